@@ -1,0 +1,47 @@
+-- The balance of each team after `position`, and its lots. A read folds the facts after `position` on top.
+CREATE TABLE balance_v0 (
+    shard smallint NOT NULL,
+    team_id text NOT NULL,
+    position bigint NOT NULL,
+    as_of timestamptz NOT NULL,
+    included bigint NOT NULL,
+    additional bigint NOT NULL,
+    debt bigint NOT NULL,
+    next_end timestamptz NOT NULL,
+    plan text NOT NULL,
+    zone text NOT NULL,
+    allowance bigint NOT NULL,
+    cycle_ends_at timestamptz NOT NULL,
+    sealed_until timestamptz NOT NULL,
+    notice_threshold bigint NOT NULL,
+    top_up_enabled boolean NOT NULL,
+    top_up_threshold bigint NOT NULL,
+    low boolean NOT NULL,
+    "out" boolean NOT NULL,
+    alarm boolean NOT NULL,
+    holds jsonb NOT NULL,
+    PRIMARY KEY (shard, team_id)
+) WITH (fillfactor = 50);
+CREATE INDEX balance_v0_alarm ON balance_v0 (shard, team_id) WHERE alarm;
+COMMENT ON TABLE balance_v0 IS 'What each team owns after its last folded fact, in micro-credits.';
+COMMENT ON COLUMN balance_v0.included IS 'Left of the plan''s monthly allowance.';
+COMMENT ON COLUMN balance_v0.additional IS 'All that is not included; negative where usage went past zero.';
+COMMENT ON COLUMN balance_v0.debt IS 'Usage that no lot paid for; part of additional.';
+COMMENT ON COLUMN balance_v0.alarm IS 'The log has not said yet that this balance ran low, ran out or recovered.';
+
+CREATE TABLE lots_v0 (
+    shard smallint NOT NULL,
+    team_id text NOT NULL,
+    lot bigint NOT NULL,
+    kind text NOT NULL,
+    gained bigint NOT NULL,
+    remaining bigint NOT NULL,
+    starts_at timestamptz NOT NULL,
+    ends_at timestamptz NOT NULL,
+    ended boolean NOT NULL,
+    settled boolean NOT NULL,
+    PRIMARY KEY (shard, team_id, lot)
+) WITH (fillfactor = 50);
+CREATE INDEX lots_v0_open ON lots_v0 (shard, team_id) WHERE NOT settled;
+COMMENT ON TABLE lots_v0 IS 'Credits gained at one time, with what is left of them; lot is the position of the fact that brought them.';
+COMMENT ON COLUMN lots_v0.settled IS 'Nothing but a void can change it any more.';

@@ -1,0 +1,158 @@
+"""What Creditwell sells: plans, packs, the price of top-ups and the first rate card, from one TOML file.
+
+`catalog.toml` beside this file is the default; CREDITWELL_CATALOG names another. Read once, when a process starts: whatever a
+fact needs of it is written into the fact, so a changed catalog changes tomorrow and never yesterday.
+"""
+
+import re
+import tomllib
+from collections.abc import Mapping
+from decimal import ROUND_CEILING, Decimal
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
+
+from .credits import EXACT, MICRO, Gained, parse_credits
+from .facts import Cents, Currency
+from .problems import problems_of
+from .rates import Frozen, Label, RateCard, Slug
+
+UNIT_PRICE = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?", re.ASCII)
+
+
+class CatalogInvalid(Exception):
+    """A catalog can't be used. `problems` has one sentence for each key to change."""
+
+    def __init__(self, file: str, problems: list[str]) -> None:
+        super().__init__("\n  ".join([f"the catalog {file} can't be used:", *problems]))
+        self.file = file
+        self.problems = tuple(problems)
+
+
+def micro_credits(value: object) -> int:
+    """Micro-credits of a whole number, or of a decimal in quotes."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    if not isinstance(value, str):
+        raise ValueError(f'{value!s:.80} is not an amount of credits: write a whole number, or a decimal in quotes such as "0.5"')  # noqa: TRY004
+    if value.startswith("-"):
+        raise ValueError(f"{value:.80} is negative: an amount of credits is zero or more")
+    return parse_credits(value)
+
+
+def sold_credits(value: object) -> int:
+    """Micro-credits of what somebody pays for: at least one credit."""
+    micro = micro_credits(value)
+    if micro < MICRO:
+        raise ValueError(f"{value} is too little to sell: write one credit or more")
+    return micro
+
+
+def minor_units(value: object) -> Decimal:
+    """The price of one credit in minor units, as a decimal above zero."""
+    if not isinstance(value, str) or not UNIT_PRICE.fullmatch(value) or not Decimal(value):
+        raise ValueError(f'{value!s:.80} is not a price: write cents for one credit in quotes, such as "1" or "0.95"')
+    return Decimal(value)
+
+
+CreditAmount = Annotated[Gained, BeforeValidator(micro_credits)]
+SoldCredits = Annotated[Gained, BeforeValidator(sold_credits)]
+
+
+class Plan(Frozen):
+    """What a team subscribes to, and the included credits of each of its cycles."""
+
+    name: Label
+    allowance_credits: CreditAmount
+    notice_threshold_credits: CreditAmount
+
+
+class Pack(Frozen):
+    """Credits bought once, with their price in each currency."""
+
+    name: Label
+    credits: SoldCredits
+    prices: Annotated[dict[Currency, Annotated[Cents, Field(gt=0)]], Field(min_length=1)]
+
+
+class TopUpPrice(Frozen):
+    """What automatic top-ups cost, and which amounts can be chosen."""
+
+    currency: Currency
+    unit_price: Annotated[Decimal, BeforeValidator(minor_units)]
+    min_credits: SoldCredits
+    step: SoldCredits
+
+    @model_validator(mode="after")
+    def the_smallest_amount_can_be_chosen(self) -> Self:
+        """Amounts are multiples of `step`, the smallest too."""
+        if self.min_credits % self.step:
+            raise ValueError("min_credits must be a multiple of step, or the smallest top-up could not be chosen")
+        return self
+
+
+class Catalog(Frozen):
+    """Everything that is sold. Plans are in order, from the smallest to the largest."""
+
+    plans: Annotated[dict[Slug, Plan], Field(min_length=1)]
+    packs: Annotated[dict[Slug, Pack], Field(min_length=1)]
+    top_up: TopUpPrice
+    rate_card: RateCard
+
+    @model_validator(mode="after")
+    def what_it_names_is_there(self) -> Self:
+        """Rates require plans that exist, and every pack has a price in the currency of top-ups."""
+        for name, pack in self.packs.items():
+            if self.top_up.currency not in pack.prices:
+                raise ValueError(
+                    f"packs.{name}.prices has no {self.top_up.currency}, the currency of top_up: add {self.top_up.currency} = <cents>"
+                )
+        for category in self.rate_card.categories:
+            for feature in category.features:
+                for requires in (feature.requires, *(rate.requires for rate in feature.rates if rate.requires)):
+                    if requires.plan is not None and requires.plan not in self.plans:
+                        raise ValueError(
+                            f"rate_card: {feature.feature} requires plan {requires.plan!r}, which is not sold: write one of {', '.join(self.plans)}"
+                        )
+        return self
+
+    def plan_includes(self, plan: str, needed: str | None) -> bool:
+        """True if a team with `plan` has what `needed` gives: the same plan, or a larger one."""
+        if needed is None or plan == needed:
+            return True
+        order = list(self.plans)
+        return plan in order and needed in order and order.index(plan) > order.index(needed)
+
+    def top_up_charge_cents(self, credits: int) -> int:
+        """What a top-up of so many micro-credits costs, in minor units of `top_up.currency`: rounded up, once, on the whole charge."""
+        exact = EXACT.divide(EXACT.multiply(self.top_up.unit_price, Decimal(credits)), Decimal(MICRO))
+        return int(exact.to_integral_value(ROUND_CEILING, EXACT))
+
+
+def load_catalog(path: Path | None = None) -> Catalog:
+    """The catalog of a file, or the default one.
+
+    Raises:
+        CatalogInvalid: it can't be read, is not TOML, or has a key that is missing, unknown or wrong; names each.
+    """
+    file = str(path or "of the package")
+    try:
+        text = (path or resources.files(__package__).joinpath("catalog.toml")).read_text(encoding="utf-8")
+        # Decimals, so that an unquoted 0.1 is shown in the error as it was written.
+        document = tomllib.loads(text, parse_float=Decimal)
+    except (OSError, UnicodeDecodeError) as error:
+        raise CatalogInvalid(file, [f"it can't be read: {error}"]) from error
+    except tomllib.TOMLDecodeError as error:
+        raise CatalogInvalid(file, [f"it is not TOML: {error}"]) from error
+    try:
+        return Catalog.model_validate(first_card_numbered(document))
+    except ValidationError as error:
+        raise CatalogInvalid(file, problems_of(document, error)) from error
+
+
+def first_card_numbered(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The card of a catalog is always version 1, so the file need not say so."""
+    card = document.get("rate_card")
+    return {**document, "rate_card": {"version": 1, **card}} if isinstance(card, Mapping) else dict(document)

@@ -1,0 +1,70 @@
+"""What is wrong with a document that somebody wrote, in words that name the place.
+
+pydantic knows the path of each problem as numbers; people know the category and the feature. A path becomes
+`categories[ai_image].features[ai_image.generate].rates[2].credits`: named where the entry has a name, counted from 1 where not.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+NAMES = ("feature", "id")  # the keys by which people know an entry of a list
+
+
+def problems_of(document: object, error: ValidationError) -> list[str]:
+    """One sentence for each problem: where it is, what is there, what to write instead."""
+    problems = error.errors(include_url=False)
+    paths = [problem["loc"] for problem in problems]
+    sentences = []
+    for problem in problems:
+        # A list whose entry is wrong is also reported as one entry short; the entry says it all.
+        if any(path != problem["loc"] and path[: len(problem["loc"])] == problem["loc"] for path in paths):
+            continue
+        place = key_of(document, [step for step in problem["loc"] if step != "[key]"])
+        sentences.append(f"{place}: {advice(problem)}" if place else advice(problem))
+    return sentences
+
+
+def key_of(document: object, path: Sequence[int | str]) -> str:
+    """A path into parsed JSON or TOML, as people write it."""
+    key, here = "", document
+    for step in path:
+        if isinstance(step, str):
+            here = here.get(step) if isinstance(here, Mapping) else None
+            key += f".{step}" if key else step
+        else:
+            here = here[step] if isinstance(here, list | tuple) and step < len(here) else None
+            key += f"[{name_of(here) or step + 1}]"
+    return key
+
+
+def name_of(entry: object) -> str | None:
+    """What an entry of a list calls itself."""
+    names = [entry.get(key) for key in NAMES] if isinstance(entry, Mapping) else []
+    return next((name for name in names if isinstance(name, str)), None)
+
+
+def advice(problem: Mapping[str, Any]) -> str:
+    """What is wrong with a value, and what to write instead."""
+    value = as_written(problem["input"])
+    match problem["type"]:
+        case "value_error":
+            return str(problem["ctx"]["error"])
+        case "missing":
+            return "is missing"
+        case "extra_forbidden":
+            return "is not a key that is known here; is it misspelt?"
+        case "literal_error":
+            return f"{value} is not known: write one of {problem['ctx']['expected']}"
+        case "string_pattern_mismatch":
+            return f"{value} does not match {problem['ctx']['pattern']}"
+        case "timezone_aware" | "datetime_parsing" | "datetime_from_date_parsing" | "datetime_type":
+            return f"{value} is not an instant: write one with its offset from UTC, such as 2026-01-01T00:00:00Z"
+        case _:
+            return f"{problem['msg'][:1].lower()}{problem['msg'][1:]}, not {value}"
+
+
+def as_written(value: object) -> str:
+    """A value as it stands in the document, shortened: text in quotes, numbers and times without."""
+    return repr(value[:80]) if isinstance(value, str) else f"{value!s:.80}"

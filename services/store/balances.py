@@ -1,0 +1,229 @@
+"""Balances in PostgreSQL: saved by the projector, read exactly by everyone.
+
+A projection is a cache. An exact read takes the checkpoint, the team's row and its lots in one statement, then folds the facts
+after that checkpoint on top: facts never change, so it does not matter how far the projector gets meanwhile.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import asyncpg
+
+from projections.activity import paid_of
+from projections.balance import (
+    Hold,
+    Kind,
+    Lot,
+    LotKind,
+    Paid,
+    TeamBalance,
+    TopUpSettings,
+    end_lots,
+    evolve,
+    is_settled,
+)
+from projections.versions import at_version
+from schemas.facts import Stored, UsageVoided
+from services.errors import Unavailable
+from services.store.connect import Connection
+from services.store.read import read_team
+from services.store.shards import shard_of
+
+PROJECTOR = "projector"  # the reader whose checkpoints the live projections stand at
+TAIL_MAX = 5_000  # facts of one team that a read folds by itself; beyond, waiting is better than guessing
+
+LOAD = """
+    SELECT b.shard, b.team_id, b.position, b.as_of, b.included, b.additional, b.debt, b.next_end, b.plan, b.zone,
+           b.allowance, b.cycle_ends_at, b.sealed_until, b.notice_threshold, b.top_up_enabled, b.top_up_threshold,
+           b.low, b."out", b.holds
+    FROM unnest($1::smallint[], $2::text[]) AS wanted (shard, team_id) JOIN balance_v0 b USING (shard, team_id)
+"""
+
+LOAD_LOTS = """
+    SELECT l.shard, l.team_id, l.lot, l.kind, l.gained, l.remaining, l.starts_at, l.ends_at, l.ended
+    FROM unnest($1::smallint[], $2::text[]) AS wanted (shard, team_id)
+    JOIN lots_v0 l ON l.shard = wanted.shard AND l.team_id = wanted.team_id AND NOT l.settled
+"""
+
+LOAD_ONE = """
+    SELECT c.position AS folded, b.shard, b.team_id, b.position, b.as_of, b.included, b.additional, b.debt, b.next_end,
+           b.plan, b.zone, b.allowance, b.cycle_ends_at, b.sealed_until, b.notice_threshold, b.top_up_enabled,
+           b.top_up_threshold, b.low, b."out", b.holds,
+           (SELECT jsonb_agg(jsonb_build_array(
+                l.lot, l.kind, l.gained, l.remaining, l.starts_at AT TIME ZONE 'UTC', l.ends_at AT TIME ZONE 'UTC', l.ended))
+            FROM lots l WHERE l.shard = $1 AND l.team_id = $2 AND NOT l.settled) AS lots
+    FROM checkpoints c LEFT JOIN balance b ON b.shard = c.shard AND b.team_id = $2
+    WHERE c.reader = 'projector' AND c.shard = $1
+"""
+
+SAVE = """
+    INSERT INTO balance_v0 (shard, team_id, position, as_of, included, additional, debt, next_end, plan, zone, allowance,
+                            cycle_ends_at, sealed_until, notice_threshold, top_up_enabled, top_up_threshold, low, "out",
+                            alarm, holds)
+    SELECT * FROM unnest($1::smallint[], $2::text[], $3::bigint[], $4::timestamptz[], $5::bigint[], $6::bigint[],
+                         $7::bigint[], $8::timestamptz[], $9::text[], $10::text[], $11::bigint[], $12::timestamptz[],
+                         $13::timestamptz[], $14::bigint[], $15::boolean[], $16::bigint[], $17::boolean[], $18::boolean[],
+                         $19::boolean[], $20::jsonb[])
+    ON CONFLICT (shard, team_id) DO UPDATE
+    SET position = excluded.position, as_of = excluded.as_of, included = excluded.included,
+        additional = excluded.additional, debt = excluded.debt, next_end = excluded.next_end, plan = excluded.plan,
+        zone = excluded.zone, allowance = excluded.allowance, cycle_ends_at = excluded.cycle_ends_at,
+        sealed_until = excluded.sealed_until, notice_threshold = excluded.notice_threshold,
+        top_up_enabled = excluded.top_up_enabled, top_up_threshold = excluded.top_up_threshold, low = excluded.low,
+        "out" = excluded."out", alarm = excluded.alarm, holds = excluded.holds
+"""
+
+SAVE_LOTS = """
+    INSERT INTO lots_v0 (shard, team_id, lot, kind, gained, remaining, starts_at, ends_at, ended, settled)
+    SELECT * FROM unnest($1::smallint[], $2::text[], $3::bigint[], $4::text[], $5::bigint[], $6::bigint[],
+                         $7::timestamptz[], $8::timestamptz[], $9::boolean[], $10::boolean[])
+    ON CONFLICT (shard, team_id, lot) DO UPDATE
+    SET remaining = excluded.remaining, ended = excluded.ended, settled = excluded.settled
+"""
+
+PAID = """
+    SELECT a.team_id, a.position, a.paid
+    FROM unnest($1::smallint[], $2::text[], $3::bigint[]) AS wanted (shard, team_id, position)
+    JOIN activity_v0 a USING (shard, team_id, position) WHERE a.kind = 'usage'
+"""
+
+PAID_LOTS = """
+    SELECT lot, kind, gained, remaining, starts_at, ends_at, ended
+    FROM lots_v0 WHERE shard = $1 AND team_id = $2 AND lot = ANY($3)
+"""
+
+
+async def load(connection: Connection, teams: Sequence[tuple[int, str]], version: int) -> dict[str, TeamBalance]:
+    """The states of these (shard, team); a fresh one for a team that has no row."""
+    shards, ids = [shard for shard, _ in teams], [team_id for _, team_id in teams]
+    found = {row["team_id"]: _team(row) for row in await connection.fetch(at_version(LOAD, version), shards, ids)}
+    for row in await connection.fetch(at_version(LOAD_LOTS, version), shards, ids):
+        found[row["team_id"]].lots.append(_lot(row))
+    for team in found.values():
+        team.lots.sort()
+    return {team_id: found.get(team_id) or TeamBalance(team_id) for team_id in ids}
+
+
+def _team(row: asyncpg.Record) -> TeamBalance:
+    return TeamBalance(
+        team_id=row["team_id"], position=row["position"], as_of=row["as_of"], included=row["included"],
+        additional=row["additional"], debt=row["debt"], next_end=row["next_end"], plan=row["plan"], zone=row["zone"],
+        allowance=row["allowance"], cycle_ends_at=row["cycle_ends_at"], sealed_until=row["sealed_until"],
+        notice_threshold=row["notice_threshold"],
+        top_up=TopUpSettings(row["top_up_enabled"], row["top_up_threshold"]), low=row["low"], out=row["out"],
+        holds={
+            hold_id: Hold(credits, datetime.fromisoformat(until))
+            for hold_id, (credits, until) in json.loads(row["holds"]).items()
+        },
+    )  # fmt: skip
+
+
+def _lot(row: asyncpg.Record) -> Lot:
+    return Lot(
+        row["lot"], LotKind(row["kind"]), row["gained"], row["remaining"], row["starts_at"], row["ends_at"], row["ended"]
+    )
+
+
+async def save(connection: Connection, teams: Iterable[tuple[int, TeamBalance]], version: int) -> None:
+    """Write states and changed lots, within the transaction that moves the checkpoint."""
+    states = list(teams)
+    rows = [
+        (
+            shard, team.team_id, team.position, team.as_of, team.included, team.additional, team.debt, team.next_end,
+            team.plan, team.zone, team.allowance, team.cycle_ends_at, team.sealed_until, team.notice_threshold,
+            team.top_up.enabled, team.top_up.threshold, team.low, team.out, team.alarm(), _holds(team),
+        )
+        for shard, team in states
+    ]  # fmt: skip
+    await connection.execute(at_version(SAVE, version), *map(list, zip(*rows, strict=True)))
+    lots = [
+        (
+            shard, team.team_id, lot.lot, lot.kind, lot.gained, lot.remaining, lot.starts_at, lot.ends_at, lot.ended,
+            is_settled(lot, team.sealed_until),
+        )
+        for shard, team in states
+        for lot in team.changed.values()
+    ]  # fmt: skip
+    if lots:
+        await connection.execute(at_version(SAVE_LOTS, version), *map(list, zip(*lots, strict=True)))
+
+
+def _holds(team: TeamBalance) -> str:
+    if not team.holds:
+        return "{}"
+    return json.dumps({key: (hold.credits, hold.expires_at.isoformat()) for key, hold in sorted(team.holds.items())})
+
+
+async def paid_for(
+    connection: Connection, shard: int, team_id: str, usage_position: int, version: int | None
+) -> tuple[tuple[Paid, ...], dict[int, Lot]]:
+    """Who paid a usage, and those lots: what a void needs to return the credits."""
+    row = await connection.fetchrow(at_version(PAID, version), [shard], [team_id], [usage_position])
+    assert row is not None, f"usage {shard}:{usage_position} has no activity row"
+    paid = paid_of(row["paid"])
+    lots = await connection.fetch(at_version(PAID_LOTS, version), shard, team_id, [part.lot for part in paid])
+    return paid, {lot["lot"]: _lot(lot) for lot in lots}
+
+
+@dataclass(frozen=True, slots=True)
+class ExactBalance:
+    """A balance as of `at`, with every fact up to `position` in it."""
+
+    team: TeamBalance
+    shard: int
+    position: int
+    at: datetime
+
+
+async def read_balance(connection: Connection, team_id: str, at: datetime) -> ExactBalance | None:
+    """The balance at the head of the log; None for a team that does not exist.
+
+    Called under the shard's lock it is what decisions rest on; without it, it was exact when it was read.
+
+    Raises:
+        Unavailable: more facts wait to be folded than a read may fold (`catching_up`).
+    """
+    shard = shard_of(team_id)
+    row = await connection.fetchrow(LOAD_ONE, shard, team_id)
+    team, folded = (TeamBalance(team_id), 0) if row is None else (_team_with_lots(row, team_id), row["folded"])
+    tail = await read_team(connection, shard, team_id, folded, TAIL_MAX + 1)
+    if len(tail) > TAIL_MAX:
+        raise Unavailable(f"catching_up: more than {TAIL_MAX} facts of {team_id} wait to be folded")
+    await fold_tail(connection, team, shard, tail)
+    if not team.position:
+        return None
+    end_lots(team, at, [])
+    return ExactBalance(team, shard, max(folded, team.position), at)
+
+
+def _team_with_lots(row: asyncpg.Record, team_id: str) -> TeamBalance:
+    if row["team_id"] is None:
+        return TeamBalance(team_id)
+    team = _team(row)
+    team.lots = sorted(
+        Lot(lot, LotKind(kind), gained, remaining, _utc(starts_at), _utc(ends_at), ended)
+        for lot, kind, gained, remaining, starts_at, ends_at, ended in json.loads(row["lots"] or "[]")
+    )
+    return team
+
+
+def _utc(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+async def fold_tail(connection: Connection, team: TeamBalance, shard: int, tail: Sequence[Stored]) -> None:
+    """Take a saved state over the facts that came after it."""
+    paid_here: dict[int, tuple[Paid, ...]] = {}
+    for stored in tail:
+        fact = stored.fact()
+        paid: tuple[Paid, ...] = ()
+        lots: dict[int, Lot] = {}
+        if isinstance(fact, UsageVoided):
+            if fact.usage_position in paid_here:
+                paid, lots = paid_here[fact.usage_position], dict(team.changed)
+            else:
+                paid, lots = await paid_for(connection, shard, team.team_id, fact.usage_position, None)
+        entries = evolve(team, stored, fact, paid, lots)
+        paid_here.update((entry.position, entry.paid) for entry in entries if entry.kind is Kind.USAGE)

@@ -1,0 +1,98 @@
+"""Readers of the log share the shards: each claims some, and keeps its place in fenced checkpoint rows.
+
+A claim is a lease by the database's clock. Whoever finds one run out raises its epoch and goes on from the checkpoint; the
+former owner's next move matches no row and ends as `Fenced`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from services.errors import Fenced
+from services.store.connect import Connection
+from services.store.shards import SHARDS
+
+LEASE_SECONDS = 10
+
+MAKE_ROWS = """
+    INSERT INTO checkpoints (reader, shard) SELECT $1, generate_series(0, $2 - 1) ON CONFLICT DO NOTHING
+"""
+
+# A fair share is all shards over the live owners and oneself, rounded up.
+CLAIM = """
+    WITH live AS (
+        SELECT count(DISTINCT owner) FILTER (WHERE owner <> $2) AS others, count(*) FILTER (WHERE owner = $2) AS mine
+        FROM checkpoints WHERE reader = $1 AND owner <> '' AND seen_at > clock_timestamp() - make_interval(secs => $3)
+    ), free AS (
+        SELECT shard FROM checkpoints
+        WHERE reader = $1 AND (owner = '' OR seen_at <= clock_timestamp() - make_interval(secs => $3))
+        ORDER BY shard LIMIT (SELECT greatest(0, ceil($4 / (others + 1.0)) - mine) FROM live)
+        FOR UPDATE SKIP LOCKED
+    )
+    UPDATE checkpoints SET owner = $2, epoch = epoch + 1, seen_at = clock_timestamp()
+    FROM free WHERE checkpoints.reader = $1 AND checkpoints.shard = free.shard
+    RETURNING checkpoints.shard, checkpoints.epoch, checkpoints.position
+"""
+
+RENEW = """
+    UPDATE checkpoints SET seen_at = clock_timestamp() WHERE reader = $1 AND owner = $2 AND shard = ANY($3) RETURNING shard
+"""
+
+RELEASE = "UPDATE checkpoints SET owner = '' WHERE reader = $1 AND owner = $2 AND shard = ANY($3)"
+
+MOVE = """
+    WITH step AS (
+        SELECT * FROM unnest($2::smallint[], $3::bigint[], $4::bigint[], $5::bigint[]) AS s (shard, epoch, seen, position)
+    ), mine AS (
+        SELECT c.shard FROM checkpoints c JOIN step s USING (shard)
+        WHERE c.reader = $1 AND c.epoch = s.epoch AND c.position = s.seen
+        ORDER BY c.shard FOR UPDATE OF c
+    )
+    UPDATE checkpoints c SET position = s.position, seen_at = clock_timestamp()
+    FROM step s JOIN mine USING (shard) WHERE c.reader = $1 AND c.shard = s.shard
+    RETURNING c.shard
+"""
+
+
+@dataclass(slots=True)
+class Claims:
+    """The shards that this process reads, with the epoch of each claim and the position reached."""
+
+    reader: str
+    owner: str
+    epochs: dict[int, int] = field(default_factory=dict)
+    positions: dict[int, int] = field(default_factory=dict)
+
+    async def join(self, connection: Connection) -> None:
+        """Renew what is held, drop what was lost, and take a fair share of what is free."""
+        await connection.execute(MAKE_ROWS, self.reader, SHARDS)
+        held = {row["shard"] for row in await connection.fetch(RENEW, self.reader, self.owner, list(self.epochs))}
+        self._drop(set(self.epochs) - held)
+        for shard, epoch, position in await connection.fetch(CLAIM, self.reader, self.owner, LEASE_SECONDS, SHARDS):
+            self.epochs[shard], self.positions[shard] = epoch, position
+
+    async def leave(self, connection: Connection) -> None:
+        """Give everything back, so that others need not wait for the lease."""
+        await connection.execute(RELEASE, self.reader, self.owner, list(self.epochs))
+        self._drop(set(self.epochs))
+
+    def _drop(self, shards: set[int]) -> None:
+        for shard in shards:
+            del self.epochs[shard], self.positions[shard]
+
+    async def lock_and_move(self, connection: Connection, reached: Mapping[int, int]) -> None:
+        """Move the checkpoints within the caller's transaction; call `moved` after COMMIT.
+
+        Raises:
+            Fenced: a shard has another owner, or its checkpoint stands elsewhere.
+        """
+        shards = list(reached)
+        rows = await connection.fetch(
+            MOVE, self.reader, shards, [self.epochs[s] for s in shards], [self.positions[s] for s in shards],
+            list(reached.values()),
+        )  # fmt: skip
+        if len(rows) != len(shards):
+            raise Fenced(f"{self.reader}: another process owns {len(shards) - len(rows)} of {len(shards)} shards")
+
+    def moved(self, reached: Mapping[int, int]) -> None:
+        """The transaction is committed."""
+        self.positions.update(reached)

@@ -1,0 +1,118 @@
+"""Projecting: a batch of facts becomes changed balances, activity rows and usage cells, saved with the checkpoint.
+
+Live projector and rebuild run this. States stay in memory between batches: they are ours as long as the checkpoint's
+compare-and-swap succeeds, and thrown away when it does not.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from projections import activity, usage
+from projections.balance import Entry, Kind, Lot, Paid, TeamBalance, evolve
+from projections.versions import at_version
+from schemas.facts import AnyFact, RateCardPublished, Stored, UsageVoided
+from services.crashpoints import crashpoint
+from services.store.balances import load, paid_for, save
+from services.store.claims import Claims
+from services.store.connect import Connection
+
+STATES_MAX = 100_000  # about a kilobyte each
+
+
+@dataclass(slots=True)
+class Batch:
+    """What a batch of facts changed, and the positions it reached."""
+
+    reached: dict[int, int] = field(default_factory=dict)
+    touched: dict[str, tuple[int, TeamBalance]] = field(default_factory=dict)
+    activity: list[tuple[object, ...]] = field(default_factory=list)
+    cells: usage.Cells = field(default_factory=dict)
+    paid: dict[tuple[str, int], tuple[Paid, ...]] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Projecting:
+    """The states of the teams in the shards that a reader has claimed, for one set of projection versions."""
+
+    claims: Claims
+    versions: Mapping[str, int]
+    states: dict[str, TeamBalance] = field(default_factory=dict)
+
+    async def project(self, connection: Connection, facts: Mapping[int, list[Stored]]) -> Batch:
+        """Fold the next facts of each shard and save what changed, in one transaction with the checkpoints.
+
+        Raises:
+            Fenced: another process owns one of the shards; the states are gone, join again.
+        """
+        try:
+            await self._load(connection, facts)
+            batch = await self._fold(connection, facts)
+            crashpoint("projector:folded")
+            async with connection.transaction():
+                await self.claims.lock_and_move(connection, batch.reached)
+                crashpoint("projector:moved")
+                await self._save(connection, batch)
+                crashpoint("projector:saved")
+            crashpoint("projector:committed")
+        except BaseException:
+            self.states.clear()
+            raise
+        self.claims.moved(batch.reached)
+        for _, team in batch.touched.values():
+            team.changed.clear()
+        return batch
+
+    async def _load(self, connection: Connection, facts: Mapping[int, list[Stored]]) -> None:
+        if len(self.states) > STATES_MAX:
+            self.states.clear()
+        known = self.states
+        missing = {(stored.shard, stored.team_id) for read in facts.values() for stored in read if stored.team_id not in known}
+        if missing:
+            known.update(await load(connection, sorted(missing), self.versions["balance"]))
+
+    async def _fold(self, connection: Connection, facts: Mapping[int, list[Stored]]) -> Batch:
+        batch = Batch()
+        for shard, read in facts.items():
+            for stored in read:
+                fact = stored.fact()
+                if isinstance(fact, RateCardPublished):
+                    continue
+                team = self.states[stored.team_id]
+                if isinstance(fact, UsageVoided):
+                    entries = evolve(team, stored, fact, *await self._paid(connection, batch, stored, fact, team))
+                else:
+                    entries = evolve(team, stored, fact)
+                batch.touched[stored.team_id] = (shard, team)
+                _note(batch, stored, fact, team, entries)
+            batch.reached[shard] = read[-1].position
+        return batch
+
+    async def _paid(
+        self, connection: Connection, batch: Batch, stored: Stored, fact: UsageVoided, team: TeamBalance
+    ) -> tuple[tuple[Paid, ...], Mapping[int, Lot]]:
+        paid = batch.paid.get((stored.team_id, fact.usage_position))
+        if paid is not None:
+            return paid, team.changed
+        paid, lots = await paid_for(connection, stored.shard, stored.team_id, fact.usage_position, self.versions["activity"])
+        return paid, {**lots, **team.changed}
+
+    async def _save(self, connection: Connection, batch: Batch) -> None:
+        if batch.touched:
+            await save(connection, batch.touched.values(), self.versions["balance"])
+        if batch.activity:
+            await connection.copy_records_to_table(
+                f"activity_v{self.versions['activity']}", records=batch.activity, columns=activity.COLUMNS
+            )
+        if batch.cells:
+            await connection.execute(at_version(usage.SAVE, self.versions["usage"]), *usage.columns(batch.cells))
+
+
+def _note(batch: Batch, stored: Stored, fact: AnyFact, team: TeamBalance, entries: list[Entry]) -> None:
+    if not entries:
+        return
+    batch.activity += activity.rows(stored.shard, stored.team_id, entries)
+    happened_at = fact.usage_occurred_at if isinstance(fact, UsageVoided) else stored.occurred_at
+    for entry in entries:
+        if entry.kind is Kind.USAGE or entry.kind is Kind.USAGE_VOIDED:
+            usage.add(batch.cells, stored.shard, stored.team_id, team.zone, entry, happened_at)
+            batch.paid[stored.team_id, entry.position] = entry.paid

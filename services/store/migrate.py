@@ -1,0 +1,56 @@
+"""Migrations of the store: numbered SQL files, each applied once, in order, in a transaction of its own.
+
+Projections have none: their tables carry a version and are built by a replay. A file that was applied and then edited is refused.
+"""
+
+from hashlib import sha256
+from importlib.resources import files
+
+from services.errors import Refused
+from services.store.connect import Connection
+from services.store.shards import SHARDS
+
+JOURNAL = """
+    CREATE TABLE IF NOT EXISTS migrations (
+        name text PRIMARY KEY,
+        sha256 text NOT NULL,
+        applied_at timestamptz NOT NULL DEFAULT clock_timestamp()
+    )
+"""
+ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(hashtext('creditwell:migrate'))"
+
+
+async def migrate(connection: Connection) -> list[str]:
+    """Apply what is missing; the names of the files applied now.
+
+    Raises:
+        Refused: a file that was applied has changed since, or the store was made with another number of shards.
+    """
+    applied = []
+    for file in sorted(files("services.store").joinpath("migrations").iterdir(), key=lambda f: f.name):
+        if file.name.endswith(".sql") and await _apply(connection, file.name, file.read_text("utf-8")):
+            applied.append(file.name)
+    await check_shards(connection)
+    return applied
+
+
+async def _apply(connection: Connection, name: str, sql: str) -> bool:
+    digest = sha256(sql.encode()).hexdigest()
+    async with connection.transaction():
+        await connection.execute(ONE_AT_A_TIME)
+        await connection.execute(JOURNAL)
+        known = await connection.fetchval("SELECT sha256 FROM migrations WHERE name = $1", name)
+        if known == digest:
+            return False
+        if known is not None:
+            raise Refused("migration_changed", f"{name} was applied with other contents; add a new file instead of editing it")
+        await connection.execute(sql)
+        await connection.execute("INSERT INTO migrations (name, sha256) VALUES ($1, $2)", name, digest)
+    return True
+
+
+async def check_shards(connection: Connection) -> None:
+    """Refuse a store that was made with another number of shards."""
+    made_with = await connection.fetchval("SELECT value FROM store_constants WHERE name = 'shards'")
+    if made_with != str(SHARDS):
+        raise Refused("shards_changed", f"the store was made with {made_with} shards, this program has {SHARDS}")

@@ -1,0 +1,64 @@
+"""Proofs that nobody touched the log: leaves, Merkle roots, the chain of blocks.
+
+    leaf   SHA-256(0x00, row)     row: every column but the leaf as PostgreSQL's binary COPY carries it
+    node   SHA-256(0x01, left, right)                                                       (RFC 9162)
+    block  SHA-256(0x02, shard, first, last, hash of the block before, root)
+
+In a row each field is its length (4 bytes, big-endian) and its bytes: `shard` 2, `position` 8, `recorded_at` and
+`occurred_at` 8 (microseconds since 2000-01-01 UTC), then `team_id`, `source`, `id`, `type` in UTF-8, and `body`.
+Lengths make the boundaries unambiguous; one packing serves both the COPY and the leaf.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from struct import Struct
+
+GENESIS = bytes(32)
+EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+_PLACE = Struct(">ihiqiq")
+_TIME = Struct(">iqi")
+_LENGTH = Struct(">i")
+_BLOCK = Struct(">chqq")
+
+
+def microseconds(instant: datetime) -> int:
+    """Microseconds since 2000-01-01 UTC, as PostgreSQL counts."""
+    return (instant - EPOCH) // MICROSECOND
+
+
+def pack_known(occurred_at: datetime, team_id: str, source: str, id: str, type: str, body: bytes) -> bytes:  # noqa: A002
+    """The part of a row that is known before its place is. Text must be encodable as UTF-8."""
+    team, origin, name, kind, length = team_id.encode(), source.encode(), id.encode(), type.encode(), _LENGTH.pack
+    return b"".join((
+        _TIME.pack(8, microseconds(occurred_at), len(team)), team,
+        length(len(origin)), origin, length(len(name)), name, length(len(kind)), kind, length(len(body)), body,
+    ))  # fmt: skip
+
+
+def pack_place(shard: int, position: int, recorded_microseconds: int) -> bytes:
+    """The part of a row that the shard's head decides."""
+    return _PLACE.pack(2, shard, 8, position, 8, recorded_microseconds)
+
+
+def leaf_of(row: bytes) -> bytes:
+    """The leaf of a packed row."""
+    return sha256(b"\x00" + row).digest()
+
+
+def merkle_root(leaves: Sequence[bytes]) -> bytes:
+    """The root over at least one leaf; pairing neighbours upwards gives the tree of RFC 9162."""
+    level = list(leaves)
+    while len(level) > 1:
+        odd = level.pop() if len(level) % 2 else None
+        pairs = iter(level)
+        level = [sha256(b"\x01" + left + right).digest() for left, right in zip(pairs, pairs, strict=True)]
+        if odd is not None:
+            level.append(odd)
+    return level[0]
+
+
+def block_hash(shard: int, first: int, last: int, before: bytes, root: bytes) -> bytes:
+    """The next link of a shard's chain."""
+    return sha256(_BLOCK.pack(b"\x02", shard, first, last) + before + root).digest()

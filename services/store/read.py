@@ -1,0 +1,75 @@
+"""Reading the log: one way for projector, relay, replay, verifier and CLI.
+
+Positions are gapless and in commit order, so a reader that has seen n never meets n − 1 later. It checks that,
+too: a gap means that somebody removed a fact, and nothing may be read past it.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+
+import asyncpg
+
+from schemas.facts import Stored
+from services.errors import LogChanged
+from services.store.connect import Connection
+
+READ_AFTER = """
+    SELECT f.shard, f.position, f.recorded_at, f.occurred_at, f.team_id, f.source, f.id, f.type, f.body
+    FROM unnest($1::smallint[], $2::bigint[]) AS seen (shard, position)
+    CROSS JOIN LATERAL (
+        SELECT * FROM facts WHERE facts.shard = seen.shard AND facts.position > seen.position
+        ORDER BY facts.position LIMIT $3
+    ) AS f
+"""
+
+READ_TEAM = """
+    SELECT shard, position, recorded_at, occurred_at, team_id, source, id, type, body
+    FROM facts WHERE shard = $1 AND team_id = $2 AND position > $3 ORDER BY position LIMIT $4
+"""
+
+HEADS = "SELECT shard, next - 1 AS position FROM shard_heads ORDER BY shard"
+
+
+def stored_of(row: asyncpg.Record) -> Stored:
+    """A row of the nine columns that every statement here selects, in their order."""
+    return Stored(*row)
+
+
+async def heads(connection: Connection) -> dict[int, int]:
+    """The last position of every shard, 0 where there is none."""
+    return {row["shard"]: row["position"] for row in await connection.fetch(HEADS)}
+
+
+async def read_after(connection: Connection, seen: Mapping[int, int], limit_per_shard: int) -> dict[int, list[Stored]]:
+    """The next facts of each shard after the positions seen, in order.
+
+    Raises:
+        LogChanged: a position is missing.
+    """
+    rows = await connection.fetch(READ_AFTER, list(seen), list(seen.values()), limit_per_shard)
+    facts: dict[int, list[Stored]] = {}
+    for row in rows:
+        facts.setdefault(row[0], []).append(Stored(*row))
+    for shard, read in facts.items():
+        _check_gapless(seen[shard], read)
+    return facts
+
+
+def _check_gapless(seen: int, read: list[Stored]) -> None:
+    if read[-1].position == seen + len(read):
+        return
+    for expected, stored in enumerate(read, seen + 1):
+        if stored.position != expected:
+            message = f"shard {stored.shard} has no position {expected}: a fact was removed; run `creditwell verify`"
+            raise LogChanged(message)
+
+
+async def read_team(connection: Connection, shard: int, team_id: str, after: int, limit: int) -> list[Stored]:
+    """A team's own facts after a position, in order."""
+    return [Stored(*row) for row in await connection.fetch(READ_TEAM, shard, team_id, after, limit)]
+
+
+async def follow(connection: Connection, shard: int, *, after: int = 0, page: int = 5_000) -> AsyncIterator[list[Stored]]:
+    """All facts of a shard after a position, page by page, up to the head of now."""
+    while facts := (await read_after(connection, {shard: after}, page)).get(shard):
+        yield facts
+        after = facts[-1].position
