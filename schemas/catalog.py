@@ -1,12 +1,12 @@
 """What Creditwell sells: plans, packs, the price of top-ups and the first rate card, from one TOML file.
 
-`catalog.toml` beside this file is the default; CREDITWELL_CATALOG names another. Read once, when a process starts: whatever a
-fact needs of it is written into the fact, so a changed catalog changes tomorrow and never yesterday.
+`catalog.toml` beside this file is the default; CREDITWELL_CATALOG names another. Read once, when a process starts:
+whatever a fact needs of it is written into the fact, so a changed catalog changes tomorrow and never yesterday.
 """
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from decimal import ROUND_CEILING, Decimal
 from importlib import resources
 from pathlib import Path
@@ -33,13 +33,16 @@ class CatalogInvalid(Exception):
 
 def micro_credits(value: object) -> int:
     """Micro-credits of a whole number, or of a decimal in quotes."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        value = str(value)
-    if not isinstance(value, str):
-        raise ValueError(f'{value!s:.80} is not an amount of credits: write a whole number, or a decimal in quotes such as "0.5"')  # noqa: TRY004
-    if value.startswith("-"):
-        raise ValueError(f"{value:.80} is negative: an amount of credits is zero or more")
-    return parse_credits(value)
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    match text:
+        case str() if text.startswith("-"):
+            raise ValueError(f"{text:.80} is negative: an amount of credits is zero or more")
+        case str():
+            return parse_credits(text)
+        case _:
+            raise ValueError(
+                f'{value!s:.80} is not an amount of credits: write 300, or a decimal in quotes such as "0.5"'
+            )
 
 
 def sold_credits(value: object) -> int:
@@ -104,18 +107,15 @@ class Catalog(Frozen):
     @model_validator(mode="after")
     def what_it_names_is_there(self) -> Self:
         """Rates require plans that exist, and every pack has a price in the currency of top-ups."""
+        currency, sold = self.top_up.currency, ", ".join(self.plans)
         for name, pack in self.packs.items():
-            if self.top_up.currency not in pack.prices:
+            if currency not in pack.prices:
                 raise ValueError(
-                    f"packs.{name}.prices has no {self.top_up.currency}, the currency of top_up: add {self.top_up.currency} = <cents>"
+                    f"packs.{name}.prices lacks {currency}, the currency of top_up: add {currency} = <cents>"
                 )
-        for category in self.rate_card.categories:
-            for feature in category.features:
-                for requires in (feature.requires, *(rate.requires for rate in feature.rates if rate.requires)):
-                    if requires.plan is not None and requires.plan not in self.plans:
-                        raise ValueError(
-                            f"rate_card: {feature.feature} requires plan {requires.plan!r}, which is not sold: write one of {', '.join(self.plans)}"
-                        )
+        for feature, plan in required_plans(self.rate_card):
+            if plan not in self.plans:
+                raise ValueError(f"rate_card: {feature} requires plan {plan!r}, which is not sold: write one of {sold}")
         return self
 
     def plan_includes(self, plan: str, needed: str | None) -> bool:
@@ -125,10 +125,21 @@ class Catalog(Frozen):
         order = list(self.plans)
         return plan in order and needed in order and order.index(plan) > order.index(needed)
 
-    def top_up_charge_cents(self, credits: int) -> int:
-        """What a top-up of so many micro-credits costs, in minor units of `top_up.currency`: rounded up, once, on the whole charge."""
-        exact = EXACT.divide(EXACT.multiply(self.top_up.unit_price, Decimal(credits)), Decimal(MICRO))
+    def top_up_charge_cents(self, micro: int) -> int:
+        """What a top-up of so many micro-credits costs, in minor units of `top_up.currency`.
+
+        Rounded up, once, on the whole charge.
+        """
+        exact = EXACT.divide(EXACT.multiply(self.top_up.unit_price, Decimal(micro)), Decimal(MICRO))
         return int(exact.to_integral_value(ROUND_CEILING, EXACT))
+
+
+def required_plans(card: RateCard) -> Iterator[tuple[str, str]]:
+    """Each feature that requires a plan, with the plan."""
+    for feature in (feature for category in card.categories for feature in category.features):
+        for requires in (feature.requires, *(rate.requires for rate in feature.rates)):
+            if requires and requires.plan:
+                yield feature.feature, requires.plan
 
 
 def load_catalog(path: Path | None = None) -> Catalog:

@@ -43,8 +43,8 @@ class Cycle:
 def cycle_start(anchor: datetime, zone: str, k: int) -> datetime:
     """When the k-th cycle begins, in UTC; cycle 0 begins at the anchor itself, negative ones lie before it.
 
-    A wall time that the clock skips becomes the first instant after the gap; one that comes twice, its first. (The anchor is
-    an instant, so cycle 0 needs no such rule: it begins there even where the wall time came twice.)
+    A wall time that the clock skips becomes the first instant after the gap; one that comes twice, its first. (The
+    anchor is an instant, so cycle 0 needs no such rule: it begins there even where the wall time came twice.)
 
     Raises:
         UnknownZone: the zone is not one of the IANA database.
@@ -72,7 +72,7 @@ def cycle_at(anchor: datetime, zone: str, instant: datetime) -> int:
     rules = load_zone(zone)
     first, local = aware(anchor, "anchor").astimezone(rules), aware(instant, "instant").astimezone(rules)
     k = (local.year - first.year) * MONTHS_PER_YEAR + local.month - first.month
-    # The months say it to within one: the anchor's day may not have come yet, and a skipped midnight may move it a day on.
+    # The months say it to within one: the anchor's day may not have come yet, and a skipped day may move it on.
     while cycle_start(anchor, zone, k) > instant:
         k -= 1
     while cycle_start(anchor, zone, k + 1) <= instant:
@@ -92,7 +92,7 @@ def load_zone(zone: str) -> ZoneInfo:
     """The rules of a zone, by its IANA name.
 
     Raises:
-        UnknownZone: there is no such name. (Names are compared with a list first: they come from strangers and become a path.)
+        UnknownZone: there is no such name. (Names come from strangers and become a path, so they must be listed first.)
     """
     if zone not in zone_names():
         raise UnknownZone(zone)
@@ -110,7 +110,7 @@ def instant_of(wall: datetime, rules: tzinfo) -> datetime:
 
 
 def first_instant_past(low: datetime, high: datetime, before: timedelta, rules: tzinfo) -> datetime:
-    """The end of a gap: the first whole second between two naive UTC times at which the offset is no longer `before`."""
+    """The end of a gap: the first second between two naive UTC times at which the offset is no longer `before`."""
     low = low.replace(microsecond=0)
     high = high.replace(microsecond=0) + SECOND
     while high - low > SECOND:

@@ -1,7 +1,7 @@
 """What is wrong with a document that somebody wrote, in words that name the place.
 
 pydantic knows the path of each problem as numbers; people know the category and the feature. A path becomes
-`categories[ai_image].features[ai_image.generate].rates[2].credits`: named where the entry has a name, counted from 1 where not.
+`categories[ai_image].features[ai_image.generate].rates[2].credits`: entries by name, or counted from 1 without.
 """
 
 from collections.abc import Mapping, Sequence
@@ -50,19 +50,20 @@ def advice(problem: Mapping[str, Any]) -> str:
     value = as_written(problem["input"])
     match problem["type"]:
         case "value_error":
-            return str(problem["ctx"]["error"])
+            sentence = str(problem["ctx"]["error"])
         case "missing":
-            return "is missing"
+            sentence = "is missing"
         case "extra_forbidden":
-            return "is not a key that is known here; is it misspelt?"
+            sentence = "is not a key that is known here; is it misspelt?"
         case "literal_error":
-            return f"{value} is not known: write one of {problem['ctx']['expected']}"
+            sentence = f"{value} is not known: write one of {problem['ctx']['expected']}"
         case "string_pattern_mismatch":
-            return f"{value} does not match {problem['ctx']['pattern']}"
+            sentence = f"{value} does not match {problem['ctx']['pattern']}"
         case "timezone_aware" | "datetime_parsing" | "datetime_from_date_parsing" | "datetime_type":
-            return f"{value} is not an instant: write one with its offset from UTC, such as 2026-01-01T00:00:00Z"
+            sentence = f"{value} is not an instant: write one with its offset from UTC, such as 2026-01-01T00:00:00Z"
         case _:
-            return f"{problem['msg'][:1].lower()}{problem['msg'][1:]}, not {value}"
+            sentence = f"{problem['msg'][:1].lower()}{problem['msg'][1:]}, not {value}"
+    return sentence
 
 
 def as_written(value: object) -> str:

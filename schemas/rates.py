@@ -1,11 +1,11 @@
 """What features cost: rate cards, which of them is in force, and the price of a usage.
 
 A card lists features by category; a feature has one rate or several, told apart by attributes (`tier`, `resolution`).
-The rate of a usage is the most specific one: the one that names the most of the usage's attributes and contradicts none.
-A card in which two rates could claim the same usage is invalid, so a price never depends on the order of rates.
+The most specific rate counts: the one that names the most of a usage's attributes and contradicts none of them. A card
+in which two rates could claim the same usage is invalid, so a price never depends on the order of rates.
 
-Usage is priced once, at the recorder's door, with the card in force at the usage's own time; `CompiledCard.price` is that hot path.
-Nothing here knows of teams: whether a team may use a feature is decided where its plan and balance are known.
+Usage is priced once, at the recorder's door, with the card in force at the usage's own time: `CompiledCard.price` is
+that hot path. Nothing here knows of teams: who may use a feature is decided where plans and balances are known.
 """
 
 import re
@@ -60,17 +60,23 @@ DETAIL_MAX = 500
 
 def rate_credits(value: object) -> object:
     """The credits of a unit as they were written, if they are a plain decimal."""
-    if not isinstance(value, str):
-        raise ValueError(f'{value!s:.80} is not in quotes: write "0.5", so that no digit is lost on the way')  # noqa: TRY004 - pydantic reports ValueError
-    if value.startswith("-"):
-        raise ValueError(f"{value!r:.80} is negative: a rate is zero or more")
-    if not RATE.fullmatch(value):
-        raise ValueError(f'{value!r:.80} is not a rate: write a plain decimal such as "0.5", at most nine digits on either side of the point')
-    return value
+    match value:
+        case str() if RATE.fullmatch(value):
+            return value
+        case str() if value.startswith("-"):
+            raise ValueError(f"{value!r:.80} is negative: a rate is zero or more")
+        case str():
+            raise ValueError(
+                f'{value!r:.80} is not a rate: write "0.5", at most nine digits on either side of the point'
+            )
+        case _:
+            raise ValueError(f'{value!s:.80} is not in quotes: write "0.5", so that no digit is lost on the way')
 
 
 RateCredits = Annotated[
-    str, BeforeValidator(rate_credits), Field(pattern=f"^{RATE.pattern}$", description="Credits for one unit, a plain decimal.")
+    str,
+    BeforeValidator(rate_credits),
+    Field(pattern=f"^{RATE.pattern}$", description="Credits for one unit, a plain decimal."),
 ]
 
 
@@ -148,9 +154,8 @@ class Feature(Frozen):
         for one, other in combinations(known, 2):
             both = one | other
             if both not in listed and len(dict(both)) == len(both):
-                raise ValueError(
-                    f"a usage with {shown(dict(both))} fits two rates, {shown(dict(one))} and {shown(dict(other))}: add a rate for it"
-                )
+                two = f"{shown(dict(one))} and {shown(dict(other))}"
+                raise ValueError(f"a usage with {shown(dict(both))} fits two rates, {two}: add a rate for it")
         return self
 
 
@@ -178,8 +183,12 @@ class RateCard(Frozen):
         features = [feature.feature for category in self.categories for feature in category.features]
         if len(set(features)) < len(features):
             again = repeated(features)
-            homes = [category.id for category in self.categories for feature in category.features if feature.feature == again]
-            raise ValueError(f"feature {again} is listed {len(homes)} times, in {', '.join(homes)}: list it once, with all its rates")
+            homes = [
+                category.id for category in self.categories for feature in category.features if feature.feature == again
+            ]
+            raise ValueError(
+                f"feature {again} is listed {len(homes)} times, in {', '.join(homes)}: list it once, with all its rates"
+            )
         if len(features) > CARD_FEATURES_MAX:
             raise ValueError(f"{len(features)} features are more than a card may have, {CARD_FEATURES_MAX}")
         return self
@@ -224,7 +233,7 @@ class Priced:
 
 
 class CompiledFeature:
-    """A feature made ready for pricing. Only attributes that some rate names are looked at; the rest are a feature team's own."""
+    """A feature made ready for pricing. Attributes that none of its rates names are a feature team's own affair."""
 
     def __init__(self, category: Category, feature: Feature) -> None:
         self.category = category
@@ -261,7 +270,9 @@ class CompiledCard:
         self.version = card.version
         self.effective_from = card.effective_from
         self.features = {
-            feature.feature: CompiledFeature(category, feature) for category in card.categories for feature in category.features
+            feature.feature: CompiledFeature(category, feature)
+            for category in card.categories
+            for feature in category.features
         }
 
     def price(self, feature: str, quantity: Decimal, attributes: Mapping[str, str] | None) -> int:
@@ -277,7 +288,10 @@ class CompiledCard:
         exact = EXACT.multiply(compiled.rate(attributes)[1], quantity)
         micro = int(exact.to_integral_value(ROUND_HALF_UP, EXACT))
         if micro > ENTRY_MAX:
-            raise NotPriced("too_large", f"{format_credits(micro)} credits are more than one entry may have, {format_credits(ENTRY_MAX)}")
+            raise NotPriced(
+                "too_large",
+                f"{format_credits(micro)} credits are more than one entry may have, {format_credits(ENTRY_MAX)}",
+            )
         return micro
 
     def requirements(self, feature: str, attributes: Mapping[str, str] | None) -> Requires:
@@ -319,7 +333,7 @@ class CompiledCard:
 class RateCards:
     """Every published card, by the time from which it is in force.
 
-    Of two cards that begin at the same instant the later version counts, so a mistake can be corrected before it begins.
+    Of two cards that begin at the same instant the later version counts: a mistake can be corrected before it begins.
     """
 
     def __init__(self, cards: Iterable[RateCard]) -> None:

@@ -33,6 +33,11 @@ CLAIM = """
     RETURNING checkpoints.shard, checkpoints.epoch, checkpoints.position
 """
 
+TAKE = """
+    UPDATE checkpoints SET owner = $2, epoch = epoch + 1, seen_at = clock_timestamp()
+    WHERE reader = $1 AND shard = ANY($3) RETURNING shard, epoch, position
+"""
+
 RENEW = """
     UPDATE checkpoints SET seen_at = clock_timestamp() WHERE reader = $1 AND owner = $2 AND shard = ANY($3) RETURNING shard
 """
@@ -62,12 +67,20 @@ class Claims:
     epochs: dict[int, int] = field(default_factory=dict)
     positions: dict[int, int] = field(default_factory=dict)
 
-    async def join(self, connection: Connection) -> None:
-        """Renew what is held, drop what was lost, and take a fair share of what is free."""
+    async def join(self, connection: Connection) -> bool:
+        """Renew what is held, drop what was lost, and take a fair share of what is free; True if something was lost."""
         await connection.execute(MAKE_ROWS, self.reader, SHARDS)
         held = {row["shard"] for row in await connection.fetch(RENEW, self.reader, self.owner, list(self.epochs))}
-        self._drop(set(self.epochs) - held)
+        lost = set(self.epochs) - held
+        self._drop(lost)
         for shard, epoch, position in await connection.fetch(CLAIM, self.reader, self.owner, LEASE_SECONDS, SHARDS):
+            self.epochs[shard], self.positions[shard] = epoch, position
+        return bool(lost)
+
+    async def take(self, connection: Connection, shards: list[int]) -> None:
+        """Take exactly these shards, whoever had them: a rebuild shares them out by itself."""
+        await connection.execute(MAKE_ROWS, self.reader, SHARDS)
+        for shard, epoch, position in await connection.fetch(TAKE, self.reader, self.owner, shards):
             self.epochs[shard], self.positions[shard] = epoch, position
 
     async def leave(self, connection: Connection) -> None:

@@ -1,0 +1,229 @@
+"""What feature services say: usage as CloudEvents, in structured or in binary mode, parsed at the door.
+
+The usual case is one pass of a compiled validator. Whatever does not fit takes the slow way, which finds out what is wrong
+and says it in words that a feature team can act on. Of duplicate members of a JSON object the last counts; members that
+are not known are not stored: nobody's prompt belongs in an immutable log.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from hashlib import sha256
+from typing import Annotated, Any, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
+
+from .facts import Name, Text, UsageRecorded, UsageVoided
+
+QUANTITY = r"^[0-9]{1,12}(\.[0-9]{1,9})?$"
+NUMBER_DIGITS_MAX = 15  # more do not survive the journey through JSON numbers of other languages
+ATTRIBUTES_MAX = 20
+BINARY_PREFIX = "ce_"
+
+Quantity = Annotated[str, StringConstraints(pattern=QUANTITY)]
+Source = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^[^\x00-\x20\x7f]+$")]
+
+
+class ReportedUsage(BaseModel):
+    """The data of `usage.reported.v1`: what was used, never what it costs."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+    feature: Name
+    quantity: Quantity
+    member_id: Name | None = None
+    attributes: Annotated[dict[Name, Name], Field(max_length=ATTRIBUTES_MAX)] | None = None
+    hold_id: Name | None = None
+
+
+class VoidedUsage(BaseModel):
+    """The data of `usage.voided.v1`: a usage of the same source is taken back."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+    usage_source: Source
+    usage_id: Name
+    reason: Text
+
+
+class _Event(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+    specversion: Literal["1.0"]
+    source: Source
+    id: Name
+    subject: Name
+    time: Annotated[AwareDatetime, Field(strict=True)]
+
+
+class UsageReported(_Event):
+    """A feature did paid work for a team."""
+
+    type: Literal["usage.reported.v1"]
+    data: ReportedUsage
+
+
+class UsageVoidReported(_Event):
+    """A feature takes a reported usage back."""
+
+    type: Literal["usage.voided.v1"]
+    data: VoidedUsage
+
+
+AnyUsage = UsageReported | UsageVoidReported
+
+_REPORTED = TypeAdapter(UsageReported).validator.validate_json
+_ANY: dict[str, TypeAdapter[Any]] = {
+    "usage.reported.v1": TypeAdapter(UsageReported),
+    "usage.voided.v1": TypeAdapter(UsageVoidReported),
+}
+_KNOWN = {name.rpartition(".")[0] for name in _ANY}
+
+
+class BadUsage(Exception):
+    """A record that is not usage. `reason` is a stable code, `detail` says what to change."""
+
+    def __init__(self, reason: str, detail: str, event: Mapping[str, Any] | None = None) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+        self.event = event or {}
+
+
+def parse_usage(value: bytes | None, headers: Sequence[tuple[str, bytes]]) -> AnyUsage:
+    """The usage in a Kafka record.
+
+    Raises:
+        BadUsage: it is not usage; the reason is one of empty_value, not_json, wrong_shape, bad_quantity,
+            unknown_type, unknown_version.
+    """
+    if not value:
+        raise BadUsage("empty_value", "the record has no value; send a CloudEvent")
+    binary = {
+        name.lower()[3:]: text
+        for name, text in headers
+        if name[:3].lower() == BINARY_PREFIX
+    } if headers else None  # fmt: skip
+    if not binary:
+        try:
+            event: UsageReported = _REPORTED(value)
+        except ValidationError:
+            return _parse_slowly(_load(value))
+        return _usual(event)
+    attributes = {name: text.decode("utf-8", "replace") for name, text in binary.items()}
+    return _parse_slowly({**attributes, "data": _load(value)})
+
+
+def _usual(event: UsageReported) -> UsageReported:
+    quantity = event.data.quantity
+    if quantity[0] != "0" and "." not in quantity:
+        return event
+    canonical = canonical_quantity(quantity)
+    if canonical == "0":
+        raise BadUsage("bad_quantity", "quantity is 0; report only what was used", _named(event))
+    if canonical == quantity:
+        return event
+    return event.model_copy(update={"data": event.data.model_copy(update={"quantity": canonical})})
+
+
+def canonical_quantity(quantity: str) -> str:
+    """Without zeros that say nothing: "012.50" is "12.5"."""
+    whole, _, part = quantity.partition(".")
+    whole, part = whole.lstrip("0") or "0", part.rstrip("0")
+    return f"{whole}.{part}" if part else whole
+
+
+def _named(event: _Event) -> dict[str, Any]:
+    return {"subject": event.subject, "source": event.source, "id": event.id}
+
+
+def _load(value: bytes) -> Any:
+    try:
+        return json.loads(value, parse_float=Decimal, parse_constant=_no_constant)
+    except RecursionError:
+        raise BadUsage("not_json", "the value is nested too deeply") from None
+    except (ValueError, UnicodeDecodeError) as error:
+        raise BadUsage("not_json", f"the value is not JSON in UTF-8: {error}"[:300]) from None
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def _parse_slowly(event: Any) -> AnyUsage:
+    if not isinstance(event, dict):
+        raise BadUsage("wrong_shape", "the value is not a JSON object; send a CloudEvent")
+    kind = event.get("type")
+    adapter = _ANY.get(kind) if isinstance(kind, str) else None
+    if adapter is None:
+        raise _unknown(kind, event)
+    data = event.get("data")
+    if isinstance(data, dict) and "quantity" in data:
+        event = {**event, "data": {**data, "quantity": _quantity_of(data["quantity"], event)}}
+    try:
+        usage: AnyUsage = adapter.validate_json(json.dumps(event, default=str))
+    except ValidationError as error:
+        raise _explained(error, event) from None
+    except RecursionError:
+        raise BadUsage("wrong_shape", "the event is nested too deeply", event) from None
+    return _usual(usage) if isinstance(usage, UsageReported) else usage
+
+
+def _unknown(kind: Any, event: dict[str, Any]) -> BadUsage:
+    if kind is None:
+        return BadUsage("wrong_shape", "type is missing; send usage.reported.v1 or usage.voided.v1", event)
+    name = str(kind)[:128]
+    if name.rpartition(".")[0] in _KNOWN:
+        return BadUsage("unknown_version", f"{name} is not known here; send version v1", event)
+    return BadUsage("unknown_type", f"{name} is not known; send usage.reported.v1 or usage.voided.v1", event)
+
+
+def _quantity_of(quantity: Any, event: dict[str, Any]) -> str:
+    """A quantity as text, exact; a JSON number may have 15 digits."""
+    if isinstance(quantity, bool) or not isinstance(quantity, str | int | Decimal):
+        raise BadUsage("bad_quantity", f"quantity is a {type(quantity).__name__}; {_ADVICE}", event)
+    if isinstance(quantity, str):
+        text = quantity
+    else:
+        number = Decimal(quantity)
+        if len(number.as_tuple().digits) > NUMBER_DIGITS_MAX or abs(number.adjusted()) > NUMBER_DIGITS_MAX:
+            raise BadUsage("bad_quantity", f"quantity is a JSON number of more than 15 digits; {_ADVICE}", event)
+        text = f"{number:f}"
+    if not _fits(text):
+        raise BadUsage("bad_quantity", f"quantity is {text[:40]!r}; {_ADVICE}", event)
+    return text
+
+
+_ADVICE = 'send a string greater than 0 such as "12.5", with at most 12 digits before and 9 after the point'
+
+
+def _fits(text: str) -> bool:
+    whole, point, part = text.partition(".")
+    if not text.isascii() or not whole.isdigit() or len(whole) > 12:
+        return False
+    return not point or (part.isdigit() and len(part) <= 9)
+
+
+def _explained(error: ValidationError, event: dict[str, Any]) -> BadUsage:
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    where = ".".join(str(step) for step in first["loc"][:4])[:120]
+    return BadUsage("wrong_shape", f"{where}: {first['msg']}"[:300] if where else str(first["msg"])[:300], event)
+
+
+def digest(kind: str, subject: str, time: datetime, data: Mapping[str, Any]) -> bytes:
+    """SHA-256 over what was said, in canonical form: equal for a repetition, different for a contradiction."""
+    known = {name: value for name, value in data.items() if value not in (None, {})}
+    canonical = json.dumps([kind, subject, time.astimezone(UTC).isoformat(), known], sort_keys=True, separators=(",", ":"))
+    return sha256(canonical.encode()).digest()
+
+
+def digest_of_report(event: AnyUsage) -> bytes:
+    """The digest of an event that arrived."""
+    return digest(event.type, event.subject, event.time, event.data.model_dump())
+
+
+def digest_of_fact(team_id: str, occurred_at: datetime, fact: UsageRecorded | UsageVoided) -> bytes:
+    """The digest of the event that a stored fact was made of."""
+    if isinstance(fact, UsageVoided):
+        data = fact.model_dump(include={"usage_source", "usage_id", "reason"})
+        return digest("usage.voided.v1", team_id, occurred_at, data)
+    data = fact.model_dump(include={"feature", "quantity", "member_id", "attributes", "hold_id"})
+    return digest("usage.reported.v1", team_id, occurred_at, data)

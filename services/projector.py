@@ -1,0 +1,92 @@
+"""The projector: facts become balances, activity and usage, and the log is told when a balance runs low.
+
+Its loop is short: which shards moved, read what is new, fold it, save it with the checkpoints in one transaction. Beside it
+runs the low-balance watch, which decides on exact balances under the shard's lock, so that no replay can cause a charge.
+"""
+
+import asyncio
+from time import monotonic
+
+import structlog
+
+from prometheus_client import Counter, Gauge
+
+from services.clock import Clock, system_clock
+from services.errors import Fenced
+from services.health import Health
+from services.settings import Settings
+from services.store.balances import PROJECTOR
+from services.store.claims import LEASE_SECONDS, Claims
+from services.store.connect import AWAY, Connection, Pool, connect_pool
+from services.store.folding import Projecting
+from services.store.low import watch_low
+from services.store.read import heads, read_after
+from services.store.rebuild import ensure_projections
+
+BATCH_MAX = 10_000  # facts of one transaction
+IDLE_SECONDS = 0.01
+RENEW_SECONDS = LEASE_SECONDS / 4
+
+PROJECTED = Counter("creditwell_projected_facts", "Facts folded into the live projections")
+BEHIND = Gauge("creditwell_projection_lag", "Facts stored and not yet folded")
+
+log = structlog.get_logger("projector")
+
+
+async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: Clock = system_clock) -> None:
+    """Run until told to stop."""
+    pool = await connect_pool(settings.database, process="projector", size=3)
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(_project(pool, settings.owner, stop, health))
+            tasks.create_task(watch_low(pool, stop, health, clock))
+    finally:
+        await pool.close()
+
+
+async def _project(pool: Pool, owner: str, stop: asyncio.Event, health: Health) -> None:
+    delay = 0.05
+    while not stop.is_set():
+        try:
+            async with pool.acquire() as connection:
+                await _project_while_owner(connection, owner, stop, health)
+        except Fenced as fenced:
+            log.info("joining again", why=str(fenced))
+        except AWAY as away:
+            log.warning("the database is away; going on when it is back", error=repr(away), next_try_seconds=delay)
+            await asyncio.sleep(delay)
+            delay = min(delay * 2, 5.0)
+        else:
+            delay = 0.05
+
+
+async def _project_while_owner(connection: Connection, owner: str, stop: asyncio.Event, health: Health) -> None:
+    """Fold what comes, until told to stop or fenced; the versions are those that were live at the beginning."""
+    claims = Claims(PROJECTOR, owner)
+    projecting = Projecting(claims, await ensure_projections(connection))
+    renew_at = 0.0
+    health.ready(True)
+    while not stop.is_set():
+        if monotonic() >= renew_at:
+            if await claims.join(connection):
+                projecting.states.clear()
+            renew_at = monotonic() + RENEW_SECONDS
+        behind = await _behind(connection, claims, health)
+        if not behind:
+            await asyncio.sleep(IDLE_SECONDS)
+            continue
+        facts = await read_after(connection, behind, max(1, BATCH_MAX // len(behind)))
+        await projecting.project(connection, facts)
+        PROJECTED.inc(sum(map(len, facts.values())))
+        health.beat("projector")
+    await claims.leave(connection)
+
+
+async def _behind(connection: Connection, claims: Claims, health: Health) -> dict[int, int]:
+    """The claimed shards that have facts after their checkpoints, with these checkpoints."""
+    ends = await heads(connection)
+    lags = {shard: ends[shard] - position for shard, position in claims.positions.items()}
+    lag = sum(lags.values())
+    BEHIND.set(lag)
+    health.lag("projector", lag)
+    return {shard: claims.positions[shard] for shard, missing in lags.items() if missing}

@@ -1,0 +1,55 @@
+"""Facts of ours that come in a row: a team's first plan, its second; rate card 1, rate card 2.
+
+Their ids carry the number, so the next one follows from the log and from nothing else, a repeated attempt meets the identity that
+is taken, and the last one is found by the index that keeps identities apart.
+"""
+
+from datetime import datetime
+
+from schemas.facts import Stored
+from services.store.append import TAKE_HEADS
+from services.store.connect import Connection
+from services.store.read import stored_of
+from services.store.shards import shard_of
+
+LAST = """
+    SELECT shard, position, recorded_at, occurred_at, team_id, source, id, type, body
+    FROM facts WHERE shard = $1 AND team_id = $2 AND source = $3 ORDER BY id DESC LIMIT 1
+"""
+
+ALL = """
+    SELECT shard, position, recorded_at, occurred_at, team_id, source, id, type, body
+    FROM facts WHERE shard = $1 AND team_id = $2 AND source = $3 ORDER BY id
+"""
+
+
+def numbered(name: str, number: int) -> str:
+    """The id of the n-th fact of a row; padded, so that ids sort as their numbers do."""
+    return f"{name}:{number:06d}"
+
+
+def number_of(fact_id: str) -> int:
+    """The number in such an id."""
+    return int(fact_id.rpartition(":")[2])
+
+
+async def lock_shard(connection: Connection, team_id: str) -> datetime:
+    """Take the head of a team's shard until COMMIT, so that what is read now is still so when it is acted upon.
+
+    Returns:
+        The time by the database's clock, never before the shard's last fact.
+    """
+    (head,) = await connection.fetch(TAKE_HEADS, [shard_of(team_id)])
+    now: datetime = head["recorded_at"]
+    return now
+
+
+async def last_of(connection: Connection, team_id: str, source: str) -> Stored | None:
+    """The newest fact of a row, None where there is none yet."""
+    row = await connection.fetchrow(LAST, shard_of(team_id), team_id, source)
+    return None if row is None else stored_of(row)
+
+
+async def all_of(connection: Connection, team_id: str, source: str) -> list[Stored]:
+    """Every fact of a row, in order."""
+    return [stored_of(row) for row in await connection.fetch(ALL, shard_of(team_id), team_id, source)]

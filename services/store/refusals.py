@@ -1,0 +1,70 @@
+"""Refused usage: kept with its bytes and its reason, in the transaction that moves the cursor past it."""
+
+import json
+from base64 import b64encode
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+from typing import Protocol
+
+from services.store.connect import Connection
+
+RECORD_MAX = 1024 * 1024
+TRUNCATED = 64 * 1024
+
+KEEP = """
+    INSERT INTO refused (topic, partition, "offset", refused_at, reason, detail, team_id, source, event_id, key, value,
+                         headers, sha256, size)
+    SELECT topic, partition, "offset", $14, reason, detail, team_id, source, event_id, key, value, headers, sha256, size
+    FROM unnest($1::text[], $2::integer[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
+                $9::bytea[], $10::bytea[], $11::jsonb[], $12::bytea[], $13::bigint[])
+        AS r (topic, partition, "offset", reason, detail, team_id, source, event_id, key, value, headers, sha256, size)
+"""
+
+
+class Record(Protocol):
+    """A Kafka record, as aiokafka gives it."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]]
+    timestamp: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A record that can't be stored, as it arrived, with the reason."""
+
+    record: Record
+    reason: str
+    detail: str
+    team_id: str | None = None
+    source: str | None = None
+    event_id: str | None = None
+
+
+async def keep_refusals(connection: Connection, refusals: Sequence[Refusal], now: datetime) -> None:
+    """Keep refused records as they arrived, within the caller's transaction."""
+    if not refusals:
+        return
+    rows = [
+        (
+            refusal.record.topic, refusal.record.partition, refusal.record.offset, refusal.reason, refusal.detail,
+            refusal.team_id, refusal.source, refusal.event_id, refusal.record.key, *_kept(refusal.record),
+        )
+        for refusal in refusals
+    ]  # fmt: skip
+    await connection.execute(KEEP, *map(list, zip(*rows, strict=True)), now)
+
+
+def _kept(record: Record) -> tuple[bytes | None, str, bytes, int]:
+    """The bytes (of a big record the beginning), its headers, the SHA-256 of the whole value, and its size."""
+    value = record.value
+    headers = json.dumps([[name, b64encode(text or b"").decode()] for name, text in record.headers])
+    if value is None:
+        return None, headers, sha256(b"").digest(), 0
+    return value if len(value) <= RECORD_MAX else value[:TRUNCATED], headers, sha256(value).digest(), len(value)

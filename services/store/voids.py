@@ -1,0 +1,43 @@
+"""Which usages were taken back: each once at most."""
+
+from collections.abc import Iterable
+
+from schemas.facts import NewFact, Stored, UsageVoided
+from services.store.append import Place
+from services.store.connect import Connection
+from services.store.shards import shard_of
+
+VOIDED = """
+    SELECT v.team_id, v.usage_position
+    FROM unnest($1::smallint[], $2::text[], $3::bigint[]) AS asked (shard, team_id, usage_position)
+    JOIN voided_usages v USING (shard, team_id, usage_position)
+"""
+
+NOTE = """
+    INSERT INTO voided_usages (shard, team_id, usage_position, void_position)
+    SELECT * FROM unnest($1::smallint[], $2::text[], $3::bigint[], $4::bigint[])
+"""
+
+
+async def voided_among(connection: Connection, facts: Iterable[Stored]) -> frozenset[tuple[str, int]]:
+    """(team, position) of those facts that were taken back already."""
+    asked = [(fact.shard, fact.team_id, fact.position) for fact in facts]
+    if not asked:
+        return frozenset()
+    rows = await connection.fetch(VOIDED, *map(list, zip(*asked, strict=True)))
+    return frozenset((row["team_id"], row["usage_position"]) for row in rows)
+
+
+async def note_voids(connection: Connection, appended: Iterable[tuple[NewFact, Place]]) -> None:
+    """Remember the voids among facts just appended, in the same transaction.
+
+    Raises:
+        asyncpg.UniqueViolationError: a usage was taken back meanwhile; judge the batch again.
+    """
+    rows = [
+        (shard_of(new.team_id), new.team_id, new.fact.usage_position, place.position)
+        for new, place in appended
+        if isinstance(new.fact, UsageVoided)
+    ]
+    if rows:
+        await connection.execute(NOTE, *map(list, zip(*rows, strict=True)))
