@@ -13,6 +13,7 @@ import asyncpg
 
 from projections.activity import paid_of
 from projections.balance import (
+    Entry,
     Hold,
     Kind,
     Lot,
@@ -28,6 +29,7 @@ from projections.versions import at_version
 from schemas.facts import Stored, UsageVoided
 from services.errors import Unavailable
 from services.store.connect import Connection
+from services.store.cycles import refills_due
 from services.store.read import read_team
 from services.store.shards import shard_of
 
@@ -169,12 +171,18 @@ async def paid_for(
 
 @dataclass(frozen=True, slots=True)
 class ExactBalance:
-    """A balance as of `at`, with every fact up to `position` in it."""
+    """A balance as of `at`, with every fact up to `position` in it; `tail` is what the live projections do not show yet."""
 
     team: TeamBalance
     shard: int
     position: int
     at: datetime
+    tail: tuple[Entry, ...] = ()
+
+    @property
+    def available(self) -> int:
+        """What may be promised to new work, in micro-credits."""
+        return self.team.available(self.at)
 
 
 async def read_balance(connection: Connection, team_id: str, at: datetime) -> ExactBalance | None:
@@ -191,11 +199,23 @@ async def read_balance(connection: Connection, team_id: str, at: datetime) -> Ex
     tail = await read_team(connection, shard, team_id, folded, TAIL_MAX + 1)
     if len(tail) > TAIL_MAX:
         raise Unavailable(f"catching_up: more than {TAIL_MAX} facts of {team_id} wait to be folded")
-    await fold_tail(connection, team, shard, tail)
+    entries = await fold_tail(connection, team, shard, tail)
     if not team.position:
         return None
+    await _fold_due(connection, team, shard, at)
     end_lots(team, at, [])
-    return ExactBalance(team, shard, max(folded, team.position), at)
+    return ExactBalance(team, shard, max(folded, team.position), at, tuple(entries))
+
+
+async def _fold_due(connection: Connection, team: TeamBalance, shard: int, at: datetime) -> None:
+    """Refills that are due and that nobody has appended yet count already."""
+    if team.cycle_ends_at > at:
+        return
+    for new in await refills_due(connection, [team.team_id], at):
+        stored = Stored(
+            shard, team.position, at, new.occurred_at, team.team_id, new.source, new.id, new.fact.type, new.fact.body()
+        )
+        evolve(team, stored, new.fact)
 
 
 def _team_with_lots(row: asyncpg.Record, team_id: str) -> TeamBalance:
@@ -213,8 +233,9 @@ def _utc(text: str) -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
-async def fold_tail(connection: Connection, team: TeamBalance, shard: int, tail: Sequence[Stored]) -> None:
-    """Take a saved state over the facts that came after it."""
+async def fold_tail(connection: Connection, team: TeamBalance, shard: int, tail: Sequence[Stored]) -> list[Entry]:
+    """Take a saved state over the facts that came after it; their entries."""
+    told: list[Entry] = []
     paid_here: dict[int, tuple[Paid, ...]] = {}
     for stored in tail:
         fact = stored.fact()
@@ -227,3 +248,5 @@ async def fold_tail(connection: Connection, team: TeamBalance, shard: int, tail:
                 paid, lots = await paid_for(connection, shard, team.team_id, fact.usage_position, None)
         entries = evolve(team, stored, fact, paid, lots)
         paid_here.update((entry.position, entry.paid) for entry in entries if entry.kind is Kind.USAGE)
+        told += entries
+    return told

@@ -135,7 +135,9 @@ def test_an_anchor_that_lies_ahead_leaves_today_in_a_cycle_before_it() -> None:
     assert cycle(anchor, "UTC", -1) == Cycle(-1, utc("2026-11-15T00:00:00Z"), anchor)
 
 
-@pytest.mark.parametrize("zone", ["", "Mars/Base", "../../../etc/passwd", "/etc/passwd", "Europe", "europe/berlin", "Factory"])
+@pytest.mark.parametrize(
+    "zone", ["", "Mars/Base", "../../../etc/passwd", "/etc/passwd", "Europe", "europe/berlin", "Factory"]
+)
 def test_a_zone_that_does_not_exist_is_named_in_the_error(zone: str) -> None:
     with pytest.raises(UnknownZone) as refused:
         cycle_start(utc("2026-01-01T00:00:00Z"), zone, 1)
@@ -163,4 +165,6 @@ def test_a_cycle_beyond_the_calendar_is_refused() -> None:
 def test_an_anchor_given_in_another_offset_is_the_same_anchor() -> None:
     anchor = utc("2026-01-31T10:00:00Z")
 
-    assert cycle_start(anchor.astimezone(ZoneInfo("Asia/Tokyo")), "America/New_York", 7) == cycle_start(anchor, "America/New_York", 7)
+    assert cycle_start(anchor.astimezone(ZoneInfo("Asia/Tokyo")), "America/New_York", 7) == cycle_start(
+        anchor, "America/New_York", 7
+    )

@@ -1,0 +1,159 @@
+"""What the bank's no means, and which webhooks are believed. No sockets."""
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deploy.local.stripe.webhooks import sign
+from services.charges import Charges, Decline, Dispute, Forged, Remedy, WebhookEvent, verify_webhook
+
+NOW = datetime(2026, 11, 23, 10, 15, 30, tzinfo=UTC)
+SECRET = "whsec_today"  # noqa: S105 - signs nothing but these tests
+BODY = json.dumps(
+    {
+        "id": "evt_1",
+        "type": "charge.refunded",
+        "livemode": False,
+        "created": 1_795_000_000,
+        "data": {
+            "object": {
+                "id": "ch_1",
+                "object": "charge",
+                "payment_intent": "pi_1",
+                "customer": "cus_1",
+                "amount_refunded": 500,
+                "metadata": {"team_id": "team_42"},
+            }
+        },
+    }
+).encode()
+
+
+def signed(body: bytes = BODY, *, secret: str = SECRET, age: timedelta = timedelta()) -> str:
+    return sign(secret, body, int((NOW - age).timestamp()))
+
+
+def verified(header: str, body: bytes = BODY, secrets: tuple[str, ...] = (SECRET,)) -> WebhookEvent:
+    return verify_webhook(body, header, secrets, NOW)
+
+
+def test_a_webhook_that_stripe_signed_just_now_says_what_to_look_at() -> None:
+    event = verified(signed())
+
+    assert (event.id, event.type, event.live) == ("evt_1", "charge.refunded", False)
+    assert (event.object_kind, event.object_id) == ("charge", "ch_1")
+    assert (event.intent_id, event.charge_id, event.customer_id) == ("pi_1", "ch_1", "cus_1")
+    assert event.metadata == {"team_id": "team_42"}
+
+
+def test_a_webhook_carries_no_amount_that_anybody_could_believe() -> None:
+    assert not [name for name in WebhookEvent.__dataclass_fields__ if "amount" in name or "cents" in name]
+
+
+@pytest.mark.parametrize(
+    ("age", "reason"),
+    [(timedelta(seconds=301), "too_old"), (timedelta(seconds=-301), "from_the_future"), (timedelta(days=1), "too_old")],
+)
+def test_a_webhook_from_another_time_is_refused(age: timedelta, reason: str) -> None:
+    with pytest.raises(Forged) as refusal:
+        verified(signed(age=age))
+
+    assert refusal.value.reason == reason
+
+
+@pytest.mark.parametrize("age", [timedelta(seconds=300), timedelta(seconds=-300)])
+def test_a_webhook_within_five_minutes_either_way_is_believed(age: timedelta) -> None:
+    assert verified(signed(age=age)).id == "evt_1"
+
+
+def test_while_secrets_are_rotated_both_are_believed() -> None:
+    both = ("whsec_tomorrow", SECRET)
+
+    assert verified(signed(), secrets=both).id == "evt_1"
+    assert verified(signed(secret="whsec_tomorrow"), secrets=both).id == "evt_1"  # noqa: S106 - as above
+
+
+def test_one_genuine_signature_among_others_is_enough() -> None:
+    old = signed(secret="whsec_yesterday").split("v1=")[1]  # noqa: S106 - as above
+
+    assert verified(f"{signed()},v1={old},v0=whatever").id == "evt_1"
+
+
+@given(st.integers(0, len(BODY) - 1), st.integers(1, 255))
+def test_a_body_with_one_changed_byte_is_refused(place: int, change: int) -> None:
+    altered = bytearray(BODY)
+    altered[place] ^= change
+
+    with pytest.raises(Forged) as refusal:
+        verified(signed(), bytes(altered))
+
+    assert refusal.value.reason == "signature_wrong"
+
+
+@given(st.text())
+def test_no_header_that_we_did_not_sign_is_believed(header: str) -> None:
+    with pytest.raises(Forged):
+        verified(header)
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"null", b"{}", b'{"id": 1, "data": {"object": "x"}}', b"\xff\xfe"])
+def test_what_stripe_signed_and_is_no_event_is_refused(body: bytes) -> None:
+    with pytest.raises(Forged) as refusal:
+        verified(signed(body), body)
+
+    assert refusal.value.reason == "unreadable"
+
+
+@pytest.mark.parametrize("secrets", [(), ("",), (SECRET, " ")])
+def test_without_a_secret_nothing_is_believed_and_we_stop(secrets: tuple[str, ...]) -> None:
+    with pytest.raises(ValueError, match="CREDITWELL_STRIPE_WEBHOOK_SECRET"):
+        verified(signed(secret=""), secrets=secrets)
+
+
+@pytest.mark.parametrize(
+    ("code", "decline_code", "advice_code", "remedy"),
+    [
+        ("card_declined", "insufficient_funds", "try_again_later", "retry_later"),
+        ("card_declined", "generic_decline", "try_again_later", "retry_later"),
+        ("card_declined", "a_code_that_stripe_invents_tomorrow", None, "retry_later"),
+        ("processing_error", None, None, "retry_later"),
+        ("card_declined", "generic_decline", "do_not_try_again", "needs_card"),
+        ("card_declined", "lost_card", None, "needs_card"),
+        ("card_declined", "stolen_card", "try_again_later", "needs_card"),
+        ("expired_card", None, None, "needs_card"),
+        ("incorrect_cvc", None, None, "needs_card"),
+        ("card_declined", "authentication_required", None, "needs_authentication"),
+        ("authentication_required", "authentication_required", None, "needs_authentication"),
+        ("payment_intent_authentication_failure", None, None, "needs_authentication"),
+    ],
+)
+def test_each_decline_has_the_remedy_that_helps(
+    code: str, decline_code: str | None, advice_code: str | None, remedy: Remedy
+) -> None:
+    assert Decline(code, decline_code, "", advice_code).remedy == remedy
+
+
+@pytest.mark.parametrize(
+    ("status", "away"),
+    [
+        ("warning_needs_response", False),
+        ("warning_closed", False),
+        ("needs_response", True),
+        ("under_review", True),
+        ("lost", True),
+        ("won", False),
+        ("prevented", False),
+    ],
+)
+def test_a_dispute_takes_the_money_only_while_it_is_open_or_lost(status: str, *, away: bool) -> None:
+    dispute = Dispute("du_1", "ch_1", 500, "usd", status, "fraudulent", NOW)
+
+    assert dispute.money_is_away is away
+
+
+def test_a_live_key_is_never_sent_in_the_open() -> None:
+    with pytest.raises(ValueError, match="CREDITWELL_STRIPE_API"):
+        Charges("sk_live_secret", api_base="http://127.0.0.1:12111")
