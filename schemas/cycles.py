@@ -10,7 +10,7 @@ about a zone's rules would disagree about when credits are refilled.
 
 from calendar import monthrange
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import MAXYEAR, MINYEAR, UTC, datetime, timedelta, tzinfo
 from difflib import get_close_matches
 from functools import lru_cache
 from importlib import resources
@@ -55,7 +55,7 @@ def cycle_start(anchor: datetime, zone: str, k: int) -> datetime:
     if k == 0:
         return local.astimezone(UTC)
     year, month0 = divmod(local.year * MONTHS_PER_YEAR + local.month - 1 + k, MONTHS_PER_YEAR)
-    if not datetime.min.year < year < datetime.max.year:
+    if not MINYEAR < year < MAXYEAR:
         message = f"cycle {k} from {anchor.isoformat()} lies outside the calendar"
         raise ValueError(message)
     day = min(local.day, monthrange(year, month0 + 1)[1])

@@ -140,7 +140,7 @@ def _load(value: bytes) -> Any:
         return json.loads(value, parse_float=Decimal, parse_constant=_no_constant)
     except RecursionError:
         raise BadUsage("not_json", "the value is nested too deeply") from None
-    except (ValueError, UnicodeDecodeError) as error:
+    except (ValueError, ArithmeticError) as error:
         raise BadUsage("not_json", f"the value is not JSON in UTF-8: {error}"[:300]) from None
 
 

@@ -56,33 +56,13 @@ T = TypeVar("T")
 
 # Stripe's list of decline codes, those after which the same card will not do. All others may pass at another time.
 CARD_IS_NO_GOOD: Final = frozenset(
-    {
-        "card_not_supported",
-        "currency_not_supported",
-        "expired_card",
-        "fraudulent",
-        "highest_risk",
-        "incorrect_cvc",
-        "incorrect_number",
-        "incorrect_zip",
-        "invalid_account",
-        "invalid_cvc",
-        "invalid_expiry_month",
-        "invalid_expiry_year",
-        "invalid_number",
-        "lost_card",
-        "merchant_blacklist",
-        "new_account_information_available",
-        "no_such_card",
-        "pickup_card",
-        "restricted_card",
-        "revocation_of_all_authorizations",
-        "revocation_of_authorization",
-        "security_violation",
-        "stolen_card",
-        "stop_payment_order",
-        "testmode_decline",
-    }
+    """
+    card_not_supported currency_not_supported expired_card fraudulent highest_risk incorrect_cvc incorrect_number
+    incorrect_zip invalid_account invalid_cvc invalid_expiry_month invalid_expiry_year invalid_number lost_card
+    merchant_blacklist new_account_information_available no_such_card pickup_card restricted_card
+    revocation_of_all_authorizations revocation_of_authorization security_violation stolen_card stop_payment_order
+    testmode_decline
+    """.split()  # noqa: SIM905 - words read better than a column of strings
 )
 OWNER_MUST_CONFIRM: Final = frozenset(
     {"authentication_required", "authentication_not_handled", "payment_intent_authentication_failure"}
@@ -207,6 +187,7 @@ class Declined(Refused):
 
     @property
     def remedy(self) -> Remedy:
+        """What would help."""
         return self.decline.remedy
 
 
@@ -280,6 +261,7 @@ class Charges:
         await self.close()
 
     async def close(self) -> None:
+        """Closes the connections to Stripe."""
         await self._http.close_async()  # type: ignore[no-untyped-call]  # as the library has it
 
     async def create_intent(
@@ -607,7 +589,7 @@ def _meaning(error: stripe.StripeError) -> Exception:
             # The key was used for another body, by another release of ours: what that request did must be asked for.
             return Unknown("in_flight", key_is_spent=True)
         case stripe.APIError():
-            conflict = error.http_status == 409  # noqa: PLR2004 - the same request is being worked on
+            conflict = error.http_status == 409
             return Unknown("in_flight" if conflict else "server_error", key_is_spent=replayed)
     kind = Missing if error.code == "resource_missing" else WrongRequest
     return kind(str(error), status=error.http_status, code=error.code, param=details.get("param"))

@@ -24,6 +24,7 @@ from services.store.append import Ready, make_ready
 from services.store.identities import Identity
 from services.store.refusals import RECORD_MAX, Record, Refusal
 
+YEARS = (1970, 9990)
 AHEAD_MAX = timedelta(minutes=5)  # clocks differ; beyond that, somebody's is wrong
 
 
@@ -78,6 +79,8 @@ def parse(record: Record) -> Usage | Refusal:
         return _refuse(record, event, "wrong_key", f"the record's key must be its subject, {event.subject!r}")
     if event.source.startswith(OURS):
         return _refuse(record, event, "reserved_source", f"sources that begin with {OURS!r} are Creditwell's own; name your service")
+    if not YEARS[0] <= event.time.year <= YEARS[1]:
+        return _refuse(record, event, "wrong_time", f"time is in the year {event.time.year}; send when it happened")
     return Usage(record, event)
 
 

@@ -6,10 +6,10 @@ runs the low-balance watch, which decides on exact balances under the shard's lo
 
 import asyncio
 from time import monotonic
+from uuid import uuid4
 
 import structlog
-
-from prometheus_client import Counter, Gauge
+from prometheus_client import Counter
 
 from services.clock import Clock, system_clock
 from services.errors import Fenced
@@ -21,35 +21,34 @@ from services.store.connect import AWAY, Connection, Pool, connect_pool
 from services.store.folding import Projecting
 from services.store.low import watch_low
 from services.store.read import heads, read_after
-from services.store.rebuild import ensure_projections
+from services.store.rebuild import ensure_projections, live_versions
 
 BATCH_MAX = 10_000  # facts of one transaction
 IDLE_SECONDS = 0.01
 RENEW_SECONDS = LEASE_SECONDS / 4
-
-PROJECTED = Counter("creditwell_projected_facts", "Facts folded into the live projections")
-BEHIND = Gauge("creditwell_projection_lag", "Facts stored and not yet folded")
 
 log = structlog.get_logger("projector")
 
 
 async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: Clock = system_clock) -> None:
     """Run until told to stop."""
-    pool = await connect_pool(settings.database, process="projector", size=3)
+    pool = await connect_pool(settings.needed("database"), process="projector", size=3)
+    folded = Counter("creditwell_projected_facts", "Facts folded into the live projections", registry=health.registry)
     try:
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(_project(pool, settings.owner, stop, health))
+            tasks.create_task(_project(pool, stop, health, folded))
             tasks.create_task(watch_low(pool, stop, health, clock))
     finally:
         await pool.close()
 
 
-async def _project(pool: Pool, owner: str, stop: asyncio.Event, health: Health) -> None:
+async def _project(pool: Pool, stop: asyncio.Event, health: Health, folded: Counter) -> None:
+    owner = f"projector-{uuid4()}"
     delay = 0.05
     while not stop.is_set():
         try:
             async with pool.acquire() as connection:
-                await _project_while_owner(connection, owner, stop, health)
+                await _project_while_owner(connection, owner, stop, health, folded)
         except Fenced as fenced:
             log.info("joining again", why=str(fenced))
         except AWAY as away:
@@ -60,15 +59,20 @@ async def _project(pool: Pool, owner: str, stop: asyncio.Event, health: Health) 
             delay = 0.05
 
 
-async def _project_while_owner(connection: Connection, owner: str, stop: asyncio.Event, health: Health) -> None:
+async def _project_while_owner(
+    connection: Connection, owner: str, stop: asyncio.Event, health: Health, folded: Counter
+) -> None:
     """Fold what comes, until told to stop or fenced; the versions are those that were live at the beginning."""
+    await ensure_projections(connection)
     claims = Claims(PROJECTOR, owner)
-    projecting = Projecting(claims, await ensure_projections(connection))
+    projecting = Projecting(claims, {})
     renew_at = 0.0
     health.ready(True)
     while not stop.is_set():
         if monotonic() >= renew_at:
             if await claims.join(connection):
+                # Read after the claim: a later switch of versions fences it.
+                projecting.versions = await live_versions(connection)
                 projecting.states.clear()
             renew_at = monotonic() + RENEW_SECONDS
         behind = await _behind(connection, claims, health)
@@ -77,7 +81,7 @@ async def _project_while_owner(connection: Connection, owner: str, stop: asyncio
             continue
         facts = await read_after(connection, behind, max(1, BATCH_MAX // len(behind)))
         await projecting.project(connection, facts)
-        PROJECTED.inc(sum(map(len, facts.values())))
+        folded.inc(sum(map(len, facts.values())))
         health.beat("projector")
     await claims.leave(connection)
 
@@ -86,7 +90,5 @@ async def _behind(connection: Connection, claims: Claims, health: Health) -> dic
     """The claimed shards that have facts after their checkpoints, with these checkpoints."""
     ends = await heads(connection)
     lags = {shard: ends[shard] - position for shard, position in claims.positions.items()}
-    lag = sum(lags.values())
-    BEHIND.set(lag)
-    health.lag("projector", lag)
+    health.lag("projector", sum(lags.values()))
     return {shard: claims.positions[shard] for shard, missing in lags.items() if missing}

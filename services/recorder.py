@@ -1,30 +1,31 @@
 """The recorder: usage from Kafka becomes facts, exactly once.
 
-From broker to row there are three steps: `door.parse` and `door.judge` decide about a batch, `Recorder.store` writes it. The
-transaction that appends the facts also moves the Kafka cursor, so a batch counts wholly or not at all, whatever dies
-and whenever. Kafka's own commits are for lag dashboards and are never read back.
+From broker to row there are three steps: `door.parse` and `door.judge` decide about a batch, `Recorder._write` writes it. The
+transaction that appends the facts also moves the Kafka cursors, so a batch counts wholly or not at all, whatever dies and
+whenever. Kafka's own commits are for lag dashboards and are never read back.
 
 FastStream swallows what a handler raises and goes on fetching, so `receive` raises nothing: what is unavailable is repeated
 until it is there, being fenced drops the partition, and anything else ends the process with the cursor unmoved.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from hashlib import sha256
+from datetime import UTC, datetime
 from time import monotonic
-from typing import Any
+from typing import Any, NamedTuple
+from uuid import uuid4
 
 import asyncpg
 import structlog
-from aiokafka import ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from aiokafka.errors import KafkaError
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
 from faststream.kafka.message import KafkaAckableMessage
-from prometheus_client import Counter, Gauge
+from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from schemas.rates import RateCards
 from schemas.usage import UsageVoidReported
@@ -32,15 +33,16 @@ from services import door
 from services.clock import Clock, system_clock
 from services.crashpoints import crashpoint
 from services.door import Judged, Known, Usage
-from services.errors import Fenced, LogChanged
+from services.errors import Fenced, Unavailable
 from services.health import Health
+from services.partitions import Owned, Partitions, Rebalances, hash_of
 from services.settings import Settings
 from services.store.append import AlreadyStored, append_ready
 from services.store.cards import load_rate_cards
 from services.store.connect import AWAY, Connection, Pool, connect_pool
-from services.store.cursors import Cursor, Step, batch_was_stored, claim_cursor, move_cursors
+from services.store.cursors import Step, move_cursors
 from services.store.identities import Identity, count_repeats, find
-from services.store.refusals import Record, Refusal, keep_refusals
+from services.store.refusals import Refusal, keep_refusals
 from services.store.shards import shard_of
 from services.store.voids import note_voids, voided_among
 
@@ -52,55 +54,58 @@ HELD_MAX_SECONDS = 0.015
 LOOK_FIRST_BATCHES = 50  # after a duplicate more are likely: look before appending for a while
 CARDS_RELOAD_SECONDS = 10
 CARDS_STALE_SECONDS = 60  # without the newest card nothing is priced
-IDLE_SECONDS = 2
-REFUSED_ALARM_MIN = 20  # fewer records in a minute say nothing about a share
+LOOK_AROUND_SECONDS = 2
+REFUSED_MINUTE_SECONDS = 60
+REFUSED_ALARM_MIN = 20  # fewer records say nothing about a share
 
 SOMEBODY_WAITS = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"
 KNOWN_TEAMS = "SELECT team_id FROM unnest($1::smallint[], $2::text[]) AS w (shard, team_id) JOIN teams USING (shard, team_id)"
-PASSED = """
-    UPDATE kafka_cursors SET passed_at = greatest(passed_at, $4) WHERE topic = $1 AND partition = $2 AND epoch = $3
-"""
-
-RECORDS = Counter("creditwell_usage_records", "Records read from Kafka, by what became of them", ["outcome"])
-REFUSED_SHARE = Gauge("creditwell_usage_refused_share", "Share of refused records in the last minute")
-LAG = Gauge("creditwell_usage_lag", "Records not yet recorded", ["partition"])
 
 log = structlog.get_logger("recorder")
 
 
-@dataclass(slots=True)
-class Owned:
-    """A partition that this process owns; `check` is the record whose hash must match before anything is stored."""
+class Metrics:
+    """What dashboards and alerts ask of a recorder."""
 
-    epoch: int
-    next_offset: int
-    check: tuple[int, bytes] | None
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.records = Counter(
+            "creditwell_usage_records", "Usage read from Kafka, by what became of it", ["outcome"], registry=registry
+        )
+        self.refused_share = Gauge(
+            "creditwell_usage_refused_share", "Share of refused usage, judged each minute", registry=registry
+        )
 
 
 @dataclass(slots=True)
 class Refusing:
     """How much was refused in the running minute: more than half is said loudly, and the recorder goes on."""
 
+    share: Gauge
     since: float = field(default_factory=monotonic)
     all: int = 0
     refused: int = 0
 
     def count(self, all_: int, refused: Sequence[Refusal]) -> None:
-        """Add a batch; judge the minute when it is over."""
+        """Add a batch; judge when the minute is over, or at once when it is that bad."""
         self.all += all_
         self.refused += len(refused)
-        if monotonic() - self.since < 60 and not (self.all >= REFUSED_ALARM_MIN and self.refused * 2 > self.all):
+        alarming = self.all >= REFUSED_ALARM_MIN and self.refused * 2 > self.all
+        if not alarming and monotonic() - self.since < REFUSED_MINUTE_SECONDS:
             return
-        if self.all:
-            REFUSED_SHARE.set(self.refused / self.all)
-        if self.all >= REFUSED_ALARM_MIN and self.refused * 2 > self.all:
+        self.share.set(self.refused / self.all if self.all else 0)
+        if alarming and refused:
             log.error(
-                "more than half of the usage that arrives is refused",
-                refused=self.refused, of=self.all, last_reason=refused[-1].reason if refused else None,
-                last_detail=refused[-1].detail if refused else None, do="run `creditwell refused list`",
+                "more than half of the usage that arrives is refused", refused=self.refused, of=self.all,
+                last_reason=refused[-1].reason, last_detail=refused[-1].detail, do="run `creditwell refused list`",
             )  # fmt: skip
-        if monotonic() - self.since >= 60 or self.all >= REFUSED_ALARM_MIN:
-            self.since, self.all, self.refused = monotonic(), 0, 0
+        self.since, self.all, self.refused = monotonic(), 0, 0
+
+
+class Item(NamedTuple):
+    """A parsed record in hand, with the claim under which it was read."""
+
+    owned: Owned
+    parsed: Usage | Refusal
 
 
 @dataclass(slots=True)
@@ -108,88 +113,90 @@ class Recorder:
     """One process's share of the topic."""
 
     pool: Pool
-    owner: str
+    partitions: Partitions
     health: Health
     clock: Clock
+    metrics: Metrics
+    refusing: Refusing
     cards: RateCards | None = None
     cards_at: float = 0.0
-    owned: dict[int, Owned] = field(default_factory=dict)
     teams: set[str] = field(default_factory=set)
     look_first: int = 0
     batch: int = BATCH_MAX
-    refusing: Refusing = field(default_factory=Refusing)
+    busy: bool = False
     failed: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+    def begin(self) -> None:
+        """A batch is on its way to `receive`. If the one before never arrived, FastStream dropped it: nothing may follow."""
+        if self.busy:
+            self.fail(RuntimeError("a batch was lost between Kafka and the recorder's handler"))
+        self.busy = True
+
+    def fail(self, error: BaseException) -> None:
+        """End the process with this."""
+        if not self.failed.done():
+            self.failed.set_exception(error)
 
     async def receive(self, records: Sequence[ConsumerRecord]) -> None:
         """FastStream's handler: store a batch, or end the process. Raises nothing."""
-        if self.failed.done():
-            return
         try:
             crashpoint("recorder:fetched")
-            rest: list[Usage | Refusal] = [door.parse(record) for record in records if record.partition in self.owned]
-            while rest:
-                rest = await self._store_some(rest)
+            items = [Item(owned, door.parse(record)) for owned, record in await self.partitions.check(records)]
+            while not self.failed.done() and (items := [item for item in items if not item.owned.lost]):
+                some = items[: _chunk_end(items, self.batch)]
+                if await self._store_patiently(some):
+                    items = items[len(some) :]
         except Exception as error:  # noqa: BLE001 - handed to `serve`, which ends the process with it
-            self.failed.set_exception(error)
+            self.fail(error)
+        finally:
+            self.busy = False
 
-    async def _store_some(self, parsed: list[Usage | Refusal]) -> list[Usage | Refusal]:
-        """Store the beginning of what is left, and give back the rest; what is unavailable is repeated for ever."""
-        now = [item for item in parsed if self._is_next(item.record)]
-        some = now[: _chunk_end(now, self.batch)]
-        if not some:
-            return []
-        delay = 0.05
-        while True:
+    async def _store_patiently(self, some: Sequence[Item]) -> bool:
+        """Store one transaction's worth, however long it takes; False when a partition in it has another owner now.
+
+        When the answer to COMMIT is lost, the same steps are tried again: the compare-and-swap of the cursors finds out.
+        """
+        steps, delay = _steps(some, self.clock()), 0.05
+        while not any(item.owned.lost for item in some):
             try:
-                await self._store(some)
+                await self._store([item.parsed for item in some], steps)
             except Fenced as fenced:
-                log.warning("partition lost to another recorder; its records are dropped here", why=str(fenced))
-                await self._drop_lost()
-                return now
-            except (AlreadyStored, asyncpg.UniqueViolationError):
+                if not await self.partitions.settle(steps):
+                    log.warning("a partition has another owner now; its records are dropped here", why=str(fenced))
+                    return False
+            except AlreadyStored:
                 self.look_first = LOOK_FIRST_BATCHES
-            except AWAY as away:
-                log.warning("the database is away; repeating", error=repr(away), next_try_seconds=delay)
+                continue
+            except asyncpg.DataError:
+                raise  # PostgreSQL can't hold what we wrote: our mistake, though asyncpg calls it an InterfaceError
+            except (*AWAY, Unavailable) as away:
+                self.health.away("the store", away)
+                log.warning("the store is away; repeating", error=repr(away), next_try_seconds=delay)
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, 5.0)
-            else:
-                return now[len(some) :]
+                continue
+            self.health.back("the store")
+            for item in some:
+                item.owned.next_offset = item.parsed.record.offset + 1
+            return True
+        return False
 
-    def _is_next(self, record: Record) -> bool:
-        """True for a record that this process owns and has not stored; the one before the cursor is compared instead."""
-        mine = self.owned.get(record.partition)
-        if mine is None:
-            return False
-        if mine.check is not None and record.offset >= mine.check[0]:
-            offset, expected = mine.check
-            if record.offset != offset or _hash(record) != expected:
-                raise LogChanged(
-                    f"{TOPIC}-{record.partition}: the record at offset {offset} is not the one that was recorded last; the topic "
-                    "was made anew or cut. Nothing was skipped. Restore the topic, or move the cursor on purpose."
-                )
-            mine.check = None
-        return record.offset >= mine.next_offset
-
-    async def _store(self, some: list[Usage | Refusal]) -> None:
+    async def _store(self, some: Sequence[Usage | Refusal], steps: Sequence[Step]) -> None:
         """Judge and write one transaction's worth."""
         cards = await self._cards()
-        steps = self._steps(some)
         usages = [item for item in some if isinstance(item, Usage)]
         async with self.pool.acquire() as connection:
             known = await self._known(connection, usages)
             judged = door.judge(usages, known, cards, self.clock())
             judged.refusals += [item for item in some if isinstance(item, Refusal)]
             started = monotonic()
-            try:
-                waited = await self._write(connection, steps, judged)
-            except AWAY:
-                if not await self._was_stored(steps):
-                    raise
-                waited = False
-        self._stored(steps, judged, held_seconds=monotonic() - started, waited=waited)
+            waited = await self._write(connection, steps, judged)
+            held_seconds = monotonic() - started
+        self.batch = max(BATCH_MIN, int(len(some) * HELD_MAX_SECONDS / held_seconds)) if waited else min(BATCH_MAX, self.batch * 2)
+        self._count(judged)
 
-    async def _write(self, connection: Connection, steps: list[Step], judged: Judged) -> bool:
-        """Cursor, refusals, repeats, facts: all or nothing. True if somebody waited for a lock at the end."""
+    async def _write(self, connection: Connection, steps: Sequence[Step], judged: Judged) -> bool:
+        """Cursors, refusals, repeats, facts: all or nothing. True if somebody waited for a lock at the end."""
         async with connection.transaction():
             await move_cursors(connection, TOPIC, steps)
             crashpoint("recorder:cursor_moved")
@@ -206,30 +213,13 @@ class Recorder:
         crashpoint("recorder:committed")
         return waited
 
-    async def _was_stored(self, steps: list[Step]) -> bool:
-        """After an answer was lost: ask a fresh connection what became of the COMMIT."""
-        try:
-            async with self.pool.acquire() as connection:
-                return await batch_was_stored(connection, TOPIC, steps)
-        except AWAY:
-            return False  # the same batch is tried again, and its compare-and-swap finds out
-
-    def _stored(self, steps: list[Step], judged: Judged, *, held_seconds: float, waited: bool) -> None:
-        for step in steps:
-            mine = self.owned.get(step.partition)
-            if mine is not None and mine.epoch == step.epoch:
-                mine.next_offset = step.to_offset
+    def _count(self, judged: Judged) -> None:
         self.look_first = LOOK_FIRST_BATCHES if judged.repeats else max(0, self.look_first - 1)
-        count = len(judged.facts) + len(judged.refusals) + len(judged.repeats)
-        if waited:
-            self.batch = max(BATCH_MIN, int(count * HELD_MAX_SECONDS / held_seconds))
-        else:
-            self.batch = min(BATCH_MAX, self.batch * 2)
-        RECORDS.labels("recorded").inc(len(judged.facts))
-        RECORDS.labels("refused").inc(len(judged.refusals))
-        RECORDS.labels("repeated").inc(len(judged.repeats))
-        self.refusing.count(count, judged.refusals)
-        self.health.beat("recorder")
+        self.metrics.records.labels("recorded").inc(len(judged.facts))
+        self.metrics.records.labels("refused").inc(len(judged.refusals))
+        self.metrics.records.labels("repeated").inc(len(judged.repeats))
+        self.refusing.count(len(judged.facts) + len(judged.refusals) + len(judged.repeats), judged.refusals)
+        self.health.beat(TOPIC)
 
     async def _known(self, connection: Connection, usages: Sequence[Usage]) -> Known:
         """What `judge` must know of the teams and identities of a batch."""
@@ -257,67 +247,35 @@ class Recorder:
                 raise
         return self.cards
 
-    def _steps(self, some: Iterable[Usage | Refusal]) -> list[Step]:
-        """How far each cursor moves with these records."""
-        last: dict[int, Record] = {item.record.partition: item.record for item in some}
-        return [
-            Step(
-                partition, self.owned[partition].epoch, self.owned[partition].next_offset, record.offset + 1,
-                _hash(record), datetime.fromtimestamp(record.timestamp / 1000, UTC),
-            )
-            for partition, record in sorted(last.items())
-        ]  # fmt: skip
 
-    async def claim(self, partitions: Collection[int], start: dict[int, int], end: dict[int, int]) -> dict[int, int]:
-        """Own these partitions from now on; where to read each from. Raises LogChanged where the topic does not fit."""
-        self.owned.clear()
-        seek: dict[int, int] = {}
-        async with self.pool.acquire() as connection:
-            for partition in sorted(partitions):
-                cursor = await claim_cursor(connection, TOPIC, partition, self.owner, start[partition])
-                _check_range(cursor, start[partition], end[partition])
-                verify = cursor.last_hash is not None and cursor.next_offset > start[partition]
-                check = (cursor.next_offset - 1, cursor.last_hash) if verify and cursor.last_hash else None
-                self.owned[partition] = Owned(cursor.epoch, cursor.next_offset, check)
-                seek[partition] = cursor.next_offset - 1 if check else cursor.next_offset
-        return seek
-
-    async def _drop_lost(self) -> None:
-        """Forget the partitions that have another owner now."""
-        rows = await self.pool.fetch("SELECT partition, epoch FROM kafka_cursors WHERE topic = $1", TOPIC)
-        epochs = {row["partition"]: row["epoch"] for row in rows}
-        for partition in [p for p, mine in self.owned.items() if epochs.get(p) != mine.epoch]:
-            del self.owned[partition]
-
-    async def pass_idle(self, consumer: Any, asked_at: datetime) -> None:
-        """Say that everything Kafka had some seconds ago is in the log, where nothing is left to read."""
-        for partition, mine in list(self.owned.items()):
-            end = consumer.highwater(TopicPartition(TOPIC, partition))
-            LAG.labels(str(partition)).set(max(0, (end or 0) - mine.next_offset))
-            self.health.lag(f"usage-{partition}", max(0, (end or 0) - mine.next_offset))
-            if end is not None and mine.next_offset >= end:
-                await self.pool.execute(PASSED, TOPIC, partition, mine.epoch, asked_at - timedelta(seconds=2 * IDLE_SECONDS))
+def _steps(some: Sequence[Item], now: datetime) -> list[Step]:
+    """How far each cursor moves with these records."""
+    last = {item.owned.partition: item for item in some}
+    return [
+        Step(
+            partition, item.owned.epoch, item.owned.next_offset, item.parsed.record.offset + 1,
+            hash_of(item.parsed.record), _kafka_time(item.parsed.record.timestamp, now),
+        )
+        for partition, item in sorted(last.items())
+    ]  # fmt: skip
 
 
-def _check_range(cursor: Cursor, start: int, end: int) -> None:
-    if start <= cursor.next_offset <= end:
-        return
-    raise LogChanged(
-        f"{cursor.topic}-{cursor.partition}: everything before offset {cursor.next_offset} is recorded, but the topic holds {start} to "
-        f"{end}: it was made anew, cut, or its retention passed the recorder by. Nothing was skipped. Restore the topic, "
-        "or move the cursor on purpose."
-    )
+def _kafka_time(milliseconds: int, now: datetime) -> datetime:
+    """When Kafka received a record; never later than now, whatever a producer claims."""
+    if not 0 <= milliseconds <= now.timestamp() * 1000:
+        return now
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)
 
 
-def _chunk_end(items: Sequence[Usage | Refusal], most: int) -> int:
+def _chunk_end(items: Sequence[Item], most: int) -> int:
     """At most `most`, and no void together with the usage that it takes back, whose position it must know."""
     seen: set[Identity] = set()
-    for index, item in enumerate(items[:most]):
-        if isinstance(item, Refusal):
+    for index, (_, parsed) in enumerate(items[:most]):
+        if isinstance(parsed, Refusal):
             continue
-        if isinstance(item.event, UsageVoidReported) and door.target(item.event) in seen:
+        if isinstance(parsed.event, UsageVoidReported) and door.target(parsed.event) in seen:
             return index
-        seen.add(item.identity)
+        seen.add(parsed.identity)
     return most
 
 
@@ -326,58 +284,19 @@ def _conflict(usage: Usage) -> Refusal:
     return Refusal(usage.record, "conflict", detail, *usage.identity)
 
 
-def _hash(record: Record) -> bytes:
-    return sha256((record.key or b"") + b"\0" + (record.value or b"")).digest()
-
-
-async def _as_they_are(batch: tuple[ConsumerRecord, ...]) -> KafkaAckableMessage:
-    """FastStream's own parser decodes every header, and fails the whole batch for one that is not UTF-8."""
-    return KafkaAckableMessage(body=b"", headers={}, raw_message=batch, correlation_id="-")
-
-
-async def _raw(message: KafkaAckableMessage) -> list[ConsumerRecord]:
-    return list(message.raw_message)
-
-
-class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
-    """Claims the cursors of the partitions that Kafka assigns, and reads on from them and nowhere else."""
-
-    def __init__(self, recorder: Recorder, subscriber: Any) -> None:
-        self.recorder = recorder
-        self.subscriber = subscriber
-
-    async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
-        """What is in hand is dropped, not flushed: the next owner reads it again."""
-        for partition in revoked:
-            self.recorder.owned.pop(partition.partition, None)
-
-    async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
-        """An exception here would be swallowed as well."""
-        consumer = self.subscriber.consumer
-        try:
-            start = {tp.partition: offset for tp, offset in (await consumer.beginning_offsets(assigned)).items()}
-            end = {tp.partition: offset for tp, offset in (await consumer.end_offsets(assigned)).items()}
-            seek = await _patiently(lambda: self.recorder.claim([tp.partition for tp in assigned], start, end))
-            for partition, offset in seek.items():
-                consumer.seek(TopicPartition(TOPIC, partition), offset)
-        except Exception as error:  # noqa: BLE001 - handed to `serve`, which ends the process with it
-            if not self.recorder.failed.done():
-                self.recorder.failed.set_exception(error)
-
-
-async def _patiently(claim: Callable[[], Awaitable[dict[int, int]]]) -> dict[int, int]:
-    delay = 0.1
-    while True:
-        try:
-            return await claim()
-        except AWAY as away:
-            log.warning("the database is away; claiming again", error=repr(away), next_try_seconds=delay)
-            await asyncio.sleep(delay)
-            delay = min(delay * 2, 5.0)
-
-
-def attach(broker: KafkaBroker, recorder: Recorder, settings: Settings) -> Any:
+def attach(broker: KafkaBroker, recorder: Recorder, session_timeout_ms: int) -> Any:
     """Subscribe the recorder. Every setting that FastStream or aiokafka would choose unsafely is chosen here."""
+
+    async def as_it_is(batch: tuple[ConsumerRecord, ...]) -> KafkaAckableMessage:
+        # FastStream's own parser decodes every header, and fails the whole batch for one that is not UTF-8.
+        recorder.begin()
+        return KafkaAckableMessage(
+            raw_message=batch, body=b"", headers={}, correlation_id="-", consumer=subscriber.consumer
+        )
+
+    async def raw(message: KafkaAckableMessage) -> list[ConsumerRecord]:
+        return list(message.raw_message)
+
     subscriber = broker.subscriber(
         TOPIC,
         batch=True,
@@ -385,52 +304,66 @@ def attach(broker: KafkaBroker, recorder: Recorder, settings: Settings) -> Any:
         max_records=BATCH_MAX,
         batch_timeout_ms=10,
         fetch_max_wait_ms=50,
-        max_partition_fetch_bytes=1024 * 1024,
-        auto_offset_reset="none",
+        auto_offset_reset="earliest",  # counts between an assignment and our seek alone, when nothing is owned
         ack_policy=AckPolicy.MANUAL,
         isolation_level="read_committed",
         partition_assignment_strategy=[StickyPartitionAssignor],
-        session_timeout_ms=settings.kafka_session_timeout_ms,
-        heartbeat_interval_ms=settings.kafka_session_timeout_ms // 4,
+        session_timeout_ms=session_timeout_ms,
+        heartbeat_interval_ms=session_timeout_ms // 4,
         max_poll_interval_ms=15 * 60 * 1000,
-        parser=_as_they_are,
-        decoder=_raw,
+        parser=as_it_is,
+        decoder=raw,
+        listener=Rebalances(recorder.partitions, recorder.fail),
     )
-    subscriber._listener = _Listener(recorder, subscriber)  # noqa: SLF001 - the listener needs the consumer, which the subscriber makes
     subscriber(recorder.receive)
     return subscriber
 
 
 async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: Clock = system_clock) -> None:
     """Run until told to stop, or until something is wrong that repeating can't mend."""
-    pool = await connect_pool(settings.database, process="recorder", size=3)
-    broker = KafkaBroker(settings.kafka, apply_types=False, client_id="creditwell-recorder", logger=None)
-    recorder = Recorder(pool, settings.owner, health, clock)
-    subscriber = attach(broker, recorder, settings)
-    await broker.start()
-    health.ready(True)
-    idle = asyncio.create_task(_watch_idle(recorder, subscriber, clock))
-    stopping = asyncio.create_task(stop.wait())
+    kafka = settings.needed("kafka")
+    pool = await connect_pool(settings.needed("database"), process="recorder", size=3)
+    partitions = Partitions(TOPIC, kafka, pool, f"recorder-{uuid4()}", health)
+    metrics = Metrics(health.registry)
+    recorder = Recorder(pool, partitions, health, clock, metrics, Refusing(metrics.refused_share))
+    broker = KafkaBroker(kafka, apply_types=False, client_id="creditwell-recorder", logger=None)
+    subscriber = attach(broker, recorder, settings.kafka_session_timeout_ms)
     try:
-        done, _ = await asyncio.wait({stopping, idle, recorder.failed}, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
+        await _run(broker, subscriber, recorder, stop)
     finally:
-        idle.cancel()
-        stopping.cancel()
         await broker.stop()
         await pool.close()
 
 
-async def _watch_idle(recorder: Recorder, subscriber: Any, clock: Clock) -> None:
+async def _run(broker: KafkaBroker, subscriber: Any, recorder: Recorder, stop: asyncio.Event) -> None:
+    starting = asyncio.ensure_future(broker.start())
+    while subscriber.consumer is None:
+        await asyncio.sleep(0)
+    recorder.partitions.consumer = subscriber.consumer
+    await starting
+    recorder.health.ready()
+    looking = asyncio.ensure_future(_look_around(recorder))
+    stopping = asyncio.ensure_future(stop.wait())
+    waiting: list[asyncio.Future[Any]] = [stopping, looking, recorder.failed]
+    done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    for unfinished in {looking, stopping} - done:
+        unfinished.cancel()
+        with suppress(asyncio.CancelledError):
+            await unfinished
+    for finished in done:
+        finished.result()
+
+
+async def _look_around(recorder: Recorder) -> None:
     """Lag for dashboards, Kafka's time for sealing, and Kafka-side commits that nobody reads back."""
+    partitions = recorder.partitions
     while True:
-        asked_at = clock()
-        await asyncio.sleep(IDLE_SECONDS)
+        asked_at = recorder.clock()
+        await asyncio.sleep(LOOK_AROUND_SECONDS)
         try:
-            await recorder.pass_idle(subscriber.consumer, asked_at)
-            offsets = {TopicPartition(TOPIC, p): mine.next_offset for p, mine in recorder.owned.items()}
+            await partitions.look_around(idle=not recorder.busy, asked_at=asked_at)
+            offsets = {TopicPartition(TOPIC, p): mine.next_offset for p, mine in partitions.owned.items()}
             if offsets:
-                await subscriber.consumer.commit(offsets)
+                await partitions.consumer.commit(offsets)
         except (*AWAY, KafkaError) as away:
-            log.info("idle round skipped", error=repr(away))
+            log.info("could not look around", error=repr(away))

@@ -6,7 +6,7 @@ after that checkpoint on top: facts never change, so it does not matter how far 
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import asyncpg
@@ -161,12 +161,16 @@ def _holds(team: TeamBalance) -> str:
 async def paid_for(
     connection: Connection, shard: int, team_id: str, usage_position: int, version: int | None
 ) -> tuple[tuple[Paid, ...], dict[int, Lot]]:
-    """Who paid a usage, and those lots: what a void needs to return the credits."""
+    """Who paid a usage, and those lots as a void finds them once they are settled: with nothing left.
+
+    The rows may be newer than the state that the void is folded into; a settled lot that has not ended has nothing left, so
+    `remaining` is not taken from them.
+    """
     row = await connection.fetchrow(at_version(PAID, version), [shard], [team_id], [usage_position])
     assert row is not None, f"usage {shard}:{usage_position} has no activity row"
     paid = paid_of(row["paid"])
     lots = await connection.fetch(at_version(PAID_LOTS, version), shard, team_id, [part.lot for part in paid])
-    return paid, {lot["lot"]: _lot(lot) for lot in lots}
+    return paid, {lot["lot"]: replace(_lot(lot), remaining=0) for lot in lots}
 
 
 @dataclass(frozen=True, slots=True)

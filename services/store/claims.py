@@ -39,7 +39,9 @@ TAKE = """
 """
 
 RENEW = """
-    UPDATE checkpoints SET seen_at = clock_timestamp() WHERE reader = $1 AND owner = $2 AND shard = ANY($3) RETURNING shard
+    UPDATE checkpoints c SET seen_at = clock_timestamp()
+    FROM unnest($3::smallint[], $4::bigint[]) AS held (shard, epoch)
+    WHERE c.reader = $1 AND c.owner = $2 AND c.shard = held.shard AND c.epoch = held.epoch RETURNING c.shard
 """
 
 RELEASE = "UPDATE checkpoints SET owner = '' WHERE reader = $1 AND owner = $2 AND shard = ANY($3)"
@@ -68,14 +70,16 @@ class Claims:
     positions: dict[int, int] = field(default_factory=dict)
 
     async def join(self, connection: Connection) -> bool:
-        """Renew what is held, drop what was lost, and take a fair share of what is free; True if something was lost."""
+        """Renew what is held, drop what was lost, and take a fair share of what is free; True if anything changed."""
         await connection.execute(MAKE_ROWS, self.reader, SHARDS)
-        held = {row["shard"] for row in await connection.fetch(RENEW, self.reader, self.owner, list(self.epochs))}
+        renewed = await connection.fetch(RENEW, self.reader, self.owner, list(self.epochs), list(self.epochs.values()))
+        held = {row["shard"] for row in renewed}
         lost = set(self.epochs) - held
         self._drop(lost)
-        for shard, epoch, position in await connection.fetch(CLAIM, self.reader, self.owner, LEASE_SECONDS, SHARDS):
+        claimed = await connection.fetch(CLAIM, self.reader, self.owner, LEASE_SECONDS, SHARDS)
+        for shard, epoch, position in claimed:
             self.epochs[shard], self.positions[shard] = epoch, position
-        return bool(lost)
+        return bool(lost or claimed)
 
     async def take(self, connection: Connection, shards: list[int]) -> None:
         """Take exactly these shards, whoever had them: a rebuild shares them out by itself."""

@@ -59,7 +59,7 @@ SWAP = """
     RETURNING c.partition
 """
 
-READ = "SELECT partition, epoch, next_offset FROM kafka_cursors WHERE topic = $1 AND partition = ANY($2)"
+READ = "SELECT topic, partition, epoch, next_offset, last_hash FROM kafka_cursors WHERE topic = $1"
 
 
 async def claim_cursor(connection: Connection, topic: str, partition: int, owner: str, start_offset: int) -> Cursor:
@@ -83,13 +83,6 @@ async def move_cursors(connection: Connection, topic: str, steps: Sequence[Step]
         raise Fenced(f"{len(steps) - len(moved)} of {len(steps)} partitions of {topic} have another owner")
 
 
-async def batch_was_stored(connection: Connection, topic: str, steps: Sequence[Step]) -> bool:
-    """What became of a COMMIT whose answer was lost.
-
-    Raises:
-        Fenced: it can't be told any more because somebody else went on.
-    """
-    rows = {row["partition"]: row for row in await connection.fetch(READ, topic, [s.partition for s in steps])}
-    if any(rows[step.partition]["epoch"] != step.epoch for step in steps):
-        raise Fenced("another owner went on while the answer to COMMIT was lost")
-    return all(rows[step.partition]["next_offset"] == step.to_offset for step in steps)
+async def read_cursors(connection: Connection, topic: str) -> dict[int, Cursor]:
+    """Every cursor of a topic as it stands, whoever owns it: also what became of a COMMIT whose answer was lost."""
+    return {row["partition"]: Cursor(*row) for row in await connection.fetch(READ, topic)}

@@ -20,6 +20,7 @@ KEEP = """
     FROM unnest($1::text[], $2::integer[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
                 $9::bytea[], $10::bytea[], $11::jsonb[], $12::bytea[], $13::bigint[])
         AS r (topic, partition, "offset", reason, detail, team_id, source, event_id, key, value, headers, sha256, size)
+    ON CONFLICT (topic, partition, "offset") DO NOTHING
 """
 
 
@@ -53,7 +54,7 @@ async def keep_refusals(connection: Connection, refusals: Sequence[Refusal], now
         return
     rows = [
         (
-            refusal.record.topic, refusal.record.partition, refusal.record.offset, refusal.reason, refusal.detail,
+            refusal.record.topic, refusal.record.partition, refusal.record.offset, refusal.reason, plain(refusal.detail),
             refusal.team_id, refusal.source, refusal.event_id, refusal.record.key, *_kept(refusal.record),
         )
         for refusal in refusals
@@ -61,10 +62,15 @@ async def keep_refusals(connection: Connection, refusals: Sequence[Refusal], now
     await connection.execute(KEEP, *map(list, zip(*rows, strict=True)), now)
 
 
+def plain(text: str) -> str:
+    """Text that PostgreSQL can hold: what it can't (NUL, lone surrogates) is written as an escape."""
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
+
+
 def _kept(record: Record) -> tuple[bytes | None, str, bytes, int]:
     """The bytes (of a big record the beginning), its headers, the SHA-256 of the whole value, and its size."""
     value = record.value
-    headers = json.dumps([[name, b64encode(text or b"").decode()] for name, text in record.headers])
+    headers = json.dumps([[plain(name), b64encode(text or b"").decode()] for name, text in record.headers])
     if value is None:
         return None, headers, sha256(b"").digest(), 0
     return value if len(value) <= RECORD_MAX else value[:TRUNCATED], headers, sha256(value).digest(), len(value)

@@ -2,8 +2,10 @@
 
 from collections.abc import Iterable
 
+import asyncpg
+
 from schemas.facts import NewFact, Stored, UsageVoided
-from services.store.append import Place
+from services.store.append import AlreadyStored, Place
 from services.store.connect import Connection
 from services.store.shards import shard_of
 
@@ -32,12 +34,16 @@ async def note_voids(connection: Connection, appended: Iterable[tuple[NewFact, P
     """Remember the voids among facts just appended, in the same transaction.
 
     Raises:
-        asyncpg.UniqueViolationError: a usage was taken back meanwhile; judge the batch again.
+        AlreadyStored: a usage was taken back meanwhile; judge the batch again.
     """
     rows = [
         (shard_of(new.team_id), new.team_id, new.fact.usage_position, place.position)
         for new, place in appended
         if isinstance(new.fact, UsageVoided)
     ]
-    if rows:
+    if not rows:
+        return
+    try:
         await connection.execute(NOTE, *map(list, zip(*rows, strict=True)))
+    except asyncpg.UniqueViolationError as violation:
+        raise AlreadyStored(violation.detail) from violation

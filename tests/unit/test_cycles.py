@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from schemas.cycles import Cycle, UnknownZone, cycle, cycle_at, cycle_start, load_zone, zone_names
 
 ZONES = st.sampled_from(sorted(zone_names()))
-ANCHORS = st.datetimes(datetime(2015, 1, 1), datetime(2035, 1, 1), timezones=st.just(UTC))
+ANCHORS = st.datetimes(
+    datetime.fromisoformat("2015-01-01"), datetime.fromisoformat("2035-01-01"), timezones=st.just(UTC)
+)
 KS = st.integers(-60, 240)
 
 
@@ -152,9 +154,9 @@ def test_a_misspelt_zone_is_answered_by_the_right_one() -> None:
 
 def test_a_time_without_offset_is_refused() -> None:
     with pytest.raises(ValueError, match="anchor 2026-01-01T00:00:00 needs an offset"):
-        cycle_start(datetime(2026, 1, 1), "UTC", 1)
+        cycle_start(datetime.fromisoformat("2026-01-01"), "UTC", 1)
     with pytest.raises(ValueError, match="instant 2026-01-01T00:00:00 needs an offset"):
-        cycle_at(utc("2026-01-01T00:00:00Z"), "UTC", datetime(2026, 1, 1))
+        cycle_at(utc("2026-01-01T00:00:00Z"), "UTC", datetime.fromisoformat("2026-01-01"))
 
 
 def test_a_cycle_beyond_the_calendar_is_refused() -> None:

@@ -279,7 +279,7 @@ def test_a_card_reads_back_from_what_it_writes() -> None:
         ({"rates": [{"credits": 5}]}, "rates[1].credits: 5 is not in quotes"),
         ({"rates": [{"credits": "1e3"}]}, "rates[1].credits: '1e3' is not a rate"),
         ({"rates": [{"credits": "NaN"}]}, "rates[1].credits: 'NaN' is not a rate"),
-        ({"rates": [{"credits": "１"}]}, "rates[1].credits: '１' is not a rate"),
+        ({"rates": [{"credits": "\uff11"}]}, "rates[1].credits: '\uff11' is not a rate"),
         ({"rates": [{"credits": "1\n"}]}, "is not a rate"),
         ({"rates": [{"credits": "0.0000000001"}]}, "at most nine digits on either side"),
         ({"rates": [{"credits": "1234567890"}]}, "at most nine digits on either side"),

@@ -1,0 +1,70 @@
+"""The topics of the contract, made on whatever Kafka there is."""
+
+import asyncio
+import time
+from collections.abc import Mapping
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+
+PARTITIONS = 8
+COPIES = 3  # or as many as there are brokers
+DAY_MS = 24 * 60 * 60 * 1000
+
+# Feature teams may send what is too large to accept: it must reach the recorder to be refused with a reason.
+RECORD_BYTES_MAX = 16 * 2**20
+
+LIMIT = {"max.message.bytes": str(RECORD_BYTES_MAX)}
+TOPICS: Mapping[str, Mapping[str, str]] = {
+    # Kafka's own time, not the producers': by it the recorder knows which cycles are over.
+    "usage": {"retention.ms": str(30 * DAY_MS), "message.timestamp.type": "LogAppendTime", **LIMIT},
+    "credits.events": {"retention.ms": str(7 * DAY_MS), **LIMIT},
+    "usage.refused": {"retention.ms": str(30 * DAY_MS), **LIMIT},
+}
+
+COORDINATOR_SECONDS = 60
+LOOK_SECONDS = 0.05
+
+
+async def create_topics(kafka: str, *, partitions: int = PARTITIONS) -> None:
+    """Make `usage` and `credits.events` with so many partitions, and `usage.refused` with one; what exists stays as it is."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
+    await admin.start()
+    try:
+        brokers = len((await admin.describe_cluster())["brokers"])
+        made = await admin.create_topics(
+            [
+                NewTopic(
+                    name,
+                    num_partitions=1 if name == "usage.refused" else partitions,
+                    replication_factor=min(COPIES, brokers),
+                    topic_configs=dict(configs),
+                )
+                for name, configs in TOPICS.items()
+            ]
+        )
+    finally:
+        await admin.close()
+    for name, code, *detail in made.topic_errors:
+        error = for_code(code)
+        if code and error is not TopicAlreadyExistsError:
+            raise error(f"topic {name}: {detail}")
+
+
+async def wait_for_coordinator(kafka: str) -> None:
+    """A broker takes connections a moment before it can look after consumer groups: return when it can."""
+    deadline = time.monotonic() + COORDINATOR_SECONDS
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
+    await admin.start()
+    try:
+        while True:
+            try:
+                await admin.list_consumer_group_offsets("creditwell-is-the-coordinator-there")
+            except KafkaError:
+                if time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(LOOK_SECONDS)
+            else:
+                return
+    finally:
+        await admin.close()

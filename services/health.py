@@ -1,0 +1,134 @@
+"""Is this process alive, ready, and getting on with its work?
+
+Stuck is detected by progress: work waits and nothing has moved for 30 s, while Kafka and the database answer. Then `/healthz`
+says 503, so that the process is started anew. Where the world is away, waiting is right, and only `/readyz` says 503.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.registry import Collector
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+STUCK_SECONDS = 30
+
+
+@dataclass(slots=True)
+class Work:
+    """One kind of work of a process: how much waits, and since when nothing moved."""
+
+    lag: int = 0
+    moved_at: float = 0.0
+    behind_since: float = 0.0
+
+
+@dataclass(slots=True)
+class Health:
+    """What a process tells of itself. Its metrics go into `registry`; no team in any label."""
+
+    process: str
+    now: Callable[[], float] = time.monotonic
+    registry: CollectorRegistry = field(default_factory=CollectorRegistry)
+    work: dict[str, Work] = field(default_factory=dict)
+    absent: dict[str, str] = field(default_factory=dict)
+    back_at: float = 0.0
+    is_ready: bool = False
+
+    def beat(self, name: str) -> None:
+        """Something moved: a batch was stored, folded, published."""
+        self._work(name).moved_at = self.now()
+
+    def lag(self, name: str, waiting: int) -> None:
+        """How much of this work waits."""
+        work = self._work(name)
+        if waiting and not work.lag:
+            work.behind_since = self.now()
+        work.lag = waiting
+
+    def ready(self, is_ready: bool = True) -> None:  # noqa: FBT001, FBT002 - reads as a sentence: health.ready(False)
+        """From now on (or no more) it can do its work."""
+        self.is_ready = is_ready
+
+    def away(self, what: str, why: object = "") -> None:
+        """Kafka, the database or Stripe does not answer: to wait is right, and nobody is stuck meanwhile."""
+        self.absent[what] = str(why)
+
+    def back(self, what: str) -> None:
+        """It answers again."""
+        if self.absent.pop(what, None) is not None:
+            self.back_at = self.now()
+
+    def stuck(self) -> list[str]:
+        """The work that waits and has not moved for too long, though everything that it needs is there."""
+        if self.absent:
+            return []
+        too_long_ago = self.now() - STUCK_SECONDS
+        return [
+            name
+            for name, work in self.work.items()
+            if work.lag and max(work.moved_at, work.behind_since, self.back_at) < too_long_ago
+        ]
+
+    def _work(self, name: str) -> Work:
+        return self.work.setdefault(name, Work(moved_at=self.now()))
+
+
+def health_routes(health: Health) -> list[Route]:
+    """`/healthz` and `/readyz`, for whichever application serves them."""
+
+    async def healthz(_: Request) -> Response:
+        stuck = health.stuck()
+        work = {
+            name: {"lag": work.lag, "seconds_since_progress": round(health.now() - work.moved_at, 1)}
+            for name, work in health.work.items()
+        }
+        said = {"status": "stuck" if stuck else "alive", "process": health.process, "stuck": stuck, "work": work}
+        return JSONResponse(said, 503 if stuck else 200)
+
+    async def readyz(_: Request) -> Response:
+        ready = health.is_ready and not health.absent
+        said = {"status": "ready" if ready else "not ready", "process": health.process, "away": health.absent}
+        return JSONResponse(said, 200 if ready else 503)
+
+    return [Route("/healthz", healthz), Route("/readyz", readyz)]
+
+
+def health_app(health: Health) -> Starlette:
+    """What a process serves on its health port."""
+    health.registry.register(_Gauges(health))
+    for collector in (ProcessCollector, PlatformCollector, GCCollector):
+        collector(registry=health.registry)
+
+    async def metrics(_: Request) -> Response:
+        return Response(generate_latest(health.registry), media_type=CONTENT_TYPE_LATEST)
+
+    return Starlette(routes=[*health_routes(health), Route("/metrics", metrics)])
+
+
+class _Gauges(Collector):
+    """Lag, progress and readiness, worked out when they are asked for."""
+
+    def __init__(self, health: Health) -> None:
+        self._health = health
+
+    def collect(self) -> Iterator[Metric]:
+        health, now = self._health, self._health.now()
+        lag = GaugeMetricFamily("creditwell_lag", "How much of this work waits.", labels=["process", "work"])
+        idle = GaugeMetricFamily(
+            "creditwell_progress_age_seconds", "Since when nothing of this work moved.", labels=["process", "work"]
+        )
+        for name, work in health.work.items():
+            lag.add_metric([health.process, name], work.lag)
+            idle.add_metric([health.process, name], now - work.moved_at)
+        ready = GaugeMetricFamily("creditwell_ready", "1 while the process can do its work.", labels=["process"])
+        ready.add_metric([health.process], int(health.is_ready and not health.absent))
+        stuck = GaugeMetricFamily("creditwell_stuck", "How many kinds of work are stuck.", labels=["process"])
+        stuck.add_metric([health.process], len(health.stuck()))
+        yield from (lag, idle, ready, stuck)

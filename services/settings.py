@@ -1,0 +1,254 @@
+"""Everything that can be set from outside: `CREDITWELL_…` variables, typed, each with what to write into it.
+
+Settings are read once, by the CLI, are frozen, and travel as an argument. What is wrong or missing ends the process with exit
+code 2 and a sentence that names the variable. Secrets are `SecretStr`: no log line and no repr shows them.
+
+A secret may lie in a file instead: `CREDITWELL_SECRETS_DIR=/run/secrets` reads `/run/secrets/creditwell_stripe_key` and so on. The
+variable wins where both are given.
+"""
+
+import os
+import re
+import sys
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Literal, NoReturn, Self
+
+from pydantic import Field, FilePath, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+PREFIX = "CREDITWELL_"
+USED_WRONGLY = 2  # exit code
+
+# Read elsewhere, before or beside the settings: crash points, and the folder of secrets.
+OTHERS = frozenset({"CREDITWELL_SECRETS_DIR", "CREDITWELL_CRASH_AT", "CREDITWELL_STOP_AT"})
+
+
+class WrongSettings(Exception):
+    """A setting is wrong or missing; each sentence names a variable and says what to write. Ends a process with code 2."""
+
+    def __init__(self, *sentences: str) -> None:
+        super().__init__(" ".join(sentences))
+        self.sentences = sentences
+
+
+class Settings(BaseSettings):
+    """What an operator decides. A field without default is needed only by the processes that ask for it."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="ignore", hide_input_in_errors=True, str_strip_whitespace=True,
+        env_ignore_empty=True,
+    )  # fmt: skip
+
+    kafka: str | None = Field(
+        None,
+        pattern=r"^[^\s,:]+:\d+(,[^\s,:]+:\d+)*$",
+        description="Kafka's bootstrap servers.",
+        examples=["kafka-1:9092,kafka-2:9092"],
+    )
+    database: SecretStr | None = Field(
+        None,
+        description="The store, as the role of the process.",
+        examples=["postgresql://creditwell_recorder:…@db:5432/creditwell"],
+    )
+    stripe_key: SecretStr | None = Field(
+        None, description="Stripe's secret key, restricted to what is needed.", examples=["rk_live_…"]
+    )
+    stripe_api: str = Field(
+        "https://api.stripe.com",
+        pattern=r"^https?://[^\s/]+$",
+        description="Stripe's address, for stand-ins.",
+        examples=["https://api.stripe.com"],
+    )
+    stripe_webhook_secret: SecretStr | None = Field(
+        None,
+        description="What Stripe signs webhooks with; two, separated by a comma, during a rotation.",
+        examples=["whsec_…"],
+    )
+    jwks: str | None = Field(
+        None,
+        description="The keys that sign tokens: an https URL or a file.",
+        examples=["https://login.example.com/.well-known/jwks.json"],
+    )
+    jwt_issuer: str | None = Field(
+        None, description="The `iss` that tokens must have.", examples=["https://login.example.com/"]
+    )
+    jwt_audience: str | None = Field(None, description="The `aud` that tokens must have.", examples=["creditwell"])
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Origins whose pages may call the API and be returned to, exactly; separated by commas.",
+        examples=["https://app.example.com,https://staging.example.com"],
+    )
+    signing_key: SecretStr | None = Field(
+        None,
+        description="The Ed25519 key of the signer: 32 bytes in base64, made by `creditwell signing-key`.",
+        examples=["the output of `creditwell signing-key`"],
+    )
+    public_key: str | None = Field(
+        None,
+        description="The public half of the signing key, for `creditwell verify`; several, separated by commas, after a rotation.",
+        examples=["the second line of `creditwell signing-key`"],
+    )
+    anchors: Path | None = Field(
+        None,
+        description="A folder outside the database where every signed checkpoint is written, too.",
+        examples=["/var/lib/creditwell/anchors"],
+    )
+    insecure_dev: bool = Field(
+        False,
+        description="Run without keys, for development alone: every log line and the page say so.",
+        examples=["1"],
+    )
+    catalog: FilePath | None = Field(
+        None,
+        description="Plans, packs, the price of a top-up and the first rate card; the catalog of the package where unset.",
+        examples=["/etc/creditwell/catalog.toml"],
+    )
+    api_host: str = Field("127.0.0.1", description="The address on which the API listens.", examples=["0.0.0.0"])  # noqa: S104
+    api_port: int = Field(
+        8000, ge=0, le=65535, description="The port on which the API listens; 0 for any.", examples=["8000"]
+    )
+    health_host: str = Field(
+        "127.0.0.1", description="The address of /healthz, /readyz and /metrics.", examples=["127.0.0.1"]
+    )
+    health_port: int = Field(
+        0, ge=0, le=65535, description="The port of /healthz, /readyz and /metrics; 0 for none.", examples=["9100"]
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Which log lines are written.", examples=["info"]
+    )
+    log_format: Literal["auto", "json", "console"] = Field(
+        "auto", description="JSON lines, or text for people; auto: text on a terminal.", examples=["json"]
+    )
+    kafka_session_timeout_ms: int = Field(
+        10_000,
+        ge=1_000,
+        le=300_000,
+        description="After how long without a heartbeat Kafka gives a recorder's partitions to another one.",
+        examples=["10000"],
+    )
+    seal_grace_seconds: int = Field(
+        3600,
+        ge=0,
+        description="How long after its end a cycle still takes late usage before it is sealed.",
+        examples=["3600"],
+    )
+    sign_every_seconds: int = Field(
+        30, ge=1, le=60, description="How often the signer signs when anything has changed.", examples=["30"]
+    )
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _exact(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in origins:
+            if not re.fullmatch(r"https?://[^\s/*?#@]+", origin):
+                message = f"{origin!r} is not an origin: scheme and host, no path and no *"
+                raise ValueError(message)
+        return origins
+
+    @field_validator("database")
+    @classmethod
+    def _postgresql(cls, database: SecretStr | None) -> SecretStr | None:
+        if database is not None and not database.get_secret_value().startswith(("postgresql://", "postgres://")):
+            message = "it is not a postgresql:// URL"
+            raise ValueError(message)
+        return database
+
+    @field_validator("jwks")
+    @classmethod
+    def _url_or_file(cls, jwks: str | None) -> str | None:
+        if jwks is not None and not re.match(r"https?://", jwks) and not Path(jwks).is_file():
+            message = f"{jwks!r} is neither a URL nor a file that exists"
+            raise ValueError(message)
+        return jwks
+
+    @model_validator(mode="after")
+    def _encrypted(self) -> Self:
+        """Keys and tokens never cross a network in the clear, save in development."""
+        for name in ("stripe_api", "jwks"):
+            if not self.insecure_dev and str(getattr(self, name)).startswith("http://"):
+                message = (
+                    f"{variable(name)} begins with http://; write https:// (http is for CREDITWELL_INSECURE_DEV=1)"
+                )
+                raise ValueError(message)
+        return self
+
+    def needed(self, name: str) -> str:
+        """The text of a setting that the caller can't do without. Raises as `require` does."""
+        self.require(name)
+        value = getattr(self, name)
+        return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+
+    def require(self, *names: str) -> None:
+        """Make sure that these are set.
+
+        Raises:
+            WrongSettings: some are missing; it names each and says what to write.
+        """
+        missing = [name for name in names if getattr(self, name) is None]
+        if missing:
+            raise WrongSettings(*(f"{variable(name)} is not set. {advice(name)}" for name in missing))
+
+    def require_keys(self, *names: str) -> None:
+        """As `require`, save in insecure development, which may run without keys."""
+        if not self.insecure_dev:
+            self.require(*names)
+
+
+def load_settings(**overrides: object) -> Settings:
+    """The settings from environment and secrets; ends the process (exit code 2) where one is wrong."""
+    folder = os.environ.get("CREDITWELL_SECRETS_DIR")
+    if folder is not None and not Path(folder).is_dir():
+        exit_used_wrongly(f"CREDITWELL_SECRETS_DIR: {folder!r} is not a folder.")
+    try:
+        return Settings(_secrets_dir=folder, **overrides)  # type: ignore[arg-type]  # the overrides are validated
+    except ValidationError as error:
+        exit_used_wrongly(*(_problem(problem) for problem in error.errors(include_url=False, include_input=False)))
+
+
+def _problem(problem: Mapping[str, object]) -> str:
+    where, what = problem["loc"], str(problem["msg"]).removeprefix("Value error, ")
+    assert isinstance(where, tuple)
+    if not where:
+        return f"{what}."
+    return f"{variable(str(where[0]))} is wrong: {what[:1].lower()}{what[1:]}. {advice(str(where[0]))}"
+
+
+def variable(name: str) -> str:
+    """The environment variable of a setting."""
+    return f"{PREFIX}{name}".upper()
+
+
+def advice(name: str) -> str:
+    """What a setting is, and an example."""
+    field = Settings.model_fields[name]
+    return f"{field.description} Write, for example: {(field.examples or [''])[0]}"
+
+
+def unknown_variables(environment: Mapping[str, str]) -> list[str]:
+    """A sentence for each `CREDITWELL_…` variable that nothing reads: most often a misspelt one."""
+    known = {variable(name) for name in Settings.model_fields} | OTHERS
+    return [
+        f"{name} is not a setting"
+        + (f"; did you mean {close[0]}?" if (close := get_close_matches(name, known, 1)) else "")
+        for name in sorted(environment)
+        if name.startswith(PREFIX) and name not in known
+    ]
+
+
+def say_used_wrongly(*sentences: str) -> None:
+    """Say on standard error what is wrong."""
+    for sentence in sentences:
+        print(f"creditwell: {sentence}", file=sys.stderr)
+
+
+def exit_used_wrongly(*sentences: str) -> NoReturn:
+    """Say what is wrong and end with exit code 2."""
+    say_used_wrongly(*sentences)
+    raise SystemExit(USED_WRONGLY)

@@ -1,0 +1,190 @@
+"""Credit activity, read newest first, page by page, exact at the head of the log.
+
+A page goes on before the entry where the last one ended, (position, part), never at a row number: whatever arrives meanwhile, no
+entry is skipped and none comes twice.
+"""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
+
+import asyncpg
+
+from projections.activity import paid_of
+from projections.balance import Entry, Kind, LotKind, Paid
+from schemas.facts import AnyFact, decode
+from services.store.connect import Connection
+from services.store.shards import shard_of
+from services.store.tail import Tail, read_tail
+
+Before = tuple[int, int]  # position and part
+NEWEST: Before = (2**63 - 1, 2**15 - 1)
+CSV_PAGE = 2_000
+
+# The last position recorded before an instant, halving: times never run backwards within a shard, so no index on time is needed.
+FLOOR = """
+    WITH RECURSIVE halves (low, high) AS (
+        SELECT 0::bigint, coalesce(max(position), 0) + 1 FROM activity WHERE shard = $1 AND team_id = $2
+        UNION ALL
+        SELECT CASE WHEN probe.recorded_at < $3 THEN probe.position ELSE low END,
+               CASE WHEN probe.recorded_at < $3 THEN high ELSE (low + high) / 2 END
+        FROM halves LEFT JOIN LATERAL (
+            SELECT position, recorded_at FROM activity
+            WHERE shard = $1 AND team_id = $2 AND position >= (low + high) / 2 AND position < high
+            ORDER BY position LIMIT 1
+        ) AS probe ON true
+        WHERE high - low > 1
+    )
+    SELECT low FROM halves ORDER BY high - low LIMIT 1
+"""
+
+PAGE = """
+    SELECT a.position, a.part, a.kind, a.recorded_at, a.occurred_at, a.member_id, a.feature, a.included, a.additional,
+           a.balance_after, a.paid, a.late, f.type, f.body
+    FROM (
+        SELECT * FROM activity
+        WHERE shard = $1 AND team_id = $2 AND position > $3 AND (position, part) < ($4, $5)
+          AND ($6::text[] IS NULL OR kind = ANY($6)) AND ($7::text IS NULL OR member_id = $7)
+        ORDER BY position DESC, part DESC LIMIT $8
+    ) AS a JOIN facts f ON f.shard = $1 AND f.position = a.position
+    ORDER BY a.position DESC, a.part DESC
+"""
+
+ENTRIES_OF = """
+    SELECT a.position, a.part, a.kind, a.recorded_at, a.occurred_at, a.member_id, a.feature, a.included, a.additional,
+           a.balance_after, a.paid, a.late, f.type, f.body
+    FROM activity a JOIN facts f ON f.shard = a.shard AND f.position = a.position
+    WHERE a.shard = $1 AND a.team_id = $2 AND a.position = $3 ORDER BY a.part
+"""
+
+LOTS = """
+    SELECT lot, kind, gained, starts_at, ends_at FROM lots WHERE shard = $1 AND team_id = $2 AND lot = ANY($3) ORDER BY lot
+"""
+
+
+class Row(NamedTuple):
+    """An entry of the activity, with the fact that it comes from."""
+
+    shard: int
+    entry: Entry
+    fact: AnyFact
+
+    @property
+    def id(self) -> str:
+        """What names the entry outside: `shard:position:part`."""
+        return f"{self.shard}:{self.entry.position}:{self.entry.part}"
+
+
+class PaidLot(NamedTuple):
+    """A lot that paid: lot 0 is debt."""
+
+    lot: int
+    kind: LotKind | None
+    starts_at: datetime | None
+    ends_at: datetime | None
+    credits: int
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which entries are wanted; None means all."""
+
+    since: datetime | None = None
+    kinds: frozenset[Kind] | None = None
+    member_id: str | None = None
+
+    def wants(self, entry: Entry) -> bool:
+        """True if the entry is among them."""
+        return (
+            (self.since is None or entry.recorded_at >= self.since)
+            and (self.kinds is None or entry.kind in self.kinds)
+            and (self.member_id is None or entry.member_id == self.member_id)
+        )
+
+
+async def read_activity(
+    connection: Connection, team_id: str, wanted: Filter, *, before: Before = NEWEST, limit: int
+) -> list[Row]:
+    """The next entries before a place, newest first, at most `limit` of them.
+
+    Raises:
+        Unavailable: the projections are too far behind (`catching_up`).
+    """
+    tail = await read_tail(connection, team_id)
+    rows = [row for row in reversed(_rows(tail)) if row.entry[:2] < before and wanted.wants(row.entry)][:limit]
+    if len(rows) < limit:
+        rows += await _projected(connection, team_id, wanted, min(before, (tail.reached + 1, 0)), limit - len(rows))
+    return rows
+
+
+def _rows(tail: Tail) -> list[Row]:
+    return [Row(tail.shard, told.entry, told.fact) for told in tail.told]
+
+
+async def _projected(connection: Connection, team_id: str, wanted: Filter, before: Before, limit: int) -> list[Row]:
+    shard = shard_of(team_id)
+    floor = 0 if wanted.since is None else await connection.fetchval(FLOOR, shard, team_id, wanted.since)
+    kinds = None if wanted.kinds is None else sorted(wanted.kinds)
+    rows = await connection.fetch(PAGE, shard, team_id, floor, *before, kinds, wanted.member_id, limit)
+    return [_row(shard, row) for row in rows]
+
+
+def _row(shard: int, row: asyncpg.Record) -> Row:
+    entry = Entry(
+        row["position"], row["part"], Kind(row["kind"]), row["recorded_at"], row["occurred_at"], row["member_id"],
+        row["feature"], row["included"], row["additional"], row["balance_after"], paid_of(row["paid"]), row["late"],
+    )  # fmt: skip
+    return Row(shard, entry, decode(row["type"], row["body"]))
+
+
+async def read_all(
+    open_transaction: Callable[[], AbstractAsyncContextManager[Connection]], team_id: str, wanted: Filter
+) -> AsyncIterator[list[Row]]:
+    """Every entry, newest first, a few thousand at a time, each in a transaction of its own: a slow reader holds nothing open."""
+    before = NEWEST
+    while True:
+        async with open_transaction() as connection:
+            rows = await read_activity(connection, team_id, wanted, before=before, limit=CSV_PAGE)
+        if not rows:
+            return
+        yield rows
+        before = rows[-1].entry[:2]
+
+
+async def read_entries(connection: Connection, team_id: str, position: int) -> tuple[list[Row], Tail]:
+    """The entries of one fact, in their order; and the tail, which says of lots that no row shows yet."""
+    tail = await read_tail(connection, team_id)
+    rows = [row for row in _rows(tail) if row.entry.position == position]
+    if not rows and position <= tail.reached:
+        rows = [_row(tail.shard, row) for row in await connection.fetch(ENTRIES_OF, tail.shard, team_id, position)]
+    return rows, tail
+
+
+async def read_after(connection: Connection, team_id: str, position: int, limit: int) -> list[Row]:
+    """The entries after a position, newest first; `limit` of them mean that there may be more."""
+    tail = await read_tail(connection, team_id)
+    rows = [row for row in reversed(_rows(tail)) if row.entry.position > position][:limit]
+    if position < tail.reached and len(rows) < limit:
+        shard, before = tail.shard, (tail.reached + 1, 0)
+        found = await connection.fetch(PAGE, shard, team_id, position, *before, None, None, limit - len(rows))
+        rows += [_row(shard, row) for row in found]
+    return rows
+
+
+async def who_paid(connection: Connection, team_id: str, paid: Sequence[Paid], tail: Tail) -> list[PaidLot]:
+    """The lots behind what an entry says it was paid by."""
+    known = {row["lot"]: row for row in await connection.fetch(LOTS, tail.shard, team_id, [part.lot for part in paid])}
+    fresh = {} if tail.team is None else tail.team.changed
+    lots = []
+    for part in paid:
+        row, lot = known.get(part.lot), fresh.get(part.lot)
+        if row is not None:
+            lots.append(PaidLot(part.lot, LotKind(row["kind"]), row["starts_at"], row["ends_at"], part.credits))
+        elif lot is not None:
+            lots.append(PaidLot(part.lot, lot.kind, lot.starts_at, lot.ends_at, part.credits))
+        else:
+            lots.append(PaidLot(part.lot, None, None, None, part.credits))
+    return lots
+

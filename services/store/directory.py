@@ -1,0 +1,86 @@
+"""The directory: what teams and members are called, and who is an admin.
+
+A plain table beside the log, so that a name can be changed and erased. Facts carry opaque ids only.
+"""
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+
+from services.store.connect import Connection
+from services.store.shards import shard_of
+
+TEAM = """
+    SELECT t.plan, t.zone, n.name,
+           coalesce((SELECT jsonb_agg(jsonb_build_array(m.member_id, m.name, m.role) ORDER BY m.name, m.member_id)
+                     FROM members m WHERE m.shard = t.shard AND m.team_id = t.team_id), '[]') AS members
+    FROM teams t LEFT JOIN team_names n USING (shard, team_id)
+    WHERE t.shard = $1 AND t.team_id = $2
+"""
+ADMINS = """
+    SELECT member_id, name, role FROM members WHERE shard = $1 AND team_id = $2 AND role = 'admin' ORDER BY name, member_id
+"""
+NAME_TEAM = """
+    INSERT INTO team_names (shard, team_id, name) VALUES ($1, $2, $3)
+    ON CONFLICT (shard, team_id) DO UPDATE SET name = excluded.name
+"""
+PUT_MEMBER = """
+    INSERT INTO members (shard, team_id, member_id, name, role) VALUES ($1, $2, $3, $4, $5)
+    ON CONFLICT (shard, team_id, member_id) DO UPDATE SET name = excluded.name, role = excluded.role
+"""
+DELETE_MEMBER = "DELETE FROM members WHERE shard = $1 AND team_id = $2 AND member_id = $3 RETURNING since"
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A person in a team, as the directory knows them."""
+
+    member_id: str
+    name: str
+    role: str
+
+
+@dataclass(frozen=True, slots=True)
+class Team:
+    """A team as people know it."""
+
+    team_id: str
+    name: str
+    plan: str
+    zone: str
+    members: tuple[Member, ...]
+
+    @property
+    def admins(self) -> tuple[Member, ...]:
+        """Whom to ask."""
+        return tuple(member for member in self.members if member.role == "admin")
+
+
+async def read_directory(connection: Connection, team_id: str) -> Team | None:
+    """A team with its members; None for a team that does not exist. A team without a name goes by its id."""
+    row = await connection.fetchrow(TEAM, shard_of(team_id), team_id)
+    if row is None:
+        return None
+    members = tuple(Member(*member) for member in json.loads(row["members"]))
+    return Team(team_id, row["name"] or team_id, row["plan"], row["zone"], members)
+
+
+async def read_admins(connection: Connection, team_id: str) -> list[Member]:
+    """Whom to ask."""
+    return [Member(*row) for row in await connection.fetch(ADMINS, shard_of(team_id), team_id)]
+
+
+async def name_team(connection: Connection, team_id: str, name: str) -> None:
+    """Set what a team is called."""
+    await connection.execute(NAME_TEAM, shard_of(team_id), team_id, name)
+
+
+async def put_member(connection: Connection, team_id: str, member: Member) -> None:
+    """Add a member, or change their name or role."""
+    await connection.execute(PUT_MEMBER, shard_of(team_id), team_id, member.member_id, member.name, member.role)
+
+
+async def delete_member(connection: Connection, team_id: str, member_id: str) -> datetime | None:
+    """Erase what is known of a member; since when it was known, None if nothing was."""
+    since: datetime | None = await connection.fetchval(DELETE_MEMBER, shard_of(team_id), team_id, member_id)
+    return since
