@@ -108,8 +108,15 @@ def parse_usage(value: bytes | None, headers: Sequence[tuple[str, bytes]]) -> An
         except ValidationError:
             return _parse_slowly(_load(value))
         return _usual(event)
-    attributes = {name: text.decode("utf-8", "replace") for name, text in binary.items()}
-    return _parse_slowly({**attributes, "data": _load(value)})
+    return _parse_slowly({**_attributes(binary), "data": _load(value)})
+
+
+def _attributes(binary: Mapping[str, bytes | None]) -> dict[str, str]:
+    """The context attributes of a CloudEvent in binary mode."""
+    try:
+        return {name: (text or b"").decode() for name, text in binary.items()}
+    except UnicodeDecodeError as error:
+        raise BadUsage("wrong_shape", f"a ce_ header is not UTF-8: {error}"[:300]) from None
 
 
 def _usual(event: UsageReported) -> UsageReported:
@@ -137,7 +144,7 @@ def _named(event: _Event) -> dict[str, Any]:
 
 def _load(value: bytes) -> Any:
     try:
-        return json.loads(value, parse_float=Decimal, parse_constant=_no_constant)
+        return json.loads(value.decode(), parse_float=Decimal, parse_constant=_no_constant)
     except RecursionError:
         raise BadUsage("not_json", "the value is nested too deeply") from None
     except (ValueError, ArithmeticError) as error:

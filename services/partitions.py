@@ -60,6 +60,7 @@ class Partitions:
     health: Health
     consumer: Any = None
     owned: dict[int, Owned] = field(default_factory=dict)
+    claiming: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def check(self, records: Sequence[R]) -> list[tuple[Owned, R]]:
         """The records of owned partitions, with their claims.
@@ -97,21 +98,26 @@ class Partitions:
         Raises:
             LogChanged: it is another one.
         """
-        self.disown()
-        if not assigned:
-            return
-        start = by_partition(await patiently(lambda: self.consumer.beginning_offsets(assigned), self.health))
-        cursors = await patiently(lambda: self._claim_cursors(start), self.health)
-        end = by_partition(await patiently(lambda: self.consumer.end_offsets(assigned), self.health))
-        for cursor in cursors:
-            _check_range(cursor, start[cursor.partition], end[cursor.partition])
-        checkable = [cursor for cursor in cursors if cursor.next_offset > start[cursor.partition]]
-        await patiently(lambda: check_last_records(self.kafka, checkable), self.health)
+        async with self.claiming:  # no handler takes this lock: see aiokafka on deadlocks in listeners
+            self.disown()
+            if not assigned:
+                return
+            start = by_partition(await patiently(lambda: self.consumer.beginning_offsets(assigned), self.health))
+            cursors = await patiently(lambda: self._claim_cursors(start), self.health)
+            end = by_partition(await patiently(lambda: self.consumer.end_offsets(assigned), self.health))
+            for cursor in cursors:
+                _check_range(cursor, start[cursor.partition], end[cursor.partition])
+            checkable = [cursor for cursor in cursors if cursor.next_offset > start[cursor.partition]]
+            await patiently(lambda: check_last_records(self.kafka, checkable), self.health)
+            self._go_on(cursors)
+
+    def _go_on(self, cursors: Sequence[Cursor]) -> None:
+        """Seek and own, with no await between: a record that was fetched from elsewhere is never ours."""
         try:
             for cursor in cursors:
                 self.consumer.seek(TopicPartition(self.topic, cursor.partition), cursor.next_offset)
-        except IllegalStateError as error:  # assigned away meanwhile: the next call of this is on its way
-            log.info("assigned anew while claiming", error=str(error))
+        except IllegalStateError as error:
+            log.info("assigned anew while claiming; the next claim is on its way", error=str(error))
             return
         self.owned = {c.partition: Owned(c.partition, c.epoch, c.next_offset) for c in cursors}
 
@@ -122,22 +128,25 @@ class Partitions:
                 for partition in sorted(start)
             ]
 
-    async def settle(self, steps: Sequence[Step]) -> bool:
+    async def settle(self, claims: Collection[Owned], steps: Sequence[Step]) -> bool:
         """After the compare-and-swap failed: True if these very steps were stored before, their answer being lost.
 
-        Otherwise whoever has a newer epoch is the owner now, and the claim here is lost.
+        Otherwise the claims that somebody has outdone by a newer epoch are lost.
+
+        Raises:
+            LogChanged: the claims stand, and yet the cursors are elsewhere.
         """
         rows = await patiently(self._read_cursors, self.health)
-        for step in steps:
-            mine, row = self.owned.get(step.partition), rows.get(step.partition)
-            if mine is not None and mine.epoch == step.epoch and (row is None or row.epoch != step.epoch):
+        for mine in claims:
+            if rows[mine.partition].epoch != mine.epoch:
                 mine.lost = True
-                del self.owned[step.partition]
-        return all(
-            (row := rows.get(step.partition)) is not None
-            and (row.epoch, row.next_offset) == (step.epoch, step.to_offset)
-            for step in steps
-        )
+        if any(mine.lost for mine in claims):
+            self.owned = {partition: mine for partition, mine in self.owned.items() if not mine.lost}
+            return False
+        if all(rows[step.partition].next_offset == step.to_offset for step in steps):
+            return True
+        stands = {step.partition: rows[step.partition].next_offset for step in steps}
+        raise LogChanged(f"the cursors of {self.topic} were moved by somebody else: they stand at {stands}. {ADVICE}")
 
     async def _read_cursors(self) -> dict[int, Cursor]:
         async with self.pool.acquire() as connection:
@@ -150,8 +159,9 @@ class Partitions:
             LogChanged: the topic does not hold any more what is yet to be recorded.
         """
         assigned = self.consumer.assignment()
-        if assigned and {place.partition for place in assigned} - self.owned.keys():
-            await self.claim(assigned)
+        if {place.partition for place in assigned} - self.owned.keys():
+            if not self.claiming.locked():
+                await self.claim(assigned)
             return
         start = by_partition(await self.consumer.beginning_offsets(assigned))
         end = by_partition(await self.consumer.end_offsets(assigned))

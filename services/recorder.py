@@ -161,7 +161,7 @@ class Recorder:
             try:
                 await self._store([item.parsed for item in some], steps)
             except Fenced as fenced:
-                if not await self.partitions.settle(steps):
+                if not await self.partitions.settle({item.owned for item in some}, steps):
                     log.warning("a partition has another owner now; its records are dropped here", why=str(fenced))
                     return False
             except AlreadyStored:

@@ -8,7 +8,7 @@ run twice, late, after a week down, or beside others of its kind.
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from itertools import groupby
 from operator import itemgetter
 from time import monotonic
@@ -131,14 +131,9 @@ async def seal_due(connection: Connection, grace: timedelta) -> int:
     while page := await teams_to_seal(connection, after, TEAMS_MAX):
         for teams in _together(page):
             async with connection.transaction():
-                count += await seal(connection, teams, _finite(passed), grace)
+                count += await seal(connection, teams, passed, grace)
         after = page[-1]
     return count
-
-
-def _finite(moment: datetime) -> datetime:
-    """asyncpg gives '-infinity', where a cursor never moved, without a zone."""
-    return moment if moment.tzinfo else ALWAYS + timedelta(days=3650)
 
 
 def _together(teams: Iterator[tuple[int, str]] | Sequence[tuple[int, str]]) -> Iterator[list[str]]:

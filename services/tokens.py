@@ -272,25 +272,26 @@ def development_key() -> OKPKey:
 
 def mint(
     settings: Settings,
-    team_id: str,
-    member_id: str,
-    role: Role,
     *,
+    team: str,
+    member: str,
+    role: Role | str,
     sources: Sequence[str] = (),
     lasts: timedelta = timedelta(days=7),
     clock: Clock = system_clock,
 ) -> str:
-    """A development token.
+    """A development token. `sources` are those that a service may report usage as; `*` at the end of one means all that begin so.
 
     Raises:
+        ValueError: there is no such role.
         Refused: `not_development`, this is not insecure development, or a JWKS says who signs.
     """
     if not settings.insecure_dev or settings.jwks is not None:
         raise Refused("not_development", "tokens are minted under CREDITWELL_INSECURE_DEV=1 without CREDITWELL_JWKS alone")
     issuer, audience = _development(settings)
     now = clock()
-    claims = {
-        "iss": issuer, "aud": audience, "sub": member_id, "team": team_id, "role": str(role),
+    claims: dict[str, str | int | list[str]] = {
+        "iss": issuer, "aud": audience, "sub": member, "team": team, "role": Role(role).value,
         "iat": int(now.timestamp()), "exp": int((now + lasts).timestamp()),
     }  # fmt: skip
     if sources:

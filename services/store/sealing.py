@@ -24,7 +24,7 @@ from services.store.shards import shard_of
 USAGE_TOPIC = "usage"
 
 # A cursor that never moved stands at '-infinity': whoever has not read anything can't say that nothing is missing.
-PASSED = "SELECT min(passed_at) FROM kafka_cursors WHERE topic = $1"
+PASSED = "SELECT nullif(min(passed_at), '-infinity') FROM kafka_cursors WHERE topic = $1"
 
 OPEN_TOO_LONG = """
     SELECT shard, team_id FROM teams
@@ -44,7 +44,7 @@ MOVE = """
 
 
 async def passed_at(connection: Connection) -> datetime | None:
-    """Everything that Kafka received before this moment is in the log; None when no recorder has ever run."""
+    """Everything that Kafka received before this moment is in the log; None when nobody can say."""
     moment: datetime | None = await connection.fetchval(PASSED, USAGE_TOPIC)
     return moment
 
@@ -83,9 +83,9 @@ async def _final(connection: Connection, team: asyncpg.Record, now: datetime, be
 
 
 async def _first_open(connection: Connection, team: asyncpg.Record) -> int:
-    """The cycle after the one that was sealed last; for a team that has none, the one in which it came to exist."""
+    """The cycle after the one that was sealed last (-1 where none was), and not before the team came to exist."""
     following: int = team["sealed_cycle"] + 1
-    if following:
+    if following != 0:
         return following
     (first,) = await read_team(connection, team["shard"], team["team_id"], 0, 1)
     return max(following, cycle_at(team["anchor"], team["zone"], first.occurred_at))

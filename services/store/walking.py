@@ -23,7 +23,7 @@ _PLACE = Struct(">ihiq")  # how a packed row begins: shard and position with the
 
 CHANGED = "the amount, the time or the text of this fact was changed after it was recorded"
 PROOF_CHANGED = "the stored proof was changed; what it proves is as it was recorded"
-MISSING = "this fact was taken out of the log"
+MISSING = "taken out of the log"
 TWICE = "two facts stand at this place"
 NEVER_RECORDED = "this fact was put into the log without Creditwell: no proof covers it"
 REPLACED = (

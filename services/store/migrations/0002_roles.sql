@@ -63,6 +63,7 @@ GRANT INSERT ON signed_checkpoints TO creditwell_signer;
 CREATE FUNCTION keep_teams_apart(of_teams regclass) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     EXECUTE format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', of_teams);
+    EXECUTE format('DROP POLICY IF EXISTS every_team ON %1$s; DROP POLICY IF EXISTS one_team ON %1$s', of_teams);
     EXECUTE format(
         'CREATE POLICY every_team ON %s TO creditwell_projector, creditwell_worker, creditwell_reader USING (true)', of_teams
     );

@@ -41,3 +41,5 @@ COMMENT ON TABLE command_answers IS 'Idempotency-Key: the same command gets the 
 SELECT keep_teams_apart(of_teams) FROM unnest('{team_names,members,command_answers}'::regclass[]) AS of_teams;
 GRANT SELECT, INSERT, UPDATE, DELETE ON team_names, members, command_answers TO creditwell_api;
 GRANT SELECT ON team_names, members TO creditwell_worker;
+-- Old balances are folded anew, and a fold must know which usages were taken back.
+GRANT SELECT ON voided_usages TO creditwell_api;

@@ -1,0 +1,51 @@
+# Creditwell. `make` lists the verbs. Needs Python 3.11 or newer and nothing else; `make demo ARGS="--seconds 60"` passes options on.
+
+PYTHON ?=
+ARGS ?=
+BIN := .venv/bin
+READY := .venv/ready
+
+.PHONY: help demo test check bench faults up down migrate docs wheel clean
+.DEFAULT_GOAL := help
+
+help: ## list the verbs
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(READY) ## play a video product with several teams on a real Kafka and PostgreSQL, until Ctrl-C
+	@$(BIN)/creditwell demo $(ARGS)
+
+test: $(READY) ## run all tests, those in a browser too
+	@deploy/local/browser.sh
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(READY) ## format, lint, types, imports, SQL, generated schemas
+	@deploy/local/check.sh
+
+bench: $(READY) ## measure on this machine, against a plain COPY of the same rows
+	@$(BIN)/python -m tests.bench $(ARGS)
+
+faults: $(READY) ## kill, freeze and restart everything under load, and count afterwards
+	@$(BIN)/python -m tests.faults $(ARGS)
+
+up: $(READY) ## start the stack and every process in the background; prints where they are as JSON
+	@$(BIN)/python -m deploy.local up
+
+down: $(READY) ## stop what `make up` started
+	@$(BIN)/python -m deploy.local down
+
+migrate: $(READY) ## bring the database of CREDITWELL_DATABASE to the newest schema
+	@$(BIN)/creditwell migrate $(ARGS)
+
+docs: $(READY) ## write anew what is generated from the code: JSON Schemas, AsyncAPI
+	@$(BIN)/python -m schemas.generate
+
+wheel: $(READY) ## build creditwell-emitter, for the teams that emit usage, into dist/
+	@"$$(deploy/local/uv.sh $(CURDIR)/$(BIN)/python)" build --quiet --wheel --python $(BIN)/python --no-build-isolation --out-dir dist deploy/emitter
+	@ls dist/*.whl
+
+clean: ## stop everything that runs from this checkout and remove its state
+	@if [ -e $(READY) ]; then $(BIN)/python -m deploy.local clean; fi
+	@rm -rf .creditwell dist
+
+$(READY): requirements.lock pyproject.toml deploy/local/setup.sh
+	@deploy/local/setup.sh $(PYTHON)

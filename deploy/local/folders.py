@@ -1,0 +1,97 @@
+"""Where the local stack keeps its state, and ports that nobody uses.
+
+    .creditwell/run/NAME-xxxx/        one per running stack: logs, Kafka's data, PostgreSQL's data
+    .creditwell/run/NAME-xxxx.lock    held by its guard; a folder whose lock is free was left by a machine that lost power
+
+PostgreSQL refuses to run as root. As root its program and data therefore live in a folder of the system's temporary folder
+that the unprivileged user may enter; the folders of the checkout and of root's home stay closed.
+"""
+
+import fcntl
+import os
+import random
+import secrets
+import shutil
+import socket
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+STATE = ROOT / ".creditwell"
+RUN = STATE / "run"
+TEMPORARY_PREFIX = "creditwell-"
+OUTSIDE = "outside"  # a file in a stack's folder: the one path that belongs to it and lies elsewhere
+
+# Below what Linux and macOS give to outgoing connections, so that a server finds its port free when it restarts.
+PORTS = range(20_000, 32_000)
+
+
+def new_lock(name: str) -> Path:
+    """Where the guard of a new stack holds its lock; the stack's folder is `folder_of` it."""
+    RUN.mkdir(parents=True, exist_ok=True)
+    return RUN / f"{name}-{secrets.token_hex(4)}.lock"
+
+
+def folder_of(lock: Path) -> Path:
+    return lock.with_suffix("")
+
+
+def lock_of(folder: Path) -> Path:
+    return folder.with_suffix(".lock")
+
+
+def folder_outside(folder: Path) -> Path:
+    """A folder that an unprivileged user may enter, noted in the stack's own folder before anything is in it."""
+    outside = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX))
+    (folder / OUTSIDE).write_text(str(outside))
+    outside.chmod(0o711)
+    return outside
+
+
+def remove_abandoned() -> None:
+    """Folders whose guard is gone: the machine lost power, or somebody killed guard and owner at once."""
+    for lock in RUN.glob("*.lock"):
+        with lock.open("a") as held:
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            remove(folder_of(lock))
+            lock.unlink(missing_ok=True)
+
+
+def remove_all() -> None:
+    """Folders of stacks that run no more, kept ones too."""
+    remove_abandoned()
+    for folder in RUN.glob("*/"):
+        remove(folder)
+
+
+def remove(folder: Path) -> None:
+    """A stack's folder with what belongs to it elsewhere."""
+    noted = folder / OUTSIDE
+    if noted.exists():
+        outside = Path(noted.read_text())
+        if outside.name.startswith(TEMPORARY_PREFIX):
+            shutil.rmtree(outside, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of the loopback address on which nobody listens now; drawn at random, so that two stacks rarely want the same."""
+    found: list[int] = []
+    for port in random.sample(PORTS, k=len(PORTS)):
+        with socket.socket() as candidate:
+            try:
+                candidate.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        found.append(port)
+        if len(found) == count:
+            return found
+    raise OSError(f"no free port between {PORTS.start} and {PORTS.stop}")
+
+
+def unprivileged_user() -> str | None:
+    """Who runs PostgreSQL: ourselves (None), or `nobody` when we are root. No account is created."""
+    return "nobody" if os.geteuid() == 0 else None

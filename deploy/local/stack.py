@@ -1,0 +1,136 @@
+"""Kafka and PostgreSQL for the demo, the tests and the bench: from the environment, else in containers, else native processes."""
+
+import asyncio
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from deploy.local import containers
+from deploy.local.children import Guard
+from deploy.local.folders import folder_of, new_lock, remove_abandoned
+from deploy.local.kafka import NativeKafka
+from deploy.local.owners import note
+from deploy.local.postgres import Mode, NativePostgres
+from deploy.local.say import Say
+from deploy.local.together import together
+from deploy.local.topics import create_topics
+from deploy.local.trouble import StackTrouble
+
+NATIVELY = "Start it with `start_stack(native=True)`."
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A running Kafka with the topics of the contract and a running PostgreSQL with an empty database."""
+
+    kafka: str  # bootstrap servers
+    database: str  # a superuser's URL
+    source: Literal["environment", "containers", "native"]
+    folder: Path  # gone when the stack is; logs in `folder / "logs"`
+    guard: Guard = field(repr=False)  # for processes that must not outlive us
+    native_kafka: NativeKafka | None = field(default=None, repr=False)
+    native_postgres: NativePostgres | None = field(default=None, repr=False)
+
+    @property
+    def logs(self) -> Path:
+        return self.folder / "logs"
+
+    def restart_kafka(self) -> None:
+        """An orderly restart on the same address with the same data; returns when groups are looked after again. Native only."""
+        self._kafka().restart()
+
+    def kill_kafka(self) -> None:
+        """kill -9 and start again on what is on the disk. Native only."""
+        self._kafka().kill()
+
+    def restart_postgres(self, mode: Mode = "fast") -> None:
+        """Same address, same data; `immediate` is a crash followed by recovery. Native only."""
+        self._postgres().restart(mode)
+
+    def kill_postgres(self) -> None:
+        """kill -9 the postmaster and start again, with recovery. Native only."""
+        self._postgres().kill()
+
+    def _kafka(self) -> NativeKafka:
+        if self.native_kafka is None:
+            raise StackTrouble(
+                "Kafka",
+                f"comes from {self.source} and cannot be restarted from here",
+                way_out=NATIVELY,
+            )
+        return self.native_kafka
+
+    def _postgres(self) -> NativePostgres:
+        if self.native_postgres is None:
+            raise StackTrouble(
+                "PostgreSQL",
+                f"comes from {self.source} and cannot be restarted from here",
+                way_out=NATIVELY,
+            )
+        return self.native_postgres
+
+
+@contextmanager
+def start_stack(*, say: Say, name: str = "default", keep: bool = False, native: bool = False) -> Iterator[Stack]:
+    """A fresh stack while the block runs; afterwards everything that was started is gone, whichever way the block ends.
+
+    Any number may run side by side. With `keep`, logs and data stay in `.creditwell/run/` until `make clean`. Whoever wants to
+    restart servers asks for `native` ones, whatever else there is. May raise `StackTrouble`.
+    """
+    remove_abandoned()
+    lock = new_lock(name)
+    guard = Guard(lock, keep=keep)
+    try:
+        folder = folder_of(lock)
+        guard.remove_at_end(folder)
+        (folder / "logs").mkdir(parents=True)
+        note(folder, name)
+        yield (from_environment(guard, folder) or from_containers(guard, folder, say) or natively(guard, folder, say))
+    finally:
+        guard.close()
+
+
+def from_environment(guard: Guard, folder: Path) -> Stack | None:
+    """What CREDITWELL_KAFKA and CREDITWELL_DATABASE name; nothing there is restarted or removed, missing topics are made."""
+    kafka, database = (
+        os.environ.get("CREDITWELL_KAFKA"),
+        os.environ.get("CREDITWELL_DATABASE"),
+    )
+    if kafka is None and database is None:
+        return None
+    if not kafka or not database:
+        raise StackTrouble(
+            "Stack",
+            "only one of CREDITWELL_KAFKA and CREDITWELL_DATABASE is set",
+            way_out="Set both, or neither.",
+        )
+    make_topics(kafka)
+    return Stack(kafka, database, "environment", folder, guard)
+
+
+def from_containers(guard: Guard, folder: Path, say: Say) -> Stack | None:
+    """Docker, where it answers and is quick enough."""
+    started = containers.start(guard, folder, say=say)
+    if started is None:
+        return None
+    kafka, database = started
+    make_topics(kafka)
+    return Stack(kafka, database, "containers", folder, guard)
+
+
+def natively(guard: Guard, folder: Path, say: Say) -> Stack:
+    """Processes of this machine, both at once."""
+    kafka, postgres = (
+        NativeKafka(guard, folder, say=say),
+        NativePostgres(guard, folder, say=say),
+    )
+    together(kafka.create, postgres.create)
+    return Stack(kafka.servers, postgres.url, "native", folder, guard, kafka, postgres)
+
+
+def make_topics(kafka: str) -> None:
+    """In a thread, because the caller may be inside an event loop."""
+    together(lambda: asyncio.run(create_topics(kafka)))

@@ -1,0 +1,258 @@
+"""Stripe's API: who may ask, what is asked, what was answered before, and what a script spoils on the way."""
+
+import asyncio
+import base64
+import binascii
+import hmac
+import json
+import re
+import socket
+import struct
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import parse_qsl
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from . import charges, checkout, customers, events, intents, reversals, setups
+from .books import API_VERSION
+from .call import Call, Endpoint, expanded
+from .errors import Json, StripeError, key_in_use, missing_parameter
+from .faults import Fault
+from .forms import read
+from .idempotency import Saved
+from .world import World
+
+BODY_BYTES_MAX = 1_000_000
+KEY_LENGTH_MAX = 255
+ENDPOINTS: Final = [
+    *customers.ENDPOINTS,
+    *intents.ENDPOINTS,
+    *charges.ENDPOINTS,
+    *setups.ENDPOINTS,
+    *checkout.ENDPOINTS,
+    *reversals.ENDPOINTS,
+    *events.ENDPOINTS,
+]
+Pairs = list[tuple[str, str]]
+GATEWAY_PAGE = "<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>"
+
+
+def routes(world: World) -> list[Route]:
+    """One route for each line of the API, and Stripe's answer to all others."""
+
+    def route(endpoint: Endpoint) -> Route:
+        async def handle(request: Request) -> Response:
+            return await _answer(world, endpoint, request)
+
+        return Route(endpoint.path, handle, methods=[endpoint.method])
+
+    async def unknown(request: Request) -> Response:
+        message = f"Unrecognized request URL ({request.method}: {request.url.path})."
+        return _json(404, StripeError(404, message).body, {"Request-Id": _request_id(world)})
+
+    every = ["GET", "POST", "DELETE", "PUT", "PATCH"]
+    return [*(route(endpoint) for endpoint in ENDPOINTS), Route("/v1/{rest:path}", unknown, methods=every)]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One request on its way: the line of the API that it meets, what spoils it, and its entry in the log."""
+
+    world: World
+    endpoint: Endpoint
+    request: Request
+    fault: Fault | None
+    entry: Json
+
+    @property
+    def spoiled(self) -> str | None:
+        """What the script does to it, if anything."""
+        return None if self.fault is None else self.fault.do
+
+    @property
+    def seconds(self) -> float:
+        """How long the script has it last, or wait."""
+        return 1 if self.fault is None else self.fault.seconds
+
+
+async def _answer(world: World, endpoint: Endpoint, request: Request) -> Response:
+    name = f"{endpoint.method} {endpoint.path}"
+    fault = world.faults.next(name)
+    entry: Json = {
+        "request_id": _request_id(world),
+        "route": name,
+        "path": request.url.path,
+        "key": request.headers.get("idempotency-key") if request.method == "POST" else None,
+        "fault": None if fault is None else fault.do,
+        "status": None,
+    }
+    world.requests.append(entry)
+    asked = Asked(world, endpoint, request, fault, entry)
+    try:
+        _authorise(world, request)
+        pairs = await _pairs(request)
+        entry["params"] = dict(pairs)
+        response = await _spoil_before(asked) or await _do(asked, pairs)
+    except StripeError as refusal:
+        response = _json(refusal.status, refusal.body)
+    finally:
+        world.books.commit()
+    entry["status"] = response.status_code
+    response.headers["Request-Id"] = entry["request_id"]
+    response.headers["Stripe-Version"] = request.headers.get("stripe-version", API_VERSION)
+    if entry["key"] is not None:
+        response.headers["Idempotency-Key"] = entry["key"]
+    return await _spoil_after(asked, response)
+
+
+async def _do(asked: Asked, pairs: Pairs) -> Response:
+    """Once per key: the saved answer, or the endpoint's own, saved for a day when it had begun to work."""
+    key = asked.entry["key"]
+    if key is None:
+        await _hold(asked)
+        return _json(*_perform(asked, pairs)[0])
+    if len(key) > KEY_LENGTH_MAX:
+        raise StripeError(400, "Idempotency keys are limited to 255 characters.")
+    keys = asked.world.keys
+    claim = keys.claim(key, asked.request.url.path, pairs)
+    if isinstance(claim, Saved):
+        asked.entry["replayed"] = True
+        return _json(claim.status, claim.body, {"Idempotent-Replayed": "true", "Original-Request": claim.request_id})
+    try:
+        await _hold(asked)
+        (status, body), saved = _perform(asked, pairs)
+        if saved:
+            keys.save(claim, Saved(status, body, asked.entry["request_id"]))
+        return _json(status, body)
+    finally:
+        keys.release(claim)
+
+
+async def _hold(asked: Asked) -> None:
+    """A request that is held so is in flight: whoever sends it again meanwhile meets a conflict."""
+    if asked.spoiled == "hold_before":
+        await asked.world.gate.wait()
+
+
+def _perform(asked: Asked, pairs: Pairs) -> tuple[tuple[int, Json], bool]:
+    """What the endpoint answers, and whether Stripe would keep it under the key."""
+    broken = StripeError(500, "An unknown error occurred", kind="api_error").body
+    if asked.spoiled == "error_before":
+        return (500, broken), True
+    begun = False
+    try:
+        params = read(pairs, asked.endpoint.spec)
+        for name in asked.endpoint.needs:
+            if name not in params:
+                raise missing_parameter(name)
+        base_url = str(asked.request.base_url).rstrip("/")
+        call = Call(asked.world.books, params, base_url, asked.request.path_params.get("id", ""))
+        body = asked.endpoint.handle(call)
+        begun = True
+        answer = expanded(call, body)
+    except StripeError as refusal:
+        return (refusal.status, refusal.body), begun or refusal.saved
+    return (500, broken) if asked.spoiled == "error_after" else (200, answer), True
+
+
+async def _spoil_before(asked: Asked) -> Response | None:
+    match asked.spoiled:
+        case "busy":
+            error = StripeError(429, "Too many requests hit the API too quickly.", code="rate_limit")
+            return _json(429, error.body, {"Retry-After": str(int(asked.seconds))})
+        case "conflict":
+            raise key_in_use(asked.entry["key"] or "")
+        case "gateway_before":
+            return HTMLResponse(GATEWAY_PAGE, status_code=502)
+        case "reset_before":
+            return await _reset(asked.request)
+        case "silence_before":
+            return await _until_they_leave(asked.request)
+    return None
+
+
+async def _spoil_after(asked: Asked, response: Response) -> Response:
+    match asked.spoiled:
+        case "gateway_after":
+            return HTMLResponse(GATEWAY_PAGE, status_code=502)
+        case "reset_after":
+            return await _reset(asked.request)
+        case "silence_after":
+            return await _until_they_leave(asked.request)
+        case "hold_after":
+            await asked.world.gate.wait()
+        case "drip":
+            return _dripping(response, asked.seconds)
+    return response
+
+
+async def _reset(request: Request) -> Response:
+    """Ends the connection with RST, as a network that breaks does; there is no answer to send."""
+    transport: asyncio.Transport = request.scope["state"]["transport"]
+    found = transport.get_extra_info("socket")
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
+    return await _until_they_leave(request)
+
+
+async def _until_they_leave(request: Request) -> Response:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+    return Response(status_code=499)
+
+
+def _dripping(response: Response, seconds: float) -> Response:
+    async def drops() -> AsyncIterator[bytes]:
+        for place in range(len(response.body)):
+            yield bytes(response.body[place : place + 1])
+            await asyncio.sleep(seconds)
+
+    headers = {name: text for name, text in response.headers.items() if name != "content-length"}
+    return StreamingResponse(drops(), status_code=response.status_code, headers=headers)
+
+
+def _authorise(world: World, request: Request) -> None:
+    scheme, _, given = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "basic":
+        try:
+            given = base64.b64decode(given, validate=True).decode().partition(":")[0]
+        except (binascii.Error, UnicodeDecodeError):
+            given = ""
+    if not given:
+        message = "You did not provide an API key. You need to provide your API key in the Authorization header."
+        raise StripeError(401, message)
+    if not hmac.compare_digest(given.encode(), world.secret_key.encode()):
+        raise StripeError(401, f"Invalid API Key provided: {given[:8]}{'*' * 8}{given[-4:]}")
+    version = request.headers.get("stripe-version", API_VERSION)
+    if not re.fullmatch(r"\d{4}-\d{2}-\d{2}(\.[a-z]+)?", version):
+        raise StripeError(400, f"Invalid Stripe API version: {version}")
+
+
+async def _pairs(request: Request) -> Pairs:
+    if request.method != "POST":
+        return list(request.query_params.multi_items())
+    raw = b""
+    async for chunk in request.stream():
+        raw += chunk
+        if len(raw) > BODY_BYTES_MAX:
+            raise StripeError(413, "The request is too large.")
+    kind = request.headers.get("content-type", "").partition(";")[0].strip()
+    if raw and kind != "application/x-www-form-urlencoded":
+        message = "Invalid request (check that your POST content type is application/x-www-form-urlencoded)."
+        raise StripeError(400, message)
+    try:
+        return parse_qsl(raw.decode(), keep_blank_values=True, strict_parsing=bool(raw), errors="strict")
+    except ValueError as unreadable:
+        raise StripeError(400, "Invalid request: the form can't be read.") from unreadable
+
+
+def _json(status: int, body: Json, headers: dict[str, str] | None = None) -> Response:
+    return Response(json.dumps(body, indent=2), status, headers, media_type="application/json")
+
+
+def _request_id(world: World) -> str:
+    return world.books.new_id("req")

@@ -1,0 +1,64 @@
+"""The stand-in, put together."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from . import api, control, pages
+from .books import Books
+from .clock import Clock
+from .idempotency import Keys
+from .webhooks import Address, Postman
+from .world import World
+
+
+def create_app(
+    *,
+    secret_key: str,
+    webhook_url: str | None = None,
+    webhook_secret: str = "",
+    seed: int = 0,
+    frozen_at: int | None = None,
+    path: Path | None = None,
+) -> Starlette:
+    """A stand-in for one Stripe account in test mode.
+
+    `secret_key` is the only key that it accepts. `path` names the file that keeps its books from one start to the next;
+    none: they end with the process. `frozen_at` (Unix seconds) stops its clock there until a script moves it.
+    """
+    if not secret_key.startswith(("sk_test_", "rk_test_")):
+        message = "the stand-in takes test keys only: sk_test_…"
+        raise ValueError(message)
+    books = Books(clock=Clock(frozen_at), seed=seed, path=path)
+    world = World(books=books, secret_key=secret_key, keys=Keys(books))
+    postman = Postman(books, Address(webhook_url, webhook_secret))
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        rounds = asyncio.create_task(postman.run())
+        try:
+            yield
+        finally:
+            rounds.cancel()
+            with suppress(asyncio.CancelledError):
+                await rounds
+            books.close()
+
+    async def healthy(_: Request) -> Response:
+        return JSONResponse({"status": "live"})
+
+    return Starlette(
+        routes=[
+            Route("/healthz", healthy),
+            *api.routes(world),
+            *control.routes(world, postman),
+            *pages.routes(world),
+        ],
+        lifespan=lifespan,
+    )

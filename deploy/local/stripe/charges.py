@@ -1,0 +1,102 @@
+"""Charges: money that the bank gave, or refused to give."""
+
+from .books import Books
+from .call import CREATED, EXPAND, PAGE, Call, Endpoint, listing
+from .cards import Decline
+from .errors import Json
+
+
+def charge(books: Books, intent: Json, method: Json, *, base_url: str, decline: Decline | None) -> Json:
+    """The bank's answer to one confirmed intent, as Stripe keeps it."""
+    identity = books.new_id("ch")
+    paid = decline is None
+    return books.add(
+        "charge",
+        {
+            "id": identity,
+            "object": "charge",
+            "amount": intent["amount"],
+            "amount_captured": intent["amount"] if paid else 0,
+            "amount_refunded": 0,
+            "application": None,
+            "application_fee": None,
+            "application_fee_amount": None,
+            "balance_transaction": books.new_id("txn") if paid else None,
+            "billing_details": method["billing_details"],
+            "calculated_statement_descriptor": "CREDITWELL",
+            "captured": paid,
+            "created": books.clock.now(),
+            "currency": intent["currency"],
+            "customer": intent["customer"],
+            "description": intent["description"],
+            "disputed": False,
+            "failure_balance_transaction": None,
+            "failure_code": None if decline is None else decline.code,
+            "failure_message": None if decline is None else decline.message,
+            "fraud_details": {},
+            "livemode": False,
+            "metadata": intent["metadata"],
+            "on_behalf_of": None,
+            "outcome": _outcome(decline),
+            "paid": paid,
+            "payment_intent": intent["id"],
+            "payment_method": method["id"],
+            "payment_method_details": {"type": "card", "card": _card_details(method)},
+            "radar_options": {},
+            "receipt_email": intent["receipt_email"],
+            "receipt_number": None,
+            "receipt_url": f"{base_url}/receipts/{identity}" if paid else None,
+            "refunded": False,
+            "review": None,
+            "shipping": None,
+            "source_transfer": None,
+            "statement_descriptor": None,
+            "statement_descriptor_suffix": intent["statement_descriptor_suffix"],
+            "status": "succeeded" if paid else "failed",
+            "transfer_data": None,
+            "transfer_group": None,
+        },
+    )
+
+
+def _card_details(method: Json) -> Json:
+    card = method["card"]
+    named = {
+        name: card[name] for name in ("brand", "country", "exp_month", "exp_year", "fingerprint", "funding", "last4")
+    }
+    return {**named, "checks": card["checks"], "network": card["brand"], "three_d_secure": None, "wallet": None}
+
+
+def _outcome(decline: Decline | None) -> Json:
+    refused = decline is not None
+    return {
+        "advice_code": None if decline is None else decline.advice_code,
+        "network_advice_code": None,
+        "network_decline_code": "01" if refused else None,
+        "network_status": "declined_by_network" if refused else "approved_by_network",
+        "reason": None if decline is None else decline.decline_code or decline.code,
+        "risk_level": "normal",
+        "risk_score": 12,
+        "seller_message": "The bank did not return any further details." if refused else "Payment complete.",
+        "type": "issuer_declined" if refused else "authorized",
+    }
+
+
+def _retrieve(call: Call) -> Json:
+    return call.books.get("charge", call.id)
+
+
+def _list(call: Call) -> Json:
+    wanted = {name: call.params[name] for name in ("customer", "payment_intent") if name in call.params}
+    found = (
+        paid
+        for paid in call.books.newest_first("charge")
+        if all(paid[name] == identity for name, identity in wanted.items())
+    )
+    return listing(call, found, url="/v1/charges")
+
+
+ENDPOINTS = [
+    Endpoint("GET", "/v1/charges", _list, {**PAGE, **CREATED, "customer": str, "payment_intent": str}),
+    Endpoint("GET", "/v1/charges/{id}", _retrieve, EXPAND),
+]

@@ -1,0 +1,184 @@
+"""Money that goes back: refunds, which the seller makes, and disputes, which the bank does.
+
+`amount_refunded` on the charge is cumulative, over all its refunds; a refund's own amount is not.
+"""
+
+from .books import Books
+from .call import CREATED, EXPAND, METADATA, PAGE, Call, Endpoint, listing
+from .errors import Json, StripeError, invalid, missing_parameter, unexpected_state
+from .events import tell
+
+EVIDENCE_SECONDS = 9 * 86_400
+
+
+def refund(books: Books, paid: Json, *, amount: int | None, reason: str | None, metadata: dict[str, str]) -> Json:
+    """Gives a charge back, wholly or in part; never more than is left of it, never while it is disputed."""
+    left = paid["amount"] - paid["amount_refunded"]
+    asked = left if amount is None else amount
+    if paid["status"] != "succeeded":
+        raise unexpected_state("charge_not_refundable", f"Charge {paid['id']} has not been paid.")
+    if paid["disputed"] and _is_lost_or_open(books, paid):
+        raise unexpected_state("charge_disputed", f"Charge {paid['id']} has been charged back; cannot issue a refund.")
+    if left == 0:
+        raise unexpected_state("charge_already_refunded", f"Charge {paid['id']} has already been refunded.")
+    if not 1 <= asked <= left:
+        message = f"Refund amount ({asked}) is greater than unrefunded amount on charge ({left})"
+        raise invalid("amount", message)
+    made = books.add(
+        "refund",
+        {
+            "id": books.new_id("re"),
+            "object": "refund",
+            "amount": asked,
+            "balance_transaction": books.new_id("txn"),
+            "charge": paid["id"],
+            "created": books.clock.now(),
+            "currency": paid["currency"],
+            "destination_details": {"card": {"type": "refund", "reference_status": "pending"}, "type": "card"},
+            "metadata": metadata,
+            "payment_intent": paid["payment_intent"],
+            "reason": reason,
+            "receipt_number": None,
+            "source_transfer_reversal": None,
+            "status": "succeeded",
+            "transfer_reversal": None,
+        },
+    )
+    before = paid["amount_refunded"]
+    paid["amount_refunded"] += asked
+    paid["refunded"] = paid["amount_refunded"] == paid["amount"]
+    books.changed("charge", paid)
+    tell(books, "refund.created", made)
+    tell(books, "charge.refunded", paid, before={"amount_refunded": before})
+    return made
+
+
+def open_dispute(books: Books, paid: Json, *, reason: str, amount: int | None = None) -> Json:
+    """The bank takes the money back at once and asks; an inquiry only asks."""
+    inquiry = reason == "inquiry"
+    if paid["disputed"] or paid["status"] != "succeeded":
+        raise StripeError(400, f"Charge {paid['id']} can't be disputed.")
+    case_type = "inquiry" if inquiry else "chargeback"
+    dispute = books.add(
+        "dispute",
+        {
+            "id": books.new_id("du"),
+            "object": "dispute",
+            "amount": paid["amount"] if amount is None else amount,
+            "balance_transactions": [],
+            "charge": paid["id"],
+            "created": books.clock.now(),
+            "currency": paid["currency"],
+            "enhanced_eligibility_types": [],
+            "evidence": {"enhanced_evidence": {}},
+            "evidence_details": {
+                "due_by": books.clock.now() + EVIDENCE_SECONDS,
+                "enhanced_eligibility": {},
+                "has_evidence": False,
+                "past_due": False,
+                "submission_count": 0,
+            },
+            "is_charge_refundable": inquiry,
+            "livemode": False,
+            "metadata": {},
+            "payment_intent": paid["payment_intent"],
+            "payment_method_details": {
+                "type": "card",
+                "card": {"brand": "visa", "case_type": case_type, "network": "visa", "network_reason_code": "10"},
+            },
+            "reason": "general" if inquiry else reason,
+            "status": "warning_needs_response" if inquiry else "needs_response",
+        },
+    )
+    paid["disputed"] = True
+    books.changed("charge", paid)
+    tell(books, "charge.dispute.created", dispute)
+    if not inquiry:
+        tell(books, "charge.dispute.funds_withdrawn", dispute)
+    return dispute
+
+
+def close_dispute(books: Books, dispute: Json, *, won: bool) -> Json:
+    """The bank has decided: the money comes back to the seller, or it is gone."""
+    if dispute["status"] in {"won", "lost", "warning_closed"}:
+        raise unexpected_state("resource_already_exists", f"Dispute {dispute['id']} is closed already.")
+    inquiry = dispute["status"].startswith("warning_")
+    dispute["status"] = "warning_closed" if inquiry else "won" if won else "lost"
+    dispute["is_charge_refundable"] = False
+    books.changed("dispute", dispute)
+    if won and not inquiry:
+        tell(books, "charge.dispute.funds_reinstated", dispute)
+    tell(books, "charge.dispute.closed", dispute)
+    return dispute
+
+
+def _is_lost_or_open(books: Books, paid: Json) -> bool:
+    states = (dispute["status"] for dispute in books.all("dispute") if dispute["charge"] == paid["id"])
+    return any(state in {"needs_response", "under_review", "lost"} for state in states)
+
+
+def _create_refund(call: Call) -> Json:
+    params, books = call.params, call.books
+    if "payment_intent" in params:
+        intent = books.get("payment_intent", params["payment_intent"], param="payment_intent")
+        if intent["status"] != "succeeded":
+            message = f"This PaymentIntent ({intent['id']}) does not have a successful charge to refund."
+            raise unexpected_state("payment_intent_unexpected_state", message)
+        paid = books.get("charge", intent["latest_charge"])
+    elif "charge" in params:
+        paid = books.get("charge", params["charge"], param="charge")
+    else:
+        raise missing_parameter("payment_intent")
+    return refund(
+        books,
+        paid,
+        amount=params.get("amount"),
+        reason=params.get("reason"),
+        metadata=params.get("metadata", {}),
+    )
+
+
+def _of_charge(call: Call, kind: str, url: str) -> Json:
+    wanted = {name: call.params[name] for name in ("charge", "payment_intent") if name in call.params}
+    found = (
+        body
+        for body in call.books.newest_first(kind)
+        if all(body[name] == identity for name, identity in wanted.items())
+    )
+    return listing(call, found, url=url)
+
+
+def _list_refunds(call: Call) -> Json:
+    return _of_charge(call, "refund", "/v1/refunds")
+
+
+def _retrieve_refund(call: Call) -> Json:
+    return call.books.get("refund", call.id)
+
+
+def _list_disputes(call: Call) -> Json:
+    return _of_charge(call, "dispute", "/v1/disputes")
+
+
+def _retrieve_dispute(call: Call) -> Json:
+    return call.books.get("dispute", call.id)
+
+
+def _accept_dispute(call: Call) -> Json:
+    return close_dispute(call.books, call.books.get("dispute", call.id), won=False)
+
+
+OF_CHARGE = {**PAGE, **CREATED, "charge": str, "payment_intent": str}
+ENDPOINTS = [
+    Endpoint(
+        "POST",
+        "/v1/refunds",
+        _create_refund,
+        {**METADATA, **EXPAND, "amount": int, "charge": str, "payment_intent": str, "reason": str},
+    ),
+    Endpoint("GET", "/v1/refunds", _list_refunds, OF_CHARGE),
+    Endpoint("GET", "/v1/refunds/{id}", _retrieve_refund, EXPAND),
+    Endpoint("GET", "/v1/disputes", _list_disputes, OF_CHARGE),
+    Endpoint("GET", "/v1/disputes/{id}", _retrieve_dispute, EXPAND),
+    Endpoint("POST", "/v1/disputes/{id}/close", _accept_dispute, EXPAND),
+]

@@ -1,0 +1,281 @@
+"""A whole Creditwell on a stack: tables, logins, teams, a stand-in for Stripe, and every process.
+
+`make up`, the demo, the end-to-end tests and the bench start it here. Each process gets the login of its own role and no more
+settings than it needs, as in production; only the keys are made up, which is why all of them say `insecure_dev`.
+"""
+
+import asyncio
+import base64
+import os
+import secrets
+import sys
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+
+from deploy.local.folders import free_ports
+from deploy.local.processes import Processes, service_command
+from deploy.local.say import Say
+from deploy.local.stack import Stack
+from schemas.catalog import load_catalog
+from services.settings import Settings
+from services.store.cards import seed_catalog
+from services.store.connect import Connection
+from services.store.directory import Member, name_team, put_member
+from services.store.migrate import migrate
+from services.store.plans import assign_plan
+from services.store.rebuild import ensure_projections
+from services.tokens import EVERY_TEAM, Role, mint
+
+PROCESSES = ("recorder", "projector", "relay", "topup", "refill", "signer", "api")
+
+# The role of each process, and what it needs to know beside its database.
+ROLES = {
+    "recorder": "recorder", "projector": "projector", "relay": "worker", "topup": "worker", "refill": "worker",
+    "signer": "signer", "api": "api",
+}  # fmt: skip
+NEEDS: Mapping[str, frozenset[str]] = {
+    "recorder": frozenset({"KAFKA"}),
+    "projector": frozenset(),
+    "relay": frozenset({"KAFKA"}),
+    "topup": frozenset({"KAFKA", "STRIPE_API", "STRIPE_KEY"}),
+    "refill": frozenset(),
+    "signer": frozenset({"SIGNING_KEY", "ANCHORS"}),
+    "api": frozenset({"KAFKA", "STRIPE_API", "STRIPE_KEY", "STRIPE_WEBHOOK_SECRET", "API_PORT", "CORS_ORIGINS"}),
+}
+LOGINS = (*dict.fromkeys(ROLES.values()), "reader")
+SOURCES = ("/features/*",)  # what a service's token may report as
+
+
+@dataclass(frozen=True)
+class TeamPlan:
+    """A team that exists from the beginning, with its people."""
+
+    id: str
+    name: str
+    plan: str
+    members: tuple[Member, ...]
+    zone: str = "UTC"
+    anchor: datetime | None = None  # now, unless told
+
+
+TEAMS = (
+    TeamPlan(
+        "team_northlight", "Northlight Studio", "pro",
+        (Member("mem_ada", "Ada Lindqvist", "admin"), Member("mem_ben", "Ben Okafor", "member"),
+         Member("mem_chiara", "Chiara Russo", "member")),
+        zone="Europe/Berlin",
+    ),
+    TeamPlan(
+        "team_papercut", "Papercut Films", "pro",
+        (Member("mem_dana", "Dana Whitfield", "admin"), Member("mem_emil", "Emil Sørensen", "member")),
+        zone="America/New_York",
+    ),
+    TeamPlan(
+        "team_solo", "Solo Sam", "free",
+        (Member("mem_sam", "Sam Carter", "admin"), Member("mem_tess", "Tess Carter", "member")),
+    ),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class World:
+    """Where everything is; what it takes to use it."""
+
+    stack: Stack
+    processes: Processes
+    database: str  # the owner's
+    logins: Mapping[str, str]  # by role
+    variables: Mapping[str, str]  # what settings have in common, without their prefix
+    teams: tuple[TeamPlan, ...] = ()
+    api: str = ""
+    stripe: str = ""
+
+    @property
+    def kafka(self) -> str:
+        """Bootstrap servers."""
+        return self.stack.kafka
+
+    def environment(self, process: str) -> dict[str, str]:
+        """What a process must know, and nothing else."""
+        known = {"INSECURE_DEV": "1", "LOG_FORMAT": "json", "DATABASE": self.logins[ROLES[process]]}
+        known |= {name: text for name, text in self.variables.items() if name in NEEDS[process]}
+        return {f"CREDITWELL_{name}": text for name, text in known.items()}
+
+    async def serve(self, *names: str, env: Mapping[str, str] | None = None) -> None:
+        """Start processes and wait until all are ready. `recorder-2` is a second recorder."""
+        ports = free_ports(len(names))
+        for name, port in zip(names, ports, strict=True):
+            process = name.partition("-")[0]
+            health = {"CREDITWELL_HEALTH_PORT": str(port)}
+            self.processes.start(name, service_command(process), self.environment(process) | health | dict(env or {}))
+        await asyncio.gather(
+            *(
+                self.processes.wait_ready(name, f"http://127.0.0.1:{port}/readyz")
+                for name, port in zip(names, ports, strict=True)
+            )
+        )
+
+    def token(self, team_id: str, member_id: str, role: Role) -> str:
+        """A token of development; finance and operators see every team."""
+        return mint(
+            Settings(insecure_dev=True),
+            EVERY_TEAM if role in (Role.FINANCE, Role.OPERATOR) else team_id,
+            member_id,
+            role,
+            sources=SOURCES if role is Role.SERVICE else (),
+        )
+
+    def told(self) -> dict[str, object]:
+        """What other programs should know, as JSON."""
+        return {
+            "api": self.api,
+            "kafka": self.kafka,
+            "database": self.database,
+            "database_app": self.logins["recorder"],
+            "database_reader": self.logins["reader"],
+            "stripe": self.stripe,
+            "stripe_key": self.variables["STRIPE_KEY"],
+            "stripe_webhook_secret": self.variables["STRIPE_WEBHOOK_SECRET"],
+            "teams": [
+                {
+                    "id": team.id,
+                    "name": team.name,
+                    "plan": team.plan,
+                    "members": [{"id": one.member_id, "name": one.name, "role": one.role} for one in team.members],
+                    "tokens": {role.value: self.token(team.id, _bearer(team, role), role) for role in Role},
+                }
+                for team in self.teams
+            ],
+        }
+
+
+def _bearer(team: TeamPlan, role: Role) -> str:
+    """Whose token it is: a person of the team, or a desk of ours."""
+    if role in (Role.MEMBER, Role.ADMIN):
+        return next(one.member_id for one in team.members if one.role == role.value)
+    return f"{role.value}_desk"
+
+
+@contextmanager
+def run_world(stack: Stack, processes: Processes, *, say: Say) -> Iterator[Mapping[str, object]]:
+    """For `make up`: everything runs, with an empty log, while the block does; `processes` ends it."""
+    world = asyncio.run(start_world(stack, processes, say=say))
+    yield world.told()
+
+
+async def start_world(
+    stack: Stack,
+    processes: Processes,
+    *,
+    say: Say,
+    teams: Sequence[TeamPlan] = TEAMS,
+    recorders: int = 1,
+    projectors: int = 1,
+    serve: Sequence[str] = PROCESSES,
+) -> World:
+    """Tables, teams, the stand-in for Stripe and every process, ready when this returns; `processes` ends them.
+
+    Raises:
+        StackTrouble: a process does not start; the message has its last lines.
+    """
+    world = await prepare_world(stack, processes)
+    async with connected(world.database) as owner:
+        await add_teams(owner, teams)
+    world = replace(world, teams=tuple(teams))
+    say(f"Creditwell: {len(teams)} teams; starting {', '.join(serve)}")
+    count = {"recorder": recorders, "projector": projectors}
+    names = [name if n == 1 else f"{name}-{n}" for name in serve for n in range(1, count.get(name, 1) + 1)]
+    await asyncio.gather(start_stripe(world), world.serve(*names))
+    say(f"Creditwell: ready at {world.api}")
+    return world
+
+
+async def prepare_world(stack: Stack, processes: Processes) -> World:
+    """Tables and logins, with nothing running yet and no teams."""
+    passwords = None if stack.source == "environment" else {role: secrets.token_urlsafe(18) for role in LOGINS}
+    async with connected(stack.database) as owner:
+        await migrate(owner)
+        async with owner.transaction():
+            await seed_catalog(owner, load_catalog())
+        if passwords is not None:
+            await give_passwords(owner, passwords)
+    logins = {role: login(stack.database, role, passwords) for role in LOGINS}
+    async with connected(logins["projector"]) as projector:
+        await ensure_projections(projector)
+    anchors = stack.folder / "anchors"
+    anchors.mkdir(exist_ok=True)
+    api_port, stripe_port = free_ports(2)
+    return World(
+        stack,
+        processes,
+        database=stack.database,
+        logins=logins,
+        variables={
+            "KAFKA": stack.kafka,
+            "STRIPE_API": f"http://127.0.0.1:{stripe_port}",
+            "STRIPE_KEY": f"sk_test_{secrets.token_hex(16)}",
+            "STRIPE_WEBHOOK_SECRET": f"whsec_{secrets.token_hex(16)}",
+            "SIGNING_KEY": base64.b64encode(os.urandom(32)).decode(),
+            "ANCHORS": str(anchors),
+            "API_PORT": str(api_port),
+            "CORS_ORIGINS": f"http://127.0.0.1:{api_port}",
+        },
+        api=f"http://127.0.0.1:{api_port}",
+        stripe=f"http://127.0.0.1:{stripe_port}",
+    )
+
+
+async def give_passwords(owner: Connection, passwords: Mapping[str, str]) -> None:
+    """Let the roles of the migrations log in. They belong to the whole cluster, so only to one that is ours."""
+    for role, password in passwords.items():
+        await owner.execute(f"ALTER ROLE creditwell_{role} LOGIN PASSWORD '{password}'")
+
+
+def login(database: str, role: str, passwords: Mapping[str, str] | None) -> str:
+    """The URL of a role: with its own password or, in somebody else's cluster, as the owner who then becomes it."""
+    if passwords is None:
+        return f"{database}{'&' if '?' in database else '?'}role=creditwell_{role}"
+    url = urlsplit(database)
+    address = url.netloc.rpartition("@")[2]
+    return urlunsplit(url._replace(netloc=f"creditwell_{role}:{passwords[role]}@{address}"))
+
+
+async def add_teams(owner: Connection, teams: Sequence[TeamPlan]) -> None:
+    """Plans, and who is who."""
+    catalog = load_catalog()
+    for team in teams:
+        async with owner.transaction():
+            await assign_plan(owner, catalog, team.id, team.plan, anchor=team.anchor, zone=team.zone)
+            await name_team(owner, team.id, team.name)
+            for member in team.members:
+                await put_member(owner, team.id, member)
+
+
+async def start_stripe(world: World) -> None:
+    """The stand-in, which tells our webhook what happened."""
+    world.processes.start(
+        "stripe",
+        [
+            sys.executable, "-m", "deploy.local.stripe",
+            "--port", world.stripe.rpartition(":")[2],
+            "--key", world.variables["STRIPE_KEY"],
+            "--webhook-url", f"{world.api}/v1/stripe/webhook",
+            "--webhook-secret", world.variables["STRIPE_WEBHOOK_SECRET"],
+        ],
+    )  # fmt: skip
+    await world.processes.wait_ready("stripe", f"{world.stripe}/healthz")
+
+
+@asynccontextmanager
+async def connected(database: str) -> AsyncIterator[Connection]:
+    """One connection that speaks UTC, as all of ours do."""
+    connection = await asyncpg.connect(database, server_settings={"timezone": "UTC"})
+    try:
+        yield connection
+    finally:
+        await connection.close()

@@ -1,0 +1,33 @@
+-- Logins and the database, for production. Run by a superuser, before the first `creditwell migrate` and again to change a password:
+--
+--     psql -v migrator_password=… -v recorder_password=… -v projector_password=… -v worker_password=… -v api_password=…
+--          -v reader_password=… -v signer_password=… -v database=creditwell -f deploy/roles.sql postgresql://postgres@db/postgres
+--
+-- A password that is not given is a syntax error: there is no default. What each role may do is said by the store's migrations.
+\set ON_ERROR_STOP on
+
+SELECT format('CREATE ROLE %I', name)
+FROM unnest('{creditwell_owner,creditwell_migrator,creditwell_recorder,creditwell_projector,creditwell_worker,creditwell_api,creditwell_reader,creditwell_signer}'::text[]) AS name
+WHERE to_regrole(name) IS NULL
+\gexec
+
+-- Owns the tables and does not log in. Whoever migrates becomes it; projections it makes as the projector, whose tables they are.
+ALTER ROLE creditwell_owner NOLOGIN;
+GRANT creditwell_projector TO creditwell_owner;
+GRANT creditwell_owner TO creditwell_migrator;
+ALTER ROLE creditwell_migrator LOGIN PASSWORD :'migrator_password';
+ALTER ROLE creditwell_migrator SET role = 'creditwell_owner';
+
+ALTER ROLE creditwell_recorder LOGIN BYPASSRLS PASSWORD :'recorder_password';
+ALTER ROLE creditwell_projector LOGIN PASSWORD :'projector_password';
+ALTER ROLE creditwell_worker LOGIN PASSWORD :'worker_password';
+ALTER ROLE creditwell_api LOGIN PASSWORD :'api_password';
+ALTER ROLE creditwell_signer LOGIN PASSWORD :'signer_password';
+ALTER ROLE creditwell_reader LOGIN PASSWORD :'reader_password';
+ALTER ROLE creditwell_reader SET default_transaction_read_only = on;
+
+SELECT format('CREATE DATABASE %I OWNER creditwell_owner', :'database') WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = :'database')
+\gexec
+REVOKE ALL ON DATABASE :"database" FROM PUBLIC;
+GRANT CONNECT ON DATABASE :"database"
+TO creditwell_migrator, creditwell_recorder, creditwell_projector, creditwell_worker, creditwell_api, creditwell_reader, creditwell_signer;

@@ -1,0 +1,145 @@
+"""Who may do what: every route goes through `route`, which names its roles, and through the one check below.
+
+The contract names a row's roles; the rest follows. An admin is a member who may spend. Finance has every GET of a member,
+operators have every GET and their own rows, services the rows that name them. The team is the token's own; for others there is
+nothing there: 404, whatever the role, and no hint. Row-level security says the same once more in the database.
+"""
+
+from collections.abc import Callable, Collection, Coroutine
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar
+
+from fastapi import APIRouter, Depends, Path
+from fastapi.routing import APIRoute
+from fastapi_problem.error import Problem
+from starlette.requests import Request
+from starlette.responses import Response
+
+from services.api.models import ERRORS
+from services.api.problems import problem
+from services.api.world import World, as_team
+from services.store.connect import Connection
+from services.store.directory import read_admins
+from services.tokens import BadToken, Caller, Role
+
+ANYONE = tuple(Role)  # anyone signed in
+TeamId = Annotated[str, Path(description="The team's id.", min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")]
+
+Handler = TypeVar("Handler", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One request that has passed the check: who asks, and about which team."""
+
+    world: World
+    request: Request
+    caller: Caller
+    team_id: str
+
+    def transaction(self, team_id: str | None = None) -> AbstractAsyncContextManager[Connection]:
+        """A transaction that sees this team alone."""
+        return as_team(self.world.pool, team_id or self.team_id)
+
+
+def allowed(method: str, named: Collection[Role]) -> frozenset[Role]:
+    """The roles that may use a route for which the contract names these."""
+    roles = set(named)
+    if Role.MEMBER in named:
+        roles.add(Role.ADMIN)
+    if method == "GET":
+        roles.add(Role.OPERATOR)
+        if Role.MEMBER in named:
+            roles.add(Role.FINANCE)
+    return frozenset(roles)
+
+
+class Ruled(APIRoute):
+    """A route that checks its rule before it so much as reads the body. One without a rule can't be made."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The check, and then what FastAPI would do."""
+        roles = frozenset(map(Role, (self.openapi_extra or {})["x-roles"]))
+        answer = super().get_route_handler()
+
+        async def check_and_answer(request: Request) -> Response:
+            await _check(request, request.path_params.get("team"), roles)
+            return await answer(request)
+
+        return check_and_answer
+
+
+def route(
+    routes: APIRouter, method: str, path: str, *named: Role, gives: Any = None, status: int = 200, **documented: Any
+) -> Callable[[Handler], Handler]:
+    """Offer a route to the roles that the contract names for it.
+
+    Args:
+        gives: the model of its answer, for the OpenAPI document; answers are built directly and not validated again.
+    """
+    responses: dict[int | str, dict[str, Any]] = {**ERRORS, **documented.pop("responses", {})}
+    if gives is not None:
+        responses[status] = {"model": gives, **responses.get(status, {})}
+    rule = {"x-roles": sorted(allowed(method, named)), "security": [{"token": []}]}
+    routes.route_class = Ruled
+    return routes.api_route(
+        path, methods=[method], responses=responses, status_code=status, response_model=None,
+        dependencies=[Depends(_team)] if "{team}" in path else [],
+        openapi_extra=rule | documented.pop("openapi_extra", {}), **documented,
+    )  # fmt: skip
+
+
+async def _team(team: TeamId) -> None:
+    """The part of the address that names the team, for the OpenAPI document."""
+
+
+async def _check(request: Request, team_id: str | None, roles: frozenset[Role]) -> None:
+    world: World = request.app.state.world
+    caller = await _caller(world, request)
+    if team_id is not None and not caller.may_see(team_id):
+        raise unknown_team(team_id)
+    if caller.role not in roles:
+        raise await _not_allowed(world, caller, team_id, roles)
+    request.state.ask = Ask(world, request, caller, team_id or caller.team_id)
+
+
+async def _caller(world: World, request: Request) -> Caller:
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token:
+        raise unauthenticated("send the header Authorization: Bearer <token>")
+    try:
+        return await world.tokens.verify(token.strip())
+    except BadToken as bad:
+        raise unauthenticated(str(bad)) from bad
+
+
+def unauthenticated(detail: str) -> Problem:
+    """Nobody is known to ask."""
+    return problem(401, "unauthenticated", detail, headers={"www-authenticate": "Bearer"})
+
+
+def unknown_team(team_id: str) -> Problem:
+    """The same words for a team that is another's and for one that does not exist."""
+    return problem(404, "unknown_team", f"there is no team {team_id!r} that this token may see")
+
+
+async def _not_allowed(world: World, caller: Caller, team_id: str | None, roles: frozenset[Role]) -> Problem:
+    if caller.role is not Role.MEMBER or Role.ADMIN not in roles or team_id is None:
+        named = ", ".join(sorted(roles))
+        return problem(403, "forbidden", f"this needs a token of role {named}; yours is {caller.role}")
+    async with as_team(world.pool, team_id) as connection:
+        admins = await read_admins(connection, team_id)
+    names = ", ".join(admin.name for admin in admins) or "nobody in the directory yet"
+    return problem(
+        403, "ask_your_admin", f"only team admins may do this; ask {names}",
+        admins=[{"id": admin.member_id, "name": admin.name} for admin in admins],
+    )  # fmt: skip
+
+
+def _ask(request: Request) -> Ask:
+    ask: Ask = request.state.ask  # set by the check; a route without a rule has none and fails
+    return ask
+
+
+Asked = Annotated[Ask, Depends(_ask)]

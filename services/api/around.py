@@ -1,0 +1,53 @@
+"""Around every request: an id, what may not be in an address, how long it took."""
+
+from time import perf_counter
+from uuid import uuid4
+
+from prometheus_client import CollectorRegistry, Histogram
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from services.api.problems import problem, problem_response
+
+REQUEST_ID_MAX = 100
+BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.015, 0.025, 0.04, 0.075, 0.15, 0.3, 1, 5, 30)
+
+
+class Around:
+    """The outermost layer. Metrics name the route and never a team."""
+
+    def __init__(self, app: ASGIApp, registry: CollectorRegistry) -> None:
+        self._app = app
+        self._seconds = Histogram(
+            "creditwell_http_seconds", "How long requests took until their answer began.", ["route", "method", "status"],
+            registry=registry, buckets=BUCKETS,
+        )  # fmt: skip
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id, began = _request_id(scope), perf_counter()
+
+        async def answered(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers["x-request-id"] = request_id
+                headers.setdefault("x-content-type-options", "nosniff")
+                path = getattr(scope.get("route"), "path", "none")
+                self._seconds.labels(path, scope["method"], message["status"]).observe(perf_counter() - began)
+            await send(message)
+
+        # PostgreSQL has no text with NUL in it, so no address may have.
+        if "\x00" in scope["path"] or b"%00" in scope["query_string"]:
+            refused = problem_response(problem(400, "bad_request", "the address has a NUL in it"))
+            await refused(scope, receive, answered)
+        else:
+            await self._app(scope, receive, answered)
+
+
+def _request_id(scope: Scope) -> str:
+    """The caller's own, so that logs of both sides can be laid side by side; ours where there is none."""
+    given = Headers(scope=scope).get("x-request-id", "")[:REQUEST_ID_MAX]
+    return given if given and given.isascii() and given.isprintable() else uuid4().hex

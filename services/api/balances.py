@@ -1,0 +1,95 @@
+"""`GET /v1/teams/{team}/balance`: exact at the head of the log, now or as of then."""
+
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from pydantic import AwareDatetime
+from starlette.responses import Response
+
+from projections.balance import NEVER
+from schemas.credits import format_credits
+from services.api.access import Ask, Asked, route, unknown_team
+from services.api.answers import Json, answer, instant, place
+from services.api.models import Balance, Position
+from services.api.problems import problem
+from services.errors import Unavailable
+from services.store.balances import ExactBalance
+from services.store.history import balance_as_of, balance_now
+from services.store.shards import shard_of
+from services.tokens import Role
+
+WAIT_SECONDS = 5
+
+routes = APIRouter()
+
+
+@route(routes, "GET", "/v1/teams/{team}/balance", Role.MEMBER, Role.SERVICE, gives=Balance, tags=["credits"])
+async def get_balance(
+    ask: Asked,
+    at: Annotated[AwareDatetime | None, Query(description="The balance at this instant.")] = None,
+    known_at: Annotated[AwareDatetime | None, Query(description="By what was known at this instant.")] = None,
+    at_least: Annotated[Position | None, Query(description="Wait until this position counts, at most 5 s.")] = None,
+) -> Response:
+    """What the team has."""
+    reached = 0 if at_least is None else await wait_for(ask, at_least)
+    now = ask.world.clock()
+    if at is None and known_at is None:
+        exact = await _now(ask, now)
+    else:
+        exact = await _as_of(ask, at, known_at, now)
+    return answer(balance_body(exact, max(reached, exact.position)))
+
+
+async def _now(ask: Ask, now: datetime) -> ExactBalance:
+    async with ask.transaction() as connection:
+        exact = await balance_now(connection, ask.team_id, now)
+    if exact is None:
+        raise unknown_team(ask.team_id)
+    return exact
+
+
+async def _as_of(ask: Ask, at: datetime | None, known_at: datetime | None, now: datetime) -> ExactBalance:
+    latest = max(instant_ for instant_ in (at, known_at) if instant_ is not None)
+    if latest > now:
+        raise problem(422, "in_the_future", f"{instant(latest)} has not come yet; it is {instant(now)}")
+    then = at or known_at or now
+    async with ask.transaction() as connection:
+        exact = await balance_as_of(connection, ask.team_id, at=then, known_at=known_at or now)
+    if exact is None:
+        raise problem(404, "no_balance_then", f"by what was known, {ask.team_id!r} had no plan at {instant(then)}")
+    return exact
+
+
+async def wait_for(ask: Ask, at_least: str) -> int:
+    """Return once a position is in the log, which is when every read knows it.
+
+    Raises:
+        Unavailable: `not_yet`, it was not there in time.
+    """
+    shard, position = parse_position(at_least, ask.team_id)
+    watch = ask.world.watch
+    if await watch.head(shard) < position and not await watch.moved(shard, position - 1, WAIT_SECONDS):
+        raise Unavailable(f"not_yet: {at_least} is not in the log after {WAIT_SECONDS} s")
+    return position
+
+
+def parse_position(text: str, team_id: str) -> tuple[int, int]:
+    """Shard and position, if they can be the team's own."""
+    shard, position = map(int, text.split(":"))
+    if shard != shard_of(team_id) or position >= 2**63:
+        raise problem(422, "wrong_position", f"{text} is no position of this team: its shard is {shard_of(team_id)}")
+    return shard, position
+
+
+def balance_body(exact: ExactBalance, position: int) -> Json:
+    """A balance as everybody reads it."""
+    team = exact.team
+    refilled = team.allowance and team.cycle_ends_at != NEVER
+    return {
+        "total": format_credits(team.total), "included": format_credits(team.included),
+        "additional": format_credits(team.additional), "held": format_credits(team.held(exact.at)),
+        "available": format_credits(team.available(exact.at)), "allowance": format_credits(team.allowance),
+        "next_refill_at": instant(team.cycle_ends_at) if refilled else None, "plan": team.plan,
+        "top_up_enabled": team.top_up.enabled, "position": place(exact.shard, position), "as_of": instant(exact.at),
+    }  # fmt: skip

@@ -1,0 +1,68 @@
+"""Grants and adjustments: credits that an operator gives or corrects, always with a reason, never by setting a balance."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Header
+from starlette.responses import Response
+
+from schemas.credits import format_credits, parse_credits
+from schemas.facts import CreditsAdjusted, CreditsGranted
+from services.api.access import Asked, route
+from services.api.models import AdjustmentBody, GiftAnswer, GrantBody
+from services.api.once import Answered, once
+from services.errors import Refused
+from services.store.append import Place
+from services.store.connect import Connection
+from services.store.gifts import adjust, grant
+from services.tokens import Role
+
+RequiredKey = Annotated[str | None, Header(alias="idempotency-key", max_length=255, description="Names this attempt.")]
+
+routes = APIRouter()
+
+
+@route(routes, "POST", "/v1/teams/{team}/grants", Role.OPERATOR, gives=GiftAnswer, status=201, tags=["operators"])
+async def post_grant(ask: Asked, body: GrantBody, key: RequiredKey = None) -> Response:
+    """Give promotional credits, which may expire."""
+    credits = micro(body.credits)
+
+    async def give(connection: Connection, gift_id: str) -> Answered:
+        gift = CreditsGranted(
+            credits=_positive(credits), reason=body.reason, expires_at=body.expires_at, granted_by=ask.caller.sub
+        )
+        return _given(await grant(connection, ask.team_id, f"grant:{gift_id}", gift), credits)
+
+    return await once(ask, key, give, required=True)
+
+
+@route(routes, "POST", "/v1/teams/{team}/adjustments", Role.OPERATOR, gives=GiftAnswer, status=201, tags=["operators"])
+async def post_adjustment(ask: Asked, body: AdjustmentBody, key: RequiredKey = None) -> Response:
+    """Correct a balance, up or down."""
+    credits = micro(body.credits)
+
+    async def correct(connection: Connection, gift_id: str) -> Answered:
+        adjustment = CreditsAdjusted(
+            credits=credits, reason=body.reason, refers_to=body.refers_to,
+            adjusted_by=ask.caller.sub, approved_by=body.approved_by,
+        )  # fmt: skip
+        return _given(await adjust(connection, ask.team_id, f"adjustment:{gift_id}", adjustment), credits)
+
+    return await once(ask, key, correct, required=True)
+
+
+def micro(text: str) -> int:
+    """Micro-credits of what somebody wrote. Raises Refused: invalid_credits, it is more than the log can hold."""
+    credits = parse_credits(text)
+    if abs(credits) >= 2**63:
+        raise Refused("invalid_credits", f"{text} credits are more than can be kept")
+    return credits
+
+
+def _positive(credits: int) -> int:
+    if credits <= 0:
+        raise Refused("invalid_credits", "a grant is more than 0 credits; to take credits away, adjust")
+    return credits
+
+
+def _given(given: Place, credits: int) -> Answered:
+    return Answered({"id": f"{given}:0", "credits": format_credits(credits), "position": str(given)}, 201)

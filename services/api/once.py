@@ -1,0 +1,90 @@
+"""Commands that may come twice: the same `Idempotency-Key` gets the same answer, and the work is done once.
+
+The answer is kept by the transaction that does the work. Who comes while the first is still at it waits for its COMMIT, and
+then finds the answer. A key belongs to a team, a caller and a route, for 30 days.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from hashlib import sha256
+from uuid import UUID, uuid5
+
+from pydantic_core import from_json, to_json
+from starlette.responses import Response
+
+from services.api.access import Ask
+from services.api.answers import answer
+from services.api.problems import problem
+from services.store.connect import Connection
+from services.store.shards import shard_of
+
+COMMANDS = UUID("6d7f2f0c-3f5c-4a54-9a53-0f4d6f9d2b11")  # the namespace of ids derived from keys
+KEPT = "30 days"
+
+# What is too old goes with the next command of its team, so nobody has to sweep.
+FORGET = f"DELETE FROM command_answers WHERE shard = $1 AND team_id = $2 AND answered_at < clock_timestamp() - interval '{KEPT}'"
+CLAIM = """
+    INSERT INTO command_answers (shard, team_id, sub, route, key, body_sha256) VALUES ($1, $2, $3, $4, $5, $6)
+    ON CONFLICT DO NOTHING RETURNING true
+"""
+KNOWN = """
+    SELECT body_sha256, status, answer FROM command_answers
+    WHERE shard = $1 AND team_id = $2 AND sub = $3 AND route = $4 AND key = $5
+"""
+KEEP = """
+    UPDATE command_answers SET status = $6, answer = $7
+    WHERE shard = $1 AND team_id = $2 AND sub = $3 AND route = $4 AND key = $5
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What a command answers."""
+
+    said: object
+    status: int = 200
+    etag: str | None = None
+
+
+Work = Callable[[Connection, str], Awaitable[Answered]]
+
+
+async def once(
+    ask: Ask, key: str | None, work: Work, *, required: bool = False, team_id: str | None = None
+) -> Response:
+    """Do a command's work and answer, or repeat the answer that it had.
+
+    Args:
+        work: gets the transaction and an id derived from the key, for facts that must not be stored twice.
+        team_id: whose rows it is about, where that is not the team of the request.
+    """
+    team = team_id or ask.team_id
+    if key is None:
+        if required:
+            raise problem(400, "idempotency_key_required", "send the header Idempotency-Key: any text that names this attempt")
+        async with ask.transaction(team) as connection:
+            return _response(await work(connection, ""))
+    route = f"{ask.request.method} {ask.request.url.path}"
+    command = (shard_of(team), team, ask.caller.sub, route, key)
+    digest = sha256(await ask.request.body()).digest()
+    async with ask.transaction(team) as connection:
+        await connection.execute(FORGET, *command[:2])
+        if not await connection.fetchval(CLAIM, *command, digest):
+            return await _repeat(connection, command, digest)
+        answered = await work(connection, str(uuid5(COMMANDS, to_json(command).decode())))
+        await connection.execute(KEEP, *command, answered.status, to_json([answered.said, answered.etag]))
+    return _response(answered)
+
+
+async def _repeat(connection: Connection, command: tuple[int, str, str, str, str], digest: bytes) -> Response:
+    known = await connection.fetchrow(KNOWN, *command)
+    assert known is not None, "whoever holds the key has committed"
+    if known["body_sha256"] != digest:
+        raise problem(422, "idempotency_key_reused", "this Idempotency-Key came with another body before; use a new one")
+    said, etag = from_json(known["answer"])
+    return _response(Answered(said, known["status"], etag), {"idempotency-replayed": "true"})
+
+
+def _response(answered: Answered, headers: dict[str, str] | None = None) -> Response:
+    tag = {} if answered.etag is None else {"etag": answered.etag}
+    return answer(answered.said, answered.status, {**tag, **(headers or {})})

@@ -1,0 +1,120 @@
+"""What goes wrong, in one form: RFC 9457, with a stable `code` and a sentence that says what to do.
+
+    Refused      422 with its reason as the code, or what `STATUS` says of it
+    Unavailable  503: the same request may succeed in a moment
+    NotPriced    422 with its reason
+    the rest     500 `internal`: our mistake; the log has it, the answer does not
+"""
+
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from fastapi_problem.error import Problem
+from fastapi_problem.handler import ExceptionHandler, add_exception_handler, new_exception_handler
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from schemas.problems import advice
+from schemas.rates import NotPriced
+from services.errors import Refused, Unavailable
+from services.store.append import AlreadyStored
+from services.store.connect import AWAY
+
+STATUS = {
+    "unknown_team": 404, "unknown_member": 404, "anchor_fixed": 409, "rate_card_version": 409, "already_done": 409, "changed_meanwhile": 412,
+    "before_first_rate_card": 404,
+}  # fmt: skip
+CODES = {400: "bad_request", 404: "not_found", 405: "method_not_allowed", 413: "too_large", 415: "unsupported_media_type"}
+AGAIN = {"retry-after": "1"}
+
+log = structlog.get_logger("api")
+
+
+def problem(status: int, code: str, detail: str, *, headers: dict[str, str] | None = None, **more: Any) -> Problem:
+    """A problem to raise; `more` are members that its reader can act upon."""
+    title = code.replace("_", " ").capitalize()
+    return Problem(title, f"urn:creditwell:problem:{code}", detail, status, headers, code=code, **more)
+
+
+def problem_response(raised: Problem) -> Response:
+    """The answer, for what fails before there is an application to ask."""
+    headers = {"content-type": "application/problem+json", **(raised.headers or {})}
+    return JSONResponse(raised.marshal(), raised.status, headers)
+
+
+def handle_problems(app: FastAPI) -> None:
+    """Answer every failure of an application in this one form."""
+    handlers = {
+        Problem: _as_it_is, Refused: _refused, NotPriced: _not_priced, Unavailable: _unavailable, AlreadyStored: _already_stored,
+        **dict.fromkeys(AWAY, _away), Exception: _ours,
+    }  # fmt: skip
+    eh = new_exception_handler(
+        handlers=handlers, http_exception_handler=_http, request_validation_handler=_invalid,  # type: ignore[arg-type]
+    )  # fmt: skip
+    # `Exception` is matched last, whatever the order in which the library adds its own.
+    eh.handlers[Exception] = eh.handlers.pop(Exception)
+    add_exception_handler(app, eh, generic_swagger_defaults=False)
+    for kind in handlers:
+        app.add_exception_handler(kind, eh)
+
+
+def _as_it_is(_: ExceptionHandler, __: Request, raised: Problem) -> Problem:
+    return raised
+
+
+def _refused(_: ExceptionHandler, __: Request, refused: Refused) -> Problem:
+    return problem(STATUS.get(refused.reason, 422), refused.reason, refused.detail)
+
+
+def _not_priced(_: ExceptionHandler, __: Request, not_priced: NotPriced) -> Problem:
+    return problem(STATUS.get(not_priced.reason, 422), not_priced.reason, not_priced.detail)
+
+
+def _unavailable(_: ExceptionHandler, __: Request, unavailable: Unavailable) -> Problem:
+    code, _sep, detail = str(unavailable).partition(": ")
+    if not detail or not code.isidentifier():
+        code, detail = "unavailable", str(unavailable)
+    return problem(503, code, detail, headers=dict(AGAIN))
+
+
+def _already_stored(_: ExceptionHandler, __: Request, ___: AlreadyStored) -> Problem:
+    return problem(409, "already_done", "a command with this Idempotency-Key was carried out; read what it did")
+
+
+def _away(_: ExceptionHandler, request: Request, error: Exception) -> Problem:
+    log.warning("the database does not answer", path=request.url.path, error=repr(error))
+    return problem(503, "unavailable", "the store does not answer; try again in a moment", headers=dict(AGAIN))
+
+
+def _ours(_: ExceptionHandler, request: Request, error: Exception) -> Problem:
+    log.error("failed to answer", method=request.method, path=request.url.path, exc_info=error)
+    return problem(500, "internal", "this is our mistake and has been logged")
+
+
+def _http(_: ExceptionHandler, request: Request, error: HTTPException) -> Problem:
+    code = CODES.get(error.status_code, HTTPStatus(error.status_code).phrase.lower().replace(" ", "_"))
+    detail = {
+        404: f"there is nothing at {request.url.path}",
+        405: f"{request.url.path} does not take {request.method}",
+    }.get(error.status_code, str(error.detail))
+    return problem(error.status_code, code, detail, headers=dict(error.headers or {}))
+
+
+def _invalid(_: ExceptionHandler, __: Request, error: RequestValidationError) -> Problem:
+    errors = [{"where": _where(one["loc"]), "problem": advice(one)} for one in error.errors()]
+    sentences = "; ".join(f"{one['where']}: {one['problem']}" for one in errors[:3])
+    return problem(422, "invalid_request", sentences, errors=errors)
+
+
+def _where(path: Sequence[int | str]) -> str:
+    """`items[0].quantity`, or `days in the query`."""
+    place, *steps = path
+    if place != "body":
+        return f"{'.'.join(map(str, steps))} in the {place}"
+    said = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)
+    return said.lstrip(".") or "the body"

@@ -1,0 +1,68 @@
+"""Prices: the rate card, the packs, and the publishing of the next card."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Header, Query
+from pydantic import AwareDatetime
+from starlette.responses import Response
+
+from schemas.catalog import Catalog
+from schemas.credits import format_credits
+from schemas.facts import RATE_CARD_TEAM
+from schemas.rates import RateCard, RateCardInvalid, parse_rate_card
+from services.api.access import ANYONE, Asked, route
+from services.api.answers import Json, answer, instant
+from services.api.models import Pack, RateCardAnswer
+from services.api.once import Answered, once
+from services.api.problems import problem
+from services.store.cards import publish_rate_card
+from services.store.connect import Connection
+from services.tokens import Role
+
+routes = APIRouter()
+
+
+@route(routes, "GET", "/v1/rate-card", *ANYONE, gives=RateCard, tags=["prices"])
+async def get_rate_card(
+    ask: Asked, at: Annotated[AwareDatetime | None, Query(description="The card in force at this instant.")] = None
+) -> Response:
+    """What each feature costs."""
+    card = (await ask.world.cards.current()).in_force(at or ask.world.clock()).card
+    return answer({**card.model_dump(mode="json"), "effective_from": instant(card.effective_from)})
+
+
+@route(routes, "GET", "/v1/packs", *ANYONE, gives=list[Pack], tags=["prices"])
+async def get_packs(ask: Asked) -> Response:
+    """Credits that can be bought once."""
+    return answer(packs(ask.world.catalog))
+
+
+def packs(catalog: Catalog) -> list[Json]:
+    """The packs with their prices in the currency of top-ups."""
+    currency = catalog.top_up.currency
+    return [
+        {"pack": name, "name": pack.name, "credits": format_credits(pack.credits), "amount": pack.prices[currency], "currency": currency}
+        for name, pack in catalog.packs.items()
+    ]  # fmt: skip
+
+
+@route(routes, "POST", "/v1/rate-cards", Role.OPERATOR, gives=RateCardAnswer, status=201, tags=["operators"])
+async def post_rate_card(
+    ask: Asked,
+    body: Annotated[dict[str, Any], Body(description="A rate card; `version` is the next one.")],
+    idempotency_key: Annotated[str | None, Header(max_length=255)] = None,
+) -> Response:
+    """Publish the next rate card, in force from an instant at least 60 seconds ahead."""
+    try:
+        card = parse_rate_card(body)
+    except RateCardInvalid as invalid:
+        raise problem(422, "invalid_rate_card", str(invalid), problems=list(invalid.problems)) from invalid
+
+    async def publish(connection: Connection, _: str) -> Answered:
+        place = await publish_rate_card(connection, card, published_by=ask.caller.sub)
+        said = {"version": card.version, "effective_from": instant(card.effective_from), "position": str(place)}
+        return Answered(said, 201)
+
+    response = await once(ask, idempotency_key, publish, team_id=RATE_CARD_TEAM)
+    ask.world.cards.look_again()
+    return response

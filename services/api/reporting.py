@@ -1,0 +1,112 @@
+"""`POST /v1/usage` and `GET …/receipts`: usage by HTTP, and what became of it.
+
+What comes in here goes to Kafka and is judged by the recorder, like everything else; only what a token can tell is checked
+first. Kafka has acknowledged it when the answer is 202.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, NoReturn
+from urllib.parse import quote, urlencode
+
+from fastapi import APIRouter, Query
+from pydantic import ValidationError
+from starlette.responses import Response
+
+from schemas.credits import format_credits
+from schemas.facts import OURS, Name
+from schemas.problems import problems_of
+from schemas.usage import Source
+from services.api.access import Asked, route
+from services.api.answers import Json, answer, instant_or_none
+from services.api.models import CloudEvent, Receipt, Sent
+from services.api.problems import problem
+from services.store.receipts import Receipt as Became
+from services.store.receipts import Status, read_receipt
+from services.tokens import Caller, Role
+
+ONE = ("application/json", "application/cloudevents+json")
+BATCH = "application/cloudevents-batch+json"
+BATCH_MAX = 1_000
+EVENT = {"$ref": "#/components/schemas/CloudEvent"}
+BODY: Json = {
+    "requestBody": {
+        "required": True,
+        "content": {**{kind: {"schema": EVENT} for kind in ONE}, BATCH: {"schema": {"type": "array", "items": EVENT}}},
+    }
+}
+
+routes = APIRouter()
+
+
+@route(
+    routes, "POST", "/v1/usage", Role.SERVICE, gives=Sent, status=202, tags=["usage"], openapi_extra=BODY
+)  # fmt: skip
+async def post_usage(ask: Asked) -> Response:
+    """Report usage: one CloudEvent, or a batch of them."""
+    kind = ask.request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    events = _events(await ask.request.body(), kind)
+    checked = [_check(event, f"event {number}", ask.caller) for number, event in enumerate(events, 1)]
+    await ask.world.reports.send([(event["subject"], json.dumps(event).encode()) for event in checked])
+    return answer({"receipts": [_pending(event) for event in checked]}, 202)
+
+
+def _events(body: bytes, kind: str) -> list[Any]:
+    if kind not in (*ONE, BATCH):
+        raise problem(415, "unsupported_media_type", f"send {', '.join(ONE)} or {BATCH}, not {kind or 'nothing'!r}")
+    try:
+        parsed = json.loads(body, parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
+        raise problem(422, "invalid_request", f"the body is not JSON: {error}") from error
+    events = parsed if kind == BATCH or isinstance(parsed, list) else [parsed]
+    if not isinstance(events, list) or not 0 < len(events) <= BATCH_MAX:
+        raise problem(422, "invalid_request", f"a batch is a list of 1 to {BATCH_MAX} events")
+    return events
+
+
+def _no_number(text: str) -> NoReturn:
+    raise ValueError(f"{text} is not a number in JSON")
+
+
+def _check(event: object, name: str, caller: Caller) -> dict[str, Any]:
+    """The event, if it is one and its reporter may send it.
+
+    Team and source are what the token vouches for; what the data says, the recorder judges.
+    """
+    try:
+        known = CloudEvent.model_validate(event)
+    except ValidationError as error:
+        said = "; ".join(problems_of(event, error)[:3])
+        raise problem(422, "invalid_request", f"{name}: {said}") from error
+    if not caller.may_see(known.subject):
+        raise problem(403, "team_not_allowed", f"{name}: this token does not report for team {known.subject!r}")
+    if known.source.startswith(OURS) or not caller.may_report(known.source):
+        raise problem(403, "source_not_allowed", f"{name}: this token does not report as {known.source!r}")
+    assert isinstance(event, dict)
+    return event
+
+
+def _pending(event: Mapping[str, Any]) -> Json:
+    query = urlencode({"source": event["source"], "id": event["id"]})
+    href = f"/v1/teams/{quote(event['subject'], safe='')}/receipts?{query}"
+    return {**receipt_body(Became(Status.PENDING)), "source": event["source"], "id": event["id"], "href": href}
+
+
+@route(routes, "GET", "/v1/teams/{team}/receipts", Role.SERVICE, gives=Receipt, tags=["usage"])
+async def get_receipt(
+    ask: Asked,
+    source: Annotated[Source, Query(description="The event's source.")],
+    event_id: Annotated[Name, Query(alias="id", description="The event's id.")],
+) -> Response:
+    """What became of a usage."""
+    async with ask.transaction() as connection:
+        return answer(receipt_body(await read_receipt(connection, ask.team_id, source, event_id)))
+
+
+def receipt_body(became: Became) -> Json:
+    """A receipt as everybody reads it."""
+    return {
+        "status": became.status.value, "position": became.place, "recorded_at": instant_or_none(became.recorded_at),
+        "credits": None if became.credits is None else format_credits(became.credits), "reason": became.reason,
+        "detail": became.detail, "duplicates": became.duplicates, "conflicts": became.conflicts,
+    }  # fmt: skip

@@ -1,0 +1,83 @@
+"""The process: connections, keys and catalog, then the application until it is told to stop."""
+
+import asyncio
+
+from schemas.catalog import Catalog, CatalogInvalid, load_catalog
+from services.api.app import create_app
+from services.api.cards import Cards
+from services.api.reports import Reports
+from services.api.watch import Watch
+from services.api.world import World
+from services.clock import Clock, system_clock
+from services.health import Health
+from services.listening import listen
+from services.settings import Settings, WrongSettings
+from services.store.connect import AWAY, Pool, connect_pool
+from services.store.patience import keep_going, pause
+from services.tokens import tokens_of
+
+CONNECTIONS = 10
+LOOK_SECONDS = 2.0
+
+
+async def serve(
+    settings: Settings,
+    stop: asyncio.Event,
+    health: Health,
+    clock: Clock = system_clock,
+    *,
+    started: asyncio.Event | None = None,
+) -> None:
+    """Run until told to stop; requests that are under way are finished. Waits for a database that is away."""
+    settings.require("database", "kafka")
+    catalog, tokens = _catalog(settings), tokens_of(settings, clock)
+    pool = await _connect(settings, stop, health)
+    if pool is None:
+        return
+    world = World(
+        settings=settings, pool=pool, tokens=tokens, catalog=catalog, cards=Cards(pool),
+        reports=Reports(settings.needed("kafka")), watch=Watch(pool, stop), health=health, clock=clock,
+    )  # fmt: skip
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(world.watch.run())
+            tasks.create_task(world.reports.run(stop))
+            tasks.create_task(_look_at_database(world, stop))
+            await listen(
+                create_app(world), host=settings.api_host, port=settings.api_port, port_setting="api_port", stop=stop,
+                started=started,
+            )  # fmt: skip
+    finally:
+        await pool.close()
+
+
+def _catalog(settings: Settings) -> Catalog:
+    try:
+        return load_catalog(settings.catalog)
+    except CatalogInvalid as invalid:
+        raise WrongSettings(f"CREDITWELL_CATALOG is wrong: {invalid}") from invalid
+
+
+async def _connect(settings: Settings, stop: asyncio.Event, health: Health) -> Pool | None:
+    """A pool as soon as the database answers; None if the process is told to stop before."""
+    found: list[Pool] = []
+
+    async def connect() -> None:
+        found.append(await connect_pool(settings.needed("database"), process="api", size=CONNECTIONS, statement_timeout_ms=10_000))
+        health.back("database")
+
+    await keep_going("database", connect, stop, health)
+    return found[0] if found else None
+
+
+async def _look_at_database(world: World, stop: asyncio.Event) -> None:
+    """Ready while the database answers. Kafka may be away: balances are read without it."""
+    while not stop.is_set():
+        try:
+            await world.pool.fetchval("SELECT 1")
+        except AWAY as away:
+            world.health.away("database", repr(away))
+        else:
+            world.health.back("database")
+            world.health.ready()
+        await pause(stop, LOOK_SECONDS)

@@ -1,0 +1,93 @@
+"""`GET /v1/teams/{team}/stream`: the balance and new activity as they come, as Server-Sent Events.
+
+Read with `fetch` and the Authorization header, never with a token in the address. `id:` is the position up to which everything
+has been told; who comes back with it as `Last-Event-ID` gets what was missed. The stream ends when its token does.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Annotated
+
+from fastapi import APIRouter, Header
+from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
+from pydantic_core import to_json
+from starlette.responses import Response, StreamingResponse
+
+from services.api.access import Ask, Asked, route, unknown_team
+from services.api.answers import Json, place
+from services.api.balances import balance_body, parse_position
+from services.api.models import Position
+from services.api.words import item
+from services.errors import Unavailable
+from services.store.activity import Row, read_after
+from services.store.balances import ExactBalance
+from services.store.connect import AWAY
+from services.store.history import balance_now
+from services.store.shards import shard_of
+from services.tokens import Role
+
+AT_ONCE_MAX = 100  # entries of one event; who missed more loads the page anew
+QUIET_SECONDS = 15
+PACE_SECONDS = 0.2  # a team may burn thousands of times a second; nobody reads faster than this
+EVENTS = {200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}}
+
+routes = APIRouter()
+
+
+@route(routes, "GET", "/v1/teams/{team}/stream", Role.MEMBER, tags=["credits"], responses=EVENTS)
+async def get_stream(
+    ask: Asked, last_event_id: Annotated[Position | None, Header(description="Where the stream broke off.")] = None
+) -> Response:
+    """Events `balance` (as the balance), `activity` (`{items, more}`) and, at the token's end, `end`."""
+    seen = None if last_event_id is None else parse_position(last_event_id, ask.team_id)[1]
+    exact, _ = await _look(ask, None)
+    if exact is None:
+        raise unknown_team(ask.team_id)
+    return StreamingResponse(
+        _events(ask, seen), media_type="text/event-stream", headers={"cache-control": "no-store", "x-accel-buffering": "no"}
+    )
+
+
+async def _events(ask: Ask, seen: int | None) -> AsyncIterator[bytes]:
+    """Tell what is, then what comes. A store that is away is waited for; the balance says when it was read."""
+    shard, watch, loop = shard_of(ask.team_id), ask.world.watch, asyncio.get_running_loop()
+    told = -1
+    quiet_until = loop.time()
+    while (left := (ask.caller.expires_at - ask.world.clock()) / timedelta(seconds=1)) > 0 and not watch.stop.is_set():
+        try:
+            head = await watch.head(shard)
+            exact, rows = await _look(ask, seen)
+        except (*AWAY, Unavailable):
+            yield KEEPALIVE_COMMENT
+            await asyncio.sleep(1)
+            continue
+        if exact is None:
+            return
+        seen = max(head, rows[0].entry.position if rows else 0)
+        if rows or exact.team.position != told or loop.time() >= quiet_until:
+            told, quiet_until = exact.team.position, loop.time() + QUIET_SECONDS
+            async for event in _tell(ask, exact, rows, place(shard, seen)):
+                yield event
+        await asyncio.sleep(PACE_SECONDS)
+        await watch.moved(shard, seen, min(left, QUIET_SECONDS))
+    if left <= 0:
+        yield format_sse_event(event="end", data_str='{"reason":"token_expired"}')
+
+
+async def _look(ask: Ask, seen: int | None) -> tuple[ExactBalance | None, list[Row]]:
+    async with ask.transaction() as connection:
+        rows = [] if seen is None else await read_after(connection, ask.team_id, seen, AT_ONCE_MAX + 1)
+        return await balance_now(connection, ask.team_id, ask.world.clock()), rows
+
+
+async def _tell(ask: Ask, exact: ExactBalance, rows: list[Row], position: str) -> AsyncIterator[bytes]:
+    if rows:
+        cards = await ask.world.cards.current()
+        items = [item(row, cards, ask.world.catalog) for row in rows[:AT_ONCE_MAX]]
+        yield _event("activity", {"items": items, "more": len(rows) > AT_ONCE_MAX}, position)
+    yield _event("balance", balance_body(exact, exact.position), position)
+
+
+def _event(name: str, content: Json, position: str) -> bytes:
+    return format_sse_event(event=name, data_str=to_json(content).decode(), id=position)

@@ -1,0 +1,109 @@
+"""The directory of a team, and its plan: who it is, whom to ask, what is included."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Path
+from starlette.responses import Response
+
+from schemas.facts import MemberErased, Name, NewFact
+from services.api.access import Ask, Asked, route, unknown_team
+from services.api.answers import answer, instant, place
+from services.api.models import MemberBody, Moved, PlanAnswer, PlanBody, Team, TeamBody
+from services.api.once import Answered, once
+from services.api.problems import problem
+from services.store import directory
+from services.store.append import append
+from services.store.connect import Connection
+from services.store.gifts import team_exists
+from services.store.numbered import lock_shard
+from services.store.plans import assign_plan, check_team_id
+from services.store.shards import shard_of
+from services.tokens import Role
+
+DIRECTORY = "creditwell:directory"
+HEAD = "SELECT next - 1 FROM shard_heads WHERE shard = $1"
+
+MemberId = Annotated[Name, Path(alias="member", description="The member's id.")]
+Key = Annotated[str | None, Header(alias="idempotency-key", max_length=255)]
+
+routes = APIRouter()
+
+
+@route(routes, "GET", "/v1/teams/{team}", Role.MEMBER, gives=Team, tags=["teams"])
+async def get_team(ask: Asked) -> Response:
+    """A team, its members and its admins."""
+    async with ask.transaction() as connection:
+        team = await directory.read_directory(connection, ask.team_id)
+    if team is None:
+        raise unknown_team(ask.team_id)
+    plan = ask.world.catalog.plans.get(team.plan)
+    return answer({
+        "id": team.team_id, "name": team.name, "zone": team.zone, "plan": team.plan,
+        "plan_name": plan.name if plan else team.plan,
+        "members": [{"id": one.member_id, "name": one.name, "role": one.role} for one in team.members],
+        "admins": [{"id": one.member_id, "name": one.name} for one in team.admins],
+    })  # fmt: skip
+
+
+@route(routes, "PUT", "/v1/teams/{team}", Role.OPERATOR, gives=Moved, tags=["operators"])
+async def put_team(ask: Asked, body: TeamBody, key: Key = None) -> Response:
+    """Say what a team is called. The directory is no part of the log, so the position is the head of the team's shard."""
+    check_team_id(ask.team_id)
+
+    async def name(connection: Connection, _: str) -> Answered:
+        await directory.name_team(connection, ask.team_id, body.name)
+        return await _head(connection, ask)
+
+    return await once(ask, key, name)
+
+
+@route(routes, "PUT", "/v1/teams/{team}/members/{member}", Role.OPERATOR, gives=Moved, tags=["operators"])
+async def put_member(ask: Asked, member_id: MemberId, body: MemberBody, key: Key = None) -> Response:
+    """Add a member to the directory, or change their name or role."""
+    check_team_id(ask.team_id)
+
+    async def put(connection: Connection, _: str) -> Answered:
+        await directory.put_member(connection, ask.team_id, directory.Member(member_id, body.name, body.role))
+        return await _head(connection, ask)
+
+    return await once(ask, key, put)
+
+
+@route(routes, "DELETE", "/v1/teams/{team}/members/{member}", Role.OPERATOR, gives=Moved, tags=["operators"])
+async def delete_member(ask: Asked, member_id: MemberId, key: Key = None) -> Response:
+    """Erase what the directory knows of a member. Their id stays in the log, and means nobody any more."""
+
+    async def erase(connection: Connection, _: str) -> Answered:
+        now = await lock_shard(connection, ask.team_id)
+        since = await directory.delete_member(connection, ask.team_id, member_id)
+        if since is None:
+            raise problem(404, "unknown_member", f"the directory does not know {member_id!r}")
+        if not await team_exists(connection, ask.team_id):
+            return await _head(connection, ask)
+        # The row is gone with this transaction, so its own time makes the fact one and the same for ever.
+        erased = NewFact(ask.team_id, DIRECTORY, f"erased:{member_id}:{instant(since)}", now, MemberErased(member_id=member_id))
+        appended = await append(connection, [erased])
+        return Answered({"position": str(appended.places[0])})
+
+    return await once(ask, key, erase)
+
+
+async def _head(connection: Connection, ask: Ask) -> Answered:
+    shard = shard_of(ask.team_id)
+    return Answered({"position": place(shard, await connection.fetchval(HEAD, shard))})
+
+
+@route(routes, "PUT", "/v1/teams/{team}/plan", Role.OPERATOR, gives=PlanAnswer, tags=["operators"])
+async def put_plan(ask: Asked, body: PlanBody, key: Key = None) -> Response:
+    """Give a team a plan. The first one brings the team into being; an upgrade counts at once, a downgrade from the next cycle."""
+
+    async def assign(connection: Connection, _: str) -> Answered:
+        assigned = await assign_plan(
+            connection, ask.world.catalog, ask.team_id, body.plan,
+            anchor=body.anchor, zone=body.zone, assigned_by=ask.caller.sub,
+        )  # fmt: skip
+        return Answered({
+            "plan": assigned.plan, "anchor": instant(assigned.anchor), "zone": assigned.zone, "position": str(assigned.place),
+        })  # fmt: skip
+
+    return await once(ask, key, assign)

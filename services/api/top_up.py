@@ -1,0 +1,164 @@
+"""`GET` and `PUT /v1/teams/{team}/top-up`: when credits are added by themselves, how many, and at most for how much."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Header
+from starlette.responses import Response
+
+from schemas.catalog import Catalog
+from schemas.credits import MICRO, format_credits
+from schemas.facts import TopUpConfigured
+from services.api.access import Ask, Asked, route, unknown_team
+from services.api.answers import Json, answer
+from services.api.gifts import micro
+from services.api.models import TopUp, TopUpBody
+from services.api.once import Answered, once
+from services.api.problems import problem
+from services.api.teams import Key
+from services.store.connect import Connection
+from services.store.history import balance_now
+from services.store.top_up_settings import Configured, configure_top_ups, read_top_up_settings
+from services.tokens import Role
+
+COOL_DOWN_SECONDS = 300
+THRESHOLD_MAX = 10**9 * MICRO
+
+routes = APIRouter()
+
+
+@route(routes, "GET", "/v1/teams/{team}/top-up", Role.MEMBER, gives=TopUp, tags=["top-ups"])
+async def get_top_up(ask: Asked) -> Response:
+    """How top-ups work. `ETag` names these settings for `If-Match`."""
+    async with ask.transaction() as connection:
+        known = await read_top_up_settings(connection, ask.team_id)
+        said = await _said(connection, ask, known)
+    return answer(said, headers={"etag": etag(known)})
+
+
+@route(routes, "PUT", "/v1/teams/{team}/top-up", Role.ADMIN, gives=TopUp, tags=["top-ups"])
+async def put_top_up(
+    ask: Asked,
+    body: TopUpBody,
+    key: Key = None,
+    if_match: Annotated[str | None, Header(description="The ETag of the settings that were seen.")] = None,
+) -> Response:
+    """Enable, change or switch off. Nothing is charged until the balance is below the threshold."""
+
+    async def configure(connection: Connection, _: str) -> Answered:
+        known = await read_top_up_settings(connection, ask.team_id)
+        if if_match is not None and if_match not in ("*", etag(known)):
+            raise problem(412, "changed_meanwhile", "somebody else changed the settings; look at them and save again")
+        settings = settings_of(body, known.settings, ask.world.catalog, ask.caller.sub)
+        changed = await configure_top_ups(connection, ask.team_id, settings, number=known.number)
+        return Answered(await _said(connection, ask, changed), etag=etag(changed))
+
+    return await once(ask, key, configure)
+
+
+def etag(known: Configured) -> str:
+    """What names these settings."""
+    return f'"{known.number}"'
+
+
+def settings_of(body: TopUpBody, before: TopUpConfigured | None, catalog: Catalog, by: str) -> TopUpConfigured:
+    """The settings that an admin asks for. Who switches off need not repeat the amounts: they stay for the next time.
+
+    Raises:
+        Problem: invalid_top_up, with a sentence for each thing to change.
+    """
+    amounts = (body.threshold, body.credits, body.restore_to, body.monthly_cap)
+    if not body.enabled and all(amount is None for amount in amounts):
+        kept = before or TopUpConfigured(enabled=False, threshold_credits=0, currency=catalog.top_up.currency)
+        return kept.model_copy(update={"enabled": False, "configured_by": by})
+    settings = TopUpConfigured(
+        enabled=body.enabled, threshold_credits=_micro(body.threshold) or 0, credits=_micro(body.credits),
+        restore_to_credits=_micro(body.restore_to),
+        monthly_cap_cents=body.monthly_cap.amount if body.monthly_cap else None, currency=catalog.top_up.currency,
+        max_per_month=body.max_per_month, cool_down_seconds=body.cool_down_seconds or COOL_DOWN_SECONDS, configured_by=by,
+    )  # fmt: skip
+    if problems := list(problems_of(settings, catalog, body.monthly_cap.currency if body.monthly_cap else None)):
+        raise problem(422, "invalid_top_up", "; ".join(problems), problems=problems)
+    return settings
+
+
+def _micro(text: str | None) -> int | None:
+    """Micro-credits, if somebody wrote any; a minus is left for the sentence that says so."""
+    if text is None:
+        return None
+    if text.startswith("-"):
+        raise problem(422, "invalid_top_up", f"{text} is negative: amounts of a top-up are more than 0")
+    return micro(text)
+
+
+def problems_of(settings: TopUpConfigured, catalog: Catalog, cap_currency: str | None) -> list[str]:
+    """What is wrong with settings, in words that an admin can act upon."""
+    price, currency = catalog.top_up, catalog.top_up.currency
+    least, step = format_credits(price.min_credits), format_credits(price.step)
+    said = []
+    if not 0 < settings.threshold_credits <= THRESHOLD_MAX:
+        said.append(f"threshold is more than 0 and at most {format_credits(THRESHOLD_MAX)} credits")
+    if (settings.credits is None) == (settings.restore_to_credits is None):
+        said.append("choose either credits, a fixed amount to add, or restore_to, a balance to fill up to")
+    elif settings.credits is not None and (settings.credits < price.min_credits or settings.credits % price.step):
+        said.append(f"credits are at least {least}, in steps of {step}")
+    elif settings.restore_to_credits is not None and settings.restore_to_credits < settings.threshold_credits + price.min_credits:
+        said.append(f"restore_to is at least {least} credits above the threshold")
+    if cap_currency is not None and cap_currency != currency:
+        said.append(f"monthly_cap is in {currency}, the currency of top-ups")
+    if not said and settings.monthly_cap_cents is not None:
+        credits, cents = next_charge(settings, settings.threshold_credits, catalog)
+        if settings.monthly_cap_cents < cents:
+            said.append(f"monthly_cap is less than one top-up: {format_credits(credits)} credits cost {cents} {currency} cents")
+    return said
+
+
+def next_charge(settings: TopUpConfigured, available: int, catalog: Catalog) -> tuple[int, int]:
+    """Credits and cents of one top-up that closes the whole gap, from what is available when it fires."""
+    start = min(available, settings.threshold_credits)
+    if settings.credits is not None:
+        times = max(1, -(-(settings.threshold_credits - start) // settings.credits))
+        credits = settings.credits * times
+    else:
+        missing = max((settings.restore_to_credits or 0) - start, catalog.top_up.min_credits)
+        credits = -(-missing // catalog.top_up.step) * catalog.top_up.step
+    return credits, catalog.top_up_charge_cents(credits)
+
+
+async def _said(connection: Connection, ask: Ask, known: Configured) -> Json:
+    exact = await balance_now(connection, ask.team_id, ask.world.clock())
+    if exact is None:
+        raise unknown_team(ask.team_id)
+    available = exact.team.available(exact.at)
+    return top_up_body(known, available, ask.world.catalog)
+
+
+def top_up_body(known: Configured, available: int, catalog: Catalog) -> Json:
+    """Settings as everybody reads them."""
+    chosen = known.settings
+    enabled = chosen is not None and chosen.enabled
+    said: Json = {
+        "enabled": enabled, "threshold": None, "credits": None, "restore_to": None, "monthly_cap": None,
+        "max_per_month": None, "cool_down_seconds": None, "state": "on" if enabled else "off", "reason": None,
+        "next_charge_preview": None, "position": None if known.place is None else str(known.place),
+    }  # fmt: skip
+    if chosen is None or not chosen.threshold_credits:
+        return said
+    cap, currency = chosen.monthly_cap_cents, chosen.currency
+    credits, cents = next_charge(chosen, available, catalog)
+    said |= {
+        "threshold": format_credits(chosen.threshold_credits), "credits": _shown(chosen.credits),
+        "restore_to": _shown(chosen.restore_to_credits),
+        "monthly_cap": None if cap is None else {"amount": cap, "currency": currency},
+        "max_per_month": chosen.max_per_month, "cool_down_seconds": chosen.cool_down_seconds,
+    }  # fmt: skip
+    if enabled:
+        said["next_charge_preview"] = {
+            "credits": format_credits(credits), "amount": cents, "currency": currency,
+            "now": available < chosen.threshold_credits,
+        }  # fmt: skip
+    return said
+
+
+def _shown(credits: int | None) -> str | None:
+    return None if credits is None else format_credits(credits)
+

@@ -1,0 +1,83 @@
+"""Watching the heads of the log: who waits for something new is woken when his shard has moved.
+
+One statement for all who wait, and none while nobody does. NOTIFY would be an event, but it makes every commit of the store
+wait for every other one, so the heads are looked at instead.
+"""
+
+import asyncio
+from contextlib import suppress
+
+import structlog
+
+from services.store.connect import AWAY, Pool
+
+LOOK_EVERY_SECONDS = 0.025
+HEADS = "SELECT shard, next - 1 AS position FROM shard_heads WHERE shard = ANY($1)"
+
+log = structlog.get_logger("api")
+
+
+class Watch:
+    """The heads of the shards that somebody waits for."""
+
+    def __init__(self, pool: Pool, stop: asyncio.Event) -> None:
+        self._pool, self.stop = pool, stop
+        self._heads: dict[int, int] = {}
+        self._waiting: dict[int, set[asyncio.Event]] = {}
+        self._wanted = asyncio.Event()
+
+    async def head(self, shard: int) -> int:
+        """The last position of a shard."""
+        position: int = await self._pool.fetchval(HEADS.replace("shard, ", "", 1), [shard])
+        return position
+
+    async def moved(self, shard: int, beyond: int, seconds: float) -> bool:
+        """Wait until the head of a shard is beyond a position; False if it was not within the time, or the process stops."""
+        woken = asyncio.Event()
+        self._waiting.setdefault(shard, set()).add(woken)
+        self._wanted.set()
+        try:
+            async with asyncio.timeout(seconds):
+                while self._heads.get(shard, 0) <= beyond and not self.stop.is_set():
+                    woken.clear()
+                    await woken.wait()
+        except TimeoutError:
+            return False
+        finally:
+            self._waiting[shard].discard(woken)
+        return not self.stop.is_set()
+
+    async def run(self) -> None:
+        """Look at the heads until the process stops; a database that is away is asked again."""
+        stopping = asyncio.create_task(self.stop.wait())
+        try:
+            while not stopping.done():
+                await self._round(stopping)
+        finally:
+            stopping.cancel()
+            self._wake(set(self._waiting))
+
+    async def _round(self, stopping: "asyncio.Task[bool]") -> None:
+        shards = [shard for shard, waiting in self._waiting.items() if waiting]
+        if not shards:
+            self._wanted.clear()
+            wanted = asyncio.create_task(self._wanted.wait())
+            await asyncio.wait({stopping, wanted}, return_when=asyncio.FIRST_COMPLETED)
+            wanted.cancel()
+            return
+        try:
+            rows = await self._pool.fetch(HEADS, shards)
+        except AWAY as away:
+            log.warning("the heads of the log can't be read", error=repr(away))
+            await asyncio.wait({stopping}, timeout=1)
+            return
+        moved = {shard for shard, position in rows if position > self._heads.get(shard, 0)}
+        self._heads.update((shard, position) for shard, position in rows)
+        self._wake(moved)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(stopping), LOOK_EVERY_SECONDS)
+
+    def _wake(self, shards: set[int]) -> None:
+        for shard in shards:
+            for woken in self._waiting.get(shard, ()):
+                woken.set()

@@ -1,0 +1,174 @@
+// The way to the API: requests with the token in a header, and one stream of what changes.
+//
+// Events: `balance` and `activity` (detail: what came), `link` (detail: "live", "connecting" or "offline"), `ended` (detail: why).
+
+import { readEvents } from "./events.js";
+
+const PATIENCE = 10_000;
+const SILENCE = 40_000; // the server says something every 15 seconds
+const AGAIN = [500, 1_000, 2_000, 4_000, 8_000, 15_000];
+
+/** What the API refused, in its own words. `final`: asking again would not help. */
+export class Problem extends Error {
+  constructor(status, said) {
+    super(said.detail ?? said.title ?? `The server answered ${status}.`);
+    this.status = status;
+    this.code = said.code ?? "unavailable";
+    this.said = said;
+    this.final = status >= 400 && status < 500 && status !== 408 && status !== 429;
+  }
+}
+
+/** The claims of a token, to show them; the API alone decides what they are worth. */
+function claimsOf(token) {
+  try {
+    const text = atob(token.split(".")[1].replaceAll("-", "+").replaceAll("_", "/"));
+    return JSON.parse(new TextDecoder().decode(Uint8Array.from(text, (letter) => letter.charCodeAt(0))));
+  } catch {
+    return {};
+  }
+}
+
+export class Session extends EventTarget {
+  #getToken;
+  #claims = {};
+  #named;
+  #stop = null;
+  #position = null;
+
+  link = "connecting";
+  balance = null;
+
+  /** `getToken` gives a token, or a promise of one, whenever one is needed; `base` is where the API is. */
+  constructor({ getToken, team = null, base = new URL("/", import.meta.url) }) {
+    super();
+    this.#getToken = getToken;
+    this.#named = team;
+    this.base = new URL(base);
+  }
+
+  get team() {
+    return this.#named ?? this.#claims.team ?? "";
+  }
+
+  get role() {
+    return this.#claims.role ?? "";
+  }
+
+  get member() {
+    return this.#claims.sub ?? "";
+  }
+
+  /** A path of the team's own. */
+  ofTeam(path) {
+    return `v1/teams/${encodeURIComponent(this.team)}${path}`;
+  }
+
+  /** The answer of a GET; a Problem says why there is none. */
+  async get(path, { accept = "application/json" } = {}) {
+    return (await this.fetch(path, { accept, signal: AbortSignal.timeout(PATIENCE) })).json();
+  }
+
+  async fetch(path, { accept, signal, headers = {} }) {
+    const token = await this.#getToken();
+    this.#claims = claimsOf(token);
+    const target = path.startsWith("/") ? this.ofTeam(path) : path;
+    let response;
+    try {
+      response = await fetch(new URL(target, this.base), {
+        headers: { authorization: `Bearer ${token}`, accept, ...headers },
+        credentials: "omit",
+        cache: "no-store",
+        signal,
+      });
+    } catch (error) {
+      if (error.name === "AbortError") throw error;
+      throw new Problem(0, { detail: "The server did not answer." });
+    }
+    if (response.ok) return response;
+    const said = await response.json().catch(() => ({}));
+    throw new Problem(response.status, said);
+  }
+
+  /** Begin to listen; reconnects by itself until `close`. */
+  open() {
+    if (this.#stop) return;
+    this.#stop = new AbortController();
+    this.#listen(this.#stop.signal);
+  }
+
+  close() {
+    this.#stop?.abort();
+    this.#stop = null;
+  }
+
+  async #listen(stopped) {
+    for (let attempt = 0; !stopped.aborted; attempt++) {
+      const began = Date.now();
+      this.#say("connecting");
+      try {
+        if ((await this.#read(stopped)) === "end") continue; // the token ended: the next one may be had
+      } catch (error) {
+        if (stopped.aborted) return;
+        if (error.final) return this.#end(error);
+      }
+      if (Date.now() - began > SILENCE) attempt = 0;
+      this.#say("offline");
+      await this.#pause(AGAIN[Math.min(attempt, AGAIN.length - 1)], stopped);
+    }
+  }
+
+  async #read(stopped) {
+    const broken = new AbortController();
+    const signal = AbortSignal.any([stopped, broken.signal]);
+    let watchdog = setTimeout(() => broken.abort(), SILENCE);
+    try {
+      const headers = this.#position ? { "last-event-id": this.#position } : {};
+      const response = await this.fetch("/stream", { accept: "text/event-stream", signal, headers });
+      for await (const event of readEvents(response.body)) {
+        clearTimeout(watchdog);
+        watchdog = setTimeout(() => broken.abort(), SILENCE);
+        if (event.type === "end") return "end";
+        if (event.type) this.#take(event);
+      }
+      return "broken";
+    } finally {
+      clearTimeout(watchdog);
+      broken.abort();
+    }
+  }
+
+  #take(event) {
+    this.#say("live");
+    this.#position = event.id ?? this.#position;
+    const detail = JSON.parse(event.data);
+    if (event.type === "balance") this.balance = detail;
+    this.dispatchEvent(new CustomEvent(event.type, { detail }));
+  }
+
+  #say(link) {
+    if (this.link === link) return;
+    this.link = link;
+    this.dispatchEvent(new CustomEvent("link", { detail: link }));
+  }
+
+  #end(problem) {
+    this.close();
+    this.#say("offline");
+    this.dispatchEvent(new CustomEvent("ended", { detail: problem }));
+  }
+
+  /** Wait, but no longer than until the browser says that it is online again. */
+  #pause(milliseconds, stopped) {
+    return new Promise((resolve) => {
+      const done = () => {
+        clearTimeout(timer);
+        removeEventListener("online", done);
+        resolve();
+      };
+      const timer = setTimeout(done, milliseconds);
+      addEventListener("online", done);
+      stopped.addEventListener("abort", done, { once: true });
+    });
+  }
+}

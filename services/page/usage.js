@@ -1,0 +1,15 @@
+// Our own page: the same elements that any host product embeds, with the token from the address.
+
+import "./elements/credits-usage.js";
+import { Session } from "./session.js";
+
+// The token is taken out of the address before anything else happens: it must not stay in history, bookmarks or screenshots.
+const fragment = new URLSearchParams(location.hash.slice(1));
+if (location.hash) history.replaceState(null, "", location.pathname + location.search);
+
+const token = fragment.get("token");
+const usage = document.querySelector("credits-usage");
+usage.session = token ? new Session({ getToken: () => token, team: fragment.get("team") }) : null;
+
+// Somebody who pastes a new link into an open tab changes the fragment alone.
+addEventListener("hashchange", () => location.reload());

@@ -1,0 +1,227 @@
+"""`python -m tests.bench`: see `tests/bench/__init__.py` for what is measured, and in which order."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from time import monotonic
+
+import uvloop
+from rich.console import Console
+
+from deploy.local.processes import Processes
+from deploy.local.say import Say, speaker
+from deploy.local.stack import Stack, start_stack
+from deploy.local.trouble import StackTrouble
+from deploy.local.world import World, connected, prepare_world
+from schemas.catalog import load_catalog
+from services.store.connect import Connection
+from services.store.plans import assign_plan
+from tests.bench import growth, latency, throughput
+from tests.bench.ground import Ground, check_all_recorded, fresh_world
+from tests.bench.machine import NotDurable, about, check_durable
+from tests.bench.report import Figures, Rounds, about_table, as_json, show
+from tests.bench.workload import BenchTeam, bench_teams, give_credits, usage_events
+
+IN_ROUNDS = ("copy", "record", "visible", "relay", "replay")
+AFTERWARDS = ("latency", "growth", "balance")
+PROBES = latency.PROBE_SECONDS * latency.PROBES_PER_SECOND
+
+
+@dataclass(frozen=True)
+class Options:
+    """What was asked for."""
+
+    events: int
+    rounds: int
+    growth: int
+    hot_team: int
+    uuid4: bool
+    only: frozenset[str]
+    as_json: bool
+
+
+def options(arguments: Sequence[str]) -> Options:
+    """From the command line; ends the process with code 2 where it is wrong."""
+    parser = argparse.ArgumentParser(
+        prog="make bench", description="Measure Creditwell on this machine, against a plain COPY of the same rows."
+    )
+    parser.add_argument("--events", type=_count, default=300_000, help="in each backlog (300,000)")
+    parser.add_argument("--rounds", type=_count, default=3, help="of which the median counts (3)")
+    parser.add_argument("--growth", type=_count, default=1_000_000, help="facts stored before `growth` (1,000,000)")
+    parser.add_argument("--hot-team", type=_count, default=100_000, help="of those, facts of the largest team (100,000)")
+    parser.add_argument("--uuid4", action="store_true", help="`growth` with random ids, too")
+    parser.add_argument("--only", type=_parts, default=frozenset((*IN_ROUNDS, *AFTERWARDS)), metavar="PARTS",
+                        help=f"some of {','.join((*IN_ROUNDS, *AFTERWARDS))}")  # fmt: skip
+    parser.add_argument("--json", action="store_true", dest="as_json", help="nothing but the JSON on standard output")
+    return Options(**vars(parser.parse_args(arguments)))
+
+
+def _count(text: str) -> int:
+    count = int(text.replace(",", "").replace("_", ""))
+    if count < 1:
+        raise argparse.ArgumentTypeError("write a number of at least 1")
+    return count
+
+
+def _parts(text: str) -> frozenset[str]:
+    parts = frozenset(text.split(","))
+    if unknown := parts - {*IN_ROUNDS, *AFTERWARDS}:
+        raise argparse.ArgumentTypeError(f"there is no part {', '.join(sorted(unknown))}")
+    return parts
+
+
+def main(arguments: Sequence[str]) -> int:
+    """0 measured · 1 it did not work, and said why · 2 used wrongly."""
+    wanted, say = options(arguments), speaker(sys.stderr)
+    tables = Console(file=sys.stderr if wanted.as_json else sys.stdout, highlight=False)
+    try:
+        with start_stack(say=say, name="bench") as stack, Processes(stack, say=say) as processes:
+            figures = uvloop.run(bench(stack, processes, wanted, tables, say))
+    except (StackTrouble, NotDurable) as trouble:
+        say(str(trouble))
+        return 1
+    print(json.dumps(as_json(figures)), flush=True)
+    return 0
+
+
+async def bench(stack: Stack, processes: Processes, wanted: Options, tables: Console, say: Say) -> Figures:
+    """Everything, in order."""
+    began = monotonic()
+    run = await Run.prepared(stack, processes, wanted, say)
+    async with connected(run.ground.world.database) as owner:
+        await check_durable(owner)
+        tables.print(about_table(await about(run.ground.world, owner)))
+    for number in range(1, wanted.rounds + 1):
+        if wanted.only & {*IN_ROUNDS}:
+            say(f"Bench: round {number} of {wanted.rounds}")
+            await run.round()
+    if wanted.only & {*AFTERWARDS}:
+        await run.afterwards(ordered_ids=True)
+    if wanted.uuid4 and "growth" in wanted.only:
+        await run.afterwards(ordered_ids=False)
+    run.conclude()
+    show(tables, run.figures, run.rounds, run.ground.peak_rss_mb, run.sizes, run.sized_events)
+    say(f"Bench: took {monotonic() - began:.0f} s")
+    return run.figures
+
+
+class Run:
+    """One run of the bench: what it measures with, and what it has measured."""
+
+    def __init__(self, ground: Ground, wanted: Options, teams: list[BenchTeam], probes: list[BenchTeam]) -> None:
+        self.ground, self.wanted, self.teams, self.probes = ground, wanted, teams, probes
+        self.first = usage_events(teams, wanted.events, "first")
+        self.second = usage_events(teams, wanted.events, "second")
+        self.rows: throughput.Rows = []
+        self.rounds, self.figures = Rounds(), Figures()
+        self.sizes: list[growth.Size] = []
+        self.sized_events = 0
+
+    @classmethod
+    async def prepared(cls, stack: Stack, processes: Processes, wanted: Options, say: Say) -> "Run":
+        """With teams in the database that all others are copied from, and everything that will be reported made up."""
+        teams, probes = bench_teams(), bench_teams(PROBES, "probe")
+        say(f"Bench: {len(teams)} teams, two backlogs of {wanted.events:,} events")
+        world = await prepare_world(stack, processes)
+        catalog = load_catalog()
+        async with connected(world.database) as owner:
+            for team in (*teams, *probes):
+                async with owner.transaction():
+                    await assign_plan(owner, catalog, team.id, "pro")
+            await give_credits(owner, [team.id for team in (*teams, *probes)])
+        return cls(Ground(world, say), wanted, teams, probes)
+
+    async def round(self) -> None:
+        """A backlog recorded, a COPY, a backlog made visible, out again on Kafka, all anew, and a COPY again."""
+        asked = self.wanted.only
+        if asked & {"copy", "record"}:
+            async with fresh_world(self.ground) as world, connected(world.database) as owner:
+                self._note("record", await throughput.record(self.ground, world, self.first))
+                await check_all_recorded(owner, len(self.first))
+                self.rows = self.rows or await throughput.rows_of(owner, len(self.first))
+                if "copy" in asked:
+                    self._note("copy", await throughput.copy(world, self.rows))
+        if asked & {"visible", "relay", "replay"}:
+            async with fresh_world(self.ground) as world, connected(world.database) as owner:
+                self._note("visible", await throughput.visible(self.ground, world, self.second))
+                await check_all_recorded(owner, len(self.second))
+                if "relay" in asked:
+                    self._note("relay", await throughput.relay(self.ground, world))
+                if "replay" in asked:
+                    self._note("replay", await throughput.replay(self.ground, world))
+                if "copy" in asked:
+                    self._note("copy", await throughput.copy(world, self.rows))
+
+    def _note(self, name: str, rate: float) -> None:
+        self.rounds.note(name, rate)
+        self.ground.say(f"Bench: {name} {rate:,.0f} a second")
+
+    async def afterwards(self, *, ordered_ids: bool) -> None:
+        """What needs a database for itself: latency on a small log, then a long one."""
+        asked = self.wanted.only if ordered_ids else frozenset({"growth"})
+        async with fresh_world(self.ground) as world, connected(world.database) as owner:
+            if "latency" in asked:
+                await self._latency(world)
+            if asked & {"growth", "balance"}:
+                await self._grow(world, owner, ordered_ids=ordered_ids)
+            if "balance" in asked:
+                await self._balance(world)
+
+    async def _latency(self, world: World) -> None:
+        times = await latency.visible_latency(self.ground, world, self.teams, self.probes)
+        self.figures.visible_at_rate = latency.VISIBLE_AT_RATE
+        self.figures.visible_p50_ms = latency.percentile(times, 50)
+        self.figures.visible_p99_ms = latency.percentile(times, 99)
+        self.ground.say(f"Bench: visible after {self.figures.visible_p50_ms:.1f} ms, p99 {self.figures.visible_p99_ms:.1f} ms")
+
+    async def _grow(self, world: World, owner: Connection, *, ordered_ids: bool) -> None:
+        hot_count = min(self.wanted.hot_team, self.wanted.growth)
+        self.ground.say(f"Bench: storing {self.wanted.growth:,} facts, {hot_count:,} of them of one team")
+        await growth.fill(
+            world, self.teams, self.wanted.growth - hot_count, self.teams[0], hot_count, ordered_ids=ordered_ids
+        )
+        if "growth" not in self.wanted.only:
+            return
+        events = usage_events(self.teams, self.wanted.events, f"grown {ordered_ids}", ordered_ids=ordered_ids)
+        rate, none = await throughput.record(self.ground, world, events), self.rounds.median("record")
+        self._note("record, grown" if ordered_ids else "record, grown, UUIDv4", rate)
+        if ordered_ids:
+            self.figures.cost_growth, self.figures.cost_growth_facts = none and rate / none, self.wanted.growth
+            await world.serve("projector")
+            await throughput.catch_up(world, owner, "projector")
+            await self.ground.stop("projector")
+            self.sizes = await growth.sizes(owner)
+            self.sized_events = await owner.fetchval("SELECT count(*) FROM facts WHERE type = 'usage.recorded.v1'")
+        else:
+            self.figures.cost_growth_uuid4 = none and rate / none
+
+    async def _balance(self, world: World) -> None:
+        full = self.rounds.median("record")
+        if full is None:
+            raise StackTrouble("Bench", "`balance` needs the speed of `record`", way_out="Add it: --only record,balance")
+        read = await latency.balance_reads(self.ground, world, self.teams, self.teams[0], int(full / 2))
+        self.figures.balance_p99_ms = latency.percentile(read.any_team_ms, 99)
+        self.figures.balance_hot_team_p99_ms = latency.percentile(read.hot_team_ms, 99)
+        self.figures.hot_team_facts = min(self.wanted.hot_team, self.wanted.growth)
+        self.ground.say(
+            f"Bench: a balance in {self.figures.balance_p99_ms:.1f} ms (p99), of the largest team in "
+            f"{self.figures.balance_hot_team_p99_ms:.1f} ms, while {read.stored_per_s:,.0f} a second were stored"
+        )
+
+    def conclude(self) -> None:
+        """Medians, and what follows from them."""
+        figures, rounds = self.figures, self.rounds
+        figures.copy_rows_per_s = rounds.median("copy")
+        figures.record_events_per_s, figures.record_vs_copy = rounds.median("record"), rounds.to_copy("record")
+        figures.visible_events_per_s, figures.visible_vs_copy = rounds.median("visible"), rounds.to_copy("visible")
+        figures.relay_events_per_s = rounds.median("relay")
+        figures.replay_events_per_s, figures.replay_vs_copy = rounds.median("replay"), rounds.to_copy("replay")
+        figures.peak_rss_mb = max(self.ground.peak_rss_mb.values(), default=None)
+        if self.sized_events:
+            figures.bytes_per_event = sum(s.rows_bytes + s.index_bytes for s in self.sizes) / self.sized_events
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

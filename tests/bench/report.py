@@ -1,0 +1,148 @@
+"""What the bench found: tables for people, one JSON object for programs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from statistics import median
+
+from rich.console import Console
+from rich.table import Table
+
+from tests.bench.growth import Size
+
+# What we mean to reach on two cores: (figure, at least or at most, aim).
+AIMS: Mapping[str, tuple[str, float]] = {
+    "record_vs_copy": ("≥", 0.50),
+    "visible_vs_copy": ("≥", 0.40),
+    "replay_vs_copy": ("≥", 0.80),
+    "visible_p99_ms": ("≤", 100),
+    "relay_events_per_s": ("≥", 40_000),
+    "balance_p99_ms": ("≤", 15),
+    "cost_growth": ("≥", 0.85),
+    "bytes_per_event": ("≤", 900),
+    "peak_rss_mb": ("≤", 400),
+}
+
+
+@dataclass
+class Figures:
+    """The figures by the names that programs know; None was not measured."""
+
+    copy_rows_per_s: float | None = None
+    record_events_per_s: float | None = None
+    record_vs_copy: float | None = None
+    visible_events_per_s: float | None = None
+    visible_vs_copy: float | None = None
+    visible_at_rate: int | None = None
+    visible_p50_ms: float | None = None
+    visible_p99_ms: float | None = None
+    relay_events_per_s: float | None = None
+    replay_events_per_s: float | None = None
+    replay_vs_copy: float | None = None
+    balance_p99_ms: float | None = None
+    balance_hot_team_p99_ms: float | None = None
+    hot_team_facts: int | None = None
+    hold_p99_ms: float | None = None
+    cost_growth: float | None = None
+    cost_growth_uuid4: float | None = None
+    cost_growth_facts: int | None = None
+    bytes_per_event: float | None = None
+    peak_rss_mb: float | None = None
+
+
+@dataclass
+class Rounds:
+    """Each measurement, round by round."""
+
+    rates: dict[str, list[float]] = field(default_factory=dict)
+
+    def note(self, name: str, rate: float) -> None:
+        """Another round of a measurement."""
+        self.rates.setdefault(name, []).append(rate)
+
+    def median(self, name: str) -> float | None:
+        """None where it was not measured."""
+        rates = self.rates.get(name)
+        return median(rates) if rates else None
+
+    def to_copy(self, name: str) -> float | None:
+        """The median as a share of the median COPY of the same run."""
+        rate, copy = self.median(name), self.median("copy")
+        return rate / copy if rate is not None and copy else None
+
+
+def as_json(figures: Figures) -> dict[str, float | int | None]:
+    """Rounded to what a measurement can claim."""
+    return {name: _rounded(value) for name, value in asdict(figures).items()}
+
+
+def _rounded(value: float | None) -> float | int | None:
+    if value is None:
+        return None
+    return round(value) if value >= 1_000 else float(f"{value:.3g}")
+
+
+def show(console: Console, figures: Figures, rounds: Rounds, rss_mb: Mapping[str, float], sizes: Sequence[Size], events: int) -> None:
+    """The tables."""
+    console.print(_figures_table(figures))
+    if rounds.rates:
+        console.print(_rounds_table(rounds))
+    if rss_mb:
+        console.print(_memory_table(rss_mb))
+    if sizes:
+        console.print(_sizes_table(sizes, events))
+
+
+def about_table(about: Mapping[str, str]) -> Table:
+    """Machine, versions and settings."""
+    table = Table(title="Measured on", title_justify="left", show_header=False, box=None)
+    for name, value in about.items():
+        table.add_row(name, value)
+    return table
+
+
+def _figures_table(figures: Figures) -> Table:
+    table = _table("Figures", "figure", "measured", "aim", "")
+    for name, value in as_json(figures).items():
+        sign, aim = AIMS.get(name, ("", 0))
+        verdict = "" if value is None or not sign else _verdict(value >= aim if sign == "≥" else value <= aim)
+        table.add_row(name, "not measured" if value is None else f"{value:,}", f"{sign} {aim:,}" if sign else "", verdict)
+    return table
+
+
+def _verdict(reached: bool) -> str:  # noqa: FBT001 - the only argument
+    return "[green]reached[/]" if reached else "[yellow]missed[/]"
+
+
+def _rounds_table(rounds: Rounds) -> Table:
+    longest = max(map(len, rounds.rates.values()))
+    table = _table("Rounds, per second", "", *(str(number) for number in range(1, longest + 1)), "median", "to COPY")
+    for name, rates in rounds.rates.items():
+        cells = [f"{rate:,.0f}" for rate in rates] + [""] * (longest - len(rates))
+        share = rounds.to_copy(name)
+        table.add_row(name, *cells, f"{median(rates):,.0f}", "" if share is None else f"{share:.2f}")
+    return table
+
+
+def _memory_table(rss_mb: Mapping[str, float]) -> Table:
+    table = _table("Memory", "process", "at most, MB")
+    for name, most in sorted(rss_mb.items(), key=lambda pair: -pair[1]):
+        table.add_row(name, f"{most:,.0f}")
+    return table
+
+
+def _sizes_table(sizes: Sequence[Size], events: int) -> Table:
+    table = _table(f"On the disk, with {events:,} events", "table", "rows, bytes per event", "indexes, bytes per event")
+    for size in sizes:
+        if (size.rows_bytes + size.index_bytes) / events >= 0.05:
+            table.add_row(size.table, f"{size.rows_bytes / events:,.1f}", f"{size.index_bytes / events:,.1f}")
+    rows, indexes = sum(size.rows_bytes for size in sizes), sum(size.index_bytes for size in sizes)
+    table.add_row("all", f"{rows / events:,.1f}", f"{indexes / events:,.1f}", style="bold")
+    return table
+
+
+def _table(title: str, first: str, *others: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, header_style="dim", padding=(0, 2, 0, 0))
+    table.add_column(first)
+    for name in others:
+        table.add_column(name, justify="right")
+    return table

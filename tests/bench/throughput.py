@@ -1,0 +1,212 @@
+"""Rates: from Kafka into the log, from there into the projections and out again, and a plain COPY for comparison."""
+
+import asyncio
+import os
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from multiprocessing import get_context
+from time import perf_counter
+from typing import Any
+
+import uvloop
+
+from deploy.local.topics import PARTITIONS
+from deploy.local.world import World, connected
+from services.store.connect import Connection
+from services.store.read import heads
+from services.store.rebuild import begin, build, discard
+from tests.bench.ground import LOOK_SECONDS, SETTLE, Ground, ends, span
+from tests.bench.workload import Event, lay_in_kafka
+
+COPY_CHUNK = 5_000
+RECORDERS = ("recorder-1", "recorder-2")
+
+PATIENT = {"CREDITWELL_KAFKA_SESSION_TIMEOUT_MS": "20000"}  # longer than a backlog takes to be laid
+
+PARTITIONS_OF_OWNERS = """
+    SELECT array_agg(partitions) FROM (
+        SELECT count(*) AS partitions FROM kafka_cursors WHERE topic = 'usage' AND owner <> 'bench' GROUP BY owner
+    ) AS shares
+"""
+CURSORS = "SELECT sum(next_offset)::bigint FROM kafka_cursors WHERE topic = 'usage'"
+HEADS = "SELECT sum(next - 1)::bigint FROM shard_heads"
+READER = "SELECT coalesce(sum(position), 0)::bigint FROM checkpoints WHERE reader = $1"
+USAGE = """
+    SELECT shard, position, recorded_at, occurred_at, team_id, source, id, type, body, leaf
+    FROM facts WHERE type = 'usage.recorded.v1' ORDER BY recorded_at, shard, position LIMIT $1
+"""
+
+Rows = list[tuple[Any, ...]]
+
+
+async def record(ground: Ground, world: World, events: Sequence[Event]) -> float:
+    """Events per second from a backlog in Kafka to stored, with two recorders; from the first fact to the last."""
+    async with connected(world.database) as owner:
+        goal = await lay_backlog(world, owner, events)
+
+        async def stored() -> tuple[int, bool]:
+            count = await owner.fetchval(CURSORS)
+            return count, count == goal
+
+        measured = await span(world, stored)
+        await ground.stop(*RECORDERS)
+    return measured.rate
+
+
+async def visible(ground: Ground, world: World, events: Sequence[Event]) -> float:
+    """Facts per second from a backlog to balance, activity and usage, with two recorders and a projector."""
+    async with connected(world.database) as owner:
+        await world.serve("projector")
+        await catch_up(world, owner, "projector")
+        before = await owner.fetchval(HEADS)
+        goal = await lay_backlog(world, owner, events)
+
+        async def seen() -> tuple[int, bool]:
+            cursors, head, count = [await owner.fetchval(*ask) for ask in ((CURSORS,), (HEADS,), (READER, "projector"))]
+            return count, cursors == goal and count == head
+
+        async def first_stored() -> bool:
+            return bool(await owner.fetchval(HEADS) > before)
+
+        measured = await span(world, seen, began=first_stored)
+        await ground.stop(*RECORDERS, "projector")
+    return measured.rate
+
+
+async def lay_backlog(world: World, owner: Connection, events: Sequence[Event]) -> int:
+    """Two recorders that share the partitions and are let go when all of the backlog is in Kafka; where its end is.
+
+    Frozen meanwhile, and not started afterwards: Kafka tells the first of a group about the second with a heartbeat, and for
+    these seconds a measurement of two recorders would be one of one.
+    """
+    await world.serve(*RECORDERS, env=PATIENT)
+    while await owner.fetchval(PARTITIONS_OF_OWNERS) != [PARTITIONS // len(RECORDERS)] * len(RECORDERS):
+        await asyncio.sleep(LOOK_SECONDS)
+    for name in RECORDERS:
+        world.processes.pause(name)
+    await asyncio.to_thread(lay_in_kafka, world.kafka, events)
+    await owner.execute(SETTLE)
+    goal = sum((await ends(world.kafka)).values())
+    for name in RECORDERS:
+        world.processes.resume(name)
+    return goal
+
+
+async def relay(ground: Ground, world: World) -> float:
+    """Facts per second from the log to `credits.events`, with the relay alone."""
+    async with connected(world.database) as owner:
+        await owner.execute(SETTLE)
+        goal = await owner.fetchval(HEADS)
+
+        async def sent() -> tuple[int, bool]:
+            count = await owner.fetchval(READER, "relay")
+            return count, count == goal
+
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(world.serve("relay"))
+            measured = tasks.create_task(span(world, sent))
+        await ground.stop("relay")
+    return measured.result().rate
+
+
+async def catch_up(world: World, owner: Connection, reader: str) -> None:
+    """Wait until a reader has reached the head."""
+
+    async def reached() -> tuple[int, bool]:
+        count = await owner.fetchval(READER, reader)
+        return count, count == await owner.fetchval(HEADS)
+
+    await span(world, reached, began=_at_once)
+
+
+async def _at_once() -> bool:
+    return True
+
+
+async def rows_of(owner: Connection, count: int) -> Rows:
+    """The facts of usage in memory, in the order in which they were recorded."""
+    return [tuple(row) for row in await owner.fetch(USAGE, count)]
+
+
+async def copy(world: World, rows: Rows) -> float:
+    """Rows per second by plain COPY: one connection, 5,000 a transaction, the columns, keys and indexes of `facts`."""
+    async with connected(world.database) as owner:
+        await owner.execute("CREATE TABLE bench_copy (LIKE facts INCLUDING ALL)")
+        await owner.execute(SETTLE)
+        began = perf_counter()
+        for start in range(0, len(rows), COPY_CHUNK):
+            async with owner.transaction():
+                await owner.copy_records_to_table("bench_copy", records=rows[start : start + COPY_CHUNK])
+        seconds = perf_counter() - began
+        await owner.execute("DROP TABLE bench_copy")
+    return len(rows) / seconds
+
+
+async def replay(ground: Ground, world: World) -> float:
+    """Facts per second of a rebuild of all projections, one process per core, their start not counted."""
+    cores = os.cpu_count() or 1
+    async with connected(world.logins["projector"]) as projector, connected(world.database) as owner:
+        version = await begin(projector)
+        await owner.execute(SETTLE)
+        shares = shared_out(await heads(owner), cores)
+        with ExitStack() as stack:
+            workers = [stack.enter_context(worker()) for _ in shares]
+            await asyncio.gather(*(in_worker(one, heads_in_worker, world.logins["projector"]) for one in workers))
+            began = perf_counter()
+            folded: list[int] = await asyncio.gather(
+                *(
+                    in_worker(one, build_in_worker, world.logins["projector"], version, shards, f"bench-{number}")
+                    for number, (one, shards) in enumerate(zip(workers, shares, strict=True))
+                )
+            )
+            seconds = perf_counter() - began
+            for one in await asyncio.gather(*(in_worker(one, peak_in_worker) for one in workers)):
+                ground.peak_rss_mb["rebuild"] = max(ground.peak_rss_mb.get("rebuild", 0.0), one)
+        await discard(projector, version)
+    return sum(folded) / seconds
+
+
+def shared_out(lengths: dict[int, int], shares: int) -> list[list[int]]:
+    """Shards in so many shares of about the same number of facts."""
+    parts: list[list[int]] = [[] for _ in range(shares)]
+    for shard in sorted(lengths, key=lambda shard: -lengths[shard]):
+        min(parts, key=lambda part: sum(lengths[one] for one in part)).append(shard)
+    return parts
+
+
+def worker() -> ProcessPoolExecutor:
+    """A process of its own, with nothing inherited."""
+    return ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn"))
+
+
+async def in_worker(one: ProcessPoolExecutor, work: Any, *given: Any) -> Any:
+    """Run a function there."""
+    return await asyncio.get_running_loop().run_in_executor(one, work, *given)
+
+
+def heads_in_worker(database: str) -> dict[int, int]:
+    """Something small, so that everything is imported."""
+
+    async def work() -> dict[int, int]:
+        async with connected(database) as connection:
+            return await heads(connection)
+
+    return uvloop.run(work())
+
+
+def build_in_worker(database: str, version: int, shards: list[int], owner: str) -> int:
+    """A share of a rebuild."""
+
+    async def work() -> int:
+        async with connected(database) as connection:
+            return await build(connection, version, shards, owner)
+
+    return uvloop.run(work())
+
+
+def peak_in_worker() -> float:
+    """How much memory this worker had at most."""
+    from tests.bench.ground import peak_rss_mb
+
+    return peak_rss_mb(os.getpid())

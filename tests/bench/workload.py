@@ -1,0 +1,161 @@
+"""The usage that the bench reports: 500 teams of a video product, and what their members do."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from random import Random
+from typing import NamedTuple
+
+from aiokafka.partitioner import murmur2
+from confluent_kafka import Producer
+
+from deploy.local.topics import PARTITIONS
+from schemas.credits import MICRO
+from schemas.facts import CreditsGranted
+from services.store.connect import Connection
+from services.store.gifts import grant
+
+TEAMS = 500
+MEMBERS_MAX = 6
+GIFT_CREDITS = 10**9 * MICRO  # nobody runs dry: what a top-up costs is not measured here
+EVENTS_PER_MS = 50
+
+# What is used, how often, and in which quantities: (weight, source, feature, attributes, quantities).
+FEATURES = (
+    (10, "/features/export", "video_export.render", {"resolution": "1080p"}, ("30", "62.5", "118.04", "600")),
+    (3, "/features/export", "video_export.render", {"resolution": "4k"}, ("15", "47.25", "95")),
+    (6, "/features/video", "ai_video.generate", {"tier": "standard"}, ("4", "8", "12.5")),
+    (3, "/features/video", "ai_video.generate", {"tier": "high", "model": "cinema"}, ("5", "10")),
+    (22, "/features/image", "ai_image.generate", {"tier": "low"}, ("1", "1", "1", "4")),
+    (16, "/features/image", "ai_image.generate", {"tier": "standard"}, ("1", "1", "2")),
+    (14, "/features/audio", "ai_audio.voiceover", {"voice": "cloned"}, ("180", "742", "1290", "4011")),
+    (6, "/features/audio", "ai_audio.music", None, ("30", "61.5", "120")),
+    (5, "/features/audio", "ai_audio.transcribe", None, ("95.2", "311.75", "1804")),
+    (6, "/features/effects", "ai_effects.remove_image_background", None, ("1",)),
+    (5, "/features/effects", "ai_effects.upscale_image", {"scale": "4x"}, ("1", "3")),
+    (4, "/features/effects", "ai_effects.remove_filler_words", None, ("240", "612.5")),
+)
+
+
+class Event(NamedTuple):
+    """A record for the topic `usage`."""
+
+    partition: int
+    key: bytes
+    value: bytes
+
+
+class Use(NamedTuple):
+    """One thing that a member did."""
+
+    team: "BenchTeam"
+    member_id: str
+    source: str
+    feature: str
+    quantity: str
+    attributes: dict[str, str] | None
+
+
+@dataclass(frozen=True)
+class BenchTeam:
+    """A team with 1 to 6 members."""
+
+    id: str
+    members: tuple[str, ...]
+
+    @cached_property
+    def partition(self) -> int:
+        """By Kafka's default partitioner."""
+        return int((murmur2(self.id.encode()) & 0x7FFFFFFF) % PARTITIONS)
+
+
+def bench_teams(count: int = TEAMS, prefix: str = "team") -> list[BenchTeam]:
+    """The same teams in every run."""
+    random = Random(prefix)
+    return [
+        BenchTeam(
+            f"{prefix}_{number:04d}",
+            tuple(f"mem_{number:04d}_{one}" for one in range(1, random.randint(1, MEMBERS_MAX) + 1)),
+        )
+        for number in range(count)
+    ]
+
+
+def uses(teams: Sequence[BenchTeam], count: int, random: Random) -> Iterable[Use]:
+    """What members do; a team with more members does more."""
+    somebody = random.choices([(team, one) for team in teams for one in team.members], k=count)
+    something = random.choices(FEATURES, [weight for weight, *_ in FEATURES], k=count)
+    for (team, member_id), (_, source, feature, attributes, quantities) in zip(somebody, something, strict=True):
+        yield Use(team, member_id, source, feature, random.choice(quantities), attributes)
+
+
+def usage_events(
+    teams: Sequence[BenchTeam], count: int, seed: object, *, ordered_ids: bool = True, until: datetime | None = None
+) -> list[Event]:
+    """So many CloudEvents that happened just before `until` (now), with UUIDv7 as ids, or UUIDv4."""
+    random = Random(str(seed))
+    end = until or datetime.now(UTC)
+    return [
+        usage_event(use, new_id(random, at if ordered_ids else None), at)
+        for number, use in enumerate(uses(teams, count, random))
+        for at in (end - timedelta(milliseconds=(count - number) / EVENTS_PER_MS),)
+    ]
+
+
+def usage_event(use: Use, event_id: str, at: datetime) -> Event:
+    """A structured CloudEvent, as the emitter writes it."""
+    data = {"feature": use.feature, "quantity": use.quantity, "member_id": use.member_id}
+    if use.attributes is not None:
+        data["attributes"] = use.attributes  # type: ignore[assignment]
+    value = (
+        f'{{"specversion":"1.0","type":"usage.reported.v1","source":"{use.source}","id":"{event_id}",'
+        f'"subject":"{use.team.id}","time":"{at.isoformat(timespec="microseconds")[:26]}Z",'
+        f'"datacontenttype":"application/json","data":{json.dumps(data, separators=(",", ":"))}}}'
+    )
+    return Event(use.team.partition, use.team.id.encode(), value.encode())
+
+
+def new_id(random: Random, at: datetime | None) -> str:
+    """A UUIDv7 of an instant; a UUIDv4 without one."""
+    bits = random.getrandbits(128)
+    high, version = (int(at.timestamp() * 1000) << 80, 7) if at else (bits >> 80 << 80, 4)
+    number = high | version << 76 | (bits & 0xFFF << 64) | 0b10 << 62 | (bits & (1 << 62) - 1)
+    text = f"{number:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+async def give_credits(owner: Connection, teams: Iterable[str]) -> None:
+    """Enough credits for everything, as a second lot beside the included one."""
+    for team_id in teams:
+        async with owner.transaction():
+            await grant(owner, team_id, "gift:bench", CreditsGranted(credits=GIFT_CREDITS, reason="for the bench"))
+
+
+def producer(kafka: str, *, linger_ms: float = 5) -> Producer:
+    """librdkafka: it costs the least of the cores that are being measured. Idempotent, as emitters should be."""
+    return Producer(
+        {
+            "bootstrap.servers": kafka,
+            "enable.idempotence": True,
+            "linger.ms": linger_ms,
+            "queue.buffering.max.messages": 2_000_000,
+            "queue.buffering.max.kbytes": 2_000_000,
+        }
+    )
+
+
+def produce(to: Producer, events: Iterable[Event]) -> None:
+    """Hand events to the producer, which sends them in the background."""
+    for event in events:
+        to.produce("usage", event.value, event.key, event.partition)
+    to.poll(0)
+
+
+def lay_in_kafka(kafka: str, events: Sequence[Event]) -> None:
+    """A backlog: returns when Kafka has acknowledged all of it."""
+    to = producer(kafka)
+    produce(to, events)
+    if left := to.flush(120):
+        raise TimeoutError(f"Kafka has not acknowledged {left} of {len(events)} events")

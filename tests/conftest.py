@@ -1,0 +1,73 @@
+"""A real Kafka and a real PostgreSQL for the tests that ask for them, and a database of its own for each test."""
+
+import secrets
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+import pytest
+
+from deploy.local.stack import Stack, start_stack
+from services.store.migrate import migrate
+from services.store.rebuild import ensure_projections
+
+# As `ensure_projections` will do by itself.
+SHARE = "SELECT share_projection(oid) FROM pg_class WHERE relowner = 'creditwell_projector'::regrole AND relkind IN ('r', 'v')"
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[Stack]:
+    """Started with the first test that needs it, gone with the last."""
+    with start_stack(say=print, name="tests", native=True) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+async def template(stack: Stack) -> AsyncIterator[str]:
+    """The name of a database that is migrated once and copied for each test."""
+    name = f"template_{secrets.token_hex(4)}"
+    await _on_server(stack.database, f"CREATE DATABASE {name}")
+    connection = await asyncpg.connect(url_of(stack.database, name))
+    try:
+        await migrate(connection)
+        await connection.execute("SET ROLE creditwell_projector")
+        await ensure_projections(connection)
+        await connection.execute(SHARE)
+    finally:
+        await connection.close()
+    yield name
+    await _on_server(stack.database, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+async def database(stack: Stack, template: str) -> AsyncIterator[str]:
+    """A superuser's URL of a fresh database with every table and nothing in it."""
+    async with a_database(stack, template) as url:
+        yield url
+
+
+@asynccontextmanager
+async def a_database(stack: Stack, template: str) -> AsyncIterator[str]:
+    """As the fixture `database`, for fixtures that live longer than a test."""
+    name = f"test_{secrets.token_hex(6)}"
+    await _on_server(stack.database, f"CREATE DATABASE {name} TEMPLATE {template}")
+    try:
+        yield url_of(stack.database, name)
+    finally:
+        await _on_server(stack.database, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def url_of(server: str, name: str, *, role: str | None = None) -> str:
+    """The URL of another database of the same server; with `role`, its sessions may do what that role may."""
+    parts = urlsplit(server)
+    query = f"role=creditwell_{role}" if role else parts.query
+    return urlunsplit((parts.scheme, parts.netloc, f"/{name}", query, ""))
+
+
+async def _on_server(server: str, statement: str) -> None:
+    connection = await asyncpg.connect(server)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()

@@ -1,0 +1,15 @@
+"""Fixtures of the tests that let one process of ours run against a real Kafka and a real PostgreSQL."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from deploy.local.stack import Stack
+from tests.support.world import World, a_world
+
+
+@pytest.fixture
+async def world(stack: Stack, database: str) -> AsyncIterator[World]:
+    """A database of its own, the rate card of the catalog, no team yet, and a place in the topic behind all other tests."""
+    async with a_world(stack, database) as world:
+        yield world

@@ -1,0 +1,126 @@
+"""Processes of ours for tests: as they run in production, killed at a named place, watched until something is true."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import asyncpg
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+
+from schemas.credits import MICRO
+from schemas.facts import AnyFact, NewFact, PlanAssigned, UsageRecorded
+from services.store.append import Appended, append
+from services.store.connect import Connection
+
+ROOT = Path(__file__).parents[2]
+PATIENCE_SECONDS = 30.0
+NOW = datetime.now(UTC)
+T = TypeVar("T")
+
+
+def plan(credits: int = 3_000, *, notice: int = 0, anchor: datetime = NOW, zone: str = "UTC") -> PlanAssigned:
+    """A team's first plan, in whole credits."""
+    return PlanAssigned(
+        plan="pro", anchor=anchor, zone=zone, allowance_credits=credits * MICRO, notice_threshold_credits=notice * MICRO
+    )
+
+
+def used(credits: int) -> UsageRecorded:
+    """A usage of whole credits."""
+    return UsageRecorded(feature="ai_video.generate", quantity="1", credits=credits * MICRO, rate_card=1)
+
+
+async def store(connection: Connection, team_id: str, facts: Iterable[AnyFact], *, source: str = "test") -> Appended:
+    """Append facts of a team, their ids counted from the number of those that are there."""
+    async with connection.transaction():
+        first = await connection.fetchval("SELECT count(*) FROM facts WHERE team_id = $1", team_id)
+        new = [NewFact(team_id, source, f"{first + n:06d}", datetime.now(UTC), fact) for n, fact in enumerate(facts)]
+        return await append(connection, new)
+
+
+async def until(look: Callable[[], Awaitable[T]], *, patience_seconds: float = PATIENCE_SECONDS) -> T:
+    """Look until there is something; the moment it is there, give it back."""
+    async with asyncio.timeout(patience_seconds):
+        while not (found := await look()):
+            await asyncio.sleep(0.02)
+    return found
+
+
+class Running:
+    """One of our processes, and how it may end."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+
+    async def ended(self) -> int:
+        """Its exit code; -9 for the kill that a crash point is."""
+        return await asyncio.wait_for(self.process.wait(), PATIENCE_SECONDS)
+
+    def kill(self) -> None:
+        """As the kernel would: no good-byes."""
+        self.process.send_signal(signal.SIGKILL)
+
+    def stop(self) -> None:
+        """Suspended in the middle of whatever it does."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """Woken, with no idea how much time has passed."""
+        self.process.send_signal(signal.SIGCONT)
+
+
+@asynccontextmanager
+async def serving(
+    name: str, environment: Mapping[str, str], *, crash_at: str | None = None
+) -> AsyncIterator[Running]:
+    """`creditwell serve NAME` while the block runs; afterwards it is gone."""
+    more = {"CREDITWELL_CRASH_AT": crash_at} if crash_at else {}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "services.cli", "serve", name,
+        cwd=ROOT, env={**os.environ, "CREDITWELL_INSECURE_DEV": "1", **environment, **more},
+    )  # fmt: skip
+    try:
+        yield Running(process)
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+@asynccontextmanager
+async def connected(database: str) -> AsyncIterator[Connection]:
+    """A superuser's connection."""
+    connection = await asyncpg.connect(database, server_settings={"timezone": "UTC"})
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+async def read_topic(kafka: str, topic: str, wanted: Callable[[ConsumerRecord], bool]) -> list[ConsumerRecord]:
+    """Everything that a topic holds now, of what is wanted; in the order of each partition."""
+    consumer = AIOKafkaConsumer(bootstrap_servers=kafka, auto_offset_reset="earliest", enable_auto_commit=False)
+    await consumer.start()
+    try:
+        partitions = [TopicPartition(topic, number) for number in await _partitions(consumer, topic)]
+        consumer.assign(partitions)
+        ends = await consumer.end_offsets(partitions)
+        found: list[ConsumerRecord] = []
+        while any([await consumer.position(tp) < ends[tp] for tp in partitions]):
+            for records in (await consumer.getmany(timeout_ms=200)).values():
+                found += [record for record in records if wanted(record)]
+        return found
+    finally:
+        await consumer.stop()
+
+
+async def _partitions(consumer: Any, topic: str) -> set[int]:
+    await consumer._client.add_topic(topic)
+    await consumer._client._wait_on_metadata(topic)
+    return consumer.partitions_for_topic(topic) or set()

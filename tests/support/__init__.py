@@ -1,0 +1,1 @@
+"""What the tests share: telling facts, sending usage, running services, counting afterwards."""

@@ -1,0 +1,89 @@
+"""Creditwell's processes as child processes: started, killed, frozen and asked how they are, by name."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+from deploy.local.folders import free_ports
+from deploy.local.processes import Process, Processes, service_command
+from deploy.local.stack import Stack
+from tests.conftest import url_of
+from tests.support.waiting import until
+
+SESSION_TIMEOUT_MS = 3_000  # how long Kafka waits for a recorder that was killed
+
+# Each process has the role that it has in production.
+ROLES = {
+    "recorder": "recorder",
+    "projector": "projector",
+    "relay": "worker",
+    "topup": "worker",
+    "refill": "worker",
+    "signer": "signer",
+    "api": "api",
+}
+
+
+@dataclass
+class Fleet:
+    """Any number of processes over one database; a name such as `recorder-2` says which program it is."""
+
+    processes: Processes
+    stack: Stack
+    database: str  # a superuser's URL
+    common: dict[str, str] = field(default_factory=dict)
+    ports: dict[str, int] = field(default_factory=dict)
+
+    def start(self, name: str, **env: str) -> Process:
+        """Start `name`; `crash_at="append:written:2"` becomes CREDITWELL_CRASH_AT."""
+        program = name.partition("-")[0]
+        (port,) = free_ports(1)
+        self.ports[name] = port
+        fixed = {
+            "CREDITWELL_KAFKA": self.stack.kafka,
+            "CREDITWELL_DATABASE": self.url(program),
+            "CREDITWELL_KAFKA_SESSION_TIMEOUT_MS": str(SESSION_TIMEOUT_MS),
+            "CREDITWELL_HEALTH_PORT": str(port),
+            "CREDITWELL_INSECURE_DEV": "1",
+            "CREDITWELL_LOG_FORMAT": "json",
+        }
+        own = {f"CREDITWELL_{key.upper()}": value for key, value in env.items()}
+        return self.processes.start(name, service_command(program), fixed | self.common | own, may_end=bool(own))
+
+    def url(self, program: str) -> str:
+        """The database as this program's role sees it."""
+        return url_of(self.database, self.database.rpartition("/")[2], role=ROLES[program])
+
+    async def ready(self, *names: str, within: float = 30) -> None:
+        """These processes can do their work."""
+        for name in names:
+            await self.processes.wait_ready(name, f"http://127.0.0.1:{self.ports[name]}/readyz", timeout_seconds=within)
+
+    async def metric(self, name: str, metric: str) -> float:
+        """A number that a process shows; 0 while it does not."""
+        async with httpx.AsyncClient(trust_env=False, timeout=5) as client:
+            text = (await client.get(f"http://127.0.0.1:{self.ports[name]}/metrics")).text
+        return next((float(line.split()[-1]) for line in text.splitlines() if line.startswith(f"{metric} ")), 0.0)
+
+    async def ended(self, name: str, *, within: float = 20) -> int:
+        """Wait for the end of a process; its exit code, -9 where it was killed."""
+        return await self.processes.ended(name, timeout_seconds=within)
+
+    async def frozen(self, name: str, *, within: float = 20) -> None:
+        """Wait until a process has stopped itself at a crash point."""
+
+        async def look() -> bool:
+            with open(f"/proc/{self.processes[name].pid}/stat") as stat:
+                return stat.read().rpartition(")")[2].split()[0] == "T"
+
+        await until(look, within=within, what=f"{name} stops itself")
+
+    def said(self, name: str, *, level: str | None = None) -> Iterator[dict[str, Any]]:
+        """The log lines of a process, over all its restarts."""
+        for line in self.processes[name].log.read_text("utf-8", "replace").splitlines():
+            said = json.loads(line) if line.startswith("{") else {"event": line, "level": "unstructured"}
+            if level in (None, said.get("level")):
+                yield said

@@ -1,0 +1,144 @@
+"""A network that fails on purpose: a TCP proxy that cuts a connection at a chosen word of the client."""
+
+import asyncio
+import contextlib
+from asyncio import StreamReader, StreamWriter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from urllib.parse import urlsplit, urlunsplit
+
+CHUNK = 64 * 1024
+ANSWER_SECONDS = 10
+
+
+class Cut(StrEnum):
+    """What the server has seen of the word when the client's connection breaks."""
+
+    UNHEARD = "the server never hears it"
+    ANSWERED = "the server has done it, and its answer is lost"
+    HEARD_LATER = "the server hears it some time after the client has lost the connection"
+
+
+@dataclass
+class Plan:
+    """What to do at the next passing of a word."""
+
+    word: bytes
+    cut: Cut
+    away_seconds: float = 0.0  # afterwards nobody gets through for so long
+    later_seconds: float = 0.5
+
+
+@dataclass
+class Proxy:
+    """Passes everything on, until a plan says otherwise."""
+
+    host: str
+    port: int
+    plan: Plan | None = None
+    happened: asyncio.Event = field(default_factory=asyncio.Event)
+    away_until: float = 0.0
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    listens_on: int = 0
+
+    def cut_next(self, word: bytes, cut: Cut, *, away_seconds: float = 0.0) -> None:
+        """Cut the next connection that says `word`."""
+        self.happened.clear()
+        self.plan = Plan(word, cut, away_seconds)
+
+    def url(self, database: str) -> str:
+        """The same database by way of this proxy."""
+        parts = urlsplit(database)
+        credentials, at, _ = parts.netloc.rpartition("@")
+        return urlunsplit(parts._replace(netloc=f"{credentials}{at}127.0.0.1:{self.listens_on}"))
+
+    async def connected(self, reader: StreamReader, writer: StreamWriter) -> None:
+        """One client, to its end."""
+        if asyncio.get_running_loop().time() < self.away_until:
+            writer.transport.abort()
+            return
+        to_server: StreamWriter | None = None
+        try:
+            from_server, to_server = await asyncio.open_connection(self.host, self.port)
+            answers = asyncio.create_task(_pass_on(from_server, writer))
+            self._keep(answers)
+            await self._listen(reader, writer, from_server, to_server, answers)
+        except OSError:
+            pass  # the server is away, or one of the two ends broke: so does the other
+        finally:
+            writer.transport.abort()
+            if to_server is not None:
+                to_server.transport.abort()
+
+    async def _listen(
+        self, reader: StreamReader, writer: StreamWriter, from_server: StreamReader, to_server: StreamWriter, answers: "asyncio.Task[None]"
+    ) -> None:
+        while said := await reader.read(CHUNK):
+            plan = self.plan
+            if plan is not None and plan.word in said:
+                self.plan = None
+                answers.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await answers
+                await self._cut(plan, said, writer, from_server, to_server)
+                return
+            to_server.write(said)
+            await to_server.drain()
+
+    async def _cut(self, plan: Plan, said: bytes, writer: StreamWriter, from_server: StreamReader, to_server: StreamWriter) -> None:
+        self.away_until = asyncio.get_running_loop().time() + plan.away_seconds
+        if plan.cut is Cut.HEARD_LATER:
+            writer.transport.abort()
+            await asyncio.sleep(plan.later_seconds)
+        if plan.cut is not Cut.UNHEARD:
+            to_server.write(said)
+            await to_server.drain()
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await from_server.read(CHUNK)
+        self.happened.set()
+
+    def _keep(self, task: "asyncio.Task[None]") -> None:
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+
+async def _pass_on(reader: StreamReader, writer: StreamWriter) -> None:
+    try:
+        while said := await reader.read(CHUNK):
+            writer.write(said)
+            await writer.drain()
+    except OSError:
+        pass  # the client is told by the end of its connection
+    finally:
+        writer.close()
+
+
+@asynccontextmanager
+async def a_proxy(database: str) -> AsyncIterator[Proxy]:
+    """A proxy in front of the server of this URL."""
+    parts = urlsplit(database)
+    assert parts.hostname is not None
+    assert parts.port is not None
+    proxy = Proxy(parts.hostname, parts.port)
+    clients: set[asyncio.Task[None]] = set()
+
+    async def connected(reader: StreamReader, writer: StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        clients.add(task)
+        try:
+            await proxy.connected(reader, writer)
+        finally:
+            clients.discard(task)
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    proxy.listens_on = server.sockets[0].getsockname()[1]
+    try:
+        yield proxy
+    finally:
+        server.close()
+        for task in (*clients, *proxy.tasks):
+            task.cancel()
+        await asyncio.gather(*clients, *proxy.tasks, return_exceptions=True)

@@ -1,0 +1,186 @@
+"""A small world for one test: a database of its own, teams with plans, a producer, recorders, and questions to the log."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import asyncpg
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+
+from deploy.local.stack import Stack
+from projections.balance import TeamBalance
+from schemas.catalog import load_catalog
+from schemas.facts import Stored
+from services import recorder
+from services.clock import system_clock
+from services.health import Health
+from services.settings import load_settings
+from services.store.balances import read_balance
+from services.store.cards import seed_catalog
+from services.store.connect import Connection
+from services.store.plans import assign_plan
+from services.store.read import heads, read_after
+from tests.support.usage import Message
+from tests.support.waiting import until
+
+TOPIC = "usage"
+RECORD_BYTES_MAX = 16 * 2**20
+
+
+@dataclass
+class Service:
+    """One of our processes, running as a task of the test."""
+
+    task: asyncio.Task[None]
+    stop: asyncio.Event
+    health: Health
+
+
+@dataclass
+class World:
+    """What a test needs of the world, by name."""
+
+    stack: Stack
+    database: str  # a superuser's URL
+    connection: Connection
+    producer: AIOKafkaProducer
+    ends: dict[int, int] = field(default_factory=dict)  # how far Kafka acknowledged what the test sent
+    running: list[Service] = field(default_factory=list)
+
+    async def team(self, *team_ids: str, plan: str = "pro", anchor: datetime | None = None, zone: str | None = None) -> None:
+        """These teams exist from now on."""
+        for team_id in team_ids:
+            async with self.connection.transaction():
+                await assign_plan(self.connection, load_catalog(), team_id, plan, anchor=anchor, zone=zone)
+
+    async def send(self, *messages: Message) -> list[tuple[int, int]]:
+        """Send in this order, and wait for Kafka's word; (partition, offset) of each."""
+        waiting = [
+            await self.producer.send(
+                TOPIC, message.value, key=message.key, headers=list(message.headers), partition=message.partition,
+                timestamp_ms=message.timestamp_ms,
+            )
+            for message in messages
+        ]  # fmt: skip
+        places = [(done.partition, done.offset) for done in [await ack for ack in waiting]]
+        for partition, offset in places:
+            self.ends[partition] = max(self.ends.get(partition, 0), offset + 1)
+        return places
+
+    async def recorded(self, *, within: float = 20) -> None:
+        """Everything that was sent has been stored, refused or counted."""
+
+        async def look() -> bool:
+            for service in self.running:
+                if service.task.done():
+                    service.task.result()
+            reached = await self.cursors()
+            return all(reached.get(partition, 0) >= end for partition, end in self.ends.items())
+
+        await until(look, within=within, what=f"the cursors reach {self.ends}")
+
+    async def cursors(self) -> dict[int, int]:
+        """The next offset of each partition."""
+        rows = await self.connection.fetch("SELECT partition, next_offset FROM kafka_cursors WHERE topic = $1", TOPIC)
+        return {row["partition"]: row["next_offset"] for row in rows}
+
+    async def facts(self, team_id: str | None = None, *, type: str | None = None) -> list[Stored]:
+        """The log, shard by shard in order; of one team, of one type."""
+        seen: Mapping[int, int] = dict.fromkeys(await heads(self.connection), 0)
+        read = await read_after(self.connection, seen, 1_000_000)
+        return [
+            stored
+            for facts in read.values()
+            for stored in facts
+            if team_id in (None, stored.team_id) and type in (None, stored.type)
+        ]
+
+    async def usage_ids(self, team_id: str = "team_1") -> list[str]:
+        """The ids of a team's recorded usages, in the order of the log."""
+        return [stored.id for stored in await self.facts(team_id, type="usage.recorded.v1")]
+
+    async def refused(self) -> list[asyncpg.Record]:
+        """What was refused, in the order of Kafka."""
+        return await self.connection.fetch('SELECT * FROM refused ORDER BY partition, "offset"')
+
+    async def reasons(self) -> list[str]:
+        """Why, in the order of Kafka."""
+        return [row["reason"] for row in await self.refused()]
+
+    async def repeats(self, id: str) -> tuple[int, int]:
+        """How many duplicates and conflicts came after the first of this id."""
+        row = await self.connection.fetchrow(
+            "SELECT sum(duplicates)::bigint, sum(conflicts)::bigint FROM repeats WHERE id = $1", id
+        )
+        assert row is not None
+        return row[0] or 0, row[1] or 0
+
+    async def balance(self, team_id: str = "team_1") -> TeamBalance:
+        """Exactly, at the head of the log."""
+        exact = await read_balance(self.connection, team_id, system_clock())
+        assert exact is not None, f"{team_id} does not exist"
+        return exact.team
+
+    @asynccontextmanager
+    async def recorder(self, **settings: Any) -> AsyncIterator[Service]:
+        """A recorder in this event loop, until the block ends; what it raised is raised at the end."""
+        chosen = {"kafka": self.stack.kafka, "database": self.database, "insecure_dev": True, "kafka_session_timeout_ms": 6_000}
+        stop, health = asyncio.Event(), Health("recorder")
+        task = asyncio.create_task(recorder.serve(load_settings(**(chosen | settings)), stop, health))
+        service = Service(task, stop, health)
+        self.running.append(service)
+        try:
+            yield service
+        finally:
+            self.running.remove(service)
+            stop.set()
+            await task
+
+
+@asynccontextmanager
+async def a_world(stack: Stack, database: str, *, seeded: bool = True) -> AsyncIterator[World]:
+    """A world that begins at the end of the topic, with the catalog's rate card (unless not `seeded`) and no team."""
+    connection: Connection = await asyncpg.connect(database, server_settings={"timezone": "UTC"})
+    producer = AIOKafkaProducer(
+        bootstrap_servers=stack.kafka, acks="all", enable_idempotence=True, max_request_size=RECORD_BYTES_MAX
+    )
+    await producer.start()
+    try:
+        if seeded:
+            async with connection.transaction():
+                await seed_catalog(connection, load_catalog())
+        await begin_at(connection, await ends_of(stack.kafka))
+        yield World(stack, database, connection, producer)
+    finally:
+        await producer.stop()
+        await connection.close()
+
+
+async def begin_at(connection: Connection, offsets: Mapping[int, int]) -> None:
+    """Let the recorder begin here: what other tests left in the topic is none of this one's business."""
+    await connection.executemany(
+        "INSERT INTO kafka_cursors (topic, partition, epoch, owner, next_offset) VALUES ($1, $2, 0, '', $3)",
+        [(TOPIC, partition, offset) for partition, offset in offsets.items()],
+    )
+
+
+async def ends_of(kafka: str, topic: str = TOPIC) -> dict[int, int]:
+    """The offset after the last record of each partition."""
+    async with a_consumer(kafka, topic) as consumer:
+        ends = await consumer.end_offsets(consumer.assignment())
+    assert ends, f"{topic} has no partitions"
+    return {place.partition: end for place, end in ends.items()}
+
+
+@asynccontextmanager
+async def a_consumer(kafka: str, topic: str, **settings: Any) -> AsyncIterator[AIOKafkaConsumer]:
+    """A consumer without a group, of all partitions."""
+    consumer = AIOKafkaConsumer(topic, bootstrap_servers=kafka, enable_auto_commit=False, **settings)
+    await consumer.start()
+    try:
+        yield consumer
+    finally:
+        await consumer.stop()
