@@ -221,7 +221,7 @@ def recovered(available: int, threshold: int) -> bool:
     return available * 10 >= threshold * 11
 
 
-def evolve(
+def evolve(  # noqa: C901, PLR0912, PLR0915 - one match over every fact, closed by assert_never
     team: TeamBalance,
     stored: Stored,
     fact: AnyFact,
@@ -230,9 +230,8 @@ def evolve(
 ) -> list[Entry]:
     """Take `team` one fact further.
 
-    Args:
-        paid: for `UsageVoided`, which lots paid the usage.
-        settled: for `UsageVoided`, the lots among them that are not in `team.lots` any more.
+    For `UsageVoided`, `paid` says which lots paid the usage, and `settled` has those among them that are not in `team.lots`
+    any more.
 
     Returns:
         The entries, in order; empty for a fact that changes no balance and shows nothing.
@@ -249,17 +248,34 @@ def evolve(
             if fact.hold_id is not None:
                 team.holds.pop(fact.hold_id, None)
             _enter(
-                team, stored, entries, Kind.USAGE, -burned.included, -burned.additional,
-                fact.member_id, fact.feature, burned.paid, late,
-            )  # fmt: skip
+                team,
+                stored,
+                entries,
+                Kind.USAGE,
+                -burned.included,
+                -burned.additional,
+                fact.member_id,
+                fact.feature,
+                burned.paid,
+                late=late,
+            )
             if burned.back_included or burned.back_additional:
-                _enter_expiry(team, entries, recorded_at, stored.occurred_at, burned.back_included, burned.back_additional)
+                _enter_expiry(
+                    team, entries, recorded_at, stored.occurred_at, burned.back_included, burned.back_additional
+                )
         case UsageVoided():
             included = _restore(team, stored, paid, settled or {})
             _enter(
-                team, stored, entries, Kind.USAGE_VOIDED, included, fact.credits - included,
-                fact.member_id, fact.feature, paid,
-            )  # fmt: skip
+                team,
+                stored,
+                entries,
+                Kind.USAGE_VOIDED,
+                included,
+                fact.credits - included,
+                fact.member_id,
+                fact.feature,
+                paid,
+            )
         case PlanAssigned():
             team.plan, team.zone, team.allowance = fact.plan, fact.zone, fact.allowance_credits
             team.notice_threshold = fact.notice_threshold_credits
@@ -288,9 +304,16 @@ def evolve(
             burned = _burn(team, fact.credits, recorded_at)
             team.holds.pop(fact.hold_id, None)
             _enter(
-                team, stored, entries, Kind.USAGE, -burned.included, -burned.additional,
-                fact.member_id, fact.feature, burned.paid,
-            )  # fmt: skip
+                team,
+                stored,
+                entries,
+                Kind.USAGE,
+                -burned.included,
+                -burned.additional,
+                fact.member_id,
+                fact.feature,
+                burned.paid,
+            )
         case HoldPlaced():
             team.holds[fact.hold_id] = Hold(fact.credits, fact.expires_at)
         case HoldExtended():
@@ -456,15 +479,26 @@ def _enter(
     member_id: str | None = None,
     feature: str | None = None,
     paid: tuple[Paid, ...] = (),
+    *,
     late: bool = False,
 ) -> None:
     team.included += included
     team.additional += additional
     entries.append(
         Entry(
-            stored.position, len(entries), kind, stored.recorded_at, stored.occurred_at, member_id, feature,
-            included, additional, team.included + team.additional, paid, late,
-        )  # fmt: skip
+            stored.position,
+            len(entries),
+            kind,
+            stored.recorded_at,
+            stored.occurred_at,
+            member_id,
+            feature,
+            included,
+            additional,
+            team.included + team.additional,
+            paid,
+            late,
+        )
     )
 
 
@@ -475,7 +509,15 @@ def _enter_expiry(
     team.additional += additional
     entries.append(
         Entry(
-            team.position, len(entries), Kind.EXPIRY, recorded_at, ended_at, None, None,
-            included, additional, team.included + team.additional,
-        )  # fmt: skip
+            team.position,
+            len(entries),
+            Kind.EXPIRY,
+            recorded_at,
+            ended_at,
+            None,
+            None,
+            included,
+            additional,
+            team.included + team.additional,
+        )
     )

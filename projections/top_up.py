@@ -12,7 +12,7 @@ Pure: no clock, no store, no Stripe. States are frozen values; `evolve` gives th
 
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Self
+from typing import Self, assert_never
 from uuid import UUID, uuid5
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
@@ -24,20 +24,40 @@ from schemas.cycles import instant_of, load_zone
 from schemas.facts import (
     AnyFact,
     BalanceRanLow,
+    BalanceRanOut,
     BalanceRecovered,
+    ChargeDisputed,
+    ChargeRefunded,
+    CreditsAdjusted,
+    CreditsExpired,
+    CreditsGranted,
     CreditsPurchased,
+    CreditsRefilled,
     CreditsToppedUp,
+    DisputeClosed,
+    HoldCaptured,
+    HoldExpired,
+    HoldExtended,
+    HoldPlaced,
+    HoldReleased,
+    MemberErased,
+    MemberLimited,
     PaymentMethodChanged,
+    PeriodSealed,
     PlanAssigned,
+    RateCardPublished,
     Stored,
     TopUpActionRequired,
     TopUpConfigured,
     TopUpFailed,
+    TopUpIntentCancelled,
     TopUpIntentCreated,
     TopUpRequested,
     TopUpResumed,
     TopUpSkipped,
     TopUpSuspended,
+    UsageRecorded,
+    UsageVoided,
 )
 
 VERSION = 1  # of the saved form: states of another version are folded anew
@@ -141,12 +161,12 @@ class TopUps(_Value):
         return self.model_copy(update=changes)
 
 
-def evolve(state: TopUps, stored: Stored, fact: AnyFact) -> TopUps:
+def evolve(state: TopUps, stored: Stored, fact: AnyFact) -> TopUps:  # noqa: C901, PLR0911, PLR0912 - a case for each fact
     """Take a state one fact further. Facts that have nothing to do with top-ups only move its position."""
     state, now = state.but(position=stored.position), stored.recorded_at
     match fact:
-        case PlanAssigned(zone=zone):
-            return state.but(zone=zone)
+        case PlanAssigned():
+            return state.but(zone=fact.zone)
         case TopUpConfigured():
             return _configured(state, stored, fact)
         case PaymentMethodChanged():
@@ -157,29 +177,50 @@ def evolve(state: TopUps, stored: Stored, fact: AnyFact) -> TopUps:
         case BalanceRecovered():
             return state.but(episode=None, point=None)
         case TopUpSkipped():
-            following = _after_skip(state, fact, now)
-            return state.but(point=following)
+            return state.but(point=_after_skip(state, fact, now))
         case TopUpRequested():
             return _requested(state, stored, fact)
-        case TopUpIntentCreated() if state.open is not None and state.open.attempt_id == fact.attempt_id:
-            return state.but(open=state.open.model_copy(update={"payment_intent_id": fact.payment_intent_id}))
-        case TopUpActionRequired() if state.open is not None and state.open.attempt_id == fact.attempt_id:
-            return state.but(open=state.open.model_copy(update={"action_required": True}))
+        case TopUpIntentCreated():
+            return _under_way(state, fact.attempt_id, payment_intent_id=fact.payment_intent_id)
+        case TopUpActionRequired():
+            return _under_way(state, fact.attempt_id, action_required=True)
         case TopUpFailed():
-            declined = fact.reason.startswith("declined_")
             reserved = {name: kept for name, kept in state.reserved.items() if name != fact.attempt_id}
-            return _ended(state.but(reserved=reserved, declines=state.declines + declined), fact.attempt_id, now)
+            declines = state.declines + fact.reason.startswith("declined_")
+            return _ended(state.but(reserved=reserved, declines=declines), fact.attempt_id, now)
         case CreditsToppedUp():
             return _ended(state.but(declines=0), fact.attempt_id, now)
-        case CreditsPurchased() if state.suspension is not None:
-            paid = state.suspension.model_copy(update={"paid": True})
-            return _decide_anew(state.but(suspension=paid), f"paid:{stored.position}", now)
+        case CreditsPurchased():
+            return _paid(state, stored)
         case TopUpSuspended():
             return state.but(suspension=Suspension(fingerprint=fact.fingerprint))
         case TopUpResumed():
             return _decide_anew(state.but(suspension=None, declines=0), f"resumed:{stored.position}", now)
-        case _:
+        case (
+            UsageRecorded()
+            | UsageVoided()
+            | CreditsRefilled()
+            | CreditsGranted()
+            | CreditsAdjusted()
+            | CreditsExpired()
+            | BalanceRanOut()
+            | TopUpIntentCancelled()
+            | HoldPlaced()
+            | HoldExtended()
+            | HoldCaptured()
+            | HoldReleased()
+            | HoldExpired()
+            | ChargeRefunded()
+            | ChargeDisputed()
+            | DisputeClosed()
+            | MemberLimited()
+            | RateCardPublished()
+            | PeriodSealed()
+            | MemberErased()
+        ):
             return state
+        case _:
+            assert_never(fact)
 
 
 def _configured(state: TopUps, stored: Stored, fact: TopUpConfigured) -> TopUps:
@@ -205,6 +246,20 @@ def _with_card(state: TopUps, stored: Stored, fact: PaymentMethodChanged) -> Top
 def _decide_anew(state: TopUps, name: str, at: datetime) -> TopUps:
     """Something has changed that may change the answer."""
     return state if state.episode is None else state.but(point=Point(name=name, at=at))
+
+
+def _paid(state: TopUps, stored: Stored) -> TopUps:
+    """Somebody bought credits: whoever pays by hand has a card that works."""
+    if state.suspension is None:
+        return state
+    suspension = state.suspension.model_copy(update={"paid": True})
+    return _decide_anew(state.but(suspension=suspension), f"paid:{stored.position}", stored.recorded_at)
+
+
+def _under_way(state: TopUps, attempt_id: str, **changes: object) -> TopUps:
+    if state.open is None or state.open.attempt_id != attempt_id:
+        return state
+    return state.but(open=state.open.model_copy(update=changes))
 
 
 def _requested(state: TopUps, stored: Stored, fact: TopUpRequested) -> TopUps:
@@ -241,11 +296,7 @@ def _after_skip(state: TopUps, fact: TopUpSkipped, now: datetime) -> Point | Non
 
 
 def decide(state: TopUps, available: int, now: datetime, catalog: Catalog) -> TopUpRequested | TopUpSkipped | None:
-    """The decision that is due; None when none is, or while the balance is not low.
-
-    Args:
-        available: micro-credits, exactly, at the head of the log.
-    """
+    """The decision that is due; None when none is, or while the balance (exact, at the head of the log) is not low."""
     if state.episode is None or state.point is None or state.point.at > now:
         return None
     chosen = state.settings
@@ -253,6 +304,13 @@ def decide(state: TopUps, available: int, now: datetime, catalog: Catalog) -> To
         return _skip(state, "disabled")
     if available >= chosen.threshold_credits:
         return None
+    if (obstacle := _obstacle(state, now)) is not None:
+        return obstacle
+    return _within_caps(state, chosen, available, now, catalog)
+
+
+def _obstacle(state: TopUps, now: datetime) -> TopUpSkipped | None:
+    """What forbids any charge now, whatever its size."""
     if state.open is not None:
         return _skip(state, "in_flight", f"attempt {state.open.attempt_id} is under way")
     if state.suspension is not None:
@@ -261,29 +319,36 @@ def decide(state: TopUps, available: int, now: datetime, catalog: Catalog) -> To
         return _skip(state, "no_payment_method")
     if now < state.cool_until:
         return _skip(state, "cooling_down", None, state.cool_until)
-    return _request(state, chosen, state.card, available, now, catalog)
+    return None
 
 
-def _request(
-    state: TopUps, chosen: Settings, card: Card, available: int, now: datetime, catalog: Catalog
+def _within_caps(
+    state: TopUps, chosen: Settings, available: int, now: datetime, catalog: Catalog
 ) -> TopUpRequested | TopUpSkipped:
-    assert state.episode is not None
-    credits, cents = next_charge(chosen, available, catalog)
-    month = month_of(now, state.zone)
+    gained, cents = next_charge(chosen, available, catalog)
+    month, following = month_of(now, state.zone), next_month(now, state.zone)
     taken = [reserved.cents for reserved in state.reserved.values() if reserved.month == month]
-    following = next_month(now, state.zone)
-    if chosen.max_per_month is not None and len(taken) >= chosen.max_per_month:
-        return _skip(state, "cap_count", f"{len(taken)} of {chosen.max_per_month} top-ups this month", following)
-    cap = chosen.monthly_cap_cents
+    most, cap = chosen.max_per_month, chosen.monthly_cap_cents
+    if most is not None and len(taken) >= most:
+        return _skip(state, "cap_count", f"{len(taken)} of {most} top-ups of this month are made", following)
     if cap is not None and (sum(taken) + cents > cap or chosen.currency != catalog.top_up.currency):
-        asked = f"{format_credits(credits)} credits cost {cents} {catalog.top_up.currency} cents"
-        return _skip(state, "cap_money", f"{asked}; {sum(taken)} of {cap} {chosen.currency} are taken this month", following)
+        price = f"{format_credits(gained)} credits cost {cents} {catalog.top_up.currency} cents"
+        return _skip(
+            state,
+            "cap_money",
+            f"{price}; {sum(taken)} of {cap} {chosen.currency} cents of this month are taken",
+            following,
+        )
     if cents > CHARGE_MAX_CENTS:
-        return _skip(state, "cap_money", f"{cents} cents are more than one charge may take; buy credits instead", following)
+        return _skip(
+            state, "cap_money", f"{cents} cents are more than one charge may take; buy credits instead", following
+        )
+    assert state.episode is not None
+    assert state.card is not None
     return TopUpRequested(
         attempt_id=str(attempt_of(state.team_id, state.episode)), ran_low_id=state.episode.ran_low_id,
-        attempt=state.episode.ended, credits=credits, charge_cents=cents, currency=catalog.top_up.currency,
-        customer_id=card.customer_id, payment_method_id=card.payment_method_id,
+        attempt=state.episode.ended, credits=gained, charge_cents=cents, currency=catalog.top_up.currency,
+        customer_id=state.card.customer_id, payment_method_id=state.card.payment_method_id,
     )  # fmt: skip
 
 
@@ -309,8 +374,8 @@ def next_charge(chosen: Settings | TopUpConfigured, available: int, catalog: Cat
         wanted = chosen.credits * times
     else:
         wanted = (chosen.restore_to_credits or chosen.threshold_credits) - available
-    credits = _ceil(max(wanted, price.min_credits), price.step) * price.step
-    return credits, catalog.top_up_charge_cents(credits)
+    gained = _ceil(max(wanted, price.min_credits), price.step) * price.step
+    return gained, catalog.top_up_charge_cents(gained)
 
 
 def _ceil(amount: int, step: int) -> int:
@@ -363,10 +428,12 @@ def next_step(intent_state: str, remedy: str | None, *, wanted: bool, waited_lon
     """The step that follows from an intent's state: only `succeeded` is money, and only `cancelled` is the end of hope.
 
     Args:
+        intent_state: as Stripe has it now.
         remedy: what would help after the last decline: `retry_later`, `needs_card`, `needs_authentication`, or None.
         wanted: the episode of the attempt goes on and top-ups are still on.
         waited_long: the owner of the card was asked a long time ago.
     """
+    asks_owner = intent_state == "requires_action" or remedy == "needs_authentication"
     match intent_state:
         case "succeeded":
             return Step.CREDIT
@@ -374,11 +441,7 @@ def next_step(intent_state: str, remedy: str | None, *, wanted: bool, waited_lon
             return Step.FAIL
         case "requires_confirmation":
             return Step.CONFIRM if wanted else Step.CANCEL
-        case "requires_action":
-            return Step.CANCEL if waited_long or not wanted else Step.ASK_OWNER
-        case "requires_payment_method" if remedy == "needs_authentication":
-            return Step.CANCEL if waited_long or not wanted else Step.ASK_OWNER
-        case "requires_payment_method":
-            return Step.CANCEL
+        case "requires_action" | "requires_payment_method":
+            return Step.ASK_OWNER if asks_owner and wanted and not waited_long else Step.CANCEL
         case _:
             return Step.WAIT

@@ -7,9 +7,8 @@ from datetime import date, datetime
 from functools import lru_cache
 from typing import NamedTuple
 
-from schemas.cycles import load_zone
-
 from projections.balance import Entry, Kind
+from schemas.cycles import load_zone
 
 SAVE = """
     INSERT INTO usage_v0 (shard, team_id, day, feature, member_id, credits, uses)

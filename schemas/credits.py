@@ -13,7 +13,9 @@ from pydantic import Field
 MICRO = 1_000_000
 ENTRY_MAX = 10**12 * MICRO  # more than a trillion credits in one entry is a mistake, not a bill
 
-Credits = Annotated[int, Field(strict=True, ge=-(2**63), lt=2**63, description="Micro-credits: 1,000,000 are one credit.")]
+Credits = Annotated[
+    int, Field(strict=True, ge=-(2**63), lt=2**63, description="Micro-credits: 1,000,000 are one credit.")
+]
 Gained = Annotated[int, Field(strict=True, ge=0, lt=2**63, description="Micro-credits, never negative.")]
 
 DECIMAL_CREDITS = re.compile(r"-?[0-9]{1,13}(\.[0-9]{1,6})?", re.ASCII)

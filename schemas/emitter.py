@@ -189,11 +189,12 @@ class Emitter:
         if not self.spool.open:
             return not self.spool.pending()
         self.flush(self.exit_timeout_seconds if timeout_seconds is None else timeout_seconds)
-        self.sender.stop()
+        stopped = self.sender.stop()
         remaining = self.spool.pending()
         if remaining:
             logger.warning("%d reports remain in %s and are sent at the next start", remaining, self.spool.folder)
-        self.spool.close()
+        if stopped:  # otherwise the sender still reads it, and the end of the process lets go of it
+            self.spool.close()
         return not remaining
 
     async def close_async(self, timeout_seconds: float | None = None) -> bool:

@@ -31,7 +31,7 @@ class Fact(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", ser_json_timedelta="iso8601")
     type: ClassVar[str]
 
-    def __init_subclass__(cls, *, type: str = "", **kwargs: Any) -> None:  # noqa: A002 - CloudEvents calls it type
+    def __init_subclass__(cls, *, type: str = "", **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls.type = type
 

@@ -32,6 +32,7 @@ PATIENCE_SECONDS = 10.0
 RETRY_MIN_SECONDS = 0.1
 RETRY_MAX_SECONDS = 2.0
 GOODBYE_SECONDS = 1.0
+STOP_SECONDS = 5.0
 KEYS_MAX = 65_536
 HEADERS = [("content-type", b"application/cloudevents+json; charset=UTF-8")]
 PARTITIONER = DefaultPartitioner()
@@ -59,7 +60,8 @@ class Sender:
         self.work = asyncio.Event()
         self.ready: Future[None] = Future()
         self.main: asyncio.Task[None] | None = None
-        self.stopped = False
+        self.stopping = False
+        self.leaving = False
         self.thread = threading.Thread(target=self.run, name="creditwell-emitter", daemon=True)
 
     def start(self) -> None:
@@ -82,18 +84,24 @@ class Sender:
         """Wait until everything that is in the spool by now is in Kafka; False if it is not in time, or was stopped."""
         goal = self.spool.dropped + self.spool.pending()
         with self.progress:
-            self.progress.wait_for(lambda: self.stopped or self.spool.dropped >= goal, timeout_seconds)
+            self.progress.wait_for(lambda: self.stopping or self.spool.dropped >= goal, timeout_seconds)
         return self.spool.dropped >= goal
 
-    def stop(self) -> None:
-        """End the thread, whatever it is waiting for."""
+    def stop(self) -> bool:
+        """End the thread, whatever it is waiting for; False if it does not let go, as in a name server that is silent."""
+        self.stopping = True
         if self.main is not None:
             with suppress(RuntimeError):  # it has ended already
-                self.loop.call_soon_threadsafe(self.main.cancel)
-        self.thread.join()
+                self.loop.call_soon_threadsafe(self.interrupt)
+        self.thread.join(STOP_SECONDS)
         with self.progress:
-            self.stopped = True
             self.progress.notify_all()
+        return not self.thread.is_alive()
+
+    def interrupt(self) -> None:
+        """Wake the main task from whatever it waits for, unless it is leaving by itself."""
+        if self.main is not None and not self.leaving:
+            self.main.cancel()
 
     def run(self) -> None:
         """The thread."""
@@ -113,18 +121,31 @@ class Sender:
         self.ready.set_result(None)
         self.work.set()
         syncing = asyncio.create_task(self.keep_synced())
-        with suppress(asyncio.CancelledError):
-            while True:
-                try:
-                    async with connected(producer, spare=syncing):
-                        await self.send_all(producer)
-                except Exception as error:  # noqa: BLE001 - a client that fails in a new way must not end deliveries
-                    self.in_trouble(str(error) if isinstance(error, KafkaError) else repr(error), error)
-                await asyncio.sleep(self.retry_seconds)
-                self.retry_seconds = min(2 * self.retry_seconds, RETRY_MAX_SECONDS)
-                producer = self.new_producer()
+        await self.send_with(producer)
+        while not await self.told_to_stop(self.retry_seconds):
+            self.retry_seconds = min(2 * self.retry_seconds, RETRY_MAX_SECONDS)
+            await self.send_with(self.new_producer())
+        self.leaving = True
         syncing.cancel()
         await asyncio.wait([syncing])
+
+    async def send_with(self, producer: AIOKafkaProducer) -> None:
+        """Send with one producer until it fails for good, or we are told to stop."""
+        try:
+            async with connected(producer):
+                await self.send_all(producer)
+        except asyncio.CancelledError:
+            if not self.stopping:  # not we: the client has torn down a connection under itself
+                self.in_trouble("the client interrupted itself")
+        except Exception as error:  # noqa: BLE001 - a client that fails in a new way must not end deliveries
+            self.in_trouble(str(error) if isinstance(error, KafkaError) else repr(error), error)
+
+    async def told_to_stop(self, seconds: float) -> bool:
+        """Wait a little before the next try."""
+        with suppress(asyncio.CancelledError):
+            if not self.stopping:
+                await asyncio.sleep(seconds)
+        return self.stopping
 
     def new_producer(self) -> AIOKafkaProducer:
         """A producer that waits for every replica and writes nothing twice by itself, whatever the options say."""
@@ -233,18 +254,30 @@ class OwnThreadLoop(asyncio.SelectorEventLoop):
 
 
 @asynccontextmanager
-async def connected(producer: AIOKafkaProducer, spare: asyncio.Task[None]) -> AsyncIterator[None]:
+async def connected(producer: AIOKafkaProducer) -> AsyncIterator[None]:
     """A producer that is started, and is gone afterwards, even if it still waits for a broker that is away."""
+    others = asyncio.all_tasks()
     try:
         await producer.start()
         yield
     finally:
-        stopping = asyncio.ensure_future(producer.stop())
-        _, late = await asyncio.wait([stopping], timeout=GOODBYE_SECONDS)
-        if late:
-            # Nobody else uses this loop, so whatever still runs in it belongs to the producer.
-            tasks = asyncio.all_tasks() - {asyncio.current_task(), spare}
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks, timeout=GOODBYE_SECONDS)
-            await producer.client.close()
+        leaving = asyncio.create_task(disconnect(producer, others))
+        while not leaving.done():
+            with suppress(asyncio.CancelledError):  # told to stop just now; this is how we stop
+                await asyncio.wait([leaving])
+        leaving.result()
+
+
+async def disconnect(producer: AIOKafkaProducer, others: set[asyncio.Task[Any]]) -> None:
+    """Stop a producer; one that does not stop in time, with all that it started."""
+    stopping = asyncio.ensure_future(producer.stop())
+    _, late = await asyncio.wait([stopping], timeout=GOODBYE_SECONDS)
+    if late:
+        # Nobody else uses this loop, so whatever runs in it and did not before belongs to the producer.
+        tasks = asyncio.all_tasks() - others - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks, timeout=GOODBYE_SECONDS)
+        await producer.client.close()
+    else:
+        stopping.result()

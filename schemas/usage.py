@@ -218,7 +218,9 @@ def _explained(error: ValidationError, event: dict[str, Any]) -> BadUsage:
 def digest(kind: str, subject: str, time: datetime, data: Mapping[str, Any]) -> bytes:
     """SHA-256 over what was said, in canonical form: equal for a repetition, different for a contradiction."""
     known = {name: value for name, value in data.items() if value not in (None, {})}
-    canonical = json.dumps([kind, subject, time.astimezone(UTC).isoformat(), known], sort_keys=True, separators=(",", ":"))
+    canonical = json.dumps(
+        [kind, subject, time.astimezone(UTC).isoformat(), known], sort_keys=True, separators=(",", ":")
+    )
     return sha256(canonical.encode()).digest()
 
 

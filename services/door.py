@@ -70,15 +70,24 @@ class Judged:
 def parse(record: Record) -> Usage | Refusal:
     """Read one record. Nothing that it contains raises."""
     if record.value is not None and len(record.value) > RECORD_MAX:
-        return Refusal(record, "record_too_big", f"the record has {len(record.value)} bytes, at most {RECORD_MAX} are read")
+        return Refusal(
+            record, "record_too_big", f"the record has {len(record.value)} bytes, at most {RECORD_MAX} are read"
+        )
     try:
         event = parse_usage(record.value, record.headers)
     except BadUsage as bad:
-        return Refusal(record, bad.reason, bad.detail, *(_name(bad.event.get(part)) for part in ("subject", "source", "id")))
+        return Refusal(
+            record, bad.reason, bad.detail, *(_name(bad.event.get(part)) for part in ("subject", "source", "id"))
+        )
     if record.key != event.subject.encode():
         return _refuse(record, event, "wrong_key", f"the record's key must be its subject, {event.subject!r}")
     if event.source.startswith(OURS):
-        return _refuse(record, event, "reserved_source", f"sources that begin with {OURS!r} are Creditwell's own; name your service")
+        return _refuse(
+            record,
+            event,
+            "reserved_source",
+            f"sources that begin with {OURS!r} are Creditwell's own; name your service",
+        )
     if not YEARS[0] <= event.time.year <= YEARS[1]:
         return _refuse(record, event, "wrong_time", f"time is in the year {event.time.year}; send when it happened")
     return Usage(record, event)
@@ -134,7 +143,9 @@ def _fact_of(event: AnyUsage, known: Known, cards: RateCards, now: datetime) -> 
     if event.subject not in known.teams:
         raise BadUsage("unknown_team", f"{event.subject!r} has no plan yet; assign one, then send this again")
     if event.time > now + AHEAD_MAX:
-        raise BadUsage("future_time", f"time is {event.time - now} ahead of ours; check the clock, or send it when it has happened")
+        raise BadUsage(
+            "future_time", f"time is {event.time - now} ahead of ours; check the clock, or send it when it has happened"
+        )
     fact = _priced(event, cards) if isinstance(event, UsageReported) else _void(event, known)
     return NewFact(event.subject, event.source, event.id, event.time, fact)
 
@@ -163,7 +174,9 @@ def _void(event: UsageVoidReported, known: Known) -> UsageVoided:
     usage = known.stored.get(target(event))
     fact = usage.fact() if usage is not None else None
     if usage is None or not isinstance(fact, UsageRecorded):
-        raise BadUsage("unknown_usage", f"no usage {event.data.usage_id!r} of this source is recorded for {event.subject!r}")
+        raise BadUsage(
+            "unknown_usage", f"no usage {event.data.usage_id!r} of this source is recorded for {event.subject!r}"
+        )
     return UsageVoided(
         usage_source=event.data.usage_source,
         usage_id=event.data.usage_id,

@@ -1,8 +1,8 @@
 """The three kinds of failure, and the tree that every process knows.
 
-    Refused        wrong today and tomorrow: say why, keep it, go on
-    Unavailable    the world is not ready: repeat the same later, lose nothing
-    anything else  our mistake: the process dies, offsets and checkpoints stay
+Refused        wrong today and tomorrow: say why, keep it, go on
+Unavailable    the world is not ready: repeat the same later, lose nothing
+anything else  our mistake: the process dies, offsets and checkpoints stay
 """
 
 

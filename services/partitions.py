@@ -58,9 +58,14 @@ class Partitions:
     pool: Pool
     owner: str
     health: Health
-    consumer: Any = None
+    consumer_of: Callable[[], Any] = lambda: None  # FastStream makes the consumer when it starts
     owned: dict[int, Owned] = field(default_factory=dict)
     claiming: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @property
+    def consumer(self) -> Any:
+        """Aiokafka's consumer."""
+        return self.consumer_of()
 
     async def check(self, records: Sequence[R]) -> list[tuple[Owned, R]]:
         """The records of owned partitions, with their claims.
@@ -163,15 +168,18 @@ class Partitions:
             if not self.claiming.locked():
                 await self.claim(assigned)
             return
+        stood = {partition: mine.next_offset for partition, mine in self.owned.items()}
         start = by_partition(await self.consumer.beginning_offsets(assigned))
         end = by_partition(await self.consumer.end_offsets(assigned))
         for partition, mine in list(self.owned.items()):
-            if partition not in start:
+            if partition not in start or partition not in stood:
                 continue
             if start[partition] > mine.next_offset:
                 raise _overtaken(self.topic, partition, mine.next_offset, start[partition])
-            if end[partition] < mine.next_offset:
-                raise LogChanged(f"{self.topic}-{partition} ends at {end[partition]}, before what is recorded: it was cut. {ADVICE}")
+            if end[partition] < stood[partition]:
+                raise LogChanged(
+                    f"{self.topic}-{partition} ends at {end[partition]}, before what is recorded: it was cut. {ADVICE}"
+                )
             await self._note_progress(mine, end[partition], idle=idle, asked_at=asked_at)
 
     async def _note_progress(self, mine: Owned, end: int, *, idle: bool, asked_at: datetime) -> None:

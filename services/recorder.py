@@ -34,6 +34,7 @@ from services.clock import Clock, system_clock
 from services.crashpoints import crashpoint
 from services.door import Judged, Known, Usage
 from services.errors import Fenced, Unavailable
+from services.header_names import accept_any_header_name
 from services.health import Health
 from services.partitions import Owned, Partitions, Rebalances, hash_of
 from services.settings import Settings
@@ -59,7 +60,9 @@ REFUSED_MINUTE_SECONDS = 60
 REFUSED_ALARM_MIN = 20  # fewer records say nothing about a share
 
 SOMEBODY_WAITS = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"
-KNOWN_TEAMS = "SELECT team_id FROM unnest($1::smallint[], $2::text[]) AS w (shard, team_id) JOIN teams USING (shard, team_id)"
+KNOWN_TEAMS = (
+    "SELECT team_id FROM unnest($1::smallint[], $2::text[]) AS w (shard, team_id) JOIN teams USING (shard, team_id)"
+)
 
 log = structlog.get_logger("recorder")
 
@@ -192,7 +195,11 @@ class Recorder:
             started = monotonic()
             waited = await self._write(connection, steps, judged)
             held_seconds = monotonic() - started
-        self.batch = max(BATCH_MIN, int(len(some) * HELD_MAX_SECONDS / held_seconds)) if waited else min(BATCH_MAX, self.batch * 2)
+        self.batch = (
+            max(BATCH_MIN, int(len(some) * HELD_MAX_SECONDS / held_seconds))
+            if waited
+            else min(BATCH_MAX, self.batch * 2)
+        )
         self._count(judged)
 
     async def _write(self, connection: Connection, steps: Sequence[Step], judged: Judged) -> bool:
@@ -315,32 +322,30 @@ def attach(broker: KafkaBroker, recorder: Recorder, session_timeout_ms: int) -> 
         decoder=raw,
         listener=Rebalances(recorder.partitions, recorder.fail),
     )
+    recorder.partitions.consumer_of = lambda: subscriber.consumer
     subscriber(recorder.receive)
     return subscriber
 
 
 async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: Clock = system_clock) -> None:
     """Run until told to stop, or until something is wrong that repeating can't mend."""
+    accept_any_header_name()
     kafka = settings.needed("kafka")
     pool = await connect_pool(settings.needed("database"), process="recorder", size=3)
     partitions = Partitions(TOPIC, kafka, pool, f"recorder-{uuid4()}", health)
     metrics = Metrics(health.registry)
     recorder = Recorder(pool, partitions, health, clock, metrics, Refusing(metrics.refused_share))
     broker = KafkaBroker(kafka, apply_types=False, client_id="creditwell-recorder", logger=None)
-    subscriber = attach(broker, recorder, settings.kafka_session_timeout_ms)
+    attach(broker, recorder, settings.kafka_session_timeout_ms)
     try:
-        await _run(broker, subscriber, recorder, stop)
+        await _run(broker, recorder, stop)
     finally:
         await broker.stop()
         await pool.close()
 
 
-async def _run(broker: KafkaBroker, subscriber: Any, recorder: Recorder, stop: asyncio.Event) -> None:
-    starting = asyncio.ensure_future(broker.start())
-    while subscriber.consumer is None:
-        await asyncio.sleep(0)
-    recorder.partitions.consumer = subscriber.consumer
-    await starting
+async def _run(broker: KafkaBroker, recorder: Recorder, stop: asyncio.Event) -> None:
+    await broker.start()
     recorder.health.ready()
     looking = asyncio.ensure_future(_look_around(recorder))
     stopping = asyncio.ensure_future(stop.wait())

@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
 import uvloop
@@ -47,19 +47,13 @@ def run_process(name: str, main: Main, settings: Settings, *, stop_at_eof: bool 
         if (wrong := _wrong_settings(error)) is not None:
             say_used_wrongly(*wrong.sentences)
             return USED_WRONGLY
-        log.error("failed", error=str(error), exc_info=error)
+        log.exception("failed", error=str(error))
         return FAILED
     if not in_time:
         log.error("did not stop in time", seconds=DRAIN_SECONDS)
         return FAILED
     log.info("stopped")
     return STOPPED
-
-
-async def pause(stop: asyncio.Event, seconds: float) -> None:
-    """Wait so long, or until the process is asked to stop."""
-    with suppress(TimeoutError):
-        await asyncio.wait_for(stop.wait(), seconds)
 
 
 async def _run(name: str, main: Main, settings: Settings, *, stop_at_eof: bool) -> bool:

@@ -10,10 +10,9 @@ from pathlib import Path
 import asyncpg
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from services.clock import Clock, system_clock
+from services.clock import Clock, pause, system_clock
 from services.health import Health
 from services.logs import get_log
-from services.running import pause
 from services.settings import Settings, WrongSettings, advice
 from services.store.anchors import anchors_in, read_anchor, write_anchor
 from services.store.connect import AWAY, Connection, Pool, connect_pool
@@ -97,13 +96,14 @@ def _newest(anchors: Path) -> Checkpoint | None:
 async def _anchor(connection: Connection, anchors: Path, size: int, health: Health) -> None:
     """Write every note that is not in the folder yet, also those of a process that died before it could."""
     while notes := await notes_after(connection, size, NOTES_MAX):
-        for size, note in notes:
+        for signed_size, note in notes:
             try:
-                write_anchor(anchors, size, note)
+                write_anchor(anchors, signed_size, note)
             except OSError as error:
                 health.away("anchors", error)
                 get_log().error(
                     "can't write an anchor; trying again with the next note", folder=str(anchors), error=str(error)
                 )
                 return
+        size = notes[-1][0]
     health.back("anchors")

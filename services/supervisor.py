@@ -13,9 +13,10 @@ from dataclasses import dataclass
 
 import httpx
 
+from services.clock import pause
 from services.health import Health
 from services.logs import get_log
-from services.running import DRAIN_SECONDS, pause
+from services.running import DRAIN_SECONDS
 from services.settings import USED_WRONGLY, Settings, WrongSettings, variable
 
 STOP_SECONDS = DRAIN_SECONDS + 5

@@ -47,6 +47,7 @@ NEEDS: Mapping[str, frozenset[str]] = {
     "signer": frozenset({"SIGNING_KEY", "ANCHORS"}),
     "api": frozenset({"KAFKA", "STRIPE_API", "STRIPE_KEY", "STRIPE_WEBHOOK_SECRET", "API_PORT", "CORS_ORIGINS"}),
 }
+WITHOUT_ISSUER = {"JWKS": "", "JWT_ISSUER": "", "JWT_AUDIENCE": ""}  # tokens are minted here, whatever our own environment says
 LOGINS = (*dict.fromkeys(ROLES.values()), "reader")
 SOURCES = ("/features/*",)  # what a service's token may report as
 
@@ -102,7 +103,7 @@ class World:
 
     def environment(self, process: str) -> dict[str, str]:
         """What a process must know, and nothing else."""
-        known = {"INSECURE_DEV": "1", "LOG_FORMAT": "json", "DATABASE": self.logins[ROLES[process]]}
+        known = {"INSECURE_DEV": "1", "LOG_FORMAT": "json", "DATABASE": self.logins[ROLES[process]], **WITHOUT_ISSUER}
         known |= {name: text for name, text in self.variables.items() if name in NEEDS[process]}
         return {f"CREDITWELL_{name}": text for name, text in known.items()}
 
@@ -123,10 +124,10 @@ class World:
     def token(self, team_id: str, member_id: str, role: Role) -> str:
         """A token of development; finance and operators see every team."""
         return mint(
-            Settings(insecure_dev=True),
-            EVERY_TEAM if role in (Role.FINANCE, Role.OPERATOR) else team_id,
-            member_id,
-            role,
+            Settings(insecure_dev=True, jwks=None),
+            team=EVERY_TEAM if role in (Role.FINANCE, Role.OPERATOR) else team_id,
+            member=member_id,
+            role=role,
             sources=SOURCES if role is Role.SERVICE else (),
         )
 

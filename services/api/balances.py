@@ -14,8 +14,8 @@ from services.api.answers import Json, answer, instant, place
 from services.api.models import Balance, Position
 from services.api.problems import problem
 from services.errors import Unavailable
-from services.store.balances import ExactBalance
-from services.store.history import balance_as_of, balance_now
+from services.store.balances import ExactBalance, read_balance
+from services.store.history import balance_as_of
 from services.store.shards import shard_of
 from services.tokens import Role
 
@@ -43,7 +43,7 @@ async def get_balance(
 
 async def _now(ask: Ask, now: datetime) -> ExactBalance:
     async with ask.transaction() as connection:
-        exact = await balance_now(connection, ask.team_id, now)
+        exact = await read_balance(connection, ask.team_id, now)
     if exact is None:
         raise unknown_team(ask.team_id)
     return exact

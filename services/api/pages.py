@@ -3,8 +3,10 @@
 Nothing inline and nothing from elsewhere, so the policy can say so.
 """
 
+from hashlib import sha256
 from importlib.resources import files
 from mimetypes import guess_type
+from typing import NamedTuple
 
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -21,41 +23,61 @@ HEADERS = {
     "content-security-policy": POLICY, "x-content-type-options": "nosniff", "referrer-policy": "no-referrer",
     "cross-origin-opener-policy": "same-origin", "cache-control": "no-cache",
 }  # fmt: skip
-INSECURE = b'<meta name="insecure-dev" content="1">'
+INSECURE = (
+    b'<p class="insecure" role="note">Insecure development: tokens are signed by a key that everybody knows. Never run this '
+    b"for real teams.</p>"
+)
 
 routes = APIRouter(include_in_schema=False)
 
 
-def load_files() -> dict[str, tuple[bytes, str]]:
-    """Every file of the page by its path, with its type: a few dozen kilobytes, read once."""
-    found: dict[str, tuple[bytes, str]] = {}
+class File(NamedTuple):
+    """A file of the page: its bytes, their type, and a tag by which a browser knows that it has them."""
+
+    body: bytes
+    kind: str
+    etag: str
+
+
+def load_files() -> dict[str, File]:
+    """Every file of the page by its path: a few dozen kilobytes, read once."""
+    found: dict[str, File] = {}
     folders = [("", files("services").joinpath("page"))]
     for prefix, folder in folders:
         for file in folder.iterdir():
             if file.is_dir():
                 folders.append((f"{prefix}{file.name}/", file))
-            elif not file.name.startswith((".", "__")):
-                found[prefix + file.name] = (file.read_bytes(), guess_type(file.name)[0] or "application/octet-stream")
+            else:
+                found[prefix + file.name] = _file(file.read_bytes(), guess_type(file.name)[0])
     return found
 
 
+def _file(body: bytes, kind: str | None) -> File:
+    return File(body, kind or "application/octet-stream", f'"{sha256(body).hexdigest()[:16]}"')
+
+
 FILES = load_files()
+SHELL = FILES["usage.html"]
+INSECURE_SHELL = _file(SHELL.body.replace(b"<!-- insecure-dev -->", INSECURE), SHELL.kind)
 
 
 @routes.get("/usage")
 async def get_usage_page(request: Request) -> Response:
     """The shell."""
     world: World = request.app.state.world
-    shell, kind = FILES["usage.html"]
-    if world.settings.insecure_dev:
-        shell = shell.replace(b"<!-- insecure-dev -->", INSECURE)
-    return Response(shell, headers=HEADERS, media_type=kind)
+    return _send(INSECURE_SHELL if world.settings.insecure_dev else SHELL, request)
 
 
 @routes.get("/usage/{path:path}")
-async def get_page_file(path: str) -> Response:
+async def get_page_file(path: str, request: Request) -> Response:
     """A style sheet, a script, an icon."""
     if path not in FILES:
         raise problem(404, "not_found", f"the page has no file {path!r:.80}")
-    body, kind = FILES[path]
-    return Response(body, headers=HEADERS, media_type=kind)
+    return _send(FILES[path], request)
+
+
+def _send(file: File, request: Request) -> Response:
+    headers = {**HEADERS, "etag": file.etag}
+    if request.headers.get("if-none-match") == file.etag:
+        return Response(status_code=304, headers=headers)
+    return Response(file.body, headers=headers, media_type=file.kind)

@@ -16,7 +16,7 @@ from schemas.rates import CompiledCard, NotPriced
 from services.api.access import Asked, route, unknown_team
 from services.api.answers import Json, answer, place
 from services.api.models import Item, Quote, QuoteBody, Reason
-from services.store.history import balance_now
+from services.store.balances import read_balance
 from services.tokens import Role
 
 # Beside yes, the answers in their order: what is the matter first comes first.
@@ -31,7 +31,7 @@ async def post_quote(ask: Asked, body: QuoteBody) -> Response:
     now = ask.world.clock()
     card = (await ask.world.cards.current()).in_force(now)
     async with ask.transaction() as connection:
-        exact = await balance_now(connection, ask.team_id, now)
+        exact = await read_balance(connection, ask.team_id, now)
     if exact is None:
         raise unknown_team(ask.team_id)
     quoted = quote(body.items, card, ask.world.catalog, exact.team, exact.team.available(now))

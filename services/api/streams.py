@@ -21,9 +21,8 @@ from services.api.models import Position
 from services.api.words import item
 from services.errors import Unavailable
 from services.store.activity import Row, read_after
-from services.store.balances import ExactBalance
+from services.store.balances import ExactBalance, read_balance
 from services.store.connect import AWAY
-from services.store.history import balance_now
 from services.store.shards import shard_of
 from services.tokens import Role
 
@@ -78,7 +77,7 @@ async def _events(ask: Ask, seen: int | None) -> AsyncIterator[bytes]:
 async def _look(ask: Ask, seen: int | None) -> tuple[ExactBalance | None, list[Row]]:
     async with ask.transaction() as connection:
         rows = [] if seen is None else await read_after(connection, ask.team_id, seen, AT_ONCE_MAX + 1)
-        return await balance_now(connection, ask.team_id, ask.world.clock()), rows
+        return await read_balance(connection, ask.team_id, ask.world.clock()), rows
 
 
 async def _tell(ask: Ask, exact: ExactBalance, rows: list[Row], position: str) -> AsyncIterator[bytes]:

@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Header
 from starlette.responses import Response
 
+from projections.top_up import TopUps, next_charge
 from schemas.catalog import Catalog
 from schemas.credits import MICRO, format_credits
 from schemas.facts import TopUpConfigured
@@ -15,8 +16,9 @@ from services.api.models import TopUp, TopUpBody
 from services.api.once import Answered, once
 from services.api.problems import problem
 from services.api.teams import Key
+from services.store.attempts import read_top_ups
+from services.store.balances import read_balance
 from services.store.connect import Connection
-from services.store.history import balance_now
 from services.store.top_up_settings import Configured, configure_top_ups, read_top_up_settings
 from services.tokens import Role
 
@@ -112,51 +114,53 @@ def problems_of(settings: TopUpConfigured, catalog: Catalog, cap_currency: str |
     return said
 
 
-def next_charge(settings: TopUpConfigured, available: int, catalog: Catalog) -> tuple[int, int]:
-    """Credits and cents of one top-up that closes the whole gap, from what is available when it fires."""
-    start = min(available, settings.threshold_credits)
-    if settings.credits is not None:
-        times = max(1, -(-(settings.threshold_credits - start) // settings.credits))
-        credits = settings.credits * times
-    else:
-        missing = max((settings.restore_to_credits or 0) - start, catalog.top_up.min_credits)
-        credits = -(-missing // catalog.top_up.step) * catalog.top_up.step
-    return credits, catalog.top_up_charge_cents(credits)
-
-
 async def _said(connection: Connection, ask: Ask, known: Configured) -> Json:
-    exact = await balance_now(connection, ask.team_id, ask.world.clock())
+    exact = await read_balance(connection, ask.team_id, ask.world.clock())
     if exact is None:
         raise unknown_team(ask.team_id)
-    available = exact.team.available(exact.at)
-    return top_up_body(known, available, ask.world.catalog)
+    return top_up_body(known, await read_top_ups(connection, ask.team_id), exact.available, ask.world.catalog)
 
 
-def top_up_body(known: Configured, available: int, catalog: Catalog) -> Json:
-    """Settings as everybody reads them."""
+def top_up_body(known: Configured, going: TopUps, available: int, catalog: Catalog) -> Json:
+    """Settings as everybody reads them, and what becomes of them at the moment."""
     chosen = known.settings
-    enabled = chosen is not None and chosen.enabled
-    said: Json = {
-        "enabled": enabled, "threshold": None, "credits": None, "restore_to": None, "monthly_cap": None,
-        "max_per_month": None, "cool_down_seconds": None, "state": "on" if enabled else "off", "reason": None,
-        "next_charge_preview": None, "position": None if known.place is None else str(known.place),
-    }  # fmt: skip
-    if chosen is None or not chosen.threshold_credits:
-        return said
-    cap, currency = chosen.monthly_cap_cents, chosen.currency
-    credits, cents = next_charge(chosen, available, catalog)
-    said |= {
-        "threshold": format_credits(chosen.threshold_credits), "credits": _shown(chosen.credits),
-        "restore_to": _shown(chosen.restore_to_credits),
-        "monthly_cap": None if cap is None else {"amount": cap, "currency": currency},
-        "max_per_month": chosen.max_per_month, "cool_down_seconds": chosen.cool_down_seconds,
-    }  # fmt: skip
-    if enabled:
-        said["next_charge_preview"] = {
-            "credits": format_credits(credits), "amount": cents, "currency": currency,
-            "now": available < chosen.threshold_credits,
+    said: Json = dict.fromkeys(("threshold", "credits", "restore_to", "monthly_cap", "max_per_month", "cool_down_seconds"))
+    if chosen is not None and chosen.threshold_credits:
+        cap = chosen.monthly_cap_cents
+        said = {
+            "threshold": format_credits(chosen.threshold_credits), "credits": _shown(chosen.credits),
+            "restore_to": _shown(chosen.restore_to_credits),
+            "monthly_cap": None if cap is None else {"amount": cap, "currency": chosen.currency},
+            "max_per_month": chosen.max_per_month, "cool_down_seconds": chosen.cool_down_seconds,
         }  # fmt: skip
-    return said
+    state, reason = _state(going)
+    return {
+        "enabled": going.enabled, **said, "state": state, "reason": reason,
+        "next_charge_preview": _preview(chosen, available, catalog) if chosen is not None and chosen.enabled else None,
+        "position": None if known.place is None else str(known.place),
+    }  # fmt: skip
+
+
+def _state(going: TopUps) -> tuple[str, str | None]:
+    """Where top-ups stand, and why they do not run where they do not."""
+    if not going.enabled:
+        return "off", None
+    if going.suspension is not None:
+        return "suspended", "the card was declined three times; another card, or a purchase, ends the pause"
+    if going.open is not None and going.open.action_required:
+        return "action_required", "the bank wants the payment to be confirmed"
+    if going.open is not None:
+        return "charging", None
+    return "on", None if going.card is not None else "there is no card yet that could be charged"
+
+
+def _preview(chosen: TopUpConfigured, available: int, catalog: Catalog) -> Json:
+    """What the next top-up adds and costs: at the threshold if the balance is above it, and at once if it is below."""
+    credits, cents = next_charge(chosen, min(available, chosen.threshold_credits), catalog)
+    return {
+        "credits": format_credits(credits), "amount": cents, "currency": chosen.currency,
+        "now": available < chosen.threshold_credits,
+    }  # fmt: skip
 
 
 def _shown(credits: int | None) -> str | None:

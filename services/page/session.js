@@ -59,7 +59,7 @@ export class Session extends EventTarget {
     return this.#claims.sub ?? "";
   }
 
-  /** A path of the team's own. */
+  /** A path of the team's own; the empty one is the team itself. */
   ofTeam(path) {
     return `v1/teams/${encodeURIComponent(this.team)}${path}`;
   }
@@ -72,7 +72,7 @@ export class Session extends EventTarget {
   async fetch(path, { accept, signal, headers = {} }) {
     const token = await this.#getToken();
     this.#claims = claimsOf(token);
-    const target = path.startsWith("/") ? this.ofTeam(path) : path;
+    const target = path.startsWith("v1/") ? path : this.ofTeam(path);
     let response;
     try {
       response = await fetch(new URL(target, this.base), {

@@ -113,7 +113,11 @@ async def append_ready(connection: Connection, facts: Sequence[Ready]) -> Append
     crashpoint("append:heads_taken")
     newcomers = {fact.new.team_id for fact in facts if type(fact.new.fact) is PlanAssigned}
     due = await refills_due(connection, {fact.new.team_id for fact in facts} - newcomers, recorded_at)
-    in_order = sorted([*map(make_ready, due), *facts], key=attrgetter("shard")) if due else sorted(facts, key=attrgetter("shard"))
+    in_order = (
+        sorted([*map(make_ready, due), *facts], key=attrgetter("shard"))
+        if due
+        else sorted(facts, key=attrgetter("shard"))
+    )
     await _write(connection, in_order, {head["shard"]: head for head in heads}, recorded_at)
     crashpoint("append:written")
     await move_cycles(connection, [fact.new for fact in in_order])
@@ -144,7 +148,9 @@ async def _write(
             leaves.append(leaf_of(row))
             position += 1
         root = merkle_root(leaves[start:])
-        blocks.append((shard, first, position - 1, root, block_hash(shard, first, position - 1, heads[shard]["head"], root)))
+        blocks.append(
+            (shard, first, position - 1, root, block_hash(shard, first, position - 1, heads[shard]["head"], root))
+        )
     try:
         if len(rows) < COPY_FROM:
             await _insert(connection, in_order, blocks, leaves, recorded_at)

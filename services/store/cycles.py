@@ -63,9 +63,11 @@ async def move_cycles(connection: Connection, facts: Sequence[NewFact]) -> None:
     for new in facts:
         if isinstance(new.fact, PlanAssigned):
             await _assign(connection, new, new.fact)
-    opened = [(new.team_id, new.fact) for new in facts if isinstance(new.fact, CreditsRefilled) and not new.fact.upgrade]
+    opened = [
+        (new.team_id, new.fact) for new in facts if isinstance(new.fact, CreditsRefilled) and not new.fact.upgrade
+    ]
     if opened:
-        latest = {team_id: fact for team_id, fact in opened}
+        latest = dict(opened)
         await connection.execute(
             OPEN_CYCLES, [shard_of(team_id) for team_id in latest], list(latest),
             [fact.cycle for fact in latest.values()], [fact.ends_at for fact in latest.values()],

@@ -66,7 +66,9 @@ class Projecting:
         if len(self.states) > STATES_MAX:
             self.states.clear()
         known = self.states
-        missing = {(stored.shard, stored.team_id) for read in facts.values() for stored in read if stored.team_id not in known}
+        missing = {
+            (stored.shard, stored.team_id) for read in facts.values() for stored in read if stored.team_id not in known
+        }
         if missing:
             known.update(await load(connection, sorted(missing), self.versions["balance"]))
 
@@ -93,7 +95,9 @@ class Projecting:
         paid = batch.paid.get((stored.team_id, fact.usage_position))
         if paid is not None:
             return paid, team.changed
-        paid, lots = await paid_for(connection, stored.shard, stored.team_id, fact.usage_position, self.versions["activity"])
+        paid, lots = await paid_for(
+            connection, stored.shard, stored.team_id, fact.usage_position, self.versions["activity"]
+        )
         return paid, {**lots, **team.changed}
 
     async def _save(self, connection: Connection, batch: Batch) -> None:

@@ -1,4 +1,4 @@
-"""Balances: now, at an instant, and as they were known at an instant.
+"""Balances of the past: at an instant, and as they were known at an instant.
 
 An old balance is the fold over the team's facts, those that were known and that had occurred by then. Nothing was saved for
 it, so whatever arrived late counts where it belongs. A refill that is due and that nobody has appended yet counts as well: it will
@@ -10,10 +10,10 @@ from datetime import datetime
 
 from projections.balance import Paid, TeamBalance, end_lots, evolve
 from schemas.cycles import cycle_at
-from schemas.facts import NewFact, PlanAssigned, Stored, UsageRecorded, UsageVoided
-from services.store.balances import ExactBalance, read_balance
+from schemas.facts import PlanAssigned, Stored, UsageRecorded, UsageVoided
+from services.store.balances import ExactBalance
 from services.store.connect import Connection
-from services.store.cycles import refill, refills_due
+from services.store.cycles import refill
 from services.store.read import read_team
 from services.store.shards import shard_of
 
@@ -21,28 +21,6 @@ PAGE = 1_000  # facts between two chances for others to run
 NOT_YET = 2**62  # positions of refills that the log does not have yet lie beyond all others
 
 VOIDED = "SELECT usage_position FROM voided_usages WHERE shard = $1 AND team_id = $2"
-
-
-async def balance_now(connection: Connection, team_id: str, now: datetime) -> ExactBalance | None:
-    """The balance at the head of the log, with the refills that are due; None for a team that does not exist.
-
-    Raises:
-        Unavailable: the projections are too far behind (`catching_up`).
-    """
-    exact = await read_balance(connection, team_id, now)
-    if exact is not None and exact.team.cycle_ends_at <= now:
-        _refill(exact.team, exact.shard, await refills_due(connection, [team_id], now), now)
-    return exact
-
-
-def _refill(team: TeamBalance, shard: int, due: list[NewFact], now: datetime) -> None:
-    position = team.position
-    for number, new in enumerate(due):
-        evolve(team, Stored(
-            shard, NOT_YET + number, now, new.occurred_at, new.team_id, new.source, new.id, new.fact.type, b"",
-        ), new.fact)  # fmt: skip
-    end_lots(team, now, [])
-    team.position = position
 
 
 @dataclass(slots=True)
@@ -92,7 +70,19 @@ def _at(past: _Past, shard: int, at: datetime) -> ExactBalance | None:
         return None
     end_lots(team, at, [])
     if team.cycle_ends_at <= at:
-        plan_id, plan = past.plan
-        last, now = (cycle_at(plan.anchor, plan.zone, instant) for instant in (team.cycle_ends_at, at))
-        _refill(team, shard, [refill(plan, plan_id, team.team_id, k) for k in range(last, now + 1)], at)
+        _fold_due(past, shard, at)
     return ExactBalance(team, shard, team.position, at)
+
+
+def _fold_due(past: _Past, shard: int, at: datetime) -> None:
+    """Refills that were due and that nobody had appended yet."""
+    assert past.plan is not None
+    team, (plan_id, plan) = past.team, past.plan
+    position = team.position
+    first, last = (cycle_at(plan.anchor, plan.zone, instant) for instant in (team.cycle_ends_at, at))
+    for k in range(first, last + 1):
+        new = refill(plan, plan_id, team.team_id, k)
+        due = Stored(shard, NOT_YET + k, at, new.occurred_at, team.team_id, new.source, new.id, new.fact.type, b"")
+        evolve(team, due, new.fact)
+    end_lots(team, at, [])
+    team.position = position

@@ -26,10 +26,9 @@ async def migrate(connection: Connection) -> list[str]:
     Raises:
         Refused: a file that was applied has changed since, or the store was made with another number of shards.
     """
-    applied = []
-    for file in sorted(files("services.store").joinpath("migrations").iterdir(), key=lambda f: f.name):
-        if file.name.endswith(".sql") and await _apply(connection, file.name, file.read_text("utf-8")):
-            applied.append(file.name)
+    folder = files("services.store").joinpath("migrations")
+    found = {file.name: file.read_text("utf-8") for file in folder.iterdir() if file.name.endswith(".sql")}
+    applied = [name for name in sorted(found) if await _apply(connection, name, found[name])]
     await check_shards(connection)
     return applied
 
@@ -43,7 +42,9 @@ async def _apply(connection: Connection, name: str, sql: str) -> bool:
         if known == digest:
             return False
         if known is not None:
-            raise Refused("migration_changed", f"{name} was applied with other contents; add a new file instead of editing it")
+            raise Refused(
+                "migration_changed", f"{name} was applied with other contents; add a new file instead of editing it"
+            )
         await connection.execute(sql)
         await connection.execute("INSERT INTO migrations (name, sha256) VALUES ($1, $2)", name, digest)
     return True

@@ -51,8 +51,7 @@ async def sign_log(
 ) -> Signed | None:
     """Sign the log as it is now and store the note; None when nothing was added since the last one.
 
-    Args:
-        anchored: the newest note known outside the database, which must be part of this log, too.
+    `anchored` is the newest note that is known outside the database; the log must hold what it says, too.
 
     Raises:
         LogChanged: the log does not hold what was signed before; nothing is signed.

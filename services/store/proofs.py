@@ -28,7 +28,7 @@ def microseconds(instant: datetime) -> int:
     return (instant - EPOCH) // MICROSECOND
 
 
-def pack_known(occurred_at: datetime, team_id: str, source: str, id: str, type: str, body: bytes) -> bytes:  # noqa: A002
+def pack_known(occurred_at: datetime, team_id: str, source: str, id: str, type: str, body: bytes) -> bytes:
     """The part of a row that is known before its place is. Text must be encodable as UTF-8."""
     team, origin, name, kind, length = team_id.encode(), source.encode(), id.encode(), type.encode(), _LENGTH.pack
     return b"".join((

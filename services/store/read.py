@@ -68,7 +68,9 @@ async def read_team(connection: Connection, shard: int, team_id: str, after: int
     return [Stored(*row) for row in await connection.fetch(READ_TEAM, shard, team_id, after, limit)]
 
 
-async def follow(connection: Connection, shard: int, *, after: int = 0, page: int = 5_000) -> AsyncIterator[list[Stored]]:
+async def follow(
+    connection: Connection, shard: int, *, after: int = 0, page: int = 5_000
+) -> AsyncIterator[list[Stored]]:
     """All facts of a shard after a position, page by page, up to the head of now."""
     while facts := (await read_after(connection, {shard: after}, page)).get(shard):
         yield facts

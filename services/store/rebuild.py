@@ -68,7 +68,9 @@ async def _show(connection: Connection, name: str, version: int) -> None:
     """Make the views show a version."""
     for table in TABLES[name]:
         await connection.execute(f"DROP VIEW IF EXISTS {table}")
-        await connection.execute(f"CREATE VIEW {table} WITH (security_invoker = true) AS SELECT * FROM {table}_v{version}")
+        await connection.execute(
+            f"CREATE VIEW {table} WITH (security_invoker = true) AS SELECT * FROM {table}_v{version}"
+        )
     await connection.execute(GO_LIVE, name, version)
 
 

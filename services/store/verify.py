@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from services.store.anchors import anchors_in, read_anchor
 from services.store.connect import Connection
 from services.store.notes import LOG, hashes_at
+from services.store.read import heads
 from services.store.shards import SHARDS
 from services.store.signing import Checkpoint, Head, NoteInvalid, note_hash, origin_of, parse, signature_fits
 from services.store.walking import Block, Walk
@@ -188,7 +189,9 @@ async def _verify_notes(
         for begin in range(0, len(anchored), NOTES_MAX):
             paths = anchored[begin : begin + NOTES_MAX]
             verified.anchors += len(paths)
-            await check.notes(connection, [_Note(f"anchor {p.name}", None, None, read_anchor(p)) for p in paths], newest)
+            await check.notes(
+                connection, [_Note(f"anchor {p.name}", None, None, read_anchor(p)) for p in paths], newest
+            )
 
 
 async def _stored_notes(connection: Connection) -> AsyncIterator[list[_Note]]:
@@ -218,7 +221,7 @@ class _NoteCheck:
         parsed = [(note, said) for note in notes if (said := self._alone(note, newest)) is not None]
         wanted = {(shard, head.last) for _, said in parsed for shard, head in said.heads.items()}
         hashes = await _hashes(connection, wanted)
-        ends = {shard: last for shard, last in await connection.fetch("SELECT shard, next - 1 FROM shard_heads")}
+        ends = await heads(connection)
         for note, said in parsed:
             for shard, head in said.heads.items():
                 self._against_chain(note, said, shard, head, hashes, ends.get(shard, 0))

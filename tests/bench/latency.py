@@ -68,24 +68,22 @@ async def visible_latency(ground: Ground, world: World, teams: Sequence[BenchTea
         found = {row["team_id"]: row["position"] for row in rows}
         waiting = [Probe(team, found[team.id]) for team in probes]
         to = producer(world.kafka, linger_ms=0)
-        stop = asyncio.Event()
-        async with asyncio.TaskGroup() as tasks:
-            feeding = tasks.create_task(_feed(to, teams, VISIBLE_AT_RATE - PROBES_PER_SECOND, stop))
+        feeding = asyncio.create_task(_feed(to, teams, VISIBLE_AT_RATE - PROBES_PER_SECOND))
+        try:
             await asyncio.sleep(WARM_SECONDS)
-            sending = tasks.create_task(_send_probes(to, waiting))
-            await _watch(world, owner, waiting)
-            await sending
-            stop.set()
-            await feeding
-        to.flush(30)
+            await asyncio.gather(_send_probes(to, waiting), _watch(world, owner, waiting))
+        finally:
+            feeding.cancel()
+            await asyncio.wait({feeding})
+            await asyncio.to_thread(to.flush, 30)
     await ground.stop(*names)
     return [(probe.seen_at - probe.sent_at) * 1000 for probe in waiting]
 
 
-async def _feed(to: Producer, teams: Sequence[BenchTeam], per_second: int, stop: asyncio.Event) -> None:
-    """A steady stream, a few events every 5 ms."""
+async def _feed(to: Producer, teams: Sequence[BenchTeam], per_second: int) -> None:
+    """A steady stream, a few events every 5 ms, until cancelled."""
     random, began, sent = Random("feed"), perf_counter(), 0
-    while not stop.is_set():
+    while True:
         due = int((perf_counter() - began) * per_second) - sent
         if due:
             produce(to, usage_events(teams, due, random.random()))

@@ -115,11 +115,10 @@ async def test_the_same_usage_written_differently_is_a_duplicate_and_no_conflict
 
 async def test_two_teams_and_two_services_may_use_the_same_id(world: World) -> None:
     await world.team("team_1", "team_2")
+    twos = used("team_2", "a")
 
     async with world.recorder():
-        await world.send(
-            used("team_1", "a"), used("team_2", "a"), used("team_1", "a", source="/features/other"), used("team_2", "a")
-        )
+        await world.send(used("team_1", "a"), twos, used("team_1", "a", source="/features/other"), twos)
         await world.recorded()
 
     facts = await world.facts(type="usage.recorded.v1")

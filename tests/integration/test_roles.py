@@ -12,14 +12,13 @@ import pytest
 
 from deploy.local.postgres import PROGRAMS, site_packages
 from deploy.local.stack import Stack
+from schemas.catalog import load_catalog
 from schemas.facts import NewFact, UsageRecorded
 from services.store.append import append
 from services.store.cards import seed_catalog
 from services.store.connect import Connection
 from services.store.migrate import migrate
 from services.store.rebuild import ensure_projections
-from schemas.catalog import load_catalog
-from tests.conftest import url_of
 
 NOW = datetime(2026, 11, 23, 10, tzinfo=UTC)
 GOLDEN = Path(__file__).with_name("privileges.txt")
@@ -95,16 +94,18 @@ async def two_teams(database: str) -> str:
     return database
 
 
-async def test_privileges_are_those_of_the_golden_file(database: str) -> None:
+async def test_privileges_are_those_of_the_golden_file(database: str, tmp_path: Path) -> None:
     async with connected(database) as connection:
         lines = [f"{role}: {table}: {what}" for role, table, what in await connection.fetch(PRIVILEGES)]
         lines += [f"creditwell_projector owns {row[0]}" for row in await connection.fetch(OWNED)]
-        lines += [f"{table}: {name} for {cmd} to {roles}: {qual}" for table, name, cmd, roles, qual in await connection.fetch(POLICIES)]
-    found = GOLDEN.with_suffix(".found")
+        lines += [
+            f"{table}: {name} for {cmd} to {roles}: {qual}"
+            for table, name, cmd, roles, qual in await connection.fetch(POLICIES)
+        ]
+    found = tmp_path / GOLDEN.name
     found.write_text("\n".join(lines) + "\n")
 
     assert lines == GOLDEN.read_text().splitlines(), f"if this is meant: mv {found} {GOLDEN}"
-    found.unlink()
 
 
 async def test_every_table_with_rows_of_teams_is_under_row_level_security(database: str) -> None:
@@ -131,7 +132,9 @@ async def test_not_even_a_superuser_changes_what_happened(two_teams: str, sessio
     async with connected(two_teams) as connection:
         await connection.execute(f"SET session_replication_role = {session_replication_role}")
         for table in APPEND_ONLY:
-            column = await connection.fetchval("SELECT attname FROM pg_attribute WHERE attrelid = $1::text::regclass AND attnum = 1", table)
+            column = await connection.fetchval(
+                "SELECT attname FROM pg_attribute WHERE attrelid = $1::text::regclass AND attnum = 1", table
+            )
             for change in CHANGES:
                 with pytest.raises(asyncpg.RestrictViolationError, match="append-only"):
                     await connection.execute(change.format(table, column, column))
@@ -144,7 +147,9 @@ async def test_no_role_may_change_what_happened_nor_the_way_to_it(two_teams: str
     async with connected(two_teams, role) as connection:
         for table in APPEND_ONLY:
             for statement in (
-                f"UPDATE {table} SET shard = shard" if table in ("facts", "blocks") else f"UPDATE {table} SET size = size",
+                f"UPDATE {table} SET shard = shard"
+                if table in ("facts", "blocks")
+                else f"UPDATE {table} SET size = size",
                 f"DELETE FROM {table}",
                 f"TRUNCATE {table}",
                 f"ALTER TABLE {table} DISABLE TRIGGER ALL",
@@ -163,7 +168,7 @@ async def test_no_role_may_change_what_happened_nor_the_way_to_it(two_teams: str
 
 
 async def test_the_api_sees_one_team_at_a_time_and_none_when_nobody_said_which(two_teams: str) -> None:
-    teams = "SELECT team_id FROM facts ORDER BY team_id COLLATE \"C\""
+    teams = 'SELECT team_id FROM facts ORDER BY team_id COLLATE "C"'
     async with connected(two_teams, "api") as api:
         assert await api.fetch(teams) == []
         async with api.transaction():
@@ -205,7 +210,9 @@ async def test_the_api_reads_projections_of_its_team_alone_also_by_the_tables_be
 
 @pytest.mark.parametrize("role", APPENDING)
 @pytest.mark.parametrize("facts", [1, 100])
-async def test_whoever_has_something_to_say_may_append_a_few_facts_and_many(database: str, role: str, facts: int) -> None:
+async def test_whoever_has_something_to_say_may_append_a_few_facts_and_many(
+    database: str, role: str, facts: int
+) -> None:
     async with connected(database, role) as connection, connection.transaction():
         await as_team(connection, "team_a")
         appended = await append(connection, [used("team_a", number) for number in range(facts)])
@@ -234,7 +241,10 @@ async def test_migrating_again_changes_nothing(database: str) -> None:
 
 async def test_in_production_nobody_needs_to_be_a_superuser_once_the_roles_are_there(stack: Stack) -> None:
     name = f"production_{secrets.token_hex(4)}"
-    passwords = {role: secrets.token_urlsafe(12) for role in ("migrator", "recorder", "projector", "worker", "api", "reader", "signer")}
+    passwords = {
+        role: secrets.token_urlsafe(12)
+        for role in ("migrator", "recorder", "projector", "worker", "api", "reader", "signer")
+    }
     for _ in range(2):  # passwords are changed by running it again
         run_roles_sql(stack, name, passwords)
     server = stack.database.rpartition("@")[2].partition("/")[0]
@@ -268,7 +278,15 @@ def run_roles_sql(stack: Stack, database: str, passwords: dict[str, str]) -> Non
     psql = site_packages() / PROGRAMS / "psql"
     variables = [f"--set={role}_password={password}" for role, password in passwords.items()]
     subprocess.run(
-        [psql, "--no-psqlrc", "--quiet", *variables, f"--set=database={database}", f"--file={ROLES_SQL}", stack.database],
+        [
+            psql,
+            "--no-psqlrc",
+            "--quiet",
+            *variables,
+            f"--set=database={database}",
+            f"--file={ROLES_SQL}",
+            stack.database,
+        ],
         check=True,
         capture_output=True,
         text=True,

@@ -96,7 +96,8 @@ COLUMNS = {
 async def test_whichever_column_of_a_fact_is_changed_it_is_found_and_named(log: Connection) -> None:
     changes = [f"{column} = {value}" for column, value in COLUMNS.items()]
     await tamper(
-        log, *(f"UPDATE facts SET {change} WHERE shard = :shard AND position = {n + 6}" for n, change in enumerate(changes))
+        log,
+        *(f"UPDATE facts SET {change} WHERE shard = :shard AND position = {n + 6}" for n, change in enumerate(changes)),
     )
 
     problems = said(await verify(log))
@@ -108,7 +109,9 @@ async def test_whichever_column_of_a_fact_is_changed_it_is_found_and_named(log: 
 async def test_a_changed_leaf_is_told_from_a_changed_fact(log: Connection) -> None:
     await tamper(log, "UPDATE facts SET leaf = sha256('x') WHERE shard = :shard AND position = 10")
 
-    assert said(await verify(log)) == [f"{SHARD}:10: the stored proof was changed; what it proves is as it was recorded"]
+    assert said(await verify(log)) == [
+        f"{SHARD}:10: the stored proof was changed; what it proves is as it was recorded"
+    ]
 
 
 async def test_a_changed_root_is_told_from_changed_facts(log: Connection) -> None:
@@ -147,7 +150,8 @@ async def test_two_facts_that_changed_places_are_named_within_a_block_and_across
         )
 
     assert said(await verify(log)) == [
-        f"{SHARD}:{here}: this fact and {SHARD}:{there} changed places" for here, there in ((2, 19), (9, 10), (10, 9), (19, 2))
+        f"{SHARD}:{here}: this fact and {SHARD}:{there} changed places"
+        for here, there in ((2, 19), (9, 10), (10, 9), (19, 2))
     ]
 
 
@@ -236,7 +240,9 @@ async def test_a_fact_forged_with_its_leaf_alone_is_named_by_its_block(log: Conn
 
     [problem] = said(await verify(log))
 
-    assert problem.startswith(f"{SHARD}:9 to {SHARD}:12: a fact of this block was replaced, together with its own proof")
+    assert problem.startswith(
+        f"{SHARD}:9 to {SHARD}:12: a fact of this block was replaced, together with its own proof"
+    )
 
 
 async def test_a_fact_forged_with_leaf_and_block_breaks_the_chain_there(log: Connection) -> None:
@@ -261,7 +267,9 @@ async def test_a_perfect_forgery_is_betrayed_by_the_signed_checkpoint(log: Conne
 
     [problem] = said(await verify(log))
 
-    assert problem.startswith(f"{SHARD}:1 to {SHARD}:20: something here was rewritten after it was signed by checkpoint 1")
+    assert problem.startswith(
+        f"{SHARD}:1 to {SHARD}:20: something here was rewritten after it was signed by checkpoint 1"
+    )
 
 
 async def test_signed_checkpoints_narrow_down_where_a_perfect_forgery_begins(database: str) -> None:
@@ -275,7 +283,9 @@ async def test_signed_checkpoints_narrow_down_where_a_perfect_forgery_begins(dat
 
         [problem] = said(await verify(connection))
 
-        assert problem.startswith(f"{SHARD}:9 to {SHARD}:12: something here was rewritten after it was signed by checkpoint 3")
+        assert problem.startswith(
+            f"{SHARD}:9 to {SHARD}:12: something here was rewritten after it was signed by checkpoint 3"
+        )
     finally:
         await connection.close()
 
@@ -296,7 +306,9 @@ async def test_a_tail_that_was_cut_off_with_its_proofs_is_betrayed_by_the_signed
 
     [problem] = said(await verify(log))
 
-    assert problem.startswith(f"{SHARD}:17 to {SHARD}:20: checkpoint 1 of 2026-11-23 10:00:00 UTC has 20 facts of this shard")
+    assert problem.startswith(
+        f"{SHARD}:17 to {SHARD}:20: checkpoint 1 of 2026-11-23 10:00:00 UTC has 20 facts of this shard"
+    )
     assert "an old backup was restored" in problem
 
 
@@ -310,7 +322,9 @@ async def test_an_old_backup_is_betrayed_by_the_anchors(log: Connection, tmp_pat
     problems = said(await verify(log, anchors=tmp_path, keys=[KEY.public_key()]))
 
     assert len(problems) == 2
-    assert problems[0].startswith(f"anchor {note.checkpoint.size:020d}.note: the database has no checkpoint as new as this one")
+    assert problems[0].startswith(
+        f"anchor {note.checkpoint.size:020d}.note: the database has no checkpoint as new as this one"
+    )
     assert problems[1].startswith(f"{SHARD}:17 to {SHARD}:20: ")
 
 
@@ -343,10 +357,15 @@ async def test_checkpoints_that_were_taken_away_replaced_or_signed_by_a_stranger
     assert said(await verify(log, keys=[stranger.public_key(), KEY.public_key()])) == []
 
     await tamper(log, "UPDATE signed_checkpoints SET note = replace(note, '10:01:00', '10:02:00') WHERE number = 2")
-    assert [p.split(": ")[0] for p in said(await verify(log, keys=[KEY.public_key()]))] == ["checkpoint 2", "checkpoint 3"]
+    assert [p.split(": ")[0] for p in said(await verify(log, keys=[KEY.public_key()]))] == [
+        "checkpoint 2",
+        "checkpoint 3",
+    ]
 
     await tamper(log, "DELETE FROM signed_checkpoints WHERE number = 2")
-    assert said(await verify(log, keys=[KEY.public_key()])) == ["checkpoint 2: it was taken away; checkpoint 3 is the next one there"]
+    assert said(await verify(log, keys=[KEY.public_key()])) == [
+        "checkpoint 2: it was taken away; checkpoint 3 is the next one there"
+    ]
 
 
 async def test_verifying_needs_no_more_than_the_readers_role(log: Connection, database: str) -> None:

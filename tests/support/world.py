@@ -82,6 +82,11 @@ class World:
 
         await until(look, within=within, what=f"the cursors reach {self.ends}")
 
+    async def reconnect(self) -> None:
+        """Ask through a new connection, after the server was restarted."""
+        await self.connection.close(timeout=1)
+        self.connection = await asyncpg.connect(self.database, server_settings={"timezone": "UTC"})
+
     async def cursors(self) -> dict[int, int]:
         """The next offset of each partition."""
         rows = await self.connection.fetch("SELECT partition, next_offset FROM kafka_cursors WHERE topic = $1", TOPIC)
@@ -153,7 +158,9 @@ async def a_world(stack: Stack, database: str, *, seeded: bool = True) -> AsyncI
             async with connection.transaction():
                 await seed_catalog(connection, load_catalog())
         await begin_at(connection, await ends_of(stack.kafka))
-        yield World(stack, database, connection, producer)
+        world = World(stack, database, connection, producer)
+        yield world
+        await world.connection.close()
     finally:
         await producer.stop()
         await connection.close()

@@ -69,7 +69,9 @@ class History:
             recorded=recorded,
         )  # fmt: skip
 
-    def refilled(self, credits: int, *, starts: datetime, ends: datetime, recorded: datetime | None = None) -> list[Entry]:
+    def refilled(
+        self, credits: int, *, starts: datetime, ends: datetime, recorded: datetime | None = None
+    ) -> list[Entry]:
         """Included credits for a cycle."""
         fact = CreditsRefilled(
             credits=credits * MICRO, plan="pro", plan_assigned_id="plan", cycle=0, starts_at=starts, ends_at=ends
@@ -79,13 +81,19 @@ class History:
     def purchased(self, credits: int, *, recorded: datetime) -> list[Entry]:
         """A pack."""
         fact = CreditsPurchased(
-            credits=credits * MICRO, pack="mini", payment_intent_id=f"pi_{len(self.stored)}", charge_cents=1, currency="usd"
+            credits=credits * MICRO,
+            pack="mini",
+            payment_intent_id=f"pi_{len(self.stored)}",
+            charge_cents=1,
+            currency="usd",
         )
         return self.then(fact, recorded=recorded)
 
     def granted(self, credits: int, *, recorded: datetime, expires: datetime | None = None) -> list[Entry]:
         """A gift."""
-        return self.then(CreditsGranted(credits=credits * MICRO, reason="welcome", expires_at=expires), recorded=recorded)
+        return self.then(
+            CreditsGranted(credits=credits * MICRO, reason="welcome", expires_at=expires), recorded=recorded
+        )
 
     def sealed(self, *, ends: datetime, recorded: datetime) -> list[Entry]:
         """A cycle is final."""

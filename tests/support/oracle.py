@@ -1,0 +1,293 @@
+"""After the storm: is everything that Kafka took in the log, once, in order, and does every other number follow from it?
+
+The oracle shares no code with what it judges: it reads Kafka with librdkafka, decides by rules of its own what should have become
+of each record, hashes with hashlib, folds with `model.py`. It keeps what it has read, so that it can be asked often.
+
+Its sentences begin with the number of the thing that broke:
+
+    O1  what Kafka took = facts, refused and repeats, none twice      O5  a rebuilt projection = the live one
+    O2  positions without gaps, heads behind the last one             O6  leaves, roots and chain
+    O3  a team's order = the order of its partition                   O7  charges of Stripe = credits topped up
+    O4  balances and usage = the log, folded by the model             O8  relayed: every fact, every refused record
+"""
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from struct import pack
+from typing import Any, NamedTuple
+
+from services.store.connect import Connection
+from tests.support.model import Purse, purses
+from tests.support.topics import Read, TopicReader
+from tests.support.usage import PRICES
+
+SHOWN = 3
+EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
+OURS = "creditwell:"
+
+
+class Identity(NamedTuple):
+    team_id: str
+    source: str
+    id: str
+
+
+class Said(NamedTuple):
+    """A record that should have been recorded the first time it came; a void, only if what it takes back came before it."""
+
+    identity: Identity
+    contents: str
+    takes_back: Identity | None
+
+
+class Fact(NamedTuple):
+    shard: int
+    position: int
+    recorded_at: datetime
+    occurred_at: datetime
+    team_id: str
+    source: str
+    id: str
+    type: str
+    body: bytes
+    leaf: bytes
+
+
+@dataclass
+class Oracle:
+    """What it has seen of one world so far. `begin` is where the world began in the topics."""
+
+    connection: Connection
+    kafka: str
+    begin: Mapping[int, int]
+    teams: set[str]
+    said: dict[Identity, list[tuple[int, int, str]]] = field(default_factory=lambda: defaultdict(list))
+    order: dict[tuple[str, int], list[Identity]] = field(default_factory=lambda: defaultdict(list))
+    bad: set[tuple[int, int]] = field(default_factory=set)
+    facts: dict[int, list[Fact]] = field(default_factory=lambda: {shard: [] for shard in range(64)})
+    purses: dict[str, Purse] = field(default_factory=dict)
+    _usage: TopicReader | None = None
+
+    async def problems(self) -> list[str]:
+        """Everything that is wrong with the log and what follows from it; empty when nothing is."""
+        await self._read_kafka()
+        new = await self._read_log()
+        purses(new, self.purses)
+        found = [*await self._heads(), *await self._chain(new), *await self._outcomes(), *self._orders()]
+        return [*found, *await self._balances()]
+
+    def close(self) -> None:
+        """Let go of Kafka."""
+        if self._usage is not None:
+            self._usage.close()
+
+    async def _read_kafka(self) -> None:
+        if self._usage is None:
+            self._usage = TopicReader(self.kafka, "usage", self.begin)
+        for record in await self._usage.read_to_end():
+            said = judge(record, self.teams)
+            if said is None or (said.takes_back is not None and said.takes_back not in self.said):
+                self.bad.add((record.partition, record.offset))
+                continue
+            if said.identity not in self.said:
+                self.order[said.identity.team_id, record.partition].append(said.identity)
+            self.said[said.identity].append((record.partition, record.offset, said.contents))
+
+    async def _read_log(self) -> list[Fact]:
+        new: list[Fact] = []
+        for shard, known in self.facts.items():
+            rows = await self.connection.fetch(
+                "SELECT shard, position, recorded_at, occurred_at, team_id, source, id, type, body, leaf "
+                "FROM facts WHERE shard = $1 AND position > $2 ORDER BY position",
+                shard, known[-1].position if known else 0,
+            )  # fmt: skip
+            read = [Fact(*row) for row in rows]
+            known += read
+            new += read
+        return new
+
+    async def _heads(self) -> list[str]:
+        found = []
+        heads = {row["shard"]: row["next"] for row in await self.connection.fetch("SELECT shard, next FROM shard_heads")}
+        for shard, facts in self.facts.items():
+            if [fact.position for fact in facts] != list(range(1, len(facts) + 1)):
+                found.append(f"O2 shard {shard}: its positions are not 1 to {len(facts)}")
+            if heads[shard] != len(facts) + 1:
+                found.append(f"O2 shard {shard}: {len(facts)} facts, but its head stands at {heads[shard]}")
+            if any(before.recorded_at > after.recorded_at for before, after in zip(facts, facts[1:], strict=False)):
+                found.append(f"O2 shard {shard}: recorded_at runs backwards")
+        identities = [(fact.team_id, fact.source, fact.id) for facts in self.facts.values() for fact in facts]
+        if len(identities) != len(set(identities)):
+            found.append("O1 an identity is in the log twice")
+        return found
+
+    async def _chain(self, new: Iterable[Fact]) -> list[str]:
+        found = [f"O6 {fact.shard}:{fact.position}: its leaf is not that of its row" for fact in new if fact.leaf != leaf(fact)]
+        blocks = await self.connection.fetch("SELECT shard, first, last, root, hash FROM blocks ORDER BY shard, last")
+        heads = dict(await self.connection.fetch("SELECT shard, head FROM shard_heads"))
+        chain = dict.fromkeys(range(64), (0, bytes(32)))
+        for shard, first, last, root, hash in blocks:
+            ended, before = chain[shard]
+            leaves = [fact.leaf for fact in self.facts[shard][first - 1 : last]]
+            expected = hashlib.sha256(b"\2" + pack(">hqq", shard, first, last) + before + root).digest()
+            if first != ended + 1 or merkle(leaves) != root or hash != expected:
+                found.append(f"O6 shard {shard}: the block {first} to {last} does not fit")
+            chain[shard] = (last, hash)
+        found += [f"O6 shard {shard}: the head is not the last block" for shard in chain if heads[shard] != chain[shard][1]]
+        found += [
+            f"O6 shard {shard}: {len(facts)} facts, blocks end at {chain[shard][0]}"
+            for shard, facts in self.facts.items()
+            if chain[shard][0] != len(facts)
+        ]
+        return found
+
+    async def _outcomes(self) -> list[str]:
+        stored = {
+            Identity(fact.team_id, fact.source, fact.id): fact
+            for facts in self.facts.values()
+            for fact in facts
+            if not fact.source.startswith(OURS) and fact.type.startswith("usage.")
+        }
+        repeats = {
+            Identity(row["team_id"], row["source"], row["id"]): (row["duplicates"], row["conflicts"])
+            for row in await self.connection.fetch("SELECT * FROM repeats")
+        }
+        refused = await self.connection.fetch('SELECT partition, "offset", reason FROM refused')
+        bad = {(row["partition"], row["offset"]) for row in refused if row["reason"] != "conflict"}
+        conflicts = {(row["partition"], row["offset"]) for row in refused if row["reason"] == "conflict"}
+        found = some("O1 taken by Kafka and not recorded", self.said.keys() - stored.keys())
+        found += some("O1 recorded and never sent", stored.keys() - self.said.keys())
+        found += some("O1 not refused, though bad", self.bad - bad)
+        found += some("O1 refused, though good", bad - self.bad)
+        expected_conflicts = set()
+        for identity, times in self.said.items():
+            contents = contents_of(stored[identity]) if identity in stored else None
+            other = {(partition, offset) for partition, offset, said in times if said != contents}
+            expected_conflicts |= other
+            counted = repeats.pop(identity, (0, 0))
+            if counted != (len(times) - len(other) - 1, len(other)):
+                found.append(f"O1 {identity} came {len(times)} times, {len(other)} of them different; repeats say {counted}")
+        found += some("O1 conflicts kept apart", expected_conflicts ^ conflicts)
+        return found + some("O1 repeats of what was never sent", repeats)
+
+    def _orders(self) -> list[str]:
+        positions = {
+            Identity(fact.team_id, fact.source, fact.id): fact.position for facts in self.facts.values() for fact in facts
+        }
+        found = []
+        for (team_id, partition), identities in self.order.items():
+            here = [positions[identity] for identity in identities if identity in positions]
+            if here != sorted(here):
+                found.append(f"O3 {team_id} is not in the order of partition {partition}")
+        return found
+
+    async def _balances(self) -> list[str]:
+        """The live projections, wherever they have got to: call this when they have caught up."""
+        rows = await self.connection.fetch("SELECT team_id, included, additional FROM balance")
+        balances = {row["team_id"]: (row["included"], row["additional"]) for row in rows}
+        used = {
+            row["team_id"]: (row["credits"], row["uses"])
+            for row in await self.connection.fetch(
+                "SELECT team_id, sum(credits)::bigint AS credits, sum(uses)::bigint AS uses FROM usage GROUP BY team_id"
+            )
+        }
+        told = dict(await self.connection.fetch("SELECT team_id, sum(included + additional)::bigint FROM activity GROUP BY team_id"))
+        found = []
+        for team_id, purse in self.purses.items():
+            if team_id == "creditwell":
+                continue
+            expected = (purse.included, purse.additional)
+            if balances.get(team_id) != expected:
+                found.append(f"O4 {team_id} has {balances.get(team_id)}, the model has {expected}")
+            if used.get(team_id, (0, 0)) != (purse.used, purse.uses):
+                found.append(f"O4 {team_id} used {used.get(team_id)}, the model says {(purse.used, purse.uses)}")
+            if told.get(team_id, 0) != sum(expected):
+                found.append(f"O4 the activity of {team_id} adds up to {told.get(team_id)}, not to {sum(expected)}")
+        return found
+
+
+def judge(record: Read, teams: set[str]) -> Said | None:
+    """What a record says, if it is usage that must be recorded; None for what must be refused."""
+    takes_back = None
+    try:
+        event = event_of(record)
+        data = event["data"]
+        identity = Identity(event["subject"], event["source"], event["id"])
+        good = record.key == identity.team_id.encode() and identity.team_id in teams and not identity.source.startswith(OURS)
+        if event["type"] == "usage.reported.v1":
+            attribute = "resolution" if data["feature"] == "video_export.render" else "tier"
+            good = good and (data["feature"], data["attributes"][attribute]) in PRICES and float(data["quantity"]) > 0
+            said = [data["feature"], float(data["quantity"]), data["attributes"], data.get("member_id")]
+        else:
+            good = good and event["type"] == "usage.voided.v1"
+            said = [data["usage_id"], data["reason"]]
+            takes_back = Identity(event["subject"], data["usage_source"], data["usage_id"])
+        at = datetime.fromisoformat(event["time"]).astimezone(UTC).isoformat()
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
+        return None
+    return Said(identity, json.dumps([event["type"], at, said], sort_keys=True), takes_back) if good else None
+
+
+def event_of(record: Read) -> Any:
+    """The CloudEvent in either mode."""
+    if any(name.startswith("ce_") for name in record.headers):
+        attributes = {name.removeprefix("ce_"): value.decode() for name, value in record.headers.items()}
+        return attributes | {"data": json.loads(record.value or b"")}
+    return json.loads(record.value or b"")
+
+
+def contents_of(fact: Fact) -> str:
+    """What the record that became this fact said, in the form of `judge`."""
+    data = json.loads(fact.body)
+    at = fact.occurred_at.astimezone(UTC).isoformat()
+    if fact.type == "usage.voided.v1":
+        return json.dumps(["usage.voided.v1", at, [data["usage_id"], data["reason"]]], sort_keys=True)
+    said = [data["feature"], float(data["quantity"]), data.get("attributes"), data.get("member_id")]
+    return json.dumps(["usage.reported.v1", at, said], sort_keys=True)
+
+
+def leaf(fact: Fact) -> bytes:
+    """SHA-256 over a zero byte and every column but the leaf, each with its length before it."""
+    columns = [
+        pack(">h", fact.shard), pack(">q", fact.position), micros(fact.recorded_at), micros(fact.occurred_at),
+        fact.team_id.encode(), fact.source.encode(), fact.id.encode(), fact.type.encode(), fact.body,
+    ]  # fmt: skip
+    return hashlib.sha256(b"\0" + b"".join(pack(">i", len(column)) + column for column in columns)).digest()
+
+
+def micros(at: datetime) -> bytes:
+    """As PostgreSQL's COPY carries a time."""
+    since = at - EPOCH
+    return pack(">q", (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds)
+
+
+def merkle(leaves: list[bytes]) -> bytes:
+    """RFC 9162, word for word: split at the largest power of two below the size."""
+    if len(leaves) == 1:
+        return leaves[0]
+    split = 1 << (len(leaves) - 1).bit_length() - 1
+    return hashlib.sha256(b"\1" + merkle(leaves[:split]) + merkle(leaves[split:])).digest()
+
+
+def some(what: str, things: Iterable[Any]) -> list[str]:
+    """One sentence for any number of them."""
+    things = sorted(things)
+    return [f"{what}: {len(things)}, such as {', '.join(map(str, things[:SHOWN]))}"] if things else []
+
+
+async def drained(connection: Connection, ends: Mapping[int, int]) -> list[str]:
+    """What is still behind: the recorder behind `ends` of Kafka, a reader behind the log."""
+    cursors = dict(await connection.fetch("SELECT partition, next_offset FROM kafka_cursors WHERE topic = 'usage'"))
+    behind = [f"partition {p}: {cursors.get(p, 0)} of {end}" for p, end in ends.items() if cursors.get(p, 0) < end]
+    rows = await connection.fetch(
+        "SELECT c.reader, sum(h.next - 1 - c.position)::bigint AS facts FROM checkpoints c JOIN shard_heads h USING (shard) "
+        "WHERE c.reader = ANY($1) GROUP BY c.reader HAVING sum(h.next - 1 - c.position) > 0",
+        ["projector", "relay"],
+    )
+    return behind + [f"{row['reader']}: {row['facts']} facts" for row in rows]
+
+

@@ -1,0 +1,71 @@
+"""Reading topics with another client than ours: what librdkafka gives is what is there."""
+
+import asyncio
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
+
+READ_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Read:
+    """A record as it lies in Kafka."""
+
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: Mapping[str, bytes]
+
+
+class TopicReader:
+    """Reads a topic to its end, again and again, without ever committing."""
+
+    def __init__(self, kafka: str, topic: str, begin: Mapping[int, int] | None = None) -> None:
+        """`begin` says where; from the very beginning where it does not."""
+        self._consumer = Consumer({
+            "bootstrap.servers": kafka,
+            "group.id": "creditwell-test-reader",  # never joined, nothing is committed to it
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "isolation.level": "read_committed",
+            "fetch.wait.max.ms": 20,
+            "fetch.message.max.bytes": 16 * 2**20,
+        })  # fmt: skip
+        partitions = self._consumer.list_topics(topic, timeout=READ_SECONDS).topics[topic].partitions
+        self._places = [
+            TopicPartition(topic, number, begin[number] if begin is not None else OFFSET_BEGINNING) for number in partitions
+        ]
+        self._consumer.assign(self._places)
+        self._ended: dict[int, int] = {}
+
+    async def read_to_end(self) -> list[Read]:
+        """Everything new up to what is the end now."""
+        return await asyncio.to_thread(lambda: list(self._read_to_end()))
+
+    def _read_to_end(self) -> Iterator[Read]:
+        goals = {place.partition: self._consumer.get_watermark_offsets(place, timeout=READ_SECONDS)[1] for place in self._places}
+        deadline = time.monotonic() + READ_SECONDS
+        while any(self._ended.get(partition, 0) < goal for partition, goal in goals.items()):
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{self._places[0].topic} was not read to {goals} in time, only to {self._ended}")
+            for message in self._consumer.consume(num_messages=5_000, timeout=0.1):
+                yield from self._take(message)
+
+    def _take(self, message) -> Iterator[Read]:  # type: ignore[no-untyped-def]
+        error, partition, offset = message.error(), message.partition(), message.offset()
+        if error is None:
+            headers = {name: value or b"" for name, value in message.headers() or ()}
+            yield Read(partition, offset, message.key(), message.value(), headers)
+            self._ended[partition] = max(self._ended.get(partition, 0), offset + 1)
+        elif error.code() == KafkaError._PARTITION_EOF:
+            self._ended[partition] = max(self._ended.get(partition, 0), offset)
+        elif not error.retriable() and error.code() != KafkaError._ALL_BROKERS_DOWN:
+            raise AssertionError(str(error))
+
+    def close(self) -> None:
+        """Let go of the broker."""
+        self._consumer.close()
