@@ -7,10 +7,12 @@ a fold needs later (an allowance, a threshold) is written into it, so that a cha
 Facts carry opaque ids only. Names of people live in the directory, which can be erased.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Literal
 
+import msgspec
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
 from .credits import Credits, Gained
@@ -40,16 +42,27 @@ class Fact(BaseModel):
         return self.__pydantic_serializer__.to_json(self, exclude_none=True)
 
 
-class UsageRecorded(Fact, type="usage.recorded.v1"):
-    """A feature did paid work for a team; priced once, at the door."""
+class UsageRecorded(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A feature did paid work for a team; priced once, at the door.
 
-    feature: Name
+    The one fact that comes by the million, and so a struct: made, written and read in a fifth of the time.
+    """
+
+    type: ClassVar[str] = "usage.recorded.v1"
+    feature: Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
     quantity: str
-    credits: Gained
+    credits: Annotated[int, msgspec.Meta(ge=0, description="Micro-credits, never negative.")]
     rate_card: int
-    member_id: Name | None = None
-    attributes: Attributes | None = None
-    hold_id: Name | None = None
+    member_id: Annotated[str, msgspec.Meta(min_length=1, max_length=128)] | None = None
+    attributes: dict[str, str] | None = None
+    hold_id: Annotated[str, msgspec.Meta(min_length=1, max_length=128)] | None = None
+
+    def body(self) -> bytes:
+        """As `Fact.body`."""
+        return _ENCODE(self)
+
+
+_ENCODE = msgspec.json.Encoder().encode
 
 
 class UsageVoided(Fact, type="usage.voided.v1"):
@@ -400,7 +413,12 @@ AnyFact = (
 )
 
 FACTS: dict[str, type[AnyFact]] = {fact.type: fact for fact in AnyFact.__args__}
-DECODE = {name: fact.__pydantic_validator__.validate_json for name, fact in FACTS.items()}
+DECODE: dict[str, Callable[[bytes], Any]] = {
+    name: msgspec.json.Decoder(fact).decode
+    if issubclass(fact, msgspec.Struct)
+    else fact.__pydantic_validator__.validate_json
+    for name, fact in FACTS.items()
+}
 
 
 class UnknownFact(Exception):
@@ -416,7 +434,7 @@ def decode(type_name: str, body: bytes) -> AnyFact:
 
     Raises:
         UnknownFact: the type is of a newer version.
-        pydantic.ValidationError: the bytes are not what was written.
+        ValueError: the bytes are not what was written.
     """
     validate = DECODE.get(type_name)
     if validate is None:

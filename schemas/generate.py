@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from pydantic import BaseModel
 
 from .facts import FACTS
@@ -82,9 +83,13 @@ def documents() -> Iterator[tuple[str, Json]]:
     yield "asyncapi.json", asyncapi()
 
 
-def schema_of(model: type[BaseModel], title: str) -> Json:
-    """The JSON Schema of a model, under a title that people know it by."""
-    return {"$schema": JSON_SCHEMA, **model.model_json_schema(), "title": title}
+def schema_of(model: type[BaseModel | msgspec.Struct], title: str) -> Json:
+    """The JSON Schema of a model or struct, under a title that people know it by."""
+    if issubclass(model, msgspec.Struct):
+        schema = msgspec.json.schema(model)["$defs"][model.__name__]
+    else:
+        schema = model.model_json_schema()
+    return {"$schema": JSON_SCHEMA, **schema, "title": title}
 
 
 def numbers_allowed(schema: Json) -> Json:
@@ -157,7 +162,7 @@ def usage_message(name: str, event: type[BaseModel]) -> Json:
     return message(name, first_line(event), payload, "application/cloudevents+json", "The team, equal to `subject`.")
 
 
-def fact_message(name: str, fact: type[BaseModel]) -> Json:
+def fact_message(name: str, fact: type[BaseModel | msgspec.Struct]) -> Json:
     """A stored fact as a CloudEvent, with its place in the log."""
     instant = {"type": "string", "format": "date-time", "description": "RFC 3339, UTC, microseconds."}
     properties: Json = {
@@ -187,7 +192,7 @@ def refused_message() -> Json:
     }
 
 
-def first_line(model: type[BaseModel]) -> str:
+def first_line(model: type[BaseModel | msgspec.Struct]) -> str:
     """The sentence that says what a model is."""
     return (model.__doc__ or "").strip().splitlines()[0]
 

@@ -146,7 +146,7 @@ def _fact_of(event: AnyUsage, known: Known, cards: RateCards, now: datetime) -> 
         raise BadUsage(
             "future_time", f"time is {event.time - now} ahead of ours; check the clock, or send it when it has happened"
         )
-    fact = _priced(event, cards) if isinstance(event, UsageReported) else _void(event, known)
+    fact = _void(event, known) if isinstance(event, UsageVoidReported) else _priced(event, cards)
     return NewFact(event.subject, event.source, event.id, event.time, fact)
 
 

@@ -190,7 +190,8 @@ async def _take(connection: Connection, fold: _Shard, stored: Stored) -> Sequenc
     team = fold.teams.get(stored.team_id)
     if team is None:
         team = fold.teams[stored.team_id] = TeamBalance(stored.team_id)
-    happened_at, paid = stored.occurred_at, ()
+    happened_at = stored.occurred_at
+    paid: tuple[Paid, ...] = ()
     if isinstance(fact, UsageVoided):
         happened_at, paid = fact.usage_occurred_at, await _paid(connection, fold, stored, fact)
     entries = evolve(team, stored, fact, paid, team.changed)  # every lot there ever was: nothing is saved in between
@@ -241,7 +242,7 @@ async def _compare_activity(
     rows = await connection.fetch(
         ACTIVITY, fold.shard, teams, facts[0].position, facts[-1].position, wanted.since, wanted.until
     )
-    found = {(row["team_id"], row["position"], row["part"]): tuple(row) for row in rows}
+    found: dict[Row, Row] = {(row["team_id"], row["position"], row["part"]): tuple(row) for row in rows}
     if found == expected:
         return
     for key in sorted(found.keys() | expected.keys()):
@@ -251,12 +252,8 @@ async def _compare_activity(
 
 async def _compare_rows_of_teams(connection: Connection, fold: _Shard, wanted: Wanted, replayed: Replayed) -> None:
     """Rows that stand where no fact is: they have no page of their own."""
-    found = {
-        team_id: count
-        for team_id, count in await connection.fetch(
-            ROWS_OF_TEAMS, fold.shard, wanted.team_id, wanted.since, wanted.until
-        )
-    }
+    rows = await connection.fetch(ROWS_OF_TEAMS, fold.shard, wanted.team_id, wanted.since, wanted.until)
+    found = {row["team_id"]: row["count"] for row in rows}
     for team_id in sorted(found.keys() | fold.rows.keys()):
         if found.get(team_id, 0) != fold.rows[team_id] and not any(d.team_id == team_id for d in replayed.differences):
             difference = Difference(team_id, "activity", "", "rows", fold.rows[team_id], found.get(team_id, 0))
@@ -311,7 +308,11 @@ def _compare_row(
 
 
 def _comparable(column: str, value: object) -> object:
-    return json.loads(value) if column == "holds" and isinstance(value, str) else value
+    if column == "holds" and isinstance(value, str):
+        return json.loads(value)  # jsonb writes it in a way of its own
+    if isinstance(value, datetime) and value.tzinfo is None:
+        return value.replace(tzinfo=UTC)  # infinity, as asyncpg tells it
+    return value
 
 
 def _balance_row(team: TeamBalance) -> Row:

@@ -230,7 +230,7 @@ def read_file(path: Path) -> Callable[[], Awaitable[bytes]]:
     """A JWKS file: a few hundred bytes on a local disk."""
 
     async def fetch() -> bytes:
-        return path.read_bytes()
+        return await asyncio.to_thread(path.read_bytes)
 
     return fetch
 
@@ -287,7 +287,9 @@ def mint(
         Refused: `not_development`, this is not insecure development, or a JWKS says who signs.
     """
     if not settings.insecure_dev or settings.jwks is not None:
-        raise Refused("not_development", "tokens are minted under CREDITWELL_INSECURE_DEV=1 without CREDITWELL_JWKS alone")
+        raise Refused(
+            "not_development", "tokens are minted under CREDITWELL_INSECURE_DEV=1 without CREDITWELL_JWKS alone"
+        )
     issuer, audience = _development(settings)
     now = clock()
     claims: dict[str, str | int | list[str]] = {

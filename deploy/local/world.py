@@ -5,8 +5,6 @@ settings than it needs, as in production; only the keys are made up, which is wh
 """
 
 import asyncio
-import base64
-import os
 import secrets
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -29,6 +27,7 @@ from services.store.directory import Member, name_team, put_member
 from services.store.migrate import migrate
 from services.store.plans import assign_plan
 from services.store.rebuild import ensure_projections
+from services.store.signing import new_key_pair
 from services.tokens import EVERY_TEAM, Role, mint
 
 PROCESSES = ("recorder", "projector", "relay", "topup", "refill", "signer", "api")
@@ -142,6 +141,7 @@ class World:
             "stripe": self.stripe,
             "stripe_key": self.variables["STRIPE_KEY"],
             "stripe_webhook_secret": self.variables["STRIPE_WEBHOOK_SECRET"],
+            "public_key": self.variables["PUBLIC_KEY"],
             "teams": [
                 {
                     "id": team.id,
@@ -208,6 +208,7 @@ async def prepare_world(stack: Stack, processes: Processes) -> World:
     logins = {role: login(stack.database, role, passwords) for role in LOGINS}
     async with connected(logins["projector"]) as projector:
         await ensure_projections(projector)
+    signing_key, public_key = new_key_pair()
     anchors = stack.folder / "anchors"
     anchors.mkdir(exist_ok=True)
     api_port, stripe_port = free_ports(2)
@@ -221,7 +222,8 @@ async def prepare_world(stack: Stack, processes: Processes) -> World:
             "STRIPE_API": f"http://127.0.0.1:{stripe_port}",
             "STRIPE_KEY": f"sk_test_{secrets.token_hex(16)}",
             "STRIPE_WEBHOOK_SECRET": f"whsec_{secrets.token_hex(16)}",
-            "SIGNING_KEY": base64.b64encode(os.urandom(32)).decode(),
+            "SIGNING_KEY": signing_key,
+            "PUBLIC_KEY": public_key,
             "ANCHORS": str(anchors),
             "API_PORT": str(api_port),
             "CORS_ORIGINS": f"http://127.0.0.1:{api_port}",

@@ -24,7 +24,9 @@ from services.store.directory import read_admins
 from services.tokens import BadToken, Caller, Role
 
 ANYONE = tuple(Role)  # anyone signed in
-TeamId = Annotated[str, Path(description="The team's id.", min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")]
+TeamId = Annotated[
+    str, Path(description="The team's id.", min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")
+]
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 
@@ -75,8 +77,7 @@ def route(
 ) -> Callable[[Handler], Handler]:
     """Offer a route to the roles that the contract names for it.
 
-    Args:
-        gives: the model of its answer, for the OpenAPI document; answers are built directly and not validated again.
+    `gives` is the model of its answer, for the OpenAPI document; answers are built directly and not validated again.
     """
     responses: dict[int | str, dict[str, Any]] = {**ERRORS, **documented.pop("responses", {})}
     if gives is not None:

@@ -43,7 +43,9 @@ routes = APIRouter()
 async def get_activity(
     ask: Asked,
     days: Days = "30",
-    kind: Annotated[list[Kind] | None, Query(alias="type", max_length=len(Kind), description="Only these types.")] = None,
+    kind: Annotated[
+        list[Kind] | None, Query(alias="type", max_length=len(Kind), description="Only these types.")
+    ] = None,
     member: Annotated[Name | None, Query(description="Only this member's.")] = None,
     limit: Annotated[int, Query(ge=1, le=PAGE_MAX)] = 25,
     cursor: Annotated[str | None, Query(max_length=64, description="`next_cursor` of the page before.")] = None,

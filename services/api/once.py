@@ -54,14 +54,15 @@ async def once(
 ) -> Response:
     """Do a command's work and answer, or repeat the answer that it had.
 
-    Args:
-        work: gets the transaction and an id derived from the key, for facts that must not be stored twice.
-        team_id: whose rows it is about, where that is not the team of the request.
+    `work` gets the transaction and an id derived from the key, for facts that must not be stored twice. `team_id` says whose rows
+    it is about, where that is not the team of the request.
     """
     team = team_id or ask.team_id
     if key is None:
         if required:
-            raise problem(400, "idempotency_key_required", "send the header Idempotency-Key: any text that names this attempt")
+            raise problem(
+                400, "idempotency_key_required", "send the header Idempotency-Key: any text that names this attempt"
+            )
         async with ask.transaction(team) as connection:
             return _response(await work(connection, ""))
     route = f"{ask.request.method} {ask.request.url.path}"
@@ -80,7 +81,9 @@ async def _repeat(connection: Connection, command: tuple[int, str, str, str, str
     known = await connection.fetchrow(KNOWN, *command)
     assert known is not None, "whoever holds the key has committed"
     if known["body_sha256"] != digest:
-        raise problem(422, "idempotency_key_reused", "this Idempotency-Key came with another body before; use a new one")
+        raise problem(
+            422, "idempotency_key_reused", "this Idempotency-Key came with another body before; use a new one"
+        )
     said, etag = from_json(known["answer"])
     return _response(Answered(said, known["status"], etag), {"idempotency-replayed": "true"})
 

@@ -4,6 +4,8 @@
     Unavailable  503: the same request may succeed in a moment
     NotPriced    422 with its reason
     the rest     500 `internal`: our mistake; the log has it, the answer does not
+
+A caller may act on the code; the words may change.
 """
 
 from collections.abc import Sequence
@@ -29,7 +31,13 @@ STATUS = {
     "unknown_team": 404, "unknown_member": 404, "anchor_fixed": 409, "rate_card_version": 409, "already_done": 409, "changed_meanwhile": 412,
     "before_first_rate_card": 404,
 }  # fmt: skip
-CODES = {400: "bad_request", 404: "not_found", 405: "method_not_allowed", 413: "too_large", 415: "unsupported_media_type"}
+CODES = {
+    400: "bad_request",
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "too_large",
+    415: "unsupported_media_type",
+}
 AGAIN = {"retry-after": "1"}
 
 log = structlog.get_logger("api")

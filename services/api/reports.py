@@ -62,7 +62,8 @@ class Reports:
                 sent = [await self._producer.send(TOPIC, value, key=team_id.encode()) for team_id, value in events]
                 await asyncio.gather(*sent)
         except (KafkaError, TimeoutError) as away:
-            raise Unavailable(f"kafka_away: Kafka did not acknowledge: {away!r}; send the same again in a moment") from away
+            raise Unavailable(
+                f"kafka_away: Kafka did not acknowledge: {away!r}; send the same again in a moment"
+            ) from away
         except ValueError as too_large:
             raise Refused("too_large", str(too_large)) from too_large
-

@@ -63,7 +63,11 @@ async def _connect(settings: Settings, stop: asyncio.Event, health: Health) -> P
     found: list[Pool] = []
 
     async def connect() -> None:
-        found.append(await connect_pool(settings.needed("database"), process="api", size=CONNECTIONS, statement_timeout_ms=10_000))
+        found.append(
+            await connect_pool(
+                settings.needed("database"), process="api", size=CONNECTIONS, statement_timeout_ms=10_000
+            )
+        )
         health.back("database")
 
     await keep_going("database", connect, stop, health)

@@ -44,7 +44,9 @@ async def get_stream(
     if exact is None:
         raise unknown_team(ask.team_id)
     return StreamingResponse(
-        _events(ask, seen), media_type="text/event-stream", headers={"cache-control": "no-store", "x-accel-buffering": "no"}
+        _events(ask, seen),
+        media_type="text/event-stream",
+        headers={"cache-control": "no-store", "x-accel-buffering": "no"},
     )
 
 

@@ -81,7 +81,9 @@ async def delete_member(ask: Asked, member_id: MemberId, key: Key = None) -> Res
         if not await team_exists(connection, ask.team_id):
             return await _head(connection, ask)
         # The row is gone with this transaction, so its own time makes the fact one and the same for ever.
-        erased = NewFact(ask.team_id, DIRECTORY, f"erased:{member_id}:{instant(since)}", now, MemberErased(member_id=member_id))
+        erased = NewFact(
+            ask.team_id, DIRECTORY, f"erased:{member_id}:{instant(since)}", now, MemberErased(member_id=member_id)
+        )
         appended = await append(connection, [erased])
         return Answered({"position": str(appended.places[0])})
 

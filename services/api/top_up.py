@@ -103,14 +103,19 @@ def problems_of(settings: TopUpConfigured, catalog: Catalog, cap_currency: str |
         said.append("choose either credits, a fixed amount to add, or restore_to, a balance to fill up to")
     elif settings.credits is not None and (settings.credits < price.min_credits or settings.credits % price.step):
         said.append(f"credits are at least {least}, in steps of {step}")
-    elif settings.restore_to_credits is not None and settings.restore_to_credits < settings.threshold_credits + price.min_credits:
+    elif (
+        settings.restore_to_credits is not None
+        and settings.restore_to_credits < settings.threshold_credits + price.min_credits
+    ):
         said.append(f"restore_to is at least {least} credits above the threshold")
     if cap_currency is not None and cap_currency != currency:
         said.append(f"monthly_cap is in {currency}, the currency of top-ups")
     if not said and settings.monthly_cap_cents is not None:
         credits, cents = next_charge(settings, settings.threshold_credits, catalog)
         if settings.monthly_cap_cents < cents:
-            said.append(f"monthly_cap is less than one top-up: {format_credits(credits)} credits cost {cents} {currency} cents")
+            said.append(
+                f"monthly_cap is less than one top-up: {format_credits(credits)} credits cost {cents} {currency} cents"
+            )
     return said
 
 
@@ -124,7 +129,9 @@ async def _said(connection: Connection, ask: Ask, known: Configured) -> Json:
 def top_up_body(known: Configured, going: TopUps, available: int, catalog: Catalog) -> Json:
     """Settings as everybody reads them, and what becomes of them at the moment."""
     chosen = known.settings
-    said: Json = dict.fromkeys(("threshold", "credits", "restore_to", "monthly_cap", "max_per_month", "cool_down_seconds"))
+    said: Json = dict.fromkeys(
+        ("threshold", "credits", "restore_to", "monthly_cap", "max_per_month", "cool_down_seconds")
+    )
     if chosen is not None and chosen.threshold_credits:
         cap = chosen.monthly_cap_cents
         said = {
@@ -165,4 +172,3 @@ def _preview(chosen: TopUpConfigured, available: int, catalog: Catalog) -> Json:
 
 def _shown(credits: int | None) -> str | None:
     return None if credits is None else format_credits(credits)
-

@@ -46,7 +46,10 @@ async def get_usage(
         since = first_day(zone, ask.world.clock(), int(days))
         tail = await read_tail(connection, ask.team_id)
         for row in await connection.fetch(CELLS, shard, ask.team_id, since):
-            cells[Cell(shard, ask.team_id, row["day"], row["feature"], row["member_id"])] = (row["credits"], row["uses"])
+            cells[Cell(shard, ask.team_id, row["day"], row["feature"], row["member_id"])] = (
+                row["credits"],
+                row["uses"],
+            )
     _add_tail(cells, tail, zone, since)
     items = add_up(cells.items(), by, card)
     return answer(

@@ -4,7 +4,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import assert_never
 
-from projections.balance import Entry, Kind, LotKind
+from projections.balance import NEVER, Entry, Kind, LotKind
 from schemas.catalog import Catalog
 from schemas.credits import format_credits
 from schemas.facts import (
@@ -57,7 +57,9 @@ def _by(fact: AnyFact) -> str | None:
     return fact.member_id if isinstance(fact, CreditsPurchased) else None
 
 
-def describe(entry: Entry, fact: AnyFact, cards: RateCards, catalog: Catalog) -> str:
+def describe(  # noqa: C901, PLR0911, PLR0912 - a case for each kind, closed by assert_never
+    entry: Entry, fact: AnyFact, cards: RateCards, catalog: Catalog
+) -> str:
     """What happened, in a few words."""
     match entry.kind:
         case Kind.USAGE:
@@ -165,7 +167,7 @@ def _paid_by(shard: int, lot: PaidLot) -> Json:
 
 
 def _end(at: datetime | None) -> str | None:
-    return None if at is None or at.year == datetime.max.year else instant(at)
+    return None if at is None or at == NEVER else instant(at)
 
 
 def charge(fact: AnyFact, *, sees_receipts: bool) -> Json | None:

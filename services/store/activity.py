@@ -187,4 +187,3 @@ async def who_paid(connection: Connection, team_id: str, paid: Sequence[Paid], t
         else:
             lots.append(PaidLot(part.lot, None, None, None, part.credits))
     return lots
-

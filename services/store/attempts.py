@@ -9,21 +9,21 @@ confirm the same intent, which is paid once.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
-import asyncpg
-
 from projections.top_up import VERSION, TopUps, evolve
-from schemas.facts import AnyFact, NewFact, Stored, TopUpRequested
+from schemas.facts import NewFact, Stored, TopUpRequested
 from services.store.append import append
 from services.store.connect import Connection
+from services.store.identities import Identity, find
 from services.store.read import stored_of
 from services.store.shards import shard_of
 
 TOP_UPS = "creditwell:top_ups"
 STRIPE = "creditwell:stripe"
 LEASE_SECONDS = 30  # more than two of the longest requests
+NEWS_MAX = 500
 
 SAVED = "SELECT state FROM top_ups WHERE shard = $1 AND team_id = $2 AND version = $3"
 
@@ -48,7 +48,7 @@ BEGIN = """
 # Low by the log, and something happened since the last decision, or its time has come.
 DECISIONS_DUE = """
     SELECT b.team_id FROM balance b LEFT JOIN top_ups t USING (shard, team_id)
-    WHERE b.low AND b.top_up_enabled AND (
+    WHERE b.low AND (
         t.due_at <= clock_timestamp() OR EXISTS (
             SELECT FROM facts f
             WHERE f.shard = b.shard AND f.team_id = b.team_id AND f.position > coalesce(t.position, 0)
@@ -67,22 +67,38 @@ ATTEMPTS_DUE = """
 LEASE = """
     UPDATE top_up_attempts SET owner = $3, leased_until = clock_timestamp() + make_interval(secs => $4)
     WHERE shard = $1 AND team_id = $2 AND ended_at IS NULL AND (owner = $3 OR leased_until <= clock_timestamp())
-    RETURNING attempt_id, payment_intent_id, create_try, confirm_try, cancel_try, looks,
+    RETURNING attempt_id, create_try, confirm_try, cancel_try, looks,
               coalesce(clock_timestamp() - asked_at > make_interval(secs => $5), false) AS waited_long
 """
 
-SENT = "UPDATE top_up_attempts SET create_try = $3 WHERE shard = $1 AND team_id = $2 AND ended_at IS NULL"
-CREATED = "UPDATE top_up_attempts SET payment_intent_id = $3 WHERE shard = $1 AND team_id = $2 AND ended_at IS NULL"
-ASKED = "UPDATE top_up_attempts SET asked_at = clock_timestamp() WHERE shard = $1 AND team_id = $2 AND ended_at IS NULL"
-NEW_CONFIRM = "UPDATE top_up_attempts SET confirm_try = confirm_try + 1 WHERE shard = $1 AND team_id = $2 AND ended_at IS NULL"
-NEW_CANCEL = "UPDATE top_up_attempts SET cancel_try = cancel_try + 1 WHERE shard = $1 AND team_id = $2 AND ended_at IS NULL"
-END = "UPDATE top_up_attempts SET ended_at = clock_timestamp() WHERE shard = $1 AND team_id = $2 AND ended_at IS NULL"
-
 RELEASE = """
     UPDATE top_up_attempts
-    SET leased_until = '-infinity', looks = looks + 1, look_at = clock_timestamp() + make_interval(secs => $4)
-    WHERE shard = $1 AND team_id = $2 AND owner = $3 AND ended_at IS NULL
+    SET leased_until = '-infinity', looks = looks + 1, look_at = clock_timestamp() + make_interval(secs => $5)
+    WHERE shard = $1 AND team_id = $2 AND attempt_id = $3 AND owner = $4 AND ended_at IS NULL
 """
+
+# How far an attempt has come: statements for `note`.
+SENT = "UPDATE top_up_attempts SET create_try = $4 WHERE shard = $1 AND team_id = $2 AND attempt_id = $3"
+CREATED = "UPDATE top_up_attempts SET payment_intent_id = $4 WHERE shard = $1 AND team_id = $2 AND attempt_id = $3"
+NEW_CONFIRM = """
+    UPDATE top_up_attempts SET confirm_try = confirm_try + 1 WHERE shard = $1 AND team_id = $2 AND attempt_id = $3
+"""
+NEW_CANCEL = "UPDATE top_up_attempts SET cancel_try = cancel_try + 1 WHERE shard = $1 AND team_id = $2 AND attempt_id = $3"
+ASKED = "UPDATE top_up_attempts SET asked_at = clock_timestamp() WHERE shard = $1 AND team_id = $2 AND attempt_id = $3"
+END = "UPDATE top_up_attempts SET ended_at = clock_timestamp() WHERE shard = $1 AND team_id = $2 AND attempt_id = $3"
+
+NEWS = """
+    SELECT event_id, intent_id, attempt_id FROM stripe_inbox WHERE done_at IS NULL
+    ORDER BY received_at LIMIT $1 FOR UPDATE SKIP LOCKED
+"""
+
+# By the attempt's name as well: Stripe may be quicker than the record of the intent's id.
+WAKE = """
+    UPDATE top_up_attempts SET look_at = clock_timestamp(), looks = 0
+    WHERE ended_at IS NULL AND (payment_intent_id = ANY($1) OR attempt_id::text = ANY($2))
+"""
+
+DONE = "UPDATE stripe_inbox SET done_at = clock_timestamp() WHERE event_id = ANY($1)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +107,6 @@ class Lease:
 
     team_id: str
     attempt_id: UUID
-    payment_intent_id: str | None
     create_try: int
     confirm_try: int
     cancel_try: int
@@ -131,8 +146,49 @@ async def append_top_up(connection: Connection, state: TopUps, facts: Sequence[N
     return state
 
 
-async def begin_attempt(connection: Connection, team_id: str, request: TopUpRequested, owner: str, now: datetime) -> None:
+async def begin_attempt(
+    connection: Connection, team_id: str, request: TopUpRequested, owner: str, now: datetime
+) -> None:
     """Open the attempt in the transaction that appends its request; raises UniqueViolationError if another is open."""
-    await connection.execute(
-        BEGIN, shard_of(team_id), team_id, UUID(request.attempt_id), owner, LEASE_SECONDS, now
+    await connection.execute(BEGIN, shard_of(team_id), team_id, UUID(request.attempt_id), owner, LEASE_SECONDS, now)
+
+
+async def lease(connection: Connection, team_id: str, owner: str, owner_waits: timedelta) -> Lease | None:
+    """The team's open attempt, to work on for a while; None when there is none or somebody else works on it."""
+    row = await connection.fetchrow(
+        LEASE, shard_of(team_id), team_id, owner, LEASE_SECONDS, owner_waits.total_seconds()
     )
+    return None if row is None else Lease(team_id, *row)
+
+
+async def note(connection: Connection, held: Lease, statement: str, *values: object) -> None:
+    """Write down how far a lease's attempt has come; nothing if it is over."""
+    await connection.execute(statement, shard_of(held.team_id), held.team_id, held.attempt_id, *values)
+
+
+async def release(connection: Connection, held: Lease, owner: str, wait_seconds: float) -> None:
+    """Let go of an attempt, and say when to look again; nothing if it is over."""
+    await note(connection, held, RELEASE, owner, wait_seconds)
+
+
+async def is_stored(connection: Connection, team_id: str, fact_id: str) -> bool:
+    """True if this fact about a team's top-ups is in the log."""
+    identity = Identity(team_id, TOP_UPS, fact_id)
+    return identity in await find(connection, [identity])
+
+
+async def teams_due(connection: Connection, limit: int) -> set[str]:
+    """Teams with a decision that is due or may be, or with an attempt to go on with."""
+    decisions = await connection.fetch(DECISIONS_DUE, limit)
+    under_way = await connection.fetch(ATTEMPTS_DUE, limit)
+    return {row["team_id"] for row in (*decisions, *under_way)}
+
+
+async def wake_by_inbox(connection: Connection) -> int:
+    """Have the attempts looked at that Stripe has news of; how many news there were. Whoever looks asks Stripe for the truth."""
+    async with connection.transaction():
+        news = await connection.fetch(NEWS, NEWS_MAX)
+        if news:
+            await connection.execute(WAKE, [row["intent_id"] for row in news], [row["attempt_id"] for row in news])
+            await connection.execute(DONE, [row["event_id"] for row in news])
+    return len(news)

@@ -63,7 +63,9 @@ async def publish_rate_card(connection: Connection, card: RateCard, *, published
         raise Refused("rate_card_version", f"the next rate card is version {following}, not {card.version}")
     if card.effective_from < now + NOTICE:
         earliest = (now + NOTICE).isoformat(timespec="seconds")
-        raise Refused("too_soon", f"effective_from must be at least {NOTICE.seconds} seconds ahead: {earliest} or later")
+        raise Refused(
+            "too_soon", f"effective_from must be at least {NOTICE.seconds} seconds ahead: {earliest} or later"
+        )
     appended = await append(connection, [_published(card, now, published_by)])
     return appended.places[0]
 

@@ -44,7 +44,9 @@ async def adjust(connection: Connection, team_id: str, gift_id: str, adjustment:
     """
     now = await _lock(connection, team_id)
     if not 0 < abs(adjustment.credits) <= ENTRY_MAX:
-        raise Refused("invalid_credits", f"an adjustment is not 0 and at most {format_credits(ENTRY_MAX)} credits either way")
+        raise Refused(
+            "invalid_credits", f"an adjustment is not 0 and at most {format_credits(ENTRY_MAX)} credits either way"
+        )
     return await _append(connection, team_id, gift_id, now, adjustment)
 
 

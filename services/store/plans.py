@@ -52,9 +52,7 @@ async def assign_plan(
 ) -> Assigned:
     """Give a team its first plan, or another one, in the caller's transaction.
 
-    Args:
-        anchor: the instant from which cycles are reckoned; the moment of the first plan if nobody says. Stays for ever.
-        zone: the team's time zone, UTC if nobody says. Stays for ever.
+    Cycles are reckoned from `anchor` in `zone`: the moment of the first plan and UTC if nobody says. Both stay for ever.
 
     Raises:
         Refused: unknown_plan, unknown_zone, invalid_team, or anchor_fixed.
@@ -102,7 +100,9 @@ def _zone(zone: str | None) -> str:
 def _check_fixed(known: asyncpg.Record, anchor: datetime | None, zone: str | None) -> None:
     if (anchor is not None and anchor != known["anchor"]) or (zone is not None and zone != known["zone"]):
         fixed = f"{known['anchor'].isoformat()} in {known['zone']}"
-        raise Refused("anchor_fixed", f"cycles are reckoned from {fixed} for ever: leave anchor and zone out, or repeat them")
+        raise Refused(
+            "anchor_fixed", f"cycles are reckoned from {fixed} for ever: leave anchor and zone out, or repeat them"
+        )
 
 
 def _plan(catalog: Catalog, plan: str, anchor: datetime, zone: str, assigned_by: str | None) -> PlanAssigned:

@@ -4,6 +4,8 @@
     Papercut Films      on pro, with top-ups that fire every few seconds
     Solo Sam            on the free plan, without top-ups, and soon without credits
     Harbor Academy      on pro; its cycle ends a moment after the curtain rises
+
+All that they do is made up; everything that answers is real, save Stripe.
 """
 
 from collections.abc import Mapping, Sequence
@@ -99,9 +101,9 @@ def roles(now: datetime) -> tuple[Role, ...]:
         zone="Asia/Tokyo", anchor=now + CYCLE_ENDS_AFTER,
     )  # fmt: skip
     return (
-        Role(northlight, SHORT_FILM, 0.55, "412.5"),
+        Role(northlight, SHORT_FILM, 0.8, "412.5"),
         Role(papercut, ADVERT, 0.4, "88.25"),
-        Role(solo, POST, 0.7, "3.5"),
+        Role(solo, POST, 0.5, "3.5"),
         Role(harbor, LECTURE, 0.8, "140"),
     )
 

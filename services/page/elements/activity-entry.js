@@ -2,7 +2,7 @@
 
 import { h, icon } from "../dom.js";
 import { failure, loader, skeleton } from "../loading.js";
-import { TYPES, attributes, credits, creditsChange, isNegative, isZero, money, onDayOfYear, when, whenExactly } from "../words.js";
+import { PER, TYPES, attributes, credits, creditsChange, isNegative, isZero, money, onDayOfYear, when, whenExactly } from "../words.js";
 
 const MINUS = "M4 8h8";
 const PLUS = "M8 4v8M4 8h8";
@@ -38,6 +38,15 @@ export function entryRows(item, session, nameOf) {
   });
   const member = item.member_id ? nameOf(item.member_id) : "—";
   const at = h("time", { datetime: item.at, title: whenExactly(item.at) }, when(item.at));
+  const what = h(
+    "div",
+    {},
+    h("span", { class: "unseen" }, `${TYPES[item.type] ?? item.type}: `),
+    toggle,
+    item.detail && h("span", { class: "quiet more" }, item.detail),
+    h("span", { class: "quiet narrow" }, `${when(item.at)} · ${member}`),
+  );
+  const amount = isZero(item.credits) || isNegative(item.credits) ? "amount number" : "amount number plus";
   const row = h(
     "tr",
     { class: "entry", "data-id": item.id },
@@ -45,18 +54,10 @@ export function entryRows(item, session, nameOf) {
     h(
       "td",
       { class: "event" },
-      h("span", { class: `mark ${look}` }, icon(path)),
-      h(
-        "div",
-        {},
-        h("span", { class: "unseen" }, `${TYPES[item.type] ?? item.type}: `),
-        toggle,
-        item.detail && h("span", { class: "quiet more" }, item.detail),
-        h("span", { class: "quiet narrow" }, `${when(item.at)} · ${member}`),
-      ),
+      h("div", { class: "told" }, h("span", { class: `mark ${look}` }, icon(path)), what),
     ),
     h("td", { class: "member" }, member),
-    h("td", { class: `amount number ${isZero(item.credits) ? "" : isNegative(item.credits) ? "" : "plus"}` }, creditsChange(item.credits)),
+    h("td", { class: amount }, creditsChange(item.credits)),
   );
   return [row, why];
 }
@@ -79,7 +80,7 @@ function explain(item, session, why) {
 function explanation(entry) {
   const { price, paid_by: paid, charge } = entry;
   const lines = [
-    price && ["Rate", `${price.name}${named(price.rate_attributes)} · ${price.rate} credits ${unit(price.per)} · rate card ${price.rate_card}, in force since ${onDayOfYear(price.in_force_since)}`],
+    price && ["Rate", `${price.name}${named(price.rate_attributes)} · ${price.rate} credits ${PER[price.per]} · rate card ${price.rate_card}, in force since ${onDayOfYear(price.in_force_since)}`],
     price && ["Formula", price.formula],
     !price && entry.reason && ["Reason", entry.reason],
     paid.length && ["Paid by", paid.map(lot)],
@@ -95,7 +96,6 @@ function explanation(entry) {
 }
 
 const named = (known) => (Object.keys(known).length ? `, ${attributes(known).toLowerCase()}` : "");
-const unit = (per) => ({ use: "per use", second: "per second", character: "per character", gb_day: "per GB/day" })[per];
 
 function lot({ kind, name, gained_at: at, credits: amount }) {
   const since = at ? `, ${onDayOfYear(at)}` : "";

@@ -79,11 +79,11 @@ const sheet = css`
   }
   th.amount { font-weight: 700; }
   .plus { color: var(--good); }
-  td.event {
+  .told {
     display: flex;
     gap: 12px;
   }
-  .event > div {
+  .told > div {
     min-width: 0;
   }
   .what {
@@ -168,12 +168,13 @@ const sheet = css`
   nav span { display: flex; gap: 10px; }
   .newer-came { margin-top: 12px; }
   @media (max-width: 640px) {
+    table { table-layout: auto; }
     th.at, td.at, th.member, td.member { display: none; }
     th.amount { width: 96px; }
     .narrow { display: block; }
     .filters, .days { width: 100%; }
-    .days label { flex: 1; justify-items: center; }
-    select { flex: 1; max-width: none; min-width: 0; }
+    .days label { flex: 1; justify-items: center; padding: 0 4px; white-space: nowrap; }
+    select { flex: 1 1 120px; max-width: none; }
     .explanation div { grid-template-columns: 1fr; gap: 0; }
   }
 `;

@@ -43,6 +43,7 @@ const sheet = css`
     display: grid;
     grid-template-columns: repeat(auto-fit, minmax(min(100%, 420px), 1fr));
     gap: 0 44px;
+    align-items: start;
   }
 `;
 

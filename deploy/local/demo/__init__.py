@@ -1,0 +1,162 @@
+"""`make demo`: a video product with four teams on a real Kafka and PostgreSQL, every process running, Stripe played by a stand-in.
+
+    cast.py      the teams and what they make          said.py    what was reported, by whoever reported it
+    stage.py     gifts, cards, top-ups                 found.py   what Creditwell made of it
+    play.py      members at work                       checks.py  what must be true of the two
+    careless.py  a service that does all wrong         watch.py, screen.py  what the audience sees
+
+It ends with Ctrl-C or after `--seconds`, then lets everything arrive, says what happened, and checks it.
+"""
+
+import asyncio
+import json
+import signal
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import uvloop
+from rich.console import Console
+
+from deploy.local.demo.cast import HARBOR, PAPERCUT, Role, roles
+from deploy.local.demo.checks import Check, judge
+from deploy.local.demo.found import Found, drain, ends, look
+from deploy.local.demo.play import play
+from deploy.local.demo.said import Said
+from deploy.local.demo.screen import Screen
+from deploy.local.demo.stage import set_stage
+from deploy.local.demo.watch import Watch
+from deploy.local.processes import Processes
+from deploy.local.stack import Stack, start_stack
+from deploy.local.trouble import StackTrouble
+from deploy.local.world import World, add_teams, connected, start_world
+from schemas.catalog import load_catalog
+from services.store.connect import Connection
+from services.tokens import Role as TokenRole
+
+LOOK_SECONDS = 0.25
+TOPICS = ("usage", "credits.events", "usage.refused")
+INTERRUPTED = 130
+
+
+def main(*, seconds: int | None = None, as_json: bool = False) -> int:
+    """0 everything holds · 1 something does not, and was named · 130 interrupted before the curtain."""
+    screen = Screen(Console(stderr=as_json, highlight=False))
+    try:
+        with start_stack(say=screen.say, name="demo") as stack, Processes(stack, say=screen.say) as processes:
+            found, checks = uvloop.run(demo(stack, processes, screen, seconds))
+    except StackTrouble as trouble:
+        screen.quiet()
+        screen.say(str(trouble))
+        return 1
+    except KeyboardInterrupt:
+        screen.quiet()
+        return INTERRUPTED
+    if as_json:
+        print(json.dumps(as_document(found, checks)))
+    return 0 if all(check.holds for check in checks) else 1
+
+
+async def demo(stack: Stack, processes: Processes, screen: Screen, seconds: int | None) -> tuple[Found, list[Check]]:
+    """All of it, from an empty log to the summary."""
+    starts = {topic: await ends(stack.kafka, topic) for topic in TOPICS}
+    world = await start_world(stack, processes, say=screen.say, teams=())
+    async with connected(world.database) as owner:
+        cast = roles(datetime.now(UTC))
+        await add_teams(owner, [role.team for role in cast])
+        world = replace(world, teams=tuple(role.team for role in cast))
+    await set_stage(world)
+    async with connected(world.logins["reader"]) as reader:
+        return await _perform(world, cast, screen, reader, starts, seconds)
+
+
+async def _perform(
+    world: World, cast: tuple[Role, ...], screen: Screen, reader: Connection, starts: Mapping[str, Mapping[int, int]],
+    seconds: int | None,
+) -> tuple[Found, list[Check]]:  # fmt: skip
+    catalog, said, stop = load_catalog(), Said(), asyncio.Event()
+    watch = Watch(reader, {role.team.id: role.team.name for role in cast})
+    await watch.skip()
+    screen.programme(pages(world), tries(world))
+    screen.curtain(seconds)
+    with stopped_by_ctrl_c(stop):
+        if seconds is not None:
+            asyncio.get_running_loop().call_later(seconds, stop.set)
+        playing = asyncio.create_task(
+            play(world.kafka, world.stack.folder / "spools", cast, catalog.rate_card, said, stop)
+        )
+        await _watch_until(playing, watch, screen, world)
+    screen.quiet()
+    screen.tell("The curtain falls; what is under way arrives")
+    await drain(world, reader, starts)
+    for sentence in await watch.look():
+        screen.tell(sentence)
+    found = await look(world, reader, cast, starts)
+    checks = judge(said, found, catalog)
+    screen.summary(cast, found, checks)
+    return found, checks
+
+
+async def _watch_until(playing: "asyncio.Task[None]", watch: Watch, screen: Screen, world: World) -> None:
+    """Show what happens until the play is over; raises what ended it."""
+    while not playing.done():
+        for sentence in await watch.look():
+            screen.tell(sentence)
+        screen.figures(watch.figures(), watch.balances_line())
+        if world.processes.died:
+            playing.cancel()
+            raise StackTrouble("Demo", f"{world.processes.died[0].name} died", way_out=world.processes.died[0].last_lines)
+        await asyncio.wait({playing}, timeout=LOOK_SECONDS)
+    playing.result()
+
+
+@contextmanager
+def stopped_by_ctrl_c(stop: asyncio.Event) -> Iterator[None]:
+    """The first Ctrl-C ends the play in an orderly way; once it is over, the next one ends everything at once."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pages(world: World) -> dict[str, str]:
+    """The Usage page; the token is in the fragment, which no server sees."""
+    return {
+        f"as {who}": f"{world.api}/usage#token={world.token(PAPERCUT, member, role)}"
+        for who, member, role in (
+            ("Dana, an admin", "mem_dana", TokenRole.ADMIN),
+            ("Emil, a member", "mem_emil", TokenRole.MEMBER),
+        )
+    }
+
+
+def tries(world: World) -> dict[str, str]:
+    """Commands that can be pasted as they are."""
+    creditwell = f"{sys.executable.rpartition('/')[0]}/creditwell"
+    environment = f"CREDITWELL_INSECURE_DEV=1 {creditwell} token --team {HARBOR} --member mem_hana"
+    return {
+        "what a team has": f'curl -s -H "Authorization: Bearer $({environment})" {world.api}/v1/teams/{HARBOR}/balance',
+        "is the log what was written?": f"CREDITWELL_DATABASE='{world.logins['reader']}' {creditwell} verify",
+    }
+
+
+def as_document(found: Found, checks: list[Check]) -> dict[str, object]:
+    """The summary for programs."""
+    return {
+        "records": found.records,
+        "usages": len(found.usages),
+        "refused": dict(found.refusals),
+        "duplicates": found.duplicates,
+        "conflicts": found.conflicts,
+        "top_ups": len(found.top_ups),
+        "charged_cents": sum(found.charges.values()),
+        "checks": [check._asdict() for check in checks],
+        "holds": all(check.holds for check in checks),
+    }

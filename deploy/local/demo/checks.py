@@ -1,0 +1,148 @@
+"""What must be true of every demo, from what was said and what was found. Pure, so that tests can break each."""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from deploy.local.demo.found import Found
+from deploy.local.demo.said import Said
+from schemas.catalog import Catalog
+from schemas.credits import format_credits
+
+EXAMPLES = 3
+
+
+class Check(NamedTuple):
+    """One invariant: what must hold, whether it does, and the figures."""
+
+    name: str
+    holds: bool
+    figures: str
+
+
+def judge(said: Said, found: Found, catalog: Catalog) -> list[Check]:
+    """Every check, in the order in which a reader would ask."""
+    every: tuple[Callable[[Said, Found, Catalog], Check], ...] = (
+        _records, _refusals, _usage, _voids, _entries, _balances, _charges, _published,
+    )  # fmt: skip
+    return [check(said, found, catalog) for check in every]
+
+
+def _records(said: Said, found: Found, _: Catalog) -> Check:
+    """Every record is in exactly one place."""
+    parts = {
+        "recorded": len(found.usages), "voids": len(found.voids), "duplicates": found.duplicates,
+        "conflicts": found.conflicts, "refused": found.refusals.total(),
+    }  # fmt: skip
+    accounted = sum(parts.values())
+    # Emitters repeat what Kafka may not have: more duplicates than somebody sent on purpose are right, fewer are not.
+    holds = accounted == found.records >= said.records and found.conflicts == said.conflicts
+    holds = holds and found.duplicates - said.duplicates == found.records - said.records
+    figures = f"{found.records:,} = " + " + ".join(f"{count:,} {name}" for name, count in parts.items())
+    if not holds:
+        figures += f"; said were {said.records:,}, with {said.duplicates:,} duplicates and {said.conflicts:,} conflicts"
+    return Check("Every record is accounted for", holds, figures)
+
+
+def _refusals(said: Said, found: Found, _: Catalog) -> Check:
+    """Each for the reason that it deserves."""
+    wrong = {
+        reason: (said.refusals[reason], found.refusals[reason])
+        for reason in said.refusals | found.refusals
+        if said.refusals[reason] != found.refusals[reason]
+    }
+    figures = f"{found.refusals.total():,} for {len(found.refusals)} reasons"
+    if wrong:
+        figures = "; ".join(f"{reason}: {sent:,} sent, {got:,} refused" for reason, (sent, got) in wrong.items())
+    return Check("Nonsense is refused, with its reason", not wrong, figures)
+
+
+def _usage(said: Said, found: Found, _: Catalog) -> Check:
+    """What was reported is what the log says and what balances paid."""
+    told, logged = sum(said.usages.values()), sum(found.usages.values())
+    paid = -_sum(found, "usage")
+    holds = said.usages == found.usages and told == logged == paid and found.counts["usage"] >= len(found.usages)
+    figures = f"{len(found.usages):,} usages, {format_credits(logged)} credits: as reported, in the log, off the balances"
+    if not holds:
+        figures = (
+            f"reported {format_credits(told)}, in the log {format_credits(logged)}, off the balances {format_credits(paid)}; "
+            f"differing: {_some(key.id for key in said.usages | found.usages if said.usages.get(key) != found.usages.get(key))}"
+        )
+    return Check("Usage is counted once, to the last decimal", holds, figures)
+
+
+def _voids(said: Said, found: Found, _: Catalog) -> Check:
+    """Taken back is what was asked to be, and its credits returned."""
+    asked = sum(said.usages[usage] for usage in said.voids.values())
+    returned = _sum(found, "usage_voided")
+    holds = said.voids == found.voids and asked == found.voided_credits == returned
+    figures = f"{len(found.voids)} taken back, {format_credits(returned)} credits returned"
+    if not holds:
+        figures += f"; asked were {len(said.voids)}, {format_credits(asked)} credits"
+    return Check("What was taken back is paid back", holds, figures)
+
+
+def _entries(_: Said, found: Found, __: Catalog) -> Check:
+    """A balance is the sum of its entries."""
+    wrong = [
+        f"{team}: entries {format_credits(sum(kinds.values()))}, balance {format_credits(found.balances.get(team, 0))}"
+        for team, kinds in found.entries.items()
+        if sum(kinds.values()) != found.balances.get(team)
+    ]
+    total = format_credits(sum(found.balances.values()))
+    figures = f"{found.counts.total():,} entries of {len(found.balances)} teams add up to {total} credits"
+    return Check("Balances are the sum of what happened", not wrong, "; ".join(wrong) or figures)
+
+
+def _balances(_: Said, found: Found, __: Catalog) -> Check:
+    """The API says what the projection says, once all is quiet."""
+    wrong = [
+        f"{team}: API {format_credits(answer)}, projection {format_credits(found.balances.get(team, 0))}"
+        for team, answer in found.answers.items()
+        if answer != found.balances.get(team)
+    ]
+    refills = sum(found.refills.values())
+    figures = f"{len(found.answers)} teams, {refills} refills, each once"
+    return Check("The API says the same", not wrong and bool(found.answers), "; ".join(wrong) or figures)
+
+
+def _charges(_: Said, found: Found, catalog: Catalog) -> Check:
+    """No charge without credits, no credits without a charge, and the price is the catalog's."""
+    credited = {top_up.payment_intent_id: top_up for top_up in found.top_ups}
+    wrong = [f"{intent} is credited and not charged" for intent in credited.keys() - found.charges.keys()]
+    wrong += [f"{intent} is charged and not credited" for intent in found.charges.keys() - credited.keys()]
+    wrong += [
+        f"{intent}: {format_credits(credited[intent].credits)} credits for {charged} cents"
+        for intent, charged in found.charges.items()
+        if intent in credited
+        and not charged == credited[intent].charge_cents == catalog.top_up_charge_cents(credited[intent].credits)
+    ]
+    if len(credited) != len(found.top_ups):
+        wrong.append("an intent is credited twice")
+    credits = format_credits(sum(top_up.credits for top_up in found.top_ups))
+    figures = f"{len(found.charges)} charges, {dollars(sum(found.charges.values()))}, for {credits} credits"
+    return Check("Charges are top-ups, to the cent", not wrong, "; ".join(wrong[:EXAMPLES]) or figures)
+
+
+def _published(_: Said, found: Found, __: Catalog) -> Check:
+    """What is stored is on Kafka."""
+    missing, extra = found.stored - found.published, found.published - found.stored
+    refused = found.refusals.total() + found.conflicts
+    holds = not missing and not extra and found.refused_published >= refused
+    figures = f"{len(found.published):,} facts on credits.events, {found.refused_published:,} records on usage.refused"
+    if not holds:
+        figures += f"; missing {len(missing)} facts ({_some(map(str, sorted(missing)))}), unknown {len(extra)}, refused {refused}"
+    return Check("Everything stored is published", holds, figures)
+
+
+def dollars(cents: int) -> str:
+    """An amount as people read it."""
+    return f"${cents // 100:,}.{cents % 100:02d}"
+
+
+def _sum(found: Found, kind: str) -> int:
+    return sum(kinds.get(kind, 0) for kinds in found.entries.values())
+
+
+def _some(names: Iterator[str]) -> str:
+    listed = sorted(names)
+    return ", ".join(listed[:EXAMPLES]) + (" …" if len(listed) > EXAMPLES else "")

@@ -1,0 +1,211 @@
+"""What Creditwell made of it: read from its log, its balances, Kafka and the books of the stand-in for Stripe, when all is quiet."""
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from time import monotonic
+
+import httpx
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from deploy.local.demo.cast import Role
+from deploy.local.trouble import StackTrouble
+from deploy.local.world import World
+from schemas.credits import parse_credits
+from schemas.facts import CreditsToppedUp, Stored, UsageRecorded, UsageVoided
+from services.store.connect import Connection
+from services.store.identities import Identity
+from services.store.read import heads, read_after
+from services.tokens import Role as TokenRole
+
+DRAIN_SECONDS = 40
+LOOK_SECONDS = 0.1
+QUIET_SECONDS = 1.0
+
+CURSORS = "SELECT coalesce(sum(next_offset), 0)::bigint FROM kafka_cursors WHERE topic = 'usage'"
+HEADS = "SELECT sum(next - 1)::bigint FROM shard_heads"
+BEHIND = """
+    SELECT h.shard FROM shard_heads h LEFT JOIN checkpoints c ON c.shard = h.shard AND c.reader = $1
+    WHERE coalesce(c.position, 0) < h.next - 1
+"""
+OPEN_ATTEMPTS = """
+    SELECT count(*) FILTER (WHERE type = 'top_up.requested.v1')
+         - count(*) FILTER (WHERE type IN ('credits.topped_up.v1', 'top_up.failed.v1'))
+    FROM facts WHERE type IN ('top_up.requested.v1', 'credits.topped_up.v1', 'top_up.failed.v1')
+"""
+REFUSED = "SELECT reason, count(*) FROM refused GROUP BY reason"
+REPEATS = "SELECT coalesce(sum(duplicates), 0)::bigint, coalesce(sum(conflicts), 0)::bigint FROM repeats"
+ACTIVITY = """
+    SELECT team_id, kind, sum(included + additional)::bigint AS credits, count(*) AS entries
+    FROM activity GROUP BY team_id, kind
+"""
+BALANCES = "SELECT team_id, included + additional FROM balance"
+
+
+@dataclass
+class Found:
+    """What there is. Credits are micro-credits, money is cents."""
+
+    records: int = 0  # that Kafka took for `usage`
+    usages: dict[Identity, int] = field(default_factory=dict)
+    voids: dict[Identity, Identity] = field(default_factory=dict)
+    voided_credits: int = 0
+    refusals: Counter[str] = field(default_factory=Counter)
+    duplicates: int = 0
+    conflicts: int = 0
+    top_ups: list[CreditsToppedUp] = field(default_factory=list)
+    charges: dict[str, int] = field(default_factory=dict)  # by payment intent, in Stripe's own books
+    entries: dict[str, dict[str, int]] = field(default_factory=dict)  # by team and kind: credits
+    counts: Counter[str] = field(default_factory=Counter)  # entries by kind
+    balances: dict[str, int] = field(default_factory=dict)  # the projection's
+    answers: dict[str, int] = field(default_factory=dict)  # the API's
+    stored: set[tuple[int, int]] = field(default_factory=set)  # shard and position of every fact
+    published: set[tuple[int, int]] = field(default_factory=set)  # of every fact on `credits.events`
+    refused_published: int = 0
+    refills: Counter[str] = field(default_factory=Counter)  # of cycles, by team
+
+
+async def drain(world: World, reader: Connection, starts: Mapping[str, Mapping[int, int]]) -> None:
+    """Wait until everything that was said has arrived everywhere, and stays so for a second.
+
+    Raises:
+        StackTrouble: something does not arrive, named.
+    """
+    goal = sum((await ends(world.kafka, "usage")).values())
+    deadline, quiet_since, head = monotonic() + DRAIN_SECONDS, monotonic(), -1
+    while True:
+        waiting = await _waiting_for(world, reader, goal, starts)
+        now, last = monotonic(), await reader.fetchval(HEADS)
+        if waiting or last != head:
+            quiet_since, head = now, last
+        if now - quiet_since >= QUIET_SECONDS:
+            return
+        if world.processes.died:
+            raise StackTrouble("Demo", f"{world.processes.died[0].name} died", way_out=world.processes.died[0].last_lines)
+        if now > deadline:
+            raise StackTrouble("Demo", f"after {DRAIN_SECONDS} s there is still {waiting or 'no end of new facts'}")
+        await asyncio.sleep(LOOK_SECONDS)
+
+
+async def _waiting_for(world: World, reader: Connection, goal: int, starts: Mapping[str, Mapping[int, int]]) -> str:
+    """What has not arrived yet, in words; nothing when all has."""
+    if (left := goal - await reader.fetchval(CURSORS)) > 0:
+        return f"usage in Kafka that is not recorded ({left} records)"
+    for name in ("projector", "relay"):
+        if shards := await reader.fetch(BEHIND, name):
+            return f"something in the log that the {name} has not read ({len(shards)} shards)"
+    if (attempts := await reader.fetchval(OPEN_ATTEMPTS)) > 0:
+        return f"a top-up under way ({attempts})"
+    refused = sum(count for _, count in await reader.fetch(REFUSED))
+    published = sum((await ends(world.kafka, "usage.refused")).values()) - sum(starts["usage.refused"].values())
+    return f"a refused record that is not published ({refused - published})" if published < refused else ""
+
+
+async def look(world: World, reader: Connection, cast: tuple[Role, ...], starts: Mapping[str, Mapping[int, int]]) -> Found:
+    """Everything, when all is quiet."""
+    found = Found()
+    found.records = sum((await ends(world.kafka, "usage")).values()) - sum(starts["usage"].values())
+    async for stored in log(reader):
+        _count(found, stored)
+    for reason, count in await reader.fetch(REFUSED):
+        found.refusals[reason] += count
+    found.duplicates, repeated_conflicts = await reader.fetchrow(REPEATS) or (0, 0)
+    found.conflicts = found.refusals.pop("conflict", 0)
+    assert found.conflicts == repeated_conflicts, "receipts and refused records count conflicts differently"
+    for row in await reader.fetch(ACTIVITY):
+        found.entries.setdefault(row["team_id"], {})[row["kind"]] = row["credits"]
+        found.counts[row["kind"]] += row["entries"]
+    found.balances = dict(map(tuple, await reader.fetch(BALANCES)))
+    found.answers = await _balances_by_http(world, cast)
+    found.charges = await _charges(world)
+    async with _read_from(world.kafka, "credits.events", starts) as records:
+        found.published = {(said["shard"], said["position"]) async for said in records}
+    found.refused_published = sum((await ends(world.kafka, "usage.refused")).values()) - sum(
+        starts["usage.refused"].values()
+    )
+    return found
+
+
+async def log(reader: Connection) -> AsyncIterator[Stored]:
+    """Every fact there is, shard by shard."""
+    seen = dict.fromkeys(await heads(reader), 0)
+    while facts := await read_after(reader, seen, 1_000):
+        for shard, read in facts.items():
+            for stored in read:
+                yield stored
+            seen[shard] = read[-1].position
+
+
+def _count(found: Found, stored: Stored) -> None:
+    found.stored.add((stored.shard, stored.position))
+    identity = Identity(stored.team_id, stored.source, stored.id)
+    fact = stored.fact()
+    if isinstance(fact, UsageRecorded):
+        found.usages[identity] = fact.credits
+    elif isinstance(fact, UsageVoided):
+        found.voids[identity] = Identity(stored.team_id, fact.usage_source, fact.usage_id)
+        found.voided_credits += fact.credits
+    elif isinstance(fact, CreditsToppedUp):
+        found.top_ups.append(fact)
+    elif stored.type == "credits.refilled.v1":
+        found.refills[stored.team_id] += 1
+
+
+async def _balances_by_http(world: World, cast: tuple[Role, ...]) -> dict[str, int]:
+    answers = {}
+    async with httpx.AsyncClient(base_url=world.api, trust_env=False) as client:
+        for role in cast:
+            token = world.token(role.team.id, role.team.members[0].member_id, TokenRole.ADMIN)
+            answer = await client.get(
+                f"/v1/teams/{role.team.id}/balance", headers={"Authorization": f"Bearer {token}"}
+            )
+            answers[role.team.id] = parse_credits(answer.raise_for_status().json()["total"])
+    return answers
+
+
+async def _charges(world: World) -> dict[str, int]:
+    async with httpx.AsyncClient(trust_env=False) as client:
+        books = (await client.get(f"{world.stripe}/_control/books")).raise_for_status().json()
+    return {charge["payment_intent"]: charge["amount"] - charge["amount_refunded"] for charge in books["charges"]}
+
+
+async def ends(kafka: str, topic: str) -> dict[int, int]:
+    """Where each partition of a topic ends now."""
+    consumer = AIOKafkaConsumer(bootstrap_servers=kafka)
+    await consumer.start()
+    try:
+        partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
+        found = await consumer.end_offsets(partitions)
+    finally:
+        await consumer.stop()
+    return {place.partition: offset for place, offset in found.items()}
+
+
+@asynccontextmanager
+async def _read_from(
+    kafka: str, topic: str, starts: Mapping[str, Mapping[int, int]]
+) -> AsyncIterator[AsyncIterator[dict[str, int]]]:
+    """What a topic got since the demo began, up to its end of now."""
+    goal = await ends(kafka, topic)
+    consumer = AIOKafkaConsumer(bootstrap_servers=kafka, enable_auto_commit=False)
+    await consumer.start()
+    try:
+        consumer.assign([TopicPartition(topic, number) for number in goal])
+        for number, offset in starts[topic].items():
+            consumer.seek(TopicPartition(topic, number), offset)
+
+        async def records() -> AsyncIterator[dict[str, int]]:
+            left = {number: end for number, end in goal.items() if end > starts[topic][number]}
+            while left:
+                for place, batch in (await consumer.getmany(timeout_ms=500)).items():
+                    for record in batch:
+                        yield json.loads(record.value)
+                    if batch[-1].offset + 1 >= left.get(place.partition, 0):
+                        left.pop(place.partition, None)
+
+        yield records()
+    finally:
+        await consumer.stop()

@@ -1,0 +1,78 @@
+"""`POST /v1/stripe/webhook`: what Stripe says has happened, stored before it is worked on.
+
+The signature counts over the very bytes of the body. The answer is 200 as soon as the event is stored, also when it was
+stored before; whoever works on it (the top-up worker) asks Stripe how things are now. Amounts and states in the body are never
+believed, so neither order nor repetition nor delay matters, and none of it is kept.
+"""
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from services.api.problems import problem
+from services.api.world import World
+from services.charges import Forged, WebhookEvent, verify_webhook
+from services.settings import Settings
+from services.store.connect import Connection
+
+BODY_MAX = 256 * 1024
+
+KEEP = """
+    INSERT INTO stripe_inbox (event_id, type, object_kind, object_id, intent_id, attempt_id, created_at)
+    VALUES ($1, $2, $3, $4, $5, $6, $7)
+    ON CONFLICT (event_id) DO UPDATE SET deliveries = stripe_inbox.deliveries + 1
+"""
+
+routes = APIRouter()
+
+
+@routes.post("/v1/stripe/webhook", tags=["stripe"], summary="What Stripe says has happened")
+async def receive(request: Request) -> Response:
+    """Store a signed event. 400 for whatever Stripe did not send to us, now."""
+    world: World = request.app.state.world
+    body = await read_body(request)
+    secrets = secrets_of(world.settings)
+    if not secrets:
+        raise problem(503, "no_webhook_secret", "CREDITWELL_STRIPE_WEBHOOK_SECRET is not set, so nothing can be believed")
+    try:
+        event = verify_webhook(body, request.headers.get("stripe-signature", ""), secrets, world.clock())
+    except Forged as forged:
+        raise problem(400, forged.reason, forged.detail) from forged
+    if event.live != is_live(world.settings, otherwise=event.live):
+        raise problem(400, "wrong_mode", "test events are for test keys, live events for live keys")
+    async with world.pool.acquire() as connection, connection.transaction():
+        await keep(connection, event)
+    return JSONResponse({"received": event.id})
+
+
+async def read_body(request: Request) -> bytes:
+    """The body, unless it is larger than any event of Stripe's."""
+    parts: list[bytes] = []
+    size = 0
+    async for part in request.stream():
+        size += len(part)
+        if size > BODY_MAX:
+            raise problem(413, "too_large", f"an event has at most {BODY_MAX} bytes")
+        parts.append(part)
+    return b"".join(parts)
+
+
+def secrets_of(settings: Settings) -> list[str]:
+    """The secret that Stripe signs with; two while one replaces the other."""
+    secret = settings.stripe_webhook_secret
+    return [part.strip() for part in secret.get_secret_value().split(",") if part.strip()] if secret is not None else []
+
+
+def is_live(settings: Settings, *, otherwise: bool) -> bool:
+    """Whether our key takes real money; a process without one can't tell."""
+    if settings.stripe_key is None:
+        return otherwise
+    return settings.stripe_key.get_secret_value().startswith(("sk_live_", "rk_live_"))
+
+
+async def keep(connection: Connection, event: WebhookEvent) -> None:
+    """Store an event once, and count how often it came."""
+    await connection.execute(
+        KEEP, event.id, event.type, event.object_kind, event.object_id, event.intent_id, event.metadata.get("attempt_id"),
+        event.created_at,
+    )  # fmt: skip

@@ -1,0 +1,45 @@
+"""`creditwell …`: every process, and every question that finance and operators ask, on one command line.
+
+    exit code 0   fine
+              1   something is wrong, and was named
+              2   used wrongly: arguments or settings
+              3   could not be done now: the database or Kafka does not answer
+
+Each command has `--json`: one JSON document on standard output, everything else on standard error. Modules are imported by the
+command that needs them, so that `--help` is quick and a process loads only what it runs.
+"""
+
+import typer
+
+from services.cli import log, processes, refused, teams
+from services.settings import WrongSettings, exit_used_wrongly
+
+ANYTHING = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+app = typer.Typer(
+    name="creditwell",
+    help="Meters the use of AI features in credits.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,  # they would show local variables, and so secrets
+    add_completion=False,
+)
+app.command()(processes.serve)
+app.command()(processes.migrate)
+app.command()(processes.token)
+app.command("signing-key")(processes.signing_key)
+app.command()(teams.balance)
+app.command()(teams.activity)
+app.command()(log.verify)
+app.command()(log.replay)
+app.command()(log.rebuild)
+app.add_typer(refused.app, name="refused")
+app.command()(processes.demo)
+app.command(context_settings=ANYTHING, add_help_option=False)(processes.bench)
+
+
+def main() -> None:
+    """The command `creditwell`."""
+    try:
+        app(prog_name="creditwell")
+    except WrongSettings as wrong:
+        exit_used_wrongly(*wrong.sentences)

@@ -1,0 +1,160 @@
+"""Commands over the whole log: is it what was recorded, and do the projections say what it says?"""
+
+import importlib
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from schemas.credits import format_credits
+from services.cli.showing import (
+    FOUND_WRONG,
+    AsJson,
+    parse_instant,
+    print_json,
+    print_table,
+    progress,
+    with_database,
+)
+from services.settings import Settings, exit_used_wrongly, load_settings
+from services.store.connect import Connection
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    from services.store.verify import Verified
+
+SHOWN_MAX = 20
+
+
+def verify(
+    *,
+    anchors: Annotated[
+        Path | None, typer.Option(help="The folder of anchors; CREDITWELL_ANCHORS if not given.")
+    ] = None,
+    public_key: Annotated[
+        list[str] | None, typer.Option(help="Who may have signed; CREDITWELL_PUBLIC_KEY if not given.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check every fact, proof and signed checkpoint of the log; exit code 1 names the first bad place."""
+    from services.store.verify import Verified, size_of_log
+    from services.store.verify import verify as verify_log
+
+    settings = load_settings()
+    folder = anchors or settings.anchors
+    if folder is not None and not folder.is_dir():
+        exit_used_wrongly(f"--anchors: {folder} is not a folder.")
+    keys = _public_keys(settings, public_key or [])
+    began = monotonic()
+
+    async def work(connection: Connection) -> Verified:
+        with progress("verifying", await size_of_log(connection)) as tell:
+            return await verify_log(connection, anchors=folder, keys=keys, on_facts=tell)
+
+    verified = with_database(work)
+    seconds = monotonic() - began
+    if as_json:
+        print_json({
+            "ok": not verified.problems, "facts": verified.facts, "blocks": verified.blocks,
+            "checkpoints": verified.checkpoints, "anchors": verified.anchors,
+            "signatures": "checked" if verified.signatures_checked else "unchecked",
+            "problems": [problem._asdict() for problem in verified.problems], "more_problems": verified.more,
+            "seconds": round(seconds, 3),
+        })  # fmt: skip
+    else:
+        _show(verified, seconds)
+    raise typer.Exit(FOUND_WRONG if verified.problems else 0)
+
+
+def _show(verified: "Verified", seconds: float) -> None:
+    if verified.problems:
+        shown = verified.problems[:SHOWN_MAX]
+        print_table("What is wrong, first place first", ("place", "what"), shown)
+        rest = len(verified.problems) - len(shown) + verified.more
+        print(f"and {rest:,} more" if rest else "", end="\n" if rest else "")
+    notes = f"{verified.checkpoints:,} signed checkpoints, {verified.anchors:,} anchors"
+    print(
+        f"{verified.facts:,} facts in {verified.blocks:,} blocks, {notes}: read in {seconds:,.1f} s, {verified.facts / seconds:,.0f}/s"
+    )
+    if not verified.signatures_checked and verified.checkpoints:
+        print("signatures were not checked: give --public-key")
+    print("the log is not what was recorded" if verified.problems else "the log is what was recorded")
+
+
+def _public_keys(settings: Settings, given: list[str]) -> "list[Ed25519PublicKey]":
+    from services.store.signing import parse_public_key, parse_signing_key
+
+    texts = given or [text.strip() for text in (settings.public_key or "").split(",") if text.strip()]
+    try:
+        if not texts and settings.signing_key is not None:
+            return [parse_signing_key(settings.signing_key.get_secret_value()).public_key()]
+        return [parse_public_key(text) for text in texts]
+    except ValueError as error:
+        exit_used_wrongly(f"--public-key: {error}.")
+
+
+def replay(
+    *,
+    team: Annotated[str | None, typer.Option(help="Only this team.")] = None,
+    since: Annotated[str | None, typer.Option("--from", help="Compare the activity recorded from here on.")] = None,
+    until: Annotated[
+        str | None, typer.Option(help="Compare the activity recorded before; balances are left out.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Fold the log anew and compare with the live projections; exit code 1 names the first difference."""
+    from services.replay import ALWAYS, NEVER, Replayed, Wanted, size_of_replay
+    from services.replay import replay as replay_log
+
+    wanted = Wanted(team, parse_instant(since, "--from") or ALWAYS, parse_instant(until, "--until") or NEVER)
+    began = monotonic()
+
+    async def work(connection: Connection) -> Replayed:
+        with progress("replaying", await size_of_replay(connection)) as tell:
+            return await replay_log(connection, wanted, tell)
+
+    replayed = with_database(work)
+    seconds = monotonic() - began
+    if team is not None and not replayed.teams:
+        exit_used_wrongly(f"there is no team {team!r}.")
+    totals = {
+        kind.value: {
+            "entries": total.entries, "credits": format_credits(total.included + total.additional),
+            "included": format_credits(total.included), "additional": format_credits(total.additional),
+        }
+        for kind, total in sorted(replayed.totals.items())
+    }  # fmt: skip
+    rate = replayed.facts / seconds
+    if as_json:
+        print_json({
+            "ok": not replayed.differences, "facts": replayed.facts, "teams": replayed.teams, "totals": totals,
+            "differences": [difference._asdict() for difference in replayed.differences],
+            "more_differences": replayed.more, "seconds": round(seconds, 3), "facts_per_s": round(rate),
+        })  # fmt: skip
+    else:
+        columns = ("type", "entries", "credits", "included", "additional")
+        print_table(
+            "What the log says",
+            columns,
+            [(kind, *total.values()) for kind, total in totals.items()],
+            numbers=columns[1:],
+        )
+        for difference in replayed.differences[:SHOWN_MAX]:
+            print(difference)
+        rest = max(0, len(replayed.differences) - SHOWN_MAX) + replayed.more
+        print(f"and {rest:,} more" if rest else "", end="\n" if rest else "")
+        print(f"{replayed.facts:,} facts of {replayed.teams:,} teams: folded in {seconds:,.1f} s, {rate:,.0f}/s")
+        print("the projections say something else" if replayed.differences else "the projections say the same")
+    raise typer.Exit(FOUND_WRONG if replayed.differences else 0)
+
+
+def rebuild(
+    name: Annotated[str, typer.Argument(metavar="PROJECTION", help="balance, activity or usage.")],
+    *,
+    shadow: Annotated[bool, typer.Option(help="Build and compare, and leave the live one as it is.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Build the next version of a projection beside the live one, compare, and switch."""
+    raise typer.Exit(importlib.import_module("services.store.rebuild").rebuild(name, shadow=shadow, as_json=as_json))

@@ -1,0 +1,81 @@
+"""Commands about one team: what it has, and what happened to it."""
+
+from datetime import timedelta
+from typing import Annotated
+
+import typer
+
+from services.cli.showing import AsJson, Team, parse_instant, print_json, print_table, with_database
+from services.clock import system_clock
+from services.settings import exit_used_wrongly, load_settings
+from services.store.connect import Connection
+
+BALANCE_LINES = (
+    ("total", "Credits"), ("included", "  included"), ("additional", "  additional"), ("held", "Held"), ("available", "Available"),
+    ("plan", "Plan"), ("allowance", "  allowance per cycle"), ("next_refill_at", "  next refill"), ("top_up_enabled", "Top-ups"),
+    ("position", "Position"), ("as_of", "As of"),
+)  # fmt: skip
+ACTIVITY_COLUMNS = ("at", "type", "description", "member_id", "credits", "balance_after", "id")
+
+
+def balance(
+    team: Team,
+    *,
+    at: Annotated[str | None, typer.Option(help="The balance at this instant.")] = None,
+    known_at: Annotated[str | None, typer.Option(help="By what was known at this instant.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """What a team has: exact at the head of the log, or as of then."""
+    from services.api.balances import balance_body
+    from services.store.balances import ExactBalance, read_balance
+    from services.store.history import balance_as_of
+
+    then, known, now = parse_instant(at, "--at"), parse_instant(known_at, "--known-at"), system_clock()
+
+    async def work(connection: Connection) -> ExactBalance | None:
+        if then is None and known is None:
+            return await read_balance(connection, team, now)
+        return await balance_as_of(connection, team, at=then or known or now, known_at=known or now)
+
+    exact = with_database(work)
+    if exact is None:
+        exit_used_wrongly(f"there is no team {team!r}{' by then' if then or known else ''}.")
+    body = balance_body(exact, exact.position)
+    if as_json:
+        print_json(body)
+        return
+    shown = {**body, "top_up_enabled": "on" if body["top_up_enabled"] else "off"}
+    print_table(team, ("", "now" if then is None else "then"), [(label, shown[key]) for key, label in BALANCE_LINES])
+
+
+def activity(
+    team: Team,
+    *,
+    days: Annotated[int, typer.Option(min=1, help="How many times 24 hours back.")] = 30,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="At most so many entries.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """What happened to a team's credits, newest first."""
+    from schemas.catalog import load_catalog
+    from services.api.words import item
+    from services.store.activity import Filter, read_activity
+    from services.store.balances import read_balance
+    from services.store.cards import load_rate_cards
+
+    catalog, now = load_catalog(load_settings().catalog), system_clock()
+
+    async def work(connection: Connection) -> list[dict[str, object]] | None:
+        if await read_balance(connection, team, now) is None:
+            return None
+        cards = await load_rate_cards(connection)
+        rows = await read_activity(connection, team, Filter(since=now - timedelta(days=days)), limit=limit)
+        return [dict(item(row, cards, catalog)) for row in rows]
+
+    items = with_database(work)
+    if items is None:
+        exit_used_wrongly(f"there is no team {team!r}.")
+    if as_json:
+        print_json({"items": items})
+        return
+    rows = [[one[column] for column in ACTIVITY_COLUMNS] for one in items]
+    print_table(f"{team}, the last {days} days", ACTIVITY_COLUMNS, rows, numbers=("credits", "balance_after"))

@@ -1,0 +1,187 @@
+"""The top-up worker: a balance that ran low is charged for, once, and answered by credits.
+
+Kafka wakes, the store decides: a record on `credits.events` only says which team to look at, and a sweep finds whatever no
+record announced. Every decision is made on the exact balance under the shard's lock, and is a fact: the decision not to charge,
+too. How an attempt then comes to its end is told in `services.charging`.
+"""
+
+import asyncio
+from dataclasses import dataclass, field
+from uuid import uuid4
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord
+from aiokafka.errors import KafkaError
+
+from projections.top_up import TopUps, decide, resumption_due
+from schemas.catalog import Catalog, CatalogInvalid, load_catalog
+from schemas.facts import NewFact, TopUpRequested
+from services.charges import Charges
+from services.charging import Charging
+from services.clock import Clock, system_clock
+from services.crashpoints import crashpoint
+from services.errors import Unavailable
+from services.health import Health
+from services.logs import get_log
+from services.settings import Settings, WrongSettings
+from services.store import attempts
+from services.store.attempts import TOP_UPS
+from services.store.balances import read_balance
+from services.store.connect import Connection, Pool, connect_pool
+from services.store.numbered import lock_shard
+from services.store.patience import WORLD, keep_going, pause
+from services.store.rebuild import live_versions
+from services.store.refills import append_refills_due
+
+EVENTS, GROUP = "credits.events", "creditwell-topup"
+WORKERS = 16  # attempts at once
+SWEEP_SECONDS = 1.0
+SWEEP_MAX = 500
+
+WAKING = ("balance.ran_low", "top_up.configured", "payment_method.changed", "credits.purchased")
+WAKES = tuple(f'"type":"{kind}.v1"'.encode() for kind in WAKING)
+HEAD_BYTES = 1_000  # the type stands before the data
+
+
+async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: Clock = system_clock) -> None:
+    """Charge what is due until told to stop; it goes by the database's clock."""
+    del clock
+    settings.require("kafka", "database", "stripe_key")
+    catalog, owner = _catalog(settings), f"topup-{uuid4()}"
+
+    async def charge() -> None:
+        pool = await connect_pool(settings.needed("database"), process="topup", size=WORKERS // 2)
+        async with pool, Charges(settings.needed("stripe_key"), api_base=settings.stripe_api) as charges:
+            await _serve(settings, Worker(pool, Charging(pool, charges, owner), catalog, owner, health), stop)
+
+    await keep_going("the database", charge, stop, health)
+
+
+def _catalog(settings: Settings) -> Catalog:
+    try:
+        return load_catalog(settings.catalog)
+    except CatalogInvalid as invalid:
+        raise WrongSettings(f"CREDITWELL_CATALOG is wrong: {invalid}") from invalid
+
+
+async def _serve(settings: Settings, worker: "Worker", stop: asyncio.Event) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(WORKERS):
+            tasks.create_task(worker.work())
+        await asyncio.gather(
+            keep_going("Kafka", lambda: listen(settings, worker, stop), stop, worker.health, world=(*WORLD, KafkaError)),
+            keep_going("the database", lambda: sweep(worker, stop), stop, worker.health),
+        )
+        worker.finish()
+
+
+async def listen(settings: Settings, worker: "Worker", stop: asyncio.Event) -> None:
+    """Look at the teams that Kafka names; what it names while nobody listens is found by the sweep."""
+    consumer = AIOKafkaConsumer(
+        EVENTS, bootstrap_servers=settings.needed("kafka"), group_id=GROUP, client_id="creditwell-topup",
+        auto_offset_reset="latest", fetch_max_wait_ms=50,
+    )  # fmt: skip
+    try:
+        await consumer.start()
+        worker.health.back("Kafka")
+        while not stop.is_set():
+            for records in (await consumer.getmany(timeout_ms=200)).values():
+                for record in filter(wakes, records):
+                    worker.want(record.key.decode())
+    finally:
+        await consumer.stop()
+
+
+def wakes(record: ConsumerRecord) -> bool:
+    """True for a fact after which a team may have to be charged."""
+    head = (record.value or b"")[:HEAD_BYTES]
+    return any(kind in head for kind in WAKES)
+
+
+async def sweep(worker: "Worker", stop: asyncio.Event) -> None:
+    """What time brings and what no record announced: decisions that are due, attempts to go on with, Stripe's news."""
+    async with worker.pool.acquire() as connection:
+        if "balance" not in await live_versions(connection):
+            raise Unavailable("the projector has not made its tables yet")
+        worker.health.back("the database")
+        worker.health.ready()
+        while not stop.is_set():
+            await attempts.wake_by_inbox(connection)
+            for team_id in await attempts.teams_due(connection, SWEEP_MAX):
+                worker.want(team_id)
+            worker.health.lag("topup", len(worker.waiting))
+            await pause(stop, SWEEP_SECONDS)
+
+
+@dataclass(slots=True)
+class Worker:
+    """One process's share of the teams."""
+
+    pool: Pool
+    charging: Charging
+    catalog: Catalog
+    owner: str
+    health: Health
+    queue: "asyncio.Queue[str | None]" = field(default_factory=asyncio.Queue)
+    waiting: set[str] = field(default_factory=set)
+    busy: set[str] = field(default_factory=set)
+
+    def want(self, team_id: str) -> None:
+        """Look at this team soon; to ask often is to ask once."""
+        if team_id not in self.waiting:
+            self.waiting.add(team_id)
+            if team_id not in self.busy:
+                self.queue.put_nowait(team_id)
+
+    def finish(self) -> None:
+        """Let every task end when it is done with what it has."""
+        for _ in range(WORKERS):
+            self.queue.put_nowait(None)
+
+    async def work(self) -> None:
+        """Look at one team after the other, and never at one that another task is looking at."""
+        while (team_id := await self.queue.get()) is not None:
+            self.waiting.discard(team_id)
+            self.busy.add(team_id)
+            try:
+                await self.look_at(team_id)
+            except WORLD as away:
+                get_log().warning("not now; the sweep comes back to it", team_id=team_id, why=repr(away))
+            self.busy.discard(team_id)
+            self.health.beat("topup")
+            if team_id in self.waiting:
+                self.queue.put_nowait(team_id)
+
+    async def look_at(self, team_id: str) -> None:
+        """Decide what is due, then go on with the attempt that is open, if there is one."""
+        async with self.pool.acquire() as connection, connection.transaction():
+            state = await self.decide(connection, team_id)
+        if state.open is not None:
+            crashpoint("topup:requested")
+            await self.charging.go_on(team_id)
+
+    async def decide(self, connection: Connection, team_id: str) -> TopUps:
+        """Append the decision that is due for a team, in the caller's transaction; its top-ups afterwards."""
+        now = await lock_shard(connection, team_id)
+        await append_refills_due(connection, [team_id], now)
+        state = await attempts.read_top_ups(connection, team_id)
+        if (resumed := resumption_due(state)) is not None:
+            name = f"resumed:{state.position}"
+            state = await attempts.append_top_up(connection, state, [NewFact(team_id, TOP_UPS, name, now, resumed)])
+        if state.episode is None or state.point is None or state.point.at > now:
+            if state.position:
+                await attempts.save_top_ups(connection, state)
+            return state
+        balance = await read_balance(connection, team_id, now)
+        assert balance is not None, f"{team_id} ran low and has no plan"
+        decision = decide(state, balance.team.available(now), now, self.catalog)
+        match decision:
+            case None:
+                await attempts.save_top_ups(connection, state)
+                return state
+            case TopUpRequested():
+                name = f"requested:{decision.attempt_id}"
+                await attempts.begin_attempt(connection, team_id, decision, self.owner, now)
+            case _:
+                name = f"skipped:{decision.ran_low_id}:{decision.decision}"
+        get_log().info("decided", team_id=team_id, decision=decision.type)
+        return await attempts.append_top_up(connection, state, [NewFact(team_id, TOP_UPS, name, now, decision)])

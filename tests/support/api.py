@@ -1,0 +1,158 @@
+"""The API for tests: the real process on a real port, with the privileges that it has in production, and clients for each role."""
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import asyncpg
+import httpx
+
+from deploy.local.stack import Stack
+from schemas.catalog import load_catalog
+from schemas.facts import AnyFact, NewFact
+from services.api import serve
+from services.health import Health
+from services.settings import Settings, load_settings
+from services.store.append import Appended, append
+from services.store.cards import seed_catalog
+from services.store.connect import Connection
+from services.store.directory import Member, name_team, put_member
+from services.store.plans import assign_plan
+from services.tokens import Role, mint
+
+TEAM, OTHER_TEAM = "team_1", "team_2"
+SOURCES = ("/features/*",)
+
+
+@dataclass
+class Api:
+    """A running API. `member`, `admin` and so on are clients of team_1."""
+
+    settings: Settings
+    url: str
+    connection: Connection  # a superuser's
+    clients: dict[tuple[str, str], httpx.AsyncClient] = field(default_factory=dict)
+    told: int = 0
+
+    def client(self, role: str, team: str = TEAM, member: str = "mem_1", **token: Any) -> httpx.AsyncClient:
+        """A client with a token of this role."""
+        if token or (role, team) not in self.clients:
+            sources = SOURCES if role == "service" else ()
+            minted = mint(self.settings, team=team, member=member, role=Role(role), **({"sources": sources} | token))
+            made = httpx.AsyncClient(
+                base_url=self.url, headers={"authorization": f"Bearer {minted}"}, trust_env=False, timeout=15
+            )
+            self.clients[role, team if not token else f"{team} {len(self.clients)}"] = made
+            return made
+        return self.clients[role, team]
+
+    @property
+    def member(self) -> httpx.AsyncClient:
+        """Somebody in the team."""
+        return self.client("member")
+
+    @property
+    def admin(self) -> httpx.AsyncClient:
+        """Somebody in the team who may spend."""
+        return self.client("admin")
+
+    @property
+    def service(self) -> httpx.AsyncClient:
+        """A feature service."""
+        return self.client("service")
+
+    @property
+    def operator(self) -> httpx.AsyncClient:
+        """Whoever runs Creditwell."""
+        return self.client("operator", "*")
+
+    async def tell(self, *facts: AnyFact, team: str = TEAM, at: datetime | None = None) -> Appended:
+        """Append facts, each in its place."""
+        new = []
+        for fact in facts:
+            self.told += 1
+            new.append(NewFact(team, "/features/test", f"fact_{self.told}", at or datetime.now(UTC), fact))
+        async with self.connection.transaction():
+            return await append(self.connection, new)
+
+    async def team(self, team: str = TEAM, plan: str = "pro", members: Iterable[Member] = (), **about: Any) -> None:
+        """A team exists from now on."""
+        async with self.connection.transaction():
+            await assign_plan(self.connection, load_catalog(), team, plan, **about)
+            await name_team(self.connection, team, f"Team {team}")
+            for member in members:
+                await put_member(self.connection, team, member)
+
+
+@asynccontextmanager
+async def an_api(stack: Stack, database: str, **settings: Any) -> AsyncIterator[Api]:
+    """An API on a database with the catalog's rate card, and one team on plan Pro with an admin and a member."""
+    connection: Connection = await asyncpg.connect(database, server_settings={"timezone": "UTC"})
+    async with connection.transaction():
+        await seed_catalog(connection, load_catalog())
+    port = free_port()
+    chosen = {
+        "kafka": stack.kafka, "database": f"{database}?role=creditwell_api", "insecure_dev": True, "api_port": port,
+    }  # fmt: skip
+    loaded = load_settings(**(chosen | settings))
+    stop, started = asyncio.Event(), asyncio.Event()
+    serving = asyncio.create_task(serve(loaded, stop, Health("api"), started=started))
+    waiting = asyncio.create_task(started.wait())
+    await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED, timeout=20)
+    if serving.done():
+        waiting.cancel()
+        serving.result()
+    api = Api(loaded, f"http://127.0.0.1:{port}", connection)
+    await api.team(members=(Member("mem_1", "Ada", "member"), Member("mem_2", "Grace", "admin")))
+    try:
+        yield api
+    finally:
+        for client in api.clients.values():
+            await client.aclose()
+        stop.set()
+        await serving
+        await connection.close()
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as looking:
+        looking.bind(("127.0.0.1", 0))
+        port: int = looking.getsockname()[1]
+        return port
+
+
+def key(name: str = "attempt") -> dict[str, str]:
+    """The header that names an attempt."""
+    return {"idempotency-key": name}
+
+
+@dataclass(frozen=True)
+class Event:
+    """An event of the stream."""
+
+    type: str
+    id: str | None
+    data: Any
+
+
+async def events(response: httpx.Response) -> AsyncIterator[Event]:
+    """What a stream says, as it says it."""
+    said: dict[str, str] = {}
+    async for line in response.aiter_lines():
+        name, _, value = line.partition(": ")
+        if line and name:
+            said[name] = value
+        elif "event" in said:
+            yield Event(said["event"], said.get("id"), json.loads(said["data"]))
+            said = {}
+
+
+def in_a_while(**time: int) -> str:
+    """An instant ahead, as JSON has it."""
+    return (datetime.now(UTC) + timedelta(**time)).isoformat()
