@@ -61,8 +61,9 @@ from schemas.facts import (
     UsageVoided,
 )
 
-NEVER = datetime.max.replace(tzinfo=UTC)
-ALWAYS = datetime.min.replace(tzinfo=UTC)
+# Plain times rather than infinities, which PostgreSQL, JSON and Python each spell in their own way.
+NEVER = datetime(9999, 1, 1, tzinfo=UTC)
+ALWAYS = datetime(1900, 1, 1, tzinfo=UTC)
 DEBT = 0  # stands for "no lot" where a lot's number is expected; positions begin with 1
 
 

@@ -14,6 +14,8 @@ from datetime import datetime
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 
 from deploy.local.folders import free_ports
 from deploy.local.processes import Processes, service_command
@@ -272,6 +274,21 @@ async def start_stripe(world: World) -> None:
         ],
     )  # fmt: skip
     await world.processes.wait_ready("stripe", f"{world.stripe}/healthz")
+
+
+async def ends(kafka: str, topic: str) -> dict[int, int]:
+    """Where each partition of a topic ends now."""
+    admin, consumer = AIOKafkaAdminClient(bootstrap_servers=kafka), AIOKafkaConsumer(bootstrap_servers=kafka)
+    await admin.start()
+    await consumer.start()
+    try:
+        (described,) = await admin.describe_topics([topic])
+        places = [TopicPartition(topic, one["partition"]) for one in described["partitions"]]
+        found = await consumer.end_offsets(places)
+    finally:
+        await consumer.stop()
+        await admin.close()
+    return {place.partition: found[place] for place in sorted(places)}
 
 
 @asynccontextmanager

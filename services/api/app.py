@@ -29,7 +29,6 @@ from services.api.world import World
 from services.health import health_routes
 
 MODULES = (teams, balances, activity, usage, streams, rates, quotes, reporting, top_up, gifts, pages)
-BODY_MAX = 4 * 1024 * 1024  # a full batch of usage; a single record may have 1 MiB
 SENT_HEADERS = ("Authorization", "Content-Type", "Idempotency-Key", "If-Match", "Last-Event-ID", "X-Request-Id")
 SHOWN_HEADERS = ("ETag", "Idempotency-Replayed", "Retry-After", "X-Request-Id")
 ABOUT = "Credits of teams: balances, activity, prices, permission. Credits are decimal strings, money is minor units, times are UTC."
@@ -38,7 +37,7 @@ ABOUT = "Credits of teams: balances, activity, prices, permission. Credits are d
 def create_app(world: World) -> ASGIApp:
     """The API and the Usage page, as an ASGI application."""
     app = FastAPI(
-        title="Creditwell", version="1", description=ABOUT, docs_url=None, redoc_url=None, max_body_size=BODY_MAX,
+        title="Creditwell", version="1", description=ABOUT, docs_url=None, redoc_url=None,
         redirect_slashes=False,
     )  # fmt: skip
     app.state.world = world

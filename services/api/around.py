@@ -1,14 +1,16 @@
-"""Around every request: an id, what may not be in an address, how long it took."""
+"""Around every request: an id, a limit on its body, what may not be in an address, how long it took."""
 
 from time import perf_counter
 from uuid import uuid4
 
 from prometheus_client import CollectorRegistry, Histogram
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.api.problems import problem, problem_response
 
+BODY_MAX = 4 * 1024 * 1024  # a full batch of usage; a single record may have 1 MiB
 REQUEST_ID_MAX = 100
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.015, 0.025, 0.04, 0.075, 0.15, 0.3, 1, 5, 30)
 
@@ -44,7 +46,23 @@ class Around:
             refused = problem_response(problem(400, "bad_request", "the address has a NUL in it"))
             await refused(scope, receive, answered)
         else:
-            await self._app(scope, receive, answered)
+            await self._app(scope, _limited(receive), answered)
+
+
+def _limited(receive: Receive) -> Receive:
+    """The body as it comes, but not without end."""
+    came = 0
+
+    async def counted() -> Message:
+        nonlocal came
+        message = await receive()
+        came += len(message.get("body", b""))
+        if came > BODY_MAX:
+            # This kind of exception passes through FastAPI and Starlette unchanged, wherever the body is read.
+            raise HTTPException(413, f"a body has at most {BODY_MAX} bytes")
+        return message
+
+    return counted
 
 
 def _request_id(scope: Scope) -> str:

@@ -13,8 +13,6 @@ import asyncpg
 
 from projections.activity import paid_of
 from projections.balance import (
-    ALWAYS,
-    NEVER,
     Entry,
     Hold,
     Kind,
@@ -36,7 +34,6 @@ from services.store.read import read_team
 from services.store.shards import shard_of
 
 PROJECTOR = "projector"  # the reader whose checkpoints the live projections stand at
-INFINITIES = {"infinity": NEVER, "-infinity": ALWAYS}
 TAIL_MAX = 5_000  # facts of one team that a read folds by itself; beyond, waiting is better than guessing
 
 LOAD = """
@@ -243,9 +240,6 @@ def _team_with_lots(row: asyncpg.Record, team_id: str) -> TeamBalance:
 
 
 def _utc(text: str) -> datetime:
-    """A time out of jsonb; what PostgreSQL calls infinity is our NEVER."""
-    if text in INFINITIES:
-        return INFINITIES[text]
     return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 

@@ -9,12 +9,10 @@ from time import perf_counter
 from urllib.parse import urlsplit, urlunsplit
 
 import psutil
-from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from deploy.local.say import Say
-from deploy.local.topics import PARTITIONS
 from deploy.local.trouble import StackTrouble
-from deploy.local.world import World, connected
+from deploy.local.world import World, connected, ends
 from services.store.connect import Connection
 from services.store.cursors import claim_cursor
 
@@ -57,7 +55,7 @@ async def fresh_world(ground: Ground) -> AsyncIterator[World]:
             logins={role: in_database(url, name) for role, url in ground.world.logins.items()},
         )
         async with connected(world.database) as owner:
-            for partition, end in (await ends(world.kafka)).items():
+            for partition, end in (await ends(world.kafka, "usage")).items():
                 await claim_cursor(owner, "usage", partition, "bench", end)
         try:
             yield world
@@ -69,17 +67,6 @@ async def fresh_world(ground: Ground) -> AsyncIterator[World]:
 def in_database(url: str, name: str) -> str:
     """The same server and login, another database."""
     return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
-
-
-async def ends(kafka: str, topic: str = "usage", partitions: int = PARTITIONS) -> dict[int, int]:
-    """Where each partition ends now."""
-    consumer = AIOKafkaConsumer(bootstrap_servers=kafka)
-    await consumer.start()
-    try:
-        found = await consumer.end_offsets([TopicPartition(topic, partition) for partition in range(partitions)])
-    finally:
-        await consumer.stop()
-    return {place.partition: offset for place, offset in found.items()}
 
 
 @dataclass(frozen=True)

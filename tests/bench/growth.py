@@ -50,7 +50,7 @@ async def fill(world: World, teams: Sequence[BenchTeam], count: int, hot: BenchT
                 in_worker(
                     stack.enter_context(worker()), fill_in_worker, world.logins["recorder"], mine,
                     round(count * sum(len(team.members) for team in mine) / sum(len(team.members) for team in teams)),
-                    [hot] if hot in mine else [], hot_count, ordered_ids,
+                    [hot] if hot in mine else [], hot_count, "v7" if ordered_ids else "v4",
                 )
                 for share in range(shares)
                 for mine in ([team for team in teams if shard_of(team.id) % shares == share],)
@@ -59,7 +59,7 @@ async def fill(world: World, teams: Sequence[BenchTeam], count: int, hot: BenchT
 
 
 def fill_in_worker(
-    database: str, teams: list[BenchTeam], count: int, hot: list[BenchTeam], hot_count: int, ordered_ids: bool
+    database: str, teams: list[BenchTeam], count: int, hot: list[BenchTeam], hot_count: int, ids: str
 ) -> None:
     """A share of it."""
 
@@ -67,7 +67,7 @@ def fill_in_worker(
         async with connected(database) as connection:
             for whose, facts in ((teams, count), (hot, hot_count if hot else 0)):
                 for start in range(0, facts, BATCH):
-                    await _append(connection, whose, min(BATCH, facts - start), ordered_ids=ordered_ids)
+                    await _append(connection, whose, min(BATCH, facts - start), ordered_ids=ids == "v7")
 
     uvloop.run(work())
 

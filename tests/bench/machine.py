@@ -15,7 +15,7 @@ DURABLE = ("fsync", "synchronous_commit", "full_page_writes")
 TOLD = (*DURABLE, "shared_buffers", "max_wal_size", "checkpoint_timeout", "wal_level", "data_checksums")
 
 
-class NotDurable(Exception):  # noqa: N818 - named as the other refusals are
+class NotDurable(Exception):
     """The database would lose what it has acknowledged: its speed means nothing."""
 
 

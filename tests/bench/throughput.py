@@ -12,11 +12,11 @@ from typing import Any
 import uvloop
 
 from deploy.local.topics import PARTITIONS
-from deploy.local.world import World, connected
+from deploy.local.world import World, connected, ends
 from services.store.connect import Connection
 from services.store.read import heads
 from services.store.rebuild import begin, build, discard
-from tests.bench.ground import LOOK_SECONDS, SETTLE, Ground, ends, span
+from tests.bench.ground import LOOK_SECONDS, SETTLE, Ground, span
 from tests.bench.workload import Event, lay_in_kafka
 
 COPY_CHUNK = 5_000
@@ -87,7 +87,7 @@ async def lay_backlog(world: World, owner: Connection, events: Sequence[Event]) 
         world.processes.pause(name)
     await asyncio.to_thread(lay_in_kafka, world.kafka, events)
     await owner.execute(SETTLE)
-    goal = sum((await ends(world.kafka)).values())
+    goal = sum((await ends(world.kafka, "usage")).values())
     for name in RECORDERS:
         world.processes.resume(name)
     return goal

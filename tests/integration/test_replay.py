@@ -74,7 +74,9 @@ async def live(connection: Connection, random: Random, team: str) -> None:
     usages = [stored for stored in await facts_of(connection, team) if stored.type == UsageRecorded.type]
     for usage in usages[:3]:
         await void(connection, usage)
-    sealed = PeriodSealed(plan_assigned_id="x", cycle=-1, starts_at=now - timedelta(days=40), ends_at=now - timedelta(hours=12))
+    sealed = PeriodSealed(
+        plan_assigned_id="x", cycle=-1, starts_at=now - timedelta(days=40), ends_at=now - timedelta(hours=12)
+    )
     await add(connection, NewFact(team, "creditwell:sealing", "sealed", now, sealed))
     await add(connection, used(team, "late", now - timedelta(hours=13)))
 
@@ -157,16 +159,26 @@ async def test_projections_built_in_many_small_steps_are_the_same_as_in_one(data
         ("UPDATE balance_v1 SET included = included + 1 WHERE team_id = 'team_b'", "balance", "included"),
         ("UPDATE balance_v1 SET holds = '{}' WHERE team_id = 'team_b'", "balance", "holds"),
         ("DELETE FROM balance_v1 WHERE team_id = 'team_b'", "balance", "the row"),
-        ("UPDATE lots_v1 SET remaining = remaining + 1 WHERE team_id = 'team_b' AND kind = 'included'", "lots", "remaining"),
+        (
+            "UPDATE lots_v1 SET remaining = remaining + 1 WHERE team_id = 'team_b' AND kind = 'included'",
+            "lots",
+            "remaining",
+        ),
         ("DELETE FROM lots_v1 WHERE team_id = 'team_b' AND kind = 'included'", "lots", "the row"),
-        ("UPDATE activity_v1 SET balance_after = 7 WHERE team_id = 'team_b' AND position = 9", "activity", "balance_after"),
+        (
+            "UPDATE activity_v1 SET balance_after = 7 WHERE team_id = 'team_b' AND position = 9",
+            "activity",
+            "balance_after",
+        ),
         ("DELETE FROM activity_v1 WHERE team_id = 'team_b' AND kind = 'refill'", "activity", "the row"),
         ("UPDATE activity_v1 SET position = 99999 WHERE team_id = 'team_b' AND kind = 'refill'", "activity", "the row"),
         ("UPDATE usage_v1 SET uses = uses + 1 WHERE team_id = 'team_b'", "usage", "uses"),
         ("UPDATE usage_v1 SET team_id = 'team_b2' WHERE team_id = 'team_b'", "usage", "the row"),
     ],
 )
-async def test_whatever_is_changed_in_a_projection_is_named(connection: Connection, change: str, table: str, column: str) -> None:
+async def test_whatever_is_changed_in_a_projection_is_named(
+    connection: Connection, change: str, table: str, column: str
+) -> None:
     if "position = 9" in change:
         change = change.replace("= 9", f"= {(await facts_of(connection, 'team_b'))[1].position}")
     await connection.execute(change)
@@ -194,6 +206,8 @@ async def test_one_team_and_one_stretch_of_time_can_be_replayed_alone(connection
 
     assert (replayed.differences, replayed.facts, replayed.teams) == ([], 12, 1)
     in_stretch = await connection.fetchval(
-        "SELECT count(*) FROM activity WHERE team_id = 'team_a' AND recorded_at >= $1 AND recorded_at < $2", since, until
+        "SELECT count(*) FROM activity WHERE team_id = 'team_a' AND recorded_at >= $1 AND recorded_at < $2",
+        since,
+        until,
     )
     assert sum(total.entries for total in replayed.totals.values()) == in_stretch

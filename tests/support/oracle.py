@@ -61,7 +61,6 @@ class Fact(NamedTuple):
 class Oracle:
     """What it has seen of one world so far. `begin` is where the world began in the topics."""
 
-    connection: Connection
     kafka: str
     begin: Mapping[int, int]
     teams: set[str]
@@ -72,13 +71,14 @@ class Oracle:
     purses: dict[str, Purse] = field(default_factory=dict)
     _usage: TopicReader | None = None
 
-    async def problems(self) -> list[str]:
-        """Everything that is wrong with the log and what follows from it; empty when nothing is."""
+    async def problems(self, connection: Connection) -> list[str]:
+        """What is wrong with the log; empty when nothing is."""
         await self._read_kafka()
-        new = await self._read_log()
+        new = await self._read_log(connection)
         purses(new, self.purses)
-        found = [*await self._heads(), *await self._chain(new), *await self._outcomes(), *self._orders()]
-        return [*found, *await self._balances()]
+        return [
+            *await self._heads(connection), *await self._chain(connection, new), *await self._outcomes(connection), *self._orders()
+        ]  # fmt: skip
 
     def close(self) -> None:
         """Let go of Kafka."""
@@ -97,10 +97,10 @@ class Oracle:
                 self.order[said.identity.team_id, record.partition].append(said.identity)
             self.said[said.identity].append((record.partition, record.offset, said.contents))
 
-    async def _read_log(self) -> list[Fact]:
+    async def _read_log(self, connection: Connection) -> list[Fact]:
         new: list[Fact] = []
         for shard, known in self.facts.items():
-            rows = await self.connection.fetch(
+            rows = await connection.fetch(
                 "SELECT shard, position, recorded_at, occurred_at, team_id, source, id, type, body, leaf "
                 "FROM facts WHERE shard = $1 AND position > $2 ORDER BY position",
                 shard, known[-1].position if known else 0,
@@ -110,9 +110,9 @@ class Oracle:
             new += read
         return new
 
-    async def _heads(self) -> list[str]:
+    async def _heads(self, connection: Connection) -> list[str]:
         found = []
-        heads = {row["shard"]: row["next"] for row in await self.connection.fetch("SELECT shard, next FROM shard_heads")}
+        heads = {row["shard"]: row["next"] for row in await connection.fetch("SELECT shard, next FROM shard_heads")}
         for shard, facts in self.facts.items():
             if [fact.position for fact in facts] != list(range(1, len(facts) + 1)):
                 found.append(f"O2 shard {shard}: its positions are not 1 to {len(facts)}")
@@ -125,10 +125,10 @@ class Oracle:
             found.append("O1 an identity is in the log twice")
         return found
 
-    async def _chain(self, new: Iterable[Fact]) -> list[str]:
+    async def _chain(self, connection: Connection, new: Iterable[Fact]) -> list[str]:
         found = [f"O6 {fact.shard}:{fact.position}: its leaf is not that of its row" for fact in new if fact.leaf != leaf(fact)]
-        blocks = await self.connection.fetch("SELECT shard, first, last, root, hash FROM blocks ORDER BY shard, last")
-        heads = dict(await self.connection.fetch("SELECT shard, head FROM shard_heads"))
+        blocks = await connection.fetch("SELECT shard, first, last, root, hash FROM blocks ORDER BY shard, last")
+        heads = dict(await connection.fetch("SELECT shard, head FROM shard_heads"))
         chain = dict.fromkeys(range(64), (0, bytes(32)))
         for shard, first, last, root, hash in blocks:
             ended, before = chain[shard]
@@ -145,7 +145,7 @@ class Oracle:
         ]
         return found
 
-    async def _outcomes(self) -> list[str]:
+    async def _outcomes(self, connection: Connection) -> list[str]:
         stored = {
             Identity(fact.team_id, fact.source, fact.id): fact
             for facts in self.facts.values()
@@ -154,9 +154,9 @@ class Oracle:
         }
         repeats = {
             Identity(row["team_id"], row["source"], row["id"]): (row["duplicates"], row["conflicts"])
-            for row in await self.connection.fetch("SELECT * FROM repeats")
+            for row in await connection.fetch("SELECT * FROM repeats")
         }
-        refused = await self.connection.fetch('SELECT partition, "offset", reason FROM refused')
+        refused = await connection.fetch('SELECT partition, "offset", reason FROM refused')
         bad = {(row["partition"], row["offset"]) for row in refused if row["reason"] != "conflict"}
         conflicts = {(row["partition"], row["offset"]) for row in refused if row["reason"] == "conflict"}
         found = some("O1 taken by Kafka and not recorded", self.said.keys() - stored.keys())
@@ -185,17 +185,17 @@ class Oracle:
                 found.append(f"O3 {team_id} is not in the order of partition {partition}")
         return found
 
-    async def _balances(self) -> list[str]:
-        """The live projections, wherever they have got to: call this when they have caught up."""
-        rows = await self.connection.fetch("SELECT team_id, included, additional FROM balance")
+    async def wrong_balances(self, connection: Connection) -> list[str]:
+        """O4, in the live projections: ask after `problems`, when they have caught up."""
+        rows = await connection.fetch("SELECT team_id, included, additional FROM balance")
         balances = {row["team_id"]: (row["included"], row["additional"]) for row in rows}
         used = {
             row["team_id"]: (row["credits"], row["uses"])
-            for row in await self.connection.fetch(
+            for row in await connection.fetch(
                 "SELECT team_id, sum(credits)::bigint AS credits, sum(uses)::bigint AS uses FROM usage GROUP BY team_id"
             )
         }
-        told = dict(await self.connection.fetch("SELECT team_id, sum(included + additional)::bigint FROM activity GROUP BY team_id"))
+        told = dict(await connection.fetch("SELECT team_id, sum(included + additional)::bigint FROM activity GROUP BY team_id"))
         found = []
         for team_id, purse in self.purses.items():
             if team_id == "creditwell":

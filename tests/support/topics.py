@@ -34,6 +34,7 @@ class TopicReader:
             "isolation.level": "read_committed",
             "fetch.wait.max.ms": 20,
             "fetch.message.max.bytes": 16 * 2**20,
+            "log_level": 2,  # that the broker restarts is no news
         })  # fmt: skip
         partitions = self._consumer.list_topics(topic, timeout=READ_SECONDS).topics[topic].partitions
         self._places = [

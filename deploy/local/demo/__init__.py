@@ -22,7 +22,7 @@ from rich.console import Console
 
 from deploy.local.demo.cast import HARBOR, PAPERCUT, Role, roles
 from deploy.local.demo.checks import Check, judge
-from deploy.local.demo.found import Found, drain, ends, look
+from deploy.local.demo.found import Found, drain, look
 from deploy.local.demo.play import play
 from deploy.local.demo.said import Said
 from deploy.local.demo.screen import Screen
@@ -31,7 +31,7 @@ from deploy.local.demo.watch import Watch
 from deploy.local.processes import Processes
 from deploy.local.stack import Stack, start_stack
 from deploy.local.trouble import StackTrouble
-from deploy.local.world import World, add_teams, connected, start_world
+from deploy.local.world import World, add_teams, connected, ends, start_world
 from schemas.catalog import load_catalog
 from services.store.connect import Connection
 from services.tokens import Role as TokenRole

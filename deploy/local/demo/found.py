@@ -13,7 +13,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from deploy.local.demo.cast import Role
 from deploy.local.trouble import StackTrouble
-from deploy.local.world import World
+from deploy.local.world import World, ends
 from schemas.credits import parse_credits
 from schemas.facts import CreditsToppedUp, Stored, UsageRecorded, UsageVoided
 from services.store.connect import Connection
@@ -170,18 +170,6 @@ async def _charges(world: World) -> dict[str, int]:
     async with httpx.AsyncClient(trust_env=False) as client:
         books = (await client.get(f"{world.stripe}/_control/books")).raise_for_status().json()
     return {charge["payment_intent"]: charge["amount"] - charge["amount_refunded"] for charge in books["charges"]}
-
-
-async def ends(kafka: str, topic: str) -> dict[int, int]:
-    """Where each partition of a topic ends now."""
-    consumer = AIOKafkaConsumer(bootstrap_servers=kafka)
-    await consumer.start()
-    try:
-        partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
-        found = await consumer.end_offsets(partitions)
-    finally:
-        await consumer.stop()
-    return {place.partition: offset for place, offset in found.items()}
 
 
 @asynccontextmanager

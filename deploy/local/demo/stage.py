@@ -17,7 +17,7 @@ TOP_UPS = {
     "threshold": "2500",
     "credits": "2000",
     "monthly_cap": {"amount": 100_000, "currency": "usd"},
-    "cool_down_seconds": 5,
+    "cool_down_seconds": 60,
 }
 RARE_TOP_UPS = {"enabled": True, "threshold": "500", "credits": "5000", "monthly_cap": {"amount": 50_000, "currency": "usd"}}
 CARD = "pm_card_visa"

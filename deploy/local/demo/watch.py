@@ -25,7 +25,7 @@ WORTH_TELLING: Mapping[str, Callable[[Any], str]] = {
     "balance.ran_low.v1": lambda fact: (
         f"is low: {_credits(fact.available_credits)} credits left, below {_credits(fact.threshold_credits)}"
     ),
-    "balance.ran_out.v1": lambda fact: "ran out of credits; what its members still use is owed",
+    "balance.ran_out.v1": lambda _: "ran out of credits; what its members still use is owed",
     "balance.recovered.v1": lambda fact: f"has {_credits(fact.available_credits)} credits again",
     "top_up.requested.v1": lambda fact: f"is about to be charged {dollars(fact.charge_cents)}",
     "credits.topped_up.v1": lambda fact: f"topped up {_credits(fact.credits)} credits for {dollars(fact.charge_cents)}",
