@@ -7,8 +7,11 @@ from datetime import date, datetime
 from functools import lru_cache
 from typing import NamedTuple
 
+from projections.activity import EPOCH, MICROSECOND, microseconds
 from projections.balance import Entry, Kind
 from schemas.cycles import load_zone
+
+QUARTER = 15 * 60 * 1_000_000  # microseconds
 
 SAVE = """
     INSERT INTO usage_v0 (shard, team_id, day, feature, member_id, credits, uses)
@@ -35,21 +38,18 @@ Cells = dict[Cell, tuple[int, int]]  # credits and uses
 
 def add(cells: Cells, shard: int, team_id: str, zone: str, entry: Entry, happened_at: datetime) -> None:
     """Count a usage or its void; `happened_at` is when the work was done, also for a void of it."""
-    cell = Cell(shard, team_id, _day(zone, happened_at), entry.feature or "", entry.member_id or "")
+    day = _day(zone, microseconds(happened_at) // QUARTER)
+    cell = Cell(shard, team_id, day, entry.feature or "", entry.member_id or "")
     credits, uses = cells.get(cell, (0, 0))
-    cells[cell] = credits - entry.credits, uses + (1 if entry.kind is Kind.USAGE else -1)
+    cells[cell] = credits - entry.included - entry.additional, uses + (1 if entry.kind is Kind.USAGE else -1)
 
 
 def columns(cells: Cells) -> list[list[object]]:
-    """The arguments of `SAVE`."""
+    """The arguments of `SAVE`, in the order of the primary key: two writers never wait for each other in a circle."""
     return [list(column) for column in zip(*((*cell, *sums) for cell, sums in sorted(cells.items())), strict=True)]
 
 
-def _day(zone: str, at: datetime) -> date:
-    return _day_of_quarter(zone, at.replace(minute=at.minute - at.minute % 15, second=0, microsecond=0))
-
-
 @lru_cache(maxsize=100_000)
-def _day_of_quarter(zone: str, at: datetime) -> date:
-    """Every zone's day begins at a quarter of an hour UTC, so a quarter is the largest step with one answer."""
-    return at.astimezone(load_zone(zone)).date()
+def _day(zone: str, quarter: int) -> date:
+    """The day of a quarter of an hour: every zone's day begins at one, so it is the largest step with one answer."""
+    return (EPOCH + quarter * QUARTER * MICROSECOND).astimezone(load_zone(zone)).date()

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from projections import activity, usage
+from projections import usage
 from projections.balance import Entry, Kind, Paid, TeamBalance, evolve, is_settled
 from schemas.facts import RateCardPublished, Stored, UsageVoided
 from services.store.balances import PROJECTOR, paid_for
@@ -27,8 +27,10 @@ ALWAYS, NEVER = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UT
 FOLDED = "SELECT coalesce(max(position), 0) FROM checkpoints WHERE reader = $1 AND shard = $2"
 SIZE = "SELECT coalesce(sum(position), 0)::bigint FROM checkpoints WHERE reader = $1"
 VOIDED = "SELECT team_id, usage_position FROM voided_usages WHERE shard = $1 AND ($2::text IS NULL OR team_id = $2)"
-ACTIVITY = f"""
-    SELECT {", ".join(activity.COLUMNS)} FROM activity
+ACTIVITY = """
+    SELECT team_id, position, part, kind, recorded_at, occurred_at, member_id, feature, included, additional, balance_after,
+           paid, late
+    FROM activity
     WHERE shard = $1 AND team_id = ANY($2) AND position BETWEEN $3 AND $4 AND recorded_at >= $5 AND recorded_at < $6
 """
 ROWS_OF_TEAMS = """
@@ -220,8 +222,7 @@ def _in_window(
     for team_id, entry in entries:
         if entry.recorded_at < wanted.since:
             continue
-        (row,) = activity.rows(fold.shard, team_id, [entry])
-        expected[team_id, entry.position, entry.part] = row
+        expected[team_id, entry.position, entry.part] = _activity_row(team_id, entry)
         fold.rows[team_id] += 1
         totals = replayed.totals.setdefault(entry.kind, Totals())
         totals.entries += 1
@@ -245,9 +246,10 @@ async def _compare_activity(
     found: dict[Row, Row] = {(row["team_id"], row["position"], row["part"]): tuple(row) for row in rows}
     if found == expected:
         return
+    columns = tuple(rows[0].keys()) if rows else ()
     for key in sorted(found.keys() | expected.keys()):
         name = f"{fold.shard}:{key[1]} part {key[2]}"
-        _compare_row("activity", str(key[0]), name, activity.COLUMNS, expected.get(key), found.get(key), replayed)
+        _compare_row("activity", str(key[0]), name, columns, expected.get(key), found.get(key), replayed)
 
 
 async def _compare_rows_of_teams(connection: Connection, fold: _Shard, wanted: Wanted, replayed: Replayed) -> None:
@@ -310,9 +312,14 @@ def _compare_row(
 def _comparable(column: str, value: object) -> object:
     if column == "holds" and isinstance(value, str):
         return json.loads(value)  # jsonb writes it in a way of its own
-    if isinstance(value, datetime) and value.tzinfo is None:
-        return value.replace(tzinfo=UTC)  # infinity, as asyncpg tells it
     return value
+
+
+def _activity_row(team_id: str, entry: Entry) -> Row:
+    return (
+        team_id, entry.position, entry.part, entry.kind, entry.recorded_at, entry.occurred_at, entry.member_id, entry.feature,
+        entry.included, entry.additional, entry.balance_after, [number for paid in entry.paid for number in paid], entry.late,
+    )  # fmt: skip
 
 
 def _balance_row(team: TeamBalance) -> Row:

@@ -36,6 +36,7 @@ EVENTS, GROUP = "credits.events", "creditwell-topup"
 WORKERS = 16  # attempts at once
 SWEEP_SECONDS = 1.0
 SWEEP_MAX = 500
+GOODBYE_SECONDS = 1.0
 
 WAKING = ("balance.ran_low", "top_up.configured", "payment_method.changed", "credits.purchased")
 WAKES = tuple(f'"type":"{kind}.v1"'.encode() for kind in WAKING)
@@ -88,7 +89,11 @@ async def listen(settings: Settings, worker: "Worker", stop: asyncio.Event) -> N
                 for record in filter(wakes, records):
                     worker.want(record.key.decode())
     finally:
-        await consumer.stop()
+        try:  # a group that is being shared out anew would keep us for as long as that takes
+            async with asyncio.timeout(GOODBYE_SECONDS):
+                await consumer.stop()
+        except TimeoutError:
+            get_log().info("left the group without waiting for the others")
 
 
 def wakes(record: ConsumerRecord) -> bool:

@@ -6,11 +6,12 @@ compare-and-swap succeeds, and thrown away when it does not.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from io import BytesIO
 
 from projections import activity, usage
 from projections.balance import Entry, Kind, Lot, Paid, TeamBalance, evolve
 from projections.versions import at_version
-from schemas.facts import AnyFact, RateCardPublished, Stored, UsageVoided
+from schemas.facts import RATE_CARD_TEAM, AnyFact, Stored, UsageVoided
 from services.crashpoints import crashpoint
 from services.store.balances import load, paid_for, save
 from services.store.claims import Claims
@@ -25,7 +26,7 @@ class Batch:
 
     reached: dict[int, int] = field(default_factory=dict)
     touched: dict[str, tuple[int, TeamBalance]] = field(default_factory=dict)
-    activity: list[tuple[object, ...]] = field(default_factory=list)
+    activity: list[bytes] = field(default_factory=list)
     cells: usage.Cells = field(default_factory=dict)
     paid: dict[tuple[str, int], tuple[Paid, ...]] = field(default_factory=dict)
 
@@ -77,15 +78,16 @@ class Projecting:
         for shard, read in facts.items():
             for stored in read:
                 fact = stored.fact()
-                if isinstance(fact, RateCardPublished):
+                if stored.team_id == RATE_CARD_TEAM:
                     continue
                 team = self.states[stored.team_id]
-                if isinstance(fact, UsageVoided):
+                if stored.type == UsageVoided.type and isinstance(fact, UsageVoided):
                     entries = evolve(team, stored, fact, *await self._paid(connection, batch, stored, fact, team))
                 else:
                     entries = evolve(team, stored, fact)
                 batch.touched[stored.team_id] = (shard, team)
-                _note(batch, stored, fact, team, entries)
+                if entries:
+                    _note(batch, stored, fact, team, entries)
             batch.reached[shard] = read[-1].position
         return batch
 
@@ -104,19 +106,20 @@ class Projecting:
         if batch.touched:
             await save(connection, batch.touched.values(), self.versions["balance"])
         if batch.activity:
-            await connection.copy_records_to_table(
-                f"activity_v{self.versions['activity']}", records=batch.activity, columns=activity.COLUMNS
+            data = b"".join((activity.COPY_BEGIN, *batch.activity, activity.COPY_END))
+            await connection.copy_to_table(
+                f"activity_v{self.versions['activity']}", source=BytesIO(data), format="binary"
             )
         if batch.cells:
             await connection.execute(at_version(usage.SAVE, self.versions["usage"]), *usage.columns(batch.cells))
 
 
 def _note(batch: Batch, stored: Stored, fact: AnyFact, team: TeamBalance, entries: list[Entry]) -> None:
-    if not entries:
-        return
-    batch.activity += activity.rows(stored.shard, stored.team_id, entries)
-    happened_at = fact.usage_occurred_at if isinstance(fact, UsageVoided) else stored.occurred_at
+    """Keep what the entries of a fact say for activity and usage."""
     for entry in entries:
-        if entry.kind is Kind.USAGE or entry.kind is Kind.USAGE_VOIDED:
-            usage.add(batch.cells, stored.shard, stored.team_id, team.zone, entry, happened_at)
+        batch.activity.append(activity.pack_row(stored.shard, stored.team_id, entry))
+        if entry.kind is Kind.USAGE:
+            usage.add(batch.cells, stored.shard, stored.team_id, team.zone, entry, stored.occurred_at)
             batch.paid[stored.team_id, entry.position] = entry.paid
+        elif isinstance(fact, UsageVoided) and entry.kind is Kind.USAGE_VOIDED:
+            usage.add(batch.cells, stored.shard, stored.team_id, team.zone, entry, fact.usage_occurred_at)

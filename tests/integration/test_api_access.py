@@ -11,7 +11,7 @@ from schemas.credits import MICRO
 from schemas.facts import CreditsGranted
 from services.api.access import allowed
 from services.tokens import Role
-from tests.support.api import OTHER_TEAM, TEAM, Api, an_api, key
+from tests.support.api import Api, a_database, an_api, key
 
 GRANT = CreditsGranted(credits=5 * MICRO, reason="welcome")
 
@@ -40,10 +40,16 @@ CONTRACT = {
 }
 
 
-@pytest.fixture
-async def api(stack: Stack, database: str) -> AsyncIterator[Api]:
-    async with an_api(stack, database) as api:
+@pytest.fixture(scope="module")
+async def running(stack: Stack, template: str) -> AsyncIterator[Api]:
+    async with a_database(stack, template) as database, an_api(stack, database) as api:
         yield api
+
+
+@pytest.fixture
+async def api(running: Api) -> Api:
+    await running.begin()
+    return running
 
 
 async def test_every_route_names_its_roles_and_they_are_those_of_the_contract(api: Api) -> None:
@@ -62,11 +68,11 @@ async def test_every_route_names_its_roles_and_they_are_those_of_the_contract(ap
 
 
 async def test_each_role_gets_what_it_may_and_a_reason_where_it_may_not(api: Api) -> None:
-    await api.team(OTHER_TEAM)
+    await api.team("another_team")
     for (method, path), named in CONTRACT.items():
         roles = allowed(method, [Role(name) for name in named.split()])
         for role in Role:
-            own = await request(api.client(role), method, path, TEAM)
+            own = await request(api.client(role), method, path, api.team_id)
             if role in roles:
                 assert own.status_code not in (401, 403), f"{role} {method} {path}: {own.text}"
             else:
@@ -75,15 +81,15 @@ async def test_each_role_gets_what_it_may_and_a_reason_where_it_may_not(api: Api
 
 
 async def test_another_teams_things_are_not_there_whatever_the_role_and_the_route(api: Api) -> None:
-    await api.team(OTHER_TEAM)
+    await api.team("another_team")
     for method, path in CONTRACT:
         if "{team}" not in path:
             continue
         for role in Role:
             client = api.client(role)
-            others, nobodys = [await request(client, method, path, team) for team in (OTHER_TEAM, "team_nowhere")]
+            others, nobodys = [await request(client, method, path, team) for team in ("another_team", "team_nowhere")]
             assert (others.status_code, others.json()["code"]) == (404, "unknown_team"), f"{role} {method} {path}"
-            assert others.text.replace(OTHER_TEAM, "") == nobodys.text.replace("team_nowhere", "")
+            assert others.text.replace("another_team", "") == nobodys.text.replace("team_nowhere", "")
 
 
 async def request(client: httpx.AsyncClient, method: str, path: str, team: str) -> httpx.Response:
@@ -102,13 +108,13 @@ async def test_nobody_gets_in_without_a_token_or_with_one_in_the_address(api: Ap
     token = api.member.headers["authorization"].removeprefix("Bearer ")
     async with httpx.AsyncClient(base_url=api.url, trust_env=False) as stranger:
         for method, path in CONTRACT:
-            answer = await request(stranger, method, f"{path}?token={token}&access_token={token}", TEAM)
+            answer = await request(stranger, method, f"{path}?token={token}&access_token={token}", api.team_id)
             assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated")
             assert answer.headers["www-authenticate"] == "Bearer"
 
 
 async def test_a_member_who_may_not_spend_is_told_who_the_admins_are(api: Api) -> None:
-    answer = await api.member.put(f"/v1/teams/{TEAM}/top-up", json={"enabled": False})
+    answer = await api.member.put(f"{api.path}/top-up", json={"enabled": False})
 
     assert answer.status_code == 403
     assert answer.json()["code"] == "ask_your_admin"
@@ -117,14 +123,14 @@ async def test_a_member_who_may_not_spend_is_told_who_the_admins_are(api: Api) -
 
 
 async def test_the_database_shows_the_api_one_team_at_a_time_whatever_it_asks_for(api: Api) -> None:
-    await api.team(OTHER_TEAM)
+    await api.team("another_team")
     await api.tell(GRANT)
-    await api.tell(GRANT, team=OTHER_TEAM)
+    await api.tell(GRANT, team="another_team")
 
     async with api.connection.transaction():
         await api.connection.execute("SET LOCAL ROLE creditwell_api")
         assert await api.connection.fetchval("SELECT count(*) FROM facts") == 0
-        await api.connection.execute("SELECT set_config('creditwell.team', $1, true)", TEAM)
+        await api.connection.execute("SELECT set_config('creditwell.team', $1, true)", api.team_id)
         for table in ("facts", "teams", "members", "team_names", "command_answers", "balance", "activity", "usage"):
             teams = await api.connection.fetch(f"SELECT DISTINCT team_id FROM {table}")
             assert {row["team_id"] for row in teams} <= {TEAM, "creditwell"}, table
@@ -137,7 +143,7 @@ async def test_receipts_and_charge_ids_are_for_admins_and_finance_alone(api: Api
         credits=2_000 * MICRO, pack="mini", payment_intent_id="pi_1", charge_cents=2_000, currency="usd",
         member_id="mem_2", charge_id="ch_1", receipt_url="https://pay.example.com/receipt",
     )  # fmt: skip
-    entry = f"/v1/teams/{TEAM}/entries/{(await api.tell(bought)).places[0]}:0"
+    entry = f"{api.path}/entries/{(await api.tell(bought)).places[0]}:0"
 
     for role in ("admin", "finance"):
         charge = (await api.client(role).get(entry)).json()["charge"]

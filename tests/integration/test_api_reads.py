@@ -28,16 +28,22 @@ from services import projector
 from services.health import Health
 from services.settings import load_settings
 from services.store.append import append
-from tests.support.api import TEAM, Api, an_api
+from tests.support.api import Api, a_database, an_api
 from tests.support.waiting import until
 
 CARDS = RateCards([load_catalog().rate_card])
 
 
-@pytest.fixture
-async def api(stack: Stack, database: str) -> AsyncIterator[Api]:
-    async with an_api(stack, database) as api:
+@pytest.fixture(scope="module")
+async def running(stack: Stack, template: str) -> AsyncIterator[Api]:
+    async with a_database(stack, template) as database, an_api(stack, database) as api:
         yield api
+
+
+@pytest.fixture
+async def api(running: Api) -> Api:
+    await running.begin()
+    return running
 
 
 def used(feature: str = "ai_image.generate", quantity: str = "1", *, member: str = "mem_1", **attributes: str) -> UsageRecorded:
@@ -55,7 +61,7 @@ def bought(credits: int = 2_000) -> CreditsPurchased:
 
 
 async def get(api: Api, path: str, **query: object) -> Any:
-    answer = await api.member.get(f"/v1/teams/{TEAM}{path}", params={name: str(value) for name, value in query.items()})
+    answer = await api.member.get(f"{api.path}{path}", params={name: str(value) for name, value in query.items()})
     assert answer.status_code == 200, answer.text
     return answer.json()
 
@@ -142,7 +148,7 @@ async def test_an_old_balance_counts_a_refill_that_nobody_had_appended_yet(api: 
 
 
 async def test_the_future_has_no_balance_and_neither_has_the_time_before_the_first_plan(api: Api) -> None:
-    path = f"/v1/teams/{TEAM}/balance"
+    path = f"{api.path}/balance"
     ahead = await api.member.get(path, params={"at": (datetime.now(UTC) + timedelta(days=1)).isoformat()})
     before = await api.member.get(path, params={"at": "2020-01-01T00:00:00Z"})
 
@@ -164,7 +170,7 @@ async def test_a_read_waits_for_the_position_that_it_is_asked_to_know(api: Api) 
 
 async def test_a_position_that_does_not_come_is_not_yet_there_after_five_seconds(api: Api) -> None:
     shard, position = (await get(api, "/balance"))["position"].split(":")
-    path = f"/v1/teams/{TEAM}/balance"
+    path = f"{api.path}/balance"
 
     late = await api.member.get(path, params={"at_least": f"{shard}:{int(position) + 1}"})
     wrong = await api.member.get(path, params={"at_least": f"{(int(shard) + 1) % 64}:1"})
@@ -214,7 +220,7 @@ async def test_activity_can_be_filtered_by_type_and_by_member(api: Api) -> None:
     await api.tell(used(member="mem_2"))
 
     hers = (await get(api, "/activity", member="mem_2", type="usage"))["items"]
-    both = await api.member.get(f"/v1/teams/{TEAM}/activity", params=[("type", "purchase"), ("type", "refill")])
+    both = await api.member.get(f"{api.path}/activity", params=[("type", "purchase"), ("type", "refill")])
 
     assert [item["member_id"] for item in hers] == ["mem_2", "mem_2"]
     assert [item["type"] for item in both.json()["items"]] == ["purchase", "refill"]
@@ -240,12 +246,12 @@ async def age(api: Api, by: timedelta) -> None:
 
 async def test_the_download_holds_everything_that_the_filter_shows(api: Api) -> None:
     async with api.connection.transaction():
-        facts = [NewFact(TEAM, "/features/test", f"bulk_{n}", datetime.now(UTC), used(member="=1+1")) for n in range(4_500)]
+        facts = [NewFact(api.team_id, "/features/test", f"bulk_{n}", datetime.now(UTC), used(member="=1+1")) for n in range(4_500)]
         await append(api.connection, facts)
     await api.tell(bought())
     await projected(api)
 
-    answer = await api.member.get(f"/v1/teams/{TEAM}/activity", params={"type": "usage"}, headers={"accept": "text/csv"})
+    answer = await api.member.get(f"{api.path}/activity", params={"type": "usage"}, headers={"accept": "text/csv"})
     rows = list(csv.DictReader(StringIO(answer.text)))
 
     assert answer.headers["content-type"].startswith("text/csv")
@@ -270,7 +276,7 @@ async def test_an_entry_says_which_rate_which_formula_and_which_lots_paid(api: A
 
 async def test_an_entry_of_nobody_is_not_there(api: Api) -> None:
     for entry_id in ("0:1:0", "nonsense", "0:99999999999999999:0", (await get(api, "/balance"))["position"] + ":7"):
-        answer = await api.member.get(f"/v1/teams/{TEAM}/entries/{entry_id}")
+        answer = await api.member.get(f"{api.path}/entries/{entry_id}")
         assert (answer.status_code, answer.json()["code"]) == (404, "unknown_entry")
 
 
@@ -325,7 +331,7 @@ async def test_packs_have_names_credits_and_prices_in_minor_units(api: Api) -> N
 
 async def test_a_team_has_a_name_a_zone_a_plan_members_and_admins(api: Api) -> None:
     assert await get(api, "") == {
-        "id": TEAM, "name": "Team team_1", "zone": "UTC", "plan": "pro", "plan_name": "Pro",
+        "id": api.team_id, "name": f"Team {api.team_id}", "zone": "UTC", "plan": "pro", "plan_name": "Pro",
         "members": [
             {"id": "mem_1", "name": "Ada", "role": "member"},
             {"id": "mem_2", "name": "Grace", "role": "admin"},
@@ -336,7 +342,7 @@ async def test_a_team_has_a_name_a_zone_a_plan_members_and_admins(api: Api) -> N
 
 async def test_a_quote_gives_price_and_permission_with_the_reasons_in_their_order(api: Api) -> None:
     async def quote(*items: dict[str, Any]) -> Any:
-        answer = await api.service.post(f"/v1/teams/{TEAM}/quotes", json={"items": items})
+        answer = await api.service.post(f"{api.path}/quotes", json={"items": items})
         assert answer.status_code == 200, answer.text
         return answer.json()
 
@@ -361,14 +367,14 @@ async def test_a_quote_gives_price_and_permission_with_the_reasons_in_their_orde
 
 
 async def test_wrong_questions_are_answered_with_what_to_change(api: Api) -> None:
-    activity, quotes = f"/v1/teams/{TEAM}/activity", f"/v1/teams/{TEAM}/quotes"
+    activity, quotes = f"{api.path}/activity", f"{api.path}/quotes"
     asked = [
         api.member.get(activity, params={"days": "3"}), api.member.get(activity, params={"type": "party"}),
         api.member.get(activity, params={"limit": "0"}), api.member.get(activity, params={"cursor": "bm9uc2Vuc2U"}),
         api.member.post(quotes, json={"items": []}), api.member.post(quotes, json={"items": [{"feature": "x"}]}),
         api.member.post(quotes, json={"items": [{"feature": "x", "quantity": "1e3"}]}),
         api.member.post(quotes, content=b"{", headers={"content-type": "application/json"}),
-        api.member.get(f"/v1/teams/{TEAM}/balance", params={"at": "yesterday"}),
+        api.member.get(f"{api.path}/balance", params={"at": "yesterday"}),
     ]  # fmt: skip
     for answer in await asyncio.gather(*asked):
         assert answer.status_code == 422, answer.text
@@ -379,8 +385,8 @@ async def test_wrong_questions_are_answered_with_what_to_change(api: Api) -> Non
 
 async def test_what_is_not_there_or_not_taken_is_a_problem_too(api: Api) -> None:
     nothing, wrong = await api.member.get("/v1/nothing"), await api.member.delete("/v1/packs")
-    nul = await api.member.get(f"/v1/teams/{TEAM}/activity?member=%00")
-    big = await api.operator.put(f"/v1/teams/{TEAM}", content=b"x" * 5_000_000)
+    nul = await api.member.get(f"{api.path}/activity?member=%00")
+    big = await api.operator.put(api.path, content=b"x" * 5_000_000)
 
     assert (nothing.status_code, nothing.json()["code"]) == (404, "not_found")
     assert (wrong.status_code, wrong.json()["code"]) == (405, "method_not_allowed")

@@ -9,8 +9,7 @@ from typing import Any
 
 import asyncpg
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from schemas.catalog import load_catalog
 from schemas.credits import MICRO
@@ -63,8 +62,8 @@ def company(database: str) -> str:
                 attributes={"tier": "high"},
             )
             await append(connection, [
-                NewFact("team_1", "s", "gift", NOW, CreditsGranted(credits=100 * MICRO, reason="welcome")),
-                NewFact("team_1", "s", "use", NOW, used),
+                NewFact("team_1", "s", "gift", datetime.now(UTC), CreditsGranted(credits=100 * MICRO, reason="welcome")),
+                NewFact("team_1", "s", "use", datetime.now(UTC), used),
             ])  # fmt: skip
         await connection.execute(
             """INSERT INTO refused (topic, partition, "offset", refused_at, reason, detail, team_id, value, headers, sha256, size)

@@ -11,6 +11,7 @@ from projections.balance import Kind
 from schemas.catalog import load_catalog
 from schemas.credits import MICRO
 from schemas.facts import (
+    AnyFact,
     CreditsAdjusted,
     CreditsGranted,
     CreditsPurchased,
@@ -58,7 +59,7 @@ async def live(connection: Connection, random: Random, team: str) -> None:
     now = datetime.now(UTC)
     for number in range(30):
         occurred_at = now - timedelta(minutes=random.randrange(0, 60 * 24))
-        fact = random.choice([
+        facts: list[AnyFact] = [
             UsageRecorded(
                 feature=random.choice(["ai_video.generate", "ai_audio.music"]), quantity="1", member_id="mem_7", rate_card=1,
                 credits=random.randrange(1, 400 * MICRO),
@@ -69,8 +70,8 @@ async def live(connection: Connection, random: Random, team: str) -> None:
             CreditsGranted(credits=50 * MICRO, reason="welcome", expires_at=now + timedelta(days=1)),
             CreditsAdjusted(credits=-MICRO, reason="mistake"),
             HoldPlaced(hold_id=f"hold_{number}", credits=MICRO, expires_at=now + timedelta(hours=1)),
-        ])  # fmt: skip
-        await add(connection, NewFact(team, SOURCE, f"fact-{number}", occurred_at, fact))
+        ]  # fmt: skip
+        await add(connection, NewFact(team, SOURCE, f"fact-{number}", occurred_at, random.choice(facts)))
     usages = [stored for stored in await facts_of(connection, team) if stored.type == UsageRecorded.type]
     for usage in usages[:3]:
         await void(connection, usage)
@@ -122,8 +123,10 @@ async def test_what_is_folded_anew_is_what_the_live_projections_say(connection: 
     assert list(map(str, replayed.differences)) == []
     assert replayed.facts == await size_of_replay(connection) == sum((await heads(connection)).values())
     assert replayed.teams == len(TEAMS)
-    entries = dict(await connection.fetch("SELECT kind, count(*) FROM activity GROUP BY kind"))
-    assert {kind.value: total.entries for kind, total in replayed.totals.items()} == entries
+    rows = await connection.fetch("SELECT kind, count(*) FROM activity GROUP BY kind")
+    assert {kind.value: total.entries for kind, total in replayed.totals.items()} == {
+        row["kind"]: row["count"] for row in rows
+    }
     assert replayed.totals[Kind.USAGE_VOIDED].entries == 3 * len(TEAMS)
 
 

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Callable
 
@@ -79,13 +78,12 @@ async def test_wrong_settings_of_a_child_end_everything(database: str, monkeypat
 
 
 async def test_children_end_when_their_supervisor_is_killed(database: str) -> None:
-    supervisor = subprocess.Popen(
-        [sys.executable, "-c", SUPERVISOR], env={**os.environ, **signer_environment(database)}, cwd=ROOT
-    )
+    environment = {**os.environ, **signer_environment(database)}
+    supervisor = await asyncio.create_subprocess_exec(sys.executable, "-c", SUPERVISOR, env=environment, cwd=ROOT)
     child = psutil.Process(await one(lambda: children_of(psutil.Process(supervisor.pid))))
 
     supervisor.kill()
-    supervisor.wait()
+    await supervisor.wait()
 
     async def gone() -> bool:
         return not child.is_running() or child.status() == psutil.STATUS_ZOMBIE

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import secrets
 import socket
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -24,32 +25,37 @@ from services.store.connect import Connection
 from services.store.directory import Member, name_team, put_member
 from services.store.plans import assign_plan
 from services.tokens import Role, mint
+from tests.conftest import url_of
 
-TEAM, OTHER_TEAM = "team_1", "team_2"
 SOURCES = ("/features/*",)
 
 
 @dataclass
 class Api:
-    """A running API. `member`, `admin` and so on are clients of team_1."""
+    """A running API, and one team of its own for each test. `member`, `admin` and so on are clients of that team."""
 
     settings: Settings
     url: str
     connection: Connection  # a superuser's
-    clients: dict[tuple[str, str], httpx.AsyncClient] = field(default_factory=dict)
+    team_id: str = ""
+    teams: int = 0
     told: int = 0
+    clients: dict[str, httpx.AsyncClient] = field(default_factory=dict)
 
-    def client(self, role: str, team: str = TEAM, member: str = "mem_1", **token: Any) -> httpx.AsyncClient:
-        """A client with a token of this role."""
-        if token or (role, team) not in self.clients:
-            sources = SOURCES if role == "service" else ()
-            minted = mint(self.settings, team=team, member=member, role=Role(role), **({"sources": sources} | token))
-            made = httpx.AsyncClient(
-                base_url=self.url, headers={"authorization": f"Bearer {minted}"}, trust_env=False, timeout=15
-            )
-            self.clients[role, team if not token else f"{team} {len(self.clients)}"] = made
-            return made
-        return self.clients[role, team]
+    @property
+    def path(self) -> str:
+        """Where the team is."""
+        return f"/v1/teams/{self.team_id}"
+
+    def client(self, role: str, team: str | None = None, **token: Any) -> httpx.AsyncClient:
+        """A client with a token of this role, by default for the test's own team."""
+        sources = SOURCES if role == "service" else ()
+        about = {"team": team or self.team_id, "member": "mem_1", "role": Role(role), "sources": sources} | token
+        return self.clients.setdefault(repr(about), self._client(mint(self.settings, **about)))
+
+    def _client(self, token: str) -> httpx.AsyncClient:
+        headers = {"authorization": f"Bearer {token}"}
+        return httpx.AsyncClient(base_url=self.url, headers=headers, trust_env=False, timeout=15)
 
     @property
     def member(self) -> httpx.AsyncClient:
@@ -71,17 +77,26 @@ class Api:
         """Whoever runs Creditwell."""
         return self.client("operator", "*")
 
-    async def tell(self, *facts: AnyFact, team: str = TEAM, at: datetime | None = None) -> Appended:
+    async def begin(self) -> None:
+        """Another test: a team that nobody has heard of, on plan Pro, with a member and an admin."""
+        self.teams += 1
+        self.team_id = f"team_{self.teams}"
+        await self.team(members=(Member("mem_1", "Ada", "member"), Member("mem_2", "Grace", "admin")))
+
+    async def tell(self, *facts: AnyFact, team: str | None = None, at: datetime | None = None) -> Appended:
         """Append facts, each in its place."""
         new = []
         for fact in facts:
             self.told += 1
-            new.append(NewFact(team, "/features/test", f"fact_{self.told}", at or datetime.now(UTC), fact))
+            new.append(NewFact(team or self.team_id, "/features/test", f"fact_{self.told}", at or datetime.now(UTC), fact))
         async with self.connection.transaction():
             return await append(self.connection, new)
 
-    async def team(self, team: str = TEAM, plan: str = "pro", members: Iterable[Member] = (), **about: Any) -> None:
+    async def team(
+        self, team: str | None = None, plan: str = "pro", members: Iterable[Member] = (), **about: Any
+    ) -> None:
         """A team exists from now on."""
+        team = team or self.team_id
         async with self.connection.transaction():
             await assign_plan(self.connection, load_catalog(), team, plan, **about)
             await name_team(self.connection, team, f"Team {team}")
@@ -90,8 +105,21 @@ class Api:
 
 
 @asynccontextmanager
+async def a_database(stack: Stack, template: str) -> AsyncIterator[str]:
+    """A superuser's URL of a copy of the template, for as many tests as share it."""
+    name = f"api_{secrets.token_hex(6)}"
+    connection = await asyncpg.connect(stack.database)
+    await connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+    try:
+        yield url_of(stack.database, name)
+    finally:
+        await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        await connection.close()
+
+
+@asynccontextmanager
 async def an_api(stack: Stack, database: str, **settings: Any) -> AsyncIterator[Api]:
-    """An API on a database with the catalog's rate card, and one team on plan Pro with an admin and a member."""
+    """An API on a database with the catalog's rate card and no team."""
     connection: Connection = await asyncpg.connect(database, server_settings={"timezone": "UTC"})
     async with connection.transaction():
         await seed_catalog(connection, load_catalog())
@@ -108,7 +136,6 @@ async def an_api(stack: Stack, database: str, **settings: Any) -> AsyncIterator[
         waiting.cancel()
         serving.result()
     api = Api(loaded, f"http://127.0.0.1:{port}", connection)
-    await api.team(members=(Member("mem_1", "Ada", "member"), Member("mem_2", "Grace", "admin")))
     try:
         yield api
     finally:

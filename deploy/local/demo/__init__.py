@@ -39,11 +39,12 @@ from services.tokens import Role as TokenRole
 LOOK_SECONDS = 0.25
 TOPICS = ("usage", "credits.events", "usage.refused")
 INTERRUPTED = 130
+PLAIN_WIDTH = 120
 
 
 def main(*, seconds: int | None = None, as_json: bool = False) -> int:
     """0 everything holds · 1 something does not, and was named · 130 interrupted before the curtain."""
-    screen = Screen(Console(stderr=as_json, highlight=False))
+    screen = Screen(new_console(to_stderr=as_json))
     try:
         with start_stack(say=screen.say, name="demo") as stack, Processes(stack, say=screen.say) as processes:
             found, checks = uvloop.run(demo(stack, processes, screen, seconds))
@@ -57,6 +58,12 @@ def main(*, seconds: int | None = None, as_json: bool = False) -> int:
     if as_json:
         print(json.dumps(as_document(found, checks)))
     return 0 if all(check.holds for check in checks) else 1
+
+
+def new_console(*, to_stderr: bool) -> Console:
+    """As wide as the terminal; elsewhere wide enough for the summary."""
+    console = Console(stderr=to_stderr, highlight=False)
+    return console if console.is_terminal else Console(stderr=to_stderr, highlight=False, width=PLAIN_WIDTH)
 
 
 async def demo(stack: Stack, processes: Processes, screen: Screen, seconds: int | None) -> tuple[Found, list[Check]]:

@@ -30,14 +30,14 @@ def judge(said: Said, found: Found, catalog: Catalog) -> list[Check]:
 def _records(said: Said, found: Found, _: Catalog) -> Check:
     """Every record is in exactly one place."""
     parts = {
-        "recorded": len(found.usages), "voids": len(found.voids), "duplicates": found.duplicates,
-        "conflicts": found.conflicts, "refused": found.refusals.total(),
+        "recorded": len(found.usages), "taking back": len(found.voids), "repeated": found.duplicates,
+        "contradicting": found.conflicts, "refused": found.refusals.total(),
     }  # fmt: skip
     accounted = sum(parts.values())
     # Emitters repeat what Kafka may not have: more duplicates than somebody sent on purpose are right, fewer are not.
     holds = accounted == found.records >= said.records and found.conflicts == said.conflicts
     holds = holds and found.duplicates - said.duplicates == found.records - said.records
-    figures = f"{found.records:,} = " + " + ".join(f"{count:,} {name}" for name, count in parts.items())
+    figures = f"{counted(found.records, 'record')} = " + " + ".join(f"{count:,} {name}" for name, count in parts.items())
     if not holds:
         figures += f"; said were {said.records:,}, with {said.duplicates:,} duplicates and {said.conflicts:,} conflicts"
     return Check("Every record is accounted for", holds, figures)
@@ -50,7 +50,7 @@ def _refusals(said: Said, found: Found, _: Catalog) -> Check:
         for reason in said.refusals | found.refusals
         if said.refusals[reason] != found.refusals[reason]
     }
-    figures = f"{found.refusals.total():,} for {len(found.refusals)} reasons"
+    figures = f"{counted(found.refusals.total(), 'record')} for {counted(len(found.refusals), 'reason')}"
     if wrong:
         figures = "; ".join(f"{reason}: {sent:,} sent, {got:,} refused" for reason, (sent, got) in wrong.items())
     return Check("Nonsense is refused, with its reason", not wrong, figures)
@@ -61,7 +61,7 @@ def _usage(said: Said, found: Found, _: Catalog) -> Check:
     told, logged = sum(said.usages.values()), sum(found.usages.values())
     paid = -_sum(found, "usage")
     holds = said.usages == found.usages and told == logged == paid and found.counts["usage"] >= len(found.usages)
-    figures = f"{len(found.usages):,} usages, {format_credits(logged)} credits: as reported, in the log, off the balances"
+    figures = f"{counted(len(found.usages), 'usage')}, {readable(logged)} credits: as reported, in the log, off the balances"
     if not holds:
         figures = (
             f"reported {format_credits(told)}, in the log {format_credits(logged)}, off the balances {format_credits(paid)}; "
@@ -75,7 +75,7 @@ def _voids(said: Said, found: Found, _: Catalog) -> Check:
     asked = sum(said.usages[usage] for usage in said.voids.values())
     returned = _sum(found, "usage_voided")
     holds = said.voids == found.voids and asked == found.voided_credits == returned
-    figures = f"{len(found.voids)} taken back, {format_credits(returned)} credits returned"
+    figures = f"{counted(len(found.voids), 'usage')} taken back, {readable(returned)} credits returned"
     if not holds:
         figures += f"; asked were {len(said.voids)}, {format_credits(asked)} credits"
     return Check("What was taken back is paid back", holds, figures)
@@ -88,8 +88,8 @@ def _entries(_: Said, found: Found, __: Catalog) -> Check:
         for team, kinds in found.entries.items()
         if sum(kinds.values()) != found.balances.get(team)
     ]
-    total = format_credits(sum(found.balances.values()))
-    figures = f"{found.counts.total():,} entries of {len(found.balances)} teams add up to {total} credits"
+    total = readable(sum(found.balances.values()))
+    figures = f"{counted(found.counts.total(), 'entry', 'entries')} of {len(found.balances)} teams add up to {total} credits"
     return Check("Balances are the sum of what happened", not wrong, "; ".join(wrong) or figures)
 
 
@@ -101,7 +101,7 @@ def _balances(_: Said, found: Found, __: Catalog) -> Check:
         if answer != found.balances.get(team)
     ]
     refills = sum(found.refills.values())
-    figures = f"{len(found.answers)} teams, {refills} refills, each once"
+    figures = f"{counted(len(found.answers), 'team')}, {counted(refills, 'refill')}"
     return Check("The API says the same", not wrong and bool(found.answers), "; ".join(wrong) or figures)
 
 
@@ -118,8 +118,8 @@ def _charges(_: Said, found: Found, catalog: Catalog) -> Check:
     ]
     if len(credited) != len(found.top_ups):
         wrong.append("an intent is credited twice")
-    credits = format_credits(sum(top_up.credits for top_up in found.top_ups))
-    figures = f"{len(found.charges)} charges, {dollars(sum(found.charges.values()))}, for {credits} credits"
+    credits = readable(sum(top_up.credits for top_up in found.top_ups))
+    figures = f"{counted(len(found.charges), 'charge')}, {dollars(sum(found.charges.values()))}, for {credits} credits"
     return Check("Charges are top-ups, to the cent", not wrong, "; ".join(wrong[:EXAMPLES]) or figures)
 
 
@@ -137,6 +137,17 @@ def _published(_: Said, found: Found, __: Catalog) -> Check:
 def dollars(cents: int) -> str:
     """An amount as people read it."""
     return f"${cents // 100:,}.{cents % 100:02d}"
+
+
+def readable(micro: int) -> str:
+    """Credits with all their decimals, and commas between the thousands."""
+    whole, point, part = format_credits(micro).partition(".")
+    return f"{int(whole):,}{point}{part}"
+
+
+def counted(count: int, one: str, several: str = "") -> str:
+    """So many of something, in words."""
+    return f"{count:,} {one if count == 1 else several or one + 's'}"
 
 
 def _sum(found: Found, kind: str) -> int:

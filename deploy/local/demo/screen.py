@@ -60,7 +60,7 @@ class Screen:
 
     def tell(self, sentence: str) -> None:
         """Something that happened."""
-        self.console.print(Text.assemble((f"{self._elapsed():>7.1f} s  ", "dim"), sentence))
+        self.console.print(Text.assemble((f"{self._elapsed():>7.1f} s  ", "dim"), sentence), soft_wrap=True)
 
     def figures(self, figures: str, balances: str) -> None:
         """How it stands."""
@@ -107,12 +107,12 @@ def _teams(cast: Sequence[Role], found: Found) -> Table:
     kinds = [kind for kind in ("refill", "grant", "top_up", "usage", "usage_voided", "expiry") if found.counts[kind]]
     titles = {"refill": "refilled", "grant": "given", "top_up": "topped up", "usage": "used", "usage_voided": "voided",
               "expiry": "expired"}  # fmt: skip
-    table = Table(box=None, header_style="bold", padding=(0, 3, 0, 0))
-    table.add_column("Team")
-    table.add_column("Plan")
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    table.add_column("Team", no_wrap=True)
+    table.add_column("Plan", no_wrap=True)
     for kind in kinds:
-        table.add_column(titles[kind], justify="right")
-    table.add_column("left", justify="right")
+        table.add_column(titles[kind], justify="right", no_wrap=True)
+    table.add_column("left", justify="right", no_wrap=True)
     for role in cast:
         entries = found.entries.get(role.team.id, {})
         table.add_row(

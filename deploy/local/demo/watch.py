@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from deploy.local.demo.checks import dollars
+from deploy.local.demo.checks import counted, dollars
 from schemas.credits import MICRO, format_credits
 from schemas.facts import Stored
 from services.store.connect import Connection
@@ -84,13 +84,13 @@ class Watch:
     def figures(self) -> str:
         """One line."""
         parts = [
-            f"{self.usages:,} usages",
+            counted(self.usages, "usage"),
             f"{_credits(self.used_credits)} credits",
             f"{self.refused:,} refused",
-            f"{self.repeats:,} repeats",
+            f"{self.repeats:,} repeated",
         ]
         if self.top_ups:
-            parts.append(f"{self.top_ups} top-ups, {dollars(self.charged_cents)}")
+            parts.append(f"{counted(self.top_ups, 'top-up')}, {dollars(self.charged_cents)}")
         return " · ".join(parts)
 
     def balances_line(self) -> str:
