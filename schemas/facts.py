@@ -8,9 +8,8 @@ Facts carry opaque ids only. Names of people live in the directory, which can be
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import msgspec
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
@@ -443,8 +442,7 @@ def decode(type_name: str, body: bytes) -> AnyFact:
     return fact
 
 
-@dataclass(frozen=True, slots=True)
-class NewFact:
+class NewFact(NamedTuple):
     """A fact that is about to be stored. (team_id, source, id) identifies it, for ever."""
 
     team_id: str
@@ -454,8 +452,7 @@ class NewFact:
     fact: AnyFact
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(NamedTuple):
     """A fact in its place: `position` counts from 1 without gaps within its shard."""
 
     shard: int

@@ -110,7 +110,7 @@ def parse_usage(value: bytes | None, headers: Sequence[tuple[str, bytes]]) -> An
     if not binary:
         try:
             event: UsageReported = _FAST(value)
-        except msgspec.DecodeError:
+        except (msgspec.MsgspecError, ValueError, RecursionError):
             return _parse_slowly(_load(value))
         return event if _plainly_right(event) else _parse_slowly(_load(value))
     return _parse_slowly({**_attributes(binary), "data": _load(value)})

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import NamedTuple
 
 from schemas.facts import OURS, NewFact, Stored, UsageRecorded, UsageVoided
 from schemas.rates import NotPriced, RateCards
@@ -28,17 +29,12 @@ YEARS = (1970, 9990)
 AHEAD_MAX = timedelta(minutes=5)  # clocks differ; beyond that, somebody's is wrong
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """A record that parsed: what it says, and where it stood."""
+class Usage(NamedTuple):
+    """A record that parsed: what it says, where it stood, and what makes it one and the same."""
 
     record: Record
     event: AnyUsage
-
-    @property
-    def identity(self) -> Identity:
-        """What makes it one and the same."""
-        return Identity(self.event.subject, self.event.source, self.event.id)
+    identity: Identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +86,7 @@ def parse(record: Record) -> Usage | Refusal:
         )
     if not YEARS[0] <= event.time.year <= YEARS[1]:
         return _refuse(record, event, "wrong_time", f"time is in the year {event.time.year}; send when it happened")
-    return Usage(record, event)
+    return Usage(record, event, Identity(event.subject, event.source, event.id))
 
 
 def _name(value: object) -> str | None:

@@ -26,7 +26,7 @@ from services.store.balances import read_balance
 from services.store.connect import Connection, connect_pool
 from services.store.numbered import lock_shard
 from services.store.patience import keep_going, pause
-from services.store.rebuild import ensure_projections
+from services.store.rebuild import live_versions
 from services.store.refills import append_refills_due
 from services.store.sealing import passed_at, seal, teams_to_seal
 
@@ -57,7 +57,8 @@ async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: 
     async def work() -> None:
         pool = await connect_pool(settings.needed("database"), process="refill", size=1)
         async with pool, pool.acquire() as connection:
-            await ensure_projections(connection)
+            if "balance" not in await live_versions(connection):
+                raise Unavailable("the projector has not made its tables yet")
             health.back("the database")
             health.ready()
             await _work(connection, grace, stop, health)

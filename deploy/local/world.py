@@ -48,7 +48,11 @@ NEEDS: Mapping[str, frozenset[str]] = {
     "signer": frozenset({"SIGNING_KEY", "ANCHORS"}),
     "api": frozenset({"KAFKA", "STRIPE_API", "STRIPE_KEY", "STRIPE_WEBHOOK_SECRET", "API_PORT", "CORS_ORIGINS"}),
 }
-WITHOUT_ISSUER = {"JWKS": "", "JWT_ISSUER": "", "JWT_AUDIENCE": ""}  # tokens are minted here, whatever our own environment says
+WITHOUT_ISSUER = {
+    "JWKS": "",
+    "JWT_ISSUER": "",
+    "JWT_AUDIENCE": "",
+}  # tokens are minted here, whatever our own environment says
 LOGINS = (*dict.fromkeys(ROLES.values()), "reader")
 SOURCES = ("/features/*",)  # what a service's token may report as
 
@@ -190,7 +194,7 @@ async def start_world(
     async with connected(world.database) as owner:
         await add_teams(owner, teams)
     world = replace(world, teams=tuple(teams))
-    say(f"Creditwell: {len(teams)} teams; starting {', '.join(serve)}")
+    say(f"Creditwell: starting {', '.join(serve)}")
     count = {"recorder": recorders, "projector": projectors}
     names = [name if n == 1 else f"{name}-{n}" for name in serve for n in range(1, count.get(name, 1) + 1)]
     await asyncio.gather(start_stripe(world), world.serve(*names))

@@ -68,8 +68,7 @@ class Place(NamedTuple):
         return f"{self.shard}:{self.position}"
 
 
-@dataclass(frozen=True, slots=True)
-class Ready:
+class Ready(NamedTuple):
     """A fact packed but for its place."""
 
     shard: int

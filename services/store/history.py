@@ -5,7 +5,7 @@ it, so whatever arrived late counts where it belongs. A refill that is due and t
 be in the log with the team's next fact, and a worker that is down changes no balance.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from projections.balance import Paid, TeamBalance, end_lots, evolve
@@ -57,7 +57,7 @@ def _take(past: _Past, stored: Stored, at: datetime) -> None:
         return  # the usage itself had not occurred by then
     paid = past.paid.get(fact.usage_position, ()) if isinstance(fact, UsageVoided) else ()
     # What was recorded after `at` is taken as if it had been in time: no lot ends before its end.
-    entries = evolve(past.team, replace(stored, recorded_at=min(stored.recorded_at, at)), fact, paid, past.team.changed)
+    entries = evolve(past.team, stored._replace(recorded_at=min(stored.recorded_at, at)), fact, paid, past.team.changed)
     if isinstance(fact, PlanAssigned):
         past.plan = (stored.id, fact)
     elif isinstance(fact, UsageRecorded) and stored.position in past.voided:

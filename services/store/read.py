@@ -48,7 +48,7 @@ async def read_after(connection: Connection, seen: Mapping[int, int], limit_per_
     rows = await connection.fetch(READ_AFTER, list(seen), list(seen.values()), limit_per_shard)
     facts: dict[int, list[Stored]] = {}
     for row in rows:
-        facts.setdefault(row[0], []).append(Stored(*row))
+        facts.setdefault(row[0], []).append(Stored._make(row))
     for shard, read in facts.items():
         _check_gapless(seen[shard], read)
     return facts

@@ -50,7 +50,9 @@ def options(arguments: Sequence[str]) -> Options:
     parser.add_argument("--events", type=_count, default=300_000, help="in each backlog (300,000)")
     parser.add_argument("--rounds", type=_count, default=3, help="of which the median counts (3)")
     parser.add_argument("--growth", type=_count, default=1_000_000, help="facts stored before `growth` (1,000,000)")
-    parser.add_argument("--hot-team", type=_count, default=100_000, help="of those, facts of the largest team (100,000)")
+    parser.add_argument(
+        "--hot-team", type=_count, default=100_000, help="of those, facts of the largest team (100,000)"
+    )
     parser.add_argument("--uuid4", action="store_true", help="`growth` with random ids, too")
     parser.add_argument("--only", type=_parts, default=frozenset((*IN_ROUNDS, *AFTERWARDS)), metavar="PARTS",
                         help=f"some of {','.join((*IN_ROUNDS, *AFTERWARDS))}")  # fmt: skip
@@ -174,7 +176,9 @@ class Run:
         self.figures.visible_at_rate = latency.VISIBLE_AT_RATE
         self.figures.visible_p50_ms = latency.percentile(times, 50)
         self.figures.visible_p99_ms = latency.percentile(times, 99)
-        self.ground.say(f"Bench: visible after {self.figures.visible_p50_ms:.1f} ms, p99 {self.figures.visible_p99_ms:.1f} ms")
+        self.ground.say(
+            f"Bench: visible after {self.figures.visible_p50_ms:.1f} ms, p99 {self.figures.visible_p99_ms:.1f} ms"
+        )
 
     async def _grow(self, world: World, owner: Connection, *, ordered_ids: bool) -> None:
         hot_count = min(self.wanted.hot_team, self.wanted.growth)
@@ -200,7 +204,9 @@ class Run:
     async def _balance(self, world: World) -> None:
         full = self.rounds.median("record")
         if full is None:
-            raise StackTrouble("Bench", "`balance` needs the speed of `record`", way_out="Add it: --only record,balance")
+            raise StackTrouble(
+                "Bench", "`balance` needs the speed of `record`", way_out="Add it: --only record,balance"
+            )
         read = await latency.balance_reads(self.ground, world, self.teams, self.teams[0], int(full / 2))
         self.figures.balance_p99_ms = latency.percentile(read.any_team_ms, 99)
         self.figures.balance_hot_team_p99_ms = latency.percentile(read.hot_team_ms, 99)

@@ -102,7 +102,9 @@ async def span(
         if count > last:
             last, last_at = count, now
         if world.processes.died:
-            raise StackTrouble("Bench", f"{world.processes.died[0].name} died", way_out=world.processes.died[0].last_lines)
+            raise StackTrouble(
+                "Bench", f"{world.processes.died[0].name} died", way_out=world.processes.died[0].last_lines
+            )
         if now - last_at > STILL_SECONDS:
             raise StackTrouble("Bench", f"nothing has moved for {STILL_SECONDS} s, at {count}")
         await asyncio.sleep(LOOK_SECONDS)
@@ -113,7 +115,9 @@ async def check_all_recorded(owner: Connection, count: int) -> None:
     recorded = await owner.fetchval("SELECT count(*) FROM facts WHERE type = 'usage.recorded.v1'")
     if recorded != count:
         reasons = await owner.fetch("SELECT reason, count(*) FROM refused GROUP BY reason")
-        raise StackTrouble("Bench", f"{recorded} of {count} events were recorded; refused: {[tuple(r) for r in reasons]}")
+        raise StackTrouble(
+            "Bench", f"{recorded} of {count} events were recorded; refused: {[tuple(r) for r in reasons]}"
+        )
 
 
 def peak_rss_mb(pid: int) -> float:

@@ -38,7 +38,9 @@ class Size(NamedTuple):
     index_bytes: int
 
 
-async def fill(world: World, teams: Sequence[BenchTeam], count: int, hot: BenchTeam, hot_count: int, *, ordered_ids: bool) -> None:
+async def fill(
+    world: World, teams: Sequence[BenchTeam], count: int, hot: BenchTeam, hot_count: int, *, ordered_ids: bool
+) -> None:
     """Store so many facts of usage through the store's own append, with one process per core.
 
     Each process fills its own shards, so that they never wait for each other.

@@ -57,7 +57,9 @@ class Probe:
     seen_at: float = 0.0
 
 
-async def visible_latency(ground: Ground, world: World, teams: Sequence[BenchTeam], probes: Sequence[BenchTeam]) -> list[float]:
+async def visible_latency(
+    ground: Ground, world: World, teams: Sequence[BenchTeam], probes: Sequence[BenchTeam]
+) -> list[float]:
     """Milliseconds from just before a report to the row of its team's balance, at 1,000 events a second."""
     names = ("recorder", "projector", "relay")
     await world.serve(*names)
@@ -139,7 +141,9 @@ async def balance_reads(
         await asyncio.sleep(WARM_SECONDS)
         before, began = await owner.fetchval(CURSORS), perf_counter()
         with worker() as reader:
-            any_team, hot_team = await in_worker(reader, read_in_worker, world.api, _bearers(world, teams), _bearers(world, [hot]))
+            any_team, hot_team = await in_worker(
+                reader, read_in_worker, world.api, _bearers(world, teams), _bearers(world, [hot])
+            )
         stored = (await owner.fetchval(CURSORS) - before) / (perf_counter() - began)
         await feeding
     await ground.stop(*names)

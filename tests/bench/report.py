@@ -81,7 +81,9 @@ def _rounded(value: float | None) -> float | int | None:
     return round(value) if value >= 1_000 else float(f"{value:.3g}")
 
 
-def show(console: Console, figures: Figures, rounds: Rounds, rss_mb: Mapping[str, float], sizes: Sequence[Size], events: int) -> None:
+def show(
+    console: Console, figures: Figures, rounds: Rounds, rss_mb: Mapping[str, float], sizes: Sequence[Size], events: int
+) -> None:
     """The tables."""
     console.print(_figures_table(figures))
     if rounds.rates:
@@ -105,7 +107,9 @@ def _figures_table(figures: Figures) -> Table:
     for name, value in as_json(figures).items():
         sign, aim = AIMS.get(name, ("", 0))
         verdict = "" if value is None or not sign else _verdict(value >= aim if sign == "≥" else value <= aim)
-        table.add_row(name, "not measured" if value is None else f"{value:,}", f"{sign} {aim:,}" if sign else "", verdict)
+        table.add_row(
+            name, "not measured" if value is None else f"{value:,}", f"{sign} {aim:,}" if sign else "", verdict
+        )
     return table
 
 
@@ -141,7 +145,9 @@ def _sizes_table(sizes: Sequence[Size], events: int) -> Table:
 
 
 def _table(title: str, first: str, *others: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, header_style="dim", padding=(0, 2, 0, 0))
+    table = Table(
+        title=title, title_justify="left", title_style="bold", box=None, header_style="dim", padding=(0, 2, 0, 0)
+    )
     table.add_column(first)
     for name in others:
         table.add_column(name, justify="right")

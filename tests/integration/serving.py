@@ -17,11 +17,17 @@ from schemas.credits import MICRO
 from schemas.facts import AnyFact, NewFact, PlanAssigned, UsageRecorded
 from services.store.append import Appended, append
 from services.store.connect import Connection
+from tests.conftest import url_of
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_SECONDS = 30.0
 NOW = datetime.now(UTC)
 T = TypeVar("T")
+
+
+def as_role(database: str, role: str) -> str:
+    """The database as a process sees it, with the privileges that it has in production."""
+    return url_of(database, database.rpartition("/")[2], role=role)
 
 
 def plan(credits: int = 3_000, *, notice: int = 0, anchor: datetime = NOW, zone: str = "UTC") -> PlanAssigned:

@@ -8,7 +8,7 @@ import pytest
 
 from deploy.local.stack import Stack
 from schemas.credits import MICRO
-from schemas.facts import CreditsGranted
+from schemas.facts import CreditsGranted, CreditsPurchased
 from services.api.access import allowed
 from services.tokens import Role
 from tests.support.api import Api, a_database, an_api, key
@@ -133,12 +133,10 @@ async def test_the_database_shows_the_api_one_team_at_a_time_whatever_it_asks_fo
         await api.connection.execute("SELECT set_config('creditwell.team', $1, true)", api.team_id)
         for table in ("facts", "teams", "members", "team_names", "command_answers", "balance", "activity", "usage"):
             teams = await api.connection.fetch(f"SELECT DISTINCT team_id FROM {table}")
-            assert {row["team_id"] for row in teams} <= {TEAM, "creditwell"}, table
+            assert {row["team_id"] for row in teams} <= {api.team_id, "creditwell"}, table
 
 
 async def test_receipts_and_charge_ids_are_for_admins_and_finance_alone(api: Api) -> None:
-    from schemas.facts import CreditsPurchased
-
     bought = CreditsPurchased(
         credits=2_000 * MICRO, pack="mini", payment_intent_id="pi_1", charge_cents=2_000, currency="usd",
         member_id="mem_2", charge_id="ch_1", receipt_url="https://pay.example.com/receipt",

@@ -77,7 +77,7 @@ async def projected(api: Api) -> None:
             "SELECT count(*) FROM shard_heads h LEFT JOIN checkpoints c ON c.reader = 'projector' AND c.shard = h.shard "
             "WHERE h.next - 1 > coalesce(c.position, 0)"
         )
-        return behind == 0
+        return bool(behind == 0)
 
     await until(is_folded)
     stop.set()
@@ -139,10 +139,10 @@ async def test_an_old_balance_can_be_asked_for_as_it_was_and_as_it_was_known(api
 
 async def test_an_old_balance_counts_a_refill_that_nobody_had_appended_yet(api: Api) -> None:
     then = datetime.now(UTC) - timedelta(days=70)
-    await api.team("team_9", "free", anchor=then)
-    client = api.client("member", "team_9")
+    await api.team("free_and_old", "free", anchor=then)
+    client = api.client("member", "free_and_old")
 
-    balance = (await client.get("/v1/teams/team_9/balance")).json()
+    balance = (await client.get("/v1/teams/free_and_old/balance")).json()
 
     assert (balance["included"], balance["total"]) == ("300", "300")
 
@@ -361,8 +361,8 @@ async def test_a_quote_gives_price_and_permission_with_the_reasons_in_their_orde
     assert (await quote(high, dear))["reason"] == "top_ups_required"
     assert (await quote(high, dear, unknown))["reason"] == "unknown_feature"
 
-    await api.team("team_7", "free")
-    free = await api.client("service", "team_7").post("/v1/teams/team_7/quotes", json={"items": [high]})
+    await api.team("free_team", "free")
+    free = await api.client("service", "free_team").post("/v1/teams/free_team/quotes", json={"items": [high]})
     assert free.json()["reason"] == "plan_required"
 
 

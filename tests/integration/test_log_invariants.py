@@ -28,7 +28,8 @@ from tests.support.oracle import Oracle, merkle
 from tests.support.usage import structured, used, voided
 from tests.support.world import World
 
-APPEND_ONLY = ("facts", "blocks", "refused", "signed_checkpoints")
+APPEND_ONLY = {"facts": "body", "blocks": "root", "refused": "reason", "signed_checkpoints": "note"}
+CHANGES = ("UPDATE {table} SET {column} = {column}", "DELETE FROM {table}", "TRUNCATE {table}", "TRUNCATE {table} CASCADE")
 ROLES = ("recorder", "projector", "worker", "api", "reader", "signer")
 
 
@@ -54,31 +55,24 @@ async def found_by_oracle(world: World) -> list[str]:
 # 1. Append-only.
 
 
-@pytest.mark.parametrize("statement", ["UPDATE {} SET {} = {}", "DELETE FROM {}", "TRUNCATE {}", "TRUNCATE {} CASCADE"])
-@pytest.mark.parametrize("table", APPEND_ONLY)
 @pytest.mark.parametrize("replica", [False, True], ids=["as always", "with triggers switched off for the session"])
-async def test_invariant_01_not_even_the_owner_changes_what_happened(
-    world: World, table: str, statement: str, replica: bool
-) -> None:
+async def test_invariant_01_not_even_the_owner_changes_what_happened(world: World, replica: bool) -> None:
     await store(world.connection, granted("team_1", "a"))
-    column = await world.connection.fetchval(
-        "SELECT column_name FROM information_schema.columns WHERE table_name = $1 AND table_schema = 'public' LIMIT 1", table
-    )
     if replica:
         await world.connection.execute("SET session_replication_role = replica")
 
-    with pytest.raises(asyncpg.RestrictViolationError):
-        await world.connection.execute(statement.format(table, f'"{column}"', f'"{column}"'))
+    for table, column in APPEND_ONLY.items():
+        for statement in CHANGES:
+            with pytest.raises(asyncpg.RestrictViolationError):
+                await world.connection.execute(statement.format(table=table, column=column))
 
 
 @pytest.mark.parametrize("role", ROLES)
 async def test_invariant_01_no_process_may_even_ask_for_it(world: World, role: str) -> None:
     async with connections(url_of(world.database, world.database.rpartition("/")[2], role=role), 1) as (connection,):
-        for table in APPEND_ONLY:
-            for statement in (f"UPDATE {table} SET shard = 0", f"DELETE FROM {table}", f"TRUNCATE {table}"):
-                with pytest.raises((asyncpg.InsufficientPrivilegeError, asyncpg.UndefinedColumnError)):
-                    await connection.execute(statement)
+        forbidden = [change.format(table=table, column=column) for table, column in APPEND_ONLY.items() for change in CHANGES]
         for statement in (
+            *forbidden,
             "ALTER TABLE facts DISABLE TRIGGER facts_append_only",
             "DROP TRIGGER facts_append_only ON facts",
             "DROP TABLE facts",

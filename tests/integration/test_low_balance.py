@@ -23,14 +23,14 @@ from services.store.connect import Connection
 from services.store.low import LOW_BALANCE, judge
 from services.store.read import read_team
 from services.store.shards import shard_of
-from tests.integration.serving import connected, plan, store, until, used
+from tests.integration.serving import as_role, connected, plan, store, until, used
 
 
 @asynccontextmanager
 async def projecting(database: str) -> AsyncIterator[None]:
     """The projector, with its low-balance reader, in this process."""
     stop = asyncio.Event()
-    serve = asyncio.create_task(projector.serve(Settings(database=database), stop, Health("projector")))
+    serve = asyncio.create_task(projector.serve(Settings(database=as_role(database, "projector")), stop, Health("projector")))
     try:
         yield
     finally:

@@ -26,7 +26,7 @@ from services.store.balances import read_balance
 from services.store.connect import Connection
 from services.store.read import read_team
 from services.store.shards import shard_of
-from tests.integration.serving import connected, plan, serving, store, until, used
+from tests.integration.serving import as_role, connected, plan, serving, store, until, used
 from tests.integration.test_low_balance import projecting
 
 HOUR = timedelta(hours=1)
@@ -60,10 +60,10 @@ async def recorder_passed(connection: Connection, moment: datetime) -> None:
 
 
 async def test_a_team_that_nobody_touches_gets_every_refill_since_it_was_last_seen_oldest_first(database: str) -> None:
-    async with connected(database) as connection:
+    async with connected(database) as connection, connected(as_role(database, "worker")) as worker:
         team = await new_team(connection, ago=timedelta(days=70))
 
-        await refill_due(connection)
+        await refill_due(worker)
 
         refills = [stored for stored in await facts_of(connection, team) if stored.type == "credits.refilled.v1"]
         now = datetime.now(UTC)
@@ -75,7 +75,7 @@ async def test_a_team_that_nobody_touches_gets_every_refill_since_it_was_last_se
 
 
 async def test_refilling_twice_or_at_once_refills_once(database: str) -> None:
-    async with connected(database) as one, connected(database) as other:
+    async with connected(database) as one, connected(as_role(database, "worker")) as other:
         teams = [await new_team(one, ago=timedelta(days=1)) for _ in range(30)]
 
         await asyncio.gather(refill_due(one), refill_due(other))
@@ -163,6 +163,18 @@ async def test_a_recorder_that_is_behind_holds_sealing_up(database: str) -> None
         assert await seal_due(connection, HOUR) == 1
 
 
+async def test_years_of_refills_and_seals_are_written_by_a_worker_that_may_not_copy(database: str) -> None:
+    async with connected(database) as connection, connected(as_role(database, "worker")) as worker:
+        team = await new_team(connection, ago=timedelta(days=2_500))
+        await recorder_passed(connection, datetime.now(UTC))
+
+        await refill_due(worker)
+        await seal_due(worker, HOUR)
+
+        happened = await kinds(connection, team)
+        assert happened.count("CreditsRefilled") - 1 == happened.count("PeriodSealed") > 64
+
+
 async def test_a_team_that_came_in_the_middle_of_its_anchors_years_has_no_earlier_cycles_to_seal(database: str) -> None:
     async with connected(database) as connection:
         team, now = f"team_{uuid4().hex}", datetime.now(UTC)
@@ -198,7 +210,7 @@ async def test_usage_for_a_sealed_cycle_counts_in_the_open_one(database: str) ->
 async def test_a_refill_worker_that_is_killed_and_started_again_does_nothing_twice(
     step: str, stack: Stack, database: str
 ) -> None:
-    environment = {"CREDITWELL_KAFKA": stack.kafka, "CREDITWELL_DATABASE": database}
+    environment = {"CREDITWELL_KAFKA": stack.kafka, "CREDITWELL_DATABASE": as_role(database, "worker")}
     async with connected(database) as connection:
         team = await new_team(connection, ago=timedelta(days=35))
         soon = datetime.now(UTC) + timedelta(seconds=1)

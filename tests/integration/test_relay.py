@@ -25,7 +25,7 @@ from services.store.connect import Connection
 from services.store.read import read_after
 from services.store.refusals import Refusal, keep_refusals
 from services.store.shards import SHARDS, shard_of
-from tests.integration.serving import connected, plan, read_topic, serving, store, until, used
+from tests.integration.serving import as_role, connected, plan, read_topic, serving, store, until, used
 
 TEAMS = 5
 
@@ -34,7 +34,7 @@ TEAMS = 5
 async def relaying(stack: Stack, database: str) -> AsyncIterator[Health]:
     """A relay in this process, stopped in good order at the end."""
     stop, health = asyncio.Event(), Health("relay")
-    settings = Settings(kafka=stack.kafka, database=database, insecure_dev=True)
+    settings = Settings(kafka=stack.kafka, database=as_role(database, "worker"), insecure_dev=True)
     serve = asyncio.create_task(relay.serve(settings, stop, health))
     try:
         yield health
@@ -169,7 +169,7 @@ async def test_refused_usage_is_published_as_it_arrived_with_the_reason(stack: S
 
 @pytest.mark.parametrize("step", ["relay:read", "relay:sent", "relay:acked", "relay:moved"])
 async def test_a_relay_that_is_killed_loses_nothing_and_keeps_the_order(step: str, stack: Stack, database: str) -> None:
-    environment = {"CREDITWELL_KAFKA": stack.kafka, "CREDITWELL_DATABASE": database}
+    environment = {"CREDITWELL_KAFKA": stack.kafka, "CREDITWELL_DATABASE": as_role(database, "worker")}
     async with connected(database) as connection:
         teams = await some_teams(connection)
         async with serving("relay", environment, crash_at=f"{step}:1") as killed:

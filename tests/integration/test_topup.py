@@ -30,13 +30,13 @@ from schemas.facts import (
 from services import projector, relay, topup
 from services.charges import Charges
 from services.health import Health
-from services.settings import Settings
+from services.settings import load_settings
 from services.store.attempts import read_top_ups
 from services.store.balances import read_balance
 from services.store.connect import Connection
 from services.store.read import read_team
 from services.store.shards import shard_of
-from tests.integration.serving import connected, plan, serving, store, until, used
+from tests.integration.serving import as_role, connected, plan, serving, store, until, used
 
 KEY = "sk_test_stand_in"
 CREATE, CONFIRM = "POST /v1/payment_intents", "POST /v1/payment_intents/{id}/confirm"
@@ -90,7 +90,7 @@ async def desk() -> AsyncIterator[Desk]:
 def environment(stack: Stack, database: str, desk: Desk) -> dict[str, str]:
     """The settings of a worker in a process of its own."""
     return {
-        "CREDITWELL_KAFKA": stack.kafka, "CREDITWELL_DATABASE": database, "CREDITWELL_STRIPE_KEY": KEY,
+        "CREDITWELL_KAFKA": stack.kafka, "CREDITWELL_DATABASE": as_role(database, "worker"), "CREDITWELL_STRIPE_KEY": KEY,
         "CREDITWELL_STRIPE_API": desk.url,
     }  # fmt: skip
 
@@ -99,14 +99,14 @@ def environment(stack: Stack, database: str, desk: Desk) -> dict[str, str]:
 async def working(stack: Stack, database: str, desk: Desk, *names: str) -> AsyncIterator[None]:
     """Processes of ours in this event loop; all of the way from a fact to its charge when none is named."""
     modules = {"projector": projector, "relay": relay, "topup": topup}
-    settings = Settings(
-        kafka=stack.kafka, database=database, stripe_key=KEY, stripe_api=desk.url, insecure_dev=True
-    )
+    common = {"kafka": stack.kafka, "stripe_key": KEY, "stripe_api": desk.url, "insecure_dev": True}
     stop = asyncio.Event()
     async with AsyncExitStack() as tasks:
         group = await tasks.enter_async_context(asyncio.TaskGroup())
         for name in names or modules:
-            group.create_task(modules[name].serve(settings, stop, Health(name)))
+            role = "projector" if name == "projector" else "worker"
+            chosen = load_settings(**common, database=as_role(database, role))
+            group.create_task(modules[name].serve(chosen, stop, Health(name)))
         try:
             yield
         finally:

@@ -37,6 +37,8 @@ class Api:
     settings: Settings
     url: str
     connection: Connection  # a superuser's
+    serving: asyncio.Task[None]
+    stop: asyncio.Event
     team_id: str = ""
     teams: int = 0
     told: int = 0
@@ -135,7 +137,7 @@ async def an_api(stack: Stack, database: str, **settings: Any) -> AsyncIterator[
     if serving.done():
         waiting.cancel()
         serving.result()
-    api = Api(loaded, f"http://127.0.0.1:{port}", connection)
+    api = Api(loaded, f"http://127.0.0.1:{port}", connection, serving, stop)
     try:
         yield api
     finally:

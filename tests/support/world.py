@@ -1,8 +1,8 @@
 """A small world for one test: a database of its own, teams with plans, a producer, recorders, and questions to the log."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -14,7 +14,7 @@ from deploy.local.stack import Stack
 from projections.balance import TeamBalance
 from schemas.catalog import load_catalog
 from schemas.facts import Stored
-from services import recorder
+from services import projector, recorder
 from services.clock import system_clock
 from services.health import Health
 from services.settings import load_settings
@@ -74,9 +74,7 @@ class World:
         """Everything that was sent has been stored, refused or counted."""
 
         async def look() -> bool:
-            for service in self.running:
-                if service.task.done():
-                    service.task.result()
+            self._raise_if_dead()
             reached = await self.cursors()
             return all(reached.get(partition, 0) >= end for partition, end in self.ends.items())
 
@@ -129,12 +127,19 @@ class World:
         assert exact is not None, f"{team_id} does not exist"
         return exact.team
 
-    @asynccontextmanager
-    async def recorder(self, **settings: Any) -> AsyncIterator[Service]:
+    def recorder(self, **settings: Any) -> AbstractAsyncContextManager[Service]:
         """A recorder in this event loop, until the block ends; what it raised is raised at the end."""
-        chosen = {"kafka": self.stack.kafka, "database": self.database, "insecure_dev": True, "kafka_session_timeout_ms": 6_000}
-        stop, health = asyncio.Event(), Health("recorder")
-        task = asyncio.create_task(recorder.serve(load_settings(**(chosen | settings)), stop, health))
+        return self._serving("recorder", recorder.serve, kafka_session_timeout_ms=6_000, **settings)
+
+    def projector(self, **settings: Any) -> AbstractAsyncContextManager[Service]:
+        """A projector in the same way."""
+        return self._serving("projector", projector.serve, **settings)
+
+    @asynccontextmanager
+    async def _serving(self, name: str, serve: Callable[..., Coroutine[Any, Any, None]], **settings: Any) -> AsyncIterator[Service]:
+        chosen = {"kafka": self.stack.kafka, "database": self.database, "insecure_dev": True}
+        stop, health = asyncio.Event(), Health(name)
+        task = asyncio.create_task(serve(load_settings(**(chosen | settings)), stop, health))
         service = Service(task, stop, health)
         self.running.append(service)
         try:
@@ -143,6 +148,23 @@ class World:
             self.running.remove(service)
             stop.set()
             await task
+
+    async def projected(self, *, within: float = 20) -> None:
+        """The live projections have everything that is stored now."""
+        goal = await heads(self.connection)
+
+        async def look() -> bool:
+            self._raise_if_dead()
+            rows = await self.connection.fetch("SELECT shard, position FROM checkpoints WHERE reader = 'projector'")
+            reached = {row["shard"]: row["position"] for row in rows}
+            return all(reached.get(shard, 0) >= position for shard, position in goal.items())
+
+        await until(look, within=within, what="the projector is at the head")
+
+    def _raise_if_dead(self) -> None:
+        for service in self.running:
+            if service.task.done():
+                service.task.result()
 
 
 @asynccontextmanager

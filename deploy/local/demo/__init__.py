@@ -96,7 +96,7 @@ async def _perform(
         )
         await _watch_until(playing, watch, screen, world)
     screen.quiet()
-    screen.tell("The curtain falls; what is under way arrives")
+    screen.tell("Nothing more is reported; what is under way arrives")
     await drain(world, reader, starts)
     for sentence in await watch.look():
         screen.tell(sentence)
@@ -114,7 +114,9 @@ async def _watch_until(playing: "asyncio.Task[None]", watch: Watch, screen: Scre
         screen.figures(watch.figures(), watch.balances_line())
         if world.processes.died:
             playing.cancel()
-            raise StackTrouble("Demo", f"{world.processes.died[0].name} died", way_out=world.processes.died[0].last_lines)
+            raise StackTrouble(
+                "Demo", f"{world.processes.died[0].name} died", way_out=world.processes.died[0].last_lines
+            )
         await asyncio.wait({playing}, timeout=LOOK_SECONDS)
     playing.result()
 

@@ -1,7 +1,7 @@
 """Who plays in the demo: the teams of a video product, what their members make, and what each step of it costs.
 
-    Northlight Studio   a studio on pro that works hard; a welcome gift keeps it going
-    Papercut Films      on pro, with top-ups that fire every few seconds
+    Northlight Studio   a studio on pro that works hard; top-ups fill its balance up
+    Papercut Films      on pro, with top-ups of a fixed amount, and a cool-down between two of them
     Solo Sam            on the free plan, without top-ups, and soon without credits
     Harbor Academy      on pro; its cycle ends a moment after the curtain rises
 

@@ -22,7 +22,7 @@ class Check(NamedTuple):
 def judge(said: Said, found: Found, catalog: Catalog) -> list[Check]:
     """Every check, in the order in which a reader would ask."""
     every: tuple[Callable[[Said, Found, Catalog], Check], ...] = (
-        _records, _refusals, _usage, _voids, _entries, _balances, _charges, _published,
+        _records, _refusals, _usage, _voids, _entries, _balances, _charges, _published, _verified, _replayed,
     )  # fmt: skip
     return [check(said, found, catalog) for check in every]
 
@@ -37,7 +37,9 @@ def _records(said: Said, found: Found, _: Catalog) -> Check:
     # Emitters repeat what Kafka may not have: more duplicates than somebody sent on purpose are right, fewer are not.
     holds = accounted == found.records >= said.records and found.conflicts == said.conflicts
     holds = holds and found.duplicates - said.duplicates == found.records - said.records
-    figures = f"{counted(found.records, 'record')} = " + " + ".join(f"{count:,} {name}" for name, count in parts.items())
+    figures = f"{counted(found.records, 'record')} = " + " + ".join(
+        f"{count:,} {name}" for name, count in parts.items()
+    )
     if not holds:
         figures += f"; said were {said.records:,}, with {said.duplicates:,} duplicates and {said.conflicts:,} conflicts"
     return Check("Every record is accounted for", holds, figures)
@@ -61,7 +63,9 @@ def _usage(said: Said, found: Found, _: Catalog) -> Check:
     told, logged = sum(said.usages.values()), sum(found.usages.values())
     paid = -_sum(found, "usage")
     holds = said.usages == found.usages and told == logged == paid and found.counts["usage"] >= len(found.usages)
-    figures = f"{counted(len(found.usages), 'usage')}, {readable(logged)} credits: as reported, in the log, off the balances"
+    figures = (
+        f"{counted(len(found.usages), 'usage')}, {readable(logged)} credits: as reported, in the log, off the balances"
+    )
     if not holds:
         figures = (
             f"reported {format_credits(told)}, in the log {format_credits(logged)}, off the balances {format_credits(paid)}; "
@@ -89,7 +93,9 @@ def _entries(_: Said, found: Found, __: Catalog) -> Check:
         if sum(kinds.values()) != found.balances.get(team)
     ]
     total = readable(sum(found.balances.values()))
-    figures = f"{counted(found.counts.total(), 'entry', 'entries')} of {len(found.balances)} teams add up to {total} credits"
+    figures = (
+        f"{counted(found.counts.total(), 'entry', 'entries')} of {len(found.balances)} teams add up to {total} credits"
+    )
     return Check("Balances are the sum of what happened", not wrong, "; ".join(wrong) or figures)
 
 
@@ -132,6 +138,28 @@ def _published(_: Said, found: Found, __: Catalog) -> Check:
     if not holds:
         figures += f"; missing {len(missing)} facts ({_some(map(str, sorted(missing)))}), unknown {len(extra)}, refused {refused}"
     return Check("Everything stored is published", holds, figures)
+
+
+def _verified(_: Said, found: Found, __: Catalog) -> Check:
+    """Leaves, roots, chain, positions, signed checkpoints."""
+    said = found.verified
+    holds = said.get("ok") is True and said.get("facts") == len(found.stored)
+    figures = (
+        f"{said.get('facts'):,} facts in {said.get('blocks'):,} blocks, signatures {said.get('signatures')}"
+        if holds
+        else str(said)
+    )
+    return Check("The log is what was recorded", holds, figures)
+
+
+def _replayed(_: Said, found: Found, __: Catalog) -> Check:
+    """Folding the log from its beginning gives the live projections."""
+    said = found.replayed
+    holds = said.get("ok") is True
+    figures = (
+        f"{said.get('facts'):,} facts of {counted(said.get('teams', 0), 'team')} folded anew" if holds else str(said)
+    )
+    return Check("Replay gives the same", holds, figures)
 
 
 def dollars(cents: int) -> str:

@@ -2,16 +2,20 @@
 
 import asyncio
 import json
+import os
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from time import monotonic
+from typing import Any
 
 import httpx
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from deploy.local.demo.cast import Role
+from deploy.local.folders import ROOT
 from deploy.local.trouble import StackTrouble
 from deploy.local.world import World, ends
 from schemas.credits import parse_credits
@@ -66,6 +70,8 @@ class Found:
     published: set[tuple[int, int]] = field(default_factory=set)  # of every fact on `credits.events`
     refused_published: int = 0
     refills: Counter[str] = field(default_factory=Counter)  # of cycles, by team
+    verified: dict[str, Any] = field(default_factory=dict)  # what `creditwell verify` says
+    replayed: dict[str, Any] = field(default_factory=dict)  # what `creditwell replay` says
 
 
 async def drain(world: World, reader: Connection, starts: Mapping[str, Mapping[int, int]]) -> None:
@@ -84,7 +90,9 @@ async def drain(world: World, reader: Connection, starts: Mapping[str, Mapping[i
         if now - quiet_since >= QUIET_SECONDS:
             return
         if world.processes.died:
-            raise StackTrouble("Demo", f"{world.processes.died[0].name} died", way_out=world.processes.died[0].last_lines)
+            raise StackTrouble(
+                "Demo", f"{world.processes.died[0].name} died", way_out=world.processes.died[0].last_lines
+            )
         if now > deadline:
             raise StackTrouble("Demo", f"after {DRAIN_SECONDS} s there is still {waiting or 'no end of new facts'}")
         await asyncio.sleep(LOOK_SECONDS)
@@ -104,7 +112,9 @@ async def _waiting_for(world: World, reader: Connection, goal: int, starts: Mapp
     return f"a refused record that is not published ({refused - published})" if published < refused else ""
 
 
-async def look(world: World, reader: Connection, cast: tuple[Role, ...], starts: Mapping[str, Mapping[int, int]]) -> Found:
+async def look(
+    world: World, reader: Connection, cast: tuple[Role, ...], starts: Mapping[str, Mapping[int, int]]
+) -> Found:
     """Everything, when all is quiet."""
     found = Found()
     found.records = sum((await ends(world.kafka, "usage")).values()) - sum(starts["usage"].values())
@@ -126,6 +136,7 @@ async def look(world: World, reader: Connection, cast: tuple[Role, ...], starts:
     found.refused_published = sum((await ends(world.kafka, "usage.refused")).values()) - sum(
         starts["usage.refused"].values()
     )
+    found.verified, found.replayed = await asyncio.gather(_command(world, "verify"), _command(world, "replay"))
     return found
 
 
@@ -159,11 +170,26 @@ async def _balances_by_http(world: World, cast: tuple[Role, ...]) -> dict[str, i
     async with httpx.AsyncClient(base_url=world.api, trust_env=False) as client:
         for role in cast:
             token = world.token(role.team.id, role.team.members[0].member_id, TokenRole.ADMIN)
-            answer = await client.get(
-                f"/v1/teams/{role.team.id}/balance", headers={"Authorization": f"Bearer {token}"}
-            )
+            answer = await client.get(f"/v1/teams/{role.team.id}/balance", headers={"Authorization": f"Bearer {token}"})
             answers[role.team.id] = parse_credits(answer.raise_for_status().json()["total"])
     return answers
+
+
+async def _command(world: World, name: str) -> dict[str, Any]:
+    """A command of finance, with no more rights than finance has."""
+    running = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "services.cli", name, "--json", cwd=ROOT,
+        env={**os.environ, "CREDITWELL_DATABASE": world.logins["reader"], "CREDITWELL_PUBLIC_KEY": world.variables["PUBLIC_KEY"],
+             "CREDITWELL_ANCHORS": world.variables["ANCHORS"]},
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    said, complaints = await running.communicate()
+    if not said:
+        raise StackTrouble(
+            "Demo", f"`creditwell {name}` ended with code {running.returncode}", way_out=complaints.decode()
+        )
+    document: dict[str, Any] = json.loads(said)
+    return document
 
 
 async def _charges(world: World) -> dict[str, int]:

@@ -54,15 +54,11 @@ async def play(kafka: str, spools: Path, cast: Sequence[Role], card: RateCard, s
     """Until told to stop; then everything that was said is in Kafka."""
     async with AsyncExitStack() as stack:
         emitters = {
-            name: await stack.enter_async_context(
-                Emitter(kafka=kafka, source=f"/features/{name}", spool=spools / name)
-            )
+            name: await stack.enter_async_context(Emitter(kafka=kafka, source=f"/features/{name}", spool=spools / name))
             for name in SERVICES
         }
         by_hand = await stack.enter_async_context(
-            AIOKafkaProducer(
-                bootstrap_servers=kafka, enable_idempotence=True, acks="all", max_request_size=4 * TOO_BIG
-            )
+            AIOKafkaProducer(bootstrap_servers=kafka, enable_idempotence=True, acks="all", max_request_size=4 * TOO_BIG)
         )
         services = Services(emitters, card, said)
         async with asyncio.TaskGroup() as tasks:
@@ -98,8 +94,6 @@ async def _storage(services: Services, cast: Sequence[Role]) -> None:
 
 async def _second_thoughts(services: Services, stop: asyncio.Event) -> None:
     """A clip that nobody can use is made, and taken back some seconds later."""
-    clip = services.report(
-        CLIP.service, NORTHLIGHT, CLIP.feature, "6", member="mem_ada", attributes=CLIP.attributes
-    )
+    clip = services.report(CLIP.service, NORTHLIGHT, CLIP.feature, "6", member="mem_ada", attributes=CLIP.attributes)
     await pause(stop, VOID_AFTER_SECONDS)
     services.take_back(CLIP.service, clip, VOID_REASON)

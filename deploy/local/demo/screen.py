@@ -47,7 +47,8 @@ class Screen:
 
     def _address(self, label: str, text: str) -> None:
         self.console.print(Text.assemble((f"  {label}", "dim")))
-        self.console.print(Text(f"    {text}"), soft_wrap=True)
+        shown, fragment, token = text.partition("#token=")
+        self.console.print(Text.assemble(f"    {shown}", (fragment + token, "dim")), soft_wrap=True)
 
     def curtain(self, seconds: int | None) -> None:
         """From now on the clock counts."""
@@ -66,7 +67,9 @@ class Screen:
         """How it stands."""
         if self.live is not None:
             self.live.update(
-                Group(Text(), Text(f"{self._elapsed():>7.1f} s  {figures}", style="bold"), Text(f"           {balances}"))
+                Group(
+                    Text(), Text(f"{self._elapsed():>7.1f} s  {figures}", style="bold"), Text(f"           {balances}")
+                )
             )
         elif monotonic() - self.told_at >= PLAIN_SECONDS:
             self.told_at = monotonic()
@@ -90,7 +93,9 @@ class Screen:
         self.console.print(Text("Must hold", style="bold"))
         for check in checks:
             mark, style = ("✓", "green") if check.holds else ("✗", "bold red")
-            self.console.print(Text.assemble((f"  {mark} ", style), check.name, (f"  {check.figures}", "dim")), soft_wrap=True)
+            self.console.print(
+                Text.assemble((f"  {mark} ", style), check.name, (f"  {check.figures}", "dim")), soft_wrap=True
+            )
         failed = [check.name for check in checks if not check.holds]
         self.console.print()
         if failed:

@@ -1,4 +1,4 @@
-"""Before the curtain: the studio gets its welcome gift, the film makers a card and top-ups. All through the front door, save the card."""
+"""Before the curtain: the studio gets its welcome gift, and two teams cards and top-ups. All through the front door, save the cards."""
 
 from dataclasses import dataclass
 
@@ -11,15 +11,22 @@ from services.clock import system_clock
 from services.store.append import append
 from services.tokens import Role
 
-WELCOME = {"credits": "250000", "reason": "welcome to Creditwell"}
-TOP_UPS = {
+WELCOME = {"credits": "6000", "reason": "welcome to Creditwell"}
+FIXED = {
     "enabled": True,
     "threshold": "2500",
     "credits": "2000",
     "monthly_cap": {"amount": 100_000, "currency": "usd"},
     "cool_down_seconds": 60,
 }
-RARE_TOP_UPS = {"enabled": True, "threshold": "500", "credits": "5000", "monthly_cap": {"amount": 50_000, "currency": "usd"}}
+FILL_UP = {
+    "enabled": True,
+    "threshold": "5000",
+    "restore_to": "20000",
+    "monthly_cap": {"amount": 500_000, "currency": "usd"},
+    "cool_down_seconds": 60,
+}
+TOP_UPS = ((PAPERCUT, "mem_dana", FIXED), (NORTHLIGHT, "mem_ada", FILL_UP))
 CARD = "pm_card_visa"
 
 
@@ -45,10 +52,8 @@ async def set_stage(world: World) -> None:
     """Returns when everything is in the log."""
     async with httpx.AsyncClient(trust_env=False, timeout=20) as client:
         front = Front(world, client)
-        await front.send(
-            "POST", "/grants", WELCOME, team=NORTHLIGHT, member="operator_desk", role=Role.OPERATOR
-        )
-        for team, member, settings in ((PAPERCUT, "mem_dana", TOP_UPS), (NORTHLIGHT, "mem_ada", RARE_TOP_UPS)):
+        await front.send("POST", "/grants", WELCOME, team=NORTHLIGHT, member="operator_desk", role=Role.OPERATOR)
+        for team, member, settings in TOP_UPS:
             await save_card(world, client, team, member)
             await front.send("PUT", "/top-up", settings, team=team, member=member, role=Role.ADMIN)
 
@@ -66,7 +71,12 @@ async def save_card(world: World, client: httpx.AsyncClient, team: str, member: 
     method = (await ask(f"payment_methods/{CARD}/attach", customer=customer))["id"]
     await ask(f"customers/{customer}", **{"invoice_settings[default_payment_method]": method})
     fact = PaymentMethodChanged(
-        customer_id=customer, payment_method_id=method, brand="visa", last4="4242", fingerprint=f"demo-{team}", changed_by=member
+        customer_id=customer,
+        payment_method_id=method,
+        brand="visa",
+        last4="4242",
+        fingerprint=f"demo-{team}",
+        changed_by=member,
     )
     async with connected(world.database) as owner, owner.transaction():
         await append(owner, [NewFact(team, "creditwell:cards", f"card:{method}", system_clock(), fact)])

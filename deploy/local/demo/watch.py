@@ -26,11 +26,9 @@ WORTH_TELLING: Mapping[str, Callable[[Any], str]] = {
         f"is low: {_credits(fact.available_credits)} credits left, below {_credits(fact.threshold_credits)}"
     ),
     "balance.ran_out.v1": lambda _: "ran out of credits; what its members still use is owed",
-    "balance.recovered.v1": lambda fact: f"has {_credits(fact.available_credits)} credits again",
-    "top_up.requested.v1": lambda fact: f"is about to be charged {dollars(fact.charge_cents)}",
     "credits.topped_up.v1": lambda fact: f"topped up {_credits(fact.credits)} credits for {dollars(fact.charge_cents)}",
-    "top_up.failed.v1": lambda fact: f"could not be charged: {fact.reason}",
-    "top_up.skipped.v1": lambda fact: f"was not charged: {fact.reason}",
+    "top_up.failed.v1": lambda fact: f"could not be charged: {fact.reason.replace('_', ' ')}",
+    "top_up.skipped.v1": lambda fact: f"was not charged: {fact.reason.replace('_', ' ')}",
     "top_up.suspended.v1": lambda fact: f"is not charged any more: {fact.reason}",
     "credits.refilled.v1": lambda fact: f"began a new cycle with {_credits(fact.credits)} included credits",
     "credits.granted.v1": lambda fact: f"was given {_credits(fact.credits)} credits: {fact.reason}",

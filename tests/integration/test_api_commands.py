@@ -1,0 +1,268 @@
+"""Commands by HTTP: plans, grants, adjustments, rate cards, top-up settings, the directory; each once, however often it is sent."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+
+from deploy.local.stack import Stack
+from tests.support.api import Api, a_database, an_api, in_a_while, key
+
+GRANT = {"credits": "12.5", "reason": "welcome"}
+
+
+@pytest.fixture(scope="module")
+async def running(stack: Stack, template: str) -> AsyncIterator[Api]:
+    async with a_database(stack, template) as database, an_api(stack, database) as api:
+        yield api
+
+
+@pytest.fixture
+async def api(running: Api) -> Api:
+    await running.begin()
+    return running
+
+
+async def total(api: Api, team: str | None = None) -> str:
+    answer = await api.client("operator", "*").get(f"/v1/teams/{team or api.team_id}/balance")
+    return str(answer.json()["total"])
+
+
+def said(answer: httpx.Response, status: int = 200) -> Any:
+    assert answer.status_code == status, answer.text
+    return answer.json()
+
+
+async def test_a_team_exists_from_its_first_plan_with_the_credits_of_its_open_cycle(api: Api) -> None:
+    path = "/v1/teams/newcomers"
+    before = await api.operator.get(f"{path}/balance")
+    anchor = datetime.now(UTC) - timedelta(days=40)
+
+    plan = said(await api.operator.put(f"{path}/plan", json={"plan": "free", "anchor": anchor.isoformat(), "zone": "Asia/Tokyo"}))
+    balance = said(await api.operator.get(f"{path}/balance", params={"at_least": plan["position"]}))
+
+    assert before.json()["code"] == "unknown_team"
+    assert (plan["plan"], plan["zone"]) == ("free", "Asia/Tokyo")
+    assert (balance["included"], balance["plan"]) == ("300", "free")
+    assert datetime.fromisoformat(balance["next_refill_at"]) > datetime.now(UTC)
+
+
+async def test_the_same_plan_again_changes_nothing(api: Api) -> None:
+    again = said(await api.operator.put(f"{api.path}/plan", json={"plan": "pro"}))
+
+    facts = await api.connection.fetchval("SELECT count(*) FROM facts WHERE team_id = $1", api.team_id)
+    assert (again["plan"], facts) == ("pro", 2)
+
+
+async def test_an_upgrade_adds_the_difference_at_once_and_only_once_in_a_cycle(api: Api) -> None:
+    await api.team("climbers", "free")
+    totals = []
+    for plan in ("pro", "free", "pro"):
+        said(await api.operator.put("/v1/teams/climbers/plan", json={"plan": plan}))
+        totals.append(await total(api, "climbers"))
+
+    assert totals == ["3000", "3000", "3000"]
+
+
+async def test_many_who_upgrade_a_team_at_the_same_moment_upgrade_it_once(api: Api) -> None:
+    await api.team("crowd", "free")
+
+    answers = await asyncio.gather(*(api.operator.put("/v1/teams/crowd/plan", json={"plan": "pro"}) for _ in range(12)))
+
+    assert {answer.status_code for answer in answers} == {200}
+    assert len({answer.json()["position"] for answer in answers}) == 1
+    assert await total(api, "crowd") == "3000"
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        ({"plan": "gold"}, 422, "unknown_plan"), ({"plan": "pro", "zone": "Mars/Base"}, 409, "anchor_fixed"),
+        ({"plan": "pro", "anchor": "2026-01-01T00:00:00Z"}, 409, "anchor_fixed"), ({}, 422, "invalid_request"),
+        ({"plan": "pro", "colour": "red"}, 422, "invalid_request"), ({"plan": "pro", "anchor": "now"}, 422, "invalid_request"),
+    ],
+)  # fmt: skip
+async def test_a_plan_that_can_not_be_is_refused_with_a_reason(api: Api, body: dict[str, str], status: int, code: str) -> None:
+    answer = await api.operator.put(f"{api.path}/plan", json=body)
+
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+
+
+async def test_nobody_may_be_the_team_that_rate_cards_belong_to(api: Api) -> None:
+    answer = await api.operator.put("/v1/teams/creditwell/plan", json={"plan": "pro"})
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_team")
+
+
+async def test_a_grant_that_is_sent_again_is_given_once_and_answered_alike(api: Api) -> None:
+    first = await api.operator.post(f"{api.path}/grants", json=GRANT, headers=key("gift"))
+    again = await api.operator.post(f"{api.path}/grants", json=GRANT, headers=key("gift"))
+    other = await api.operator.post(f"{api.path}/grants", json=GRANT | {"credits": "13"}, headers=key("gift"))
+
+    assert said(first, 201) == said(again, 201)
+    assert again.headers["idempotency-replayed"] == "true"
+    assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
+    assert await total(api) == "3012.5"
+
+
+async def test_a_grant_that_is_sent_twenty_times_at_once_is_given_once(api: Api) -> None:
+    answers = await asyncio.gather(
+        *(api.operator.post(f"{api.path}/grants", json=GRANT, headers=key("crowd")) for _ in range(20))
+    )
+
+    assert {(answer.status_code, answer.json()["position"]) for answer in answers} == {(201, answers[0].json()["position"])}
+    assert await total(api) == "3012.5"
+
+
+async def test_a_key_is_its_teams_and_its_callers_own(api: Api) -> None:
+    await api.team("neighbours")
+    somebody_else = api.client("operator", "*", member="op_2")
+    for client, team in ((api.operator, api.team_id), (api.operator, "neighbours"), (somebody_else, api.team_id)):
+        said(await client.post(f"/v1/teams/{team}/grants", json=GRANT, headers=key("one key")), 201)
+
+    assert (await total(api), await total(api, "neighbours")) == ("3025", "3012.5")
+
+
+async def test_a_refused_command_leaves_its_key_free(api: Api) -> None:
+    wrong = await api.operator.post(f"{api.path}/grants", json=GRANT | {"credits": "-1"}, headers=key("retry"))
+    right = await api.operator.post(f"{api.path}/grants", json=GRANT, headers=key("retry"))
+
+    assert (wrong.status_code, right.status_code) == (422, 201)
+
+
+async def test_a_command_whose_answer_is_forgotten_after_a_month_is_still_not_done_twice(api: Api) -> None:
+    said(await api.operator.post(f"{api.path}/grants", json=GRANT, headers=key("old")), 201)
+    await api.connection.execute("UPDATE command_answers SET answered_at = answered_at - interval '31 days'")
+
+    again = await api.operator.post(f"{api.path}/grants", json=GRANT, headers=key("old"))
+
+    assert (again.status_code, again.json()["code"]) == (409, "already_done")
+    assert await total(api) == "3012.5"
+
+
+async def test_grants_and_adjustments_need_a_key_and_a_reason(api: Api) -> None:
+    for route in ("grants", "adjustments"):
+        no_key = await api.operator.post(f"{api.path}/{route}", json=GRANT)
+        no_reason = await api.operator.post(f"{api.path}/{route}", json={"credits": "1", "reason": ""}, headers=key())
+        assert (no_key.status_code, no_key.json()["code"]) == (400, "idempotency_key_required")
+        assert no_reason.json()["code"] == "invalid_request"
+
+
+@pytest.mark.parametrize("credits", ["0", "1e3", "1.1234567", "NaN", "1_000", "99999999999999", "9999999999999", " 1", 5])
+async def test_an_amount_that_is_not_one_is_refused(api: Api, credits: object) -> None:
+    answer = await api.operator.post(f"{api.path}/adjustments", json={"credits": credits, "reason": "x"}, headers=key("a"))
+
+    assert answer.status_code == 422
+    assert answer.json()["code"] in ("invalid_request", "invalid_credits")
+
+
+async def test_an_adjustment_corrects_up_or_down_and_says_who_and_why(api: Api) -> None:
+    body = {"credits": "-100.25", "reason": "counted twice", "refers_to": "ticket 7", "approved_by": "fin_1"}
+    down = said(await api.operator.post(f"{api.path}/adjustments", json=body, headers=key("down")), 201)
+
+    entry = said(await api.admin.get(f"{api.path}/entries/{down['id']}"))
+
+    assert (entry["type"], entry["credits"], entry["reason"]) == ("adjustment", "-100.25", "counted twice")
+    assert await total(api) == "2899.75"
+
+
+async def test_the_next_rate_card_is_in_force_from_its_time_and_not_before_everybody_can_know_it(running: Api) -> None:
+    await running.begin()
+    card = said(await running.member.get("/v1/rate-card"))
+    card["version"] = 2
+    soon = await running.operator.post("/v1/rate-cards", json=card | {"effective_from": in_a_while(seconds=50)})
+    skipped = await running.operator.post("/v1/rate-cards", json=card | {"version": 7, "effective_from": in_a_while(days=1)})
+    card["categories"][0]["features"][0]["rates"][0]["credits"] = "0.15"
+    begins = in_a_while(days=1)
+
+    published = said(await running.operator.post("/v1/rate-cards", json=card | {"effective_from": begins}), 201)
+    now = said(await running.member.get("/v1/rate-card"))
+    then = said(await running.member.get("/v1/rate-card", params={"at": begins}))
+
+    assert (soon.status_code, soon.json()["code"]) == (422, "too_soon")
+    assert (skipped.status_code, skipped.json()["code"]) == (409, "rate_card_version")
+    assert (published["version"], now["version"], then["version"]) == (2, 1, 2)
+    assert then["categories"][0]["features"][0]["rates"][0]["credits"] == "0.15"
+
+
+async def test_a_wrong_rate_card_is_refused_naming_each_thing_to_change(api: Api) -> None:
+    card = said(await api.member.get("/v1/rate-card"))
+    card["categories"][0]["features"][0]["rates"][0]["credits"] = 0.1
+    del card["categories"][1]["name"]
+
+    answer = await api.operator.post("/v1/rate-cards", json=card | {"version": 9})
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_rate_card")
+    assert len(answer.json()["problems"]) == 2
+    assert "video_export" in answer.json()["problems"][0]
+
+
+async def test_an_admin_enables_changes_and_switches_off_top_ups(api: Api) -> None:
+    path = f"{api.path}/top-up"
+    at_first = await api.member.get(path)
+    wanted = {"enabled": True, "threshold": "1000", "credits": "5000", "monthly_cap": {"amount": 20_000, "currency": "usd"}}
+
+    enabled = said(await api.admin.put(path, json=wanted))
+    filled = said(await api.admin.put(path, json={"enabled": True, "threshold": "4000", "restore_to": "6000"}))
+    off = said(await api.admin.put(path, json={"enabled": False}))
+
+    assert (at_first.json()["enabled"], at_first.json()["state"]) == (False, "off")
+    assert enabled["next_charge_preview"] == {"credits": "5000", "amount": 5_000, "currency": "usd", "now": False}
+    assert filled["next_charge_preview"] == {"credits": "3000", "amount": 3_000, "currency": "usd", "now": True}
+    assert (off["enabled"], off["state"], off["threshold"], off["next_charge_preview"]) == (False, "off", "4000", None)
+    assert said(await api.member.get(f"{api.path}/balance"))["top_up_enabled"] is False
+
+
+async def test_two_admins_who_save_at_the_same_time_do_not_overwrite_each_other(api: Api) -> None:
+    path = f"{api.path}/top-up"
+    seen = (await api.admin.get(path)).headers["etag"]
+    wanted = {"enabled": True, "threshold": "1000", "credits": "5000"}
+
+    answers = await asyncio.gather(
+        *(api.admin.put(path, json=wanted | {"threshold": str(n)}, headers={"if-match": seen}) for n in (1_000, 2_000))
+    )
+
+    assert sorted(answer.status_code for answer in answers) == [200, 412]
+    assert next(answer for answer in answers if answer.status_code == 412).json()["code"] == "changed_meanwhile"
+    won = next(answer for answer in answers if answer.status_code == 200)
+    assert said(await api.admin.get(path))["threshold"] == won.json()["threshold"]
+    assert (await api.admin.get(path)).headers["etag"] == won.headers["etag"] != seen
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"threshold": "0"}, "threshold is more than 0"), ({"credits": None}, "choose either"),
+        ({"restore_to": "9000"}, "choose either"), ({"credits": "499"}, "at least 500"), ({"credits": "550"}, "steps of 100"),
+        ({"credits": None, "restore_to": "1100"}, "above the threshold"), ({"threshold": "-5"}, "negative"),
+        ({"monthly_cap": {"amount": 99_999, "currency": "eur"}}, "in usd"),
+        ({"monthly_cap": {"amount": 10, "currency": "usd"}}, "less than one top-up"),
+    ],
+)  # fmt: skip
+async def test_settings_that_make_no_sense_are_refused_in_words(api: Api, wrong: dict[str, Any], words: str) -> None:
+    sense = {"enabled": True, "threshold": "1000", "credits": "5000"}
+
+    answer = await api.admin.put(f"{api.path}/top-up", json=sense | wrong)
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_top_up")
+    assert words in answer.json()["detail"]
+
+
+async def test_the_directory_names_people_and_forgets_them(api: Api) -> None:
+    named = said(await api.operator.put(f"{api.path}/members/mem_3", json={"name": "Edsger", "role": "admin"}))
+    said(await api.operator.put(api.path, json={"name": "Renamed"}))
+    team = said(await api.member.get(api.path))
+
+    erased = said(await api.operator.delete(f"{api.path}/members/mem_3"))
+    again = await api.operator.delete(f"{api.path}/members/mem_3")
+
+    assert team["name"] == "Renamed"
+    assert {"id": "mem_3", "name": "Edsger"} in team["admins"]
+    assert "Edsger" not in (await api.member.get(api.path)).text
+    assert (again.status_code, again.json()["code"]) == (404, "unknown_member")
+    assert int(erased["position"].split(":")[1]) > int(named["position"].split(":")[1])
+    bodies = await api.connection.fetch("SELECT body FROM facts WHERE team_id = $1", api.team_id)
+    assert not [row for row in bodies if b"Edsger" in row["body"]], "the log knows ids alone"

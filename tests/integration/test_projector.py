@@ -1,0 +1,131 @@
+"""The projector keeps balances, activity and usage in step with the log, once, whatever happens to it."""
+
+import asyncio
+from random import Random
+
+import pytest
+
+from services.store import claims
+from tests.support.facts import granted, planned, store, usage
+from tests.support.fleet import Fleet
+from tests.support.history import Histories
+from tests.support.projections import every_row, folded_anew
+from tests.support.waiting import until
+from tests.support.world import World
+
+TEAMS = [f"team_{n}" for n in range(8)]
+
+
+async def test_facts_become_a_balance_activity_and_usage(world: World) -> None:
+    async with world.projector():
+        await store(world.connection, planned("team_1", credits=10))
+        await store(world.connection, granted("team_1", "gift", 5), usage("team_1", "a", 3), usage("team_1", "b", 9))
+        await world.projected()
+
+    balance = await world.connection.fetchrow("SELECT included, additional FROM balance WHERE team_id = 'team_1'")
+    assert balance is not None
+    assert tuple(balance) == (0, 3_000_000)
+    rows = await world.connection.fetch(
+        "SELECT kind, (included + additional) / 1000000 AS credits, balance_after / 1000000 AS after FROM activity ORDER BY position, part"
+    )
+    assert [tuple(row) for row in rows] == [("refill", 10, 10), ("grant", 5, 15), ("usage", -3, 12), ("usage", -9, 3)]
+    used = await world.connection.fetchrow("SELECT credits, uses FROM usage")
+    assert used is not None
+    assert tuple(used) == (12_000_000, 2)
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_what_is_projected_live_is_what_a_fold_of_the_whole_log_gives(world: World, seed: int) -> None:
+    histories = Histories(Random(seed), TEAMS)
+    await histories.begin(world.connection)
+    async with world.projector():
+        await histories.go_on(world.connection, 150)
+    async with world.projector():
+        await histories.go_on(world.connection, 150)
+        await world.projected()
+
+    assert await every_row(world.connection) == await folded_anew(world.connection)
+
+
+async def test_two_projectors_share_the_work_and_fold_each_fact_once(world: World) -> None:
+    histories = Histories(Random(11), [f"team_{n}" for n in range(40)])
+    await histories.begin(world.connection)
+    async with world.projector():
+        async with world.projector():
+            await until(lambda: owners(world), what="each has half of the shards")
+            await histories.go_on(world.connection, 200)
+        await histories.go_on(world.connection, 100)
+        await world.projected()
+
+    assert await every_row(world.connection) == await folded_anew(world.connection)
+
+
+async def owners(world: World) -> bool:
+    rows = await world.connection.fetch("SELECT owner, count(*) FROM checkpoints WHERE reader = 'projector' GROUP BY owner")
+    return sorted(row["count"] for row in rows) == [32, 32]
+
+
+async def test_a_projector_that_lost_its_lease_in_the_middle_of_a_batch_changes_nothing(
+    world: World, fleet: Fleet
+) -> None:
+    histories = Histories(Random(12), TEAMS)
+    await histories.begin(world.connection)
+    await histories.go_on(world.connection, 100)
+
+    fleet.start("projector-1", stop_at="projector:folded:1")
+    await fleet.frozen("projector-1")
+    await world.connection.execute("UPDATE checkpoints SET seen_at = '-infinity'")
+    async with world.projector():
+        await world.projected()
+        fleet.processes.resume("projector-1")
+        await histories.go_on(world.connection, 100)
+        await world.projected()
+
+    assert await every_row(world.connection) == await folded_anew(world.connection)
+    assert fleet.processes.died == []
+
+
+async def test_a_projector_frozen_inside_its_transaction_holds_nobody_up_for_long(world: World, fleet: Fleet) -> None:
+    histories = Histories(Random(13), TEAMS)
+    await histories.begin(world.connection)
+    await histories.go_on(world.connection, 100)
+
+    fleet.start("projector-1", stop_at="projector:saved:1")
+    await fleet.frozen("projector-1")
+    await asyncio.sleep(claims.LEASE_SECONDS / 2)  # PostgreSQL ends the session that hangs, by itself
+    await world.connection.execute("UPDATE checkpoints SET seen_at = '-infinity'")
+    async with world.projector():
+        await world.projected()
+        fleet.processes.resume("projector-1")
+        await histories.go_on(world.connection, 100)
+        await world.projected()
+
+    assert await every_row(world.connection) == await folded_anew(world.connection)
+    assert fleet.processes.died == []
+
+
+async def test_a_projector_goes_on_after_postgresql_crashed_under_it(world: World) -> None:
+    histories = Histories(Random(14), TEAMS)
+    await histories.begin(world.connection)
+    async with world.projector():
+        for restart in (world.stack.kill_postgres, lambda: world.stack.restart_postgres("immediate")):
+            await histories.go_on(world.connection, 60)
+            await asyncio.to_thread(restart)
+            await world.reconnect()
+        await histories.go_on(world.connection, 60)
+        await world.projected(within=40)
+
+    assert await every_row(world.connection) == await folded_anew(world.connection)
+
+
+async def test_a_gap_in_the_log_stops_the_projector_and_nothing_is_read_past_it(world: World) -> None:
+    await store(world.connection, planned("team_1"), *[granted("team_1", f"gift-{n}") for n in range(9)])
+    await world.connection.execute("ALTER TABLE facts DISABLE TRIGGER facts_append_only")
+    await world.connection.execute("DELETE FROM facts WHERE id = 'gift-4'")
+
+    with pytest.raises(ExceptionGroup) as raised:
+        async with world.projector() as service:
+            await asyncio.wait_for(asyncio.shield(service.task), 20)
+
+    assert raised.group_contains(Exception, match=r"has no position \d+: a fact was removed")
+    assert await world.connection.fetchval("SELECT count(*) FROM activity") == 0
