@@ -73,12 +73,13 @@ class Partitions:
         Raises:
             LogChanged: the topic begins anew, or lacks records that were never stored.
         """
-        expected = {partition: mine.next_offset for partition, mine in self.owned.items()}
+        held = dict(self.owned)
+        expected = {partition: mine.next_offset for partition, mine in held.items()}
         for record in records:
             if record.partition in expected and record.offset != expected[record.partition]:
                 await self._explain(record, expected[record.partition])
             expected[record.partition] = record.offset + 1
-        return [(mine, record) for record in records if (mine := self.owned.get(record.partition)) is not None]
+        return [(mine, record) for record in records if (mine := held.get(record.partition)) is not None]
 
     async def _explain(self, record: Record, expected: int) -> None:
         """Transaction markers and aborted records leave gaps, too; but then the topic still begins before them."""

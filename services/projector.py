@@ -21,11 +21,12 @@ from services.store.connect import AWAY, Connection, Pool, connect_pool
 from services.store.folding import Projecting
 from services.store.low import watch_low
 from services.store.read import heads, read_after
-from services.store.rebuild import ensure_projections, live_versions
+from services.store.rebuild import drop_previous, ensure_projections, live_versions
 
 BATCH_MAX = 10_000  # facts of one transaction
 IDLE_SECONDS = 0.01
 RENEW_SECONDS = LEASE_SECONDS / 4
+DROP_SECONDS = 3600
 
 log = structlog.get_logger("projector")
 
@@ -66,7 +67,7 @@ async def _project_while_owner(
     await ensure_projections(connection)
     claims = Claims(PROJECTOR, owner)
     projecting = Projecting(claims, {})
-    renew_at = 0.0
+    renew_at = drop_at = 0.0
     health.ready(True)
     while not stop.is_set():
         if monotonic() >= renew_at:
@@ -75,6 +76,9 @@ async def _project_while_owner(
                 projecting.versions = await live_versions(connection)
                 projecting.states.clear()
             renew_at = monotonic() + RENEW_SECONDS
+        if monotonic() >= drop_at:
+            await drop_previous(connection)
+            drop_at = monotonic() + DROP_SECONDS
         behind = await _behind(connection, claims, health)
         if not behind:
             await asyncio.sleep(IDLE_SECONDS)

@@ -20,7 +20,7 @@ from uuid import uuid4
 import asyncpg
 import structlog
 from aiokafka import ConsumerRecord, TopicPartition
-from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
+from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from aiokafka.errors import KafkaError
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
@@ -56,6 +56,7 @@ LOOK_FIRST_BATCHES = 50  # after a duplicate more are likely: look before append
 CARDS_RELOAD_SECONDS = 10
 CARDS_STALE_SECONDS = 60  # without the newest card nothing is priced
 LOOK_AROUND_SECONDS = 2
+METADATA_MAX_AGE_MS = 10_000  # a topic that was made anew, or has grown, is noticed in this time
 REFUSED_MINUTE_SECONDS = 60
 REFUSED_ALARM_MIN = 20  # fewer records say nothing about a share
 
@@ -314,7 +315,7 @@ def attach(broker: KafkaBroker, recorder: Recorder, session_timeout_ms: int) -> 
         auto_offset_reset="earliest",  # counts between an assignment and our seek alone, when nothing is owned
         ack_policy=AckPolicy.MANUAL,
         isolation_level="read_committed",
-        partition_assignment_strategy=[StickyPartitionAssignor],
+        partition_assignment_strategy=[RoundRobinPartitionAssignor],
         session_timeout_ms=session_timeout_ms,
         heartbeat_interval_ms=session_timeout_ms // 4,
         max_poll_interval_ms=15 * 60 * 1000,
@@ -335,7 +336,7 @@ async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: 
     partitions = Partitions(TOPIC, kafka, pool, f"recorder-{uuid4()}", health)
     metrics = Metrics(health.registry)
     recorder = Recorder(pool, partitions, health, clock, metrics, Refusing(metrics.refused_share))
-    broker = KafkaBroker(kafka, apply_types=False, client_id="creditwell-recorder", logger=None)
+    broker = KafkaBroker(kafka, apply_types=False, client_id="creditwell-recorder", logger=None, metadata_max_age_ms=METADATA_MAX_AGE_MS)
     attach(broker, recorder, settings.kafka_session_timeout_ms)
     try:
         await _run(broker, recorder, stop)

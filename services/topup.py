@@ -6,6 +6,7 @@ too. How an attempt then comes to its end is told in `services.charging`.
 """
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass, field
 from uuid import uuid4
 
@@ -81,19 +82,27 @@ async def listen(settings: Settings, worker: "Worker", stop: asyncio.Event) -> N
         EVENTS, bootstrap_servers=settings.needed("kafka"), group_id=GROUP, client_id="creditwell-topup",
         auto_offset_reset="latest", fetch_max_wait_ms=50,
     )  # fmt: skip
+    reading, stopping = asyncio.create_task(_read(consumer, worker)), asyncio.create_task(stop.wait())
     try:
-        await consumer.start()
-        worker.health.back("Kafka")
-        while not stop.is_set():
-            for records in (await consumer.getmany(timeout_ms=200)).values():
-                for record in filter(wakes, records):
-                    worker.want(record.key.decode())
+        await asyncio.wait({reading, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if reading.done():
+            reading.result()
     finally:
-        try:  # a group that is being shared out anew would keep us for as long as that takes
+        reading.cancel()
+        stopping.cancel()
+        with suppress(TimeoutError):  # a group that is being shared out anew would keep us for as long as that takes
             async with asyncio.timeout(GOODBYE_SECONDS):
                 await consumer.stop()
-        except TimeoutError:
-            get_log().info("left the group without waiting for the others")
+
+
+async def _read(consumer: AIOKafkaConsumer, worker: "Worker") -> None:
+    """Read for ever; it may take long to return while the group is being shared out."""
+    await consumer.start()
+    worker.health.back("Kafka")
+    while True:
+        for records in (await consumer.getmany(timeout_ms=200)).values():
+            for record in filter(wakes, records):
+                worker.want(record.key.decode())
 
 
 def wakes(record: ConsumerRecord) -> bool:

@@ -12,9 +12,6 @@ from deploy.local.stack import Stack, start_stack
 from services.store.migrate import migrate
 from services.store.rebuild import ensure_projections
 
-# As `ensure_projections` will do by itself.
-SHARE = "SELECT share_projection(oid) FROM pg_class WHERE relowner = 'creditwell_projector'::regrole AND relkind IN ('r', 'v')"
-
 
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
@@ -31,9 +28,7 @@ async def template(stack: Stack) -> AsyncIterator[str]:
     connection = await asyncpg.connect(url_of(stack.database, name))
     try:
         await migrate(connection)
-        await connection.execute("SET ROLE creditwell_projector")
         await ensure_projections(connection)
-        await connection.execute(SHARE)
     finally:
         await connection.close()
     yield name

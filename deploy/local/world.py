@@ -21,6 +21,7 @@ from deploy.local.folders import free_ports
 from deploy.local.processes import Processes, service_command
 from deploy.local.say import Say
 from deploy.local.stack import Stack
+from deploy.local.trouble import StackTrouble
 from schemas.catalog import load_catalog
 from services.settings import Settings
 from services.store.cards import seed_catalog
@@ -198,8 +199,16 @@ async def start_world(
     count = {"recorder": recorders, "projector": projectors}
     names = [name if n == 1 else f"{name}-{n}" for name in serve for n in range(1, count.get(name, 1) + 1)]
     await asyncio.gather(start_stripe(world), world.serve(*names))
+    check_alive(processes)
     say(f"Creditwell: ready at {world.api}")
     return world
+
+
+def check_alive(processes: Processes) -> None:
+    """Raises StackTrouble, with its last lines, when a process has died that nobody had asked to."""
+    if processes.died:
+        died = processes.died[0]
+        raise StackTrouble(died.name, f"died with code {died.code}", way_out=died.last_lines)
 
 
 async def prepare_world(stack: Stack, processes: Processes) -> World:
@@ -209,11 +218,9 @@ async def prepare_world(stack: Stack, processes: Processes) -> World:
         await migrate(owner)
         async with owner.transaction():
             await seed_catalog(owner, load_catalog())
+        await ensure_projections(owner)
         if passwords is not None:
             await give_passwords(owner, passwords)
-    logins = {role: login(stack.database, role, passwords) for role in LOGINS}
-    async with connected(logins["projector"]) as projector:
-        await ensure_projections(projector)
     signing_key, public_key = new_key_pair()
     anchors = stack.folder / "anchors"
     anchors.mkdir(exist_ok=True)
@@ -222,7 +229,7 @@ async def prepare_world(stack: Stack, processes: Processes) -> World:
         stack,
         processes,
         database=stack.database,
-        logins=logins,
+        logins={role: login(stack.database, role, passwords) for role in LOGINS},
         variables={
             "KAFKA": stack.kafka,
             "STRIPE_API": f"http://127.0.0.1:{stripe_port}",

@@ -138,7 +138,7 @@ async def _not_allowed(world: World, caller: Caller, team_id: str | None, roles:
     )  # fmt: skip
 
 
-def _ask(request: Request) -> Ask:
+async def _ask(request: Request) -> Ask:  # a coroutine, or FastAPI would ask a thread
     ask: Ask = request.state.ask  # set by the check; a route without a rule has none and fails
     return ask
 

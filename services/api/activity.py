@@ -2,7 +2,7 @@
 
 import csv
 import re
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import b64decode, urlsafe_b64encode
 from binascii import Error as NotBase64
 from collections.abc import AsyncIterator, Iterable
 from datetime import timedelta
@@ -77,7 +77,7 @@ def write_cursor(before: Before) -> str:
 def parse_cursor(cursor: str) -> Before:
     """Where the page before ended."""
     try:
-        text = urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode("ascii")
+        text = b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode("ascii")
     except (NotBase64, ValueError):
         text = ""
     if not re.fullmatch(r"[0-9]{1,18}\.[0-9]{1,4}", text, re.ASCII):

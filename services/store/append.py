@@ -25,12 +25,13 @@ from services.store.cycles import move_cycles, refills_due
 from services.store.proofs import block_hash, leaf_of, merkle_root, microseconds, pack_known, pack_place
 from services.store.shards import shard_of
 
-COPY_FROM = 64  # fewer rows go by INSERT: roles under row-level security may not COPY
+COPY_FROM = 64  # a few rows are quicker by INSERT; roles under row-level security may not COPY at all
 
 # Ascending, so that two writers of the same shards never wait for each other in a circle. Locked to COMMIT.
 # The database's clock, and never backwards within a shard.
 TAKE_HEADS = """
-    SELECT shard, next, head, greatest(recorded_at, clock_timestamp()) AS recorded_at
+    SELECT shard, next, head, greatest(recorded_at, clock_timestamp()) AS recorded_at,
+           row_security_active('facts') AS by_insert
     FROM shard_heads WHERE shard = ANY($1) ORDER BY shard FOR UPDATE
 """
 
@@ -151,7 +152,7 @@ async def _write(
             (shard, first, position - 1, root, block_hash(shard, first, position - 1, heads[shard]["head"], root))
         )
     try:
-        if len(rows) < COPY_FROM:
+        if len(rows) < COPY_FROM or heads[in_order[0].shard]["by_insert"]:
             await _insert(connection, in_order, blocks, leaves, recorded_at)
         else:
             await _copy(connection, rows, leaves)

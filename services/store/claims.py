@@ -17,16 +17,21 @@ MAKE_ROWS = """
     INSERT INTO checkpoints (reader, shard) SELECT $1, generate_series(0, $2 - 1) ON CONFLICT DO NOTHING
 """
 
-# A fair share is all shards over the live owners and oneself, rounded up.
+HERE = """
+    INSERT INTO readers (reader, owner, seen_at) VALUES ($1, $2, clock_timestamp())
+    ON CONFLICT (reader, owner) DO UPDATE SET seen_at = excluded.seen_at
+"""
+
+FORGET = "DELETE FROM readers WHERE reader = $1 AND seen_at < clock_timestamp() - make_interval(secs => $2)"
+
+# A fair share is all shards over the processes that live, rounded up.
+SHARE = "SELECT ceil($2 / count(*)::numeric)::integer FROM readers WHERE reader = $1"
+
 CLAIM = """
-    WITH live AS (
-        SELECT count(DISTINCT owner) FILTER (WHERE owner <> $2) AS others, count(*) FILTER (WHERE owner = $2) AS mine
-        FROM checkpoints WHERE reader = $1 AND owner <> '' AND seen_at > clock_timestamp() - make_interval(secs => $3)
-    ), free AS (
+    WITH free AS (
         SELECT shard FROM checkpoints
         WHERE reader = $1 AND (owner = '' OR seen_at <= clock_timestamp() - make_interval(secs => $3))
-        ORDER BY shard LIMIT (SELECT greatest(0, ceil($4 / (others + 1.0)) - mine) FROM live)
-        FOR UPDATE SKIP LOCKED
+        ORDER BY shard LIMIT $4 FOR UPDATE SKIP LOCKED
     )
     UPDATE checkpoints SET owner = $2, epoch = epoch + 1, seen_at = clock_timestamp()
     FROM free WHERE checkpoints.reader = $1 AND checkpoints.shard = free.shard
@@ -76,10 +81,15 @@ class Claims:
         held = {row["shard"] for row in renewed}
         lost = set(self.epochs) - held
         self._drop(lost)
-        claimed = await connection.fetch(CLAIM, self.reader, self.owner, LEASE_SECONDS, SHARDS)
+        await connection.execute(HERE, self.reader, self.owner)
+        await connection.execute(FORGET, self.reader, LEASE_SECONDS)
+        share = await connection.fetchval(SHARE, self.reader, SHARDS)
+        if too_many := sorted(self.epochs)[share:]:
+            await self._release(connection, too_many)
+        claimed = await connection.fetch(CLAIM, self.reader, self.owner, LEASE_SECONDS, max(0, share - len(self.epochs)))
         for shard, epoch, position in claimed:
             self.epochs[shard], self.positions[shard] = epoch, position
-        return bool(lost or claimed)
+        return bool(lost or too_many or claimed)
 
     async def take(self, connection: Connection, shards: list[int]) -> None:
         """Take exactly these shards, whoever had them: a rebuild shares them out by itself."""
@@ -89,8 +99,12 @@ class Claims:
 
     async def leave(self, connection: Connection) -> None:
         """Give everything back, so that others need not wait for the lease."""
-        await connection.execute(RELEASE, self.reader, self.owner, list(self.epochs))
-        self._drop(set(self.epochs))
+        await self._release(connection, list(self.epochs))
+        await connection.execute("DELETE FROM readers WHERE reader = $1 AND owner = $2", self.reader, self.owner)
+
+    async def _release(self, connection: Connection, shards: list[int]) -> None:
+        await connection.execute(RELEASE, self.reader, self.owner, shards)
+        self._drop(set(shards))
 
     def _drop(self, shards: set[int]) -> None:
         for shard in shards:

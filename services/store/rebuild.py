@@ -8,22 +8,35 @@ the projector is fenced, joins again and goes on with the new tables. Readers us
 A killed rebuild goes on from its checkpoints when it is started again.
 """
 
-from collections.abc import Mapping
+import asyncio
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
+
+import asyncpg
 
 from projections.versions import at_version, tables
+from services.garbage import stop_looking_for_garbage
 from services.store.balances import PROJECTOR
 from services.store.claims import Claims
 from services.store.connect import Connection
 from services.store.folding import Projecting
-from services.store.read import heads, read_after
+from services.store.read import read_after
 from services.store.shards import SHARDS
 
 TABLES = {"balance": ("balance", "lots"), "activity": ("activity",), "usage": ("usage",)}
 BATCH_MAX = 20_000
+SHARDS_AT_ONCE = 8  # few, so that the pages that a batch touches lie together
 DIFFERENCES_SHOWN = 5
+PROGRESS_SECONDS = 0.2
+
+FOLDED = "SELECT coalesce(sum(position), 0)::bigint FROM checkpoints WHERE reader = $1"
 
 ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(hashtext('creditwell:projections'))"
+SHARED = "SELECT share_projection($1::text::regclass)"
 LIVE = "SELECT name, version FROM projections"
 GO_LIVE = """
     INSERT INTO projections (name, version) VALUES ($1, $2)
@@ -48,6 +61,12 @@ class Difference:
     row: str
 
 
+async def _alone(connection: Connection) -> None:
+    """Nobody else makes or switches versions in this transaction, and what it makes belongs to the projector."""
+    await connection.execute(ONE_AT_A_TIME)
+    await connection.execute("SET LOCAL ROLE creditwell_projector")
+
+
 async def live_versions(connection: Connection) -> dict[str, int]:
     """Which version of each projection is read now."""
     return {row["name"]: row["version"] for row in await connection.fetch(LIVE)}
@@ -56,12 +75,19 @@ async def live_versions(connection: Connection) -> dict[str, int]:
 async def ensure_projections(connection: Connection) -> dict[str, int]:
     """Make version 1 of what does not exist yet; the live versions."""
     async with connection.transaction():
-        await connection.execute(ONE_AT_A_TIME)
+        await _alone(connection)
         live = await live_versions(connection)
         for name in TABLES.keys() - live.keys():
-            await connection.execute(tables(name, 1))
+            await _make(connection, name, 1)
             await _show(connection, name, 1)
         return await live_versions(connection)
+
+
+async def _make(connection: Connection, name: str, version: int) -> None:
+    """Make the tables of a version."""
+    await connection.execute(tables(name, version))
+    for table in TABLES[name]:
+        await connection.execute(SHARED, f"{table}_v{version}")
 
 
 async def _show(connection: Connection, name: str, version: int) -> None:
@@ -71,7 +97,62 @@ async def _show(connection: Connection, name: str, version: int) -> None:
         await connection.execute(
             f"CREATE VIEW {table} WITH (security_invoker = true) AS SELECT * FROM {table}_v{version}"
         )
+        await connection.execute(SHARED, table)
     await connection.execute(GO_LIVE, name, version)
+
+
+async def rebuild(
+    database: str, names: Sequence[str], *, shadow: bool = False, on_facts: Callable[[int, int], None] = lambda *_: None
+) -> list[Difference]:
+    """Build the next version of all projections, compare it with the live one, and switch `names` to it.
+
+    With `shadow` the live versions stay as they are. `on_facts` hears now and then how many facts are folded, of how many.
+    What comes back are the first rows that differ, by table: nothing, when the rebuilt ones say the same.
+    """
+    connection = await asyncpg.connect(database, server_settings={"timezone": "UTC"})
+    try:
+        await ensure_projections(connection)
+        version = await begin(connection)
+        await build_on_all_cores(connection, database, version, on_facts)
+        differences = [d for shard in range(SHARDS) for d in await compare_shard(connection, version, shard, "rebuild")]
+        if not shadow:
+            await switch(connection, version, list(names), "rebuild")
+        await discard(connection, version)
+        return differences
+    finally:
+        await connection.close()
+
+
+async def build_on_all_cores(
+    connection: Connection, database: str, version: int, on_facts: Callable[[int, int], None]
+) -> None:
+    """Fold everything up to the head of now, a process to a core; each takes its shards by turns."""
+    cores = os.cpu_count() or 1
+    loop = asyncio.get_running_loop()
+    with ProcessPoolExecutor(cores, get_context("spawn")) as pool:
+        parts = [list(range(core, SHARDS, cores)) for core in range(cores)]
+        building = asyncio.gather(
+            *(loop.run_in_executor(pool, partial(_build_alone, database, version, part)) for part in parts)
+        )
+        while not building.done():
+            await asyncio.wait([building], timeout=PROGRESS_SECONDS)
+            folded = await connection.fetchval(FOLDED, reader_of(version))
+            on_facts(folded, sum((await live_positions(connection)).values()))
+        await building
+
+
+def _build_alone(database: str, version: int, shards: list[int]) -> int:
+    """What each of these processes runs."""
+    stop_looking_for_garbage()
+
+    async def run() -> int:
+        connection = await asyncpg.connect(database, server_settings={"timezone": "UTC"})
+        try:
+            return await build(connection, version, shards, f"rebuild-{os.getpid()}")
+        finally:
+            await connection.close()
+
+    return asyncio.run(run())
 
 
 def reader_of(version: int) -> str:
@@ -82,23 +163,27 @@ def reader_of(version: int) -> str:
 async def begin(connection: Connection) -> int:
     """Make the tables of the next version, or find those of a rebuild that was interrupted; its number."""
     async with connection.transaction():
-        await connection.execute(ONE_AT_A_TIME)
+        await _alone(connection)
         live = await live_versions(connection)
         version = 1 + max(live.values())
         if await connection.fetchval("SELECT to_regclass($1)", f"balance_v{version}") is None:
             for name in TABLES:
-                await connection.execute(tables(name, version))
+                await _make(connection, name, version)
     return version
 
 
 async def build(connection: Connection, version: int, shards: list[int], owner: str) -> int:
-    """Fold these shards from their checkpoints to the head of now; how many facts that were."""
+    """Fold these shards from their checkpoints to where the live version stands now; how many facts that were.
+
+    Never beyond: what is compared and switched must stand at equal positions.
+    """
     projecting = Projecting(Claims(reader_of(version), owner), dict.fromkeys(TABLES, version))
     await projecting.claims.take(connection, shards)
-    goal = await heads(connection)
+    goal = await live_positions(connection)
     folded = 0
     while behind := _behind(projecting.claims.positions, goal):
-        folded += await _step(connection, projecting, behind)
+        some = dict(list(behind.items())[:SHARDS_AT_ONCE])
+        folded += await _step(connection, projecting, some, goal)
     return folded
 
 
@@ -106,11 +191,19 @@ def _behind(positions: Mapping[int, int], goal: Mapping[int, int]) -> dict[int, 
     return {shard: position for shard, position in positions.items() if position < goal[shard]}
 
 
-async def _step(connection: Connection, projecting: Projecting, behind: Mapping[int, int]) -> int:
-    some = dict(list(behind.items())[:8])  # few shards at a time keep the tables' pages together
-    facts = await read_after(connection, some, BATCH_MAX // len(some))
-    await projecting.project(connection, facts)
-    return sum(map(len, facts.values()))
+async def _step(
+    connection: Connection, projecting: Projecting, behind: Mapping[int, int], goal: Mapping[int, int]
+) -> int:
+    facts = await read_after(connection, behind, BATCH_MAX // len(behind))
+    wanted = {shard: [fact for fact in read if fact.position <= goal[shard]] for shard, read in facts.items()}
+    await projecting.project(connection, wanted)
+    return sum(map(len, wanted.values()))
+
+
+async def live_positions(connection: Connection) -> dict[int, int]:
+    """Where the live projections stand."""
+    rows = await connection.fetch("SELECT shard, position FROM checkpoints WHERE reader = $1", PROJECTOR)
+    return dict.fromkeys(range(SHARDS), 0) | {row["shard"]: row["position"] for row in rows}
 
 
 async def compare_shard(connection: Connection, version: int, shard: int, owner: str) -> list[Difference]:
@@ -134,9 +227,7 @@ async def _catch_up(connection: Connection, projecting: Projecting, shards: list
         row["shard"]: row["position"] for row in await connection.fetch(LOCK_LIVE, PROJECTOR, shards)
     }
     while behind := _behind(projecting.claims.positions, goal):
-        facts = await read_after(connection, behind, BATCH_MAX)
-        wanted = {shard: [f for f in read if f.position <= goal[shard]] for shard, read in facts.items()}
-        await projecting.project(connection, wanted)
+        await _step(connection, projecting, behind, goal)
 
 
 async def _compare(connection: Connection, live: str, built: str, shard: int) -> list[Difference]:
@@ -159,7 +250,7 @@ async def switch(connection: Connection, version: int, names: list[str], owner: 
     projecting = Projecting(Claims(reader_of(version), owner), dict.fromkeys(TABLES, version))
     await projecting.claims.take(connection, list(range(SHARDS)))
     async with connection.transaction():
-        await connection.execute(ONE_AT_A_TIME)
+        await _alone(connection)
         await _catch_up(connection, projecting, list(range(SHARDS)))
         for name in names:
             await _show(connection, name, version)
@@ -170,7 +261,7 @@ async def switch(connection: Connection, version: int, names: list[str], owner: 
 async def discard(connection: Connection, version: int) -> None:
     """Drop what a rebuild made and nobody reads."""
     async with connection.transaction():
-        await connection.execute(ONE_AT_A_TIME)
+        await _alone(connection)
         live = await live_versions(connection)
         for name, tables_ in TABLES.items():
             if live[name] != version:

@@ -55,12 +55,13 @@ class Problem(NamedTuple):
 
 @dataclass(slots=True)
 class Verified:
-    """What was read, and what is wrong. `more` counts problems that are not listed."""
+    """What was read, and what is wrong. `signed` facts are in the newest note; `more` counts problems that are not listed."""
 
     facts: int = 0
     blocks: int = 0
     checkpoints: int = 0
     anchors: int = 0
+    signed: int = 0
     signatures_checked: bool = False
     problems: list[Problem] = field(default_factory=list)
     more: int = 0
@@ -184,7 +185,7 @@ async def _verify_notes(
         async for notes in _stored_notes(connection):
             verified.checkpoints += len(notes)
             await check.notes(connection, notes)
-        newest = await connection.fetchval(NEWEST)
+        verified.signed = newest = await connection.fetchval(NEWEST)
         check = _NoteCheck(check.origin, keys, verified, broken=check.broken)
         for begin in range(0, len(anchored), NOTES_MAX):
             paths = anchored[begin : begin + NOTES_MAX]

@@ -12,7 +12,7 @@ import psutil
 
 from deploy.local.say import Say
 from deploy.local.trouble import StackTrouble
-from deploy.local.world import World, connected, ends
+from deploy.local.world import World, check_alive, connected, ends
 from services.store.connect import Connection
 from services.store.cursors import claim_cursor
 
@@ -101,10 +101,7 @@ async def span(
             return Span(count - start, now - start_at)
         if count > last:
             last, last_at = count, now
-        if world.processes.died:
-            raise StackTrouble(
-                "Bench", f"{world.processes.died[0].name} died", way_out=world.processes.died[0].last_lines
-            )
+        check_alive(world.processes)
         if now - last_at > STILL_SECONDS:
             raise StackTrouble("Bench", f"nothing has moved for {STILL_SECONDS} s, at {count}")
         await asyncio.sleep(LOOK_SECONDS)

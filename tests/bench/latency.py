@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 
 from confluent_kafka import Producer
 
-from deploy.local.trouble import StackTrouble
-from deploy.local.world import World, connected
+from deploy.local.trouble import StackTrouble, tail
+from deploy.local.world import World, check_alive, connected
 from services.store.connect import Connection
 from services.store.shards import shard_of
 from services.tokens import Role
@@ -114,7 +114,8 @@ async def _watch(world: World, owner: Connection, probes: Sequence[Probe]) -> No
             places = [(shard_of(probe.team.id), probe.team.id, probe.position) for probe in sent]
             for row in await owner.fetch(SHOWN, *map(list, zip(*places, strict=True))):
                 by_team[row["team_id"]].seen_at = perf_counter()
-        if perf_counter() > deadline or world.processes.died:
+        check_alive(world.processes)
+        if perf_counter() > deadline:
             raise StackTrouble("Bench", f"{len(unseen)} probes were never seen in a balance")
         await asyncio.sleep(LOOK_SECONDS)
 
@@ -141,11 +142,15 @@ async def balance_reads(
         await asyncio.sleep(WARM_SECONDS)
         before, began = await owner.fetchval(CURSORS), perf_counter()
         with worker() as reader:
-            any_team, hot_team = await in_worker(
+            any_team, hot_team, failures = await in_worker(
                 reader, read_in_worker, world.api, _bearers(world, teams), _bearers(world, [hot])
             )
         stored = (await owner.fetchval(CURSORS) - before) / (perf_counter() - began)
         await feeding
+    if failures:
+        raise StackTrouble(
+            "Bench", f"a balance could not be read: {failures[0]}", way_out=tail(world.processes["api"].log)
+        )
     await ground.stop(*names)
     return BalanceReads(any_team, hot_team, stored)
 
@@ -166,8 +171,9 @@ async def _feed_events(to: Producer, events: Sequence[Event], per_second: int) -
 
 def read_in_worker(
     api: str, teams: Sequence[tuple[str, str]], hot: Sequence[tuple[str, str]]
-) -> tuple[list[float], list[float]]:
-    """In a process of its own, so that reports and reads do not wait for each other: times of any team, of the hot one.
+) -> tuple[list[float], list[float], list[str]]:
+    """In a process of its own, so that reports and reads do not wait for each other: times of any team, of the hot one,
+    and what failed.
 
     Each reader keeps its connection and its timetable: an answer that comes late delays nobody else, and whoever
     should have asked meanwhile counts from when he should have.
@@ -199,6 +205,4 @@ def read_in_worker(
         thread.start()
     for thread in threads:
         thread.join()
-    if failures:
-        raise RuntimeError(f"reading a balance: {failures[0]}")
-    return times
+    return *times, failures

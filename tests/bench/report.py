@@ -22,6 +22,8 @@ AIMS: Mapping[str, tuple[str, float]] = {
     "peak_rss_mb": ("≤", 400),
 }
 
+SMALL_BYTES = 1  # per event: a table below is not listed by name
+
 
 @dataclass
 class Figures:
@@ -136,9 +138,10 @@ def _memory_table(rss_mb: Mapping[str, float]) -> Table:
 
 def _sizes_table(sizes: Sequence[Size], events: int) -> Table:
     table = _table(f"On the disk, with {events:,} events", "table", "rows, bytes per event", "indexes, bytes per event")
-    for size in sizes:
-        if (size.rows_bytes + size.index_bytes) / events >= 0.05:
-            table.add_row(size.table, f"{size.rows_bytes / events:,.1f}", f"{size.index_bytes / events:,.1f}")
+    large = [size for size in sizes if size.rows_bytes + size.index_bytes >= events * SMALL_BYTES]
+    small = [size for size in sizes if size not in large]
+    for size in (*large, Size("others", sum(one.rows_bytes for one in small), sum(one.index_bytes for one in small))):
+        table.add_row(size.table, f"{size.rows_bytes / events:,.1f}", f"{size.index_bytes / events:,.1f}")
     rows, indexes = sum(size.rows_bytes for size in sizes), sum(size.index_bytes for size in sizes)
     table.add_row("all", f"{rows / events:,.1f}", f"{indexes / events:,.1f}", style="bold")
     return table

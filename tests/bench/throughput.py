@@ -12,7 +12,7 @@ from typing import Any
 import uvloop
 
 from deploy.local.topics import PARTITIONS
-from deploy.local.world import World, connected, ends
+from deploy.local.world import World, check_alive, connected, ends
 from services.store.connect import Connection
 from services.store.read import heads
 from services.store.rebuild import begin, build, discard
@@ -81,7 +81,9 @@ async def lay_backlog(world: World, owner: Connection, events: Sequence[Event]) 
     these seconds a measurement of two recorders would be one of one.
     """
     await world.serve(*RECORDERS, env=PATIENT)
-    while await owner.fetchval(PARTITIONS_OF_OWNERS) != [PARTITIONS // len(RECORDERS)] * len(RECORDERS):
+    fair = [PARTITIONS // len(RECORDERS)] * len(RECORDERS)
+    while await owner.fetchval(PARTITIONS_OF_OWNERS) != fair:
+        check_alive(world.processes)
         await asyncio.sleep(LOOK_SECONDS)
     for name in RECORDERS:
         world.processes.pause(name)
@@ -103,11 +105,9 @@ async def relay(ground: Ground, world: World) -> float:
             count = await owner.fetchval(READER, "relay")
             return count, count == goal
 
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(world.serve("relay"))
-            measured = tasks.create_task(span(world, sent))
+        measured, _ = await asyncio.gather(span(world, sent), world.serve("relay"))
         await ground.stop("relay")
-    return measured.result().rate
+    return measured.rate
 
 
 async def catch_up(world: World, owner: Connection, reader: str) -> None:

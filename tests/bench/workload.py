@@ -140,6 +140,7 @@ def producer(kafka: str, *, linger_ms: float = 5) -> Producer:
             "bootstrap.servers": kafka,
             "enable.idempotence": True,
             "linger.ms": linger_ms,
+            "log_level": 2,  # it repeats what fails, and `flush` says what was never acknowledged
             "queue.buffering.max.messages": 2_000_000,
             "queue.buffering.max.kbytes": 2_000_000,
         }

@@ -23,6 +23,7 @@ ROOT = Path(__file__).parents[2]
 PATIENCE_SECONDS = 30.0
 NOW = datetime.now(UTC)
 T = TypeVar("T")
+LOOK_SECONDS = 0.02
 
 
 def as_role(database: str, role: str) -> str:
@@ -53,8 +54,8 @@ async def store(connection: Connection, team_id: str, facts: Iterable[AnyFact], 
 async def until(look: Callable[[], Awaitable[T]], *, patience_seconds: float = PATIENCE_SECONDS) -> T:
     """Look until there is something; the moment it is there, give it back."""
     async with asyncio.timeout(patience_seconds):
-        while not (found := await look()):
-            await asyncio.sleep(0.02)
+        while not (found := await look()):  # noqa: ASYNC110 - it looks at other processes, which set no event of ours
+            await asyncio.sleep(LOOK_SECONDS)
     return found
 
 
@@ -82,9 +83,7 @@ class Running:
 
 
 @asynccontextmanager
-async def serving(
-    name: str, environment: Mapping[str, str], *, crash_at: str | None = None
-) -> AsyncIterator[Running]:
+async def serving(name: str, environment: Mapping[str, str], *, crash_at: str | None = None) -> AsyncIterator[Running]:
     """`creditwell serve NAME` while the block runs; afterwards it is gone."""
     more = {"CREDITWELL_CRASH_AT": crash_at} if crash_at else {}
     process = await asyncio.create_subprocess_exec(

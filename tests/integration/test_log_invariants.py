@@ -363,7 +363,7 @@ async def test_invariant_04_readers_share_the_shards_and_none_is_read_by_two(wor
 @pytest.mark.parametrize("count", [1, 2, 3, 63, 64, 65, 300], ids=lambda n: f"{n} facts")
 async def test_invariant_05_leaves_roots_and_chain_can_be_worked_out_anew_from_the_rows(world: World, count: int) -> None:
     odd = [new("team_Ü", f"id-{n}", granted("team_Ü", "x", n + 1).fact, at=now() - timedelta(days=n)) for n in range(count)]
-    await store(world.connection, planned("team_1"))
+    await store(world.connection, *planned("team_1"))
     await store(world.connection, *odd, *[usage("team_1", f"u-{n}") for n in range(count)])
     await store(world.connection, granted("team_1", "the end"))
 
@@ -372,7 +372,7 @@ async def test_invariant_05_leaves_roots_and_chain_can_be_worked_out_anew_from_t
 
 
 async def test_invariant_05_a_leaf_covers_every_column_and_the_very_bytes(world: World) -> None:
-    await store(world.connection, planned("team_1"))
+    await store(world.connection, *planned("team_1"))
     await store(world.connection, usage("team_1", "a"), usage("team_1", "b"))
     columns = await world.connection.fetch("SELECT column_name FROM information_schema.columns WHERE table_name = 'facts'")
     changes = {

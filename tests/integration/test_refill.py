@@ -13,7 +13,6 @@ from schemas.facts import (
     BalanceRanLow,
     CreditsExpired,
     CreditsGranted,
-    CreditsRefilled,
     HoldExpired,
     HoldPlaced,
     NewFact,
@@ -128,11 +127,16 @@ async def test_a_cycle_is_sealed_a_grace_period_after_its_end_and_once(database:
         await asyncio.gather(seal_due(one, HOUR), seal_due(other, HOUR))
         await seal_due(one, HOUR)
 
-        seals = [(stored.id, stored.fact()) for stored in await facts_of(one, team) if stored.type == "period.sealed.v1"]
+        seals = [
+            (stored.id, stored.fact()) for stored in await facts_of(one, team) if stored.type == "period.sealed.v1"
+        ]
         began = (await facts_of(one, team))[0].occurred_at
         over = [cycle(began, "UTC", k) for k in range(cycle_at(began, "UTC", datetime.now(UTC)))]
         assert seals == [
-            (f"seal:plan:{c.k}", PeriodSealed(plan_assigned_id="plan", cycle=c.k, starts_at=c.starts_at, ends_at=c.ends_at))
+            (
+                f"seal:plan:{c.k}",
+                PeriodSealed(plan_assigned_id="plan", cycle=c.k, starts_at=c.starts_at, ends_at=c.ends_at),
+            )
             for c in over
         ]
         assert await one.fetchval("SELECT sealed_cycle FROM teams WHERE team_id = $1", team) == over[-1].k
@@ -236,14 +240,17 @@ async def test_a_refill_worker_that_is_killed_and_started_again_does_nothing_twi
 async def done(connection: Connection, team: str, untouched: str) -> bool:
     """Everything that was due is in the log."""
     found = await kinds(connection, team)
-    return {"CreditsExpired", "PeriodSealed"} <= set(found) and await kinds(connection, untouched) == ["CreditsRefilled"]
+    return {"CreditsExpired", "PeriodSealed"} <= set(found) and await kinds(connection, untouched) == [
+        "CreditsRefilled"
+    ]
 
 
 async def projected(connection: Connection, team: str) -> bool:
     """The projection has every fact of a team."""
     return bool(
         await connection.fetchval(
-            "SELECT position = (SELECT max(position) FROM facts WHERE team_id = $1) FROM balance WHERE team_id = $1", team
+            "SELECT position = (SELECT max(position) FROM facts WHERE team_id = $1) FROM balance WHERE team_id = $1",
+            team,
         )
     )
 

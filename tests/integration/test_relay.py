@@ -124,7 +124,7 @@ async def test_a_published_fact_is_a_cloud_event_that_an_independent_library_rea
         assert datetime.fromisoformat(event.get_extension("recordedat")) == stored.recorded_at
 
 
-@dataclass(frozen=True)
+@dataclass
 class Arrived:
     """A Kafka record, as the recorder got it."""
 
@@ -146,9 +146,13 @@ async def test_refused_usage_is_published_as_it_arrived_with_the_reason(stack: S
         Arrived(b"team_2", big, 13, headers=[("mark", mark)]),
     ]
     async with connected(database) as connection, relaying(stack, database):
-        await keep_refusals(connection, [Refusal(one, "not_json", "send JSON, naïve one") for one in records], datetime.now(UTC))
+        await keep_refusals(
+            connection, [Refusal(one, "not_json", "send JSON, naïve one") for one in records], datetime.now(UTC)
+        )
         await until(
-            lambda: connection.fetchval("SELECT position = 14 FROM checkpoints WHERE reader = 'relay-refused' AND shard = 3")
+            lambda: connection.fetchval(
+                "SELECT position = 14 FROM checkpoints WHERE reader = 'relay-refused' AND shard = 3"
+            )
         )
 
         found = await read_topic(stack.kafka, relay.REFUSED, lambda record: ("mark", mark) in record.headers)
@@ -197,24 +201,25 @@ async def test_two_relays_at_once_publish_everything_in_order(stack: Stack, data
 
 
 async def test_a_relay_that_lost_its_shards_while_it_slept_moves_no_checkpoint(stack: Stack, database: str) -> None:
-    async with connected(database) as connection:
-        async with relaying(stack, database):
-            await some_teams(connection, facts=1)
-            await until(lambda: caught_up(connection))
-            taker = Claims("relay", "somebody else")
-            await taker.take(connection, list(range(SHARDS)))
-            held = dict(taker.positions)
+    async with connected(database) as connection, relaying(stack, database):
+        await some_teams(connection, facts=1)
+        await until(lambda: caught_up(connection))
+        taker = Claims("relay", "somebody else")
+        await taker.take(connection, list(range(SHARDS)))
+        held = dict(taker.positions)
 
-            await some_teams(connection, facts=1)
-            await asyncio.sleep(0.5)
+        await some_teams(connection, facts=1)
+        await asyncio.sleep(0.5)
 
-            rows = await connection.fetch("SELECT shard, position FROM checkpoints WHERE reader = 'relay'")
-            assert {row["shard"]: row["position"] for row in rows} == held
-            await taker.leave(connection)
-            await until(lambda: caught_up(connection))
+        rows = await connection.fetch("SELECT shard, position FROM checkpoints WHERE reader = 'relay'")
+        assert {row["shard"]: row["position"] for row in rows} == held
+        await taker.leave(connection)
+        await until(lambda: caught_up(connection))
 
 
-async def test_what_is_stored_while_kafka_or_the_database_restarts_is_published_afterwards(stack: Stack, database: str) -> None:
+async def test_what_is_stored_while_kafka_or_the_database_restarts_is_published_afterwards(
+    stack: Stack, database: str
+) -> None:
     async with relaying(stack, database):
         async with connected(database) as connection:
             before = await some_teams(connection)

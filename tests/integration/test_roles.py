@@ -53,10 +53,12 @@ OWNED = """
     AND relowner = to_regrole('creditwell_projector') ORDER BY relname COLLATE "C"
 """
 POLICIES = """
-    SELECT p.tablename, p.policyname, p.cmd, array_to_string(p.roles, ' ') AS roles, p.qual
+    SELECT p.tablename, p.policyname, p.cmd, array_to_string(p.roles, ' ') AS roles, p.qual, p.with_check
     FROM pg_policies p JOIN pg_class c ON c.relname = p.tablename AND c.relrowsecurity
     WHERE p.schemaname = 'public' ORDER BY p.tablename COLLATE "C", p.policyname COLLATE "C"
 """
+SETTING = "( SELECT current_setting('creditwell.team'::text, true) AS current_setting)"
+ONE_TEAM = f"(({SETTING} = team_id) OR ({SETTING} = '*'::text))"
 WITHOUT_ROW_SECURITY = """
     SELECT DISTINCT c.relname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'team_id'
     WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r' AND NOT c.relrowsecurity
@@ -99,8 +101,8 @@ async def test_privileges_are_those_of_the_golden_file(database: str, tmp_path: 
         lines = [f"{role}: {table}: {what}" for role, table, what in await connection.fetch(PRIVILEGES)]
         lines += [f"creditwell_projector owns {row[0]}" for row in await connection.fetch(OWNED)]
         lines += [
-            f"{table}: {name} for {cmd} to {roles}: {qual}"
-            for table, name, cmd, roles, qual in await connection.fetch(POLICIES)
+            f"{table}: {name} for {cmd} to {roles}: {qual.replace(ONE_TEAM, 'the team of the setting, or *')}, writes {check or 'alike'}"
+            for table, name, cmd, roles, qual, check in await connection.fetch(POLICIES)
         ]
     found = tmp_path / GOLDEN.name
     found.write_text("\n".join(lines) + "\n")

@@ -21,6 +21,7 @@ from services.store.notes import sign_log
 from services.store.shards import shard_of
 from services.store.signing import Head, new_key_pair, note_hash, parse, parse_public_key, signature_fits
 from services.store.verify import verify
+from tests.support.waiting import until
 
 TEAM = "team_a"
 SHARD = shard_of(TEAM)
@@ -161,9 +162,11 @@ async def run_until_anchored(settings: Settings, folder: Path, notes: int) -> No
     """Run the process until so many anchors are there, or until it dies."""
     stop = asyncio.Event()
     running = asyncio.create_task(signer.serve(settings, stop, Health("signer")))
-    async with asyncio.timeout(20):
-        while not running.done() and len(anchors_in(folder)) < notes:
-            await asyncio.sleep(0.05)
+
+    async def anchored() -> bool:
+        return running.done() or len(anchors_in(folder)) >= notes
+
+    await until(anchored, what=f"{notes} anchors are there")
     stop.set()
     await running
 

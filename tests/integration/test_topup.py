@@ -201,7 +201,9 @@ async def test_usage_that_lowers_the_balance_is_answered_by_one_charge_and_its_c
         )  # fmt: skip
 
 
-async def test_a_thousand_usages_of_a_low_team_in_a_moment_are_one_attempt(stack: Stack, database: str, desk: Desk) -> None:
+async def test_a_thousand_usages_of_a_low_team_in_a_moment_are_one_attempt(
+    stack: Stack, database: str, desk: Desk
+) -> None:
     async with connected(database) as connection, working(stack, database, desk):
         team = await new_team(connection, desk, cool_down_seconds=300)
         for _ in range(10):
@@ -243,7 +245,11 @@ async def test_three_workers_at_once_charge_many_teams_once_each(stack: Stack, d
 
 @pytest.mark.parametrize(
     ("step", "away"),
-    [*((step, timedelta(0)) for step in STEPS), ("topup:created", timedelta(hours=25)), ("topup:confirmed", timedelta(days=8))],
+    [
+        *((step, timedelta(0)) for step in STEPS),
+        ("topup:created", timedelta(hours=25)),
+        ("topup:confirmed", timedelta(days=8)),
+    ],
 )
 async def test_a_worker_that_is_killed_charges_once_when_it_comes_back(
     step: str, away: timedelta, stack: Stack, database: str, desk: Desk
@@ -267,7 +273,10 @@ async def test_a_worker_that_is_killed_charges_once_when_it_comes_back(
     ("route", "fault"),
     [
         *((CREATE, fault) for fault in ("reset_after", "error_before", "error_after", "busy")),
-        *((CONFIRM, fault) for fault in ("reset_before", "reset_after", "error_before", "error_after", "gateway_after", "conflict")),
+        *(
+            (CONFIRM, fault)
+            for fault in ("reset_before", "reset_after", "error_before", "error_after", "gateway_after", "conflict")
+        ),
     ],
 )
 async def test_an_answer_that_does_not_come_is_asked_for_and_never_leads_to_another_attempt(
@@ -311,13 +320,17 @@ async def test_somebody_who_pays_by_hand_ends_the_pause(stack: Stack, database: 
         await desk.order("outcomes", outcome="succeeded", times=1)
 
         await store(
-            connection, team, [CreditsPurchased(credits=MICRO, pack="mini", payment_intent_id="pi", charge_cents=1, currency="usd")]
+            connection,
+            team,
+            [CreditsPurchased(credits=MICRO, pack="mini", payment_intent_id="pi", charge_cents=1, currency="usd")],
         )
 
         await until(lambda: has(connection, team, CreditsToppedUp))
 
 
-async def test_processing_is_not_success_and_is_credited_when_it_succeeds(stack: Stack, database: str, desk: Desk) -> None:
+async def test_processing_is_not_success_and_is_credited_when_it_succeeds(
+    stack: Stack, database: str, desk: Desk
+) -> None:
     async with connected(database) as connection, working(stack, database, desk):
         team = await new_team(connection, desk, cool_down_seconds=300)
         await desk.order("outcomes", outcome="processing")
@@ -352,7 +365,9 @@ async def test_a_bank_that_wants_its_owner_asked_ends_no_attempt_and_starts_no_o
         assert (await read_top_ups(connection, team)).open is not None
 
         # Nobody confirms for days: the intent is cancelled, and the attempt is over.
-        await connection.execute("UPDATE top_up_attempts SET asked_at = asked_at - interval '2 days', look_at = '-infinity'")
+        await connection.execute(
+            "UPDATE top_up_attempts SET asked_at = asked_at - interval '2 days', look_at = '-infinity'"
+        )
         await until(lambda: has(connection, team, TopUpFailed))
         (failure, *_) = await of_type(connection, team, TopUpFailed)
         assert failure.reason == "declined_needs_authentication"
@@ -386,7 +401,9 @@ async def recovered(connection: Connection, team: str) -> bool:
     return (await read_top_ups(connection, team)).episode is None
 
 
-async def test_without_a_card_or_within_the_caps_nothing_stops_in_silence(stack: Stack, database: str, desk: Desk) -> None:
+async def test_without_a_card_or_within_the_caps_nothing_stops_in_silence(
+    stack: Stack, database: str, desk: Desk
+) -> None:
     async with connected(database) as connection, working(stack, database, desk):
         nobody = f"team_{uuid4().hex}"
         await store(connection, nobody, [plan(1_200), settings(), used(300)])

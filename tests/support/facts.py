@@ -6,6 +6,7 @@ from schemas.credits import MICRO
 from schemas.facts import AnyFact, CreditsGranted, NewFact, PlanAssigned, UsageRecorded, UsageVoided
 from services.store.append import Appended, append
 from services.store.connect import Connection
+from services.store.cycles import refill
 
 SOURCE = "/features/test"
 
@@ -20,10 +21,11 @@ def new(team_id: str, id: str, fact: AnyFact, *, at: datetime | None = None, sou
     return NewFact(team_id, source, id, at or now(), fact)
 
 
-def planned(team_id: str, *, credits: int = 100, anchor: datetime | None = None, zone: str = "UTC") -> NewFact:
-    """A first plan; its refills are appended by whoever appends next."""
+def planned(team_id: str, *, credits: int = 100, anchor: datetime | None = None, zone: str = "UTC") -> tuple[NewFact, NewFact]:
+    """A first plan with its first refill; the refills since then are appended by whoever appends next."""
     began = anchor or now()
-    return new(team_id, "plan", PlanAssigned(plan="test", anchor=began, zone=zone, allowance_credits=credits * MICRO), at=began)
+    plan = PlanAssigned(plan="test", anchor=began, zone=zone, allowance_credits=credits * MICRO)
+    return new(team_id, "plan", plan, at=began), refill(plan, "plan", team_id, 0)
 
 
 def granted(team_id: str, id: str, credits: int = 1, *, ends_after: timedelta | None = None) -> NewFact:

@@ -53,7 +53,7 @@ class Histories:
         """Every team has had a plan for some months."""
         for team_id in self.teams:
             anchor = now() - timedelta(days=self.random.uniform(0, 100))
-            await store(connection, planned(team_id, credits=20, anchor=anchor, zone=self.random.choice(ZONES)))
+            await store(connection, *planned(team_id, credits=20, anchor=anchor, zone=self.random.choice(ZONES)))
 
     async def go_on(self, connection: Connection, count: int) -> None:
         """Tell so many more facts, several of them in one transaction now and then."""

@@ -49,8 +49,8 @@ def refill(*, upgrade: bool) -> CreditsRefilled:
     )
 
 
-def told(kind: Kind, fact: AnyFact, **about: int) -> tuple[str, str | None]:
-    one = entry(kind, **about)
+def told(kind: Kind, fact: AnyFact, *, included: int = 0, additional: int = 0) -> tuple[str, str | None]:
+    one = entry(kind, included=included, additional=additional)
     return describe(one, fact, CARDS, CATALOG), detail(one, fact, CARDS)
 
 

@@ -31,7 +31,7 @@ from deploy.local.demo.watch import Watch
 from deploy.local.processes import Processes
 from deploy.local.stack import Stack, start_stack
 from deploy.local.trouble import StackTrouble
-from deploy.local.world import World, add_teams, connected, ends, start_world
+from deploy.local.world import World, add_teams, check_alive, connected, ends, start_world
 from schemas.catalog import load_catalog
 from services.store.connect import Connection
 from services.tokens import Role as TokenRole
@@ -39,7 +39,7 @@ from services.tokens import Role as TokenRole
 LOOK_SECONDS = 0.25
 TOPICS = ("usage", "credits.events", "usage.refused")
 INTERRUPTED = 130
-PLAIN_WIDTH = 120
+PLAIN_WIDTH = 160
 
 
 def main(*, seconds: int | None = None, as_json: bool = False) -> int:
@@ -112,11 +112,7 @@ async def _watch_until(playing: "asyncio.Task[None]", watch: Watch, screen: Scre
         for sentence in await watch.look():
             screen.tell(sentence)
         screen.figures(watch.figures(), watch.balances_line())
-        if world.processes.died:
-            playing.cancel()
-            raise StackTrouble(
-                "Demo", f"{world.processes.died[0].name} died", way_out=world.processes.died[0].last_lines
-            )
+        check_alive(world.processes)
         await asyncio.wait({playing}, timeout=LOOK_SECONDS)
     playing.result()
 

@@ -17,7 +17,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from deploy.local.demo.cast import Role
 from deploy.local.folders import ROOT
 from deploy.local.trouble import StackTrouble
-from deploy.local.world import World, ends
+from deploy.local.world import World, check_alive, ends
 from schemas.credits import parse_credits
 from schemas.facts import CreditsToppedUp, Stored, UsageRecorded, UsageVoided
 from services.store.connect import Connection
@@ -89,10 +89,7 @@ async def drain(world: World, reader: Connection, starts: Mapping[str, Mapping[i
             quiet_since, head = now, last
         if now - quiet_since >= QUIET_SECONDS:
             return
-        if world.processes.died:
-            raise StackTrouble(
-                "Demo", f"{world.processes.died[0].name} died", way_out=world.processes.died[0].last_lines
-            )
+        check_alive(world.processes)
         if now > deadline:
             raise StackTrouble("Demo", f"after {DRAIN_SECONDS} s there is still {waiting or 'no end of new facts'}")
         await asyncio.sleep(LOOK_SECONDS)

@@ -91,11 +91,7 @@ class Screen:
             reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(found.refusals.items()))
             self.console.print(Padding(Text(reasons), (0, 0, 1, 2)))
         self.console.print(Text("Must hold", style="bold"))
-        for check in checks:
-            mark, style = ("✓", "green") if check.holds else ("✗", "bold red")
-            self.console.print(
-                Text.assemble((f"  {mark} ", style), check.name, (f"  {check.figures}", "dim")), soft_wrap=True
-            )
+        self.console.print(_verdicts(checks))
         failed = [check.name for check in checks if not check.holds]
         self.console.print()
         if failed:
@@ -105,6 +101,15 @@ class Screen:
 
     def _elapsed(self) -> float:
         return monotonic() - self.began
+
+
+def _verdicts(checks: Sequence[Check]) -> Table:
+    """Each invariant with its figures; what is long goes on below itself."""
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for check in checks:
+        mark = Text("  ✓", style="green") if check.holds else Text("  ✗", style="bold red")
+        table.add_row(mark, Text(check.name, no_wrap=True), Text(check.figures, style="dim" if check.holds else "red"))
+    return table
 
 
 def _teams(cast: Sequence[Role], found: Found) -> Table:

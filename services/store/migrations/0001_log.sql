@@ -141,6 +141,15 @@ CREATE TABLE checkpoints (
 ) WITH (fillfactor = 10, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
 COMMENT ON TABLE checkpoints IS 'Positions that a reader has finished, a vector over shards.';
 
+-- Who reads: the shards are shared out among these.
+CREATE TABLE readers (
+    reader text NOT NULL,
+    owner text NOT NULL,
+    seen_at timestamptz NOT NULL,
+    PRIMARY KEY (reader, owner)
+);
+COMMENT ON TABLE readers IS 'The processes that live, by their last sign of life.';
+
 -- Which version of each projection is read; a rebuild switches it in one transaction.
 CREATE TABLE projections (
     name text PRIMARY KEY,

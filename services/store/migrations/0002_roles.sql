@@ -21,6 +21,8 @@ BEGIN
 END $$;
 
 REVOKE CREATE ON SCHEMA public FROM PUBLIC;
+GRANT USAGE ON SCHEMA public
+TO creditwell_recorder, creditwell_projector, creditwell_worker, creditwell_api, creditwell_reader, creditwell_signer;
 
 -- What everybody may read: places, never anybody's rows.
 GRANT SELECT ON store_constants, migrations, shard_heads, checkpoints, projections
@@ -42,6 +44,7 @@ GRANT SELECT, INSERT ON refused, voided_usages TO creditwell_recorder;
 -- The projector: from the log into tables of its own, which it makes, replaces and drops.
 GRANT CREATE ON SCHEMA public TO creditwell_projector;
 GRANT INSERT, UPDATE, DELETE ON checkpoints TO creditwell_projector;
+GRANT SELECT, INSERT, UPDATE, DELETE ON readers TO creditwell_projector, creditwell_worker;
 GRANT INSERT, UPDATE ON projections TO creditwell_projector;
 
 -- The workers: relay, top-ups, refills and sealing.

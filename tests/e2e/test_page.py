@@ -1,0 +1,390 @@
+"""The Usage page in a real browser, before a real API, Kafka, PostgreSQL, recorder and projector.
+
+Test names are sentences of the page that the product's customers read, or what they may expect beyond it.
+"""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import pytest
+from playwright.async_api import Browser, BrowserContext, Locator, Page, expect
+
+from deploy.local.stack import Stack
+from schemas.credits import MICRO
+from schemas.facts import CreditsGranted, CreditsPurchased, HoldPlaced, UsageRecorded
+from services import projector, recorder
+from services.clock import system_clock
+from services.health import Health
+from services.settings import load_settings
+from tests.support.api import Api, a_database, an_api
+from tests.support.browser import a_browser
+from tests.support.usage import reported
+from tests.support.world import begin_at, ends_of
+
+DESKTOP, PHONE, SMALL = {"width": 1280, "height": 900}, {"width": 390, "height": 844}, {"width": 320, "height": 640}
+BOUGHT = CreditsPurchased(
+    credits=5_000 * MICRO, pack="standard", payment_intent_id="pi_1", charge_cents=4_800, currency="usd", member_id="mem_2"
+)
+
+
+@pytest.fixture(scope="module")
+async def running(stack: Stack, template: str) -> AsyncIterator[Api]:
+    async with a_database(stack, template) as database, an_api(stack, database) as api, workers(stack, api):
+        yield api
+
+
+@asynccontextmanager
+async def workers(stack: Stack, api: Api) -> AsyncIterator[None]:
+    """A recorder and a projector."""
+    await begin_at(api.connection, await ends_of(stack.kafka))
+    database = api.settings.needed("database").partition("?")[0]
+    settings, stop = load_settings(kafka=stack.kafka, database=database, insecure_dev=True), asyncio.Event()
+    serving = [
+        asyncio.create_task(process.serve(settings, stop, Health(process.__name__))) for process in (recorder, projector)
+    ]
+    try:
+        yield
+    finally:
+        stop.set()
+        await asyncio.gather(*serving)
+
+
+@pytest.fixture(scope="module")
+async def browser() -> AsyncIterator[Browser]:
+    async with a_browser() as browser:
+        yield browser
+
+
+@dataclass
+class Visit:
+    """Somebody looks at the page of a team of their own."""
+
+    api: Api
+    page: Page
+    context: BrowserContext
+    asked: list[str] = field(default_factory=list)  # addresses of all requests
+    complaints: list[str] = field(default_factory=list)  # what the browser was unhappy with: errors, policy violations
+
+    async def open(self, role: str = "admin") -> Page:
+        """The page, with everything loaded and the stream connected."""
+        await self.page.goto(self.link(role))
+        await expect(self.page.get_by_text("Live · as of")).to_be_visible()
+        await expect(self.activity.get_by_role("row").nth(1)).to_be_visible()
+        return self.page
+
+    def link(self, role: str = "admin", **token: object) -> str:
+        """The address that a host product would send somebody to."""
+        client = self.api.client(role, member="mem_2" if role == "admin" else "mem_1", **token)
+        return f"{self.api.url}/usage#token={client.headers['authorization'].removeprefix('Bearer ')}"
+
+    @property
+    def balance(self) -> Locator:
+        """The balance card."""
+        return self.page.get_by_role("region", name="Balance")
+
+    @property
+    def activity(self) -> Locator:
+        """The credit activity."""
+        return self.page.get_by_role("region", name="Credit activity")
+
+
+@pytest.fixture
+async def visit(running: Api, browser: Browser) -> AsyncIterator[Visit]:
+    await running.begin()
+    async with visiting(running, browser) as visit:
+        yield visit
+
+
+@asynccontextmanager
+async def visiting(api: Api, browser: Browser, scheme: str = "light", size: dict[str, int] = DESKTOP) -> AsyncIterator[Visit]:
+    """A fresh browser profile; whatever it complained of fails the test."""
+    context = await browser.new_context(color_scheme=scheme, viewport=size, locale="en-US", timezone_id="UTC")
+    page = await context.new_page()
+    visit = Visit(api, page, context)
+    page.on("request", lambda request: visit.asked.append(request.url))
+    page.on("pageerror", lambda error: visit.complaints.append(str(error)))
+    page.on("console", lambda said: visit.complaints.append(said.text) if said.type in ("error", "warning") else None)
+    try:
+        yield visit
+    finally:
+        await context.close()
+    assert visit.complaints == []
+
+
+def used(credits: float = 4, *, member: str = "mem_1") -> UsageRecorded:
+    return UsageRecorded(
+        feature="ai_image.generate", quantity="1", credits=int(credits * MICRO), rate_card=1, member_id=member,
+        attributes={"tier": "standard"},
+    )  # fmt: skip
+
+
+async def test_the_balance_card_shows_your_total_credits_along_with_a_breakdown_of_included_and_additional(visit: Visit) -> None:
+    await visit.api.tell(BOUGHT, used(519.5))
+
+    await visit.open()
+
+    await expect(visit.balance).to_contain_text("7,480.5")
+    await expect(visit.balance).to_contain_text(re.compile(r"Included\s*2,480\.5\s*of 3,000"))
+    await expect(visit.balance).to_contain_text(re.compile(r"Additional\s*5,000"))
+
+
+async def test_if_you_have_a_next_refill_date_it_appears_below_the_breakdown(visit: Visit) -> None:
+    await visit.open()
+
+    await expect(visit.balance).to_contain_text(re.compile(r"Next refill \w{3} \d+, in \d+ days"))
+
+
+async def test_held_credits_are_shown_when_there_are_any(visit: Visit) -> None:
+    await visit.open()
+    await expect(visit.balance).not_to_contain_text("Held")
+
+    ends = system_clock() + timedelta(hours=1)
+    await visit.api.tell(HoldPlaced(hold_id="h", credits=240 * MICRO, expires_at=ends))
+
+    await expect(visit.balance).to_contain_text(re.compile(r"Held for running work\s*240"))
+
+
+async def test_each_entry_shows_the_date_event_type_the_team_member_who_used_it_and_the_credit_amount(visit: Visit) -> None:
+    await visit.api.tell(used(), BOUGHT)
+
+    await visit.open()
+
+    headings = await visit.activity.get_by_role("columnheader").all_inner_texts()
+    first, second = [await visit.activity.get_by_role("row").nth(n).inner_text() for n in (1, 2)]
+    assert headings == ["Date", "Event", "Team member", "Credits"]
+    assert re.search(r"\w{3} \d+, .*Purchase · Standard pack.*Grace.*\+5,000", first, re.DOTALL)
+    assert re.search(r"\w{3} \d+, .*AI image.*1 use × 4 = 4 credits.*Ada.*−4", second, re.DOTALL)
+
+
+async def test_you_can_filter_activity_by_time_range_and_page_through_the_results(visit: Visit) -> None:
+    await visit.api.tell(*(used() for _ in range(60)))
+    page = await visit.open()
+    pages = [await entries(visit)]
+
+    for _ in range(2):
+        await visit.activity.get_by_role("button", name="Older").click()
+        await expect(visit.activity.get_by_text(f"{25 * len(pages) + 1}–")).to_be_visible()
+        pages.append(await entries(visit))
+    await expect(visit.activity.get_by_role("button", name="Older")).to_be_disabled()
+    await visit.activity.get_by_role("button", name="Newer").click()
+    await expect(visit.activity.get_by_text("26–50")).to_be_visible()
+
+    assert [len(shown) for shown in pages] == [25, 25, 11]
+    assert len({entry for shown in pages for entry in shown}) == 61
+    assert await entries(visit) == pages[1]
+    for days in ("1 day", "30 days"):
+        async with page.expect_response(lambda answer: "/activity?" in answer.url) as asked:
+            await page.get_by_role("radio", name=days, exact=True).locator("..").click()
+        assert f"days={days.split()[0]}" in (await asked.value).url
+        await expect(visit.activity.get_by_text("1–25")).to_be_visible()
+
+
+async def entries(visit: Visit) -> list[str]:
+    """The ids of the entries on the page."""
+    rows = visit.activity.locator("tr[data-id]")
+    return [await row.get_attribute("data-id") or "" for row in await rows.all()]
+
+
+async def test_the_log_can_be_narrowed_to_one_type_and_one_member(visit: Visit) -> None:
+    await visit.api.tell(used(member="mem_1"), used(member="mem_2"), BOUGHT)
+    await visit.open()
+
+    await visit.activity.get_by_label("Event type").select_option(label="Feature usage")
+    await expect(visit.activity.locator("tr[data-id]")).to_have_count(2)
+    await visit.activity.get_by_label("Team member").select_option(label="Ada")
+    await expect(visit.activity.locator("tr[data-id]")).to_have_count(1)
+    await expect(visit.activity.locator("tr[data-id]")).to_contain_text("Ada")
+
+    await visit.activity.get_by_label("Event type").select_option(label="Refunds")
+    await expect(visit.activity).to_contain_text("Nothing of this kind in the last 7 days")
+
+
+async def test_the_download_holds_what_the_filter_shows(visit: Visit) -> None:
+    await visit.api.tell(used(), BOUGHT)
+    page = await visit.open()
+    await visit.activity.get_by_label("Event type").select_option(label="Feature usage")
+
+    async with page.expect_download() as downloading:
+        await visit.activity.get_by_role("button", name="Download CSV").click()
+    download = await downloading.value
+
+    lines = (await download.path()).read_text("utf-8").splitlines()
+    assert download.suggested_filename == "credit-activity-7-days.csv"
+    assert len(lines) == 2
+    assert "usage,AI image,mem_1,ai_image.generate,-4" in lines[1]
+
+
+async def test_an_entry_says_why_it_is_what_it_is_also_to_the_keyboard_alone(visit: Visit) -> None:
+    await visit.api.tell(used())
+    page = await visit.open()
+
+    await visit.activity.get_by_role("button", name="AI image").focus()
+    await page.keyboard.press("Enter")
+
+    why = visit.activity.locator(".explanation")
+    await expect(why).to_contain_text("AI image, standard · 4 credits per use · rate card 1, in force since Jan 1, 2025")
+    await expect(why).to_contain_text("1 use × 4 = 4 credits")
+    await expect(why).to_contain_text(re.compile(r"Included credits.* 4"))
+    await page.keyboard.press("Enter")
+    await expect(why).to_be_hidden()
+
+
+async def test_you_can_find_the_rate_card_by_clicking_see_rate_card_at_the_bottom_of_the_usage_tab(visit: Visit) -> None:
+    page = await visit.open()
+
+    await page.get_by_role("button", name="See rate card").click()
+    card = page.get_by_role("region", name="Rate card")
+
+    names = [await table.inner_text() for table in await card.locator("caption").all()]
+    assert names == ["Video export", "AI video generation", "AI image generation", "AI audio", "AI effects", "Storage"]
+    for words in ("per use", "per second", "per character", "per GB/day", "Card 1, in force since Jan 1, 2025"):
+        await expect(card.get_by_text(words).first).to_be_visible()
+    high = card.get_by_role("row").filter(has_text="AI image · High")
+    assert re.search(r"Pro\s*Top-ups.*15", await high.inner_text(), re.DOTALL)
+
+
+async def test_usage_appears_on_the_open_page_without_a_reload(visit: Visit) -> None:
+    await visit.open()
+
+    event = reported(visit.api.team_id, "now", source="/features/images", quantity="2")
+    assert (await visit.api.service.post("/v1/usage", json=event)).status_code == 202
+
+    await expect(visit.activity.locator("tr[data-id]").first).to_contain_text("AI image", timeout=5_000)
+    await expect(visit.balance).to_contain_text("2,998")
+
+
+async def test_who_reads_an_older_page_is_told_of_new_activity_and_not_moved(visit: Visit) -> None:
+    await visit.api.tell(*(used() for _ in range(30)))
+    await visit.open()
+    await visit.activity.get_by_role("button", name="Older").click()
+    await expect(visit.activity.get_by_text("26–31")).to_be_visible()
+    before = await entries(visit)
+
+    await visit.api.tell(CreditsGranted(credits=MICRO, reason="welcome"))
+
+    await expect(visit.activity.get_by_role("button", name="New activity")).to_be_visible()
+    assert await entries(visit) == before
+    await visit.activity.get_by_role("button", name="New activity").click()
+    await expect(visit.activity.locator("tr[data-id]").first).to_contain_text("Promotional credits")
+
+
+async def test_a_dropped_stream_says_so_reconnects_and_shows_what_was_missed(running: Api, browser: Browser) -> None:
+    await running.begin()
+    async with visiting(running, browser) as visit:
+        await visit.open()
+        await visit.context.set_offline(True)
+        await expect(visit.balance.get_by_text("Offline, trying again").first).to_be_visible(timeout=60_000)
+        await visit.api.tell(CreditsGranted(credits=7 * MICRO, reason="meanwhile"))
+
+        await visit.context.set_offline(False)
+
+        await expect(visit.balance).to_contain_text("3,007", timeout=20_000)
+        await expect(visit.activity.locator("tr[data-id]").first).to_contain_text("Promotional credits")
+        visit.complaints = [said for said in visit.complaints if "ERR_INTERNET_DISCONNECTED" not in said]
+
+
+async def test_what_does_not_load_says_so_tries_again_and_can_be_hurried(running: Api, browser: Browser) -> None:
+    await running.begin()
+    async with visiting(running, browser) as visit:
+        await visit.page.route("**/v1/**", lambda route: route.abort())
+        await visit.page.goto(visit.link())
+        await expect(visit.activity).to_contain_text("The activity did not load.")
+        await expect(visit.activity).to_contain_text(re.compile(r"It tries again in \d+ s\."))
+
+        await visit.page.unroute("**/v1/**")
+        await visit.activity.get_by_role("button", name="Try now").click()
+
+        await expect(visit.activity.get_by_text("Included credits refilled").first).to_be_visible()
+        visit.complaints = [said for said in visit.complaints if "ERR_FAILED" not in said]
+
+
+async def test_the_token_leaves_the_address_at_once_and_is_kept_nowhere(visit: Visit) -> None:
+    page = await visit.open()
+    token = visit.link().partition("#token=")[2]
+
+    assert page.url == f"{visit.api.url}/usage"
+    assert not [url for url in visit.asked if token[:20] in url.partition("#")[0]]
+    assert await page.evaluate("[localStorage.length, sessionStorage.length, document.cookie]") == [0, 0, ""]
+
+
+async def test_without_a_sign_in_or_after_its_end_the_page_says_what_to_do(running: Api, browser: Browser) -> None:
+    await running.begin()
+    async with visiting(running, browser) as visit:
+        for link in (f"{running.url}/usage", f"{running.url}/usage#token=nonsense", visit.link("member", lasts=timedelta(seconds=-5))):
+            await visit.page.goto("about:blank")
+            await visit.page.goto(link)
+            await expect(visit.page.get_by_text("Open Usage from your product again.")).to_be_visible()
+        visit.complaints = [said for said in visit.complaints if "401" not in said]
+
+
+async def test_a_sign_in_that_ends_while_the_page_is_open_says_so(running: Api, browser: Browser) -> None:
+    await running.begin()
+    async with visiting(running, browser) as visit:
+        await visit.page.goto(visit.link("member", lasts=timedelta(seconds=4)))
+        await expect(visit.page.get_by_text("Live · as of")).to_be_visible()
+
+        await expect(visit.page.get_by_text("Your sign-in has ended")).to_be_visible(timeout=15_000)
+        visit.complaints = [said for said in visit.complaints if "401" not in said]
+
+
+async def test_a_balance_past_zero_is_stated(visit: Visit) -> None:
+    await visit.api.tell(used(3_100.5))
+
+    page = await visit.open()
+
+    await expect(page.get_by_text("Your team has run out of credits.")).to_be_visible()
+    await expect(visit.balance).to_contain_text("-100.5")
+    await expect(visit.balance).to_contain_text("used past zero")
+
+
+async def test_insecure_development_says_so_on_the_page(visit: Visit) -> None:
+    page = await visit.open()
+
+    await expect(page.get_by_text("Insecure development: tokens are signed by a key that everybody knows.")).to_be_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [PHONE, SMALL])
+async def test_a_phone_keeps_date_and_member_and_scrolls_one_way_only(
+    running: Api, browser: Browser, scheme: str, size: dict[str, int]
+) -> None:
+    await running.begin()
+    await running.tell(used(), BOUGHT)
+    async with visiting(running, browser, scheme, size) as visit:
+        page = await visit.open()
+
+        row = visit.activity.locator("tr[data-id]").filter(has_text="AI image")
+        await expect(row.get_by_text(re.compile(r"\w{3} \d+, .* · Ada"))).to_be_visible()
+        await page.get_by_role("button", name="See rate card").click()
+        await expect(page.get_by_role("region", name="Rate card").get_by_text("Storage", exact=True)).to_be_visible()
+        assert await page.evaluate("document.documentElement.scrollWidth") <= size["width"]
+
+
+async def test_nothing_on_the_page_is_inline_or_from_elsewhere_and_its_policy_says_so(visit: Visit) -> None:
+    page = await visit.page.goto(visit.link())
+    assert page is not None
+    policy, shell = page.headers["content-security-policy"], await page.text()
+
+    assert "script-src 'self'; style-src 'self'; connect-src 'self'" in policy
+    assert "default-src 'none'" in policy
+    assert not re.search(r"<script(?![^>]*src=)|<style|\son\w+=|\sstyle=", shell)
+    await visit.open()
+    assert all(url.startswith((visit.api.url, "blob:", "data:")) for url in visit.asked)
+
+
+async def test_the_page_is_usable_within_a_second(visit: Visit) -> None:
+    await visit.open()
+    loop = asyncio.get_running_loop()
+    times = []
+    for _ in range(3):
+        began = loop.time()
+        await visit.page.goto("about:blank")
+        await visit.page.goto(visit.link())
+        await expect(visit.activity.locator("tr[data-id]").first).to_be_visible()
+        times.append(loop.time() - began)
+
+    assert min(times) < 1.0
