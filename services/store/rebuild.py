@@ -19,6 +19,7 @@ from multiprocessing import get_context
 import asyncpg
 
 from projections.versions import at_version, tables
+from services.errors import LogChanged
 from services.garbage import stop_looking_for_garbage
 from services.store.balances import PROJECTOR
 from services.store.claims import Claims
@@ -228,6 +229,8 @@ async def _catch_up(connection: Connection, projecting: Projecting, shards: list
     }
     while behind := _behind(projecting.claims.positions, goal):
         await _step(connection, projecting, behind, goal)
+    if any(projecting.claims.positions[shard] != goal[shard] for shard in shards):
+        raise LogChanged("the rebuilt projections are ahead of the live ones: the live checkpoints were moved back; rebuild again")
 
 
 async def _compare(connection: Connection, live: str, built: str, shard: int) -> list[Difference]:

@@ -49,6 +49,7 @@ def _marked(mark: str) -> Iterator[psutil.Process]:
 def test_the_demo_ends_by_itself_and_all_that_must_hold_holds(mark: str) -> None:
     ended = subprocess.run(
         [*DEMO, "--seconds", str(SECONDS), "--json"],
+        check=False,
         cwd=ROOT, env={**os.environ, MARK: mark}, capture_output=True, text=True, timeout=PATIENCE_SECONDS,
     )  # fmt: skip
     assert ended.returncode == 0, ended.stdout + ended.stderr
