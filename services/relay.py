@@ -32,7 +32,7 @@ from aiokafka.partitioner import murmur2
 from schemas.facts import Stored
 from services.clock import Clock, system_clock
 from services.crashpoints import crashpoint
-from services.errors import Fenced, Unavailable
+from services.errors import Unavailable
 from services.health import Health
 from services.logs import get_log
 from services.settings import Settings

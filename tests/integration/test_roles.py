@@ -101,7 +101,7 @@ async def test_privileges_are_those_of_the_golden_file(database: str, tmp_path: 
         lines = [f"{role}: {table}: {what}" for role, table, what in await connection.fetch(PRIVILEGES)]
         lines += [f"creditwell_projector owns {row[0]}" for row in await connection.fetch(OWNED)]
         lines += [
-            f"{table}: {name} for {cmd} to {roles}: {qual.replace(ONE_TEAM, 'the team of the setting, or *')}, writes {check or 'alike'}"
+            f"{table}: {name} for {cmd} to {roles}: {qual.replace(ONE_TEAM, 'the team of the setting, or *')}, writes {check or ('alike' if cmd == 'ALL' else 'nothing')}"
             for table, name, cmd, roles, qual, check in await connection.fetch(POLICIES)
         ]
     found = tmp_path / GOLDEN.name

@@ -48,7 +48,7 @@ async def send(world: World, messages: list[KafkaMessage], *, partitioner: str) 
         world.ends[message.partition()] = max(world.ends.get(message.partition(), 0), message.offset() + 1)
 
     producer = Producer(
-        {"bootstrap.servers": world.stack.kafka, "partitioner": partitioner, "enable.idempotence": True, "compression.type": "zstd"}
+        {"bootstrap.servers": world.stack.kafka, "partitioner": partitioner, "enable.idempotence": True}
     )
     for message in messages:
         producer.produce(

@@ -1,0 +1,86 @@
+"""The README says what is true: its commands run, its verbs exist, its settings are all there."""
+
+import asyncio
+import json
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from time import monotonic
+
+import pytest
+
+from deploy.local.processes import Processes
+from deploy.local.stack import start_stack
+from deploy.local.world import World, start_world
+from services.cli import app
+from services.settings import Settings
+from services.tokens import Role
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text("utf-8")
+BLOCKS = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[World]:
+    """A whole Creditwell, as `make up` starts it."""
+    with start_stack(say=print, name="readme") as stack, Processes(stack, say=print) as processes:
+        yield asyncio.run(start_world(stack, processes, say=print))
+
+
+def test_one_event_is_sent_and_read_back_with_the_commands_of_the_readme(world: World) -> None:
+    team = world.teams[0]
+    variables = {
+        **os.environ,
+        "API": world.api,
+        "TEAM": team.id,
+        "SERVICE_TOKEN": world.token(team.id, "svc", Role.SERVICE),
+        "MEMBER_TOKEN": world.token(team.id, team.members[1].member_id, Role.MEMBER),
+        "NO_PROXY": "127.0.0.1",
+    }
+    (commands,) = [block for block in BLOCKS if "/v1/usage" in block]
+    send, receipt, balance, activity = re.split(r"\n(?=curl)", commands.strip())
+
+    def run(command: str) -> dict:  # type: ignore[type-arg]
+        done = subprocess.run(["bash", "-euc", command], env=variables, capture_output=True, text=True, timeout=30)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    run(send)
+    deadline = monotonic() + 20
+    while run(receipt)["status"] == "pending":
+        assert monotonic() < deadline, "the usage was not recorded"
+    told = run(receipt)
+    assert told["status"] == "applied"
+    assert run(balance)["total"] == f"{3000 + float(told['credits']):g}"
+    assert [item["type"] for item in run(activity)["items"]] == ["usage", "refill"]
+
+
+def test_every_make_verb_of_the_readme_exists() -> None:
+    verbs = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+
+    assert set(re.findall(r"`?make ([a-z]+)", README)) <= verbs
+
+
+def test_every_creditwell_command_of_the_readme_exists() -> None:
+    named = {found for block in BLOCKS for found in re.findall(r"^creditwell ([a-z-]+)", block, re.MULTILINE)}
+    commands = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
+    groups = {group.name for group in app.registered_groups}
+
+    assert named
+    assert named <= commands | groups
+
+
+def test_every_setting_is_in_the_readme_as_the_code_describes_it() -> None:
+    for name, setting in Settings.model_fields.items():
+        row = f"| `CREDITWELL_{name.upper()}` | {setting.description} |"
+        assert row in README, row
+
+
+def test_every_file_that_the_readme_names_is_there() -> None:
+    named = set(re.findall(r"[`(]((?:schemas|projections|services|tests|deploy|docs)/[\w./-]+)[`)]", README))
+
+    assert named
+    assert [name for name in named if not (ROOT / name).exists()] == []
