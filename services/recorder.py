@@ -9,6 +9,7 @@ until it is there, being fenced drops the partition, and anything else ends the 
 """
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field

@@ -38,7 +38,9 @@ def event(team_id: str, id: str, quantity: object = "2", type: str = "usage.repo
     )
 
 
-async def send(world: World, messages: list[KafkaMessage], *, partitioner: str) -> dict[int, int]:
+async def send(
+    world: World, messages: list[KafkaMessage], *, partitioner: str = PARTITIONERS[0], compression: str = "none"
+) -> dict[int, int]:
     """Produce with librdkafka; how many records went to each partition."""
     count: dict[int, int] = {}
 
@@ -47,9 +49,12 @@ async def send(world: World, messages: list[KafkaMessage], *, partitioner: str) 
         count[message.partition()] = count.get(message.partition(), 0) + 1
         world.ends[message.partition()] = max(world.ends.get(message.partition(), 0), message.offset() + 1)
 
-    producer = Producer(
-        {"bootstrap.servers": world.stack.kafka, "partitioner": partitioner, "enable.idempotence": True}
-    )
+    producer = Producer({
+        "bootstrap.servers": world.stack.kafka,
+        "partitioner": partitioner,
+        "enable.idempotence": True,
+        "compression.type": compression,
+    })  # fmt: skip
     for message in messages:
         producer.produce(
             "usage", message.value, key=message.key, headers=list(message.headers.items()), on_delivery=acknowledged
@@ -78,6 +83,18 @@ async def test_what_librdkafka_and_the_cloudevents_library_write_is_recorded(wor
     for team in teams:
         assert await world.usage_ids(team) == ["id-0", "id-1", "id-2"]
         assert (await world.balance(team)).total == (3_000 - 3 * 2) * CREDIT
+
+
+@pytest.mark.parametrize("compression", ["gzip", "snappy", "lz4", "zstd"])
+async def test_usage_may_be_compressed_in_every_way_that_kafka_knows(world: World, compression: str) -> None:
+    await world.team("team_1")
+    events = [event("team_1", f"id-{n}") for n in range(50)]
+
+    async with world.recorder():
+        await send(world, [to_structured(e, JSONFormat(), team_of) for e in events], compression=compression)
+        await world.recorded()
+
+    assert await world.usage_ids("team_1") == [f"id-{n}" for n in range(50)]
 
 
 async def test_two_clients_that_put_a_team_into_different_partitions_still_burn_everything_once(world: World) -> None:
@@ -109,7 +126,7 @@ async def test_a_void_of_another_client_is_accepted_too(world: World) -> None:
     ]
 
     async with world.recorder():
-        await send(world, messages, partitioner=PARTITIONERS[0])
+        await send(world, messages)
         await world.recorded()
 
     assert [fact.type for fact in await world.facts("team_1")][-2:] == ["usage.recorded.v1", "usage.voided.v1"]
@@ -120,7 +137,7 @@ async def test_what_the_relay_publishes_is_read_by_librdkafka_and_the_cloudevent
     await world.team("team_1")
     reader = TopicReader(world.stack.kafka, "credits.events", await ends_of(world.stack.kafka, "credits.events"))
     async with world.recorder():
-        await send(world, [to_binary(event("team_1", "über-1"), JSONFormat(), team_of)], partitioner=PARTITIONERS[0])
+        await send(world, [to_binary(event("team_1", "über-1"), JSONFormat(), team_of)])
         await world.recorded()
     fleet.start("relay")
 
@@ -132,7 +149,7 @@ async def test_what_the_relay_publishes_is_read_by_librdkafka_and_the_cloudevent
 
     await until(all_there, what="the relay has published everything")
     reader.close()
-    events = [from_structured(KafkaMessage(dict(record.headers), record.key, record.value or b"")) for record in read]
+    events = [from_structured(KafkaMessage(dict(record.headers), record.key, record.value or b""), JSONFormat()) for record in read]
     (usage,) = [e for e in events if e.get_type() == "usage.recorded.v1"]
     assert usage.get_id() == "über-1"
     assert usage.get_subject() == "team_1"
