@@ -337,7 +337,11 @@ async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: 
     partitions = Partitions(TOPIC, kafka, pool, f"recorder-{uuid4()}", health)
     metrics = Metrics(health.registry)
     recorder = Recorder(pool, partitions, health, clock, metrics, Refusing(metrics.refused_share))
-    broker = KafkaBroker(kafka, apply_types=False, client_id="creditwell-recorder", logger=None, metadata_max_age_ms=METADATA_MAX_AGE_MS)
+    faststream = logging.getLogger("faststream")
+    faststream.setLevel(logging.WARNING)  # below, it tells of every batch
+    broker = KafkaBroker(
+        kafka, apply_types=False, client_id=GROUP, logger=faststream, metadata_max_age_ms=METADATA_MAX_AGE_MS
+    )
     attach(broker, recorder, settings.kafka_session_timeout_ms)
     try:
         await _run(broker, recorder, stop)

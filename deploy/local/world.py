@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
+from time import monotonic
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
@@ -54,6 +55,8 @@ WITHOUT_ISSUER = {
     "JWT_ISSUER": "",
     "JWT_AUDIENCE": "",
 }  # tokens are minted here, whatever our own environment says
+DESCRIBED_SECONDS = 20
+LOOK_SECONDS = 0.05
 LOGINS = (*dict.fromkeys(ROLES.values()), "reader")
 SOURCES = ("/features/*",)  # what a service's token may report as
 
@@ -293,13 +296,23 @@ async def ends(kafka: str, topic: str) -> dict[int, int]:
     await admin.start()
     await consumer.start()
     try:
-        (described,) = await admin.describe_topics([topic])
-        places = [TopicPartition(topic, one["partition"]) for one in described["partitions"]]
+        places = await partitions_of(admin, topic)
         found = await consumer.end_offsets(places)
     finally:
         await consumer.stop()
         await admin.close()
     return {place.partition: found[place] for place in sorted(places)}
+
+
+async def partitions_of(admin: AIOKafkaAdminClient, topic: str) -> list[TopicPartition]:
+    """All of a topic's partitions; a broker tells of a topic that was made just now a moment later."""
+    deadline = monotonic() + DESCRIBED_SECONDS
+    while monotonic() < deadline:
+        (told,) = await admin.describe_topics([topic])
+        if told["partitions"] and not any(one["error_code"] for one in (told, *told["partitions"])):
+            return [TopicPartition(topic, one["partition"]) for one in told["partitions"]]
+        await asyncio.sleep(LOOK_SECONDS)
+    raise StackTrouble("Kafka", f"does not know the topic {topic}")
 
 
 @asynccontextmanager

@@ -121,13 +121,15 @@ export class Session extends EventTarget {
   async #read(stopped) {
     const broken = new AbortController();
     const signal = AbortSignal.any([stopped, broken.signal]);
-    let watchdog = setTimeout(() => broken.abort(), SILENCE);
+    const dropped = () => broken.abort();
+    let watchdog = setTimeout(dropped, SILENCE);
+    addEventListener("offline", dropped, { signal: broken.signal }); // no need to wait for silence to know
     try {
       const headers = this.#position ? { "last-event-id": this.#position } : {};
       const response = await this.fetch("/stream", { accept: "text/event-stream", signal, headers });
       for await (const event of readEvents(response.body)) {
         clearTimeout(watchdog);
-        watchdog = setTimeout(() => broken.abort(), SILENCE);
+        watchdog = setTimeout(dropped, SILENCE);
         if (event.type === "end") return "end";
         if (event.type) this.#take(event);
       }

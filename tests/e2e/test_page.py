@@ -9,9 +9,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Literal
 
 import pytest
-from playwright.async_api import Browser, BrowserContext, Locator, Page, expect
+from playwright.async_api import Browser, BrowserContext, Locator, Page, ViewportSize, expect
 
 from deploy.local.stack import Stack
 from schemas.credits import MICRO
@@ -25,7 +26,7 @@ from tests.support.browser import a_browser
 from tests.support.usage import reported
 from tests.support.world import begin_at, ends_of
 
-DESKTOP, PHONE, SMALL = {"width": 1280, "height": 900}, {"width": 390, "height": 844}, {"width": 320, "height": 640}
+DESKTOP, PHONE, SMALL = (ViewportSize(width=w, height=h) for w, h in ((1280, 900), (390, 844), (320, 640)))
 BOUGHT = CreditsPurchased(
     credits=5_000 * MICRO, pack="standard", payment_intent_id="pi_1", charge_cents=4_800, currency="usd", member_id="mem_2"
 )
@@ -76,9 +77,9 @@ class Visit:
         await expect(self.activity.get_by_role("row").nth(1)).to_be_visible()
         return self.page
 
-    def link(self, role: str = "admin", **token: object) -> str:
+    def link(self, role: str = "admin", *, lasts: timedelta = timedelta(hours=1)) -> str:
         """The address that a host product would send somebody to."""
-        client = self.api.client(role, member="mem_2" if role == "admin" else "mem_1", **token)
+        client = self.api.client(role, member="mem_2" if role == "admin" else "mem_1", lasts=lasts)
         return f"{self.api.url}/usage#token={client.headers['authorization'].removeprefix('Bearer ')}"
 
     @property
@@ -100,7 +101,9 @@ async def visit(running: Api, browser: Browser) -> AsyncIterator[Visit]:
 
 
 @asynccontextmanager
-async def visiting(api: Api, browser: Browser, scheme: str = "light", size: dict[str, int] = DESKTOP) -> AsyncIterator[Visit]:
+async def visiting(
+    api: Api, browser: Browser, scheme: Literal["light", "dark"] = "light", size: ViewportSize = DESKTOP
+) -> AsyncIterator[Visit]:
     """A fresh browser profile; whatever it complained of fails the test."""
     context = await browser.new_context(color_scheme=scheme, viewport=size, locale="en-US", timezone_id="UTC")
     page = await context.new_page()
@@ -277,7 +280,7 @@ async def test_a_dropped_stream_says_so_reconnects_and_shows_what_was_missed(run
     async with visiting(running, browser) as visit:
         await visit.open()
         await visit.context.set_offline(True)
-        await expect(visit.balance.get_by_text("Offline, trying again").first).to_be_visible(timeout=60_000)
+        await expect(visit.balance.get_by_text("Offline, trying again").first).to_be_visible()
         await visit.api.tell(CreditsGranted(credits=7 * MICRO, reason="meanwhile"))
 
         await visit.context.set_offline(False)
@@ -350,7 +353,7 @@ async def test_insecure_development_says_so_on_the_page(visit: Visit) -> None:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", [PHONE, SMALL])
 async def test_a_phone_keeps_date_and_member_and_scrolls_one_way_only(
-    running: Api, browser: Browser, scheme: str, size: dict[str, int]
+    running: Api, browser: Browser, scheme: Literal["light", "dark"], size: ViewportSize
 ) -> None:
     await running.begin()
     await running.tell(used(), BOUGHT)

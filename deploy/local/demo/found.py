@@ -40,6 +40,7 @@ OPEN_ATTEMPTS = """
          - count(*) FILTER (WHERE type IN ('credits.topped_up.v1', 'top_up.failed.v1'))
     FROM facts WHERE type IN ('top_up.requested.v1', 'credits.topped_up.v1', 'top_up.failed.v1')
 """
+CYCLES_ENDING = "SELECT count(*) FROM teams WHERE cycle_ends_at < clock_timestamp() + interval '5 s'"
 REFUSED = "SELECT reason, count(*) FROM refused GROUP BY reason"
 REPEATS = "SELECT coalesce(sum(duplicates), 0)::bigint, coalesce(sum(conflicts), 0)::bigint FROM repeats"
 ACTIVITY = """
@@ -102,6 +103,8 @@ async def _waiting_for(world: World, reader: Connection, goal: int, starts: Mapp
     for name in ("projector", "relay"):
         if shards := await reader.fetch(BEHIND, name):
             return f"something in the log that the {name} has not read ({len(shards)} shards)"
+    if ending := await reader.fetchval(CYCLES_ENDING):
+        return f"a cycle that ends any moment ({ending})"
     if (attempts := await reader.fetchval(OPEN_ATTEMPTS)) > 0:
         return f"a top-up under way ({attempts})"
     refused = sum(count for _, count in await reader.fetch(REFUSED))
@@ -203,6 +206,7 @@ async def _read_from(
     goal = await ends(kafka, topic)
     consumer = AIOKafkaConsumer(bootstrap_servers=kafka, enable_auto_commit=False)
     await consumer.start()
+    await asyncio.sleep(0)  # a consumer that is stopped before its tasks have begun raises CancelledError
     try:
         consumer.assign([TopicPartition(topic, number) for number in goal])
         for number, offset in starts[topic].items():
