@@ -108,7 +108,9 @@ async def expire(connection: Connection, team_id: str) -> int:
     """Append what has ended for a team and is not written down, in the caller's transaction; how many facts."""
     now = await lock_shard(connection, team_id)
     await append_refills_due(connection, [team_id], now)
-    balance = await read_balance(connection, team_id, ALWAYS)  # as the log has it: without the ends that it does not know of
+    balance = await read_balance(
+        connection, team_id, ALWAYS
+    )  # as the log has it: without the ends that it does not know of
     if balance is None:
         return 0
     lots = [lot for lot in balance.team.lots if not lot.ended and lot.ends_at <= now]

@@ -107,7 +107,7 @@ async def _relay(facts: "Relaying", refused: Claims) -> None:
             busy = await facts.round()
             if time.monotonic() - looked >= REFUSED_SECONDS:
                 looked = time.monotonic()
-                busy |= await relay_refused(facts.connection, facts.producer, refused, stop)
+                busy |= await relay_refused(facts, refused)
             if not busy:
                 await asyncio.sleep(IDLE_SECONDS)
         await facts.finish()
@@ -159,7 +159,7 @@ class Relaying:
         following = await self._prepare()
         before, self.sent = self.sent, None
         if before is not None:
-            await before.batches.acknowledged(self.stop)
+            await before.batches.acknowledged(self.stop, self.health)
             crashpoint("relay:acked")
         if following is not None:
             await following.batches.send()
@@ -172,7 +172,7 @@ class Relaying:
     async def finish(self) -> None:
         """See the last round through, so that nobody sends it again."""
         if self.sent is not None:
-            await self.sent.batches.acknowledged(self.stop)
+            await self.sent.batches.acknowledged(self.stop, self.health)
             await self._move(self.sent)
             self.sent = None
 
@@ -189,7 +189,9 @@ class Relaying:
         if not behind:
             self.health.beat("relay")
             return None
-        facts = await read_after(self.connection, {shard: seen[shard] for shard in behind}, max(1, ROUND_FACTS // len(behind)))
+        facts = await read_after(
+            self.connection, {shard: seen[shard] for shard in behind}, max(1, ROUND_FACTS // len(behind))
+        )
         crashpoint("relay:read")
         batches = Batches(self.producer, EVENTS, len(await self.producer.partitions_for(EVENTS)))
         return Round(batches, _fill(batches, facts))
@@ -225,7 +227,7 @@ class Batches:
             builder.close()
             self.acks.add(await self.producer.send_batch(builder, self.topic, partition=partition))
 
-    async def acknowledged(self, stop: asyncio.Event) -> None:
+    async def acknowledged(self, stop: asyncio.Event, health: Health) -> None:
         """Wait for Kafka, for as long as it takes or, when told to stop, some seconds more.
 
         Raises:
@@ -237,9 +239,21 @@ class Batches:
             done, self.acks = await asyncio.wait(self.acks, timeout=1)
             for ack in done:
                 ack.result()
-            patience -= stop.is_set()
-            if self.acks and not patience:
+            if self.acks:
+                await self._say_whether_away(health)
+                patience -= stop.is_set()
+            if not patience:
                 raise Unavailable("Kafka has not acknowledged")
+
+    async def _say_whether_away(self, health: Health) -> None:
+        """The producer itself tries again in silence. Whoever waits for a broker that is there is stuck, and should be known to be."""
+        try:
+            async with asyncio.timeout(1):
+                await self.producer.client.fetch_all_metadata()
+        except (KafkaError, TimeoutError) as away:
+            health.away(AWAY_NAME, repr(away))
+        else:
+            health.back(AWAY_NAME)
 
 
 def _fill(batches: Batches, facts: Mapping[int, Sequence[Stored]]) -> dict[int, int]:
@@ -266,11 +280,15 @@ def route(team_id: str, partitions: int) -> tuple[bytes, int]:
 def cloud_event(stored: Stored) -> bytes:
     """A fact as a structured CloudEvent. Its data are the very bytes that the log keeps, and that its leaf covers."""
     return (
-        f'{{"specversion":"1.0","id":{encode_basestring(stored.id)},"source":{encode_basestring(stored.source)},'
-        f'"type":"{stored.type}","subject":{encode_basestring(stored.team_id)},"time":"{_text(stored.occurred_at)}",'
-        f'"datacontenttype":"application/json","shard":{stored.shard},"position":{stored.position},'
-        f'"recordedat":"{_text(stored.recorded_at)}","data":'
-    ).encode() + stored.body + b"}"
+        (
+            f'{{"specversion":"1.0","id":{encode_basestring(stored.id)},"source":{encode_basestring(stored.source)},'
+            f'"type":"{stored.type}","subject":{encode_basestring(stored.team_id)},"time":"{_text(stored.occurred_at)}",'
+            f'"datacontenttype":"application/json","shard":{stored.shard},"position":{stored.position},'
+            f'"recordedat":"{_text(stored.recorded_at)}","data":'
+        ).encode()
+        + stored.body
+        + b"}"
+    )
 
 
 def _text(instant: datetime) -> str:
@@ -278,13 +296,12 @@ def _text(instant: datetime) -> str:
     return instant.isoformat(timespec="microseconds")[:26] + "Z"
 
 
-async def relay_refused(
-    connection: Connection, producer: AIOKafkaProducer, claims: Claims, stop: asyncio.Event
-) -> bool:
+async def relay_refused(relaying: Relaying, claims: Claims) -> bool:
     """Publish refused records as they arrived, with the reason; True when there were any.
 
     The checkpoint of partition n of `usage` is kept as that of shard n: the offset before which everything is published.
     """
+    connection, producer = relaying.connection, relaying.producer
     rows = await connection.fetch(
         REFUSED_AFTER, USAGE, list(claims.positions), list(claims.positions.values()), ROUND_REFUSED_BYTES
     )
@@ -298,7 +315,7 @@ async def relay_refused(
             break
         reached[row["partition"]] = row["offset"] + 1
     await batches.send()
-    await batches.acknowledged(stop)
+    await batches.acknowledged(relaying.stop, relaying.health)
     await claims.lock_and_move(connection, reached)
     claims.moved(reached)
     return True

@@ -73,7 +73,7 @@ class Caller:
 
     def may_see(self, team_id: str) -> bool:
         """True for the team's own tokens, and for those of every team."""
-        return self.team_id in (team_id, EVERY_TEAM)
+        return team_id != EVERY_TEAM and self.team_id in (team_id, EVERY_TEAM)
 
     def may_report(self, source: str) -> bool:
         """True if the claim `sources` names the source; an entry that ends in `*` stands for all that begin so."""

@@ -70,7 +70,9 @@ async def _serve(settings: Settings, worker: "Worker", stop: asyncio.Event) -> N
         for _ in range(WORKERS):
             tasks.create_task(worker.work())
         await asyncio.gather(
-            keep_going("Kafka", lambda: listen(settings, worker, stop), stop, worker.health, world=(*WORLD, KafkaError)),
+            keep_going(
+                "Kafka", lambda: listen(settings, worker, stop), stop, worker.health, world=(*WORLD, KafkaError)
+            ),
             keep_going("the database", lambda: sweep(worker, stop), stop, worker.health),
         )
         worker.finish()

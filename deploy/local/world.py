@@ -27,6 +27,7 @@ from schemas.catalog import load_catalog
 from services.settings import Settings
 from services.store.cards import seed_catalog
 from services.store.connect import Connection
+from services.store.cursors import claim_cursor
 from services.store.directory import Member, name_team, put_member
 from services.store.migrate import migrate
 from services.store.plans import assign_plan
@@ -50,15 +51,13 @@ NEEDS: Mapping[str, frozenset[str]] = {
     "signer": frozenset({"SIGNING_KEY", "ANCHORS"}),
     "api": frozenset({"KAFKA", "STRIPE_API", "STRIPE_KEY", "STRIPE_WEBHOOK_SECRET", "API_PORT", "CORS_ORIGINS"}),
 }
-WITHOUT_ISSUER = {
-    "JWKS": "",
-    "JWT_ISSUER": "",
-    "JWT_AUDIENCE": "",
-}  # tokens are minted here, whatever our own environment says
-DESCRIBED_SECONDS = 20
-LOOK_SECONDS = 0.05
+# Tokens are minted here and the catalog is the package's, whatever our own environment says.
+UNSET = dict.fromkeys(("JWKS", "JWT_ISSUER", "JWT_AUDIENCE", "CATALOG"), "")
 LOGINS = (*dict.fromkeys(ROLES.values()), "reader")
 SOURCES = ("/features/*",)  # what a service's token may report as
+
+DESCRIBED_SECONDS = 20
+LOOK_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
@@ -112,7 +111,7 @@ class World:
 
     def environment(self, process: str) -> dict[str, str]:
         """What a process must know, and nothing else."""
-        known = {"INSECURE_DEV": "1", "LOG_FORMAT": "json", "DATABASE": self.logins[ROLES[process]], **WITHOUT_ISSUER}
+        known = {"INSECURE_DEV": "1", "LOG_FORMAT": "json", "DATABASE": self.logins[ROLES[process]], **UNSET}
         known |= {name: text for name, text in self.variables.items() if name in NEEDS[process]}
         return {f"CREDITWELL_{name}": text for name, text in known.items()}
 
@@ -222,7 +221,9 @@ async def prepare_world(stack: Stack, processes: Processes) -> World:
         async with owner.transaction():
             await seed_catalog(owner, load_catalog())
         await ensure_projections(owner)
-        if passwords is not None:
+        if passwords is None:
+            await begin_at_the_end(owner, stack.kafka)
+        else:
             await give_passwords(owner, passwords)
     signing_key, public_key = new_key_pair()
     anchors = stack.folder / "anchors"
@@ -247,6 +248,12 @@ async def prepare_world(stack: Stack, processes: Processes) -> World:
         api=f"http://127.0.0.1:{api_port}",
         stripe=f"http://127.0.0.1:{stripe_port}",
     )
+
+
+async def begin_at_the_end(owner: Connection, kafka: str) -> None:
+    """What somebody else's topic held before is not for a new log to record."""
+    for partition, end in (await ends(kafka, "usage")).items():
+        await claim_cursor(owner, "usage", partition, "nobody", end)
 
 
 async def give_passwords(owner: Connection, passwords: Mapping[str, str]) -> None:

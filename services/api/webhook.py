@@ -33,7 +33,9 @@ async def receive(request: Request) -> Response:
     body = await read_body(request)
     secrets = secrets_of(world.settings)
     if not secrets:
-        raise problem(503, "no_webhook_secret", "CREDITWELL_STRIPE_WEBHOOK_SECRET is not set, so nothing can be believed")
+        raise problem(
+            503, "no_webhook_secret", "CREDITWELL_STRIPE_WEBHOOK_SECRET is not set, so nothing can be believed"
+        )
     try:
         event = verify_webhook(body, request.headers.get("stripe-signature", ""), secrets, world.clock())
     except Forged as forged:

@@ -72,6 +72,7 @@ export class Session extends EventTarget {
   async fetch(path, { accept, signal, headers = {} }) {
     const token = await this.#getToken();
     this.#claims = claimsOf(token);
+    if (!this.team) throw new Problem(401, { code: "unauthenticated", detail: "The token names no team." });
     const target = path.startsWith("v1/") ? path : this.ofTeam(path);
     let response;
     try {

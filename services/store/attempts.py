@@ -83,7 +83,9 @@ CREATED = "UPDATE top_up_attempts SET payment_intent_id = $4 WHERE shard = $1 AN
 NEW_CONFIRM = """
     UPDATE top_up_attempts SET confirm_try = confirm_try + 1 WHERE shard = $1 AND team_id = $2 AND attempt_id = $3
 """
-NEW_CANCEL = "UPDATE top_up_attempts SET cancel_try = cancel_try + 1 WHERE shard = $1 AND team_id = $2 AND attempt_id = $3"
+NEW_CANCEL = (
+    "UPDATE top_up_attempts SET cancel_try = cancel_try + 1 WHERE shard = $1 AND team_id = $2 AND attempt_id = $3"
+)
 ASKED = "UPDATE top_up_attempts SET asked_at = clock_timestamp() WHERE shard = $1 AND team_id = $2 AND attempt_id = $3"
 END = "UPDATE top_up_attempts SET ended_at = clock_timestamp() WHERE shard = $1 AND team_id = $2 AND attempt_id = $3"
 

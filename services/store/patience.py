@@ -36,7 +36,9 @@ async def keep_going(
         except world as away:
             health.away(what, away)
             delay = FIRST_SECONDS if monotonic() - began > LONG_SECONDS else min(delay * 2, MOST_SECONDS)
-            get_log().warning("away or taken over; beginning anew", what=what, why=repr(away), in_seconds=round(delay, 2))
+            get_log().warning(
+                "away or taken over; beginning anew", what=what, why=repr(away), in_seconds=round(delay, 2)
+            )
             await pause(stop, delay * random.uniform(0.5, 1.0))  # workers do not come back all at once
         else:
             return

@@ -28,7 +28,12 @@ from tests.support.world import begin_at, ends_of
 
 DESKTOP, PHONE, SMALL = (ViewportSize(width=w, height=h) for w, h in ((1280, 900), (390, 844), (320, 640)))
 BOUGHT = CreditsPurchased(
-    credits=5_000 * MICRO, pack="standard", payment_intent_id="pi_1", charge_cents=4_800, currency="usd", member_id="mem_2"
+    credits=5_000 * MICRO,
+    pack="standard",
+    payment_intent_id="pi_1",
+    charge_cents=4_800,
+    currency="usd",
+    member_id="mem_2",
 )
 
 
@@ -45,7 +50,8 @@ async def workers(stack: Stack, api: Api) -> AsyncIterator[None]:
     database = api.settings.needed("database").partition("?")[0]
     settings, stop = load_settings(kafka=stack.kafka, database=database, insecure_dev=True), asyncio.Event()
     serving = [
-        asyncio.create_task(process.serve(settings, stop, Health(process.__name__))) for process in (recorder, projector)
+        asyncio.create_task(process.serve(settings, stop, Health(process.__name__)))
+        for process in (recorder, projector)
     ]
     try:
         yield
@@ -125,7 +131,9 @@ def used(credits: float = 4, *, member: str = "mem_1") -> UsageRecorded:
     )  # fmt: skip
 
 
-async def test_the_balance_card_shows_your_total_credits_along_with_a_breakdown_of_included_and_additional(visit: Visit) -> None:
+async def test_the_balance_card_shows_your_total_credits_along_with_a_breakdown_of_included_and_additional(
+    visit: Visit,
+) -> None:
     await visit.api.tell(BOUGHT, used(519.5))
 
     await visit.open()
@@ -151,7 +159,9 @@ async def test_held_credits_are_shown_when_there_are_any(visit: Visit) -> None:
     await expect(visit.balance).to_contain_text(re.compile(r"Held for running work\s*240"))
 
 
-async def test_each_entry_shows_the_date_event_type_the_team_member_who_used_it_and_the_credit_amount(visit: Visit) -> None:
+async def test_each_entry_shows_the_date_event_type_the_team_member_who_used_it_and_the_credit_amount(
+    visit: Visit,
+) -> None:
     await visit.api.tell(used(), BOUGHT)
 
     await visit.open()
@@ -229,14 +239,18 @@ async def test_an_entry_says_why_it_is_what_it_is_also_to_the_keyboard_alone(vis
     await page.keyboard.press("Enter")
 
     why = visit.activity.locator(".explanation")
-    await expect(why).to_contain_text("AI image, standard · 4 credits per use · rate card 1, in force since Jan 1, 2025")
+    await expect(why).to_contain_text(
+        "AI image, standard · 4 credits per use · rate card 1, in force since Jan 1, 2025"
+    )
     await expect(why).to_contain_text("1 use × 4 = 4 credits")
     await expect(why).to_contain_text(re.compile(r"Included credits.* 4"))
     await page.keyboard.press("Enter")
     await expect(why).to_be_hidden()
 
 
-async def test_you_can_find_the_rate_card_by_clicking_see_rate_card_at_the_bottom_of_the_usage_tab(visit: Visit) -> None:
+async def test_you_can_find_the_rate_card_by_clicking_see_rate_card_at_the_bottom_of_the_usage_tab(
+    visit: Visit,
+) -> None:
     page = await visit.open()
 
     await page.get_by_role("button", name="See rate card").click()
@@ -317,7 +331,11 @@ async def test_the_token_leaves_the_address_at_once_and_is_kept_nowhere(visit: V
 async def test_without_a_sign_in_or_after_its_end_the_page_says_what_to_do(running: Api, browser: Browser) -> None:
     await running.begin()
     async with visiting(running, browser) as visit:
-        for link in (f"{running.url}/usage", f"{running.url}/usage#token=nonsense", visit.link("member", lasts=timedelta(seconds=-5))):
+        for link in (
+            f"{running.url}/usage",
+            f"{running.url}/usage#token=nonsense",
+            visit.link("member", lasts=timedelta(seconds=-5)),
+        ):
             await visit.page.goto("about:blank")
             await visit.page.goto(link)
             await expect(visit.page.get_by_text("Open Usage from your product again.")).to_be_visible()
@@ -347,7 +365,9 @@ async def test_a_balance_past_zero_is_stated(visit: Visit) -> None:
 async def test_insecure_development_says_so_on_the_page(visit: Visit) -> None:
     page = await visit.open()
 
-    await expect(page.get_by_text("Insecure development: tokens are signed by a key that everybody knows.")).to_be_visible()
+    await expect(
+        page.get_by_text("Insecure development: tokens are signed by a key that everybody knows.")
+    ).to_be_visible()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -157,3 +157,36 @@ async def test_an_operators_command_for_a_team_that_has_no_plan_says_so(api: Api
     )
 
     assert (answer.status_code, answer.json()["code"]) == (404, "unknown_team")
+
+
+async def test_a_star_in_the_address_is_no_team_whoever_asks(api: Api) -> None:
+    for role in ("operator", "finance"):
+        answer = await api.client(role, "*").get("/v1/teams/*/activity")
+        assert (answer.status_code, answer.json()["code"]) == (404, "unknown_team")
+
+
+async def test_pages_of_configured_origins_may_call_the_api_and_no_others(stack: Stack, database: str) -> None:
+    ours, theirs = "https://app.example.com", "https://evil.example.com"
+    async with an_api(stack, database, cors_origins=ours) as api:
+        await api.begin()
+        for origin, allowed_origin in ((ours, ours), (theirs, None)):
+            answer = await api.member.get(f"{api.path}/balance", headers={"origin": origin})
+            before = await api.member.options(
+                f"{api.path}/balance", headers={"origin": origin, "access-control-request-method": "GET"}
+            )
+            assert answer.headers.get("access-control-allow-origin") == allowed_origin
+            assert before.headers.get("access-control-allow-origin") == allowed_origin
+            assert "access-control-allow-credentials" not in answer.headers
+            assert before.is_success is (origin == ours)
+
+
+async def test_a_store_that_goes_away_for_a_moment_is_503_and_then_goes_on(api: Api) -> None:
+    await api.connection.fetch(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'creditwell-api'"
+    )
+
+    answers = [await api.member.get(f"{api.path}/balance") for _ in range(20)]
+
+    assert {answer.status_code for answer in answers} <= {200, 503}
+    assert answers[-1].status_code == 200
+    assert all(answer.json()["code"] == "unavailable" for answer in answers if answer.status_code == 503)

@@ -41,7 +41,11 @@ async def test_a_team_exists_from_its_first_plan_with_the_credits_of_its_open_cy
     before = await api.operator.get(f"{path}/balance")
     anchor = datetime.now(UTC) - timedelta(days=40)
 
-    plan = said(await api.operator.put(f"{path}/plan", json={"plan": "free", "anchor": anchor.isoformat(), "zone": "Asia/Tokyo"}))
+    plan = said(
+        await api.operator.put(
+            f"{path}/plan", json={"plan": "free", "anchor": anchor.isoformat(), "zone": "Asia/Tokyo"}
+        )
+    )
     balance = said(await api.operator.get(f"{path}/balance", params={"at_least": plan["position"]}))
 
     assert before.json()["code"] == "unknown_team"
@@ -85,7 +89,9 @@ async def test_many_who_upgrade_a_team_at_the_same_moment_upgrade_it_once(api: A
         ({"plan": "pro", "colour": "red"}, 422, "invalid_request"), ({"plan": "pro", "anchor": "now"}, 422, "invalid_request"),
     ],
 )  # fmt: skip
-async def test_a_plan_that_can_not_be_is_refused_with_a_reason(api: Api, body: dict[str, str], status: int, code: str) -> None:
+async def test_a_plan_that_can_not_be_is_refused_with_a_reason(
+    api: Api, body: dict[str, str], status: int, code: str
+) -> None:
     answer = await api.operator.put(f"{api.path}/plan", json=body)
 
     assert (answer.status_code, answer.json()["code"]) == (status, code)
@@ -113,7 +119,9 @@ async def test_a_grant_that_is_sent_twenty_times_at_once_is_given_once(api: Api)
         *(api.operator.post(f"{api.path}/grants", json=GRANT, headers=key("crowd")) for _ in range(20))
     )
 
-    assert {(answer.status_code, answer.json()["position"]) for answer in answers} == {(201, answers[0].json()["position"])}
+    assert {(answer.status_code, answer.json()["position"]) for answer in answers} == {
+        (201, answers[0].json()["position"])
+    }
     assert await total(api) == "3012.5"
 
 
@@ -151,9 +159,13 @@ async def test_grants_and_adjustments_need_a_key_and_a_reason(api: Api) -> None:
         assert no_reason.json()["code"] == "invalid_request"
 
 
-@pytest.mark.parametrize("credits", ["0", "1e3", "1.1234567", "NaN", "1_000", "99999999999999", "9999999999999", " 1", 5])
+@pytest.mark.parametrize(
+    "credits", ["0", "1e3", "1.1234567", "NaN", "1_000", "99999999999999", "9999999999999", " 1", 5]
+)
 async def test_an_amount_that_is_not_one_is_refused(api: Api, credits: object) -> None:
-    answer = await api.operator.post(f"{api.path}/adjustments", json={"credits": credits, "reason": "x"}, headers=key("a"))
+    answer = await api.operator.post(
+        f"{api.path}/adjustments", json={"credits": credits, "reason": "x"}, headers=key("a")
+    )
 
     assert answer.status_code == 422
     assert answer.json()["code"] in ("invalid_request", "invalid_credits")
@@ -174,7 +186,9 @@ async def test_the_next_rate_card_is_in_force_from_its_time_and_not_before_every
     card = said(await running.member.get("/v1/rate-card"))
     card["version"] = 2
     soon = await running.operator.post("/v1/rate-cards", json=card | {"effective_from": in_a_while(seconds=50)})
-    skipped = await running.operator.post("/v1/rate-cards", json=card | {"version": 7, "effective_from": in_a_while(days=1)})
+    skipped = await running.operator.post(
+        "/v1/rate-cards", json=card | {"version": 7, "effective_from": in_a_while(days=1)}
+    )
     card["categories"][0]["features"][0]["rates"][0]["credits"] = "0.15"
     begins = in_a_while(days=1)
 
@@ -203,7 +217,12 @@ async def test_a_wrong_rate_card_is_refused_naming_each_thing_to_change(api: Api
 async def test_an_admin_enables_changes_and_switches_off_top_ups(api: Api) -> None:
     path = f"{api.path}/top-up"
     at_first = await api.member.get(path)
-    wanted = {"enabled": True, "threshold": "1000", "credits": "5000", "monthly_cap": {"amount": 20_000, "currency": "usd"}}
+    wanted = {
+        "enabled": True,
+        "threshold": "1000",
+        "credits": "5000",
+        "monthly_cap": {"amount": 20_000, "currency": "usd"},
+    }
 
     enabled = said(await api.admin.put(path, json=wanted))
     filled = said(await api.admin.put(path, json={"enabled": True, "threshold": "4000", "restore_to": "6000"}))

@@ -46,17 +46,29 @@ async def api(running: Api) -> Api:
     return running
 
 
-def used(feature: str = "ai_image.generate", quantity: str = "1", *, member: str = "mem_1", **attributes: str) -> UsageRecorded:
+def used(
+    feature: str = "ai_image.generate", quantity: str = "1", *, member: str = "mem_1", **attributes: str
+) -> UsageRecorded:
     attributes = attributes or ({"tier": "low"} if feature == "ai_image.generate" else {})
     credits = CARDS.in_force(datetime.now(UTC)).price(feature, Decimal(quantity), attributes)
     return UsageRecorded(
-        feature=feature, quantity=quantity, credits=credits, rate_card=1, member_id=member, attributes=attributes or None
+        feature=feature,
+        quantity=quantity,
+        credits=credits,
+        rate_card=1,
+        member_id=member,
+        attributes=attributes or None,
     )
 
 
 def bought(credits: int = 2_000) -> CreditsPurchased:
     return CreditsPurchased(
-        credits=credits * MICRO, pack="mini", payment_intent_id=f"pi_{credits}", charge_cents=2_000, currency="usd", member_id="mem_2"
+        credits=credits * MICRO,
+        pack="mini",
+        payment_intent_id=f"pi_{credits}",
+        charge_cents=2_000,
+        currency="usd",
+        member_id="mem_2",
     )
 
 
@@ -210,7 +222,7 @@ async def test_paging_neither_skips_nor_repeats_while_facts_arrive_and_are_proje
             break
         cursor = {"cursor": page["next_cursor"]}
 
-    assert seen[-len(there):] == there
+    assert seen[-len(there) :] == there
     assert len(set(seen)) == len(seen) == len(there) + 5
 
 
@@ -246,7 +258,10 @@ async def age(api: Api, by: timedelta) -> None:
 
 async def test_the_download_holds_everything_that_the_filter_shows(api: Api) -> None:
     async with api.connection.transaction():
-        facts = [NewFact(api.team_id, "/features/test", f"bulk_{n}", datetime.now(UTC), used(member="=1+1")) for n in range(4_500)]
+        facts = [
+            NewFact(api.team_id, "/features/test", f"bulk_{n}", datetime.now(UTC), used(member="=1+1"))
+            for n in range(4_500)
+        ]
         await append(api.connection, facts)
     await api.tell(bought())
     await projected(api)
@@ -306,7 +321,11 @@ async def test_a_decision_not_to_top_up_is_a_row_with_its_reason(api: Api) -> No
 
     item = (await get(api, "/activity"))["items"][0]
 
-    assert (item["type"], item["credits"], item["detail"]) == ("top_up_skipped", "0", "Cooling down after the last attempt")
+    assert (item["type"], item["credits"], item["detail"]) == (
+        "top_up_skipped",
+        "0",
+        "Cooling down after the last attempt",
+    )
 
 
 async def test_the_rate_card_lists_every_category_of_the_product_with_its_units_and_needs(api: Api) -> None:

@@ -48,8 +48,7 @@ async def connections(database: str, count: int) -> AsyncIterator[list[Connectio
 async def found_by_oracle(world: World) -> list[str]:
     """What a reader of the log that shares no code with it finds wrong."""
     oracle = Oracle(world.stack.kafka, {}, set())
-    new_facts = await oracle._read_log(world.connection)
-    return [*await oracle._heads(world.connection), *await oracle._chain(world.connection, new_facts)]
+    return await oracle.log_problems(world.connection)
 
 
 # 1. Append-only.
@@ -338,7 +337,7 @@ async def test_invariant_04_readers_of_the_log_are_fenced_in_the_same_way(world:
                 await first.lock_and_move(one, {0: 1, 63: 1})
         assert await first.join(one)
 
-    assert set(first.positions) == set(range(10, SHARDS))
+    assert set(first.positions) < set(range(10, SHARDS))  # it gave some back: two share them now
     positions = dict(await world.connection.fetch("SELECT shard, position FROM checkpoints WHERE reader = 'test'"))
     assert Counter(positions.values()) == {0: 54, 1: 10}
 
@@ -350,6 +349,7 @@ async def test_invariant_04_readers_share_the_shards_and_none_is_read_by_two(wor
             await asyncio.gather(*(reader.join(session) for reader, session in zip(readers, sessions, strict=True)))
             owners = Counter(shard for reader in readers for shard in reader.positions)
             assert set(owners.values()) <= {1}
+        assert [len(reader.positions) for reader in readers] == [16] * 4
         for reader, session in zip(readers[:3], sessions, strict=False):
             await reader.leave(session)
         await readers[3].join(sessions[3])

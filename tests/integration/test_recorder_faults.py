@@ -32,12 +32,12 @@ async def under_pressure(world: World, *, per_second: int = 400, seed: int = 1) 
     sending = asyncio.create_task(pressure.run())
     try:
         yield pressure
-        pressure.stopping.set()
+        pressure.stop()
         await sending
         await world.recorded(within=60)
         assert await oracle.problems(world.connection) == []
     finally:
-        pressure.stopping.set()
+        pressure.stop()
         await sending
         oracle.close()
 

@@ -29,11 +29,12 @@ from schemas.facts import (
 )
 from services import projector, relay, topup
 from services.charges import Charges
+from services.charging import Charging
 from services.health import Health
 from services.settings import load_settings
 from services.store.attempts import read_top_ups
 from services.store.balances import read_balance
-from services.store.connect import Connection
+from services.store.connect import Connection, connect_pool
 from services.store.read import read_team
 from services.store.shards import shard_of
 from tests.integration.serving import as_role, connected, plan, serving, store, until, used
@@ -291,6 +292,30 @@ async def test_an_answer_that_does_not_come_is_asked_for_and_never_leads_to_anot
 
         await assert_books_agree(connection, desk, team, charges=1)
         assert len(await of_type(connection, team, TopUpRequested)) == 1
+
+
+async def test_a_worker_that_lost_its_lease_at_stripe_neither_charges_nor_credits_again(
+    stack: Stack, database: str, desk: Desk
+) -> None:
+    async with connected(database) as connection, working(stack, database, desk, "projector"):
+        team = await new_team(connection, desk, cool_down_seconds=300)
+        async with serving("topup", environment(stack, database, desk), crash_at="topup:recorded:1") as killed:
+            await store(connection, team, [used(300)])
+            assert await killed.ended() == -9
+        await leases_over(connection)
+        pool = await connect_pool(as_role(database, "worker"), process="test", size=4)
+        async with pool:
+            slow, quick = (Charging(pool, desk.charges, owner) for owner in ("slow", "quick"))
+            await desk.order("faults", route="GET /v1/payment_intents/{id}", do="hold_after")
+            stuck = asyncio.create_task(slow.go_on(team))
+            await desk.http.get("/_control/held")
+            await leases_over(connection)
+
+            await quick.go_on(team)
+            await desk.order("release")
+            await stuck
+
+        await assert_books_agree(connection, desk, team, charges=1)
 
 
 async def test_a_dead_card_is_asked_three_times_and_then_no_more_until_another_comes(

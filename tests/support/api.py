@@ -90,7 +90,9 @@ class Api:
         new = []
         for fact in facts:
             self.told += 1
-            new.append(NewFact(team or self.team_id, "/features/test", f"fact_{self.told}", at or datetime.now(UTC), fact))
+            new.append(
+                NewFact(team or self.team_id, "/features/test", f"fact_{self.told}", at or datetime.now(UTC), fact)
+            )
         async with self.connection.transaction():
             return await append(self.connection, new)
 

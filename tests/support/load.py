@@ -80,29 +80,49 @@ class Pressure:
     load: Load
     per_second: int = 300
     ends: dict[int, int] = field(default_factory=dict)  # how far Kafka acknowledged
-    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    going: asyncio.Event = field(default_factory=asyncio.Event)
+    stopping: bool = False
+    sending: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def run(self) -> None:
         """Send a tenth of a second's worth, then the next."""
-        while not self.stopping.is_set():
+        self.going.set()
+        while not self.stopping:
+            await self.going.wait()
             await self.send(max(1, self.per_second // 10))
-            try:
-                async with asyncio.timeout(0.1):
-                    await self.stopping.wait()
-            except TimeoutError:
-                continue
+            await asyncio.sleep(0.1)
+
+    async def pause(self) -> None:
+        """Send nothing more; returns when Kafka has answered for everything that was sent."""
+        self.going.clear()
+        async with self.sending:
+            pass
+
+    def go(self) -> None:
+        """Go on."""
+        self.going.set()
+
+    def stop(self) -> None:
+        """For good."""
+        self.stopping = True
+        self.going.set()
 
     async def send(self, count: int) -> None:
-        """Send so many messages and wait for Kafka's word. What Kafka did not acknowledge may or may not be there."""
-        acks = [
-            await self.producer.send(
-                "usage", message.value, key=message.key, headers=list(message.headers), partition=message.partition
-            )
-            for message in self.load.messages(count)
-        ]
-        for ack in acks:
-            try:
-                done = await ack
-            except KafkaError:
-                continue
-            self.ends[done.partition] = max(self.ends.get(done.partition, 0), done.offset + 1)
+        """Send so many messages of the load and wait for Kafka's word."""
+        await self.send_these(list(self.load.messages(count)))
+
+    async def send_these(self, messages: list[Message]) -> None:
+        """What Kafka does not acknowledge may or may not be there."""
+        async with self.sending:
+            acks = [
+                await self.producer.send(
+                    "usage", message.value, key=message.key, headers=list(message.headers), partition=message.partition
+                )
+                for message in messages
+            ]
+            for ack in acks:
+                try:
+                    done = await ack
+                except KafkaError:
+                    continue
+                self.ends[done.partition] = max(self.ends.get(done.partition, 0), done.offset + 1)

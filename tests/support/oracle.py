@@ -59,7 +59,7 @@ class Fact(NamedTuple):
 
 @dataclass
 class Oracle:
-    """What it has seen of one world so far. `begin` is where the world began in the topics."""
+    """What it has seen of one world so far; `begin` is where the world began in the topic."""
 
     kafka: str
     begin: Mapping[int, int]
@@ -68,88 +68,100 @@ class Oracle:
     order: dict[tuple[str, int], list[Identity]] = field(default_factory=lambda: defaultdict(list))
     bad: set[tuple[int, int]] = field(default_factory=set)
     facts: dict[int, list[Fact]] = field(default_factory=lambda: {shard: [] for shard in range(64)})
+    stored: dict[Identity, Fact] = field(default_factory=dict)
+    chain: dict[int, tuple[int, bytes]] = field(default_factory=lambda: dict.fromkeys(range(64), (0, bytes(32))))
     purses: dict[str, Purse] = field(default_factory=dict)
+    found: list[str] = field(default_factory=list)  # what was wrong once stays wrong
     _usage: TopicReader | None = None
 
     async def problems(self, connection: Connection) -> list[str]:
         """What is wrong with the log; empty when nothing is."""
-        await self._read_kafka()
-        new = await self._read_log(connection)
-        purses(new, self.purses)
-        return [
-            *await self._heads(connection), *await self._chain(connection, new), *await self._outcomes(connection), *self._orders()
-        ]  # fmt: skip
+        for record in await self._topic().read_to_end():
+            self._hear(record)
+        return [*await self.log_problems(connection), *await self._outcomes(connection), *self._orders()]
+
+    async def log_problems(self, connection: Connection) -> list[str]:
+        """O2 and O6 alone: what the log says of itself, without a word about where it came from."""
+        purses(await self._read_log(connection), self.purses)
+        await self._follow_chain(connection)
+        return [*self.found, *await self._heads(connection)]
+
+    async def ends(self) -> dict[int, int]:
+        """Where the topic ends now."""
+        return await self._topic().ends()
 
     def close(self) -> None:
         """Let go of Kafka."""
         if self._usage is not None:
             self._usage.close()
 
-    async def _read_kafka(self) -> None:
+    def _topic(self) -> TopicReader:
         if self._usage is None:
             self._usage = TopicReader(self.kafka, "usage", self.begin)
-        for record in await self._usage.read_to_end():
-            said = judge(record, self.teams)
-            if said is None or (said.takes_back is not None and said.takes_back not in self.said):
-                self.bad.add((record.partition, record.offset))
-                continue
-            if said.identity not in self.said:
-                self.order[said.identity.team_id, record.partition].append(said.identity)
-            self.said[said.identity].append((record.partition, record.offset, said.contents))
+        return self._usage
+
+    def _hear(self, record: Read) -> None:
+        said = judge(record, self.teams)
+        if said is None or (said.takes_back is not None and said.takes_back not in self.said):
+            self.bad.add((record.partition, record.offset))
+            return
+        if said.identity not in self.said:
+            self.order[said.identity.team_id, record.partition].append(said.identity)
+        self.said[said.identity].append((record.partition, record.offset, said.contents))
 
     async def _read_log(self, connection: Connection) -> list[Fact]:
-        new: list[Fact] = []
-        for shard, known in self.facts.items():
-            rows = await connection.fetch(
-                "SELECT shard, position, recorded_at, occurred_at, team_id, source, id, type, body, leaf "
-                "FROM facts WHERE shard = $1 AND position > $2 ORDER BY position",
-                shard, known[-1].position if known else 0,
-            )  # fmt: skip
-            read = [Fact(*row) for row in rows]
-            known += read
-            new += read
+        rows = await connection.fetch(
+            "SELECT f.shard, f.position, f.recorded_at, f.occurred_at, f.team_id, f.source, f.id, f.type, f.body, f.leaf "
+            "FROM unnest($1::smallint[], $2::bigint[]) AS seen (shard, position) "
+            "JOIN facts f ON f.shard = seen.shard AND f.position > seen.position ORDER BY f.shard, f.position",
+            list(self.facts), [len(known) for known in self.facts.values()],
+        )  # fmt: skip
+        new = [Fact(*row) for row in rows]
+        for fact in new:
+            self._check(fact)
         return new
+
+    def _check(self, fact: Fact) -> None:
+        known, identity = self.facts[fact.shard], Identity(fact.team_id, fact.source, fact.id)
+        if fact.position != len(known) + 1:
+            self.found.append(f"O2 {fact.shard}:{fact.position} comes after {len(known)}")
+        if known and known[-1].recorded_at > fact.recorded_at:
+            self.found.append(f"O2 {fact.shard}:{fact.position} was recorded before the fact before it")
+        if identity in self.stored:
+            self.found.append(f"O1 {identity} is in the log twice")
+        if fact.leaf != leaf(fact):
+            self.found.append(f"O6 {fact.shard}:{fact.position}: its leaf is not that of its row")
+        known.append(fact)
+        self.stored[identity] = fact
+
+    async def _follow_chain(self, connection: Connection) -> None:
+        blocks = await connection.fetch(
+            "SELECT b.shard, b.first, b.last, b.root, b.hash FROM unnest($1::smallint[], $2::bigint[]) AS seen (shard, last) "
+            "JOIN blocks b ON b.shard = seen.shard AND b.last > seen.last ORDER BY b.shard, b.last",
+            list(self.chain), [last for last, _ in self.chain.values()],
+        )  # fmt: skip
+        for shard, first, last, root, hash in blocks:
+            ended, before = self.chain[shard]
+            leaves = [fact.leaf for fact in self.facts[shard][first - 1 : last]]
+            expected = hashlib.sha256(b"\2" + pack(">hqq", shard, first, last) + before + root).digest()
+            if first != ended + 1 or len(leaves) != last - first + 1 or merkle(leaves) != root or hash != expected:
+                self.found.append(f"O6 shard {shard}: the block {first} to {last} does not fit")
+            self.chain[shard] = (last, hash)
 
     async def _heads(self, connection: Connection) -> list[str]:
         found = []
-        heads = {row["shard"]: row["next"] for row in await connection.fetch("SELECT shard, next FROM shard_heads")}
-        for shard, facts in self.facts.items():
-            if [fact.position for fact in facts] != list(range(1, len(facts) + 1)):
-                found.append(f"O2 shard {shard}: its positions are not 1 to {len(facts)}")
-            if heads[shard] != len(facts) + 1:
-                found.append(f"O2 shard {shard}: {len(facts)} facts, but its head stands at {heads[shard]}")
-            if any(before.recorded_at > after.recorded_at for before, after in zip(facts, facts[1:], strict=False)):
-                found.append(f"O2 shard {shard}: recorded_at runs backwards")
-        identities = [(fact.team_id, fact.source, fact.id) for facts in self.facts.values() for fact in facts]
-        if len(identities) != len(set(identities)):
-            found.append("O1 an identity is in the log twice")
-        return found
-
-    async def _chain(self, connection: Connection, new: Iterable[Fact]) -> list[str]:
-        found = [f"O6 {fact.shard}:{fact.position}: its leaf is not that of its row" for fact in new if fact.leaf != leaf(fact)]
-        blocks = await connection.fetch("SELECT shard, first, last, root, hash FROM blocks ORDER BY shard, last")
-        heads = dict(await connection.fetch("SELECT shard, head FROM shard_heads"))
-        chain = dict.fromkeys(range(64), (0, bytes(32)))
-        for shard, first, last, root, hash in blocks:
-            ended, before = chain[shard]
-            leaves = [fact.leaf for fact in self.facts[shard][first - 1 : last]]
-            expected = hashlib.sha256(b"\2" + pack(">hqq", shard, first, last) + before + root).digest()
-            if first != ended + 1 or merkle(leaves) != root or hash != expected:
-                found.append(f"O6 shard {shard}: the block {first} to {last} does not fit")
-            chain[shard] = (last, hash)
-        found += [f"O6 shard {shard}: the head is not the last block" for shard in chain if heads[shard] != chain[shard][1]]
-        found += [
-            f"O6 shard {shard}: {len(facts)} facts, blocks end at {chain[shard][0]}"
-            for shard, facts in self.facts.items()
-            if chain[shard][0] != len(facts)
-        ]
+        for shard, following, head in await connection.fetch("SELECT shard, next, head FROM shard_heads"):
+            count = len(self.facts[shard])
+            if following != count + 1:
+                found.append(f"O2 shard {shard}: {count} facts, but its head stands at {following}")
+            if self.chain[shard] != (count, head):
+                found.append(f"O6 shard {shard}: its chain ends at {self.chain[shard][0]}, its head is at {count}")
         return found
 
     async def _outcomes(self, connection: Connection) -> list[str]:
         stored = {
-            Identity(fact.team_id, fact.source, fact.id): fact
-            for facts in self.facts.values()
-            for fact in facts
+            identity: fact
+            for identity, fact in self.stored.items()
             if not fact.source.startswith(OURS) and fact.type.startswith("usage.")
         }
         repeats = {
@@ -175,12 +187,9 @@ class Oracle:
         return found + some("O1 repeats of what was never sent", repeats)
 
     def _orders(self) -> list[str]:
-        positions = {
-            Identity(fact.team_id, fact.source, fact.id): fact.position for facts in self.facts.values() for fact in facts
-        }
         found = []
         for (team_id, partition), identities in self.order.items():
-            here = [positions[identity] for identity in identities if identity in positions]
+            here = [self.stored[identity].position for identity in identities if identity in self.stored]
             if here != sorted(here):
                 found.append(f"O3 {team_id} is not in the order of partition {partition}")
         return found
@@ -279,15 +288,24 @@ def some(what: str, things: Iterable[Any]) -> list[str]:
     return [f"{what}: {len(things)}, such as {', '.join(map(str, things[:SHOWN]))}"] if things else []
 
 
+READERS_BEHIND = """
+    SELECT c.reader, sum(h.next - 1 - c.position)::bigint AS facts FROM checkpoints c JOIN shard_heads h USING (shard)
+    WHERE c.reader IN ('projector', 'relay') GROUP BY c.reader HAVING sum(h.next - 1 - c.position) > 0
+"""
+
+REFUSALS_WAITING = """
+    SELECT count(*) FROM refused r LEFT JOIN checkpoints c ON c.reader = 'relay-refused' AND c.shard = r.partition
+    WHERE r."offset" >= coalesce(c.position, 0)
+"""
+
+
 async def drained(connection: Connection, ends: Mapping[int, int]) -> list[str]:
-    """What is still behind: the recorder behind `ends` of Kafka, a reader behind the log."""
+    """What is still behind: the recorder behind `ends` of Kafka, a reader behind the log, a balance that nobody has spoken of."""
     cursors = dict(await connection.fetch("SELECT partition, next_offset FROM kafka_cursors WHERE topic = 'usage'"))
     behind = [f"partition {p}: {cursors.get(p, 0)} of {end}" for p, end in ends.items() if cursors.get(p, 0) < end]
-    rows = await connection.fetch(
-        "SELECT c.reader, sum(h.next - 1 - c.position)::bigint AS facts FROM checkpoints c JOIN shard_heads h USING (shard) "
-        "WHERE c.reader = ANY($1) GROUP BY c.reader HAVING sum(h.next - 1 - c.position) > 0",
-        ["projector", "relay"],
-    )
-    return behind + [f"{row['reader']}: {row['facts']} facts" for row in rows]
-
-
+    behind += [f"{reader}: {facts} facts" for reader, facts in await connection.fetch(READERS_BEHIND)]
+    if waiting := await connection.fetchval(REFUSALS_WAITING):
+        behind.append(f"relay: {waiting} refused records")
+    if alarms := await connection.fetchval("SELECT count(*) FROM balance WHERE alarm"):
+        behind.append(f"{alarms} balances have something to say")
+    return behind

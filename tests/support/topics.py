@@ -47,8 +47,15 @@ class TopicReader:
         """Everything new up to what is the end now."""
         return await asyncio.to_thread(lambda: list(self._read_to_end()))
 
+    async def ends(self) -> dict[int, int]:
+        """The offset after the last record of each partition."""
+        return await asyncio.to_thread(self._ends)
+
+    def _ends(self) -> dict[int, int]:
+        return {place.partition: self._consumer.get_watermark_offsets(place, timeout=READ_SECONDS)[1] for place in self._places}
+
     def _read_to_end(self) -> Iterator[Read]:
-        goals = {place.partition: self._consumer.get_watermark_offsets(place, timeout=READ_SECONDS)[1] for place in self._places}
+        goals = self._ends()
         deadline = time.monotonic() + READ_SECONDS
         while any(self._ended.get(partition, 0) < goal for partition, goal in goals.items()):
             if time.monotonic() > deadline:

@@ -45,7 +45,13 @@ def entry(kind: Kind, *, included: int = 0, additional: int = 0, late: bool = Fa
 
 def refill(*, upgrade: bool) -> CreditsRefilled:
     return CreditsRefilled(
-        credits=MICRO, plan="pro", plan_assigned_id="plan:000001", cycle=0, starts_at=NOW, ends_at=NOW, upgrade=upgrade or None
+        credits=MICRO,
+        plan="pro",
+        plan_assigned_id="plan:000001",
+        cycle=0,
+        starts_at=NOW,
+        ends_at=NOW,
+        upgrade=upgrade or None,
     )
 
 
@@ -87,11 +93,23 @@ def test_an_expiry_says_whose_credits_ended_and_when_late_usage_made_them_fewer(
     ended = CreditsExpired(lot=1, ended_at=NOW)
     assert told(Kind.EXPIRY, ended, included=-5) == ("Included credits expired", None)
     assert told(Kind.EXPIRY, ended, additional=-5) == ("Promotional credits expired", None)
-    assert told(Kind.EXPIRY, USED, included=5) == ("Fewer included credits expired", "Usage that came in late was paid by them")
+    assert told(Kind.EXPIRY, USED, included=5) == (
+        "Fewer included credits expired",
+        "Usage that came in late was paid by them",
+    )
 
 
 def test_every_reason_not_to_charge_and_every_failure_and_every_lot_has_words() -> None:
-    for reason in ("disabled", "in_flight", "cooling_down", "cap_money", "cap_count", "suspended", "no_payment_method", "plan"):
+    for reason in (
+        "disabled",
+        "in_flight",
+        "cooling_down",
+        "cap_money",
+        "cap_count",
+        "suspended",
+        "no_payment_method",
+        "plan",
+    ):
         skipped = TopUpSkipped.model_validate({"ran_low_id": "r", "decision": "d", "reason": reason})
         assert told(Kind.TOP_UP_SKIPPED, skipped) == ("Top-up not made", SKIPPED[reason])
     for reason in ("declined_retry_later", "declined_needs_card", "declined_needs_authentication", "cancelled"):

@@ -77,7 +77,8 @@ class Team:
     def ran_low(self, *, enabled: bool = True, after: timedelta = timedelta(0)) -> "Team":
         """The balance fell below the threshold."""
         return self.then(
-            BalanceRanLow(available_credits=0, threshold_credits=1, crossed_at_position=1, top_up_enabled=enabled), after=after
+            BalanceRanLow(available_credits=0, threshold_credits=1, crossed_at_position=1, top_up_enabled=enabled),
+            after=after,
         )
 
     def recovered(self) -> "Team":
@@ -158,7 +159,9 @@ def test_the_next_attempt_of_an_episode_has_another_name_and_so_has_another_team
     assert second.attempt == 1
 
 
-@pytest.mark.parametrize(("available", "expected"), [(999, 500), (501, 500), (500, 500), (499, 1_000), (0, 1_000), (-4_001, 5_500)])
+@pytest.mark.parametrize(
+    ("available", "expected"), [(999, 500), (501, 500), (500, 500), (499, 1_000), (0, 1_000), (-4_001, 5_500)]
+)
 def test_a_shortfall_bigger_than_one_increment_is_one_charge_of_several(available: int, expected: int) -> None:
     assert ready().requests(available).credits == expected * MICRO
 
@@ -178,12 +181,16 @@ def test_restoring_a_little_still_buys_the_smallest_amount_that_is_sold() -> Non
 def test_one_charge_always_passes_the_threshold_and_never_by_more_than_needed(
     available: int, credits: int, threshold: int
 ) -> None:
-    gained, cents = next_charge(settings(credits=credits * MICRO, threshold_credits=threshold * MICRO), available, CATALOG)
+    gained, cents = next_charge(
+        settings(credits=credits * MICRO, threshold_credits=threshold * MICRO), available, CATALOG
+    )
 
     price = CATALOG.top_up
     assert gained % price.step == 0
     assert available + gained >= threshold * MICRO or available >= threshold * MICRO
-    assert gained < max(threshold * MICRO - available + credits * MICRO, credits * MICRO, price.min_credits) + price.step
+    assert (
+        gained < max(threshold * MICRO - available + credits * MICRO, credits * MICRO, price.min_credits) + price.step
+    )
     assert cents * MICRO >= price.unit_price * gained > (cents - 1) * MICRO
 
 

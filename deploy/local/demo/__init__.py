@@ -71,6 +71,8 @@ async def demo(stack: Stack, processes: Processes, screen: Screen, seconds: int 
     starts = {topic: await ends(stack.kafka, topic) for topic in TOPICS}
     world = await start_world(stack, processes, say=screen.say, teams=())
     async with connected(world.database) as owner:
+        if await owner.fetchval("SELECT EXISTS (SELECT FROM teams)"):
+            raise StackTrouble("Demo", "the log is not empty", way_out="Name an empty database in CREDITWELL_DATABASE.")
         cast = roles(datetime.now(UTC))
         await add_teams(owner, [role.team for role in cast])
         world = replace(world, teams=tuple(role.team for role in cast))

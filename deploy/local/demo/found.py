@@ -40,7 +40,7 @@ OPEN_ATTEMPTS = """
          - count(*) FILTER (WHERE type IN ('credits.topped_up.v1', 'top_up.failed.v1'))
     FROM facts WHERE type IN ('top_up.requested.v1', 'credits.topped_up.v1', 'top_up.failed.v1')
 """
-CYCLES_ENDING = "SELECT count(*) FROM teams WHERE cycle_ends_at < clock_timestamp() + interval '5 s'"
+CYCLES_ENDING = "SELECT count(*) FROM teams WHERE cycle_ends_at < clock_timestamp() + interval '10 s'"
 REFUSED = "SELECT reason, count(*) FROM refused GROUP BY reason"
 REPEATS = "SELECT coalesce(sum(duplicates), 0)::bigint, coalesce(sum(conflicts), 0)::bigint FROM repeats"
 ACTIVITY = """

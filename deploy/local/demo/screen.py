@@ -89,7 +89,7 @@ class Screen:
         if found.refusals:
             self.console.print(Text("Refused", style="bold"))
             reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(found.refusals.items()))
-            self.console.print(Padding(Text(reasons), (0, 0, 1, 2)))
+            self.console.print(Padding(Text(reasons), (0, 0, 1, 2), expand=False))
         self.console.print(Text("Must hold", style="bold"))
         self.console.print(_verdicts(checks))
         failed = [check.name for check in checks if not check.holds]

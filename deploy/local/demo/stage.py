@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import httpx
 
 from deploy.local.demo.cast import NORTHLIGHT, PAPERCUT
+from deploy.local.trouble import StackTrouble
 from deploy.local.world import World, connected
 from schemas.facts import NewFact, PaymentMethodChanged
 from services.clock import system_clock
@@ -38,14 +39,13 @@ class Front:
     client: httpx.AsyncClient
 
     async def send(self, method: str, path: str, body: object, *, team: str, member: str, role: Role) -> None:
-        """Raises httpx.HTTPStatusError with what the API said."""
+        """Raises StackTrouble with what the API said."""
         answer = await self.client.request(
             method, f"{self.world.api}/v1/teams/{team}{path}", json=body,
             headers={"Authorization": f"Bearer {self.world.token(team, member, role)}", "Idempotency-Key": f"demo{path}"},
         )  # fmt: skip
         if answer.is_error:
-            message = f"{method} {path}: {answer.status_code} {answer.text}"
-            raise httpx.HTTPStatusError(message, request=answer.request, response=answer)
+            raise StackTrouble("Demo", f"{method} {path} of {team}: {answer.status_code} {answer.text}")
 
 
 async def set_stage(world: World) -> None:

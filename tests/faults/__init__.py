@@ -1,0 +1,1 @@
+"""Storms: everything is killed, frozen, cut off and restarted under load, and counted afterwards. `make faults` plays many."""

@@ -1,0 +1,273 @@
+"""The stage of a storm: a whole Creditwell under load, with a proxy before its database, and the oracles that count afterwards."""
+
+import asyncio
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from random import Random
+
+import asyncpg
+import httpx
+from aiokafka import AIOKafkaProducer
+
+from deploy.local.folders import free_ports
+from deploy.local.processes import Processes
+from deploy.local.stack import Stack
+from schemas.catalog import load_catalog
+from schemas.credits import MICRO
+from schemas.facts import AnyFact, NewFact, PaymentMethodChanged, TopUpConfigured
+from services.charges import Charges
+from services.store.append import append
+from services.store.cards import seed_catalog
+from services.store.connect import Connection
+from services.store.migrate import migrate
+from services.store.plans import assign_plan
+from services.store.rebuild import ensure_projections
+from tests.support.fleet import Fleet
+from tests.support.load import Load, Pressure
+from tests.support.oracle import Oracle, drained
+from tests.support.projections import every_row, folded_anew
+from tests.support.proxy import Proxy, a_proxy
+from tests.support.relayed import RelayOracle
+from tests.support.topics import TopicReader
+from tests.support.waiting import until
+from tests.support.world import begin_at, ends_of
+
+RECORDERS = ("recorder-1", "recorder-2")
+ALWAYS = (*RECORDERS, "projector-1", "relay-1", "topup-1")
+TEAMS = [f"team_{n:02d}" for n in range(20)]
+TOPPED_UP = TEAMS[:4]  # these have a card and run low every few seconds
+DRAIN_SECONDS = 60.0
+STRIPE_KEY = "sk_test_storm"
+THRESHOLD = 2_950 * MICRO
+
+# What the clock would do in some seconds more: whoever holds these is dead.
+LEASES_RUN_OUT = (
+    "UPDATE checkpoints SET seen_at = '-infinity' WHERE reader = ANY($1)",
+    "UPDATE readers SET seen_at = '-infinity' WHERE reader = ANY($1)",
+    "UPDATE top_up_attempts SET leased_until = '-infinity' WHERE ended_at IS NULL AND 'topup' = ANY($1)",
+)
+READERS = {"projector": ["projector"], "relay": ["relay", "relay-refused"], "topup": ["topup"]}
+
+
+@dataclass
+class Scene:
+    """Where a storm takes place."""
+
+    stack: Stack
+    processes: Processes
+    fleet: Fleet
+    proxy: Proxy
+    database: str  # a superuser's URL, past the proxy
+    connection: Connection
+    stripe: httpx.AsyncClient
+    oracle: Oracle
+    relayed: RelayOracle
+    pressure: Pressure
+    known_dead: int = 0
+    said: list[str] = field(default_factory=list)
+
+    def say(self, line: str) -> None:
+        """What an injection did, for whoever reads about its failure."""
+        self.said.append(line)
+
+    async def facts(self) -> int:
+        """How many facts are stored; through a new connection where the server has been away."""
+        if self.connection.is_closed():
+            await self.reconnect()
+        count: int = await self.connection.fetchval("SELECT sum(next - 1)::bigint FROM shard_heads")
+        return count
+
+    async def reconnect(self) -> None:
+        """The server is there again."""
+        self.connection = await until(lambda: _connected(self.database), within=60, what="PostgreSQL answers")
+
+    async def more_facts(self, count: int, *, within: float = 40) -> None:
+        """Wait until the log has grown by so many."""
+        goal = await self.facts() + count
+
+        async def look() -> bool:
+            try:
+                return await self.facts() >= goal
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                return False
+
+        await until(look, within=within, what=f"{count} more facts")
+
+    async def died_at(self, name: str, *, within: float = 40) -> None:
+        """Wait until a process that was asked to die has died of it."""
+        code = await self.fleet.ended(name, within=within)
+        assert code == -9, f"{name} ended with code {code}"
+
+    async def leases_run_out(self, program: str) -> None:
+        """Of a process that is dead: nobody waits for the clock."""
+        if program in READERS:
+            if self.connection.is_closed():
+                await self.reconnect()
+            for statement in LEASES_RUN_OUT:
+                await self.connection.execute(statement, READERS[program])
+
+    async def heal(self) -> None:
+        """Whatever is dead or frozen runs again, and nobody holds what a dead one held."""
+        for name in ALWAYS:
+            process = self.processes[name]
+            if process.code is None:
+                self.processes.resume(name)
+            else:
+                await self.leases_run_out(name.partition("-")[0])
+                self.fleet.start(name)
+        for name in set(self.fleet.ports) - set(ALWAYS):
+            if self.processes[name].code is None:
+                self.processes.resume(name)
+                await self.processes.stop(name)
+                await self.leases_run_out(name.partition("-")[0])
+
+    async def problems(self, *, thorough: bool = False) -> list[str]:
+        """Quiet down, wait until everything has been worked off, and ask the oracles."""
+        await self.pressure.pause()
+        began = time.monotonic()
+        behind = await self._drain()
+        if behind:
+            return [f"not worked off after {time.monotonic() - began:.0f} s: {'; '.join(behind)}", *self._deaths()]
+        found = [
+            *await self.oracle.problems(self.connection),
+            *await self.oracle.wrong_balances(self.connection),
+            *await self.relayed.problems(self.connection, self.oracle.facts),
+            *self._deaths(),
+        ]
+        if thorough and await every_row(self.connection) != await folded_anew(self.connection):
+            found.append("O5 the live projections are not what a replay gives")
+        self.pressure.go()
+        return found
+
+    async def _drain(self) -> list[str]:
+        deadline, quiet_at, behind = time.monotonic() + DRAIN_SECONDS, -1, ["nothing was looked at"]
+        while time.monotonic() < deadline:
+            try:
+                before = await self.facts()
+                behind = await drained(self.connection, await self.oracle.ends()) or await self._money_under_way()
+                if not behind and before == quiet_at:
+                    return []
+                quiet_at = before if not behind else -1
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as away:
+                behind = [f"the database is away: {away!r}"]
+            await asyncio.sleep(0.1)
+        return behind or ["facts keep coming"]
+
+    async def _money_under_way(self) -> list[str]:
+        """O7, as long as it can still come true: what Stripe took and what was credited, intent by intent."""
+        books = (await self.stripe.get("/_control/books")).json()
+        paid = {charge["payment_intent"]: charge["amount"] for charge in books["charges"]}
+        credited = dict(
+            await self.connection.fetch(
+                "SELECT convert_from(body, 'UTF8')::jsonb ->> 'payment_intent_id', (convert_from(body, 'UTF8')::jsonb ->> 'charge_cents')::int "
+                "FROM facts WHERE type = 'credits.topped_up.v1'"
+            )
+        )
+        open_attempts = await self.connection.fetchval("SELECT count(*) FROM top_up_attempts WHERE ended_at IS NULL")
+        low = await self.connection.fetchval(
+            "SELECT count(*) FROM balance WHERE included + additional < $1 AND team_id = ANY($2)", THRESHOLD, TOPPED_UP
+        )
+        found = []
+        if len(books["charges"]) != len(paid):
+            found.append("O7 an intent was charged twice")
+        if paid != credited:
+            found.append(f"O7 {len(paid)} charges, {len(credited)} credits; {sorted(paid.items() ^ credited.items())[:3]}")
+        if open_attempts or low:
+            found.append(f"O7 {open_attempts} attempts are open, {low} teams with top-ups are low")
+        return found
+
+    def _deaths(self) -> list[str]:
+        """O9: who ended though nobody asked."""
+        new, self.known_dead = self.processes.died[self.known_dead :], len(self.processes.died)
+        return [f"O9 {died.name} ended with code {died.code}: {died.last_lines[-600:]}" for died in new]
+
+
+async def _connected(database: str) -> Connection | None:
+    try:
+        return await asyncpg.connect(database, server_settings={"timezone": "UTC"}, timeout=5)
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        return None
+
+
+@asynccontextmanager
+async def a_scene(stack: Stack, database: str, *, seed: int, per_second: int = 80) -> AsyncIterator[Scene]:
+    """Everything runs and is under load; `database` is empty or migrated."""
+    connection: Connection = await asyncpg.connect(database, server_settings={"timezone": "UTC"})
+    await migrate(connection)
+    await ensure_projections(connection)
+    begin = await ends_of(stack.kafka)
+    await begin_at(connection, begin)
+    oracle = Oracle(stack.kafka, begin, set(TEAMS))
+    relayed = RelayOracle(*[
+        TopicReader(stack.kafka, topic, await ends_of(stack.kafka, topic)) for topic in ("credits.events", "usage.refused")
+    ])  # fmt: skip
+    (port,) = free_ports(1)
+    stripe = f"http://127.0.0.1:{port}"
+    common = {"CREDITWELL_STRIPE_API": stripe, "CREDITWELL_STRIPE_KEY": STRIPE_KEY}
+    with Processes(stack, say=lambda line: None) as processes:
+        async with a_proxy(database) as proxy, a_producer(stack.kafka) as producer, a_stand_in(processes, port) as http:
+            await begin_teams(connection, http, stripe)
+            fleet = Fleet(processes, stack, proxy.url(database), common)
+            for name in ALWAYS:
+                fleet.start(name)
+            await fleet.ready(*ALWAYS)
+            pressure = Pressure(producer, Load(Random(seed), TEAMS, name=f"s{seed}"), per_second)
+            scene = Scene(stack, processes, fleet, proxy, database, connection, http, oracle, relayed, pressure)
+            sending = asyncio.create_task(pressure.run())
+            try:
+                yield scene
+            finally:
+                pressure.stop()
+                await sending
+                await scene.connection.close()
+                oracle.close()
+                relayed.close()
+
+
+@asynccontextmanager
+async def a_producer(kafka: str) -> AsyncIterator[AIOKafkaProducer]:
+    """Patient: the broker may be away for a while."""
+    producer = AIOKafkaProducer(bootstrap_servers=kafka, acks="all", enable_idempotence=True, request_timeout_ms=60_000)
+    await producer.start()
+    try:
+        yield producer
+    finally:
+        await producer.stop()
+
+
+@asynccontextmanager
+async def a_stand_in(processes: Processes, port: int) -> AsyncIterator[httpx.AsyncClient]:
+    """Stripe's, as a process of its own."""
+    processes.start("stripe", [sys.executable, "-m", "deploy.local.stripe", "--port", str(port), "--key", STRIPE_KEY])
+    url = f"http://127.0.0.1:{port}"
+    await processes.wait_ready("stripe", f"{url}/_control/books")
+    headers = {"Authorization": f"Bearer {STRIPE_KEY}"}
+    async with httpx.AsyncClient(base_url=url, headers=headers, trust_env=False, timeout=30) as client:
+        yield client
+
+
+async def begin_teams(connection: Connection, http: httpx.AsyncClient, stripe: str) -> None:
+    """Plans for all; a card and top-ups for some, whose threshold is near their allowance."""
+    async with connection.transaction():
+        await seed_catalog(connection, load_catalog())
+    for team_id in TEAMS:
+        async with connection.transaction():
+            await assign_plan(connection, load_catalog(), team_id, "pro")
+    async with Charges(STRIPE_KEY, api_base=stripe) as charges:
+        for team_id in TOPPED_UP:
+            customer = await charges.ensure_customer(team_id)
+            card = (await http.post("/v1/payment_methods/pm_card_visa/attach", data={"customer": customer})).json()
+            facts: list[AnyFact] = [
+                PaymentMethodChanged(customer_id=customer, payment_method_id=card["id"], fingerprint=card["card"]["fingerprint"]),
+                TopUpConfigured(
+                    enabled=True, threshold_credits=THRESHOLD, credits=500 * MICRO, currency="usd", cool_down_seconds=0
+                ),
+            ]
+            new = [NewFact(team_id, "test", f"begin-{n}", datetime.now(UTC), fact) for n, fact in enumerate(facts)]
+            async with connection.transaction():
+                await append(connection, new)
+
