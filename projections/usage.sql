@@ -8,6 +8,6 @@ CREATE TABLE usage_v0 (
     credits bigint NOT NULL,
     uses bigint NOT NULL,
     PRIMARY KEY (shard, team_id, day, feature, member_id)
-) WITH (fillfactor = 70);
+) WITH (fillfactor = 50);
 COMMENT ON TABLE usage_v0 IS 'Credits used per day, feature and member; voided usage is taken off the day it happened.';
 COMMENT ON COLUMN usage_v0.member_id IS 'Empty where the work was nobody''s in particular.';

@@ -133,18 +133,16 @@ def _plainly_right(event: UsageReported) -> bool:
         if len(data.attributes) > ATTRIBUTES_MAX:
             return False
         texts = (*texts, *data.attributes, *data.attributes.values())
+    lengths = [*map(len, texts)]
     return (
-        all(map(_fits_a_name, texts))
+        0 < min(lengths)
+        and max(lengths) <= NAME_MAX
         and "".join(texts).isprintable()
         and " " not in event.source
         and _CANONICAL(data.quantity) is not None
         and data.member_id != ""
         and data.hold_id != ""
     )
-
-
-def _fits_a_name(text: str) -> bool:
-    return 0 < len(text) <= NAME_MAX
 
 
 def _usual(event: UsageReported) -> UsageReported:

@@ -23,7 +23,7 @@ from services.store.low import watch_low
 from services.store.read import heads, read_after
 from services.store.rebuild import drop_previous, ensure_projections, live_versions
 
-BATCH_MAX = 10_000  # facts of one transaction
+BATCH_MAX = 30_000  # facts of one transaction; the more, the fewer cells and balances are written per fact
 IDLE_SECONDS = 0.01
 RENEW_SECONDS = LEASE_SECONDS / 4
 DROP_SECONDS = 3600

@@ -278,6 +278,8 @@ def _kafka_time(milliseconds: int, now: datetime) -> datetime:
 
 def _chunk_end(items: Sequence[Item], most: int) -> int:
     """At most `most`, and no void together with the usage that it takes back, whose position it must know."""
+    if not any(isinstance(parsed, Usage) and isinstance(parsed.event, UsageVoidReported) for _, parsed in items[:most]):
+        return most
     seen: set[Identity] = set()
     for index, (_, parsed) in enumerate(items[:most]):
         if isinstance(parsed, Refusal):

@@ -96,7 +96,7 @@ class Processes:
         child = self._guard.spawn(
             argv,
             log=log,
-            env={**os.environ, **(env or {})},
+            env={**own_environment(), **(env or {})},
             cwd=cwd,
             grace_seconds=STOP_SECONDS,
         )
@@ -132,7 +132,9 @@ class Processes:
         try:
             return await self.ended(name, timeout_seconds=timeout_seconds)
         except StackTrouble:
-            self._say(f"{name}: does not stop within {timeout_seconds:.0f} s, killed; its last lines:\n{tail(self[name].log)}")
+            self._say(
+                f"{name}: does not stop within {timeout_seconds:.0f} s, killed; its last lines:\n{tail(self[name].log)}"
+            )
             self.kill(name)
             return await self.ended(name)
 
@@ -193,7 +195,9 @@ class Processes:
         deadline = time.monotonic() + STOP_SECONDS
         for process in running:
             if not process.ended.wait(max(0.0, deadline - time.monotonic())):
-                self._say(f"{process.name}: did not stop within {STOP_SECONDS} s, killed; its last lines:\n{tail(process.log)}")
+                self._say(
+                    f"{process.name}: did not stop within {STOP_SECONDS} s, killed; its last lines:\n{tail(process.log)}"
+                )
                 self.kill(process.name)
                 process.ended.wait(STOP_SECONDS)
 
@@ -210,3 +214,9 @@ class Processes:
             self.died.append(Died(process.name, code, last_lines))
             self._say(f"{process.name}: ended unexpectedly with code {code}; its last lines:\n{last_lines}")
         process.ended.set()
+
+
+def own_environment() -> dict[str, str]:
+    """Ours, save that compiled modules are kept: seven processes that each compile everything keep two cores busy for long."""
+    kept = {name: text for name, text in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**kept, "PYTHONPYCACHEPREFIX": str(ROOT / ".creditwell" / "compiled")}

@@ -228,26 +228,28 @@ async def prepare_world(stack: Stack, processes: Processes) -> World:
     signing_key, public_key = new_key_pair()
     anchors = stack.folder / "anchors"
     anchors.mkdir(exist_ok=True)
-    api_port, stripe_port = free_ports(2)
-    return World(
+    world = World(
         stack,
         processes,
         database=stack.database,
         logins={role: login(stack.database, role, passwords) for role in LOGINS},
         variables={
             "KAFKA": stack.kafka,
-            "STRIPE_API": f"http://127.0.0.1:{stripe_port}",
             "STRIPE_KEY": f"sk_test_{secrets.token_hex(16)}",
             "STRIPE_WEBHOOK_SECRET": f"whsec_{secrets.token_hex(16)}",
             "SIGNING_KEY": signing_key,
             "PUBLIC_KEY": public_key,
             "ANCHORS": str(anchors),
-            "API_PORT": str(api_port),
-            "CORS_ORIGINS": f"http://127.0.0.1:{api_port}",
         },
-        api=f"http://127.0.0.1:{api_port}",
-        stripe=f"http://127.0.0.1:{stripe_port}",
     )
+    return at_free_ports(world)
+
+
+def at_free_ports(world: World) -> World:
+    """With addresses for the API and the stand-in for Stripe, to be called shortly before they are started."""
+    api, stripe = (f"http://127.0.0.1:{port}" for port in free_ports(2))
+    addresses = {"API_PORT": api.rpartition(":")[2], "CORS_ORIGINS": api, "STRIPE_API": stripe}
+    return replace(world, api=api, stripe=stripe, variables={**world.variables, **addresses})
 
 
 async def begin_at_the_end(owner: Connection, kafka: str) -> None:

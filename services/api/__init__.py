@@ -2,6 +2,7 @@
 
     access      who may do what, in one place
     balances activity usage streams rates quotes reporting teams gifts top_up     the routes, by meaning
+    webhook     what Stripe says has happened: a signature instead of a token
     once        commands that may come twice
     problems    what goes wrong, in one form
     pages       the files of the Usage page

@@ -1,7 +1,5 @@
 """The application: its routes, what surrounds them, and the document that describes them."""
 
-from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 from fastapi import FastAPI
@@ -22,13 +20,14 @@ from services.api import (
     teams,
     top_up,
     usage,
+    webhook,
 )
 from services.api.around import Around
 from services.api.problems import handle_problems
 from services.api.world import World
 from services.health import health_routes
 
-MODULES = (teams, balances, activity, usage, streams, rates, quotes, reporting, top_up, gifts, pages)
+MODULES = (teams, balances, activity, usage, streams, rates, quotes, reporting, top_up, gifts, webhook, pages)
 SENT_HEADERS = ("Authorization", "Content-Type", "Idempotency-Key", "If-Match", "Last-Event-ID", "X-Request-Id")
 SHOWN_HEADERS = ("ETag", "Idempotency-Replayed", "Retry-After", "X-Request-Id")
 ABOUT = "Credits of teams: balances, activity, prices, permission. Credits are decimal strings, money is minor units, times are UTC."
@@ -43,9 +42,6 @@ def create_app(world: World) -> ASGIApp:
     app.state.world = world
     for module in MODULES:
         app.include_router(module.routes)
-    # Stripe's webhook has a signature instead of a token, and a module of its own.
-    if find_spec("services.api.webhook"):
-        app.include_router(import_module("services.api.webhook").routes)
     app.router.routes.extend(health_routes(world.health))
     handle_problems(app)
     app.openapi = lambda: _document(app)  # type: ignore[method-assign]

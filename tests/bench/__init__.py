@@ -11,7 +11,7 @@ travel better than figures. In this order:
     then, in the last of these databases:
         latency   from a report to the balance that shows it, at 1,000 events a second
         growth    a million facts more (ten, with `--growth 10000000`): the same backlog again, and bytes per event
-        balance   reading balances over HTTP, while usage arrives at half of the speed of `record`
+        balance   reading balances over HTTP, while usage arrives at half of the speed of `visible`
 
 Medians of the rounds count. Nothing is measured with fsync, synchronous_commit or full_page_writes off.
 """

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from confluent_kafka import Producer
 
 from deploy.local.trouble import StackTrouble, tail
-from deploy.local.world import World, check_alive, connected
+from deploy.local.world import World, at_free_ports, check_alive, connected
 from services.store.connect import Connection
 from services.store.shards import shard_of
 from services.tokens import Role
@@ -135,6 +135,7 @@ async def balance_reads(
     """80 reads a second over HTTP, half of them of the largest team, while so much usage arrives."""
     events = usage_events(teams, int(per_second * (READ_SECONDS + WARM_SECONDS)), "reads")
     names = (*RECORDERS, "projector", "api")
+    world = at_free_ports(world)
     await world.serve(*names)
     async with connected(world.database) as owner:
         await catch_up(world, owner, "projector")

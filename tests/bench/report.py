@@ -42,6 +42,7 @@ class Figures:
     replay_vs_copy: float | None = None
     balance_p99_ms: float | None = None
     balance_hot_team_p99_ms: float | None = None
+    balance_at_rate: int | None = None
     hot_team_facts: int | None = None
     hold_p99_ms: float | None = None
     cost_growth: float | None = None

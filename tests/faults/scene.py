@@ -69,6 +69,7 @@ class Scene:
     pressure: Pressure
     known_dead: int = 0
     said: list[str] = field(default_factory=list)
+    asking: asyncio.Lock = field(default_factory=asyncio.Lock)  # one question at a time on one connection
 
     def say(self, line: str) -> None:
         """What an injection did, for whoever reads about its failure."""
@@ -104,7 +105,9 @@ class Scene:
 
     async def leases_run_out(self, program: str) -> None:
         """Of a process that is dead: nobody waits for the clock."""
-        if program in READERS:
+        if program not in READERS:
+            return
+        async with self.asking:
             if self.connection.is_closed():
                 await self.reconnect()
             for statement in LEASES_RUN_OUT:
@@ -231,7 +234,10 @@ async def a_scene(stack: Stack, database: str, *, seed: int, per_second: int = 8
 @asynccontextmanager
 async def a_producer(kafka: str) -> AsyncIterator[AIOKafkaProducer]:
     """Patient: the broker may be away for a while."""
-    producer = AIOKafkaProducer(bootstrap_servers=kafka, acks="all", enable_idempotence=True, request_timeout_ms=60_000)
+    producer = AIOKafkaProducer(
+        bootstrap_servers=kafka, acks="all", enable_idempotence=True, request_timeout_ms=60_000,
+        max_request_size=16 * 2**20,
+    )
     await producer.start()
     try:
         yield producer
