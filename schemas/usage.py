@@ -135,7 +135,7 @@ def _plainly_right(event: UsageReported) -> bool:
         texts = (*texts, *data.attributes, *data.attributes.values())
     lengths = [*map(len, texts)]
     return (
-        0 < min(lengths)
+        min(lengths) > 0
         and max(lengths) <= NAME_MAX
         and "".join(texts).isprintable()
         and " " not in event.source

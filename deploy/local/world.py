@@ -10,7 +10,7 @@ import sys
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from time import monotonic
 from urllib.parse import urlsplit, urlunsplit
 
@@ -24,6 +24,7 @@ from deploy.local.say import Say
 from deploy.local.stack import Stack
 from deploy.local.trouble import StackTrouble
 from schemas.catalog import load_catalog
+from services.clock import system_clock
 from services.settings import Settings
 from services.store.cards import seed_catalog
 from services.store.connect import Connection
@@ -69,7 +70,7 @@ class TeamPlan:
     plan: str
     members: tuple[Member, ...]
     zone: str = "UTC"
-    anchor: datetime | None = None  # now, unless told
+    anchor: datetime | None = None  # ten days ago, unless told
 
 
 TEAMS = (
@@ -274,11 +275,11 @@ def login(database: str, role: str, passwords: Mapping[str, str] | None) -> str:
 
 
 async def add_teams(owner: Connection, teams: Sequence[TeamPlan]) -> None:
-    """Plans, and who is who."""
-    catalog = load_catalog()
+    """Plans, and who is who. They are in the middle of a cycle, so that the usage of yesterday finds credits, too."""
+    catalog, ten_days_ago = load_catalog(), system_clock() - timedelta(days=10)
     for team in teams:
         async with owner.transaction():
-            await assign_plan(owner, catalog, team.id, team.plan, anchor=team.anchor, zone=team.zone)
+            await assign_plan(owner, catalog, team.id, team.plan, anchor=team.anchor or ten_days_ago, zone=team.zone)
             await name_team(owner, team.id, team.name)
             for member in team.members:
                 await put_member(owner, team.id, member)

@@ -4,7 +4,7 @@ Afterwards the scene is healed, quiets down, and everything is counted; so an in
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from random import Random
 
 from services.store.rebuild import TABLES, begin, build, compare_shard, discard, switch
@@ -34,15 +34,21 @@ async def crash(scene: Scene, random: Random) -> None:
 
 async def crash_at(scene: Scene, program: str, point: str, passing: int) -> None:
     """A process is replaced by one that dies at this point, and that by one that lives."""
+    scene.say(f"{program}-1 dies at {point}:{passing}")
+    await die_one_after_the_other(scene, program, [point], passing=passing)
+    scene.fleet.start(f"{program}-1")
+
+
+async def die_one_after_the_other(scene: Scene, program: str, points: Sequence[str], *, passing: int = 1) -> None:
+    """A process is replaced by one that dies at the first point, that by one that dies at the next; the last is not replaced."""
     name = f"{program}-1"
-    scene.say(f"{name} dies at {point}:{passing}")
     scene.processes.kill(name)
     await scene.processes.ended(name)
+    for point in points:
+        await scene.leases_run_out(program)
+        scene.fleet.start(name, crash_at=f"{point}:{passing}")
+        await scene.died_at(name)
     await scene.leases_run_out(program)
-    scene.fleet.start(name, crash_at=f"{point}:{passing}")
-    await scene.died_at(name)
-    await scene.leases_run_out(program)
-    scene.fleet.start(name)
 
 
 async def kill(scene: Scene, random: Random) -> None:

@@ -39,7 +39,7 @@ from tests.support.world import begin_at, ends_of
 RECORDERS = ("recorder-1", "recorder-2")
 ALWAYS = (*RECORDERS, "projector-1", "relay-1", "topup-1")
 TEAMS = [f"team_{n:02d}" for n in range(20)]
-TOPPED_UP = TEAMS[:4]  # these have a card and run low every few seconds
+TOPPED_UP = TEAMS[:12]  # these have a card, and some of them run low every few seconds
 DRAIN_SECONDS = 60.0
 STRIPE_KEY = "sk_test_storm"
 THRESHOLD = 2_950 * MICRO

@@ -11,7 +11,7 @@ from aiokafka.errors import KafkaError
 
 from tests.support.usage import Message, binary, raw, reported, structured, voided
 
-TIERS = (("ai_image.generate", "low"), ("ai_image.generate", "standard"), ("video_export.render", "720p"))
+TIERS = (("ai_image.generate", "low"), ("ai_image.generate", "standard"), ("ai_image.generate", "standard"), ("video_export.render", "720p"))
 REMEMBERED = 200
 
 

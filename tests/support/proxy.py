@@ -130,6 +130,8 @@ async def a_proxy(database: str) -> AsyncIterator[Proxy]:
         clients.add(task)
         try:
             await proxy.connected(reader, writer)
+        except asyncio.CancelledError:
+            writer.transport.abort()  # the end of the proxy; asyncio would call it an error of ours
         finally:
             clients.discard(task)
 
