@@ -127,7 +127,7 @@ class Emitter:
         attributes: Mapping[str, str] | None = None,
         hold: str | None = None,
         at: datetime | None = None,
-        id: str | None = None,  # noqa: A002 - CloudEvents calls it so
+        id: str | None = None,
     ) -> Receipt:
         """Say that a feature did paid work for a team. Returns at once; from then on it can't be lost.
 
@@ -155,7 +155,7 @@ class Emitter:
         usage: Receipt | str,
         reason: str,
         at: datetime | None = None,
-        id: str | None = None,  # noqa: A002 - CloudEvents calls it so
+        id: str | None = None,
     ) -> Receipt:
         """Take a usage back, by its receipt or its id: its credits return. Only what this source reported can be voided.
 

@@ -58,7 +58,11 @@ def start(guard: Guard, folder: Path, *, say: Say) -> tuple[str, str] | None:
 def docker_may_be_here() -> bool:
     """Cheap, because most often the answer is no and importing testcontainers takes a second."""
     home = Path.home()
-    signs = (Path("/var/run/docker.sock"), home / ".docker" / "run" / "docker.sock", home / ".testcontainers.properties")
+    signs = (
+        Path("/var/run/docker.sock"),
+        home / ".docker" / "run" / "docker.sock",
+        home / ".testcontainers.properties",
+    )
     contexts = home / ".docker" / "contexts"
     return bool(os.environ.get("DOCKER_HOST")) or contexts.exists() or any(sign.exists() for sign in signs)
 

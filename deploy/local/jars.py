@@ -82,7 +82,11 @@ def alone(context: "MavenContext") -> Iterator[None]:
 
 def is_there(jar: Jar, artifact: "Artifact") -> bool:
     path = place(artifact)
-    return path.exists() and path.stat().st_size == jar.size and hashlib.sha256(path.read_bytes()).hexdigest() == jar.sha256
+    return (
+        path.exists()
+        and path.stat().st_size == jar.size
+        and hashlib.sha256(path.read_bytes()).hexdigest() == jar.sha256
+    )
 
 
 def download(missing: list[tuple[Jar, "Artifact"]], say: Say) -> None:
@@ -125,7 +129,9 @@ def write_lock() -> None:
 
     context = MavenContext()
     names = {
-        f"{found.groupId}:{found.artifactId}:{found.version}" for endpoint in (KAFKA, LOGGING) for found in jgo.resolve(endpoint)
+        f"{found.groupId}:{found.artifactId}:{found.version}"
+        for endpoint in (KAFKA, LOGGING)
+        for found in jgo.resolve(endpoint)
     }
     lines = [f"# {KAFKA} and {LOGGING}, written by `python -m deploy.local.jars`: SHA-256, bytes, coordinates"]
     for name in sorted(names):

@@ -101,7 +101,7 @@ class NativeKafka:
         self.start()
 
     def kill(self) -> None:
-        """kill -9 the broker and start again on what is on the disk."""
+        """Kill -9 the broker and start again on what is on the disk."""
         self.stop(signal.SIGKILL)
         self.start()
 

@@ -127,7 +127,7 @@ class NativePostgres:
         self.start()
 
     def kill(self) -> None:
-        """kill -9 the postmaster, as the kernel does when memory runs out, and start again on what is on the disk."""
+        """Kill -9 the postmaster, as the kernel does when memory runs out, and start again on what is on the disk."""
         server = self._running()
         backends = psutil.Process(server.pid).children(recursive=True)
         signal_group(server, signal.SIGKILL)

@@ -115,7 +115,7 @@ class Processes:
         return self._running[name]
 
     def kill(self, name: str) -> None:
-        """kill -9, with everything that it started. `await ended(name)` to know that it is gone."""
+        """Kill -9, with everything that it started. `await ended(name)` to know that it is gone."""
         self._end(name, signal.SIGKILL)
 
     def pause(self, name: str) -> None:

@@ -43,7 +43,7 @@ class Stack:
         self._kafka().restart()
 
     def kill_kafka(self) -> None:
-        """kill -9 and start again on what is on the disk. Native only."""
+        """Kill -9 and start again on what is on the disk. Native only."""
         self._kafka().kill()
 
     def restart_postgres(self, mode: Mode = "fast") -> None:
@@ -51,7 +51,7 @@ class Stack:
         self._postgres().restart(mode)
 
     def kill_postgres(self) -> None:
-        """kill -9 the postmaster and start again, with recovery. Native only."""
+        """Kill -9 the postmaster and start again, with recovery. Native only."""
         self._postgres().kill()
 
     def _kafka(self) -> NativeKafka:

@@ -55,7 +55,9 @@ def wheel_url(version: str, tag: str) -> str:
 
 
 def fetch(url: str, *, accept: str = "*/*") -> bytes:
-    with urllib.request.urlopen(urllib.request.Request(url, headers={"Accept": accept}), timeout=TIMEOUT_SECONDS) as answer:
+    with urllib.request.urlopen(
+        urllib.request.Request(url, headers={"Accept": accept}), timeout=TIMEOUT_SECONDS
+    ) as answer:
         return bytes(answer.read())
 
 

@@ -86,7 +86,9 @@ class Claims:
         share = await connection.fetchval(SHARE, self.reader, SHARDS)
         if too_many := sorted(self.epochs)[share:]:
             await self._release(connection, too_many)
-        claimed = await connection.fetch(CLAIM, self.reader, self.owner, LEASE_SECONDS, max(0, share - len(self.epochs)))
+        claimed = await connection.fetch(
+            CLAIM, self.reader, self.owner, LEASE_SECONDS, max(0, share - len(self.epochs))
+        )
         for shard, epoch, position in claimed:
             self.epochs[shard], self.positions[shard] = epoch, position
         return bool(lost or too_many or claimed)

@@ -230,7 +230,9 @@ async def _catch_up(connection: Connection, projecting: Projecting, shards: list
     while behind := _behind(projecting.claims.positions, goal):
         await _step(connection, projecting, behind, goal)
     if any(projecting.claims.positions[shard] != goal[shard] for shard in shards):
-        raise LogChanged("the rebuilt projections are ahead of the live ones: the live checkpoints were moved back; rebuild again")
+        raise LogChanged(
+            "the rebuilt projections are ahead of the live ones: the live checkpoints were moved back; rebuild again"
+        )
 
 
 async def _compare(connection: Connection, live: str, built: str, shard: int) -> list[Difference]:

@@ -116,7 +116,7 @@ def _figures_table(figures: Figures) -> Table:
     return table
 
 
-def _verdict(reached: bool) -> str:  # noqa: FBT001 - the only argument
+def _verdict(reached: bool) -> str:
     return "[green]reached[/]" if reached else "[yellow]missed[/]"
 
 

@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 import pytest
 
@@ -43,7 +44,7 @@ def test_one_event_is_sent_and_read_back_with_the_commands_of_the_readme(world: 
     (commands,) = [block for block in BLOCKS if "/v1/usage" in block]
     send, receipt, balance, activity = re.split(r"\n(?=curl)", commands.strip())
 
-    def run(command: str) -> dict:  # type: ignore[type-arg]
+    def run(command: str) -> Any:
         done = subprocess.run(["bash", "-euc", command], env=variables, capture_output=True, text=True, timeout=30)
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)

@@ -41,7 +41,9 @@ class Outcome:
 
 def main() -> int:
     """The exit code."""
-    parser = argparse.ArgumentParser(prog="make faults ARGS=…", description="Kill, freeze and restart everything under load.")
+    parser = argparse.ArgumentParser(
+        prog="make faults ARGS=…", description="Kill, freeze and restart everything under load."
+    )
     parser.add_argument("--seed", type=int, help="of the first injection; drawn when not given")
     parser.add_argument("--count", type=int, default=200, help="how many injections")
     parser.add_argument("--only", default="", help=f"kinds, separated by commas: {', '.join(INJECTIONS)}")
@@ -110,7 +112,9 @@ def report(outcomes: Sequence[Outcome], console: Console) -> int:
     console.print(table)
     failed = [outcome for outcome in outcomes if outcome.problems]
     for outcome in failed:
-        console.print(f"seed {outcome.seed} ({outcome.name}: {outcome.said}) broke: {outcome.problems[0]}", markup=False)
+        console.print(
+            f"seed {outcome.seed} ({outcome.name}: {outcome.said}) broke: {outcome.problems[0]}", markup=False
+        )
         console.print(f"again: make faults ARGS='--seed {outcome.seed} --count 1 --only {outcome.name}'", markup=False)
     return 1 if failed else 0
 

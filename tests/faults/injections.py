@@ -6,6 +6,7 @@ Afterwards the scene is healed, quiets down, and everything is counted; so an in
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from random import Random
+from typing import Literal
 
 from services.store.rebuild import TABLES, begin, build, compare_shard, discard, switch
 from services.store.shards import SHARDS
@@ -29,7 +30,9 @@ SINGLE = ("projector-1", "relay-1", "topup-1")
 
 async def crash(scene: Scene, random: Random) -> None:
     """kill -9 at a named point in the code, at the n-th passing."""
-    await crash_at(scene, program := random.choice(list(CRASH_POINTS)), random.choice(CRASH_POINTS[program]), random.randint(1, 3))
+    await crash_at(
+        scene, program := random.choice(list(CRASH_POINTS)), random.choice(CRASH_POINTS[program]), random.randint(1, 3)
+    )
 
 
 async def crash_at(scene: Scene, program: str, point: str, passing: int) -> None:
@@ -100,7 +103,9 @@ async def freeze_at(scene: Scene, random: Random) -> None:
     scene.fleet.start(name, stop_at=f"{point}:{passing}")
     await scene.fleet.frozen(name, within=40)
     scene.fleet.start(f"{program}-9")
-    await asyncio.sleep(random.choice((1.0, 6.0)))  # PostgreSQL ends a session that hangs in a transaction after five seconds
+    await asyncio.sleep(
+        random.choice((1.0, 6.0))
+    )  # PostgreSQL ends a session that hangs in a transaction after five seconds
     await scene.leases_run_out(program)
     await scene.more_facts(20)
     scene.processes.resume(name)
@@ -124,7 +129,7 @@ async def rebalances(scene: Scene, random: Random) -> None:
 
 async def postgres(scene: Scene, random: Random) -> None:
     """PostgreSQL crashes or restarts, and recovers."""
-    how = random.choice(("kill -9", "immediate", "fast"))
+    how: Literal["kill -9", "immediate", "fast"] = random.choice(("kill -9", "immediate", "fast"))
     scene.say(f"PostgreSQL restarts ({how})")
     if how == "kill -9":
         await asyncio.to_thread(scene.stack.kill_postgres)
@@ -178,7 +183,9 @@ async def nonsense(scene: Scene, random: Random) -> None:
     """A service is broken: most of what arrives for a while is nonsense of all sizes."""
     count, big = random.randint(50, 400), random.choice((0, 0, 3_000_000))
     scene.say(f"{count} records of nonsense, {big} bytes the largest")
-    await scene.pressure.send_these([raw(random.randbytes(random.randint(0, 300)), key=b"team_00") for _ in range(count)])
+    await scene.pressure.send_these(
+        [raw(random.randbytes(random.randint(0, 300)), key=b"team_00") for _ in range(count)]
+    )
     if big:
         await scene.pressure.send_these([raw(bytes(big), key=None)])
 

@@ -164,12 +164,11 @@ class Scene:
         """O7, as long as it can still come true: what Stripe took and what was credited, intent by intent."""
         books = (await self.stripe.get("/_control/books")).json()
         paid = {charge["payment_intent"]: charge["amount"] for charge in books["charges"]}
-        credited = dict(
-            await self.connection.fetch(
-                "SELECT convert_from(body, 'UTF8')::jsonb ->> 'payment_intent_id', (convert_from(body, 'UTF8')::jsonb ->> 'charge_cents')::int "
-                "FROM facts WHERE type = 'credits.topped_up.v1'"
-            )
+        rows = await self.connection.fetch(
+            "SELECT convert_from(body, 'UTF8')::jsonb ->> 'payment_intent_id', (convert_from(body, 'UTF8')::jsonb ->> 'charge_cents')::int "
+            "FROM facts WHERE type = 'credits.topped_up.v1'"
         )
+        credited = {row[0]: row[1] for row in rows}
         open_attempts = await self.connection.fetchval("SELECT count(*) FROM top_up_attempts WHERE ended_at IS NULL")
         low = await self.connection.fetchval(
             "SELECT count(*) FROM balance WHERE included + additional < $1 AND team_id = ANY($2)", THRESHOLD, TOPPED_UP
@@ -178,7 +177,9 @@ class Scene:
         if len(books["charges"]) != len(paid):
             found.append("O7 an intent was charged twice")
         if paid != credited:
-            found.append(f"O7 {len(paid)} charges, {len(credited)} credits; {sorted(paid.items() ^ credited.items())[:3]}")
+            found.append(
+                f"O7 {len(paid)} charges, {len(credited)} credits; {sorted(paid.items() ^ credited.items())[:3]}"
+            )
         if open_attempts or low:
             found.append(f"O7 {open_attempts} attempts are open, {low} teams with top-ups are low")
         return found
@@ -205,9 +206,10 @@ async def a_scene(stack: Stack, database: str, *, seed: int, per_second: int = 8
     begin = await ends_of(stack.kafka)
     await begin_at(connection, begin)
     oracle = Oracle(stack.kafka, begin, set(TEAMS))
-    relayed = RelayOracle(*[
-        TopicReader(stack.kafka, topic, await ends_of(stack.kafka, topic)) for topic in ("credits.events", "usage.refused")
-    ])  # fmt: skip
+    relayed = RelayOracle(
+        TopicReader(stack.kafka, "credits.events", await ends_of(stack.kafka, "credits.events")),
+        TopicReader(stack.kafka, "usage.refused", await ends_of(stack.kafka, "usage.refused")),
+    )
     (port,) = free_ports(1)
     stripe = f"http://127.0.0.1:{port}"
     common = {"CREDITWELL_STRIPE_API": stripe, "CREDITWELL_STRIPE_KEY": STRIPE_KEY}
@@ -235,7 +237,10 @@ async def a_scene(stack: Stack, database: str, *, seed: int, per_second: int = 8
 async def a_producer(kafka: str) -> AsyncIterator[AIOKafkaProducer]:
     """Patient: the broker may be away for a while."""
     producer = AIOKafkaProducer(
-        bootstrap_servers=kafka, acks="all", enable_idempotence=True, request_timeout_ms=60_000,
+        bootstrap_servers=kafka,
+        acks="all",
+        enable_idempotence=True,
+        request_timeout_ms=60_000,
         max_request_size=16 * 2**20,
     )
     await producer.start()
@@ -268,7 +273,9 @@ async def begin_teams(connection: Connection, http: httpx.AsyncClient, stripe: s
             customer = await charges.ensure_customer(team_id)
             card = (await http.post("/v1/payment_methods/pm_card_visa/attach", data={"customer": customer})).json()
             facts: list[AnyFact] = [
-                PaymentMethodChanged(customer_id=customer, payment_method_id=card["id"], fingerprint=card["card"]["fingerprint"]),
+                PaymentMethodChanged(
+                    customer_id=customer, payment_method_id=card["id"], fingerprint=card["card"]["fingerprint"]
+                ),
                 TopUpConfigured(
                     enabled=True, threshold_credits=THRESHOLD, credits=500 * MICRO, currency="usd", cool_down_seconds=0
                 ),
@@ -276,4 +283,3 @@ async def begin_teams(connection: Connection, http: httpx.AsyncClient, stripe: s
             new = [NewFact(team_id, "test", f"begin-{n}", datetime.now(UTC), fact) for n, fact in enumerate(facts)]
             async with connection.transaction():
                 await append(connection, new)
-

@@ -54,7 +54,7 @@ async def store(connection: Connection, team_id: str, facts: Iterable[AnyFact], 
 async def until(look: Callable[[], Awaitable[T]], *, patience_seconds: float = PATIENCE_SECONDS) -> T:
     """Look until there is something; the moment it is there, give it back."""
     async with asyncio.timeout(patience_seconds):
-        while not (found := await look()):  # noqa: ASYNC110 - it looks at other processes, which set no event of ours
+        while not (found := await look()):
             await asyncio.sleep(LOOK_SECONDS)
     return found
 

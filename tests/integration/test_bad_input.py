@@ -15,7 +15,6 @@ from aiokafka.record.util import calc_crc32c
 from structlog.testing import capture_logs
 
 from deploy.local.stack import Stack
-
 from tests.conftest import a_database
 from tests.support.usage import Message, binary, raw, reported, structured, used, voided
 from tests.support.world import World, a_world
@@ -171,7 +170,7 @@ BAD: dict[str, tuple[Message, str]] = {
     "a header of 2 MB": (raw(b"hello", headers=(("h", b"h" * (2 * MB)),)), "not_json"),
     "a header name with NUL": (raw(b"hello", headers=(("a\0b", b"\0"),)), "not_json"),
     "10,000 headers": (raw(b"hello", headers=tuple((f"h{n}", b"x") for n in range(10_000))), "not_json"),
-    "a header without value": (raw(b"hello", headers=(("h", None),)), "not_json"),  # type: ignore[arg-type]
+    "a header without value": (raw(b"hello", headers=(("h", None),)), "not_json"),
 }  # fmt: skip
 
 
@@ -244,7 +243,9 @@ async def test_the_neighbours_of_bad_records_are_stored(verdicts: Verdicts) -> N
 
 
 async def test_what_the_contract_explains_is_recorded_as_it_explains_it(world: World) -> None:
-    twice = json.dumps(reported("team_1", "twice", quantity="1")).replace('"quantity": "1"', '"quantity": "1", "quantity": "3"')
+    twice = json.dumps(reported("team_1", "twice", quantity="1")).replace(
+        '"quantity": "1"', '"quantity": "1", "quantity": "3"'
+    )
     prompt = reported("team_1", "prompt")
     prompt["data"]["prompt"] = "a cat in the rain"
     await world.team("team_1")

@@ -48,7 +48,10 @@ async def test_invariant_06_a_balance_is_the_sum_of_entries_each_rounded_once(wo
     quantities = ["0.000001", "0.333333333", "0.000005", "12345.678901234", "999", "0.1", "0.7", "0.000004999"]
     async with world.recorder(), world.projector():
         await world.send(
-            *[used("team_1", f"id-{n}", feature="video_export.render", tier="720p", quantity=q) for n, q in enumerate(quantities)]
+            *[
+                used("team_1", f"id-{n}", feature="video_export.render", tier="720p", quantity=q)
+                for n, q in enumerate(quantities)
+            ]
         )
         await world.recorded()
         await world.projected()
@@ -56,7 +59,9 @@ async def test_invariant_06_a_balance_is_the_sum_of_entries_each_rounded_once(wo
     by_hand = [0, 33_333, 1, 1_234_567_890, 99_900_000, 10_000, 70_000, 0]  # quantity × 0.1, half up at the sixth place
     facts = await world.facts("team_1", type="usage.recorded.v1")
     assert [json.loads(fact.body)["credits"] for fact in facts] == by_hand
-    entries = await world.connection.fetch("SELECT included + additional AS credits, balance_after FROM activity ORDER BY position")
+    entries = await world.connection.fetch(
+        "SELECT included + additional AS credits, balance_after FROM activity ORDER BY position"
+    )
     assert sum(entry["credits"] for entry in entries) == entries[-1]["balance_after"] == (await world.balance()).total
     assert (await world.balance()).total == 3_000 * CREDIT - sum(by_hand)
 
@@ -78,7 +83,9 @@ async def test_invariant_06_more_than_a_trillion_credits_are_refused_and_a_trill
 # 7. Lots.
 
 
-async def test_invariant_07_two_recorders_that_void_one_usage_at_the_same_time_return_its_credits_once(world: World) -> None:
+async def test_invariant_07_two_recorders_that_void_one_usage_at_the_same_time_return_its_credits_once(
+    world: World,
+) -> None:
     await world.team("team_1")
     async with world.recorder(), world.recorder():
         await world.send(*[used("team_1", f"id-{n}") for n in range(30)])
@@ -95,7 +102,9 @@ async def test_invariant_07_two_recorders_that_void_one_usage_at_the_same_time_r
     assert (await world.balance()).total == 3_000 * CREDIT
 
 
-async def test_invariant_07_a_lot_that_ended_pays_nothing_though_nobody_has_written_down_that_it_ended(world: World) -> None:
+async def test_invariant_07_a_lot_that_ended_pays_nothing_though_nobody_has_written_down_that_it_ended(
+    world: World,
+) -> None:
     ends_after = timedelta(milliseconds=300)
     await store(world.connection, *planned("team_1", credits=1), granted("team_1", "gift", 50, ends_after=ends_after))
     await asyncio.sleep(ends_after.total_seconds())
@@ -141,7 +150,9 @@ async def read(world: World) -> tuple[int, int]:
 # 9. One fold: the rebuild is in test_rebuild.py, the live projection in test_projector.py; here as-of and model.
 
 
-async def test_invariant_09_an_exact_read_is_the_same_with_and_without_a_projection_at_every_position(world: World) -> None:
+async def test_invariant_09_an_exact_read_is_the_same_with_and_without_a_projection_at_every_position(
+    world: World,
+) -> None:
     teams = [f"team_{n}" for n in range(5)]
     histories = Histories(Random(91), teams)
     await histories.begin(world.connection)
@@ -162,7 +173,9 @@ async def test_invariant_09_an_exact_read_is_the_same_with_and_without_a_project
         assert (cached.team.included, cached.team.additional, cached.team.debt, cached.team.holds) == (
             folded.team.included, folded.team.additional, folded.team.debt, folded.team.holds,
         )  # fmt: skip
-        assert [lot_of(lot) for lot in cached.team.lots if lot.remaining] == [lot_of(lot) for lot in folded.team.lots if lot.remaining]
+        assert [lot_of(lot) for lot in cached.team.lots if lot.remaining] == [
+            lot_of(lot) for lot in folded.team.lots if lot.remaining
+        ]
         assert cached.position == folded.position
 
 
@@ -254,7 +267,9 @@ async def test_invariant_10_rather_no_answer_than_a_guess(world: World, monkeypa
     assert (await world.balance()).additional == 120 * CREDIT
 
 
-async def test_invariant_10_a_decision_under_the_shards_lock_sees_every_fact_and_none_comes_in_between(world: World) -> None:
+async def test_invariant_10_a_decision_under_the_shards_lock_sees_every_fact_and_none_comes_in_between(
+    world: World,
+) -> None:
     """Ten buyers want the last credits at the same time; each looks before it takes."""
     await store(world.connection, *planned("team_1", credits=30))
 
@@ -326,7 +341,9 @@ async def test_invariant_12_usage_that_happened_is_recorded_past_zero_and_whatev
         await world.send(
             used("team_1", "too much", quantity="400"),
             used("team_1", "needs pro and top-ups", tier="high"),
-            structured(reported("team_1", "needs top-ups") | {"data": {"feature": "ai_effects.website_scan", "quantity": "1"}}),
+            structured(
+                reported("team_1", "needs top-ups") | {"data": {"feature": "ai_effects.website_scan", "quantity": "1"}}
+            ),
         )
         await world.recorded()
 
@@ -339,7 +356,9 @@ async def test_invariant_12_usage_that_happened_is_recorded_past_zero_and_whatev
 # 13. Rate cards.
 
 
-async def test_invariant_13_the_catalog_seeds_an_empty_log_once_however_many_start_at_the_same_time(world: World) -> None:
+async def test_invariant_13_the_catalog_seeds_an_empty_log_once_however_many_start_at_the_same_time(
+    world: World,
+) -> None:
     async def seed(session: Connection) -> bool:
         async with session.transaction():
             return await seed_catalog(session, load_catalog())

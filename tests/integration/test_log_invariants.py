@@ -10,7 +10,7 @@ from random import Random
 
 import asyncpg
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Message, Producer
 
 from services.errors import Fenced, Refused
 from services.store import migrate, shards
@@ -29,7 +29,12 @@ from tests.support.usage import structured, used, voided
 from tests.support.world import World
 
 APPEND_ONLY = {"facts": "body", "blocks": "root", "refused": "reason", "signed_checkpoints": "note"}
-CHANGES = ("UPDATE {table} SET {column} = {column}", "DELETE FROM {table}", "TRUNCATE {table}", "TRUNCATE {table} CASCADE")
+CHANGES = (
+    "UPDATE {table} SET {column} = {column}",
+    "DELETE FROM {table}",
+    "TRUNCATE {table}",
+    "TRUNCATE {table} CASCADE",
+)
 ROLES = ("recorder", "projector", "worker", "api", "reader", "signer")
 
 
@@ -69,7 +74,9 @@ async def test_invariant_01_not_even_the_owner_changes_what_happened(world: Worl
 @pytest.mark.parametrize("role", ROLES)
 async def test_invariant_01_no_process_may_even_ask_for_it(world: World, role: str) -> None:
     async with connections(url_of(world.database, world.database.rpartition("/")[2], role=role), 1) as (connection,):
-        forbidden = [change.format(table=table, column=column) for table, column in APPEND_ONLY.items() for change in CHANGES]
+        forbidden = [
+            change.format(table=table, column=column) for table, column in APPEND_ONLY.items() for change in CHANGES
+        ]
         for statement in (
             *forbidden,
             "ALTER TABLE facts DISABLE TRIGGER facts_append_only",
@@ -230,20 +237,26 @@ async def test_invariant_03_writers_of_many_shards_never_wait_for_each_other_in_
 
 async def test_invariant_03_shards_are_kafkas_partitions_by_its_default_partitioner(world: World) -> None:
     teams = [f"team_{n}" for n in range(50)] + ["Ünïcødé", "a b", "x" * 128, "團隊"]
-    by_aiokafka = {team: place[0] for team, place in zip(teams, await world.send(*[used(team, "a") for team in teams]), strict=True)}
+    by_aiokafka = {
+        team: place[0]
+        for team, place in zip(teams, await world.send(*[used(team, "a") for team in teams]), strict=True)
+    }
     by_librdkafka: dict[str, int] = {}
     producer = Producer({"bootstrap.servers": world.stack.kafka, "partitioner": "murmur2_random", "log_level": 2})
+
+    def delivered(_: object, message: Message) -> None:
+        by_librdkafka[(message.key() or b"").decode()] = message.partition() or 0
+
     for team in teams:
-        producer.produce(
-            "usage", b"{}", key=team.encode(),
-            on_delivery=lambda _, message, team=team: by_librdkafka.update({team: message.partition()}),
-        )  # fmt: skip
+        producer.produce("usage", b"{}", key=team.encode(), on_delivery=delivered)
     await asyncio.to_thread(producer.flush, 20)
 
     assert by_aiokafka == by_librdkafka == {team: shard_of(team) % 8 for team in teams}
 
 
-async def test_invariant_03_the_number_of_shards_is_refused_if_changed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_invariant_03_the_number_of_shards_is_refused_if_changed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert shards.SHARDS == 64
     with pytest.raises(asyncpg.RestrictViolationError):
         await world.connection.execute("UPDATE store_constants SET value = '32' WHERE name = 'shards'")
@@ -267,7 +280,8 @@ async def test_invariant_03_whoever_waits_for_a_shard_is_let_in_between_the_reco
     assert appended >= 5
     assert slowest < timedelta(seconds=2)
     sizes = await world.connection.fetch(
-        "SELECT last - first + 1 AS facts FROM blocks WHERE shard = $1 AND last - first > 0 ORDER BY last", shard_of("team_1")
+        "SELECT last - first + 1 AS facts FROM blocks WHERE shard = $1 AND last - first > 0 ORDER BY last",
+        shard_of("team_1"),
     )
     assert len(sizes) > 3, "the recorder went on with batches as large as if nobody waited"
 
@@ -330,15 +344,16 @@ async def test_invariant_04_readers_of_the_log_are_fenced_in_the_same_way(world:
         assert taken == set(range(10))
 
         async with two.transaction():
-            await second.lock_and_move(two, {shard: 1 for shard in taken})
-        second.moved({shard: 1 for shard in taken})
+            await second.lock_and_move(two, dict.fromkeys(taken, 1))
+        second.moved(dict.fromkeys(taken, 1))
         with pytest.raises(Fenced):
             async with one.transaction():
                 await first.lock_and_move(one, {0: 1, 63: 1})
         assert await first.join(one)
 
     assert set(first.positions) < set(range(10, SHARDS))  # it gave some back: two share them now
-    positions = dict(await world.connection.fetch("SELECT shard, position FROM checkpoints WHERE reader = 'test'"))
+    rows = await world.connection.fetch("SELECT shard, position FROM checkpoints WHERE reader = 'test'")
+    positions = {row["shard"]: row["position"] for row in rows}
     assert Counter(positions.values()) == {0: 54, 1: 10}
 
 
@@ -361,8 +376,12 @@ async def test_invariant_04_readers_share_the_shards_and_none_is_read_by_two(wor
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 63, 64, 65, 300], ids=lambda n: f"{n} facts")
-async def test_invariant_05_leaves_roots_and_chain_can_be_worked_out_anew_from_the_rows(world: World, count: int) -> None:
-    odd = [new("team_Ü", f"id-{n}", granted("team_Ü", "x", n + 1).fact, at=now() - timedelta(days=n)) for n in range(count)]
+async def test_invariant_05_leaves_roots_and_chain_can_be_worked_out_anew_from_the_rows(
+    world: World, count: int
+) -> None:
+    odd = [
+        new("team_Ü", f"id-{n}", granted("team_Ü", "x", n + 1).fact, at=now() - timedelta(days=n)) for n in range(count)
+    ]
     await store(world.connection, *planned("team_1"))
     await store(world.connection, *odd, *[usage("team_1", f"u-{n}") for n in range(count)])
     await store(world.connection, granted("team_1", "the end"))
@@ -374,7 +393,9 @@ async def test_invariant_05_leaves_roots_and_chain_can_be_worked_out_anew_from_t
 async def test_invariant_05_a_leaf_covers_every_column_and_the_very_bytes(world: World) -> None:
     await store(world.connection, *planned("team_1"))
     await store(world.connection, usage("team_1", "a"), usage("team_1", "b"))
-    columns = await world.connection.fetch("SELECT column_name FROM information_schema.columns WHERE table_name = 'facts'")
+    columns = await world.connection.fetch(
+        "SELECT column_name FROM information_schema.columns WHERE table_name = 'facts'"
+    )
     changes = {
         "shard": "(shard + 1) % 64", "position": "position + 1000", "recorded_at": "recorded_at + interval '1 microsecond'",
         "occurred_at": "occurred_at - interval '1 microsecond'", "team_id": "team_id || 'x'", "source": "source || 'x'",

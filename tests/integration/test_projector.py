@@ -61,7 +61,9 @@ async def test_two_projectors_share_the_work_and_fold_each_fact_once(world: Worl
 
 
 async def owners(world: World) -> bool:
-    rows = await world.connection.fetch("SELECT owner, count(*) FROM checkpoints WHERE reader = 'projector' GROUP BY owner")
+    rows = await world.connection.fetch(
+        "SELECT owner, count(*) FROM checkpoints WHERE reader = 'projector' GROUP BY owner"
+    )
     return sorted(row["count"] for row in rows) == [32, 32]
 
 

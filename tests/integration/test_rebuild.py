@@ -41,7 +41,9 @@ async def rebuild_all(connection: Connection, *, names: list[str] | None = None)
 
 
 @pytest.mark.parametrize("seed", [21, 22])
-async def test_invariant_09_a_rebuild_from_the_beginning_gives_the_same_rows_bit_for_bit(world: World, seed: int) -> None:
+async def test_invariant_09_a_rebuild_from_the_beginning_gives_the_same_rows_bit_for_bit(
+    world: World, seed: int
+) -> None:
     await a_busy_world(world, seed=seed)
     before = await every_row(world.connection)
 
@@ -66,7 +68,9 @@ async def test_an_idle_projector_goes_on_with_the_new_tables_after_a_switch(worl
     async with world.projector():
         await world.projected()
         await rebuild_all(world.connection)
-        await asyncio.sleep(3)  # longer than a projector waits before it renews its claims: nothing else wakes an idle one
+        await asyncio.sleep(
+            3
+        )  # longer than a projector waits before it renews its claims: nothing else wakes an idle one
         await histories.go_on(world.connection, 50)
         await world.projected()
     assert await every_row(world.connection) == await folded_anew(world.connection)
@@ -131,12 +135,16 @@ async def test_a_rebuild_that_was_killed_goes_on_where_it_was(world: World, monk
     killed: Connection = await asyncpg.connect(world.database, server_settings={"timezone": "UTC"})
     version = await begin(killed)
     building = asyncio.create_task(build(killed, version, ALL, "killed"))
-    while not await world.connection.fetchval("SELECT sum(position) >= 20 FROM checkpoints WHERE reader = $1", f"rebuild-{version}"):
+    while not await world.connection.fetchval(
+        "SELECT sum(position) >= 20 FROM checkpoints WHERE reader = $1", f"rebuild-{version}"
+    ):
         await asyncio.sleep(0.005)
     killed.terminate()
     with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
         await building
-    already = await world.connection.fetchval("SELECT sum(position) FROM checkpoints WHERE reader = $1", f"rebuild-{version}")
+    already = await world.connection.fetchval(
+        "SELECT sum(position) FROM checkpoints WHERE reader = $1", f"rebuild-{version}"
+    )
 
     assert await begin(world.connection) == version
     folded = await build(world.connection, version, ALL, "another")
@@ -165,7 +173,9 @@ async def test_a_comparison_names_the_row_that_differs(world: World, change: str
     version = await begin(world.connection)
     await build(world.connection, version, ALL, "test")
 
-    found = [difference for shard in ALL for difference in await compare_shard(world.connection, version, shard, "test")]
+    found = [
+        difference for shard in ALL for difference in await compare_shard(world.connection, version, shard, "test")
+    ]
 
     assert {difference.table for difference in found} == {table}
     assert all("team_3" in difference.row for difference in found)
@@ -180,7 +190,10 @@ async def test_a_discarded_rebuild_leaves_nothing_behind(world: World) -> None:
 
     await discard(world.connection, version)
 
-    assert await world.connection.fetch("SELECT relname FROM pg_class WHERE relkind IN ('r', 'i', 'v') ORDER BY 1") == tables
+    assert (
+        await world.connection.fetch("SELECT relname FROM pg_class WHERE relkind IN ('r', 'i', 'v') ORDER BY 1")
+        == tables
+    )
     assert await world.connection.fetchval("SELECT count(*) FROM checkpoints WHERE reader LIKE 'rebuild%'") == 0
 
 

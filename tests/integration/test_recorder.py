@@ -170,7 +170,9 @@ async def test_a_void_of_unknown_usage_is_refused_and_so_is_one_of_another_servi
         await world.send(used("team_1", "a"))
         await world.recorded()
         await world.send(
-            structured(voided("team_1", "v1", of="nothing")), structured(voided("team_2", "v2", of="a")), structured(other)
+            structured(voided("team_1", "v1", of="nothing")),
+            structured(voided("team_2", "v2", of="a")),
+            structured(other),
         )
         await world.recorded()
 
@@ -234,7 +236,9 @@ async def test_aborted_transactions_are_never_recorded_and_markers_hold_nothing_
         await world.recorded()
 
         async def nothing_waits() -> bool:
-            return bool(service.health.work) and all(work.lag == 0 for name, work in service.health.work.items() if "-" in name)
+            return bool(service.health.work) and all(
+                work.lag == 0 for name, work in service.health.work.items() if "-" in name
+            )
 
         await until(nothing_waits, what="no lag, though Kafka's markers are never delivered")
 

@@ -156,13 +156,17 @@ async def test_a_topic_that_was_cut_before_the_cursor_stops_the_recorder_and_ski
     await world.send(*[used("team_1", f"lost-{n}") for n in range(5)])
     await cut_topic(world, partition, world.ends[partition] - 1)
 
-    await stops_with(world, rf"usage-{partition}: offsets {reached[partition]} to {world.ends[partition] - 2} were never recorded")
+    await stops_with(
+        world, rf"usage-{partition}: offsets {reached[partition]} to {world.ends[partition] - 2} were never recorded"
+    )
 
     assert await world.cursors() == reached
     assert await world.usage_ids() == ["recorded"]
 
 
-async def test_a_topic_that_is_cut_under_a_running_recorder_stops_it_and_skips_nothing(world: World, fleet: Fleet) -> None:
+async def test_a_topic_that_is_cut_under_a_running_recorder_stops_it_and_skips_nothing(
+    world: World, fleet: Fleet
+) -> None:
     await world.team("team_1")
     fleet.start("recorder")
     ((partition, _),) = await world.send(used("team_1", "recorded"))
@@ -198,7 +202,9 @@ async def test_a_topic_made_anew_stops_the_recorder_and_skips_nothing(world: Wor
     assert await world.usage_ids() == ["a", "b"]
 
 
-async def test_a_topic_made_anew_under_a_running_recorder_stops_it_and_skips_nothing(world: World, fleet: Fleet) -> None:
+async def test_a_topic_made_anew_under_a_running_recorder_stops_it_and_skips_nothing(
+    world: World, fleet: Fleet
+) -> None:
     await world.team("team_1")
     await make_topic_anew(world)
     fleet.start("recorder")

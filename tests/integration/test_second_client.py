@@ -70,7 +70,9 @@ def team_of(usage: Any) -> str:
 
 @pytest.mark.parametrize("partitioner", PARTITIONERS)
 @pytest.mark.parametrize("write", [to_structured, to_binary], ids=["structured", "binary"])
-async def test_what_librdkafka_and_the_cloudevents_library_write_is_recorded(world: World, write: Any, partitioner: str) -> None:
+async def test_what_librdkafka_and_the_cloudevents_library_write_is_recorded(
+    world: World, write: Any, partitioner: str
+) -> None:
     teams = [f"team_{n}" for n in range(20)]
     await world.team(*teams)
     events = [event(team, f"id-{n}") for team in teams for n in range(3)]
@@ -133,7 +135,9 @@ async def test_a_void_of_another_client_is_accepted_too(world: World) -> None:
     assert (await world.balance()).total == 3_000 * CREDIT
 
 
-async def test_what_the_relay_publishes_is_read_by_librdkafka_and_the_cloudevents_library(world: World, fleet: Fleet) -> None:
+async def test_what_the_relay_publishes_is_read_by_librdkafka_and_the_cloudevents_library(
+    world: World, fleet: Fleet
+) -> None:
     await world.team("team_1")
     reader = TopicReader(world.stack.kafka, "credits.events", await ends_of(world.stack.kafka, "credits.events"))
     async with world.recorder():
@@ -149,7 +153,10 @@ async def test_what_the_relay_publishes_is_read_by_librdkafka_and_the_cloudevent
 
     await until(all_there, what="the relay has published everything")
     reader.close()
-    events = [from_structured(KafkaMessage(dict(record.headers), record.key, record.value or b""), JSONFormat()) for record in read]
+    events = [
+        from_structured(KafkaMessage(dict(record.headers), record.key, record.value or b""), JSONFormat())
+        for record in read
+    ]
     (usage,) = [e for e in events if e.get_type() == "usage.recorded.v1"]
     assert usage.get_id() == "über-1"
     assert usage.get_subject() == "team_1"

@@ -121,7 +121,9 @@ def test_a_program_that_the_guard_never_heard_of_never_begins(tmp_path: Path) ->
 def test_a_stack_whose_owner_is_killed_leaves_no_server_and_no_file() -> None:
     owner, said = begin(STACK_OWNER)
     folder = Path(said[-1])
-    servers = [child for child in psutil.Process(owner.pid).children(recursive=True) if child.name() in {"java", "postgres"}]
+    servers = [
+        child for child in psutil.Process(owner.pid).children(recursive=True) if child.name() in {"java", "postgres"}
+    ]
     outside = Path((folder / "outside").read_text()) if os.geteuid() == 0 else folder
     assert {server.name() for server in servers} == {"java", "postgres"}
 
@@ -133,7 +135,9 @@ def test_a_stack_whose_owner_is_killed_leaves_no_server_and_no_file() -> None:
     assert not outside.exists()
 
 
-def test_a_stack_that_cannot_start_says_why_and_leaves_nothing(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stack_that_cannot_start_says_why_and_leaves_nothing(
+    temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(kafka, "MEMORY", ("-Xmx1k",))
 
     with (
@@ -215,7 +219,9 @@ async def test_what_postgres_committed_is_there_after_every_kind_of_restart(nati
 
 async def test_postgres_is_as_durable_as_in_production(native: Stack) -> None:
     async with connection(native) as asked:
-        found = {name: await asked.fetchval(f"SHOW {name}") for name in ("fsync", "synchronous_commit", "full_page_writes")}
+        found = {
+            name: await asked.fetchval(f"SHOW {name}") for name in ("fsync", "synchronous_commit", "full_page_writes")
+        }
 
     assert found == {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}
 
@@ -245,11 +251,16 @@ def test_half_an_environment_is_refused_by_name(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("CREDITWELL_KAFKA", "localhost:9092")
     monkeypatch.delenv("CREDITWELL_DATABASE", raising=False)
 
-    with pytest.raises(StackTrouble, match="only one of CREDITWELL_KAFKA and CREDITWELL_DATABASE is set"), start_stack(say=print):
+    with (
+        pytest.raises(StackTrouble, match="only one of CREDITWELL_KAFKA and CREDITWELL_DATABASE is set"),
+        start_stack(say=print),
+    ):
         pass
 
 
-def test_where_docker_answers_but_fails_one_line_says_so_and_the_stack_starts_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_docker_answers_but_fails_one_line_says_so_and_the_stack_starts_without_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.delenv("CREDITWELL_KAFKA", raising=False)
     monkeypatch.delenv("CREDITWELL_DATABASE", raising=False)
     said: list[str] = []

@@ -21,7 +21,9 @@ def new(team_id: str, id: str, fact: AnyFact, *, at: datetime | None = None, sou
     return NewFact(team_id, source, id, at or now(), fact)
 
 
-def planned(team_id: str, *, credits: int = 100, anchor: datetime | None = None, zone: str = "UTC") -> tuple[NewFact, NewFact]:
+def planned(
+    team_id: str, *, credits: int = 100, anchor: datetime | None = None, zone: str = "UTC"
+) -> tuple[NewFact, NewFact]:
     """A first plan with its first refill; the refills since then are appended by whoever appends next."""
     began = anchor or now()
     plan = PlanAssigned(plan="test", anchor=began, zone=zone, allowance_credits=credits * MICRO)
@@ -34,7 +36,9 @@ def granted(team_id: str, id: str, credits: int = 1, *, ends_after: timedelta | 
     return new(team_id, id, CreditsGranted(credits=credits * MICRO, reason="test", expires_at=expires_at))
 
 
-def usage(team_id: str, id: str, credits: int = 1, *, at: datetime | None = None, hold_id: str | None = None) -> NewFact:
+def usage(
+    team_id: str, id: str, credits: int = 1, *, at: datetime | None = None, hold_id: str | None = None
+) -> NewFact:
     """A usage of whole credits, as the recorder would store it."""
     fact = UsageRecorded(
         feature="ai_image.generate", quantity=str(credits), credits=credits * MICRO, rate_card=1, member_id="mem_1",

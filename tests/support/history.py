@@ -76,7 +76,9 @@ class Histories:
             return usage(team_id, fact_id, self.random.randint(1, 9), at=now() - timedelta(days=back))
         if draw < 0.68 and self.usages:
             taken = self.usages.pop(self.random.randrange(len(self.usages)))
-            return void(taken.team_id, fact_id, of=taken.id, position=taken.position, at=taken.at, credits=taken.credits)
+            return void(
+                taken.team_id, fact_id, of=taken.id, position=taken.position, at=taken.at, credits=taken.credits
+            )
         if draw < 0.8:
             return new(team_id, fact_id, self._gain(fact_id))
         if draw < 0.92:

@@ -11,7 +11,12 @@ from aiokafka.errors import KafkaError
 
 from tests.support.usage import Message, binary, raw, reported, structured, voided
 
-TIERS = (("ai_image.generate", "low"), ("ai_image.generate", "standard"), ("ai_image.generate", "standard"), ("video_export.render", "720p"))
+TIERS = (
+    ("ai_image.generate", "low"),
+    ("ai_image.generate", "standard"),
+    ("ai_image.generate", "standard"),
+    ("video_export.render", "720p"),
+)
 REMEMBERED = 200
 
 
@@ -48,7 +53,9 @@ class Load:
     def _usage(self) -> Message:
         team_id, (feature, tier) = self._team(), self.random.choice(TIERS)
         usage_id = f"{self.name}-{self.sent:07d}"
-        event = reported(team_id, usage_id, feature=feature, tier=tier, quantity=str(self.random.randint(1, 5)), at=just_now())
+        event = reported(
+            team_id, usage_id, feature=feature, tier=tier, quantity=str(self.random.randint(1, 5)), at=just_now()
+        )
         self.voidable.append((team_id, usage_id))
         return self._remember(binary(event) if self.random.random() < 0.2 else structured(event))
 

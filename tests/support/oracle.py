@@ -182,7 +182,9 @@ class Oracle:
             expected_conflicts |= other
             counted = repeats.pop(identity, (0, 0))
             if counted != (len(times) - len(other) - 1, len(other)):
-                found.append(f"O1 {identity} came {len(times)} times, {len(other)} of them different; repeats say {counted}")
+                found.append(
+                    f"O1 {identity} came {len(times)} times, {len(other)} of them different; repeats say {counted}"
+                )
         found += some("O1 conflicts kept apart", expected_conflicts ^ conflicts)
         return found + some("O1 repeats of what was never sent", repeats)
 
@@ -204,7 +206,12 @@ class Oracle:
                 "SELECT team_id, sum(credits)::bigint AS credits, sum(uses)::bigint AS uses FROM usage GROUP BY team_id"
             )
         }
-        told = dict(await connection.fetch("SELECT team_id, sum(included + additional)::bigint FROM activity GROUP BY team_id"))
+        told = {
+            row[0]: row[1]
+            for row in await connection.fetch(
+                "SELECT team_id, sum(included + additional)::bigint FROM activity GROUP BY team_id"
+            )
+        }
         found = []
         for team_id, purse in self.purses.items():
             if team_id == "creditwell":
@@ -226,7 +233,11 @@ def judge(record: Read, teams: set[str]) -> Said | None:
         event = event_of(record)
         data = event["data"]
         identity = Identity(event["subject"], event["source"], event["id"])
-        good = record.key == identity.team_id.encode() and identity.team_id in teams and not identity.source.startswith(OURS)
+        good = (
+            record.key == identity.team_id.encode()
+            and identity.team_id in teams
+            and not identity.source.startswith(OURS)
+        )
         if event["type"] == "usage.reported.v1":
             attribute = "resolution" if data["feature"] == "video_export.render" else "tier"
             good = good and (data["feature"], data["attributes"][attribute]) in PRICES and float(data["quantity"]) > 0
@@ -301,7 +312,8 @@ REFUSALS_WAITING = """
 
 async def drained(connection: Connection, ends: Mapping[int, int]) -> list[str]:
     """What is still behind: the recorder behind `ends` of Kafka, a reader behind the log, a balance that nobody has spoken of."""
-    cursors = dict(await connection.fetch("SELECT partition, next_offset FROM kafka_cursors WHERE topic = 'usage'"))
+    rows = await connection.fetch("SELECT partition, next_offset FROM kafka_cursors WHERE topic = 'usage'")
+    cursors = {row["partition"]: row["next_offset"] for row in rows}
     behind = [f"partition {p}: {cursors.get(p, 0)} of {end}" for p, end in ends.items() if cursors.get(p, 0) < end]
     behind += [f"{reader}: {facts} facts" for reader, facts in await connection.fetch(READERS_BEHIND)]
     if waiting := await connection.fetchval(REFUSALS_WAITING):

@@ -26,5 +26,6 @@ async def folded_anew(connection: Connection) -> Rows:
 
 async def _rows(connection: Connection, tables: Iterable[str], *, suffix: str) -> Rows:
     return {
-        table: sorted(row[0] for row in await connection.fetch(f"SELECT t::text FROM {table}{suffix} t")) for table in tables
+        table: sorted(row[0] for row in await connection.fetch(f"SELECT t::text FROM {table}{suffix} t"))
+        for table in tables
     }

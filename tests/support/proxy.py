@@ -73,7 +73,12 @@ class Proxy:
                 to_server.transport.abort()
 
     async def _listen(
-        self, reader: StreamReader, writer: StreamWriter, from_server: StreamReader, to_server: StreamWriter, answers: "asyncio.Task[None]"
+        self,
+        reader: StreamReader,
+        writer: StreamWriter,
+        from_server: StreamReader,
+        to_server: StreamWriter,
+        answers: "asyncio.Task[None]",
     ) -> None:
         while said := await reader.read(CHUNK):
             plan = self.plan
@@ -87,7 +92,9 @@ class Proxy:
             to_server.write(said)
             await to_server.drain()
 
-    async def _cut(self, plan: Plan, said: bytes, writer: StreamWriter, from_server: StreamReader, to_server: StreamWriter) -> None:
+    async def _cut(
+        self, plan: Plan, said: bytes, writer: StreamWriter, from_server: StreamReader, to_server: StreamWriter
+    ) -> None:
         self.away_until = asyncio.get_running_loop().time() + plan.away_seconds
         if plan.cut is Cut.HEARD_LATER:
             writer.transport.abort()

@@ -38,7 +38,8 @@ class TopicReader:
         })  # fmt: skip
         partitions = self._consumer.list_topics(topic, timeout=READ_SECONDS).topics[topic].partitions
         self._places = [
-            TopicPartition(topic, number, begin[number] if begin is not None else OFFSET_BEGINNING) for number in partitions
+            TopicPartition(topic, number, begin[number] if begin is not None else OFFSET_BEGINNING)
+            for number in partitions
         ]
         self._consumer.assign(self._places)
         self._ended: dict[int, int] = {}
@@ -52,7 +53,10 @@ class TopicReader:
         return await asyncio.to_thread(self._ends)
 
     def _ends(self) -> dict[int, int]:
-        return {place.partition: self._consumer.get_watermark_offsets(place, timeout=READ_SECONDS)[1] for place in self._places}
+        return {
+            place.partition: self._consumer.get_watermark_offsets(place, timeout=READ_SECONDS)[1]
+            for place in self._places
+        }
 
     def _read_to_end(self) -> Iterator[Read]:
         goals = self._ends()

@@ -69,7 +69,9 @@ def structured(event: dict[str, Any], *, key: bytes | None = None, **record: Any
 
 def binary(event: dict[str, Any], *, replaced: bytes | None = None) -> Message:
     """An event in CloudEvents' binary mode: attributes in headers, data in the value; `HERE` is replaced by bytes."""
-    attributes = {f"ce_{name}": str(value).encode() for name, value in event.items() if name not in {"data", "datacontenttype"}}
+    attributes = {
+        f"ce_{name}": str(value).encode() for name, value in event.items() if name not in {"data", "datacontenttype"}
+    }
     headers = tuple((name, replaced if replaced and value == b"HERE" else value) for name, value in attributes.items())
     content = ("content-type", b"application/json")
     return Message(event["subject"].encode(), json.dumps(event["data"]).encode(), (*headers, content))

@@ -50,7 +50,9 @@ class World:
     ends: dict[int, int] = field(default_factory=dict)  # how far Kafka acknowledged what the test sent
     running: list[Service] = field(default_factory=list)
 
-    async def team(self, *team_ids: str, plan: str = "pro", anchor: datetime | None = None, zone: str | None = None) -> None:
+    async def team(
+        self, *team_ids: str, plan: str = "pro", anchor: datetime | None = None, zone: str | None = None
+    ) -> None:
         """These teams exist from now on."""
         for team_id in team_ids:
             async with self.connection.transaction():
@@ -136,7 +138,9 @@ class World:
         return self._serving("projector", projector.serve, **settings)
 
     @asynccontextmanager
-    async def _serving(self, name: str, serve: Callable[..., Coroutine[Any, Any, None]], **settings: Any) -> AsyncIterator[Service]:
+    async def _serving(
+        self, name: str, serve: Callable[..., Coroutine[Any, Any, None]], **settings: Any
+    ) -> AsyncIterator[Service]:
         chosen = {"kafka": self.stack.kafka, "database": self.database, "insecure_dev": True}
         stop, health = asyncio.Event(), Health(name)
         task = asyncio.create_task(serve(load_settings(**(chosen | settings)), stop, health))
