@@ -23,6 +23,9 @@ CREATE TABLE balance_v0 (
     PRIMARY KEY (shard, team_id)
 ) WITH (fillfactor = 50);
 CREATE INDEX balance_v0_alarm ON balance_v0 (shard, team_id) WHERE alarm;
+CREATE INDEX balance_v0_low ON balance_v0 (shard, team_id) WHERE low;
+CREATE INDEX balance_v0_held ON balance_v0 (shard, team_id) WHERE holds <> '{}';
+CREATE INDEX balance_v0_next_end ON balance_v0 (next_end);
 COMMENT ON TABLE balance_v0 IS 'What each team owns after its last folded fact, in micro-credits.';
 COMMENT ON COLUMN balance_v0.included IS 'Left of the plan''s monthly allowance.';
 COMMENT ON COLUMN balance_v0.additional IS 'All that is not included; negative where usage went past zero.';

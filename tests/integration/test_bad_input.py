@@ -16,6 +16,7 @@ from structlog.testing import capture_logs
 
 from deploy.local.stack import Stack
 from tests.conftest import a_database
+from tests.support.fleet import Fleet
 from tests.support.usage import Message, binary, raw, reported, structured, used, voided
 from tests.support.world import World, a_world
 
@@ -322,3 +323,29 @@ async def test_when_more_than_half_is_refused_the_recorder_says_so_loudly_and_go
     assert share is not None
     assert share > 0.5
     assert len(await world.usage_ids()) == 40
+
+
+async def test_values_of_ten_megabytes_and_what_unpacks_to_them_leave_memory_bounded(
+    world: World, fleet: Fleet
+) -> None:
+    await world.team("team_1")
+    fleet.start("recorder")
+    await fleet.ready("recorder")
+    packed = AIOKafkaProducer(bootstrap_servers=world.stack.kafka, compression_type="gzip", max_request_size=16 * MB)
+    async with packed:
+        for n in range(12):
+            await world.send(*[raw(HUGE, partition=n % 8) for n in range(4)], used("team_1", f"between-{n}"))
+            done = await packed.send_and_wait("usage", bytes(15 * MB), key=b"team_1", partition=n % 8)
+            world.ends[done.partition] = max(world.ends.get(done.partition, 0), done.offset + 1)
+    await world.recorded(within=60)
+
+    assert len(await world.usage_ids()) == 12
+    assert set(await world.reasons()) == {"record_too_big"}
+    assert peak_memory_mb(fleet.processes["recorder"].pid) < 400
+
+
+def peak_memory_mb(pid: int) -> float:
+    """The most that a process ever held, by the kernel's word."""
+    with open(f"/proc/{pid}/status") as status:
+        (kilobytes,) = (line.split()[1] for line in status if line.startswith("VmHWM"))
+    return int(kilobytes) / 1024
