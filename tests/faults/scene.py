@@ -42,7 +42,8 @@ TEAMS = [f"team_{n:02d}" for n in range(20)]
 TOPPED_UP = TEAMS[:12]  # these have a card, and some of them run low every few seconds
 DRAIN_SECONDS = 60.0
 STRIPE_KEY = "sk_test_storm"
-THRESHOLD = 2_950 * MICRO
+# One team after the other runs low, so that a worker that is to die at a step of a top-up always finds one to make.
+THRESHOLDS = {team_id: (2_950 - 90 * n) * MICRO for n, team_id in enumerate(TOPPED_UP)}
 
 # What the clock would do in some seconds more: whoever holds these is dead.
 LEASES_RUN_OUT = (
@@ -171,7 +172,10 @@ class Scene:
         credited = {row[0]: row[1] for row in rows}
         open_attempts = await self.connection.fetchval("SELECT count(*) FROM top_up_attempts WHERE ended_at IS NULL")
         low = await self.connection.fetchval(
-            "SELECT count(*) FROM balance WHERE included + additional < $1 AND team_id = ANY($2)", THRESHOLD, TOPPED_UP
+            "SELECT count(*) FROM balance JOIN unnest($1::text[], $2::bigint[]) AS t (team_id, threshold) USING (team_id) "
+            "WHERE included + additional < threshold",
+            TOPPED_UP,
+            list(THRESHOLDS.values()),
         )
         found = []
         if len(books["charges"]) != len(paid):
@@ -277,7 +281,11 @@ async def begin_teams(connection: Connection, http: httpx.AsyncClient, stripe: s
                     customer_id=customer, payment_method_id=card["id"], fingerprint=card["card"]["fingerprint"]
                 ),
                 TopUpConfigured(
-                    enabled=True, threshold_credits=THRESHOLD, credits=500 * MICRO, currency="usd", cool_down_seconds=0
+                    enabled=True,
+                    threshold_credits=THRESHOLDS[team_id],
+                    credits=500 * MICRO,
+                    currency="usd",
+                    cool_down_seconds=0,
                 ),
             ]
             new = [NewFact(team_id, "test", f"begin-{n}", datetime.now(UTC), fact) for n, fact in enumerate(facts)]
