@@ -94,7 +94,7 @@ class BadUsage(Exception):
 
 
 def parse_usage(value: bytes | None, headers: Sequence[tuple[str, bytes]]) -> AnyUsage:
-    """The usage in a Kafka record.
+    """The usage in a Kafka record: the model, or the fast struct that has the same fields; `type` tells which it is.
 
     Raises:
         BadUsage: it is not usage; the reason is one of empty_value, not_json, wrong_shape, bad_quantity,

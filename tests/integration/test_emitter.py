@@ -29,7 +29,7 @@ from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-def
 from deploy.local.stack import Stack
 from schemas.emitter import Emitter, InvalidReport, Receipt, uuid7s
 from schemas.spool import SpoolClosed, SpoolFull, SpoolInUse
-from schemas.usage import UsageReported, UsageVoidReported, parse_usage
+from schemas.usage import UsageVoidReported, parse_usage
 
 ROOT = Path(__file__).parents[2]
 SOURCE = "/features/video"
@@ -149,7 +149,7 @@ def test_others_understand_a_report(stack: Stack, topic: str, emitter: Emitter) 
     headers: Any = message.headers()
 
     usage = parse_usage(value, [])
-    assert isinstance(usage, UsageReported)
+    assert usage.type == "usage.reported.v1"
     assert (usage.subject, usage.data.feature, usage.data.quantity) == ("tëam", "ai_video.generate", "12.5")
     event = from_structured(KafkaMessage(dict(headers), key, value), JSONFormat(), CloudEvent)
     assert (event.get_source(), event.get_type(), event.get_subject()) == (SOURCE, "usage.reported.v1", "tëam")
@@ -236,7 +236,7 @@ def test_quantities_are_text_whole_numbers_or_decimals(stranded: Emitter, quanti
             "at: 2026-01-01 00:00:00 is not an instant: write one with its offset",
         ),
         ({"at": "2026-01-01T00:00:00Z"}, "at: "),
-        ({"at": datetime.now(UTC) + timedelta(minutes=6)}, "lies ahead of this clock; report what has happened"),
+        ({"at": datetime.now(UTC) + timedelta(days=6)}, "lies ahead of this clock; report what has happened"),
     ],
 )
 def test_what_would_be_refused_is_refused_at_once_in_the_callers_words(
