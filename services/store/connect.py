@@ -41,7 +41,7 @@ async def connect_pool(database: str, *, process: str, size: int = 4, statement_
     """A pool whose sessions are named after the process, speak UTC and give up in time."""
     return await asyncpg.create_pool(
         database,
-        min_size=1,
+        min_size=size,  # opened at the start: the first to ask at once must not wait for a handshake each
         max_size=size,
         command_timeout=statement_timeout_ms / 1000 + 5,
         server_settings={
