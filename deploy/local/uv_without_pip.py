@@ -15,13 +15,18 @@ import urllib.request
 import zipfile
 from pathlib import Path
 
-INDEX = os.environ.get("UV_DEFAULT_INDEX") or os.environ.get("PIP_INDEX_URL") or "https://pypi.org/simple"
+INDEX = os.environ.get("UV_DEFAULT_INDEX") or os.environ.get("PIP_INDEX_URL") or ""
 JSON_INDEX = "application/vnd.pypi.simple.v1+json"  # PEP 691
 TIMEOUT_SECONDS = 60
 
 
 def main(requirements: Path, target: Path) -> None:
     """Write the program `uv` to `target`."""
+    if not INDEX:
+        sys.exit(
+            "this Python has neither pip nor uv: install one (on Debian: apt-get install python3-venv), or say where packages are, "
+            "UV_DEFAULT_INDEX=https://…/simple"
+        )
     text = requirements.read_text()
     version = re.search(r"^uv==(\S+)", text, re.MULTILINE)
     if version is None:
