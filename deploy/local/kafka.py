@@ -27,7 +27,7 @@ from deploy.local.topics import (
 from deploy.local.trouble import StackTrouble, tail
 from deploy.local.waiting import listens, wait_until
 
-READY_SECONDS = 60
+READY_SECONDS = 120
 STOP_SECONDS = 60
 
 # On two cores that the services need as well, the serial collector costs the least: for 400,000 records in and out 1.6 s of

@@ -27,7 +27,7 @@ from deploy.local.waiting import wait_until
 
 DATABASE = "creditwell"
 OWNER = "postgres"
-READY_SECONDS = 60
+READY_SECONDS = 120
 STOP_SECONDS = 60
 NOTICE_SECONDS = 5
 

@@ -22,7 +22,7 @@ from deploy.local.stack import Stack
 from deploy.local.trouble import StackTrouble, tail
 
 STOP_SECONDS = 15
-READY_SECONDS = 30
+READY_SECONDS = 90
 LOOK_SECONDS = 0.05
 
 

@@ -216,7 +216,7 @@ async def verdicts(stack: Stack, template: str) -> AsyncIterator[Verdicts]:
             places = {}
             for what, (message, _) in BAD.items():
                 _, places[what], _ = await world.send(used("team_1", next(names)), message, used("team_1", next(names)))
-            await world.recorded(within=60)
+            await world.recorded(within=120)
         refused = {(row["partition"], row["offset"]): row for row in await world.refused()}
         stored = set(await world.usage_ids()) - {"before"}
         yield Verdicts({what: refused.get(place) for what, place in places.items()}, good, stored)
@@ -337,7 +337,7 @@ async def test_values_of_ten_megabytes_and_what_unpacks_to_them_leave_memory_bou
             await world.send(*[raw(HUGE, partition=n % 8) for n in range(4)], used("team_1", f"between-{n}"))
             done = await packed.send_and_wait("usage", bytes(15 * MB), key=b"team_1", partition=n % 8)
             world.ends[done.partition] = max(world.ends.get(done.partition, 0), done.offset + 1)
-    await world.recorded(within=60)
+    await world.recorded(within=120)
 
     assert len(await world.usage_ids()) == 12
     assert set(await world.reasons()) == {"record_too_big"}

@@ -270,7 +270,7 @@ async def test_invariant_03_whoever_waits_for_a_shard_is_let_in_between_the_reco
     await world.send(*[used("team_1", f"id-{n:05d}") for n in range(12_000)])
     slowest, appended = timedelta(), 0
     async with connections(world.database, 1) as (impatient,), world.recorder():
-        recording = asyncio.create_task(world.recorded(within=60))
+        recording = asyncio.create_task(world.recorded(within=120))
         while not recording.done():
             began = now()
             await store(impatient, granted("team_1", f"gift-{appended}"))

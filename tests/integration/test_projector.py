@@ -120,7 +120,7 @@ async def test_a_projector_goes_on_after_postgresql_crashed_under_it(world: Worl
         await asyncio.to_thread(world.stack.restart_postgres, "immediate")
         await world.reconnect()
         await histories.go_on(world.connection, 60)
-        await world.projected(within=40)
+        await world.projected(within=120)
 
     assert await every_row(world.connection) == await folded_anew(world.connection)
 
@@ -132,7 +132,7 @@ async def test_a_gap_in_the_log_stops_the_projector_and_nothing_is_read_past_it(
 
     with pytest.raises(ExceptionGroup) as raised:
         async with world.projector() as service:
-            await asyncio.wait_for(asyncio.shield(service.task), 20)
+            await asyncio.wait_for(asyncio.shield(service.task), 60)
 
     assert raised.group_contains(Exception, match=r"has no position \d+: a fact was removed")
     assert await world.connection.fetchval("SELECT count(*) FROM activity") == 0

@@ -34,7 +34,7 @@ async def under_pressure(world: World, *, per_second: int = 400, seed: int = 1) 
         yield pressure
         pressure.stop()
         await sending
-        await world.recorded(within=60)
+        await world.recorded(within=120)
         assert await oracle.problems(world.connection) == []
     finally:
         pressure.stop()
@@ -49,7 +49,7 @@ async def recorded_some(world: World, more: int = 50) -> None:
     async def look() -> bool:
         return bool(await world.connection.fetchval("SELECT sum(next) >= $1 FROM shard_heads", before + more))
 
-    await until(look, within=40, what=f"{more} more facts")
+    await until(look, within=120, what=f"{more} more facts")
 
 
 @pytest.mark.parametrize("cut", Cut)
@@ -60,7 +60,7 @@ async def test_a_commit_whose_answer_is_lost_counts_once(world: World, cut: Cut,
             await recorded_some(world)
             for _ in range(2):
                 proxy.cut_next(b"COMMIT;", cut, away_seconds=away_seconds)
-                await asyncio.wait_for(proxy.happened.wait(), 20)
+                await asyncio.wait_for(proxy.happened.wait(), 60)
                 await recorded_some(world)
 
 
@@ -224,7 +224,7 @@ async def stops_with(world: World, reason: str) -> None:
     """A recorder that is started now ends by itself, and says why."""
     with pytest.raises(LogChanged, match=reason):
         async with world.recorder() as service:
-            await asyncio.wait_for(asyncio.shield(service.task), 30)
+            await asyncio.wait_for(asyncio.shield(service.task), 60)
 
 
 async def cut_topic(world: World, partition: int, before: int) -> None:

@@ -55,14 +55,14 @@ def test_a_process_that_is_asked_to_stop_stops_with_code_0(number: signal.Signal
 
     process.send_signal(number)
 
-    assert "stopped" in process.communicate(timeout=20)[1]
+    assert "stopped" in process.communicate(timeout=60)[1]
     assert process.returncode == 0
 
 
 def test_a_process_whose_parent_is_gone_stops() -> None:
     process = start("await stop.wait()", at_eof=True)
 
-    process.communicate(timeout=20)
+    process.communicate(timeout=60)
 
     assert process.returncode == 0
 
@@ -70,7 +70,7 @@ def test_a_process_whose_parent_is_gone_stops() -> None:
 def test_a_process_that_fails_says_why_and_ends_with_code_1() -> None:
     process = start("raise RuntimeError('the log is upside down')")
 
-    line = last_line(process.communicate(timeout=20)[1])
+    line = last_line(process.communicate(timeout=60)[1])
 
     assert process.returncode == 1
     assert (line["event"], line["error"]) == ("failed", "the log is upside down")
@@ -80,7 +80,7 @@ def test_a_process_that_fails_says_why_and_ends_with_code_1() -> None:
 def test_a_process_that_ends_though_nobody_asked_it_to_ends_with_code_1() -> None:
     process = start("pass")
 
-    assert "nobody had asked" in process.communicate(timeout=20)[1]
+    assert "nobody had asked" in process.communicate(timeout=60)[1]
     assert process.returncode == 1
 
 
@@ -93,7 +93,7 @@ def test_a_process_that_misses_a_setting_ends_with_code_2_and_names_it_also_out_
     for work, environment, name in cases:
         process = start(work, environment)
 
-        said = process.communicate(timeout=20)[1]
+        said = process.communicate(timeout=60)[1]
 
         assert process.returncode == 2
         assert f"creditwell: {variable(name)} is not set." in said
@@ -108,7 +108,7 @@ def test_a_port_that_is_taken_ends_the_process_with_code_2_and_names_the_setting
 
     process = start("await stop.wait()", {"HEALTH_PORT": str(port)})
 
-    assert f"CREDITWELL_HEALTH_PORT is wrong: can't listen on 127.0.0.1:{port}" in process.communicate(timeout=20)[1]
+    assert f"CREDITWELL_HEALTH_PORT is wrong: can't listen on 127.0.0.1:{port}" in process.communicate(timeout=60)[1]
     assert process.returncode == 2
     holder.terminate()
-    holder.communicate(timeout=20)
+    holder.communicate(timeout=60)

@@ -57,7 +57,7 @@ class Fleet:
         """The database as this program's role sees it."""
         return url_of(self.database, self.database.rpartition("/")[2], role=ROLES[program])
 
-    async def ready(self, *names: str, within: float = 30) -> None:
+    async def ready(self, *names: str, within: float = 60) -> None:
         """These processes can do their work."""
         for name in names:
             await self.processes.wait_ready(name, f"http://127.0.0.1:{self.ports[name]}/readyz", timeout_seconds=within)
@@ -68,11 +68,11 @@ class Fleet:
             text = (await client.get(f"http://127.0.0.1:{self.ports[name]}/metrics")).text
         return next((float(line.split()[-1]) for line in text.splitlines() if line.startswith(f"{metric} ")), 0.0)
 
-    async def ended(self, name: str, *, within: float = 20) -> int:
+    async def ended(self, name: str, *, within: float = 60) -> int:
         """Wait for the end of a process; its exit code, -9 where it was killed."""
         return await self.processes.ended(name, timeout_seconds=within)
 
-    async def frozen(self, name: str, *, within: float = 20) -> None:
+    async def frozen(self, name: str, *, within: float = 60) -> None:
         """Wait until a process has stopped itself at a crash point."""
 
         async def look() -> bool:

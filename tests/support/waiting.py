@@ -10,7 +10,7 @@ LOOK_SECONDS = 0.02
 T = TypeVar("T")
 
 
-async def until(look: Callable[[], Awaitable[T | None]], *, within: float = 20, what: str = "") -> T:
+async def until(look: Callable[[], Awaitable[T | None]], *, within: float = 60, what: str = "") -> T:
     """The first true answer of `look`; an AssertionError naming `what` when it does not come in time."""
     deadline = time.monotonic() + within
     while not (answer := await look()):

@@ -72,7 +72,7 @@ class World:
             self.ends[partition] = max(self.ends.get(partition, 0), offset + 1)
         return places
 
-    async def recorded(self, *, within: float = 20) -> None:
+    async def recorded(self, *, within: float = 60) -> None:
         """Everything that was sent has been stored, refused or counted."""
 
         async def look() -> bool:
@@ -153,7 +153,7 @@ class World:
             stop.set()
             await task
 
-    async def projected(self, *, within: float = 20) -> None:
+    async def projected(self, *, within: float = 60) -> None:
         """The live projections have everything that is stored now."""
         goal = await heads(self.connection)
 
