@@ -10,6 +10,8 @@ for name in POSTGRES MIGRATOR RECORDER PROJECTOR WORKER API READER SIGNER; do
 done
 echo "# The signer's: keep it; the public half is told by the signer's first log line."
 echo "SIGNING_KEY=$(head -c 32 /dev/urandom | base64)"
+echo "# The host product verifies notices with it."
+echo "NOTICE_SECRET=whsec_$(head -c 32 /dev/urandom | base64)"
 cat <<'END'
 # Yours to fill in:
 STRIPE_KEY=
@@ -18,4 +20,7 @@ JWKS=
 JWT_ISSUER=
 JWT_AUDIENCE=
 CORS_ORIGINS=
+# Where your product takes notices, and where it shows the Usage page; may stay empty:
+NOTICE_URL=
+USAGE_PAGE=
 END

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from struct import Struct, pack
 
-from projections.balance import Entry, Paid
+from projections.balance import Entry, Kind, Paid
 
 COPY_BEGIN = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 COPY_END = b"\xff\xff"
@@ -28,7 +28,9 @@ _HEAD = Struct(">hih")  # 14 columns, shard
 _PLACE = Struct(">iqih")  # position, part
 _TIMES = Struct(">iqiq")  # recorded_at, occurred_at
 _CREDITS = Struct(">iqiqiq")  # included, additional, balance_after
-_PAID_BY_ONE = Struct(">iiiiiiiqiqiB")  # paid: an array of two, lot and credits; late
+# The row of nearly every fact, in two parts around its names: usage that one lot paid.
+_USAGE = Struct(">iqihi5siqiq")  # position, part, kind, recorded_at, occurred_at
+_PAID_BY_ONE = Struct(">iqiqiqiiiiiiiqiqiB")  # credits, paid (an array of two: lot and credits), late
 
 
 def microseconds(instant: datetime) -> int:
@@ -47,14 +49,34 @@ def values(shard: int, team_id: str, entry: Entry) -> tuple[object, ...]:
 
 def pack_row(shard: int, team_id: str, entry: Entry) -> bytes:
     """The same row as COPY carries it."""
+    recorded, occurred = microseconds(entry.recorded_at), microseconds(entry.occurred_at)
+    if entry.kind is Kind.USAGE and len(entry.paid) == 1:
+        lot, credits = entry.paid[0]
+        return b"".join((
+            _team(shard, team_id), _USAGE.pack(8, entry.position, 2, entry.part, 5, b"usage", 8, recorded, 8, occurred),
+            _names(entry.member_id, entry.feature),
+            _PAID_BY_ONE.pack(
+                8, entry.included, 8, entry.additional, 8, entry.balance_after, 44, 1, 0, BIGINT, 2, 1, 8, lot, 8, credits, 1,
+                entry.late,
+            ),
+        ))  # fmt: skip
     return b"".join((
-        _HEAD.pack(14, 2, shard), _text(team_id), _PLACE.pack(8, entry.position, 2, entry.part), _text(entry.kind),
-        _TIMES.pack(8, microseconds(entry.recorded_at), 8, microseconds(entry.occurred_at)), _text(entry.member_id),
-        _text(entry.feature), _CREDITS.pack(8, entry.included, 8, entry.additional, 8, entry.balance_after), _paid(entry),
+        _team(shard, team_id), _PLACE.pack(8, entry.position, 2, entry.part), _text(entry.kind),
+        _TIMES.pack(8, recorded, 8, occurred), _names(entry.member_id, entry.feature),
+        _CREDITS.pack(8, entry.included, 8, entry.additional, 8, entry.balance_after), _paid(entry),
     ))  # fmt: skip
 
 
 @lru_cache(maxsize=100_000)
+def _team(shard: int, team_id: str) -> bytes:
+    return _HEAD.pack(14, 2, shard) + _text(team_id)
+
+
+@lru_cache(maxsize=100_000)
+def _names(member_id: str | None, feature: str | None) -> bytes:
+    return _text(member_id) + _text(feature)
+
+
 def _text(text: str | None) -> bytes:
     if text is None:
         return NULL
@@ -64,9 +86,6 @@ def _text(text: str | None) -> bytes:
 
 def _paid(entry: Entry) -> bytes:
     """The columns `paid` and `late`."""
-    if len(entry.paid) == 1:
-        lot, credits = entry.paid[0]
-        return _PAID_BY_ONE.pack(44, 1, 0, BIGINT, 2, 1, 8, lot, 8, credits, 1, entry.late)
     numbers = [number for paid in entry.paid for number in paid]
     array = pack(">iiiii", 1, 0, BIGINT, len(numbers), 1) if numbers else pack(">iii", 0, 0, BIGINT)
     array += b"".join(pack(">iq", 8, number) for number in numbers)

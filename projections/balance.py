@@ -75,6 +75,7 @@ class LotKind(StrEnum):
     TOPPED_UP = "topped_up"
     PROMOTIONAL = "promotional"
     ADJUSTED = "adjusted"
+    REINSTATED = "reinstated"
 
 
 class Kind(StrEnum):
@@ -156,8 +157,8 @@ class Burned(NamedTuple):
     paid: tuple[Paid, ...]
     included: int
     additional: int
-    back_included: int
-    back_additional: int
+    back_included: int = 0
+    back_additional: int = 0
 
 
 @dataclass(slots=True)
@@ -244,26 +245,7 @@ def evolve(  # noqa: C901, PLR0912, PLR0915 - one match over every fact, closed 
         end_lots(team, recorded_at, entries)
     match fact:
         case UsageRecorded():
-            late = stored.occurred_at < team.sealed_until
-            burned = _burn(team, fact.credits, recorded_at if late else stored.occurred_at)
-            if fact.hold_id is not None:
-                team.holds.pop(fact.hold_id, None)
-            _enter(
-                team,
-                stored,
-                entries,
-                Kind.USAGE,
-                -burned.included,
-                -burned.additional,
-                fact.member_id,
-                fact.feature,
-                burned.paid,
-                late=late,
-            )
-            if burned.back_included or burned.back_additional:
-                _enter_expiry(
-                    team, entries, recorded_at, stored.occurred_at, burned.back_included, burned.back_additional
-                )
+            _use(team, stored, fact, entries)
         case UsageVoided():
             included = _restore(team, stored, paid, settled or {})
             _enter(
@@ -303,7 +285,10 @@ def evolve(  # noqa: C901, PLR0912, PLR0915 - one match over every fact, closed 
             _enter(team, stored, entries, Kind.ADJUSTMENT, -burned.included, -burned.additional, paid=burned.paid)
         case HoldCaptured():
             burned = _burn(team, fact.credits, recorded_at)
-            team.holds.pop(fact.hold_id, None)
+            if fact.remaining_credits is None:
+                team.holds.pop(fact.hold_id, None)
+            else:
+                team.holds[fact.hold_id] = team.holds[fact.hold_id]._replace(credits=fact.remaining_credits)
             _enter(
                 team,
                 stored,
@@ -322,14 +307,13 @@ def evolve(  # noqa: C901, PLR0912, PLR0915 - one match over every fact, closed 
         case HoldReleased() | HoldExpired():
             team.holds.pop(fact.hold_id, None)
         case ChargeRefunded():
-            _claw(team, fact.lot, fact.clawed_credits)
-            _enter(team, stored, entries, Kind.REFUND, 0, -fact.clawed_credits)
+            clawed, back = fact.clawed_credits, fact.reinstated_credits or 0
+            _reverse(team, stored, entries, Kind.REFUND, (fact.lot, *(fact.reinstated_lots or ())), clawed, back)
         case ChargeDisputed():
-            _claw(team, fact.lot, fact.frozen_credits)
-            _enter(team, stored, entries, Kind.DISPUTE, 0, -fact.frozen_credits)
+            frozen, back = fact.frozen_credits, fact.reinstated_credits or 0
+            _reverse(team, stored, entries, Kind.DISPUTE, (fact.lot, *(fact.reinstated_lots or ())), frozen, back)
         case DisputeClosed():
-            _gain(team, stored, LotKind.ADJUSTED, fact.reinstated_credits, stored.occurred_at)
-            _enter(team, stored, entries, Kind.DISPUTE, 0, fact.reinstated_credits)
+            _reverse(team, stored, entries, Kind.DISPUTE, (), 0, fact.reinstated_credits)
         case PeriodSealed():
             team.sealed_until = max(team.sealed_until, fact.ends_at)
             _settle_lots(team)
@@ -361,9 +345,29 @@ def evolve(  # noqa: C901, PLR0912, PLR0915 - one match over every fact, closed 
             pass
         case _:
             assert_never(fact)
-    if team.out and team.available(recorded_at) > 0:
+    if team.out and _credits_came(fact, entries) and team.available(recorded_at) > 0:
         team.out = False
     return entries
+
+
+def _use(team: TeamBalance, stored: Stored, fact: UsageRecorded, entries: list[Entry]) -> None:
+    """Burn for work that was done; nearly every fact is this one."""
+    recorded_at, occurred_at = stored.recorded_at, stored.occurred_at
+    late = occurred_at < team.sealed_until
+    burned = _burn(team, fact.credits, recorded_at if late else occurred_at)
+    if fact.hold_id is not None:
+        _settle_hold(team, fact.hold_id, recorded_at)
+    _enter(
+        team, stored, entries, Kind.USAGE, -burned.included, -burned.additional, fact.member_id, fact.feature, burned.paid,
+        late=late,
+    )  # fmt: skip
+    if burned.back_included or burned.back_additional:
+        _enter_expiry(team, entries, recorded_at, occurred_at, burned.back_included, burned.back_additional)
+
+
+def _credits_came(fact: AnyFact, entries: list[Entry]) -> bool:
+    """False for a hold that goes: work that is held and given up, or settled for less, would else run out each time."""
+    return isinstance(fact, BalanceRecovered) or sum(entry.credits for entry in entries) > 0
 
 
 def end_lots(team: TeamBalance, at: datetime, entries: list[Entry]) -> None:
@@ -380,6 +384,13 @@ def end_lots(team: TeamBalance, at: datetime, entries: list[Entry]) -> None:
     _settle_lots(team)
 
 
+def _settle_hold(team: TeamBalance, hold_id: str, at: datetime) -> None:
+    """Usage settles a hold that is there; where its time is over or it has ended, it is plain usage."""
+    hold = team.holds.get(hold_id)
+    if hold is not None and hold.expires_at > at:
+        del team.holds[hold_id]
+
+
 def _gain(
     team: TeamBalance, stored: Stored, kind: LotKind, credits: int, starts_at: datetime, ends_at: datetime = NEVER
 ) -> None:
@@ -391,6 +402,15 @@ def _gain(
 
 def _burn(team: TeamBalance, credits: int, at: datetime) -> Burned:
     """Take credits from the lots whose interval holds `at`, in burn order; what is left becomes debt."""
+    for lot in team.lots:
+        if lot.remaining and lot.starts_at <= at < lot.ends_at:
+            if not 0 < credits < lot.remaining or lot.ended:
+                break
+            # Nearly always one open lot pays everything and is not empty afterwards.
+            lot.remaining -= credits
+            team.changed[lot.lot] = lot
+            included = credits if lot.kind is LotKind.INCLUDED else 0
+            return Burned((Paid(lot.lot, credits),), included, credits - included)
     left = credits
     included = back_included = back_additional = 0
     parts: list[Paid] = []
@@ -444,16 +464,30 @@ def _restore(team: TeamBalance, stored: Stored, paid: tuple[Paid, ...], settled:
     return included + homeless
 
 
-def _claw(team: TeamBalance, number: int, credits: int) -> None:
-    """Take back credits of one lot: its unspent part first, then as debt."""
-    unspent = 0
-    for lot in team.lots:
-        if lot.lot == number:
-            unspent = min(lot.remaining, credits)
+def _reverse(
+    team: TeamBalance, stored: Stored, entries: list[Entry], kind: Kind, lots: tuple[int, ...], clawed: int, back: int
+) -> None:
+    """Take credits of a payment back, or give them back as a lot of their own.
+
+    What is taken comes from the unspent part of the payment's own lots, and from no other; what was spent already becomes debt.
+    """
+    paid: list[Paid] = []
+    left = clawed
+    for number in lots:
+        lot = next((lot for lot in team.lots if lot.lot == number), None)
+        unspent = min(lot.remaining, left) if lot is not None else 0
+        if lot is not None and unspent:
+            left -= unspent
             lot.remaining -= unspent
             team.changed[number] = lot
-    team.debt += credits - unspent
+            paid.append(Paid(number, unspent))
+    if left:
+        team.debt += left
+        paid.append(Paid(DEBT, left))
+    if back:
+        _gain(team, stored, LotKind.REINSTATED, back, stored.occurred_at)
     _settle_lots(team)
+    _enter(team, stored, entries, kind, 0, back - clawed, paid=tuple(paid))
 
 
 def _settle_lots(team: TeamBalance) -> None:

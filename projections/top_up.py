@@ -1,8 +1,9 @@
-"""Top-ups of a team: what the log says about them, and the one decision that follows from it.
+"""Top-ups of a team: what the log says about them. What is decided from it is told in `projections.top_up_decisions`.
 
 A low episode begins when the balance runs low and ends when it has recovered. Within it, decisions fall at certain points: at
-the crossing, at the end of a cool-down, at a new month after a cap, at a changed card or setting, when somebody has paid.
-At each of them the answer is a fact: a top-up is requested, or skipped with its reason. Nothing stops in silence.
+the crossing, at the end of a cool-down, at a new month after a cap, at a changed card, setting or plan, when somebody has paid.
+At each of them the answer is a fact: a top-up is requested, or skipped with its reason. Nothing stops in silence. A point
+that finds the balance above the threshold, yet not recovered, stays until the balance is below once more.
 
 An attempt is named after its episode and the number of attempts that ended in it before, so that whoever decides twice
 names the same attempt; and it ends only when Stripe can't take money for it any more, or has taken it.
@@ -10,17 +11,13 @@ names the same attempt; and it ends only when Stripe can't take money for it any
 Pure: no clock, no store, no Stripe. States are frozen values; `evolve` gives the next one.
 """
 
-from datetime import UTC, datetime, timedelta
-from enum import StrEnum
+from datetime import datetime, timedelta
 from typing import Self, assert_never
-from uuid import UUID, uuid5
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from projections.balance import ALWAYS
-from schemas.catalog import Catalog
-from schemas.credits import format_credits
-from schemas.cycles import instant_of, load_zone
+from projections.months import month_of
 from schemas.facts import (
     AnyFact,
     BalanceRanLow,
@@ -60,10 +57,10 @@ from schemas.facts import (
     UsageVoided,
 )
 
-VERSION = 1  # of the saved form: states of another version are folded anew
-ATTEMPTS = UUID("6f1c1de5-7d3c-5f1e-9a55-3f0c2b8f4f10")  # the namespace of attempts; never change it
+VERSION = 2  # of the saved form: states of another version are folded anew
 DECLINES_MAX = 3
-CHARGE_MAX_CENTS = 99_999_999  # Stripe takes no more at once
+RECENT = timedelta(days=1)
+OFTEN = 6  # within a day: each closes the whole gap, so a team that needs so many has set too little, or has a leak
 
 
 class _Value(BaseModel):
@@ -89,6 +86,8 @@ class Card(_Value):
     customer_id: str
     payment_method_id: str
     fingerprint: str | None
+    brand: str | None = None
+    last4: str | None = None
 
 
 class Episode(_Value):
@@ -108,6 +107,7 @@ class Attempt(_Value):
     currency: str
     customer_id: str
     payment_method_id: str
+    fingerprint: str | None
     requested_at: AwareDatetime
     payment_intent_id: str | None = None
     action_required: bool = False
@@ -130,16 +130,22 @@ class Point(_Value):
 class Suspension(_Value):
     """Top-ups pause; they go on with another card, or when somebody has paid."""
 
+    reason: str
     fingerprint: str | None
     paid: bool = False
 
 
 class TopUps(_Value):
-    """A team's state after `position`."""
+    """A team's state after `position`.
+
+    `declines` counts those in a row of the card on file; `card_is_dead`: the bank says that it will not do, today or tomorrow.
+    `recent` is when the last top-ups were requested, within a day and no more than `OFTEN` of them.
+    """
 
     team_id: str
     position: int = 0
     zone: str = "UTC"
+    plan: str = ""
     settings: Settings | None = None
     card: Card | None = None
     episode: Episode | None = None
@@ -147,14 +153,25 @@ class TopUps(_Value):
     cool_until: AwareDatetime = ALWAYS
     last_attempt_id: str = ""
     declines: int = 0
+    card_is_dead: bool = False
     suspension: Suspension | None = None
     reserved: dict[str, Reserved] = {}
+    recent: tuple[AwareDatetime, ...] = ()
     point: Point | None = None
 
     @property
     def enabled(self) -> bool:
         """True while an admin wants top-ups."""
         return self.settings is not None and self.settings.enabled
+
+    @property
+    def unusually_often(self) -> bool:
+        """True when this team had many top-ups within a day: somebody should look."""
+        return len(self.recent) >= OFTEN
+
+    def taken(self, month: str) -> list[int]:
+        """What each top-up of a month takes of its caps, in cents."""
+        return [reserved.cents for reserved in self.reserved.values() if reserved.month == month]
 
     def but(self, **changes: object) -> Self:
         """The same with something changed."""
@@ -166,7 +183,7 @@ def evolve(state: TopUps, stored: Stored, fact: AnyFact) -> TopUps:  # noqa: C90
     state, now = state.but(position=stored.position), stored.recorded_at
     match fact:
         case PlanAssigned():
-            return state.but(zone=fact.zone)
+            return _planned(state, stored, fact)
         case TopUpConfigured():
             return _configured(state, stored, fact)
         case PaymentMethodChanged():
@@ -186,16 +203,18 @@ def evolve(state: TopUps, stored: Stored, fact: AnyFact) -> TopUps:  # noqa: C90
             return _under_way(state, fact.attempt_id, action_required=True)
         case TopUpFailed():
             reserved = {name: kept for name, kept in state.reserved.items() if name != fact.attempt_id}
-            declines = state.declines + fact.reason.startswith("declined_")
-            return _ended(state.but(reserved=reserved, declines=declines), fact.attempt_id, now)
+            return _ended(_declined(state.but(reserved=reserved), fact), fact.attempt_id, now)
         case CreditsToppedUp():
-            return _ended(state.but(declines=0), fact.attempt_id, now)
+            return _ended(state.but(declines=0, card_is_dead=False), fact.attempt_id, now)
         case CreditsPurchased():
             return _paid(state, stored)
         case TopUpSuspended():
-            return state.but(suspension=Suspension(fingerprint=fact.fingerprint))
+            return state.but(suspension=Suspension(reason=fact.reason, fingerprint=fact.fingerprint))
         case TopUpResumed():
-            return _decide_anew(state.but(suspension=None, declines=0), f"resumed:{stored.position}", now)
+            # A card that was declined and is still on file is tried once: the next decline pauses again.
+            declines = min(state.declines, DECLINES_MAX - 1)
+            resumed = state.but(suspension=None, declines=declines, card_is_dead=False)
+            return _decide_anew(resumed, f"resumed:{stored.position}", now)
         case (
             UsageRecorded()
             | UsageVoided()
@@ -223,6 +242,12 @@ def evolve(state: TopUps, stored: Stored, fact: AnyFact) -> TopUps:  # noqa: C90
             assert_never(fact)
 
 
+def _planned(state: TopUps, stored: Stored, fact: PlanAssigned) -> TopUps:
+    changed = state.enabled and fact.plan != state.plan
+    state = state.but(zone=fact.zone, plan=fact.plan)
+    return _decide_anew(state, f"plan:{stored.position}", stored.recorded_at) if changed else state
+
+
 def _configured(state: TopUps, stored: Stored, fact: TopUpConfigured) -> TopUps:
     chosen = Settings(
         enabled=fact.enabled, threshold_credits=fact.threshold_credits, credits=fact.credits,
@@ -236,10 +261,12 @@ def _configured(state: TopUps, stored: Stored, fact: TopUpConfigured) -> TopUps:
 
 def _with_card(state: TopUps, stored: Stored, fact: PaymentMethodChanged) -> TopUps:
     card = fact.payment_method_id and Card(
-        customer_id=fact.customer_id, payment_method_id=fact.payment_method_id, fingerprint=fact.fingerprint
-    )
+        customer_id=fact.customer_id, payment_method_id=fact.payment_method_id, fingerprint=fact.fingerprint,
+        brand=fact.brand, last4=fact.last4,
+    )  # fmt: skip
     same = state.card is not None and bool(card) and state.card.fingerprint == fact.fingerprint
-    state = state.but(card=card or None, declines=state.declines if same else 0)
+    state = state.but(card=card or None)
+    state = state if same else state.but(declines=0, card_is_dead=False)
     return _decide_anew(state, f"card:{stored.position}", stored.recorded_at) if state.enabled else state
 
 
@@ -268,10 +295,22 @@ def _requested(state: TopUps, stored: Stored, fact: TopUpRequested) -> TopUps:
     attempt = Attempt(
         attempt_id=fact.attempt_id, ran_low_id=fact.ran_low_id, credits=fact.credits, charge_cents=fact.charge_cents,
         currency=fact.currency, customer_id=fact.customer_id, payment_method_id=fact.payment_method_id,
-        requested_at=stored.recorded_at,
+        fingerprint=state.card.fingerprint if state.card is not None else None, requested_at=stored.recorded_at,
     )  # fmt: skip
     reserved = {**kept, fact.attempt_id: Reserved(month=month, cents=fact.charge_cents)}
-    return state.but(open=attempt, reserved=reserved, point=None)
+    recent = (*(at for at in state.recent if at > stored.recorded_at - RECENT), stored.recorded_at)[-OFTEN:]
+    return state.but(open=attempt, reserved=reserved, recent=recent, point=None)
+
+
+def _declined(state: TopUps, fact: TopUpFailed) -> TopUps:
+    """What a failure says about the card on file; nothing, when another one was charged or the bank was not asked."""
+    attempt, card = state.open, state.card
+    if attempt is None or attempt.attempt_id != fact.attempt_id or not fact.reason.startswith("declined_"):
+        return state
+    if card is None or card.fingerprint != attempt.fingerprint:
+        return state
+    dead = state.card_is_dead or fact.reason == "declined_needs_card"
+    return state.but(declines=state.declines + 1, card_is_dead=dead)
 
 
 def _ended(state: TopUps, attempt_id: str, now: datetime) -> TopUps:
@@ -287,161 +326,10 @@ def _ended(state: TopUps, attempt_id: str, now: datetime) -> TopUps:
 
 
 def _after_skip(state: TopUps, fact: TopUpSkipped, now: datetime) -> Point | None:
-    """The next decision, where the calendar brings one; otherwise something has to change first."""
-    if fact.next_decision_at is None:
+    """The next decision, where the calendar brings one; otherwise something has to change first. No name comes twice."""
+    following = fact.next_decision_at
+    if following is None:
         return None
     cooling = fact.reason == "cooling_down"
-    name = f"cool_down:{state.last_attempt_id}" if cooling else f"month:{month_of(fact.next_decision_at, state.zone)}"
-    return Point(name=name, at=max(fact.next_decision_at, now))
-
-
-def decide(state: TopUps, available: int, now: datetime, catalog: Catalog) -> TopUpRequested | TopUpSkipped | None:
-    """The decision that is due; None when none is, or while the balance (exact, at the head of the log) is not low."""
-    if state.episode is None or state.point is None or state.point.at > now:
-        return None
-    chosen = state.settings
-    if chosen is None or not chosen.enabled:
-        return _skip(state, "disabled")
-    if available >= chosen.threshold_credits:
-        return None
-    if (obstacle := _obstacle(state, now)) is not None:
-        return obstacle
-    return _within_caps(state, chosen, available, now, catalog)
-
-
-def _obstacle(state: TopUps, now: datetime) -> TopUpSkipped | None:
-    """What forbids any charge now, whatever its size."""
-    if state.open is not None:
-        return _skip(state, "in_flight", f"attempt {state.open.attempt_id} is under way")
-    if state.suspension is not None:
-        return _skip(state, "suspended", "paused after repeated declines, until the card changes or somebody pays")
-    if state.card is None:
-        return _skip(state, "no_payment_method")
-    if now < state.cool_until:
-        return _skip(state, "cooling_down", None, state.cool_until)
-    return None
-
-
-def _within_caps(
-    state: TopUps, chosen: Settings, available: int, now: datetime, catalog: Catalog
-) -> TopUpRequested | TopUpSkipped:
-    gained, cents = next_charge(chosen, available, catalog)
-    month, following = month_of(now, state.zone), next_month(now, state.zone)
-    taken = [reserved.cents for reserved in state.reserved.values() if reserved.month == month]
-    most, cap = chosen.max_per_month, chosen.monthly_cap_cents
-    if most is not None and len(taken) >= most:
-        return _skip(state, "cap_count", f"{len(taken)} of {most} top-ups of this month are made", following)
-    if cap is not None and (sum(taken) + cents > cap or chosen.currency != catalog.top_up.currency):
-        price = f"{format_credits(gained)} credits cost {cents} {catalog.top_up.currency} cents"
-        return _skip(
-            state,
-            "cap_money",
-            f"{price}; {sum(taken)} of {cap} {chosen.currency} cents of this month are taken",
-            following,
-        )
-    if cents > CHARGE_MAX_CENTS:
-        return _skip(
-            state, "cap_money", f"{cents} cents are more than one charge may take; buy credits instead", following
-        )
-    assert state.episode is not None
-    assert state.card is not None
-    return TopUpRequested(
-        attempt_id=str(attempt_of(state.team_id, state.episode)), ran_low_id=state.episode.ran_low_id,
-        attempt=state.episode.ended, credits=gained, charge_cents=cents, currency=catalog.top_up.currency,
-        customer_id=state.card.customer_id, payment_method_id=state.card.payment_method_id,
-    )  # fmt: skip
-
-
-def _skip(state: TopUps, reason: str, detail: str | None = None, following: datetime | None = None) -> TopUpSkipped:
-    assert state.episode is not None
-    assert state.point is not None
-    return TopUpSkipped.model_validate({
-        "ran_low_id": state.episode.ran_low_id, "decision": state.point.name, "reason": reason, "detail": detail,
-        "next_decision_at": following,
-    })  # fmt: skip
-
-
-def attempt_of(team_id: str, episode: Episode) -> UUID:
-    """The one name that the next attempt of an episode can have."""
-    return uuid5(uuid5(ATTEMPTS, f"{team_id}\n{episode.ran_low_id}"), str(episode.ended))
-
-
-def next_charge(chosen: Settings | TopUpConfigured, available: int, catalog: Catalog) -> tuple[int, int]:
-    """Micro-credits and cents of the one charge that closes the whole gap; money is rounded up once."""
-    price = catalog.top_up
-    if chosen.credits:
-        times = max(1, _ceil(chosen.threshold_credits - available, chosen.credits))
-        wanted = chosen.credits * times
-    else:
-        wanted = (chosen.restore_to_credits or chosen.threshold_credits) - available
-    gained = _ceil(max(wanted, price.min_credits), price.step) * price.step
-    return gained, catalog.top_up_charge_cents(gained)
-
-
-def _ceil(amount: int, step: int) -> int:
-    return -(-amount // step)
-
-
-def month_of(instant: datetime, zone: str) -> str:
-    """The calendar month that a team's own clock shows, such as 2026-11."""
-    return instant.astimezone(load_zone(zone)).strftime("%Y-%m")
-
-
-def next_month(instant: datetime, zone: str) -> datetime:
-    """When the team's next calendar month begins, in UTC."""
-    rules = load_zone(zone)
-    first = instant.astimezone(rules).replace(day=1, hour=0, minute=0, second=0, microsecond=0, tzinfo=None)
-    return instant_of((first + timedelta(days=32)).replace(day=1), rules).astimezone(UTC)
-
-
-def suspension_due(state: TopUps) -> TopUpSuspended | None:
-    """After the third decline in a row of a card, top-ups pause."""
-    if state.declines < DECLINES_MAX or state.suspension is not None:
-        return None
-    fingerprint = state.card.fingerprint if state.card is not None else None
-    return TopUpSuspended(reason="the card was declined three times", declines=state.declines, fingerprint=fingerprint)
-
-
-def resumption_due(state: TopUps) -> TopUpResumed | None:
-    """Another card, or money by another way, ends the pause."""
-    if state.suspension is None:
-        return None
-    if state.suspension.paid:
-        return TopUpResumed(reason="somebody paid")
-    if state.card is not None and state.card.fingerprint != state.suspension.fingerprint:
-        return TopUpResumed(reason="the card was changed")
-    return None
-
-
-class Step(StrEnum):
-    """What to do next about an attempt, given its intent as Stripe has it."""
-
-    CREDIT = "credit"
-    CONFIRM = "confirm"
-    ASK_OWNER = "ask_owner"
-    WAIT = "wait"
-    CANCEL = "cancel"
-    FAIL = "fail"
-
-
-def next_step(intent_state: str, remedy: str | None, *, wanted: bool, waited_long: bool) -> Step:
-    """The step that follows from an intent's state: only `succeeded` is money, and only `cancelled` is the end of hope.
-
-    Args:
-        intent_state: as Stripe has it now.
-        remedy: what would help after the last decline: `retry_later`, `needs_card`, `needs_authentication`, or None.
-        wanted: the episode of the attempt goes on and top-ups are still on.
-        waited_long: the owner of the card was asked a long time ago.
-    """
-    asks_owner = intent_state == "requires_action" or remedy == "needs_authentication"
-    match intent_state:
-        case "succeeded":
-            return Step.CREDIT
-        case "cancelled":
-            return Step.FAIL
-        case "requires_confirmation":
-            return Step.CONFIRM if wanted else Step.CANCEL
-        case "requires_action" | "requires_payment_method":
-            return Step.ASK_OWNER if asks_owner and wanted and not waited_long else Step.CANCEL
-        case _:
-            return Step.WAIT
+    name = f"cool_down:{state.last_attempt_id}" if cooling else f"month:{month_of(following, state.zone)}"
+    return Point(name=name, at=max(following, now))

@@ -70,6 +70,7 @@ class Plan(Frozen):
     name: Label
     allowance_credits: CreditAmount
     notice_threshold_credits: CreditAmount
+    top_ups: bool = True
 
 
 class Pack(Frozen):
@@ -124,6 +125,10 @@ class Catalog(Frozen):
             return True
         order = list(self.plans)
         return plan in order and needed in order and order.index(plan) > order.index(needed)
+
+    def may_top_up(self, plan: str) -> bool:
+        """False for a plan that is sold without automatic top-ups. One that is sold no more keeps what it had."""
+        return plan not in self.plans or self.plans[plan].top_ups
 
     def top_up_charge_cents(self, micro: int) -> int:
         """What a top-up of so many micro-credits costs, in minor units of `top_up.currency`.

@@ -107,6 +107,7 @@ class CreditsPurchased(Fact, type="credits.purchased.v1"):
     pack: Name
     payment_intent_id: Name
     charge_cents: Cents
+    tax_cents: Cents | None = None
     currency: Currency
     member_id: Name | None = None
     charge_id: Name | None = None
@@ -259,7 +260,7 @@ class TopUpIntentCancelled(Fact, type="top_up.intent_cancelled.v1"):
 
 
 class TopUpSuspended(Fact, type="top_up.suspended.v1"):
-    """Top-ups pause after three declines until the card changes or somebody pays."""
+    """Top-ups pause, after three declines or one for good, until the card changes or somebody pays."""
 
     reason: Text
     declines: int
@@ -289,12 +290,16 @@ class HoldExtended(Fact, type="hold.extended.v1"):
 
 
 class HoldCaptured(Fact, type="hold.captured.v1"):
-    """Work under a hold ended and used credits; the rest of the hold is free again."""
+    """Work under a hold used credits. The rest of the hold is free again, unless `remaining_credits` stay set aside."""
 
     hold_id: Name
     credits: Gained
     feature: Name | None = None
     member_id: Name | None = None
+    quantity: str | None = None
+    attributes: Attributes | None = None
+    rate_card: int | None = None
+    remaining_credits: Gained | None = None
 
 
 class HoldReleased(Fact, type="hold.released.v1"):
@@ -310,13 +315,19 @@ class HoldExpired(Fact, type="hold.expired.v1"):
 
 
 class ChargeRefunded(Fact, type="charge.refunded.v1"):
-    """Stripe gave money back; `refunded_cents` is cumulative, `clawed_credits` is what this step takes."""
+    """Stripe gave money back; `refunded_cents` is cumulative, `clawed_credits` is what this step takes.
+
+    A refund that failed afterwards lowers `refunded_cents`, and this step gives credits back.
+    """
 
     payment_intent_id: Name
     lot: int
     refunded_cents: Cents
     currency: Currency
     clawed_credits: Gained
+    charge_cents: Cents | None = None
+    reinstated_credits: Gained | None = None
+    reinstated_lots: tuple[int, ...] | None = None
 
 
 class ChargeDisputed(Fact, type="charge.disputed.v1"):
@@ -328,6 +339,10 @@ class ChargeDisputed(Fact, type="charge.disputed.v1"):
     disputed_cents: Cents
     currency: Currency
     frozen_credits: Gained
+    charge_cents: Cents | None = None
+    reason: Text | None = None
+    reinstated_credits: Gained | None = None
+    reinstated_lots: tuple[int, ...] | None = None
 
 
 class DisputeClosed(Fact, type="dispute.closed.v1"):
@@ -338,6 +353,9 @@ class DisputeClosed(Fact, type="dispute.closed.v1"):
     lot: int
     outcome: Literal["won", "lost"]
     reinstated_credits: Gained
+    disputed_cents: Cents | None = None
+    currency: Currency | None = None
+    charge_cents: Cents | None = None
 
 
 class MemberLimited(Fact, type="member.limited.v1"):

@@ -16,6 +16,7 @@ import msgspec
 from pydantic import BaseModel
 
 from .facts import FACTS
+from .notices import NOTICES, schema_of_notice
 from .rates import RateCard
 from .usage import NUMBER_DIGITS_MAX, UsageReported, UsageVoidReported
 
@@ -79,6 +80,9 @@ def documents() -> Iterator[tuple[str, Json]]:
         yield f"json/facts/{name}.json", schema_of(fact, f"{name}: the data")
     for name, event in USAGE.items():
         yield f"json/usage/{name}.json", numbers_allowed(schema_of(event, f"{name}: the CloudEvent"))
+    for name, notice in NOTICES.items():
+        schema = {"$schema": JSON_SCHEMA, **schema_of_notice(notice), "title": f"{name}: the body of the notice"}
+        yield f"json/notices/{name}.json", schema
     yield "json/rate_card.json", schema_of(RateCard, "rate card")
     yield "asyncapi.json", asyncapi()
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from hashlib import sha256
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
@@ -45,6 +45,7 @@ class VoidedUsage(BaseModel):
     """The data of `usage.voided.v1`: a usage of the same source is taken back."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
+    hold_id: ClassVar[None] = None  # a void settles no hold; every usage can be asked for its own
     usage_source: Source
     usage_id: Name
     reason: Text

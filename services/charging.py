@@ -10,13 +10,22 @@ Each step is recorded before the next is taken:
 Whoever comes after a crash asks Stripe for the intent as it is now, and `next_step` says what follows. An answer that did not
 come is never taken for a no and never leads to another attempt. Two workers on one attempt do no harm: the intent is paid
 once, and credited once.
+
+Where the bank wants to see the owner of the card, the same intent waits for a day, and nothing else is tried meanwhile. An
+admin's click confirms it on-session (`confirm_by_owner`) and leads to the bank's page. Everything that comes of it, the worker
+finds as it finds everything: by asking Stripe.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal
+from uuid import UUID
 
-from projections.top_up import Attempt, Step, TopUps, next_step, suspension_due
+from projections.attempt import Step, is_wanted, next_step
+from projections.top_up import Attempt, TopUps
+from projections.top_up_decisions import suspension_due
 from schemas.facts import (
     AnyFact,
     CreditsToppedUp,
@@ -26,8 +35,9 @@ from schemas.facts import (
     TopUpIntentCancelled,
     TopUpIntentCreated,
 )
-from services.charges import Busy, Charges, Declined, Intent, Unknown, WrongRequest
+from services.charges import Busy, Charges, Decline, Declined, Intent, Missing, Unknown, WrongRequest
 from services.crashpoints import crashpoint
+from services.errors import Refused
 from services.logs import get_log
 from services.store import attempts
 from services.store.attempts import STRIPE, TOP_UPS, Lease
@@ -62,20 +72,27 @@ class Charging:
             state = await attempts.read_top_ups(connection, team_id)
         if lease is None or state.open is None or state.open.attempt_id != str(lease.attempt_id):
             return
+        crashpoint("topup:leased")
         wait_seconds = min(LAST_LOOK_SECONDS, FIRST_LOOK_SECONDS * 2 ** min(lease.looks, 10))
         try:
-            if await self._drive(lease, state, state.open) is Step.ASK_OWNER:
-                wait_seconds = OWNER_LOOK_SECONDS
+            wait_seconds = await self._drive(lease, state, state.open) or wait_seconds
         except Busy as busy:
             wait_seconds = busy.retry_after_seconds or wait_seconds
         except Unknown as unknown:
             get_log().warning("Stripe's answer is not known", attempt_id=state.open.attempt_id, why=unknown.reason)
+        except Missing as missing:
+            # The key of another account, or of the other mode. Nothing is known about the money, so the attempt stays open.
+            wait_seconds = LAST_LOOK_SECONDS
+            get_log().error("Stripe knows no such intent", attempt_id=state.open.attempt_id, why=str(missing))
         async with self.pool.acquire() as connection:
             await attempts.release(connection, lease, self.owner, wait_seconds)
 
-    async def _drive(self, lease: Lease, state: TopUps, attempt: Attempt) -> Step:
-        """Step after step, up to the end or to where somebody else has to do something; the last step."""
-        wanted = state.enabled and state.episode is not None and state.episode.ran_low_id == attempt.ran_low_id
+    async def _drive(self, lease: Lease, state: TopUps, attempt: Attempt) -> float | None:
+        """Step after step, up to the end or to where somebody else has to do something; when to look again, if that is known."""
+        wanted = is_wanted(state, attempt)
+        if not wanted and attempt.payment_intent_id is None and not lease.create_try:
+            await self._fail(lease, "cancelled", None)  # Stripe has never heard of it
+            return None
         intent = await self._intent(lease, attempt)
         while intent is not None:
             remedy = intent.decline.remedy if intent.decline is not None else None
@@ -86,43 +103,53 @@ class Charging:
                     crashpoint("topup:confirmed")
                 case Step.CANCEL:
                     intent = await self._cancel(lease, intent)
+                    crashpoint("topup:cancelled")
                 case Step.CREDIT:
                     await self._credit(lease, intent)
-                    return step
+                    return None
                 case Step.FAIL:
                     await self._fail(lease, REASONS[remedy], intent)
-                    return step
+                    return None
                 case Step.ASK_OWNER:
                     await self._ask_owner(lease, intent)
-                    return step
+                    return OWNER_LOOK_SECONDS if intent.state != "requires_action" else None  # then he is at it
                 case Step.WAIT:
-                    return step
-        return Step.FAIL
+                    return None
+        return None
 
     async def _intent(self, lease: Lease, attempt: Attempt) -> Intent | None:
         """The attempt's intent as Stripe has it now, made if there is none; None where it can't be made."""
         if attempt.payment_intent_id is not None:
             return await self.charges.retrieve(attempt.payment_intent_id)
-        intent = await self._find(lease, attempt) or await self._create(lease, attempt)
+        found = await self._made_before(lease, attempt)
+        intent = found[0] if found else await self._create(lease, attempt)
         if intent is None:
             return None
         kept_id = await self._record_intent(lease, intent)
         crashpoint("topup:recorded")
+        for other in found or [intent]:
+            if other.id != kept_id and other.payable:
+                await self._drop_orphan(lease, other)
         if kept_id == intent.id:
             return intent
-        await self._drop_orphan(lease, intent)
         return await self.charges.retrieve(kept_id) if kept_id is not None else None
 
-    async def _find(self, lease: Lease, attempt: Attempt) -> Intent | None:
-        """What became of a request to create whose answer was lost."""
+    async def _made_before(self, lease: Lease, attempt: Attempt) -> list[Intent]:
+        """What became of requests to create whose answer was lost. There are several where Stripe had forgotten the key."""
         if not lease.create_try:
-            return None
+            return []
         since = attempt.requested_at - CLOCKS_DIFFER
-        return await self.charges.find_intent(lease.attempt_id, customer_id=attempt.customer_id, created_after=since)
+        try:
+            return await self.charges.find_intents(
+                lease.attempt_id, customer_id=attempt.customer_id, created_after=since
+            )
+        except Missing:  # there is no such customer, so nothing was made for it
+            return []
 
     async def _create(self, lease: Lease, attempt: Attempt) -> Intent | None:
         try_number = max(lease.create_try, 1)
         await self._note(lease, attempts.SENT, try_number)
+        crashpoint("topup:sending")
         try:
             intent = await self.charges.create_intent(
                 attempt_id=lease.attempt_id, team_id=lease.team_id, customer_id=attempt.customer_id,
@@ -155,7 +182,8 @@ class Charging:
             if wrong.status not in ABOUT_THE_CARD:
                 raise
             get_log().error("Stripe will not confirm this intent", payment_intent_id=intent.id, why=str(wrong))
-            return await self._cancel(lease, intent)
+            last = Decline(wrong.code or "invalid_request", None, str(wrong), advice_code="do_not_try_again")
+            return replace(await self._cancel(lease, intent), decline=last)
 
     async def _cancel(self, lease: Lease, intent: Intent) -> Intent:
         try:
@@ -202,6 +230,7 @@ class Charging:
             )  # fmt: skip
             await attempts.note(connection, lease, attempts.END)
             await _append(connection, state, now, intent.id, fact, STRIPE)
+            crashpoint("topup:crediting")
         crashpoint("topup:credited")
         get_log().info("topped up", team_id=lease.team_id, attempt_id=fact.attempt_id, charge_cents=fact.charge_cents)
 
@@ -237,6 +266,7 @@ class Charging:
             )
             await attempts.note(connection, lease, attempts.ASKED)
             await _append(connection, state, now, f"action:{fact.attempt_id}", fact)
+        crashpoint("topup:asked")
 
     async def _locked(self, connection: Connection, lease: Lease) -> tuple[TopUps, datetime]:
         """The team's top-ups under its shard's lock, without an open attempt where this one is over."""
@@ -244,6 +274,42 @@ class Charging:
         state = await attempts.read_top_ups(connection, lease.team_id)
         ours = state.open is not None and state.open.attempt_id == str(lease.attempt_id)
         return state if ours else state.but(open=None), now
+
+
+Transaction = Callable[[], AbstractAsyncContextManager[Connection]]
+
+
+async def confirm_by_owner(charges: Charges, transaction: Transaction, team_id: str, return_url: str) -> Intent:
+    """An admin's click: the intent that waits is confirmed with its owner there, who goes on to its `action_url`, if it has one.
+
+    May be called any number of times. No transaction is open while Stripe is asked.
+
+    Raises:
+        Refused: nothing_to_confirm.
+        Unknown, Busy: say the same again later.
+    """
+    async with transaction() as connection:
+        waiting = (await attempts.read_top_ups(connection, team_id)).open
+    if waiting is None or waiting.payment_intent_id is None or not waiting.action_required:
+        raise Refused("nothing_to_confirm", "no payment waits to be confirmed")
+    intent = await charges.retrieve(waiting.payment_intent_id)
+    if intent.state == "requires_payment_method":
+        async with transaction() as connection:
+            try_number = await attempts.next_confirm(connection, team_id, UUID(waiting.attempt_id))
+        try:
+            intent = await charges.confirm(
+                intent.id, attempt_id=UUID(waiting.attempt_id), try_number=try_number, off_session=False,
+                payment_method_id=waiting.payment_method_id, return_url=return_url,
+            )  # fmt: skip
+        except Declined as no:
+            intent = no.intent or await charges.retrieve(intent.id)
+        except WrongRequest as wrong:
+            if wrong.status not in ABOUT_THE_CARD:
+                raise
+            intent = await charges.retrieve(intent.id)
+    async with transaction() as connection:
+        await attempts.wake(connection, intent.id, waiting.attempt_id)
+    return intent
 
 
 async def _append(

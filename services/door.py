@@ -5,7 +5,7 @@ cards, the clock's answer, what the store knows of these teams and identities); 
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import NamedTuple
@@ -22,6 +22,7 @@ from schemas.usage import (
     parse_usage,
 )
 from services.store.append import Ready, make_ready
+from services.store.holds import HoldKey, HoldState
 from services.store.identities import Identity
 from services.store.refusals import RECORD_MAX, Record, Refusal
 
@@ -47,20 +48,22 @@ class Repeat:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What the store knows of a batch's teams, voids and identities."""
+    """What the store knows of a batch's teams, voids, identities and holds."""
 
     teams: frozenset[str]
     stored: Mapping[Identity, Stored]
     voided: frozenset[tuple[str, int]]
+    holds: Mapping[HoldKey, HoldState] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
 class Judged:
-    """The outcome of a batch: every record is in exactly one of the three."""
+    """The outcome of a batch: every record is in exactly one of the first three. `settles` are the holds that its facts settle."""
 
     facts: list[Ready]
     refusals: list[Refusal]
     repeats: list[Repeat]
+    settles: set[HoldKey] = field(default_factory=set)
 
 
 def parse(record: Record) -> Usage | Refusal:
@@ -114,6 +117,8 @@ def judge(usages: Iterable[Usage], known: Known, cards: RateCards, now: datetime
             continue
         try:
             fact = _fact_of(usage.event, known, cards, now)
+            if (hold_id := usage.event.data.hold_id) is not None:
+                _settle(HoldKey(fact.team_id, hold_id), known, judged)
         except (NotPriced, BadUsage) as refused:
             judged.refusals.append(_refuse(usage.record, usage.event, refused.reason, refused.detail))
             continue
@@ -157,6 +162,18 @@ def _priced(event: UsageReported, cards: RateCards) -> UsageRecorded:
         attributes=data.attributes or None,
         hold_id=data.hold_id,
     )
+
+
+def _settle(hold: HoldKey, known: Known, judged: Judged) -> None:
+    """Note that a usage settles a hold. One that has expired, was released or never was, nobody settles: it is plain usage."""
+    state = HoldState.SETTLED if hold in judged.settles else known.holds.get(hold)
+    if state is HoldState.SETTLED:
+        raise BadUsage(
+            "hold_settled",
+            f"hold {hold.hold_id!r} was settled already; report further work under a hold of its own, or none",
+        )
+    if state is HoldState.OPEN:
+        judged.settles.add(hold)
 
 
 def target(event: UsageVoidReported) -> Identity:

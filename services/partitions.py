@@ -41,11 +41,12 @@ log = structlog.get_logger("recorder")
 
 @dataclass(slots=True, eq=False)
 class Owned:
-    """A partition from one claim to the next: everything before `next_offset` is stored."""
+    """A partition from one claim to the next: everything before `next_offset` is stored, before `read_to` in hand."""
 
     partition: int
     epoch: int
     next_offset: int
+    read_to: int
     lost: bool = False
 
 
@@ -74,11 +75,13 @@ class Partitions:
             LogChanged: the topic begins anew, or lacks records that were never stored.
         """
         held = dict(self.owned)
-        expected = {partition: mine.next_offset for partition, mine in held.items()}
         for record in records:
-            if record.partition in expected and record.offset != expected[record.partition]:
-                await self._explain(record, expected[record.partition])
-            expected[record.partition] = record.offset + 1
+            mine = held.get(record.partition)
+            if mine is None:
+                continue
+            if record.offset != mine.read_to:
+                await self._explain(record, mine.read_to)
+            mine.read_to = record.offset + 1
         return [(mine, record) for record in records if (mine := held.get(record.partition)) is not None]
 
     async def _explain(self, record: Record, expected: int) -> None:
@@ -125,7 +128,7 @@ class Partitions:
         except IllegalStateError as error:
             log.info("assigned anew while claiming; the next claim is on its way", error=str(error))
             return
-        self.owned = {c.partition: Owned(c.partition, c.epoch, c.next_offset) for c in cursors}
+        self.owned = {c.partition: Owned(c.partition, c.epoch, c.next_offset, c.next_offset) for c in cursors}
 
     async def _claim_cursors(self, start: Mapping[int, int]) -> list[Cursor]:
         async with self.pool.acquire() as connection:
@@ -158,7 +161,7 @@ class Partitions:
         async with self.pool.acquire() as connection:
             return await read_cursors(connection, self.topic)
 
-    async def look_around(self, *, idle: bool, asked_at: datetime) -> None:
+    async def look_around(self, *, busy: Callable[[], bool], asked_at: datetime) -> None:
         """Now and then: lag, Kafka's time for sealing, partitions that were lost and are still assigned to us.
 
         Raises:
@@ -181,12 +184,12 @@ class Partitions:
                 raise LogChanged(
                     f"{self.topic}-{partition} ends at {end[partition]}, before what is recorded: it was cut. {ADVICE}"
                 )
-            await self._note_progress(mine, end[partition], idle=idle, asked_at=asked_at)
+            await self._note_progress(mine, end[partition], busy, asked_at)
 
-    async def _note_progress(self, mine: Owned, end: int, *, idle: bool, asked_at: datetime) -> None:
+    async def _note_progress(self, mine: Owned, end: int, busy: Callable[[], bool], asked_at: datetime) -> None:
         position = await self.consumer.position(TopicPartition(self.topic, mine.partition))
         # What Kafka delivers ends before its own markers, so the consumer's position counts where nothing is in hand.
-        reached = max(position, mine.next_offset) if idle else mine.next_offset
+        reached = mine.next_offset if busy() else max(position, mine.next_offset)
         self.health.lag(f"{self.topic}-{mine.partition}", max(0, end - reached))
         if reached >= end and not mine.lost:
             await self.pool.execute(PASSED, self.topic, mine.partition, mine.epoch, asked_at - CLOCKS_DIFFER)

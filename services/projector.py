@@ -74,7 +74,7 @@ async def _project_while_owner(
             if await claims.join(connection):
                 # Read after the claim: a later switch of versions fences it.
                 projecting.versions = await live_versions(connection)
-                projecting.states.clear()
+                projecting.forget()
             renew_at = monotonic() + RENEW_SECONDS
         if monotonic() >= drop_at:
             await drop_previous(connection)

@@ -2,7 +2,8 @@
 
 From broker to row there are three steps: `door.parse` and `door.judge` decide about a batch, `Recorder._write` writes it. The
 transaction that appends the facts also moves the Kafka cursors, so a batch counts wholly or not at all, whatever dies and
-whenever. Kafka's own commits are for lag dashboards and are never read back.
+whenever. Kafka's own commits are for lag dashboards and are never read back. While PostgreSQL writes one batch, the next is
+fetched and parsed: two are in hand at most, and they are stored one after the other.
 
 FastStream swallows what a handler raises and goes on fetching, so `receive` raises nothing: what is unavailable is repeated
 until it is there, being fenced drops the partition, and anything else ends the process with the cursor unmoved.
@@ -43,6 +44,7 @@ from services.store.append import AlreadyStored, append_ready
 from services.store.cards import load_rate_cards
 from services.store.connect import AWAY, Connection, Pool, connect_pool
 from services.store.cursors import Step, move_cursors
+from services.store.holds import HoldKey, live_or_settled, settle_holds
 from services.store.identities import Identity, count_repeats, find
 from services.store.refusals import Refusal, keep_refusals
 from services.store.shards import shard_of
@@ -57,6 +59,7 @@ LOOK_FIRST_BATCHES = 50  # after a duplicate more are likely: look before append
 CARDS_RELOAD_SECONDS = 10
 CARDS_STALE_SECONDS = 60  # without the newest card nothing is priced
 LOOK_AROUND_SECONDS = 2
+FINISH_SECONDS = 5
 METADATA_MAX_AGE_MS = 10_000  # a topic that was made anew, or has grown, is noticed in this time
 REFUSED_MINUTE_SECONDS = 60
 REFUSED_ALARM_MIN = 20  # fewer records say nothing about a share
@@ -128,14 +131,20 @@ class Recorder:
     teams: set[str] = field(default_factory=set)
     look_first: int = 0
     batch: int = BATCH_MAX
-    busy: bool = False
+    handed: bool = False  # a batch is on its way from FastStream, or being parsed
+    storing: asyncio.Task[None] | None = None
     failed: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+    @property
+    def busy(self) -> bool:
+        """True while records are in hand that are not stored."""
+        return self.handed or (self.storing is not None and not self.storing.done())
 
     def begin(self) -> None:
         """A batch is on its way to `receive`. If the one before never arrived, FastStream dropped it: nothing may follow."""
-        if self.busy:
+        if self.handed:
             self.fail(RuntimeError("a batch was lost between Kafka and the recorder's handler"))
-        self.busy = True
+        self.handed = True
 
     def fail(self, error: BaseException) -> None:
         """End the process with this."""
@@ -143,18 +152,36 @@ class Recorder:
             self.failed.set_exception(error)
 
     async def receive(self, records: Sequence[ConsumerRecord]) -> None:
-        """FastStream's handler: store a batch, or end the process. Raises nothing."""
+        """FastStream's handler: parse a batch while the one before is stored, then store it behind our back. Raises nothing."""
         try:
             crashpoint("recorder:fetched")
             items = [Item(owned, door.parse(record)) for owned, record in await self.partitions.check(records)]
+            if self.storing is not None:
+                await self.storing
+            if not self.failed.done():
+                self.storing = asyncio.create_task(self._store_all(items))
+        except Exception as error:  # noqa: BLE001 - handed to `serve`, which ends the process with it
+            self.fail(error)
+        finally:
+            self.handed = False
+
+    async def _store_all(self, items: list[Item]) -> None:
+        """Store a batch, in as many transactions as it takes, or end the process. Raises nothing."""
+        try:
             while not self.failed.done() and (items := [item for item in items if not item.owned.lost]):
                 some = items[: _chunk_end(items, self.batch)]
                 if await self._store_patiently(some):
                     items = items[len(some) :]
         except Exception as error:  # noqa: BLE001 - handed to `serve`, which ends the process with it
             self.fail(error)
-        finally:
-            self.busy = False
+
+    async def finish(self) -> None:
+        """Let the batch in hand be stored if that is soon; otherwise it is read again, by whoever owns it next."""
+        if self.storing is not None:
+            _, unfinished = await asyncio.wait({self.storing}, timeout=FINISH_SECONDS)
+            for task in unfinished:
+                task.cancel()
+            await asyncio.wait({self.storing})
 
     async def _store_patiently(self, some: Sequence[Item]) -> bool:
         """Store one transaction's worth, however long it takes; False when a partition in it has another owner now.
@@ -183,6 +210,8 @@ class Recorder:
             self.health.back("the store")
             for item in some:
                 item.owned.next_offset = item.parsed.record.offset + 1
+            for partition in {item.owned.partition for item in some}:
+                self.health.beat(f"{TOPIC}-{partition}")
             return True
         return False
 
@@ -216,6 +245,7 @@ class Recorder:
             if judged.facts:
                 appended = await append_ready(connection, judged.facts)
                 await note_voids(connection, zip((fact.new for fact in judged.facts), appended.places, strict=True))
+                await settle_holds(connection, judged.settles, appended.recorded_at)
             slow = monotonic() - started > HELD_MAX_SECONDS
             waited = slow and bool(await connection.fetchval(SOMEBODY_WAITS))
             crashpoint("recorder:before_commit")
@@ -236,12 +266,19 @@ class Recorder:
         if newcomers := sorted(subjects - self.teams):
             rows = await connection.fetch(KNOWN_TEAMS, [shard_of(team) for team in newcomers], newcomers)
             self.teams.update(row["team_id"] for row in rows)
-        voids = [usage for usage in usages if isinstance(usage.event, UsageVoidReported)]
-        asked: set[Identity] = {usage.identity for usage in (usages if self.look_first else voids)}
+        voids = [usage for usage in usages if type(usage.event) is UsageVoidReported]
+        held = {
+            usage.identity: HoldKey(usage.event.subject, hold_id)
+            for usage in usages
+            if (hold_id := usage.event.data.hold_id) is not None
+        }
+        # Holds before identities: what settled a hold a moment ago is then found below, and its like is a repeat of it.
+        holds = await live_or_settled(connection, set(held.values()))
+        asked: set[Identity] = {usage.identity for usage in (usages if self.look_first else voids)} | held.keys()
         asked.update(door.target(usage.event) for usage in voids if isinstance(usage.event, UsageVoidReported))
         stored = await find(connection, asked)
         voided = await voided_among(connection, stored.values()) if voids else frozenset()
-        return Known(frozenset(subjects & self.teams), stored, voided)
+        return Known(frozenset(subjects & self.teams), stored, voided, holds)
 
     async def _cards(self) -> RateCards:
         """The rate cards, at most some seconds old; pricing stops when they can't be had."""
@@ -278,7 +315,7 @@ def _kafka_time(milliseconds: int, now: datetime) -> datetime:
 
 def _chunk_end(items: Sequence[Item], most: int) -> int:
     """At most `most`, and no void together with the usage that it takes back, whose position it must know."""
-    if not any(isinstance(parsed, Usage) and isinstance(parsed.event, UsageVoidReported) for _, parsed in items[:most]):
+    if not any(type(parsed) is Usage and type(parsed.event) is UsageVoidReported for _, parsed in items[:most]):
         return most
     seen: set[Identity] = set()
     for index, (_, parsed) in enumerate(items[:most]):
@@ -349,6 +386,7 @@ async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: 
         await _run(broker, recorder, stop)
     finally:
         await broker.stop()
+        await recorder.finish()
         await pool.close()
 
 
@@ -374,7 +412,7 @@ async def _look_around(recorder: Recorder) -> None:
         asked_at = recorder.clock()
         await asyncio.sleep(LOOK_AROUND_SECONDS)
         try:
-            await partitions.look_around(idle=not recorder.busy, asked_at=asked_at)
+            await partitions.look_around(busy=lambda: recorder.busy, asked_at=asked_at)
             offsets = {TopicPartition(TOPIC, p): mine.next_offset for p, mine in partitions.owned.items()}
             if offsets:
                 await partitions.consumer.commit(offsets)

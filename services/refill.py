@@ -14,7 +14,7 @@ from operator import itemgetter
 from time import monotonic
 
 from projections.balance import ALWAYS
-from schemas.facts import CreditsExpired, HoldExpired, NewFact
+from schemas.facts import CreditsExpired, NewFact
 from services.clock import Clock, system_clock
 from services.crashpoints import crashpoint
 from services.errors import Unavailable
@@ -24,13 +24,13 @@ from services.settings import Settings
 from services.store.append import append
 from services.store.balances import read_balance
 from services.store.connect import Connection, connect_pool
+from services.store.holds import EXPIRY, expire_holds
 from services.store.numbered import lock_shard
 from services.store.patience import keep_going, pause
 from services.store.rebuild import live_versions
 from services.store.refills import append_refills_due
 from services.store.sealing import passed_at, seal, teams_to_seal
 
-EXPIRY = "creditwell:expiry"
 TEAMS_MAX = 500  # of one look
 TOGETHER = 100  # teams of one shard in one transaction: some milliseconds under its lock
 LOOK_SECONDS = 1.0
@@ -38,14 +38,12 @@ SEAL_SECONDS = 20.0
 
 DUE = "SELECT shard, team_id FROM teams WHERE cycle_ends_at <= clock_timestamp() ORDER BY cycle_ends_at LIMIT $1"
 
-ENDED = """
-    SELECT team_id FROM balance
-    WHERE next_end <= clock_timestamp()
-       OR holds <> '{}' AND EXISTS (
-            SELECT FROM jsonb_each(holds) AS hold (id, credits_and_end)
-            WHERE (credits_and_end ->> 1)::timestamptz <= clock_timestamp()
-       )
-    LIMIT $1
+ENDED = "SELECT team_id FROM balance WHERE next_end <= clock_timestamp() LIMIT $1"
+
+HOLDS_ENDED = """
+    SELECT DISTINCT team_id FROM (
+        SELECT team_id FROM holds WHERE state = 'open' AND expires_at <= clock_timestamp() ORDER BY expires_at LIMIT $1
+    ) AS ended
 """
 
 
@@ -69,7 +67,7 @@ async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: 
 async def _work(connection: Connection, grace: timedelta, stop: asyncio.Event, health: Health) -> None:
     sealed = float("-inf")
     while not stop.is_set():
-        busy = await refill_due(connection) + await expire_due(connection)
+        busy = await refill_due(connection) + await expire_due(connection) + await expire_holds_due(connection)
         if monotonic() - sealed >= SEAL_SECONDS:
             sealed = monotonic()
             busy += await seal_due(connection, grace)
@@ -92,7 +90,7 @@ async def refill_due(connection: Connection) -> int:
 
 
 async def expire_due(connection: Connection) -> int:
-    """Write down the end of lots and holds of some teams; how many facts that took."""
+    """Write down the end of lots of some teams; how many facts that took."""
     count = 0
     for row in await connection.fetch(ENDED, TEAMS_MAX):
         try:
@@ -105,7 +103,7 @@ async def expire_due(connection: Connection) -> int:
 
 
 async def expire(connection: Connection, team_id: str) -> int:
-    """Append what has ended for a team and is not written down, in the caller's transaction; how many facts."""
+    """Append which lots of a team have ended and are not written down, in the caller's transaction; how many facts."""
     now = await lock_shard(connection, team_id)
     await append_refills_due(connection, [team_id], now)
     balance = await read_balance(
@@ -113,16 +111,24 @@ async def expire(connection: Connection, team_id: str) -> int:
     )  # as the log has it: without the ends that it does not know of
     if balance is None:
         return 0
-    lots = [lot for lot in balance.team.lots if not lot.ended and lot.ends_at <= now]
-    holds = [(name, hold.expires_at) for name, hold in balance.team.holds.items() if hold.expires_at <= now]
     facts = [
         NewFact(team_id, EXPIRY, f"lot:{lot.lot}", lot.ends_at, CreditsExpired(lot=lot.lot, ended_at=lot.ends_at))
-        for lot in lots
+        for lot in balance.team.lots
+        if not lot.ended and lot.ends_at <= now
     ]
-    facts += [NewFact(team_id, EXPIRY, f"hold:{name}", ended_at, HoldExpired(hold_id=name)) for name, ended_at in holds]
     if facts:
         await append(connection, facts)
     return len(facts)
+
+
+async def expire_holds_due(connection: Connection) -> int:
+    """Write down the end of holds of some teams; how many. A read counts none of them any more, written down or not."""
+    count = 0
+    for row in await connection.fetch(HOLDS_ENDED, TEAMS_MAX):
+        async with connection.transaction():
+            count += await expire_holds(connection, row["team_id"], TOGETHER)
+            crashpoint("refill:holds_expired")
+    return count
 
 
 async def seal_due(connection: Connection, grace: timedelta) -> int:

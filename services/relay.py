@@ -35,6 +35,7 @@ from services.crashpoints import crashpoint
 from services.errors import Unavailable
 from services.health import Health
 from services.logs import get_log
+from services.notices import notify
 from services.settings import Settings
 from services.store.claims import LEASE_SECONDS, Claims
 from services.store.connect import AWAY, Connection, connect_pool
@@ -91,7 +92,9 @@ async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: 
             await refused.leave(connection)
             await _relay(Relaying(connection, producer, claims, stop, health), refused)
 
-    await keep_going(AWAY_NAME, relay, stop, health, world=(*WORLD, KafkaError))
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(keep_going(AWAY_NAME, relay, stop, health, world=(*WORLD, KafkaError)))
+        tasks.create_task(notify(settings, stop, health))
 
 
 async def _relay(facts: "Relaying", refused: Claims) -> None:

@@ -161,8 +161,8 @@ async def _replay_shard(
         team = wanted.team_id
         await _compare(connection, "balance", BALANCE, 1, shard, team, map(_balance_row, fold.teams.values()), replayed)
         await _compare(connection, "lots", LOTS, 2, shard, team, _lot_rows(fold.teams.values()), replayed)
-        cells = ((*cell[1:], *sums) for cell, sums in fold.cells.items())
-        await _compare(connection, "usage", USAGE, 4, shard, team, cells, replayed)
+        used = (row[1:] for row in usage.rows(fold.cells))
+        await _compare(connection, "usage", USAGE, 4, shard, team, used, replayed)
 
 
 async def _facts(connection: Connection, shard: int, wanted: Wanted) -> AsyncIterator[list[Stored]]:

@@ -10,6 +10,7 @@ variable wins where both are given.
 import os
 import re
 import sys
+from base64 import b64decode
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -61,6 +62,12 @@ class Settings(BaseSettings):
         description="Stripe's address, for stand-ins.",
         examples=["https://api.stripe.com"],
     )
+    stripe_tax: bool = Field(
+        False, description="Have Stripe work out and collect the tax on purchases (Stripe Tax).", examples=["1"]
+    )
+    stripe_rate: int = Field(
+        100, ge=1, le=10_000, description="How many questions a second this process asks Stripe at most.", examples=[100]
+    )
     stripe_webhook_secret: SecretStr | None = Field(
         None,
         description="What Stripe signs webhooks with; two, separated by a comma, during a rotation.",
@@ -79,6 +86,12 @@ class Settings(BaseSettings):
         (),
         description="Origins whose pages may call the API and be returned to, exactly; separated by commas.",
         examples=["https://app.example.com,https://staging.example.com"],
+    )
+    public_url: str | None = Field(
+        None,
+        pattern=r"^https?://[^\s/?#@]+$",
+        description="Where browsers find the API and its page, for the way back from Stripe; the request's own address where unset.",
+        examples=["https://credits.example.com"],
     )
     signing_key: SecretStr | None = Field(
         None,
@@ -128,6 +141,25 @@ class Settings(BaseSettings):
         description="After how long without a heartbeat Kafka gives a recorder's partitions to another one.",
         examples=["10000"],
     )
+    notice_url: str | None = Field(
+        None,
+        pattern=r"^https?://[^\s/?#@]+(/[^\s#]*)?$",
+        max_length=500,
+        description="Where the host product takes signed notices; where unset, none are sent.",
+        examples=["https://app.example.com/webhooks/credits"],
+    )
+    notice_secret: SecretStr | None = Field(
+        None,
+        description="What notices are signed with: `whsec_` and 24 to 64 bytes in base64; two, separated by a comma, during a rotation.",
+        examples=["whsec_… as made by: echo whsec_$(head -c 32 /dev/urandom | base64)"],
+    )
+    usage_page: str | None = Field(
+        None,
+        pattern=r"^https?://[^\s/?#@]+(/\S*)?$",
+        max_length=500,
+        description="The address of the Usage page for links in notices, with `{team}` where the team's id belongs; the API's own page where unset.",
+        examples=["https://app.example.com/teams/{team}/usage"],
+    )
     seal_grace_seconds: int = Field(
         3600,
         ge=0,
@@ -168,10 +200,19 @@ class Settings(BaseSettings):
             raise ValueError(message)
         return jwks
 
+    @field_validator("notice_secret")
+    @classmethod
+    def _keys(cls, secrets: SecretStr | None) -> SecretStr | None:
+        parts = secrets.get_secret_value().split(",") if secrets is not None else []
+        if len(parts) > 2 or not all(_is_webhook_secret(part.strip()) for part in parts):
+            message = "it is not one or two of whsec_ and 24 to 64 bytes in base64"
+            raise ValueError(message)
+        return secrets
+
     @model_validator(mode="after")
     def _encrypted(self) -> Self:
         """Keys and tokens never cross a network in the clear, save in development."""
-        for name in ("stripe_api", "jwks"):
+        for name in ("stripe_api", "jwks", "notice_url"):
             if not self.insecure_dev and str(getattr(self, name)).startswith("http://"):
                 message = (
                     f"{variable(name)} begins with http://; write https:// (http is for CREDITWELL_INSECURE_DEV=1)"
@@ -199,6 +240,15 @@ class Settings(BaseSettings):
         """As `require`, save in insecure development, which may run without keys."""
         if not self.insecure_dev:
             self.require(*names)
+
+
+def _is_webhook_secret(text: str) -> bool:
+    """True for a symmetric secret of Standard Webhooks."""
+    try:
+        key = b64decode(text.removeprefix("whsec_"), validate=True)
+    except ValueError:
+        return False
+    return text.startswith("whsec_") and 24 <= len(key) <= 64
 
 
 def load_settings(**overrides: object) -> Settings:

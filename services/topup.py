@@ -12,17 +12,21 @@ from uuid import uuid4
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
 from aiokafka.errors import KafkaError
+from prometheus_client import Counter, Gauge
 
-from projections.top_up import TopUps, decide, resumption_due
+from projections.top_up import OFTEN, TopUps
+from projections.top_up_decisions import decide, resumption_due
 from schemas.catalog import Catalog, CatalogInvalid, load_catalog
-from schemas.facts import NewFact, TopUpRequested
+from schemas.facts import NewFact, TopUpRequested, TopUpSkipped
 from services.charges import Charges
 from services.charging import Charging
 from services.clock import Clock, system_clock
 from services.crashpoints import crashpoint
 from services.errors import Unavailable
 from services.health import Health
+from services.inbox import work_on_inbox
 from services.logs import get_log
+from services.reconcile_daily import keep_reconciled
 from services.settings import Settings, WrongSettings
 from services.store import attempts
 from services.store.attempts import TOP_UPS
@@ -39,7 +43,7 @@ SWEEP_SECONDS = 1.0
 SWEEP_MAX = 500
 GOODBYE_SECONDS = 1.0
 
-WAKING = ("balance.ran_low", "top_up.configured", "payment_method.changed", "credits.purchased")
+WAKING = ("balance.ran_low", "top_up.configured", "payment_method.changed", "credits.purchased", "plan.assigned")
 WAKES = tuple(f'"type":"{kind}.v1"'.encode() for kind in WAKING)
 HEAD_BYTES = 1_000  # the type stands before the data
 
@@ -48,12 +52,14 @@ async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: 
     """Charge what is due until told to stop; it goes by the database's clock."""
     del clock
     settings.require("kafka", "database", "stripe_key")
-    catalog, owner = _catalog(settings), f"topup-{uuid4()}"
+    catalog, owner, figures = _catalog(settings), f"topup-{uuid4()}", Figures(health)
 
     async def charge() -> None:
         pool = await connect_pool(settings.needed("database"), process="topup", size=WORKERS // 2)
-        async with pool, Charges(settings.needed("stripe_key"), api_base=settings.stripe_api) as charges:
-            await _serve(settings, Worker(pool, Charging(pool, charges, owner), catalog, owner, health), stop)
+        stripe = Charges(settings.needed("stripe_key"), api_base=settings.stripe_api, per_second=settings.stripe_rate)
+        async with pool, stripe as charges:
+            worker = Worker(pool, Charging(pool, charges, owner), catalog, owner, health, figures)
+            await _serve(settings, worker, stop)
 
     await keep_going("the database", charge, stop, health)
 
@@ -74,6 +80,18 @@ async def _serve(settings: Settings, worker: "Worker", stop: asyncio.Event) -> N
                 "Kafka", lambda: listen(settings, worker, stop), stop, worker.health, world=(*WORLD, KafkaError)
             ),
             keep_going("the database", lambda: sweep(worker, stop), stop, worker.health),
+            keep_going(
+                "the database",
+                lambda: work_on_inbox(worker.pool, worker.charging.charges, stop, worker.health),
+                stop,
+                worker.health,
+            ),
+            keep_going(
+                "the database",
+                lambda: keep_reconciled(worker.pool, worker.charging.charges, stop, worker.health),
+                stop,
+                worker.health,
+            ),
         )
         worker.finish()
 
@@ -114,18 +132,36 @@ def wakes(record: ConsumerRecord) -> bool:
 
 
 async def sweep(worker: "Worker", stop: asyncio.Event) -> None:
-    """What time brings and what no record announced: decisions that are due, attempts to go on with, Stripe's news."""
+    """What time brings and what no record announced: decisions that are due, attempts to go on with."""
     async with worker.pool.acquire() as connection:
         if "balance" not in await live_versions(connection):
             raise Unavailable("the projector has not made its tables yet")
         worker.health.back("the database")
         worker.health.ready()
         while not stop.is_set():
-            await attempts.wake_by_inbox(connection)
             for team_id in await attempts.teams_due(connection, SWEEP_MAX):
                 worker.want(team_id)
             worker.health.lag("topup", len(worker.waiting))
+            worker.figures.oldest.set(await attempts.oldest_seconds(connection))
             await pause(stop, SWEEP_SECONDS)
+
+
+class Figures:
+    """What the process counts, without a word about which team."""
+
+    def __init__(self, health: Health) -> None:
+        self.decisions = Counter(
+            "creditwell_top_up_decisions", "Decisions about top-ups: requested, or why not.", ["decision"],
+            registry=health.registry,
+        )  # fmt: skip
+        self.often = Counter(
+            "creditwell_top_ups_unusually_often", f"Top-ups of teams that had {OFTEN} or more within a day.",
+            registry=health.registry,
+        )  # fmt: skip
+        self.oldest = Gauge(
+            "creditwell_top_up_oldest_seconds", "How long the oldest charge is under way that waits for nobody's confirmation.",
+            registry=health.registry,
+        )  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -137,6 +173,7 @@ class Worker:
     catalog: Catalog
     owner: str
     health: Health
+    figures: Figures
     queue: "asyncio.Queue[str | None]" = field(default_factory=asyncio.Queue)
     waiting: set[str] = field(default_factory=set)
     busy: set[str] = field(default_factory=set)
@@ -148,9 +185,9 @@ class Worker:
             if team_id not in self.busy:
                 self.queue.put_nowait(team_id)
 
-    def finish(self) -> None:
+    def finish(self, tasks: int = WORKERS) -> None:
         """Let every task end when it is done with what it has."""
-        for _ in range(WORKERS):
+        for _ in range(tasks):
             self.queue.put_nowait(None)
 
     async def work(self) -> None:
@@ -192,12 +229,23 @@ class Worker:
         decision = decide(state, balance.team.available(now), now, self.catalog)
         match decision:
             case None:
-                await attempts.save_top_ups(connection, state)
+                await attempts.save_top_ups(connection, state, enough_at=balance.team.position)
                 return state
             case TopUpRequested():
                 name = f"requested:{decision.attempt_id}"
                 await attempts.begin_attempt(connection, team_id, decision, self.owner, now)
             case _:
                 name = f"skipped:{decision.ran_low_id}:{decision.decision}"
-        get_log().info("decided", team_id=team_id, decision=decision.type)
-        return await attempts.append_top_up(connection, state, [NewFact(team_id, TOP_UPS, name, now, decision)])
+        state = await attempts.append_top_up(connection, state, [NewFact(team_id, TOP_UPS, name, now, decision)])
+        crashpoint("topup:decided")
+        self.tell(state, decision)
+        return state
+
+    def tell(self, state: TopUps, decision: TopUpRequested | TopUpSkipped) -> None:
+        """Metrics and a line about a decision; loud, when a team tops up so often that something may be wrong."""
+        reason = decision.reason if isinstance(decision, TopUpSkipped) else "requested"
+        self.figures.decisions.labels(reason).inc()
+        get_log().info("decided", team_id=state.team_id, decision=decision.type, reason=reason)
+        if reason == "requested" and state.unusually_often:
+            self.figures.often.inc()
+            get_log().warning("unusually many top-ups", team_id=state.team_id, within_a_day=len(state.recent))

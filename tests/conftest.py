@@ -1,5 +1,6 @@
 """A real Kafka and a real PostgreSQL for the tests that ask for them, and a database of its own for each test."""
 
+import logging
 import secrets
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -11,6 +12,18 @@ import pytest
 from deploy.local.stack import Stack, start_stack
 from services.store.migrate import migrate
 from services.store.rebuild import ensure_projections
+
+# What aiokafka says while a broker is away, several lines a second. It would drown the assertion of a test that fails.
+NOISY = (
+    "aiokafka", "aiokafka.cluster", "aiokafka.conn", "aiokafka.consumer.fetcher", "aiokafka.consumer.group_coordinator",
+    "aiokafka.producer.sender",
+)  # fmt: skip
+
+
+def pytest_configure() -> None:
+    """Of the connections to Kafka only what comes with a traceback is news."""
+    for name in NOISY:
+        logging.getLogger(name).addFilter(lambda record: record.exc_info is not None)
 
 
 @pytest.fixture(scope="session")

@@ -129,6 +129,8 @@ class NativePostgres:
     def kill(self) -> None:
         """Kill -9 the postmaster, as the kernel does when memory runs out, and start again on what is on the disk."""
         server = self._running()
+        # Or it forks, for whoever connects just now, a backend that is not among these.
+        signal_group(server, signal.SIGSTOP)
         backends = psutil.Process(server.pid).children(recursive=True)
         signal_group(server, signal.SIGKILL)
         server.wait(STOP_SECONDS)

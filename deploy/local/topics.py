@@ -22,7 +22,7 @@ TOPICS: Mapping[str, Mapping[str, str]] = {
     "usage.refused": {"retention.ms": str(30 * DAY_MS), **LIMIT},
 }
 
-COORDINATOR_SECONDS = 60
+COORDINATOR_SECONDS = 120
 LOOK_SECONDS = 0.05
 
 
@@ -54,17 +54,22 @@ async def create_topics(kafka: str, *, partitions: int = PARTITIONS) -> None:
 async def wait_for_coordinator(kafka: str) -> None:
     """A broker takes connections a moment before it can look after consumer groups: return when it can."""
     deadline = time.monotonic() + COORDINATOR_SECONDS
+    while True:
+        try:
+            await _ask_coordinator(kafka)
+        except (KafkaError, OSError):
+            if time.monotonic() > deadline:
+                raise
+            await asyncio.sleep(LOOK_SECONDS)
+        else:
+            return
+
+
+async def _ask_coordinator(kafka: str) -> None:
+    """Through a client of its own each time: one that began with a broker that was just starting may never recover."""
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
-    await admin.start()
     try:
-        while True:
-            try:
-                await admin.list_consumer_group_offsets("creditwell-is-the-coordinator-there")
-            except KafkaError:
-                if time.monotonic() > deadline:
-                    raise
-                await asyncio.sleep(LOOK_SECONDS)
-            else:
-                return
+        await admin.start()
+        await admin.list_consumer_group_offsets("creditwell-is-the-coordinator-there")
     finally:
         await admin.close()

@@ -7,6 +7,7 @@ settings than it needs, as in production; only the keys are made up, which is wh
 import asyncio
 import secrets
 import sys
+from base64 import b64encode
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
@@ -46,7 +47,7 @@ ROLES = {
 NEEDS: Mapping[str, frozenset[str]] = {
     "recorder": frozenset({"KAFKA"}),
     "projector": frozenset(),
-    "relay": frozenset({"KAFKA"}),
+    "relay": frozenset({"KAFKA", "NOTICE_URL", "NOTICE_SECRET", "USAGE_PAGE"}),
     "topup": frozenset({"KAFKA", "STRIPE_API", "STRIPE_KEY"}),
     "refill": frozenset(),
     "signer": frozenset({"SIGNING_KEY", "ANCHORS"}),
@@ -104,6 +105,8 @@ class World:
     teams: tuple[TeamPlan, ...] = ()
     api: str = ""
     stripe: str = ""
+    host: str = ""  # where a host product's site may be; the API lets its pages in
+    receiver: str = ""  # of notices
 
     @property
     def kafka(self) -> str:
@@ -201,7 +204,8 @@ async def start_world(
     say(f"Creditwell: starting {', '.join(serve)}")
     count = {"recorder": recorders, "projector": projectors}
     names = [name if n == 1 else f"{name}-{n}" for name in serve for n in range(1, count.get(name, 1) + 1)]
-    await asyncio.gather(start_stripe(world), world.serve(*names))
+    world = replace(world, variables={**world.variables, **notice_settings(world)})
+    await asyncio.gather(start_stripe(world), start_receiver(world), world.serve(*names))
     check_alive(processes)
     say(f"Creditwell: ready at {world.api}")
     return world
@@ -247,10 +251,12 @@ async def prepare_world(stack: Stack, processes: Processes) -> World:
 
 
 def at_free_ports(world: World) -> World:
-    """With addresses for the API and the stand-in for Stripe, to be called shortly before they are started."""
-    api, stripe = (f"http://127.0.0.1:{port}" for port in free_ports(2))
-    addresses = {"API_PORT": api.rpartition(":")[2], "CORS_ORIGINS": api, "STRIPE_API": stripe}
-    return replace(world, api=api, stripe=stripe, variables={**world.variables, **addresses})
+    """With addresses for the API, the stand-in for Stripe and a host product, to be called shortly before they are started."""
+    api, stripe, host, receiver = (f"http://127.0.0.1:{port}" for port in free_ports(4))
+    addresses = {"API_PORT": api.rpartition(":")[2], "CORS_ORIGINS": f"{api},{host}", "STRIPE_API": stripe}
+    return replace(
+        world, api=api, stripe=stripe, host=host, receiver=receiver, variables={**world.variables, **addresses}
+    )
 
 
 async def begin_at_the_end(owner: Connection, kafka: str) -> None:
@@ -298,6 +304,26 @@ async def start_stripe(world: World) -> None:
         ],
     )  # fmt: skip
     await world.processes.wait_ready("stripe", f"{world.stripe}/healthz")
+
+
+def notice_settings(world: World) -> dict[str, str]:
+    """Where the relay sends notices, once somebody takes them there."""
+    return {
+        "NOTICE_URL": f"{world.receiver}/notices", "USAGE_PAGE": f"{world.api}/usage",
+        "NOTICE_SECRET": f"whsec_{b64encode(secrets.token_bytes(32)).decode()}",
+    }  # fmt: skip
+
+
+async def start_receiver(world: World) -> None:
+    """The host product's end of notices: verifies and counts them."""
+    world.processes.start(
+        "receiver",
+        [
+            sys.executable, "-m", "deploy.local.receiver",
+            "--port", world.receiver.rpartition(":")[2], "--secret", world.variables["NOTICE_SECRET"],
+        ],
+    )  # fmt: skip
+    await world.processes.wait_ready("receiver", f"{world.receiver}/readyz")
 
 
 async def ends(kafka: str, topic: str) -> dict[int, int]:

@@ -18,7 +18,7 @@ from starlette.responses import Response
 
 from services.api.models import ERRORS
 from services.api.problems import problem
-from services.api.world import World, as_team
+from services.api.world import Glance, World, as_team
 from services.store.connect import Connection
 from services.store.directory import read_admins
 from services.tokens import EVERY_TEAM, BadToken, Caller, Role
@@ -46,8 +46,19 @@ class Ask:
         Which one the database shows is the token's word and not the address's: were the check below ever wrong, another team's
         rows would still not be there.
         """
-        own = self.team_id if self.caller.team_id == EVERY_TEAM else self.caller.team_id
-        return as_team(self.world.pool, team_id or own)
+        return as_team(self.world.pool, team_id or self._own)
+
+    def snapshot(self) -> AbstractAsyncContextManager[Connection]:
+        """As `transaction`, where several statements must see the same: what they saw is added up."""
+        return as_team(self.world.pool, self._own, "repeatable_read")
+
+    def glance(self) -> Glance:
+        """For reading this team alone and nothing else: as quick as it gets."""
+        return Glance(self.world.pool, self._own)
+
+    @property
+    def _own(self) -> str:
+        return self.team_id if self.caller.team_id == EVERY_TEAM else self.caller.team_id
 
 
 def allowed(method: str, named: Collection[Role]) -> frozenset[Role]:

@@ -62,8 +62,7 @@ async def get_activity(
             headers={"content-disposition": name, "cache-control": "no-store"},
         )  # fmt: skip
     before = NEWEST if cursor is None else parse_cursor(cursor)
-    async with ask.transaction() as connection:
-        rows = await read_activity(connection, ask.team_id, wanted, before=before, limit=limit + 1)
+    rows = await read_activity(ask.glance(), ask.team_id, wanted, before=before, limit=limit + 1)
     items = [item(row, cards, ask.world.catalog) for row in rows[:limit]]
     following = write_cursor(rows[limit - 1].entry[:2]) if len(rows) > limit else None
     return answer({"items": items, "next_cursor": following})
@@ -88,7 +87,7 @@ def parse_cursor(cursor: str) -> Before:
 
 async def _lines(ask: Ask, wanted: Filter, cards: RateCards) -> AsyncIterator[str]:
     yield _csv([COLUMNS])
-    async for rows in read_all(ask.transaction, ask.team_id, wanted):
+    async for rows in read_all(ask.glance(), ask.team_id, wanted):
         items = (item(row, cards, ask.world.catalog) for row in rows)
         yield _csv([[_cell(column, one) for column in COLUMNS] for one in items])
 
@@ -114,11 +113,10 @@ async def get_entry(
     named = ENTRY_ID.fullmatch(entry_id)
     if named is not None and int(named[1]) == shard_of(ask.team_id):
         cards = await ask.world.cards.current()
-        async with ask.transaction() as connection:
-            rows, tail = await read_entries(connection, ask.team_id, int(named[2]))
-            for row in rows:
-                if row.entry.part == int(named[3]):
-                    paid = await who_paid(connection, ask.team_id, row.entry.paid, tail)
-                    sees = ask.caller.role in SEES_RECEIPTS
-                    return answer(explain(row, paid, cards, ask.world.catalog, sees_receipts=sees))
+        rows, tail = await read_entries(ask.glance(), ask.team_id, int(named[2]))
+        for row in rows:
+            if row.entry.part == int(named[3]):
+                paid = await who_paid(ask.glance(), ask.team_id, row.entry.paid, tail)
+                sees = ask.caller.role in SEES_RECEIPTS
+                return answer(explain(row, paid, cards, ask.world.catalog, sees_receipts=sees))
     raise problem(404, "unknown_entry", f"this team has no entry {entry_id!r}")

@@ -11,11 +11,16 @@ from services.api import (
     activity,
     balances,
     gifts,
+    holds,
+    limits,
     models,
     pages,
+    payment_methods,
+    purchases,
     quotes,
     rates,
     reporting,
+    simulate,
     streams,
     teams,
     top_up,
@@ -23,11 +28,30 @@ from services.api import (
     webhook,
 )
 from services.api.around import Around
+from services.api.outgoing import describe_notices
 from services.api.problems import handle_problems
 from services.api.world import World
 from services.health import health_routes
 
-MODULES = (teams, balances, activity, usage, streams, rates, quotes, reporting, top_up, gifts, webhook, pages)
+MODULES = (
+    teams,
+    balances,
+    activity,
+    usage,
+    streams,
+    rates,
+    quotes,
+    holds,
+    limits,
+    reporting,
+    top_up,
+    simulate,
+    purchases,
+    payment_methods,
+    gifts,
+    webhook,
+    pages,
+)
 SENT_HEADERS = ("Authorization", "Content-Type", "Idempotency-Key", "If-Match", "Last-Event-ID", "X-Request-Id")
 SHOWN_HEADERS = ("ETag", "Idempotency-Replayed", "Retry-After", "X-Request-Id")
 ABOUT = "Credits of teams: balances, activity, prices, permission. Credits are decimal strings, money is minor units, times are UTC."
@@ -44,6 +68,7 @@ def create_app(world: World) -> ASGIApp:
         app.include_router(module.routes)
     app.router.routes.extend(health_routes(world.health))
     handle_problems(app)
+    describe_notices(app)
     app.openapi = lambda: _document(app)  # type: ignore[method-assign]
     app.add_middleware(
         CORSMiddleware, allow_origins=world.settings.cors_origins, allow_methods=["GET", "POST", "PUT", "DELETE"],
@@ -55,7 +80,10 @@ def create_app(world: World) -> ASGIApp:
 def _document(app: FastAPI) -> dict[str, Any]:
     """OpenAPI 3.1: made once, from the routes and the models."""
     if app.openapi_schema is None:
-        document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+        document = get_openapi(
+            title=app.title, version=app.version, description=app.description, routes=app.routes,
+            webhooks=app.webhooks.routes,
+        )  # fmt: skip
         parts = document.setdefault("components", {})
         parts["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}}
         for model in (models.Problem, models.CloudEvent):

@@ -42,8 +42,7 @@ async def get_balance(
 
 
 async def _now(ask: Ask, now: datetime) -> ExactBalance:
-    async with ask.transaction() as connection:
-        exact = await read_balance(connection, ask.team_id, now)
+    exact = await read_balance(ask.glance(), ask.team_id, now)
     if exact is None:
         raise unknown_team(ask.team_id)
     return exact

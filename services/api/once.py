@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from uuid import UUID, uuid5
 
+from fastapi_problem.error import Problem
 from pydantic_core import from_json, to_json
 from starlette.responses import Response
 
@@ -47,6 +48,7 @@ class Answered:
 
 
 Work = Callable[[Connection, str], Awaitable[Answered]]
+Command = tuple[int, str, str, str, str]
 
 
 async def once(
@@ -60,24 +62,39 @@ async def once(
     team = team_id or ask.team_id
     if key is None:
         if required:
-            raise problem(
-                400, "idempotency_key_required", "send the header Idempotency-Key: any text that names this attempt"
-            )
+            raise key_required()
         async with ask.transaction(team) as connection:
             return _response(await work(connection, ""))
-    route = f"{ask.request.method} {ask.request.url.path}"
-    command = (shard_of(team), team, ask.caller.sub, route, key)
+    command = _command(ask, key, team)
     digest = sha256(await ask.request.body()).digest()
     async with ask.transaction(team) as connection:
         await connection.execute(FORGET, *command[:2])
         if not await connection.fetchval(CLAIM, *command, digest):
             return await _repeat(connection, command, digest)
-        answered = await work(connection, str(uuid5(COMMANDS, to_json(command).decode())))
+        answered = await work(connection, str(_id_of(command)))
         await connection.execute(KEEP, *command, answered.status, to_json([answered.said, answered.etag]))
     return _response(answered)
 
 
-async def _repeat(connection: Connection, command: tuple[int, str, str, str, str], digest: bytes) -> Response:
+def id_of_command(ask: Ask, key: str) -> UUID:
+    """The id of what a key names, for work that keeps its own answer: it asks others, so no transaction may be open meanwhile."""
+    return _id_of(_command(ask, key, ask.team_id))
+
+
+def key_required() -> Problem:
+    """The command came without its name."""
+    return problem(400, "idempotency_key_required", "send the header Idempotency-Key: any text that names this attempt")
+
+
+def _command(ask: Ask, key: str, team_id: str) -> Command:
+    return (shard_of(team_id), team_id, ask.caller.sub, f"{ask.request.method} {ask.request.url.path}", key)
+
+
+def _id_of(command: Command) -> UUID:
+    return uuid5(COMMANDS, to_json(command).decode())
+
+
+async def _repeat(connection: Connection, command: Command, digest: bytes) -> Response:
     known = await connection.fetchrow(KNOWN, *command)
     assert known is not None, "whoever holds the key has committed"
     if known["body_sha256"] != digest:

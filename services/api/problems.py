@@ -28,8 +28,9 @@ from services.store.append import AlreadyStored
 from services.store.connect import AWAY
 
 STATUS = {
-    "unknown_team": 404, "unknown_member": 404, "anchor_fixed": 409, "rate_card_version": 409, "already_done": 409, "changed_meanwhile": 412,
-    "before_first_rate_card": 404,
+    "unknown_team": 404, "unknown_member": 404, "unknown_purchase": 404, "unknown_payment_method": 404, "anchor_fixed": 409, "rate_card_version": 409, "already_done": 409, "nothing_to_confirm": 409, "changed_meanwhile": 412,
+    "before_first_rate_card": 404, "unknown_hold": 404, "hold_settled": 409, "hold_released": 409, "hold_expired": 409,
+    "too_many_holds": 409, "plan_required": 403, "top_ups_required": 403, "member_limit": 403, "exhausted": 402,
 }  # fmt: skip
 CODES = {
     400: "bad_request",

@@ -38,10 +38,11 @@ async def get_packs(ask: Asked) -> Response:
 
 
 def packs(catalog: Catalog) -> list[Json]:
-    """The packs with their prices in the currency of top-ups."""
+    """The packs, with their price in the currency of top-ups, and in every currency in which they are sold."""
     currency = catalog.top_up.currency
     return [
-        {"pack": name, "name": pack.name, "credits": format_credits(pack.credits), "amount": pack.prices[currency], "currency": currency}
+        {"pack": name, "name": pack.name, "credits": format_credits(pack.credits), "amount": pack.prices[currency], "currency": currency,
+         "prices": dict(pack.prices)}
         for name, pack in catalog.packs.items()
     ]  # fmt: skip
 

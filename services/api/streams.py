@@ -79,14 +79,13 @@ async def _events(ask: Ask, seen: int | None) -> AsyncIterator[bytes]:
 
 async def _newest(ask: Ask) -> int:
     """The position of the team's last fact: most of what moves a shard is other teams'."""
-    async with ask.transaction() as connection:
-        return await connection.fetchval(NEWEST, shard_of(ask.team_id), ask.team_id) or 0
+    newest = await ask.glance().fetchrow(NEWEST, shard_of(ask.team_id), ask.team_id)
+    return 0 if newest is None else newest["position"]
 
 
 async def _look(ask: Ask, seen: int | None) -> tuple[ExactBalance | None, list[Row]]:
-    async with ask.transaction() as connection:
-        rows = [] if seen is None else await read_after(connection, ask.team_id, seen, AT_ONCE_MAX + 1)
-        return await read_balance(connection, ask.team_id, ask.world.clock()), rows
+    rows = [] if seen is None else await read_after(ask.glance(), ask.team_id, seen, AT_ONCE_MAX + 1)
+    return await read_balance(ask.glance(), ask.team_id, ask.world.clock()), rows
 
 
 async def _tell(ask: Ask, exact: ExactBalance, rows: list[Row], position: str) -> AsyncIterator[bytes]:

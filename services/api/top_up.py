@@ -1,21 +1,30 @@
-"""`GET` and `PUT /v1/teams/{team}/top-up`: when credits are added by themselves, how many, and at most for how much."""
+"""`GET` and `PUT /v1/teams/{team}/top-up`: when credits are added by themselves, how many, and at most for how much.
 
+`POST …/top-up/confirm` is for the bank that wants to see the owner of the card: it leads to the bank's page.
+"""
+
+from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Header
 from starlette.responses import Response
 
-from projections.top_up import TopUps, next_charge
+from projections.months import month_of
+from projections.top_up import Settings, TopUps
+from projections.top_up_decisions import foresee, next_charge
 from schemas.catalog import Catalog
 from schemas.credits import MICRO, format_credits
-from schemas.facts import TopUpConfigured
+from schemas.facts import TopUpConfigured, TopUpRequested, TopUpSkipped
 from services.api.access import Ask, Asked, route, unknown_team
-from services.api.answers import Json, answer
+from services.api.answers import Json, answer, instant
 from services.api.gifts import micro
-from services.api.models import TopUp, TopUpBody
+from services.api.models import TopUp, TopUpBody, TopUpConfirmation, TopUpConfirmBody
 from services.api.once import Answered, once
 from services.api.problems import problem
+from services.api.returning import position_of, return_url_of, stripe_of
 from services.api.teams import Key
+from services.charges import Intent
+from services.charging import confirm_by_owner
 from services.store.attempts import read_top_ups
 from services.store.balances import read_balance
 from services.store.connect import Connection
@@ -24,6 +33,9 @@ from services.tokens import Role
 
 COOL_DOWN_SECONDS = 300
 THRESHOLD_MAX = 10**9 * MICRO
+SEES_CARDS = frozenset({Role.ADMIN, Role.FINANCE})
+
+Decision = TopUpRequested | TopUpSkipped | None
 
 routes = APIRouter()
 
@@ -51,10 +63,46 @@ async def put_top_up(
         if if_match is not None and if_match not in ("*", etag(known)):
             raise problem(412, "changed_meanwhile", "somebody else changed the settings; look at them and save again")
         settings = settings_of(body, known.settings, ask.world.catalog, ask.caller.sub)
+        if settings.enabled:
+            await _check_plan(connection, ask)
         changed = await configure_top_ups(connection, ask.team_id, settings, number=known.number)
         return Answered(await _said(connection, ask, changed), etag=etag(changed))
 
     return await once(ask, key, configure)
+
+
+@route(
+    routes, "POST", "/v1/teams/{team}/top-up/confirm", Role.ADMIN, gives=TopUpConfirmation, tags=["top-ups"]
+)  # fmt: skip
+async def post_confirmation(ask: Asked, body: TopUpConfirmBody) -> Response:
+    """Confirm the payment that the bank wants its owner for: send the browser to `url`, it comes back to `return_url`.
+
+    Where `url` is null there is nothing to do there any more. Asked again it is the same payment, never a second one.
+    """
+    back = return_url_of(ask, body.return_url)
+    intent = await confirm_by_owner(stripe_of(ask), ask.transaction, ask.team_id, back)
+    async with ask.transaction() as connection:
+        position = await position_of(connection, ask.team_id, None)
+    return answer({"url": intent.action_url, "state": _progress(intent), "position": position})
+
+
+def _progress(intent: Intent) -> str:
+    match intent.state:
+        case "succeeded":
+            return "paid"
+        case "processing" | "requires_capture":
+            return "processing"
+        case "cancelled":
+            return "cancelled"
+        case _:
+            return "confirm" if intent.action_url is not None else "declined"
+
+
+async def _check_plan(connection: Connection, ask: Ask) -> None:
+    plan = (await read_top_ups(connection, ask.team_id)).plan
+    if not ask.world.catalog.may_top_up(plan):
+        words = f"plan {plan} has no automatic top-ups: choose another plan first"
+        raise problem(422, "invalid_top_up", words, problems=[words])
 
 
 def etag(known: Configured) -> str:
@@ -120,53 +168,72 @@ def problems_of(settings: TopUpConfigured, catalog: Catalog, cap_currency: str |
 
 
 async def _said(connection: Connection, ask: Ask, known: Configured) -> Json:
-    exact = await read_balance(connection, ask.team_id, ask.world.clock())
+    now = ask.world.clock()
+    exact = await read_balance(connection, ask.team_id, now)
     if exact is None:
         raise unknown_team(ask.team_id)
-    return top_up_body(known, await read_top_ups(connection, ask.team_id), exact.available, ask.world.catalog)
+    going = await read_top_ups(connection, ask.team_id)
+    body = top_up_body(going, exact.available, now, ask.world.catalog, sees_card=ask.caller.role in SEES_CARDS)
+    return {**body, "position": None if known.place is None else str(known.place)}
 
 
-def top_up_body(known: Configured, going: TopUps, available: int, catalog: Catalog) -> Json:
+def top_up_body(going: TopUps, available: int, now: datetime, catalog: Catalog, *, sees_card: bool) -> Json:
     """Settings as everybody reads them, and what becomes of them at the moment."""
-    chosen = known.settings
-    said: Json = dict.fromkeys(
-        ("threshold", "credits", "restore_to", "monthly_cap", "max_per_month", "cool_down_seconds")
-    )
-    if chosen is not None and chosen.threshold_credits:
-        cap = chosen.monthly_cap_cents
-        said = {
-            "threshold": format_credits(chosen.threshold_credits), "credits": _shown(chosen.credits),
-            "restore_to": _shown(chosen.restore_to_credits),
-            "monthly_cap": None if cap is None else {"amount": cap, "currency": chosen.currency},
-            "max_per_month": chosen.max_per_month, "cool_down_seconds": chosen.cool_down_seconds,
-        }  # fmt: skip
-    state, reason = _state(going)
+    decision = foresee(going, available, now, catalog)
+    state, reason = _state(going, decision)
+    taken, price = going.taken(month_of(now, going.zone)), catalog.top_up
     return {
-        "enabled": going.enabled, **said, "state": state, "reason": reason,
-        "next_charge_preview": _preview(chosen, available, catalog) if chosen is not None and chosen.enabled else None,
-        "position": None if known.place is None else str(known.place),
+        "enabled": going.enabled, **_chosen(going.settings), "state": state, "reason": reason,
+        "next_charge_preview": _preview(going, available, decision, catalog),
+        "price": {
+            "unit_price": str(price.unit_price), "currency": price.currency,
+            "min_credits": format_credits(price.min_credits), "step": format_credits(price.step),
+        },
+        "charged_this_month": {"amount": sum(taken), "currency": price.currency, "count": len(taken)},
+        "card": {"brand": going.card.brand, "last4": going.card.last4} if sees_card and going.card else None,
+        "cool_until": instant(going.cool_until) if going.cool_until > now else None,
     }  # fmt: skip
 
 
-def _state(going: TopUps) -> tuple[str, str | None]:
+def _chosen(chosen: Settings | None) -> Json:
+    """What an admin saved last; nothing of it before the first time."""
+    if chosen is None or not chosen.threshold_credits:
+        names = ("threshold", "credits", "restore_to", "monthly_cap", "max_per_month", "cool_down_seconds")
+        return dict.fromkeys(names)
+    cap = chosen.monthly_cap_cents
+    return {
+        "threshold": format_credits(chosen.threshold_credits), "credits": _shown(chosen.credits),
+        "restore_to": _shown(chosen.restore_to_credits),
+        "monthly_cap": None if cap is None else {"amount": cap, "currency": chosen.currency},
+        "max_per_month": chosen.max_per_month, "cool_down_seconds": chosen.cool_down_seconds,
+    }  # fmt: skip
+
+
+def _state(going: TopUps, decision: Decision) -> tuple[str, str | None]:
     """Where top-ups stand, and why they do not run where they do not."""
     if not going.enabled:
         return "off", None
     if going.suspension is not None:
-        return "suspended", "the card was declined three times; another card, or a purchase, ends the pause"
+        return "suspended", f"{going.suspension.reason}; another card, or a purchase, ends the pause"
     if going.open is not None and going.open.action_required:
         return "action_required", "the bank wants the payment to be confirmed"
     if going.open is not None:
         return "charging", None
-    return "on", None if going.card is not None else "there is no card yet that could be charged"
+    if going.card is None:
+        return "on", "there is no card yet that could be charged"
+    return "on", decision.detail if isinstance(decision, TopUpSkipped) else None
 
 
-def _preview(chosen: TopUpConfigured, available: int, catalog: Catalog) -> Json:
+def _preview(going: TopUps, available: int, decision: Decision, catalog: Catalog) -> Json | None:
     """What the next top-up adds and costs: at the threshold if the balance is above it, and at once if it is below."""
+    chosen = going.settings
+    if chosen is None or not chosen.enabled:
+        return None
     credits, cents = next_charge(chosen, min(available, chosen.threshold_credits), catalog)
+    low = available < chosen.threshold_credits
     return {
-        "credits": format_credits(credits), "amount": cents, "currency": chosen.currency,
-        "now": available < chosen.threshold_credits,
+        "credits": format_credits(credits), "amount": cents, "currency": catalog.top_up.currency,
+        "now": low, "not_now": decision.reason if isinstance(decision, TopUpSkipped) else None,
     }  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """`GET /v1/teams/{team}/usage`: what was used, added up by feature, member or day, for the charts."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Literal
 
@@ -9,10 +9,10 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from projections.balance import Kind
-from projections.usage import Cell, Cells, add
+from projections.usage import Cells, Row, add, rows
 from schemas.credits import format_credits
 from schemas.cycles import load_zone
-from schemas.facts import UsageVoided
+from schemas.facts import Name, UsageVoided
 from schemas.rates import CompiledCard
 from services.api.access import Asked, route, unknown_team
 from services.api.activity import Days
@@ -25,8 +25,9 @@ from services.tokens import Role
 By = Literal["feature", "member", "day"]
 
 ZONE = "SELECT zone FROM teams WHERE shard = $1 AND team_id = $2"
-CELLS = """
-    SELECT day, feature, member_id, credits, uses FROM usage WHERE shard = $1 AND team_id = $2 AND day >= $3
+ROWS = """
+    SELECT shard, team_id, day, feature, member_id, credits, uses FROM usage
+    WHERE shard = $1 AND team_id = $2 AND day >= $3
 """
 
 routes = APIRouter()
@@ -34,24 +35,24 @@ routes = APIRouter()
 
 @route(routes, "GET", "/v1/teams/{team}/usage", Role.MEMBER, gives=Usage, tags=["credits"])
 async def get_usage(
-    ask: Asked, by: Annotated[By, Query(description="What to add up by.")] = "feature", days: Days = "30"
+    ask: Asked,
+    by: Annotated[By, Query(description="What to add up by.")] = "feature",
+    days: Days = "30",
+    member: Annotated[Name | None, Query(description="Only this member's.")] = None,
 ) -> Response:
     """Credits and uses of the last days, today included; days are those of the team's zone."""
-    shard, cells = shard_of(ask.team_id), Cells()
+    shard = shard_of(ask.team_id)
     card = (await ask.world.cards.current()).in_force(ask.world.clock())
-    async with ask.transaction() as connection:
+    async with ask.snapshot() as connection:
         zone = await connection.fetchval(ZONE, shard, ask.team_id)
         if zone is None:
             raise unknown_team(ask.team_id)
         since = first_day(zone, ask.world.clock(), int(days))
         tail = await read_tail(connection, ask.team_id)
-        for row in await connection.fetch(CELLS, shard, ask.team_id, since):
-            cells[Cell(shard, ask.team_id, row["day"], row["feature"], row["member_id"])] = (
-                row["credits"],
-                row["uses"],
-            )
-    _add_tail(cells, tail, zone, since)
-    items = add_up(cells.items(), by, card)
+        folded = [Row(*row) for row in await connection.fetch(ROWS, shard, ask.team_id, since)]
+    fresh = (row for row in rows(_cells_of(tail, zone)) if row.day >= since)
+    wanted = (row for row in (*folded, *fresh) if member is None or row.member_id == member)
+    items = add_up(wanted, by, card)
     return answer(
         {"by": by, "days": int(days), "since": str(since), "items": items, "position": place(shard, tail.position)}
     )
@@ -62,33 +63,36 @@ def first_day(zone: str, now: datetime, days: int) -> date:
     return now.astimezone(UTC).astimezone(load_zone(zone)).date() - timedelta(days=days - 1)
 
 
-def _add_tail(cells: Cells, tail: Tail, zone: str, since: date) -> None:
-    fresh = Cells()
+def _cells_of(tail: Tail, zone: str) -> Cells:
+    cells = Cells()
     for stored, fact, entry in tail.told:
         if entry.kind in (Kind.USAGE, Kind.USAGE_VOIDED):
             happened_at = fact.usage_occurred_at if isinstance(fact, UsageVoided) else stored.occurred_at
-            add(fresh, stored.shard, stored.team_id, zone, entry, happened_at)
-    for cell, (credits, uses) in fresh.items():
-        if cell.day >= since:
-            had = cells.get(cell, (0, 0))
-            cells[cell] = (had[0] + credits, had[1] + uses)
+            add(cells, stored.shard, stored.team_id, zone, entry, happened_at)
+    return cells
 
 
-def add_up(cells: Iterable[tuple[Cell, tuple[int, int]]], by: By, card: CompiledCard) -> list[Json]:
-    """The sums, the largest first; days in their order, each with its features."""
+def add_up(used: Iterable[Row], by: By, card: CompiledCard) -> list[Json]:
+    """The sums, the largest first; days in their order, each with its features and its members ("" is nobody)."""
     sums: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0])
     features: defaultdict[str, defaultdict[str, int]] = defaultdict(lambda: defaultdict(int))
-    for cell, (credits, uses) in cells:
-        key = {"feature": cell.feature, "member": cell.member_id, "day": str(cell.day)}[by]
-        sums[key][0] += credits
-        sums[key][1] += uses
-        features[key][cell.feature] += credits
+    members: defaultdict[str, defaultdict[str, int]] = defaultdict(lambda: defaultdict(int))
+    for row in used:
+        key = {"feature": row.feature, "member": row.member_id, "day": str(row.day)}[by]
+        sums[key][0] += row.credits
+        sums[key][1] += row.uses
+        features[key][row.feature] += row.credits
+        members[key][row.member_id] += row.credits
     ordered = sorted(sums, key=(lambda key: key) if by == "day" else (lambda key: (-sums[key][0], key)))
     return [
         {**_key(by, key, card), "credits": format_credits(sums[key][0]), "uses": sums[key][1],
-         "features": {name: format_credits(credits) for name, credits in sorted(features[key].items())}}
+         "features": _shown(features[key]), "members": _shown(members[key])}
         for key in ordered
     ]  # fmt: skip
+
+
+def _shown(sums: Mapping[str, int]) -> dict[str, str]:
+    return {name: format_credits(credits) for name, credits in sorted(sums.items())}
 
 
 def _key(by: By, key: str, card: CompiledCard) -> Json:

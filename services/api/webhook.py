@@ -14,14 +14,9 @@ from services.api.world import World
 from services.charges import Forged, WebhookEvent, verify_webhook
 from services.settings import Settings
 from services.store.connect import Connection
+from services.store.inbox import KEEP
 
 BODY_MAX = 256 * 1024
-
-KEEP = """
-    INSERT INTO stripe_inbox (event_id, type, object_kind, object_id, intent_id, attempt_id, created_at)
-    VALUES ($1, $2, $3, $4, $5, $6, $7)
-    ON CONFLICT (event_id) DO UPDATE SET deliveries = stripe_inbox.deliveries + 1
-"""
 
 routes = APIRouter()
 
@@ -74,7 +69,8 @@ def is_live(settings: Settings, *, otherwise: bool) -> bool:
 
 async def keep(connection: Connection, event: WebhookEvent) -> None:
     """Store an event once, and count how often it came."""
+    told = event.metadata
     await connection.execute(
-        KEEP, event.id, event.type, event.object_kind, event.object_id, event.intent_id, event.metadata.get("attempt_id"),
-        event.created_at,
+        KEEP, event.id, event.type, event.object_kind, event.object_id, event.intent_id, event.charge_id, event.customer_id,
+        told.get("attempt_id"), told.get("purchase_id") or told.get("change_id"), event.created_at,
     )  # fmt: skip

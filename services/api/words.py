@@ -9,6 +9,8 @@ from schemas.catalog import Catalog
 from schemas.credits import format_credits
 from schemas.facts import (
     AnyFact,
+    ChargeDisputed,
+    ChargeRefunded,
     CreditsAdjusted,
     CreditsGranted,
     CreditsPurchased,
@@ -23,11 +25,13 @@ from schemas.facts import (
 )
 from schemas.rates import NotPriced, Priced, RateCards
 from services.api.answers import Json, instant, instant_or_none, place
+from services.api.reversals import describe_reversal, detail_of_reversal
 from services.store.activity import PaidLot, Row
 
 MADE = {
     LotKind.INCLUDED: "Included credits", LotKind.PURCHASED: "Purchased credits", LotKind.TOPPED_UP: "Topped-up credits",
     LotKind.PROMOTIONAL: "Promotional credits", LotKind.ADJUSTED: "Adjusted credits",
+    LotKind.REINSTATED: "Credits given back",
 }  # fmt: skip
 SKIPPED = {
     "disabled": "Top-ups are off", "in_flight": "Another top-up is under way",
@@ -57,7 +61,7 @@ def _by(fact: AnyFact) -> str | None:
     return fact.member_id if isinstance(fact, CreditsPurchased) else None
 
 
-def describe(  # noqa: C901, PLR0911, PLR0912 - a case for each kind, closed by assert_never
+def describe(  # noqa: C901, PLR0911 - a case for each kind, closed by assert_never
     entry: Entry, fact: AnyFact, cards: RateCards, catalog: Catalog
 ) -> str:
     """What happened, in a few words."""
@@ -81,10 +85,9 @@ def describe(  # noqa: C901, PLR0911, PLR0912 - a case for each kind, closed by 
         case Kind.EXPIRY:
             part = "Included" if entry.included else "Promotional"
             return f"{part} credits expired" if entry.credits < 0 else f"Fewer {part.lower()} credits expired"
-        case Kind.REFUND:
-            return "Refund"
-        case Kind.DISPUTE:
-            return f"Dispute {fact.outcome}" if isinstance(fact, DisputeClosed) else "Payment disputed"
+        case Kind.REFUND | Kind.DISPUTE:
+            assert isinstance(fact, ChargeRefunded | ChargeDisputed | DisputeClosed)
+            return describe_reversal(fact)
         case Kind.TOP_UP_FAILED:
             return "Top-up failed"
         case Kind.TOP_UP_SKIPPED:
@@ -93,7 +96,9 @@ def describe(  # noqa: C901, PLR0911, PLR0912 - a case for each kind, closed by 
             assert_never(entry.kind)
 
 
-def detail(entry: Entry, fact: AnyFact, cards: RateCards) -> str | None:
+def detail(  # noqa: PLR0911 - a case for each fact that says more
+    entry: Entry, fact: AnyFact, cards: RateCards
+) -> str | None:
     """One line more, where there is something to say."""
     if entry.kind is Kind.EXPIRY:
         return "Usage that came in late was paid by them" if entry.credits > 0 else None
@@ -102,20 +107,25 @@ def detail(entry: Entry, fact: AnyFact, cards: RateCards) -> str | None:
             priced = price_of(fact, cards)
             counted = f"{priced.formula} · rate card {fact.rate_card}" if priced else f"Rate card {fact.rate_card}"
             return f"{counted} · counted in the open cycle, it came in late" if entry.late else counted
+        case HoldCaptured():
+            priced = price_of(fact, cards)
+            return f"{priced.formula} · rate card {priced.rate_card} · captured from a hold" if priced else None
         case UsageVoided() | CreditsGranted() | CreditsAdjusted():
             return fact.reason or None
         case TopUpSkipped():
             return fact.detail or SKIPPED[fact.reason]
+        case ChargeRefunded() | ChargeDisputed() | DisputeClosed():
+            return detail_of_reversal(entry, fact)
         case TopUpFailed():
             return fact.message or FAILED[fact.reason]
         case _:
             return None
 
 
-def price_of(fact: UsageRecorded, cards: RateCards) -> Priced | None:
-    """How a usage's price came about; None for one whose card or feature this process does not know yet."""
-    card = cards.version(fact.rate_card)
-    if card is None:
+def price_of(fact: UsageRecorded | HoldCaptured, cards: RateCards) -> Priced | None:
+    """How a usage's price came about; None for one whose card or feature this process does not know yet, or that had none."""
+    card = None if fact.rate_card is None else cards.version(fact.rate_card)
+    if card is None or fact.feature is None or fact.quantity is None:
         return None
     try:
         return card.explain(fact.feature, Decimal(fact.quantity), fact.attributes)
@@ -124,8 +134,8 @@ def price_of(fact: UsageRecorded, cards: RateCards) -> Priced | None:
 
 
 def _feature_name(feature: str | None, fact: AnyFact, cards: RateCards) -> str:
-    version = fact.rate_card if isinstance(fact, UsageRecorded) else cards.newest_version
-    card = cards.version(version)
+    version = fact.rate_card if isinstance(fact, UsageRecorded | HoldCaptured) else None
+    card = cards.version(version or cards.newest_version)
     known = card.features.get(feature or "") if card else None
     if known is not None:
         return known.feature.name
@@ -145,9 +155,9 @@ def explain(row: Row, paid: list[PaidLot], cards: RateCards, catalog: Catalog, *
 
 
 def _price(fact: AnyFact, cards: RateCards) -> Json | None:
-    if not isinstance(fact, UsageRecorded):
+    if not isinstance(fact, UsageRecorded | HoldCaptured):
         return None
-    priced, card = price_of(fact, cards), cards.version(fact.rate_card)
+    priced, card = price_of(fact, cards), cards.version(fact.rate_card or 0)
     if priced is None or card is None:
         return None
     return {
@@ -171,12 +181,17 @@ def _end(at: datetime | None) -> str | None:
 
 
 def charge(fact: AnyFact, *, sees_receipts: bool) -> Json | None:
-    """The money behind an entry."""
-    if not isinstance(fact, CreditsPurchased | CreditsToppedUp):
+    """The money behind an entry: the charge that brought these credits, or took them back."""
+    match fact:
+        case CreditsPurchased() | CreditsToppedUp():
+            charge_id, receipt_url = fact.charge_id, fact.receipt_url
+        case ChargeRefunded() | ChargeDisputed() | DisputeClosed():
+            charge_id, receipt_url = None, None
+        case _:
+            return None
+    if fact.charge_cents is None or fact.currency is None:
         return None
     paid: Json = {"amount": fact.charge_cents, "currency": fact.currency}
     if sees_receipts:
-        paid |= {
-            "payment_intent_id": fact.payment_intent_id, "charge_id": fact.charge_id, "receipt_url": fact.receipt_url,
-        }  # fmt: skip
+        paid |= {"payment_intent_id": fact.payment_intent_id, "charge_id": charge_id, "receipt_url": receipt_url}
     return paid

@@ -11,7 +11,7 @@ command that needs them, so that `--help` is quick and a process loads only what
 
 import typer
 
-from services.cli import log, processes, refused, teams
+from services.cli import log, notices, processes, reconcile, refused, teams
 from services.settings import WrongSettings, exit_used_wrongly
 
 ANYTHING = {"allow_extra_args": True, "ignore_unknown_options": True}
@@ -32,7 +32,9 @@ app.command()(teams.activity)
 app.command()(log.verify)
 app.command()(log.replay)
 app.command()(log.rebuild)
+app.command()(reconcile.reconcile)
 app.add_typer(refused.app, name="refused")
+app.add_typer(notices.app, name="notices")
 app.command()(processes.demo)
 app.command(context_settings=ANYTHING, add_help_option=False)(processes.bench)
 

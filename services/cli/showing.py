@@ -105,10 +105,10 @@ class _Rate(ProgressColumn):
 
 
 @contextmanager
-def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
+def progress(what: str, total: int, *, of: str = "facts") -> Iterator[Callable[[int], None]]:
     """Tell on standard error how far it is, how fast, and how long still: a bar on a terminal, plain lines elsewhere."""
     if not sys.stderr.isatty():
-        yield _plain_lines(what, total)
+        yield _plain_lines(what, total, of)
         return
     columns: list[Any] = [TextColumn(what), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn()]
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
@@ -116,7 +116,7 @@ def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
         yield lambda more: bar.advance(task, more)
 
 
-def _plain_lines(what: str, total: int) -> Callable[[int], None]:
+def _plain_lines(what: str, total: int, of: str) -> Callable[[int], None]:
     began = said = monotonic()
     done = 0
 
@@ -128,6 +128,6 @@ def _plain_lines(what: str, total: int) -> Callable[[int], None]:
         said = monotonic()
         rate = done / (said - began)
         left = f", {max(0, total - done) / rate:,.0f} s left" if rate else ""
-        print(f"{what}: {done:,} of {total:,} facts, {rate:,.0f}/s{left}", file=sys.stderr, flush=True)
+        print(f"{what}: {done:,} of {total:,} {of}, {rate:,.0f}/s{left}", file=sys.stderr, flush=True)
 
     return tell

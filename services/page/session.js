@@ -1,6 +1,7 @@
 // The way to the API: requests with the token in a header, and one stream of what changes.
 //
-// Events: `balance` and `activity` (detail: what came), `link` (detail: "live", "connecting" or "offline"), `ended` (detail: why).
+// Events: `balance` and `activity` (detail: what came), `link` (detail: "live", "connecting", "offline" or "ended"), `ended` (detail: why),
+// `changed` (detail: the path of what was asked for before and is different now).
 
 import { readEvents } from "./events.js";
 
@@ -29,19 +30,31 @@ function claimsOf(token) {
   }
 }
 
+/** Names one attempt of a command. */
+export function newKey() {
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
 export class Session extends EventTarget {
   #getToken;
   #claims = {};
   #named;
   #stop = null;
   #position = null;
+  #shared = new Map();
+  #shown = 0;
 
   link = "connecting";
   balance = null;
 
-  /** `getToken` gives a token, or a promise of one, whenever one is needed; `base` is where the API is. */
-  constructor({ getToken, team = null, base = new URL("/", import.meta.url) }) {
+  /**
+   * `getToken` gives a token, or a promise of one, whenever one is needed; `base` is where the API is; `returnUrl` is where Stripe
+   * sends people back to, by default this address, and `newTab` says that it may not take this page's place.
+   */
+  constructor({ getToken, team = null, base = new URL("/", import.meta.url), returnUrl = null, newTab = false }) {
     super();
+    this.returnUrl = returnUrl ?? location.origin + location.pathname;
+    this.newTab = newTab;
     this.#getToken = getToken;
     this.#named = team;
     this.base = new URL(base);
@@ -59,6 +72,11 @@ export class Session extends EventTarget {
     return this.#claims.sub ?? "";
   }
 
+  /** Whether the token's bearer may spend. */
+  get isAdmin() {
+    return this.role === "admin";
+  }
+
   /** A path of the team's own; the empty one is the team itself. */
   ofTeam(path) {
     return `v1/teams/${encodeURIComponent(this.team)}${path}`;
@@ -69,7 +87,30 @@ export class Session extends EventTarget {
     return (await this.fetch(path, { accept, signal: AbortSignal.timeout(PATIENCE) })).json();
   }
 
-  async fetch(path, { accept, signal, headers = {} }) {
+  /** The answer of a GET that several elements want: asked for once, until `renew`. */
+  share(path) {
+    if (!this.#shared.has(path)) {
+      const asked = this.get(path);
+      asked.catch(() => this.#shared.get(path) === asked && this.#shared.delete(path));
+      this.#shared.set(path, asked);
+    }
+    return this.#shared.get(path);
+  }
+
+  /** What was shared is out of date: whoever shows it asks anew. */
+  renew(path) {
+    this.#shared.delete(path);
+    this.dispatchEvent(new CustomEvent("changed", { detail: path }));
+  }
+
+  /** The answer of a POST or PUT. The same `key` with the same body is done once, however often it is sent. */
+  async send(method, path, body, { key = newKey(), headers = {} } = {}) {
+    const sent = { "content-type": "application/json", "idempotency-key": key, ...headers };
+    const signal = AbortSignal.timeout(3 * PATIENCE);
+    return (await this.fetch(path, { accept: "application/json", method, body: JSON.stringify(body), headers: sent, signal })).json();
+  }
+
+  async fetch(path, { accept, signal, method = "GET", body = null, headers = {} }) {
     const token = await this.#getToken();
     this.#claims = claimsOf(token);
     if (!this.team) throw new Problem(401, { code: "unauthenticated", detail: "The token names no team." });
@@ -77,6 +118,8 @@ export class Session extends EventTarget {
     let response;
     try {
       response = await fetch(new URL(target, this.base), {
+        method,
+        body,
         headers: { authorization: `Bearer ${token}`, accept, ...headers },
         credentials: "omit",
         cache: "no-store",
@@ -91,11 +134,16 @@ export class Session extends EventTarget {
     throw new Problem(response.status, said);
   }
 
-  /** Begin to listen; reconnects by itself until `close`. */
-  open() {
-    if (this.#stop) return;
+  /** Somebody shows what changes: from the first to the last of them, this listens, and reconnects by itself. */
+  join() {
+    this.#shown++;
+    if (this.#stop || this.link === "ended") return;
     this.#stop = new AbortController();
     this.#listen(this.#stop.signal);
+  }
+
+  leave() {
+    if (--this.#shown === 0) this.close();
   }
 
   close() {
@@ -157,7 +205,7 @@ export class Session extends EventTarget {
 
   #end(problem) {
     this.close();
-    this.#say("offline");
+    this.#say("ended");
     this.dispatchEvent(new CustomEvent("ended", { detail: problem }));
   }
 

@@ -1,4 +1,4 @@
-// What all elements share: colours for the kinds of credits, type, cards, buttons.
+// What all elements share: colours for the kinds of credits, type, cards, the designed states.
 //
 // A host product themes them by custom properties (--creditwell-accent and so on) and by ::part().
 
@@ -10,43 +10,53 @@ export function css(strings) {
 
 export const base = css`
   :host {
-    --accent: var(--creditwell-accent, light-dark(#3b4fe0, #8b97ff));
-    --on-accent: var(--creditwell-on-accent, light-dark(#fff, #14151b));
-    --included: var(--creditwell-included, light-dark(#3b4fe0, #8b97ff));
-    --additional: var(--creditwell-additional, light-dark(#12a594, #2cc5ae));
-    --held: var(--creditwell-held, light-dark(#c9c9c4, #4b4d57));
-    --card: var(--creditwell-card, light-dark(#fff, #1a1b20));
-    --inset: var(--creditwell-inset, light-dark(#f4f4f1, #111216));
-    --line: var(--creditwell-line, light-dark(#e4e4df, #2b2c33));
-    --text: var(--creditwell-text, light-dark(#16181d, #f1f1f3));
-    --quiet: var(--creditwell-quiet, light-dark(#5c616b, #a5a8b3));
-    --good: light-dark(#0a7d5c, #3fd1a2);
-    --bad: light-dark(#b3261e, #ff8f85);
-    --warn: light-dark(#8a5a00, #f3c36b);
-    --warn-ground: light-dark(#fff4df, #2e2415);
-    --radius: var(--creditwell-radius, 12px);
+    --accent: var(--creditwell-accent, light-dark(#3b4fe0, #8f9bff));
+    --on-accent: var(--creditwell-on-accent, light-dark(#fff, #11131c));
+    --included: var(--creditwell-included, light-dark(#3b4fe0, #8f9bff));
+    --additional: var(--creditwell-additional, light-dark(#0f9486, #2fc7b1));
+    --held: var(--creditwell-held, light-dark(#b9b9b2, #585b67));
+    --card: var(--creditwell-card, light-dark(#fff, #191a1f));
+    --inset: var(--creditwell-inset, light-dark(#f5f5f2, #101115));
+    --line: var(--creditwell-line, light-dark(#e6e5e0, #2a2b32));
+    --edge: var(--creditwell-edge, light-dark(#d0cfc8, #3d3f49));
+    --text: var(--creditwell-text, light-dark(#17181c, #f2f2f4));
+    --quiet: var(--creditwell-quiet, light-dark(#5c606a, #a6a9b4));
+    --good: var(--creditwell-good, light-dark(#0a7a5a, #45d3a6));
+    --bad: var(--creditwell-bad, light-dark(#b3261e, #ff9188));
+    --warn: var(--creditwell-warn, light-dark(#845600, #f2c46d));
+    --warn-ground: var(--creditwell-warn-ground, light-dark(#fff5e0, #2b2213));
+    --radius: var(--creditwell-radius, 14px);
+    --shadow: light-dark(0 1px 2px rgb(23 24 28 / 5%), 0 0 transparent);
     display: block;
     color: var(--text);
-    font: var(--creditwell-font, 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", sans-serif);
+    font: var(--creditwell-font, 15px/1.5 -apple-system, BlinkMacSystemFont, "Segoe UI", Roboto, "Helvetica Neue", Arial, system-ui, sans-serif);
+    -webkit-text-size-adjust: 100%;
   }
-  :host([hidden]) {
-    display: none;
+  :host([hidden]), [hidden] {
+    display: none !important;
   }
   * {
     box-sizing: border-box;
   }
-  h1, h2, h3, p, dl, dd, table {
+  h1, h2, h3, p, dl, dd, table, ul, fieldset, figure {
     margin: 0;
   }
   h2 {
     font-size: 16px;
+    font-weight: 650;
     line-height: 1.4;
+    letter-spacing: -0.005em;
+  }
+  strong {
+    font-weight: 650;
   }
   .card {
+    height: 100%;
     background: var(--card);
     border: 1px solid var(--line);
     border-radius: var(--radius);
-    padding: 22px;
+    box-shadow: var(--shadow);
+    padding: 22px 24px;
   }
   .head {
     display: flex;
@@ -54,6 +64,7 @@ export const base = css`
     align-items: center;
     justify-content: space-between;
     gap: 10px 16px;
+    min-height: 32px;
   }
   .quiet {
     color: var(--quiet);
@@ -72,53 +83,35 @@ export const base = css`
   }
   .chip {
     display: inline-block;
-    padding: 1px 7px;
+    padding: 1px 8px;
     border-radius: 6px;
     font-size: 12px;
     font-weight: 600;
-    color: var(--chip, var(--quiet));
-    background: color-mix(in srgb, var(--chip, var(--quiet)) 13%, transparent);
+    line-height: 1.6;
+    white-space: nowrap;
+    color: color-mix(in srgb, var(--chip, var(--quiet)), var(--text) 25%);
+    background: color-mix(in srgb, var(--chip, var(--quiet)) 12%, transparent);
   }
-  button, select {
-    font: inherit;
-    font-weight: 600;
-    font-size: 14px;
-    color: var(--text);
-    background: var(--card);
-    border: 1px solid light-dark(#8a8d96, #6f727d);
-    border-radius: 8px;
-    min-height: 38px;
-    padding: 0 13px;
-    cursor: pointer;
-  }
-  button:hover:not(:disabled), select:hover {
-    border-color: var(--accent);
-  }
-  button:disabled {
-    color: var(--quiet);
-    border-color: var(--line);
-    cursor: default;
+  .chip.included { --chip: var(--included); }
+  .chip.purchased, .chip.topped_up, .chip.promotional, .chip.adjusted, .chip.additional { --chip: var(--additional); }
+  .chip.good { --chip: var(--good); }
+  .chip.warn { --chip: var(--warn); }
+  .chip.overdraft { --chip: var(--bad); }
+  a {
+    color: var(--accent);
+    text-underline-offset: 3px;
   }
   :focus-visible {
     outline: 2px solid var(--accent);
     outline-offset: 2px;
   }
-  .link {
-    min-height: 0;
-    padding: 0;
-    border: 0;
-    background: none;
-    color: var(--accent);
-    text-decoration: underline;
-    text-underline-offset: 3px;
-  }
   .skeleton {
     display: grid;
     gap: 14px;
-    padding: 8px 0;
+    padding: 10px 0;
   }
   .bone {
-    height: 16px;
+    height: 14px;
     border-radius: 6px;
     background: var(--line);
     animation: breathe 1.4s ease-in-out infinite alternate;
@@ -126,27 +119,28 @@ export const base = css`
   .bone.short { width: 22%; }
   .bone.half { width: 50%; }
   .bone.big { width: 40%; height: 44px; }
+  .bone.tall { height: 180px; }
   @keyframes breathe {
     to { opacity: 0.45; }
   }
   .failure, .empty {
     display: grid;
     justify-items: start;
-    gap: 6px;
-    padding: 8px 0;
+    gap: 4px;
+    padding: 10px 0;
   }
   .empty {
     justify-items: center;
-    padding: 32px 0;
+    padding: 40px 0;
     text-align: center;
   }
   .failure button {
-    margin-top: 6px;
+    margin-top: 8px;
   }
   @media (max-width: 640px) {
-    .card { padding: 16px; }
+    .card { padding: 18px 16px; }
   }
   @media (prefers-reduced-motion: reduce) {
-    * { animation: none !important; transition: none !important; }
+    * { animation: none !important; transition: none !important; scroll-behavior: auto !important; }
   }
 `;

@@ -7,9 +7,11 @@ import { Session } from "./session.js";
 const fragment = new URLSearchParams(location.hash.slice(1));
 if (location.hash) history.replaceState(null, "", location.pathname + location.search);
 
+// It lives in this page's memory and nowhere else, so the page stays while Stripe has a tab of its own.
 const token = fragment.get("token");
+const returnUrl = new URL("/usage/back.html", location).href;
 const usage = document.querySelector("credits-usage");
-usage.session = token ? new Session({ getToken: () => token, team: fragment.get("team") }) : null;
+usage.session = token ? new Session({ getToken: () => token, team: fragment.get("team"), returnUrl, newTab: true }) : null;
 
 // Somebody who pastes a new link into an open tab changes the fragment alone.
 addEventListener("hashchange", () => location.reload());

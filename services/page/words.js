@@ -2,13 +2,17 @@
 
 const exact = new Intl.NumberFormat(undefined, { maximumFractionDigits: 6 });
 const short = new Intl.NumberFormat(undefined, { maximumFractionDigits: 2, roundingMode: "floor" });
+const compact = new Intl.NumberFormat(undefined, { notation: "compact" });
 const change = new Intl.NumberFormat(undefined, { maximumFractionDigits: 6, signDisplay: "exceptZero" });
 const moment = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric", hour: "numeric", minute: "2-digit" });
 const moments = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "long" });
 const day = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric" });
+const dayInUtc = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric", timeZone: "UTC" });
 const dayOfYear = new Intl.DateTimeFormat(undefined, { dateStyle: "medium" });
 const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
+const hour = new Intl.DateTimeFormat(undefined, { timeStyle: "short" });
 const away = new Intl.RelativeTimeFormat(undefined, { numeric: "auto" });
+const month = new Intl.DateTimeFormat(undefined, { month: "long" });
 
 const DAY = 86_400_000;
 const HOUR = 3_600_000;
@@ -20,17 +24,36 @@ export const credits = (text) => exact.format(text);
 /** Credits where space is short; rounded down, so that nobody reads more than there is. */
 export const creditsShort = (text) => short.format(text);
 
+/** Credits beside an axis, where only their size matters. */
+export const creditsRoughly = (number) => compact.format(number);
+
 /** A change of credits, with its sign. */
 export const creditsChange = (text) => change.format(text).replace("-", "−");
 
 export const isZero = (text) => !/[1-9]/.test(text);
 export const isNegative = (text) => text.startsWith("-") && !isZero(text);
 
+/** Two amounts of credits, exactly: a sum of decimal strings. */
+export function plus(one, other) {
+  const micro = (text) => {
+    const [, sign, whole, part = ""] = /^(-?)(\d+)(?:\.(\d+))?$/.exec(text);
+    return BigInt(`${sign}${whole}${part.padEnd(6, "0")}`);
+  };
+  const sum = micro(one) + micro(other);
+  const digits = String(sum < 0n ? -sum : sum).padStart(7, "0");
+  return `${sum < 0n ? "-" : ""}${digits.slice(0, -6)}.${digits.slice(-6)}`.replace(/\.?0+$/, "");
+}
+
 export const when = (text) => moment.format(new Date(text));
 export const whenExactly = (text) => moments.format(new Date(text));
 export const onDay = (text) => day.format(new Date(text));
 export const onDayOfYear = (text) => dayOfYear.format(new Date(text));
 export const atTime = (text) => clock.format(new Date(text));
+export const atHour = (text) => hour.format(new Date(text));
+export const inMonth = (date = new Date()) => month.format(date);
+
+/** A day that is named without a time, `2026-11-23`: the same one wherever it is read. */
+export const onDate = (text) => dayInUtc.format(new Date(`${text}T00:00:00Z`));
 
 /** "in 8 days", "in 3 hours". */
 export function until(text) {
@@ -40,12 +63,56 @@ export function until(text) {
   return away.format(Math.max(1, Math.round(left / MINUTE)), "minute");
 }
 
+const currencyFormat = (currency) => new Intl.NumberFormat(undefined, { style: "currency", currency });
+const places = (format) => format.resolvedOptions().maximumFractionDigits;
+
+/** Minor units as money; their digits are only moved, never calculated with. */
 export function money({ amount, currency }) {
-  const format = new Intl.NumberFormat(undefined, { style: "currency", currency });
-  return format.format(amount / 10 ** format.resolvedOptions().maximumFractionDigits);
+  const format = currencyFormat(currency);
+  return format.format(decimal(amount, places(format)));
+}
+
+function decimal(amount, digits) {
+  const text = String(Math.abs(amount)).padStart(digits + 1, "0");
+  const sign = amount < 0 ? "-" : "";
+  return digits ? `${sign}${text.slice(0, -digits)}.${text.slice(-digits)}` : `${sign}${text}`;
+}
+
+/** What one credit costs, in a currency's own style with two digits more. */
+export function moneyEach({ amount, currency, credits: count }) {
+  const usual = places(currencyFormat(currency));
+  const format = new Intl.NumberFormat(undefined, { style: "currency", currency, minimumFractionDigits: usual + 2 });
+  return format.format(amount / 10 ** usual / Number(count));
+}
+
+/** A sign like $, for beside a field. */
+export const currencySign = (currency) =>
+  currencyFormat(currency).formatToParts(0).find(({ type }) => type === "currency").value;
+
+const parts = exact.formatToParts(12345.6);
+const GROUP = parts.find(({ type }) => type === "group")?.value ?? ",";
+const POINT = parts.find(({ type }) => type === "decimal").value;
+
+/** What somebody typed, as the decimal string that the API takes; null if it is no amount. */
+export function typed(text) {
+  const plain = text.replaceAll(GROUP, "").replace(/[\s\u00a0\u202f$€£¥]/g, "").replace(POINT, ".");
+  return /^\d{1,12}(\.\d{1,6})?$/.test(plain) ? plain : null;
+}
+
+/** Money that somebody typed, in minor units; null if it is none. */
+export function typedMoney(text, currency) {
+  const digits = places(currencyFormat(currency));
+  const [, whole, part = ""] = /^(\d+)(?:\.(\d+))?$/.exec(typed(text) ?? "") ?? [];
+  return whole === undefined || part.length > digits ? null : Number(whole + part.padEnd(digits, "0"));
+}
+
+/** Minor units as they stand in a field: without a sign, and without empty cents. */
+export function moneyField({ amount, currency }) {
+  return exact.format(decimal(amount, places(currencyFormat(currency))));
 }
 
 export const PER = { use: "per use", second: "per second", character: "per character", gb_day: "per GB/day" };
+export const UNITS = { use: "uses", second: "seconds", character: "characters", gb_day: "GB-days" };
 
 export const TYPES = {
   usage: "Feature usage",
@@ -61,6 +128,13 @@ export const TYPES = {
   top_up_failed: "Failed top-ups",
   top_up_skipped: "Top-ups not made",
 };
+
+/** A reason that the server gives, as a sentence. */
+export const sentence = (text) => (text ? `${capital(text)}${/[.!?]$/.test(text) ? "" : "."}` : "");
+
+const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+
+export const cardName = ({ brand, last4 }) => `${capital(brand ?? "card")} ···· ${last4 ?? "····"}`;
 
 /** `tier=high, model=cinema` as people read it. */
 export const attributes = (known) =>

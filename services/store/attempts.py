@@ -23,7 +23,6 @@ from services.store.shards import shard_of
 TOP_UPS = "creditwell:top_ups"
 STRIPE = "creditwell:stripe"
 LEASE_SECONDS = 30  # more than two of the longest requests
-NEWS_MAX = 500
 
 SAVED = "SELECT state FROM top_ups WHERE shard = $1 AND team_id = $2 AND version = $3"
 
@@ -35,9 +34,11 @@ TAIL = """
 """
 
 SAVE = """
-    INSERT INTO top_ups (shard, team_id, position, version, state, due_at) VALUES ($1, $2, $3, $4, $5, $6)
+    INSERT INTO top_ups (shard, team_id, position, version, state, enabled, due_at, enough_at)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
     ON CONFLICT (shard, team_id) DO UPDATE
-    SET position = excluded.position, version = excluded.version, state = excluded.state, due_at = excluded.due_at
+    SET position = excluded.position, version = excluded.version, state = excluded.state, enabled = excluded.enabled,
+        due_at = excluded.due_at, enough_at = excluded.enough_at
 """
 
 BEGIN = """
@@ -45,23 +46,32 @@ BEGIN = """
     VALUES ($1, $2, $3, $4, clock_timestamp() + make_interval(secs => $5), $6, $6)
 """
 
-# Low by the log, and something happened since the last decision, or its time has come.
+# Low by the log, and something happened since the last decision, or its time has come. A balance that was found above the
+# threshold (`enough_at`) is looked at again once it has moved. Where top-ups are off nothing is due, but that they were
+# switched off; teams that run low without them may be many.
 DECISIONS_DUE = """
     SELECT b.team_id FROM balance b LEFT JOIN top_ups t USING (shard, team_id)
-    WHERE b.low AND (
-        t.due_at <= clock_timestamp() OR EXISTS (
+    WHERE b.low AND (b.top_up_enabled OR t.enabled) AND (
+        (t.due_at <= clock_timestamp() AND (b.position > t.enough_at OR b.next_end <= clock_timestamp()))
+        OR EXISTS (
             SELECT FROM facts f
             WHERE f.shard = b.shard AND f.team_id = b.team_id AND f.position > coalesce(t.position, 0)
               AND f.type NOT LIKE 'usage.%' AND f.type NOT LIKE 'hold.%'
         )
     )
-    LIMIT $1
+    ORDER BY t.due_at NULLS FIRST LIMIT $1
 """
 
 ATTEMPTS_DUE = """
     SELECT team_id, attempt_id FROM top_up_attempts
     WHERE ended_at IS NULL AND look_at <= clock_timestamp() AND leased_until <= clock_timestamp()
     ORDER BY look_at LIMIT $1
+"""
+
+# Whoever is asked to confirm at the bank may take his time; everybody else should be quick.
+OLDEST = """
+    SELECT coalesce(extract(epoch FROM clock_timestamp() - min(requested_at)), 0)::float8
+    FROM top_up_attempts WHERE ended_at IS NULL AND asked_at IS NULL
 """
 
 LEASE = """
@@ -82,6 +92,7 @@ SENT = "UPDATE top_up_attempts SET create_try = $4 WHERE shard = $1 AND team_id 
 CREATED = "UPDATE top_up_attempts SET payment_intent_id = $4 WHERE shard = $1 AND team_id = $2 AND attempt_id = $3"
 NEW_CONFIRM = """
     UPDATE top_up_attempts SET confirm_try = confirm_try + 1 WHERE shard = $1 AND team_id = $2 AND attempt_id = $3
+    RETURNING confirm_try
 """
 NEW_CANCEL = (
     "UPDATE top_up_attempts SET cancel_try = cancel_try + 1 WHERE shard = $1 AND team_id = $2 AND attempt_id = $3"
@@ -89,18 +100,11 @@ NEW_CANCEL = (
 ASKED = "UPDATE top_up_attempts SET asked_at = clock_timestamp() WHERE shard = $1 AND team_id = $2 AND attempt_id = $3"
 END = "UPDATE top_up_attempts SET ended_at = clock_timestamp() WHERE shard = $1 AND team_id = $2 AND attempt_id = $3"
 
-NEWS = """
-    SELECT event_id, intent_id, attempt_id FROM stripe_inbox WHERE done_at IS NULL
-    ORDER BY received_at LIMIT $1 FOR UPDATE SKIP LOCKED
-"""
-
 # By the attempt's name as well: Stripe may be quicker than the record of the intent's id.
 WAKE = """
     UPDATE top_up_attempts SET look_at = clock_timestamp(), looks = 0
-    WHERE ended_at IS NULL AND (payment_intent_id = ANY($1) OR attempt_id::text = ANY($2))
+    WHERE ended_at IS NULL AND (payment_intent_id = $1 OR attempt_id::text = $2)
 """
-
-DONE = "UPDATE stripe_inbox SET done_at = clock_timestamp() WHERE event_id = ANY($1)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,12 +131,13 @@ async def read_top_ups(connection: Connection, team_id: str) -> TopUps:
     return state
 
 
-async def save_top_ups(connection: Connection, state: TopUps) -> None:
-    """Remember the fold, so that the next read is short."""
+async def save_top_ups(connection: Connection, state: TopUps, *, enough_at: int = 0) -> None:
+    """Remember the fold, so that the next read is short; `enough_at` is the position at which the balance was not low."""
     due_at = state.point.at if state.point is not None else None
     await connection.execute(
-        SAVE, shard_of(state.team_id), state.team_id, state.position, VERSION, state.model_dump_json(), due_at
-    )
+        SAVE, shard_of(state.team_id), state.team_id, state.position, VERSION, state.model_dump_json(), state.enabled,
+        due_at, enough_at,
+    )  # fmt: skip
 
 
 async def append_top_up(connection: Connection, state: TopUps, facts: Sequence[NewFact]) -> TopUps:
@@ -168,6 +173,12 @@ async def note(connection: Connection, held: Lease, statement: str, *values: obj
     await connection.execute(statement, shard_of(held.team_id), held.team_id, held.attempt_id, *values)
 
 
+async def next_confirm(connection: Connection, team_id: str, attempt_id: UUID) -> int:
+    """The number of the next request to confirm an attempt's intent, which nobody else has."""
+    number: int = await connection.fetchval(NEW_CONFIRM, shard_of(team_id), team_id, attempt_id)
+    return number
+
+
 async def release(connection: Connection, held: Lease, owner: str, wait_seconds: float) -> None:
     """Let go of an attempt, and say when to look again; nothing if it is over."""
     await note(connection, held, RELEASE, owner, wait_seconds)
@@ -186,11 +197,12 @@ async def teams_due(connection: Connection, limit: int) -> set[str]:
     return {row["team_id"] for row in (*decisions, *under_way)}
 
 
-async def wake_by_inbox(connection: Connection) -> int:
-    """Have the attempts looked at that Stripe has news of; how many news there were. Whoever looks asks Stripe for the truth."""
-    async with connection.transaction():
-        news = await connection.fetch(NEWS, NEWS_MAX)
-        if news:
-            await connection.execute(WAKE, [row["intent_id"] for row in news], [row["attempt_id"] for row in news])
-            await connection.execute(DONE, [row["event_id"] for row in news])
-    return len(news)
+async def oldest_seconds(connection: Connection) -> float:
+    """For how long the oldest attempt has been under way that waits for nobody's confirmation; 0 where there is none."""
+    seconds: float = await connection.fetchval(OLDEST)
+    return seconds
+
+
+async def wake(connection: Connection, intent_id: str | None, attempt_id: str | None) -> bool:
+    """Have the attempt looked at that Stripe has news of; whoever looks asks Stripe for the truth. False if there is none."""
+    return await connection.execute(WAKE, intent_id, attempt_id) != "UPDATE 0"

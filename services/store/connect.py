@@ -3,7 +3,8 @@
 A process that hangs inside a transaction must not hold the heads for ever, so the server ends such a session by itself.
 """
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Protocol
 
 import asyncpg
 
@@ -16,6 +17,19 @@ if TYPE_CHECKING:
 else:
     Connection = asyncpg.Connection
     Pool = asyncpg.Pool
+
+QUERIES_MAX = 2**62  # of one session: a new one costs a handshake, in the middle of somebody's request
+
+
+class Reads(Protocol):
+    """What reading needs of a connection: a transaction's own, or one that sees a team for a statement at a time."""
+
+    async def fetch(self, query: str, /, *args: object) -> "list[asyncpg.Record]":
+        """All rows."""
+
+    async def fetchrow(self, query: str, /, *args: object) -> "asyncpg.Record | None":
+        """The first row, if there is one."""
+
 
 # What means that the database is away or overloaded, not that we are wrong: repeat the same later.
 AWAY = (
@@ -37,18 +51,41 @@ AWAY = (
 )
 
 
-async def connect_pool(database: str, *, process: str, size: int = 4, statement_timeout_ms: int = 30_000) -> Pool:
-    """A pool whose sessions are named after the process, speak UTC and give up in time."""
+async def connect_pool(
+    database: str,
+    *,
+    process: str,
+    size: int = 4,
+    statement_timeout_ms: int = 30_000,
+    settings: Mapping[str, str] | None = None,
+) -> Pool:
+    """A pool whose sessions are named after the process, speak UTC and give up in time.
+
+    They are opened at the start and kept, and so is every statement once it is prepared: nobody who asks waits for a handshake.
+    """
     return await asyncpg.create_pool(
         database,
-        min_size=size,  # opened at the start: the first to ask at once must not wait for a handshake each
+        min_size=size,
         max_size=size,
+        max_inactive_connection_lifetime=0,
+        max_queries=QUERIES_MAX,
+        max_cached_statement_lifetime=0,
+        reset=_nothing_to_reset,
         command_timeout=statement_timeout_ms / 1000 + 5,
         server_settings={
             "application_name": f"creditwell-{process}",
             "timezone": "UTC",
+            "jit": "off",  # compiling a statement takes longer than any of ours
             "statement_timeout": str(statement_timeout_ms),
             "idle_in_transaction_session_timeout": "5000",
             "lock_timeout": "15000",
+            **(settings or {}),
         },
     )
+
+
+async def _nothing_to_reset(_: Connection) -> None:
+    """Between two uses of a session: a statement to make sure would be a round trip in every request.
+
+    Settings, locks and cursors of ours end with their transaction, and one that is open asyncpg rolls back.
+    """

@@ -6,8 +6,7 @@ along, in the same transaction and before itself. The id `cycle:{plan_assigned}:
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
-
-import asyncpg
+from typing import NamedTuple
 
 from schemas.cycles import cycle_at, cycle_start
 from schemas.facts import CreditsRefilled, NewFact, PlanAssigned
@@ -17,7 +16,7 @@ from services.store.shards import shard_of
 CYCLES = "creditwell:cycles"
 
 DUE = """
-    SELECT team_id, plan, plan_assigned_id, anchor, zone, allowance_credits, cycle
+    SELECT team_id, plan, plan_assigned_id, anchor, zone, allowance_credits, cycle, cycle_ends_at
     FROM teams WHERE cycle_ends_at <= $1 AND team_id = ANY($2)
 """
 
@@ -44,18 +43,33 @@ def refill(plan: PlanAssigned, plan_assigned_id: str, team_id: str, cycle: int) 
     ))  # fmt: skip
 
 
+class OpenCycle(NamedTuple):
+    """A team's row of `teams`: its plan, and the last cycle whose refill is in the log."""
+
+    plan: str
+    plan_assigned_id: str
+    anchor: datetime
+    zone: str
+    allowance_credits: int
+    cycle: int
+    ends_at: datetime
+
+
 async def refills_due(connection: Connection, team_ids: Collection[str], now: datetime) -> list[NewFact]:
     """Every refill whose cycle has begun, oldest first. The caller holds the heads of the teams' shards."""
     due = await connection.fetch(DUE, now, list(team_ids))
-    return [new for row in due for new in _refills_of(row, now)]
+    return [new for team_id, *columns in due for new in refills_of(team_id, OpenCycle(*columns), now)]
 
 
-def _refills_of(row: asyncpg.Record, now: datetime) -> list[NewFact]:
+def refills_of(team_id: str, opened: OpenCycle, now: datetime) -> list[NewFact]:
+    """The refills of a team whose cycles have begun by `now`, oldest first."""
+    if opened.ends_at > now:
+        return []
     plan = PlanAssigned(
-        plan=row["plan"], anchor=row["anchor"], zone=row["zone"], allowance_credits=row["allowance_credits"]
+        plan=opened.plan, anchor=opened.anchor, zone=opened.zone, allowance_credits=opened.allowance_credits
     )
-    open_now = cycle_at(plan.anchor, plan.zone, now)
-    return [refill(plan, row["plan_assigned_id"], row["team_id"], k) for k in range(row["cycle"] + 1, open_now + 1)]
+    last = cycle_at(plan.anchor, plan.zone, now)
+    return [refill(plan, opened.plan_assigned_id, team_id, k) for k in range(opened.cycle + 1, last + 1)]
 
 
 async def move_cycles(connection: Connection, facts: Sequence[NewFact]) -> None:

@@ -18,6 +18,7 @@ from services.store.claims import Claims
 from services.store.connect import Connection
 
 STATES_MAX = 100_000  # about a kilobyte each
+MEMBER_DAYS_MAX = 50_000  # about as much
 
 
 @dataclass(slots=True)
@@ -38,6 +39,12 @@ class Projecting:
     claims: Claims
     versions: Mapping[str, int]
     states: dict[str, TeamBalance] = field(default_factory=dict)
+    used: usage.Cells = field(default_factory=dict)
+
+    def forget(self) -> None:
+        """What is in memory may be wrong: load it anew when it is needed."""
+        self.states.clear()
+        self.used.clear()
 
     async def project(self, connection: Connection, facts: Mapping[int, list[Stored]]) -> Batch:
         """Fold the next facts of each shard and save what changed, in one transaction with the checkpoints.
@@ -56,7 +63,7 @@ class Projecting:
                 crashpoint("projector:saved")
             crashpoint("projector:committed")
         except BaseException:
-            self.states.clear()
+            self.forget()
             raise
         self.claims.moved(batch.reached)
         for _, team in batch.touched.values():
@@ -111,7 +118,18 @@ class Projecting:
                 f"activity_v{self.versions['activity']}", source=BytesIO(data), format="binary"
             )
         if batch.cells:
-            await connection.execute(at_version(usage.SAVE, self.versions["usage"]), *usage.columns(batch.cells))
+            await self._save_usage(connection, batch.cells)
+
+    async def _save_usage(self, connection: Connection, cells: usage.Cells) -> None:
+        version = self.versions["usage"]
+        if len(self.used) > MEMBER_DAYS_MAX:
+            self.used.clear()
+        if missing := cells.keys() - self.used.keys():
+            for row in await connection.fetch(at_version(usage.LOAD, version), *usage.keys(missing)):
+                *member_day, features = row
+                self.used[tuple(member_day)] = usage.decode(features)
+        usage.merge(self.used, cells)
+        await connection.execute(at_version(usage.SAVE, version), *usage.columns(self.used, cells))
 
 
 def _note(batch: Batch, stored: Stored, fact: AnyFact, team: TeamBalance, entries: list[Entry]) -> None:

@@ -11,14 +11,13 @@ from datetime import datetime
 from projections.balance import Paid, TeamBalance, end_lots, evolve
 from schemas.cycles import cycle_at
 from schemas.facts import PlanAssigned, Stored, UsageRecorded, UsageVoided
-from services.store.balances import ExactBalance
+from services.store.balances import ExactBalance, fold_due
 from services.store.connect import Connection
 from services.store.cycles import refill
 from services.store.read import read_team
 from services.store.shards import shard_of
 
 PAGE = 1_000  # facts between two chances for others to run
-NOT_YET = 2**62  # positions of refills that the log does not have yet lie beyond all others
 
 VOIDED = "SELECT usage_position FROM voided_usages WHERE shard = $1 AND team_id = $2"
 
@@ -68,21 +67,9 @@ def _at(past: _Past, shard: int, at: datetime) -> ExactBalance | None:
     team = past.team
     if past.plan is None:
         return None
-    end_lots(team, at, [])
     if team.cycle_ends_at <= at:
-        _fold_due(past, shard, at)
-    return ExactBalance(team, shard, team.position, at)
-
-
-def _fold_due(past: _Past, shard: int, at: datetime) -> None:
-    """Refills that were due and that nobody had appended yet."""
-    assert past.plan is not None
-    team, (plan_id, plan) = past.team, past.plan
-    position = team.position
-    first, last = (cycle_at(plan.anchor, plan.zone, instant) for instant in (team.cycle_ends_at, at))
-    for k in range(first, last + 1):
-        new = refill(plan, plan_id, team.team_id, k)
-        due = Stored(shard, NOT_YET + k, at, new.occurred_at, team.team_id, new.source, new.id, new.fact.type, b"")
-        evolve(team, due, new.fact)
+        plan_id, plan = past.plan
+        first, last = (cycle_at(plan.anchor, plan.zone, instant) for instant in (team.cycle_ends_at, at))
+        fold_due(team, shard, [refill(plan, plan_id, team.team_id, k) for k in range(first, last + 1)], at)
     end_lots(team, at, [])
-    team.position = position
+    return ExactBalance(team, shard, team.position, at)

@@ -10,22 +10,17 @@ Lengths make the boundaries unambiguous; one packing serves both the COPY and th
 """
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from hashlib import sha256
 from struct import Struct
 
+from projections.activity import microseconds as microseconds  # noqa: PLC0414 - for `append`, too
+
 GENESIS = bytes(32)
-EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
-MICROSECOND = timedelta(microseconds=1)
 _PLACE = Struct(">ihiqiq")
 _TIME = Struct(">iqi")
 _LENGTH = Struct(">i")
 _BLOCK = Struct(">chqq")
-
-
-def microseconds(instant: datetime) -> int:
-    """Microseconds since 2000-01-01 UTC, as PostgreSQL counts."""
-    return (instant - EPOCH) // MICROSECOND
 
 
 def pack_known(occurred_at: datetime, team_id: str, source: str, id: str, type: str, body: bytes) -> bytes:

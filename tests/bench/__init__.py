@@ -10,8 +10,12 @@ travel better than figures. In this order:
         replay    all projections are written anew, one process per core
     then, in the last of these databases:
         latency   from a report to the balance that shows it, at 1,000 events a second
+        charging  from a balance that ran low to the credits that were charged for it
         growth    a million facts more (ten, with `--growth 10000000`): the same backlog again, and bytes per event
-        balance   reading balances over HTTP, while usage arrives at half of the speed of `visible`
+        balance   a hundred reads a second over HTTP, of balances, quotes and pages of the activity of a team with a
+                  hundred thousand facts (or as many as `--hot-team` says), while usage arrives at half of the speed of `visible`
+        holds     a hundred commands a second that place and capture holds, at the same speed; and a thousand holds at once, of
+                  which exactly as many are placed as the balance has room for
 
 Medians of the rounds count. Nothing is measured with fsync, synchronous_commit or full_page_writes off.
 """

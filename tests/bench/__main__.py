@@ -18,14 +18,14 @@ from deploy.local.world import World, connected, prepare_world
 from schemas.catalog import load_catalog
 from services.store.connect import Connection
 from services.store.plans import assign_plan
-from tests.bench import growth, latency, throughput
+from tests.bench import charging, growth, latency, reading, throughput
 from tests.bench.ground import Ground, check_all_recorded, fresh_world
 from tests.bench.machine import NotDurable, about, check_durable
 from tests.bench.report import Figures, Rounds, about_table, as_json, show
 from tests.bench.workload import BenchTeam, bench_teams, give_credits, usage_events
 
 IN_ROUNDS = ("copy", "record", "visible", "relay", "replay")
-AFTERWARDS = ("latency", "growth", "balance")
+AFTERWARDS = ("latency", "charging", "growth", "balance")
 PROBES = latency.PROBE_SECONDS * latency.PROBES_PER_SECOND
 
 
@@ -174,10 +174,14 @@ class Run:
         async with fresh_world(self.ground) as world, connected(world.database) as owner:
             if "latency" in asked:
                 await self._latency(world)
+            if "charging" in asked:
+                await self._charging(world)
             if asked & {"growth", "balance"}:
                 await self._grow(world, owner, ordered_ids=ordered_ids)
             if "balance" in asked:
                 await self._balance(world)
+            if "holds" in asked:
+                await self._holds(world)
 
     async def _latency(self, world: World) -> None:
         times = await latency.visible_latency(self.ground, world, self.teams, self.probes)
@@ -186,6 +190,14 @@ class Run:
         self.figures.visible_p99_ms = latency.percentile(times, 99)
         self.ground.say(
             f"Bench: visible after {self.figures.visible_p50_ms:.1f} ms, p99 {self.figures.visible_p99_ms:.1f} ms"
+        )
+
+    async def _charging(self, world: World) -> None:
+        times = await charging.top_ups(self.ground, world)
+        self.figures.top_up_p50_ms = latency.percentile(times, 50)
+        self.figures.top_up_p99_ms = latency.percentile(times, 99)
+        self.ground.say(
+            f"Bench: topped up after {self.figures.top_up_p50_ms:.0f} ms, p99 {self.figures.top_up_p99_ms:.0f} ms"
         )
 
     async def _grow(self, world: World, owner: Connection, *, ordered_ids: bool) -> None:
@@ -209,21 +221,37 @@ class Run:
         else:
             self.figures.cost_growth_uuid4 = none and rate / none
 
-    async def _balance(self, world: World) -> None:
+    def _half_speed(self, part: str) -> int:
         half_of = self.wanted.half_of
         full = self.rounds.median(half_of)
         if full is None:
-            out = f"Add it: --only {half_of},balance"
-            raise StackTrouble("Bench", f"`balance` needs the speed of `{half_of}`", way_out=out)
-        read = await latency.balance_reads(self.ground, world, self.teams, self.teams[0], int(full / 2))
-        self.figures.balance_p99_ms = latency.percentile(read.any_team_ms, 99)
-        self.figures.balance_hot_team_p99_ms = latency.percentile(read.hot_team_ms, 99)
+            out = f"Add it: --only {half_of},{part}"
+            raise StackTrouble("Bench", f"`{part}` needs the speed of `{half_of}`", way_out=out)
+        return int(full / 2)
+
+    async def _holds(self, world: World) -> None:
+        held = await holds.hold_times(self.ground, world, self.teams, self._half_speed("holds"))
+        self.figures.hold_p50_ms = latency.percentile(held.placed_ms, 50)
+        self.figures.hold_p99_ms = latency.percentile(held.placed_ms, 99)
+        self.figures.capture_p99_ms = latency.percentile(held.captured_ms, 99)
+        self.ground.say(
+            f"Bench: while {held.stored_per_s:,.0f} a second were stored: a hold in {self.figures.hold_p50_ms:.1f} ms, "
+            f"p99 {self.figures.hold_p99_ms:.1f} ms, a capture p99 {self.figures.capture_p99_ms:.1f} ms"
+        )
+
+    async def _balance(self, world: World) -> None:
+        read = await reading.reads(self.ground, world, self.teams, self.teams[0], self._half_speed("balance"))
+        for kind, times in read.times_ms.items():
+            setattr(self.figures, f"{kind}_p50_ms", latency.percentile(times, 50))
+            setattr(self.figures, f"{kind}_p99_ms", latency.percentile(times, 99))
         self.figures.balance_at_rate = round(read.stored_per_s)
         self.figures.hot_team_facts = min(self.wanted.hot_team, self.wanted.growth)
         self.ground.say(
-            f"Bench: a balance in {latency.percentile(read.any_team_ms, 50):.1f} ms, p99 {self.figures.balance_p99_ms:.1f} ms, "
-            f"of the largest team p99 {self.figures.balance_hot_team_p99_ms:.1f} ms, "
-            f"while {read.stored_per_s:,.0f} a second were stored"
+            f"Bench: while {read.stored_per_s:,.0f} a second were stored: "
+            + ", ".join(
+                f"{kind} in {latency.percentile(times, 50):.1f} ms, p99 {latency.percentile(times, 99):.1f} ms"
+                for kind, times in read.times_ms.items()
+            )
         )
 
     def conclude(self) -> None:

@@ -1,26 +1,21 @@
-"""Times: from a report to the balance that shows it, and to read a balance while usage arrives."""
+"""The time from a report to the balance that shows it."""
 
 import asyncio
-import http.client
-import json
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from random import Random
-from time import perf_counter, sleep
-from urllib.parse import urlsplit
+from time import perf_counter
 
 from confluent_kafka import Producer
 
-from deploy.local.trouble import StackTrouble, tail
-from deploy.local.world import World, at_free_ports, check_alive, connected
+from deploy.local.trouble import StackTrouble
+from deploy.local.world import World, check_alive, connected
 from services.store.connect import Connection
 from services.store.shards import shard_of
-from services.tokens import Role
 from tests.bench.ground import Ground
-from tests.bench.throughput import CURSORS, RECORDERS, catch_up, in_worker, worker
-from tests.bench.workload import BenchTeam, Event, new_id, produce, producer, usage_event, usage_events, uses
+from tests.bench.throughput import catch_up
+from tests.bench.workload import BenchTeam, new_id, produce, producer, usage_event, usage_events, uses
 
 VISIBLE_AT_RATE = 1_000
 PROBES_PER_SECOND = 20
@@ -29,10 +24,6 @@ PROBE_SECONDS = 25  # 500 probes
 LATE_SECONDS = 30
 TICK_SECONDS = 0.005
 LOOK_SECONDS = 0.001
-
-READS_PER_SECOND = 80
-READERS = 8
-READ_SECONDS = 15
 
 SHOWN = """
     SELECT team_id FROM unnest($1::smallint[], $2::text[], $3::bigint[]) AS probe (shard, team_id, seen)
@@ -118,92 +109,3 @@ async def _watch(world: World, owner: Connection, probes: Sequence[Probe]) -> No
         if perf_counter() > deadline:
             raise StackTrouble("Bench", f"{len(unseen)} probes were never seen in a balance")
         await asyncio.sleep(LOOK_SECONDS)
-
-
-@dataclass(frozen=True)
-class BalanceReads:
-    """What reading balances took, in milliseconds, and how fast usage was stored meanwhile."""
-
-    any_team_ms: list[float]
-    hot_team_ms: list[float]
-    stored_per_s: float
-
-
-async def balance_reads(
-    ground: Ground, world: World, teams: Sequence[BenchTeam], hot: BenchTeam, per_second: int
-) -> BalanceReads:
-    """80 reads a second over HTTP, half of them of the largest team, while so much usage arrives."""
-    events = usage_events(teams, int(per_second * (READ_SECONDS + WARM_SECONDS)), "reads")
-    names = (*RECORDERS, "projector", "api")
-    world = at_free_ports(world)
-    await world.serve(*names)
-    async with connected(world.database) as owner:
-        await catch_up(world, owner, "projector")
-        feeding = asyncio.create_task(_feed_events(producer(world.kafka), events, per_second))
-        await asyncio.sleep(WARM_SECONDS)
-        before, began = await owner.fetchval(CURSORS), perf_counter()
-        with worker() as reader:
-            any_team, hot_team, failures = await in_worker(
-                reader, read_in_worker, world.api, _bearers(world, teams), _bearers(world, [hot])
-            )
-        stored = (await owner.fetchval(CURSORS) - before) / (perf_counter() - began)
-        await feeding
-    if failures:
-        raise StackTrouble(
-            "Bench", f"a balance could not be read: {failures[0]}", way_out=tail(world.processes["api"].log)
-        )
-    await ground.stop(*names)
-    return BalanceReads(any_team, hot_team, stored)
-
-
-def _bearers(world: World, teams: Sequence[BenchTeam]) -> list[tuple[str, str]]:
-    return [(team.id, world.token(team.id, team.members[0], Role.MEMBER)) for team in teams]
-
-
-async def _feed_events(to: Producer, events: Sequence[Event], per_second: int) -> None:
-    began, sent = perf_counter(), 0
-    while sent < len(events):
-        due = int((perf_counter() - began) * per_second)
-        produce(to, events[sent:due])
-        sent = max(sent, due)
-        await asyncio.sleep(TICK_SECONDS)
-    await asyncio.to_thread(to.flush, 60)
-
-
-def read_in_worker(
-    api: str, teams: Sequence[tuple[str, str]], hot: Sequence[tuple[str, str]]
-) -> tuple[list[float], list[float], list[str]]:
-    """In a process of its own, so that reports and reads do not wait for each other: times of any team, of the hot one,
-    and what failed.
-
-    Each reader keeps its connection and its timetable: an answer that comes late delays nobody else, and whoever
-    should have asked meanwhile counts from when he should have.
-    """
-    address = urlsplit(api)
-    assert address.hostname is not None
-    times: tuple[list[float], list[float]] = ([], [])
-    failures: list[str] = []
-    began = perf_counter() + 0.5
-
-    def read(number: int) -> None:
-        connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=10)
-        random = Random(number)
-        for turn in range(READ_SECONDS * READS_PER_SECOND // READERS):
-            due = began + (turn + number / READERS) * READERS / READS_PER_SECOND
-            sleep(max(0.0, due - perf_counter()))
-            which = (turn + number) % 2
-            team_id, token = random.choice((teams, hot)[which])
-            connection.request("GET", f"/v1/teams/{team_id}/balance", headers={"Authorization": f"Bearer {token}"})
-            answer = connection.getresponse()
-            body = answer.read()
-            times[which].append((perf_counter() - due) * 1000)
-            if answer.status != http.client.OK or "total" not in json.loads(body):
-                failures.append(f"{answer.status} {body[:300]!r}")
-                return
-
-    threads = [threading.Thread(target=read, args=(number,)) for number in range(READERS)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return *times, failures

@@ -17,6 +17,11 @@ AIMS: Mapping[str, tuple[str, float]] = {
     "visible_p99_ms": ("≤", 100),
     "relay_events_per_s": ("≥", 40_000),
     "balance_p99_ms": ("≤", 15),
+    "balance_hot_team_p99_ms": ("≤", 15),
+    "quote_p99_ms": ("≤", 15),
+    "activity_p99_ms": ("≤", 25),
+    "top_up_p99_ms": ("≤", 500),
+    "hold_p99_ms": ("≤", 40),
     "cost_growth": ("≥", 0.85),
     "bytes_per_event": ("≤", 900),
     "peak_rss_mb": ("≤", 400),
@@ -40,11 +45,21 @@ class Figures:
     relay_events_per_s: float | None = None
     replay_events_per_s: float | None = None
     replay_vs_copy: float | None = None
+    balance_p50_ms: float | None = None
     balance_p99_ms: float | None = None
+    balance_hot_team_p50_ms: float | None = None
     balance_hot_team_p99_ms: float | None = None
+    quote_p50_ms: float | None = None
+    quote_p99_ms: float | None = None
+    activity_p50_ms: float | None = None
+    activity_p99_ms: float | None = None
     balance_at_rate: int | None = None
     hot_team_facts: int | None = None
+    hold_p50_ms: float | None = None
     hold_p99_ms: float | None = None
+    capture_p99_ms: float | None = None
+    top_up_p50_ms: float | None = None
+    top_up_p99_ms: float | None = None
     cost_growth: float | None = None
     cost_growth_uuid4: float | None = None
     cost_growth_facts: int | None = None

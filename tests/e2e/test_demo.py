@@ -57,9 +57,11 @@ def test_the_demo_ends_by_itself_and_all_that_must_hold_holds(mark: str) -> None
     assert summary["holds"]
     assert summary["usages"] > 200
     assert summary["duplicates"] > 0
+    assert summary["notices"] > 0
     assert summary["conflicts"] > 0
     assert len(summary["refused"]) > 10
     assert summary["top_ups"] >= 1
+    assert summary["purchases"] == 1
     assert "/usage#token=" in ended.stderr
     assert not marked(mark)
 
@@ -83,7 +85,7 @@ def test_ctrl_c_ends_the_demo_with_its_summary_and_leaves_nothing_running(mark: 
     assert not marked(mark)
 
 
-CATALOG = load_catalog()
+CATALOG, LOW = load_catalog(), "balance.ran_low.v1"
 FIRST, SECOND = Identity("team_a", "/features/a", "1"), Identity("team_a", "/features/a", "2")
 VOID = Identity("team_a", "/features/a", "3")
 TOP_UP = CreditsToppedUp(
@@ -105,6 +107,7 @@ def honest() -> tuple[Said, Found]:
         answers={"team_a": sum(entries.values())}, stored=stored, published=set(stored), refused_published=2,
         verified={"ok": True, "facts": 4, "blocks": 4, "signatures": "checked"},
         replayed={"ok": True, "facts": 4, "teams": 1},
+        to_tell=Counter({LOW: 1, "usage.recorded.v1": 0}), told=Counter({LOW: 1}),
     )  # fmt: skip
     return said, found
 
@@ -132,7 +135,8 @@ VOIDS, ENTRIES, API = (
     "Balances are the sum of what happened",
     "The API says the same",
 )
-CHARGES, PUBLISHED = "Charges are top-ups, to the cent", "Everything stored is published"
+CHARGES, PUBLISHED = "Charges are purchases and top-ups, to the cent", "Everything stored is published"
+TOLD = "The host product is told, once per crossing"
 LOG, REPLAY = "The log is what was recorded", "Replay gives the same"
 
 BROKEN: dict[str, tuple[Callable[[Found], object], set[str]]] = {
@@ -161,6 +165,9 @@ BROKEN: dict[str, tuple[Callable[[Found], object], set[str]]] = {
     "a fact is not published": (lambda found: found.published.discard((1, 4)), {PUBLISHED}),
     "a fact is published that is not stored": (lambda found: found.published.add((1, 9)), {PUBLISHED}),
     "a refused record is not published": (lambda found: found.__dict__.update(refused_published=1), {PUBLISHED}),
+    "a notice is lost": (lambda found: found.told.clear(), {TOLD}),
+    "a crossing is told twice": (lambda found: found.told.update([LOW]), {TOLD}),
+    "somebody else sends notices": (lambda found: found.__dict__.update(forged=1), {TOLD}),
     "the log was changed": (lambda found: found.verified.update(ok=False), {LOG}),
     "replay finds a difference": (lambda found: found.replayed.update(ok=False), {REPLAY}),
 }

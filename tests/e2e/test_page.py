@@ -5,130 +5,17 @@ Test names are sentences of the page that the product's customers read, or what 
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Literal
 
 import pytest
-from playwright.async_api import Browser, BrowserContext, Locator, Page, ViewportSize, expect
+from playwright.async_api import Browser, ViewportSize, expect
 
-from deploy.local.stack import Stack
 from schemas.credits import MICRO
-from schemas.facts import CreditsGranted, CreditsPurchased, HoldPlaced, UsageRecorded
-from services import projector, recorder
+from schemas.facts import CreditsGranted, HoldPlaced
 from services.clock import system_clock
-from services.health import Health
-from services.settings import load_settings
-from tests.support.api import Api, a_database, an_api
-from tests.support.browser import a_browser
+from tests.support.api import Api
+from tests.support.page import BOUGHT, PHONE, SMALL, Scheme, Visit, used, visiting
 from tests.support.usage import reported
-from tests.support.world import begin_at, ends_of
-
-DESKTOP, PHONE, SMALL = (ViewportSize(width=w, height=h) for w, h in ((1280, 900), (390, 844), (320, 640)))
-BOUGHT = CreditsPurchased(
-    credits=5_000 * MICRO,
-    pack="standard",
-    payment_intent_id="pi_1",
-    charge_cents=4_800,
-    currency="usd",
-    member_id="mem_2",
-)
-
-
-@pytest.fixture(scope="module")
-async def running(stack: Stack, template: str) -> AsyncIterator[Api]:
-    async with a_database(stack, template) as database, an_api(stack, database) as api, workers(stack, api):
-        yield api
-
-
-@asynccontextmanager
-async def workers(stack: Stack, api: Api) -> AsyncIterator[None]:
-    """A recorder and a projector."""
-    await begin_at(api.connection, await ends_of(stack.kafka))
-    database = api.settings.needed("database").partition("?")[0]
-    settings, stop = load_settings(kafka=stack.kafka, database=database, insecure_dev=True), asyncio.Event()
-    serving = [
-        asyncio.create_task(process.serve(settings, stop, Health(process.__name__)))
-        for process in (recorder, projector)
-    ]
-    try:
-        yield
-    finally:
-        stop.set()
-        await asyncio.gather(*serving)
-
-
-@pytest.fixture(scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    async with a_browser() as browser:
-        yield browser
-
-
-@dataclass
-class Visit:
-    """Somebody looks at the page of a team of their own."""
-
-    api: Api
-    page: Page
-    context: BrowserContext
-    asked: list[str] = field(default_factory=list)  # addresses of all requests
-    complaints: list[str] = field(default_factory=list)  # what the browser was unhappy with: errors, policy violations
-
-    async def open(self, role: str = "admin") -> Page:
-        """The page, with everything loaded and the stream connected."""
-        await self.page.goto(self.link(role))
-        await expect(self.page.get_by_text("Live · as of")).to_be_visible()
-        await expect(self.activity.get_by_role("row").nth(1)).to_be_visible()
-        return self.page
-
-    def link(self, role: str = "admin", *, lasts: timedelta = timedelta(hours=1)) -> str:
-        """The address that a host product would send somebody to."""
-        client = self.api.client(role, member="mem_2" if role == "admin" else "mem_1", lasts=lasts)
-        return f"{self.api.url}/usage#token={client.headers['authorization'].removeprefix('Bearer ')}"
-
-    @property
-    def balance(self) -> Locator:
-        """The balance card."""
-        return self.page.get_by_role("region", name="Balance")
-
-    @property
-    def activity(self) -> Locator:
-        """The credit activity."""
-        return self.page.get_by_role("region", name="Credit activity")
-
-
-@pytest.fixture
-async def visit(running: Api, browser: Browser) -> AsyncIterator[Visit]:
-    await running.begin()
-    async with visiting(running, browser) as visit:
-        yield visit
-
-
-@asynccontextmanager
-async def visiting(
-    api: Api, browser: Browser, scheme: Literal["light", "dark"] = "light", size: ViewportSize = DESKTOP
-) -> AsyncIterator[Visit]:
-    """A fresh browser profile; whatever it complained of fails the test."""
-    context = await browser.new_context(color_scheme=scheme, viewport=size, locale="en-US", timezone_id="UTC")
-    page = await context.new_page()
-    visit = Visit(api, page, context)
-    page.on("request", lambda request: visit.asked.append(request.url))
-    page.on("pageerror", lambda error: visit.complaints.append(str(error)))
-    page.on("console", lambda said: visit.complaints.append(said.text) if said.type in ("error", "warning") else None)
-    try:
-        yield visit
-    finally:
-        await context.close()
-    assert visit.complaints == []
-
-
-def used(credits: float = 4, *, member: str = "mem_1") -> UsageRecorded:
-    return UsageRecorded(
-        feature="ai_image.generate", quantity="1", credits=int(credits * MICRO), rate_card=1, member_id=member,
-        attributes={"tier": "standard"},
-    )  # fmt: skip
 
 
 async def test_the_balance_card_shows_your_total_credits_along_with_a_breakdown_of_included_and_additional(
@@ -191,14 +78,14 @@ async def test_you_can_filter_activity_by_time_range_and_page_through_the_result
     assert await entries(visit) == pages[1]
     for days in ("1 day", "30 days"):
         async with page.expect_response(lambda answer: "/activity?" in answer.url) as asked:
-            await page.get_by_role("radio", name=days, exact=True).locator("..").click()
+            await visit.activity.get_by_role("radio", name=days, exact=True).locator("..").click()
         assert f"days={days.split()[0]}" in (await asked.value).url
         await expect(visit.activity.get_by_text("1–25")).to_be_visible()
 
 
 async def entries(visit: Visit) -> list[str]:
     """The ids of the entries on the page."""
-    rows = visit.activity.locator("tr[data-id]")
+    rows = visit.entries
     return [await row.get_attribute("data-id") or "" for row in await rows.all()]
 
 
@@ -207,10 +94,10 @@ async def test_the_log_can_be_narrowed_to_one_type_and_one_member(visit: Visit) 
     await visit.open()
 
     await visit.activity.get_by_label("Event type").select_option(label="Feature usage")
-    await expect(visit.activity.locator("tr[data-id]")).to_have_count(2)
+    await expect(visit.entries).to_have_count(2)
     await visit.activity.get_by_label("Team member").select_option(label="Ada")
-    await expect(visit.activity.locator("tr[data-id]")).to_have_count(1)
-    await expect(visit.activity.locator("tr[data-id]")).to_contain_text("Ada")
+    await expect(visit.entries).to_have_count(1)
+    await expect(visit.entries).to_contain_text("Ada")
 
     await visit.activity.get_by_label("Event type").select_option(label="Refunds")
     await expect(visit.activity).to_contain_text("Nothing of this kind in the last 7 days")
@@ -256,8 +143,8 @@ async def test_you_can_find_the_rate_card_by_clicking_see_rate_card_at_the_botto
     await page.get_by_role("button", name="See rate card").click()
     card = page.get_by_role("region", name="Rate card")
 
-    names = [await table.inner_text() for table in await card.locator("caption").all()]
-    assert names == ["Video export", "AI video generation", "AI image generation", "AI audio", "AI effects", "Storage"]
+    names = ["Video export", "AI video generation", "AI image generation", "AI audio", "AI effects", "Storage"]
+    await expect(card.locator("caption")).to_have_text(names)
     for words in ("per use", "per second", "per character", "per GB/day", "Card 1, in force since Jan 1, 2025"):
         await expect(card.get_by_text(words).first).to_be_visible()
     high = card.get_by_role("row").filter(has_text="AI image · High")
@@ -270,7 +157,7 @@ async def test_usage_appears_on_the_open_page_without_a_reload(visit: Visit) -> 
     event = reported(visit.api.team_id, "now", source="/features/images", quantity="2")
     assert (await visit.api.service.post("/v1/usage", json=event)).status_code == 202
 
-    await expect(visit.activity.locator("tr[data-id]").first).to_contain_text("AI image", timeout=30_000)
+    await expect(visit.entries.first).to_contain_text("AI image", timeout=30_000)
     await expect(visit.balance).to_contain_text("2,998")
 
 
@@ -286,7 +173,7 @@ async def test_who_reads_an_older_page_is_told_of_new_activity_and_not_moved(vis
     await expect(visit.activity.get_by_role("button", name="New activity")).to_be_visible()
     assert await entries(visit) == before
     await visit.activity.get_by_role("button", name="New activity").click()
-    await expect(visit.activity.locator("tr[data-id]").first).to_contain_text("Promotional credits")
+    await expect(visit.entries.first).to_contain_text("Promotional credits")
 
 
 async def test_a_dropped_stream_says_so_reconnects_and_shows_what_was_missed(running: Api, browser: Browser) -> None:
@@ -300,8 +187,8 @@ async def test_a_dropped_stream_says_so_reconnects_and_shows_what_was_missed(run
         await visit.context.set_offline(False)
 
         await expect(visit.balance).to_contain_text("3,007", timeout=60_000)
-        await expect(visit.activity.locator("tr[data-id]").first).to_contain_text("Promotional credits")
-        visit.complaints = [said for said in visit.complaints if "ERR_INTERNET_DISCONNECTED" not in said]
+        await expect(visit.entries.first).to_contain_text("Promotional credits")
+        visit.forget("ERR_INTERNET_DISCONNECTED")
 
 
 async def test_what_does_not_load_says_so_tries_again_and_can_be_hurried(running: Api, browser: Browser) -> None:
@@ -316,7 +203,7 @@ async def test_what_does_not_load_says_so_tries_again_and_can_be_hurried(running
         await visit.activity.get_by_role("button", name="Try now").click()
 
         await expect(visit.activity.get_by_text("Included credits refilled").first).to_be_visible()
-        visit.complaints = [said for said in visit.complaints if "ERR_FAILED" not in said]
+        visit.forget("ERR_FAILED")
 
 
 async def test_the_token_leaves_the_address_at_once_and_is_kept_nowhere(visit: Visit) -> None:
@@ -339,7 +226,7 @@ async def test_without_a_sign_in_or_after_its_end_the_page_says_what_to_do(runni
             await visit.page.goto("about:blank")
             await visit.page.goto(link)
             await expect(visit.page.get_by_text("Open Usage from your product again.")).to_be_visible()
-        visit.complaints = [said for said in visit.complaints if "401" not in said]
+        visit.forget("401")
 
 
 async def test_a_sign_in_that_ends_while_the_page_is_open_says_so(running: Api, browser: Browser) -> None:
@@ -349,7 +236,7 @@ async def test_a_sign_in_that_ends_while_the_page_is_open_says_so(running: Api, 
         await expect(visit.page.get_by_text("Live · as of")).to_be_visible()
 
         await expect(visit.page.get_by_text("Your sign-in has ended")).to_be_visible(timeout=60_000)
-        visit.complaints = [said for said in visit.complaints if "401" not in said]
+        visit.forget("401")
 
 
 async def test_a_balance_past_zero_is_stated(visit: Visit) -> None:
@@ -373,14 +260,14 @@ async def test_insecure_development_says_so_on_the_page(visit: Visit) -> None:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", [PHONE, SMALL])
 async def test_a_phone_keeps_date_and_member_and_scrolls_one_way_only(
-    running: Api, browser: Browser, scheme: Literal["light", "dark"], size: ViewportSize
+    running: Api, browser: Browser, scheme: Scheme, size: ViewportSize
 ) -> None:
     await running.begin()
     await running.tell(used(), BOUGHT)
     async with visiting(running, browser, scheme, size) as visit:
         page = await visit.open()
 
-        row = visit.activity.locator("tr[data-id]").filter(has_text="AI image")
+        row = visit.entries.filter(has_text="AI image")
         await expect(row.get_by_text(re.compile(r"\w{3} \d+, .* · Ada"))).to_be_visible()
         await page.get_by_role("button", name="See rate card").click()
         await expect(page.get_by_role("region", name="Rate card").get_by_text("Storage", exact=True)).to_be_visible()
@@ -407,7 +294,7 @@ async def test_the_page_is_usable_within_a_second(visit: Visit) -> None:
         began = loop.time()
         await visit.page.goto("about:blank")
         await visit.page.goto(visit.link())
-        await expect(visit.activity.locator("tr[data-id]").first).to_be_visible()
+        await expect(visit.entries.first).to_be_visible()
         times.append(loop.time() - began)
 
     assert min(times) < 1.0

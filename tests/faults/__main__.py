@@ -1,8 +1,12 @@
-"""`make faults`: a storm of seeded injections over one long-lived Creditwell, counted after each.
+"""`make faults`: a storm of seeded injections over one long-lived Creditwell, counted after each; then money.
 
-    python -m tests.faults                                200 injections
-    python -m tests.faults --seed 4711 --count 1          that one again, as it was
+    python -m tests.faults                                200 injections, then all of --money
+    python -m tests.faults --seed 4711 --count 1          that injection again, as it was
     python -m tests.faults --only crash,freeze_at         these kinds alone
+    python -m tests.faults --money                        1,000 runs of the money matrix (tests/faults/money.py), then 1,000
+                                                          teams that run low at once (tests/faults/rush.py)
+    python -m tests.faults --money --seed 39 --count 1    that run again
+    python -m tests.faults --simulate                     60 days of 10,000 teams with top-ups, without a socket
 
 Exit code 1 when anything broke; the last lines name the seed and what it was.
 """
@@ -17,14 +21,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
+import structlog
 from rich.console import Console
 from rich.table import Table
 
 from deploy.local.say import speaker
 from deploy.local.stack import Stack, start_stack
+from services.charges.pace import PER_SECOND
+from tests.faults import matrix
 from tests.faults.injections import INJECTIONS
+from tests.faults.rush import rush
 from tests.faults.scene import Scene, a_scene
+from tests.support.top_up_simulator import simulate
 
+INJECTIONS_USUAL, MONEY_USUAL, TEAMS_USUAL, CROWD = 200, 1_000, 10_000, 1_000
 THOROUGH_EVERY = 20  # a replay of everything, compared with the live projections
 
 
@@ -45,7 +55,9 @@ def main() -> int:
         prog="make faults ARGS=…", description="Kill, freeze and restart everything under load."
     )
     parser.add_argument("--seed", type=int, help="of the first injection; drawn when not given")
-    parser.add_argument("--count", type=int, default=200, help="how many injections")
+    parser.add_argument("--count", type=int, help="how many injections, runs or teams")
+    parser.add_argument("--money", action="store_true", help="the money matrix alone")
+    parser.add_argument("--simulate", action="store_true", help="two months of many teams with top-ups, alone")
     parser.add_argument("--only", default="", help=f"kinds, separated by commas: {', '.join(INJECTIONS)}")
     given = parser.parse_args()
     only = [name for name in given.only.split(",") if name] or list(INJECTIONS)
@@ -54,9 +66,55 @@ def main() -> int:
     seed = given.seed if given.seed is not None else int(time.time()) % 1_000_000
     logging.disable(logging.CRITICAL)  # of the libraries in this process: that brokers go away is the point
     console = Console(soft_wrap=True, highlight=False)
+    if given.simulate:
+        return simulated(range(seed, seed + (given.count or TEAMS_USUAL)), console)
+    alone = given.money or given.only or given.count is not None
+    code = 0
     with start_stack(say=speaker(), name="faults", native=True) as stack:
-        outcomes = asyncio.run(storm(stack, range(seed, seed + given.count), only, console))
-    return report(outcomes, console)
+        if not given.money:
+            seeds = range(seed, seed + (given.count or INJECTIONS_USUAL))
+            code = report(asyncio.run(storm(stack, seeds, only, console)), console)
+        if given.money or not alone:
+            seeds = range(seed, seed + (given.count if given.money and given.count else MONEY_USUAL))
+            code |= matrix.report(asyncio.run(money(stack, seeds, console)), console)
+        if given.count is None and not given.only:
+            code |= asyncio.run(crowd(stack, console))
+    return code
+
+
+async def money(stack: Stack, seeds: Sequence[int], console: Console) -> matrix.Tally:
+    """The money matrix, in a database of its own."""
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL)
+    )  # that much fails is the point
+    return await matrix.play_many(stack, await matrix.empty_database(stack.database), seeds, console)
+
+
+async def crowd(stack: Stack, console: Console) -> int:
+    """The exit code."""
+    database = await matrix.empty_database(stack.database)
+    rushed = await rush(database, teams=CROWD, per_second=PER_SECOND)
+    verdict = "; ".join(rushed.problems) or "all served"
+    console.print(
+        f"{CROWD} teams at once: {verdict} in {rushed.seconds:.0f} s, Stripe asked {rushed.fastest} times in a second at most"
+    )
+    return 1 if rushed.problems else 0
+
+
+def simulated(seeds: Sequence[int], console: Console) -> int:
+    """The exit code."""
+    began, wrong = time.monotonic(), 0
+    for number, seed in enumerate(seeds, 1):
+        team = simulate(seed)
+        wrong += bool(team.wrong)
+        for line in team.wrong[:3]:
+            console.print(f"seed {seed}: {line}", markup=False)
+        if number % 1_000 == 0 or number == len(seeds):
+            rate = number / (time.monotonic() - began)
+            console.print(
+                f"{number:6}/{len(seeds)} teams, seeds {seeds[0]} to {seed}, {wrong} broken ({rate:.0f} a second)"
+            )
+    return 1 if wrong else 0
 
 
 async def storm(stack: Stack, seeds: Sequence[int], only: Sequence[str], console: Console) -> list[Outcome]:

@@ -11,7 +11,6 @@ from random import Random
 
 import asyncpg
 import httpx
-from aiokafka import AIOKafkaProducer
 
 from deploy.local.folders import free_ports
 from deploy.local.processes import Processes
@@ -34,7 +33,7 @@ from tests.support.proxy import Proxy, a_proxy
 from tests.support.relayed import RelayOracle
 from tests.support.topics import TopicReader
 from tests.support.waiting import until
-from tests.support.world import begin_at, ends_of
+from tests.support.world import a_producer, begin_at, connected, ends_of
 
 RECORDERS = ("recorder-1", "recorder-2")
 ALWAYS = (*RECORDERS, "projector-1", "relay-1", "topup-1")
@@ -85,7 +84,7 @@ class Scene:
 
     async def reconnect(self) -> None:
         """The server is there again."""
-        self.connection = await until(lambda: _connected(self.database), within=60, what="PostgreSQL answers")
+        self.connection = await until(lambda: connected(self.database), within=60, what="PostgreSQL answers")
 
     async def more_facts(self, count: int, *, within: float = 40) -> None:
         """Wait until the log has grown by so many."""
@@ -194,13 +193,6 @@ class Scene:
         return [f"O9 {died.name} ended with code {died.code}: {died.last_lines[-600:]}" for died in new]
 
 
-async def _connected(database: str) -> Connection | None:
-    try:
-        return await asyncpg.connect(database, server_settings={"timezone": "UTC"}, timeout=5)
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
-        return None
-
-
 @asynccontextmanager
 async def a_scene(stack: Stack, database: str, *, seed: int, per_second: int = 80) -> AsyncIterator[Scene]:
     """Everything runs and is under load; `database` is empty or migrated."""
@@ -235,23 +227,6 @@ async def a_scene(stack: Stack, database: str, *, seed: int, per_second: int = 8
                 await scene.connection.close()
                 oracle.close()
                 relayed.close()
-
-
-@asynccontextmanager
-async def a_producer(kafka: str) -> AsyncIterator[AIOKafkaProducer]:
-    """Patient: the broker may be away for a while."""
-    producer = AIOKafkaProducer(
-        bootstrap_servers=kafka,
-        acks="all",
-        enable_idempotence=True,
-        request_timeout_ms=60_000,
-        max_request_size=16 * 2**20,
-    )
-    await producer.start()
-    try:
-        yield producer
-    finally:
-        await producer.stop()
 
 
 @asynccontextmanager

@@ -21,4 +21,5 @@ async def world(stack: Stack, database: str) -> AsyncIterator[World]:
 def fleet(stack: Stack, world: World) -> Iterator[Fleet]:
     """Our processes as child processes over the world's database; all of them are stopped afterwards."""
     with Processes(stack, say=print) as processes:
+        world.processes = processes
         yield Fleet(processes, stack, world.database)

@@ -229,8 +229,9 @@ async def test_an_admin_enables_changes_and_switches_off_top_ups(api: Api) -> No
     off = said(await api.admin.put(path, json={"enabled": False}))
 
     assert (at_first.json()["enabled"], at_first.json()["state"]) == (False, "off")
-    assert enabled["next_charge_preview"] == {"credits": "5000", "amount": 5_000, "currency": "usd", "now": False}
-    assert filled["next_charge_preview"] == {"credits": "3000", "amount": 3_000, "currency": "usd", "now": True}
+    later = {"credits": "5000", "amount": 5_000, "currency": "usd", "now": False, "not_now": None}
+    at_once = {"credits": "3000", "amount": 3_000, "currency": "usd", "now": True, "not_now": "no_payment_method"}
+    assert (enabled["next_charge_preview"], filled["next_charge_preview"]) == (later, at_once)
     assert (off["enabled"], off["state"], off["threshold"], off["next_charge_preview"]) == (False, "off", "4000", None)
     assert said(await api.member.get(f"{api.path}/balance"))["top_up_enabled"] is False
 

@@ -158,7 +158,7 @@ def test_replay_exits_0_when_projections_agree_and_1_with_the_place_when_not(com
     on(
         company,
         lambda connection: connection.execute(
-            "INSERT INTO usage_v1 (shard, team_id, day, feature, member_id, credits, uses) VALUES ($1, 'team_1', '2026-11-23', 'f', '', 7, 1)",
+            "INSERT INTO usage_v1 VALUES ($1, 'team_1', '2026-11-23', '', '{\"f\": [7, 1]}')",
             shard_of("team_1"),
         ),
     )

@@ -14,7 +14,8 @@ import pytest
 from schemas.catalog import load_catalog
 from schemas.cycles import cycle_at, cycle_start
 from schemas.facts import CreditsRefilled, HoldPlaced
-from schemas.rates import parse_rate_card
+from schemas.rates import RateCards, parse_rate_card
+from services import recorder
 from services.errors import Refused, Unavailable
 from services.store import balances
 from services.store.append import append
@@ -29,7 +30,8 @@ from tests.support.facts import granted, new, now, planned, store, usage, void
 from tests.support.history import Histories
 from tests.support.model import Purse, purses
 from tests.support.usage import Message, reported, structured, used, voided
-from tests.support.world import World
+from tests.support.waiting import until
+from tests.support.world import Service, World
 
 CREDIT = 1_000_000
 
@@ -387,3 +389,33 @@ async def test_invariant_13_a_card_is_published_a_minute_ahead_and_with_the_next
 
     assert sorted(at_once) == ["published", "rate_card_version", "rate_card_version", "rate_card_version"]
     assert [fact.id for fact in await world.facts("creditwell")] == ["card:000001", "card:000002"]
+
+
+async def test_invariant_13_a_recorder_that_can_not_renew_its_cards_stops_pricing_until_it_can(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = asyncio.Event()
+
+    async def away(_: Connection) -> RateCards:
+        asked.set()
+        raise ConnectionResetError("the store does not answer")
+
+    monkeypatch.setattr(recorder, "CARDS_RELOAD_SECONDS", 0)
+    monkeypatch.setattr(recorder, "CARDS_STALE_SECONDS", 0)
+    await world.team("team_1")
+    async with world.recorder() as service:
+        await world.send(used("team_1", "by a card just read"))
+        await world.recorded()
+        with monkeypatch.context() as meanwhile:
+            meanwhile.setattr(recorder, "load_rate_cards", away)
+            await world.send(used("team_1", "by nothing that is known"))
+            await asyncio.wait_for(asked.wait(), 60)
+            await until(lambda: _is_away(service), what="the recorder says that it waits")
+            assert await world.usage_ids() == ["by a card just read"]
+        await world.recorded()
+
+    assert await world.usage_ids() == ["by a card just read", "by nothing that is known"]
+
+
+async def _is_away(service: Service) -> bool:
+    return bool(service.health.absent)

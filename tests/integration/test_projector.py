@@ -11,7 +11,7 @@ from tests.support.fleet import Fleet
 from tests.support.history import Histories
 from tests.support.projections import every_row, folded_anew
 from tests.support.waiting import until
-from tests.support.world import World
+from tests.support.world import World, nobody_died
 
 TEAMS = [f"team_{n}" for n in range(8)]
 
@@ -87,7 +87,7 @@ async def test_a_projector_that_lost_its_lease_in_the_middle_of_a_batch_changes_
         return await every_row(world.connection) == await folded_anew(world.connection)
 
     await until(same, what="the tables are those of a replay")
-    assert fleet.processes.died == []
+    nobody_died(fleet.processes)
 
 
 async def test_a_projector_frozen_inside_its_transaction_holds_nobody_up_for_long(world: World, fleet: Fleet) -> None:
@@ -109,7 +109,7 @@ async def test_a_projector_frozen_inside_its_transaction_holds_nobody_up_for_lon
         return await every_row(world.connection) == await folded_anew(world.connection)
 
     await until(same, what="the tables are those of a replay")
-    assert fleet.processes.died == []
+    nobody_died(fleet.processes)
 
 
 async def test_a_projector_goes_on_after_postgresql_crashed_under_it(world: World) -> None:

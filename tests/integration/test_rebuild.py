@@ -9,8 +9,19 @@ import pytest
 from services.store import rebuild
 from services.store.connect import Connection
 from services.store.read import heads
-from services.store.rebuild import TABLES, begin, build, compare_shard, discard, live_positions, live_versions, switch
+from services.store.rebuild import (
+    TABLES,
+    begin,
+    build,
+    compare_shard,
+    discard,
+    drop_previous,
+    live_positions,
+    live_versions,
+    switch,
+)
 from services.store.shards import SHARDS, shard_of
+from tests.conftest import url_of
 from tests.support.facts import store, usage
 from tests.support.history import Histories
 from tests.support.projections import every_row, folded_anew
@@ -128,6 +139,41 @@ async def test_one_projection_can_be_switched_alone_and_another_one_later(world:
     assert await every_row(world.connection) == await folded_anew(world.connection)
 
 
+async def test_a_version_that_was_switched_away_is_kept_for_a_day_and_dropped_after_it(world: World) -> None:
+    await a_busy_world(world, seed=28)
+    await discard(world.connection, await rebuild_all(world.connection, names=["usage", "balance"]))
+    before = await every_row(world.connection)
+    server, _, name = world.database.rpartition("/")
+    as_projector = await asyncpg.connect(url_of(server, name, role="projector"))
+    try:
+        await switched_ago(world.connection, "23 hours 59 minutes")
+        await drop_previous(as_projector)
+        assert await tables_there(world.connection) == {*LIVE_TABLES, "balance_v1", "lots_v1", "usage_v1"}
+
+        await switched_ago(world.connection, "24 hours 1 minute")
+        await drop_previous(as_projector)
+        await drop_previous(as_projector)
+    finally:
+        await as_projector.close()
+
+    assert await tables_there(world.connection) == LIVE_TABLES
+    assert await every_row(world.connection) == before == await folded_anew(world.connection)
+
+
+LIVE_TABLES = {"balance_v2", "lots_v2", "usage_v2", "activity_v1"}
+
+
+async def switched_ago(connection: Connection, ago: str) -> None:
+    """Let the clock run: as if the last switch had been so long ago."""
+    await connection.execute("UPDATE projections SET switched_at = clock_timestamp() - $1::text::interval", ago)
+
+
+async def tables_there(connection: Connection) -> set[str]:
+    """The tables of every version of the projections."""
+    rows = await connection.fetch("SELECT relname FROM pg_class WHERE relkind = 'r' AND relname ~ '_v[0-9]+$'")
+    return {row["relname"] for row in rows}
+
+
 async def test_a_rebuild_that_was_killed_goes_on_where_it_was(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     await a_busy_world(world, seed=27)
     before = await every_row(world.connection)
@@ -161,7 +207,7 @@ async def test_a_rebuild_that_was_killed_goes_on_where_it_was(world: World, monk
         ("UPDATE balance_v1 SET additional = additional + 1 WHERE team_id = 'team_3'", "balance_v1"),
         ("UPDATE lots_v1 SET remaining = remaining - 1 WHERE team_id = 'team_3'", "lots_v1"),
         ("DELETE FROM activity_v1 WHERE team_id = 'team_3' AND kind = 'usage'", "activity_v1"),
-        ("UPDATE usage_v1 SET uses = uses + 1 WHERE team_id = 'team_3'", "usage_v1"),
+        ("UPDATE usage_v1 SET features = '{}' WHERE team_id = 'team_3'", "usage_v1"),
     ],
 )  # fmt: skip
 async def test_a_comparison_names_the_row_that_differs(world: World, change: str, table: str) -> None:

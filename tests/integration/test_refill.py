@@ -14,12 +14,11 @@ from schemas.facts import (
     CreditsExpired,
     CreditsGranted,
     HoldExpired,
-    HoldPlaced,
     NewFact,
     PeriodSealed,
     Stored,
 )
-from services.refill import expire_due, refill_due, seal_due
+from services.refill import expire_due, expire_holds_due, refill_due, seal_due
 from services.store.append import append
 from services.store.balances import read_balance
 from services.store.connect import Connection
@@ -27,6 +26,7 @@ from services.store.read import read_team
 from services.store.shards import shard_of
 from tests.integration.serving import as_role, connected, plan, serving, store, until, used
 from tests.integration.test_low_balance import projecting
+from tests.support.holds import held
 
 HOUR = timedelta(hours=1)
 
@@ -106,13 +106,12 @@ async def test_a_gift_that_ends_without_usage_is_written_down_once_and_noticed(d
 async def test_a_hold_that_nobody_settles_ends_by_itself_once(database: str) -> None:
     async with connected(database) as connection, projecting(database):
         team = await new_team(connection, ago=HOUR)
-        soon = datetime.now(UTC) + timedelta(seconds=1)
-        await store(connection, team, [HoldPlaced(hold_id="render", credits=60 * MICRO, expires_at=soon)])
+        await held(connection, "render", 60, team_id=team, lasts=timedelta(seconds=1))
         await asyncio.sleep(1.1)
 
         for _ in range(3):
             await until(lambda: projected(connection, team))
-            await expire_due(connection)
+            await expire_holds_due(connection)
 
         ended = [stored.fact() for stored in await facts_of(connection, team) if stored.type == "hold.expired.v1"]
         assert ended == [HoldExpired(hold_id="render")]
@@ -210,7 +209,7 @@ async def test_usage_for_a_sealed_cycle_counts_in_the_open_one(database: str) ->
         assert exact.team.included == 70 * MICRO
 
 
-@pytest.mark.parametrize("step", ["refill:refilled", "refill:expired", "refill:sealed"])
+@pytest.mark.parametrize("step", ["refill:refilled", "refill:expired", "refill:holds_expired", "refill:sealed"])
 async def test_a_refill_worker_that_is_killed_and_started_again_does_nothing_twice(
     step: str, stack: Stack, database: str
 ) -> None:
@@ -220,6 +219,7 @@ async def test_a_refill_worker_that_is_killed_and_started_again_does_nothing_twi
         soon = datetime.now(UTC) + timedelta(seconds=1)
         await recorder_passed(connection, datetime.now(UTC))
         await store(connection, team, [CreditsGranted(credits=MICRO, reason="trial", expires_at=soon)])
+        await held(connection, "render", 1, team_id=team, lasts=timedelta(seconds=1))
         async with projecting(database):
             await until(lambda: projected(connection, team))
         untouched = await new_team(connection, ago=timedelta(days=1))
@@ -232,7 +232,7 @@ async def test_a_refill_worker_that_is_killed_and_started_again_does_nothing_twi
             await asyncio.sleep(1.5)
 
         assert sorted(await kinds(connection, team)) == [
-            "CreditsExpired", "CreditsGranted", "CreditsRefilled", "CreditsRefilled", "PeriodSealed",
+            "CreditsExpired", "CreditsGranted", "CreditsRefilled", "CreditsRefilled", "HoldExpired", "HoldPlaced", "PeriodSealed",
         ]  # fmt: skip
         assert await kinds(connection, untouched) == ["CreditsRefilled"]
 
@@ -240,7 +240,7 @@ async def test_a_refill_worker_that_is_killed_and_started_again_does_nothing_twi
 async def done(connection: Connection, team: str, untouched: str) -> bool:
     """Everything that was due is in the log."""
     found = await kinds(connection, team)
-    return {"CreditsExpired", "PeriodSealed"} <= set(found) and await kinds(connection, untouched) == [
+    return {"CreditsExpired", "HoldExpired", "PeriodSealed"} <= set(found) and await kinds(connection, untouched) == [
         "CreditsRefilled"
     ]
 

@@ -175,7 +175,11 @@ async def test_projections_built_in_many_small_steps_are_the_same_as_in_one(data
         ),
         ("DELETE FROM activity_v1 WHERE team_id = 'team_b' AND kind = 'refill'", "activity", "the row"),
         ("UPDATE activity_v1 SET position = 99999 WHERE team_id = 'team_b' AND kind = 'refill'", "activity", "the row"),
-        ("UPDATE usage_v1 SET uses = uses + 1 WHERE team_id = 'team_b'", "usage", "uses"),
+        (
+            "UPDATE usage_v1 SET features = replace(features::text, ', 1]', ', 2]')::jsonb WHERE team_id = 'team_b'",
+            "usage",
+            "uses",
+        ),
         ("UPDATE usage_v1 SET team_id = 'team_b2' WHERE team_id = 'team_b'", "usage", "the row"),
     ],
 )

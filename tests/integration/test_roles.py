@@ -201,7 +201,7 @@ async def test_the_api_reads_projections_of_its_team_alone_also_by_the_tables_be
     async with connected(two_teams, "projector") as projector:
         for team in ("team_a", "team_b"):
             await projector.execute(
-                "INSERT INTO usage_v1 (shard, team_id, day, feature, member_id, credits, uses) VALUES (1, $1, now(), 'f', '', 1, 1)",
+                "INSERT INTO usage_v1 VALUES (1, $1, now(), '', '{\"f\": [1, 1]}')",
                 team,
             )
     async with connected(two_teams, "api") as api, api.transaction():

@@ -45,6 +45,11 @@ async def _list(charges: Charges, **bounds: Any) -> None:
         pass
 
 
+async def _list_reversals(listed: AsyncIterator[str]) -> None:
+    async for _ in listed:
+        pass
+
+
 def _create(charges: Charges, **more: Any) -> Awaitable[object]:
     return charges.create_intent(
         attempt_id=ATTEMPT,
@@ -98,11 +103,20 @@ QUESTIONS: dict[str, list[Question]] = {
     "retrieve": [lambda charges: charges.retrieve("pi_1")],
     "list_intents": [_list, lambda charges: _list(charges, created_before=SOON, customer_id="cus_1")],
     "find_intent": [lambda charges: charges.find_intent(ATTEMPT, customer_id="cus_1", created_after=SOON)],
+    "find_intents": [lambda charges: charges.find_intents(ATTEMPT, customer_id="cus_1", created_after=SOON)],
     "disputes_of": [lambda charges: charges.disputes_of("pi_1")],
-    "ensure_customer": [lambda charges: charges.ensure_customer("team_42")],
+    "list_refunded": [lambda charges: _list_reversals(charges.list_refunded(created_after=SOON))],
+    "list_disputed": [lambda charges: _list_reversals(charges.list_disputed(created_after=SOON))],
+    "ensure_customer": [
+        lambda charges: charges.ensure_customer("team_42"),
+        lambda charges: charges.ensure_customer("team_42", attempt="after:cus_0"),
+    ],
     "card_of": [lambda charges: charges.card_of("cus_1")],
-    "use_card": [lambda charges: charges.use_card("cus_1", "pm_1", change_id="change_1")],
-    "create_checkout": [_checkout, lambda charges: _checkout(charges, save_card=True, automatic_tax=True)],
+    "use_card": [lambda charges: charges.use_card("cus_1", "pm_1")],
+    "create_checkout": [
+        _checkout,
+        lambda charges: _checkout(charges, save_card=True, automatic_tax=True, try_number=2),
+    ],
     "create_card_checkout": [_card_checkout],
     "retrieve_checkout": [lambda charges: charges.retrieve_checkout("cs_test_1")],
 }
@@ -182,7 +196,7 @@ async def announced(child: asyncio.subprocess.Process) -> str:
 
 
 def test_every_question_that_we_can_ask_is_tried() -> None:
-    asked = {name for name in vars(Charges) if not name.startswith("_")} - {"close"}
+    asked = {name for name in dir(Charges) if not name.startswith("_")} - {"ask", "close"}
 
     assert asked == set(QUESTIONS)
 

@@ -1,10 +1,13 @@
 """Usage as a busy product sends it: several services, duplicates, contradictions, voids, nonsense. Everything follows from a seed."""
 
 import asyncio
+from asyncio import Future
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from random import Random
+from typing import Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
@@ -87,6 +90,7 @@ class Pressure:
     load: Load
     per_second: int = 300
     ends: dict[int, int] = field(default_factory=dict)  # how far Kafka acknowledged
+    unanswered: Counter[str] = field(default_factory=Counter)  # what Kafka did not acknowledge, by why
     going: asyncio.Event = field(default_factory=asyncio.Event)
     stopping: bool = False
     sending: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -121,15 +125,21 @@ class Pressure:
     async def send_these(self, messages: list[Message]) -> None:
         """What Kafka does not acknowledge may or may not be there."""
         async with self.sending:
-            acks = [
-                await self.producer.send(
-                    "usage", message.value, key=message.key, headers=list(message.headers), partition=message.partition
-                )
-                for message in messages
-            ]
-            for ack in acks:
+            for ack in [ack for message in messages if (ack := await self._hand_over(message)) is not None]:
                 try:
                     done = await ack
-                except KafkaError:
+                except KafkaError as error:
+                    self.unanswered[repr(error)] += 1
                     continue
                 self.ends[done.partition] = max(self.ends.get(done.partition, 0), done.offset + 1)
+
+    async def _hand_over(self, message: Message) -> Future[Any] | None:
+        """Give a message to the producer; None when Kafka is away for so long that the producer takes nothing more."""
+        try:
+            waiting: Future[Any] = await self.producer.send(
+                "usage", message.value, key=message.key, headers=list(message.headers), partition=message.partition
+            )
+        except KafkaError as error:
+            self.unanswered[repr(error)] += 1
+            return None
+        return waiting

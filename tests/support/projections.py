@@ -1,17 +1,17 @@
 """The rows of the live projections, and the same rows from a fold of the whole log from its beginning."""
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 from services.store.connect import Connection
-from services.store.rebuild import TABLES, begin, compare_shard, discard
+from services.store.rebuild import TABLES, begin, compare_shard, discard, live_versions
 from services.store.shards import SHARDS
 
 Rows = dict[str, list[str]]
 
 
 async def every_row(connection: Connection) -> Rows:
-    """What readers see, as text, sorted."""
-    return await _rows(connection, [table for tables in TABLES.values() for table in tables], suffix="")
+    """What the live tables hold, as text, sorted."""
+    return await _rows(connection, await live_versions(connection))
 
 
 async def folded_anew(connection: Connection) -> Rows:
@@ -19,13 +19,14 @@ async def folded_anew(connection: Connection) -> Rows:
     version = await begin(connection)
     for shard in range(SHARDS):
         await compare_shard(connection, version, shard, "test")
-    rows = await _rows(connection, [table for tables in TABLES.values() for table in tables], suffix=f"_v{version}")
+    rows = await _rows(connection, dict.fromkeys(TABLES, version))
     await discard(connection, version)
     return rows
 
 
-async def _rows(connection: Connection, tables: Iterable[str], *, suffix: str) -> Rows:
+async def _rows(connection: Connection, versions: Mapping[str, int]) -> Rows:
     return {
-        table: sorted(row[0] for row in await connection.fetch(f"SELECT t::text FROM {table}{suffix} t"))
+        table: sorted(row[0] for row in await connection.fetch(f"SELECT t::text FROM {table}_v{versions[name]} t"))
+        for name, tables in TABLES.items()
         for table in tables
     }

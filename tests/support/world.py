@@ -10,6 +10,7 @@ from typing import Any
 import asyncpg
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
+from deploy.local.processes import Processes
 from deploy.local.stack import Stack
 from projections.balance import TeamBalance
 from schemas.catalog import load_catalog
@@ -20,7 +21,7 @@ from services.health import Health
 from services.settings import load_settings
 from services.store.balances import read_balance
 from services.store.cards import seed_catalog
-from services.store.connect import Connection
+from services.store.connect import AWAY, Connection
 from services.store.plans import assign_plan
 from services.store.read import heads, read_after
 from tests.support.usage import Message
@@ -28,6 +29,8 @@ from tests.support.waiting import until
 
 TOPIC = "usage"
 RECORD_BYTES_MAX = 16 * 2**20
+# An idempotent producer whose batch has expired is lost: the broker waits for its sequence numbers. So ours never expire.
+PATIENCE_MS = 300_000
 
 
 @dataclass
@@ -49,6 +52,7 @@ class World:
     producer: AIOKafkaProducer
     ends: dict[int, int] = field(default_factory=dict)  # how far Kafka acknowledged what the test sent
     running: list[Service] = field(default_factory=list)
+    processes: Processes | None = None  # where a test has processes of its own: whoever waits for them sees their death
 
     async def team(
         self, *team_ids: str, plan: str = "pro", anchor: datetime | None = None, zone: str | None = None
@@ -76,7 +80,7 @@ class World:
         """Everything that was sent has been stored, refused or counted."""
 
         async def look() -> bool:
-            self._raise_if_dead()
+            self.raise_if_dead()
             reached = await self.cursors()
             return all(reached.get(partition, 0) >= end for partition, end in self.ends.items())
 
@@ -84,8 +88,8 @@ class World:
 
     async def reconnect(self) -> None:
         """Ask through a new connection, after the server was restarted."""
-        await self.connection.close(timeout=1)
-        self.connection = await asyncpg.connect(self.database, server_settings={"timezone": "UTC"})
+        self.connection.terminate()
+        self.connection = await until(lambda: connected(self.database), what="PostgreSQL answers")
 
     async def cursors(self) -> dict[int, int]:
         """The next offset of each partition."""
@@ -158,38 +162,65 @@ class World:
         goal = await heads(self.connection)
 
         async def look() -> bool:
-            self._raise_if_dead()
+            self.raise_if_dead()
             rows = await self.connection.fetch("SELECT shard, position FROM checkpoints WHERE reader = 'projector'")
             reached = {row["shard"]: row["position"] for row in rows}
             return all(reached.get(shard, 0) >= position for shard, position in goal.items())
 
         await until(look, within=within, what="the projector is at the head")
 
-    def _raise_if_dead(self) -> None:
+    def raise_if_dead(self) -> None:
+        """What a service of ours raised; of a process that ended though nobody had asked it to, the last lines."""
         for service in self.running:
             if service.task.done():
                 service.task.result()
+        if self.processes is not None:
+            nobody_died(self.processes)
 
 
 @asynccontextmanager
 async def a_world(stack: Stack, database: str, *, seeded: bool = True) -> AsyncIterator[World]:
     """A world that begins at the end of the topic, with the catalog's rate card (unless not `seeded`) and no team."""
     connection: Connection = await asyncpg.connect(database, server_settings={"timezone": "UTC"})
+    try:
+        async with a_producer(stack.kafka) as producer:
+            if seeded:
+                async with connection.transaction():
+                    await seed_catalog(connection, load_catalog())
+            await begin_at(connection, await ends_of(stack.kafka))
+            world = World(stack, database, connection, producer)
+            yield world
+            await world.connection.close()
+    finally:
+        await connection.close()
+
+
+@asynccontextmanager
+async def a_producer(kafka: str) -> AsyncIterator[AIOKafkaProducer]:
+    """Patient: the broker may be away for as long as a slow machine takes to start it."""
     producer = AIOKafkaProducer(
-        bootstrap_servers=stack.kafka, acks="all", enable_idempotence=True, max_request_size=RECORD_BYTES_MAX
-    )
+        bootstrap_servers=kafka, acks="all", enable_idempotence=True, request_timeout_ms=PATIENCE_MS,
+        max_request_size=RECORD_BYTES_MAX,
+    )  # fmt: skip
     await producer.start()
     try:
-        if seeded:
-            async with connection.transaction():
-                await seed_catalog(connection, load_catalog())
-        await begin_at(connection, await ends_of(stack.kafka))
-        world = World(stack, database, connection, producer)
-        yield world
-        await world.connection.close()
+        yield producer
     finally:
         await producer.stop()
-        await connection.close()
+
+
+async def connected(database: str) -> Connection | None:
+    """A connection, or None while the server is away."""
+    try:
+        return await asyncpg.connect(database, server_settings={"timezone": "UTC"}, timeout=5)
+    except AWAY:
+        return None
+
+
+def nobody_died(processes: Processes) -> None:
+    """AssertionError with the last lines of each process that ended though nobody had asked it to."""
+    told = [f"{died.name} ended with code {died.code}; its last lines:\n{died.last_lines}" for died in processes.died]
+    assert not told, "\n".join(told)
 
 
 async def begin_at(connection: Connection, offsets: Mapping[int, int]) -> None:

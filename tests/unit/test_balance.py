@@ -165,6 +165,8 @@ def test_a_hold_lowers_what_is_available_and_nothing_else(history: History) -> N
 def test_a_capture_burns_in_burn_order_and_frees_the_rest_of_the_hold(history: History) -> None:
     history.then(HoldPlaced(hold_id="h", credits=40 * MICRO, expires_at=at(60)), recorded=at(1))
     history.then(HoldCaptured(hold_id="h", credits=25 * MICRO), recorded=at(2))
+    assert history.team.available(at(2)) == 75 * MICRO
+
     history.then(HoldExpired(hold_id="h"), recorded=at(3))
 
     assert history.balance() == (75, 0)

@@ -1,7 +1,9 @@
 """What the bank's no means, and which webhooks are believed. No sockets."""
 
+import ast
 import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -40,6 +42,25 @@ def verified(header: str, body: bytes = BODY, secrets: tuple[str, ...] = (SECRET
     return verify_webhook(body, header, secrets, NOW)
 
 
+def imported(source: str) -> set[str]:
+    """The top-level packages that a file imports."""
+    found = list(ast.walk(ast.parse(source)))
+    plain = {alias.name for node in found if isinstance(node, ast.Import) for alias in node.names}
+    return {name.split(".")[0] for name in plain | {n.module or "" for n in found if isinstance(n, ast.ImportFrom)}}
+
+
+def test_one_package_talks_to_stripe() -> None:
+    root = Path(__file__).parents[2]
+    talks = {
+        file.relative_to(root).parent.as_posix()
+        for folder in ("schemas", "projections", "services", "deploy")
+        for file in (root / folder).rglob("*.py")
+        if "stripe" in imported(file.read_text())
+    }
+
+    assert talks == {"services/charges"}
+
+
 def test_a_webhook_that_stripe_signed_just_now_says_what_to_look_at() -> None:
     event = verified(signed())
 
@@ -47,6 +68,15 @@ def test_a_webhook_that_stripe_signed_just_now_says_what_to_look_at() -> None:
     assert (event.object_kind, event.object_id) == ("charge", "ch_1")
     assert (event.intent_id, event.charge_id, event.customer_id) == ("pi_1", "ch_1", "cus_1")
     assert event.metadata == {"team_id": "team_42"}
+
+
+def test_a_webhook_about_something_without_a_name_is_no_forgery() -> None:
+    body = json.dumps(
+        {**json.loads(BODY), "type": "balance.available", "data": {"object": {"object": "balance"}}}
+    ).encode()
+    event = verified(signed(body), body)
+
+    assert (event.object_kind, event.object_id, event.intent_id) == ("balance", "", None)
 
 
 def test_a_webhook_carries_no_amount_that_anybody_could_believe() -> None:

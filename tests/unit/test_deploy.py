@@ -30,7 +30,9 @@ ROLE = {
     "migrate": "migrator", "recorder": "recorder", "projector": "projector", "relay": "worker", "topup": "worker",
     "refill": "worker", "signer": "signer", "api": "api",
 }  # fmt: skip
+OPTIONAL = {"CORS_ORIGINS", "NOTICE_URL", "USAGE_PAGE"}
 SECRETS = {
+    "relay": {"CREDITWELL_NOTICE_SECRET"},
     "signer": {"CREDITWELL_SIGNING_KEY"},
     "topup": {"CREDITWELL_STRIPE_KEY"},
     "api": {"CREDITWELL_STRIPE_KEY", "CREDITWELL_STRIPE_WEBHOOK_SECRET"},
@@ -67,7 +69,7 @@ def test_no_secret_has_a_default_and_none_is_written_down() -> None:
     for service in SERVICES.values():
         for text in texts(service):
             for name, operator in re.findall(r"\$\{(\w+)(:?[-?]?)", text):
-                assert operator == ":?" or name == "CORS_ORIGINS", text
+                assert operator == ":?" or name in OPTIONAL, text
         for key, value in service.get("environment", {}).items():
             if re.search(r"PASSWORD|SECRET|_KEY$", key):
                 assert value.startswith("${"), key

@@ -7,16 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from projections.top_up import (
-    DECLINES_MAX,
-    Step,
-    TopUps,
+from projections.attempt import Step, is_wanted, next_step
+from projections.months import next_month
+from projections.top_up import DECLINES_MAX, OFTEN, TopUps, evolve
+from projections.top_up_decisions import (
     attempt_of,
     decide,
-    evolve,
+    foresee,
     next_charge,
-    next_month,
-    next_step,
     resumption_due,
     suspension_due,
 )
@@ -284,6 +282,85 @@ def test_another_card_or_a_payment_by_hand_ends_the_pause(by: str) -> None:
     resumed = resumption_due(team.state)
     assert resumed is not None
     assert isinstance(team.then(resumed).decides(), TopUpRequested)
+
+
+def test_a_card_that_the_bank_says_will_never_do_is_not_asked_twice() -> None:
+    team = ready()
+    team.declined(team.requests(), "declined_needs_card")
+
+    assert team.skips(after=COOL_DOWN) == "suspended"
+    assert team.state.suspension is not None
+    assert team.state.suspension.reason == "the bank wants another card"
+
+
+def test_after_a_payment_by_hand_a_card_that_is_still_declined_is_tried_once() -> None:
+    bought = CreditsPurchased(credits=1, pack="mini", payment_intent_id="pi", charge_cents=1, currency="usd")
+    team = suspended().then(bought)
+    team.then(resumption_due(team.state) or bought)
+    team.declined(team.requests())
+
+    assert team.skips(after=COOL_DOWN) == "suspended"
+
+
+def test_a_decline_of_a_card_that_was_replaced_meanwhile_does_not_count_against_the_new_one() -> None:
+    team = ready()
+    for _ in range(DECLINES_MAX - 1):
+        team.declined(team.requests(after=COOL_DOWN))
+    last = team.requests(after=COOL_DOWN)
+    team.then(card("mastercard")).declined(last)
+
+    assert team.state.suspension is None
+    assert team.state.declines == 0
+
+
+def test_a_plan_that_is_sold_without_top_ups_is_not_charged_until_it_changes() -> None:
+    plans = {**CATALOG.plans, "free": CATALOG.plans["free"].model_copy(update={"top_ups": False})}
+    catalog = CATALOG.model_copy(update={"plans": plans})
+    free, pro = (PlanAssigned(plan=name, anchor=NOON, zone="UTC", allowance_credits=0) for name in ("free", "pro"))
+    team = Team().then(free, settings(), card()).ran_low()
+
+    skipped = decide(team.state, 0, team.now, catalog)
+    assert isinstance(skipped, TopUpSkipped)
+    assert (skipped.reason, skipped.next_decision_at) == ("plan", None)
+    assert decide(team.then(skipped).state, 0, team.now, catalog) is None
+    assert isinstance(decide(team.then(pro).state, 0, team.now, catalog), TopUpRequested)
+
+
+@pytest.mark.parametrize(
+    "change", [settings(enabled=False), card("mastercard"), PaymentMethodChanged(customer_id="cus_1")]
+)
+def test_an_attempt_that_waits_is_given_up_when_top_ups_go_off_or_its_card_is_replaced(change: AnyFact) -> None:
+    team = ready()
+    team.requests()
+    attempt = team.state.open
+    assert attempt is not None
+    assert is_wanted(team.state, attempt)
+
+    assert not is_wanted(team.then(change).state, attempt)
+
+
+def test_what_saving_would_charge_at_once_is_foreseen_with_what_is_in_the_way() -> None:
+    team = Team().then(settings(), card())
+
+    assert foresee(team.state, 1_000 * MICRO, team.now, CATALOG) is None
+    foreseen = foresee(team.state, 900 * MICRO, team.now, CATALOG)
+    assert isinstance(foreseen, TopUpRequested)
+    assert (foreseen.credits, foreseen.charge_cents) == (500 * MICRO, 500)
+    capped = foresee(team.then(settings(monthly_cap_cents=400)).state, 900 * MICRO, team.now, CATALOG)
+    assert isinstance(capped, TopUpSkipped)
+    assert capped.reason == "cap_money"
+    assert foresee(team.then(settings(enabled=False)).state, 0, team.now, CATALOG) is None
+
+
+def test_a_team_that_tops_up_again_and_again_within_a_day_stands_out() -> None:
+    team = ready()
+    for _ in range(OFTEN):
+        assert not team.state.unusually_often
+        team.succeeded(team.requests(after=COOL_DOWN))
+    assert team.state.unusually_often
+
+    team.requests(after=timedelta(days=1))
+    assert not team.state.unusually_often
 
 
 def test_without_a_card_the_decision_says_so_once_and_waits_for_one() -> None:

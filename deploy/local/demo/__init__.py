@@ -26,7 +26,7 @@ from deploy.local.demo.found import Found, drain, look
 from deploy.local.demo.play import play
 from deploy.local.demo.said import Said
 from deploy.local.demo.screen import Screen
-from deploy.local.demo.stage import set_stage
+from deploy.local.demo.stage import set_stage, start_host
 from deploy.local.demo.watch import Watch
 from deploy.local.processes import Processes
 from deploy.local.stack import Stack, start_stack
@@ -76,7 +76,7 @@ async def demo(stack: Stack, processes: Processes, screen: Screen, seconds: int 
         cast = roles(datetime.now(UTC))
         await add_teams(owner, [role.team for role in cast])
         world = replace(world, teams=tuple(role.team for role in cast))
-    await set_stage(world)
+    await asyncio.gather(set_stage(world), start_host(world))
     async with connected(world.logins["reader"]) as reader:
         return await _perform(world, cast, screen, reader, starts, seconds)
 
@@ -134,14 +134,15 @@ def stopped_by_ctrl_c(stop: asyncio.Event) -> Iterator[None]:
 
 
 def pages(world: World) -> dict[str, str]:
-    """The Usage page; the token is in the fragment, which no server sees."""
-    return {
+    """The Usage page; the token is in the fragment, which no server sees. And a product that embeds it."""
+    own = {
         f"as {who}": f"{world.api}/usage#token={world.token(PAPERCUT, member, role)}"
         for who, member, role in (
             ("Dana, an admin", "mem_dana", TokenRole.ADMIN),
             ("Emil, a member", "mem_emil", TokenRole.MEMBER),
         )
     }
+    return {**own, "in a product that embeds it, with a prompt for images": world.host}
 
 
 def tries(world: World) -> dict[str, str]:
@@ -163,7 +164,9 @@ def as_document(found: Found, checks: list[Check]) -> dict[str, object]:
         "duplicates": found.duplicates,
         "conflicts": found.conflicts,
         "top_ups": len(found.top_ups),
+        "purchases": len(found.purchases),
         "charged_cents": sum(found.charges.values()),
+        "notices": found.told.total(),
         "checks": [check._asdict() for check in checks],
         "holds": all(check.holds for check in checks),
     }

@@ -3,7 +3,7 @@
     Northlight Studio   a studio on pro that works hard; top-ups fill its balance up
     Papercut Films      on pro, with top-ups of a fixed amount, and a cool-down between two of them
     Solo Sam            on the free plan, without top-ups, and soon without credits
-    Harbor Academy      on pro; its cycle ends a moment after the curtain rises
+    Harbor Academy      on pro; its cycle ends a moment after the curtain rises, and the pack that it bought outlives it
 
 All that they do is made up; everything that answers is real, save Stripe.
 """

@@ -7,6 +7,7 @@ from deploy.local.demo.found import Found
 from deploy.local.demo.said import Said
 from schemas.catalog import Catalog
 from schemas.credits import format_credits
+from schemas.facts import CreditsPurchased, CreditsToppedUp
 
 EXAMPLES = 3
 
@@ -22,7 +23,8 @@ class Check(NamedTuple):
 def judge(said: Said, found: Found, catalog: Catalog) -> list[Check]:
     """Every check, in the order in which a reader would ask."""
     every: tuple[Callable[[Said, Found, Catalog], Check], ...] = (
-        _records, _refusals, _usage, _voids, _entries, _balances, _charges, _published, _verified, _replayed,
+        _records, _refusals, _usage, _voids, _entries, _balances, _charges, _published, _told, _verified,
+        _replayed,
     )  # fmt: skip
     return [check(said, found, catalog) for check in every]
 
@@ -113,20 +115,27 @@ def _balances(_: Said, found: Found, __: Catalog) -> Check:
 
 def _charges(_: Said, found: Found, catalog: Catalog) -> Check:
     """No charge without credits, no credits without a charge, and the price is the catalog's."""
-    credited = {top_up.payment_intent_id: top_up for top_up in found.top_ups}
+    bought: list[CreditsToppedUp | CreditsPurchased] = [*found.top_ups, *found.purchases]
+    credited = {gained.payment_intent_id: gained for gained in bought}
     wrong = [f"{intent} is credited and not charged" for intent in credited.keys() - found.charges.keys()]
     wrong += [f"{intent} is charged and not credited" for intent in found.charges.keys() - credited.keys()]
     wrong += [
         f"{intent}: {format_credits(credited[intent].credits)} credits for {charged} cents"
         for intent, charged in found.charges.items()
-        if intent in credited
-        and not charged == credited[intent].charge_cents == catalog.top_up_charge_cents(credited[intent].credits)
+        if intent in credited and not charged == credited[intent].charge_cents == _price(credited[intent], catalog)
     ]
-    if len(credited) != len(found.top_ups):
+    if len(credited) != len(bought):
         wrong.append("an intent is credited twice")
-    credits = readable(sum(top_up.credits for top_up in found.top_ups))
+    credits = readable(sum(gained.credits for gained in bought))
     figures = f"{counted(len(found.charges), 'charge')}, {dollars(sum(found.charges.values()))}, for {credits} credits"
-    return Check("Charges are top-ups, to the cent", not wrong, "; ".join(wrong[:EXAMPLES]) or figures)
+    return Check("Charges are purchases and top-ups, to the cent", not wrong, "; ".join(wrong[:EXAMPLES]) or figures)
+
+
+def _price(gained: CreditsToppedUp | CreditsPurchased, catalog: Catalog) -> int:
+    """What so many credits cost, by the catalog."""
+    if isinstance(gained, CreditsPurchased):
+        return catalog.packs[gained.pack].prices[gained.currency]
+    return catalog.top_up_charge_cents(gained.credits)
 
 
 def _published(_: Said, found: Found, __: Catalog) -> Check:
@@ -138,6 +147,15 @@ def _published(_: Said, found: Found, __: Catalog) -> Check:
     if not holds:
         figures += f"; missing {len(missing)} facts ({_some(map(str, sorted(missing)))}), unknown {len(extra)}, refused {refused}"
     return Check("Everything stored is published", holds, figures)
+
+
+def _told(_: Said, found: Found, __: Catalog) -> Check:
+    """Each crossing is a notice, signed, and once."""
+    holds = +found.told == +found.to_tell and not found.forged
+    figures = f"{counted(found.told.total(), 'notice')}, signatures checked by the receiver"
+    if not holds:
+        figures += f"; in the log {dict(+found.to_tell)}, at the host {dict(found.told)}, not believed {found.forged}"
+    return Check("The host product is told, once per crossing", holds, figures)
 
 
 def _verified(_: Said, found: Found, __: Catalog) -> Check:

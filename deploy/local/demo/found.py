@@ -18,8 +18,9 @@ from deploy.local.demo.cast import Role
 from deploy.local.folders import ROOT
 from deploy.local.trouble import StackTrouble
 from deploy.local.world import World, check_alive, ends
+from projections.notices import notice_of
 from schemas.credits import parse_credits
-from schemas.facts import CreditsToppedUp, Stored, UsageRecorded, UsageVoided
+from schemas.facts import CreditsPurchased, CreditsToppedUp, Stored, UsageRecorded, UsageVoided
 from services.store.connect import Connection
 from services.store.identities import Identity
 from services.store.read import heads, read_after
@@ -42,6 +43,7 @@ OPEN_ATTEMPTS = """
 """
 CYCLES_ENDING = "SELECT count(*) FROM teams WHERE cycle_ends_at < clock_timestamp() + interval '10 s'"
 REFUSED = "SELECT reason, count(*) FROM refused GROUP BY reason"
+NOTICES_WAITING = "SELECT count(*) FROM notices WHERE state = 'waiting'"
 REPEATS = "SELECT coalesce(sum(duplicates), 0)::bigint, coalesce(sum(conflicts), 0)::bigint FROM repeats"
 ACTIVITY = """
     SELECT team_id, kind, sum(included + additional)::bigint AS credits, count(*) AS entries
@@ -62,6 +64,7 @@ class Found:
     duplicates: int = 0
     conflicts: int = 0
     top_ups: list[CreditsToppedUp] = field(default_factory=list)
+    purchases: list[CreditsPurchased] = field(default_factory=list)
     charges: dict[str, int] = field(default_factory=dict)  # by payment intent, in Stripe's own books
     entries: dict[str, dict[str, int]] = field(default_factory=dict)  # by team and kind: credits
     counts: Counter[str] = field(default_factory=Counter)  # entries by kind
@@ -73,6 +76,9 @@ class Found:
     refills: Counter[str] = field(default_factory=Counter)  # of cycles, by team
     verified: dict[str, Any] = field(default_factory=dict)  # what `creditwell verify` says
     replayed: dict[str, Any] = field(default_factory=dict)  # what `creditwell replay` says
+    to_tell: Counter[str] = field(default_factory=Counter)  # facts that the host product is told of, by type
+    told: Counter[str] = field(default_factory=Counter)  # notices that it got, each once, by type
+    forged: int = 0  # requests that it did not believe
 
 
 async def drain(world: World, reader: Connection, starts: Mapping[str, Mapping[int, int]]) -> None:
@@ -107,6 +113,8 @@ async def _waiting_for(world: World, reader: Connection, goal: int, starts: Mapp
         return f"a cycle that ends any moment ({ending})"
     if (attempts := await reader.fetchval(OPEN_ATTEMPTS)) > 0:
         return f"a top-up under way ({attempts})"
+    if notices := await reader.fetchval(NOTICES_WAITING):
+        return f"a notice that the host product has not got ({notices})"
     refused = sum(count for _, count in await reader.fetch(REFUSED))
     published = sum((await ends(world.kafka, "usage.refused")).values()) - sum(starts["usage.refused"].values())
     return f"a refused record that is not published ({refused - published})" if published < refused else ""
@@ -131,6 +139,7 @@ async def look(
     found.balances = dict(map(tuple, await reader.fetch(BALANCES)))
     found.answers = await _balances_by_http(world, cast)
     found.charges = await _charges(world)
+    await _ask_host(world, found)
     async with _read_from(world.kafka, "credits.events", starts) as records:
         found.published = {(said["shard"], said["position"]) async for said in records}
     found.refused_published = sum((await ends(world.kafka, "usage.refused")).values()) - sum(
@@ -152,6 +161,7 @@ async def log(reader: Connection) -> AsyncIterator[Stored]:
 
 def _count(found: Found, stored: Stored) -> None:
     found.stored.add((stored.shard, stored.position))
+    found.to_tell[stored.type] += notice_of(stored, None) is not None
     identity = Identity(stored.team_id, stored.source, stored.id)
     fact = stored.fact()
     if isinstance(fact, UsageRecorded):
@@ -161,6 +171,8 @@ def _count(found: Found, stored: Stored) -> None:
         found.voided_credits += fact.credits
     elif isinstance(fact, CreditsToppedUp):
         found.top_ups.append(fact)
+    elif isinstance(fact, CreditsPurchased):
+        found.purchases.append(fact)
     elif stored.type == "credits.refilled.v1":
         found.refills[stored.team_id] += 1
 
@@ -196,6 +208,12 @@ async def _charges(world: World) -> dict[str, int]:
     async with httpx.AsyncClient(trust_env=False) as client:
         books = (await client.get(f"{world.stripe}/_control/books")).raise_for_status().json()
     return {charge["payment_intent"]: charge["amount"] - charge["amount_refunded"] for charge in books["charges"]}
+
+
+async def _ask_host(world: World, found: Found) -> None:
+    async with httpx.AsyncClient(trust_env=False) as client:
+        said = (await client.get(f"{world.receiver}/_control/notices")).raise_for_status().json()
+    found.told, found.forged = Counter(said["kinds"]), said["forged"]
 
 
 @asynccontextmanager

@@ -114,8 +114,12 @@ def _verdicts(checks: Sequence[Check]) -> Table:
 
 def _teams(cast: Sequence[Role], found: Found) -> Table:
     """Each team's credits by what moved them; the columns add up to the last."""
-    kinds = [kind for kind in ("refill", "grant", "top_up", "usage", "usage_voided", "expiry") if found.counts[kind]]
-    titles = {"refill": "refilled", "grant": "given", "top_up": "topped up", "usage": "used", "usage_voided": "voided",
+    kinds = [
+        kind
+        for kind in ("refill", "grant", "purchase", "top_up", "usage", "usage_voided", "expiry")
+        if found.counts[kind]
+    ]
+    titles = {"refill": "refilled", "grant": "given", "purchase": "bought", "top_up": "topped up", "usage": "used", "usage_voided": "voided",
               "expiry": "expired"}  # fmt: skip
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
     table.add_column("Team", no_wrap=True)

@@ -1,15 +1,14 @@
-"""Before the curtain: the studio gets its welcome gift, and two teams cards and top-ups. All through the front door, save the cards."""
+"""Before the curtain: the studio gets its welcome gift, two teams cards and top-ups, and one buys a pack. All through the front door."""
 
+import sys
 from dataclasses import dataclass
+from typing import Any
 
 import httpx
 
-from deploy.local.demo.cast import NORTHLIGHT, PAPERCUT
+from deploy.local.demo.cast import HARBOR, NORTHLIGHT, PAPERCUT
 from deploy.local.trouble import StackTrouble
-from deploy.local.world import World, connected
-from schemas.facts import NewFact, PaymentMethodChanged
-from services.clock import system_clock
-from services.store.append import append
+from deploy.local.world import World
 from services.tokens import Role
 
 WELCOME = {"credits": "6000", "reason": "welcome to Creditwell"}
@@ -38,14 +37,15 @@ class Front:
     world: World
     client: httpx.AsyncClient
 
-    async def send(self, method: str, path: str, body: object, *, team: str, member: str, role: Role) -> None:
-        """Raises StackTrouble with what the API said."""
+    async def send(self, method: str, path: str, body: object, *, team: str, member: str, role: Role) -> Any:
+        """What the API said; raises StackTrouble where it refused."""
         answer = await self.client.request(
             method, f"{self.world.api}/v1/teams/{team}{path}", json=body,
             headers={"Authorization": f"Bearer {self.world.token(team, member, role)}", "Idempotency-Key": f"demo{path}"},
         )  # fmt: skip
         if answer.is_error:
             raise StackTrouble("Demo", f"{method} {path} of {team}: {answer.status_code} {answer.text}")
+        return answer.json()
 
 
 async def set_stage(world: World) -> None:
@@ -54,29 +54,27 @@ async def set_stage(world: World) -> None:
         front = Front(world, client)
         await front.send("POST", "/grants", WELCOME, team=NORTHLIGHT, member="operator_desk", role=Role.OPERATOR)
         for team, member, settings in TOP_UPS:
-            await save_card(world, client, team, member)
+            await visit(front, "/payment-method", {}, "saved", team=team, member=member)
             await front.send("PUT", "/top-up", settings, team=team, member=member, role=Role.ADMIN)
+        await visit(front, "/purchases", {"pack": "mini"}, "credited", team=HARBOR, member="mem_hana")
 
 
-async def save_card(world: World, client: httpx.AsyncClient, team: str, member: str) -> None:
-    """A card at the stand-in for Stripe, and the fact that says so: what a person does on the page of a Checkout."""
-    key = (world.variables["STRIPE_KEY"], "")
+async def visit(front: Front, path: str, body: object, wanted: str, *, team: str, member: str) -> None:
+    """An admin is sent to Stripe's page, pays or saves a card there, and comes back to find it done."""
+    page = await front.send("POST", path, body, team=team, member=member, role=Role.ADMIN)
+    pressed = await front.client.post(page["checkout_url"], data={"action": "pay", "card": CARD})
+    said = await front.send("GET", f"{path}/{page['id']}", None, team=team, member=member, role=Role.ADMIN)
+    if said["state"] != wanted:
+        raise StackTrouble("Demo", f"{path} of {team}: {said['state']} instead of {wanted} ({pressed.status_code})")
 
-    async def ask(path: str, **form: str) -> dict[str, str]:
-        answer = await client.post(f"{world.stripe}/v1/{path}", data=form, auth=key)
-        said: dict[str, str] = answer.raise_for_status().json()
-        return said
 
-    customer = (await ask("customers", **{"metadata[team_id]": team}))["id"]
-    method = (await ask(f"payment_methods/{CARD}/attach", customer=customer))["id"]
-    await ask(f"customers/{customer}", **{"invoice_settings[default_payment_method]": method})
-    fact = PaymentMethodChanged(
-        customer_id=customer,
-        payment_method_id=method,
-        brand="visa",
-        last4="4242",
-        fingerprint=f"demo-{team}",
-        changed_by=member,
-    )
-    async with connected(world.database) as owner, owner.transaction():
-        await append(owner, [NewFact(team, "creditwell:cards", f"card:{method}", system_clock(), fact)])
+async def start_host(world: World) -> None:
+    """The product's own site, on another origin."""
+    world.processes.start(
+        "host",
+        [
+            sys.executable, "-m", "deploy.local.demo.host", "--port", world.host.rpartition(":")[2], "--api", world.api,
+            "--team", PAPERCUT, "--admin", "mem_dana", "--member", "mem_emil",
+        ],
+    )  # fmt: skip
+    await world.processes.wait_ready("host", f"{world.host}/healthz")

@@ -26,6 +26,7 @@ WORTH_TELLING: Mapping[str, Callable[[Any], str]] = {
         f"is low: {_credits(fact.available_credits)} credits left, below {_credits(fact.threshold_credits)}"
     ),
     "balance.ran_out.v1": lambda _: "ran out of credits; what its members still use is owed",
+    "credits.purchased.v1": lambda fact: f"bought {_credits(fact.credits)} credits for {dollars(fact.charge_cents)}",
     "credits.topped_up.v1": lambda fact: f"topped up {_credits(fact.credits)} credits for {dollars(fact.charge_cents)}",
     "top_up.failed.v1": lambda fact: f"could not be charged: {fact.reason.replace('_', ' ')}",
     "top_up.skipped.v1": lambda fact: f"was not charged: {fact.reason.replace('_', ' ')}",

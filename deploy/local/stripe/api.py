@@ -8,6 +8,7 @@ import json
 import re
 import socket
 import struct
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Final
@@ -84,6 +85,7 @@ async def _answer(world: World, endpoint: Endpoint, request: Request) -> Respons
     fault = world.faults.next(name)
     entry: Json = {
         "request_id": _request_id(world),
+        "at": time.time(),
         "route": name,
         "path": request.url.path,
         "key": request.headers.get("idempotency-key") if request.method == "POST" else None,

@@ -179,11 +179,12 @@ def _lines(params: Json) -> list[Json]:
 def _new_session(call: Call, lines: list[Json]) -> Json:
     params, identity = call.params, call.books.new_id("cs_test")
     payment = params["mode"] == "payment"
-    total = sum(line["amount"] for line in lines) if payment else None
+    subtotal = sum(line["amount"] for line in lines) if payment else None
     expires_at = params.get("expires_at", call.now + EXPIRES_AFTER_SECONDS)
     if not call.now + EXPIRES_MIN_SECONDS <= expires_at <= call.now + EXPIRES_AFTER_SECONDS:
         raise invalid("expires_at", "The `expires_at` timestamp must be between 30 minutes and 24 hours from now.")
     taxed = params.get("automatic_tax", {}).get("enabled", False)
+    tax = _tax(call.books, subtotal or 0) if taxed else 0
     return call.books.add(
         "checkout.session",
         {
@@ -192,8 +193,8 @@ def _new_session(call: Call, lines: list[Json]) -> Json:
             "adaptive_pricing": None,
             "after_expiration": None,
             "allow_promotion_codes": None,
-            "amount_subtotal": total,
-            "amount_total": total,
+            "amount_subtotal": subtotal,
+            "amount_total": None if subtotal is None else subtotal + tax,
             "automatic_tax": {
                 "enabled": taxed,
                 "liability": {"type": "self"} if taxed else None,
@@ -247,7 +248,7 @@ def _new_session(call: Call, lines: list[Json]) -> Json:
             "submit_type": params.get("submit_type"),
             "subscription": None,
             "success_url": params["success_url"],
-            "total_details": {"amount_discount": 0, "amount_shipping": 0, "amount_tax": 0} if payment else None,
+            "total_details": {"amount_discount": 0, "amount_shipping": 0, "amount_tax": tax} if payment else None,
             "ui_mode": "hosted_page",
             "url": f"{call.base_url}/pay/{identity}",
             "wallet_options": None,
@@ -255,6 +256,12 @@ def _new_session(call: Call, lines: list[Json]) -> Json:
             "_payment_intent_data": params.get("payment_intent_data", {}),
         },
     )
+
+
+def _tax(books: Books, subtotal: int) -> int:
+    """What comes on top: nobody has to register anywhere here, so it is nothing until a script sets a rate."""
+    percent: int = books.note("tax").get("percent", 0)
+    return subtotal * percent // 100
 
 
 def _retrieve(call: Call) -> Json:

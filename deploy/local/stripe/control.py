@@ -9,8 +9,10 @@
 | `GET`, `POST`, `DELETE /_control/faults` | spoils calls to come (a rule of `faults.py`); forgets the script |
 | `GET /_control/held?count=`, `POST /_control/release` | waits until so many requests are held; lets them go |
 | `POST /_control/outcomes` `{outcome, customer?, payment_method?, times?}` | what the bank says next |
+| `POST /_control/tax` `{percent}` | what automatic tax adds to Checkouts made from now on |
 | `POST /_control/payment_intents/{id}/settle` `{outcome}` | ends `processing` |
 | `POST /_control/disputes` `{charge, reason?, amount?}`, `…/{id}/close` `{won}` | the bank disputes; decides |
+| `POST /_control/refunds/{id}/fail` | a refund that was made does not arrive |
 | `POST /_control/webhooks/address` `{url, secret}` | where events go |
 | `GET`, `POST`, `DELETE /_control/webhooks` | deliveries; a rule (`lose double delay hold`); forgets the rules |
 | `POST /_control/webhooks/release` `{order, seed?}` | lets go what was held: `given`, `reversed` or `shuffled` |
@@ -30,7 +32,7 @@ from .checkout import session_of
 from .errors import Json, StripeError
 from .events import tell
 from .intents import settle
-from .reversals import close_dispute, open_dispute
+from .reversals import close_dispute, fail_refund, open_dispute
 from .webhooks import Postman, Rule
 from .world import World
 
@@ -140,6 +142,12 @@ def _of_the_bank(world: World) -> list[Route]:
         books.changed("note", note)
         return order
 
+    async def tax(_: Request, body: Json) -> Json:
+        note = books.note("tax")
+        note["percent"] = int(body["percent"])
+        books.changed("note", note)
+        return note
+
     async def settle_intent(request: Request, body: Json) -> Json:
         intent = books.get("payment_intent", request.path_params["id"])
         if intent["status"] != "processing":
@@ -157,9 +165,14 @@ def _of_the_bank(world: World) -> list[Route]:
     async def close(request: Request, body: Json) -> Json:
         return close_dispute(books, books.get("dispute", request.path_params["id"]), won=bool(body["won"]))
 
+    async def fail(request: Request, _: Json) -> Json:
+        return fail_refund(books, books.get("refund", request.path_params["id"]))
+
     return [
         _route(world, "POST", "outcomes", outcomes),
+        _route(world, "POST", "tax", tax),
         _route(world, "POST", "payment_intents/{id}/settle", settle_intent),
+        _route(world, "POST", "refunds/{id}/fail", fail),
         _route(world, "POST", "disputes", dispute),
         _route(world, "POST", "disputes/{id}/close", close),
     ]

@@ -53,6 +53,21 @@ def refund(books: Books, paid: Json, *, amount: int | None, reason: str | None, 
     return made
 
 
+def fail_refund(books: Books, made: Json) -> Json:
+    """The bank could not give a refund back, as when the card is closed: the money is the seller's again."""
+    if made["status"] != "succeeded":
+        raise unexpected_state("refund_not_failable", f"Refund {made['id']} has {made['status']}.")
+    made["status"], made["failure_reason"] = "failed", "expired_or_canceled_card"
+    made["failure_balance_transaction"] = books.new_id("txn")
+    paid = books.get("charge", made["charge"])
+    paid["amount_refunded"] -= made["amount"]
+    paid["refunded"] = False
+    books.changed("refund", made)
+    books.changed("charge", paid)
+    tell(books, "refund.failed", made)
+    return made
+
+
 def open_dispute(books: Books, paid: Json, *, reason: str, amount: int | None = None) -> Json:
     """The bank takes the money back at once and asks; an inquiry only asks."""
     inquiry = reason == "inquiry"

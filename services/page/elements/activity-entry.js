@@ -46,16 +46,13 @@ export function entryRows(item, session, nameOf) {
     item.detail && h("span", { class: "quiet more" }, item.detail),
     h("span", { class: "quiet narrow" }, `${when(item.at)} · ${member}`),
   );
+  // The button is what keyboards and screen readers know; a pointer may hit the whole row, or mark its text.
+  const row = h("tr", { class: "entry", "data-id": item.id });
+  row.addEventListener("click", ({ target }) => !toggle.contains(target) && !getSelection().toString() && toggle.click());
   const amount = isZero(item.credits) || isNegative(item.credits) ? "amount number" : "amount number plus";
-  const row = h(
-    "tr",
-    { class: "entry", "data-id": item.id },
+  row.append(
     h("td", { class: "at" }, at),
-    h(
-      "td",
-      { class: "event" },
-      h("div", { class: "told" }, h("span", { class: `mark ${look}` }, icon(path)), what),
-    ),
+    h("td", { class: "event" }, h("div", { class: "told" }, h("span", { class: `mark ${look}` }, icon(path)), what)),
     h("td", { class: "member" }, member),
     h("td", { class: amount }, creditsChange(item.credits)),
   );

@@ -1,55 +1,21 @@
 // <credit-activity>: every credit event, newest first, filtered and page by page; new ones appear as they happen.
 
-import { h } from "../dom.js";
+import { choices, h } from "../dom.js";
+import { CreditsElement } from "../element.js";
+import { DAYS, Filter, during } from "../filter.js";
 import { failure, loader, skeleton } from "../loading.js";
-import { base, css } from "../style.js";
+import { css } from "../style.js";
 import { TYPES } from "../words.js";
 import { entryRows } from "./activity-entry.js";
 
 const PAGE = 25;
 const GROWN = 100; // rows that the first page may grow to before it is asked for anew
-const DAYS = { 1: "1 day", 7: "7 days", 30: "30 days" };
 
 const sheet = css`
   .filters {
     display: flex;
     flex-wrap: wrap;
     gap: 10px;
-  }
-  .days {
-    display: flex;
-    padding: 3px;
-    border: 0;
-    margin: 0;
-    border-radius: 10px;
-    background: var(--inset);
-  }
-  .days label {
-    display: grid;
-    align-items: center;
-    padding: 0 13px;
-    min-height: 32px;
-    border-radius: 8px;
-    font-size: 14px;
-    font-weight: 600;
-    color: var(--quiet);
-    cursor: pointer;
-  }
-  .days input {
-    position: absolute;
-    opacity: 0;
-  }
-  .days label:has(:checked) {
-    background: var(--card);
-    color: var(--text);
-    box-shadow: 0 0 0 1px var(--line), 0 1px 2px rgb(0 0 0 / 12%);
-  }
-  .days label:has(:focus-visible) {
-    outline: 2px solid var(--accent);
-    outline-offset: 1px;
-  }
-  select {
-    max-width: 190px;
   }
   table {
     width: 100%;
@@ -95,11 +61,25 @@ const sheet = css`
     font-weight: 500;
     text-align: start;
   }
-  .what:hover {
-    color: var(--accent);
-    text-decoration: underline;
-    text-underline-offset: 3px;
+  .what::after {
+    content: "";
+    display: inline-block;
+    width: 6px;
+    height: 6px;
+    margin-inline-start: 9px;
+    border: solid var(--quiet);
+    border-width: 0 1.5px 1.5px 0;
+    rotate: 45deg;
+    translate: 0 -3px;
+    opacity: 0.55;
   }
+  .what[aria-expanded="true"]::after {
+    rotate: 225deg;
+    translate: 0 0;
+  }
+  .entry { cursor: pointer; }
+  .entry:hover .what { color: var(--accent); }
+  .entry:hover .what::after { opacity: 1; }
   .more, .narrow {
     display: block;
   }
@@ -127,9 +107,6 @@ const sheet = css`
   .gained { --ink: var(--good); }
   .mark.included { --ink: var(--included); }
   .warned { --ink: var(--warn); }
-  .chip.included { --chip: var(--included); }
-  .chip.purchased, .chip.topped_up, .chip.promotional, .chip.adjusted { --chip: var(--good); }
-  .chip.overdraft { --chip: var(--bad); }
   .why td {
     padding: 0 0 12px;
   }
@@ -170,88 +147,82 @@ const sheet = css`
   @media (max-width: 640px) {
     table { table-layout: auto; }
     th.at, td.at, th.member, td.member { display: none; }
-    th.amount { width: 96px; }
+    th.amount { width: 1px; }
+    .amount { white-space: nowrap; }
     .narrow { display: block; }
-    .filters, .days { width: 100%; }
-    .days label { flex: 1; justify-items: center; padding: 0 4px; white-space: nowrap; }
-    select { flex: 1 1 120px; max-width: none; }
+    .filters, .choices { width: 100%; }
+    .choices label { flex: 1; justify-items: center; padding: 0 4px; }
+    select { flex: 1 1 120px; min-width: 0; max-width: none; }
+    .filters button { flex: 1 1 100%; }
     .explanation div { grid-template-columns: 1fr; gap: 0; }
   }
 `;
 
-export class CreditActivity extends HTMLElement {
-  #session = null;
-  #left = new AbortController();
+export class CreditActivity extends CreditsElement {
   #load = loader((state) => this.#show(state));
-  #days = "7";
+  #filter = new Filter();
+  #heard = new AbortController();
   #before = []; // the cursors of the pages before this one
   #cursor = null;
   #next = null;
   #items = [];
   #names = new Map();
   #body = h("div", { part: "body" });
+  #days = choices({ legend: "Time range", name: "days", options: DAYS, value: this.#filter.days, onchange: (days) => this.#filter.set({ days }) });
   #type = h("select", { "aria-label": "Event type" });
   #member = h("select", { "aria-label": "Team member" });
-  #download = h("button", { type: "button" }, "Download CSV");
+  #download = h("button", { type: "button", onclick: () => this.#save() }, "Download CSV");
 
   constructor() {
-    super();
-    const root = this.attachShadow({ mode: "open" });
-    root.adoptedStyleSheets = [base, sheet];
+    super(sheet);
     this.#type.append(new Option("All events", ""), ...Object.entries(TYPES).map(([value, name]) => new Option(name, value)));
     this.#member.append(new Option("All members", ""));
-    for (const chooser of [this.#type, this.#member]) chooser.addEventListener("change", () => this.#first());
-    this.#download.addEventListener("click", () => this.#save());
-    const filters = h("div", { class: "filters" }, this.#daysChooser(), this.#type, this.#member, this.#download);
+    this.#type.addEventListener("change", () => this.#filter.set({ type: this.#type.value }));
+    this.#member.addEventListener("change", () => this.#filter.set({ member: this.#member.value }));
+    const filters = h("div", { class: "filters" }, this.#days, this.#type, this.#member, this.#download);
     const head = h("div", { class: "head" }, h("h2", {}, "Credit activity"), filters);
-    root.append(h("section", { class: "card", part: "card", "aria-label": "Credit activity" }, head, this.#body));
+    this.shadowRoot.append(h("section", { class: "card", part: "card", "aria-label": "Credit activity" }, head, this.#body));
   }
 
-  set session(session) {
-    this.#left.abort();
-    this.#left = new AbortController();
-    this.#session = session;
-    session.addEventListener("activity", ({ detail }) => this.#came(detail), { signal: this.#left.signal });
-    this.#first();
+  begin(session) {
+    this.filter = this.#filter;
+    this.hear("activity", (came) => this.#came(came));
+    session.share("").then(({ members }) => this.#know(members), () => {}); // without names, ids are shown
+  }
+
+  /** A filter that is shared with others. */
+  set filter(filter) {
+    this.#heard.abort();
+    this.#heard = new AbortController();
+    this.#filter = filter;
+    filter.addEventListener("change", () => this.#first(), { signal: this.#heard.signal });
+    if (this.session) this.#first();
   }
 
   /** Who is who; rows that are shown already are drawn anew with it. */
-  set members(members) {
+  #know(members) {
     this.#names = new Map(members.map(({ id, name }) => [id, name]));
-    const chosen = this.#member.value;
     this.#member.replaceChildren(new Option("All members", ""), ...members.map(({ id, name }) => new Option(name, id)));
-    this.#member.value = chosen;
+    this.#member.value = this.#filter.member;
     if (this.#items.length) this.#draw();
   }
 
-  #daysChooser() {
-    const choices = Object.entries(DAYS).map(([days, name]) => {
-      const choice = h("input", { type: "radio", name: "days", value: days, checked: days === this.#days });
-      choice.addEventListener("change", () => {
-        this.#days = days;
-        this.#first();
-      });
-      return h("label", {}, choice, name);
-    });
-    return h("fieldset", { class: "days" }, h("legend", { class: "unseen" }, "Time range"), choices);
-  }
-
   #query(more = {}) {
-    const query = new URLSearchParams({ days: this.#days });
-    if (this.#type.value) query.set("type", this.#type.value);
-    if (this.#member.value) query.set("member", this.#member.value);
-    for (const [name, value] of Object.entries(more)) if (value !== null) query.set(name, value);
-    return `/activity?${query}`;
+    return `/activity?${this.#filter.query(["days", "type", "member"], more)}`;
   }
 
   #first() {
+    const { days, type, member } = this.#filter;
+    this.#days.choose(days);
+    this.#type.value = type;
+    this.#member.value = member;
     this.#before = [];
     this.#turn(null);
   }
 
   #turn(cursor, { quietly = false } = {}) {
     this.#cursor = cursor;
-    this.#load(() => this.#session.get(this.#query({ limit: PAGE, cursor })), { quietly });
+    this.#load(() => this.session.get(this.#query({ limit: PAGE, cursor })), { quietly });
   }
 
   #show(state) {
@@ -268,7 +239,7 @@ export class CreditActivity extends HTMLElement {
 
   #draw() {
     if (!this.#items.length) {
-      this.#body.replaceChildren(nothing(DAYS[this.#days], this.#type.value || this.#member.value), this.#pager());
+      this.#body.replaceChildren(nothing(this.#filter), this.#pager());
       return;
     }
     const head = h(
@@ -284,7 +255,7 @@ export class CreditActivity extends HTMLElement {
   }
 
   #rows(item) {
-    return entryRows(item, this.#session, (id) => this.#names.get(id) ?? id);
+    return entryRows(item, this.session, (id) => this.#names.get(id) ?? id);
   }
 
   #pager() {
@@ -316,7 +287,8 @@ export class CreditActivity extends HTMLElement {
   }
 
   #wants(item) {
-    return (!this.#type.value || item.type === this.#type.value) && (!this.#member.value || item.member_id === this.#member.value);
+    const { type, member } = this.#filter;
+    return (!type || item.type === type) && (!member || item.member_id === member);
   }
 
   #offer() {
@@ -328,8 +300,8 @@ export class CreditActivity extends HTMLElement {
   async #save() {
     this.#download.disabled = true;
     try {
-      const response = await this.#session.fetch(this.#query(), { accept: "text/csv" });
-      const link = h("a", { href: URL.createObjectURL(await response.blob()), download: `credit-activity-${this.#days}-days.csv` });
+      const response = await this.session.fetch(this.#query(), { accept: "text/csv" });
+      const link = h("a", { href: URL.createObjectURL(await response.blob()), download: `credit-activity-${this.#filter.days}-days.csv` });
       link.click();
       setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
     } catch (problem) {
@@ -340,12 +312,12 @@ export class CreditActivity extends HTMLElement {
   }
 }
 
-function nothing(days, isFiltered) {
-  const said = isFiltered ? "Nothing of this kind" : "Nothing used";
+function nothing({ days, type, member }) {
+  const said = type || member ? "Nothing of this kind" : "Nothing used";
   return h(
     "div",
     { class: "empty" },
-    h("strong", {}, `${said} in the last ${days.replace("1 day", "day")}`),
+    h("strong", {}, `${said} ${during(days)}`),
     h("p", { class: "quiet" }, "Usage appears here within a second of happening."),
   );
 }

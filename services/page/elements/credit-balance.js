@@ -1,9 +1,13 @@
-// <credit-balance>: what the team has, in its two parts, live.
+// <credit-balance>: what the team has, in its two parts, live; when more comes, and how long it lasts.
 
 import { h } from "../dom.js";
+import { CreditsElement } from "../element.js";
+import { forecast } from "../forecast.js";
 import { failure, loader, skeleton } from "../loading.js";
-import { base, css } from "../style.js";
+import { css } from "../style.js";
 import { atTime, credits, creditsShort, isNegative, isZero, onDay, until, whenExactly } from "../words.js";
+
+const PACE_DAYS = "/usage?by=day&days=30";
 
 const sheet = css`
   .total {
@@ -11,11 +15,11 @@ const sheet = css`
     align-items: baseline;
     flex-wrap: wrap;
     gap: 0 10px;
-    margin: 6px 0 14px;
-    font-size: clamp(34px, 6vw, 46px);
+    margin: 8px 0 14px;
+    font-size: clamp(36px, 5.2vw, 48px);
     font-weight: 700;
-    letter-spacing: -0.02em;
-    line-height: 1.15;
+    letter-spacing: -0.03em;
+    line-height: 1.1;
   }
   .total small {
     font-size: 16px;
@@ -25,21 +29,23 @@ const sheet = css`
   }
   .bar {
     display: flex;
-    gap: 2px;
+    gap: 3px;
     height: 10px;
-    border-radius: 5px;
+    border-radius: 4px;
     overflow: hidden;
     background: var(--line);
   }
   .bar i {
     flex: 0 1 auto;
+    min-width: 3px;
+    border-radius: 2px;
     transition: width 0.4s;
   }
   dl {
-    display: flex;
-    flex-wrap: wrap;
+    display: grid;
+    grid-template-columns: repeat(auto-fit, minmax(130px, max-content));
     gap: 14px 44px;
-    margin: 14px 0 18px;
+    margin: 16px 0 20px;
   }
   dt {
     display: flex;
@@ -58,17 +64,20 @@ const sheet = css`
     border-radius: 3px;
   }
   dd {
-    font-size: 18px;
-    font-weight: 700;
+    margin-top: 2px;
+    font-size: 19px;
+    font-weight: 650;
+    letter-spacing: -0.01em;
   }
   dd span {
     font-size: 14px;
     font-weight: 400;
+    letter-spacing: 0;
     color: var(--quiet);
   }
   .included { --kind: var(--included); }
   .additional { --kind: var(--additional); }
-  .held { --kind: var(--held); }
+  .held { --kind: repeating-linear-gradient(-45deg, var(--held) 0 2px, transparent 2px 4px), color-mix(in srgb, var(--held) 35%, transparent); }
   .owed {
     color: var(--bad);
   }
@@ -76,6 +85,7 @@ const sheet = css`
     display: inline-flex;
     align-items: center;
     gap: 7px;
+    font-variant-numeric: tabular-nums;
   }
   .live::before {
     content: "";
@@ -85,9 +95,14 @@ const sheet = css`
     background: var(--held);
   }
   .live[data-link="live"]::before { background: var(--good); }
-  .live[data-link="offline"]::before { background: var(--bad); }
+  .live:is([data-link="offline"], [data-link="ended"]) { color: var(--bad); }
+  .live:is([data-link="offline"], [data-link="ended"])::before { background: var(--bad); }
   .foot {
-    padding-top: 14px;
+    display: flex;
+    flex-wrap: wrap;
+    justify-content: space-between;
+    gap: 4px 24px;
+    padding-top: 16px;
     border-top: 1px solid var(--line);
     color: var(--quiet);
     font-size: 14px;
@@ -99,40 +114,35 @@ const LINKS = {
   live: (at) => (at ? `Live · as of ${at}` : "Live"),
   connecting: (at) => (at ? `Connecting · as of ${at}` : "Connecting"),
   offline: (at) => (at ? `Offline, trying again · as of ${at}` : "Offline, trying again"),
+  ended: (at) => (at ? `Your sign-in has ended · as of ${at}` : "Your sign-in has ended"),
 };
 
-export class CreditBalance extends HTMLElement {
-  #session = null;
-  #left = new AbortController();
+export class CreditBalance extends CreditsElement {
   #load = loader((state) => this.#show(state));
   #body = h("div", { part: "body" });
   #live = h("span", { class: "live quiet" });
   #said = h("span", { class: "unseen", role: "status" }); // the line's state is read out when it changes, not every second
+  #pace = null; // what was used on each of the last days
 
   constructor() {
-    super();
-    const root = this.attachShadow({ mode: "open" });
-    root.adoptedStyleSheets = [base, sheet];
+    super(sheet);
     const head = h("div", { class: "head" }, h("h2", {}, "Balance"), this.#live, this.#said);
-    root.append(h("section", { class: "card", part: "card", "aria-label": "Balance" }, head, this.#body));
+    this.shadowRoot.append(h("section", { class: "card", part: "card", "aria-label": "Balance" }, head, this.#body));
   }
 
-  set session(session) {
-    this.#left.abort();
-    this.#left = new AbortController();
-    this.#session = session;
-    const { signal } = this.#left;
-    session.addEventListener("balance", ({ detail }) => this.#show({ phase: "ready", value: detail }), { signal });
-    session.addEventListener("link", () => this.#showLink(), { signal });
+  begin(session) {
+    this.#pace = null;
+    this.hear("balance", (balance) => this.#show({ phase: "ready", value: balance }));
+    this.hear("link", () => this.#showLink());
     this.#showLink();
-    this.#load(async () => (session.balance ??= await session.get("/balance")));
+    this.#load(async () => (session.balance ??= await session.get("/balance"))).then(() => this.#askPace());
   }
 
   #show(state) {
     if (state.phase === "ready") {
       this.#balance(state.value);
       this.#showLink(state.value.as_of);
-    } else if (this.#session.balance) {
+    } else if (this.session.balance) {
       return; // the stream was faster; what it said stays
     } else if (state.phase === "loading") {
       this.#body.replaceChildren(skeleton("The balance is loading", "big", "full", "half"));
@@ -141,8 +151,20 @@ export class CreditBalance extends HTMLElement {
     }
   }
 
-  #showLink(asOf = this.#session.balance?.as_of) {
-    const { link } = this.#session;
+  /** The pace is a help, not the matter itself: where it does not load, nothing is said about it. */
+  async #askPace() {
+    const { since, items } = await this.session.get(PACE_DAYS).catch(() => ({ items: [] }));
+    const used = new Map(items.map(({ day, credits: amount }) => [day, Number(amount)]));
+    if (!since) return;
+    const first = Date.parse(`${since}T00:00:00Z`);
+    const days = Array.from({ length: 29 }, (_, n) => new Date(first + n * 86_400_000).toISOString().slice(0, 10)); // without today
+    const began = days.findIndex((day) => used.has(day));
+    this.#pace = began < 0 ? [] : days.slice(began).map((day) => used.get(day) ?? 0);
+    if (this.session.balance) this.#balance(this.session.balance);
+  }
+
+  #showLink(asOf = this.session.balance?.as_of) {
+    const { link } = this.session;
     if (this.#live.dataset.link !== link) this.#said.textContent = LINKS[link]("");
     this.#live.dataset.link = link;
     this.#live.textContent = LINKS[link](asOf ? atTime(asOf) : "");
@@ -157,11 +179,12 @@ export class CreditBalance extends HTMLElement {
       !isZero(balance.held) && part("held", "Held for running work", credits(balance.held)),
     ];
     const total = h("span", { class: `number${isNegative(balance.total) ? " owed" : ""}`, title: credits(balance.total) }, creditsShort(balance.total));
+    const foot = [refill(balance), this.#pace && lasting(forecast(this.#pace, balance))].filter(Boolean);
     this.#body.replaceChildren(
       h("p", { class: "total", part: "total" }, total, h("small", {}, "credits")),
       bar(balance),
       h("dl", {}, parts),
-      refill(balance),
+      ...(foot.length ? [h("div", { class: "foot" }, foot)] : []),
     );
   }
 }
@@ -199,7 +222,16 @@ function bar({ included, additional, held }) {
 function refill({ next_refill_at: at }) {
   if (!at) return null;
   const date = h("time", { datetime: at, title: whenExactly(at) }, h("strong", {}, onDay(at)));
-  return h("p", { class: "foot" }, "Next refill ", date, `, ${until(at)}`);
+  return h("p", {}, "Next refill ", date, `, ${until(at)}`);
+}
+
+/** A range in whole days, the near end rounded down and the far end up. */
+function lasting(known) {
+  if (!known) return null;
+  const [least, most] = [Math.floor(known.least), Math.ceil(known.most)];
+  if (least >= known.far) return h("p", {}, "Lasts ", h("strong", {}, `more than ${known.far} days`), " at this pace");
+  const days = most >= known.far ? `${least} days or more` : least === most ? `${least} days` : `${least}–${most} days`;
+  return h("p", {}, "Lasts about ", h("strong", {}, days), " at this pace");
 }
 
 customElements.define("credit-balance", CreditBalance);

@@ -1,44 +1,87 @@
 // <credits-usage>: the whole tab, made of the other elements.
 
+import { bannerOf } from "../banner.js";
 import { h } from "../dom.js";
+import { CreditsElement } from "../element.js";
+import { Filter } from "../filter.js";
 import { failure, loader } from "../loading.js";
-import { base, css } from "../style.js";
-import { credits } from "../words.js";
+import { css } from "../style.js";
+import "./buy-credits.js";
 import "./credit-activity.js";
 import "./credit-balance.js";
-import "./rate-card.js";
+import "./top-up-settings.js";
 
 const sheet = css`
   header {
+    display: flex;
+    flex-wrap: wrap;
+    align-items: center;
+    justify-content: space-between;
+    gap: 12px 20px;
     margin-bottom: 20px;
   }
   h1 {
     font-size: 28px;
     line-height: 1.25;
-    letter-spacing: -0.01em;
+    letter-spacing: -0.02em;
   }
+  .who { flex: 1 1 180px; }
+  .about { font-size: 14px; min-height: 1.5em; }
   .all {
     display: grid;
+    grid-template-columns: minmax(0, 1fr);
+    gap: 16px;
+  }
+  .first {
+    display: grid;
+    grid-template-columns: minmax(0, 1.6fr) minmax(0, 1fr);
     gap: 16px;
   }
   .more {
     justify-self: center;
     margin: 8px 0;
-    min-height: 24px;
   }
   .notice {
+    display: flex;
+    flex-wrap: wrap;
+    align-items: center;
+    justify-content: space-between;
+    gap: 10px 20px;
+    margin-bottom: 20px;
     padding: 12px 18px;
     border-radius: var(--radius);
-    color: var(--warn);
-    background: var(--warn-ground);
+    font-size: 14px;
+    color: var(--ink);
+    background: var(--ground);
   }
-  .notice strong { display: block; }
+  .notice p { flex: 1 1 300px; }
+  .notice button {
+    color: inherit;
+    background: none;
+    border-color: currentColor;
+  }
+  .notice.calm {
+    --ink: var(--text);
+    --ground: color-mix(in srgb, var(--accent) 10%, transparent);
+  }
+  .notice.warn {
+    --ink: var(--warn);
+    --ground: var(--warn-ground);
+  }
+  .notice.bad {
+    --ink: var(--bad);
+    --ground: color-mix(in srgb, var(--bad) 11%, transparent);
+  }
   .out {
     max-width: 520px;
+    height: auto;
     margin: 12vh auto;
     text-align: center;
   }
   .out .failure { justify-items: center; }
+  @media (max-width: 860px) {
+    .first { grid-template-columns: minmax(0, 1fr); }
+  }
 `;
 
 // What to do when the page may not be shown, by the API's own code.
@@ -47,60 +90,52 @@ const OUT = {
   unknown_team: "This team does not exist yet, or your sign-in is for another one.",
   forbidden: "Your sign-in is not meant for this page. Team members and finance may open it.",
 };
+const ACTIONS = { confirm: "Confirm payment", card: "Change card", buy: "Buy credits", enable: "Enable top-ups", settings: "Configure top-ups" };
 
-export class CreditsUsage extends HTMLElement {
+export class CreditsUsage extends CreditsElement {
   #load = loader((state) => this.#show(state));
-  #session = null;
-  #root;
-  #left = new AbortController();
-  #about = h("p", { class: "quiet" });
+  #topUps = loader((state) => state.phase === "ready" && this.#warn({ topUp: state.value }));
+  #about = h("p", { class: "quiet about" });
   #notice = h("div", { class: "notice", role: "status", hidden: true });
+  #warned = {};
   #parts = null;
 
   constructor() {
-    super();
-    this.#root = this.attachShadow({ mode: "open" });
-    this.#root.adoptedStyleSheets = [base, sheet];
+    super(sheet);
   }
 
-  /** A Session, or null for somebody who came without one. */
-  set session(session) {
-    this.#left.abort();
-    this.#left = new AbortController();
-    this.#session?.close();
-    this.#session = session;
+  begin(session) {
     if (!session) return this.#out({ code: "unauthenticated" });
-    const { signal } = this.#left;
-    session.addEventListener("balance", ({ detail }) => this.#warn(detail), { signal });
-    session.addEventListener("ended", ({ detail }) => this.#out(detail), { signal });
-    this.#build();
-    this.#load(() => session.get(""));
+    this.hear("balance", (balance) => this.#warn({ balance }));
+    this.hear("changed", (path) => path === "/top-up" && this.#topUps(() => session.share("/top-up"), { quietly: true }));
+    this.hear("ended", (problem) => this.#out(problem));
+    this.#build(session);
+    this.#load(() => session.share("")).then(() => this.#welcomeBack());
+    this.#topUps(() => session.share("/top-up"));
   }
 
-  disconnectedCallback() {
-    this.#session?.close();
-  }
-
-  #build() {
-    const balance = h("credit-balance", { exportparts: "card, body, total, bar" });
-    const activity = h("credit-activity", { exportparts: "card, body" });
-    const rates = h("rate-card", { exportparts: "card, body", hidden: true });
+  #build(session) {
+    const make = (tag, more = {}) => h(tag, { exportparts: "card, body, total, bar, button, dialog", ...more });
+    const [buy, balance, topUp, chart, activity] = ["buy-credits", "credit-balance", "top-up-settings", "usage-chart", "credit-activity"].map((tag) => make(tag));
+    const rates = make("rate-card", { hidden: true });
     const more = h("button", { type: "button", class: "link more", "aria-expanded": "false" }, "See rate card");
-    more.addEventListener("click", () => {
+    more.addEventListener("click", async () => {
+      await import("./rate-card.js");
       rates.hidden = !rates.hidden;
       more.setAttribute("aria-expanded", String(!rates.hidden));
       more.textContent = rates.hidden ? "See rate card" : "Hide rate card";
       if (rates.hidden) return;
-      rates.session = this.#session;
+      rates.session = session;
       rates.focus();
       rates.scrollIntoView({ block: "start" });
     });
-    this.#parts = { balance, activity };
-    const head = h("header", {}, h("h1", {}, "Usage"), this.#about);
-    this.#root.replaceChildren(head, h("div", { class: "all" }, this.#notice, balance, activity, more, rates));
-    balance.session = this.#session;
-    activity.session = this.#session;
-    this.#session.open();
+    this.#parts = { buy, topUp };
+    const head = h("header", {}, h("div", { class: "who" }, h("h1", {}, "Usage"), this.#about), buy);
+    const first = h("div", { class: "first" }, balance, topUp);
+    this.shadowRoot.replaceChildren(this.#notice, head, h("div", { class: "all" }, first, chart, activity, more, rates));
+    activity.filter = chart.filter = new Filter();
+    for (const part of [buy, balance, topUp, chart, activity]) part.session = session;
+    import("./usage-chart.js"); // nobody waits for it: it takes what it was given when it is there
   }
 
   #show(state) {
@@ -108,27 +143,49 @@ export class CreditsUsage extends HTMLElement {
       const { name, plan_name: plan, members } = state.value;
       const people = `${members.length} ${members.length === 1 ? "member" : "members"}`;
       this.#about.textContent = [name, `${plan} plan`, members.length && people].filter(Boolean).join(" · ");
-      this.#parts.activity.members = members;
     } else if (state.phase === "refused") {
       this.#out(state.problem);
     } else {
-      this.#about.textContent = state.phase === "loading" ? "…" : "The team's name did not load.";
+      this.#about.textContent = state.phase === "loading" ? "" : "The team's name did not load.";
     }
   }
 
-  /** A balance past zero is stated, not hidden. */
-  #warn({ total, available }) {
-    const isOut = Number(available) <= 0;
-    this.#notice.hidden = !isOut;
-    if (!isOut) return;
-    const past = Number(total) < 0 ? ` ${credits(total.slice(1))} credits were used past zero.` : "";
-    this.#notice.replaceChildren(h("strong", {}, "Your team has run out of credits."), `Work that asks first is told so.${past}`);
+  /** What matters most, in words; members are told, too, and what they press tells them whom to ask. */
+  #warn(news) {
+    Object.assign(this.#warned, news);
+    const banner = bannerOf(this.#warned);
+    const said = JSON.stringify(banner);
+    if (this.#notice.dataset.said === said) return; // a status that is drawn anew is read out anew
+    this.#notice.dataset.said = said;
+    this.#notice.hidden = !banner;
+    if (!banner) return;
+    this.#notice.className = `notice ${banner.kind}`;
+    const act = h("button", { type: "button", onclick: () => this.#act(banner.action) }, ACTIONS[banner.action]);
+    this.#notice.replaceChildren(h("p", {}, h("strong", {}, banner.title), ` ${banner.text}`), act);
+  }
+
+  /** Stripe has sent the browser back here, with what it was there for in the address. */
+  #welcomeBack() {
+    const address = new URL(location.href);
+    const purchase = address.searchParams.get("purchase");
+    if (!purchase || !this.session?.isAdmin) return;
+    const isCancelled = address.searchParams.has("cancelled");
+    for (const name of ["purchase", "cancelled"]) address.searchParams.delete(name);
+    history.replaceState(history.state, "", address);
+    if (!isCancelled) this.#parts.buy.follow(purchase);
+  }
+
+  #act(action) {
+    const { buy, topUp } = this.#parts;
+    if (action === "buy") return buy.open();
+    if (action === "enable" || action === "settings" || !this.session.isAdmin) return topUp.open();
+    return action === "card" ? topUp.changeCard() : topUp.confirm();
   }
 
   #out(problem) {
-    this.#session?.close();
+    this.session?.close();
     const said = OUT[problem.code] ?? problem.message;
-    this.#root.replaceChildren(
+    this.shadowRoot.replaceChildren(
       h("div", { class: "card out" }, h("h1", {}, "Usage"), failure("This page can't be shown.", { problem: { message: said } })),
     );
   }

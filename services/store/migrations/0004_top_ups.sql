@@ -13,12 +13,15 @@ CREATE TABLE top_ups (
     position bigint NOT NULL,
     version integer NOT NULL,
     state text NOT NULL,
+    enabled boolean NOT NULL,
     due_at timestamptz,
+    enough_at bigint NOT NULL,
     PRIMARY KEY (shard, team_id)
 ) WITH (fillfactor = 50);
 CREATE INDEX top_ups_due ON top_ups (due_at) WHERE due_at IS NOT NULL;
 COMMENT ON TABLE top_ups IS 'The fold of a team''s top-ups up to a position: a short cut, which may be deleted at any time.';
 COMMENT ON COLUMN top_ups.due_at IS 'When the next decision falls, unless something happens before.';
+COMMENT ON COLUMN top_ups.enough_at IS 'The position at which a due decision found the balance above the threshold; it waits until the balance moves.';
 
 CREATE TABLE top_up_attempts (
     shard smallint NOT NULL,
@@ -64,5 +67,6 @@ COMMENT ON TABLE stripe_inbox IS 'Webhooks of Stripe: each event once, however o
 SELECT keep_teams_apart(of_teams) FROM unnest('{top_ups,top_up_attempts}'::regclass[]) AS of_teams;
 GRANT SELECT, INSERT, UPDATE ON top_ups, top_up_attempts, stripe_inbox TO creditwell_worker;
 GRANT SELECT ON top_ups, top_up_attempts TO creditwell_api, creditwell_reader;
+GRANT UPDATE (confirm_try, look_at, looks) ON top_up_attempts TO creditwell_api;
 GRANT INSERT, UPDATE (deliveries), SELECT (event_id, deliveries) ON stripe_inbox TO creditwell_api;
 GRANT SELECT ON stripe_inbox TO creditwell_reader;

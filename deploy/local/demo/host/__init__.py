@@ -1,0 +1,91 @@
+"""The video product's own site, on another origin: it embeds the elements of the Usage page, and asks for a price before it works.
+
+What a host product does, and nothing else: its server knows who is signed in and hands out tokens that live for minutes; its page
+puts `<credit-balance>` and `<credits-usage>` where it likes, in its own colours; its image service reports what was used.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from importlib.resources import files
+from mimetypes import guess_type
+from uuid import uuid4
+
+import httpx
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from services.settings import Settings
+from services.tokens import Role, mint
+
+TOKEN_LASTS = timedelta(minutes=5)
+SOURCE = "/features/host-images"
+TIERS = ("low", "standard", "high")
+FILES = ("host.css", "host.js")
+
+
+def create_app(api: str, team: str, people: Mapping[str, Role]) -> Starlette:
+    """The site. `people` may sign in by saying who they are, which only a demo allows."""
+    settings = Settings(insecure_dev=True, jwks=None)
+    policy = (
+        f"default-src 'none'; script-src 'self' {api}; style-src 'self'; connect-src 'self' {api}; img-src data:; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+    headers = {"content-security-policy": policy, "referrer-policy": "no-referrer", "cache-control": "no-cache"}
+    service = mint(
+        settings, team=team, member="host-images", role=Role.SERVICE, sources=(SOURCE,), lasts=timedelta(days=1)
+    )
+
+    async def page(_: Request) -> Response:
+        return Response(_read("index.html").replace(b"{api}", api.encode()), headers=headers, media_type="text/html")
+
+    async def file(request: Request) -> Response:
+        name = request.path_params["name"]
+        if name not in FILES:
+            return PlainTextResponse("not found", 404)
+        return Response(_read(name), headers=headers, media_type=guess_type(name)[0])
+
+    async def token(request: Request) -> Response:
+        member = request.query_params.get("as", "")
+        if member not in people:
+            return PlainTextResponse("nobody of this name is signed in", 403)
+        return PlainTextResponse(
+            mint(settings, team=team, member=member, role=people[member], lasts=TOKEN_LASTS),
+            headers={"cache-control": "no-store"},
+        )
+
+    async def generate(request: Request) -> Response:
+        asked = await request.json()
+        if asked.get("as") not in people or asked.get("tier") not in TIERS:
+            return PlainTextResponse("an image needs somebody who asks for it, and a tier", 422)
+        async with httpx.AsyncClient(trust_env=False, timeout=15) as client:
+            answer = await client.post(
+                f"{api}/v1/usage",
+                json=_usage(team, asked["as"], asked["tier"]),
+                headers={"authorization": f"Bearer {service}"},
+            )
+        return JSONResponse(answer.json(), answer.status_code)
+
+    async def healthz(_: Request) -> Response:
+        return PlainTextResponse("ok")
+
+    return Starlette(
+        routes=[
+            Route("/", page), Route("/token", token), Route("/generate", generate, methods=["POST"]), Route("/healthz", healthz),
+            Route("/{name}", file),
+        ]
+    )  # fmt: skip
+
+
+def _read(name: str) -> bytes:
+    return files(__package__).joinpath(name).read_bytes()
+
+
+def _usage(team: str, member: str, tier: str) -> dict[str, object]:
+    """One image, as a CloudEvent."""
+    return {
+        "specversion": "1.0", "type": "usage.reported.v1", "source": SOURCE, "id": str(uuid4()), "subject": team,
+        "time": datetime.now(UTC).isoformat(), "datacontenttype": "application/json",
+        "data": {"member_id": member, "feature": "ai_image.generate", "quantity": "1", "attributes": {"tier": tier}},
+    }  # fmt: skip

@@ -1,0 +1,32 @@
+"""The only place that talks to Stripe: asks for money once, and can always find out what became of it.
+
+A top-up is charged in two steps. An unconfirmed intent moves no money; an intent succeeds at most once. So the worker
+records the id of the first before it confirms, and from then on confirms that one and no other: however often a step
+is repeated, after however many days, at most one charge is made. Idempotency keys, derived from the attempt and never
+drawn, only spare Stripe the repetition; nothing here rests on Stripe's remembering them (24 hours).
+
+What can come back is one of four:
+
+    an Intent, a Checkout …   the truth as Stripe sees it now
+    Declined (Refused)        the bank's definite no, with the remedy
+    Unknown, Busy             ask `retrieve` or `find_intent` before anything else; wait, then say the same again
+    WrongRequest              Stripe will never accept this request: our mistake, the process dies
+"""
+
+from services.charges.answers import Card, Checkout, Decline, Dispute, Intent, Remedy, State, WebhookEvent
+from services.charges.asking import TIMEOUT_SECONDS
+from services.charges.checkouts import Checkouts
+from services.charges.customers import Customers
+from services.charges.errors import Busy, Declined, Forged, Missing, Unknown, WrongRequest
+from services.charges.intents import Intents
+from services.charges.reversals import Reversals
+from services.charges.webhooks import verify_webhook
+
+__all__ = [
+    "TIMEOUT_SECONDS", "Busy", "Card", "Charges", "Checkout", "Decline", "Declined", "Dispute", "Forged", "Intent",
+    "Missing", "Remedy", "State", "Unknown", "WebhookEvent", "WrongRequest", "verify_webhook",
+]  # fmt: skip
+
+
+class Charges(Intents, Reversals, Customers, Checkouts):
+    """Our account at Stripe. One per process; close it, or use it as `async with`."""

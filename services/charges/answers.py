@@ -1,0 +1,146 @@
+"""What Stripe answers, in our words: an intent, a card, a decline, a Checkout, a dispute, an event. Frozen values."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Literal
+
+State = Literal[
+    "requires_payment_method",
+    "requires_confirmation",
+    "requires_action",
+    "requires_capture",
+    "processing",
+    "succeeded",
+    "cancelled",
+]
+Remedy = Literal["retry_later", "needs_card", "needs_authentication"]
+
+# Stripe's list of decline codes, those after which the same card will not do. All others may pass at another time.
+CARD_IS_NO_GOOD: Final = frozenset(
+    """
+    card_not_supported currency_not_supported expired_card fraudulent highest_risk incorrect_cvc incorrect_number
+    incorrect_zip invalid_account invalid_cvc invalid_expiry_month invalid_expiry_year invalid_number lost_card
+    merchant_blacklist new_account_information_available no_such_card pickup_card restricted_card
+    revocation_of_all_authorizations revocation_of_authorization security_violation stolen_card stop_payment_order
+    testmode_decline
+    """.split()  # noqa: SIM905 - words read better than a column of strings
+)
+OWNER_MUST_CONFIRM: Final = frozenset(
+    {"authentication_required", "authentication_not_handled", "payment_intent_authentication_failure"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A card on file. The fingerprint is the card number's: the same card saved twice has two ids and one of these."""
+
+    payment_method_id: str
+    brand: str
+    last4: str
+    fingerprint: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Decline:
+    """Why the bank said no, in Stripe's words."""
+
+    code: str
+    decline_code: str | None
+    message: str
+    advice_code: str | None = None
+
+    @property
+    def remedy(self) -> Remedy:
+        """What would help: time, another card, or the owner's own confirmation."""
+        reasons = {self.code, self.decline_code}
+        if reasons & OWNER_MUST_CONFIRM:
+            return "needs_authentication"
+        if self.advice_code in {"do_not_try_again", "confirm_card_data"} or reasons & CARD_IS_NO_GOOD:
+            return "needs_card"
+        return "retry_later"
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """What is to be paid, and how far that has come. Only `succeeded` is money; `processing` is not yet."""
+
+    id: str
+    state: State
+    amount_cents: int
+    currency: str
+    customer_id: str | None
+    payment_method_id: str | None
+    card: Card | None
+    decline: Decline | None
+    charge_id: str | None
+    receipt_url: str | None
+    refunded_cents: int
+    disputed: bool
+    action_url: str | None
+    metadata: Mapping[str, str]
+    created_at: datetime
+
+    @property
+    def payable(self) -> bool:
+        """Money may still move by it: an attempt must not end while this holds."""
+        return self.state not in {"succeeded", "cancelled"}
+
+
+@dataclass(frozen=True, slots=True)
+class Dispute:
+    """The bank takes a charge back and asks us why it should not. Amounts are minor units."""
+
+    id: str
+    charge_id: str
+    amount_cents: int
+    currency: str
+    status: str
+    reason: str
+    created_at: datetime
+
+    @property
+    def money_is_away(self) -> bool:
+        """An inquiry (`warning_…`) only asks; a dispute that was won gave the money back."""
+        return self.status in {"needs_response", "under_review", "lost"}
+
+
+@dataclass(frozen=True, slots=True)
+class Checkout:
+    """A page of Stripe's on which a person pays for a pack, or saves a card. Unpaid it grants nothing.
+
+    `subtotal_cents` is what we asked for. Tax may lie in it or come on top of it: `amount_cents` is the whole.
+    """
+
+    id: str
+    mode: Literal["payment", "setup"]
+    state: Literal["open", "complete", "expired"]
+    paid: bool
+    url: str | None
+    amount_cents: int | None
+    subtotal_cents: int | None
+    tax_cents: int
+    currency: str | None
+    customer_id: str | None
+    intent: Intent | None
+    card: Card | None
+    metadata: Mapping[str, str]
+    created_at: datetime
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookEvent:
+    """What Stripe says has happened, and to what. No amounts: whoever acts on it fetches the object as it is now."""
+
+    id: str
+    type: str
+    live: bool
+    created_at: datetime
+    object_kind: str
+    object_id: str
+    intent_id: str | None
+    charge_id: str | None
+    customer_id: str | None
+    metadata: Mapping[str, str]

@@ -1,0 +1,79 @@
+"""`creditwell reconcile`: does Stripe say what the log says, payment by payment, to the cent?"""
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from services.cli.showing import FOUND_WRONG, AsJson, parse_instant, print_json, print_table, progress, with_database
+from services.settings import exit_used_wrongly, load_settings
+from services.store.connect import Connection
+
+if TYPE_CHECKING:
+    from services.breaks import Break
+    from services.reconcile import Report
+
+
+def reconcile(
+    *,
+    since: Annotated[
+        str | None, typer.Option(help="Payments, refunds and disputes from here on; everything if not given.")
+    ] = None,
+    heal: Annotated[
+        bool, typer.Option("--heal", help="Give the credits of payments that we had asked for and that brought none.")
+    ] = False,
+    claw: Annotated[
+        bool, typer.Option("--claw", help="Follow refunds and disputes that no webhook told of, too.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Compare Stripe with the log, both ways; exit code 1 when something is left, each with its next step."""
+    from services.charges import Charges, WrongRequest
+    from services.logs import configure_logs
+    from services.reconcile import BEGINNING
+    from services.reconcile import reconcile as compare
+    from services.store.reconciling import count_credits
+
+    settings, start = load_settings(), parse_instant(since, "--since")
+    settings.require("database", "stripe_key")
+    configure_logs(settings, "reconcile")
+
+    async def work(connection: Connection) -> "Report":
+        expected = await count_credits(connection, start or BEGINNING)
+        async with Charges(settings.needed("stripe_key"), api_base=settings.stripe_api) as charges:
+            with progress("reconciling", expected, of="payments") as tell:
+                return await compare(connection, charges, since=start, heal=heal, claw=claw, on_payments=tell)
+
+    try:
+        report = with_database(work)
+    except WrongRequest as wrong:
+        exit_used_wrongly(f"Stripe refuses to answer ({wrong}): check CREDITWELL_STRIPE_KEY and CREDITWELL_STRIPE_API.")
+    if as_json:
+        print_json(_document(report, start))
+    else:
+        _show(report)
+    raise typer.Exit(FOUND_WRONG if report.breaks else 0)
+
+
+def _document(report: "Report", since: datetime | None) -> dict[str, object]:
+    return {
+        "ok": not report.breaks, "since": since.isoformat() if since is not None else None, "payments": report.payments,
+        "credits": report.credits, "charged": report.charged, "credited": report.credited, "left": report.by_type,
+        "breaks": [_said(one) for one in report.breaks], "healed": [_said(one) for one in report.healed],
+    }  # fmt: skip
+
+
+def _said(one: "Break") -> dict[str, object]:
+    return one._asdict() | {"type": one.type.value}
+
+
+def _show(report: "Report") -> None:
+    for title, breaks in (("Healed", report.healed), ("Stripe and the log differ", report.breaks)):
+        if breaks:
+            rows = [(one.type.value, one.payment_intent_id, one.team_id, one.what, one.next_step) for one in breaks]
+            print_table(title, ("type", "payment", "team", "what is so", "next step"), rows)
+    for currency in sorted(report.charged | report.credited):
+        charged, credited = report.charged.get(currency, 0), report.credited.get(currency, 0)
+        print(f"{charged:,} {currency} charged at Stripe, {credited:,} {currency} credited in the log (minor units)")
+    print(f"{report.payments:,} payments at Stripe, {report.credits:,} that brought credits by the log")
+    print(f"{len(report.breaks):,} differences are left" if report.breaks else "Stripe and the log say the same")

@@ -1,0 +1,29 @@
+// What stands at the top of the tab: the one thing that matters most, in words, with the way out.
+
+import { credits, plus, sentence } from "./words.js";
+
+/**
+ * The banner for a team's top-ups and balance, as `{kind, title, text, action}`, or null; the first that is true is shown.
+ * `action` is one of "confirm", "card", "buy", "enable", "settings".
+ */
+export function bannerOf({ topUp, balance }) {
+  if (topUp?.state === "action_required") {
+    return { kind: "warn", title: "Confirm your payment.", text: "Your bank wants to see an admin before it pays for the top-up.", action: "confirm" };
+  }
+  if (topUp?.state === "suspended") {
+    return { kind: "warn", title: "Top-ups are paused.", text: sentence(topUp.reason), action: "card" };
+  }
+  const out = balance && Number(balance.available) <= 0 ? ranOut(balance) : null;
+  if (out) return { kind: "bad", title: "Your team has run out of credits.", text: out, action: "buy" };
+  if (topUp?.enabled && topUp.reason) return { kind: "warn", title: "Top-ups can't run now.", text: sentence(topUp.reason), action: topUp.card ? "settings" : "card" };
+  if (topUp && !topUp.enabled) {
+    const text = "Automatic top-ups keep work running when credits run low. Some features need them.";
+    return { kind: "calm", title: "Never run out.", text, action: "enable" };
+  }
+  return null;
+}
+
+function ranOut({ total, held }) {
+  if (Number(total) < 0) return `${credits(plus("0", total.slice(1)))} credits were used past zero. Work that asks first is told so.`;
+  return Number(held) > 0 ? "What is left is held for running work." : "Work that asks first is told so.";
+}

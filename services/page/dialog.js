@@ -1,0 +1,73 @@
+// Dialogs: the browser's own, so that focus, Escape and what lies behind are taken care of.
+
+import { h, icon } from "./dom.js";
+
+const LOCK = "M5 7V5.200a3 3 0 0 1 6 0V7M3.800 7h8.400v6.200H3.800z";
+
+/** A dialog over the page; the form's submit is `onsubmit`. It is gone when it closes, and `closed` hears of it. */
+export function openDialog(element, { title, about = null, beside = null, onsubmit = null, onclose = null }, ...content) {
+  const heading = h("h2", { id: "dialog-title" }, title);
+  const head = h("div", { class: "head" }, heading, beside, about && h("p", { class: "quiet" }, about));
+  const form = h("form", { novalidate: true }, head, content);
+  const dialog = h("dialog", { "aria-labelledby": "dialog-title", part: "dialog" }, form);
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    onsubmit?.();
+  });
+  dialog.addEventListener("close", () => {
+    dialog.remove();
+    onclose?.();
+  });
+  // A press that began and ended on what lies behind closes it; one that only ended there, after marking text, does not.
+  let outside = false;
+  dialog.addEventListener("pointerdown", ({ target }) => (outside = target === dialog));
+  dialog.addEventListener("click", ({ target }) => outside && target === dialog && dialog.close());
+  element.shadowRoot.append(dialog);
+  dialog.showModal();
+  return dialog;
+}
+
+/** Who may do what a member may not, by name, and words that can be sent to them. */
+export async function askAnAdmin(element, { title, what, request }) {
+  const { admins, name: team } = await element.session.share("").catch(() => ({ admins: [], name: "" }));
+  const names = new Intl.ListFormat(undefined, { type: "conjunction" }).format(admins.map(({ name }) => name));
+  const whom = names ? `${admins.length > 1 ? "Your admins" : "Your admin"}: ${names}.` : "Nobody is named as an admin yet.";
+  const words = `${request}${team ? ` Our team is ${team}.` : ""} ${location.origin}${location.pathname}`;
+  const copy = h("button", { type: "button", class: "primary" }, "Copy a request for them");
+  copy.addEventListener("click", async () => {
+    const isCopied = await navigator.clipboard.writeText(words).then(() => true, () => false);
+    if (isCopied) copy.textContent = "Copied";
+    else copy.replaceWith(h("p", { class: "note" }, words)); // where the browser forbids it, a hand can
+  });
+  const close = h("button", { type: "button", onclick: () => dialog.close() }, "Close");
+  const said = h("p", {}, what, h("br"), h("strong", {}, whom));
+  const canCopy = names && navigator.clipboard; // only where the page came by https
+  const dialog = openDialog(
+    element,
+    { title },
+    h("div", { class: "ask" }, icon(LOCK), said, canCopy && copy),
+    h("div", { class: "buttons" }, close),
+  );
+}
+
+/** What went wrong with a command, in the server's words. */
+export function wrong(problem) {
+  return h("p", { class: "note wrong", role: "alert" }, problem.message);
+}
+
+/**
+ * To Stripe and back. A host's page has a sign-in that outlasts the way, so its own tab goes there; our page keeps its token
+ * in memory alone, so it stays open and Stripe gets a tab of its own.
+ */
+export async function visitStripe(session, ask) {
+  const tab = session.newTab ? open("", "_blank") : window;
+  if (!tab) throw new Error("The browser did not open a tab for Stripe. Allow this page to, and try again.");
+  try {
+    const address = await ask();
+    if (address) tab.location.assign(address);
+    else if (tab !== window) tab.close(); // nothing has to be done there any more
+  } catch (problem) {
+    if (tab !== window) tab.close();
+    throw problem;
+  }
+}

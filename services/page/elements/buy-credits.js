@@ -1,0 +1,191 @@
+// <buy-credits>: the packs, and the way to Stripe and back; members hear whom to ask.
+
+import { askAnAdmin, openDialog, visitStripe, wrong } from "../dialog.js";
+import { h } from "../dom.js";
+import { CreditsElement } from "../element.js";
+import { failure, loader, skeleton } from "../loading.js";
+import { newKey } from "../session.js";
+import { css } from "../style.js";
+import { credits, money, moneyEach, plus } from "../words.js";
+
+const LOOK_EVERY = 1_000; // milliseconds between two looks at a purchase that is being paid
+const WAITING = "Pay on Stripe's page. This one notices by itself when you have.";
+const UNDER_WAY = ["open", "processing"];
+
+const sheet = css`
+  .packs {
+    display: grid;
+    gap: 8px;
+    padding: 0;
+    border: 0;
+  }
+  .pack {
+    display: grid;
+    grid-template-columns: auto 1fr auto;
+    align-items: center;
+    gap: 2px 14px;
+    padding: 12px 16px;
+    border: 1px solid var(--edge);
+    border-radius: 12px;
+    cursor: pointer;
+  }
+  .pack:hover {
+    border-color: var(--accent);
+  }
+  .pack:has(:checked) {
+    border-color: var(--accent);
+    box-shadow: inset 0 0 0 1px var(--accent);
+  }
+  .pack:has(:focus-visible) {
+    outline: 2px solid var(--accent);
+    outline-offset: 2px;
+  }
+  .pack input {
+    grid-row: span 2;
+    outline: none;
+  }
+  .pack > :nth-child(odd) {
+    text-align: end;
+  }
+  .pack strong {
+    font-size: 16px;
+  }
+  .keep {
+    display: flex;
+    align-items: center;
+    gap: 10px;
+    font-size: 14px;
+    cursor: pointer;
+  }
+`;
+
+export class BuyCredits extends CreditsElement {
+  static live = false;
+
+  #button = h("button", { type: "button", class: "primary", part: "button", disabled: true, onclick: () => this.open() }, "Buy credits");
+
+  constructor() {
+    super(sheet);
+    this.shadowRoot.append(this.#button);
+  }
+
+  begin() {
+    this.#button.disabled = false;
+  }
+
+  /** Show the packs, or whom to ask. */
+  async open() {
+    await this.session.share("").catch(() => null); // until a request was sent, nobody knows the role
+    if (this.session.isAdmin) this.#choose();
+    else askAnAdmin(this, { title: "Ask an admin for more credits", what: "Only team admins can buy credits.", request: "Could you buy more credits for us?" });
+  }
+
+  #choose() {
+    const body = h("div", {});
+    const pay = h("button", { class: "primary", disabled: true }, "Pay with Stripe");
+    const said = h("div", { role: "status" });
+    const keep = h("input", { type: "checkbox" });
+    const cancel = h("button", { type: "button", onclick: () => dialog.close() }, "Cancel");
+    let chosen = null;
+    let key = newKey();
+    const choose = (pack) => {
+      chosen = pack;
+      key = newKey(); // another purchase, however often it is then sent
+      pay.disabled = false;
+      pay.textContent = `Pay ${money(pack)} with Stripe`;
+      const then = this.session.balance && plus(this.session.balance.total, pack.credits);
+      said.replaceChildren(...(then ? [h("p", { class: "note" }, "New balance ", h("strong", { class: "number" }, credits(then)))] : []));
+    };
+    const send = async () => {
+      pay.disabled = true;
+      let purchase = null;
+      try {
+        await visitStripe(this.session, async () => {
+          const asked = { pack: chosen.pack, save_card: keep.checked, return_url: this.session.returnUrl };
+          purchase = await this.session.send("POST", "/purchases", asked, { key });
+          return purchase.checkout_url;
+        });
+        dialog.close();
+        if (this.session.newTab) this.follow(purchase.id);
+      } catch (problem) {
+        said.replaceChildren(wrong(problem));
+        pay.disabled = false;
+      }
+    };
+    const dialog = openDialog(
+      this,
+      { title: "Buy credits", about: "Added to your team at once. They never expire.", onsubmit: () => chosen && send() },
+      body,
+      h("label", { class: "keep" }, keep, "Keep the card for automatic top-ups"),
+      said,
+      h("div", { class: "buttons" }, cancel, pay),
+    );
+    const load = loader((state) => {
+      if (state.phase === "ready") {
+        body.replaceChildren(choiceOf(state.value, choose));
+        body.querySelector(":checked")?.focus();
+      } else if (state.phase === "loading") {
+        body.replaceChildren(skeleton("The packs are loading", "full", "full", "full"));
+      } else {
+        body.replaceChildren(failure("The packs did not load.", state));
+      }
+    });
+    load(() => this.session.share("v1/packs"));
+  }
+
+  /** A purchase whose Checkout is open elsewhere, or that the browser has come back from: until its credits are there. */
+  follow(id) {
+    const body = h("div", { class: "ask", role: "status" }, h("p", {}, WAITING));
+    const close = h("button", { type: "button", onclick: () => dialog.close() }, "Close");
+    let open = true;
+    const dialog = openDialog(this, { title: "Waiting for your payment", onclose: () => (open = false) }, body, h("div", { class: "buttons" }, close));
+    const title = dialog.querySelector("h2");
+    const look = async () => {
+      if (!open) return;
+      const purchase = await this.session.get(`/purchases/${encodeURIComponent(id)}`).catch((problem) => ({ state: problem.final ? "lost" : "open" }));
+      const [heading, words] = told(purchase);
+      title.textContent = heading;
+      body.replaceChildren(h("p", {}, words), ...(purchase.receipt_url ? [h("a", { href: purchase.receipt_url, target: "_blank", rel: "noreferrer" }, "Open the receipt")] : []));
+      if (UNDER_WAY.includes(purchase.state)) setTimeout(look, LOOK_EVERY);
+      else this.session.renew("/top-up"); // the card may have been kept
+    };
+    look();
+  }
+}
+
+function told({ state, credits: amount, detail }) {
+  switch (state) {
+    case "open":
+      return ["Waiting for your payment", WAITING];
+    case "processing":
+      return ["Your bank is at work", "The credits are added as soon as it has said yes. You need not wait here."];
+    case "credited":
+      return ["Thank you", `${credits(amount)} credits were added to your team's balance.`];
+    case "expired":
+      return ["Nothing was paid", "The payment page has expired, and nothing was charged."];
+    case "failed":
+      return ["The payment failed", detail ?? "The bank said no, and nothing was charged."];
+    default:
+      return ["Something is not as expected", detail ?? "This purchase is not known here."];
+  }
+}
+
+function choiceOf(packs, choose) {
+  const rows = packs.map((pack, place) => {
+    const input = h("input", { type: "radio", name: "pack", value: pack.pack, checked: place === 1 });
+    input.addEventListener("change", () => choose(pack));
+    return h(
+      "label",
+      { class: "pack" },
+      input,
+      h("span", {}, h("strong", { class: "number" }, credits(pack.credits)), " credits"),
+      h("strong", { class: "number" }, money(pack)),
+      h("span", { class: "quiet" }, pack.name),
+      h("span", { class: "quiet number" }, `${moneyEach(pack)} each`),
+    );
+  });
+  choose(packs[1] ?? packs[0]);
+  return h("fieldset", { class: "packs" }, h("legend", { class: "unseen" }, "Credit packs"), rows);
+}
+
+customElements.define("buy-credits", BuyCredits);

@@ -1,0 +1,201 @@
+// The dialog of <top-up-settings>: the rule as a sentence with gaps, and what it would mean before it is saved.
+
+import { openDialog, wrong } from "../dialog.js";
+import { choices, h } from "../dom.js";
+import { failure, loader, skeleton } from "../loading.js";
+import { newKey } from "../session.js";
+import { css } from "../style.js";
+import { cardName, credits, currencySign, money, moneyField, onDay, typed, typedMoney } from "../words.js";
+
+const BEGIN_CAP = "200";
+const DATES_MAX = 6;
+const PAUSE = 300; // milliseconds after the last key, before the server is asked
+const BEGIN = { threshold: "500", credits: "2000", restore_to: "5000" };
+
+const sheet = css`
+  .sentence {
+    display: flex;
+    flex-wrap: wrap;
+    align-items: center;
+    gap: 8px;
+    font-size: 16px;
+  }
+  .sentence input {
+    width: 92px;
+    text-align: center;
+  }
+  .sentence .price {
+    min-width: 4ch;
+  }
+  .money {
+    display: inline-flex;
+    align-items: center;
+    gap: 6px;
+  }
+  .money input {
+    width: 80px;
+  }
+  details {
+    font-size: 14px;
+  }
+  summary {
+    color: var(--quiet);
+    font-weight: 600;
+    cursor: pointer;
+  }
+  details .sentence {
+    margin-top: 12px;
+    font-size: 14px;
+  }
+  details .sentence input {
+    width: 64px;
+  }
+  .meaning {
+    display: grid;
+    gap: 8px;
+  }
+  fieldset.choices {
+    width: max-content;
+    max-width: 100%;
+  }
+`;
+
+/** Look at the settings as they are now, and let an admin change them. */
+export function editTopUps(element) {
+  const sheets = element.shadowRoot.adoptedStyleSheets;
+  if (!sheets.includes(sheet)) sheets.push(sheet);
+  const body = h("div", {});
+  const dialog = openDialog(element, { title: "Automatic top-ups" }, body);
+  const load = loader((state) => {
+    if (!dialog.isConnected) return; // closed meanwhile
+    if (state.phase === "ready") {
+      dialog.close();
+      editKnown(element, state.value);
+    } else if (state.phase === "loading") {
+      body.replaceChildren(skeleton("The settings are loading", "full", "half", "full"));
+    } else {
+      body.replaceChildren(failure("The settings did not load.", state));
+    }
+  });
+  load(async () => {
+    const response = await element.session.fetch("/top-up", { accept: "application/json" });
+    return { known: await response.json(), etag: response.headers.get("etag") };
+  });
+}
+
+function editKnown(element, { known, etag }) {
+  const { session } = element;
+  const fields = fieldsOf(known);
+  const on = h("input", { type: "checkbox", class: "switch", role: "switch", "aria-label": "Automatic top-ups", checked: known.enabled || !known.threshold });
+  const meaning = h("div", { class: "meaning", role: "status" });
+  const save = h("button", { class: "primary" }, "Save");
+  const cancel = h("button", { type: "button", onclick: () => dialog.close() }, "Cancel");
+  const gaps = h("div", { class: "meaning" }, fields.elements);
+  let key = newKey();
+  let turn = 0;
+
+  const wanted = () => (on.checked ? fields.read() : { body: { enabled: false } });
+  const foresee = async () => {
+    const mine = ++turn;
+    key = newKey();
+    gaps.hidden = !on.checked;
+    const { body, problem } = wanted();
+    save.disabled = Boolean(problem);
+    if (problem) return meaning.replaceChildren(wrong({ message: problem }));
+    if (!on.checked) return meaning.replaceChildren(note("Top-ups are off: nothing is charged, and the amounts stay for the next time."));
+    await new Promise((resolve) => setTimeout(resolve, PAUSE));
+    if (mine !== turn) return;
+    const said = await session.send("POST", "/top-up/simulate", body).catch((refusal) => refusal);
+    if (mine !== turn) return;
+    save.disabled = said.code === "invalid_top_up";
+    if (said instanceof Error) meaning.replaceChildren(...(said.code === "invalid_top_up" ? [wrong(said)] : []));
+    else meaning.replaceChildren(...foreseen(said, fields, known.card));
+  };
+  const store = async () => {
+    save.disabled = true;
+    try {
+      await session.send("PUT", "/top-up", wanted().body, { key, headers: etag ? { "if-match": etag } : {} });
+      dialog.close();
+      session.renew("/top-up");
+    } catch (problem) {
+      meaning.replaceChildren(wrong(problem));
+      save.disabled = false;
+      if (problem.status === 412) session.renew("/top-up");
+    }
+  };
+
+  on.addEventListener("change", foresee);
+  fields.hear(foresee);
+  const dialog = openDialog(
+    element,
+    { title: "Automatic top-ups", beside: on, about: "Keeps work running. Nothing is charged until the balance is low.", onsubmit: () => save.disabled || store() },
+    gaps,
+    meaning,
+    h("div", { class: "buttons" }, cancel, save),
+  );
+  foresee();
+}
+
+/** The gaps of the sentence, filled with what is in force, or with something sensible. */
+function fieldsOf(known) {
+  const begun = { ...BEGIN, ...Object.fromEntries(Object.entries(known).filter(([, value]) => value !== null)) };
+  const fresh = !known.threshold;
+  const { currency } = known.price;
+  const text = (value, label) => h("input", { type: "text", inputmode: "decimal", autocomplete: "off", maxlength: "16", "aria-label": label, value });
+  const threshold = text(credits(begun.threshold), "Threshold");
+  const fixed = text(credits(begun.credits), "Credits to add");
+  const full = text(credits(begun.restore_to), "Fill up to");
+  const cap = text(known.monthly_cap ? moneyField(known.monthly_cap) : fresh ? BEGIN_CAP : "", "Most to charge in a month");
+  const times = text(known.max_per_month ?? "", "Most top-ups in a month");
+  const minutes = text(Math.round((known.cool_down_seconds ?? 300) / 60), "Minutes between two top-ups");
+  const price = h("strong", { class: "price number" });
+  const adding = h("span", { class: "sentence" }, "add", fixed, "credits for", price);
+  const filling = h("span", { class: "sentence" }, "fill it up to", full, "credits");
+  let how = known.restore_to ? "fill" : "add";
+  const heard = new EventTarget();
+  const choose = (chosen) => {
+    how = chosen;
+    adding.hidden = how !== "add";
+    filling.hidden = how !== "fill";
+    heard.dispatchEvent(new Event("input"));
+  };
+  choose(how);
+  const kind = choices({ legend: "How many credits", name: "how", options: { add: "A fixed amount", fill: "Fill up" }, value: how, onchange: choose });
+  for (const field of [threshold, fixed, full, cap, times, minutes]) field.addEventListener("input", () => heard.dispatchEvent(new Event("input")));
+
+  const read = () => {
+    const monthly = cap.value.trim() ? typedMoney(cap.value, currency) : null;
+    const amounts = { threshold: typed(threshold.value), ...(how === "add" ? { credits: typed(fixed.value) } : { restore_to: typed(full.value) }) };
+    if (Object.values(amounts).includes(null)) return { problem: "Write the credits as a number." };
+    if (cap.value.trim() && monthly === null) return { problem: "Write the most to charge in a month as an amount of money, or leave it empty." };
+    if (!/^\d*$/.test(times.value.trim()) || !/^\d+$/.test(minutes.value.trim())) return { problem: "Write how often, and the minutes between, as whole numbers." };
+    const more = { monthly_cap: monthly === null ? null : { amount: monthly, currency }, max_per_month: times.value.trim() ? Number(times.value) : null };
+    return { body: { enabled: true, ...amounts, ...more, cool_down_seconds: 60 * Number(minutes.value) } };
+  };
+  const elements = [
+    kind,
+    h("p", { class: "sentence" }, "When the balance drops below", threshold, adding, filling),
+    h("p", { class: "sentence" }, "at most", h("span", { class: "money" }, currencySign(currency), cap), "a month."),
+    h("details", {}, h("summary", {}, "More limits"), h("p", { class: "sentence" }, "At most", times, "top-ups a month, at least", minutes, "minutes apart.")),
+  ];
+  return { elements, read, price, hear: (listener) => heard.addEventListener("input", listener) };
+}
+
+const note = (...said) => h("p", { class: "note" }, said);
+
+/** What the settings would have meant, and what they mean now; the server says both. */
+function foreseen({ charges, total, days, each, next_charge_preview: next }, fields, card) {
+  fields.price.textContent = each ? money(each) : "";
+  const then = charges && note(`In the last ${days} days this would have charged `, ...pastOf(charges, total), ".");
+  const now = next?.now && `saving now will charge ${money(next)}${card ? ` to ${cardName(card)}` : ""}`;
+  const later = next?.not_now === "no_payment_method" && `${money(next)} will be charged as soon as there is a card`;
+  const said = now || later;
+  return [then, said ? h("p", { class: "note warned" }, "The balance is below already: ", h("strong", {}, said), ".") : note(h("strong", {}, "Saving charges nothing now."))].filter(Boolean);
+}
+
+function pastOf(charges, total) {
+  if (!charges.length) return [h("strong", {}, "nothing")];
+  const days = [...new Set(charges.map(({ at }) => onDay(at)))];
+  const dates = days.length > DATES_MAX ? `${days.slice(0, DATES_MAX).join(", ")} …` : new Intl.ListFormat(undefined).format(days);
+  return [h("strong", {}, `${charges.length === 1 ? "once" : `${charges.length} times`}, ${money(total)}`), `: ${dates}`];
+}

@@ -1,0 +1,192 @@
+// <top-up-settings>: when credits are added by themselves, as a sentence; how it stands; and, for admins, the way to change it.
+
+import { askAnAdmin, visitStripe } from "../dialog.js";
+import { h } from "../dom.js";
+import { CreditsElement } from "../element.js";
+import { failure, loader, skeleton } from "../loading.js";
+import { css } from "../style.js";
+import { cardName, credits, inMonth, money, sentence } from "../words.js";
+
+const RENEW_EVERY = 2_000; // milliseconds; a team may burn thousands of times a second
+const TELLING = new Set(["top_up", "top_up_failed", "top_up_skipped", "purchase", "refund", "dispute"]);
+const STATES = {
+  off: ["Off", ""],
+  on: ["On", "good"],
+  charging: ["Charging", "good"],
+  suspended: ["Paused", "warn"],
+  action_required: ["Needs you", "warn"],
+};
+
+const sheet = css`
+  section.card {
+    display: flex;
+    flex-direction: column;
+  }
+  [part="body"] {
+    display: flex;
+    flex-direction: column;
+    flex: 1;
+    margin-top: 8px;
+  }
+  .rule {
+    font-size: 17px;
+    line-height: 1.55;
+    text-wrap: pretty;
+  }
+  .reason {
+    margin-top: 10px;
+    font-size: 14px;
+    color: var(--warn);
+  }
+  .spent {
+    margin-top: 18px;
+  }
+  .spent i {
+    display: block;
+    height: 6px;
+    margin-top: 6px;
+    border-radius: 3px;
+    background: linear-gradient(var(--additional), var(--additional)) no-repeat var(--line);
+  }
+  .foot {
+    display: flex;
+    flex-wrap: wrap;
+    align-items: center;
+    justify-content: space-between;
+    gap: 10px 16px;
+    margin-top: auto;
+    padding-top: 16px;
+    border-top: 1px solid var(--line);
+  }
+  .rest {
+    height: 20px;
+  }
+`;
+
+export class TopUpSettings extends CreditsElement {
+  #load = loader((state) => this.#show(state));
+  #body = h("div", { part: "body" });
+  #state = h("span", {});
+  #known = null;
+  #renewing = null;
+
+  constructor() {
+    super(sheet);
+    const head = h("div", { class: "head" }, h("h2", {}, "Automatic top-ups"), this.#state);
+    this.shadowRoot.append(h("section", { class: "card", part: "card", "aria-label": "Automatic top-ups" }, head, this.#body));
+  }
+
+  begin(session) {
+    this.hear("changed", (path) => path === "/top-up" && this.#ask({ quietly: true }));
+    this.hear("activity", ({ items, more }) => (more || items.some(({ type }) => TELLING.has(type))) && this.#renewSoon());
+    this.hear("balance", (balance) => this.#mayHaveChanged(balance) && this.#renewSoon());
+    this.#ask();
+  }
+
+  #ask({ quietly = false } = {}) {
+    this.#load(() => this.session.share("/top-up"), { quietly });
+  }
+
+  /** Low balances lead to charges, and what is under way comes to an end; at other times nothing changes unseen. */
+  #mayHaveChanged({ available, top_up_enabled: enabled }) {
+    if (!this.#known) return false;
+    const { state, threshold } = this.#known;
+    return enabled !== this.#known.enabled || !["on", "off"].includes(state) || (enabled && Number(available) < Number(threshold));
+  }
+
+  #renewSoon() {
+    this.#renewing ??= setTimeout(() => {
+      this.#renewing = null;
+      this.session.renew("/top-up");
+    }, RENEW_EVERY);
+  }
+
+  #show(state) {
+    if (state.phase === "ready") {
+      this.#known = state.value;
+      this.#draw(state.value);
+    } else if (state.phase === "loading") {
+      this.#body.replaceChildren(skeleton("Top-ups are loading", "full", "half", "short"));
+    } else {
+      this.#body.replaceChildren(failure("The settings of top-ups did not load.", state));
+    }
+  }
+
+  #draw(known) {
+    const [name, look] = STATES[known.state] ?? [known.state, ""];
+    this.#state.className = `chip ${look}`;
+    this.#state.textContent = name;
+    const open = h("button", { type: "button", part: "button", onclick: () => this.open() }, known.enabled ? "Configure top-ups" : "Enable top-ups");
+    const { card } = known; // admins alone see whether there is one
+    const change = h("button", { type: "button", class: "link", onclick: () => this.changeCard() }, card ? "Change" : "Add a card");
+    const paysWith = !this.session.isAdmin ? h("span", {}) : h("span", { class: "quiet" }, card ? `${cardName(card)} ` : "No card yet. ", change);
+    this.#body.replaceChildren(
+      h("p", { class: "rule" }, known.enabled ? rule(known) : "Add credits whenever the balance drops below a threshold, so that work goes on. Nothing is charged until then."),
+      ...[known.enabled && known.reason && h("p", { class: "reason" }, sentence(known.reason)), known.enabled && spent(known)].filter(Boolean),
+      h("div", { class: "rest" }),
+      h("div", { class: "foot" }, paysWith, open),
+    );
+  }
+
+  /** Change the settings, or hear whom to ask. */
+  async open() {
+    await this.session.share("").catch(() => null);
+    if (this.session.isAdmin) return (await import("./top-up-form.js")).editTopUps(this);
+    askAnAdmin(this, {
+      title: "Ask an admin about top-ups",
+      what: "Only team admins can enable or change automatic top-ups.",
+      request: this.#known?.enabled ? "Could you have a look at our automatic top-ups?" : "Could you enable automatic top-ups for us?",
+    });
+  }
+
+  /** Another card: on Stripe's own page, which is the only one that ever sees its number. */
+  async changeCard() {
+    await this.#leave("POST", "/payment-method", "checkout_url", (id) => this.#followCard(id));
+  }
+
+  /** The bank wants to see somebody: the same payment, confirmed by hand. */
+  async confirm() {
+    await this.#leave("POST", "/top-up/confirm", "url", () => this.session.renew("/top-up"));
+  }
+
+  async #leave(method, path, where, then) {
+    let answer = null;
+    try {
+      await visitStripe(this.session, async () => {
+        answer = await this.session.send(method, path, { return_url: this.session.returnUrl });
+        return answer[where];
+      });
+    } catch (problem) {
+      this.#body.prepend(failure("That did not work.", { problem }));
+      return;
+    }
+    then(answer.id ?? null);
+  }
+
+  async #followCard(id) {
+    const { state } = await this.session.get(`/payment-method/${encodeURIComponent(id)}`).catch(({ final }) => ({ state: final ? "lost" : "open" }));
+    if (state === "open" && this.isConnected) return setTimeout(() => this.#followCard(id), RENEW_EVERY);
+    this.session.renew("/top-up");
+  }
+}
+
+function rule({ threshold, credits: fixed, restore_to: full, monthly_cap: cap, max_per_month: times, next_charge_preview: next }) {
+  const strong = (text) => h("strong", { class: "number" }, text);
+  const adds = fixed ? ["add ", strong(`${credits(fixed)} credits`)] : ["fill it up to ", strong(`${credits(full)} credits`)];
+  const price = fixed && next && next.credits === fixed ? [" for ", strong(money(next))] : [];
+  const often = times ? [`, at most ${times === 1 ? "once" : `${times} times`} a month`] : [];
+  const most = cap ? [", at most ", strong(money(cap)), " a month"] : [];
+  return ["When the balance drops below ", strong(credits(threshold)), ", ", ...adds, ...price, ...most, ...often, "."];
+}
+
+/** How far the month has come towards its cap. */
+function spent({ charged_this_month: charged, monthly_cap: cap }) {
+  if (!charged) return null;
+  const times = charged.count === undefined ? "" : ` in ${charged.count} ${charged.count === 1 ? "charge" : "charges"}`;
+  const said = h("p", { class: "quiet" }, cap ? `${money(charged)} of ${money(cap)} charged in ${inMonth()}` : `${money(charged)} charged in ${inMonth()}${times}`);
+  const bar = h("i", { "aria-hidden": "true" });
+  if (cap) bar.style.backgroundSize = `${Math.min(100, (100 * charged.amount) / cap.amount)}% 100%`;
+  return h("div", { class: "spent" }, said, cap && bar);
+}
+
+customElements.define("top-up-settings", TopUpSettings);

@@ -1,0 +1,325 @@
+// <usage-chart>: credits used per day, stacked by feature or by member, as a drawing and as a table of the same numbers.
+
+import { choices, h, svg } from "../dom.js";
+import { CreditsElement } from "../element.js";
+import { DAYS, Filter, during } from "../filter.js";
+import { failure, loader, skeleton } from "../loading.js";
+import { namesOf, rounded, scale, stacked } from "../stacks.js";
+import { css } from "../style.js";
+import { credits, creditsRoughly, onDate } from "../words.js";
+
+const HEIGHT = 240;
+const LEFT = 44;
+const BOTTOM = 26;
+const TOP = 10;
+const RENEW_EVERY = 4_000; // milliseconds, while usage streams in
+const BY = { feature: "By feature", member: "By member" };
+const AS = { chart: "Chart", table: "Table" };
+
+const sheet = css`
+  :host {
+    --series-1: var(--creditwell-series-1, light-dark(#3b4fe0, #8f9bff));
+    --series-2: var(--creditwell-series-2, light-dark(#0f9486, #2fc7b1));
+    --series-3: var(--creditwell-series-3, light-dark(#e08a00, #f4b54d));
+    --series-4: var(--creditwell-series-4, light-dark(#d6456b, #fb8aa5));
+    --series-5: var(--creditwell-series-5, light-dark(#7b3fc4, #c08bf5));
+    --series-6: var(--creditwell-series-6, light-dark(#2e8bc9, #62bdf0));
+    --series-7: var(--creditwell-series-7, light-dark(#8b8d94, #7d808b));
+  }
+  .tools {
+    display: flex;
+    flex-wrap: wrap;
+    gap: 10px;
+  }
+  figure {
+    position: relative;
+    margin-top: 14px;
+  }
+  svg {
+    display: block;
+    width: 100%;
+    height: 240px;
+    overflow: visible;
+  }
+  svg text {
+    font-size: 12px;
+    fill: var(--quiet);
+    font-variant-numeric: tabular-nums;
+  }
+  svg line {
+    stroke: var(--line);
+  }
+  .column:hover .band, .column.shown .band {
+    fill: color-mix(in srgb, var(--text) 6%, transparent);
+  }
+  .band { fill: transparent; }
+  .s1 { --series: var(--series-1); }
+  .s2 { --series: var(--series-2); }
+  .s3 { --series: var(--series-3); }
+  .s4 { --series: var(--series-4); }
+  .s5 { --series: var(--series-5); }
+  .s6 { --series: var(--series-6); }
+  .s7 { --series: var(--series-7); }
+  rect.piece { fill: var(--series); }
+  .legend {
+    display: flex;
+    flex-wrap: wrap;
+    gap: 6px 18px;
+    margin-top: 14px;
+    padding: 0;
+    list-style: none;
+    font-size: 13px;
+    color: var(--quiet);
+  }
+  .legend li, .tip li span {
+    display: inline-flex;
+    align-items: center;
+    gap: 7px;
+  }
+  .legend li::before, .tip li span::before, .rank span::before, th.series::before {
+    content: "";
+    flex: none;
+    width: 10px;
+    height: 10px;
+    border-radius: 3px;
+    background: var(--series);
+  }
+  th.series::before {
+    display: inline-block;
+    margin-inline-end: 7px;
+  }
+  .tip {
+    position: absolute;
+    z-index: 1;
+    top: 0;
+    min-width: 200px;
+    max-width: 280px;
+    padding: 12px 14px;
+    border: 1px solid var(--line);
+    border-radius: 10px;
+    font-size: 13px;
+    background: var(--card);
+    box-shadow: 0 8px 24px rgb(0 0 0 / 16%);
+    pointer-events: none;
+  }
+  .tip ul {
+    margin-top: 6px;
+    padding: 0;
+    list-style: none;
+  }
+  .tip li {
+    display: flex;
+    justify-content: space-between;
+    gap: 18px;
+    line-height: 1.7;
+  }
+  .rank {
+    display: grid;
+    grid-template-columns: minmax(110px, max-content) 1fr max-content;
+    gap: 12px 16px;
+    align-items: center;
+    margin-top: 18px;
+    font-size: 14px;
+  }
+  .rank span {
+    display: inline-flex;
+    align-items: center;
+    gap: 7px;
+  }
+  .rank i {
+    height: 14px;
+    min-width: 3px;
+    border-radius: 4px;
+    background: var(--series);
+  }
+  .rank strong { text-align: end; }
+  .scroll {
+    margin-top: 14px;
+    overflow: auto;
+    max-height: 420px;
+  }
+  table {
+    width: 100%;
+    border-collapse: collapse;
+    font-size: 14px;
+  }
+  th, td {
+    padding: 8px 0 8px 18px;
+    border-bottom: 1px solid var(--line);
+    text-align: end;
+    white-space: nowrap;
+  }
+  thead th {
+    position: sticky;
+    top: 0;
+    background: var(--card);
+    font-size: 13px;
+    color: var(--quiet);
+  }
+  th:first-child {
+    padding-inline-start: 0;
+    text-align: start;
+    font-weight: 400;
+  }
+  tfoot td, tfoot th:first-child { font-weight: 650; }
+  @media (max-width: 640px) {
+    .tools { width: 100%; }
+    .tools .choices { flex: 1 1 auto; }
+    .choices label { flex: 1; justify-items: center; padding: 0 8px; }
+  }
+`;
+
+export class UsageChart extends CreditsElement {
+  #load = loader((state) => this.#show(state));
+  #filter = new Filter();
+  #heard = new AbortController();
+  #body = h("div", { part: "body" });
+  #by = "feature";
+  #as = "chart";
+  #known = null;
+  #width = 0;
+  #renewing = null;
+  #resized = new ResizeObserver(([{ contentRect }]) => this.#fit(contentRect.width));
+  #title = h("h2", {}, "Credits used");
+  #days = choices({ legend: "Time range", name: "days", options: DAYS, value: this.#filter.days, onchange: (days) => this.#filter.set({ days }) });
+
+  constructor() {
+    super(sheet);
+    const by = choices({ legend: "Add up", name: "by", options: BY, value: this.#by, onchange: (chosen) => this.#draw((this.#by = chosen)) });
+    const as = choices({ legend: "Show as", name: "as", options: AS, value: this.#as, onchange: (chosen) => this.#draw((this.#as = chosen)) });
+    const head = h("div", { class: "head" }, this.#title, h("div", { class: "tools" }, by, as, this.#days));
+    this.shadowRoot.append(h("section", { class: "card", part: "card", "aria-label": "Credits used" }, head, this.#body));
+    this.#resized.observe(this.#body);
+  }
+
+  begin() {
+    this.filter = this.#filter;
+    this.hear("activity", ({ items, more }) => (more || items.some(({ feature }) => feature)) && this.#renewSoon());
+  }
+
+  /** A filter that is shared with others. */
+  set filter(filter) {
+    this.#heard.abort();
+    this.#heard = new AbortController();
+    this.#filter = filter;
+    filter.addEventListener("change", () => this.#ask(), { signal: this.#heard.signal });
+    if (this.session) this.#ask();
+  }
+
+  #ask({ quietly = false } = {}) {
+    this.#days.choose(this.#filter.days);
+    this.#load(async () => {
+      const query = this.#filter.query(["days", "member"], { by: "day" });
+      const [used, card, team] = await Promise.all([this.session.get(`/usage?${query}`), this.session.share("v1/rate-card"), this.session.share("")]);
+      return { ...used, features: namesOf(card), members: new Map(team.members.map(({ id, name }) => [id, name])) };
+    }, { quietly: quietly && this.#known });
+  }
+
+  #renewSoon() {
+    this.#renewing ??= setTimeout(() => {
+      this.#renewing = null;
+      this.#ask({ quietly: true });
+    }, RENEW_EVERY);
+  }
+
+  #show(state) {
+    if (state.phase === "ready") {
+      this.#known = state.value;
+      this.#draw();
+    } else if (state.phase === "loading") {
+      if (!this.#known) this.#body.replaceChildren(skeleton("The chart is loading", "tall"));
+    } else {
+      this.#known = null;
+      this.#body.replaceChildren(failure("The chart did not load.", state));
+    }
+  }
+
+  #fit(width) {
+    if (Math.abs(width - this.#width) < 1) return;
+    this.#width = width;
+    this.#draw();
+  }
+
+  #draw() {
+    if (!this.#known) return;
+    const data = stacked(this.#known, this.#by);
+    const { days } = this.#filter;
+    this.#title.textContent = data.total ? `Credits used: ${credits(rounded(data.total))}` : "Credits used";
+    if (!data.total) {
+      const said = [h("strong", {}, `Nothing used ${during(days)}`), h("p", { class: "quiet" }, "The first use is drawn here as it happens.")];
+      this.#body.replaceChildren(h("div", { class: "empty" }, said));
+    } else if (this.#as === "table") {
+      this.#body.replaceChildren(table(data));
+    } else {
+      this.#body.replaceChildren(data.days.length === 1 ? ranking(data) : chart(data, this.#width || 640));
+    }
+  }
+}
+
+function chart({ series, days, total }, width) {
+  const { step, steps } = scale(Math.max(...days.map(({ sum }) => sum)));
+  const [wide, high] = [width - LEFT, HEIGHT - TOP - BOTTOM];
+  const slot = wide / days.length;
+  const bar = Math.min(48, slot * 0.74);
+  const y = (value) => TOP + high - (high * value) / (step * steps);
+  const grid = Array.from({ length: steps + 1 }, (_, n) => [
+    svg("line", { x1: LEFT, x2: width, y1: y(n * step), y2: y(n * step) }),
+    svg("text", { x: LEFT - 10, y: y(n * step) + 4, "text-anchor": "end" }, creditsRoughly(n * step)),
+  ]);
+  const every = Math.ceil(64 / slot); // no two dates closer than they are wide
+  const tip = h("div", { class: "tip", hidden: true });
+  const columns = days.map((row, place) => {
+    const middle = LEFT + slot * (place + 0.5);
+    let base = 0;
+    const pieces = row.values.map((value, n) => {
+      const [from, to] = [y(base), y((base += value))];
+      const height = Math.max(0, from - to - (base > value ? 1 : 0));
+      return value > 0 ? svg("rect", { class: `piece ${series[n].look}`, x: middle - bar / 2, y: to, width: bar, height: Math.max(0.75, height), rx: Math.min(2, bar / 4) }) : [];
+    });
+    const band = svg("rect", { class: "band", x: LEFT + slot * place, y: TOP, width: slot, height: high });
+    const dated = (days.length - 1 - place) % every === 0;
+    const label = dated ? svg("text", { x: middle, y: HEIGHT - 6, "text-anchor": "middle" }, onDate(row.day)) : [];
+    const column = svg("g", { class: "column" }, band, pieces, label);
+    column.addEventListener("pointerenter", () => showTip(tip, row, series, { middle, width }));
+    column.addEventListener("pointerleave", () => (tip.hidden = true));
+    return column;
+  });
+  const most = days.reduce((one, other) => (other.sum > one.sum ? other : one));
+  const said = `${credits(rounded(total))} credits used in ${days.length} days, most on ${onDate(most.day)}: ${credits(rounded(most.sum))}. The table has every number.`;
+  const drawing = svg("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, role: "img", "aria-label": said }, grid, columns);
+  return h("figure", {}, drawing, tip, h("ul", { class: "legend" }, series.map(({ name, look }) => h("li", { class: look }, name))));
+}
+
+function showTip(tip, row, series, { middle, width }) {
+  const lines = series.map(({ name, look }, n) => ({ name, look, value: row.values[n] })).filter(({ value }) => value > 0);
+  tip.replaceChildren(
+    h("strong", {}, `${onDate(row.day)} · ${credits(rounded(row.sum))}`),
+    h("ul", {}, lines.map(({ name, look, value }) => h("li", {}, h("span", { class: look }, name), h("b", { class: "number" }, credits(rounded(value)))))),
+  );
+  tip.hidden = false;
+  const room = tip.offsetWidth + 16;
+  tip.style.left = `${middle + room > width ? Math.max(0, middle - room) : middle + 16}px`;
+}
+
+/** One day has no course; who used how much is what there is to see. */
+function ranking({ series, days: [row] }) {
+  const most = Math.max(...row.values);
+  const lines = series.map(({ name, look }, n) => {
+    const bar = h("i", { class: look, "aria-hidden": "true" });
+    bar.style.width = `${(100 * row.values[n]) / most}%`;
+    return [h("span", { class: look }, name), bar, h("strong", { class: "number" }, credits(rounded(row.values[n])))];
+  });
+  return h("div", { class: "rank" }, lines.flat());
+}
+
+function table({ series, days, total }) {
+  const sums = series.map((_, n) => days.reduce((sum, { values }) => sum + values[n], 0));
+  const cells = (values) => values.map((value) => h("td", { class: "number" }, value ? credits(rounded(value)) : "–"));
+  const head = h("tr", {}, h("th", { scope: "col" }, "Day"), series.map(({ name, look }) => h("th", { scope: "col", class: `series ${look}` }, name)), h("th", { scope: "col" }, "All"));
+  const rows = days.toReversed().map(({ day, values, sum }) => h("tr", {}, h("th", { scope: "row" }, onDate(day)), cells([...values, sum])));
+  const foot = h("tr", {}, h("th", { scope: "row" }, "All"), cells([...sums, total]));
+  const label = "Credits used per day";
+  return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": label }, h("table", {}, h("thead", {}, head), h("tbody", {}, rows), h("tfoot", {}, foot)));
+}
+
+customElements.define("usage-chart", UsageChart);

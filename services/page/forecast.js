@@ -1,0 +1,35 @@
+// How long the credits will last: a range, from the pace of the days that lie behind.
+
+const DAY = 86_400_000;
+const KNOWN_MIN = 5; // days with usage, out of those looked at; with fewer, nothing is said
+const CYCLE = 30; // days, for refills after the next one
+const FAR = 60; // days; farther nobody should look
+
+/**
+ * The fewest and the most days that a balance lasts, or null with too little data. `used` is what was used on each day, oldest first,
+ * without today; `balance` as the API tells it. An estimate, so ordinary numbers will do.
+ */
+export function forecast(used, balance, now = Date.now()) {
+  if (used.filter((credits) => credits > 0).length < KNOWN_MIN || Number(balance.available) <= 0) return null;
+  const paces = [used.slice(-7), used].map((days) => days.reduce((sum, credits) => sum + credits, 0) / days.length);
+  // Days differ from one another: a fifth more or less than the slower and the faster pace is nothing unusual.
+  const [slow, fast] = [Math.min(...paces) * 0.8, Math.max(...paces) * 1.2];
+  return { least: lasts(fast, balance, now), most: lasts(slow, balance, now), far: FAR };
+}
+
+/** Days until nothing is available at a pace, included credits refilled on their day; never more than FAR. */
+function lasts(pace, balance, now) {
+  const available = Number(balance.available);
+  let included = Math.min(Math.max(0, Number(balance.included)), available);
+  let additional = available - included;
+  let refill = balance.next_refill_at ? (new Date(balance.next_refill_at) - now) / DAY : Infinity;
+  for (let day = 0; day < FAR; day++) {
+    if (included + additional <= pace) return day + (included + additional) / pace;
+    additional -= Math.max(0, pace - included);
+    included = Math.max(0, included - pace);
+    if (refill > day + 1) continue;
+    included = Number(balance.allowance);
+    refill += CYCLE;
+  }
+  return FAR;
+}

@@ -1,0 +1,44 @@
+// What <usage-chart> draws and tabulates: days without gaps, each a stack of amounts. For the eye, so ordinary numbers will do.
+
+const NAMED_MAX = 6; // series with a colour of their own; the others are one
+const REST = "\u0000rest";
+
+/** What features are called, by their id. */
+export const namesOf = ({ categories }) => new Map(categories.flatMap(({ features }) => features.map(({ feature, name }) => [feature, name])));
+
+/** For the eye: sums of ordinary numbers, to two digits. */
+export const rounded = (number) => String(Math.round(number * 100) / 100);
+
+/** Days without gaps, each with its amounts by series; the largest series are named, the others are one. */
+export function stacked(known, by) {
+  const told = new Map(known.items.map((item) => [item.day, item]));
+  const days = daysOf(known).map((day) => ({ day, amounts: new Map(Object.entries(told.get(day)?.[`${by}s`] ?? {}).map(([key, text]) => [key, Number(text)])) }));
+  const sums = new Map();
+  for (const { amounts } of days) for (const [key, amount] of amounts) sums.set(key, (sums.get(key) ?? 0) + amount);
+  const ranked = [...sums].filter(([, sum]) => sum > 0).sort(([, a], [, b]) => b - a).map(([key]) => key);
+  const named = ranked.length > NAMED_MAX + 1 ? ranked.slice(0, NAMED_MAX) : ranked;
+  const names = by === "feature" ? known.features : known.members;
+  const series = named.map((key, place) => ({ key, name: names.get(key) ?? (key || "Nobody in particular"), look: `s${place + 1}` }));
+  if (named.length < ranked.length) series.push({ key: REST, name: `${ranked.length - named.length} others`, look: "s7" });
+  for (const { amounts } of days) {
+    const rest = ranked.slice(named.length).reduce((sum, key) => sum + (amounts.get(key) ?? 0), 0);
+    if (named.length < ranked.length) amounts.set(REST, rest);
+  }
+  const rows = days.map(({ day, amounts }) => {
+    const values = series.map(({ key }) => Math.max(0, amounts.get(key) ?? 0)); // what was taken back may exceed a day's usage
+    return { day, values, sum: values.reduce((sum, value) => sum + value, 0) };
+  });
+  return { series, days: rows, total: rows.reduce((sum, { sum: value }) => sum + value, 0) };
+}
+
+function daysOf({ since, days }) {
+  const first = Date.parse(`${since}T00:00:00Z`);
+  return Array.from({ length: days }, (_, n) => new Date(first + n * 86_400_000).toISOString().slice(0, 10));
+}
+
+/** Steps of a round number that reach the largest amount, five at most. */
+export function scale(most) {
+  const power = 10 ** Math.floor(Math.log10(most));
+  const step = [0.2, 0.25, 0.5, 1, 2].map((factor) => factor * power).find((size) => most / size <= 5);
+  return { step, steps: Math.ceil(most / step) };
+}

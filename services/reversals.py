@@ -1,0 +1,95 @@
+"""Refunds and disputes: news of Stripe's about a payment becomes facts, and so debits or credits.
+
+Called for every such webhook, and by whoever reconciles. The news only says which payment to look at: Stripe is asked how things
+are now. What may have changed meanwhile is found out by the log itself: an answer counts only if the payment's account is
+still what it was before the question, so of two answers the older one never overwrites the newer.
+"""
+
+from enum import StrEnum
+
+from projections.reversals import Account, Course, Disputed, Seen
+from services.charges import Charges, Dispute, Intent, Missing
+from services.crashpoints import crashpoint
+from services.errors import Unavailable
+from services.logs import get_log
+from services.store.connect import Connection
+from services.store.reversals import Moved, append_reversals, read_account
+
+ASKED_MAX = 10  # questions about one payment whose account moves all the time
+
+# `prevented`: settled in the payer's favour before it became formal. An inquiry (`warning_…`) only asks, and a refund is counted as one.
+COURSES: dict[str, Course] = {
+    "needs_response": "open", "under_review": "open", "lost": "lost", "prevented": "lost", "won": "won",
+}  # fmt: skip
+TAKES_NOTHING = frozenset({"warning_needs_response", "warning_under_review", "warning_closed", "charge_refunded"})
+
+
+class Followed(StrEnum):
+    """What became of news about a payment."""
+
+    NOT_OURS = "not_ours"  # not a payment for anybody's credits
+    NOT_CREDITED = "not_credited"  # its credits are still on their way: come again
+    NOTHING_NEW = "nothing_new"
+    TOLD = "told"
+
+
+async def follow(connection: Connection, charges: Charges, payment_intent_id: str) -> Followed:
+    """Bring the log to what Stripe says of a payment now; safe to repeat, at any time, by anybody.
+
+    Not to be called within a transaction: Stripe takes its time.
+
+    Raises:
+        Unavailable: Stripe or the database does not answer, or the account moves too often. Call again later.
+    """
+    try:
+        intent = await charges.retrieve(payment_intent_id)
+    except Missing:
+        return Followed.NOT_OURS
+    team_id = intent.metadata.get("team_id")
+    if team_id is None:
+        return Followed.NOT_OURS
+    for _ in range(ASKED_MAX):
+        account = await read_account(connection, team_id, payment_intent_id)
+        if account is None:
+            return Followed.NOT_CREDITED if intent.state == "succeeded" else Followed.NOT_OURS
+        seen = await ask(charges, account)
+        try:
+            async with connection.transaction():
+                told = await append_reversals(connection, team_id, account, seen)
+        except Moved:
+            continue
+        crashpoint("reversals:told")
+        for fact in told.facts:
+            get_log().warning(
+                "a payment went back", team_id=team_id, payment_intent_id=payment_intent_id, what=fact.type
+            )
+        return Followed.TOLD if told.facts else Followed.NOTHING_NEW
+    raise Unavailable(f"the account of {payment_intent_id} moves while it is asked about")
+
+
+async def ask(charges: Charges, account: Account) -> Seen:
+    """What Stripe says went back of a payment, now."""
+    intent = await charges.retrieve(account.payment_intent_id)
+    disputes = await charges.disputes_of(intent.id) if intent.disputed else ()
+    return seen_of(intent, disputes, account)
+
+
+def seen_of(intent: Intent, disputes: tuple[Dispute, ...], account: Account) -> Seen:
+    """Stripe's answers as an account understands them. A dispute in another currency counts for the whole charge."""
+    return Seen(
+        intent.refunded_cents,
+        {
+            dispute.id: Disputed(
+                dispute.amount_cents if dispute.currency == account.currency else account.charge_cents,
+                COURSES[dispute.status],
+                dispute.reason,
+            )
+            for dispute in disputes
+            if dispute.status in COURSES
+        },
+    )
+
+
+def is_known(dispute: Dispute) -> bool:
+    """False for a status that Stripe has invented since."""
+    return dispute.status in COURSES or dispute.status in TAKES_NOTHING

@@ -1,0 +1,129 @@
+"""The pictures of the README: the real page of a team that has worked for a month. `--screenshots` writes them into docs/."""
+
+import re
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from operator import itemgetter
+from pathlib import Path
+from random import Random
+
+import pytest
+from playwright.async_api import Browser, Page, expect
+
+from schemas.catalog import load_catalog
+from schemas.credits import MICRO
+from schemas.facts import CreditsPurchased, HoldPlaced, UsageRecorded
+from schemas.rates import CompiledCard
+from services.store.directory import Member, name_team, put_member
+from tests.support.api import Api
+from tests.support.desk import Desk
+from tests.support.page import DESKTOP, PHONE, Scheme, Visit, save_card, visiting
+
+DOCS = Path(__file__).parents[2] / "docs"
+PICTURE_MAX_BYTES = 200_000
+DAYS = 26
+CARD = CompiledCard(load_catalog().rate_card)
+WORK: tuple[tuple[str, dict[str, str], int, int], ...] = (
+    ("ai_video.generate", {"tier": "standard"}, 10, 20), ("ai_image.generate", {"tier": "high"}, 1, 2),
+    ("ai_audio.voiceover", {}, 600, 1_800), ("video_export.render", {"resolution": "1080p"}, 40, 140),
+    ("ai_image.generate", {"tier": "standard"}, 1, 4), ("ai_audio.music", {}, 20, 90), ("ai_effects.lip_sync", {}, 3, 9),
+    ("ai_effects.upscale_image", {"scale": "4x"}, 1, 2), ("ai_audio.transcribe", {}, 200, 900),
+)  # fmt: skip
+
+
+async def a_month_of_work(api: Api, desk: Desk) -> None:
+    """A team in the middle of things: it has bought a pack, and its first top-up has just been made."""
+    now, random = datetime.now(UTC), Random(11)
+    api.teams += 1
+    api.team_id = f"team_{api.teams}"
+    await api.team(anchor=now - timedelta(days=DAYS))
+    async with api.connection.transaction():
+        await name_team(api.connection, api.team_id, "Papercut Films")
+        for number, name in enumerate(("Emil Sørensen", "Dana Whitfield", "Fay Adeyemi"), start=1):
+            role = "admin" if number == 2 else "member"
+            await put_member(api.connection, api.team_id, Member(f"mem_{number}", name, role))
+    bought = CreditsPurchased(
+        credits=2_000 * MICRO, pack="mini", payment_intent_id="pi_1", charge_cents=2_000, currency="usd", member_id="mem_2"
+    )  # fmt: skip
+    await api.tell(bought, at=now - timedelta(days=DAYS - 1))
+    for at, usage in sorted(work(random, now), key=itemgetter(0)):
+        await api.tell(usage, at=at)
+    await api.tell(HoldPlaced(hold_id="h", credits=240 * MICRO, expires_at=now + timedelta(hours=1)))
+    await save_card(api, desk)
+    threshold = {
+        "enabled": True,
+        "threshold": "3000",
+        "credits": "5000",
+        "monthly_cap": {"amount": 20_000, "currency": "usd"},
+    }
+    answer = await api.client("admin", member="mem_2").put(f"{api.path}/top-up", json=threshold)
+    assert answer.is_success, answer.text
+
+
+def work(random: Random, now: datetime) -> Iterator[tuple[datetime, UsageRecorded]]:
+    """What the members made, day by day, less at weekends."""
+    for day in range(DAYS):
+        at = now - timedelta(days=day, minutes=random.randint(5, 300))
+        steps = random.randint(1, 3) if at.weekday() >= 5 else random.randint(5, 9)
+        for feature, attributes, least, most in random.sample(WORK, steps):
+            quantity = Decimal(random.randint(least, most))
+            usage = UsageRecorded(
+                feature=feature, quantity=str(quantity), attributes=attributes, rate_card=1,
+                credits=CARD.price(feature, quantity, attributes), member_id=f"mem_{random.choice((1, 1, 2, 3))}",
+            )  # fmt: skip
+            yield at + timedelta(minutes=random.randint(0, 4)), usage
+
+
+@asynccontextmanager
+async def page_of(api: Api, browser: Browser, scheme: Scheme) -> AsyncIterator[Visit]:
+    """The page of an admin, wide and with everything drawn."""
+    async with visiting(api, browser, scheme, DESKTOP, reduced_motion="reduce") as visit:
+        await visit.open()
+        await expect(visit.chart.get_by_role("img")).to_be_visible()
+        yield visit
+
+
+async def take(page: Page, path: Path, *, high: int | None = None) -> None:
+    """A picture of what is seen, or of the page's upper part."""
+    size = page.viewport_size or DESKTOP
+    if high is not None:
+        await page.set_viewport_size({"width": size["width"], "height": high})
+    await page.evaluate("scrollTo(0, 0); document.querySelector('.insecure')?.remove()")  # as in production
+    await page.screenshot(path=path)
+    await page.set_viewport_size(size)
+
+
+async def test_the_pictures_of_the_readme_can_be_taken_anew(
+    running: Api, desk: Desk, browser: Browser, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    folder = DOCS if request.config.getoption("--screenshots", default=False) else tmp_path
+    await a_month_of_work(running, desk)
+
+    async with page_of(running, browser, "light") as visit:
+        await expect(visit.activity).to_contain_text("Automatic top-up", timeout=60_000)
+        await visit.activity.get_by_text("30 days", exact=True).click()
+        await expect(visit.chart).to_contain_text("Voiceover")
+        await visit.entries.nth(1).get_by_role("button").click()
+        await expect(visit.activity.locator(".explanation")).to_contain_text("Paid by")
+        await take(visit.page, folder / "usage.png", high=1_420)
+        await visit.page.get_by_role("button", name="Buy credits").click()
+        await expect(visit.dialog).to_contain_text("New balance")
+        await take(visit.page, folder / "usage-buy.png")
+        await visit.page.keyboard.press("Escape")
+        await visit.top_ups.get_by_role("button", name="Configure top-ups").click()
+        await expect(visit.dialog).to_contain_text(re.compile("In the last 30 days this would have charged"))
+        await take(visit.page, folder / "usage-top-ups.png")
+    async with page_of(running, browser, "dark") as visit:
+        await take(visit.page, folder / "usage-dark.png", high=1_000)
+    async with visiting(running, browser, "light", PHONE, reduced_motion="reduce") as visit:
+        await visit.open()
+        await expect(visit.chart.get_by_role("img")).to_be_visible()
+        await take(visit.page, folder / "usage-phone.png", high=1_900)
+
+    pictures = sorted(folder.glob("usage*.png"))
+    assert len(pictures) >= 5
+    assert {
+        picture.name: picture.stat().st_size for picture in pictures if picture.stat().st_size > PICTURE_MAX_BYTES
+    } == {}

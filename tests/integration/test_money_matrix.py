@@ -1,0 +1,15 @@
+"""A sample of the money matrix: `make faults ARGS=--money` plays all of it."""
+
+from deploy.local.stack import Stack
+from tests.faults.matrix import play_many
+from tests.faults.money import CELLS
+
+SAMPLE = range(0, len(CELLS), 7)  # every step, number of workers, time away and fault, though not each with each
+
+
+async def test_whoever_dies_wherever_and_whatever_stripe_answers_charges_are_credits_and_no_attempt_is_paid_twice(
+    stack: Stack, database: str
+) -> None:
+    tally = await play_many(stack, database, SAMPLE, killed_every=0)
+
+    assert not tally.broken, [f"{run}: {found}" for run, found in tally.broken]
