@@ -38,13 +38,8 @@ SAVE = """
 """
 
 MemberDay = tuple[int, str, date, str]  # shard, team, day, member: empty where the work was nobody's in particular
-
-
-class Used(NamedTuple):
-    """What was used of one feature."""
-
-    credits: int
-    uses: int
+Used = tuple[int, int]  # credits and uses of one feature
+NOTHING = (0, 0)
 
 
 class Row(NamedTuple):
@@ -70,12 +65,7 @@ def add(cells: Cells, shard: int, team_id: str, zone: str, entry: Entry, happene
         features = cells[member_day] = {}
     feature = entry.feature or ""
     credits, uses = features.get(feature, NOTHING)
-    features[feature] = Used(
-        credits - entry.included - entry.additional, uses + (1 if entry.kind is Kind.USAGE else -1)
-    )
-
-
-NOTHING = Used(0, 0)
+    features[feature] = (credits - entry.included - entry.additional, uses + (1 if entry.kind is Kind.USAGE else -1))
 
 
 def rows(cells: Cells) -> Iterator[Row]:
@@ -90,8 +80,8 @@ def merge(cells: Cells, more: Cells) -> None:
     for member_day, fresh in more.items():
         features = cells.setdefault(member_day, {})
         for feature, (credits, uses) in fresh.items():
-            had = features.get(feature, NOTHING)
-            features[feature] = Used(had.credits + credits, had.uses + uses)
+            credits_before, uses_before = features.get(feature, NOTHING)
+            features[feature] = (credits_before + credits, uses_before + uses)
 
 
 def keys(member_days: Collection[MemberDay]) -> list[list[object]]:

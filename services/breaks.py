@@ -8,7 +8,9 @@
     dispute_unhandled     a dispute stands otherwise than the log says
     orphan_intent         money, or a promise of it, of which nothing here knows
 
-Only the first is healed without a person: it does what the worker would have done, to what we had asked for ourselves.
+Only the first is healed without a person: it does what the worker would have done, to what we had asked for ourselves. A person
+settles the others: a refund or a cancelled intent at Stripe ends an orphan, and an adjustment that refers to the payment (its
+`refers_to`) says of an orphan, a mismatch, a double credit or one without money that somebody has dealt with it.
 """
 
 from collections.abc import Container, Iterator, Sequence
@@ -18,8 +20,9 @@ from typing import NamedTuple
 from projections.reversals import Account, fact_due
 from schemas.credits import format_credits
 from schemas.facts import ChargeRefunded
+from schemas.money import format_money
 from services.charges import Dispute, Intent
-from services.reversals import is_known, seen_of
+from services.reversals import seen_of
 from services.store.reconciling import Credit, Wanted
 
 OURS = frozenset({"attempt_id", "purchase_id"})  # what an intent of ours says in its metadata
@@ -35,6 +38,9 @@ class Kind(StrEnum):
     REFUND_NOT_CLAWED = "refund_not_clawed"
     DISPUTE_UNHANDLED = "dispute_unhandled"
     ORPHAN_INTENT = "orphan_intent"
+
+
+BY_HAND = frozenset({Kind.CREDITED_NOT_PAID, Kind.AMOUNT_MISMATCH, Kind.DUPLICATE_CREDIT, Kind.ORPHAN_INTENT})
 
 
 class Payment(NamedTuple):
@@ -99,7 +105,7 @@ def _of_uncredited(payment: Payment) -> Found:
         yield (
             Kind.ORPHAN_INTENT,
             what,
-            "find out at Stripe who made it; refund it, or give its credits as an adjustment",
+            f"find out at Stripe who made it; refund it, or {_by_hand(intent.id)}",
         )
     elif wanted.answered_by not in (None, intent.id):
         what = (
@@ -110,7 +116,7 @@ def _of_uncredited(payment: Payment) -> Found:
         yield (
             Kind.AMOUNT_MISMATCH,
             f"{fault}; no credits were given",
-            "refund it at Stripe, or give what it is worth as an adjustment",
+            f"refund it at Stripe, or {_by_hand(intent.id)}",
         )
     else:
         what = f"{_money(intent)} were paid for {wanted.kind} {wanted.id}: {format_credits(wanted.credits)} credits are missing"
@@ -135,18 +141,22 @@ def _of_credited(payment: Payment, credit: Credit) -> Found:
     if len(payment.credits) > 1:
         places = ", ".join(f"{one.place} ({one.team_id})" for one in payment.credits)
         what = f"the payment brought credits {len(payment.credits)} times: {places}"
-        yield Kind.DUPLICATE_CREDIT, what, "take all but the first back: an adjustment that refers to the place"
+        yield Kind.DUPLICATE_CREDIT, what, f"take all but the first back: {_by_hand(payment.payment_intent_id)}"
     if intent is None or intent.state != "succeeded":
         state = f"it is {intent.state} there" if intent is not None else "Stripe knows nothing of it"
         what = f"{format_credits(credit.credits)} credits at {credit.place}, and no money: {state}"
-        yield Kind.CREDITED_NOT_PAID, what, "check the key and the account; then take the credits back by an adjustment"
+        yield (
+            Kind.CREDITED_NOT_PAID,
+            what,
+            f"check the key and the account; take the credits back: {_by_hand(payment.payment_intent_id)}",
+        )
         return
     if _team(payment) not in (None, credit.team_id):
         what = f"{format_credits(credit.credits)} credits at {credit.place}, and the money is of {_team(payment)}"
-        yield Kind.CREDITED_NOT_PAID, what, "adjust both teams, each referring to the place"
+        yield Kind.CREDITED_NOT_PAID, what, f"move the credits: {_by_hand(intent.id)}, for each team"
     if (intent.amount_cents, intent.currency) != (credit.charge_cents, credit.currency):
-        what = f"{_money(intent)} were paid, the log says {credit.charge_cents} {credit.currency} at {credit.place}"
-        yield Kind.AMOUNT_MISMATCH, what, "adjust the credits to what was paid, or refund the difference at Stripe"
+        what = f"{_money(intent)} were paid, the log says {format_money(credit.charge_cents, credit.currency)} at {credit.place}"
+        yield Kind.AMOUNT_MISMATCH, what, _by_hand(intent.id)
     yield from _of_reversed(payment, intent)
 
 
@@ -157,17 +167,21 @@ def _of_reversed(payment: Payment, intent: Intent) -> Found:
     seen = seen_of(intent, payment.disputes, account)
     again = "send the event again from Stripe's dashboard, or run `creditwell reconcile --claw`"
     if isinstance(fact_due(account, seen), ChargeRefunded):
-        what = f"{seen.refunded_cents} of {account.charge_cents} {account.currency} are refunded, the log says {account.refunded_cents}"
+        refunded, charged, known = (
+            format_money(cents, account.currency)
+            for cents in (seen.refunded_cents, account.charge_cents, account.refunded_cents)
+        )
+        what = f"{refunded} of {charged} are refunded, the log says {known}"
         yield Kind.REFUND_NOT_CLAWED, what, again
     settled = seen._replace(refunded_cents=account.refunded_cents)
     if (due := fact_due(account, settled)) is not None:
         dispute_id = getattr(due, "dispute_id", "")
-        known = account.disputes.get(dispute_id)
-        says = known.course if known is not None else "nothing"
+        heard = account.disputes.get(dispute_id)
+        says = heard.course if heard is not None else "nothing"
         what = f"dispute {dispute_id} is {seen.disputes[dispute_id].course}, the log says {says}"
         yield Kind.DISPUTE_UNHANDLED, what, again
     for dispute in payment.disputes:
-        if not is_known(dispute):
+        if not dispute.is_known:
             what = f"dispute {dispute.id} is {dispute.status!r}, which nothing here understands"
             yield Kind.DISPUTE_UNHANDLED, what, "upgrade; until then adjust the credits by hand if the money is away"
 
@@ -179,8 +193,12 @@ def _differs(intent: Intent, wanted: Wanted) -> str | None:
     more = intent.amount_cents - wanted.charge_cents
     if intent.currency == wanted.currency and (more == 0 or (wanted.taxed and more > 0)):
         return None
-    return f"{_money(intent)} were paid for {wanted.kind} {wanted.id}, which is {wanted.charge_cents} {wanted.currency}"
+    return f"{_money(intent)} were paid for {wanted.kind} {wanted.id}, which is {format_money(wanted.charge_cents, wanted.currency)}"
 
 
 def _money(intent: Intent) -> str:
-    return f"{intent.amount_cents} {intent.currency}"
+    return format_money(intent.amount_cents, intent.currency)
+
+
+def _by_hand(payment_intent_id: str) -> str:
+    return f"adjust the credits, with refers_to {payment_intent_id}"

@@ -11,3 +11,14 @@ def stop_looking_for_garbage() -> None:
     """
     gc.freeze()
     gc.set_threshold(1_000_000, 20, 50)
+
+
+def look_for_garbage_in_passing() -> None:
+    """For a process that people wait for: look often and little, and not at what was made to last.
+
+    Requests leave cycles behind. A hundred thousand objects searched at once stop everybody for a tenth of a second, which is as
+    long as all else that the slowest hundredth of requests waits for; two thousand are searched in one or two milliseconds.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(2_000, 20, 50)

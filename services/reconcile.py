@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 
 from schemas.facts import CreditsToppedUp, NewFact
 from services import checkouts as pages
-from services.breaks import Break, Kind, Payment, breaks_of, is_quiet
+from services.breaks import BY_HAND, Break, Kind, Payment, breaks_of, is_quiet
 from services.charges import Charges, Intent, Missing
 from services.errors import Unavailable
 from services.logs import get_log
@@ -27,7 +27,15 @@ from services.store.attempts import STRIPE
 from services.store.connect import Connection
 from services.store.identities import Identity, find
 from services.store.numbered import lock_shard
-from services.store.reconciling import Credit, Wanted, credits_of, credits_since, reversed_by_log, wanted_by
+from services.store.reconciling import (
+    Credit,
+    Wanted,
+    credits_of,
+    credits_since,
+    reversed_by_log,
+    settled_by_hand,
+    wanted_by,
+)
 from services.store.reversals import read_account
 from services.store.shards import shard_of
 
@@ -102,6 +110,8 @@ async def reconcile(
         report.breaks = [one for name in ids for one in await _examine(connection, charges, name, suspects[name])]
         left = {(one.type, one.payment_intent_id) for one in report.breaks}
         report.healed = [one for one in breaks if (one.type, one.payment_intent_id) not in left]
+    by_hand = await settled_by_hand(connection) if report.breaks else set()
+    report.breaks = [one for one in report.breaks if not (one.type in BY_HAND and one.payment_intent_id in by_hand)]
     return report
 
 

@@ -7,7 +7,7 @@ still what it was before the question, so of two answers the older one never ove
 
 from enum import StrEnum
 
-from projections.reversals import Account, Course, Disputed, Seen
+from projections.reversals import Account, Disputed, Seen
 from services.charges import Charges, Dispute, Intent, Missing
 from services.crashpoints import crashpoint
 from services.errors import Unavailable
@@ -16,12 +16,6 @@ from services.store.connect import Connection
 from services.store.reversals import Moved, append_reversals, read_account
 
 ASKED_MAX = 10  # questions about one payment whose account moves all the time
-
-# `prevented`: settled in the payer's favour before it became formal. An inquiry (`warning_…`) only asks, and a refund is counted as one.
-COURSES: dict[str, Course] = {
-    "needs_response": "open", "under_review": "open", "lost": "lost", "prevented": "lost", "won": "won",
-}  # fmt: skip
-TAKES_NOTHING = frozenset({"warning_needs_response", "warning_under_review", "warning_closed", "charge_refunded"})
 
 
 class Followed(StrEnum):
@@ -81,15 +75,10 @@ def seen_of(intent: Intent, disputes: tuple[Dispute, ...], account: Account) -> 
         {
             dispute.id: Disputed(
                 dispute.amount_cents if dispute.currency == account.currency else account.charge_cents,
-                COURSES[dispute.status],
+                dispute.course,
                 dispute.reason,
             )
             for dispute in disputes
-            if dispute.status in COURSES
+            if dispute.course is not None
         },
     )
-
-
-def is_known(dispute: Dispute) -> bool:
-    """False for a status that Stripe has invented since."""
-    return dispute.status in COURSES or dispute.status in TAKES_NOTHING

@@ -66,7 +66,11 @@ class Settings(BaseSettings):
         False, description="Have Stripe work out and collect the tax on purchases (Stripe Tax).", examples=["1"]
     )
     stripe_rate: int = Field(
-        100, ge=1, le=10_000, description="How many questions a second this process asks Stripe at most.", examples=[100]
+        100,
+        ge=1,
+        le=10_000,
+        description="How many questions a second this process asks Stripe at most.",
+        examples=[100],
     )
     stripe_webhook_secret: SecretStr | None = Field(
         None,

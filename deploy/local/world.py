@@ -154,6 +154,7 @@ class World:
             "stripe": self.stripe,
             "stripe_key": self.variables["STRIPE_KEY"],
             "stripe_webhook_secret": self.variables["STRIPE_WEBHOOK_SECRET"],
+            "notices": f"{self.receiver}/_control/notices",
             "public_key": self.variables["PUBLIC_KEY"],
             "teams": [
                 {

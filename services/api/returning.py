@@ -31,16 +31,23 @@ def return_url_of(ask: Ask, wanted: str | None) -> str:
     own = ask.world.settings.public_url or str(ask.request.base_url).rstrip("/")
     if wanted is None:
         return own + PAGE
-    parts = urlsplit(wanted)
     if not wanted.isascii() or not wanted.isprintable() or set(wanted) & set(' \\{}<>"'):
         raise Refused(
             "invalid_return_url", "write it as a browser would send it, with anything unusual percent-encoded"
         )
-    if f"{parts.scheme}://{parts.netloc}" not in {own, *ask.world.settings.cors_origins}:
+    if _origin(wanted) not in {own, *ask.world.settings.cors_origins}:
         raise Refused("invalid_return_url", f"{wanted!r:.140} is not of a configured origin (CREDITWELL_CORS_ORIGINS)")
     if "#" in wanted:
         raise Refused("invalid_return_url", "leave out the part after #: it would travel to Stripe")
     return wanted
+
+
+def _origin(url: str) -> str | None:
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # brackets that hold no address
+        return None
+    return f"{parts.scheme}://{parts.netloc}"
 
 
 async def position_of(connection: Connection, team_id: str, position: int | None) -> str:

@@ -3,14 +3,9 @@
 from projections.balance import DEBT, Entry
 from schemas.credits import format_credits
 from schemas.facts import ChargeDisputed, ChargeRefunded, DisputeClosed
+from schemas.money import format_money
 
 Reversal = ChargeRefunded | ChargeDisputed | DisputeClosed
-
-# Minor units that are not hundredths, as Stripe counts them.
-WHOLE = frozenset(
-    ["bif", "clp", "djf", "gnf", "jpy", "kmf", "krw", "mga", "pyg", "rwf", "ugx", "vnd", "vuv", "xaf", "xof", "xpf"]
-)
-THOUSANDTHS = frozenset(["bhd", "jod", "kwd", "omr", "tnd"])
 
 
 def describe_reversal(fact: Reversal) -> str:
@@ -30,22 +25,13 @@ def detail_of_reversal(entry: Entry, fact: Reversal) -> str:
     owed = f"; {format_credits(spent)} of the credits were spent already and count below zero" if spent else ""
     match fact:
         case ChargeRefunded():
-            whole = f" of {money(fact.charge_cents, fact.currency)}" if fact.charge_cents is not None else ""
-            return f"{money(fact.refunded_cents, fact.currency)}{whole} refunded so far{owed}"
+            whole = f" of {format_money(fact.charge_cents, fact.currency)}" if fact.charge_cents is not None else ""
+            return f"{format_money(fact.refunded_cents, fact.currency)}{whole} refunded so far{owed}"
         case ChargeDisputed():
-            disputed = f"{money(fact.disputed_cents, fact.currency)} disputed with the bank"
+            disputed = f"{format_money(fact.disputed_cents, fact.currency)} disputed with the bank"
             return f"{disputed}: the credits are frozen until it decides{owed}"
         case DisputeClosed(outcome="lost"):
             return "The bank decided against the payment: its credits are gone for good"
         case DisputeClosed():
             back = fact.reinstated_credits
             return "The credits are back" if back else "There was nothing to give back"
-
-
-def money(cents: int, currency: str) -> str:
-    """An amount in minor units as people read it, such as 48.00 USD."""
-    if currency in WHOLE:
-        return f"{cents:,} {currency.upper()}"
-    digits = 3 if currency in THOUSANDTHS else 2
-    whole, part = divmod(cents, 10**digits)
-    return f"{whole:,}.{part:0{digits}d} {currency.upper()}"

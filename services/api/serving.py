@@ -10,6 +10,7 @@ from services.api.watch import Watch
 from services.api.world import World
 from services.charges import Charges
 from services.clock import Clock, system_clock
+from services.garbage import look_for_garbage_in_passing
 from services.health import Health
 from services.listening import listen
 from services.settings import Settings, WrongSettings
@@ -48,13 +49,15 @@ async def serve(
         settings=settings, pool=pool, tokens=tokens, catalog=catalog, cards=Cards(pool), charges=charges,
         reports=Reports(settings.needed("kafka")), watch=Watch(pool, stop), health=health, clock=clock,
     )  # fmt: skip
+    app = create_app(world)
+    look_for_garbage_in_passing()
     try:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(world.watch.run())
             tasks.create_task(world.reports.run(stop))
             tasks.create_task(_look_at_database(world, stop))
             await listen(
-                create_app(world), host=settings.api_host, port=settings.api_port, port_setting="api_port", stop=stop,
+                app, host=settings.api_host, port=settings.api_port, port_setting="api_port", stop=stop,
                 started=started,
             )  # fmt: skip
     finally:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
 
+from projections.reversals import Course
+
 State = Literal[
     "requires_payment_method",
     "requires_confirmation",
@@ -28,6 +30,14 @@ CARD_IS_NO_GOOD: Final = frozenset(
 )
 OWNER_MUST_CONFIRM: Final = frozenset(
     {"authentication_required", "authentication_not_handled", "payment_intent_authentication_failure"}
+)
+
+# `prevented`: settled in the payer's favour before it became formal. An inquiry only asks, and a refund is counted as one.
+COURSES: Final[Mapping[str, Course]] = {
+    "needs_response": "open", "under_review": "open", "lost": "lost", "prevented": "lost", "won": "won",
+}  # fmt: skip
+TAKES_NOTHING: Final = frozenset(
+    {"warning_needs_response", "warning_under_review", "warning_closed", "charge_refunded"}
 )
 
 
@@ -103,7 +113,17 @@ class Dispute:
     @property
     def money_is_away(self) -> bool:
         """An inquiry (`warning_…`) only asks; a dispute that was won gave the money back."""
-        return self.status in {"needs_response", "under_review", "lost"}
+        return self.course in {"open", "lost"}
+
+    @property
+    def course(self) -> Course | None:
+        """How it stands; None for an inquiry, and for what nobody here understands."""
+        return COURSES.get(self.status)
+
+    @property
+    def is_known(self) -> bool:
+        """False for a status that Stripe has invented since."""
+        return self.status in COURSES or self.status in TAKES_NOTHING
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from schemas.money import format_money
 from services.cli.showing import FOUND_WRONG, AsJson, parse_instant, print_json, print_table, progress, with_database
 from services.settings import exit_used_wrongly, load_settings
 from services.store.connect import Connection
@@ -70,10 +71,14 @@ def _said(one: "Break") -> dict[str, object]:
 def _show(report: "Report") -> None:
     for title, breaks in (("Healed", report.healed), ("Stripe and the log differ", report.breaks)):
         if breaks:
-            rows = [(one.type.value, one.payment_intent_id, one.team_id, one.what, one.next_step) for one in breaks]
-            print_table(title, ("type", "payment", "team", "what is so", "next step"), rows)
+            rows = [(one.type.value, _whose(one), f"{one.what}\n→ {one.next_step}") for one in breaks]
+            print_table(title, ("type", "payment", "what is so, and what to do"), rows)
     for currency in sorted(report.charged | report.credited):
-        charged, credited = report.charged.get(currency, 0), report.credited.get(currency, 0)
-        print(f"{charged:,} {currency} charged at Stripe, {credited:,} {currency} credited in the log (minor units)")
+        sums = (format_money(side.get(currency, 0), currency) for side in (report.charged, report.credited))
+        print("{} charged at Stripe, {} credited in the log".format(*sums))
     print(f"{report.payments:,} payments at Stripe, {report.credits:,} that brought credits by the log")
     print(f"{len(report.breaks):,} differences are left" if report.breaks else "Stripe and the log say the same")
+
+
+def _whose(one: "Break") -> str:
+    return one.payment_intent_id if one.team_id is None else f"{one.payment_intent_id}\n{one.team_id}"

@@ -23,8 +23,9 @@ MEMBER_DAYS_MAX = 50_000  # about as much
 
 @dataclass(slots=True)
 class Batch:
-    """What a batch of facts changed, and the positions it reached."""
+    """What a batch of facts changed, and the positions it reached. `paid` is kept where the batch has voids."""
 
+    has_voids: bool = False
     reached: dict[int, int] = field(default_factory=dict)
     touched: dict[str, tuple[int, TeamBalance]] = field(default_factory=dict)
     activity: list[bytes] = field(default_factory=list)
@@ -81,7 +82,7 @@ class Projecting:
             known.update(await load(connection, sorted(missing), self.versions["balance"]))
 
     async def _fold(self, connection: Connection, facts: Mapping[int, list[Stored]]) -> Batch:
-        batch = Batch()
+        batch = Batch(has_voids=any(stored.type == UsageVoided.type for read in facts.values() for stored in read))
         for shard, read in facts.items():
             for stored in read:
                 fact = stored.fact()
@@ -138,6 +139,7 @@ def _note(batch: Batch, stored: Stored, fact: AnyFact, team: TeamBalance, entrie
         batch.activity.append(activity.pack_row(stored.shard, stored.team_id, entry))
         if entry.kind is Kind.USAGE:
             usage.add(batch.cells, stored.shard, stored.team_id, team.zone, entry, stored.occurred_at)
-            batch.paid[stored.team_id, entry.position] = entry.paid
+            if batch.has_voids:
+                batch.paid[stored.team_id, entry.position] = entry.paid
         elif isinstance(fact, UsageVoided) and entry.kind is Kind.USAGE_VOIDED:
             usage.add(batch.cells, stored.shard, stored.team_id, team.zone, entry, fact.usage_occurred_at)

@@ -11,6 +11,7 @@ from projections.balance import ALWAYS
 from schemas.facts import (
     ChargeDisputed,
     ChargeRefunded,
+    CreditsAdjusted,
     CreditsPurchased,
     CreditsToppedUp,
     DisputeClosed,
@@ -110,6 +111,12 @@ async def reversed_by_log(connection: Connection, since: datetime) -> set[str]:
         elif isinstance(fact, DisputeClosed):
             undecided.pop(fact.dispute_id, None)
     return recent | set(undecided.values())
+
+
+async def settled_by_hand(connection: Connection) -> set[str]:
+    """What adjustments refer to: a payment that a person has dealt with, among others."""
+    facts = [stored_of(row).fact() for row in await connection.fetch(OF_TYPES, (CreditsAdjusted.type,), ALWAYS)]
+    return {fact.refers_to for fact in facts if isinstance(fact, CreditsAdjusted) and fact.refers_to is not None}
 
 
 async def credits_of(connection: Connection, team_ids: Sequence[str], payment_intent_id: str) -> tuple[Credit, ...]:

@@ -18,14 +18,14 @@ from deploy.local.world import World, connected, prepare_world
 from schemas.catalog import load_catalog
 from services.store.connect import Connection
 from services.store.plans import assign_plan
-from tests.bench import charging, growth, latency, reading, throughput
+from tests.bench import charging, growth, holds, latency, reading, throughput
 from tests.bench.ground import Ground, check_all_recorded, fresh_world
 from tests.bench.machine import NotDurable, about, check_durable
 from tests.bench.report import Figures, Rounds, about_table, as_json, show
 from tests.bench.workload import BenchTeam, bench_teams, give_credits, usage_events
 
 IN_ROUNDS = ("copy", "record", "visible", "relay", "replay")
-AFTERWARDS = ("latency", "charging", "growth", "balance")
+AFTERWARDS = ("latency", "charging", "growth", "balance", "holds")
 PROBES = latency.PROBE_SECONDS * latency.PROBES_PER_SECOND
 
 

@@ -137,8 +137,8 @@ def storm_in_worker(api: str, caller: Caller) -> dict[int, int]:
 
     def call(number: int) -> None:
         service = Service(api, f"storm {number}")
-        for _ in range(STORM // STORM_CALLERS):
-            answers.append(service.post(caller, "", {"credits": str(STORM_CREDITS)})[0])
+        asked = {"credits": str(STORM_CREDITS)}
+        answers.extend(service.post(caller, "", asked)[0] for _ in range(STORM // STORM_CALLERS))
 
     _all(threading.Thread(target=call, args=(number,)) for number in range(STORM_CALLERS))
     return {status: answers.count(status) for status in set(answers)}

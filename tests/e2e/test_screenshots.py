@@ -8,15 +8,19 @@ from decimal import Decimal
 from operator import itemgetter
 from pathlib import Path
 from random import Random
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.async_api import Browser, Page, expect
 
+from deploy.local.demo.host import create_app
+from deploy.local.stripe import running as serving
 from schemas.catalog import load_catalog
 from schemas.credits import MICRO
 from schemas.facts import CreditsPurchased, HoldPlaced, UsageRecorded
 from schemas.rates import CompiledCard
 from services.store.directory import Member, name_team, put_member
+from services.tokens import Role as TokenRole
 from tests.support.api import Api
 from tests.support.desk import Desk
 from tests.support.page import DESKTOP, PHONE, Scheme, Visit, save_card, visiting
@@ -26,7 +30,7 @@ PICTURE_MAX_BYTES = 200_000
 DAYS = 26
 CARD = CompiledCard(load_catalog().rate_card)
 WORK: tuple[tuple[str, dict[str, str], int, int], ...] = (
-    ("ai_video.generate", {"tier": "standard"}, 10, 20), ("ai_image.generate", {"tier": "high"}, 1, 2),
+    ("ai_video.generate", {"tier": "standard"}, 4, 9), ("ai_image.generate", {"tier": "high"}, 1, 2),
     ("ai_audio.voiceover", {}, 600, 1_800), ("video_export.render", {"resolution": "1080p"}, 40, 140),
     ("ai_image.generate", {"tier": "standard"}, 1, 4), ("ai_audio.music", {}, 20, 90), ("ai_effects.lip_sync", {}, 3, 9),
     ("ai_effects.upscale_image", {"scale": "4x"}, 1, 2), ("ai_audio.transcribe", {}, 200, 900),
@@ -50,15 +54,15 @@ async def a_month_of_work(api: Api, desk: Desk) -> None:
     await api.tell(bought, at=now - timedelta(days=DAYS - 1))
     for at, usage in sorted(work(random, now), key=itemgetter(0)):
         await api.tell(usage, at=at)
-    await api.tell(HoldPlaced(hold_id="h", credits=240 * MICRO, expires_at=now + timedelta(hours=1)))
+    await api.tell(HoldPlaced(hold_id="h", credits=60 * MICRO, expires_at=now + timedelta(hours=1)))
     await save_card(api, desk)
-    threshold = {
+    settings = {
         "enabled": True,
-        "threshold": "3000",
-        "credits": "5000",
+        "threshold": "2500",
+        "credits": "2000",
         "monthly_cap": {"amount": 20_000, "currency": "usd"},
     }
-    answer = await api.client("admin", member="mem_2").put(f"{api.path}/top-up", json=threshold)
+    answer = await api.client("admin", member="mem_2").put(f"{api.path}/top-up", json=settings)
     assert answer.is_success, answer.text
 
 
@@ -122,8 +126,20 @@ async def test_the_pictures_of_the_readme_can_be_taken_anew(
         await expect(visit.chart.get_by_role("img")).to_be_visible()
         await take(visit.page, folder / "usage-phone.png", high=1_900)
 
+    (origin,) = running.settings.cors_origins
+    product = create_app(running.url, running.team_id, {"mem_emil": TokenRole.MEMBER, "mem_dana": TokenRole.ADMIN})
+    async with serving(product, urlsplit(origin).port or 0), visiting(running, browser) as visit:
+        await visit.page.goto(origin)
+        for tier in ("Low", "Standard"):
+            await visit.page.get_by_role("radio", name=tier).check()
+            await visit.page.get_by_role("button", name="Generate").click()
+        await visit.page.get_by_role("radio", name="High").check()
+        await expect(visit.page.locator("#quote")).to_have_text("15 credits")
+        await expect(visit.page.locator("#gallery li")).to_have_count(2)
+        await take(visit.page, folder / "usage-embedded.png", high=620)
+
     pictures = sorted(folder.glob("usage*.png"))
-    assert len(pictures) >= 5
+    assert len(pictures) >= 6
     assert {
         picture.name: picture.stat().st_size for picture in pictures if picture.stat().st_size > PICTURE_MAX_BYTES
     } == {}

@@ -13,18 +13,19 @@ import pytest
 
 from schemas.catalog import load_catalog
 from schemas.cycles import cycle_at, cycle_start
-from schemas.facts import CreditsRefilled, HoldPlaced
+from schemas.facts import CreditsRefilled, HoldPlaced, NewFact
 from schemas.rates import RateCards, parse_rate_card
 from services import recorder
 from services.errors import Refused, Unavailable
 from services.store import balances
-from services.store.append import append
+from services.store.append import AlreadyStored, append
 from services.store.balances import read_balance
 from services.store.cards import publish_rate_card, seed_catalog
 from services.store.connect import Connection
 from services.store.cycles import CYCLES
 from services.store.read import read_team
 from services.store.shards import shard_of
+from services.store.voids import note_voids
 from tests.integration.test_log_invariants import connections
 from tests.support.facts import granted, new, now, planned, store, usage, void
 from tests.support.history import Histories
@@ -102,6 +103,29 @@ async def test_invariant_07_two_recorders_that_void_one_usage_at_the_same_time_r
     assert len(await world.facts("team_1", type="usage.voided.v1")) == 30
     assert await world.connection.fetchval("SELECT sum(duplicates)::int FROM repeats") == 30 * 7
     assert (await world.balance()).total == 3_000 * CREDIT
+
+
+async def test_invariant_07_a_usage_that_was_taken_back_meanwhile_is_not_taken_back_again(world: World) -> None:
+    """Two recorders have judged a void each before either has stored one: the second finds out, and nothing of it stays."""
+    await store(world.connection, *planned("team_1"))
+    taken_back = usage("team_1", "a", 3)
+    position = (await store(world.connection, taken_back)).places[0].position
+    voids = [
+        void("team_1", id, of="a", position=position, at=taken_back.occurred_at, credits=3)
+        for id in ("first", "second")
+    ]
+
+    async def note(fact: NewFact) -> None:
+        async with world.connection.transaction():
+            appended = await append(world.connection, [fact])
+            await note_voids(world.connection, [(fact, appended.places[0])])
+
+    await note(voids[0])
+    with pytest.raises(AlreadyStored):
+        await note(voids[1])
+
+    assert [fact.id for fact in await world.facts("team_1", type="usage.voided.v1")] == ["first"]
+    assert (await world.balance()).total == 100 * CREDIT
 
 
 async def test_invariant_07_a_lot_that_ended_pays_nothing_though_nobody_has_written_down_that_it_ended(

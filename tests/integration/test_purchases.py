@@ -362,6 +362,8 @@ async def test_while_stripe_does_not_answer_the_browser_is_told_to_ask_again(sho
         ({"return_url": "https://host.example.elsewhere.example/"}, "invalid_return_url"),
         ({"return_url": "https://host.example\\@elsewhere.example/"}, "invalid_return_url"),
         ({"return_url": "javascript:alert(1)"}, "invalid_return_url"),
+        ({"return_url": "https://[host.example/"}, "invalid_return_url"),
+        ({"return_url": "https://host.example\x00/"}, "invalid_return_url"),
         ({"return_url": "//host.example/"}, "invalid_return_url"),
         ({"return_url": "http://host.example/"}, "invalid_return_url"),
         ({"return_url": "https://host.example/#token"}, "invalid_return_url"),

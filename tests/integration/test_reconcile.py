@@ -14,7 +14,7 @@ from prometheus_client import generate_latest
 
 from deploy.local.stack import Stack
 from schemas.credits import MICRO
-from schemas.facts import NewFact, TopUpRequested
+from schemas.facts import CreditsAdjusted, NewFact, TopUpRequested
 from services.breaks import Kind
 from services.health import Health
 from services.reconcile import Report, reconcile
@@ -39,8 +39,10 @@ from tests.integration.payments import (
     refund,
     topped_up,
 )
-from tests.integration.serving import ROOT, as_role, connected, until
+from tests.integration.serving import ROOT, as_role, connected, store, until
 from tests.support.desk import KEY, Desk, a_desk, available
+
+pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
 
 
 @pytest.fixture
@@ -224,6 +226,17 @@ async def test_what_differs_from_what_we_had_asked_for_is_never_credited_by_itse
         *((Kind.ORPHAN_INTENT, intent_id) for intent_id in (again, payable, strange)),
     ])  # fmt: skip
     assert await available(connection, less.team) == 0
+
+
+async def test_a_break_that_a_person_has_dealt_with_is_told_no_more(connection: Connection, desk: Desk) -> None:
+    by_hand_kinds = [Kind.CREDITED_NOT_PAID, Kind.AMOUNT_MISMATCH, Kind.DUPLICATE_CREDIT, Kind.ORPHAN_INTENT]
+    settled = [await seed(kind, connection, desk) for kind in by_hand_kinds]
+    refunded = await seed(Kind.ORPHAN_INTENT, connection, desk)
+    team = await a_team(connection)
+    await store(connection, team, [CreditsAdjusted(credits=-1, reason="settled", refers_to=one) for one in settled])
+    await refund(desk, refunded)
+
+    assert await found(connection, desk) == []
 
 
 async def test_credits_of_one_team_for_the_money_of_another_and_of_a_payment_that_stripe_does_not_know_are_found(

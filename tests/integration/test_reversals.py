@@ -41,6 +41,9 @@ from tests.support.desk import KEY, Desk, a_desk, environment, facts, has, new_t
 REVERSALS = (ChargeRefunded, ChargeDisputed, DisputeClosed)
 
 
+pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
+
+
 @pytest.fixture
 async def desk() -> AsyncIterator[Desk]:
     """A stand-in of its own for each test."""

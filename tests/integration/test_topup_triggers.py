@@ -120,6 +120,25 @@ async def test_holds_expiring_lots_and_settings_cross_the_threshold_without_any_
         assert sorted(charge["metadata"]["team_id"] for charge in books["charges"]) == sorted(teams)
 
 
+async def test_a_balance_that_a_top_up_lifted_too_little_to_count_as_recovered_is_charged_for_when_it_is_low_once_more(
+    stack: Stack, database: str, desk: Desk
+) -> None:
+    async with connected(database) as connection, working(stack, database, desk, "projector", "topup"):
+        team = await _team(connection, desk, plan(10_200), settings(threshold_credits=10_000 * MICRO), used(300))
+        await until(lambda: connection.fetchval("SELECT enough_at FROM top_ups WHERE enough_at > 0"))
+        assert not await has(connection, team, BalanceRecovered)
+
+        await store(connection, team, [used(300)])
+        assert len(await of_type(connection, team, CreditsToppedUp)) == 1
+        await store(connection, team, [used(300)])
+        await until(lambda: has(connection, team, CreditsToppedUp, 2))
+
+        requests = await of_type(connection, team, TopUpRequested)
+        assert len({request.ran_low_id for request in requests}) == 1, "it is the same low episode"
+        assert [request.attempt for request in requests] == [0, 1]
+        assert len(await of_type(connection, team, BalanceRanLow)) == 1
+
+
 async def test_a_thousand_crossings_of_one_team_while_two_workers_look_are_one_attempt_and_every_other_says_why_not(
     database: str, desk: Desk
 ) -> None:
@@ -129,13 +148,18 @@ async def test_a_thousand_crossings_of_one_team_while_two_workers_look_are_one_a
     ]
     async with connected(database) as connection, connected(database) as another:
         team = await new_team(connection, desk, cool_down_seconds=300)
-        await store(connection, team, [used(300)])
+        await store(connection, team, [used(300), crossing[0]])
         pool = await connect_pool(as_role(database, "worker"), process="test", size=4)
         async with pool:
+            await desk.order("faults", route="POST /v1/payment_intents/{id}/confirm", do="hold_after")
             looking = [asyncio.create_task(_look(a_worker(pool, desk), team)) for _ in range(2)]
+            await desk.http.get("/_control/held")
             for _ in range(20):
                 await store(another, team, crossing * 50)
                 await store(another, team, crossing[:1])
+            await until(lambda: has(connection, team, TopUpSkipped))
+            await desk.order("release")
+            await until(lambda: has(connection, team, CreditsToppedUp))
             for task in looking:
                 task.cancel()
             await asyncio.wait(looking)

@@ -59,8 +59,19 @@ class Purse:
             case "credits.granted.v1":
                 ends_at = instant(data["expires_at"]) if "expires_at" in data else FOREVER
                 self._gain(position, False, occurred_at, ends_at, data["credits"])
+            case "charge.refunded.v1" | "charge.disputed.v1" | "dispute.closed.v1":
+                taken = data.get("clawed_credits", data.get("frozen_credits", 0))
+                self._take_back({data["lot"], *data.get("reinstated_lots", ())}, taken)
+                self._gain(position, False, occurred_at, FOREVER, data.get("reinstated_credits", 0))
             case _:
                 pass
+
+    def _take_back(self, numbers: set[int], credits: int) -> None:
+        for bag in self.bags:
+            if bag.number in numbers:
+                share = min(bag.left, credits)
+                bag.left, credits = bag.left - share, credits - share
+        self.debt += credits
 
     def _gain(self, position: int, included: bool, starts_at: datetime, ends_at: datetime, credits: int) -> None:
         self.bags.append(Bag(position, included, starts_at, ends_at, credits))

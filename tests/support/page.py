@@ -106,7 +106,7 @@ async def visiting(
         yield visit
     finally:
         await profile.close()
-    assert visit.complaints == []
+    assert visit.complaints == [], visit.complaints
 
 
 def used(credits: float = 4, *, member: str = "mem_1", feature: str = "ai_image.generate") -> UsageRecorded:

@@ -1,6 +1,7 @@
 """Notices are signed and repeated as Standard Webhooks has it, and worded for people."""
 
 import json
+import re
 from base64 import b64decode, b64encode
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -234,3 +235,16 @@ def test_openapi_describes_every_notice_with_its_headers_and_its_body() -> None:
         body = said["requestBody"]["content"]["application/json"]["schema"]["$ref"]
         assert body.endswith(f"/{notice.__name__}")
         assert document["components"]["schemas"][notice.__name__]["properties"]["type"]["const"] == name
+
+
+def test_the_page_about_notices_names_each_and_shows_one_as_it_is_sent() -> None:
+    page = (Path(__file__).parents[2] / "docs/notices.md").read_text("utf-8")
+    (example,) = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
+    low = BalanceRanLow(
+        available_credits=412_500_000, threshold_credits=500 * MICRO, crossed_at_position=1, top_up_enabled=False
+    )
+    sent = notice_of(stored(low)._replace(position=20418, recorded_at=NOW.replace(microsecond=123456)), PAGE)
+
+    assert sent is not None
+    assert json.loads(example) == json.loads(sent.body())
+    assert all(f"`{name}`" in page for name in NOTICES)

@@ -8,8 +8,9 @@ from projections.balance import DEBT, Entry, Kind, Paid
 from schemas.catalog import load_catalog
 from schemas.credits import MICRO
 from schemas.facts import ChargeDisputed, ChargeRefunded, DisputeClosed
+from schemas.money import format_money
 from schemas.rates import RateCards
-from services.api.reversals import Reversal, money
+from services.api.reversals import Reversal
 from services.api.words import charge, describe, detail
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
@@ -89,4 +90,4 @@ def test_the_charge_behind_a_refund_is_shown_and_its_id_to_those_alone_who_see_r
     ],
 )
 def test_money_is_written_in_the_units_of_its_currency(cents: int, currency: str, words: str) -> None:
-    assert money(cents, currency) == words
+    assert format_money(cents, currency) == words

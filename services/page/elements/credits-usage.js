@@ -90,6 +90,7 @@ const OUT = {
   unknown_team: "This team does not exist yet, or your sign-in is for another one.",
   forbidden: "Your sign-in is not meant for this page. Team members and finance may open it.",
 };
+const RELOAD = { problem: { message: "Reload the page to try again." } };
 const ACTIONS = { confirm: "Confirm payment", card: "Change card", buy: "Buy credits", enable: "Enable top-ups", settings: "Configure top-ups" };
 
 export class CreditsUsage extends CreditsElement {
@@ -135,7 +136,8 @@ export class CreditsUsage extends CreditsElement {
     this.shadowRoot.replaceChildren(this.#notice, head, h("div", { class: "all" }, first, chart, activity, more, rates));
     activity.filter = chart.filter = new Filter();
     for (const part of [buy, balance, topUp, chart, activity]) part.session = session;
-    import("./usage-chart.js"); // nobody waits for it: it takes what it was given when it is there
+    // Nobody waits for the chart: it takes what it was given when it is there.
+    import("./usage-chart.js").catch(() => chart.replaceWith(h("div", { class: "card" }, failure("The chart did not load.", RELOAD))));
   }
 
   #show(state) {

@@ -1,0 +1,31 @@
+"""A recorder that works is not stuck, however much is still to do."""
+
+import pytest
+
+from services import recorder
+from tests.support.usage import used
+from tests.support.waiting import until
+from tests.support.world import World
+
+
+async def test_invariant_20_each_partition_that_moves_shows_it_so_that_a_backlog_is_no_standstill(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder, "LOOK_AROUND_SECONDS", 0.05)
+    await world.team("team_1")
+    async with world.recorder() as service:
+        ((partition, _),) = await world.send(used("team_1", "a"))
+        work = f"usage-{partition}"
+
+        async def looked() -> bool:
+            return work in service.health.work
+
+        await until(looked, what="the recorder has looked at how much waits")
+        before = service.health.now()
+        await world.send(used("team_1", "b"))
+        await world.recorded()
+
+        async def moved() -> bool:
+            return service.health.work[work].moved_at >= before
+
+        await until(moved, what="the partition is said to have moved")
