@@ -1,5 +1,6 @@
-"""A recorder that works is not stuck, however much is still to do."""
+"""A recorder that works is not stuck, however much is still to do; one that can not do its work dies of it, and skips nothing."""
 
+import asyncpg
 import pytest
 
 from services import recorder
@@ -29,3 +30,22 @@ async def test_invariant_20_each_partition_that_moves_shows_it_so_that_a_backlog
             return service.health.work[work].moved_at >= before
 
         await until(moved, what="the partition is said to have moved")
+
+
+async def test_invariant_19_what_is_neither_refused_nor_away_ends_the_recorder_with_its_cursor_unmoved(
+    world: World,
+) -> None:
+    await world.team("team_1")
+    await world.connection.execute("ALTER TABLE facts ADD CONSTRAINT mistake CHECK (id <> 'a')")
+    reached = await world.cursors()
+    await world.send(used("team_1", "a"))
+
+    with pytest.raises(asyncpg.CheckViolationError):
+        async with world.recorder():
+            await world.recorded()
+
+    assert await world.cursors() == reached
+    await world.connection.execute("ALTER TABLE facts DROP CONSTRAINT mistake")
+    async with world.recorder():
+        await world.recorded()
+    assert await world.usage_ids() == ["a"]
