@@ -24,6 +24,9 @@ from services.store.read import heads, read_after
 from services.store.rebuild import drop_previous, ensure_projections, live_versions
 
 BATCH_MAX = 30_000  # facts of one transaction; the more, the fewer cells and balances are written per fact
+BATCH_SMALL = (
+    2_000  # after fewer, let more come together: each batch writes a team's balance once, however much it used
+)
 IDLE_SECONDS = 0.01
 RENEW_SECONDS = LEASE_SECONDS / 4
 DROP_SECONDS = 3600
@@ -85,8 +88,11 @@ async def _project_while_owner(
             continue
         facts = await read_after(connection, behind, max(1, BATCH_MAX // len(behind)))
         await projecting.project(connection, facts)
-        folded.inc(sum(map(len, facts.values())))
+        count = sum(map(len, facts.values()))
+        folded.inc(count)
         health.beat("projector")
+        if count < BATCH_SMALL:
+            await asyncio.sleep(IDLE_SECONDS)
     await claims.leave(connection)
 
 

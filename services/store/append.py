@@ -18,11 +18,12 @@ from typing import NamedTuple
 
 import asyncpg
 
+from projections.activity import microseconds
 from schemas.facts import NewFact, PlanAssigned
 from services.crashpoints import crashpoint
 from services.store.connect import Connection
 from services.store.cycles import move_cycles, refills_due
-from services.store.proofs import block_hash, leaf_of, merkle_root, microseconds, pack_known, pack_place
+from services.store.proofs import block_hash, leaf_of, merkle_root, pack_known, pack_place
 from services.store.shards import shard_of
 
 COPY_FROM = 64  # a few rows are quicker by INSERT; roles under row-level security may not COPY at all

@@ -14,7 +14,7 @@ from datetime import datetime
 from hashlib import sha256
 from struct import Struct
 
-from projections.activity import microseconds as microseconds  # noqa: PLC0414 - for `append`, too
+from projections.activity import microseconds
 
 GENESIS = bytes(32)
 _PLACE = Struct(">ihiqiq")

@@ -8,12 +8,13 @@ import asyncpg
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from projections.activity import microseconds
 from schemas.facts import NewFact, UsageRecorded
 from services.store.anchors import write_anchor
 from services.store.append import append
 from services.store.connect import Connection
 from services.store.notes import Signed, sign_log
-from services.store.proofs import block_hash, leaf_of, merkle_root, microseconds, pack_known, pack_place
+from services.store.proofs import block_hash, leaf_of, merkle_root, pack_known, pack_place
 from services.store.shards import shard_of
 from services.store.verify import Verified, verify
 

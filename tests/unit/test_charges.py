@@ -178,7 +178,9 @@ def test_each_decline_has_the_remedy_that_helps(
         ("prevented", True),
     ],
 )
-def test_a_dispute_takes_the_money_while_it_is_open_and_when_it_was_lost_or_given_in_to(status: str, *, away: bool) -> None:
+def test_a_dispute_takes_the_money_while_it_is_open_and_when_it_was_lost_or_given_in_to(
+    status: str, *, away: bool
+) -> None:
     dispute = Dispute("du_1", "ch_1", 500, "usd", status, "fraudulent", NOW)
 
     assert dispute.money_is_away is away
