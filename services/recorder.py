@@ -159,7 +159,7 @@ class Recorder:
             crashpoint("recorder:fetched")
             items = [Item(owned, door.parse(record)) for owned, record in await self.partitions.check(records)]
             if self.storing is not None:
-                await self.storing
+                await asyncio.wait({self.storing})
             if not self.failed.done():
                 self.storing = asyncio.create_task(self._store_all(items))
         except Exception as error:  # noqa: BLE001 - handed to `serve`, which ends the process with it

@@ -9,9 +9,11 @@ import pytest
 from projections.entitlement import Limit
 from schemas.credits import MICRO
 from services.errors import Refused
+from services.store.append import append
 from services.store.holds import HoldState, Part, capture, expire_holds, release
 from services.store.limits import set_limit
 from services.store.numbered import lock_shard
+from tests.support.facts import granted
 from tests.support.holds import held, state_of, wait_for_locks
 from tests.support.usage import Message, reported, structured, used, voided
 from tests.support.waiting import until
@@ -190,6 +192,9 @@ async def test_a_hold_that_ends_while_the_recorder_waits_leaves_plain_usage_behi
                 await release(world.connection, "team_1", "h")
             else:
                 await until(lambda: world.connection.fetchval("SELECT clock_timestamp() > $1", hold.expires_at))
+                await append(
+                    world.connection, [granted("team_1", "later")]
+                )  # what is recorded next is recorded after this
         await world.recorded()
 
     assert await world.refused() == []

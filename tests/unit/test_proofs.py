@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from projections.activity import microseconds
 from services.store.proofs import (
     GENESIS,
     block_hash,
     leaf_of,
     merkle_root,
-    microseconds,
     pack_known,
     pack_place,
 )
