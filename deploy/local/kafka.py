@@ -72,7 +72,7 @@ class NativeKafka:
 
     def start(self) -> None:
         """Start a stopped broker and wait until it looks after consumer groups."""
-        self._broker = self._guard.spawn(
+        self._broker = broker = self._guard.spawn(
             [*self._java, "kafka.Kafka", str(self._properties)],
             log=self._log,
             cwd=self._folder,
@@ -85,7 +85,7 @@ class NativeKafka:
             log=self._log,
             timeout_seconds=READY_SECONDS,
         )
-        asyncio.run(wait_for_coordinator(self.servers))
+        asyncio.run(wait_for_coordinator(self.servers, alive=lambda: broker.poll() is None))
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
         """SIGTERM is an orderly shutdown, SIGKILL a crash."""

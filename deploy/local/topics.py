@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
@@ -51,14 +51,14 @@ async def create_topics(kafka: str, *, partitions: int = PARTITIONS) -> None:
             raise error(f"topic {name}: {detail}")
 
 
-async def wait_for_coordinator(kafka: str) -> None:
-    """A broker takes connections a moment before it can look after consumer groups: return when it can."""
+async def wait_for_coordinator(kafka: str, alive: Callable[[], bool] = lambda: True) -> None:
+    """A broker takes connections a moment before it can look after consumer groups: return when it can, if it is `alive`."""
     deadline = time.monotonic() + COORDINATOR_SECONDS
     while True:
         try:
             await _ask_coordinator(kafka)
         except (KafkaError, OSError):
-            if time.monotonic() > deadline:
+            if time.monotonic() > deadline or not alive():
                 raise
             await asyncio.sleep(LOOK_SECONDS)
         else:

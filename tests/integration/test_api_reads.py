@@ -371,8 +371,8 @@ async def test_a_quote_gives_price_and_permission_with_the_reasons_in_their_orde
     dear = {"feature": "ai_effects.lip_sync", "quantity": "1000"}
 
     assert without(await quote(fine), "position") == {
-        "credits": "8", "affordable": True, "allowed": True, "reason": None,
-        "items": [{"credits": "8", "allowed": True, "reason": None, "detail": None}],
+        "credits": "8", "affordable": True, "allowed": True, "reason": None, "warning": None,
+        "items": [{"credits": "8", "allowed": True, "reason": None, "detail": None, "warning": None}],
     }  # fmt: skip
     both = await quote(fine, dear)
     assert (both["affordable"], both["allowed"], both["reason"]) == (False, False, "exhausted")

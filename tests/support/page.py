@@ -37,6 +37,7 @@ class Visit:
     context: BrowserContext
     asked: list[str] = field(default_factory=list)  # addresses of all requests
     complaints: list[str] = field(default_factory=list)  # what the browser was unhappy with: errors, policy violations
+    expected: list[str] = field(default_factory=list)  # words of complaints that the test brings about
 
     async def open(self, role: str = "admin") -> Page:
         """The page, with everything loaded and the stream connected."""
@@ -56,7 +57,12 @@ class Visit:
 
     def forget(self, *words: str) -> None:
         """What the browser had to complain of, because the test asked for it."""
-        self.complaints = [said for said in self.complaints if not any(word in said for word in words)]
+        self.expected += words
+
+    @property
+    def unexpected(self) -> list[str]:
+        """Complaints that nobody expected, also those that came late."""
+        return [said for said in self.complaints if not any(word in said for word in self.expected)]
 
     @property
     def balance(self) -> Locator:
@@ -106,7 +112,7 @@ async def visiting(
         yield visit
     finally:
         await profile.close()
-    assert visit.complaints == [], visit.complaints
+    assert visit.unexpected == [], visit.unexpected
 
 
 def used(credits: float = 4, *, member: str = "mem_1", feature: str = "ai_image.generate") -> UsageRecorded:
