@@ -10,7 +10,7 @@ def stop_looking_for_garbage() -> None:
     and at every module and class each time, cost a fifth of the projector's time.
     """
     gc.freeze()
-    gc.set_threshold(1_000_000, 20, 50)
+    gc.set_threshold(250_000, 20, 50)
 
 
 def look_for_garbage_in_passing() -> None:

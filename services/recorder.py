@@ -54,8 +54,6 @@ TOPIC = "usage"
 GROUP = "creditwell-recorder"
 BATCH_MAX = 5_000  # one transaction; smaller while somebody waits for a head row
 BATCH_MIN = 200
-BATCH_SMALL = 1_000  # after fewer, let more come together: a transaction costs as much as hundreds of facts
-GATHER_SECONDS = 0.01
 HELD_MAX_SECONDS = 0.015
 LOOK_FIRST_BATCHES = 50  # after a duplicate more are likely: look before appending for a while
 CARDS_RELOAD_SECONDS = 10
@@ -169,14 +167,11 @@ class Recorder:
 
     async def _store_all(self, items: list[Item]) -> None:
         """Store a batch, in as many transactions as it takes, or end the process. Raises nothing."""
-        small = len(items) < BATCH_SMALL
         try:
             while not self.failed.done() and (items := [item for item in items if not item.owned.lost]):
                 some = items[: _chunk_end(items, self.batch)]
                 if await self._store_patiently(some):
                     items = items[len(some) :]
-            if small:
-                await asyncio.sleep(GATHER_SECONDS)
         except Exception as error:  # noqa: BLE001 - handed to `serve`, which ends the process with it
             self.fail(error)
 
