@@ -81,9 +81,9 @@ class Shop:
     async def told_times(self, kind: type, count: int) -> list[Any]:
         """The facts of a kind, once there are so many."""
 
-        async def enough() -> list[Any] | None:
+        async def enough() -> list[Any]:
             told = await self.told(kind)
-            return told if len(told) >= count else None
+            return told if len(told) >= count else []
 
         return await until(enough)
 
