@@ -50,9 +50,11 @@ print("started", flush=True)
 sys.stdin.read()
 """
 
+# Whoever was put into the background by a shell has Ctrl-C ignored, and hands that down.
 STACK_OWNER = """
-import sys
+import signal, sys
 from deploy.local.stack import start_stack
+signal.signal(signal.SIGINT, signal.default_int_handler)
 with start_stack(say=lambda line: print(line, flush=True), name="test-owner", native=True) as stack:
     print(stack.folder, flush=True)
     print("started", flush=True)
