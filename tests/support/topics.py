@@ -5,9 +5,16 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
 READ_SECONDS = 60
+LOOK_SECONDS = 0.1
+
+# What a broker, or the way to it, says for a moment after a restart; what lasts is noticed by the deadline.
+COMING_BACK = frozenset({
+    KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._UNKNOWN_PARTITION,
+    KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.LEADER_NOT_AVAILABLE,
+})  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -53,10 +60,20 @@ class TopicReader:
         return await asyncio.to_thread(self._ends)
 
     def _ends(self) -> dict[int, int]:
-        return {
-            place.partition: self._consumer.get_watermark_offsets(place, timeout=READ_SECONDS)[1]
-            for place in self._places
-        }
+        return {place.partition: self._end(place) for place in self._places}
+
+    def _end(self, place: TopicPartition) -> int:
+        """A broker that has just come back may not know its partitions yet: ask again, but not for ever."""
+        deadline = time.monotonic() + READ_SECONDS
+        while True:
+            try:
+                end: int = self._consumer.get_watermark_offsets(place, timeout=READ_SECONDS)[1]
+            except KafkaException:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(LOOK_SECONDS)
+            else:
+                return end
 
     def _read_to_end(self) -> Iterator[Read]:
         goals = self._ends()
@@ -75,7 +92,7 @@ class TopicReader:
             self._ended[partition] = max(self._ended.get(partition, 0), offset + 1)
         elif error.code() == KafkaError._PARTITION_EOF:
             self._ended[partition] = max(self._ended.get(partition, 0), offset)
-        elif not error.retriable() and error.code() != KafkaError._ALL_BROKERS_DOWN:
+        elif not error.retriable() and error.code() not in COMING_BACK:
             raise AssertionError(str(error))
 
     def close(self) -> None:
