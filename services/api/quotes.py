@@ -31,7 +31,7 @@ async def post_quote(ask: Asked, body: QuoteBody) -> Response:
     exact = await read_balance(ask.glance(), ask.team_id, now)
     if exact is None:
         raise unknown_team(ask.team_id)
-    spending = await read_spending(ask.glance(), ask.team_id, members, exact.team.zone, now)
+    spending = await read_spending(ask.glance(), ask.team_id, members, exact.team.zone, now) if exact.limited else {}
     permission = permit(wanted, exact.team, exact.available, spending, card, ask.world.catalog)
     return answer({**quote_body(permission), "position": place(exact.shard, exact.position)})
 

@@ -11,6 +11,7 @@ import asyncpg
 from schemas.catalog import Catalog
 from services.api.cards import Cards
 from services.api.reports import Reports
+from services.api.turns import Turns
 from services.api.watch import Watch
 from services.charges import Charges
 from services.clock import Clock
@@ -38,6 +39,7 @@ class World:
     charges: Charges | None
     reports: Reports
     watch: Watch
+    turns: Turns
     health: Health
     clock: Clock
 

@@ -7,7 +7,7 @@ A violated identity aborts the caller's transaction as `AlreadyStored`; who expe
 first. So the case without duplicates, which is nearly always, pays nothing for it.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from io import BytesIO
@@ -28,16 +28,10 @@ from services.store.shards import shard_of
 
 COPY_FROM = 64  # a few rows are quicker by INSERT; roles under row-level security may not COPY at all
 
-# Ascending, so that two writers of the same shards never wait for each other in a circle. Locked to COMMIT.
-# The database's clock, and never backwards within a shard.
-TAKE_HEADS = """
-    SELECT shard, next, head, greatest(recorded_at, clock_timestamp()) AS recorded_at,
-           row_security_active('facts') AS by_insert
-    FROM shard_heads WHERE shard = ANY($1) ORDER BY shard FOR UPDATE
-"""
+TAKE_HEADS = "SELECT shard, next, head, recorded_at, by_insert, refills_due FROM take_heads($1, $2)"
 
-MOVE_HEADS = """
-    WITH block AS (
+CHAIN = """
+    block AS (
         SELECT * FROM unnest($1::smallint[], $2::bigint[], $3::bigint[], $4::bytea[], $5::bytea[])
             AS b (shard, first, last, root, hash)
     ), chained AS (
@@ -47,13 +41,21 @@ MOVE_HEADS = """
     FROM block WHERE shard_heads.shard = block.shard
 """
 
-INSERT_FACTS = """
-    INSERT INTO facts (shard, position, recorded_at, occurred_at, team_id, source, id, type, body, leaf)
-    SELECT shard, position, $10, occurred_at, team_id, source, id, type, body, leaf
-    FROM unnest($1::smallint[], $2::bigint[], $3::timestamptz[], $4::text[], $5::text[], $6::text[], $7::text[],
-                $8::bytea[], $9::bytea[])
-        AS f (shard, position, occurred_at, team_id, source, id, type, body, leaf)
+MOVE_HEADS = f"WITH {CHAIN}"
+
+# A few facts and the heads behind them in one round trip, for everybody else waits until COMMIT.
+INSERT_FACTS = f"""
+    WITH fact AS (
+        INSERT INTO facts (shard, position, recorded_at, occurred_at, team_id, source, id, type, body, leaf)
+        SELECT shard, position, $6, occurred_at, team_id, source, id, type, body, leaf
+        FROM unnest($7::smallint[], $8::bigint[], $9::timestamptz[], $10::text[], $11::text[], $12::text[], $13::text[],
+                    $14::bytea[], $15::bytea[])
+            AS f (shard, position, occurred_at, team_id, source, id, type, body, leaf)
+    ), {CHAIN}
 """
+
+
+Block = tuple[int, int, int, bytes, bytes]  # shard, first, last, root, hash
 
 
 class AlreadyStored(Exception):
@@ -97,51 +99,78 @@ def make_ready(new: NewFact) -> Ready:
     )  # fmt: skip
 
 
-async def append(connection: Connection, facts: Iterable[NewFact]) -> Appended:
+class Head(NamedTuple):
+    """The end of a shard, locked until COMMIT: where the next fact goes, and when.
+
+    `refills_due` tells whether one of the teams that were named has entered a cycle whose refill is not in the log yet.
+    """
+
+    shard: int
+    next: int
+    hash: bytes
+    recorded_at: datetime
+    by_insert: bool
+    refills_due: bool
+
+
+async def take_head(connection: Connection, team_id: str) -> Head:
+    """Lock the head of a team's shard until COMMIT, so that what is read now is still so when it is acted upon."""
+    (head,) = await _take_heads(connection, [shard_of(team_id)], [team_id])
+    return head
+
+
+async def _take_heads(connection: Connection, shards: list[int], team_ids: list[str]) -> list[Head]:
+    return [Head(*row) for row in await connection.fetch(TAKE_HEADS, shards, team_ids)]
+
+
+async def append(connection: Connection, facts: Iterable[NewFact], head: Head | None = None) -> Appended:
     """Append facts within the caller's transaction.
+
+    `head` is the one that the caller has taken for the one team of all these facts, and not appended to since.
 
     Raises:
         AlreadyStored: an identity (team, source, id) is taken; nothing of this transaction will stay.
     """
-    return await append_ready(connection, [make_ready(new) for new in facts])
+    return await append_ready(connection, [make_ready(new) for new in facts], head)
 
 
-async def append_ready(connection: Connection, facts: Sequence[Ready]) -> Appended:
+async def append_ready(connection: Connection, facts: Sequence[Ready], head: Head | None = None) -> Appended:
     """As `append`, for facts that are packed already. The refills that are due go before them."""
-    shards = sorted({fact.shard for fact in facts})
-    heads = await connection.fetch(TAKE_HEADS, shards)
-    recorded_at: datetime = max(head["recorded_at"] for head in heads)
-    crashpoint("append:heads_taken")
     newcomers = {fact.new.team_id for fact in facts if type(fact.new.fact) is PlanAssigned}
-    due = await refills_due(connection, {fact.new.team_id for fact in facts} - newcomers, recorded_at)
+    teams = {fact.new.team_id for fact in facts} - newcomers
+    shards = sorted({fact.shard for fact in facts})
+    heads = [head] if head is not None else await _take_heads(connection, shards, list(teams))
+    recorded_at = heads[0].recorded_at
+    crashpoint("append:heads_taken")
+    due = await refills_due(connection, teams, recorded_at) if heads[0].refills_due else []
     in_order = (
         sorted([*map(make_ready, due), *facts], key=attrgetter("shard"))
         if due
         else sorted(facts, key=attrgetter("shard"))
     )
-    await _write(connection, in_order, {head["shard"]: head for head in heads}, recorded_at)
+    await _write(connection, in_order, {head.shard: head for head in heads}, recorded_at)
     crashpoint("append:written")
     await move_cycles(connection, [fact.new for fact in in_order])
     positions = dict(zip(map(id, in_order), _places(in_order, heads), strict=True))
     return Appended([positions[id(fact)] for fact in facts], recorded_at)
 
 
-def _places(in_order: Sequence[Ready], heads: Sequence[asyncpg.Record]) -> Iterable[Place]:
-    following = {head["shard"]: head["next"] for head in heads}
+def _places(in_order: Sequence[Ready], heads: Sequence[Head]) -> Iterable[Place]:
+    following = {head.shard: head.next for head in heads}
     for fact in in_order:
         yield Place(fact.shard, following[fact.shard])
         following[fact.shard] += 1
 
 
 async def _write(
-    connection: Connection, in_order: Sequence[Ready], heads: dict[int, asyncpg.Record], recorded_at: datetime
+    connection: Connection, in_order: Sequence[Ready], heads: Mapping[int, Head], recorded_at: datetime
 ) -> None:
     recorded = microseconds(recorded_at)
     rows: list[bytes] = []
     leaves: list[bytes] = []
-    blocks: list[tuple[int, int, int, bytes, bytes]] = []
+    blocks: list[Block] = []
     for shard, group in groupby(in_order, key=attrgetter("shard")):
-        first = position = heads[shard]["next"]
+        first = position = heads[shard].next
         start = len(leaves)
         for fact in group:
             row = pack_place(shard, position, recorded) + fact.packed
@@ -150,18 +179,18 @@ async def _write(
             position += 1
         root = merkle_root(leaves[start:])
         blocks.append(
-            (shard, first, position - 1, root, block_hash(shard, first, position - 1, heads[shard]["head"], root))
+            (shard, first, position - 1, root, block_hash(shard, first, position - 1, heads[shard].hash, root))
         )
     try:
-        if len(rows) < COPY_FROM or heads[in_order[0].shard]["by_insert"]:
+        if len(rows) < COPY_FROM or heads[in_order[0].shard].by_insert:
             await _insert(connection, in_order, blocks, leaves, recorded_at)
         else:
             await _copy(connection, rows, leaves)
+            await connection.execute(MOVE_HEADS, *map(list, zip(*blocks, strict=True)), recorded_at)
     except asyncpg.UniqueViolationError as violation:
         if violation.constraint_name == "facts_identity":
             raise AlreadyStored(violation.detail) from violation
         raise
-    await connection.execute(MOVE_HEADS, *map(list, zip(*blocks, strict=True)), recorded_at)
 
 
 async def _copy(connection: Connection, rows: Sequence[bytes], leaves: Sequence[bytes]) -> None:
@@ -176,15 +205,15 @@ async def _copy(connection: Connection, rows: Sequence[bytes], leaves: Sequence[
 async def _insert(
     connection: Connection,
     in_order: Sequence[Ready],
-    blocks: Sequence[tuple[int, int, int, bytes, bytes]],
+    blocks: Sequence[Block],
     leaves: Sequence[bytes],
     recorded_at: datetime,
 ) -> None:
     positions = [position for _, first, last, _, _ in blocks for position in range(first, last + 1)]
     news = [fact.new for fact in in_order]
     await connection.execute(
-        INSERT_FACTS,
+        INSERT_FACTS, *map(list, zip(*blocks, strict=True)), recorded_at,
         [fact.shard for fact in in_order], positions, [new.occurred_at for new in news],
         [new.team_id for new in news], [new.source for new in news], [new.id for new in news],
-        [fact.type for fact in in_order], [fact.body for fact in in_order], list(leaves), recorded_at,
+        [fact.type for fact in in_order], [fact.body for fact in in_order], list(leaves),
     )  # fmt: skip

@@ -60,13 +60,14 @@ EXACT = """
             FROM lots l WHERE l.shard = $1 AND l.team_id = $2 AND NOT l.settled) AS lots,
            t.plan AS plan_now, t.plan_assigned_id, t.anchor, t.zone AS zone_now, t.allowance_credits, t.cycle,
            t.cycle_ends_at AS open_until,
-           newer.positions, newer.recorded_at, newer.occurred_at, newer.sources, newer.ids, newer.types, newer.bodies
+           EXISTS (SELECT FROM member_limits m WHERE m.shard = $1 AND m.team_id = $2) AS limited,
+           newer.positions, newer.recorded, newer.occurred, newer.sources, newer.ids, newer.types, newer.bodies
     FROM (SELECT coalesce(max(position), 0) AS folded FROM checkpoints WHERE reader = 'projector' AND shard = $1) AS c
     LEFT JOIN balance b ON b.shard = $1 AND b.team_id = $2
     LEFT JOIN teams t ON t.shard = $1 AND t.team_id = $2
     CROSS JOIN LATERAL (
-        SELECT array_agg(position) AS positions, array_agg(f.recorded_at) AS recorded_at,
-               array_agg(f.occurred_at) AS occurred_at, array_agg(source) AS sources, array_agg(id) AS ids,
+        SELECT array_agg(position) AS positions, array_agg(f.recorded_at) AS recorded,
+               array_agg(f.occurred_at) AS occurred, array_agg(source) AS sources, array_agg(id) AS ids,
                array_agg(type) AS types, array_agg(body) AS bodies
         FROM (
             SELECT position, recorded_at, occurred_at, source, id, type, body FROM facts
@@ -196,12 +197,13 @@ async def paid_for(
 
 @dataclass(frozen=True, slots=True)
 class ExactBalance:
-    """A balance as of `at`, with every fact up to `position` in it."""
+    """A balance as of `at`, with every fact up to `position` in it; `limited` tells whether any member has a limit."""
 
     team: TeamBalance
     shard: int
     position: int
     at: datetime
+    limited: bool = False
 
     @property
     def available(self) -> int:
@@ -210,12 +212,21 @@ class ExactBalance:
 
 
 class Exact(NamedTuple):
-    """One snapshot: the state that is saved up to `folded`, the team's facts after it, and its row of `teams`."""
+    """One snapshot: the state that is saved up to `folded`, the team's facts after it, and its row of `teams`.
+
+    `limited` tells whether any of its members has a limit.
+    """
 
     team: TeamBalance
     folded: int
     newer: list[Stored]
     cycle: OpenCycle | None
+    limited: bool
+
+    @property
+    def position(self) -> int:
+        """Once `newer` is folded, all of the team's facts up to here are in `team`."""
+        return max(self.folded, self.team.position)
 
 
 class Told(NamedTuple):
@@ -236,13 +247,19 @@ async def read_balance(connection: Reads, team_id: str, at: datetime) -> ExactBa
     """
     exact = await read_exact(connection, team_id)
     await fold(connection, exact.team, exact.newer)
-    team, shard = exact.team, shard_of(team_id)
+    return as_of_now(exact, at)
+
+
+def as_of_now(exact: Exact, now: datetime) -> ExactBalance | None:
+    """What a team whose newer facts are folded has now: refills that nobody has appended count, lots that have ended do not."""
+    team, shard = exact.team, shard_of(exact.team.team_id)
     if not team.position:
         return None
+    position = exact.position
     if exact.cycle is not None:
-        fold_due(team, shard, refills_of(team_id, exact.cycle, at), at)
-    end_lots(team, at, [])
-    return ExactBalance(team, shard, max(exact.folded, team.position), at)
+        fold_due(team, shard, refills_of(team.team_id, exact.cycle, now), now)
+    end_lots(team, now, [])
+    return ExactBalance(team, shard, position, now, exact.limited)
 
 
 async def read_exact(connection: Reads, team_id: str) -> Exact:
@@ -254,13 +271,19 @@ async def read_exact(connection: Reads, team_id: str) -> Exact:
     shard = shard_of(team_id)
     row = await connection.fetchrow(EXACT, shard, team_id, TAIL_MAX + 1)
     assert row is not None, "a statement whose first table is a row of its own"
+    newer = newer_facts(row, shard, team_id)
+    return Exact(_team_with_lots(row, team_id), row["folded"], newer, open_cycle(row), row["limited"])
+
+
+def newer_facts(row: asyncpg.Record, shard: int, team_id: str) -> list[Stored]:
+    """The facts in the arrays of a row.
+
+    Raises:
+        Unavailable: there are more than a read may fold (`catching_up`).
+    """
+    columns = ("positions", "recorded", "occurred", "sources", "ids", "types", "bodies")
     if len(row["positions"] or ()) > TAIL_MAX:
         raise Unavailable(f"catching_up: more than {TAIL_MAX} facts of {team_id} wait to be folded")
-    return Exact(_team_with_lots(row, team_id), row["folded"], _newer(row, shard, team_id), _open_cycle(row))
-
-
-def _newer(row: asyncpg.Record, shard: int, team_id: str) -> list[Stored]:
-    columns = ("positions", "recorded_at", "occurred_at", "sources", "ids", "types", "bodies")
     return [
         Stored(shard, position, recorded_at, occurred_at, team_id, source, id_, type_, body)
         for position, recorded_at, occurred_at, source, id_, type_, body in zip(
@@ -269,7 +292,8 @@ def _newer(row: asyncpg.Record, shard: int, team_id: str) -> list[Stored]:
     ]
 
 
-def _open_cycle(row: asyncpg.Record) -> OpenCycle | None:
+def open_cycle(row: asyncpg.Record) -> OpenCycle | None:
+    """The cycle in a row; None for a team that does not exist."""
     if row["plan_now"] is None:
         return None
     return OpenCycle(

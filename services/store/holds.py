@@ -21,10 +21,9 @@ from schemas.facts import HoldCaptured, HoldExpired, HoldExtended, HoldPlaced, H
 from schemas.rates import CompiledCard
 from services.crashpoints import crashpoint
 from services.errors import Refused
-from services.store.append import AlreadyStored, Place, append
-from services.store.balances import read_balance
+from services.store.append import AlreadyStored, Place, append, take_head
 from services.store.connect import Connection, Reads
-from services.store.limits import read_spending
+from services.store.deciding import lock_to_decide
 from services.store.numbered import lock_shard
 from services.store.refills import append_some_at_a_time
 from services.store.shards import shard_of
@@ -148,20 +147,21 @@ async def place(
         AlreadyStored: this hold was placed.
     """
     check_lasts(lasts)
-    now = await lock_shard(connection, team_id)
-    exact = await read_balance(connection, team_id, now)
-    if exact is None:
+    ground = await lock_to_decide(
+        connection, team_id, {work.member_id for work in wanted if work.member_id is not None}
+    )
+    if ground is None:
         raise Refused("unknown_team", f"{team_id!r:.140} has no plan yet: a team exists from its first plan")
-    if len(exact.team.holds) >= OPEN_MAX:
+    head, balance, spending = ground
+    if len(balance.team.holds) >= OPEN_MAX:
         raise Refused("too_many_holds", f"{OPEN_MAX} holds are open; settle or release some first")
-    members = {work.member_id for work in wanted if work.member_id is not None}
-    spending = await read_spending(connection, team_id, members, exact.team.zone, now)
-    permission = permit(wanted, exact.team, exact.available, spending, card, catalog)
+    permission = permit(wanted, balance.team, balance.available, spending, card, catalog)
     if permission.reason is not None:
         raise NotPermitted(permission)
+    now = head.recorded_at
     hold = Hold(hold_id, member_id, permission.credits, now, now + lasts, HoldState.OPEN)
     fact = HoldPlaced(hold_id=hold_id, credits=hold.credits, expires_at=hold.expires_at, member_id=member_id)
-    appended = await append(connection, [NewFact(team_id, HOLDS, f"hold:{hold_id}", now, fact)])
+    appended = await append(connection, [NewFact(team_id, HOLDS, f"hold:{hold_id}", now, fact)], head)
     await connection.execute(
         PLACE, shard_of(team_id), team_id, hold_id, member_id, hold.credits, hold.placed_at, hold.expires_at
     )
@@ -186,13 +186,14 @@ async def extend(
         Refused: unknown_hold, hold_settled, hold_released, hold_expired or invalid_ttl.
     """
     check_lasts(lasts)
-    now = await lock_shard(connection, team_id)
+    head = await take_head(connection, team_id)
+    now = head.recorded_at
     hold = await _open(connection, team_id, hold_id, now)
     longer = replace(hold, expires_at=max(hold.expires_at, now + lasts))
     if longer.expires_at > hold.placed_at + LASTS_MAX:
         raise Refused("invalid_ttl", f"a hold ends at most {LASTS_MAX // timedelta(hours=1)} hours after it was placed")
     fact = HoldExtended(hold_id=hold_id, expires_at=longer.expires_at)
-    appended = await append(connection, [NewFact(team_id, HOLDS, f"extend:{fact_id}", now, fact)])
+    appended = await append(connection, [NewFact(team_id, HOLDS, f"extend:{fact_id}", now, fact)], head)
     await _move(connection, team_id, longer)
     return longer, appended.places[0]
 
@@ -205,7 +206,8 @@ async def capture(
     Raises:
         Refused: unknown_hold, hold_settled, hold_released or hold_expired.
     """
-    now = await lock_shard(connection, team_id)
+    head = await take_head(connection, team_id)
+    now = head.recorded_at
     hold = await _open(connection, team_id, hold_id, now)
     facts, left = [], hold.credits
     for number, part in enumerate(parts, 1):
@@ -217,7 +219,7 @@ async def capture(
             remaining_credits=None if settles else left,
         )  # fmt: skip
         facts.append(NewFact(team_id, HOLDS, f"capture:{fact_id}:{number}", now, fact))
-    appended = await append(connection, facts)
+    appended = await append(connection, facts, head)
     captured = replace(hold, state=HoldState.SETTLED) if final else replace(hold, credits=left)
     await _move(connection, team_id, captured)
     crashpoint("hold:captured")
@@ -230,11 +232,12 @@ async def release(connection: Connection, team_id: str, hold_id: str) -> tuple[H
     Raises:
         Refused: unknown_hold, hold_settled, hold_released or hold_expired.
     """
-    now = await lock_shard(connection, team_id)
+    head = await take_head(connection, team_id)
+    now = head.recorded_at
     hold = await _open(connection, team_id, hold_id, now)
     released = replace(hold, state=HoldState.RELEASED)
     fact = NewFact(team_id, HOLDS, f"release:{hold_id}", now, HoldReleased(hold_id=hold_id))
-    appended = await append(connection, [fact])
+    appended = await append(connection, [fact], head)
     await _move(connection, team_id, released)
     return released, appended.places[0]
 

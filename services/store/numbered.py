@@ -7,7 +7,7 @@ is taken, and the last one is found by the index that keeps identities apart.
 from datetime import datetime
 
 from schemas.facts import Stored
-from services.store.append import TAKE_HEADS
+from services.store.append import take_head
 from services.store.connect import Connection
 from services.store.read import stored_of
 from services.store.shards import shard_of
@@ -34,14 +34,8 @@ def number_of(fact_id: str) -> int:
 
 
 async def lock_shard(connection: Connection, team_id: str) -> datetime:
-    """Take the head of a team's shard until COMMIT, so that what is read now is still so when it is acted upon.
-
-    Returns:
-        The time by the database's clock, never before the shard's last fact.
-    """
-    (head,) = await connection.fetch(TAKE_HEADS, [shard_of(team_id)])
-    now: datetime = head["recorded_at"]
-    return now
+    """Lock the head of a team's shard until COMMIT; the time by the database's clock, never before the shard's last fact."""
+    return (await take_head(connection, team_id)).recorded_at
 
 
 async def last_of(connection: Connection, team_id: str, source: str) -> Stored | None:

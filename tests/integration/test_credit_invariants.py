@@ -26,7 +26,7 @@ from services.store.cycles import CYCLES
 from services.store.read import read_team
 from services.store.shards import shard_of
 from services.store.voids import note_voids
-from tests.integration.test_log_invariants import connections
+from tests.support.connections import connections
 from tests.support.facts import granted, new, now, planned, store, usage, void
 from tests.support.history import Histories
 from tests.support.model import Purse, purses

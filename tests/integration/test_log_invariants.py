@@ -3,8 +3,6 @@
 import asyncio
 import hashlib
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from random import Random
 
@@ -23,6 +21,7 @@ from services.store.proofs import merkle_root
 from services.store.read import heads, read_after
 from services.store.shards import SHARDS, shard_of
 from tests.conftest import url_of
+from tests.support.connections import connections
 from tests.support.facts import granted, new, now, planned, store, usage
 from tests.support.oracle import Oracle, merkle
 from tests.support.usage import structured, used, voided
@@ -36,18 +35,6 @@ CHANGES = (
     "TRUNCATE {table} CASCADE",
 )
 ROLES = ("recorder", "projector", "worker", "api", "reader", "signer")
-
-
-@asynccontextmanager
-async def connections(database: str, count: int) -> AsyncIterator[list[Connection]]:
-    """So many sessions at once."""
-    async with AsyncExitStack() as stack:
-        opened: list[Connection] = []
-        for _ in range(count):
-            connection = await asyncpg.connect(database, server_settings={"timezone": "UTC"})
-            stack.push_async_callback(connection.close)
-            opened.append(connection)
-        yield opened
 
 
 async def found_by_oracle(world: World) -> list[str]:

@@ -1,0 +1,42 @@
+"""One command about a shard at a time: whoever comes meanwhile waits here, and not in the database.
+
+A command locks the head of its team's shard until COMMIT. Whoever waits for that lock in the database keeps one of the process's few
+sessions meanwhile, so that a rush of commands of one team would let all who only want to read a balance wait, too. Between several
+processes, and with the recorder, the lock decides as ever.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from services.errors import Unavailable
+from services.store.shards import SHARDS
+
+PATIENCE_SECONDS = 15  # as long as a lock in the database is waited for
+
+
+class Turns:
+    """Who comes first is served first, within each shard."""
+
+    def __init__(self) -> None:
+        self._taken = [asyncio.Lock() for _ in range(SHARDS)]
+
+    @asynccontextmanager
+    async def of(self, shard: int) -> AsyncIterator[None]:
+        """Have one's turn.
+
+        Raises:
+            Unavailable: busy, too many are waiting.
+        """
+        taken = self._taken[shard]
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                await taken.acquire()
+        except TimeoutError as waited:
+            raise Unavailable(
+                "busy: too many commands about this team wait; send the same again in a moment"
+            ) from waited
+        try:
+            yield
+        finally:
+            taken.release()
