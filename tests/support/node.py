@@ -16,7 +16,7 @@ INSTALLED = (OWN / "installed", PROGRAMS / "node_modules" / ".installed")
 ABSENT = (
     "Node and the packages of tests/e2e/node are not installed: no other language was tested (deploy/local/node.sh)"
 )
-SECONDS = 60
+SECONDS = 120
 
 
 def need_node() -> None:

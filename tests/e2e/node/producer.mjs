@@ -69,7 +69,7 @@ function record(team, { value, headers }) {
 
 async function receipt(team, id) {
   const about = new URLSearchParams({ source: SOURCE, id });
-  for (const end = Date.now() + 20_000; Date.now() < end; await pause(50)) {
+  for (const end = Date.now() + 60_000; Date.now() < end; await pause(50)) {
     const found = await (await get(team, "service", `/receipts?${about}`)).json();
     if (found.status !== "pending") return found;
   }
