@@ -16,6 +16,7 @@ demo: $(READY) ## play a video product with several teams on a real Kafka and Po
 
 test: $(READY) ## run all tests, those in a browser too
 	@deploy/local/browser.sh
+	@deploy/local/node.sh
 	@$(BIN)/python -m pytest $(ARGS)
 
 check: $(READY) ## format, lint, types, imports, SQL, generated schemas
@@ -45,7 +46,7 @@ wheel: $(READY) ## build creditwell-emitter, for the teams that emit usage, into
 
 clean: ## stop everything that runs from this checkout and remove its state
 	@if [ -e $(READY) ]; then $(BIN)/python -m deploy.local clean; fi
-	@rm -rf .creditwell dist
+	@rm -rf .creditwell dist tests/e2e/node/node_modules
 
 $(READY): requirements.lock pyproject.toml deploy/local/setup.sh
 	@deploy/local/setup.sh $(PYTHON)

