@@ -63,11 +63,11 @@ async def once(
     if key is None:
         if required:
             raise key_required()
-        async with ask.world.turns.of(shard_of(team)), ask.transaction(team) as connection:
+        async with ask.world.lanes.of(shard_of(team)), ask.transaction(team) as connection:
             return _response(await work(connection, ""))
     command = _command(ask, key, team)
     digest = sha256(await ask.request.body()).digest()
-    async with ask.world.turns.of(shard_of(team)), ask.transaction(team) as connection:
+    async with ask.world.lanes.of(shard_of(team)), ask.transaction(team) as connection:
         await connection.execute(FORGET, *command[:2])
         if not await connection.fetchval(CLAIM, *command, digest):
             return await _repeat(connection, command, digest)

@@ -5,8 +5,8 @@ import asyncio
 from schemas.catalog import Catalog, CatalogInvalid, load_catalog
 from services.api.app import create_app
 from services.api.cards import Cards
+from services.api.lanes import Lanes
 from services.api.reports import Reports
-from services.api.turns import Turns
 from services.api.watch import Watch
 from services.api.world import World
 from services.charges import Charges
@@ -48,7 +48,7 @@ async def serve(
     )
     world = World(
         settings=settings, pool=pool, tokens=tokens, catalog=catalog, cards=Cards(pool), charges=charges,
-        reports=Reports(settings.needed("kafka")), watch=Watch(pool, stop), turns=Turns(), health=health,
+        reports=Reports(settings.needed("kafka")), watch=Watch(pool, stop), lanes=Lanes(), health=health,
         clock=clock,
     )  # fmt: skip
     app = create_app(world)

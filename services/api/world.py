@@ -10,8 +10,8 @@ import asyncpg
 
 from schemas.catalog import Catalog
 from services.api.cards import Cards
+from services.api.lanes import Lanes
 from services.api.reports import Reports
-from services.api.turns import Turns
 from services.api.watch import Watch
 from services.charges import Charges
 from services.clock import Clock
@@ -39,7 +39,7 @@ class World:
     charges: Charges | None
     reports: Reports
     watch: Watch
-    turns: Turns
+    lanes: Lanes
     health: Health
     clock: Clock
 

@@ -6,6 +6,9 @@ import pytest
 
 from deploy.local.processes import Processes
 from deploy.local.stack import Stack
+from services.store.connect import Connection
+from tests.integration.serving import connected
+from tests.support.desk import Desk, a_desk
 from tests.support.fleet import Fleet
 from tests.support.world import World, a_world
 
@@ -23,3 +26,17 @@ def fleet(stack: Stack, world: World) -> Iterator[Fleet]:
     with Processes(stack, say=print) as processes:
         world.processes = processes
         yield Fleet(processes, stack, world.database)
+
+
+@pytest.fixture
+async def desk() -> AsyncIterator[Desk]:
+    """A stand-in of its own for each test."""
+    async with a_desk() as open_desk:
+        yield open_desk
+
+
+@pytest.fixture
+async def connection(database: str) -> AsyncIterator[Connection]:
+    """A superuser's, for what a test does to the world."""
+    async with connected(database) as connection:
+        yield connection

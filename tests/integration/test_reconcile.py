@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -40,23 +40,9 @@ from tests.integration.payments import (
     topped_up,
 )
 from tests.integration.serving import ROOT, as_role, connected, store, until
-from tests.support.desk import KEY, Desk, a_desk, available
+from tests.support.desk import KEY, Desk, available
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
-
-
-@pytest.fixture
-async def desk() -> AsyncIterator[Desk]:
-    """A stand-in of its own for each test."""
-    async with a_desk() as open_desk:
-        yield open_desk
-
-
-@pytest.fixture
-async def connection(database: str) -> AsyncIterator[Connection]:
-    """A superuser's, for what a test does to the world."""
-    async with connected(database) as connection:
-        yield connection
 
 
 async def compare(connection: Connection, desk: Desk, **asked: Any) -> Report:

@@ -36,26 +36,12 @@ from tests.integration.payments import (
 from tests.integration.serving import as_role, connected, serving, store, until, used
 from tests.integration.test_topup_webhook import PATH, SECRET
 from tests.support.api import Api, an_api
-from tests.support.desk import KEY, Desk, a_desk, environment, facts, has, new_team, of_type, working
+from tests.support.desk import KEY, Desk, environment, facts, has, new_team, of_type, working
 
 REVERSALS = (ChargeRefunded, ChargeDisputed, DisputeClosed)
 
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
-
-
-@pytest.fixture
-async def desk() -> AsyncIterator[Desk]:
-    """A stand-in of its own for each test."""
-    async with a_desk() as open_desk:
-        yield open_desk
-
-
-@pytest.fixture
-async def connection(database: str) -> AsyncIterator[Connection]:
-    """A superuser's, for what a test does to the world."""
-    async with connected(database) as connection:
-        yield connection
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Automatic top-ups against the stand-in for Stripe: its own books say whether anybody was charged twice, or for nothing."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -27,7 +26,6 @@ from tests.integration.serving import as_role, connected, plan, serving, store, 
 from tests.support.desk import (
     KEY,
     Desk,
-    a_desk,
     assert_books_agree,
     available,
     environment,
@@ -47,13 +45,6 @@ __all__ = [
 
 CREATE, CONFIRM = "POST /v1/payment_intents", "POST /v1/payment_intents/{id}/confirm"
 STEPS = ["topup:requested", "topup:created", "topup:recorded", "topup:confirmed", "topup:credited"]
-
-
-@pytest.fixture
-async def desk() -> AsyncIterator[Desk]:
-    """A stand-in of its own for each test."""
-    async with a_desk() as open_desk:
-        yield open_desk
 
 
 async def test_usage_that_lowers_the_balance_is_answered_by_one_charge_and_its_credits(

@@ -15,15 +15,15 @@ from services.store.shards import SHARDS
 PATIENCE_SECONDS = 15  # as long as a lock in the database is waited for
 
 
-class Turns:
-    """Who comes first is served first, within each shard."""
+class Lanes:
+    """Who comes first is served first, in the lane of each shard."""
 
     def __init__(self) -> None:
         self._taken = [asyncio.Lock() for _ in range(SHARDS)]
 
     @asynccontextmanager
     async def of(self, shard: int) -> AsyncIterator[None]:
-        """Have one's turn.
+        """Have the lane to oneself.
 
         Raises:
             Unavailable: busy, too many are waiting.
