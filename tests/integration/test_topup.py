@@ -24,12 +24,10 @@ from services.store.attempts import read_top_ups
 from services.store.connect import Connection, connect_pool
 from tests.integration.serving import as_role, connected, plan, serving, store, until, used
 from tests.support.desk import (
-    KEY,
     Desk,
     assert_books_agree,
     available,
     environment,
-    facts,
     has,
     leases_over,
     new_team,
@@ -37,11 +35,6 @@ from tests.support.desk import (
     settings,
     working,
 )
-
-__all__ = [
-    "KEY", "Desk", "assert_books_agree", "desk", "environment", "facts", "has", "new_team", "of_type", "settings", "until",
-    "working",
-]  # fmt: skip
 
 CREATE, CONFIRM = "POST /v1/payment_intents", "POST /v1/payment_intents/{id}/confirm"
 STEPS = ["topup:requested", "topup:created", "topup:recorded", "topup:confirmed", "topup:credited"]

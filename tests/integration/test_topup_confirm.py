@@ -7,11 +7,8 @@ import pytest
 from deploy.local.stack import Stack
 from schemas.facts import CreditsToppedUp, TopUpActionRequired, TopUpFailed, TopUpRequested
 from tests.integration.serving import store, until, used
-from tests.integration.test_topup import desk
 from tests.support.api import Api, an_api
 from tests.support.desk import KEY, Desk, assert_books_agree, has, new_team, of_type, working
-
-__all__ = ["desk"]  # a fixture of the other module
 
 HOST = "https://host.example"
 

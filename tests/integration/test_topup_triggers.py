@@ -23,7 +23,6 @@ from services.store.low import judge
 from services.topup import Worker
 from tests.faults.rush import a_worker, rush
 from tests.integration.serving import as_role, connected, plan, store, until, used
-from tests.integration.test_topup import desk
 from tests.support.desk import (
     Desk,
     assert_books_agree,
@@ -34,8 +33,6 @@ from tests.support.desk import (
     settings,
     working,
 )
-
-__all__ = ["desk"]  # a fixture of the other module
 
 Trigger = Callable[[Connection, Desk], Awaitable[str]]
 

@@ -12,14 +12,12 @@ from deploy.local.stack import Stack
 from deploy.local.stripe.webhooks import sign
 from schemas.facts import CreditsToppedUp
 from tests.integration.serving import connected, store, until, used
-from tests.integration.test_topup import desk
 from tests.support.api import Api, an_api
 from tests.support.desk import KEY, Desk, assert_books_agree, facts, has, new_team, working
 
 SECRET, NEXT_SECRET = "whsec_now", "whsec_next"  # the stand-in's own
 PATH = "/v1/stripe/webhook"
 
-__all__ = ["desk"]  # a fixture of the other module
 
 # The library hands httpx its form as a string, which httpx will take for some time yet.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
