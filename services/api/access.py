@@ -113,7 +113,12 @@ async def _team(team: TeamId) -> None:
 
 async def _check(request: Request, team_id: str | None, roles: frozenset[Role]) -> None:
     world: World = request.app.state.world
-    caller = await _caller(world, request)
+    try:
+        caller = await world.tokens.verify(_token(request))
+    except BadToken as bad:
+        world.turnstile.failed(request.client.host if request.client else "")
+        raise unauthenticated(str(bad)) from bad
+    world.turnstile.let_in(caller)
     if team_id is not None and not caller.may_see(team_id):
         raise unknown_team(team_id)
     if caller.role not in roles:
@@ -121,14 +126,11 @@ async def _check(request: Request, team_id: str | None, roles: frozenset[Role]) 
     request.state.ask = Ask(world, request, caller, team_id or caller.team_id)
 
 
-async def _caller(world: World, request: Request) -> Caller:
+def _token(request: Request) -> str:
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token:
-        raise unauthenticated("send the header Authorization: Bearer <token>")
-    try:
-        return await world.tokens.verify(token.strip())
-    except BadToken as bad:
-        raise unauthenticated(str(bad)) from bad
+        raise BadToken("send the header Authorization: Bearer <token>")
+    return token.strip()
 
 
 def unauthenticated(detail: str) -> Problem:

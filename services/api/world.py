@@ -11,6 +11,7 @@ import asyncpg
 from schemas.catalog import Catalog
 from services.api.cards import Cards
 from services.api.reports import Reports
+from services.api.turnstile import Turnstile
 from services.api.watch import Watch
 from services.charges import Charges
 from services.clock import Clock
@@ -33,6 +34,7 @@ class World:
     settings: Settings
     pool: Pool
     tokens: Tokens
+    turnstile: Turnstile
     catalog: Catalog
     cards: Cards
     charges: Charges | None
