@@ -3,6 +3,8 @@
 The contract names a row's roles; the rest follows. An admin is a member who may spend. Finance has every GET of a member,
 operators have every GET and their own rows, services the rows that name them. The team is the token's own; for others there is
 nothing there: 404, whatever the role, and no hint. Row-level security says the same once more in the database.
+
+Who asks too often is sent away as soon as it is known who asks, whatever it is about: see `turnstile`.
 """
 
 from collections.abc import Callable, Collection, Coroutine

@@ -9,7 +9,7 @@ be it a whole company's or that of a proxy (which is what counts, unless uvicorn
 own callers). In return bad tokens are looked at however many come, at 0.2 ms each.
 
 Everything is counted in the memory of this process, of so many callers at most. Of the library `limits` the storage in memory goes
-through everybody it knows at each hit: 0.9 ms at 10,000 callers. This takes 6 µs, however many there are.
+through everybody it knows at each hit: 0.9 ms at 10,000 callers. This takes 5 µs, however many there are.
 """
 
 from collections import Counter
