@@ -126,6 +126,34 @@ class Settings(BaseSettings):
     api_port: int = Field(
         8000, ge=0, le=65535, description="The port on which the API listens; 0 for any.", examples=["8000"]
     )
+    api_person_requests_per_minute: int = Field(
+        1_200,
+        ge=0,
+        le=1_000_000,
+        description="How often a minute one member, admin, finance or operator may ask one API process; 0 for no limit.",
+        examples=["1200"],
+    )
+    api_service_requests_per_second: int = Field(
+        1_000,
+        ge=0,
+        le=1_000_000,
+        description="How often a second one service of a team may ask one API process, a batch of usage counting once; 0 for no limit.",
+        examples=["1000"],
+    )
+    api_failed_sign_ins_per_minute: int = Field(
+        300,
+        ge=0,
+        le=1_000_000,
+        description="How often a minute one address may ask one API process without a valid token; 0 for no limit.",
+        examples=["300"],
+    )
+    api_streams_per_caller: int = Field(
+        20,
+        ge=0,
+        le=10_000,
+        description="How many streams one caller may have open at one API process; 0 for no limit.",
+        examples=["20"],
+    )
     health_host: str = Field(
         "127.0.0.1", description="The address of /healthz, /readyz and /metrics.", examples=["127.0.0.1"]
     )

@@ -3,6 +3,8 @@
 The contract names a row's roles; the rest follows. An admin is a member who may spend. Finance has every GET of a member,
 operators have every GET and their own rows, services the rows that name them. The team is the token's own; for others there is
 nothing there: 404, whatever the role, and no hint. Row-level security says the same once more in the database.
+
+Who asks too often is sent away as soon as it is known who asks, whatever it is about: see `turnstile`.
 """
 
 from collections.abc import Callable, Collection, Coroutine
@@ -113,7 +115,12 @@ async def _team(team: TeamId) -> None:
 
 async def _check(request: Request, team_id: str | None, roles: frozenset[Role]) -> None:
     world: World = request.app.state.world
-    caller = await _caller(world, request)
+    try:
+        caller = await world.tokens.verify(_token(request))
+    except BadToken as bad:
+        world.turnstile.failed(request.client.host if request.client else "")
+        raise unauthenticated(str(bad)) from bad
+    world.turnstile.let_in(caller)
     if team_id is not None and not caller.may_see(team_id):
         raise unknown_team(team_id)
     if caller.role not in roles:
@@ -121,14 +128,11 @@ async def _check(request: Request, team_id: str | None, roles: frozenset[Role]) 
     request.state.ask = Ask(world, request, caller, team_id or caller.team_id)
 
 
-async def _caller(world: World, request: Request) -> Caller:
+def _token(request: Request) -> str:
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token:
-        raise unauthenticated("send the header Authorization: Bearer <token>")
-    try:
-        return await world.tokens.verify(token.strip())
-    except BadToken as bad:
-        raise unauthenticated(str(bad)) from bad
+        raise BadToken("send the header Authorization: Bearer <token>")
+    return token.strip()
 
 
 def unauthenticated(detail: str) -> Problem:

@@ -519,6 +519,17 @@ class CloudEvent(BaseModel):
 
 PROBLEM = {"content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}}
 ERRORS: dict[int | str, dict[str, Any]] = {
+    429: {
+        "description": "Too many requests, or streams, of this caller; `code` is `too_many_requests`.",
+        "headers": {
+            "Retry-After": {
+                "description": "In how many seconds to ask again.",
+                "required": True,
+                "schema": {"type": "integer", "minimum": 1},
+            }
+        },
+        **PROBLEM,
+    },
     "4XX": {"description": "The request can't be carried out; `code` says why.", **PROBLEM},
     "5XX": {"description": "Not now; `code` says why.", **PROBLEM},
 }

@@ -7,6 +7,7 @@ from services.api.app import create_app
 from services.api.cards import Cards
 from services.api.lanes import Lanes
 from services.api.reports import Reports
+from services.api.turnstile import Turnstile
 from services.api.watch import Watch
 from services.api.world import World
 from services.charges import Charges
@@ -47,9 +48,9 @@ async def serve(
         else None
     )
     world = World(
-        settings=settings, pool=pool, tokens=tokens, catalog=catalog, cards=Cards(pool), charges=charges,
-        reports=Reports(settings.needed("kafka")), watch=Watch(pool, stop), lanes=Lanes(), health=health,
-        clock=clock,
+        settings=settings, pool=pool, tokens=tokens, turnstile=Turnstile(settings, health.registry), catalog=catalog,
+        cards=Cards(pool), charges=charges, reports=Reports(settings.needed("kafka")), watch=Watch(pool, stop),
+        lanes=Lanes(), health=health, clock=clock,
     )  # fmt: skip
     app = create_app(world)
     look_for_garbage_in_passing()

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Annotated
 
-from fastapi import APIRouter, Header
+from fastapi import APIRouter, Depends, Header
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 from pydantic_core import to_json
 from starlette.responses import Response, StreamingResponse
@@ -35,9 +35,17 @@ EVENTS = {200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}
 routes = APIRouter()
 
 
+async def _open(ask: Asked) -> AsyncIterator[None]:
+    """Begins before the stream and ends after it, however that ends: sent to its end, hung up on, or failed."""
+    with ask.world.turnstile.streaming(ask.caller):
+        yield
+
+
 @route(routes, "GET", "/v1/teams/{team}/stream", Role.MEMBER, tags=["credits"], responses=EVENTS)
 async def get_stream(
-    ask: Asked, last_event_id: Annotated[Position | None, Header(description="Where the stream broke off.")] = None
+    ask: Asked,
+    _counted: Annotated[None, Depends(_open)],
+    last_event_id: Annotated[Position | None, Header(description="Where the stream broke off.")] = None,
 ) -> Response:
     """Events `balance` (as the balance), `activity` (`{items, more}`) and, at the token's end, `end`."""
     seen = None if last_event_id is None else parse_position(last_event_id, ask.team_id)[1]

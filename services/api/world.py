@@ -12,6 +12,7 @@ from schemas.catalog import Catalog
 from services.api.cards import Cards
 from services.api.lanes import Lanes
 from services.api.reports import Reports
+from services.api.turnstile import Turnstile
 from services.api.watch import Watch
 from services.charges import Charges
 from services.clock import Clock
@@ -34,6 +35,7 @@ class World:
     settings: Settings
     pool: Pool
     tokens: Tokens
+    turnstile: Turnstile
     catalog: Catalog
     cards: Cards
     charges: Charges | None

@@ -21,7 +21,8 @@ export function loader(show) {
       } catch (problem) {
         if (mine !== turn) return;
         if (problem.final) return show({ phase: "refused", problem });
-        await countdown(AGAIN[Math.min(attempt, AGAIN.length - 1)], problem, () => mine === turn, show);
+        const seconds = Math.max(problem.wait ?? 0, AGAIN[Math.min(attempt, AGAIN.length - 1)]);
+        await countdown(seconds, problem, () => mine === turn, show);
       }
     }
   };

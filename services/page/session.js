@@ -9,13 +9,14 @@ const PATIENCE = 10_000;
 const SILENCE = 40_000; // the server says something every 15 seconds
 const AGAIN = [500, 1_000, 2_000, 4_000, 8_000, 15_000];
 
-/** What the API refused, in its own words. `final`: asking again would not help. */
+/** What the API refused, in its own words. `final`: asking again would not help; `wait`: it would, after so many seconds. */
 export class Problem extends Error {
-  constructor(status, said) {
+  constructor(status, said, wait = 0) {
     super(said.detail ?? said.title ?? `The server answered ${status}.`);
     this.status = status;
     this.code = said.code ?? "unavailable";
     this.said = said;
+    this.wait = wait;
     this.final = status >= 400 && status < 500 && status !== 408 && status !== 429;
   }
 }
@@ -131,7 +132,7 @@ export class Session extends EventTarget {
     }
     if (response.ok) return response;
     const said = await response.json().catch(() => ({}));
-    throw new Problem(response.status, said);
+    throw new Problem(response.status, said, Number(response.headers.get("retry-after")) || 0);
   }
 
   /** Somebody shows what changes: from the first to the last of them, this listens, and reconnects by itself. */
@@ -154,16 +155,18 @@ export class Session extends EventTarget {
   async #listen(stopped) {
     for (let attempt = 0; !stopped.aborted; attempt++) {
       const began = Date.now();
+      let wait = 0;
       this.#say("connecting");
       try {
         if ((await this.#read(stopped)) === "end") continue; // the token ended: the next one may be had
       } catch (error) {
         if (stopped.aborted) return;
         if (error.final) return this.#end(error);
+        wait = 1_000 * (error.wait ?? 0);
       }
       if (Date.now() - began > SILENCE) attempt = 0;
       this.#say("offline");
-      await this.#pause(AGAIN[Math.min(attempt, AGAIN.length - 1)], stopped);
+      await this.#pause(Math.max(wait, AGAIN[Math.min(attempt, AGAIN.length - 1)]), stopped);
     }
   }
 

@@ -37,6 +37,9 @@ DIFFERENT = 400  # requests of each kind, asked for again and again
 # What is asked for, and how often: of a hundred requests.
 SHARES = {"balance": 25, "balance_hot_team": 25, "quote": 20, "activity": 30}
 
+# One reader stands for the whole of a team, and may ask as often as all of them.
+AS_A_TEAM = {"CREDITWELL_API_PERSON_REQUESTS_PER_MINUTE": "100000"}
+
 LAST = "SELECT position FROM balance WHERE team_id = $1"
 
 
@@ -62,7 +65,7 @@ async def reads(ground: Ground, world: World, teams: Sequence[BenchTeam], hot: B
     events = usage_events(teams, int(usage_per_s * (SECONDS + WARM_SECONDS)), "reads")
     names = (*RECORDERS, "projector", "api")
     world = at_free_ports(world)
-    await world.serve(*names)
+    await world.serve(*names, env=AS_A_TEAM)
     async with connected(world.database) as owner:
         await catch_up(world, owner, "projector")
         requests = await _requests(world, owner, teams, hot)

@@ -10,10 +10,11 @@ from datetime import timedelta
 import pytest
 from playwright.async_api import Browser, ViewportSize, expect
 
+from deploy.local.stack import Stack
 from schemas.credits import MICRO
 from schemas.facts import CreditsGranted, HoldPlaced
 from services.clock import system_clock
-from tests.support.api import Api
+from tests.support.api import Api, a_database, an_api
 from tests.support.page import BOUGHT, PHONE, SMALL, Scheme, Visit, used, visiting
 from tests.support.usage import reported
 
@@ -204,6 +205,30 @@ async def test_what_does_not_load_says_so_tries_again_and_can_be_hurried(running
 
         await expect(visit.activity.get_by_text("Included credits refilled").first).to_be_visible()
         visit.forget("ERR_FAILED")
+
+
+async def test_who_asked_too_often_waits_as_long_as_the_api_says_and_goes_on(
+    stack: Stack, template: str, browser: Browser
+) -> None:
+    async with (
+        a_database(stack, template) as database,
+        an_api(stack, database, api_person_requests_per_minute=10) as api,
+    ):
+        await api.begin()
+        async with visiting(api, browser) as visit:
+            admin = api.client("admin", member="mem_2")
+            while (answer := await admin.get("/v1/packs")).status_code != 429:
+                pass
+            assert answer.headers["retry-after"] == "6", "by itself, the page would try again after two seconds"
+
+            await visit.page.goto(visit.link())
+
+            await expect(visit.activity).to_contain_text(re.compile("one person may ask 10 times a minute"))
+            await expect(visit.activity).to_contain_text(re.compile(r"It tries again in [56] s\."), timeout=1_000)
+            await expect(visit.page.get_by_text("Live · as of")).to_be_visible(timeout=30_000)
+            tries = [url for url in visit.asked if url.endswith("/stream")]
+            assert 2 <= len(tries) <= 3, "after half a second, one, two and four it would have been sent away again"
+            visit.forget("429")
 
 
 async def test_the_token_leaves_the_address_at_once_and_is_kept_nowhere(visit: Visit) -> None:

@@ -5,8 +5,10 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
+import asyncpg
 import httpx
 import pytest
 
@@ -16,7 +18,7 @@ from schemas.facts import CreditsGranted
 from services import recorder
 from services.health import Health
 from services.settings import load_settings
-from tests.support.api import Api, Event, a_database, an_api, events
+from tests.support.api import Api, Event, a_database, an_api, events, key
 from tests.support.usage import reported
 from tests.support.waiting import until
 from tests.support.world import begin_at, ends_of
@@ -244,6 +246,37 @@ async def test_a_process_that_is_told_to_stop_ends_its_streams_and_finishes(stac
             await stopping
 
     assert rest == []
+
+
+async def test_a_process_that_is_told_to_stop_finishes_the_requests_that_are_under_way(
+    stack: Stack, database: str
+) -> None:
+    async with an_api(stack, database) as api:
+        await api.begin()
+        async with api.connection.transaction():
+            await api.connection.execute("LOCK TABLE shard_heads IN EXCLUSIVE MODE")
+            grant = {"credits": "5", "reason": "late, but in time"}
+            asking = asyncio.create_task(api.operator.post(f"{api.path}/grants", json=grant, headers=key()))
+            await until(partial(waits_for_a_lock, database), what="the grant waits for its shard")
+            stopping = asyncio.create_task(finish(api))
+            await asyncio.sleep(0.2)
+            assert not asking.done()
+        answer = await asking
+        await stopping
+
+    assert answer.status_code == 201, answer.text
+
+
+async def waits_for_a_lock(database: str) -> bool:
+    """True while a session of the API waits for another one."""
+    connection = await asyncpg.connect(database)
+    try:
+        waiting = (
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        return bool(await connection.fetchval(waiting))
+    finally:
+        await connection.close()
 
 
 async def finish(api: Api) -> None:

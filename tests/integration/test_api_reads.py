@@ -2,6 +2,7 @@
 
 import asyncio
 import csv
+import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -389,7 +390,7 @@ async def test_wrong_questions_are_answered_with_what_to_change(api: Api) -> Non
     activity, quotes = f"{api.path}/activity", f"{api.path}/quotes"
     asked = [
         api.member.get(activity, params={"days": "3"}), api.member.get(activity, params={"type": "party"}),
-        api.member.get(activity, params={"limit": "0"}), api.member.get(activity, params={"cursor": "bm9uc2Vuc2U"}),
+        api.member.get(activity, params={"limit": "0"}), api.member.get(activity, params={"limit": "201"}), api.member.get(activity, params={"cursor": "bm9uc2Vuc2U"}),
         api.member.post(quotes, json={"items": []}), api.member.post(quotes, json={"items": [{"feature": "x"}]}),
         api.member.post(quotes, json={"items": [{"feature": "x", "quantity": "1e3"}]}),
         api.member.post(quotes, content=b"{", headers={"content-type": "application/json"}),
@@ -414,6 +415,18 @@ async def test_what_is_not_there_or_not_taken_is_a_problem_too(api: Api) -> None
     for answer in (nothing, wrong, nul, big):
         assert answer.headers["content-type"] == "application/problem+json"
         assert answer.headers["x-request-id"]
+
+
+async def test_a_request_keeps_the_id_that_its_caller_gave_it_and_gets_one_where_he_gave_none(api: Api) -> None:
+    async def id_of(given: str | None) -> str:
+        headers = {} if given is None else {"x-request-id": given}
+        return (await api.member.get("/v1/packs", headers=headers)).headers["x-request-id"]
+
+    assert await id_of("trace-7f3a") == "trace-7f3a"
+    assert await id_of("x" * 5_000) == "x" * 100
+    made = {await id_of(None), await id_of(None), await id_of("two\twords")}
+    assert len(made) == 3
+    assert all(re.fullmatch("[0-9a-f]{32}", one) for one in made)
 
 
 async def test_grants_that_expire_are_gone_at_their_time_without_anybody_writing_it_down(api: Api) -> None:

@@ -39,6 +39,7 @@ class Api:
     connection: Connection  # a superuser's
     serving: asyncio.Task[None]
     stop: asyncio.Event
+    health: Health
     team_id: str = ""
     teams: int = 0
     told: int = 0
@@ -133,13 +134,14 @@ async def an_api(stack: Stack, database: str, **settings: Any) -> AsyncIterator[
     }  # fmt: skip
     loaded = load_settings(**(chosen | settings))
     stop, started = asyncio.Event(), asyncio.Event()
-    serving = asyncio.create_task(serve(loaded, stop, Health("api"), started=started))
+    health = Health("api")
+    serving = asyncio.create_task(serve(loaded, stop, health, started=started))
     waiting = asyncio.create_task(started.wait())
     await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED, timeout=20)
     if serving.done():
         waiting.cancel()
         serving.result()
-    api = Api(loaded, f"http://127.0.0.1:{port}", connection, serving, stop)
+    api = Api(loaded, f"http://127.0.0.1:{port}", connection, serving, stop, health)
     try:
         yield api
     finally:
