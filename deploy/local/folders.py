@@ -14,6 +14,7 @@ import secrets
 import shutil
 import socket
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -51,13 +52,12 @@ def folder_outside(folder: Path) -> Path:
 def remove_abandoned() -> None:
     """Folders whose guard is gone: the machine lost power, or somebody killed guard and owner at once."""
     for lock in RUN.glob("*.lock"):
-        with lock.open("a") as held:
-            try:
-                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                continue
-            remove(folder_of(lock))
-            lock.unlink(missing_ok=True)
+        # Never made here: of a file that somebody has removed meanwhile, the guard may be making and locking the next.
+        with suppress(FileNotFoundError, BlockingIOError), lock.open("r+") as held:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(held.fileno()), lock.stat()):
+                remove(folder_of(lock))
+                lock.unlink()
 
 
 def remove_all() -> None:

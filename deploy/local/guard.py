@@ -27,8 +27,7 @@ def main(lock: Path) -> None:
     """Hold the lock of the folder while its owner lives and until everything is gone."""
     for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)
-    with lock.open("a") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
+    with take(lock):
         print("guarding", flush=True)
         groups, folders = listen(sys.stdin)
         stop(groups)
@@ -37,6 +36,17 @@ def main(lock: Path) -> None:
             if folder.exists():
                 sys.exit(f"could not remove {folder}, left to the next start")
         lock.unlink(missing_ok=True)
+
+
+def take(lock: Path) -> IO[str]:
+    """The file, locked. Whoever saw it between its making and our lock took it for abandoned and removed it: make it anew."""
+    while True:
+        held = lock.open("a")
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(held.fileno()), lock.stat()):
+                return held
+        held.close()
 
 
 def listen(lines: IO[str]) -> tuple[dict[int, tuple[int, float]], list[Path]]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import fcntl
 import http.server
 import os
 import signal
@@ -110,6 +111,36 @@ def test_nothing_is_left_of_an_owner_that_ends() -> None:
     wait_for_end_of_guard(lock)
     assert [group for group in map(int, said) if members(group)] == []
     assert not folder_of(lock).exists()
+
+
+def test_a_guard_whose_new_lock_was_taken_for_an_abandoned_one_makes_it_anew(tmp_path: Path) -> None:
+    """Otherwise nobody could tell that the stack runs, and the next start might remove its folder."""
+    lock = tmp_path / "lock"
+    with lock.open("a") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)  # as `remove_abandoned` does, before the guard could
+        guard = subprocess.Popen(
+            [sys.executable, ROOT / "deploy/local/guard.py", lock],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        until_open(guard.pid, lock)
+        lock.unlink()
+    assert guard.stdout is not None
+    assert guard.stdout.readline() == "guarding\n"
+
+    with lock.open("r+") as again, pytest.raises(BlockingIOError):
+        fcntl.flock(again, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    guard.communicate(timeout=GONE_SECONDS)
+    assert not lock.exists()
+
+
+def until_open(pid: int, path: Path) -> None:
+    """Another process has opened a file."""
+    ends_at = time.monotonic() + GONE_SECONDS
+    while str(path) not in (opened.path for opened in psutil.Process(pid).open_files()):
+        assert time.monotonic() < ends_at
+        time.sleep(0.01)
 
 
 def test_a_program_that_the_guard_never_heard_of_never_begins(tmp_path: Path) -> None:
