@@ -363,6 +363,14 @@ class RateCards:
             )
         return self.compiled[index - 1]
 
+    def ever_in_force(self) -> tuple[CompiledCard, ...]:
+        """The cards whose prices held once, hold or will hold, oldest first; one that was corrected before it began is not among them."""
+        return tuple(
+            card
+            for card, following in zip(self.compiled, (*self.begins[1:], None), strict=True)
+            if card.effective_from != following
+        )
+
     def version(self, version: int) -> CompiledCard | None:
         """A card by its number, for explaining an old price."""
         return next((card for card in self.compiled if card.version == version), None)

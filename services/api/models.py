@@ -407,6 +407,13 @@ class GiftAnswer(Moved):
     credits: CreditsText
 
 
+class RateCardDate(BaseModel):
+    """A rate card, and since when or from when it is in force."""
+
+    version: int
+    effective_from: Instant
+
+
 class RateCardAnswer(Moved):
     """A rate card was published."""
 

@@ -12,7 +12,7 @@ from schemas.facts import RATE_CARD_TEAM
 from schemas.rates import RateCard, RateCardInvalid, parse_rate_card
 from services.api.access import ANYONE, Asked, route
 from services.api.answers import Json, answer, instant
-from services.api.models import Pack, RateCardAnswer
+from services.api.models import Pack, RateCardAnswer, RateCardDate
 from services.api.once import Answered, once
 from services.api.problems import problem
 from services.store.cards import publish_rate_card
@@ -29,6 +29,13 @@ async def get_rate_card(
     """What each feature costs."""
     card = (await ask.world.cards.current()).in_force(at or ask.world.clock()).card
     return answer({**card.model_dump(mode="json"), "effective_from": instant(card.effective_from)})
+
+
+@route(routes, "GET", "/v1/rate-cards", *ANYONE, gives=list[RateCardDate], tags=["prices"])
+async def get_rate_cards(ask: Asked) -> Response:
+    """Every card that was, is or will be in force, oldest first; `GET /v1/rate-card?at=` shows one."""
+    cards = (await ask.world.cards.current()).ever_in_force()
+    return answer([{"version": card.version, "effective_from": instant(card.effective_from)} for card in cards])
 
 
 @route(routes, "GET", "/v1/packs", *ANYONE, gives=list[Pack], tags=["prices"])

@@ -24,6 +24,7 @@ CONTRACT = {
     ("GET", "/v1/teams/{team}/entries/{id}"): "member",
     ("GET", "/v1/teams/{team}/stream"): "member",
     ("GET", "/v1/rate-card"): "member admin service finance operator",
+    ("GET", "/v1/rate-cards"): "member admin service finance operator",
     ("GET", "/v1/packs"): "member admin service finance operator",
     ("POST", "/v1/teams/{team}/quotes"): "member service",
     ("POST", "/v1/teams/{team}/holds"): "service",

@@ -195,11 +195,15 @@ async def test_the_next_rate_card_is_in_force_from_its_time_and_not_before_every
     published = said(await running.operator.post("/v1/rate-cards", json=card | {"effective_from": begins}), 201)
     now = said(await running.member.get("/v1/rate-card"))
     then = said(await running.member.get("/v1/rate-card", params={"at": begins}))
+    listed = said(await running.member.get("/v1/rate-cards"))
 
     assert (soon.status_code, soon.json()["code"]) == (422, "too_soon")
     assert (skipped.status_code, skipped.json()["code"]) == (409, "rate_card_version")
     assert (published["version"], now["version"], then["version"]) == (2, 1, 2)
     assert then["categories"][0]["features"][0]["rates"][0]["credits"] == "0.15"
+    assert [(one["version"], one["effective_from"]) for one in listed] == [
+        (1, now["effective_from"]), (2, then["effective_from"]),
+    ]  # fmt: skip
 
 
 async def test_a_wrong_rate_card_is_refused_naming_each_thing_to_change(api: Api) -> None:

@@ -232,6 +232,12 @@ def test_of_two_cards_from_the_same_instant_the_later_version_counts() -> None:
     assert published.newest_version == 3
 
 
+def test_a_card_that_was_corrected_before_it_began_was_never_in_force() -> None:
+    published = cards((1, NEW_YEAR), (2, NEW_YEAR + timedelta(days=9)), (3, NEW_YEAR + timedelta(days=9)))
+
+    assert [card.version for card in published.ever_in_force()] == [1, 3]
+
+
 def test_a_card_can_be_found_by_its_version() -> None:
     published = cards((1, NEW_YEAR), (2, NEW_YEAR))
     first = published.version(1)
