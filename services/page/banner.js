@@ -4,7 +4,7 @@ import { credits, plus, sentence } from "./words.js";
 
 /**
  * The banner for a team's top-ups and balance, as `{kind, title, text, action}`, or null; the first that is true is shown.
- * `action` is one of "confirm", "card", "buy", "enable", "settings".
+ * `action` is one of "confirm", "card", "add", "buy", "enable", "settings".
  */
 export function bannerOf({ topUp, balance }) {
   if (topUp?.state === "action_required") {
@@ -15,10 +15,14 @@ export function bannerOf({ topUp, balance }) {
   }
   const out = balance && Number(balance.available) <= 0 ? ranOut(balance) : null;
   if (out) return { kind: "bad", title: "Your team has run out of credits.", text: out, action: "buy" };
-  if (topUp?.enabled && topUp.reason) return { kind: "warn", title: "Top-ups can't run now.", text: sentence(topUp.reason), action: topUp.card ? "settings" : "card" };
+  if (topUp?.enabled && topUp.reason) {
+    const why = topUp.next_charge_preview?.not_now ?? "no_payment_method"; // the only reason that is given while the balance is not low
+    const action = why === "no_payment_method" ? "add" : "settings";
+    return { kind: "warn", title: "Top-ups can't run now.", text: sentence(topUp.reason), action };
+  }
   if (topUp && !topUp.enabled) {
-    const text = "Automatic top-ups keep work running when credits run low. Some features need them.";
-    return { kind: "calm", title: "Never run out.", text, action: "enable" };
+    const text = "They keep work running when credits run low, and some features need them.";
+    return { kind: "calm", title: "Automatic top-ups are off.", text, action: "enable" };
   }
   return null;
 }

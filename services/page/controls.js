@@ -203,6 +203,11 @@ export const controls = css`
   }
   @media (max-width: 640px) {
     dialog form { padding: 20px 18px; gap: 16px; }
+    .buttons { flex-wrap: wrap-reverse; }
     .buttons > button { flex: 1 1 auto; }
+  }
+  @media (forced-colors: active) {
+    .choices label:has(:checked) { outline: 2px solid Highlight; outline-offset: -2px; }
+    .switch:checked { forced-color-adjust: none; }
   }
 `;

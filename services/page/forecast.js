@@ -1,9 +1,32 @@
 // How long the credits will last: a range, from the pace of the days that lie behind.
 
+import { h } from "./dom.js";
+
+const PACE_DAYS = "/usage?by=day&days=30";
 const DAY = 86_400_000;
 const KNOWN_MIN = 5; // days with usage, out of those looked at; with fewer, nothing is said
 const CYCLE = 30; // days, for refills after the next one
 const FAR = 60; // days; farther nobody should look
+
+/** What a team used on each day since its first use in the last month, oldest first and without today. A help: where it does not load, empty. */
+export async function usedByDay(session) {
+  const { since, items } = await session.share(PACE_DAYS).catch(() => ({ items: [] }));
+  if (!items.length) return [];
+  const used = new Map(items.map(({ day, credits }) => [day, Number(credits)]));
+  const first = Date.parse(`${since}T00:00:00Z`);
+  const days = Array.from({ length: 29 }, (_, n) => new Date(first + n * DAY).toISOString().slice(0, 10));
+  const began = days.findIndex((day) => used.has(day));
+  return began < 0 ? [] : days.slice(began).map((day) => used.get(day) ?? 0);
+}
+
+/** "about **9–14 days**", the near end rounded down and the far end up; null with too little data. */
+export function lasting(used, balance) {
+  const known = forecast(used, balance);
+  if (!known) return null;
+  const [least, most] = [Math.floor(known.least), Math.ceil(known.most)];
+  if (least >= FAR) return [h("strong", {}, `more than ${FAR} days`)];
+  return ["about ", h("strong", {}, most >= FAR ? `${least} days or more` : least === most ? `${least} days` : `${least}–${most} days`)];
+}
 
 /**
  * The fewest and the most days that a balance lasts, or null with too little data. `used` is what was used on each day, oldest first,
@@ -14,7 +37,7 @@ export function forecast(used, balance, now = Date.now()) {
   const paces = [used.slice(-7), used].map((days) => days.reduce((sum, credits) => sum + credits, 0) / days.length);
   // Days differ from one another: a fifth more or less than the slower and the faster pace is nothing unusual.
   const [slow, fast] = [Math.min(...paces) * 0.8, Math.max(...paces) * 1.2];
-  return { least: lasts(fast, balance, now), most: lasts(slow, balance, now), far: FAR };
+  return { least: lasts(fast, balance, now), most: lasts(slow, balance, now) };
 }
 
 /** Days until nothing is available at a pace, included credits refilled on their day; never more than FAR. */

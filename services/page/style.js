@@ -108,7 +108,7 @@ export const base = css`
   .skeleton {
     display: grid;
     gap: 14px;
-    padding: 10px 0;
+    padding: 16px 0 4px;
   }
   .bone {
     height: 14px;
@@ -119,7 +119,7 @@ export const base = css`
   .bone.short { width: 22%; }
   .bone.half { width: 50%; }
   .bone.big { width: 40%; height: 44px; }
-  .bone.tall { height: 180px; }
+  .bone.tall { height: 240px; }
   @keyframes breathe {
     to { opacity: 0.45; }
   }
@@ -127,12 +127,17 @@ export const base = css`
     display: grid;
     justify-items: start;
     gap: 4px;
-    padding: 10px 0;
+    padding: 16px 0 4px;
   }
   .empty {
+    align-content: center;
     justify-items: center;
     padding: 40px 0;
     text-align: center;
+  }
+  .stale {
+    opacity: 0.5;
+    transition: opacity 0.2s 0.15s;
   }
   .failure button {
     margin-top: 8px;

@@ -1,7 +1,6 @@
 // Numbers, dates and money as the reader's own language writes them.
 
-const exact = new Intl.NumberFormat(undefined, { maximumFractionDigits: 6 });
-const short = new Intl.NumberFormat(undefined, { maximumFractionDigits: 2, roundingMode: "floor" });
+const exact = new Intl.NumberFormat(undefined, { maximumFractionDigits: 9 }); // credits have six, rates and quantities nine
 const compact = new Intl.NumberFormat(undefined, { notation: "compact" });
 const change = new Intl.NumberFormat(undefined, { maximumFractionDigits: 6, signDisplay: "exceptZero" });
 const moment = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric", hour: "numeric", minute: "2-digit" });
@@ -19,16 +18,22 @@ const HOUR = 3_600_000;
 const MINUTE = 60_000;
 
 /** Credits arrive as decimal strings and stay exact: they are never made a floating-point number. */
-export const credits = (text) => exact.format(text);
+export const credits = (text) => withMinus(exact.format(text));
 
-/** Credits where space is short; rounded down, so that nobody reads more than there is. */
-export const creditsShort = (text) => short.format(text);
+/** The same in two pieces, so that the fraction may stand back: "4,224" and ".375". */
+export function creditsInTwo(text) {
+  const said = credits(text);
+  const point = said.indexOf(POINT);
+  return point < 0 ? [said, ""] : [said.slice(0, point), said.slice(point)];
+}
 
 /** Credits beside an axis, where only their size matters. */
 export const creditsRoughly = (number) => compact.format(number);
 
 /** A change of credits, with its sign. */
-export const creditsChange = (text) => change.format(text).replace("-", "−");
+export const creditsChange = (text) => withMinus(change.format(text));
+
+const withMinus = (said) => said.replace("-", "−"); // a hyphen is too short beside a plus
 
 export const isZero = (text) => !/[1-9]/.test(text);
 export const isNegative = (text) => text.startsWith("-") && !isZero(text);
@@ -77,6 +82,13 @@ function decimal(amount, digits) {
   const sign = amount < 0 ? "-" : "";
   return digits ? `${sign}${text.slice(0, -digits)}.${text.slice(-digits)}` : `${sign}${text}`;
 }
+
+/** Numbers and money in a sentence that the server made, as the reader's language writes them: "24.00 USD" becomes "$24.00". */
+export const inOwnNumbers = (said) =>
+  said.replace(/(\d[\d,]*(?:\.\d+)?)( [A-Z]{3}\b)?/g, (_, number, currency) => {
+    const plain = number.replaceAll(",", "");
+    return currency ? currencyFormat(currency.trim()).format(plain) : exact.format(plain);
+  });
 
 /** What one credit costs, in a currency's own style with two digits more. */
 export function moneyEach({ amount, currency, credits: count }) {
@@ -132,7 +144,7 @@ export const TYPES = {
 /** A reason that the server gives, as a sentence. */
 export const sentence = (text) => (text ? `${capital(text)}${/[.!?]$/.test(text) ? "" : "."}` : "");
 
-const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+export const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
 export const cardName = ({ brand, last4 }) => `${capital(brand ?? "card")} ···· ${last4 ?? "····"}`;
 
@@ -140,5 +152,5 @@ export const cardName = ({ brand, last4 }) => `${capital(brand ?? "card")} ··�
 export const attributes = (known) =>
   Object.values(known)
     .map((value) => value.replaceAll("_", " "))
-    .map((value, place) => (place ? value : value.charAt(0).toUpperCase() + value.slice(1)))
+    .map((value, place) => (place ? value : capital(value)))
     .join(", ");

@@ -100,7 +100,7 @@ async def test_if_you_are_not_a_team_admin_you_will_see_a_message_to_contact_you
 async def test_other_team_members_will_be_asked_to_contact_their_admin_about_top_ups(visit: Visit) -> None:
     page = await visit.open("member")
 
-    for place in (page.get_by_role("status").filter(has_text="Automatic top-ups keep work running"), visit.top_ups):
+    for place in (page.get_by_role("status").filter(has_text="Automatic top-ups are off"), visit.top_ups):
         await place.get_by_role("button", name="Enable top-ups").click()
         await expect(visit.dialog).to_contain_text("Only team admins can enable or change automatic top-ups.")
         await expect(visit.dialog).to_contain_text("Grace")

@@ -270,7 +270,7 @@ async def test_a_balance_past_zero_is_stated(visit: Visit) -> None:
     page = await visit.open()
 
     await expect(page.get_by_text("Your team has run out of credits.")).to_be_visible()
-    await expect(visit.balance).to_contain_text("-100.5")
+    await expect(visit.balance).to_contain_text("−100.5")
     await expect(visit.balance).to_contain_text("used past zero")
 
 

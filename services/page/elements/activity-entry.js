@@ -1,8 +1,9 @@
 // A row of the activity, and what it says when it is opened: the rate, the formula, which credits paid.
 
+import { openDialog } from "../dialog.js";
 import { h, icon } from "../dom.js";
 import { failure, loader, skeleton } from "../loading.js";
-import { PER, TYPES, attributes, credits, creditsChange, isNegative, isZero, money, onDayOfYear, when, whenExactly } from "../words.js";
+import { PER, TYPES, attributes, capital, credits, creditsChange, inOwnNumbers, isNegative, isZero, money, onDayOfYear, when, whenExactly } from "../words.js";
 
 const MINUS = "M4 8h8";
 const PLUS = "M8 4v8M4 8h8";
@@ -17,7 +18,7 @@ const LOOKS = {
   top_up: [PLUS, "gained"],
   refill: [ROUND, "included"],
   grant: [PLUS, "gained"],
-  adjustment: [PLUS, "used"],
+  adjustment: [PLUS, "gained"],
   expiry: [CROSS, "used"],
   refund: [BACK, "used"],
   dispute: [CROSS, "warned"],
@@ -25,64 +26,68 @@ const LOOKS = {
   top_up_skipped: [CROSS, "warned"],
 };
 
+const SAID_BY_THE_SERVER = new Set(["usage", "refund", "dispute"]); // other details are the words of a person or a bank
+
 /** The rows of an entry: what happened, and below it, once asked for, why. */
-export function entryRows(item, session, nameOf) {
+export function entryRows(item, element, nameOf) {
   const why = h("tr", { class: "why", hidden: true }, h("td", { colspan: "4" }));
-  const [path, look] = LOOKS[item.type] ?? [MINUS, "used"];
+  const isLess = isNegative(item.credits);
+  const [path, look] = (isLess && item.type === "adjustment" ? null : LOOKS[item.type]) ?? [MINUS, "used"];
   const toggle = h("button", { type: "button", class: "what", "aria-expanded": "false" }, item.description);
   toggle.addEventListener("click", () => {
     const opened = toggle.getAttribute("aria-expanded") !== "true";
     toggle.setAttribute("aria-expanded", String(opened));
     why.hidden = !opened;
-    if (opened && !why.dataset.asked) explain(item, session, why);
+    if (opened && !why.dataset.asked) explain(item, element, why);
   });
-  const member = item.member_id ? nameOf(item.member_id) : "—";
+  const member = item.member_id && nameOf(item.member_id);
+  const detail = item.detail && capital(SAID_BY_THE_SERVER.has(item.type) ? inOwnNumbers(item.detail) : item.detail);
   const at = h("time", { datetime: item.at, title: whenExactly(item.at) }, when(item.at));
   const what = h(
     "div",
     {},
     h("span", { class: "unseen" }, `${TYPES[item.type] ?? item.type}: `),
     toggle,
-    item.detail && h("span", { class: "quiet more" }, item.detail),
-    h("span", { class: "quiet narrow" }, `${when(item.at)} · ${member}`),
+    detail && h("span", { class: "quiet more" }, detail),
+    h("span", { class: "quiet narrow" }, [when(item.at), member].filter(Boolean).join(" · ")),
   );
   // The button is what keyboards and screen readers know; a pointer may hit the whole row, or mark its text.
   const row = h("tr", { class: "entry", "data-id": item.id });
   row.addEventListener("click", ({ target }) => !toggle.contains(target) && !getSelection().toString() && toggle.click());
-  const amount = isZero(item.credits) || isNegative(item.credits) ? "amount number" : "amount number plus";
+  const amount = isLess || isZero(item.credits) ? "amount number" : "amount number plus";
   row.append(
     h("td", { class: "at" }, at),
     h("td", { class: "event" }, h("div", { class: "told" }, h("span", { class: `mark ${look}` }, icon(path)), what)),
-    h("td", { class: "member" }, member),
+    h("td", { class: "member" }, member ?? "—"),
     h("td", { class: amount }, creditsChange(item.credits)),
   );
   return [row, why];
 }
 
-function explain(item, session, why) {
+function explain(item, element, why) {
   const place = why.firstElementChild;
   const load = loader((state) => {
     if (state.phase === "ready") {
       why.dataset.asked = "yes";
-      place.replaceChildren(explanation(state.value));
+      place.replaceChildren(explanation(state.value, element));
     } else if (state.phase === "loading") {
-      place.replaceChildren(skeleton("The entry is loading", "half", "half"));
+      place.replaceChildren(skeleton("The entry is loading", "half", "half", "half", "half"));
     } else {
       place.replaceChildren(failure("The entry did not load.", state));
     }
   });
-  load(() => session.get(`/entries/${encodeURIComponent(item.id)}`));
+  load(() => element.session.get(`/entries/${encodeURIComponent(item.id)}`));
 }
 
-function explanation(entry) {
+function explanation(entry, element) {
   const { price, paid_by: paid, charge } = entry;
+  const came = entry.late ? `, came in ${when(entry.recorded_at)}` : "";
   const lines = [
-    price && ["Rate", `${price.name}${named(price.rate_attributes)} · ${price.rate} credits ${PER[price.per]} · rate card ${price.rate_card}, in force since ${onDayOfYear(price.in_force_since)}`],
-    price && ["Formula", price.formula],
-    !price && entry.reason && ["Reason", entry.reason],
-    paid.length && ["Paid by", paid.map(lot)],
-    charge && ["Charged", money(charge)],
-    charge?.receipt_url && ["Receipt", h("a", { href: charge.receipt_url, rel: "noreferrer" }, "Open the receipt")],
+    ["When", whenExactly(entry.at) + came],
+    price && ["Rate", rate(price, element)],
+    price && ["Formula", inOwnNumbers(price.formula)],
+    paid.length && [paidBy(entry), paid.map(lot)],
+    charge && ["Charge", charged(charge)],
     ["Balance after", `${credits(entry.balance_after)} at position ${entry.position}`],
   ];
   return h(
@@ -92,9 +97,34 @@ function explanation(entry) {
   );
 }
 
-const named = (known) => (Object.keys(known).length ? `, ${attributes(known).toLowerCase()}` : "");
+function rate({ name, rate_attributes: named, rate: each, per, rate_card: version, in_force_since: since }, element) {
+  const what = Object.keys(named).length ? `${name}, ${attributes(named).toLowerCase()}` : name;
+  const look = h("button", { type: "button", class: "link", onclick: () => lookAtCard(element, version, since) }, `rate card ${version}`);
+  return [`${what} · ${credits(each)} credits ${PER[per]} · `, look, `, in force since ${onDayOfYear(since)}`];
+}
+
+/** The card that priced an entry, over the page, so that nobody loses the place. */
+async function lookAtCard(element, version, since) {
+  await import("./rate-card.js");
+  const card = h("rate-card", { plain: true, at: since });
+  const close = h("button", { type: "button", onclick: () => dialog.close() }, "Close");
+  const dialog = openDialog(element, { title: `Rate card ${version}` }, card, h("div", { class: "buttons" }, close));
+  card.session = element.session;
+}
+
+function paidBy({ type, credits: amount }) {
+  if (!isNegative(amount)) return "Given back to";
+  return type === "usage" ? "Paid by" : "Taken from";
+}
 
 function lot({ kind, name, gained_at: at, credits: amount }) {
   const since = at ? `, ${onDayOfYear(at)}` : "";
   return h("span", { class: "paid" }, h("span", { class: `chip ${kind}` }, name + since), ` ${credits(amount)} `);
+}
+
+/** The money behind the credits; its id and receipt, which tie it to a bank statement, are sent to admins and finance alone. */
+function charged({ charge_id: id, payment_intent_id: intent, receipt_url: receipt, ...amount }) {
+  const named = id ?? intent;
+  const link = receipt && h("a", { href: receipt, target: "_blank", rel: "noreferrer" }, "Open the receipt");
+  return [money(amount), named && h("span", { class: "quiet" }, ` · ${named}`), link && [" · ", link]].flat().filter(Boolean);
 }

@@ -3,6 +3,7 @@
 import { askAnAdmin, openDialog, visitStripe, wrong } from "../dialog.js";
 import { h } from "../dom.js";
 import { CreditsElement } from "../element.js";
+import { lasting, usedByDay } from "../forecast.js";
 import { failure, loader, skeleton } from "../loading.js";
 import { newKey } from "../session.js";
 import { css } from "../style.js";
@@ -88,13 +89,13 @@ export class BuyCredits extends CreditsElement {
     const cancel = h("button", { type: "button", onclick: () => dialog.close() }, "Cancel");
     let chosen = null;
     let key = newKey();
+    let used = [];
     const choose = (pack) => {
       chosen = pack;
       key = newKey(); // another purchase, however often it is then sent
       pay.disabled = false;
       pay.textContent = `Pay ${money(pack)} with Stripe`;
-      const then = this.session.balance && plus(this.session.balance.total, pack.credits);
-      said.replaceChildren(...(then ? [h("p", { class: "note" }, "New balance ", h("strong", { class: "number" }, credits(then)))] : []));
+      said.replaceChildren(...[this.session.balance && afterwards(this.session.balance, pack, used)].filter(Boolean));
     };
     const send = async () => {
       pay.disabled = true;
@@ -122,7 +123,8 @@ export class BuyCredits extends CreditsElement {
     );
     const load = loader((state) => {
       if (state.phase === "ready") {
-        body.replaceChildren(choiceOf(state.value, choose));
+        used = state.value.used;
+        body.replaceChildren(choiceOf(state.value.packs, choose));
         body.querySelector(":checked")?.focus();
       } else if (state.phase === "loading") {
         body.replaceChildren(skeleton("The packs are loading", "full", "full", "full"));
@@ -130,7 +132,7 @@ export class BuyCredits extends CreditsElement {
         body.replaceChildren(failure("The packs did not load.", state));
       }
     });
-    load(() => this.session.share("v1/packs"));
+    load(async () => ({ packs: await this.session.share("v1/packs"), used: await usedByDay(this.session) }));
   }
 
   /** A purchase whose Checkout is open elsewhere, or that the browser has come back from: until its credits are there. */
@@ -151,6 +153,13 @@ export class BuyCredits extends CreditsElement {
     };
     look();
   }
+}
+
+/** What the team has once it has bought, and how long that lasts. */
+function afterwards(balance, pack, used) {
+  const [total, available] = [balance.total, balance.available].map((had) => plus(had, pack.credits));
+  const lasts = lasting(used, { ...balance, available });
+  return h("p", { class: "note" }, "New balance ", h("strong", { class: "number" }, credits(total)), ...(lasts ? [" · lasts ", ...lasts, " at this pace"] : []));
 }
 
 function told({ state, credits: amount, detail }) {

@@ -5,10 +5,11 @@ import { CreditsElement } from "../element.js";
 import { DAYS, Filter, during } from "../filter.js";
 import { failure, loader, skeleton } from "../loading.js";
 import { css } from "../style.js";
-import { TYPES } from "../words.js";
+import { TYPES, credits } from "../words.js";
 import { entryRows } from "./activity-entry.js";
 
 const PAGE = 25;
+const SKETCHED = 12; // lines of a list that is still to come
 const GROWN = 100; // rows that the first page may grow to before it is asked for anew
 
 const sheet = css`
@@ -80,7 +81,7 @@ const sheet = css`
   .entry { cursor: pointer; }
   .entry:hover .what { color: var(--accent); }
   .entry:hover .what::after { opacity: 1; }
-  .more, .narrow {
+  .more {
     display: block;
   }
   .narrow {
@@ -127,7 +128,10 @@ const sheet = css`
     gap: 12px;
   }
   .explanation dt { color: var(--quiet); }
-  .explanation a { color: var(--accent); }
+  .explanation button {
+    min-height: 0;
+    font-weight: 400;
+  }
   .paid { margin-inline-end: 10px; }
   .entry.fresh td {
     animation: arrive 2.5s ease-out;
@@ -144,6 +148,11 @@ const sheet = css`
   }
   nav span { display: flex; gap: 10px; }
   .newer-came { margin-top: 12px; }
+  @media (max-width: 860px) {
+    th.at { width: 136px; }
+    th.member { width: 124px; }
+    th.amount { width: 92px; }
+  }
   @media (max-width: 640px) {
     table { table-layout: auto; }
     th.at, td.at, th.member, td.member { display: none; }
@@ -168,6 +177,10 @@ export class CreditActivity extends CreditsElement {
   #items = [];
   #names = new Map();
   #body = h("div", { part: "body" });
+  #shown = h("span", { class: "quiet number" });
+  #newer = h("button", { type: "button", onclick: () => this.#leaf(this.#before.pop()) }, "Newer");
+  #older = h("button", { type: "button", onclick: () => this.#leafOn() }, "Older");
+  #pages = h("nav", { "aria-label": "Pages of the activity", hidden: true }, this.#shown, h("span", {}, this.#newer, this.#older));
   #days = choices({ legend: "Time range", name: "days", options: DAYS, value: this.#filter.days, onchange: (days) => this.#filter.set({ days }) });
   #type = h("select", { "aria-label": "Event type" });
   #member = h("select", { "aria-label": "Team member" });
@@ -181,7 +194,7 @@ export class CreditActivity extends CreditsElement {
     this.#member.addEventListener("change", () => this.#filter.set({ member: this.#member.value }));
     const filters = h("div", { class: "filters" }, this.#days, this.#type, this.#member, this.#download);
     const head = h("div", { class: "head" }, h("h2", {}, "Credit activity"), filters);
-    this.shadowRoot.append(h("section", { class: "card", part: "card", "aria-label": "Credit activity" }, head, this.#body));
+    this.shadowRoot.append(h("section", { class: "card", part: "card", "aria-label": "Credit activity" }, head, this.#body, this.#pages));
   }
 
   begin(session) {
@@ -222,26 +235,38 @@ export class CreditActivity extends CreditsElement {
 
   #turn(cursor, { quietly = false } = {}) {
     this.#cursor = cursor;
-    this.#load(() => this.session.get(this.#query({ limit: PAGE, cursor })), { quietly });
+    return this.#load(() => this.session.get(this.#query({ limit: PAGE, cursor })), { quietly });
+  }
+
+  #leafOn() {
+    this.#before.push(this.#cursor);
+    this.#leaf(this.#next);
+  }
+
+  /** To another page, and there to its first line. */
+  async #leaf(cursor) {
+    await this.#turn(cursor);
+    if (this.getBoundingClientRect().top < 0) this.scrollIntoView();
   }
 
   #show(state) {
+    this.#body.classList.toggle("stale", state.phase === "loading" && this.#items.length > 0);
     if (state.phase === "ready") {
       this.#items = state.value.items;
       this.#next = state.value.next_cursor;
       this.#draw();
-    } else if (state.phase === "loading") {
-      this.#body.replaceChildren(skeleton("The activity is loading", "full", "full", "full", "full"));
-    } else {
+    } else if (state.phase !== "loading") {
+      this.#items = [];
+      this.#pages.hidden = true;
       this.#body.replaceChildren(failure("The activity did not load.", state));
+    } else if (!this.#items.length) {
+      this.#body.replaceChildren(skeleton("The activity is loading", ...Array(SKETCHED).fill("full")));
     }
   }
 
   #draw() {
-    if (!this.#items.length) {
-      this.#body.replaceChildren(nothing(this.#filter), this.#pager());
-      return;
-    }
+    this.#count();
+    if (!this.#items.length) return this.#body.replaceChildren(nothing(this.#filter));
     const head = h(
       "tr",
       {},
@@ -251,24 +276,20 @@ export class CreditActivity extends CreditsElement {
       h("th", { scope: "col", class: "amount" }, "Credits"),
     );
     const rows = this.#items.flatMap((item) => this.#rows(item));
-    this.#body.replaceChildren(h("table", {}, h("thead", {}, head), h("tbody", {}, rows)), this.#pager());
+    this.#body.replaceChildren(h("table", {}, h("thead", {}, head), h("tbody", {}, rows)));
   }
 
   #rows(item) {
-    return entryRows(item, this.session, (id) => this.#names.get(id) ?? id);
+    return entryRows(item, this, (id) => this.#names.get(id) ?? id);
   }
 
-  #pager() {
+  /** Where one is among the pages; the buttons stay the same, so that who presses one keeps the focus. */
+  #count() {
     const first = this.#before.length * PAGE;
-    const newer = h("button", { type: "button", disabled: !this.#before.length }, "Newer");
-    const older = h("button", { type: "button", disabled: !this.#next }, "Older");
-    newer.addEventListener("click", () => this.#turn(this.#before.pop()));
-    older.addEventListener("click", () => {
-      this.#before.push(this.#cursor);
-      this.#turn(this.#next);
-    });
-    const shown = this.#items.length ? `${first + 1}–${first + this.#items.length}` : "";
-    return h("nav", { "aria-label": "Pages of the activity" }, h("span", { class: "quiet" }, shown), h("span", {}, newer, older));
+    this.#shown.textContent = this.#items.length ? `${credits(first + 1)}–${credits(first + this.#items.length)}` : "";
+    this.#newer.disabled = !this.#before.length;
+    this.#older.disabled = !this.#next;
+    this.#pages.hidden = this.#newer.disabled && this.#older.disabled;
   }
 
   /** New entries: on the first page they are put on top, elsewhere one is told that there are some. */
@@ -283,7 +304,7 @@ export class CreditActivity extends CreditsElement {
     const rows = fresh.flatMap((item) => this.#rows(item));
     for (const row of rows) row.classList.toggle("fresh", row.classList.contains("entry"));
     table.prepend(...rows);
-    this.shadowRoot.querySelector("nav").replaceWith(this.#pager());
+    this.#count();
   }
 
   #wants(item) {

@@ -2,14 +2,13 @@
 
 import { h } from "../dom.js";
 import { CreditsElement } from "../element.js";
-import { forecast } from "../forecast.js";
+import { lasting, usedByDay } from "../forecast.js";
 import { failure, loader, skeleton } from "../loading.js";
 import { css } from "../style.js";
-import { atTime, credits, creditsShort, isNegative, isZero, onDay, until, whenExactly } from "../words.js";
-
-const PACE_DAYS = "/usage?by=day&days=30";
+import { atTime, credits, creditsInTwo, isNegative, isZero, onDay, until, whenExactly } from "../words.js";
 
 const sheet = css`
+  .skeleton { min-height: 206px; } /* what comes is as high, so that nothing moves */
   .total {
     display: flex;
     align-items: baseline;
@@ -22,6 +21,10 @@ const sheet = css`
     line-height: 1.1;
   }
   .total small {
+    font-size: 0.58em;
+    letter-spacing: -0.02em;
+  }
+  .total .unit {
     font-size: 16px;
     font-weight: 400;
     letter-spacing: 0;
@@ -122,7 +125,7 @@ export class CreditBalance extends CreditsElement {
   #body = h("div", { part: "body" });
   #live = h("span", { class: "live quiet" });
   #said = h("span", { class: "unseen", role: "status" }); // the line's state is read out when it changes, not every second
-  #pace = null; // what was used on each of the last days
+  #used = []; // on each of the last days
 
   constructor() {
     super(sheet);
@@ -131,11 +134,11 @@ export class CreditBalance extends CreditsElement {
   }
 
   begin(session) {
-    this.#pace = null;
+    this.#used = [];
     this.hear("balance", (balance) => this.#show({ phase: "ready", value: balance }));
     this.hear("link", () => this.#showLink());
     this.#showLink();
-    this.#load(async () => (session.balance ??= await session.get("/balance"))).then(() => this.#askPace());
+    this.#load(async () => (session.balance ??= await session.get("/balance"))).then(() => this.#askPace(session));
   }
 
   #show(state) {
@@ -151,15 +154,8 @@ export class CreditBalance extends CreditsElement {
     }
   }
 
-  /** The pace is a help, not the matter itself: where it does not load, nothing is said about it. */
-  async #askPace() {
-    const { since, items } = await this.session.get(PACE_DAYS).catch(() => ({ items: [] }));
-    const used = new Map(items.map(({ day, credits: amount }) => [day, Number(amount)]));
-    if (!since) return;
-    const first = Date.parse(`${since}T00:00:00Z`);
-    const days = Array.from({ length: 29 }, (_, n) => new Date(first + n * 86_400_000).toISOString().slice(0, 10)); // without today
-    const began = days.findIndex((day) => used.has(day));
-    this.#pace = began < 0 ? [] : days.slice(began).map((day) => used.get(day) ?? 0);
+  async #askPace(session) {
+    this.#used = await usedByDay(session);
     if (this.session.balance) this.#balance(this.session.balance);
   }
 
@@ -178,10 +174,12 @@ export class CreditBalance extends CreditsElement {
       part("additional", "Additional", credits(balance.additional), owed && h("span", {}, " used past zero")),
       !isZero(balance.held) && part("held", "Held for running work", credits(balance.held)),
     ];
-    const total = h("span", { class: `number${isNegative(balance.total) ? " owed" : ""}`, title: credits(balance.total) }, creditsShort(balance.total));
-    const foot = [refill(balance), this.#pace && lasting(forecast(this.#pace, balance))].filter(Boolean);
+    const [whole, fraction] = creditsInTwo(balance.total);
+    const total = h("span", { class: `number${isNegative(balance.total) ? " owed" : ""}` }, whole, fraction && h("small", {}, fraction));
+    const lasts = lasting(this.#used, balance);
+    const foot = [refill(balance), lasts && h("p", {}, "Lasts ", ...lasts, " at this pace")].filter(Boolean);
     this.#body.replaceChildren(
-      h("p", { class: "total", part: "total" }, total, h("small", {}, "credits")),
+      h("p", { class: "total", part: "total" }, total, h("span", { class: "unit" }, "credits")),
       bar(balance),
       h("dl", {}, parts),
       ...(foot.length ? [h("div", { class: "foot" }, foot)] : []),
@@ -223,15 +221,6 @@ function refill({ next_refill_at: at }) {
   if (!at) return null;
   const date = h("time", { datetime: at, title: whenExactly(at) }, h("strong", {}, onDay(at)));
   return h("p", {}, "Next refill ", date, `, ${until(at)}`);
-}
-
-/** A range in whole days, the near end rounded down and the far end up. */
-function lasting(known) {
-  if (!known) return null;
-  const [least, most] = [Math.floor(known.least), Math.ceil(known.most)];
-  if (least >= known.far) return h("p", {}, "Lasts ", h("strong", {}, `more than ${known.far} days`), " at this pace");
-  const days = most >= known.far ? `${least} days or more` : least === most ? `${least} days` : `${least}–${most} days`;
-  return h("p", {}, "Lasts about ", h("strong", {}, days), " at this pace");
 }
 
 customElements.define("credit-balance", CreditBalance);

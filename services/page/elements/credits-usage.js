@@ -27,6 +27,7 @@ const sheet = css`
   }
   .who { flex: 1 1 180px; }
   .about { font-size: 14px; min-height: 1.5em; }
+  .waiting { visibility: hidden; }
   .all {
     display: grid;
     grid-template-columns: minmax(0, 1fr);
@@ -60,6 +61,8 @@ const sheet = css`
     background: none;
     border-color: currentColor;
   }
+  /* What the banner says in full need not be said again below it. */
+  .notice.warn:not([hidden]) ~ .all top-up-settings::part(reason) { display: none; }
   .notice.calm {
     --ink: var(--text);
     --ground: color-mix(in srgb, var(--accent) 10%, transparent);
@@ -90,8 +93,9 @@ const OUT = {
   unknown_team: "This team does not exist yet, or your sign-in is for another one.",
   forbidden: "Your sign-in is not meant for this page. Team members and finance may open it.",
 };
+const UNSEEN = 250; // milliseconds
 const RELOAD = { problem: { message: "Reload the page to try again." } };
-const ACTIONS = { confirm: "Confirm payment", card: "Change card", buy: "Buy credits", enable: "Enable top-ups", settings: "Configure top-ups" };
+const ACTIONS = { confirm: "Confirm payment", card: "Change card", add: "Add a card", buy: "Buy credits", enable: "Enable top-ups", settings: "Configure top-ups" };
 
 export class CreditsUsage extends CreditsElement {
   #load = loader((state) => this.#show(state));
@@ -99,6 +103,7 @@ export class CreditsUsage extends CreditsElement {
   #about = h("p", { class: "quiet about" });
   #notice = h("div", { class: "notice", role: "status", hidden: true });
   #warned = {};
+  #whole = h("div", {});
   #parts = null;
 
   constructor() {
@@ -111,8 +116,15 @@ export class CreditsUsage extends CreditsElement {
     this.hear("changed", (path) => path === "/top-up" && this.#topUps(() => session.share("/top-up"), { quietly: true }));
     this.hear("ended", (problem) => this.#out(problem));
     this.#build(session);
-    this.#load(() => session.share("")).then(() => this.#welcomeBack());
-    this.#topUps(() => session.share("/top-up"));
+    const named = this.#load(() => session.share("")).then(() => this.#welcomeBack());
+    this.#appear([named, this.#topUps(() => session.share("/top-up"))]);
+  }
+
+  /** A banner that came later would push everything down; where answers are quick, nothing is seen before it. */
+  async #appear(answers) {
+    this.#whole.className = "waiting";
+    await Promise.race([Promise.all(answers), new Promise((resolve) => setTimeout(resolve, UNSEEN))]);
+    this.#whole.className = "";
   }
 
   #build(session) {
@@ -133,7 +145,8 @@ export class CreditsUsage extends CreditsElement {
     this.#parts = { buy, topUp };
     const head = h("header", {}, h("div", { class: "who" }, h("h1", {}, "Usage"), this.#about), buy);
     const first = h("div", { class: "first" }, balance, topUp);
-    this.shadowRoot.replaceChildren(this.#notice, head, h("div", { class: "all" }, first, chart, activity, more, rates));
+    this.#whole.replaceChildren(this.#notice, head, h("div", { class: "all" }, first, chart, activity, more, rates));
+    this.shadowRoot.replaceChildren(this.#whole);
     activity.filter = chart.filter = new Filter();
     for (const part of [buy, balance, topUp, chart, activity]) part.session = session;
     // Nobody waits for the chart: it takes what it was given when it is there.
@@ -143,7 +156,7 @@ export class CreditsUsage extends CreditsElement {
   #show(state) {
     if (state.phase === "ready") {
       const { name, plan_name: plan, members } = state.value;
-      const people = `${members.length} ${members.length === 1 ? "member" : "members"}`;
+      const people = `${members.length}\u00a0${members.length === 1 ? "member" : "members"}`;
       this.#about.textContent = [name, `${plan} plan`, members.length && people].filter(Boolean).join(" · ");
     } else if (state.phase === "refused") {
       this.#out(state.problem);
@@ -181,7 +194,7 @@ export class CreditsUsage extends CreditsElement {
     const { buy, topUp } = this.#parts;
     if (action === "buy") return buy.open();
     if (action === "enable" || action === "settings" || !this.session.isAdmin) return topUp.open();
-    return action === "card" ? topUp.changeCard() : topUp.confirm();
+    return action === "confirm" ? topUp.confirm() : topUp.changeCard();
   }
 
   #out(problem) {

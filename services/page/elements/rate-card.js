@@ -1,14 +1,23 @@
-// <rate-card>: how many credits each feature costs, by category, with what it needs; and what a piece of work would cost.
+// <rate-card>: how many credits each feature costs, by category, with what it needs; what a piece of work would cost; and the cards
+// of other times.
 
 import { h } from "../dom.js";
 import { CreditsElement } from "../element.js";
 import { failure, loader, skeleton } from "../loading.js";
 import { css } from "../style.js";
-import { PER, UNITS, attributes, credits, onDayOfYear, typed } from "../words.js";
+import { PER, UNITS, attributes, capital, credits, onDayOfYear, typed } from "../words.js";
 
 const PAUSE = 250; // milliseconds after the last key
 
 const sheet = css`
+  :host([plain]) .card {
+    padding: 0;
+    border: 0;
+    box-shadow: none;
+  }
+  :host([plain]) .head { display: none; }
+  :host([plain]) { margin-top: -14px; }
+  :host([plain]) .all { columns: 1; }
   table {
     width: 100%;
     margin-bottom: 22px;
@@ -36,10 +45,11 @@ const sheet = css`
     text-align: end;
     font-weight: 650;
   }
-  .needs {
+  .notes {
     display: inline-flex;
+    flex-wrap: wrap;
     gap: 6px;
-    margin-inline-start: 8px;
+    margin-inline-start: 4px;
     vertical-align: 1px;
   }
   .chip.plan { --chip: var(--included); }
@@ -53,6 +63,7 @@ const sheet = css`
     break-inside: avoid;
   }
   .cost {
+    margin-top: 4px;
     display: flex;
     flex-wrap: wrap;
     align-items: center;
@@ -75,56 +86,107 @@ const sheet = css`
   }
 `;
 
+/** Attributes: `at`, an instant whose card is shown, instead of today's; `plain`, inside of something that has a frame and a heading. */
 export class RateCard extends CreditsElement {
   static live = false;
 
   #load = loader((state) => this.#show(state));
   #body = h("div", { part: "body" });
+  #which = h("select", { "aria-label": "Which rate card", hidden: true });
 
   constructor() {
     super(sheet);
-    const head = h("h2", { tabindex: "-1" }, "Rate card");
+    this.#which.addEventListener("change", () => this.#look(this.#which.value));
+    const head = h("div", { class: "head" }, h("h2", { tabindex: "-1" }, "Rate card"), this.#which);
     this.shadowRoot.append(h("section", { class: "card", part: "card", "aria-label": "Rate card" }, head, this.#body));
   }
 
-  begin(session) {
-    this.#load(() => session.share("v1/rate-card"));
+  begin() {
+    this.#look(this.getAttribute("at"));
   }
 
   focus() {
     this.shadowRoot.querySelector("h2").focus();
   }
 
+  /** The card of an instant, and the one of today, to compare it with. */
+  #look(at = null) {
+    this.#load(async () => {
+      const [cards, today] = await Promise.all([this.session.get("v1/rate-cards"), this.session.get("v1/rate-card")]);
+      const shown = at ? await this.session.get(`v1/rate-card?at=${encodeURIComponent(at)}`) : today;
+      return { cards, today, shown };
+    }, { quietly: this.#which.length > 0 });
+  }
+
   #show(state) {
     if (state.phase === "ready") {
-      const { version, effective_from: since, categories } = state.value;
-      const said = h("p", { class: "quiet" }, `Card ${version}, in force since ${onDayOfYear(since)}. Amounts are credits.`);
-      this.#body.replaceChildren(said, h("div", { class: "all" }, categories.map(category)), calculator(this.session, categories));
+      this.#draw(state.value);
     } else if (state.phase === "loading") {
       this.#body.replaceChildren(skeleton("The rate card is loading", "short", "full", "full"));
     } else {
       this.#body.replaceChildren(failure("The rate card did not load.", state));
     }
   }
+
+  #draw({ cards, today, shown }) {
+    const spans = cards.map((card, place) => ({ ...card, until: cards[place + 1]?.effective_from }));
+    const [span, now] = [shown, today].map(({ version }) => spans.find((known) => known.version === version));
+    this.#which.replaceChildren(...spans.toReversed().map((known) => new Option(nameOf(known, now), known.effective_from, false, known === span)));
+    this.#which.hidden = cards.length < 2;
+    const next = span === now && now.until ? this.#announce(spans[spans.indexOf(now) + 1]) : "";
+    const about = h("p", { class: "quiet", role: "status" }, `${lasted(span, now)} Amounts are credits.`, next);
+    const others = span === now ? null : ratesOf(today);
+    const tables = shown.categories.map(({ name, features }) => category(name, features, others));
+    this.#body.replaceChildren(about, h("div", { class: "all" }, tables), span === now ? calculator(this.session, today.categories) : "");
+  }
+
+  #announce({ version, effective_from: from }) {
+    const look = h("button", { type: "button", class: "link", onclick: () => this.#look(from) }, `card ${version}`);
+    return h("span", {}, ` From ${onDayOfYear(from)}, `, look, " takes its place.");
+  }
 }
 
-function category({ name, features }) {
+const NEW = "new"; // where today's card has no such rate
+
+const isAhead = ({ effective_from: from }, now) => from > now.effective_from; // both as the API writes instants
+
+function nameOf(card, now) {
+  const from = onDayOfYear(card.effective_from);
+  return `Card ${card.version}, ${card === now ? "in force" : isAhead(card, now) ? `from ${from}` : `until ${onDayOfYear(card.until)}`}`;
+}
+
+function lasted(card, now) {
+  const from = onDayOfYear(card.effective_from);
+  if (card === now) return `Card ${card.version}, in force since ${from}.`;
+  if (isAhead(card, now)) return `Card ${card.version}, announced: in force from ${from}.`;
+  return `Card ${card.version}, in force from ${from} until ${onDayOfYear(card.until)}.`;
+}
+
+const keyOf = (feature, rate) => JSON.stringify([feature.feature, Object.entries(rate.attributes).sort()]);
+
+/** What each rate of a card costs, by what it is for. */
+const ratesOf = ({ categories }) =>
+  new Map(categories.flatMap(({ features }) => features.flatMap((feature) => feature.rates.map((rate) => [keyOf(feature, rate), rate.credits]))));
+
+/** The rates of a category; beside those that differ from today's stands what they cost today. */
+function category(name, features, today) {
   const head = h("tr", { class: "unseen" }, ["Feature", "Unit", "Credits"].map((title) => h("th", { scope: "col" }, title)));
-  const rows = features.flatMap((feature) => feature.rates.map((rate) => row(feature, rate)));
+  const rows = features.flatMap((feature) => feature.rates.map((rate) => row(feature, rate, today && (today.get(keyOf(feature, rate)) ?? NEW))));
   return h("table", {}, h("caption", {}, name), h("thead", {}, head), h("tbody", {}, rows));
 }
 
-function row(feature, rate) {
+function row(feature, rate, today) {
   const topUps = feature.requires.top_ups || rate.requires?.top_ups;
   const plan = rate.requires?.plan ?? feature.requires.plan;
-  const needs = [
-    plan && h("span", { class: "chip plan", title: `Needs the plan ${plan}` }, plan.charAt(0).toUpperCase() + plan.slice(1)),
+  const notes = [
+    plan && h("span", { class: "chip plan", title: `Needs the plan ${plan}` }, capital(plan)),
     topUps && h("span", { class: "chip top-ups", title: "Needs automatic top-ups to be enabled" }, "Top-ups"),
+    today && today !== rate.credits && h("span", { class: "chip number" }, today === NEW ? "not on today's card" : `today ${credits(today)}`),
   ].filter(Boolean);
   return h(
     "tr",
     {},
-    h("th", { scope: "row" }, rateName(feature, rate), needs.length > 0 && h("span", { class: "needs" }, needs)),
+    h("th", { scope: "row" }, `${rateName(feature, rate)} `, notes.length > 0 && h("span", { class: "notes" }, notes)),
     h("td", { class: "per quiet" }, PER[feature.per]),
     h("td", { class: "credits number" }, credits(rate.credits)),
   );

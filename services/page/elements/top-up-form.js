@@ -14,26 +14,26 @@ const BEGIN = { threshold: "500", credits: "2000", restore_to: "5000" };
 
 const sheet = css`
   .sentence {
-    display: flex;
-    flex-wrap: wrap;
-    align-items: center;
-    gap: 8px;
     font-size: 16px;
+    line-height: 46px;
   }
   .sentence input {
+    field-sizing: content;
     width: 92px;
+    min-width: 64px;
+    max-width: 160px;
+    margin: 0 4px;
     text-align: center;
   }
-  .sentence .price {
+  @supports (field-sizing: content) {
+    .sentence input { width: auto; }
+  }
+  .price {
+    display: inline-block;
     min-width: 4ch;
   }
   .money {
-    display: inline-flex;
-    align-items: center;
-    gap: 6px;
-  }
-  .money input {
-    width: 80px;
+    white-space: nowrap;
   }
   details {
     font-size: 14px;
@@ -44,11 +44,8 @@ const sheet = css`
     cursor: pointer;
   }
   details .sentence {
-    margin-top: 12px;
+    margin-top: 6px;
     font-size: 14px;
-  }
-  details .sentence input {
-    width: 64px;
   }
   .meaning {
     display: grid;
@@ -141,16 +138,16 @@ function fieldsOf(known) {
   const begun = { ...BEGIN, ...Object.fromEntries(Object.entries(known).filter(([, value]) => value !== null)) };
   const fresh = !known.threshold;
   const { currency } = known.price;
-  const text = (value, label) => h("input", { type: "text", inputmode: "decimal", autocomplete: "off", maxlength: "16", "aria-label": label, value });
+  const text = (value, label, more = {}) => h("input", { type: "text", inputmode: "decimal", autocomplete: "off", maxlength: "16", "aria-label": label, value, ...more });
   const threshold = text(credits(begun.threshold), "Threshold");
   const fixed = text(credits(begun.credits), "Credits to add");
   const full = text(credits(begun.restore_to), "Fill up to");
-  const cap = text(known.monthly_cap ? moneyField(known.monthly_cap) : fresh ? BEGIN_CAP : "", "Most to charge in a month");
-  const times = text(known.max_per_month ?? "", "Most top-ups in a month");
+  const cap = text(known.monthly_cap ? moneyField(known.monthly_cap) : fresh ? BEGIN_CAP : "", "Most to charge in a month", { placeholder: "any" });
+  const times = text(known.max_per_month ?? "", "Most top-ups in a month", { placeholder: "any" });
   const minutes = text(Math.round((known.cool_down_seconds ?? 300) / 60), "Minutes between two top-ups");
   const price = h("strong", { class: "price number" });
-  const adding = h("span", { class: "sentence" }, "add", fixed, "credits for", price);
-  const filling = h("span", { class: "sentence" }, "fill it up to", full, "credits");
+  const adding = h("span", {}, "add ", fixed, " credits for ", price);
+  const filling = h("span", {}, "fill it up to ", full, " credits");
   let how = known.restore_to ? "fill" : "add";
   const heard = new EventTarget();
   const choose = (chosen) => {
@@ -174,9 +171,8 @@ function fieldsOf(known) {
   };
   const elements = [
     kind,
-    h("p", { class: "sentence" }, "When the balance drops below", threshold, adding, filling),
-    h("p", { class: "sentence" }, "at most", h("span", { class: "money" }, currencySign(currency), cap), "a month."),
-    h("details", {}, h("summary", {}, "More limits"), h("p", { class: "sentence" }, "At most", times, "top-ups a month, at least", minutes, "minutes apart.")),
+    h("p", { class: "sentence" }, "When the balance drops below ", threshold, ", ", adding, filling, ", at most ", h("span", { class: "money" }, currencySign(currency), cap), " a\u00a0month."),
+    h("details", {}, h("summary", {}, "More limits"), h("p", { class: "sentence" }, "At most ", times, " top-ups a month, at least ", minutes, " minutes apart.")),
   ];
   return { elements, read, price, hear: (listener) => heard.addEventListener("input", listener) };
 }

@@ -28,6 +28,7 @@ const sheet = css`
     flex: 1;
     margin-top: 8px;
   }
+  .skeleton { min-height: 152px; } /* as high as what comes where top-ups are off */
   .rule {
     font-size: 17px;
     line-height: 1.55;
@@ -122,7 +123,7 @@ export class TopUpSettings extends CreditsElement {
     const paysWith = !this.session.isAdmin ? h("span", {}) : h("span", { class: "quiet" }, card ? `${cardName(card)} ` : "No card yet. ", change);
     this.#body.replaceChildren(
       h("p", { class: "rule" }, known.enabled ? rule(known) : "Add credits whenever the balance drops below a threshold, so that work goes on. Nothing is charged until then."),
-      ...[known.enabled && known.reason && h("p", { class: "reason" }, sentence(known.reason)), known.enabled && spent(known)].filter(Boolean),
+      ...[known.enabled && known.reason && h("p", { class: "reason", part: "reason" }, sentence(known.reason)), known.enabled && spent(known)].filter(Boolean),
       h("div", { class: "rest" }),
       h("div", { class: "foot" }, paysWith, open),
     );
@@ -175,15 +176,16 @@ function rule({ threshold, credits: fixed, restore_to: full, monthly_cap: cap, m
   const adds = fixed ? ["add ", strong(`${credits(fixed)} credits`)] : ["fill it up to ", strong(`${credits(full)} credits`)];
   const price = fixed && next && next.credits === fixed ? [" for ", strong(money(next))] : [];
   const often = times ? [`, at most ${times === 1 ? "once" : `${times} times`} a month`] : [];
-  const most = cap ? [", at most ", strong(money(cap)), " a month"] : [];
+  const most = cap ? [", at most ", strong(money(cap)), " a\u00a0month"] : [];
   return ["When the balance drops below ", strong(credits(threshold)), ", ", ...adds, ...price, ...most, ...often, "."];
 }
 
 /** How far the month has come towards its cap. */
-function spent({ charged_this_month: charged, monthly_cap: cap }) {
+function spent({ state, charged_this_month: charged, monthly_cap: cap }) {
   if (!charged) return null;
   const times = charged.count === undefined ? "" : ` in ${charged.count} ${charged.count === 1 ? "charge" : "charges"}`;
-  const said = h("p", { class: "quiet" }, cap ? `${money(charged)} of ${money(cap)} charged in ${inMonth()}` : `${money(charged)} charged in ${inMonth()}${times}`);
+  const taken = ["charging", "action_required"].includes(state) ? "charged or under way" : "charged";
+  const said = h("p", { class: "quiet" }, cap ? `${money(charged)} of ${money(cap)} ${taken} in ${inMonth()}` : `${money(charged)} ${taken} in ${inMonth()}${times}`);
   const bar = h("i", { "aria-hidden": "true" });
   if (cap) bar.style.backgroundSize = `${Math.min(100, (100 * charged.amount) / cap.amount)}% 100%`;
   return h("div", { class: "spent" }, said, cap && bar);

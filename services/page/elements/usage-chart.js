@@ -12,6 +12,7 @@ const HEIGHT = 240;
 const LEFT = 44;
 const BOTTOM = 26;
 const TOP = 10;
+const DATED = 48; // about as wide as a date
 const RENEW_EVERY = 4_000; // milliseconds, while usage streams in
 const BY = { feature: "By feature", member: "By member" };
 const AS = { chart: "Chart", table: "Table" };
@@ -31,6 +32,7 @@ const sheet = css`
     flex-wrap: wrap;
     gap: 10px;
   }
+  .skeleton, .empty { min-height: 292px; }
   figure {
     position: relative;
     margin-top: 14px;
@@ -151,18 +153,24 @@ const sheet = css`
   }
   thead th {
     position: sticky;
+    z-index: 1;
     top: 0;
     background: var(--card);
     font-size: 13px;
     color: var(--quiet);
   }
   th:first-child {
+    position: sticky;
+    left: 0;
     padding-inline-start: 0;
+    background: var(--card);
     text-align: start;
     font-weight: 400;
   }
+  thead th:first-child { z-index: 2; }
   tfoot td, tfoot th:first-child { font-weight: 650; }
   @media (max-width: 640px) {
+    .empty { min-height: 200px; }
     .tools { width: 100%; }
     .tools .choices { flex: 1 1 auto; }
     .choices label { flex: 1; justify-items: center; padding: 0 8px; }
@@ -278,7 +286,8 @@ function chart({ series, days, total }, width) {
     });
     const band = svg("rect", { class: "band", x: LEFT + slot * place, y: TOP, width: slot, height: high });
     const dated = (days.length - 1 - place) % every === 0;
-    const label = dated ? svg("text", { x: middle, y: HEIGHT - 6, "text-anchor": "middle" }, onDate(row.day)) : [];
+    const isAtEdge = width - middle < DATED / 2;
+    const label = dated ? svg("text", { x: isAtEdge ? width : middle, y: HEIGHT - 6, "text-anchor": isAtEdge ? "end" : "middle" }, onDate(row.day)) : [];
     const column = svg("g", { class: "column" }, band, pieces, label);
     column.addEventListener("pointerenter", () => showTip(tip, row, series, { middle, width }));
     column.addEventListener("pointerleave", () => (tip.hidden = true));
