@@ -107,6 +107,7 @@ export const base = css`
   }
   .skeleton {
     display: grid;
+    align-content: start;
     gap: 14px;
     padding: 16px 0 4px;
   }

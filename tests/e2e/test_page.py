@@ -8,15 +8,22 @@ import re
 from datetime import timedelta
 
 import pytest
-from playwright.async_api import Browser, ViewportSize, expect
+from playwright.async_api import Browser, Route, ViewportSize, expect
 
 from deploy.local.stack import Stack
 from schemas.credits import MICRO
-from schemas.facts import CreditsGranted, HoldPlaced
+from schemas.facts import ChargeRefunded, CreditsGranted, HoldPlaced, UsageVoided
 from services.clock import system_clock
 from tests.support.api import Api, a_database, an_api
-from tests.support.page import BOUGHT, PHONE, SMALL, Scheme, Visit, used, visiting
+from tests.support.desk import Desk
+from tests.support.page import BOUGHT, DESKTOP, PHONE, SMALL, Scheme, Visit, save_card, used, visiting
 from tests.support.usage import reported
+
+WATCH_WHAT_MOVES = """
+    window.moved = 0;
+    const add = (list) => list.getEntries().forEach(({ value }) => (window.moved += value));
+    new PerformanceObserver(add).observe({ type: "layout-shift", buffered: true });
+"""
 
 
 async def test_the_balance_card_shows_your_total_credits_along_with_a_breakdown_of_included_and_additional(
@@ -58,7 +65,7 @@ async def test_each_entry_shows_the_date_event_type_the_team_member_who_used_it_
     first, second = [await visit.activity.get_by_role("row").nth(n).inner_text() for n in (1, 2)]
     assert headings == ["Date", "Event", "Team member", "Credits"]
     assert re.search(r"\w{3} \d+, .*Purchase · Standard pack.*Grace.*\+5,000", first, re.DOTALL)
-    assert re.search(r"\w{3} \d+, .*AI image.*1 use × 4 = 4 credits.*Ada.*−4", second, re.DOTALL)
+    assert re.search(r"\w{3} \d+, .*AI image.*1 use × 4 · rate card 1.*Ada.*−4", second, re.DOTALL)
 
 
 async def test_you_can_filter_activity_by_time_range_and_page_through_the_results(visit: Visit) -> None:
@@ -88,6 +95,23 @@ async def entries(visit: Visit) -> list[str]:
     """The ids of the entries on the page."""
     rows = visit.entries
     return [await row.get_attribute("data-id") or "" for row in await rows.all()]
+
+
+async def test_who_pages_by_keyboard_keeps_the_place_and_a_single_page_has_nothing_to_turn(visit: Visit) -> None:
+    page = await visit.open()
+    older = visit.activity.get_by_role("button", name="Older")
+    await expect(older).to_have_count(0)
+    await visit.api.tell(*(used() for _ in range(60)))
+    await page.reload()
+    await visit.open()
+
+    await older.focus()
+    for shown in ("26–50", "51–61"):
+        await page.keyboard.press("Enter")
+        await expect(visit.activity.get_by_text(shown)).to_be_visible()
+        await expect(visit.activity.get_by_role("heading")).to_be_in_viewport()  # one reads on from the top
+        if shown == "26–50":
+            await expect(older).to_be_focused()
 
 
 async def test_the_log_can_be_narrowed_to_one_type_and_one_member(visit: Visit) -> None:
@@ -134,6 +158,37 @@ async def test_an_entry_says_why_it_is_what_it_is_also_to_the_keyboard_alone(vis
     await expect(why).to_contain_text(re.compile(r"Included credits.* 4"))
     await page.keyboard.press("Enter")
     await expect(why).to_be_hidden()
+
+
+async def test_an_entry_says_whose_credits_it_took_or_gave_back_and_names_the_charge_behind_it(
+    running: Api, browser: Browser
+) -> None:
+    await running.begin()
+    (usage,) = (await running.tell(used())).places
+    taken_back = UsageVoided(
+        usage_source="/features/test", usage_id=f"fact_{running.told}", usage_position=usage.position,
+        usage_occurred_at=system_clock(), credits=4 * MICRO, feature="ai_image.generate", reason="it was never delivered",
+    )  # fmt: skip
+    (bought,) = (await running.tell(BOUGHT)).places
+    refunded = ChargeRefunded(
+        payment_intent_id="pi_1", lot=bought.position, refunded_cents=2_400, currency="usd", clawed_credits=2_500 * MICRO,
+        charge_cents=4_800,
+    )  # fmt: skip
+    await running.tell(taken_back, refunded)
+
+    for role, names_it in (("admin", 1), ("member", 0)):
+        async with visiting(running, browser) as visit:
+            await visit.open(role)
+            for name, detail, said in (
+                ("Refund", "$24.00 of $48.00 refunded so far", r"Taken from\s*Purchased credits"),
+                ("AI image, taken back", "It was never delivered", r"Given back to\s*Included credits"),
+                ("Purchase · Standard pack", "", r"Charge\s*\$48\.00"),
+            ):
+                await expect(visit.entries.filter(has_text=name)).to_contain_text(detail)
+                await visit.activity.get_by_role("button", name=name).click()
+                why = visit.activity.locator(f"tr[data-id]:has-text('{name}') + tr")
+                await expect(why).to_contain_text(re.compile(said))
+            await expect(visit.activity.get_by_text("pi_1")).to_have_count(2 * names_it)
 
 
 async def test_you_can_find_the_rate_card_by_clicking_see_rate_card_at_the_bottom_of_the_usage_tab(
@@ -309,6 +364,28 @@ async def test_nothing_on_the_page_is_inline_or_from_elsewhere_and_its_policy_sa
     assert not re.search(r"<script(?![^>]*src=)|<style|\son\w+=|\sstyle=", shell)
     await visit.open()
     assert all(url.startswith((visit.api.url, "blob:", "data:")) for url in visit.asked)
+
+
+async def test_nothing_jumps_while_the_page_loads(running: Api, desk: Desk, browser: Browser) -> None:
+    await running.begin()
+    await save_card(running, desk)
+    await running.tell(*(used(member=f"mem_{n % 2 + 1}") for n in range(30)))
+    settings = {"enabled": True, "threshold": "100", "credits": "2000"}
+    assert (await running.client("admin", member="mem_2").put(f"{running.path}/top-up", json=settings)).is_success
+    for size in (DESKTOP, PHONE):
+        async with visiting(running, browser, size=size) as visit:
+            await visit.page.add_init_script(WATCH_WHAT_MOVES)
+            await visit.page.route(re.compile("/(balance|activity|usage|stream)"), answer_late)
+            await visit.open()
+            await expect(visit.chart).to_contain_text("Credits used: 120")
+            assert await visit.page.evaluate("moved") < 0.1  # what Web Vitals call good
+
+
+async def answer_late(route: Route) -> None:
+    """As over a slow line, so that the page shows for a while that it loads."""
+    if "/v1/" in route.request.url:
+        await asyncio.sleep(0.7)
+    await route.continue_()
 
 
 async def test_the_page_is_usable_within_a_second(visit: Visit) -> None:

@@ -192,15 +192,17 @@ async def test_amounts_stay_exact_and_are_written_and_read_as_the_readers_langua
 
         said = await page.evaluate(
             """async () => {
-                const { credits, money, plus, typed, typedMoney } = await import("/usage/words.js");
+                const { credits, inOwnNumbers, money, plus, typed, typedMoney } = await import("/usage/words.js");
                 return [plus("9007199254740993", "0.000001"), plus("-1.5", "0.25"), typed("1.234,5"), typed("12 Äpfel"),
                     typedMoney("19,99", "usd"), typedMoney("19,999", "usd"), typedMoney("500", "jpy"),
-                    credits("9007199254740993.000001"), money({ amount: 123456, currency: "eur" })];
+                    credits("9007199254740993.000001"), money({ amount: 123456, currency: "eur" }),
+                    inOwnNumbers("1234.5 seconds × 0.015"), inOwnNumbers("1,234.50 EUR of 500 JPY refunded so far")];
             }"""
         )
 
         assert said[:7] == ["9007199254740993.000001", "-1.25", "1234.5", None, 1999, None, 500]
-        assert said[7:] == ["9.007.199.254.740.993,000001", "1.234,56\u00a0€"]
+        assert said[7:9] == ["9.007.199.254.740.993,000001", "1.234,56\u00a0€"]
+        assert said[9:] == ["1.234,5 seconds × 0,015", "1.234,50\u00a0€ of 500\u00a0¥ refunded so far"]
 
 
 async def test_what_is_shipped_before_the_chart_is_small(visit: Visit) -> None:

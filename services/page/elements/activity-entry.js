@@ -41,7 +41,7 @@ export function entryRows(item, element, nameOf) {
     if (opened && !why.dataset.asked) explain(item, element, why);
   });
   const member = item.member_id && nameOf(item.member_id);
-  const detail = item.detail && capital(SAID_BY_THE_SERVER.has(item.type) ? inOwnNumbers(item.detail) : item.detail);
+  const detail = detailOf(item);
   const at = h("time", { datetime: item.at, title: whenExactly(item.at) }, when(item.at));
   const what = h(
     "div",
@@ -62,6 +62,12 @@ export function entryRows(item, element, nameOf) {
     h("td", { class: amount }, creditsChange(item.credits)),
   );
   return [row, why];
+}
+
+/** The line below an entry's name. What a formula comes to stands in the column of credits. */
+function detailOf({ type, detail }) {
+  if (!detail) return null;
+  return capital(SAID_BY_THE_SERVER.has(type) ? inOwnNumbers(detail.replace(/ = [\d.]+ credits/, "")) : detail);
 }
 
 function explain(item, element, why) {

@@ -134,7 +134,7 @@ export class RateCard extends CreditsElement {
     this.#which.replaceChildren(...spans.toReversed().map((known) => new Option(nameOf(known, now), known.effective_from, false, known === span)));
     this.#which.hidden = cards.length < 2;
     const next = span === now && now.until ? this.#announce(spans[spans.indexOf(now) + 1]) : "";
-    const about = h("p", { class: "quiet", role: "status" }, `${lasted(span, now)} Amounts are credits.`, next);
+    const about = h("p", { class: "quiet" }, `${lasted(span, now)} Amounts are credits.`, next);
     const others = span === now ? null : ratesOf(today);
     const tables = shown.categories.map(({ name, features }) => category(name, features, others));
     this.#body.replaceChildren(about, h("div", { class: "all" }, tables), span === now ? calculator(this.session, today.categories) : "");

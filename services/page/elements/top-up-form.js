@@ -22,7 +22,8 @@ const sheet = css`
     width: 92px;
     min-width: 64px;
     max-width: 160px;
-    margin: 0 4px;
+    margin: 0 1px;
+    line-height: 1.4;
     text-align: center;
   }
   @supports (field-sizing: content) {
