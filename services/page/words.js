@@ -146,7 +146,7 @@ export const sentence = (text) => (text ? `${capital(text)}${/[.!?]$/.test(text)
 
 export const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
-export const cardName = ({ brand, last4 }) => `${capital(brand ?? "card")} ···· ${last4 ?? "····"}`;
+export const cardName = ({ brand, last4 }) => `${capital(brand ?? "card")}\u00a0····\u00a0${last4 ?? "····"}`;
 
 /** `tier=high, model=cinema` as people read it. */
 export const attributes = (known) =>

@@ -3,6 +3,7 @@
 import { openDialog } from "../dialog.js";
 import { h, icon } from "../dom.js";
 import { failure, loader, skeleton } from "../loading.js";
+import { css } from "../style.js";
 import { PER, TYPES, attributes, capital, credits, creditsChange, inOwnNumbers, isNegative, isZero, money, onDayOfYear, when, whenExactly } from "../words.js";
 
 const MINUS = "M4 8h8";
@@ -27,6 +28,107 @@ const LOOKS = {
 };
 
 const SAID_BY_THE_SERVER = new Set(["usage", "refund", "dispute"]); // other details are the words of a person or a bank
+
+export const entryStyle = css`
+  .plus { color: var(--good); }
+  .told {
+    display: flex;
+    gap: 12px;
+  }
+  .told > div {
+    min-width: 0;
+  }
+  .what {
+    min-height: 0;
+    padding: 0;
+    border: 0;
+    background: none;
+    font-size: 15px;
+    font-weight: 500;
+    text-align: start;
+  }
+  .what::after {
+    content: "";
+    display: inline-block;
+    width: 6px;
+    height: 6px;
+    margin-inline-start: 9px;
+    border: solid var(--quiet);
+    border-width: 0 1.5px 1.5px 0;
+    rotate: 45deg;
+    translate: 0 -3px;
+    opacity: 0.55;
+  }
+  .what[aria-expanded="true"]::after {
+    rotate: 225deg;
+    translate: 0 0;
+  }
+  .entry { cursor: pointer; }
+  .entry:hover .what { color: var(--accent); }
+  .entry:hover .what::after { opacity: 1; }
+  .more {
+    display: block;
+  }
+  .narrow {
+    display: none;
+  }
+  .mark {
+    flex: none;
+    display: grid;
+    place-items: center;
+    width: 24px;
+    height: 24px;
+    border-radius: 7px;
+    color: var(--ink, var(--quiet));
+    background: color-mix(in srgb, var(--ink, var(--quiet)) 14%, transparent);
+  }
+  .mark svg {
+    width: 16px;
+    fill: none;
+    stroke: currentColor;
+    stroke-width: 1.6;
+    stroke-linecap: round;
+    stroke-linejoin: round;
+  }
+  .gained { --ink: var(--good); }
+  .mark.included { --ink: var(--included); }
+  .warned { --ink: var(--warn); }
+  .why td {
+    padding: 0 0 12px;
+  }
+  .entry:has(+ .why:not([hidden])) td {
+    border-bottom-color: transparent;
+  }
+  .explanation {
+    display: grid;
+    gap: 8px;
+    padding: 14px 16px;
+    border-radius: 10px;
+    background: var(--inset);
+    font-size: 14px;
+  }
+  .explanation div {
+    display: grid;
+    grid-template-columns: 110px 1fr;
+    gap: 12px;
+  }
+  .explanation dt { color: var(--quiet); }
+  .explanation button {
+    min-height: 0;
+    font-weight: 400;
+  }
+  .paid { margin-inline-end: 10px; }
+  .entry.fresh td {
+    animation: arrive 2.5s ease-out;
+  }
+  @keyframes arrive {
+    from { background: color-mix(in srgb, var(--accent) 16%, transparent); }
+  }
+  @media (max-width: 640px) {
+    .narrow { display: block; }
+    .explanation div { grid-template-columns: 1fr; gap: 0; }
+  }
+`;
 
 /** The rows of an entry: what happened, and below it, once asked for, why. */
 export function entryRows(item, element, nameOf) {

@@ -6,7 +6,7 @@ import { DAYS, Filter, during } from "../filter.js";
 import { failure, loader, skeleton } from "../loading.js";
 import { css } from "../style.js";
 import { TYPES, credits } from "../words.js";
-import { entryRows } from "./activity-entry.js";
+import { entryRows, entryStyle } from "./activity-entry.js";
 
 const PAGE = 25;
 const SKETCHED = 12; // lines of a list that is still to come
@@ -45,100 +45,6 @@ const sheet = css`
     font-weight: 700;
   }
   th.amount { font-weight: 700; }
-  .plus { color: var(--good); }
-  .told {
-    display: flex;
-    gap: 12px;
-  }
-  .told > div {
-    min-width: 0;
-  }
-  .what {
-    min-height: 0;
-    padding: 0;
-    border: 0;
-    background: none;
-    font-size: 15px;
-    font-weight: 500;
-    text-align: start;
-  }
-  .what::after {
-    content: "";
-    display: inline-block;
-    width: 6px;
-    height: 6px;
-    margin-inline-start: 9px;
-    border: solid var(--quiet);
-    border-width: 0 1.5px 1.5px 0;
-    rotate: 45deg;
-    translate: 0 -3px;
-    opacity: 0.55;
-  }
-  .what[aria-expanded="true"]::after {
-    rotate: 225deg;
-    translate: 0 0;
-  }
-  .entry { cursor: pointer; }
-  .entry:hover .what { color: var(--accent); }
-  .entry:hover .what::after { opacity: 1; }
-  .more {
-    display: block;
-  }
-  .narrow {
-    display: none;
-  }
-  .mark {
-    flex: none;
-    display: grid;
-    place-items: center;
-    width: 24px;
-    height: 24px;
-    border-radius: 7px;
-    color: var(--ink, var(--quiet));
-    background: color-mix(in srgb, var(--ink, var(--quiet)) 14%, transparent);
-  }
-  .mark svg {
-    width: 16px;
-    fill: none;
-    stroke: currentColor;
-    stroke-width: 1.6;
-    stroke-linecap: round;
-    stroke-linejoin: round;
-  }
-  .gained { --ink: var(--good); }
-  .mark.included { --ink: var(--included); }
-  .warned { --ink: var(--warn); }
-  .why td {
-    padding: 0 0 12px;
-  }
-  .entry:has(+ .why:not([hidden])) td {
-    border-bottom-color: transparent;
-  }
-  .explanation {
-    display: grid;
-    gap: 8px;
-    padding: 14px 16px;
-    border-radius: 10px;
-    background: var(--inset);
-    font-size: 14px;
-  }
-  .explanation div {
-    display: grid;
-    grid-template-columns: 110px 1fr;
-    gap: 12px;
-  }
-  .explanation dt { color: var(--quiet); }
-  .explanation button {
-    min-height: 0;
-    font-weight: 400;
-  }
-  .paid { margin-inline-end: 10px; }
-  .entry.fresh td {
-    animation: arrive 2.5s ease-out;
-  }
-  @keyframes arrive {
-    from { background: color-mix(in srgb, var(--accent) 16%, transparent); }
-  }
   nav {
     display: flex;
     align-items: center;
@@ -152,18 +58,17 @@ const sheet = css`
     th.at { width: 136px; }
     th.member { width: 124px; }
     th.amount { width: 92px; }
+    select { max-width: 148px; }
   }
   @media (max-width: 640px) {
     table { table-layout: auto; }
     th.at, td.at, th.member, td.member { display: none; }
     th.amount { width: 1px; }
     .amount { white-space: nowrap; }
-    .narrow { display: block; }
     .filters, .choices { width: 100%; }
     .choices label { flex: 1; justify-items: center; padding: 0 4px; }
     select { flex: 1 1 120px; min-width: 0; max-width: none; }
     .filters button { flex: 1 1 100%; }
-    .explanation div { grid-template-columns: 1fr; gap: 0; }
   }
 `;
 
@@ -187,7 +92,7 @@ export class CreditActivity extends CreditsElement {
   #download = h("button", { type: "button", onclick: () => this.#save() }, "Download CSV");
 
   constructor() {
-    super(sheet);
+    super(sheet, entryStyle);
     this.#type.append(new Option("All events", ""), ...Object.entries(TYPES).map(([value, name]) => new Option(name, value)));
     this.#member.append(new Option("All members", ""));
     this.#type.addEventListener("change", () => this.#filter.set({ type: this.#type.value }));

@@ -167,7 +167,10 @@ const sheet = css`
     text-align: start;
     font-weight: 400;
   }
-  thead th:first-child { z-index: 2; }
+  thead th:first-child {
+    z-index: 2;
+    font-weight: 650;
+  }
   tfoot td, tfoot th:first-child { font-weight: 650; }
   @media (max-width: 640px) {
     .empty { min-height: 200px; }
