@@ -195,7 +195,10 @@ async def test_automatic_top_ups_add_credits_to_your_balance_whenever_it_drops_b
     assert page.url == address
     assert await charged(desk, visit.api.team_id) == [2_000]
     await visit.activity.get_by_role("button", name="Automatic top-up").click()
-    await expect(visit.activity.locator(".explanation")).to_contain_text("$20.00")
+    await expect(visit.activity.locator(".explanation")).to_contain_text(re.compile(r"Charge\s*\$20\.00 · ch_\w+"))
+    await expect(visit.activity.get_by_role("link", name="Open the receipt")).to_have_attribute(
+        "href", re.compile("http")
+    )
     simulated = await visit.api.client("admin", member="mem_2").post(f"{visit.api.path}/top-up/simulate", json=SETTINGS)
     assert [charge["amount"] for charge in simulated.json()["charges"]] == [2_000]  # as it was
 

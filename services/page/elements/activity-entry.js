@@ -160,7 +160,7 @@ export function entryRows(item, element, nameOf) {
   row.append(
     h("td", { class: "at" }, at),
     h("td", { class: "event" }, h("div", { class: "told" }, h("span", { class: `mark ${look}` }, icon(path)), what)),
-    h("td", { class: "member" }, member ?? "—"),
+    h("td", { class: "member" }, member || "—"),
     h("td", { class: amount }, creditsChange(item.credits)),
   );
   return [row, why];
