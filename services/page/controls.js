@@ -208,6 +208,5 @@ export const controls = css`
   }
   @media (forced-colors: active) {
     .choices label:has(:checked) { outline: 2px solid Highlight; outline-offset: -2px; }
-    .switch:checked { forced-color-adjust: none; }
   }
 `;

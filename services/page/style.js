@@ -97,6 +97,10 @@ export const base = css`
   .chip.good { --chip: var(--good); }
   .chip.warn { --chip: var(--warn); }
   .chip.overdraft { --chip: var(--bad); }
+  /* Bars, their keys and switches: where the system chooses colours, those that mean something stay. */
+  i, ::before, .switch {
+    forced-color-adjust: none;
+  }
   a {
     color: var(--accent);
     text-underline-offset: 3px;

@@ -134,6 +134,22 @@ async def test_magnified_to_200_percent_nothing_is_lost_and_nothing_scrolls_side
         await expect(pay).to_be_in_viewport()
 
 
+async def test_where_the_system_chooses_the_colours_those_that_mean_something_stay(
+    running: Api, browser: Browser
+) -> None:
+    await running.begin()
+    await running.tell(used(), BOUGHT)
+    async with visiting(running, browser, forced_colors="active") as visit:
+        await visit.open()
+        await expect(visit.chart.locator(".legend")).to_be_visible()
+        bar = visit.balance.locator(".bar .additional")
+        assert await bar.evaluate("e => getComputedStyle(e).backgroundColor") == "rgb(15, 148, 134)"
+        key = "e => getComputedStyle(e, '::before').backgroundColor"
+        assert await visit.chart.locator(".legend li").first.evaluate(key) == "rgb(59, 79, 224)"
+        chosen = visit.chart.locator("label:has(:checked)").first
+        assert await chosen.evaluate("e => getComputedStyle(e).outlineStyle") == "solid"
+
+
 async def test_the_same_filter_drives_chart_table_activity_and_download(visit: Visit) -> None:
     await visit.api.tell(
         used(10, member="mem_1"), used(20, member="mem_2"), used(5, member="mem_2", feature="ai_audio.music")
