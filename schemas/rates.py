@@ -136,13 +136,34 @@ class Rate(Frozen):
 
 
 class Feature(Frozen):
-    """A feature with its unit and its rates."""
+    """A feature with its unit and its rates. `unit` is what people call one use of it, say `image`."""
 
     feature: FeatureId
     name: Label
     per: Per
+    unit: Slug | None = None
     requires: Requires = NOTHING_REQUIRED
     rates: Annotated[tuple[Rate, ...], Field(min_length=1, max_length=FEATURE_RATES_MAX)]
+
+    @model_validator(mode="after")
+    def only_a_use_has_a_name_of_its_own(self) -> Self:
+        """Seconds, characters and GB-days are called what they are."""
+        if self.unit is not None and self.per != "use":
+            raise ValueError(f"unit names what one use is, and this feature is priced per {self.per}: leave it out")
+        return self
+
+    @model_serializer(mode="wrap")
+    def without_empty_unit(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Few uses have a name; the member appears only where one does."""
+        fields: dict[str, Any] = serialize(self)
+        if self.unit is None:
+            fields.pop("unit", None)
+        return fields
+
+    @property
+    def units(self) -> tuple[str, str]:
+        """One of its unit, and several."""
+        return (self.unit, f"{self.unit}s") if self.unit else UNITS[self.per]
 
     @model_validator(mode="after")
     def each_usage_has_at_most_one_rate(self) -> Self:
@@ -225,6 +246,7 @@ class Priced:
     name: str
     category: str
     per: Per
+    unit: str | None
     quantity: Decimal
     rate_attributes: Mapping[str, str]
     rate_credits: str
@@ -304,18 +326,19 @@ class CompiledCard:
         compiled = self.find(feature)
         micro = self.price(feature, quantity, attributes)
         rate = compiled.rate(attributes)[0]
-        per = compiled.feature.per
+        one, several = compiled.feature.units
         return Priced(
             rate_card=self.version,
             feature=feature,
             name=compiled.feature.name,
             category=compiled.category.id,
-            per=per,
+            per=compiled.feature.per,
+            unit=compiled.feature.unit,
             quantity=quantity,
             rate_attributes=rate.attributes,
             rate_credits=rate.credits,
             credits=micro,
-            formula=f"{quantity:f} {UNITS[per][quantity != 1]} × {rate.credits} = {format_credits(micro)} credits",
+            formula=f"{quantity:f} {one if quantity == 1 else several} × {rate.credits} = {format_credits(micro)} credits",
         )
 
     def find(self, feature: str) -> CompiledFeature:

@@ -167,6 +167,7 @@ class Price(BaseModel):
     feature: str
     name: str
     per: Per
+    unit: str | None
     quantity: str
     attributes: dict[str, str]
     rate_attributes: dict[str, str]

@@ -162,7 +162,7 @@ def _price(fact: AnyFact, cards: RateCards) -> Json | None:
         return None
     return {
         "rate_card": priced.rate_card, "in_force_since": instant(card.effective_from), "feature": priced.feature,
-        "name": priced.name, "per": priced.per, "quantity": f"{priced.quantity:f}",
+        "name": priced.name, "per": priced.per, "unit": priced.unit, "quantity": f"{priced.quantity:f}",
         "attributes": fact.attributes or {}, "rate_attributes": dict(priced.rate_attributes),
         "rate": priced.rate_credits, "formula": priced.formula,
     }  # fmt: skip

@@ -123,8 +123,14 @@ export function moneyField({ amount, currency }) {
   return exact.format(decimal(amount, places(currencyFormat(currency))));
 }
 
-export const PER = { use: "per use", second: "per second", character: "per character", gb_day: "per GB/day" };
-export const UNITS = { use: "uses", second: "seconds", character: "characters", gb_day: "GB-days" };
+const PER = { use: "per use", second: "per second", character: "per character", gb_day: "per GB/day" };
+const UNITS = { use: "uses", second: "seconds", character: "characters", gb_day: "GB-days" };
+
+/** "per second", or "per image" where a use has a name. */
+export const per = (feature) => (feature.unit ? `per ${feature.unit}` : PER[feature.per]);
+
+/** "seconds", "images". */
+export const units = (feature) => (feature.unit ? `${feature.unit}s` : UNITS[feature.per]);
 
 export const TYPES = {
   usage: "Feature usage",

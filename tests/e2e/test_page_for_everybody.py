@@ -103,7 +103,7 @@ async def test_keyboard_alone_suffices(visit: Visit) -> None:
     await expect(visit.chart).to_contain_text("Ada")
     await tab_to("AI image")
     await press("Space")
-    await expect(visit.activity.locator(".explanation")).to_contain_text("1 use × 4 = 4 credits")
+    await expect(visit.activity.locator(".explanation")).to_contain_text("1 image × 4 = 4 credits")
     await tab_to("See rate card")
     await press("Enter")
     await expect(page.get_by_role("heading", name="Rate card")).to_be_focused()

@@ -78,7 +78,7 @@ async def test_the_card_in_force_says_which_one_takes_its_place_and_when(visit: 
     await card.get_by_role("button", name="card 3").click()
 
     await expect(card).to_contain_text(re.compile(r"Card 3, announced: in force from \w{3} \d+, \d{4}\."))
-    await expect(row(card, "AI image · Low")).to_contain_text(re.compile(r"today 1\s*per use\s*1\.5"))
+    await expect(row(card, "AI image · Low")).to_contain_text(re.compile(r"today 1\s*per image\s*1\.5"))
     await expect(card.get_by_text("today")).to_have_count(1)
     await expect(card.get_by_text("What would this cost?")).to_have_count(0)  # it answers for today
 

@@ -177,7 +177,7 @@ async def test_a_capture_takes_what_was_used_and_frees_the_rest(api: Api) -> Non
     (used,) = said(await api.member.get(f"{api.path}/usage", params={"by": "member"}))["items"]
     assert (used["member_id"], used["credits"], used["uses"]) == ("mem_1", "14", 2)
     why = said(await api.member.get(f"{api.path}/entries/{activity[1]['id']}"))
-    assert why["price"]["formula"] == "3 uses × 4 = 12 credits"
+    assert why["price"]["formula"] == "3 images × 4 = 12 credits"
 
 
 async def test_work_may_be_captured_part_by_part_while_the_rest_stays_set_aside(api: Api) -> None:

@@ -261,9 +261,18 @@ def test_a_card_has_the_shape_that_the_contract_promises() -> None:
     for category in card["categories"]:
         assert list(category) == ["id", "name", "features"]
         for item in category["features"]:
-            assert list(item) == ["feature", "name", "per", "requires", "rates"]
+            assert [name for name in item if name != "unit"] == ["feature", "name", "per", "requires", "rates"]
             assert list(item["requires"]) == ["top_ups", "plan"]
             assert all(list(rate)[:2] == ["attributes", "credits"] for rate in item["rates"])
+
+
+def test_what_a_use_is_called_is_said_in_formulas_and_only_of_uses() -> None:
+    card = compiled(feature(unit="image"))
+
+    assert card.explain("ai_image.generate", Decimal(1), None).formula == "1 image × 4 = 4 credits"
+    assert card.explain("ai_image.generate", Decimal(3), None).formula == "3 images × 4 = 12 credits"
+    with pytest.raises(RateCardInvalid, match="priced per second: leave it out"):
+        compiled(feature(per="second", unit="image"))
 
 
 def test_a_card_reads_back_from_what_it_writes() -> None:

@@ -4,7 +4,7 @@ import { openDialog } from "../dialog.js";
 import { h, icon } from "../dom.js";
 import { failure, loader, skeleton } from "../loading.js";
 import { css } from "../style.js";
-import { PER, TYPES, attributes, capital, credits, creditsChange, inOwnNumbers, isNegative, isZero, money, onDayOfYear, when, whenExactly } from "../words.js";
+import { TYPES, attributes, capital, credits, creditsChange, inOwnNumbers, isNegative, isZero, money, onDayOfYear, per, when, whenExactly } from "../words.js";
 
 const MINUS = "M4 8h8";
 const PLUS = "M8 4v8M4 8h8";
@@ -205,10 +205,11 @@ function explanation(entry, element) {
   );
 }
 
-function rate({ name, rate_attributes: named, rate: each, per, rate_card: version, in_force_since: since }, element) {
+function rate(price, element) {
+  const { name, rate_attributes: named, rate: each, rate_card: version, in_force_since: since } = price;
   const what = Object.keys(named).length ? `${name}, ${attributes(named).toLowerCase()}` : name;
   const look = h("button", { type: "button", class: "link", onclick: () => lookAtCard(element, version, since) }, `rate card ${version}`);
-  return [`${what} · ${credits(each)} credits ${PER[per]} · `, look, `, in force since ${onDayOfYear(since)}`];
+  return [`${what} · ${credits(each)} credits ${per(price)} · `, look, `, in force since ${onDayOfYear(since)}`];
 }
 
 /** The card that priced an entry, over the page, so that nobody loses the place. */

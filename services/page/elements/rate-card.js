@@ -5,7 +5,7 @@ import { h } from "../dom.js";
 import { CreditsElement } from "../element.js";
 import { failure, loader, skeleton } from "../loading.js";
 import { css } from "../style.js";
-import { PER, UNITS, attributes, capital, credits, onDayOfYear, typed } from "../words.js";
+import { attributes, capital, credits, onDayOfYear, per, typed, units } from "../words.js";
 
 const PAUSE = 250; // milliseconds after the last key
 
@@ -187,7 +187,7 @@ function row(feature, rate, today) {
     "tr",
     {},
     h("th", { scope: "row" }, `${rateName(feature, rate)} `, notes.length > 0 && h("span", { class: "notes" }, notes)),
-    h("td", { class: "per quiet" }, PER[feature.per]),
+    h("td", { class: "per quiet" }, per(feature)),
     h("td", { class: "credits number" }, credits(rate.credits)),
   );
 }
@@ -205,7 +205,7 @@ function calculator(session, categories) {
   const ask = async () => {
     const mine = ++turn;
     const { feature, rate } = rates[which.value];
-    unit.textContent = UNITS[feature.per];
+    unit.textContent = units(feature);
     const quantity = typed(many.value);
     if (!quantity || !/[1-9]/.test(quantity)) return cost.replaceChildren("Say how many.");
     await new Promise((resolve) => setTimeout(resolve, PAUSE));
