@@ -50,12 +50,13 @@ async def balance_as_of(connection: Reads, team_id: str, *, at: datetime, known_
     spans = await spans_to_read(connection, shard, team_id, team.position, at=at, known_at=known_at)
     voided = await _voided(connection, shard, team_id, spans)
     past = _Past(team, shard, at, team.position, voided)
-    while spans and (facts := await facts_within(connection, shard, team_id, spans, at=at, limit=PAGE)):
+    while spans:
+        facts = await facts_within(connection, shard, team_id, spans, at=at, limit=PAGE)
         for stored in facts:
             if stored.recorded_at > known_at:
                 return await _at(connection, past)
             await _take(connection, past, stored)
-        spans = rest_of(spans, facts[-1].position)
+        spans = rest_of(spans, facts[-1].position) if len(facts) == PAGE else []
     return await _at(connection, past)
 
 
