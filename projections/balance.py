@@ -122,6 +122,17 @@ class Hold(NamedTuple):
     expires_at: datetime
 
 
+@dataclass(slots=True)
+class Stretch:
+    """The facts since the last snapshot, as far as the next one speaks of them (`projections/snapshots.py`)."""
+
+    after: int = 0
+    facts: int = 0
+    late_before: datetime = ALWAYS
+    next_late_before: datetime = ALWAYS
+    late: list[tuple[int, datetime]] = field(default_factory=list)
+
+
 class Paid(NamedTuple):
     """What one lot (or, as lot 0, debt) paid of a usage."""
 
@@ -171,7 +182,11 @@ class TopUpSettings:
 
 @dataclass(slots=True)
 class TeamBalance:
-    """A team's state after `position`. `lots` are in burn order, without those that nothing can touch any more."""
+    """A team's state after `position`. `lots` are in burn order, without those that nothing can touch any more.
+
+    Asked for as of any instant from `true_from` on, the facts up to `position` come to this very state: all of them had occurred
+    by then, and so had every end that one of them came after. `plan_position` is that of the plan in force, 0 before the first.
+    """
 
     team_id: str
     position: int = 0
@@ -183,6 +198,7 @@ class TeamBalance:
     holds: dict[str, Hold] = field(default_factory=dict)
     next_end: datetime = NEVER
     plan: str = ""
+    plan_position: int = 0
     zone: str = "UTC"
     allowance: int = 0
     cycle_ends_at: datetime = NEVER
@@ -191,6 +207,8 @@ class TeamBalance:
     top_up: TopUpSettings = field(default_factory=TopUpSettings)
     low: bool = False
     out: bool = False
+    true_from: datetime = ALWAYS
+    stretch: Stretch = field(default_factory=Stretch)
     changed: dict[int, Lot] = field(default_factory=dict)
 
     @property
@@ -241,6 +259,8 @@ def evolve(  # noqa: C901, PLR0912, PLR0915 - one match over every fact, closed 
     recorded_at = stored.recorded_at
     entries: list[Entry] = []
     team.position, team.as_of = stored.position, recorded_at
+    if stored.occurred_at > team.true_from:
+        team.true_from = stored.occurred_at
     if team.next_end <= recorded_at:
         end_lots(team, recorded_at, entries)
     match fact:
@@ -261,6 +281,7 @@ def evolve(  # noqa: C901, PLR0912, PLR0915 - one match over every fact, closed 
             )
         case PlanAssigned():
             team.plan, team.zone, team.allowance = fact.plan, fact.zone, fact.allowance_credits
+            team.plan_position = stored.position
             team.notice_threshold = fact.notice_threshold_credits
         case CreditsRefilled(credits=credits):
             _gain(team, stored, LotKind.INCLUDED, credits, fact.starts_at, fact.ends_at)
@@ -377,6 +398,7 @@ def end_lots(team: TeamBalance, at: datetime, entries: list[Entry]) -> None:
             continue
         lot.ended = True
         team.changed[lot.lot] = lot
+        team.true_from = max(team.true_from, lot.ends_at)
         if lot.remaining:
             ended = (-lot.remaining, 0) if lot.kind is LotKind.INCLUDED else (0, -lot.remaining)
             _enter_expiry(team, entries, at, lot.ends_at, *ended)
@@ -387,8 +409,12 @@ def end_lots(team: TeamBalance, at: datetime, entries: list[Entry]) -> None:
 def _settle_hold(team: TeamBalance, hold_id: str, at: datetime) -> None:
     """Usage settles a hold that is there; where its time is over or it has ended, it is plain usage."""
     hold = team.holds.get(hold_id)
-    if hold is not None and hold.expires_at > at:
+    if hold is None:
+        return
+    if hold.expires_at > at:
         del team.holds[hold_id]
+    else:
+        team.true_from = max(team.true_from, hold.expires_at)
 
 
 def _gain(
@@ -398,6 +424,7 @@ def _gain(
     insort(team.lots, lot)
     team.changed[lot.lot] = lot
     team.next_end = min(team.next_end, ends_at)
+    team.true_from = max(team.true_from, starts_at)
 
 
 def _burn(team: TeamBalance, credits: int, at: datetime) -> Burned:

@@ -19,7 +19,7 @@ from services.api.access import Ask, Asked, route
 from services.api.answers import Json, answer
 from services.api.models import Activity, Entry
 from services.api.problems import problem
-from services.api.words import explain, item
+from services.api.words import explain, item, line
 from services.store.activity import NEWEST, Before, Filter, read_activity, read_all, read_entries, who_paid
 from services.store.shards import shard_of
 from services.tokens import Role
@@ -88,8 +88,8 @@ def parse_cursor(cursor: str) -> Before:
 async def _lines(ask: Ask, wanted: Filter, cards: RateCards) -> AsyncIterator[str]:
     yield _csv([COLUMNS])
     async for rows in read_all(ask.glance(), ask.team_id, wanted):
-        items = (item(row, cards, ask.world.catalog) for row in rows)
-        yield _csv([[_cell(column, one) for column in COLUMNS] for one in items])
+        lines = (line(row, cards, ask.world.catalog) for row in rows)
+        yield _csv([[_cell(column, one) for column in COLUMNS] for one in lines])
 
 
 def _csv(rows: Iterable[Iterable[str]]) -> str:

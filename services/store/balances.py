@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 import asyncpg
+import msgspec
 
 from projections.activity import paid_of
 from projections.balance import (
@@ -21,6 +22,7 @@ from projections.balance import (
     Lot,
     LotKind,
     Paid,
+    Stretch,
     TeamBalance,
     TopUpSettings,
     end_lots,
@@ -41,7 +43,7 @@ TAIL_MAX = 5_000  # facts of one team that a read folds by itself; beyond, waiti
 LOAD = """
     SELECT b.shard, b.team_id, b.position, b.as_of, b.included, b.additional, b.debt, b.next_end, b.plan, b.zone,
            b.allowance, b.cycle_ends_at, b.sealed_until, b.notice_threshold, b.top_up_enabled, b.top_up_threshold,
-           b.low, b."out", b.holds
+           b.low, b."out", b.holds, b.plan_position, b.true_from, b.stretch
     FROM unnest($1::smallint[], $2::text[]) AS wanted (shard, team_id) JOIN balance_v0 b USING (shard, team_id)
 """
 
@@ -79,18 +81,19 @@ EXACT = """
 SAVE = """
     INSERT INTO balance_v0 (shard, team_id, position, as_of, included, additional, debt, next_end, plan, zone, allowance,
                             cycle_ends_at, sealed_until, notice_threshold, top_up_enabled, top_up_threshold, low, "out",
-                            alarm, holds)
+                            alarm, holds, plan_position, true_from, stretch)
     SELECT * FROM unnest($1::smallint[], $2::text[], $3::bigint[], $4::timestamptz[], $5::bigint[], $6::bigint[],
                          $7::bigint[], $8::timestamptz[], $9::text[], $10::text[], $11::bigint[], $12::timestamptz[],
                          $13::timestamptz[], $14::bigint[], $15::boolean[], $16::bigint[], $17::boolean[], $18::boolean[],
-                         $19::boolean[], $20::jsonb[])
+                         $19::boolean[], $20::jsonb[], $21::bigint[], $22::timestamptz[], $23::jsonb[])
     ON CONFLICT (shard, team_id) DO UPDATE
     SET position = excluded.position, as_of = excluded.as_of, included = excluded.included,
         additional = excluded.additional, debt = excluded.debt, next_end = excluded.next_end, plan = excluded.plan,
         zone = excluded.zone, allowance = excluded.allowance, cycle_ends_at = excluded.cycle_ends_at,
         sealed_until = excluded.sealed_until, notice_threshold = excluded.notice_threshold,
         top_up_enabled = excluded.top_up_enabled, top_up_threshold = excluded.top_up_threshold, low = excluded.low,
-        "out" = excluded."out", alarm = excluded.alarm, holds = excluded.holds
+        "out" = excluded."out", alarm = excluded.alarm, holds = excluded.holds,
+        plan_position = excluded.plan_position, true_from = excluded.true_from, stretch = excluded.stretch
 """
 
 SAVE_LOTS = """
@@ -116,12 +119,20 @@ PAID_LOTS = """
 async def load(connection: Connection, teams: Sequence[tuple[int, str]], version: int) -> dict[str, TeamBalance]:
     """The states of these (shard, team); a fresh one for a team that has no row."""
     shards, ids = [shard for shard, _ in teams], [team_id for _, team_id in teams]
-    found = {row["team_id"]: _team(row) for row in await connection.fetch(at_version(LOAD, version), shards, ids)}
+    found = {row["team_id"]: _loaded(row) for row in await connection.fetch(at_version(LOAD, version), shards, ids)}
     for row in await connection.fetch(at_version(LOAD_LOTS, version), shards, ids):
         found[row["team_id"]].lots.append(_lot(row))
     for team in found.values():
         team.lots.sort()
     return {team_id: found.get(team_id) or TeamBalance(team_id) for team_id in ids}
+
+
+def _loaded(row: asyncpg.Record) -> TeamBalance:
+    """With what only the projector needs, beside what every read does."""
+    team = _team(row)
+    team.plan_position, team.true_from = row["plan_position"], row["true_from"]
+    team.stretch = msgspec.json.decode(row["stretch"], type=Stretch)
+    return team
 
 
 def _team(row: asyncpg.Record) -> TeamBalance:
@@ -158,6 +169,7 @@ async def save(connection: Connection, teams: Iterable[tuple[int, TeamBalance]],
             shard, team.team_id, team.position, team.as_of, team.included, team.additional, team.debt, team.next_end,
             team.plan, team.zone, team.allowance, team.cycle_ends_at, team.sealed_until, team.notice_threshold,
             team.top_up.enabled, team.top_up.threshold, team.low, team.out, team.alarm(), _holds(team),
+            team.plan_position, team.true_from, msgspec.json.encode(team.stretch).decode(),
         )
         for shard, team in states
     ]  # fmt: skip
@@ -185,14 +197,14 @@ async def paid_for(
 ) -> tuple[tuple[Paid, ...], dict[int, Lot]]:
     """Who paid a usage, and those lots as a void finds them once they are settled: with nothing left.
 
-    The rows may be newer than the state that the void is folded into; a settled lot that has not ended has nothing left, so
-    `remaining` is not taken from them.
+    The rows may be newer than the state that the void is folded into: a settled lot that has not ended has nothing left, and one
+    that has ended is told by its time, so `remaining` and `ended` are not taken from them.
     """
     row = await connection.fetchrow(at_version(PAID, version), [shard], [team_id], [usage_position])
     assert row is not None, f"usage {shard}:{usage_position} has no activity row"
     paid = paid_of(row["paid"])
     lots = await connection.fetch(at_version(PAID_LOTS, version), shard, team_id, [part.lot for part in paid])
-    return paid, {lot["lot"]: replace(_lot(lot), remaining=0) for lot in lots}
+    return paid, {lot["lot"]: replace(_lot(lot), remaining=0, ended=False) for lot in lots}
 
 
 @dataclass(frozen=True, slots=True)

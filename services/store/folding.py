@@ -10,12 +10,14 @@ from io import BytesIO
 
 from projections import activity, usage
 from projections.balance import Entry, Kind, Lot, Paid, TeamBalance, evolve
+from projections.snapshots import Snapshot, note
 from projections.versions import at_version
 from schemas.facts import RATE_CARD_TEAM, AnyFact, Stored, UsageVoided
 from services.crashpoints import crashpoint
 from services.store.balances import load, paid_for, save
 from services.store.claims import Claims
 from services.store.connect import Connection
+from services.store.snapshots import save_snapshots
 
 STATES_MAX = 100_000  # about a kilobyte each
 MEMBER_DAYS_MAX = 50_000  # about as much
@@ -31,6 +33,7 @@ class Batch:
     activity: list[bytes] = field(default_factory=list)
     cells: usage.Cells = field(default_factory=dict)
     paid: dict[tuple[str, int], tuple[Paid, ...]] = field(default_factory=dict)
+    snapshots: list[Snapshot] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -94,6 +97,9 @@ class Projecting:
                 else:
                     entries = evolve(team, stored, fact)
                 batch.touched[stored.team_id] = (shard, team)
+                snapshot = note(team, stored)
+                if snapshot is not None:
+                    batch.snapshots.append(snapshot)
                 if entries:
                     _note(batch, stored, fact, team, entries)
             batch.reached[shard] = read[-1].position
@@ -113,6 +119,8 @@ class Projecting:
     async def _save(self, connection: Connection, batch: Batch) -> None:
         if batch.touched:
             await save(connection, batch.touched.values(), self.versions["balance"])
+        if batch.snapshots:
+            await save_snapshots(connection, batch.snapshots, self.versions["balance"])
         if batch.activity:
             data = b"".join((activity.COPY_BEGIN, *batch.activity, activity.COPY_END))
             await connection.copy_to_table(

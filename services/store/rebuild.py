@@ -29,7 +29,7 @@ from services.store.folding import Projecting
 from services.store.read import read_after
 from services.store.shards import SHARDS
 
-TABLES = {"balance": ("balance", "lots"), "activity": ("activity",), "usage": ("usage",)}
+TABLES = {"balance": ("balance", "lots", "balance_snapshots"), "activity": ("activity",), "usage": ("usage",)}
 VIEWS = {"usage": usage.VIEW}  # whose rows are not the table's
 BATCH_MAX = 20_000
 SHARDS_AT_ONCE = 8  # few, so that the pages that a batch touches lie together

@@ -6,6 +6,7 @@ from random import Random
 import asyncpg
 import pytest
 
+from projections import snapshots
 from services.store import rebuild
 from services.store.connect import Connection
 from services.store.read import heads
@@ -53,10 +54,12 @@ async def rebuild_all(connection: Connection, *, names: list[str] | None = None)
 
 @pytest.mark.parametrize("seed", [21, 22])
 async def test_invariant_09_a_rebuild_from_the_beginning_gives_the_same_rows_bit_for_bit(
-    world: World, seed: int
+    world: World, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
+    monkeypatch.setattr(snapshots, "EVERY", 7)
     await a_busy_world(world, seed=seed)
     before = await every_row(world.connection)
+    assert len(before["balance_snapshots"]) > 20
 
     version = await rebuild_all(world.connection)
 
@@ -148,7 +151,7 @@ async def test_a_version_that_was_switched_away_is_kept_for_a_day_and_dropped_af
     try:
         await switched_ago(world.connection, "23 hours 59 minutes")
         await drop_previous(as_projector)
-        assert await tables_there(world.connection) == {*LIVE_TABLES, "balance_v1", "lots_v1", "usage_v1"}
+        assert await tables_there(world.connection) == {*LIVE_TABLES, "balance_v1", "balance_snapshots_v1", "lots_v1", "usage_v1"}
 
         await switched_ago(world.connection, "24 hours 1 minute")
         await drop_previous(as_projector)
@@ -160,7 +163,7 @@ async def test_a_version_that_was_switched_away_is_kept_for_a_day_and_dropped_af
     assert await every_row(world.connection) == before == await folded_anew(world.connection)
 
 
-LIVE_TABLES = {"balance_v2", "lots_v2", "usage_v2", "activity_v1"}
+LIVE_TABLES = {"balance_v2", "balance_snapshots_v2", "lots_v2", "usage_v2", "activity_v1"}
 
 
 async def switched_ago(connection: Connection, ago: str) -> None:
