@@ -39,7 +39,8 @@ PAGE = """
         WHERE high - low > 1
     )
     SELECT a.position, a.part, a.kind, a.recorded_at, a.occurred_at, a.member_id, a.feature, a.included, a.additional,
-           a.balance_after, a.paid, a.late, f.type, f.body
+           a.balance_after, a.paid, a.late, f.type, f.body,
+           (SELECT max(position) FROM checkpoints WHERE reader = 'projector' AND shard = $1) AS folded
     FROM (
         SELECT * FROM activity
         WHERE shard = $1 AND team_id = $2 AND (position, part) < ($4, $5)
@@ -110,6 +111,8 @@ async def read_activity(
     Raises:
         Unavailable: the projections are too far behind (`catching_up`).
     """
+    if before != NEWEST and (further_back := await _all_projected(connection, team_id, wanted, before, limit)):
+        return further_back
     tail = await read_tail(connection, team_id)
     rows = [row for row in reversed(_rows(tail)) if row.entry[:2] < before and wanted.wants(row.entry)][:limit]
     if len(rows) < limit:
@@ -117,16 +120,26 @@ async def read_activity(
     return rows
 
 
+async def _all_projected(connection: Reads, team_id: str, wanted: Filter, before: Before, limit: int) -> list[Row]:
+    """The page where the projections had everything before its place when it was read, as nearly always; else nothing."""
+    rows = await _fetch_page(connection, team_id, wanted, before, limit)
+    return [_row(shard_of(team_id), row) for row in rows] if rows and rows[0]["folded"] >= before[0] else []
+
+
 def _rows(tail: Tail) -> list[Row]:
     return [Row(tail.shard, told.entry, told.fact) for told in tail.told]
 
 
 async def _projected(connection: Reads, team_id: str, wanted: Filter, before: Before, limit: int) -> list[Row]:
-    shard = shard_of(team_id)
+    return [_row(shard_of(team_id), row) for row in await _fetch_page(connection, team_id, wanted, before, limit)]
+
+
+async def _fetch_page(
+    connection: Reads, team_id: str, wanted: Filter, before: Before, limit: int
+) -> list[asyncpg.Record]:
+    shard, page = shard_of(team_id), page_statement(wanted)
     kinds = None if wanted.kinds is None else sorted(wanted.kinds)
-    page = page_statement(wanted)
-    rows = await connection.fetch(page, shard, team_id, 0, *before, kinds, wanted.member_id, limit, wanted.since)
-    return [_row(shard, row) for row in rows]
+    return await connection.fetch(page, shard, team_id, 0, *before, kinds, wanted.member_id, limit, wanted.since)
 
 
 def page_statement(wanted: Filter) -> str:

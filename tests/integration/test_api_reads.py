@@ -216,7 +216,7 @@ async def test_paging_neither_skips_nor_repeats_while_facts_arrive_and_are_proje
     seen: list[str] = []
     cursor: dict[str, str] = {}
     while True:
-        page = await get(api, "/activity", limit=7, **cursor)
+        page = await get(api, "/activity", limit=3, **cursor)
         seen += [item["id"] for item in page["items"]]
         await api.tell(used())
         if page["next_cursor"] is None:
