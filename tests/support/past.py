@@ -71,6 +71,11 @@ class Past:
             self._next(f"fact-{len(self.log)}")
         return self.log
 
+    def then(self, name: str, fact: AnyFact, recorded: datetime, *, occurred: datetime | None = None) -> Stored:
+        """One fact more, told on purpose."""
+        self.now = recorded
+        return self._record(new(TEAM, name, fact, at=occurred or recorded))
+
     def _outage(self) -> None:
         """Nobody recorded anything for a while; then comes what happened meanwhile, in order."""
         began = self.now
