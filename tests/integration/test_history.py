@@ -89,7 +89,7 @@ async def assert_told(connection: Connection, expected: Mapping[Asked, object]) 
         assert said(exact) == told, f"at {at}, known at {known_at}"
 
 
-@pytest.mark.parametrize("seed", (1, 3, 9))
+@pytest.mark.parametrize("seed", [1, 3, 9])
 async def test_a_balance_of_the_past_is_the_plain_fold_whichever_snapshots_are_there(
     world: World, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
