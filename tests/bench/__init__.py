@@ -16,6 +16,8 @@ travel better than figures. In this order:
                   hundred thousand facts (or as many as `--hot-team` says), while usage arrives at half of the speed of `visible`
         holds     a hundred commands a second that place and capture holds, at the same speed; and a thousand holds at once, of
                   which exactly as many are placed as the balance has room for
+        large     the history of a team with a million facts (or as many as `--large-team` says): all of its activity as one CSV,
+                  with how much the API grows meanwhile, and balances as of any instant in it
 
 Medians of the rounds count. Nothing is measured with fsync, synchronous_commit or full_page_writes off.
 """

@@ -18,14 +18,14 @@ from deploy.local.world import World, connected, prepare_world
 from schemas.catalog import load_catalog
 from services.store.connect import Connection
 from services.store.plans import assign_plan
-from tests.bench import charging, growth, holds, latency, reading, throughput
+from tests.bench import charging, growth, holds, large, latency, reading, throughput
 from tests.bench.ground import Ground, check_all_recorded, fresh_world
 from tests.bench.machine import NotDurable, about, check_durable
 from tests.bench.report import Figures, Rounds, about_table, as_json, show
 from tests.bench.workload import BenchTeam, bench_teams, give_credits, usage_events
 
 IN_ROUNDS = ("copy", "record", "visible", "relay", "replay")
-AFTERWARDS = ("latency", "charging", "growth", "balance", "holds")
+AFTERWARDS = ("latency", "charging", "growth", "balance", "holds", "large")
 PROBES = latency.PROBE_SECONDS * latency.PROBES_PER_SECOND
 
 
@@ -37,6 +37,7 @@ class Options:
     rounds: int
     growth: int
     hot_team: int
+    large_team: int
     uuid4: bool
     half_of: str
     only: frozenset[str]
@@ -53,6 +54,9 @@ def options(arguments: Sequence[str]) -> Options:
     parser.add_argument("--growth", type=_count, default=1_000_000, help="facts stored before `growth` (1,000,000)")
     parser.add_argument(
         "--hot-team", type=_count, default=100_000, help="of those, facts of the largest team (100,000)"
+    )
+    parser.add_argument(
+        "--large-team", type=_count, default=1_000_000, help="facts of the team whose history `large` reads (1,000,000)"
     )
     parser.add_argument("--uuid4", action="store_true", help="`growth` with random ids, too")
     parser.add_argument(
@@ -182,6 +186,8 @@ class Run:
                 await self._balance(world)
             if "holds" in asked:
                 await self._holds(world)
+            if "large" in asked:
+                await self._large(world)
 
     async def _latency(self, world: World) -> None:
         times = await latency.visible_latency(self.ground, world, self.teams, self.probes)
@@ -252,6 +258,18 @@ class Run:
                 f"{kind} in {latency.percentile(times, 50):.1f} ms, p99 {latency.percentile(times, 99):.1f} ms"
                 for kind, times in read.times_ms.items()
             )
+        )
+
+    async def _large(self, world: World) -> None:
+        facts, figures = self.wanted.large_team, self.figures
+        self.ground.say(f"Bench: storing and projecting {facts:,} facts of one team")
+        read = await large.read_large(self.ground, world, self.teams[1], facts)
+        figures.large_team_facts, figures.csv_rows_per_s, figures.csv_rss_mb = facts, read.rows_per_s, read.rss_mb
+        figures.as_of_p50_ms = latency.percentile(read.as_of_ms, 50)
+        figures.as_of_p99_ms = latency.percentile(read.as_of_ms, 99)
+        self.ground.say(
+            f"Bench: {read.rows_per_s:,.0f} rows of CSV a second, for which the API grew by {read.rss_mb:.1f} MB; a balance of the "
+            f"past in {figures.as_of_p50_ms:.1f} ms, p99 {figures.as_of_p99_ms:.1f} ms"
         )
 
     def conclude(self) -> None:

@@ -22,6 +22,9 @@ AIMS: Mapping[str, tuple[str, float]] = {
     "activity_p99_ms": ("≤", 25),
     "top_up_p99_ms": ("≤", 500),
     "hold_p99_ms": ("≤", 40),
+    "csv_rows_per_s": ("≥", 20_000),
+    "csv_rss_mb": ("≤", 30),
+    "as_of_p99_ms": ("≤", 50),
     "cost_growth": ("≥", 0.85),
     "bytes_per_event": ("≤", 900),
     "peak_rss_mb": ("≤", 400),
@@ -60,6 +63,11 @@ class Figures:
     capture_p99_ms: float | None = None
     top_up_p50_ms: float | None = None
     top_up_p99_ms: float | None = None
+    csv_rows_per_s: float | None = None
+    csv_rss_mb: float | None = None
+    as_of_p50_ms: float | None = None
+    as_of_p99_ms: float | None = None
+    large_team_facts: int | None = None
     cost_growth: float | None = None
     cost_growth_uuid4: float | None = None
     cost_growth_facts: int | None = None

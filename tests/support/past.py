@@ -13,7 +13,6 @@ from schemas.facts import (
     CreditsGranted,
     CreditsPurchased,
     HoldCaptured,
-    HoldExtended,
     HoldPlaced,
     HoldReleased,
     NewFact,
@@ -51,7 +50,9 @@ class Past:
     random: Random
     now: datetime = BEGIN
     plan: PlanAssigned = field(
-        default_factory=lambda: PlanAssigned(plan="pro", anchor=BEGIN, zone="Europe/Berlin", allowance_credits=60 * MICRO)
+        default_factory=lambda: PlanAssigned(
+            plan="pro", anchor=BEGIN, zone="Europe/Berlin", allowance_credits=60 * MICRO
+        )
     )
     plan_id: str = "plan-0"
     cycle: int = 0
@@ -70,6 +71,11 @@ class Past:
                 self._outage()
             self._next(f"fact-{len(self.log)}")
         return self.log
+
+    def then(self, name: str, fact: AnyFact, recorded: datetime, *, occurred: datetime | None = None) -> Stored:
+        """One fact more, told on purpose."""
+        self.now = recorded
+        return self._record(new(TEAM, name, fact, at=occurred or recorded))
 
     def _outage(self) -> None:
         """Nobody recorded anything for a while; then comes what happened meanwhile, in order."""
