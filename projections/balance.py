@@ -259,8 +259,7 @@ def evolve(  # noqa: C901, PLR0912, PLR0915 - one match over every fact, closed 
     recorded_at = stored.recorded_at
     entries: list[Entry] = []
     team.position, team.as_of = stored.position, recorded_at
-    if stored.occurred_at > team.true_from:
-        team.true_from = stored.occurred_at
+    team.true_from = max(team.true_from, stored.occurred_at)
     if team.next_end <= recorded_at:
         end_lots(team, recorded_at, entries)
     match fact:

@@ -55,9 +55,7 @@ def note(team: TeamBalance, stored: Stored) -> Snapshot | None:
         _list_late(stretch, stored)
     if stretch.facts < EVERY:
         return None
-    team.stretch = Stretch(
-        after=stored.position, late_before=stretch.next_late_before, next_late_before=team.true_from
-    )
+    team.stretch = Stretch(after=stored.position, late_before=stretch.next_late_before, next_late_before=team.true_from)
     return Snapshot(
         stored.shard, team.team_id, stored.position, stored.recorded_at, team.true_from, stretch.after, stretch.late_before,
         [position for position, _ in stretch.late], [occurred_at for _, occurred_at in stretch.late], encode(team),

@@ -83,7 +83,9 @@ async def assert_told(connection: Connection, expected: Mapping[Asked, object]) 
         assert said(exact) == told, f"at {at}, known at {known_at}"
 
 
-@pytest.mark.parametrize("seed", range(int(__import__('os').environ.get('S0','0')), int(__import__('os').environ.get('S1','4'))))
+@pytest.mark.parametrize(
+    "seed", range(int(__import__("os").environ.get("S0", "0")), int(__import__("os").environ.get("S1", "4")))
+)
 async def test_a_balance_of_the_past_is_the_plain_fold_whichever_snapshots_are_there(
     world: World, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:

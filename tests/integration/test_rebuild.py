@@ -151,7 +151,13 @@ async def test_a_version_that_was_switched_away_is_kept_for_a_day_and_dropped_af
     try:
         await switched_ago(world.connection, "23 hours 59 minutes")
         await drop_previous(as_projector)
-        assert await tables_there(world.connection) == {*LIVE_TABLES, "balance_v1", "balance_snapshots_v1", "lots_v1", "usage_v1"}
+        assert await tables_there(world.connection) == {
+            *LIVE_TABLES,
+            "balance_v1",
+            "balance_snapshots_v1",
+            "lots_v1",
+            "usage_v1",
+        }
 
         await switched_ago(world.connection, "24 hours 1 minute")
         await drop_previous(as_projector)

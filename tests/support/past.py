@@ -13,7 +13,6 @@ from schemas.facts import (
     CreditsGranted,
     CreditsPurchased,
     HoldCaptured,
-    HoldExtended,
     HoldPlaced,
     HoldReleased,
     NewFact,
@@ -51,7 +50,9 @@ class Past:
     random: Random
     now: datetime = BEGIN
     plan: PlanAssigned = field(
-        default_factory=lambda: PlanAssigned(plan="pro", anchor=BEGIN, zone="Europe/Berlin", allowance_credits=60 * MICRO)
+        default_factory=lambda: PlanAssigned(
+            plan="pro", anchor=BEGIN, zone="Europe/Berlin", allowance_credits=60 * MICRO
+        )
     )
     plan_id: str = "plan-0"
     cycle: int = 0
