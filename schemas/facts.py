@@ -12,13 +12,17 @@ from datetime import datetime
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import msgspec
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, WithJsonSchema
 
 from .credits import Credits, Gained
 
+_NAMED = {"type": "string", "minLength": 1, "maxLength": 128, "pattern": r"^[^\x00-\x1f\x7f]+$"}
 Name = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Text = Annotated[str, StringConstraints(max_length=500, pattern=r"^[^\x00]*$")]
-Attributes = dict[Name, Name]
+Attributes = Annotated[
+    dict[Name, Name],
+    WithJsonSchema({"type": "object", "propertyNames": _NAMED, "additionalProperties": _NAMED}),
+]
 Currency = Annotated[str, StringConstraints(pattern=r"^[a-z]{3}$")]
 Cents = Annotated[int, Field(strict=True, ge=0, description="Minor units of the currency.")]
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal
 from itertools import combinations
-from typing import Annotated, Any, Literal, Self, TypeVar, get_args
+from typing import Annotated, Literal, Self, TypeVar, get_args
 
 from pydantic import (
     AfterValidator,
@@ -24,10 +24,8 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    SerializerFunctionWrapHandler,
     StringConstraints,
     ValidationError,
-    model_serializer,
     model_validator,
 )
 
@@ -124,15 +122,8 @@ class Rate(Frozen):
 
     attributes: Attributes = Field(default_factory=dict)
     credits: RateCredits
-    requires: Requires | None = None
-
-    @model_serializer(mode="wrap")
-    def without_empty_requires(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Most rates add no requirement; the member appears only where one does."""
-        fields: dict[str, Any] = serialize(self)
-        if self.requires is None:
-            fields.pop("requires", None)
-        return fields
+    # Most rates add no requirement; the member appears only where one does.
+    requires: Annotated[Requires | None, Field(exclude_if=lambda requires: requires is None)] = None
 
 
 class Feature(Frozen):
@@ -141,7 +132,8 @@ class Feature(Frozen):
     feature: FeatureId
     name: Label
     per: Per
-    unit: Slug | None = None
+    # Few uses have a name; the member appears only where one does.
+    unit: Annotated[Slug | None, Field(exclude_if=lambda unit: unit is None)] = None
     requires: Requires = NOTHING_REQUIRED
     rates: Annotated[tuple[Rate, ...], Field(min_length=1, max_length=FEATURE_RATES_MAX)]
 
@@ -151,14 +143,6 @@ class Feature(Frozen):
         if self.unit is not None and self.per != "use":
             raise ValueError(f"unit names what one use is, and this feature is priced per {self.per}: leave it out")
         return self
-
-    @model_serializer(mode="wrap")
-    def without_empty_unit(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Few uses have a name; the member appears only where one does."""
-        fields: dict[str, Any] = serialize(self)
-        if self.unit is None:
-            fields.pop("unit", None)
-        return fields
 
     @property
     def units(self) -> tuple[str, str]:

@@ -7,9 +7,10 @@ nothing there: 404, whatever the role, and no hint. Row-level security says the 
 Who asks too often is sent away as soon as it is known who asks, whatever it is about: see `turnstile`.
 """
 
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from inspect import cleandoc
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Depends, Path
@@ -18,7 +19,8 @@ from fastapi_problem.error import Problem
 from starlette.requests import Request
 from starlette.responses import Response
 
-from services.api.models import ERRORS
+from services.api.codes import LONG_BODY
+from services.api.described import Code, Links, answers, balance_then
 from services.api.problems import problem
 from services.api.world import Glance, World, as_team
 from services.store.connect import Connection
@@ -91,22 +93,63 @@ class Ruled(APIRoute):
 
 
 def route(
-    routes: APIRouter, method: str, path: str, *named: Role, gives: Any = None, status: int = 200, **documented: Any
+    routes: APIRouter,
+    method: str,
+    path: str,
+    *named: Role,
+    gives: Any = None,
+    status: int = 200,
+    fails: Collection[str] = (),
+    links: Links | None = None,
+    **documented: Any,
 ) -> Callable[[Handler], Handler]:
     """Offer a route to the roles that the contract names for it.
 
-    `gives` is the model of its answer, for the OpenAPI document; answers are built directly and not validated again.
+    The rest is for the OpenAPI document, which says what the route is for in the words of its docstring: `gives` is the model of
+    its answer (answers are built directly and not validated again), `fails` the codes with which it can fail beside those that
+    follow from its rule, `links` where its answer leads.
     """
-    responses: dict[int | str, dict[str, Any]] = {**ERRORS, **documented.pop("responses", {})}
-    if gives is not None:
-        responses[status] = {"model": gives, **responses.get(status, {})}
-    rule = {"x-roles": sorted(allowed(method, named)), "security": [{"token": []}]}
+    roles = allowed(method, named)
+    extra = {"x-roles": sorted(roles), "security": [{"token": []}]} | documented.pop("openapi_extra", {})
+    codes = {*fails, *_codes_of(method, path, roles)}
+    links = {**(balance_then(gives) if method != "GET" and "{team}" in path else {}), **(links or {})}
+    more = documented.pop("responses", {})
     routes.route_class = Ruled
-    return routes.api_route(
-        path, methods=[method], responses=responses, status_code=status, response_model=None,
-        dependencies=[Depends(_team)] if "{team}" in path else [],
-        openapi_extra=rule | documented.pop("openapi_extra", {}), **documented,
-    )  # fmt: skip
+
+    def offer(handler: Handler) -> Handler:
+        said = cleandoc(handler.__doc__ or "")
+        summary = said.partition("\n")[0].partition(". ")[0].rstrip(".")
+        made: Callable[[Handler], Handler] = routes.api_route(
+            path, methods=[method], operation_id=handler.__name__, summary=summary, description=said, status_code=status,
+            response_model=None, responses=answers(status, gives, summary, codes=codes, links=links, more=more),
+            dependencies=[Depends(_team)] if "{team}" in path else [], openapi_extra=extra, **documented,
+        )  # fmt: skip
+        return made(handler)
+
+    return offer
+
+
+def _codes_of(method: str, path: str, roles: Collection[Role]) -> Iterator[Code]:
+    """How a route can fail whatever it does, by its method, its address and who may use it."""
+    yield from (
+        "bad_request",
+        "unauthenticated",
+        "internal",
+        "unavailable",
+        "no_keys",
+        "invalid_request",
+        "too_many_requests",
+    )
+    if len(roles) < len(Role):
+        yield "forbidden"
+    if "{" in path:
+        yield "not_found"
+    if "{team}" in path:
+        yield "unknown_team"
+        if Role.ADMIN in roles and Role.MEMBER not in roles:
+            yield "ask_your_admin"
+    if method != "GET":
+        yield LONG_BODY
 
 
 async def _team(team: TeamId) -> None:

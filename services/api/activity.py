@@ -17,6 +17,7 @@ from schemas.facts import Name
 from schemas.rates import RateCards
 from services.api.access import Ask, Asked, route
 from services.api.answers import Json, answer
+from services.api.described import link
 from services.api.models import Activity, Entry
 from services.api.problems import problem
 from services.api.words import explain, item, line
@@ -30,6 +31,10 @@ COLUMNS = (
     "at", "type", "description", "member_id", "feature", "credits", "included", "additional", "balance_after", "id",
 )  # fmt: skip
 CSV = {200: {"content": {"text/csv": {"schema": {"type": "string"}}}}}
+FOLLOWED = {
+    "entry": link("get_entry", "Why the newest entry is what it is.", id="$response.body#/items/0/id"),
+    "next": link("get_activity", "The next page, if there is one.", cursor="$response.body#/next_cursor"),
+}
 ENTRY_ID = re.compile(r"([0-9]{1,2}):([0-9]{1,18}):([0-9]{1,5})", re.ASCII)
 
 Days = Annotated[Literal["1", "7", "30"], Query(description="The window, n × 24 hours back from now.")]
@@ -38,7 +43,8 @@ routes = APIRouter()
 
 
 @route(
-    routes, "GET", "/v1/teams/{team}/activity", Role.MEMBER, gives=Activity, tags=["credits"], responses=CSV
+    routes, "GET", "/v1/teams/{team}/activity", Role.MEMBER, gives=Activity, tags=["credits"], responses=CSV,
+    fails=("invalid_cursor", "no_rate_card"), links=FOLLOWED,
 )  # fmt: skip
 async def get_activity(
     ask: Asked,
@@ -105,7 +111,10 @@ def _cell(column: str, one: Json) -> str:
     return f"'{text}" if is_text and text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
-@route(routes, "GET", "/v1/teams/{team}/entries/{id}", Role.MEMBER, gives=Entry, tags=["credits"])
+@route(
+    routes, "GET", "/v1/teams/{team}/entries/{id}", Role.MEMBER, gives=Entry, tags=["credits"],
+    fails=("unknown_entry", "no_rate_card"),
+)  # fmt: skip
 async def get_entry(
     ask: Asked, entry_id: Annotated[str, Path(alias="id", max_length=64, examples=["31:20418:0"])]
 ) -> Response:

@@ -1,10 +1,9 @@
 """The application: its routes, what surrounds them, and the document that describes them."""
 
-from typing import Any
+from functools import cache
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
-from fastapi.openapi.utils import get_openapi
 from starlette.types import ASGIApp
 
 from services.api import (
@@ -13,7 +12,6 @@ from services.api import (
     gifts,
     holds,
     limits,
-    models,
     pages,
     payment_methods,
     purchases,
@@ -28,6 +26,7 @@ from services.api import (
     webhook,
 )
 from services.api.around import Around
+from services.api.document import write_document
 from services.api.outgoing import describe_notices
 from services.api.problems import handle_problems
 from services.api.world import World
@@ -59,17 +58,10 @@ ABOUT = "Credits of teams: balances, activity, prices, permission. Credits are d
 
 def create_app(world: World) -> ASGIApp:
     """The API and the Usage page, as an ASGI application."""
-    app = FastAPI(
-        title="Creditwell", version="1", description=ABOUT, docs_url=None, redoc_url=None,
-        redirect_slashes=False,
-    )  # fmt: skip
+    app = new_app()
     app.state.world = world
-    for module in MODULES:
-        app.include_router(module.routes)
-    app.router.routes.extend(health_routes(world.health))
-    handle_problems(app)
-    describe_notices(app)
-    app.openapi = lambda: _document(app)  # type: ignore[method-assign]
+    for routes in (app.router.routes, app.state.offered):
+        routes.extend(health_routes(world.health))
     app.add_middleware(
         CORSMiddleware, allow_origins=world.settings.cors_origins, allow_methods=["GET", "POST", "PUT", "DELETE"],
         allow_headers=SENT_HEADERS, expose_headers=SHOWN_HEADERS, max_age=600,
@@ -77,17 +69,15 @@ def create_app(world: World) -> ASGIApp:
     return Around(app, world.health.registry)
 
 
-def _document(app: FastAPI) -> dict[str, Any]:
-    """OpenAPI 3.1: made once, from the routes and the models."""
-    if app.openapi_schema is None:
-        document = get_openapi(
-            title=app.title, version=app.version, description=app.description, routes=app.routes,
-            webhooks=app.webhooks.routes,
-        )  # fmt: skip
-        parts = document.setdefault("components", {})
-        parts["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}}
-        for model in (models.Problem, models.CloudEvent):
-            schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
-            parts["schemas"].setdefault(model.__name__, schema)
-        app.openapi_schema = document
-    return app.openapi_schema
+def new_app() -> FastAPI:
+    """Every route, and the document that describes them, with no world behind them yet."""
+    app = FastAPI(
+        title="Creditwell", version="1", description=ABOUT, docs_url=None, redoc_url=None, redirect_slashes=False,
+    )  # fmt: skip
+    for module in MODULES:
+        app.include_router(module.routes)
+    app.state.offered = [route for module in MODULES for route in module.routes.routes]
+    describe_notices(app)
+    handle_problems(app)
+    app.openapi = cache(lambda: write_document(app))  # type: ignore[method-assign]
+    return app

@@ -11,6 +11,7 @@ from projections.balance import NEVER
 from schemas.credits import format_credits
 from services.api.access import Ask, Asked, route, unknown_team
 from services.api.answers import Json, answer, instant, place
+from services.api.described import link
 from services.api.models import Balance, Position
 from services.api.problems import problem
 from services.errors import Unavailable
@@ -20,11 +21,18 @@ from services.store.shards import shard_of
 from services.tokens import Role
 
 WAIT_SECONDS = 5
+LEADS = {
+    "then": link("get_balance", "The same again: as it was at that instant.", at="$response.body#/as_of"),
+    "activity": link("get_activity", "What led to it."),
+}
 
 routes = APIRouter()
 
 
-@route(routes, "GET", "/v1/teams/{team}/balance", Role.MEMBER, Role.SERVICE, gives=Balance, tags=["credits"])
+@route(
+    routes, "GET", "/v1/teams/{team}/balance", Role.MEMBER, Role.SERVICE, gives=Balance, tags=["credits"],
+    fails=("in_the_future", "no_balance_then", "wrong_position", "not_yet", "catching_up"), links=LEADS,
+)  # fmt: skip
 async def get_balance(
     ask: Asked,
     at: Annotated[AwareDatetime | None, Query(description="The balance at this instant.")] = None,

@@ -1,28 +1,31 @@
 """Grants and adjustments: credits that an operator gives or corrects, always with a reason, never by setting a balance."""
 
-from typing import Annotated
-
-from fastapi import APIRouter, Header
+from fastapi import APIRouter
 from starlette.responses import Response
 
 from schemas.credits import format_credits, parse_credits
 from schemas.facts import CreditsAdjusted, CreditsGranted
 from services.api.access import Asked, route
+from services.api.described import link
 from services.api.models import AdjustmentBody, GiftAnswer, GrantBody
-from services.api.once import Answered, once
+from services.api.once import NAMED, Answered, RequiredKey, once
 from services.errors import Refused
 from services.store.append import Place
 from services.store.connect import Connection
 from services.store.gifts import adjust, grant
 from services.tokens import Role
 
-RequiredKey = Annotated[str | None, Header(alias="idempotency-key", max_length=255, description="Names this attempt.")]
+GIVES = (*NAMED, "invalid_credits")
+EXPLAINED = {"entry": link("get_entry", "What came of it, as an entry of the activity.", id="$response.body#/id")}
 
 routes = APIRouter()
 
 
-@route(routes, "POST", "/v1/teams/{team}/grants", Role.OPERATOR, gives=GiftAnswer, status=201, tags=["operators"])
-async def post_grant(ask: Asked, body: GrantBody, key: RequiredKey = None) -> Response:
+@route(
+    routes, "POST", "/v1/teams/{team}/grants", Role.OPERATOR, gives=GiftAnswer, status=201, tags=["operators"],
+    fails=("invalid_expiry", *GIVES), links=EXPLAINED,
+)  # fmt: skip
+async def post_grant(ask: Asked, body: GrantBody, key: RequiredKey) -> Response:
     """Give promotional credits, which may expire."""
     credits = micro(body.credits)
 
@@ -32,11 +35,14 @@ async def post_grant(ask: Asked, body: GrantBody, key: RequiredKey = None) -> Re
         )
         return _given(await grant(connection, ask.team_id, f"grant:{gift_id}", gift), credits)
 
-    return await once(ask, key, give, required=True)
+    return await once(ask, key, give)
 
 
-@route(routes, "POST", "/v1/teams/{team}/adjustments", Role.OPERATOR, gives=GiftAnswer, status=201, tags=["operators"])
-async def post_adjustment(ask: Asked, body: AdjustmentBody, key: RequiredKey = None) -> Response:
+@route(
+    routes, "POST", "/v1/teams/{team}/adjustments", Role.OPERATOR, gives=GiftAnswer, status=201, tags=["operators"],
+    fails=GIVES, links=EXPLAINED,
+)  # fmt: skip
+async def post_adjustment(ask: Asked, body: AdjustmentBody, key: RequiredKey) -> Response:
     """Correct a balance, up or down."""
     credits = micro(body.credits)
 
@@ -47,7 +53,7 @@ async def post_adjustment(ask: Asked, body: AdjustmentBody, key: RequiredKey = N
         )  # fmt: skip
         return _given(await adjust(connection, ask.team_id, f"adjustment:{gift_id}", adjustment), credits)
 
-    return await once(ask, key, correct, required=True)
+    return await once(ask, key, correct)
 
 
 def micro(text: str) -> int:

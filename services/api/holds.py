@@ -11,16 +11,18 @@ from typing import Annotated
 from fastapi import APIRouter, Path
 from starlette.responses import Response
 
-from projections.entitlement import Amount, Work
+from projections.entitlement import REASONS, Amount, Work
 from schemas.credits import ENTRY_MAX, format_credits
 from schemas.facts import Name
 from schemas.rates import CompiledCard
 from services.api.access import Ask, Asked, route
 from services.api.answers import Json, answer, instant, place
-from services.api.gifts import RequiredKey, micro
-from services.api.models import CaptureBody, Captured, ExtendBody, Hold, HoldBody, Item
-from services.api.once import Answered, once
-from services.api.problems import STATUS, problem
+from services.api.codes import PRICED, STATUS
+from services.api.described import link
+from services.api.gifts import micro
+from services.api.models import CaptureBody, Captured, ExtendBody, Hold, HoldBody, Item, Placed
+from services.api.once import NAMED, Answered, RequiredKey, once
+from services.api.problems import problem
 from services.api.quotes import verdict_body, works
 from services.errors import Refused
 from services.store import holds
@@ -33,12 +35,22 @@ HoldId = Annotated[
 ]
 HEAD = "SELECT next - 1 AS position FROM shard_heads WHERE shard = $1"
 TAGS = ["entitlement"]
+OVER = ("unknown_hold", "hold_settled", "hold_released", "hold_expired")
+LEADS = {
+    "hold": link("get_hold", "How it stands.", id="$response.body#/id"),
+    "extend": link("post_extend", "Let it last longer.", id="$response.body#/id"),
+    "capture": link("post_capture", "Record what the work used.", id="$response.body#/id"),
+    "release": link("post_release", "Give it up.", id="$response.body#/id"),
+}
 
 routes = APIRouter()
 
 
-@route(routes, "POST", "/v1/teams/{team}/holds", Role.SERVICE, gives=Hold, status=201, tags=TAGS)
-async def post_hold(ask: Asked, body: HoldBody, key: RequiredKey = None) -> Response:
+@route(
+    routes, "POST", "/v1/teams/{team}/holds", Role.SERVICE, gives=Placed, status=201, tags=TAGS, links=LEADS,
+    fails=("too_many_holds", "several_members", "invalid_credits", "catching_up", *REASONS, *PRICED, *NAMED),
+)  # fmt: skip
+async def post_hold(ask: Asked, body: HoldBody, key: RequiredKey) -> Response:
     """Set credits aside, if the team may do the work and can afford it: 402 `exhausted` where it can't."""
     member_id = _member(body)
     wanted = _wanted(body, member_id)
@@ -52,13 +64,16 @@ async def post_hold(ask: Asked, body: HoldBody, key: RequiredKey = None) -> Resp
             )  # fmt: skip
         except holds.NotPermitted as no:
             verdicts = [verdict_body(verdict) for verdict in no.permission.verdicts]
-            raise problem(STATUS.get(no.reason, 422), no.reason, no.detail, items=verdicts) from no
+            raise problem(STATUS[no.reason], no.reason, no.detail, items=verdicts) from no
         return Answered({**_said(hold, str(at)), "warning": permission.warning}, 201)
 
-    return await once(ask, key, put, required=True)
+    return await once(ask, key, put)
 
 
-@route(routes, "GET", "/v1/teams/{team}/holds/{id}", Role.MEMBER, Role.SERVICE, gives=Hold, tags=TAGS)
+@route(
+    routes, "GET", "/v1/teams/{team}/holds/{id}", Role.MEMBER, Role.SERVICE, gives=Hold, tags=TAGS,
+    fails=("unknown_hold",),
+)  # fmt: skip
 async def get_hold(ask: Asked, hold_id: HoldId) -> Response:
     """A hold as it stands: open, or what it came to."""
     shard, glance = shard_of(ask.team_id), ask.glance()
@@ -69,8 +84,11 @@ async def get_hold(ask: Asked, hold_id: HoldId) -> Response:
     return answer(_said(hold, place(shard, head["position"])))
 
 
-@route(routes, "POST", "/v1/teams/{team}/holds/{id}/extend", Role.SERVICE, gives=Hold, tags=TAGS)
-async def post_extend(ask: Asked, hold_id: HoldId, body: ExtendBody, key: RequiredKey = None) -> Response:
+@route(
+    routes, "POST", "/v1/teams/{team}/holds/{id}/extend", Role.SERVICE, gives=Hold, tags=TAGS,
+    fails=("invalid_ttl", *OVER, *NAMED),
+)  # fmt: skip
+async def post_extend(ask: Asked, hold_id: HoldId, body: ExtendBody, key: RequiredKey) -> Response:
     """Let a hold last longer. It never ends earlier than before, and at most 24 hours after it was placed."""
 
     async def extend(connection: Connection, command_id: str) -> Answered:
@@ -78,11 +96,14 @@ async def post_extend(ask: Asked, hold_id: HoldId, body: ExtendBody, key: Requir
         hold, at = await holds.extend(connection, ask.team_id, hold_id, command_id, lasts)
         return Answered(_said(hold, str(at)))
 
-    return await once(ask, key, extend, required=True)
+    return await once(ask, key, extend)
 
 
-@route(routes, "POST", "/v1/teams/{team}/holds/{id}/capture", Role.SERVICE, gives=Captured, tags=TAGS)
-async def post_capture(ask: Asked, hold_id: HoldId, body: CaptureBody, key: RequiredKey = None) -> Response:
+@route(
+    routes, "POST", "/v1/teams/{team}/holds/{id}/capture", Role.SERVICE, gives=Captured, tags=TAGS,
+    fails=("invalid_credits", "unknown_feature", "unknown_rate", "too_large", *OVER, *PRICED, *NAMED),
+)  # fmt: skip
+async def post_capture(ask: Asked, hold_id: HoldId, body: CaptureBody, key: RequiredKey) -> Response:
     """Record what the work used. What is left of the hold is free again, unless this capture is not the final one.
 
     It was used, so it may exceed the hold, and even the balance.
@@ -94,18 +115,21 @@ async def post_capture(ask: Asked, hold_id: HoldId, body: CaptureBody, key: Requ
         hold, at = await holds.capture(connection, ask.team_id, hold_id, command_id, parts, final=body.final)
         return Answered({**_said(hold, str(at)), "captured": format_credits(captured)})
 
-    return await once(ask, key, capture, required=True)
+    return await once(ask, key, capture)
 
 
-@route(routes, "POST", "/v1/teams/{team}/holds/{id}/release", Role.SERVICE, gives=Hold, tags=TAGS)
-async def post_release(ask: Asked, hold_id: HoldId, key: RequiredKey = None) -> Response:
+@route(
+    routes, "POST", "/v1/teams/{team}/holds/{id}/release", Role.SERVICE, gives=Hold, tags=TAGS,
+    fails=(*OVER, *NAMED),
+)  # fmt: skip
+async def post_release(ask: Asked, hold_id: HoldId, key: RequiredKey) -> Response:
     """Give a hold up: a job that failed costs nothing."""
 
     async def release(connection: Connection, _: str) -> Answered:
         hold, at = await holds.release(connection, ask.team_id, hold_id)
         return Answered(_said(hold, str(at)))
 
-    return await once(ask, key, release, required=True)
+    return await once(ask, key, release)
 
 
 async def _card(ask: Ask) -> CompiledCard:
@@ -118,7 +142,7 @@ def _member(body: HoldBody) -> str | None:
     if body.member_id is not None:
         named.add(body.member_id)
     if len(named) > 1:
-        raise problem(422, "invalid_request", f"one hold is for one member, not for {', '.join(sorted(named))}")
+        raise Refused("several_members", f"one hold is for one member, not for {', '.join(sorted(named))}")
     return named.pop() if named else None
 
 

@@ -9,8 +9,8 @@ from services.api.access import Asked, route, unknown_team
 from services.api.answers import Json, answer, place
 from services.api.gifts import micro
 from services.api.models import LimitBody, MemberLimit, MemberSpending
-from services.api.once import Answered, once
-from services.api.teams import Key, MemberId
+from services.api.once import KEYED, Answered, Key, once
+from services.api.teams import SEEN, MemberId
 from services.store.balances import read_balance
 from services.store.connect import Connection
 from services.store.limits import read_spending, set_limit
@@ -21,7 +21,7 @@ PATH = "/v1/teams/{team}/members/{member}/limit"
 routes = APIRouter()
 
 
-@route(routes, "GET", PATH, Role.MEMBER, gives=MemberSpending, tags=["entitlement"])
+@route(routes, "GET", PATH, Role.MEMBER, gives=MemberSpending, tags=["entitlement"], fails=("catching_up",))
 async def get_limit(ask: Asked, member_id: MemberId) -> Response:
     """What a member may use, and what counts against it now. Days and months are those of the team's zone."""
     now = ask.world.clock()
@@ -37,7 +37,10 @@ async def get_limit(ask: Asked, member_id: MemberId) -> Response:
     })  # fmt: skip
 
 
-@route(routes, "PUT", PATH, Role.OPERATOR, Role.ADMIN, gives=MemberLimit, tags=["entitlement"])
+@route(
+    routes, "PUT", PATH, Role.OPERATOR, Role.ADMIN, gives=MemberLimit, tags=["entitlement"],
+    fails=("invalid_limit", "invalid_credits", *KEYED), links=SEEN,
+)  # fmt: skip
 async def put_limit(ask: Asked, member_id: MemberId, body: LimitBody, key: Key = None) -> Response:
     """Limit what a member may use, or lift the limit; it counts from the next quote or hold on."""
     limit = Limit(_micro(body.daily), _micro(body.monthly), body.hard)

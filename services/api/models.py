@@ -3,19 +3,38 @@
 from datetime import timedelta
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    StringConstraints,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
-from projections.balance import Kind
+from projections.balance import Kind, LotKind
 from projections.entitlement import Reason, Warn
 from schemas.credits import DECIMAL_CREDITS
 from schemas.facts import Attributes, Cents, Currency, Name, Text
 from schemas.rates import Per
 from schemas.usage import QUANTITY, Source
+from services.api import examples
 from services.store.holds import LASTS_MAX, HoldState
 from services.store.receipts import Status
 
 ITEMS_MAX = 100
+CENTS_MAX = 10**12
 SECOND = timedelta(seconds=1)
+
+
+def whole(number: object) -> object:
+    """18.0 as 18: to JSON Schema, and to some who write JSON, they are the same number."""
+    return int(number) if isinstance(number, float) and number.is_integer() else number
+
 
 CreditsText = Annotated[
     str,
@@ -25,13 +44,34 @@ CreditsText = Annotated[
 Position = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,2}:[0-9]{1,19}$"), Field(examples=["31:20418"])]
 Quantity = Annotated[str, StringConstraints(pattern=QUANTITY), Field(examples=["12.5"])]
 Instant = Annotated[str, Field(json_schema_extra={"format": "date-time"}, examples=["2026-11-23T10:15:30.123456Z"])]
+Day = Annotated[str, Field(json_schema_extra={"format": "date"}, examples=["2026-11-23"])]
+WHOLE = BeforeValidator(whole)
 Said = Annotated[Text, StringConstraints(min_length=1)]
+
+
+def like(*shown: dict[str, Any]) -> ConfigDict:
+    """A model that the OpenAPI document shows with these examples."""
+    return ConfigDict(json_schema_extra={"examples": [*shown]})
 
 
 class Body(BaseModel):
     """What somebody sends. A misspelt member is refused rather than ignored."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Admin(BaseModel):
+    """Whom to ask."""
+
+    id: str
+    name: str
+
+
+class Wrong(BaseModel):
+    """One thing that is wrong with a request."""
+
+    where: str
+    problem: str
 
 
 class Problem(BaseModel):
@@ -42,17 +82,23 @@ class Problem(BaseModel):
     status: int
     code: str
     detail: str | None = None
+    errors: list[Wrong] | None = Field(None, description="What is wrong with the request, and where.")
+    problems: list[str] | None = Field(None, description="A sentence for each thing to change.")
+    admins: list[Admin] | None = Field(None, description="Whom to ask.")
+    items: list["QuoteItem"] | None = Field(None, description="The answer for each item of a hold.")
 
 
 class Money(Body):
     """Minor units with their currency."""
 
-    amount: Cents
+    amount: Annotated[int, Field(strict=True, ge=0, le=CENTS_MAX), WHOLE]
     currency: Currency
 
 
 class Moved(BaseModel):
     """A change was made, and stands at this position."""
+
+    model_config = like({"position": examples.POSITION})
 
     position: Position
 
@@ -65,15 +111,10 @@ class Member(BaseModel):
     role: Literal["member", "admin"]
 
 
-class Admin(BaseModel):
-    """Whom to ask."""
-
-    id: str
-    name: str
-
-
 class Team(BaseModel):
     """A team as people know it."""
+
+    model_config = like(examples.TEAM)
 
     id: str
     name: str
@@ -86,6 +127,8 @@ class Team(BaseModel):
 
 class Balance(BaseModel):
     """What a team has: total = included + additional, available = total - held."""
+
+    model_config = like(examples.BALANCE)
 
     total: CreditsText
     included: CreditsText
@@ -102,6 +145,8 @@ class Balance(BaseModel):
 
 class ActivityItem(BaseModel):
     """One entry of the credit activity."""
+
+    model_config = like(examples.ITEM)
 
     at: Instant
     recorded_at: Instant
@@ -121,30 +166,49 @@ class ActivityItem(BaseModel):
 class Activity(BaseModel):
     """A page of the credit activity, newest position first."""
 
+    model_config = like({"items": [examples.ITEM], "next_cursor": "MjA0MTguMA"})
+
     items: list[ActivityItem]
     next_cursor: str | None
 
 
-class UsageItem(BaseModel):
-    """What was used of a feature, by a member, or on a day."""
+class Used(BaseModel):
+    """What was used, and how it falls to features and to members; "" is nobody."""
 
-    feature: str | None = None
-    name: str | None = None
-    member_id: str | None = None
-    day: str | None = None
     credits: CreditsText
     uses: int
     features: dict[str, CreditsText]
     members: dict[str, CreditsText]
 
 
+class UsedOfFeature(Used):
+    """What was used of a feature."""
+
+    feature: str
+    name: str
+
+
+class UsedByMember(Used):
+    """What a member used; null is nobody."""
+
+    member_id: str | None
+
+
+class UsedOnDay(Used):
+    """What was used on a day of the team's own."""
+
+    day: Day
+
+
 class Usage(BaseModel):
-    """What was used, added up. `day` is the team's own."""
+    """What was used, added up."""
+
+    model_config = like(examples.USED)
 
     by: Literal["feature", "member", "day"]
     days: int
-    since: str
-    items: list[UsageItem]
+    since: Day
+    items: list[UsedOfFeature] | list[UsedByMember] | list[UsedOnDay]
     position: Position
 
 
@@ -152,7 +216,7 @@ class PaidBy(BaseModel):
     """A lot that paid, and how much of it. Without a lot, it is what the balance went past zero by."""
 
     lot: Position | None
-    kind: str
+    kind: LotKind | Literal["overdraft"]
     name: str
     gained_at: Instant | None
     ends_at: Instant | None
@@ -175,18 +239,32 @@ class Price(BaseModel):
     formula: str
 
 
+class Charge(BaseModel):
+    """The money behind an entry. What names it at Stripe is for admins and finance alone."""
+
+    amount: Cents
+    currency: Currency
+    payment_intent_id: str | None = None
+    charge_id: str | None = None
+    receipt_url: str | None = None
+
+
 class Entry(ActivityItem):
     """An entry with everything that it follows from."""
+
+    model_config = like(examples.ENTRY)
 
     position: Position
     price: Price | None
     paid_by: list[PaidBy]
-    charge: dict[str, Any] | None
+    charge: Charge | None
     reason: str | None
 
 
 class Pack(BaseModel):
     """Credits that can be bought once; `prices` has the price in each currency."""
+
+    model_config = like(examples.PACK)
 
     pack: str
     name: str
@@ -208,6 +286,8 @@ class Item(Body):
 class QuoteBody(Body):
     """What would it cost, and may we?"""
 
+    model_config = like({"items": [examples.IMAGES]})
+
     items: Annotated[list[Item], Field(min_length=1, max_length=ITEMS_MAX)]
 
 
@@ -217,8 +297,8 @@ class QuoteItem(BaseModel):
     credits: CreditsText | None
     allowed: bool
     reason: Reason | None
-    detail: str | None = None
-    warning: Warn | None = None
+    detail: str | None
+    warning: Warn | None
 
 
 class Quote(BaseModel):
@@ -227,20 +307,27 @@ class Quote(BaseModel):
     `warning` says that a member's soft limit is reached, which forbids nothing.
     """
 
+    model_config = like(examples.QUOTE)
+
     credits: CreditsText
     affordable: bool
     allowed: bool
     reason: Reason | None
-    warning: Warn | None = None
+    warning: Warn | None
     items: list[QuoteItem]
     position: Position
 
 
-IMAGES: dict[str, Any] = {"feature": "ai_image.generate", "quantity": "4", "attributes": {"tier": "high"}}
-
-
 class AmountBody(Body):
     """Either credits, or work that has a price on the rate card."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """The rule that `_one_of_both` holds, for those who read the schema."""
+        schema = handler(core)
+        given = [{"required": [name], "properties": {name: {"not": {"type": "null"}}}} for name in ("credits", "items")]
+        handler.resolve_ref_schema(schema)["oneOf"] = given
+        return schema
 
     credits: CreditsText | None = None
     items: Annotated[list[Item], Field(min_length=1, max_length=ITEMS_MAX)] | None = None
@@ -255,46 +342,54 @@ class AmountBody(Body):
 class HoldBody(AmountBody):
     """Credits to set aside for work that runs, and for how long; for one member where `member_id` says so."""
 
-    model_config = ConfigDict(json_schema_extra={
-        "examples": [{"items": [IMAGES], "ttl_seconds": 600, "member_id": "mem_7"}, {"credits": "250", "ttl_seconds": 3600}]
-    })  # fmt: skip
-    ttl_seconds: Annotated[int, Field(strict=True, ge=1, le=LASTS_MAX // SECOND)] = 900
+    model_config = like(
+        {"items": [examples.IMAGES], "ttl_seconds": 600, "member_id": "mem_7"}, {"credits": "250", "ttl_seconds": 3600}
+    )
+
+    ttl_seconds: Annotated[int, Field(strict=True, ge=1, le=LASTS_MAX // SECOND), WHOLE] = 900
     member_id: Name | None = None
 
 
 class ExtendBody(Body):
     """How much longer a hold shall last, from now on; no longer than 24 hours since it was placed."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"ttl_seconds": 600}]})
-    ttl_seconds: Annotated[int, Field(strict=True, ge=1, le=LASTS_MAX // SECOND)]
+    model_config = like({"ttl_seconds": 600})
+
+    ttl_seconds: Annotated[int, Field(strict=True, ge=1, le=LASTS_MAX // SECOND), WHOLE]
 
 
 class CaptureBody(AmountBody):
     """What was used; it may be more than was held. With `final: false` the rest stays set aside for what is still to come."""
 
-    model_config = ConfigDict(json_schema_extra={
-        "examples": [{"items": [{**IMAGES, "quantity": "3"}]}, {"credits": "120.5", "final": False}]
-    })  # fmt: skip
+    model_config = like({"items": [{**examples.IMAGES, "quantity": "3"}]}, {"credits": "120.5", "final": False})
+
     final: bool = True
 
 
 class Hold(Moved):
     """A hold. `credits` are what is set aside, or what was when it ended."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{
-        "id": "5e0c6b5e-2f0a-5a61-9d0a-0f6f3c0d9a11", "credits": "60", "state": "open",
-        "expires_at": "2026-11-23T10:25:30.123456Z", "member_id": "mem_7", "warning": None, "position": "31:20418",
-    }]})  # fmt: skip
+    model_config = like(examples.HOLD)
+
     id: str
     credits: CreditsText
     state: HoldState
     expires_at: Instant
     member_id: str | None
-    warning: Warn | None = None
+
+
+class Placed(Hold):
+    """A hold that was placed; `warning` says that a member's soft limit is reached."""
+
+    model_config = like({**examples.HOLD, "warning": None})
+
+    warning: Warn | None
 
 
 class Captured(Hold):
     """A hold after a capture; `captured` is what this one took."""
+
+    model_config = like({**examples.HOLD, "state": "settled", "captured": "45"})
 
     captured: CreditsText
 
@@ -305,7 +400,8 @@ class LimitBody(Body):
     A hard limit refuses quotes and holds, a soft one only marks them; usage that is reported is never refused.
     """
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"daily": "500", "monthly": "5000", "hard": True}]})
+    model_config = like(examples.LIMIT)
+
     daily: CreditsText | None = None
     monthly: CreditsText | None = None
     hard: Annotated[bool, Field(strict=True)] = True
@@ -313,6 +409,8 @@ class LimitBody(Body):
 
 class MemberLimit(Moved):
     """A member's limit."""
+
+    model_config = like(examples.MEMBER_LIMIT)
 
     member_id: str
     daily: CreditsText | None
@@ -323,6 +421,8 @@ class MemberLimit(Moved):
 class MemberSpending(MemberLimit):
     """A member's limit and what counts against it: what was used today and this month, and what open holds set aside."""
 
+    model_config = like({**examples.MEMBER_LIMIT, "used_today": "60", "used_this_month": "60", "held": "0"})
+
     used_today: CreditsText
     used_this_month: CreditsText
     held: CreditsText
@@ -330,6 +430,8 @@ class MemberSpending(MemberLimit):
 
 class Receipt(BaseModel):
     """What became of a usage."""
+
+    model_config = like(examples.RECEIPT)
 
     status: Status
     position: Position | None
@@ -344,6 +446,8 @@ class Receipt(BaseModel):
 class SentReceipt(Receipt):
     """The receipt of a usage that Kafka has acknowledged; what becomes of it, `href` will tell."""
 
+    model_config = like(examples.PENDING)
+
     source: str
     id: str
     href: str
@@ -352,11 +456,15 @@ class SentReceipt(Receipt):
 class Sent(BaseModel):
     """A receipt for each event, in their order."""
 
+    model_config = like({"receipts": [examples.PENDING]})
+
     receipts: list[SentReceipt]
 
 
 class TeamBody(Body):
     """What a team is called."""
+
+    model_config = like({"name": examples.TEAM["name"]})
 
     name: Name
 
@@ -364,12 +472,16 @@ class TeamBody(Body):
 class MemberBody(Body):
     """What a member is called, and whether they may spend."""
 
+    model_config = like({"name": "Ada Lindqvist", "role": "admin"})
+
     name: Name
     role: Literal["member", "admin"] = "member"
 
 
 class PlanBody(Body):
     """A plan. Anchor and zone are for the first one; they stay for ever."""
+
+    model_config = like(examples.PLAN)
 
     plan: Name
     anchor: AwareDatetime | None = None
@@ -379,6 +491,8 @@ class PlanBody(Body):
 class PlanAnswer(Moved):
     """The plan of a team."""
 
+    model_config = like({**examples.PLAN, "position": examples.POSITION})
+
     plan: str
     anchor: Instant
     zone: str
@@ -387,6 +501,8 @@ class PlanAnswer(Moved):
 class GrantBody(Body):
     """Promotional credits."""
 
+    model_config = like(examples.GRANT)
+
     credits: CreditsText
     reason: Said
     expires_at: AwareDatetime | None = None
@@ -394,6 +510,8 @@ class GrantBody(Body):
 
 class AdjustmentBody(Body):
     """A correction of the balance, up or down."""
+
+    model_config = like(examples.ADJUSTMENT)
 
     credits: CreditsText
     reason: Said
@@ -404,12 +522,16 @@ class AdjustmentBody(Body):
 class GiftAnswer(Moved):
     """Credits were given or corrected."""
 
+    model_config = like({"id": f"{examples.POSITION}:0", "credits": "250", "position": examples.POSITION})
+
     id: str
     credits: CreditsText
 
 
 class RateCardDate(BaseModel):
     """A rate card, and since when or from when it is in force."""
+
+    model_config = like({"version": 2, "effective_from": examples.REFILL})
 
     version: int
     effective_from: Instant
@@ -418,6 +540,8 @@ class RateCardDate(BaseModel):
 class RateCardAnswer(Moved):
     """A rate card was published."""
 
+    model_config = like({"version": 2, "effective_from": examples.REFILL, "position": "7:2"})
+
     version: int
     effective_from: Instant
 
@@ -425,13 +549,15 @@ class RateCardAnswer(Moved):
 class TopUpBody(Body):
     """How top-ups shall work: `credits` adds a fixed amount, `restore_to` fills up."""
 
+    model_config = like(examples.TOP_UP_BODY)
+
     enabled: bool
     threshold: CreditsText | None = None
     credits: CreditsText | None = None
     restore_to: CreditsText | None = None
     monthly_cap: Money | None = None
-    max_per_month: Annotated[int, Field(strict=True, ge=1, le=1000)] | None = None
-    cool_down_seconds: Annotated[int, Field(strict=True, ge=60, le=86_400)] | None = None
+    max_per_month: Annotated[int, Field(strict=True, ge=1, le=1000), WHOLE] | None = None
+    cool_down_seconds: Annotated[int, Field(strict=True, ge=60, le=86_400), WHOLE] | None = None
 
 
 class ChargePreview(BaseModel):
@@ -441,7 +567,7 @@ class ChargePreview(BaseModel):
     amount: Cents
     currency: Currency
     now: bool
-    not_now: str | None = None
+    not_now: str | None
 
 
 class TopUpPrice(BaseModel):
@@ -464,6 +590,8 @@ class ChargedThisMonth(BaseModel):
 class TopUpConfirmation(BaseModel):
     """`url` is the bank's page, while the payment still has to be confirmed there; `state` is how far the payment is."""
 
+    model_config = like(examples.CONFIRMATION)
+
     url: str | None
     state: Literal["confirm", "processing", "paid", "declined", "cancelled"]
     position: Position
@@ -472,6 +600,8 @@ class TopUpConfirmation(BaseModel):
 class TopUp(BaseModel):
     """How top-ups work, and where they stand. The card is shown to admins and finance."""
 
+    model_config = like(examples.TOP_UP)
+
     enabled: bool
     threshold: CreditsText | None
     credits: CreditsText | None
@@ -479,7 +609,7 @@ class TopUp(BaseModel):
     monthly_cap: Money | None
     max_per_month: int | None
     cool_down_seconds: int | None
-    state: str
+    state: Literal["off", "on", "charging", "action_required", "suspended"]
     reason: str | None
     next_charge_preview: ChargePreview | None
     price: TopUpPrice
@@ -506,6 +636,8 @@ class SimulatedCharge(TopUpCost):
 class Simulation(BaseModel):
     """What settings would have charged in the last days; `each` is one top-up as a rule, the preview the next one."""
 
+    model_config = like(examples.SIMULATION)
+
     days: int
     charges: list[SimulatedCharge] | None
     total: Money | None
@@ -516,7 +648,7 @@ class Simulation(BaseModel):
 class CloudEvent(BaseModel):
     """A CloudEvents 1.0 event in structured JSON; the recorder judges its data."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = like(examples.EVENT) | ConfigDict(extra="allow")
 
     specversion: Literal["1.0"]
     type: Literal["usage.reported.v1", "usage.voided.v1"]
@@ -525,22 +657,39 @@ class CloudEvent(BaseModel):
     subject: Name
 
 
-PROBLEM = {"content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}}
-ERRORS: dict[int | str, dict[str, Any]] = {
-    429: {
-        "description": "Too many requests, or streams, of this caller; `code` is `too_many_requests`.",
-        "headers": {
-            "Retry-After": {
-                "description": "In how many seconds to ask again.",
-                "required": True,
-                "schema": {"type": "integer", "minimum": 1},
-            }
-        },
-        **PROBLEM,
-    },
-    "4XX": {"description": "The request can't be carried out; `code` says why.", **PROBLEM},
-    "5XX": {"description": "Not now; `code` says why.", **PROBLEM},
-}
+class StripeObject(BaseModel):
+    """What a webhook of Stripe's is about; its amounts and states are never believed."""
+
+    model_config = ConfigDict(extra="allow")
+
+    object: str
+    id: str
+
+
+class StripeData(BaseModel):
+    """Where Stripe puts it."""
+
+    object: StripeObject
+
+
+class StripeReceived(BaseModel):
+    """The event that was stored, now or before."""
+
+    model_config = like({"received": examples.STRIPE_EVENT["id"]})
+
+    received: str
+
+
+class StripeEvent(BaseModel):
+    """A webhook of Stripe's, as far as it is read."""
+
+    model_config = like(examples.STRIPE_EVENT) | ConfigDict(extra="allow")
+
+    id: str
+    type: str
+    created: int
+    livemode: bool
+    data: StripeData
 
 
 ReturnUrl = Annotated[
@@ -556,6 +705,8 @@ ReturnUrl = Annotated[
 class PurchaseBody(Body):
     """What an admin wants to buy; `save_card`: top-ups may use the card as well."""
 
+    model_config = like({"pack": "standard", "save_card": True, "return_url": examples.HOST})
+
     pack: Annotated[Name, Field(examples=["standard"])]
     currency: Currency | None = None
     save_card: bool = False
@@ -564,6 +715,8 @@ class PurchaseBody(Body):
 
 class Purchase(BaseModel):
     """A pack that somebody is buying or has bought. `position` is that of the credits once they are there."""
+
+    model_config = like(examples.PURCHASE)
 
     id: str
     state: Literal["open", "processing", "credited", "expired", "failed", "differs"]
@@ -582,11 +735,15 @@ class Purchase(BaseModel):
 class CardPageBody(Body):
     """Where to go when the card is saved."""
 
+    model_config = like({"return_url": examples.HOST})
+
     return_url: ReturnUrl | None = None
 
 
 class TopUpConfirmBody(Body):
     """Where to go when the payment is confirmed."""
+
+    model_config = like({"return_url": examples.HOST})
 
     return_url: ReturnUrl | None = None
 
@@ -601,6 +758,8 @@ class Card(BaseModel):
 class CardPage(BaseModel):
     """A page on which an admin saves a card, and what came of it."""
 
+    model_config = like(examples.CARD_PAGE)
+
     id: str
     state: Literal["open", "saved", "superseded", "expired", "failed"]
     detail: str | None
@@ -612,6 +771,8 @@ class CardPage(BaseModel):
 
 class PaymentMethod(BaseModel):
     """The card that top-ups are charged to, if there is one."""
+
+    model_config = like(examples.PAYMENT_METHOD)
 
     card: Card | None
     changed_at: Instant | None

@@ -7,15 +7,16 @@ then finds the answer. A key belongs to a team, a caller and a route, for 30 day
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import Annotated
 from uuid import UUID, uuid5
 
-from fastapi_problem.error import Problem
+from fastapi import Header
 from pydantic_core import from_json, to_json
 from starlette.responses import Response
 
 from services.api.access import Ask
 from services.api.answers import answer
-from services.api.problems import problem
+from services.api.problems import KEY_HEADER, problem
 from services.store.connect import Connection
 from services.store.shards import shard_of
 
@@ -47,13 +48,18 @@ class Answered:
     etag: str | None = None
 
 
+KEYED = ("idempotency_key_reused", "already_done", "busy")  # how every route with a key may fail
+NAMED = (*KEYED, "idempotency_key_required")  # and one that needs it
+
+_key = Header(alias=KEY_HEADER, min_length=1, max_length=255, description="Names this attempt.")
+Key = Annotated[str | None, _key]
+RequiredKey = Annotated[str, _key]
+
 Work = Callable[[Connection, str], Awaitable[Answered]]
 Command = tuple[int, str, str, str, str]
 
 
-async def once(
-    ask: Ask, key: str | None, work: Work, *, required: bool = False, team_id: str | None = None
-) -> Response:
+async def once(ask: Ask, key: str | None, work: Work, *, team_id: str | None = None) -> Response:
     """Do a command's work and answer, or repeat the answer that it had.
 
     `work` gets the transaction and an id derived from the key, for facts that must not be stored twice. `team_id` says whose rows
@@ -61,8 +67,6 @@ async def once(
     """
     team = team_id or ask.team_id
     if key is None:
-        if required:
-            raise key_required()
         async with ask.world.lanes.of(shard_of(team)), ask.transaction(team) as connection:
             return _response(await work(connection, ""))
     command = _command(ask, key, team)
@@ -79,11 +83,6 @@ async def once(
 def id_of_command(ask: Ask, key: str) -> UUID:
     """The id of what a key names, for work that keeps its own answer: it asks others, so no transaction may be open meanwhile."""
     return _id_of(_command(ask, key, ask.team_id))
-
-
-def key_required() -> Problem:
-    """The command came without its name."""
-    return problem(400, "idempotency_key_required", "send the header Idempotency-Key: any text that names this attempt")
 
 
 def _command(ask: Ask, key: str, team_id: str) -> Command:

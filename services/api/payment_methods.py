@@ -8,10 +8,10 @@ from starlette.responses import Response
 
 from services.api.access import Ask, Asked, route
 from services.api.answers import Json, answer, instant, instant_or_none
+from services.api.described import link
 from services.api.models import CardPage, CardPageBody, PaymentMethod
-from services.api.once import id_of_command
+from services.api.once import KEYED, Key, id_of_command
 from services.api.returning import position_of, return_url_of, stripe_of
-from services.api.teams import Key
 from services.checkouts import follow, open_page
 from services.errors import Refused
 from services.store import checkouts, customers
@@ -39,7 +39,11 @@ async def get_payment_method(ask: Asked) -> Response:
     })  # fmt: skip
 
 
-@route(routes, "POST", PATH, Role.ADMIN, gives=CardPage, status=201, tags=["top-ups"])
+@route(
+    routes, "POST", PATH, Role.ADMIN, gives=CardPage, status=201, tags=["top-ups"],
+    fails=("invalid_return_url", "no_stripe_key", *KEYED),
+    links={"page": link("get_card_page", "Whether the card is saved.", id="$response.body#/id")},
+)  # fmt: skip
 async def post_payment_method(ask: Asked, body: CardPageBody, key: Key = None) -> Response:
     """Save a card for top-ups: send the browser to `checkout_url`. Nothing is charged there."""
     wanted = Record(
@@ -51,7 +55,10 @@ async def post_payment_method(ask: Asked, body: CardPageBody, key: Key = None) -
     return answer(await _said(ask, record), 201, {} if new else {"idempotency-replayed": "true"})
 
 
-@route(routes, "GET", PATH + "/{id}", Role.ADMIN, Role.FINANCE, gives=CardPage, tags=["top-ups"])
+@route(
+    routes, "GET", PATH + "/{id}", Role.ADMIN, Role.FINANCE, gives=CardPage, tags=["top-ups"],
+    fails=("unknown_payment_method", "no_stripe_key"),
+)  # fmt: skip
 async def get_card_page(ask: Asked, page_id: PageId) -> Response:
     """Whether the card is saved. Stripe is asked, and top-ups use it from then on."""
     async with ask.transaction() as connection:

@@ -1,6 +1,6 @@
 """What goes wrong, in one form: RFC 9457, with a stable `code` and a sentence that says what to do.
 
-    Refused      422 with its reason as the code, or what `STATUS` says of it
+    Refused      422 with its reason as the code, or what `codes.py` says of it
     Unavailable  503: the same request may succeed in a moment
     NotPriced    422 with its reason
     the rest     500 `internal`: our mistake; the log has it, the answer does not
@@ -23,15 +23,11 @@ from starlette.responses import JSONResponse, Response
 
 from schemas.problems import advice
 from schemas.rates import NotPriced
+from services.api.codes import STATUS, title_of, type_of
 from services.errors import Refused, Unavailable
 from services.store.append import AlreadyStored
 from services.store.connect import AWAY
 
-STATUS = {
-    "unknown_team": 404, "unknown_member": 404, "unknown_purchase": 404, "unknown_payment_method": 404, "anchor_fixed": 409, "rate_card_version": 409, "already_done": 409, "nothing_to_confirm": 409, "changed_meanwhile": 412,
-    "before_first_rate_card": 404, "unknown_hold": 404, "hold_settled": 409, "hold_released": 409, "hold_expired": 409,
-    "too_many_holds": 409, "plan_required": 403, "top_ups_required": 403, "member_limit": 403, "exhausted": 402,
-}  # fmt: skip
 CODES = {
     400: "bad_request",
     404: "not_found",
@@ -40,14 +36,14 @@ CODES = {
     415: "unsupported_media_type",
 }
 AGAIN = {"retry-after": "1"}
+KEY_HEADER = "idempotency-key"
 
 log = structlog.get_logger("api")
 
 
 def problem(status: int, code: str, detail: str, *, headers: dict[str, str] | None = None, **more: Any) -> Problem:
     """A problem to raise; `more` are members that its reader can act upon."""
-    title = code.replace("_", " ").capitalize()
-    return Problem(title, f"urn:creditwell:problem:{code}", detail, status, headers, code=code, **more)
+    return Problem(title_of(code), type_of(code), detail, status, headers, code=code, **more)
 
 
 def problem_response(raised: Problem) -> Response:
@@ -111,10 +107,21 @@ def _http(_: ExceptionHandler, request: Request, error: HTTPException) -> Proble
         404: f"there is nothing at {request.url.path}",
         405: f"{request.url.path} does not take {request.method}",
     }.get(error.status_code, str(error.detail))
-    return problem(error.status_code, code, detail, headers=dict(error.headers or {}))
+    headers = dict(error.headers or {}) | ({"Allow": _allowed(request)} if error.status_code == 405 else {})
+    return problem(error.status_code, code, detail, headers=headers)
+
+
+def _allowed(request: Request) -> str:
+    """Every method that this address takes; the router knows those of its first route alone."""
+    here = (route for route in request.app.state.offered if route.path_regex.match(request.url.path))
+    return ", ".join(sorted({method for route in here for method in route.methods}))
 
 
 def _invalid(_: ExceptionHandler, __: Request, error: RequestValidationError) -> Problem:
+    if any(one["type"] == "missing" and one["loc"] == ("header", KEY_HEADER) for one in error.errors()):
+        return problem(
+            400, "idempotency_key_required", f"send the header {KEY_HEADER}: any text that names this attempt"
+        )
     errors = [{"where": _where(one["loc"]), "problem": advice(one)} for one in error.errors()]
     sentences = "; ".join(f"{one['where']}: {one['problem']}" for one in errors[:3])
     return problem(422, "invalid_request", sentences, errors=errors)

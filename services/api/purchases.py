@@ -13,9 +13,9 @@ from schemas.catalog import Catalog
 from schemas.credits import format_credits
 from services.api.access import Ask, Asked, route
 from services.api.answers import Json, answer, instant_or_none
-from services.api.gifts import RequiredKey
+from services.api.described import link
 from services.api.models import Purchase, PurchaseBody
-from services.api.once import id_of_command, key_required
+from services.api.once import NAMED, RequiredKey, id_of_command
 from services.api.returning import position_of, return_url_of, stripe_of
 from services.checkouts import follow, open_page
 from services.errors import Refused
@@ -28,17 +28,22 @@ PurchaseId = Annotated[UUID, Path(alias="id", description="What POST answered.")
 routes = APIRouter()
 
 
-@route(routes, "POST", "/v1/teams/{team}/purchases", Role.ADMIN, gives=Purchase, status=201, tags=["purchases"])
-async def post_purchase(ask: Asked, body: PurchaseBody, key: RequiredKey = None) -> Response:
+@route(
+    routes, "POST", "/v1/teams/{team}/purchases", Role.ADMIN, gives=Purchase, status=201, tags=["purchases"],
+    fails=("unknown_pack", "unknown_currency", "invalid_return_url", "no_stripe_key", *NAMED),
+    links={"purchase": link("get_purchase", "How far it has come.", id="$response.body#/id")},
+)  # fmt: skip
+async def post_purchase(ask: Asked, body: PurchaseBody, key: RequiredKey) -> Response:
     """Buy a pack: send the browser to `checkout_url`. Nothing is charged before somebody pays there."""
-    if key is None:
-        raise key_required()
     wanted = wanted_of(ask, body, id_of_command(ask, key))
     record, new = await open_page(stripe_of(ask), ask.transaction, wanted)
     return answer(await _said(ask, record), 201, {} if new else {"idempotency-replayed": "true"})
 
 
-@route(routes, "GET", "/v1/teams/{team}/purchases/{id}", Role.ADMIN, Role.FINANCE, gives=Purchase, tags=["purchases"])
+@route(
+    routes, "GET", "/v1/teams/{team}/purchases/{id}", Role.ADMIN, Role.FINANCE, gives=Purchase, tags=["purchases"],
+    fails=("unknown_purchase", "no_stripe_key"),
+)  # fmt: skip
 async def get_purchase(ask: Asked, purchase_id: PurchaseId) -> Response:
     """How far a purchase has come. Stripe is asked, and what was paid is credited if it is not yet."""
     async with ask.transaction() as connection:

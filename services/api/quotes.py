@@ -13,6 +13,7 @@ from projections.entitlement import Permission, Verdict, Work, permit
 from schemas.credits import format_credits
 from services.api.access import Asked, route, unknown_team
 from services.api.answers import Json, answer, place
+from services.api.codes import PRICED
 from services.api.models import Item, Quote, QuoteBody
 from services.store.balances import read_balance
 from services.store.limits import read_spending
@@ -21,7 +22,10 @@ from services.tokens import Role
 routes = APIRouter()
 
 
-@route(routes, "POST", "/v1/teams/{team}/quotes", Role.MEMBER, Role.SERVICE, gives=Quote, tags=["entitlement"])
+@route(
+    routes, "POST", "/v1/teams/{team}/quotes", Role.MEMBER, Role.SERVICE, gives=Quote, tags=["entitlement"],
+    fails=("catching_up", *PRICED),
+)  # fmt: skip
 async def post_quote(ask: Asked, body: QuoteBody) -> Response:
     """Price and permission for a list of work."""
     now = ask.world.clock()

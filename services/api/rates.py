@@ -1,8 +1,8 @@
 """Prices: the rate card, the packs, and the publishing of the next card."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import APIRouter, Body, Header, Query
+from fastapi import APIRouter, Query
 from pydantic import AwareDatetime
 from starlette.responses import Response
 
@@ -11,9 +11,11 @@ from schemas.credits import format_credits
 from schemas.facts import RATE_CARD_TEAM
 from schemas.rates import RateCard, RateCardInvalid, parse_rate_card
 from services.api.access import ANYONE, Asked, route
-from services.api.answers import Json, answer, instant
+from services.api.answers import JSON, Json, answer, instant
+from services.api.bodies import body_of, parse_json, schema_of
+from services.api.codes import PRICED
 from services.api.models import Pack, RateCardAnswer, RateCardDate
-from services.api.once import Answered, once
+from services.api.once import KEYED, Answered, Key, once
 from services.api.problems import problem
 from services.store.cards import publish_rate_card
 from services.store.connect import Connection
@@ -22,7 +24,7 @@ from services.tokens import Role
 routes = APIRouter()
 
 
-@route(routes, "GET", "/v1/rate-card", *ANYONE, gives=RateCard, tags=["prices"])
+@route(routes, "GET", "/v1/rate-card", *ANYONE, gives=RateCard, tags=["prices"], fails=PRICED)
 async def get_rate_card(
     ask: Asked, at: Annotated[AwareDatetime | None, Query(description="The card in force at this instant.")] = None
 ) -> Response:
@@ -31,7 +33,7 @@ async def get_rate_card(
     return answer({**card.model_dump(mode="json"), "effective_from": instant(card.effective_from)})
 
 
-@route(routes, "GET", "/v1/rate-cards", *ANYONE, gives=list[RateCardDate], tags=["prices"])
+@route(routes, "GET", "/v1/rate-cards", *ANYONE, gives=list[RateCardDate], tags=["prices"], fails=("no_rate_card",))
 async def get_rate_cards(ask: Asked) -> Response:
     """Every card that was, is or will be in force, oldest first; `GET /v1/rate-card?at=` shows one."""
     cards = (await ask.world.cards.current()).ever_in_force()
@@ -54,15 +56,15 @@ def packs(catalog: Catalog) -> list[Json]:
     ]  # fmt: skip
 
 
-@route(routes, "POST", "/v1/rate-cards", Role.OPERATOR, gives=RateCardAnswer, status=201, tags=["operators"])
-async def post_rate_card(
-    ask: Asked,
-    body: Annotated[dict[str, Any], Body(description="A rate card; `version` is the next one.")],
-    idempotency_key: Annotated[str | None, Header(max_length=255)] = None,
-) -> Response:
+@route(
+    routes, "POST", "/v1/rate-cards", Role.OPERATOR, gives=RateCardAnswer, status=201, tags=["operators"],
+    openapi_extra=body_of({JSON: schema_of(RateCard)}),
+    fails=("invalid_rate_card", "rate_card_version", "too_soon", *KEYED),
+)  # fmt: skip
+async def post_rate_card(ask: Asked, key: Key = None) -> Response:
     """Publish the next rate card, in force from an instant at least 60 seconds ahead."""
     try:
-        card = parse_rate_card(body)
+        card = parse_rate_card(parse_json(await ask.request.body()))
     except RateCardInvalid as invalid:
         raise problem(422, "invalid_rate_card", str(invalid), problems=list(invalid.problems)) from invalid
 
@@ -71,6 +73,6 @@ async def post_rate_card(
         said = {"version": card.version, "effective_from": instant(card.effective_from), "position": str(place)}
         return Answered(said, 201)
 
-    response = await once(ask, idempotency_key, publish, team_id=RATE_CARD_TEAM)
+    response = await once(ask, key, publish, team_id=RATE_CARD_TEAM)
     ask.world.cards.look_again()
     return response

@@ -6,7 +6,7 @@ first. Kafka has acknowledged it when the answer is 202.
 
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, Query
@@ -17,8 +17,11 @@ from schemas.credits import format_credits
 from schemas.facts import OURS, Name
 from schemas.problems import problems_of
 from schemas.usage import Source
+from services.api import examples
 from services.api.access import Asked, route
 from services.api.answers import Json, answer, instant_or_none
+from services.api.bodies import body_of, parse_json, schema_of
+from services.api.described import link
 from services.api.models import CloudEvent, Receipt, Sent
 from services.api.problems import problem
 from services.store.receipts import Receipt as Became
@@ -28,19 +31,23 @@ from services.tokens import Caller, Role
 ONE = ("application/json", "application/cloudevents+json")
 BATCH = "application/cloudevents-batch+json"
 BATCH_MAX = 1_000
-EVENT = {"$ref": "#/components/schemas/CloudEvent"}
-BODY: Json = {
-    "requestBody": {
-        "required": True,
-        "content": {**{kind: {"schema": EVENT} for kind in ONE}, BATCH: {"schema": {"type": "array", "items": EVENT}}},
-    }
-}
+EVENT = schema_of(CloudEvent)
+EVENTS = {"type": "array", "items": EVENT, "minItems": 1, "maxItems": BATCH_MAX, "examples": [[examples.EVENT]]}
+BODY = body_of({**dict.fromkeys(ONE, EVENT), BATCH: EVENTS})
+FAILS = ("unsupported_media_type", "team_not_allowed", "source_not_allowed", "too_large", "kafka_away")
+LEADS = {
+    "receipt": link(
+        "get_receipt", "What became of it, where it was one.",
+        team="$request.body#/subject", source="$request.body#/source", id="$request.body#/id",
+    )
+}  # fmt: skip
 
 routes = APIRouter()
 
 
 @route(
-    routes, "POST", "/v1/usage", Role.SERVICE, gives=Sent, status=202, tags=["usage"], openapi_extra=BODY
+    routes, "POST", "/v1/usage", Role.SERVICE, gives=Sent, status=202, tags=["usage"], openapi_extra=BODY,
+    fails=FAILS, links=LEADS,
 )  # fmt: skip
 async def post_usage(ask: Asked) -> Response:
     """Report usage: one CloudEvent, or a batch of them."""
@@ -54,18 +61,11 @@ async def post_usage(ask: Asked) -> Response:
 def _events(body: bytes, kind: str) -> list[Any]:
     if kind not in (*ONE, BATCH):
         raise problem(415, "unsupported_media_type", f"send {', '.join(ONE)} or {BATCH}, not {kind or 'nothing'!r}")
-    try:
-        parsed = json.loads(body, parse_constant=_no_number)
-    except (ValueError, RecursionError) as error:
-        raise problem(422, "invalid_request", f"the body is not JSON: {error}") from error
+    parsed = parse_json(body)
     events = parsed if kind == BATCH or isinstance(parsed, list) else [parsed]
     if not isinstance(events, list) or not 0 < len(events) <= BATCH_MAX:
         raise problem(422, "invalid_request", f"a batch is a list of 1 to {BATCH_MAX} events")
     return events
-
-
-def _no_number(text: str) -> NoReturn:
-    raise ValueError(f"{text} is not a number in JSON")
 
 
 def _check(event: object, name: str, caller: Caller) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from schemas.credits import format_credits
 from schemas.facts import Stored, TopUpConfigured
 from services.api.access import Ask, Asked, route, unknown_team
 from services.api.answers import Json, answer, instant
+from services.api.described import link
 from services.api.models import Simulation, TopUpBody
 from services.api.top_up import settings_of, top_up_body
 from services.store.attempts import read_top_ups
@@ -29,7 +30,11 @@ PAGE = 5_000
 routes = APIRouter()
 
 
-@route(routes, "POST", "/v1/teams/{team}/top-up/simulate", Role.ADMIN, gives=Simulation, tags=["top-ups"])
+@route(
+    routes, "POST", "/v1/teams/{team}/top-up/simulate", Role.ADMIN, gives=Simulation, tags=["top-ups"],
+    fails=("invalid_top_up", "invalid_credits", "catching_up"),
+    links={"save": link("put_top_up", "Save the same settings.", body="$request.body")},
+)  # fmt: skip
 async def post_simulation(ask: Asked, body: TopUpBody) -> Response:
     """What these settings would have charged, and what saving them would charge now. Nothing is changed.
 

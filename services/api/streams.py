@@ -30,7 +30,15 @@ AT_ONCE_MAX = 100  # entries of one event; who missed more loads the page anew
 QUIET_SECONDS = 15
 PACE_SECONDS = 0.2  # a team may burn thousands of times a second; nobody reads faster than this
 NEWEST = "SELECT position FROM facts WHERE shard = $1 AND team_id = $2 ORDER BY position DESC LIMIT 1"
-EVENTS = {200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}}
+TOLD = {
+    "type": "object", "required": ["event", "data"], "additionalProperties": False,
+    "properties": {
+        "event": {"enum": ["balance", "activity", "end"]},
+        "id": {"type": "string", "examples": ["31:20418"], "description": "All up to this position has been told."},
+        "data": {"type": "string", "contentMediaType": "application/json"},
+    },
+}  # fmt: skip
+EVENTS = {200: {"content": {"text/event-stream": {"itemSchema": TOLD}}}}
 
 routes = APIRouter()
 
@@ -41,7 +49,11 @@ async def _open(ask: Asked) -> AsyncIterator[None]:
         yield
 
 
-@route(routes, "GET", "/v1/teams/{team}/stream", Role.MEMBER, tags=["credits"], responses=EVENTS)
+@route(
+    routes, "GET", "/v1/teams/{team}/stream", Role.MEMBER, tags=["credits"], responses=EVENTS,
+    response_class=StreamingResponse,
+    fails=("wrong_position", "catching_up"),
+)  # fmt: skip
 async def get_stream(
     ask: Asked,
     _counted: Annotated[None, Depends(_open)],

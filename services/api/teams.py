@@ -2,14 +2,15 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Path
+from fastapi import APIRouter, Path
 from starlette.responses import Response
 
 from schemas.facts import MemberErased, Name, NewFact
 from services.api.access import Ask, Asked, route, unknown_team
 from services.api.answers import answer, instant, place
+from services.api.described import link
 from services.api.models import MemberBody, Moved, PlanAnswer, PlanBody, Team, TeamBody
-from services.api.once import Answered, once
+from services.api.once import KEYED, Answered, Key, once
 from services.api.problems import problem
 from services.store import directory
 from services.store.append import append
@@ -23,8 +24,10 @@ from services.tokens import Role
 DIRECTORY = "creditwell:directory"
 HEAD = "SELECT next - 1 FROM shard_heads WHERE shard = $1"
 
+MEMBER = "/v1/teams/{team}/members/{member}"
+SEEN = {"limit": link("get_limit", "What the member may use.", member="$request.path.member")}
+
 MemberId = Annotated[Name, Path(alias="member", description="The member's id.")]
-Key = Annotated[str | None, Header(alias="idempotency-key", max_length=255)]
 
 routes = APIRouter()
 
@@ -45,7 +48,10 @@ async def get_team(ask: Asked) -> Response:
     })  # fmt: skip
 
 
-@route(routes, "PUT", "/v1/teams/{team}", Role.OPERATOR, gives=Moved, tags=["operators"])
+@route(
+    routes, "PUT", "/v1/teams/{team}", Role.OPERATOR, gives=Moved, tags=["operators"],
+    fails=("invalid_team", *KEYED),
+)  # fmt: skip
 async def put_team(ask: Asked, body: TeamBody, key: Key = None) -> Response:
     """Say what a team is called. The directory is no part of the log, so the position is the head of the team's shard."""
     check_team_id(ask.team_id)
@@ -57,7 +63,10 @@ async def put_team(ask: Asked, body: TeamBody, key: Key = None) -> Response:
     return await once(ask, key, name)
 
 
-@route(routes, "PUT", "/v1/teams/{team}/members/{member}", Role.OPERATOR, gives=Moved, tags=["operators"])
+@route(
+    routes, "PUT", MEMBER, Role.OPERATOR, gives=Moved, tags=["operators"], fails=("invalid_team", *KEYED),
+    links=SEEN,
+)  # fmt: skip
 async def put_member(ask: Asked, member_id: MemberId, body: MemberBody, key: Key = None) -> Response:
     """Add a member to the directory, or change their name or role."""
     check_team_id(ask.team_id)
@@ -69,7 +78,7 @@ async def put_member(ask: Asked, member_id: MemberId, body: MemberBody, key: Key
     return await once(ask, key, put)
 
 
-@route(routes, "DELETE", "/v1/teams/{team}/members/{member}", Role.OPERATOR, gives=Moved, tags=["operators"])
+@route(routes, "DELETE", MEMBER, Role.OPERATOR, gives=Moved, tags=["operators"], fails=("unknown_member", *KEYED))
 async def delete_member(ask: Asked, member_id: MemberId, key: Key = None) -> Response:
     """Erase what the directory knows of a member. Their id stays in the log, and means nobody any more."""
 
@@ -95,7 +104,10 @@ async def _head(connection: Connection, ask: Ask) -> Answered:
     return Answered({"position": place(shard, await connection.fetchval(HEAD, shard))})
 
 
-@route(routes, "PUT", "/v1/teams/{team}/plan", Role.OPERATOR, gives=PlanAnswer, tags=["operators"])
+@route(
+    routes, "PUT", "/v1/teams/{team}/plan", Role.OPERATOR, gives=PlanAnswer, tags=["operators"],
+    fails=("unknown_plan", "unknown_zone", "invalid_team", "invalid_anchor", "anchor_fixed", *KEYED),
+)  # fmt: skip
 async def put_plan(ask: Asked, body: PlanBody, key: Key = None) -> Response:
     """Give a team a plan. The first one brings the team into being; an upgrade counts at once, a downgrade from the next cycle."""
 

@@ -17,12 +17,12 @@ from schemas.credits import MICRO, format_credits
 from schemas.facts import TopUpConfigured, TopUpRequested, TopUpSkipped
 from services.api.access import Ask, Asked, route, unknown_team
 from services.api.answers import Json, answer, instant
+from services.api.described import header, link
 from services.api.gifts import micro
 from services.api.models import TopUp, TopUpBody, TopUpConfirmation, TopUpConfirmBody
-from services.api.once import Answered, once
+from services.api.once import KEYED, Answered, Key, once
 from services.api.problems import problem
 from services.api.returning import position_of, return_url_of, stripe_of
-from services.api.teams import Key
 from services.charges import Intent
 from services.charging import confirm_by_owner
 from services.store.attempts import read_top_ups
@@ -33,6 +33,11 @@ from services.tokens import Role
 
 COOL_DOWN_SECONDS = 300
 THRESHOLD_MAX = 10**9 * MICRO
+SETTINGS = {"settings": link("get_top_up", "How it stands.")}
+CHANGES = {
+    "change": link("put_top_up", "Change them, unless somebody else has.", **{"if-match": "$response.header.ETag"})
+}
+TAGGED = {200: {"headers": header("ETag")}}
 SEES_CARDS = frozenset({Role.ADMIN, Role.FINANCE})
 
 Decision = TopUpRequested | TopUpSkipped | None
@@ -40,7 +45,10 @@ Decision = TopUpRequested | TopUpSkipped | None
 routes = APIRouter()
 
 
-@route(routes, "GET", "/v1/teams/{team}/top-up", Role.MEMBER, gives=TopUp, tags=["top-ups"])
+@route(
+    routes, "GET", "/v1/teams/{team}/top-up", Role.MEMBER, gives=TopUp, tags=["top-ups"], fails=("catching_up",),
+    responses=TAGGED, links=CHANGES,
+)  # fmt: skip
 async def get_top_up(ask: Asked) -> Response:
     """How top-ups work. `ETag` names these settings for `If-Match`."""
     async with ask.transaction() as connection:
@@ -49,7 +57,10 @@ async def get_top_up(ask: Asked) -> Response:
     return answer(said, headers={"etag": etag(known)})
 
 
-@route(routes, "PUT", "/v1/teams/{team}/top-up", Role.ADMIN, gives=TopUp, tags=["top-ups"])
+@route(
+    routes, "PUT", "/v1/teams/{team}/top-up", Role.ADMIN, gives=TopUp, tags=["top-ups"], responses=TAGGED,
+    fails=("changed_meanwhile", "invalid_top_up", "invalid_credits", "catching_up", *KEYED), links=SETTINGS,
+)  # fmt: skip
 async def put_top_up(
     ask: Asked,
     body: TopUpBody,
@@ -72,7 +83,8 @@ async def put_top_up(
 
 
 @route(
-    routes, "POST", "/v1/teams/{team}/top-up/confirm", Role.ADMIN, gives=TopUpConfirmation, tags=["top-ups"]
+    routes, "POST", "/v1/teams/{team}/top-up/confirm", Role.ADMIN, gives=TopUpConfirmation, tags=["top-ups"],
+    fails=("nothing_to_confirm", "invalid_return_url", "no_stripe_key"),
 )  # fmt: skip
 async def post_confirmation(ask: Asked, body: TopUpConfirmBody) -> Response:
     """Confirm the payment that the bank wants its owner for: send the browser to `url`, it comes back to `return_url`.

@@ -17,6 +17,7 @@ from schemas.rates import CompiledCard
 from services.api.access import Asked, route, unknown_team
 from services.api.activity import Days
 from services.api.answers import Json, answer, place
+from services.api.codes import PRICED
 from services.api.models import Usage
 from services.store.shards import shard_of
 from services.store.tail import Tail, read_tail
@@ -33,7 +34,10 @@ ROWS = """
 routes = APIRouter()
 
 
-@route(routes, "GET", "/v1/teams/{team}/usage", Role.MEMBER, gives=Usage, tags=["credits"])
+@route(
+    routes, "GET", "/v1/teams/{team}/usage", Role.MEMBER, gives=Usage, tags=["credits"],
+    fails=("catching_up", *PRICED),
+)  # fmt: skip
 async def get_usage(
     ask: Asked,
     by: Annotated[By, Query(description="What to add up by.")] = "feature",

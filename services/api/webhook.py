@@ -9,6 +9,11 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from services.api.answers import JSON
+from services.api.bodies import body_of, schema_of
+from services.api.codes import LONG_BODY
+from services.api.described import answers
+from services.api.models import StripeEvent, StripeReceived
 from services.api.problems import problem
 from services.api.world import World
 from services.charges import Forged, WebhookEvent, verify_webhook
@@ -18,10 +23,23 @@ from services.store.inbox import KEEP
 
 BODY_MAX = 256 * 1024
 
+FAILS = (
+    "bad_request", "signature_missing", "signature_wrong", "too_old", "from_the_future", "unreadable", "wrong_mode",
+    LONG_BODY, "internal", "unavailable", "no_webhook_secret",
+)  # fmt: skip
+SIGNATURE = {
+    "name": "Stripe-Signature", "in": "header", "schema": {"type": "string"},
+    "description": "When it was signed, and the signatures: `t=…,v1=…`.",
+}  # fmt: skip
+
 routes = APIRouter()
 
 
-@routes.post("/v1/stripe/webhook", tags=["stripe"], summary="What Stripe says has happened")
+@routes.post(
+    "/v1/stripe/webhook", tags=["stripe"], operation_id="receive_webhook", summary="What Stripe says has happened",
+    responses=answers(200, StripeReceived, "It is stored", codes=FAILS, links={}, more={}), response_model=None,
+    openapi_extra=body_of({JSON: schema_of(StripeEvent)}) | {"parameters": [SIGNATURE], "security": []},
+)  # fmt: skip
 async def receive(request: Request) -> Response:
     """Store a signed event. 400 for whatever Stripe did not send to us, now."""
     world: World = request.app.state.world

@@ -1,0 +1,32 @@
+"""Bodies that are judged by rules of their own and not by a model of the API: read here, and described by their model all the same."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+from pydantic import BaseModel
+
+from services.api.problems import problem
+
+
+def parse_json(body: bytes) -> Any:
+    """What the body says. Raises Problem: invalid_request, it is not JSON."""
+    try:
+        return json.loads(body, parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
+        raise problem(422, "invalid_request", f"the body is not JSON: {error}") from error
+
+
+def _no_number(text: str) -> NoReturn:
+    raise ValueError(f"{text} is not a number in JSON")
+
+
+def body_of(kinds: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The body for the OpenAPI document, as `openapi_extra`: a schema for each media type."""
+    content = {kind: {"schema": schema} for kind, schema in kinds.items()}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def schema_of(model: type[BaseModel]) -> dict[str, str]:
+    """Where the document describes a model that a body is held to; see `BODIES` in app.py."""
+    return {"$ref": f"#/components/schemas/{model.__name__}"}

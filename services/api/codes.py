@@ -1,0 +1,107 @@
+"""Every code that a failure may carry, by its status, and what it means: a route names those that it can fail with.
+
+The OpenAPI document is written from this, and a code that a route does not name is one that it must not answer.
+"""
+
+from collections.abc import Mapping
+
+MEANINGS: Mapping[int, Mapping[str, str]] = {
+    400: {
+        "bad_request": "the address has a NUL in it, or the body is no text",
+        "idempotency_key_required": "the header Idempotency-Key is missing: any text that names this attempt",
+        "signature_missing": "the header Stripe-Signature has no time and signature",
+        "signature_wrong": "no secret of ours signed this body",
+        "too_old": "it was signed too long ago",
+        "from_the_future": "it was signed later than now",
+        "unreadable": "it is signed, yet no event of Stripe's",
+        "wrong_mode": "a test event for a live key, or the other way round",
+    },
+    401: {"unauthenticated": "send the header Authorization: Bearer <token>, with a token that counts"},
+    402: {"exhausted": "the team can't afford it"},
+    403: {
+        "forbidden": "this needs a token of another role",
+        "ask_your_admin": "only the team's admins may do this; `admins` has who they are",
+        "team_not_allowed": "the token does not report for that team",
+        "source_not_allowed": "the token does not report as that source",
+        "plan_required": "the feature needs a larger plan",
+        "top_ups_required": "the feature needs automatic top-ups",
+        "member_limit": "the member's limit is reached",
+    },
+    404: {
+        "not_found": "there is nothing at this address",
+        "unknown_team": "there is no such team that this token may see, or it has no plan yet",
+        "unknown_member": "the directory does not know the member",
+        "unknown_entry": "the team has no such entry",
+        "unknown_hold": "the team has no such hold",
+        "unknown_purchase": "the team has no such purchase",
+        "unknown_payment_method": "nobody was sent to such a page to save a card",
+        "no_balance_then": "by what was known, the team had no plan at that instant",
+        "before_first_rate_card": "no rate card was in force at that instant",
+    },
+    405: {"method_not_allowed": "the address does not take this method; the header Allow names those that it takes"},
+    409: {
+        "already_done": "a command with this Idempotency-Key was carried out; read what it did",
+        "anchor_fixed": "anchor and zone stay as the first plan had them",
+        "rate_card_version": "this is not the next version",
+        "too_many_holds": "settle or release some first",
+        "hold_settled": "the hold is settled already",
+        "hold_released": "the hold is released already",
+        "hold_expired": "the hold has expired",
+        "nothing_to_confirm": "no payment waits to be confirmed",
+    },
+    412: {"changed_meanwhile": "somebody else changed the settings; look at them and save again"},
+    413: {"too_large": "the body is larger than any that makes sense"},
+    415: {"unsupported_media_type": "send one of the media types that are listed"},
+    422: {
+        "invalid_request": "the request is not of the documented shape; `errors`, where they are given, say where",
+        "idempotency_key_reused": "this Idempotency-Key came with another body before; use a new one",
+        "invalid_team": "no team can have this id",
+        "invalid_anchor": "the anchor is too far away to be meant",
+        "invalid_credits": "so many credits can't be given, taken or set aside",
+        "invalid_expiry": "the credits would have expired already",
+        "several_members": "one hold is for one member",
+        "invalid_limit": "no limit can be so low or so high",
+        "invalid_ttl": "a hold lasts at most 24 hours",
+        "invalid_cursor": "the cursor is not a `next_cursor` of this API",
+        "invalid_return_url": "not of a configured origin",
+        "invalid_rate_card": "`problems` has a sentence for each thing to change",
+        "invalid_top_up": "`problems` has a sentence for each thing to change",
+        "in_the_future": "the instant has not come yet",
+        "wrong_position": "the position is not of this team's shard",
+        "too_soon": "a rate card is published at least 60 seconds ahead",
+        "too_large": "more than one entry or record can hold",
+        "unknown_plan": "the plan is not sold",
+        "unknown_zone": "there is no such time zone",
+        "unknown_pack": "the pack is not sold",
+        "unknown_currency": "the pack has no price in this currency",
+        "unknown_feature": "the rate card has no such feature",
+        "unknown_rate": "the rate card has no rate for these attributes",
+    },
+    429: {"too_many_requests": "asked too often, or too many streams at once; the header Retry-After says when to come back"},
+    500: {"internal": "our mistake; it has been logged"},
+    503: {
+        "unavailable": "the store or Stripe does not answer; say the same again in a moment",
+        "busy": "too many commands about this team wait; say the same again in a moment",
+        "no_keys": "the keys that sign tokens can't be had",
+        "not_yet": "the position is not in the log yet",
+        "catching_up": "too much waits to be folded to be exact now",
+        "no_rate_card": "no rate card is published yet",
+        "kafka_away": "Kafka does not answer; say the same again in a moment",
+        "no_stripe_key": "nothing can be bought here",
+        "no_webhook_secret": "no webhook can be believed here",
+    },
+}  # fmt: skip
+STATUS = {code: status for status, codes in MEANINGS.items() for code in codes}
+LONG_BODY = (413, "too_large")  # the one code of two statuses: STATUS has the other one, of what a body says
+
+PRICED = ("before_first_rate_card", "no_rate_card")  # how every route that needs a price may fail
+
+
+def title_of(code: str) -> str:
+    """`unknown_team` as a title: `Unknown team`."""
+    return code.replace("_", " ").capitalize()
+
+
+def type_of(code: str) -> str:
+    """The URI that names the kind of problem."""
+    return f"urn:creditwell:problem:{code}"

@@ -1,0 +1,129 @@
+"""One morning of one team, in the words of the API: the examples of the OpenAPI document, each thing told once.
+
+Northlight Studio (`team_42`) has had 600 of its 3,000 included credits used, and tops up below 500.
+"""
+
+from typing import Any
+
+AT = "2026-11-23T10:15:30.123456Z"
+SOON = "2026-11-23T10:25:30.123456Z"
+REFILL = "2026-12-01T09:00:00.000000Z"
+POSITION = "40:20418"
+HOLD_ID = "5e0c6b5e-2f0a-5a61-9d0a-0f6f3c0d9a11"
+PURCHASE_ID = "3f1f6a52-6c2e-5d0b-8a4e-0f6c2b9f7d10"
+USAGE = {"source": "/features/video", "id": "0198c1f2-7a1c-7cc3-98c4-dc0c0c07398f"}
+HOST = "https://app.example.com/billing"
+CAP = {"amount": 10_000, "currency": "usd"}
+NO_PAGE = {"detail": None, "expires_at": AT, "checkout_url": None}
+
+Example = dict[str, Any]
+
+IMAGES: Example = {"feature": "ai_image.generate", "quantity": "4", "attributes": {"tier": "high"}}
+EVENT: Example = {
+    "specversion": "1.0", "type": "usage.reported.v1", **USAGE, "subject": "team_42", "time": AT,
+    "datacontenttype": "application/json", "data": {**IMAGES, "member_id": "mem_7"},
+}  # fmt: skip
+STRIPE_EVENT: Example = {
+    "id": "evt_1", "type": "payment_intent.succeeded", "created": 1_795_428_930, "livemode": False,
+    "data": {"object": {"object": "payment_intent", "id": "pi_1", "customer": "cus_1", "metadata": {}}},
+}  # fmt: skip
+
+ADMIN: Example = {"id": "mem_7", "name": "Ada Lindqvist"}
+TEAM: Example = {
+    "id": "team_42", "name": "Northlight Studio", "zone": "Europe/Berlin", "plan": "pro", "plan_name": "Pro",
+    "members": [{**ADMIN, "role": "admin"}, {"id": "mem_8", "name": "Ben Okafor", "role": "member"}], "admins": [ADMIN],
+}  # fmt: skip
+PLAN: Example = {"plan": "pro", "anchor": "2026-11-01T09:00:00.000000Z", "zone": "Europe/Berlin"}
+BALANCE: Example = {
+    "total": "4400", "included": "2400", "additional": "2000", "held": "60", "available": "4340", "allowance": "3000",
+    "next_refill_at": REFILL, "plan": "pro", "top_up_enabled": True, "position": POSITION, "as_of": AT,
+}  # fmt: skip
+
+ITEM: Example = {
+    "at": AT, "recorded_at": "2026-11-23T10:15:30.187020Z", "type": "usage", "description": "AI image",
+    "detail": "4 images × 15 = 60 credits · rate card 1", "member_id": "mem_7", "feature": "ai_image.generate", "credits": "-60",
+    "included": "-60", "additional": "0", "balance_after": "4400", "late": False, "id": f"{POSITION}:0",
+}  # fmt: skip
+ENTRY: Example = {
+    **ITEM, "position": POSITION,
+    "price": {
+        "rate_card": 1, "in_force_since": "2025-01-01T00:00:00.000000Z", "feature": "ai_image.generate", "name": "AI image",
+        "per": "use", "unit": "image", "quantity": "4", "attributes": {"tier": "high"}, "rate_attributes": {"tier": "high"}, "rate": "15",
+        "formula": "4 images × 15 = 60 credits",
+    },
+    "paid_by": [{
+        "lot": "40:20017", "kind": "included", "name": "Included credits", "gained_at": PLAN["anchor"], "ends_at": REFILL,
+        "credits": "60",
+    }],
+    "charge": None, "reason": ITEM["detail"],
+}  # fmt: skip
+USED: Example = {
+    "by": "feature", "days": 30, "since": "2026-10-25", "position": POSITION,
+    "items": [{
+        "feature": "ai_image.generate", "name": "AI image", "credits": "600", "uses": 10,
+        "features": {"ai_image.generate": "600"}, "members": {"mem_7": "540", "mem_8": "60"},
+    }],
+}  # fmt: skip
+
+PACK: Example = {
+    "pack": "standard", "name": "Standard", "credits": "5000", "amount": 4_800, "currency": "usd",
+    "prices": {"usd": 4_800, "eur": 4_500},
+}  # fmt: skip
+RATE_CARD: Example = {
+    "version": 2, "effective_from": REFILL,
+    "categories": [{"id": "ai_image", "name": "AI image generation", "features": [{
+        "feature": "ai_image.generate", "name": "AI image", "per": "use", "unit": "image", "requires": {"top_ups": False, "plan": None},
+        "rates": [
+            {"attributes": {"tier": "standard"}, "credits": "4"},
+            {"attributes": {"tier": "high"}, "credits": "15", "requires": {"top_ups": True, "plan": "pro"}},
+        ],
+    }]}],
+}  # fmt: skip
+
+QUOTE: Example = {
+    "credits": "60", "affordable": True, "allowed": True, "reason": None, "warning": None, "position": POSITION,
+    "items": [{"credits": "60", "allowed": True, "reason": None, "detail": None, "warning": None}],
+}  # fmt: skip
+HOLD: Example = {
+    "id": HOLD_ID, "credits": "60", "state": "open", "expires_at": SOON, "member_id": "mem_7", "position": POSITION,
+}  # fmt: skip
+LIMIT: Example = {"daily": "500", "monthly": "5000", "hard": True}
+MEMBER_LIMIT: Example = {"member_id": "mem_8", **LIMIT, "position": POSITION}
+
+RECEIPT: Example = {
+    "status": "applied", "position": POSITION, "recorded_at": ITEM["recorded_at"], "credits": "60", "reason": None,
+    "detail": None, "duplicates": 0, "conflicts": 0,
+}  # fmt: skip
+PENDING: Example = {
+    **RECEIPT, "status": "pending", "position": None, "recorded_at": None, "credits": None, **USAGE,
+    "href": f"/v1/teams/team_42/receipts?source=%2Ffeatures%2Fvideo&id={USAGE['id']}",
+}  # fmt: skip
+
+GRANT: Example = {"credits": "250", "reason": "An apology for yesterday", "expires_at": REFILL}
+ADJUSTMENT: Example = {"credits": "-12.5", "reason": "Counted twice", "refers_to": POSITION, "approved_by": "mem_9"}
+
+TOP_UP_COST: Example = {"credits": "500", "amount": 500, "currency": "usd"}
+TOP_UP_BODY: Example = {
+    "enabled": True, "threshold": "500", "credits": "500", "monthly_cap": CAP, "max_per_month": 10, "cool_down_seconds": 300,
+}  # fmt: skip
+TOP_UP: Example = {
+    **TOP_UP_BODY, "restore_to": None, "state": "on", "reason": None,
+    "next_charge_preview": {**TOP_UP_COST, "now": False, "not_now": None},
+    "price": {"unit_price": "1", "currency": "usd", "min_credits": "500", "step": "100"},
+    "charged_this_month": {"amount": 1_500, "currency": "usd", "count": 3}, "card": {"brand": "visa", "last4": "4242"},
+    "cool_until": None, "position": "40:20391",
+}  # fmt: skip
+SIMULATION: Example = {
+    "days": 30, "charges": [{**TOP_UP_COST, "at": AT}], "total": {"amount": 500, "currency": "usd"}, "each": TOP_UP_COST,
+    "next_charge_preview": TOP_UP["next_charge_preview"],
+}  # fmt: skip
+CONFIRMATION: Example = {"url": "https://hooks.stripe.com/3d_secure/pi_1", "state": "confirm", "position": POSITION}
+PURCHASE: Example = {
+    "id": PURCHASE_ID, **NO_PAGE, "state": "credited", "pack": "standard", "credits": "5000", "amount": 4_800,
+    "currency": "usd", "save_card": True, "receipt_url": "https://pay.stripe.com/receipts/1", "position": POSITION,
+}  # fmt: skip
+CARD_PAGE: Example = {
+    "id": PURCHASE_ID, **NO_PAGE, "state": "open", "checkout_url": "https://checkout.stripe.com/c/pay/cs_1", "card": None,
+    "position": POSITION,
+}  # fmt: skip
+PAYMENT_METHOD: Example = {"card": TOP_UP["card"], "changed_at": AT, "changed_by": "mem_7", "position": POSITION}
