@@ -53,6 +53,7 @@ def settings() -> dict[str, str]:
     return {
         "shared_buffers": f"{min(1024, max(128, memory_mb // 16))}MB",
         "max_connections": "200",
+        "min_wal_size": "1GB",  # segments that exist already need not be filled with zeros in the middle of a COMMIT
         "max_wal_size": "4GB",
         "checkpoint_timeout": "15min",
         "random_page_cost": "1.1",
