@@ -130,7 +130,7 @@ class Past:
         self._record(told._replace(occurred_at=at))
 
     def _gain(self, name: str) -> AnyFact:
-        credits, ends = self.random.randint(1, 40) * MICRO, self.random.choice((None, 0.001, 3, 20))
+        credits, ends = max(0, self.random.randint(-10, 40)) * MICRO, self.random.choice((None, 0.001, 3, 20))
         return self.random.choice((
             CreditsGranted(credits=credits, reason="test", expires_at=ends and self.now + timedelta(days=ends)),
             CreditsPurchased(credits=credits, pack="mini", payment_intent_id=name, charge_cents=1, currency="usd"),
