@@ -55,6 +55,7 @@ GROUP = "creditwell-recorder"
 BATCH_MAX = 5_000  # one transaction; smaller while somebody waits for a head row
 BATCH_MIN = 200
 HELD_MAX_SECONDS = 0.015
+GROWS_BY = 25  # a 25th with each batch for which nobody has waited: whoever places holds places the next one soon
 LOOK_FIRST_BATCHES = 50  # after a duplicate more are likely: look before appending for a while
 CARDS_RELOAD_SECONDS = 10
 CARDS_STALE_SECONDS = 60  # without the newest card nothing is priced
@@ -229,7 +230,7 @@ class Recorder:
         self.batch = (
             max(BATCH_MIN, int(len(some) * HELD_MAX_SECONDS / held_seconds))
             if waited
-            else min(BATCH_MAX, self.batch * 2)
+            else min(BATCH_MAX, self.batch + max(1, self.batch // GROWS_BY))
         )
         self._count(judged)
 

@@ -23,11 +23,18 @@ from services.store.shards import shard_of
 COMMANDS = UUID("6d7f2f0c-3f5c-4a54-9a53-0f4d6f9d2b11")  # the namespace of ids derived from keys
 KEPT = "30 days"
 
-# What is too old goes with the next command of its team, so nobody has to sweep.
-FORGET = f"DELETE FROM command_answers WHERE shard = $1 AND team_id = $2 AND answered_at < clock_timestamp() - interval '{KEPT}'"
-CLAIM = """
-    INSERT INTO command_answers (shard, team_id, sub, route, key, body_sha256) VALUES ($1, $2, $3, $4, $5, $6)
-    ON CONFLICT DO NOTHING RETURNING true
+# Whoever claims a key takes what is too old of the team with it, so nobody has to sweep; the same key may be claimed again then.
+CLAIM = f"""
+    WITH forgotten AS (
+        DELETE FROM command_answers
+        WHERE shard = $1 AND team_id = $2 AND answered_at < clock_timestamp() - interval '{KEPT}'
+          AND (sub, route, key) <> ($3, $4, $5)
+    )
+    INSERT INTO command_answers AS known (shard, team_id, sub, route, key, body_sha256) VALUES ($1, $2, $3, $4, $5, $6)
+    ON CONFLICT (shard, team_id, sub, route, key) DO UPDATE
+    SET body_sha256 = excluded.body_sha256, answered_at = excluded.answered_at
+    WHERE known.answered_at < clock_timestamp() - interval '{KEPT}'
+    RETURNING true
 """
 KNOWN = """
     SELECT body_sha256, status, answer FROM command_answers
@@ -72,7 +79,6 @@ async def once(ask: Ask, key: str | None, work: Work, *, team_id: str | None = N
     command = _command(ask, key, team)
     digest = sha256(await ask.request.body()).digest()
     async with ask.world.lanes.of(shard_of(team)), ask.transaction(team) as connection:
-        await connection.execute(FORGET, *command[:2])
         if not await connection.fetchval(CLAIM, *command, digest):
             return await _repeat(connection, command, digest)
         answered = await work(connection, str(_id_of(command)))
