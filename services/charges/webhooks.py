@@ -62,13 +62,13 @@ def _event(raw_body: bytes) -> WebhookEvent:
             live=event["livemode"],
             created_at=_moment(event["created"]),
             object_kind=body["object"],
-            object_id=body.get("id") or "",  # a balance has none
+            object_id="" if body.get("id") is None else body["id"],  # a balance has none
             intent_id=body["id"] if body["object"] == "payment_intent" else id_of(body.get("payment_intent")),
             charge_id=body["id"]
             if body["object"] == "charge"
             else id_of(body.get("charge", body.get("latest_charge"))),
             customer_id=id_of(body.get("customer")),
-            metadata=body.get("metadata") or {},
+            metadata={} if body.get("metadata") is None else body["metadata"],
         ))  # fmt: skip
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, OSError) as unreadable:
         raise Forged("unreadable", "signed by our secret, yet no event of Stripe's") from unreadable
