@@ -663,11 +663,13 @@ class StripeObject(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     object: str
-    id: str
+    id: str | None = Field(None, description="A balance has none.")
 
 
 class StripeData(BaseModel):
     """Where Stripe puts it."""
+
+    model_config = ConfigDict(extra="allow")
 
     object: StripeObject
 

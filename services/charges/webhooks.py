@@ -56,19 +56,36 @@ def _event(raw_body: bytes) -> WebhookEvent:
     try:
         event = json.loads(raw_body)
         body = event["data"]["object"]
-        return WebhookEvent(
+        return _kept(WebhookEvent(
             id=event["id"],
             type=event["type"],
             live=event["livemode"],
-            created_at=moment_of(event["created"]),
+            created_at=_moment(event["created"]),
             object_kind=body["object"],
-            object_id=body.get("id") or "",  # a balance has none
+            object_id="" if body.get("id") is None else body["id"],  # a balance has none
             intent_id=body["id"] if body["object"] == "payment_intent" else id_of(body.get("payment_intent")),
             charge_id=body["id"]
             if body["object"] == "charge"
             else id_of(body.get("charge", body.get("latest_charge"))),
             customer_id=id_of(body.get("customer")),
-            metadata=body.get("metadata") or {},
-        )
-    except (ValueError, KeyError, TypeError, AttributeError) as unreadable:
+            metadata={} if body.get("metadata") is None else body["metadata"],
+        ))  # fmt: skip
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, OSError) as unreadable:
         raise Forged("unreadable", "signed by our secret, yet no event of Stripe's") from unreadable
+
+
+def _moment(seconds: object) -> datetime:
+    """When it was; true is no number of seconds, whatever Python says."""
+    if type(seconds) is not int:
+        raise TypeError("seconds are a whole number")
+    return moment_of(seconds)
+
+
+def _kept(event: WebhookEvent) -> WebhookEvent:
+    """The event, if the database can keep it. Raises ValueError or TypeError: what should be text is none, or has a NUL in it."""
+    ids = (event.object_id, event.intent_id, event.charge_id, event.customer_id)
+    texts = [event.id, event.type, event.object_kind, *(text for text in ids if text is not None)]
+    texts += [part for pair in event.metadata.items() for part in pair]
+    if not isinstance(event.live, bool) or any(b"\x00" in str.encode(text) for text in texts):
+        raise ValueError("it can't be kept")
+    return event

@@ -6,7 +6,9 @@ from typing import Any
 
 import httpx
 
-OPEN = frozenset({"Problem", "CloudEvent", "StripeEvent", "StripeObject"})  # these say that more members may come
+OPEN = frozenset(
+    {"Problem", "CloudEvent", "StripeEvent", "StripeData", "StripeObject"}
+)  # these say that more members may come
 
 
 def close(document: dict[str, Any]) -> dict[str, Any]:

@@ -129,7 +129,28 @@ def test_no_header_that_we_did_not_sign_is_believed(header: str) -> None:
         verified(header)
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b"null", b"{}", b'{"id": 1, "data": {"object": "x"}}', b"\xff\xfe"])
+def told(**changes: object) -> bytes:
+    """An event of Stripe's that says something else in places."""
+    usual = {
+        "id": "evt_1",
+        "type": "charge.refunded",
+        "created": 1,
+        "livemode": False,
+        "data": {"object": {"object": "charge", "id": "ch_1"}},
+    }
+    return json.dumps(usual | changes).encode()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"", b"[]", b"null", b"{}", b'{"id": 1, "data": {"object": "x"}}', b"\xff\xfe", told(id=7), told(id="evt_\x00"),
+        told(type=None), told(created=10**24), told(created="now"), told(created=True), told(data={"object": {"object": "charge", "id": False}}), told(livemode="yes"), told(id="\ud800"),
+        told(data={"object": {"object": "charge", "id": ["ch_1"]}}),
+        told(data={"object": {"object": "charge", "id": "ch_1", "metadata": "purchase"}}),
+        told(data={"object": {"object": "charge", "id": "ch_1", "metadata": {"purchase_id": 7}}}),
+    ],
+)  # fmt: skip
 def test_what_stripe_signed_and_is_no_event_is_refused(body: bytes) -> None:
     with pytest.raises(Forged) as refusal:
         verified(signed(body), body)
