@@ -13,14 +13,17 @@ from deploy.local.folders import free_ports
 from deploy.local.stack import Stack
 from schemas.credits import MICRO, format_credits
 from schemas.facts import TopUpConfigured
+from services.api.serving import CONNECTIONS
 from services.settings import load_settings
 from services.store.balances import read_balance
 from services.store.connect import Connection
 from services.store.holds import expire_holds
+from services.store.numbered import lock_shard
 from services.tokens import Role, mint
 from tests.integration.serving import connected
 from tests.support.api import Api, a_database, an_api, key
 from tests.support.fleet import Fleet
+from tests.support.holds import wait_for_locks
 from tests.support.waiting import until
 from tests.support.world import World
 
@@ -102,6 +105,20 @@ async def test_a_hold_lowers_what_is_available_and_nothing_else(api: Api) -> Non
     assert said(await api.member.get(f"{api.path}/holds/{placed['id']}"))["expires_at"] == placed["expires_at"]
     read = said(await api.service.get(f"{api.path}/balance", params={"at_least": placed["position"]}))
     assert read["held"] == "1200.5"
+
+
+async def test_a_rush_of_commands_about_one_team_keeps_nobody_from_reading(api: Api) -> None:
+    """There are fewer sessions of the database than commands that wait for its lock."""
+    async with api.connection.transaction():
+        await lock_shard(api.connection, api.team_id)
+        rush = [asyncio.create_task(ask(api, "", f"rush {n}", credits="1")) for n in range(3 * CONNECTIONS)]
+        await wait_for_locks(api.connection, 1)
+        async with asyncio.timeout(10):
+            assert await credits(api) == ("3000", "0", "3000")
+        assert not any(command.done() for command in rush)
+
+    assert {command.status_code for command in await asyncio.gather(*rush)} == {201}
+    assert await credits(api) == ("3000", str(3 * CONNECTIONS), str(3000 - 3 * CONNECTIONS))
 
 
 async def test_a_hold_for_work_sets_aside_what_the_work_costs(api: Api) -> None:
