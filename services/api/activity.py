@@ -18,7 +18,7 @@ from schemas.rates import RateCards
 from services.api.access import Ask, Asked, route
 from services.api.answers import Json, answer
 from services.api.described import link
-from services.api.models import Activity, Entry
+from services.api.models.reads import Activity, Entry
 from services.api.problems import problem
 from services.api.words import explain, item, line
 from services.store.activity import NEWEST, Before, Filter, read_activity, read_all, read_entries, who_paid

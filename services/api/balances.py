@@ -12,7 +12,8 @@ from schemas.credits import format_credits
 from services.api.access import Ask, Asked, route, unknown_team
 from services.api.answers import Json, answer, instant, place
 from services.api.described import link
-from services.api.models import Balance, Position
+from services.api.models.parts import Position
+from services.api.models.reads import Balance
 from services.api.problems import problem
 from services.errors import Unavailable
 from services.store.balances import ExactBalance, read_balance

@@ -8,10 +8,12 @@ from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
 from schemas.rates import RateCard
-from services.api import examples, models
+from services.api import examples
 from services.api.described import HEADERS, PROBLEM_JSON, examples_of_failures
+from services.api.models import money, operators, parts, reads, work
 
-BY_NAME = (models.Problem, models.CloudEvent, models.StripeEvent, RateCard)  # what descriptions refer to by its name
+BY_NAME = (parts.Problem, work.CloudEvent, money.StripeEvent, RateCard)  # what descriptions refer to by its name
+MODELS = {name: model for module in (parts, reads, work, operators, money) for name, model in vars(module).items()}
 SHARED_MAX = 3  # failures with more codes than this are a route's own
 
 Json = dict[str, Any]
@@ -55,7 +57,7 @@ def _examples_of(name: str) -> Json:
     """A model's examples as they were written: FastAPI leaves out every null on the way."""
     if name == RateCard.__name__:
         return {"examples": [examples.RATE_CARD]}
-    config = getattr(getattr(models, name, None), "model_config", {})
+    config = getattr(MODELS.get(name), "model_config", {})
     return dict(config.get("json_schema_extra") or {})
 
 

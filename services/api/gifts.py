@@ -7,7 +7,7 @@ from schemas.credits import format_credits, parse_credits
 from schemas.facts import CreditsAdjusted, CreditsGranted
 from services.api.access import Asked, route
 from services.api.described import link
-from services.api.models import AdjustmentBody, GiftAnswer, GrantBody
+from services.api.models.operators import AdjustmentBody, GiftAnswer, GrantBody
 from services.api.once import NAMED, Answered, RequiredKey, once
 from services.errors import Refused
 from services.store.append import Place

@@ -20,7 +20,7 @@ from services.api.answers import Json, answer, instant, place
 from services.api.codes import PRICED, STATUS
 from services.api.described import link
 from services.api.gifts import micro
-from services.api.models import CaptureBody, Captured, ExtendBody, Hold, HoldBody, Item, Placed
+from services.api.models.work import CaptureBody, Captured, ExtendBody, Hold, HoldBody, Item, Placed
 from services.api.once import NAMED, Answered, RequiredKey, once
 from services.api.problems import problem
 from services.api.quotes import verdict_body, works

@@ -8,7 +8,7 @@ from schemas.credits import format_credits
 from services.api.access import Asked, route, unknown_team
 from services.api.answers import Json, answer, place
 from services.api.gifts import micro
-from services.api.models import LimitBody, MemberLimit, MemberSpending
+from services.api.models.work import LimitBody, MemberLimit, MemberSpending
 from services.api.once import KEYED, Answered, Key, once
 from services.api.teams import SEEN, MemberId
 from services.store.balances import read_balance

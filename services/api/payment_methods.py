@@ -9,7 +9,7 @@ from starlette.responses import Response
 from services.api.access import Ask, Asked, route
 from services.api.answers import Json, answer, instant, instant_or_none
 from services.api.described import link
-from services.api.models import CardPage, CardPageBody, PaymentMethod
+from services.api.models.money import CardPage, CardPageBody, PaymentMethod
 from services.api.once import KEYED, Key, id_of_command
 from services.api.returning import position_of, return_url_of, stripe_of
 from services.checkouts import follow, open_page

@@ -14,7 +14,7 @@ from schemas.credits import format_credits
 from services.api.access import Ask, Asked, route
 from services.api.answers import Json, answer, instant_or_none
 from services.api.described import link
-from services.api.models import Purchase, PurchaseBody
+from services.api.models.money import Purchase, PurchaseBody
 from services.api.once import NAMED, RequiredKey, id_of_command
 from services.api.returning import position_of, return_url_of, stripe_of
 from services.checkouts import follow, open_page

@@ -14,7 +14,7 @@ from schemas.credits import format_credits
 from services.api.access import Asked, route, unknown_team
 from services.api.answers import Json, answer, place
 from services.api.codes import PRICED
-from services.api.models import Item, Quote, QuoteBody
+from services.api.models.work import Item, Quote, QuoteBody
 from services.store.balances import read_balance
 from services.store.limits import read_spending
 from services.tokens import Role

@@ -14,7 +14,8 @@ from services.api.access import ANYONE, Asked, route
 from services.api.answers import JSON, Json, answer, instant
 from services.api.bodies import body_of, parse_json, schema_of
 from services.api.codes import PRICED
-from services.api.models import Pack, RateCardAnswer, RateCardDate
+from services.api.models.money import Pack
+from services.api.models.operators import RateCardAnswer, RateCardDate
 from services.api.once import KEYED, Answered, Key, once
 from services.api.problems import problem
 from services.store.cards import publish_rate_card

@@ -22,7 +22,7 @@ from services.api.access import Asked, route
 from services.api.answers import Json, answer, instant_or_none
 from services.api.bodies import body_of, parse_json, schema_of
 from services.api.described import link
-from services.api.models import CloudEvent, Receipt, Sent
+from services.api.models.work import CloudEvent, Receipt, Sent
 from services.api.problems import problem
 from services.store.receipts import Receipt as Became
 from services.store.receipts import Status, read_receipt

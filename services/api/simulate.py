@@ -15,7 +15,7 @@ from schemas.facts import Stored, TopUpConfigured
 from services.api.access import Ask, Asked, route, unknown_team
 from services.api.answers import Json, answer, instant
 from services.api.described import link
-from services.api.models import Simulation, TopUpBody
+from services.api.models.money import Simulation, TopUpBody
 from services.api.top_up import settings_of, top_up_body
 from services.store.attempts import read_top_ups
 from services.store.balances import read_balance

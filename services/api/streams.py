@@ -17,7 +17,7 @@ from starlette.responses import Response, StreamingResponse
 from services.api.access import Ask, Asked, route, unknown_team
 from services.api.answers import Json, place
 from services.api.balances import balance_body, parse_position
-from services.api.models import Position
+from services.api.models.parts import Position
 from services.api.words import item
 from services.errors import Unavailable
 from services.store.activity import Row, read_after

@@ -9,7 +9,9 @@ from schemas.facts import MemberErased, Name, NewFact
 from services.api.access import Ask, Asked, route, unknown_team
 from services.api.answers import answer, instant, place
 from services.api.described import link
-from services.api.models import MemberBody, Moved, PlanAnswer, PlanBody, Team, TeamBody
+from services.api.models.operators import MemberBody, PlanAnswer, PlanBody, TeamBody
+from services.api.models.parts import Moved
+from services.api.models.reads import Team
 from services.api.once import KEYED, Answered, Key, once
 from services.api.problems import problem
 from services.store import directory

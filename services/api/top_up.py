@@ -19,7 +19,7 @@ from services.api.access import Ask, Asked, route, unknown_team
 from services.api.answers import Json, answer, instant
 from services.api.described import header, link
 from services.api.gifts import micro
-from services.api.models import TopUp, TopUpBody, TopUpConfirmation, TopUpConfirmBody
+from services.api.models.money import TopUp, TopUpBody, TopUpConfirmation, TopUpConfirmBody
 from services.api.once import KEYED, Answered, Key, once
 from services.api.problems import problem
 from services.api.returning import position_of, return_url_of, stripe_of

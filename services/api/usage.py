@@ -18,7 +18,7 @@ from services.api.access import Asked, route, unknown_team
 from services.api.activity import Days
 from services.api.answers import Json, answer, place
 from services.api.codes import PRICED
-from services.api.models import Usage
+from services.api.models.reads import Usage
 from services.store.shards import shard_of
 from services.store.tail import Tail, read_tail
 from services.tokens import Role

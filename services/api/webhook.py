@@ -13,7 +13,7 @@ from services.api.answers import JSON
 from services.api.bodies import body_of, schema_of
 from services.api.codes import LONG_BODY
 from services.api.described import answers
-from services.api.models import StripeEvent, StripeReceived
+from services.api.models.money import StripeEvent, StripeReceived
 from services.api.problems import problem
 from services.api.world import World
 from services.charges import Forged, WebhookEvent, verify_webhook

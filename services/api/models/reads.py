@@ -1,0 +1,172 @@
+"""What is read of a team: its people, its balance, what happened and why."""
+
+from typing import Annotated, Literal
+
+from pydantic import (
+    BaseModel,
+    Field,
+)
+
+from projections.balance import Kind, LotKind
+from schemas.facts import Cents, Currency
+from schemas.rates import Per
+from services.api import examples
+from services.api.models.parts import Admin, CreditsText, Day, Instant, Position, like
+
+
+class Member(BaseModel):
+    """A person in a team."""
+
+    id: str
+    name: str
+    role: Literal["member", "admin"]
+
+
+class Team(BaseModel):
+    """A team as people know it."""
+
+    model_config = like(examples.TEAM)
+
+    id: str
+    name: str
+    zone: str
+    plan: str
+    plan_name: str
+    members: list[Member]
+    admins: list[Admin]
+
+
+class Balance(BaseModel):
+    """What a team has: total = included + additional, available = total - held."""
+
+    model_config = like(examples.BALANCE)
+
+    total: CreditsText
+    included: CreditsText
+    additional: CreditsText
+    held: CreditsText
+    available: CreditsText
+    allowance: CreditsText
+    next_refill_at: Instant | None
+    plan: str
+    top_up_enabled: bool
+    position: Position
+    as_of: Instant
+
+
+class ActivityItem(BaseModel):
+    """One entry of the credit activity."""
+
+    model_config = like(examples.ITEM)
+
+    at: Instant
+    recorded_at: Instant
+    type: Kind
+    description: str
+    detail: str | None
+    member_id: str | None
+    feature: str | None
+    credits: CreditsText
+    included: CreditsText
+    additional: CreditsText
+    balance_after: CreditsText
+    late: bool
+    id: Annotated[str, Field(examples=["31:20418:0"])]
+
+
+class Activity(BaseModel):
+    """A page of the credit activity, newest position first."""
+
+    model_config = like({"items": [examples.ITEM], "next_cursor": "MjA0MTguMA"})
+
+    items: list[ActivityItem]
+    next_cursor: str | None
+
+
+class Used(BaseModel):
+    """What was used, and how it falls to features and to members; "" is nobody."""
+
+    credits: CreditsText
+    uses: int
+    features: dict[str, CreditsText]
+    members: dict[str, CreditsText]
+
+
+class UsedOfFeature(Used):
+    """What was used of a feature."""
+
+    feature: str
+    name: str
+
+
+class UsedByMember(Used):
+    """What a member used; null is nobody."""
+
+    member_id: str | None
+
+
+class UsedOnDay(Used):
+    """What was used on a day of the team's own."""
+
+    day: Day
+
+
+class Usage(BaseModel):
+    """What was used, added up."""
+
+    model_config = like(examples.USED)
+
+    by: Literal["feature", "member", "day"]
+    days: int
+    since: Day
+    items: list[UsedOfFeature] | list[UsedByMember] | list[UsedOnDay]
+    position: Position
+
+
+class PaidBy(BaseModel):
+    """A lot that paid, and how much of it. Without a lot, it is what the balance went past zero by."""
+
+    lot: Position | None
+    kind: LotKind | Literal["overdraft"]
+    name: str
+    gained_at: Instant | None
+    ends_at: Instant | None
+    credits: CreditsText
+
+
+class Price(BaseModel):
+    """How a price came about."""
+
+    rate_card: int
+    in_force_since: Instant
+    feature: str
+    name: str
+    per: Per
+    unit: str | None
+    quantity: str
+    attributes: dict[str, str]
+    rate_attributes: dict[str, str]
+    rate: str
+    formula: str
+
+
+class Charge(BaseModel):
+    """The money behind an entry. What names it at Stripe is for admins and finance alone."""
+
+    amount: Cents
+    currency: Currency
+    payment_intent_id: str | None = None
+    charge_id: str | None = None
+    receipt_url: str | None = None
+
+
+class Entry(ActivityItem):
+    """An entry with everything that it follows from."""
+
+    model_config = like(examples.ENTRY)
+
+    position: Position
+    price: Price | None
+    paid_by: list[PaidBy]
+    charge: Charge | None
+    reason: str | None

@@ -1,0 +1,222 @@
+"""Before work, while it runs and after it: quotes, holds, limits, usage and what became of it."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
+
+from projections.entitlement import Reason, Warn
+from schemas.facts import Attributes, Name
+from schemas.usage import Source
+from services.api import examples
+from services.api.models.parts import (
+    ITEMS_MAX,
+    SECOND,
+    WHOLE,
+    Body,
+    CreditsText,
+    Instant,
+    Moved,
+    Position,
+    Quantity,
+    QuoteItem,
+    like,
+)
+from services.store.holds import LASTS_MAX, HoldState
+from services.store.receipts import Status
+
+
+class Item(Body):
+    """Work that is about to be done."""
+
+    feature: Name
+    quantity: Quantity
+    attributes: Attributes = Field(default_factory=dict)
+    member_id: Name | None = None
+
+
+class QuoteBody(Body):
+    """What would it cost, and may we?"""
+
+    model_config = like({"items": [examples.IMAGES]})
+
+    items: Annotated[list[Item], Field(min_length=1, max_length=ITEMS_MAX)]
+
+
+class Quote(BaseModel):
+    """Price and permission. `affordable` is about the balance alone, `allowed` about everything.
+
+    `warning` says that a member's soft limit is reached, which forbids nothing.
+    """
+
+    model_config = like(examples.QUOTE)
+
+    credits: CreditsText
+    affordable: bool
+    allowed: bool
+    reason: Reason | None
+    warning: Warn | None
+    items: list[QuoteItem]
+    position: Position
+
+
+class AmountBody(Body):
+    """Either credits, or work that has a price on the rate card."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """The rule that `_one_of_both` holds, for those who read the schema."""
+        schema = handler(core)
+        given = [{"required": [name], "properties": {name: {"not": {"type": "null"}}}} for name in ("credits", "items")]
+        handler.resolve_ref_schema(schema)["oneOf"] = given
+        return schema
+
+    credits: CreditsText | None = None
+    items: Annotated[list[Item], Field(min_length=1, max_length=ITEMS_MAX)] | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.credits is None) == (self.items is None):
+            raise ValueError("write either credits or items")
+        return self
+
+
+class HoldBody(AmountBody):
+    """Credits to set aside for work that runs, and for how long; for one member where `member_id` says so."""
+
+    model_config = like(
+        {"items": [examples.IMAGES], "ttl_seconds": 600, "member_id": "mem_7"}, {"credits": "250", "ttl_seconds": 3600}
+    )
+
+    ttl_seconds: Annotated[int, Field(strict=True, ge=1, le=LASTS_MAX // SECOND), WHOLE] = 900
+    member_id: Name | None = None
+
+
+class ExtendBody(Body):
+    """How much longer a hold shall last, from now on; no longer than 24 hours since it was placed."""
+
+    model_config = like({"ttl_seconds": 600})
+
+    ttl_seconds: Annotated[int, Field(strict=True, ge=1, le=LASTS_MAX // SECOND), WHOLE]
+
+
+class CaptureBody(AmountBody):
+    """What was used; it may be more than was held. With `final: false` the rest stays set aside for what is still to come."""
+
+    model_config = like({"items": [{**examples.IMAGES, "quantity": "3"}]}, {"credits": "120.5", "final": False})
+
+    final: bool = True
+
+
+class Hold(Moved):
+    """A hold. `credits` are what is set aside, or what was when it ended."""
+
+    model_config = like(examples.HOLD)
+
+    id: str
+    credits: CreditsText
+    state: HoldState
+    expires_at: Instant
+    member_id: str | None
+
+
+class Placed(Hold):
+    """A hold that was placed; `warning` says that a member's soft limit is reached."""
+
+    model_config = like({**examples.HOLD, "warning": None})
+
+    warning: Warn | None
+
+
+class Captured(Hold):
+    """A hold after a capture; `captured` is what this one took."""
+
+    model_config = like({**examples.HOLD, "state": "settled", "captured": "45"})
+
+    captured: CreditsText
+
+
+class LimitBody(Body):
+    """What a member may use per day and per month of the team's zone. null is no limit, "0" is nothing.
+
+    A hard limit refuses quotes and holds, a soft one only marks them; usage that is reported is never refused.
+    """
+
+    model_config = like(examples.LIMIT)
+
+    daily: CreditsText | None = None
+    monthly: CreditsText | None = None
+    hard: Annotated[bool, Field(strict=True)] = True
+
+
+class MemberLimit(Moved):
+    """A member's limit."""
+
+    model_config = like(examples.MEMBER_LIMIT)
+
+    member_id: str
+    daily: CreditsText | None
+    monthly: CreditsText | None
+    hard: bool
+
+
+class MemberSpending(MemberLimit):
+    """A member's limit and what counts against it: what was used today and this month, and what open holds set aside."""
+
+    model_config = like({**examples.MEMBER_LIMIT, "used_today": "60", "used_this_month": "60", "held": "0"})
+
+    used_today: CreditsText
+    used_this_month: CreditsText
+    held: CreditsText
+
+
+class Receipt(BaseModel):
+    """What became of a usage."""
+
+    model_config = like(examples.RECEIPT)
+
+    status: Status
+    position: Position | None
+    recorded_at: Instant | None
+    credits: CreditsText | None
+    reason: str | None
+    detail: str | None
+    duplicates: int
+    conflicts: int
+
+
+class SentReceipt(Receipt):
+    """The receipt of a usage that Kafka has acknowledged; what becomes of it, `href` will tell."""
+
+    model_config = like(examples.PENDING)
+
+    source: str
+    id: str
+    href: str
+
+
+class Sent(BaseModel):
+    """A receipt for each event, in their order."""
+
+    model_config = like({"receipts": [examples.PENDING]})
+
+    receipts: list[SentReceipt]
+
+
+class CloudEvent(BaseModel):
+    """A CloudEvents 1.0 event in structured JSON; the recorder judges its data."""
+
+    model_config = like(examples.EVENT) | ConfigDict(extra="allow")
+
+    specversion: Literal["1.0"]
+    type: Literal["usage.reported.v1", "usage.voided.v1"]
+    source: Source
+    id: Name
+    subject: Name
