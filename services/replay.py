@@ -15,10 +15,11 @@ from typing import NamedTuple
 from projections import usage
 from projections.balance import Entry, Kind, Paid, TeamBalance, evolve, is_settled
 from schemas.facts import RateCardPublished, Stored, UsageVoided
-from services.store.balances import PROJECTOR, paid_for
+from services.store.balances import PROJECTOR
 from services.store.connect import Connection
 from services.store.read import follow, read_team
 from services.store.shards import SHARDS, shard_of
+from services.store.states import paid_for
 
 PAGE = 5_000
 DIFFERENCES_MAX = 100  # the rest is counted

@@ -14,10 +14,10 @@ from projections.snapshots import Snapshot, note
 from projections.versions import at_version
 from schemas.facts import RATE_CARD_TEAM, AnyFact, Stored, UsageVoided
 from services.crashpoints import crashpoint
-from services.store.balances import load, paid_for, save
 from services.store.claims import Claims
 from services.store.connect import Connection
 from services.store.snapshots import save_snapshots
+from services.store.states import load, paid_for, save
 
 STATES_MAX = 100_000  # about a kilobyte each
 MEMBER_DAYS_MAX = 50_000  # about as much

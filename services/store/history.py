@@ -15,12 +15,13 @@ from datetime import datetime
 from projections.balance import Paid, TeamBalance, end_lots, evolve
 from schemas.cycles import cycle_at
 from schemas.facts import PlanAssigned, Stored, UsageRecorded, UsageVoided
-from services.store.balances import ExactBalance, fold_due, paid_for
+from services.store.balances import ExactBalance, fold_due
 from services.store.connect import Reads
 from services.store.cycles import refill
 from services.store.read import READ_TEAM, stored_of
 from services.store.shards import shard_of
 from services.store.snapshots import Span, facts_within, newest_snapshot, rest_of, spans_to_read
+from services.store.states import paid_for
 
 PAGE = 500  # facts between two chances for others to run
 
