@@ -23,14 +23,18 @@ from services.store.shards import shard_of
 COMMANDS = UUID("6d7f2f0c-3f5c-4a54-9a53-0f4d6f9d2b11")  # the namespace of ids derived from keys
 KEPT = "30 days"
 
-# Whoever claims a key takes what is too old of the team with it, so nobody has to sweep; the same key may be claimed again then.
+# From here on the transaction sees the team. Whoever claims a key takes what is too old of the team with it, so nobody has to sweep;
+# the same key may be claimed again then.
 CLAIM = f"""
-    WITH forgotten AS (
-        DELETE FROM command_answers
-        WHERE shard = $1 AND team_id = $2 AND answered_at < clock_timestamp() - interval '{KEPT}'
-          AND (sub, route, key) <> ($3, $4, $5)
+    WITH seen AS MATERIALIZED (
+        SELECT set_config('creditwell.team', $2, true) AS team
+    ), forgotten AS (
+        DELETE FROM command_answers AS old USING seen
+        WHERE old.shard = $1 AND old.team_id = seen.team AND old.answered_at < clock_timestamp() - interval '{KEPT}'
+          AND (old.sub, old.route, old.key) <> ($3, $4, $5)
     )
-    INSERT INTO command_answers AS known (shard, team_id, sub, route, key, body_sha256) VALUES ($1, $2, $3, $4, $5, $6)
+    INSERT INTO command_answers AS known (shard, team_id, sub, route, key, body_sha256)
+    SELECT $1, seen.team, $3, $4, $5, $6 FROM seen
     ON CONFLICT (shard, team_id, sub, route, key) DO UPDATE
     SET body_sha256 = excluded.body_sha256, answered_at = excluded.answered_at
     WHERE known.answered_at < clock_timestamp() - interval '{KEPT}'
@@ -78,7 +82,7 @@ async def once(ask: Ask, key: str | None, work: Work, *, team_id: str | None = N
             return _response(await work(connection, ""))
     command = _command(ask, key, team)
     digest = sha256(await ask.request.body()).digest()
-    async with ask.world.lanes.of(shard_of(team)), ask.transaction(team) as connection:
+    async with ask.world.lanes.of(shard_of(team)), ask.world.pool.acquire() as connection, connection.transaction():
         if not await connection.fetchval(CLAIM, *command, digest):
             return await _repeat(connection, command, digest)
         answered = await work(connection, str(_id_of(command)))

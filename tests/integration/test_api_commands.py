@@ -151,6 +151,21 @@ async def test_a_command_whose_answer_is_forgotten_after_a_month_is_still_not_do
     assert await total(api) == "3012.5"
 
 
+async def test_what_a_team_was_answered_a_month_ago_goes_with_its_next_command_and_nobody_elses_does(api: Api) -> None:
+    other = f"{api.team_id}_other"
+    await api.team(other)
+    for team in (api.team_id, other):
+        said(await api.client("operator", team).post(f"/v1/teams/{team}/grants", json=GRANT, headers=key("old")), 201)
+    await api.connection.execute("UPDATE command_answers SET answered_at = answered_at - interval '31 days'")
+
+    said(await api.operator.post(f"{api.path}/grants", json=GRANT, headers=key("new")), 201)
+
+    kept = await api.connection.fetch(
+        "SELECT team_id, key FROM command_answers WHERE team_id IN ($1, $2)", api.team_id, other
+    )
+    assert {tuple(row) for row in kept} == {(other, "old"), (api.team_id, "new")}
+
+
 async def test_grants_and_adjustments_need_a_key_and_a_reason(api: Api) -> None:
     for route in ("grants", "adjustments"):
         no_key = await api.operator.post(f"{api.path}/{route}", json=GRANT)
