@@ -29,6 +29,7 @@ from deploy.local.processes import Processes
 from deploy.local.stack import Stack, start_stack
 from deploy.local.topics import create_topics
 from deploy.local.trouble import StackTrouble
+from tests.support.waiting import until
 
 GONE_SECONDS = 20
 
@@ -202,17 +203,19 @@ def test_ctrl_c_while_the_stack_starts_leaves_nothing(temporary: Path) -> None:
 async def test_the_topics_of_the_contract_are_there_and_are_made_only_once(native: Stack) -> None:
     await create_topics(native.kafka)
 
+    wanted, found = {"usage": 8, "credits.events": 8, "usage.refused": 1}, {}
     admin = AIOKafkaAdminClient(bootstrap_servers=native.kafka)
     await admin.start()
+
+    async def all_are_told() -> bool:  # a broker learns of topics a moment after the controller has made them
+        found.update({topic["topic"]: len(topic["partitions"]) for topic in await admin.describe_topics()})
+        return wanted.keys() <= found.keys()
+
     try:
-        found = {topic["topic"]: len(topic["partitions"]) for topic in await admin.describe_topics()}
+        await until(all_are_told, what="the broker knows the topics")
     finally:
         await admin.close()
-    assert {name: found[name] for name in ("usage", "credits.events", "usage.refused")} == {
-        "usage": 8,
-        "credits.events": 8,
-        "usage.refused": 1,
-    }
+    assert {name: found[name] for name in wanted} == wanted
 
 
 async def test_a_record_of_ten_megabytes_reaches_the_consumer(native: Stack) -> None:
