@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import takewhile
 from time import monotonic
 from typing import Any, NamedTuple
 from uuid import uuid4
@@ -170,7 +171,7 @@ class Recorder:
         """Store a batch, in as many transactions as it takes, or end the process. Raises nothing."""
         try:
             while not self.failed.done() and (items := [item for item in items if not item.owned.lost]):
-                some = items[: _chunk_end(items, self.batch)]
+                some = next_items(items, self.batch)
                 if await self._store_patiently(some):
                     items = items[len(some) :]
         except Exception as error:  # noqa: BLE001 - handed to `serve`, which ends the process with it
@@ -312,6 +313,17 @@ def _kafka_time(milliseconds: int, now: datetime) -> datetime:
     if not 0 <= milliseconds <= now.timestamp() * 1000:
         return now
     return datetime.fromtimestamp(milliseconds / 1000, UTC)
+
+
+def next_items(items: Sequence[Item], most: int) -> Sequence[Item]:
+    """What goes into the next transaction, at least one record of those in hand.
+
+    While batches are small because somebody has waited for a head, it is of one partition: no other shards are locked meanwhile.
+    """
+    some = items[: _chunk_end(items, most)]
+    if most == BATCH_MAX:
+        return some
+    return list(takewhile(lambda item: item.owned is items[0].owned, some))
 
 
 def _chunk_end(items: Sequence[Item], most: int) -> int:
