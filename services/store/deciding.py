@@ -9,6 +9,7 @@ from collections.abc import Collection
 from typing import NamedTuple
 
 from projections.entitlement import Spending
+from schemas.facts import UsageVoided
 from services.store.append import Head
 from services.store.balances import (
     TAIL_MAX,
@@ -58,5 +59,9 @@ async def _lock_and_catch_up(connection: Connection, exact: Exact) -> tuple[Head
     row = await connection.fetchrow(LOCK, shard_of(team_id), team_id, exact.position, TAIL_MAX + 1)
     assert row is not None, "a function that answers with one row"
     newer = newer_facts(row, row["shard"], team_id)
+    if any(stored.type == UsageVoided.type for stored in newer):
+        # It may take back a usage that no projection has yet, and who paid that was known to the first fold alone.
+        exact = await read_exact(connection, team_id)
+        newer = exact.newer
     await fold(connection, exact.team, newer)
     return Head(*row[:6]), exact._replace(newer=newer, cycle=open_cycle(row), limited=row["limited"])

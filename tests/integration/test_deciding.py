@@ -66,6 +66,18 @@ async def test_what_was_used_given_and_taken_back_after_the_read_counts(world: W
     assert (await world.balance()).total == ground.balance.team.total
 
 
+async def test_usage_that_nobody_has_folded_may_be_taken_back_after_the_read(world: World) -> None:
+    await store(world.connection, *planned("team_1", credits=10))
+    first = (await store(world.connection, usage("team_1", "u1", 4, at=(at := now())))).places[0]
+
+    async def somebody_else(other: Connection) -> None:
+        await store(other, void("team_1", "v", of="u1", position=first.position, at=at, credits=4))
+
+    ground = await decide_while(world, somebody_else)
+
+    assert ground.balance.available == 10 * CREDIT
+
+
 async def test_a_hold_that_was_placed_after_the_read_leaves_no_room_for_another(world: World) -> None:
     await store(world.connection, *planned("team_1", credits=10))
     async with connections(world.database, 1) as (other,):
