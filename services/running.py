@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import uvloop
 
 from services.garbage import stop_looking_for_garbage
+from services.giving_way import THROUGH_MASSES, give_way
 from services.health import Health, health_app
 from services.listening import listen
 from services.logs import configure_logs, get_log
@@ -39,6 +40,8 @@ def run_process(name: str, main: Main, settings: Settings, *, stop_at_eof: bool 
     """
     configure_logs(settings, name)
     stop_looking_for_garbage()
+    if name in THROUGH_MASSES:
+        give_way()
     log = get_log()
     for sentence in unknown_variables(os.environ):
         log.warning(sentence)

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from deploy.local.folders import ROOT, free_ports
+from services.giving_way import OF_THE_SESSION
 from services.settings import variable
 
 # What a process does is a function here: the plumbing around it is what is tested.
@@ -23,22 +24,31 @@ async def work(settings, stop, health):
     settings.require("kafka")
     {work}
 
-sys.exit(run_process("probe", work, load_settings(), stop_at_eof={at_eof}))
+sys.exit(run_process("{name}", work, load_settings(), stop_at_eof={at_eof}))
 """
 
 
-def start(work: str, environment: dict[str, str] | None = None, *, at_eof: bool = False) -> subprocess.Popen[str]:
+def start(
+    work: str,
+    environment: dict[str, str] | None = None,
+    *,
+    name: str = "probe",
+    at_eof: bool = False,
+    own_session: bool = False,
+) -> subprocess.Popen[str]:
     given = {
         f"CREDITWELL_{name}": value
         for name, value in {"KAFKA": "k:1", "LOG_FORMAT": "json", **(environment or {})}.items()
     }
     return subprocess.Popen(
-        [sys.executable, "-c", PROGRAM.format(work=work, at_eof=at_eof)],
+        [sys.executable, "-c", PROGRAM.format(work=work, name=name, at_eof=at_eof)],
         env={**os.environ, **given},
         cwd=ROOT,
         stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=own_session,
     )
 
 
@@ -112,3 +122,29 @@ def test_a_port_that_is_taken_ends_the_process_with_code_2_and_names_the_setting
     assert process.returncode == 2
     holder.terminate()
     holder.communicate(timeout=60)
+
+
+NICENESS = (
+    "import os; print(os.nice(0), open('/proc/self/autogroup').read().split()[-1], flush=True); await stop.wait()"
+)
+
+
+@pytest.mark.skipif(not OF_THE_SESSION.exists(), reason="this system does not share its processors out by sessions")
+@pytest.mark.parametrize(
+    ("name", "own_session", "least"),
+    [
+        pytest.param("recorder", True, (8, 8), id="a recorder"),
+        pytest.param("recorder", False, (8, 0), id="a recorder in somebody's session"),
+        pytest.param("api", True, (0, 0), id="the API"),
+    ],
+)
+def test_who_works_through_masses_gives_way_to_who_answers(
+    name: str, own_session: bool, least: tuple[int, int]
+) -> None:
+    ours = os.nice(0), int(OF_THE_SESSION.read_text().split()[-1]) if not own_session else 0
+    process = start(NICENESS, name=name, own_session=own_session)
+    assert process.stdout is not None
+    said = process.stdout.readline().split()
+    process.terminate()
+    process.communicate(timeout=20)
+    assert [int(niceness) for niceness in said] == [mine + more for mine, more in zip(ours, least, strict=True)]
