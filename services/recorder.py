@@ -56,7 +56,8 @@ GROUP = "creditwell-recorder"
 BATCH_MAX = 5_000  # one transaction; smaller while somebody waits for a head row
 BATCH_MIN = 200
 HELD_MAX_SECONDS = 0.015
-GROWS_BY = 25  # a 25th with each batch for which nobody has waited: whoever places holds places the next one soon
+GROWS_BY = 100  # a 100th with each batch for which nobody has waited: whoever places holds places the next one soon
+PACE_SECONDS = 0.01  # from batch to batch at least: what a transaction costs is shared by all that came meanwhile
 LOOK_FIRST_BATCHES = 50  # after a duplicate more are likely: look before appending for a while
 CARDS_RELOAD_SECONDS = 10
 CARDS_STALE_SECONDS = 60  # without the newest card nothing is priced
@@ -155,6 +156,7 @@ class Recorder:
 
     async def receive(self, records: Sequence[ConsumerRecord]) -> None:
         """FastStream's handler: parse a batch while the one before is stored, then store it behind our back. Raises nothing."""
+        began = monotonic()
         try:
             crashpoint("recorder:fetched")
             items = [Item(owned, door.parse(record)) for owned, record in await self.partitions.check(records)]
@@ -166,6 +168,7 @@ class Recorder:
             self.fail(error)
         finally:
             self.handed = False
+        await asyncio.sleep(max(0.0, began + PACE_SECONDS - monotonic()))
 
     async def _store_all(self, items: list[Item]) -> None:
         """Store a batch, in as many transactions as it takes, or end the process. Raises nothing."""
