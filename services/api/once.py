@@ -30,7 +30,7 @@ CLAIM = f"""
         SELECT set_config('creditwell.team', $2, true) AS team
     ), forgotten AS (
         DELETE FROM command_answers AS old USING seen
-        WHERE old.shard = $1 AND old.team_id = seen.team AND old.answered_at < clock_timestamp() - interval '{KEPT}'
+        WHERE old.shard = $1 AND old.team_id = seen.team AND old.answered_at < statement_timestamp() - interval '{KEPT}'
           AND (old.sub, old.route, old.key) <> ($3, $4, $5)
     )
     INSERT INTO command_answers AS known (shard, team_id, sub, route, key, body_sha256)

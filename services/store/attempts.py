@@ -52,7 +52,7 @@ BEGIN = """
 DECISIONS_DUE = """
     SELECT b.team_id FROM balance b LEFT JOIN top_ups t USING (shard, team_id)
     WHERE b.low AND (b.top_up_enabled OR t.enabled) AND (
-        (t.due_at <= clock_timestamp() AND (b.position > t.enough_at OR b.next_end <= clock_timestamp()))
+        (t.due_at <= statement_timestamp() AND (b.position > t.enough_at OR b.next_end <= statement_timestamp()))
         OR EXISTS (
             SELECT FROM facts f
             WHERE f.shard = b.shard AND f.team_id = b.team_id AND f.position > coalesce(t.position, 0)
@@ -64,7 +64,7 @@ DECISIONS_DUE = """
 
 ATTEMPTS_DUE = """
     SELECT team_id, attempt_id FROM top_up_attempts
-    WHERE ended_at IS NULL AND look_at <= clock_timestamp() AND leased_until <= clock_timestamp()
+    WHERE ended_at IS NULL AND look_at <= statement_timestamp() AND leased_until <= statement_timestamp()
     ORDER BY look_at LIMIT $1
 """
 

@@ -69,7 +69,7 @@ MOVE = """
 DUE = f"""
     UPDATE checkouts SET look_at = clock_timestamp() + make_interval(secs => $1)
     WHERE (shard, team_id, id) IN (
-        SELECT shard, team_id, id FROM checkouts WHERE look_at <= clock_timestamp()
+        SELECT shard, team_id, id FROM checkouts WHERE look_at <= statement_timestamp()
         ORDER BY look_at LIMIT $2 FOR UPDATE SKIP LOCKED
     )
     RETURNING {WHOLE}

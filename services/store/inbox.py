@@ -23,7 +23,7 @@ TAKE = """
     UPDATE stripe_inbox
     SET look_at = clock_timestamp() + make_interval(secs => least($3, $1 * 2 ^ least(tries, 20))), tries = tries + 1
     WHERE event_id IN (
-        SELECT event_id FROM stripe_inbox WHERE done_at IS NULL AND look_at <= clock_timestamp()
+        SELECT event_id FROM stripe_inbox WHERE done_at IS NULL AND look_at <= statement_timestamp()
         ORDER BY look_at, received_at LIMIT $2 FOR UPDATE SKIP LOCKED
     )
     RETURNING event_id, type, object_kind, object_id, intent_id, charge_id, customer_id, attempt_id, checkout_id, tries

@@ -61,7 +61,7 @@ KEEP = """
 DUE = """
     SELECT n.shard, n.position, n.team_id, n.type, n.notice_id, n.body, n.tries, clock_timestamp() AS now
     FROM notices n
-    WHERE n.state = 'waiting' AND n.due_at <= clock_timestamp() AND n.shard = ANY($1) AND NOT EXISTS (
+    WHERE n.state = 'waiting' AND n.due_at <= statement_timestamp() AND n.shard = ANY($1) AND NOT EXISTS (
         SELECT FROM notices e
         WHERE e.shard = n.shard AND e.team_id = n.team_id AND e.position < n.position AND e.state = 'waiting'
     )
@@ -94,7 +94,7 @@ COUNTS = """
                AS oldest_seconds
     FROM notices WHERE state <> 'delivered' AND shard = ANY($1)
 """
-FORGET = "DELETE FROM notices WHERE state <> 'waiting' AND ended_at < clock_timestamp() - $1::interval"
+FORGET = "DELETE FROM notices WHERE state <> 'waiting' AND ended_at < statement_timestamp() - $1::interval"
 
 
 class Due(NamedTuple):
