@@ -3,7 +3,6 @@
 The timetable is that of `reading`: a request that had to wait for the one before it is timed from when it was due.
 """
 
-import asyncio
 import http.client
 import json
 import threading
@@ -20,10 +19,10 @@ from deploy.local.world import World, at_free_ports, connected
 from schemas.catalog import load_catalog
 from services.store.plans import assign_plan
 from services.tokens import Role
-from tests.bench.ground import Ground
-from tests.bench.reading import feed
+from tests.bench.ground import SETTLE, Ground
+from tests.bench.reading import STARTS_SECONDS, fed
 from tests.bench.throughput import CURSORS, RECORDERS, catch_up, in_worker, worker
-from tests.bench.workload import BenchTeam, producer, usage_events
+from tests.bench.workload import BenchTeam, usage_events
 
 PER_SECOND = 100  # half of them place a hold, half capture the one placed before
 CALLERS = 10
@@ -50,7 +49,7 @@ Caller = tuple[str, str]  # a team and a token of a service
 
 async def hold_times(ground: Ground, world: World, teams: Sequence[BenchTeam], usage_per_s: int) -> Holds:
     """A hundred requests a second while so much usage arrives; then a thousand holds at once, of which 750 fit."""
-    events = usage_events(teams, int(usage_per_s * (SECONDS + WARM_SECONDS)), "holds")
+    events = usage_events(teams, usage_per_s * (SECONDS + WARM_SECONDS + STARTS_SECONDS), "holds")
     names = (*RECORDERS, "projector", "api")
     world = at_free_ports(world)
     await world.serve(*names)
@@ -58,14 +57,16 @@ async def hold_times(ground: Ground, world: World, teams: Sequence[BenchTeam], u
         async with owner.transaction():
             await assign_plan(owner, load_catalog(), "storm", "pro")
         await catch_up(world, owner, "projector")
+        await owner.execute(SETTLE)
         callers = [(team.id, world.token(team.id, "bench", Role.SERVICE)) for team in teams]
-        feeding = asyncio.create_task(feed(producer(world.kafka), events, usage_per_s))
         with worker() as caller:
-            await in_worker(caller, hold_in_worker, world.api, callers, "warm", WARM_SECONDS)
-            before, began = await owner.fetchval(CURSORS), perf_counter()
-            placed, captured, failures = await in_worker(caller, hold_in_worker, world.api, callers, "timed", SECONDS)
-            stored = (await owner.fetchval(CURSORS) - before) / (perf_counter() - began)
-            await feeding
+            async with fed(world, events, usage_per_s):
+                await in_worker(caller, hold_in_worker, world.api, callers, "warm", WARM_SECONDS)
+                before, began = await owner.fetchval(CURSORS), perf_counter()
+                placed, captured, failures = await in_worker(
+                    caller, hold_in_worker, world.api, callers, "timed", SECONDS
+                )
+                stored = (await owner.fetchval(CURSORS) - before) / (perf_counter() - began)
             storm = await in_worker(
                 caller, storm_in_worker, world.api, ("storm", world.token("storm", "bench", Role.SERVICE))
             )

@@ -9,7 +9,8 @@ import asyncio
 import http.client
 import json
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from random import Random
 from time import perf_counter, sleep
@@ -23,7 +24,7 @@ from deploy.local.world import World, at_free_ports, connected
 from services.api.activity import write_cursor
 from services.store.connect import Connection
 from services.tokens import Role
-from tests.bench.ground import Ground
+from tests.bench.ground import SETTLE, Ground
 from tests.bench.throughput import CURSORS, RECORDERS, catch_up, in_worker, worker
 from tests.bench.workload import BenchTeam, Event, produce, producer, usage_events, uses
 
@@ -31,6 +32,7 @@ PER_SECOND = 100
 READERS = 10
 SECONDS = 20
 WARM_SECONDS = 4
+STARTS_SECONDS = 10  # what it takes at most until somebody asks
 TICK_SECONDS = 0.005
 DIFFERENT = 400  # requests of each kind, asked for again and again
 
@@ -62,20 +64,20 @@ class Reads:
 
 async def reads(ground: Ground, world: World, teams: Sequence[BenchTeam], hot: BenchTeam, usage_per_s: int) -> Reads:
     """A hundred requests a second while so much usage arrives; pages of the activity are the largest team's."""
-    events = usage_events(teams, int(usage_per_s * (SECONDS + WARM_SECONDS)), "reads")
+    events = usage_events(teams, usage_per_s * (SECONDS + WARM_SECONDS + STARTS_SECONDS), "reads")
     names = (*RECORDERS, "projector", "api")
     world = at_free_ports(world)
     await world.serve(*names, env=AS_A_TEAM)
     async with connected(world.database) as owner:
         await catch_up(world, owner, "projector")
         requests = await _requests(world, owner, teams, hot)
-        feeding = asyncio.create_task(feed(producer(world.kafka), events, usage_per_s))
+        await owner.execute(SETTLE)
         with worker() as reader:
-            await in_worker(reader, read_in_worker, world.api, requests, WARM_SECONDS)
-            before, began = await owner.fetchval(CURSORS), perf_counter()
-            times, failures = await in_worker(reader, read_in_worker, world.api, requests, SECONDS)
-        stored = (await owner.fetchval(CURSORS) - before) / (perf_counter() - began)
-        await feeding
+            async with fed(world, events, usage_per_s):
+                await in_worker(reader, read_in_worker, world.api, requests, WARM_SECONDS)
+                before, began = await owner.fetchval(CURSORS), perf_counter()
+                times, failures = await in_worker(reader, read_in_worker, world.api, requests, SECONDS)
+                stored = (await owner.fetchval(CURSORS) - before) / (perf_counter() - began)
     if failures:
         raise StackTrouble("Bench", f"a read failed: {failures[0]}", way_out=tail(world.processes["api"].log))
     await ground.stop(*names)
@@ -118,15 +120,32 @@ def _page(hot: BenchTeam, last: int, random: Random) -> str:
     return urlencode(asked, doseq=True)
 
 
-async def feed(to: Producer, events: Sequence[Event], per_second: int) -> None:
-    """Report usage at a steady rate, to its end."""
+@asynccontextmanager
+async def fed(world: World, events: Sequence[Event], per_second: int) -> AsyncIterator[None]:
+    """Report usage at a steady rate during the block.
+
+    Raises:
+        StackTrouble: all was reported before the block ended, so part of it was measured in quiet.
+    """
+    to = producer(world.kafka)
+    feeding = asyncio.create_task(_feed(to, events, per_second))
+    try:
+        yield
+        if feeding.done():
+            raise StackTrouble("Bench", "there was no more usage to report while it was measured")
+    finally:
+        feeding.cancel()
+        await asyncio.wait({feeding})
+        await asyncio.to_thread(to.flush, 60)
+
+
+async def _feed(to: Producer, events: Sequence[Event], per_second: int) -> None:
     began, sent = perf_counter(), 0
     while sent < len(events):
         due = int((perf_counter() - began) * per_second)
         produce(to, events[sent:due])
         sent = max(sent, due)
         await asyncio.sleep(TICK_SECONDS)
-    await asyncio.to_thread(to.flush, 60)
 
 
 def read_in_worker(
