@@ -16,6 +16,7 @@ import yaml
 from deploy.local.containers import KAFKA_IMAGE
 from deploy.local.topics import PARTITIONS, TOPICS
 from services.cli.processes import PROCESSES
+from services.giving_way import THROUGH_MASSES
 from services.settings import unknown_variables
 
 ROOT = Path(__file__).parents[2]
@@ -48,6 +49,10 @@ def texts(value: object) -> list[str]:
             return [text for part in value for text in texts(part)]
         case _:
             return [str(value)]
+
+
+def test_who_works_through_masses_gives_way_here_too() -> None:
+    assert {name for name in OURS if "cpu_shares" in SERVICES[name]} == THROUGH_MASSES
 
 
 def test_every_process_of_the_command_line_is_deployed_with_a_role_of_its_own() -> None:
