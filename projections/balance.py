@@ -22,6 +22,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import NamedTuple, assert_never
 
+from schemas.credits import MICRO
 from schemas.facts import (
     AnyFact,
     BalanceRanLow,
@@ -64,6 +65,10 @@ from schemas.facts import (
 # Plain times rather than infinities, which PostgreSQL, JSON and Python each spell in their own way.
 NEVER = datetime(9999, 1, 1, tzinfo=UTC)
 ALWAYS = datetime(1900, 1, 1, tzinfo=UTC)
+# Four trillion credits, in debt or not: whoever comes there counts in a wrong unit. The balance stays there and the fold goes on,
+# where a sum that no column holds would stop it for every team of the shard.
+BALANCE_MAX = 4 * 10**12 * MICRO
+
 DEBT = 0  # stands for "no lot" where a lot's number is expected; positions begin with 1
 
 
@@ -273,7 +278,7 @@ def evolve(  # noqa: C901, PLR0912, PLR0915 - one match over every fact, closed 
                 entries,
                 Kind.USAGE_VOIDED,
                 included,
-                fact.credits - included,
+                sum(part.credits for part in paid) - included,
                 fact.member_id,
                 fact.feature,
                 paid,
@@ -283,23 +288,23 @@ def evolve(  # noqa: C901, PLR0912, PLR0915 - one match over every fact, closed 
             team.plan_position = stored.position
             team.notice_threshold = fact.notice_threshold_credits
         case CreditsRefilled(credits=credits):
-            _gain(team, stored, LotKind.INCLUDED, credits, fact.starts_at, fact.ends_at)
+            gained = _gain(team, stored, LotKind.INCLUDED, credits, fact.starts_at, fact.ends_at)
             team.cycle_ends_at = fact.ends_at
-            _enter(team, stored, entries, Kind.REFILL, credits, 0)
+            _enter(team, stored, entries, Kind.REFILL, gained, 0)
             if fact.ends_at <= recorded_at:
                 end_lots(team, recorded_at, entries)
         case CreditsPurchased(credits=credits):
-            _gain(team, stored, LotKind.PURCHASED, credits, stored.occurred_at)
-            _enter(team, stored, entries, Kind.PURCHASE, 0, credits, fact.member_id)
+            gained = _gain(team, stored, LotKind.PURCHASED, credits, stored.occurred_at)
+            _enter(team, stored, entries, Kind.PURCHASE, 0, gained, fact.member_id)
         case CreditsToppedUp(credits=credits):
-            _gain(team, stored, LotKind.TOPPED_UP, credits, stored.occurred_at)
-            _enter(team, stored, entries, Kind.TOP_UP, 0, credits)
+            gained = _gain(team, stored, LotKind.TOPPED_UP, credits, stored.occurred_at)
+            _enter(team, stored, entries, Kind.TOP_UP, 0, gained)
         case CreditsGranted(credits=credits):
-            _gain(team, stored, LotKind.PROMOTIONAL, credits, stored.occurred_at, fact.expires_at or NEVER)
-            _enter(team, stored, entries, Kind.GRANT, 0, credits)
+            gained = _gain(team, stored, LotKind.PROMOTIONAL, credits, stored.occurred_at, fact.expires_at or NEVER)
+            _enter(team, stored, entries, Kind.GRANT, 0, gained)
         case CreditsAdjusted(credits=credits) if credits >= 0:
-            _gain(team, stored, LotKind.ADJUSTED, credits, stored.occurred_at)
-            _enter(team, stored, entries, Kind.ADJUSTMENT, 0, credits)
+            gained = _gain(team, stored, LotKind.ADJUSTED, credits, stored.occurred_at)
+            _enter(team, stored, entries, Kind.ADJUSTMENT, 0, gained)
         case CreditsAdjusted(credits=credits):
             burned = _burn(team, -credits, recorded_at)
             _enter(team, stored, entries, Kind.ADJUSTMENT, -burned.included, -burned.additional, paid=burned.paid)
@@ -307,7 +312,7 @@ def evolve(  # noqa: C901, PLR0912, PLR0915 - one match over every fact, closed 
             burned = _burn(team, fact.credits, recorded_at)
             if fact.remaining_credits is None:
                 team.holds.pop(fact.hold_id, None)
-            else:
+            elif fact.hold_id in team.holds:
                 team.holds[fact.hold_id] = team.holds[fact.hold_id]._replace(credits=fact.remaining_credits)
             _enter(
                 team,
@@ -322,7 +327,7 @@ def evolve(  # noqa: C901, PLR0912, PLR0915 - one match over every fact, closed 
             )
         case HoldPlaced():
             team.holds[fact.hold_id] = Hold(fact.credits, fact.expires_at)
-        case HoldExtended():
+        case HoldExtended() if fact.hold_id in team.holds:
             team.holds[fact.hold_id] = team.holds[fact.hold_id]._replace(expires_at=fact.expires_at)
         case HoldReleased() | HoldExpired():
             team.holds.pop(fact.hold_id, None)
@@ -361,6 +366,7 @@ def evolve(  # noqa: C901, PLR0912, PLR0915 - one match over every fact, closed 
             | MemberLimited()
             | RateCardPublished()
             | MemberErased()
+            | HoldExtended()
         ):
             pass
         case _:
@@ -418,16 +424,19 @@ def _settle_hold(team: TeamBalance, hold_id: str, at: datetime) -> None:
 
 def _gain(
     team: TeamBalance, stored: Stored, kind: LotKind, credits: int, starts_at: datetime, ends_at: datetime = NEVER
-) -> None:
+) -> int:
+    """Have a lot more; how many credits it has, which is fewer than asked where the balance would pass `BALANCE_MAX`."""
+    credits = max(0, min(credits, BALANCE_MAX - team.total))
     lot = Lot(stored.position, kind, credits, credits, starts_at, ends_at)
     insort(team.lots, lot)
     team.changed[lot.lot] = lot
     team.next_end = min(team.next_end, ends_at)
     team.true_from = max(team.true_from, starts_at)
+    return credits
 
 
 def _burn(team: TeamBalance, credits: int, at: datetime) -> Burned:
-    """Take credits from the lots whose interval holds `at`, in burn order; what is left becomes debt."""
+    """Take credits from the lots whose interval holds `at`, in burn order; what is left becomes debt, up to `BALANCE_MAX`."""
     for lot in team.lots:
         if lot.remaining and lot.starts_at <= at < lot.ends_at:
             if not 0 < credits < lot.remaining or lot.ended:
@@ -458,11 +467,19 @@ def _burn(team: TeamBalance, credits: int, at: datetime) -> Burned:
             emptied = emptied or not lot.remaining
             back_additional += take if lot.ended else 0
     if left:
-        team.debt += left
-        parts.append(Paid(DEBT, left))
+        credits -= left - _owe(team, left, parts)
     if emptied:
         _settle_lots(team)
     return Burned(tuple(parts), included, credits - included, back_included, back_additional)
+
+
+def _owe(team: TeamBalance, credits: int, paid: list[Paid]) -> int:
+    """Owe more; how many credits, which is fewer than asked where the debt would pass `BALANCE_MAX`."""
+    owed = max(0, min(credits, BALANCE_MAX - team.debt))
+    if owed:
+        team.debt += owed
+        paid.append(Paid(DEBT, owed))
+    return owed
 
 
 def _restore(team: TeamBalance, stored: Stored, paid: tuple[Paid, ...], settled: Mapping[int, Lot]) -> int:
@@ -485,9 +502,10 @@ def _restore(team: TeamBalance, stored: Stored, paid: tuple[Paid, ...], settled:
         included += credits if lot.kind is LotKind.INCLUDED else 0
         if number not in lots:
             insort(team.lots, lot)
+            team.next_end = min(team.next_end, lot.ends_at)
     if homeless:
-        _gain(team, stored, LotKind.INCLUDED, homeless, stored.recorded_at, team.cycle_ends_at)
-    return included + homeless
+        included += _gain(team, stored, LotKind.INCLUDED, homeless, stored.recorded_at, team.cycle_ends_at)
+    return included
 
 
 def _reverse(
@@ -508,10 +526,9 @@ def _reverse(
             team.changed[number] = lot
             paid.append(Paid(number, unspent))
     if left:
-        team.debt += left
-        paid.append(Paid(DEBT, left))
+        clawed -= left - _owe(team, left, paid)
     if back:
-        _gain(team, stored, LotKind.REINSTATED, back, stored.occurred_at)
+        back = _gain(team, stored, LotKind.REINSTATED, back, stored.occurred_at)
     _settle_lots(team)
     _enter(team, stored, entries, kind, 0, back - clawed, paid=tuple(paid))
 

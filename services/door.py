@@ -58,12 +58,16 @@ class Known:
 
 @dataclass(slots=True)
 class Judged:
-    """The outcome of a batch: every record is in exactly one of the first three. `settles` are the holds that its facts settle."""
+    """The outcome of a batch: every record is in exactly one of the first three.
+
+    `settles` are the holds that its facts settle, `ended` those that they name and that were over, or never there.
+    """
 
     facts: list[Ready]
     refusals: list[Refusal]
     repeats: list[Repeat]
     settles: set[HoldKey] = field(default_factory=set)
+    ended: set[HoldKey] = field(default_factory=set)
 
 
 def parse(record: Record) -> Usage | Refusal:
@@ -172,8 +176,7 @@ def _settle(hold: HoldKey, known: Known, judged: Judged) -> None:
             "hold_settled",
             f"hold {hold.hold_id!r} was settled already; report further work under a hold of its own, or none",
         )
-    if state is HoldState.OPEN:
-        judged.settles.add(hold)
+    (judged.settles if state is HoldState.OPEN else judged.ended).add(hold)
 
 
 def target(event: UsageVoidReported) -> Identity:

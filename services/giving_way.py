@@ -5,7 +5,6 @@ busy the slowest hundredth of the reads took two to four times as long. Masses l
 """
 
 import os
-from contextlib import suppress
 from pathlib import Path
 from time import sleep
 
@@ -23,7 +22,11 @@ def give_way() -> None:
     if os.getsid(0) != os.getpid() or not OF_THE_SESSION.exists():
         return  # a session that others are part of is not ours to slow down
     for _ in range(TRIES):
-        with suppress(BlockingIOError):
+        try:
             OF_THE_SESSION.write_text(str(NICENESS))
+        except BlockingIOError:
+            sleep(AGAIN_SECONDS)
+        except OSError:
+            return  # a system that does not let us: a courtesy is nothing to die for
+        else:
             return
-        sleep(AGAIN_SECONDS)

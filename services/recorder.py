@@ -250,7 +250,7 @@ class Recorder:
             if judged.facts:
                 appended = await append_ready(connection, judged.facts)
                 await note_voids(connection, zip((fact.new for fact in judged.facts), appended.places, strict=True))
-                await settle_holds(connection, judged.settles, appended.recorded_at)
+                await settle_holds(connection, judged.settles, judged.ended, appended.recorded_at)
             slow = monotonic() - started > HELD_MAX_SECONDS
             waited = slow and bool(await connection.fetchval(SOMEBODY_WAITS))
             crashpoint("recorder:before_commit")

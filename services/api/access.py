@@ -65,6 +65,10 @@ class Ask:
         return self.team_id if self.caller.team_id == EVERY_TEAM else self.caller.team_id
 
 
+# Receipt links, card digits and charge ids; who else may read the rest of an answer gets null there.
+SEES_PAYMENTS = frozenset({Role.ADMIN, Role.FINANCE})
+
+
 def allowed(method: str, named: Collection[Role]) -> frozenset[Role]:
     """The roles that may use a route for which the contract names these."""
     roles = set(named)

@@ -15,7 +15,7 @@ from starlette.responses import Response, StreamingResponse
 from projections.balance import Kind
 from schemas.facts import Name
 from schemas.rates import RateCards
-from services.api.access import Ask, Asked, route
+from services.api.access import SEES_PAYMENTS, Ask, Asked, route
 from services.api.answers import Json, answer
 from services.api.described import link
 from services.api.models.reads import Activity, Entry
@@ -26,7 +26,6 @@ from services.store.shards import shard_of
 from services.tokens import Role
 
 PAGE_MAX = 200
-SEES_RECEIPTS = frozenset({Role.ADMIN, Role.FINANCE})
 COLUMNS = (
     "at", "type", "description", "member_id", "feature", "credits", "included", "additional", "balance_after", "id",
 )  # fmt: skip
@@ -44,7 +43,7 @@ routes = APIRouter()
 
 @route(
     routes, "GET", "/v1/teams/{team}/activity", Role.MEMBER, gives=Activity, tags=["credits"], responses=CSV,
-    fails=("invalid_cursor", "no_rate_card"), links=FOLLOWED,
+    fails=("invalid_cursor", "no_rate_card", "catching_up"), links=FOLLOWED,
 )  # fmt: skip
 async def get_activity(
     ask: Asked,
@@ -113,7 +112,7 @@ def _cell(column: str, one: Json) -> str:
 
 @route(
     routes, "GET", "/v1/teams/{team}/entries/{id}", Role.MEMBER, gives=Entry, tags=["credits"],
-    fails=("unknown_entry", "no_rate_card"),
+    fails=("unknown_entry", "no_rate_card", "catching_up"),
 )  # fmt: skip
 async def get_entry(
     ask: Asked, entry_id: Annotated[str, Path(alias="id", max_length=64, examples=["31:20418:0"])]
@@ -126,6 +125,6 @@ async def get_entry(
         for row in rows:
             if row.entry.part == int(named[3]):
                 paid = await who_paid(ask.glance(), ask.team_id, row.entry.paid, tail)
-                sees = ask.caller.role in SEES_RECEIPTS
+                sees = ask.caller.role in SEES_PAYMENTS
                 return answer(explain(row, paid, cards, ask.world.catalog, sees_receipts=sees))
     raise problem(404, "unknown_entry", f"this team has no entry {entry_id!r}")

@@ -62,8 +62,7 @@ async def _as_of(ask: Ask, at: datetime | None, known_at: datetime | None, now: 
     if latest > now:
         raise problem(422, "in_the_future", f"{instant(latest)} has not come yet; it is {instant(now)}")
     then = at or known_at or now
-    async with ask.transaction() as connection:
-        exact = await balance_as_of(connection, ask.team_id, at=then, known_at=known_at or now)
+    exact = await balance_as_of(ask.glance(), ask.team_id, at=then, known_at=known_at or now)
     if exact is None:
         raise problem(404, "no_balance_then", f"by what was known, {ask.team_id!r} had no plan at {instant(then)}")
     return exact

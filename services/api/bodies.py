@@ -28,5 +28,5 @@ def body_of(kinds: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def schema_of(model: type[BaseModel]) -> dict[str, str]:
-    """Where the document describes a model that a body is held to; see `BODIES` in app.py."""
+    """Where the document describes a model that a body is held to; see `BY_NAME` in document.py."""
     return {"$ref": f"#/components/schemas/{model.__name__}"}

@@ -81,7 +81,7 @@ MEANINGS: Mapping[int, Mapping[str, str]] = {
     500: {"internal": "our mistake; it has been logged"},
     503: {
         "unavailable": "the store or Stripe does not answer; say the same again in a moment",
-        "busy": "too many commands about this team wait; say the same again in a moment",
+        "busy": "too many wait for the same; say it again in a moment",
         "no_keys": "the keys that sign tokens can't be had",
         "not_yet": "the position is not in the log yet",
         "catching_up": "too much waits to be folded to be exact now",

@@ -91,7 +91,7 @@ LIMIT: Example = {"daily": "500", "monthly": "5000", "hard": True}
 MEMBER_LIMIT: Example = {"member_id": "mem_8", **LIMIT, "position": POSITION}
 
 RECEIPT: Example = {
-    "status": "applied", "position": POSITION, "recorded_at": ITEM["recorded_at"], "credits": "60", "reason": None,
+    "status": "applied", "position": POSITION, "recorded_at": ITEM["recorded_at"], "credits": "-60", "reason": None,
     "detail": None, "duplicates": 0, "conflicts": 0,
 }  # fmt: skip
 PENDING: Example = {

@@ -16,26 +16,24 @@ PATIENCE_SECONDS = 15  # as long as a lock in the database is waited for
 
 
 class Lanes:
-    """Who comes first is served first, in the lane of each shard."""
+    """Who comes first is served first, in each lane; for commands, every shard has one."""
 
-    def __init__(self) -> None:
-        self._taken = [asyncio.Lock() for _ in range(SHARDS)]
+    def __init__(self, count: int = SHARDS) -> None:
+        self._taken = [asyncio.Lock() for _ in range(count)]
 
     @asynccontextmanager
-    async def of(self, shard: int) -> AsyncIterator[None]:
+    async def of(self, lane: int) -> AsyncIterator[None]:
         """Have the lane to oneself.
 
         Raises:
             Unavailable: busy, too many are waiting.
         """
-        taken = self._taken[shard]
+        taken = self._taken[lane]
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 await taken.acquire()
         except TimeoutError as waited:
-            raise Unavailable(
-                "busy: too many commands about this team wait; send the same again in a moment"
-            ) from waited
+            raise Unavailable("busy: too many wait for the same; send it again in a moment") from waited
         try:
             yield
         finally:

@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 from fastapi import APIRouter, Path
 from starlette.responses import Response
 
-from services.api.access import Ask, Asked, route
+from services.api.access import SEES_PAYMENTS, Ask, Asked, route
 from services.api.answers import Json, answer, instant, instant_or_none
 from services.api.described import link
 from services.api.models.money import CardPage, CardPageBody, PaymentMethod
@@ -33,7 +33,8 @@ async def get_payment_method(ask: Asked) -> Response:
     if known is None:
         return answer({"card": None, "changed_at": None, "changed_by": None, "position": position})
     stored, fact = known
-    card = {"brand": fact.brand, "last4": fact.last4} if fact.payment_method_id is not None else None
+    sees = fact.payment_method_id is not None and ask.caller.role in SEES_PAYMENTS
+    card = {"brand": fact.brand, "last4": fact.last4} if sees else None
     return answer({
         "card": card, "changed_at": instant(stored.recorded_at), "changed_by": fact.changed_by, "position": position,
     })  # fmt: skip
@@ -73,8 +74,9 @@ async def get_card_page(ask: Asked, page_id: PageId) -> Response:
 async def _said(ask: Ask, record: Record) -> Json:
     async with ask.transaction() as connection:
         position = await position_of(connection, record.team_id, record.position)
+    sees = record.card_state == "saved" and ask.caller.role in SEES_PAYMENTS
     return {
         "id": str(record.id), "state": record.state, "detail": record.detail,
         "checkout_url": record.url if record.state == "open" else None, "expires_at": instant_or_none(record.expires_at),
-        "card": {"brand": record.brand, "last4": record.last4} if record.card_state == "saved" else None, "position": position,
+        "card": {"brand": record.brand, "last4": record.last4} if sees else None, "position": position,
     }  # fmt: skip

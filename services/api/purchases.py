@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from schemas.catalog import Catalog
 from schemas.credits import format_credits
-from services.api.access import Ask, Asked, route
+from services.api.access import SEES_PAYMENTS, Ask, Asked, route
 from services.api.answers import Json, answer, instant_or_none
 from services.api.described import link
 from services.api.models.money import Purchase, PurchaseBody
@@ -87,5 +87,6 @@ async def _said(ask: Ask, record: Record) -> Json:
         "id": str(record.id), "state": record.state, "detail": record.detail,
         "checkout_url": record.url if record.state == "open" else None, "expires_at": instant_or_none(record.expires_at),
         "pack": record.pack, "credits": format_credits(record.credits or 0), "amount": record.charge_cents,
-        "currency": record.currency, "save_card": record.keeps_card, "receipt_url": record.receipt_url, "position": position,
+        "currency": record.currency, "save_card": record.keeps_card,
+        "receipt_url": record.receipt_url if ask.caller.role in SEES_PAYMENTS else None, "position": position,
     }  # fmt: skip

@@ -92,7 +92,7 @@ def _pending(event: Mapping[str, Any]) -> Json:
     return {**receipt_body(Became(Status.PENDING)), "source": event["source"], "id": event["id"], "href": href}
 
 
-@route(routes, "GET", "/v1/teams/{team}/receipts", Role.SERVICE, gives=Receipt, tags=["usage"])
+@route(routes, "GET", "/v1/teams/{team}/receipts", Role.SERVICE, gives=Receipt, tags=["usage"], fails=("catching_up",))
 async def get_receipt(
     ask: Asked,
     source: Annotated[Source, Query(description="The event's source.")],

@@ -50,7 +50,7 @@ async def serve(
     world = World(
         settings=settings, pool=pool, tokens=tokens, turnstile=Turnstile(settings, health.registry), catalog=catalog,
         cards=Cards(pool), charges=charges, reports=Reports(settings.needed("kafka")), watch=Watch(pool, stop),
-        lanes=Lanes(), health=health, clock=clock,
+        lanes=Lanes(), simulations=Lanes(1), health=health, clock=clock,
     )  # fmt: skip
     app = create_app(world)
     look_for_garbage_in_passing()

@@ -1,7 +1,7 @@
 """`POST /v1/teams/{team}/top-up/simulate`: what settings would have charged in the last 30 days, before they are saved."""
 
 import asyncio
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from fastapi import APIRouter
 from starlette.responses import Response
@@ -32,7 +32,7 @@ routes = APIRouter()
 
 @route(
     routes, "POST", "/v1/teams/{team}/top-up/simulate", Role.ADMIN, gives=Simulation, tags=["top-ups"],
-    fails=("invalid_top_up", "invalid_credits", "catching_up"),
+    fails=("invalid_top_up", "invalid_credits", "catching_up", "busy"),
     links={"save": link("put_top_up", "Save the same settings.", body="$request.body")},
 )  # fmt: skip
 async def post_simulation(ask: Asked, body: TopUpBody) -> Response:
@@ -47,17 +47,23 @@ async def post_simulation(ask: Asked, body: TopUpBody) -> Response:
         going = await read_top_ups(connection, ask.team_id)
     if exact is None:
         raise unknown_team(ask.team_id)
-    facts = await _facts(ask) if settings.enabled else []
-    charges = None
-    if facts is not None:
-        since = now - timedelta(days=DAYS)
-        # In a thread: other requests go on meanwhile.
-        charges = await asyncio.to_thread(simulate, facts, settings, since=since, until=now, catalog=catalog)
+    charges = await _charges(ask, settings, now) if settings.enabled else []
     chosen = going.but(settings=Settings(**{name: getattr(settings, name) for name in Settings.model_fields}))
     present = top_up_body(chosen, exact.available, now, catalog, sees_card=False)["next_charge_preview"]
     return answer({
         "days": DAYS, **_past(charges, settings.currency), "each": _each(settings, catalog), "next_charge_preview": present,
     })  # fmt: skip
+
+
+async def _charges(ask: Ask, settings: TopUpConfigured, now: datetime) -> list[Charge] | None:
+    """What would have been charged; None for a team with too many facts. One team after the other: each fills some of the memory."""
+    async with ask.world.simulations.of(0):
+        facts = await _facts(ask)
+        if facts is None:
+            return None
+        # In a thread: other requests go on meanwhile.
+        since, catalog = now - timedelta(days=DAYS), ask.world.catalog
+        return await asyncio.to_thread(simulate, facts, settings, since=since, until=now, catalog=catalog)
 
 
 async def _facts(ask: Ask) -> list[Stored] | None:

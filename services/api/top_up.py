@@ -15,7 +15,7 @@ from projections.top_up_decisions import foresee, next_charge
 from schemas.catalog import Catalog
 from schemas.credits import MICRO, format_credits
 from schemas.facts import TopUpConfigured, TopUpRequested, TopUpSkipped
-from services.api.access import Ask, Asked, route, unknown_team
+from services.api.access import SEES_PAYMENTS, Ask, Asked, route, unknown_team
 from services.api.answers import Json, answer, instant
 from services.api.described import header, link
 from services.api.gifts import micro
@@ -38,7 +38,6 @@ CHANGES = {
     "change": link("put_top_up", "Change them, unless somebody else has.", **{"if-match": "$response.header.ETag"})
 }
 TAGGED = {200: {"headers": header("ETag")}}
-SEES_CARDS = frozenset({Role.ADMIN, Role.FINANCE})
 
 Decision = TopUpRequested | TopUpSkipped | None
 
@@ -185,7 +184,7 @@ async def _said(connection: Connection, ask: Ask, known: Configured) -> Json:
     if exact is None:
         raise unknown_team(ask.team_id)
     going = await read_top_ups(connection, ask.team_id)
-    body = top_up_body(going, exact.available, now, ask.world.catalog, sees_card=ask.caller.role in SEES_CARDS)
+    body = top_up_body(going, exact.available, now, ask.world.catalog, sees_card=ask.caller.role in SEES_PAYMENTS)
     return {**body, "position": None if known.place is None else str(known.place)}
 
 

@@ -42,6 +42,7 @@ class World:
     reports: Reports
     watch: Watch
     lanes: Lanes
+    simulations: Lanes  # one
     health: Health
     clock: Clock
 

@@ -25,7 +25,6 @@ from services.store.append import AlreadyStored, Place, append, take_head
 from services.store.connect import Connection, Reads
 from services.store.deciding import lock_to_decide
 from services.store.numbered import lock_shard
-from services.store.refills import append_some_at_a_time
 from services.store.shards import shard_of
 
 HOLDS = "creditwell:holds"
@@ -47,6 +46,11 @@ SETTLE = """
     WHERE holds.shard = named.shard AND holds.team_id = named.team_id AND holds.hold_id = named.hold_id
       AND holds.state = 'open' AND holds.expires_at > $4
     RETURNING holds.hold_id
+"""
+
+LASTING = """
+    SELECT FROM unnest($1::smallint[], $2::text[], $3::text[]) AS named (shard, team_id, hold_id)
+    JOIN holds h USING (shard, team_id, hold_id) WHERE h.state = 'open' AND h.expires_at > $4
 """
 
 READ = """
@@ -153,7 +157,7 @@ async def place(
     if ground is None:
         raise Refused("unknown_team", f"{team_id!r:.140} has no plan yet: a team exists from its first plan")
     head, balance, spending = ground
-    if len(balance.team.holds) >= OPEN_MAX:
+    if sum(hold.expires_at > head.recorded_at for hold in balance.team.holds.values()) >= OPEN_MAX:
         raise Refused("too_many_holds", f"{OPEN_MAX} holds are open; settle or release some first")
     permission = permit(wanted, balance.team, balance.available, spending, card, catalog)
     if permission.reason is not None:
@@ -252,7 +256,7 @@ async def expire_holds(connection: Connection, team_id: str, most: int) -> int:
         NewFact(team_id, EXPIRY, f"hold:{row['hold_id']}", row["expires_at"], HoldExpired(hold_id=row["hold_id"]))
         for row in rows
     ]
-    await append_some_at_a_time(connection, facts)
+    await append(connection, facts)
     await connection.execute(EXPIRE, shard_of(team_id), team_id, [row["hold_id"] for row in rows])
     return len(rows)
 
@@ -261,23 +265,31 @@ async def live_or_settled(connection: Connection, holds: Collection[HoldKey]) ->
     """Which of these holds usage would settle, and which were settled; asked before the lock, by batches that name any."""
     if not holds:
         return {}
-    teams, ids = map(list, zip(*holds, strict=True))
-    rows = await connection.fetch(LIVE_OR_SETTLED, [shard_of(team) for team in teams], teams, ids)
+    rows = await connection.fetch(LIVE_OR_SETTLED, *_named(holds))
     return {HoldKey(row["team_id"], row["hold_id"]): HoldState(row["state"]) for row in rows}
 
 
-async def settle_holds(connection: Connection, holds: Collection[HoldKey], recorded_at: datetime) -> None:
+async def settle_holds(
+    connection: Connection, holds: Collection[HoldKey], ended: Collection[HoldKey], recorded_at: datetime
+) -> None:
     """Settle the holds of usage just appended, in the same transaction and so under the shards' locks.
 
+    `ended` are those that the usage names and that were taken for over: a fold goes by `recorded_at`, and must find them so.
+
     Raises:
-        AlreadyStored: one of them has ended meanwhile; judge the batch again.
+        AlreadyStored: one of them has ended meanwhile, or lasts longer now; judge the batch again.
     """
-    if not holds:
-        return
+    if holds:
+        settled = await connection.fetch(SETTLE, *_named(holds), recorded_at)
+        if len(settled) < len(holds):
+            raise AlreadyStored(f"{len(holds) - len(settled)} of {len(holds)} holds have ended meanwhile")
+    if ended and (lasting := await connection.fetch(LASTING, *_named(ended), recorded_at)):
+        raise AlreadyStored(f"{len(lasting)} of {len(ended)} holds have been made longer meanwhile")
+
+
+def _named(holds: Collection[HoldKey]) -> tuple[list[int], list[str], list[str]]:
     teams, ids = map(list, zip(*holds, strict=True))
-    settled = await connection.fetch(SETTLE, [shard_of(team) for team in teams], teams, ids, recorded_at)
-    if len(settled) < len(holds):
-        raise AlreadyStored(f"{len(holds) - len(settled)} of {len(holds)} holds have ended meanwhile")
+    return [shard_of(team) for team in teams], teams, ids
 
 
 async def _open(connection: Connection, team_id: str, hold_id: str, now: datetime) -> Hold:

@@ -51,11 +51,14 @@ async def read_receipt(connection: Connection, team_id: str, source: str, event_
     """What became of a usage; pending as long as it has not been seen."""
     identity = Identity(team_id, source, event_id)
     stored = (await find(connection, [identity])).get(identity)
-    if stored is None:
-        refused = await connection.fetchrow(REFUSED, team_id, source, event_id)
-        return Receipt(Status.PENDING) if refused is None else _refused(refused)
     repeats = await connection.fetchrow(REPEATS, shard_of(team_id), team_id, source, event_id)
     duplicates, conflicts = (0, 0) if repeats is None else (repeats["duplicates"], repeats["conflicts"])
+    if stored is None:
+        refused = await connection.fetchrow(REFUSED, team_id, source, event_id)
+        if refused is not None:
+            return _refused(refused)
+        # A void of what another void had taken back: it came to pass, and there is nothing of its own to show.
+        return Receipt(Status.APPLIED if duplicates else Status.PENDING, duplicates=duplicates)
     status = Status.LATE if await _is_late(connection, stored) else Status.APPLIED
     return Receipt(
         status, stored.place, stored.recorded_at, _credits(stored), duplicates=duplicates, conflicts=conflicts

@@ -5,11 +5,10 @@ its append, so it needs them a step earlier: otherwise a team whose included cre
 low, in the same moment in which its new credits came.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from datetime import datetime
 
-from schemas.facts import NewFact
-from services.store.append import COPY_FROM, append
+from services.store.append import append
 from services.store.connect import Connection
 from services.store.cycles import move_cycles, refills_due
 
@@ -19,12 +18,5 @@ async def append_refills_due(connection: Connection, team_ids: Collection[str], 
     due = await refills_due(connection, team_ids, now)
     if due:
         await move_cycles(connection, due)  # first, or `append` would find them due as well
-        await append_some_at_a_time(connection, due)
+        await append(connection, due)
     return len(due)
-
-
-async def append_some_at_a_time(connection: Connection, facts: Sequence[NewFact]) -> None:
-    """Append many facts in the caller's transaction, so few at once that it needs no COPY, which workers may not use."""
-    most = COPY_FROM - 1
-    for start in range(0, len(facts), most):
-        await append(connection, facts[start : start + most])

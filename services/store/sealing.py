@@ -14,11 +14,11 @@ import asyncpg
 from schemas.cycles import cycle, cycle_at
 from schemas.facts import NewFact, PeriodSealed
 from services.crashpoints import crashpoint
+from services.store.append import append
 from services.store.connect import Connection
 from services.store.cycles import CYCLES
 from services.store.numbered import lock_shard
 from services.store.read import read_team
-from services.store.refills import append_some_at_a_time
 from services.store.shards import shard_of
 
 USAGE_TOPIC = "usage"
@@ -61,7 +61,7 @@ async def seal(connection: Connection, team_ids: Sequence[str], passed: datetime
     for team in await connection.fetch(OF_SHARD, shard, list(team_ids)):
         facts += await _final(connection, team, now, min(now, passed) - grace)
     if facts:
-        await append_some_at_a_time(connection, facts)
+        await append(connection, facts)
         last = {new.team_id: new.fact.cycle for new in facts if isinstance(new.fact, PeriodSealed)}
         await connection.execute(MOVE, shard, list(last), list(last.values()))
         crashpoint("refill:sealed")

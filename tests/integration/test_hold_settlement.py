@@ -10,7 +10,7 @@ from projections.entitlement import Limit
 from schemas.credits import MICRO
 from services.errors import Refused
 from services.store.append import append
-from services.store.holds import HoldState, Part, capture, expire_holds, release
+from services.store.holds import HoldState, Part, capture, expire_holds, extend, release
 from services.store.limits import set_limit
 from services.store.numbered import lock_shard
 from tests.support.facts import granted
@@ -200,6 +200,22 @@ async def test_a_hold_that_ends_while_the_recorder_waits_leaves_plain_usage_behi
     assert await world.refused() == []
     assert await world.usage_ids() == ["a", "b"]
     assert await state_of(world.connection, "h") is end
+
+
+async def test_a_hold_that_is_made_longer_while_the_recorder_takes_it_for_over_is_settled(world: World) -> None:
+    await world.team("team_1")
+    hold = await held(world.connection, "h", 5, lasts=timedelta(seconds=2))
+
+    async with world.recorder():
+        async with locked(world):
+            await extend(world.connection, "team_1", "h", "longer", timedelta(minutes=1))
+            await until(lambda: world.connection.fetchval("SELECT clock_timestamp() > $1", hold.expires_at))
+            await world.send(done("a", "h"))
+            await wait_for_locks(world.connection, 1)
+        await world.recorded()
+
+    assert await state_of(world.connection, "h") is HoldState.SETTLED
+    assert (await world.balance()).holds == {}
 
 
 async def test_usage_is_recorded_whatever_plan_top_ups_limit_or_balance_its_team_has(world: World) -> None:

@@ -422,6 +422,10 @@ async def test_the_card_of_a_purchase_is_kept_for_top_ups_when_the_admin_agrees_
     shown = (await shop.api.admin.get(f"{shop.api.path}/payment-method")).json()
     assert (shown["card"], shown["changed_by"]) == ({"brand": "mastercard", "last4": "4444"}, "mem_1")
     assert (await shop.api.member.get(f"{shop.api.path}/payment-method")).status_code == 403
+    assert (await shop.api.operator.get(f"{shop.api.path}/payment-method")).json()["card"] is None
+    paid = f"{shop.api.path}/purchases/{agreed['id']}"
+    assert (await shop.api.admin.get(paid)).json()["receipt_url"]
+    assert (await shop.api.operator.get(paid)).json()["receipt_url"] is None
 
 
 async def test_credits_do_not_wait_for_the_card_that_comes_with_them(shop: Shop) -> None:

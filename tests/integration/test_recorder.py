@@ -15,7 +15,8 @@ from schemas.catalog import load_catalog
 from schemas.rates import parse_rate_card
 from services import recorder
 from services.store.cards import publish_rate_card, seed_catalog
-from tests.support.usage import Message, binary, raw, reported, structured, used, voided
+from services.store.receipts import Status, read_receipt
+from tests.support.usage import SOURCE, Message, binary, raw, reported, structured, used, voided
 from tests.support.waiting import until
 from tests.support.world import Service, World, a_world
 
@@ -158,6 +159,8 @@ async def test_a_void_returns_the_credits_once_however_often_it_is_sent(world: W
     assert await world.refused() == []
     assert await world.repeats("void a") == (2, 0)
     assert await world.repeats("another void of a") == (1, 0)
+    receipt = await read_receipt(world.connection, "team_1", SOURCE, "another void of a")
+    assert (receipt.status, receipt.duplicates) == (Status.APPLIED, 1)
     assert (await world.balance()).total == PRO - CREDIT
 
 

@@ -4,10 +4,12 @@ from datetime import timedelta
 
 import pytest
 
-from projections.balance import Kind, LotKind
+from projections.activity import pack_row
+from projections.balance import BALANCE_MAX, Kind, LotKind
 from projections.low import crossings
-from schemas.credits import MICRO
+from schemas.credits import ENTRY_MAX, MICRO
 from schemas.facts import (
+    AnyFact,
     BalanceRanLow,
     BalanceRecovered,
     ChargeRefunded,
@@ -15,6 +17,7 @@ from schemas.facts import (
     CreditsExpired,
     HoldCaptured,
     HoldExpired,
+    HoldExtended,
     HoldPlaced,
     PlanAssigned,
     TopUpConfigured,
@@ -152,6 +155,52 @@ def test_a_void_of_an_exhausted_pack_fills_it_again(history: History) -> None:
     history.voided(3, recorded=at(3))
 
     assert [(lot.lot, lot.remaining // MICRO) for lot in history.team.lots] == [(1, 100), (2, 20)]
+
+
+def test_a_void_that_fills_a_spent_lot_again_knows_when_it_ends(history: History) -> None:
+    end = NOON + MONTH + timedelta(days=10)
+    history.granted(20, recorded=at(1), expires=end)
+    history.used(120, recorded=at(2))
+    history.refilled(100, starts=NOON + MONTH, ends=NOON + 2 * MONTH)
+    assert history.team.next_end == NOON + 2 * MONTH
+
+    history.voided(3, recorded=NOON + MONTH + timedelta(days=1))
+
+    assert history.team.next_end == end
+    history.used(1, recorded=end)
+    assert history.balance() == (199, 0)
+
+
+@pytest.mark.parametrize("gained", [0, ENTRY_MAX // MICRO], ids=["in debt", "in credit"])
+def test_a_balance_stays_within_what_its_columns_hold_and_is_told_exactly_there(history: History, gained: int) -> None:
+    for minute in range(1, 20):
+        if gained:
+            history.granted(gained, recorded=at(minute))
+        else:
+            history.used(ENTRY_MAX // MICRO, recorded=at(minute))
+
+    assert abs(history.team.total) == BALANCE_MAX
+    assert history.team.total == sum(lot.remaining for lot in history.team.lots) - history.team.debt
+    pack_row(1, "team_1", history.granted(gained, recorded=at(21))[0])
+
+
+def test_a_void_gives_back_what_its_usage_has_taken_and_no_more(history: History) -> None:
+    for minute in range(1, 6):
+        history.used(ENTRY_MAX // MICRO, recorded=at(minute))
+
+    history.voided(history.team.position, recorded=at(7))
+
+    assert history.team.total == -history.team.debt == -BALANCE_MAX + 100 * MICRO  # the included ones paid the first
+
+
+@pytest.mark.parametrize(
+    "fact",
+    [HoldExtended(hold_id="h", expires_at=at(90)), HoldCaptured(hold_id="h", credits=MICRO, remaining_credits=MICRO)],
+)
+def test_no_fact_about_a_hold_that_is_over_stops_the_fold(history: History, fact: AnyFact) -> None:
+    history.then(fact, recorded=at(1))
+
+    assert history.team.holds == {}
 
 
 def test_a_hold_lowers_what_is_available_and_nothing_else(history: History) -> None:
