@@ -1,5 +1,7 @@
 """The words of the page, as the reader's language and clock write them."""
 
+from typing import Any
+
 import pytest
 from playwright.async_api import Browser
 
@@ -7,7 +9,7 @@ from tests.support.api import Api
 from tests.support.page import visiting
 
 
-async def said(running: Api, browser: Browser, calls: str, **reader: str) -> list[object]:
+async def said(running: Api, browser: Browser, calls: str, **reader: Any) -> list[object]:
     """What words.js answers to calls, in a reader's browser."""
     async with visiting(running, browser, **reader) as visit:
         await visit.page.goto(f"{running.url}/usage")
