@@ -238,6 +238,10 @@ class Priced:
     formula: str
 
 
+def _in_credits(micro: int) -> str:
+    return f"{format_credits(micro)} {'credit' if micro == MICRO else 'credits'}"
+
+
 class CompiledFeature:
     """A feature made ready for pricing. Attributes that none of its rates names are a feature team's own affair."""
 
@@ -322,7 +326,7 @@ class CompiledCard:
             rate_attributes=rate.attributes,
             rate_credits=rate.credits,
             credits=micro,
-            formula=f"{quantity:f} {one if quantity == 1 else several} × {rate.credits} = {format_credits(micro)} credits",
+            formula=f"{quantity:f} {one if quantity == 1 else several} × {rate.credits} = {_in_credits(micro)}",
         )
 
     def find(self, feature: str) -> CompiledFeature:

@@ -4,15 +4,14 @@ import { controls } from "./controls.js";
 import { Session } from "./session.js";
 import { base } from "./style.js";
 
-const sessions = new WeakMap(); // by getToken: elements that share a way to tokens share one stream
+const sessions = new WeakMap(); // by getToken, then by team: elements that share both share one stream
 
 /** An element of the page. Give it a `session`, or a `getToken` callback that gives (a promise of) a token whenever one is needed. */
 export class CreditsElement extends HTMLElement {
   static live = true; // whether it shows what changes by itself
 
-  #left = new AbortController();
-  #session = null;
-  #joined = null;
+  #session; // undefined until one was given; null where nobody is signed in
+  #left = null; // aborted when the element is taken from the page; null while it has not begun
 
   constructor(...sheets) {
     super();
@@ -27,17 +26,19 @@ export class CreditsElement extends HTMLElement {
       delete this[name];
       this[name] = given;
     }
-    this.#join();
+    this.#start();
   }
 
   disconnectedCallback() {
-    this.#joined?.leave();
-    this.#joined = null;
+    this.#stop();
   }
 
   set getToken(getToken) {
-    if (!sessions.has(getToken)) sessions.set(getToken, new Session({ getToken, team: this.getAttribute("team") }));
-    this.session = sessions.get(getToken);
+    const team = this.getAttribute("team");
+    if (!sessions.has(getToken)) sessions.set(getToken, new Map());
+    const ofTeams = sessions.get(getToken);
+    if (!ofTeams.has(team)) ofTeams.set(team, new Session({ getToken, team }));
+    this.session = ofTeams.get(team);
   }
 
   get session() {
@@ -45,22 +46,33 @@ export class CreditsElement extends HTMLElement {
   }
 
   set session(session) {
-    this.#left.abort();
-    this.#left = new AbortController();
+    this.#stop();
     this.#session = session;
-    this.begin(session);
-    this.#join();
+    this.#start();
   }
 
-  /** Hear what the session tells, until another one takes its place. */
-  hear(name, listener) {
-    this.#session.addEventListener(name, ({ detail }) => listener(detail), { signal: this.#left.signal });
+  /** Whether it is in its place and has a session. */
+  get hasBegun() {
+    return this.#left !== null;
   }
 
-  #join() {
-    if (!this.constructor.live || !this.isConnected || this.#joined === this.#session) return;
-    this.#joined?.leave();
-    this.#joined = this.#session;
-    this.#joined?.join();
+  /** Hear what a session or a filter tells, until another session takes its place, or the element is taken from the page. */
+  hear(name, listener, source = this.#session) {
+    source.addEventListener(name, ({ detail }) => listener(detail), { signal: this.#left.signal });
+  }
+
+  /** It begins where it has both a place and a session, and again after it was moved. */
+  #start() {
+    if (this.#left || !this.isConnected || this.#session === undefined) return;
+    this.#left = new AbortController();
+    this.begin(this.#session);
+    if (this.constructor.live) this.#session?.join();
+  }
+
+  #stop() {
+    if (!this.#left) return;
+    this.#left.abort();
+    this.#left = null;
+    if (this.constructor.live) this.#session?.leave();
   }
 }

@@ -1,43 +1,57 @@
 // Loading that goes on until it works: it says what is the matter, and when it tries again.
 
 import { h } from "./dom.js";
+import { sentence } from "./words.js";
 
 const AGAIN = [2, 4, 8, 15]; // seconds
 
 /**
  * A loader. `show` gets `{phase: "loading"}`, then `{phase: "ready", value}`, or `{phase: "error", problem, seconds, again}` while it
- * waits, or `{phase: "refused", problem}` where asking again would not help. A newer load replaces an older one.
+ * waits, or `{phase: "refused", problem}` where asking again would not help. A newer load replaces an older one, and one whose `owner`
+ * was taken from the page ends.
+ *
+ * An error is shown once, however often the same one comes: drawn anew, it would lose the focus and be read out again. Its `seconds`
+ * go on, and its `tell` is called when they do.
  */
-export function loader(show) {
+export function loader(show, owner = null) {
   let turn = 0;
   return async function load(work, { quietly = false } = {}) {
     const mine = ++turn;
+    const isOurs = () => mine === turn && owner?.isConnected !== false;
+    let failed = null;
     if (!quietly) show({ phase: "loading" });
-    for (let attempt = 0; mine === turn; attempt++) {
+    for (let attempt = 0; isOurs(); attempt++) {
       try {
         const value = await work();
-        if (mine === turn) show({ phase: "ready", value });
+        if (isOurs()) show({ phase: "ready", value });
         return;
       } catch (problem) {
-        if (mine !== turn) return;
+        if (!isOurs()) return;
         if (problem.final) return show({ phase: "refused", problem });
         const seconds = Math.max(problem.wait ?? 0, AGAIN[Math.min(attempt, AGAIN.length - 1)]);
-        await countdown(seconds, problem, () => mine === turn, show);
+        const isNews = failed?.problem.message !== problem.message;
+        if (isNews) failed = { phase: "error", problem };
+        const counted = countdown(failed, seconds, isOurs);
+        if (isNews) show(failed);
+        await counted;
       }
     }
   };
 }
 
-function countdown(seconds, problem, isOurs, show) {
+function countdown(failed, seconds, isOurs) {
   return new Promise((resolve) => {
-    let left = seconds;
-    const again = () => {
+    const say = (left) => {
+      failed.seconds = left;
+      failed.tell?.();
+    };
+    failed.again = () => {
       clearInterval(timer);
+      say(0);
       resolve();
     };
-    const tick = () => (isOurs() && left > 0 ? show({ phase: "error", problem, seconds: left--, again }) : again());
-    const timer = setInterval(tick, 1_000);
-    tick();
+    const timer = setInterval(() => (isOurs() && failed.seconds > 1 ? say(failed.seconds - 1) : failed.again()), 1_000);
+    say(seconds);
   });
 }
 
@@ -51,13 +65,15 @@ export function skeleton(label, ...widths) {
   );
 }
 
-/** What did not load, why, and when it tries again. */
-export function failure(title, { problem, seconds, again }) {
-  return h(
-    "div",
-    { class: "failure", role: "alert" },
-    h("strong", {}, title),
-    h("p", { class: "quiet" }, seconds ? `${problem.message} It tries again in ${seconds} s.` : problem.message),
-    again && h("button", { type: "button", onclick: again }, "Try now"),
-  );
+/** What did not load, why, and when it tries again. The seconds stand outside of what is read out. */
+export function failure(title, state) {
+  const why = h("div", { role: "alert" }, h("strong", {}, title), h("p", { class: "quiet" }, sentence(state.problem.message)));
+  if (!state.again) return h("div", { class: "failure" }, why);
+  const left = h("p", { class: "quiet number" });
+  state.tell = () => (left.textContent = state.seconds ? `It tries again in ${state.seconds} s.` : "It tries again now.");
+  state.tell();
+  return h("div", { class: "failure" }, why, left, h("button", { type: "button", onclick: () => state.again() }, "Try now"));
 }
+
+/** A part of the page whose code did not come. */
+export const missing = (title) => failure(title, { problem: { message: "Reload the page to try again." } });

@@ -194,10 +194,13 @@ export class Session extends EventTarget {
 
   #take(event) {
     this.#say("live");
+    const isFirst = !this.#position;
     this.#position = event.id ?? this.#position;
     const detail = JSON.parse(event.data);
     if (event.type === "balance") this.balance = detail;
     this.dispatchEvent(new CustomEvent(event.type, { detail }));
+    // A stream without a position begins at its own head: what was recorded after the page was asked for and before that, it never tells.
+    if (isFirst) this.dispatchEvent(new CustomEvent("activity", { detail: { items: [], more: true } }));
   }
 
   #say(link) {

@@ -14,7 +14,7 @@ export const base = css`
     --on-accent: var(--creditwell-on-accent, light-dark(#fff, #11131c));
     --included: var(--creditwell-included, light-dark(#3b4fe0, #8f9bff));
     --additional: var(--creditwell-additional, light-dark(#0f9486, #2fc7b1));
-    --held: var(--creditwell-held, light-dark(#b9b9b2, #585b67));
+    --held: var(--creditwell-held, light-dark(#8e8e87, #696d7a));
     --card: var(--creditwell-card, light-dark(#fff, #191a1f));
     --inset: var(--creditwell-inset, light-dark(#f5f5f2, #101115));
     --line: var(--creditwell-line, light-dark(#e6e5e0, #2a2b32));

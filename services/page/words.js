@@ -27,6 +27,9 @@ export function creditsInTwo(text) {
   return point < 0 ? [said, ""] : [said.slice(0, point), said.slice(point)];
 }
 
+/** "1 credit", "2 credits". */
+export const inCredits = (text) => `${credits(text)} ${isOne(text) ? "credit" : "credits"}`;
+
 /** Credits beside an axis, where only their size matters. */
 export const creditsRoughly = (number) => compact.format(number);
 
@@ -35,6 +38,7 @@ export const creditsChange = (text) => withMinus(change.format(text));
 
 const withMinus = (said) => said.replace("-", "−"); // a hyphen is too short beside a plus
 
+const isOne = (text) => /^-?1(\.0+)?$/.test(text);
 export const isZero = (text) => !/[1-9]/.test(text);
 export const isNegative = (text) => text.startsWith("-") && !isZero(text);
 
@@ -60,13 +64,16 @@ export const inMonth = (date = new Date()) => month.format(date);
 /** A day that is named without a time, `2026-11-23`: the same one wherever it is read. */
 export const onDate = (text) => dayInUtc.format(new Date(`${text}T00:00:00Z`));
 
-/** "in 8 days", "in 3 hours". */
-export function until(text) {
-  const left = new Date(text) - Date.now();
-  if (left >= DAY) return away.format(Math.round(left / DAY), "day");
+/** "in 8 days", "in 3 hours"; days as a calendar counts them, because it stands beside a date. */
+export function until(text, now = new Date()) {
+  const then = new Date(text);
+  const left = then - now;
+  if (left >= DAY) return away.format(Math.round((midnight(then) - midnight(now)) / DAY), "day"); // rounded: a day may have 23 hours
   if (left >= HOUR) return away.format(Math.round(left / HOUR), "hour");
   return away.format(Math.max(1, Math.round(left / MINUTE)), "minute");
 }
+
+const midnight = (date) => new Date(date).setHours(0, 0, 0, 0);
 
 const currencyFormat = (currency) => new Intl.NumberFormat(undefined, { style: "currency", currency });
 const places = (format) => format.resolvedOptions().maximumFractionDigits;
@@ -104,10 +111,12 @@ export const currencySign = (currency) =>
 const parts = exact.formatToParts(12345.6);
 const GROUP = parts.find(({ type }) => type === "group")?.value ?? ",";
 const POINT = parts.find(({ type }) => type === "decimal").value;
+const DIGITS = [...new Intl.NumberFormat(undefined, { useGrouping: false }).format(9876543210)].reverse(); // the locale's own, from 0 to 9
 
 /** What somebody typed, as the decimal string that the API takes; null if it is no amount. */
 export function typed(text) {
-  const plain = text.replaceAll(GROUP, "").replace(/[\s\u00a0\u202f$€£¥]/g, "").replace(POINT, ".");
+  const digits = text.replace(/\p{Nd}/gu, (digit) => (DIGITS.includes(digit) ? DIGITS.indexOf(digit) : digit));
+  const plain = digits.replaceAll(GROUP, "").replace(/[\s\u00a0\u202f$€£¥]/g, "").replace(POINT, ".");
   return /^\d{1,12}(\.\d{1,6})?$/.test(plain) ? plain : null;
 }
 
@@ -124,13 +133,13 @@ export function moneyField({ amount, currency }) {
 }
 
 const PER = { use: "per use", second: "per second", character: "per character", gb_day: "per GB/day" };
-const UNITS = { use: "uses", second: "seconds", character: "characters", gb_day: "GB-days" };
+const UNITS = { use: "use", second: "second", character: "character", gb_day: "GB-day" };
 
 /** "per second", or "per image" where a use has a name. */
 export const per = (feature) => (feature.unit ? `per ${feature.unit}` : PER[feature.per]);
 
-/** "seconds", "images". */
-export const units = (feature) => (feature.unit ? `${feature.unit}s` : UNITS[feature.per]);
+/** "seconds", "images"; "image" where it is one. */
+export const units = (feature, quantity) => (feature.unit ?? UNITS[feature.per]) + (isOne(quantity) ? "" : "s");
 
 export const TYPES = {
   usage: "Feature usage",

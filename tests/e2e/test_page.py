@@ -26,6 +26,7 @@ WATCH_WHAT_MOVES = """
     const add = (list) => list.getEntries().forEach(({ value }) => (window.moved += value));
     new PerformanceObserver(add).observe({ type: "layout-shift", buffered: true });
 """
+MORE = "new CustomEvent('activity', { detail: { items: [], more: true } })"  # as after a stream that missed much
 
 
 async def test_the_balance_card_shows_your_total_credits_along_with_a_breakdown_of_included_and_additional(
@@ -67,7 +68,7 @@ async def test_each_entry_shows_the_date_event_type_the_team_member_who_used_it_
     first, second = [await visit.activity.get_by_role("row").nth(n).inner_text() for n in (1, 2)]
     assert headings == ["Date", "Event", "Team member", "Credits"]
     assert re.search(r"\w{3} \d+, .*Purchase · Standard pack.*Grace.*\+5,000", first, re.DOTALL)
-    assert re.search(r"\w{3} \d+, .*AI image.*1 image × 4 · rate card 1.*Ada.*−4", second, re.DOTALL)
+    assert re.search(r"\w{3} \d+, .*AI image.*Feature usage · 1 image × 4 · rate card 1.*Ada.*−4", second, re.DOTALL)
 
 
 async def test_you_can_filter_activity_by_time_range_and_page_through_the_results(visit: Visit) -> None:
@@ -158,6 +159,7 @@ async def test_an_entry_says_why_it_is_what_it_is_also_to_the_keyboard_alone(vis
     )
     await expect(why).to_contain_text("1 image × 4 = 4 credits")
     await expect(why).to_contain_text(re.compile(r"Included credits.* 4"))
+    await expect(why).to_contain_text(re.compile(r"Balance after\s*2,996$"))
     await page.keyboard.press("Enter")
     await expect(why).to_be_hidden()
 
@@ -256,6 +258,93 @@ async def test_a_dropped_stream_says_so_reconnects_and_shows_what_was_missed(run
         visit.forget("ERR_INTERNET_DISCONNECTED")
 
 
+async def test_what_is_recorded_while_the_log_loads_is_in_it(visit: Visit) -> None:
+    page = visit.page
+
+    async def connect_late(route: Route) -> None:
+        await expect(visit.entries).to_have_count(1)
+        await visit.api.tell(CreditsGranted(credits=MICRO, reason="before the stream began"))
+        await route.continue_()
+
+    async def answer_with_what_was(route: Route) -> None:
+        answer = await route.fetch()
+        await visit.api.tell(CreditsGranted(credits=MICRO, reason="after the page was read"))
+        await expect(visit.balance).to_contain_text("3,002")
+        await route.fulfill(response=answer)
+
+    await page.route("**/stream", connect_late, times=1)
+    await visit.open()
+    await expect(visit.entries.first).to_contain_text("Before the stream began")
+    await page.route("**/activity?*", answer_with_what_was, times=1)
+    await visit.activity.get_by_role("radio", name="30 days").locator("..").click()
+    await expect(visit.entries).to_have_count(3)
+    await expect(visit.entries.first).to_contain_text("After the page was read")
+
+
+async def test_an_open_explanation_stays_open_when_the_log_is_asked_for_anew(visit: Visit) -> None:
+    page = await visit.open()
+    await page.route("**/stream", lambda route: route.abort())
+    toggle = visit.entries.first.get_by_role("button")
+    await toggle.press("Enter")
+    await expect(visit.activity.locator(".explanation")).to_be_visible()
+
+    async with page.expect_response("**/activity?*"):
+        await page.evaluate("() => document.querySelector('credits-usage').session.dispatchEvent(" + MORE + ")")
+
+    await expect(visit.activity.locator(".explanation")).to_be_visible()
+    await expect(toggle).to_be_focused()
+    visit.forget("ERR_FAILED")
+
+
+async def test_an_element_that_is_taken_from_the_page_asks_nothing_more_and_begins_again_when_it_is_back(
+    visit: Visit,
+) -> None:
+    page = await visit.open()
+    await page.evaluate("() => { window.usage = document.querySelector('credits-usage'); usage.remove(); }")
+    asked = len(visit.asked)
+
+    await page.evaluate("() => usage.session.dispatchEvent(" + MORE + ")")
+    await page.wait_for_timeout(200)
+    assert visit.asked[asked:] == []
+    await page.evaluate("() => document.querySelector('main').append(usage)")
+
+    await visit.api.tell(CreditsGranted(credits=MICRO, reason="welcome"))
+    await expect(visit.balance).to_contain_text("3,001")
+    await expect(visit.entries.first).to_contain_text("Promotional credits")
+
+
+async def test_elements_share_a_stream_by_way_to_tokens_and_team(visit: Visit) -> None:
+    page = await visit.open()
+
+    shared = await page.evaluate(
+        """() => {
+            const getToken = () => "";
+            const [one, same, other] = ["team_1", "team_1", "team_2"].map((team) => {
+                const element = document.createElement("credit-balance");
+                element.setAttribute("team", team);
+                element.getToken = getToken;
+                return element.session;
+            });
+            return [one === same, one === other, other.team];
+        }"""
+    )
+
+    assert shared == [True, False, "team_2"]
+
+
+async def test_a_part_whose_code_does_not_come_says_so(visit: Visit) -> None:
+    await visit.api.tell(used())
+    page = await visit.open()
+    await page.route("**/rate-card.js", lambda route: route.abort())
+
+    await page.get_by_role("button", name="See rate card").click()
+    await expect(page.get_by_text("The rate card did not load.")).to_be_visible()
+    await visit.entries.first.get_by_role("button").press("Enter")
+    await visit.activity.get_by_role("button", name="rate card 1").click()
+    await expect(visit.dialog).to_contain_text("The rate card did not load.")
+    visit.forget("ERR_FAILED")
+
+
 async def test_what_does_not_load_says_so_tries_again_and_can_be_hurried(running: Api, browser: Browser) -> None:
     await running.begin()
     async with visiting(running, browser) as visit:
@@ -265,7 +354,13 @@ async def test_what_does_not_load_says_so_tries_again_and_can_be_hurried(running
         await expect(visit.activity).to_contain_text(re.compile(r"It tries again in \d+ s\."))
 
         await visit.page.unroute("**/v1/**")
-        await visit.activity.get_by_role("button", name="Try now").click()
+        hurry = visit.activity.get_by_role("button", name="Try now")
+        await hurry.focus()
+        await expect(visit.activity).to_contain_text("The server did not answer.")
+        await expect(visit.activity.get_by_role("alert")).not_to_contain_text("again")  # or it is read out each second
+        await asyncio.sleep(1.1)
+        await expect(hurry).to_be_focused()
+        await visit.page.keyboard.press("Enter")
 
         await expect(visit.activity.get_by_text("Included credits refilled").first).to_be_visible()
         visit.forget("ERR_FAILED")
@@ -287,7 +382,7 @@ async def test_who_asked_too_often_waits_as_long_as_the_api_says_and_goes_on(
 
             await visit.page.goto(visit.link())
 
-            await expect(visit.activity).to_contain_text(re.compile("one person may ask 10 times a minute"))
+            await expect(visit.activity).to_contain_text(re.compile("One person may ask 10 times a minute"))
             await expect(visit.activity).to_contain_text(re.compile(r"It tries again in [56] s\."), timeout=1_000)
             await expect(visit.page.get_by_text("Live · as of")).to_be_visible(timeout=90_000)
             assert told[0] > 2, "by itself, the page would try again after half a second"

@@ -162,19 +162,39 @@ async def test_the_same_filter_drives_chart_table_activity_and_download(visit: V
 
     await visit.activity.get_by_label("Team member").select_option(label="Grace")
 
-    await expect(visit.chart).to_contain_text("Credits used: 25")
+    await expect(visit.chart).to_contain_text("Credits used by Grace: 25")
+    await expect(visit.chart).to_contain_text("Days in UTC")
     await visit.chart.get_by_text("Table", exact=True).click()
     table = visit.chart.get_by_role("table")
     assert await table.get_by_role("columnheader").all_inner_texts() == ["Day", "AI image", "Music", "All"]
     assert (await table.get_by_role("row").last.inner_text()).split() == ["All", "20", "5", "25"]
     await visit.chart.get_by_text("1 day", exact=True).click()
     await expect(visit.activity.get_by_role("radio", name="1 day")).to_be_checked()
+    await expect(visit.chart).to_contain_text("Credits used today by Grace: 25")
+    await expect(visit.chart).to_contain_text("Today in UTC")
     await expect(visit.entries).to_have_count(2)
     async with page.expect_download() as downloading:
         await visit.activity.get_by_role("button", name="Download CSV").click()
     download = await downloading.value
     assert download.suggested_filename == "credit-activity-1-days.csv"
     assert len((await download.path()).read_text("utf-8").splitlines()) == 3
+
+
+async def test_the_table_of_the_chart_stays_where_it_was_scrolled_to(visit: Visit) -> None:
+    await visit.api.tell(used())
+    page = await visit.open()
+    await visit.chart.get_by_text("30 days", exact=True).click()
+    await visit.chart.get_by_text("Table", exact=True).click()
+    table = visit.chart.get_by_role("region", name="Credits used per day")
+    await expect(table.get_by_role("row")).to_have_count(32)
+    await table.focus()
+    await table.evaluate("e => e.scrollTo(0, 200)")
+
+    await page.set_viewport_size({"width": 900, "height": 900})  # it is drawn anew, as when usage streams in
+    await page.wait_for_timeout(100)
+
+    assert await table.evaluate("e => e.scrollTop") == 200
+    await expect(table).to_be_focused()
 
 
 async def test_how_long_credits_last_is_a_range_and_is_not_said_with_too_little_data(visit: Visit) -> None:

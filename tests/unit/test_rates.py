@@ -271,6 +271,7 @@ def test_what_a_use_is_called_is_said_in_formulas_and_only_of_uses() -> None:
 
     assert card.explain("ai_image.generate", Decimal(1), None).formula == "1 image × 4 = 4 credits"
     assert card.explain("ai_image.generate", Decimal(3), None).formula == "3 images × 4 = 12 credits"
+    assert card.explain("ai_image.generate", Decimal("0.25"), None).formula == "0.25 images × 4 = 1 credit"
     with pytest.raises(RateCardInvalid, match="priced per second: leave it out"):
         compiled(feature(per="second", unit="image"))
 

@@ -2,9 +2,9 @@
 
 import { openDialog } from "../dialog.js";
 import { h, icon } from "../dom.js";
-import { failure, loader, skeleton } from "../loading.js";
+import { failure, loader, skeleton, missing } from "../loading.js";
 import { css } from "../style.js";
-import { TYPES, attributes, capital, credits, creditsChange, inOwnNumbers, isNegative, isZero, money, onDayOfYear, per, when, whenExactly } from "../words.js";
+import { TYPES, attributes, capital, credits, creditsChange, inCredits, inOwnNumbers, isNegative, isZero, money, onDayOfYear, per, when, whenExactly } from "../words.js";
 
 const MINUS = "M4 8h8";
 const PLUS = "M8 4v8M4 8h8";
@@ -148,7 +148,7 @@ export function entryRows(item, element, nameOf) {
   const what = h(
     "div",
     {},
-    h("span", { class: "unseen" }, `${TYPES[item.type] ?? item.type}: `),
+    item.type !== "usage" && h("span", { class: "unseen" }, `${TYPES[item.type] ?? item.type}: `),
     toggle,
     detail && h("span", { class: "quiet more" }, detail),
     h("span", { class: "quiet narrow" }, [when(item.at), member].filter(Boolean).join(" · ")),
@@ -166,10 +166,13 @@ export function entryRows(item, element, nameOf) {
   return [row, why];
 }
 
-/** The line below an entry's name. What a formula comes to stands in the column of credits. */
+/**
+ * The line below an entry's name. What a formula comes to stands in the column of credits. Usage goes by the feature's name, so its
+ * type is said here; the names of all others say it.
+ */
 function detailOf({ type, detail }) {
-  if (!detail) return null;
-  return capital(SAID_BY_THE_SERVER.has(type) ? inOwnNumbers(detail.replace(/ = [\d.]+ credits/, "")) : detail);
+  const said = detail && capital(SAID_BY_THE_SERVER.has(type) ? inOwnNumbers(detail.replace(/ = [\d.]+ credits?/, "")) : detail);
+  return type === "usage" ? [TYPES.usage, said].filter(Boolean).join(" · ") : said;
 }
 
 function explain(item, element, why) {
@@ -183,7 +186,7 @@ function explain(item, element, why) {
     } else {
       place.replaceChildren(failure("The entry did not load.", state));
     }
-  });
+  }, why);
   load(() => element.session.get(`/entries/${encodeURIComponent(item.id)}`));
 }
 
@@ -196,7 +199,7 @@ function explanation(entry, element) {
     price && ["Formula", inOwnNumbers(price.formula)],
     paid.length && [paidBy(entry), paid.map(lot)],
     charge && ["Charge", charged(charge)],
-    ["Balance after", `${credits(entry.balance_after)} at position ${entry.position}`],
+    ["Balance after", credits(entry.balance_after)],
   ];
   return h(
     "dl",
@@ -209,16 +212,16 @@ function rate(price, element) {
   const { name, rate_attributes: named, rate: each, rate_card: version, in_force_since: since } = price;
   const what = Object.keys(named).length ? `${name}, ${attributes(named).toLowerCase()}` : name;
   const look = h("button", { type: "button", class: "link", onclick: () => lookAtCard(element, version, since) }, `rate card ${version}`);
-  return [`${what} · ${credits(each)} credits ${per(price)} · `, look, `, in force since ${onDayOfYear(since)}`];
+  return [`${what} · ${inCredits(each)} ${per(price)} · `, look, `, in force since ${onDayOfYear(since)}`];
 }
 
 /** The card that priced an entry, over the page, so that nobody loses the place. */
-async function lookAtCard(element, version, since) {
-  await import("./rate-card.js");
+function lookAtCard(element, version, since) {
   const card = h("rate-card", { plain: true, at: since });
   const close = h("button", { type: "button", onclick: () => dialog.close() }, "Close");
   const dialog = openDialog(element, { title: `Rate card ${version}` }, card, h("div", { class: "buttons" }, close));
   card.session = element.session;
+  import("./rate-card.js").catch(() => card.replaceWith(missing("The rate card did not load.")));
 }
 
 function paidBy({ type, credits: amount }) {

@@ -73,13 +73,14 @@ const sheet = css`
 `;
 
 export class CreditActivity extends CreditsElement {
-  #load = loader((state) => this.#show(state));
+  #load = loader((state) => this.#show(state), this);
   #filter = new Filter();
-  #heard = new AbortController();
+  #heard = null; // while a page is asked for: what came meanwhile, which its answer may not know
   #before = []; // the cursors of the pages before this one
   #cursor = null;
   #next = null;
   #items = [];
+  #drawn = new Map(); // the rows of entries, by id: drawn again, they stay as they were, open or in focus
   #names = new Map();
   #body = h("div", { part: "body" });
   #shown = h("span", { class: "quiet number" });
@@ -103,18 +104,21 @@ export class CreditActivity extends CreditsElement {
   }
 
   begin(session) {
-    this.filter = this.#filter;
+    this.#follow();
     this.hear("activity", (came) => this.#came(came));
     session.share("").then(({ members }) => this.#know(members), () => {}); // without names, ids are shown
   }
 
   /** A filter that is shared with others. */
   set filter(filter) {
-    this.#heard.abort();
-    this.#heard = new AbortController();
     this.#filter = filter;
-    filter.addEventListener("change", () => this.#first(), { signal: this.#heard.signal });
-    if (this.session) this.#first();
+    if (this.hasBegun) this.#follow();
+  }
+
+  #follow() {
+    const filter = this.#filter;
+    this.hear("change", () => filter === this.#filter && this.#first(), filter);
+    this.#first();
   }
 
   /** Who is who; rows that are shown already are drawn anew with it. */
@@ -122,6 +126,7 @@ export class CreditActivity extends CreditsElement {
     this.#names = new Map(members.map(({ id, name }) => [id, name]));
     this.#member.replaceChildren(new Option("All members", ""), ...members.map(({ id, name }) => new Option(name, id)));
     this.#member.value = this.#filter.member;
+    this.#drawn.clear();
     if (this.#items.length) this.#draw();
   }
 
@@ -140,6 +145,7 @@ export class CreditActivity extends CreditsElement {
 
   #turn(cursor, { quietly = false } = {}) {
     this.#cursor = cursor;
+    this.#heard = { items: [], more: false };
     return this.#load(() => this.session.get(this.#query({ limit: PAGE, cursor })), { quietly });
   }
 
@@ -160,8 +166,12 @@ export class CreditActivity extends CreditsElement {
       this.#items = state.value.items;
       this.#next = state.value.next_cursor;
       this.#draw();
+      const heard = this.#heard;
+      this.#heard = null;
+      this.#came(heard);
     } else if (state.phase !== "loading") {
       this.#items = [];
+      if (state.phase === "refused") this.#heard = null; // no answer is to come
       this.#pages.hidden = true;
       this.#body.replaceChildren(failure("The activity did not load.", state));
     } else if (!this.#items.length) {
@@ -170,6 +180,9 @@ export class CreditActivity extends CreditsElement {
   }
 
   #draw() {
+    const focused = this.shadowRoot.activeElement;
+    const shown = new Set(this.#items.map(({ id }) => id));
+    for (const id of this.#drawn.keys()) if (!shown.has(id)) this.#drawn.delete(id);
     this.#count();
     if (!this.#items.length) return this.#body.replaceChildren(nothing(this.#filter));
     const head = h(
@@ -181,11 +194,14 @@ export class CreditActivity extends CreditsElement {
       h("th", { scope: "col", class: "amount" }, "Credits"),
     );
     const rows = this.#items.flatMap((item) => this.#rows(item));
+    for (const row of rows) row.classList.remove("fresh");
     this.#body.replaceChildren(h("table", {}, h("thead", {}, head), h("tbody", {}, rows)));
+    if (focused?.isConnected) focused.focus({ preventScroll: true });
   }
 
   #rows(item) {
-    return entryRows(item, this, (id) => this.#names.get(id) ?? id);
+    if (!this.#drawn.has(item.id)) this.#drawn.set(item.id, entryRows(item, this, (id) => this.#names.get(id) ?? id));
+    return this.#drawn.get(item.id);
   }
 
   /** Where one is among the pages; the buttons stay the same, so that who presses one keeps the focus. */
@@ -199,8 +215,9 @@ export class CreditActivity extends CreditsElement {
 
   /** New entries: on the first page they are put on top, elsewhere one is told that there are some. */
   #came({ items, more }) {
-    const shown = new Set(this.#items.map(({ id }) => id));
-    const fresh = items.filter((item) => this.#wants(item) && !shown.has(item.id));
+    if (this.#heard) return this.#keep(items, more);
+    const [newest] = this.#items;
+    const fresh = items.filter((item) => this.#wants(item) && (!newest || isAfter(item, newest)));
     if (!more && !fresh.length) return;
     const table = this.shadowRoot.querySelector("tbody");
     if (this.#cursor !== null) return this.#offer();
@@ -210,6 +227,12 @@ export class CreditActivity extends CreditsElement {
     for (const row of rows) row.classList.toggle("fresh", row.classList.contains("entry"));
     table.prepend(...rows);
     this.#count();
+  }
+
+  #keep(items, more) {
+    this.#heard.items.unshift(...items);
+    this.#heard.more ||= more || this.#heard.items.length > GROWN;
+    if (this.#heard.more) this.#heard.items = [];
   }
 
   #wants(item) {
@@ -236,6 +259,13 @@ export class CreditActivity extends CreditsElement {
       this.#download.disabled = false;
     }
   }
+}
+
+/** Whether an entry has the later place in the log: an id is shard, position and part. */
+function isAfter({ id }, { id: other }) {
+  const [, position, part] = id.split(":").map(Number);
+  const [, before, itsPart] = other.split(":").map(Number);
+  return position > before || (position === before && part > itsPart);
 }
 
 function nothing({ days, type, member }) {

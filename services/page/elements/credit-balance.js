@@ -121,7 +121,7 @@ const LINKS = {
 };
 
 export class CreditBalance extends CreditsElement {
-  #load = loader((state) => this.#show(state));
+  #load = loader((state) => this.#show(state), this);
   #body = h("div", { part: "body" });
   #live = h("span", { class: "live quiet" });
   #said = h("span", { class: "unseen", role: "status" }); // the line's state is read out when it changes, not every second

@@ -4,7 +4,7 @@ import { bannerOf } from "../banner.js";
 import { h } from "../dom.js";
 import { CreditsElement } from "../element.js";
 import { Filter } from "../filter.js";
-import { failure, loader } from "../loading.js";
+import { failure, loader, missing } from "../loading.js";
 import { css } from "../style.js";
 import "./buy-credits.js";
 import "./credit-activity.js";
@@ -94,12 +94,11 @@ const OUT = {
   forbidden: "Your sign-in is not meant for this page. Team members and finance may open it.",
 };
 const UNSEEN = 250; // milliseconds
-const RELOAD = { problem: { message: "Reload the page to try again." } };
 const ACTIONS = { confirm: "Confirm payment", card: "Change card", add: "Add a card", buy: "Buy credits", enable: "Enable top-ups", settings: "Configure top-ups" };
 
 export class CreditsUsage extends CreditsElement {
-  #load = loader((state) => this.#show(state));
-  #topUps = loader((state) => state.phase === "ready" && this.#warn({ topUp: state.value }));
+  #load = loader((state) => this.#show(state), this);
+  #topUps = loader((state) => state.phase === "ready" && this.#warn({ topUp: state.value }), this);
   #about = h("p", { class: "quiet about" });
   #notice = h("div", { class: "notice", role: "status", hidden: true });
   #warned = {};
@@ -133,7 +132,7 @@ export class CreditsUsage extends CreditsElement {
     const rates = make("rate-card", { hidden: true });
     const more = h("button", { type: "button", class: "link more", "aria-expanded": "false" }, "See rate card");
     more.addEventListener("click", async () => {
-      await import("./rate-card.js");
+      await import("./rate-card.js").catch(() => rates.replaceChildren(h("div", { class: "card" }, missing("The rate card did not load."))));
       rates.hidden = !rates.hidden;
       more.setAttribute("aria-expanded", String(!rates.hidden));
       more.textContent = rates.hidden ? "See rate card" : "Hide rate card";
@@ -150,7 +149,7 @@ export class CreditsUsage extends CreditsElement {
     activity.filter = chart.filter = new Filter();
     for (const part of [buy, balance, topUp, chart, activity]) part.session = session;
     // Nobody waits for the chart: it takes what it was given when it is there.
-    import("./usage-chart.js").catch(() => chart.replaceWith(h("div", { class: "card" }, failure("The chart did not load.", RELOAD))));
+    import("./usage-chart.js").catch(() => chart.replaceWith(h("div", { class: "card" }, missing("The chart did not load."))));
   }
 
   #show(state) {

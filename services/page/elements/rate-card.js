@@ -5,7 +5,7 @@ import { h } from "../dom.js";
 import { CreditsElement } from "../element.js";
 import { failure, loader, skeleton } from "../loading.js";
 import { css } from "../style.js";
-import { attributes, capital, credits, onDayOfYear, per, typed, units } from "../words.js";
+import { attributes, capital, credits, inCredits, onDayOfYear, per, typed, units } from "../words.js";
 
 const PAUSE = 250; // milliseconds after the last key
 
@@ -52,6 +52,7 @@ const sheet = css`
     margin-inline-start: 4px;
     vertical-align: 1px;
   }
+  .marks { margin-top: 6px; }
   .chip.plan { --chip: var(--included); }
   .chip.top-ups { --chip: var(--additional); }
   .all {
@@ -90,7 +91,7 @@ const sheet = css`
 export class RateCard extends CreditsElement {
   static live = false;
 
-  #load = loader((state) => this.#show(state));
+  #load = loader((state) => this.#show(state), this);
   #body = h("div", { part: "body" });
   #which = h("select", { "aria-label": "Which rate card", hidden: true });
 
@@ -135,9 +136,10 @@ export class RateCard extends CreditsElement {
     this.#which.hidden = cards.length < 2;
     const next = span === now && now.until ? this.#announce(spans[spans.indexOf(now) + 1]) : "";
     const about = h("p", { class: "quiet" }, `${lasted(span, now)} Amounts are credits.`, next);
+    const marks = h("p", { class: "quiet marks" }, legend(shown));
     const others = span === now ? null : ratesOf(today);
     const tables = shown.categories.map(({ name, features }) => category(name, features, others));
-    this.#body.replaceChildren(about, h("div", { class: "all" }, tables), span === now ? calculator(this.session, today.categories) : "");
+    this.#body.replaceChildren(about, marks, h("div", { class: "all" }, tables), span === now ? calculator(this.session, today.categories) : "");
   }
 
   #announce({ version, effective_from: from }) {
@@ -175,12 +177,24 @@ function category(name, features, today) {
   return h("table", {}, h("caption", {}, name), h("thead", {}, head), h("tbody", {}, rows));
 }
 
+const planOf = (feature, rate) => rate.requires?.plan ?? feature.requires.plan;
+const needsTopUps = (feature, rate) => feature.requires.top_ups || rate.requires?.top_ups;
+const planChip = (plan) => h("span", { class: "chip plan" }, capital(plan));
+const topUpsChip = () => h("span", { class: "chip top-ups" }, "Top-ups");
+
+/** What the marks beside rates mean. */
+function legend({ categories }) {
+  const rates = categories.flatMap(({ features }) => features.flatMap((feature) => feature.rates.map((rate) => [feature, rate])));
+  const plans = [...new Set(rates.map(([feature, rate]) => planOf(feature, rate)))].filter(Boolean);
+  const named = plans.flatMap((plan) => [planChip(plan), ` needs the plan ${capital(plan)}. `]);
+  return rates.some(([feature, rate]) => needsTopUps(feature, rate)) ? [...named, topUpsChip(), " needs automatic top-ups to be enabled."] : named;
+}
+
 function row(feature, rate, today) {
-  const topUps = feature.requires.top_ups || rate.requires?.top_ups;
-  const plan = rate.requires?.plan ?? feature.requires.plan;
+  const plan = planOf(feature, rate);
   const notes = [
-    plan && h("span", { class: "chip plan", title: `Needs the plan ${plan}` }, capital(plan)),
-    topUps && h("span", { class: "chip top-ups", title: "Needs automatic top-ups to be enabled" }, "Top-ups"),
+    plan && planChip(plan),
+    needsTopUps(feature, rate) && topUpsChip(),
     today && today !== rate.credits && h("span", { class: "chip number" }, today === NEW ? "not on today's card" : `today ${credits(today)}`),
   ].filter(Boolean);
   return h(
@@ -205,8 +219,8 @@ function calculator(session, categories) {
   const ask = async () => {
     const mine = ++turn;
     const { feature, rate } = rates[which.value];
-    unit.textContent = units(feature);
     const quantity = typed(many.value);
+    unit.textContent = units(feature, quantity ?? "");
     if (!quantity || !/[1-9]/.test(quantity)) return cost.replaceChildren("Say how many.");
     await new Promise((resolve) => setTimeout(resolve, PAUSE));
     if (mine !== turn) return;
@@ -222,7 +236,7 @@ function calculator(session, categories) {
 
 function answerOf({ items: [item] }) {
   const why = item.detail ? `, but ${item.detail}` : "";
-  return ["= ", h("strong", {}, `${credits(item.credits)} credits`), h("span", { class: "quiet" }, item.allowed ? "" : why)];
+  return ["= ", h("strong", {}, inCredits(item.credits)), h("span", { class: "quiet" }, item.allowed ? "" : why)];
 }
 
 customElements.define("rate-card", RateCard);

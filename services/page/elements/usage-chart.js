@@ -21,7 +21,7 @@ const sheet = css`
   :host {
     --series-1: var(--creditwell-series-1, light-dark(#3b4fe0, #8f9bff));
     --series-2: var(--creditwell-series-2, light-dark(#0f9486, #2fc7b1));
-    --series-3: var(--creditwell-series-3, light-dark(#e08a00, #f4b54d));
+    --series-3: var(--creditwell-series-3, light-dark(#c87a00, #f4b54d));
     --series-4: var(--creditwell-series-4, light-dark(#d6456b, #fb8aa5));
     --series-5: var(--creditwell-series-5, light-dark(#7b3fc4, #c08bf5));
     --series-6: var(--creditwell-series-6, light-dark(#2e8bc9, #62bdf0));
@@ -33,6 +33,10 @@ const sheet = css`
     gap: 10px;
   }
   .skeleton, .empty { min-height: 292px; }
+  .zone {
+    min-height: 1.5em;
+    margin-top: 12px;
+  }
   figure {
     position: relative;
     margin-top: 14px;
@@ -181,9 +185,8 @@ const sheet = css`
 `;
 
 export class UsageChart extends CreditsElement {
-  #load = loader((state) => this.#show(state));
+  #load = loader((state) => this.#show(state), this);
   #filter = new Filter();
-  #heard = new AbortController();
   #body = h("div", { part: "body" });
   #by = "feature";
   #as = "chart";
@@ -192,6 +195,8 @@ export class UsageChart extends CreditsElement {
   #renewing = null;
   #resized = new ResizeObserver(([{ contentRect }]) => this.#fit(contentRect.width));
   #title = h("h2", {}, "Credits used");
+  #zone = h("p", { class: "quiet zone" });
+  #scroll = h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Credits used per day" });
   #days = choices({ legend: "Time range", name: "days", options: DAYS, value: this.#filter.days, onchange: (days) => this.#filter.set({ days }) });
 
   constructor() {
@@ -199,41 +204,46 @@ export class UsageChart extends CreditsElement {
     const by = choices({ legend: "Add up", name: "by", options: BY, value: this.#by, onchange: (chosen) => this.#draw((this.#by = chosen)) });
     const as = choices({ legend: "Show as", name: "as", options: AS, value: this.#as, onchange: (chosen) => this.#draw((this.#as = chosen)) });
     const head = h("div", { class: "head" }, this.#title, h("div", { class: "tools" }, by, as, this.#days));
-    this.shadowRoot.append(h("section", { class: "card", part: "card", "aria-label": "Credits used" }, head, this.#body));
+    this.shadowRoot.append(h("section", { class: "card", part: "card", "aria-label": "Credits used" }, head, this.#body, this.#zone));
     this.#resized.observe(this.#body);
   }
 
   begin() {
-    this.filter = this.#filter;
+    this.#follow();
     this.hear("activity", ({ items, more }) => (more || items.some(({ feature }) => feature)) && this.#renewSoon());
   }
 
   /** A filter that is shared with others. */
   set filter(filter) {
-    this.#heard.abort();
-    this.#heard = new AbortController();
     this.#filter = filter;
-    filter.addEventListener("change", () => this.#ask(), { signal: this.#heard.signal });
-    if (this.session) this.#ask();
+    if (this.hasBegun) this.#follow();
+  }
+
+  #follow() {
+    const filter = this.#filter;
+    this.hear("change", () => filter === this.#filter && this.#ask(), filter);
+    this.#ask();
   }
 
   #ask({ quietly = false } = {}) {
     this.#days.choose(this.#filter.days);
+    const { member } = this.#filter;
     this.#load(async () => {
       const query = this.#filter.query(["days", "member"], { by: "day" });
       const [used, card, team] = await Promise.all([this.session.get(`/usage?${query}`), this.session.share("v1/rate-card"), this.session.share("")]);
-      return { ...used, features: namesOf(card), members: new Map(team.members.map(({ id, name }) => [id, name])) };
+      return { ...used, member, zone: team.zone, features: namesOf(card), members: new Map(team.members.map(({ id, name }) => [id, name])) };
     }, { quietly: quietly && this.#known });
   }
 
   #renewSoon() {
     this.#renewing ??= setTimeout(() => {
       this.#renewing = null;
-      this.#ask({ quietly: true });
+      if (this.isConnected) this.#ask({ quietly: true });
     }, RENEW_EVERY);
   }
 
   #show(state) {
+    this.#body.classList.toggle("stale", state.phase === "loading" && this.#known !== null);
     if (state.phase === "ready") {
       this.#known = state.value;
       this.#draw();
@@ -241,6 +251,8 @@ export class UsageChart extends CreditsElement {
       if (!this.#known) this.#body.replaceChildren(skeleton("The chart is loading", "tall"));
     } else {
       this.#known = null;
+      this.#title.textContent = "Credits used";
+      this.#zone.textContent = "";
       this.#body.replaceChildren(failure("The chart did not load.", state));
     }
   }
@@ -254,17 +266,25 @@ export class UsageChart extends CreditsElement {
   #draw() {
     if (!this.#known) return;
     const data = stacked(this.#known, this.#by);
-    const { days } = this.#filter;
-    this.#title.textContent = data.total ? `Credits used: ${credits(rounded(data.total))}` : "Credits used";
+    const { days, zone } = this.#known;
+    const what = titleOf(this.#known);
+    this.#title.textContent = data.total ? `${what}: ${credits(rounded(data.total))}` : what;
+    this.#zone.textContent = `${days === 1 ? "Today" : "Days"} in ${zone.replaceAll("_", " ")}`;
     if (!data.total) {
-      const said = [h("strong", {}, `Nothing used ${during(days)}`), h("p", { class: "quiet" }, "The first use is drawn here as it happens.")];
+      const said = [h("strong", {}, `Nothing used ${days === 1 ? "today" : during(days)}`), h("p", { class: "quiet" }, "The first use is drawn here as it happens.")];
       this.#body.replaceChildren(h("div", { class: "empty" }, said));
     } else if (this.#as === "table") {
-      this.#body.replaceChildren(table(data));
+      this.#scroll.replaceChildren(table(data)); // itself it stays, where it was scrolled to and with the focus
+      if (!this.#scroll.isConnected) this.#body.replaceChildren(this.#scroll);
     } else {
       this.#body.replaceChildren(data.days.length === 1 ? ranking(data) : chart(data, this.#width || 640));
     }
   }
+}
+
+/** The chart's days are those of the team's calendar, the last one today; the activity looks back by hours. */
+function titleOf({ days, member, members }) {
+  return `Credits used${days === 1 ? " today" : ""}${member ? ` by ${members.get(member) ?? member}` : ""}`;
 }
 
 function chart({ series, days, total }, width) {
@@ -297,7 +317,7 @@ function chart({ series, days, total }, width) {
     return column;
   });
   const most = days.reduce((one, other) => (other.sum > one.sum ? other : one));
-  const said = `${credits(rounded(total))} credits used in ${days.length} days, most on ${onDate(most.day)}: ${credits(rounded(most.sum))}. The table has every number.`;
+  const said = `${credits(rounded(total))} credits used in ${days.length} days, most on ${onDate(most.day)}: ${credits(rounded(most.sum))}. The table has the numbers of each day.`;
   const drawing = svg("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, role: "img", "aria-label": said }, grid, columns);
   return h("figure", {}, drawing, tip, h("ul", { class: "legend" }, series.map(({ name, look }) => h("li", { class: look }, name))));
 }
@@ -330,8 +350,7 @@ function table({ series, days, total }) {
   const head = h("tr", {}, h("th", { scope: "col" }, "Day"), series.map(({ name, look }) => h("th", { scope: "col", class: `series ${look}` }, name)), h("th", { scope: "col" }, "All"));
   const rows = days.toReversed().map(({ day, values, sum }) => h("tr", {}, h("th", { scope: "row" }, onDate(day)), cells([...values, sum])));
   const foot = h("tr", {}, h("th", { scope: "row" }, "All"), cells([...sums, total]));
-  const label = "Credits used per day";
-  return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": label }, h("table", {}, h("thead", {}, head), h("tbody", {}, rows), h("tfoot", {}, foot)));
+  return h("table", {}, h("thead", {}, head), h("tbody", {}, rows), h("tfoot", {}, foot));
 }
 
 customElements.define("usage-chart", UsageChart);

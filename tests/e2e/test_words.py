@@ -1,0 +1,56 @@
+"""The words of the page, as the reader's language and clock write them."""
+
+from typing import Any
+
+import pytest
+from playwright.async_api import Browser
+
+from tests.support.api import Api
+from tests.support.page import visiting
+
+
+async def said(running: Api, browser: Browser, calls: str, **reader: Any) -> list[object]:
+    """What words.js answers to calls, in a reader's browser."""
+    async with visiting(running, browser, **reader) as visit:
+        await visit.page.goto(f"{running.url}/usage")
+        answers: list[object] = await visit.page.evaluate(
+            f"async () => {{ const words = await import('/usage/words.js'); return [{calls}]; }}"
+        )
+        return answers
+
+
+@pytest.mark.parametrize(
+    ("now", "then", "words"),
+    [
+        ("2026-11-30T13:00", "2026-12-02T00:00", "in 2 days"),
+        ("2026-11-30T22:00", "2026-12-01T23:30", "tomorrow"),
+        ("2026-11-30T01:00", "2026-12-08T23:00", "in 8 days"),
+        ("2026-11-30T13:00", "2026-12-01T12:00", "in 23 hours"),
+        ("2026-03-28T12:00", "2026-03-30T00:00", "in 2 days"),  # a day of 23 hours lies between
+        ("2026-11-30T13:00", "2026-11-30T13:20", "in 20 minutes"),
+    ],
+)
+async def test_how_long_until_a_date_is_counted_as_a_calendar_does(
+    running: Api, browser: Browser, now: str, then: str, words: str
+) -> None:
+    calls = f"words.until('{then}', new Date('{now}'))"
+
+    assert await said(running, browser, calls, timezone_id="Europe/Berlin") == [words]
+
+
+async def test_one_is_called_one(running: Api, browser: Browser) -> None:
+    image = "{ per: 'use', unit: 'image' }"
+    calls = f"""words.inCredits('1'), words.inCredits('-1'), words.inCredits('1.5'), words.inCredits('0'),
+        words.units({image}, '1'), words.units({image}, '2'), words.units({{ per: 'gb_day' }}, '')"""
+
+    told = ["1 credit", "−1 credit", "1.5 credits", "0 credits", "image", "images", "GB-days"]
+    assert await said(running, browser, calls) == told
+
+
+@pytest.mark.parametrize("locale", ["ar-EG", "fa-IR", "bn-BD", "en-US", "de-DE"])
+async def test_an_amount_can_be_typed_as_the_page_writes_it(running: Api, browser: Browser, locale: str) -> None:
+    calls = "words.credits('12345.678'), words.typed(words.credits('12345.678')), words.typed('42'), words.typed('४x')"
+
+    written, *read = await said(running, browser, calls, locale=locale)
+
+    assert read == ["12345.678", "42", None], written
