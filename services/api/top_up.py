@@ -174,8 +174,8 @@ def problems_of(settings: TopUpConfigured, catalog: Catalog, cap_currency: str |
     if not said and settings.monthly_cap_cents is not None:
         credits, cents = next_charge(settings, settings.threshold_credits, catalog)
         if settings.monthly_cap_cents < cents:
-            price = f"{format_credits(credits)} credits cost {format_money(cents, currency)}"
-            said.append(f"the most to charge in a month is less than one top-up: {price}")
+            cost = f"{format_credits(credits)} credits cost {format_money(cents, currency)}"
+            said.append(f"the most to charge in a month is less than one top-up: {cost}")
     return said
 
 
