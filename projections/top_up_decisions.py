@@ -14,6 +14,7 @@ from projections.top_up import DECLINES_MAX, Episode, Point, Settings, TopUps
 from schemas.catalog import Catalog
 from schemas.credits import format_credits
 from schemas.facts import TopUpConfigured, TopUpRequested, TopUpResumed, TopUpSkipped, TopUpSuspended
+from schemas.money import format_money
 
 ATTEMPTS = UUID("6f1c1de5-7d3c-5f1e-9a55-3f0c2b8f4f10")  # the namespace of attempts; never change it
 CHARGE_MAX_CENTS = 99_999_999  # Stripe takes no more at once
@@ -46,7 +47,7 @@ def foresee(state: TopUps, available: int, now: datetime, catalog: Catalog) -> T
 def _obstacle(state: TopUps, now: datetime, catalog: Catalog) -> TopUpSkipped | None:
     """What forbids any charge now, whatever its size."""
     if state.open is not None:
-        return _skip(state, "in_flight", f"attempt {state.open.attempt_id} is under way")
+        return _skip(state, "in_flight")
     if not catalog.may_top_up(state.plan):
         return _skip(state, "plan", f"plan {state.plan} has no automatic top-ups")
     if state.suspension is not None:
@@ -68,17 +69,12 @@ def _within_caps(
     if most is not None and len(taken) >= most:
         return _skip(state, "cap_count", f"{len(taken)} of {most} top-ups of this month are made", following)
     if cap is not None and (sum(taken) + cents > cap or chosen.currency != catalog.top_up.currency):
-        price = f"{format_credits(gained)} credits cost {cents} {catalog.top_up.currency} cents"
-        return _skip(
-            state,
-            "cap_money",
-            f"{price}; {sum(taken)} of {cap} {chosen.currency} cents of this month are taken",
-            following,
-        )
+        price = f"{format_credits(gained)} credits cost {format_money(cents, catalog.top_up.currency)}"
+        charged = f"{format_money(sum(taken), chosen.currency)} of this month's {format_money(cap, chosen.currency)}"
+        return _skip(state, "cap_money", f"{price}, and {charged} are charged or under way", following)
     if cents > CHARGE_MAX_CENTS:
-        return _skip(
-            state, "cap_money", f"{cents} cents are more than one charge may take; buy credits instead", following
-        )
+        price = format_money(cents, catalog.top_up.currency)
+        return _skip(state, "cap_money", f"{price} is more than one charge may take; buy credits instead", following)
     assert state.episode is not None
     assert state.card is not None
     return TopUpRequested(

@@ -15,6 +15,7 @@ from projections.top_up_decisions import foresee, next_charge
 from schemas.catalog import Catalog
 from schemas.credits import MICRO, format_credits
 from schemas.facts import TopUpConfigured, TopUpRequested, TopUpSkipped
+from schemas.money import format_money
 from services.api.access import SEES_PAYMENTS, Ask, Asked, route, unknown_team
 from services.api.answers import Json, answer, instant
 from services.api.described import header, link
@@ -157,24 +158,23 @@ def problems_of(settings: TopUpConfigured, catalog: Catalog, cap_currency: str |
     least, step = format_credits(price.min_credits), format_credits(price.step)
     said = []
     if not 0 < settings.threshold_credits <= THRESHOLD_MAX:
-        said.append(f"threshold is more than 0 and at most {format_credits(THRESHOLD_MAX)} credits")
+        said.append(f"the threshold is more than 0 and at most {format_credits(THRESHOLD_MAX)} credits")
     if (settings.credits is None) == (settings.restore_to_credits is None):
         said.append("choose either credits, a fixed amount to add, or restore_to, a balance to fill up to")
     elif settings.credits is not None and (settings.credits < price.min_credits or settings.credits % price.step):
-        said.append(f"credits are at least {least}, in steps of {step}")
+        said.append(f"the credits to add are at least {least}, in steps of {step}")
     elif (
         settings.restore_to_credits is not None
         and settings.restore_to_credits < settings.threshold_credits + price.min_credits
     ):
-        said.append(f"restore_to is at least {least} credits above the threshold")
+        said.append(f"fill up to at least {least} credits above the threshold")
     if cap_currency is not None and cap_currency != currency:
-        said.append(f"monthly_cap is in {currency}, the currency of top-ups")
+        said.append(f"the most to charge in a month is in {currency}, the currency of top-ups")
     if not said and settings.monthly_cap_cents is not None:
         credits, cents = next_charge(settings, settings.threshold_credits, catalog)
         if settings.monthly_cap_cents < cents:
-            said.append(
-                f"monthly_cap is less than one top-up: {format_credits(credits)} credits cost {cents} {currency} cents"
-            )
+            cost = f"{format_credits(credits)} credits cost {format_money(cents, currency)}"
+            said.append(f"the most to charge in a month is less than one top-up: {cost}")
     return said
 
 

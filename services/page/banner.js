@@ -1,6 +1,8 @@
 // What stands at the top of the tab: the one thing that matters most, in words, with the way out.
 
-import { credits, plus, sentence } from "./words.js";
+import { credits, inOwnNumbers, plus, sentence } from "./words.js";
+
+const REFUSED = "New AI work is refused until credits are added.";
 
 /**
  * The banner for a team's top-ups and balance, as `{kind, title, text, action}`, or null; the first that is true is shown.
@@ -8,7 +10,7 @@ import { credits, plus, sentence } from "./words.js";
  */
 export function bannerOf({ topUp, balance }) {
   if (topUp?.state === "action_required") {
-    return { kind: "warn", title: "Confirm your payment.", text: "Your bank wants to see an admin before it pays for the top-up.", action: "confirm" };
+    return { kind: "warn", title: "Confirm your payment.", text: "Your bank needs an admin to confirm this payment.", action: "confirm" };
   }
   if (topUp?.state === "suspended") {
     return { kind: "warn", title: "Top-ups are paused.", text: sentence(topUp.reason), action: "card" };
@@ -18,7 +20,7 @@ export function bannerOf({ topUp, balance }) {
   if (topUp?.enabled && topUp.reason) {
     const why = topUp.next_charge_preview?.not_now ?? "no_payment_method"; // the only reason that is given while the balance is not low
     const action = why === "no_payment_method" ? "add" : "settings";
-    return { kind: "warn", title: "Top-ups can't run now.", text: sentence(topUp.reason), action };
+    return { kind: "warn", title: "Top-ups can't run now.", text: sentence(inOwnNumbers(topUp.reason)), action };
   }
   if (topUp && !topUp.enabled) {
     const text = "They keep work running when credits run low, and some features need them.";
@@ -28,6 +30,6 @@ export function bannerOf({ topUp, balance }) {
 }
 
 function ranOut({ total, held }) {
-  if (Number(total) < 0) return `${credits(plus("0", total.slice(1)))} credits were used past zero. Work that asks first is told so.`;
-  return Number(held) > 0 ? "What is left is held for running work." : "Work that asks first is told so.";
+  if (Number(total) < 0) return `${credits(plus("0", total.slice(1)))} credits were used past zero. ${REFUSED}`;
+  return Number(held) > 0 ? "What is left is held for running work." : REFUSED;
 }

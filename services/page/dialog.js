@@ -29,9 +29,11 @@ export function openDialog(element, { title, about = null, beside = null, onsubm
 
 /** Who may do what a member may not, by name, and words that can be sent to them. */
 export async function askAnAdmin(element, { title, what, request }) {
-  const { admins, name: team } = await element.session.share("").catch(() => ({ admins: [], name: "" }));
+  const known = await element.session.share("").catch(() => null);
+  const { admins, name: team } = known ?? { admins: [], name: "" };
   const names = new Intl.ListFormat(undefined, { type: "conjunction" }).format(admins.map(({ name }) => name));
-  const whom = names ? `${admins.length > 1 ? "Your admins" : "Your admin"}: ${names}.` : "Nobody is named as an admin yet.";
+  const nobody = known ? "Nobody is named as an admin yet." : "The names of your admins did not load.";
+  const whom = names ? `${admins.length > 1 ? "Your admins" : "Your admin"}: ${names}.` : nobody;
   const words = `${request}${team ? ` Our team is ${team}.` : ""} ${location.origin}${location.pathname}`;
   const copy = h("button", { type: "button", class: "primary" }, "Copy a request for them");
   copy.addEventListener("click", async () => {

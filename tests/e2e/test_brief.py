@@ -81,6 +81,7 @@ async def test_who_leaves_stripe_without_paying_has_bought_nothing(visit: Visit)
     await pay(page, visit.dialog.get_by_role("button", name="Pay $48.00 with Stripe"), press="Cancel")
 
     await expect(visit.dialog).to_contain_text("notices by itself")
+    await pay(page, visit.dialog.get_by_role("button", name="Open the payment page again"), press="Cancel")
     await visit.dialog.get_by_role("button", name="Close").click()
     await expect(visit.balance).to_contain_text("3,000")
 
@@ -95,6 +96,13 @@ async def test_if_you_are_not_a_team_admin_you_will_see_a_message_to_contact_you
     await expect(visit.dialog.get_by_role("radio")).to_have_count(0)
     await visit.dialog.get_by_role("button", name="Copy a request for them").click()
     await expect(visit.dialog.get_by_role("button", name="Copied")).to_be_visible()
+
+    await page.keyboard.press("Escape")
+    await page.route(f"**{visit.api.path}", lambda route: route.abort())
+    await page.evaluate("document.querySelector('credits-usage').session.renew('')")
+    await page.get_by_role("button", name="Buy credits").click()
+    await expect(visit.dialog).to_contain_text("The names of your admins did not load.")
+    visit.forget("ERR_FAILED")
 
 
 async def test_other_team_members_will_be_asked_to_contact_their_admin_about_top_ups(visit: Visit) -> None:
@@ -119,11 +127,15 @@ async def test_to_set_up_top_ups_click_enable_top_ups_in_the_banner_and_choose_h
     await visit.dialog.get_by_label("Credits to add").fill("5,000")
     await visit.dialog.get_by_label("Most to charge in a month").fill("200")
     await expect(visit.dialog).to_contain_text(re.compile(r"credits for\s*\$50\.00"))
+    await expect(visit.dialog).to_contain_text("After a big drop, one charge adds as many times that")
     await expect(visit.dialog).to_contain_text("In the last 30 days this would have charged nothing.")
     await expect(visit.dialog).to_contain_text("Saving charges nothing now.")
     await visit.dialog.get_by_role("button", name="Save").click()
 
-    rule = "When the balance drops below 1,000, add 5,000 credits for $50.00, at most $200.00 a month."
+    rule = (
+        "When what is available drops below 1,000, add 5,000 credits for $50.00, at most $200.00 a month. "
+        "After a big drop, one charge adds as many times that as it takes to get back to 1,000."
+    )
     await expect(visit.top_ups).to_contain_text(rule)
     await expect(visit.top_ups).to_contain_text("Visa ···· 4242")
     await expect(page.get_by_role("status").get_by_role("button", name="Enable top-ups")).to_have_count(0)
@@ -141,11 +153,24 @@ async def test_you_can_change_the_amount_or_turn_off_top_ups_at_any_time(visit: 
     page = await enabled(visit)
 
     await visit.top_ups.get_by_role("button", name="Configure top-ups").click()
+    await expect(visit.dialog).to_contain_text(re.compile(r"credits for\s*\$20\.00"))
+    busy = {"code": "catching_up", "detail": "the balance is catching up; try again in a moment"}
+    await page.route("**/top-up/simulate", lambda route: route.fulfill(status=503, json=busy))
+    await visit.dialog.get_by_label("Credits to add").fill("5,000")
+    await expect(visit.dialog.get_by_role("alert")).to_contain_text("catching up")
+    await expect(visit.dialog.get_by_role("button", name="Save")).to_be_disabled()
+    await expect(visit.dialog).not_to_contain_text("$20.00")
+    await page.unroute("**/top-up/simulate")
+    await visit.dialog.get_by_role("button", name="Try now").click()
+    await expect(visit.dialog).to_contain_text(re.compile(r"credits for\s*\$50\.00"))
+
     await visit.dialog.get_by_text("Fill up", exact=True).click()
     await visit.dialog.get_by_label("Fill up to").fill("100")
-    await expect(visit.dialog.get_by_role("alert")).to_contain_text("restore_to is at least")
+    await expect(visit.dialog.get_by_role("alert")).to_contain_text(
+        "Fill up to at least 500 credits above the threshold."
+    )
     await expect(visit.dialog.get_by_role("button", name="Save")).to_be_disabled()
-    visit.forget("422")
+    visit.forget("422", "503")
     await visit.dialog.get_by_label("Fill up to").fill("8,000")
     await visit.dialog.get_by_role("button", name="Save").click()
     await expect(visit.top_ups).to_contain_text("fill it up to 8,000 credits")
@@ -155,7 +180,8 @@ async def test_you_can_change_the_amount_or_turn_off_top_ups_at_any_time(visit: 
     await expect(visit.dialog).to_contain_text("Top-ups are off: nothing is charged")
     await visit.dialog.get_by_role("button", name="Save").click()
     await expect(visit.top_ups.get_by_role("button", name="Enable top-ups")).to_be_visible()
-    await expect(page.get_by_role("status").get_by_role("button", name="Enable top-ups")).to_be_visible()
+    await page.get_by_role("status").get_by_role("button", name="Enable top-ups").click()
+    await expect(visit.dialog.get_by_role("switch")).to_be_checked()
 
 
 async def enabled(visit: Visit) -> Page:
@@ -174,8 +200,11 @@ async def test_who_changes_settings_that_somebody_else_has_changed_meanwhile_is_
 
     await visit.dialog.get_by_role("button", name="Save").click()
 
-    await expect(visit.dialog.get_by_role("alert")).to_contain_text("somebody else changed the settings")
+    await expect(visit.dialog.get_by_role("alert")).to_contain_text("Somebody else changed the settings")
     await expect(visit.top_ups).to_contain_text("below 700")
+    await expect(visit.dialog.get_by_label("Threshold")).to_have_value("700")
+    await visit.dialog.get_by_role("button", name="Save").click()
+    await expect(visit.dialog).to_have_count(0)
     visit.forget("412")
 
 
@@ -211,7 +240,7 @@ async def test_a_bank_that_wants_to_see_an_admin_is_said_in_the_banner_and_the_s
     page = await enabled(visit)
     banner = page.get_by_role("status").filter(has_text="Confirm your payment.")
 
-    await expect(banner).to_be_visible(timeout=PATIENCE)
+    await expect(banner).to_contain_text("Your bank needs an admin to confirm this payment.", timeout=PATIENCE)
     await pay(page, banner.get_by_role("button", name="Confirm payment"), press="Complete authentication")
 
     await expect(visit.balance).to_contain_text("2,900", timeout=PATIENCE)
@@ -252,6 +281,10 @@ async def test_saving_while_the_balance_is_low_says_first_what_will_be_charged(v
 async def test_top_ups_without_a_card_say_so_and_lead_to_stripe(visit: Visit) -> None:
     page = await enabled(visit)
     await expect(visit.top_ups).to_contain_text("No card yet.")
+    await page.route("**/top-up-form.js", lambda route: route.abort())
+    await visit.top_ups.get_by_role("button", name="Configure top-ups").click()
+    await expect(visit.top_ups.get_by_role("alert")).to_contain_text("The settings did not open.")
+    visit.forget("ERR_FAILED")
 
     await pay(page, visit.top_ups.get_by_role("button", name="Add a card"), press="Save card")
 

@@ -276,9 +276,9 @@ async def test_two_admins_who_save_at_the_same_time_do_not_overwrite_each_other(
     [
         ({"threshold": "0"}, "threshold is more than 0"), ({"credits": None}, "choose either"),
         ({"restore_to": "9000"}, "choose either"), ({"credits": "499"}, "at least 500"), ({"credits": "550"}, "steps of 100"),
-        ({"credits": None, "restore_to": "1100"}, "above the threshold"), ({"threshold": "-5"}, "negative"),
+        ({"credits": None, "restore_to": "1100"}, "fill up to at least 500 credits above the threshold"), ({"threshold": "-5"}, "negative"),
         ({"monthly_cap": {"amount": 99_999, "currency": "eur"}}, "in usd"),
-        ({"monthly_cap": {"amount": 10, "currency": "usd"}}, "less than one top-up"),
+        ({"monthly_cap": {"amount": 10, "currency": "usd"}}, "less than one top-up: 5000 credits cost 50.00 USD"),
     ],
 )  # fmt: skip
 async def test_settings_that_make_no_sense_are_refused_in_words(api: Api, wrong: dict[str, Any], words: str) -> None:

@@ -197,7 +197,9 @@ def test_while_an_attempt_is_under_way_another_crossing_is_skipped_not_charged()
     team.requests()
     team.recovered().ran_low()
 
-    assert team.skips() == "in_flight"
+    skipped = team.decides()
+    assert isinstance(skipped, TopUpSkipped)
+    assert (skipped.reason, skipped.detail) == ("in_flight", None), "an attempt's name means nothing to its readers"
     assert team.decides() is None
 
 
@@ -405,7 +407,9 @@ def test_the_money_cap_is_explicit_and_opens_with_the_teams_own_month() -> None:
     decision = team.decides(after=COOL_DOWN)
     assert isinstance(decision, TopUpSkipped)
     assert (decision.reason, decision.next_decision_at) == ("cap_money", datetime(2026, 11, 30, 11, tzinfo=UTC))
-    assert "1000 of 1200" in (decision.detail or "")
+    assert decision.detail == (
+        "500 credits cost 5.00 USD, and 10.00 USD of this month's 12.00 USD are charged or under way"
+    )
     assert team.decides(after=timedelta(days=1)) is None
     team.now = datetime(2026, 11, 30, 11, tzinfo=UTC)
     assert isinstance(team.decides(), TopUpRequested)

@@ -27,7 +27,7 @@ const LOOKS = {
   top_up_skipped: [CROSS, "warned"],
 };
 
-const SAID_BY_THE_SERVER = new Set(["usage", "refund", "dispute"]); // other details are the words of a person or a bank
+const SAID_BY_THE_SERVER = new Set(["usage", "refund", "dispute", "top_up_skipped"]); // other details are the words of a person or a bank
 
 export const entryStyle = css`
   .plus { color: var(--good); }

@@ -10,8 +10,8 @@ import { css } from "../style.js";
 import { credits, money, moneyEach, plus } from "../words.js";
 
 const LOOK_EVERY = 1_000; // milliseconds between two looks at a purchase that is being paid
-const WAITING = "Pay on Stripe's page. This one notices by itself when you have.";
-const UNDER_WAY = ["open", "processing"];
+const WAITING = "Pay on Stripe's page. This one notices by itself when you have. Closing that page charges nothing.";
+const UNDER_WAY = ["open", "processing", "unknown"];
 
 const sheet = css`
   .packs {
@@ -142,18 +142,35 @@ export class BuyCredits extends CreditsElement {
     let open = true;
     const dialog = openDialog(this, { title: "Waiting for your payment", onclose: () => (open = false) }, body, h("div", { class: "buttons" }, close));
     const title = dialog.querySelector("h2");
+    let shown = null;
+    const show = (purchase) => {
+      const [heading, words] = told(purchase);
+      const way = purchase.receipt_url ?? (purchase.state === "open" ? purchase.checkout_url : null);
+      const said = JSON.stringify([heading, words, way]);
+      if (said === shown) return; // what is drawn anew cannot be pressed, and is read out anew
+      shown = said;
+      title.textContent = heading;
+      body.replaceChildren(...[h("p", {}, words), way && (purchase.receipt_url ? receipt(way) : this.#again(way))].filter(Boolean));
+    };
     const look = async () => {
       if (!open) return;
-      const purchase = await this.session.get(`/purchases/${encodeURIComponent(id)}`).catch((problem) => ({ state: problem.final ? "lost" : "open" }));
-      const [heading, words] = told(purchase);
-      title.textContent = heading;
-      body.replaceChildren(h("p", {}, words), ...(purchase.receipt_url ? [h("a", { href: purchase.receipt_url, target: "_blank", rel: "noreferrer" }, "Open the receipt")] : []));
+      const purchase = await this.session.get(`/purchases/${encodeURIComponent(id)}`).catch((problem) => ({ state: problem.final ? "lost" : "unknown" }));
+      if (purchase.state !== "unknown") show(purchase);
       if (UNDER_WAY.includes(purchase.state)) setTimeout(look, LOOK_EVERY);
       else this.session.renew("/top-up"); // the card may have been kept
     };
     look();
   }
+
+  /** The way back to Stripe's page, for who has closed it. */
+  #again(address) {
+    const again = h("button", { type: "button", class: "link" }, "Open the payment page again");
+    again.addEventListener("click", () => visitStripe(this.session, () => address).catch((problem) => again.after(wrong(problem))));
+    return again;
+  }
 }
+
+const receipt = (address) => h("a", { href: address, target: "_blank", rel: "noreferrer" }, "Open the receipt");
 
 /** What the team has once it has bought, and how long that lasts. */
 function afterwards(balance, pack, used) {
@@ -167,7 +184,7 @@ function told({ state, credits: amount, detail }) {
     case "open":
       return ["Waiting for your payment", WAITING];
     case "processing":
-      return ["Your bank is at work", "The credits are added as soon as it has said yes. You need not wait here."];
+      return ["Your payment is being processed", "The credits are added as soon as your bank has said yes. You need not wait here."];
     case "credited":
       return ["Thank you", `${credits(amount)} credits were added to your team's balance.`];
     case "expired":

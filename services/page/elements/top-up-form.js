@@ -5,10 +5,12 @@ import { choices, h } from "../dom.js";
 import { failure, loader, skeleton } from "../loading.js";
 import { newKey } from "../session.js";
 import { css } from "../style.js";
-import { cardName, credits, currencySign, money, moneyField, onDay, typed, typedMoney } from "../words.js";
+import { cardName, credits, currencySign, inOwnNumbers, money, moneyField, onDay, sentence, typed, typedMoney } from "../words.js";
 
 const BEGIN_CAP = "200";
 const DATES_MAX = 6;
+const TIMES_MAX = 1_000;
+const MINUTES_MAX = 24 * 60;
 const PAUSE = 300; // milliseconds after the last key, before the server is asked
 const BEGIN = { threshold: "500", credits: "2000", restore_to: "5000" };
 
@@ -28,6 +30,9 @@ const sheet = css`
   }
   @supports (field-sizing: content) {
     .sentence input { width: auto; }
+  }
+  .meaning.old {
+    opacity: 0.45;
   }
   .price {
     display: inline-block;
@@ -58,8 +63,8 @@ const sheet = css`
   }
 `;
 
-/** Look at the settings as they are now, and let an admin change them. */
-export function editTopUps(element) {
+/** Look at the settings as they are now, and let an admin change them; `enable` if that is what was pressed. */
+export function editTopUps(element, { enable }) {
   const sheets = element.shadowRoot.adoptedStyleSheets;
   if (!sheets.includes(sheet)) sheets.push(sheet);
   const body = h("div", {});
@@ -68,23 +73,25 @@ export function editTopUps(element) {
     if (!dialog.isConnected) return; // closed meanwhile
     if (state.phase === "ready") {
       dialog.close();
-      editKnown(element, state.value);
+      editKnown(element, state.value, { enable });
     } else if (state.phase === "loading") {
       body.replaceChildren(skeleton("The settings are loading", "full", "half", "full"));
     } else {
       body.replaceChildren(failure("The settings did not load.", state));
     }
   });
-  load(async () => {
-    const response = await element.session.fetch("/top-up", { accept: "application/json" });
-    return { known: await response.json(), etag: response.headers.get("etag") };
-  });
+  load(() => settingsOf(element.session));
 }
 
-function editKnown(element, { known, etag }) {
+async function settingsOf(session) {
+  const response = await session.fetch("/top-up", { accept: "application/json" });
+  return { known: await response.json(), etag: response.headers.get("etag") };
+}
+
+function editKnown(element, { known, etag }, { enable = false, told = null } = {}) {
   const { session } = element;
   const fields = fieldsOf(known);
-  const on = h("input", { type: "checkbox", class: "switch", role: "switch", "aria-label": "Automatic top-ups", checked: known.enabled || !known.threshold });
+  const on = h("input", { type: "checkbox", class: "switch", role: "switch", "aria-label": "Automatic top-ups", checked: known.enabled || enable });
   const meaning = h("div", { class: "meaning", role: "status" });
   const save = h("button", { class: "primary" }, "Save");
   const cancel = h("button", { type: "button", onclick: () => dialog.close() }, "Cancel");
@@ -93,32 +100,55 @@ function editKnown(element, { known, etag }) {
   let turn = 0;
 
   const wanted = () => (on.checked ? fields.read() : { body: { enabled: false } });
+  const say = (...said) => {
+    meaning.classList.remove("old");
+    meaning.replaceChildren(...said);
+  };
+  // Nobody can agree to the price of something else: what stands there can be saved once its own price is there.
   const foresee = async () => {
     const mine = ++turn;
     key = newKey();
     gaps.hidden = !on.checked;
+    save.disabled = true;
+    fields.price.textContent = "…";
     const { body, problem } = wanted();
-    save.disabled = Boolean(problem);
-    if (problem) return meaning.replaceChildren(wrong({ message: problem }));
-    if (!on.checked) return meaning.replaceChildren(note("Top-ups are off: nothing is charged, and the amounts stay for the next time."));
+    if (problem) return say(wrong({ message: problem }));
+    if (!on.checked) {
+      save.disabled = false;
+      return say(note("Top-ups are off: nothing is charged, and the amounts stay for the next time."));
+    }
+    meaning.classList.add("old");
     await new Promise((resolve) => setTimeout(resolve, PAUSE));
     if (mine !== turn) return;
     const said = await session.send("POST", "/top-up/simulate", body).catch((refusal) => refusal);
     if (mine !== turn) return;
-    save.disabled = said.code === "invalid_top_up";
-    if (said instanceof Error) meaning.replaceChildren(...(said.code === "invalid_top_up" ? [wrong(said)] : []));
-    else meaning.replaceChildren(...foreseen(said, fields, known.card));
+    if (said instanceof Error) return say(said.final ? wrong(inWords(said)) : failure("What this would charge is not known.", { problem: said, again: foresee }));
+    save.disabled = false;
+    say(...foreseen(said, fields, known.card));
+  };
+  /** Somebody else was faster: what they saved is to be looked at before it is changed. */
+  const beginAgain = async (problem) => {
+    const latest = await settingsOf(session);
+    session.renew("/top-up");
+    if (!dialog.isConnected) return;
+    dialog.close();
+    editKnown(element, latest, { told: problem });
   };
   const store = async () => {
+    const mine = turn;
+    const fail = (problem) => {
+      if (mine !== turn) return; // something else stands there now
+      say(wrong(inWords(problem)));
+      save.disabled = false;
+    };
     save.disabled = true;
     try {
       await session.send("PUT", "/top-up", wanted().body, { key, headers: etag ? { "if-match": etag } : {} });
       dialog.close();
       session.renew("/top-up");
     } catch (problem) {
-      meaning.replaceChildren(wrong(problem));
-      save.disabled = false;
-      if (problem.status === 412) session.renew("/top-up");
+      if (problem.status === 412) await beginAgain(problem).catch(fail);
+      else fail(problem);
     }
   };
 
@@ -126,7 +156,8 @@ function editKnown(element, { known, etag }) {
   fields.hear(foresee);
   const dialog = openDialog(
     element,
-    { title: "Automatic top-ups", beside: on, about: "Keeps work running. Nothing is charged until the balance is low.", onsubmit: () => save.disabled || store() },
+    { title: "Automatic top-ups", beside: on, about: "Keeps work running. Nothing is charged until credits are low.", onsubmit: () => save.disabled || store() },
+    told && wrong(inWords(told)),
     gaps,
     meaning,
     h("div", { class: "buttons" }, cancel, save),
@@ -149,12 +180,14 @@ function fieldsOf(known) {
   const price = h("strong", { class: "price number" });
   const adding = h("span", {}, "add ", fixed, " credits for ", price);
   const filling = h("span", {}, "fill it up to ", full, " credits");
+  const several = h("p", { class: "quiet" }, "After a big drop, one charge adds as many times that as it takes to get back to the threshold.");
   let how = known.restore_to ? "fill" : "add";
   const heard = new EventTarget();
   const choose = (chosen) => {
     how = chosen;
     adding.hidden = how !== "add";
     filling.hidden = how !== "fill";
+    several.hidden = how !== "add";
     heard.dispatchEvent(new Event("input"));
   };
   choose(how);
@@ -166,28 +199,37 @@ function fieldsOf(known) {
     const amounts = { threshold: typed(threshold.value), ...(how === "add" ? { credits: typed(fixed.value) } : { restore_to: typed(full.value) }) };
     if (Object.values(amounts).includes(null)) return { problem: "Write the credits as a number." };
     if (cap.value.trim() && monthly === null) return { problem: "Write the most to charge in a month as an amount of money, or leave it empty." };
-    if (!/^\d*$/.test(times.value.trim()) || !/^\d+$/.test(minutes.value.trim())) return { problem: "Write how often, and the minutes between, as whole numbers." };
+    if (times.value.trim() && !isWhole(times.value, TIMES_MAX)) return { problem: `Write how often as a whole number from 1 to ${credits(TIMES_MAX)}, or leave it empty.` };
+    if (!isWhole(minutes.value, MINUTES_MAX)) return { problem: `Write the minutes between as a whole number from 1 to ${credits(MINUTES_MAX)}.` };
     const more = { monthly_cap: monthly === null ? null : { amount: monthly, currency }, max_per_month: times.value.trim() ? Number(times.value) : null };
     return { body: { enabled: true, ...amounts, ...more, cool_down_seconds: 60 * Number(minutes.value) } };
   };
   const elements = [
     kind,
-    h("p", { class: "sentence" }, "When the balance drops below ", threshold, ", ", adding, filling, ", at most ", h("span", { class: "money" }, currencySign(currency), cap), " a\u00a0month."),
+    h("p", { class: "sentence" }, "When what is available drops below ", threshold, ", ", adding, filling, ", at most ", h("span", { class: "money" }, currencySign(currency), cap), " a\u00a0month."),
+    several,
     h("details", {}, h("summary", {}, "More limits"), h("p", { class: "sentence" }, "At most ", times, " top-ups a month, at least ", minutes, " minutes apart.")),
   ];
   return { elements, read, price, hear: (listener) => heard.addEventListener("input", listener) };
 }
 
-const note = (...said) => h("p", { class: "note" }, said);
+const isWhole = (text, most) => /^\d+$/.test(text.trim()) && Number(text) >= 1 && Number(text) <= most;
+
+/** What the server says of settings, as a sentence. */
+const inWords = ({ message }) => ({ message: sentence(inOwnNumbers(message)) });
+
+const note = (said) => h("p", { class: "note" }, said);
 
 /** What the settings would have meant, and what they mean now; the server says both. */
 function foreseen({ charges, total, days, each, next_charge_preview: next }, fields, card) {
   fields.price.textContent = each ? money(each) : "";
-  const then = charges && note(`In the last ${days} days this would have charged `, ...pastOf(charges, total), ".");
+  const past = charges
+    ? [`In the last ${days} days this would have charged `, ...pastOf(charges, total), "."]
+    : `What this would have charged in the last ${days} days is not known: more has happened than can be looked through.`;
   const now = next?.now && `saving now will charge ${money(next)}${card ? ` to ${cardName(card)}` : ""}`;
   const later = next?.not_now === "no_payment_method" && `${money(next)} will be charged as soon as there is a card`;
   const said = now || later;
-  return [then, said ? h("p", { class: "note warned" }, "The balance is below already: ", h("strong", {}, said), ".") : note(h("strong", {}, "Saving charges nothing now."))].filter(Boolean);
+  return [note(past), said ? h("p", { class: "note warned" }, "Less than the threshold is available: ", h("strong", {}, said), ".") : note(h("strong", {}, "Saving charges nothing now."))];
 }
 
 function pastOf(charges, total) {

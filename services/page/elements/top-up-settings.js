@@ -5,7 +5,7 @@ import { h } from "../dom.js";
 import { CreditsElement } from "../element.js";
 import { failure, loader, skeleton } from "../loading.js";
 import { css } from "../style.js";
-import { cardName, credits, inMonth, money, sentence } from "../words.js";
+import { cardName, credits, inMonth, inOwnNumbers, money, sentence } from "../words.js";
 
 const RENEW_EVERY = 2_000; // milliseconds; a team may burn thousands of times a second
 const TELLING = new Set(["top_up", "top_up_failed", "top_up_skipped", "purchase", "refund", "dispute"]);
@@ -122,8 +122,8 @@ export class TopUpSettings extends CreditsElement {
     const change = h("button", { type: "button", class: "link", onclick: () => this.changeCard() }, card ? "Change" : "Add a card");
     const paysWith = !this.session.isAdmin ? h("span", {}) : h("span", { class: "quiet" }, card ? `${cardName(card)} ` : "No card yet. ", change);
     this.#body.replaceChildren(
-      h("p", { class: "rule" }, known.enabled ? rule(known) : "Add credits whenever the balance drops below a threshold, so that work goes on. Nothing is charged until then."),
-      ...[known.enabled && known.reason && h("p", { class: "reason", part: "reason" }, sentence(known.reason)), known.enabled && spent(known)].filter(Boolean),
+      h("p", { class: "rule" }, known.enabled ? rule(known) : "Add credits whenever what is available drops below a threshold, so that work goes on. Nothing is charged until then."),
+      ...[known.enabled && known.reason && h("p", { class: "reason", part: "reason" }, sentence(inOwnNumbers(known.reason))), known.enabled && spent(known)].filter(Boolean),
       h("div", { class: "rest" }),
       h("div", { class: "foot" }, paysWith, open),
     );
@@ -132,7 +132,11 @@ export class TopUpSettings extends CreditsElement {
   /** Change the settings, or hear whom to ask. */
   async open() {
     await this.session.share("").catch(() => null);
-    if (this.session.isAdmin) return (await import("./top-up-form.js")).editTopUps(this);
+    const enable = !this.#known?.enabled; // what the button says
+    if (this.session.isAdmin) {
+      const form = await import("./top-up-form.js").catch(() => null);
+      return form ? form.editTopUps(this, { enable }) : this.#fail("The settings did not open.", "Reload the page to try again.");
+    }
     askAnAdmin(this, {
       title: "Ask an admin about top-ups",
       what: "Only team admins can enable or change automatic top-ups.",
@@ -158,10 +162,15 @@ export class TopUpSettings extends CreditsElement {
         return answer[where];
       });
     } catch (problem) {
-      this.#body.prepend(failure("That did not work.", { problem }));
+      this.#fail("That did not work.", problem.message);
       return;
     }
     then(answer.id ?? null);
+  }
+
+  #fail(title, message) {
+    this.#body.querySelector(".failure")?.remove();
+    this.#body.prepend(failure(title, { problem: { message } }));
   }
 
   async #followCard(id) {
@@ -177,7 +186,8 @@ function rule({ threshold, credits: fixed, restore_to: full, monthly_cap: cap, m
   const price = fixed && next && next.credits === fixed ? [" for ", strong(money(next))] : [];
   const often = times ? [`, at most ${times === 1 ? "once" : `${times} times`} a month`] : [];
   const most = cap ? [", at most ", strong(money(cap)), " a\u00a0month"] : [];
-  return ["When the balance drops below ", strong(credits(threshold)), ", ", ...adds, ...price, ...most, ...often, "."];
+  const more = fixed ? [` After a big drop, one charge adds as many times that as it takes to get back to ${credits(threshold)}.`] : [];
+  return ["When what is available drops below ", strong(credits(threshold)), ", ", ...adds, ...price, ...most, ...often, ".", ...more];
 }
 
 /** How far the month has come towards its cap. */
