@@ -65,6 +65,7 @@ from schemas.facts import (
 # Plain times rather than infinities, which PostgreSQL, JSON and Python each spell in their own way.
 NEVER = datetime(9999, 1, 1, tzinfo=UTC)
 ALWAYS = datetime(1900, 1, 1, tzinfo=UTC)
+
 # Four trillion credits, in debt or not: whoever comes there counts in a wrong unit. The balance stays there and the fold goes on,
 # where a sum that no column holds would stop it for every team of the shard.
 BALANCE_MAX = 4 * 10**12 * MICRO
