@@ -124,27 +124,30 @@ def test_a_port_that_is_taken_ends_the_process_with_code_2_and_names_the_setting
     holder.communicate(timeout=60)
 
 
-NICENESS = (
-    "import os; print(os.nice(0), open('/proc/self/autogroup').read().split()[-1], flush=True); await stop.wait()"
-)
+SHARES = "import os; print(os.nice(0), open('/proc/self/autogroup').read(), flush=True); await stop.wait()"
+
+
+def shares(said: str) -> tuple[int, int | None]:
+    """Niceness of a process and of its session, of a line `8 /autogroup-17 nice 8`; a session of no group says nothing."""
+    own, *session = said.split()
+    return int(own), int(session[-1]) if session else None
+
+
+def shares_of(name: str, *, own_session: bool) -> tuple[int, int | None]:
+    process = start(SHARES, name=name, own_session=own_session)
+    assert process.stdout is not None
+    said = process.stdout.readline()
+    process.terminate()
+    process.communicate(timeout=20)
+    return shares(said)
 
 
 @pytest.mark.skipif(not OF_THE_SESSION.exists(), reason="this system does not share its processors out by sessions")
-@pytest.mark.parametrize(
-    ("name", "own_session", "least"),
-    [
-        pytest.param("recorder", True, (8, 8), id="a recorder"),
-        pytest.param("recorder", False, (8, 0), id="a recorder in somebody's session"),
-        pytest.param("api", True, (0, 0), id="the API"),
-    ],
-)
-def test_who_works_through_masses_gives_way_to_who_answers(
-    name: str, own_session: bool, least: tuple[int, int]
-) -> None:
-    ours = os.nice(0), int(OF_THE_SESSION.read_text().split()[-1]) if not own_session else 0
-    process = start(NICENESS, name=name, own_session=own_session)
-    assert process.stdout is not None
-    said = process.stdout.readline().split()
-    process.terminate()
-    process.communicate(timeout=20)
-    assert [int(niceness) for niceness in said] == [mine + more for mine, more in zip(ours, least, strict=True)]
+def test_who_works_through_masses_gives_way_to_who_answers() -> None:
+    own, session = shares(f"{os.nice(0)} {OF_THE_SESSION.read_text()}")
+
+    assert shares_of("recorder", own_session=False) == (own + 8, session)  # others are part of this session
+    in_its_own, api_in_its_own = (shares_of(name, own_session=True) for name in ("recorder", "api"))
+    assert (in_its_own[0], api_in_its_own[0]) == (own + 8, own)
+    # Where sharing by sessions is switched off, a new session has no group either.
+    assert (in_its_own[1], api_in_its_own[1]) in {(8, 0), (None, None)}
