@@ -211,7 +211,7 @@ async def _paid(connection: Connection, fold: _Shard, stored: Stored, fact: Usag
     known = fold.paid.get((stored.team_id, fact.usage_position))
     if known is not None:
         return known
-    paid, _ = await paid_for(connection, stored.shard, stored.team_id, fact.usage_position, None)
+    paid, _ = await paid_for(connection, stored.shard, stored.team_id, fact.usage_position)
     return paid
 
 

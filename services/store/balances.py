@@ -193,7 +193,7 @@ async def fold(connection: Reads, team: TeamBalance, newer: Sequence[Stored]) ->
         elif fact.usage_position in paid_here:
             entries = evolve(team, stored, fact, paid_here[fact.usage_position], team.changed)
         else:
-            paid, lots = await paid_for(connection, stored.shard, team.team_id, fact.usage_position, None)
+            paid, lots = await paid_for(connection, stored.shard, team.team_id, fact.usage_position)
             entries = evolve(team, stored, fact, paid, {**lots, **team.changed})
         for entry in entries:
             told.append(Told(stored, fact, entry))

@@ -111,9 +111,7 @@ class Projecting:
         paid = batch.paid.get((stored.team_id, fact.usage_position))
         if paid is not None:
             return paid, team.changed
-        paid, lots = await paid_for(
-            connection, stored.shard, stored.team_id, fact.usage_position, self.versions["activity"]
-        )
+        paid, lots = await paid_for(connection, stored.shard, stored.team_id, fact.usage_position, self.versions)
         return paid, {**lots, **team.changed}
 
     async def _save(self, connection: Connection, batch: Batch) -> None:

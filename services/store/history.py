@@ -78,7 +78,7 @@ async def _take(connection: Reads, past: _Past, stored: Stored) -> None:
         if isinstance(fact, UsageRecorded) and stored.position in past.voided:
             past.paid[stored.position] = next((entry.paid for entry in entries if entry.paid), ())
     elif fact.usage_position <= past.began:
-        paid, lots = await paid_for(connection, past.shard, team.team_id, fact.usage_position, None)
+        paid, lots = await paid_for(connection, past.shard, team.team_id, fact.usage_position)
         evolve(team, timely, fact, paid, {**lots, **team.changed})
     elif fact.usage_position in past.paid:  # else the usage itself had not occurred by then
         evolve(team, timely, fact, past.paid[fact.usage_position], team.changed)

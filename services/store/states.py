@@ -1,7 +1,7 @@
 """States of teams in PostgreSQL: rows of `balance` and `lots`, loaded and saved by the projector with its checkpoint."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -71,6 +71,8 @@ PAID_LOTS = """
     SELECT lot, kind, gained, remaining, starts_at, ends_at, ended
     FROM lots_v0 WHERE shard = $1 AND team_id = $2 AND lot = ANY($3)
 """
+
+LIVE: Mapping[str, int] = {}  # no versions named: the views
 
 
 async def load(connection: Connection, teams: Sequence[tuple[int, str]], version: int) -> dict[str, TeamBalance]:
@@ -152,15 +154,19 @@ def _holds(team: TeamBalance) -> str:
 
 
 async def paid_for(
-    connection: Reads, shard: int, team_id: str, usage_position: int, version: int | None
+    connection: Reads, shard: int, team_id: str, usage_position: int, versions: Mapping[str, int] = LIVE
 ) -> tuple[tuple[Paid, ...], dict[int, Lot]]:
     """Who paid a usage, and those lots as a void finds them once they are settled: with nothing left.
+
+    Each projection has a version of its own: one of them may have been switched alone.
 
     The rows may be newer than the state that the void is folded into: a settled lot that has not ended has nothing left, and one
     that has ended is told by its time, so `remaining` and `ended` are not taken from them.
     """
-    row = await connection.fetchrow(at_version(PAID, version), [shard], [team_id], [usage_position])
+    row = await connection.fetchrow(at_version(PAID, versions.get("activity")), [shard], [team_id], [usage_position])
     assert row is not None, f"usage {shard}:{usage_position} has no activity row"
     paid = paid_of(row["paid"])
-    lots = await connection.fetch(at_version(PAID_LOTS, version), shard, team_id, [part.lot for part in paid])
+    lots = await connection.fetch(
+        at_version(PAID_LOTS, versions.get("balance")), shard, team_id, [part.lot for part in paid]
+    )
     return paid, {lot["lot"]: replace(lot_of(lot), remaining=0, ended=False) for lot in lots}

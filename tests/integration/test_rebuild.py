@@ -7,6 +7,7 @@ import asyncpg
 import pytest
 
 from projections import snapshots
+from schemas.credits import MICRO
 from services.store import rebuild
 from services.store.connect import Connection
 from services.store.read import heads
@@ -23,7 +24,7 @@ from services.store.rebuild import (
 )
 from services.store.shards import SHARDS, shard_of
 from tests.conftest import url_of
-from tests.support.facts import store, usage
+from tests.support.facts import granted, planned, store, usage, void
 from tests.support.history import Histories
 from tests.support.projections import every_row, folded_anew
 from tests.support.world import World
@@ -139,6 +140,24 @@ async def test_one_projection_can_be_switched_alone_and_another_one_later(world:
         await histories.go_on(world.connection, 60)
         await world.projected()
 
+    assert await every_row(world.connection) == await folded_anew(world.connection)
+
+
+@pytest.mark.parametrize("name", list(TABLES))
+async def test_usage_is_taken_back_whichever_projection_was_switched_alone(world: World, name: str) -> None:
+    await store(world.connection, *planned("team_1", credits=0))
+    async with world.projector():
+        await world.projected()
+    await discard(world.connection, await rebuild_all(world.connection, names=[name]))
+    async with world.projector():
+        used = usage("team_1", "work", credits=5)
+        stored = await store(world.connection, granted("team_1", "gift", credits=5), used)
+        await world.projected()  # the lot is empty, and known to its row alone
+        back = void("team_1", "back", of="work", position=stored.places[1].position, at=used.occurred_at, credits=5)
+        await store(world.connection, back)
+        await world.projected()
+
+    assert await world.connection.fetchval("SELECT additional FROM balance WHERE team_id = 'team_1'") == 5 * MICRO
     assert await every_row(world.connection) == await folded_anew(world.connection)
 
 
