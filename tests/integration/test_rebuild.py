@@ -150,8 +150,8 @@ async def test_usage_is_taken_back_whichever_projection_was_switched_alone(world
         await world.projected()
     await discard(world.connection, await rebuild_all(world.connection, names=[name]))
     async with world.projector():
-        used = usage("team_1", "work", credits=5)
-        stored = await store(world.connection, granted("team_1", "gift", credits=5), used)
+        gift, used = granted("team_1", "gift", credits=5), usage("team_1", "work", credits=5)
+        stored = await store(world.connection, gift, used)
         await world.projected()  # the lot is empty, and known to its row alone
         back = void("team_1", "back", of="work", position=stored.places[1].position, at=used.occurred_at, credits=5)
         await store(world.connection, back)
