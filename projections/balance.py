@@ -8,7 +8,8 @@ reads and tests all run it. Its rules (design: credits 6-8, 11, 12):
 - Burn order is total: included, then what ends soonest, then oldest first, then by lot. A lot pays only for usage inside its
   interval. What no lot pays is debt: `additional` goes negative, and the page says so.
 - A lot's end is an entry of its own, booked by the first fact after it. Until its cycle is sealed, late usage still burns
-  what was left; that gives back as much of the expiry. After the seal, it counts in the open cycle, marked late.
+  what was left; that gives back as much of the expiry. After the seal, it counts in the open cycle, marked late, and so does
+  what happened before the first cycle.
 - Holds set aside an amount, not lots.
 
 No clock, no randomness, no input or output. The state belongs to the caller and is changed in place: 50,000 facts a second
@@ -291,6 +292,8 @@ def evolve(  # noqa: C901, PLR0912, PLR0915 - one match over every fact, closed 
         case CreditsRefilled(credits=credits):
             gained = _gain(team, stored, LotKind.INCLUDED, credits, fact.starts_at, fact.ends_at)
             team.cycle_ends_at = fact.ends_at
+            if team.sealed_until == ALWAYS:
+                team.sealed_until = fact.starts_at  # before a team's first cycle nothing could pay
             _enter(team, stored, entries, Kind.REFILL, gained, 0)
             if fact.ends_at <= recorded_at:
                 end_lots(team, recorded_at, entries)

@@ -37,6 +37,11 @@ class Purse:
     used: int = 0
 
     @property
+    def began(self) -> datetime:
+        """Where the first cycle starts; what happened before it counts when it comes in."""
+        return min((bag.starts_at for bag in self.bags if bag.included), default=FOREVER)
+
+    @property
     def included(self) -> int:
         return sum(bag.left for bag in self.bags if bag.included)
 
@@ -44,12 +49,12 @@ class Purse:
     def additional(self) -> int:
         return sum(bag.left for bag in self.bags if not bag.included) - self.debt
 
-    def told(self, position: int, type: str, occurred_at: datetime, body: bytes) -> None:
+    def told(self, position: int, type: str, occurred_at: datetime, recorded_at: datetime, body: bytes) -> None:
         """The next fact of the team."""
         data = json.loads(body)
         match type:
             case "usage.recorded.v1":
-                self._use(position, data["credits"], occurred_at)
+                self._use(position, data["credits"], occurred_at if occurred_at >= self.began else recorded_at)
             case "usage.voided.v1":
                 self._void(data["usage_position"])
             case "credits.refilled.v1":
@@ -103,5 +108,7 @@ def purses(facts: Iterable[Any], known: dict[str, Purse] | None = None) -> dict[
     """Every team's purse after these facts; goes on from `known`."""
     by_team = {} if known is None else known
     for fact in facts:
-        by_team.setdefault(fact.team_id, Purse()).told(fact.position, fact.type, fact.occurred_at, fact.body)
+        by_team.setdefault(fact.team_id, Purse()).told(
+            fact.position, fact.type, fact.occurred_at, fact.recorded_at, fact.body
+        )
     return by_team

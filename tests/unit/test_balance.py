@@ -121,6 +121,14 @@ def test_usage_after_the_seal_counts_in_the_open_cycle_and_is_marked_late(histor
     assert history.balance() == (70, 0)
 
 
+def test_usage_from_before_the_first_cycle_counts_in_the_open_one_and_is_marked_late(history: History) -> None:
+    (usage,) = history.used(30, recorded=at(1), occurred=at(-1))
+
+    assert usage.late
+    assert usage.paid[0].lot == 1
+    assert history.balance() == (70, 0)
+
+
 def test_a_void_returns_credits_to_the_lots_that_paid_not_by_policy(history: History) -> None:
     history.purchased(50, recorded=at(1))
     history.used(120, recorded=at(2))

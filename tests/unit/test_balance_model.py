@@ -31,7 +31,7 @@ class Model:
 
     bags: list[Bag] = field(default_factory=list)
     debt: int = 0
-    sealed: datetime = NOON - MONTH
+    sealed: datetime = NOON  # the first cycle begins then
     cycle_ends: datetime = NOON
     paid: dict[int, list[tuple[Bag | None, int]]] = field(default_factory=dict)
 
