@@ -85,7 +85,7 @@ class Emitter:
         *,
         kafka: str,
         source: str,
-        spool: Path,
+        spool: Path | str,
         topic: str = "usage",
         spool_max_bytes: int = SPOOL_MAX_BYTES,
         fsync: Fsync = "interval",
@@ -105,7 +105,7 @@ class Emitter:
         """
         self.source = valid_source(source)
         self.exit_timeout_seconds = exit_timeout_seconds
-        self.spool = Spool(spool, max_bytes=spool_max_bytes, fsync=fsync)
+        self.spool = Spool(Path(spool), max_bytes=spool_max_bytes, fsync=fsync)
         self.ids = uuid7s()
         self.mutex = threading.Lock()
         self.refused = 0

@@ -5,11 +5,13 @@ import json
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
+import httpx
 import pytest
 
 from deploy.local.processes import Processes
@@ -22,6 +24,7 @@ from services.tokens import Role
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
 BLOCKS = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +60,27 @@ def test_one_event_is_sent_and_read_back_with_the_commands_of_the_readme(world: 
     assert told["status"] == "applied"
     assert run(balance)["total"] == f"{3000 + float(told['credits']):g}"
     assert [item["type"] for item in run(activity)["items"]] == ["usage", "refill"]
+
+
+def test_usage_is_reported_with_the_python_of_the_readme(world: World, tmp_path: Path) -> None:
+    (example,) = PYTHON
+    team = world.teams[1]
+    theirs = {
+        "creditwell_emitter": "schemas",
+        "localhost:9092": world.kafka,
+        "team_42": team.id,
+        "/var/spool": f"{tmp_path}",
+    }
+    for written, meant in theirs.items():
+        assert written in example
+        example = example.replace(written, meant)
+
+    subprocess.run([sys.executable, "-c", example], cwd=ROOT, check=True, timeout=60)
+
+    headers = {"Authorization": f"Bearer {world.token(team.id, team.members[1].member_id, Role.MEMBER)}"}
+    deadline = monotonic() + 20
+    while "ai_video.generate" not in httpx.get(f"{world.api}/v1/teams/{team.id}/activity?days=1", headers=headers).text:
+        assert monotonic() < deadline, "the usage was not recorded"
 
 
 def test_every_make_verb_of_the_readme_exists() -> None:

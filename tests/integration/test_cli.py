@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,9 @@ from services.store.plans import assign_plan
 from services.store.shards import shard_of
 from services.store.signing import new_key_pair, parse_signing_key
 from services.tokens import Role
+from tests.support.usage import binary, raw, reported, structured, used
+from tests.support.waiting import until
+from tests.support.world import World
 
 NOW = datetime.now(UTC)
 READER = "?role=creditwell_reader"
@@ -43,6 +47,32 @@ def on(database: str, work: Callable[[Connection], Awaitable[object]]) -> None:
             await connection.close()
 
     asyncio.run(connected())
+
+
+async def test_refused_usage_is_sent_again_when_what_was_wrong_is_put_right(world: World) -> None:
+    big = structured(reported("team_1", "big") | {"comment": "x" * 2**20})
+    async with world.recorder():
+        await world.send(used("team_1", "structured"), binary(reported("team_1", "binary")), raw(b"no usage"), big)
+        await world.recorded()
+        await world.team("team_1")
+        retry = partial(run, "refused", "retry", database=world.database, kafka=world.stack.kafka)
+
+        sent = await asyncio.to_thread(retry, "--reason", "unknown_team", "--json")
+
+        assert (sent.exit_code, len(json.loads(sent.stdout)["sent"])) == (0, 2), sent.stderr
+
+        async def both() -> bool:
+            return sorted(await world.usage_ids()) == ["binary", "structured"]
+
+        await until(both, what="the usage is recorded")
+        again = await asyncio.to_thread(retry, "--all", "--json")
+        said = json.loads(again.stdout)
+        assert (again.exit_code, len(said["sent"]), len(said["truncated"])) == (1, 3, 1)
+    assert sorted(await world.usage_ids()) == ["binary", "structured"]
+    assert (await asyncio.to_thread(retry)).exit_code == 2
+    assert "usage:0:999: nothing was refused there" in (await asyncio.to_thread(retry, "usage:0:999")).stdout
+    gone = await asyncio.to_thread(partial(retry, kafka="127.0.0.1:1"), "--all")
+    assert (gone.exit_code, "Kafka does not answer" in gone.stderr) == (3, True)
 
 
 @pytest.fixture
