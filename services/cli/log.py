@@ -109,15 +109,18 @@ def replay(
     """Fold the log anew and compare with the live projections; exit code 1 names the first difference."""
     from services.replay import ALWAYS, NEVER, Replayed, Wanted, size_of_replay
     from services.replay import replay as replay_log
+    from services.store.read import heads
 
     wanted = Wanted(team, parse_instant(since, "--from") or ALWAYS, parse_instant(until, "--until") or NEVER)
     began = monotonic()
 
-    async def work(connection: Connection) -> Replayed:
-        with progress("replaying", await size_of_replay(connection)) as tell:
-            return await replay_log(connection, wanted, tell)
+    async def work(connection: Connection) -> tuple[Replayed, int]:
+        folded = await size_of_replay(connection)
+        behind = sum((await heads(connection)).values()) - folded
+        with progress("replaying", folded) as tell:
+            return await replay_log(connection, wanted, tell), behind
 
-    replayed = with_database(work)
+    replayed, behind = with_database(work)
     seconds = monotonic() - began
     if team is not None and not replayed.teams:
         exit_used_wrongly(f"there is no team {team!r}.")
@@ -131,7 +134,7 @@ def replay(
     rate = replayed.facts / seconds
     if as_json:
         print_json({
-            "ok": not replayed.differences, "facts": replayed.facts, "teams": replayed.teams, "totals": totals,
+            "ok": not replayed.differences, "facts": replayed.facts, "behind": behind, "teams": replayed.teams, "totals": totals,
             "differences": [difference._asdict() for difference in replayed.differences],
             "more_differences": replayed.more, "seconds": round(seconds, 3), "facts_per_s": round(rate),
         })  # fmt: skip
@@ -148,6 +151,8 @@ def replay(
         rest = max(0, len(replayed.differences) - SHOWN_MAX) + replayed.more
         print(f"and {rest:,} more" if rest else "", end="\n" if rest else "")
         print(f"{replayed.facts:,} facts of {replayed.teams:,} teams: folded in {seconds:,.1f} s, {rate:,.0f}/s")
+        if behind:
+            print(f"{behind:,} newer facts are not in the projections yet: where that stays so, look at the projector")
         print("the projections say something else" if replayed.differences else "the projections say the same")
     raise typer.Exit(FOUND_WRONG if replayed.differences else 0)
 
