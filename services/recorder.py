@@ -201,7 +201,7 @@ class Recorder:
             except Fenced as fenced:
                 if not await self.partitions.settle({item.owned for item in some}, steps):
                     log.warning("a partition has another owner now; its records are dropped here", why=str(fenced))
-                    return False
+                    break
             except AlreadyStored:
                 self.look_first = LOOK_FIRST_BATCHES
                 continue
@@ -219,6 +219,7 @@ class Recorder:
             for partition in {item.owned.partition for item in some}:
                 self.health.beat(f"{TOPIC}-{partition}")
             return True
+        self.health.back("the store")  # whoever owns the partition now waits for it
         return False
 
     async def _store(self, some: Sequence[Usage | Refusal], steps: Sequence[Step]) -> None:
