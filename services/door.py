@@ -151,12 +151,13 @@ def _fact_of(event: AnyUsage, known: Known, cards: RateCards, now: datetime) -> 
         raise BadUsage(
             "future_time", f"time is {event.time - now} ahead of ours; check the clock, or send it when it has happened"
         )
-    fact = _void(event, known) if isinstance(event, UsageVoidReported) else _priced(event, cards)
+    fact = _void(event, known) if isinstance(event, UsageVoidReported) else _priced(event, cards, now)
     return NewFact(event.subject, event.source, event.id, event.time, fact)
 
 
-def _priced(event: UsageReported, cards: RateCards) -> UsageRecorded:
-    data, card = event.data, cards.in_force(event.time)
+def _priced(event: UsageReported, cards: RateCards, now: datetime) -> UsageRecorded:
+    """By the card in force at the usage's own time; of one that is ahead, now: not every recorder knows a later card yet."""
+    data, card = event.data, cards.in_force(min(event.time, now))
     return UsageRecorded(
         feature=data.feature,
         quantity=data.quantity,
