@@ -43,7 +43,10 @@ REFUSED_HEADERS = {
     "origin-topic": "Where it was read.",
     "origin-partition": "Where it was read.",
     "origin-offset": "Where it was read.",
-    "refused-truncated": "Present when only the first 64 KiB of the value were kept.",
+    "refused-truncated": (
+        "Present when only the first 64 KiB of the value or of the key were kept, or no headers, of which there were more: "
+        "the size of the value."
+    ),
 }
 
 

@@ -28,6 +28,7 @@ from services.store.refusals import RECORD_MAX, Record, Refusal
 
 YEARS = (1970, 9990)
 AHEAD_MAX = timedelta(minutes=5)  # clocks differ; beyond that, somebody's is wrong
+NAMES_MAX_BYTES = {"subject": 512, "source": 1024, "id": 512}  # as of usage that is right: an index holds all three
 
 
 class Usage(NamedTuple):
@@ -79,9 +80,8 @@ def parse(record: Record) -> Usage | Refusal:
     try:
         event = parse_usage(record.value, record.headers)
     except BadUsage as bad:
-        return Refusal(
-            record, bad.reason, bad.detail, *(_name(bad.event.get(part)) for part in ("subject", "source", "id"))
-        )
+        names = (_name(bad.event.get(part), most) for part, most in NAMES_MAX_BYTES.items())
+        return Refusal(record, bad.reason, bad.detail, *names)
     if record.key != event.subject.encode():
         return _refuse(record, event, "wrong_key", f"the record's key must be its subject, {event.subject!r}")
     if event.source.startswith(OURS):
@@ -96,10 +96,10 @@ def parse(record: Record) -> Usage | Refusal:
     return Usage(record, event, Identity(event.subject, event.source, event.id))
 
 
-def _name(value: object) -> str | None:
-    if not isinstance(value, str) or not 0 < len(value) <= 256 or "\0" in value:
+def _name(value: object, most_bytes: int) -> str | None:
+    if not isinstance(value, str) or not value.isprintable():
         return None
-    return value if value.isprintable() else None
+    return value if 0 < len(value.encode()) <= most_bytes else None
 
 
 def _refuse(record: Record, event: AnyUsage, reason: str, detail: str) -> Refusal:
@@ -151,12 +151,13 @@ def _fact_of(event: AnyUsage, known: Known, cards: RateCards, now: datetime) -> 
         raise BadUsage(
             "future_time", f"time is {event.time - now} ahead of ours; check the clock, or send it when it has happened"
         )
-    fact = _void(event, known) if isinstance(event, UsageVoidReported) else _priced(event, cards)
+    fact = _void(event, known) if isinstance(event, UsageVoidReported) else _priced(event, cards, now)
     return NewFact(event.subject, event.source, event.id, event.time, fact)
 
 
-def _priced(event: UsageReported, cards: RateCards) -> UsageRecorded:
-    data, card = event.data, cards.in_force(event.time)
+def _priced(event: UsageReported, cards: RateCards, now: datetime) -> UsageRecorded:
+    """By the card in force at the usage's own time; of one that is ahead, now: not every recorder knows a later card yet."""
+    data, card = event.data, cards.in_force(min(event.time, now))
     return UsageRecorded(
         feature=data.feature,
         quantity=data.quantity,

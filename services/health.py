@@ -52,6 +52,10 @@ class Health:
             work.behind_since = self.now()
         work.lag = waiting
 
+    def gone(self, name: str) -> None:
+        """This work is somebody else's now: how much of it waits is theirs to say."""
+        self.work.pop(name, None)
+
     def ready(self, is_ready: bool = True) -> None:  # noqa: FBT001, FBT002 - reads as a sentence: health.ready(False)
         """From now on (or no more) it can do its work."""
         self.is_ready = is_ready

@@ -98,8 +98,12 @@ class Partitions:
     def disown(self) -> None:
         """Kafka gives the partitions out anew."""
         for mine in self.owned.values():
-            mine.lost = True
+            self._lose(mine)
         self.owned.clear()
+
+    def _lose(self, mine: Owned) -> None:
+        mine.lost = True
+        self.health.gone(f"{self.topic}-{mine.partition}")
 
     async def claim(self, assigned: Collection[TopicPartition]) -> None:
         """Own these partitions from now on and read on from their cursors, once the topic is the one that was recorded.
@@ -148,7 +152,7 @@ class Partitions:
         rows = await patiently(self._read_cursors, self.health)
         for mine in claims:
             if rows[mine.partition].epoch != mine.epoch:
-                mine.lost = True
+                self._lose(mine)
         if any(mine.lost for mine in claims):
             self.owned = {partition: mine for partition, mine in self.owned.items() if not mine.lost}
             return False
@@ -188,10 +192,12 @@ class Partitions:
 
     async def _note_progress(self, mine: Owned, end: int, busy: Callable[[], bool], asked_at: datetime) -> None:
         position = await self.consumer.position(TopicPartition(self.topic, mine.partition))
+        if mine.lost:
+            return
         # What Kafka delivers ends before its own markers, so the consumer's position counts where nothing is in hand.
         reached = mine.next_offset if busy() else max(position, mine.next_offset)
         self.health.lag(f"{self.topic}-{mine.partition}", max(0, end - reached))
-        if reached >= end and not mine.lost:
+        if reached >= end:
             await self.pool.execute(PASSED, self.topic, mine.partition, mine.epoch, asked_at - CLOCKS_DIFFER)
 
 

@@ -47,12 +47,13 @@ async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: 
 
 
 async def _project(pool: Pool, stop: asyncio.Event, health: Health, folded: Counter) -> None:
-    owner = f"projector-{uuid4()}"
+    claims = Claims(PROJECTOR, f"projector-{uuid4()}")
     delay = 0.05
     while not stop.is_set():
         try:
             async with pool.acquire() as connection:
-                await _project_while_owner(connection, owner, stop, health, folded)
+                await claims.leave(connection)  # what a broken connection left claimed need not wait for the lease
+                await _project_while_owner(connection, claims, stop, health, folded)
         except Fenced as fenced:
             log.info("joining again", why=str(fenced))
         except AWAY as away:
@@ -64,11 +65,10 @@ async def _project(pool: Pool, stop: asyncio.Event, health: Health, folded: Coun
 
 
 async def _project_while_owner(
-    connection: Connection, owner: str, stop: asyncio.Event, health: Health, folded: Counter
+    connection: Connection, claims: Claims, stop: asyncio.Event, health: Health, folded: Counter
 ) -> None:
     """Fold what comes, until told to stop or fenced; the versions are those that were live at the beginning."""
     await ensure_projections(connection)
-    claims = Claims(PROJECTOR, owner)
     projecting = Projecting(claims, {})
     renew_at = drop_at = 0.0
     health.ready(True)

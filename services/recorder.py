@@ -133,6 +133,7 @@ class Recorder:
     cards_at: float = 0.0
     teams: set[str] = field(default_factory=set)
     look_first: int = 0
+    appended_at: datetime | None = None  # by the heads' time, also where the transaction was in vain and is tried again
     batch: int = BATCH_MAX
     handed: bool = False  # a batch is on its way from FastStream, or being parsed
     storing: asyncio.Task[None] | None = None
@@ -200,7 +201,7 @@ class Recorder:
             except Fenced as fenced:
                 if not await self.partitions.settle({item.owned for item in some}, steps):
                     log.warning("a partition has another owner now; its records are dropped here", why=str(fenced))
-                    return False
+                    break
             except AlreadyStored:
                 self.look_first = LOOK_FIRST_BATCHES
                 continue
@@ -218,6 +219,7 @@ class Recorder:
             for partition in {item.owned.partition for item in some}:
                 self.health.beat(f"{TOPIC}-{partition}")
             return True
+        self.health.back("the store")  # whoever owns the partition now waits for it
         return False
 
     async def _store(self, some: Sequence[Usage | Refusal], steps: Sequence[Step]) -> None:
@@ -249,6 +251,7 @@ class Recorder:
             started = monotonic()
             if judged.facts:
                 appended = await append_ready(connection, judged.facts)
+                self.appended_at = appended.recorded_at
                 await note_voids(connection, zip((fact.new for fact in judged.facts), appended.places, strict=True))
                 await settle_holds(connection, judged.settles, judged.ended, appended.recorded_at)
             slow = monotonic() - started > HELD_MAX_SECONDS
@@ -278,7 +281,7 @@ class Recorder:
             if (hold_id := usage.event.data.hold_id) is not None
         }
         # Holds before identities: what settled a hold a moment ago is then found below, and its like is a repeat of it.
-        holds = await live_or_settled(connection, set(held.values()))
+        holds = await live_or_settled(connection, set(held.values()), self.appended_at)
         asked: set[Identity] = {usage.identity for usage in (usages if self.look_first else voids)} | held.keys()
         asked.update(door.target(usage.event) for usage in voids if isinstance(usage.event, UsageVoidReported))
         stored = await find(connection, asked)

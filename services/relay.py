@@ -61,17 +61,18 @@ BEHIND = """
 
 # A partition's refused rows are written under its cursor's lock, in order: whoever has seen one never meets an earlier one later.
 REFUSED_AFTER = """
-    SELECT partition, "offset", reason, detail, key, value, headers, sha256, size
+    SELECT partition, "offset", reason, detail, key, value, headers, sha256
     FROM (
-        SELECT r.*, sum(coalesce(octet_length(r.value), 0)) OVER (ORDER BY r.partition, r."offset") AS bytes
+        SELECT r.*, sum(r.bytes) OVER (ORDER BY r.partition, r."offset") AS bytes_so_far
         FROM unnest($2::integer[], $3::bigint[]) AS seen (partition, next_offset)
         CROSS JOIN LATERAL (
-            SELECT * FROM refused
+            SELECT *, octet_length(coalesce(key, '')) + octet_length(coalesce(value, '')) + octet_length(headers::text) AS bytes
+            FROM refused
             WHERE topic = $1 AND refused.partition = seen.partition AND "offset" >= seen.next_offset
             ORDER BY "offset" LIMIT 1000
         ) AS r
     ) AS waiting
-    WHERE bytes - coalesce(octet_length(value), 0) < $4
+    WHERE bytes_so_far - bytes < $4
     ORDER BY partition, "offset"
 """
 
@@ -98,7 +99,8 @@ async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: 
 
 
 async def _relay(facts: "Relaying", refused: Claims) -> None:
-    stop, joined, looked = facts.stop, 0.0, 0.0
+    # Facts first: should a refused record be what ends this connection, they go on all the same.
+    stop, joined, looked = facts.stop, 0.0, time.monotonic()
     try:
         while not stop.is_set():
             if time.monotonic() - joined >= JOIN_SECONDS:
@@ -325,7 +327,7 @@ async def relay_refused(relaying: Relaying, claims: Claims) -> bool:
 
 
 def refused_headers(row: asyncpg.Record) -> Headers:
-    """The headers as received (in binary mode they are half of the event), then where it came from and what was wrong."""
+    """The headers as kept (in binary mode they are half of the event), then where it came from and what was wrong."""
     headers = [(name, b64decode(text)) for name, text in loads(row["headers"])]
     headers += [
         ("refused-reason", row["reason"].encode()),
@@ -335,6 +337,4 @@ def refused_headers(row: asyncpg.Record) -> Headers:
         ("origin-partition", b"%d" % row["partition"]),
         ("origin-offset", b"%d" % row["offset"]),
     ]
-    if row["value"] is not None and len(row["value"]) < row["size"]:
-        headers.append(("refused-truncated", b"%d" % row["size"]))
     return headers

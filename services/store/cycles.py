@@ -21,8 +21,9 @@ DUE = """
 """
 
 ASSIGN = """
-    INSERT INTO teams (shard, team_id, plan, plan_assigned_id, anchor, zone, allowance_credits, cycle, cycle_ends_at)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+    INSERT INTO teams (shard, team_id, plan, plan_assigned_id, anchor, zone, allowance_credits, cycle, cycle_ends_at,
+                       sealed_cycle)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $8)
     ON CONFLICT (shard, team_id) DO UPDATE
     SET plan = excluded.plan, plan_assigned_id = excluded.plan_assigned_id, allowance_credits = excluded.allowance_credits
 """

@@ -32,12 +32,13 @@ EXPIRY = "creditwell:expiry"
 LASTS_MAX = timedelta(hours=24)
 OPEN_MAX = 10_000  # of one team: every one of them is read when the next is placed
 
+# At the moment of the last append, where that is later than now: a shard's time never goes back, though the clock may.
 # Dead holds are not told apart from holds that never were: neither can be settled.
 LIVE_OR_SETTLED = """
     SELECT h.team_id, h.hold_id, h.state
     FROM unnest($1::smallint[], $2::text[], $3::text[]) AS named (shard, team_id, hold_id)
     JOIN holds h USING (shard, team_id, hold_id)
-    WHERE h.state = 'settled' OR h.state = 'open' AND h.expires_at > clock_timestamp()
+    WHERE h.state = 'settled' OR h.state = 'open' AND h.expires_at > greatest(clock_timestamp(), $4)
 """
 
 SETTLE = """
@@ -261,11 +262,16 @@ async def expire_holds(connection: Connection, team_id: str, most: int) -> int:
     return len(rows)
 
 
-async def live_or_settled(connection: Connection, holds: Collection[HoldKey]) -> dict[HoldKey, HoldState]:
-    """Which of these holds usage would settle, and which were settled; asked before the lock, by batches that name any."""
+async def live_or_settled(
+    connection: Connection, holds: Collection[HoldKey], appended_at: datetime | None = None
+) -> dict[HoldKey, HoldState]:
+    """Which of these holds usage would settle, and which were settled; asked before the lock, by batches that name any.
+
+    `appended_at` is when the batch was recorded, had it not been in vain: the same heads will give it no earlier time.
+    """
     if not holds:
         return {}
-    rows = await connection.fetch(LIVE_OR_SETTLED, *_named(holds))
+    rows = await connection.fetch(LIVE_OR_SETTLED, *_named(holds), appended_at)
     return {HoldKey(row["team_id"], row["hold_id"]): HoldState(row["state"]) for row in rows}
 
 

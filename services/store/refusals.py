@@ -12,6 +12,7 @@ from services.store.connect import Connection
 
 RECORD_MAX = 1024 * 1024
 TRUNCATED = 64 * 1024
+HEADER_BYTES = 8  # what a header takes beside its name and its value, rather more than less
 
 KEEP = """
     INSERT INTO refused (topic, partition, "offset", refused_at, reason, detail, team_id, source, event_id, key, value,
@@ -55,7 +56,7 @@ async def keep_refusals(connection: Connection, refusals: Sequence[Refusal], now
     rows = [
         (
             refusal.record.topic, refusal.record.partition, refusal.record.offset, refusal.reason, plain(refusal.detail),
-            refusal.team_id, refusal.source, refusal.event_id, refusal.record.key, *_kept(refusal.record),
+            refusal.team_id, refusal.source, refusal.event_id, *_kept(refusal.record),
         )
         for refusal in refusals
     ]  # fmt: skip
@@ -67,10 +68,19 @@ def plain(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
 
 
-def _kept(record: Record) -> tuple[bytes | None, str, bytes, int]:
-    """The bytes (of a big record the beginning), its headers, the SHA-256 of the whole value, and its size."""
-    value = record.value
-    headers = json.dumps([[plain(name), b64encode(text or b"").decode()] for name, text in record.headers])
-    if value is None:
-        return None, headers, sha256(b"").digest(), 0
-    return value if len(value) <= RECORD_MAX else value[:TRUNCATED], headers, sha256(value).digest(), len(value)
+def _kept(record: Record) -> tuple[bytes | None, bytes | None, str, bytes, int]:
+    """Key, value and headers, the SHA-256 of the whole value, and its size.
+
+    What is too big to be published with the rest is cut, headers are left out, and one that says so is there instead.
+    """
+    key, value = record.key, record.value
+    headers = [(plain(name), text or b"") for name, text in record.headers]
+    size = len(value or b"")
+    kept_key = key and key[:TRUNCATED]
+    kept_value = value[:TRUNCATED] if value and size > RECORD_MAX else value
+    fits = sum(len(name) + len(text) + HEADER_BYTES for name, text in headers) <= TRUNCATED
+    kept_headers = headers if fits else []
+    if (kept_key, kept_value, fits) != (key, value, True):
+        kept_headers = [*kept_headers, ("refused-truncated", b"%d" % size)]
+    as_json = json.dumps([[name, b64encode(text).decode()] for name, text in kept_headers])
+    return kept_key, kept_value, as_json, sha256(value or b"").digest(), size

@@ -83,7 +83,10 @@ async def _final(connection: Connection, team: asyncpg.Record, now: datetime, be
 
 
 async def _first_open(connection: Connection, team: asyncpg.Record) -> int:
-    """The cycle after the one that was sealed last (-1 where none was), and not before the team came to exist."""
+    """The cycle after the one that was sealed last, or that came before the team's first.
+
+    A row that has -1 may have it from the column's default, which says nothing: then the team's first fact is asked.
+    """
     following: int = team["sealed_cycle"] + 1
     if following != 0:
         return following

@@ -27,10 +27,10 @@ FIRST, LAST = -(2**63), 2**63 - 1
 
 HEAD = "SELECT next - 1 AS last, head FROM shard_heads WHERE shard = $1"
 SIZE = "SELECT coalesce(sum(next - 1), 0)::bigint FROM shard_heads"
-BLOCKS = "SELECT first, last, root, hash FROM blocks WHERE shard = $1 AND last > $2 ORDER BY last LIMIT $3"
+BLOCKS = "SELECT first, last, root, hash FROM blocks WHERE shard = $1 AND last >= $2 ORDER BY last LIMIT $3"
 FACTS = """
     SELECT shard, position, recorded_at, occurred_at, team_id, source, id, type, body, leaf
-    FROM facts WHERE shard = $1 AND position > $2 AND position <= $3 ORDER BY position
+    FROM facts WHERE shard = $1 AND position BETWEEN $2 AND $3 ORDER BY position
 """
 STRAYS = "SELECT shard, position FROM facts WHERE shard < 0 OR shard >= $1 ORDER BY shard, position LIMIT 100"
 NOTES = "SELECT number, size, note FROM signed_checkpoints ORDER BY number"
@@ -103,17 +103,17 @@ async def verify(
 async def _verify_shard(connection: Connection, shard: int, verified: Verified, on_facts: OnFacts) -> None:
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         head = await connection.fetchrow(HEAD, shard)
-        walk, after = Walk(shard), FIRST
+        walk, start = Walk(shard), FIRST
         while True:
-            blocks = await connection.fetch(BLOCKS, shard, after, BLOCKS_MAX)
+            blocks = await connection.fetch(BLOCKS, shard, start, BLOCKS_MAX)
             for block in blocks:
                 walk.block(Block(*block))
             verified.blocks += len(blocks)
             until = blocks[-1]["last"] if len(blocks) == BLOCKS_MAX else LAST
-            await _walk_facts(connection, walk, after, until, on_facts)
+            await _walk_facts(connection, walk, start, until, on_facts)
             if until == LAST:
                 break
-            after = until
+            start = until + 1
     findings = walk.end(*head) if head else walk.end(0, b"")
     verified.facts += walk.facts
     verified.more += walk.more
@@ -122,9 +122,9 @@ async def _verify_shard(connection: Connection, shard: int, verified: Verified, 
         verified.problems.append(Problem(f"{shard}:1", f"the head of shard {shard} was taken away"))
 
 
-async def _walk_facts(connection: Connection, walk: Walk, after: int, until: int, on_facts: OnFacts) -> None:
+async def _walk_facts(connection: Connection, walk: Walk, start: int, until: int, on_facts: OnFacts) -> None:
     rows = _Rows(walk, on_facts)
-    await connection.copy_from_query(FACTS, walk.shard, after, until, output=rows.read, format="binary")
+    await connection.copy_from_query(FACTS, walk.shard, start, until, output=rows.read, format="binary")
 
 
 class _Rows:

@@ -13,6 +13,7 @@ from services.store.append import append
 from services.store.holds import HoldState, Part, capture, expire_holds, extend, release
 from services.store.limits import set_limit
 from services.store.numbered import lock_shard
+from services.store.shards import shard_of
 from tests.support.facts import granted
 from tests.support.holds import held, state_of, wait_for_locks
 from tests.support.usage import Message, reported, structured, used, voided
@@ -216,6 +217,30 @@ async def test_a_hold_that_is_made_longer_while_the_recorder_takes_it_for_over_i
 
     assert await state_of(world.connection, "h") is HoldState.SETTLED
     assert (await world.balance()).holds == {}
+
+
+async def test_where_the_databases_clock_has_stepped_back_holds_go_by_the_time_that_their_shard_has_reached(
+    world: World,
+) -> None:
+    await world.team("team_1", "team_2")
+    await held(world.connection, "over", 5, lasts=timedelta(minutes=10))
+    await held(world.connection, "open", 5, team_id="team_2", lasts=timedelta(minutes=10))
+    await world.connection.execute(
+        "UPDATE shard_heads SET recorded_at = clock_timestamp() + interval '1 hour' WHERE shard = $1",
+        shard_of("team_1"),
+    )
+
+    async with world.recorder():
+        await world.send(done("a", "over"), done("b", "over"))
+        await world.recorded(within=10)
+        await world.send(done("c", "open", team_id="team_2"))
+        await world.recorded(within=10)
+
+    assert await world.usage_ids() == ["a", "b"]
+    assert await world.refused() == []
+    assert await state_of(world.connection, "open", "team_2") is HoldState.SETTLED
+    async with world.connection.transaction():
+        assert await expire_holds(world.connection, "team_1", 10) == 1
 
 
 async def test_usage_is_recorded_whatever_plan_top_ups_limit_or_balance_its_team_has(world: World) -> None:

@@ -125,6 +125,18 @@ async def test_a_projector_goes_on_after_postgresql_crashed_under_it(world: Worl
     assert await every_row(world.connection) == await folded_anew(world.connection)
 
 
+async def test_a_projector_whose_sessions_were_ended_goes_on_at_once(world: World) -> None:
+    async with world.projector():
+        await store(world.connection, *planned("team_1"))
+        await world.projected()
+        await world.connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE application_name = 'creditwell-projector' AND datname = current_database()"
+        )
+        await store(world.connection, granted("team_1", "gift"))
+        await world.projected(within=claims.LEASE_SECONDS / 2)
+
+
 async def test_a_gap_in_the_log_stops_the_projector_and_nothing_is_read_past_it(world: World) -> None:
     await store(world.connection, *planned("team_1"), *[granted("team_1", f"gift-{n}") for n in range(9)])
     await world.connection.execute("ALTER TABLE facts DISABLE TRIGGER facts_append_only")

@@ -14,6 +14,7 @@ from deploy.local.stack import Stack
 from schemas.catalog import load_catalog
 from schemas.rates import parse_rate_card
 from services import recorder
+from services.store import cards
 from services.store.cards import publish_rate_card, seed_catalog
 from services.store.receipts import Status, read_receipt
 from tests.support.usage import SOURCE, Message, binary, raw, reported, structured, used, voided
@@ -252,13 +253,14 @@ async def test_usage_is_priced_by_the_card_of_its_own_time_and_a_running_recorde
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(recorder, "CARDS_RELOAD_SECONDS", 0.1)
+    monkeypatch.setattr(cards, "NOTICE", timedelta())
     await world.team("team_1")
 
     async with world.recorder():
         await world.send(used("team_1", "before anybody knew"))
         await world.recorded()
         in_force_at = await publish_card_that_doubles(world)
-        await asyncio.sleep(0.2)  # longer than a recorder trusts the cards it knows
+        await asyncio.sleep((in_force_at - datetime.now(UTC)).total_seconds() + 0.01)
         await world.send(
             used("team_1", "old", at="2025-06-01T00:00:00Z"),
             used("team_1", "just before", at=in_force_at - timedelta(microseconds=1)),
@@ -276,9 +278,9 @@ async def test_usage_is_priced_by_the_card_of_its_own_time_and_a_running_recorde
 
 
 async def publish_card_that_doubles(world: World) -> datetime:
-    """The catalog's card with an image at twice the price, in force as soon as is allowed; when that is."""
+    """The catalog's card with an image at twice the price, in force in a second; when that is."""
     card = load_catalog().rate_card.model_dump(mode="json")
-    in_force_at = datetime.now(UTC) + timedelta(seconds=62)
+    in_force_at = datetime.now(UTC) + timedelta(seconds=1)
     for feature in (feature for category in card["categories"] for feature in category["features"]):
         if feature["feature"] == "ai_image.generate":
             feature["rates"][0]["credits"] = "2"

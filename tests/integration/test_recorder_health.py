@@ -3,10 +3,13 @@
 import asyncpg
 import pytest
 
+from deploy.local.stack import Stack
+from schemas.catalog import load_catalog
 from services import recorder
+from services.store.cards import seed_catalog
 from tests.support.usage import used
 from tests.support.waiting import until
-from tests.support.world import World
+from tests.support.world import World, a_world
 
 
 async def test_invariant_20_each_partition_that_moves_shows_it_so_that_a_backlog_is_no_standstill(
@@ -49,3 +52,28 @@ async def test_invariant_19_what_is_neither_refused_nor_away_ends_the_recorder_w
     async with world.recorder():
         await world.recorded()
     assert await world.usage_ids() == ["a"]
+
+
+async def test_a_recorder_whose_batch_became_somebody_elses_waits_no_more_for_what_was_away(
+    stack: Stack, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder, "LOOK_AROUND_SECONDS", 0.05)
+    async with a_world(stack, database, seeded=False) as world, world.recorder() as service:
+        ((partition, offset),) = await world.send(used("team_1", "a"))
+
+        async def waits() -> bool:
+            return "the store" in service.health.absent
+
+        async def waits_no_more() -> bool:
+            return not service.health.absent
+
+        await until(waits, what="the recorder says what it misses")
+        async with world.connection.transaction():
+            await world.connection.execute(
+                "UPDATE kafka_cursors SET epoch = epoch + 1, owner = 'a stranger', next_offset = $2 WHERE partition = $1",
+                partition,
+                offset + 1,
+            )
+            await seed_catalog(world.connection, load_catalog())
+
+        await until(waits_no_more, within=10, what="the recorder is ready again")

@@ -194,6 +194,23 @@ async def test_a_team_that_came_in_the_middle_of_its_anchors_years_has_no_earlie
         assert oldest == cycle_at(now - timedelta(days=400), "UTC", first.occurred_at)
 
 
+async def test_cycles_before_an_anchor_that_is_ahead_are_sealed_like_any_other(database: str) -> None:
+    async with connected(database) as connection:
+        team, now = f"team_{uuid4().hex}", datetime.now(UTC)
+        anchor, began = now + timedelta(days=400), now - timedelta(days=70)
+        async with connection.transaction():
+            await append(connection, [NewFact(team, "test", "plan", began, plan(anchor=anchor))])
+        await refill_due(connection)
+        await recorder_passed(connection, now)
+
+        await seal_due(connection, HOUR)
+
+        seals = [stored.fact() for stored in await facts_of(connection, team) if stored.type == "period.sealed.v1"]
+        over = range(cycle_at(anchor, "UTC", began), cycle_at(anchor, "UTC", now))
+        assert [seal.cycle for seal in seals if isinstance(seal, PeriodSealed)] == list(over)
+        assert len(over) >= 2
+
+
 async def test_usage_for_a_sealed_cycle_counts_in_the_open_one(database: str) -> None:
     async with connected(database) as connection:
         team = await new_team(connection, ago=timedelta(days=35))

@@ -166,9 +166,40 @@ async def test_refused_usage_is_published_as_it_arrived_with_the_reason(stack: S
         "refused-sha256": sha256(records[0].value or b"").hexdigest().encode(),
         "origin-topic": b"usage", "origin-partition": b"3", "origin-offset": b"11",
     }  # fmt: skip
-    assert "refused-truncated" not in headers[1]
+    assert "refused-truncated" not in headers[0] | headers[1]
     assert headers[2]["refused-truncated"] == str(len(big)).encode()
     assert headers[2]["refused-sha256"] == sha256(big).hexdigest().encode()
+
+
+async def test_a_refused_record_whose_key_or_headers_no_topic_takes_holds_nothing_up(
+    stack: Stack, database: str
+) -> None:
+    mark, much = uuid4().hex.encode(), bytes(17 * 2**20)
+    records = [
+        Arrived(mark + much, b"no", 11, headers=[("h", b"kept")]),
+        Arrived(mark, b"no", 12, headers=[("h", much)]),
+        Arrived(mark, b"no", 13, headers=[("", b"")] * 2**20),
+    ]
+    async with connected(database) as connection:
+        await keep_refusals(connection, [Refusal(one, "not_json", "send JSON") for one in records], datetime.now(UTC))
+        async with relaying(stack, database) as health:
+            teams = await some_teams(connection)
+            await until(lambda: caught_up(connection))
+            await until(
+                lambda: connection.fetchval(
+                    "SELECT position = 14 FROM checkpoints WHERE reader = 'relay-refused' AND shard = 3"
+                )
+            )
+            assert not health.absent
+
+            found = await read_topic(stack.kafka, relay.REFUSED, lambda record: (record.key or b"").startswith(mark))
+            for team, of_team in (await published(stack, teams)).items():
+                assert positions(of_team) == [stored.position for stored in await log_of(connection, team)]
+
+    assert [(len(record.key), record.value) for record in found] == [(64 * 1024, b"no"), (32, b"no"), (32, b"no")]
+    headers = [dict(record.headers) for record in found]
+    assert [has["refused-truncated"] for has in headers] == [b"2"] * 3
+    assert [has.get("h") for has in headers] == [b"kept", None, None]
 
 
 @pytest.mark.parametrize("step", ["relay:sent", "relay:moved"])  # every step: test_crashes.py

@@ -169,13 +169,14 @@ async def test_a_fact_put_at_the_end_is_named(log: Connection) -> None:
 
 
 async def test_a_fact_put_before_the_beginning_or_into_no_shard_is_named(log: Connection) -> None:
-    copy = "INSERT INTO facts SELECT {}, {}, recorded_at, occurred_at, team_id, source, 'gift', type, body, leaf FROM facts"
+    copy = "INSERT INTO facts SELECT {0}, {1}, recorded_at, occurred_at, team_id, source, 'gift {1}', type, body, leaf FROM facts"
     copy += " WHERE shard = :shard AND position = 20"
-    await tamper(log, copy.format("shard", 0), copy.format(64, 1))
+    least = -(2**63)
+    await tamper(log, copy.format("shard", least), copy.format("shard", 0), copy.format(64, 1))
 
     problems = said(await verify(log))
 
-    assert [problem.split(": ")[0] for problem in problems] == [f"{SHARD}:0", "64:1"]
+    assert [problem.split(": ")[0] for problem in problems] == [f"{SHARD}:{least}", f"{SHARD}:0", "64:1"]
 
 
 async def test_a_fact_put_between_others_is_named(log: Connection) -> None:
