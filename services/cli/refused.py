@@ -16,6 +16,7 @@ from services.cli.showing import FOUND_WRONG, AsJson, print_json, print_table, p
 from services.errors import Unavailable
 from services.settings import exit_used_wrongly, load_settings
 from services.store.connect import Connection
+from services.store.refusals import TRUNCATED
 
 if TYPE_CHECKING:
     from aiokafka import AIOKafkaProducer
@@ -42,7 +43,7 @@ CHOSEN = """
 """
 COUNT = f"SELECT count(*) {CHOSEN}"
 CHOOSE = f"""
-    SELECT topic, concat_ws(':', topic, partition, "offset") AS place, key, value, headers, size {CHOSEN}
+    SELECT topic, concat_ws(':', topic, partition, "offset") AS place, key, value, headers {CHOSEN}
     ORDER BY refused.refused_at, topic, partition, "offset"
 """
 RECORD_BYTES = 4 * 1024 * 1024  # what is kept whole is 1 MiB at most, with a key and headers
@@ -122,7 +123,7 @@ def retry(
     """Send refused records again as they came, once what was wrong is put right: a plan assigned, a rate published.
 
     What is still wrong is refused again, and what was recorded meanwhile counts once: sending twice is harmless. Exit code 1
-    where one can't be sent: of a record over 1 MiB only the beginning was kept.
+    where one can't be sent, of which only a part was kept: it was over 1 MiB, or its key or headers over 64 KiB.
     """
     if every == bool(places or team or reason):
         exit_used_wrongly("say which: by their places, --team or --reason, or write --all.")
@@ -144,7 +145,7 @@ def retry(
     else:
         print(f"{len(retried.sent):,} sent again; `creditwell refused list` shows what is refused again")
         for place in retried.truncated:
-            print(f"{place}: over 1 MiB, not kept whole; report it anew, in smaller pieces")
+            print(f"{place}: too big to be kept whole; report it anew, in smaller pieces")
         for place in retried.not_found:
             print(f"{place}: nothing was refused there")
     raise typer.Exit(FOUND_WRONG if retried.truncated or retried.not_found else 0)
@@ -161,10 +162,10 @@ async def _send_again(
     async with connection.transaction():
         async for row in connection.cursor(CHOOSE, *chosen):
             tell(1)
-            if len(row["value"] or b"") < row["size"]:
+            headers = [(name, b64decode(value)) for name, value in json.loads(row["headers"])]
+            if any(name == TRUNCATED for name, _ in headers):
                 retried.truncated.append(row["place"])
                 continue
-            headers = [(name, b64decode(value)) for name, value in json.loads(row["headers"])]
             waiting.append(await producer.send(row["topic"], row["value"], key=row["key"], headers=headers))
             retried.sent.append(row["place"])
             if len(waiting) == AT_ONCE:

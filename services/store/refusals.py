@@ -11,7 +11,8 @@ from typing import Protocol
 from services.store.connect import Connection
 
 RECORD_MAX = 1024 * 1024
-TRUNCATED = 64 * 1024
+BEGINNING = 64 * 1024
+TRUNCATED = "refused-truncated"
 HEADER_BYTES = 8  # what a header takes beside its name and its value, rather more than less
 
 KEEP = """
@@ -76,11 +77,11 @@ def _kept(record: Record) -> tuple[bytes | None, bytes | None, str, bytes, int]:
     key, value = record.key, record.value
     headers = [(plain(name), text or b"") for name, text in record.headers]
     size = len(value or b"")
-    kept_key = key and key[:TRUNCATED]
-    kept_value = value[:TRUNCATED] if value and size > RECORD_MAX else value
-    fits = sum(len(name) + len(text) + HEADER_BYTES for name, text in headers) <= TRUNCATED
+    kept_key = key and key[:BEGINNING]
+    kept_value = value[:BEGINNING] if value and size > RECORD_MAX else value
+    fits = sum(len(name) + len(text) + HEADER_BYTES for name, text in headers) <= BEGINNING
     kept_headers = headers if fits else []
     if (kept_key, kept_value, fits) != (key, value, True):
-        kept_headers = [*kept_headers, ("refused-truncated", b"%d" % size)]
+        kept_headers = [*kept_headers, (TRUNCATED, b"%d" % size)]
     as_json = json.dumps([[name, b64encode(text).decode()] for name, text in kept_headers])
     return kept_key, kept_value, as_json, sha256(value or b"").digest(), size
