@@ -20,7 +20,6 @@ from time import monotonic
 from typing import Any, NamedTuple
 from uuid import uuid4
 
-import asyncpg
 import structlog
 from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
@@ -204,8 +203,6 @@ class Recorder:
             except AlreadyStored:
                 self.look_first = LOOK_FIRST_BATCHES
                 continue
-            except asyncpg.DataError:
-                raise  # PostgreSQL can't hold what we wrote: our mistake, though asyncpg calls it an InterfaceError
             except (*AWAY, Unavailable) as away:
                 self.health.away("the store", away)
                 log.warning("the store is away; repeating", error=repr(away), next_try_seconds=delay)
