@@ -272,18 +272,18 @@ def evolve(  # noqa: C901, PLR0912, PLR0915 - one match over every fact, closed 
         case UsageRecorded():
             _use(team, stored, fact, entries)
         case UsageVoided():
-            back = _what_fits(team, paid)
-            included = _restore(team, stored, back, settled or {})
+            returned = _what_fits(team, paid)
+            included = _restore(team, stored, returned, settled or {})
             _enter(
                 team,
                 stored,
                 entries,
                 Kind.USAGE_VOIDED,
                 included,
-                sum(part.credits for part in back) - included,
+                sum(part.credits for part in returned) - included,
                 fact.member_id,
                 fact.feature,
-                back,
+                returned,
             )
         case PlanAssigned():
             team.plan, team.zone, team.allowance = fact.plan, fact.zone, fact.allowance_credits
