@@ -385,7 +385,7 @@ async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: 
     """Run until told to stop, or until something is wrong that repeating can't mend."""
     accept_any_header_name()
     kafka = settings.needed("kafka")
-    pool = await connect_pool(settings.needed("database"), process="recorder", size=3)
+    pool = await connect_pool(settings.needed("database"), process="recorder", size=3, projections=False)
     partitions = Partitions(TOPIC, kafka, pool, f"recorder-{uuid4()}", health)
     metrics = Metrics(health.registry)
     recorder = Recorder(pool, partitions, health, clock, metrics, Refusing(metrics.refused_share))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 import asyncpg
 
 from services.settings import WrongSettings, advice
+from services.store.shape import check_shape
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
@@ -61,18 +62,26 @@ async def connect_pool(
     size: int = 4,
     statement_timeout_ms: int = 30_000,
     settings: Mapping[str, str] | None = None,
+    projections: bool = True,
 ) -> Pool:
     """A pool whose sessions are named after the process, speak UTC and give up in time.
 
     They are opened at the start and kept, and so is every statement once it is prepared: nobody who asks waits for a handshake.
 
     Raises:
+        Refused: another build made the database, or the `projections` that the process reads.
         WrongSettings: asyncpg can't make sense of the URL, which it says with an InterfaceError: it would never be back.
     """
     try:
-        return await _open_pool(database, process, size, statement_timeout_ms, settings or {})
+        pool = await _open_pool(database, process, size, statement_timeout_ms, settings or {})
     except asyncpg.ClientConfigurationError as error:
         raise WrongSettings(f"CREDITWELL_DATABASE is wrong: {error}. {advice('database')}") from None
+    try:
+        await check_shape(pool, projections=projections)
+    except BaseException:
+        pool.terminate()
+        raise
+    return pool
 
 
 async def _open_pool(
