@@ -273,17 +273,18 @@ def evolve(  # noqa: C901, PLR0912, PLR0915 - one match over every fact, closed 
         case UsageRecorded():
             _use(team, stored, fact, entries)
         case UsageVoided():
-            included = _restore(team, stored, paid, settled or {})
+            returned = _what_fits(team, paid)
+            included = _restore(team, stored, returned, settled or {})
             _enter(
                 team,
                 stored,
                 entries,
                 Kind.USAGE_VOIDED,
                 included,
-                sum(part.credits for part in paid) - included,
+                sum(part.credits for part in returned) - included,
                 fact.member_id,
                 fact.feature,
-                paid,
+                returned,
             )
         case PlanAssigned():
             team.plan, team.zone, team.allowance = fact.plan, fact.zone, fact.allowance_credits
@@ -484,6 +485,20 @@ def _owe(team: TeamBalance, credits: int, paid: list[Paid]) -> int:
         team.debt += owed
         paid.append(Paid(DEBT, owed))
     return owed
+
+
+def _what_fits(team: TeamBalance, paid: tuple[Paid, ...]) -> tuple[Paid, ...]:
+    """What comes back to those who paid: everything, or fewer credits where the balance would pass `BALANCE_MAX`."""
+    room = max(0, BALANCE_MAX - team.total)
+    if sum(part.credits for part in paid) <= room:
+        return paid
+    back: list[Paid] = []
+    for number, credits in paid:
+        fits = min(credits, room)
+        room -= fits
+        if fits:
+            back.append(Paid(number, fits))
+    return tuple(back)
 
 
 def _restore(team: TeamBalance, stored: Stored, paid: tuple[Paid, ...], settled: Mapping[int, Lot]) -> int:

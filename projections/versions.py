@@ -4,10 +4,15 @@ A projection's tables carry its version in their names (`balance_v1`). A changed
 by a replay.
 """
 
+import re
 from functools import cache
+from hashlib import sha256
 from importlib.resources import files
 
+from projections import usage
+
 VERSIONS = {"balance": 1, "activity": 1, "usage": 1}
+VIEWS = {"usage": usage.VIEW}  # whose rows are not the table's
 
 
 @cache
@@ -19,3 +24,10 @@ def at_version(sql: str, version: int | None) -> str:
 def tables(name: str, version: int) -> str:
     """The DDL of a projection's tables."""
     return at_version(files("projections").joinpath(f"{name}.sql").read_text("utf-8"), version)
+
+
+@cache
+def shape_of(name: str) -> str:
+    """SHA-256 of what makes a projection's tables and view, comments and blanks aside: another one means other tables."""
+    sql = re.sub(r"--.*", "", tables(name, 0) + VIEWS.get(name, ""))
+    return sha256(" ".join(sql.split()).encode()).hexdigest()

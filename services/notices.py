@@ -84,7 +84,7 @@ async def notify(settings: Settings, stop: asyncio.Event, health: Health) -> Non
     metrics, claims = Metrics(health), Claims(NOTICES, f"relay-{uuid4()}")
 
     async def work() -> None:
-        pool = await connect_pool(settings.needed("database"), process="relay-notices", size=1)
+        pool = await connect_pool(settings.needed("database"), process="relay-notices", size=1, projections=False)
         async with (
             pool,
             pool.acquire() as connection,

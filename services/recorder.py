@@ -20,7 +20,6 @@ from time import monotonic
 from typing import Any, NamedTuple
 from uuid import uuid4
 
-import asyncpg
 import structlog
 from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
@@ -205,8 +204,6 @@ class Recorder:
             except AlreadyStored:
                 self.look_first = LOOK_FIRST_BATCHES
                 continue
-            except asyncpg.DataError:
-                raise  # PostgreSQL can't hold what we wrote: our mistake, though asyncpg calls it an InterfaceError
             except (*AWAY, Unavailable) as away:
                 self.health.away("the store", away)
                 log.warning("the store is away; repeating", error=repr(away), next_try_seconds=delay)
@@ -391,7 +388,7 @@ async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: 
     """Run until told to stop, or until something is wrong that repeating can't mend."""
     accept_any_header_name()
     kafka = settings.needed("kafka")
-    pool = await connect_pool(settings.needed("database"), process="recorder", size=3)
+    pool = await connect_pool(settings.needed("database"), process="recorder", size=3, projections=False)
     partitions = Partitions(TOPIC, kafka, pool, f"recorder-{uuid4()}", health)
     metrics = Metrics(health.registry)
     recorder = Recorder(pool, partitions, health, clock, metrics, Refusing(metrics.refused_share))

@@ -87,7 +87,7 @@ async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: 
     claims, refused = Claims("relay", owner), Claims("relay-refused", owner)
 
     async def relay() -> None:
-        pool = await connect_pool(settings.needed("database"), process="relay", size=1)
+        pool = await connect_pool(settings.needed("database"), process="relay", size=1, projections=False)
         async with pool, _producer(settings.needed("kafka")) as producer, pool.acquire() as connection:
             await claims.leave(connection)  # what a broken connection left claimed need not wait for the lease
             await refused.leave(connection)

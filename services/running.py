@@ -11,16 +11,19 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import uvloop
 
+from services.errors import Refused
 from services.garbage import stop_looking_for_garbage
 from services.giving_way import THROUGH_MASSES, give_way
 from services.health import Health, health_app
 from services.listening import listen
 from services.logs import configure_logs, get_log
 from services.settings import USED_WRONGLY, Settings, WrongSettings, say_used_wrongly, unknown_variables
+
+E = TypeVar("E", bound=BaseException)
 
 STOPPED, FAILED = 0, 1
 DRAIN_SECONDS = 10
@@ -49,10 +52,10 @@ def run_process(name: str, main: Main, settings: Settings, *, stop_at_eof: bool 
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             in_time = runner.run(_run(name, main, settings, stop_at_eof=stop_at_eof))
     except Exception as error:  # the last place that can say why
-        if (wrong := _wrong_settings(error)) is not None:
+        if (wrong := _part(error, WrongSettings)) is not None:
             say_used_wrongly(*wrong.sentences)
             return USED_WRONGLY
-        log.exception("failed", error=str(error))
+        log.exception("failed", error=str(_part(error, Refused) or error))
         return FAILED
     if not in_time:
         log.error("did not stop in time", seconds=DRAIN_SECONDS)
@@ -97,11 +100,11 @@ async def _work(work: Coroutine[Any, Any, None], stop: asyncio.Event, health: He
         working.cancel()
 
 
-def _wrong_settings(error: BaseException) -> WrongSettings | None:
-    """Wrong settings, also out of a group of tasks."""
+def _part(error: BaseException, kind: type[E]) -> E | None:
+    """An error of this kind, also out of a group of tasks: its own words say more than the group's."""
     if isinstance(error, BaseExceptionGroup):
-        return next((wrong for part in error.exceptions if (wrong := _wrong_settings(part))), None)
-    return error if isinstance(error, WrongSettings) else None
+        return next((found for part in error.exceptions if (found := _part(part, kind)) is not None), None)
+    return error if isinstance(error, kind) else None
 
 
 def _at_eof(stop: asyncio.Event) -> None:

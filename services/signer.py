@@ -27,7 +27,7 @@ async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: 
     """Sign until told to stop."""
     settings.require("database")
     key = signing_key(settings)
-    pool = await connect_pool(settings.needed("database"), process="signer", size=1)
+    pool = await connect_pool(settings.needed("database"), process="signer", size=1, projections=False)
     last: Checkpoint | None = None
     try:
         while not stop.is_set():

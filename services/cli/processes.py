@@ -42,6 +42,7 @@ def migrate(*, as_json: AsJson = False) -> None:
     from services.store.connect import Connection
     from services.store.migrate import migrate as apply_missing
     from services.store.rebuild import ensure_projections
+    from services.store.shape import check_shape
 
     settings = load_settings()
     try:
@@ -54,6 +55,7 @@ def migrate(*, as_json: AsJson = False) -> None:
         projections = await ensure_projections(connection)
         async with connection.transaction():
             seeded = await seed_catalog(connection, catalog)
+        await check_shape(connection)
         return {"applied": applied, "projections": projections, "seeded_rate_card": seeded}
 
     done = with_database(bring_up_to_date)

@@ -47,7 +47,9 @@ async def _with_database(url: str, work: Callable[[Connection], Awaitable[T]]) -
         fail(FOUND_WRONG, str(wrong))
     except Unavailable as away:
         fail(NOT_NOW, str(away))
-    except (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError) as error:
+    except (
+        asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError, asyncpg.ClientConfigurationError
+    ) as error:  # fmt: skip
         exit_used_wrongly(f"CREDITWELL_DATABASE is wrong: {error}.")
     except asyncpg.InsufficientPrivilegeError as error:
         exit_used_wrongly(f"the role of CREDITWELL_DATABASE may not do that: {error}.")

@@ -28,7 +28,7 @@ from services.store.shards import shard_of
 
 COPY_FROM = 64  # a few rows are quicker by INSERT; roles under row-level security may not COPY at all
 
-TAKE_HEADS = "SELECT shard, next, head, recorded_at, by_insert, refills_due FROM take_heads($1, $2)"
+TAKE_HEADS = "SELECT shard, next, head, recorded_at, by_insert, refills_due FROM take_heads($1, $2, $3)"
 
 CHAIN = """
     block AS (
@@ -115,12 +115,13 @@ class Head(NamedTuple):
 
 async def take_head(connection: Connection, team_id: str) -> Head:
     """Lock the head of a team's shard until COMMIT, so that what is read now is still so when it is acted upon."""
-    (head,) = await _take_heads(connection, [shard_of(team_id)], [team_id])
+    shard = shard_of(team_id)
+    (head,) = await _take_heads(connection, [shard], {team_id: shard})
     return head
 
 
-async def _take_heads(connection: Connection, shards: list[int], team_ids: list[str]) -> list[Head]:
-    return [Head(*row) for row in await connection.fetch(TAKE_HEADS, shards, team_ids)]
+async def _take_heads(connection: Connection, shards: list[int], teams: Mapping[str, int]) -> list[Head]:
+    return [Head(*row) for row in await connection.fetch(TAKE_HEADS, shards, list(teams.values()), list(teams))]
 
 
 async def append(connection: Connection, facts: Iterable[NewFact], head: Head | None = None) -> Appended:
@@ -137,9 +138,9 @@ async def append(connection: Connection, facts: Iterable[NewFact], head: Head | 
 async def append_ready(connection: Connection, facts: Sequence[Ready], head: Head | None = None) -> Appended:
     """As `append`, for facts that are packed already. The refills that are due go before them."""
     newcomers = {fact.new.team_id for fact in facts if type(fact.new.fact) is PlanAssigned}
-    teams = {fact.new.team_id for fact in facts} - newcomers
+    teams = {fact.new.team_id: fact.shard for fact in facts if fact.new.team_id not in newcomers}
     shards = sorted({fact.shard for fact in facts})
-    heads = [head] if head is not None else await _take_heads(connection, shards, list(teams))
+    heads = [head] if head is not None else await _take_heads(connection, shards, teams)
     recorded_at = heads[0].recorded_at
     crashpoint("append:heads_taken")
     due = await refills_due(connection, teams, recorded_at) if heads[0].refills_due else []

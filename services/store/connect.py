@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Protocol
 
 import asyncpg
 
+from services.settings import WrongSettings, advice
+from services.store.shape import check_shape
+
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
 
@@ -31,7 +34,8 @@ class Reads(Protocol):
         """The first row, if there is one."""
 
 
-# What means that the database is away or overloaded, not that we are wrong: repeat the same later.
+# What means that the database is away or overloaded, not that we are wrong: repeat the same later. A value that can't be encoded
+# is none of them: asyncpg documents an InterfaceError and raises the DataError of the same name that is PostgreSQL's.
 AWAY = (
     OSError,
     TimeoutError,
@@ -58,11 +62,31 @@ async def connect_pool(
     size: int = 4,
     statement_timeout_ms: int = 30_000,
     settings: Mapping[str, str] | None = None,
+    projections: bool = True,
 ) -> Pool:
     """A pool whose sessions are named after the process, speak UTC and give up in time.
 
     They are opened at the start and kept, and so is every statement once it is prepared: nobody who asks waits for a handshake.
+
+    Raises:
+        Refused: another build made the database, or the `projections` that the process reads.
+        WrongSettings: asyncpg can't make sense of the URL, which it says with an InterfaceError: it would never be back.
     """
+    try:
+        pool = await _open_pool(database, process, size, statement_timeout_ms, settings or {})
+    except asyncpg.ClientConfigurationError as error:
+        raise WrongSettings(f"CREDITWELL_DATABASE is wrong: {error}. {advice('database')}") from None
+    try:
+        await check_shape(pool, projections=projections)
+    except BaseException:
+        pool.terminate()
+        raise
+    return pool
+
+
+async def _open_pool(
+    database: str, process: str, size: int, statement_timeout_ms: int, settings: Mapping[str, str]
+) -> Pool:
     return await asyncpg.create_pool(
         database,
         min_size=size,
@@ -79,7 +103,7 @@ async def connect_pool(
             "statement_timeout": str(statement_timeout_ms),
             "idle_in_transaction_session_timeout": "5000",
             "lock_timeout": "15000",
-            **(settings or {}),
+            **settings,
         },
     )
 

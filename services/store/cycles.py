@@ -17,7 +17,8 @@ CYCLES = "creditwell:cycles"
 
 DUE = """
     SELECT team_id, plan, plan_assigned_id, anchor, zone, allowance_credits, cycle, cycle_ends_at
-    FROM teams WHERE cycle_ends_at <= $1 AND team_id = ANY($2)
+    FROM unnest($2::smallint[], $3::text[]) AS asked (shard, team_id) JOIN teams USING (shard, team_id)
+    WHERE cycle_ends_at <= $1
 """
 
 ASSIGN = """
@@ -58,7 +59,7 @@ class OpenCycle(NamedTuple):
 
 async def refills_due(connection: Connection, team_ids: Collection[str], now: datetime) -> list[NewFact]:
     """Every refill whose cycle has begun, oldest first. The caller holds the heads of the teams' shards."""
-    due = await connection.fetch(DUE, now, list(team_ids))
+    due = await connection.fetch(DUE, now, [shard_of(team_id) for team_id in team_ids], list(team_ids))
     return [new for team_id, *columns in due for new in refills_of(team_id, OpenCycle(*columns), now)]
 
 

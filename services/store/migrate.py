@@ -3,11 +3,9 @@
 Projections have none: their tables carry a version and are built by a replay. A file that was applied and then edited is refused.
 """
 
-from hashlib import sha256
-from importlib.resources import files
-
 from services.errors import Refused
 from services.store.connect import Connection
+from services.store.shape import check_unchanged, digest, migrations
 from services.store.shards import SHARDS
 
 JOURNAL = """
@@ -26,27 +24,21 @@ async def migrate(connection: Connection) -> list[str]:
     Raises:
         Refused: a file that was applied has changed since, or the store was made with another number of shards.
     """
-    folder = files("services.store").joinpath("migrations")
-    found = {file.name: file.read_text("utf-8") for file in folder.iterdir() if file.name.endswith(".sql")}
-    applied = [name for name in sorted(found) if await _apply(connection, name, found[name])]
+    applied = [name for name, sql in sorted(migrations().items()) if await _apply(connection, name, sql)]
     await check_shards(connection)
     return applied
 
 
 async def _apply(connection: Connection, name: str, sql: str) -> bool:
-    digest = sha256(sql.encode()).hexdigest()
     async with connection.transaction():
         await connection.execute(ONE_AT_A_TIME)
         await connection.execute(JOURNAL)
         known = await connection.fetchval("SELECT sha256 FROM migrations WHERE name = $1", name)
-        if known == digest:
-            return False
         if known is not None:
-            raise Refused(
-                "migration_changed", f"{name} was applied with other contents; add a new file instead of editing it"
-            )
+            check_unchanged(name, sql, {name: known})
+            return False
         await connection.execute(sql)
-        await connection.execute("INSERT INTO migrations (name, sha256) VALUES ($1, $2)", name, digest)
+        await connection.execute("INSERT INTO migrations (name, sha256) VALUES ($1, $2)", name, digest(sql))
     return True
 
 

@@ -18,8 +18,7 @@ from multiprocessing import get_context
 
 import asyncpg
 
-from projections import usage
-from projections.versions import at_version, tables
+from projections.versions import VIEWS, at_version, shape_of, tables
 from services.errors import LogChanged
 from services.garbage import stop_looking_for_garbage
 from services.store.balances import PROJECTOR
@@ -30,7 +29,6 @@ from services.store.read import read_after
 from services.store.shards import SHARDS
 
 TABLES = {"balance": ("balance", "lots", "balance_snapshots"), "activity": ("activity",), "usage": ("usage",)}
-VIEWS = {"usage": usage.VIEW}  # whose rows are not the table's
 BATCH_MAX = 20_000
 SHARDS_AT_ONCE = 8  # few, so that the pages that a batch touches lie together
 DIFFERENCES_SHOWN = 5
@@ -42,9 +40,10 @@ ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(hashtext('creditwell:projections')
 SHARED = "SELECT share_projection($1::text::regclass)"
 LIVE = "SELECT name, version FROM projections"
 GO_LIVE = """
-    INSERT INTO projections (name, version) VALUES ($1, $2)
+    INSERT INTO projections (name, version, sha256) VALUES ($1, $2, $3)
     ON CONFLICT (name) DO UPDATE
-    SET previous_version = projections.version, version = excluded.version, switched_at = clock_timestamp()
+    SET previous_version = projections.version, version = excluded.version, sha256 = excluded.sha256,
+        switched_at = clock_timestamp()
 """
 LOCK_LIVE = "SELECT shard, position FROM checkpoints WHERE reader = $1 AND shard = ANY($2) ORDER BY shard FOR UPDATE"
 FENCE_LIVE = "UPDATE checkpoints SET epoch = epoch + 1, owner = '' WHERE reader = $1"
@@ -100,7 +99,7 @@ async def _show(connection: Connection, name: str, version: int) -> None:
         shown = at_version(VIEWS.get(table, f"SELECT * FROM {table}_v0"), version)
         await connection.execute(f"CREATE VIEW {table} WITH (security_invoker = true) AS {shown}")
         await connection.execute(SHARED, table)
-    await connection.execute(GO_LIVE, name, version)
+    await connection.execute(GO_LIVE, name, version, shape_of(name))
 
 
 async def rebuild(

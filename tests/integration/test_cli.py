@@ -117,6 +117,21 @@ def test_migrate_brings_an_empty_database_up_to_date_and_seeds_the_rate_card_onc
     }  # fmt: skip
 
 
+def test_migrate_says_that_another_build_made_the_projections_and_what_to_do(stack: Any, database: str) -> None:
+    on(
+        database,
+        lambda connection: connection.execute("UPDATE projections SET sha256 = 'another' WHERE name = 'usage'"),
+    )
+
+    migrated = run("migrate", database=database)
+    rebuilt = run("rebuild", "usage", "--json", database=database)
+    again = run("migrate", database=database)
+
+    assert migrated.exit_code == 1
+    assert "run `creditwell rebuild usage`" in migrated.stderr
+    assert (rebuilt.exit_code, again.exit_code) == (0, 0), rebuilt.stderr
+
+
 def test_balance_and_activity_are_readable_by_people_and_by_scripts(company: str) -> None:
     balance = run("balance", "team_1", database=company + READER)
     assert balance.exit_code == 0, balance.stderr

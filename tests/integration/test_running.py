@@ -87,6 +87,19 @@ def test_a_process_that_fails_says_why_and_ends_with_code_1() -> None:
     assert "Traceback" in str(line["exception"])
 
 
+def test_a_process_that_is_refused_says_why_also_out_of_a_group_of_tasks() -> None:
+    process = start("""from services.errors import Refused
+    async with asyncio.TaskGroup() as group:
+        async def child():
+            raise Refused("migrations_missing", "the database was never migrated")
+        group.create_task(child())""")
+
+    line = last_line(process.communicate(timeout=60)[1])
+
+    assert process.returncode == 1
+    assert (line["event"], line["error"]) == ("failed", "migrations_missing: the database was never migrated")
+
+
 def test_a_process_that_ends_though_nobody_asked_it_to_ends_with_code_1() -> None:
     process = start("pass")
 

@@ -201,6 +201,25 @@ def test_a_void_gives_back_what_its_usage_has_taken_and_no_more(history: History
     assert history.team.total == -history.team.debt == -BALANCE_MAX + 100 * MICRO  # the included ones paid the first
 
 
+@pytest.mark.parametrize("ended", [False, True], ids=["to lots that live", "to lots that have ended"])
+def test_voids_give_back_no_more_than_the_largest_balance_holds(history: History, *, ended: bool) -> None:
+    huge, expires = ENTRY_MAX // MICRO, at(15) if ended else None
+    for minute in range(1, 5):
+        history.granted(huge, expires=expires, recorded=at(minute))
+    for minute in range(5, 10):
+        history.used(huge, recorded=at(minute))
+    used = range(history.team.position - 4, history.team.position + 1)
+    for minute in range(10, 15):
+        history.granted(huge, recorded=at(minute))
+
+    entries = [entry for position in used for entry in history.voided(position, recorded=at(20))]
+
+    assert history.team.total == BALANCE_MAX == entries[-1].balance_after
+    assert history.team.total == sum(lot.remaining for lot in history.team.lots) - history.team.debt
+    assert all(entry.credits == sum(part.credits for part in entry.paid) for entry in entries)
+    pack_row(1, "team_1", entries[-1])
+
+
 @pytest.mark.parametrize(
     "fact",
     [HoldExtended(hold_id="h", expires_at=at(90)), HoldCaptured(hold_id="h", credits=MICRO, remaining_credits=MICRO)],
