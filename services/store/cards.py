@@ -1,9 +1,8 @@
 """Rate cards in the log: seeded once from the catalog, afterwards published as facts.
 
 A card says when it comes into force, at least a minute ahead: recorders look for new ones every ten seconds and price nothing
-with cards that are a minute old, so by then every one of them knows it. Usage is priced by the card in force at its own time, of
-those that its recorder knows: where a clock runs ahead (at most five minutes, or the door refuses it) and a card comes into force
-within that time, usage that came before recorders had heard of the card keeps the price of the card before.
+with cards that are a minute old, so by then every one of them knows it. Usage is priced by the card in force at its own time, or
+now where its clock runs ahead: so its price is the same whichever recorder takes it.
 """
 
 from datetime import datetime, timedelta
