@@ -2,6 +2,7 @@
 
 from services.charges.answers import Card
 from services.charges.asking import Asking
+from services.charges.errors import Missing
 from services.charges.reading import card_of, id_of
 
 
@@ -28,6 +29,20 @@ class Customers(Asking):
             return None
         method = await self.ask(self.api.payment_methods.retrieve_async(method_id))
         return card_of(method.to_dict())
+
+    async def has_card(self, customer_id: str, payment_method_id: str) -> bool:
+        """False when the card was removed, or its customer deleted; raises Missing where the account never had this customer.
+
+        Refusals do not say reliably what they are about: this asks for what is so.
+        """
+        customer = await self.ask(self.api.customers.retrieve_async(customer_id))
+        if customer.to_dict().get("deleted"):
+            return False
+        try:
+            method = await self.ask(self.api.payment_methods.retrieve_async(payment_method_id))
+        except Missing:
+            return False
+        return id_of(method.to_dict().get("customer")) == customer_id
 
     async def use_card(self, customer_id: str, payment_method_id: str) -> None:
         """Makes a saved card the one that top-ups are charged to.
