@@ -26,6 +26,7 @@ from uuid import UUID
 from projections.attempt import Step, is_wanted, next_step
 from projections.top_up import Attempt, TopUps
 from projections.top_up_decisions import suspension_due
+from schemas.catalog import Catalog
 from schemas.facts import (
     AnyFact,
     CreditsToppedUp,
@@ -61,10 +62,11 @@ REASONS: dict[str | None, Reason] = {
 
 @dataclass(frozen=True, slots=True)
 class Charging:
-    """What a worker needs to charge: the store, Stripe, and the name under which it holds leases."""
+    """What a worker needs to charge: the store, Stripe, what is sold, and the name under which it holds leases."""
 
     pool: Pool
     charges: Charges
+    catalog: Catalog
     owner: str
 
     async def go_on(self, team_id: str) -> None:
@@ -93,7 +95,7 @@ class Charging:
 
     async def _drive(self, lease: Lease, state: TopUps, attempt: Attempt) -> float | None:
         """Step after step, up to the end or to where somebody else has to do something; when to look again, if that is known."""
-        wanted = is_wanted(state, attempt)
+        wanted = is_wanted(state, attempt, self.catalog)
         if not wanted and attempt.payment_intent_id is None and not lease.create_try:
             await self._fail(lease, "cancelled", None)  # Stripe has never heard of it
             return None
@@ -134,13 +136,13 @@ class Charging:
         intent = found[0] if found else await self._create(lease, attempt)
         if intent is None:
             return None
+        for other in found[1:]:  # before one is recorded: nobody looks for the others afterwards
+            await self._drop_orphan(lease, other)
         kept_id = await self._record_intent(lease, intent)
         crashpoint("topup:recorded")
-        for other in found or [intent]:
-            if other.id != kept_id and other.payable:
-                await self._drop_orphan(lease, other)
         if kept_id == intent.id:
             return intent
+        await self._drop_orphan(lease, intent)
         return await self.charges.retrieve(kept_id) if kept_id is not None else None
 
     async def _made_before(self, lease: Lease, attempt: Attempt) -> list[Intent]:
@@ -226,8 +228,9 @@ class Charging:
         return intent.id
 
     async def _drop_orphan(self, lease: Lease, intent: Intent) -> None:
-        """Somebody else's intent became the attempt's: cancel ours, which nobody has confirmed."""
-        await self._cancel(lease, intent)
+        """Another intent is the attempt's: cancel this one, which nobody has confirmed."""
+        if not intent.payable or (await self._cancel(lease, intent)).state != "cancelled":
+            return
         fact = TopUpIntentCancelled(attempt_id=str(lease.attempt_id), payment_intent_id=intent.id)
         async with self.pool.acquire() as connection, connection.transaction():
             state, now = await self._locked(connection, lease)

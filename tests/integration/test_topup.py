@@ -6,11 +6,12 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
 from deploy.local.stack import Stack
+from schemas.catalog import load_catalog
 from schemas.credits import MICRO
 from schemas.facts import (
     BalanceRecovered,
@@ -18,17 +19,20 @@ from schemas.facts import (
     CreditsToppedUp,
     TopUpActionRequired,
     TopUpFailed,
+    TopUpIntentCancelled,
     TopUpRequested,
     TopUpSkipped,
     TopUpSuspended,
 )
 from services.charging import Charging
 from services.crashpoints import arm
+from services.reversals import follow
 from services.store.attempts import read_top_ups
 from services.store.connect import Connection, connect_pool
 from services.store.low import judge
 from services.topup import Worker
 from tests.faults.rush import a_worker
+from tests.integration.payments import a_payment, dispute
 from tests.integration.serving import as_role, connected, plan, serving, store, until, used
 from tests.support.desk import (
     Desk,
@@ -53,12 +57,14 @@ class Died(Exception):
     """A worker's death at a crash point, where it need not be a process's."""
 
 
+def die() -> None:
+    """Arm a crash point with this."""
+    raise Died
+
+
 @asynccontextmanager
 async def attempt_under_way(database: str, desk: Desk, died_at: str) -> AsyncIterator[tuple[Connection, Worker, str]]:
     """A team whose attempt has come as far as a crash point, and who looks at it next."""
-
-    def die() -> None:
-        raise Died
 
     pool = await connect_pool(as_role(database, "worker"), process="test", size=4)
     async with connected(database) as connection, pool:
@@ -193,7 +199,7 @@ async def test_a_worker_that_lost_its_lease_at_stripe_neither_charges_nor_credit
         await leases_over(connection)
         pool = await connect_pool(as_role(database, "worker"), process="test", size=4)
         async with pool:
-            slow, quick = (Charging(pool, desk.charges, owner) for owner in ("slow", "quick"))
+            slow, quick = (Charging(pool, desk.charges, load_catalog(), owner) for owner in ("slow", "quick"))
             await desk.order("faults", route="GET /v1/payment_intents/{id}", do="hold_after")
             stuck = asyncio.create_task(slow.go_on(team))
             await desk.http.get("/_control/held")
@@ -323,6 +329,39 @@ async def test_a_no_that_comes_before_any_bank_was_asked_is_a_no(database: str, 
         await worker.look_at(team)
 
         assert [fact.reason for fact in await of_type(connection, team, TopUpFailed)] == ["declined_retry_later"]
+
+
+async def test_of_two_intents_of_one_attempt_one_is_paid_and_the_other_cancelled_whenever_the_worker_dies(
+    database: str, desk: Desk
+) -> None:
+    async with attempt_under_way(database, desk, "topup:created") as (connection, worker, team):
+        attempt = (await read_top_ups(connection, team)).open
+        assert attempt is not None
+        await desk.charges.create_intent(  # as after a key that was spent, or forgotten
+            attempt_id=UUID(attempt.attempt_id), team_id=team, customer_id=attempt.customer_id,
+            payment_method_id=attempt.payment_method_id, charge_cents=500, currency="usd", try_number=2,
+        )  # fmt: skip
+        arm("topup:recorded", 1, die)
+        with pytest.raises(Died):
+            await worker.look_at(team)
+
+        await worker.look_at(team)
+
+        await assert_books_agree(connection, desk, team, charges=1)
+        assert [intent["status"] for intent in (await desk.books())["payment_intents"]] == ["succeeded", "canceled"]
+        assert await has(connection, team, TopUpIntentCancelled)
+
+
+async def test_a_dispute_stops_an_attempt_that_is_under_way(database: str, desk: Desk) -> None:
+    async with attempt_under_way(database, desk, "topup:recorded") as (connection, worker, team):
+        paid = await a_payment(connection, desk, team)
+        await dispute(desk, paid)
+        await follow(connection, desk.charges, paid.id)
+
+        await worker.look_at(team)
+
+        assert [fact.reason for fact in await of_type(connection, team, TopUpFailed)] == ["cancelled"]
+        assert [intent["status"] for intent in (await desk.books())["payment_intents"]] == ["canceled", "succeeded"]
 
 
 async def test_processing_is_not_success_and_is_credited_when_it_succeeds(
