@@ -19,6 +19,7 @@ from schemas.facts import (
     TopUpSuspended,
 )
 from services.reversals import Followed, follow
+from services.store.attempts import read_top_ups
 from services.store.balances import read_balance
 from services.store.connect import Connection
 from tests.integration.payments import (
@@ -236,6 +237,40 @@ async def test_a_worker_that_is_killed_over_a_refund_takes_it_back_once(
 async def nothing_waits(connection: Connection) -> bool:
     """The inbox is empty."""
     return not await connection.fetchval("SELECT count(*) FROM stripe_inbox WHERE done_at IS NULL")
+
+
+async def test_the_pause_lasts_until_the_last_open_dispute_of_the_team_is_won(
+    connection: Connection, desk: Desk
+) -> None:
+    team = await new_team(connection, desk)
+    both = [await a_payment(connection, desk, team) for _ in range(2)]
+    disputes = [await dispute(desk, paid) for paid in both]
+    for paid in both:
+        await follow(connection, desk.charges, paid.id)
+    paused = []
+    for paid, dispute_id in zip(both, disputes, strict=True):
+        await decide(desk, dispute_id, won=True)
+        await follow(connection, desk.charges, paid.id)
+        paused.append((await read_top_ups(connection, team)).suspension is not None)
+
+    assert paused == [True, False]
+
+
+async def test_credits_stay_away_while_a_lost_dispute_is_appealed_and_come_back_when_that_is_won(
+    connection: Connection, desk: Desk
+) -> None:
+    paid = await a_payment(connection, desk)
+    dispute_id = await dispute(desk, paid)
+    await decide(desk, dispute_id, won=False)
+    for reviewed in (False, True):
+        await desk.order(f"disputes/{dispute_id}/appeal", reviewed=reviewed)
+        await follow(connection, desk.charges, paid.id)
+        assert await additional(connection, paid.team) == 0
+
+    await decide(desk, dispute_id, won=True)
+    await follow(connection, desk.charges, paid.id)
+
+    assert await additional(connection, paid.team) == 1_000
 
 
 async def test_a_dispute_pauses_top_ups_so_that_the_same_card_is_not_charged_for_what_it_froze(
