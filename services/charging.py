@@ -16,8 +16,6 @@ admin's click confirms it on-session (`confirm_by_owner`) and leads to the bank'
 finds as it finds everything: by asking Stripe.
 """
 
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal
@@ -42,7 +40,7 @@ from services.errors import Refused
 from services.logs import get_log
 from services.store import attempts
 from services.store.attempts import STRIPE, TOP_UPS, Lease
-from services.store.connect import Connection, Pool
+from services.store.connect import Connection, Pool, Transaction
 from services.store.numbered import lock_shard
 
 FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS = 0.5, 60.0
@@ -294,9 +292,6 @@ class Charging:
         state = await attempts.read_top_ups(connection, lease.team_id)
         ours = state.open is not None and state.open.attempt_id == str(lease.attempt_id)
         return state if ours else state.but(open=None), now
-
-
-Transaction = Callable[[], AbstractAsyncContextManager[Connection]]
 
 
 async def confirm_by_owner(charges: Charges, transaction: Transaction, team_id: str, return_url: str) -> Intent:

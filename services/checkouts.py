@@ -7,8 +7,6 @@ first one credits; the others find it done. Credits are those of our own record,
 are named after the payment intent, so that nobody else can credit it either.
 """
 
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -22,15 +20,13 @@ from services.store import checkouts, customers
 from services.store.append import append
 from services.store.attempts import STRIPE, read_top_ups
 from services.store.checkouts import Record, State
-from services.store.connect import Connection
+from services.store.connect import Connection, Transaction
 from services.store.customers import CardChange
 from services.store.gifts import team_exists
 from services.store.identities import Identity, find
 from services.store.numbered import lock_shard
 
 CARDS = "creditwell:cards"
-
-Transaction = Callable[[], AbstractAsyncContextManager[Connection]]
 
 
 @dataclass(frozen=True, slots=True)

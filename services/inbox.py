@@ -152,8 +152,7 @@ async def follow_money_back(hands: Hands, news: News) -> Act:
     """A refund or a dispute: what went back of a payment, whatever its news say and in whichever order they come."""
     if news.intent_id is None or not news.type.startswith(MONEY_BACK):
         return leave(f"nothing here follows from {news.type}")
-    async with hands.pool.acquire() as connection:
-        followed = await reversals.follow(connection, hands.charges, news.intent_id)
+    followed = await reversals.follow(hands.transaction, hands.charges, news.intent_id)
     if followed is Followed.NOT_CREDITED and news.tries < CREDITED_AFTER_TRIES:
         raise Unavailable("the payment's own credits are still on their way")
     return leave(FOLLOWED[followed])

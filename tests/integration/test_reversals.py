@@ -18,10 +18,12 @@ from schemas.facts import (
     TopUpSkipped,
     TopUpSuspended,
 )
-from services.reversals import Followed, follow
+from services.inbox import Hands, work_on
+from services.reversals import Followed
 from services.store.attempts import read_top_ups
 from services.store.balances import read_balance
-from services.store.connect import Connection
+from services.store.connect import Connection, connect_pool
+from services.store.inbox import News
 from tests.integration.payments import (
     Paid,
     a_payment,
@@ -32,6 +34,7 @@ from tests.integration.payments import (
     credited,
     decide,
     dispute,
+    follow,
     refund,
 )
 from tests.integration.serving import as_role, connected, serving, store, until, used
@@ -183,6 +186,24 @@ async def test_what_is_not_ours_is_left_alone_and_what_is_not_credited_yet_comes
     await credited(connection, paid, bought(paid))
 
     assert await follow(connection, desk.charges, paid.id) is Followed.TOLD
+    assert await additional(connection, paid.team) == 750
+
+
+async def test_news_of_a_refund_hold_no_connection_while_stripe_is_silent(
+    database: str, connection: Connection, desk: Desk
+) -> None:
+    paid = await a_payment(connection, desk)
+    await refund(desk, paid, 500)
+    await desk.order("faults", route="GET /v1/payment_intents/{id}", do="hold_after", times=2)
+    news = News("evt_1", "charge.refunded", "charge", "ch_1", paid.id, None, None, None, None, 1)
+    async with await connect_pool(as_role(database, "worker"), process="test", size=1) as pool:
+        working_on_it = asyncio.create_task(work_on(Hands(pool, desk.charges), news))
+        for _ in range(2):
+            await desk.http.get("/_control/held")
+            async with asyncio.timeout(2), pool.acquire():  # whoever else needs one
+                await desk.order("release")
+        await working_on_it
+
     assert await additional(connection, paid.team) == 750
 
 

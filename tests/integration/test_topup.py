@@ -26,13 +26,12 @@ from schemas.facts import (
 )
 from services.charging import Charging
 from services.crashpoints import arm
-from services.reversals import follow
 from services.store.attempts import read_top_ups
 from services.store.connect import Connection, connect_pool
 from services.store.low import judge
 from services.topup import Worker
 from tests.faults.rush import a_worker
-from tests.integration.payments import a_payment, dispute
+from tests.integration.payments import a_payment, dispute, follow
 from tests.integration.serving import as_role, connected, plan, serving, store, until, used
 from tests.support.desk import (
     Desk,
