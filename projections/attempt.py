@@ -3,12 +3,18 @@
 from enum import StrEnum
 
 from projections.top_up import Attempt, TopUps
+from schemas.catalog import Catalog
 
 
-def is_wanted(state: TopUps, attempt: Attempt) -> bool:
-    """True while an attempt that is not confirmed yet shall go on: top-ups are on, its low episode lasts, its card is still the card."""
+def is_wanted(state: TopUps, attempt: Attempt, catalog: Catalog) -> bool:
+    """True while an attempt that is not confirmed yet shall go on.
+
+    Top-ups are on, not paused, and part of the plan; its low episode lasts, and its card is still the card.
+    """
     episode, card = state.episode, state.card
-    if not state.enabled or episode is None or card is None:
+    if not state.enabled or state.suspension is not None or not catalog.may_top_up(state.plan):
+        return False
+    if episode is None or card is None:
         return False
     return episode.ran_low_id == attempt.ran_low_id and card.payment_method_id == attempt.payment_method_id
 

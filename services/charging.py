@@ -16,8 +16,6 @@ admin's click confirms it on-session (`confirm_by_owner`) and leads to the bank'
 finds as it finds everything: by asking Stripe.
 """
 
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal
@@ -26,6 +24,7 @@ from uuid import UUID
 from projections.attempt import Step, is_wanted, next_step
 from projections.top_up import Attempt, TopUps
 from projections.top_up_decisions import suspension_due
+from schemas.catalog import Catalog
 from schemas.facts import (
     AnyFact,
     CreditsToppedUp,
@@ -41,14 +40,16 @@ from services.errors import Refused
 from services.logs import get_log
 from services.store import attempts
 from services.store.attempts import STRIPE, TOP_UPS, Lease
-from services.store.connect import Connection, Pool
+from services.store.connect import Connection, Pool, Transaction
 from services.store.numbered import lock_shard
 
 FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS = 0.5, 60.0
 OWNER_LOOK_SECONDS = 60.0  # a webhook tells sooner
 OWNER_WAITS = timedelta(days=1)
 CLOCKS_DIFFER = timedelta(hours=1)  # Stripe's and the database's
-ABOUT_THE_CARD = frozenset({400, 402, 404})  # a card or customer that is gone; 401 and 403 are about our key
+ABOUT_THE_KEY = frozenset({401, 403})  # nobody can be charged with it: the process ends, and says so
+
+NEW_KEYS = {Step.CONFIRM: attempts.NEW_CONFIRM, Step.CANCEL: attempts.NEW_CANCEL}
 
 Reason = Literal["declined_retry_later", "declined_needs_card", "declined_needs_authentication", "cancelled"]
 REASONS: dict[str | None, Reason] = {
@@ -59,10 +60,11 @@ REASONS: dict[str | None, Reason] = {
 
 @dataclass(frozen=True, slots=True)
 class Charging:
-    """What a worker needs to charge: the store, Stripe, and the name under which it holds leases."""
+    """What a worker needs to charge: the store, Stripe, what is sold, and the name under which it holds leases."""
 
     pool: Pool
     charges: Charges
+    catalog: Catalog
     owner: str
 
     async def go_on(self, team_id: str) -> None:
@@ -80,26 +82,33 @@ class Charging:
             wait_seconds = busy.retry_after_seconds or wait_seconds
         except Unknown as unknown:
             get_log().warning("Stripe's answer is not known", attempt_id=state.open.attempt_id, why=unknown.reason)
-        except Missing as missing:
-            # The key of another account, or of the other mode. Nothing is known about the money, so the attempt stays open.
+        except WrongRequest as wrong:
+            # Our mistake, or the key of another account or of the other mode: no team's fault, so the attempt stays open.
+            if wrong.status in ABOUT_THE_KEY:
+                raise
             wait_seconds = LAST_LOOK_SECONDS
-            get_log().error("Stripe knows no such intent", attempt_id=state.open.attempt_id, why=str(missing))
+            get_log().error("Stripe will not have this", attempt_id=state.open.attempt_id, why=str(wrong))
         async with self.pool.acquire() as connection:
             await attempts.release(connection, lease, self.owner, wait_seconds)
 
     async def _drive(self, lease: Lease, state: TopUps, attempt: Attempt) -> float | None:
         """Step after step, up to the end or to where somebody else has to do something; when to look again, if that is known."""
-        wanted = is_wanted(state, attempt)
+        wanted = is_wanted(state, attempt, self.catalog)
         if not wanted and attempt.payment_intent_id is None and not lease.create_try:
             await self._fail(lease, "cancelled", None)  # Stripe has never heard of it
             return None
-        intent = await self._intent(lease, attempt)
+        intent, before = await self._intent(lease, attempt), None
         while intent is not None:
             remedy = intent.decline.remedy if intent.decline is not None else None
             step = next_step(intent.state, remedy, wanted=wanted, waited_long=lease.waited_long)
+            if step is before:
+                # Stripe repeats what it said when the intent stood otherwise; to another key, at the next look, it will not.
+                await self._note(lease, NEW_KEYS[step])
+                break
+            before = step
             match step:
                 case Step.CONFIRM:
-                    intent = await self._confirm(lease, intent)
+                    intent = await self._confirm(lease, attempt, intent)
                     crashpoint("topup:confirmed")
                 case Step.CANCEL:
                     intent = await self._cancel(lease, intent)
@@ -125,13 +134,13 @@ class Charging:
         intent = found[0] if found else await self._create(lease, attempt)
         if intent is None:
             return None
+        for other in found[1:]:  # before one is recorded: nobody looks for the others afterwards
+            await self._drop_orphan(lease, other)
         kept_id = await self._record_intent(lease, intent)
         crashpoint("topup:recorded")
-        for other in found or [intent]:
-            if other.id != kept_id and other.payable:
-                await self._drop_orphan(lease, other)
         if kept_id == intent.id:
             return intent
+        await self._drop_orphan(lease, intent)
         return await self.charges.retrieve(kept_id) if kept_id is not None else None
 
     async def _made_before(self, lease: Lease, attempt: Attempt) -> list[Intent]:
@@ -160,8 +169,12 @@ class Charging:
             if unknown.key_is_spent:
                 await self._note(lease, attempts.SENT, try_number + 1)
             raise
+        except Declined as no:  # no bank is asked before an intent is confirmed; should one be, its no is a no
+            if no.intent is None:
+                await self._fail(lease, REASONS[no.remedy], None)
+            return no.intent
         except WrongRequest as wrong:
-            if wrong.status not in ABOUT_THE_CARD:
+            if await self._has_card(attempt):
                 raise
             get_log().error("Stripe will not make this intent", attempt_id=attempt.attempt_id, why=str(wrong))
             await self._fail(lease, "declined_needs_card", None)
@@ -169,7 +182,11 @@ class Charging:
         crashpoint("topup:created")
         return intent
 
-    async def _confirm(self, lease: Lease, intent: Intent) -> Intent:
+    async def _has_card(self, attempt: Attempt) -> bool:
+        """True where a refusal was not for want of the card; raises Missing where Stripe's account is another one."""
+        return await self.charges.has_card(attempt.customer_id, attempt.payment_method_id)
+
+    async def _confirm(self, lease: Lease, attempt: Attempt, intent: Intent) -> Intent:
         try:
             return await self.charges.confirm(intent.id, attempt_id=lease.attempt_id, try_number=lease.confirm_try)
         except Declined as no:
@@ -179,7 +196,7 @@ class Charging:
                 await self._note(lease, attempts.NEW_CONFIRM)
             raise
         except WrongRequest as wrong:
-            if wrong.status not in ABOUT_THE_CARD:
+            if await self._has_card(attempt):
                 raise
             get_log().error("Stripe will not confirm this intent", payment_intent_id=intent.id, why=str(wrong))
             last = Decline(wrong.code or "invalid_request", None, str(wrong), advice_code="do_not_try_again")
@@ -209,8 +226,9 @@ class Charging:
         return intent.id
 
     async def _drop_orphan(self, lease: Lease, intent: Intent) -> None:
-        """Somebody else's intent became the attempt's: cancel ours, which nobody has confirmed."""
-        await self._cancel(lease, intent)
+        """Another intent is the attempt's: cancel this one, which nobody has confirmed."""
+        if not intent.payable or (await self._cancel(lease, intent)).state != "cancelled":
+            return
         fact = TopUpIntentCancelled(attempt_id=str(lease.attempt_id), payment_intent_id=intent.id)
         async with self.pool.acquire() as connection, connection.transaction():
             state, now = await self._locked(connection, lease)
@@ -276,9 +294,6 @@ class Charging:
         return state if ours else state.but(open=None), now
 
 
-Transaction = Callable[[], AbstractAsyncContextManager[Connection]]
-
-
 async def confirm_by_owner(charges: Charges, transaction: Transaction, team_id: str, return_url: str) -> Intent:
     """An admin's click: the intent that waits is confirmed with its owner there, who goes on to its `action_url`, if it has one.
 
@@ -304,9 +319,8 @@ async def confirm_by_owner(charges: Charges, transaction: Transaction, team_id: 
         except Declined as no:
             intent = no.intent or await charges.retrieve(intent.id)
         except WrongRequest as wrong:
-            if wrong.status not in ABOUT_THE_CARD:
-                raise
-            intent = await charges.retrieve(intent.id)
+            get_log().error("Stripe will not confirm this intent", payment_intent_id=intent.id, why=str(wrong))
+            intent = await charges.retrieve(intent.id)  # with a wrong key, this raises too
     async with transaction() as connection:
         await attempts.wake(connection, intent.id, waiting.attempt_id)
     return intent

@@ -7,8 +7,6 @@ first one credits; the others find it done. Credits are those of our own record,
 are named after the payment intent, so that nobody else can credit it either.
 """
 
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -22,14 +20,13 @@ from services.store import checkouts, customers
 from services.store.append import append
 from services.store.attempts import STRIPE, read_top_ups
 from services.store.checkouts import Record, State
-from services.store.connect import Connection
+from services.store.connect import Connection, Transaction
+from services.store.customers import CardChange
 from services.store.gifts import team_exists
 from services.store.identities import Identity, find
 from services.store.numbered import lock_shard
 
 CARDS = "creditwell:cards"
-
-Transaction = Callable[[], AbstractAsyncContextManager[Connection]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,10 +290,15 @@ async def change_card(
 
 
 async def notice_card(
-    connection: Connection, team_id: str, customer_id: str, card: Card | None, *, news_id: str
+    connection: Connection, team_id: str, customer_id: str, card: Card | None, told: CardChange | None, *, news_id: str
 ) -> str:
-    """What changed at Stripe without us, as a fact: a card that was removed, or another default. What came of it."""
+    """What changed at Stripe without us, as a fact: a card that was removed, or another default. What came of it.
+
+    `told` is what the log said before Stripe was asked. Raises Unavailable if it says something newer: ask again.
+    """
     now = await lock_shard(connection, team_id)
+    if await customers.last_card_change(connection, team_id) != told:
+        raise Unavailable("the card was changed while Stripe was asked for it")
     known, top_ups = await customers.read_customer(connection, team_id), await read_top_ups(connection, team_id)
     if known is None or known.customer_id != customer_id:
         return "not the customer of today"

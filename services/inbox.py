@@ -73,19 +73,23 @@ async def work_on_inbox(pool: Pool, charges: Charges, stop: asyncio.Event, healt
 
 async def work_on(hands: Hands, news: News) -> None:
     """Find out what follows from one event and do it; or come back to it later."""
-    handler = HANDLERS.get(news.object_kind, _not_ours)
     try:
-        act = await handler(hands, news)
+        act = await _find_out(hands, news)
+        async with hands.transaction() as connection:
+            outcome = await act(connection)
+            await inbox.done(connection, news, outcome)
     except Unavailable as away:
         async with hands.transaction() as connection:
             await inbox.later(connection, news, str(away))
         return
-    except Missing as missing:
-        act = leave(f"Stripe does not know it any more: {missing}"[:500])
-    async with hands.transaction() as connection:
-        outcome = await act(connection)
-        await inbox.done(connection, news, outcome)
     get_log().info("stripe told", event_id=news.event_id, event_type=news.type, outcome=outcome)
+
+
+async def _find_out(hands: Hands, news: News) -> Act:
+    try:
+        return await HANDLERS.get(news.object_kind, _not_ours)(hands, news)
+    except Missing as missing:
+        return leave(f"Stripe does not know it any more: {missing}"[:500])
 
 
 async def look_at(hands: Hands, record: checkouts.Record) -> None:
@@ -148,8 +152,7 @@ async def follow_money_back(hands: Hands, news: News) -> Act:
     """A refund or a dispute: what went back of a payment, whatever its news say and in whichever order they come."""
     if news.intent_id is None or not news.type.startswith(MONEY_BACK):
         return leave(f"nothing here follows from {news.type}")
-    async with hands.pool.acquire() as connection:
-        followed = await reversals.follow(connection, hands.charges, news.intent_id)
+    followed = await reversals.follow(hands.transaction, hands.charges, news.intent_id)
     if followed is Followed.NOT_CREDITED and news.tries < CREDITED_AFTER_TRIES:
         raise Unavailable("the payment's own credits are still on their way")
     return leave(FOLLOWED[followed])
@@ -176,10 +179,12 @@ async def follow_card(hands: Hands, news: News) -> Act:
     # A card that was saved on a page of ours says who saved it; so the page comes first.
     for record in unfinished:
         await pages.follow(hands.charges, hands.transaction, record)
+    async with hands.transaction() as connection:
+        told = await customers.last_card_change(connection, team_id)
     card = await hands.charges.card_of(known.customer_id)
 
     async def act(connection: Connection) -> str:
-        return await pages.notice_card(connection, team_id, known.customer_id, card, news_id=news.event_id)
+        return await pages.notice_card(connection, team_id, known.customer_id, card, told, news_id=news.event_id)
 
     return act
 

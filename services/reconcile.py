@@ -24,7 +24,7 @@ from services.logs import get_log
 from services.reversals import follow
 from services.store import attempts, checkouts
 from services.store.attempts import STRIPE
-from services.store.connect import Connection
+from services.store.connect import Connection, Transaction
 from services.store.identities import Identity, find
 from services.store.numbered import lock_shard
 from services.store.reconciling import (
@@ -214,7 +214,7 @@ async def _heal(connection: Connection, charges: Charges, one: Break) -> None:
         else:
             await _credit_top_up(connection, wanted, intent)
     if intent.refunded_cents or intent.disputed:
-        await follow(connection, charges, intent.id)
+        await follow(transactions_on(connection), charges, intent.id)
     get_log().warning(
         "reconciled", type=one.type.value, payment_intent_id=intent.id, team_id=one.team_id, what=one.what
     )
@@ -223,14 +223,19 @@ async def _heal(connection: Connection, charges: Charges, one: Break) -> None:
 async def _follow_purchase(connection: Connection, charges: Charges, wanted: Wanted) -> None:
     record = await checkouts.find(connection, wanted.id)
     assert record is not None
+    if record.session_id is not None:
+        await pages.follow(charges, transactions_on(connection), record)
+
+
+def transactions_on(connection: Connection) -> Transaction:
+    """For who has one connection only, and may keep it while Stripe is asked."""
 
     @asynccontextmanager
     async def transaction() -> AsyncIterator[Connection]:
         async with connection.transaction():
             yield connection
 
-    if record.session_id is not None:
-        await pages.follow(charges, transaction, record)
+    return transaction
 
 
 async def _credit_top_up(connection: Connection, wanted: Wanted, intent: Intent) -> None:

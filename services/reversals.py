@@ -12,7 +12,7 @@ from services.charges import Charges, Dispute, Intent, Missing
 from services.crashpoints import crashpoint
 from services.errors import Unavailable
 from services.logs import get_log
-from services.store.connect import Connection
+from services.store.connect import Transaction
 from services.store.reversals import Moved, append_reversals, read_account
 
 ASKED_MAX = 10  # questions about one payment whose account moves all the time
@@ -27,10 +27,10 @@ class Followed(StrEnum):
     TOLD = "told"
 
 
-async def follow(connection: Connection, charges: Charges, payment_intent_id: str) -> Followed:
+async def follow(transaction: Transaction, charges: Charges, payment_intent_id: str) -> Followed:
     """Bring the log to what Stripe says of a payment now; safe to repeat, at any time, by anybody.
 
-    Not to be called within a transaction: Stripe takes its time.
+    No connection is held while Stripe is asked: it takes its time, and others need them.
 
     Raises:
         Unavailable: Stripe or the database does not answer, or the account moves too often. Call again later.
@@ -43,12 +43,13 @@ async def follow(connection: Connection, charges: Charges, payment_intent_id: st
     if team_id is None:
         return Followed.NOT_OURS
     for _ in range(ASKED_MAX):
-        account = await read_account(connection, team_id, payment_intent_id)
+        async with transaction() as connection:
+            account = await read_account(connection, team_id, payment_intent_id)
         if account is None:
             return Followed.NOT_CREDITED if intent.state == "succeeded" else Followed.NOT_OURS
         seen = await ask(charges, account)
         try:
-            async with connection.transaction():
+            async with transaction() as connection:
                 told = await append_reversals(connection, team_id, account, seen)
         except Moved:
             continue

@@ -58,7 +58,7 @@ async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: 
         pool = await connect_pool(settings.needed("database"), process="topup", size=WORKERS // 2)
         stripe = Charges(settings.needed("stripe_key"), api_base=settings.stripe_api, per_second=settings.stripe_rate)
         async with pool, stripe as charges:
-            worker = Worker(pool, Charging(pool, charges, owner), catalog, owner, health, figures)
+            worker = Worker(pool, Charging(pool, charges, catalog, owner), catalog, owner, health, figures)
             await _serve(settings, worker, stop)
 
     await keep_going("the database", charge, stop, health)

@@ -10,7 +10,7 @@ What can come back is one of four:
     an Intent, a Checkout …   the truth as Stripe sees it now
     Declined (Refused)        the bank's definite no, with the remedy
     Unknown, Busy             ask `retrieve` or `find_intent` before anything else; wait, then say the same again
-    WrongRequest              Stripe will never accept this request: our mistake, the process dies
+    WrongRequest              Stripe will not accept this request: our mistake, or a wrong key; it says nothing about the money
 """
 
 from services.charges.answers import Card, Checkout, Decline, Dispute, Intent, Remedy, State, WebhookEvent

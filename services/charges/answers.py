@@ -29,12 +29,17 @@ CARD_IS_NO_GOOD: Final = frozenset(
     """.split()  # noqa: SIM905 - words read better than a column of strings
 )
 OWNER_MUST_CONFIRM: Final = frozenset(
-    {"authentication_required", "authentication_not_handled", "payment_intent_authentication_failure"}
+    """
+    authentication_not_handled authentication_required payment_intent_action_required
+    payment_intent_authentication_failure requires_action_not_handled
+    """.split()  # noqa: SIM905 - as above
 )
 
-# `prevented`: settled in the payer's favour before it became formal. An inquiry only asks, and a refund is counted as one.
+# `prevented`: settled in the payer's favour before it became formal. An appeal is against a dispute that was lost, and the money
+# stays away meanwhile. An inquiry only asks, and a refund is counted as one.
 COURSES: Final[Mapping[str, Course]] = {
     "needs_response": "open", "under_review": "open", "lost": "lost", "prevented": "lost", "won": "won",
+    "appeal_needs_response": "open", "appeal_under_review": "open",
 }  # fmt: skip
 TAKES_NOTHING: Final = frozenset(
     {"warning_needs_response", "warning_under_review", "warning_closed", "charge_refunded"}

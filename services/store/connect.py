@@ -3,7 +3,8 @@
 A process that hangs inside a transaction must not hold the heads for ever, so the server ends such a session by itself.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Protocol
 
 import asyncpg
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 else:
     Connection = asyncpg.Connection
     Pool = asyncpg.Pool
+
+Transaction = Callable[
+    [], AbstractAsyncContextManager[Connection]
+]  # for who asks Stripe, and keeps no connection meanwhile
 
 QUERIES_MAX = 2**62  # of one session: a new one costs a handshake, in the middle of somebody's request
 

@@ -41,6 +41,9 @@ OWNER = "SELECT team_id FROM stripe_customers WHERE customer_id = $1"
 CARD_OWNER = "SELECT team_id FROM stripe_customers WHERE payment_method_id = $1"
 
 
+CardChange = tuple[Stored, PaymentMethodChanged]
+
+
 @dataclass(frozen=True, slots=True)
 class Customer:
     """A team at Stripe; with the card that we made its default there, and when that was saved."""
@@ -77,7 +80,7 @@ async def use_card(
     await connection.execute(USE_CARD, shard_of(team_id), team_id, customer_id, payment_method_id, created_at)
 
 
-async def last_card_change(connection: Connection, team_id: str) -> tuple[Stored, PaymentMethodChanged] | None:
+async def last_card_change(connection: Connection, team_id: str) -> CardChange | None:
     """What the log says about a team's card."""
     row = await connection.fetchrow(LAST_CHANGE, shard_of(team_id), team_id)
     if row is None:

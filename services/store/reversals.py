@@ -4,7 +4,8 @@ A payment's credits are one fact, unique by its intent; what went back of it are
 account is read by the index that keeps identities apart, and two who append the same at once meet.
 
 A dispute also pauses automatic top-ups, in the same transaction: credits that are frozen would otherwise be answered at once by
-another charge of the very card whose owner has just complained. A dispute that is won ends the pause, and so does what ends any.
+another charge of the very card whose owner has just complained. A dispute that is won ends the pause if no other is open, and so
+does what ends any.
 """
 
 from collections.abc import Sequence
@@ -28,6 +29,16 @@ from services.store.attempts import STRIPE, TOP_UPS, append_top_up, read_top_ups
 from services.store.connect import Connection
 from services.store.identities import Identity, find
 from services.store.numbered import all_of, lock_shard, numbered
+from services.store.read import stored_of
+from services.store.shards import shard_of
+
+# The condition on types is also the index's own.
+DISPUTES = """
+    SELECT shard, position, recorded_at, occurred_at, team_id, source, id, type, body FROM facts
+    WHERE shard = $1 AND team_id = $2 AND type IN ('charge.disputed.v1', 'dispute.closed.v1')
+      AND type NOT LIKE 'usage.%' AND type NOT LIKE 'hold.%'
+    ORDER BY position
+"""
 
 REVERSALS = "creditwell:reversals"
 PAUSED = "a payment is disputed with the bank"
@@ -97,13 +108,21 @@ async def _pause_top_ups(
         fingerprint = state.card.fingerprint if state.card is not None else None
         suspended = TopUpSuspended(reason=PAUSED, declines=state.declines, fingerprint=fingerprint)
         await append_top_up(connection, state, [NewFact(team_id, TOP_UPS, f"suspended:{name}", now, suspended)])
-    elif state.suspension is not None and state.suspension.reason == PAUSED and _all_won(account):
+    elif (
+        state.suspension is not None
+        and state.suspension.reason == PAUSED
+        and await _may_resume(connection, account, team_id)
+    ):
         resumed = TopUpResumed(reason="the dispute was won")
         await append_top_up(connection, state, [NewFact(team_id, TOP_UPS, f"resumed:{name}", now, resumed)])
 
 
-def _all_won(account: Account) -> bool:
-    return all(dispute.course == "won" for dispute in account.disputes.values())
+async def _may_resume(connection: Connection, account: Account, team_id: str) -> bool:
+    """True when all disputes of this payment are won, and none of another one is open."""
+    told = [stored_of(row).fact() for row in await connection.fetch(DISPUTES, shard_of(team_id), team_id)]
+    last = {fact.dispute_id: fact for fact in told if isinstance(fact, ChargeDisputed | DisputeClosed)}
+    none_open = all(isinstance(fact, DisputeClosed) for fact in last.values())
+    return none_open and all(dispute.course == "won" for dispute in account.disputes.values())
 
 
 async def _append(connection: Connection, team_id: str, account: Account, now: datetime, fact: AnyFact) -> Stored:

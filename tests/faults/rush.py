@@ -30,8 +30,8 @@ class Rush:
 
 def a_worker(pool: Pool, desk: Desk) -> Worker:
     """A worker as a process of its own would have it."""
-    owner, health = f"worker-{uuid4()}", Health("topup")
-    return Worker(pool, Charging(pool, desk.charges, owner), load_catalog(), owner, health, Figures(health))
+    owner, health, catalog = f"worker-{uuid4()}", Health("topup"), load_catalog()
+    return Worker(pool, Charging(pool, desk.charges, catalog, owner), catalog, owner, health, Figures(health))
 
 
 async def rush(database: str, *, teams: int, per_second: int) -> Rush:

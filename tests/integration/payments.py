@@ -7,7 +7,10 @@ from uuid import UUID, uuid4
 
 from schemas.credits import MICRO
 from schemas.facts import AnyFact, CreditsPurchased, CreditsToppedUp, NewFact
-from services.charges import Intent
+from services import reversals
+from services.charges import Charges, Intent
+from services.reconcile import transactions_on
+from services.reversals import Followed
 from services.store.append import append
 from services.store.attempts import STRIPE
 from services.store.connect import Connection
@@ -92,6 +95,11 @@ async def a_payment(connection: Connection, desk: Desk, team: str | None = None,
     paid = await charged(desk, team or await a_team(connection))
     await credited(connection, paid, topped_up(paid) if automatic else bought(paid))
     return paid
+
+
+async def follow(connection: Connection, charges: Charges, payment_intent_id: str) -> Followed:
+    """What the worker does with news of a payment, on a connection of the test's."""
+    return await reversals.follow(transactions_on(connection), charges, payment_intent_id)
 
 
 async def refund(desk: Desk, paid: Paid | str, cents: int | None = None) -> str:

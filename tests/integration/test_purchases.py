@@ -19,7 +19,10 @@ from schemas.credits import MICRO
 from schemas.facts import CreditsPurchased, PaymentMethodChanged, TopUpResumed, TopUpSuspended
 from services.crashpoints import arm
 from services.errors import Unavailable
-from tests.integration.serving import until, used
+from services.inbox import Hands, work_on
+from services.store.connect import connect_pool
+from services.store.inbox import News
+from tests.integration.serving import as_role, until, used
 from tests.support.api import Api, a_database, an_api, key
 from tests.support.desk import KEY, Desk, a_desk, facts, of_type, settings, working
 
@@ -496,6 +499,39 @@ async def test_a_card_that_is_removed_or_replaced_at_stripe_is_a_fact_as_well(sh
         (None, None),
     ]
     assert (await shop.api.admin.get(f"{shop.api.path}/payment-method")).json()["card"] is None
+
+
+async def test_an_old_answer_about_a_card_never_overwrites_a_newer_one(shop: Shop) -> None:
+    await shop.nobody_tells()
+    page = await shop.saving()
+    await shop.press(page)
+    await shop.back(page, "payment-method")
+    (saved,) = await shop.told(PaymentMethodChanged)
+    customer, stripe = saved.customer_id, shop.desk.http
+
+    async def use(card: str) -> None:
+        method = (await stripe.post(f"/v1/payment_methods/{card}/attach", data={"customer": customer})).json()
+        default = {"invoice_settings[default_payment_method]": method["id"]}
+        await stripe.post(f"/v1/customers/{customer}", data=default)
+
+    slow, quick = (
+        News(f"evt_{name}", "customer.updated", "customer", customer, None, None, customer, None, None, 1)
+        for name in ("slow", "quick")
+    )
+    database = shop.api.settings.needed("database").partition("?")[0]
+    async with await connect_pool(as_role(database, "worker"), process="test", size=4) as pool:
+        hands = Hands(pool, shop.desk.charges)
+        await use("pm_card_mastercard")
+        await shop.desk.order("faults", route="GET /v1/customers/{id}", do="hold_after")
+        stuck = asyncio.create_task(work_on(hands, slow))
+        await stripe.get("/_control/held")  # it has heard of this card, and is slow to say so
+
+        await use("pm_card_amex")
+        await work_on(hands, quick)
+        await shop.desk.order("release")
+        await stuck
+
+    assert [fact.brand for fact in await shop.told(PaymentMethodChanged)] == ["visa", "amex"]
 
 
 async def test_a_team_whose_customer_was_deleted_at_stripe_buys_with_another(shop: Shop) -> None:

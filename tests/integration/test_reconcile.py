@@ -19,7 +19,6 @@ from services.breaks import Kind
 from services.health import Health
 from services.reconcile import Report, reconcile
 from services.reconcile_daily import keep_reconciled
-from services.reversals import follow
 from services.store import checkouts
 from services.store.append import append
 from services.store.attempts import TOP_UPS
@@ -36,6 +35,7 @@ from tests.integration.payments import (
     credited,
     decide,
     dispute,
+    follow,
     refund,
     topped_up,
 )

@@ -18,9 +18,12 @@ from schemas.facts import (
     TopUpSkipped,
     TopUpSuspended,
 )
-from services.reversals import Followed, follow
+from services.inbox import Hands, work_on
+from services.reversals import Followed
+from services.store.attempts import read_top_ups
 from services.store.balances import read_balance
-from services.store.connect import Connection
+from services.store.connect import Connection, connect_pool
+from services.store.inbox import News
 from tests.integration.payments import (
     Paid,
     a_payment,
@@ -31,6 +34,7 @@ from tests.integration.payments import (
     credited,
     decide,
     dispute,
+    follow,
     refund,
 )
 from tests.integration.serving import as_role, connected, serving, store, until, used
@@ -185,6 +189,24 @@ async def test_what_is_not_ours_is_left_alone_and_what_is_not_credited_yet_comes
     assert await additional(connection, paid.team) == 750
 
 
+async def test_news_of_a_refund_hold_no_connection_while_stripe_is_silent(
+    database: str, connection: Connection, desk: Desk
+) -> None:
+    paid = await a_payment(connection, desk)
+    await refund(desk, paid, 500)
+    await desk.order("faults", route="GET /v1/payment_intents/{id}", do="hold_after", times=2)
+    news = News("evt_1", "charge.refunded", "charge", "ch_1", paid.id, None, None, None, None, 1)
+    async with await connect_pool(as_role(database, "worker"), process="test", size=1) as pool:
+        working_on_it = asyncio.create_task(work_on(Hands(pool, desk.charges), news))
+        for _ in range(2):
+            await desk.http.get("/_control/held")
+            async with asyncio.timeout(2), pool.acquire():  # whoever else needs one
+                await desk.order("release")
+        await working_on_it
+
+    assert await additional(connection, paid.team) == 750
+
+
 @pytest.mark.parametrize("twist", ["as they come", "double", "reversed", "shuffled"])
 async def test_webhooks_in_any_order_and_number_end_at_what_stripe_says(
     twist: str, stack: Stack, database: str, desk: Desk, api: Api
@@ -236,6 +258,40 @@ async def test_a_worker_that_is_killed_over_a_refund_takes_it_back_once(
 async def nothing_waits(connection: Connection) -> bool:
     """The inbox is empty."""
     return not await connection.fetchval("SELECT count(*) FROM stripe_inbox WHERE done_at IS NULL")
+
+
+async def test_the_pause_lasts_until_the_last_open_dispute_of_the_team_is_won(
+    connection: Connection, desk: Desk
+) -> None:
+    team = await new_team(connection, desk)
+    both = [await a_payment(connection, desk, team) for _ in range(2)]
+    disputes = [await dispute(desk, paid) for paid in both]
+    for paid in both:
+        await follow(connection, desk.charges, paid.id)
+    paused = []
+    for paid, dispute_id in zip(both, disputes, strict=True):
+        await decide(desk, dispute_id, won=True)
+        await follow(connection, desk.charges, paid.id)
+        paused.append((await read_top_ups(connection, team)).suspension is not None)
+
+    assert paused == [True, False]
+
+
+async def test_credits_stay_away_while_a_lost_dispute_is_appealed_and_come_back_when_that_is_won(
+    connection: Connection, desk: Desk
+) -> None:
+    paid = await a_payment(connection, desk)
+    dispute_id = await dispute(desk, paid)
+    await decide(desk, dispute_id, won=False)
+    for reviewed in (False, True):
+        await desk.order(f"disputes/{dispute_id}/appeal", reviewed=reviewed)
+        await follow(connection, desk.charges, paid.id)
+        assert await additional(connection, paid.team) == 0
+
+    await decide(desk, dispute_id, won=True)
+    await follow(connection, desk.charges, paid.id)
+
+    assert await additional(connection, paid.team) == 1_000
 
 
 async def test_a_dispute_pauses_top_ups_so_that_the_same_card_is_not_charged_for_what_it_froze(

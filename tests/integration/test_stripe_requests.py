@@ -112,6 +112,7 @@ QUESTIONS: dict[str, list[Question]] = {
         lambda charges: charges.ensure_customer("team_42", attempt="after:cus_0"),
     ],
     "card_of": [lambda charges: charges.card_of("cus_1")],
+    "has_card": [lambda charges: charges.has_card("cus_1", "pm_1")],
     "use_card": [lambda charges: charges.use_card("cus_1", "pm_1")],
     "create_checkout": [
         _checkout,

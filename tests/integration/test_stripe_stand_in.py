@@ -627,9 +627,11 @@ async def test_a_team_has_one_customer_even_when_the_answer_was_lost(desk: Desk)
     found = await desk.charges.ensure_customer("team_1")
     other = await desk.charges.ensure_customer("team_2")
     after = await desk.charges.ensure_customer("team_1", attempt="after")
+    foreign = [await desk.charges.ensure_customer("équipe_团队") for _ in range(2)]
 
     customers = (await desk.see("books"))["customers"]
-    assert [customer["id"] for customer in customers] == [found, other, after]
+    assert foreign[0] == foreign[1]
+    assert [customer["id"] for customer in customers] == [found, other, after, foreign[0]]
 
 
 async def test_the_same_card_saved_twice_has_one_fingerprint_and_another_card_another(desk: Desk) -> None:

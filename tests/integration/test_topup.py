@@ -1,13 +1,17 @@
 """Automatic top-ups against the stand-in for Stripe: its own books say whether anybody was charged twice, or for nothing."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
 from deploy.local.stack import Stack
+from schemas.catalog import load_catalog
 from schemas.credits import MICRO
 from schemas.facts import (
     BalanceRecovered,
@@ -15,16 +19,23 @@ from schemas.facts import (
     CreditsToppedUp,
     TopUpActionRequired,
     TopUpFailed,
+    TopUpIntentCancelled,
     TopUpRequested,
     TopUpSkipped,
     TopUpSuspended,
 )
 from services.charging import Charging
+from services.crashpoints import arm
 from services.store.attempts import read_top_ups
 from services.store.connect import Connection, connect_pool
+from services.store.low import judge
+from services.topup import Worker
+from tests.faults.rush import a_worker
+from tests.integration.payments import a_payment, dispute, follow
 from tests.integration.serving import as_role, connected, plan, serving, store, until, used
 from tests.support.desk import (
     Desk,
+    a_desk,
     assert_books_agree,
     available,
     environment,
@@ -37,7 +48,32 @@ from tests.support.desk import (
 )
 
 CREATE, CONFIRM = "POST /v1/payment_intents", "POST /v1/payment_intents/{id}/confirm"
+CANCEL = "POST /v1/payment_intents/{id}/cancel"
 STEPS = ["topup:requested", "topup:created", "topup:recorded", "topup:confirmed", "topup:credited"]
+
+
+class Died(Exception):
+    """A worker's death at a crash point, where it need not be a process's."""
+
+
+def die() -> None:
+    """Arm a crash point with this."""
+    raise Died
+
+
+@asynccontextmanager
+async def attempt_under_way(database: str, desk: Desk, died_at: str) -> AsyncIterator[tuple[Connection, Worker, str]]:
+    """A team whose attempt has come as far as a crash point, and who looks at it next."""
+
+    pool = await connect_pool(as_role(database, "worker"), process="test", size=4)
+    async with connected(database) as connection, pool:
+        team, worker = await new_team(connection, desk, cool_down_seconds=300), a_worker(pool, desk)
+        await store(connection, team, [used(300)])
+        await judge(connection, team)
+        arm(died_at, 1, die)
+        with pytest.raises(Died):
+            await worker.look_at(team)
+        yield connection, worker, team
 
 
 async def test_usage_that_lowers_the_balance_is_answered_by_one_charge_and_its_credits(
@@ -162,7 +198,7 @@ async def test_a_worker_that_lost_its_lease_at_stripe_neither_charges_nor_credit
         await leases_over(connection)
         pool = await connect_pool(as_role(database, "worker"), process="test", size=4)
         async with pool:
-            slow, quick = (Charging(pool, desk.charges, owner) for owner in ("slow", "quick"))
+            slow, quick = (Charging(pool, desk.charges, load_catalog(), owner) for owner in ("slow", "quick"))
             await desk.order("faults", route="GET /v1/payment_intents/{id}", do="hold_after")
             stuck = asyncio.create_task(slow.go_on(team))
             await desk.http.get("/_control/held")
@@ -208,6 +244,123 @@ async def test_somebody_who_pays_by_hand_ends_the_pause(stack: Stack, database: 
         )
 
         await until(lambda: has(connection, team, CreditsToppedUp))
+
+
+async def test_a_cancel_that_was_refused_while_the_bank_thought_about_it_is_said_again_and_not_without_end(
+    database: str, desk: Desk
+) -> None:
+    async with attempt_under_way(database, desk, "topup:recorded") as (connection, worker, team):
+        await store(connection, team, [settings(enabled=False)])
+        (made,) = (await desk.books())["payment_intents"]
+        await desk.order("faults", route=CANCEL, do="hold_before")
+        await desk.order("outcomes", outcome="processing")
+        looking = asyncio.create_task(worker.look_at(team))
+        await desk.http.get("/_control/held")
+        await desk.charges.confirm(made["id"], attempt_id=uuid4(), try_number=1)  # as its owner did a moment ago
+        await desk.order("release")
+        await looking
+        await desk.order(f"payment_intents/{made['id']}/settle", outcome="insufficient_funds")
+
+        for _ in range(2):
+            async with asyncio.timeout(5):
+                await worker.look_at(team)
+
+        assert [fact.reason for fact in await of_type(connection, team, TopUpFailed)] == ["declined_retry_later"]
+        assert len((await desk.http.get("/_control/requests")).json()) < 20
+        await assert_books_agree(connection, desk, team, charges=0)
+
+
+@pytest.mark.parametrize("route", [CREATE, CONFIRM])
+async def test_what_stripe_refuses_for_another_reason_than_the_card_ends_no_attempt_and_pauses_nobody(
+    route: str, database: str, desk: Desk
+) -> None:
+    async with attempt_under_way(database, desk, "topup:requested") as (connection, worker, team):
+        await desk.order("faults", route=route, do="wrong")
+        await worker.look_at(team)
+        assert (await read_top_ups(connection, team)).open is not None
+        assert not await has(connection, team, TopUpFailed)
+
+        await worker.look_at(team)
+
+        await assert_books_agree(connection, desk, team, charges=1)
+
+
+async def test_under_the_key_of_another_account_attempts_stay_open_and_end_under_the_right_one(
+    database: str, desk: Desk
+) -> None:
+    async with (
+        attempt_under_way(database, desk, "topup:requested") as (connection, worker, team),
+        a_desk(seed=2) as another,
+    ):
+        stranger = replace(worker.charging, charges=another.charges)
+
+        await stranger.go_on(team)
+
+        assert (await read_top_ups(connection, team)).open is not None
+        assert not await has(connection, team, TopUpFailed)
+        await worker.look_at(team)
+        await assert_books_agree(connection, desk, team, charges=1)
+
+
+@pytest.mark.parametrize("gone", ["card", "customer"])
+async def test_a_card_that_is_gone_at_stripe_ends_the_attempt_and_pauses_until_there_is_another(
+    gone: str, database: str, desk: Desk
+) -> None:
+    async with attempt_under_way(database, desk, "topup:requested") as (connection, worker, team):
+        card = (await read_top_ups(connection, team)).card
+        assert card is not None
+        if gone == "card":
+            await desk.http.post(f"/v1/payment_methods/{card.payment_method_id}/detach")
+        else:
+            await desk.http.delete(f"/v1/customers/{card.customer_id}")
+
+        await worker.look_at(team)
+
+        assert [fact.reason for fact in await of_type(connection, team, TopUpFailed)] == ["declined_needs_card"]
+        assert await has(connection, team, TopUpSuspended)
+        await assert_books_agree(connection, desk, team, charges=0)
+
+
+async def test_a_no_that_comes_before_any_bank_was_asked_is_a_no(database: str, desk: Desk) -> None:
+    async with attempt_under_way(database, desk, "topup:requested") as (connection, worker, team):
+        await desk.order("faults", route=CREATE, do="declined")
+
+        await worker.look_at(team)
+
+        assert [fact.reason for fact in await of_type(connection, team, TopUpFailed)] == ["declined_retry_later"]
+
+
+async def test_of_two_intents_of_one_attempt_one_is_paid_and_the_other_cancelled_whenever_the_worker_dies(
+    database: str, desk: Desk
+) -> None:
+    async with attempt_under_way(database, desk, "topup:created") as (connection, worker, team):
+        attempt = (await read_top_ups(connection, team)).open
+        assert attempt is not None
+        await desk.charges.create_intent(  # as after a key that was spent, or forgotten
+            attempt_id=UUID(attempt.attempt_id), team_id=team, customer_id=attempt.customer_id,
+            payment_method_id=attempt.payment_method_id, charge_cents=500, currency="usd", try_number=2,
+        )  # fmt: skip
+        arm("topup:recorded", 1, die)
+        with pytest.raises(Died):
+            await worker.look_at(team)
+
+        await worker.look_at(team)
+
+        await assert_books_agree(connection, desk, team, charges=1)
+        assert [intent["status"] for intent in (await desk.books())["payment_intents"]] == ["succeeded", "canceled"]
+        assert await has(connection, team, TopUpIntentCancelled)
+
+
+async def test_a_dispute_stops_an_attempt_that_is_under_way(database: str, desk: Desk) -> None:
+    async with attempt_under_way(database, desk, "topup:recorded") as (connection, worker, team):
+        paid = await a_payment(connection, desk, team)
+        await dispute(desk, paid)
+        await follow(connection, desk.charges, paid.id)
+
+        await worker.look_at(team)
+
+        assert [fact.reason for fact in await of_type(connection, team, TopUpFailed)] == ["cancelled"]
+        assert [intent["status"] for intent in (await desk.books())["payment_intents"]] == ["canceled", "succeeded"]
 
 
 async def test_processing_is_not_success_and_is_credited_when_it_succeeds(

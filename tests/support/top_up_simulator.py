@@ -267,7 +267,7 @@ class Team:
         if self.state.open is not None and attempt.action_required and self.random.random() < 0.2:
             self.intent = "succeeded"  # the owner confirmed
         while True:
-            wanted = is_wanted(self.state, attempt)
+            wanted = is_wanted(self.state, attempt, CATALOG)
             match next_step(self.intent, self.remedy, wanted=wanted, waited_long=waited_long):
                 case Step.CONFIRM:
                     self.intent, self.remedy = self.bank_says(card)

@@ -4,13 +4,16 @@ import ast
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import get_args
 
 import pytest
+import stripe
 from hypothesis import given
 from hypothesis import strategies as st
 
 from deploy.local.stripe.webhooks import sign
 from services.charges import Charges, Decline, Dispute, Forged, Remedy, WebhookEvent, verify_webhook
+from services.charges.answers import COURSES, TAKES_NOTHING
 
 NOW = datetime(2026, 11, 23, 10, 15, 30, tzinfo=UTC)
 SECRET = "whsec_today"
@@ -179,6 +182,8 @@ def test_without_a_secret_nothing_is_believed_and_we_stop(secrets: tuple[str, ..
         ("card_declined", "authentication_required", None, "needs_authentication"),
         ("authentication_required", "authentication_required", None, "needs_authentication"),
         ("payment_intent_authentication_failure", None, None, "needs_authentication"),
+        ("payment_intent_action_required", None, None, "needs_authentication"),
+        ("card_declined", "requires_action_not_handled", None, "needs_authentication"),
     ],
 )
 def test_each_decline_has_the_remedy_that_helps(
@@ -197,6 +202,8 @@ def test_each_decline_has_the_remedy_that_helps(
         ("lost", True),
         ("won", False),
         ("prevented", True),
+        ("appeal_needs_response", True),
+        ("appeal_under_review", True),
     ],
 )
 def test_a_dispute_takes_the_money_while_it_is_open_and_when_it_was_lost_or_given_in_to(
@@ -205,6 +212,12 @@ def test_a_dispute_takes_the_money_while_it_is_open_and_when_it_was_lost_or_give
     dispute = Dispute("du_1", "ch_1", 500, "usd", status, "fraudulent", NOW)
 
     assert dispute.money_is_away is away
+
+
+def test_every_status_of_a_dispute_that_the_library_knows_is_understood() -> None:
+    known, _ = get_args(stripe.Dispute.__annotations__["status"])  # or any other text
+
+    assert COURSES.keys() | TAKES_NOTHING >= set(get_args(known))
 
 
 def test_a_live_key_is_never_sent_in_the_open() -> None:

@@ -21,7 +21,7 @@ from starlette.routing import Route
 from . import charges, checkout, customers, events, intents, reversals, setups
 from .books import API_VERSION
 from .call import Call, Endpoint, expanded
-from .errors import Json, StripeError, key_in_use, missing_parameter
+from .errors import Json, StripeError, card_error, invalid, key_in_use, missing_parameter
 from .faults import Fault
 from .forms import read
 from .idempotency import Saved
@@ -168,6 +168,10 @@ async def _spoil_before(asked: Asked) -> Response | None:
             return _json(429, error.body, {"Retry-After": str(int(asked.seconds))})
         case "conflict":
             raise key_in_use(asked.entry["key"] or "")
+        case "wrong":
+            raise invalid("amount", "Amount must be at least $0.50 usd", "amount_too_small")
+        case "declined":
+            raise card_error("Your card was declined.", "card_declined", decline_code="generic_decline")
         case "gateway_before":
             return HTMLResponse(GATEWAY_PAGE, status_code=502)
         case "reset_before":

@@ -58,6 +58,9 @@ AUTHENTICATION_FAILED = Decline(
 DECLINES: Final = {
     "generic_decline": GENERIC,
     "authentication_required": AUTHENTICATION_REQUIRED,
+    "payment_intent_action_required": Decline(
+        "payment_intent_action_required", None, "This payment requires additional action before it can be completed."
+    ),
     "insufficient_funds": Decline(
         "card_declined", "insufficient_funds", "Your card has insufficient funds.", "try_again_later"
     ),

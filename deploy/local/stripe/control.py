@@ -12,6 +12,7 @@
 | `POST /_control/tax` `{percent}` | what automatic tax adds to Checkouts made from now on |
 | `POST /_control/payment_intents/{id}/settle` `{outcome}` | ends `processing` |
 | `POST /_control/disputes` `{charge, reason?, amount?}`, `…/{id}/close` `{won}` | the bank disputes; decides |
+| `POST /_control/disputes/{id}/appeal` `{reviewed}` | a dispute that was lost is taken up again |
 | `POST /_control/refunds/{id}/fail` | a refund that was made does not arrive |
 | `POST /_control/webhooks/address` `{url, secret}` | where events go |
 | `GET`, `POST`, `DELETE /_control/webhooks` | deliveries; a rule (`lose double delay hold`); forgets the rules |
@@ -32,7 +33,7 @@ from .checkout import session_of
 from .errors import Json, StripeError
 from .events import tell
 from .intents import settle
-from .reversals import close_dispute, fail_refund, open_dispute
+from .reversals import appeal_dispute, close_dispute, fail_refund, open_dispute
 from .webhooks import Postman, Rule
 from .world import World
 
@@ -165,6 +166,10 @@ def _of_the_bank(world: World) -> list[Route]:
     async def close(request: Request, body: Json) -> Json:
         return close_dispute(books, books.get("dispute", request.path_params["id"]), won=bool(body["won"]))
 
+    async def appeal(request: Request, body: Json) -> Json:
+        dispute = books.get("dispute", request.path_params["id"])
+        return appeal_dispute(books, dispute, reviewed=bool(body["reviewed"]))
+
     async def fail(request: Request, _: Json) -> Json:
         return fail_refund(books, books.get("refund", request.path_params["id"]))
 
@@ -175,6 +180,7 @@ def _of_the_bank(world: World) -> list[Route]:
         _route(world, "POST", "refunds/{id}/fail", fail),
         _route(world, "POST", "disputes", dispute),
         _route(world, "POST", "disputes/{id}/close", close),
+        _route(world, "POST", "disputes/{id}/appeal", appeal),
     ]
 
 

@@ -250,7 +250,7 @@ def _detach(call: Call) -> Json:
         if settings["default_payment_method"] == method["id"]:
             settings["default_payment_method"] = None
             call.books.changed("customer", customer)
-    method["customer"] = None
+    method["customer"], method["_detached"] = None, True
     call.books.changed("payment_method", method)
     tell(call.books, "payment_method.detached", method)
     return method

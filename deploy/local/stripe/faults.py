@@ -7,6 +7,8 @@ A rule names a route (`POST /v1/payment_intents/{id}/confirm`, or `*`), which of
 |---|---|---|
 | `busy` | 429, Retry-After `seconds` | no |
 | `conflict` | 409, the key is in use | no |
+| `wrong` | 400, the amount is too small | no |
+| `declined` | 402, the card was declined | no |
 | `reset_before`, `reset_after` | the connection is reset | no, yes |
 | `silence_before`, `silence_after` | nothing, until it gives up | no, yes |
 | `gateway_before`, `gateway_after` | 502 with a page of HTML; not kept under the key | no, yes |
@@ -25,7 +27,9 @@ KINDS: Final = frozenset(
     {
         "busy",
         "conflict",
+        "declined",
         "drip",
+        "wrong",
         *(
             f"{what}_{when}"
             for what in ("reset", "silence", "gateway", "error", "hold")

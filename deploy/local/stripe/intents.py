@@ -223,6 +223,8 @@ def _check_amount(amount: int, currency: str) -> None:
 
 
 def _check_owner(method: Json, customer: str | None) -> None:
+    if method.get("_detached"):
+        raise StripeError(400, "The provided PaymentMethod was detached from a Customer. It may not be used again.")
     if method["customer"] not in {None, customer}:
         message = (
             f"The PaymentMethod supplied ({method['id']}) belongs to a different Customer or to none that was named. "

@@ -127,9 +127,19 @@ def close_dispute(books: Books, dispute: Json, *, won: bool) -> Json:
     return dispute
 
 
+def appeal_dispute(books: Books, dispute: Json, *, reviewed: bool) -> Json:
+    """Against a dispute that was lost: the bank waits for words, then reads them. The money stays where it is."""
+    if dispute["status"] not in {"lost", "appeal_needs_response"}:
+        raise unexpected_state("dispute_not_appealable", f"Dispute {dispute['id']} is {dispute['status']}.")
+    dispute["status"] = "appeal_under_review" if reviewed else "appeal_needs_response"
+    books.changed("dispute", dispute)
+    tell(books, "charge.dispute.updated", dispute)
+    return dispute
+
+
 def _is_lost_or_open(books: Books, paid: Json) -> bool:
     states = (dispute["status"] for dispute in books.all("dispute") if dispute["charge"] == paid["id"])
-    return any(state in {"needs_response", "under_review", "lost"} for state in states)
+    return any(state not in {"won", "warning_needs_response", "warning_closed"} for state in states)
 
 
 def _create_refund(call: Call) -> Json:
