@@ -23,6 +23,7 @@ from starlette.responses import Response
 from services.api.codes import LONG_BODY
 from services.api.described import Code, Links, answers, balance_then
 from services.api.problems import problem
+from services.api.turnstile import address_of
 from services.api.world import Glance, World, as_team
 from services.store.connect import Connection
 from services.store.directory import read_admins
@@ -171,7 +172,7 @@ async def _check(request: Request, team_id: str | None, roles: frozenset[Role], 
     try:
         caller = await world.tokens.verify(_token(request))
     except BadToken as bad:
-        world.turnstile.failed(request.client.host if request.client else "")
+        world.turnstile.failed(address_of(request))
         raise unauthenticated(str(bad)) from bad
     world.turnstile.let_in(caller)
     if team_id is not None and not caller.may_see(team_id):
