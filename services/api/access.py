@@ -20,6 +20,7 @@ from fastapi_problem.error import Problem
 from starlette.requests import Request
 from starlette.responses import Response
 
+from schemas.facts import Id
 from services.api.codes import LONG_BODY
 from services.api.described import Code, Links, answers, balance_then
 from services.api.problems import problem
@@ -30,9 +31,7 @@ from services.store.directory import read_admins
 from services.tokens import EVERY_TEAM, BadToken, Caller, Role
 
 ANYONE = tuple(Role)  # anyone signed in
-TeamId = Annotated[
-    str, Path(description="The team's id.", min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")
-]
+TeamId = Annotated[Id, Path(description="The team's id.")]
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 
