@@ -39,7 +39,7 @@ def is_id(text: str) -> bool:
 
 def _only_an_id(text: str) -> str:
     if not is_id(text):
-        raise PydanticCustomError("no_id", NO_ID)  # type: ignore[arg-type]  # it wants a literal
+        raise PydanticCustomError("no_id", NO_ID)
     return text
 
 
