@@ -7,17 +7,48 @@ a fold needs later (an allowance, a threshold) is written into it, so that a cha
 Facts carry opaque ids only. Names of people live in the directory, which can be erased.
 """
 
+import re
 from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import msgspec
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, WithJsonSchema
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
 from .credits import Credits, Gained
 
 _NAMED = {"type": "string", "minLength": 1, "maxLength": 128, "pattern": r"^[^\x00-\x1f\x7f]+$"}
 Name = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")]
+
+# Teams and members stand in addresses, keys and log lines. What can't stand there, or can't be seen there, is in no id that comes in;
+# facts themselves are read as they were stored.
+_IN_NO_ID = r"\x00-\x20\x7f-\xa0\xad\u1680\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufeff/\\?#%*"
+ID = rf"^[^.{_IN_NO_ID}][^{_IN_NO_ID}]*$"
+ID_MAX = 128
+NO_ID = (
+    r"an id has 1 to 128 characters, no space, no control character, none of / \ ? # % *, and no dot at its beginning"
+)
+_LIKE_AN_ID = re.compile(ID).fullmatch
+
+
+def is_id(text: str) -> bool:
+    """True for what a team or a member may be called by programs."""
+    return len(text) <= ID_MAX and _LIKE_AN_ID(text) is not None
+
+
+def _only_an_id(text: str) -> str:
+    if not is_id(text):
+        raise PydanticCustomError("no_id", NO_ID)
+    return text
+
+
+Id = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=ID_MAX),
+    AfterValidator(_only_an_id),
+    WithJsonSchema({"type": "string", "minLength": 1, "maxLength": ID_MAX, "pattern": ID}),
+]
 Text = Annotated[str, StringConstraints(max_length=500, pattern=r"^[^\x00]*$")]
 Attributes = Annotated[
     dict[Name, Name],

@@ -16,7 +16,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import msgspec
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 
-from .facts import Name, Text, UsageRecorded, UsageVoided
+from .facts import Id, Name, Text, UsageRecorded, UsageVoided, is_id
 from .fast import struct_of
 
 QUANTITY = r"^[0-9]{1,12}(\.[0-9]{1,9})?$"
@@ -36,7 +36,7 @@ class ReportedUsage(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
     feature: Name
     quantity: Quantity
-    member_id: Name | None = None
+    member_id: Id | None = None
     attributes: Annotated[dict[Name, Name], Field(max_length=ATTRIBUTES_MAX)] | None = None
     hold_id: Name | None = None
 
@@ -56,7 +56,7 @@ class _Event(BaseModel):
     specversion: Literal["1.0"]
     source: Source
     id: Name
-    subject: Name
+    subject: Id
     time: Annotated[AwareDatetime, Field(strict=True)]
 
 
@@ -139,6 +139,8 @@ def _plainly_right(event: UsageReported) -> bool:
         min(lengths) > 0
         and max(lengths) <= NAME_MAX
         and "".join(texts).isprintable()
+        and is_id(event.subject)
+        and is_id(member)
         and " " not in event.source
         and _CANONICAL(data.quantity) is not None
         and data.member_id != ""

@@ -5,7 +5,7 @@ import contextlib
 import errno
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -24,9 +24,16 @@ class _Server(uvicorn.Server):
 
 
 async def listen(
-    app: ASGIApp, *, host: str, port: int, port_setting: str, stop: asyncio.Event, started: asyncio.Event | None = None
+    app: ASGIApp,
+    *,
+    host: str,
+    port: int,
+    port_setting: str,
+    stop: asyncio.Event,
+    started: asyncio.Event | None = None,
+    proxies: Sequence[str] = (),
 ) -> None:
-    """Serve until `stop`; `started` is set once connections are taken.
+    """Serve until `stop`; `started` is set once connections are taken. Of proxies it is believed whom they speak for.
 
     Raises:
         WrongSettings: the port is taken, or not ours to take.
@@ -50,6 +57,7 @@ async def listen(
             access_log=False,
             server_header=False,
             lifespan="off",
+            forwarded_allow_ips=list(proxies),
             timeout_graceful_shutdown=CLOSE_SECONDS,
         )
     )

@@ -13,6 +13,7 @@ import sys
 from base64 import b64decode
 from collections.abc import Mapping
 from difflib import get_close_matches
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn, Self
 
@@ -144,8 +145,13 @@ class Settings(BaseSettings):
         300,
         ge=0,
         le=1_000_000,
-        description="How often a minute one address may ask one API process without a valid token; 0 for no limit.",
+        description="How often a minute one address may ask one API process without a valid token, or forge a webhook; 0 for no limit.",
         examples=["300"],
+    )
+    api_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("127.0.0.1", "::1"),
+        description="Addresses and networks of proxies, separated by commas, that the API believes who asks (`X-Forwarded-For`).",
+        examples=["10.0.0.0/8,192.0.2.7"],
     )
     api_streams_per_caller: int = Field(
         20,
@@ -202,7 +208,7 @@ class Settings(BaseSettings):
         30, ge=1, le=60, description="How often the signer signs when anything has changed.", examples=["30"]
     )
 
-    @field_validator("cors_origins", mode="before")
+    @field_validator("cors_origins", "api_proxies", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
@@ -215,6 +221,13 @@ class Settings(BaseSettings):
                 message = f"{origin!r} is not an origin: scheme and host, no path and no *"
                 raise ValueError(message)
         return origins
+
+    @field_validator("api_proxies")
+    @classmethod
+    def _networks(cls, proxies: tuple[str, ...]) -> tuple[str, ...]:
+        for proxy in proxies:
+            ip_network(proxy)  # says what is wrong
+        return proxies
 
     @field_validator("database")
     @classmethod

@@ -26,6 +26,7 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet, OKPKey
 
+from schemas.facts import NO_ID, is_id
 from services.clock import Clock, system_clock
 from services.errors import Refused, Unavailable
 from services.settings import Settings
@@ -54,6 +55,7 @@ class Role(StrEnum):
     OPERATOR = "operator"
 
 
+PEOPLE = frozenset({Role.MEMBER, Role.ADMIN})
 FOR_EVERY_TEAM = frozenset({Role.SERVICE, Role.FINANCE, Role.OPERATOR})
 
 
@@ -158,6 +160,10 @@ def _caller(claims: dict[str, Any]) -> Caller:
     if not isinstance(sources, list) or not all(isinstance(source, str) and source for source in sources):
         raise BadToken("the claim sources is a list of text")
     role = Role(claims["role"])
+    if team != EVERY_TEAM and not is_id(team):
+        raise BadToken(f"the claim team is no team's: {NO_ID}")
+    if role in PEOPLE and not is_id(sub):
+        raise BadToken(f"the claim sub is no member's: {NO_ID}")
     if team == EVERY_TEAM and role not in FOR_EVERY_TEAM:
         raise BadToken(f"a token of role {role} belongs to one team")
     try:

@@ -2,7 +2,8 @@
 
 The contract names a row's roles; the rest follows. An admin is a member who may spend. Finance has every GET of a member,
 operators have every GET and their own rows, services the rows that name them. The team is the token's own; for others there is
-nothing there: 404, whatever the role, and no hint. Row-level security says the same once more in the database.
+nothing there: 404, whatever the role, and no hint. Row-level security says the same once more in the database. What holds
+for every team, as a rate card does, is for tokens of every team.
 
 Who asks too often is sent away as soon as it is known who asks, whatever it is about: see `turnstile`.
 """
@@ -19,18 +20,18 @@ from fastapi_problem.error import Problem
 from starlette.requests import Request
 from starlette.responses import Response
 
+from schemas.facts import Id
 from services.api.codes import LONG_BODY
 from services.api.described import Code, Links, answers, balance_then
 from services.api.problems import problem
+from services.api.turnstile import address_of
 from services.api.world import Glance, World, as_team
 from services.store.connect import Connection
 from services.store.directory import read_admins
 from services.tokens import EVERY_TEAM, BadToken, Caller, Role
 
 ANYONE = tuple(Role)  # anyone signed in
-TeamId = Annotated[
-    str, Path(description="The team's id.", min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")
-]
+TeamId = Annotated[Id, Path(description="The team's id.")]
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 
@@ -86,11 +87,12 @@ class Ruled(APIRoute):
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """The check, and then what FastAPI would do."""
-        roles = frozenset(map(Role, (self.openapi_extra or {})["x-roles"]))
+        rule = self.openapi_extra or {}
+        roles, for_every_team = frozenset(map(Role, rule["x-roles"])), rule.get("x-every-team", False)
         answer = super().get_route_handler()
 
         async def check_and_answer(request: Request) -> Response:
-            await _check(request, request.path_params.get("team"), roles)
+            await _check(request, request.path_params.get("team"), roles, for_every_team=for_every_team)
             return await answer(request)
 
         return check_and_answer
@@ -105,17 +107,21 @@ def route(
     status: int = 200,
     fails: Collection[str] = (),
     links: Links | None = None,
+    for_every_team: bool = False,
     **documented: Any,
 ) -> Callable[[Handler], Handler]:
     """Offer a route to the roles that the contract names for it.
 
     The rest is for the OpenAPI document, which says what the route is for in the words of its docstring: `gives` is the model of
     its answer (answers are built directly and not validated again), `fails` the codes with which it can fail beside those that
-    follow from its rule, `links` where its answer leads.
+    follow from its rule, `links` where its answer leads. `for_every_team` where what it does holds for all of them, so that a token
+    of one team is not enough.
     """
     roles = allowed(method, named)
     extra = {"x-roles": sorted(roles), "security": [{"token": []}]} | documented.pop("openapi_extra", {})
-    codes = {*fails, *_codes_of(method, path, roles)}
+    if for_every_team:
+        extra["x-every-team"] = True
+    codes = {*fails, *_codes_of(method, path, roles), *(["every_team_required"] if for_every_team else [])}
     links = {**(balance_then(gives) if method != "GET" and "{team}" in path else {}), **(links or {})}
     more = documented.pop("responses", {})
     routes.route_class = Ruled
@@ -160,18 +166,21 @@ async def _team(team: TeamId) -> None:
     """The part of the address that names the team, for the OpenAPI document."""
 
 
-async def _check(request: Request, team_id: str | None, roles: frozenset[Role]) -> None:
+async def _check(request: Request, team_id: str | None, roles: frozenset[Role], *, for_every_team: bool) -> None:
     world: World = request.app.state.world
     try:
         caller = await world.tokens.verify(_token(request))
     except BadToken as bad:
-        world.turnstile.failed(request.client.host if request.client else "")
+        world.turnstile.failed(address_of(request))
         raise unauthenticated(str(bad)) from bad
     world.turnstile.let_in(caller)
     if team_id is not None and not caller.may_see(team_id):
         raise unknown_team(team_id)
     if caller.role not in roles:
         raise await _not_allowed(world, caller, team_id, roles)
+    if for_every_team and caller.team_id != EVERY_TEAM:
+        detail = f'this holds for every team and needs a token with team "{EVERY_TEAM}"; yours names one team'
+        raise problem(403, "every_team_required", detail)
     request.state.ask = Ask(world, request, caller, team_id or caller.team_id)
 
 

@@ -20,6 +20,7 @@ MEANINGS: Mapping[int, Mapping[str, str]] = {
     402: {"exhausted": "the team can't afford it"},
     403: {
         "forbidden": "this needs a token of another role",
+        "every_team_required": 'what this does holds for every team: it needs a token with team `"*"`',
         "ask_your_admin": "only the team's admins may do this; `admins` has who they are",
         "team_not_allowed": "the token does not report for that team",
         "source_not_allowed": "the token does not report as that source",

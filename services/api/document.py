@@ -7,6 +7,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
+from schemas.notices import NOTICES
 from schemas.rates import RateCard
 from services.api import examples
 from services.api.described import HEADERS, PROBLEM_JSON, examples_of_failures
@@ -14,6 +15,11 @@ from services.api.models import money, operators, parts, reads, work
 
 BY_NAME = (parts.Problem, work.CloudEvent, money.StripeEvent, RateCard)  # what descriptions refer to by its name
 MODELS = {name: model for module in (parts, reads, work, operators, money) for name, model in vars(module).items()}
+# Of models that other teams import, too, and that know no examples.
+OF_THE_LANGUAGE = {
+    RateCard.__name__: examples.RATE_CARD,
+    **{notice.__name__: examples.NOTICES[kind] for kind, notice in NOTICES.items()},
+}
 SHARED_MAX = 3  # failures with more codes than this are a route's own
 
 Json = dict[str, Any]
@@ -55,8 +61,8 @@ def operations_of(document: Json) -> Iterator[Json]:
 
 def _examples_of(name: str) -> Json:
     """A model's examples as they were written: FastAPI leaves out every null on the way."""
-    if name == RateCard.__name__:
-        return {"examples": [examples.RATE_CARD]}
+    if name in OF_THE_LANGUAGE:
+        return {"examples": [OF_THE_LANGUAGE[name]]}
     config = getattr(MODELS.get(name), "model_config", {})
     return dict(config.get("json_schema_extra") or {})
 

@@ -10,6 +10,7 @@ SOON = "2026-11-23T10:25:30.123456Z"
 REFILL = "2026-12-01T09:00:00.000000Z"
 POSITION = "40:20418"
 HOLD_ID = "5e0c6b5e-2f0a-5a61-9d0a-0f6f3c0d9a11"
+ATTEMPT_ID = "c9a4f0de-7b1d-5f5e-8a52-2f1f6f0f4b63"
 PURCHASE_ID = "3f1f6a52-6c2e-5d0b-8a4e-0f6c2b9f7d10"
 USAGE = {"source": "/features/video", "id": "0198c1f2-7a1c-7cc3-98c4-dc0c0c07398f"}
 HOST = "https://app.example.com/billing"
@@ -125,5 +126,38 @@ PURCHASE: Example = {
 CARD_PAGE: Example = {
     "id": PURCHASE_ID, **NO_PAGE, "state": "open", "checkout_url": "https://checkout.stripe.com/c/pay/cs_1", "card": None,
     "position": POSITION,
+}  # fmt: skip
+TOLD: Example = {"team_id": "team_42", "position": POSITION, "url": "https://app.example.com/teams/team_42/usage"}
+NOTICES: dict[str, Example] = {
+    kind: {"type": kind, "timestamp": AT, "data": {**TOLD, "title": title, "message": message, **figures}}
+    for kind, title, message, figures in (
+        ("balance.ran_low.v1", "Credits are running low",
+         "412.5 credits are available, fewer than the threshold of 500. An admin can buy credits or enable top-ups on the Usage page.",
+         {"available": "412.5", "threshold": "500", "top_up_enabled": False}),
+        ("balance.ran_out.v1", "Credits are used up",
+         ("All credits are used or set aside, and 12.5 more than there were. New work may be refused until there are some again: "
+         "an admin can buy credits on the Usage page."),
+         {"available": "-12.5"}),
+        ("balance.recovered.v1", "Credits are back above the threshold", "4,987.5 credits are available again. There is nothing to be done.",
+         {"available": "4987.5", "threshold": "500"}),
+        ("top_up.failed.v1", "A top-up failed",
+         ("No money was taken and no credits were added. The card was declined. It will be tried again; another card on the Usage page may "
+         "help sooner."),
+         {"attempt_id": ATTEMPT_ID, "reason": "declined_retry_later", "decline_code": "insufficient_funds", "next_try_at": SOON}),
+        ("top_up.action_required.v1", "Confirm the payment of a top-up",
+         ("The bank wants an admin to confirm the payment. Open the Usage page and confirm it there; until then nothing is charged and no "
+         "credits are added."),
+         {"attempt_id": ATTEMPT_ID}),
+        ("top_up.suspended.v1", "Top-ups are paused",
+         ("Nothing more is charged: the card was declined three times. Top-ups go on when an admin changes the card or buys credits on the "
+         "Usage page."),
+         {"declines": 3}),
+        ("top_up.resumed.v1", "Top-ups go on", "Top-ups go on: the dispute was won. There is nothing to be done.",
+         {"reason": "the dispute was won"}),
+        ("top_up.skipped.v1", "A top-up was not made",
+         ("The balance is low and nothing was charged. The monthly cap on money is reached. An admin can raise it, or buy credits, on the "
+         "Usage page; otherwise top-ups go on next month."),
+         {"reason": "cap_money", "next_decision_at": REFILL}),
+    )
 }  # fmt: skip
 PAYMENT_METHOD: Example = {"card": TOP_UP["card"], "changed_at": AT, "changed_by": "mem_7", "position": POSITION}

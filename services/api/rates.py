@@ -59,11 +59,11 @@ def packs(catalog: Catalog) -> list[Json]:
 
 @route(
     routes, "POST", "/v1/rate-cards", Role.OPERATOR, gives=RateCardAnswer, status=201, tags=["operators"],
-    openapi_extra=body_of({JSON: schema_of(RateCard)}),
+    openapi_extra=body_of({JSON: schema_of(RateCard)}), for_every_team=True,
     fails=("invalid_rate_card", "rate_card_version", "too_soon", *KEYED),
 )  # fmt: skip
 async def post_rate_card(ask: Asked, key: Key = None) -> Response:
-    """Publish the next rate card, in force from an instant at least 60 seconds ahead."""
+    """Publish the next rate card, for every team, in force from an instant at least 60 seconds ahead."""
     try:
         card = parse_rate_card(parse_json(await ask.request.body()))
     except RateCardInvalid as invalid:

@@ -61,7 +61,7 @@ async def serve(
             tasks.create_task(_look_at_database(world, stop))
             await listen(
                 app, host=settings.api_host, port=settings.api_port, port_setting="api_port", stop=stop,
-                started=started,
+                started=started, proxies=settings.api_proxies,
             )  # fmt: skip
     finally:
         if charges is not None:

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path
 from starlette.responses import Response
 
-from schemas.facts import MemberErased, Name, NewFact
+from schemas.facts import Id, MemberErased, NewFact
 from services.api.access import Ask, Asked, route, unknown_team
 from services.api.answers import answer, instant, place
 from services.api.described import link
@@ -29,7 +29,7 @@ HEAD = "SELECT next - 1 FROM shard_heads WHERE shard = $1"
 MEMBER = "/v1/teams/{team}/members/{member}"
 SEEN = {"limit": link("get_limit", "What the member may use.", member="$request.path.member")}
 
-MemberId = Annotated[Name, Path(alias="member", description="The member's id.")]
+MemberId = Annotated[Id, Path(alias="member", description="The member's id.")]
 
 routes = APIRouter()
 

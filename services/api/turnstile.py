@@ -4,9 +4,10 @@ Callers are counted by team, member and role rather than by token, so that a tok
 token was verified, so that inventing names fills no memory. As many requests as a minute (for services, a second) allows may come
 at once; they come back evenly, so that whoever is told to wait may go on after just that time (GCRA).
 
-Who fails to sign in is counted by address, after the failure. So a valid token is never refused for what others do at its address,
-be it a whole company's or that of a proxy (which is what counts, unless uvicorn's FORWARDED_ALLOW_IPS trusts the proxy to name its
-own callers). In return bad tokens are looked at however many come, at 0.2 ms each.
+Who fails to sign in is counted by address, after the failure; a webhook that Stripe has not signed counts as such. So a valid token
+or signature is never refused for what others do at its address, be it a whole company's or that of a proxy (which is what counts,
+unless CREDITWELL_API_PROXIES trusts the proxy to name its own callers). In return bad tokens are looked at however many come, at
+0.2 ms each.
 
 Everything is counted in the memory of this process, of so many callers at most. Of the library `limits` the storage in memory goes
 through everybody it knows at each hit: 0.9 ms at 10,000 callers. This takes 5 µs, however many there are.
@@ -22,6 +23,7 @@ from math import ceil
 import prometheus_client
 from fastapi_problem.error import Problem
 from prometheus_client import CollectorRegistry
+from starlette.requests import Request
 from throttled import MemoryStore, RateLimiterType, Throttled, per_min, per_sec
 from throttled.rate_limiter import Quota
 
@@ -105,6 +107,11 @@ def _allowance(kind: str, most: int, per: Callable[[int], Quota], words: str) ->
         return None
     store = MemoryStore(options={"MAX_SIZE": COUNTED_MAX})
     return Allowance(kind, words, Throttled(using=RateLimiterType.GCRA.value, quota=per(most), store=store))
+
+
+def address_of(request: Request) -> str:
+    """Where a request comes from; nothing where it came through a socket without addresses."""
+    return request.client.host if request.client else ""
 
 
 def _name(caller: Caller) -> str:

@@ -3,6 +3,9 @@
 The signature counts over the very bytes of the body. The answer is 200 as soon as the event is stored, also when it was
 stored before; whoever works on it (the top-up worker) asks Stripe how things are now. Amounts and states in the body are never
 believed, so neither order nor repetition nor delay matters, and none of it is kept.
+
+Whoever sends what no secret of ours has signed has failed to sign in, and may do so only now and then; what Stripe signed is never
+sent away, whatever else comes from its address.
 """
 
 from fastapi import APIRouter
@@ -15,6 +18,7 @@ from services.api.codes import LONG_BODY
 from services.api.described import answers
 from services.api.models.money import StripeEvent, StripeReceived
 from services.api.problems import problem
+from services.api.turnstile import address_of
 from services.api.world import World
 from services.charges import Forged, WebhookEvent, verify_webhook
 from services.settings import Settings
@@ -25,8 +29,9 @@ BODY_MAX = 256 * 1024
 
 FAILS = (
     "bad_request", "signature_missing", "signature_wrong", "too_old", "from_the_future", "unreadable", "wrong_mode",
-    LONG_BODY, "internal", "unavailable", "no_webhook_secret",
+    LONG_BODY, "too_many_requests", "internal", "unavailable", "no_webhook_secret",
 )  # fmt: skip
+UNSIGNED = ("signature_missing", "signature_wrong")  # an event that is too old was signed
 SIGNATURE = {
     "name": "Stripe-Signature", "in": "header", "schema": {"type": "string"},
     "description": "When it was signed, and the signatures: `t=…,v1=…`.",
@@ -52,6 +57,8 @@ async def receive(request: Request) -> Response:
     try:
         event = verify_webhook(body, request.headers.get("stripe-signature", ""), secrets, world.clock())
     except Forged as forged:
+        if forged.reason in UNSIGNED:
+            world.turnstile.failed(address_of(request))
         raise problem(400, forged.reason, forged.detail) from forged
     if event.live != is_live(world.settings, otherwise=event.live):
         raise problem(400, "wrong_mode", "test events are for test keys, live events for live keys")

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import asyncpg
-from pydantic import TypeAdapter, ValidationError
 
 from schemas.catalog import Catalog
 from schemas.cycles import UnknownZone, cycle, cycle_at, load_zone
-from schemas.facts import RATE_CARD_TEAM, CreditsRefilled, Name, NewFact, PlanAssigned
+from schemas.facts import NO_ID, RATE_CARD_TEAM, CreditsRefilled, NewFact, PlanAssigned, is_id
 from services.errors import Refused
 from services.store.append import Place, append
 from services.store.connect import Connection
@@ -24,7 +23,6 @@ from services.store.numbered import lock_shard, number_of, numbered
 from services.store.shards import shard_of
 
 PLANS = "creditwell:plans"
-NAME: TypeAdapter[str] = TypeAdapter(Name)
 
 TEAM = "SELECT plan, plan_assigned_id, anchor, zone FROM teams WHERE shard = $1 AND team_id = $2"
 
@@ -74,10 +72,8 @@ async def assign_plan(
 
 def check_team_id(team_id: str) -> None:
     """Refuse what can't be a team's id, and the name under which rate cards are kept."""
-    try:
-        NAME.validate_python(team_id)
-    except ValidationError as error:
-        raise Refused("invalid_team", "a team's id is 1 to 128 characters without control characters") from error
+    if not is_id(team_id):
+        raise Refused("invalid_team", f"{team_id!r:.140} can't be a team: {NO_ID}")
     if team_id == RATE_CARD_TEAM:
         raise Refused("invalid_team", f"{RATE_CARD_TEAM!r} is the product itself and can't be a team")
 

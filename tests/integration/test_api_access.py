@@ -53,6 +53,7 @@ CONTRACT = {
     ("POST", "/v1/teams/{team}/adjustments"): "operator",
     ("POST", "/v1/rate-cards"): "operator",
 }
+FOR_EVERY_TEAM = ("POST", "/v1/rate-cards")  # the one command that holds for every team
 
 
 @pytest.fixture(scope="module")
@@ -87,12 +88,31 @@ async def test_each_role_gets_what_it_may_and_a_reason_where_it_may_not(api: Api
     for (method, path), named in CONTRACT.items():
         roles = allowed(method, [Role(name) for name in named.split()])
         for role in Role:
-            own = await request(api.client(role), method, path, api.team_id)
+            team = "*" if (method, path) == FOR_EVERY_TEAM and role in roles else api.team_id
+            own = await request(api.client(role, team), method, path, api.team_id)
             if role in roles:
                 assert own.status_code not in (401, 403), f"{role} {method} {path}: {own.text}"
             else:
                 code = "ask_your_admin" if role is Role.MEMBER and Role.ADMIN in roles else "forbidden"
                 assert (own.status_code, own.json()["code"]) == (403, code), f"{role} {method} {path}"
+
+
+async def test_what_holds_for_every_team_needs_a_token_of_every_team(api: Api) -> None:
+    document = (await api.member.get("/openapi.json")).json()
+    told_to_operators = [
+        (method.upper(), path)
+        for path, methods in document["paths"].items()
+        for method, said in methods.items()
+        if method != "get" and "{team}" not in path and "operator" in said.get("x-roles", ())
+    ]
+    card = (await api.member.get("/v1/rate-card")).json()
+
+    answer = await api.client("operator").post("/v1/rate-cards", json=card)
+
+    assert told_to_operators == [FOR_EVERY_TEAM]
+    assert document["paths"]["/v1/rate-cards"]["post"]["x-every-team"] is True
+    assert (answer.status_code, answer.json()["code"]) == (403, "every_team_required")
+    assert answer.json()["detail"] == 'this holds for every team and needs a token with team "*"; yours names one team'
 
 
 async def test_another_teams_things_are_not_there_whatever_the_role_and_the_route(api: Api) -> None:

@@ -4,11 +4,13 @@ import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import unquote
 
 import httpx
 import pytest
 
 from deploy.local.stack import Stack
+from schemas.facts import NO_ID
 from tests.support.api import Api, a_database, an_api, in_a_while, key
 
 GRANT = {"credits": "12.5", "reason": "welcome"}
@@ -95,6 +97,17 @@ async def test_a_plan_that_can_not_be_is_refused_with_a_reason(
     answer = await api.operator.put(f"{api.path}/plan", json=body)
 
     assert (answer.status_code, answer.json()["code"]) == (status, code)
+
+
+@pytest.mark.parametrize("name", ["a%20b", "a%3Fb", "a%23b", "a%25b", "%2Ehidden", "a%E2%80%AEb"])
+async def test_no_team_and_no_member_gets_an_id_that_can_not_stand_in_an_address(api: Api, name: str) -> None:
+    plan = await api.operator.put(f"/v1/teams/{name}/plan", json={"plan": "pro"})
+    member = await api.operator.put(f"{api.path}/members/{name}", json={"name": "Ada", "role": "member"})
+    held = await api.service.post(f"{api.path}/holds", json={"credits": "1", "member_id": unquote(name)}, headers=key())
+
+    for answer in (plan, member, held):
+        assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
+        assert NO_ID in answer.text.replace("\\\\", "\\")
 
 
 async def test_nobody_may_be_the_team_that_rate_cards_belong_to(api: Api) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -12,6 +13,8 @@ import pytest
 from prometheus_client import generate_latest
 
 from deploy.local.stack import Stack
+from deploy.local.stripe.webhooks import sign
+from services.api import examples
 from tests.support.api import Api, a_database, an_api
 from tests.support.openapi import resolve
 from tests.support.usage import reported
@@ -25,6 +28,8 @@ PEOPLE, SERVICES, FAILED, STREAMS = (
     2,
 )  # small: a person's request comes back after 10 s, a service's after 0.2 s
 HERE = {"x-forwarded-for": "198.51.100.7"}  # an address, as a proxy on this machine names it
+SECRET = "whsec_now"
+STRIPE_EVENT = json.dumps(examples.STRIPE_EVENT).encode()
 BATCH = {"content-type": "application/cloudevents-batch+json"}
 
 
@@ -34,7 +39,7 @@ async def running(stack: Stack, template: str) -> AsyncIterator[Api]:
         a_database(stack, template) as database,
         an_api(
             stack, database, cors_origins=ORIGIN, api_person_requests_per_minute=PEOPLE,
-            api_service_requests_per_second=SERVICES, api_failed_sign_ins_per_minute=FAILED, api_streams_per_caller=STREAMS,
+            stripe_webhook_secret=SECRET, api_service_requests_per_second=SERVICES, api_failed_sign_ins_per_minute=FAILED, api_streams_per_caller=STREAMS,
         ) as api,
     ):  # fmt: skip
         yield api
@@ -132,6 +137,39 @@ async def test_an_address_that_fails_to_sign_in_too_often_is_sent_away_and_who_h
         elsewhere = await ask(stranger, **{"x-forwarded-for": "198.51.100.8"})
     assert elsewhere.status_code == 401
     assert (await ask(api.member, **HERE)).status_code == 200, "a token that this process has never seen"
+
+
+async def test_who_forges_webhooks_too_often_is_sent_away_and_what_stripe_signed_is_not(api: Api) -> None:
+    there, event = {"x-forwarded-for": "198.51.100.9"}, STRIPE_EVENT
+    async with httpx.AsyncClient(base_url=api.url, trust_env=False) as stranger:
+
+        async def post(**signature: str) -> httpx.Response:
+            return await stranger.post("/v1/stripe/webhook", content=event, headers=there | signature)
+
+        now = int(time.time())
+        forged = {"stripe-signature": sign("whsec_wrong", event, now)}
+        genuine = {"stripe-signature": sign(SECRET, event, now)}
+        late = {"stripe-signature": sign(SECRET, event, now - 3600)}
+
+        assert [(await post(**late)).json()["code"] for _ in range(2 * FAILED)] == ["too_old"] * 2 * FAILED
+        assert [(await post(**[forged, {}][n % 2])).status_code for n in range(FAILED)] == [400] * FAILED
+        for signature in (forged, {}):
+            answer = await post(**signature)
+            assert (answer.status_code, answer.json()["code"]) == (429, "too_many_requests")
+            assert 8 <= int(answer.headers["retry-after"]) <= 10
+        assert [(await post(**genuine)).status_code for _ in range(2 * FAILED)] == [200] * 2 * FAILED
+        assert (await ask(stranger, **there)).status_code == 429, "it is the same limit"
+
+
+async def test_nobody_but_a_known_proxy_is_believed_who_asks(stack: Stack, template: str) -> None:
+    async with (
+        a_database(stack, template) as database,
+        an_api(stack, database, api_failed_sign_ins_per_minute=1, api_proxies="192.0.2.7,2001:db8::/32") as api,
+        httpx.AsyncClient(base_url=api.url, trust_env=False) as stranger,
+    ):
+        answers = [await ask(stranger, **{"x-forwarded-for": f"198.51.100.{number}"}) for number in (1, 2)]
+
+    assert [answer.status_code for answer in answers] == [401, 429]
 
 
 @pytest.fixture(scope="module")

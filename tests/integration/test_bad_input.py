@@ -97,6 +97,9 @@ BAD: dict[str, tuple[Message, str]] = {
     "no source": (without("source"), "wrong_shape"),
     "no team": (without("subject"), "wrong_shape"),
     "the team is null": (member("subject", "null"), "wrong_shape"),
+    "a team with a slash": (usage(subject="team/1"), "wrong_shape"),
+    "a team that leads elsewhere": (usage(subject=".."), "wrong_shape"),
+    "a member with a line break": (with_data(member_id="mem\u20281"), "wrong_shape"),
     "an id of 129 characters": (used("team_1", "x" * 129), "wrong_shape"),
     "names of 1,024 bytes each": (
         structured(right(subject=rare(256, 1), source=rare(256, 2)) | {"id": rare(256, 3)}), "wrong_shape",

@@ -120,7 +120,7 @@ async def test_every_link_of_a_good_answer_leads_to_another_one(api: Api) -> Non
             begins = {"team": team} | ({"member": "mem_2"} if "{member}" in path else {})
             first = await ask(api, operations[name], begins)
             assert first.is_success, f"{name}: {first.text}"
-            then = await ask(api, operations[link["operationId"]], brought(link, team, first.request, first))
+            then = await ask(api, operations[link["operationId"]], brought(link, begins, first.request, first))
             assert then.is_success, f"{name}, {title}: {then.text}"
             followed.add((name, title))
 

@@ -1,7 +1,7 @@
 """The OpenAPI document as tests use it: held more tightly than its readers may rely on."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import httpx
@@ -34,13 +34,15 @@ def resolve(document: dict[str, Any], part: dict[str, Any]) -> dict[str, Any]:
     return part
 
 
-def brought(link: dict[str, Any], team: str, request: httpx.Request, response: httpx.Response) -> dict[str, Any]:
-    """What a link brings to its operation, by name: its expressions, worked out of a request and the answer to it."""
+def brought(
+    link: dict[str, Any], path: Mapping[str, str], request: httpx.Request, response: httpx.Response
+) -> dict[str, Any]:
+    """What a link brings to its operation, by name: its expressions, worked out of a request, its path and the answer to it."""
 
     def worth(expression: str) -> Any:
         source, _, pointer = expression.partition("#/")
-        if source == "$request.path.team":
-            return team
+        if source.startswith("$request.path."):
+            return path[source.removeprefix("$request.path.")]
         if source.startswith("$response.header."):
             return response.headers[source.removeprefix("$response.header.")]
         here = json.loads(request.content) if source == "$request.body" else response.json()

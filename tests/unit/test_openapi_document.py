@@ -1,13 +1,30 @@
 """The OpenAPI document is whole: every operation says what it is for, shows an example of all that goes in and out, and names how it fails."""
 
+import json
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 import jsonschema_rs
 import pytest
 
+from projections.notices import notice_of
+from schemas.credits import MICRO
+from schemas.facts import (
+    BalanceRanLow,
+    BalanceRanOut,
+    BalanceRecovered,
+    Stored,
+    TopUpActionRequired,
+    TopUpFailed,
+    TopUpResumed,
+    TopUpSkipped,
+    TopUpSuspended,
+)
+from schemas.notices import NOTICES
 from services.api.app import new_app
 from services.api.codes import MEANINGS, STATUS
+from services.api.examples import AT, ATTEMPT_ID, REFILL, SOON
 from tests.support.openapi import close, resolve
 
 DOCUMENT = close(new_app().openapi())
@@ -16,6 +33,23 @@ OPERATIONS = {
     for path, methods in DOCUMENT["paths"].items()
     for method, said in methods.items()
 }
+
+PAGE = "https://app.example.com/teams/{team}/usage"
+TOLD = {
+    fact.type: fact
+    for fact in (
+        BalanceRanLow(available_credits=412_500_000, threshold_credits=500 * MICRO, crossed_at_position=1, top_up_enabled=False),
+        BalanceRanOut(available_credits=-12_500_000, crossed_at_position=1),
+        BalanceRecovered(available_credits=4_987_500_000, threshold_credits=500 * MICRO, crossed_at_position=1),
+        TopUpFailed(
+            attempt_id=ATTEMPT_ID, reason="declined_retry_later", decline_code="insufficient_funds", next_try_at=datetime.fromisoformat(SOON),
+        ),
+        TopUpActionRequired(attempt_id=ATTEMPT_ID, payment_intent_id="pi_1"),
+        TopUpSuspended(reason="the card was declined three times", declines=3),
+        TopUpResumed(reason="the dispute was won"),
+        TopUpSkipped(ran_low_id="low:1", decision="crossing", reason="cap_money", next_decision_at=datetime.fromisoformat(REFILL)),
+    )
+}  # fmt: skip
 
 
 def found(part: dict[str, Any]) -> dict[str, Any]:
@@ -54,6 +88,19 @@ def test_every_operation_says_what_it_is_for_and_shows_what_it_takes_and_gives(n
         for kind, schema, examples in shown(content):
             assert examples, f"there is no example of {kind} {schema}"
             assert [faults(schema, example) for example in examples] == [[] for _ in examples]
+
+
+@pytest.mark.parametrize("kind", NOTICES)
+def test_every_notice_shows_a_body_as_it_is_sent(kind: str) -> None:
+    ((_, schema, examples),) = shown(DOCUMENT["webhooks"][kind]["post"]["requestBody"]["content"])
+
+    (example,) = examples
+    assert faults(schema, example) == []
+    fact = TOLD[kind]
+    at = datetime.fromisoformat(AT)
+    notice = notice_of(Stored(40, 20_418, at, at, "team_42", "creditwell:low", "low:1", kind, fact.body()), PAGE)
+    assert notice is not None
+    assert json.loads(notice.body()) == example
 
 
 @pytest.mark.parametrize("name", OPERATIONS)

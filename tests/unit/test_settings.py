@@ -56,6 +56,8 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
         ("JWKS", "http://login.example.com/jwks", "CREDITWELL_JWKS begins with http://"),
         ("CORS_ORIGINS", "*", "CREDITWELL_CORS_ORIGINS is wrong: '*' is not an origin"),
         ("CORS_ORIGINS", "https://a.example,https://b.example/path", "'https://b.example/path' is not an origin"),
+        ("API_PROXIES", "*", "CREDITWELL_API_PROXIES is wrong: '*' does not appear to be an IPv4 or IPv6 network"),
+        ("API_PROXIES", "10.0.0.0/8,10.0.0.1/8", "CREDITWELL_API_PROXIES is wrong: 10.0.0.1/8 has host bits set"),
         ("CATALOG", "/nowhere/catalog.toml", "CREDITWELL_CATALOG is wrong"),
         ("INSECURE_DEV", "perhaps", "CREDITWELL_INSECURE_DEV is wrong"),
         ("LOG_LEVEL", "loud", "CREDITWELL_LOG_LEVEL is wrong"),

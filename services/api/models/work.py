@@ -13,7 +13,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from projections.entitlement import Reason, Warn
-from schemas.facts import Attributes, Name
+from schemas.facts import Attributes, Id, Name
 from schemas.usage import Source
 from services.api import examples
 from services.api.models.parts import (
@@ -39,7 +39,7 @@ class Item(Body):
     feature: Name
     quantity: Quantity
     attributes: Attributes = Field(default_factory=dict)
-    member_id: Name | None = None
+    member_id: Id | None = None
 
 
 class QuoteBody(Body):
@@ -96,7 +96,7 @@ class HoldBody(AmountBody):
     )
 
     ttl_seconds: Annotated[int, Field(strict=True, ge=1, le=LASTS_MAX // SECOND), WHOLE] = 900
-    member_id: Name | None = None
+    member_id: Id | None = None
 
 
 class ExtendBody(Body):
@@ -219,4 +219,4 @@ class CloudEvent(BaseModel):
     type: Literal["usage.reported.v1", "usage.voided.v1"]
     source: Source
     id: Name
-    subject: Name
+    subject: Id

@@ -131,7 +131,7 @@ export class BuyCredits extends CreditsElement {
       } else {
         body.replaceChildren(failure("The packs did not load.", state));
       }
-    });
+    }, dialog);
     load(async () => ({ packs: await this.session.share("v1/packs"), used: await usedByDay(this.session) }));
   }
 

@@ -70,7 +70,6 @@ export function editTopUps(element, { enable }) {
   const body = h("div", {});
   const dialog = openDialog(element, { title: "Automatic top-ups" }, body);
   const load = loader((state) => {
-    if (!dialog.isConnected) return; // closed meanwhile
     if (state.phase === "ready") {
       dialog.close();
       editKnown(element, state.value, { enable });
@@ -79,7 +78,7 @@ export function editTopUps(element, { enable }) {
     } else {
       body.replaceChildren(failure("The settings did not load.", state));
     }
-  });
+  }, dialog);
   load(() => settingsOf(element.session));
 }
 

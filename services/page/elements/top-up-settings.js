@@ -65,7 +65,7 @@ const sheet = css`
 `;
 
 export class TopUpSettings extends CreditsElement {
-  #load = loader((state) => this.#show(state));
+  #load = loader((state) => this.#show(state), this);
   #body = h("div", { part: "body" });
   #state = h("span", {});
   #known = null;
