@@ -21,12 +21,19 @@ from services.charges.errors import Busy, Declined, Forged, Missing, Unknown, Wr
 from services.charges.intents import Intents
 from services.charges.reversals import Reversals
 from services.charges.webhooks import verify_webhook
+from services.settings import Settings
 
 __all__ = [
     "TIMEOUT_SECONDS", "Busy", "Card", "Charges", "Checkout", "Decline", "Declined", "Dispute", "Forged", "Intent",
-    "Missing", "Remedy", "State", "Unknown", "WebhookEvent", "WrongRequest", "verify_webhook",
+    "Missing", "Remedy", "State", "Unknown", "WebhookEvent", "WrongRequest", "charges_of",
+    "verify_webhook",
 ]  # fmt: skip
 
 
 class Charges(Intents, Reversals, Customers, Checkouts):
     """Our account at Stripe. One per process; close it, or use it as `async with`."""
+
+
+def charges_of(settings: Settings) -> Charges:
+    """The account of the settings, asked no faster than they allow; raises WrongSettings where there is no key."""
+    return Charges(settings.needed("stripe_key"), api_base=settings.stripe_api, per_second=settings.stripe_rate)

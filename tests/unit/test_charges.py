@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deploy.local.stripe.webhooks import sign
-from services.charges import Charges, Decline, Dispute, Forged, Remedy, WebhookEvent, verify_webhook
+from services.charges import Charges, Decline, Dispute, Forged, Remedy, WebhookEvent, charges_of, verify_webhook
+from services.settings import load_settings
 
 NOW = datetime(2026, 11, 23, 10, 15, 30, tzinfo=UTC)
 SECRET = "whsec_today"
@@ -210,3 +211,10 @@ def test_a_dispute_takes_the_money_while_it_is_open_and_when_it_was_lost_or_give
 def test_a_live_key_is_never_sent_in_the_open() -> None:
     with pytest.raises(ValueError, match="CREDITWELL_STRIPE_API"):
         Charges("sk_live_secret", api_base="http://127.0.0.1:12111")
+
+
+async def test_stripe_is_asked_as_the_settings_say() -> None:
+    settings = load_settings(stripe_key="sk_test_secret", stripe_rate=4)
+
+    async with charges_of(settings) as charges:
+        assert charges._pace._apart_seconds == 1 / 4
