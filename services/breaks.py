@@ -112,7 +112,7 @@ def _of_uncredited(payment: Payment) -> Found:
             f"{_money(intent)} were paid again for {wanted.kind} {wanted.id}, which {wanted.answered_by} paid already"
         )
         yield Kind.ORPHAN_INTENT, what, "refund it at Stripe"
-    elif fault := _differs(intent, wanted):
+    elif fault := wanted.fault or _differs(intent, wanted):
         yield (
             Kind.AMOUNT_MISMATCH,
             f"{fault}; no credits were given",
@@ -187,7 +187,10 @@ def _of_reversed(payment: Payment, intent: Intent) -> Found:
 
 
 def _differs(intent: Intent, wanted: Wanted) -> str | None:
-    """What was paid other than we had asked for; tax may come on top."""
+    """What was paid other than we had asked for, as far as the amount alone tells.
+
+    Tax may come on top of a purchase; whether it is the right tax is told where Stripe names it (`checkouts.difference`).
+    """
     if intent.metadata.get("team_id") != wanted.team_id:
         return f"{_money(intent)} were paid by {intent.metadata.get('team_id')} for {wanted.kind} {wanted.id} of {wanted.team_id}"
     more = intent.amount_cents - wanted.charge_cents
