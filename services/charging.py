@@ -40,9 +40,9 @@ from services.crashpoints import crashpoint
 from services.errors import Refused
 from services.logs import get_log
 from services.store import attempts
+from services.store.append import lock_shard
 from services.store.attempts import STRIPE, TOP_UPS, Lease
 from services.store.connect import Connection, Pool
-from services.store.numbered import lock_shard
 
 FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS = 0.5, 60.0
 OWNER_LOOK_SECONDS = 60.0  # a webhook tells sooner

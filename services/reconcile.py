@@ -23,10 +23,10 @@ from services.errors import Unavailable
 from services.logs import get_log
 from services.reversals import follow
 from services.store import attempts, checkouts
+from services.store.append import lock_shard
 from services.store.attempts import STRIPE
 from services.store.connect import Connection
 from services.store.identities import Identity, find
-from services.store.numbered import lock_shard
 from services.store.reconciling import (
     Credit,
     Wanted,

@@ -29,10 +29,10 @@ from services.logs import get_log
 from services.reconcile_daily import keep_reconciled
 from services.settings import Settings, catalog_of
 from services.store import attempts
+from services.store.append import lock_shard
 from services.store.attempts import TOP_UPS
 from services.store.balances import read_balance
 from services.store.connect import Connection, Pool, connect_pool
-from services.store.numbered import lock_shard
 from services.store.patience import WORLD, keep_going, pause
 from services.store.rebuild import live_versions
 from services.store.refills import append_refills_due

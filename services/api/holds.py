@@ -16,10 +16,10 @@ from schemas.credits import ENTRY_MAX, format_credits
 from schemas.facts import Name
 from schemas.rates import CompiledCard
 from services.api.access import Ask, Asked, route
+from services.api.amounts import micro
 from services.api.answers import Json, answer, instant, place
 from services.api.codes import PRICED, STATUS
 from services.api.described import link
-from services.api.gifts import micro
 from services.api.models.work import CaptureBody, Captured, ExtendBody, Hold, HoldBody, Item, Placed
 from services.api.once import NAMED, Answered, RequiredKey, once
 from services.api.problems import problem

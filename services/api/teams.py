@@ -15,11 +15,9 @@ from services.api.models.reads import Team
 from services.api.once import KEYED, Answered, Key, once
 from services.api.problems import problem
 from services.store import directory
-from services.store.append import append
+from services.store.append import append, lock_shard
 from services.store.connect import Connection
-from services.store.gifts import team_exists
-from services.store.numbered import lock_shard
-from services.store.plans import assign_plan, check_team_id
+from services.store.plans import assign_plan, check_team_id, team_exists
 from services.store.shards import shard_of
 from services.tokens import Role
 

@@ -119,6 +119,11 @@ async def take_head(connection: Connection, team_id: str) -> Head:
     return head
 
 
+async def lock_shard(connection: Connection, team_id: str) -> datetime:
+    """As `take_head`; the time by the database's clock, never before the shard's last fact."""
+    return (await take_head(connection, team_id)).recorded_at
+
+
 async def _take_heads(connection: Connection, shards: list[int], team_ids: list[str]) -> list[Head]:
     return [Head(*row) for row in await connection.fetch(TAKE_HEADS, shards, team_ids)]
 

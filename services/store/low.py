@@ -18,10 +18,9 @@ from services.clock import Clock, system_clock
 from services.crashpoints import crashpoint
 from services.errors import Unavailable
 from services.health import Health
-from services.store.append import append
+from services.store.append import append, lock_shard
 from services.store.balances import read_balance
 from services.store.connect import Connection, Pool
-from services.store.numbered import lock_shard
 from services.store.patience import keep_going, pause
 from services.store.rebuild import ensure_projections
 from services.store.refills import append_refills_due

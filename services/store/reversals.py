@@ -23,11 +23,11 @@ from schemas.facts import (
     TopUpResumed,
     TopUpSuspended,
 )
-from services.store.append import append
+from services.store.append import append, lock_shard
 from services.store.attempts import STRIPE, TOP_UPS, append_top_up, read_top_ups
 from services.store.connect import Connection
 from services.store.identities import Identity, find
-from services.store.numbered import all_of, lock_shard, numbered
+from services.store.numbered import all_of, numbered
 
 REVERSALS = "creditwell:reversals"
 PAUSED = "a payment is disputed with the bank"

@@ -15,10 +15,10 @@ from schemas.credits import MICRO, format_credits
 from schemas.facts import TopUpConfigured
 from services.api.serving import CONNECTIONS
 from services.settings import load_settings
+from services.store.append import lock_shard
 from services.store.balances import read_balance
 from services.store.connect import Connection
 from services.store.holds import expire_holds
-from services.store.numbered import lock_shard
 from services.tokens import Role, mint
 from tests.integration.serving import connected
 from tests.support.api import Api, a_database, an_api, key
