@@ -5,22 +5,17 @@ each of fourteen columns takes six times as long.
 """
 
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from struct import Struct, pack
 
 from projections.balance import Entry, Kind, Paid
-
-COPY_BEGIN = b"PGCOPY\n\xff\r\n\0" + bytes(8)
-COPY_END = b"\xff\xff"
+from projections.copying import microseconds
 
 COLUMNS = (
     "shard", "team_id", "position", "part", "kind", "recorded_at", "occurred_at", "member_id", "feature",
     "included", "additional", "balance_after", "paid", "late",
 )  # fmt: skip
 
-EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
-MICROSECOND = timedelta(microseconds=1)
 NULL = b"\xff\xff\xff\xff"
 BIGINT = 20  # the type's number in every PostgreSQL
 
@@ -31,11 +26,6 @@ _CREDITS = Struct(">iqiqiq")  # included, additional, balance_after
 # The row of nearly every fact, in two parts around its names: usage that one lot paid.
 _USAGE = Struct(">iqihi5siqiq")  # position, part, kind, recorded_at, occurred_at
 _PAID_BY_ONE = Struct(">iqiqiqiiiiiiiqiqiB")  # credits, paid (an array of two: lot and credits), late
-
-
-def microseconds(instant: datetime) -> int:
-    """Microseconds since 2000-01-01 UTC, as PostgreSQL counts."""
-    return (instant - EPOCH) // MICROSECOND
 
 
 def values(shard: int, team_id: str, entry: Entry) -> tuple[object, ...]:
