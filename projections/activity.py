@@ -11,11 +11,6 @@ from struct import Struct, pack
 from projections.balance import Entry, Kind, Paid
 from projections.copying import microseconds
 
-COLUMNS = (
-    "shard", "team_id", "position", "part", "kind", "recorded_at", "occurred_at", "member_id", "feature",
-    "included", "additional", "balance_after", "paid", "late",
-)  # fmt: skip
-
 NULL = b"\xff\xff\xff\xff"
 BIGINT = 20  # the type's number in every PostgreSQL
 
@@ -28,10 +23,10 @@ _USAGE = Struct(">iqihi5siqiq")  # position, part, kind, recorded_at, occurred_a
 _PAID_BY_ONE = Struct(">iqiqiqiiiiiiiqiqiB")  # credits, paid (an array of two: lot and credits), late
 
 
-def values(shard: int, team_id: str, entry: Entry) -> tuple[object, ...]:
-    """One row of `activity_v…`, as a query gives it."""
+def row_of(team_id: str, entry: Entry) -> tuple[object, ...]:
+    """One row of `activity_v…`, as a query gives it, without its shard."""
     return (
-        shard, team_id, entry.position, entry.part, entry.kind, entry.recorded_at, entry.occurred_at, entry.member_id,
+        team_id, entry.position, entry.part, entry.kind, entry.recorded_at, entry.occurred_at, entry.member_id,
         entry.feature, entry.included, entry.additional, entry.balance_after,
         [number for paid in entry.paid for number in paid], entry.late,
     )  # fmt: skip
