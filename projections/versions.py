@@ -7,8 +7,6 @@ by a replay.
 from functools import cache
 from importlib.resources import files
 
-VERSIONS = {"balance": 1, "activity": 1, "usage": 1}
-
 
 @cache
 def at_version(sql: str, version: int | None) -> str:

@@ -9,7 +9,7 @@ What can come back is one of four:
 
     an Intent, a Checkout …   the truth as Stripe sees it now
     Declined (Refused)        the bank's definite no, with the remedy
-    Unknown, Busy             ask `retrieve` or `find_intent` before anything else; wait, then say the same again
+    Unknown, Busy             ask `retrieve` or `find_intents` before anything else; wait, then say the same again
     WrongRequest              Stripe will never accept this request: our mistake, the process dies
 """
 

@@ -35,7 +35,7 @@ class Intents(Asking):
         """An intent that moves no money until it is confirmed.
 
         The body follows from the arguments alone, so that the same attempt says the same again. After `Unknown`, look
-        with `find_intent` first; the next `try_number` is for a key that is spent and an intent that is not there.
+        with `find_intents` first; the next `try_number` is for a key that is spent and an intent that is not there.
         """
         created = await self.ask(
             self.api.payment_intents.create_async(
@@ -119,11 +119,6 @@ class Intents(Asking):
             if not page.has_more:
                 return
             params["starting_after"] = page.data[-1].id
-
-    async def find_intent(self, attempt_id: UUID, *, customer_id: str, created_after: datetime) -> Intent | None:
-        """The attempt's intent, by listing. Of several, the one that is paid, else the oldest that may still be."""
-        found = await self.find_intents(attempt_id, customer_id=customer_id, created_after=created_after)
-        return found[0] if found else None
 
     async def find_intents(self, attempt_id: UUID, *, customer_id: str, created_after: datetime) -> list[Intent]:
         """All of the attempt's intents, by listing: paid before payable before cancelled, the oldest first."""

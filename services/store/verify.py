@@ -40,7 +40,6 @@ NEWEST = "SELECT coalesce(max(size), 0) FROM signed_checkpoints"
 _FIXED = Struct(">hihiqiqiq")  # ten columns: shard, position, recorded_at, occurred_at, each with its length
 _LENGTH = Struct(">i")
 _LENGTHS = (2, 8, 8, 8)
-_LEAF_FIELD = _LENGTH.pack(32)
 
 OnFacts = Callable[[int], None]
 

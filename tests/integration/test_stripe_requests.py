@@ -102,7 +102,6 @@ QUESTIONS: dict[str, list[Question]] = {
     "cancel": [lambda charges: charges.cancel("pi_1")],
     "retrieve": [lambda charges: charges.retrieve("pi_1")],
     "list_intents": [_list, lambda charges: _list(charges, created_before=SOON, customer_id="cus_1")],
-    "find_intent": [lambda charges: charges.find_intent(ATTEMPT, customer_id="cus_1", created_after=SOON)],
     "find_intents": [lambda charges: charges.find_intents(ATTEMPT, customer_id="cus_1", created_after=SOON)],
     "disputes_of": [lambda charges: charges.disputes_of("pi_1")],
     "list_refunded": [lambda charges: _list_reversals(charges.list_refunded(created_after=SOON))],

@@ -189,23 +189,23 @@ def test_each_decline_has_the_remedy_that_helps(
 
 
 @pytest.mark.parametrize(
-    ("status", "away"),
+    ("status", "course"),
     [
-        ("warning_needs_response", False),
-        ("warning_closed", False),
-        ("needs_response", True),
-        ("under_review", True),
-        ("lost", True),
-        ("won", False),
-        ("prevented", True),
+        ("warning_needs_response", None),
+        ("warning_closed", None),
+        ("needs_response", "open"),
+        ("under_review", "open"),
+        ("lost", "lost"),
+        ("won", "won"),
+        ("prevented", "lost"),
     ],
 )
 def test_a_dispute_takes_the_money_while_it_is_open_and_when_it_was_lost_or_given_in_to(
-    status: str, *, away: bool
+    status: str, course: str | None
 ) -> None:
     dispute = Dispute("du_1", "ch_1", 500, "usd", status, "fraudulent", NOW)
 
-    assert dispute.money_is_away is away
+    assert dispute.course == course
 
 
 def test_a_live_key_is_never_sent_in_the_open() -> None:
