@@ -7,12 +7,12 @@ from typing import Any, Final
 from uuid import UUID
 
 import stripe
-from stripe.params import PaymentIntentConfirmParams, PaymentIntentListParams
+from stripe.params import PaymentIntentConfirmParams
 
 from services.charges.answers import Intent
-from services.charges.asking import PAGE_SIZE, Asking, key_of
+from services.charges.asking import Asking, key_of
 from services.charges.errors import WrongRequest
-from services.charges.reading import intent_of
+from services.charges.reading import Json, intent_of
 
 WHOLE_INTENT: Final = ["payment_method", "latest_charge"]
 
@@ -105,20 +105,11 @@ class Intents(Asking):
         created = {"gte": math.floor(created_after.timestamp())}
         if created_before is not None:
             created["lt"] = math.ceil(created_before.timestamp())
-        params: PaymentIntentListParams = {
-            "created": created,  # type: ignore[typeddict-item]  # a TypedDict of integers, which this is
-            "limit": PAGE_SIZE,
-            "expand": [f"data.{part}" for part in WHOLE_INTENT],
-        }
+        params: Json = {"created": created, "expand": [f"data.{part}" for part in WHOLE_INTENT]}
         if customer_id is not None:
             params["customer"] = customer_id
-        while True:
-            page = await self.ask(self.api.payment_intents.list_async(params))
-            for found in page.data:
-                yield intent_of(found.to_dict())
-            if not page.has_more:
-                return
-            params["starting_after"] = page.data[-1].id
+        async for found in self.each(self.api.payment_intents.list_async, params):
+            yield intent_of(found)
 
     async def find_intents(self, attempt_id: UUID, *, customer_id: str, created_after: datetime) -> list[Intent]:
         """All of the attempt's intents, by listing: paid before payable before cancelled, the oldest first."""
