@@ -20,7 +20,7 @@ from schemas.catalog import Catalog
 from schemas.facts import NewFact, TopUpRequested, TopUpSkipped
 from services.charges import charges_of
 from services.charging import Charging
-from services.clock import Clock, system_clock
+from services.clock import Clock, pause, system_clock
 from services.crashpoints import crashpoint
 from services.errors import Unavailable
 from services.health import Health
@@ -33,7 +33,7 @@ from services.store.append import lock_shard
 from services.store.attempts import TOP_UPS
 from services.store.balances import read_balance
 from services.store.connect import Connection, Pool, connect_pool
-from services.store.patience import WORLD, keep_going, pause
+from services.store.patience import WORLD, keep_going
 from services.store.rebuild import live_versions
 from services.store.refills import append_refills_due
 

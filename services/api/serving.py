@@ -10,13 +10,13 @@ from services.api.turnstile import Turnstile
 from services.api.watch import Watch
 from services.api.world import World
 from services.charges import charges_of
-from services.clock import Clock, system_clock
+from services.clock import Clock, pause, system_clock
 from services.garbage import look_for_garbage_in_passing
 from services.health import Health
 from services.listening import listen
 from services.settings import Settings, catalog_of
 from services.store.connect import AWAY, Pool, connect_pool
-from services.store.patience import keep_going, pause
+from services.store.patience import keep_going
 from services.tokens import tokens_of
 
 CONNECTIONS = 10

@@ -14,14 +14,14 @@ import asyncio
 
 from projections.low import crossings
 from schemas.facts import BalanceRanLow, BalanceRanOut, BalanceRecovered, NewFact
-from services.clock import Clock, system_clock
+from services.clock import Clock, pause, system_clock
 from services.crashpoints import crashpoint
 from services.errors import Unavailable
 from services.health import Health
 from services.store.append import append, lock_shard
 from services.store.balances import read_balance
 from services.store.connect import Connection, Pool
-from services.store.patience import keep_going, pause
+from services.store.patience import keep_going
 from services.store.rebuild import ensure_projections
 from services.store.refills import append_refills_due
 
