@@ -112,7 +112,9 @@ class Charging:
                     return None
                 case Step.ASK_OWNER:
                     await self._ask_owner(lease, intent)
-                    return OWNER_LOOK_SECONDS if intent.state != "requires_action" else None  # then he is at it
+                    return (
+                        OWNER_LOOK_SECONDS if intent.state != "requires_action" else None
+                    )  # the owner is confirming it right now
                 case Step.WAIT:
                     return None
         return None

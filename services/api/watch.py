@@ -1,4 +1,4 @@
-"""Watching the heads of the log: who waits for something new is woken when his shard has moved.
+"""Watching the heads of the log: who waits for something new is woken when their shard has moved.
 
 One statement for all who wait, and none while nobody does. NOTIFY would be an event, but it makes every commit of the store
 wait for every other one, so the heads are looked at instead.

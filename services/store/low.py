@@ -6,7 +6,7 @@ what was said (a fold of `balance.ran_low.v1` is what makes a team low). So noth
 on which version of it is read, or on who else looks at the same time: a replay or a rebuild can raise hands and never say
 anything, let alone charge.
 
-This is why the reader has no checkpoint, as the design once had it: a checkpoint says which facts were looked at, and whoever
+This is why the reader has no checkpoint, although the first design gave it one: a checkpoint says which facts were looked at, and whoever
 loses or rewinds it looks again and would say it again. Here the state decides, not the place.
 """
 
