@@ -8,7 +8,7 @@ password() { od -An -N24 -tx1 /dev/urandom | tr -d ' \n'; }
 for name in POSTGRES MIGRATOR RECORDER PROJECTOR WORKER API READER SIGNER; do
     echo "${name}_PASSWORD=$(password)"
 done
-echo "# The signer's: keep it; the public half is told by the signer's first log line."
+echo "# The signer's: keep it; the signer logs the public half each time it signs (key=…)."
 echo "SIGNING_KEY=$(head -c 32 /dev/urandom | base64)"
 echo "# The host product verifies notices with it."
 echo "NOTICE_SECRET=whsec_$(head -c 32 /dev/urandom | base64)"

@@ -5,22 +5,12 @@ each of fourteen columns takes six times as long.
 """
 
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from struct import Struct, pack
 
 from projections.balance import Entry, Kind, Paid
+from projections.copying import microseconds
 
-COPY_BEGIN = b"PGCOPY\n\xff\r\n\0" + bytes(8)
-COPY_END = b"\xff\xff"
-
-COLUMNS = (
-    "shard", "team_id", "position", "part", "kind", "recorded_at", "occurred_at", "member_id", "feature",
-    "included", "additional", "balance_after", "paid", "late",
-)  # fmt: skip
-
-EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
-MICROSECOND = timedelta(microseconds=1)
 NULL = b"\xff\xff\xff\xff"
 BIGINT = 20  # the type's number in every PostgreSQL
 
@@ -33,15 +23,10 @@ _USAGE = Struct(">iqihi5siqiq")  # position, part, kind, recorded_at, occurred_a
 _PAID_BY_ONE = Struct(">iqiqiqiiiiiiiqiqiB")  # credits, paid (an array of two: lot and credits), late
 
 
-def microseconds(instant: datetime) -> int:
-    """Microseconds since 2000-01-01 UTC, as PostgreSQL counts."""
-    return (instant - EPOCH) // MICROSECOND
-
-
-def values(shard: int, team_id: str, entry: Entry) -> tuple[object, ...]:
-    """One row of `activity_v…`, as a query gives it."""
+def row_of(team_id: str, entry: Entry) -> tuple[object, ...]:
+    """One row of `activity_v…`, as a query gives it, without its shard."""
     return (
-        shard, team_id, entry.position, entry.part, entry.kind, entry.recorded_at, entry.occurred_at, entry.member_id,
+        team_id, entry.position, entry.part, entry.kind, entry.recorded_at, entry.occurred_at, entry.member_id,
         entry.feature, entry.included, entry.additional, entry.balance_after,
         [number for paid in entry.paid for number in paid], entry.late,
     )  # fmt: skip

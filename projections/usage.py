@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from projections.activity import EPOCH, MICROSECOND, microseconds
 from projections.balance import Entry, Kind
+from projections.copying import EPOCH, MICROSECOND, microseconds
 from schemas.cycles import load_zone
 
 QUARTER = 15 * 60 * 1_000_000  # microseconds

@@ -11,7 +11,6 @@ from importlib.resources import files
 
 from projections import usage
 
-VERSIONS = {"balance": 1, "activity": 1, "usage": 1}
 VIEWS = {"usage": usage.VIEW}  # whose rows are not the table's
 
 

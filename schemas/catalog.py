@@ -127,7 +127,10 @@ class Catalog(Frozen):
         return plan in order and needed in order and order.index(plan) > order.index(needed)
 
     def may_top_up(self, plan: str) -> bool:
-        """False for a plan that is sold without automatic top-ups. One that is sold no more keeps what it had."""
+        """False for a plan that is sold without automatic top-ups.
+
+        A plan that is no longer sold may always have them: the catalog does not remember what it said.
+        """
         return plan not in self.plans or self.plans[plan].top_ups
 
     def top_up_charge_cents(self, micro: int) -> int:

@@ -40,6 +40,7 @@ USAGE_DESCRIPTION = (
 REFUSED_HEADERS = {
     "refused-reason": "A stable code.",
     "refused-detail": "What to change.",
+    "refused-sha256": "Of the whole value as it arrived, in hexadecimal digits.",
     "origin-topic": "Where it was read.",
     "origin-partition": "Where it was read.",
     "origin-offset": "Where it was read.",

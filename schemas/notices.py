@@ -159,7 +159,7 @@ class ResumedNotice(Notice):
 
 
 class SkippedNotice(Notice):
-    """A top-up was due and not made: a cap is reached, there is no card, or the plan has none."""
+    """A top-up was due and not made: a cap is reached, there is no card, or the plan has no top-ups."""
 
     type: Literal["top_up.skipped.v1"]
     data: ToldSkipped

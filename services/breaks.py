@@ -98,29 +98,26 @@ def _of_uncredited(payment: Payment) -> Found:
         return
     if intent.state != "succeeded":
         yield from _of_unpaid(intent, wanted)
-    elif intent.refunded_cents >= intent.amount_cents:
+        return
+    if intent.refunded_cents >= intent.amount_cents:
         return  # given back whole: nobody owes anybody anything
-    elif wanted is None:
+    yield _of_paid(intent, wanted)
+
+
+def _of_paid(intent: Intent, wanted: Wanted | None) -> tuple[Kind, str, str]:
+    """Why money that came brought no credits."""
+    if wanted is None:
         what = f"{_money(intent)} were paid, and nothing here asked for them"
-        yield (
-            Kind.ORPHAN_INTENT,
-            what,
-            f"find out at Stripe who made it; refund it, or {_by_hand(intent.id)}",
-        )
-    elif wanted.answered_by not in (None, intent.id):
-        what = (
-            f"{_money(intent)} were paid again for {wanted.kind} {wanted.id}, which {wanted.answered_by} paid already"
-        )
-        yield Kind.ORPHAN_INTENT, what, "refund it at Stripe"
-    elif fault := _differs(intent, wanted):
-        yield (
-            Kind.AMOUNT_MISMATCH,
-            f"{fault}; no credits were given",
-            f"refund it at Stripe, or {_by_hand(intent.id)}",
-        )
-    else:
-        what = f"{_money(intent)} were paid for {wanted.kind} {wanted.id}: {format_credits(wanted.credits)} credits are missing"
-        yield Kind.PAID_NOT_CREDITED, what, "run `creditwell reconcile --heal`"
+        return Kind.ORPHAN_INTENT, what, f"find out at Stripe who made it; refund it, or {_by_hand(intent.id)}"
+    about = f"{wanted.kind} {wanted.id}"
+    if wanted.answered_by not in (None, intent.id):
+        what = f"{_money(intent)} were paid again for {about}, which {wanted.answered_by} paid already"
+        return Kind.ORPHAN_INTENT, what, "refund it at Stripe"
+    if fault := wanted.fault or _differs(intent, wanted):
+        what = f"{fault}; no credits were given"
+        return Kind.AMOUNT_MISMATCH, what, f"refund it at Stripe, or {_by_hand(intent.id)}"
+    what = f"{_money(intent)} were paid for {about}: {format_credits(wanted.credits)} credits are missing"
+    return Kind.PAID_NOT_CREDITED, what, "run `creditwell reconcile --heal`"
 
 
 def _of_unpaid(intent: Intent, wanted: Wanted | None) -> Found:
@@ -145,11 +142,8 @@ def _of_credited(payment: Payment, credit: Credit) -> Found:
     if intent is None or intent.state != "succeeded":
         state = f"it is {intent.state} there" if intent is not None else "Stripe knows nothing of it"
         what = f"{format_credits(credit.credits)} credits at {credit.place}, and no money: {state}"
-        yield (
-            Kind.CREDITED_NOT_PAID,
-            what,
-            f"check the key and the account; take the credits back: {_by_hand(payment.payment_intent_id)}",
-        )
+        following = f"check the key and the account; take the credits back: {_by_hand(payment.payment_intent_id)}"
+        yield Kind.CREDITED_NOT_PAID, what, following
         return
     if _team(payment) not in (None, credit.team_id):
         what = f"{format_credits(credit.credits)} credits at {credit.place}, and the money is of {_team(payment)}"
@@ -187,7 +181,10 @@ def _of_reversed(payment: Payment, intent: Intent) -> Found:
 
 
 def _differs(intent: Intent, wanted: Wanted) -> str | None:
-    """What was paid other than we had asked for; tax may come on top."""
+    """What was paid other than we had asked for, as far as the amount alone tells.
+
+    Tax may come on top of a purchase; whether it is the right tax is told where Stripe names it (`checkouts.difference`).
+    """
     if intent.metadata.get("team_id") != wanted.team_id:
         return f"{_money(intent)} were paid by {intent.metadata.get('team_id')} for {wanted.kind} {wanted.id} of {wanted.team_id}"
     more = intent.amount_cents - wanted.charge_cents

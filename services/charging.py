@@ -39,9 +39,9 @@ from services.crashpoints import crashpoint
 from services.errors import Refused
 from services.logs import get_log
 from services.store import attempts
+from services.store.append import lock_shard
 from services.store.attempts import STRIPE, TOP_UPS, Lease
 from services.store.connect import Connection, Pool, Transaction
-from services.store.numbered import lock_shard
 
 FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS = 0.5, 60.0
 OWNER_LOOK_SECONDS = 60.0  # a webhook tells sooner
@@ -121,7 +121,9 @@ class Charging:
                     return None
                 case Step.ASK_OWNER:
                     await self._ask_owner(lease, intent)
-                    return OWNER_LOOK_SECONDS if intent.state != "requires_action" else None  # then he is at it
+                    return (
+                        OWNER_LOOK_SECONDS if intent.state != "requires_action" else None
+                    )  # the owner is confirming it right now
                 case Step.WAIT:
                     return None
         return None

@@ -17,14 +17,13 @@ from services.crashpoints import crashpoint
 from services.errors import Refused, Unavailable
 from services.logs import get_log
 from services.store import checkouts, customers
-from services.store.append import append
+from services.store.append import append, lock_shard
 from services.store.attempts import STRIPE, read_top_ups
 from services.store.checkouts import Record, State
 from services.store.connect import Connection, Transaction
 from services.store.customers import CardChange
-from services.store.gifts import team_exists
 from services.store.identities import Identity, find
-from services.store.numbered import lock_shard
+from services.store.plans import team_exists, unknown_team
 
 CARDS = "creditwell:cards"
 
@@ -46,7 +45,7 @@ async def open_page(charges: Charges, transaction: Transaction, wanted: Record) 
     """
     async with transaction() as connection:
         if not await team_exists(connection, wanted.team_id):
-            raise Refused("unknown_team", f"{wanted.team_id!r:.140} has no plan yet: a team exists from its first plan")
+            raise unknown_team(wanted.team_id)
         known = await checkouts.read(connection, wanted.team_id, wanted.id)
         customer = await customers.read_customer(connection, wanted.team_id)
     new = known is None

@@ -16,4 +16,5 @@ def system_clock() -> datetime:
 async def pause(stop: asyncio.Event, seconds: float) -> None:
     """Wait so long, or until `stop`."""
     with suppress(TimeoutError):
-        await asyncio.wait_for(stop.wait(), seconds)
+        async with asyncio.timeout(seconds):
+            await stop.wait()

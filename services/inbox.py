@@ -15,6 +15,7 @@ from uuid import UUID
 from services import checkouts as pages
 from services import reversals
 from services.charges import Charges, Missing
+from services.clock import pause
 from services.errors import Unavailable
 from services.health import Health
 from services.logs import get_log
@@ -22,7 +23,6 @@ from services.reversals import Followed
 from services.store import attempts, checkouts, customers, inbox
 from services.store.connect import AWAY, Connection, Pool
 from services.store.inbox import News
-from services.store.patience import pause
 
 LOOK_SECONDS = 0.5
 AT_ONCE = 8

@@ -32,6 +32,7 @@ from uuid import uuid4
 import httpx
 from prometheus_client import Counter, Gauge
 
+from services.clock import pause
 from services.crashpoints import crashpoint
 from services.health import Health
 from services.logs import get_log
@@ -40,7 +41,7 @@ from services.store import notices
 from services.store.claims import LEASE_SECONDS, Claims
 from services.store.connect import AWAY, Connection, connect_pool
 from services.store.notices import NOTICES, Due
-from services.store.patience import keep_going, pause
+from services.store.patience import keep_going
 
 # After each failed try; with the first try ten in all, over 75 hours: the schedule of Standard Webhooks.
 DELAYS = (

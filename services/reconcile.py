@@ -10,7 +10,7 @@ can be credited once. Everything else is a person's decision. To take back what 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -23,10 +23,10 @@ from services.errors import Unavailable
 from services.logs import get_log
 from services.reversals import follow
 from services.store import attempts, checkouts
+from services.store.append import lock_shard
 from services.store.attempts import STRIPE
 from services.store.connect import Connection, Transaction
 from services.store.identities import Identity, find
-from services.store.numbered import lock_shard
 from services.store.reconciling import (
     Credit,
     Wanted,
@@ -94,20 +94,18 @@ async def reconcile(
     """
     report, start = Report(), since or BEGINNING
     suspects = await _suspects(connection, charges, start, report, on_payments)
-    breaks = [one for suspect in suspects.items() for one in await _examine(connection, charges, *suspect)]
+    breaks = await _examine_all(connection, charges, suspects, suspects)
     for seconds in settle_seconds:
         if any(one.type in MAY_BE_UNDER_WAY for one in breaks):
             await asyncio.sleep(seconds)
-            ids = dict.fromkeys(one.payment_intent_id for one in breaks)
-            breaks = [one for name in ids for one in await _examine(connection, charges, name, suspects[name])]
+            breaks = await _examine_all(connection, charges, _payments_of(breaks), suspects)
     for one in breaks:
         wanted = HEALED if heal else frozenset[Kind]()
         if one.type in (wanted | CLAWED if claw else wanted):
             await _heal(connection, charges, one)
     report.breaks = breaks
     if heal or claw:
-        ids = dict.fromkeys(one.payment_intent_id for one in breaks)
-        report.breaks = [one for name in ids for one in await _examine(connection, charges, name, suspects[name])]
+        report.breaks = await _examine_all(connection, charges, _payments_of(breaks), suspects)
         left = {(one.type, one.payment_intent_id) for one in report.breaks}
         report.healed = [one for one in breaks if (one.type, one.payment_intent_id) not in left]
     by_hand = await settled_by_hand(connection) if report.breaks else set()
@@ -174,6 +172,16 @@ async def _all_intents(charges: Charges, since: datetime) -> AsyncIterator[Inten
         else:
             return
     raise Unavailable("Stripe does not answer")
+
+
+def _payments_of(breaks: Iterable[Break]) -> Iterable[str]:
+    return dict.fromkeys(one.payment_intent_id for one in breaks)
+
+
+async def _examine_all(
+    connection: Connection, charges: Charges, names: Iterable[str], teams: Mapping[str, tuple[str, ...]]
+) -> list[Break]:
+    return [one for name in names for one in await _examine(connection, charges, name, teams[name])]
 
 
 async def _examine(connection: Connection, charges: Charges, name: str, teams: tuple[str, ...]) -> list[Break]:

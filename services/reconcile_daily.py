@@ -13,13 +13,13 @@ from prometheus_client import Gauge
 
 from services.breaks import Kind
 from services.charges import Charges
+from services.clock import pause
 from services.crashpoints import crashpoint
 from services.errors import Unavailable
 from services.health import Health
 from services.logs import get_log
 from services.reconcile import reconcile
 from services.store.connect import Pool
-from services.store.patience import pause
 from services.store.reconciling import claim, finish, found, later
 
 # What runs: how often, and over which time back.

@@ -15,18 +15,17 @@ from time import monotonic
 
 from projections.balance import ALWAYS
 from schemas.facts import CreditsExpired, NewFact
-from services.clock import Clock, system_clock
+from services.clock import Clock, pause, system_clock
 from services.crashpoints import crashpoint
 from services.errors import Unavailable
 from services.health import Health
 from services.logs import get_log
 from services.settings import Settings
-from services.store.append import append
+from services.store.append import append, lock_shard
 from services.store.balances import read_balance
 from services.store.connect import Connection, connect_pool
 from services.store.holds import EXPIRY, expire_holds
-from services.store.numbered import lock_shard
-from services.store.patience import keep_going, pause
+from services.store.patience import keep_going
 from services.store.rebuild import live_versions
 from services.store.refills import append_refills_due
 from services.store.sealing import passed_at, seal, teams_to_seal

@@ -12,18 +12,18 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from projections import usage
-from projections.balance import Entry, Kind, Paid, TeamBalance, evolve, is_settled
+from projections import activity, usage
+from projections.balance import Entry, Kind, Paid, TeamBalance, evolve
 from schemas.facts import RateCardPublished, Stored, UsageVoided
 from services.store.balances import PROJECTOR
 from services.store.connect import Connection
 from services.store.read import follow, read_team
 from services.store.shards import SHARDS, shard_of
-from services.store.states import paid_for
+from services.store.states import balance_row, lot_row, paid_for
 
 PAGE = 5_000
 DIFFERENCES_MAX = 100  # the rest is counted
-ALWAYS, NEVER = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+EARLIEST, LATEST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
 FOLDED = "SELECT coalesce(max(position), 0) FROM checkpoints WHERE reader = $1 AND shard = $2"
 SIZE = "SELECT coalesce(sum(position), 0)::bigint FROM checkpoints WHERE reader = $1"
@@ -104,8 +104,8 @@ class Wanted:
     """What is compared: one team or all, and the activity recorded from `since` on and before `until`."""
 
     team_id: str | None = None
-    since: datetime = ALWAYS
-    until: datetime = NEVER
+    since: datetime = EARLIEST
+    until: datetime = LATEST
 
 
 @dataclass(slots=True)
@@ -158,12 +158,13 @@ async def _replay_shard(
         on_facts(len(facts))
     replayed.teams += len(fold.teams)
     await _compare_rows_of_teams(connection, fold, wanted, replayed)
-    if wanted.until == NEVER:
-        team = wanted.team_id
-        await _compare(connection, "balance", BALANCE, 1, shard, team, map(_balance_row, fold.teams.values()), replayed)
-        await _compare(connection, "lots", LOTS, 2, shard, team, _lot_rows(fold.teams.values()), replayed)
+    if wanted.until == LATEST:
+        balances = map(balance_row, fold.teams.values())
+        await _compare(connection, "balance", BALANCE, 1, shard, wanted.team_id, balances, replayed)
+        lots = (lot_row(team, lot) for team in fold.teams.values() for lot in team.changed.values())
+        await _compare(connection, "lots", LOTS, 2, shard, wanted.team_id, lots, replayed)
         used = (row[1:] for row in usage.rows(fold.cells))
-        await _compare(connection, "usage", USAGE, 4, shard, team, used, replayed)
+        await _compare(connection, "usage", USAGE, 4, shard, wanted.team_id, used, replayed)
 
 
 async def _facts(connection: Connection, shard: int, wanted: Wanted) -> AsyncIterator[list[Stored]]:
@@ -223,7 +224,7 @@ def _in_window(
     for team_id, entry in entries:
         if entry.recorded_at < wanted.since:
             continue
-        expected[team_id, entry.position, entry.part] = _activity_row(team_id, entry)
+        expected[team_id, entry.position, entry.part] = activity.row_of(team_id, entry)
         fold.rows[team_id] += 1
         totals = replayed.totals.setdefault(entry.kind, Totals())
         totals.entries += 1
@@ -314,28 +315,3 @@ def _comparable(column: str, value: object) -> object:
     if column == "holds" and isinstance(value, str):
         return json.loads(value)  # jsonb writes it in a way of its own
     return value
-
-
-def _activity_row(team_id: str, entry: Entry) -> Row:
-    return (
-        team_id, entry.position, entry.part, entry.kind, entry.recorded_at, entry.occurred_at, entry.member_id, entry.feature,
-        entry.included, entry.additional, entry.balance_after, [number for paid in entry.paid for number in paid], entry.late,
-    )  # fmt: skip
-
-
-def _balance_row(team: TeamBalance) -> Row:
-    holds = {name: (hold.credits, hold.expires_at.isoformat()) for name, hold in sorted(team.holds.items())}
-    return (
-        team.team_id, team.position, team.as_of, team.included, team.additional, team.debt, team.next_end, team.plan,
-        team.zone, team.allowance, team.cycle_ends_at, team.sealed_until, team.notice_threshold, team.top_up.enabled,
-        team.top_up.threshold, team.low, team.out, team.alarm(), json.dumps(holds),
-    )  # fmt: skip
-
-
-def _lot_rows(teams: Iterable[TeamBalance]) -> Iterable[Row]:
-    for team in teams:
-        for lot in team.changed.values():
-            yield (
-                team.team_id, lot.lot, lot.kind, lot.gained, lot.remaining, lot.starts_at, lot.ends_at, lot.ended,
-                is_settled(lot, team.sealed_until),
-            )  # fmt: skip

@@ -20,6 +20,8 @@ from typing import Annotated, Literal, NoReturn, Self
 from pydantic import Field, FilePath, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from schemas.catalog import Catalog, CatalogInvalid, load_catalog
+
 PREFIX = "CREDITWELL_"
 USED_WRONGLY = 2  # exit code
 
@@ -305,6 +307,14 @@ def load_settings(**overrides: object) -> Settings:
         return Settings(_secrets_dir=folder, **overrides)  # type: ignore[arg-type]  # the overrides are validated
     except ValidationError as error:
         exit_used_wrongly(*(_problem(problem) for problem in error.errors(include_url=False, include_input=False)))
+
+
+def catalog_of(settings: Settings) -> Catalog:
+    """Plans, packs and prices; raises WrongSettings where the catalog is wrong."""
+    try:
+        return load_catalog(settings.catalog)
+    except CatalogInvalid as invalid:
+        raise WrongSettings(f"{variable('catalog')} is wrong: {invalid}") from invalid
 
 
 def _problem(problem: Mapping[str, object]) -> str:

@@ -16,24 +16,24 @@ from prometheus_client import Counter, Gauge
 
 from projections.top_up import OFTEN, TopUps
 from projections.top_up_decisions import decide, resumption_due
-from schemas.catalog import Catalog, CatalogInvalid, load_catalog
+from schemas.catalog import Catalog
 from schemas.facts import NewFact, TopUpRequested, TopUpSkipped
-from services.charges import Charges
+from services.charges import charges_of
 from services.charging import Charging
-from services.clock import Clock, system_clock
+from services.clock import Clock, pause, system_clock
 from services.crashpoints import crashpoint
 from services.errors import Unavailable
 from services.health import Health
 from services.inbox import work_on_inbox
 from services.logs import get_log
 from services.reconcile_daily import keep_reconciled
-from services.settings import Settings, WrongSettings
+from services.settings import Settings, catalog_of
 from services.store import attempts
+from services.store.append import lock_shard
 from services.store.attempts import TOP_UPS
 from services.store.balances import read_balance
 from services.store.connect import Connection, Pool, connect_pool
-from services.store.numbered import lock_shard
-from services.store.patience import WORLD, keep_going, pause
+from services.store.patience import WORLD, keep_going
 from services.store.rebuild import live_versions
 from services.store.refills import append_refills_due
 
@@ -52,23 +52,15 @@ async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: 
     """Charge what is due until told to stop; it goes by the database's clock."""
     del clock
     settings.require("kafka", "database", "stripe_key")
-    catalog, owner, figures = _catalog(settings), f"topup-{uuid4()}", Figures(health)
+    catalog, owner, figures = catalog_of(settings), f"topup-{uuid4()}", Figures(health)
 
     async def charge() -> None:
         pool = await connect_pool(settings.needed("database"), process="topup", size=WORKERS // 2)
-        stripe = Charges(settings.needed("stripe_key"), api_base=settings.stripe_api, per_second=settings.stripe_rate)
-        async with pool, stripe as charges:
+        async with pool, charges_of(settings) as charges:
             worker = Worker(pool, Charging(pool, charges, catalog, owner), catalog, owner, health, figures)
             await _serve(settings, worker, stop)
 
     await keep_going("the database", charge, stop, health)
-
-
-def _catalog(settings: Settings) -> Catalog:
-    try:
-        return load_catalog(settings.catalog)
-    except CatalogInvalid as invalid:
-        raise WrongSettings(f"CREDITWELL_CATALOG is wrong: {invalid}") from invalid
 
 
 async def _serve(settings: Settings, worker: "Worker", stop: asyncio.Event) -> None:

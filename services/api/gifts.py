@@ -3,9 +3,10 @@
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from schemas.credits import format_credits, parse_credits
+from schemas.credits import format_credits
 from schemas.facts import CreditsAdjusted, CreditsGranted
 from services.api.access import Asked, route
+from services.api.amounts import micro
 from services.api.described import link
 from services.api.models.operators import AdjustmentBody, GiftAnswer, GrantBody
 from services.api.once import NAMED, Answered, RequiredKey, once
@@ -54,14 +55,6 @@ async def post_adjustment(ask: Asked, body: AdjustmentBody, key: RequiredKey) ->
         return _given(await adjust(connection, ask.team_id, f"adjustment:{gift_id}", adjustment), credits)
 
     return await once(ask, key, correct)
-
-
-def micro(text: str) -> int:
-    """Micro-credits of what somebody wrote. Raises Refused: invalid_credits, it is more than the log can hold."""
-    credits = parse_credits(text)
-    if abs(credits) >= 2**63:
-        raise Refused("invalid_credits", f"{text} credits are more than can be kept")
-    return credits
 
 
 def _positive(credits: int) -> int:

@@ -16,10 +16,10 @@ from schemas.credits import ENTRY_MAX, format_credits
 from schemas.facts import Name
 from schemas.rates import CompiledCard
 from services.api.access import Ask, Asked, route
+from services.api.amounts import micro
 from services.api.answers import Json, answer, instant, place
 from services.api.codes import PRICED, STATUS
 from services.api.described import link
-from services.api.gifts import micro
 from services.api.models.work import CaptureBody, Captured, ExtendBody, Hold, HoldBody, Item, Placed
 from services.api.once import NAMED, Answered, RequiredKey, once
 from services.api.problems import problem
@@ -27,13 +27,13 @@ from services.api.quotes import verdict_body, works
 from services.errors import Refused
 from services.store import holds
 from services.store.connect import Connection
+from services.store.read import head_of
 from services.store.shards import shard_of
 from services.tokens import Role
 
 HoldId = Annotated[
     Name, Path(alias="id", description="The hold's id.", examples=["5e0c6b5e-2f0a-5a61-9d0a-0f6f3c0d9a11"])
 ]
-HEAD = "SELECT next - 1 AS position FROM shard_heads WHERE shard = $1"
 TAGS = ["entitlement"]
 OVER = ("unknown_hold", "hold_settled", "hold_released", "hold_expired")
 LEADS = {
@@ -77,11 +77,11 @@ async def post_hold(ask: Asked, body: HoldBody, key: RequiredKey) -> Response:
 async def get_hold(ask: Asked, hold_id: HoldId) -> Response:
     """A hold as it stands: open, or what it came to."""
     shard, glance = shard_of(ask.team_id), ask.glance()
-    (head,) = await glance.fetch(HEAD, shard)
+    head = await head_of(glance, shard)
     hold = await holds.read_hold(glance, ask.team_id, hold_id, ask.world.clock())
     if hold is None:
         raise holds.unknown_hold(hold_id)
-    return answer(_said(hold, place(shard, head["position"])))
+    return answer(_said(hold, place(shard, head)))
 
 
 @route(

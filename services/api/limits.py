@@ -6,8 +6,8 @@ from starlette.responses import Response
 from projections.entitlement import Limit
 from schemas.credits import format_credits
 from services.api.access import Asked, route, unknown_team
+from services.api.amounts import micro_if_any, shown
 from services.api.answers import Json, answer, place
-from services.api.gifts import micro
 from services.api.models.work import LimitBody, MemberLimit, MemberSpending
 from services.api.once import KEYED, Answered, Key, once
 from services.api.teams import SEEN, MemberId
@@ -43,7 +43,7 @@ async def get_limit(ask: Asked, member_id: MemberId) -> Response:
 )  # fmt: skip
 async def put_limit(ask: Asked, member_id: MemberId, body: LimitBody, key: Key = None) -> Response:
     """Limit what a member may use, or lift the limit; it counts from the next quote or hold on."""
-    limit = Limit(_micro(body.daily), _micro(body.monthly), body.hard)
+    limit = Limit(micro_if_any(body.daily), micro_if_any(body.monthly), body.hard)
 
     async def put(connection: Connection, _: str) -> Answered:
         at = await set_limit(connection, ask.team_id, member_id, limit, limited_by=ask.caller.sub)
@@ -52,15 +52,7 @@ async def put_limit(ask: Asked, member_id: MemberId, body: LimitBody, key: Key =
     return await once(ask, key, put)
 
 
-def _micro(text: str | None) -> int | None:
-    return None if text is None else micro(text)
-
-
 def _said(member_id: str, limit: Limit) -> Json:
     return {
-        "member_id": member_id, "daily": _shown(limit.daily), "monthly": _shown(limit.monthly), "hard": limit.hard,
+        "member_id": member_id, "daily": shown(limit.daily), "monthly": shown(limit.monthly), "hard": limit.hard,
     }  # fmt: skip
-
-
-def _shown(credits: int | None) -> str | None:
-    return None if credits is None else format_credits(credits)

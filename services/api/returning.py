@@ -6,10 +6,10 @@ from urllib.parse import urlsplit
 from services.api.access import Ask
 from services.api.answers import place
 from services.api.problems import problem
-from services.api.teams import HEAD
 from services.charges import Charges
 from services.errors import Refused
 from services.store.connect import Connection
+from services.store.read import head_of
 from services.store.shards import shard_of
 
 PAGE: Final = "/usage"
@@ -54,6 +54,5 @@ async def position_of(connection: Connection, team_id: str, position: int | None
     """A position of the team's shard as the outside knows it; its head, if there is none yet."""
     shard = shard_of(team_id)
     if position is None:
-        position = await connection.fetchval(HEAD, shard)
-    assert position is not None, f"there is no shard {shard}"
+        position = await head_of(connection, shard)
     return place(shard, position)

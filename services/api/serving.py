@@ -2,7 +2,6 @@
 
 import asyncio
 
-from schemas.catalog import Catalog, CatalogInvalid, load_catalog
 from services.api.app import create_app
 from services.api.cards import Cards
 from services.api.lanes import Lanes
@@ -10,14 +9,14 @@ from services.api.reports import Reports
 from services.api.turnstile import Turnstile
 from services.api.watch import Watch
 from services.api.world import World
-from services.charges import Charges
-from services.clock import Clock, system_clock
+from services.charges import charges_of
+from services.clock import Clock, pause, system_clock
 from services.garbage import look_for_garbage_in_passing
 from services.health import Health
 from services.listening import listen
-from services.settings import Settings, WrongSettings
+from services.settings import Settings, catalog_of
 from services.store.connect import AWAY, Pool, connect_pool
-from services.store.patience import keep_going, pause
+from services.store.patience import keep_going
 from services.tokens import tokens_of
 
 CONNECTIONS = 10
@@ -38,15 +37,11 @@ async def serve(
 ) -> None:
     """Run until told to stop; requests that are under way are finished. Waits for a database that is away."""
     settings.require("database", "kafka")
-    catalog, tokens = _catalog(settings), tokens_of(settings, clock)
+    catalog, tokens = catalog_of(settings), tokens_of(settings, clock)
     pool = await _connect(settings, stop, health)
     if pool is None:
         return
-    charges = (
-        Charges(settings.needed("stripe_key"), api_base=settings.stripe_api, per_second=settings.stripe_rate)
-        if settings.stripe_key
-        else None
-    )
+    charges = charges_of(settings) if settings.stripe_key else None
     world = World(
         settings=settings, pool=pool, tokens=tokens, turnstile=Turnstile(settings, health.registry), catalog=catalog,
         cards=Cards(pool), charges=charges, reports=Reports(settings.needed("kafka")), watch=Watch(pool, stop),
@@ -67,13 +62,6 @@ async def serve(
         if charges is not None:
             await charges.close()
         await pool.close()
-
-
-def _catalog(settings: Settings) -> Catalog:
-    try:
-        return load_catalog(settings.catalog)
-    except CatalogInvalid as invalid:
-        raise WrongSettings(f"CREDITWELL_CATALOG is wrong: {invalid}") from invalid
 
 
 async def _connect(settings: Settings, stop: asyncio.Event, health: Health) -> Pool | None:

@@ -15,16 +15,14 @@ from services.api.models.reads import Team
 from services.api.once import KEYED, Answered, Key, once
 from services.api.problems import problem
 from services.store import directory
-from services.store.append import append
+from services.store.append import append, lock_shard
 from services.store.connect import Connection
-from services.store.gifts import team_exists
-from services.store.numbered import lock_shard
-from services.store.plans import assign_plan, check_team_id
+from services.store.plans import assign_plan, check_team_id, team_exists
+from services.store.read import head_of
 from services.store.shards import shard_of
 from services.tokens import Role
 
 DIRECTORY = "creditwell:directory"
-HEAD = "SELECT next - 1 FROM shard_heads WHERE shard = $1"
 
 MEMBER = "/v1/teams/{team}/members/{member}"
 SEEN = {"limit": link("get_limit", "What the member may use.", member="$request.path.member")}
@@ -103,7 +101,7 @@ async def delete_member(ask: Asked, member_id: MemberId, key: Key = None) -> Res
 
 async def _head(connection: Connection, ask: Ask) -> Answered:
     shard = shard_of(ask.team_id)
-    return Answered({"position": place(shard, await connection.fetchval(HEAD, shard))})
+    return Answered({"position": place(shard, await head_of(connection, shard))})
 
 
 @route(

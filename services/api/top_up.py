@@ -17,9 +17,9 @@ from schemas.credits import MICRO, format_credits
 from schemas.facts import TopUpConfigured, TopUpRequested, TopUpSkipped
 from schemas.money import format_money
 from services.api.access import SEES_PAYMENTS, Ask, Asked, route, unknown_team
+from services.api.amounts import micro_if_any, shown
 from services.api.answers import Json, answer, instant
 from services.api.described import header, link
-from services.api.gifts import micro
 from services.api.models.money import TopUp, TopUpBody, TopUpConfirmation, TopUpConfirmBody
 from services.api.once import KEYED, Answered, Key, once
 from services.api.problems import problem
@@ -145,11 +145,9 @@ def settings_of(body: TopUpBody, before: TopUpConfigured | None, catalog: Catalo
 
 def _micro(text: str | None) -> int | None:
     """Micro-credits, if somebody wrote any; a minus is left for the sentence that says so."""
-    if text is None:
-        return None
-    if text.startswith("-"):
+    if text is not None and text.startswith("-"):
         raise problem(422, "invalid_top_up", f"{text} is negative: amounts of a top-up are more than 0")
-    return micro(text)
+    return micro_if_any(text)
 
 
 def problems_of(settings: TopUpConfigured, catalog: Catalog, cap_currency: str | None) -> list[str]:
@@ -213,8 +211,8 @@ def _chosen(chosen: Settings | None) -> Json:
         return dict.fromkeys(names)
     cap = chosen.monthly_cap_cents
     return {
-        "threshold": format_credits(chosen.threshold_credits), "credits": _shown(chosen.credits),
-        "restore_to": _shown(chosen.restore_to_credits),
+        "threshold": format_credits(chosen.threshold_credits), "credits": shown(chosen.credits),
+        "restore_to": shown(chosen.restore_to_credits),
         "monthly_cap": None if cap is None else {"amount": cap, "currency": chosen.currency},
         "max_per_month": chosen.max_per_month, "cool_down_seconds": chosen.cool_down_seconds,
     }  # fmt: skip
@@ -246,7 +244,3 @@ def _preview(going: TopUps, available: int, decision: Decision, catalog: Catalog
         "credits": format_credits(credits), "amount": cents, "currency": catalog.top_up.currency,
         "now": low, "not_now": decision.reason if isinstance(decision, TopUpSkipped) else None,
     }  # fmt: skip
-
-
-def _shown(credits: int | None) -> str | None:
-    return None if credits is None else format_credits(credits)

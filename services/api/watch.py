@@ -1,4 +1,4 @@
-"""Watching the heads of the log: who waits for something new is woken when his shard has moved.
+"""Watching the heads of the log: who waits for something new is woken when their shard has moved.
 
 One statement for all who wait, and none while nobody does. NOTIFY would be an event, but it makes every commit of the store
 wait for every other one, so the heads are looked at instead.
@@ -10,6 +10,7 @@ from contextlib import suppress
 import structlog
 
 from services.store.connect import AWAY, Pool
+from services.store.read import head_of
 
 LOOK_EVERY_SECONDS = 0.025
 HEADS = "SELECT shard, next - 1 AS position FROM shard_heads WHERE shard = ANY($1)"
@@ -28,8 +29,7 @@ class Watch:
 
     async def head(self, shard: int) -> int:
         """The last position of a shard."""
-        position: int = await self._pool.fetchval(HEADS.replace("shard, ", "", 1), [shard])
-        return position
+        return await head_of(self._pool, shard)
 
     async def moved(self, shard: int, beyond: int, seconds: float) -> bool:
         """Wait until the head of a shard is beyond a position; False if it was not within the time, or the process stops."""

@@ -22,8 +22,7 @@ from services.api.turnstile import address_of
 from services.api.world import World
 from services.charges import Forged, WebhookEvent, verify_webhook
 from services.settings import Settings
-from services.store.connect import Connection
-from services.store.inbox import KEEP
+from services.store.inbox import News, keep
 
 BODY_MAX = 256 * 1024
 
@@ -60,10 +59,10 @@ async def receive(request: Request) -> Response:
         if forged.reason in UNSIGNED:
             world.turnstile.failed(address_of(request))
         raise problem(400, forged.reason, forged.detail) from forged
-    if event.live != is_live(world.settings, otherwise=event.live):
+    if world.charges is not None and event.live != world.charges.live:
         raise problem(400, "wrong_mode", "test events are for test keys, live events for live keys")
     async with world.pool.acquire() as connection, connection.transaction():
-        await keep(connection, event)
+        await keep(connection, news_of(event), event.created_at)
     return JSONResponse({"received": event.id})
 
 
@@ -85,17 +84,10 @@ def secrets_of(settings: Settings) -> list[str]:
     return [part.strip() for part in secret.get_secret_value().split(",") if part.strip()] if secret is not None else []
 
 
-def is_live(settings: Settings, *, otherwise: bool) -> bool:
-    """Whether our key takes real money; a process without one can't tell."""
-    if settings.stripe_key is None:
-        return otherwise
-    return settings.stripe_key.get_secret_value().startswith(("sk_live_", "rk_live_"))
-
-
-async def keep(connection: Connection, event: WebhookEvent) -> None:
-    """Store an event once, and count how often it came."""
+def news_of(event: WebhookEvent) -> News:
+    """What is kept of an event."""
     told = event.metadata
-    await connection.execute(
-        KEEP, event.id, event.type, event.object_kind, event.object_id, event.intent_id, event.charge_id, event.customer_id,
-        told.get("attempt_id"), told.get("purchase_id") or told.get("change_id"), event.created_at,
+    return News(
+        event.id, event.type, event.object_kind, event.object_id, event.intent_id, event.charge_id, event.customer_id,
+        told.get("attempt_id"), told.get("purchase_id") or told.get("change_id"),
     )  # fmt: skip

@@ -9,7 +9,7 @@ What can come back is one of four:
 
     an Intent, a Checkout …   the truth as Stripe sees it now
     Declined (Refused)        the bank's definite no, with the remedy
-    Unknown, Busy             ask `retrieve` or `find_intent` before anything else; wait, then say the same again
+    Unknown, Busy             ask `retrieve` or `find_intents` before anything else; wait, then say the same again
     WrongRequest              Stripe will not accept this request: our mistake, or a wrong key; it says nothing about the money
 """
 
@@ -21,12 +21,19 @@ from services.charges.errors import Busy, Declined, Forged, Missing, Unknown, Wr
 from services.charges.intents import Intents
 from services.charges.reversals import Reversals
 from services.charges.webhooks import verify_webhook
+from services.settings import Settings
 
 __all__ = [
     "TIMEOUT_SECONDS", "Busy", "Card", "Charges", "Checkout", "Decline", "Declined", "Dispute", "Forged", "Intent",
-    "Missing", "Remedy", "State", "Unknown", "WebhookEvent", "WrongRequest", "verify_webhook",
+    "Missing", "Remedy", "State", "Unknown", "WebhookEvent", "WrongRequest", "charges_of",
+    "verify_webhook",
 ]  # fmt: skip
 
 
 class Charges(Intents, Reversals, Customers, Checkouts):
     """Our account at Stripe. One per process; close it, or use it as `async with`."""
+
+
+def charges_of(settings: Settings) -> Charges:
+    """The account of the settings, asked no faster than they allow; raises WrongSettings where there is no key."""
+    return Charges(settings.needed("stripe_key"), api_base=settings.stripe_api, per_second=settings.stripe_rate)

@@ -116,13 +116,8 @@ class Dispute:
     created_at: datetime
 
     @property
-    def money_is_away(self) -> bool:
-        """An inquiry (`warning_…`) only asks; a dispute that was won gave the money back."""
-        return self.course in {"open", "lost"}
-
-    @property
     def course(self) -> Course | None:
-        """How it stands; None for an inquiry, and for what nobody here understands."""
+        """How it stands; None for an inquiry (`warning_…`), which only asks, and for what nobody here understands."""
         return COURSES.get(self.status)
 
     @property

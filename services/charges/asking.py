@@ -5,7 +5,7 @@ from byte to byte, so that a slow drip would outlast a lease; ours counts from t
 """
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
@@ -13,6 +13,7 @@ import stripe
 
 from services.charges.errors import Busy, Unknown, meaning
 from services.charges.pace import PER_SECOND, Pace
+from services.charges.reading import Json
 
 stripe.enable_telemetry = False  # it would write a file into the home folder and tell Stripe about this machine
 
@@ -75,6 +76,17 @@ class Asking:
             raise answer from error
         finally:
             question.close()  # one that was given up in the line was never asked
+
+    async def each(self, list_async: Callable[[Any], Coroutine[Any, Any, Any]], params: Json) -> AsyncIterator[Json]:
+        """All that one of Stripe's lists holds, newest first, asked for page by page. Raises as `ask`."""
+        params = {**params, "limit": PAGE_SIZE}
+        while True:
+            page = await self.ask(list_async(params))
+            for found in page.data:
+                yield found.to_dict()
+            if not page.has_more:
+                return
+            params["starting_after"] = page.data[-1].id
 
 
 def key_of(stem: str, try_number: int) -> str:

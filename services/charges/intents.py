@@ -7,12 +7,12 @@ from typing import Any, Final
 from uuid import UUID
 
 import stripe
-from stripe.params import PaymentIntentConfirmParams, PaymentIntentListParams
+from stripe.params import PaymentIntentConfirmParams
 
 from services.charges.answers import Intent
-from services.charges.asking import PAGE_SIZE, Asking, key_of
+from services.charges.asking import Asking, key_of
 from services.charges.errors import WrongRequest
-from services.charges.reading import intent_of
+from services.charges.reading import Json, intent_of
 
 WHOLE_INTENT: Final = ["payment_method", "latest_charge"]
 
@@ -35,7 +35,7 @@ class Intents(Asking):
         """An intent that moves no money until it is confirmed.
 
         The body follows from the arguments alone, so that the same attempt says the same again. After `Unknown`, look
-        with `find_intent` first; the next `try_number` is for a key that is spent and an intent that is not there.
+        with `find_intents` first; the next `try_number` is for a key that is spent and an intent that is not there.
         """
         created = await self.ask(
             self.api.payment_intents.create_async(
@@ -105,25 +105,11 @@ class Intents(Asking):
         created = {"gte": math.floor(created_after.timestamp())}
         if created_before is not None:
             created["lt"] = math.ceil(created_before.timestamp())
-        params: PaymentIntentListParams = {
-            "created": created,  # type: ignore[typeddict-item]  # a TypedDict of integers, which this is
-            "limit": PAGE_SIZE,
-            "expand": [f"data.{part}" for part in WHOLE_INTENT],
-        }
+        params: Json = {"created": created, "expand": [f"data.{part}" for part in WHOLE_INTENT]}
         if customer_id is not None:
             params["customer"] = customer_id
-        while True:
-            page = await self.ask(self.api.payment_intents.list_async(params))
-            for found in page.data:
-                yield intent_of(found.to_dict())
-            if not page.has_more:
-                return
-            params["starting_after"] = page.data[-1].id
-
-    async def find_intent(self, attempt_id: UUID, *, customer_id: str, created_after: datetime) -> Intent | None:
-        """The attempt's intent, by listing. Of several, the one that is paid, else the oldest that may still be."""
-        found = await self.find_intents(attempt_id, customer_id=customer_id, created_after=created_after)
-        return found[0] if found else None
+        async for found in self.each(self.api.payment_intents.list_async, params):
+            yield intent_of(found)
 
     async def find_intents(self, attempt_id: UUID, *, customer_id: str, created_after: datetime) -> list[Intent]:
         """All of the attempt's intents, by listing: paid before payable before cancelled, the oldest first."""

@@ -4,8 +4,6 @@ import math
 from collections.abc import AsyncIterator
 from datetime import datetime
 
-from stripe.params import DisputeListParams, RefundListParams
-
 from services.charges.answers import Dispute
 from services.charges.asking import PAGE_SIZE, Asking
 from services.charges.reading import dispute_of, id_of
@@ -21,24 +19,14 @@ class Reversals(Asking):
 
     async def list_refunded(self, *, created_after: datetime) -> AsyncIterator[str]:
         """The intents of which something was refunded since, newest refund first; one may come several times."""
-        params: RefundListParams = {"created": {"gte": math.floor(created_after.timestamp())}, "limit": PAGE_SIZE}
-        while True:
-            page = await self.ask(self.api.refunds.list_async(params))
-            for refund in page.data:
-                if (intent_id := id_of(refund.to_dict().get("payment_intent"))) is not None:
-                    yield intent_id
-            if not page.has_more:
-                return
-            params["starting_after"] = page.data[-1].id
+        created = {"gte": math.floor(created_after.timestamp())}
+        async for refund in self.each(self.api.refunds.list_async, {"created": created}):
+            if (intent_id := id_of(refund.get("payment_intent"))) is not None:
+                yield intent_id
 
     async def list_disputed(self, *, created_after: datetime) -> AsyncIterator[str]:
         """The intents that were disputed since, newest dispute first; one may come several times."""
-        params: DisputeListParams = {"created": {"gte": math.floor(created_after.timestamp())}, "limit": PAGE_SIZE}
-        while True:
-            page = await self.ask(self.api.disputes.list_async(params))
-            for dispute in page.data:
-                if (intent_id := id_of(dispute.to_dict().get("payment_intent"))) is not None:
-                    yield intent_id
-            if not page.has_more:
-                return
-            params["starting_after"] = page.data[-1].id
+        created = {"gte": math.floor(created_after.timestamp())}
+        async for dispute in self.each(self.api.disputes.list_async, {"created": created}):
+            if (intent_id := id_of(dispute.get("payment_intent"))) is not None:
+                yield intent_id

@@ -107,11 +107,11 @@ def replay(
     as_json: AsJson = False,
 ) -> None:
     """Fold the log anew and compare with the live projections; exit code 1 names the first difference."""
-    from services.replay import ALWAYS, NEVER, Replayed, Wanted, size_of_replay
+    from services.replay import EARLIEST, LATEST, Replayed, Wanted, size_of_replay
     from services.replay import replay as replay_log
     from services.store.read import heads
 
-    wanted = Wanted(team, parse_instant(since, "--from") or ALWAYS, parse_instant(until, "--until") or NEVER)
+    wanted = Wanted(team, parse_instant(since, "--from") or EARLIEST, parse_instant(until, "--until") or LATEST)
     began = monotonic()
 
     async def work(connection: Connection) -> tuple[Replayed, int]:

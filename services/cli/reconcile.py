@@ -29,7 +29,7 @@ def reconcile(
     as_json: AsJson = False,
 ) -> None:
     """Compare Stripe with the log, both ways; exit code 1 when something is left, each with its next step."""
-    from services.charges import Charges, WrongRequest
+    from services.charges import WrongRequest, charges_of
     from services.logs import configure_logs
     from services.reconcile import BEGINNING
     from services.reconcile import reconcile as compare
@@ -41,7 +41,7 @@ def reconcile(
 
     async def work(connection: Connection) -> "Report":
         expected = await count_credits(connection, start or BEGINNING)
-        async with Charges(settings.needed("stripe_key"), api_base=settings.stripe_api) as charges:
+        async with charges_of(settings) as charges:
             with progress("reconciling", expected, of="payments") as tell:
                 return await compare(connection, charges, since=start, heal=heal, claw=claw, on_payments=tell)
 

@@ -7,7 +7,7 @@ import typer
 
 from services.cli.showing import AsJson, Team, parse_instant, print_json, print_table, with_database
 from services.clock import system_clock
-from services.settings import exit_used_wrongly, load_settings
+from services.settings import catalog_of, exit_used_wrongly, load_settings
 from services.store.connect import Connection
 
 BALANCE_LINES = (
@@ -56,13 +56,12 @@ def activity(
     as_json: AsJson = False,
 ) -> None:
     """What happened to a team's credits, newest first."""
-    from schemas.catalog import load_catalog
     from services.api.words import item
     from services.store.activity import Filter, read_activity
     from services.store.balances import read_balance
     from services.store.cards import load_rate_cards
 
-    catalog, now = load_catalog(load_settings().catalog), system_clock()
+    catalog, now = catalog_of(load_settings()), system_clock()
 
     async def work(connection: Connection) -> list[dict[str, object]] | None:
         if await read_balance(connection, team, now) is None:

@@ -1,4 +1,5 @@
 """The event store that all processes share: appending, reading, cursors, claims, proofs, and what is kept beside the log.
 
-`append.append` is the only way in and `read.read_after` the only way out; every statement stands beside its only caller.
+Everything goes in by `append`. Whole shards are read by `read.read_after`, which checks that nothing is missing; what one question
+needs is selected beside it.
 """

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import asyncpg
 
-from projections.activity import microseconds
+from projections.copying import COPY_BEGIN, COPY_END, microseconds
 from schemas.facts import NewFact, PlanAssigned
 from services.crashpoints import crashpoint
 from services.store.connect import Connection
@@ -26,7 +26,7 @@ from services.store.cycles import move_cycles, refills_due
 from services.store.proofs import block_hash, leaf_of, merkle_root, pack_known, pack_place
 from services.store.shards import shard_of
 
-COPY_FROM = 64  # a few rows are quicker by INSERT; roles under row-level security may not COPY at all
+COPY_ROWS_MIN = 64  # a few rows are quicker by INSERT; roles under row-level security may not COPY at all
 
 TAKE_HEADS = "SELECT shard, next, head, recorded_at, by_insert, refills_due FROM take_heads($1, $2, $3)"
 
@@ -120,6 +120,11 @@ async def take_head(connection: Connection, team_id: str) -> Head:
     return head
 
 
+async def lock_shard(connection: Connection, team_id: str) -> datetime:
+    """As `take_head`; the time by the database's clock, never before the shard's last fact."""
+    return (await take_head(connection, team_id)).recorded_at
+
+
 async def _take_heads(connection: Connection, shards: list[int], teams: Mapping[str, int]) -> list[Head]:
     return [Head(*row) for row in await connection.fetch(TAKE_HEADS, shards, list(teams.values()), list(teams))]
 
@@ -183,7 +188,7 @@ async def _write(
             (shard, first, position - 1, root, block_hash(shard, first, position - 1, heads[shard].hash, root))
         )
     try:
-        if len(rows) < COPY_FROM or heads[in_order[0].shard].by_insert:
+        if len(rows) < COPY_ROWS_MIN or heads[in_order[0].shard].by_insert:
             await _insert(connection, in_order, blocks, leaves, recorded_at)
         else:
             await _copy(connection, rows, leaves)
@@ -196,10 +201,10 @@ async def _write(
 
 async def _copy(connection: Connection, rows: Sequence[bytes], leaves: Sequence[bytes]) -> None:
     columns, leaf_length = pack(">h", 10), pack(">i", 32)
-    data = [b"PGCOPY\n\xff\r\n\0" + bytes(8)]
+    data = [COPY_BEGIN]
     for row, leaf in zip(rows, leaves, strict=True):
         data += (columns, row, leaf_length, leaf)
-    data.append(b"\xff\xff")
+    data.append(COPY_END)
     await connection.copy_to_table("facts", source=BytesIO(b"".join(data)), format="binary")
 
 

@@ -68,7 +68,7 @@ ATTEMPTS_DUE = """
     ORDER BY look_at LIMIT $1
 """
 
-# Whoever is asked to confirm at the bank may take his time; everybody else should be quick.
+# Whoever is asked to confirm at the bank may take their time; everybody else should be quick.
 OLDEST = """
     SELECT coalesce(extract(epoch FROM clock_timestamp() - min(requested_at)), 0)::float8
     FROM top_up_attempts WHERE ended_at IS NULL AND asked_at IS NULL

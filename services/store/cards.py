@@ -11,9 +11,9 @@ from schemas.catalog import Catalog
 from schemas.facts import RATE_CARD_TEAM, NewFact, RateCardPublished, Stored
 from schemas.rates import RateCard, RateCards, parse_rate_card
 from services.errors import Refused, Unavailable
-from services.store.append import Place, append
+from services.store.append import Place, append, lock_shard
 from services.store.connect import Connection
-from services.store.numbered import all_of, last_of, lock_shard, number_of, numbered
+from services.store.numbered import all_of, last_of, number_of, numbered
 
 CARDS = "creditwell:rate-cards"
 NOTICE = timedelta(seconds=60)

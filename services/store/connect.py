@@ -15,7 +15,6 @@ from services.store.shape import check_shape
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
 
-    type_checking_only = PoolConnectionProxy[asyncpg.Record]
     Connection = asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]
     Pool = asyncpg.Pool[asyncpg.Record]
 else:

@@ -10,6 +10,7 @@ from io import BytesIO
 
 from projections import activity, usage
 from projections.balance import Entry, Kind, Lot, Paid, TeamBalance, evolve
+from projections.copying import COPY_BEGIN, COPY_END
 from projections.snapshots import Snapshot, note
 from projections.versions import at_version
 from schemas.facts import RATE_CARD_TEAM, AnyFact, Stored, UsageVoided
@@ -120,7 +121,7 @@ class Projecting:
         if batch.snapshots:
             await save_snapshots(connection, batch.snapshots, self.versions["balance"])
         if batch.activity:
-            data = b"".join((activity.COPY_BEGIN, *batch.activity, activity.COPY_END))
+            data = b"".join((COPY_BEGIN, *batch.activity, COPY_END))
             await connection.copy_to_table(
                 f"activity_v{self.versions['activity']}", source=BytesIO(data), format="binary"
             )

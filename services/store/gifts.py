@@ -5,19 +5,11 @@ from datetime import datetime
 from schemas.credits import ENTRY_MAX, format_credits
 from schemas.facts import CreditsAdjusted, CreditsGranted, NewFact
 from services.errors import Refused
-from services.store.append import Place, append
+from services.store.append import Place, append, lock_shard
 from services.store.connect import Connection
-from services.store.numbered import lock_shard
-from services.store.shards import shard_of
+from services.store.plans import team_exists, unknown_team
 
 GIFTS = "creditwell:gifts"
-
-EXISTS = "SELECT true FROM teams WHERE shard = $1 AND team_id = $2"
-
-
-async def team_exists(connection: Connection, team_id: str) -> bool:
-    """True from the team's first plan on."""
-    return await connection.fetchval(EXISTS, shard_of(team_id), team_id) is True
 
 
 async def grant(connection: Connection, team_id: str, gift_id: str, gift: CreditsGranted) -> Place:
@@ -53,7 +45,7 @@ async def adjust(connection: Connection, team_id: str, gift_id: str, adjustment:
 async def _lock(connection: Connection, team_id: str) -> datetime:
     now = await lock_shard(connection, team_id)
     if not await team_exists(connection, team_id):
-        raise Refused("unknown_team", f"{team_id!r:.140} has no plan yet: a team exists from its first plan")
+        raise unknown_team(team_id)
     return now
 
 

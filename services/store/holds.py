@@ -21,10 +21,10 @@ from schemas.facts import HoldCaptured, HoldExpired, HoldExtended, HoldPlaced, H
 from schemas.rates import CompiledCard
 from services.crashpoints import crashpoint
 from services.errors import Refused
-from services.store.append import AlreadyStored, Place, append, take_head
+from services.store.append import AlreadyStored, Place, append, lock_shard, take_head
 from services.store.connect import Connection, Reads
 from services.store.deciding import lock_to_decide
-from services.store.numbered import lock_shard
+from services.store.plans import unknown_team
 from services.store.shards import shard_of
 
 HOLDS = "creditwell:holds"
@@ -156,7 +156,7 @@ async def place(
         connection, team_id, {work.member_id for work in wanted if work.member_id is not None}
     )
     if ground is None:
-        raise Refused("unknown_team", f"{team_id!r:.140} has no plan yet: a team exists from its first plan")
+        raise unknown_team(team_id)
     head, balance, spending = ground
     if sum(hold.expires_at > head.recorded_at for hold in balance.team.holds.values()) >= OPEN_MAX:
         raise Refused("too_many_holds", f"{OPEN_MAX} holds are open; settle or release some first")

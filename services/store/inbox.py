@@ -5,6 +5,7 @@ so that one that kills does not keep the others waiting. It is done in the trans
 """
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from services.store.connect import Connection
 
@@ -51,7 +52,15 @@ class News:
     customer_id: str | None
     attempt_id: str | None
     checkout_id: str | None
-    tries: int
+    tries: int = 0
+
+
+async def keep(connection: Connection, news: News, created_at: datetime) -> None:
+    """Store news once, and count how often they came."""
+    await connection.execute(
+        KEEP, news.event_id, news.type, news.object_kind, news.object_id, news.intent_id, news.charge_id, news.customer_id,
+        news.attempt_id, news.checkout_id, created_at,
+    )  # fmt: skip
 
 
 async def take(connection: Connection, limit: int) -> list[News]:

@@ -17,11 +17,11 @@ from projections.usage import day_of
 from schemas.credits import ENTRY_MAX, format_credits
 from schemas.facts import HoldCaptured, MemberLimited, NewFact, Stored, UsageRecorded, UsageVoided
 from services.errors import Refused, Unavailable
-from services.store.append import Place, append
+from services.store.append import Place, append, lock_shard
 from services.store.balances import TAIL_MAX
 from services.store.connect import Connection, Reads
-from services.store.gifts import team_exists
-from services.store.numbered import lock_shard, numbered
+from services.store.numbered import numbered
+from services.store.plans import team_exists, unknown_team
 from services.store.read import stored_of
 from services.store.shards import shard_of
 
@@ -77,7 +77,7 @@ async def set_limit(
             raise Refused("invalid_limit", f"a limit is 0 or more and at most {format_credits(ENTRY_MAX)} credits")
     now = await lock_shard(connection, team_id)
     if not await team_exists(connection, team_id):
-        raise Refused("unknown_team", f"{team_id!r:.140} has no plan yet: a team exists from its first plan")
+        raise unknown_team(team_id)
     shard = shard_of(team_id)
     known = await connection.fetchrow(KNOWN, shard, team_id, member_id)
     if known is not None and Limit(known["daily"], known["monthly"], known["hard"]) == limit:

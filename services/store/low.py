@@ -6,7 +6,7 @@ what was said (a fold of `balance.ran_low.v1` is what makes a team low). So noth
 on which version of it is read, or on who else looks at the same time: a replay or a rebuild can raise hands and never say
 anything, let alone charge.
 
-This is why the reader has no checkpoint, as the design once had it: a checkpoint says which facts were looked at, and whoever
+This is why the reader has no checkpoint, although the first design gave it one: a checkpoint says which facts were looked at, and whoever
 loses or rewinds it looks again and would say it again. Here the state decides, not the place.
 """
 
@@ -14,15 +14,14 @@ import asyncio
 
 from projections.low import crossings
 from schemas.facts import BalanceRanLow, BalanceRanOut, BalanceRecovered, NewFact
-from services.clock import Clock, system_clock
+from services.clock import Clock, pause, system_clock
 from services.crashpoints import crashpoint
 from services.errors import Unavailable
 from services.health import Health
-from services.store.append import append
+from services.store.append import append, lock_shard
 from services.store.balances import read_balance
 from services.store.connect import Connection, Pool
-from services.store.numbered import lock_shard
-from services.store.patience import keep_going, pause
+from services.store.patience import keep_going
 from services.store.rebuild import ensure_projections
 from services.store.refills import append_refills_due
 

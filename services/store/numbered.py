@@ -4,10 +4,7 @@ Their ids carry the number, so the next one follows from the log and from nothin
 is taken, and the last one is found by the index that keeps identities apart.
 """
 
-from datetime import datetime
-
 from schemas.facts import Stored
-from services.store.append import take_head
 from services.store.connect import Connection
 from services.store.read import stored_of
 from services.store.shards import shard_of
@@ -31,11 +28,6 @@ def numbered(name: str, number: int) -> str:
 def number_of(fact_id: str) -> int:
     """The number in such an id."""
     return int(fact_id.rpartition(":")[2])
-
-
-async def lock_shard(connection: Connection, team_id: str) -> datetime:
-    """Lock the head of a team's shard until COMMIT; the time by the database's clock, never before the shard's last fact."""
-    return (await take_head(connection, team_id)).recorded_at
 
 
 async def last_of(connection: Connection, team_id: str, source: str) -> Stored | None:

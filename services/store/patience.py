@@ -9,6 +9,7 @@ import random
 from collections.abc import Awaitable, Callable
 from time import monotonic
 
+from services.clock import pause
 from services.errors import Fenced, Unavailable
 from services.health import Health
 from services.logs import get_log
@@ -42,12 +43,3 @@ async def keep_going(
             await pause(stop, delay * random.uniform(0.5, 1.0))  # workers do not come back all at once
         else:
             return
-
-
-async def pause(stop: asyncio.Event, seconds: float) -> None:
-    """Sleep, unless told to stop."""
-    try:
-        async with asyncio.timeout(seconds):
-            await stop.wait()
-    except TimeoutError:
-        return

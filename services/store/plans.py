@@ -15,15 +15,16 @@ from schemas.catalog import Catalog
 from schemas.cycles import UnknownZone, cycle, cycle_at, load_zone
 from schemas.facts import NO_ID, RATE_CARD_TEAM, CreditsRefilled, NewFact, PlanAssigned, is_id
 from services.errors import Refused
-from services.store.append import Place, append
+from services.store.append import Place, append, lock_shard
 from services.store.connect import Connection
 from services.store.cycles import CYCLES, refill, refills_due
 from services.store.identities import Identity, find
-from services.store.numbered import lock_shard, number_of, numbered
+from services.store.numbered import number_of, numbered
 from services.store.shards import shard_of
 
 PLANS = "creditwell:plans"
 
+EXISTS = "SELECT true FROM teams WHERE shard = $1 AND team_id = $2"
 TEAM = "SELECT plan, plan_assigned_id, anchor, zone FROM teams WHERE shard = $1 AND team_id = $2"
 
 
@@ -68,6 +69,16 @@ async def assign_plan(
         return await _as_it_is(connection, team_id, known)
     fact = _plan(catalog, plan, known["anchor"], known["zone"], assigned_by)
     return await _assign_next(connection, team_id, fact, known["plan_assigned_id"], now)
+
+
+async def team_exists(connection: Connection, team_id: str) -> bool:
+    """True from the team's first plan on."""
+    return await connection.fetchval(EXISTS, shard_of(team_id), team_id) is True
+
+
+def unknown_team(team_id: str) -> Refused:
+    """What to raise where there is no such team."""
+    return Refused("unknown_team", f"{team_id!r:.140} has no plan yet: a team exists from its first plan")
 
 
 def check_team_id(team_id: str) -> None:

@@ -10,7 +10,7 @@ import asyncpg
 
 from schemas.facts import Stored
 from services.errors import LogChanged
-from services.store.connect import Connection
+from services.store.connect import Connection, Reads
 
 READ_AFTER = """
     SELECT f.shard, f.position, f.recorded_at, f.occurred_at, f.team_id, f.source, f.id, f.type, f.body
@@ -27,6 +27,7 @@ READ_TEAM = """
 """
 
 HEADS = "SELECT shard, next - 1 AS position FROM shard_heads ORDER BY shard"
+HEAD = "SELECT next - 1 AS position FROM shard_heads WHERE shard = $1"
 
 
 def stored_of(row: asyncpg.Record) -> Stored:
@@ -37,6 +38,14 @@ def stored_of(row: asyncpg.Record) -> Stored:
 async def heads(connection: Connection) -> dict[int, int]:
     """The last position of every shard, 0 where there is none."""
     return {row["shard"]: row["position"] for row in await connection.fetch(HEADS)}
+
+
+async def head_of(connection: Reads, shard: int) -> int:
+    """The last position of one shard."""
+    row = await connection.fetchrow(HEAD, shard)
+    assert row is not None, f"there is no shard {shard}"
+    position: int = row["position"]
+    return position
 
 
 async def read_after(connection: Connection, seen: Mapping[int, int], limit_per_shard: int) -> dict[int, list[Stored]]:

@@ -72,7 +72,10 @@ class Credit(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What we had meant to be paid, written down before anybody was asked for money; `answered_by`: whose credits are there."""
+    """What we had meant to be paid, written down before anybody was asked for money.
+
+    `answered_by`: whose credits are there. `fault`: what was found wrong when the payment was to be credited.
+    """
 
     kind: Literal["purchase", "top-up"]
     id: UUID
@@ -84,6 +87,7 @@ class Wanted:
     answered_by: str | None
     open: bool
     taxed: bool = False
+    fault: str | None = None
 
 
 async def credits_since(connection: Connection, since: datetime) -> list[Credit]:
@@ -180,6 +184,7 @@ async def _purchase(connection: Connection, purchase_id: UUID) -> Wanted | None:
         "purchase", record.id, record.team_id, record.credits or 0, record.charge_cents or 0, record.currency or "",
         record.payment_intent_id, record.payment_intent_id if record.state == "credited" else None,
         open=record.state in ("open", "processing"), taxed=record.taxed,
+        fault=record.detail if record.state == "differs" else None,
     )  # fmt: skip
 
 

@@ -24,11 +24,11 @@ from schemas.facts import (
     TopUpResumed,
     TopUpSuspended,
 )
-from services.store.append import append
+from services.store.append import append, lock_shard
 from services.store.attempts import STRIPE, TOP_UPS, append_top_up, read_top_ups
 from services.store.connect import Connection
 from services.store.identities import Identity, find
-from services.store.numbered import all_of, lock_shard, numbered
+from services.store.numbered import all_of, numbered
 from services.store.read import stored_of
 from services.store.shards import shard_of
 

@@ -14,10 +14,9 @@ import asyncpg
 from schemas.cycles import cycle, cycle_at
 from schemas.facts import NewFact, PeriodSealed
 from services.crashpoints import crashpoint
-from services.store.append import append
+from services.store.append import append, lock_shard
 from services.store.connect import Connection
 from services.store.cycles import CYCLES
-from services.store.numbered import lock_shard
 from services.store.read import read_team
 from services.store.shards import shard_of
 

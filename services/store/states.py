@@ -127,27 +127,35 @@ async def save(connection: Connection, teams: Iterable[tuple[int, TeamBalance]],
     states = list(teams)
     rows = [
         (
-            shard, team.team_id, team.position, team.as_of, team.included, team.additional, team.debt, team.next_end,
-            team.plan, team.zone, team.allowance, team.cycle_ends_at, team.sealed_until, team.notice_threshold,
-            team.top_up.enabled, team.top_up.threshold, team.low, team.out, team.alarm(), _holds(team),
-            team.plan_position, team.true_from, msgspec.json.encode(team.stretch).decode(),
+            shard, *balance_row(team), team.plan_position, team.true_from, msgspec.json.encode(team.stretch).decode(),
         )
         for shard, team in states
     ]  # fmt: skip
     await connection.execute(at_version(SAVE, version), *map(list, zip(*rows, strict=True)))
-    lots = [
-        (
-            shard, team.team_id, lot.lot, lot.kind, lot.gained, lot.remaining, lot.starts_at, lot.ends_at, lot.ended,
-            is_settled(lot, team.sealed_until),
-        )
-        for shard, team in states
-        for lot in team.changed.values()
-    ]  # fmt: skip
+    lots = [(shard, *lot_row(team, lot)) for shard, team in states for lot in team.changed.values()]
     if lots:
         await connection.execute(at_version(SAVE_LOTS, version), *map(list, zip(*lots, strict=True)))
 
 
+def balance_row(team: TeamBalance) -> tuple[object, ...]:
+    """A team's row of `balance` from `team_id` to `holds`: what replay compares."""
+    return (
+        team.team_id, team.position, team.as_of, team.included, team.additional, team.debt, team.next_end, team.plan,
+        team.zone, team.allowance, team.cycle_ends_at, team.sealed_until, team.notice_threshold, team.top_up.enabled,
+        team.top_up.threshold, team.low, team.out, team.alarm(), _holds(team),
+    )  # fmt: skip
+
+
+def lot_row(team: TeamBalance, lot: Lot) -> tuple[object, ...]:
+    """A lot's row of `lots`, without its shard."""
+    return (
+        team.team_id, lot.lot, lot.kind, lot.gained, lot.remaining, lot.starts_at, lot.ends_at, lot.ended,
+        is_settled(lot, team.sealed_until),
+    )  # fmt: skip
+
+
 def _holds(team: TeamBalance) -> str:
+    """The column `holds`: credits and end of each, by id."""
     if not team.holds:
         return "{}"
     return json.dumps({key: (hold.credits, hold.expires_at.isoformat()) for key, hold in sorted(team.holds.items())})

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from schemas.facts import NewFact, TopUpConfigured
 from services.errors import Refused
-from services.store.append import Place, append
+from services.store.append import Place, append, lock_shard
 from services.store.connect import Connection
-from services.store.gifts import team_exists
-from services.store.numbered import last_of, lock_shard, number_of, numbered
+from services.store.numbered import last_of, number_of, numbered
+from services.store.plans import team_exists, unknown_team
 
 SETTINGS = "creditwell:top-up-settings"
 
@@ -44,7 +44,7 @@ async def configure_top_ups(
     """
     now = await lock_shard(connection, team_id)
     if not await team_exists(connection, team_id):
-        raise Refused("unknown_team", f"{team_id!r:.140} has no plan yet: a team exists from its first plan")
+        raise unknown_team(team_id)
     known = await read_top_up_settings(connection, team_id)
     if known.number != number:
         raise Refused("changed_meanwhile", "somebody else changed the settings; look at them and save again")

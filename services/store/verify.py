@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from projections.copying import COPY_BEGIN, COPY_END
 from services.store.anchors import anchors_in, read_anchor
 from services.store.connect import Connection
 from services.store.notes import LOG, hashes_at
@@ -38,10 +39,7 @@ NEWEST = "SELECT coalesce(max(size), 0) FROM signed_checkpoints"
 
 _FIXED = Struct(">hihiqiqiq")  # ten columns: shard, position, recorded_at, occurred_at, each with its length
 _LENGTH = Struct(">i")
-_SIGNATURE_BYTES = 19  # before the first row of a binary COPY
-_TRAILER = b"\xff\xff"
 _LENGTHS = (2, 8, 8, 8)
-_LEAF_FIELD = _LENGTH.pack(32)
 
 OnFacts = Callable[[int], None]
 
@@ -132,13 +130,13 @@ class _Rows:
 
     def __init__(self, walk: Walk, on_facts: OnFacts) -> None:
         self._walk, self._on_facts = walk, on_facts
-        self._rest, self._skip = b"", _SIGNATURE_BYTES
+        self._rest, self._skip = b"", len(COPY_BEGIN)
 
     async def read(self, chunk: bytes) -> None:
         data = self._rest + chunk
         start, before = self._skip, self._walk.facts
         self._skip = 0
-        while not data.startswith(_TRAILER, start):
+        while not data.startswith(COPY_END, start):
             try:
                 position, leaf, end = _row(data, start)
             except TooShort:

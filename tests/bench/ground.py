@@ -19,7 +19,7 @@ from services.store.cursors import claim_cursor
 LOOK_SECONDS = 0.01
 STILL_SECONDS = 60  # whoever has not moved for so long will not
 
-# What is written before a measurement is on the disk before it begins, so that nobody pays for his predecessor.
+# What is written before a measurement is on the disk before it begins, so that no measurement pays for the one before.
 SETTLE = "CHECKPOINT"
 
 

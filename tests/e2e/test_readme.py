@@ -102,6 +102,7 @@ def test_every_setting_is_in_the_readme_as_the_code_describes_it() -> None:
     for name, setting in Settings.model_fields.items():
         row = f"| `CREDITWELL_{name.upper()}` | {setting.description} |"
         assert row in README, row
+    assert "`CREDITWELL_SECRETS_DIR=/run/secrets`" in README
 
 
 def test_every_file_that_the_readme_names_is_there() -> None:

@@ -238,7 +238,7 @@ async def _meanwhile(scene: Ground, run: Run, team: str) -> None:
 
 
 async def _until_quiet(scene: Ground, run: Run, team: str) -> list[str]:
-    """Look again and again, as sweeps would, until nothing is left to do; the owner of the card confirms what he is asked for."""
+    """Look again and again, as sweeps would, until nothing is left to do; the owner of the card confirms what the bank asks."""
     workers = [scene.worker() for _ in range(run.workers)]
     for turn in range(ROUNDS_MAX):
         await scene.connection.execute(TIME_GOES_BY, team, timedelta(0))

@@ -8,6 +8,7 @@ from deploy.local.processes import Processes
 from deploy.local.stack import Stack
 from services.store.connect import Connection
 from tests.integration.serving import connected
+from tests.support.api import Api, a_database, an_api
 from tests.support.desk import Desk, a_desk
 from tests.support.fleet import Fleet
 from tests.support.world import World, a_world
@@ -40,3 +41,17 @@ async def connection(database: str) -> AsyncIterator[Connection]:
     """A superuser's, for what a test does to the world."""
     async with connected(database) as connection:
         yield connection
+
+
+@pytest.fixture(scope="module")
+async def running(stack: Stack, template: str) -> AsyncIterator[Api]:
+    """The API over a database of its own, for all tests of a module."""
+    async with a_database(stack, template) as database, an_api(stack, database) as api:
+        yield api
+
+
+@pytest.fixture
+async def api(running: Api) -> Api:
+    """The API, with a team that no other test has seen."""
+    await running.begin()
+    return running

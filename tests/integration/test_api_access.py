@@ -1,17 +1,15 @@
 """Who may do what: every route, every role, one's own team and another's, as the OpenAPI document says and as the API does."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
-import pytest
 
 from deploy.local.stack import Stack
 from schemas.credits import MICRO
 from schemas.facts import CreditsGranted, CreditsPurchased
 from services.api.access import allowed
 from services.tokens import Role
-from tests.support.api import Api, a_database, an_api, key
+from tests.support.api import Api, an_api, key
 
 GRANT = CreditsGranted(credits=5 * MICRO, reason="welcome")
 
@@ -54,18 +52,6 @@ CONTRACT = {
     ("POST", "/v1/rate-cards"): "operator",
 }
 FOR_EVERY_TEAM = ("POST", "/v1/rate-cards")  # the one command that holds for every team
-
-
-@pytest.fixture(scope="module")
-async def running(stack: Stack, template: str) -> AsyncIterator[Api]:
-    async with a_database(stack, template) as database, an_api(stack, database) as api:
-        yield api
-
-
-@pytest.fixture
-async def api(running: Api) -> Api:
-    await running.begin()
-    return running
 
 
 async def test_every_route_names_its_roles_and_they_are_those_of_the_contract(api: Api) -> None:

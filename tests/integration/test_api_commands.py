@@ -1,7 +1,6 @@
 """Commands by HTTP: plans, grants, adjustments, rate cards, top-up settings, the directory; each once, however often it is sent."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import unquote
@@ -9,23 +8,10 @@ from urllib.parse import unquote
 import httpx
 import pytest
 
-from deploy.local.stack import Stack
 from schemas.facts import NO_ID
-from tests.support.api import Api, a_database, an_api, in_a_while, key
+from tests.support.api import Api, in_a_while, key
 
 GRANT = {"credits": "12.5", "reason": "welcome"}
-
-
-@pytest.fixture(scope="module")
-async def running(stack: Stack, template: str) -> AsyncIterator[Api]:
-    async with a_database(stack, template) as database, an_api(stack, database) as api:
-        yield api
-
-
-@pytest.fixture
-async def api(running: Api) -> Api:
-    await running.begin()
-    return running
 
 
 async def total(api: Api, team: str | None = None) -> str:

@@ -48,12 +48,6 @@ async def a_recorder(stack: Stack, api: Api) -> AsyncIterator[None]:
         await recording
 
 
-@pytest.fixture
-async def api(running: Api) -> Api:
-    await running.begin()
-    return running
-
-
 def usage(api: Api, name: str, **about: Any) -> dict[str, Any]:
     return reported(api.team_id, name, **({"source": SOURCE} | about))
 

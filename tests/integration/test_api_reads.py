@@ -3,15 +3,11 @@
 import asyncio
 import csv
 import re
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from io import StringIO
 from typing import Any
 
-import pytest
-
-from deploy.local.stack import Stack
 from schemas.catalog import load_catalog
 from schemas.credits import MICRO
 from schemas.facts import (
@@ -29,22 +25,10 @@ from services import projector
 from services.health import Health
 from services.settings import load_settings
 from services.store.append import append
-from tests.support.api import Api, a_database, an_api
+from tests.support.api import Api
 from tests.support.waiting import until
 
 CARDS = RateCards([load_catalog().rate_card])
-
-
-@pytest.fixture(scope="module")
-async def running(stack: Stack, template: str) -> AsyncIterator[Api]:
-    async with a_database(stack, template) as database, an_api(stack, database) as api:
-        yield api
-
-
-@pytest.fixture
-async def api(running: Api) -> Api:
-    await running.begin()
-    return running
 
 
 def used(

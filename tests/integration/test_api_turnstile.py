@@ -45,12 +45,6 @@ async def running(stack: Stack, template: str) -> AsyncIterator[Api]:
         yield api
 
 
-@pytest.fixture
-async def api(running: Api) -> Api:
-    await running.begin()
-    return running
-
-
 async def ask(client: httpx.AsyncClient, **headers: str) -> httpx.Response:
     """Anything at all."""
     return await client.get("/v1/packs", headers=headers)

@@ -9,10 +9,9 @@ import pytest
 from projections.entitlement import Limit
 from schemas.credits import MICRO
 from services.errors import Refused
-from services.store.append import append
+from services.store.append import append, lock_shard
 from services.store.holds import HoldState, Part, capture, expire_holds, extend, release
 from services.store.limits import set_limit
-from services.store.numbered import lock_shard
 from services.store.shards import shard_of
 from tests.support.facts import granted
 from tests.support.holds import held, state_of, wait_for_locks

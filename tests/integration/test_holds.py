@@ -2,7 +2,6 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,36 +9,23 @@ import httpx
 import pytest
 
 from deploy.local.folders import free_ports
-from deploy.local.stack import Stack
 from schemas.credits import MICRO, format_credits
 from schemas.facts import TopUpConfigured
 from services.api.serving import CONNECTIONS
 from services.settings import load_settings
+from services.store.append import lock_shard
 from services.store.balances import read_balance
 from services.store.connect import Connection
 from services.store.holds import expire_holds
-from services.store.numbered import lock_shard
 from services.tokens import Role, mint
 from tests.integration.serving import connected
-from tests.support.api import Api, a_database, an_api, key
+from tests.support.api import Api, key
 from tests.support.fleet import Fleet
 from tests.support.holds import wait_for_locks
 from tests.support.waiting import until
 from tests.support.world import World
 
 TOP_UPS = TopUpConfigured(enabled=True, threshold_credits=MICRO, credits=500 * MICRO, currency="usd")
-
-
-@pytest.fixture(scope="module")
-async def running(stack: Stack, template: str) -> AsyncIterator[Api]:
-    async with a_database(stack, template) as database, an_api(stack, database) as api:
-        yield api
-
-
-@pytest.fixture
-async def api(running: Api) -> Api:
-    await running.begin()
-    return running
 
 
 def image(quantity: int = 1, tier: str = "standard", **more: Any) -> dict[str, Any]:

@@ -2,35 +2,21 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
 import pytest
 
-from deploy.local.stack import Stack
 from projections.entitlement import Spending
 from schemas.credits import MICRO
 from schemas.facts import HoldCaptured, UsageRecorded, UsageVoided
 from services.store.limits import read_spending
 from tests.integration.test_low_balance import projecting
-from tests.support.api import Api, a_database, an_api, key
+from tests.support.api import Api, key
 from tests.support.waiting import until
 
 ADA, GRACE = "mem_1", "mem_2"
-
-
-@pytest.fixture(scope="module")
-async def running(stack: Stack, template: str) -> AsyncIterator[Api]:
-    async with a_database(stack, template) as database, an_api(stack, database) as api:
-        yield api
-
-
-@pytest.fixture
-async def api(running: Api) -> Api:
-    await running.begin()
-    return running
 
 
 def said(answer: httpx.Response, status: int = 200) -> Any:

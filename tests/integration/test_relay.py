@@ -17,6 +17,7 @@ from cloudevents.core.formats.json import JSONFormat
 
 from deploy.local.stack import Stack
 from schemas.facts import Stored, UsageRecorded
+from schemas.generate import REFUSED_HEADERS
 from services import relay
 from services.health import Health
 from services.settings import Settings
@@ -161,6 +162,7 @@ async def test_refused_usage_is_published_as_it_arrived_with_the_reason(stack: S
         (b"team_1", b"\xff not json " + mark), (None, None), (b"team_2", big[: 64 * 1024]),
     ]  # fmt: skip
     headers = [dict(record.headers) for record in found]
+    assert headers[2].keys() - {"mark"} == REFUSED_HEADERS.keys()
     assert headers[0] == {
         "ce_type": b"\xfe", "mark": mark, "refused-reason": b"not_json", "refused-detail": "send JSON, naïve one".encode(),
         "refused-sha256": sha256(records[0].value or b"").hexdigest().encode(),

@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from projections.activity import microseconds
+from projections.copying import microseconds
 from schemas.facts import NewFact, UsageRecorded
 from services.store.anchors import write_anchor
 from services.store.append import append

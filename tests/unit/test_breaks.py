@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,7 @@ from schemas.credits import MICRO
 from schemas.facts import Stored
 from services.breaks import Kind, Payment, breaks_of, is_quiet
 from services.charges import Dispute, Intent
-from services.store.reconciling import Credit
+from services.store.reconciling import Credit, Wanted
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 CENTS = 2_000
@@ -104,3 +105,25 @@ def test_a_payment_that_agrees_needs_one_look_and_one_of_which_something_went_ba
     assert not is_quiet(paid(refunded=1), [credit()], set())
     assert not is_quiet(paid(disputed=True), [credit()], set())
     assert not is_quiet(paid(), [credit(), credit()], set())
+
+
+def test_a_purchase_that_was_found_to_differ_is_a_mismatch_whatever_its_tax_and_nobody_is_told_to_heal_it() -> None:
+    fault = "we had asked for 1900 usd, and 2000 were paid with 19 of tax"
+    wanted = Wanted(
+        "purchase",
+        UUID(int=1),
+        "team_42",
+        1_000 * MICRO,
+        CENTS - 100,
+        "usd",
+        "pi_1",
+        None,
+        open=False,
+        taxed=True,
+        fault=fault,
+    )
+
+    (found,) = breaks_of(Payment("pi_1", paid(), wanted=wanted))
+
+    assert (found.type, found.what) == (Kind.AMOUNT_MISMATCH, f"{fault}; no credits were given")
+    assert "--heal" not in found.next_step

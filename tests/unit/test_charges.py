@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deploy.local.stripe.webhooks import sign
-from services.charges import Charges, Decline, Dispute, Forged, Remedy, WebhookEvent, verify_webhook
+from services.charges import Charges, Decline, Dispute, Forged, Remedy, WebhookEvent, charges_of, verify_webhook
 from services.charges.answers import COURSES, TAKES_NOTHING
+from services.settings import load_settings
 
 NOW = datetime(2026, 11, 23, 10, 15, 30, tzinfo=UTC)
 SECRET = "whsec_today"
@@ -193,25 +194,25 @@ def test_each_decline_has_the_remedy_that_helps(
 
 
 @pytest.mark.parametrize(
-    ("status", "away"),
+    ("status", "course"),
     [
-        ("warning_needs_response", False),
-        ("warning_closed", False),
-        ("needs_response", True),
-        ("under_review", True),
-        ("lost", True),
-        ("won", False),
-        ("prevented", True),
-        ("appeal_needs_response", True),
-        ("appeal_under_review", True),
+        ("warning_needs_response", None),
+        ("warning_closed", None),
+        ("needs_response", "open"),
+        ("under_review", "open"),
+        ("lost", "lost"),
+        ("won", "won"),
+        ("prevented", "lost"),
+        ("appeal_needs_response", "open"),
+        ("appeal_under_review", "open"),
     ],
 )
 def test_a_dispute_takes_the_money_while_it_is_open_and_when_it_was_lost_or_given_in_to(
-    status: str, *, away: bool
+    status: str, course: str | None
 ) -> None:
     dispute = Dispute("du_1", "ch_1", 500, "usd", status, "fraudulent", NOW)
 
-    assert dispute.money_is_away is away
+    assert dispute.course == course
 
 
 def test_every_status_of_a_dispute_that_the_library_knows_is_understood() -> None:
@@ -223,3 +224,10 @@ def test_every_status_of_a_dispute_that_the_library_knows_is_understood() -> Non
 def test_a_live_key_is_never_sent_in_the_open() -> None:
     with pytest.raises(ValueError, match="CREDITWELL_STRIPE_API"):
         Charges("sk_live_secret", api_base="http://127.0.0.1:12111")
+
+
+async def test_stripe_is_asked_as_the_settings_say() -> None:
+    settings = load_settings(stripe_key="sk_test_secret", stripe_rate=4)
+
+    async with charges_of(settings) as charges:
+        assert charges._pace._apart_seconds == 1 / 4

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
-from projections.activity import microseconds
+from projections.copying import microseconds
 from services.store.proofs import GENESIS, block_hash, leaf_of, merkle_root, pack_known, pack_place
 from services.store.signing import (
     Checkpoint,

@@ -17,8 +17,8 @@ from aiokafka import AIOKafkaProducer
 from deploy.local.demo.cast import HARBOR, NORTHLIGHT, cost
 from deploy.local.demo.said import Said
 from schemas.rates import RateCard
+from services.clock import pause
 from services.store.identities import Identity
-from services.store.patience import pause
 
 SOURCE = "/features/legacy"
 TEAM = NORTHLIGHT

@@ -15,8 +15,8 @@ from deploy.local.demo.cast import CLIP, NORTHLIGHT, SERVICES, Attributes, Role,
 from deploy.local.demo.said import Said
 from schemas.emitter import Emitter, Receipt
 from schemas.rates import RateCard
+from services.clock import pause
 from services.store.identities import Identity
-from services.store.patience import pause
 
 VOID_AFTER_SECONDS = 6
 VOID_REASON = "the clip had six fingers; nobody should pay for it"
