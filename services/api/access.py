@@ -19,6 +19,7 @@ from fastapi_problem.error import Problem
 from starlette.requests import Request
 from starlette.responses import Response
 
+from services.api.bodies import ExactRequest
 from services.api.codes import LONG_BODY
 from services.api.described import Code, Links, answers, balance_then
 from services.api.problems import problem
@@ -90,8 +91,11 @@ class Ruled(APIRoute):
         answer = super().get_route_handler()
 
         async def check_and_answer(request: Request) -> Response:
-            await _check(request, request.path_params.get("team"), roles)
-            return await answer(request)
+            exact = ExactRequest(request.scope, request.receive)
+            await _check(exact, exact.path_params.get("team"), roles)
+            if self.body_field is not None and await exact.body():
+                await exact.json()  # read here: whatever fails in FastAPI's own reading it calls a bad request
+            return await answer(exact)
 
         return check_and_answer
 

@@ -1,19 +1,31 @@
-"""Bodies that are judged by rules of their own and not by a model of the API: read here, and described by their model all the same."""
+"""Bodies: JSON in which no digit is lost; and those that are not judged by a model of the API, described by their model all the same."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from decimal import Decimal
 from typing import Any, NoReturn
 
 from pydantic import BaseModel
+from starlette.requests import Request
 
 from services.api.problems import problem
 
 
-def parse_json(body: bytes) -> Any:
+class ExactRequest(Request):
+    """A request whose JSON is read with the digits that its numbers have: an amount never was a float."""
+
+    async def json(self) -> Any:
+        """What the body says. Raises Problem: invalid_request, it is not JSON."""
+        if not hasattr(self, "_json"):
+            self._json = parse_json(await self.body(), parse_float=Decimal)
+        return self._json
+
+
+def parse_json(body: bytes, *, parse_float: Callable[[str], Any] = float) -> Any:
     """What the body says. Raises Problem: invalid_request, it is not JSON."""
     try:
-        return json.loads(body, parse_constant=_no_number)
-    except (ValueError, RecursionError) as error:
+        return json.loads(body, parse_float=parse_float, parse_constant=_no_number)
+    except (ValueError, ArithmeticError, RecursionError) as error:
         raise problem(422, "invalid_request", f"the body is not JSON: {error}") from error
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 MEANINGS: Mapping[int, Mapping[str, str]] = {
     400: {
-        "bad_request": "the address has a NUL in it, or the body is no text",
+        "bad_request": "the address has a NUL in it",
         "idempotency_key_required": "the header Idempotency-Key is missing: any text that names this attempt",
         "signature_missing": "the header Stripe-Signature has no time and signature",
         "signature_wrong": "no secret of ours signed this body",

@@ -9,6 +9,7 @@ from decimal import Decimal
 from io import StringIO
 from typing import Any
 
+import httpx
 import pytest
 
 from deploy.local.stack import Stack
@@ -29,7 +30,7 @@ from services import projector
 from services.health import Health
 from services.settings import load_settings
 from services.store.append import append
-from tests.support.api import Api, a_database, an_api
+from tests.support.api import Api, a_database, an_api, key
 from tests.support.waiting import until
 
 CARDS = RateCards([load_catalog().rate_card])
@@ -384,6 +385,27 @@ async def test_a_quote_gives_price_and_permission_with_the_reasons_in_their_orde
     await api.team("free_team", "free")
     free = await api.client("service", "free_team").post("/v1/teams/free_team/quotes", json={"items": [high]})
     assert free.json()["reason"] == "plan_required"
+
+
+async def test_a_quantity_may_be_a_number_of_json_wherever_it_may_be_a_string(api: Api) -> None:
+    async def quote(number: str) -> httpx.Response:
+        body = (
+            f'{{"items": [{{"feature": "ai_video.generate", "quantity": {number}, "attributes": {{"tier": "low"}}}}]}}'
+        )
+        headers = {"content-type": "application/json"}
+        return await api.member.post(f"{api.path}/quotes", content=body, headers=headers)
+
+    for number in ("12.5", "7", "123456.789012345", "1e2"):
+        text = f'"{Decimal(number):f}"'
+        assert (await quote(number)).json() == (await quote(text)).json()
+    for wrong in ("1234567.890123456", "0.1000000000000000", "1e999999999", "true", "null", "-1", "[1]", "NaN"):
+        refused = await quote(wrong)
+        assert (refused.status_code, refused.json()["code"]) == (422, "invalid_request"), wrong
+    work = {"items": [{"feature": "ai_image.generate", "quantity": 2, "attributes": {"tier": "low"}}]}
+    held = await api.service.post(f"{api.path}/holds", json=work, headers=key("numbers"))
+    path = f"{api.path}/holds/{held.json()['id']}/capture"
+    captured = await api.service.post(path, json=work, headers=key("numbers"))
+    assert (held.json()["credits"], captured.json()["captured"]) == ("2", "2")
 
 
 async def test_wrong_questions_are_answered_with_what_to_change(api: Api) -> None:
