@@ -119,12 +119,13 @@ def route(
     """
     roles = allowed(method, named)
     extra = {"x-roles": sorted(roles), "security": [{"token": []}]} | documented.pop("openapi_extra", {})
-    codes = {*fails, *_codes_of(method, path, roles)}
     links = {**(balance_then(gives) if method != "GET" and "{team}" in path else {}), **(links or {})}
     more = documented.pop("responses", {})
     routes.route_class = Ruled
 
     def offer(handler: Handler) -> Handler:
+        takes_json = "body" in handler.__annotations__ or "requestBody" in extra
+        codes = {*fails, *_codes_of(method, path, roles, takes_json=takes_json)}
         said = cleandoc(handler.__doc__ or "")
         summary = said.partition("\n")[0].partition(". ")[0].rstrip(".")
         made: Callable[[Handler], Handler] = routes.api_route(
@@ -137,7 +138,7 @@ def route(
     return offer
 
 
-def _codes_of(method: str, path: str, roles: Collection[Role]) -> Iterator[Code]:
+def _codes_of(method: str, path: str, roles: Collection[Role], *, takes_json: bool) -> Iterator[Code]:
     """How a route can fail whatever it does, by its method, its address and who may use it."""
     yield from (
         "bad_request",
@@ -158,6 +159,8 @@ def _codes_of(method: str, path: str, roles: Collection[Role]) -> Iterator[Code]
             yield "ask_your_admin"
     if method != "GET":
         yield LONG_BODY
+    if takes_json:
+        yield "unsupported_media_type"
 
 
 async def _team(team: TeamId) -> None:

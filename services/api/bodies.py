@@ -1,6 +1,7 @@
 """Bodies: JSON in which no digit is lost; and those that are not judged by a model of the API, described by their model all the same."""
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any, NoReturn
@@ -8,17 +9,32 @@ from typing import Any, NoReturn
 from pydantic import BaseModel
 from starlette.requests import Request
 
+from services.api.answers import JSON
 from services.api.problems import problem
+
+JSON_KIND = re.compile(r"application/(.+\+)?json").fullmatch
 
 
 class ExactRequest(Request):
     """A request whose JSON is read with the digits that its numbers have: an amount never was a float."""
 
     async def json(self) -> Any:
-        """What the body says. Raises Problem: invalid_request, it is not JSON."""
+        """What the body says.
+
+        Raises:
+            Problem: `unsupported_media_type`, nobody says that it is JSON; `invalid_request`, it is not.
+        """
         if not hasattr(self, "_json"):
+            kind = media_type_of(self)
+            if not JSON_KIND(kind):
+                raise problem(415, "unsupported_media_type", f"send Content-Type: {JSON}, not {kind or 'nothing'!r}")
             self._json = parse_json(await self.body(), parse_float=Decimal)
         return self._json
+
+
+def media_type_of(request: Request) -> str:
+    """What the request says that its body is, without parameters; nothing where it does not say."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 def parse_json(body: bytes, *, parse_float: Callable[[str], Any] = float) -> Any:

@@ -408,6 +408,39 @@ async def test_a_quantity_may_be_a_number_of_json_wherever_it_may_be_a_string(ap
     assert (held.json()["credits"], captured.json()["captured"]) == ("2", "2")
 
 
+QUOTE, CARD = "/v1/teams/any_team/quotes", "/v1/rate-cards"
+WRONG_BODIES = [
+    (QUOTE, b'{"items": []}', "items: needs at least 1 entry and has 0"),
+    (QUOTE, b"[]", "the body: a list is not an object: write its members in braces"),
+    (QUOTE, b'{"items": [true]}', "items[0]: true is not an object: write its members in braces"),
+    (QUOTE, b'{"items": null}', "items: null is not a list: write its entries in brackets"),
+    (QUOTE, b"", "the body: is missing"),
+    (QUOTE, b'{"items"', "the body is not JSON: Expecting ':' delimiter: line 1 column 9 (char 8)"),
+    (CARD, b'{"version": 2, "effective_from": "2026-01-01T00:00:00Z", "categories": []}', "categories: needs at least 1 entry and has 0"),
+    (CARD, b"{", "the body is not JSON: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"),
+]  # fmt: skip
+
+
+def asking(api: Api, path: str) -> httpx.AsyncClient:
+    """Somebody who may ask there."""
+    return api.client("service" if path == QUOTE else "operator", "*")
+
+
+async def test_a_body_that_is_wrong_is_told_so_in_the_words_of_a_person(api: Api) -> None:
+    for path, body, words in WRONG_BODIES:
+        answer = await asking(api, path).post(path, content=body, headers={"content-type": "application/json"})
+        assert (answer.status_code, answer.json()["detail"]) == (422, words)
+
+
+@pytest.mark.parametrize("kind", ["", "text/plain", "application/x-www-form-urlencoded", "application/jsonp"])
+async def test_json_that_does_not_say_so_is_told_what_to_say(api: Api, kind: str) -> None:
+    headers = {"content-type": kind} if kind else {}
+    for path in (QUOTE, CARD):
+        answer = await asking(api, path).post(path, content=b"{}", headers=headers)
+        assert (answer.status_code, answer.json()["code"]) == (415, "unsupported_media_type")
+        assert "send Content-Type: application/json" in answer.json()["detail"]
+
+
 async def test_wrong_questions_are_answered_with_what_to_change(api: Api) -> None:
     activity, quotes = f"{api.path}/activity", f"{api.path}/quotes"
     asked = [
