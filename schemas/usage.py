@@ -18,7 +18,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstrai
 
 from .facts import Name, Text, UsageRecorded, UsageVoided
 from .fast import struct_of
-from .problems import as_written
+from .problems import advice, as_written
 
 QUANTITY = r"^[0-9]{1,12}(\.[0-9]{1,9})?$"
 NUMBER_DIGITS_MAX = 15  # more do not survive the journey through JSON numbers of other languages
@@ -245,9 +245,9 @@ def _fits(text: str) -> bool:
 
 
 def _explained(error: ValidationError, event: dict[str, Any]) -> BadUsage:
-    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    first = error.errors(include_url=False)[0]
     where = ".".join(str(step) for step in first["loc"][:4])[:120]
-    return BadUsage("wrong_shape", f"{where}: {first['msg']}"[:300] if where else str(first["msg"])[:300], event)
+    return BadUsage("wrong_shape", f"{where}: {advice(first)}"[:300] if where else advice(first)[:300], event)
 
 
 def digest(kind: str, subject: str, time: datetime, data: Mapping[str, Any]) -> bytes:
