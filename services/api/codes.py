@@ -58,6 +58,7 @@ MEANINGS: Mapping[int, Mapping[str, str]] = {
         "invalid_team": "no team can have this id",
         "invalid_anchor": "the anchor is too far away to be meant",
         "invalid_credits": "so many credits can't be given, taken or set aside",
+        "own_approval": "`approved_by` is who asks for the adjustment",
         "invalid_expiry": "the credits would have expired already",
         "several_members": "one hold is for one member",
         "invalid_limit": "no limit can be so low or so high",

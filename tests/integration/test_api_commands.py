@@ -196,6 +196,15 @@ async def test_an_adjustment_corrects_up_or_down_and_says_who_and_why(api: Api) 
     assert await total(api) == "2899.75"
 
 
+async def test_nobody_approves_an_adjustment_of_their_own(api: Api) -> None:
+    body = {"credits": "-1", "reason": "counted twice", "approved_by": "mem_1"}
+
+    own = await api.operator.post(f"{api.path}/adjustments", json=body, headers=key("own"))
+
+    assert (own.status_code, own.json()["code"]) == (422, "own_approval")
+    assert await total(api) == "3000"
+
+
 async def test_the_next_rate_card_is_in_force_from_its_time_and_not_before_everybody_can_know_it(running: Api) -> None:
     await running.begin()
     card = said(await running.member.get("/v1/rate-card"))
