@@ -18,6 +18,7 @@ from schemas.facts import TopUpConfigured, TopUpRequested, TopUpSkipped
 from schemas.money import format_money
 from services.api.access import SEES_PAYMENTS, Ask, Asked, route, unknown_team
 from services.api.answers import Json, answer, instant
+from services.api.codes import AT_STRIPE
 from services.api.described import header, link
 from services.api.gifts import micro
 from services.api.models.money import TopUp, TopUpBody, TopUpConfirmation, TopUpConfirmBody
@@ -84,7 +85,7 @@ async def put_top_up(
 
 @route(
     routes, "POST", "/v1/teams/{team}/top-up/confirm", Role.ADMIN, gives=TopUpConfirmation, tags=["top-ups"],
-    fails=("nothing_to_confirm", "invalid_return_url", "no_stripe_key"),
+    fails=("nothing_to_confirm", "invalid_return_url", *AT_STRIPE),
 )  # fmt: skip
 async def post_confirmation(ask: Asked, body: TopUpConfirmBody) -> Response:
     """Confirm the payment that the bank wants its owner for: send the browser to `url`, it comes back to `return_url`.
