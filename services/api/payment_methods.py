@@ -20,6 +20,7 @@ from services.store.checkouts import Record
 from services.tokens import Role
 
 PageId = Annotated[UUID, Path(alias="id", description="What POST answered.")]
+BACK_HERE = CardPageBody()  # without a body people come back to our own page
 PATH = "/v1/teams/{team}/payment-method"
 
 routes = APIRouter()
@@ -46,7 +47,7 @@ async def get_payment_method(ask: Asked) -> Response:
     fails=("invalid_return_url", *AT_STRIPE, *KEYED),
     links={"page": link("get_card_page", "Whether the card is saved.", id="$response.body#/id")},
 )  # fmt: skip
-async def post_payment_method(ask: Asked, body: CardPageBody, key: Key = None) -> Response:
+async def post_payment_method(ask: Asked, body: CardPageBody = BACK_HERE, key: Key = None) -> Response:
     """Save a card for top-ups: send the browser to `checkout_url`. Nothing is charged there."""
     wanted = Record(
         team_id=ask.team_id, id=id_of_command(ask, key) if key is not None else uuid4(), mode="setup", customer_id="",

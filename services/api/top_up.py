@@ -42,6 +42,7 @@ CHANGES = {
 TAGGED = {200: {"headers": header("ETag")}}
 
 Decision = TopUpRequested | TopUpSkipped | None
+BACK_HERE = TopUpConfirmBody()  # without a body people come back to our own page
 
 routes = APIRouter()
 
@@ -87,7 +88,7 @@ async def put_top_up(
     routes, "POST", "/v1/teams/{team}/top-up/confirm", Role.ADMIN, gives=TopUpConfirmation, tags=["top-ups"],
     fails=("nothing_to_confirm", "invalid_return_url", *AT_STRIPE),
 )  # fmt: skip
-async def post_confirmation(ask: Asked, body: TopUpConfirmBody) -> Response:
+async def post_confirmation(ask: Asked, body: TopUpConfirmBody = BACK_HERE) -> Response:
     """Confirm the payment that the bank wants its owner for: send the browser to `url`, it comes back to `return_url`.
 
     Where `url` is null there is nothing to do there any more. Asked again it is the same payment, never a second one.

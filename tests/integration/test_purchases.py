@@ -53,7 +53,7 @@ class Shop:
 
     async def saving(self) -> dict[str, Any]:
         """A page on which a card is about to be saved."""
-        answer = await self.api.admin.post(f"{self.api.path}/payment-method", json={})
+        answer = await self.api.admin.post(f"{self.api.path}/payment-method")
         assert answer.status_code == 201, answer.text
         said: dict[str, Any] = answer.json()
         return said
