@@ -41,7 +41,7 @@ class Ask:
     """One request that has passed the check: who asks, and about which team."""
 
     world: World
-    request: Request
+    request: ExactRequest
     caller: Caller
     team_id: str
 
@@ -167,7 +167,7 @@ async def _team(team: TeamId) -> None:
     """The part of the address that names the team, for the OpenAPI document."""
 
 
-async def _check(request: Request, team_id: str | None, roles: frozenset[Role]) -> None:
+async def _check(request: ExactRequest, team_id: str | None, roles: frozenset[Role]) -> None:
     world: World = request.app.state.world
     try:
         caller = await world.tokens.verify(_token(request))

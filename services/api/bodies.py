@@ -31,6 +31,20 @@ class ExactRequest(Request):
             self._json = parse_json(await self.body(), parse_float=Decimal)
         return self._json
 
+    async def canonical(self) -> bytes:
+        """What was said, whatever the order of members and the spaces between them; the bytes themselves where nobody read them as JSON."""
+        return repr(_in_order(self._json)).encode() if hasattr(self, "_json") else await self.body()
+
+
+def _in_order(said: Any) -> Any:
+    match said:
+        case dict():
+            return {name: _in_order(said[name]) for name in sorted(said)}
+        case list():
+            return [_in_order(one) for one in said]
+        case _:
+            return said
+
 
 def media_type_of(request: Request) -> str:
     """What the request says that its body is, without parameters; nothing where it does not say."""

@@ -176,6 +176,9 @@ def test_a_token_is_minted_in_development_alone() -> None:
     refused = run("token", "--team", "team_1", "--member", "mem_1")
     assert (refused.exit_code, "not_development" in refused.stderr) == (2, True)
     assert run("token", "--team", "team_1", "--member", "mem_1", "--role", "king", insecure_dev="1").exit_code == 2
+    everywhere = run("token", "--team", "*", "--member", "mem_1", insecure_dev="1")
+    assert (everywhere.exit_code, "belongs to one team" in everywhere.stderr) == (2, True)
+    assert run("token", "--team", "*", "--member", "fin_1", "--role", Role.FINANCE, insecure_dev="1").exit_code == 0
 
 
 def test_a_signing_key_comes_with_its_public_half() -> None:
