@@ -104,12 +104,15 @@ def test_balance_and_activity_are_readable_by_people_and_by_scripts(company: str
 
 
 def test_a_balance_can_be_had_as_of_then(company: str) -> None:
-    tomorrow = (NOW + timedelta(days=1)).isoformat()
+    now, tomorrow = datetime.now(UTC), (datetime.now(UTC) + timedelta(days=1)).isoformat()
 
-    then = run("balance", "team_1", "--at", tomorrow, "--json", database=company + READER)
+    then = run("balance", "team_1", "--at", now.isoformat(), "--json", database=company + READER)
     before = run("balance", "team_1", "--at", "2020-01-01", database=company + READER)
 
     assert json.loads(then.stdout)["total"] == "2850"
+    for option in ("--at", "--known-at"):
+        ahead = run("balance", "team_1", option, tomorrow, database=company + READER)
+        assert (ahead.exit_code, "has not come yet" in ahead.stderr) == (2, True)
     assert (before.exit_code, "there is no team 'team_1' by then" in before.stderr) == (2, True)
 
 
