@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from .facts import FACTS
 from .notices import NOTICES, schema_of_notice
 from .rates import RateCard
-from .usage import NUMBER_DIGITS_MAX, UsageReported, UsageVoidReported
+from .usage import NUMBER_SCHEMA, UsageReported, UsageVoidReported
 
 HERE = Path(__file__).parent
 JSON_SCHEMA = "https://json-schema.org/draft/2020-12/schema"
@@ -104,11 +104,7 @@ def numbers_allowed(schema: Json) -> Json:
     """A quantity may also arrive as a JSON number; the recorder turns it into the string that the model shows."""
     usage = schema.get("$defs", {}).get("ReportedUsage")
     if usage:
-        number = {
-            "type": "number",
-            "exclusiveMinimum": 0,
-            "description": f"At most {NUMBER_DIGITS_MAX} digits; write a string for more.",
-        }
+        number = {**NUMBER_SCHEMA, "exclusiveMinimum": 0}
         usage["properties"]["quantity"] = {"anyOf": [usage["properties"]["quantity"], number], "title": "Quantity"}
     return schema
 

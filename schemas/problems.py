@@ -11,6 +11,15 @@ from pydantic import ValidationError
 
 NAMES = ("feature", "id")  # the keys by which people know an entry of a list
 
+WANTED = {
+    **dict.fromkeys(
+        ("timezone_aware", "datetime_parsing", "datetime_from_date_parsing", "datetime_type"),
+        "an instant: write one with its offset from UTC, such as 2026-01-01T00:00:00Z",
+    ),
+    **dict.fromkeys(("dict_type", "model_type", "model_attributes_type"), "an object: write its members in braces"),
+    **dict.fromkeys(("list_type", "tuple_type"), "a list: write its entries in brackets"),
+}
+
 
 def problems_of(document: object, error: ValidationError) -> list[str]:
     """One sentence for each problem: where it is, what is there, what to write instead."""
@@ -59,13 +68,28 @@ def advice(problem: Mapping[str, Any]) -> str:
             sentence = f"{value} is not known: write one of {problem['ctx']['expected']}"
         case "string_pattern_mismatch":
             sentence = f"{value} does not match {problem['ctx']['pattern']}"
-        case "timezone_aware" | "datetime_parsing" | "datetime_from_date_parsing" | "datetime_type":
-            sentence = f"{value} is not an instant: write one with its offset from UTC, such as 2026-01-01T00:00:00Z"
+        case kind if kind in WANTED:
+            sentence = f"{value} is not {WANTED[kind]}"
+        case "too_short":
+            least = problem["ctx"]["min_length"]
+            sentence = f"needs at least {least} {'entry' if least == 1 else 'entries'} and has {problem['ctx']['actual_length']}"
+        case "json_invalid":
+            sentence = f"is not JSON: {problem['ctx']['error']}"
         case _:
             sentence = f"{problem['msg'][:1].lower()}{problem['msg'][1:]}, not {value}"
     return sentence
 
 
 def as_written(value: object) -> str:
-    """A value as it stands in the document, shortened: text in quotes, numbers and times without."""
-    return repr(value[:80]) if isinstance(value, str) else f"{value!s:.80}"
+    """A value as it stands in the document, shortened: text in quotes, numbers and times without; what holds others by its kind."""
+    match value:
+        case str():
+            return repr(value[:80])
+        case bool() | None:
+            return "null" if value is None else str(value).lower()
+        case Mapping():
+            return "an object"
+        case list() | tuple():
+            return "a list"
+        case _:
+            return f"{value!s:.80}"

@@ -18,9 +18,11 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstrai
 
 from .facts import Id, Name, Text, UsageRecorded, UsageVoided, is_id
 from .fast import struct_of
+from .problems import advice, as_written
 
 QUANTITY = r"^[0-9]{1,12}(\.[0-9]{1,9})?$"
 NUMBER_DIGITS_MAX = 15  # more do not survive the journey through JSON numbers of other languages
+NUMBER_SCHEMA = {"type": "number", "description": f"At most {NUMBER_DIGITS_MAX} digits; write a string for more."}
 ATTRIBUTES_MAX = 20
 NAME_MAX = 128
 _CANONICAL = re.compile(r"(?!0$)(?:0|[1-9][0-9]{0,11})(?:\.[0-9]{0,8}[1-9])?", re.ASCII).fullmatch
@@ -152,7 +154,7 @@ def _usual(event: UsageReported) -> UsageReported:
     quantity = canonical_quantity(event.data.quantity)
     if quantity == "0":
         named = {"subject": event.subject, "source": event.source, "id": event.id}
-        raise BadUsage("bad_quantity", "quantity is 0; report only what was used", named)
+        raise BadUsage("bad_quantity", "quantity: 0 is nothing; report only what was used", named)
     if quantity == event.data.quantity:
         return event
     return event.model_copy(update={"data": event.data.model_copy(update={"quantity": quantity})})
@@ -207,18 +209,30 @@ def _unknown(kind: Any, event: dict[str, Any]) -> BadUsage:
 
 
 def _quantity_of(quantity: Any, event: dict[str, Any]) -> str:
-    """A quantity as text, exact; a JSON number may have 15 digits."""
-    if isinstance(quantity, bool) or not isinstance(quantity, str | int | Decimal):
-        raise BadUsage("bad_quantity", f"quantity is a {type(quantity).__name__}; {_ADVICE}", event)
-    if isinstance(quantity, str):
-        text = quantity
-    else:
-        number = Decimal(quantity)
-        if len(number.as_tuple().digits) > NUMBER_DIGITS_MAX or abs(number.adjusted()) > NUMBER_DIGITS_MAX:
-            raise BadUsage("bad_quantity", f"quantity is a JSON number of more than 15 digits; {_ADVICE}", event)
-        text = f"{number:f}"
+    try:
+        return exact_quantity(quantity)
+    except ValueError as error:
+        raise BadUsage("bad_quantity", f"quantity: {error}", event) from None
+
+
+def exact_quantity(quantity: object) -> str:
+    """A quantity as text, exact, whoever is told it: a string, or a number of JSON that was read as int or Decimal.
+
+    Raises:
+        ValueError: it is neither, or has more digits than are kept.
+    """
+    match quantity:
+        case str():
+            text = quantity
+        case int() | Decimal() if not isinstance(quantity, bool):
+            number = Decimal(quantity)
+            if len(number.as_tuple().digits) > NUMBER_DIGITS_MAX or abs(number.adjusted()) > NUMBER_DIGITS_MAX:
+                raise ValueError(f"a JSON number of more than {NUMBER_DIGITS_MAX} digits may have lost some; {_ADVICE}")
+            text = f"{number:f}"
+        case _:
+            raise ValueError(f"{as_written(quantity)} is no quantity; {_ADVICE}")
     if not _fits(text):
-        raise BadUsage("bad_quantity", f"quantity is {text[:40]!r}; {_ADVICE}", event)
+        raise ValueError(f"{text[:40]!r} is no quantity; {_ADVICE}")
     return text
 
 
@@ -233,9 +247,9 @@ def _fits(text: str) -> bool:
 
 
 def _explained(error: ValidationError, event: dict[str, Any]) -> BadUsage:
-    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    first = error.errors(include_url=False)[0]
     where = ".".join(str(step) for step in first["loc"][:4])[:120]
-    return BadUsage("wrong_shape", f"{where}: {first['msg']}"[:300] if where else str(first["msg"])[:300], event)
+    return BadUsage("wrong_shape", f"{where}: {advice(first)}"[:300] if where else advice(first)[:300], event)
 
 
 def digest(kind: str, subject: str, time: datetime, data: Mapping[str, Any]) -> bytes:

@@ -147,7 +147,7 @@ class Tokens:
             # An issuer whose clock is a second ahead is not an attack: `iat` is not among what is checked.
             registry.validate({name: value for name, value in claims.items() if name != "iat"})
         except (JoseError, ValueError) as error:
-            raise BadToken(f"the token was not accepted: {error}") from error
+            raise BadToken(f"the token was not accepted: {str(error).rstrip(': ')}") from error
         return _caller(claims)
 
 

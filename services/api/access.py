@@ -21,6 +21,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from schemas.facts import Id
+from services.api.bodies import ExactRequest
 from services.api.codes import LONG_BODY
 from services.api.described import Code, Links, answers, balance_then
 from services.api.problems import problem
@@ -41,7 +42,7 @@ class Ask:
     """One request that has passed the check: who asks, and about which team."""
 
     world: World
-    request: Request
+    request: ExactRequest
     caller: Caller
     team_id: str
 
@@ -92,8 +93,11 @@ class Ruled(APIRoute):
         answer = super().get_route_handler()
 
         async def check_and_answer(request: Request) -> Response:
-            await _check(request, request.path_params.get("team"), roles, for_every_team=for_every_team)
-            return await answer(request)
+            exact = ExactRequest(request.scope, request.receive)
+            await _check(exact, exact.path_params.get("team"), roles, for_every_team=for_every_team)
+            if self.body_field is not None and await exact.body():
+                await exact.json()  # read here: whatever fails in FastAPI's own reading it calls a bad request
+            return await answer(exact)
 
         return check_and_answer
 
@@ -121,12 +125,15 @@ def route(
     extra = {"x-roles": sorted(roles), "security": [{"token": []}]} | documented.pop("openapi_extra", {})
     if for_every_team:
         extra["x-every-team"] = True
-    codes = {*fails, *_codes_of(method, path, roles), *(["every_team_required"] if for_every_team else [])}
     links = {**(balance_then(gives) if method != "GET" and "{team}" in path else {}), **(links or {})}
     more = documented.pop("responses", {})
     routes.route_class = Ruled
 
     def offer(handler: Handler) -> Handler:
+        takes_json = "body" in handler.__annotations__ or "requestBody" in extra
+        codes = {*fails, *_codes_of(method, path, roles, takes_json=takes_json)}
+        if for_every_team:
+            codes.add("every_team_required")
         said = cleandoc(handler.__doc__ or "")
         summary = said.partition("\n")[0].partition(". ")[0].rstrip(".")
         made: Callable[[Handler], Handler] = routes.api_route(
@@ -139,7 +146,7 @@ def route(
     return offer
 
 
-def _codes_of(method: str, path: str, roles: Collection[Role]) -> Iterator[Code]:
+def _codes_of(method: str, path: str, roles: Collection[Role], *, takes_json: bool) -> Iterator[Code]:
     """How a route can fail whatever it does, by its method, its address and who may use it."""
     yield from (
         "bad_request",
@@ -160,13 +167,15 @@ def _codes_of(method: str, path: str, roles: Collection[Role]) -> Iterator[Code]
             yield "ask_your_admin"
     if method != "GET":
         yield LONG_BODY
+    if takes_json:
+        yield "unsupported_media_type"
 
 
 async def _team(team: TeamId) -> None:
     """The part of the address that names the team, for the OpenAPI document."""
 
 
-async def _check(request: Request, team_id: str | None, roles: frozenset[Role], *, for_every_team: bool) -> None:
+async def _check(request: ExactRequest, team_id: str | None, roles: frozenset[Role], *, for_every_team: bool) -> None:
     world: World = request.app.state.world
     try:
         caller = await world.tokens.verify(_token(request))

@@ -17,7 +17,7 @@ from services.api.models.reads import Balance
 from services.api.problems import problem
 from services.errors import Unavailable
 from services.store.balances import ExactBalance, read_balance
-from services.store.history import balance_as_of
+from services.store.history import balance_as_of, refuse_the_future
 from services.store.shards import shard_of
 from services.tokens import Role
 
@@ -58,9 +58,7 @@ async def _now(ask: Ask, now: datetime) -> ExactBalance:
 
 
 async def _as_of(ask: Ask, at: datetime | None, known_at: datetime | None, now: datetime) -> ExactBalance:
-    latest = max(instant_ for instant_ in (at, known_at) if instant_ is not None)
-    if latest > now:
-        raise problem(422, "in_the_future", f"{instant(latest)} has not come yet; it is {instant(now)}")
+    refuse_the_future(now, at, known_at)
     then = at or known_at or now
     exact = await balance_as_of(ask.glance(), ask.team_id, at=then, known_at=known_at or now)
     if exact is None:

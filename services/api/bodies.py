@@ -1,19 +1,61 @@
-"""Bodies that are judged by rules of their own and not by a model of the API: read here, and described by their model all the same."""
+"""Bodies: JSON in which no digit is lost; and those that are not judged by a model of the API, described by their model all the same."""
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
+from decimal import Decimal
 from typing import Any, NoReturn
 
 from pydantic import BaseModel
+from starlette.requests import Request
 
+from services.api.answers import JSON
 from services.api.problems import problem
 
+JSON_KIND = re.compile(r"application/(.+\+)?json").fullmatch
 
-def parse_json(body: bytes) -> Any:
+
+class ExactRequest(Request):
+    """A request whose JSON is read with the digits that its numbers have: an amount never was a float."""
+
+    async def json(self) -> Any:
+        """What the body says.
+
+        Raises:
+            Problem: `unsupported_media_type`, nobody says that it is JSON; `invalid_request`, it is not.
+        """
+        if not hasattr(self, "_json"):
+            kind = media_type_of(self)
+            if not JSON_KIND(kind):
+                raise problem(415, "unsupported_media_type", f"send Content-Type: {JSON}, not {kind or 'nothing'!r}")
+            self._json = parse_json(await self.body(), parse_float=Decimal)
+        return self._json
+
+    async def canonical(self) -> bytes:
+        """What was said, whatever the order of members and the spaces between them; the bytes themselves where nobody read them as JSON."""
+        return repr(_in_order(self._json)).encode() if hasattr(self, "_json") else await self.body()
+
+
+def _in_order(said: Any) -> Any:
+    match said:
+        case dict():
+            return {name: _in_order(said[name]) for name in sorted(said)}
+        case list():
+            return [_in_order(one) for one in said]
+        case _:
+            return said
+
+
+def media_type_of(request: Request) -> str:
+    """What the request says that its body is, without parameters; nothing where it does not say."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def parse_json(body: bytes, *, parse_float: Callable[[str], Any] = float) -> Any:
     """What the body says. Raises Problem: invalid_request, it is not JSON."""
     try:
-        return json.loads(body, parse_constant=_no_number)
-    except (ValueError, RecursionError) as error:
+        return json.loads(body, parse_float=parse_float, parse_constant=_no_number)
+    except (ValueError, ArithmeticError, RecursionError) as error:
         raise problem(422, "invalid_request", f"the body is not JSON: {error}") from error
 
 

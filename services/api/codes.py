@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 MEANINGS: Mapping[int, Mapping[str, str]] = {
     400: {
-        "bad_request": "the address has a NUL in it, or the body is no text",
+        "bad_request": "the address has a NUL in it",
         "idempotency_key_required": "the header Idempotency-Key is missing: any text that names this attempt",
         "signature_missing": "the header Stripe-Signature has no time and signature",
         "signature_wrong": "no secret of ours signed this body",
@@ -59,6 +59,7 @@ MEANINGS: Mapping[int, Mapping[str, str]] = {
         "invalid_team": "no team can have this id",
         "invalid_anchor": "the anchor is too far away to be meant",
         "invalid_credits": "so many credits can't be given, taken or set aside",
+        "own_approval": "`approved_by` is who asks for the adjustment",
         "invalid_expiry": "the credits would have expired already",
         "several_members": "one hold is for one member",
         "invalid_limit": "no limit can be so low or so high",
@@ -81,13 +82,14 @@ MEANINGS: Mapping[int, Mapping[str, str]] = {
     429: {"too_many_requests": "asked too often, or too many streams at once; the header Retry-After says when to come back"},
     500: {"internal": "our mistake; it has been logged"},
     503: {
-        "unavailable": "the store or Stripe does not answer; say the same again in a moment",
+        "unavailable": "the store does not answer; say the same again in a moment",
         "busy": "too many wait for the same; say it again in a moment",
         "no_keys": "the keys that sign tokens can't be had",
         "not_yet": "the position is not in the log yet",
         "catching_up": "too much waits to be folded to be exact now",
         "no_rate_card": "no rate card is published yet",
         "kafka_away": "Kafka does not answer; say the same again in a moment",
+        "stripe_away": "Stripe does not answer; say the same again in a moment: nothing is charged twice",
         "no_stripe_key": "nothing can be bought here",
         "no_webhook_secret": "no webhook can be believed here",
     },
@@ -96,6 +98,7 @@ STATUS = {code: status for status, codes in MEANINGS.items() for code in codes}
 LONG_BODY = (413, "too_large")  # the one code of two statuses: STATUS has the other one, of what a body says
 
 PRICED = ("before_first_rate_card", "no_rate_card")  # how every route that needs a price may fail
+AT_STRIPE = ("no_stripe_key", "stripe_away")  # and every one that asks Stripe
 
 
 def title_of(code: str) -> str:

@@ -41,11 +41,13 @@ async def post_grant(ask: Asked, body: GrantBody, key: RequiredKey) -> Response:
 
 @route(
     routes, "POST", "/v1/teams/{team}/adjustments", Role.OPERATOR, gives=GiftAnswer, status=201, tags=["operators"],
-    fails=GIVES, links=EXPLAINED,
+    fails=("own_approval", *GIVES), links=EXPLAINED,
 )  # fmt: skip
 async def post_adjustment(ask: Asked, body: AdjustmentBody, key: RequiredKey) -> Response:
-    """Correct a balance, up or down."""
+    """Correct a balance, up or down. Who approves is never who asks."""
     credits = micro(body.credits)
+    if body.approved_by == ask.caller.sub:
+        raise Refused("own_approval", "who asks for an adjustment can't approve it; have somebody else do so")
 
     async def correct(connection: Connection, gift_id: str) -> Answered:
         adjustment = CreditsAdjusted(

@@ -81,7 +81,7 @@ async def once(ask: Ask, key: str | None, work: Work, *, team_id: str | None = N
         async with ask.world.lanes.of(shard_of(team)), ask.transaction(team) as connection:
             return _response(await work(connection, ""))
     command = _command(ask, key, team)
-    digest = sha256(await ask.request.body()).digest()
+    digest = sha256(await ask.request.canonical()).digest()
     async with ask.world.lanes.of(shard_of(team)), ask.world.pool.acquire() as connection, connection.transaction():
         if not await connection.fetchval(CLAIM, *command, digest):
             return await _repeat(connection, command, digest)

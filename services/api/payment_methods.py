@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from services.api.access import SEES_PAYMENTS, Ask, Asked, route
 from services.api.answers import Json, answer, instant, instant_or_none
+from services.api.codes import AT_STRIPE
 from services.api.described import link
 from services.api.models.money import CardPage, CardPageBody, PaymentMethod
 from services.api.once import KEYED, Key, id_of_command
@@ -19,6 +20,7 @@ from services.store.checkouts import Record
 from services.tokens import Role
 
 PageId = Annotated[UUID, Path(alias="id", description="What POST answered.")]
+BACK_HERE = CardPageBody()  # without a body people come back to our own page
 PATH = "/v1/teams/{team}/payment-method"
 
 routes = APIRouter()
@@ -42,10 +44,10 @@ async def get_payment_method(ask: Asked) -> Response:
 
 @route(
     routes, "POST", PATH, Role.ADMIN, gives=CardPage, status=201, tags=["top-ups"],
-    fails=("invalid_return_url", "no_stripe_key", *KEYED),
+    fails=("invalid_return_url", *AT_STRIPE, *KEYED),
     links={"page": link("get_card_page", "Whether the card is saved.", id="$response.body#/id")},
 )  # fmt: skip
-async def post_payment_method(ask: Asked, body: CardPageBody, key: Key = None) -> Response:
+async def post_payment_method(ask: Asked, body: CardPageBody = BACK_HERE, key: Key = None) -> Response:
     """Save a card for top-ups: send the browser to `checkout_url`. Nothing is charged there."""
     wanted = Record(
         team_id=ask.team_id, id=id_of_command(ask, key) if key is not None else uuid4(), mode="setup", customer_id="",
@@ -58,7 +60,7 @@ async def post_payment_method(ask: Asked, body: CardPageBody, key: Key = None) -
 
 @route(
     routes, "GET", PATH + "/{id}", Role.ADMIN, Role.FINANCE, gives=CardPage, tags=["top-ups"],
-    fails=("unknown_payment_method", "no_stripe_key"),
+    fails=("unknown_payment_method", *AT_STRIPE),
 )  # fmt: skip
 async def get_card_page(ask: Asked, page_id: PageId) -> Response:
     """Whether the card is saved. Stripe is asked, and top-ups use it from then on."""

@@ -1,7 +1,7 @@
 """What goes wrong, in one form: RFC 9457, with a stable `code` and a sentence that says what to do.
 
     Refused      422 with its reason as the code, or what `codes.py` says of it
-    Unavailable  503: the same request may succeed in a moment
+    Unavailable  503: the same request may succeed in a moment; `stripe_away` where it is Stripe that does not answer
     NotPriced    422 with its reason
     the rest     500 `internal`: our mistake; the log has it, the answer does not
 
@@ -24,6 +24,7 @@ from starlette.responses import JSONResponse, Response
 from schemas.problems import advice
 from schemas.rates import NotPriced
 from services.api.codes import STATUS, title_of, type_of
+from services.charges import Busy, Unknown
 from services.errors import Refused, Unavailable
 from services.store.append import AlreadyStored
 from services.store.connect import AWAY
@@ -55,7 +56,7 @@ def problem_response(raised: Problem) -> Response:
 def handle_problems(app: FastAPI) -> None:
     """Answer every failure of an application in this one form."""
     handlers = {
-        Problem: _as_it_is, Refused: _refused, NotPriced: _not_priced, Unavailable: _unavailable, AlreadyStored: _already_stored,
+        Problem: _as_it_is, Refused: _refused, NotPriced: _not_priced, Unknown: _stripe_away, Busy: _stripe_away, Unavailable: _unavailable, AlreadyStored: _already_stored,
         **dict.fromkeys(AWAY, _away), Exception: _ours,
     }  # fmt: skip
     eh = new_exception_handler(
@@ -85,6 +86,12 @@ def _unavailable(_: ExceptionHandler, __: Request, unavailable: Unavailable) -> 
     if not detail or not code.isidentifier():
         code, detail = "unavailable", str(unavailable)
     return problem(503, code, detail, headers=dict(AGAIN))
+
+
+def _stripe_away(_: ExceptionHandler, request: Request, error: Unavailable) -> Problem:
+    log.warning("Stripe does not answer", path=request.url.path, error=repr(error))
+    detail = "Stripe does not answer; try the same again in a moment: nothing is charged twice"
+    return problem(503, "stripe_away", detail, headers=dict(AGAIN))
 
 
 def _already_stored(_: ExceptionHandler, __: Request, ___: AlreadyStored) -> Problem:

@@ -13,6 +13,7 @@ from schemas.catalog import Catalog
 from schemas.credits import format_credits
 from services.api.access import SEES_PAYMENTS, Ask, Asked, route
 from services.api.answers import Json, answer, instant_or_none
+from services.api.codes import AT_STRIPE
 from services.api.described import link
 from services.api.models.money import Purchase, PurchaseBody
 from services.api.once import NAMED, RequiredKey, id_of_command
@@ -30,7 +31,7 @@ routes = APIRouter()
 
 @route(
     routes, "POST", "/v1/teams/{team}/purchases", Role.ADMIN, gives=Purchase, status=201, tags=["purchases"],
-    fails=("unknown_pack", "unknown_currency", "invalid_return_url", "no_stripe_key", *NAMED),
+    fails=("unknown_pack", "unknown_currency", "invalid_return_url", *AT_STRIPE, *NAMED),
     links={"purchase": link("get_purchase", "How far it has come.", id="$response.body#/id")},
 )  # fmt: skip
 async def post_purchase(ask: Asked, body: PurchaseBody, key: RequiredKey) -> Response:
@@ -42,7 +43,7 @@ async def post_purchase(ask: Asked, body: PurchaseBody, key: RequiredKey) -> Res
 
 @route(
     routes, "GET", "/v1/teams/{team}/purchases/{id}", Role.ADMIN, Role.FINANCE, gives=Purchase, tags=["purchases"],
-    fails=("unknown_purchase", "no_stripe_key"),
+    fails=("unknown_purchase", *AT_STRIPE),
 )  # fmt: skip
 async def get_purchase(ask: Asked, purchase_id: PurchaseId) -> Response:
     """How far a purchase has come. Stripe is asked, and what was paid is credited if it is not yet."""

@@ -27,10 +27,11 @@ routes = APIRouter()
     fails=("catching_up", *PRICED),
 )  # fmt: skip
 async def post_quote(ask: Asked, body: QuoteBody) -> Response:
-    """Price and permission for a list of work."""
+    """Price and permission for a list of work. What a member or an admin asks about is their own work, unless it names somebody."""
     now = ask.world.clock()
     card = (await ask.world.cards.current()).in_force(now)
-    wanted = works(body.items)
+    own = ask.caller.sub if ask.caller.role in (Role.MEMBER, Role.ADMIN) else None
+    wanted = works(body.items, own)
     members = {work.member_id for work in wanted if work.member_id is not None}
     exact = await read_balance(ask.glance(), ask.team_id, now)
     if exact is None:

@@ -12,7 +12,7 @@ from schemas.facts import RATE_CARD_TEAM
 from schemas.rates import RateCard, RateCardInvalid, parse_rate_card
 from services.api.access import ANYONE, Asked, route
 from services.api.answers import JSON, Json, answer, instant
-from services.api.bodies import body_of, parse_json, schema_of
+from services.api.bodies import body_of, schema_of
 from services.api.codes import PRICED
 from services.api.models.money import Pack
 from services.api.models.operators import RateCardAnswer, RateCardDate
@@ -65,7 +65,7 @@ def packs(catalog: Catalog) -> list[Json]:
 async def post_rate_card(ask: Asked, key: Key = None) -> Response:
     """Publish the next rate card, for every team, in force from an instant at least 60 seconds ahead."""
     try:
-        card = parse_rate_card(parse_json(await ask.request.body()))
+        card = parse_rate_card(await ask.request.json())
     except RateCardInvalid as invalid:
         raise problem(422, "invalid_rate_card", str(invalid), problems=list(invalid.problems)) from invalid
 

@@ -20,7 +20,7 @@ from schemas.usage import Source
 from services.api import examples
 from services.api.access import Asked, route
 from services.api.answers import Json, answer, instant_or_none
-from services.api.bodies import body_of, parse_json, schema_of
+from services.api.bodies import body_of, media_type_of, parse_json, schema_of
 from services.api.described import link
 from services.api.models.work import CloudEvent, Receipt, Sent
 from services.api.problems import problem
@@ -34,7 +34,7 @@ BATCH_MAX = 1_000
 EVENT = schema_of(CloudEvent)
 EVENTS = {"type": "array", "items": EVENT, "minItems": 1, "maxItems": BATCH_MAX, "examples": [[examples.EVENT]]}
 BODY = body_of({**dict.fromkeys(ONE, EVENT), BATCH: EVENTS})
-FAILS = ("unsupported_media_type", "team_not_allowed", "source_not_allowed", "too_large", "kafka_away")
+FAILS = ("team_not_allowed", "source_not_allowed", "too_large", "kafka_away")
 LEADS = {
     "receipt": link(
         "get_receipt", "What became of it, where it was one.",
@@ -51,8 +51,7 @@ routes = APIRouter()
 )  # fmt: skip
 async def post_usage(ask: Asked) -> Response:
     """Report usage: one CloudEvent, or a batch of them."""
-    kind = ask.request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    events = _events(await ask.request.body(), kind)
+    events = _events(await ask.request.body(), media_type_of(ask.request))
     checked = [_check(event, f"event {number}", ask.caller) for number, event in enumerate(events, 1)]
     await ask.world.reports.send([(event["subject"], json.dumps(event).encode()) for event in checked])
     return answer({"receipts": [_pending(event) for event in checked]}, 202)

@@ -19,6 +19,7 @@ from schemas.money import format_money
 from services.api.access import SEES_PAYMENTS, Ask, Asked, route, unknown_team
 from services.api.amounts import micro_if_any, shown
 from services.api.answers import Json, answer, instant
+from services.api.codes import AT_STRIPE
 from services.api.described import header, link
 from services.api.models.money import TopUp, TopUpBody, TopUpConfirmation, TopUpConfirmBody
 from services.api.once import KEYED, Answered, Key, once
@@ -41,6 +42,7 @@ CHANGES = {
 TAGGED = {200: {"headers": header("ETag")}}
 
 Decision = TopUpRequested | TopUpSkipped | None
+BACK_HERE = TopUpConfirmBody()  # without a body people come back to our own page
 
 routes = APIRouter()
 
@@ -84,9 +86,9 @@ async def put_top_up(
 
 @route(
     routes, "POST", "/v1/teams/{team}/top-up/confirm", Role.ADMIN, gives=TopUpConfirmation, tags=["top-ups"],
-    fails=("nothing_to_confirm", "invalid_return_url", "no_stripe_key"),
+    fails=("nothing_to_confirm", "invalid_return_url", *AT_STRIPE),
 )  # fmt: skip
-async def post_confirmation(ask: Asked, body: TopUpConfirmBody) -> Response:
+async def post_confirmation(ask: Asked, body: TopUpConfirmBody = BACK_HERE) -> Response:
     """Confirm the payment that the bank wants its owner for: send the browser to `url`, it comes back to `return_url`.
 
     Where `url` is null there is nothing to do there any more. Asked again it is the same payment, never a second one.

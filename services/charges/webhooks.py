@@ -38,8 +38,8 @@ def verify_webhook(
         raise Forged("signature_wrong", "no secret of ours signed this body")
     age_seconds = now.timestamp() - sent_at
     if abs(age_seconds) > tolerance_seconds:
-        reason = "too_old" if age_seconds > 0 else "from_the_future"
-        raise Forged(reason, f"sent {age_seconds:.0f} s before now by our clock")
+        reason, when = ("too_old", "before") if age_seconds > 0 else ("from_the_future", "after")
+        raise Forged(reason, f"sent {abs(age_seconds):.0f} s {when} now by our clock")
     return _event(raw_body)
 
 

@@ -79,7 +79,7 @@ def token(
 ) -> None:
     """Mint a token for development (CREDITWELL_INSECURE_DEV=1)."""
     from services.errors import Refused
-    from services.tokens import mint
+    from services.tokens import EVERY_TEAM, FOR_EVERY_TEAM, mint
 
     settings = load_settings()
     try:
@@ -88,6 +88,8 @@ def token(
         exit_used_wrongly(f"{refused}.")
     except ValueError:
         exit_used_wrongly(f"there is no role {role!r}: write member, admin, service, finance or operator.")
+    if team == EVERY_TEAM and role not in FOR_EVERY_TEAM:
+        exit_used_wrongly(f"a token of role {role} belongs to one team: name it.")
     print_json({"token": minted}) if as_json else print(minted)
 
 

@@ -7,6 +7,7 @@ import typer
 
 from services.cli.showing import AsJson, Team, parse_instant, print_json, print_table, with_database
 from services.clock import system_clock
+from services.errors import Refused
 from services.settings import catalog_of, exit_used_wrongly, load_settings
 from services.store.connect import Connection
 
@@ -28,9 +29,13 @@ def balance(
     """What a team has: exact at the head of the log, or as of then."""
     from services.api.balances import balance_body
     from services.store.balances import ExactBalance, read_balance
-    from services.store.history import balance_as_of
+    from services.store.history import balance_as_of, refuse_the_future
 
     then, known, now = parse_instant(at, "--at"), parse_instant(known_at, "--known-at"), system_clock()
+    try:
+        refuse_the_future(now, then, known)
+    except Refused as refused:
+        exit_used_wrongly(f"{refused.detail}.")
 
     async def work(connection: Connection) -> ExactBalance | None:
         if then is None and known is None:

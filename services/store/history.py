@@ -10,11 +10,12 @@ beginning of most facts, as for a team whose past was imported out of order, fol
 """
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 
 from projections.balance import Paid, TeamBalance, end_lots, evolve
 from schemas.cycles import cycle_at
 from schemas.facts import PlanAssigned, Stored, UsageRecorded, UsageVoided
+from services.errors import Refused
 from services.store.balances import ExactBalance, fold_due
 from services.store.connect import Reads
 from services.store.cycles import refill
@@ -42,6 +43,14 @@ class _Past:
     began: int
     voided: frozenset[int]
     paid: dict[int, tuple[Paid, ...]] = field(default_factory=dict)
+
+
+def refuse_the_future(now: datetime, *instants: datetime | None) -> None:
+    """Nobody knows a balance of the future. Raises Refused: in_the_future."""
+    latest = max((at for at in instants if at is not None), default=now)
+    if latest > now:
+        said = (at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z") for at in (latest, now))
+        raise Refused("in_the_future", "{} has not come yet; it is {}".format(*said))
 
 
 async def balance_as_of(connection: Reads, team_id: str, *, at: datetime, known_at: datetime) -> ExactBalance | None:

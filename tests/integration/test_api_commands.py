@@ -113,6 +113,21 @@ async def test_a_grant_that_is_sent_again_is_given_once_and_answered_alike(api: 
     assert await total(api) == "3012.5"
 
 
+async def test_the_same_body_written_otherwise_is_the_same_and_another_number_is_not(api: Api) -> None:
+    async def ask(body: str) -> httpx.Response:
+        headers = key("written") | {"content-type": "application/json"}
+        return await api.admin.put(f"{api.path}/top-up", content=body, headers=headers)
+
+    amounts = '"threshold": "500", "credits": "500"'
+    first = await ask(f'{{"enabled": true, {amounts}, "monthly_cap": {{"amount": 5000, "currency": "usd"}}}}')
+    again = await ask(f'{{"monthly_cap":{{"currency":"usd","amount":5000}},\n{amounts},"enabled":true}}')
+    other = await ask(f'{{"enabled": true, {amounts}, "monthly_cap": {{"amount": 5000.0, "currency": "usd"}}}}')
+
+    assert said(first) == said(again)
+    assert again.headers["idempotency-replayed"] == "true"
+    assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
+
+
 async def test_a_grant_that_is_sent_twenty_times_at_once_is_given_once(api: Api) -> None:
     answers = await asyncio.gather(
         *(api.operator.post(f"{api.path}/grants", json=GRANT, headers=key("crowd")) for _ in range(20))
@@ -193,6 +208,15 @@ async def test_an_adjustment_corrects_up_or_down_and_says_who_and_why(api: Api) 
 
     assert (entry["type"], entry["credits"], entry["reason"]) == ("adjustment", "-100.25", "counted twice")
     assert await total(api) == "2899.75"
+
+
+async def test_nobody_approves_an_adjustment_of_their_own(api: Api) -> None:
+    body = {"credits": "-1", "reason": "counted twice", "approved_by": "mem_1"}
+
+    own = await api.operator.post(f"{api.path}/adjustments", json=body, headers=key("own"))
+
+    assert (own.status_code, own.json()["code"]) == (422, "own_approval")
+    assert await total(api) == "3000"
 
 
 async def test_the_next_rate_card_is_in_force_from_its_time_and_not_before_everybody_can_know_it(running: Api) -> None:

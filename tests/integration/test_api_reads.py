@@ -8,6 +8,9 @@ from decimal import Decimal
 from io import StringIO
 from typing import Any
 
+import httpx
+import pytest
+
 from schemas.catalog import load_catalog
 from schemas.credits import MICRO
 from schemas.facts import (
@@ -25,7 +28,7 @@ from services import projector
 from services.health import Health
 from services.settings import load_settings
 from services.store.append import append
-from tests.support.api import Api
+from tests.support.api import Api, key
 from tests.support.waiting import until
 
 CARDS = RateCards([load_catalog().rate_card])
@@ -368,6 +371,60 @@ async def test_a_quote_gives_price_and_permission_with_the_reasons_in_their_orde
     await api.team("free_team", "free")
     free = await api.client("service", "free_team").post("/v1/teams/free_team/quotes", json={"items": [high]})
     assert free.json()["reason"] == "plan_required"
+
+
+async def test_a_quantity_may_be_a_number_of_json_wherever_it_may_be_a_string(api: Api) -> None:
+    async def quote(number: str) -> httpx.Response:
+        body = (
+            f'{{"items": [{{"feature": "ai_video.generate", "quantity": {number}, "attributes": {{"tier": "low"}}}}]}}'
+        )
+        headers = {"content-type": "application/json"}
+        return await api.member.post(f"{api.path}/quotes", content=body, headers=headers)
+
+    for number in ("12.5", "7", "123456.789012345", "1e2"):
+        text = f'"{Decimal(number):f}"'
+        assert (await quote(number)).json() == (await quote(text)).json()
+    for wrong in ("1234567.890123456", "0.1000000000000000", "1e999999999", "true", "null", "-1", "[1]", "NaN"):
+        refused = await quote(wrong)
+        assert (refused.status_code, refused.json()["code"]) == (422, "invalid_request"), wrong
+    work = {"items": [{"feature": "ai_image.generate", "quantity": 2, "attributes": {"tier": "low"}}]}
+    held = await api.service.post(f"{api.path}/holds", json=work, headers=key("numbers"))
+    path = f"{api.path}/holds/{held.json()['id']}/capture"
+    captured = await api.service.post(path, json=work, headers=key("numbers"))
+    assert (held.json()["credits"], captured.json()["captured"]) == ("2", "2")
+
+
+QUOTE, CARD = "/v1/teams/any_team/quotes", "/v1/rate-cards"
+WRONG_BODIES = [
+    (QUOTE, b'{"items": []}', "items: needs at least 1 entry and has 0"),
+    (QUOTE, b"[]", "the body: a list is not an object: write its members in braces"),
+    (QUOTE, b'{"items": [true]}', "items[0]: true is not an object: write its members in braces"),
+    (QUOTE, b'{"items": null}', "items: null is not a list: write its entries in brackets"),
+    (QUOTE, b"", "the body: is missing"),
+    (QUOTE, b'{"items"', "the body is not JSON: Expecting ':' delimiter: line 1 column 9 (char 8)"),
+    (CARD, b'{"version": 2, "effective_from": "2026-01-01T00:00:00Z", "categories": []}', "categories: needs at least 1 entry and has 0"),
+    (CARD, b"{", "the body is not JSON: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"),
+]  # fmt: skip
+
+
+def asking(api: Api, path: str) -> httpx.AsyncClient:
+    """Somebody who may ask there."""
+    return api.client("service" if path == QUOTE else "operator", "*")
+
+
+async def test_a_body_that_is_wrong_is_told_so_in_the_words_of_a_person(api: Api) -> None:
+    for path, body, words in WRONG_BODIES:
+        answer = await asking(api, path).post(path, content=body, headers={"content-type": "application/json"})
+        assert (answer.status_code, answer.json()["detail"]) == (422, words)
+
+
+@pytest.mark.parametrize("kind", ["", "text/plain", "application/x-www-form-urlencoded", "application/jsonp"])
+async def test_json_that_does_not_say_so_is_told_what_to_say(api: Api, kind: str) -> None:
+    headers = {"content-type": kind} if kind else {}
+    for path in (QUOTE, CARD):
+        answer = await asking(api, path).post(path, content=b"{}", headers=headers)
+        assert (answer.status_code, answer.json()["code"]) == (415, "unsupported_media_type")
+        assert "send Content-Type: application/json" in answer.json()["detail"]
 
 
 async def test_wrong_questions_are_answered_with_what_to_change(api: Api) -> None:

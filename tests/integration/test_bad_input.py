@@ -251,6 +251,27 @@ async def test_a_bad_record_is_refused_with_a_reason_and_its_bytes(what: str, ve
         assert row["value"] == message.value[: 64 * 1024]
 
 
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        ("no time", "time: is missing"),
+        ("no data", "data: is missing"),
+        ("data is a list", "data: a list is not an object: write its members in braces"),
+        (
+            "a time without zone",
+            "time: '2026-11-23T10:15:30' is not an instant: write one with its offset from UTC, such as 2026-01-01T00:00:00Z",
+        ),
+    ],
+)
+async def test_the_recorder_says_what_is_wrong_in_the_words_of_the_api(
+    what: str, words: str, verdicts: Verdicts
+) -> None:
+    row = verdicts.rows[what]
+
+    assert row is not None
+    assert row["detail"] == words
+
+
 async def test_the_neighbours_of_bad_records_are_stored(verdicts: Verdicts) -> None:
     assert verdicts.neighbours_stored == verdicts.neighbours_sent
 

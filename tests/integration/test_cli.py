@@ -149,12 +149,15 @@ def test_balance_and_activity_are_readable_by_people_and_by_scripts(company: str
 
 
 def test_a_balance_can_be_had_as_of_then(company: str) -> None:
-    tomorrow = (NOW + timedelta(days=1)).isoformat()
+    now, tomorrow = datetime.now(UTC), (datetime.now(UTC) + timedelta(days=1)).isoformat()
 
-    then = run("balance", "team_1", "--at", tomorrow, "--json", database=company + READER)
+    then = run("balance", "team_1", "--at", now.isoformat(), "--json", database=company + READER)
     before = run("balance", "team_1", "--at", "2020-01-01", database=company + READER)
 
     assert json.loads(then.stdout)["total"] == "2850"
+    for option in ("--at", "--known-at"):
+        ahead = run("balance", "team_1", option, tomorrow, database=company + READER)
+        assert (ahead.exit_code, "has not come yet" in ahead.stderr) == (2, True)
     assert (before.exit_code, "there is no team 'team_1' by then" in before.stderr) == (2, True)
 
 
@@ -222,6 +225,9 @@ def test_a_token_is_minted_in_development_alone() -> None:
     refused = run("token", "--team", "team_1", "--member", "mem_1")
     assert (refused.exit_code, "not_development" in refused.stderr) == (2, True)
     assert run("token", "--team", "team_1", "--member", "mem_1", "--role", "king", insecure_dev="1").exit_code == 2
+    everywhere = run("token", "--team", "*", "--member", "mem_1", insecure_dev="1")
+    assert (everywhere.exit_code, "belongs to one team" in everywhere.stderr) == (2, True)
+    assert run("token", "--team", "*", "--member", "fin_1", "--role", Role.FINANCE, insecure_dev="1").exit_code == 0
 
 
 def test_a_signing_key_comes_with_its_public_half() -> None:

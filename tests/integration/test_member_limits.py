@@ -93,6 +93,20 @@ async def test_a_hard_limit_refuses_quotes_and_holds_and_is_the_members_own(api:
     assert [(await quote(api, 500, member))["allowed"] for member in (GRACE, None)] == [True, True]
 
 
+async def test_what_a_member_asks_about_is_their_own_work_and_a_services_is_nobodys(api: Api) -> None:
+    await limit(api, daily="5")
+    images = {"feature": "ai_image.generate", "quantity": "6", "attributes": {"tier": "low"}}
+
+    async def allowed(client: httpx.AsyncClient, **about: str) -> bool:
+        answer = said(await client.post(f"{api.path}/quotes", json={"items": [images | about]}))
+        return bool(answer["allowed"])
+
+    assert not await allowed(api.member)
+    assert not await allowed(api.client("admin", member=ADA))
+    assert await allowed(api.member, member_id=GRACE)
+    assert await allowed(api.service)
+
+
 async def test_a_soft_limit_marks_quotes_and_holds_and_refuses_none(api: Api) -> None:
     await limit(api, monthly="5", hard=False)
 

@@ -56,7 +56,7 @@ class Shop:
 
     async def saving(self) -> dict[str, Any]:
         """A page on which a card is about to be saved."""
-        answer = await self.api.admin.post(f"{self.api.path}/payment-method", json={})
+        answer = await self.api.admin.post(f"{self.api.path}/payment-method")
         assert answer.status_code == 201, answer.text
         said: dict[str, Any] = answer.json()
         return said
@@ -314,7 +314,7 @@ async def test_a_page_whose_answer_was_lost_is_asked_for_again_with_the_same_key
 ) -> None:
     await shop.desk.order("faults", route=f"POST /v1/{what}", do=[fault], times=1)
     lost = await shop.begin(key="mine")
-    assert (lost.status_code, lost.json()["code"]) == (503, "unavailable")
+    assert (lost.status_code, lost.json()["code"]) == (503, "stripe_away")
 
     answer = await shop.begin(key="mine")
     if answer.status_code == 503:  # Stripe keeps a 500 under its key; the next time another one is used
@@ -360,7 +360,8 @@ async def test_while_stripe_does_not_answer_the_browser_is_told_to_ask_again(sho
 
     away = await shop.api.admin.get(f"{shop.api.path}/purchases/{page['id']}")
 
-    assert (away.status_code, away.json()["code"], "retry-after" in away.headers) == (503, "unavailable", True)
+    assert (away.status_code, away.json()["code"], "retry-after" in away.headers) == (503, "stripe_away", True)
+    assert "Stripe does not answer" in away.json()["detail"]
     assert (await shop.back(page))["state"] == "credited"
 
 

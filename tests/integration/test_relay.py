@@ -145,6 +145,7 @@ async def test_refused_usage_is_published_as_it_arrived_with_the_reason(stack: S
         Arrived(b"team_1", b"\xff not json " + mark, 11, headers=[("ce_type", b"\xfe"), ("mark", mark)]),
         Arrived(None, None, 12, headers=[("mark", mark)]),
         Arrived(b"team_2", big, 13, headers=[("mark", mark)]),
+        Arrived(None, b"", 14, headers=[("mark", mark)]),
     ]
     async with connected(database) as connection, relaying(stack, database):
         await keep_refusals(
@@ -152,14 +153,14 @@ async def test_refused_usage_is_published_as_it_arrived_with_the_reason(stack: S
         )
         await until(
             lambda: connection.fetchval(
-                "SELECT position = 14 FROM checkpoints WHERE reader = 'relay-refused' AND shard = 3"
+                "SELECT position = 15 FROM checkpoints WHERE reader = 'relay-refused' AND shard = 3"
             )
         )
 
         found = await read_topic(stack.kafka, relay.REFUSED, lambda record: ("mark", mark) in record.headers)
 
     assert [(record.key, record.value) for record in found] == [
-        (b"team_1", b"\xff not json " + mark), (None, None), (b"team_2", big[: 64 * 1024]),
+        (b"team_1", b"\xff not json " + mark), (None, None), (b"team_2", big[: 64 * 1024]), (None, b""),
     ]  # fmt: skip
     headers = [dict(record.headers) for record in found]
     assert headers[2].keys() - {"mark"} == REFUSED_HEADERS.keys()

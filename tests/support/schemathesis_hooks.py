@@ -82,6 +82,6 @@ def signature(body: str) -> str:
 
 @schemathesis.check
 def valid_data_is_understood(_: schemathesis.CheckContext, response: schemathesis.Response, case: Case) -> None:
-    """What is of the documented shape may be refused for what it asks, but never for its shape."""
-    if not is_wrong(case) and response.status_code == 422:
+    """What is of the documented shape may be refused for what it asks, but never for its shape; a schema can't count a number's digits."""
+    if not is_wrong(case) and response.status_code == 422 and "digits before and 9 after" not in response.text:
         assert response.json()["code"] != "invalid_request", response.text

@@ -88,14 +88,19 @@ def test_a_webhook_carries_no_amount_that_anybody_could_believe() -> None:
 
 
 @pytest.mark.parametrize(
-    ("age", "reason"),
-    [(timedelta(seconds=301), "too_old"), (timedelta(seconds=-301), "from_the_future"), (timedelta(days=1), "too_old")],
+    ("age", "reason", "when"),
+    [
+        (timedelta(seconds=301), "too_old", "before"),
+        (timedelta(seconds=-301), "from_the_future", "after"),
+        (timedelta(days=1), "too_old", "before"),
+    ],
 )
-def test_a_webhook_from_another_time_is_refused(age: timedelta, reason: str) -> None:
+def test_a_webhook_from_another_time_is_refused(age: timedelta, reason: str, when: str) -> None:
     with pytest.raises(Forged) as refusal:
         verified(signed(age=age))
 
     assert refusal.value.reason == reason
+    assert refusal.value.detail == f"sent {abs(age).total_seconds():.0f} s {when} now by our clock"
 
 
 @pytest.mark.parametrize("age", [timedelta(seconds=300), timedelta(seconds=-300)])

@@ -1,6 +1,7 @@
 """What the shapes of requests and answers are made of."""
 
 from datetime import timedelta
+from decimal import Decimal
 from typing import Annotated, Any
 
 from pydantic import (
@@ -9,12 +10,13 @@ from pydantic import (
     ConfigDict,
     Field,
     StringConstraints,
+    WithJsonSchema,
 )
 
 from projections.entitlement import Reason, Warn
 from schemas.credits import DECIMAL_CREDITS
 from schemas.facts import Currency, Text
-from schemas.usage import QUANTITY
+from schemas.usage import NUMBER_SCHEMA, QUANTITY, exact_quantity
 from services.api import examples
 
 ITEMS_MAX = 100
@@ -22,9 +24,14 @@ CENTS_MAX = 10**12
 SECOND = timedelta(seconds=1)
 
 
+WHOLE_DIGITS_MAX = 18  # no number of ours is larger, and 1e999999 would take long to write out
+
+
 def whole(number: object) -> object:
     """18.0 as 18: to JSON Schema, and to some who write JSON, they are the same number."""
-    return int(number) if isinstance(number, float) and number.is_integer() else number
+    if not isinstance(number, Decimal) or number.adjusted() > WHOLE_DIGITS_MAX or number != number.to_integral_value():
+        return number
+    return int(number)
 
 
 CreditsText = Annotated[
@@ -33,7 +40,14 @@ CreditsText = Annotated[
     Field(description="Credits as a decimal string.", examples=["1234.5"]),
 ]
 Position = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,2}:[0-9]{1,19}$"), Field(examples=["31:20418"])]
-Quantity = Annotated[str, StringConstraints(pattern=QUANTITY), Field(examples=["12.5"])]
+Quantity = Annotated[
+    str,
+    StringConstraints(pattern=QUANTITY),
+    BeforeValidator(exact_quantity),
+    WithJsonSchema(
+        {"anyOf": [{"type": "string", "pattern": QUANTITY}, {**NUMBER_SCHEMA, "minimum": 0}], "examples": ["12.5"]}
+    ),
+]
 Instant = Annotated[str, Field(json_schema_extra={"format": "date-time"}, examples=["2026-11-23T10:15:30.123456Z"])]
 Day = Annotated[str, Field(json_schema_extra={"format": "date"}, examples=["2026-11-23"])]
 WHOLE = BeforeValidator(whole)
