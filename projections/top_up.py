@@ -130,6 +130,7 @@ class Point(_Value):
 class Suspension(_Value):
     """Top-ups pause; they go on with another card, or when somebody has paid."""
 
+    cause: str
     reason: str
     fingerprint: str | None
     paid: bool = False
@@ -209,7 +210,7 @@ def evolve(state: TopUps, stored: Stored, fact: AnyFact) -> TopUps:  # noqa: C90
         case CreditsPurchased():
             return _paid(state, stored)
         case TopUpSuspended():
-            return state.but(suspension=Suspension(reason=fact.reason, fingerprint=fact.fingerprint))
+            return state.but(suspension=Suspension(cause=fact.cause, reason=fact.reason, fingerprint=fact.fingerprint))
         case TopUpResumed():
             # A card that was declined and is still on file is tried once: the next decline pauses again.
             declines = min(state.declines, DECLINES_MAX - 1)

@@ -122,8 +122,13 @@ def suspension_due(state: TopUps) -> TopUpSuspended | None:
     if state.suspension is not None or not (state.declines >= DECLINES_MAX or state.card_is_dead):
         return None
     fingerprint = state.card.fingerprint if state.card is not None else None
-    reason = "the bank wants another card" if state.card_is_dead else "the card was declined three times"
-    return TopUpSuspended(reason=reason, declines=state.declines, fingerprint=fingerprint)
+    if state.card_is_dead:
+        return TopUpSuspended(
+            cause="dead_card", reason="the bank wants another card", declines=state.declines, fingerprint=fingerprint
+        )
+    return TopUpSuspended(
+        cause="declines", reason="the card was declined three times", declines=state.declines, fingerprint=fingerprint
+    )
 
 
 def resumption_due(state: TopUps) -> TopUpResumed | None:

@@ -295,8 +295,12 @@ class TopUpIntentCancelled(Fact, type="top_up.intent_cancelled.v1"):
 
 
 class TopUpSuspended(Fact, type="top_up.suspended.v1"):
-    """Top-ups pause, after three declines or one for good, until the card changes or somebody pays."""
+    """Top-ups pause, after three declines, one for good, or a dispute, until the card changes or somebody pays.
 
+    `cause` is for programs, `reason` for people. A pause for a dispute ends when it is won, too.
+    """
+
+    cause: Literal["declines", "dead_card", "dispute"]
     reason: Text
     declines: int
     fingerprint: Name | None = None

@@ -121,9 +121,8 @@ class Charging:
                     return None
                 case Step.ASK_OWNER:
                     await self._ask_owner(lease, intent)
-                    return (
-                        OWNER_LOOK_SECONDS if intent.state != "requires_action" else None
-                    )  # the owner is confirming it right now
+                    # In `requires_action` the owner is confirming it right now.
+                    return OWNER_LOOK_SECONDS if intent.state != "requires_action" else None
                 case Step.WAIT:
                     return None
         return None

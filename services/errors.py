@@ -16,7 +16,11 @@ class Refused(Exception):
 
 
 class Unavailable(Exception):
-    """The world is not ready. Repeat the same request later."""
+    """The world is not ready. Repeat the same request later. `code` is stable, and the public API's."""
+
+    def __init__(self, detail: str, *, code: str = "unavailable") -> None:
+        super().__init__(detail)
+        self.code = code
 
 
 class Fenced(Exception):

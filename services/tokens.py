@@ -209,7 +209,7 @@ class FetchedKeys:
                 if now - self._fetched_at >= self._fresh and now - self._asked_at >= min(self._fresh, KEYS_AGAIN):
                     await self._ask(now)
         if self._keys is None or now - self._fetched_at > KEYS_STALE:
-            raise Unavailable(f"no_keys: the keys that sign tokens can't be had from {self.where}")
+            raise Unavailable(f"the keys that sign tokens can't be had from {self.where}", code="no_keys")
         return self._keys
 
     async def again(self, now: datetime) -> KeySet | None:

@@ -75,7 +75,7 @@ async def wait_for(ask: Ask, at_least: str) -> int:
     shard, position = parse_position(at_least, ask.team_id)
     watch = ask.world.watch
     if await watch.head(shard) < position and not await watch.moved(shard, position - 1, WAIT_SECONDS):
-        raise Unavailable(f"not_yet: {at_least} is not in the log after {WAIT_SECONDS} s")
+        raise Unavailable(f"{at_least} is not in the log after {WAIT_SECONDS} s", code="not_yet")
     return position
 
 

@@ -33,7 +33,7 @@ class Lanes:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 await taken.acquire()
         except TimeoutError as waited:
-            raise Unavailable("busy: too many wait for the same; send it again in a moment") from waited
+            raise Unavailable("too many wait for the same; send it again in a moment", code="busy") from waited
         try:
             yield
         finally:

@@ -82,10 +82,7 @@ def _not_priced(_: ExceptionHandler, __: Request, not_priced: NotPriced) -> Prob
 
 
 def _unavailable(_: ExceptionHandler, __: Request, unavailable: Unavailable) -> Problem:
-    code, _sep, detail = str(unavailable).partition(": ")
-    if not detail or not code.isidentifier():
-        code, detail = "unavailable", str(unavailable)
-    return problem(503, code, detail, headers=dict(AGAIN))
+    return problem(503, unavailable.code, str(unavailable), headers=dict(AGAIN))
 
 
 def _stripe_away(_: ExceptionHandler, request: Request, error: Unavailable) -> Problem:

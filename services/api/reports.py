@@ -81,7 +81,7 @@ class Reports:
         """
         producer = self._producer
         if producer is None:
-            raise Unavailable("kafka_away: Kafka does not answer; send the same again in a moment")
+            raise Unavailable("Kafka does not answer; send the same again in a moment", code="kafka_away")
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 sent = [await _hand_over(producer, team_id, value) for team_id, value in events]
@@ -89,7 +89,7 @@ class Reports:
         except (KafkaError, TimeoutError) as away:
             self._replace(producer)
             raise Unavailable(
-                f"kafka_away: Kafka did not acknowledge: {away!r}; send the same again in a moment"
+                f"Kafka did not acknowledge: {away!r}; send the same again in a moment", code="kafka_away"
             ) from away
 
 

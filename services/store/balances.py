@@ -148,7 +148,7 @@ def newer_facts(row: asyncpg.Record, shard: int, team_id: str) -> list[Stored]:
     """
     columns = ("positions", "recorded", "occurred", "sources", "ids", "types", "bodies")
     if len(row["positions"] or ()) > TAIL_MAX:
-        raise Unavailable(f"catching_up: more than {TAIL_MAX} facts of {team_id} wait to be folded")
+        raise Unavailable(f"more than {TAIL_MAX} facts of {team_id} wait to be folded", code="catching_up")
     return [
         Stored(shard, position, recorded_at, occurred_at, team_id, source, id_, type_, body)
         for position, recorded_at, occurred_at, source, id_, type_, body in zip(

@@ -27,7 +27,9 @@ async def load_rate_cards(connection: Connection) -> RateCards:
     """
     cards = [_card_of(stored) for stored in await all_of(connection, RATE_CARD_TEAM, CARDS)]
     if not cards:
-        raise Unavailable("no_rate_card: nothing can be priced before the catalog is seeded; run `creditwell migrate`")
+        raise Unavailable(
+            "nothing can be priced before the catalog is seeded; run `creditwell migrate`", code="no_rate_card"
+        )
     return RateCards(cards)
 
 

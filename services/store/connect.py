@@ -21,9 +21,8 @@ else:
     Connection = asyncpg.Connection
     Pool = asyncpg.Pool
 
-Transaction = Callable[
-    [], AbstractAsyncContextManager[Connection]
-]  # for who asks Stripe, and keeps no connection meanwhile
+# For who asks Stripe between two transactions, and keeps no connection meanwhile.
+Transaction = Callable[[], AbstractAsyncContextManager[Connection]]
 
 QUERIES_MAX = 2**62  # of one session: a new one costs a handshake, in the middle of somebody's request
 

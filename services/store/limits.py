@@ -119,7 +119,7 @@ async def read_spending(
         return {}
     tail = [stored_of(row) for row in await connection.fetch(SINCE, shard, team_id, rows[0]["folded"], TAIL_MAX + 1)]
     if len(tail) > TAIL_MAX:
-        raise Unavailable(f"catching_up: more than {TAIL_MAX} facts of {team_id} wait to be folded")
+        raise Unavailable(f"more than {TAIL_MAX} facts of {team_id} wait to be folded", code="catching_up")
     used = _used(tail, zone)
     return {row["member_id"]: _spending(row, used, today) for row in rows}
 

@@ -41,7 +41,6 @@ DISPUTES = """
 """
 
 REVERSALS = "creditwell:reversals"
-PAUSED = "a payment is disputed with the bank"
 
 
 class Moved(Exception):
@@ -106,11 +105,14 @@ async def _pause_top_ups(
     name = f"{account.payment_intent_id}:{account.told}"
     if opened and state.enabled and state.suspension is None:
         fingerprint = state.card.fingerprint if state.card is not None else None
-        suspended = TopUpSuspended(reason=PAUSED, declines=state.declines, fingerprint=fingerprint)
+        suspended = TopUpSuspended(
+            cause="dispute", reason="a payment is disputed with the bank", declines=state.declines,
+            fingerprint=fingerprint,
+        )  # fmt: skip
         await append_top_up(connection, state, [NewFact(team_id, TOP_UPS, f"suspended:{name}", now, suspended)])
     elif (
         state.suspension is not None
-        and state.suspension.reason == PAUSED
+        and state.suspension.cause == "dispute"
         and await _may_resume(connection, account, team_id)
     ):
         resumed = TopUpResumed(reason="the dispute was won")

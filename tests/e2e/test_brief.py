@@ -250,7 +250,9 @@ async def test_a_bank_that_wants_to_see_an_admin_is_said_in_the_banner_and_the_s
 
 async def test_top_ups_that_a_card_has_stopped_say_so_with_the_reason_and_the_way_out(visit: Visit, desk: Desk) -> None:
     card = await save_card(visit.api, desk)
-    suspended = TopUpSuspended(reason="the card was declined three times", declines=3, fingerprint=card.fingerprint)
+    suspended = TopUpSuspended(
+        cause="declines", reason="the card was declined three times", declines=3, fingerprint=card.fingerprint
+    )
     await visit.api.tell(suspended, used(2_100))
     page = await enabled(visit)
     banner = page.get_by_role("status").filter(has_text="Top-ups are paused.")

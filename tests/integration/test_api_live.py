@@ -116,6 +116,14 @@ async def test_a_batch_has_a_receipt_for_each_of_its_events(api: Api) -> None:
         await receipt(api, event["id"])
 
 
+async def test_a_number_is_judged_by_the_digits_that_were_sent(api: Api) -> None:
+    body = json.dumps([usage(api, "exact", quantity="HERE")]).replace('"HERE"', "1.00000000000000000001")
+
+    assert (await api.service.post("/v1/usage", content=body, headers=BATCH)).status_code == 202
+
+    assert (await receipt(api, "exact", "refused"))["reason"] == "bad_quantity"
+
+
 async def test_a_service_reports_for_its_own_team_and_as_its_own_source_alone(api: Api) -> None:
     wrong = [
         (usage(api, "a", subject="somebody_else"), "team_not_allowed"),

@@ -286,7 +286,7 @@ async def test_invariant_10_rather_no_answer_than_a_guess(world: World, monkeypa
     monkeypatch.setattr(balances, "TAIL_MAX", 100)
     await store(world.connection, *planned("team_1"))
     await store(world.connection, *[granted("team_1", f"g{n}") for n in range(120)])
-    with pytest.raises(Unavailable, match="catching_up"):
+    with pytest.raises(Unavailable, match="wait to be folded"):
         await world.balance()
     async with world.projector():
         await world.projected()

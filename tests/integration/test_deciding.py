@@ -162,5 +162,5 @@ async def test_rather_no_decision_than_a_guess(world: World, monkeypatch: pytest
     async def somebody_else(other: Connection) -> None:
         await store(other, *[granted("team_1", f"g{n}") for n in range(25)])
 
-    with pytest.raises(Unavailable, match="catching_up"):
+    with pytest.raises(Unavailable, match="wait to be folded"):
         await decide_while(world, somebody_else)

@@ -45,7 +45,7 @@ LOW = BalanceRanLow(
 )
 OUT = BalanceRanOut(available_credits=0, crossed_at_position=2)
 RECOVERED = BalanceRecovered(available_credits=60 * MICRO, threshold_credits=50 * MICRO, crossed_at_position=3)
-SUSPENDED = TopUpSuspended(reason="the card was declined three times", declines=3)
+SUSPENDED = TopUpSuspended(cause="declines", reason="the card was declined three times", declines=3)
 LOW_TYPE, OUT_TYPE, RECOVERED_TYPE = LOW.type, OUT.type, RECOVERED.type
 
 

@@ -89,7 +89,7 @@ def test_only_high_quality_images_require_the_plan_pro() -> None:
 def test_top_ups_that_are_paused_count_as_enabled() -> None:
     history = History()
     history.team.plan, history.team.top_up = "pro", TopUpSettings(enabled=True, threshold=MICRO)
-    history.then(TopUpSuspended(reason="three declines", declines=3), recorded=NOON)
+    history.then(TopUpSuspended(cause="declines", reason="three declines", declines=3), recorded=NOON)
 
     assert permit([HIGH], history.team, 100 * MICRO, {}, CARD, CATALOG).reason is None
 

@@ -62,7 +62,7 @@ FACTS: list[AnyFact] = [
         for reason in get_args(TopUpFailed.model_fields["reason"].annotation)
     ),
     TopUpActionRequired(attempt_id=LONGEST, payment_intent_id="pi_1", action_url="https://bank.example/secret"),
-    TopUpSuspended(reason="the card was declined three times", declines=3, fingerprint="card"),
+    TopUpSuspended(cause="declines", reason="the card was declined three times", declines=3, fingerprint="card"),
     TopUpResumed(reason="é" * 500),
     *(TopUpSkipped.model_validate({"ran_low_id": "l", "decision": "d", "reason": reason, "next_decision_at": NOW}) for reason in SKIPPED),
 ]  # fmt: skip

@@ -45,7 +45,7 @@ TOLD = {
             attempt_id=ATTEMPT_ID, reason="declined_retry_later", decline_code="insufficient_funds", next_try_at=datetime.fromisoformat(SOON),
         ),
         TopUpActionRequired(attempt_id=ATTEMPT_ID, payment_intent_id="pi_1"),
-        TopUpSuspended(reason="the card was declined three times", declines=3),
+        TopUpSuspended(cause="declines", reason="the card was declined three times", declines=3),
         TopUpResumed(reason="the dispute was won"),
         TopUpSkipped(ran_low_id="low:1", decision="crossing", reason="cap_money", next_decision_at=datetime.fromisoformat(REFILL)),
     )

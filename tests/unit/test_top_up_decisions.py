@@ -335,7 +335,7 @@ def test_a_plan_that_is_sold_without_top_ups_is_not_charged_until_it_changes() -
         settings(enabled=False),
         card("mastercard"),
         PaymentMethodChanged(customer_id="cus_1"),
-        TopUpSuspended(reason="a payment is disputed with the bank", declines=0),
+        TopUpSuspended(cause="dispute", reason="a payment is disputed with the bank", declines=0),
         PlanAssigned(plan="free", anchor=NOON, zone="UTC", allowance_credits=0),
     ],
 )
