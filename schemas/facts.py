@@ -10,6 +10,7 @@ Facts carry opaque ids only. Names of people live in the directory, which can be
 import re
 from collections.abc import Callable
 from datetime import datetime
+from functools import lru_cache
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import msgspec
@@ -32,6 +33,7 @@ NO_ID = (
 _LIKE_AN_ID = re.compile(ID).fullmatch
 
 
+@lru_cache(maxsize=100_000)  # the same teams and members come with every usage
 def is_id(text: str) -> bool:
     """True for what a team or a member may be called by programs."""
     return len(text) <= ID_MAX and _LIKE_AN_ID(text) is not None

@@ -160,6 +160,7 @@ async def test_an_entry_says_why_it_is_what_it_is_also_to_the_keyboard_alone(vis
     await expect(why).to_contain_text("1 image × 4 = 4 credits")
     await expect(why).to_contain_text(re.compile(r"Included credits.* 4"))
     await expect(why).to_contain_text(re.compile(r"Balance after\s*2,996$"))
+    await expect(why.locator("dt")).to_have_text(["When", "Rate", "Formula", "Paid by", "Balance after"])  # no charge
     await page.keyboard.press("Enter")
     await expect(why).to_be_hidden()
 

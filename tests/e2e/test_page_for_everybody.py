@@ -1,5 +1,6 @@
 """The page for whoever uses it: by keyboard alone, by screen reader, magnified, on a phone, on a slow line, inside another product."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from gzip import compress
@@ -7,7 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Browser, Page, Route, expect
 
 from deploy.local.demo.host import create_app
 from deploy.local.stripe import running as serving
@@ -159,10 +160,21 @@ async def test_the_same_filter_drives_chart_table_activity_and_download(visit: V
     await expect(visit.chart.get_by_role("img")).to_have_attribute(
         "aria-label", re.compile("35 credits used in 7 days")
     )
+    await expect(visit.chart.locator(".legend li")).to_have_text(["AI image", "Music"])
 
+    seen = asyncio.Event()
+
+    async def answer(route: Route) -> None:
+        await seen.wait()
+        await route.continue_()
+
+    await page.route(re.compile(r"/usage\?"), answer)
     await visit.activity.get_by_label("Team member").select_option(label="Grace")
+    await expect(visit.chart.locator(".stale")).to_have_css("opacity", "0.5")  # it still shows everybody
+    seen.set()
 
     await expect(visit.chart).to_contain_text("Credits used by Grace: 25")
+    await expect(visit.chart.locator(".stale")).to_have_count(0)
     await expect(visit.chart).to_contain_text("Days in UTC")
     await visit.chart.get_by_text("Table", exact=True).click()
     table = visit.chart.get_by_role("table")
