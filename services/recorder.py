@@ -55,6 +55,7 @@ GROUP = "creditwell-recorder"
 BATCH_MAX = 5_000  # one transaction; smaller while somebody waits for a head row
 BATCH_MIN = 200
 HELD_MAX_SECONDS = 0.015
+PARSED_AT_ONCE = 100  # half a millisecond
 GROWS_BY = 100  # a 100th with each batch for which nobody has waited: whoever places holds places the next one soon
 PACE_SECONDS = 0.01  # from batch to batch at least: what a transaction costs is shared by all that came meanwhile
 LOOK_FIRST_BATCHES = 50  # after a duplicate more are likely: look before appending for a while
@@ -159,7 +160,7 @@ class Recorder:
         began = monotonic()
         try:
             crashpoint("recorder:fetched")
-            items = [Item(owned, door.parse(record)) for owned, record in await self.partitions.check(records)]
+            items = await _parse(await self.partitions.check(records))
             if self.storing is not None:
                 await asyncio.wait({self.storing})
             if not self.failed.done():
@@ -297,6 +298,15 @@ class Recorder:
             if self.cards is None or age > CARDS_STALE_SECONDS:
                 raise
         return self.cards
+
+
+async def _parse(records: Sequence[tuple[Owned, ConsumerRecord]]) -> list[Item]:
+    """Parse a batch, and let go every now and then: the one before has heads locked while it waits for its next statement."""
+    items: list[Item] = []
+    for start in range(0, len(records), PARSED_AT_ONCE):
+        items += [Item(owned, door.parse(record)) for owned, record in records[start : start + PARSED_AT_ONCE]]
+        await asyncio.sleep(0)
+    return items
 
 
 def _steps(some: Sequence[Item], now: datetime) -> list[Step]:

@@ -10,7 +10,6 @@ first. So the case without duplicates, which is nearly always, pays nothing for 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from io import BytesIO
 from itertools import groupby
 from operator import attrgetter
 from struct import pack
@@ -21,7 +20,7 @@ import asyncpg
 from projections.copying import COPY_BEGIN, COPY_END, microseconds
 from schemas.facts import NewFact, PlanAssigned
 from services.crashpoints import crashpoint
-from services.store.connect import Connection
+from services.store.connect import Connection, in_memory
 from services.store.cycles import move_cycles, refills_due
 from services.store.proofs import block_hash, leaf_of, merkle_root, pack_known, pack_place
 from services.store.shards import shard_of
@@ -205,7 +204,7 @@ async def _copy(connection: Connection, rows: Sequence[bytes], leaves: Sequence[
     for row, leaf in zip(rows, leaves, strict=True):
         data += (columns, row, leaf_length, leaf)
     data.append(COPY_END)
-    await connection.copy_to_table("facts", source=BytesIO(b"".join(data)), format="binary")
+    await connection.copy_to_table("facts", source=in_memory(b"".join(data)), format="binary")
 
 
 async def _insert(

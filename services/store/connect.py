@@ -3,7 +3,7 @@
 A process that hangs inside a transaction must not hold the heads for ever, so the server ends such a session by itself.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Protocol
 
@@ -116,3 +116,8 @@ async def _nothing_to_reset(_: Connection) -> None:
 
     Settings, locks and cursors of ours end with their transaction, and one that is open asyncpg rolls back.
     """
+
+
+async def in_memory(rows: bytes) -> AsyncIterator[bytes]:
+    """Rows for COPY, sent at once: bytes asyncpg takes for a path, and what looks like a file it reads in a thread, bit by bit."""
+    yield rows

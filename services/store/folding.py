@@ -6,7 +6,6 @@ compare-and-swap succeeds, and thrown away when it does not.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from io import BytesIO
 
 from projections import activity, usage
 from projections.balance import Entry, Kind, Lot, Paid, TeamBalance, evolve
@@ -16,7 +15,7 @@ from projections.versions import at_version
 from schemas.facts import RATE_CARD_TEAM, AnyFact, Stored, UsageVoided
 from services.crashpoints import crashpoint
 from services.store.claims import Claims
-from services.store.connect import Connection
+from services.store.connect import Connection, in_memory
 from services.store.snapshots import save_snapshots
 from services.store.states import load, paid_for, save
 
@@ -123,7 +122,7 @@ class Projecting:
         if batch.activity:
             data = b"".join((COPY_BEGIN, *batch.activity, COPY_END))
             await connection.copy_to_table(
-                f"activity_v{self.versions['activity']}", source=BytesIO(data), format="binary"
+                f"activity_v{self.versions['activity']}", source=in_memory(data), format="binary"
             )
         if batch.cells:
             await self._save_usage(connection, batch.cells)
