@@ -47,7 +47,7 @@ async def test_who_has_waited_too_long_is_told_to_come_again_and_keeps_nobody_wa
     monkeypatch.setattr(lanes, "PATIENCE_SECONDS", 0.01)
     open_lanes = Lanes()
     async with open_lanes.of(7):
-        with pytest.raises(Unavailable, match="busy: too many"):
+        with pytest.raises(Unavailable, match="too many wait"):
             async with open_lanes.of(7):
                 pass
     async with asyncio.timeout(5), open_lanes.of(7):
