@@ -10,8 +10,8 @@ import asyncpg
 import pytest
 
 from deploy.local.stack import Stack, start_stack
+from services.read_models.rebuild import ensure_projections
 from services.store.migrate import migrate
-from services.store.rebuild import ensure_projections
 
 # What aiokafka says while a broker is away, several lines a second. It would drown the assertion of a test that fails.
 NOISY = (

@@ -23,8 +23,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from services.health import Health, health_routes
-from services.listening import listen
+from services.runtime.health import Health, health_routes
+from services.runtime.http_server import listen
 
 TOLERANCE_SECONDS = 300
 BODY_MAX_BYTES = 20_000

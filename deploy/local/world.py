@@ -25,17 +25,17 @@ from deploy.local.say import Say
 from deploy.local.stack import Stack
 from deploy.local.trouble import StackTrouble
 from schemas.catalog import load_catalog
-from services.clock import system_clock
-from services.settings import Settings
-from services.store.cards import seed_catalog
+from services.api.tokens import EVERY_TEAM, Role, mint
+from services.audit.checkpoints import new_key_pair
+from services.credits.directory import Member, name_team, put_member
+from services.credits.plans import assign_plan
+from services.credits.rate_cards import seed_catalog
+from services.read_models.rebuild import ensure_projections
+from services.runtime.clock import system_clock
+from services.runtime.settings import Settings
 from services.store.connect import Connection
-from services.store.cursors import claim_cursor
-from services.store.directory import Member, name_team, put_member
 from services.store.migrate import migrate
-from services.store.plans import assign_plan
-from services.store.rebuild import ensure_projections
-from services.store.signing import new_key_pair
-from services.tokens import EVERY_TEAM, Role, mint
+from services.usage.cursors import claim_cursor
 
 PROCESSES = ("recorder", "projector", "relay", "topup", "refill", "signer", "api")
 

@@ -22,14 +22,14 @@ from starlette.responses import Response
 
 from schemas.facts import Id
 from services.api.bodies import ExactRequest
-from services.api.codes import LONG_BODY
-from services.api.described import Code, Links, answers, balance_then
+from services.api.context import Glance, World, as_team
+from services.api.openapi.codes import LONG_BODY
+from services.api.openapi.route_docs import Code, Links, answers, balance_then
 from services.api.problems import problem
-from services.api.turnstile import address_of
-from services.api.world import Glance, World, as_team
+from services.api.rate_limits import address_of
+from services.api.tokens import EVERY_TEAM, BadToken, Caller, Role
+from services.credits.directory import read_admins
 from services.store.connect import Connection
-from services.store.directory import read_admins
-from services.tokens import EVERY_TEAM, BadToken, Caller, Role
 
 ANYONE = tuple(Role)  # anyone signed in
 TeamId = Annotated[Id, Path(description="The team's id.")]

@@ -6,10 +6,15 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
-from services.api import (
+from services.api.context import World
+from services.api.middleware import Around
+from services.api.openapi.document import write_document
+from services.api.openapi.webhooks import describe_notices
+from services.api.problems import handle_problems
+from services.api.routes import (
     activity,
     balances,
-    gifts,
+    grants,
     holds,
     limits,
     pages,
@@ -17,20 +22,15 @@ from services.api import (
     purchases,
     quotes,
     rates,
-    reporting,
     simulate,
     streams,
     teams,
     top_up,
     usage,
+    usage_reports,
     webhook,
 )
-from services.api.around import Around
-from services.api.document import write_document
-from services.api.outgoing import describe_notices
-from services.api.problems import handle_problems
-from services.api.world import World
-from services.health import health_routes
+from services.runtime.health import health_routes
 
 MODULES = (
     teams,
@@ -42,12 +42,12 @@ MODULES = (
     quotes,
     holds,
     limits,
-    reporting,
+    usage_reports,
     top_up,
     simulate,
     purchases,
     payment_methods,
-    gifts,
+    grants,
     webhook,
     pages,
 )

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from services.errors import Unavailable
+from services.runtime.errors import Unavailable
 from services.store.shards import SHARDS
 
 PATIENCE_SECONDS = 15  # as long as a lock in the database is waited for

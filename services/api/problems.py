@@ -23,9 +23,9 @@ from starlette.responses import JSONResponse, Response
 
 from schemas.problems import advice
 from schemas.rates import NotPriced
-from services.api.codes import STATUS, title_of, type_of
-from services.charges import Busy, Unknown
-from services.errors import Refused, Unavailable
+from services.api.openapi.codes import STATUS, title_of, type_of
+from services.money.stripe_client import Busy, Unknown
+from services.runtime.errors import Refused, Unavailable
 from services.store.append import AlreadyStored
 from services.store.connect import AWAY
 

@@ -3,21 +3,21 @@
 import asyncio
 
 from services.api.app import create_app
-from services.api.cards import Cards
+from services.api.context import World
 from services.api.lanes import Lanes
-from services.api.reports import Reports
-from services.api.turnstile import Turnstile
+from services.api.rate_cards import Cards
+from services.api.rate_limits import Turnstile
+from services.api.tokens import tokens_of
+from services.api.usage_producer import Reports
 from services.api.watch import Watch
-from services.api.world import World
-from services.charges import charges_of
-from services.clock import Clock, pause, system_clock
-from services.garbage import look_for_garbage_in_passing
-from services.health import Health
-from services.listening import listen
-from services.settings import Settings, catalog_of
-from services.store.connect import AWAY, Pool, connect_pool
-from services.store.patience import keep_going
-from services.tokens import tokens_of
+from services.money.stripe_client import charges_of
+from services.runtime.clock import Clock, pause, system_clock
+from services.runtime.gc_tuning import look_for_garbage_in_passing
+from services.runtime.health import Health
+from services.runtime.http_server import listen
+from services.runtime.retry import keep_going
+from services.runtime.settings import Settings, catalog_of
+from services.store.connect import AWAY, WORLD, Pool, connect_pool
 
 CONNECTIONS = 10
 LOOK_SECONDS = 2.0
@@ -80,7 +80,7 @@ async def _connect(settings: Settings, stop: asyncio.Event, health: Health) -> P
         )
         health.back("database")
 
-    await keep_going("database", connect, stop, health)
+    await keep_going("database", connect, stop, health, away=WORLD)
     return found[0] if found else None
 
 

@@ -12,7 +12,7 @@ command that needs them, so that `--help` is quick and a process loads only what
 import typer
 
 from services.cli import log, notices, processes, reconcile, refused, teams
-from services.settings import WrongSettings, exit_used_wrongly
+from services.runtime.settings import WrongSettings, exit_used_wrongly
 
 ANYTHING = {"allow_extra_args": True, "ignore_unknown_options": True}
 

@@ -16,14 +16,14 @@ from services.cli.showing import (
     progress,
     with_database,
 )
-from services.settings import Settings, exit_used_wrongly, load_settings
+from services.runtime.settings import Settings, exit_used_wrongly, load_settings
 from services.store.connect import Connection
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-    from services.store.rebuild import Difference
-    from services.store.verify import Verified
+    from services.audit.verify import Verified
+    from services.read_models.rebuild import Difference
 
 SHOWN_MAX = 20
 
@@ -39,8 +39,8 @@ def verify(
     as_json: AsJson = False,
 ) -> None:
     """Check every fact, proof and signed checkpoint of the log; exit code 1 names the first bad place."""
-    from services.store.verify import Verified, size_of_log
-    from services.store.verify import verify as verify_log
+    from services.audit.verify import Verified, size_of_log
+    from services.audit.verify import verify as verify_log
 
     settings = load_settings()
     folder = anchors or settings.anchors
@@ -86,7 +86,7 @@ def _show(verified: "Verified", seconds: float) -> None:
 
 
 def _public_keys(settings: Settings, given: list[str]) -> "list[Ed25519PublicKey]":
-    from services.store.signing import parse_public_key, parse_signing_key
+    from services.audit.checkpoints import parse_public_key, parse_signing_key
 
     texts = given or [text.strip() for text in (settings.public_key or "").split(",") if text.strip()]
     try:
@@ -107,8 +107,8 @@ def replay(
     as_json: AsJson = False,
 ) -> None:
     """Fold the log anew and compare with the live projections; exit code 1 names the first difference."""
-    from services.replay import EARLIEST, LATEST, Replayed, Wanted, size_of_replay
-    from services.replay import replay as replay_log
+    from services.audit.replay import EARLIEST, LATEST, Replayed, Wanted, size_of_replay
+    from services.audit.replay import replay as replay_log
     from services.store.read import heads
 
     wanted = Wanted(team, parse_instant(since, "--from") or EARLIEST, parse_instant(until, "--until") or LATEST)
@@ -164,8 +164,8 @@ def rebuild(
     as_json: AsJson = False,
 ) -> None:
     """Build the next version of a projection beside the live one, compare, and switch; exit code 1 shows what differed."""
-    from services.store.rebuild import TABLES, live_positions
-    from services.store.rebuild import rebuild as rebuild_projections
+    from services.read_models.rebuild import TABLES, live_positions
+    from services.read_models.rebuild import rebuild as rebuild_projections
 
     if name not in (*TABLES, "all"):
         exit_used_wrongly(f"there is no projection {name!r}: write one of {', '.join(TABLES)}, or all.")

@@ -6,7 +6,7 @@ import asyncpg
 import typer
 
 from services.cli.showing import AsJson, print_json, print_table, with_database
-from services.settings import exit_used_wrongly
+from services.runtime.settings import exit_used_wrongly
 from services.store.connect import Connection
 
 State = Literal["waiting", "delivered", "given_up"]

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from services.cli.showing import AsJson, print_json, with_database
-from services.settings import exit_used_wrongly, load_settings
+from services.runtime.settings import exit_used_wrongly, load_settings
 
 PROCESSES = ("recorder", "projector", "relay", "topup", "refill", "signer", "api")
 EVERY = (*PROCESSES, "all")
@@ -20,14 +20,14 @@ def serve(
     stop_at_eof: Annotated[bool, typer.Option(hidden=True)] = False,
 ) -> None:
     """Run a process until it is asked to stop (SIGTERM or Ctrl-C); `all` runs every one as a child."""
-    from services.running import run_process
+    from services.runtime.running import run_process
 
     if process not in EVERY:
         exit_used_wrongly(f"there is no process {process!r}: write one of {', '.join(EVERY)}.")
     settings = load_settings(**({"log_format": "json"} if as_json else {}))
     main: Any
     if process == "all":
-        from services.supervisor import supervise
+        from services.runtime.supervisor import supervise
 
         main = partial(supervise, PROCESSES)
     else:
@@ -38,11 +38,11 @@ def serve(
 def migrate(*, as_json: AsJson = False) -> None:
     """Bring the store up to date and seed its first rate card; may run at any time and any number of times."""
     from schemas.catalog import CatalogInvalid, load_catalog
-    from services.store.cards import seed_catalog
+    from services.credits.rate_cards import seed_catalog
+    from services.read_models.rebuild import ensure_projections
     from services.store.connect import Connection
     from services.store.migrate import migrate as apply_missing
-    from services.store.rebuild import ensure_projections
-    from services.store.shape import check_shape
+    from services.store.schema_check import check_shape
 
     settings = load_settings()
     try:
@@ -78,8 +78,8 @@ def token(
     as_json: AsJson = False,
 ) -> None:
     """Mint a token for development (CREDITWELL_INSECURE_DEV=1)."""
-    from services.errors import Refused
-    from services.tokens import EVERY_TEAM, FOR_EVERY_TEAM, mint
+    from services.api.tokens import EVERY_TEAM, FOR_EVERY_TEAM, mint
+    from services.runtime.errors import Refused
 
     settings = load_settings()
     try:
@@ -95,7 +95,7 @@ def token(
 
 def signing_key(*, as_json: AsJson = False) -> None:
     """Make a key for the signer: first the private half (CREDITWELL_SIGNING_KEY), then the public one (for `verify`)."""
-    from services.store.signing import new_key_pair
+    from services.audit.checkpoints import new_key_pair
 
     secret, public = new_key_pair()
     if as_json:

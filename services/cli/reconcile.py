@@ -7,12 +7,12 @@ import typer
 
 from schemas.money import format_money
 from services.cli.showing import FOUND_WRONG, AsJson, parse_instant, print_json, print_table, progress, with_database
-from services.settings import exit_used_wrongly, load_settings
+from services.runtime.settings import exit_used_wrongly, load_settings
 from services.store.connect import Connection
 
 if TYPE_CHECKING:
-    from services.breaks import Break
-    from services.reconcile import Report
+    from services.money.reconcile.breaks import Break
+    from services.money.reconcile.compare import Report
 
 
 def reconcile(
@@ -29,11 +29,11 @@ def reconcile(
     as_json: AsJson = False,
 ) -> None:
     """Compare Stripe with the log, both ways; exit code 1 when something is left, each with its next step."""
-    from services.charges import WrongRequest, charges_of
-    from services.logs import configure_logs
-    from services.reconcile import BEGINNING
-    from services.reconcile import reconcile as compare
-    from services.store.reconciling import count_credits
+    from services.money.reconcile.compare import BEGINNING
+    from services.money.reconcile.compare import reconcile as compare
+    from services.money.reconcile.reads import count_credits
+    from services.money.stripe_client import WrongRequest, charges_of
+    from services.runtime.logs import configure_logs
 
     settings, start = load_settings(), parse_instant(since, "--since")
     settings.require("database", "stripe_key")

@@ -13,10 +13,10 @@ import asyncpg
 import typer
 
 from services.cli.showing import FOUND_WRONG, AsJson, print_json, print_table, progress, with_database
-from services.errors import Unavailable
-from services.settings import exit_used_wrongly, load_settings
+from services.runtime.errors import Unavailable
+from services.runtime.settings import exit_used_wrongly, load_settings
 from services.store.connect import Connection
-from services.store.refusals import TRUNCATED
+from services.usage.refusals import TRUNCATED
 
 if TYPE_CHECKING:
     from aiokafka import AIOKafkaProducer

@@ -17,8 +17,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.table import Table
 from rich.text import Text
 
-from services.errors import LogChanged, Refused, Unavailable
-from services.settings import exit_used_wrongly, load_settings
+from services.runtime.errors import LogChanged, Refused, Unavailable
+from services.runtime.settings import exit_used_wrongly, load_settings
 from services.store.connect import AWAY, Connection
 
 FOUND_WRONG, NOT_NOW = 1, 3

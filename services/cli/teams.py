@@ -6,9 +6,9 @@ from typing import Annotated
 import typer
 
 from services.cli.showing import AsJson, Team, parse_instant, print_json, print_table, with_database
-from services.clock import system_clock
-from services.errors import Refused
-from services.settings import catalog_of, exit_used_wrongly, load_settings
+from services.runtime.clock import system_clock
+from services.runtime.errors import Refused
+from services.runtime.settings import catalog_of, exit_used_wrongly, load_settings
 from services.store.connect import Connection
 
 BALANCE_LINES = (
@@ -27,9 +27,9 @@ def balance(
     as_json: AsJson = False,
 ) -> None:
     """What a team has: exact at the head of the log, or as of then."""
-    from services.api.balances import balance_body
-    from services.store.balances import ExactBalance, read_balance
-    from services.store.history import balance_as_of, refuse_the_future
+    from services.api.routes.balances import balance_body
+    from services.read_models.balances import ExactBalance, read_balance
+    from services.read_models.history import balance_as_of, refuse_the_future
 
     then, known, now = parse_instant(at, "--at"), parse_instant(known_at, "--known-at"), system_clock()
     try:
@@ -61,10 +61,10 @@ def activity(
     as_json: AsJson = False,
 ) -> None:
     """What happened to a team's credits, newest first."""
-    from services.api.words import item
-    from services.store.activity import Filter, read_activity
-    from services.store.balances import read_balance
-    from services.store.cards import load_rate_cards
+    from services.api.wording.entries import item
+    from services.credits.rate_cards import load_rate_cards
+    from services.read_models.activity import Filter, read_activity
+    from services.read_models.balances import read_balance
 
     catalog, now = catalog_of(load_settings()), system_clock()
 

@@ -19,7 +19,7 @@ import asyncpg
 
 from projections.copying import COPY_BEGIN, COPY_END, microseconds
 from schemas.facts import NewFact, PlanAssigned
-from services.crashpoints import crashpoint
+from services.runtime.crashpoints import crashpoint
 from services.store.connect import Connection, in_memory
 from services.store.cycles import move_cycles, refills_due
 from services.store.proofs import block_hash, leaf_of, merkle_root, pack_known, pack_place

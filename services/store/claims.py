@@ -7,7 +7,7 @@ former owner's next move matches no row and ends as `Fenced`.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from services.errors import Fenced
+from services.runtime.errors import Fenced
 from services.store.connect import Connection
 from services.store.shards import SHARDS
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Protocol
 
 import asyncpg
 
-from services.settings import WrongSettings, advice
-from services.store.shape import check_shape
+from services.runtime.errors import Fenced, Unavailable
+from services.runtime.settings import WrongSettings, advice
+from services.store.schema_check import check_shape
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
@@ -56,6 +57,9 @@ AWAY = (
     asyncpg.TooManyConnectionsError,
     asyncpg.DiskFullError,
 )
+
+# The same for whoever works for as long as it takes: a shard that somebody else owns is waited for, too.
+WORLD: tuple[type[Exception], ...] = (Fenced, Unavailable, *AWAY)
 
 
 async def connect_pool(

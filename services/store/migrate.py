@@ -3,9 +3,9 @@
 Projections have none: their tables carry a version and are built by a replay. A file that was applied and then edited is refused.
 """
 
-from services.errors import Refused
+from services.runtime.errors import Refused
 from services.store.connect import Connection
-from services.store.shape import check_unchanged, digest, migrations
+from services.store.schema_check import check_unchanged, digest, migrations
 from services.store.shards import SHARDS
 
 JOURNAL = """

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Mapping
 import asyncpg
 
 from schemas.facts import Stored
-from services.errors import LogChanged
+from services.runtime.errors import LogChanged
 from services.store.connect import Connection, Reads
 
 READ_AFTER = """

@@ -16,8 +16,8 @@ from deploy.local.stack import Stack, start_stack
 from deploy.local.trouble import StackTrouble
 from deploy.local.world import World, connected, prepare_world
 from schemas.catalog import load_catalog
+from services.credits.plans import assign_plan
 from services.store.connect import Connection
-from services.store.plans import assign_plan
 from tests.bench import charging, growth, holds, large, latency, reading, throughput
 from tests.bench.ground import Ground, check_all_recorded, fresh_world
 from tests.bench.machine import NotDurable, about, check_durable

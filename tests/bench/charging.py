@@ -14,8 +14,8 @@ from deploy.local.world import World, check_alive, connected
 from schemas.facts import CreditsToppedUp
 from tests.bench.ground import Ground
 from tests.bench.throughput import catch_up
-from tests.integration.serving import store, used
 from tests.support.desk import KEY, a_desk, new_team
+from tests.support.serving import store, used
 
 TEAMS = 200
 TEAMS_PER_SECOND = 10

@@ -14,7 +14,7 @@ from deploy.local.say import Say
 from deploy.local.trouble import StackTrouble
 from deploy.local.world import World, check_alive, connected, ends
 from services.store.connect import Connection
-from services.store.cursors import claim_cursor
+from services.usage.cursors import claim_cursor
 
 LOOK_SECONDS = 0.01
 STILL_SECONDS = 60  # whoever has not moved for so long will not

@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 from deploy.local.trouble import StackTrouble, tail
 from deploy.local.world import World, at_free_ports, connected
 from schemas.catalog import load_catalog
-from services.store.plans import assign_plan
-from services.tokens import Role
+from services.api.tokens import Role
+from services.credits.plans import assign_plan
 from tests.bench.ground import SETTLE, Ground
 from tests.bench.reading import STARTS_SECONDS, fed
 from tests.bench.throughput import CURSORS, RECORDERS, catch_up, in_worker, worker

@@ -13,7 +13,7 @@ from urllib.parse import urlencode, urlsplit
 import psutil
 
 from deploy.local.world import World, at_free_ports, connected
-from services.tokens import Role
+from services.api.tokens import Role
 from tests.bench.ground import Ground
 from tests.bench.growth import fill
 from tests.bench.throughput import catch_up, in_worker, worker

@@ -21,9 +21,9 @@ from confluent_kafka import Producer
 
 from deploy.local.trouble import StackTrouble, tail
 from deploy.local.world import World, at_free_ports, connected
-from services.api.activity import write_cursor
+from services.api.routes.activity import write_cursor
+from services.api.tokens import Role
 from services.store.connect import Connection
-from services.tokens import Role
 from tests.bench.ground import SETTLE, Ground
 from tests.bench.throughput import CURSORS, RECORDERS, catch_up, in_worker, worker
 from tests.bench.workload import BenchTeam, Event, produce, producer, usage_events, uses

@@ -13,9 +13,9 @@ import uvloop
 
 from deploy.local.topics import PARTITIONS
 from deploy.local.world import World, check_alive, connected, ends
+from services.read_models.rebuild import begin, build, discard
 from services.store.connect import Connection
 from services.store.read import heads
-from services.store.rebuild import begin, build, discard
 from tests.bench.ground import LOOK_SECONDS, SETTLE, Ground, span
 from tests.bench.workload import Event, lay_in_kafka
 

@@ -14,8 +14,8 @@ from confluent_kafka import Producer
 from deploy.local.topics import PARTITIONS
 from schemas.credits import MICRO
 from schemas.facts import CreditsGranted
+from services.credits.grants import grant
 from services.store.connect import Connection
-from services.store.gifts import grant
 
 TEAMS = 500
 MEMBERS_MAX = 6

@@ -8,9 +8,12 @@ import pytest
 from playwright.async_api import Browser
 
 from deploy.local.stack import Stack
-from services import projector, recorder, relay, topup
-from services.health import Health
-from services.settings import load_settings
+from services.money import topup
+from services.publishing import relay
+from services.read_models import projector
+from services.runtime.health import Health
+from services.runtime.settings import load_settings
+from services.usage import recorder
 from tests.support.api import Api, a_database, an_api, free_port
 from tests.support.browser import a_browser
 from tests.support.desk import KEY, Desk, a_desk

@@ -15,7 +15,7 @@ from playwright.async_api import Browser, Page, Request, Response, Route, Viewpo
 from deploy.local.stack import Stack
 from schemas.credits import MICRO
 from schemas.facts import ChargeRefunded, CreditsGranted, HoldPlaced, UsageVoided
-from services.clock import system_clock
+from services.runtime.clock import system_clock
 from tests.support.api import Api, a_database, an_api
 from tests.support.desk import Desk
 from tests.support.page import BOUGHT, DESKTOP, PHONE, SMALL, Scheme, Visit, save_card, used, visiting

@@ -13,7 +13,7 @@ from playwright.async_api import Browser, Page, Route, expect
 from deploy.local.demo.host import create_app
 from deploy.local.stripe import running as serving
 from schemas.facts import PlanAssigned
-from services.tokens import Role
+from services.api.tokens import Role
 from tests.support.api import Api
 from tests.support.page import BOUGHT, PHONE, Scheme, Visit, used, visiting
 

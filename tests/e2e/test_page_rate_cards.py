@@ -12,8 +12,8 @@ from playwright.async_api import Browser, Locator, expect
 from deploy.local.stack import Stack
 from schemas.facts import RATE_CARD_TEAM, NewFact, RateCardPublished
 from schemas.rates import parse_rate_card
+from services.credits.rate_cards import CARDS
 from services.store.append import append
-from services.store.cards import CARDS
 from services.store.numbered import numbered
 from tests.e2e.test_page_for_everybody import findings
 from tests.support.api import Api, a_database, an_api

@@ -17,9 +17,9 @@ import pytest
 from deploy.local.processes import Processes
 from deploy.local.stack import start_stack
 from deploy.local.world import World, start_world
+from services.api.tokens import Role
 from services.cli import app
-from services.settings import Settings
-from services.tokens import Role
+from services.runtime.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")

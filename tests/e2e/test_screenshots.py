@@ -19,8 +19,8 @@ from schemas.catalog import load_catalog
 from schemas.credits import MICRO
 from schemas.facts import CreditsPurchased, HoldPlaced, UsageRecorded
 from schemas.rates import CompiledCard
-from services.store.directory import Member, name_team, put_member
-from services.tokens import Role as TokenRole
+from services.api.tokens import Role as TokenRole
+from services.credits.directory import Member, name_team, put_member
 from tests.support.api import Api
 from tests.support.desk import Desk
 from tests.support.page import DESKTOP, PHONE, Scheme, Visit, save_card, visiting

@@ -27,7 +27,7 @@ from rich.table import Table
 
 from deploy.local.say import speaker
 from deploy.local.stack import Stack, start_stack
-from services.charges.pace import PER_SECOND
+from services.money.stripe_client.pace import PER_SECOND
 from tests.faults import matrix
 from tests.faults.injections import INJECTIONS
 from tests.faults.rush import rush

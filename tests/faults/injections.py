@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from random import Random
 from typing import Literal
 
-from services.store.rebuild import TABLES, begin, build, compare_shard, discard, switch
+from services.read_models.rebuild import TABLES, begin, build, compare_shard, discard, switch
 from services.store.shards import SHARDS
 from tests.faults.scene import RECORDERS, Scene
 from tests.support.proxy import Cut

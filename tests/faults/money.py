@@ -22,21 +22,20 @@ from random import Random
 from typing import Any, NoReturn
 
 from deploy.local.stack import Stack
-from projections.top_up import TopUps
+from projections.top_ups.state import TopUps
 from schemas.credits import MICRO
 from schemas.facts import CreditsPurchased, PaymentMethodChanged
-from services.charging import confirm_by_owner
-from services.crashpoints import arm, disarm
-from services.errors import Refused
-from services.store.attempts import read_top_ups
-from services.store.connect import Connection, Pool, connect_pool
-from services.store.low import judge
-from services.store.patience import WORLD
-from services.topup import Worker
+from services.money.top_ups.attempts import read_top_ups
+from services.money.top_ups.charging import confirm_by_owner
+from services.money.topup import Worker
+from services.read_models.low_balance import judge
+from services.runtime.crashpoints import arm, disarm
+from services.runtime.errors import Refused
+from services.store.connect import WORLD, Connection, Pool, connect_pool
 from tests.faults.books import against_the_books, unexpected
 from tests.faults.rush import a_worker
-from tests.integration.serving import as_role, connected, plan, serving, store, used
 from tests.support.desk import Desk, a_desk, environment, facts, folded_anew, settings, working
+from tests.support.serving import as_role, connected, plan, serving, store, used
 
 ANYWHERE = "anywhere"
 STEPS = (

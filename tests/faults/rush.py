@@ -7,13 +7,13 @@ from time import monotonic
 from uuid import uuid4
 
 from schemas.catalog import load_catalog
-from services.charging import Charging
-from services.health import Health
+from services.money.top_ups.charging import Charging
+from services.money.topup import Figures, Worker
+from services.read_models.low_balance import judge
+from services.runtime.health import Health
 from services.store.connect import Pool, connect_pool
-from services.store.low import judge
-from services.topup import Figures, Worker
-from tests.integration.serving import as_role, connected, store, used
 from tests.support.desk import Desk, a_desk, new_team
+from tests.support.serving import as_role, connected, store, used
 
 TASKS = 16
 WINDOW_SECONDS = 0.9  # not a second: what was sent apart may arrive a little closer together

@@ -18,13 +18,13 @@ from deploy.local.stack import Stack
 from schemas.catalog import load_catalog
 from schemas.credits import MICRO
 from schemas.facts import AnyFact, NewFact, PaymentMethodChanged, TopUpConfigured
-from services.charges import Charges
+from services.credits.plans import assign_plan
+from services.credits.rate_cards import seed_catalog
+from services.money.stripe_client import Charges
+from services.read_models.rebuild import ensure_projections
 from services.store.append import append
-from services.store.cards import seed_catalog
 from services.store.connect import Connection
 from services.store.migrate import migrate
-from services.store.plans import assign_plan
-from services.store.rebuild import ensure_projections
 from tests.support.fleet import Fleet
 from tests.support.load import Load, Pressure
 from tests.support.oracle import Oracle, drained

@@ -7,10 +7,10 @@ import pytest
 from deploy.local.processes import Processes
 from deploy.local.stack import Stack
 from services.store.connect import Connection
-from tests.integration.serving import connected
 from tests.support.api import Api, a_database, an_api
 from tests.support.desk import Desk, a_desk
 from tests.support.fleet import Fleet
+from tests.support.serving import connected
 from tests.support.world import World, a_world
 
 

@@ -17,14 +17,14 @@ from deploy.local.stack import Stack
 from schemas.catalog import load_catalog
 from schemas.facts import AnyFact, NewFact
 from services.api import serve
-from services.health import Health
-from services.settings import Settings, load_settings
+from services.api.tokens import Role, mint
+from services.credits.directory import Member, name_team, put_member
+from services.credits.plans import assign_plan
+from services.credits.rate_cards import seed_catalog
+from services.runtime.health import Health
+from services.runtime.settings import Settings, load_settings
 from services.store.append import Appended, append
-from services.store.cards import seed_catalog
 from services.store.connect import Connection
-from services.store.directory import Member, name_team, put_member
-from services.store.plans import assign_plan
-from services.tokens import Role, mint
 from tests.conftest import url_of
 
 SOURCES = ("/features/*",)

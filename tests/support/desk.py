@@ -12,19 +12,22 @@ import httpx
 
 from deploy.local.stack import Stack
 from deploy.local.stripe import create_app, running
-from projections.top_up import TopUps, evolve
+from projections.top_ups.state import TopUps, evolve
 from schemas.credits import MICRO
 from schemas.facts import CreditsToppedUp, PaymentMethodChanged, Stored, TopUpConfigured
-from services import projector, refill, relay, topup
-from services.charges import Charges
-from services.health import Health
-from services.settings import load_settings
-from services.store.attempts import read_top_ups
-from services.store.balances import read_balance
+from services.credits import refill
+from services.money import topup
+from services.money.stripe_client import Charges
+from services.money.top_ups.attempts import read_top_ups
+from services.publishing import relay
+from services.read_models import projector
+from services.read_models.balances import read_balance
+from services.runtime.health import Health
+from services.runtime.settings import load_settings
 from services.store.connect import Connection
 from services.store.read import read_team
 from services.store.shards import shard_of
-from tests.integration.serving import as_role, plan, store
+from tests.support.serving import as_role, plan, store
 
 KEY = "sk_test_stand_in"
 

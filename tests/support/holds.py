@@ -6,8 +6,8 @@ from projections.entitlement import Amount
 from schemas.catalog import load_catalog
 from schemas.credits import MICRO
 from schemas.rates import RateCards
+from services.credits.holds import Hold, HoldState, place, read_hold
 from services.store.connect import Connection
-from services.store.holds import Hold, HoldState, place, read_hold
 from tests.support.waiting import until
 
 CATALOG = load_catalog()

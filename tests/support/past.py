@@ -22,12 +22,12 @@ from schemas.facts import (
     TopUpConfigured,
     UsageVoided,
 )
+from services.read_models.projecting import Projecting
+from services.read_models.rebuild import live_versions
 from services.store.claims import Claims
 from services.store.connect import Connection
 from services.store.cycles import refill
-from services.store.folding import Projecting
 from services.store.read import read_after
-from services.store.rebuild import live_versions
 from services.store.shards import shard_of
 from tests.support.facts import new, usage, void
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
+from services.read_models.rebuild import TABLES, begin, compare_shard, discard, live_versions
 from services.store.connect import Connection
-from services.store.rebuild import TABLES, begin, compare_shard, discard, live_versions
 from services.store.shards import SHARDS
 
 Rows = dict[str, list[str]]

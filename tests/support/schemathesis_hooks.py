@@ -1,6 +1,6 @@
 """What schemathesis must know of Creditwell: who may ask, how Stripe signs, and that an answer has no member but the documented ones.
 
-Loaded by schemathesis itself, as `schemathesis.toml` says; see `tests/integration/test_openapi.py`.
+Loaded by schemathesis itself, as `schemathesis.toml` says; see `tests/integration/api/test_openapi.py`.
 """
 
 import hashlib
@@ -14,8 +14,8 @@ from typing import Any
 import schemathesis
 from schemathesis.core.parameters import ParameterLocation
 
-from services.settings import load_settings
-from services.tokens import Role, mint
+from services.api.tokens import Role, mint
+from services.runtime.settings import load_settings
 from tests.support.openapi import close
 
 Case = schemathesis.Case[Any]

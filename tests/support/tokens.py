@@ -15,7 +15,7 @@ from joserfc import jwe, jwt
 from joserfc.errors import SecurityWarning
 from joserfc.jwk import ECKey, RSAKey
 
-from services.tokens import ALGORITHMS
+from services.api.tokens import ALGORITHMS
 
 ISSUER, AUDIENCE = "https://login.example.com/", "creditwell"
 RSA = RSAKey.generate_key(2048, {"kid": "rsa"})

@@ -11,10 +11,10 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 from zoneinfo import ZoneInfo
 
-from projections.attempt import Step, is_wanted, next_step
-from projections.balance import recovered
-from projections.top_up import DECLINES_MAX, TopUps, evolve
-from projections.top_up_decisions import decide, foresee, resumption_due, suspension_due
+from projections.balance.fold import recovered
+from projections.top_ups.decisions import decide, foresee, resumption_due, suspension_due
+from projections.top_ups.state import DECLINES_MAX, TopUps, evolve
+from projections.top_ups.steps import Step, is_wanted, next_step
 from schemas.catalog import load_catalog
 from schemas.credits import MICRO
 from schemas.facts import (
@@ -187,7 +187,7 @@ class Team:
             self.tell(BalanceRanLow(**told, top_up_enabled=self.state.enabled))
 
     def worker_looks(self) -> None:
-        """What `services.topup` does, twice as often as needed: nothing may come of the second time."""
+        """What `services.money.topup` does, twice as often as needed: nothing may come of the second time."""
         for _ in range(2):
             if (resumed := resumption_due(self.state)) is not None:
                 self.tell(resumed)

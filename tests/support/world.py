@@ -12,18 +12,19 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from deploy.local.processes import Processes
 from deploy.local.stack import Stack
-from projections.balance import TeamBalance
+from projections.balance.fold import TeamBalance
 from schemas.catalog import load_catalog
 from schemas.facts import Stored
-from services import projector, recorder
-from services.clock import system_clock
-from services.health import Health
-from services.settings import load_settings
-from services.store.balances import read_balance
-from services.store.cards import seed_catalog
+from services.credits.plans import assign_plan
+from services.credits.rate_cards import seed_catalog
+from services.read_models import projector
+from services.read_models.balances import read_balance
+from services.runtime.clock import system_clock
+from services.runtime.health import Health
+from services.runtime.settings import load_settings
 from services.store.connect import AWAY, Connection
-from services.store.plans import assign_plan
 from services.store.read import heads, read_after
+from services.usage import recorder
 from tests.support.usage import Message
 from tests.support.waiting import until
 

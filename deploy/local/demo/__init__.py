@@ -33,8 +33,8 @@ from deploy.local.stack import Stack, start_stack
 from deploy.local.trouble import StackTrouble
 from deploy.local.world import World, add_teams, check_alive, connected, ends, start_world
 from schemas.catalog import load_catalog
+from services.api.tokens import Role as TokenRole
 from services.store.connect import Connection
-from services.tokens import Role as TokenRole
 
 LOOK_SECONDS = 0.25
 TOPICS = ("usage", "credits.events", "usage.refused")

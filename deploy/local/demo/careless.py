@@ -17,7 +17,7 @@ from aiokafka import AIOKafkaProducer
 from deploy.local.demo.cast import HARBOR, NORTHLIGHT, cost
 from deploy.local.demo.said import Said
 from schemas.rates import RateCard
-from services.clock import pause
+from services.runtime.clock import pause
 from services.store.identities import Identity
 
 SOURCE = "/features/legacy"

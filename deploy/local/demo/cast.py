@@ -18,7 +18,7 @@ from typing import NamedTuple
 from deploy.local.world import TeamPlan
 from schemas.credits import MICRO
 from schemas.rates import RateCard
-from services.store.directory import Member
+from services.credits.directory import Member
 
 Attributes = Mapping[str, str]
 

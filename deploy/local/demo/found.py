@@ -21,10 +21,10 @@ from deploy.local.world import World, check_alive, ends
 from projections.notices import notice_of
 from schemas.credits import parse_credits
 from schemas.facts import CreditsPurchased, CreditsToppedUp, Stored, UsageRecorded, UsageVoided
+from services.api.tokens import Role as TokenRole
 from services.store.connect import Connection
 from services.store.identities import Identity
 from services.store.read import heads, read_after
-from services.tokens import Role as TokenRole
 
 DRAIN_SECONDS = 40
 LOOK_SECONDS = 0.1

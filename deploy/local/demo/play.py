@@ -15,7 +15,7 @@ from deploy.local.demo.cast import CLIP, NORTHLIGHT, SERVICES, Attributes, Role,
 from deploy.local.demo.said import Said
 from schemas.emitter import Emitter, Receipt
 from schemas.rates import RateCard
-from services.clock import pause
+from services.runtime.clock import pause
 from services.store.identities import Identity
 
 VOID_AFTER_SECONDS = 6

@@ -9,7 +9,7 @@ import httpx
 from deploy.local.demo.cast import HARBOR, NORTHLIGHT, PAPERCUT
 from deploy.local.trouble import StackTrouble
 from deploy.local.world import World
-from services.tokens import Role
+from services.api.tokens import Role
 
 WELCOME = {"credits": "6000", "reason": "welcome to Creditwell"}
 FIXED = {

@@ -10,7 +10,7 @@ from pydantic import (
 )
 
 from schemas.facts import Cents, Currency, Name
-from services.api import examples
+from services.api.models import examples
 from services.api.models.parts import WHOLE, Body, CreditsText, Instant, Money, Position, like
 
 

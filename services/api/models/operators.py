@@ -8,7 +8,7 @@ from pydantic import (
 )
 
 from schemas.facts import Name, Text
-from services.api import examples
+from services.api.models import examples
 from services.api.models.parts import Body, CreditsText, Instant, Moved, Said, like
 
 

@@ -17,7 +17,7 @@ from projections.entitlement import Reason, Warn
 from schemas.credits import DECIMAL_CREDITS
 from schemas.facts import Currency, Text
 from schemas.usage import NUMBER_SCHEMA, QUANTITY, exact_quantity
-from services.api import examples
+from services.api.models import examples
 
 ITEMS_MAX = 100
 CENTS_MAX = 10**12

@@ -7,10 +7,10 @@ from pydantic import (
     Field,
 )
 
-from projections.balance import Kind, LotKind
+from projections.balance.fold import Kind, LotKind
 from schemas.facts import Cents, Currency
 from schemas.rates import Per
-from services.api import examples
+from services.api.models import examples
 from services.api.models.parts import Admin, CreditsText, Day, Instant, Position, like
 
 

@@ -15,7 +15,7 @@ from pydantic_core import CoreSchema
 from projections.entitlement import Reason, Warn
 from schemas.facts import Attributes, Id, Name
 from schemas.usage import Source
-from services.api import examples
+from services.api.models import examples
 from services.api.models.parts import (
     ITEMS_MAX,
     SECOND,
@@ -29,8 +29,8 @@ from services.api.models.parts import (
     QuoteItem,
     like,
 )
-from services.store.holds import LASTS_MAX, HoldState
-from services.store.receipts import Status
+from services.credits.holds import LASTS_MAX, HoldState
+from services.usage.receipts import Status
 
 
 class Item(Body):

@@ -16,8 +16,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from services.settings import Settings
-from services.tokens import Role, mint
+from services.api.tokens import Role, mint
+from services.runtime.settings import Settings
 
 TOKEN_LASTS = timedelta(minutes=5)
 SOURCE = "/features/host-images"

@@ -8,7 +8,7 @@ import argparse
 import uvicorn
 
 from deploy.local.demo.host import create_app
-from services.tokens import Role
+from services.api.tokens import Role
 
 
 def main() -> None:

@@ -1,0 +1,82 @@
+"""Snapshots of a team's balance: so that a balance of the past takes a few thousand facts, not all that the team ever had.
+
+A balance as of an instant is the fold over the facts that had occurred by then, by what was known (`services/read_models/history.py`).
+Each thousandth fact of a team leaves a snapshot, which says two things that such a fold may rely on:
+
+- As of any instant from `true_from` on, and knowing as much as was recorded with its fact, the fold up to its `position` is
+  its `state`: a read begins there. `evolve` keeps `true_from`: the last instant that mattered to any fact so far, be it that one
+  occurred, that a lot began or ended, or that a hold expired before its usage came.
+- Of the facts after `after`, up to `position`, those that occurred before `late_before` are the ones in `late`: a read as of an
+  earlier instant takes these and leaves the rest alone.
+
+`late_before` is the `true_from` of the snapshot before the last one. So usage that arrives a little out of order is not late; what
+comes days after its time is, and costs a read itself alone, rather than every fact in between: that is why the smallest time
+within each stretch would not do. A stretch with too many of them lists none and is read as a whole. Facts are counted per team,
+whatever batch they came in, so that a rebuild leaves the same rows.
+
+Snapshots change what a read costs, never what it says: any of them may be missing.
+"""
+
+from dataclasses import fields
+from datetime import datetime
+from typing import NamedTuple
+
+import msgspec
+
+from projections.balance.fold import ALWAYS, Stretch, TeamBalance, is_settled
+from schemas.facts import Stored
+
+EVERY = 1_000  # facts; half a byte to a fact, and a read folds some two thousand of them
+LATE_MAX = 100  # a tenth: with more, one reads nearly every page of the stretch anyway
+
+_STATE = [field.name for field in fields(TeamBalance) if field.name not in ("changed", "stretch")]
+
+
+class Snapshot(NamedTuple):
+    """A row of `balance_snapshots_v…`."""
+
+    shard: int
+    team_id: str
+    position: int
+    recorded_at: datetime
+    true_from: datetime
+    after: int
+    late_before: datetime
+    late_positions: list[int]
+    late_times: list[datetime]
+    state: str
+
+
+def note(team: TeamBalance, stored: Stored) -> Snapshot | None:
+    """Called with each fact, when it has been folded: count it, list it if it is late; a snapshot after every so many."""
+    stretch = team.stretch
+    stretch.facts += 1
+    if stored.occurred_at < stretch.late_before:
+        _list_late(stretch, stored)
+    if stretch.facts < EVERY:
+        return None
+    team.stretch = Stretch(after=stored.position, late_before=stretch.next_late_before, next_late_before=team.true_from)
+    return Snapshot(
+        stored.shard, team.team_id, stored.position, stored.recorded_at, team.true_from, stretch.after, stretch.late_before,
+        [position for position, _ in stretch.late], [occurred_at for _, occurred_at in stretch.late], encode(team),
+    )  # fmt: skip
+
+
+def _list_late(stretch: Stretch, stored: Stored) -> None:
+    if len(stretch.late) < LATE_MAX:
+        stretch.late.append((stored.position, stored.occurred_at))
+    else:
+        stretch.late_before = ALWAYS
+        stretch.late.clear()
+
+
+def encode(team: TeamBalance) -> str:
+    """The state as JSON, without what a process that has just loaded the team would not have either."""
+    state = {name: getattr(team, name) for name in _STATE}
+    state["lots"] = [lot for lot in team.lots if not is_settled(lot, team.sealed_until)]
+    return msgspec.json.encode(state).decode()
+
+
+def decode(state: str) -> TeamBalance:
+    """A state of its own, ready to be folded further."""
+    return msgspec.json.decode(state, type=TeamBalance)

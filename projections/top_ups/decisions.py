@@ -1,0 +1,142 @@
+"""When a team is charged, for how much, and why not: the one decision that follows from a state of its top-ups.
+
+Asked at a point that is due, on the exact balance, under the shard's lock. Whoever decides twice decides the same, and names
+the attempt the same: after its episode and the number of attempts that ended in it before.
+
+Pure: no clock, no store, no Stripe.
+"""
+
+from datetime import datetime
+from uuid import UUID, uuid5
+
+from projections.top_ups.months import month_of, next_month
+from projections.top_ups.state import DECLINES_MAX, Episode, Point, Settings, TopUps
+from schemas.catalog import Catalog
+from schemas.credits import format_credits
+from schemas.facts import TopUpConfigured, TopUpRequested, TopUpResumed, TopUpSkipped, TopUpSuspended
+from schemas.money import format_money
+
+ATTEMPTS = UUID("6f1c1de5-7d3c-5f1e-9a55-3f0c2b8f4f10")  # the namespace of attempts; never change it
+CHARGE_MAX_CENTS = 99_999_999  # Stripe takes no more at once
+
+
+def decide(state: TopUps, available: int, now: datetime, catalog: Catalog) -> TopUpRequested | TopUpSkipped | None:
+    """The decision that is due; None when none is, or while the balance (exact, at the head of the log) is not low."""
+    if state.episode is None or state.point is None or state.point.at > now:
+        return None
+    chosen = state.settings
+    if chosen is None or not chosen.enabled:
+        return _skip(state, "disabled")
+    if available >= chosen.threshold_credits:
+        return None
+    if (obstacle := _obstacle(state, now, catalog)) is not None:
+        return obstacle
+    return _within_caps(state, chosen, available, now, catalog)
+
+
+def foresee(state: TopUps, available: int, now: datetime, catalog: Catalog) -> TopUpRequested | TopUpSkipped | None:
+    """What would be decided if a decision were due this moment; None where the balance is not low, or top-ups are off."""
+    if not state.enabled:
+        return None
+    if resumption_due(state) is not None:
+        state = state.but(suspension=None)
+    episode = state.episode or Episode(ran_low_id="")
+    return decide(state.but(episode=episode, point=Point(name="now", at=now)), available, now, catalog)
+
+
+def _obstacle(state: TopUps, now: datetime, catalog: Catalog) -> TopUpSkipped | None:
+    """What forbids any charge now, whatever its size."""
+    if state.open is not None:
+        return _skip(state, "in_flight")
+    if not catalog.may_top_up(state.plan):
+        return _skip(state, "plan", f"plan {state.plan} has no automatic top-ups")
+    if state.suspension is not None:
+        return _skip(state, "suspended", "paused after declines, until the card changes or somebody pays")
+    if state.card is None:
+        return _skip(state, "no_payment_method")
+    if now < state.cool_until:
+        return _skip(state, "cooling_down", None, state.cool_until)
+    return None
+
+
+def _within_caps(
+    state: TopUps, chosen: Settings, available: int, now: datetime, catalog: Catalog
+) -> TopUpRequested | TopUpSkipped:
+    gained, cents = next_charge(chosen, available, catalog)
+    month, following = month_of(now, state.zone), next_month(now, state.zone)
+    taken = state.taken(month)
+    most, cap = chosen.max_per_month, chosen.monthly_cap_cents
+    if most is not None and len(taken) >= most:
+        return _skip(state, "cap_count", f"{len(taken)} of {most} top-ups of this month are made", following)
+    if cap is not None and (sum(taken) + cents > cap or chosen.currency != catalog.top_up.currency):
+        price = f"{format_credits(gained)} credits cost {format_money(cents, catalog.top_up.currency)}"
+        charged = f"{format_money(sum(taken), chosen.currency)} of this month's {format_money(cap, chosen.currency)}"
+        return _skip(state, "cap_money", f"{price}, and {charged} are charged or under way", following)
+    if cents > CHARGE_MAX_CENTS:
+        price = format_money(cents, catalog.top_up.currency)
+        return _skip(state, "cap_money", f"{price} is more than one charge may take; buy credits instead", following)
+    assert state.episode is not None
+    assert state.card is not None
+    return TopUpRequested(
+        attempt_id=str(attempt_of(state.team_id, state.episode)), ran_low_id=state.episode.ran_low_id,
+        attempt=state.episode.ended, credits=gained, charge_cents=cents, currency=catalog.top_up.currency,
+        customer_id=state.card.customer_id, payment_method_id=state.card.payment_method_id,
+    )  # fmt: skip
+
+
+def _skip(state: TopUps, reason: str, detail: str | None = None, following: datetime | None = None) -> TopUpSkipped:
+    assert state.episode is not None
+    assert state.point is not None
+    return TopUpSkipped.model_validate({
+        "ran_low_id": state.episode.ran_low_id, "decision": state.point.name, "reason": reason, "detail": detail,
+        "next_decision_at": following,
+    })  # fmt: skip
+
+
+def attempt_of(team_id: str, episode: Episode) -> UUID:
+    """The one name that the next attempt of an episode can have."""
+    return uuid5(uuid5(ATTEMPTS, f"{team_id}\n{episode.ran_low_id}"), str(episode.ended))
+
+
+def next_charge(chosen: Settings | TopUpConfigured, available: int, catalog: Catalog) -> tuple[int, int]:
+    """Micro-credits and cents of the one charge that closes the whole gap; money is rounded up once."""
+    price = catalog.top_up
+    if chosen.credits:
+        times = max(1, _ceil(chosen.threshold_credits - available, chosen.credits))
+        wanted = chosen.credits * times
+    else:
+        wanted = (chosen.restore_to_credits or chosen.threshold_credits) - available
+    gained = _ceil(max(wanted, price.min_credits), price.step) * price.step
+    return gained, catalog.top_up_charge_cents(gained)
+
+
+def _ceil(amount: int, step: int) -> int:
+    return -(-amount // step)
+
+
+def suspension_due(state: TopUps) -> TopUpSuspended | None:
+    """Top-ups pause after the third decline in a row, and at once when the bank says that this card will never do.
+
+    Banks count how often a card is asked for that they called lost or stolen, so nobody asks twice.
+    """
+    if state.suspension is not None or not (state.declines >= DECLINES_MAX or state.card_is_dead):
+        return None
+    fingerprint = state.card.fingerprint if state.card is not None else None
+    if state.card_is_dead:
+        return TopUpSuspended(
+            cause="dead_card", reason="the bank wants another card", declines=state.declines, fingerprint=fingerprint
+        )
+    return TopUpSuspended(
+        cause="declines", reason="the card was declined three times", declines=state.declines, fingerprint=fingerprint
+    )
+
+
+def resumption_due(state: TopUps) -> TopUpResumed | None:
+    """Another card, or money by another way, ends the pause."""
+    if state.suspension is None:
+        return None
+    if state.suspension.paid:
+        return TopUpResumed(reason="somebody paid")
+    if state.card is not None and state.card.fingerprint != state.suspension.fingerprint:
+        return TopUpResumed(reason="the card was changed")
+    return None

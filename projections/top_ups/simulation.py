@@ -1,0 +1,187 @@
+"""What settings of top-ups would have charged: a team's own log, walked once more with other settings.
+
+The folds and the decision are those that run for real: the balance, its crossings, what is due, what is charged. From the
+window's start the log's own top-ups and everything that came of them are left out, and each decision to charge is followed by
+its credits at once, by a card that works. So a simulation is exact about amounts, caps and cool-downs, and knows no bank that is slow.
+
+Settings that were in force all the while have charged what the log says they have; nothing is guessed about them.
+
+Pure: no clock, no store.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import NamedTuple
+
+from projections.balance.crossings import crossings
+from projections.balance.fold import ALWAYS, Paid, TeamBalance, end_lots
+from projections.balance.fold import evolve as evolve_balance
+from projections.top_ups.decisions import decide
+from projections.top_ups.state import Card, TopUps
+from projections.top_ups.state import evolve as evolve_top_ups
+from schemas.catalog import Catalog
+from schemas.facts import (
+    AnyFact,
+    BalanceRanLow,
+    BalanceRanOut,
+    BalanceRecovered,
+    ChargeDisputed,
+    ChargeRefunded,
+    CreditsToppedUp,
+    DisputeClosed,
+    PaymentMethodChanged,
+    Stored,
+    TopUpActionRequired,
+    TopUpConfigured,
+    TopUpFailed,
+    TopUpIntentCancelled,
+    TopUpIntentCreated,
+    TopUpRequested,
+    TopUpResumed,
+    TopUpSkipped,
+    TopUpSuspended,
+    UsageRecorded,
+    UsageVoided,
+)
+
+LEFT_OUT = (
+    BalanceRanLow, BalanceRecovered, BalanceRanOut, CreditsToppedUp, PaymentMethodChanged, TopUpActionRequired,
+    TopUpConfigured, TopUpFailed, TopUpIntentCancelled, TopUpIntentCreated, TopUpRequested, TopUpResumed, TopUpSkipped,
+    TopUpSuspended,
+)  # fmt: skip
+SIMULATED = 2**62  # positions of facts that never were: beyond every real one
+CARD = Card(customer_id="simulated", payment_method_id="simulated", fingerprint="simulated")
+
+
+class Charge(NamedTuple):
+    """Money that would have been taken, and the credits for it."""
+
+    at: datetime
+    credits: int
+    charge_cents: int
+
+
+def simulate(
+    facts: Sequence[Stored], settings: TopUpConfigured, *, since: datetime, until: datetime, catalog: Catalog
+) -> list[Charge]:
+    """The charges between two instants, given all of a team's facts in their order."""
+    if not facts:
+        return []
+    told = [(stored, stored.fact()) for stored in facts if stored.recorded_at <= until]
+    if _always_in_force(told, settings, since):
+        return [
+            Charge(stored.recorded_at, fact.credits, fact.charge_cents)
+            for stored, fact in told
+            if isinstance(fact, CreditsToppedUp) and stored.recorded_at >= since
+        ]
+    voided = frozenset(fact.usage_position for _, fact in told if isinstance(fact, UsageVoided))
+    walk = _Walk(TeamBalance(facts[0].team_id), TopUps(team_id=facts[0].team_id), facts[0].shard, voided, catalog)
+    before = [one for one in told if one[0].recorded_at < since]
+    for stored, fact in before:
+        walk.take(stored, fact)
+    walk.begin(settings, since)
+    now = since
+    for stored, fact in _without_top_ups(told[len(before) :]):
+        if stored.recorded_at > now:  # what was appended together counts together: a plan and its credits, for one
+            walk.settle(now)
+            now = stored.recorded_at
+            walk.wait(now)
+        walk.take(stored, fact)
+    walk.settle(now)
+    walk.wait(until)
+    return walk.charges
+
+
+def _always_in_force(told: Iterable[tuple[Stored, AnyFact]], settings: TopUpConfigured, since: datetime) -> bool:
+    """True if these very settings were the team's during the whole window."""
+    known: TopUpConfigured | None = None
+    for stored, fact in told:
+        if isinstance(fact, TopUpConfigured):
+            if stored.recorded_at >= since and known is None:
+                return False
+            known = fact.model_copy(update={"configured_by": settings.configured_by})
+            if stored.recorded_at >= since and known != settings:
+                return False
+        elif stored.recorded_at >= since and known != settings:
+            return False
+    return known == settings
+
+
+def _without_top_ups(told: Iterable[tuple[Stored, AnyFact]]) -> Iterable[tuple[Stored, AnyFact]]:
+    """What would have happened anyway."""
+    gone: set[str] = set()
+    for stored, fact in told:
+        if isinstance(fact, CreditsToppedUp):
+            gone.add(fact.payment_intent_id)
+        is_gone = isinstance(fact, ChargeRefunded | ChargeDisputed | DisputeClosed) and fact.payment_intent_id in gone
+        if not is_gone and not isinstance(fact, LEFT_OUT):
+            yield stored, fact
+
+
+@dataclass(slots=True)
+class _Walk:
+    """Two folds side by side, and what came of them."""
+
+    team: TeamBalance
+    top_ups: TopUps
+    shard: int
+    voided: frozenset[int]
+    catalog: Catalog
+    charges: list[Charge] = field(default_factory=list)
+    paid: dict[int, tuple[Paid, ...]] = field(default_factory=dict)
+    made_up: int = 0
+
+    def take(self, stored: Stored, fact: AnyFact) -> None:
+        """One fact further."""
+        paid = self.paid.get(fact.usage_position, ()) if isinstance(fact, UsageVoided) else ()
+        entries = evolve_balance(self.team, stored, fact, paid, self.team.changed)
+        if isinstance(fact, UsageRecorded) and stored.position in self.voided:
+            self.paid[stored.position] = next((entry.paid for entry in entries if entry.paid), ())
+        self.top_ups = evolve_top_ups(self.top_ups, stored, fact)
+
+    def begin(self, settings: TopUpConfigured, at: datetime) -> None:
+        """From now on with these settings, a card that works, and nothing under way."""
+        self.top_ups = self.top_ups.but(
+            card=CARD, open=None, suspension=None, declines=0, card_is_dead=False, cool_until=ALWAYS
+        )
+        self._say(settings, at)
+
+    def wait(self, until: datetime) -> None:
+        """Take the decisions that time alone brings: the end of a cool-down, a new month."""
+        while (point := self.top_ups.point) is not None and point.at <= until:
+            if self.team.next_end <= point.at:
+                end_lots(self.team, point.at, [])
+            self.settle(point.at)
+            if self.top_ups.point == point:
+                return
+
+    def settle(self, at: datetime) -> None:
+        """Say what is due, decide, charge: until nothing more is due."""
+        while self.team.plan:
+            for crossed in crossings(self.team, at):
+                self._say(crossed, at)
+            decided = decide(self.top_ups, self.team.available(at), at, self.catalog)
+            if decided is None:
+                return
+            self._say(decided, at)
+            if isinstance(decided, TopUpRequested):
+                self.charges.append(Charge(at, decided.credits, decided.charge_cents))
+                self._say(_answer(decided), at)
+
+    def _say(self, fact: AnyFact, at: datetime) -> None:
+        self.take(self._stored(fact, at), fact)
+
+    def _stored(self, fact: AnyFact, at: datetime) -> Stored:
+        self.made_up += 1
+        name = f"simulated:{self.made_up}"
+        return Stored(
+            self.shard, SIMULATED + self.made_up, at, at, self.team.team_id, "simulated", name, fact.type, b""
+        )
+
+
+def _answer(decided: TopUpRequested) -> CreditsToppedUp:
+    return CreditsToppedUp(
+        credits=decided.credits, attempt_id=decided.attempt_id, payment_intent_id=decided.attempt_id,
+        charge_cents=decided.charge_cents, currency=decided.currency,
+    )  # fmt: skip

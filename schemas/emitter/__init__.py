@@ -1,0 +1,340 @@
+"""How a feature service reports usage: three lines, and nothing that was reported is ever lost.
+
+    emitter = Emitter(kafka="kafka:9092", source="/features/video", spool=Path("/var/spool/creditwell/0"))
+    receipt = emitter.report(team="team_42", feature="ai_video.generate", quantity="12.5", attributes={"tier": "high"})
+    emitter.void(team="team_42", usage=receipt, reason="the clip was unusable")
+
+A report is checked, written to the spool, and that is all the caller waits for (some 20 µs); a thread of its own brings
+it to Kafka. While Kafka is away reports wait on disk, and after a crash they are sent again with the same ids: at least
+once, and Creditwell counts each once. So a spool belongs to one process at a time, and must come back with it: name it
+after the worker's number, not after its pid, and make the emitter after forking.
+
+Plain calls are quick enough for coroutines; `async with`, `flush_async` and `close_async` are for what waits.
+"""
+
+import asyncio
+import atexit
+import logging
+import os
+import re
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from pydantic import TypeAdapter, ValidationError
+
+from ..facts import OURS
+from ..problems import problems_of
+from ..usage import QUANTITY, AnyUsage, Source, UsageReported, UsageVoidReported
+from .sender import Sender
+from .spool import SPOOL_MAX_BYTES, Fsync, Spool
+
+PLAIN_QUANTITY = re.compile(QUANTITY)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+AHEAD_MAX = timedelta(minutes=5)  # the recorder refuses what is further in its future
+EXIT_TIMEOUT_SECONDS = 5.0
+ARGUMENTS = {  # what callers call the members of the event
+    "subject": "team",
+    "time": "at",
+    "data.member_id": "member",
+    "data.hold_id": "hold",
+    "data.usage_id": "usage",
+    "data.": "",
+}
+logger = logging.getLogger(__name__)
+
+
+class InvalidReport(ValueError):
+    """A report that would be refused, today and tomorrow. The message names the argument and what to pass instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What was reported. (team, source, id) is its identity, for ever."""
+
+    team: str
+    source: str
+    id: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """What an emitter did since it was made, and what waits."""
+
+    reported: int
+    refused: int  # invalid, or no room
+    delivered: int  # those that an earlier process left, too
+    spooled: int  # waiting now
+    damaged: int  # files of the spool that could not be read to their end
+    oldest_age_seconds: float | None  # of those waiting
+    trouble: str | None  # why Kafka takes none
+
+
+class Emitter:
+    """Reports usage of one source. Safe to share between threads and coroutines, not between processes."""
+
+    def __init__(
+        self,
+        *,
+        kafka: str,
+        source: str,
+        spool: Path | str,
+        topic: str = "usage",
+        spool_max_bytes: int = SPOOL_MAX_BYTES,
+        fsync: Fsync = "interval",
+        exit_timeout_seconds: float = EXIT_TIMEOUT_SECONDS,
+        kafka_options: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Open the spool and start sending what an earlier process left in it. Kafka need not be there.
+
+        `fsync` says what a power failure may take: with "interval", the default, the last 100 ms that Kafka does not have
+        yet; with "always" nothing, and each report waits for the disk; with "never" what the kernel had not written. The
+        death of the process takes nothing in any case. `kafka_options` go to aiokafka's producer (security, compression).
+
+        Raises:
+            ValueError: the source is no CloudEvents source, or is one of Creditwell's own.
+            SpoolInUse: another process has the spool.
+            TypeError: aiokafka does not know one of the options, or it is not yours to set.
+        """
+        self.source = valid_source(source)
+        self.exit_timeout_seconds = exit_timeout_seconds
+        self.spool = Spool(Path(spool), max_bytes=spool_max_bytes, fsync=fsync)
+        self.ids = uuid7s()
+        self.mutex = threading.Lock()
+        self.refused = 0
+        self.sender = Sender(self.spool, kafka, topic, kafka_options or {})
+        try:
+            self.sender.start()
+        except BaseException:
+            self.spool.close()
+            raise
+        atexit.register(self.close)
+
+    def report(
+        self,
+        *,
+        team: str,
+        feature: str,
+        quantity: str | int | Decimal,
+        member: str | None = None,
+        attributes: Mapping[str, str] | None = None,
+        hold: str | None = None,
+        at: datetime | None = None,
+        id: str | None = None,
+    ) -> Receipt:
+        """Say that a feature did paid work for a team. Returns at once; from then on it can't be lost.
+
+        `quantity` is in the feature's own unit; `at` is when it happened, now unless told; `hold` settles a hold. `id` makes
+        repeating a call harmless: pass the id of your job, and the usage counts once however often the job is tried.
+
+        Raises:
+            InvalidReport: an argument is wrong.
+            SpoolFull: Kafka has been away for so long that there is no room.
+            SpoolClosed: the emitter was closed, or made before this process was forked.
+        """
+        data = {
+            "feature": feature,
+            "quantity": self.checked(quantity),
+            "member_id": member,
+            "attributes": dict(attributes) if attributes else None,
+            "hold_id": hold,
+        }
+        return self.keep(UsageReported, "usage.reported.v1", team, data, at, id)
+
+    def void(
+        self,
+        *,
+        team: str,
+        usage: Receipt | str,
+        reason: str,
+        at: datetime | None = None,
+        id: str | None = None,
+    ) -> Receipt:
+        """Take a usage back, by its receipt or its id: its credits return. Only what this source reported can be voided.
+
+        Raises as `report` does.
+        """
+        if isinstance(usage, Receipt):
+            if (usage.team, usage.source) != (team, self.source):
+                raise self.invalid(
+                    f"usage: it was reported for {usage.team} by {usage.source}, and only they can void it"
+                )
+            usage = usage.id
+        data = {"usage_source": self.source, "usage_id": usage, "reason": reason}
+        return self.keep(UsageVoidReported, "usage.voided.v1", team, data, at, id)
+
+    def flush(self, timeout_seconds: float | None = None) -> bool:
+        """Wait until Kafka has everything that was reported before this call; False if it has not in time."""
+        if not self.spool.open:
+            return not self.spool.pending()
+        return self.sender.wait_until_delivered(timeout_seconds)
+
+    async def flush_async(self, timeout_seconds: float | None = None) -> bool:
+        """The same, for coroutines."""
+        return await asyncio.to_thread(self.flush, timeout_seconds)
+
+    def close(self, timeout_seconds: float | None = None) -> bool:
+        """Flush, for `exit_timeout_seconds` unless told, and let go of the spool. Called at exit for you.
+
+        Returns False when reports remain: they are in the spool, and sent when an emitter is next made for it.
+        """
+        atexit.unregister(self.close)
+        if not self.spool.open:
+            return not self.spool.pending()
+        self.flush(self.exit_timeout_seconds if timeout_seconds is None else timeout_seconds)
+        stopped = self.sender.stop()
+        remaining = self.spool.pending()
+        if remaining:
+            logger.warning("%d reports remain in %s and are sent at the next start", remaining, self.spool.folder)
+        if stopped:  # otherwise the sender still reads it, and the end of the process lets go of it
+            self.spool.close()
+        return not remaining
+
+    async def close_async(self, timeout_seconds: float | None = None) -> bool:
+        """The same, for coroutines."""
+        return await asyncio.to_thread(self.close, timeout_seconds)
+
+    def metrics(self) -> Metrics:
+        """What it did and what waits, cheap enough to ask every second."""
+        oldest = self.spool.oldest()
+        return Metrics(
+            reported=self.spool.appended,
+            refused=self.refused,
+            delivered=self.spool.dropped,
+            spooled=self.spool.pending(),
+            damaged=self.spool.damaged,
+            oldest_age_seconds=None if oldest is None else max(0.0, time.time() - oldest / 1_000_000),
+            trouble=self.sender.trouble,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close_async()
+
+    def keep(
+        self,
+        model: type[UsageReported] | type[UsageVoidReported],
+        kind: str,
+        team: str,
+        data: dict[str, Any],
+        at: datetime | None,
+        given_id: str | None,
+    ) -> Receipt:
+        """Check an event with the recorder's own model, and spool it."""
+        now_us = time.time_ns() // 1_000
+        now = EPOCH + timedelta(microseconds=now_us)
+        with self.mutex:
+            event_id = given_id if given_id is not None else next(self.ids)
+        document = {
+            "specversion": "1.0",
+            "type": kind,
+            "source": self.source,
+            "id": event_id,
+            "subject": team,
+            "time": now if at is None else at,
+            "data": data,
+        }
+        try:
+            event: AnyUsage = model.model_validate(document)
+        except ValidationError as error:
+            raise self.invalid("; ".join(map(in_callers_words, problems_of(document, error)))) from error
+        if event.time - now > AHEAD_MAX:
+            raise self.invalid(f"at: {event.time.isoformat()} lies ahead of this clock; report what has happened")
+        try:
+            self.spool.append(team.encode(), event.__pydantic_serializer__.to_json(event, exclude_none=True), now_us)
+        except Exception:
+            with self.mutex:
+                self.refused += 1
+            raise
+        self.sender.wake()
+        return Receipt(team, self.source, event.id, event.time)
+
+    def checked(self, quantity: object) -> str:
+        """A quantity as text, exact. Raises InvalidReport."""
+        text = quantity_text(quantity)
+        if text is None:
+            kind = type(quantity).__name__
+            raise self.invalid(
+                f"quantity: {quantity!r:.80} is a {kind}: pass a str such as '12.5', an int or a Decimal"
+            )
+        if not PLAIN_QUANTITY.fullmatch(text) or not text.strip("0."):
+            limits = "more than zero, with at most 12 digits before the point and 9 after it"
+            raise self.invalid(f"quantity: {text!r:.80} is not one: pass a plain decimal, {limits}")
+        return text
+
+    def invalid(self, message: str) -> InvalidReport:
+        """Count a report that is not taken."""
+        with self.mutex:
+            self.refused += 1
+        return InvalidReport(message)
+
+
+def valid_source(source: str) -> str:
+    """A source, if feature services may use it. Raises ValueError."""
+    try:
+        TypeAdapter(Source).validate_python(source)
+    except ValidationError as error:
+        raise ValueError(f"source: {'; '.join(problems_of(source, error))}") from error
+    if source.startswith(OURS):
+        raise ValueError(
+            f"source: {source!r} begins with {OURS!r}, which is Creditwell's own; write one like /features/video"
+        )
+    return source
+
+
+def quantity_text(quantity: object) -> str | None:
+    """A quantity as text; nothing for what may have lost digits on its way, such as a float."""
+    match quantity:
+        case bool():
+            return None
+        case str():
+            return quantity
+        case int():
+            return str(quantity)
+        case Decimal():
+            return f"{quantity:f}"
+        case _:
+            return None
+
+
+def in_callers_words(problem: str) -> str:
+    """A problem of the event, said of the argument that it came from."""
+    for member, argument in ARGUMENTS.items():
+        if problem.startswith(member):
+            return argument + problem.removeprefix(member)
+    return problem
+
+
+def uuid7s() -> Iterator[str]:
+    """Identities that sort by time (RFC 9562, version 7): milliseconds, their fraction in 12 bits, 62 random bits.
+
+    Not for several threads at once. Randomness is fetched for 512 at a time: asking the kernel lets another thread take
+    the interpreter, and a caller would wait for it.
+    """
+    while True:
+        entropy = os.urandom(8 * 512)
+        for start in range(0, len(entropy), 8):
+            milliseconds, rest = divmod(time.time_ns(), 1_000_000)
+            fraction = (rest << 12) // 1_000_000
+            noise = int.from_bytes(entropy[start : start + 8], "big") >> 2
+            digits = f"{milliseconds << 80 | 0x7 << 76 | fraction << 64 | 0b10 << 62 | noise:032x}"
+            yield f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"

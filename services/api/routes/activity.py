@@ -1,0 +1,130 @@
+"""`GET /v1/teams/{team}/activity` and `…/entries/{id}`: what happened to the credits, and why."""
+
+import csv
+import re
+from base64 import b64decode, urlsafe_b64encode
+from binascii import Error as NotBase64
+from collections.abc import AsyncIterator, Iterable
+from datetime import timedelta
+from io import StringIO
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Header, Path, Query
+from starlette.responses import Response, StreamingResponse
+
+from projections.balance.fold import Kind
+from schemas.facts import Name
+from schemas.rates import RateCards
+from services.api.access import SEES_PAYMENTS, Ask, Asked, route
+from services.api.answers import Json, answer
+from services.api.models.reads import Activity, Entry
+from services.api.openapi.route_docs import link
+from services.api.problems import problem
+from services.api.tokens import Role
+from services.api.wording.entries import explain, item, line
+from services.read_models.activity import NEWEST, Before, Filter, read_activity, read_all, read_entries, who_paid
+from services.store.shards import shard_of
+
+PAGE_MAX = 200
+COLUMNS = (
+    "at", "type", "description", "member_id", "feature", "credits", "included", "additional", "balance_after", "id",
+)  # fmt: skip
+CSV = {200: {"content": {"text/csv": {"schema": {"type": "string"}}}}}
+FOLLOWED = {
+    "entry": link("get_entry", "Why the newest entry is what it is.", id="$response.body#/items/0/id"),
+    "next": link("get_activity", "The next page, if there is one.", cursor="$response.body#/next_cursor"),
+}
+ENTRY_ID = re.compile(r"([0-9]{1,2}):([0-9]{1,18}):([0-9]{1,5})", re.ASCII)
+
+Days = Annotated[Literal["1", "7", "30"], Query(description="The window, n × 24 hours back from now.")]
+
+routes = APIRouter()
+
+
+@route(
+    routes, "GET", "/v1/teams/{team}/activity", Role.MEMBER, gives=Activity, tags=["credits"], responses=CSV,
+    fails=("invalid_cursor", "no_rate_card", "catching_up"), links=FOLLOWED,
+)  # fmt: skip
+async def get_activity(
+    ask: Asked,
+    days: Days = "30",
+    kind: Annotated[
+        list[Kind] | None, Query(alias="type", max_length=len(Kind), description="Only these types.")
+    ] = None,
+    member: Annotated[Name | None, Query(description="Only this member's.")] = None,
+    limit: Annotated[int, Query(ge=1, le=PAGE_MAX)] = 25,
+    cursor: Annotated[str | None, Query(max_length=64, description="`next_cursor` of the page before.")] = None,
+    accept: Annotated[str, Header()] = "",
+) -> Response:
+    """Credit activity, newest first; as CSV, all of it."""
+    since = ask.world.clock() - timedelta(days=int(days))
+    wanted = Filter(since, frozenset(kind) if kind else None, member)
+    cards = await ask.world.cards.current()
+    if "text/csv" in accept:
+        name = f'attachment; filename="credit-activity-{days}-days.csv"'
+        return StreamingResponse(
+            _lines(ask, wanted, cards), media_type="text/csv",
+            headers={"content-disposition": name, "cache-control": "no-store"},
+        )  # fmt: skip
+    before = NEWEST if cursor is None else parse_cursor(cursor)
+    rows = await read_activity(ask.glance(), ask.team_id, wanted, before=before, limit=limit + 1)
+    items = [item(row, cards, ask.world.catalog) for row in rows[:limit]]
+    following = write_cursor(rows[limit - 1].entry[:2]) if len(rows) > limit else None
+    return answer({"items": items, "next_cursor": following})
+
+
+def write_cursor(before: Before) -> str:
+    """Where a page ended; opaque outside, so that nobody makes them up."""
+    return urlsafe_b64encode(f"{before[0]}.{before[1]}".encode()).decode().rstrip("=")
+
+
+def parse_cursor(cursor: str) -> Before:
+    """Where the page before ended."""
+    try:
+        text = b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode("ascii")
+    except (NotBase64, ValueError):
+        text = ""
+    if not re.fullmatch(r"[0-9]{1,18}\.[0-9]{1,4}", text, re.ASCII):
+        raise problem(422, "invalid_cursor", "the cursor is not a `next_cursor` of this API; begin without one")
+    position, part = text.split(".")
+    return int(position), int(part)
+
+
+async def _lines(ask: Ask, wanted: Filter, cards: RateCards) -> AsyncIterator[str]:
+    yield _csv([COLUMNS])
+    async for rows in read_all(ask.glance(), ask.team_id, wanted):
+        lines = (line(row, cards, ask.world.catalog) for row in rows)
+        yield _csv([[_cell(column, one) for column in COLUMNS] for one in lines])
+
+
+def _csv(rows: Iterable[Iterable[str]]) -> str:
+    text = StringIO()
+    csv.writer(text, lineterminator="\r\n").writerows(rows)
+    return text.getvalue()
+
+
+def _cell(column: str, one: Json) -> str:
+    """A cell; text that a spreadsheet would run as a formula is kept text by an apostrophe."""
+    text = "" if one[column] is None else str(one[column])
+    is_text = column in ("description", "member_id", "feature")
+    return f"'{text}" if is_text and text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+
+
+@route(
+    routes, "GET", "/v1/teams/{team}/entries/{id}", Role.MEMBER, gives=Entry, tags=["credits"],
+    fails=("unknown_entry", "no_rate_card", "catching_up"),
+)  # fmt: skip
+async def get_entry(
+    ask: Asked, entry_id: Annotated[str, Path(alias="id", max_length=64, examples=["31:20418:0"])]
+) -> Response:
+    """Why an entry is what it is: rate card, formula, inputs, which lots paid."""
+    named = ENTRY_ID.fullmatch(entry_id)
+    if named is not None and int(named[1]) == shard_of(ask.team_id):
+        cards = await ask.world.cards.current()
+        rows, tail = await read_entries(ask.glance(), ask.team_id, int(named[2]))
+        for row in rows:
+            if row.entry.part == int(named[3]):
+                paid = await who_paid(ask.glance(), ask.team_id, row.entry.paid, tail)
+                sees = ask.caller.role in SEES_PAYMENTS
+                return answer(explain(row, paid, cards, ask.world.catalog, sees_receipts=sees))
+    raise problem(404, "unknown_entry", f"this team has no entry {entry_id!r}")

@@ -1,0 +1,69 @@
+"""Grants and adjustments: credits that an operator gives or corrects, always with a reason, never by setting a balance."""
+
+from fastapi import APIRouter
+from starlette.responses import Response
+
+from schemas.credits import format_credits
+from schemas.facts import CreditsAdjusted, CreditsGranted
+from services.api.access import Asked, route
+from services.api.idempotency import NAMED, Answered, RequiredKey, once
+from services.api.models.operators import AdjustmentBody, GiftAnswer, GrantBody
+from services.api.openapi.route_docs import link
+from services.api.tokens import Role
+from services.api.wording.amounts import micro
+from services.credits.grants import adjust, grant
+from services.runtime.errors import Refused
+from services.store.append import Place
+from services.store.connect import Connection
+
+GIVES = (*NAMED, "invalid_credits")
+EXPLAINED = {"entry": link("get_entry", "What came of it, as an entry of the activity.", id="$response.body#/id")}
+
+routes = APIRouter()
+
+
+@route(
+    routes, "POST", "/v1/teams/{team}/grants", Role.OPERATOR, gives=GiftAnswer, status=201, tags=["operators"],
+    fails=("invalid_expiry", *GIVES), links=EXPLAINED,
+)  # fmt: skip
+async def post_grant(ask: Asked, body: GrantBody, key: RequiredKey) -> Response:
+    """Give promotional credits, which may expire."""
+    credits = micro(body.credits)
+
+    async def give(connection: Connection, gift_id: str) -> Answered:
+        gift = CreditsGranted(
+            credits=_positive(credits), reason=body.reason, expires_at=body.expires_at, granted_by=ask.caller.sub
+        )
+        return _given(await grant(connection, ask.team_id, f"grant:{gift_id}", gift), credits)
+
+    return await once(ask, key, give)
+
+
+@route(
+    routes, "POST", "/v1/teams/{team}/adjustments", Role.OPERATOR, gives=GiftAnswer, status=201, tags=["operators"],
+    fails=("own_approval", *GIVES), links=EXPLAINED,
+)  # fmt: skip
+async def post_adjustment(ask: Asked, body: AdjustmentBody, key: RequiredKey) -> Response:
+    """Correct a balance, up or down. Who approves is never who asks."""
+    credits = micro(body.credits)
+    if body.approved_by == ask.caller.sub:
+        raise Refused("own_approval", "who asks for an adjustment can't approve it; have somebody else do so")
+
+    async def correct(connection: Connection, gift_id: str) -> Answered:
+        adjustment = CreditsAdjusted(
+            credits=credits, reason=body.reason, refers_to=body.refers_to,
+            adjusted_by=ask.caller.sub, approved_by=body.approved_by,
+        )  # fmt: skip
+        return _given(await adjust(connection, ask.team_id, f"adjustment:{gift_id}", adjustment), credits)
+
+    return await once(ask, key, correct)
+
+
+def _positive(credits: int) -> int:
+    if credits <= 0:
+        raise Refused("invalid_credits", "a grant is more than 0 credits; to take credits away, adjust")
+    return credits
+
+
+def _given(given: Place, credits: int) -> Answered:
+    return Answered({"id": f"{given}:0", "credits": format_credits(credits), "position": str(given)}, 201)

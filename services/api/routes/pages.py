@@ -1,0 +1,89 @@
+"""`/usage` and its files: an empty shell for anyone; everything in it is asked for with a token that the browser alone holds.
+
+Nothing inline and nothing from elsewhere, so the policy can say so.
+"""
+
+from gzip import compress
+from hashlib import sha256
+from importlib.resources import files
+from mimetypes import guess_type
+from typing import NamedTuple
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from services.api.context import World
+from services.api.problems import problem
+
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; font-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
+)
+HEADERS = {
+    "content-security-policy": POLICY, "x-content-type-options": "nosniff", "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin", "cache-control": "no-cache",
+}  # fmt: skip
+INSECURE = (
+    b'<aside class="insecure" aria-label="Warning">Insecure development: tokens are signed by a key that everybody knows. '
+    b"Never run this for real teams.</aside>"
+)
+
+routes = APIRouter(include_in_schema=False)
+
+
+class File(NamedTuple):
+    """A file of the page: its bytes, plain and compressed, their type, and a tag by which a browser knows that it has them."""
+
+    body: bytes
+    gzipped: bytes
+    kind: str
+    etag: str
+
+
+def load_files() -> dict[str, File]:
+    """Every file of the page by its path: a few dozen kilobytes, read once."""
+    found: dict[str, File] = {}
+    folders = [("", files("services").joinpath("page"))]
+    for prefix, folder in folders:
+        for file in folder.iterdir():
+            if file.is_dir():
+                folders.append((f"{prefix}{file.name}/", file))
+            else:
+                found[prefix + file.name] = _file(file.read_bytes(), guess_type(file.name)[0])
+    return found
+
+
+def _file(body: bytes, kind: str | None) -> File:
+    return File(body, compress(body, mtime=0), kind or "application/octet-stream", sha256(body).hexdigest()[:16])
+
+
+FILES = load_files()
+SHELL = FILES["usage.html"]
+INSECURE_SHELL = _file(SHELL.body.replace(b"<!-- insecure-dev -->", INSECURE), SHELL.kind)
+
+
+@routes.get("/usage")
+async def get_usage_page(request: Request) -> Response:
+    """The shell."""
+    world: World = request.app.state.world
+    return _send(INSECURE_SHELL if world.settings.insecure_dev else SHELL, request)
+
+
+@routes.get("/usage/{path:path}")
+async def get_page_file(path: str, request: Request) -> Response:
+    """A style sheet, a script, an icon."""
+    if path not in FILES:
+        raise problem(404, "not_found", f"the page has no file {path!r:.80}")
+    return _send(FILES[path], request)
+
+
+def _send(file: File, request: Request) -> Response:
+    is_gzipped = "gzip" in request.headers.get("accept-encoding", "")
+    etag = f'"{file.etag}{"-gzip" if is_gzipped else ""}"'
+    headers = {**HEADERS, "etag": etag, "vary": "Accept-Encoding"}
+    if request.headers.get("if-none-match") == etag:
+        return Response(status_code=304, headers=headers)
+    if is_gzipped:
+        return Response(file.gzipped, headers=headers | {"content-encoding": "gzip"}, media_type=file.kind)
+    return Response(file.body, headers=headers, media_type=file.kind)

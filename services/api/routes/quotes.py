@@ -1,0 +1,63 @@
+"""`POST /v1/teams/{team}/quotes`: what would this work cost, and may the team do it?
+
+Asked before work starts. It reserves nothing: work that runs long places a hold.
+"""
+
+from collections.abc import Iterable
+from decimal import Decimal
+
+from fastapi import APIRouter
+from starlette.responses import Response
+
+from projections.entitlement import Permission, Verdict, Work, permit
+from schemas.credits import format_credits
+from services.api.access import Asked, route, unknown_team
+from services.api.answers import Json, answer, place
+from services.api.models.work import Item, Quote, QuoteBody
+from services.api.openapi.codes import PRICED
+from services.api.tokens import Role
+from services.credits.limits import read_spending
+from services.read_models.balances import read_balance
+
+routes = APIRouter()
+
+
+@route(
+    routes, "POST", "/v1/teams/{team}/quotes", Role.MEMBER, Role.SERVICE, gives=Quote, tags=["entitlement"],
+    fails=("catching_up", *PRICED),
+)  # fmt: skip
+async def post_quote(ask: Asked, body: QuoteBody) -> Response:
+    """Price and permission for a list of work. What a member or an admin asks about is their own work, unless it names somebody."""
+    now = ask.world.clock()
+    card = (await ask.world.cards.current()).in_force(now)
+    own = ask.caller.sub if ask.caller.role in (Role.MEMBER, Role.ADMIN) else None
+    wanted = works(body.items, own)
+    members = {work.member_id for work in wanted if work.member_id is not None}
+    exact = await read_balance(ask.glance(), ask.team_id, now)
+    if exact is None:
+        raise unknown_team(ask.team_id)
+    spending = await read_spending(ask.glance(), ask.team_id, members, exact.team.zone, now) if exact.limited else {}
+    permission = permit(wanted, exact.team, exact.available, spending, card, ask.world.catalog)
+    return answer({**quote_body(permission), "position": place(exact.shard, exact.position)})
+
+
+def works(items: Iterable[Item], member_id: str | None = None) -> list[Work]:
+    """What is asked for; items that name nobody are `member_id`'s."""
+    return [Work(item.feature, Decimal(item.quantity), item.attributes, item.member_id or member_id) for item in items]
+
+
+def quote_body(permission: Permission) -> Json:
+    """The answer for each item, in order, and for all of them together."""
+    return {
+        "credits": format_credits(permission.credits), "affordable": permission.affordable,
+        "allowed": permission.reason is None, "reason": permission.reason, "warning": permission.warning,
+        "items": [verdict_body(verdict) for verdict in permission.verdicts],
+    }  # fmt: skip
+
+
+def verdict_body(verdict: Verdict) -> Json:
+    """The answer for one item."""
+    return {
+        "credits": None if verdict.credits is None else format_credits(verdict.credits),
+        "allowed": verdict.reason is None, "reason": verdict.reason, "detail": verdict.detail, "warning": verdict.warning,
+    }  # fmt: skip

@@ -1,0 +1,123 @@
+"""The directory of a team, and its plan: who it is, whom to ask, what is included."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path
+from starlette.responses import Response
+
+from schemas.facts import Id, MemberErased, NewFact
+from services.api.access import Ask, Asked, route, unknown_team
+from services.api.answers import answer, instant, place
+from services.api.idempotency import KEYED, Answered, Key, once
+from services.api.models.operators import MemberBody, PlanAnswer, PlanBody, TeamBody
+from services.api.models.parts import Moved
+from services.api.models.reads import Team
+from services.api.openapi.route_docs import link
+from services.api.problems import problem
+from services.api.tokens import Role
+from services.credits import directory
+from services.credits.plans import assign_plan, check_team_id, team_exists
+from services.store.append import append, lock_shard
+from services.store.connect import Connection
+from services.store.read import head_of
+from services.store.shards import shard_of
+
+DIRECTORY = "creditwell:directory"
+
+MEMBER = "/v1/teams/{team}/members/{member}"
+SEEN = {"limit": link("get_limit", "What the member may use.", member="$request.path.member")}
+
+MemberId = Annotated[Id, Path(alias="member", description="The member's id.")]
+
+routes = APIRouter()
+
+
+@route(routes, "GET", "/v1/teams/{team}", Role.MEMBER, gives=Team, tags=["teams"])
+async def get_team(ask: Asked) -> Response:
+    """A team, its members and its admins."""
+    async with ask.transaction() as connection:
+        team = await directory.read_directory(connection, ask.team_id)
+    if team is None:
+        raise unknown_team(ask.team_id)
+    plan = ask.world.catalog.plans.get(team.plan)
+    return answer({
+        "id": team.team_id, "name": team.name, "zone": team.zone, "plan": team.plan,
+        "plan_name": plan.name if plan else team.plan,
+        "members": [{"id": one.member_id, "name": one.name, "role": one.role} for one in team.members],
+        "admins": [{"id": one.member_id, "name": one.name} for one in team.admins],
+    })  # fmt: skip
+
+
+@route(
+    routes, "PUT", "/v1/teams/{team}", Role.OPERATOR, gives=Moved, tags=["operators"],
+    fails=("invalid_team", *KEYED),
+)  # fmt: skip
+async def put_team(ask: Asked, body: TeamBody, key: Key = None) -> Response:
+    """Say what a team is called. The directory is no part of the log, so the position is the head of the team's shard."""
+    check_team_id(ask.team_id)
+
+    async def name(connection: Connection, _: str) -> Answered:
+        await directory.name_team(connection, ask.team_id, body.name)
+        return await _head(connection, ask)
+
+    return await once(ask, key, name)
+
+
+@route(
+    routes, "PUT", MEMBER, Role.OPERATOR, gives=Moved, tags=["operators"], fails=("invalid_team", *KEYED),
+    links=SEEN,
+)  # fmt: skip
+async def put_member(ask: Asked, member_id: MemberId, body: MemberBody, key: Key = None) -> Response:
+    """Add a member to the directory, or change their name or role."""
+    check_team_id(ask.team_id)
+
+    async def put(connection: Connection, _: str) -> Answered:
+        await directory.put_member(connection, ask.team_id, directory.Member(member_id, body.name, body.role))
+        return await _head(connection, ask)
+
+    return await once(ask, key, put)
+
+
+@route(routes, "DELETE", MEMBER, Role.OPERATOR, gives=Moved, tags=["operators"], fails=("unknown_member", *KEYED))
+async def delete_member(ask: Asked, member_id: MemberId, key: Key = None) -> Response:
+    """Erase what the directory knows of a member. Their id stays in the log, and means nobody any more."""
+
+    async def erase(connection: Connection, _: str) -> Answered:
+        now = await lock_shard(connection, ask.team_id)
+        since = await directory.delete_member(connection, ask.team_id, member_id)
+        if since is None:
+            raise problem(404, "unknown_member", f"the directory does not know {member_id!r}")
+        if not await team_exists(connection, ask.team_id):
+            return await _head(connection, ask)
+        # The row is gone with this transaction, so its own time makes the fact one and the same for ever.
+        erased = NewFact(
+            ask.team_id, DIRECTORY, f"erased:{member_id}:{instant(since)}", now, MemberErased(member_id=member_id)
+        )
+        appended = await append(connection, [erased])
+        return Answered({"position": str(appended.places[0])})
+
+    return await once(ask, key, erase)
+
+
+async def _head(connection: Connection, ask: Ask) -> Answered:
+    shard = shard_of(ask.team_id)
+    return Answered({"position": place(shard, await head_of(connection, shard))})
+
+
+@route(
+    routes, "PUT", "/v1/teams/{team}/plan", Role.OPERATOR, gives=PlanAnswer, tags=["operators"],
+    fails=("unknown_plan", "unknown_zone", "invalid_team", "invalid_anchor", "anchor_fixed", *KEYED),
+)  # fmt: skip
+async def put_plan(ask: Asked, body: PlanBody, key: Key = None) -> Response:
+    """Give a team a plan. The first one brings the team into being; an upgrade counts at once, a downgrade from the next cycle."""
+
+    async def assign(connection: Connection, _: str) -> Answered:
+        assigned = await assign_plan(
+            connection, ask.world.catalog, ask.team_id, body.plan,
+            anchor=body.anchor, zone=body.zone, assigned_by=ask.caller.sub,
+        )  # fmt: skip
+        return Answered({
+            "plan": assigned.plan, "anchor": instant(assigned.anchor), "zone": assigned.zone, "position": str(assigned.place),
+        })  # fmt: skip
+
+    return await once(ask, key, assign)

@@ -1,0 +1,119 @@
+"""`POST /v1/usage` and `GET …/receipts`: usage by HTTP, and what became of it.
+
+What comes in here goes to Kafka and is judged by the recorder, like everything else; only what a token can tell is checked
+first. Kafka has acknowledged it when the answer is 202.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+from urllib.parse import quote, urlencode
+
+import msgspec
+from fastapi import APIRouter, Query
+from pydantic import ValidationError
+from starlette.responses import Response
+
+from schemas.credits import format_credits
+from schemas.facts import OURS, Name
+from schemas.problems import problems_of
+from schemas.usage import Source
+from services.api.access import Asked, route
+from services.api.answers import Json, answer, instant_or_none
+from services.api.bodies import body_of, media_type_of, parse_json, schema_of
+from services.api.models import examples
+from services.api.models.work import CloudEvent, Receipt, Sent
+from services.api.openapi.route_docs import link
+from services.api.problems import problem
+from services.api.tokens import Caller, Role
+from services.usage.receipts import Receipt as Became
+from services.usage.receipts import Status, read_receipt
+
+ONE = ("application/json", "application/cloudevents+json")
+BATCH = "application/cloudevents-batch+json"
+BATCH_MAX = 1_000
+EVENT = schema_of(CloudEvent)
+EVENTS = {"type": "array", "items": EVENT, "minItems": 1, "maxItems": BATCH_MAX, "examples": [[examples.EVENT]]}
+BODY = body_of({**dict.fromkeys(ONE, EVENT), BATCH: EVENTS})
+FAILS = ("team_not_allowed", "source_not_allowed", "too_large", "kafka_away")
+LEADS = {
+    "receipt": link(
+        "get_receipt", "What became of it, where it was one.",
+        team="$request.body#/subject", source="$request.body#/source", id="$request.body#/id",
+    )
+}  # fmt: skip
+
+routes = APIRouter()
+
+
+@route(
+    routes, "POST", "/v1/usage", Role.SERVICE, gives=Sent, status=202, tags=["usage"], openapi_extra=BODY,
+    fails=FAILS, links=LEADS,
+)  # fmt: skip
+async def post_usage(ask: Asked) -> Response:
+    """Report usage: one CloudEvent, or a batch of them."""
+    said = _events(await ask.request.body(), media_type_of(ask.request))
+    events = [_check(parse_json(event), f"event {number}", ask.caller) for number, event in enumerate(said, 1)]
+    await ask.world.reports.send([(event["subject"], as_it_is) for event, as_it_is in zip(events, said, strict=True)])
+    return answer({"receipts": [_pending(event) for event in events]}, 202)
+
+
+def _events(body: bytes, kind: str) -> list[bytes]:
+    """Each event in the bytes in which it came: a number that was read and written again might be another."""
+    if kind not in (*ONE, BATCH):
+        raise problem(415, "unsupported_media_type", f"send {', '.join(ONE)} or {BATCH}, not {kind or 'nothing'!r}")
+    is_list = body.lstrip()[:1] == b"["
+    try:
+        events = (
+            msgspec.json.decode(body, type=list[msgspec.Raw])
+            if is_list
+            else [msgspec.json.decode(body, type=msgspec.Raw)]
+        )
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise problem(422, "invalid_request", f"the body is not JSON: {error}") from error
+    if not 0 < len(events) <= BATCH_MAX or (kind == BATCH and not is_list):
+        raise problem(422, "invalid_request", f"a batch is a list of 1 to {BATCH_MAX} events")
+    return [bytes(event) for event in events]
+
+
+def _check(event: object, name: str, caller: Caller) -> dict[str, Any]:
+    """The event, if it is one and its reporter may send it.
+
+    Team and source are what the token vouches for; what the data says, the recorder judges.
+    """
+    try:
+        known = CloudEvent.model_validate(event)
+    except ValidationError as error:
+        said = "; ".join(problems_of(event, error)[:3])
+        raise problem(422, "invalid_request", f"{name}: {said}") from error
+    if not caller.may_see(known.subject):
+        raise problem(403, "team_not_allowed", f"{name}: this token does not report for team {known.subject!r}")
+    if known.source.startswith(OURS) or not caller.may_report(known.source):
+        raise problem(403, "source_not_allowed", f"{name}: this token does not report as {known.source!r}")
+    assert isinstance(event, dict)
+    return event
+
+
+def _pending(event: Mapping[str, Any]) -> Json:
+    query = urlencode({"source": event["source"], "id": event["id"]})
+    href = f"/v1/teams/{quote(event['subject'], safe='')}/receipts?{query}"
+    return {**receipt_body(Became(Status.PENDING)), "source": event["source"], "id": event["id"], "href": href}
+
+
+@route(routes, "GET", "/v1/teams/{team}/receipts", Role.SERVICE, gives=Receipt, tags=["usage"], fails=("catching_up",))
+async def get_receipt(
+    ask: Asked,
+    source: Annotated[Source, Query(description="The event's source.")],
+    event_id: Annotated[Name, Query(alias="id", description="The event's id.")],
+) -> Response:
+    """What became of a usage."""
+    async with ask.transaction() as connection:
+        return answer(receipt_body(await read_receipt(connection, ask.team_id, source, event_id)))
+
+
+def receipt_body(became: Became) -> Json:
+    """A receipt as everybody reads it."""
+    return {
+        "status": became.status.value, "position": became.place, "recorded_at": instant_or_none(became.recorded_at),
+        "credits": None if became.credits is None else format_credits(became.credits), "reason": became.reason,
+        "detail": became.detail, "duplicates": became.duplicates, "conflicts": became.conflicts,
+    }  # fmt: skip

@@ -1,0 +1,93 @@
+"""`POST /v1/stripe/webhook`: what Stripe says has happened, stored before it is worked on.
+
+The signature counts over the very bytes of the body. The answer is 200 as soon as the event is stored, also when it was
+stored before; whoever works on it (the top-up worker) asks Stripe how things are now. Amounts and states in the body are never
+believed, so neither order nor repetition nor delay matters, and none of it is kept.
+
+Whoever sends what no secret of ours has signed has failed to sign in, and may do so only now and then; what Stripe signed is never
+sent away, whatever else comes from its address.
+"""
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from services.api.answers import JSON
+from services.api.bodies import body_of, schema_of
+from services.api.context import World
+from services.api.models.money import StripeEvent, StripeReceived
+from services.api.openapi.codes import LONG_BODY
+from services.api.openapi.route_docs import answers
+from services.api.problems import problem
+from services.api.rate_limits import address_of
+from services.money.inbox_rows import News, keep
+from services.money.stripe_client import Forged, WebhookEvent, verify_webhook
+from services.runtime.settings import Settings
+
+BODY_MAX = 256 * 1024
+
+FAILS = (
+    "bad_request", "signature_missing", "signature_wrong", "too_old", "from_the_future", "unreadable", "wrong_mode",
+    LONG_BODY, "too_many_requests", "internal", "unavailable", "no_webhook_secret",
+)  # fmt: skip
+UNSIGNED = ("signature_missing", "signature_wrong")  # an event that is too old was signed
+SIGNATURE = {
+    "name": "Stripe-Signature", "in": "header", "schema": {"type": "string"},
+    "description": "When it was signed, and the signatures: `t=…,v1=…`.",
+}  # fmt: skip
+
+routes = APIRouter()
+
+
+@routes.post(
+    "/v1/stripe/webhook", tags=["stripe"], operation_id="receive_webhook", summary="What Stripe says has happened",
+    responses=answers(200, StripeReceived, "It is stored", codes=FAILS, links={}, more={}), response_model=None,
+    openapi_extra=body_of({JSON: schema_of(StripeEvent)}) | {"parameters": [SIGNATURE], "security": []},
+)  # fmt: skip
+async def receive(request: Request) -> Response:
+    """Store a signed event. 400 for whatever Stripe did not send to us, now."""
+    world: World = request.app.state.world
+    body = await read_body(request)
+    secrets = secrets_of(world.settings)
+    if not secrets:
+        raise problem(
+            503, "no_webhook_secret", "CREDITWELL_STRIPE_WEBHOOK_SECRET is not set, so nothing can be believed"
+        )
+    try:
+        event = verify_webhook(body, request.headers.get("stripe-signature", ""), secrets, world.clock())
+    except Forged as forged:
+        if forged.reason in UNSIGNED:
+            world.turnstile.failed(address_of(request))
+        raise problem(400, forged.reason, forged.detail) from forged
+    if world.charges is not None and event.live != world.charges.live:
+        raise problem(400, "wrong_mode", "test events are for test keys, live events for live keys")
+    async with world.pool.acquire() as connection, connection.transaction():
+        await keep(connection, news_of(event), event.created_at)
+    return JSONResponse({"received": event.id})
+
+
+async def read_body(request: Request) -> bytes:
+    """The body, unless it is larger than any event of Stripe's."""
+    parts: list[bytes] = []
+    size = 0
+    async for part in request.stream():
+        size += len(part)
+        if size > BODY_MAX:
+            raise problem(413, "too_large", f"an event has at most {BODY_MAX} bytes")
+        parts.append(part)
+    return b"".join(parts)
+
+
+def secrets_of(settings: Settings) -> list[str]:
+    """The secret that Stripe signs with; two while one replaces the other."""
+    secret = settings.stripe_webhook_secret
+    return [part.strip() for part in secret.get_secret_value().split(",") if part.strip()] if secret is not None else []
+
+
+def news_of(event: WebhookEvent) -> News:
+    """What is kept of an event."""
+    told = event.metadata
+    return News(
+        event.id, event.type, event.object_kind, event.object_id, event.intent_id, event.charge_id, event.customer_id,
+        told.get("attempt_id"), told.get("purchase_id") or told.get("change_id"),
+    )  # fmt: skip

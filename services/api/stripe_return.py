@@ -1,0 +1,58 @@
+"""The way to Stripe's pages and back: Stripe itself, where browsers may be sent to afterwards, and the head of a team's shard."""
+
+from typing import Final
+from urllib.parse import urlsplit
+
+from services.api.access import Ask
+from services.api.answers import place
+from services.api.problems import problem
+from services.money.stripe_client import Charges
+from services.runtime.errors import Refused
+from services.store.connect import Connection
+from services.store.read import head_of
+from services.store.shards import shard_of
+
+PAGE: Final = "/usage"
+
+
+def stripe_of(ask: Ask) -> Charges:
+    """Our account at Stripe. Raises Problem: no_stripe_key."""
+    if ask.world.charges is None:
+        raise problem(503, "no_stripe_key", "CREDITWELL_STRIPE_KEY is not set, so nothing can be bought here")
+    return ask.world.charges
+
+
+def return_url_of(ask: Ask, wanted: str | None) -> str:
+    """Where the browser comes back to: our own page, or one of a configured origin.
+
+    Raises:
+        Refused: invalid_return_url. Whoever is sent anywhere from a payment believes what stands there.
+    """
+    own = ask.world.settings.public_url or str(ask.request.base_url).rstrip("/")
+    if wanted is None:
+        return own + PAGE
+    if not wanted.isascii() or not wanted.isprintable() or set(wanted) & set(' \\{}<>"'):
+        raise Refused(
+            "invalid_return_url", "write it as a browser would send it, with anything unusual percent-encoded"
+        )
+    if _origin(wanted) not in {own, *ask.world.settings.cors_origins}:
+        raise Refused("invalid_return_url", f"{wanted!r:.140} is not of a configured origin (CREDITWELL_CORS_ORIGINS)")
+    if "#" in wanted:
+        raise Refused("invalid_return_url", "leave out the part after #: it would travel to Stripe")
+    return wanted
+
+
+def _origin(url: str) -> str | None:
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # brackets that hold no address
+        return None
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+async def position_of(connection: Connection, team_id: str, position: int | None) -> str:
+    """A position of the team's shard as the outside knows it; its head, if there is none yet."""
+    shard = shard_of(team_id)
+    if position is None:
+        position = await head_of(connection, shard)
+    return place(shard, position)

@@ -1,0 +1,107 @@
+"""Usage that comes in by HTTP goes to Kafka, as if the feature service had sent it there itself.
+
+An idempotent producer numbers what it sends, and Kafka waits for every number. A batch that Kafka refuses, or that expires, leaves a
+gap after which nothing of that producer is taken in that partition, ever. So after a failure the next report goes by another
+producer. What the one before still has on its way may arrive as well: sending the same twice does no harm.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+
+import structlog
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+
+from services.runtime.errors import Refused, Unavailable
+
+TOPIC = "usage"
+PATIENCE_SECONDS = 10
+CONNECT_SECONDS = 1.0  # from one attempt to the next
+GOODBYE_SECONDS = 5
+RECORD_BYTES = 2 * 1024 * 1024
+
+log = structlog.get_logger("api")
+
+
+class Reports:
+    """A producer that reads of balances need not wait for: it connects by itself, and anew when Kafka was away."""
+
+    def __init__(self, kafka: str) -> None:
+        self._kafka = kafka
+        self._producer: AIOKafkaProducer | None = None
+        self._needed = asyncio.Event()
+        self._leaving: set[asyncio.Task[None]] = set()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Keep a producer until the process stops."""
+        stopping = asyncio.ensure_future(stop.wait())
+        while not stop.is_set():
+            if self._producer is None:
+                await self._connect()
+            pause = CONNECT_SECONDS if self._producer is None else None
+            needed = asyncio.ensure_future(self._needed.wait())
+            await asyncio.wait({stopping, needed}, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
+            needed.cancel()
+        if self._producer is not None:
+            self._replace(self._producer)
+        if self._leaving:
+            await asyncio.wait(self._leaving, timeout=GOODBYE_SECONDS)
+
+    async def _connect(self) -> None:
+        # acks=all and idempotence: what was answered with 202 is on every replica, once, in the order in which it came.
+        producer = AIOKafkaProducer(
+            bootstrap_servers=self._kafka, acks="all", enable_idempotence=True, linger_ms=2,
+            max_request_size=RECORD_BYTES, request_timeout_ms=PATIENCE_SECONDS * 1000,
+        )  # fmt: skip
+        try:
+            await producer.start()
+        except (KafkaError, OSError) as away:
+            await producer.stop()
+            log.warning("Kafka does not answer", error=repr(away))
+            return
+        self._needed.clear()
+        self._producer = producer
+
+    def _replace(self, producer: AIOKafkaProducer) -> None:
+        """Send nothing more by this producer; it leaves when what it has on its way has arrived, or has failed."""
+        if self._producer is producer:
+            self._producer = None
+            self._needed.set()
+            leaving = asyncio.create_task(_leave(producer))
+            self._leaving.add(leaving)
+            leaving.add_done_callback(self._leaving.discard)
+
+    async def send(self, events: Sequence[tuple[str, bytes]]) -> None:
+        """Send (team, event) records; returns when Kafka has acknowledged all of them.
+
+        Raises:
+            Unavailable: Kafka did not acknowledge in time. Some may be there: sending the same again does no harm.
+            Refused: too_large.
+        """
+        producer = self._producer
+        if producer is None:
+            raise Unavailable("Kafka does not answer; send the same again in a moment", code="kafka_away")
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                sent = [await _hand_over(producer, team_id, value) for team_id, value in events]
+                await asyncio.gather(*sent)
+        except (KafkaError, TimeoutError) as away:
+            self._replace(producer)
+            raise Unavailable(
+                f"Kafka did not acknowledge: {away!r}; send the same again in a moment", code="kafka_away"
+            ) from away
+
+
+async def _hand_over(producer: AIOKafkaProducer, team_id: str, value: bytes) -> asyncio.Future[object]:
+    """Give one record to the producer, which has no number for it until it fits."""
+    try:
+        acknowledged: asyncio.Future[object] = await producer.send(TOPIC, value, key=team_id.encode())
+    except MessageSizeTooLargeError as too_large:
+        raise Refused("too_large", str(too_large)) from too_large
+    return acknowledged
+
+
+async def _leave(producer: AIOKafkaProducer) -> None:
+    with suppress(KafkaError):  # whoever waited for it has been told
+        await producer.stop()

@@ -1,0 +1,205 @@
+"""What the customer reads: an entry of the activity in words, and everything that it follows from."""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import assert_never
+
+from projections.balance.fold import NEVER, Entry, Kind, LotKind
+from schemas.catalog import Catalog
+from schemas.credits import format_credits
+from schemas.facts import (
+    AnyFact,
+    ChargeDisputed,
+    ChargeRefunded,
+    CreditsAdjusted,
+    CreditsGranted,
+    CreditsPurchased,
+    CreditsRefilled,
+    CreditsToppedUp,
+    DisputeClosed,
+    HoldCaptured,
+    TopUpFailed,
+    TopUpSkipped,
+    UsageRecorded,
+    UsageVoided,
+)
+from schemas.rates import NotPriced, Priced, RateCards
+from services.api.answers import Json, instant, instant_or_none, place
+from services.api.wording.reversals import describe_reversal, detail_of_reversal
+from services.read_models.activity import PaidLot, Row
+
+MADE = {
+    LotKind.INCLUDED: "Included credits", LotKind.PURCHASED: "Purchased credits", LotKind.TOPPED_UP: "Topped-up credits",
+    LotKind.PROMOTIONAL: "Promotional credits", LotKind.ADJUSTED: "Adjusted credits",
+    LotKind.REINSTATED: "Credits given back",
+}  # fmt: skip
+SKIPPED = {
+    "disabled": "Top-ups are off", "in_flight": "Another top-up is under way",
+    "cooling_down": "Cooling down after the last attempt", "cap_money": "The monthly cap is reached",
+    "cap_count": "The number of top-ups per month is reached", "suspended": "Top-ups are paused",
+    "no_payment_method": "There is no card", "plan": "The plan has no top-ups",
+}  # fmt: skip
+FAILED = {
+    "declined_retry_later": "The card was declined", "declined_needs_card": "The card was declined; another one is needed",
+    "declined_needs_authentication": "The bank wants the payment confirmed", "cancelled": "The payment was cancelled",
+}  # fmt: skip
+
+
+def item(row: Row, cards: RateCards, catalog: Catalog) -> Json:
+    """An entry as a row of the activity."""
+    entry = row.entry
+    return {
+        **line(row, cards, catalog), "recorded_at": instant(entry.recorded_at), "detail": detail(entry, row.fact, cards),
+        "late": entry.late,
+    }  # fmt: skip
+
+
+def line(row: Row, cards: RateCards, catalog: Catalog) -> Json:
+    """An entry as a line of a download, which says less: to work out a million formulas again takes longer than all the rest."""
+    entry = row.entry
+    return {
+        "at": instant(entry.occurred_at), "type": entry.kind.value, "description": describe(entry, row.fact, cards, catalog),
+        "member_id": entry.member_id or _by(row.fact), "feature": entry.feature, "credits": format_credits(entry.credits),
+        "included": format_credits(entry.included), "additional": format_credits(entry.additional),
+        "balance_after": format_credits(entry.balance_after), "id": row.id,
+    }  # fmt: skip
+
+
+def _by(fact: AnyFact) -> str | None:
+    return fact.member_id if isinstance(fact, CreditsPurchased) else None
+
+
+def describe(  # noqa: C901, PLR0911 - a case for each kind, closed by assert_never
+    entry: Entry, fact: AnyFact, cards: RateCards, catalog: Catalog
+) -> str:
+    """What happened, in a few words."""
+    match entry.kind:
+        case Kind.USAGE:
+            return _feature_name(entry.feature, fact, cards)
+        case Kind.USAGE_VOIDED:
+            return f"{_feature_name(entry.feature, fact, cards)}, taken back"
+        case Kind.PURCHASE:
+            pack = catalog.packs.get(fact.pack) if isinstance(fact, CreditsPurchased) else None
+            return f"Purchase · {pack.name} pack" if pack else "Purchase"
+        case Kind.TOP_UP:
+            return "Automatic top-up"
+        case Kind.REFILL:
+            upgraded = isinstance(fact, CreditsRefilled) and fact.upgrade
+            return "Included credits added by the new plan" if upgraded else "Included credits refilled"
+        case Kind.GRANT:
+            return "Promotional credits"
+        case Kind.ADJUSTMENT:
+            return "Adjustment"
+        case Kind.EXPIRY:
+            part = "Included" if entry.included else "Promotional"
+            return f"{part} credits expired" if entry.credits < 0 else f"Fewer {part.lower()} credits expired"
+        case Kind.REFUND | Kind.DISPUTE:
+            assert isinstance(fact, ChargeRefunded | ChargeDisputed | DisputeClosed)
+            return describe_reversal(fact)
+        case Kind.TOP_UP_FAILED:
+            return "Top-up failed"
+        case Kind.TOP_UP_SKIPPED:
+            return "Top-up not made"
+        case _:
+            assert_never(entry.kind)
+
+
+def detail(  # noqa: PLR0911 - a case for each fact that says more
+    entry: Entry, fact: AnyFact, cards: RateCards
+) -> str | None:
+    """One line more, where there is something to say."""
+    if entry.kind is Kind.EXPIRY:
+        return "Usage that came in late was paid by them" if entry.credits > 0 else None
+    match fact:
+        case UsageRecorded():
+            priced = price_of(fact, cards)
+            counted = f"{priced.formula} · rate card {fact.rate_card}" if priced else f"Rate card {fact.rate_card}"
+            return f"{counted} · counted in the open cycle, it came in late" if entry.late else counted
+        case HoldCaptured():
+            priced = price_of(fact, cards)
+            return f"{priced.formula} · rate card {priced.rate_card} · captured from a hold" if priced else None
+        case UsageVoided() | CreditsGranted() | CreditsAdjusted():
+            return fact.reason or None
+        case TopUpSkipped():
+            return fact.detail or SKIPPED[fact.reason]
+        case ChargeRefunded() | ChargeDisputed() | DisputeClosed():
+            return detail_of_reversal(entry, fact)
+        case TopUpFailed():
+            return fact.message or FAILED[fact.reason]
+        case _:
+            return None
+
+
+def price_of(fact: UsageRecorded | HoldCaptured, cards: RateCards) -> Priced | None:
+    """How a usage's price came about; None for one whose card or feature this process does not know yet, or that had none."""
+    card = None if fact.rate_card is None else cards.version(fact.rate_card)
+    if card is None or fact.feature is None or fact.quantity is None:
+        return None
+    try:
+        return card.explain(fact.feature, Decimal(fact.quantity), fact.attributes)
+    except NotPriced:
+        return None
+
+
+def _feature_name(feature: str | None, fact: AnyFact, cards: RateCards) -> str:
+    version = fact.rate_card if isinstance(fact, UsageRecorded | HoldCaptured) else None
+    card = cards.version(version or cards.newest_version)
+    known = card.features.get(feature or "") if card else None
+    if known is not None:
+        return known.feature.name
+    return "Work under a hold" if isinstance(fact, HoldCaptured) and feature is None else feature or "Usage"
+
+
+def explain(row: Row, paid: list[PaidLot], cards: RateCards, catalog: Catalog, *, sees_receipts: bool) -> Json:
+    """An entry with everything that it follows from. Receipts and charge ids are for admins and finance alone."""
+    return {
+        **item(row, cards, catalog),
+        "position": place(row.shard, row.entry.position),
+        "price": _price(row.fact, cards) if row.entry.kind is Kind.USAGE else None,
+        "paid_by": [_paid_by(row.shard, lot) for lot in paid],
+        "charge": charge(row.fact, sees_receipts=sees_receipts),
+        "reason": detail(row.entry, row.fact, cards),
+    }
+
+
+def _price(fact: AnyFact, cards: RateCards) -> Json | None:
+    if not isinstance(fact, UsageRecorded | HoldCaptured):
+        return None
+    priced, card = price_of(fact, cards), cards.version(fact.rate_card or 0)
+    if priced is None or card is None:
+        return None
+    return {
+        "rate_card": priced.rate_card, "in_force_since": instant(card.effective_from), "feature": priced.feature,
+        "name": priced.name, "per": priced.per, "unit": priced.unit, "quantity": f"{priced.quantity:f}",
+        "attributes": fact.attributes or {}, "rate_attributes": dict(priced.rate_attributes),
+        "rate": priced.rate_credits, "formula": priced.formula,
+    }  # fmt: skip
+
+
+def _paid_by(shard: int, lot: PaidLot) -> Json:
+    return {
+        "lot": place(shard, lot.lot) if lot.kind else None, "kind": lot.kind.value if lot.kind else "overdraft",
+        "name": MADE[lot.kind] if lot.kind else "Past zero", "gained_at": instant_or_none(lot.starts_at),
+        "ends_at": _end(lot.ends_at), "credits": format_credits(lot.credits),
+    }  # fmt: skip
+
+
+def _end(at: datetime | None) -> str | None:
+    return None if at is None or at == NEVER else instant(at)
+
+
+def charge(fact: AnyFact, *, sees_receipts: bool) -> Json | None:
+    """The money behind an entry: the charge that brought these credits, or took them back."""
+    match fact:
+        case CreditsPurchased() | CreditsToppedUp():
+            charge_id, receipt_url = fact.charge_id, fact.receipt_url
+        case ChargeRefunded() | ChargeDisputed() | DisputeClosed():
+            charge_id, receipt_url = None, None
+        case _:
+            return None
+    if fact.charge_cents is None or fact.currency is None:
+        return None
+    paid: Json = {"amount": fact.charge_cents, "currency": fact.currency}
+    if sees_receipts:
+        paid |= {"payment_intent_id": fact.payment_intent_id, "charge_id": charge_id, "receipt_url": receipt_url}
+    return paid

@@ -1,0 +1,37 @@
+"""What the customer reads about money that went back: how much, what that took of the credits, and what was spent already."""
+
+from projections.balance.fold import DEBT, Entry
+from schemas.credits import format_credits
+from schemas.facts import ChargeDisputed, ChargeRefunded, DisputeClosed
+from schemas.money import format_money
+
+Reversal = ChargeRefunded | ChargeDisputed | DisputeClosed
+
+
+def describe_reversal(fact: Reversal) -> str:
+    """What happened, in a few words."""
+    match fact:
+        case ChargeRefunded():
+            return "Refund did not go through" if fact.reinstated_credits else "Refund"
+        case ChargeDisputed():
+            return "Payment disputed"
+        case DisputeClosed():
+            return f"Dispute {fact.outcome}"
+
+
+def detail_of_reversal(entry: Entry, fact: Reversal) -> str:
+    """How much money, and what became of the credits that it had brought."""
+    spent = sum(paid.credits for paid in entry.paid if paid.lot == DEBT)
+    owed = f"; {format_credits(spent)} of the credits were spent already and count below zero" if spent else ""
+    match fact:
+        case ChargeRefunded():
+            whole = f" of {format_money(fact.charge_cents, fact.currency)}" if fact.charge_cents is not None else ""
+            return f"{format_money(fact.refunded_cents, fact.currency)}{whole} refunded so far{owed}"
+        case ChargeDisputed():
+            disputed = f"{format_money(fact.disputed_cents, fact.currency)} disputed with the bank"
+            return f"{disputed}: the credits are frozen until it decides{owed}"
+        case DisputeClosed(outcome="lost"):
+            return "The bank decided against the payment: its credits are gone for good"
+        case DisputeClosed():
+            back = fact.reinstated_credits
+            return "The credits are back" if back else "There was nothing to give back"

@@ -1,0 +1,317 @@
+"""Replay: the log folded anew, in memory, and compared with what the live projections say.
+
+Shard by shard, in one snapshot each, up to the position where the live projections stand: a difference is a difference,
+however busy the system is. It runs the one fold that everything else runs, from nothing, and trusts no saved state.
+Activity is compared page by page; balances, lots and usage when a shard's log has been read.
+"""
+
+import json
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from projections import activity, usage
+from projections.balance.fold import Entry, Kind, Paid, TeamBalance, evolve
+from schemas.facts import RateCardPublished, Stored, UsageVoided
+from services.read_models.balances import PROJECTOR
+from services.read_models.states import balance_row, lot_row, paid_for
+from services.store.connect import Connection
+from services.store.read import follow, read_team
+from services.store.shards import SHARDS, shard_of
+
+PAGE = 5_000
+DIFFERENCES_MAX = 100  # the rest is counted
+EARLIEST, LATEST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+
+FOLDED = "SELECT coalesce(max(position), 0) FROM checkpoints WHERE reader = $1 AND shard = $2"
+SIZE = "SELECT coalesce(sum(position), 0)::bigint FROM checkpoints WHERE reader = $1"
+VOIDED = "SELECT team_id, usage_position FROM voided_usages WHERE shard = $1 AND ($2::text IS NULL OR team_id = $2)"
+ACTIVITY = """
+    SELECT team_id, position, part, kind, recorded_at, occurred_at, member_id, feature, included, additional, balance_after,
+           paid, late
+    FROM activity
+    WHERE shard = $1 AND team_id = ANY($2) AND position BETWEEN $3 AND $4 AND recorded_at >= $5 AND recorded_at < $6
+"""
+ROWS_OF_TEAMS = """
+    SELECT team_id, count(*) FROM activity
+    WHERE shard = $1 AND ($2::text IS NULL OR team_id = $2) AND recorded_at >= $3 AND recorded_at < $4 GROUP BY team_id
+"""
+BALANCE = """
+    SELECT team_id, position, as_of, included, additional, debt, next_end, plan, zone, allowance, cycle_ends_at, sealed_until,
+           notice_threshold, top_up_enabled, top_up_threshold, low, "out", alarm, holds
+    FROM balance WHERE shard = $1 AND ($2::text IS NULL OR team_id = $2)
+"""
+LOTS = """
+    SELECT team_id, lot, kind, gained, remaining, starts_at, ends_at, ended, settled
+    FROM lots WHERE shard = $1 AND ($2::text IS NULL OR team_id = $2)
+"""
+USAGE = """
+    SELECT team_id, day, feature, member_id, credits, uses
+    FROM usage WHERE shard = $1 AND ($2::text IS NULL OR team_id = $2)
+"""
+
+Row = tuple[object, ...]
+OnFacts = Callable[[int], None]
+
+
+class Difference(NamedTuple):
+    """Where a live projection says something else than the log."""
+
+    team_id: str
+    table: str
+    row: str
+    column: str
+    expected: object
+    found: object
+
+    def __str__(self) -> str:
+        """A sentence that names the place."""
+        where = f"{self.table} of {self.team_id}{f', {self.row}' if self.row else ''}"
+        return f"{where}: {self.column} should be {self.expected} and is {self.found}"
+
+
+@dataclass(slots=True)
+class Totals:
+    """The entries of one kind, in micro-credits."""
+
+    entries: int = 0
+    included: int = 0
+    additional: int = 0
+
+
+@dataclass(slots=True)
+class Replayed:
+    """What was folded, and where the live projections differ. `more` counts differences that are not listed."""
+
+    facts: int = 0
+    teams: int = 0
+    totals: dict[Kind, Totals] = field(default_factory=dict)
+    differences: list[Difference] = field(default_factory=list)
+    more: int = 0
+
+    def differs(self, difference: Difference) -> None:
+        """Keep the first ones."""
+        if len(self.differences) < DIFFERENCES_MAX:
+            self.differences.append(difference)
+        else:
+            self.more += 1
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is compared: one team or all, and the activity recorded from `since` on and before `until`."""
+
+    team_id: str | None = None
+    since: datetime = EARLIEST
+    until: datetime = LATEST
+
+
+@dataclass(slots=True)
+class _Shard:
+    """The fold over one shard."""
+
+    shard: int
+    voided: frozenset[tuple[str, int]]
+    teams: dict[str, TeamBalance] = field(default_factory=dict)
+    cells: usage.Cells = field(default_factory=dict)
+    paid: dict[tuple[str, int], tuple[Paid, ...]] = field(default_factory=dict)
+    rows: Counter[str] = field(default_factory=Counter)
+
+
+async def size_of_replay(connection: Connection) -> int:
+    """How many facts the live projections have in them."""
+    size: int = await connection.fetchval(SIZE, PROJECTOR)
+    return size
+
+
+async def replay(
+    connection: Connection,
+    wanted: Wanted = Wanted(),
+    on_facts: OnFacts = lambda _: None,
+) -> Replayed:
+    """Fold the log anew and compare; `on_facts` is told how many more facts were folded.
+
+    Balances, lots and usage are compared where the whole log is folded: not with `until`, which stops before.
+    """
+    replayed = Replayed()
+    shards = range(SHARDS) if wanted.team_id is None else [shard_of(wanted.team_id)]
+    for shard in shards:
+        async with connection.transaction(isolation="repeatable_read", readonly=True):
+            await _replay_shard(connection, shard, wanted, replayed, on_facts)
+    return replayed
+
+
+async def _replay_shard(
+    connection: Connection, shard: int, wanted: Wanted, replayed: Replayed, on_facts: OnFacts
+) -> None:
+    voided = frozenset(
+        (row["team_id"], row["usage_position"]) for row in await connection.fetch(VOIDED, shard, wanted.team_id)
+    )
+    fold = _Shard(shard, voided)
+    async for facts in _facts(connection, shard, wanted):
+        entries = [entry for stored in facts for entry in await _take(connection, fold, stored)]
+        expected = _in_window(fold, entries, wanted, replayed)
+        await _compare_activity(connection, fold, facts, expected, wanted, replayed)
+        replayed.facts += len(facts)
+        on_facts(len(facts))
+    replayed.teams += len(fold.teams)
+    await _compare_rows_of_teams(connection, fold, wanted, replayed)
+    if wanted.until == LATEST:
+        balances = map(balance_row, fold.teams.values())
+        await _compare(connection, "balance", BALANCE, 1, shard, wanted.team_id, balances, replayed)
+        lots = (lot_row(team, lot) for team in fold.teams.values() for lot in team.changed.values())
+        await _compare(connection, "lots", LOTS, 2, shard, wanted.team_id, lots, replayed)
+        used = (row[1:] for row in usage.rows(fold.cells))
+        await _compare(connection, "usage", USAGE, 4, shard, wanted.team_id, used, replayed)
+
+
+async def _facts(connection: Connection, shard: int, wanted: Wanted) -> AsyncIterator[list[Stored]]:
+    """The facts that the live projections have folded, and that were recorded before `until`."""
+    folded = await connection.fetchval(FOLDED, PROJECTOR, shard)
+    pages = follow(connection, shard, page=PAGE) if wanted.team_id is None else _team(connection, shard, wanted.team_id)
+    async for page in pages:
+        facts = [stored for stored in page if stored.position <= folded and stored.recorded_at < wanted.until]
+        if facts:
+            yield facts
+        if len(facts) < len(page):
+            return
+
+
+async def _team(connection: Connection, shard: int, team_id: str) -> AsyncIterator[list[Stored]]:
+    after = 0
+    while facts := await read_team(connection, shard, team_id, after, PAGE):
+        yield facts
+        after = facts[-1].position
+
+
+async def _take(connection: Connection, fold: _Shard, stored: Stored) -> Sequence[tuple[str, Entry]]:
+    """Fold one fact; its entries, with the team."""
+    fact = stored.fact()
+    if isinstance(fact, RateCardPublished):
+        return ()
+    team = fold.teams.get(stored.team_id)
+    if team is None:
+        team = fold.teams[stored.team_id] = TeamBalance(stored.team_id)
+    happened_at = stored.occurred_at
+    paid: tuple[Paid, ...] = ()
+    if isinstance(fact, UsageVoided):
+        happened_at, paid = fact.usage_occurred_at, await _paid(connection, fold, stored, fact)
+    entries = evolve(team, stored, fact, paid, team.changed)  # every lot there ever was: nothing is saved in between
+    for entry in entries:
+        if entry.kind is Kind.USAGE or entry.kind is Kind.USAGE_VOIDED:
+            usage.add(fold.cells, fold.shard, stored.team_id, team.zone, entry, happened_at)
+            if (stored.team_id, entry.position) in fold.voided:
+                fold.paid[stored.team_id, entry.position] = entry.paid
+    return [(stored.team_id, entry) for entry in entries]
+
+
+async def _paid(connection: Connection, fold: _Shard, stored: Stored, fact: UsageVoided) -> tuple[Paid, ...]:
+    """Who paid the usage that is taken back: as this fold saw it, or as the activity says, which was compared by then."""
+    known = fold.paid.get((stored.team_id, fact.usage_position))
+    if known is not None:
+        return known
+    paid, _ = await paid_for(connection, stored.shard, stored.team_id, fact.usage_position)
+    return paid
+
+
+def _in_window(
+    fold: _Shard, entries: Iterable[tuple[str, Entry]], wanted: Wanted, replayed: Replayed
+) -> dict[Row, Row]:
+    """The rows that the activity must have, by team, position and part; counted."""
+    expected: dict[Row, Row] = {}
+    for team_id, entry in entries:
+        if entry.recorded_at < wanted.since:
+            continue
+        expected[team_id, entry.position, entry.part] = activity.row_of(team_id, entry)
+        fold.rows[team_id] += 1
+        totals = replayed.totals.setdefault(entry.kind, Totals())
+        totals.entries += 1
+        totals.included += entry.included
+        totals.additional += entry.additional
+    return expected
+
+
+async def _compare_activity(
+    connection: Connection,
+    fold: _Shard,
+    facts: Sequence[Stored],
+    expected: Mapping[Row, Row],
+    wanted: Wanted,
+    replayed: Replayed,
+) -> None:
+    teams = list({stored.team_id for stored in facts})
+    rows = await connection.fetch(
+        ACTIVITY, fold.shard, teams, facts[0].position, facts[-1].position, wanted.since, wanted.until
+    )
+    found: dict[Row, Row] = {(row["team_id"], row["position"], row["part"]): tuple(row) for row in rows}
+    if found == expected:
+        return
+    columns = tuple(rows[0].keys()) if rows else ()
+    for key in sorted(found.keys() | expected.keys()):
+        name = f"{fold.shard}:{key[1]} part {key[2]}"
+        _compare_row("activity", str(key[0]), name, columns, expected.get(key), found.get(key), replayed)
+
+
+async def _compare_rows_of_teams(connection: Connection, fold: _Shard, wanted: Wanted, replayed: Replayed) -> None:
+    """Rows that stand where no fact is: they have no page of their own."""
+    rows = await connection.fetch(ROWS_OF_TEAMS, fold.shard, wanted.team_id, wanted.since, wanted.until)
+    found = {row["team_id"]: row["count"] for row in rows}
+    for team_id in sorted(found.keys() | fold.rows.keys()):
+        if found.get(team_id, 0) != fold.rows[team_id] and not any(d.team_id == team_id for d in replayed.differences):
+            difference = Difference(team_id, "activity", "", "rows", fold.rows[team_id], found.get(team_id, 0))
+            replayed.differs(difference)
+
+
+async def _compare(
+    connection: Connection,
+    table: str,
+    sql: str,
+    key_columns: int,
+    shard: int,
+    team_id: str | None,
+    rows: Iterable[Row],
+    replayed: Replayed,
+) -> None:
+    """Compare a table whose rows begin with their key."""
+    expected = {row[:key_columns]: row for row in rows}
+    columns: Sequence[str] = ()
+    async for record in connection.cursor(sql, shard, team_id, prefetch=PAGE):
+        columns = columns or tuple(record.keys())
+        found = tuple(record.values())
+        wanted = expected.pop(found[:key_columns], None)
+        if wanted != found:
+            _compare_row(table, str(found[0]), _name(columns, found, key_columns), columns, wanted, found, replayed)
+    for key, row in sorted(expected.items()):
+        _compare_row(table, str(key[0]), " ".join(map(str, key[1:])), columns, row, None, replayed)
+
+
+def _name(columns: Sequence[str], row: Row, key_columns: int) -> str:
+    return " ".join(
+        f"{column} {value}" for column, value in zip(columns[1:key_columns], row[1:key_columns], strict=True)
+    )
+
+
+def _compare_row(
+    table: str,
+    team_id: str,
+    name: str,
+    columns: Sequence[str],
+    expected: Row | None,
+    found: Row | None,
+    replayed: Replayed,
+) -> None:
+    if expected is None or found is None:
+        said = ("nothing", "a row") if expected is None else ("a row", "missing")
+        replayed.differs(Difference(team_id, table, name, "the row", *said))
+        return
+    for column, should, says in zip(columns, expected, found, strict=True):
+        if _comparable(column, should) != _comparable(column, says):
+            replayed.differs(Difference(team_id, table, name, column, should, says))
+
+
+def _comparable(column: str, value: object) -> object:
+    if column == "holds" and isinstance(value, str):
+        return json.loads(value)  # jsonb writes it in a way of its own
+    return value

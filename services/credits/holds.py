@@ -1,0 +1,318 @@
+"""Holds: credits set aside for work that runs, until it is done, given up, or out of time.
+
+A hold lowers what is available and nothing else. It ends once: settled by a capture or by usage that names it, released, or
+expired. Each hold has a row, which moves with the fact that moves the hold, under the lock of the team's shard: whoever races
+(a capture, the clock, two usages on two recorders) meets the row as the winner left it. An open hold past its end has ended,
+whether or not `hold.expired` is in the log yet.
+
+Stated policy: what is captured was used, so it is recorded in full: it may exceed the hold, and the balance too. Permission was
+asked when the hold was placed.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import NamedTuple
+
+from projections.entitlement import Amount, Permission, Work, permit
+from schemas.catalog import Catalog
+from schemas.facts import HoldCaptured, HoldExpired, HoldExtended, HoldPlaced, HoldReleased, NewFact
+from schemas.rates import CompiledCard
+from services.credits.deciding import lock_to_decide
+from services.credits.plans import unknown_team
+from services.runtime.crashpoints import crashpoint
+from services.runtime.errors import Refused
+from services.store.append import AlreadyStored, Place, append, lock_shard, take_head
+from services.store.connect import Connection, Reads
+from services.store.shards import shard_of
+
+HOLDS = "creditwell:holds"
+EXPIRY = "creditwell:expiry"
+LASTS_MAX = timedelta(hours=24)
+OPEN_MAX = 10_000  # of one team: every one of them is read when the next is placed
+
+# At the moment of the last append, where that is later than now: a shard's time never goes back, though the clock may.
+# Dead holds are not told apart from holds that never were: neither can be settled.
+LIVE_OR_SETTLED = """
+    SELECT h.team_id, h.hold_id, h.state
+    FROM unnest($1::smallint[], $2::text[], $3::text[]) AS named (shard, team_id, hold_id)
+    JOIN holds h USING (shard, team_id, hold_id)
+    WHERE h.state = 'settled' OR h.state = 'open' AND h.expires_at > greatest(clock_timestamp(), $4)
+"""
+
+SETTLE = """
+    UPDATE holds SET state = 'settled'
+    FROM unnest($1::smallint[], $2::text[], $3::text[]) AS named (shard, team_id, hold_id)
+    WHERE holds.shard = named.shard AND holds.team_id = named.team_id AND holds.hold_id = named.hold_id
+      AND holds.state = 'open' AND holds.expires_at > $4
+    RETURNING holds.hold_id
+"""
+
+LASTING = """
+    SELECT FROM unnest($1::smallint[], $2::text[], $3::text[]) AS named (shard, team_id, hold_id)
+    JOIN holds h USING (shard, team_id, hold_id) WHERE h.state = 'open' AND h.expires_at > $4
+"""
+
+READ = """
+    SELECT hold_id, member_id, credits, placed_at, expires_at, state FROM holds
+    WHERE shard = $1 AND team_id = $2 AND hold_id = $3
+"""
+
+PLACE = """
+    INSERT INTO holds (shard, team_id, hold_id, member_id, credits, placed_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7)
+"""
+
+MOVE = """
+    UPDATE holds SET credits = $4, expires_at = $5, state = $6 WHERE shard = $1 AND team_id = $2 AND hold_id = $3
+"""
+
+ENDED = """
+    SELECT hold_id, expires_at FROM holds
+    WHERE shard = $1 AND team_id = $2 AND state = 'open' AND expires_at <= $3 ORDER BY expires_at, hold_id LIMIT $4
+"""
+
+EXPIRE = "UPDATE holds SET state = 'expired' WHERE shard = $1 AND team_id = $2 AND hold_id = ANY($3)"
+
+
+class HoldKey(NamedTuple):
+    """What names a hold; one team can't name another's."""
+
+    team_id: str
+    hold_id: str
+
+
+class HoldState(StrEnum):
+    """What became of a hold. All but `open` are final."""
+
+    OPEN = "open"
+    SETTLED = "settled"
+    RELEASED = "released"
+    EXPIRED = "expired"
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A hold as it stands; `credits` is what is set aside, or was when the hold ended."""
+
+    hold_id: str
+    member_id: str | None
+    credits: int
+    placed_at: datetime
+    expires_at: datetime
+    state: HoldState
+
+
+class Part(NamedTuple):
+    """What a capture says was used: priced work, or just micro-credits."""
+
+    credits: int
+    feature: str | None = None
+    quantity: str | None = None
+    attributes: dict[str, str] | None = None
+    rate_card: int | None = None
+    member_id: str | None = None
+
+
+class NotPermitted(Refused):
+    """A hold may not be placed; `permission` has the answer for each piece of work."""
+
+    def __init__(self, permission: Permission) -> None:
+        super().__init__(permission.reason or "", permission.detail or "")
+        self.permission = permission
+
+
+async def read_hold(connection: Reads, team_id: str, hold_id: str, now: datetime) -> Hold | None:
+    """A hold as it is at an instant; under the shard's lock it stays so."""
+    row = await connection.fetchrow(READ, shard_of(team_id), team_id, hold_id)
+    if row is None:
+        return None
+    hold = Hold(*row)
+    ended = hold.state == HoldState.OPEN and hold.expires_at <= now
+    return replace(hold, state=HoldState.EXPIRED if ended else HoldState(hold.state))
+
+
+async def place(
+    connection: Connection,
+    team_id: str,
+    hold_id: str,
+    wanted: Sequence[Work | Amount],
+    *,
+    lasts: timedelta,
+    member_id: str | None,
+    card: CompiledCard,
+    catalog: Catalog,
+) -> tuple[Hold, Permission, Place]:
+    """Set credits aside if the team may do this work and can afford it, in the caller's transaction.
+
+    Raises:
+        Refused: unknown_team, too_many_holds, invalid_ttl, or as `NotPermitted` one of the five answers.
+        NotPriced: too_large.
+        Unavailable: catching_up, the balance can't be told exactly yet.
+        AlreadyStored: this hold was placed.
+    """
+    check_lasts(lasts)
+    ground = await lock_to_decide(
+        connection, team_id, {work.member_id for work in wanted if work.member_id is not None}
+    )
+    if ground is None:
+        raise unknown_team(team_id)
+    head, balance, spending = ground
+    if sum(hold.expires_at > head.recorded_at for hold in balance.team.holds.values()) >= OPEN_MAX:
+        raise Refused("too_many_holds", f"{OPEN_MAX} holds are open; settle or release some first")
+    permission = permit(wanted, balance.team, balance.available, spending, card, catalog)
+    if permission.reason is not None:
+        raise NotPermitted(permission)
+    now = head.recorded_at
+    hold = Hold(hold_id, member_id, permission.credits, now, now + lasts, HoldState.OPEN)
+    fact = HoldPlaced(hold_id=hold_id, credits=hold.credits, expires_at=hold.expires_at, member_id=member_id)
+    appended = await append(connection, [NewFact(team_id, HOLDS, f"hold:{hold_id}", now, fact)], head)
+    await connection.execute(
+        PLACE, shard_of(team_id), team_id, hold_id, member_id, hold.credits, hold.placed_at, hold.expires_at
+    )
+    crashpoint("hold:placed")
+    return hold, permission, appended.places[0]
+
+
+def check_lasts(lasts: timedelta) -> None:
+    """Raises Refused: invalid_ttl."""
+    if not timedelta() < lasts <= LASTS_MAX:
+        raise Refused(
+            "invalid_ttl", f"a hold lasts more than 0 seconds and at most {LASTS_MAX // timedelta(seconds=1)}"
+        )
+
+
+async def extend(
+    connection: Connection, team_id: str, hold_id: str, fact_id: str, lasts: timedelta
+) -> tuple[Hold, Place]:
+    """Let a hold end so much later than now; never later than 24 hours after it was placed, and never earlier than before.
+
+    Raises:
+        Refused: unknown_hold, hold_settled, hold_released, hold_expired or invalid_ttl.
+    """
+    check_lasts(lasts)
+    head = await take_head(connection, team_id)
+    now = head.recorded_at
+    hold = await _open(connection, team_id, hold_id, now)
+    longer = replace(hold, expires_at=max(hold.expires_at, now + lasts))
+    if longer.expires_at > hold.placed_at + LASTS_MAX:
+        raise Refused("invalid_ttl", f"a hold ends at most {LASTS_MAX // timedelta(hours=1)} hours after it was placed")
+    fact = HoldExtended(hold_id=hold_id, expires_at=longer.expires_at)
+    appended = await append(connection, [NewFact(team_id, HOLDS, f"extend:{fact_id}", now, fact)], head)
+    await _move(connection, team_id, longer)
+    return longer, appended.places[0]
+
+
+async def capture(
+    connection: Connection, team_id: str, hold_id: str, fact_id: str, parts: Sequence[Part], *, final: bool
+) -> tuple[Hold, Place]:
+    """Record what the work used; the rest of the hold is free again, or stays set aside where this is not the `final` capture.
+
+    Raises:
+        Refused: unknown_hold, hold_settled, hold_released or hold_expired.
+    """
+    head = await take_head(connection, team_id)
+    now = head.recorded_at
+    hold = await _open(connection, team_id, hold_id, now)
+    facts, left = [], hold.credits
+    for number, part in enumerate(parts, 1):
+        left = max(0, left - part.credits)
+        settles = final and number == len(parts)
+        fact = HoldCaptured(
+            hold_id=hold_id, credits=part.credits, feature=part.feature, member_id=part.member_id or hold.member_id,
+            quantity=part.quantity, attributes=part.attributes, rate_card=part.rate_card,
+            remaining_credits=None if settles else left,
+        )  # fmt: skip
+        facts.append(NewFact(team_id, HOLDS, f"capture:{fact_id}:{number}", now, fact))
+    appended = await append(connection, facts, head)
+    captured = replace(hold, state=HoldState.SETTLED) if final else replace(hold, credits=left)
+    await _move(connection, team_id, captured)
+    crashpoint("hold:captured")
+    return captured, appended.places[-1]
+
+
+async def release(connection: Connection, team_id: str, hold_id: str) -> tuple[Hold, Place]:
+    """Give a hold up; nothing was used.
+
+    Raises:
+        Refused: unknown_hold, hold_settled, hold_released or hold_expired.
+    """
+    head = await take_head(connection, team_id)
+    now = head.recorded_at
+    hold = await _open(connection, team_id, hold_id, now)
+    released = replace(hold, state=HoldState.RELEASED)
+    fact = NewFact(team_id, HOLDS, f"release:{hold_id}", now, HoldReleased(hold_id=hold_id))
+    appended = await append(connection, [fact], head)
+    await _move(connection, team_id, released)
+    return released, appended.places[0]
+
+
+async def expire_holds(connection: Connection, team_id: str, most: int) -> int:
+    """Append the end of a team's holds whose time is over, at most so many, in the caller's transaction; how many."""
+    now = await lock_shard(connection, team_id)
+    rows = await connection.fetch(ENDED, shard_of(team_id), team_id, now, most)
+    if not rows:
+        return 0
+    facts = [
+        NewFact(team_id, EXPIRY, f"hold:{row['hold_id']}", row["expires_at"], HoldExpired(hold_id=row["hold_id"]))
+        for row in rows
+    ]
+    await append(connection, facts)
+    await connection.execute(EXPIRE, shard_of(team_id), team_id, [row["hold_id"] for row in rows])
+    return len(rows)
+
+
+async def live_or_settled(
+    connection: Connection, holds: Collection[HoldKey], appended_at: datetime | None = None
+) -> dict[HoldKey, HoldState]:
+    """Which of these holds usage would settle, and which were settled; asked before the lock, by batches that name any.
+
+    `appended_at` is when the batch was recorded, had it not been in vain: the same heads will give it no earlier time.
+    """
+    if not holds:
+        return {}
+    rows = await connection.fetch(LIVE_OR_SETTLED, *_named(holds), appended_at)
+    return {HoldKey(row["team_id"], row["hold_id"]): HoldState(row["state"]) for row in rows}
+
+
+async def settle_holds(
+    connection: Connection, holds: Collection[HoldKey], ended: Collection[HoldKey], recorded_at: datetime
+) -> None:
+    """Settle the holds of usage just appended, in the same transaction and so under the shards' locks.
+
+    `ended` are those that the usage names and that were taken for over: a fold goes by `recorded_at`, and must find them so.
+
+    Raises:
+        AlreadyStored: one of them has ended meanwhile, or lasts longer now; judge the batch again.
+    """
+    if holds:
+        settled = await connection.fetch(SETTLE, *_named(holds), recorded_at)
+        if len(settled) < len(holds):
+            raise AlreadyStored(f"{len(holds) - len(settled)} of {len(holds)} holds have ended meanwhile")
+    if ended and (lasting := await connection.fetch(LASTING, *_named(ended), recorded_at)):
+        raise AlreadyStored(f"{len(lasting)} of {len(ended)} holds have been made longer meanwhile")
+
+
+def _named(holds: Collection[HoldKey]) -> tuple[list[int], list[str], list[str]]:
+    teams, ids = map(list, zip(*holds, strict=True))
+    return [shard_of(team) for team in teams], teams, ids
+
+
+async def _open(connection: Connection, team_id: str, hold_id: str, now: datetime) -> Hold:
+    hold = await read_hold(connection, team_id, hold_id, now)
+    if hold is None:
+        raise unknown_hold(hold_id)
+    if hold.state is not HoldState.OPEN:
+        raise Refused(f"hold_{hold.state}", f"hold {hold_id!r:.140} is {hold.state} already")
+    return hold
+
+
+def unknown_hold(hold_id: str) -> Refused:
+    """Nobody placed it, or another team did."""
+    return Refused("unknown_hold", f"there is no hold {hold_id!r:.140} of this team")
+
+
+async def _move(connection: Connection, team_id: str, hold: Hold) -> None:
+    await connection.execute(
+        MOVE, shard_of(team_id), team_id, hold.hold_id, hold.credits, hold.expires_at, hold.state.value
+    )

@@ -1,0 +1,148 @@
+"""Limits of members: what each may use per day and per month of the team's zone, exactly.
+
+What counts against a limit is what the member has used and what open holds set aside for them. The projected usage, its
+checkpoint and the holds are read in one statement, and the facts after that checkpoint are added: under the shard's lock that
+is all there is, so a hundred who spend at once stop at the limit and not beyond. Usage that is reported counts and is never
+refused. A usage counts on the day when the work was done, and a void takes it off that day.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from datetime import date, datetime
+
+import asyncpg
+
+from projections.entitlement import Limit, Spending
+from projections.usage import day_of
+from schemas.credits import ENTRY_MAX, format_credits
+from schemas.facts import HoldCaptured, MemberLimited, NewFact, Stored, UsageRecorded, UsageVoided
+from services.credits.plans import team_exists, unknown_team
+from services.read_models.balances import TAIL_MAX
+from services.runtime.errors import Refused, Unavailable
+from services.store.append import Place, append, lock_shard
+from services.store.connect import Connection, Reads
+from services.store.numbered import numbered
+from services.store.read import stored_of
+from services.store.shards import shard_of
+
+LIMITS = "creditwell:limits"
+
+KNOWN = """
+    SELECT number, position, daily, monthly, hard FROM member_limits
+    WHERE shard = $1 AND team_id = $2 AND member_id = $3
+"""
+
+SET = """
+    INSERT INTO member_limits (shard, team_id, member_id, number, position, daily, monthly, hard)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+    ON CONFLICT (shard, team_id, member_id) DO UPDATE
+    SET number = excluded.number, position = excluded.position, daily = excluded.daily, monthly = excluded.monthly,
+        hard = excluded.hard
+"""
+
+# One statement is one snapshot: the usage is that of the checkpoint, whatever the projector does meanwhile.
+SPENDING = """
+    SELECT asked.member_id, l.daily, l.monthly, l.hard, coalesce(c.position, 0) AS folded,
+           (SELECT coalesce(sum(u.credits), 0)::bigint FROM usage u
+            WHERE u.shard = $1 AND u.team_id = $2 AND u.day = $5 AND u.member_id = asked.member_id) AS today,
+           (SELECT coalesce(sum(u.credits), 0)::bigint FROM usage u
+            WHERE u.shard = $1 AND u.team_id = $2 AND u.day BETWEEN $4 AND $5 AND u.member_id = asked.member_id) AS month,
+           (SELECT coalesce(sum(h.credits), 0)::bigint FROM holds h
+            WHERE h.shard = $1 AND h.team_id = $2 AND h.member_id = asked.member_id
+              AND h.state = 'open' AND h.expires_at > $6) AS held
+    FROM unnest($3::text[]) AS asked (member_id)
+    LEFT JOIN member_limits l ON l.shard = $1 AND l.team_id = $2 AND l.member_id = asked.member_id
+    LEFT JOIN checkpoints c ON c.reader = 'projector' AND c.shard = $1
+    WHERE $7 OR l.daily IS NOT NULL OR l.monthly IS NOT NULL
+"""
+
+SINCE = """
+    SELECT shard, position, recorded_at, occurred_at, team_id, source, id, type, body FROM facts
+    WHERE shard = $1 AND team_id = $2 AND position > $3
+      AND type IN ('usage.recorded.v1', 'usage.voided.v1', 'hold.captured.v1')
+    ORDER BY position LIMIT $4
+"""
+
+
+async def set_limit(
+    connection: Connection, team_id: str, member_id: str, limit: Limit, *, limited_by: str | None
+) -> Place:
+    """Limit what a member may use, in the caller's transaction; the same limit again changes nothing.
+
+    Raises:
+        Refused: unknown_team or invalid_limit.
+    """
+    for most in (limit.daily, limit.monthly):
+        if most is not None and not 0 <= most <= ENTRY_MAX:
+            raise Refused("invalid_limit", f"a limit is 0 or more and at most {format_credits(ENTRY_MAX)} credits")
+    now = await lock_shard(connection, team_id)
+    if not await team_exists(connection, team_id):
+        raise unknown_team(team_id)
+    shard = shard_of(team_id)
+    known = await connection.fetchrow(KNOWN, shard, team_id, member_id)
+    if known is not None and Limit(known["daily"], known["monthly"], known["hard"]) == limit:
+        return Place(shard, known["position"])
+    number = 1 if known is None else known["number"] + 1
+    fact = MemberLimited(
+        member_id=member_id, daily_credits=limit.daily, monthly_credits=limit.monthly, hard=limit.hard,
+        limited_by=limited_by,
+    )  # fmt: skip
+    appended = await append(connection, [NewFact(team_id, LIMITS, numbered(member_id, number), now, fact)])
+    place = appended.places[0]
+    await connection.execute(SET, shard, team_id, member_id, number, place.position, *limit)
+    return place
+
+
+async def read_spending(
+    connection: Reads,
+    team_id: str,
+    members: Collection[str],
+    zone: str,
+    now: datetime,
+    *,
+    without_limit: bool = False,
+) -> dict[str, Spending]:
+    """What counts against the limits of these members now; of those without a limit only if asked for.
+
+    Called under the shard's lock it is what decisions rest on; without it, it was exact when it was read.
+
+    Raises:
+        Unavailable: more facts wait to be folded than a read may fold (`catching_up`).
+    """
+    if not members:
+        return {}
+    shard, today = shard_of(team_id), day_of(zone, now)
+    rows = await connection.fetch(
+        SPENDING, shard, team_id, sorted(members), today.replace(day=1), today, now, without_limit
+    )
+    if not rows:
+        return {}
+    tail = [stored_of(row) for row in await connection.fetch(SINCE, shard, team_id, rows[0]["folded"], TAIL_MAX + 1)]
+    if len(tail) > TAIL_MAX:
+        raise Unavailable(f"more than {TAIL_MAX} facts of {team_id} wait to be folded", code="catching_up")
+    used = _used(tail, zone)
+    return {row["member_id"]: _spending(row, used, today) for row in rows}
+
+
+def _spending(row: asyncpg.Record, used: Mapping[tuple[str | None, date], int], today: date) -> Spending:
+    """A row of `SPENDING`, and what was used since."""
+    member_id, first = row["member_id"], today.replace(day=1)
+    since = sum(credits for (member, day), credits in used.items() if member == member_id and first <= day <= today)
+    limit = Limit(row["daily"], row["monthly"], True if row["hard"] is None else row["hard"])
+    return Spending(limit, row["today"] + used.get((member_id, today), 0), row["month"] + since, row["held"])
+
+
+def _used(facts: Iterable[Stored], zone: str) -> Mapping[tuple[str | None, date], int]:
+    """What was used by whom on which day, by facts that no projection has yet."""
+    used: Counter[tuple[str | None, date]] = Counter()
+    for stored in facts:
+        match stored.fact():
+            case (
+                UsageRecorded(member_id=member_id, credits=credits) | HoldCaptured(member_id=member_id, credits=credits)
+            ):
+                used[member_id, day_of(zone, stored.occurred_at)] += credits
+            case UsageVoided(member_id=member_id, credits=credits, usage_occurred_at=done_at):
+                used[member_id, day_of(zone, done_at)] -= credits
+            case _:
+                continue
+    return used

@@ -1,0 +1,166 @@
+"""Plans: how a team comes to exist, and how its included credits change.
+
+The first plan brings the team into being and its first refill along, in one transaction. An upgrade adds the difference of the
+allowances at once, a downgrade counts from the next cycle; the anchor stays, so cycles never move. Whoever
+goes up, down and up again within a cycle gets the difference once: what counts is what the cycle was given so far.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import asyncpg
+
+from schemas.catalog import Catalog
+from schemas.cycles import UnknownZone, cycle, cycle_at, load_zone
+from schemas.facts import NO_ID, RATE_CARD_TEAM, CreditsRefilled, NewFact, PlanAssigned, is_id
+from services.runtime.errors import Refused
+from services.store.append import Place, append, lock_shard
+from services.store.connect import Connection
+from services.store.cycles import CYCLES, refill, refills_due
+from services.store.identities import Identity, find
+from services.store.numbered import number_of, numbered
+from services.store.shards import shard_of
+
+PLANS = "creditwell:plans"
+
+EXISTS = "SELECT true FROM teams WHERE shard = $1 AND team_id = $2"
+TEAM = "SELECT plan, plan_assigned_id, anchor, zone FROM teams WHERE shard = $1 AND team_id = $2"
+
+
+@dataclass(frozen=True, slots=True)
+class Assigned:
+    """The plan of a team, and the position of the fact that says so. `changed` is False if it was so already."""
+
+    place: Place
+    plan: str
+    anchor: datetime
+    zone: str
+    changed: bool
+
+
+async def assign_plan(
+    connection: Connection,
+    catalog: Catalog,
+    team_id: str,
+    plan: str,
+    *,
+    anchor: datetime | None = None,
+    zone: str | None = None,
+    assigned_by: str | None = None,
+) -> Assigned:
+    """Give a team its first plan, or another one, in the caller's transaction.
+
+    Cycles are reckoned from `anchor` in `zone`: the moment of the first plan and UTC if nobody says. Both stay for ever.
+
+    Raises:
+        Refused: unknown_plan, unknown_zone, invalid_team, or anchor_fixed.
+    """
+    check_team_id(team_id)
+    if plan not in catalog.plans:
+        raise Refused("unknown_plan", f"{plan!r:.140} is not sold: write one of {', '.join(catalog.plans)}")
+    now = await lock_shard(connection, team_id)
+    known = await connection.fetchrow(TEAM, shard_of(team_id), team_id)
+    if known is None:
+        fact = _plan(catalog, plan, _anchor(anchor, now), _zone(zone), assigned_by)
+        return await _assign_first(connection, team_id, fact, now)
+    _check_fixed(known, anchor, zone)
+    if known["plan"] == plan:
+        return await _as_it_is(connection, team_id, known)
+    fact = _plan(catalog, plan, known["anchor"], known["zone"], assigned_by)
+    return await _assign_next(connection, team_id, fact, known["plan_assigned_id"], now)
+
+
+async def team_exists(connection: Connection, team_id: str) -> bool:
+    """True from the team's first plan on."""
+    return await connection.fetchval(EXISTS, shard_of(team_id), team_id) is True
+
+
+def unknown_team(team_id: str) -> Refused:
+    """What to raise where there is no such team."""
+    return Refused("unknown_team", f"{team_id!r:.140} has no plan yet: a team exists from its first plan")
+
+
+def check_team_id(team_id: str) -> None:
+    """Refuse what can't be a team's id, and the name under which rate cards are kept."""
+    if not is_id(team_id):
+        raise Refused("invalid_team", f"{team_id!r:.140} can't be a team: {NO_ID}")
+    if team_id == RATE_CARD_TEAM:
+        raise Refused("invalid_team", f"{RATE_CARD_TEAM!r} is the product itself and can't be a team")
+
+
+def _anchor(anchor: datetime | None, now: datetime) -> datetime:
+    if anchor is None:
+        return now
+    if abs(anchor.astimezone(UTC).year - now.year) > 50:
+        raise Refused("invalid_anchor", f"anchor {anchor.isoformat()} is more than 50 years away; is it misspelt?")
+    return anchor.astimezone(UTC)
+
+
+def _zone(zone: str | None) -> str:
+    try:
+        return load_zone(zone or "UTC").key
+    except UnknownZone as unknown:
+        raise Refused("unknown_zone", str(unknown)) from unknown
+
+
+def _check_fixed(known: asyncpg.Record, anchor: datetime | None, zone: str | None) -> None:
+    if (anchor is not None and anchor != known["anchor"]) or (zone is not None and zone != known["zone"]):
+        fixed = f"{known['anchor'].isoformat()} in {known['zone']}"
+        raise Refused(
+            "anchor_fixed", f"cycles are reckoned from {fixed} for ever: leave anchor and zone out, or repeat them"
+        )
+
+
+def _plan(catalog: Catalog, plan: str, anchor: datetime, zone: str, assigned_by: str | None) -> PlanAssigned:
+    sold = catalog.plans[plan]
+    return PlanAssigned(
+        plan=plan, anchor=anchor, zone=zone, allowance_credits=sold.allowance_credits,
+        notice_threshold_credits=sold.notice_threshold_credits, assigned_by=assigned_by,
+    )  # fmt: skip
+
+
+async def _assign_first(connection: Connection, team_id: str, fact: PlanAssigned, now: datetime) -> Assigned:
+    first = NewFact(team_id, PLANS, numbered("plan", 1), now, fact)
+    opening = refill(fact, first.id, team_id, cycle_at(fact.anchor, fact.zone, now))
+    return await _append(connection, [first, opening], first, fact)
+
+
+async def _assign_next(
+    connection: Connection, team_id: str, fact: PlanAssigned, previous_id: str, now: datetime
+) -> Assigned:
+    # Cycles that began under the old plan are refilled by the old plan, so they go before the change.
+    due = await refills_due(connection, [team_id], now)
+    following = NewFact(team_id, PLANS, numbered("plan", number_of(previous_id) + 1), now, fact)
+    added = await _upgrade(connection, following, fact, [new.fact for new in due], now)
+    return await _append(connection, [*due, following, *added], following, fact)
+
+
+async def _upgrade(
+    connection: Connection, new: NewFact, fact: PlanAssigned, due: Sequence[object], now: datetime
+) -> list[NewFact]:
+    """What the new plan adds to the open cycle: its allowance less what that cycle was given so far."""
+    opened = cycle(fact.anchor, fact.zone, cycle_at(fact.anchor, fact.zone, now))
+    plans = (numbered("plan", number) for number in range(1, number_of(new.id)))
+    stored = await find(connection, [Identity(new.team_id, CYCLES, f"cycle:{plan}:{opened.k}") for plan in plans])
+    refills = [*due, *(known.fact() for known in stored.values())]
+    given = sum(one.credits for one in refills if isinstance(one, CreditsRefilled) and one.cycle == opened.k)
+    missing = fact.allowance_credits - given
+    if missing <= 0:
+        return []
+    return [NewFact(new.team_id, CYCLES, f"cycle:{new.id}:{opened.k}", now, CreditsRefilled(
+        credits=missing, plan=fact.plan, plan_assigned_id=new.id, cycle=opened.k,
+        starts_at=now, ends_at=opened.ends_at, upgrade=True,
+    ))]  # fmt: skip
+
+
+async def _append(connection: Connection, facts: list[NewFact], assigned: NewFact, fact: PlanAssigned) -> Assigned:
+    appended = await append(connection, facts)
+    return Assigned(appended.places[facts.index(assigned)], fact.plan, fact.anchor, fact.zone, changed=True)
+
+
+async def _as_it_is(connection: Connection, team_id: str, known: asyncpg.Record) -> Assigned:
+    identity = Identity(team_id, PLANS, known["plan_assigned_id"])
+    stored = (await find(connection, [identity]))[identity]
+    place = Place(stored.shard, stored.position)
+    return Assigned(place, known["plan"], known["anchor"], known["zone"], changed=False)

@@ -1,0 +1,93 @@
+"""Sealing: a cycle becomes final, so that a statement about it never changes again.
+
+A cycle is sealed a grace period after its end, and not before everything that Kafka received up to that moment is
+in the log: a recorder that is behind holds sealing up, a recorder that is idle does not. Until then late usage burns what was left
+of the lots of its own time; afterwards it counts in the open cycle. Whether two refill workers seal at once or one
+comes a week late makes no difference: the head of the shard is locked, and the id `seal:{plan_assigned}:{k}` is taken once.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+import asyncpg
+
+from schemas.cycles import cycle, cycle_at
+from schemas.facts import NewFact, PeriodSealed
+from services.runtime.crashpoints import crashpoint
+from services.store.append import append, lock_shard
+from services.store.connect import Connection
+from services.store.cycles import CYCLES
+from services.store.read import read_team
+from services.store.shards import shard_of
+
+USAGE_TOPIC = "usage"
+
+# A cursor that never moved stands at '-infinity': whoever has not read anything can't say that nothing is missing.
+PASSED = "SELECT nullif(min(passed_at), '-infinity') FROM kafka_cursors WHERE topic = $1"
+
+OPEN_TOO_LONG = """
+    SELECT shard, team_id FROM teams
+    WHERE sealed_cycle < cycle - 1 AND (shard, team_id) > ($1, $2) ORDER BY shard, team_id LIMIT $3
+"""
+
+OF_SHARD = """
+    SELECT shard, team_id, plan_assigned_id, anchor, zone, cycle, sealed_cycle FROM teams
+    WHERE shard = $1 AND team_id = ANY($2) AND sealed_cycle < cycle - 1
+"""
+
+MOVE = """
+    UPDATE teams SET sealed_cycle = sealed.cycle
+    FROM unnest($2::text[], $3::integer[]) AS sealed (team_id, cycle)
+    WHERE teams.shard = $1 AND teams.team_id = sealed.team_id
+"""
+
+
+async def passed_at(connection: Connection) -> datetime | None:
+    """Everything that Kafka received before this moment is in the log; None when nobody can say."""
+    moment: datetime | None = await connection.fetchval(PASSED, USAGE_TOPIC)
+    return moment
+
+
+async def teams_to_seal(connection: Connection, after: tuple[int, str], limit: int) -> list[tuple[int, str]]:
+    """The next (shard, team) with a cycle that is over and not sealed, in order."""
+    return [(row["shard"], row["team_id"]) for row in await connection.fetch(OPEN_TOO_LONG, *after, limit)]
+
+
+async def seal(connection: Connection, team_ids: Sequence[str], passed: datetime, grace: timedelta) -> int:
+    """Seal what is final of these teams of one shard, in the caller's transaction; how many cycles that were."""
+    shard, now = shard_of(team_ids[0]), await lock_shard(connection, team_ids[0])
+    facts: list[NewFact] = []
+    for team in await connection.fetch(OF_SHARD, shard, list(team_ids)):
+        facts += await _final(connection, team, now, min(now, passed) - grace)
+    if facts:
+        await append(connection, facts)
+        last = {new.team_id: new.fact.cycle for new in facts if isinstance(new.fact, PeriodSealed)}
+        await connection.execute(MOVE, shard, list(last), list(last.values()))
+        crashpoint("refill:sealed")
+    return len(facts)
+
+
+async def _final(connection: Connection, team: asyncpg.Record, now: datetime, before: datetime) -> list[NewFact]:
+    """The seals of a team's cycles that ended before a moment, oldest first."""
+    facts = []
+    for k in range(await _first_open(connection, team), team["cycle"]):
+        over = cycle(team["anchor"], team["zone"], k)
+        if over.ends_at > before:
+            break
+        fact = PeriodSealed(
+            plan_assigned_id=team["plan_assigned_id"], cycle=k, starts_at=over.starts_at, ends_at=over.ends_at
+        )
+        facts.append(NewFact(team["team_id"], CYCLES, f"seal:{fact.plan_assigned_id}:{k}", now, fact))
+    return facts
+
+
+async def _first_open(connection: Connection, team: asyncpg.Record) -> int:
+    """The cycle after the one that was sealed last, or that came before the team's first.
+
+    A row that has -1 may have it from the column's default, which says nothing: then the team's first fact is asked.
+    """
+    following: int = team["sealed_cycle"] + 1
+    if following != 0:
+        return following
+    (first,) = await read_team(connection, team["shard"], team["team_id"], 0, 1)
+    return max(following, cycle_at(team["anchor"], team["zone"], first.occurred_at))

@@ -1,0 +1,204 @@
+"""Stripe's news, one after the other: what follows from each is decided on what Stripe says now, and done once.
+
+Events come in any order, any number of times, days late or never, so none is believed beyond what it is about. A handler asks Stripe,
+with no transaction open, and gives back what to do; that is done in the transaction that marks the event done. Where Stripe does
+not answer, the event comes again later. What nobody here understands is done with a reason. And what Stripe never told us of is
+found all the same: pages that were paid for are looked at now and then until they are finished.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from uuid import UUID
+
+from services.money import inbox_rows, reversals
+from services.money.checkout import customers
+from services.money.checkout import flow as pages
+from services.money.checkout import rows as checkouts
+from services.money.inbox_rows import News
+from services.money.reversals import Followed
+from services.money.stripe_client import Charges, Missing
+from services.money.top_ups import attempts
+from services.runtime.clock import pause
+from services.runtime.errors import Unavailable
+from services.runtime.health import Health
+from services.runtime.logs import get_log
+from services.store.connect import AWAY, Connection, Pool
+
+LOOK_SECONDS = 0.5
+AT_ONCE = 8
+CREDITED_AFTER_TRIES = 12  # more than an hour; reconciliation finds what is credited later still
+MONEY_BACK = ("charge.refund", "charge.dispute.", "refund.")
+FOLLOWED = {
+    Followed.NOT_OURS: "no payment of ours", Followed.NOT_CREDITED: "a payment that has brought no credits",
+    Followed.NOTHING_NEW: "as the log has it", Followed.TOLD: "what went back is in the log",
+}  # fmt: skip
+
+Act = Callable[[Connection], Awaitable[str]]  # in the transaction that marks the event done; what came of it
+
+
+@dataclass(frozen=True, slots=True)
+class Hands:
+    """What a handler needs to find things out."""
+
+    pool: Pool
+    charges: Charges
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """One that sees every team."""
+        async with self.pool.acquire() as connection, connection.transaction():
+            yield connection
+
+
+Handler = Callable[[Hands, News], Awaitable[Act]]
+
+
+async def work_on_inbox(pool: Pool, charges: Charges, stop: asyncio.Event, health: Health) -> None:
+    """Work on whatever Stripe tells, and look at what it may have forgotten to tell, until told to stop."""
+    hands = Hands(pool, charges)
+    while not stop.is_set():
+        async with pool.acquire() as connection:
+            news = await inbox_rows.take(connection, AT_ONCE)
+            waiting = await checkouts.take_due(connection, AT_ONCE)
+        health.lag("inbox", len(news) + len(waiting))
+        async with asyncio.TaskGroup() as tasks:
+            for one in news:
+                tasks.create_task(_unless_away(work_on(hands, one), event_id=one.event_id))
+            for record in waiting:
+                tasks.create_task(_unless_away(look_at(hands, record), checkout_id=str(record.id)))
+        health.beat("inbox")
+        if not news and not waiting:
+            await pause(stop, LOOK_SECONDS)
+
+
+async def work_on(hands: Hands, news: News) -> None:
+    """Find out what follows from one event and do it; or come back to it later."""
+    try:
+        act = await _find_out(hands, news)
+        async with hands.transaction() as connection:
+            outcome = await act(connection)
+            await inbox_rows.done(connection, news, outcome)
+    except Unavailable as away:
+        async with hands.transaction() as connection:
+            await inbox_rows.later(connection, news, str(away))
+        return
+    get_log().info("stripe told", event_id=news.event_id, event_type=news.type, outcome=outcome)
+
+
+async def _find_out(hands: Hands, news: News) -> Act:
+    try:
+        return await HANDLERS.get(news.object_kind, _not_ours)(hands, news)
+    except Missing as missing:
+        return leave(f"Stripe does not know it any more: {missing}"[:500])
+
+
+async def look_at(hands: Hands, record: checkouts.Record) -> None:
+    """A page that nobody has told us of for a while."""
+    await pages.follow(hands.charges, hands.transaction, record)
+
+
+async def _unless_away(work: Awaitable[None], **about: str) -> None:
+    """What was taken comes back by itself after a while, so where the database or Stripe is away, this is all there is to do."""
+    try:
+        await work
+    except (Unavailable, *AWAY) as away:
+        get_log().warning("not now; it comes back by itself", why=repr(away), **about)
+
+
+def leave(reason: str) -> Act:
+    """Nothing follows, for this reason."""
+
+    async def nothing(_: Connection) -> str:
+        return reason
+
+    return nothing
+
+
+async def _not_ours(_: Hands, news: News) -> Act:
+    return leave(f"nothing here follows from a {news.object_kind}")
+
+
+async def follow_intent(hands: Hands, news: News) -> Act:
+    """A payment of a top-up, which its worker looks at, or of a purchase."""
+    if news.checkout_id is not None:
+        return await follow_page(hands, news)
+
+    async def wake(connection: Connection) -> str:
+        woken = await attempts.wake(connection, news.intent_id, news.attempt_id)
+        return "a top-up is looked at" if woken else "no payment of ours, or one that is over"
+
+    return wake
+
+
+async def follow_page(hands: Hands, news: News) -> Act:
+    """A page on which somebody paid, or saved a card."""
+    async with hands.transaction() as connection:
+        record = await checkouts.find(connection, id_of(news.checkout_id)) if news.checkout_id else None
+        customer = await customers.read_customer(connection, record.team_id) if record is not None else None
+    if record is None:
+        return leave("no page of ours")
+    if record.session_id is None:
+        return leave("nobody was sent to this page")
+    seen = await pages.look(hands.charges, record, customer.card_created_at if customer is not None else None)
+
+    async def act(connection: Connection) -> str:
+        after = await pages.act(connection, record, seen)
+        return after.state if after.detail is None else f"{after.state}: {after.detail}"
+
+    return act
+
+
+async def follow_money_back(hands: Hands, news: News) -> Act:
+    """A refund or a dispute: what went back of a payment, whatever its news say and in whichever order they come."""
+    if news.intent_id is None or not news.type.startswith(MONEY_BACK):
+        return leave(f"nothing here follows from {news.type}")
+    followed = await reversals.follow(hands.transaction, hands.charges, news.intent_id)
+    if followed is Followed.NOT_CREDITED and news.tries < CREDITED_AFTER_TRIES:
+        raise Unavailable("the payment's own credits are still on their way")
+    return leave(FOLLOWED[followed])
+
+
+def id_of(text: str) -> UUID:
+    """The id that we gave a page; another one, which nothing has, if somebody else wrote the metadata."""
+    try:
+        return UUID(text)
+    except ValueError:
+        return UUID(int=0)
+
+
+async def follow_card(hands: Hands, news: News) -> Act:
+    """A customer or a card: what changed at Stripe without us is a fact as well."""
+    async with hands.transaction() as connection:
+        method_id = news.object_id if news.object_kind == "payment_method" else None
+        customer_id = news.object_id if news.object_kind == "customer" else news.customer_id
+        team_id = await customers.team_of(connection, customer_id, method_id)
+        known = await customers.read_customer(connection, team_id) if team_id is not None else None
+        unfinished = await checkouts.unfinished_cards(connection, team_id) if team_id is not None else []
+    if team_id is None or known is None:
+        return leave("no customer of ours")
+    # A card that was saved on a page of ours says who saved it; so the page comes first.
+    for record in unfinished:
+        await pages.follow(hands.charges, hands.transaction, record)
+    async with hands.transaction() as connection:
+        told = await customers.last_card_change(connection, team_id)
+    card = await hands.charges.card_of(known.customer_id)
+
+    async def act(connection: Connection) -> str:
+        return await pages.notice_card(connection, team_id, known.customer_id, card, told, news_id=news.event_id)
+
+    return act
+
+
+# What is asked about each kind of object. Kinds that are not here lead to nothing.
+HANDLERS: Mapping[str, Handler] = {
+    "payment_intent": follow_intent,
+    "checkout.session": follow_page,
+    "setup_intent": follow_page,
+    "charge": follow_money_back,
+    "refund": follow_money_back,
+    "dispute": follow_money_back,
+    "payment_method": follow_card,
+    "customer": follow_card,
+}

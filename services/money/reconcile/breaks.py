@@ -1,0 +1,201 @@
+"""Where Stripe and the log differ about a payment: seven types of break, each with what is so and what to do next. Pure.
+
+    paid_not_credited     money came for something we had asked for, and no credits are there
+    credited_not_paid     credits are there, and no money (or the money is another team's)
+    amount_mismatch       what was paid is not what the log says, or not what we had asked for
+    duplicate_credit      one payment brought credits twice
+    refund_not_clawed     more was refunded (or less) than the log says
+    dispute_unhandled     a dispute stands otherwise than the log says
+    orphan_intent         money, or a promise of it, of which nothing here knows
+
+Only the first is healed without a person: it does what the worker would have done, to what we had asked for ourselves. A person
+settles the others: a refund or a cancelled intent at Stripe ends an orphan, and an adjustment that refers to the payment (its
+`refers_to`) says of an orphan, a mismatch, a double credit or one without money that somebody has dealt with it.
+"""
+
+from collections.abc import Container, Iterator, Sequence
+from enum import StrEnum
+from typing import NamedTuple
+
+from projections.reversals import Account, fact_due
+from schemas.credits import format_credits
+from schemas.facts import ChargeRefunded
+from schemas.money import format_money
+from services.money.reconcile.reads import Credit, Wanted
+from services.money.reversals import seen_of
+from services.money.stripe_client import Dispute, Intent
+
+OURS = frozenset({"attempt_id", "purchase_id"})  # what an intent of ours says in its metadata
+
+
+class Kind(StrEnum):
+    """What kind of break."""
+
+    PAID_NOT_CREDITED = "paid_not_credited"
+    CREDITED_NOT_PAID = "credited_not_paid"
+    AMOUNT_MISMATCH = "amount_mismatch"
+    DUPLICATE_CREDIT = "duplicate_credit"
+    REFUND_NOT_CLAWED = "refund_not_clawed"
+    DISPUTE_UNHANDLED = "dispute_unhandled"
+    ORPHAN_INTENT = "orphan_intent"
+
+
+BY_HAND = frozenset({Kind.CREDITED_NOT_PAID, Kind.AMOUNT_MISMATCH, Kind.DUPLICATE_CREDIT, Kind.ORPHAN_INTENT})
+
+
+class Payment(NamedTuple):
+    """One payment as both sides have it: `intent` is None where Stripe knows of none."""
+
+    payment_intent_id: str
+    intent: Intent | None
+    disputes: tuple[Dispute, ...] = ()
+    credits: tuple[Credit, ...] = ()
+    account: Account | None = None
+    wanted: Wanted | None = None
+
+
+class Break(NamedTuple):
+    """A difference, in words, and what to do about it."""
+
+    type: Kind
+    payment_intent_id: str
+    team_id: str | None
+    what: str
+    next_step: str
+
+
+def breaks_of(payment: Payment) -> list[Break]:
+    """Every difference about a payment; none when both sides say the same."""
+    found = _of_uncredited(payment) if not payment.credits else _of_credited(payment, payment.credits[0])
+    team_id = payment.credits[0].team_id if payment.credits else _team(payment)
+    return [Break(kind, payment.payment_intent_id, team_id, what, following) for kind, what, following in found]
+
+
+Found = Iterator[tuple[Kind, str, str]]
+
+
+def _team(payment: Payment) -> str | None:
+    return payment.intent.metadata.get("team_id") if payment.intent is not None else None
+
+
+def is_quiet(intent: Intent, credits: Sequence[Credit], reversed_by_log: Container[str]) -> bool:
+    """True when one look is enough to see that both sides say the same; all others are looked at one by one."""
+    if intent.state == "cancelled":
+        return not credits
+    if intent.state != "succeeded":
+        return not credits and not OURS & intent.metadata.keys()
+    if len(credits) != 1 or intent.refunded_cents or intent.disputed or intent.id in reversed_by_log:
+        return False
+    (credit,) = credits
+    return (intent.amount_cents, intent.currency, intent.metadata.get("team_id")) == (
+        credit.charge_cents, credit.currency, credit.team_id,
+    )  # fmt: skip
+
+
+def _of_uncredited(payment: Payment) -> Found:
+    intent, wanted = payment.intent, payment.wanted
+    if intent is None or intent.state == "cancelled":
+        return
+    if intent.state != "succeeded":
+        yield from _of_unpaid(intent, wanted)
+        return
+    if intent.refunded_cents >= intent.amount_cents:
+        return  # given back whole: nobody owes anybody anything
+    yield _of_paid(intent, wanted)
+
+
+def _of_paid(intent: Intent, wanted: Wanted | None) -> tuple[Kind, str, str]:
+    """Why money that came brought no credits."""
+    if wanted is None:
+        what = f"{_money(intent)} were paid, and nothing here asked for them"
+        return Kind.ORPHAN_INTENT, what, f"find out at Stripe who made it; refund it, or {_by_hand(intent.id)}"
+    about = f"{wanted.kind} {wanted.id}"
+    if wanted.answered_by not in (None, intent.id):
+        what = f"{_money(intent)} were paid again for {about}, which {wanted.answered_by} paid already"
+        return Kind.ORPHAN_INTENT, what, "refund it at Stripe"
+    if fault := wanted.fault or _differs(intent, wanted):
+        what = f"{fault}; no credits were given"
+        return Kind.AMOUNT_MISMATCH, what, f"refund it at Stripe, or {_by_hand(intent.id)}"
+    what = f"{_money(intent)} were paid for {about}: {format_credits(wanted.credits)} credits are missing"
+    return Kind.PAID_NOT_CREDITED, what, "run `creditwell reconcile --heal`"
+
+
+def _of_unpaid(intent: Intent, wanted: Wanted | None) -> Found:
+    """An intent that may still be paid is right only as long as something waits for it."""
+    if not OURS & intent.metadata.keys():
+        return  # somebody else's business, as long as no money moves
+    if wanted is not None and wanted.kind == "purchase":
+        return  # Stripe closes its pages by itself
+    if wanted is not None and wanted.open and wanted.payment_intent_id in (None, intent.id):
+        return
+    about = f"{wanted.kind} {wanted.id} is over" if wanted is not None else "nothing here asked for it"
+    what = f"{_money(intent)} may still be paid ({intent.state}), and {about}"
+    yield Kind.ORPHAN_INTENT, what, "cancel it at Stripe"
+
+
+def _of_credited(payment: Payment, credit: Credit) -> Found:
+    intent = payment.intent
+    if len(payment.credits) > 1:
+        places = ", ".join(f"{one.place} ({one.team_id})" for one in payment.credits)
+        what = f"the payment brought credits {len(payment.credits)} times: {places}"
+        yield Kind.DUPLICATE_CREDIT, what, f"take all but the first back: {_by_hand(payment.payment_intent_id)}"
+    if intent is None or intent.state != "succeeded":
+        state = f"it is {intent.state} there" if intent is not None else "Stripe knows nothing of it"
+        what = f"{format_credits(credit.credits)} credits at {credit.place}, and no money: {state}"
+        following = f"check the key and the account; take the credits back: {_by_hand(payment.payment_intent_id)}"
+        yield Kind.CREDITED_NOT_PAID, what, following
+        return
+    if _team(payment) not in (None, credit.team_id):
+        what = f"{format_credits(credit.credits)} credits at {credit.place}, and the money is of {_team(payment)}"
+        yield Kind.CREDITED_NOT_PAID, what, f"move the credits: {_by_hand(intent.id)}, for each team"
+    if (intent.amount_cents, intent.currency) != (credit.charge_cents, credit.currency):
+        what = f"{_money(intent)} were paid, the log says {format_money(credit.charge_cents, credit.currency)} at {credit.place}"
+        yield Kind.AMOUNT_MISMATCH, what, _by_hand(intent.id)
+    yield from _of_reversed(payment, intent)
+
+
+def _of_reversed(payment: Payment, intent: Intent) -> Found:
+    account = payment.account
+    if account is None:
+        return
+    seen = seen_of(intent, payment.disputes, account)
+    again = "send the event again from Stripe's dashboard, or run `creditwell reconcile --claw`"
+    if isinstance(fact_due(account, seen), ChargeRefunded):
+        refunded, charged, known = (
+            format_money(cents, account.currency)
+            for cents in (seen.refunded_cents, account.charge_cents, account.refunded_cents)
+        )
+        what = f"{refunded} of {charged} are refunded, the log says {known}"
+        yield Kind.REFUND_NOT_CLAWED, what, again
+    settled = seen._replace(refunded_cents=account.refunded_cents)
+    if (due := fact_due(account, settled)) is not None:
+        dispute_id = getattr(due, "dispute_id", "")
+        heard = account.disputes.get(dispute_id)
+        says = heard.course if heard is not None else "nothing"
+        what = f"dispute {dispute_id} is {seen.disputes[dispute_id].course}, the log says {says}"
+        yield Kind.DISPUTE_UNHANDLED, what, again
+    for dispute in payment.disputes:
+        if not dispute.is_known:
+            what = f"dispute {dispute.id} is {dispute.status!r}, which nothing here understands"
+            yield Kind.DISPUTE_UNHANDLED, what, "upgrade; until then adjust the credits by hand if the money is away"
+
+
+def _differs(intent: Intent, wanted: Wanted) -> str | None:
+    """What was paid other than we had asked for, as far as the amount alone tells.
+
+    Tax may come on top of a purchase; whether it is the right tax is told where Stripe names it (`checkouts.difference`).
+    """
+    if intent.metadata.get("team_id") != wanted.team_id:
+        return f"{_money(intent)} were paid by {intent.metadata.get('team_id')} for {wanted.kind} {wanted.id} of {wanted.team_id}"
+    more = intent.amount_cents - wanted.charge_cents
+    if intent.currency == wanted.currency and (more == 0 or (wanted.taxed and more > 0)):
+        return None
+    return f"{_money(intent)} were paid for {wanted.kind} {wanted.id}, which is {format_money(wanted.charge_cents, wanted.currency)}"
+
+
+def _money(intent: Intent) -> str:
+    return format_money(intent.amount_cents, intent.currency)
+
+
+def _by_hand(payment_intent_id: str) -> str:
+    return f"adjust the credits, with refers_to {payment_intent_id}"

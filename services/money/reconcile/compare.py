@@ -1,0 +1,264 @@
+"""Reconciliation: every payment at Stripe against the log, and every credit of the log against Stripe.
+
+Stripe is listed, never searched: its search may lag by an hour. Three lists name the payments of a time: intents made, refunds and
+disputes opened then, of older payments too. The log names those that brought credits then, and those that are disputed and
+undecided. Whatever one look does not settle is looked at alone, the log before and after Stripe: so what happens meanwhile is
+never taken for a break, and what is only under way is given a moment to arrive.
+
+`paid_not_credited` is healed as the worker would have done it: the credits that we had asked for, named after the payment, which
+can be credited once. Everything else is a person's decision. To take back what a lost webhook should have (`claw`) is asked for.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from schemas.facts import CreditsToppedUp, NewFact
+from services.money.checkout import flow as pages
+from services.money.checkout import rows as checkouts
+from services.money.reconcile.breaks import BY_HAND, Break, Kind, Payment, breaks_of, is_quiet
+from services.money.reconcile.reads import (
+    Credit,
+    Wanted,
+    credits_of,
+    credits_since,
+    reversed_by_log,
+    settled_by_hand,
+    wanted_by,
+)
+from services.money.reversals import follow
+from services.money.reversals_rows import read_account
+from services.money.stripe_client import Charges, Intent, Missing
+from services.money.top_ups import attempts
+from services.money.top_ups.attempts import STRIPE
+from services.runtime.errors import Unavailable
+from services.runtime.logs import get_log
+from services.store.append import lock_shard
+from services.store.connect import Connection, Transaction
+from services.store.identities import Identity, find
+from services.store.shards import shard_of
+
+BEGINNING = datetime(2011, 1, 1, tzinfo=UTC)  # before Stripe
+CLOCKS_DIFFER = timedelta(hours=1)
+LOOKS_MAX = 10
+SETTLE_SECONDS = (0.5, 1.5)  # what is under way arrives meanwhile
+TRIES_MAX, TRY_SECONDS = 6, 0.5
+MAY_BE_UNDER_WAY = frozenset(
+    {Kind.PAID_NOT_CREDITED, Kind.REFUND_NOT_CLAWED, Kind.DISPUTE_UNHANDLED, Kind.ORPHAN_INTENT}
+)
+HEALED = frozenset({Kind.PAID_NOT_CREDITED})
+CLAWED = frozenset({Kind.REFUND_NOT_CLAWED, Kind.DISPUTE_UNHANDLED})
+
+END_ATTEMPT = """
+    UPDATE top_up_attempts SET ended_at = clock_timestamp()
+    WHERE shard = $1 AND team_id = $2 AND attempt_id = $3 AND ended_at IS NULL
+"""
+
+OnPayments = Callable[[int], None]
+
+
+@dataclass(slots=True)
+class Report:
+    """What a comparison saw, what it healed, and what it leaves; sums by currency are minor units."""
+
+    payments: int = 0
+    credits: int = 0
+    charged: dict[str, int] = field(default_factory=dict)
+    credited: dict[str, int] = field(default_factory=dict)
+    breaks: list[Break] = field(default_factory=list)
+    healed: list[Break] = field(default_factory=list)
+
+    @property
+    def by_type(self) -> dict[str, int]:
+        """How many breaks of each type are left; the types that there are none of, too."""
+        return {kind.value: sum(one.type is kind for one in self.breaks) for kind in Kind}
+
+
+async def reconcile(
+    connection: Connection,
+    charges: Charges,
+    *,
+    since: datetime | None = None,
+    heal: bool = False,
+    claw: bool = False,
+    settle_seconds: Iterable[float] = SETTLE_SECONDS,
+    on_payments: OnPayments = lambda _: None,
+) -> Report:
+    """Compare Stripe with the log, both ways; without `since`, from the beginning.
+
+    Not to be called within a transaction: it takes as long as Stripe takes.
+
+    Raises:
+        Unavailable: Stripe does not answer, time and again.
+    """
+    report, start = Report(), since or BEGINNING
+    suspects = await _suspects(connection, charges, start, report, on_payments)
+    breaks = await _examine_all(connection, charges, suspects, suspects)
+    for seconds in settle_seconds:
+        if any(one.type in MAY_BE_UNDER_WAY for one in breaks):
+            await asyncio.sleep(seconds)
+            breaks = await _examine_all(connection, charges, _payments_of(breaks), suspects)
+    for one in breaks:
+        wanted = HEALED if heal else frozenset[Kind]()
+        if one.type in (wanted | CLAWED if claw else wanted):
+            await _heal(connection, charges, one)
+    report.breaks = breaks
+    if heal or claw:
+        report.breaks = await _examine_all(connection, charges, _payments_of(breaks), suspects)
+        left = {(one.type, one.payment_intent_id) for one in report.breaks}
+        report.healed = [one for one in breaks if (one.type, one.payment_intent_id) not in left]
+    by_hand = await settled_by_hand(connection) if report.breaks else set()
+    report.breaks = [one for one in report.breaks if not (one.type in BY_HAND and one.payment_intent_id in by_hand)]
+    return report
+
+
+async def _suspects(
+    connection: Connection, charges: Charges, since: datetime, report: Report, on_payments: OnPayments
+) -> dict[str, tuple[str, ...]]:
+    """The payments that one look does not settle, and the teams whose they may be."""
+    log = await credits_since(connection, since - CLOCKS_DIFFER if since > BEGINNING else since)
+    went_back = await reversed_by_log(connection, since)
+    credits: dict[str, list[Credit]] = {}
+    for credit in log:
+        credits.setdefault(credit.payment_intent_id, []).append(credit)
+        _add(report.credited, credit.currency, credit.charge_cents)
+    report.credits = len(log)
+    suspects: dict[str, tuple[str, ...]] = {}
+    async for intent in _all_intents(charges, since):
+        report.payments += 1
+        on_payments(1)
+        known = credits.pop(intent.id, [])
+        if intent.state == "succeeded" and (known or "team_id" in intent.metadata):
+            _add(report.charged, intent.currency, intent.amount_cents)
+        if not is_quiet(intent, known, went_back):
+            suspects[intent.id] = tuple({one.team_id for one in known} | _team_of(intent))
+        went_back.discard(intent.id)
+    # What is left over of either side: credits whose payment was not listed, and older payments of which something went back.
+    for name, left_over in credits.items():
+        suspects[name] = tuple({one.team_id for one in left_over})
+    listed = charges.list_refunded(created_after=since), charges.list_disputed(created_after=since)
+    if since > BEGINNING:
+        went_back.update([name for names in listed async for name in names])
+    for name in went_back - suspects.keys():
+        suspects[name] = ()
+    return suspects
+
+
+def _team_of(intent: Intent | None) -> set[str]:
+    return {intent.metadata["team_id"]} if intent is not None and "team_id" in intent.metadata else set()
+
+
+def _add(sums: dict[str, int], currency: str, cents: int) -> None:
+    sums[currency] = sums.get(currency, 0) + cents
+
+
+async def _all_intents(charges: Charges, since: datetime) -> AsyncIterator[Intent]:
+    """Every intent made since, newest first; where Stripe stops answering, it goes on from there."""
+    before: datetime | None = None
+    seen: set[str] = set()
+    failures = 0
+    while failures < TRIES_MAX:
+        try:
+            async for intent in charges.list_intents(created_after=since, created_before=before):
+                if intent.id not in seen:
+                    seen.add(intent.id)
+                    before, failures = intent.created_at + timedelta(seconds=1), 0
+                    yield intent
+        except Unavailable as away:
+            failures += 1
+            get_log().warning("Stripe's list stopped; going on from there", why=repr(away))
+            await asyncio.sleep(TRY_SECONDS * 2**failures)
+        else:
+            return
+    raise Unavailable("Stripe does not answer")
+
+
+def _payments_of(breaks: Iterable[Break]) -> Iterable[str]:
+    return dict.fromkeys(one.payment_intent_id for one in breaks)
+
+
+async def _examine_all(
+    connection: Connection, charges: Charges, names: Iterable[str], teams: Mapping[str, tuple[str, ...]]
+) -> list[Break]:
+    return [one for name in names for one in await _examine(connection, charges, name, teams[name])]
+
+
+async def _examine(connection: Connection, charges: Charges, name: str, teams: tuple[str, ...]) -> list[Break]:
+    """One payment on both sides, at a moment at which the log did not move."""
+    if not teams:
+        teams = tuple(_team_of(await _retrieve(charges, name)))
+    for _ in range(LOOKS_MAX):
+        before = await _by_log(connection, name, teams)
+        intent = await _retrieve(charges, name)
+        disputes = await charges.disputes_of(name) if intent is not None and intent.disputed else ()
+        wanted = None if before.credits or intent is None else await wanted_by(connection, intent.metadata)
+        if await _by_log(connection, name, teams) == before:
+            return breaks_of(before._replace(intent=intent, disputes=disputes, wanted=wanted))
+    raise Unavailable(f"{name} moves while it is looked at")
+
+
+async def _by_log(connection: Connection, name: str, teams: tuple[str, ...]) -> Payment:
+    credits = await credits_of(connection, teams, name)
+    account = await read_account(connection, credits[0].team_id, name) if credits else None
+    return Payment(name, None, credits=credits, account=account)
+
+
+async def _retrieve(charges: Charges, name: str) -> Intent | None:
+    try:
+        return await charges.retrieve(name)
+    except Missing:
+        return None
+
+
+async def _heal(connection: Connection, charges: Charges, one: Break) -> None:
+    """Do what a worker would have done; whoever comes second changes nothing."""
+    intent = await charges.retrieve(one.payment_intent_id)
+    if one.type in HEALED:
+        wanted = await wanted_by(connection, intent.metadata)
+        assert wanted is not None, "it was there a moment ago, and nothing is ever deleted"
+        if wanted.kind == "purchase":
+            await _follow_purchase(connection, charges, wanted)
+        else:
+            await _credit_top_up(connection, wanted, intent)
+    if intent.refunded_cents or intent.disputed:
+        await follow(transactions_on(connection), charges, intent.id)
+    get_log().warning(
+        "reconciled", type=one.type.value, payment_intent_id=intent.id, team_id=one.team_id, what=one.what
+    )
+
+
+async def _follow_purchase(connection: Connection, charges: Charges, wanted: Wanted) -> None:
+    record = await checkouts.find(connection, wanted.id)
+    assert record is not None
+    if record.session_id is not None:
+        await pages.follow(charges, transactions_on(connection), record)
+
+
+def transactions_on(connection: Connection) -> Transaction:
+    """For who has one connection only, and may keep it while Stripe is asked."""
+
+    @asynccontextmanager
+    async def transaction() -> AsyncIterator[Connection]:
+        async with connection.transaction():
+            yield connection
+
+    return transaction
+
+
+async def _credit_top_up(connection: Connection, wanted: Wanted, intent: Intent) -> None:
+    """The credits of an attempt, as they were frozen when it was decided; the attempt is over."""
+    async with connection.transaction():
+        now = await lock_shard(connection, wanted.team_id)
+        identity = Identity(wanted.team_id, STRIPE, intent.id)
+        if await find(connection, [identity]):
+            return
+        state = await attempts.read_top_ups(connection, wanted.team_id)
+        fact = CreditsToppedUp(
+            credits=wanted.credits, attempt_id=str(wanted.id), payment_intent_id=intent.id,
+            charge_cents=intent.amount_cents, currency=intent.currency, charge_id=intent.charge_id,
+            receipt_url=intent.receipt_url,
+        )  # fmt: skip
+        await connection.execute(END_ATTEMPT, shard_of(wanted.team_id), wanted.team_id, wanted.id)
+        await attempts.append_top_up(connection, state, [NewFact(*identity, now, fact)])

@@ -1,0 +1,92 @@
+"""Reconciliation that runs by itself: hourly over the last day, daily over five weeks; whoever is first does it.
+
+It runs beside the top-up worker and heals what is safe to heal. What it leaves is a log line for each break and a gauge by type,
+read from the last comparisons, so that every process shows the same whoever did the work. Cards can be disputed for months: that
+is why refunds and disputes are listed by their own time, and undecided ones are asked about however old their payment is.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+from prometheus_client import Gauge
+
+from services.money.reconcile.breaks import Kind
+from services.money.reconcile.compare import reconcile
+from services.money.reconcile.reads import claim, finish, found, later
+from services.money.stripe_client import Charges
+from services.runtime.clock import pause
+from services.runtime.crashpoints import crashpoint
+from services.runtime.errors import Unavailable
+from services.runtime.health import Health
+from services.runtime.logs import get_log
+from services.store.connect import Pool
+
+# What runs: how often, and over which time back.
+RUNS: Mapping[str, tuple[timedelta, timedelta]] = {
+    "hourly": (timedelta(hours=1), timedelta(days=1)), "daily": (timedelta(days=1), timedelta(days=35)),
+}  # fmt: skip
+AGAIN = timedelta(minutes=1)  # after Stripe did not answer
+LOOK_SECONDS = 15.0
+
+
+async def keep_reconciled(pool: Pool, charges: Charges, stop: asyncio.Event, health: Health) -> None:
+    """Compare when it is due, until told to stop; a comparison under way is given up then, and made by the next process."""
+    gauge = Gauge(
+        "creditwell_reconcile_breaks", "Where Stripe and the log differ, by the last comparisons.", ["type"],
+        registry=health.registry,
+    )  # fmt: skip
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        while not stop.is_set():
+            running = asyncio.create_task(_look(pool, charges, gauge))
+            await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if not running.done():
+                running.cancel()
+                await asyncio.gather(running, return_exceptions=True)  # it lets go of its connection
+                return
+            running.result()
+            await pause(stop, LOOK_SECONDS)
+    finally:
+        stopping.cancel()
+        health.registry.unregister(gauge)
+
+
+async def _look(pool: Pool, charges: Charges, gauge: Gauge) -> None:
+    for name in RUNS:
+        async with pool.acquire() as connection:
+            began_at = await claim(connection, name)
+        if began_at is not None:
+            await _run(pool, charges, name, began_at)
+    async with pool.acquire() as connection:
+        last = await found(connection)
+    for kind in Kind:
+        gauge.labels(kind.value).set(max((breaks.get(kind.value, 0) for breaks in last.values()), default=0))
+
+
+async def _run(pool: Pool, charges: Charges, name: str, began_at: datetime) -> None:
+    every, back = RUNS[name]
+    log = get_log().bind(comparison=name)
+    async with pool.acquire() as connection:
+        try:
+            report = await reconcile(connection, charges, since=began_at - back, heal=True)
+        except Unavailable as away:
+            await later(connection, name, AGAIN)
+            log.warning("not reconciled: Stripe does not answer", why=repr(away))
+            return
+        crashpoint("reconcile:compared")
+        await finish(
+            connection, name, every, payments=report.payments, healed=len(report.healed), breaks=report.by_type
+        )
+    for one in report.breaks:
+        log.error(
+            "Stripe and the log differ", type=one.type.value, payment_intent_id=one.payment_intent_id, team_id=one.team_id,
+            what=one.what, next_step=one.next_step,
+        )  # fmt: skip
+    log.info(
+        "reconciled",
+        payments=report.payments,
+        credits=report.credits,
+        healed=len(report.healed),
+        left=len(report.breaks),
+    )

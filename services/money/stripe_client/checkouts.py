@@ -1,0 +1,91 @@
+"""Checkouts: Stripe's own pages, on which a person pays for a pack or saves a card."""
+
+from collections.abc import Mapping
+
+from stripe.params.checkout import SessionCreateParams
+
+from services.money.stripe_client.answers import Checkout
+from services.money.stripe_client.asking import Asking, key_of
+from services.money.stripe_client.reading import checkout_of
+
+
+class Checkouts(Asking):
+    """The pages that we send people to."""
+
+    async def create_checkout(
+        self,
+        *,
+        purchase_id: str,
+        team_id: str,
+        customer_id: str,
+        name: str,
+        amount_cents: int,
+        currency: str,
+        success_url: str,
+        cancel_url: str,
+        save_card: bool = False,
+        automatic_tax: bool = False,
+        metadata: Mapping[str, str] | None = None,
+        try_number: int = 1,
+    ) -> Checkout:
+        """A page to pay for one pack on. `{CHECKOUT_SESSION_ID}` in `success_url` becomes the Checkout's id.
+
+        The next `try_number` is for a key that is spent: nobody has seen the page that the earlier one may have made.
+        """
+        told = {**(metadata or {}), "team_id": team_id, "purchase_id": purchase_id}
+        params: SessionCreateParams = {
+            "mode": "payment",
+            "customer": customer_id,
+            "client_reference_id": team_id,
+            "allowed_payment_method_types": ["card"],
+            "line_items": [
+                {
+                    "quantity": 1,
+                    "price_data": {"currency": currency, "unit_amount": amount_cents, "product_data": {"name": name}},
+                }
+            ],
+            "payment_intent_data": {"metadata": told},
+            "metadata": told,
+            "success_url": success_url,
+            "cancel_url": cancel_url,
+        }
+        if save_card:
+            params["payment_intent_data"]["setup_future_usage"] = "off_session"
+        if automatic_tax:
+            params["automatic_tax"] = {"enabled": True}
+            params["customer_update"] = {"address": "auto"}  # without it Stripe has no address to tax by
+        return await self._open_checkout(params, key_of(f"purchase:{purchase_id}:checkout", try_number))
+
+    async def create_card_checkout(
+        self,
+        *,
+        change_id: str,
+        team_id: str,
+        customer_id: str,
+        success_url: str,
+        cancel_url: str,
+        try_number: int = 1,
+    ) -> Checkout:
+        """A page to save a card on; nothing is charged."""
+        told = {"team_id": team_id, "change_id": change_id}
+        params: SessionCreateParams = {
+            "mode": "setup",
+            "customer": customer_id,
+            "client_reference_id": team_id,
+            "allowed_payment_method_types": ["card"],
+            "setup_intent_data": {"metadata": told},
+            "metadata": told,
+            "success_url": success_url,
+            "cancel_url": cancel_url,
+        }
+        return await self._open_checkout(params, key_of(f"card:{change_id}:checkout", try_number))
+
+    async def retrieve_checkout(self, checkout_id: str) -> Checkout:
+        """How far the person has come, with the intent that was paid and the card that was used or saved."""
+        parts = ["payment_intent.payment_method", "payment_intent.latest_charge", "setup_intent.payment_method"]
+        found = await self.ask(self.api.checkout.sessions.retrieve_async(checkout_id, {"expand": parts}))
+        return checkout_of(found.to_dict())
+
+    async def _open_checkout(self, params: SessionCreateParams, key: str) -> Checkout:
+        opened = await self.ask(self.api.checkout.sessions.create_async(params, {"idempotency_key": key}))
+        return checkout_of(opened.to_dict())

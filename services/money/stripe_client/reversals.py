@@ -1,0 +1,32 @@
+"""Money that goes back: refunds and disputes."""
+
+import math
+from collections.abc import AsyncIterator
+from datetime import datetime
+
+from services.money.stripe_client.answers import Dispute
+from services.money.stripe_client.asking import PAGE_SIZE, Asking
+from services.money.stripe_client.reading import dispute_of, id_of
+
+
+class Reversals(Asking):
+    """What a charge lost again."""
+
+    async def disputes_of(self, intent_id: str) -> tuple[Dispute, ...]:
+        """Every dispute over what this intent charged."""
+        page = await self.ask(self.api.disputes.list_async({"payment_intent": intent_id, "limit": PAGE_SIZE}))
+        return tuple(dispute_of(found.to_dict()) for found in page.data)
+
+    async def list_refunded(self, *, created_after: datetime) -> AsyncIterator[str]:
+        """The intents of which something was refunded since, newest refund first; one may come several times."""
+        created = {"gte": math.floor(created_after.timestamp())}
+        async for refund in self.each(self.api.refunds.list_async, {"created": created}):
+            if (intent_id := id_of(refund.get("payment_intent"))) is not None:
+                yield intent_id
+
+    async def list_disputed(self, *, created_after: datetime) -> AsyncIterator[str]:
+        """The intents that were disputed since, newest dispute first; one may come several times."""
+        created = {"gte": math.floor(created_after.timestamp())}
+        async for dispute in self.each(self.api.disputes.list_async, {"created": created}):
+            if (intent_id := id_of(dispute.get("payment_intent"))) is not None:
+                yield intent_id

@@ -1,0 +1,91 @@
+"""Which webhooks are believed, and what they say has happened."""
+
+import hashlib
+import hmac
+import json
+import re
+from collections.abc import Sequence
+from datetime import datetime
+
+from services.money.stripe_client.answers import WebhookEvent
+from services.money.stripe_client.errors import Forged
+from services.money.stripe_client.reading import id_of, moment_of
+
+
+def verify_webhook(
+    raw_body: bytes,
+    signature_header: str,
+    secrets: Sequence[str],
+    now: datetime,
+    tolerance_seconds: int = 300,
+) -> WebhookEvent:
+    """The event, if one of our secrets signed these very bytes not long ago, and not in the future either.
+
+    Several secrets are for the time while one replaces another. Raises Forged; ValueError when we have no secret, since
+    an empty one would let anybody in.
+    """
+    if not secrets or not all(secret.strip() for secret in secrets):
+        message = "no webhook secret is set: CREDITWELL_STRIPE_WEBHOOK_SECRET"
+        raise ValueError(message)
+    sent_at, signatures = _signatures(signature_header)
+    signed = f"{sent_at}.".encode() + raw_body
+    genuine = False
+    for secret in secrets:
+        expected = hmac.new(secret.encode(), signed, hashlib.sha256).hexdigest()
+        for signature in signatures:
+            genuine |= hmac.compare_digest(expected.encode(), signature.encode())
+    if not genuine:
+        raise Forged("signature_wrong", "no secret of ours signed this body")
+    age_seconds = now.timestamp() - sent_at
+    if abs(age_seconds) > tolerance_seconds:
+        reason, when = ("too_old", "before") if age_seconds > 0 else ("from_the_future", "after")
+        raise Forged(reason, f"sent {abs(age_seconds):.0f} s {when} now by our clock")
+    return _event(raw_body)
+
+
+def _signatures(header: str) -> tuple[int, list[str]]:
+    parts = [part.strip().partition("=") for part in header.split(",")]
+    times = [text for name, _, text in parts if name == "t"]
+    signatures = [text for name, _, text in parts if name == "v1"]
+    if len(times) != 1 or not re.fullmatch(r"\d{1,12}", times[0], re.ASCII) or not signatures:
+        raise Forged("signature_missing", "the Stripe-Signature header has no time and signature")
+    return int(times[0]), signatures
+
+
+def _event(raw_body: bytes) -> WebhookEvent:
+    try:
+        event = json.loads(raw_body)
+        body = event["data"]["object"]
+        return _kept(WebhookEvent(
+            id=event["id"],
+            type=event["type"],
+            live=event["livemode"],
+            created_at=_moment(event["created"]),
+            object_kind=body["object"],
+            object_id="" if body.get("id") is None else body["id"],  # a balance has none
+            intent_id=body["id"] if body["object"] == "payment_intent" else id_of(body.get("payment_intent")),
+            charge_id=body["id"]
+            if body["object"] == "charge"
+            else id_of(body.get("charge", body.get("latest_charge"))),
+            customer_id=id_of(body.get("customer")),
+            metadata={} if body.get("metadata") is None else body["metadata"],
+        ))  # fmt: skip
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, OSError) as unreadable:
+        raise Forged("unreadable", "signed by our secret, yet no event of Stripe's") from unreadable
+
+
+def _moment(seconds: object) -> datetime:
+    """When it was; true is no number of seconds, whatever Python says."""
+    if type(seconds) is not int:
+        raise TypeError("seconds are a whole number")
+    return moment_of(seconds)
+
+
+def _kept(event: WebhookEvent) -> WebhookEvent:
+    """The event, if the database can keep it. Raises ValueError or TypeError: what should be text is none, or has a NUL in it."""
+    ids = (event.object_id, event.intent_id, event.charge_id, event.customer_id)
+    texts = [event.id, event.type, event.object_kind, *(text for text in ids if text is not None)]
+    texts += [part for pair in event.metadata.items() for part in pair]
+    if not isinstance(event.live, bool) or any(b"\x00" in str.encode(text) for text in texts):
+        raise ValueError("it can't be kept")
+    return event

@@ -1,0 +1,208 @@
+"""Top-ups in PostgreSQL: what the log says about a team's, and who works on which charge.
+
+Decisions are read from the log: a saved fold and the few facts after it. What is appended is folded on in the same transaction,
+and a charge that begins gets its row there, so that one attempt at most is open for a team.
+
+Who works on an attempt holds a lease by the database's clock. It only saves Stripe the trouble: two workers on one attempt
+confirm the same intent, which is paid once.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from projections.top_ups.state import VERSION, TopUps, evolve
+from schemas.facts import NewFact, Stored, TopUpRequested
+from services.store.append import append
+from services.store.connect import Connection
+from services.store.identities import Identity, find
+from services.store.read import stored_of
+from services.store.shards import shard_of
+
+TOP_UPS = "creditwell:top_ups"
+STRIPE = "creditwell:stripe"
+LEASE_SECONDS = 30  # more than two of the longest requests
+
+SAVED = "SELECT state FROM top_ups WHERE shard = $1 AND team_id = $2 AND version = $3"
+
+# The condition is the index's own.
+TAIL = """
+    SELECT shard, position, recorded_at, occurred_at, team_id, source, id, type, body FROM facts
+    WHERE shard = $1 AND team_id = $2 AND position > $3 AND type NOT LIKE 'usage.%' AND type NOT LIKE 'hold.%'
+    ORDER BY position
+"""
+
+SAVE = """
+    INSERT INTO top_ups (shard, team_id, position, version, state, enabled, due_at, enough_at)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+    ON CONFLICT (shard, team_id) DO UPDATE
+    SET position = excluded.position, version = excluded.version, state = excluded.state, enabled = excluded.enabled,
+        due_at = excluded.due_at, enough_at = excluded.enough_at
+"""
+
+BEGIN = """
+    INSERT INTO top_up_attempts (shard, team_id, attempt_id, owner, leased_until, look_at, requested_at)
+    VALUES ($1, $2, $3, $4, clock_timestamp() + make_interval(secs => $5), $6, $6)
+"""
+
+# Low by the log, and something happened since the last decision, or its time has come. A balance that was found above the
+# threshold (`enough_at`) is looked at again once it has moved. Where top-ups are off nothing is due, but that they were
+# switched off; teams that run low without them may be many.
+DECISIONS_DUE = """
+    SELECT b.team_id FROM balance b LEFT JOIN top_ups t USING (shard, team_id)
+    WHERE b.low AND (b.top_up_enabled OR t.enabled) AND (
+        (t.due_at <= statement_timestamp() AND (b.position > t.enough_at OR b.next_end <= statement_timestamp()))
+        OR EXISTS (
+            SELECT FROM facts f
+            WHERE f.shard = b.shard AND f.team_id = b.team_id AND f.position > coalesce(t.position, 0)
+              AND f.type NOT LIKE 'usage.%' AND f.type NOT LIKE 'hold.%'
+        )
+    )
+    ORDER BY t.due_at NULLS FIRST LIMIT $1
+"""
+
+ATTEMPTS_DUE = """
+    SELECT team_id, attempt_id FROM top_up_attempts
+    WHERE ended_at IS NULL AND look_at <= statement_timestamp() AND leased_until <= statement_timestamp()
+    ORDER BY look_at LIMIT $1
+"""
+
+# Whoever is asked to confirm at the bank may take their time; everybody else should be quick.
+OLDEST = """
+    SELECT coalesce(extract(epoch FROM clock_timestamp() - min(requested_at)), 0)::float8
+    FROM top_up_attempts WHERE ended_at IS NULL AND asked_at IS NULL
+"""
+
+LEASE = """
+    UPDATE top_up_attempts SET owner = $3, leased_until = clock_timestamp() + make_interval(secs => $4)
+    WHERE shard = $1 AND team_id = $2 AND ended_at IS NULL AND (owner = $3 OR leased_until <= clock_timestamp())
+    RETURNING attempt_id, create_try, confirm_try, cancel_try, looks,
+              coalesce(clock_timestamp() - asked_at > make_interval(secs => $5), false) AS waited_long
+"""
+
+RELEASE = """
+    UPDATE top_up_attempts
+    SET leased_until = '-infinity', looks = looks + 1, look_at = clock_timestamp() + make_interval(secs => $5)
+    WHERE shard = $1 AND team_id = $2 AND attempt_id = $3 AND owner = $4 AND ended_at IS NULL
+"""
+
+# How far an attempt has come: statements for `note`.
+SENT = "UPDATE top_up_attempts SET create_try = $4 WHERE shard = $1 AND team_id = $2 AND attempt_id = $3"
+CREATED = "UPDATE top_up_attempts SET payment_intent_id = $4 WHERE shard = $1 AND team_id = $2 AND attempt_id = $3"
+NEW_CONFIRM = """
+    UPDATE top_up_attempts SET confirm_try = confirm_try + 1 WHERE shard = $1 AND team_id = $2 AND attempt_id = $3
+    RETURNING confirm_try
+"""
+NEW_CANCEL = (
+    "UPDATE top_up_attempts SET cancel_try = cancel_try + 1 WHERE shard = $1 AND team_id = $2 AND attempt_id = $3"
+)
+ASKED = "UPDATE top_up_attempts SET asked_at = clock_timestamp() WHERE shard = $1 AND team_id = $2 AND attempt_id = $3"
+END = "UPDATE top_up_attempts SET ended_at = clock_timestamp() WHERE shard = $1 AND team_id = $2 AND attempt_id = $3"
+
+# By the attempt's name as well: Stripe may be quicker than the record of the intent's id.
+WAKE = """
+    UPDATE top_up_attempts SET look_at = clock_timestamp(), looks = 0
+    WHERE ended_at IS NULL AND (payment_intent_id = $1 OR attempt_id::text = $2)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """An open attempt that this worker may work on, and how far its requests have come."""
+
+    team_id: str
+    attempt_id: UUID
+    create_try: int
+    confirm_try: int
+    cancel_try: int
+    looks: int
+    waited_long: bool
+
+
+async def read_top_ups(connection: Connection, team_id: str) -> TopUps:
+    """A team's top-ups at the head of the log. Called under the shard's lock it is what decisions rest on."""
+    shard = shard_of(team_id)
+    saved = await connection.fetchval(SAVED, shard, team_id, VERSION)
+    state = TopUps(team_id=team_id) if saved is None else TopUps.model_validate_json(saved)
+    for row in await connection.fetch(TAIL, shard, team_id, state.position):
+        stored = stored_of(row)
+        state = evolve(state, stored, stored.fact())
+    return state
+
+
+async def save_top_ups(connection: Connection, state: TopUps, *, enough_at: int = 0) -> None:
+    """Remember the fold, so that the next read is short; `enough_at` is the position at which the balance was not low."""
+    due_at = state.point.at if state.point is not None else None
+    await connection.execute(
+        SAVE, shard_of(state.team_id), state.team_id, state.position, VERSION, state.model_dump_json(), state.enabled,
+        due_at, enough_at,
+    )  # fmt: skip
+
+
+async def append_top_up(connection: Connection, state: TopUps, facts: Sequence[NewFact]) -> TopUps:
+    """Append facts about a team's top-ups and fold them on; the caller holds the shard's head."""
+    appended = await append(connection, facts)
+    for new, place in zip(facts, appended.places, strict=True):
+        stored = Stored(
+            place.shard, place.position, appended.recorded_at, new.occurred_at, new.team_id, new.source, new.id,
+            new.fact.type, new.fact.body(),
+        )  # fmt: skip
+        state = evolve(state, stored, new.fact)
+    await save_top_ups(connection, state)
+    return state
+
+
+async def begin_attempt(
+    connection: Connection, team_id: str, request: TopUpRequested, owner: str, now: datetime
+) -> None:
+    """Open the attempt in the transaction that appends its request; raises UniqueViolationError if another is open."""
+    await connection.execute(BEGIN, shard_of(team_id), team_id, UUID(request.attempt_id), owner, LEASE_SECONDS, now)
+
+
+async def lease(connection: Connection, team_id: str, owner: str, owner_waits: timedelta) -> Lease | None:
+    """The team's open attempt, to work on for a while; None when there is none or somebody else works on it."""
+    row = await connection.fetchrow(
+        LEASE, shard_of(team_id), team_id, owner, LEASE_SECONDS, owner_waits.total_seconds()
+    )
+    return None if row is None else Lease(team_id, *row)
+
+
+async def note(connection: Connection, held: Lease, statement: str, *values: object) -> None:
+    """Write down how far a lease's attempt has come; nothing if it is over."""
+    await connection.execute(statement, shard_of(held.team_id), held.team_id, held.attempt_id, *values)
+
+
+async def next_confirm(connection: Connection, team_id: str, attempt_id: UUID) -> int:
+    """The number of the next request to confirm an attempt's intent, which nobody else has."""
+    number: int = await connection.fetchval(NEW_CONFIRM, shard_of(team_id), team_id, attempt_id)
+    return number
+
+
+async def release(connection: Connection, held: Lease, owner: str, wait_seconds: float) -> None:
+    """Let go of an attempt, and say when to look again; nothing if it is over."""
+    await note(connection, held, RELEASE, owner, wait_seconds)
+
+
+async def is_stored(connection: Connection, team_id: str, fact_id: str) -> bool:
+    """True if this fact about a team's top-ups is in the log."""
+    identity = Identity(team_id, TOP_UPS, fact_id)
+    return identity in await find(connection, [identity])
+
+
+async def teams_due(connection: Connection, limit: int) -> set[str]:
+    """Teams with a decision that is due or may be, or with an attempt to go on with."""
+    decisions = await connection.fetch(DECISIONS_DUE, limit)
+    under_way = await connection.fetch(ATTEMPTS_DUE, limit)
+    return {row["team_id"] for row in (*decisions, *under_way)}
+
+
+async def oldest_seconds(connection: Connection) -> float:
+    """For how long the oldest attempt has been under way that waits for nobody's confirmation; 0 where there is none."""
+    seconds: float = await connection.fetchval(OLDEST)
+    return seconds
+
+
+async def wake(connection: Connection, intent_id: str | None, attempt_id: str | None) -> bool:
+    """Have the attempt looked at that Stripe has news of; whoever looks asks Stripe for the truth. False if there is none."""
+    return await connection.execute(WAKE, intent_id, attempt_id) != "UPDATE 0"

@@ -1,0 +1,333 @@
+"""Taking one attempt through Stripe: at most one charge, whatever dies or does not answer, at whatever step, for however long.
+
+Each step is recorded before the next is taken:
+
+    top_up.requested        amounts frozen, caps reserved; nothing is at Stripe yet
+    top_up.intent_created   Stripe holds an unconfirmed intent, which moves no money; this one, and no other, is confirmed
+    credits.topped_up       the intent has succeeded, and its id can be credited once
+    top_up.failed           the intent is cancelled, and can never be paid
+
+Whoever comes after a crash asks Stripe for the intent as it is now, and `next_step` says what follows. An answer that did not
+come is never taken for a no and never leads to another attempt. Two workers on one attempt do no harm: the intent is paid
+once, and credited once.
+
+Where the bank wants to see the owner of the card, the same intent waits for a day, and nothing else is tried meanwhile. An
+admin's click confirms it on-session (`confirm_by_owner`) and leads to the bank's page. Everything that comes of it, the worker
+finds as it finds everything: by asking Stripe.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Literal
+from uuid import UUID
+
+from projections.top_ups.decisions import suspension_due
+from projections.top_ups.state import Attempt, TopUps
+from projections.top_ups.steps import Step, is_wanted, next_step
+from schemas.catalog import Catalog
+from schemas.facts import (
+    AnyFact,
+    CreditsToppedUp,
+    NewFact,
+    TopUpActionRequired,
+    TopUpFailed,
+    TopUpIntentCancelled,
+    TopUpIntentCreated,
+)
+from services.money.stripe_client import Busy, Charges, Decline, Declined, Intent, Missing, Unknown, WrongRequest
+from services.money.top_ups import attempts
+from services.money.top_ups.attempts import STRIPE, TOP_UPS, Lease
+from services.runtime.crashpoints import crashpoint
+from services.runtime.errors import Refused
+from services.runtime.logs import get_log
+from services.store.append import lock_shard
+from services.store.connect import Connection, Pool, Transaction
+
+FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS = 0.5, 60.0
+OWNER_LOOK_SECONDS = 60.0  # a webhook tells sooner
+OWNER_WAITS = timedelta(days=1)
+CLOCKS_DIFFER = timedelta(hours=1)  # Stripe's and the database's
+ABOUT_THE_KEY = frozenset({401, 403})  # nobody can be charged with it: the process ends, and says so
+
+NEW_KEYS = {Step.CONFIRM: attempts.NEW_CONFIRM, Step.CANCEL: attempts.NEW_CANCEL}
+
+Reason = Literal["declined_retry_later", "declined_needs_card", "declined_needs_authentication", "cancelled"]
+REASONS: dict[str | None, Reason] = {
+    "retry_later": "declined_retry_later", "needs_card": "declined_needs_card",
+    "needs_authentication": "declined_needs_authentication", None: "cancelled",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Charging:
+    """What a worker needs to charge: the store, Stripe, what is sold, and the name under which it holds leases."""
+
+    pool: Pool
+    charges: Charges
+    catalog: Catalog
+    owner: str
+
+    async def go_on(self, team_id: str) -> None:
+        """Take a team's open attempt as far as it goes now. Where Stripe does not answer, it stays open for later."""
+        async with self.pool.acquire() as connection:
+            lease = await attempts.lease(connection, team_id, self.owner, OWNER_WAITS)
+            state = await attempts.read_top_ups(connection, team_id)
+        if lease is None or state.open is None or state.open.attempt_id != str(lease.attempt_id):
+            return
+        crashpoint("topup:leased")
+        wait_seconds = min(LAST_LOOK_SECONDS, FIRST_LOOK_SECONDS * 2 ** min(lease.looks, 10))
+        try:
+            wait_seconds = await self._drive(lease, state, state.open) or wait_seconds
+        except Busy as busy:
+            wait_seconds = busy.retry_after_seconds or wait_seconds
+        except Unknown as unknown:
+            get_log().warning("Stripe's answer is not known", attempt_id=state.open.attempt_id, why=unknown.reason)
+        except WrongRequest as wrong:
+            # Our mistake, or the key of another account or of the other mode: no team's fault, so the attempt stays open.
+            if wrong.status in ABOUT_THE_KEY:
+                raise
+            wait_seconds = LAST_LOOK_SECONDS
+            get_log().error("Stripe will not have this", attempt_id=state.open.attempt_id, why=str(wrong))
+        async with self.pool.acquire() as connection:
+            await attempts.release(connection, lease, self.owner, wait_seconds)
+
+    async def _drive(self, lease: Lease, state: TopUps, attempt: Attempt) -> float | None:
+        """Step after step, up to the end or to where somebody else has to do something; when to look again, if that is known."""
+        wanted = is_wanted(state, attempt, self.catalog)
+        if not wanted and attempt.payment_intent_id is None and not lease.create_try:
+            await self._fail(lease, "cancelled", None)  # Stripe has never heard of it
+            return None
+        intent, before = await self._intent(lease, attempt), None
+        while intent is not None:
+            remedy = intent.decline.remedy if intent.decline is not None else None
+            step = next_step(intent.state, remedy, wanted=wanted, waited_long=lease.waited_long)
+            if step is before:
+                # Stripe repeats what it said when the intent stood otherwise; to another key, at the next look, it will not.
+                await self._note(lease, NEW_KEYS[step])
+                break
+            before = step
+            match step:
+                case Step.CONFIRM:
+                    intent = await self._confirm(lease, attempt, intent)
+                    crashpoint("topup:confirmed")
+                case Step.CANCEL:
+                    intent = await self._cancel(lease, intent)
+                    crashpoint("topup:cancelled")
+                case Step.CREDIT:
+                    await self._credit(lease, intent)
+                    return None
+                case Step.FAIL:
+                    await self._fail(lease, REASONS[remedy], intent)
+                    return None
+                case Step.ASK_OWNER:
+                    await self._ask_owner(lease, intent)
+                    # In `requires_action` the owner is confirming it right now.
+                    return OWNER_LOOK_SECONDS if intent.state != "requires_action" else None
+                case Step.WAIT:
+                    return None
+        return None
+
+    async def _intent(self, lease: Lease, attempt: Attempt) -> Intent | None:
+        """The attempt's intent as Stripe has it now, made if there is none; None where it can't be made."""
+        if attempt.payment_intent_id is not None:
+            return await self.charges.retrieve(attempt.payment_intent_id)
+        found = await self._made_before(lease, attempt)
+        intent = found[0] if found else await self._create(lease, attempt)
+        if intent is None:
+            return None
+        for other in found[1:]:  # before one is recorded: nobody looks for the others afterwards
+            await self._drop_orphan(lease, other)
+        kept_id = await self._record_intent(lease, intent)
+        crashpoint("topup:recorded")
+        if kept_id == intent.id:
+            return intent
+        await self._drop_orphan(lease, intent)
+        return await self.charges.retrieve(kept_id) if kept_id is not None else None
+
+    async def _made_before(self, lease: Lease, attempt: Attempt) -> list[Intent]:
+        """What became of requests to create whose answer was lost. There are several where Stripe had forgotten the key."""
+        if not lease.create_try:
+            return []
+        since = attempt.requested_at - CLOCKS_DIFFER
+        try:
+            return await self.charges.find_intents(
+                lease.attempt_id, customer_id=attempt.customer_id, created_after=since
+            )
+        except Missing:  # there is no such customer, so nothing was made for it
+            return []
+
+    async def _create(self, lease: Lease, attempt: Attempt) -> Intent | None:
+        try_number = max(lease.create_try, 1)
+        await self._note(lease, attempts.SENT, try_number)
+        crashpoint("topup:sending")
+        try:
+            intent = await self.charges.create_intent(
+                attempt_id=lease.attempt_id, team_id=lease.team_id, customer_id=attempt.customer_id,
+                payment_method_id=attempt.payment_method_id, charge_cents=attempt.charge_cents, currency=attempt.currency,
+                try_number=try_number,
+            )  # fmt: skip
+        except Unknown as unknown:
+            if unknown.key_is_spent:
+                await self._note(lease, attempts.SENT, try_number + 1)
+            raise
+        except Declined as no:  # no bank is asked before an intent is confirmed; should one be, its no is a no
+            if no.intent is None:
+                await self._fail(lease, REASONS[no.remedy], None)
+            return no.intent
+        except WrongRequest as wrong:
+            if await self._has_card(attempt):
+                raise
+            get_log().error("Stripe will not make this intent", attempt_id=attempt.attempt_id, why=str(wrong))
+            await self._fail(lease, "declined_needs_card", None)
+            return None
+        crashpoint("topup:created")
+        return intent
+
+    async def _has_card(self, attempt: Attempt) -> bool:
+        """True where a refusal was not for want of the card; raises Missing where Stripe's account is another one."""
+        return await self.charges.has_card(attempt.customer_id, attempt.payment_method_id)
+
+    async def _confirm(self, lease: Lease, attempt: Attempt, intent: Intent) -> Intent:
+        try:
+            return await self.charges.confirm(intent.id, attempt_id=lease.attempt_id, try_number=lease.confirm_try)
+        except Declined as no:
+            return no.intent or await self.charges.retrieve(intent.id)
+        except Unknown as unknown:
+            if unknown.key_is_spent:
+                await self._note(lease, attempts.NEW_CONFIRM)
+            raise
+        except WrongRequest as wrong:
+            if await self._has_card(attempt):
+                raise
+            get_log().error("Stripe will not confirm this intent", payment_intent_id=intent.id, why=str(wrong))
+            last = Decline(wrong.code or "invalid_request", None, str(wrong), advice_code="do_not_try_again")
+            return replace(await self._cancel(lease, intent), decline=last)
+
+    async def _cancel(self, lease: Lease, intent: Intent) -> Intent:
+        try:
+            return await self.charges.cancel(intent.id, try_number=lease.cancel_try)
+        except Unknown as unknown:
+            if unknown.key_is_spent:
+                await self._note(lease, attempts.NEW_CANCEL)
+            raise
+
+    async def _note(self, lease: Lease, statement: str, *values: object) -> None:
+        async with self.pool.acquire() as connection:
+            await attempts.note(connection, lease, statement, *values)
+
+    async def _record_intent(self, lease: Lease, intent: Intent) -> str | None:
+        """Make this intent the attempt's; the one that it has. None when the attempt is over."""
+        async with self.pool.acquire() as connection, connection.transaction():
+            state, now = await self._locked(connection, lease)
+            if state.open is None or state.open.payment_intent_id is not None:
+                return state.open.payment_intent_id if state.open is not None else None
+            fact = TopUpIntentCreated(attempt_id=str(lease.attempt_id), payment_intent_id=intent.id)
+            await attempts.note(connection, lease, attempts.CREATED, intent.id)
+            await _append(connection, state, now, f"intent:{lease.attempt_id}", fact)
+        return intent.id
+
+    async def _drop_orphan(self, lease: Lease, intent: Intent) -> None:
+        """Another intent is the attempt's: cancel this one, which nobody has confirmed."""
+        if not intent.payable or (await self._cancel(lease, intent)).state != "cancelled":
+            return
+        fact = TopUpIntentCancelled(attempt_id=str(lease.attempt_id), payment_intent_id=intent.id)
+        async with self.pool.acquire() as connection, connection.transaction():
+            state, now = await self._locked(connection, lease)
+            if not await attempts.is_stored(connection, lease.team_id, f"orphan:{intent.id}"):
+                await _append(connection, state, now, f"orphan:{intent.id}", fact)
+
+    async def _credit(self, lease: Lease, intent: Intent) -> None:
+        """Answer money by credits, once; whoever comes second finds the attempt ended."""
+        async with self.pool.acquire() as connection, connection.transaction():
+            state, now = await self._locked(connection, lease)
+            if state.open is None:
+                return
+            fact = CreditsToppedUp(
+                credits=state.open.credits, attempt_id=state.open.attempt_id, payment_intent_id=intent.id,
+                charge_cents=intent.amount_cents, currency=intent.currency, charge_id=intent.charge_id,
+                receipt_url=intent.receipt_url,
+            )  # fmt: skip
+            await attempts.note(connection, lease, attempts.END)
+            await _append(connection, state, now, intent.id, fact, STRIPE)
+            crashpoint("topup:crediting")
+        crashpoint("topup:credited")
+        get_log().info("topped up", team_id=lease.team_id, attempt_id=fact.attempt_id, charge_cents=fact.charge_cents)
+
+    async def _fail(self, lease: Lease, reason: Reason, intent: Intent | None) -> None:
+        """End an attempt whose intent can never be paid; the third decline in a row pauses top-ups."""
+        decline = intent.decline if intent is not None else None
+        async with self.pool.acquire() as connection, connection.transaction():
+            state, now = await self._locked(connection, lease)
+            if state.open is None:
+                return
+            cool_down = timedelta(seconds=state.settings.cool_down_seconds if state.settings is not None else 0)
+            fact = TopUpFailed(
+                attempt_id=state.open.attempt_id, reason=reason,
+                decline_code=(decline.decline_code or decline.code)[:128] if decline is not None else None,
+                message=decline.message[:500] if decline is not None else None,
+                payment_intent_id=intent.id if intent is not None else None, next_try_at=now + cool_down,
+            )  # fmt: skip
+            await attempts.note(connection, lease, attempts.END)
+            state = await _append(connection, state, now, f"failed:{fact.attempt_id}", fact)
+            if (suspended := suspension_due(state)) is not None:
+                await _append(connection, state, now, f"suspended:{fact.attempt_id}", suspended)
+        crashpoint("topup:failed")
+        get_log().warning("top-up failed", team_id=lease.team_id, attempt_id=fact.attempt_id, reason=reason)
+
+    async def _ask_owner(self, lease: Lease, intent: Intent) -> None:
+        """Say once that the bank wants the owner's confirmation; the same intent waits for it."""
+        async with self.pool.acquire() as connection, connection.transaction():
+            state, now = await self._locked(connection, lease)
+            if state.open is None or state.open.action_required:
+                return
+            fact = TopUpActionRequired(
+                attempt_id=state.open.attempt_id, payment_intent_id=intent.id, action_url=intent.action_url
+            )
+            await attempts.note(connection, lease, attempts.ASKED)
+            await _append(connection, state, now, f"action:{fact.attempt_id}", fact)
+        crashpoint("topup:asked")
+
+    async def _locked(self, connection: Connection, lease: Lease) -> tuple[TopUps, datetime]:
+        """The team's top-ups under its shard's lock, without an open attempt where this one is over."""
+        now = await lock_shard(connection, lease.team_id)
+        state = await attempts.read_top_ups(connection, lease.team_id)
+        ours = state.open is not None and state.open.attempt_id == str(lease.attempt_id)
+        return state if ours else state.but(open=None), now
+
+
+async def confirm_by_owner(charges: Charges, transaction: Transaction, team_id: str, return_url: str) -> Intent:
+    """An admin's click: the intent that waits is confirmed with its owner there, who goes on to its `action_url`, if it has one.
+
+    May be called any number of times. No transaction is open while Stripe is asked.
+
+    Raises:
+        Refused: nothing_to_confirm.
+        Unknown, Busy: say the same again later.
+    """
+    async with transaction() as connection:
+        waiting = (await attempts.read_top_ups(connection, team_id)).open
+    if waiting is None or waiting.payment_intent_id is None or not waiting.action_required:
+        raise Refused("nothing_to_confirm", "no payment waits to be confirmed")
+    intent = await charges.retrieve(waiting.payment_intent_id)
+    if intent.state == "requires_payment_method":
+        async with transaction() as connection:
+            try_number = await attempts.next_confirm(connection, team_id, UUID(waiting.attempt_id))
+        try:
+            intent = await charges.confirm(
+                intent.id, attempt_id=UUID(waiting.attempt_id), try_number=try_number, off_session=False,
+                payment_method_id=waiting.payment_method_id, return_url=return_url,
+            )  # fmt: skip
+        except Declined as no:
+            intent = no.intent or await charges.retrieve(intent.id)
+        except WrongRequest as wrong:
+            get_log().error("Stripe will not confirm this intent", payment_intent_id=intent.id, why=str(wrong))
+            intent = await charges.retrieve(intent.id)  # with a wrong key, this raises too
+    async with transaction() as connection:
+        await attempts.wake(connection, intent.id, waiting.attempt_id)
+    return intent
+
+
+async def _append(
+    connection: Connection, state: TopUps, now: datetime, name: str, fact: AnyFact, source: str = TOP_UPS
+) -> TopUps:
+    return await attempts.append_top_up(connection, state, [NewFact(state.team_id, source, name, now, fact)])

@@ -1,0 +1,340 @@
+"""Everything that was stored goes out on Kafka: facts to `credits.events`, refused records to `usage.refused`.
+
+The store is the outbox, so nothing is published that was rolled back, and nothing that was stored is forgotten. At least
+once and in order: consumers drop the positions that they have seen. The order holds through every crash, because
+
+- a round puts one batch at most into each partition, and the next one is sent when all of them are acknowledged: there is never
+  a later fact in Kafka without the ones before it;
+- a checkpoint moves when Kafka has acknowledged, and is fenced: where two relays believe that a shard is theirs, one gives up.
+
+While Kafka writes one round the next is read and made ready; while it writes that one, the checkpoint of the first is committed.
+"""
+
+import asyncio
+import time
+from asyncio import Future
+from base64 import b64decode
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import lru_cache
+from json import loads
+from json.encoder import encode_basestring  # C
+from typing import Any
+from uuid import uuid4
+
+import asyncpg
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+from aiokafka.partitioner import murmur2
+
+from schemas.facts import Stored
+from services.publishing.notices import notify
+from services.runtime.clock import Clock, system_clock
+from services.runtime.crashpoints import crashpoint
+from services.runtime.errors import Unavailable
+from services.runtime.health import Health
+from services.runtime.logs import get_log
+from services.runtime.retry import keep_going
+from services.runtime.settings import Settings
+from services.store.claims import LEASE_SECONDS, Claims
+from services.store.connect import AWAY, WORLD, Connection, connect_pool
+from services.store.read import read_after
+
+EVENTS, REFUSED, USAGE = "credits.events", "usage.refused", "usage"
+ROUND_FACTS = 4_000  # some 3 MB: read, sent and acknowledged well within the lease
+ROUND_REFUSED_BYTES = 4 * 1024 * 1024
+BATCH_BYTES = 1_000_000  # to each partition in a round; brokers take 1 MiB unless told otherwise
+RECORD_BYTES = 16 * 1024 * 1024  # one refused record may have more than a batch has room for
+IDLE_SECONDS = 0.01
+REFUSED_SECONDS = 0.2
+JOIN_SECONDS = LEASE_SECONDS / 4
+GOODBYE_SECONDS = 5
+AWAY_NAME = "Kafka or the database"
+
+BEHIND = """
+    SELECT seen.shard, h.next - 1 - seen.position AS facts
+    FROM unnest($1::smallint[], $2::bigint[]) AS seen (shard, position)
+    JOIN shard_heads h ON h.shard = seen.shard AND h.next - 1 > seen.position
+"""
+
+# A partition's refused rows are written under its cursor's lock, in order: whoever has seen one never meets an earlier one later.
+REFUSED_AFTER = """
+    SELECT partition, "offset", reason, detail, key, value, headers, sha256
+    FROM (
+        SELECT r.*, sum(r.bytes) OVER (ORDER BY r.partition, r."offset") AS bytes_so_far
+        FROM unnest($2::integer[], $3::bigint[]) AS seen (partition, next_offset)
+        CROSS JOIN LATERAL (
+            SELECT *, octet_length(coalesce(key, '')) + octet_length(coalesce(value, '')) + octet_length(headers::text) AS bytes
+            FROM refused
+            WHERE topic = $1 AND refused.partition = seen.partition AND "offset" >= seen.next_offset
+            ORDER BY "offset" LIMIT 1000
+        ) AS r
+    ) AS waiting
+    WHERE bytes_so_far - bytes < $4
+    ORDER BY partition, "offset"
+"""
+
+Headers = list[tuple[str, bytes]]
+HEADERS: Headers = [("content-type", b"application/cloudevents+json; charset=UTF-8")]
+
+
+async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: Clock = system_clock) -> None:
+    """Publish until told to stop. What is away is waited for; anything else that goes wrong ends the process."""
+    del clock  # nothing here depends on the time of day
+    owner = f"relay-{uuid4()}"
+    claims, refused = Claims("relay", owner), Claims("relay-refused", owner)
+
+    async def relay() -> None:
+        pool = await connect_pool(settings.needed("database"), process="relay", size=1, projections=False)
+        async with pool, _producer(settings.needed("kafka")) as producer, pool.acquire() as connection:
+            await claims.leave(connection)  # what a broken connection left claimed need not wait for the lease
+            await refused.leave(connection)
+            await _relay(Relaying(connection, producer, claims, stop, health), refused)
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(keep_going(AWAY_NAME, relay, stop, health, away=(*WORLD, KafkaError)))
+        tasks.create_task(notify(settings, stop, health))
+
+
+async def _relay(facts: "Relaying", refused: Claims) -> None:
+    # Facts first: should a refused record be what ends this connection, they go on all the same.
+    stop, joined, looked = facts.stop, 0.0, time.monotonic()
+    try:
+        while not stop.is_set():
+            if time.monotonic() - joined >= JOIN_SECONDS:
+                joined = time.monotonic()
+                await facts.join()
+                await refused.join(facts.connection)
+                facts.health.back(AWAY_NAME)
+                facts.health.ready()
+            busy = await facts.round()
+            if time.monotonic() - looked >= REFUSED_SECONDS:
+                looked = time.monotonic()
+                busy |= await relay_refused(facts, refused)
+            if not busy:
+                await asyncio.sleep(IDLE_SECONDS)
+        await facts.finish()
+    finally:
+        with suppress(*AWAY):  # then it is done at the next connection, or by the lease
+            await facts.claims.leave(facts.connection)
+            await refused.leave(facts.connection)
+
+
+@asynccontextmanager
+async def _producer(kafka: str) -> AsyncIterator[AIOKafkaProducer]:
+    """Idempotent: a repetition after a lost answer is not written twice, nor out of order."""
+    producer = AIOKafkaProducer(
+        bootstrap_servers=kafka, client_id="creditwell-relay", acks="all", enable_idempotence=True,
+        max_batch_size=BATCH_BYTES, max_request_size=RECORD_BYTES,
+    )  # fmt: skip
+    try:
+        await producer.start()
+        yield producer
+    finally:
+        try:
+            async with asyncio.timeout(GOODBYE_SECONDS):
+                await producer.stop()
+        except TimeoutError:
+            get_log().warning("Kafka is away; what it has not acknowledged is sent again from the checkpoint")
+
+
+@dataclass(slots=True)
+class Round:
+    """Facts on their way: the acknowledgements to wait for, and where each shard stands when all are there."""
+
+    batches: "Batches"
+    reached: dict[int, int] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Relaying:
+    """The way of the facts, one round ahead of its checkpoint."""
+
+    connection: Connection
+    producer: AIOKafkaProducer
+    claims: Claims
+    stop: asyncio.Event
+    health: Health
+    sent: Round | None = None
+
+    async def round(self) -> bool:
+        """Make the next round ready, see the last one acknowledged, send the next; False when there was neither."""
+        following = await self._prepare()
+        before, self.sent = self.sent, None
+        if before is not None:
+            await before.batches.acknowledged(self.stop, self.health)
+            crashpoint("relay:acked")
+        if following is not None:
+            await following.batches.send()
+            crashpoint("relay:sent")
+        if before is not None:
+            await self._move(before)
+        self.sent = following
+        return before is not None or following is not None
+
+    async def finish(self) -> None:
+        """See the last round through, so that nobody sends it again."""
+        if self.sent is not None:
+            await self.sent.batches.acknowledged(self.stop, self.health)
+            await self._move(self.sent)
+            self.sent = None
+
+    async def join(self) -> None:
+        """Renew the claims and share the shards out; nothing is on its way meanwhile."""
+        await self.finish()
+        await self.claims.join(self.connection)
+
+    async def _prepare(self) -> Round | None:
+        seen = self.claims.positions | (self.sent.reached if self.sent is not None else {})
+        rows = await self.connection.fetch(BEHIND, list(seen), list(seen.values()))
+        behind: dict[int, int] = {row["shard"]: row["facts"] for row in rows}
+        self.health.lag("relay", sum(behind.values()))
+        if not behind:
+            self.health.beat("relay")
+            return None
+        facts = await read_after(
+            self.connection, {shard: seen[shard] for shard in behind}, max(1, ROUND_FACTS // len(behind))
+        )
+        crashpoint("relay:read")
+        batches = Batches(self.producer, EVENTS, len(await self.producer.partitions_for(EVENTS)))
+        return Round(batches, _fill(batches, facts))
+
+    async def _move(self, acknowledged: Round) -> None:
+        await self.claims.lock_and_move(self.connection, acknowledged.reached)
+        self.claims.moved(acknowledged.reached)
+        self.health.beat("relay")
+        crashpoint("relay:moved")
+
+
+class Batches:
+    """One batch for each partition of a topic; what does not fit waits for the next round."""
+
+    def __init__(self, producer: AIOKafkaProducer, topic: str, partitions: int) -> None:
+        self.producer = producer
+        self.topic = topic
+        self.partitions = partitions
+        self.now_ms = int(time.time() * 1000)
+        self.builders: dict[int, Any] = {}
+        self.acks: set[Future[Any]] = set()
+
+    def add(self, partition: int, key: bytes | None, value: bytes | None, headers: Headers) -> bool:
+        """False when the partition's batch is full."""
+        builder = self.builders.get(partition)
+        if builder is None:
+            builder = self.builders[partition] = self.producer.create_batch()
+        return builder.append(timestamp=self.now_ms, key=key, value=value, headers=headers) is not None
+
+    async def send(self) -> None:
+        """Hand the batches to the producer, which sends them in the background."""
+        for partition, builder in self.builders.items():
+            builder.close()
+            self.acks.add(await self.producer.send_batch(builder, self.topic, partition=partition))
+
+    async def acknowledged(self, stop: asyncio.Event, health: Health) -> None:
+        """Wait for Kafka, for as long as it takes or, when told to stop, some seconds more.
+
+        Raises:
+            KafkaError: a batch was refused.
+            Unavailable: told to stop, and Kafka does not answer.
+        """
+        patience = GOODBYE_SECONDS
+        while self.acks:
+            done, self.acks = await asyncio.wait(self.acks, timeout=1)
+            for ack in done:
+                ack.result()
+            if self.acks:
+                await self._say_whether_away(health)
+                patience -= stop.is_set()
+            if not patience:
+                raise Unavailable("Kafka has not acknowledged")
+
+    async def _say_whether_away(self, health: Health) -> None:
+        """The producer itself tries again in silence. Whoever waits for a broker that is there is stuck, and should be known to be."""
+        try:
+            async with asyncio.timeout(1):
+                await self.producer.client.fetch_all_metadata()
+        except (KafkaError, TimeoutError) as away:
+            health.away(AWAY_NAME, repr(away))
+        else:
+            health.back(AWAY_NAME)
+
+
+def _fill(batches: Batches, facts: Mapping[int, Sequence[Stored]]) -> dict[int, int]:
+    """Put facts into batches, each shard up to the first that does not fit; the positions reached."""
+    reached: dict[int, int] = {}
+    full: set[int] = set()
+    for shard, read in facts.items():
+        for stored in read:
+            key, partition = route(stored.team_id, batches.partitions)
+            if partition in full or not batches.add(partition, key, cloud_event(stored), HEADERS):
+                full.add(partition)
+                break
+            reached[shard] = stored.position
+    return reached
+
+
+@lru_cache(maxsize=200_000)
+def route(team_id: str, partitions: int) -> tuple[bytes, int]:
+    """The key of a team's records and their partition, by Kafka's default partitioner."""
+    key = team_id.encode()
+    return key, (murmur2(key) & 0x7FFFFFFF) % partitions
+
+
+def cloud_event(stored: Stored) -> bytes:
+    """A fact as a structured CloudEvent. Its data are the very bytes that the log keeps, and that its leaf covers."""
+    return (
+        (
+            f'{{"specversion":"1.0","id":{encode_basestring(stored.id)},"source":{encode_basestring(stored.source)},'
+            f'"type":"{stored.type}","subject":{encode_basestring(stored.team_id)},"time":"{_text(stored.occurred_at)}",'
+            f'"datacontenttype":"application/json","shard":{stored.shard},"position":{stored.position},'
+            f'"recordedat":"{_text(stored.recorded_at)}","data":'
+        ).encode()
+        + stored.body
+        + b"}"
+    )
+
+
+def _text(instant: datetime) -> str:
+    """RFC 3339 in UTC, with microseconds."""
+    return instant.isoformat(timespec="microseconds")[:26] + "Z"
+
+
+async def relay_refused(relaying: Relaying, claims: Claims) -> bool:
+    """Publish refused records as they arrived, with the reason; True when there were any.
+
+    The checkpoint of partition n of `usage` is kept as that of shard n: the offset before which everything is published.
+    """
+    connection, producer = relaying.connection, relaying.producer
+    rows = await connection.fetch(
+        REFUSED_AFTER, USAGE, list(claims.positions), list(claims.positions.values()), ROUND_REFUSED_BYTES
+    )
+    if not rows:
+        return False
+    batches = Batches(producer, REFUSED, len(await producer.partitions_for(REFUSED)))
+    reached: dict[int, int] = {}
+    for row in rows:
+        target = (murmur2(row["key"] or b"") & 0x7FFFFFFF) % batches.partitions
+        if not batches.add(target, row["key"], row["value"], refused_headers(row)):
+            break
+        reached[row["partition"]] = row["offset"] + 1
+    await batches.send()
+    await batches.acknowledged(relaying.stop, relaying.health)
+    await claims.lock_and_move(connection, reached)
+    claims.moved(reached)
+    return True
+
+
+def refused_headers(row: asyncpg.Record) -> Headers:
+    """The headers as kept (in binary mode they are half of the event), then where it came from and what was wrong."""
+    headers = [(name, b64decode(text)) for name, text in loads(row["headers"])]
+    headers += [
+        ("refused-reason", row["reason"].encode()),
+        ("refused-detail", row["detail"].encode()),
+        ("refused-sha256", row["sha256"].hex().encode()),
+        ("origin-topic", USAGE.encode()),
+        ("origin-partition", b"%d" % row["partition"]),
+        ("origin-offset", b"%d" % row["offset"]),
+    ]
+    return headers

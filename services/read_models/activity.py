@@ -1,0 +1,207 @@
+"""Credit activity, read newest first, page by page, exact at the head of the log.
+
+A page goes on before the entry where the last one ended, (position, part), never at a row number: whatever arrives meanwhile, no
+entry is skipped and none comes twice.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
+
+import asyncpg
+
+from projections.activity import paid_of
+from projections.balance.fold import Entry, Kind, LotKind, Paid
+from schemas.facts import AnyFact, decode
+from services.read_models.unfolded import Tail, read_tail
+from services.store.connect import Reads
+from services.store.shards import shard_of
+
+Before = tuple[int, int]  # position and part
+NEWEST: Before = (2**63 - 1, 2**15 - 1)
+CSV_PAGE = 500  # of a download; others wait for the API's core meanwhile, some 10 ms
+
+# From the last position recorded before an instant on, which is found by halving: times never run backwards within a shard, so
+# no index on time is needed.
+PAGE = """
+    WITH RECURSIVE halves (low, high) AS (
+        SELECT 0::bigint, max(position) + 1 FROM activity
+        WHERE shard = $1 AND team_id = $2 AND $9::timestamptz IS NOT NULL
+        UNION ALL
+        SELECT CASE WHEN probe.recorded_at < $9 THEN probe.position ELSE low END,
+               CASE WHEN probe.recorded_at < $9 THEN high ELSE (low + high) / 2 END
+        FROM halves LEFT JOIN LATERAL (
+            SELECT position, recorded_at FROM activity
+            WHERE shard = $1 AND team_id = $2 AND position >= (low + high) / 2 AND position < high
+            ORDER BY position LIMIT 1
+        ) AS probe ON true
+        WHERE high - low > 1
+    )
+    SELECT a.position, a.part, a.kind, a.recorded_at, a.occurred_at, a.member_id, a.feature, a.included, a.additional,
+           a.balance_after, a.paid, a.late, f.type, f.body,
+           (SELECT max(position) FROM checkpoints WHERE reader = 'projector' AND shard = $1) AS folded
+    FROM (
+        SELECT * FROM activity
+        WHERE shard = $1 AND team_id = $2 AND (position, part) < ($4, $5)
+          AND position > greatest($3, (SELECT low FROM halves ORDER BY high - low LIMIT 1))
+          AND ($6::text[] IS NULL OR kind = ANY ($6)) AND ($7::text IS NULL OR member_id = $7)
+        ORDER BY position DESC, part DESC LIMIT $8
+    ) AS a CROSS JOIN LATERAL (SELECT type, body FROM facts WHERE shard = $1 AND position = a.position OFFSET 0) AS f
+    ORDER BY a.position DESC, a.part DESC
+"""
+
+ENTRIES_OF = """
+    SELECT a.position, a.part, a.kind, a.recorded_at, a.occurred_at, a.member_id, a.feature, a.included, a.additional,
+           a.balance_after, a.paid, a.late, f.type, f.body
+    FROM activity a JOIN facts f ON f.shard = a.shard AND f.position = a.position
+    WHERE a.shard = $1 AND a.team_id = $2 AND a.position = $3 ORDER BY a.part
+"""
+
+LOTS = """
+    SELECT lot, kind, gained, starts_at, ends_at FROM lots WHERE shard = $1 AND team_id = $2 AND lot = ANY($3) ORDER BY lot
+"""
+
+
+class Row(NamedTuple):
+    """An entry of the activity, with the fact that it comes from."""
+
+    shard: int
+    entry: Entry
+    fact: AnyFact
+
+    @property
+    def id(self) -> str:
+        """What names the entry outside: `shard:position:part`."""
+        return f"{self.shard}:{self.entry.position}:{self.entry.part}"
+
+
+class PaidLot(NamedTuple):
+    """A lot that paid: lot 0 is debt."""
+
+    lot: int
+    kind: LotKind | None
+    starts_at: datetime | None
+    ends_at: datetime | None
+    credits: int
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which entries are wanted; None means all."""
+
+    since: datetime | None = None
+    kinds: frozenset[Kind] | None = None
+    member_id: str | None = None
+
+    def wants(self, entry: Entry) -> bool:
+        """True if the entry is among them."""
+        return (
+            (self.since is None or entry.recorded_at >= self.since)
+            and (self.kinds is None or entry.kind in self.kinds)
+            and (self.member_id is None or entry.member_id == self.member_id)
+        )
+
+
+async def read_activity(
+    connection: Reads, team_id: str, wanted: Filter, *, before: Before = NEWEST, limit: int
+) -> list[Row]:
+    """The next entries before a place, newest first, at most `limit` of them.
+
+    Raises:
+        Unavailable: the projections are too far behind (`catching_up`).
+    """
+    if before != NEWEST and (further_back := await _all_projected(connection, team_id, wanted, before, limit)):
+        return further_back
+    tail = await read_tail(connection, team_id)
+    rows = [row for row in reversed(_rows(tail)) if row.entry[:2] < before and wanted.wants(row.entry)][:limit]
+    if len(rows) < limit:
+        rows += await _projected(connection, team_id, wanted, min(before, (tail.reached + 1, 0)), limit - len(rows))
+    return rows
+
+
+async def _all_projected(connection: Reads, team_id: str, wanted: Filter, before: Before, limit: int) -> list[Row]:
+    """The page where the projections had everything before its place when it was read, as nearly always; else nothing."""
+    rows = await _fetch_page(connection, team_id, wanted, before, limit)
+    return [_row(shard_of(team_id), row) for row in rows] if rows and rows[0]["folded"] >= before[0] else []
+
+
+def _rows(tail: Tail) -> list[Row]:
+    return [Row(tail.shard, told.entry, told.fact) for told in tail.told]
+
+
+async def _projected(connection: Reads, team_id: str, wanted: Filter, before: Before, limit: int) -> list[Row]:
+    return [_row(shard_of(team_id), row) for row in await _fetch_page(connection, team_id, wanted, before, limit)]
+
+
+async def _fetch_page(
+    connection: Reads, team_id: str, wanted: Filter, before: Before, limit: int
+) -> list[asyncpg.Record]:
+    shard, page = shard_of(team_id), page_statement(wanted)
+    kinds = None if wanted.kinds is None else sorted(wanted.kinds)
+    return await connection.fetch(page, shard, team_id, 0, *before, kinds, wanted.member_id, limit, wanted.since)
+
+
+def page_statement(wanted: Filter) -> str:
+    """`PAGE`; what is rare, among a team's million usages, is found by an index of its own."""
+    if wanted.kinds is None or Kind.USAGE in wanted.kinds:
+        return PAGE
+    return PAGE.replace("($6::text[] IS NULL", "kind <> 'usage' AND ($6::text[] IS NULL")
+
+
+def _row(shard: int, row: asyncpg.Record) -> Row:
+    entry = Entry(
+        row["position"], row["part"], Kind(row["kind"]), row["recorded_at"], row["occurred_at"], row["member_id"],
+        row["feature"], row["included"], row["additional"], row["balance_after"], paid_of(row["paid"]), row["late"],
+    )  # fmt: skip
+    return Row(shard, entry, decode(row["type"], row["body"]))
+
+
+async def read_all(connection: Reads, team_id: str, wanted: Filter) -> AsyncIterator[list[Row]]:
+    """Every entry, newest first, some hundreds at a time; not within a transaction: a slow reader must hold nothing open.
+
+    What the projections do not have yet is read once. Below it rows are only read, so it does not matter what comes meanwhile.
+    """
+    tail = await read_tail(connection, team_id)
+    if rows := [row for row in reversed(_rows(tail)) if wanted.wants(row.entry)]:
+        yield rows
+    before = (tail.reached + 1, 0)
+    while rows := await _projected(connection, team_id, wanted, before, CSV_PAGE):
+        yield rows
+        before = rows[-1].entry[:2]
+
+
+async def read_entries(connection: Reads, team_id: str, position: int) -> tuple[list[Row], Tail]:
+    """The entries of one fact, in their order; and the tail, which says of lots that no row shows yet."""
+    tail = await read_tail(connection, team_id)
+    rows = [row for row in _rows(tail) if row.entry.position == position]
+    if not rows and position <= tail.reached:
+        rows = [_row(tail.shard, row) for row in await connection.fetch(ENTRIES_OF, tail.shard, team_id, position)]
+    return rows, tail
+
+
+async def read_after(connection: Reads, team_id: str, position: int, limit: int) -> list[Row]:
+    """The entries after a position, newest first; `limit` of them mean that there may be more."""
+    tail = await read_tail(connection, team_id)
+    rows = [row for row in reversed(_rows(tail)) if row.entry.position > position][:limit]
+    if position < tail.reached and len(rows) < limit:
+        shard, before = tail.shard, (tail.reached + 1, 0)
+        found = await connection.fetch(PAGE, shard, team_id, position, *before, None, None, limit - len(rows), None)
+        rows += [_row(shard, row) for row in found]
+    return rows
+
+
+async def who_paid(connection: Reads, team_id: str, paid: Sequence[Paid], tail: Tail) -> list[PaidLot]:
+    """The lots behind what an entry says it was paid by."""
+    known = {row["lot"]: row for row in await connection.fetch(LOTS, tail.shard, team_id, [part.lot for part in paid])}
+    fresh = tail.team.changed
+    lots = []
+    for part in paid:
+        row, lot = known.get(part.lot), fresh.get(part.lot)
+        if row is not None:
+            lots.append(PaidLot(part.lot, LotKind(row["kind"]), row["starts_at"], row["ends_at"], part.credits))
+        elif lot is not None:
+            lots.append(PaidLot(part.lot, lot.kind, lot.starts_at, lot.ends_at, part.credits))
+        else:
+            lots.append(PaidLot(part.lot, None, None, None, part.credits))
+    return lots

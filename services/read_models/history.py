@@ -1,0 +1,113 @@
+"""Balances of the past: at an instant, and as they were known at an instant.
+
+An old balance is the fold over the team's facts, those that were known and that had occurred by then. So whatever arrived late
+counts where it belongs. A refill that is due and that nobody has appended yet counts as well: it will
+be in the log with the team's next fact, and a worker that is down changes no balance.
+
+The fold begins at the newest snapshot that it would have come by itself to, and reads what may count of the facts since then, not
+all of them: some two thousand, and those that were late. What is slow is what has to be: an instant before the recorded
+beginning of most facts, as for a team whose past was imported out of order, folds each of them that had occurred by then.
+"""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from projections.balance.fold import Paid, TeamBalance, end_lots, evolve
+from schemas.cycles import cycle_at
+from schemas.facts import PlanAssigned, Stored, UsageRecorded, UsageVoided
+from services.read_models.balances import ExactBalance, fold_due
+from services.read_models.snapshots import Span, facts_within, newest_snapshot, rest_of, spans_to_read
+from services.read_models.states import paid_for
+from services.runtime.errors import Refused
+from services.store.connect import Reads
+from services.store.cycles import refill
+from services.store.read import READ_TEAM, stored_of
+from services.store.shards import shard_of
+
+PAGE = 500  # facts between two chances for others to run
+
+VOIDED = """
+    SELECT v.usage_position FROM unnest($3::bigint[], $4::bigint[]) AS among (after, until)
+    JOIN voided_usages v ON v.usage_position > among.after AND v.usage_position <= among.until
+    WHERE v.shard = $1 AND v.team_id = $2
+"""
+
+
+@dataclass(slots=True)
+class _Past:
+    """A fold under way, since `began`, with what it must remember for voids."""
+
+    team: TeamBalance
+    shard: int
+    at: datetime
+    began: int
+    voided: frozenset[int]
+    paid: dict[int, tuple[Paid, ...]] = field(default_factory=dict)
+
+
+def refuse_the_future(now: datetime, *instants: datetime | None) -> None:
+    """Nobody knows a balance of the future. Raises Refused: in_the_future."""
+    latest = max((at for at in instants if at is not None), default=now)
+    if latest > now:
+        said = (at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z") for at in (latest, now))
+        raise Refused("in_the_future", "{} has not come yet; it is {}".format(*said))
+
+
+async def balance_as_of(connection: Reads, team_id: str, *, at: datetime, known_at: datetime) -> ExactBalance | None:
+    """The balance at `at`, by what was recorded until `known_at`; None if the team did not exist then."""
+    shard = shard_of(team_id)
+    team = await newest_snapshot(connection, shard, team_id, at=at, known_at=known_at)
+    spans = await spans_to_read(connection, shard, team_id, team.position, at=at, known_at=known_at)
+    voided = await _voided(connection, shard, team_id, spans)
+    past = _Past(team, shard, at, team.position, voided)
+    while spans:
+        facts = await facts_within(connection, shard, team_id, spans, at=at, limit=PAGE)
+        for stored in facts:
+            if stored.recorded_at > known_at:
+                return await _at(connection, past)
+            await _take(connection, past, stored)
+        spans = rest_of(spans, facts[-1].position) if len(facts) == PAGE else []
+    return await _at(connection, past)
+
+
+async def _voided(connection: Reads, shard: int, team_id: str, spans: list[Span]) -> frozenset[int]:
+    """The usages that will be read and were taken back at some time: only of them who paid must be remembered."""
+    if not spans:
+        return frozenset()
+    rows = await connection.fetch(VOIDED, shard, team_id, *map(list, zip(*spans, strict=True)))
+    return frozenset(row["usage_position"] for row in rows)
+
+
+async def _take(connection: Reads, past: _Past, stored: Stored) -> None:
+    team, fact = past.team, stored.fact()
+    # What was recorded after `at` is taken as if it had been in time: no lot ends before its end.
+    timely = stored._replace(recorded_at=min(stored.recorded_at, past.at))
+    if not isinstance(fact, UsageVoided):
+        entries = evolve(team, timely, fact)
+        if isinstance(fact, UsageRecorded) and stored.position in past.voided:
+            past.paid[stored.position] = next((entry.paid for entry in entries if entry.paid), ())
+    elif fact.usage_position <= past.began:
+        paid, lots = await paid_for(connection, past.shard, team.team_id, fact.usage_position)
+        evolve(team, timely, fact, paid, {**lots, **team.changed})
+    elif fact.usage_position in past.paid:  # else the usage itself had not occurred by then
+        evolve(team, timely, fact, past.paid[fact.usage_position], team.changed)
+
+
+async def _at(connection: Reads, past: _Past) -> ExactBalance | None:
+    team, shard, at = past.team, past.shard, past.at
+    if not team.plan_position:
+        return None
+    if team.cycle_ends_at <= at:
+        assigned = await _plan(connection, past)
+        plan = assigned.fact()
+        assert isinstance(plan, PlanAssigned)
+        first, last = (cycle_at(plan.anchor, plan.zone, instant) for instant in (team.cycle_ends_at, at))
+        fold_due(team, shard, [refill(plan, assigned.id, team.team_id, k) for k in range(first, last + 1)], at)
+    end_lots(team, at, [])
+    return ExactBalance(team, shard, team.position, at)
+
+
+async def _plan(connection: Reads, past: _Past) -> Stored:
+    row = await connection.fetchrow(READ_TEAM, past.shard, past.team.team_id, past.team.plan_position - 1, 1)
+    assert row is not None, "a plan's fact is in the log for ever"
+    return stored_of(row)

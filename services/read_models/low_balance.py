@@ -1,0 +1,98 @@
+"""The low-balance reader: tells the log when a balance runs low, runs out or recovers, once per crossing.
+
+The projection only raises its hand: `alarm` marks the teams whose balance and log may disagree. What is appended
+is decided on the exact balance at the head of the log, with the shard's head locked to COMMIT, and the log itself remembers
+what was said (a fold of `balance.ran_low.v1` is what makes a team low). So nothing hangs on how far the projector is,
+on which version of it is read, or on who else looks at the same time: a replay or a rebuild can raise hands and never say
+anything, let alone charge.
+
+This is why the reader has no checkpoint, although the first design gave it one: a checkpoint says which facts were looked at, and whoever
+loses or rewinds it looks again and would say it again. Here the state decides, not the place.
+"""
+
+import asyncio
+
+from projections.balance.crossings import crossings
+from schemas.facts import BalanceRanLow, BalanceRanOut, BalanceRecovered, NewFact
+from services.read_models.balances import read_balance
+from services.read_models.rebuild import ensure_projections
+from services.runtime.clock import Clock, pause, system_clock
+from services.runtime.crashpoints import crashpoint
+from services.runtime.errors import Unavailable
+from services.runtime.health import Health
+from services.runtime.retry import keep_going
+from services.store.append import append, lock_shard
+from services.store.connect import WORLD, Connection, Pool
+from services.store.refills import append_refills_due
+
+LOW_BALANCE = "creditwell:low_balance"
+NAMES = {BalanceRanLow: "low", BalanceRanOut: "out", BalanceRecovered: "recovered"}
+IDLE_SECONDS = 0.01
+CATCHING_UP_SECONDS = 0.25
+TEAMS_MAX = 200  # of one look
+JUDGED_MAX = 10_000
+
+# Teams whose hand was judged at this position or later are waiting for the projector, or for nothing.
+ALARMS = """
+    SELECT b.team_id FROM balance b
+    WHERE b.alarm AND NOT EXISTS (
+        SELECT FROM unnest($1::text[], $2::bigint[]) AS judged (team_id, position)
+        WHERE judged.team_id = b.team_id AND judged.position >= b.position
+    )
+    LIMIT $3
+"""
+
+
+async def watch_low(pool: Pool, stop: asyncio.Event, health: Health, clock: Clock = system_clock) -> None:
+    """Judge every raised hand until told to stop; it goes by the database's clock."""
+    del clock
+
+    async def watch() -> None:
+        async with pool.acquire() as connection:
+            await ensure_projections(connection)
+            health.back("low balances")
+            await _watch(connection, stop, health)
+
+    await keep_going("low balances", watch, stop, health, away=WORLD)
+
+
+async def _watch(connection: Connection, stop: asyncio.Event, health: Health) -> None:
+    judged: dict[str, int] = {}
+    while not stop.is_set():
+        alarms = await connection.fetch(ALARMS, list(judged), list(judged.values()), TEAMS_MAX)
+        health.lag("low balances", len(alarms))
+        wait_seconds = 0.0 if alarms else IDLE_SECONDS
+        for alarm in alarms:
+            try:
+                judged[alarm["team_id"]] = await judge(connection, alarm["team_id"])
+            except Unavailable:  # too far behind to be exact about this team; the others need not wait
+                wait_seconds = CATCHING_UP_SECONDS
+            else:
+                health.beat("low balances")
+        if len(judged) > JUDGED_MAX:
+            judged.clear()  # it only saves looking twice
+        await pause(stop, wait_seconds)
+
+
+async def judge(connection: Connection, team_id: str) -> int:
+    """Append what the log has yet to say about a team's balance; the position up to which everything is said.
+
+    Raises:
+        Unavailable: the projector is too far behind to know the balance exactly.
+    """
+    async with connection.transaction():
+        now = await lock_shard(connection, team_id)
+        await append_refills_due(connection, [team_id], now)
+        balance = await read_balance(connection, team_id, now)
+        if balance is None:
+            return 0
+        position = balance.team.position
+        due = [
+            NewFact(team_id, LOW_BALANCE, f"{NAMES[type(fact)]}:{position}", now, fact)
+            for fact in crossings(balance.team, now)
+        ]
+        if due:
+            appended = await append(connection, due)
+            position = appended.places[-1].position
+            crashpoint("low:appended")
+    return position

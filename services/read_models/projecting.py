@@ -1,0 +1,151 @@
+"""Projecting: a batch of facts becomes changed balances, activity rows and usage cells, saved with the checkpoint.
+
+Live projector and rebuild run this. States stay in memory between batches: they are ours as long as the checkpoint's
+compare-and-swap succeeds, and thrown away when it does not.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from projections import activity, usage
+from projections.balance.fold import Entry, Kind, Lot, Paid, TeamBalance, evolve
+from projections.balance.snapshots import Snapshot, note
+from projections.copying import COPY_BEGIN, COPY_END
+from projections.versions import at_version
+from schemas.facts import RATE_CARD_TEAM, AnyFact, Stored, UsageVoided
+from services.read_models.snapshots import save_snapshots
+from services.read_models.states import load, paid_for, save
+from services.runtime.crashpoints import crashpoint
+from services.store.claims import Claims
+from services.store.connect import Connection, in_memory
+
+STATES_MAX = 100_000  # about a kilobyte each
+MEMBER_DAYS_MAX = 50_000  # about as much
+
+
+@dataclass(slots=True)
+class Batch:
+    """What a batch of facts changed, and the positions it reached. `paid` is kept where the batch has voids."""
+
+    has_voids: bool = False
+    reached: dict[int, int] = field(default_factory=dict)
+    touched: dict[str, tuple[int, TeamBalance]] = field(default_factory=dict)
+    activity: list[bytes] = field(default_factory=list)
+    cells: usage.Cells = field(default_factory=dict)
+    paid: dict[tuple[str, int], tuple[Paid, ...]] = field(default_factory=dict)
+    snapshots: list[Snapshot] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Projecting:
+    """The states of the teams in the shards that a reader has claimed, for one set of projection versions."""
+
+    claims: Claims
+    versions: Mapping[str, int]
+    states: dict[str, TeamBalance] = field(default_factory=dict)
+    used: usage.Cells = field(default_factory=dict)
+
+    def forget(self) -> None:
+        """What is in memory may be wrong: load it anew when it is needed."""
+        self.states.clear()
+        self.used.clear()
+
+    async def project(self, connection: Connection, facts: Mapping[int, list[Stored]]) -> Batch:
+        """Fold the next facts of each shard and save what changed, in one transaction with the checkpoints.
+
+        Raises:
+            Fenced: another process owns one of the shards; the states are gone, join again.
+        """
+        try:
+            await self._load(connection, facts)
+            batch = await self._fold(connection, facts)
+            crashpoint("projector:folded")
+            async with connection.transaction():
+                await self.claims.lock_and_move(connection, batch.reached)
+                crashpoint("projector:moved")
+                await self._save(connection, batch)
+                crashpoint("projector:saved")
+            crashpoint("projector:committed")
+        except BaseException:
+            self.forget()
+            raise
+        self.claims.moved(batch.reached)
+        for _, team in batch.touched.values():
+            team.changed.clear()
+        return batch
+
+    async def _load(self, connection: Connection, facts: Mapping[int, list[Stored]]) -> None:
+        if len(self.states) > STATES_MAX:
+            self.states.clear()
+        known = self.states
+        missing = {
+            (stored.shard, stored.team_id) for read in facts.values() for stored in read if stored.team_id not in known
+        }
+        if missing:
+            known.update(await load(connection, sorted(missing), self.versions["balance"]))
+
+    async def _fold(self, connection: Connection, facts: Mapping[int, list[Stored]]) -> Batch:
+        batch = Batch(has_voids=any(stored.type == UsageVoided.type for read in facts.values() for stored in read))
+        for shard, read in facts.items():
+            for stored in read:
+                fact = stored.fact()
+                if stored.team_id == RATE_CARD_TEAM:
+                    continue
+                team = self.states[stored.team_id]
+                if stored.type == UsageVoided.type and isinstance(fact, UsageVoided):
+                    entries = evolve(team, stored, fact, *await self._paid(connection, batch, stored, fact, team))
+                else:
+                    entries = evolve(team, stored, fact)
+                batch.touched[stored.team_id] = (shard, team)
+                snapshot = note(team, stored)
+                if snapshot is not None:
+                    batch.snapshots.append(snapshot)
+                if entries:
+                    _note(batch, stored, fact, team, entries)
+            batch.reached[shard] = read[-1].position
+        return batch
+
+    async def _paid(
+        self, connection: Connection, batch: Batch, stored: Stored, fact: UsageVoided, team: TeamBalance
+    ) -> tuple[tuple[Paid, ...], Mapping[int, Lot]]:
+        paid = batch.paid.get((stored.team_id, fact.usage_position))
+        if paid is not None:
+            return paid, team.changed
+        paid, lots = await paid_for(connection, stored.shard, stored.team_id, fact.usage_position, self.versions)
+        return paid, {**lots, **team.changed}
+
+    async def _save(self, connection: Connection, batch: Batch) -> None:
+        if batch.touched:
+            await save(connection, batch.touched.values(), self.versions["balance"])
+        if batch.snapshots:
+            await save_snapshots(connection, batch.snapshots, self.versions["balance"])
+        if batch.activity:
+            data = b"".join((COPY_BEGIN, *batch.activity, COPY_END))
+            await connection.copy_to_table(
+                f"activity_v{self.versions['activity']}", source=in_memory(data), format="binary"
+            )
+        if batch.cells:
+            await self._save_usage(connection, batch.cells)
+
+    async def _save_usage(self, connection: Connection, cells: usage.Cells) -> None:
+        version = self.versions["usage"]
+        if len(self.used) > MEMBER_DAYS_MAX:
+            self.used.clear()
+        if missing := cells.keys() - self.used.keys():
+            for row in await connection.fetch(at_version(usage.LOAD, version), *usage.keys(missing)):
+                *member_day, features = row
+                self.used[tuple(member_day)] = usage.decode(features)
+        usage.merge(self.used, cells)
+        await connection.execute(at_version(usage.SAVE, version), *usage.columns(self.used, cells))
+
+
+def _note(batch: Batch, stored: Stored, fact: AnyFact, team: TeamBalance, entries: list[Entry]) -> None:
+    """Keep what the entries of a fact say for activity and usage."""
+    for entry in entries:
+        batch.activity.append(activity.pack_row(stored.shard, stored.team_id, entry))
+        if entry.kind is Kind.USAGE:
+            usage.add(batch.cells, stored.shard, stored.team_id, team.zone, entry, stored.occurred_at)
+            if batch.has_voids:
+                batch.paid[stored.team_id, entry.position] = entry.paid
+        elif isinstance(fact, UsageVoided) and entry.kind is Kind.USAGE_VOIDED:
+            usage.add(batch.cells, stored.shard, stored.team_id, team.zone, entry, fact.usage_occurred_at)

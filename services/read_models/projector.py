@@ -1,0 +1,104 @@
+"""The projector: facts become balances, activity and usage, and the log is told when a balance runs low.
+
+Its loop is short: which shards moved, read what is new, fold it, save it with the checkpoints in one transaction. Beside it
+runs the low-balance watch, which decides on exact balances under the shard's lock, so that no replay can cause a charge.
+"""
+
+import asyncio
+from time import monotonic
+from uuid import uuid4
+
+import structlog
+from prometheus_client import Counter
+
+from services.read_models.balances import PROJECTOR
+from services.read_models.low_balance import watch_low
+from services.read_models.projecting import Projecting
+from services.read_models.rebuild import drop_previous, ensure_projections, live_versions
+from services.runtime.clock import Clock, system_clock
+from services.runtime.errors import Fenced
+from services.runtime.health import Health
+from services.runtime.settings import Settings
+from services.store.claims import LEASE_SECONDS, Claims
+from services.store.connect import AWAY, Connection, Pool, connect_pool
+from services.store.read import heads, read_after
+
+BATCH_MAX = 30_000  # facts of one transaction; the more, the fewer cells and balances are written per fact
+BATCH_SMALL = (
+    2_000  # after fewer, let more come together: each batch writes a team's balance once, however much it used
+)
+IDLE_SECONDS = 0.01
+RENEW_SECONDS = LEASE_SECONDS / 4
+DROP_SECONDS = 3600
+
+log = structlog.get_logger("projector")
+
+
+async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: Clock = system_clock) -> None:
+    """Run until told to stop."""
+    pool = await connect_pool(settings.needed("database"), process="projector", size=3)
+    folded = Counter("creditwell_projected_facts", "Facts folded into the live projections", registry=health.registry)
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(_project(pool, stop, health, folded))
+            tasks.create_task(watch_low(pool, stop, health, clock))
+    finally:
+        await pool.close()
+
+
+async def _project(pool: Pool, stop: asyncio.Event, health: Health, folded: Counter) -> None:
+    claims = Claims(PROJECTOR, f"projector-{uuid4()}")
+    delay = 0.05
+    while not stop.is_set():
+        try:
+            async with pool.acquire() as connection:
+                await claims.leave(connection)  # what a broken connection left claimed need not wait for the lease
+                await _project_while_owner(connection, claims, stop, health, folded)
+        except Fenced as fenced:
+            log.info("joining again", why=str(fenced))
+        except AWAY as away:
+            log.warning("the database is away; going on when it is back", error=repr(away), next_try_seconds=delay)
+            await asyncio.sleep(delay)
+            delay = min(delay * 2, 5.0)
+        else:
+            delay = 0.05
+
+
+async def _project_while_owner(
+    connection: Connection, claims: Claims, stop: asyncio.Event, health: Health, folded: Counter
+) -> None:
+    """Fold what comes, until told to stop or fenced; the versions are those that were live at the beginning."""
+    await ensure_projections(connection)
+    projecting = Projecting(claims, {})
+    renew_at = drop_at = 0.0
+    health.ready(True)
+    while not stop.is_set():
+        if monotonic() >= renew_at:
+            if await claims.join(connection):
+                # Read after the claim: a later switch of versions fences it.
+                projecting.versions = await live_versions(connection)
+                projecting.forget()
+            renew_at = monotonic() + RENEW_SECONDS
+        if monotonic() >= drop_at:
+            await drop_previous(connection)
+            drop_at = monotonic() + DROP_SECONDS
+        behind = await _behind(connection, claims, health)
+        if not behind:
+            await asyncio.sleep(IDLE_SECONDS)
+            continue
+        facts = await read_after(connection, behind, max(1, BATCH_MAX // len(behind)))
+        await projecting.project(connection, facts)
+        count = sum(map(len, facts.values()))
+        folded.inc(count)
+        health.beat("projector")
+        if count < BATCH_SMALL:
+            await asyncio.sleep(IDLE_SECONDS)
+    await claims.leave(connection)
+
+
+async def _behind(connection: Connection, claims: Claims, health: Health) -> dict[int, int]:
+    """The claimed shards that have facts after their checkpoints, with these checkpoints."""
+    ends = await heads(connection)
+    lags = {shard: ends[shard] - position for shard, position in claims.positions.items()}
+    health.lag("projector", sum(lags.values()))
+    return {shard: claims.positions[shard] for shard, missing in lags.items() if missing}

@@ -1,0 +1,287 @@
+"""Versions of the projections: made, built anew beside the live ones, compared, switched.
+
+A rebuild reads the log from its beginning into tables of the next version, all projections at once since activity and usage
+follow from the balance fold. Then, shard by shard, it stands at the very position of the live version and compares. The
+switch is one transaction: the views and the row in `projections` change, and the live checkpoints get a new epoch, so that
+the projector is fenced, joins again and goes on with the new tables. Readers use the views and never see a gap.
+
+A killed rebuild goes on from its checkpoints when it is started again.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
+
+import asyncpg
+
+from projections.versions import VIEWS, at_version, shape_of, tables
+from services.read_models.balances import PROJECTOR
+from services.read_models.projecting import Projecting
+from services.runtime.errors import LogChanged
+from services.runtime.gc_tuning import stop_looking_for_garbage
+from services.store.claims import Claims
+from services.store.connect import Connection
+from services.store.read import read_after
+from services.store.shards import SHARDS
+
+TABLES = {"balance": ("balance", "lots", "balance_snapshots"), "activity": ("activity",), "usage": ("usage",)}
+BATCH_MAX = 20_000
+SHARDS_AT_ONCE = 8  # few, so that the pages that a batch touches lie together
+DIFFERENCES_SHOWN = 5
+PROGRESS_SECONDS = 0.2
+
+FOLDED = "SELECT coalesce(sum(position), 0)::bigint FROM checkpoints WHERE reader = $1"
+
+ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(hashtext('creditwell:projections'))"
+SHARED = "SELECT share_projection($1::text::regclass)"
+LIVE = "SELECT name, version FROM projections"
+GO_LIVE = """
+    INSERT INTO projections (name, version, sha256) VALUES ($1, $2, $3)
+    ON CONFLICT (name) DO UPDATE
+    SET previous_version = projections.version, version = excluded.version, sha256 = excluded.sha256,
+        switched_at = clock_timestamp()
+"""
+LOCK_LIVE = "SELECT shard, position FROM checkpoints WHERE reader = $1 AND shard = ANY($2) ORDER BY shard FOR UPDATE"
+FENCE_LIVE = "UPDATE checkpoints SET epoch = epoch + 1, owner = '' WHERE reader = $1"
+COMMON_COLUMNS = """
+    SELECT string_agg(quote_ident(a.column_name), ', ' ORDER BY a.ordinal_position)
+    FROM information_schema.columns a JOIN information_schema.columns b USING (table_schema, column_name)
+    WHERE a.table_schema = current_schema() AND a.table_name = $1 AND b.table_name = $2
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A row that live and rebuilt tables do not share."""
+
+    table: str
+    found_in: str
+    row: str
+
+
+async def _alone(connection: Connection) -> None:
+    """Nobody else makes or switches versions in this transaction, and what it makes belongs to the projector."""
+    await connection.execute(ONE_AT_A_TIME)
+    await connection.execute("SET LOCAL ROLE creditwell_projector")
+
+
+async def live_versions(connection: Connection) -> dict[str, int]:
+    """Which version of each projection is read now."""
+    return {row["name"]: row["version"] for row in await connection.fetch(LIVE)}
+
+
+async def ensure_projections(connection: Connection) -> dict[str, int]:
+    """Make version 1 of what does not exist yet; the live versions."""
+    async with connection.transaction():
+        await _alone(connection)
+        live = await live_versions(connection)
+        for name in TABLES.keys() - live.keys():
+            await _make(connection, name, 1)
+            await _show(connection, name, 1)
+        return await live_versions(connection)
+
+
+async def _make(connection: Connection, name: str, version: int) -> None:
+    """Make the tables of a version."""
+    await connection.execute(tables(name, version))
+    for table in TABLES[name]:
+        await connection.execute(SHARED, f"{table}_v{version}")
+
+
+async def _show(connection: Connection, name: str, version: int) -> None:
+    """Make the views show a version."""
+    for table in TABLES[name]:
+        await connection.execute(f"DROP VIEW IF EXISTS {table}")
+        shown = at_version(VIEWS.get(table, f"SELECT * FROM {table}_v0"), version)
+        await connection.execute(f"CREATE VIEW {table} WITH (security_invoker = true) AS {shown}")
+        await connection.execute(SHARED, table)
+    await connection.execute(GO_LIVE, name, version, shape_of(name))
+
+
+async def rebuild(
+    database: str, names: Sequence[str], *, shadow: bool = False, on_facts: Callable[[int, int], None] = lambda *_: None
+) -> list[Difference]:
+    """Build the next version of all projections, compare it with the live one, and switch `names` to it.
+
+    With `shadow` the live versions stay as they are. `on_facts` hears now and then how many facts are folded, of how many.
+    What comes back are the first rows that differ, by table: nothing, when the rebuilt ones say the same.
+    """
+    connection = await asyncpg.connect(database, server_settings={"timezone": "UTC"})
+    try:
+        await ensure_projections(connection)
+        version = await begin(connection)
+        await build_on_all_cores(connection, database, version, on_facts)
+        differences = [d for shard in range(SHARDS) for d in await compare_shard(connection, version, shard, "rebuild")]
+        if not shadow:
+            await switch(connection, version, list(names), "rebuild")
+        await discard(connection, version)
+        return differences
+    finally:
+        await connection.close()
+
+
+async def build_on_all_cores(
+    connection: Connection, database: str, version: int, on_facts: Callable[[int, int], None]
+) -> None:
+    """Fold everything up to the head of now, a process to a core; each takes its shards by turns."""
+    cores = os.cpu_count() or 1
+    loop = asyncio.get_running_loop()
+    with ProcessPoolExecutor(cores, get_context("spawn")) as pool:
+        parts = [list(range(core, SHARDS, cores)) for core in range(cores)]
+        building = asyncio.gather(
+            *(loop.run_in_executor(pool, partial(_build_alone, database, version, part)) for part in parts)
+        )
+        while not building.done():
+            await asyncio.wait([building], timeout=PROGRESS_SECONDS)
+            folded = await connection.fetchval(FOLDED, reader_of(version))
+            on_facts(folded, sum((await live_positions(connection)).values()))
+        await building
+
+
+def _build_alone(database: str, version: int, shards: list[int]) -> int:
+    """What each of these processes runs."""
+    stop_looking_for_garbage()
+
+    async def run() -> int:
+        connection = await asyncpg.connect(database, server_settings={"timezone": "UTC"})
+        try:
+            return await build(connection, version, shards, f"rebuild-{os.getpid()}")
+        finally:
+            await connection.close()
+
+    return asyncio.run(run())
+
+
+def reader_of(version: int) -> str:
+    """The name under which a rebuild keeps its checkpoints."""
+    return f"rebuild-{version}"
+
+
+async def begin(connection: Connection) -> int:
+    """Make the tables of the next version, or find those of a rebuild that was interrupted; its number."""
+    async with connection.transaction():
+        await _alone(connection)
+        live = await live_versions(connection)
+        version = 1 + max(live.values())
+        if await connection.fetchval("SELECT to_regclass($1)", f"balance_v{version}") is None:
+            for name in TABLES:
+                await _make(connection, name, version)
+    return version
+
+
+async def build(connection: Connection, version: int, shards: list[int], owner: str) -> int:
+    """Fold these shards from their checkpoints to where the live version stands now; how many facts that were.
+
+    Never beyond: what is compared and switched must stand at equal positions.
+    """
+    projecting = Projecting(Claims(reader_of(version), owner), dict.fromkeys(TABLES, version))
+    await projecting.claims.take(connection, shards)
+    goal = await live_positions(connection)
+    folded = 0
+    while behind := _behind(projecting.claims.positions, goal):
+        some = dict(list(behind.items())[:SHARDS_AT_ONCE])
+        folded += await _step(connection, projecting, some, goal)
+    return folded
+
+
+def _behind(positions: Mapping[int, int], goal: Mapping[int, int]) -> dict[int, int]:
+    return {shard: position for shard, position in positions.items() if position < goal[shard]}
+
+
+async def _step(
+    connection: Connection, projecting: Projecting, behind: Mapping[int, int], goal: Mapping[int, int]
+) -> int:
+    facts = await read_after(connection, behind, BATCH_MAX // len(behind))
+    wanted = {shard: [fact for fact in read if fact.position <= goal[shard]] for shard, read in facts.items()}
+    await projecting.project(connection, wanted)
+    return sum(map(len, wanted.values()))
+
+
+async def live_positions(connection: Connection) -> dict[int, int]:
+    """Where the live projections stand."""
+    rows = await connection.fetch("SELECT shard, position FROM checkpoints WHERE reader = $1", PROJECTOR)
+    return dict.fromkeys(range(SHARDS), 0) | {row["shard"]: row["position"] for row in rows}
+
+
+async def compare_shard(connection: Connection, version: int, shard: int, owner: str) -> list[Difference]:
+    """Bring one shard to the very position of the live version, hold that still, and name the rows that differ."""
+    projecting = Projecting(Claims(reader_of(version), owner), dict.fromkeys(TABLES, version))
+    await projecting.claims.take(connection, [shard])
+    async with connection.transaction():
+        await _catch_up(connection, projecting, [shard])
+        live = await live_versions(connection)
+        return [
+            difference
+            for name, tables_ in TABLES.items()
+            for table in tables_
+            for difference in await _compare(connection, f"{table}_v{live[name]}", f"{table}_v{version}", shard)
+        ]
+
+
+async def _catch_up(connection: Connection, projecting: Projecting, shards: list[int]) -> None:
+    """Lock the live checkpoints and fold up to exactly there."""
+    goal = dict.fromkeys(shards, 0) | {
+        row["shard"]: row["position"] for row in await connection.fetch(LOCK_LIVE, PROJECTOR, shards)
+    }
+    while behind := _behind(projecting.claims.positions, goal):
+        await _step(connection, projecting, behind, goal)
+    if any(projecting.claims.positions[shard] != goal[shard] for shard in shards):
+        raise LogChanged(
+            "the rebuilt projections are ahead of the live ones: the live checkpoints were moved back; rebuild again"
+        )
+
+
+async def _compare(connection: Connection, live: str, built: str, shard: int) -> list[Difference]:
+    columns = await connection.fetchval(COMMON_COLUMNS, live, built)
+    digest = "SELECT count(*), sum(hashtextextended(row({0})::text, 0)::numeric) FROM {1} WHERE shard = $1"
+    if await connection.fetchrow(digest.format(columns, live), shard) == await connection.fetchrow(
+        digest.format(columns, built), shard
+    ):
+        return []
+    rows = "SELECT row({0})::text FROM (SELECT {0} FROM {1} WHERE shard = $1 EXCEPT SELECT {0} FROM {2} WHERE shard = $1 LIMIT {3}) d"
+    return [
+        Difference(live, where, row[0])
+        for where, here, there in (("live", live, built), ("rebuilt", built, live))
+        for row in await connection.fetch(rows.format(columns, here, there, DIFFERENCES_SHOWN), shard)
+    ]
+
+
+async def switch(connection: Connection, version: int, names: list[str], owner: str) -> None:
+    """Make these projections' new version the live one, at an equal checkpoint vector, in one transaction."""
+    projecting = Projecting(Claims(reader_of(version), owner), dict.fromkeys(TABLES, version))
+    await projecting.claims.take(connection, list(range(SHARDS)))
+    async with connection.transaction():
+        await _alone(connection)
+        await _catch_up(connection, projecting, list(range(SHARDS)))
+        for name in names:
+            await _show(connection, name, version)
+        await connection.execute(FENCE_LIVE, PROJECTOR)
+        await connection.execute("DELETE FROM checkpoints WHERE reader = $1", reader_of(version))
+
+
+async def discard(connection: Connection, version: int) -> None:
+    """Drop what a rebuild made and nobody reads."""
+    async with connection.transaction():
+        await _alone(connection)
+        live = await live_versions(connection)
+        for name, tables_ in TABLES.items():
+            if live[name] != version:
+                for table in tables_:
+                    await connection.execute(f"DROP TABLE IF EXISTS {table}_v{version}")
+        await connection.execute("DELETE FROM checkpoints WHERE reader = $1", reader_of(version))
+
+
+async def drop_previous(connection: Connection) -> None:
+    """Drop versions that were switched away from a day ago: until then, one could go back at once."""
+    rows = await connection.fetch(
+        "SELECT name, previous_version FROM projections "
+        "WHERE previous_version IS NOT NULL AND switched_at < clock_timestamp() - interval '1 day'"
+    )
+    for row in rows:
+        for table in TABLES[row["name"]]:
+            await connection.execute(at_version(f"DROP TABLE IF EXISTS {table}_v0", row["previous_version"]))
+        await connection.execute("UPDATE projections SET previous_version = NULL WHERE name = $1", row["name"])

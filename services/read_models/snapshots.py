@@ -1,0 +1,94 @@
+"""Snapshots in PostgreSQL: saved by the projector, found by reads of the past (`projections/balance/snapshots.py` says what they are)."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from projections.balance.fold import TeamBalance
+from projections.balance.snapshots import Snapshot, decode
+from projections.versions import at_version
+from schemas.facts import Stored
+from services.store.connect import Connection, Reads
+
+END = 2**63 - 1
+
+SAVE = """
+    INSERT INTO balance_snapshots_v0
+        (shard, team_id, position, recorded_at, true_from, after, late_before, late_positions, late_times, state)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+"""
+
+NEWEST = """
+    SELECT state FROM balance_snapshots WHERE shard = $1 AND team_id = $2 AND recorded_at <= $3 AND true_from <= $4
+    ORDER BY position DESC LIMIT 1
+"""
+
+STRETCHES = """
+    SELECT after, position, late_before > $4 AS listed, recorded_at > $5 AS ends, ARRAY(
+        SELECT late.position FROM unnest(late_positions, late_times) AS late (position, occurred_at)
+        WHERE late.occurred_at <= $4 ORDER BY late.position
+    ) AS late
+    FROM balance_snapshots WHERE shard = $1 AND team_id = $2 AND position > $3 ORDER BY position
+"""
+
+FACTS = """
+    SELECT f.shard, f.position, f.recorded_at, f.occurred_at, f.team_id, f.source, f.id, f.type, f.body
+    FROM unnest($3::bigint[], $4::bigint[]) AS among (after, until)
+    CROSS JOIN LATERAL (
+        SELECT * FROM facts
+        WHERE shard = $1 AND team_id = $2 AND position > among.after AND position <= among.until AND occurred_at <= $5
+        ORDER BY position LIMIT $6
+    ) AS f
+    LIMIT $6
+"""
+
+
+class Span(NamedTuple):
+    """Positions of the log: those after `after`, up to `until`."""
+
+    after: int
+    until: int
+
+
+async def save_snapshots(connection: Connection, snapshots: Sequence[Snapshot], version: int) -> None:
+    """Within the transaction that moves the checkpoint."""
+    await connection.executemany(at_version(SAVE, version), snapshots)
+
+
+async def newest_snapshot(
+    connection: Reads, shard: int, team_id: str, *, at: datetime, known_at: datetime
+) -> TeamBalance:
+    """The state that a fold as of an instant comes to after the longest run of facts for which it was saved; else a fresh one."""
+    row = await connection.fetchrow(NEWEST, shard, team_id, known_at, at)
+    return TeamBalance(team_id) if row is None else decode(row["state"])
+
+
+async def spans_to_read(
+    connection: Reads, shard: int, team_id: str, after: int, *, at: datetime, known_at: datetime
+) -> list[Span]:
+    """Where in the log facts may be that had occurred by `at` and were known at `known_at`, in order."""
+    spans, reached = [], after
+    for stretch in await connection.fetch(STRETCHES, shard, team_id, after, at, known_at):
+        if stretch["listed"]:
+            spans.append(Span(reached, stretch["after"]))
+            spans += [Span(position - 1, position) for position in stretch["late"]]
+            reached = stretch["position"]
+        if stretch["ends"]:
+            spans.append(Span(reached, stretch["position"]))
+            break
+    else:
+        spans.append(Span(reached, END))
+    return [span for span in spans if span.after < span.until]
+
+
+async def facts_within(
+    connection: Reads, shard: int, team_id: str, spans: Sequence[Span], *, at: datetime, limit: int
+) -> list[Stored]:
+    """The first facts within these spans that had occurred by `at`."""
+    rows = await connection.fetch(FACTS, shard, team_id, *map(list, zip(*spans, strict=True)), at, limit)
+    return [Stored._make(row) for row in rows]
+
+
+def rest_of(spans: Sequence[Span], reached: int) -> list[Span]:
+    """What is left of the spans after a position."""
+    return [Span(max(after, reached), until) for after, until in spans if until > reached]

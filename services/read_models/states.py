@@ -1,0 +1,171 @@
+"""States of teams in PostgreSQL: rows of `balance` and `lots`, loaded and saved by the projector with its checkpoint."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+
+import asyncpg
+import msgspec
+
+from projections.activity import paid_of
+from projections.balance.fold import Hold, Lot, LotKind, Paid, Stretch, TeamBalance, TopUpSettings, is_settled
+from projections.versions import at_version
+from services.store.connect import Connection, Reads
+
+LOAD = """
+    SELECT b.shard, b.team_id, b.position, b.as_of, b.included, b.additional, b.debt, b.next_end, b.plan, b.zone,
+           b.allowance, b.cycle_ends_at, b.sealed_until, b.notice_threshold, b.top_up_enabled, b.top_up_threshold,
+           b.low, b."out", b.holds, b.plan_position, b.true_from, b.stretch
+    FROM unnest($1::smallint[], $2::text[]) AS wanted (shard, team_id) JOIN balance_v0 b USING (shard, team_id)
+"""
+
+LOAD_LOTS = """
+    SELECT l.shard, l.team_id, l.lot, l.kind, l.gained, l.remaining, l.starts_at, l.ends_at, l.ended
+    FROM unnest($1::smallint[], $2::text[]) AS wanted (shard, team_id)
+    JOIN lots_v0 l ON l.shard = wanted.shard AND l.team_id = wanted.team_id AND NOT l.settled
+"""
+
+SAVE = """
+    INSERT INTO balance_v0 (shard, team_id, position, as_of, included, additional, debt, next_end, plan, zone, allowance,
+                            cycle_ends_at, sealed_until, notice_threshold, top_up_enabled, top_up_threshold, low, "out",
+                            alarm, holds, plan_position, true_from, stretch)
+    SELECT * FROM unnest($1::smallint[], $2::text[], $3::bigint[], $4::timestamptz[], $5::bigint[], $6::bigint[],
+                         $7::bigint[], $8::timestamptz[], $9::text[], $10::text[], $11::bigint[], $12::timestamptz[],
+                         $13::timestamptz[], $14::bigint[], $15::boolean[], $16::bigint[], $17::boolean[], $18::boolean[],
+                         $19::boolean[], $20::jsonb[], $21::bigint[], $22::timestamptz[], $23::jsonb[])
+    ON CONFLICT (shard, team_id) DO UPDATE
+    SET position = excluded.position, as_of = excluded.as_of, included = excluded.included,
+        additional = excluded.additional, debt = excluded.debt, next_end = excluded.next_end, plan = excluded.plan,
+        zone = excluded.zone, allowance = excluded.allowance, cycle_ends_at = excluded.cycle_ends_at,
+        sealed_until = excluded.sealed_until, notice_threshold = excluded.notice_threshold,
+        top_up_enabled = excluded.top_up_enabled, top_up_threshold = excluded.top_up_threshold, low = excluded.low,
+        "out" = excluded."out", alarm = excluded.alarm, holds = excluded.holds,
+        plan_position = excluded.plan_position, true_from = excluded.true_from, stretch = excluded.stretch
+"""
+
+SAVE_LOTS = """
+    INSERT INTO lots_v0 (shard, team_id, lot, kind, gained, remaining, starts_at, ends_at, ended, settled)
+    SELECT * FROM unnest($1::smallint[], $2::text[], $3::bigint[], $4::text[], $5::bigint[], $6::bigint[],
+                         $7::timestamptz[], $8::timestamptz[], $9::boolean[], $10::boolean[])
+    ON CONFLICT (shard, team_id, lot) DO UPDATE
+    SET remaining = excluded.remaining, ended = excluded.ended, settled = excluded.settled
+"""
+
+PAID = """
+    SELECT a.team_id, a.position, a.paid
+    FROM unnest($1::smallint[], $2::text[], $3::bigint[]) AS wanted (shard, team_id, position)
+    JOIN activity_v0 a USING (shard, team_id, position) WHERE a.kind = 'usage'
+"""
+
+PAID_LOTS = """
+    SELECT lot, kind, gained, remaining, starts_at, ends_at, ended
+    FROM lots_v0 WHERE shard = $1 AND team_id = $2 AND lot = ANY($3)
+"""
+
+LIVE: Mapping[str, int] = {}  # no versions named: the views
+
+
+async def load(connection: Connection, teams: Sequence[tuple[int, str]], version: int) -> dict[str, TeamBalance]:
+    """The states of these (shard, team); a fresh one for a team that has no row."""
+    shards, ids = [shard for shard, _ in teams], [team_id for _, team_id in teams]
+    found = {row["team_id"]: _loaded(row) for row in await connection.fetch(at_version(LOAD, version), shards, ids)}
+    for row in await connection.fetch(at_version(LOAD_LOTS, version), shards, ids):
+        found[row["team_id"]].lots.append(lot_of(row))
+    for team in found.values():
+        team.lots.sort()
+    return {team_id: found.get(team_id) or TeamBalance(team_id) for team_id in ids}
+
+
+def _loaded(row: asyncpg.Record) -> TeamBalance:
+    """With what only the projector needs, beside what every read does."""
+    team = team_of(row)
+    team.plan_position, team.true_from = row["plan_position"], row["true_from"]
+    team.stretch = msgspec.json.decode(row["stretch"], type=Stretch)
+    return team
+
+
+def team_of(row: asyncpg.Record) -> TeamBalance:
+    """A team's state from a row that has its columns, without its lots."""
+    return TeamBalance(
+        team_id=row["team_id"], position=row["position"], as_of=row["as_of"], included=row["included"],
+        additional=row["additional"], debt=row["debt"], next_end=row["next_end"], plan=row["plan"], zone=row["zone"],
+        allowance=row["allowance"], cycle_ends_at=row["cycle_ends_at"], sealed_until=row["sealed_until"],
+        notice_threshold=row["notice_threshold"],
+        top_up=TopUpSettings(row["top_up_enabled"], row["top_up_threshold"]), low=row["low"], out=row["out"],
+        holds={
+            hold_id: Hold(credits, datetime.fromisoformat(until))
+            for hold_id, (credits, until) in json.loads(row["holds"]).items()
+        },
+    )  # fmt: skip
+
+
+def lot_of(row: asyncpg.Record) -> Lot:
+    """A lot from its row."""
+    return Lot(
+        row["lot"],
+        LotKind(row["kind"]),
+        row["gained"],
+        row["remaining"],
+        row["starts_at"],
+        row["ends_at"],
+        row["ended"],
+    )
+
+
+async def save(connection: Connection, teams: Iterable[tuple[int, TeamBalance]], version: int) -> None:
+    """Write states and changed lots, within the transaction that moves the checkpoint."""
+    states = list(teams)
+    rows = [
+        (
+            shard, *balance_row(team), team.plan_position, team.true_from, msgspec.json.encode(team.stretch).decode(),
+        )
+        for shard, team in states
+    ]  # fmt: skip
+    await connection.execute(at_version(SAVE, version), *map(list, zip(*rows, strict=True)))
+    lots = [(shard, *lot_row(team, lot)) for shard, team in states for lot in team.changed.values()]
+    if lots:
+        await connection.execute(at_version(SAVE_LOTS, version), *map(list, zip(*lots, strict=True)))
+
+
+def balance_row(team: TeamBalance) -> tuple[object, ...]:
+    """A team's row of `balance` from `team_id` to `holds`: what replay compares."""
+    return (
+        team.team_id, team.position, team.as_of, team.included, team.additional, team.debt, team.next_end, team.plan,
+        team.zone, team.allowance, team.cycle_ends_at, team.sealed_until, team.notice_threshold, team.top_up.enabled,
+        team.top_up.threshold, team.low, team.out, team.alarm(), _holds(team),
+    )  # fmt: skip
+
+
+def lot_row(team: TeamBalance, lot: Lot) -> tuple[object, ...]:
+    """A lot's row of `lots`, without its shard."""
+    return (
+        team.team_id, lot.lot, lot.kind, lot.gained, lot.remaining, lot.starts_at, lot.ends_at, lot.ended,
+        is_settled(lot, team.sealed_until),
+    )  # fmt: skip
+
+
+def _holds(team: TeamBalance) -> str:
+    """The column `holds`: credits and end of each, by id."""
+    if not team.holds:
+        return "{}"
+    return json.dumps({key: (hold.credits, hold.expires_at.isoformat()) for key, hold in sorted(team.holds.items())})
+
+
+async def paid_for(
+    connection: Reads, shard: int, team_id: str, usage_position: int, versions: Mapping[str, int] = LIVE
+) -> tuple[tuple[Paid, ...], dict[int, Lot]]:
+    """Who paid a usage, and those lots as a void finds them once they are settled: with nothing left.
+
+    Each projection has a version of its own: one of them may have been switched alone.
+
+    The rows may be newer than the state that the void is folded into: a settled lot that has not ended has nothing left, and one
+    that has ended is told by its time, so `remaining` and `ended` are not taken from them.
+    """
+    row = await connection.fetchrow(at_version(PAID, versions.get("activity")), [shard], [team_id], [usage_position])
+    assert row is not None, f"usage {shard}:{usage_position} has no activity row"
+    paid = paid_of(row["paid"])
+    lots = await connection.fetch(
+        at_version(PAID_LOTS, versions.get("balance")), shard, team_id, [part.lot for part in paid]
+    )
+    return paid, {lot["lot"]: replace(lot_of(lot), remaining=0, ended=False) for lot in lots}

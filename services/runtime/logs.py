@@ -1,0 +1,107 @@
+"""Structured log lines on standard error: JSON for machines, text on a terminal.
+
+The first field says `insecure_dev` where that is so. Every line, also of a library and also of a traceback, passes one place
+that takes the configured secrets out.
+"""
+
+import logging
+import sys
+from collections.abc import Iterable
+from typing import cast
+from urllib.parse import unquote, urlsplit
+
+import structlog
+from pydantic import SecretStr
+from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
+
+from services.runtime.settings import Settings
+
+FIRST = ("insecure_dev", "at", "level", "process", "event")
+REDACTED = "[secret]"
+SECRET_LENGTH_MIN = 6  # anything shorter stands in ordinary words, too
+
+# Libraries that tell of every request or heartbeat at level info.
+QUIET = ("aiokafka", "asyncio", "faststream", "httpcore", "httpx", "stripe", "uvicorn.access", "uvicorn.error")
+
+
+def get_log() -> FilteringBoundLogger:
+    """The log of this process: `get_log().info("charged", team_id=team, attempt_id=attempt)`."""
+    return cast(FilteringBoundLogger, structlog.get_logger())
+
+
+def configure_logs(settings: Settings, process: str) -> None:
+    """Send everything that this process says, and its libraries, to standard error."""
+    level = getattr(logging, settings.log_level.upper())
+    first: EventDict = {"insecure_dev": True} if settings.insecure_dev else {}
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
+        _say_first({**first, "process": process}),
+    ]
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Formatter(secrets_of(settings), foreign_pre_chain=shared, processors=_render(settings)))
+    logging.basicConfig(handlers=[handler], level=level, force=True)
+    for name in QUIET:
+        logging.getLogger(name).setLevel(max(level, logging.WARNING))
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.stdlib.LoggerFactory(),
+    )
+
+
+def _say_first(fixed: EventDict) -> Processor:
+    def in_order(_: WrappedLogger, __: str, line: EventDict) -> EventDict:
+        said = {**line, **fixed}
+        return {key: said[key] for key in FIRST if key in said} | said
+
+    return in_order
+
+
+def _render(settings: Settings) -> list[Processor]:
+    text = settings.log_format == "console" or (settings.log_format == "auto" and sys.stderr.isatty())
+    if not text:
+        return [
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(default=str),
+        ]
+    console = structlog.dev.ConsoleRenderer(
+        colors=sys.stderr.isatty(),
+        timestamp_key="at",
+        sort_keys=False,
+        exception_formatter=structlog.dev.plain_traceback,
+    )
+
+    def insecure_first(logger: WrappedLogger, method: str, line: EventDict) -> str:
+        first = "insecure_dev=True " if line.pop("insecure_dev", False) else ""
+        return f"{first}{console(logger, method, line)}"
+
+    return [structlog.stdlib.ProcessorFormatter.remove_processors_meta, insecure_first]
+
+
+class _Formatter(structlog.stdlib.ProcessorFormatter):
+    """Renders a line and takes the secrets out of it, whoever put them there."""
+
+    def __init__(
+        self, secrets: Iterable[str], *, foreign_pre_chain: list[Processor], processors: list[Processor]
+    ) -> None:
+        super().__init__(foreign_pre_chain=foreign_pre_chain, processors=processors)
+        self._secrets = sorted(secrets, key=len, reverse=True)
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = super().format(record)
+        for secret in self._secrets:
+            line = line.replace(secret, REDACTED)
+        return line
+
+
+def secrets_of(settings: Settings) -> set[str]:
+    """Every text that must never be logged; of the database's URL, its password."""
+    values = [value.get_secret_value() for _, value in settings if isinstance(value, SecretStr)]
+    parts = {part.strip() for value in values for part in [value, *value.split(",")] if "://" not in part}
+    for value in values:
+        password = urlsplit(value).password if "://" in value else None
+        parts |= {password, unquote(password)} if password else set()
+    return {part for part in parts if len(part) >= SECRET_LENGTH_MIN}

@@ -1,0 +1,293 @@
+"""The partitions of the topic that a recorder owns: claimed in the store, watched in Kafka.
+
+Kafka assigns, but the store decides: a partition is ours from the claim that raises its cursor's epoch until somebody else's. Each claim
+gives a new `Owned`, which every record in hand carries along; once it is `lost`, what is in hand is dropped, not flushed, and
+the next owner reads it again.
+
+A topic that was cut, made anew, or has been overtaken by its retention stops the recorder with `LogChanged`: at a claim the
+record before the cursor is read again and its hash compared; later, offsets that jump are looked into.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from hashlib import sha256
+from typing import Any, TypeVar
+
+import structlog
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.errors import IllegalStateError, KafkaError
+
+from services.runtime.errors import LogChanged
+from services.runtime.health import Health
+from services.store.connect import AWAY, Pool
+from services.usage.cursors import Cursor, Step, claim_cursor, read_cursors
+from services.usage.refusals import Record
+
+CHECK_SECONDS = 30
+CLOCKS_DIFFER = timedelta(seconds=5)  # between Kafka's clock and ours
+ADVICE = "Nothing was skipped. Restore the topic, or move the cursor on purpose."
+
+PASSED = """
+    UPDATE kafka_cursors SET passed_at = greatest(passed_at, $4) WHERE topic = $1 AND partition = $2 AND epoch = $3
+"""
+
+T = TypeVar("T")
+R = TypeVar("R", bound=Record)
+
+log = structlog.get_logger("recorder")
+
+
+@dataclass(slots=True, eq=False)
+class Owned:
+    """A partition from one claim to the next: everything before `next_offset` is stored, before `read_to` in hand."""
+
+    partition: int
+    epoch: int
+    next_offset: int
+    read_to: int
+    lost: bool = False
+
+
+@dataclass(slots=True)
+class Partitions:
+    """What this process owns of a topic."""
+
+    topic: str
+    kafka: str
+    pool: Pool
+    owner: str
+    health: Health
+    consumer_of: Callable[[], Any] = lambda: None  # FastStream makes the consumer when it starts
+    owned: dict[int, Owned] = field(default_factory=dict)
+    claiming: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @property
+    def consumer(self) -> Any:
+        """Aiokafka's consumer."""
+        return self.consumer_of()
+
+    async def check(self, records: Sequence[R]) -> list[tuple[Owned, R]]:
+        """The records of owned partitions, with their claims.
+
+        Raises:
+            LogChanged: the topic begins anew, or lacks records that were never stored.
+        """
+        held = dict(self.owned)
+        for record in records:
+            mine = held.get(record.partition)
+            if mine is None:
+                continue
+            if record.offset != mine.read_to:
+                await self._explain(record, mine.read_to)
+            mine.read_to = record.offset + 1
+        return [(mine, record) for record in records if (mine := held.get(record.partition)) is not None]
+
+    async def _explain(self, record: Record, expected: int) -> None:
+        """Transaction markers and aborted records leave gaps, too; but then the topic still begins before them."""
+        if record.offset < expected:
+            raise LogChanged(
+                f"{self.topic}-{record.partition}: offset {record.offset} came after {expected - 1}: the topic was made anew. {ADVICE}"
+            )
+        place = TopicPartition(self.topic, record.partition)
+        start = (await patiently(lambda: self.consumer.beginning_offsets([place]), self.health))[place]
+        if start > expected:
+            raise _overtaken(self.topic, record.partition, expected, start)
+
+    def disown(self) -> None:
+        """Kafka gives the partitions out anew."""
+        for mine in self.owned.values():
+            self._lose(mine)
+        self.owned.clear()
+
+    def _lose(self, mine: Owned) -> None:
+        mine.lost = True
+        self.health.gone(f"{self.topic}-{mine.partition}")
+
+    async def claim(self, assigned: Collection[TopicPartition]) -> None:
+        """Own these partitions from now on and read on from their cursors, once the topic is the one that was recorded.
+
+        Raises:
+            LogChanged: it is another one.
+        """
+        async with self.claiming:  # no handler takes this lock: see aiokafka on deadlocks in listeners
+            self.disown()
+            if not assigned:
+                return
+            start = by_partition(await patiently(lambda: self.consumer.beginning_offsets(assigned), self.health))
+            cursors = await patiently(lambda: self._claim_cursors(start), self.health)
+            end = by_partition(await patiently(lambda: self.consumer.end_offsets(assigned), self.health))
+            for cursor in cursors:
+                _check_range(cursor, start[cursor.partition], end[cursor.partition])
+            checkable = [cursor for cursor in cursors if cursor.next_offset > start[cursor.partition]]
+            await patiently(lambda: check_last_records(self.kafka, checkable), self.health)
+            self._go_on(cursors)
+
+    def _go_on(self, cursors: Sequence[Cursor]) -> None:
+        """Seek and own, with no await between: a record that was fetched from elsewhere is never ours."""
+        try:
+            for cursor in cursors:
+                self.consumer.seek(TopicPartition(self.topic, cursor.partition), cursor.next_offset)
+        except IllegalStateError as error:
+            log.info("assigned anew while claiming; the next claim is on its way", error=str(error))
+            return
+        self.owned = {c.partition: Owned(c.partition, c.epoch, c.next_offset, c.next_offset) for c in cursors}
+
+    async def _claim_cursors(self, start: Mapping[int, int]) -> list[Cursor]:
+        async with self.pool.acquire() as connection:
+            return [
+                await claim_cursor(connection, self.topic, partition, self.owner, start[partition])
+                for partition in sorted(start)
+            ]
+
+    async def settle(self, claims: Collection[Owned], steps: Sequence[Step]) -> bool:
+        """After the compare-and-swap failed: True if these very steps were stored before, their answer being lost.
+
+        Otherwise the claims that somebody has outdone by a newer epoch are lost.
+
+        Raises:
+            LogChanged: the claims stand, and yet the cursors are elsewhere.
+        """
+        rows = await patiently(self._read_cursors, self.health)
+        for mine in claims:
+            if rows[mine.partition].epoch != mine.epoch:
+                self._lose(mine)
+        if any(mine.lost for mine in claims):
+            self.owned = {partition: mine for partition, mine in self.owned.items() if not mine.lost}
+            return False
+        if all(rows[step.partition].next_offset == step.to_offset for step in steps):
+            return True
+        stands = {step.partition: rows[step.partition].next_offset for step in steps}
+        raise LogChanged(f"the cursors of {self.topic} were moved by somebody else: they stand at {stands}. {ADVICE}")
+
+    async def _read_cursors(self) -> dict[int, Cursor]:
+        async with self.pool.acquire() as connection:
+            return await read_cursors(connection, self.topic)
+
+    async def look_around(self, *, busy: Callable[[], bool], asked_at: datetime) -> None:
+        """Now and then: lag, Kafka's time for sealing, partitions that were lost and are still assigned to us.
+
+        Raises:
+            LogChanged: the topic does not hold any more what is yet to be recorded.
+        """
+        assigned = self.consumer.assignment()
+        if {place.partition for place in assigned} - self.owned.keys():
+            if not self.claiming.locked():
+                await self.claim(assigned)
+            return
+        stood = {partition: mine.next_offset for partition, mine in self.owned.items()}
+        start = by_partition(await self.consumer.beginning_offsets(assigned))
+        end = by_partition(await self.consumer.end_offsets(assigned))
+        for partition, mine in list(self.owned.items()):
+            if partition not in start or partition not in stood:
+                continue
+            if start[partition] > mine.next_offset:
+                raise _overtaken(self.topic, partition, mine.next_offset, start[partition])
+            if end[partition] < stood[partition]:
+                raise LogChanged(
+                    f"{self.topic}-{partition} ends at {end[partition]}, before what is recorded: it was cut. {ADVICE}"
+                )
+            await self._note_progress(mine, end[partition], busy, asked_at)
+
+    async def _note_progress(self, mine: Owned, end: int, busy: Callable[[], bool], asked_at: datetime) -> None:
+        position = await self.consumer.position(TopicPartition(self.topic, mine.partition))
+        if mine.lost:
+            return
+        # What Kafka delivers ends before its own markers, so the consumer's position counts where nothing is in hand.
+        reached = mine.next_offset if busy() else max(position, mine.next_offset)
+        self.health.lag(f"{self.topic}-{mine.partition}", max(0, end - reached))
+        if reached >= end:
+            await self.pool.execute(PASSED, self.topic, mine.partition, mine.epoch, asked_at - CLOCKS_DIFFER)
+
+
+class Rebalances(ConsumerRebalanceListener):  # type: ignore[misc]
+    """What aiokafka calls when the group's members change. It swallows what is raised here, so `fail` gets it."""
+
+    def __init__(self, partitions: Partitions, fail: Callable[[BaseException], None]) -> None:
+        self.partitions = partitions
+        self.fail = fail
+
+    async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:  # noqa: ARG002 - it is all of them
+        """Before every rebalance."""
+        self.partitions.disown()
+
+    async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
+        """After every rebalance."""
+        try:
+            await self.partitions.claim(assigned)
+        except Exception as error:  # noqa: BLE001 - handed on, see above
+            self.fail(error)
+
+
+async def check_last_records(kafka: str, cursors: Iterable[Cursor]) -> None:
+    """Read the record before each cursor again and compare its hash.
+
+    Raises:
+        LogChanged: the topic is not the one that was recorded.
+    """
+    waiting = {TopicPartition(c.topic, c.partition): c for c in cursors if c.last_hash is not None}
+    if not waiting:
+        return
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=kafka, enable_auto_commit=False, auto_offset_reset="none", isolation_level="read_committed"
+    )
+    async with consumer, asyncio.timeout(CHECK_SECONDS):
+        consumer.assign(list(waiting))
+        for place, cursor in waiting.items():
+            consumer.seek(place, cursor.next_offset - 1)
+        while waiting:
+            for place, records in (await consumer.getmany(timeout_ms=100)).items():
+                if place in waiting:
+                    _check_hash(waiting.pop(place), records[0])
+
+
+def _check_hash(cursor: Cursor, record: Record) -> None:
+    if (record.offset, hash_of(record)) != (cursor.next_offset - 1, cursor.last_hash):
+        raise LogChanged(
+            f"{cursor.topic}-{cursor.partition}: the record at offset {cursor.next_offset - 1} is not the one that was recorded last: "
+            f"the topic was made anew or cut. {ADVICE}"
+        )
+
+
+def _check_range(cursor: Cursor, start: int, end: int) -> None:
+    if start > cursor.next_offset:
+        raise _overtaken(cursor.topic, cursor.partition, cursor.next_offset, start)
+    if end < cursor.next_offset:
+        raise LogChanged(
+            f"{cursor.topic}-{cursor.partition}: everything before offset {cursor.next_offset} is recorded, but the topic ends at {end}: "
+            f"it was made anew or cut. {ADVICE}"
+        )
+
+
+def _overtaken(topic: str, partition: int, expected: int, start: int) -> LogChanged:
+    return LogChanged(
+        f"{topic}-{partition}: offsets {expected} to {start - 1} were never recorded and are gone: retention passed the recorder by, or "
+        f"somebody deleted them. {ADVICE}"
+    )
+
+
+def hash_of(record: Record) -> bytes:
+    """What tells a record from another one at the same offset."""
+    return sha256((record.key or b"") + b"\0" + (record.value or b"")).digest()
+
+
+def by_partition(offsets: Mapping[TopicPartition, int]) -> dict[int, int]:
+    """Offsets of one topic."""
+    return {place.partition: offset for place, offset in offsets.items()}
+
+
+async def patiently(ask: Callable[[], Awaitable[T]], health: Health) -> T:
+    """Ask until the world answers."""
+    delay = 0.1
+    while True:
+        try:
+            answer = await ask()
+        except (*AWAY, KafkaError) as away:
+            health.away("store or Kafka", away)
+            log.warning("store or Kafka is away; asking again", error=repr(away), next_try_seconds=delay)
+            await asyncio.sleep(delay)
+            delay = min(delay * 2, 5.0)
+        else:
+            health.back("store or Kafka")
+            return answer

@@ -1,0 +1,263 @@
+"""Nobody asks too often: people, services, addresses that fail to sign in, and streams, each within its own limit."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from functools import partial
+
+import httpx
+import pytest
+from prometheus_client import generate_latest
+
+from deploy.local.stack import Stack
+from deploy.local.stripe.webhooks import sign
+from services.api.models import examples
+from tests.support.api import Api, a_database, an_api
+from tests.support.openapi import resolve
+from tests.support.usage import reported
+from tests.support.waiting import until
+
+ORIGIN = "https://app.example.com"
+PEOPLE, SERVICES, FAILED, STREAMS = (
+    6,
+    5,
+    6,
+    2,
+)  # small: a person's request comes back after 10 s, a service's after 0.2 s
+HERE = {"x-forwarded-for": "198.51.100.7"}  # an address, as a proxy on this machine names it
+SECRET = "whsec_now"
+STRIPE_EVENT = json.dumps(examples.STRIPE_EVENT).encode()
+BATCH = {"content-type": "application/cloudevents-batch+json"}
+
+
+@pytest.fixture(scope="module")
+async def running(stack: Stack, template: str) -> AsyncIterator[Api]:
+    async with (
+        a_database(stack, template) as database,
+        an_api(
+            stack, database, cors_origins=ORIGIN, api_person_requests_per_minute=PEOPLE,
+            stripe_webhook_secret=SECRET, api_service_requests_per_second=SERVICES, api_failed_sign_ins_per_minute=FAILED, api_streams_per_caller=STREAMS,
+        ) as api,
+    ):  # fmt: skip
+        yield api
+
+
+async def ask(client: httpx.AsyncClient, **headers: str) -> httpx.Response:
+    """Anything at all."""
+    return await client.get("/v1/packs", headers=headers)
+
+
+async def ask_too_often(client: httpx.AsyncClient, **headers: str) -> tuple[int, httpx.Response]:
+    """How many requests were let in until one was sent away, and what that one was told."""
+    for let_in in range(200):
+        answer = await ask(client, **headers)
+        if answer.status_code == 429:
+            return let_in, answer
+    raise AssertionError("nobody was sent away")
+
+
+async def test_who_asks_too_often_is_told_the_limit_and_when_to_come_back(api: Api) -> None:
+    let_in, answer = await ask_too_often(api.member, origin=ORIGIN)
+
+    wait = int(answer.headers["retry-after"])
+    assert let_in == PEOPLE
+    assert 8 <= wait <= 10
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert (answer.json()["status"], answer.json()["code"]) == (429, "too_many_requests")
+    assert answer.json()["detail"] == f"one person may ask 6 times a minute; ask again in {wait} seconds"
+    assert "Retry-After" in answer.headers["access-control-expose-headers"]
+
+
+async def test_one_persons_requests_are_nobody_elses(api: Api) -> None:
+    await ask_too_often(api.member)
+
+    assert (await ask(api.client("member", member="mem_9"))).status_code == 200, "another of the same team"
+    assert (await ask(api.client("member", team="elsewhere"))).status_code == 200, "the same name in another team"
+    assert (await ask(api.admin)).status_code == 200, "the same name in another role"
+
+
+async def test_a_new_token_does_not_begin_anew(api: Api) -> None:
+    await ask_too_often(api.member)
+
+    fresh = api.client("member", lasts=timedelta(hours=2))
+
+    assert fresh.headers["authorization"] != api.member.headers["authorization"]
+    assert (await ask(fresh)).status_code == 429
+
+
+async def test_whatever_is_asked_counts_also_what_is_refused(api: Api) -> None:
+    for _ in range(PEOPLE // 2):
+        assert (await api.member.get("/v1/teams/another_team/balance")).status_code == 404
+        assert (await api.member.put(f"{api.path}/top-up", json={})).status_code == 403
+
+    assert (await api.member.get(f"{api.path}/balance")).status_code == 429
+
+
+async def test_a_service_has_a_limit_of_its_own_and_may_go_on_when_it_was_told_to(api: Api) -> None:
+    let_in, answer = await ask_too_often(api.service)
+    wait = int(answer.headers["retry-after"])
+
+    assert let_in >= SERVICES
+    assert answer.json()["detail"] == "one service may ask 5 times a second; ask again in 1 second"
+    assert wait == 1
+    await asyncio.sleep(wait)
+    for _ in range(SERVICES):
+        assert (await ask(api.service)).status_code == 200, "a second later all of it has come back"
+
+
+async def test_a_batch_of_usage_counts_once(api: Api) -> None:
+    batch = [reported(api.team_id, f"one of many {number}") for number in range(4 * SERVICES)]
+
+    answer = await api.service.post("/v1/usage", content=json.dumps(batch), headers=BATCH)
+
+    assert (answer.status_code, len(answer.json()["receipts"])) == (202, 4 * SERVICES)
+
+
+async def test_an_address_that_fails_to_sign_in_too_often_is_sent_away_and_who_has_a_token_is_not(api: Api) -> None:
+    async with httpx.AsyncClient(base_url=api.url, trust_env=False) as stranger:
+        cut_short = api.member.headers["authorization"][:-9]
+        tokens: tuple[dict[str, str], ...] = ({}, {"authorization": "Bearer nonsense"}, {"authorization": cut_short})
+        for number in range(FAILED):
+            assert (await ask(stranger, **HERE, **tokens[number % 3])).status_code == 401
+        for token in tokens:
+            answer = await ask(stranger, **HERE, **token)
+            assert (answer.status_code, answer.json()["code"]) == (429, "too_many_requests")
+            assert answer.json()["detail"].startswith("one address may fail to sign in 6 times a minute; ask again in ")
+            assert 8 <= int(answer.headers["retry-after"]) <= 10
+
+        elsewhere = await ask(stranger, **{"x-forwarded-for": "198.51.100.8"})
+    assert elsewhere.status_code == 401
+    assert (await ask(api.member, **HERE)).status_code == 200, "a token that this process has never seen"
+
+
+async def test_who_forges_webhooks_too_often_is_sent_away_and_what_stripe_signed_is_not(api: Api) -> None:
+    there, event = {"x-forwarded-for": "198.51.100.9"}, STRIPE_EVENT
+    async with httpx.AsyncClient(base_url=api.url, trust_env=False) as stranger:
+
+        async def post(**signature: str) -> httpx.Response:
+            return await stranger.post("/v1/stripe/webhook", content=event, headers=there | signature)
+
+        now = int(time.time())
+        forged = {"stripe-signature": sign("whsec_wrong", event, now)}
+        genuine = {"stripe-signature": sign(SECRET, event, now)}
+        late = {"stripe-signature": sign(SECRET, event, now - 3600)}
+
+        assert [(await post(**late)).json()["code"] for _ in range(2 * FAILED)] == ["too_old"] * 2 * FAILED
+        assert [(await post(**[forged, {}][n % 2])).status_code for n in range(FAILED)] == [400] * FAILED
+        for signature in (forged, {}):
+            answer = await post(**signature)
+            assert (answer.status_code, answer.json()["code"]) == (429, "too_many_requests")
+            assert 8 <= int(answer.headers["retry-after"]) <= 10
+        assert [(await post(**genuine)).status_code for _ in range(2 * FAILED)] == [200] * 2 * FAILED
+        assert (await ask(stranger, **there)).status_code == 429, "it is the same limit"
+
+
+async def test_nobody_but_a_known_proxy_is_believed_who_asks(stack: Stack, template: str) -> None:
+    async with (
+        a_database(stack, template) as database,
+        an_api(stack, database, api_failed_sign_ins_per_minute=1, api_proxies="192.0.2.7,2001:db8::/32") as api,
+        httpx.AsyncClient(base_url=api.url, trust_env=False) as stranger,
+    ):
+        answers = [await ask(stranger, **{"x-forwarded-for": f"198.51.100.{number}"}) for number in (1, 2)]
+
+    assert [answer.status_code for answer in answers] == [401, 429]
+
+
+@pytest.fixture(scope="module")
+async def _running_streams(stack: Stack, template: str) -> AsyncIterator[Api]:
+    async with a_database(stack, template) as database, an_api(stack, database, api_streams_per_caller=STREAMS) as api:
+        yield api
+
+
+@pytest.fixture
+async def streams(_running_streams: Api) -> Api:
+    """An API that lets everybody ask, but for two streams at once at most."""
+    await _running_streams.begin()
+    return _running_streams
+
+
+@asynccontextmanager
+async def a_stream(api: Api, client: httpx.AsyncClient) -> AsyncIterator[httpx.Response]:
+    """A stream that has said something; or why there is none."""
+    async with client.stream("GET", f"{api.path}/stream") as response:
+        lines = response.aiter_lines()  # with nothing that holds it, it would be closed, and the stream with it
+        await (anext(lines) if response.status_code == 200 else response.aread())
+        yield response
+
+
+async def has_room(api: Api) -> bool:
+    """True if the member may have another stream."""
+    async with a_stream(api, api.member) as response:
+        return response.status_code == 200
+
+
+async def test_so_many_streams_are_open_at_once_and_no_more(streams: Api) -> None:
+    async with a_stream(streams, streams.member) as first, a_stream(streams, streams.member) as second:
+        assert (first.status_code, second.status_code) == (200, 200)
+        async with a_stream(streams, streams.member) as third:
+            assert (third.status_code, third.json()["code"]) == (429, "too_many_requests")
+            assert third.json()["detail"] == "one caller may have 2 streams open at once; ask again in 5 seconds"
+            assert third.headers["retry-after"] == "5"
+        async with a_stream(streams, streams.client("member", member="mem_9")) as anothers:
+            assert anothers.status_code == 200
+
+
+async def test_a_stream_makes_room_when_its_reader_hangs_up(streams: Api) -> None:
+    async with a_stream(streams, streams.member), a_stream(streams, streams.member):
+        assert not await has_room(streams)
+
+    await until(partial(has_room, streams), within=5)
+
+
+async def test_a_stream_makes_room_when_its_token_ends(streams: Api) -> None:
+    short = streams.client("member", lasts=timedelta(seconds=2))
+    async with short.stream("GET", f"{streams.path}/stream") as ending, a_stream(streams, streams.member):
+        assert not await has_room(streams)
+        assert "event: end" in [line async for line in ending.aiter_lines()]
+
+        await until(partial(has_room, streams), within=5)
+
+
+async def test_a_stream_that_is_refused_takes_no_room(streams: Api) -> None:
+    for _ in range(STREAMS):
+        answer = await streams.member.get(f"{streams.path}/stream", headers={"last-event-id": "63:1"})
+        assert answer.status_code == 422, answer.text
+
+    assert await has_room(streams)
+
+
+async def test_metrics_count_who_was_sent_away_and_name_no_team(api: Api) -> None:
+    def counted(name: str, **labels: str) -> float:
+        return api.health.registry.get_sample_value(name, labels) or 0
+
+    def now() -> list[float]:
+        return [
+            counted("creditwell_http_too_many_requests_total", limit="people"),
+            counted("creditwell_http_seconds_count", route="/v1/packs", method="GET", status="429"),
+        ]
+
+    before = now()
+    await ask_too_often(api.member)
+    await ask(api.member)
+
+    assert [after - old for after, old in zip(now(), before, strict=True)] == [2, 2]
+    assert api.team_id.encode() not in generate_latest(api.health.registry)
+    assert b"mem_1" not in generate_latest(api.health.registry)
+
+
+async def test_every_route_that_needs_a_token_says_in_the_openapi_document_that_it_may_be_too_often(api: Api) -> None:
+    document = (await api.member.get("/openapi.json")).json()
+    answers = [
+        resolve(document, said["responses"]["429"])
+        for methods in document["paths"].values()
+        for said in methods.values()
+        if said["security"]
+    ]
+
+    assert len(answers) > 30
+    for answer in answers:
+        assert resolve(document, answer["headers"]["Retry-After"])["schema"] == {"type": "integer", "minimum": 1}
+        assert "application/problem+json" in answer["content"]

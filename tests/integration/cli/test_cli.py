@@ -1,0 +1,272 @@
+"""The command line: what it says to people and to scripts, and its exit codes."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+from typer.testing import CliRunner, Result
+
+from schemas.catalog import load_catalog
+from schemas.credits import MICRO
+from schemas.facts import CreditsGranted, NewFact, UsageRecorded
+from services.api.tokens import Role
+from services.audit.checkpoints import new_key_pair, parse_signing_key
+from services.audit.sign_log import sign_log
+from services.cli import app
+from services.cli.processes import PROCESSES
+from services.credits.plans import assign_plan
+from services.credits.rate_cards import seed_catalog
+from services.store.append import append
+from services.store.connect import Connection
+from services.store.shards import shard_of
+from tests.support.usage import binary, raw, reported, structured, used
+from tests.support.waiting import until
+from tests.support.world import World
+
+NOW = datetime.now(UTC)
+READER = "?role=creditwell_reader"
+
+
+def run(*arguments: str, **environment: str) -> Result:
+    given = {f"CREDITWELL_{name.upper()}": value for name, value in environment.items()}
+    return CliRunner().invoke(app, [*arguments], env={"CREDITWELL_LOG_FORMAT": "json", **given})
+
+
+def on(database: str, work: Callable[[Connection], Awaitable[object]]) -> None:
+    async def connected() -> None:
+        connection = await asyncpg.connect(database)
+        try:
+            await work(connection)
+        finally:
+            await connection.close()
+
+    asyncio.run(connected())
+
+
+async def test_refused_usage_is_sent_again_when_what_was_wrong_is_put_right(world: World) -> None:
+    big = structured(reported("team_1", "big") | {"comment": "x" * 2**20})
+    async with world.recorder():
+        await world.send(used("team_1", "structured"), binary(reported("team_1", "binary")), raw(b"no usage"), big)
+        await world.recorded()
+        await world.team("team_1")
+        retry = partial(run, "refused", "retry", database=world.database, kafka=world.stack.kafka)
+
+        sent = await asyncio.to_thread(retry, "--reason", "unknown_team", "--json")
+
+        assert (sent.exit_code, len(json.loads(sent.stdout)["sent"])) == (0, 2), sent.stderr
+
+        async def both() -> bool:
+            return sorted(await world.usage_ids()) == ["binary", "structured"]
+
+        await until(both, what="the usage is recorded")
+        again = await asyncio.to_thread(retry, "--all", "--json")
+        said = json.loads(again.stdout)
+        assert (again.exit_code, len(said["sent"]), len(said["truncated"])) == (1, 3, 1)
+    assert sorted(await world.usage_ids()) == ["binary", "structured"]
+    assert (await asyncio.to_thread(retry)).exit_code == 2
+    assert "usage:0:999: nothing was refused there" in (await asyncio.to_thread(retry, "usage:0:999")).stdout
+    gone = await asyncio.to_thread(partial(retry, kafka="127.0.0.1:1"), "--all")
+    assert (gone.exit_code, "Kafka does not answer" in gone.stderr) == (3, True)
+
+
+@pytest.fixture
+def company(database: str) -> str:
+    """A team with a plan, a gift and a usage; one refused record."""
+
+    async def happen(connection: Connection) -> None:
+        async with connection.transaction():
+            await seed_catalog(connection, load_catalog())
+            await assign_plan(connection, load_catalog(), "team_1", "pro")
+            used = UsageRecorded(
+                feature="ai_video.generate",
+                quantity="12.5",
+                credits=250 * MICRO,
+                rate_card=1,
+                member_id="mem_7",
+                attributes={"tier": "high"},
+            )
+            await append(connection, [
+                NewFact("team_1", "s", "gift", datetime.now(UTC), CreditsGranted(credits=100 * MICRO, reason="welcome")),
+                NewFact("team_1", "s", "use", datetime.now(UTC), used),
+            ])  # fmt: skip
+        await connection.execute(
+            """INSERT INTO refused (topic, partition, "offset", refused_at, reason, detail, team_id, value, headers, sha256, size)
+            VALUES ('usage', 3, 1042, now(), 'not_json', 'it ends too early', 'team_1', '{"specversion":', '[["n", "AAE="]]', '', 15)"""
+        )
+
+    on(database, happen)
+    return database
+
+
+def test_migrate_brings_an_empty_database_up_to_date_and_seeds_the_rate_card_once(stack: Any, database: str) -> None:
+    on(database, lambda connection: connection.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public"))
+
+    first, second = (run("migrate", "--json", database=database) for _ in range(2))
+
+    assert (first.exit_code, second.exit_code) == (0, 0)
+    assert "0001_log.sql" in json.loads(first.stdout)["applied"]
+    assert json.loads(first.stdout)["seeded_rate_card"]
+    assert json.loads(second.stdout) == {
+        "applied": [], "projections": {"balance": 1, "activity": 1, "usage": 1}, "seeded_rate_card": False,
+    }  # fmt: skip
+
+
+def test_migrate_says_that_another_build_made_the_projections_and_what_to_do(stack: Any, database: str) -> None:
+    on(
+        database,
+        lambda connection: connection.execute("UPDATE projections SET sha256 = 'another' WHERE name = 'usage'"),
+    )
+
+    migrated = run("migrate", database=database)
+    rebuilt = run("rebuild", "usage", "--json", database=database)
+    again = run("migrate", database=database)
+
+    assert migrated.exit_code == 1
+    assert "run `creditwell rebuild usage`" in migrated.stderr
+    assert (rebuilt.exit_code, again.exit_code) == (0, 0), rebuilt.stderr
+
+
+def test_balance_and_activity_are_readable_by_people_and_by_scripts(company: str) -> None:
+    balance = run("balance", "team_1", database=company + READER)
+    assert balance.exit_code == 0, balance.stderr
+    assert "2850" in balance.stdout
+    said = json.loads(run("balance", "team_1", "--json", database=company + READER).stdout)
+    assert (said["total"], said["included"], said["additional"]) == ("2850", "2750", "100")
+
+    activity = run("activity", "team_1", "--json", database=company + READER)
+    assert [(one["type"], one["credits"]) for one in json.loads(activity.stdout)["items"]] == [
+        ("usage", "-250"), ("grant", "100"), ("refill", "3000"),
+    ]  # fmt: skip
+    table = run("activity", "team_1", database=company + READER).stdout
+    assert "mem_7" in table
+    assert "-250" in table
+
+
+def test_a_balance_can_be_had_as_of_then(company: str) -> None:
+    now, tomorrow = datetime.now(UTC), (datetime.now(UTC) + timedelta(days=1)).isoformat()
+
+    then = run("balance", "team_1", "--at", now.isoformat(), "--json", database=company + READER)
+    before = run("balance", "team_1", "--at", "2020-01-01", database=company + READER)
+
+    assert json.loads(then.stdout)["total"] == "2850"
+    for option in ("--at", "--known-at"):
+        ahead = run("balance", "team_1", option, tomorrow, database=company + READER)
+        assert (ahead.exit_code, "has not come yet" in ahead.stderr) == (2, True)
+    assert (before.exit_code, "there is no team 'team_1' by then" in before.stderr) == (2, True)
+
+
+def test_refused_records_are_listed_and_shown_with_their_bytes(company: str) -> None:
+    listed = json.loads(run("refused", "list", "--json", database=company + READER).stdout)
+    assert [(one["reason"], one["place"]) for one in listed["items"]] == [("not_json", "usage:3:1042")]
+    assert listed["reasons"] == {"not_json": 1}
+    assert "it ends too early" in run("refused", "list", "--team", "team_1", database=company + READER).stdout
+
+    shown = run("refused", "show", "usage:3:1042", "--json", database=company + READER)
+    assert json.loads(shown.stdout)["value"] == '{"specversion":'
+    assert '{"specversion":' in run("refused", "show", "usage:3:1042", database=company + READER).stdout
+    assert run("refused", "show", "usage:3:1043", database=company + READER).exit_code == 2
+    assert run("refused", "show", "somewhere", database=company + READER).exit_code == 2
+
+
+def test_verify_exits_0_on_an_honest_log_and_1_with_the_place_on_another(company: str, tmp_path: Path) -> None:
+    secret, public = new_key_pair()
+    on(company, lambda connection: sign_log(connection, parse_signing_key(secret), NOW))
+
+    honest = run("verify", "--json", "--public-key", public, database=company + READER)
+    said = json.loads(honest.stdout)
+    assert (honest.exit_code, said["ok"], said["signatures"], said["problems"]) == (0, True, "checked", [])
+    unchecked = run("verify", "--anchors", str(tmp_path), database=company + READER)
+    assert unchecked.exit_code == 0
+    assert "signatures were not checked" in unchecked.stdout
+    assert "the log is what was recorded" in unchecked.stdout
+    assert run("verify", "--public-key", new_key_pair()[1], database=company + READER).exit_code == 1
+
+    on(
+        company,
+        lambda connection: connection.execute(
+            "ALTER TABLE facts DISABLE TRIGGER ALL; UPDATE facts SET occurred_at = now() WHERE team_id = 'team_1' AND position = 2"
+        ),
+    )
+    changed = run("verify", database=company + READER)
+    assert changed.exit_code == 1
+    assert f"{shard_of('team_1')}:2" in changed.stdout
+    assert "was changed after it was recorded" in changed.stdout
+
+
+def test_replay_exits_0_when_projections_agree_and_1_with_the_place_when_not(company: str) -> None:
+    agreed = run("replay", "--json", database=company + READER)
+    said = json.loads(agreed.stdout)
+    assert (agreed.exit_code, said["ok"], said["facts"], said["behind"]) == (0, True, 0, 5)  # no projector has run yet
+
+    on(
+        company,
+        lambda connection: connection.execute(
+            "INSERT INTO usage_v1 VALUES ($1, 'team_1', '2026-11-23', '', '{\"f\": [7, 1]}')",
+            shard_of("team_1"),
+        ),
+    )
+    differing = run("replay", database=company + READER)
+    assert differing.exit_code == 1
+    assert (
+        "usage of team_1, day 2026-11-23 feature f member_id : the row should be nothing and is a row"
+        in differing.stdout
+    )
+
+
+def test_a_token_is_minted_in_development_alone() -> None:
+    minted = run("token", "--team", "team_1", "--member", "mem_1", "--role", Role.ADMIN, "--json", insecure_dev="1")
+    assert json.loads(minted.stdout)["token"].count(".") == 2
+    refused = run("token", "--team", "team_1", "--member", "mem_1")
+    assert (refused.exit_code, "not_development" in refused.stderr) == (2, True)
+    assert run("token", "--team", "team_1", "--member", "mem_1", "--role", "king", insecure_dev="1").exit_code == 2
+    everywhere = run("token", "--team", "*", "--member", "mem_1", insecure_dev="1")
+    assert (everywhere.exit_code, "belongs to one team" in everywhere.stderr) == (2, True)
+    assert run("token", "--team", "*", "--member", "fin_1", "--role", Role.FINANCE, insecure_dev="1").exit_code == 0
+
+
+def test_a_signing_key_comes_with_its_public_half() -> None:
+    pair = json.loads(run("signing-key", "--json").stdout)
+    assert parse_signing_key(pair["signing_key"])
+    assert len(run("signing-key").stdout.split()) == 2
+
+
+def test_what_is_used_wrongly_exits_2_and_says_what_to_write(company: str) -> None:
+    for arguments, said in (
+        (["serve", "everything"], f"write one of {', '.join(PROCESSES)}, all"),
+        (["balance", "team_2"], "there is no team 'team_2'"),
+        (["activity", "team_2"], "there is no team 'team_2'"),
+        (["replay", "--team", "team_2"], "there is no team 'team_2'"),
+        (["balance", "team_1", "--at", "yesterday"], "'yesterday' is no instant"),
+        (["verify", "--anchors", "/nowhere"], "/nowhere is not a folder"),
+        (["verify", "--public-key", "x"], "'x' is not an Ed25519 public key"),
+    ):
+        result = run(*arguments, database=company + READER)
+        assert (result.exit_code, said in result.stderr) == (2, True), (arguments, result.stderr)
+    wrong_password = company.replace("postgres:", "postgres:not-")
+    for url, said in (
+        (wrong_password, "CREDITWELL_DATABASE is wrong: password authentication failed"),
+        (f"{company.rpartition('/')[0]}/nowhere", 'database "nowhere" does not exist'),
+        (f"{company}?role=creditwell_signer", "may not do that: permission denied"),
+    ):
+        result = run("balance", "team_1", database=url)
+        assert (result.exit_code, said in result.stderr) == (2, True), result.stderr
+
+
+def test_a_database_that_does_not_answer_is_neither_wrong_nor_found_wrong() -> None:
+    result = run("verify", database="postgresql://u:p@127.0.0.1:1/d")
+
+    assert (result.exit_code, "does not answer" in result.stderr) == (3, True)
+
+
+def test_every_command_answers_help() -> None:
+    for words in (["serve"], ["migrate"], ["token"], ["signing-key"], ["balance"], ["activity"], ["verify"], ["replay"], ["rebuild"],
+                  ["refused"], ["refused", "list"], ["refused", "show"], ["demo"]):  # fmt: skip
+        result = run(*words, "--help")
+        assert result.exit_code == 0, words
+        assert "Usage: " in result.stdout

@@ -1,0 +1,167 @@
+"""A decision rests on what stands in the log when its shard is locked, also on what came after the balance was read."""
+
+import asyncio
+from datetime import timedelta
+from typing import Any, cast
+
+import pytest
+
+from projections.entitlement import Limit
+from schemas.catalog import load_catalog
+from schemas.credits import MICRO
+from services.credits import deciding
+from services.credits.deciding import LOCK, Ground, lock_to_decide
+from services.credits.holds import NotPermitted
+from services.credits.limits import set_limit
+from services.credits.plans import assign_plan
+from services.read_models import balances
+from services.runtime.errors import Unavailable
+from services.store.append import append
+from services.store.connect import Connection
+from tests.support.connections import connections
+from tests.support.facts import granted, now, planned, store, usage, void
+from tests.support.holds import held, wait_for_locks
+from tests.support.world import World
+
+CREDIT = MICRO
+
+
+class Overtaken:
+    """A connection that is overtaken: just before it locks a shard, somebody else does something."""
+
+    def __init__(self, connection: Connection, meanwhile: Any) -> None:
+        self.connection, self.meanwhile = connection, meanwhile
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.connection, name)
+
+    async def fetchrow(self, query: str, *arguments: Any) -> Any:
+        if query == LOCK:
+            await self.meanwhile()
+        return await self.connection.fetchrow(query, *arguments)
+
+
+async def decide_while(world: World, somebody_else: Any, *members: str) -> Ground:
+    """The ground of a decision about team_1, between whose read and whose lock somebody else did something."""
+    async with connections(world.database, 1) as (other,), world.connection.transaction():
+        overtaken = cast(Connection, Overtaken(world.connection, lambda: somebody_else(other)))
+        ground = await lock_to_decide(overtaken, "team_1", set(members))
+    assert ground is not None
+    return ground
+
+
+async def test_what_was_used_given_and_taken_back_after_the_read_counts(world: World) -> None:
+    await store(world.connection, *planned("team_1", credits=10))
+    first = (await store(world.connection, usage("team_1", "u1", 4, at=(at := now())))).places[0]
+    async with world.projector():
+        await world.projected()
+
+    async def somebody_else(other: Connection) -> None:
+        await store(other, usage("team_1", "u2", 3), granted("team_1", "g", 5))
+        await store(other, void("team_1", "v", of="u1", position=first.position, at=at, credits=4))
+
+    ground = await decide_while(world, somebody_else)
+
+    assert ground.balance.available == (10 - 3 + 5) * CREDIT
+    assert ground.balance.position == ground.head.next - 1
+    assert (await world.balance()).total == ground.balance.team.total
+
+
+async def test_usage_that_nobody_has_folded_may_be_taken_back_after_the_read(world: World) -> None:
+    await store(world.connection, *planned("team_1", credits=10))
+    first = (await store(world.connection, usage("team_1", "u1", 4, at=(at := now())))).places[0]
+
+    async def somebody_else(other: Connection) -> None:
+        await store(other, void("team_1", "v", of="u1", position=first.position, at=at, credits=4))
+
+    ground = await decide_while(world, somebody_else)
+
+    assert ground.balance.available == 10 * CREDIT
+
+
+async def test_a_hold_that_was_placed_after_the_read_leaves_no_room_for_another(world: World) -> None:
+    await store(world.connection, *planned("team_1", credits=10))
+    async with connections(world.database, 1) as (other,):
+
+        async def somebody_else() -> None:
+            await held(other, "theirs", 6)
+
+        with pytest.raises(NotPermitted) as no:
+            await held(cast(Connection, Overtaken(world.connection, somebody_else)), "ours", 5)
+
+    assert (no.value.reason, no.value.detail) == ("exhausted", "4 credits are available")
+
+
+async def test_a_limit_that_was_set_and_reached_after_the_read_holds(world: World) -> None:
+    await store(world.connection, *planned("team_1", credits=10))
+
+    async def somebody_else(other: Connection) -> None:
+        async with other.transaction():
+            await set_limit(other, "team_1", "mem_1", Limit(daily=5 * CREDIT), limited_by=None)
+        await store(other, usage("team_1", "u", 3))
+
+    ground = await decide_while(world, somebody_else, "mem_1", "mem_2")
+
+    assert list(ground.spending) == ["mem_1"]
+    assert ground.spending["mem_1"].limit.daily == 5 * CREDIT
+    assert ground.spending["mem_1"].today == 3 * CREDIT
+
+
+async def test_a_plan_that_was_assigned_after_the_read_counts_with_its_credits(world: World) -> None:
+    async with connections(world.database, 1) as (other,):
+        async with other.transaction():
+            await assign_plan(other, load_catalog(), "team_1", "free")
+
+    async def somebody_else(other: Connection) -> None:
+        async with other.transaction():
+            await assign_plan(other, load_catalog(), "team_1", "pro")
+
+    ground = await decide_while(world, somebody_else)
+
+    assert ground.balance.team.plan == "pro"
+    assert ground.balance.team.total == load_catalog().plans["pro"].allowance_credits
+
+
+async def test_the_refill_of_a_cycle_that_nobody_has_noticed_counts_and_comes_before_what_is_decided(
+    world: World,
+) -> None:
+    await store(world.connection, *planned("team_1", credits=10, anchor=now() - timedelta(days=40)))
+
+    async with world.connection.transaction():
+        ground = await lock_to_decide(world.connection, "team_1", ())
+        assert ground is not None
+        assert (ground.balance.available, ground.head.refills_due) == (10 * CREDIT, True)
+        appended = await append(world.connection, [usage("team_1", "u", 4)], ground.head)
+
+    assert appended.places[0].position == ground.head.next + 1
+    assert (await world.balance()).total == 6 * CREDIT
+
+
+async def test_while_one_decides_nobody_else_appends_to_the_shard(world: World) -> None:
+    await store(world.connection, *planned("team_1", credits=10))
+    async with connections(world.database, 2) as (ours, theirs):
+        async with ours.transaction():
+            ground = await lock_to_decide(ours, "team_1", ())
+            assert ground is not None
+            writing = asyncio.create_task(store(theirs, usage("team_1", "u", 1)))
+            await wait_for_locks(world.connection, 1)
+            appended = await append(ours, [granted("team_1", "g")], ground.head)
+            assert appended.places[0].position == ground.head.next
+        assert (await writing).places[0].position == ground.head.next + 1
+
+
+async def test_a_team_that_is_not_there_gives_no_ground(world: World) -> None:
+    async with world.connection.transaction():
+        assert await lock_to_decide(world.connection, "team_nowhere", ()) is None
+
+
+async def test_rather_no_decision_than_a_guess(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (balances, deciding):
+        monkeypatch.setattr(module, "TAIL_MAX", 20)
+    await store(world.connection, *planned("team_1", credits=10))
+
+    async def somebody_else(other: Connection) -> None:
+        await store(other, *[granted("team_1", f"g{n}") for n in range(25)])
+
+    with pytest.raises(Unavailable, match="wait to be folded"):
+        await decide_while(world, somebody_else)

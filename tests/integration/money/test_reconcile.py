@@ -1,0 +1,356 @@
+"""Reconciliation with the stand-in for Stripe: every kind of break is found, none is invented, and only the safe kind is healed."""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from prometheus_client import generate_latest
+
+from deploy.local.stack import Stack
+from schemas.credits import MICRO
+from schemas.facts import CreditsAdjusted, NewFact, TopUpRequested
+from services.money.checkout import rows as checkouts
+from services.money.reconcile.breaks import Kind
+from services.money.reconcile.compare import Report, reconcile
+from services.money.reconcile.schedule import keep_reconciled
+from services.money.top_ups.attempts import TOP_UPS
+from services.runtime.health import Health
+from services.store.append import append
+from services.store.connect import Connection, connect_pool
+from tests.support.desk import KEY, Desk, available
+from tests.support.payments import (
+    CENTS,
+    CREDITS,
+    Paid,
+    a_payment,
+    a_team,
+    bought,
+    by_hand,
+    charged,
+    credited,
+    decide,
+    dispute,
+    follow,
+    refund,
+    topped_up,
+)
+from tests.support.serving import ROOT, as_role, connected, store, until
+
+pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
+
+
+async def compare(connection: Connection, desk: Desk, **asked: Any) -> Report:
+    """At once: nobody else is at work who might still bring something."""
+    return await reconcile(connection, desk.charges, **{"settle_seconds": (), **asked})
+
+
+async def found(connection: Connection, desk: Desk, **asked: Any) -> list[tuple[Kind, str]]:
+    """What is left, as (type, payment)."""
+    report = await compare(connection, desk, **asked)
+    return sorted((one.type, one.payment_intent_id) for one in report.breaks)
+
+
+async def requested(connection: Connection, team: str, attempt_id: UUID, *, cents: int = CENTS) -> None:
+    """A top-up that was decided, and of which no more is known."""
+    fact = TopUpRequested(
+        attempt_id=str(attempt_id), ran_low_id="low", attempt=0, credits=CREDITS * MICRO, charge_cents=cents,
+        currency="usd", customer_id="cus_1", payment_method_id="pm_1",
+    )  # fmt: skip
+    async with connection.transaction():
+        await append(connection, [NewFact(team, TOP_UPS, f"requested:{attempt_id}", datetime.now(UTC), fact)])
+
+
+async def paid_for_attempt(connection: Connection, desk: Desk, *, cents: int = CENTS) -> Paid:
+    """Money for a top-up that we had decided on; its worker died, and its webhook was lost."""
+    team, attempt_id = await a_team(connection), uuid4()
+    await requested(connection, team, attempt_id)
+    return await charged(desk, team, cents=cents, attempt_id=attempt_id)
+
+
+async def bought_page(connection: Connection, desk: Desk) -> Paid:
+    """A pack that was paid on Stripe's page, of which nobody has heard."""
+    team, purchase_id = await a_team(connection), uuid4()
+    customer_id = await desk.charges.ensure_customer(team)
+    page = await desk.charges.create_checkout(
+        purchase_id=str(purchase_id), team_id=team, customer_id=customer_id, name="1,000 credits", amount_cents=CENTS,
+        currency="usd", success_url="https://example.com/done", cancel_url="https://example.com/no",
+    )  # fmt: skip
+    record = checkouts.Record(
+        team_id=team, id=purchase_id, mode="payment", customer_id=customer_id, asked_by="mem_1",
+        return_url="https://example.com/", pack="mini", name="1,000 credits", credits=CREDITS * MICRO, charge_cents=CENTS,
+        currency="usd", keeps_card=False, taxed=False,
+    )  # fmt: skip
+    async with connection.transaction():
+        await checkouts.begin(connection, record)
+        await checkouts.opened(connection, record, page.id, page.url or "", page.expires_at)
+    await desk.http.post(page.url or "", data={"action": "pay", "card": "pm_card_visa"})
+    seen = await desk.charges.retrieve_checkout(page.id)
+    assert seen.intent is not None
+    return Paid(team, seen.intent)
+
+
+async def test_payments_that_agree_are_no_breaks(connection: Connection, desk: Desk) -> None:
+    for automatic in (False, True):
+        paid = await a_payment(connection, desk, automatic=automatic)
+        await refund(desk, paid, 500)
+        await follow(connection, desk.charges, paid.id)
+    disputed = await a_payment(connection, desk)
+    dispute_id = await dispute(desk, disputed)
+    await follow(connection, desk.charges, disputed.id)
+    await decide(desk, dispute_id, won=True)
+    await follow(connection, desk.charges, disputed.id)
+    await dispute(desk, await a_payment(connection, desk), reason="inquiry")
+    await refund(desk, await by_hand(desk))  # money by mistake that was given back
+    await by_hand(desk, confirm=False)  # somebody else's, and no money has moved
+
+    report = await compare(connection, desk)
+
+    assert report.breaks == []
+    assert (report.charged, report.credited) == ({"usd": 4 * CENTS}, {"usd": 4 * CENTS})
+
+
+async def seed(kind: Kind, connection: Connection, desk: Desk) -> str:
+    """One break of this kind, and nothing else; the payment."""
+    match kind:
+        case Kind.PAID_NOT_CREDITED:
+            return (await paid_for_attempt(connection, desk)).id
+        case Kind.CREDITED_NOT_PAID:
+            team = await a_team(connection)
+            made = await by_hand(desk, confirm=False)
+            paid = Paid(team, await desk.charges.retrieve(made))
+            await credited(connection, paid, bought(paid))
+            return made
+        case Kind.AMOUNT_MISMATCH:
+            paid = await charged(desk, await a_team(connection))
+            await credited(connection, paid, bought(paid, charge_cents=CENTS - 1))
+            return paid.id
+        case Kind.DUPLICATE_CREDIT:
+            paid = await a_payment(connection, desk)
+            await credited(connection, paid, topped_up(paid), id="by another name")
+            return paid.id
+        case Kind.REFUND_NOT_CLAWED:
+            paid = await a_payment(connection, desk)
+            await refund(desk, paid, 500)
+            return paid.id
+        case Kind.DISPUTE_UNHANDLED:
+            paid = await a_payment(connection, desk)
+            await dispute(desk, paid)
+            return paid.id
+        case Kind.ORPHAN_INTENT:
+            return await by_hand(desk)
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+async def test_a_break_is_found_among_payments_that_agree_and_is_named_by_its_type_and_next_step(
+    kind: Kind, connection: Connection, desk: Desk
+) -> None:
+    await a_payment(connection, desk)
+    payment = await seed(kind, connection, desk)
+    await a_payment(connection, desk, automatic=True)
+
+    report = await compare(connection, desk)
+
+    assert [(one.type, one.payment_intent_id) for one in report.breaks] == [(kind, payment)]
+    assert report.breaks[0].what
+    assert report.breaks[0].next_step
+    assert report.by_type[kind.value] == 1
+
+
+async def test_all_breaks_at_once_are_found_in_a_window_too_and_healing_leaves_what_a_person_must_decide(
+    connection: Connection, desk: Desk
+) -> None:
+    seeded = sorted([(kind, await seed(kind, connection, desk)) for kind in Kind])
+    lately = datetime.now(UTC) - timedelta(hours=1)
+    assert await found(connection, desk) == seeded
+    assert await found(connection, desk, since=lately) == seeded
+
+    healed = await compare(connection, desk, heal=True)
+
+    left = [one for one in seeded if one[0] is not Kind.PAID_NOT_CREDITED]
+    assert [one.type for one in healed.healed] == [Kind.PAID_NOT_CREDITED]
+    assert sorted((one.type, one.payment_intent_id) for one in healed.breaks) == left
+    assert await found(connection, desk, heal=True) == left
+
+
+async def test_every_break_that_can_be_mended_without_a_person_is_gone_in_the_second_run(
+    connection: Connection, desk: Desk
+) -> None:
+    attempt, page = await paid_for_attempt(connection, desk), await bought_page(connection, desk)
+    await refund(desk, attempt, 500)
+    for kind in (Kind.REFUND_NOT_CLAWED, Kind.DISPUTE_UNHANDLED):
+        await seed(kind, connection, desk)
+
+    first = await compare(connection, desk, heal=True, claw=True)
+
+    assert len(first.healed) == 4
+    assert first.breaks == []
+    assert await found(connection, desk) == []
+    assert (await available(connection, attempt.team), await available(connection, page.team)) == (750, 1_000)
+
+
+async def test_what_differs_from_what_we_had_asked_for_is_never_credited_by_itself(
+    connection: Connection, desk: Desk
+) -> None:
+    less = await paid_for_attempt(connection, desk, cents=CENTS - 100)
+    twice = await paid_for_attempt(connection, desk)
+    await credited(connection, twice, topped_up(twice))
+    attempt_id = twice.intent.metadata["attempt_id"]
+    again = await by_hand(desk, metadata={"team_id": twice.team, "attempt_id": attempt_id})
+    payable = await by_hand(desk, confirm=False, metadata={"team_id": twice.team, "attempt_id": attempt_id})
+    strange = await by_hand(desk, metadata={"team_id": "nobody", "attempt_id": "no uuid"})
+
+    left = await found(connection, desk, heal=True, claw=True)
+
+    assert left == sorted([
+        (Kind.AMOUNT_MISMATCH, less.id),
+        *((Kind.ORPHAN_INTENT, intent_id) for intent_id in (again, payable, strange)),
+    ])  # fmt: skip
+    assert await available(connection, less.team) == 0
+
+
+async def test_a_break_that_a_person_has_dealt_with_is_told_no_more(connection: Connection, desk: Desk) -> None:
+    by_hand_kinds = [Kind.CREDITED_NOT_PAID, Kind.AMOUNT_MISMATCH, Kind.DUPLICATE_CREDIT, Kind.ORPHAN_INTENT]
+    settled = [await seed(kind, connection, desk) for kind in by_hand_kinds]
+    refunded = await seed(Kind.ORPHAN_INTENT, connection, desk)
+    team = await a_team(connection)
+    await store(connection, team, [CreditsAdjusted(credits=-1, reason="settled", refers_to=one) for one in settled])
+    await refund(desk, refunded)
+
+    assert await found(connection, desk) == []
+
+
+async def test_credits_of_one_team_for_the_money_of_another_and_of_a_payment_that_stripe_does_not_know_are_found(
+    connection: Connection, desk: Desk
+) -> None:
+    paid, other = await charged(desk, await a_team(connection)), await a_team(connection)
+    await credited(connection, Paid(other, paid.intent), bought(paid))
+    unknown = await charged(desk, other)
+    await credited(connection, unknown, bought(unknown, payment_intent_id="pi_unknown"), id="pi_unknown")
+    await refund(desk, unknown)
+
+    assert await found(connection, desk) == [
+        (Kind.CREDITED_NOT_PAID, one) for one in sorted([paid.id, "pi_unknown"])
+    ]  # fmt: skip
+
+
+async def test_a_refund_of_an_old_payment_is_found_in_a_window_that_does_not_hold_the_payment(
+    connection: Connection, desk: Desk
+) -> None:
+    old, disputed = await a_payment(connection, desk), await a_payment(connection, desk)
+    dispute_id = await dispute(desk, disputed)
+    await follow(connection, desk.charges, disputed.id)
+    await desk.order("clock", advance_seconds=40 * 86_400)
+    await refund(desk, old, 500)
+    await decide(desk, dispute_id, won=True)
+    later = datetime.now(UTC) + timedelta(days=39)
+
+    assert await found(connection, desk, since=later) == sorted(
+        [(Kind.REFUND_NOT_CLAWED, old.id), (Kind.DISPUTE_UNHANDLED, disputed.id)]
+    )
+
+
+@pytest.mark.parametrize("fault", ["busy", "reset_before", "gateway_before"])
+async def test_a_list_that_stops_in_the_middle_goes_on_where_it_was(
+    fault: str, connection: Connection, desk: Desk
+) -> None:
+    orphan = await by_hand(desk)
+    for _ in range(101):  # more than a page
+        await by_hand(desk, confirm=False)
+    await desk.order("faults", route="GET /v1/payment_intents", do=fault, nth=2)
+
+    report = await compare(connection, desk)
+
+    assert [one.payment_intent_id for one in report.breaks] == [orphan]
+    assert report.payments == 102
+
+
+async def test_what_is_only_under_way_is_no_break(database: str, connection: Connection, desk: Desk) -> None:
+    paid = await a_payment(connection, desk)
+    await refund(desk, paid, 500)
+
+    async def the_webhook_comes() -> None:
+        async with connected(database) as other:
+            await follow(other, desk.charges, paid.id)
+
+    def moments() -> Iterator[float]:
+        """It has been looked at once, and is about to be looked at again."""
+        coming = asyncio.create_task(the_webhook_comes())
+        while not coming.done():
+            yield 0.05
+        yield 0
+
+    assert (await reconcile(connection, desk.charges, settle_seconds=moments())).breaks == []
+
+
+async def test_it_runs_by_itself_when_it_is_due_heals_and_says_what_is_left(
+    database: str, connection: Connection, desk: Desk
+) -> None:
+    attempt = await paid_for_attempt(connection, desk)
+    await seed(Kind.ORPHAN_INTENT, connection, desk)
+    await connection.execute("UPDATE reconciliations SET due_at = clock_timestamp()")
+    stop, health = asyncio.Event(), Health("topup")
+    async with await connect_pool(as_role(database, "worker"), process="test", size=2) as pool:
+        keeping = asyncio.create_task(keep_reconciled(pool, desk.charges, stop, health))
+
+        async def is_told() -> bool:
+            if keeping.done():
+                keeping.result()
+            return b'creditwell_reconcile_breaks{type="orphan_intent"} 1.0' in generate_latest(health.registry)
+
+        await until(is_told)
+        assert await available(connection, attempt.team) == CREDITS
+        rows = await connection.fetch(
+            "SELECT name, payments, healed, due_at > clock_timestamp() AS waits FROM reconciliations ORDER BY name"
+        )
+        assert [tuple(row) for row in rows] == [("daily", 2, 0, True), ("hourly", 2, 1, True)]
+        stop.set()
+        await keeping
+
+
+async def run(stack: Stack, database: str, desk: Desk, *arguments: str, key: str = KEY) -> tuple[int, str, str]:
+    """`creditwell reconcile …`: exit code, output, complaints."""
+    environment = {
+        **os.environ, "CREDITWELL_DATABASE": database, "CREDITWELL_STRIPE_KEY": key, "CREDITWELL_STRIPE_API": desk.url,
+        "CREDITWELL_INSECURE_DEV": "1",
+    }  # fmt: skip
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "services.cli", "reconcile", *arguments, cwd=ROOT, env=environment,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    said, complaints = await process.communicate()
+    return process.returncode or 0, said.decode(), complaints.decode()
+
+
+async def test_the_command_says_it_in_a_table_and_in_json_and_ends_as_scripts_expect(
+    stack: Stack, database: str, connection: Connection, desk: Desk
+) -> None:
+    reader, worker = as_role(database, "reader"), as_role(database, "worker")
+    await a_payment(connection, desk)
+    code, said, _ = await run(stack, reader, desk)
+    assert (code, said.splitlines()[-1]) == (0, "Stripe and the log say the same")
+
+    attempt, orphan = await paid_for_attempt(connection, desk), await seed(Kind.ORPHAN_INTENT, connection, desk)
+    code, said, _ = await run(stack, reader, desk, "--json")
+    document = json.loads(said)
+    assert code == 1
+    assert {one["type"]: one["payment_intent_id"] for one in document["breaks"]} == {
+        "paid_not_credited": attempt.id, "orphan_intent": orphan,
+    }  # fmt: skip
+
+    code, said, complaints = await run(stack, worker, desk, "--heal")
+    assert code == 1
+    assert "reconciled" in complaints
+    healed, left = (next(line for line in said.splitlines() if name in line) for name in (attempt.id, orphan))
+    assert healed.split()[0] == "paid_not_credited"
+    assert left.split()[0] == "orphan_intent"
+
+    for arguments, key in ((("--since", "yesterday"), KEY), ((), "sk_test_wrong")):
+        code, _, complaints = await run(stack, reader, desk, *arguments, key=key)
+        assert code == 2, complaints
+        assert complaints.startswith("creditwell: ")

@@ -1,0 +1,78 @@
+"""A bank that wants to see the owner of the card: an admin's click confirms the same payment, and no other is tried meanwhile."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from deploy.local.stack import Stack
+from schemas.facts import CreditsToppedUp, TopUpActionRequired, TopUpFailed, TopUpRequested
+from tests.support.api import Api, an_api
+from tests.support.desk import KEY, Desk, assert_books_agree, has, new_team, of_type, working
+from tests.support.serving import store, until, used
+
+HOST = "https://host.example"
+
+
+@pytest.fixture
+async def api(stack: Stack, database: str, desk: Desk) -> AsyncIterator[Api]:
+    """The API with the stand-in as its Stripe."""
+    told = {"stripe_key": KEY, "stripe_api": desk.url, "cors_origins": HOST}
+    async with an_api(stack, database, **told) as running:
+        yield running
+
+
+async def test_an_admin_confirms_at_the_bank_what_waits_and_the_credits_of_that_one_payment_come(
+    stack: Stack, database: str, desk: Desk, api: Api
+) -> None:
+    async with working(stack, database, desk, "projector", "topup"):
+        api.team_id = await new_team(api.connection, desk, card="pm_card_authenticationRequired")
+        path = f"{api.path}/top-up/confirm"
+        early = await api.admin.post(path, json={})
+        await store(api.connection, api.team_id, [used(300)])
+        await until(lambda: has(api.connection, api.team_id, TopUpActionRequired))
+        shown = (await api.admin.get(f"{api.path}/top-up")).json()
+        to_member = (await api.member.get(f"{api.path}/top-up")).json()
+
+        by_member = await api.member.post(path, json={})
+        elsewhere = await api.admin.post(path, json={"return_url": "https://elsewhere.example/"})
+        asked = [(await api.admin.post(path, json={"return_url": f"{HOST}/usage"})).json() for _ in range(2)]
+        back = await desk.http.post(asked[0]["url"], data={"answer": "yes"})
+        after = (await api.admin.post(path, json={})).json()
+        await until(lambda: has(api.connection, api.team_id, CreditsToppedUp))
+
+        assert (early.status_code, early.json()["code"]) == (409, "nothing_to_confirm")
+        assert (by_member.status_code, by_member.json()["code"]) == (403, "ask_your_admin")
+        assert (elsewhere.status_code, elsewhere.json()["code"]) == (422, "invalid_return_url")
+        assert (shown["state"], shown["next_charge_preview"]["not_now"]) == ("action_required", "in_flight")
+        assert (shown["card"], to_member["card"]) == ({"brand": "visa", "last4": "3184"}, None)
+        assert shown["charged_this_month"] == {"amount": 500, "currency": "usd", "count": 1}
+        assert shown["price"] == {"unit_price": "1", "currency": "usd", "min_credits": "500", "step": "100"}
+        assert [one["state"] for one in asked] == ["confirm", "confirm"]
+        assert asked[0]["url"] == asked[1]["url"]
+        assert back.status_code == 303
+        assert back.headers["location"].startswith(f"{HOST}/usage")
+        assert (after["url"], after["state"]) == (None, "paid")
+        assert len(await of_type(api.connection, api.team_id, TopUpRequested)) == 1
+        await assert_books_agree(api.connection, desk, api.team_id, charges=1)
+
+
+async def test_whoever_fails_at_the_bank_may_click_again_and_a_bank_that_then_says_no_ends_the_attempt(
+    stack: Stack, database: str, desk: Desk, api: Api
+) -> None:
+    async with working(stack, database, desk, "projector", "topup"):
+        api.team_id = await new_team(
+            api.connection, desk, card="pm_card_threeDSecureRequiredChargeDeclined", cool_down_seconds=300
+        )
+        path = f"{api.path}/top-up/confirm"
+        await store(api.connection, api.team_id, [used(300)])
+        await until(lambda: has(api.connection, api.team_id, TopUpActionRequired))
+
+        first = (await api.admin.post(path, json={})).json()
+        await desk.http.post(first["url"], data={"answer": "no"})
+        second = (await api.admin.post(path, json={})).json()
+        await desk.http.post(second["url"], data={"answer": "yes"})
+        await until(lambda: has(api.connection, api.team_id, TopUpFailed))
+
+        (failure,) = await of_type(api.connection, api.team_id, TopUpFailed)
+        assert failure.reason == "declined_retry_later"
+        await assert_books_agree(api.connection, desk, api.team_id, charges=0)

@@ -1,0 +1,126 @@
+"""Stripe's webhooks: believed only when signed, stored before they are worked on, credited once however they come."""
+
+import json
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+
+from deploy.local.stack import Stack
+from deploy.local.stripe.webhooks import sign
+from schemas.facts import CreditsToppedUp
+from tests.support.api import Api, an_api
+from tests.support.desk import KEY, Desk, assert_books_agree, facts, has, new_team, working
+from tests.support.serving import connected, store, until, used
+
+SECRET, NEXT_SECRET = "whsec_now", "whsec_next"  # the stand-in's own
+PATH = "/v1/stripe/webhook"
+
+
+# The library hands httpx its form as a string, which httpx will take for some time yet.
+pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
+
+
+@pytest.fixture
+async def api(stack: Stack, database: str) -> AsyncIterator[Api]:
+    """The API as it runs in production, with two secrets, as while one replaces the other."""
+    async with an_api(stack, database, stripe_key=KEY, stripe_webhook_secret=f"{SECRET},{NEXT_SECRET}") as running:
+        yield running
+
+
+def event(event_id: str = "evt_1", **changes: Any) -> bytes:
+    """An event of Stripe's, of which nothing is believed but what it is about."""
+    usual = {
+        "id": event_id, "object": "event", "type": "payment_intent.succeeded", "livemode": False, "created": int(time.time()),
+        "data": {"object": {"id": "pi_1", "object": "payment_intent", "amount": 10**9, "metadata": {}}},
+    }  # fmt: skip
+    return json.dumps(usual | changes).encode()
+
+
+async def post(api: Api, body: bytes, signature: str | None) -> httpx.Response:
+    """What anybody on the internet may try."""
+    headers = {} if signature is None else {"stripe-signature": signature}
+    async with httpx.AsyncClient(base_url=api.url, trust_env=False, timeout=10) as stranger:
+        return await stranger.post(PATH, content=body, headers=headers)
+
+
+async def inbox(api: Api) -> list[tuple[str, int]]:
+    """Which events are stored, and how often each came."""
+    return [(row["event_id"], row["deliveries"]) for row in await api.connection.fetch("SELECT * FROM stripe_inbox")]
+
+
+@pytest.mark.parametrize("secret", [SECRET, NEXT_SECRET])
+async def test_an_event_is_stored_once_and_answered_every_time_it_comes(api: Api, secret: str) -> None:
+    for _ in range(100):
+        answer = await post(api, event(), sign(secret, event(), int(time.time())))
+        assert (answer.status_code, answer.json()) == (200, {"received": "evt_1"})
+
+    assert await inbox(api) == [("evt_1", 100)]
+
+
+async def test_what_stripe_did_not_sign_just_now_for_us_is_refused_and_not_stored(api: Api) -> None:
+    now, body = int(time.time()), event()
+    altered = body.replace(b"pi_1", b"pi_2")
+    live = event(livemode=True)
+    for attempt, signature, code in [
+        (body, None, "signature_missing"),
+        (body, "t=1,v1=", "signature_wrong"),
+        (body, sign("whsec_wrong", body, now), "signature_wrong"),
+        (altered, sign(SECRET, body, now), "signature_wrong"),
+        (body, sign(SECRET, body, now - 301), "too_old"),
+        (body, sign(SECRET, body, now + 310), "from_the_future"),
+        (live, sign(SECRET, live, now), "wrong_mode"),
+        (b"[]", sign(SECRET, b"[]", now), "unreadable"),
+    ]:
+        answer = await post(api, attempt, signature)
+        assert (answer.status_code, answer.json()["code"]) == (400, code)
+
+    assert await inbox(api) == []
+
+
+async def test_a_body_larger_than_any_event_is_refused_before_it_is_read(api: Api) -> None:
+    body = event() + b" " * (256 * 1024)
+
+    answer = await post(api, body, sign(SECRET, body, int(time.time())))
+
+    assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
+
+
+@pytest.mark.parametrize("twist", ["as they come", "double", "hold", "lose"])
+async def test_a_late_success_is_credited_once_by_webhook_or_without(
+    twist: str, stack: Stack, database: str, desk: Desk, api: Api
+) -> None:
+    await desk.order("webhooks/address", url=f"{api.url}{PATH}", secret=SECRET)
+    if twist != "as they come":
+        await desk.order("webhooks", do=twist)
+    async with connected(database) as connection, working(stack, database, desk):
+        team = await new_team(connection, desk, cool_down_seconds=300)
+        await desk.order("outcomes", outcome="processing")
+        await store(connection, team, [used(300)])
+
+        async def is_processing() -> str | None:
+            intents = (await desk.books())["payment_intents"]
+            return next((intent["id"] for intent in intents if intent["status"] == "processing"), None)
+
+        intent_id = await until(is_processing)
+        if twist != "lose":  # only a webhook can tell of it then, for the next ten minutes
+            await until(lambda: waits(connection, team))
+            await connection.execute("UPDATE top_up_attempts SET look_at = look_at + interval '10 minutes'")
+        await desk.order(f"payment_intents/{intent_id}/settle", outcome="succeeded")
+        if twist == "hold":
+            await desk.order("webhooks/release", order="reversed")
+
+        await until(lambda: has(connection, team, CreditsToppedUp))
+        await assert_books_agree(connection, desk, team, charges=1)
+        credited = [stored for stored in await facts(connection, team) if stored.type == "credits.topped_up.v1"]
+        assert [(stored.source, stored.id) for stored in credited] == [("creditwell:stripe", intent_id)]
+
+
+async def waits(connection: Any, team: str) -> bool:
+    """Nobody works on the team's attempt at the moment."""
+    waiting = (
+        "SELECT leased_until = '-infinity' FROM top_up_attempts WHERE team_id = $1 AND payment_intent_id IS NOT NULL"
+    )
+    return bool(await connection.fetchval(waiting, team))

@@ -1,0 +1,79 @@
+"""A recorder that works is not stuck, however much is still to do; one that can not do its work dies of it, and skips nothing."""
+
+import asyncpg
+import pytest
+
+from deploy.local.stack import Stack
+from schemas.catalog import load_catalog
+from services.credits.rate_cards import seed_catalog
+from services.usage import recorder
+from tests.support.usage import used
+from tests.support.waiting import until
+from tests.support.world import World, a_world
+
+
+async def test_invariant_20_each_partition_that_moves_shows_it_so_that_a_backlog_is_no_standstill(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder, "LOOK_AROUND_SECONDS", 0.05)
+    await world.team("team_1")
+    async with world.recorder() as service:
+        ((partition, _),) = await world.send(used("team_1", "a"))
+        work = f"usage-{partition}"
+
+        async def looked() -> bool:
+            return work in service.health.work
+
+        await until(looked, what="the recorder has looked at how much waits")
+        before = service.health.now()
+        await world.send(used("team_1", "b"))
+        await world.recorded()
+
+        async def moved() -> bool:
+            return service.health.work[work].moved_at >= before
+
+        await until(moved, what="the partition is said to have moved")
+
+
+async def test_invariant_19_what_is_neither_refused_nor_away_ends_the_recorder_with_its_cursor_unmoved(
+    world: World,
+) -> None:
+    await world.team("team_1")
+    await world.connection.execute("ALTER TABLE facts ADD CONSTRAINT mistake CHECK (id <> 'a')")
+    reached = await world.cursors()
+    await world.send(used("team_1", "a"))
+
+    with pytest.raises(asyncpg.CheckViolationError):
+        async with world.recorder():
+            await world.recorded()
+
+    assert await world.cursors() == reached
+    await world.connection.execute("ALTER TABLE facts DROP CONSTRAINT mistake")
+    async with world.recorder():
+        await world.recorded()
+    assert await world.usage_ids() == ["a"]
+
+
+async def test_a_recorder_whose_batch_became_somebody_elses_waits_no_more_for_what_was_away(
+    stack: Stack, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder, "LOOK_AROUND_SECONDS", 0.05)
+    async with a_world(stack, database, seeded=False) as world, world.recorder() as service:
+        ((partition, offset),) = await world.send(used("team_1", "a"))
+
+        async def waits() -> bool:
+            return "the store" in service.health.absent
+
+        async def waits_no_more() -> bool:
+            return not service.health.absent
+
+        await until(waits, what="the recorder says what it misses")
+        async with world.connection.transaction():
+            await world.connection.execute(
+                "UPDATE kafka_cursors SET epoch = epoch + 1, owner = 'a stranger', next_offset = $2 WHERE partition = $1",
+                partition,
+                offset + 1,
+            )
+            await seed_catalog(world.connection, load_catalog())
+
+        await until(waits_no_more, within=10, what="the recorder is ready again")

@@ -1,0 +1,54 @@
+"""Commands about one shard, one at a time; the others do not wait."""
+
+import asyncio
+
+import pytest
+
+from services.api import lanes
+from services.api.lanes import Lanes
+from services.runtime.errors import Unavailable
+
+
+async def test_who_comes_first_is_served_first_and_nobody_beside_him() -> None:
+    open_lanes, done, inside = Lanes(), [], 0
+
+    async def command(name: int) -> None:
+        nonlocal inside
+        async with open_lanes.of(7):
+            inside += 1
+            assert inside == 1
+            await asyncio.sleep(0)
+            inside -= 1
+        done.append(name)
+
+    await asyncio.gather(*(command(name) for name in range(5)))
+
+    assert done == [0, 1, 2, 3, 4]
+
+
+async def test_another_shard_has_a_lane_of_its_own() -> None:
+    open_lanes = Lanes()
+    async with asyncio.timeout(5), open_lanes.of(7), open_lanes.of(8):
+        pass
+
+
+async def test_a_command_that_fails_leaves_its_lane_free() -> None:
+    open_lanes = Lanes()
+    with pytest.raises(ZeroDivisionError):
+        async with open_lanes.of(7):
+            raise ZeroDivisionError
+    async with asyncio.timeout(5), open_lanes.of(7):
+        pass
+
+
+async def test_who_has_waited_too_long_is_told_to_come_again_and_keeps_nobody_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lanes, "PATIENCE_SECONDS", 0.01)
+    open_lanes = Lanes()
+    async with open_lanes.of(7):
+        with pytest.raises(Unavailable, match="too many wait"):
+            async with open_lanes.of(7):
+                pass
+    async with asyncio.timeout(5), open_lanes.of(7):
+        pass

