@@ -15,9 +15,9 @@ from services.runtime.settings import variable
 # What a process does is a function here: the plumbing around it is what is tested.
 PROGRAM = """
 import asyncio, sys
-from services.clock import pause
-from services.running import run_process
-from services.settings import load_settings
+from services.runtime.clock import pause
+from services.runtime.running import run_process
+from services.runtime.settings import load_settings
 
 async def work(settings, stop, health):
     health.ready()

@@ -19,9 +19,9 @@ from tests.support.waiting import until
 SUPERVISOR = """
 import sys
 from functools import partial
-from services.running import run_process
-from services.settings import load_settings
-from services.supervisor import supervise
+from services.runtime.running import run_process
+from services.runtime.settings import load_settings
+from services.runtime.supervisor import supervise
 sys.exit(run_process("all", partial(supervise, ["signer"]), load_settings()))
 """
 

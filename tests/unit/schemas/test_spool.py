@@ -317,7 +317,7 @@ def test_many_threads_may_append_while_one_reads(tmp_path: Path) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from schemas.spool import Spool
+from schemas.emitter.spool import Spool
 spool = Spool(Path(sys.argv[1]), segment_bytes=65536, max_bytes=64 * 65536)
 for number in range(1_000_000):
     spool.append(b"team_42", number.to_bytes(4, "big") + bytes(200), number)
