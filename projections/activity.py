@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from struct import Struct, pack
 
-from projections.balance.fold import Entry, Kind, Paid
+from projections.balance.state import Entry, Kind, Paid
 from projections.copying import microseconds
 
 NULL = b"\xff\xff\xff\xff"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal, NamedTuple, get_args
 
-from projections.balance.fold import TeamBalance
+from projections.balance.state import TeamBalance
 from schemas.catalog import Catalog
 from schemas.credits import format_credits
 from schemas.rates import CompiledCard, NotPriced

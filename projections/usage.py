@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from projections.balance.fold import Entry, Kind
+from projections.balance.state import Entry, Kind
 from projections.copying import EPOCH, MICROSECOND, microseconds
 from schemas.cycles import load_zone
 

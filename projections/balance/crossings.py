@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from projections.balance.fold import TeamBalance, recovered
+from projections.balance.state import TeamBalance, recovered
 from schemas.facts import BalanceRanLow, BalanceRanOut, BalanceRecovered
 
 

@@ -16,16 +16,21 @@ No clock, no randomness, no input or output. The state belongs to the caller and
 leave no time for copies. After an exception it is void.
 """
 
-from bisect import insort
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from enum import StrEnum
-from typing import NamedTuple, assert_never
+from datetime import datetime
+from typing import assert_never
 
-from schemas.credits import MICRO
+from projections.balance.lots import burn, end_lots, enter, enter_expiry, gain, owe, restore, settle_lots, what_fits
+from projections.balance.state import ALWAYS, NEVER, Entry, Hold, Kind, Lot, LotKind, Paid, TeamBalance, TopUpSettings
 from schemas.facts import (
+    AdminFact,
+    AnyCreditsFact,
+    AnyCrossingFact,
+    AnyCycleFact,
     AnyFact,
+    AnyHoldFact,
+    AnyReversalFact,
+    AnyTopUpFact,
     BalanceRanLow,
     BalanceRanOut,
     BalanceRecovered,
@@ -33,222 +38,35 @@ from schemas.facts import (
     ChargeRefunded,
     CreditsAdjusted,
     CreditsExpired,
+    CreditsFact,
     CreditsGranted,
     CreditsPurchased,
     CreditsRefilled,
     CreditsToppedUp,
+    CrossingFact,
+    CycleFact,
     DisputeClosed,
     HoldCaptured,
     HoldExpired,
     HoldExtended,
+    HoldFact,
     HoldPlaced,
     HoldReleased,
-    MemberErased,
-    MemberLimited,
     PaymentMethodChanged,
     PeriodSealed,
     PlanAssigned,
-    RateCardPublished,
+    ReversalFact,
     Stored,
-    TopUpActionRequired,
     TopUpConfigured,
+    TopUpFact,
     TopUpFailed,
-    TopUpIntentCancelled,
-    TopUpIntentCreated,
-    TopUpRequested,
-    TopUpResumed,
     TopUpSkipped,
-    TopUpSuspended,
     UsageRecorded,
     UsageVoided,
-)
-
-# Plain times rather than infinities, which PostgreSQL, JSON and Python each spell in their own way.
-NEVER = datetime(9999, 1, 1, tzinfo=UTC)
-ALWAYS = datetime(1900, 1, 1, tzinfo=UTC)
-
-# Four trillion credits, in debt or not: a team that gets there is counting in the wrong unit. The balance stays there and the fold goes on,
-# where a sum that no column holds would stop it for every team of the shard.
-BALANCE_MAX = 4 * 10**12 * MICRO
-
-DEBT = 0  # stands for "no lot" where a lot's number is expected; positions begin with 1
+)  # fmt: skip
 
 
-class LotKind(StrEnum):
-    """Where a lot comes from; all but `included` are additional to the customer."""
-
-    INCLUDED = "included"
-    PURCHASED = "purchased"
-    TOPPED_UP = "topped_up"
-    PROMOTIONAL = "promotional"
-    ADJUSTED = "adjusted"
-    REINSTATED = "reinstated"
-
-
-class Kind(StrEnum):
-    """The type of an activity row, as the customer reads it."""
-
-    USAGE = "usage"
-    USAGE_VOIDED = "usage_voided"
-    PURCHASE = "purchase"
-    TOP_UP = "top_up"
-    REFILL = "refill"
-    GRANT = "grant"
-    ADJUSTMENT = "adjustment"
-    EXPIRY = "expiry"
-    REFUND = "refund"
-    DISPUTE = "dispute"
-    TOP_UP_FAILED = "top_up_failed"
-    TOP_UP_SKIPPED = "top_up_skipped"
-
-
-@dataclass(slots=True, eq=False)
-class Lot:
-    """Credits gained at one time; its number is the position of the fact that brought it."""
-
-    lot: int
-    kind: LotKind
-    gained: int
-    remaining: int
-    starts_at: datetime
-    ends_at: datetime = NEVER
-    ended: bool = False
-
-    def __lt__(self, other: "Lot") -> bool:
-        return self._burns < other._burns
-
-    @property
-    def _burns(self) -> tuple[bool, datetime, datetime, int]:
-        return self.kind is not LotKind.INCLUDED, self.ends_at, self.starts_at, self.lot
-
-
-class Hold(NamedTuple):
-    """Credits set aside for work that runs."""
-
-    credits: int
-    expires_at: datetime
-
-
-@dataclass(slots=True)
-class Stretch:
-    """The facts since the last snapshot, as far as the next one speaks of them (`projections/balance/snapshots.py`)."""
-
-    after: int = 0
-    facts: int = 0
-    late_before: datetime = ALWAYS
-    next_late_before: datetime = ALWAYS
-    late: list[tuple[int, datetime]] = field(default_factory=list)
-
-
-class Paid(NamedTuple):
-    """What one lot (or, as lot 0, debt) paid of a usage."""
-
-    lot: int
-    credits: int
-
-
-class Entry(NamedTuple):
-    """What one fact did to a balance: a row of the activity. A fact has several where a lot ended or split."""
-
-    position: int
-    part: int
-    kind: Kind
-    recorded_at: datetime
-    occurred_at: datetime
-    member_id: str | None
-    feature: str | None
-    included: int
-    additional: int
-    balance_after: int
-    paid: tuple[Paid, ...] = ()
-    late: bool = False
-
-    @property
-    def credits(self) -> int:
-        """The change of the total."""
-        return self.included + self.additional
-
-
-class Burned(NamedTuple):
-    """Who paid for something, and how much of it lots that had ended already paid: their expiry shrinks by that."""
-
-    paid: tuple[Paid, ...]
-    included: int
-    additional: int
-    back_included: int = 0
-    back_additional: int = 0
-
-
-@dataclass(slots=True)
-class TopUpSettings:
-    """What an admin chose, as far as a balance must know it."""
-
-    enabled: bool = False
-    threshold: int = 0
-
-
-@dataclass(slots=True)
-class TeamBalance:
-    """A team's state after `position`. `lots` are in burn order, without those that nothing can touch any more.
-
-    Asked for as of any instant from `true_from` on, the facts up to `position` come to this very state: all of them had occurred
-    by then, and so had every end that one of them came after. `plan_position` is that of the plan in force, 0 before the first.
-    """
-
-    team_id: str
-    position: int = 0
-    as_of: datetime = ALWAYS
-    included: int = 0
-    additional: int = 0
-    debt: int = 0
-    lots: list[Lot] = field(default_factory=list)
-    holds: dict[str, Hold] = field(default_factory=dict)
-    next_end: datetime = NEVER
-    plan: str = ""
-    plan_position: int = 0
-    zone: str = "UTC"
-    allowance: int = 0
-    cycle_ends_at: datetime = NEVER
-    sealed_until: datetime = ALWAYS
-    notice_threshold: int = 0
-    top_up: TopUpSettings = field(default_factory=TopUpSettings)
-    low: bool = False
-    out: bool = False
-    true_from: datetime = ALWAYS
-    stretch: Stretch = field(default_factory=Stretch)
-    changed: dict[int, Lot] = field(default_factory=dict)
-
-    @property
-    def total(self) -> int:
-        """Included and additional credits."""
-        return self.included + self.additional
-
-    def held(self, at: datetime) -> int:
-        """What is set aside at an instant."""
-        return sum(hold.credits for hold in self.holds.values() if hold.expires_at > at)
-
-    def available(self, at: datetime) -> int:
-        """What may be promised to new work at an instant."""
-        return self.total - self.held(at)
-
-    @property
-    def threshold(self) -> int:
-        """Below this the balance is low: the admin's threshold, or the plan's where top-ups are off."""
-        return self.top_up.threshold if self.top_up.enabled else self.notice_threshold
-
-    def alarm(self) -> bool:
-        """True while the log has yet to say that the balance ran low, ran out or recovered."""
-        available, threshold = self.available(self.as_of), self.threshold
-        turned = recovered(available, threshold) if self.low else available < threshold
-        return turned or (available <= 0 and not self.out)
-
-
-def recovered(available: int, threshold: int) -> bool:
-    """A tenth above the threshold, so that a balance on the edge does not flicker."""
-    return available * 10 >= threshold * 11
-
-
-def evolve(  # noqa: C901, PLR0912, PLR0915 - one match over every fact, closed by assert_never
+def evolve(  # noqa: C901 - a case for each family of facts, closed by assert_never
     team: TeamBalance,
     stored: Stored,
     fact: AnyFact,
@@ -273,106 +91,20 @@ def evolve(  # noqa: C901, PLR0912, PLR0915 - one match over every fact, closed 
         case UsageRecorded():
             _use(team, stored, fact, entries)
         case UsageVoided():
-            returned = _what_fits(team, paid)
-            included = _restore(team, stored, returned, settled or {})
-            _enter(
-                team,
-                stored,
-                entries,
-                Kind.USAGE_VOIDED,
-                included,
-                sum(part.credits for part in returned) - included,
-                fact.member_id,
-                fact.feature,
-                returned,
-            )
-        case PlanAssigned():
-            team.plan, team.zone, team.allowance = fact.plan, fact.zone, fact.allowance_credits
-            team.plan_position = stored.position
-            team.notice_threshold = fact.notice_threshold_credits
-        case CreditsRefilled(credits=credits):
-            gained = _gain(team, stored, LotKind.INCLUDED, credits, fact.starts_at, fact.ends_at)
-            team.cycle_ends_at = fact.ends_at
-            if team.sealed_until == ALWAYS:
-                team.sealed_until = fact.starts_at  # before a team's first cycle nothing could pay
-            _enter(team, stored, entries, Kind.REFILL, gained, 0)
-            if fact.ends_at <= recorded_at:
-                end_lots(team, recorded_at, entries)
-        case CreditsPurchased(credits=credits):
-            gained = _gain(team, stored, LotKind.PURCHASED, credits, stored.occurred_at)
-            _enter(team, stored, entries, Kind.PURCHASE, 0, gained, fact.member_id)
-        case CreditsToppedUp(credits=credits):
-            gained = _gain(team, stored, LotKind.TOPPED_UP, credits, stored.occurred_at)
-            _enter(team, stored, entries, Kind.TOP_UP, 0, gained)
-        case CreditsGranted(credits=credits):
-            gained = _gain(team, stored, LotKind.PROMOTIONAL, credits, stored.occurred_at, fact.expires_at or NEVER)
-            _enter(team, stored, entries, Kind.GRANT, 0, gained)
-        case CreditsAdjusted(credits=credits) if credits >= 0:
-            gained = _gain(team, stored, LotKind.ADJUSTED, credits, stored.occurred_at)
-            _enter(team, stored, entries, Kind.ADJUSTMENT, 0, gained)
-        case CreditsAdjusted(credits=credits):
-            burned = _burn(team, -credits, recorded_at)
-            _enter(team, stored, entries, Kind.ADJUSTMENT, -burned.included, -burned.additional, paid=burned.paid)
-        case HoldCaptured():
-            burned = _burn(team, fact.credits, recorded_at)
-            if fact.remaining_credits is None:
-                team.holds.pop(fact.hold_id, None)
-            elif fact.hold_id in team.holds:
-                team.holds[fact.hold_id] = team.holds[fact.hold_id]._replace(credits=fact.remaining_credits)
-            _enter(
-                team,
-                stored,
-                entries,
-                Kind.USAGE,
-                -burned.included,
-                -burned.additional,
-                fact.member_id,
-                fact.feature,
-                burned.paid,
-            )
-        case HoldPlaced():
-            team.holds[fact.hold_id] = Hold(fact.credits, fact.expires_at)
-        case HoldExtended() if fact.hold_id in team.holds:
-            team.holds[fact.hold_id] = team.holds[fact.hold_id]._replace(expires_at=fact.expires_at)
-        case HoldReleased() | HoldExpired():
-            team.holds.pop(fact.hold_id, None)
-        case ChargeRefunded():
-            clawed, back = fact.clawed_credits, fact.reinstated_credits or 0
-            _reverse(team, stored, entries, Kind.REFUND, (fact.lot, *(fact.reinstated_lots or ())), clawed, back)
-        case ChargeDisputed():
-            frozen, back = fact.frozen_credits, fact.reinstated_credits or 0
-            _reverse(team, stored, entries, Kind.DISPUTE, (fact.lot, *(fact.reinstated_lots or ())), frozen, back)
-        case DisputeClosed():
-            _reverse(team, stored, entries, Kind.DISPUTE, (), 0, fact.reinstated_credits)
-        case PeriodSealed():
-            team.sealed_until = max(team.sealed_until, fact.ends_at)
-            _settle_lots(team)
-        case TopUpConfigured():
-            team.top_up = TopUpSettings(fact.enabled, fact.threshold_credits)
-        case BalanceRanLow():
-            team.low = True
-        case BalanceRecovered():
-            team.low = False
-        case BalanceRanOut():
-            team.out = True
-        case TopUpFailed():
-            _enter(team, stored, entries, Kind.TOP_UP_FAILED, 0, 0)
-        case TopUpSkipped():
-            _enter(team, stored, entries, Kind.TOP_UP_SKIPPED, 0, 0)
-        case (
-            CreditsExpired()
-            | PaymentMethodChanged()
-            | TopUpRequested()
-            | TopUpIntentCreated()
-            | TopUpActionRequired()
-            | TopUpIntentCancelled()
-            | TopUpSuspended()
-            | TopUpResumed()
-            | MemberLimited()
-            | RateCardPublished()
-            | MemberErased()
-            | HoldExtended()
-        ):
+            _take_back(team, stored, fact, entries, paid, settled or {})
+        case CreditsFact():
+            _change_credits(team, stored, fact, entries)
+        case HoldFact():
+            _hold(team, stored, fact, entries)
+        case ReversalFact():
+            _reverse(team, stored, fact, entries)
+        case CycleFact():
+            _turn(team, stored, fact)
+        case CrossingFact():
+            _cross(team, fact)
+        case TopUpFact():
+            _top_up(team, stored, fact, entries)
+        case PaymentMethodChanged() | AdminFact():
             pass
         case _:
             assert_never(fact)
@@ -385,35 +117,15 @@ def _use(team: TeamBalance, stored: Stored, fact: UsageRecorded, entries: list[E
     """Burn for work that was done; nearly every fact is this one."""
     recorded_at, occurred_at = stored.recorded_at, stored.occurred_at
     late = occurred_at < team.sealed_until
-    burned = _burn(team, fact.credits, recorded_at if late else occurred_at)
+    burned = burn(team, fact.credits, recorded_at if late else occurred_at)
     if fact.hold_id is not None:
         _settle_hold(team, fact.hold_id, recorded_at)
-    _enter(
+    enter(
         team, stored, entries, Kind.USAGE, -burned.included, -burned.additional, fact.member_id, fact.feature, burned.paid,
         late=late,
     )  # fmt: skip
     if burned.back_included or burned.back_additional:
-        _enter_expiry(team, entries, recorded_at, occurred_at, burned.back_included, burned.back_additional)
-
-
-def _credits_came(fact: AnyFact, entries: list[Entry]) -> bool:
-    """False for a hold that goes: work that is held and given up, or settled for less, would else run out each time."""
-    return isinstance(fact, BalanceRecovered) or sum(entry.credits for entry in entries) > 0
-
-
-def end_lots(team: TeamBalance, at: datetime, entries: list[Entry]) -> None:
-    """Book the end of every lot whose interval is over, in burn order; also called by reads, for the time since the last fact."""
-    for lot in team.lots:
-        if lot.ended or lot.ends_at > at:
-            continue
-        lot.ended = True
-        team.changed[lot.lot] = lot
-        team.true_from = max(team.true_from, lot.ends_at)
-        if lot.remaining:
-            ended = (-lot.remaining, 0) if lot.kind is LotKind.INCLUDED else (0, -lot.remaining)
-            _enter_expiry(team, entries, at, lot.ends_at, *ended)
-    team.next_end = min((lot.ends_at for lot in team.lots if not lot.ended), default=NEVER)
-    _settle_lots(team)
+        enter_expiry(team, entries, recorded_at, occurred_at, burned.back_included, burned.back_additional)
 
 
 def _settle_hold(team: TeamBalance, hold_id: str, at: datetime) -> None:
@@ -427,107 +139,101 @@ def _settle_hold(team: TeamBalance, hold_id: str, at: datetime) -> None:
         team.true_from = max(team.true_from, hold.expires_at)
 
 
-def _gain(
-    team: TeamBalance, stored: Stored, kind: LotKind, credits: int, starts_at: datetime, ends_at: datetime = NEVER
-) -> int:
-    """Have a lot more; how many credits it has, which is fewer than asked where the balance would pass `BALANCE_MAX`."""
-    credits = max(0, min(credits, BALANCE_MAX - team.total))
-    lot = Lot(stored.position, kind, credits, credits, starts_at, ends_at)
-    insort(team.lots, lot)
-    team.changed[lot.lot] = lot
-    team.next_end = min(team.next_end, ends_at)
-    team.true_from = max(team.true_from, starts_at)
-    return credits
+def _take_back(
+    team: TeamBalance,
+    stored: Stored,
+    fact: UsageVoided,
+    entries: list[Entry],
+    paid: tuple[Paid, ...],
+    settled: Mapping[int, Lot],
+) -> None:
+    """Return the credits of a usage to the lots that paid it."""
+    returned = what_fits(team, paid)
+    included = restore(team, stored, returned, settled)
+    additional = sum(part.credits for part in returned) - included
+    enter(
+        team, stored, entries, Kind.USAGE_VOIDED, included, additional, fact.member_id, fact.feature, returned,
+    )  # fmt: skip
 
 
-def _burn(team: TeamBalance, credits: int, at: datetime) -> Burned:
-    """Take credits from the lots whose interval holds `at`, in burn order; what is left becomes debt, up to `BALANCE_MAX`."""
-    for lot in team.lots:
-        if lot.remaining and lot.starts_at <= at < lot.ends_at:
-            if not 0 < credits < lot.remaining or lot.ended:
-                break
-            # Nearly always one open lot pays everything and is not empty afterwards.
-            lot.remaining -= credits
-            team.changed[lot.lot] = lot
-            included = credits if lot.kind is LotKind.INCLUDED else 0
-            return Burned((Paid(lot.lot, credits),), included, credits - included)
-    left = credits
-    included = back_included = back_additional = 0
-    parts: list[Paid] = []
-    emptied = False
-    for lot in team.lots:
-        if not left:
-            break
-        if not lot.remaining or lot.starts_at > at or lot.ends_at <= at:
-            continue
-        take = min(lot.remaining, left)
-        left -= take
-        lot.remaining -= take
-        team.changed[lot.lot] = lot
-        parts.append(Paid(lot.lot, take))
-        if lot.kind is LotKind.INCLUDED:
-            included += take
-            back_included += take if lot.ended else 0
-        else:
-            emptied = emptied or not lot.remaining
-            back_additional += take if lot.ended else 0
-    if left:
-        credits -= left - _owe(team, left, parts)
-    if emptied:
-        _settle_lots(team)
-    return Burned(tuple(parts), included, credits - included, back_included, back_additional)
+def _change_credits(team: TeamBalance, stored: Stored, fact: AnyCreditsFact, entries: list[Entry]) -> None:
+    """Credits that come are a lot of their own; what a correction takes is burned."""
+    match fact:
+        case CreditsRefilled(credits=credits):
+            _refill(team, stored, fact, entries)
+        case CreditsPurchased(credits=credits):
+            gained = gain(team, stored, LotKind.PURCHASED, credits, stored.occurred_at)
+            enter(team, stored, entries, Kind.PURCHASE, 0, gained, fact.member_id)
+        case CreditsToppedUp(credits=credits):
+            gained = gain(team, stored, LotKind.TOPPED_UP, credits, stored.occurred_at)
+            enter(team, stored, entries, Kind.TOP_UP, 0, gained)
+        case CreditsGranted(credits=credits):
+            gained = gain(team, stored, LotKind.PROMOTIONAL, credits, stored.occurred_at, fact.expires_at or NEVER)
+            enter(team, stored, entries, Kind.GRANT, 0, gained)
+        case CreditsAdjusted(credits=credits) if credits >= 0:
+            gained = gain(team, stored, LotKind.ADJUSTED, credits, stored.occurred_at)
+            enter(team, stored, entries, Kind.ADJUSTMENT, 0, gained)
+        case CreditsAdjusted(credits=credits):
+            burned = burn(team, -credits, stored.recorded_at)
+            enter(team, stored, entries, Kind.ADJUSTMENT, -burned.included, -burned.additional, paid=burned.paid)
+        case CreditsExpired():
+            pass  # the end of the lot was booked by its time, before this fact
+        case _:
+            assert_never(fact)
 
 
-def _owe(team: TeamBalance, credits: int, paid: list[Paid]) -> int:
-    """Owe more; how many credits, which is fewer than asked where the debt would pass `BALANCE_MAX`."""
-    owed = max(0, min(credits, BALANCE_MAX - team.debt))
-    if owed:
-        team.debt += owed
-        paid.append(Paid(DEBT, owed))
-    return owed
+def _refill(team: TeamBalance, stored: Stored, fact: CreditsRefilled, entries: list[Entry]) -> None:
+    """The included credits of a cycle; of one that is over already, they end at once."""
+    gained = gain(team, stored, LotKind.INCLUDED, fact.credits, fact.starts_at, fact.ends_at)
+    team.cycle_ends_at = fact.ends_at
+    if team.sealed_until == ALWAYS:
+        team.sealed_until = fact.starts_at  # before a team's first cycle nothing could pay
+    enter(team, stored, entries, Kind.REFILL, gained, 0)
+    if fact.ends_at <= stored.recorded_at:
+        end_lots(team, stored.recorded_at, entries)
 
 
-def _what_fits(team: TeamBalance, paid: tuple[Paid, ...]) -> tuple[Paid, ...]:
-    """What comes back to those who paid: everything, or fewer credits where the balance would pass `BALANCE_MAX`."""
-    room = max(0, BALANCE_MAX - team.total)
-    if sum(part.credits for part in paid) <= room:
-        return paid
-    back: list[Paid] = []
-    for number, credits in paid:
-        fits = min(credits, room)
-        room -= fits
-        if fits:
-            back.append(Paid(number, fits))
-    return tuple(back)
+def _hold(team: TeamBalance, stored: Stored, fact: AnyHoldFact, entries: list[Entry]) -> None:
+    """Set an amount aside, or let go of it; only a capture burns."""
+    hold = team.holds.get(fact.hold_id)
+    match fact:
+        case HoldPlaced():
+            team.holds[fact.hold_id] = Hold(fact.credits, fact.expires_at)
+        case HoldExtended():
+            if hold is not None:
+                team.holds[fact.hold_id] = hold._replace(expires_at=fact.expires_at)
+        case HoldCaptured():
+            burned = burn(team, fact.credits, stored.recorded_at)
+            if fact.remaining_credits is None:
+                team.holds.pop(fact.hold_id, None)
+            elif hold is not None:
+                team.holds[fact.hold_id] = hold._replace(credits=fact.remaining_credits)
+            enter(
+                team, stored, entries, Kind.USAGE, -burned.included, -burned.additional, fact.member_id, fact.feature,
+                burned.paid,
+            )  # fmt: skip
+        case HoldReleased() | HoldExpired():
+            team.holds.pop(fact.hold_id, None)
+        case _:
+            assert_never(fact)
 
 
-def _restore(team: TeamBalance, stored: Stored, paid: tuple[Paid, ...], settled: Mapping[int, Lot]) -> int:
-    """Return a usage's credits to the lots that paid; how many of them are included now.
-
-    Where such a lot has ended, its part returns as a lot that ends with the open cycle.
-    """
-    lots = {lot.lot: lot for lot in team.lots}
-    included = homeless = 0
-    for number, credits in paid:
-        if number == DEBT:
-            team.debt -= credits
-            continue
-        lot = lots.get(number) or settled[number]
-        if lot.ended or lot.ends_at <= stored.recorded_at:
-            homeless += credits
-            continue
-        lot.remaining += credits
-        team.changed[number] = lot
-        included += credits if lot.kind is LotKind.INCLUDED else 0
-        if number not in lots:
-            insort(team.lots, lot)
-            team.next_end = min(team.next_end, lot.ends_at)
-    if homeless:
-        included += _gain(team, stored, LotKind.INCLUDED, homeless, stored.recorded_at, team.cycle_ends_at)
-    return included
+def _reverse(team: TeamBalance, stored: Stored, fact: AnyReversalFact, entries: list[Entry]) -> None:
+    """What went back of a payment, and what of it came back since."""
+    match fact:
+        case ChargeRefunded():
+            clawed, back = fact.clawed_credits, fact.reinstated_credits or 0
+            _claw_back(team, stored, entries, Kind.REFUND, (fact.lot, *(fact.reinstated_lots or ())), clawed, back)
+        case ChargeDisputed():
+            frozen, back = fact.frozen_credits, fact.reinstated_credits or 0
+            _claw_back(team, stored, entries, Kind.DISPUTE, (fact.lot, *(fact.reinstated_lots or ())), frozen, back)
+        case DisputeClosed():
+            _claw_back(team, stored, entries, Kind.DISPUTE, (), 0, fact.reinstated_credits)
+        case _:
+            assert_never(fact)
 
 
-def _reverse(
+def _claw_back(
     team: TeamBalance, stored: Stored, entries: list[Entry], kind: Kind, lots: tuple[int, ...], clawed: int, back: int
 ) -> None:
     """Take credits of a payment back, or give them back as a lot of their own.
@@ -545,76 +251,53 @@ def _reverse(
             team.changed[number] = lot
             paid.append(Paid(number, unspent))
     if left:
-        clawed -= left - _owe(team, left, paid)
+        clawed -= left - owe(team, left, paid)
     if back:
-        back = _gain(team, stored, LotKind.REINSTATED, back, stored.occurred_at)
-    _settle_lots(team)
-    _enter(team, stored, entries, kind, 0, back - clawed, paid=tuple(paid))
+        back = gain(team, stored, LotKind.REINSTATED, back, stored.occurred_at)
+    settle_lots(team)
+    enter(team, stored, entries, kind, 0, back - clawed, paid=tuple(paid))
 
 
-def _settle_lots(team: TeamBalance) -> None:
-    """Forget the lots that nothing can touch any more, so that a state stays small however old the team is."""
-    settled = [lot for lot in team.lots if is_settled(lot, team.sealed_until)]
-    team.changed.update((lot.lot, lot) for lot in settled)
-    team.lots = [lot for lot in team.lots if lot not in settled]
+def _turn(team: TeamBalance, stored: Stored, fact: AnyCycleFact) -> None:
+    """A plan counts from now on; a cycle that is sealed is final."""
+    match fact:
+        case PlanAssigned():
+            team.plan, team.zone, team.allowance = fact.plan, fact.zone, fact.allowance_credits
+            team.plan_position = stored.position
+            team.notice_threshold = fact.notice_threshold_credits
+        case PeriodSealed():
+            team.sealed_until = max(team.sealed_until, fact.ends_at)
+            settle_lots(team)
+        case _:
+            assert_never(fact)
 
 
-def is_settled(lot: Lot, sealed_until: datetime) -> bool:
-    """True when only a void can still change the lot."""
-    if lot.ended:
-        return lot.ends_at <= sealed_until
-    return not lot.remaining and lot.kind is not LotKind.INCLUDED
+def _cross(team: TeamBalance, fact: AnyCrossingFact) -> None:
+    """What the log has said of a balance need not be said again."""
+    match fact:
+        case BalanceRanLow():
+            team.low = True
+        case BalanceRecovered():
+            team.low = False
+        case BalanceRanOut():
+            team.out = True
+        case _:
+            assert_never(fact)
 
 
-def _enter(
-    team: TeamBalance,
-    stored: Stored,
-    entries: list[Entry],
-    kind: Kind,
-    included: int,
-    additional: int,
-    member_id: str | None = None,
-    feature: str | None = None,
-    paid: tuple[Paid, ...] = (),
-    *,
-    late: bool = False,
-) -> None:
-    team.included += included
-    team.additional += additional
-    entries.append(
-        Entry(
-            stored.position,
-            len(entries),
-            kind,
-            stored.recorded_at,
-            stored.occurred_at,
-            member_id,
-            feature,
-            included,
-            additional,
-            team.included + team.additional,
-            paid,
-            late,
-        )
-    )
+def _top_up(team: TeamBalance, stored: Stored, fact: AnyTopUpFact, entries: list[Entry]) -> None:
+    """The threshold that an admin set; and what the activity shows of top-ups that brought nothing."""
+    match fact:
+        case TopUpConfigured():
+            team.top_up = TopUpSettings(fact.enabled, fact.threshold_credits)
+        case TopUpFailed():
+            enter(team, stored, entries, Kind.TOP_UP_FAILED, 0, 0)
+        case TopUpSkipped():
+            enter(team, stored, entries, Kind.TOP_UP_SKIPPED, 0, 0)
+        case _:
+            pass  # its way through Stripe moves no credits
 
 
-def _enter_expiry(
-    team: TeamBalance, entries: list[Entry], recorded_at: datetime, ended_at: datetime, included: int, additional: int
-) -> None:
-    team.included += included
-    team.additional += additional
-    entries.append(
-        Entry(
-            team.position,
-            len(entries),
-            Kind.EXPIRY,
-            recorded_at,
-            ended_at,
-            None,
-            None,
-            included,
-            additional,
-            team.included + team.additional,
-        )
-    )
+def _credits_came(fact: AnyFact, entries: list[Entry]) -> bool:
+    """False for a hold that goes: work that is held and given up, or settled for less, would else run out each time."""
+    return isinstance(fact, BalanceRecovered) or sum(entry.credits for entry in entries) > 0

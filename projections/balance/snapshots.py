@@ -23,7 +23,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from projections.balance.fold import ALWAYS, Stretch, TeamBalance, is_settled
+from projections.balance.lots import is_settled
+from projections.balance.state import ALWAYS, Stretch, TeamBalance
 from schemas.facts import Stored
 
 EVERY = 1_000  # facts; half a byte to a fact, and a read folds some two thousand of them

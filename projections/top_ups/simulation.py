@@ -15,8 +15,9 @@ from datetime import datetime
 from typing import NamedTuple
 
 from projections.balance.crossings import crossings
-from projections.balance.fold import ALWAYS, Paid, TeamBalance, end_lots
 from projections.balance.fold import evolve as evolve_balance
+from projections.balance.lots import end_lots
+from projections.balance.state import ALWAYS, Paid, TeamBalance
 from projections.top_ups.decisions import decide
 from projections.top_ups.state import Card, TopUps
 from projections.top_ups.state import evolve as evolve_top_ups

@@ -16,33 +16,22 @@ from typing import Self, assert_never
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
-from projections.balance.fold import ALWAYS
+from projections.balance.state import ALWAYS
 from projections.top_ups.months import month_of
 from schemas.facts import (
+    AdminFact,
     AnyFact,
     BalanceRanLow,
     BalanceRanOut,
     BalanceRecovered,
-    ChargeDisputed,
-    ChargeRefunded,
-    CreditsAdjusted,
-    CreditsExpired,
-    CreditsGranted,
+    CreditsFact,
     CreditsPurchased,
-    CreditsRefilled,
     CreditsToppedUp,
-    DisputeClosed,
-    HoldCaptured,
-    HoldExpired,
-    HoldExtended,
-    HoldPlaced,
-    HoldReleased,
-    MemberErased,
-    MemberLimited,
+    HoldFact,
     PaymentMethodChanged,
     PeriodSealed,
     PlanAssigned,
-    RateCardPublished,
+    ReversalFact,
     Stored,
     TopUpActionRequired,
     TopUpConfigured,
@@ -216,28 +205,9 @@ def evolve(state: TopUps, stored: Stored, fact: AnyFact) -> TopUps:  # noqa: C90
             declines = min(state.declines, DECLINES_MAX - 1)
             resumed = state.but(suspension=None, declines=declines, card_is_dead=False)
             return _decide_anew(resumed, f"resumed:{stored.position}", now)
-        case (
-            UsageRecorded()
-            | UsageVoided()
-            | CreditsRefilled()
-            | CreditsGranted()
-            | CreditsAdjusted()
-            | CreditsExpired()
-            | BalanceRanOut()
-            | TopUpIntentCancelled()
-            | HoldPlaced()
-            | HoldExtended()
-            | HoldCaptured()
-            | HoldReleased()
-            | HoldExpired()
-            | ChargeRefunded()
-            | ChargeDisputed()
-            | DisputeClosed()
-            | MemberLimited()
-            | RateCardPublished()
-            | PeriodSealed()
-            | MemberErased()
-        ):
+        case TopUpIntentCancelled() | BalanceRanOut() | PeriodSealed():
+            return state
+        case UsageRecorded() | UsageVoided() | CreditsFact() | HoldFact() | ReversalFact() | AdminFact():
             return state
         case _:
             assert_never(fact)

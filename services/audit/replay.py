@@ -13,7 +13,8 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from projections import activity, usage
-from projections.balance.fold import Entry, Kind, Paid, TeamBalance, evolve
+from projections.balance.fold import evolve
+from projections.balance.state import Entry, Kind, Paid, TeamBalance
 from schemas.facts import RateCardPublished, Stored, UsageVoided
 from services.read_models.balances import PROJECTOR
 from services.read_models.states import balance_row, lot_row, paid_for

@@ -24,7 +24,8 @@ from services.credits.plans import unknown_team
 from services.runtime.crashpoints import crashpoint
 from services.runtime.errors import Refused
 from services.store.append import AlreadyStored, Place, append, lock_shard, take_head
-from services.store.connect import Connection, Reads
+from services.store.connect import Connection
+from services.store.protocols import Reads
 from services.store.shards import shard_of
 
 HOLDS = "creditwell:holds"

@@ -20,8 +20,9 @@ from services.credits.plans import team_exists, unknown_team
 from services.read_models.balances import TAIL_MAX
 from services.runtime.errors import Refused, Unavailable
 from services.store.append import Place, append, lock_shard
-from services.store.connect import Connection, Reads
+from services.store.connect import Connection
 from services.store.numbered import numbered
+from services.store.protocols import Reads
 from services.store.read import stored_of
 from services.store.shards import shard_of
 

@@ -13,7 +13,7 @@ from itertools import groupby
 from operator import itemgetter
 from time import monotonic
 
-from projections.balance.fold import ALWAYS
+from projections.balance.state import ALWAYS
 from schemas.facts import CreditsExpired, NewFact
 from services.credits.holds import EXPIRY, expire_holds
 from services.credits.sealing import passed_at, seal, teams_to_seal

@@ -16,17 +16,10 @@ network. Where the address must be on that network, it may be.
 """
 
 import asyncio
-import hmac
 import random
-from base64 import b64decode, b64encode
-from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
-from hashlib import sha256
 from time import monotonic
-from typing import NamedTuple
 from uuid import uuid4
 
 import httpx
@@ -34,6 +27,7 @@ from prometheus_client import Counter, Gauge
 
 from services.publishing import notice_rows
 from services.publishing.notice_rows import NOTICES, Due
+from services.publishing.webhooks import TIMEOUT_SECONDS, Answer, Host, again_in, keys_of
 from services.runtime.clock import pause
 from services.runtime.crashpoints import crashpoint
 from services.runtime.health import Health
@@ -43,33 +37,13 @@ from services.runtime.settings import Settings
 from services.store.claims import LEASE_SECONDS, Claims
 from services.store.connect import AWAY, WORLD, Connection, connect_pool
 
-# After each failed try; with the first try ten in all, over 75 hours: the schedule of Standard Webhooks.
-DELAYS = (
-    timedelta(seconds=5), timedelta(minutes=5), timedelta(minutes=30), timedelta(hours=2), timedelta(hours=5),
-    timedelta(hours=10), timedelta(hours=14), timedelta(hours=20), timedelta(hours=24),
-)  # fmt: skip
-JITTER = 0.2  # up to a fifth later, so that what failed together does not come back together
-RETRY_AFTER_MAX = timedelta(hours=24)
-GONE = 410
-TIMEOUT_SECONDS = 15.0
 SENDING_MAX = 8  # at once
 LIMITS = httpx.Limits(max_connections=SENDING_MAX)
-BODY_MAX_BYTES = 20_000
-ANSWER_LENGTH_MAX = 200
 IDLE_SECONDS = 0.2
 JOIN_SECONDS = LEASE_SECONDS / 4
 COUNT_SECONDS = 15.0
 GOODBYE_SECONDS = 5.0
 AWAY_NAME = "the database, for notices"
-PREFIX = "whsec_"
-
-
-class Answer(NamedTuple):
-    """What came of a try; `status` is None where there was no answer."""
-
-    status: int | None
-    words: str
-    retry_after: timedelta = timedelta()
 
 
 async def notify(settings: Settings, stop: asyncio.Event, health: Health) -> None:
@@ -113,79 +87,6 @@ class Metrics:
         self.oldest = Gauge(
             "creditwell_notice_oldest_seconds", "How long the oldest notice has waited", registry=health.registry
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Host:
-    """Where notices go, and the keys that they are signed with."""
-
-    client: httpx.AsyncClient
-    url: str
-    keys: Sequence[bytes]
-
-    async def tell(self, notice: Due) -> Answer:
-        """One try. The answer's body is not read: whatever it says, it is nothing to us."""
-        body = notice.body.encode()
-        assert len(body) <= BODY_MAX_BYTES, f"a notice of {len(body)} bytes"
-        headers = {
-            "content-type": "application/json", "user-agent": "creditwell",
-            **signed(notice.notice_id, notice.now, body, self.keys),
-        }  # fmt: skip
-        try:
-            async with asyncio.timeout(TIMEOUT_SECONDS):
-                async with self.client.stream("POST", self.url, content=body, headers=headers) as answer:
-                    return Answer(answer.status_code, words_of(answer), retry_after(answer.headers, notice.now))
-        except TimeoutError:
-            return Answer(None, f"no answer in {TIMEOUT_SECONDS:.0f} s")
-        except httpx.TransportError as error:
-            return Answer(None, f"{type(error).__name__}: {error}"[:ANSWER_LENGTH_MAX])
-
-
-def words_of(answer: httpx.Response) -> str:
-    """A status as an operator wants to read it."""
-    more = "; redirects are not followed, correct CREDITWELL_NOTICE_URL" if answer.is_redirect else ""
-    return f"{answer.status_code}{more}"
-
-
-def keys_of(secrets: str) -> list[bytes]:
-    """The keys in `whsec_…,whsec_…`; the settings made sure that they are ones."""
-    return [b64decode(secret.strip().removeprefix(PREFIX), validate=True) for secret in secrets.split(",")]
-
-
-def signed(notice_id: str, at: datetime, body: bytes, keys: Sequence[bytes]) -> dict[str, str]:
-    """The headers of Standard Webhooks: id, time of this try, and a signature with each key."""
-    seconds = int(at.timestamp())
-    text = f"{notice_id}.{seconds}.".encode() + body
-    signatures = (f"v1,{b64encode(hmac.digest(key, text, sha256)).decode()}" for key in keys)
-    return {
-        "webhook-id": notice_id, "webhook-timestamp": str(seconds), "webhook-signature": " ".join(signatures),
-    }  # fmt: skip
-
-
-def retry_after(headers: Mapping[str, str], now: datetime) -> timedelta:
-    """How long the host asks us to wait: seconds or a date; nothing where it asks nothing, or nonsense."""
-    text = headers.get("retry-after", "").strip()
-    if text.isascii() and text.isdigit():
-        return timedelta(seconds=min(int(text[:9]), RETRY_AFTER_MAX.total_seconds()))
-    try:
-        until = parsedate_to_datetime(text)
-    except ValueError:
-        return timedelta()
-    until = until if until.tzinfo is not None else until.replace(tzinfo=UTC)
-    return min(max(until - now, timedelta()), RETRY_AFTER_MAX)
-
-
-def again_in(tries: int, answer: Answer, jitter: float) -> timedelta | None:
-    """How long to wait after a failed try; None to give up.
-
-    Args:
-        tries: how often it was tried, this time included.
-        answer: what came of it.
-        jitter: between 0 and 1.
-    """
-    if answer.status == GONE or tries > len(DELAYS):
-        return None
-    return max(DELAYS[tries - 1] * (1 + JITTER * jitter), answer.retry_after)
 
 
 @dataclass(slots=True)

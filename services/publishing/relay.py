@@ -12,16 +12,11 @@ While Kafka writes one round the next is read and made ready; while it writes th
 
 import asyncio
 import time
-from asyncio import Future
 from base64 import b64decode
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import datetime
-from functools import lru_cache
 from json import loads
-from json.encoder import encode_basestring  # C
-from typing import Any
 from uuid import uuid4
 
 import asyncpg
@@ -29,11 +24,10 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from aiokafka.partitioner import murmur2
 
-from schemas.facts import Stored
+from services.publishing.batches import AWAY_NAME, BATCH_BYTES, GOODBYE_SECONDS, Batches, Headers, fill
 from services.publishing.notices import notify
 from services.runtime.clock import Clock, system_clock
 from services.runtime.crashpoints import crashpoint
-from services.runtime.errors import Unavailable
 from services.runtime.health import Health
 from services.runtime.logs import get_log
 from services.runtime.retry import keep_going
@@ -45,13 +39,10 @@ from services.store.read import read_after
 EVENTS, REFUSED, USAGE = "credits.events", "usage.refused", "usage"
 ROUND_FACTS = 4_000  # some 3 MB: read, sent and acknowledged well within the lease
 ROUND_REFUSED_BYTES = 4 * 1024 * 1024
-BATCH_BYTES = 1_000_000  # to each partition in a round; brokers take 1 MiB unless told otherwise
 RECORD_BYTES = 16 * 1024 * 1024  # one refused record may have more than a batch has room for
 IDLE_SECONDS = 0.01
 REFUSED_SECONDS = 0.2
 JOIN_SECONDS = LEASE_SECONDS / 4
-GOODBYE_SECONDS = 5
-AWAY_NAME = "Kafka or the database"
 
 BEHIND = """
     SELECT seen.shard, h.next - 1 - seen.position AS facts
@@ -75,9 +66,6 @@ REFUSED_AFTER = """
     WHERE bytes_so_far - bytes < $4
     ORDER BY partition, "offset"
 """
-
-Headers = list[tuple[str, bytes]]
-HEADERS: Headers = [("content-type", b"application/cloudevents+json; charset=UTF-8")]
 
 
 async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: Clock = system_clock) -> None:
@@ -199,106 +187,13 @@ class Relaying:
         )
         crashpoint("relay:read")
         batches = Batches(self.producer, EVENTS, len(await self.producer.partitions_for(EVENTS)))
-        return Round(batches, _fill(batches, facts))
+        return Round(batches, fill(batches, facts))
 
     async def _move(self, acknowledged: Round) -> None:
         await self.claims.lock_and_move(self.connection, acknowledged.reached)
         self.claims.moved(acknowledged.reached)
         self.health.beat("relay")
         crashpoint("relay:moved")
-
-
-class Batches:
-    """One batch for each partition of a topic; what does not fit waits for the next round."""
-
-    def __init__(self, producer: AIOKafkaProducer, topic: str, partitions: int) -> None:
-        self.producer = producer
-        self.topic = topic
-        self.partitions = partitions
-        self.now_ms = int(time.time() * 1000)
-        self.builders: dict[int, Any] = {}
-        self.acks: set[Future[Any]] = set()
-
-    def add(self, partition: int, key: bytes | None, value: bytes | None, headers: Headers) -> bool:
-        """False when the partition's batch is full."""
-        builder = self.builders.get(partition)
-        if builder is None:
-            builder = self.builders[partition] = self.producer.create_batch()
-        return builder.append(timestamp=self.now_ms, key=key, value=value, headers=headers) is not None
-
-    async def send(self) -> None:
-        """Hand the batches to the producer, which sends them in the background."""
-        for partition, builder in self.builders.items():
-            builder.close()
-            self.acks.add(await self.producer.send_batch(builder, self.topic, partition=partition))
-
-    async def acknowledged(self, stop: asyncio.Event, health: Health) -> None:
-        """Wait for Kafka, for as long as it takes or, when told to stop, some seconds more.
-
-        Raises:
-            KafkaError: a batch was refused.
-            Unavailable: told to stop, and Kafka does not answer.
-        """
-        patience = GOODBYE_SECONDS
-        while self.acks:
-            done, self.acks = await asyncio.wait(self.acks, timeout=1)
-            for ack in done:
-                ack.result()
-            if self.acks:
-                await self._say_whether_away(health)
-                patience -= stop.is_set()
-            if not patience:
-                raise Unavailable("Kafka has not acknowledged")
-
-    async def _say_whether_away(self, health: Health) -> None:
-        """The producer itself tries again in silence. Whoever waits for a broker that is there is stuck, and should be known to be."""
-        try:
-            async with asyncio.timeout(1):
-                await self.producer.client.fetch_all_metadata()
-        except (KafkaError, TimeoutError) as away:
-            health.away(AWAY_NAME, repr(away))
-        else:
-            health.back(AWAY_NAME)
-
-
-def _fill(batches: Batches, facts: Mapping[int, Sequence[Stored]]) -> dict[int, int]:
-    """Put facts into batches, each shard up to the first that does not fit; the positions reached."""
-    reached: dict[int, int] = {}
-    full: set[int] = set()
-    for shard, read in facts.items():
-        for stored in read:
-            key, partition = route(stored.team_id, batches.partitions)
-            if partition in full or not batches.add(partition, key, cloud_event(stored), HEADERS):
-                full.add(partition)
-                break
-            reached[shard] = stored.position
-    return reached
-
-
-@lru_cache(maxsize=200_000)
-def route(team_id: str, partitions: int) -> tuple[bytes, int]:
-    """The key of a team's records and their partition, by Kafka's default partitioner."""
-    key = team_id.encode()
-    return key, (murmur2(key) & 0x7FFFFFFF) % partitions
-
-
-def cloud_event(stored: Stored) -> bytes:
-    """A fact as a structured CloudEvent. Its data are the very bytes that the log keeps, and that its leaf covers."""
-    return (
-        (
-            f'{{"specversion":"1.0","id":{encode_basestring(stored.id)},"source":{encode_basestring(stored.source)},'
-            f'"type":"{stored.type}","subject":{encode_basestring(stored.team_id)},"time":"{_text(stored.occurred_at)}",'
-            f'"datacontenttype":"application/json","shard":{stored.shard},"position":{stored.position},'
-            f'"recordedat":"{_text(stored.recorded_at)}","data":'
-        ).encode()
-        + stored.body
-        + b"}"
-    )
-
-
-def _text(instant: datetime) -> str:
-    """RFC 3339 in UTC, with microseconds."""
-    return instant.isoformat(timespec="microseconds")[:26] + "Z"
 
 
 async def relay_refused(relaying: Relaying, claims: Claims) -> bool:

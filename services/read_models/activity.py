@@ -12,10 +12,10 @@ from typing import NamedTuple
 import asyncpg
 
 from projections.activity import paid_of
-from projections.balance.fold import Entry, Kind, LotKind, Paid
+from projections.balance.state import Entry, Kind, LotKind, Paid
 from schemas.facts import AnyFact, decode
 from services.read_models.unfolded import Tail, read_tail
-from services.store.connect import Reads
+from services.store.protocols import Reads
 from services.store.shards import shard_of
 
 Before = tuple[int, int]  # position and part

@@ -13,12 +13,14 @@ from typing import NamedTuple
 
 import asyncpg
 
-from projections.balance.fold import Entry, Kind, Lot, LotKind, Paid, TeamBalance, end_lots, evolve
+from projections.balance.fold import evolve
+from projections.balance.lots import end_lots
+from projections.balance.state import Entry, Kind, Lot, LotKind, Paid, TeamBalance
 from schemas.facts import AnyFact, NewFact, Stored, UsageVoided
 from services.read_models.states import paid_for, team_of
 from services.runtime.errors import Unavailable
-from services.store.connect import Reads
 from services.store.cycles import OpenCycle, refills_of
+from services.store.protocols import Reads
 from services.store.shards import shard_of
 
 PROJECTOR = "projector"  # the reader whose checkpoints the live projections stand at

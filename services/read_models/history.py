@@ -12,15 +12,17 @@ beginning of most facts, as for a team whose past was imported out of order, fol
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from projections.balance.fold import Paid, TeamBalance, end_lots, evolve
+from projections.balance.fold import evolve
+from projections.balance.lots import end_lots
+from projections.balance.state import Paid, TeamBalance
 from schemas.cycles import cycle_at
 from schemas.facts import PlanAssigned, Stored, UsageRecorded, UsageVoided
 from services.read_models.balances import ExactBalance, fold_due
 from services.read_models.snapshots import Span, facts_within, newest_snapshot, rest_of, spans_to_read
 from services.read_models.states import paid_for
 from services.runtime.errors import Refused
-from services.store.connect import Reads
 from services.store.cycles import refill
+from services.store.protocols import Reads
 from services.store.read import READ_TEAM, stored_of
 from services.store.shards import shard_of
 

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from projections import activity, usage
-from projections.balance.fold import Entry, Kind, Lot, Paid, TeamBalance, evolve
+from projections.balance.fold import evolve
 from projections.balance.snapshots import Snapshot, note
+from projections.balance.state import Entry, Kind, Lot, Paid, TeamBalance
 from projections.copying import COPY_BEGIN, COPY_END
 from projections.versions import at_version
 from schemas.facts import RATE_CARD_TEAM, AnyFact, Stored, UsageVoided

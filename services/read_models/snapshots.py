@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from projections.balance.fold import TeamBalance
 from projections.balance.snapshots import Snapshot, decode
+from projections.balance.state import TeamBalance
 from projections.versions import at_version
 from schemas.facts import Stored
-from services.store.connect import Connection, Reads
+from services.store.connect import Connection
+from services.store.protocols import Reads
 
 END = 2**63 - 1
 

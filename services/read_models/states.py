@@ -9,9 +9,11 @@ import asyncpg
 import msgspec
 
 from projections.activity import paid_of
-from projections.balance.fold import Hold, Lot, LotKind, Paid, Stretch, TeamBalance, TopUpSettings, is_settled
+from projections.balance.lots import is_settled
+from projections.balance.state import Hold, Lot, LotKind, Paid, Stretch, TeamBalance, TopUpSettings
 from projections.versions import at_version
-from services.store.connect import Connection, Reads
+from services.store.connect import Connection
+from services.store.protocols import Reads
 
 LOAD = """
     SELECT b.shard, b.team_id, b.position, b.as_of, b.included, b.additional, b.debt, b.next_end, b.plan, b.zone,

@@ -6,9 +6,9 @@ it does not matter how far the projector gets meanwhile.
 
 from typing import NamedTuple
 
-from projections.balance.fold import TeamBalance
+from projections.balance.state import TeamBalance
 from services.read_models.balances import Told, fold, read_exact
-from services.store.connect import Reads
+from services.store.protocols import Reads
 from services.store.shards import shard_of
 
 

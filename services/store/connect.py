@@ -5,7 +5,7 @@ A process that hangs inside a transaction must not hold the heads for ever, so t
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import asyncpg
 
@@ -26,16 +26,6 @@ else:
 Transaction = Callable[[], AbstractAsyncContextManager[Connection]]
 
 QUERIES_MAX = 2**62  # of one session: a new one costs a handshake, in the middle of somebody's request
-
-
-class Reads(Protocol):
-    """What reading needs of a connection: a transaction's own, or one that sees a team for a statement at a time."""
-
-    async def fetch(self, query: str, /, *args: object) -> "list[asyncpg.Record]":
-        """All rows."""
-
-    async def fetchrow(self, query: str, /, *args: object) -> "asyncpg.Record | None":
-        """The first row, if there is one."""
 
 
 # What means that the database is away or overloaded, not that we are wrong: repeat the same later. A value that can't be encoded

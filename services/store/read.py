@@ -10,7 +10,8 @@ import asyncpg
 
 from schemas.facts import Stored
 from services.runtime.errors import LogChanged
-from services.store.connect import Connection, Reads
+from services.store.connect import Connection
+from services.store.protocols import Reads
 
 READ_AFTER = """
     SELECT f.shard, f.position, f.recorded_at, f.occurred_at, f.team_id, f.source, f.id, f.type, f.body

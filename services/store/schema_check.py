@@ -15,7 +15,7 @@ from projections.versions import shape_of
 from services.runtime.errors import Refused
 
 if TYPE_CHECKING:
-    from services.store.connect import Reads
+    from services.store.protocols import Reads
 
 APPLIED = "SELECT name, sha256 FROM migrations"
 MADE = "SELECT name, sha256 FROM projections ORDER BY name"

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 import asyncpg
 
-from projections.balance.fold import Kind
+from projections.balance.state import Kind
 from schemas.facts import Stored, UsageRecorded, UsageVoided
 from services.read_models.activity import read_entries
 from services.store.connect import Connection

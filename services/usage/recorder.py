@@ -10,62 +10,44 @@ until it is there, being fenced drops the partition, and anything else ends the 
 """
 
 import asyncio
-import logging
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from itertools import takewhile
+from datetime import datetime
 from time import monotonic
-from typing import Any, NamedTuple
-from uuid import uuid4
 
 import structlog
-from aiokafka import ConsumerRecord, TopicPartition
-from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
-from aiokafka.errors import KafkaError
-from faststream import AckPolicy
-from faststream.kafka import KafkaBroker
-from faststream.kafka.message import KafkaAckableMessage
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from aiokafka import ConsumerRecord
 
 from schemas.rates import RateCards
 from schemas.usage import UsageVoidReported
 from services.credits.holds import HoldKey, live_or_settled, settle_holds
 from services.credits.rate_cards import load_rate_cards
-from services.runtime.clock import Clock, system_clock
+from services.runtime.clock import Clock
 from services.runtime.crashpoints import crashpoint
 from services.runtime.errors import Fenced, Unavailable
 from services.runtime.health import Health
-from services.runtime.settings import Settings
 from services.store.append import AlreadyStored, append_ready
-from services.store.connect import AWAY, Connection, Pool, connect_pool
+from services.store.connect import AWAY, Connection, Pool
 from services.store.identities import Identity, count_repeats, find
 from services.store.shards import shard_of
 from services.usage import door
+from services.usage.batches import BATCH_MAX, Item, next_items, parse, steps
 from services.usage.cursors import Step, move_cursors
 from services.usage.door import Judged, Known, Usage
-from services.usage.kafka_headers import accept_any_header_name
-from services.usage.partitions import Owned, Partitions, Rebalances, hash_of
+from services.usage.metrics import Metrics, Refusing
+from services.usage.partitions import Partitions
 from services.usage.refusals import Refusal, keep_refusals
 from services.usage.voids import note_voids, voided_among
 
 TOPIC = "usage"
-GROUP = "creditwell-recorder"
-BATCH_MAX = 5_000  # one transaction; smaller while somebody waits for a head row
 BATCH_MIN = 200
 HELD_MAX_SECONDS = 0.015
-PARSED_AT_ONCE = 100  # half a millisecond
 GROWS_BY = 100  # a 100th with each batch for which nobody has waited: whoever places holds places the next one soon
 PACE_SECONDS = 0.01  # from batch to batch at least: what a transaction costs is shared by all that came meanwhile
 LOOK_FIRST_BATCHES = 50  # after a duplicate more are likely: look before appending for a while
 CARDS_RELOAD_SECONDS = 10
 CARDS_STALE_SECONDS = 60  # without the newest card nothing is priced
-LOOK_AROUND_SECONDS = 2
 FINISH_SECONDS = 5
-METADATA_MAX_AGE_MS = 10_000  # a topic that was made anew, or has grown, is noticed in this time
-REFUSED_MINUTE_SECONDS = 60
-REFUSED_ALARM_MIN = 20  # fewer records say nothing about a share
 
 SOMEBODY_WAITS = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"
 KNOWN_TEAMS = (
@@ -73,50 +55,6 @@ KNOWN_TEAMS = (
 )
 
 log = structlog.get_logger("recorder")
-
-
-class Metrics:
-    """What dashboards and alerts ask of a recorder."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self.records = Counter(
-            "creditwell_usage_records", "Usage read from Kafka, by what became of it", ["outcome"], registry=registry
-        )
-        self.refused_share = Gauge(
-            "creditwell_usage_refused_share", "Share of refused usage, judged each minute", registry=registry
-        )
-
-
-@dataclass(slots=True)
-class Refusing:
-    """How much was refused in the running minute: more than half is said loudly, and the recorder goes on."""
-
-    share: Gauge
-    since: float = field(default_factory=monotonic)
-    all: int = 0
-    refused: int = 0
-
-    def count(self, all_: int, refused: Sequence[Refusal]) -> None:
-        """Add a batch; judge when the minute is over, or at once when it is that bad."""
-        self.all += all_
-        self.refused += len(refused)
-        alarming = self.all >= REFUSED_ALARM_MIN and self.refused * 2 > self.all
-        if not alarming and monotonic() - self.since < REFUSED_MINUTE_SECONDS:
-            return
-        self.share.set(self.refused / self.all if self.all else 0)
-        if alarming and refused:
-            log.error(
-                "more than half of the usage that arrives is refused", refused=self.refused, of=self.all,
-                last_reason=refused[-1].reason, last_detail=refused[-1].detail, do="run `creditwell refused list`",
-            )  # fmt: skip
-        self.since, self.all, self.refused = monotonic(), 0, 0
-
-
-class Item(NamedTuple):
-    """A parsed record in hand, with the claim under which it was read."""
-
-    owned: Owned
-    parsed: Usage | Refusal
 
 
 @dataclass(slots=True)
@@ -160,7 +98,7 @@ class Recorder:
         began = monotonic()
         try:
             crashpoint("recorder:fetched")
-            items = await _parse(await self.partitions.check(records))
+            items = await parse(await self.partitions.check(records))
             if self.storing is not None:
                 await asyncio.wait({self.storing})
             if not self.failed.done():
@@ -194,12 +132,12 @@ class Recorder:
 
         When the answer to COMMIT is lost, the same steps are tried again: the compare-and-swap of the cursors finds out.
         """
-        steps, delay = _steps(some, self.clock()), 0.05
+        cursor_steps, delay = steps(some, self.clock()), 0.05
         while not any(item.owned.lost for item in some):
             try:
-                await self._store([item.parsed for item in some], steps)
+                await self._store([item.parsed for item in some], cursor_steps)
             except Fenced as fenced:
-                if not await self.partitions.settle({item.owned for item in some}, steps):
+                if not await self.partitions.settle({item.owned for item in some}, cursor_steps):
                     log.warning("a partition has another owner now; its records are dropped here", why=str(fenced))
                     break
             except AlreadyStored:
@@ -300,147 +238,6 @@ class Recorder:
         return self.cards
 
 
-async def _parse(records: Sequence[tuple[Owned, ConsumerRecord]]) -> list[Item]:
-    """Parse a batch, and let go every now and then: the one before has heads locked while it waits for its next statement."""
-    items: list[Item] = []
-    for start in range(0, len(records), PARSED_AT_ONCE):
-        items += [Item(owned, door.parse(record)) for owned, record in records[start : start + PARSED_AT_ONCE]]
-        await asyncio.sleep(0)
-    return items
-
-
-def _steps(some: Sequence[Item], now: datetime) -> list[Step]:
-    """How far each cursor moves with these records."""
-    last = {item.owned.partition: item for item in some}
-    return [
-        Step(
-            partition, item.owned.epoch, item.owned.next_offset, item.parsed.record.offset + 1,
-            hash_of(item.parsed.record), _kafka_time(item.parsed.record.timestamp, now),
-        )
-        for partition, item in sorted(last.items())
-    ]  # fmt: skip
-
-
-def _kafka_time(milliseconds: int, now: datetime) -> datetime:
-    """When Kafka received a record; never later than now, whatever a producer claims."""
-    if not 0 <= milliseconds <= now.timestamp() * 1000:
-        return now
-    return datetime.fromtimestamp(milliseconds / 1000, UTC)
-
-
-def next_items(items: Sequence[Item], most: int) -> Sequence[Item]:
-    """What goes into the next transaction, at least one record of those in hand.
-
-    While batches are small because somebody has waited for a head, it is of one partition: no other shards are locked meanwhile.
-    """
-    some = items[: _chunk_end(items, most)]
-    if most == BATCH_MAX:
-        return some
-    return list(takewhile(lambda item: item.owned is items[0].owned, some))
-
-
-def _chunk_end(items: Sequence[Item], most: int) -> int:
-    """At most `most`, and no void together with the usage that it takes back, whose position it must know."""
-    if not any(type(parsed) is Usage and type(parsed.event) is UsageVoidReported for _, parsed in items[:most]):
-        return most
-    seen: set[Identity] = set()
-    for index, (_, parsed) in enumerate(items[:most]):
-        if isinstance(parsed, Refusal):
-            continue
-        if isinstance(parsed.event, UsageVoidReported) and door.target(parsed.event) in seen:
-            return index
-        seen.add(parsed.identity)
-    return most
-
-
 def _conflict(usage: Usage) -> Refusal:
     detail = "this id was recorded with other contents; give every usage an id of its own, and void what was wrong"
     return Refusal(usage.record, "conflict", detail, *usage.identity)
-
-
-def attach(broker: KafkaBroker, recorder: Recorder, session_timeout_ms: int) -> Any:
-    """Subscribe the recorder. Every setting that FastStream or aiokafka would choose unsafely is chosen here."""
-
-    async def as_it_is(batch: tuple[ConsumerRecord, ...]) -> KafkaAckableMessage:
-        # FastStream's own parser decodes every header, and fails the whole batch for one that is not UTF-8.
-        recorder.begin()
-        return KafkaAckableMessage(
-            raw_message=batch, body=b"", headers={}, correlation_id="-", consumer=subscriber.consumer
-        )
-
-    async def raw(message: KafkaAckableMessage) -> list[ConsumerRecord]:
-        return list(message.raw_message)
-
-    subscriber = broker.subscriber(
-        TOPIC,
-        batch=True,
-        group_id=GROUP,
-        max_records=BATCH_MAX,
-        batch_timeout_ms=10,
-        fetch_max_wait_ms=50,
-        auto_offset_reset="earliest",  # counts between an assignment and our seek alone, when nothing is owned
-        ack_policy=AckPolicy.MANUAL,
-        isolation_level="read_committed",
-        partition_assignment_strategy=[RoundRobinPartitionAssignor],
-        session_timeout_ms=session_timeout_ms,
-        heartbeat_interval_ms=session_timeout_ms // 4,
-        max_poll_interval_ms=15 * 60 * 1000,
-        parser=as_it_is,
-        decoder=raw,
-        listener=Rebalances(recorder.partitions, recorder.fail),
-    )
-    recorder.partitions.consumer_of = lambda: subscriber.consumer
-    subscriber(recorder.receive)
-    return subscriber
-
-
-async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: Clock = system_clock) -> None:
-    """Run until told to stop, or until something is wrong that repeating can't mend."""
-    accept_any_header_name()
-    kafka = settings.needed("kafka")
-    pool = await connect_pool(settings.needed("database"), process="recorder", size=3, projections=False)
-    partitions = Partitions(TOPIC, kafka, pool, f"recorder-{uuid4()}", health)
-    metrics = Metrics(health.registry)
-    recorder = Recorder(pool, partitions, health, clock, metrics, Refusing(metrics.refused_share))
-    faststream = logging.getLogger("faststream")
-    faststream.setLevel(logging.WARNING)  # below, it tells of every batch
-    broker = KafkaBroker(
-        kafka, apply_types=False, client_id=GROUP, logger=faststream, metadata_max_age_ms=METADATA_MAX_AGE_MS
-    )
-    attach(broker, recorder, settings.kafka_session_timeout_ms)
-    try:
-        await _run(broker, recorder, stop)
-    finally:
-        await broker.stop()
-        await recorder.finish()
-        await pool.close()
-
-
-async def _run(broker: KafkaBroker, recorder: Recorder, stop: asyncio.Event) -> None:
-    await broker.start()
-    recorder.health.ready()
-    looking = asyncio.ensure_future(_look_around(recorder))
-    stopping = asyncio.ensure_future(stop.wait())
-    waiting: list[asyncio.Future[Any]] = [stopping, looking, recorder.failed]
-    done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-    for unfinished in {looking, stopping} - done:
-        unfinished.cancel()
-        with suppress(asyncio.CancelledError):
-            await unfinished
-    for finished in done:
-        finished.result()
-
-
-async def _look_around(recorder: Recorder) -> None:
-    """Lag for dashboards, Kafka's time for sealing, and Kafka-side commits that nobody reads back."""
-    partitions = recorder.partitions
-    while True:
-        asked_at = recorder.clock()
-        await asyncio.sleep(LOOK_AROUND_SECONDS)
-        try:
-            await partitions.look_around(busy=lambda: recorder.busy, asked_at=asked_at)
-            offsets = {TopicPartition(TOPIC, p): mine.next_offset for p, mine in partitions.owned.items()}
-            if offsets:
-                await partitions.consumer.commit(offsets)
-        except (*AWAY, KafkaError) as away:
-            log.info("could not look around", error=repr(away))

@@ -13,7 +13,7 @@ from services.publishing import relay
 from services.read_models import projector
 from services.runtime.health import Health
 from services.runtime.settings import load_settings
-from services.usage import recorder
+from services.usage import consuming
 from tests.support.api import Api, a_database, an_api, free_port
 from tests.support.browser import a_browser
 from tests.support.desk import KEY, Desk, a_desk
@@ -57,7 +57,7 @@ async def workers(stack: Stack, api: Api, desk: Desk) -> AsyncIterator[None]:
     stop = asyncio.Event()
     serving = [
         asyncio.create_task(process.serve(settings, stop, Health(process.__name__)))
-        for process in (recorder, projector, relay, topup)
+        for process in (consuming, projector, relay, topup)
     ]
     try:
         yield

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 from zoneinfo import ZoneInfo
 
-from projections.balance.fold import recovered
+from projections.balance.state import recovered
 from projections.top_ups.decisions import decide, foresee, resumption_due, suspension_due
 from projections.top_ups.state import DECLINES_MAX, TopUps, evolve
 from projections.top_ups.steps import Step, is_wanted, next_step

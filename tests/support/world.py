@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from deploy.local.processes import Processes
 from deploy.local.stack import Stack
-from projections.balance.fold import TeamBalance
+from projections.balance.state import TeamBalance
 from schemas.catalog import load_catalog
 from schemas.facts import Stored
 from services.credits.plans import assign_plan
@@ -24,7 +24,7 @@ from services.runtime.health import Health
 from services.runtime.settings import load_settings
 from services.store.connect import AWAY, Connection
 from services.store.read import heads, read_after
-from services.usage import recorder
+from services.usage import consuming
 from tests.support.usage import Message
 from tests.support.waiting import until
 
@@ -136,7 +136,7 @@ class World:
 
     def recorder(self, **settings: Any) -> AbstractAsyncContextManager[Service]:
         """A recorder in this event loop, until the block ends; what it raised is raised at the end."""
-        return self._serving("recorder", recorder.serve, kafka_session_timeout_ms=6_000, **settings)
+        return self._serving("recorder", consuming.serve, kafka_session_timeout_ms=6_000, **settings)
 
     def projector(self, **settings: Any) -> AbstractAsyncContextManager[Service]:
         """A projector in the same way."""

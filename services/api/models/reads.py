@@ -7,7 +7,7 @@ from pydantic import (
     Field,
 )
 
-from projections.balance.fold import Kind, LotKind
+from projections.balance.state import Kind, LotKind
 from schemas.facts import Cents, Currency
 from schemas.rates import Per
 from services.api.models import examples

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Header, Path, Query
 from starlette.responses import Response, StreamingResponse
 
-from projections.balance.fold import Kind
+from projections.balance.state import Kind
 from schemas.facts import Name
 from schemas.rates import RateCards
 from services.api.access import SEES_PAYMENTS, Ask, Asked, route

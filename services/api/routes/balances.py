@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query
 from pydantic import AwareDatetime
 from starlette.responses import Response
 
-from projections.balance.fold import NEVER
+from projections.balance.state import NEVER
 from schemas.credits import format_credits
 from services.api.access import Ask, Asked, route, unknown_team
 from services.api.answers import Json, answer, instant, place

@@ -16,8 +16,8 @@ from services.api.access import Ask, Asked, route, unknown_team
 from services.api.answers import Json, answer, instant
 from services.api.models.money import Simulation, TopUpBody
 from services.api.openapi.route_docs import link
-from services.api.routes.top_up import settings_of, top_up_body
 from services.api.tokens import Role
+from services.api.wording.top_ups import settings_of, top_up_body
 from services.money.top_ups.attempts import read_top_ups
 from services.read_models.balances import read_balance
 from services.store.read import read_team

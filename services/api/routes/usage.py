@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
-from projections.balance.fold import Kind
+from projections.balance.state import Kind
 from projections.usage import Cells, Row, add, rows
 from schemas.credits import format_credits
 from schemas.cycles import load_zone

@@ -4,7 +4,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import assert_never
 
-from projections.balance.fold import NEVER, Entry, Kind, LotKind
+from projections.balance.state import NEVER, Entry, Kind, LotKind
 from schemas.catalog import Catalog
 from schemas.credits import format_credits
 from schemas.facts import (

@@ -1,6 +1,6 @@
 """What the customer reads about money that went back: how much, what that took of the credits, and what was spent already."""
 
-from projections.balance.fold import DEBT, Entry
+from projections.balance.state import DEBT, Entry
 from schemas.credits import format_credits
 from schemas.facts import ChargeDisputed, ChargeRefunded, DisputeClosed
 from schemas.money import format_money

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Literal, NamedTuple
 from uuid import UUID
 
-from projections.balance.fold import ALWAYS
+from projections.balance.state import ALWAYS
 from schemas.facts import (
     ChargeDisputed,
     ChargeRefunded,

@@ -17,7 +17,7 @@ from schemas.credits import MICRO
 from schemas.facts import CreditsGranted
 from services.runtime.health import Health
 from services.runtime.settings import load_settings
-from services.usage import recorder
+from services.usage import consuming
 from tests.support.api import Api, Event, a_database, an_api, events, key
 from tests.support.usage import reported
 from tests.support.waiting import until
@@ -40,7 +40,7 @@ async def a_recorder(stack: Stack, api: Api) -> AsyncIterator[None]:
     database = api.settings.needed("database").partition("?")[0]
     settings = load_settings(kafka=stack.kafka, database=database, insecure_dev=True)
     stop = asyncio.Event()
-    recording = asyncio.create_task(recorder.serve(settings, stop, Health("recorder")))
+    recording = asyncio.create_task(consuming.serve(settings, stop, Health("recorder")))
     try:
         yield
     finally:

@@ -16,7 +16,7 @@ from services.api.routes import activity
 from services.api.tokens import Role, mint
 from services.read_models.activity import Filter, Row, read_all
 from services.store.append import append
-from services.store.connect import Reads
+from services.store.protocols import Reads
 from tests.integration.api.test_api_reads import projected, used
 from tests.support.api import Api, a_database, an_api
 from tests.support.waiting import until

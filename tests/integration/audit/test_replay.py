@@ -7,7 +7,7 @@ from random import Random
 import asyncpg
 import pytest
 
-from projections.balance.fold import Kind
+from projections.balance.state import Kind
 from schemas.catalog import load_catalog
 from schemas.credits import MICRO
 from schemas.facts import (

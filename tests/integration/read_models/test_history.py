@@ -10,7 +10,9 @@ import asyncpg
 import pytest
 
 from projections.balance import snapshots
-from projections.balance.fold import Kind, Paid, TeamBalance, end_lots, evolve
+from projections.balance.fold import evolve
+from projections.balance.lots import end_lots
+from projections.balance.state import Kind, Paid, TeamBalance
 from schemas.credits import MICRO
 from schemas.cycles import cycle_at
 from schemas.facts import CreditsGranted, HoldPlaced, PlanAssigned, Stored, UsageRecorded, UsageVoided

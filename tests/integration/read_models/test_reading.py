@@ -8,12 +8,13 @@ from typing import Any
 import asyncpg
 import pytest
 
-from projections.balance.fold import Kind
+from projections.balance.state import Kind
 from services.api.context import Glance, as_team, see_for_one_statement
 from services.api.serving import BY_INDEX
 from services.read_models.activity import NEWEST, Filter, page_statement
 from services.read_models.balances import EXACT, TAIL_MAX, read_balance
-from services.store.connect import Pool, Reads, connect_pool
+from services.store.connect import Pool, connect_pool
+from services.store.protocols import Reads
 from services.store.shards import shard_of
 from tests.support.facts import granted, now, planned, store, usage
 from tests.support.world import World

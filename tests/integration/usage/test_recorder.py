@@ -15,7 +15,7 @@ from schemas.catalog import load_catalog
 from schemas.rates import parse_rate_card
 from services.credits import rate_cards
 from services.credits.rate_cards import publish_rate_card, seed_catalog
-from services.usage import recorder
+from services.usage import consuming, recorder
 from services.usage.receipts import Status, read_receipt
 from tests.support.usage import SOURCE, Message, binary, raw, reported, structured, used, voided
 from tests.support.waiting import until
@@ -327,8 +327,8 @@ async def test_no_default_of_the_libraries_is_trusted_where_it_is_unsafe_for_mon
         made.append(recorder_attach(*args))
         return made[-1]
 
-    recorder_attach = recorder.attach
-    monkeypatch.setattr(recorder, "attach", watched)
+    recorder_attach = consuming.attach
+    monkeypatch.setattr(consuming, "attach", watched)
     async with world.recorder() as service:
         await until_ready(service)
         (subscriber,) = made

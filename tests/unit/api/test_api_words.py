@@ -6,7 +6,7 @@ from decimal import Decimal
 import pytest
 from fastapi_problem.error import Problem
 
-from projections.balance.fold import Entry, Kind, LotKind
+from projections.balance.state import Entry, Kind, LotKind
 from schemas.catalog import load_catalog
 from schemas.credits import MICRO
 from schemas.facts import (

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from projections.balance.fold import DEBT, Entry, Kind, Paid
+from projections.balance.state import DEBT, Entry, Kind, Paid
 from schemas.catalog import load_catalog
 from schemas.credits import MICRO
 from schemas.facts import ChargeDisputed, ChargeRefunded, DisputeClosed

@@ -3,7 +3,9 @@
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from projections.balance.fold import Entry, Kind, Lot, Paid, TeamBalance, end_lots, evolve
+from projections.balance.fold import evolve
+from projections.balance.lots import end_lots
+from projections.balance.state import Entry, Kind, Lot, Paid, TeamBalance
 from schemas.credits import MICRO
 from schemas.facts import (
     AnyFact,

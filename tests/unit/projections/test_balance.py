@@ -6,7 +6,7 @@ import pytest
 
 from projections.activity import pack_row
 from projections.balance.crossings import crossings
-from projections.balance.fold import BALANCE_MAX, Kind, LotKind
+from projections.balance.state import BALANCE_MAX, Kind, LotKind
 from schemas.credits import ENTRY_MAX, MICRO
 from schemas.facts import (
     AnyFact,

@@ -6,7 +6,9 @@ from datetime import datetime, timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from projections.balance.fold import DEBT, NEVER, Kind, LotKind, TeamBalance, end_lots, evolve
+from projections.balance.fold import evolve
+from projections.balance.lots import end_lots
+from projections.balance.state import DEBT, NEVER, Kind, LotKind, TeamBalance
 from schemas.credits import MICRO
 from schemas.facts import UsageVoided
 from tests.unit.projections.history import MONTH, NOON, History

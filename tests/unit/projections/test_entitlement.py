@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from projections.balance.fold import TeamBalance, TopUpSettings
+from projections.balance.state import TeamBalance, TopUpSettings
 from projections.entitlement import Amount, Limit, Permission, Spending, Work, permit
 from projections.usage import day_of
 from schemas.catalog import load_catalog

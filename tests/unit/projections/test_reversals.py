@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from projections.balance.fold import DEBT, Kind, LotKind, Paid
+from projections.balance.state import DEBT, Kind, LotKind, Paid
 from projections.reversals import Account, Disputed, Seen, evolve, fact_due, open_account
 from schemas.credits import MICRO
 from schemas.facts import AnyFact, ChargeDisputed, ChargeRefunded, CreditsPurchased, DisputeClosed

@@ -6,8 +6,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from projections.balance.fold import DEBT, Kind, Paid, TeamBalance
 from projections.balance.fold import evolve as fold_balance
+from projections.balance.state import DEBT, Kind, Paid, TeamBalance
 from projections.reversals import Account, Disputed, Seen, evolve, fact_due, open_account
 from schemas.credits import MICRO
 from schemas.facts import CreditsPurchased, CreditsToppedUp, UsageVoided

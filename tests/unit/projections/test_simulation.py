@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from projections.balance.crossings import crossings
-from projections.balance.fold import TeamBalance
 from projections.balance.fold import evolve as evolve_balance
+from projections.balance.state import TeamBalance
 from projections.top_ups.decisions import decide
 from projections.top_ups.simulation import Charge, simulate
 from projections.top_ups.state import TopUps, evolve

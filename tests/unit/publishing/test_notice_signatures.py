@@ -34,7 +34,7 @@ from schemas.generate import HERE
 from schemas.notices import HEADERS, NOTICES
 from services.api.openapi.webhooks import describe_notices
 from services.publishing.notice_rows import TO_TELL, notice_id
-from services.publishing.notices import BODY_MAX_BYTES, DELAYS, Answer, again_in, keys_of, retry_after, signed
+from services.publishing.webhooks import BODY_MAX_BYTES, DELAYS, Answer, again_in, keys_of, retry_after, signed
 from services.runtime.settings import Settings
 
 NOW = datetime(2026, 11, 23, 10, 15, 30, tzinfo=UTC)

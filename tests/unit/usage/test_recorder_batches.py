@@ -2,8 +2,8 @@
 
 from aiokafka import ConsumerRecord
 
+from services.usage.batches import BATCH_MAX, Item, next_items
 from services.usage.partitions import Owned
-from services.usage.recorder import BATCH_MAX, Item, next_items
 from services.usage.refusals import Refusal
 
 FIRST, SECOND = Owned(0, 1, 0, 0), Owned(1, 1, 0, 0)

@@ -1,0 +1,192 @@
+"""A team's balance as a state: its lots, its holds, and the entries that a fact makes."""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import NamedTuple
+
+from schemas.credits import MICRO
+
+# Plain times rather than infinities, which PostgreSQL, JSON and Python each spell in their own way.
+NEVER = datetime(9999, 1, 1, tzinfo=UTC)
+ALWAYS = datetime(1900, 1, 1, tzinfo=UTC)
+
+# Four trillion credits, in debt or not: a team that gets there is counting in the wrong unit. The balance stays there and the fold goes on,
+# where a sum that no column holds would stop it for every team of the shard.
+BALANCE_MAX = 4 * 10**12 * MICRO
+
+DEBT = 0  # stands for "no lot" where a lot's number is expected; positions begin with 1
+
+
+class LotKind(StrEnum):
+    """Where a lot comes from; all but `included` are additional to the customer."""
+
+    INCLUDED = "included"
+    PURCHASED = "purchased"
+    TOPPED_UP = "topped_up"
+    PROMOTIONAL = "promotional"
+    ADJUSTED = "adjusted"
+    REINSTATED = "reinstated"
+
+
+class Kind(StrEnum):
+    """The type of an activity row, as the customer reads it."""
+
+    USAGE = "usage"
+    USAGE_VOIDED = "usage_voided"
+    PURCHASE = "purchase"
+    TOP_UP = "top_up"
+    REFILL = "refill"
+    GRANT = "grant"
+    ADJUSTMENT = "adjustment"
+    EXPIRY = "expiry"
+    REFUND = "refund"
+    DISPUTE = "dispute"
+    TOP_UP_FAILED = "top_up_failed"
+    TOP_UP_SKIPPED = "top_up_skipped"
+
+
+@dataclass(slots=True, eq=False)
+class Lot:
+    """Credits gained at one time; its number is the position of the fact that brought it."""
+
+    lot: int
+    kind: LotKind
+    gained: int
+    remaining: int
+    starts_at: datetime
+    ends_at: datetime = NEVER
+    ended: bool = False
+
+    def __lt__(self, other: "Lot") -> bool:
+        return self._burns < other._burns
+
+    @property
+    def _burns(self) -> tuple[bool, datetime, datetime, int]:
+        return self.kind is not LotKind.INCLUDED, self.ends_at, self.starts_at, self.lot
+
+
+class Hold(NamedTuple):
+    """Credits set aside for work that runs."""
+
+    credits: int
+    expires_at: datetime
+
+
+@dataclass(slots=True)
+class Stretch:
+    """The facts since the last snapshot, as far as the next one speaks of them (`projections/balance/snapshots.py`)."""
+
+    after: int = 0
+    facts: int = 0
+    late_before: datetime = ALWAYS
+    next_late_before: datetime = ALWAYS
+    late: list[tuple[int, datetime]] = field(default_factory=list)
+
+
+class Paid(NamedTuple):
+    """What one lot (or, as lot 0, debt) paid of a usage."""
+
+    lot: int
+    credits: int
+
+
+class Entry(NamedTuple):
+    """What one fact did to a balance: a row of the activity. A fact has several where a lot ended or split."""
+
+    position: int
+    part: int
+    kind: Kind
+    recorded_at: datetime
+    occurred_at: datetime
+    member_id: str | None
+    feature: str | None
+    included: int
+    additional: int
+    balance_after: int
+    paid: tuple[Paid, ...] = ()
+    late: bool = False
+
+    @property
+    def credits(self) -> int:
+        """The change of the total."""
+        return self.included + self.additional
+
+
+class Burned(NamedTuple):
+    """Who paid for something, and how much of it lots that had ended already paid: their expiry shrinks by that."""
+
+    paid: tuple[Paid, ...]
+    included: int
+    additional: int
+    back_included: int = 0
+    back_additional: int = 0
+
+
+@dataclass(slots=True)
+class TopUpSettings:
+    """What an admin chose, as far as a balance must know it."""
+
+    enabled: bool = False
+    threshold: int = 0
+
+
+@dataclass(slots=True)
+class TeamBalance:
+    """A team's state after `position`. `lots` are in burn order, without those that nothing can touch any more.
+
+    Asked for as of any instant from `true_from` on, the facts up to `position` come to this very state: all of them had occurred
+    by then, and so had every end that one of them came after. `plan_position` is that of the plan in force, 0 before the first.
+    """
+
+    team_id: str
+    position: int = 0
+    as_of: datetime = ALWAYS
+    included: int = 0
+    additional: int = 0
+    debt: int = 0
+    lots: list[Lot] = field(default_factory=list)
+    holds: dict[str, Hold] = field(default_factory=dict)
+    next_end: datetime = NEVER
+    plan: str = ""
+    plan_position: int = 0
+    zone: str = "UTC"
+    allowance: int = 0
+    cycle_ends_at: datetime = NEVER
+    sealed_until: datetime = ALWAYS
+    notice_threshold: int = 0
+    top_up: TopUpSettings = field(default_factory=TopUpSettings)
+    low: bool = False
+    out: bool = False
+    true_from: datetime = ALWAYS
+    stretch: Stretch = field(default_factory=Stretch)
+    changed: dict[int, Lot] = field(default_factory=dict)
+
+    @property
+    def total(self) -> int:
+        """Included and additional credits."""
+        return self.included + self.additional
+
+    def held(self, at: datetime) -> int:
+        """What is set aside at an instant."""
+        return sum(hold.credits for hold in self.holds.values() if hold.expires_at > at)
+
+    def available(self, at: datetime) -> int:
+        """What may be promised to new work at an instant."""
+        return self.total - self.held(at)
+
+    @property
+    def threshold(self) -> int:
+        """Below this the balance is low: the admin's threshold, or the plan's where top-ups are off."""
+        return self.top_up.threshold if self.top_up.enabled else self.notice_threshold
+
+    def alarm(self) -> bool:
+        """True while the log has yet to say that the balance ran low, ran out or recovered."""
+        available, threshold = self.available(self.as_of), self.threshold
+        turned = recovered(available, threshold) if self.low else available < threshold
+        return turned or (available <= 0 and not self.out)
+
+
+def recovered(available: int, threshold: int) -> bool:
+    """A tenth above the threshold, so that a balance on the edge does not flicker."""
+    return available * 10 >= threshold * 11

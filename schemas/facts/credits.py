@@ -1,0 +1,135 @@
+"""Facts about credits: plans, cycles, lots, and the crossings of a balance."""
+
+from typing import Literal
+
+from pydantic import AwareDatetime
+
+from ..credits import Credits, Gained
+from .names import Cents, Currency, Fact, Name, Text
+
+
+class CycleFact(Fact):
+    """A team's plan, or the end of a cycle of it."""
+
+
+class PlanAssigned(CycleFact, type="plan.assigned.v1"):
+    """A team got a plan; its first one is how the team came to exist."""
+
+    plan: Name
+    anchor: AwareDatetime
+    zone: Name
+    allowance_credits: Gained
+    notice_threshold_credits: Gained = 0
+    assigned_by: Name | None = None
+
+
+class PeriodSealed(CycleFact, type="period.sealed.v1"):
+    """A cycle is final: what arrives for it from now on counts in the open cycle, marked late."""
+
+    plan_assigned_id: str
+    cycle: int
+    starts_at: AwareDatetime
+    ends_at: AwareDatetime
+
+
+class CreditsFact(Fact):
+    """Credits came, were corrected, or came to their end."""
+
+
+class CreditsRefilled(CreditsFact, type="credits.refilled.v1"):
+    """The included credits of a cycle, or what an upgrade adds to the running one."""
+
+    credits: Gained
+    plan: Name
+    plan_assigned_id: str
+    cycle: int
+    starts_at: AwareDatetime
+    ends_at: AwareDatetime
+    upgrade: Literal[True] | None = None
+
+
+class CreditsPurchased(CreditsFact, type="credits.purchased.v1"):
+    """Somebody bought a pack; the credits never expire."""
+
+    credits: Gained
+    pack: Name
+    payment_intent_id: Name
+    charge_cents: Cents
+    tax_cents: Cents | None = None
+    currency: Currency
+    member_id: Name | None = None
+    charge_id: Name | None = None
+    receipt_url: str | None = None
+
+
+class CreditsToppedUp(CreditsFact, type="credits.topped_up.v1"):
+    """An automatic charge succeeded and was answered by credits; they never expire."""
+
+    credits: Gained
+    attempt_id: Name
+    payment_intent_id: Name
+    charge_cents: Cents
+    currency: Currency
+    charge_id: Name | None = None
+    receipt_url: str | None = None
+
+
+class CreditsGranted(CreditsFact, type="credits.granted.v1"):
+    """Promotional credits were given; they may expire."""
+
+    credits: Gained
+    reason: Text
+    expires_at: AwareDatetime | None = None
+    granted_by: Name | None = None
+
+
+class CreditsAdjusted(CreditsFact, type="credits.adjusted.v1"):
+    """A person corrected the balance, with a reason and a reference."""
+
+    credits: Credits
+    reason: Text
+    refers_to: str | None = None
+    adjusted_by: Name | None = None
+    approved_by: Name | None = None
+
+
+class CreditsExpired(CreditsFact, type="credits.expired.v1"):
+    """A lot came to its end. What was left of it follows from the log, so the fact only names the lot."""
+
+    lot: int
+    ended_at: AwareDatetime
+
+
+class CrossingFact(Fact):
+    """A balance crossed its threshold, or zero."""
+
+
+class BalanceRanLow(CrossingFact, type="balance.ran_low.v1"):
+    """The available credits fell below the threshold: a low episode begins."""
+
+    available_credits: Credits
+    threshold_credits: Gained
+    crossed_at_position: int
+    top_up_enabled: bool
+
+
+class BalanceRecovered(CrossingFact, type="balance.recovered.v1"):
+    """The available credits are at least 1.1 times the threshold again: the low episode is over."""
+
+    available_credits: Credits
+    threshold_credits: Gained
+    crossed_at_position: int
+
+
+class BalanceRanOut(CrossingFact, type="balance.ran_out.v1"):
+    """Nothing is left to spend."""
+
+    available_credits: Credits
+    crossed_at_position: int
+
+
+AnyCycleFact = PlanAssigned | PeriodSealed
+AnyCreditsFact = (
+    CreditsRefilled | CreditsPurchased | CreditsToppedUp | CreditsGranted | CreditsAdjusted | CreditsExpired
+)
+AnyCrossingFact = BalanceRanLow | BalanceRecovered | BalanceRanOut

@@ -1,0 +1,48 @@
+"""Facts about usage."""
+
+from typing import Annotated, ClassVar
+
+import msgspec
+from pydantic import AwareDatetime
+
+from ..credits import Gained
+from .names import Fact, Name, Text
+
+
+class UsageRecorded(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A feature did paid work for a team; priced once, at the door.
+
+    The one fact that comes by the million, and so a struct: made, written and read in a fifth of the time.
+    """
+
+    type: ClassVar[str] = "usage.recorded.v1"
+    feature: Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+    quantity: str
+    credits: Annotated[int, msgspec.Meta(ge=0, description="Micro-credits, never negative.")]
+    rate_card: int
+    member_id: Annotated[str, msgspec.Meta(min_length=1, max_length=128)] | None = None
+    attributes: dict[str, str] | None = None
+    hold_id: Annotated[str, msgspec.Meta(min_length=1, max_length=128)] | None = None
+
+    def body(self) -> bytes:
+        """As `Fact.body`."""
+        return _ENCODE(self)
+
+
+_ENCODE = msgspec.json.Encoder().encode
+
+
+class UsageVoided(Fact, type="usage.voided.v1"):
+    """A usage was taken back by the service that reported it; its credits return to the lots that paid."""
+
+    usage_source: str
+    usage_id: str
+    usage_position: int
+    usage_occurred_at: AwareDatetime
+    credits: Gained
+    feature: Name
+    reason: Text
+    member_id: Name | None = None
+
+
+AnyUsageFact = UsageRecorded | UsageVoided

@@ -1,0 +1,116 @@
+"""The recorder as a process: its Kafka subscription, its loop, and its end."""
+
+import asyncio
+import logging
+from contextlib import suppress
+from typing import Any
+from uuid import uuid4
+
+from aiokafka import ConsumerRecord, TopicPartition
+from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
+from aiokafka.errors import KafkaError
+from faststream import AckPolicy
+from faststream.kafka import KafkaBroker
+from faststream.kafka.message import KafkaAckableMessage
+
+from services.runtime.clock import Clock, system_clock
+from services.runtime.health import Health
+from services.runtime.settings import Settings
+from services.store.connect import AWAY, connect_pool
+from services.usage.batches import BATCH_MAX
+from services.usage.kafka_headers import accept_any_header_name
+from services.usage.metrics import Metrics, Refusing
+from services.usage.partitions import Partitions, Rebalances
+from services.usage.recorder import TOPIC, Recorder, log
+
+GROUP = "creditwell-recorder"
+LOOK_AROUND_SECONDS = 2
+METADATA_MAX_AGE_MS = 10_000  # a topic that was made anew, or has grown, is noticed in this time
+
+
+def attach(broker: KafkaBroker, recorder: Recorder, session_timeout_ms: int) -> Any:
+    """Subscribe the recorder. Every setting that FastStream or aiokafka would choose unsafely is chosen here."""
+
+    async def as_it_is(batch: tuple[ConsumerRecord, ...]) -> KafkaAckableMessage:
+        # FastStream's own parser decodes every header, and fails the whole batch for one that is not UTF-8.
+        recorder.begin()
+        return KafkaAckableMessage(
+            raw_message=batch, body=b"", headers={}, correlation_id="-", consumer=subscriber.consumer
+        )
+
+    async def raw(message: KafkaAckableMessage) -> list[ConsumerRecord]:
+        return list(message.raw_message)
+
+    subscriber = broker.subscriber(
+        TOPIC,
+        batch=True,
+        group_id=GROUP,
+        max_records=BATCH_MAX,
+        batch_timeout_ms=10,
+        fetch_max_wait_ms=50,
+        auto_offset_reset="earliest",  # counts between an assignment and our seek alone, when nothing is owned
+        ack_policy=AckPolicy.MANUAL,
+        isolation_level="read_committed",
+        partition_assignment_strategy=[RoundRobinPartitionAssignor],
+        session_timeout_ms=session_timeout_ms,
+        heartbeat_interval_ms=session_timeout_ms // 4,
+        max_poll_interval_ms=15 * 60 * 1000,
+        parser=as_it_is,
+        decoder=raw,
+        listener=Rebalances(recorder.partitions, recorder.fail),
+    )
+    recorder.partitions.consumer_of = lambda: subscriber.consumer
+    subscriber(recorder.receive)
+    return subscriber
+
+
+async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: Clock = system_clock) -> None:
+    """Run until told to stop, or until something is wrong that repeating can't mend."""
+    accept_any_header_name()
+    kafka = settings.needed("kafka")
+    pool = await connect_pool(settings.needed("database"), process="recorder", size=3, projections=False)
+    partitions = Partitions(TOPIC, kafka, pool, f"recorder-{uuid4()}", health)
+    metrics = Metrics(health.registry)
+    recorder = Recorder(pool, partitions, health, clock, metrics, Refusing(metrics.refused_share))
+    faststream = logging.getLogger("faststream")
+    faststream.setLevel(logging.WARNING)  # below, it tells of every batch
+    broker = KafkaBroker(
+        kafka, apply_types=False, client_id=GROUP, logger=faststream, metadata_max_age_ms=METADATA_MAX_AGE_MS
+    )
+    attach(broker, recorder, settings.kafka_session_timeout_ms)
+    try:
+        await _run(broker, recorder, stop)
+    finally:
+        await broker.stop()
+        await recorder.finish()
+        await pool.close()
+
+
+async def _run(broker: KafkaBroker, recorder: Recorder, stop: asyncio.Event) -> None:
+    await broker.start()
+    recorder.health.ready()
+    looking = asyncio.ensure_future(_look_around(recorder))
+    stopping = asyncio.ensure_future(stop.wait())
+    waiting: list[asyncio.Future[Any]] = [stopping, looking, recorder.failed]
+    done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    for unfinished in {looking, stopping} - done:
+        unfinished.cancel()
+        with suppress(asyncio.CancelledError):
+            await unfinished
+    for finished in done:
+        finished.result()
+
+
+async def _look_around(recorder: Recorder) -> None:
+    """Lag for dashboards, Kafka's time for sealing, and Kafka-side commits that nobody reads back."""
+    partitions = recorder.partitions
+    while True:
+        asked_at = recorder.clock()
+        await asyncio.sleep(LOOK_AROUND_SECONDS)
+        try:
+            await partitions.look_around(busy=lambda: recorder.busy, asked_at=asked_at)
+            offsets = {TopicPartition(TOPIC, p): mine.next_offset for p, mine in partitions.owned.items()}
+            if offsets:
+                await partitions.consumer.commit(offsets)
+        except (*AWAY, KafkaError) as away:
+            log.info("could not look around", error=repr(away))

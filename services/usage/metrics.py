@@ -1,0 +1,50 @@
+"""What a recorder counts, and its alarm about refusals."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from time import monotonic
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from services.usage.recorder import log
+from services.usage.refusals import Refusal
+
+REFUSED_MINUTE_SECONDS = 60
+REFUSED_ALARM_MIN = 20  # fewer records say nothing about a share
+
+
+class Metrics:
+    """What dashboards and alerts ask of a recorder."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.records = Counter(
+            "creditwell_usage_records", "Usage read from Kafka, by what became of it", ["outcome"], registry=registry
+        )
+        self.refused_share = Gauge(
+            "creditwell_usage_refused_share", "Share of refused usage, judged each minute", registry=registry
+        )
+
+
+@dataclass(slots=True)
+class Refusing:
+    """How much was refused in the running minute: more than half is said loudly, and the recorder goes on."""
+
+    share: Gauge
+    since: float = field(default_factory=monotonic)
+    all: int = 0
+    refused: int = 0
+
+    def count(self, all_: int, refused: Sequence[Refusal]) -> None:
+        """Add a batch; judge when the minute is over, or at once when it is that bad."""
+        self.all += all_
+        self.refused += len(refused)
+        alarming = self.all >= REFUSED_ALARM_MIN and self.refused * 2 > self.all
+        if not alarming and monotonic() - self.since < REFUSED_MINUTE_SECONDS:
+            return
+        self.share.set(self.refused / self.all if self.all else 0)
+        if alarming and refused:
+            log.error(
+                "more than half of the usage that arrives is refused", refused=self.refused, of=self.all,
+                last_reason=refused[-1].reason, last_detail=refused[-1].detail, do="run `creditwell refused list`",
+            )  # fmt: skip
+        self.since, self.all, self.refused = monotonic(), 0, 0
