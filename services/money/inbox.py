@@ -4,19 +4,23 @@ Events come in any order, any number of times, days late or never, so none is be
 with no transaction open, and gives back what to do; that is done in the transaction that marks the event done. Where Stripe does
 not answer, the event comes again later. What nobody here understands is done with a reason. And what Stripe never told us of is
 found all the same: pages that were paid for are looked at now and then until they are finished.
+
+The webhook stores news before anybody works on them: each event once, however often it comes. An event is taken for a while by
+looking later at it again, so whoever dies over one is followed by somebody else: later each time, so that one that kills
+does not keep the others waiting.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
-from services.money import inbox_rows, reversals
+from services.money import reversals
 from services.money.checkout import customers
 from services.money.checkout import flow as pages
 from services.money.checkout import rows as checkouts
-from services.money.inbox_rows import News
 from services.money.reversals import Followed
 from services.money.stripe_client import Charges, Missing
 from services.money.top_ups import attempts
@@ -25,6 +29,52 @@ from services.runtime.errors import Unavailable
 from services.runtime.health import Health
 from services.runtime.logs import get_log
 from services.store.connect import AWAY, Connection, Pool
+
+TAKEN_SECONDS = 30  # more than two of the longest requests
+FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS = 1, 3_600
+
+KEEP = """
+    INSERT INTO stripe_inbox (
+        event_id, type, object_kind, object_id, intent_id, charge_id, customer_id, attempt_id, checkout_id, created_at
+    )
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+    ON CONFLICT (event_id) DO UPDATE SET deliveries = stripe_inbox.deliveries + 1
+"""
+
+TAKE = """
+    UPDATE stripe_inbox
+    SET look_at = clock_timestamp() + make_interval(secs => least($3, $1 * 2 ^ least(tries, 20))), tries = tries + 1
+    WHERE event_id IN (
+        SELECT event_id FROM stripe_inbox WHERE done_at IS NULL AND look_at <= statement_timestamp()
+        ORDER BY look_at, received_at LIMIT $2 FOR UPDATE SKIP LOCKED
+    )
+    RETURNING event_id, type, object_kind, object_id, intent_id, charge_id, customer_id, attempt_id, checkout_id, tries
+"""
+
+LATER = """
+    UPDATE stripe_inbox
+    SET look_at = clock_timestamp() + make_interval(secs => least($3, $2 * 2 ^ least(tries, 20))), outcome = $4
+    WHERE event_id = $1 AND done_at IS NULL
+"""
+
+DONE = "UPDATE stripe_inbox SET done_at = clock_timestamp(), outcome = $2 WHERE event_id = $1 AND done_at IS NULL"
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What Stripe says has happened, and to what. Whoever acts on it asks Stripe how things are now."""
+
+    event_id: str
+    type: str
+    object_kind: str
+    object_id: str
+    intent_id: str | None
+    charge_id: str | None
+    customer_id: str | None
+    attempt_id: str | None
+    checkout_id: str | None
+    tries: int = 0
+
 
 LOOK_SECONDS = 0.5
 AT_ONCE = 8
@@ -60,7 +110,7 @@ async def work_on_inbox(pool: Pool, charges: Charges, stop: asyncio.Event, healt
     hands = Hands(pool, charges)
     while not stop.is_set():
         async with pool.acquire() as connection:
-            news = await inbox_rows.take(connection, AT_ONCE)
+            news = await take_news(connection, AT_ONCE)
             waiting = await checkouts.take_due(connection, AT_ONCE)
         health.lag("inbox", len(news) + len(waiting))
         async with asyncio.TaskGroup() as tasks:
@@ -79,10 +129,10 @@ async def work_on(hands: Hands, news: News) -> None:
         act = await _find_out(hands, news)
         async with hands.transaction() as connection:
             outcome = await act(connection)
-            await inbox_rows.done(connection, news, outcome)
+            await mark_done(connection, news, outcome)
     except Unavailable as away:
         async with hands.transaction() as connection:
-            await inbox_rows.later(connection, news, str(away))
+            await look_later(connection, news, str(away))
         return
     get_log().info("stripe told", event_id=news.event_id, event_type=news.type, outcome=outcome)
 
@@ -202,3 +252,26 @@ HANDLERS: Mapping[str, Handler] = {
     "payment_method": follow_card,
     "customer": follow_card,
 }
+
+
+async def keep_news(connection: Connection, news: News, created_at: datetime) -> None:
+    """Store news once, and count how often they came."""
+    await connection.execute(
+        KEEP, news.event_id, news.type, news.object_kind, news.object_id, news.intent_id, news.charge_id, news.customer_id,
+        news.attempt_id, news.checkout_id, created_at,
+    )  # fmt: skip
+
+
+async def take_news(connection: Connection, limit: int) -> list[News]:
+    """News that nobody works on, the oldest first; nobody else gets them for a while."""
+    return [News(*row) for row in await connection.fetch(TAKE, TAKEN_SECONDS, limit, LAST_LOOK_SECONDS)]
+
+
+async def look_later(connection: Connection, news: News, why: str) -> None:
+    """Stripe does not answer: come back to it, later each time."""
+    await connection.execute(LATER, news.event_id, FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS, why)
+
+
+async def mark_done(connection: Connection, news: News, outcome: str) -> None:
+    """Nothing is left to do about it; in the transaction that did it."""
+    await connection.execute(DONE, news.event_id, outcome)

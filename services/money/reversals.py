@@ -3,17 +3,65 @@
 Called for every such webhook, and by whoever reconciles. The news only says which payment to look at: Stripe is asked how things
 are now. What may have changed meanwhile is found out by the log itself: an answer counts only if the payment's account is
 still what it was before the question, so of two answers the older one never overwrites the newer.
+
+A payment's credits are one fact, unique by its intent; what went back of it are facts of a source of its own, numbered. So an
+account is read by the index that keeps identities apart, and two who append the same at once meet.
+
+A dispute also pauses automatic top-ups, in the same transaction: credits that are frozen would otherwise be answered at once by
+another charge of the very card whose owner has just complained. A dispute that is won ends the pause if no other is open, and so
+does what ends any.
 """
 
+from collections.abc import Sequence
+from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
 
-from projections.reversals import Account, Disputed, Seen
-from services.money.reversals_rows import Moved, append_reversals, read_account
+from projections.reversals import Account, Disputed, Seen, evolve, fact_due, open_account
+from schemas.facts import (
+    AnyFact,
+    ChargeDisputed,
+    CreditsPurchased,
+    CreditsToppedUp,
+    DisputeClosed,
+    NewFact,
+    Stored,
+    TopUpResumed,
+    TopUpSuspended,
+)
 from services.money.stripe_client import Charges, Dispute, Intent, Missing
+from services.money.top_ups.attempts import STRIPE, TOP_UPS, append_top_up, read_top_ups
 from services.runtime.crashpoints import crashpoint
 from services.runtime.errors import Unavailable
 from services.runtime.logs import get_log
-from services.store.connect import Transaction
+from services.store.append import append, lock_shard
+from services.store.connect import Connection, Transaction
+from services.store.identities import Identity, find
+from services.store.numbered import all_of, numbered
+from services.store.read import stored_of
+from services.store.shards import shard_of
+
+# The condition on types is also the index's own.
+DISPUTES = """
+    SELECT shard, position, recorded_at, occurred_at, team_id, source, id, type, body FROM facts
+    WHERE shard = $1 AND team_id = $2 AND type IN ('charge.disputed.v1', 'dispute.closed.v1')
+      AND type NOT LIKE 'usage.%' AND type NOT LIKE 'hold.%'
+    ORDER BY position
+"""
+
+REVERSALS = "creditwell:reversals"
+
+
+class Moved(Exception):
+    """Somebody told the log of this payment since Stripe was asked: what was heard may be old. Ask again."""
+
+
+class Told(NamedTuple):
+    """The account afterwards, and what was appended for it."""
+
+    account: Account
+    facts: tuple[AnyFact, ...]
+
 
 ASKED_MAX = 10  # questions about one payment whose account moves all the time
 
@@ -83,3 +131,88 @@ def seen_of(intent: Intent, disputes: tuple[Dispute, ...], account: Account) -> 
             if dispute.course is not None
         },
     )
+
+
+async def read_account(connection: Connection, team_id: str, payment_intent_id: str) -> Account | None:
+    """A payment's account as the log has it; None where it has brought no credits yet."""
+    identity = Identity(team_id, STRIPE, payment_intent_id)
+    stored = (await find(connection, [identity])).get(identity)
+    if stored is None:
+        return None
+    fact = stored.fact()
+    assert isinstance(fact, CreditsPurchased | CreditsToppedUp), f"{stored.place} is not what a payment brings"
+    account = open_account(stored, fact)
+    for reversal in await all_of(connection, team_id, source_of(payment_intent_id)):
+        account = evolve(account, reversal, reversal.fact())
+    return account
+
+
+async def append_reversals(connection: Connection, team_id: str, asked: Account, seen: Seen) -> Told:
+    """Append what Stripe says of a payment and the log does not, in the caller's transaction.
+
+    Args:
+        connection: in a transaction of the caller.
+        team_id: whose payment it is.
+        asked: the account as it was read *before* Stripe was asked.
+        seen: what Stripe said.
+
+    Raises:
+        Moved: the account is not what it was: of two answers, nobody knows which is the newer.
+    """
+    now = await lock_shard(connection, team_id)
+    account = await read_account(connection, team_id, asked.payment_intent_id)
+    if account is None or account.told != asked.told:
+        raise Moved
+    said: list[AnyFact] = []
+    while (fact := fact_due(account, seen)) is not None:
+        account = evolve(account, await _append(connection, team_id, account, now, fact), fact)
+        said.append(fact)
+        assert len(said) <= 2 * len(seen.disputes) + 1, (
+            f"the account of {asked.payment_intent_id} never says what Stripe says"
+        )
+    await _pause_top_ups(connection, team_id, account, said, now)
+    return Told(account, tuple(said))
+
+
+async def _pause_top_ups(
+    connection: Connection, team_id: str, account: Account, said: Sequence[AnyFact], now: datetime
+) -> None:
+    opened = any(isinstance(fact, ChargeDisputed) for fact in said)
+    if not opened and not any(isinstance(fact, DisputeClosed) for fact in said):
+        return
+    state = await read_top_ups(connection, team_id)
+    name = f"{account.payment_intent_id}:{account.told}"
+    if opened and state.enabled and state.suspension is None:
+        fingerprint = state.card.fingerprint if state.card is not None else None
+        suspended = TopUpSuspended(
+            cause="dispute", reason="a payment is disputed with the bank", declines=state.declines,
+            fingerprint=fingerprint,
+        )  # fmt: skip
+        await append_top_up(connection, state, [NewFact(team_id, TOP_UPS, f"suspended:{name}", now, suspended)])
+    elif (
+        state.suspension is not None
+        and state.suspension.cause == "dispute"
+        and await _may_resume(connection, account, team_id)
+    ):
+        resumed = TopUpResumed(reason="the dispute was won")
+        await append_top_up(connection, state, [NewFact(team_id, TOP_UPS, f"resumed:{name}", now, resumed)])
+
+
+async def _may_resume(connection: Connection, account: Account, team_id: str) -> bool:
+    """True when all disputes of this payment are won, and none of another one is open."""
+    told = [stored_of(row).fact() for row in await connection.fetch(DISPUTES, shard_of(team_id), team_id)]
+    last = {fact.dispute_id: fact for fact in told if isinstance(fact, ChargeDisputed | DisputeClosed)}
+    none_open = all(isinstance(fact, DisputeClosed) for fact in last.values())
+    return none_open and all(dispute.course == "won" for dispute in account.disputes.values())
+
+
+async def _append(connection: Connection, team_id: str, account: Account, now: datetime, fact: AnyFact) -> Stored:
+    source, name = source_of(account.payment_intent_id), numbered("reversal", account.told + 1)
+    appended = await append(connection, [NewFact(team_id, source, name, now, fact)])
+    place = appended.places[0]
+    return Stored(place.shard, place.position, appended.recorded_at, now, team_id, source, name, fact.type, fact.body())
+
+
+def source_of(payment_intent_id: str) -> str:
+    """Under which the facts about one payment stand."""
+    return f"{REVERSALS}:{payment_intent_id}"

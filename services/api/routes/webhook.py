@@ -20,7 +20,7 @@ from services.api.openapi.codes import LONG_BODY
 from services.api.openapi.route_docs import answers
 from services.api.problems import problem
 from services.api.rate_limits import address_of
-from services.money.inbox_rows import News, keep
+from services.money.inbox import News, keep_news
 from services.money.stripe_client import Forged, WebhookEvent, verify_webhook
 from services.runtime.settings import Settings
 
@@ -62,7 +62,7 @@ async def receive(request: Request) -> Response:
     if world.charges is not None and event.live != world.charges.live:
         raise problem(400, "wrong_mode", "test events are for test keys, live events for live keys")
     async with world.pool.acquire() as connection, connection.transaction():
-        await keep(connection, news_of(event), event.created_at)
+        await keep_news(connection, news_of(event), event.created_at)
     return JSONResponse({"received": event.id})
 
 

@@ -28,8 +28,7 @@ from services.money.reconcile.reads import (
     settled_by_hand,
     wanted_by,
 )
-from services.money.reversals import follow
-from services.money.reversals_rows import read_account
+from services.money.reversals import follow, read_account
 from services.money.stripe_client import Charges, Intent, Missing
 from services.money.top_ups import attempts
 from services.money.top_ups.attempts import STRIPE

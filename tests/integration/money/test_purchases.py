@@ -17,8 +17,7 @@ import pytest
 from deploy.local.stack import Stack
 from schemas.credits import MICRO
 from schemas.facts import CreditsPurchased, PaymentMethodChanged, TopUpResumed, TopUpSuspended
-from services.money.inbox import Hands, work_on
-from services.money.inbox_rows import News
+from services.money.inbox import Hands, News, work_on
 from services.runtime.crashpoints import arm
 from services.runtime.errors import Unavailable
 from services.store.connect import connect_pool

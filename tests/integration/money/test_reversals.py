@@ -18,8 +18,7 @@ from schemas.facts import (
     TopUpSkipped,
     TopUpSuspended,
 )
-from services.money.inbox import Hands, work_on
-from services.money.inbox_rows import News
+from services.money.inbox import Hands, News, work_on
 from services.money.reversals import Followed
 from services.money.top_ups.attempts import read_top_ups
 from services.read_models.balances import read_balance
