@@ -18,6 +18,7 @@ from pydantic import BaseModel
 from .facts import FACTS
 from .notices import NOTICES, schema_of_notice
 from .rates import RateCard
+from .topics import EVENTS, REFUSED
 from .usage import NUMBER_SCHEMA, UsageReported, UsageVoidReported
 
 HERE = Path(__file__).parent
@@ -127,8 +128,8 @@ def asyncapi() -> Json:
         "defaultContentType": "application/json",
         "channels": {
             "usage": channel("usage", USAGE_DESCRIPTION, list(USAGE)),
-            "creditsEvents": channel("credits.events", EVENTS_DESCRIPTION, [f"stored.{name}" for name in FACTS]),
-            "usageRefused": channel("usage.refused", REFUSED_DESCRIPTION, ["refused"]),
+            "creditsEvents": channel(EVENTS, EVENTS_DESCRIPTION, [f"stored.{name}" for name in FACTS]),
+            "usageRefused": channel(REFUSED, REFUSED_DESCRIPTION, ["refused"]),
         },
         "operations": {
             "recordUsage": {"action": "receive", "channel": {"$ref": "#/channels/usage"}},

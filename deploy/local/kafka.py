@@ -20,12 +20,12 @@ from deploy.local.folders import free_ports
 from deploy.local.say import Say
 from deploy.local.topics import (
     PARTITIONS,
-    RECORD_BYTES_MAX,
     create_topics,
     wait_for_coordinator,
 )
 from deploy.local.trouble import StackTrouble, tail
 from deploy.local.waiting import listens, wait_until
+from schemas.topics import RECORD_BYTES_MAX
 
 READY_SECONDS = 120
 STOP_SECONDS = 60

@@ -2,26 +2,15 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
+from schemas.topics import REFUSED, TOPICS
+
 PARTITIONS = 8
 COPIES = 3  # or as many as there are brokers
-DAY_MS = 24 * 60 * 60 * 1000
-
-# Feature teams may send what is too large to accept: it must reach the recorder to be refused with a reason.
-RECORD_BYTES_MAX = 16 * 2**20
-
-LIMIT = {"max.message.bytes": str(RECORD_BYTES_MAX)}
-TOPICS: Mapping[str, Mapping[str, str]] = {
-    # Kafka's own time, not the producers': by it the recorder knows which cycles are over.
-    "usage": {"retention.ms": str(30 * DAY_MS), "message.timestamp.type": "LogAppendTime", **LIMIT},
-    "credits.events": {"retention.ms": str(7 * DAY_MS), **LIMIT},
-    "usage.refused": {"retention.ms": str(30 * DAY_MS), **LIMIT},
-}
-
 COORDINATOR_SECONDS = 120
 LOOK_SECONDS = 0.05
 
@@ -36,7 +25,7 @@ async def create_topics(kafka: str, *, partitions: int = PARTITIONS) -> None:
             [
                 NewTopic(
                     name,
-                    num_partitions=1 if name == "usage.refused" else partitions,
+                    num_partitions=1 if name == REFUSED else partitions,
                     replication_factor=min(COPIES, brokers),
                     topic_configs=dict(configs),
                 )

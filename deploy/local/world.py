@@ -25,6 +25,7 @@ from deploy.local.say import Say
 from deploy.local.stack import Stack
 from deploy.local.trouble import StackTrouble
 from schemas.catalog import load_catalog
+from schemas.topics import USAGE
 from services.api.tokens import EVERY_TEAM, Role, mint
 from services.audit.checkpoints import new_key_pair
 from services.credits.directory import Member, name_team, put_member
@@ -32,30 +33,15 @@ from services.credits.plans import assign_plan
 from services.credits.rate_cards import seed_catalog
 from services.read_models.rebuild import ensure_projections
 from services.runtime.clock import system_clock
+from services.runtime.processes import PROCESSES
 from services.runtime.settings import Settings
 from services.store.connect import Connection
 from services.store.migrate import migrate
 from services.usage.cursors import claim_cursor
 
-PROCESSES = ("recorder", "projector", "relay", "topup", "refill", "signer", "api")
-
-# The role of each process, and what it needs to know beside its database.
-ROLES = {
-    "recorder": "recorder", "projector": "projector", "relay": "worker", "topup": "worker", "refill": "worker",
-    "signer": "signer", "api": "api",
-}  # fmt: skip
-NEEDS: Mapping[str, frozenset[str]] = {
-    "recorder": frozenset({"KAFKA"}),
-    "projector": frozenset(),
-    "relay": frozenset({"KAFKA", "NOTICE_URL", "NOTICE_SECRET", "USAGE_PAGE"}),
-    "topup": frozenset({"KAFKA", "STRIPE_API", "STRIPE_KEY"}),
-    "refill": frozenset(),
-    "signer": frozenset({"SIGNING_KEY", "ANCHORS"}),
-    "api": frozenset({"KAFKA", "STRIPE_API", "STRIPE_KEY", "STRIPE_WEBHOOK_SECRET", "API_PORT", "CORS_ORIGINS"}),
-}
 # Tokens are minted here and the catalog is the package's, whatever our own environment says.
 UNSET = dict.fromkeys(("JWKS", "JWT_ISSUER", "JWT_AUDIENCE", "CATALOG"), "")
-LOGINS = (*dict.fromkeys(ROLES.values()), "reader")
+LOGINS = (*dict.fromkeys(process.role for process in PROCESSES.values()), "reader")
 SOURCES = ("/features/*",)  # what a service's token may report as
 
 DESCRIBED_SECONDS = 20
@@ -115,8 +101,8 @@ class World:
 
     def environment(self, process: str) -> dict[str, str]:
         """What a process must know, and nothing else."""
-        known = {"INSECURE_DEV": "1", "LOG_FORMAT": "json", "DATABASE": self.logins[ROLES[process]], **UNSET}
-        known |= {name: text for name, text in self.variables.items() if name in NEEDS[process]}
+        known = {"INSECURE_DEV": "1", "LOG_FORMAT": "json", "DATABASE": self.logins[PROCESSES[process].role], **UNSET}
+        known |= {name: text for name, text in self.variables.items() if name.lower() in PROCESSES[process].settings}
         return {f"CREDITWELL_{name}": text for name, text in known.items()}
 
     async def serve(self, *names: str, env: Mapping[str, str] | None = None) -> None:
@@ -191,7 +177,7 @@ async def start_world(
     teams: Sequence[TeamPlan] = TEAMS,
     recorders: int = 1,
     projectors: int = 1,
-    serve: Sequence[str] = PROCESSES,
+    serve: Sequence[str] = tuple(PROCESSES),
 ) -> World:
     """Tables, teams, the stand-in for Stripe and every process, ready when this returns; `processes` ends them.
 
@@ -262,8 +248,8 @@ def at_free_ports(world: World) -> World:
 
 async def begin_at_the_end(owner: Connection, kafka: str) -> None:
     """What somebody else's topic held before is not for a new log to record."""
-    for partition, end in (await ends(kafka, "usage")).items():
-        await claim_cursor(owner, "usage", partition, "nobody", end)
+    for partition, end in (await ends(kafka, USAGE)).items():
+        await claim_cursor(owner, USAGE, partition, "nobody", end)
 
 
 async def give_passwords(owner: Connection, passwords: Mapping[str, str]) -> None:

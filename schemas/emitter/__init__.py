@@ -31,6 +31,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from ..facts import OURS
 from ..problems import problems_of
+from ..topics import USAGE
 from ..usage import QUANTITY, AnyUsage, Source, UsageReported, UsageVoidReported
 from .sender import Sender
 from .spool import SPOOL_MAX_BYTES, Fsync, Spool
@@ -86,7 +87,7 @@ class Emitter:
         kafka: str,
         source: str,
         spool: Path | str,
-        topic: str = "usage",
+        topic: str = USAGE,
         spool_max_bytes: int = SPOOL_MAX_BYTES,
         fsync: Fsync = "interval",
         exit_timeout_seconds: float = EXIT_TIMEOUT_SECONDS,

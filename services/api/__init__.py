@@ -10,8 +10,3 @@
 
 It holds nothing that can't be read again: any number of them may run side by side.
 """
-
-from services.api.app import create_app
-from services.api.serving import serve
-
-__all__ = ["create_app", "serve"]

@@ -13,9 +13,9 @@ import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
+from schemas.topics import USAGE
 from services.runtime.errors import Refused, Unavailable
 
-TOPIC = "usage"
 PATIENCE_SECONDS = 10
 CONNECT_SECONDS = 1.0  # from one attempt to the next
 GOODBYE_SECONDS = 5
@@ -96,7 +96,7 @@ class Reports:
 async def _hand_over(producer: AIOKafkaProducer, team_id: str, value: bytes) -> asyncio.Future[object]:
     """Give one record to the producer, which has no number for it until it fits."""
     try:
-        acknowledged: asyncio.Future[object] = await producer.send(TOPIC, value, key=team_id.encode())
+        acknowledged: asyncio.Future[object] = await producer.send(USAGE, value, key=team_id.encode())
     except MessageSizeTooLargeError as too_large:
         raise Refused("too_large", str(too_large)) from too_large
     return acknowledged

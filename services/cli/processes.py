@@ -7,9 +7,9 @@ from typing import Annotated, Any
 import typer
 
 from services.cli.showing import AsJson, print_json, with_database
+from services.runtime.processes import PROCESSES
 from services.runtime.settings import exit_used_wrongly, load_settings
 
-PROCESSES = ("recorder", "projector", "relay", "topup", "refill", "signer", "api")
 EVERY = (*PROCESSES, "all")
 
 
@@ -29,9 +29,9 @@ def serve(
     if process == "all":
         from services.runtime.supervisor import supervise
 
-        main = partial(supervise, PROCESSES)
+        main = partial(supervise, tuple(PROCESSES))
     else:
-        main = importlib.import_module(f"services.{process}").serve
+        main = PROCESSES[process].main()
     raise typer.Exit(run_process(process, main, settings, stop_at_eof=stop_at_eof))
 
 

@@ -13,14 +13,13 @@ import asyncpg
 
 from schemas.cycles import cycle, cycle_at
 from schemas.facts import NewFact, PeriodSealed
+from schemas.topics import USAGE
 from services.runtime.crashpoints import crashpoint
 from services.store.append import append, lock_shard
 from services.store.connect import Connection
 from services.store.cycles import CYCLES
 from services.store.read import read_team
 from services.store.shards import shard_of
-
-USAGE_TOPIC = "usage"
 
 # A cursor that never moved stands at '-infinity': whoever has not read anything can't say that nothing is missing.
 PASSED = "SELECT nullif(min(passed_at), '-infinity') FROM kafka_cursors WHERE topic = $1"
@@ -44,7 +43,7 @@ MOVE = """
 
 async def passed_at(connection: Connection) -> datetime | None:
     """Everything that Kafka received before this moment is in the log; None when nobody can say."""
-    moment: datetime | None = await connection.fetchval(PASSED, USAGE_TOPIC)
+    moment: datetime | None = await connection.fetchval(PASSED, USAGE)
     return moment
 
 

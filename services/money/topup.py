@@ -18,6 +18,7 @@ from projections.top_ups.decisions import decide, resumption_due
 from projections.top_ups.state import OFTEN, TopUps
 from schemas.catalog import Catalog
 from schemas.facts import NewFact, TopUpRequested, TopUpSkipped
+from schemas.topics import EVENTS
 from services.money.inbox import work_on_inbox
 from services.money.reconcile.schedule import keep_reconciled
 from services.money.stripe_client import charges_of
@@ -37,7 +38,7 @@ from services.store.append import lock_shard
 from services.store.connect import WORLD, Connection, Pool, connect_pool
 from services.store.refills import append_refills_due
 
-EVENTS, GROUP = "credits.events", "creditwell-topup"
+GROUP = "creditwell-topup"
 WORKERS = 16  # attempts at once
 SWEEP_SECONDS = 1.0
 SWEEP_MAX = 500

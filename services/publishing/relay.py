@@ -24,6 +24,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from aiokafka.partitioner import murmur2
 
+from schemas.topics import EVENTS, RECORD_BYTES_MAX, REFUSED, USAGE
 from services.publishing.batches import AWAY_NAME, BATCH_BYTES, GOODBYE_SECONDS, Batches, Headers, fill
 from services.publishing.notices import notify
 from services.runtime.clock import Clock, system_clock
@@ -36,10 +37,8 @@ from services.store.claims import LEASE_SECONDS, Claims
 from services.store.connect import AWAY, WORLD, Connection, connect_pool
 from services.store.read import read_after
 
-EVENTS, REFUSED, USAGE = "credits.events", "usage.refused", "usage"
 ROUND_FACTS = 4_000  # some 3 MB: read, sent and acknowledged well within the lease
 ROUND_REFUSED_BYTES = 4 * 1024 * 1024
-RECORD_BYTES = 16 * 1024 * 1024  # one refused record may have more than a batch has room for
 IDLE_SECONDS = 0.01
 REFUSED_SECONDS = 0.2
 JOIN_SECONDS = LEASE_SECONDS / 4
@@ -115,7 +114,7 @@ async def _producer(kafka: str) -> AsyncIterator[AIOKafkaProducer]:
     """Idempotent: a repetition after a lost answer is not written twice, nor out of order."""
     producer = AIOKafkaProducer(
         bootstrap_servers=kafka, client_id="creditwell-relay", acks="all", enable_idempotence=True,
-        max_batch_size=BATCH_BYTES, max_request_size=RECORD_BYTES,
+        max_batch_size=BATCH_BYTES, max_request_size=RECORD_BYTES_MAX,  # one refused record may have more than a batch has room for
     )  # fmt: skip
     try:
         await producer.start()

@@ -8,7 +8,6 @@ import os
 from pathlib import Path
 from time import sleep
 
-THROUGH_MASSES = frozenset({"recorder", "projector", "relay"})
 NICENESS = 8  # of 19: a sixth of the processor's time while somebody else wants it, and all of it otherwise
 
 # Linux may share out the processor by sessions first, and then niceness counts within a session only.

@@ -20,7 +20,8 @@ from services.runtime.gc_tuning import stop_looking_for_garbage
 from services.runtime.health import Health, health_app
 from services.runtime.http_server import listen
 from services.runtime.logs import configure_logs, get_log
-from services.runtime.niceness import THROUGH_MASSES, give_way
+from services.runtime.niceness import give_way
+from services.runtime.processes import PROCESSES
 from services.runtime.settings import USED_WRONGLY, Settings, WrongSettings, say_used_wrongly, unknown_variables
 
 E = TypeVar("E", bound=BaseException)
@@ -43,7 +44,7 @@ def run_process(name: str, main: Main, settings: Settings, *, stop_at_eof: bool 
     """
     configure_logs(settings, name)
     stop_looking_for_garbage()
-    if name in THROUGH_MASSES:
+    if name in PROCESSES and PROCESSES[name].gives_way:
         give_way()
     log = get_log()
     for sentence in unknown_variables(os.environ):

@@ -13,6 +13,7 @@ from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
 from faststream.kafka.message import KafkaAckableMessage
 
+from schemas.topics import USAGE
 from services.runtime.clock import Clock, system_clock
 from services.runtime.health import Health
 from services.runtime.settings import Settings
@@ -21,7 +22,7 @@ from services.usage.batches import BATCH_MAX
 from services.usage.kafka_headers import accept_any_header_name
 from services.usage.metrics import Metrics, Refusing
 from services.usage.partitions import Partitions, Rebalances
-from services.usage.recorder import TOPIC, Recorder, log
+from services.usage.recorder import Recorder, log
 
 GROUP = "creditwell-recorder"
 LOOK_AROUND_SECONDS = 2
@@ -42,7 +43,7 @@ def attach(broker: KafkaBroker, recorder: Recorder, session_timeout_ms: int) -> 
         return list(message.raw_message)
 
     subscriber = broker.subscriber(
-        TOPIC,
+        USAGE,
         batch=True,
         group_id=GROUP,
         max_records=BATCH_MAX,
@@ -69,7 +70,7 @@ async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: 
     accept_any_header_name()
     kafka = settings.needed("kafka")
     pool = await connect_pool(settings.needed("database"), process="recorder", size=3, projections=False)
-    partitions = Partitions(TOPIC, kafka, pool, f"recorder-{uuid4()}", health)
+    partitions = Partitions(USAGE, kafka, pool, f"recorder-{uuid4()}", health)
     metrics = Metrics(health.registry)
     recorder = Recorder(pool, partitions, health, clock, metrics, Refusing(metrics.refused_share))
     faststream = logging.getLogger("faststream")
@@ -109,7 +110,7 @@ async def _look_around(recorder: Recorder) -> None:
         await asyncio.sleep(LOOK_AROUND_SECONDS)
         try:
             await partitions.look_around(busy=lambda: recorder.busy, asked_at=asked_at)
-            offsets = {TopicPartition(TOPIC, p): mine.next_offset for p, mine in partitions.owned.items()}
+            offsets = {TopicPartition(USAGE, p): mine.next_offset for p, mine in partitions.owned.items()}
             if offsets:
                 await partitions.consumer.commit(offsets)
         except (*AWAY, KafkaError) as away:

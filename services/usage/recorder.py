@@ -19,6 +19,7 @@ import structlog
 from aiokafka import ConsumerRecord
 
 from schemas.rates import RateCards
+from schemas.topics import USAGE
 from schemas.usage import UsageVoidReported
 from services.credits.holds import HoldKey, live_or_settled, settle_holds
 from services.credits.rate_cards import load_rate_cards
@@ -39,7 +40,6 @@ from services.usage.partitions import Partitions
 from services.usage.refusals import Refusal, keep_refusals
 from services.usage.voids import note_voids, voided_among
 
-TOPIC = "usage"
 BATCH_MIN = 200
 HELD_MAX_SECONDS = 0.015
 GROWS_BY = 100  # a 100th with each batch for which nobody has waited: whoever places holds places the next one soon
@@ -153,7 +153,7 @@ class Recorder:
             for item in some:
                 item.owned.next_offset = item.parsed.record.offset + 1
             for partition in {item.owned.partition for item in some}:
-                self.health.beat(f"{TOPIC}-{partition}")
+                self.health.beat(f"{USAGE}-{partition}")
             return True
         self.health.back("the store")  # whoever owns the partition now waits for it
         return False
@@ -179,7 +179,7 @@ class Recorder:
     async def _write(self, connection: Connection, steps: Sequence[Step], judged: Judged) -> bool:
         """Cursors, refusals, repeats, facts: all or nothing. True if somebody waited for a lock at the end."""
         async with connection.transaction():
-            await move_cursors(connection, TOPIC, steps)
+            await move_cursors(connection, USAGE, steps)
             crashpoint("recorder:cursor_moved")
             conflicts = [_conflict(repeat.usage) for repeat in judged.repeats if not repeat.same]
             await keep_refusals(connection, [*judged.refusals, *conflicts], self.clock())
@@ -202,7 +202,7 @@ class Recorder:
         self.metrics.records.labels("refused").inc(len(judged.refusals))
         self.metrics.records.labels("repeated").inc(len(judged.repeats))
         self.refusing.count(len(judged.facts) + len(judged.refusals) + len(judged.repeats), judged.refusals)
-        self.health.beat(TOPIC)
+        self.health.beat(USAGE)
 
     async def _known(self, connection: Connection, usages: Sequence[Usage]) -> Known:
         """What `judge` must know of the teams and identities of a batch."""

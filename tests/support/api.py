@@ -16,7 +16,7 @@ import httpx
 from deploy.local.stack import Stack
 from schemas.catalog import load_catalog
 from schemas.facts import AnyFact, NewFact
-from services.api import serve
+from services.api.serving import serve
 from services.api.tokens import Role, mint
 from services.credits.directory import Member, name_team, put_member
 from services.credits.plans import assign_plan

@@ -10,21 +10,11 @@ import httpx
 from deploy.local.folders import free_ports
 from deploy.local.processes import Process, Processes, service_command
 from deploy.local.stack import Stack
+from services.runtime.processes import PROCESSES
 from tests.conftest import url_of
 from tests.support.waiting import until
 
 SESSION_TIMEOUT_MS = 3_000  # how long Kafka waits for a recorder that was killed
-
-# Each process has the role that it has in production.
-ROLES = {
-    "recorder": "recorder",
-    "projector": "projector",
-    "relay": "worker",
-    "topup": "worker",
-    "refill": "worker",
-    "signer": "signer",
-    "api": "api",
-}
 
 
 @dataclass
@@ -55,7 +45,7 @@ class Fleet:
 
     def url(self, program: str) -> str:
         """The database as this program's role sees it."""
-        return url_of(self.database, self.database.rpartition("/")[2], role=ROLES[program])
+        return url_of(self.database, self.database.rpartition("/")[2], role=PROCESSES[program].role)
 
     async def ready(self, *names: str, within: float = 60) -> None:
         """These processes can do their work."""

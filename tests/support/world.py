@@ -15,6 +15,7 @@ from deploy.local.stack import Stack
 from projections.balance.state import TeamBalance
 from schemas.catalog import load_catalog
 from schemas.facts import Stored
+from schemas.topics import RECORD_BYTES_MAX, USAGE
 from services.credits.plans import assign_plan
 from services.credits.rate_cards import seed_catalog
 from services.read_models import projector
@@ -28,8 +29,6 @@ from services.usage import consuming
 from tests.support.usage import Message
 from tests.support.waiting import until
 
-TOPIC = "usage"
-RECORD_BYTES_MAX = 16 * 2**20
 # An idempotent producer whose batch has expired is lost: the broker waits for its sequence numbers. So ours never expire.
 PATIENCE_MS = 300_000
 
@@ -67,7 +66,7 @@ class World:
         """Send in this order, and wait for Kafka's word; (partition, offset) of each."""
         waiting = [
             await self.producer.send(
-                TOPIC, message.value, key=message.key, headers=list(message.headers), partition=message.partition,
+                USAGE, message.value, key=message.key, headers=list(message.headers), partition=message.partition,
                 timestamp_ms=message.timestamp_ms,
             )
             for message in messages
@@ -94,7 +93,7 @@ class World:
 
     async def cursors(self) -> dict[int, int]:
         """The next offset of each partition."""
-        rows = await self.connection.fetch("SELECT partition, next_offset FROM kafka_cursors WHERE topic = $1", TOPIC)
+        rows = await self.connection.fetch("SELECT partition, next_offset FROM kafka_cursors WHERE topic = $1", USAGE)
         return {row["partition"]: row["next_offset"] for row in rows}
 
     async def facts(self, team_id: str | None = None, *, type: str | None = None) -> list[Stored]:
@@ -228,11 +227,11 @@ async def begin_at(connection: Connection, offsets: Mapping[int, int]) -> None:
     """Let the recorder begin here: what other tests left in the topic is none of this one's business."""
     await connection.executemany(
         "INSERT INTO kafka_cursors (topic, partition, epoch, owner, next_offset) VALUES ($1, $2, 0, '', $3)",
-        [(TOPIC, partition, offset) for partition, offset in offsets.items()],
+        [(USAGE, partition, offset) for partition, offset in offsets.items()],
     )
 
 
-async def ends_of(kafka: str, topic: str = TOPIC) -> dict[int, int]:
+async def ends_of(kafka: str, topic: str = USAGE) -> dict[int, int]:
     """The offset after the last record of each partition."""
     async with a_consumer(kafka, topic) as consumer:
         ends = await consumer.end_offsets(consumer.assignment())

@@ -21,7 +21,7 @@ async def sending(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     admin = AIOKafkaAdminClient(bootstrap_servers=stack.kafka)
     await admin.start()
     await admin.create_topics([NewTopic(topic, 1, 1, topic_configs={"max.message.bytes": "1000"})])
-    monkeypatch.setattr(usage_producer, "TOPIC", topic)
+    monkeypatch.setattr(usage_producer, "USAGE", topic)
     stop, sending = asyncio.Event(), Reports(stack.kafka)
     running = asyncio.create_task(sending.run(stop))
     try:

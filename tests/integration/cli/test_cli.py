@@ -19,9 +19,9 @@ from services.api.tokens import Role
 from services.audit.checkpoints import new_key_pair, parse_signing_key
 from services.audit.sign_log import sign_log
 from services.cli import app
-from services.cli.processes import PROCESSES
 from services.credits.plans import assign_plan
 from services.credits.rate_cards import seed_catalog
+from services.runtime.processes import PROCESSES
 from services.store.append import append
 from services.store.connect import Connection
 from services.store.shards import shard_of

@@ -18,6 +18,7 @@ from cloudevents.core.formats.json import JSONFormat
 from deploy.local.stack import Stack
 from schemas.facts import Stored, UsageRecorded
 from schemas.generate import REFUSED_HEADERS
+from schemas.topics import EVENTS, REFUSED
 from services.publishing import relay
 from services.runtime.health import Health
 from services.runtime.settings import Settings
@@ -65,7 +66,7 @@ async def published(stack: Stack, teams: Iterable[str]) -> dict[str, list[Consum
     """The records of these teams, in the order in which a consumer meets them."""
     of_team: dict[str, list[ConsumerRecord]] = {team: [] for team in teams}
     keys = {team.encode() for team in teams}
-    for record in await read_topic(stack.kafka, relay.EVENTS, lambda record: record.key in keys):
+    for record in await read_topic(stack.kafka, EVENTS, lambda record: record.key in keys):
         of_team[record.key.decode()].append(record)
     return of_team
 
@@ -157,7 +158,7 @@ async def test_refused_usage_is_published_as_it_arrived_with_the_reason(stack: S
             )
         )
 
-        found = await read_topic(stack.kafka, relay.REFUSED, lambda record: ("mark", mark) in record.headers)
+        found = await read_topic(stack.kafka, REFUSED, lambda record: ("mark", mark) in record.headers)
 
     assert [(record.key, record.value) for record in found] == [
         (b"team_1", b"\xff not json " + mark), (None, None), (b"team_2", big[: 64 * 1024]), (None, b""),
@@ -195,7 +196,7 @@ async def test_a_refused_record_whose_key_or_headers_no_topic_takes_holds_nothin
             )
             assert not health.absent
 
-            found = await read_topic(stack.kafka, relay.REFUSED, lambda record: (record.key or b"").startswith(mark))
+            found = await read_topic(stack.kafka, REFUSED, lambda record: (record.key or b"").startswith(mark))
             for team, of_team in (await published(stack, teams)).items():
                 assert positions(of_team) == [stored.position for stored in await log_of(connection, team)]
 

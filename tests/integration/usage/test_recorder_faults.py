@@ -10,6 +10,7 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from deploy.local.topics import create_topics
+from schemas.topics import USAGE
 from services.runtime.errors import LogChanged
 from tests.support.fleet import Fleet
 from tests.support.load import Load, Pressure
@@ -17,7 +18,7 @@ from tests.support.oracle import Oracle
 from tests.support.proxy import Cut, a_proxy
 from tests.support.usage import used
 from tests.support.waiting import until
-from tests.support.world import TOPIC, World, a_consumer, ends_of, nobody_died
+from tests.support.world import World, a_consumer, ends_of, nobody_died
 
 TEAMS = [f"team_{n}" for n in range(16)]
 
@@ -135,9 +136,9 @@ async def test_kafka_and_postgresql_restart_under_load_and_the_recorder_goes_on(
 async def test_what_kafka_itself_has_noted_is_never_read_back(world: World) -> None:
     await world.team("team_1")
     places = await world.send(*[used("team_1", f"id-{n}") for n in range(20)])
-    async with a_consumer(world.stack.kafka, TOPIC, group_id="creditwell-recorder") as consumer:
+    async with a_consumer(world.stack.kafka, USAGE, group_id="creditwell-recorder") as consumer:
         await until_assigned_all(consumer)
-        await consumer.commit({TopicPartition(TOPIC, partition): offset + 1 for partition, offset in places[10:]})
+        await consumer.commit({TopicPartition(USAGE, partition): offset + 1 for partition, offset in places[10:]})
 
     async with world.recorder():
         await world.recorded()
@@ -237,7 +238,7 @@ async def cut_topic(world: World, partition: int, before: int) -> None:
     admin = AIOKafkaAdminClient(bootstrap_servers=world.stack.kafka)
     await admin.start()
     try:
-        await admin.delete_records({TopicPartition(TOPIC, partition): RecordsToDelete(before_offset=before)})
+        await admin.delete_records({TopicPartition(USAGE, partition): RecordsToDelete(before_offset=before)})
     finally:
         await admin.close()
 
@@ -247,10 +248,10 @@ async def make_topic_anew(world: World) -> None:
     admin = AIOKafkaAdminClient(bootstrap_servers=world.stack.kafka)
     await admin.start()
     try:
-        await admin.delete_topics([TOPIC])
+        await admin.delete_topics([USAGE])
 
         async def gone() -> bool:
-            return TOPIC not in await admin.list_topics()
+            return USAGE not in await admin.list_topics()
 
         await until(gone, what="the topic is deleted")
         await create_topics(world.stack.kafka)

@@ -14,9 +14,9 @@ import pytest
 import yaml
 
 from deploy.local.containers import KAFKA_IMAGE
-from deploy.local.topics import PARTITIONS, TOPICS
-from services.cli.processes import PROCESSES
-from services.runtime.niceness import THROUGH_MASSES
+from deploy.local.topics import PARTITIONS
+from schemas.topics import TOPICS
+from services.runtime.processes import PROCESSES
 from services.runtime.settings import unknown_variables
 
 ROOT = Path(__file__).parents[3]
@@ -52,7 +52,9 @@ def texts(value: object) -> list[str]:
 
 
 def test_who_works_through_masses_gives_way_here_too() -> None:
-    assert {name for name in OURS if "cpu_shares" in SERVICES[name]} == THROUGH_MASSES
+    assert {name for name in OURS if "cpu_shares" in SERVICES[name]} == {
+        process.name for process in PROCESSES.values() if process.gives_way
+    }
 
 
 def test_every_process_of_the_command_line_is_deployed_with_a_role_of_its_own() -> None:

@@ -1,0 +1,50 @@
+"""The processes of Creditwell: their names, their roles at the database, what they must be told, and who gives way to whom.
+
+The one table of them. The command line, the supervisor, the local stack, the tests and the files of `deploy/` follow it.
+"""
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from services.runtime.running import Main
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceProcess:
+    """One process, started by `creditwell serve NAME`.
+
+    `module` offers it as `serve`, `role` is its role at the database without `creditwell_`, `settings` are those that it reads
+    beside its database, and `gives_way` says that it works through masses while others answer somebody.
+    """
+
+    name: str
+    module: str
+    role: str
+    settings: frozenset[str] = frozenset()
+    gives_way: bool = False
+
+    def main(self) -> "Main":
+        """What runs it; imported only now, for a process needs nothing of the others."""
+        main: Main = importlib.import_module(self.module).serve
+        return main
+
+
+_TABLE = (
+    ServiceProcess("recorder", "services.usage.consuming", "recorder", frozenset({"kafka"}), gives_way=True),
+    ServiceProcess("projector", "services.read_models.projector", "projector", gives_way=True),
+    ServiceProcess(
+        "relay", "services.publishing.relay", "worker",
+        frozenset({"kafka", "notice_url", "notice_secret", "usage_page"}), gives_way=True,
+    ),
+    ServiceProcess("topup", "services.money.topup", "worker", frozenset({"kafka", "stripe_api", "stripe_key"})),
+    ServiceProcess("refill", "services.credits.refill", "worker"),
+    ServiceProcess("signer", "services.audit.signer", "signer", frozenset({"signing_key", "anchors"})),
+    ServiceProcess(
+        "api", "services.api.serving", "api",
+        frozenset({"kafka", "stripe_api", "stripe_key", "stripe_webhook_secret", "api_port", "cors_origins"}),
+    ),
+)  # fmt: skip
+PROCESSES: Mapping[str, ServiceProcess] = {process.name: process for process in _TABLE}
