@@ -1,5 +1,6 @@
 """How long the start of a server is waited for: told with a clock that the test sets."""
 
+import asyncio
 import signal
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from deploy.local.waiting import (
     STILL_SECONDS,
     Patience,
     cpu_seconds,
+    wait_for_answer,
     wait_for_end,
     wait_until,
 )
@@ -143,6 +145,41 @@ def test_a_server_that_ends_is_told_at_once_with_its_code_and_its_last_lines(clo
 def test_a_program_that_is_meant_to_end_is_waited_for_till_its_exit_code(log: Path) -> None:
     with subprocess.Popen(DYING) as child:
         assert wait_for_end(child, step="PostgreSQL", log=log) == 7
+
+
+async def test_an_attempt_that_hangs_is_given_up_when_the_server_dies(
+    log: Path, quiet: subprocess.Popen[bytes]
+) -> None:
+    given_up: list[str] = []
+
+    async def hang() -> None:
+        quiet.kill()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            given_up.append("the attempt")
+
+    with pytest.raises(StackTrouble, match="ended with code -9"):
+        await wait_for_answer(hang, Patience("Kafka", quiet, log), passes=passes)
+
+    assert given_up == ["the attempt"]
+
+
+async def test_attempts_are_repeated_while_their_failures_pass_and_no_longer(clock: Clock) -> None:
+    coming = [
+        NodeNotReadyError("not yet"),
+        NotControllerError("not I"),
+        InvalidPartitionsError("never"),
+        ValueError("x"),
+    ]
+
+    async def fail() -> None:
+        raise coming.pop(0)
+
+    with pytest.raises(InvalidPartitionsError):
+        await wait_for_answer(fail, Patience("Kafka", clock=clock), passes=passes)
+
+    assert len(coming) == 1
 
 
 def test_a_long_wait_says_now_and_then_what_it_waits_for_in_lines_of_a_terminal(clock: Clock) -> None:
