@@ -1,5 +1,6 @@
 """A real Kafka and a real PostgreSQL for the tests that ask for them, and a database of its own for each test."""
 
+import asyncio
 import logging
 import secrets
 from collections.abc import AsyncIterator, Iterator
@@ -28,9 +29,17 @@ def pytest_configure() -> None:
 
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
-    """Started with the first test that needs it, gone with the last."""
-    with start_stack(say=print, name="tests", native=True) as running:
+    """Started with the first test that needs it, gone with the last. Its PostgreSQL waits for no disk: see `durable`."""
+    with start_stack(say=print, name="tests", native=True, durable=False) as running:
         yield running
+
+
+@pytest.fixture
+async def durable(stack: Stack) -> AsyncIterator[None]:
+    """For a test that crashes PostgreSQL: until its end what is committed is on the disk, as in production."""
+    await asyncio.to_thread(stack.set_durable, durable=True)
+    yield
+    await asyncio.to_thread(stack.set_durable, durable=False)
 
 
 @pytest.fixture(scope="session")

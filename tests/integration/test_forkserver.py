@@ -94,7 +94,9 @@ async def test_it_leads_a_session_and_holds_no_file_of_the_server(server: ForkSe
     await listening(begun_before.log)
     await listening(process.log)
 
-    files = {number: os.readlink(f"/proc/{process.pid}/fd/{number}") for number in os.listdir(f"/proc/{process.pid}/fd")}
+    files = {
+        number: os.readlink(f"/proc/{process.pid}/fd/{number}") for number in os.listdir(f"/proc/{process.pid}/fd")
+    }
 
     assert os.getsid(process.pid) == os.getpgid(process.pid) == process.pid
     assert (files["0"], files["1"], files["2"]) == (os.devnull, str(process.log), str(process.log))

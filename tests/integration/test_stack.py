@@ -6,7 +6,6 @@ import fcntl
 import http.server
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -23,7 +22,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from deploy.local import containers, kafka
 from deploy.local.children import WHEN_ANNOUNCED, Guard
-from deploy.local.folders import ROOT, RUN, folder_of, new_lock
+from deploy.local.folders import ROOT, RUN, folder_of, free_ports, new_lock
 from deploy.local.owners import wait_for_guard
 from deploy.local.processes import Processes
 from deploy.local.stack import Stack, start_stack
@@ -262,6 +261,21 @@ async def test_postgres_is_as_durable_as_in_production(native: Stack) -> None:
     assert found == {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}
 
 
+async def test_postgres_that_waits_for_no_disk_refuses_to_be_crashed(stack: Stack) -> None:
+    async with connection(stack) as asked:
+        assert await asked.fetchval("SHOW fsync") == "off"
+
+    for crash in (stack.kill_postgres, lambda: stack.restart_postgres("immediate")):
+        with pytest.raises(StackTrouble, match="is not durable"):
+            await asyncio.to_thread(crash)
+
+
+@pytest.mark.usefixtures("durable")
+async def test_a_test_that_crashes_postgres_has_a_durable_one(stack: Stack) -> None:
+    async with connection(stack) as asked:
+        assert [await asked.fetchval(f"SHOW {name}") for name in ("fsync", "full_page_writes")] == ["on", "on"]
+
+
 async def test_a_second_stack_runs_beside_the_first(native: Stack) -> None:
     with start_stack(say=print, name="test-second", native=True) as second:
         assert second.kafka != native.kafka
@@ -355,8 +369,7 @@ async def test_a_process_can_be_frozen_and_thawed(processes: Processes, tmp_path
 
 
 async def test_a_process_is_ready_when_its_address_says_so(processes: Processes) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    (port,) = free_ports(1)
     processes.start("web", [sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1"])
 
     await processes.wait_ready("web", f"http://127.0.0.1:{port}/")
