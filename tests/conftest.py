@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import secrets
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -9,6 +10,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest
+from hypothesis import HealthCheck, settings
 
 from deploy.local.stack import Stack, start_stack
 from services.store.migrate import migrate
@@ -21,8 +23,17 @@ NOISY = (
 )  # fmt: skip
 
 
+# No run may fail because a machine is busy: nothing has a deadline, and a slow drawing of examples is no fault.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# In CI none may fail by luck either: the same examples each time, and none from an earlier run. Others look further.
+settings.register_profile(
+    "ci", settings.get_profile("patient"), max_examples=100, derandomize=True, database=None, print_blob=True
+)
+
+
 def pytest_configure() -> None:
-    """Of the connections to Kafka only what comes with a traceback is news."""
+    """Which examples hypothesis draws; and of the connections to Kafka only what comes with a traceback is news."""
+    settings.load_profile("ci" if os.environ.get("CI") == "true" else "patient")
     for name in NOISY:
         logging.getLogger(name).addFilter(lambda record: record.exc_info is not None)
 
