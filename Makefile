@@ -17,7 +17,7 @@ demo: $(READY) ## play a video product with several teams on a real Kafka and Po
 test: $(READY) ## run all tests, those in a browser too
 	@deploy/local/browser.sh
 	@deploy/local/node.sh
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(READY) ## format, lint, types, imports, SQL, generated schemas
 	@deploy/local/check.sh

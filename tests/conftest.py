@@ -1,6 +1,8 @@
 """A real Kafka and a real PostgreSQL for the tests that ask for them, and a database of its own for each test."""
 
+import asyncio
 import logging
+import os
 import secrets
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -8,6 +10,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest
+from hypothesis import HealthCheck, settings
 
 from deploy.local.stack import Stack, start_stack
 from services.read_models.rebuild import ensure_projections
@@ -20,17 +23,34 @@ NOISY = (
 )  # fmt: skip
 
 
+# No run may fail because a machine is busy: nothing has a deadline, and a slow drawing of examples is no fault.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# In CI none may fail by luck either: the same examples each time, and none from an earlier run. Others look further.
+settings.register_profile(
+    "ci", settings.get_profile("patient"), max_examples=100, derandomize=True, database=None, print_blob=True
+)
+
+
 def pytest_configure() -> None:
-    """Of the connections to Kafka only what comes with a traceback is news."""
+    """Which examples hypothesis draws; and of the connections to Kafka only what comes with a traceback is news."""
+    settings.load_profile("ci" if os.environ.get("CI") == "true" else "patient")
     for name in NOISY:
         logging.getLogger(name).addFilter(lambda record: record.exc_info is not None)
 
 
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
-    """Started with the first test that needs it, gone with the last."""
-    with start_stack(say=print, name="tests", native=True) as running:
+    """Started with the first test that needs it, gone with the last. Its PostgreSQL waits for no disk: see `durable`."""
+    with start_stack(say=print, name="tests", native=True, durable=False) as running:
         yield running
+
+
+@pytest.fixture
+async def durable(stack: Stack) -> AsyncIterator[None]:
+    """For a test that crashes PostgreSQL: until its end what is committed is on the disk, as in production."""
+    await asyncio.to_thread(stack.set_durable, durable=True)
+    yield
+    await asyncio.to_thread(stack.set_durable, durable=False)
 
 
 @pytest.fixture(scope="session")

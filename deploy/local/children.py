@@ -15,6 +15,9 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
+
+from deploy.local.forkserver import Forked, ForkServer
 
 GUARD = Path(__file__).with_name("guard.py")
 
@@ -24,6 +27,20 @@ WHEN_ANNOUNCED = 'IFS= read -r announced && exec "$@" </dev/null'
 CLOSE_SECONDS = 60
 
 
+class Child(Protocol):
+    """A process that we have started, as `subprocess.Popen` shows it."""
+
+    @property
+    def pid(self) -> int: ...
+
+    @property
+    def returncode(self) -> int | None: ...
+
+    def poll(self) -> int | None: ...
+
+    def wait(self, timeout: float | None = None) -> int: ...
+
+
 class Guard:
     """Knows every process and folder that must be gone when this process is. Safe to use from several threads."""
 
@@ -31,7 +48,7 @@ class Guard:
         """`lock` is held until everything is gone. With `keep`, folders stay for somebody to look into."""
         self._keep = keep
         self._writing = threading.Lock()
-        self._children: dict[int, subprocess.Popen[bytes]] = {}
+        self._children: dict[int, Child] = {}
         listening, speaking = os.pipe()
         self._pipe = os.fdopen(speaking, "wb", buffering=0)
         os.register_at_fork(after_in_child=self._pipe.close)  # or a forked worker would keep the guard waiting
@@ -76,15 +93,32 @@ class Guard:
                 group=pwd.getpwnam(user).pw_gid if user else None,
                 extra_groups=[] if user else None,
             )
-            self._children[child.pid] = child
-            self._tell("group", child.pid, int(stop), grace_seconds)
+            self._announce(child, stop, grace_seconds)
         assert child.stdin is not None
         # A broken pipe: it died already, and whoever waits for it will see that.
         with contextlib.suppress(BrokenPipeError), child.stdin as gate:
             gate.write(b"announced\n")
         return child
 
-    def forget(self, child: subprocess.Popen[bytes]) -> None:
+    def fork(
+        self,
+        server: ForkServer,
+        argv: Sequence[str],
+        *,
+        log: Path,
+        env: Mapping[str, str],
+        cwd: Path,
+        stop: signal.Signals = signal.SIGTERM,
+        grace_seconds: float = 10,
+    ) -> Forked:
+        """As `spawn`, of a program that the server has loaded: `forkserver.can_run`."""
+        with self.not_yet(), log.open("ab") as output:
+            child = server.fork(output=output.fileno(), errors=output.fileno())
+            self._announce(child, stop, grace_seconds)
+        child.begin(argv, env=env, cwd=cwd)
+        return child
+
+    def forget(self, child: Child) -> None:
         """The child has ended and was waited for: its pid may soon mean somebody else."""
         self._children.pop(child.pid, None)
         with self._writing:
@@ -113,11 +147,15 @@ class Guard:
         for child in list(self._children.values()):
             child.wait(CLOSE_SECONDS)
 
+    def _announce(self, child: Child, stop: signal.Signals, grace_seconds: float) -> None:
+        self._children[child.pid] = child
+        self._tell("group", child.pid, int(stop), grace_seconds)
+
     def _tell(self, *word: str | float) -> None:
         self._pipe.write(json.dumps(word).encode() + b"\n")
 
 
-def signal_group(child: subprocess.Popen[bytes], number: signal.Signals) -> None:
+def signal_group(child: Child, number: signal.Signals) -> None:
     """To the child and to whatever it started. One that has ended and was waited for gets nothing."""
     if child.returncode is None:
         with contextlib.suppress(ProcessLookupError):

@@ -1,4 +1,4 @@
-"""Where the local stack keeps its state, and ports that nobody uses.
+"""Where the local stack keeps its state, and ports that nobody else takes.
 
     .creditwell/run/NAME-xxxx/        one per running stack: logs, Kafka's data, PostgreSQL's data
     .creditwell/run/NAME-xxxx.lock    held by its guard; a folder whose lock is free was left by a machine that lost power
@@ -8,13 +8,16 @@ that the unprivileged user may enter; the folders of the checkout and of root's 
 """
 
 import fcntl
+import itertools
 import os
 import random
 import secrets
 import shutil
 import socket
 import tempfile
+import threading
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -23,8 +26,11 @@ RUN = STATE / "run"
 TEMPORARY_PREFIX = "creditwell-"
 OUTSIDE = "outside"  # a file in a stack's folder: the one path that belongs to it and lies elsewhere
 
-# Below what Linux and macOS give to outgoing connections, so that a server finds its port free when it restarts.
+# Below what Linux and macOS give to outgoing connections and to whoever binds port 0, so that nobody gets one by chance: a server
+# finds its port free when it starts, and again when it restarts.
 PORTS = range(20_000, 32_000)
+# Wherever TMPDIR points: every process of this user must mean the same file. Byte n is locked by the process that has port n.
+LEASES = Path(f"/tmp/creditwell-ports-{os.getuid()}")  # noqa: S108 - nothing is in it, and a link is not followed
 
 
 def new_lock(name: str) -> Path:
@@ -78,20 +84,55 @@ def remove(folder: Path) -> None:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of the loopback address on which nobody listens now; drawn at random, so that two stacks rarely want the same."""
-    found: list[int] = []
-    for port in random.sample(PORTS, k=len(PORTS)):
-        with socket.socket() as candidate:
-            try:
-                candidate.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        found.append(port)
-        if len(found) == count:
-            return found
-    raise OSError(f"no free port between {PORTS.start} and {PORTS.stop}")
+    """Ports of the loopback address on which nobody listens; they are ours, and no other stack's or test's, while we run."""
+    found = list(itertools.islice(filter(_is_ours_now, random.sample(PORTS, k=len(PORTS))), count))
+    if len(found) < count:
+        raise OSError(f"no free port between {PORTS.start} and {PORTS.stop}")
+    return found
+
+
+def free_ports_in_a_row(count: int) -> int:
+    """As `free_ports`: the first of so many that follow each other."""
+    for first in random.sample(PORTS, k=len(PORTS)):
+        if all(map(_is_ours_now, range(first, first + count))):
+            return first
+    raise OSError(f"no {count} free ports in a row between {PORTS.start} and {PORTS.stop}")
+
+
+_leasing = threading.Lock()
+_leased: set[int] = set()  # a lock on a byte keeps out others, not ourselves
+
+
+def _is_ours_now(port: int) -> bool:
+    """Take the port, unless somebody has taken it or listens there. Locks end with us, however we end; children get none."""
+    with _leasing, socket.socket() as candidate:
+        if port in _leased:
+            return False
+        try:
+            fcntl.lockf(_leases(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+        except (BlockingIOError, PermissionError):
+            return False
+        try:
+            candidate.bind(("127.0.0.1", port))
+        except OSError:
+            fcntl.lockf(_leases(), fcntl.LOCK_UN, 1, port)
+            return False
+        _leased.add(port)
+        return True
+
+
+@cache
+def _leases() -> int:
+    """Opened once: whoever closes a file loses all locks that the process has on it."""
+    return os.open(LEASES, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
 
 
 def unprivileged_user() -> str | None:
     """Who runs PostgreSQL: ourselves (None), or `nobody` when we are root. No account is created."""
     return "nobody" if os.geteuid() == 0 else None
+
+
+def own_environment() -> dict[str, str]:
+    """Our environment, for what we start, save that compiled modules are kept: seven processes that each compile everything keep two cores busy for long."""
+    kept = {name: text for name, text in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**kept, "PYTHONPYCACHEPREFIX": str(ROOT / ".creditwell" / "compiled")}

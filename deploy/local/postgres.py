@@ -2,7 +2,8 @@
 
 Directly, and not through the wheel's own `get_server`, because tests restart and kill the server, because two stacks run side by
 side, and because the wheel, as root, opens every parent folder of the data and of itself to others. Durability is that of a
-production server: fsync, synchronous_commit and full_page_writes stay on.
+production server, fsync, synchronous_commit and full_page_writes are on, save where somebody asks for a server that is not
+durable: then it may be stopped, but not crashed.
 """
 
 import asyncio
@@ -13,6 +14,7 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -23,11 +25,12 @@ from deploy.local.children import Guard, signal_group
 from deploy.local.folders import folder_outside, free_ports, unprivileged_user
 from deploy.local.say import Say
 from deploy.local.trouble import StackTrouble, tail
-from deploy.local.waiting import Patience, wait_for_end, wait_until
+from deploy.local.waiting import LOOK_SECONDS, Patience, wait_for_end, wait_until
 
 DATABASE = "creditwell"
 OWNER = "postgres"
 STOP_SECONDS = 60
+SHOWN_SECONDS = 120
 NOTICE_SECONDS = 5
 
 # The encoding, the order of text and the checks of a production server, whatever the machine's locale.
@@ -47,7 +50,7 @@ STOP_SIGNALS = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT}
 
 
 def settings() -> dict[str, str]:
-    """For one machine that also runs Kafka and every process of ours; durability untouched."""
+    """For one machine that also runs Kafka and every process of ours; durable."""
     memory_mb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
     return {
         "shared_buffers": f"{min(1024, max(128, memory_mb // 16))}MB",
@@ -60,16 +63,20 @@ def settings() -> dict[str, str]:
         "timezone": "UTC",
         "log_timezone": "UTC",
         "log_lock_waits": "on",
-        "fsync": "on",
         "synchronous_commit": "on",
-        "full_page_writes": "on",
-    }
+    } | durability(durable=True)
+
+
+def durability(*, durable: bool) -> dict[str, str]:
+    """Whether what is committed survives the machine. Without it a commit waits for nothing, and dropping a database for little."""
+    return dict.fromkeys(("fsync", "full_page_writes"), "on" if durable else "off")
 
 
 class NativePostgres:
     """One server with its own port, password and data. `url` stays valid across restarts."""
 
-    def __init__(self, guard: Guard, folder: Path, *, say: Say) -> None:
+    def __init__(self, guard: Guard, folder: Path, *, say: Say, durable: bool = True) -> None:
+        self._durable = durable
         self._guard = guard
         self._say = say
         self._user = unprivileged_user()
@@ -110,6 +117,8 @@ class NativePostgres:
 
     def stop(self, mode: Mode = "fast") -> None:
         """`fast` rolls back what runs and writes a checkpoint; `immediate` is a crash, recovered from at the next start."""
+        if mode == "immediate":
+            self._must_be_durable()
         server = self._running()
         signal_group(server, STOP_SIGNALS[mode])
         server.wait(STOP_SECONDS)
@@ -122,6 +131,7 @@ class NativePostgres:
 
     def kill(self) -> None:
         """Kill -9 the postmaster, as the kernel does when memory runs out, and start again on what is on the disk."""
+        self._must_be_durable()
         server = self._running()
         # Or it forks, for whoever connects just now, a backend that is not among these.
         signal_group(server, signal.SIGSTOP)
@@ -136,6 +146,30 @@ class NativePostgres:
             backend.kill()
         psutil.wait_procs(deaf, timeout=STOP_SECONDS)
         self.start()
+
+    def set_durable(self, *, durable: bool) -> None:
+        """From now on what is committed survives the machine, or does not; returns when sessions do as they are told."""
+        wanted = durability(durable=durable)
+        asyncio.run(self._alter(wanted))
+        self._durable = durable
+
+    async def _alter(self, wanted: Mapping[str, str]) -> None:
+        connection = await asyncpg.connect(self.url)
+        try:
+            for name, value in wanted.items():
+                await connection.execute(f"ALTER SYSTEM SET {name} = '{value}'")
+            await connection.execute("SELECT pg_reload_conf()")
+            async with asyncio.timeout(SHOWN_SECONDS):
+                shown: dict[str, str] = {}
+                while shown != wanted:
+                    await asyncio.sleep(LOOK_SECONDS)
+                    shown = {name: await connection.fetchval(f"SHOW {name}") for name in wanted}
+        finally:
+            await connection.close()
+
+    def _must_be_durable(self) -> None:
+        if not self._durable:
+            raise StackTrouble("PostgreSQL", "is not durable: a crash of it proves nothing")
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._server is None:
@@ -188,7 +222,10 @@ class NativePostgres:
             "unix_socket_directories": "",
         }
         with (self._data / "postgresql.conf").open("a") as file:
-            file.writelines(f"{name} = '{value}'\n" for name, value in (settings() | here).items())
+            file.writelines(
+                f"{name} = '{value}'\n"
+                for name, value in (settings() | durability(durable=self._durable) | here).items()
+            )
 
     def _is_ready(self) -> bool:
         """The server writes its pid and, last, its state into one file; the file of a server before it has another pid."""

@@ -1,9 +1,7 @@
 """Our own services as child processes, which tests and the demo start, stop, kill and freeze by name."""
 
 import asyncio
-import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -15,8 +13,9 @@ from typing import Self
 
 import httpx
 
-from deploy.local.children import signal_group
-from deploy.local.folders import ROOT
+from deploy.local.children import Child, signal_group
+from deploy.local.folders import ROOT, own_environment
+from deploy.local.forkserver import ForkServer, can_run
 from deploy.local.say import Say
 from deploy.local.stack import Stack
 from deploy.local.trouble import StackTrouble, tail
@@ -40,7 +39,7 @@ class Process:
     env: Mapping[str, str]  # what it has beyond our own environment
     log: Path
     may_end: bool
-    child: subprocess.Popen[bytes] = field(repr=False)
+    child: Child = field(repr=False)
     ended: threading.Event = field(default_factory=threading.Event, repr=False)
     asked: threading.Event = field(default_factory=threading.Event, repr=False)  # we wanted its end
 
@@ -51,7 +50,7 @@ class Process:
     @property
     def code(self) -> int | None:
         """None while it runs; negative when a signal ended it (-9: killed)."""
-        return self.child.returncode if self.ended.is_set() else None
+        return self.child.poll() if self.ended.is_set() else None
 
 
 @dataclass(frozen=True)
@@ -70,8 +69,10 @@ class Processes:
     event loop goes on answering.
     """
 
-    def __init__(self, stack: Stack, *, say: Say) -> None:
+    def __init__(self, stack: Stack, *, say: Say, forks: ForkServer | None = None) -> None:
+        """`forks`: processes of ours come from there, and are spared their imports."""
         self.died: list[Died] = []
+        self._forks = forks
         self._guard = stack.guard
         self._logs = stack.logs
         self._say = say
@@ -93,13 +94,12 @@ class Processes:
         if (before := self._running.get(name)) is not None and before.code is None:
             raise ValueError(f"{name} is running already, as {before.pid}")
         log = self._logs / f"{name}.log"
-        child = self._guard.spawn(
-            argv,
-            log=log,
-            env={**own_environment(), **(env or {})},
-            cwd=cwd,
-            grace_seconds=STOP_SECONDS,
-        )
+        environment = {**own_environment(), **(env or {})}
+        child: Child
+        if self._forks and can_run(argv):
+            child = self._guard.fork(self._forks, argv, log=log, env=environment, cwd=cwd, grace_seconds=STOP_SECONDS)
+        else:
+            child = self._guard.spawn(argv, log=log, env=environment, cwd=cwd, grace_seconds=STOP_SECONDS)
         process = Process(name, tuple(argv), dict(env or {}), log, may_end, child)
         self._running[name] = process
         threading.Thread(target=self._watch, args=(process,), name=f"watch {name}", daemon=True).start()
@@ -150,7 +150,7 @@ class Processes:
                 name,
                 f"still runs after {timeout_seconds:.0f} s; its last lines:\n{tail(process.log)}",
             )
-        return process.child.returncode
+        return process.child.wait()
 
     async def wait_ready(self, name: str, url: str, *, timeout_seconds: float = READY_SECONDS) -> None:
         """Return when `url` (its `/readyz`) answers 200. `StackTrouble` with its last lines when it ends or takes too long."""
@@ -214,9 +214,3 @@ class Processes:
             self.died.append(Died(process.name, code, last_lines))
             self._say(f"{process.name}: ended unexpectedly with code {code}; its last lines:\n{last_lines}")
         process.ended.set()
-
-
-def own_environment() -> dict[str, str]:
-    """Ours, save that compiled modules are kept: seven processes that each compile everything keep two cores busy for long."""
-    kept = {name: text for name, text in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    return {**kept, "PYTHONPYCACHEPREFIX": str(ROOT / ".creditwell" / "compiled")}

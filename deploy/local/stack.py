@@ -54,6 +54,10 @@ class Stack:
         """Kill -9 the postmaster and start again, with recovery. Native only."""
         self._postgres().kill()
 
+    def set_durable(self, *, durable: bool) -> None:
+        """Whether PostgreSQL waits for the disk from now on. Native only."""
+        self._postgres().set_durable(durable=durable)
+
     def _kafka(self) -> NativeKafka:
         if self.native_kafka is None:
             raise StackTrouble(
@@ -74,11 +78,14 @@ class Stack:
 
 
 @contextmanager
-def start_stack(*, say: Say, name: str = "default", keep: bool = False, native: bool = False) -> Iterator[Stack]:
+def start_stack(
+    *, say: Say, name: str = "default", keep: bool = False, native: bool = False, durable: bool = True
+) -> Iterator[Stack]:
     """A fresh stack while the block runs; afterwards everything that was started is gone, whichever way the block ends.
 
     Any number may run side by side. With `keep`, logs and data stay in `.creditwell/run/` until `make clean`. Whoever wants to
-    restart servers asks for `native` ones, whatever else there is. May raise `StackTrouble`.
+    restart servers asks for `native` ones, whatever else there is. With `durable=False` a native PostgreSQL waits for no disk, and
+    refuses to be crashed. May raise `StackTrouble`.
     """
     remove_abandoned()
     lock = new_lock(name)
@@ -88,7 +95,11 @@ def start_stack(*, say: Say, name: str = "default", keep: bool = False, native: 
         guard.remove_at_end(folder)
         (folder / "logs").mkdir(parents=True)
         note(folder, name)
-        yield (from_environment(guard, folder) or from_containers(guard, folder, say) or natively(guard, folder, say))
+        yield (
+            from_environment(guard, folder)
+            or from_containers(guard, folder, say)
+            or natively(guard, folder, say, durable=durable)
+        )
     finally:
         guard.close()
 
@@ -121,11 +132,11 @@ def from_containers(guard: Guard, folder: Path, say: Say) -> Stack | None:
     return Stack(kafka, database, "containers", folder, guard)
 
 
-def natively(guard: Guard, folder: Path, say: Say) -> Stack:
+def natively(guard: Guard, folder: Path, say: Say, *, durable: bool) -> Stack:
     """Processes of this machine, both at once."""
     kafka, postgres = (
         NativeKafka(guard, folder, say=say),
-        NativePostgres(guard, folder, say=say),
+        NativePostgres(guard, folder, say=say, durable=durable),
     )
     together(kafka.create, postgres.create)
     return Stack(kafka.servers, postgres.url, "native", folder, guard, kafka, postgres)

@@ -13,6 +13,7 @@ import asyncpg
 import httpx
 
 from deploy.local.folders import free_ports
+from deploy.local.forkserver import fork_server
 from deploy.local.processes import Processes
 from deploy.local.stack import Stack
 from schemas.catalog import load_catalog
@@ -209,7 +210,7 @@ async def a_scene(stack: Stack, database: str, *, seed: int, per_second: int = 8
     (port,) = free_ports(1)
     stripe = f"http://127.0.0.1:{port}"
     common = {"CREDITWELL_STRIPE_API": stripe, "CREDITWELL_STRIPE_KEY": STRIPE_KEY}
-    with Processes(stack, say=lambda line: None) as processes:
+    with Processes(stack, say=lambda line: None, forks=fork_server()) as processes:
         async with a_proxy(database) as proxy, a_producer(stack.kafka) as producer, a_stand_in(processes, port) as http:
             await begin_teams(connection, http, stripe)
             fleet = Fleet(processes, stack, proxy.url(database), common)

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
+from deploy.local.forkserver import fork_server
 from deploy.local.processes import Processes
 from deploy.local.stack import Stack
 from services.store.connect import Connection
@@ -24,7 +25,7 @@ async def world(stack: Stack, database: str) -> AsyncIterator[World]:
 @pytest.fixture
 def fleet(stack: Stack, world: World) -> Iterator[Fleet]:
     """Our processes as child processes over the world's database; all of them are stopped afterwards."""
-    with Processes(stack, say=print) as processes:
+    with Processes(stack, say=print, forks=fork_server()) as processes:
         world.processes = processes
         yield Fleet(processes, stack, world.database)
 

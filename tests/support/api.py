@@ -3,7 +3,6 @@
 import asyncio
 import json
 import secrets
-import socket
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from typing import Any
 import asyncpg
 import httpx
 
+from deploy.local.folders import free_ports
 from deploy.local.stack import Stack
 from schemas.catalog import load_catalog
 from schemas.facts import AnyFact, NewFact
@@ -157,11 +157,9 @@ async def an_api(stack: Stack, database: str, **settings: Any) -> AsyncIterator[
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as looking:
-        looking.bind(("127.0.0.1", 0))
-        port: int = looking.getsockname()[1]
-        return port
+    """A port that nobody listens on, and that nobody else takes."""
+    (port,) = free_ports(1)
+    return port
 
 
 def key(name: str = "attempt") -> dict[str, str]:

@@ -1,10 +1,9 @@
 """Processes of ours for tests: as they run in production, killed at a named place, watched until something is true."""
 
 import asyncio
-import os
 import signal
-import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+import subprocess
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +12,9 @@ from typing import Any, TypeVar
 import asyncpg
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
+from deploy.local.folders import own_environment
+from deploy.local.forkserver import Forked, fork_server
+from deploy.local.processes import service_command
 from schemas.credits import MICRO
 from schemas.facts import AnyFact, NewFact, PlanAssigned, UsageRecorded
 from services.store.append import Appended, append
@@ -62,12 +64,12 @@ async def until(look: Callable[[], Awaitable[T]], *, patience_seconds: float = P
 class Running:
     """One of our processes, and how it may end."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: Forked | subprocess.Popen[bytes]) -> None:
         self.process = process
 
     async def ended(self) -> int:
         """Its exit code; -9 for the kill that a crash point is."""
-        return await asyncio.wait_for(self.process.wait(), PATIENCE_SECONDS)
+        return await asyncio.to_thread(self.process.wait, PATIENCE_SECONDS)
 
     def kill(self) -> None:
         """As the kernel would: no good-byes."""
@@ -86,16 +88,22 @@ class Running:
 async def serving(name: str, environment: Mapping[str, str], *, crash_at: str | None = None) -> AsyncIterator[Running]:
     """`creditwell serve NAME` while the block runs; afterwards it is gone."""
     more = {"CREDITWELL_CRASH_AT": crash_at} if crash_at else {}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "services.cli", "serve", name,
-        cwd=ROOT, env={**os.environ, "CREDITWELL_INSECURE_DEV": "1", **environment, **more},
-    )  # fmt: skip
+    process = start(service_command(name), {**own_environment(), "CREDITWELL_INSECURE_DEV": "1", **environment, **more})
     try:
         yield Running(process)
     finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
+        process.send_signal(signal.SIGKILL)
+        await asyncio.to_thread(process.wait)
+
+
+def start(command: Sequence[str], environment: Mapping[str, str]) -> Forked | subprocess.Popen[bytes]:
+    """A process whose output is ours; from the fork server where the system has one."""
+    server = fork_server()
+    if server is None:
+        return subprocess.Popen(command, cwd=ROOT, env=environment)
+    process = server.fork(output=1, errors=2)
+    process.begin(command, env=environment, cwd=ROOT)
+    return process
 
 
 @asynccontextmanager

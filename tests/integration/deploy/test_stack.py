@@ -6,13 +6,13 @@ import fcntl
 import http.server
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import asyncpg
@@ -23,7 +23,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from deploy.local import containers, kafka
 from deploy.local.children import WHEN_ANNOUNCED, Guard
-from deploy.local.folders import ROOT, RUN, folder_of, new_lock
+from deploy.local.folders import ROOT, RUN, folder_of, free_ports, new_lock
 from deploy.local.owners import wait_for_guard
 from deploy.local.processes import Processes
 from deploy.local.stack import Stack, start_stack
@@ -57,8 +57,8 @@ STACK_OWNER = """
 import signal, sys
 from deploy.local.stack import start_stack
 signal.signal(signal.SIGINT, signal.default_int_handler)
-with start_stack(say=lambda line: print(line, flush=True), name="test-owner", native=True) as stack:
-    print(stack.folder, flush=True)
+with start_stack(say=lambda line: print(line, flush=True), name="test-owner") as stack:
+    print(stack.source, stack.folder, stack.kafka, stack.database, sep="\n", flush=True)
     print("started", flush=True)
     sys.stdin.read()
 """
@@ -68,6 +68,34 @@ with start_stack(say=lambda line: print(line, flush=True), name="test-owner", na
 def native() -> Iterator[Stack]:
     with start_stack(say=print, name="test-native", native=True) as stack:
         yield stack
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """A stack of somebody else's, who asked for none in particular."""
+
+    owner: subprocess.Popen[str]
+    said: list[str]
+    source: str
+    folder: Path
+    kafka: str
+    database: str
+
+
+@pytest.fixture(scope="module")
+def neighbour(native: Stack) -> Iterator[Neighbour]:
+    """Started beside ours, where Docker answers but fails. Three tests look at it, and the last of them kills its owner."""
+    with broken_docker() as address:
+        owner, (*said, source, folder, kafka_there, database) = begin(STACK_OWNER, env=nothing_set(address))
+    with owner:
+        yield Neighbour(owner, said, source, Path(folder), kafka_there, database)
+        owner.kill()
+
+
+def nothing_set(docker: str) -> dict[str, str]:
+    """An environment in which a stack must be started, and Docker is there."""
+    ours = {"CREDITWELL_KAFKA", "CREDITWELL_DATABASE"}
+    return {name: value for name, value in os.environ.items() if name not in ours} | {"DOCKER_HOST": docker}
 
 
 @pytest.fixture
@@ -152,23 +180,6 @@ def test_a_program_that_the_guard_never_heard_of_never_begins(tmp_path: Path) ->
     assert not began.exists()
 
 
-def test_a_stack_whose_owner_is_killed_leaves_no_server_and_no_file() -> None:
-    owner, said = begin(STACK_OWNER)
-    folder = Path(said[-1])
-    servers = [
-        child for child in psutil.Process(owner.pid).children(recursive=True) if child.name() in {"java", "postgres"}
-    ]
-    outside = Path((folder / "outside").read_text()) if os.geteuid() == 0 else folder
-    assert {server.name() for server in servers} == {"java", "postgres"}
-
-    owner.kill()
-
-    wait_for_end_of_guard(folder.with_suffix(".lock"))
-    assert [server for server in servers if server.is_running() and server.status() != psutil.STATUS_ZOMBIE] == []
-    assert not folder.exists()
-    assert not outside.exists()
-
-
 def test_a_stack_that_cannot_start_says_why_and_leaves_nothing(
     temporary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -185,8 +196,9 @@ def test_a_stack_that_cannot_start_says_why_and_leaves_nothing(
 
 
 def test_ctrl_c_while_the_stack_starts_leaves_nothing(temporary: Path) -> None:
+    natively = STACK_OWNER.replace('"test-owner"', '"test-ended", native=True')
     owner = subprocess.Popen(
-        [sys.executable, "-c", STACK_OWNER], cwd=ROOT, stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True
+        [sys.executable, "-c", natively], cwd=ROOT, stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True
     )
     assert owner.stdout is not None
     owner.stdout.readline()  # PostgreSQL is ready, Kafka is on its way
@@ -196,7 +208,7 @@ def test_ctrl_c_while_the_stack_starts_leaves_nothing(temporary: Path) -> None:
 
     assert owner.wait(GONE_SECONDS) != 0
     assert [server for server in servers if server.is_running() and server.status() != psutil.STATUS_ZOMBIE] == []
-    assert list(RUN.glob("test-owner-*")) == []
+    assert list(RUN.glob("test-ended-*")) == []
     assert list(temporary.iterdir()) == []
 
 
@@ -241,20 +253,20 @@ async def test_what_postgres_committed_is_there_after_every_kind_of_restart(nati
         lambda: native.restart_postgres("immediate"),
         native.kill_postgres,
     ]
-    async with connection(native) as first:
+    async with connection(native.database) as first:
         await first.execute("CREATE TABLE restarts (number int PRIMARY KEY)")
 
     for number, restart in enumerate(restarts):
-        async with connection(native) as busy:
+        async with connection(native.database) as busy:
             await busy.execute("INSERT INTO restarts VALUES ($1)", number)
             await asyncio.to_thread(restart)
 
-    async with connection(native) as last:
+    async with connection(native.database) as last:
         assert await last.fetchval("SELECT array_agg(number ORDER BY number) FROM restarts") == [0, 1, 2]
 
 
 async def test_postgres_is_as_durable_as_in_production(native: Stack) -> None:
-    async with connection(native) as asked:
+    async with connection(native.database) as asked:
         found = {
             name: await asked.fetchval(f"SHOW {name}") for name in ("fsync", "synchronous_commit", "full_page_writes")
         }
@@ -262,14 +274,51 @@ async def test_postgres_is_as_durable_as_in_production(native: Stack) -> None:
     assert found == {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}
 
 
-async def test_a_second_stack_runs_beside_the_first(native: Stack) -> None:
-    with start_stack(say=print, name="test-second", native=True) as second:
-        assert second.kafka != native.kafka
-        async with connection(second) as one, connection(native) as other:
-            await one.execute("CREATE TABLE only_here ()")
-            assert await other.fetchval("SELECT to_regclass('only_here')") is None
+async def test_postgres_that_waits_for_no_disk_refuses_to_be_crashed(stack: Stack) -> None:
+    async with connection(stack.database) as asked:
+        assert await asked.fetchval("SHOW fsync") == "off"
 
-    async with connection(native) as other:
+    for crash in (stack.kill_postgres, lambda: stack.restart_postgres("immediate")):
+        with pytest.raises(StackTrouble, match="is not durable"):
+            await asyncio.to_thread(crash)
+
+
+@pytest.mark.usefixtures("durable")
+async def test_a_test_that_crashes_postgres_has_a_durable_one(stack: Stack) -> None:
+    async with connection(stack.database) as asked:
+        assert [await asked.fetchval(f"SHOW {name}") for name in ("fsync", "full_page_writes")] == ["on", "on"]
+
+
+def test_where_docker_answers_but_fails_one_line_says_so_and_the_stack_starts_without_it(neighbour: Neighbour) -> None:
+    (line,) = (line for line in neighbour.said if line.startswith("Docker: "))
+    assert "no space left on device" in line
+    assert line.endswith("going on without it")
+    assert neighbour.source == "native"
+
+
+async def test_a_second_stack_runs_beside_the_first(native: Stack, neighbour: Neighbour) -> None:
+    assert neighbour.kafka != native.kafka
+    async with connection(neighbour.database) as one, connection(native.database) as other:
+        await one.execute("CREATE TABLE only_here ()")
+        assert await other.fetchval("SELECT to_regclass('only_here')") is None
+
+
+async def test_a_stack_whose_owner_is_killed_leaves_no_server_and_no_file_and_the_first_runs_on(
+    native: Stack, neighbour: Neighbour
+) -> None:
+    children = psutil.Process(neighbour.owner.pid).children(recursive=True)
+    servers = [child for child in children if child.name() in {"java", "postgres"}]
+    folder = neighbour.folder
+    outside = Path((folder / "outside").read_text()) if os.geteuid() == 0 else folder
+    assert {server.name() for server in servers} == {"java", "postgres"}
+
+    neighbour.owner.kill()
+
+    wait_for_end_of_guard(folder.with_suffix(".lock"))
+    assert [server for server in servers if server.is_running() and server.status() != psutil.STATUS_ZOMBIE] == []
+    assert not folder.exists()
+    assert not outside.exists()
+    async with connection(native.database) as other:
         assert await other.fetchval("SELECT 1") == 1
 
 
@@ -292,22 +341,6 @@ def test_half_an_environment_is_refused_by_name(monkeypatch: pytest.MonkeyPatch)
         start_stack(say=print),
     ):
         pass
-
-
-def test_where_docker_answers_but_fails_one_line_says_so_and_the_stack_starts_without_it(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.delenv("CREDITWELL_KAFKA", raising=False)
-    monkeypatch.delenv("CREDITWELL_DATABASE", raising=False)
-    said: list[str] = []
-    with broken_docker() as address:
-        monkeypatch.setenv("DOCKER_HOST", address)
-        with start_stack(say=said.append, name="test-docker") as stack:
-            assert stack.source == "native"
-
-    (line,) = (line for line in said if line.startswith("Docker: "))
-    assert "no space left on device" in line
-    assert line.endswith("going on without it")
 
 
 def test_docker_that_takes_too_long_is_given_up_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -355,8 +388,7 @@ async def test_a_process_can_be_frozen_and_thawed(processes: Processes, tmp_path
 
 
 async def test_a_process_is_ready_when_its_address_says_so(processes: Processes) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    (port,) = free_ports(1)
     processes.start("web", [sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1"])
 
     await processes.wait_ready("web", f"http://127.0.0.1:{port}/")
@@ -372,10 +404,17 @@ async def test_waiting_for_a_process_that_cannot_start_ends_with_its_last_words(
         await processes.wait_ready("broken", "http://127.0.0.1:9/readyz")
 
 
-def begin(program: str, *arguments: str) -> tuple[subprocess.Popen[str], list[str]]:
+def begin(
+    program: str, *arguments: str, env: Mapping[str, str] | None = None
+) -> tuple[subprocess.Popen[str], list[str]]:
     """Run an owner until it says that it has started; with what it said before."""
     owner = subprocess.Popen(
-        [sys.executable, "-c", program, *arguments], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", program, *arguments],
+        cwd=ROOT,
+        env=env,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert owner.stdout is not None
     said: list[str] = []
@@ -409,8 +448,8 @@ async def becomes(process: psutil.Process, status: str) -> None:
 
 
 @contextlib.asynccontextmanager
-async def connection(stack: Stack) -> "AsyncIterator[asyncpg.Connection[asyncpg.Record]]":
-    connected = await asyncpg.connect(stack.database)
+async def connection(database: str) -> "AsyncIterator[asyncpg.Connection[asyncpg.Record]]":
+    connected = await asyncpg.connect(database)
     try:
         yield connected
     finally:

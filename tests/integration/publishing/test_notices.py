@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import socket
 from base64 import b64encode
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -35,6 +34,7 @@ from services.runtime.health import Health
 from services.runtime.http_server import listen
 from services.runtime.settings import Settings, WrongSettings
 from services.store.connect import Connection
+from tests.support.api import free_port
 from tests.support.serving import as_role, connected, plan, serving, store, until, used
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -67,14 +67,6 @@ async def host(
     finally:
         stop.set()
         await serve
-
-
-def free_port() -> int:
-    """A port where nothing listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def settings(database: str, url: str, secret: str = SECRET, **more: Any) -> Settings:

@@ -252,6 +252,7 @@ async def test_a_relay_that_lost_its_shards_while_it_slept_moves_no_checkpoint(s
         await until(lambda: caught_up(connection))
 
 
+@pytest.mark.usefixtures("durable")
 async def test_what_is_stored_while_kafka_or_the_database_restarts_is_published_afterwards(
     stack: Stack, database: str
 ) -> None:

@@ -112,6 +112,7 @@ async def test_a_projector_frozen_inside_its_transaction_holds_nobody_up_for_lon
     nobody_died(fleet.processes)
 
 
+@pytest.mark.usefixtures("durable")
 async def test_a_projector_goes_on_after_postgresql_crashed_under_it(world: World) -> None:
     histories = Histories(Random(14), TEAMS)
     await histories.begin(world.connection)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import psutil
 import pytest
 
-from deploy.local.folders import ROOT, free_ports
+from deploy.local.folders import ROOT, free_ports_in_a_row
 from services.audit.checkpoints import new_key_pair
 from services.runtime.health import Health
 from services.runtime.settings import WrongSettings, load_settings
@@ -27,11 +27,10 @@ sys.exit(run_process("all", partial(supervise, ["signer"]), load_settings()))
 
 
 def signer_environment(database: str) -> dict[str, str]:
-    (port, _) = free_ports(2)
     return {
         "CREDITWELL_DATABASE": f"{database}?role=creditwell_signer",
         "CREDITWELL_SIGNING_KEY": new_key_pair()[0],
-        "CREDITWELL_HEALTH_PORT": str(port),
+        "CREDITWELL_HEALTH_PORT": str(free_ports_in_a_row(2)),
     }
 
 

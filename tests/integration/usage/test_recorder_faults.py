@@ -114,6 +114,7 @@ async def test_a_recorder_frozen_inside_its_transaction_holds_nobody_up_for_long
     nobody_died(fleet.processes)
 
 
+@pytest.mark.usefixtures("durable")
 async def test_kafka_and_postgresql_restart_under_load_and_the_recorder_goes_on(world: World, fleet: Fleet) -> None:
     fleet.start("recorder-1")
     fleet.start("recorder-2")
