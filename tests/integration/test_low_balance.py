@@ -24,7 +24,8 @@ from services.store.connect import Connection
 from services.store.low import LOW_BALANCE, judge
 from services.store.read import read_team
 from services.store.shards import shard_of
-from tests.integration.serving import as_role, connected, plan, store, until, used
+from tests.integration.serving import as_role, connected, plan, store, used
+from tests.support.waiting import until
 
 
 @asynccontextmanager

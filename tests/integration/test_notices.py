@@ -34,11 +34,11 @@ from services.listening import listen
 from services.settings import Settings, WrongSettings
 from services.store.connect import Connection
 from services.store.rebuild import rebuild
-from tests.integration.serving import as_role, connected, plan, serving, store, until, used
+from tests.integration.serving import as_role, connected, plan, serving, store, used
+from tests.support.waiting import PATIENCE_SECONDS, until
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 NEW_SECRET = "whsec_" + b64encode(b"the key that comes after the one").decode()
-PATIENCE_SECONDS = 60.0
 
 LOW = BalanceRanLow(
     available_credits=40 * MICRO, threshold_credits=50 * MICRO, crossed_at_position=1, top_up_enabled=False
@@ -115,7 +115,7 @@ async def has(receiver: Receiver, count: int) -> list[dict[str, Any]]:
     async def there() -> bool:
         return len(receiver.notices) >= count
 
-    await until(there, patience_seconds=PATIENCE_SECONDS)
+    await until(there)
     return list(receiver.notices.values())
 
 
@@ -129,7 +129,6 @@ async def tried(connection: Connection, team: str, tries: int) -> None:
     """Wait until a team's first notice was tried so often."""
     await until(
         lambda: connection.fetchval("SELECT tries >= $2 FROM notices WHERE team_id = $1 ORDER BY position LIMIT 1", team, tries),
-        patience_seconds=PATIENCE_SECONDS,
     )  # fmt: skip
 
 

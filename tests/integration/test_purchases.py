@@ -22,9 +22,10 @@ from services.errors import Unavailable
 from services.inbox import Hands, work_on
 from services.store.connect import connect_pool
 from services.store.inbox import News
-from tests.integration.serving import as_role, until, used
+from tests.integration.serving import as_role, used
 from tests.support.api import Api, a_database, an_api, key
 from tests.support.desk import KEY, Desk, a_desk, facts, of_type, settings, working
+from tests.support.waiting import until
 
 SECRET = "whsec_stand_in"
 HOST = "https://host.example"

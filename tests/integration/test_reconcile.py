@@ -39,8 +39,9 @@ from tests.integration.payments import (
     refund,
     topped_up,
 )
-from tests.integration.serving import ROOT, as_role, connected, store, until
+from tests.integration.serving import ROOT, as_role, connected, store
 from tests.support.desk import KEY, Desk, available
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
 

@@ -24,9 +24,10 @@ from services.store.balances import read_balance
 from services.store.connect import Connection
 from services.store.read import read_team
 from services.store.shards import shard_of
-from tests.integration.serving import as_role, connected, plan, serving, store, until, used
+from tests.integration.serving import as_role, connected, plan, serving, store, used
 from tests.integration.test_low_balance import projecting
 from tests.support.holds import held
+from tests.support.waiting import until
 
 HOUR = timedelta(hours=1)
 

@@ -26,7 +26,8 @@ from services.store.connect import Connection
 from services.store.read import read_after
 from services.store.refusals import Refusal, keep_refusals
 from services.store.shards import SHARDS, shard_of
-from tests.integration.serving import as_role, connected, plan, read_topic, serving, store, until, used
+from tests.integration.serving import as_role, connected, plan, read_topic, serving, store, used
+from tests.support.waiting import until
 
 TEAMS = 5
 

@@ -37,10 +37,11 @@ from tests.integration.payments import (
     follow,
     refund,
 )
-from tests.integration.serving import as_role, connected, serving, store, until, used
+from tests.integration.serving import as_role, connected, serving, store, used
 from tests.integration.test_topup_webhook import PATH, SECRET
 from tests.support.api import Api, an_api
 from tests.support.desk import KEY, Desk, environment, facts, has, new_team, of_type, working
+from tests.support.waiting import until
 
 REVERSALS = (ChargeRefunded, ChargeDisputed, DisputeClosed)
 

@@ -32,7 +32,7 @@ from services.store.low import judge
 from services.topup import Worker
 from tests.faults.rush import a_worker
 from tests.integration.payments import a_payment, dispute, follow
-from tests.integration.serving import as_role, connected, plan, serving, store, until, used
+from tests.integration.serving import as_role, connected, plan, serving, store, used
 from tests.support.desk import (
     Desk,
     a_desk,
@@ -46,6 +46,7 @@ from tests.support.desk import (
     settings,
     working,
 )
+from tests.support.waiting import until
 
 CREATE, CONFIRM = "POST /v1/payment_intents", "POST /v1/payment_intents/{id}/confirm"
 CANCEL = "POST /v1/payment_intents/{id}/cancel"

@@ -22,7 +22,7 @@ from services.store.connect import Connection, connect_pool
 from services.store.low import judge
 from services.topup import Worker
 from tests.faults.rush import a_worker, rush
-from tests.integration.serving import as_role, connected, plan, store, until, used
+from tests.integration.serving import as_role, connected, plan, store, used
 from tests.support.desk import (
     Desk,
     assert_books_agree,
@@ -33,6 +33,7 @@ from tests.support.desk import (
     settings,
     working,
 )
+from tests.support.waiting import until
 
 Trigger = Callable[[Connection, Desk], Awaitable[str]]
 
