@@ -361,6 +361,7 @@ async def test_invariant_04_a_checkpoint_moves_for_its_owner_from_where_it_stand
     world: World, epochs_ago: int, positions_ago: int
 ) -> None:
     reader = Claims("test", "reader")
+    await reader.make_rows(world.connection)
     await reader.take(world.connection, [0, 1, 2])
     await reader.lock_and_move(world.connection, {0: 5, 1: 5, 2: 5})
     reader.moved({0: 5, 1: 5, 2: 5})
