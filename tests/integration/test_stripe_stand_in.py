@@ -183,7 +183,7 @@ async def desk_of(app: Starlette) -> AsyncIterator[Desk]:
         Charges(KEY, api_base=url) as charges,
         httpx.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {KEY}"}, trust_env=False) as http,
     ):
-        yield Desk(url, http, charges)
+        yield Desk(url, http, charges, charges)
 
 
 @pytest.fixture(scope="module")
