@@ -13,6 +13,8 @@ from prometheus_client import generate_latest
 
 from deploy.local.stack import Stack
 from deploy.local.stripe.webhooks import sign
+from schemas.credits import MICRO
+from schemas.facts import CreditsGranted
 from services.api import examples
 from tests.support.api import Api, a_database, an_api
 from tests.support.limits import LimitsClock, limits_clock
@@ -214,10 +216,16 @@ async def test_a_stream_makes_room_when_its_reader_hangs_up(streams: Api) -> Non
 
 
 async def test_a_stream_makes_room_when_its_token_ends(streams: Api) -> None:
-    short = streams.client("member", lasts=timedelta(seconds=2))
+    short = streams.client("member", lasts=timedelta(hours=1))
     async with short.stream("GET", f"{streams.path}/stream") as ending, a_stream(streams, streams.member):
+        lines = ending.aiter_lines()
+        await anext(lines)
         assert not await has_room(streams)
-        assert "event: end" in [line async for line in ending.aiter_lines()]
+        with streams.clock.later(timedelta(hours=1)):
+            await streams.tell(
+                CreditsGranted(credits=MICRO, reason="too late")
+            )  # or it would look at the clock in a while
+            assert "event: end" in [line async for line in lines]
 
         await until(partial(has_room, streams))
 

@@ -76,4 +76,4 @@ async def test_a_recorder_whose_batch_became_somebody_elses_waits_no_more_for_wh
             )
             await seed_catalog(world.connection, load_catalog())
 
-        await until(waits_no_more, within=10, what="the recorder is ready again")
+        await until(waits_no_more, what="the recorder is ready again")
