@@ -72,7 +72,14 @@ class Answer(NamedTuple):
     retry_after: timedelta = timedelta()
 
 
-async def notify(settings: Settings, stop: asyncio.Event, health: Health) -> None:
+async def notify(
+    settings: Settings,
+    stop: asyncio.Event,
+    health: Health,
+    *,
+    timeout_seconds: float = TIMEOUT_SECONDS,
+    count_seconds: float = COUNT_SECONDS,
+) -> None:
     """Send until told to stop; does nothing where no address is set.
 
     Raises:
@@ -89,11 +96,11 @@ async def notify(settings: Settings, stop: asyncio.Event, health: Health) -> Non
         async with (
             pool,
             pool.acquire() as connection,
-            httpx.AsyncClient(timeout=TIMEOUT_SECONDS, follow_redirects=False, limits=LIMITS) as client,
+            httpx.AsyncClient(timeout=timeout_seconds, follow_redirects=False, limits=LIMITS) as client,
         ):
             await claims.leave(connection)  # what a broken connection left claimed need not wait for the lease
-            host = Host(client, url, keys)
-            await Notifying(connection, host, page, claims, stop, health, metrics).run()
+            host = Host(client, url, keys, timeout_seconds)
+            await Notifying(connection, host, page, claims, stop, health, metrics, count_seconds).run()
 
     await keep_going(AWAY_NAME, work, stop, health)
 
@@ -122,6 +129,7 @@ class Host:
     client: httpx.AsyncClient
     url: str
     keys: Sequence[bytes]
+    timeout_seconds: float = TIMEOUT_SECONDS
 
     async def tell(self, notice: Due) -> Answer:
         """One try. The answer's body is not read: whatever it says, it is nothing to us."""
@@ -132,11 +140,11 @@ class Host:
             **signed(notice.notice_id, notice.now, body, self.keys),
         }  # fmt: skip
         try:
-            async with asyncio.timeout(TIMEOUT_SECONDS):
+            async with asyncio.timeout(self.timeout_seconds):
                 async with self.client.stream("POST", self.url, content=body, headers=headers) as answer:
                     return Answer(answer.status_code, words_of(answer), retry_after(answer.headers, notice.now))
         except TimeoutError:
-            return Answer(None, f"no answer in {TIMEOUT_SECONDS:.0f} s")
+            return Answer(None, f"no answer in {self.timeout_seconds:.0f} s")
         except httpx.TransportError as error:
             return Answer(None, f"{type(error).__name__}: {error}"[:ANSWER_LENGTH_MAX])
 
@@ -199,6 +207,7 @@ class Notifying:
     stop: asyncio.Event
     health: Health
     metrics: Metrics
+    count_seconds: float = COUNT_SECONDS
     sending: dict[asyncio.Task[Answer], Due] = field(default_factory=dict)
 
     async def run(self) -> None:
@@ -211,7 +220,7 @@ class Notifying:
                     joined = monotonic()
                     await self.claims.join(self.connection)
                     self.health.back(AWAY_NAME)
-                if monotonic() - counted >= COUNT_SECONDS:
+                if monotonic() - counted >= self.count_seconds:
                     counted = monotonic()
                     await self.count()
                 await self.round()

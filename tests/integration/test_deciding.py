@@ -10,8 +10,8 @@ from projections.entitlement import Limit
 from schemas.catalog import load_catalog
 from schemas.credits import MICRO
 from services.errors import Unavailable
-from services.store import balances, deciding
 from services.store.append import append
+from services.store.balances import TAIL_MAX
 from services.store.connect import Connection
 from services.store.deciding import LOCK, Ground, lock_to_decide
 from services.store.holds import NotPermitted
@@ -154,13 +154,11 @@ async def test_a_team_that_is_not_there_gives_no_ground(world: World) -> None:
         assert await lock_to_decide(world.connection, "team_nowhere", ()) is None
 
 
-async def test_rather_no_decision_than_a_guess(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (balances, deciding):
-        monkeypatch.setattr(module, "TAIL_MAX", 20)
+async def test_rather_no_decision_than_a_guess(world: World) -> None:
     await store(world.connection, *planned("team_1", credits=10))
 
     async def somebody_else(other: Connection) -> None:
-        await store(other, *[granted("team_1", f"g{n}") for n in range(25)])
+        await store(other, *[granted("team_1", f"g{n}") for n in range(TAIL_MAX + 1)])
 
     with pytest.raises(Unavailable, match="wait to be folded"):
         await decide_while(world, somebody_else)

@@ -9,7 +9,6 @@ import pytest
 from projections import snapshots
 from schemas.credits import MICRO
 from services.errors import Fenced
-from services.store import rebuild
 from services.store.connect import Connection
 from services.store.read import heads
 from services.store.rebuild import (
@@ -31,7 +30,6 @@ from tests.support.facts import granted, planned, store, usage, void
 from tests.support.history import Histories
 from tests.support.holds import wait_for_locks
 from tests.support.projections import every_row, folded_anew
-from tests.support.waiting import until
 from tests.support.world import World
 
 ALL = list(range(SHARDS))
@@ -207,21 +205,32 @@ async def tables_there(connection: Connection) -> set[str]:
     return {row["relname"] for row in rows}
 
 
-async def test_a_rebuild_that_was_killed_goes_on_where_it_was(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+STAND_STILL = """
+    CREATE FUNCTION stand_still() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN PERFORM pg_advisory_xact_lock_shared(1); RETURN NEW; END
+    $$;
+    CREATE TRIGGER stand_still BEFORE INSERT ON balance_v{version} FOR EACH ROW WHEN (NEW.shard = {shard})
+        EXECUTE FUNCTION stand_still();
+    SELECT pg_advisory_lock(1);
+"""
+
+
+async def test_a_rebuild_that_was_killed_goes_on_where_it_was(world: World) -> None:
     await a_busy_world(world, seed=27)
     before = await every_row(world.connection)
-    monkeypatch.setattr(rebuild, "BATCH_MAX", 8)
     killed: Connection = await asyncpg.connect(world.database, server_settings={"timezone": "UTC"})
     version = await begin(killed)
+    await world.connection.execute(STAND_STILL.format(version=version, shard=max(map(shard_of, TEAMS))))
     building = asyncio.create_task(build(killed, version, ALL, "killed"))
-    far_enough = "SELECT sum(position) >= 20 FROM checkpoints WHERE reader = $1"
-    await until(lambda: world.connection.fetchval(far_enough, f"rebuild-{version}"), what="the rebuild is on its way")
-    killed.terminate()
+    await wait_for_locks(world.connection, 1)
+    await world.connection.execute("SELECT pg_terminate_backend($1)", killed.get_server_pid())
     with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
         await building
+    await world.connection.execute("SELECT pg_advisory_unlock(1)")
     already = await world.connection.fetchval(
         "SELECT sum(position) FROM checkpoints WHERE reader = $1", f"rebuild-{version}"
     )
+    assert already > 0
 
     assert await begin(world.connection) == version
     folded = await build(world.connection, version, ALL, "another")
