@@ -185,7 +185,7 @@ async def duplicates(scene: Scene, random: Random) -> None:
     scene.say(f"{len(again)} duplicates")
     before = await scene.repeated()
     await scene.pressure.send_these(again)
-    await scene.more_repeated(before)
+    await scene.more_repeated(before + len(again) // 2)  # what was refused the first time is refused again
 
 
 async def nonsense(scene: Scene, random: Random) -> None:

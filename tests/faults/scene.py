@@ -114,9 +114,9 @@ class Scene:
         """How many duplicates have been counted."""
         return await self._number("SELECT coalesce(sum(duplicates), 0)::bigint FROM repeats")
 
-    async def more_repeated(self, before: int) -> None:
-        """Wait until duplicates have been counted since."""
-        await self._beyond(self.repeated, before + 1, "duplicates are counted")
+    async def more_repeated(self, goal: int) -> None:
+        """Wait until so many duplicates have been counted."""
+        await self._beyond(self.repeated, goal, f"{goal} duplicates are counted")
 
     async def refused(self) -> int:
         """How many records were refused."""
