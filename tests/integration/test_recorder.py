@@ -13,10 +13,11 @@ from faststream import AckPolicy
 
 from deploy.local.stack import Stack
 from schemas.catalog import load_catalog
+from schemas.facts import RATE_CARD_TEAM, NewFact, RateCardPublished
 from schemas.rates import parse_rate_card
 from services import recorder
-from services.store import cards
-from services.store.cards import publish_rate_card, seed_catalog
+from services.store.append import append
+from services.store.cards import CARDS, seed_catalog
 from services.store.receipts import Status, read_receipt
 from tests.support.usage import SOURCE, Message, binary, raw, reported, structured, used, voided
 from tests.support.waiting import until
@@ -285,15 +286,22 @@ async def knows_card(world: World, version: int, at: datetime) -> bool:
 
 
 async def publish_card_that_doubles(world: World) -> datetime:
-    """The catalog's card with an image at twice the price; when it will be in force, which usage may be by now."""
+    """The catalog's card with an image at twice the price; since when it is in force.
+
+    It is appended as it will lie in the log some time after its notice: nobody waits until it is in force.
+    """
     card = load_catalog().rate_card.model_dump(mode="json")
-    in_force_at = datetime.now(UTC) + cards.NOTICE + timedelta(minutes=2)
+    in_force_at = datetime.now(UTC) - timedelta(minutes=1)
     for feature in (feature for category in card["categories"] for feature in category["features"]):
         if feature["feature"] == "ai_image.generate":
             feature["rates"][0]["credits"] = "2"
     card |= {"version": 2, "effective_from": in_force_at.isoformat()}
+    doubled = parse_rate_card(card)
+    published = RateCardPublished(
+        version=2, effective_from=in_force_at, card=doubled.model_dump(mode="json"), published_by="test"
+    )
     async with world.connection.transaction():
-        await publish_rate_card(world.connection, parse_rate_card(card), published_by="test")
+        await append(world.connection, [NewFact(RATE_CARD_TEAM, CARDS, "card:000002", in_force_at, published)])
     return in_force_at
 
 

@@ -148,7 +148,7 @@ def run(*command: str, environment: dict[str, str]) -> str:
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as failure:
         said = failure.stderr or b""
         last = (said if isinstance(said, str) else said.decode()).strip().splitlines()[-1:]
-        absent(f"stripe-mock could not be built with `{' '.join(command[1:])}`: {last or failure}")
+        absent(f"stripe-mock could not be built with `{' '.join(command[1:])}`: {failure}; its last line: {last}")
     return done.stdout
 
 
