@@ -52,17 +52,17 @@ REFUSED_HEADERS = {
 }
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Write the files, or with --check say which are not as they should be."""
+def main(arguments: Sequence[str], here: Path = HERE) -> int:
+    """Write the files below `here`, or with --check say which are not as they should be."""
     if unknown := set(arguments) - {"--check"}:
         print(f"unknown argument {', '.join(sorted(unknown))}: only --check is known", file=sys.stderr)
         return 2
-    wanted = {HERE / name: text(document) for name, document in documents()}
-    found = {path: path.read_text(encoding="utf-8") for path in present()}
+    wanted = {here / name: text(document) for name, document in documents()}
+    found = {path: path.read_text(encoding="utf-8") for path in present(here)}
     stale = sorted(path for path in wanted.keys() | found.keys() if wanted.get(path) != found.get(path))
     if "--check" in arguments:
         for path in stale:
-            print(f"{path.relative_to(HERE.parent)} is out of date: run python -m schemas.generate", file=sys.stderr)
+            print(f"{path.relative_to(here.parent)} is out of date: run python -m schemas.generate", file=sys.stderr)
         return 1 if stale else 0
     for path in stale:
         if path in wanted:
@@ -73,10 +73,10 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def present() -> Iterator[Path]:
+def present(here: Path) -> Iterator[Path]:
     """The generated files that are there, those of forgotten facts too."""
-    yield from (HERE / "json").rglob("*.json")
-    yield from HERE.glob("asyncapi.json")
+    yield from (here / "json").rglob("*.json")
+    yield from here.glob("asyncapi.json")
 
 
 def documents() -> Iterator[tuple[str, Json]]:

@@ -15,14 +15,13 @@ import urllib.request
 import zipfile
 from pathlib import Path
 
-INDEX = os.environ.get("UV_DEFAULT_INDEX") or os.environ.get("PIP_INDEX_URL") or ""
 JSON_INDEX = "application/vnd.pypi.simple.v1+json"  # PEP 691
 TIMEOUT_SECONDS = 60
 
 
 def main(requirements: Path, target: Path) -> None:
     """Write the program `uv` to `target`."""
-    if not INDEX:
+    if not index():
         sys.exit(
             "this Python has neither pip nor uv: install one (on Debian: apt-get install python3-venv), or say where packages are, "
             "UV_DEFAULT_INDEX=https://…/simple"
@@ -51,12 +50,18 @@ def platform_tag() -> str:
     return rf"{libc}_\d+_\d+_{machine}"
 
 
+def index() -> str:
+    """Where packages are; empty where nobody said so."""
+    return os.environ.get("UV_DEFAULT_INDEX") or os.environ.get("PIP_INDEX_URL") or ""
+
+
 def wheel_url(version: str, tag: str) -> str:
-    listing = json.loads(fetch(f"{INDEX.rstrip('/')}/uv/", accept=JSON_INDEX))
+    page = f"{index().rstrip('/')}/uv/"
+    listing = json.loads(fetch(page, accept=JSON_INDEX))
     for file in listing["files"]:
         if re.fullmatch(rf"uv-{re.escape(version)}-py3-none-.*{tag}.*\.whl", file["filename"]):
-            return urllib.parse.urljoin(f"{INDEX.rstrip('/')}/uv/", str(file["url"]))
-    sys.exit(f"{INDEX} has no uv {version} for {platform.platform()}: install uv yourself, https://docs.astral.sh/uv")
+            return urllib.parse.urljoin(page, str(file["url"]))
+    sys.exit(f"{index()} has no uv {version} for {platform.platform()}: install uv yourself, https://docs.astral.sh/uv")
 
 
 def fetch(url: str, *, accept: str = "*/*") -> bytes:

@@ -18,7 +18,8 @@ PATIENCE_SECONDS = 15  # as long as a lock in the database is waited for
 class Lanes:
     """Who comes first is served first, in each lane; for commands, every shard has one."""
 
-    def __init__(self, count: int = SHARDS) -> None:
+    def __init__(self, count: int = SHARDS, *, patience_seconds: float = PATIENCE_SECONDS) -> None:
+        self._patience_seconds = patience_seconds
         self._taken = [asyncio.Lock() for _ in range(count)]
 
     @asynccontextmanager
@@ -30,7 +31,7 @@ class Lanes:
         """
         taken = self._taken[lane]
         try:
-            async with asyncio.timeout(PATIENCE_SECONDS):
+            async with asyncio.timeout(self._patience_seconds):
                 await taken.acquire()
         except TimeoutError as waited:
             raise Unavailable("too many wait for the same; send it again in a moment", code="busy") from waited

@@ -27,8 +27,8 @@ log = structlog.get_logger("api")
 class Reports:
     """A producer that reads of balances need not wait for: it connects by itself, and anew when Kafka was away."""
 
-    def __init__(self, kafka: str) -> None:
-        self._kafka = kafka
+    def __init__(self, kafka: str, topic: str = USAGE) -> None:
+        self._kafka, self._topic = kafka, topic
         self._producer: AIOKafkaProducer | None = None
         self._needed = asyncio.Event()
         self._leaving: set[asyncio.Task[None]] = set()
@@ -84,7 +84,7 @@ class Reports:
             raise Unavailable("Kafka does not answer; send the same again in a moment", code="kafka_away")
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
-                sent = [await _hand_over(producer, team_id, value) for team_id, value in events]
+                sent = [await self._hand_over(producer, team_id, value) for team_id, value in events]
                 await asyncio.gather(*sent)
         except (KafkaError, TimeoutError) as away:
             self._replace(producer)
@@ -92,14 +92,13 @@ class Reports:
                 f"Kafka did not acknowledge: {away!r}; send the same again in a moment", code="kafka_away"
             ) from away
 
-
-async def _hand_over(producer: AIOKafkaProducer, team_id: str, value: bytes) -> asyncio.Future[object]:
-    """Give one record to the producer, which has no number for it until it fits."""
-    try:
-        acknowledged: asyncio.Future[object] = await producer.send(USAGE, value, key=team_id.encode())
-    except MessageSizeTooLargeError as too_large:
-        raise Refused("too_large", str(too_large)) from too_large
-    return acknowledged
+    async def _hand_over(self, producer: AIOKafkaProducer, team_id: str, value: bytes) -> asyncio.Future[object]:
+        """Give one record to the producer, which has no number for it until it fits."""
+        try:
+            acknowledged: asyncio.Future[object] = await producer.send(self._topic, value, key=team_id.encode())
+        except MessageSizeTooLargeError as too_large:
+            raise Refused("too_large", str(too_large)) from too_large
+        return acknowledged
 
 
 async def _leave(producer: AIOKafkaProducer) -> None:

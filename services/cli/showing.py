@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.table import Table
 from rich.text import Text
 
-from services.runtime.errors import LogChanged, Refused, Unavailable
+from services.runtime.errors import Fenced, LogChanged, Refused, Unavailable
 from services.runtime.settings import exit_used_wrongly, load_settings
 from services.store.connect import AWAY, Connection
 
@@ -43,7 +43,7 @@ async def _with_database(url: str, work: Callable[[Connection], Awaitable[T]]) -
             return await work(connection)
         finally:
             await connection.close()
-    except (Refused, LogChanged) as wrong:
+    except (Refused, LogChanged, Fenced) as wrong:
         fail(FOUND_WRONG, str(wrong))
     except Unavailable as away:
         fail(NOT_NOW, str(away))

@@ -46,7 +46,14 @@ GOODBYE_SECONDS = 5.0
 AWAY_NAME = "the database, for notices"
 
 
-async def notify(settings: Settings, stop: asyncio.Event, health: Health) -> None:
+async def notify(
+    settings: Settings,
+    stop: asyncio.Event,
+    health: Health,
+    *,
+    timeout_seconds: float = TIMEOUT_SECONDS,
+    count_seconds: float = COUNT_SECONDS,
+) -> None:
     """Send until told to stop; does nothing where no address is set.
 
     Raises:
@@ -63,11 +70,11 @@ async def notify(settings: Settings, stop: asyncio.Event, health: Health) -> Non
         async with (
             pool,
             pool.acquire() as connection,
-            httpx.AsyncClient(timeout=TIMEOUT_SECONDS, follow_redirects=False, limits=LIMITS) as client,
+            httpx.AsyncClient(timeout=timeout_seconds, follow_redirects=False, limits=LIMITS) as client,
         ):
             await claims.leave(connection)  # what a broken connection left claimed need not wait for the lease
-            host = Host(client, url, keys)
-            await Notifying(connection, host, page, claims, stop, health, metrics).run()
+            host = Host(client, url, keys, timeout_seconds)
+            await Notifying(connection, host, page, claims, stop, health, metrics, count_seconds).run()
 
     await keep_going(AWAY_NAME, work, stop, health, away=WORLD)
 
@@ -100,6 +107,7 @@ class Notifying:
     stop: asyncio.Event
     health: Health
     metrics: Metrics
+    count_seconds: float = COUNT_SECONDS
     sending: dict[asyncio.Task[Answer], Due] = field(default_factory=dict)
 
     async def run(self) -> None:
@@ -112,7 +120,7 @@ class Notifying:
                     joined = monotonic()
                     await self.claims.join(self.connection)
                     self.health.back(AWAY_NAME)
-                if monotonic() - counted >= COUNT_SECONDS:
+                if monotonic() - counted >= self.count_seconds:
                     counted = monotonic()
                     await self.count()
                 await self.round()

@@ -43,6 +43,7 @@ class Host:
     client: httpx.AsyncClient
     url: str
     keys: Sequence[bytes]
+    timeout_seconds: float = TIMEOUT_SECONDS
 
     async def tell(self, notice: Due) -> Answer:
         """One try. The answer's body is not read: whatever it says, it is nothing to us."""
@@ -53,11 +54,11 @@ class Host:
             **signed(notice.notice_id, notice.now, body, self.keys),
         }  # fmt: skip
         try:
-            async with asyncio.timeout(TIMEOUT_SECONDS):
+            async with asyncio.timeout(self.timeout_seconds):
                 async with self.client.stream("POST", self.url, content=body, headers=headers) as answer:
                     return Answer(answer.status_code, words_of(answer), retry_after(answer.headers, notice.now))
         except TimeoutError:
-            return Answer(None, f"no answer in {TIMEOUT_SECONDS:.0f} s")
+            return Answer(None, f"no answer in {self.timeout_seconds:.0f} s")
         except httpx.TransportError as error:
             return Answer(None, f"{type(error).__name__}: {error}"[:ANSWER_LENGTH_MAX])
 

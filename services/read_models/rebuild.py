@@ -21,7 +21,7 @@ import asyncpg
 from projections.versions import VIEWS, at_version, shape_of, tables
 from services.read_models.balances import PROJECTOR
 from services.read_models.projecting import Projecting
-from services.runtime.errors import LogChanged
+from services.runtime.errors import Fenced, LogChanged
 from services.runtime.gc_tuning import stop_looking_for_garbage
 from services.store.claims import Claims
 from services.store.connect import Connection
@@ -170,6 +170,8 @@ async def begin(connection: Connection) -> int:
         if await connection.fetchval("SELECT to_regclass($1)", f"balance_v{version}") is None:
             for name in TABLES:
                 await _make(connection, name, version)
+        # Nowhere else: who came late would begin anew, in tables that were switched to meanwhile.
+        await Claims(reader_of(version), "").make_rows(connection)
     return version
 
 
@@ -251,11 +253,17 @@ async def _compare(connection: Connection, live: str, built: str, shard: int) ->
 
 
 async def switch(connection: Connection, version: int, names: list[str], owner: str) -> None:
-    """Make these projections' new version the live one, at an equal checkpoint vector, in one transaction."""
+    """Make these projections' new version the live one, at an equal checkpoint vector, in one transaction.
+
+    Raises:
+        Fenced: another rebuild has switched to it, or is at it.
+    """
     projecting = Projecting(Claims(reader_of(version), owner), dict.fromkeys(TABLES, version))
     await projecting.claims.take(connection, list(range(SHARDS)))
     async with connection.transaction():
         await _alone(connection)
+        if version in (await live_versions(connection)).values():
+            raise Fenced(f"{reader_of(version)}: another process has switched to it")
         await _catch_up(connection, projecting, list(range(SHARDS)))
         for name in names:
             await _show(connection, name, version)

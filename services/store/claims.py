@@ -76,7 +76,7 @@ class Claims:
 
     async def join(self, connection: Connection) -> bool:
         """Renew what is held, drop what was lost, and take a fair share of what is free; True if anything changed."""
-        await connection.execute(MAKE_ROWS, self.reader, SHARDS)
+        await self.make_rows(connection)
         renewed = await connection.fetch(RENEW, self.reader, self.owner, list(self.epochs), list(self.epochs.values()))
         held = {row["shard"] for row in renewed}
         lost = set(self.epochs) - held
@@ -93,10 +93,20 @@ class Claims:
             self.epochs[shard], self.positions[shard] = epoch, position
         return bool(lost or too_many or claimed)
 
-    async def take(self, connection: Connection, shards: list[int]) -> None:
-        """Take exactly these shards, whoever had them: a rebuild shares them out by itself."""
+    async def make_rows(self, connection: Connection) -> None:
+        """A checkpoint at the beginning of each shard, where the reader has none."""
         await connection.execute(MAKE_ROWS, self.reader, SHARDS)
-        for shard, epoch, position in await connection.fetch(TAKE, self.reader, self.owner, shards):
+
+    async def take(self, connection: Connection, shards: list[int]) -> None:
+        """Take exactly these shards, whoever had them: a rebuild shares them out by itself.
+
+        Raises:
+            Fenced: the reader's checkpoints are gone: another process has finished its work, or given it up.
+        """
+        rows = await connection.fetch(TAKE, self.reader, self.owner, shards)
+        if len(rows) != len(shards):
+            raise Fenced(f"{self.reader}: another process has finished it, or given it up")
+        for shard, epoch, position in rows:
             self.epochs[shard], self.positions[shard] = epoch, position
 
     async def leave(self, connection: Connection) -> None:

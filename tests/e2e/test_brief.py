@@ -16,7 +16,6 @@ from tests.support.page import Visit, save_card, used, visiting
 from tests.support.usage import reported
 
 PACKS = (("Mini", "2,000", "$20.00"), ("Standard", "5,000", "$48.00"), ("Large", "10,000", "$92.00"), ("Bulk", "25,000", "$220.00"))  # fmt: skip
-PATIENCE = 60_000
 SETTINGS = {
     "enabled": True,
     "threshold": "1000",
@@ -67,7 +66,7 @@ async def test_choose_from_one_of_the_available_packs_payment_is_processed_throu
 
         await pay(page, visit.dialog.get_by_role("button", name=f"Pay {price} with Stripe"), press=r"^Pay ")
 
-        await expect(visit.dialog).to_contain_text(f"{credits} credits were added", timeout=PATIENCE)
+        await expect(visit.dialog).to_contain_text(f"{credits} credits were added")
         await visit.dialog.get_by_role("button", name="Close").click()
         await expect(visit.balance).to_contain_text(f"{had:,}")
         await expect(visit.entries.first).to_contain_text(f"Purchase · {name} pack")
@@ -219,8 +218,8 @@ async def test_automatic_top_ups_add_credits_to_your_balance_whenever_it_drops_b
     assert (await visit.api.service.post("/v1/usage", json=event)).status_code == 202
 
     # The page stays open: usage, the charge and its credits appear on it by themselves.
-    await expect(visit.activity).to_contain_text("Automatic top-up", timeout=PATIENCE)
-    await expect(visit.balance).to_contain_text("2,900", timeout=PATIENCE)
+    await expect(visit.activity).to_contain_text("Automatic top-up")
+    await expect(visit.balance).to_contain_text("2,900")
     assert page.url == address
     assert await charged(desk, visit.api.team_id) == [2_000]
     await visit.activity.get_by_role("button", name="Automatic top-up").click()
@@ -240,11 +239,11 @@ async def test_a_bank_that_wants_to_see_an_admin_is_said_in_the_banner_and_the_s
     page = await enabled(visit)
     banner = page.get_by_role("status").filter(has_text="Confirm your payment.")
 
-    await expect(banner).to_contain_text("Your bank needs an admin to confirm this payment.", timeout=PATIENCE)
+    await expect(banner).to_contain_text("Your bank needs an admin to confirm this payment.")
     await pay(page, banner.get_by_role("button", name="Confirm payment"), press="Complete authentication")
 
-    await expect(visit.balance).to_contain_text("2,900", timeout=PATIENCE)
-    await expect(banner).to_have_count(0, timeout=PATIENCE)
+    await expect(visit.balance).to_contain_text("2,900")
+    await expect(banner).to_have_count(0)
     assert await charged(desk, visit.api.team_id) == [2_000]
 
 
@@ -260,12 +259,12 @@ async def test_top_ups_that_a_card_has_stopped_say_so_with_the_reason_and_the_wa
     await expect(banner).to_contain_text(
         "The card was declined three times; another card, or a purchase, ends the pause."
     )
-    await expect(visit.activity).to_contain_text("Top-up not made", timeout=PATIENCE)
+    await expect(visit.activity).to_contain_text("Top-up not made")
     await pay(page, banner.get_by_role("button", name="Change card"), press="Save card", card="Mastercard")
 
     # The new card ends the pause, and the top-up that was due is made.
-    await expect(visit.balance).to_contain_text("2,900", timeout=PATIENCE)
-    await expect(banner).to_have_count(0, timeout=PATIENCE)
+    await expect(visit.balance).to_contain_text("2,900")
+    await expect(banner).to_have_count(0)
 
 
 async def test_saving_while_the_balance_is_low_says_first_what_will_be_charged(visit: Visit, desk: Desk) -> None:
@@ -277,7 +276,7 @@ async def test_saving_while_the_balance_is_low_says_first_what_will_be_charged(v
     await expect(visit.dialog).to_contain_text("saving now will charge $20.00 to Visa ···· 4242")
     await visit.dialog.get_by_role("button", name="Save").click()
 
-    await expect(visit.balance).to_contain_text("2,200", timeout=PATIENCE)
+    await expect(visit.balance).to_contain_text("2,200")
 
 
 async def test_top_ups_without_a_card_say_so_and_lead_to_stripe(visit: Visit) -> None:
@@ -290,7 +289,7 @@ async def test_top_ups_without_a_card_say_so_and_lead_to_stripe(visit: Visit) ->
 
     await pay(page, visit.top_ups.get_by_role("button", name="Add a card"), press="Save card")
 
-    await expect(visit.top_ups).to_contain_text("Visa ···· 4242", timeout=PATIENCE)
+    await expect(visit.top_ups).to_contain_text("Visa ···· 4242")
 
 
 async def test_some_features_require_top_ups_to_be_enabled_and_high_quality_requires_a_pro_plan(visit: Visit) -> None:

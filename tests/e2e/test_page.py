@@ -7,10 +7,9 @@ import asyncio
 import re
 from datetime import timedelta
 from itertools import pairwise
-from time import monotonic
 
 import pytest
-from playwright.async_api import Browser, Page, Request, Response, Route, ViewportSize, expect
+from playwright.async_api import Browser, Page, Response, Route, ViewportSize, expect
 
 from deploy.local.stack import Stack
 from schemas.credits import MICRO
@@ -225,7 +224,7 @@ async def test_usage_appears_on_the_open_page_without_a_reload(visit: Visit) -> 
     event = reported(visit.api.team_id, "now", source="/features/images", quantity="2")
     assert (await visit.api.service.post("/v1/usage", json=event)).status_code == 202
 
-    await expect(visit.entries.first).to_contain_text("AI image", timeout=30_000)
+    await expect(visit.entries.first).to_contain_text("AI image")
     await expect(visit.balance).to_contain_text("2,998")
 
 
@@ -254,7 +253,7 @@ async def test_a_dropped_stream_says_so_reconnects_and_shows_what_was_missed(run
 
         await visit.context.set_offline(False)
 
-        await expect(visit.balance).to_contain_text("3,007", timeout=60_000)
+        await expect(visit.balance).to_contain_text("3,007")
         await expect(visit.entries.first).to_contain_text("Promotional credits")
         visit.forget("ERR_INTERNET_DISCONNECTED")
 
@@ -384,28 +383,25 @@ async def test_who_asked_too_often_waits_as_long_as_the_api_says_and_goes_on(
             await visit.page.goto(visit.link())
 
             await expect(visit.activity).to_contain_text(re.compile("One person may ask 10 times a minute"))
-            await expect(visit.activity).to_contain_text(re.compile(r"It tries again in [56] s\."), timeout=1_000)
+            await expect(visit.activity).to_contain_text(re.compile(r"It tries again in \d+ s\."))
             await expect(visit.page.get_by_text("Live · as of")).to_be_visible(timeout=90_000)
             assert told[0] > 2, "by itself, the page would try again after half a second"
+            assert len(asked) > 1
             for wait, (before, after) in zip(told, pairwise(asked), strict=False):
-                assert after - before > wait - 0.5
+                assert after - before >= wait
             visit.forget("429")
 
 
 def when_streams_are_asked_for(page: Page) -> tuple[list[float], list[float]]:
-    """The moments of the requests, and for how long the answers say to wait; both grow with time."""
+    """The moments of the requests by the browser's clock, and for how long the answers say to wait; both grow with time."""
     asked: list[float] = []
     told: list[float] = []
 
-    def note_request(request: Request) -> None:
-        if request.url.endswith("/stream"):
-            asked.append(monotonic())
-
     def note_answer(answer: Response) -> None:
         if answer.url.endswith("/stream"):
+            asked.append(answer.request.timing["startTime"] / 1_000)
             told.append(float(answer.headers.get("retry-after", 0)))
 
-    page.on("request", note_request)
     page.on("response", note_answer)
     return asked, told
 
@@ -436,10 +432,12 @@ async def test_without_a_sign_in_or_after_its_end_the_page_says_what_to_do(runni
 async def test_a_sign_in_that_ends_while_the_page_is_open_says_so(running: Api, browser: Browser) -> None:
     await running.begin()
     async with visiting(running, browser) as visit:
-        await visit.page.goto(visit.link("member", lasts=timedelta(seconds=4)))
+        await visit.page.goto(visit.link("member", lasts=timedelta(hours=1)))
         await expect(visit.page.get_by_text("Live · as of")).to_be_visible()
 
-        await expect(visit.page.get_by_text("Your sign-in has ended")).to_be_visible(timeout=60_000)
+        with running.clock.later(timedelta(hours=1)):
+            await running.tell(used())  # or the stream would look at the clock in a while
+            await expect(visit.page.get_by_text("Your sign-in has ended")).to_be_visible()
         visit.forget("401")
 
 
@@ -512,17 +510,3 @@ async def answer_late(route: Route) -> None:
     if "/v1/" in route.request.url:
         await asyncio.sleep(0.7)
     await route.continue_()
-
-
-async def test_the_page_is_usable_within_a_second(visit: Visit) -> None:
-    await visit.open()
-    loop = asyncio.get_running_loop()
-    times = []
-    for _ in range(3):
-        began = loop.time()
-        await visit.page.goto("about:blank")
-        await visit.page.goto(visit.link())
-        await expect(visit.entries.first).to_be_visible()
-        times.append(loop.time() - began)
-
-    assert min(times) < 1.0

@@ -106,7 +106,7 @@ async def test_the_pictures_of_the_readme_can_be_taken_anew(
     await a_month_of_work(running, desk)
 
     async with page_of(running, browser, "light") as visit:
-        await expect(visit.activity).to_contain_text("Automatic top-up", timeout=60_000)
+        await expect(visit.activity).to_contain_text("Automatic top-up")
         await visit.activity.get_by_text("30 days", exact=True).click()
         await expect(visit.chart.get_by_role("img")).to_have_attribute("aria-label", re.compile("used in 30 days"))
         await visit.entries.nth(1).get_by_role("button").click()

@@ -1,11 +1,12 @@
 """`make faults`: a storm of seeded injections over one long-lived Creditwell, counted after each; then money.
 
-    python -m tests.faults                                200 injections, then all of --money
+    python -m tests.faults                                200 injections, then all of --money and --bounds
     python -m tests.faults --seed 4711 --count 1          that injection again, as it was
     python -m tests.faults --only crash,freeze_at         these kinds alone
     python -m tests.faults --money                        1,000 runs of the money matrix (tests/faults/money.py), then 1,000
                                                           teams that run low at once (tests/faults/rush.py)
     python -m tests.faults --money --seed 39 --count 1    that run again
+    python -m tests.faults --bounds                       times that are promised (tests/faults/bounds.py), alone
     python -m tests.faults --simulate                     60 days of 10,000 teams with top-ups, without a socket
 
 Exit code 1 when anything broke; the last lines name the seed and what it was.
@@ -28,7 +29,7 @@ from rich.table import Table
 from deploy.local.say import speaker
 from deploy.local.stack import Stack, start_stack
 from services.money.stripe_client.pace import PER_SECOND
-from tests.faults import matrix
+from tests.faults import bounds, matrix
 from tests.faults.injections import INJECTIONS
 from tests.faults.rush import rush
 from tests.faults.scene import Scene, a_scene
@@ -57,6 +58,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="of the first injection; drawn when not given")
     parser.add_argument("--count", type=int, help="how many injections, runs or teams")
     parser.add_argument("--money", action="store_true", help="the money matrix alone")
+    parser.add_argument("--bounds", action="store_true", help="times that are promised, measured and judged, alone")
     parser.add_argument("--simulate", action="store_true", help="two months of many teams with top-ups, alone")
     parser.add_argument("--only", default="", help=f"kinds, separated by commas: {', '.join(INJECTIONS)}")
     given = parser.parse_args()
@@ -68,17 +70,19 @@ def main() -> int:
     console = Console(soft_wrap=True, highlight=False)
     if given.simulate:
         return simulated(range(seed, seed + (given.count or TEAMS_USUAL)), console)
-    alone = given.money or given.only or given.count is not None
+    alone = given.money or given.bounds or given.only or given.count is not None
     code = 0
     with start_stack(say=speaker(), name="faults", native=True) as stack:
-        if not given.money:
+        if not (given.money or given.bounds):
             seeds = range(seed, seed + (given.count or INJECTIONS_USUAL))
             code = report(asyncio.run(storm(stack, seeds, only, console)), console)
         if given.money or not alone:
             seeds = range(seed, seed + (given.count if given.money and given.count else MONEY_USUAL))
             code |= matrix.report(asyncio.run(money(stack, seeds, console)), console)
-        if given.count is None and not given.only:
+        if given.count is None and not (given.only or given.bounds):
             code |= asyncio.run(crowd(stack, console))
+        if given.bounds or not alone:
+            code |= bounds.report(asyncio.run(bounds.measure(stack)), console)
     return code
 
 

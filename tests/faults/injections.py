@@ -1,6 +1,7 @@
 """What a storm does. Each is one injection: it draws what it needs from its seed, does its harm under load, and returns.
 
-Afterwards the scene is healed, quiets down, and everything is counted; so an injection need not clean up after itself.
+Afterwards the scene is healed, quiets down, and everything is counted; so an injection need not clean up after itself. Each
+makes sure that its fault has struck: an AssertionError where it has not, for then nothing was tried.
 """
 
 import asyncio
@@ -8,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from random import Random
 from typing import Literal
 
-from services.read_models.rebuild import TABLES, begin, build, compare_shard, discard, switch
+from services.read_models.rebuild import TABLES, begin, build, compare_shard, discard, live_versions, switch
 from services.store.shards import SHARDS
 from tests.faults.scene import RECORDERS, Scene
 from tests.support.proxy import Cut
@@ -45,8 +46,7 @@ async def crash_at(scene: Scene, program: str, point: str, passing: int) -> None
 async def die_one_after_the_other(scene: Scene, program: str, points: Sequence[str], *, passing: int = 1) -> None:
     """A process is replaced by one that dies at the first point, that by one that dies at the next; the last is not replaced."""
     name = f"{program}-1"
-    scene.processes.kill(name)
-    await scene.processes.ended(name)
+    await scene.killed(name)
     for point in points:
         await scene.leases_run_out(program)
         scene.fleet.start(name, crash_at=f"{point}:{passing}")
@@ -63,7 +63,7 @@ async def kill(scene: Scene, random: Random) -> None:
         scene.processes.kill(name)
     await asyncio.sleep(random.random() * 2)
     for name in names:
-        await scene.processes.ended(name)
+        await scene.died_at(name)
         await scene.leases_run_out(name.partition("-")[0])
         scene.fleet.start(name)
 
@@ -83,6 +83,7 @@ async def freeze(scene: Scene, random: Random) -> None:
     name, seconds = random.choice([*RECORDERS, *SINGLE]), random.choice((0.3, 2.0, 5.0))
     scene.say(f"{name} frozen for {seconds} s")
     scene.processes.pause(name)
+    await scene.fleet.frozen(name)
     if name in SINGLE and seconds > 1:
         await scene.leases_run_out(name.partition("-")[0])
         scene.fleet.start(f"{name.partition('-')[0]}-9")
@@ -97,15 +98,13 @@ async def freeze_at(scene: Scene, random: Random) -> None:
     point, passing = random.choice(CRASH_POINTS[program]), random.randint(1, 2)
     name = f"{program}-1"
     scene.say(f"{name} frozen at {point}:{passing}")
-    scene.processes.kill(name)
-    await scene.processes.ended(name)
+    await scene.killed(name)
     await scene.leases_run_out(program)
     scene.fleet.start(name, stop_at=f"{point}:{passing}")
-    await scene.fleet.frozen(name, within=40)
+    await scene.fleet.frozen(name)
     scene.fleet.start(f"{program}-9")
-    await asyncio.sleep(
-        random.choice((1.0, 6.0))
-    )  # PostgreSQL ends a session that hangs in a transaction after five seconds
+    # PostgreSQL ends a session that hangs in a transaction after five seconds.
+    await asyncio.sleep(random.choice((1.0, 6.0)))
     await scene.leases_run_out(program)
     await scene.more_facts(20)
     scene.processes.resume(name)
@@ -116,14 +115,16 @@ async def rebalances(scene: Scene, random: Random) -> None:
     """Recorders come and go while batches are on their way."""
     names = [f"recorder-{n}" for n in range(3, 3 + random.randint(1, 3))]
     scene.say(f"{', '.join(names)} come and go")
+    before = await scene.claims_made()
     for name in names:
         scene.fleet.start(name)
         await asyncio.sleep(random.random() * 2)
+    await scene.partitions_moved(before)
     for name in names:
         if random.random() < 0.5:
-            scene.processes.kill(name)
+            await scene.killed(name)
         else:
-            await scene.processes.stop(name)
+            assert (code := await scene.processes.stop(name)) == 0, f"{name} ended with code {code} when asked to stop"
         await asyncio.sleep(random.random())
 
 
@@ -131,16 +132,19 @@ async def postgres(scene: Scene, random: Random) -> None:
     """PostgreSQL crashes or restarts, and recovers."""
     how: Literal["kill -9", "immediate", "fast"] = random.choice(("kill -9", "immediate", "fast"))
     scene.say(f"PostgreSQL restarts ({how})")
+    before = await scene.server_started_at()
     if how == "kill -9":
         await asyncio.to_thread(scene.stack.kill_postgres)
     else:
         await asyncio.to_thread(scene.stack.restart_postgres, how)
     await scene.reconnect()
+    assert await scene.server_started_at() > before, "PostgreSQL has not been away"
     await scene.more_facts(20)
 
 
 async def backends(scene: Scene, random: Random) -> None:
     """Some sessions of ours are ended by the server, whatever they are doing."""
+    ended = 0
     for _ in range(random.randint(1, 5)):
         rows = await scene.connection.fetch(
             "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'creditwell-%' AND pid <> pg_backend_pid() ORDER BY pid"
@@ -148,15 +152,18 @@ async def backends(scene: Scene, random: Random) -> None:
         victims = random.sample(rows, min(len(rows), random.randint(1, 4)))
         scene.say(f"{len(victims)} sessions ended")
         for row in victims:
-            await scene.connection.execute("SELECT pg_terminate_backend($1)", row["pid"])
+            ended += await scene.connection.fetchval("SELECT pg_terminate_backend($1)", row["pid"])
         await asyncio.sleep(random.random() * 0.5)
+    assert ended, "no session was ended"
 
 
 async def kafka(scene: Scene, random: Random) -> None:
     """The broker crashes or restarts."""
     how = random.choice(("kill -9", "restart"))
     scene.say(f"Kafka: {how}")
+    before = scene.broker()
     await asyncio.to_thread(scene.stack.kill_kafka if how == "kill -9" else scene.stack.restart_kafka)
+    assert not before.is_running(), "the broker has not been away"
     await scene.more_facts(20)
 
 
@@ -176,18 +183,22 @@ async def duplicates(scene: Scene, random: Random) -> None:
     again = scene.pressure.load.recent * random.randint(2, 6)
     random.shuffle(again)
     scene.say(f"{len(again)} duplicates")
+    before = await scene.repeated()
     await scene.pressure.send_these(again)
+    await scene.more_repeated(before + len(again) // 2)  # what was refused the first time is refused again
 
 
 async def nonsense(scene: Scene, random: Random) -> None:
     """A service is broken: most of what arrives for a while is nonsense of all sizes."""
     count, big = random.randint(50, 400), random.choice((0, 0, 3_000_000))
     scene.say(f"{count} records of nonsense, {big} bytes the largest")
+    before = await scene.refused()
     await scene.pressure.send_these(
         [raw(random.randbytes(random.randint(0, 300)), key=b"team_00") for _ in range(count)]
     )
     if big:
         await scene.pressure.send_these([raw(bytes(big), key=None)])
+    await scene.more_refused(before + count + bool(big))
 
 
 async def bursts(scene: Scene, random: Random) -> None:
@@ -196,7 +207,7 @@ async def bursts(scene: Scene, random: Random) -> None:
     scene.say(f"a burst, and {name} is killed in it")
     sending = asyncio.create_task(scene.pressure.send(random.randint(500, 1_500)))
     await asyncio.sleep(random.random() * 0.5)
-    scene.processes.kill(name)
+    await scene.killed(name)
     await sending
 
 
@@ -206,9 +217,9 @@ async def stripe(scene: Scene, random: Random) -> None:
     route = random.choice(("POST /v1/payment_intents", "POST /v1/payment_intents/{id}/confirm", "*"))
     scene.say(f"Stripe: {do} at {route}, twice; topup-1 killed")
     await scene.stripe.post("/_control/faults", json={"route": route, "do": do, "times": 2, "seconds": 0.2})
+    await scene.stripe_failed()
     await scene.more_facts(100)
-    scene.processes.kill("topup-1")
-    await scene.processes.ended("topup-1")
+    await scene.killed("topup-1")
     await scene.stripe.delete("/_control/faults")
 
 
@@ -219,7 +230,7 @@ async def rebuilds(scene: Scene, random: Random) -> None:
     await build(scene.connection, version, shards if random.random() < 0.7 else shards[:30], "storm")
     if random.random() < 0.5:
         scene.say("the projector is killed")
-        scene.processes.kill("projector-1")
+        await scene.killed("projector-1")
     if random.random() < 0.3:
         scene.say(f"rebuild {version} given up")
         await discard(scene.connection, version)
@@ -230,6 +241,7 @@ async def rebuilds(scene: Scene, random: Random) -> None:
         assert not differences, f"O5 rebuilt and live differ: {differences[:2]}"
     scene.say(f"rebuild {version} switched")
     await switch(scene.connection, version, list(TABLES), "storm")
+    assert set((await live_versions(scene.connection)).values()) == {version}, "the rebuild was not switched"
 
 
 INJECTIONS: dict[str, tuple[Injection, int]] = {  # with how often they are drawn

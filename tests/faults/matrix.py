@@ -26,7 +26,7 @@ class Tally:
     runs: list[Run] = field(default_factory=list)
     broken: list[tuple[Run, list[str]]] = field(default_factory=list)
     killed: int = 0
-    deaths: int = 0
+    deaths: Counter[str] = field(default_factory=Counter)  # by step
 
 
 async def empty_database(server: str) -> str:
@@ -65,7 +65,8 @@ async def play_many(
                         console.print(f"[red]BROKEN[/] {run}\n        {'; '.join(found)}")
                 tally.runs.append(run)
                 tally.killed += killed
-                tally.deaths, scene.deaths = tally.deaths + scene.deaths, 0
+                tally.deaths += scene.deaths
+                scene.deaths.clear()
                 if console is not None and (number % TOLD_EVERY == 0 or number == len(seeds)):
                     rate = number / (time.monotonic() - began)
                     console.print(
@@ -79,17 +80,18 @@ def report(tally: Tally, console: Console) -> int:
     """A table of what was played, and the exit code."""
     cells = len({(run.step, run.workers, run.away, run.fault) for run in tally.runs})
     table = Table(
-        title=f"{len(tally.runs)} runs in {cells} of {len(CELLS)} cells, {tally.deaths} deaths, "
+        title=f"{len(tally.runs)} runs in {cells} of {len(CELLS)} cells, {tally.deaths.total()} deaths, "
         f"{tally.killed} runs with a process that was killed"
     )
-    for heading in ("", "what", "played", "broken"):
-        table.add_column(heading, justify="right" if heading in {"played", "broken"} else "left")
+    for heading in ("", "what", "played", "died", "broken"):
+        table.add_column(heading, justify="right" if heading in {"played", "died", "broken"} else "left")
     broken = [run for run, _ in tally.broken]
     for heading in ("step", "workers", "away", "fault", "bank", "meanwhile"):
         played = Counter(str(getattr(run, heading)) for run in tally.runs)
         wrong = Counter(str(getattr(run, heading)) for run in broken)
         for number, (what, count) in enumerate(sorted(played.items())):
-            table.add_row(heading if number == 0 else "", what, str(count), str(wrong[what]))
+            died = str(tally.deaths[what]) if heading == "step" else ""
+            table.add_row(heading if number == 0 else "", what, str(count), died, str(wrong[what]))
     console.print(table)
     for run, found in tally.broken:
         console.print(f"{run}: {found[0]}", markup=False)

@@ -13,9 +13,11 @@ the past by as much. `recorded_at` of facts stays true, so cool-downs and months
 """
 
 import asyncio
+import signal
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import product
 from random import Random
@@ -114,6 +116,11 @@ def run_of(seed: int) -> Run:
     )  # fmt: skip
 
 
+def must_kill(run: Run) -> bool:
+    """Whether this run comes to its step whatever the timing: nothing else goes wrong, and the first who comes there dies."""
+    return run.fault == "none" and run.meanwhile == "nothing" and run.passing == 1 and run.step != ANYWHERE
+
+
 @dataclass
 class Ground:
     """Where runs take place: a database of all of them, and a stand-in whose books begin anew now and then."""
@@ -124,7 +131,7 @@ class Ground:
     desk: Desk
     connection: Connection
     looks: int = 0
-    deaths: int = 0
+    deaths: Counter[str] = field(default_factory=Counter)  # by step, since somebody last took them away
     spare: PaymentMethodChanged | None = None  # a card that the team may change to
 
     def worker(self) -> Worker:
@@ -144,7 +151,7 @@ async def ground(stack: Stack, database: str, *, seed: int) -> AsyncIterator[Gro
 
 async def play(scene: Ground, run: Run, *, killed: bool = False) -> list[str]:
     """One run; what was wrong in the end. `killed`: the worker that dies is a process."""
-    team = await _team(scene, run)
+    team, died_before = await _team(scene, run), scene.deaths.total()
     disarm()
     if run.fault != "none":
         await scene.desk.order("faults", route=run.route, do=run.how, times=run.times, seconds=0)
@@ -164,6 +171,8 @@ async def play(scene: Ground, run: Run, *, killed: bool = False) -> list[str]:
     wrong = against_the_books(await scene.desk.books(), team, told)
     if await read_top_ups(scene.connection, team) != folded_anew(team, told):
         wrong.append("the saved fold is not the log's")
+    if must_kill(run) and scene.deaths.total() == died_before:
+        wrong.append(f"nobody died at {run.step}, which this run must come to")
     return [*unsettled, *wrong, *unexpected(run.bank, told, interrupted=run.meanwhile != "nothing")]
 
 
@@ -192,7 +201,7 @@ async def _die(scene: Ground, run: Run, team: str) -> None:
     if run.step == ANYWHERE:
         await asyncio.wait(looks[:1], timeout=Random(run.seed).random() * 0.05)
         looks[0].cancel()
-    await _ended(scene, looks)
+    await _ended(scene, run, looks)
 
 
 async def _die_as_a_process(scene: Ground, run: Run, team: str) -> None:
@@ -206,13 +215,15 @@ async def _die_as_a_process(scene: Ground, run: Run, team: str) -> None:
         await store(scene.connection, team, [used(300)])
         dying = asyncio.create_task(process.ended())
         await asyncio.wait({dying}, timeout=8)  # a step that this run never comes to kills nobody
-        scene.deaths += dying.done()
+        if dying.done():
+            assert (code := dying.result()) == -signal.SIGKILL, f"the worker was to be killed, but ended with {code}"
+            scene.deaths[step] += 1
         dying.cancel()
 
 
-async def _ended(scene: Ground, looks: list[asyncio.Task[None]]) -> None:
+async def _ended(scene: Ground, run: Run, looks: list[asyncio.Task[None]]) -> None:
     for outcome in await asyncio.gather(*looks, return_exceptions=True):
-        scene.deaths += isinstance(outcome, (Killed, asyncio.CancelledError))
+        scene.deaths[run.step] += isinstance(outcome, (Killed, asyncio.CancelledError))
         if isinstance(outcome, BaseException) and not isinstance(outcome, (Killed, asyncio.CancelledError, *WORLD)):
             raise outcome
 
@@ -242,7 +253,7 @@ async def _until_quiet(scene: Ground, run: Run, team: str) -> list[str]:
     for turn in range(ROUNDS_MAX):
         await scene.connection.execute(TIME_GOES_BY, team, timedelta(0))
         await judge(scene.connection, team)
-        await _ended(scene, [asyncio.create_task(worker.look_at(team)) for worker in workers])
+        await _ended(scene, run, [asyncio.create_task(worker.look_at(team)) for worker in workers])
         state = await read_top_ups(scene.connection, team)
         if state.open is None and state.point is None:
             return []
@@ -268,7 +279,7 @@ async def _others_do_their_part(scene: Ground, run: Run, team: str, state: TopUp
         outcome = Random(run.seed).choice(("succeeded", "generic_decline"))
         await scene.desk.order(f"payment_intents/{state.open.payment_intent_id}/settle", outcome=outcome)
     elif state.open.action_required and run.seed % 2:
-        await _ended(scene, [asyncio.create_task(_confirm(scene, team)) for _ in range(2)])
+        await _ended(scene, run, [asyncio.create_task(_confirm(scene, team)) for _ in range(2)])
     elif state.open.action_required:
         await scene.connection.execute(TIME_GOES_BY, team, timedelta(days=2))
 

@@ -3,14 +3,16 @@
 import asyncio
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from random import Random
+from typing import Any
 
 import asyncpg
 import httpx
+import psutil
 
 from deploy.local.folders import free_ports
 from deploy.local.forkserver import fork_server
@@ -85,24 +87,86 @@ class Scene:
 
     async def reconnect(self) -> None:
         """The server is there again."""
-        self.connection = await until(lambda: connected(self.database), within=60, what="PostgreSQL answers")
+        self.connection = await until(lambda: connected(self.database), what="PostgreSQL answers")
 
-    async def more_facts(self, count: int, *, within: float = 40) -> None:
+    async def more_facts(self, count: int) -> None:
         """Wait until the log has grown by so many."""
-        goal = await self.facts() + count
+        await self._beyond(self.facts, await self.facts() + count, f"{count} more facts")
+
+    async def died_at(self, name: str) -> None:
+        """Wait until a process that was asked to die has died of it."""
+        code = await self.fleet.ended(name)
+        assert code == -9, f"{name} ended with code {code}"
+
+    async def killed(self, name: str) -> None:
+        """Kill -9, and wait until it is gone."""
+        self.processes.kill(name)
+        await self.died_at(name)
+
+    async def claims_made(self) -> int:
+        """How often partitions of usage have changed hands."""
+        return await self._number("SELECT coalesce(sum(epoch), 0)::bigint FROM kafka_cursors")
+
+    async def partitions_moved(self, before: int) -> None:
+        """Wait until partitions have changed hands since."""
+        await self._beyond(self.claims_made, before + 1, "a partition changes hands")
+
+    async def repeated(self) -> int:
+        """How many duplicates have been counted."""
+        return await self._number("SELECT coalesce(sum(duplicates), 0)::bigint FROM repeats")
+
+    async def more_repeated(self, goal: int) -> None:
+        """Wait until so many duplicates have been counted."""
+        await self._beyond(self.repeated, goal, f"{goal} duplicates are counted")
+
+    async def refused(self) -> int:
+        """How many records were refused."""
+        return await self._number("SELECT count(*) FROM refused")
+
+    async def more_refused(self, goal: int) -> None:
+        """Wait until so many records were refused."""
+        await self._beyond(self.refused, goal, f"{goal} records are refused")
+
+    async def server_started_at(self) -> datetime:
+        """Since when PostgreSQL has been running."""
+        started_at: datetime = await self._answer("SELECT pg_postmaster_start_time()")
+        return started_at
+
+    def broker(self) -> psutil.Process:
+        """The broker's process, for whoever asks later whether it is still the same."""
+        assert self.stack.native_kafka is not None
+        assert self.stack.native_kafka._broker is not None
+        return psutil.Process(self.stack.native_kafka._broker.pid)
+
+    async def stripe_failed(self) -> None:
+        """Wait until a request has met what was ordered to go wrong."""
+
+        async def look() -> bool:
+            rules = (await self.stripe.get("/_control/faults")).json()
+            return any(rule["fired"] for rule in rules)
+
+        await until(look, what="a request to Stripe fails as it was ordered to")
+
+    async def _number(self, question: str) -> int:
+        number: int = await self._answer(question)
+        return number
+
+    async def _answer(self, question: str) -> Any:
+        async with self.asking:
+            if self.connection.is_closed():
+                await self.reconnect()
+            return await self.connection.fetchval(question)
+
+    async def _beyond(self, count: Callable[[], Awaitable[int]], goal: int, what: str) -> None:
+        """Wait until a count has reached its goal, also while the database is away."""
 
         async def look() -> bool:
             try:
-                return await self.facts() >= goal
+                return await count() >= goal
             except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
                 return False
 
-        await until(look, within=within, what=f"{count} more facts")
-
-    async def died_at(self, name: str, *, within: float = 40) -> None:
-        """Wait until a process that was asked to die has died of it."""
-        code = await self.fleet.ended(name, within=within)
-        assert code == -9, f"{name} ended with code {code}"
+        await until(look, what=what)
 
     async def leases_run_out(self, program: str) -> None:
         """Of a process that is dead: nobody waits for the clock."""

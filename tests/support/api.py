@@ -3,8 +3,8 @@
 import asyncio
 import json
 import secrets
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -21,6 +21,7 @@ from services.api.tokens import Role, mint
 from services.credits.directory import Member, name_team, put_member
 from services.credits.plans import assign_plan
 from services.credits.rate_cards import seed_catalog
+from services.runtime.clock import system_clock
 from services.runtime.health import Health
 from services.runtime.settings import Settings, load_settings
 from services.store.append import Appended, append
@@ -35,6 +36,25 @@ NO_LIMITS = {
 
 
 @dataclass
+class ApiClock:
+    """The API's clock: the system's, but for how far a test has moved it ahead."""
+
+    ahead: timedelta = timedelta()
+
+    def __call__(self) -> datetime:
+        return system_clock() + self.ahead
+
+    @contextmanager
+    def later(self, by: timedelta) -> Iterator[None]:
+        """While the block runs it is so much later."""
+        self.ahead += by
+        try:
+            yield
+        finally:
+            self.ahead -= by
+
+
+@dataclass
 class Api:
     """A running API, and one team of its own for each test. `member`, `admin` and so on are clients of that team."""
 
@@ -44,6 +64,7 @@ class Api:
     serving: asyncio.Task[None]
     stop: asyncio.Event
     health: Health
+    clock: ApiClock
     team_id: str = ""
     teams: int = 0
     told: int = 0
@@ -138,14 +159,14 @@ async def an_api(stack: Stack, database: str, **settings: Any) -> AsyncIterator[
     }  # fmt: skip
     loaded = load_settings(**(chosen | settings))
     stop, started = asyncio.Event(), asyncio.Event()
-    health = Health("api")
-    serving = asyncio.create_task(serve(loaded, stop, health, started=started))
+    health, clock = Health("api"), ApiClock()
+    serving = asyncio.create_task(serve(loaded, stop, health, clock, started=started))
     waiting = asyncio.create_task(started.wait())
     await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED, timeout=20)
     if serving.done():
         waiting.cancel()
         serving.result()
-    api = Api(loaded, f"http://127.0.0.1:{port}", connection, serving, stop, health)
+    api = Api(loaded, f"http://127.0.0.1:{port}", connection, serving, stop, health, clock)
     try:
         yield api
     finally:

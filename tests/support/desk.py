@@ -28,6 +28,7 @@ from services.store.connect import Connection
 from services.store.read import read_team
 from services.store.shards import shard_of
 from tests.support.serving import as_role, plan, store
+from tests.support.waiting import PATIENCE_SECONDS
 
 KEY = "sk_test_stand_in"
 
@@ -39,6 +40,7 @@ class Desk:
     url: str
     http: httpx.AsyncClient
     charges: Charges
+    patient: Charges  # for what a test only arranges, where `charges` gives up soon
 
     async def order(self, path: str, **body: Any) -> Any:
         """Something that nobody may order at Stripe."""
@@ -53,7 +55,7 @@ class Desk:
 
     async def card(self, team: str, name: str) -> PaymentMethodChanged:
         """A card on the team's file at Stripe, and the fact that says so."""
-        customer_id = await self.charges.ensure_customer(team)
+        customer_id = await self.patient.ensure_customer(team)
         attached = await self.http.post(f"/v1/payment_methods/{name}/attach", data={"customer": customer_id})
         assert attached.is_success, attached.text
         method = attached.json()
@@ -70,10 +72,11 @@ async def a_desk(*, seed: int = 1, **told: Any) -> AsyncIterator[Desk]:
     headers = {"Authorization": f"Bearer {KEY}"}
     async with (
         running(app) as url,
-        httpx.AsyncClient(base_url=url, headers=headers, trust_env=False, timeout=30) as http,
+        httpx.AsyncClient(base_url=url, headers=headers, trust_env=False, timeout=PATIENCE_SECONDS) as http,
         Charges(KEY, api_base=url, **told) as charges,
+        Charges(KEY, api_base=url, **(told | {"timeout_seconds": PATIENCE_SECONDS})) as patient,
     ):
-        yield Desk(url, http, charges)
+        yield Desk(url, http, charges, patient)
 
 
 def environment(stack: Stack, database: str, desk: Desk) -> dict[str, str]:

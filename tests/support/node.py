@@ -1,12 +1,11 @@
 """Programs in Node, run with the locked one that `make test` installs (deploy/local/node.sh), whatever is on PATH."""
 
 import json
-import os
 import subprocess
 from pathlib import Path
 from typing import Any
 
-import pytest
+from tests.support.absent import absent
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = ROOT / "tests" / "e2e" / "node"
@@ -22,9 +21,7 @@ SECONDS = 120
 def need_node() -> None:
     """Where there is no Node the test is skipped with a line that says so, and fails under CI=true."""
     if not all(mark.exists() for mark in INSTALLED):
-        if os.environ.get("CI") == "true":
-            pytest.fail(ABSENT)
-        pytest.skip(ABSENT)
+        absent(ABSENT)
 
 
 def run_node(program: str, told: object) -> Any:

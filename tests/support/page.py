@@ -12,6 +12,11 @@ from schemas.credits import MICRO
 from schemas.facts import CreditsPurchased, PaymentMethodChanged, UsageRecorded
 from tests.support.api import Api
 from tests.support.desk import Desk
+from tests.support.waiting import PATIENCE_SECONDS
+
+# What the page shows is waited for as long as anything else: Playwright's own 5 s are a promise that a busy machine breaks.
+PATIENCE_MS = PATIENCE_SECONDS * 1_000
+expect.set_options(timeout=PATIENCE_MS)
 
 Scheme = Literal["light", "dark"]
 
@@ -103,6 +108,7 @@ async def visiting(
     profile = await browser.new_context(
         color_scheme=scheme, viewport=size, **{"locale": "en-US", "timezone_id": "UTC", **context}
     )
+    profile.set_default_timeout(PATIENCE_MS)
     page = await profile.new_page()
     visit = Visit(api, page, profile)
     page.on("request", lambda request: visit.asked.append(request.url))

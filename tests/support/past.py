@@ -172,6 +172,7 @@ def _voids(log: Sequence[Stored]) -> list[tuple[Stored, UsageVoided]]:
 async def project(connection: Connection, *, batch: int) -> None:
     """Fold the shard up to its head, so many facts at a time, and forget all states now and then."""
     projecting = Projecting(Claims("projector", "test"), await live_versions(connection))
+    await projecting.claims.make_rows(connection)
     await projecting.claims.take(connection, [SHARD])
     while facts := await read_after(connection, {SHARD: projecting.claims.positions[SHARD]}, batch):
         await projecting.project(connection, facts)

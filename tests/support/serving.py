@@ -1,13 +1,13 @@
-"""Processes of ours for tests: as they run in production, killed at a named place, watched until something is true."""
+"""Processes of ours for tests: as they run in production, killed at a named place."""
 
 import asyncio
 import signal
 import subprocess
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import asyncpg
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
@@ -24,8 +24,6 @@ from tests.conftest import url_of
 ROOT = Path(__file__).parents[2]
 PATIENCE_SECONDS = 30.0
 NOW = datetime.now(UTC)
-T = TypeVar("T")
-LOOK_SECONDS = 0.02
 
 
 def as_role(database: str, role: str) -> str:
@@ -51,14 +49,6 @@ async def store(connection: Connection, team_id: str, facts: Iterable[AnyFact], 
         first = await connection.fetchval("SELECT count(*) FROM facts WHERE team_id = $1", team_id)
         new = [NewFact(team_id, source, f"{first + n:06d}", datetime.now(UTC), fact) for n, fact in enumerate(facts)]
         return await append(connection, new)
-
-
-async def until(look: Callable[[], Awaitable[T]], *, patience_seconds: float = PATIENCE_SECONDS) -> T:
-    """Look until there is something; the moment it is there, give it back."""
-    async with asyncio.timeout(patience_seconds):
-        while not (found := await look()):
-            await asyncio.sleep(LOOK_SECONDS)
-    return found
 
 
 class Running:

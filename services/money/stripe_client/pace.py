@@ -7,6 +7,7 @@ as Stripe says, rather than have everybody find out on their own.
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from time import monotonic
 from typing import Final
 
@@ -14,20 +15,27 @@ PER_SECOND: Final = 100
 
 
 class Pace:
-    """The line before Stripe's door."""
+    """The line before Stripe's door. Tests pass a clock in seconds, and a sleep that moves it."""
 
-    def __init__(self, per_second: int = PER_SECOND) -> None:
+    def __init__(
+        self,
+        per_second: int = PER_SECOND,
+        *,
+        clock: Callable[[], float] = monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
         self._apart_seconds = 1 / per_second
+        self._clock, self._sleep = clock, sleep
         self._next_at = 0.0
         self._line = asyncio.Lock()  # first come, first served
 
     async def turn(self) -> None:
         """Returns when it is the caller's turn to ask."""
         async with self._line:
-            while (wait_seconds := self._next_at - monotonic()) > 0:  # noqa: ASYNC110 - waits for time, which is no event
-                await asyncio.sleep(wait_seconds)
-            self._next_at = monotonic() + self._apart_seconds
+            while (wait_seconds := self._next_at - self._clock()) > 0:
+                await self._sleep(wait_seconds)
+            self._next_at = self._clock() + self._apart_seconds
 
     def hold(self, seconds: float) -> None:
         """Nobody asks for so long."""
-        self._next_at = max(self._next_at, monotonic() + seconds)
+        self._next_at = max(self._next_at, self._clock() + seconds)

@@ -8,21 +8,19 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from deploy.local.stack import Stack
-from services.api import usage_producer
 from services.api.usage_producer import Reports
 from services.runtime.errors import Refused, Unavailable
 from tests.support.waiting import until
 
 
 @pytest.fixture
-async def sending(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Reports]:
+async def sending(stack: Stack) -> AsyncIterator[Reports]:
     """Reports to a topic of its own, which takes a thousand bytes at once."""
     topic = f"narrow-{secrets.token_hex(4)}"
     admin = AIOKafkaAdminClient(bootstrap_servers=stack.kafka)
     await admin.start()
     await admin.create_topics([NewTopic(topic, 1, 1, topic_configs={"max.message.bytes": "1000"})])
-    monkeypatch.setattr(usage_producer, "USAGE", topic)
-    stop, sending = asyncio.Event(), Reports(stack.kafka)
+    stop, sending = asyncio.Event(), Reports(stack.kafka, topic)
     running = asyncio.create_task(sending.run(stop))
     try:
         await until(lambda: taken(sending, b"before"), what="usage is taken")

@@ -14,6 +14,7 @@ import pytest
 from deploy.local.stack import Stack
 from tests.support.api import NO_LIMITS, Api, an_api
 from tests.support.tokens import AUDIENCE, EC, ISSUER, RSA, attacks, claims_at, encoded
+from tests.support.waiting import until
 
 TEAM = "team_42"
 
@@ -83,8 +84,11 @@ async def test_a_key_that_the_issuer_takes_back_ends_its_tokens(api: Api, jwks: 
     before = await ask(api, token)
 
     publish(jwks, RSA)
-    await asyncio.sleep(1.1)  # the file is looked at every second
-    after = await ask(api, token)
 
+    async def is_refused() -> httpx.Response | None:  # the file is looked at every second
+        answer = await ask(api, token)
+        return answer if answer.status_code != 200 else None
+
+    after = await until(is_refused, what="the token is refused")
     assert before.status_code == 200
     assert (after.status_code, after.json()["code"]) == (401, "unauthenticated")

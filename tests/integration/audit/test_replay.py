@@ -109,6 +109,7 @@ async def facts_of(connection: Connection, team: str) -> list[Stored]:
 async def project(connection: Connection) -> None:
     """Fold everything that the live projections do not have yet."""
     projecting = Projecting(Claims(PROJECTOR, "test"), await live_versions(connection))
+    await projecting.claims.make_rows(connection)
     await projecting.claims.take(connection, list(range(SHARDS)))
     ends = await heads(connection)
     behind = {shard: position for shard, position in projecting.claims.positions.items() if position < ends[shard]}

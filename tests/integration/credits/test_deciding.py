@@ -9,12 +9,11 @@ import pytest
 from projections.entitlement import Limit
 from schemas.catalog import load_catalog
 from schemas.credits import MICRO
-from services.credits import deciding
 from services.credits.deciding import LOCK, Ground, lock_to_decide
 from services.credits.holds import NotPermitted
 from services.credits.limits import set_limit
 from services.credits.plans import assign_plan
-from services.read_models import balances
+from services.read_models.balances import TAIL_MAX
 from services.runtime.errors import Unavailable
 from services.store.append import append
 from services.store.connect import Connection
@@ -155,13 +154,11 @@ async def test_a_team_that_is_not_there_gives_no_ground(world: World) -> None:
         assert await lock_to_decide(world.connection, "team_nowhere", ()) is None
 
 
-async def test_rather_no_decision_than_a_guess(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (balances, deciding):
-        monkeypatch.setattr(module, "TAIL_MAX", 20)
+async def test_rather_no_decision_than_a_guess(world: World) -> None:
     await store(world.connection, *planned("team_1", credits=10))
 
     async def somebody_else(other: Connection) -> None:
-        await store(other, *[granted("team_1", f"g{n}") for n in range(25)])
+        await store(other, *[granted("team_1", f"g{n}") for n in range(TAIL_MAX + 1)])
 
     with pytest.raises(Unavailable, match="wait to be folded"):
         await decide_while(world, somebody_else)

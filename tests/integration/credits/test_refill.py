@@ -26,7 +26,8 @@ from services.store.read import read_team
 from services.store.shards import shard_of
 from tests.integration.read_models.test_low_balance import projecting
 from tests.support.holds import held
-from tests.support.serving import as_role, connected, plan, serving, store, until, used
+from tests.support.serving import as_role, connected, plan, serving, store, used
+from tests.support.waiting import until
 
 HOUR = timedelta(hours=1)
 
@@ -89,7 +90,7 @@ async def test_a_gift_that_ends_without_usage_is_written_down_once_and_noticed(d
         team = await new_team(connection, ago=HOUR, credits=10, notice=50)
         soon = datetime.now(UTC) + timedelta(seconds=1)
         await store(connection, team, [CreditsGranted(credits=90 * MICRO, reason="trial", expires_at=soon)])
-        await asyncio.sleep(1.1)
+        await passed(connection, soon)
 
         for _ in range(3):
             await until(lambda: projected(connection, team))
@@ -106,8 +107,8 @@ async def test_a_gift_that_ends_without_usage_is_written_down_once_and_noticed(d
 async def test_a_hold_that_nobody_settles_ends_by_itself_once(database: str) -> None:
     async with connected(database) as connection, projecting(database):
         team = await new_team(connection, ago=HOUR)
-        await held(connection, "render", 60, team_id=team, lasts=timedelta(seconds=1))
-        await asyncio.sleep(1.1)
+        hold = await held(connection, "render", 60, team_id=team, lasts=timedelta(seconds=1))
+        await passed(connection, hold.expires_at)
 
         for _ in range(3):
             await until(lambda: projected(connection, team))
@@ -236,11 +237,11 @@ async def test_a_refill_worker_that_is_killed_and_started_again_does_nothing_twi
         soon = datetime.now(UTC) + timedelta(seconds=1)
         await recorder_passed(connection, datetime.now(UTC))
         await store(connection, team, [CreditsGranted(credits=MICRO, reason="trial", expires_at=soon)])
-        await held(connection, "render", 1, team_id=team, lasts=timedelta(seconds=1))
+        hold = await held(connection, "render", 1, team_id=team, lasts=timedelta(seconds=1))
         async with projecting(database):
             await until(lambda: projected(connection, team))
         untouched = await new_team(connection, ago=timedelta(days=1))
-        await asyncio.sleep(1.1)
+        await passed(connection, hold.expires_at)
 
         async with serving("refill", environment, crash_at=f"{step}:1") as killed:
             assert await killed.ended() == -9
@@ -260,6 +261,11 @@ async def done(connection: Connection, team: str, untouched: str) -> bool:
     return {"CreditsExpired", "HoldExpired", "PeriodSealed"} <= set(found) and await kinds(connection, untouched) == [
         "CreditsRefilled"
     ]
+
+
+async def passed(connection: Connection, moment: datetime) -> None:
+    """Wait until the database's clock is past it."""
+    await until(lambda: connection.fetchval("SELECT clock_timestamp() > $1", moment), what=f"it is past {moment}")
 
 
 async def projected(connection: Connection, team: str) -> bool:

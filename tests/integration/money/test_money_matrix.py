@@ -2,7 +2,7 @@
 
 from deploy.local.stack import Stack
 from tests.faults.matrix import play_many
-from tests.faults.money import CELLS
+from tests.faults.money import CELLS, STEPS
 
 SAMPLE = range(0, len(CELLS), 7)  # every step, number of workers, time away and fault, though not each with each
 
@@ -13,3 +13,8 @@ async def test_whoever_dies_wherever_and_whatever_stripe_answers_charges_are_cre
     tally = await play_many(stack, database, SAMPLE, killed_every=0)
 
     assert not tally.broken, [f"{run}: {found}" for run, found in tally.broken]
+    drawn = {run.step for run in tally.runs}
+    assert drawn == set(STEPS)
+    assert [step for step in STEPS if not tally.deaths[step]] == [], (
+        "at these steps nobody died: are they still so called?"
+    )

@@ -23,7 +23,8 @@ from services.runtime.errors import Unavailable
 from services.store.connect import connect_pool
 from tests.support.api import Api, a_database, an_api, key
 from tests.support.desk import KEY, Desk, a_desk, facts, of_type, settings, working
-from tests.support.serving import as_role, until, used
+from tests.support.serving import as_role, used
+from tests.support.waiting import until
 
 SECRET = "whsec_stand_in"
 HOST = "https://host.example"

@@ -40,7 +40,8 @@ from tests.support.payments import (
     refund,
     topped_up,
 )
-from tests.support.serving import ROOT, as_role, connected, store, until
+from tests.support.serving import ROOT, as_role, connected, store
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
 

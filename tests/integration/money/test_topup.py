@@ -45,7 +45,8 @@ from tests.support.desk import (
     working,
 )
 from tests.support.payments import a_payment, dispute, follow
-from tests.support.serving import as_role, connected, plan, serving, store, until, used
+from tests.support.serving import as_role, connected, plan, serving, store, used
+from tests.support.waiting import until
 
 CREATE, CONFIRM = "POST /v1/payment_intents", "POST /v1/payment_intents/{id}/confirm"
 CANCEL = "POST /v1/payment_intents/{id}/cancel"
@@ -262,8 +263,7 @@ async def test_a_cancel_that_was_refused_while_the_bank_thought_about_it_is_said
         await desk.order(f"payment_intents/{made['id']}/settle", outcome="insufficient_funds")
 
         for _ in range(2):
-            async with asyncio.timeout(5):
-                await worker.look_at(team)
+            await worker.look_at(team)
 
         assert [fact.reason for fact in await of_type(connection, team, TopUpFailed)] == ["declined_retry_later"]
         assert len((await desk.http.get("/_control/requests")).json()) < 20

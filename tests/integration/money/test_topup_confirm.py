@@ -8,7 +8,8 @@ from deploy.local.stack import Stack
 from schemas.facts import CreditsToppedUp, TopUpActionRequired, TopUpFailed, TopUpRequested
 from tests.support.api import Api, an_api
 from tests.support.desk import KEY, Desk, assert_books_agree, has, new_team, of_type, working
-from tests.support.serving import store, until, used
+from tests.support.serving import store, used
+from tests.support.waiting import until
 
 HOST = "https://host.example"
 

@@ -32,7 +32,8 @@ from tests.support.desk import (
     settings,
     working,
 )
-from tests.support.serving import as_role, connected, plan, store, until, used
+from tests.support.serving import as_role, connected, plan, store, used
+from tests.support.waiting import until
 
 Trigger = Callable[[Connection, Desk], Awaitable[str]]
 

@@ -13,7 +13,8 @@ from deploy.local.stripe.webhooks import sign
 from schemas.facts import CreditsToppedUp
 from tests.support.api import Api, an_api
 from tests.support.desk import KEY, Desk, assert_books_agree, facts, has, new_team, working
-from tests.support.serving import connected, store, until, used
+from tests.support.serving import connected, store, used
+from tests.support.waiting import until
 
 SECRET, NEXT_SECRET = "whsec_now", "whsec_next"  # the stand-in's own
 PATH = "/v1/stripe/webhook"

@@ -5,7 +5,6 @@ import json
 from base64 import b64encode
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
-from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -35,11 +34,11 @@ from services.runtime.http_server import listen
 from services.runtime.settings import Settings, WrongSettings
 from services.store.connect import Connection
 from tests.support.api import free_port
-from tests.support.serving import as_role, connected, plan, serving, store, until, used
+from tests.support.serving import as_role, connected, plan, serving, store, used
+from tests.support.waiting import PATIENCE_SECONDS, until
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 NEW_SECRET = "whsec_" + b64encode(b"the key that comes after the one").decode()
-PATIENCE_SECONDS = 60.0
 
 LOW = BalanceRanLow(
     available_credits=40 * MICRO, threshold_credits=50 * MICRO, crossed_at_position=1, top_up_enabled=False
@@ -77,10 +76,10 @@ def settings(database: str, url: str, secret: str = SECRET, **more: Any) -> Sett
 
 
 @asynccontextmanager
-async def telling(database: str, url: str, secret: str = SECRET) -> AsyncIterator[Health]:
+async def telling(database: str, url: str, secret: str = SECRET, **waits: float) -> AsyncIterator[Health]:
     """The relay's notices, in this process; from now on facts are told."""
     stop, health = asyncio.Event(), Health("relay")
-    notify = asyncio.create_task(notices.notify(settings(database, url, secret), stop, health))
+    notify = asyncio.create_task(notices.notify(settings(database, url, secret), stop, health, **waits))
     async with connected(database) as connection:
         await until(
             lambda: connection.fetchval(
@@ -108,7 +107,7 @@ async def has(receiver: Receiver, count: int) -> list[dict[str, Any]]:
     async def there() -> bool:
         return len(receiver.notices) >= count
 
-    await until(there, patience_seconds=PATIENCE_SECONDS)
+    await until(there)
     return list(receiver.notices.values())
 
 
@@ -122,7 +121,6 @@ async def tried(connection: Connection, team: str, tries: int) -> None:
     """Wait until a team's first notice was tried so often."""
     await until(
         lambda: connection.fetchval("SELECT tries >= $2 FROM notices WHERE team_id = $1 ORDER BY position LIMIT 1", team, tries),
-        patience_seconds=PATIENCE_SECONDS,
     )  # fmt: skip
 
 
@@ -174,9 +172,8 @@ async def test_a_crossing_is_told_once_however_often_usage_follows_and_however_o
 
 
 async def test_what_fails_is_tried_again_with_the_same_id_and_the_same_bytes(
-    database: str, monkeypatch: pytest.MonkeyPatch
+    database: str,
 ) -> None:
-    monkeypatch.setattr(notices, "TIMEOUT_SECONDS", 0.5)
     team, answering = new_team(), asyncio.Event()
 
     def hanging(app: ASGIApp) -> ASGIApp:
@@ -192,7 +189,7 @@ async def test_what_fails_is_tried_again_with_the_same_id_and_the_same_bytes(
     port = free_port()
     url = f"http://127.0.0.1:{port}/notices"
     with capture_logs() as lines:
-        async with connected(database) as connection, telling(database, url) as health:
+        async with connected(database) as connection, telling(database, url, timeout_seconds=0.5) as health:
             await happen(connection, team, LOW)
             await tried(connection, team, 1)  # nobody listens
             assert await connection.fetchval("SELECT due_at - noticed_at > interval '5 s' FROM notices")
@@ -305,14 +302,18 @@ async def test_a_host_that_is_told_from_today_on_is_not_told_of_last_year(databa
 
 
 async def test_news_that_is_found_days_late_is_not_sent_by_itself_but_stays_visible(
-    database: str, monkeypatch: pytest.MonkeyPatch
+    database: str,
 ) -> None:
-    monkeypatch.setattr("services.publishing.notice_rows.LATE", timedelta())
     team = new_team()
-    async with connected(database) as connection, host() as (receiver, url), telling(database, url):
-        await happen(connection, team, LOW)
+    async with connected(database) as connection, host() as (receiver, url):
+        async with telling(database, url):
+            pass
+        await happen(connection, team, LOW)  # while the relay is down, for three days
+        await connection.execute("ALTER TABLE facts DISABLE TRIGGER facts_append_only")
+        await connection.execute("UPDATE facts SET recorded_at = recorded_at - interval '3 days'")
 
-        await until(lambda: connection.fetchval("SELECT count(*) = 1 FROM notices"))
+        async with telling(database, url):
+            await until(lambda: connection.fetchval("SELECT count(*) = 1 FROM notices"))
 
         assert await states(connection, team) == [(LOW_TYPE, "given_up", 0)]
         assert await connection.fetchval("SELECT last_answer FROM notices") == "found too late"
@@ -320,11 +321,14 @@ async def test_news_that_is_found_days_late_is_not_sent_by_itself_but_stays_visi
 
 
 async def test_what_is_given_up_is_listed_and_counted_and_can_be_sent_again(
-    database: str, monkeypatch: pytest.MonkeyPatch
+    database: str,
 ) -> None:
-    monkeypatch.setattr(notices, "COUNT_SECONDS", 0.05)
     gone, unlucky = new_team(), new_team()
-    async with connected(database) as connection, host() as (receiver, url), telling(database, url) as health:
+    async with (
+        connected(database) as connection,
+        host() as (receiver, url),
+        telling(database, url, count_seconds=0.05) as health,
+    ):
 
         async def given_up(team: str) -> bool:
             return [state for _, state, _ in await states(connection, team)] == ["given_up"]
@@ -372,10 +376,7 @@ async def creditwell(database: str, *arguments: str) -> Result:
     return await asyncio.to_thread(CliRunner().invoke, cli, ["notices", *arguments], env=environment)
 
 
-async def test_a_host_that_never_answers_keeps_nothing_from_kafka(
-    stack: Stack, database: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(notices, "GOODBYE_SECONDS", 0.1)
+async def test_a_host_that_never_answers_keeps_nothing_from_kafka(stack: Stack, database: str) -> None:
     stop, asked = asyncio.Event(), asyncio.Event()
 
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -27,7 +27,8 @@ from services.store.connect import Connection
 from services.store.read import read_after
 from services.store.shards import SHARDS, shard_of
 from services.usage.refusals import Refusal, keep_refusals
-from tests.support.serving import as_role, connected, plan, read_topic, serving, store, until, used
+from tests.support.serving import as_role, connected, plan, read_topic, serving, store, used
+from tests.support.waiting import until
 
 TEAMS = 5
 

@@ -24,7 +24,8 @@ from services.runtime.settings import Settings
 from services.store.connect import Connection
 from services.store.read import read_team
 from services.store.shards import shard_of
-from tests.support.serving import as_role, connected, plan, store, until, used
+from tests.support.serving import as_role, connected, plan, store, used
+from tests.support.waiting import until
 
 
 @asynccontextmanager

@@ -8,8 +8,8 @@ import pytest
 
 from projections.balance import snapshots
 from schemas.credits import MICRO
-from services.read_models import rebuild
 from services.read_models.rebuild import (
+    ONE_AT_A_TIME,
     TABLES,
     begin,
     build,
@@ -20,12 +20,15 @@ from services.read_models.rebuild import (
     live_versions,
     switch,
 )
+from services.runtime.errors import Fenced
 from services.store.connect import Connection
 from services.store.read import heads
 from services.store.shards import SHARDS, shard_of
 from tests.conftest import url_of
+from tests.support.connections import connections
 from tests.support.facts import granted, planned, store, usage, void
 from tests.support.history import Histories
+from tests.support.holds import wait_for_locks
 from tests.support.projections import every_row, folded_anew
 from tests.support.world import World
 
@@ -202,23 +205,32 @@ async def tables_there(connection: Connection) -> set[str]:
     return {row["relname"] for row in rows}
 
 
-async def test_a_rebuild_that_was_killed_goes_on_where_it_was(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+STAND_STILL = """
+    CREATE FUNCTION stand_still() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN PERFORM pg_advisory_xact_lock_shared(1); RETURN NEW; END
+    $$;
+    CREATE TRIGGER stand_still BEFORE INSERT ON balance_v{version} FOR EACH ROW WHEN (NEW.shard = {shard})
+        EXECUTE FUNCTION stand_still();
+    SELECT pg_advisory_lock(1);
+"""
+
+
+async def test_a_rebuild_that_was_killed_goes_on_where_it_was(world: World) -> None:
     await a_busy_world(world, seed=27)
     before = await every_row(world.connection)
-    monkeypatch.setattr(rebuild, "BATCH_MAX", 8)
     killed: Connection = await asyncpg.connect(world.database, server_settings={"timezone": "UTC"})
     version = await begin(killed)
+    await world.connection.execute(STAND_STILL.format(version=version, shard=max(map(shard_of, TEAMS))))
     building = asyncio.create_task(build(killed, version, ALL, "killed"))
-    while not await world.connection.fetchval(
-        "SELECT sum(position) >= 20 FROM checkpoints WHERE reader = $1", f"rebuild-{version}"
-    ):
-        await asyncio.sleep(0.005)
-    killed.terminate()
+    await wait_for_locks(world.connection, 1)
+    await world.connection.execute("SELECT pg_terminate_backend($1)", killed.get_server_pid())
     with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
         await building
+    await world.connection.execute("SELECT pg_advisory_unlock(1)")
     already = await world.connection.fetchval(
         "SELECT sum(position) FROM checkpoints WHERE reader = $1", f"rebuild-{version}"
     )
+    assert already > 0
 
     assert await begin(world.connection) == version
     folded = await build(world.connection, version, ALL, "another")
@@ -279,8 +291,45 @@ async def test_two_rebuilds_at_once_end_in_one_right_version(world: World) -> No
     done = await asyncio.gather(rebuild_all(world.connection), rebuild_all(other), return_exceptions=True)
     await other.close()
 
-    assert any(isinstance(result, int) for result in done), done
+    switched = {result for result in done if isinstance(result, int)}
+    fenced = [result for result in done if isinstance(result, Fenced)]
+    assert len(switched) + len(fenced) == 2, done
+    assert switched, done
+    assert set((await live_versions(world.connection)).values()) == {max(switched)}
     assert await every_row(world.connection) == before
+
+
+async def test_a_rebuild_whose_version_another_one_has_switched_to_changes_nothing_any_more(world: World) -> None:
+    await a_busy_world(world, seed=32)
+    before = await every_row(world.connection)
+    version = await begin(world.connection)
+    assert await rebuild_all(world.connection) == version
+
+    for late in (
+        build(world.connection, version, ALL, "late"),
+        compare_shard(world.connection, version, shard_of("team_3"), "late"),
+        switch(world.connection, version, list(TABLES), "late"),
+    ):
+        with pytest.raises(Fenced):
+            await late
+
+    assert await every_row(world.connection) == before
+
+
+async def test_of_two_that_switch_to_one_version_at_once_one_does_and_the_way_back_stays(world: World) -> None:
+    await a_busy_world(world, seed=33)
+    version = await begin(world.connection)
+    await build(world.connection, version, ALL, "test")
+    async with connections(world.database, 2) as sessions:
+        async with world.connection.transaction():
+            await world.connection.execute(ONE_AT_A_TIME)
+            switching = [asyncio.create_task(switch(one, version, list(TABLES), "test")) for one in sessions]
+            await wait_for_locks(world.connection, 2)
+        done = await asyncio.gather(*switching, return_exceptions=True)
+
+    assert sorted(type(result).__name__ for result in done) == ["Fenced", "NoneType"]
+    rows = await world.connection.fetch("SELECT version, previous_version FROM projections")
+    assert {tuple(row) for row in rows} == {(version, version - 1)}  # or the live tables would be dropped a day later
 
 
 async def test_a_rebuild_that_is_quicker_than_the_live_projector_folds_nothing_twice(world: World) -> None:

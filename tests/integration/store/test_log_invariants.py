@@ -23,6 +23,7 @@ from services.usage.cursors import Step, claim_cursor, move_cursors
 from tests.conftest import url_of
 from tests.support.connections import connections
 from tests.support.facts import granted, new, now, planned, store, usage
+from tests.support.holds import wait_for_locks
 from tests.support.oracle import Oracle, merkle
 from tests.support.usage import structured, used, voided
 from tests.support.world import World
@@ -197,11 +198,11 @@ async def test_invariant_03_a_later_position_is_never_visible_before_an_earlier_
         await transaction.start()
         await append(slow, [granted("team_1", "slow")])
         waiting = asyncio.create_task(store(fast, granted("team_1", "fast")))
-        await asyncio.wait({waiting}, timeout=0.2)
+        await wait_for_locks(reader, 1)
         assert not waiting.done()
         assert await read_after(reader, {shard_of("team_1"): 0}, 10) == {}
         other_shard = next(team for n in range(100) if shard_of(team := f"other_{n}") != shard_of("team_1"))
-        await asyncio.wait_for(store(reader, granted(other_shard, "nobody waits elsewhere")), 5)
+        await store(reader, granted(other_shard, "nobody waits elsewhere"))
         await transaction.commit()
         await waiting
 
@@ -243,12 +244,15 @@ async def test_invariant_03_shards_are_kafkas_partitions_by_its_default_partitio
 
 
 async def test_invariant_03_the_number_of_shards_is_refused_if_changed(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: World,
 ) -> None:
     assert shards.SHARDS == 64
     with pytest.raises(asyncpg.RestrictViolationError):
         await world.connection.execute("UPDATE store_constants SET value = '32' WHERE name = 'shards'")
-    monkeypatch.setattr(migrate, "SHARDS", 32)
+    await world.connection.execute(
+        "ALTER TABLE store_constants DISABLE TRIGGER USER"
+    )  # a store made by another program
+    await world.connection.execute("UPDATE store_constants SET value = '32' WHERE name = 'shards'")
     with pytest.raises(Refused, match="shards_changed"):
         await migrate.migrate(world.connection)
 
@@ -319,7 +323,7 @@ async def test_invariant_04_a_claim_waits_for_the_batch_that_is_being_stored_and
             world.connection, "usage", [step(3, cursor.epoch, cursor.next_offset, cursor.next_offset + 5)]
         )
         claiming = asyncio.create_task(claim_cursor(stranger, "usage", 3, "new", 0))
-        await asyncio.wait({claiming}, timeout=0.2)
+        await wait_for_locks(world.connection, 1)
         assert not claiming.done()
         await transaction.commit()
         claimed = await claiming
@@ -361,6 +365,7 @@ async def test_invariant_04_a_checkpoint_moves_for_its_owner_from_where_it_stand
     world: World, epochs_ago: int, positions_ago: int
 ) -> None:
     reader = Claims("test", "reader")
+    await reader.make_rows(world.connection)
     await reader.take(world.connection, [0, 1, 2])
     await reader.lock_and_move(world.connection, {0: 5, 1: 5, 2: 5})
     reader.moved({0: 5, 1: 5, 2: 5})

@@ -1,10 +1,11 @@
 """The recorder stores what arrives exactly once, whatever order and company it arrives in."""
 
-import asyncio
 import json
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from random import Random
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from aiokafka import AIOKafkaProducer
@@ -12,10 +13,11 @@ from faststream import AckPolicy
 
 from deploy.local.stack import Stack
 from schemas.catalog import load_catalog
+from schemas.facts import RATE_CARD_TEAM, NewFact, RateCardPublished
 from schemas.rates import parse_rate_card
-from services.credits import rate_cards
-from services.credits.rate_cards import publish_rate_card, seed_catalog
-from services.usage import consuming, recorder
+from services.credits.rate_cards import CARDS, seed_catalog
+from services.store.append import append
+from services.usage import consuming
 from services.usage.receipts import Status, read_receipt
 from tests.support.usage import SOURCE, Message, binary, raw, reported, structured, used, voided
 from tests.support.waiting import until
@@ -250,17 +252,15 @@ async def test_aborted_transactions_are_never_recorded_and_markers_hold_nothing_
 
 
 async def test_usage_is_priced_by_the_card_of_its_own_time_and_a_running_recorder_learns_of_new_cards(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: World,
 ) -> None:
-    monkeypatch.setattr(recorder, "CARDS_RELOAD_SECONDS", 0.1)
-    monkeypatch.setattr(rate_cards, "NOTICE", timedelta())
-    await world.team("team_1")
+    await world.team("team_1", "team_2")
 
     async with world.recorder():
         await world.send(used("team_1", "before anybody knew"))
         await world.recorded()
         in_force_at = await publish_card_that_doubles(world)
-        await asyncio.sleep((in_force_at - datetime.now(UTC)).total_seconds() + 0.01)
+        await until(partial(knows_card, world, 2, in_force_at), what="the recorder has learned of the card")
         await world.send(
             used("team_1", "old", at="2025-06-01T00:00:00Z"),
             used("team_1", "just before", at=in_force_at - timedelta(microseconds=1)),
@@ -277,16 +277,31 @@ async def test_usage_is_priced_by_the_card_of_its_own_time_and_a_running_recorde
     }
 
 
+async def knows_card(world: World, version: int, at: datetime) -> bool:
+    """The recorder prices usage of this time by this card; it looks for new ones every ten seconds."""
+    await world.send(used("team_2", str(uuid4()), at=at))
+    await world.recorded()
+    (*_, last) = await world.facts("team_2", type="usage.recorded.v1")
+    return bool(json.loads(last.body)["rate_card"] == version)
+
+
 async def publish_card_that_doubles(world: World) -> datetime:
-    """The catalog's card with an image at twice the price, in force in a second; when that is."""
+    """The catalog's card with an image at twice the price; since when it is in force.
+
+    It is appended as it will lie in the log some time after its notice: nobody waits until it is in force.
+    """
     card = load_catalog().rate_card.model_dump(mode="json")
-    in_force_at = datetime.now(UTC) + timedelta(seconds=1)
+    in_force_at = datetime.now(UTC) - timedelta(minutes=1)
     for feature in (feature for category in card["categories"] for feature in category["features"]):
         if feature["feature"] == "ai_image.generate":
             feature["rates"][0]["credits"] = "2"
     card |= {"version": 2, "effective_from": in_force_at.isoformat()}
+    doubled = parse_rate_card(card)
+    published = RateCardPublished(
+        version=2, effective_from=in_force_at, card=doubled.model_dump(mode="json"), published_by="test"
+    )
     async with world.connection.transaction():
-        await publish_rate_card(world.connection, parse_rate_card(card), published_by="test")
+        await append(world.connection, [NewFact(RATE_CARD_TEAM, CARDS, "card:000002", in_force_at, published)])
     return in_force_at
 
 

@@ -1,6 +1,6 @@
 """The turnstile by itself: what counts as one, what no limit is, and that it does not grow."""
 
-from itertools import count
+from collections.abc import Iterator
 
 import pytest
 from fastapi_problem.error import Problem
@@ -10,6 +10,13 @@ from services.api.rate_limits import COUNTED_MAX, Turnstile
 from services.api.tokens import Caller, Role
 from services.runtime.clock import system_clock
 from services.runtime.settings import load_settings
+from tests.support.limits import LimitsClock, limits_clock
+
+
+@pytest.fixture(autouse=True)
+def clock() -> Iterator[LimitsClock]:
+    with limits_clock() as clock:
+        yield clock
 
 
 def a_turnstile(*, people: int = 1, services: int = 1, failed: int = 1, streams: int = 1) -> Turnstile:
@@ -51,10 +58,7 @@ def test_zero_is_no_limit() -> None:
         pass
 
 
-def test_who_comes_back_when_told_to_is_let_in_and_not_a_second_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = count(1_000.0, 1e-6)  # it never stands still, or 60 / 7 would be rounded against somebody
-    waited = 0.0
-    monkeypatch.setattr("time.monotonic", lambda: waited + next(clock))
+def test_who_comes_back_when_told_to_is_let_in_and_not_a_second_before(clock: LimitsClock) -> None:
     turnstile = a_turnstile(people=7)
     for _ in range(7):
         turnstile.let_in(a_caller())
@@ -62,12 +66,12 @@ def test_who_comes_back_when_told_to_is_let_in_and_not_a_second_before(monkeypat
         turnstile.let_in(a_caller())
 
     assert (sent_away.value.headers or {})["retry-after"] == "9", "a seventh of a minute, in whole seconds"
-    waited = 8.0
+    clock.pass_by(8)
     assert not is_let_in(turnstile, a_caller())
-    waited = 9.0
+    clock.pass_by(1)
     assert is_let_in(turnstile, a_caller())
     assert not is_let_in(turnstile, a_caller()), "one came back, not seven"
-    waited = 69.0
+    clock.pass_by(60)
     assert [is_let_in(turnstile, a_caller()) for _ in range(8)] == [True] * 7 + [False]
 
 

@@ -40,7 +40,7 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(platform, "libc_ver", lambda: ("glibc", "2.36"))
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Silent, directory=str(tmp_path)))
     Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    monkeypatch.setattr(uv_without_pip, "INDEX", f"http://127.0.0.1:{server.server_port}/simple/")
+    monkeypatch.setenv("UV_DEFAULT_INDEX", f"http://127.0.0.1:{server.server_port}/simple/")
     yield folder
     server.shutdown()
     server.server_close()
@@ -119,11 +119,12 @@ def test_a_machine_without_a_wheel_is_told_to_install_uv_itself(
 
 
 def test_without_an_index_and_without_a_pin_it_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(uv_without_pip, "INDEX", "")
+    monkeypatch.delenv("UV_DEFAULT_INDEX", raising=False)
+    monkeypatch.delenv("PIP_INDEX_URL", raising=False)
     with pytest.raises(SystemExit, match="UV_DEFAULT_INDEX="):
         uv_without_pip.main(pinned(tmp_path), tmp_path / "uv")
 
-    monkeypatch.setattr(uv_without_pip, "INDEX", "http://127.0.0.1:9/simple")
+    monkeypatch.setenv("UV_DEFAULT_INDEX", "http://127.0.0.1:9/simple")
     (tmp_path / "empty.txt").write_text("")
     with pytest.raises(SystemExit, match="pins no uv"):
         uv_without_pip.main(tmp_path / "empty.txt", tmp_path / "uv")

@@ -31,9 +31,8 @@ def schema(name: str) -> jsonschema_rs.Validator:
 
 
 @pytest.fixture
-def copy_of_schemas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(generate, "HERE", tmp_path / "schemas")
-    assert generate.main([]) == 0
+def copy_of_schemas(tmp_path: Path) -> Path:
+    assert generate.main([], tmp_path / "schemas") == 0
     return tmp_path / "schemas"
 
 
@@ -48,12 +47,12 @@ def test_files_out_of_date_are_named_and_written_anew(
     (copy_of_schemas / "json/facts/hold.released.v1.json").unlink()
     (copy_of_schemas / "json/facts/hold.forgotten.v1.json").write_text("{}")
 
-    assert generate.main(["--check"]) == 1
+    assert generate.main(["--check"], copy_of_schemas) == 1
     named = [line.split()[0] for line in capsys.readouterr().err.splitlines()]
     assert named == [f"schemas/json/facts/hold.{state}.v1.json" for state in ("forgotten", "placed", "released")]
 
-    assert generate.main([]) == 0
-    assert generate.main(["--check"]) == 0
+    assert generate.main([], copy_of_schemas) == 0
+    assert generate.main(["--check"], copy_of_schemas) == 0
     assert not (copy_of_schemas / "json/facts/hold.forgotten.v1.json").exists()
 
 
@@ -61,7 +60,7 @@ def test_writing_twice_writes_the_same_bytes(copy_of_schemas: Path) -> None:
     before = {path: path.read_bytes() for path in copy_of_schemas.rglob("*.json")}
     for path in before:
         path.unlink()
-    generate.main([])
+    generate.main([], copy_of_schemas)
 
     assert {path: path.read_bytes() for path in copy_of_schemas.rglob("*.json")} == before
 

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.emitter.segment import RECORD_MAX_BYTES, Record, Segment
+from schemas.emitter.segment import RECORD_MAX_BYTES, Record
 from schemas.emitter.spool import Batch, Spool, SpoolClosed, SpoolFull, SpoolInUse
 
 ROOT = Path(__file__).parents[3]
@@ -357,13 +357,13 @@ def test_with_fsync_always_a_report_is_on_the_disk_when_it_is_taken(
 ) -> None:
     spool = Spool(tmp_path, segment_bytes=SEGMENT, max_bytes=ROOM, fsync="always")
     synced: list[int] = []
-    sync = Segment.sync
+    sync = os.fdatasync
 
-    def noted(segment: Segment) -> None:
-        synced.append(segment.number)
-        sync(segment)
+    def noted(file: int) -> None:
+        synced.append(file)
+        sync(file)
 
-    monkeypatch.setattr(Segment, "sync", noted)
+    monkeypatch.setattr(os, "fdatasync", noted)
     fill(spool, 1, 2, 3)
 
     assert len(synced) == 3
@@ -372,13 +372,13 @@ def test_with_fsync_always_a_report_is_on_the_disk_when_it_is_taken(
 def test_with_fsync_always_a_report_that_the_disk_refuses_never_comes_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(segment: Segment) -> None:
+    def broken(file: int) -> None:
         raise OSError(5, "Input/output error")
 
     spool = Spool(tmp_path, segment_bytes=SEGMENT, max_bytes=ROOM, fsync="always")
     fill(spool, 1)
     with monkeypatch.context() as patch:
-        patch.setattr(Segment, "sync", broken)
+        patch.setattr(os, "fdatasync", broken)
         with pytest.raises(OSError, match="Input/output error"):
             fill(spool, 2)
     abandon(spool)
