@@ -26,6 +26,7 @@ from services.store.directory import Member, name_team, put_member
 from services.store.plans import assign_plan
 from services.tokens import Role, mint
 from tests.conftest import url_of
+from tests.support.facts import zone_at_midday
 
 SOURCES = ("/features/*",)
 NO_LIMITS = {
@@ -45,6 +46,7 @@ class Api:
     stop: asyncio.Event
     health: Health
     team_id: str = ""
+    zone: str = "UTC"
     teams: int = 0
     told: int = 0
     clients: dict[str, httpx.AsyncClient] = field(default_factory=dict)
@@ -85,10 +87,10 @@ class Api:
         return self.client("operator", "*")
 
     async def begin(self) -> None:
-        """Another test: a team that nobody has heard of, on plan Pro, with a member and an admin."""
+        """Another test: a team that nobody has heard of, on plan Pro, where it is midday, with a member and an admin."""
         self.teams += 1
-        self.team_id = f"team_{self.teams}"
-        await self.team(members=(Member("mem_1", "Ada", "member"), Member("mem_2", "Grace", "admin")))
+        self.team_id, self.zone = f"team_{self.teams}", zone_at_midday()
+        await self.team(zone=self.zone, members=(Member("mem_1", "Ada", "member"), Member("mem_2", "Grace", "admin")))
 
     async def tell(self, *facts: AnyFact, team: str | None = None, at: datetime | None = None) -> Appended:
         """Append facts, each in its place."""
