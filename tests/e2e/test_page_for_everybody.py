@@ -175,7 +175,7 @@ async def test_the_same_filter_drives_chart_table_activity_and_download(visit: V
 
     await expect(visit.chart).to_contain_text("Credits used by Grace: 25")
     await expect(visit.chart.locator(".stale")).to_have_count(0)
-    await expect(visit.chart).to_contain_text("Days in UTC")
+    await expect(visit.chart).to_contain_text(f"Days in {visit.api.zone}")
     await visit.chart.get_by_text("Table", exact=True).click()
     table = visit.chart.get_by_role("table")
     assert await table.get_by_role("columnheader").all_inner_texts() == ["Day", "AI image", "Music", "All"]
@@ -183,7 +183,7 @@ async def test_the_same_filter_drives_chart_table_activity_and_download(visit: V
     await visit.chart.get_by_text("1 day", exact=True).click()
     await expect(visit.activity.get_by_role("radio", name="1 day")).to_be_checked()
     await expect(visit.chart).to_contain_text("Credits used today by Grace: 25")
-    await expect(visit.chart).to_contain_text("Today in UTC")
+    await expect(visit.chart).to_contain_text(f"Today in {visit.api.zone}")
     await expect(visit.entries).to_have_count(2)
     async with page.expect_download() as downloading:
         await visit.activity.get_by_role("button", name="Download CSV").click()

@@ -19,7 +19,6 @@ from tests.e2e.test_page_for_everybody import findings
 from tests.support.api import Api, a_database, an_api
 from tests.support.page import PHONE, Scheme, Visit, used, visiting
 
-NOW = datetime.now(UTC)
 DAY = timedelta(days=1)
 
 
@@ -31,9 +30,10 @@ async def running(stack: Stack, template: str) -> AsyncIterator[Api]:
         first = (await api.member.get("/v1/rate-card")).json()
         second = changed(first, "video_export.render", "0.15")
         third = changed(second, "ai_image.generate", "1.5")
-        await publish(api, second, NOW - 30 * DAY)
+        now = datetime.now(UTC)
+        await publish(api, second, now - 30 * DAY)
         answer = await api.operator.post(
-            "/v1/rate-cards", json=third | {"effective_from": (NOW + 30 * DAY).isoformat()}
+            "/v1/rate-cards", json=third | {"effective_from": (now + 30 * DAY).isoformat()}
         )
         assert answer.status_code == 201, answer.text
         yield api
@@ -100,7 +100,7 @@ async def test_an_earlier_card_can_be_looked_at_beside_what_is_paid_today(visit:
 
 
 async def test_an_entry_leads_to_the_rate_card_that_priced_it_and_back_to_its_place(visit: Visit) -> None:
-    await visit.api.tell(used(), at=NOW - 40 * DAY)
+    await visit.api.tell(used(), at=datetime.now(UTC) - 40 * DAY)
     page = await visit.open()
     await visit.entries.first.get_by_role("button").click()
     await visit.activity.get_by_role("button", name="rate card 1").click()

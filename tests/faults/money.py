@@ -37,6 +37,7 @@ from services.store.connect import WORLD, Connection, Pool, connect_pool
 from tests.faults.books import against_the_books, unexpected
 from tests.faults.rush import a_worker
 from tests.support.desk import Desk, a_desk, environment, facts, folded_anew, settings, working
+from tests.support.facts import zone_at_midday
 from tests.support.serving import as_role, connected, plan, serving, store, used
 
 ANYWHERE = "anywhere"
@@ -180,7 +181,7 @@ async def _team(scene: Ground, run: Run) -> str:
     team = f"team_{run.seed}_{scene.looks}"
     card = await scene.desk.card(team, CARDS.get(run.bank, "pm_card_visa"))
     scene.spare = await scene.desk.card(team, "pm_card_mastercard")
-    await store(scene.connection, team, [plan(1_200), card, settings(monthly_cap_cents=2_000)])
+    await store(scene.connection, team, [plan(1_200, zone=zone_at_midday()), card, settings(monthly_cap_cents=2_000)])
     if run.bank in ("lost_card", "processing"):
         method = card.payment_method_id
         await scene.desk.order(

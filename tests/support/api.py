@@ -27,6 +27,7 @@ from services.runtime.settings import Settings, load_settings
 from services.store.append import Appended, append
 from services.store.connect import Connection
 from tests.conftest import url_of
+from tests.support.facts import zone_at_midday
 
 SOURCES = ("/features/*",)
 NO_LIMITS = {
@@ -66,6 +67,7 @@ class Api:
     health: Health
     clock: ApiClock
     team_id: str = ""
+    zone: str = "UTC"
     teams: int = 0
     told: int = 0
     clients: dict[str, httpx.AsyncClient] = field(default_factory=dict)
@@ -106,10 +108,10 @@ class Api:
         return self.client("operator", "*")
 
     async def begin(self) -> None:
-        """Another test: a team that nobody has heard of, on plan Pro, with a member and an admin."""
+        """Another test: a team that nobody has heard of, on plan Pro, where it is midday, with a member and an admin."""
         self.teams += 1
-        self.team_id = f"team_{self.teams}"
-        await self.team(members=(Member("mem_1", "Ada", "member"), Member("mem_2", "Grace", "admin")))
+        self.team_id, self.zone = f"team_{self.teams}", zone_at_midday()
+        await self.team(zone=self.zone, members=(Member("mem_1", "Ada", "member"), Member("mem_2", "Grace", "admin")))
 
     async def tell(self, *facts: AnyFact, team: str | None = None, at: datetime | None = None) -> Appended:
         """Append facts, each in its place."""

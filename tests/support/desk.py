@@ -27,6 +27,7 @@ from services.runtime.settings import load_settings
 from services.store.connect import Connection
 from services.store.read import read_team
 from services.store.shards import shard_of
+from tests.support.facts import zone_at_midday
 from tests.support.serving import as_role, plan, store
 from tests.support.waiting import PATIENCE_SECONDS
 
@@ -114,9 +115,11 @@ def settings(**changes: object) -> TopUpConfigured:
 
 
 async def new_team(connection: Connection, desk: Desk, *, card: str = "pm_card_visa", **changes: object) -> str:
-    """A team with 1,200 credits, a card, and top-ups on."""
+    """A team with 1,200 credits, a card, and top-ups on; it is midday there, so that all happens in one month."""
     team = f"team_{uuid4().hex}"
-    await store(connection, team, [plan(1_200), await desk.card(team, card), settings(**changes)])
+    await store(
+        connection, team, [plan(1_200, zone=zone_at_midday()), await desk.card(team, card), settings(**changes)]
+    )
     return team
 
 

@@ -23,7 +23,6 @@ from tests.conftest import url_of
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_SECONDS = 30.0
-NOW = datetime.now(UTC)
 
 
 def as_role(database: str, role: str) -> str:
@@ -31,10 +30,14 @@ def as_role(database: str, role: str) -> str:
     return url_of(database, database.rpartition("/")[2], role=role)
 
 
-def plan(credits: int = 3_000, *, notice: int = 0, anchor: datetime = NOW, zone: str = "UTC") -> PlanAssigned:
-    """A team's first plan, in whole credits."""
+def plan(credits: int = 3_000, *, notice: int = 0, anchor: datetime | None = None, zone: str = "UTC") -> PlanAssigned:
+    """A team's first plan, in whole credits; its first cycle begins now, or at the anchor."""
     return PlanAssigned(
-        plan="pro", anchor=anchor, zone=zone, allowance_credits=credits * MICRO, notice_threshold_credits=notice * MICRO
+        plan="pro",
+        anchor=anchor or datetime.now(UTC),
+        zone=zone,
+        allowance_credits=credits * MICRO,
+        notice_threshold_credits=notice * MICRO,
     )
 
 

@@ -338,7 +338,7 @@ async def test_packs_have_names_credits_and_prices_in_minor_units(api: Api) -> N
 
 async def test_a_team_has_a_name_a_zone_a_plan_members_and_admins(api: Api) -> None:
     assert await get(api, "") == {
-        "id": api.team_id, "name": f"Team {api.team_id}", "zone": "UTC", "plan": "pro", "plan_name": "Pro",
+        "id": api.team_id, "name": f"Team {api.team_id}", "zone": api.zone, "plan": "pro", "plan_name": "Pro",
         "members": [
             {"id": "mem_1", "name": "Ada", "role": "member"},
             {"id": "mem_2", "name": "Grace", "role": "admin"},

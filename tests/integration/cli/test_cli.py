@@ -31,7 +31,6 @@ from tests.support.usage import binary, raw, reported, structured, used
 from tests.support.waiting import until
 from tests.support.world import World
 
-NOW = datetime.now(UTC)
 READER = "?role=creditwell_reader"
 
 
@@ -188,7 +187,7 @@ def test_refused_records_are_listed_and_shown_with_their_bytes(company: str) -> 
 
 def test_verify_exits_0_on_an_honest_log_and_1_with_the_place_on_another(company: str, tmp_path: Path) -> None:
     secret, public = new_key_pair()
-    on(company, lambda connection: sign_log(connection, parse_signing_key(secret), NOW))
+    on(company, lambda connection: sign_log(connection, parse_signing_key(secret), datetime.now(UTC)))
 
     honest = run("verify", "--json", "--public-key", public, database=company + READER)
     said = json.loads(honest.stdout)

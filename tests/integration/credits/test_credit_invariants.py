@@ -13,7 +13,7 @@ import pytest
 
 from schemas.catalog import load_catalog
 from schemas.cycles import cycle_at, cycle_start
-from schemas.facts import CreditsRefilled, HoldPlaced, NewFact
+from schemas.facts import CreditsRefilled, HoldPlaced, NewFact, PlanAssigned
 from schemas.rates import RateCards, parse_rate_card
 from services.credits.rate_cards import publish_rate_card, seed_catalog
 from services.read_models import balances
@@ -35,6 +35,7 @@ from tests.support.waiting import until
 from tests.support.world import Service, World
 
 CREDIT = 1_000_000
+MICROSECOND = timedelta(microseconds=1)
 
 
 async def model_of(connection: Connection, team_id: str) -> Purse:
@@ -336,24 +337,31 @@ async def test_invariant_11_whoever_appends_first_appends_the_refills_that_are_d
 
 async def test_invariant_11_the_first_usage_after_a_cycles_end_burns_the_new_credits(world: World) -> None:
     """A refill worker that is down for the moment of the cycle's end changes no balance."""
-    ends_at = now() + timedelta(seconds=1)
-    anchor = next(
-        start for days in range(27, 33)
-        if cycle_start(start := ends_at - timedelta(days=days), "UTC", 1) == ends_at
-    )  # fmt: skip
-    await store(world.connection, *planned("team_1", credits=10, anchor=anchor))
+    # A cycle ends at the anchor: there is a month before it, whatever day it is. The recorder takes usage some minutes ahead.
+    ends_at = now() + timedelta(minutes=3)
+    plan = PlanAssigned(plan="test", anchor=ends_at, zone="UTC", allowance_credits=10 * CREDIT)
+    await store(world.connection, new("team_1", "plan", plan))
     await store(world.connection, usage("team_1", "before", 9))
-    before = await world.balance()
-    await asyncio.sleep((ends_at - now()).total_seconds() + 0.05)
-    unwritten = await world.balance()
+    before, unwritten = await included(world, ends_at - MICROSECOND), await included(world, ends_at)
+    # The cycle ends: a shard goes by the time that it has reached.
+    await world.connection.execute(
+        "UPDATE shard_heads SET recorded_at = $2 WHERE shard = $1", shard_of("team_1"), ends_at
+    )
     async with world.recorder():
-        await world.send(used("team_1", "after"))
+        await world.send(used("team_1", "after", at=ends_at))
         await world.recorded()
-    after = await world.balance()
+    after = await included(world, ends_at)
 
-    assert (before.included, unwritten.included, after.included) == (1 * CREDIT, 10 * CREDIT, 9 * CREDIT)
+    assert (before, unwritten, after) == (1 * CREDIT, 10 * CREDIT, 9 * CREDIT)
     types = [fact.type for fact in await world.facts("team_1")][-2:]
     assert types == ["credits.refilled.v1", "usage.recorded.v1"]
+
+
+async def included(world: World, at: datetime) -> int:
+    """Of the team, at an instant that may be ahead."""
+    exact = await read_balance(world.connection, "team_1", at)
+    assert exact is not None
+    return exact.team.included
 
 
 # 12. Overdraft.

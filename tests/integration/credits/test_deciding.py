@@ -18,7 +18,7 @@ from services.runtime.errors import Unavailable
 from services.store.append import append
 from services.store.connect import Connection
 from tests.support.connections import connections
-from tests.support.facts import granted, now, planned, store, usage, void
+from tests.support.facts import granted, now, planned, store, usage, void, zone_at_midday
 from tests.support.holds import held, wait_for_locks
 from tests.support.world import World
 
@@ -92,7 +92,7 @@ async def test_a_hold_that_was_placed_after_the_read_leaves_no_room_for_another(
 
 
 async def test_a_limit_that_was_set_and_reached_after_the_read_holds(world: World) -> None:
-    await store(world.connection, *planned("team_1", credits=10))
+    await store(world.connection, *planned("team_1", credits=10, zone=zone_at_midday()))
 
     async def somebody_else(other: Connection) -> None:
         async with other.transaction():

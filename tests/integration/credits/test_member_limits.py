@@ -45,9 +45,9 @@ async def hold(api: Api, name: str, credits: str, member: str = ADA) -> httpx.Re
     return await api.service.post(f"{api.path}/holds", json=body, headers=key(name))
 
 
-async def spending(api: Api, now: datetime, zone: str = "UTC") -> Spending:
+async def spending(api: Api, now: datetime) -> Spending:
     """Ada's, at an instant, as a decision at that instant would know it."""
-    found = await read_spending(api.connection, api.team_id, [ADA], zone, now, without_limit=True)
+    found = await read_spending(api.connection, api.team_id, [ADA], api.zone, now, without_limit=True)
     return found[ADA]
 
 
@@ -173,8 +173,8 @@ async def test_what_a_hold_did_not_use_and_what_was_taken_back_can_be_used_again
 
 
 async def test_a_day_is_the_teams_own_also_when_the_clock_changes_and_a_month_is_a_calendar_month(api: Api) -> None:
-    api.team_id, zone = "team_berlin", "Europe/Berlin"
-    await api.team(zone=zone)
+    api.team_id, api.zone = "team_berlin", "Europe/Berlin"
+    await api.team(zone=api.zone)
     # 25 October 2026 has 25 hours: from 22:00 UTC of the 24th to 23:00 UTC.
     for at, credits in (
         ("2026-09-30T21:59:59", 1), ("2026-09-30T22:00:00", 2), ("2026-10-24T21:59:59", 4), ("2026-10-24T22:00:00", 8),
@@ -186,7 +186,7 @@ async def test_a_day_is_the_teams_own_also_when_the_clock_changes_and_a_month_is
     )
 
     async def told(now: str) -> tuple[int, int]:
-        found = await spending(api, datetime.fromisoformat(f"{now}Z"), zone)
+        found = await spending(api, datetime.fromisoformat(f"{now}Z"))
         return found.today // MICRO, found.month // MICRO
 
     async def every() -> list[tuple[int, int]]:

@@ -1,7 +1,7 @@
 """Whatever arrives on the topic: it is refused with a reason that a feature team can act on, and its neighbours are stored."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -23,7 +23,6 @@ from tests.support.world import World, a_world
 
 MB = 2**20
 HUGE = json.dumps(reported("team_1", "huge") | {"comment": "x" * (10 * MB)}).encode()
-NOW = datetime.now(UTC)
 
 
 numbers = count()
@@ -73,7 +72,8 @@ def voids(team_id: str = "team_1", **about: Any) -> dict[str, Any]:
     return voided(team_id, f"bad-{next(numbers)}", **about)
 
 
-BAD: dict[str, tuple[Message, str]] = {
+# What is ahead of the clock is made when it is sent: this file may have been read long before.
+BAD: dict[str, tuple[Message | Callable[[], Message], str]] = {
     "no value": (raw(None), "empty_value"),
     "an empty value": (raw(b""), "empty_value"),
     "not JSON": (raw(b"hello"), "not_json"),
@@ -155,7 +155,7 @@ BAD: dict[str, tuple[Message, str]] = {
     "no key": (Message(None, usage().value), "wrong_key"),
     "a key that is no text": (structured(right(), key=b"\xff\xfe"), "wrong_key"),
     "a source of ours": (usage(source="creditwell:cycles"), "reserved_source"),
-    "a time ten minutes ahead": (usage(at=NOW + timedelta(minutes=10)), "future_time"),
+    "a time ten minutes ahead": (lambda: usage(at=datetime.now(UTC) + timedelta(minutes=10)), "future_time"),
     "a time a thousand years ahead": (usage(at="3026-01-01T00:00:00Z"), "future_time"),
     "the end of time, west": (usage(at="9999-12-31T23:59:59.999999-12:00"), "wrong_time"),
     "older than the first rate card": (usage(at="2024-12-31T23:59:59Z"), "before_first_rate_card"),
@@ -214,6 +214,7 @@ for what, (text, shown) in NO_TEXT.items():
 class Verdicts:
     """What became of each bad record and of its neighbours."""
 
+    sent: dict[str, Message]
     rows: dict[str, asyncpg.Record | None]
     neighbours_sent: set[str]
     neighbours_stored: set[str]
@@ -229,18 +230,19 @@ async def verdicts(stack: Stack, template: str) -> AsyncIterator[Verdicts]:
         async with world.recorder():
             await world.send(used("team_1", "before"))
             await world.recorded()
-            places = {}
-            for what, (message, _) in BAD.items():
+            places, sent = {}, {}
+            for what, (bad, _) in BAD.items():
+                sent[what] = message = bad if isinstance(bad, Message) else bad()
                 _, places[what], _ = await world.send(used("team_1", next(names)), message, used("team_1", next(names)))
             await world.recorded(within=120)
         refused = {(row["partition"], row["offset"]): row for row in await world.refused()}
         stored = set(await world.usage_ids()) - {"before"}
-        yield Verdicts({what: refused.get(place) for what, place in places.items()}, good, stored)
+        yield Verdicts(sent, {what: refused.get(place) for what, place in places.items()}, good, stored)
 
 
 @pytest.mark.parametrize("what", BAD)
 async def test_a_bad_record_is_refused_with_a_reason_and_its_bytes(what: str, verdicts: Verdicts) -> None:
-    message, expected = BAD[what]
+    message, (_, expected) = verdicts.sent[what], BAD[what]
     row = verdicts.rows[what]
 
     assert row is not None, "it was not refused"
