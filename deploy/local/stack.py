@@ -8,15 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from deploy.local import containers
 from deploy.local.children import Guard
 from deploy.local.folders import folder_of, new_lock, remove_abandoned
-from deploy.local.kafka import NativeKafka
 from deploy.local.owners import note
-from deploy.local.postgres import Mode, NativePostgres
 from deploy.local.say import Say
+from deploy.local.servers import containers
+from deploy.local.servers.kafka import NativeKafka
+from deploy.local.servers.postgres import Mode, NativePostgres
+from deploy.local.servers.topics import create_topics
 from deploy.local.together import together
-from deploy.local.topics import create_topics
 from deploy.local.trouble import StackTrouble
 
 NATIVELY = "Start it with `start_stack(native=True)`."

@@ -11,7 +11,7 @@ from typing import Any
 
 import uvloop
 
-from deploy.local.topics import PARTITIONS
+from deploy.local.servers.topics import PARTITIONS
 from deploy.local.world import World, check_alive, connected, ends
 from services.read_models.rebuild import begin, build, discard
 from services.store.connect import Connection

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from aiokafka.partitioner import murmur2
 from confluent_kafka import Producer
 
-from deploy.local.topics import PARTITIONS
+from deploy.local.servers.topics import PARTITIONS
 from schemas.credits import MICRO
 from schemas.facts import CreditsGranted
 from services.credits.grants import grant

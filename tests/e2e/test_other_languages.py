@@ -8,8 +8,8 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from deploy.local.processes import Processes
+from deploy.local.servers.topics import PARTITIONS
 from deploy.local.stack import Stack, start_stack
-from deploy.local.topics import PARTITIONS
 from deploy.local.world import World, connected, start_world
 from services.store.connect import Connection
 from services.store.shards import shard_of

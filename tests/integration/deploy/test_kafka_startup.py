@@ -17,8 +17,8 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import InvalidReplicationFactorError, KafkaError, NodeNotReadyError, for_code
 
 from deploy.local.children import Guard
-from deploy.local.kafka import NativeKafka
-from deploy.local.topics import create_topics
+from deploy.local.servers.kafka import NativeKafka
+from deploy.local.servers.topics import create_topics
 from deploy.local.trouble import StackTrouble
 from deploy.local.waiting import Patience
 from schemas.topics import TOPICS

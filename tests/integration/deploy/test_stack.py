@@ -21,13 +21,13 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 
-from deploy.local import containers, kafka
 from deploy.local.children import WHEN_ANNOUNCED, Guard
 from deploy.local.folders import ROOT, RUN, folder_of, free_ports, new_lock
 from deploy.local.owners import wait_for_guard
 from deploy.local.processes import Processes
+from deploy.local.servers import containers, kafka
+from deploy.local.servers.topics import create_topics
 from deploy.local.stack import Stack, start_stack
-from deploy.local.topics import create_topics
 from deploy.local.trouble import StackTrouble
 from tests.support.waiting import until
 
@@ -36,7 +36,7 @@ GONE_SECONDS = 20
 OWNER = """
 import sys
 from pathlib import Path
-from deploy.local import containers, kafka
+from deploy.local.servers import containers, kafka
 from deploy.local.children import WHEN_ANNOUNCED, Guard
 from deploy.local.folders import folder_of
 

@@ -6,7 +6,7 @@ import subprocess
 import asyncpg
 import pytest
 
-from deploy.local.postgres import PROGRAMS, site_packages
+from deploy.local.servers.postgres import PROGRAMS, site_packages
 from deploy.local.stack import Stack
 from services.runtime.errors import Refused
 from services.store.connect import Connection

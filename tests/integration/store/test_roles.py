@@ -10,7 +10,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from deploy.local.postgres import PROGRAMS, site_packages
+from deploy.local.servers.postgres import PROGRAMS, site_packages
 from deploy.local.stack import Stack
 from schemas.catalog import load_catalog
 from schemas.facts import NewFact, UsageRecorded

@@ -9,7 +9,7 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
-from deploy.local.topics import create_topics
+from deploy.local.servers.topics import create_topics
 from schemas.topics import USAGE
 from services.runtime.errors import LogChanged
 from tests.support.fleet import Fleet

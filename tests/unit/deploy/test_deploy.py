@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
-from deploy.local.containers import KAFKA_IMAGE
-from deploy.local.topics import PARTITIONS
+from deploy.local.servers.containers import KAFKA_IMAGE
+from deploy.local.servers.topics import PARTITIONS
 from schemas.topics import TOPICS
 from services.runtime.processes import PROCESSES
 from services.runtime.settings import unknown_variables

@@ -20,7 +20,7 @@ from aiokafka.errors import (
     TopicAuthorizationFailedError,
 )
 
-from deploy.local.topics import passes
+from deploy.local.servers.topics import passes
 from deploy.local.trouble import StackTrouble
 from deploy.local.waiting import (
     AT_MOST_SECONDS,

