@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from projections import activity, usage
+from projections import usage
 from projections.balance.fold import evolve
 from projections.balance.state import Entry, Kind, Paid, TeamBalance
 from schemas.facts import RateCardPublished, Stored, UsageVoided
+from services.read_models.activity_rows import row_of
 from services.read_models.balances import PROJECTOR
 from services.read_models.states import balance_row, lot_row, paid_for
 from services.store.connect import Connection
@@ -225,7 +226,7 @@ def _in_window(
     for team_id, entry in entries:
         if entry.recorded_at < wanted.since:
             continue
-        expected[team_id, entry.position, entry.part] = activity.row_of(team_id, entry)
+        expected[team_id, entry.position, entry.part] = row_of(team_id, entry)
         fold.rows[team_id] += 1
         totals = replayed.totals.setdefault(entry.kind, Totals())
         totals.entries += 1

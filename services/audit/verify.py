@@ -13,12 +13,12 @@ from typing import NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from projections.copying import COPY_BEGIN, COPY_END
 from services.audit.anchors import anchors_in, read_anchor
 from services.audit.checkpoints import Checkpoint, Head, NoteInvalid, note_hash, origin_of, parse, signature_fits
 from services.audit.sign_log import LOG, hashes_at
 from services.audit.walk import Block, Walk
 from services.store.connect import Connection
+from services.store.copying import COPY_BEGIN, COPY_END
 from services.store.read import heads
 from services.store.shards import SHARDS
 

@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import asyncpg
 
-from projections.activity import paid_of
 from projections.balance.state import Entry, Kind, LotKind, Paid
 from schemas.facts import AnyFact, decode
+from services.read_models.activity_rows import paid_of
 from services.read_models.unfolded import Tail, read_tail
 from services.store.protocols import Reads
 from services.store.shards import shard_of

@@ -8,10 +8,10 @@ from datetime import datetime
 import asyncpg
 import msgspec
 
-from projections.activity import paid_of
 from projections.balance.lots import is_settled
 from projections.balance.state import Hold, Lot, LotKind, Paid, Stretch, TeamBalance, TopUpSettings
 from projections.versions import at_version
+from services.read_models.activity_rows import paid_of
 from services.store.connect import Connection
 from services.store.protocols import Reads
 

@@ -17,10 +17,10 @@ from typing import NamedTuple
 
 import asyncpg
 
-from projections.copying import COPY_BEGIN, COPY_END, microseconds
 from schemas.facts import NewFact, PlanAssigned
 from services.runtime.crashpoints import crashpoint
 from services.store.connect import Connection, in_memory
+from services.store.copying import COPY_BEGIN, COPY_END, microseconds
 from services.store.cycles import move_cycles, refills_due
 from services.store.proofs import block_hash, leaf_of, merkle_root, pack_known, pack_place
 from services.store.shards import shard_of
