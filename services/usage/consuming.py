@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import Any
 from uuid import uuid4
 
+import structlog
 from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from aiokafka.errors import KafkaError
@@ -22,11 +23,13 @@ from services.usage.batches import BATCH_MAX
 from services.usage.kafka_headers import accept_any_header_name
 from services.usage.metrics import Metrics, Refusing
 from services.usage.partitions import Partitions, Rebalances
-from services.usage.recorder import Recorder, log
+from services.usage.recorder import Recorder
 
 GROUP = "creditwell-recorder"
 LOOK_AROUND_SECONDS = 2
 METADATA_MAX_AGE_MS = 10_000  # a topic that was made anew, or has grown, is noticed in this time
+
+log = structlog.get_logger("recorder")
 
 
 def attach(broker: KafkaBroker, recorder: Recorder, session_timeout_ms: int) -> Any:
