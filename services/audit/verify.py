@@ -19,7 +19,7 @@ from services.audit.sign_log import LOG, hashes_at
 from services.audit.walk import Block, Walk
 from services.store.connect import Connection
 from services.store.copying import COPY_BEGIN, COPY_END
-from services.store.read import heads
+from services.store.read import FACT_COLUMNS, heads
 from services.store.shards import SHARDS
 
 BLOCKS_MAX = 2_000
@@ -29,8 +29,8 @@ FIRST, LAST = -(2**63), 2**63 - 1
 HEAD = "SELECT next - 1 AS last, head FROM shard_heads WHERE shard = $1"
 SIZE = "SELECT coalesce(sum(next - 1), 0)::bigint FROM shard_heads"
 BLOCKS = "SELECT first, last, root, hash FROM blocks WHERE shard = $1 AND last >= $2 ORDER BY last LIMIT $3"
-FACTS = """
-    SELECT shard, position, recorded_at, occurred_at, team_id, source, id, type, body, leaf
+FACTS = f"""
+    SELECT {FACT_COLUMNS}, leaf
     FROM facts WHERE shard = $1 AND position BETWEEN $2 AND $3 ORDER BY position
 """
 STRAYS = "SELECT shard, position FROM facts WHERE shard < 0 OR shard >= $1 ORDER BY shard, position LIMIT 100"
