@@ -16,10 +16,11 @@ from projections.entitlement import Limit, Spending
 from projections.usage import day_of
 from schemas.credits import ENTRY_MAX, format_credits
 from schemas.facts import HoldCaptured, MemberLimited, NewFact, Stored, UsageRecorded, UsageVoided
+from schemas.places import Place
 from services.credits.plans import team_exists, unknown_team
 from services.read_models.balances import TAIL_MAX
 from services.runtime.errors import Refused, Unavailable
-from services.store.append import Place, append, lock_shard
+from services.store.append import append, lock_shard
 from services.store.connect import Connection
 from services.store.numbered import numbered
 from services.store.protocols import Reads

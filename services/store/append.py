@@ -18,6 +18,7 @@ from typing import NamedTuple
 import asyncpg
 
 from schemas.facts import NewFact, PlanAssigned
+from schemas.places import Place
 from services.runtime.crashpoints import crashpoint
 from services.store.connect import Connection, in_memory
 from services.store.copying import COPY_BEGIN, COPY_END, microseconds
@@ -59,16 +60,6 @@ Block = tuple[int, int, int, bytes, bytes]  # shard, first, last, root, hash
 
 class AlreadyStored(Exception):
     """One of the facts is in the log already; the transaction is void. Find out which, and append the others."""
-
-
-class Place(NamedTuple):
-    """Where a fact stands. `str()` gives what the outside knows: `shard:position`."""
-
-    shard: int
-    position: int
-
-    def __str__(self) -> str:
-        return f"{self.shard}:{self.position}"
 
 
 class Ready(NamedTuple):
