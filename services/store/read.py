@@ -4,7 +4,7 @@ Positions are gapless and in commit order, so a reader that has seen n never mee
 too: a gap means that somebody removed a fact, and nothing may be read past it.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 
 import asyncpg
 
@@ -15,6 +15,8 @@ from services.store.protocols import Reads
 
 # What every statement selects that gives facts: the fields of `Stored`, which are columns of `facts`.
 FACT_COLUMNS = ", ".join(Stored._fields)
+# The fact in such a row. It is called for every fact that is read, so no function of ours stands around it.
+stored_of: Callable[[asyncpg.Record], Stored] = Stored._make
 
 READ_AFTER = f"""
     SELECT f.* FROM unnest($1::smallint[], $2::bigint[]) AS seen (shard, position)
@@ -31,11 +33,6 @@ READ_TEAM = f"""
 
 HEADS = "SELECT shard, next - 1 AS position FROM shard_heads ORDER BY shard"
 HEAD = "SELECT next - 1 AS position FROM shard_heads WHERE shard = $1"
-
-
-def stored_of(row: asyncpg.Record) -> Stored:
-    """The fact in a row of `FACT_COLUMNS`."""
-    return Stored._make(row)
 
 
 async def heads(connection: Connection) -> dict[int, int]:
