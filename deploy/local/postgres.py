@@ -23,11 +23,10 @@ from deploy.local.children import Guard, signal_group
 from deploy.local.folders import folder_outside, free_ports, unprivileged_user
 from deploy.local.say import Say
 from deploy.local.trouble import StackTrouble, tail
-from deploy.local.waiting import wait_until
+from deploy.local.waiting import Patience, wait_for_end, wait_until
 
 DATABASE = "creditwell"
 OWNER = "postgres"
-READY_SECONDS = 120
 STOP_SECONDS = 60
 NOTICE_SECONDS = 5
 
@@ -107,13 +106,7 @@ class NativePostgres:
             user=self._user,
             stop=STOP_SIGNALS["immediate"],  # nothing of it is kept, or everything of it is in the write-ahead log
         )
-        wait_until(
-            self._is_ready,
-            step="PostgreSQL",
-            child=self._server,
-            log=self._log,
-            timeout_seconds=READY_SECONDS,
-        )
+        wait_until(self._is_ready, Patience("PostgreSQL", self._server, self._log, say=self._say))
 
     def stop(self, mode: Mode = "fast") -> None:
         """`fast` rolls back what runs and writes a checkpoint; `immediate` is a crash, recovered from at the next start."""
@@ -181,7 +174,7 @@ class NativePostgres:
             cwd=self._home,
             user=self._user,
         )  # fmt: skip
-        code = made.wait(READY_SECONDS)
+        code = wait_for_end(made, step="PostgreSQL", log=self._log)
         self._guard.forget(made)
         if code != 0:
             raise StackTrouble(

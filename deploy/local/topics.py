@@ -1,25 +1,90 @@
 """The topics of the contract, made on whatever Kafka there is."""
 
-import asyncio
-import time
-from collections.abc import Callable
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import (
+    BrokerNotAvailableError,
+    InvalidReplicationFactorError,
+    KafkaConnectionError,
+    KafkaError,
+    NoBrokersAvailable,
+    NodeNotReadyError,
+    TopicAlreadyExistsError,
+    UnknownError,
+    for_code,
+)
 
+from deploy.local.trouble import StackTrouble
+from deploy.local.waiting import Patience, wait_for_answer
 from schemas.topics import REFUSED, TOPICS
 
 PARTITIONS = 8
 COPIES = 3  # or as many as there are brokers
-COORDINATOR_SECONDS = 120
-LOOK_SECONDS = 0.05
+STEP = "Kafka"
+
+# Of somebody else's broker nothing moves but its answers.
+THEIR_STILL_SECONDS = 60
+
+# aiokafka calls these final, but they pass when a broker starts or comes back: it is fenced, or knows its controller not yet.
+PASSING = (InvalidReplicationFactorError, BrokerNotAvailableError, NoBrokersAvailable, UnknownError)
+
+# aiokafka logs several lines for every attempt, into the middle of what `make demo` shows. We say ourselves what was answered.
+_TRYING: ContextVar[bool] = ContextVar("trying", default=False)
+for _name in ("aiokafka", "aiokafka.cluster", "aiokafka.conn"):
+    logging.getLogger(_name).addFilter(lambda _: not _TRYING.get())
 
 
-async def create_topics(kafka: str, *, partitions: int = PARTITIONS) -> None:
-    """Make `usage` and `credits.events` with so many partitions, and `usage.refused` with one; what exists stays as it is."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
-    await admin.start()
+async def create_topics(kafka: str, *, partitions: int = PARTITIONS, patience: Patience | None = None) -> None:
+    """Make `usage` and `credits.events` with so many partitions, and `usage.refused` with one; what exists stays as it is.
+
+    A broker that answers but takes no topics yet (it is fenced until the controller hears of it) is waited for: ours, which
+    `patience` watches, and somebody else's. Where nobody answers at all, only ours is waited for.
+
+    Raises:
+        StackTrouble: nobody answers there, a topic is refused for good, or the broker never becomes ready.
+    """
     try:
+        await wait_for_answer(
+            lambda: _try_to_create(kafka, partitions),
+            patience or Patience(STEP, still_seconds=THEIR_STILL_SECONDS),
+            passes=passes if patience else _passes_at_theirs,
+        )
+    except KafkaConnectionError as failure:
+        raise StackTrouble(STEP, f"nobody answers at {kafka}", way_out=str(failure)) from failure
+    except KafkaError as failure:
+        raise StackTrouble(STEP, f"does not make the topics: {failure}") from failure
+
+
+async def wait_for_coordinator(kafka: str, patience: Patience) -> None:
+    """A broker takes connections a moment before it can look after consumer groups: return when it can."""
+    await wait_for_answer(lambda: _ask_coordinator(kafka), patience, passes=passes)
+
+
+def passes(failure: Exception) -> str | None:
+    """In words, a failure that ends by itself while brokers start; None for one that would come again tomorrow."""
+    match failure:
+        case NodeNotReadyError():
+            return "a broker answers, but none is ready to serve"
+        case KafkaError() if failure.retriable or isinstance(failure, PASSING):
+            return str(failure)
+        case OSError():
+            return f"{type(failure).__name__} {failure}".strip()
+        case _:
+            return None
+
+
+def _passes_at_theirs(failure: Exception) -> str | None:
+    return None if isinstance(failure, KafkaConnectionError) else passes(failure)
+
+
+async def _try_to_create(kafka: str, partitions: int) -> None:
+    """One attempt. Of several failures, one that does not end by itself is raised before the others."""
+    async with _admin(kafka) as admin:
+        # Without those that are fenced: who has so many brokers has so many places for copies, now or in a moment.
         brokers = len((await admin.describe_cluster())["brokers"])
         made = await admin.create_topics(
             [
@@ -32,33 +97,28 @@ async def create_topics(kafka: str, *, partitions: int = PARTITIONS) -> None:
                 for name, configs in TOPICS.items()
             ]
         )
-    finally:
-        await admin.close()
-    for name, code, *detail in made.topic_errors:
-        error = for_code(code)
-        if code and error is not TopicAlreadyExistsError:
-            raise error(f"topic {name}: {detail}")
-
-
-async def wait_for_coordinator(kafka: str, alive: Callable[[], bool] = lambda: True) -> None:
-    """A broker takes connections a moment before it can look after consumer groups: return when it can, if it is `alive`."""
-    deadline = time.monotonic() + COORDINATOR_SECONDS
-    while True:
-        try:
-            await _ask_coordinator(kafka)
-        except (KafkaError, OSError):
-            if time.monotonic() > deadline or not alive():
-                raise
-            await asyncio.sleep(LOOK_SECONDS)
-        else:
-            return
+    failures = [
+        for_code(code)(f"topic {name}: {' '.join(filter(None, detail))}")
+        for name, code, *detail in made.topic_errors
+        if code and for_code(code) is not TopicAlreadyExistsError
+    ]
+    if failures:
+        raise next((failure for failure in failures if passes(failure) is None), failures[0])
 
 
 async def _ask_coordinator(kafka: str) -> None:
-    """Through a client of its own each time: one that began with a broker that was just starting may never recover."""
+    async with _admin(kafka) as admin:
+        await admin.list_consumer_group_offsets("creditwell-is-the-coordinator-there")
+
+
+@asynccontextmanager
+async def _admin(kafka: str) -> AsyncIterator[AIOKafkaAdminClient]:
+    """A client of its own for each attempt: one that began with a broker that was just starting may never recover."""
+    # In the context of the attempt alone, which is a task of its own.
+    _TRYING.set(True)
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
     try:
         await admin.start()
-        await admin.list_consumer_group_offsets("creditwell-is-the-coordinator-there")
+        yield admin
     finally:
         await admin.close()

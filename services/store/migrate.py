@@ -1,11 +1,15 @@
-"""Migrations of the store: numbered SQL files, each applied once, in order, in a transaction of its own.
+"""Brings the store up to date: numbered SQL files, each applied once, in order, and functions, made anew at each run.
 
-Projections have none: their tables carry a version and are built by a replay. A file that was applied and then edited is refused.
+A run is one transaction. So no process meets the tables of one build and the functions of another, and a run that dies
+leaves nothing. A migration that was applied and then edited is refused. A function is edited where it stands, in the
+folder `functions`; only one that takes or returns something else needs a migration, which drops the old one.
+
+Projections have no migrations: their tables carry a version and are built by a replay.
 """
 
 from services.runtime.errors import Refused
 from services.store.connect import Connection
-from services.store.schema_check import check_unchanged, digest, migrations
+from services.store.schema_check import APPLIED, check_same_history, digest, functions, migrations
 from services.store.shards import SHARDS
 
 JOURNAL = """
@@ -16,30 +20,29 @@ JOURNAL = """
     )
 """
 ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(hashtext('creditwell:migrate'))"
+NOTE = "INSERT INTO migrations (name, sha256) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING"
 
 
 async def migrate(connection: Connection) -> list[str]:
-    """Apply what is missing; the names of the files applied now.
+    """Apply what is missing and make the functions; the names of what this database had not seen before.
 
     Raises:
-        Refused: a file that was applied has changed since, or the store was made with another number of shards.
+        Refused: another build made the database, a migration that was applied has changed since, or the store was made
+            with another number of shards.
     """
-    applied = [name for name, sql in sorted(migrations().items()) if await _apply(connection, name, sql)]
-    await check_shards(connection)
-    return applied
-
-
-async def _apply(connection: Connection, name: str, sql: str) -> bool:
     async with connection.transaction():
         await connection.execute(ONE_AT_A_TIME)
         await connection.execute(JOURNAL)
-        known = await connection.fetchval("SELECT sha256 FROM migrations WHERE name = $1", name)
-        if known is not None:
-            check_unchanged(name, sql, {name: known})
-            return False
-        await connection.execute(sql)
-        await connection.execute("INSERT INTO migrations (name, sha256) VALUES ($1, $2)", name, digest(sql))
-    return True
+        applied = {row["name"]: row["sha256"] for row in await connection.fetch(APPLIED)}
+        check_same_history(applied)
+        missing = {name: sql for name, sql in migrations().items() if name not in applied}
+        # Last, so that a function may use what a migration makes.
+        statements = missing | functions()
+        for name, sql in statements.items():
+            await connection.execute(sql)
+            await connection.execute(NOTE, name, digest(sql))
+        await check_shards(connection)
+    return [name for name in statements if name not in applied]
 
 
 async def check_shards(connection: Connection) -> None:

@@ -18,13 +18,13 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from . import charges, checkout, customers, events, intents, reversals, setups
 from .books import API_VERSION
 from .call import Call, Endpoint, expanded
 from .errors import Json, StripeError, card_error, invalid, key_in_use, missing_parameter
 from .faults import Fault
 from .forms import read
 from .idempotency import Saved
+from .objects import charges, checkout, customers, events, intents, reversals, setups
 from .world import World
 
 BODY_BYTES_MAX = 1_000_000

@@ -29,11 +29,11 @@ from starlette.routing import Route
 
 from .books import Books, shown
 from .cards import Decline, ordered
-from .checkout import session_of
 from .errors import Json, StripeError
-from .events import tell
-from .intents import settle
-from .reversals import appeal_dispute, close_dispute, fail_refund, open_dispute
+from .objects.checkout import session_of
+from .objects.events import tell
+from .objects.intents import settle
+from .objects.reversals import appeal_dispute, close_dispute, fail_refund, open_dispute
 from .webhooks import Postman, Rule
 from .world import World
 

@@ -12,10 +12,10 @@ from starlette.routing import Route
 
 from .books import Books
 from .cards import CARDS, Decline, TestCard, Verdict
-from .checkout import complete, expire_when_due, finish, session_of
 from .errors import Json, StripeError
-from .intents import authenticate
-from .setups import authenticate_setup
+from .objects.checkout import complete, expire_when_due, finish, session_of
+from .objects.intents import authenticate
+from .objects.setups import authenticate_setup
 from .world import World
 
 CENTLESS = frozenset({"jpy", "krw", "vnd", "clp"})

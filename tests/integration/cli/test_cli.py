@@ -24,7 +24,9 @@ from services.credits.rate_cards import seed_catalog
 from services.runtime.processes import PROCESSES
 from services.store.append import append
 from services.store.connect import Connection
+from services.store.schema_check import functions, migrations
 from services.store.shards import shard_of
+from tests.support.eleven import migrated_by_the_eleven
 from tests.support.usage import binary, raw, reported, structured, used
 from tests.support.waiting import until
 from tests.support.world import World
@@ -110,7 +112,7 @@ def test_migrate_brings_an_empty_database_up_to_date_and_seeds_the_rate_card_onc
     first, second = (run("migrate", "--json", database=database) for _ in range(2))
 
     assert (first.exit_code, second.exit_code) == (0, 0)
-    assert "0001_log.sql" in json.loads(first.stdout)["applied"]
+    assert json.loads(first.stdout)["applied"] == [*migrations(), *functions()]
     assert json.loads(first.stdout)["seeded_rate_card"]
     assert json.loads(second.stdout) == {
         "applied": [], "projections": {"balance": 1, "activity": 1, "usage": 1}, "seeded_rate_card": False,
@@ -130,6 +132,16 @@ def test_migrate_says_that_another_build_made_the_projections_and_what_to_do(sta
     assert migrated.exit_code == 1
     assert "run `creditwell rebuild usage`" in migrated.stderr
     assert (rebuilt.exit_code, again.exit_code) == (0, 0), rebuilt.stderr
+
+
+def test_migrate_refuses_a_database_of_the_eleven_migrations_before_the_release(stack: Any, database: str) -> None:
+    on(database, migrated_by_the_eleven)
+
+    migrated = run("migrate", database=database)
+
+    assert (migrated.exit_code, migrated.stdout) == (1, "")
+    assert "an earlier build made the database" in migrated.stderr
+    assert "begin with a new database" in migrated.stderr
 
 
 def test_balance_and_activity_are_readable_by_people_and_by_scripts(company: str) -> None:

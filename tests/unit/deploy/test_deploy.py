@@ -216,7 +216,7 @@ def test_the_image_gets_no_more_files_than_it_needs() -> None:
 
 
 def test_logins_are_made_for_the_roles_of_the_migrations() -> None:
-    migration = (ROOT / "services" / "store" / "migrations" / "0002_roles.sql").read_text()
+    migration = (ROOT / "services" / "store" / "migrations" / "0001_creditwell.sql").read_text()
     logins = (DEPLOY / "roles.sql").read_text()
     listed = re.search(r"ARRAY\[(.*?)\]", migration)
     assert listed is not None

@@ -183,7 +183,7 @@ def test_what_is_nobodys_news_makes_no_notice() -> None:
 
 
 def test_the_log_is_searched_for_what_has_a_notice_and_the_index_is_made_for_it() -> None:
-    migration = (Path(__file__).parents[3] / "services/store/migrations/0007_notices.sql").read_text("utf-8")
+    migration = (Path(__file__).parents[3] / "services/store/migrations/0001_creditwell.sql").read_text("utf-8")
 
     for name in NOTICES:
         assert TO_TELL.count(f"'{name}'") == migration.count(f"'{name}'") == 1

@@ -3,9 +3,9 @@
 `amount_refunded` on the charge is cumulative, over all its refunds; a refund's own amount is not.
 """
 
-from .books import Books
-from .call import CREATED, EXPAND, METADATA, PAGE, Call, Endpoint, listing
-from .errors import Json, StripeError, invalid, missing_parameter, unexpected_state
+from ..books import Books
+from ..call import CREATED, EXPAND, METADATA, PAGE, Call, Endpoint, listing
+from ..errors import Json, StripeError, invalid, missing_parameter, unexpected_state
 from .events import tell
 
 EVIDENCE_SECONDS = 9 * 86_400

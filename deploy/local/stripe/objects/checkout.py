@@ -3,13 +3,13 @@
 A session grants nothing while it is unpaid: `payment_status` says so, not `status` alone. The pages are in `pages.py`.
 """
 
-from .books import Books
-from .call import CREATED, EXPAND, METADATA, PAGE, Call, Endpoint, listing
-from .cards import Decline, Verdict
+from ..books import Books
+from ..call import CREATED, EXPAND, METADATA, PAGE, Call, Endpoint, listing
+from ..cards import Decline, Verdict
+from ..errors import Json, StripeError, invalid, missing_parameter, unexpected_state
+from ..forms import MAP
 from .customers import of_customer, payment_method
-from .errors import Json, StripeError, invalid, missing_parameter, unexpected_state
 from .events import tell
-from .forms import MAP
 from .intents import new_intent, pay
 from .setups import new_setup, set_up
 

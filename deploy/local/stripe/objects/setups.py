@@ -1,10 +1,10 @@
 """SetupIntents: putting a card on file without taking money."""
 
-from .books import Books, shown
-from .call import CREATED, EXPAND, METADATA, PAGE, Call, Endpoint, listing
-from .cards import AUTHENTICATION_FAILED, Decline
+from ..books import Books, shown
+from ..call import CREATED, EXPAND, METADATA, PAGE, Call, Endpoint, listing
+from ..cards import AUTHENTICATION_FAILED, Decline
+from ..errors import Json, StripeError, invalid, unexpected_state
 from .customers import attach, card_of, of_customer, payment_method
-from .errors import Json, StripeError, invalid, unexpected_state
 from .events import tell
 
 CONFIRM = {**EXPAND, "payment_method": str, "return_url": str}

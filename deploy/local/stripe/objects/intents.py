@@ -6,9 +6,9 @@ either. These three are what our own charging rests on, and the tests try them h
 
 import re
 
-from .books import Books, shown
-from .call import CREATED, EXPAND, METADATA, PAGE, Call, Endpoint, listing
-from .cards import (
+from ..books import Books, shown
+from ..call import CREATED, EXPAND, METADATA, PAGE, Call, Endpoint, listing
+from ..cards import (
     AUTHENTICATION_FAILED,
     AUTHENTICATION_REQUIRED,
     Decline,
@@ -16,9 +16,9 @@ from .cards import (
     ordered,
     verdict,
 )
+from ..errors import Json, StripeError, card_error, invalid, unexpected_state
 from .charges import charge
 from .customers import card_of, merged, of_customer, payment_method
-from .errors import Json, StripeError, card_error, invalid, unexpected_state
 from .events import tell
 from .reversals import open_dispute
 

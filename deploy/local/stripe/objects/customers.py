@@ -3,10 +3,10 @@
 import hashlib
 from collections.abc import Iterable
 
-from .books import Books
-from .call import CREATED, EXPAND, METADATA, PAGE, Call, Endpoint, listing
-from .cards import BY_NUMBER, TestCard, card_named
-from .errors import Json, StripeError, card_error, invalid, no_such
+from ..books import Books
+from ..call import CREATED, EXPAND, METADATA, PAGE, Call, Endpoint, listing
+from ..cards import BY_NUMBER, TestCard, card_named
+from ..errors import Json, StripeError, card_error, invalid, no_such
 from .events import tell
 
 NOBODY: Json = {

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from .books import API_VERSION, Books, shown
-from .call import CREATED, PAGE, Call, Endpoint, listing
-from .errors import Json
+from ..books import API_VERSION, Books, shown
+from ..call import CREATED, PAGE, Call, Endpoint, listing
+from ..errors import Json
 
 
 def tell(books: Books, kind: str, body: Json, *, before: Json | None = None) -> Json:

@@ -1,9 +1,9 @@
 """Charges: money that the bank gave, or refused to give."""
 
-from .books import Books
-from .call import CREATED, EXPAND, PAGE, Call, Endpoint, listing
-from .cards import Decline
-from .errors import Json
+from ..books import Books
+from ..call import CREATED, EXPAND, PAGE, Call, Endpoint, listing
+from ..cards import Decline
+from ..errors import Json
 
 
 def charge(books: Books, intent: Json, method: Json, *, base_url: str, decline: Decline | None) -> Json:

@@ -1,27 +1,4 @@
--- Right after midnight of the 1st the cycles of all teams have ended: whoever appends asks for its own teams, each by its key, and
--- does not walk over all of those that the refill worker has yet to come to. The function of two parameters stays for processes
--- that were started before.
-
-CREATE FUNCTION take_heads(wanted smallint[], of_shards smallint[], of_teams text[])
-RETURNS TABLE (shard smallint, next bigint, head bytea, recorded_at timestamptz, by_insert boolean, refills_due boolean)
-LANGUAGE plpgsql AS $$
-DECLARE
-    latest timestamptz;
-BEGIN
-    -- Ascending, so that two writers of the same shards never wait for each other in a circle. Locked to COMMIT.
-    PERFORM FROM shard_heads AS h WHERE h.shard = ANY (wanted) ORDER BY h.shard FOR UPDATE;
-    -- The database's clock, and never backwards within a shard.
-    SELECT greatest(max(h.recorded_at), clock_timestamp()) INTO latest FROM shard_heads AS h WHERE h.shard = ANY (wanted);
-    RETURN QUERY
-        SELECT h.shard, h.next, h.head, latest, row_security_active('facts'),
-               EXISTS (
-                   SELECT FROM unnest(of_shards, of_teams) AS w (shard, team_id)
-                   JOIN teams AS t ON t.shard = w.shard AND t.team_id = w.team_id
-                   WHERE t.cycle_ends_at <= latest
-               )
-        FROM shard_heads AS h WHERE h.shard = ANY (wanted) ORDER BY h.shard;
-END $$;
-COMMENT ON FUNCTION take_heads(smallint[], smallint[], text[]) IS 'Locks the heads of shards until COMMIT. recorded_at is the same in every row: the time of what is appended now. refills_due tells whether a cycle of one of the teams, given with their shards, has begun by then whose refill is not in the log.';
+-- What a decision about a team must know, in the one round trip that locks the head of its shard: see take_heads.
 
 CREATE OR REPLACE FUNCTION lock_team(of_shard smallint, of_team text, seen bigint, most integer)
 RETURNS TABLE (
@@ -50,3 +27,4 @@ BEGIN
             ) AS f
         ) AS n;
 END $$;
+COMMENT ON FUNCTION lock_team IS 'Locks the head of a team''s shard until COMMIT, and tells what a decision about the team needs beside what was read before: its cycle, whether its members have limits, and its facts after a position.';

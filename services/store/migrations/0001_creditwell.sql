@@ -1,0 +1,612 @@
+-- Everything that the store of 0.1.0 is made of, by subject: the log, who may do what, the directory, holds and
+-- limits, top-ups, purchases, what Stripe tells, reversals, notices. A table stands here whole, with its indexes; who
+-- may use it stands at the end of its subject. The functions of the hot path are files of their own: see
+-- `../functions`.
+
+
+-- The log: one append-only table of facts in 64 shards, and what must commit together with it.
+
+CREATE TABLE store_constants (
+    name text PRIMARY KEY,
+    value text NOT NULL
+);
+COMMENT ON TABLE store_constants IS 'What may never change once facts exist: the number of shards, the name of the log.';
+INSERT INTO store_constants (name, value) VALUES ('shards', '64'), ('log', gen_random_uuid()::text);
+
+-- One row per shard, locked from the first position taken to COMMIT: positions are gapless and in commit order.
+-- The fillfactor keeps every update of this tiny, hot table on its page.
+CREATE TABLE shard_heads (
+    shard smallint PRIMARY KEY,
+    next bigint NOT NULL DEFAULT 1,
+    head bytea NOT NULL DEFAULT decode(repeat('00', 32), 'hex'),
+    recorded_at timestamptz NOT NULL DEFAULT '-infinity'
+) WITH (fillfactor = 10, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
+COMMENT ON TABLE shard_heads IS 'Where each shard goes on: the next position, the hash of its last block, and the time of its last fact.';
+INSERT INTO shard_heads (shard) SELECT generate_series(0, 63);
+
+CREATE TABLE facts (
+    shard smallint NOT NULL,
+    position bigint NOT NULL,
+    recorded_at timestamptz NOT NULL,
+    occurred_at timestamptz NOT NULL,
+    team_id text NOT NULL,
+    source text NOT NULL,
+    id text NOT NULL,
+    type text NOT NULL,
+    body bytea NOT NULL,
+    leaf bytea NOT NULL,
+    CONSTRAINT facts_pkey PRIMARY KEY (shard, position),
+    CONSTRAINT facts_identity UNIQUE (shard, team_id, source, id)
+);
+CREATE INDEX facts_of_team ON facts (shard, team_id, position);
+-- A team's facts other than its work, for folds that need few of very many. Usage and holds cost it nothing.
+CREATE INDEX facts_but_work ON facts (shard, team_id, position)
+WHERE type NOT LIKE 'usage.%' AND type NOT LIKE 'hold.%';
+-- What a host is told of, found without reading the usage between. The list is that of schemas/notices.py.
+CREATE INDEX facts_to_tell ON facts (shard, position)
+WHERE type IN (
+    'balance.ran_low.v1', 'balance.ran_out.v1', 'balance.recovered.v1', 'top_up.failed.v1',
+    'top_up.action_required.v1', 'top_up.suspended.v1', 'top_up.resumed.v1', 'top_up.skipped.v1'
+);
+COMMENT ON TABLE facts IS 'Everything that happened, in order, for ever.';
+COMMENT ON COLUMN facts.position IS 'Place in the shard: from 1, without gaps, in commit order.';
+COMMENT ON COLUMN facts.body IS 'The bytes of the fact as they were stored; jsonb would rewrite numbers and keys.';
+COMMENT ON COLUMN facts.leaf IS 'SHA-256 over every other column: the leaf of the Merkle tree of its block.';
+
+-- One row per shard and append: the Merkle root over its facts, chained to the block before.
+CREATE TABLE blocks (
+    shard smallint NOT NULL,
+    last bigint NOT NULL,
+    first bigint NOT NULL,
+    root bytea NOT NULL,
+    hash bytea NOT NULL,
+    CONSTRAINT blocks_pkey PRIMARY KEY (shard, last)
+);
+COMMENT ON TABLE blocks IS 'Chain of the log: hash = SHA-256(2, shard, first, last, previous hash, root).';
+
+CREATE TABLE signed_checkpoints (
+    number bigint PRIMARY KEY,
+    size bigint NOT NULL,
+    note text NOT NULL,
+    signed_at timestamptz NOT NULL
+);
+COMMENT ON TABLE signed_checkpoints IS 'Signed notes (C2SP form) over all shard heads, each naming the one before.';
+
+-- Where the recorder goes on in Kafka. Kafka's own commits are for lag dashboards and never read back.
+CREATE TABLE kafka_cursors (
+    topic text NOT NULL,
+    partition integer NOT NULL,
+    epoch bigint NOT NULL,
+    owner text NOT NULL,
+    next_offset bigint NOT NULL,
+    last_hash bytea,
+    passed_at timestamptz NOT NULL DEFAULT '-infinity',
+    PRIMARY KEY (topic, partition)
+) WITH (fillfactor = 10, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
+COMMENT ON COLUMN kafka_cursors.epoch IS 'Each new owner raises it: whoever holds an older one is fenced.';
+COMMENT ON COLUMN kafka_cursors.last_hash IS 'SHA-256 of the record before next_offset: tells a truncated or remade topic.';
+COMMENT ON COLUMN kafka_cursors.passed_at IS 'Everything that Kafka received before this moment is in the log.';
+
+CREATE TABLE refused (
+    topic text NOT NULL,
+    partition integer NOT NULL,
+    "offset" bigint NOT NULL,
+    refused_at timestamptz NOT NULL,
+    reason text NOT NULL,
+    detail text NOT NULL,
+    team_id text,
+    source text,
+    event_id text,
+    key bytea,
+    value bytea,
+    headers jsonb NOT NULL DEFAULT '[]',
+    sha256 bytea NOT NULL,
+    size bigint NOT NULL,
+    PRIMARY KEY (topic, partition, "offset")
+);
+CREATE INDEX refused_of_event ON refused (team_id, source, event_id) WHERE event_id IS NOT NULL;
+COMMENT ON TABLE refused IS 'Usage that can not be stored, as it arrived (of more than 1 MiB: its first 64 KiB), with the reason.';
+
+-- What came again after it was stored: the receipt says how often.
+CREATE TABLE repeats (
+    shard smallint NOT NULL,
+    team_id text NOT NULL,
+    source text NOT NULL,
+    id text NOT NULL,
+    duplicates bigint NOT NULL DEFAULT 0,
+    conflicts bigint NOT NULL DEFAULT 0,
+    PRIMARY KEY (shard, team_id, source, id)
+);
+
+CREATE TABLE voided_usages (
+    shard smallint NOT NULL,
+    team_id text NOT NULL,
+    usage_position bigint NOT NULL,
+    void_position bigint NOT NULL,
+    PRIMARY KEY (shard, team_id, usage_position)
+);
+COMMENT ON TABLE voided_usages IS 'Each usage is taken back once at most.';
+
+-- The teams that exist and the cycle that each is in: whoever appends first appends the refills that are due.
+CREATE TABLE teams (
+    shard smallint NOT NULL,
+    team_id text NOT NULL,
+    plan text NOT NULL,
+    plan_assigned_id text NOT NULL,
+    anchor timestamptz NOT NULL,
+    zone text NOT NULL,
+    allowance_credits bigint NOT NULL,
+    cycle integer NOT NULL,
+    cycle_ends_at timestamptz NOT NULL,
+    sealed_cycle integer NOT NULL DEFAULT -1,
+    PRIMARY KEY (shard, team_id)
+);
+CREATE INDEX teams_by_cycle_end ON teams (cycle_ends_at);
+CREATE INDEX teams_to_seal ON teams (shard, team_id) WHERE sealed_cycle < cycle - 1;
+COMMENT ON TABLE teams IS 'The plan and the open cycle of each team, moved on by the transaction that appends the fact.';
+
+-- Where each reader of the log goes on; claimed shard by shard, fenced by the epoch.
+CREATE TABLE checkpoints (
+    reader text NOT NULL,
+    shard smallint NOT NULL,
+    position bigint NOT NULL DEFAULT 0,
+    epoch bigint NOT NULL DEFAULT 0,
+    owner text NOT NULL DEFAULT '',
+    seen_at timestamptz NOT NULL DEFAULT '-infinity',
+    PRIMARY KEY (reader, shard)
+) WITH (fillfactor = 10, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
+COMMENT ON TABLE checkpoints IS 'Positions that a reader has finished, a vector over shards.';
+
+-- Who reads: the shards are shared out among these.
+CREATE TABLE readers (
+    reader text NOT NULL,
+    owner text NOT NULL,
+    seen_at timestamptz NOT NULL,
+    PRIMARY KEY (reader, owner)
+);
+COMMENT ON TABLE readers IS 'The processes that live, by their last sign of life.';
+
+-- Which version of each projection is read; a rebuild switches it in one transaction. The digest tells that another
+-- build made the tables, before a statement finds out by a column that is missing.
+CREATE TABLE projections (
+    name text PRIMARY KEY,
+    version integer NOT NULL,
+    previous_version integer,
+    switched_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    sha256 text
+);
+COMMENT ON TABLE projections IS 'The live version of each projection; its tables carry the version in their names.';
+COMMENT ON COLUMN projections.sha256 IS 'SHA-256 of the DDL that made the live version, without its comments; NULL: made before this was kept.';
+
+-- Nothing that happened is changed or taken away: not by role, and not by the owner either. ALWAYS, because other
+-- triggers sleep while session_replication_role is `replica`; CREATE TRIGGER can't say it.
+CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION '% is append-only: % refused', TG_TABLE_NAME, TG_OP
+        USING ERRCODE = 'restrict_violation', HINT = 'Correct with a new fact.';
+END $$;
+
+CREATE TRIGGER facts_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON facts
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+ALTER TABLE facts ENABLE ALWAYS TRIGGER facts_append_only;
+
+CREATE TRIGGER blocks_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON blocks
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+ALTER TABLE blocks ENABLE ALWAYS TRIGGER blocks_append_only;
+
+CREATE TRIGGER signed_checkpoints_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON signed_checkpoints
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+ALTER TABLE signed_checkpoints ENABLE ALWAYS TRIGGER signed_checkpoints_append_only;
+
+CREATE TRIGGER refused_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON refused
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+ALTER TABLE refused ENABLE ALWAYS TRIGGER refused_append_only;
+
+-- The number of shards is part of every position that anybody has written down.
+CREATE FUNCTION refuse_constant_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'store constants never change: the log was written with them'
+        USING ERRCODE = 'restrict_violation', HINT = 'Export the log and import it into a new store.';
+END $$;
+CREATE TRIGGER store_constants_fixed BEFORE UPDATE OR DELETE OR TRUNCATE ON store_constants
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_constant_change();
+ALTER TABLE store_constants ENABLE ALWAYS TRIGGER store_constants_fixed;
+
+
+-- Who may do what: one role for each kind of process, nothing for anybody else.
+--
+-- Roles belong to the whole cluster, so they are made where they are missing; `deploy/roles.sql` gives them passwords.
+-- Nobody may UPDATE, DELETE or TRUNCATE facts, blocks, refused records and signed checkpoints. Whoever reads rows of
+-- teams does so under row-level security, save the recorder: COPY is refused under it.
+DO $$
+DECLARE
+    wanted text;
+BEGIN
+    FOREACH wanted IN ARRAY ARRAY['recorder', 'projector', 'worker', 'api', 'reader', 'signer', 'owner'] LOOP
+        IF to_regrole('creditwell_' || wanted) IS NULL THEN
+            BEGIN
+                EXECUTE format(
+                    'CREATE ROLE %I NOLOGIN %s',
+                    'creditwell_' || wanted, CASE wanted WHEN 'recorder' THEN 'BYPASSRLS' ELSE '' END
+                );
+            EXCEPTION WHEN duplicate_object OR unique_violation THEN
+                NULL; -- another database of this cluster is migrated at the same moment
+            END;
+        END IF;
+    END LOOP;
+END $$;
+
+REVOKE CREATE ON SCHEMA public FROM PUBLIC;
+GRANT USAGE ON SCHEMA public
+TO creditwell_recorder, creditwell_projector, creditwell_worker, creditwell_api, creditwell_reader, creditwell_signer;
+
+-- What everybody may read: places, never anybody's rows.
+GRANT SELECT ON store_constants, migrations, shard_heads, checkpoints, projections
+TO creditwell_recorder, creditwell_projector, creditwell_worker, creditwell_api, creditwell_reader, creditwell_signer;
+
+-- Appending: the same function for whoever has something to say.
+GRANT SELECT, INSERT ON facts TO creditwell_recorder, creditwell_projector, creditwell_worker, creditwell_api;
+GRANT INSERT ON blocks TO creditwell_recorder, creditwell_projector, creditwell_worker, creditwell_api;
+GRANT UPDATE (next, head, recorded_at) ON shard_heads
+TO creditwell_recorder, creditwell_projector, creditwell_worker, creditwell_api;
+GRANT SELECT ON teams TO creditwell_recorder, creditwell_projector, creditwell_worker, creditwell_api;
+GRANT UPDATE (cycle, cycle_ends_at, sealed_cycle) ON teams
+TO creditwell_recorder, creditwell_projector, creditwell_worker, creditwell_api;
+
+-- The recorder: from Kafka into the log.
+GRANT SELECT, INSERT, UPDATE ON kafka_cursors, repeats TO creditwell_recorder;
+GRANT SELECT, INSERT ON refused, voided_usages TO creditwell_recorder;
+
+-- The projector: from the log into tables of its own, which it makes, replaces and drops.
+GRANT CREATE ON SCHEMA public TO creditwell_projector;
+GRANT INSERT, UPDATE, DELETE ON checkpoints TO creditwell_projector;
+GRANT SELECT, INSERT, UPDATE, DELETE ON readers TO creditwell_projector, creditwell_worker;
+GRANT INSERT, UPDATE ON projections TO creditwell_projector;
+
+-- The workers: relay, top-ups, refills and sealing.
+GRANT INSERT, UPDATE ON checkpoints TO creditwell_worker;
+GRANT SELECT ON kafka_cursors, refused TO creditwell_worker;
+
+-- The API: also brings teams into being and changes their plans. It folds old balances anew, and a fold must know which
+-- usages were taken back.
+GRANT INSERT ON teams TO creditwell_api;
+GRANT UPDATE (plan, plan_assigned_id, allowance_credits) ON teams TO creditwell_api;
+GRANT SELECT ON refused, repeats, kafka_cursors, signed_checkpoints, voided_usages TO creditwell_api;
+
+-- Finance, analytics, verification: reads everything, writes nothing.
+GRANT SELECT ON facts, blocks, signed_checkpoints, kafka_cursors, refused, repeats, voided_usages, teams
+TO creditwell_reader;
+
+-- The signer: sees the chain and not what is in it.
+GRANT SELECT ON blocks, signed_checkpoints TO creditwell_signer;
+GRANT INSERT ON signed_checkpoints TO creditwell_signer;
+
+CREATE FUNCTION keep_teams_apart(of_teams regclass) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', of_teams);
+    EXECUTE format('DROP POLICY IF EXISTS every_team ON %1$s; DROP POLICY IF EXISTS one_team ON %1$s', of_teams);
+    EXECUTE format(
+        'CREATE POLICY every_team ON %s TO creditwell_projector, creditwell_worker, creditwell_reader USING (true)', of_teams
+    );
+    -- The subquery is worked out once for a statement. Unset, or spent with its transaction, it matches no team.
+    EXECUTE format(
+        $policy$
+        CREATE POLICY one_team ON %s TO creditwell_api
+        USING ((SELECT current_setting('creditwell.team', true)) IN (team_id, '*'))
+        $policy$, of_teams
+    );
+END $$;
+COMMENT ON FUNCTION keep_teams_apart IS 'Called for each table with a column team_id: the API sees one team at a time, that of the setting creditwell.team, or all where that is *.';
+
+SELECT keep_teams_apart(of_teams) FROM unnest('{facts,teams,refused,repeats,voided_usages}'::regclass[]) AS of_teams;
+
+-- What features cost is nobody's secret: whoever speaks for a team may read the rate cards.
+CREATE POLICY rate_cards ON facts FOR SELECT TO creditwell_api
+USING (team_id = 'creditwell' AND (SELECT current_setting('creditwell.team', true)) <> '');
+
+CREATE FUNCTION share_projection(projection regclass) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    IF (SELECT relkind FROM pg_class WHERE oid = projection) = 'r' THEN
+        PERFORM keep_teams_apart(projection);
+    END IF;
+    EXECUTE format(
+        'GRANT SELECT ON %s TO creditwell_recorder, creditwell_worker, creditwell_api, creditwell_reader', projection
+    );
+END $$;
+COMMENT ON FUNCTION share_projection IS 'Called for each table and view of a projection when it is made, as creditwell_projector: not shared means readable by nobody.';
+
+
+-- The directory: names of teams and members, and who is an admin. Not facts: they can be changed and erased.
+-- And the answers to commands that may come twice.
+
+CREATE TABLE team_names (
+    shard smallint NOT NULL,
+    team_id text NOT NULL,
+    name text NOT NULL,
+    PRIMARY KEY (shard, team_id)
+);
+COMMENT ON TABLE team_names IS 'What each team is called.';
+
+CREATE TABLE members (
+    shard smallint NOT NULL,
+    team_id text NOT NULL,
+    member_id text NOT NULL,
+    name text NOT NULL,
+    role text NOT NULL,
+    since timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (shard, team_id, member_id),
+    CONSTRAINT members_role CHECK (role IN ('member', 'admin'))
+);
+COMMENT ON TABLE members IS 'The people of each team; facts know them by member_id alone.';
+COMMENT ON COLUMN members.role IS 'An admin may spend; whoever is not one is told whom to ask.';
+
+-- A command and its answer, written by the transaction that did what the command says: both happened, or neither.
+CREATE TABLE command_answers (
+    shard smallint NOT NULL,
+    team_id text NOT NULL,
+    sub text NOT NULL,
+    route text NOT NULL,
+    key text NOT NULL,
+    body_sha256 bytea NOT NULL,
+    status smallint NOT NULL DEFAULT 0,
+    answer bytea NOT NULL DEFAULT '',
+    answered_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (shard, team_id, sub, route, key)
+);
+CREATE INDEX command_answers_by_age ON command_answers (shard, team_id, answered_at);
+COMMENT ON TABLE command_answers IS 'Idempotency-Key: the same command gets the same answer for 30 days.';
+
+SELECT keep_teams_apart(of_teams) FROM unnest('{team_names,members,command_answers}'::regclass[]) AS of_teams;
+GRANT SELECT, INSERT, UPDATE, DELETE ON team_names, members, command_answers TO creditwell_api;
+GRANT SELECT ON team_names, members TO creditwell_worker;
+
+
+-- Holds and limits of members: how they stand after the last fact about them. The log alone decides; both tables can be
+-- made from it, and move in the transaction that appends the fact, under the lock of the team's shard.
+
+CREATE TABLE holds (
+    shard smallint NOT NULL,
+    team_id text NOT NULL,
+    hold_id text NOT NULL,
+    member_id text,
+    credits bigint NOT NULL,
+    placed_at timestamptz NOT NULL,
+    expires_at timestamptz NOT NULL,
+    state text NOT NULL DEFAULT 'open',
+    PRIMARY KEY (shard, team_id, hold_id),
+    CONSTRAINT holds_state CHECK (state IN ('open', 'settled', 'released', 'expired'))
+) WITH (fillfactor = 70);
+CREATE INDEX holds_open_of_member ON holds (shard, team_id, member_id) WHERE state = 'open';
+CREATE INDEX holds_ending ON holds (expires_at) WHERE state = 'open';
+COMMENT ON TABLE holds IS 'Credits set aside for work that runs. A hold ends once: settled, released or expired.';
+COMMENT ON COLUMN holds.credits IS 'What is set aside, or was when the hold ended; in micro-credits.';
+COMMENT ON COLUMN holds.state IS 'An open hold past expires_at has ended, too, whether or not the log says so yet.';
+
+CREATE TABLE member_limits (
+    shard smallint NOT NULL,
+    team_id text NOT NULL,
+    member_id text NOT NULL,
+    number integer NOT NULL,
+    position bigint NOT NULL,
+    daily bigint,
+    monthly bigint,
+    hard boolean NOT NULL,
+    PRIMARY KEY (shard, team_id, member_id)
+);
+COMMENT ON TABLE member_limits IS 'What each member may use per day and per month of the team''s zone, in micro-credits; null is no limit, 0 is nothing.';
+COMMENT ON COLUMN member_limits.number IS 'How often it was set; position is the fact that set it last.';
+COMMENT ON COLUMN member_limits.hard IS 'A hard limit refuses quotes and holds, a soft one only marks them. Recorded usage is never refused.';
+
+SELECT keep_teams_apart(of_teams) FROM unnest('{holds,member_limits}'::regclass[]) AS of_teams;
+GRANT SELECT, UPDATE (state) ON holds TO creditwell_recorder, creditwell_worker;
+GRANT SELECT, INSERT, UPDATE (credits, expires_at, state) ON holds TO creditwell_api;
+GRANT SELECT, INSERT, UPDATE (number, position, daily, monthly, hard) ON member_limits TO creditwell_api;
+GRANT SELECT ON holds, member_limits TO creditwell_reader;
+-- Whoever reads a balance is told whether members of the team have limits.
+GRANT SELECT ON member_limits TO creditwell_worker, creditwell_projector;
+
+
+-- Top-ups: what must commit together with the facts about them. The log alone decides; everything here can be made from
+-- it, save who works on what at the moment.
+
+CREATE TABLE top_ups (
+    shard smallint NOT NULL,
+    team_id text NOT NULL,
+    position bigint NOT NULL,
+    version integer NOT NULL,
+    state text NOT NULL,
+    enabled boolean NOT NULL,
+    due_at timestamptz,
+    enough_at bigint NOT NULL,
+    PRIMARY KEY (shard, team_id)
+) WITH (fillfactor = 50);
+CREATE INDEX top_ups_due ON top_ups (due_at) WHERE due_at IS NOT NULL;
+COMMENT ON TABLE top_ups IS 'The fold of a team''s top-ups up to a position: a short cut, which may be deleted at any time.';
+COMMENT ON COLUMN top_ups.due_at IS 'When the next decision falls, unless something happens before.';
+COMMENT ON COLUMN top_ups.enough_at IS 'The position at which a due decision found the balance above the threshold; it waits until the balance moves.';
+
+CREATE TABLE top_up_attempts (
+    shard smallint NOT NULL,
+    team_id text NOT NULL,
+    attempt_id uuid NOT NULL,
+    payment_intent_id text,
+    create_try integer NOT NULL DEFAULT 0,
+    confirm_try integer NOT NULL DEFAULT 1,
+    cancel_try integer NOT NULL DEFAULT 1,
+    owner text NOT NULL,
+    leased_until timestamptz NOT NULL,
+    look_at timestamptz NOT NULL,
+    looks integer NOT NULL DEFAULT 0,
+    requested_at timestamptz NOT NULL,
+    asked_at timestamptz,
+    ended_at timestamptz,
+    PRIMARY KEY (shard, team_id, attempt_id)
+) WITH (fillfactor = 50);
+CREATE UNIQUE INDEX top_up_attempts_open ON top_up_attempts (shard, team_id) WHERE ended_at IS NULL;
+CREATE UNIQUE INDEX top_up_attempts_intent ON top_up_attempts (payment_intent_id);
+CREATE INDEX top_up_attempts_waiting ON top_up_attempts (look_at) WHERE ended_at IS NULL;
+COMMENT ON TABLE top_up_attempts IS 'Charges under way, one at most for a team, and who works on each; afterwards whose intent was whose.';
+COMMENT ON COLUMN top_up_attempts.create_try IS 'Which idempotency key was last used to create the intent; 0 before the first request was sent.';
+COMMENT ON COLUMN top_up_attempts.leased_until IS 'By the database''s clock. A lost lease does no harm: Stripe pays an intent once.';
+COMMENT ON COLUMN top_up_attempts.asked_at IS 'When the owner of the card was first asked to confirm.';
+
+SELECT keep_teams_apart(of_teams) FROM unnest('{top_ups,top_up_attempts}'::regclass[]) AS of_teams;
+GRANT SELECT, INSERT, UPDATE ON top_ups, top_up_attempts TO creditwell_worker;
+GRANT SELECT ON top_ups, top_up_attempts TO creditwell_api, creditwell_reader;
+GRANT UPDATE (confirm_try, look_at, looks) ON top_up_attempts TO creditwell_api;
+
+
+-- Purchases and saved cards: what each page of Stripe's was opened for, in our own words. Amounts and credits are
+-- decided here, before anybody pays; what Stripe says later is compared with them and never taken for them.
+
+CREATE TABLE stripe_customers (
+    shard smallint NOT NULL,
+    team_id text NOT NULL,
+    customer_id text NOT NULL,
+    payment_method_id text,
+    card_created_at timestamptz,
+    PRIMARY KEY (shard, team_id)
+);
+CREATE UNIQUE INDEX stripe_customers_by_id ON stripe_customers (customer_id);
+CREATE INDEX stripe_customers_by_card ON stripe_customers (payment_method_id);
+COMMENT ON TABLE stripe_customers IS 'What Stripe calls each team, and the card that its top-ups are charged to.';
+COMMENT ON COLUMN stripe_customers.card_created_at IS 'When that card was saved, by Stripe''s clock: news of an older card does not replace it.';
+
+CREATE TABLE checkouts (
+    shard smallint NOT NULL,
+    team_id text NOT NULL,
+    id uuid NOT NULL,
+    mode text NOT NULL,
+    customer_id text NOT NULL,
+    asked_by text NOT NULL,
+    asked_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    return_url text NOT NULL,
+    pack text,
+    name text,
+    credits bigint,
+    charge_cents bigint,
+    currency text,
+    keeps_card boolean NOT NULL,
+    taxed boolean NOT NULL,
+    create_try integer NOT NULL DEFAULT 1,
+    session_id text,
+    url text,
+    expires_at timestamptz,
+    state text NOT NULL DEFAULT 'open',
+    detail text,
+    payment_intent_id text,
+    receipt_url text,
+    card_state text,
+    brand text,
+    last4 text,
+    position bigint,
+    look_at timestamptz,
+    PRIMARY KEY (shard, team_id, id),
+    CONSTRAINT checkouts_mode CHECK (
+        mode = CASE WHEN num_nonnulls(pack, name, credits, charge_cents, currency) = 5 THEN 'payment' ELSE 'setup' END
+    ),
+    CONSTRAINT checkouts_state CHECK (
+        state IN ('open', 'processing', 'credited', 'saved', 'superseded', 'expired', 'failed', 'differs')
+    ),
+    CONSTRAINT checkouts_card_state CHECK (card_state IN ('saved', 'superseded', 'none'))
+);
+CREATE UNIQUE INDEX checkouts_by_id ON checkouts (id);
+CREATE UNIQUE INDEX checkouts_by_session ON checkouts (session_id);
+CREATE INDEX checkouts_waiting ON checkouts (look_at) WHERE look_at IS NOT NULL;
+COMMENT ON TABLE checkouts IS 'Each page of Stripe''s that an admin was sent to: to buy a pack (mode payment) or to save a card (setup).';
+COMMENT ON COLUMN checkouts.id IS 'Derived from the Idempotency-Key, so that a repeated request meets this row.';
+COMMENT ON COLUMN checkouts.create_try IS 'Which idempotency key the page is asked for with; another one once Stripe would only repeat a failure.';
+COMMENT ON COLUMN checkouts.card_state IS 'What became of the card that was to be kept for top-ups; none: something else than a card paid.';
+COMMENT ON COLUMN checkouts.position IS 'Where the fact stands that came of it.';
+COMMENT ON COLUMN checkouts.look_at IS 'When to ask Stripe again, should nobody tell us before; null when there is nothing left to do.';
+
+SELECT keep_teams_apart(of_teams) FROM unnest('{stripe_customers,checkouts}'::regclass[]) AS of_teams;
+GRANT SELECT, INSERT, UPDATE ON stripe_customers, checkouts TO creditwell_api;
+GRANT SELECT, UPDATE ON checkouts TO creditwell_worker;
+GRANT SELECT, INSERT, UPDATE ON stripe_customers TO creditwell_worker;
+GRANT SELECT ON stripe_customers, checkouts TO creditwell_reader;
+
+
+-- What Stripe tells: whose an event is, and what became of it, stored before it is worked on. No body: whoever acts
+-- on it asks Stripe how things are now. Waiting events are worked on in the order in which they come due.
+
+CREATE TABLE stripe_inbox (
+    event_id text PRIMARY KEY,
+    type text NOT NULL,
+    object_kind text NOT NULL,
+    object_id text NOT NULL,
+    intent_id text,
+    attempt_id text,
+    created_at timestamptz NOT NULL,
+    received_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    deliveries integer NOT NULL DEFAULT 1,
+    done_at timestamptz,
+    charge_id text,
+    customer_id text,
+    checkout_id text,
+    tries integer NOT NULL DEFAULT 0,
+    look_at timestamptz NOT NULL DEFAULT '-infinity',
+    outcome text
+);
+CREATE INDEX stripe_inbox_waiting ON stripe_inbox (look_at) WHERE done_at IS NULL;
+COMMENT ON TABLE stripe_inbox IS 'Webhooks of Stripe: each event once, however often it comes.';
+COMMENT ON COLUMN stripe_inbox.look_at IS 'When to work on it; ahead of now while somebody does, and after Stripe did not answer.';
+COMMENT ON COLUMN stripe_inbox.outcome IS 'What it led to, or why it led to nothing.';
+
+GRANT SELECT, INSERT, UPDATE ON stripe_inbox TO creditwell_worker;
+GRANT INSERT, UPDATE (deliveries), SELECT (event_id, deliveries) ON stripe_inbox TO creditwell_api;
+GRANT SELECT ON stripe_inbox TO creditwell_reader;
+
+
+-- Reversals: refunds and disputes need no table, they are facts of a source of their own for each payment.
+-- Reconciliation with Stripe finds those that nobody told: when each comparison is due, and what the last one found.
+
+CREATE TABLE reconciliations (
+    name text PRIMARY KEY,
+    due_at timestamptz NOT NULL,
+    began_at timestamptz,
+    ended_at timestamptz,
+    payments bigint NOT NULL DEFAULT 0,
+    healed bigint NOT NULL DEFAULT 0,
+    breaks jsonb NOT NULL DEFAULT '{}'
+);
+COMMENT ON TABLE reconciliations IS 'The comparisons of the log with Stripe that run by themselves, hourly over a day and daily over five weeks.';
+COMMENT ON COLUMN reconciliations.due_at IS 'By the database''s clock; ahead of now while a process works on it, so that one that died is followed by another.';
+COMMENT ON COLUMN reconciliations.breaks IS 'What the last one left: how many breaks of each type.';
+INSERT INTO reconciliations (name, due_at)
+VALUES ('hourly', clock_timestamp() + interval '1 hour'), ('daily', clock_timestamp() + interval '1 day');
+
+GRANT SELECT, UPDATE ON reconciliations TO creditwell_worker;
+GRANT SELECT ON reconciliations TO creditwell_reader;
+
+
+-- Notices to the host product. The log says what there is to tell; here stands what became of each.
+
+CREATE TABLE notices (
+    shard smallint NOT NULL,
+    position bigint NOT NULL,
+    team_id text NOT NULL,
+    type text NOT NULL,
+    notice_id text NOT NULL,
+    body text NOT NULL,
+    state text NOT NULL DEFAULT 'waiting',
+    tries integer NOT NULL DEFAULT 0,
+    due_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    last_answer text,
+    noticed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    ended_at timestamptz,
+    PRIMARY KEY (shard, position),
+    CONSTRAINT notices_state CHECK (state IN ('waiting', 'delivered', 'given_up'))
+) WITH (fillfactor = 70);
+CREATE INDEX notices_due ON notices (due_at) WHERE state = 'waiting';
+CREATE INDEX notices_open ON notices (shard, team_id, position) WHERE state <> 'delivered';
+CREATE INDEX notices_ended ON notices (ended_at) WHERE state <> 'waiting';
+COMMENT ON TABLE notices IS 'Each notice once: the place of the fact that it tells of is its key. Kept for 30 days after its end.';
+COMMENT ON COLUMN notices.notice_id IS 'The webhook-id: the same at every try.';
+COMMENT ON COLUMN notices.body IS 'The text that is signed and sent, the same at every try.';
+COMMENT ON COLUMN notices.due_at IS 'Not tried before; nor before the earlier notices of its team have ended.';
+COMMENT ON COLUMN notices.last_answer IS 'What came of the last try: an HTTP status, or why there was none.';
+
+SELECT keep_teams_apart('notices');
+GRANT SELECT, INSERT, UPDATE, DELETE ON notices TO creditwell_worker;
+GRANT SELECT ON notices TO creditwell_reader;
