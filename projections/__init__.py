@@ -1,0 +1,12 @@
+"""The meaning of facts: pure folds, and the DDL of the tables beside them. No clock, no connection, no format of PostgreSQL's.
+
+    balance       what a team has: lots, holds, debt; the one fold that everything derives from
+    top_ups       what the log says about automatic top-ups, and what is decided from it
+    usage         credits and uses per day, member and feature
+    entitlement   may this work be done?
+    reversals     one account for each payment of which money went back
+    notices       which facts the host product is told of, and in what words
+    versions      the DDL, and the numbers in the names of tables
+
+Live projector, replay, audit and tests run the same functions. `services.read_models` keeps in PostgreSQL what they say.
+"""

@@ -4,21 +4,16 @@ A notice tells of one fact and has its type. It is complete in words, so that th
 stand, and in figures, so that it can do better. Credits are decimal strings here, as over HTTP. No names and no card: ids only.
 """
 
-from datetime import datetime
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
 from .facts import Name
-
-
-def _rfc3339(at: datetime) -> str:
-    return at.isoformat(timespec="microseconds").replace("+00:00", "Z")
-
+from .instants import instant
 
 Instant = Annotated[
     AwareDatetime,
-    PlainSerializer(_rfc3339, when_used="json"),
+    PlainSerializer(instant, when_used="json"),
     WithJsonSchema({"type": "string", "format": "date-time", "description": "RFC 3339, UTC, microseconds."}),
 ]
 Decimals = Annotated[

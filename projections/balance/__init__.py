@@ -1,0 +1,8 @@
+"""The balance of a team.
+
+state       what it is made of: lots, holds, settings; and the entries of the activity
+fold        what each fact does to it
+lots        how lots gain, burn, end and settle
+crossings   low, out, recovered: once per crossing
+snapshots   states of the past, from which a fold can begin
+"""

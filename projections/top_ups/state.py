@@ -1,4 +1,4 @@
-"""Top-ups of a team: what the log says about them. What is decided from it is told in `projections.top_up_decisions`.
+"""Top-ups of a team: what the log says about them. What is decided from it is told in `projections.top_ups.decisions`.
 
 A low episode begins when the balance runs low and ends when it has recovered. Within it, decisions fall at certain points: at
 the crossing, at the end of a cool-down, at a new month after a cap, at a changed card, setting or plan, when somebody has paid.

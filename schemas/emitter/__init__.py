@@ -10,6 +10,10 @@ once, and Creditwell counts each once. So a spool belongs to one process at a ti
 after the worker's number, not after its pid, and make the emitter after forking.
 
 Plain calls are quick enough for coroutines; `async with`, `flush_async` and `close_async` are for what waits.
+
+    spool     reports on disk until Kafka has them
+    segment   one file of it
+    sender    the thread that brings them there
 """
 
 import asyncio

@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from ..places import Place
 from .admin import AdminFact, AnyAdminFact, MemberErased, MemberLimited, RateCardPublished
 from .credits import (
     AnyCreditsFact,
@@ -210,5 +211,5 @@ class Stored(NamedTuple):
 
     @property
     def place(self) -> str:
-        """The position as the outside knows it: `shard:position`."""
-        return f"{self.shard}:{self.position}"
+        """As the outside knows it: `shard:position`."""
+        return str(Place(self.shard, self.position))

@@ -3,8 +3,8 @@
 from typing import Final
 from urllib.parse import urlsplit
 
+from schemas.places import Place
 from services.api.access import Ask
-from services.api.answers import place
 from services.api.problems import problem
 from services.money.stripe_client import Charges
 from services.runtime.errors import Refused
@@ -55,4 +55,4 @@ async def position_of(connection: Connection, team_id: str, position: int | None
     shard = shard_of(team_id)
     if position is None:
         position = await head_of(connection, shard)
-    return place(shard, position)
+    return str(Place(shard, position))

@@ -1,0 +1,10 @@
+"""Is the log what was recorded, and do the projections say what it says? Reads everything, and writes signed notes alone.
+
+signer        the process: a signed checkpoint each half minute
+sign_log      a note only for a log that holds all that was signed before
+checkpoints   what a note says, and its signature
+anchors       copies of the notes outside the database
+verify        the whole log against its proofs and the notes
+walk          one shard, from its beginning: pure
+replay        the log folded anew, against the live projections
+"""

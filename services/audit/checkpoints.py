@@ -20,13 +20,14 @@ from base64 import b64decode, b64encode
 from binascii import Error as NotBase64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from hashlib import sha256
 from struct import Struct
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from schemas.instants import instant
 from services.store.proofs import GENESIS, merkle_root
 from services.store.shards import SHARDS
 
@@ -82,14 +83,13 @@ def leaf_of_head(shard: int, head: Head) -> bytes:
 
 def text_of(checkpoint: Checkpoint) -> str:
     """The text that is signed."""
-    time = checkpoint.signed_at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
     return "".join(
         f"{line}\n"
         for line in (
             checkpoint.origin,
             str(checkpoint.size),
             _base64(checkpoint.root),
-            f"time {time}",
+            f"time {instant(checkpoint.signed_at)}",
             f"previous {_base64(checkpoint.previous)}",
             *(f"shard {shard} {head.last} {_base64(head.hash)}" for shard, head in sorted(checkpoint.heads.items())),
         )

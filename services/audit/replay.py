@@ -12,10 +12,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from projections import activity, usage
+from projections import usage
 from projections.balance.fold import evolve
 from projections.balance.state import Entry, Kind, Paid, TeamBalance
 from schemas.facts import RateCardPublished, Stored, UsageVoided
+from schemas.places import Place
+from services.read_models.activity_rows import row_of
 from services.read_models.balances import PROJECTOR
 from services.read_models.states import balance_row, lot_row, paid_for
 from services.store.connect import Connection
@@ -54,6 +56,7 @@ USAGE = """
 """
 
 Row = tuple[object, ...]
+EntryKey = tuple[str, int, int]  # team, position, part
 OnFacts = Callable[[int], None]
 
 
@@ -219,13 +222,13 @@ async def _paid(connection: Connection, fold: _Shard, stored: Stored, fact: Usag
 
 def _in_window(
     fold: _Shard, entries: Iterable[tuple[str, Entry]], wanted: Wanted, replayed: Replayed
-) -> dict[Row, Row]:
+) -> dict[EntryKey, Row]:
     """The rows that the activity must have, by team, position and part; counted."""
-    expected: dict[Row, Row] = {}
+    expected: dict[EntryKey, Row] = {}
     for team_id, entry in entries:
         if entry.recorded_at < wanted.since:
             continue
-        expected[team_id, entry.position, entry.part] = activity.row_of(team_id, entry)
+        expected[team_id, entry.position, entry.part] = row_of(team_id, entry)
         fold.rows[team_id] += 1
         totals = replayed.totals.setdefault(entry.kind, Totals())
         totals.entries += 1
@@ -238,7 +241,7 @@ async def _compare_activity(
     connection: Connection,
     fold: _Shard,
     facts: Sequence[Stored],
-    expected: Mapping[Row, Row],
+    expected: Mapping[EntryKey, Row],
     wanted: Wanted,
     replayed: Replayed,
 ) -> None:
@@ -246,13 +249,14 @@ async def _compare_activity(
     rows = await connection.fetch(
         ACTIVITY, fold.shard, teams, facts[0].position, facts[-1].position, wanted.since, wanted.until
     )
-    found: dict[Row, Row] = {(row["team_id"], row["position"], row["part"]): tuple(row) for row in rows}
+    found: dict[EntryKey, Row] = {(row["team_id"], row["position"], row["part"]): tuple(row) for row in rows}
     if found == expected:
         return
     columns = tuple(rows[0].keys()) if rows else ()
     for key in sorted(found.keys() | expected.keys()):
-        name = f"{fold.shard}:{key[1]} part {key[2]}"
-        _compare_row("activity", str(key[0]), name, columns, expected.get(key), found.get(key), replayed)
+        team_id, position, part = key
+        name = f"{Place(fold.shard, position)} part {part}"
+        _compare_row("activity", team_id, name, columns, expected.get(key), found.get(key), replayed)
 
 
 async def _compare_rows_of_teams(connection: Connection, fold: _Shard, wanted: Wanted, replayed: Replayed) -> None:

@@ -13,13 +13,14 @@ from typing import NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from projections.copying import COPY_BEGIN, COPY_END
+from schemas.places import Place
 from services.audit.anchors import anchors_in, read_anchor
 from services.audit.checkpoints import Checkpoint, Head, NoteInvalid, note_hash, origin_of, parse, signature_fits
 from services.audit.sign_log import LOG, hashes_at
 from services.audit.walk import Block, Walk
 from services.store.connect import Connection
-from services.store.read import heads
+from services.store.copying import COPY_BEGIN, COPY_END
+from services.store.read import FACT_COLUMNS, heads
 from services.store.shards import SHARDS
 
 BLOCKS_MAX = 2_000
@@ -29,8 +30,8 @@ FIRST, LAST = -(2**63), 2**63 - 1
 HEAD = "SELECT next - 1 AS last, head FROM shard_heads WHERE shard = $1"
 SIZE = "SELECT coalesce(sum(next - 1), 0)::bigint FROM shard_heads"
 BLOCKS = "SELECT first, last, root, hash FROM blocks WHERE shard = $1 AND last >= $2 ORDER BY last LIMIT $3"
-FACTS = """
-    SELECT shard, position, recorded_at, occurred_at, team_id, source, id, type, body, leaf
+FACTS = f"""
+    SELECT {FACT_COLUMNS}, leaf
     FROM facts WHERE shard = $1 AND position BETWEEN $2 AND $3 ORDER BY position
 """
 STRAYS = "SELECT shard, position FROM facts WHERE shard < 0 OR shard >= $1 ORDER BY shard, position LIMIT 100"
@@ -92,7 +93,9 @@ async def verify(
         await _verify_shard(connection, shard, verified, on_facts)
     for shard, position in await connection.fetch(STRAYS, SHARDS):
         verified.problems.append(
-            Problem(f"{shard}:{position}", "there is no such shard: this fact was put into the log without Creditwell")
+            Problem(
+                str(Place(shard, position)), "there is no such shard: this fact was put into the log without Creditwell"
+            )
         )
     await _verify_notes(connection, anchored, keys, verified)
     return verified
@@ -117,7 +120,7 @@ async def _verify_shard(connection: Connection, shard: int, verified: Verified, 
     verified.more += walk.more
     verified.problems += [Problem(finding.place, finding.what) for finding in findings]
     if head is None:
-        verified.problems.append(Problem(f"{shard}:1", f"the head of shard {shard} was taken away"))
+        verified.problems.append(Problem(str(Place(shard, 1)), f"the head of shard {shard} was taken away"))
 
 
 async def _walk_facts(connection: Connection, walk: Walk, start: int, until: int, on_facts: OnFacts) -> None:
@@ -267,10 +270,10 @@ class _NoteCheck:
             signed = f"{note.name} of {said.signed_at:%Y-%m-%d %H:%M:%S} UTC"
             if end < head.last:
                 what = f"{signed} has {head.last} facts of this shard, the log has {end}: facts were taken away, or an old backup was restored"
-                self._problem(f"{shard}:{end + 1} to {shard}:{head.last}", what)
+                self._problem(f"{Place(shard, end + 1)} to {Place(shard, head.last)}", what)
             else:
                 self._problem(
-                    f"{shard}:{first} to {shard}:{head.last}",
+                    f"{Place(shard, first)} to {Place(shard, head.last)}",
                     f"something here was rewritten after it was signed by {signed}",
                 )
 

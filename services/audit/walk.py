@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from struct import Struct
 from typing import NamedTuple
 
+from schemas.places import Place
 from services.store.proofs import GENESIS, block_hash, leaf_of, merkle_root
 
 FINDINGS_MAX = 1_000  # of one shard; the rest is counted
@@ -58,8 +59,8 @@ class Finding(NamedTuple):
     @property
     def place(self) -> str:
         """`31:20418`, or `31:20418 to 31:20420`."""
-        start = f"{self.shard}:{self.first}"
-        return start if self.first == self.last else f"{start} to {self.shard}:{self.last}"
+        first, last = Place(self.shard, self.first), Place(self.shard, self.last)
+        return str(first) if first == last else f"{first} to {last}"
 
 
 class Mismatch(NamedTuple):
@@ -173,9 +174,9 @@ class Walk:
             if origin is None:
                 self._find(position, position, CHANGED)
             elif origins.get(origin) == position:
-                self._find(position, position, f"this fact and {self.shard}:{origin} changed places")
+                self._find(position, position, f"this fact and {Place(self.shard, origin)} changed places")
             else:
-                self._find(position, position, f"this fact was recorded as {self.shard}:{origin} and moved here")
+                self._find(position, position, f"this fact was recorded as {Place(self.shard, origin)} and moved here")
 
     def _find(self, first: int, last: int, what: str) -> None:
         if first > last:

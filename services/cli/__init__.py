@@ -7,6 +7,14 @@
 
 Each command has `--json`: one JSON document on standard output, everything else on standard error. Modules are imported by the
 command that needs them, so that `--help` is quick and a process loads only what it runs.
+
+    processes   what runs or prepares something
+    log         verify, replay, rebuild
+    teams       one team: its balance, its activity
+    refused     usage that was not accepted
+    notices     what the host product was told
+    reconcile   Stripe against the log
+    showing     what commands share
 """
 
 import typer

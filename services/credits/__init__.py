@@ -1,0 +1,14 @@
+"""What a team may use and has been given: decisions that are made under the lock of its shard, and appended as facts.
+
+    deciding     read first, then lock, then take in what came between
+    plans        how a team comes to exist; its included credits
+    limits       what a member may use per day and month
+    holds        credits set aside for work that runs
+    grants       credits that a person gives or corrects
+    rate_cards   prices, published as facts
+    directory    names, beside the log, so that they can be erased
+    refill       the process: what the calendar brings
+    sealing      a cycle becomes final
+
+It moves no money, and speaks to PostgreSQL alone.
+"""

@@ -4,9 +4,10 @@ from datetime import datetime
 
 from schemas.credits import ENTRY_MAX, format_credits
 from schemas.facts import CreditsAdjusted, CreditsGranted, NewFact
+from schemas.places import Place
 from services.credits.plans import team_exists, unknown_team
 from services.runtime.errors import Refused
-from services.store.append import Place, append, lock_shard
+from services.store.append import append, lock_shard
 from services.store.connect import Connection
 
 GIFTS = "creditwell:gifts"

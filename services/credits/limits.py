@@ -16,14 +16,15 @@ from projections.entitlement import Limit, Spending
 from projections.usage import day_of
 from schemas.credits import ENTRY_MAX, format_credits
 from schemas.facts import HoldCaptured, MemberLimited, NewFact, Stored, UsageRecorded, UsageVoided
+from schemas.places import Place
 from services.credits.plans import team_exists, unknown_team
 from services.read_models.balances import TAIL_MAX
 from services.runtime.errors import Refused, Unavailable
-from services.store.append import Place, append, lock_shard
+from services.store.append import append, lock_shard
 from services.store.connect import Connection
 from services.store.numbered import numbered
 from services.store.protocols import Reads
-from services.store.read import stored_of
+from services.store.read import FACT_COLUMNS, stored_of
 from services.store.shards import shard_of
 
 LIMITS = "creditwell:limits"
@@ -57,8 +58,8 @@ SPENDING = """
     WHERE $7 OR l.daily IS NOT NULL OR l.monthly IS NOT NULL
 """
 
-SINCE = """
-    SELECT shard, position, recorded_at, occurred_at, team_id, source, id, type, body FROM facts
+SINCE = f"""
+    SELECT {FACT_COLUMNS} FROM facts
     WHERE shard = $1 AND team_id = $2 AND position > $3
       AND type IN ('usage.recorded.v1', 'usage.voided.v1', 'hold.captured.v1')
     ORDER BY position LIMIT $4

@@ -14,8 +14,9 @@ import asyncpg
 from schemas.catalog import Catalog
 from schemas.cycles import UnknownZone, cycle, cycle_at, load_zone
 from schemas.facts import NO_ID, RATE_CARD_TEAM, CreditsRefilled, NewFact, PlanAssigned, is_id
+from schemas.places import Place
 from services.runtime.errors import Refused
-from services.store.append import Place, append, lock_shard
+from services.store.append import append, lock_shard
 from services.store.connect import Connection
 from services.store.cycles import CYCLES, refill, refills_due
 from services.store.identities import Identity, find

@@ -9,9 +9,10 @@ from datetime import datetime, timedelta
 
 from schemas.catalog import Catalog
 from schemas.facts import RATE_CARD_TEAM, NewFact, RateCardPublished, Stored
+from schemas.places import Place
 from schemas.rates import RateCard, RateCards, parse_rate_card
 from services.runtime.errors import Refused, Unavailable
-from services.store.append import Place, append, lock_shard
+from services.store.append import append, lock_shard
 from services.store.connect import Connection
 from services.store.numbered import all_of, last_of, number_of, numbered
 

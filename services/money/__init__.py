@@ -1,0 +1,10 @@
+"""Money: nothing else in the product asks Stripe. It reads balances, and appends what was paid and what went back.
+
+topup           the process: whoever ran low is charged, once
+top_ups         automatic top-ups: settings, attempts, charging
+checkout        Stripe's pages: packs, cards, customers
+inbox           Stripe's news, one after the other
+reversals       refunds and disputes
+reconcile       Stripe against the log, both ways
+stripe_client   the line to Stripe
+"""

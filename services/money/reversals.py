@@ -38,12 +38,12 @@ from services.store.append import append, lock_shard
 from services.store.connect import Connection, Transaction
 from services.store.identities import Identity, find
 from services.store.numbered import all_of, numbered
-from services.store.read import stored_of
+from services.store.read import FACT_COLUMNS, stored_of
 from services.store.shards import shard_of
 
 # The condition on types is also the index's own.
-DISPUTES = """
-    SELECT shard, position, recorded_at, occurred_at, team_id, source, id, type, body FROM facts
+DISPUTES = f"""
+    SELECT {FACT_COLUMNS} FROM facts
     WHERE shard = $1 AND team_id = $2 AND type IN ('charge.disputed.v1', 'dispute.closed.v1')
       AND type NOT LIKE 'usage.%' AND type NOT LIKE 'hold.%'
     ORDER BY position

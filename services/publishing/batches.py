@@ -4,18 +4,18 @@ import asyncio
 import time
 from asyncio import Future
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from functools import lru_cache
 from json.encoder import encode_basestring  # C
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
-from aiokafka.partitioner import murmur2
 
 from schemas.facts import Stored
+from schemas.instants import instant
 from services.runtime.errors import Unavailable
 from services.runtime.health import Health
+from services.store.shards import partition_of
 
 BATCH_BYTES = 1_000_000  # to each partition in a round; brokers take 1 MiB unless told otherwise
 GOODBYE_SECONDS = 5
@@ -96,7 +96,7 @@ def fill(batches: Batches, facts: Mapping[int, Sequence[Stored]]) -> dict[int, i
 def route(team_id: str, partitions: int) -> tuple[bytes, int]:
     """The key of a team's records and their partition, by Kafka's default partitioner."""
     key = team_id.encode()
-    return key, (murmur2(key) & 0x7FFFFFFF) % partitions
+    return key, partition_of(key, partitions)
 
 
 def cloud_event(stored: Stored) -> bytes:
@@ -104,15 +104,10 @@ def cloud_event(stored: Stored) -> bytes:
     return (
         (
             f'{{"specversion":"1.0","id":{encode_basestring(stored.id)},"source":{encode_basestring(stored.source)},'
-            f'"type":"{stored.type}","subject":{encode_basestring(stored.team_id)},"time":"{text(stored.occurred_at)}",'
+            f'"type":"{stored.type}","subject":{encode_basestring(stored.team_id)},"time":"{instant(stored.occurred_at)}",'
             f'"datacontenttype":"application/json","shard":{stored.shard},"position":{stored.position},'
-            f'"recordedat":"{text(stored.recorded_at)}","data":'
+            f'"recordedat":"{instant(stored.recorded_at)}","data":'
         ).encode()
         + stored.body
         + b"}"
     )
-
-
-def text(instant: datetime) -> str:
-    """RFC 3339 in UTC, with microseconds."""
-    return instant.isoformat(timespec="microseconds")[:26] + "Z"

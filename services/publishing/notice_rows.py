@@ -14,7 +14,7 @@ from projections.notices import notice_of
 from schemas.facts import Stored
 from services.store.claims import Claims
 from services.store.connect import Connection
-from services.store.read import stored_of
+from services.store.read import FACT_COLUMNS, stored_of
 
 NOTICES = "notices"  # the reader's name
 LATE = timedelta(days=3)  # older news is not sent by itself: who comes back from afar is not flooded
@@ -28,11 +28,10 @@ BEGIN = """
 """
 
 # The condition on the type is the index's own. Positions are in commit order, so what lies between is nobody's news.
-TO_TELL = """
-    SELECT f.shard, f.position, f.recorded_at, f.occurred_at, f.team_id, f.source, f.id, f.type, f.body
-    FROM unnest($1::smallint[], $2::bigint[]) AS seen (shard, position)
+TO_TELL = f"""
+    SELECT f.* FROM unnest($1::smallint[], $2::bigint[]) AS seen (shard, position)
     CROSS JOIN LATERAL (
-        SELECT * FROM facts
+        SELECT {FACT_COLUMNS} FROM facts
         WHERE facts.shard = seen.shard AND facts.position > seen.position AND type IN (
             'balance.ran_low.v1', 'balance.ran_out.v1', 'balance.recovered.v1', 'top_up.failed.v1',
             'top_up.action_required.v1', 'top_up.suspended.v1', 'top_up.resumed.v1', 'top_up.skipped.v1'

@@ -22,7 +22,6 @@ from uuid import uuid4
 import asyncpg
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
-from aiokafka.partitioner import murmur2
 
 from schemas.topics import EVENTS, RECORD_BYTES_MAX, REFUSED, USAGE
 from services.publishing.batches import AWAY_NAME, BATCH_BYTES, GOODBYE_SECONDS, Batches, Headers, fill
@@ -36,6 +35,7 @@ from services.runtime.settings import Settings
 from services.store.claims import LEASE_SECONDS, Claims
 from services.store.connect import AWAY, WORLD, Connection, connect_pool
 from services.store.read import read_after
+from services.store.shards import partition_of
 
 ROUND_FACTS = 4_000  # some 3 MB: read, sent and acknowledged well within the lease
 ROUND_REFUSED_BYTES = 4 * 1024 * 1024
@@ -209,7 +209,7 @@ async def relay_refused(relaying: Relaying, claims: Claims) -> bool:
     batches = Batches(producer, REFUSED, len(await producer.partitions_for(REFUSED)))
     reached: dict[int, int] = {}
     for row in rows:
-        target = (murmur2(row["key"] or b"") & 0x7FFFFFFF) % batches.partitions
+        target = partition_of(row["key"] or b"", batches.partitions)
         if not batches.add(target, row["key"], row["value"], refused_headers(row)):
             break
         reached[row["partition"]] = row["offset"] + 1

@@ -1,0 +1,17 @@
+"""What the log says, kept in PostgreSQL to be read quickly: a cache, which a replay can make anew.
+
+    projector       the process
+    projecting      a batch of facts becomes changed rows, saved with the checkpoint
+    states          rows of `balance` and `lots`
+    activity_rows   rows of `activity`, packed for COPY
+    usage_rows      rows of `usage`
+    snapshots       rows of `balance_snapshots`, by which balances of the past are found
+    rebuild         versions: made, compared, switched
+    balances        balances, exact at the head of the log
+    unfolded        what the log says beyond the projections
+    activity        the activity, page by page
+    history         balances of the past
+    low_balance     tells the log when a balance runs low, runs out or recovers
+
+What rows mean is decided in `projections`; how PostgreSQL keeps them is known here alone.
+"""

@@ -11,9 +11,10 @@ from typing import NamedTuple
 
 import asyncpg
 
-from projections.activity import paid_of
 from projections.balance.state import Entry, Kind, LotKind, Paid
 from schemas.facts import AnyFact, decode
+from schemas.places import Place
+from services.read_models.activity_rows import paid_of
 from services.read_models.unfolded import Tail, read_tail
 from services.store.protocols import Reads
 from services.store.shards import shard_of
@@ -73,7 +74,7 @@ class Row(NamedTuple):
     @property
     def id(self) -> str:
         """What names the entry outside: `shard:position:part`."""
-        return f"{self.shard}:{self.entry.position}:{self.entry.part}"
+        return f"{Place(self.shard, self.entry.position)}:{self.entry.part}"
 
 
 class PaidLot(NamedTuple):

@@ -10,13 +10,14 @@ beginning of most facts, as for a team whose past was imported out of order, fol
 """
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 
 from projections.balance.fold import evolve
 from projections.balance.lots import end_lots
 from projections.balance.state import Paid, TeamBalance
 from schemas.cycles import cycle_at
 from schemas.facts import PlanAssigned, Stored, UsageRecorded, UsageVoided
+from schemas.instants import instant
 from services.read_models.balances import ExactBalance, fold_due
 from services.read_models.snapshots import Span, facts_within, newest_snapshot, rest_of, spans_to_read
 from services.read_models.states import paid_for
@@ -51,8 +52,7 @@ def refuse_the_future(now: datetime, *instants: datetime | None) -> None:
     """Nobody knows a balance of the future. Raises Refused: in_the_future."""
     latest = max((at for at in instants if at is not None), default=now)
     if latest > now:
-        said = (at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z") for at in (latest, now))
-        raise Refused("in_the_future", "{} has not come yet; it is {}".format(*said))
+        raise Refused("in_the_future", f"{instant(latest)} has not come yet; it is {instant(now)}")
 
 
 async def balance_as_of(connection: Reads, team_id: str, *, at: datetime, known_at: datetime) -> ExactBalance | None:

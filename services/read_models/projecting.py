@@ -7,18 +7,19 @@ compare-and-swap succeeds, and thrown away when it does not.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from projections import activity, usage
+from projections import usage
 from projections.balance.fold import evolve
 from projections.balance.snapshots import Snapshot, note
 from projections.balance.state import Entry, Kind, Lot, Paid, TeamBalance
-from projections.copying import COPY_BEGIN, COPY_END
-from projections.versions import at_version
 from schemas.facts import RATE_CARD_TEAM, AnyFact, Stored, UsageVoided
+from services.read_models.activity_rows import pack_row
 from services.read_models.snapshots import save_snapshots
 from services.read_models.states import load, paid_for, save
+from services.read_models.usage_rows import load_days, save_days
 from services.runtime.crashpoints import crashpoint
 from services.store.claims import Claims
 from services.store.connect import Connection, in_memory
+from services.store.copying import COPY_BEGIN, COPY_END
 
 STATES_MAX = 100_000  # about a kilobyte each
 MEMBER_DAYS_MAX = 50_000  # about as much
@@ -133,17 +134,15 @@ class Projecting:
         if len(self.used) > MEMBER_DAYS_MAX:
             self.used.clear()
         if missing := cells.keys() - self.used.keys():
-            for row in await connection.fetch(at_version(usage.LOAD, version), *usage.keys(missing)):
-                *member_day, features = row
-                self.used[tuple(member_day)] = usage.decode(features)
+            self.used.update(await load_days(connection, missing, version))
         usage.merge(self.used, cells)
-        await connection.execute(at_version(usage.SAVE, version), *usage.columns(self.used, cells))
+        await save_days(connection, self.used, cells, version)
 
 
 def _note(batch: Batch, stored: Stored, fact: AnyFact, team: TeamBalance, entries: list[Entry]) -> None:
     """Keep what the entries of a fact say for activity and usage."""
     for entry in entries:
-        batch.activity.append(activity.pack_row(stored.shard, stored.team_id, entry))
+        batch.activity.append(pack_row(stored.shard, stored.team_id, entry))
         if entry.kind is Kind.USAGE:
             usage.add(batch.cells, stored.shard, stored.team_id, team.zone, entry, stored.occurred_at)
             if batch.has_voids:

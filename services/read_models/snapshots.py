@@ -10,6 +10,7 @@ from projections.versions import at_version
 from schemas.facts import Stored
 from services.store.connect import Connection
 from services.store.protocols import Reads
+from services.store.read import FACT_COLUMNS, stored_of
 
 END = 2**63 - 1
 
@@ -32,11 +33,10 @@ STRETCHES = """
     FROM balance_snapshots WHERE shard = $1 AND team_id = $2 AND position > $3 ORDER BY position
 """
 
-FACTS = """
-    SELECT f.shard, f.position, f.recorded_at, f.occurred_at, f.team_id, f.source, f.id, f.type, f.body
-    FROM unnest($3::bigint[], $4::bigint[]) AS among (after, until)
+FACTS = f"""
+    SELECT f.* FROM unnest($3::bigint[], $4::bigint[]) AS among (after, until)
     CROSS JOIN LATERAL (
-        SELECT * FROM facts
+        SELECT {FACT_COLUMNS} FROM facts
         WHERE shard = $1 AND team_id = $2 AND position > among.after AND position <= among.until AND occurred_at <= $5
         ORDER BY position LIMIT $6
     ) AS f
@@ -87,7 +87,7 @@ async def facts_within(
 ) -> list[Stored]:
     """The first facts within these spans that had occurred by `at`."""
     rows = await connection.fetch(FACTS, shard, team_id, *map(list, zip(*spans, strict=True)), at, limit)
-    return [Stored._make(row) for row in rows]
+    return [stored_of(row) for row in rows]
 
 
 def rest_of(spans: Sequence[Span], reached: int) -> list[Span]:

@@ -8,10 +8,11 @@ from datetime import datetime
 import asyncpg
 import msgspec
 
-from projections.activity import paid_of
 from projections.balance.lots import is_settled
 from projections.balance.state import Hold, Lot, LotKind, Paid, Stretch, TeamBalance, TopUpSettings
 from projections.versions import at_version
+from schemas.places import Place
+from services.read_models.activity_rows import paid_of
 from services.store.connect import Connection
 from services.store.protocols import Reads
 
@@ -165,7 +166,7 @@ async def paid_for(
     that has ended is told by its time, so `remaining` and `ended` are not taken from them.
     """
     row = await connection.fetchrow(at_version(PAID, versions.get("activity")), [shard], [team_id], [usage_position])
-    assert row is not None, f"usage {shard}:{usage_position} has no activity row"
+    assert row is not None, f"usage {Place(shard, usage_position)} has no activity row"
     paid = paid_of(row["paid"])
     lots = await connection.fetch(
         at_version(PAID_LOTS, versions.get("balance")), shard, team_id, [part.lot for part in paid]

@@ -1,5 +1,19 @@
-"""The event store that all processes share: appending, reading, cursors, claims, proofs, and what is kept beside the log.
+"""The log in PostgreSQL, which all processes share. No room above it writes to `facts` in another way.
 
-Everything goes in by `append`. Whole shards are read by `read.read_after`, which checks that nothing is missing; what one question
-needs is selected beside it.
+    append         the only way in; takes the heads of shards, in order
+    read           the way out: what follows a position, without gaps
+    identities     was it stored before, and was it the same?
+    numbered       facts of ours that come in a row
+    shards         which shard a team belongs to
+    proofs         leaves, Merkle roots, the chain of blocks
+    cycles         refills that are due come with the next append
+    refills        and before a decision
+    claims         readers share the shards, with fenced checkpoints
+    connect        connections, bounded in number and in patience
+    protocols      what functions ask of a connection
+    copying        the frame of PostgreSQL's binary COPY
+    migrate        brings a database to the newest schema
+    schema_check   has the database the shape that this build reads and writes?
+
+`migrations/` has the tables, `functions/` the SQL functions of the hot path.
 """

@@ -17,10 +17,11 @@ from typing import NamedTuple
 
 import asyncpg
 
-from projections.copying import COPY_BEGIN, COPY_END, microseconds
 from schemas.facts import NewFact, PlanAssigned
+from schemas.places import Place
 from services.runtime.crashpoints import crashpoint
 from services.store.connect import Connection, in_memory
+from services.store.copying import COPY_BEGIN, COPY_END, microseconds
 from services.store.cycles import move_cycles, refills_due
 from services.store.proofs import block_hash, leaf_of, merkle_root, pack_known, pack_place
 from services.store.shards import shard_of
@@ -59,16 +60,6 @@ Block = tuple[int, int, int, bytes, bytes]  # shard, first, last, root, hash
 
 class AlreadyStored(Exception):
     """One of the facts is in the log already; the transaction is void. Find out which, and append the others."""
-
-
-class Place(NamedTuple):
-    """Where a fact stands. `str()` gives what the outside knows: `shard:position`."""
-
-    shard: int
-    position: int
-
-    def __str__(self) -> str:
-        return f"{self.shard}:{self.position}"
 
 
 class Ready(NamedTuple):

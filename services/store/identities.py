@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from schemas.facts import Stored
 from services.store.connect import Connection
-from services.store.read import stored_of
+from services.store.read import FACT_COLUMNS, stored_of
 from services.store.shards import shard_of
 
 
@@ -22,10 +22,10 @@ class Identity(NamedTuple):
     id: str
 
 
-FIND = """
-    SELECT f.shard, f.position, f.recorded_at, f.occurred_at, f.team_id, f.source, f.id, f.type, f.body
+FIND = f"""
+    SELECT {FACT_COLUMNS}
     FROM unnest($1::smallint[], $2::text[], $3::text[], $4::text[]) AS wanted (shard, team_id, source, id)
-    JOIN facts f USING (shard, team_id, source, id)
+    JOIN facts USING (shard, team_id, source, id)
 """
 
 COUNT_REPEATS = """

@@ -6,16 +6,16 @@ is taken, and the last one is found by the index that keeps identities apart.
 
 from schemas.facts import Stored
 from services.store.connect import Connection
-from services.store.read import stored_of
+from services.store.read import FACT_COLUMNS, stored_of
 from services.store.shards import shard_of
 
-LAST = """
-    SELECT shard, position, recorded_at, occurred_at, team_id, source, id, type, body
+LAST = f"""
+    SELECT {FACT_COLUMNS}
     FROM facts WHERE shard = $1 AND team_id = $2 AND source = $3 ORDER BY id DESC LIMIT 1
 """
 
-ALL = """
-    SELECT shard, position, recorded_at, occurred_at, team_id, source, id, type, body
+ALL = f"""
+    SELECT {FACT_COLUMNS}
     FROM facts WHERE shard = $1 AND team_id = $2 AND source = $3 ORDER BY id
 """
 

@@ -14,7 +14,7 @@ from datetime import datetime
 from hashlib import sha256
 from struct import Struct
 
-from projections.copying import microseconds
+from services.store.copying import microseconds
 
 GENESIS = bytes(32)
 _PLACE = Struct(">ihiqiq")

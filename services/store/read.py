@@ -4,7 +4,7 @@ Positions are gapless and in commit order, so a reader that has seen n never mee
 too: a gap means that somebody removed a fact, and nothing may be read past it.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 
 import asyncpg
 
@@ -13,27 +13,26 @@ from services.runtime.errors import LogChanged
 from services.store.connect import Connection
 from services.store.protocols import Reads
 
-READ_AFTER = """
-    SELECT f.shard, f.position, f.recorded_at, f.occurred_at, f.team_id, f.source, f.id, f.type, f.body
-    FROM unnest($1::smallint[], $2::bigint[]) AS seen (shard, position)
+# What every statement selects that gives facts: the fields of `Stored`, which are columns of `facts`.
+FACT_COLUMNS = ", ".join(Stored._fields)
+# The fact in such a row. It is called for every fact that is read, so no function of ours stands around it.
+stored_of: Callable[[asyncpg.Record], Stored] = Stored._make
+
+READ_AFTER = f"""
+    SELECT f.* FROM unnest($1::smallint[], $2::bigint[]) AS seen (shard, position)
     CROSS JOIN LATERAL (
-        SELECT * FROM facts WHERE facts.shard = seen.shard AND facts.position > seen.position
+        SELECT {FACT_COLUMNS} FROM facts WHERE facts.shard = seen.shard AND facts.position > seen.position
         ORDER BY facts.position LIMIT $3
     ) AS f
 """
 
-READ_TEAM = """
-    SELECT shard, position, recorded_at, occurred_at, team_id, source, id, type, body
+READ_TEAM = f"""
+    SELECT {FACT_COLUMNS}
     FROM facts WHERE shard = $1 AND team_id = $2 AND position > $3 ORDER BY position LIMIT $4
 """
 
 HEADS = "SELECT shard, next - 1 AS position FROM shard_heads ORDER BY shard"
 HEAD = "SELECT next - 1 AS position FROM shard_heads WHERE shard = $1"
-
-
-def stored_of(row: asyncpg.Record) -> Stored:
-    """A row of the nine columns that every statement here selects, in their order."""
-    return Stored(*row)
 
 
 async def heads(connection: Connection) -> dict[int, int]:
@@ -58,7 +57,7 @@ async def read_after(connection: Connection, seen: Mapping[int, int], limit_per_
     rows = await connection.fetch(READ_AFTER, list(seen), list(seen.values()), limit_per_shard)
     facts: dict[int, list[Stored]] = {}
     for row in rows:
-        facts.setdefault(row[0], []).append(Stored._make(row))
+        facts.setdefault(row[0], []).append(stored_of(row))
     for shard, read in facts.items():
         _check_gapless(seen[shard], read)
     return facts
@@ -75,7 +74,7 @@ def _check_gapless(seen: int, read: list[Stored]) -> None:
 
 async def read_team(connection: Connection, shard: int, team_id: str, after: int, limit: int) -> list[Stored]:
     """A team's own facts after a position, in order."""
-    return [Stored(*row) for row in await connection.fetch(READ_TEAM, shard, team_id, after, limit)]
+    return [stored_of(row) for row in await connection.fetch(READ_TEAM, shard, team_id, after, limit)]
 
 
 async def follow(

@@ -11,10 +11,16 @@ _known: dict[str, int] = {}
 
 
 def shard_of(team_id: str) -> int:
-    """0 ≤ shard < 64, by murmur2 as Kafka's default partitioner has it (librdkafka: `murmur2_random`)."""
+    """0 ≤ shard < 64: the team's partition in a topic of as many."""
     shard = _known.get(team_id)
     if shard is None:
         if len(_known) >= _KNOWN_MAX:
             _known.clear()
-        shard = _known[team_id] = (murmur2(team_id.encode()) & 0x7FFFFFFF) % SHARDS
+        shard = _known[team_id] = partition_of(team_id.encode(), SHARDS)
     return shard
+
+
+def partition_of(key: bytes, partitions: int) -> int:
+    """Where Kafka's default partitioner puts a key: murmur2 (librdkafka: `murmur2_random`). Slow: remember what it says."""
+    partition: int = (murmur2(key) & 0x7FFFFFFF) % partitions
+    return partition

@@ -1,0 +1,14 @@
+"""Usage from Kafka into the log, exactly once: the recorder, and what became of each record.
+
+consuming       the process: its subscription, its loop, its end
+partitions      those that it owns, claimed in the store
+recorder        a batch becomes a transaction
+batches         records parsed, and cut to transactions
+door            a raw record becomes a fact or a refusal
+kafka_headers   headers that are not text
+cursors         where it goes on, moved in the transaction that appends
+refusals        what was refused, with its bytes and its reason
+voids           a usage is taken back once at most
+receipts        what became of a usage, for whoever reported it
+metrics         what is counted, and the alarm about refusals
+"""

@@ -5,7 +5,8 @@ from collections.abc import Iterable
 import asyncpg
 
 from schemas.facts import NewFact, Stored, UsageVoided
-from services.store.append import AlreadyStored, Place
+from schemas.places import Place
+from services.store.append import AlreadyStored
 from services.store.connect import Connection
 from services.store.shards import shard_of
 

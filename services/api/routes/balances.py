@@ -9,8 +9,10 @@ from starlette.responses import Response
 
 from projections.balance.state import NEVER
 from schemas.credits import format_credits
+from schemas.instants import instant
+from schemas.places import Place, place_of
 from services.api.access import Ask, Asked, route, unknown_team
-from services.api.answers import Json, answer, instant, place
+from services.api.answers import Json, answer
 from services.api.models.parts import Position
 from services.api.models.reads import Balance
 from services.api.openapi.route_docs import link
@@ -81,7 +83,7 @@ async def wait_for(ask: Ask, at_least: str) -> int:
 
 def parse_position(text: str, team_id: str) -> tuple[int, int]:
     """Shard and position, if they can be the team's own."""
-    shard, position = map(int, text.split(":"))
+    shard, position = place_of(text)
     if shard != shard_of(team_id) or position >= 2**63:
         raise problem(422, "wrong_position", f"{text} is no position of this team: its shard is {shard_of(team_id)}")
     return shard, position
@@ -96,5 +98,5 @@ def balance_body(exact: ExactBalance, position: int) -> Json:
         "additional": format_credits(team.additional), "held": format_credits(team.held(exact.at)),
         "available": format_credits(team.available(exact.at)), "allowance": format_credits(team.allowance),
         "next_refill_at": instant(team.cycle_ends_at) if refilled else None, "plan": team.plan,
-        "top_up_enabled": team.top_up.enabled, "position": place(exact.shard, position), "as_of": instant(exact.at),
+        "top_up_enabled": team.top_up.enabled, "position": str(Place(exact.shard, position)), "as_of": instant(exact.at),
     }  # fmt: skip

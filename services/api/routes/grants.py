@@ -5,6 +5,7 @@ from starlette.responses import Response
 
 from schemas.credits import format_credits
 from schemas.facts import CreditsAdjusted, CreditsGranted
+from schemas.places import Place
 from services.api.access import Asked, route
 from services.api.idempotency import NAMED, Answered, RequiredKey, once
 from services.api.models.operators import AdjustmentBody, GiftAnswer, GrantBody
@@ -13,7 +14,6 @@ from services.api.tokens import Role
 from services.api.wording.amounts import micro
 from services.credits.grants import adjust, grant
 from services.runtime.errors import Refused
-from services.store.append import Place
 from services.store.connect import Connection
 
 GIVES = (*NAMED, "invalid_credits")

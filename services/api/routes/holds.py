@@ -14,9 +14,11 @@ from starlette.responses import Response
 from projections.entitlement import REASONS, Amount, Work
 from schemas.credits import ENTRY_MAX, format_credits
 from schemas.facts import Name
+from schemas.instants import instant
+from schemas.places import Place
 from schemas.rates import CompiledCard
 from services.api.access import Ask, Asked, route
-from services.api.answers import Json, answer, instant, place
+from services.api.answers import Json, answer
 from services.api.idempotency import NAMED, Answered, RequiredKey, once
 from services.api.models.work import CaptureBody, Captured, ExtendBody, Hold, HoldBody, Item, Placed
 from services.api.openapi.codes import PRICED, STATUS
@@ -81,7 +83,7 @@ async def get_hold(ask: Asked, hold_id: HoldId) -> Response:
     hold = await holds.read_hold(glance, ask.team_id, hold_id, ask.world.clock())
     if hold is None:
         raise holds.unknown_hold(hold_id)
-    return answer(_said(hold, place(shard, head)))
+    return answer(_said(hold, str(Place(shard, head))))
 
 
 @route(

@@ -5,8 +5,9 @@ from starlette.responses import Response
 
 from projections.entitlement import Limit
 from schemas.credits import format_credits
+from schemas.places import Place
 from services.api.access import Asked, route, unknown_team
-from services.api.answers import Json, answer, place
+from services.api.answers import Json, answer
 from services.api.idempotency import KEYED, Answered, Key, once
 from services.api.models.work import LimitBody, MemberLimit, MemberSpending
 from services.api.routes.teams import SEEN, MemberId
@@ -33,7 +34,7 @@ async def get_limit(ask: Asked, member_id: MemberId) -> Response:
     return answer({
         **_said(member_id, spending.limit), "used_today": format_credits(spending.today),
         "used_this_month": format_credits(spending.month), "held": format_credits(spending.held),
-        "position": place(exact.shard, exact.position),
+        "position": str(Place(exact.shard, exact.position)),
     })  # fmt: skip
 
 

@@ -11,8 +11,9 @@ from starlette.responses import Response
 
 from projections.entitlement import Permission, Verdict, Work, permit
 from schemas.credits import format_credits
+from schemas.places import Place
 from services.api.access import Asked, route, unknown_team
-from services.api.answers import Json, answer, place
+from services.api.answers import Json, answer
 from services.api.models.work import Item, Quote, QuoteBody
 from services.api.openapi.codes import PRICED
 from services.api.tokens import Role
@@ -38,7 +39,7 @@ async def post_quote(ask: Asked, body: QuoteBody) -> Response:
         raise unknown_team(ask.team_id)
     spending = await read_spending(ask.glance(), ask.team_id, members, exact.team.zone, now) if exact.limited else {}
     permission = permit(wanted, exact.team, exact.available, spending, card, ask.world.catalog)
-    return answer({**quote_body(permission), "position": place(exact.shard, exact.position)})
+    return answer({**quote_body(permission), "position": str(Place(exact.shard, exact.position))})
 
 
 def works(items: Iterable[Item], member_id: str | None = None) -> list[Work]:

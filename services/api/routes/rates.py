@@ -9,9 +9,10 @@ from starlette.responses import Response
 from schemas.catalog import Catalog
 from schemas.credits import format_credits
 from schemas.facts import RATE_CARD_TEAM
+from schemas.instants import instant
 from schemas.rates import RateCard, RateCardInvalid, parse_rate_card
 from services.api.access import ANYONE, Asked, route
-from services.api.answers import JSON, Json, answer, instant
+from services.api.answers import JSON, Json, answer
 from services.api.bodies import body_of, schema_of
 from services.api.idempotency import KEYED, Answered, Key, once
 from services.api.models.money import Pack

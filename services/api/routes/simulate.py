@@ -12,8 +12,9 @@ from projections.top_ups.state import Settings
 from schemas.catalog import Catalog
 from schemas.credits import format_credits
 from schemas.facts import Stored, TopUpConfigured
+from schemas.instants import instant
 from services.api.access import Ask, Asked, route, unknown_team
-from services.api.answers import Json, answer, instant
+from services.api.answers import Json, answer
 from services.api.models.money import Simulation, TopUpBody
 from services.api.openapi.route_docs import link
 from services.api.tokens import Role

@@ -14,8 +14,9 @@ from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 from pydantic_core import to_json
 from starlette.responses import Response, StreamingResponse
 
+from schemas.places import Place
 from services.api.access import Ask, Asked, route, unknown_team
-from services.api.answers import Json, place
+from services.api.answers import Json
 from services.api.models.parts import Position
 from services.api.routes.balances import balance_body, parse_position
 from services.api.tokens import Role
@@ -84,7 +85,7 @@ async def _events(ask: Ask, seen: int | None) -> AsyncIterator[bytes]:
                     return
                 head = max(head, rows[0].entry.position if rows else 0)
                 told, quiet_until = exact.team.position, clock() + QUIET_SECONDS
-                async for event in _tell(ask, exact, rows, place(shard, head)):
+                async for event in _tell(ask, exact, rows, str(Place(shard, head))):
                     yield event
         except (*AWAY, Unavailable):
             yield KEEPALIVE_COMMENT

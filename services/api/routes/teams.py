@@ -6,8 +6,10 @@ from fastapi import APIRouter, Path
 from starlette.responses import Response
 
 from schemas.facts import Id, MemberErased, NewFact
+from schemas.instants import instant
+from schemas.places import Place
 from services.api.access import Ask, Asked, route, unknown_team
-from services.api.answers import answer, instant, place
+from services.api.answers import answer
 from services.api.idempotency import KEYED, Answered, Key, once
 from services.api.models.operators import MemberBody, PlanAnswer, PlanBody, TeamBody
 from services.api.models.parts import Moved
@@ -101,7 +103,7 @@ async def delete_member(ask: Asked, member_id: MemberId, key: Key = None) -> Res
 
 async def _head(connection: Connection, ask: Ask) -> Answered:
     shard = shard_of(ask.team_id)
-    return Answered({"position": place(shard, await head_of(connection, shard))})
+    return Answered({"position": str(Place(shard, await head_of(connection, shard)))})
 
 
 @route(

@@ -13,9 +13,10 @@ from projections.usage import Cells, Row, add, rows
 from schemas.credits import format_credits
 from schemas.cycles import load_zone
 from schemas.facts import Name, UsageVoided
+from schemas.places import Place
 from schemas.rates import CompiledCard
 from services.api.access import Asked, route, unknown_team
-from services.api.answers import Json, answer, place
+from services.api.answers import Json, answer
 from services.api.models.reads import Usage
 from services.api.openapi.codes import PRICED
 from services.api.routes.activity import Days
@@ -58,7 +59,7 @@ async def get_usage(
     wanted = (row for row in (*folded, *fresh) if member is None or row.member_id == member)
     items = add_up(wanted, by, card)
     return answer(
-        {"by": by, "days": int(days), "since": str(since), "items": items, "position": place(shard, tail.position)}
+        {"by": by, "days": int(days), "since": str(since), "items": items, "position": str(Place(shard, tail.position))}
     )
 
 

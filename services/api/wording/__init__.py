@@ -1,0 +1,7 @@
+"""What customers read, from values alone: no database, no request.
+
+amounts     credits as decimals
+entries     the activity in words, and everything that an entry follows from
+reversals   money that went back
+top_ups     settings of top-ups, and what is wrong with them
+"""

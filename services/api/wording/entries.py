@@ -23,8 +23,10 @@ from schemas.facts import (
     UsageRecorded,
     UsageVoided,
 )
+from schemas.instants import instant
+from schemas.places import Place
 from schemas.rates import NotPriced, Priced, RateCards
-from services.api.answers import Json, instant, instant_or_none, place
+from services.api.answers import Json, instant_or_none
 from services.api.wording.reversals import describe_reversal, detail_of_reversal
 from services.read_models.activity import PaidLot, Row
 
@@ -154,7 +156,7 @@ def explain(row: Row, paid: list[PaidLot], cards: RateCards, catalog: Catalog, *
     """An entry with everything that it follows from. Receipts and charge ids are for admins and finance alone."""
     return {
         **item(row, cards, catalog),
-        "position": place(row.shard, row.entry.position),
+        "position": str(Place(row.shard, row.entry.position)),
         "price": _price(row.fact, cards) if row.entry.kind is Kind.USAGE else None,
         "paid_by": [_paid_by(row.shard, lot) for lot in paid],
         "charge": charge(row.fact, sees_receipts=sees_receipts),
@@ -178,7 +180,7 @@ def _price(fact: AnyFact, cards: RateCards) -> Json | None:
 
 def _paid_by(shard: int, lot: PaidLot) -> Json:
     return {
-        "lot": place(shard, lot.lot) if lot.kind else None, "kind": lot.kind.value if lot.kind else "overdraft",
+        "lot": str(Place(shard, lot.lot)) if lot.kind else None, "kind": lot.kind.value if lot.kind else "overdraft",
         "name": MADE[lot.kind] if lot.kind else "Past zero", "gained_at": instant_or_none(lot.starts_at),
         "ends_at": _end(lot.ends_at), "credits": format_credits(lot.credits),
     }  # fmt: skip

@@ -8,8 +8,9 @@ from projections.top_ups.state import Settings, TopUps
 from schemas.catalog import Catalog
 from schemas.credits import MICRO, format_credits
 from schemas.facts import TopUpConfigured, TopUpRequested, TopUpSkipped
+from schemas.instants import instant
 from schemas.money import format_money
-from services.api.answers import Json, instant
+from services.api.answers import Json
 from services.api.models.money import TopUpBody
 from services.api.problems import problem
 from services.api.wording.amounts import micro_if_any, shown

@@ -9,7 +9,7 @@ from datetime import datetime
 from schemas.facts import PaymentMethodChanged, Stored
 from services.money.top_ups.attempts import read_top_ups
 from services.store.connect import Connection
-from services.store.read import stored_of
+from services.store.read import FACT_COLUMNS, stored_of
 from services.store.shards import shard_of
 
 READ = "SELECT customer_id, payment_method_id, card_created_at FROM stripe_customers WHERE shard = $1 AND team_id = $2"
@@ -30,8 +30,8 @@ USE_CARD = """
     WHERE shard = $1 AND team_id = $2 AND customer_id = $3
 """
 
-LAST_CHANGE = """
-    SELECT shard, position, recorded_at, occurred_at, team_id, source, id, type, body FROM facts
+LAST_CHANGE = f"""
+    SELECT {FACT_COLUMNS} FROM facts
     WHERE shard = $1 AND team_id = $2 AND type = 'payment_method.changed.v1'
       AND type NOT LIKE 'usage.%' AND type NOT LIKE 'hold.%'
     ORDER BY position DESC LIMIT 1

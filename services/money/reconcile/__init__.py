@@ -1,0 +1,7 @@
+"""Reconciliation: does Stripe say what the log says, payment by payment, to the cent?
+
+schedule   when it runs by itself
+compare    every payment against the log, every credit against Stripe
+breaks     where the two differ, and what to do next: pure
+reads      what it asks of the store
+"""

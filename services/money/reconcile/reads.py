@@ -23,7 +23,7 @@ from services.money.top_ups import attempts
 from services.money.top_ups.attempts import TOP_UPS
 from services.store.connect import Connection
 from services.store.identities import Identity, find
-from services.store.read import stored_of
+from services.store.read import FACT_COLUMNS, stored_of
 from services.store.shards import shard_of
 
 GAINS = ("credits.purchased.v1", "credits.topped_up.v1")
@@ -31,8 +31,8 @@ REVERSALS = ("charge.refunded.v1", "charge.disputed.v1", "dispute.closed.v1")
 LEASE = timedelta(minutes=15)
 
 # The condition on types is that of the index `facts_but_work`: usage, nearly all of the log, is not read.
-OF_TYPES = """
-    SELECT shard, position, recorded_at, occurred_at, team_id, source, id, type, body FROM facts
+OF_TYPES = f"""
+    SELECT {FACT_COLUMNS} FROM facts
     WHERE type NOT LIKE 'usage.%' AND type NOT LIKE 'hold.%' AND type = ANY($1) AND recorded_at >= $2
     ORDER BY shard, position
 """
@@ -40,8 +40,8 @@ COUNT = """
     SELECT count(*) FROM facts
     WHERE type NOT LIKE 'usage.%' AND type NOT LIKE 'hold.%' AND type = ANY($1) AND recorded_at >= $2
 """
-OF_TEAM = """
-    SELECT shard, position, recorded_at, occurred_at, team_id, source, id, type, body FROM facts
+OF_TEAM = f"""
+    SELECT {FACT_COLUMNS} FROM facts
     WHERE shard = $1 AND team_id = $2 AND type NOT LIKE 'usage.%' AND type NOT LIKE 'hold.%' AND type = ANY($3)
     ORDER BY position
 """

@@ -11,6 +11,19 @@ What can come back is one of four:
     Declined (Refused)        the bank's definite no, with the remedy
     Unknown, Busy             ask `retrieve` or `find_intents` before anything else; wait, then say the same again
     WrongRequest              Stripe will not accept this request: our mistake, or a wrong key; it says nothing about the money
+
+Its modules:
+
+    asking      the line: one question, one answer, or one of four errors
+    pace        how fast we ask
+    answers     what comes back, in our words
+    reading     from Stripe's JSON to those
+    errors      what comes back instead
+    intents     payment intents
+    checkouts   Stripe's own pages
+    customers   customers and their cards
+    reversals   refunds and disputes
+    webhooks    which news are believed
 """
 
 from services.money.stripe_client.answers import Card, Checkout, Decline, Dispute, Intent, Remedy, State, WebhookEvent

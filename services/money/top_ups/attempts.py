@@ -17,7 +17,7 @@ from schemas.facts import NewFact, Stored, TopUpRequested
 from services.store.append import append
 from services.store.connect import Connection
 from services.store.identities import Identity, find
-from services.store.read import stored_of
+from services.store.read import FACT_COLUMNS, stored_of
 from services.store.shards import shard_of
 
 TOP_UPS = "creditwell:top_ups"
@@ -27,8 +27,8 @@ LEASE_SECONDS = 30  # more than two of the longest requests
 SAVED = "SELECT state FROM top_ups WHERE shard = $1 AND team_id = $2 AND version = $3"
 
 # The condition is the index's own.
-TAIL = """
-    SELECT shard, position, recorded_at, occurred_at, team_id, source, id, type, body FROM facts
+TAIL = f"""
+    SELECT {FACT_COLUMNS} FROM facts
     WHERE shard = $1 AND team_id = $2 AND position > $3 AND type NOT LIKE 'usage.%' AND type NOT LIKE 'hold.%'
     ORDER BY position
 """

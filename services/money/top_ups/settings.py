@@ -6,9 +6,10 @@ Each change is a fact and numbered, so that two admins can't overwrite each othe
 from dataclasses import dataclass
 
 from schemas.facts import NewFact, TopUpConfigured
+from schemas.places import Place
 from services.credits.plans import team_exists, unknown_team
 from services.runtime.errors import Refused
-from services.store.append import Place, append, lock_shard
+from services.store.append import append, lock_shard
 from services.store.connect import Connection
 from services.store.numbered import last_of, number_of, numbered
 

@@ -8,13 +8,13 @@ import asyncpg
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from projections.copying import microseconds
 from schemas.facts import NewFact, UsageRecorded
 from services.audit.anchors import write_anchor
 from services.audit.sign_log import Signed, sign_log
 from services.audit.verify import Verified, verify
 from services.store.append import append
 from services.store.connect import Connection
+from services.store.copying import microseconds
 from services.store.proofs import block_hash, leaf_of, merkle_root, pack_known, pack_place
 from services.store.shards import shard_of
 

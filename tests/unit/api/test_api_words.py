@@ -22,9 +22,9 @@ from schemas.facts import (
     TopUpSkipped,
     UsageRecorded,
 )
+from schemas.instants import instant
 from schemas.rates import RateCards
 from services.api.access import allowed
-from services.api.answers import instant
 from services.api.routes.activity import parse_cursor, write_cursor
 from services.api.tokens import Role
 from services.api.wording.entries import FAILED, MADE, SKIPPED, describe, detail, item, price_of

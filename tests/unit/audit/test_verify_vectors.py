@@ -11,7 +11,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
-from projections.copying import microseconds
 from services.audit.checkpoints import (
     Checkpoint,
     Head,
@@ -26,6 +25,7 @@ from services.audit.checkpoints import (
     verifier_key,
 )
 from services.audit.walk import Block, Finding, Walk
+from services.store.copying import microseconds
 from services.store.proofs import GENESIS, block_hash, leaf_of, merkle_root, pack_known, pack_place
 
 RECORDED = datetime(2026, 11, 23, 10, 15, 30, 123456, tzinfo=UTC)

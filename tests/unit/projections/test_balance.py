@@ -4,7 +4,6 @@ from datetime import timedelta
 
 import pytest
 
-from projections.activity import pack_row
 from projections.balance.crossings import crossings
 from projections.balance.state import BALANCE_MAX, Kind, LotKind
 from schemas.credits import ENTRY_MAX, MICRO
@@ -22,6 +21,7 @@ from schemas.facts import (
     PlanAssigned,
     TopUpConfigured,
 )
+from services.read_models.activity_rows import pack_row
 from tests.unit.projections.history import MONTH, NOON, History, at
 
 

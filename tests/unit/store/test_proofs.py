@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from projections.copying import microseconds
+from services.store.copying import microseconds
 from services.store.proofs import (
     GENESIS,
     block_hash,

@@ -1,4 +1,4 @@
-"""Credit activity: one row per entry, in the order of the log.
+"""Rows of `activity` in PostgreSQL: one per entry, in the order of the log.
 
 Rows are packed as PostgreSQL's binary COPY carries them: there is one for every fact, and a driver that works out the type of
 each of fourteen columns takes six times as long.
@@ -9,7 +9,7 @@ from functools import lru_cache
 from struct import Struct, pack
 
 from projections.balance.state import Entry, Kind, Paid
-from projections.copying import microseconds
+from services.store.copying import microseconds
 
 NULL = b"\xff\xff\xff\xff"
 BIGINT = 20  # the type's number in every PostgreSQL
