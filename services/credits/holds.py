@@ -20,13 +20,13 @@ from schemas.catalog import Catalog
 from schemas.facts import HoldCaptured, HoldExpired, HoldExtended, HoldPlaced, HoldReleased, NewFact
 from schemas.rates import CompiledCard
 from services.credits.deciding import lock_to_decide
-from services.credits.plans import unknown_team
 from services.runtime.crashpoints import crashpoint
 from services.runtime.errors import Refused
 from services.store.append import AlreadyStored, Place, append, lock_shard, take_head
 from services.store.connect import Connection
 from services.store.protocols import Reads
 from services.store.shards import shard_of
+from services.store.teams import unknown_team
 
 HOLDS = "creditwell:holds"
 EXPIRY = "creditwell:expiry"
