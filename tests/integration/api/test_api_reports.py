@@ -11,6 +11,7 @@ from deploy.local.stack import Stack
 from services.api import usage_producer
 from services.api.usage_producer import Reports
 from services.runtime.errors import Refused, Unavailable
+from services.runtime.settings import Settings
 from tests.support.waiting import until
 
 
@@ -22,7 +23,7 @@ async def sending(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     await admin.start()
     await admin.create_topics([NewTopic(topic, 1, 1, topic_configs={"max.message.bytes": "1000"})])
     monkeypatch.setattr(usage_producer, "USAGE", topic)
-    stop, sending = asyncio.Event(), Reports(stack.kafka)
+    stop, sending = asyncio.Event(), Reports(Settings(kafka=stack.kafka))
     running = asyncio.create_task(sending.run(stop))
     try:
         await until(lambda: taken(sending, b"before"), what="usage is taken")
