@@ -44,7 +44,7 @@ async def serve(
     charges = charges_of(settings) if settings.stripe_key else None
     world = World(
         settings=settings, pool=pool, tokens=tokens, turnstile=Turnstile(settings, health.registry), catalog=catalog,
-        cards=Cards(pool), charges=charges, reports=Reports(settings.needed("kafka")), watch=Watch(pool, stop),
+        cards=Cards(pool), charges=charges, reports=Reports(settings), watch=Watch(pool, stop),
         lanes=Lanes(), simulations=Lanes(1), health=health, clock=clock,
     )  # fmt: skip
     app = create_app(world)

@@ -14,7 +14,9 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from schemas.topics import USAGE
+from services.runtime import kafka
 from services.runtime.errors import Refused, Unavailable
+from services.runtime.settings import Settings
 
 PATIENCE_SECONDS = 10
 CONNECT_SECONDS = 1.0  # from one attempt to the next
@@ -27,8 +29,8 @@ log = structlog.get_logger("api")
 class Reports:
     """A producer that reads of balances need not wait for: it connects by itself, and anew when Kafka was away."""
 
-    def __init__(self, kafka: str, topic: str = USAGE) -> None:
-        self._kafka, self._topic = kafka, topic
+    def __init__(self, settings: Settings, topic: str = USAGE) -> None:
+        self._settings, self._topic = settings, topic
         self._producer: AIOKafkaProducer | None = None
         self._needed = asyncio.Event()
         self._leaving: set[asyncio.Task[None]] = set()
@@ -49,10 +51,9 @@ class Reports:
             await asyncio.wait(self._leaving, timeout=GOODBYE_SECONDS)
 
     async def _connect(self) -> None:
-        # acks=all and idempotence: what was answered with 202 is on every replica, once, in the order in which it came.
-        producer = AIOKafkaProducer(
-            bootstrap_servers=self._kafka, acks="all", enable_idempotence=True, linger_ms=2,
-            max_request_size=RECORD_BYTES, request_timeout_ms=PATIENCE_SECONDS * 1000,
+        producer = kafka.producer(
+            self._settings, client_id="creditwell-api", linger_ms=2, max_request_size=RECORD_BYTES,
+            request_timeout_ms=PATIENCE_SECONDS * 1000,
         )  # fmt: skip
         try:
             await producer.start()

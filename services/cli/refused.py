@@ -14,7 +14,7 @@ import typer
 
 from services.cli.showing import FOUND_WRONG, AsJson, print_json, print_table, progress, with_database
 from services.runtime.errors import Unavailable
-from services.runtime.settings import exit_used_wrongly, load_settings
+from services.runtime.settings import Settings, exit_used_wrongly, load_settings
 from services.store.connect import Connection
 from services.usage.refusals import TRUNCATED
 
@@ -135,7 +135,7 @@ def retry(
 
     async def work(connection: Connection) -> Retried:
         with progress("sending", await connection.fetchval(COUNT, *chosen), of="records") as tell:
-            async with _producer(settings.needed("kafka")) as producer:
+            async with _producer(settings) as producer:
                 return await _send_again(connection, chosen, producer, tell)
 
     retried = with_database(work)
@@ -176,16 +176,14 @@ async def _send_again(
 
 
 @asynccontextmanager
-async def _producer(kafka: str) -> "AsyncIterator[AIOKafkaProducer]":
+async def _producer(settings: Settings) -> "AsyncIterator[AIOKafkaProducer]":
     """Raises Unavailable when Kafka does not answer."""
-    from aiokafka import AIOKafkaProducer
     from aiokafka.errors import KafkaError
 
+    from services.runtime import kafka
+
     try:
-        async with AIOKafkaProducer(
-            bootstrap_servers=kafka, client_id="creditwell-cli", acks="all", enable_idempotence=True,
-            max_request_size=RECORD_BYTES,
-        ) as producer:  # fmt: skip
+        async with kafka.producer(settings, client_id="creditwell-cli", max_request_size=RECORD_BYTES) as producer:
             yield producer
     except KafkaError as away:
         raise Unavailable(f"Kafka does not answer: {away}; what was sent is harmless to send again") from away

@@ -5,10 +5,10 @@ from datetime import datetime
 from schemas.credits import ENTRY_MAX, format_credits
 from schemas.facts import CreditsAdjusted, CreditsGranted, NewFact
 from schemas.places import Place
-from services.credits.plans import team_exists, unknown_team
 from services.runtime.errors import Refused
-from services.store.append import append, lock_shard
+from services.store.append import append
 from services.store.connect import Connection
+from services.store.teams import lock_known_team
 
 GIFTS = "creditwell:gifts"
 
@@ -20,7 +20,7 @@ async def grant(connection: Connection, team_id: str, gift_id: str, gift: Credit
         Refused: unknown_team, invalid_credits or invalid_expiry.
         AlreadyStored: this gift was given.
     """
-    now = await _lock(connection, team_id)
+    now = await lock_known_team(connection, team_id)
     if not 0 < gift.credits <= ENTRY_MAX:
         raise Refused("invalid_credits", f"a grant is more than 0 and at most {format_credits(ENTRY_MAX)} credits")
     if gift.expires_at is not None and gift.expires_at <= now:
@@ -35,19 +35,12 @@ async def adjust(connection: Connection, team_id: str, gift_id: str, adjustment:
         Refused: unknown_team or invalid_credits.
         AlreadyStored: this adjustment was made.
     """
-    now = await _lock(connection, team_id)
+    now = await lock_known_team(connection, team_id)
     if not 0 < abs(adjustment.credits) <= ENTRY_MAX:
         raise Refused(
             "invalid_credits", f"an adjustment is not 0 and at most {format_credits(ENTRY_MAX)} credits either way"
         )
     return await _append(connection, team_id, gift_id, now, adjustment)
-
-
-async def _lock(connection: Connection, team_id: str) -> datetime:
-    now = await lock_shard(connection, team_id)
-    if not await team_exists(connection, team_id):
-        raise unknown_team(team_id)
-    return now
 
 
 async def _append(

@@ -21,13 +21,13 @@ from schemas.facts import HoldCaptured, HoldExpired, HoldExtended, HoldPlaced, H
 from schemas.places import Place
 from schemas.rates import CompiledCard
 from services.credits.deciding import lock_to_decide
-from services.credits.plans import unknown_team
 from services.runtime.crashpoints import crashpoint
 from services.runtime.errors import Refused
 from services.store.append import AlreadyStored, append, lock_shard, take_head
 from services.store.connect import Connection
 from services.store.protocols import Reads
 from services.store.shards import shard_of
+from services.store.teams import unknown_team
 
 HOLDS = "creditwell:holds"
 EXPIRY = "creditwell:expiry"

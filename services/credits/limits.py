@@ -17,15 +17,15 @@ from projections.usage import day_of
 from schemas.credits import ENTRY_MAX, format_credits
 from schemas.facts import HoldCaptured, MemberLimited, NewFact, Stored, UsageRecorded, UsageVoided
 from schemas.places import Place
-from services.credits.plans import team_exists, unknown_team
 from services.read_models.balances import TAIL_MAX
 from services.runtime.errors import Refused, Unavailable
-from services.store.append import append, lock_shard
+from services.store.append import append
 from services.store.connect import Connection
 from services.store.numbered import numbered
 from services.store.protocols import Reads
 from services.store.read import FACT_COLUMNS, stored_of
 from services.store.shards import shard_of
+from services.store.teams import lock_known_team
 
 LIMITS = "creditwell:limits"
 
@@ -77,9 +77,7 @@ async def set_limit(
     for most in (limit.daily, limit.monthly):
         if most is not None and not 0 <= most <= ENTRY_MAX:
             raise Refused("invalid_limit", f"a limit is 0 or more and at most {format_credits(ENTRY_MAX)} credits")
-    now = await lock_shard(connection, team_id)
-    if not await team_exists(connection, team_id):
-        raise unknown_team(team_id)
+    now = await lock_known_team(connection, team_id)
     shard = shard_of(team_id)
     known = await connection.fetchrow(KNOWN, shard, team_id, member_id)
     if known is not None and Limit(known["daily"], known["monthly"], known["hard"]) == limit:

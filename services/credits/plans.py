@@ -9,24 +9,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-import asyncpg
-
 from schemas.catalog import Catalog
 from schemas.cycles import UnknownZone, cycle, cycle_at, load_zone
 from schemas.facts import NO_ID, RATE_CARD_TEAM, CreditsRefilled, NewFact, PlanAssigned, is_id
 from schemas.places import Place
 from services.runtime.errors import Refused
-from services.store.append import append, lock_shard
+from services.store.append import append
 from services.store.connect import Connection
-from services.store.cycles import CYCLES, refill, refills_due
+from services.store.cycles import CYCLES, OpenCycle, refill, refills_due
 from services.store.identities import Identity, find
 from services.store.numbered import number_of, numbered
-from services.store.shards import shard_of
+from services.store.teams import lock_team
 
 PLANS = "creditwell:plans"
-
-EXISTS = "SELECT true FROM teams WHERE shard = $1 AND team_id = $2"
-TEAM = "SELECT plan, plan_assigned_id, anchor, zone FROM teams WHERE shard = $1 AND team_id = $2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,26 +55,15 @@ async def assign_plan(
     check_team_id(team_id)
     if plan not in catalog.plans:
         raise Refused("unknown_plan", f"{plan!r:.140} is not sold: write one of {', '.join(catalog.plans)}")
-    now = await lock_shard(connection, team_id)
-    known = await connection.fetchrow(TEAM, shard_of(team_id), team_id)
+    now, known = await lock_team(connection, team_id)
     if known is None:
         fact = _plan(catalog, plan, _anchor(anchor, now), _zone(zone), assigned_by)
         return await _assign_first(connection, team_id, fact, now)
     _check_fixed(known, anchor, zone)
-    if known["plan"] == plan:
+    if known.plan == plan:
         return await _as_it_is(connection, team_id, known)
-    fact = _plan(catalog, plan, known["anchor"], known["zone"], assigned_by)
-    return await _assign_next(connection, team_id, fact, known["plan_assigned_id"], now)
-
-
-async def team_exists(connection: Connection, team_id: str) -> bool:
-    """True from the team's first plan on."""
-    return await connection.fetchval(EXISTS, shard_of(team_id), team_id) is True
-
-
-def unknown_team(team_id: str) -> Refused:
-    """What to raise where there is no such team."""
-    return Refused("unknown_team", f"{team_id!r:.140} has no plan yet: a team exists from its first plan")
+    fact = _plan(catalog, plan, known.anchor, known.zone, assigned_by)
+    return await _assign_next(connection, team_id, fact, known.plan_assigned_id, now)
 
 
 def check_team_id(team_id: str) -> None:
@@ -105,9 +89,9 @@ def _zone(zone: str | None) -> str:
         raise Refused("unknown_zone", str(unknown)) from unknown
 
 
-def _check_fixed(known: asyncpg.Record, anchor: datetime | None, zone: str | None) -> None:
-    if (anchor is not None and anchor != known["anchor"]) or (zone is not None and zone != known["zone"]):
-        fixed = f"{known['anchor'].isoformat()} in {known['zone']}"
+def _check_fixed(known: OpenCycle, anchor: datetime | None, zone: str | None) -> None:
+    if (anchor is not None and anchor != known.anchor) or (zone is not None and zone != known.zone):
+        fixed = f"{known.anchor.isoformat()} in {known.zone}"
         raise Refused(
             "anchor_fixed", f"cycles are reckoned from {fixed} for ever: leave anchor and zone out, or repeat them"
         )
@@ -160,8 +144,8 @@ async def _append(connection: Connection, facts: list[NewFact], assigned: NewFac
     return Assigned(appended.places[facts.index(assigned)], fact.plan, fact.anchor, fact.zone, changed=True)
 
 
-async def _as_it_is(connection: Connection, team_id: str, known: asyncpg.Record) -> Assigned:
-    identity = Identity(team_id, PLANS, known["plan_assigned_id"])
+async def _as_it_is(connection: Connection, team_id: str, known: OpenCycle) -> Assigned:
+    identity = Identity(team_id, PLANS, known.plan_assigned_id)
     stored = (await find(connection, [identity]))[identity]
     place = Place(stored.shard, stored.position)
-    return Assigned(place, known["plan"], known["anchor"], known["zone"], changed=False)
+    return Assigned(place, known.plan, known.anchor, known.zone, changed=False)

@@ -27,6 +27,7 @@ from services.money.top_ups.attempts import TOP_UPS
 from services.money.top_ups.charging import Charging
 from services.read_models.balances import read_balance
 from services.read_models.rebuild import live_versions
+from services.runtime import kafka
 from services.runtime.clock import Clock, pause, system_clock
 from services.runtime.crashpoints import crashpoint
 from services.runtime.errors import Unavailable
@@ -91,10 +92,9 @@ async def _serve(settings: Settings, worker: "Worker", stop: asyncio.Event) -> N
 
 async def listen(settings: Settings, worker: "Worker", stop: asyncio.Event) -> None:
     """Look at the teams that Kafka names; what it names while nobody listens is found by the sweep."""
-    consumer = AIOKafkaConsumer(
-        EVENTS, bootstrap_servers=settings.needed("kafka"), group_id=GROUP, client_id="creditwell-topup",
-        auto_offset_reset="latest", fetch_max_wait_ms=50,
-    )  # fmt: skip
+    consumer = kafka.consumer(
+        settings, EVENTS, client_id="creditwell-topup", group_id=GROUP, auto_offset_reset="latest", fetch_max_wait_ms=50
+    )
     reading, stopping = asyncio.create_task(_read(consumer, worker)), asyncio.create_task(stop.wait())
     try:
         await asyncio.wait({reading, stopping}, return_when=asyncio.FIRST_COMPLETED)

@@ -26,6 +26,7 @@ from aiokafka.errors import KafkaError
 from schemas.topics import EVENTS, RECORD_BYTES_MAX, REFUSED, USAGE
 from services.publishing.batches import AWAY_NAME, BATCH_BYTES, GOODBYE_SECONDS, Batches, Headers, fill
 from services.publishing.notices import notify
+from services.runtime import kafka
 from services.runtime.clock import Clock, system_clock
 from services.runtime.crashpoints import crashpoint
 from services.runtime.health import Health
@@ -75,7 +76,7 @@ async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: 
 
     async def relay() -> None:
         pool = await connect_pool(settings.needed("database"), process="relay", size=1, projections=False)
-        async with pool, _producer(settings.needed("kafka")) as producer, pool.acquire() as connection:
+        async with pool, _producer(settings) as producer, pool.acquire() as connection:
             await claims.leave(connection)  # what a broken connection left claimed need not wait for the lease
             await refused.leave(connection)
             await _relay(Relaying(connection, producer, claims, stop, health), refused)
@@ -110,11 +111,11 @@ async def _relay(facts: "Relaying", refused: Claims) -> None:
 
 
 @asynccontextmanager
-async def _producer(kafka: str) -> AsyncIterator[AIOKafkaProducer]:
-    """Idempotent: a repetition after a lost answer is not written twice, nor out of order."""
-    producer = AIOKafkaProducer(
-        bootstrap_servers=kafka, client_id="creditwell-relay", acks="all", enable_idempotence=True,
-        max_batch_size=BATCH_BYTES, max_request_size=RECORD_BYTES_MAX,  # one refused record may have more than a batch has room for
+async def _producer(settings: Settings) -> AsyncIterator[AIOKafkaProducer]:
+    """Started, and stopped within seconds whether Kafka answers or not."""
+    producer = kafka.producer(
+        settings, client_id="creditwell-relay", max_batch_size=BATCH_BYTES,
+        max_request_size=RECORD_BYTES_MAX,  # one refused record may have more than a batch has room for
     )  # fmt: skip
     try:
         await producer.start()

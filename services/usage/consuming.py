@@ -15,6 +15,7 @@ from faststream.kafka import KafkaBroker
 from faststream.kafka.message import KafkaAckableMessage
 
 from schemas.topics import USAGE
+from services.runtime import kafka
 from services.runtime.clock import Clock, system_clock
 from services.runtime.health import Health
 from services.runtime.settings import Settings
@@ -70,16 +71,16 @@ def attach(broker: KafkaBroker, recorder: Recorder, session_timeout_ms: int) -> 
 
 async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: Clock = system_clock) -> None:
     """Run until told to stop, or until something is wrong that repeating can't mend."""
+    settings.require("kafka", "database")
     accept_any_header_name()
-    kafka = settings.needed("kafka")
     pool = await connect_pool(settings.needed("database"), process="recorder", size=3, projections=False)
-    partitions = Partitions(USAGE, kafka, pool, f"recorder-{uuid4()}", health)
+    partitions = Partitions(USAGE, settings, pool, f"recorder-{uuid4()}", health)
     metrics = Metrics(health.registry)
     recorder = Recorder(pool, partitions, health, clock, metrics, Refusing(metrics.refused_share))
     faststream = logging.getLogger("faststream")
     faststream.setLevel(logging.WARNING)  # below, it tells of every batch
-    broker = KafkaBroker(
-        kafka, apply_types=False, client_id=GROUP, logger=faststream, metadata_max_age_ms=METADATA_MAX_AGE_MS
+    broker = kafka.broker(
+        settings, client_id=GROUP, apply_types=False, logger=faststream, metadata_max_age_ms=METADATA_MAX_AGE_MS
     )
     attach(broker, recorder, settings.kafka_session_timeout_ms)
     try:

@@ -16,11 +16,13 @@ from hashlib import sha256
 from typing import Any, TypeVar
 
 import structlog
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka import ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError
 
+from services.runtime import kafka
 from services.runtime.errors import LogChanged
 from services.runtime.health import Health
+from services.runtime.settings import Settings
 from services.store.connect import AWAY, Pool
 from services.usage.cursors import Cursor, Step, claim_cursor, read_cursors
 from services.usage.refusals import Record
@@ -55,7 +57,7 @@ class Partitions:
     """What this process owns of a topic."""
 
     topic: str
-    kafka: str
+    settings: Settings
     pool: Pool
     owner: str
     health: Health
@@ -121,7 +123,7 @@ class Partitions:
             for cursor in cursors:
                 _check_range(cursor, start[cursor.partition], end[cursor.partition])
             checkable = [cursor for cursor in cursors if cursor.next_offset > start[cursor.partition]]
-            await patiently(lambda: check_last_records(self.kafka, checkable), self.health)
+            await patiently(lambda: check_last_records(self.settings, checkable), self.health)
             self._go_on(cursors)
 
     def _go_on(self, cursors: Sequence[Cursor]) -> None:
@@ -220,7 +222,7 @@ class Rebalances(ConsumerRebalanceListener):  # type: ignore[misc]
             self.fail(error)
 
 
-async def check_last_records(kafka: str, cursors: Iterable[Cursor]) -> None:
+async def check_last_records(settings: Settings, cursors: Iterable[Cursor]) -> None:
     """Read the record before each cursor again and compare its hash.
 
     Raises:
@@ -229,9 +231,10 @@ async def check_last_records(kafka: str, cursors: Iterable[Cursor]) -> None:
     waiting = {TopicPartition(c.topic, c.partition): c for c in cursors if c.last_hash is not None}
     if not waiting:
         return
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=kafka, enable_auto_commit=False, auto_offset_reset="none", isolation_level="read_committed"
-    )
+    consumer = kafka.consumer(
+        settings, client_id="creditwell-recorder-check", enable_auto_commit=False, auto_offset_reset="none",
+        isolation_level="read_committed",
+    )  # fmt: skip
     async with consumer, asyncio.timeout(CHECK_SECONDS):
         consumer.assign(list(waiting))
         for place, cursor in waiting.items():

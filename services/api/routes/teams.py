@@ -18,11 +18,12 @@ from services.api.openapi.route_docs import link
 from services.api.problems import problem
 from services.api.tokens import Role
 from services.credits import directory
-from services.credits.plans import assign_plan, check_team_id, team_exists
-from services.store.append import append, lock_shard
+from services.credits.plans import assign_plan, check_team_id
+from services.store.append import append
 from services.store.connect import Connection
 from services.store.read import head_of
 from services.store.shards import shard_of
+from services.store.teams import lock_team
 
 DIRECTORY = "creditwell:directory"
 
@@ -85,11 +86,11 @@ async def delete_member(ask: Asked, member_id: MemberId, key: Key = None) -> Res
     """Erase what the directory knows of a member. Their id stays in the log, and means nobody any more."""
 
     async def erase(connection: Connection, _: str) -> Answered:
-        now = await lock_shard(connection, ask.team_id)
+        now, team = await lock_team(connection, ask.team_id)
         since = await directory.delete_member(connection, ask.team_id, member_id)
         if since is None:
             raise problem(404, "unknown_member", f"the directory does not know {member_id!r}")
-        if not await team_exists(connection, ask.team_id):
+        if team is None:
             return await _head(connection, ask)
         # The row is gone with this transaction, so its own time makes the fact one and the same for ever.
         erased = NewFact(

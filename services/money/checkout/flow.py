@@ -12,7 +12,6 @@ from datetime import datetime
 
 from projections.top_ups.state import TopUps
 from schemas.facts import CreditsPurchased, NewFact, PaymentMethodChanged
-from services.credits.plans import team_exists, unknown_team
 from services.money.checkout import customers
 from services.money.checkout import rows as checkouts
 from services.money.checkout.customers import CardChange
@@ -25,6 +24,7 @@ from services.runtime.logs import get_log
 from services.store.append import append, lock_shard
 from services.store.connect import Connection, Transaction
 from services.store.identities import Identity, find
+from services.store.teams import team_exists, unknown_team
 
 CARDS = "creditwell:cards"
 

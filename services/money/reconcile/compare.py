@@ -15,7 +15,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from schemas.facts import CreditsToppedUp, NewFact
 from services.money.checkout import flow as pages
 from services.money.checkout import rows as checkouts
 from services.money.reconcile.breaks import BY_HAND, Break, Kind, Payment, breaks_of, is_quiet
@@ -30,14 +29,10 @@ from services.money.reconcile.reads import (
 )
 from services.money.reversals import follow, read_account
 from services.money.stripe_client import Charges, Intent, Missing
-from services.money.top_ups import attempts
-from services.money.top_ups.attempts import STRIPE
+from services.money.top_ups.crediting import credit_top_up
 from services.runtime.errors import Unavailable
 from services.runtime.logs import get_log
-from services.store.append import lock_shard
 from services.store.connect import Connection, Transaction
-from services.store.identities import Identity, find
-from services.store.shards import shard_of
 
 BEGINNING = datetime(2011, 1, 1, tzinfo=UTC)  # before Stripe
 CLOCKS_DIFFER = timedelta(hours=1)
@@ -49,11 +44,6 @@ MAY_BE_UNDER_WAY = frozenset(
 )
 HEALED = frozenset({Kind.PAID_NOT_CREDITED})
 CLAWED = frozenset({Kind.REFUND_NOT_CLAWED, Kind.DISPUTE_UNHANDLED})
-
-END_ATTEMPT = """
-    UPDATE top_up_attempts SET ended_at = clock_timestamp()
-    WHERE shard = $1 AND team_id = $2 AND attempt_id = $3 AND ended_at IS NULL
-"""
 
 OnPayments = Callable[[int], None]
 
@@ -99,15 +89,13 @@ async def reconcile(
         if any(one.type in MAY_BE_UNDER_WAY for one in breaks):
             await asyncio.sleep(seconds)
             breaks = await _examine_all(connection, charges, _payments_of(breaks), suspects)
-    for one in breaks:
-        wanted = HEALED if heal else frozenset[Kind]()
-        if one.type in (wanted | CLAWED if claw else wanted):
-            await _heal(connection, charges, one)
+    asked_for = (HEALED if heal else frozenset[Kind]()) | (CLAWED if claw else frozenset[Kind]())
+    acted = [one for one in breaks if one.type in asked_for and await _heal(connection, charges, one)]
     report.breaks = breaks
     if heal or claw:
         report.breaks = await _examine_all(connection, charges, _payments_of(breaks), suspects)
         left = {(one.type, one.payment_intent_id) for one in report.breaks}
-        report.healed = [one for one in breaks if (one.type, one.payment_intent_id) not in left]
+        report.healed = [one for one in acted if (one.type, one.payment_intent_id) not in left]
     by_hand = await settled_by_hand(connection) if report.breaks else set()
     report.breaks = [one for one in report.breaks if not (one.type in BY_HAND and one.payment_intent_id in by_hand)]
     return report
@@ -211,21 +199,28 @@ async def _retrieve(charges: Charges, name: str) -> Intent | None:
         return None
 
 
-async def _heal(connection: Connection, charges: Charges, one: Break) -> None:
-    """Do what a worker would have done; whoever comes second changes nothing."""
+async def _heal(connection: Connection, charges: Charges, one: Break) -> bool:
+    """Do what a worker would have done; False where nothing was left to do, for whoever comes second changes nothing."""
     intent = await charges.retrieve(one.payment_intent_id)
-    if one.type in HEALED:
-        wanted = await wanted_by(connection, intent.metadata)
-        assert wanted is not None, "it was there a moment ago, and nothing is ever deleted"
-        if wanted.kind == "purchase":
-            await _follow_purchase(connection, charges, wanted)
-        else:
-            await _credit_top_up(connection, wanted, intent)
+    if one.type in HEALED and not await _credit(connection, charges, intent):
+        return False
     if intent.refunded_cents or intent.disputed:
         await follow(transactions_on(connection), charges, intent.id)
     get_log().warning(
         "reconciled", type=one.type.value, payment_intent_id=intent.id, team_id=one.team_id, what=one.what
     )
+    return True
+
+
+async def _credit(connection: Connection, charges: Charges, intent: Intent) -> bool:
+    """Credit what was paid; False for a top-up that is answered by now, by this payment or by another one."""
+    wanted = await wanted_by(connection, intent.metadata)
+    assert wanted is not None, "it was there a moment ago, and nothing is ever deleted"
+    if wanted.kind == "purchase":
+        await _follow_purchase(connection, charges, wanted)
+        return True
+    async with connection.transaction():
+        return await credit_top_up(connection, wanted.team_id, wanted.id, intent) is not None
 
 
 async def _follow_purchase(connection: Connection, charges: Charges, wanted: Wanted) -> None:
@@ -244,20 +239,3 @@ def transactions_on(connection: Connection) -> Transaction:
             yield connection
 
     return transaction
-
-
-async def _credit_top_up(connection: Connection, wanted: Wanted, intent: Intent) -> None:
-    """The credits of an attempt, as they were frozen when it was decided; the attempt is over."""
-    async with connection.transaction():
-        now = await lock_shard(connection, wanted.team_id)
-        identity = Identity(wanted.team_id, STRIPE, intent.id)
-        if await find(connection, [identity]):
-            return
-        state = await attempts.read_top_ups(connection, wanted.team_id)
-        fact = CreditsToppedUp(
-            credits=wanted.credits, attempt_id=str(wanted.id), payment_intent_id=intent.id,
-            charge_cents=intent.amount_cents, currency=intent.currency, charge_id=intent.charge_id,
-            receipt_url=intent.receipt_url,
-        )  # fmt: skip
-        await connection.execute(END_ATTEMPT, shard_of(wanted.team_id), wanted.team_id, wanted.id)
-        await attempts.append_top_up(connection, state, [NewFact(*identity, now, fact)])

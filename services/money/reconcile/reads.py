@@ -16,13 +16,11 @@ from schemas.facts import (
     CreditsToppedUp,
     DisputeClosed,
     Stored,
-    TopUpRequested,
 )
 from services.money.checkout import rows as checkouts
 from services.money.top_ups import attempts
-from services.money.top_ups.attempts import TOP_UPS
+from services.money.top_ups.crediting import answer_of, read_request
 from services.store.connect import Connection
-from services.store.identities import Identity, find
 from services.store.read import FACT_COLUMNS, stored_of
 from services.store.shards import shard_of
 
@@ -155,25 +153,15 @@ async def wanted_by(connection: Connection, metadata: Mapping[str, str]) -> Want
 
 
 async def _attempt(connection: Connection, team_id: str, attempt_id: UUID) -> Wanted | None:
-    identity = Identity(team_id, TOP_UPS, f"requested:{attempt_id}")
-    requested = (await find(connection, [identity])).get(identity)
+    requested = await read_request(connection, team_id, attempt_id)
     if requested is None:
         return None
-    fact = requested.fact()
-    assert isinstance(fact, TopUpRequested)
     state = await attempts.read_top_ups(connection, team_id)
     under_way = state.open if state.open is not None and state.open.attempt_id == str(attempt_id) else None
-    answered = [
-        gain.payment_intent_id
-        for gain in (
-            stored_of(row).fact() for row in await connection.fetch(OF_TEAM, shard_of(team_id), team_id, GAINS)
-        )
-        if isinstance(gain, CreditsToppedUp) and gain.attempt_id == str(attempt_id)
-    ]
     return Wanted(
-        "top-up", attempt_id, team_id, fact.credits, fact.charge_cents, fact.currency,
-        under_way.payment_intent_id if under_way is not None else None, answered[0] if answered else None,
-        open=under_way is not None,
+        "top-up", attempt_id, team_id, requested.credits, requested.charge_cents, requested.currency,
+        under_way.payment_intent_id if under_way is not None else None,
+        await answer_of(connection, team_id, attempt_id), open=under_way is not None,
     )  # fmt: skip
 
 

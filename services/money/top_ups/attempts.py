@@ -98,7 +98,10 @@ NEW_CANCEL = (
     "UPDATE top_up_attempts SET cancel_try = cancel_try + 1 WHERE shard = $1 AND team_id = $2 AND attempt_id = $3"
 )
 ASKED = "UPDATE top_up_attempts SET asked_at = clock_timestamp() WHERE shard = $1 AND team_id = $2 AND attempt_id = $3"
-END = "UPDATE top_up_attempts SET ended_at = clock_timestamp() WHERE shard = $1 AND team_id = $2 AND attempt_id = $3"
+END = """
+    UPDATE top_up_attempts SET ended_at = clock_timestamp()
+    WHERE shard = $1 AND team_id = $2 AND attempt_id = $3 AND ended_at IS NULL
+"""
 
 # By the attempt's name as well: Stripe may be quicker than the record of the intent's id.
 WAKE = """
@@ -171,6 +174,11 @@ async def lease(connection: Connection, team_id: str, owner: str, owner_waits: t
 async def note(connection: Connection, held: Lease, statement: str, *values: object) -> None:
     """Write down how far a lease's attempt has come; nothing if it is over."""
     await connection.execute(statement, shard_of(held.team_id), held.team_id, held.attempt_id, *values)
+
+
+async def end(connection: Connection, team_id: str, attempt_id: UUID) -> None:
+    """Nobody works on this attempt any more, in the transaction that says how it ended; nothing if it is over."""
+    await connection.execute(END, shard_of(team_id), team_id, attempt_id)
 
 
 async def next_confirm(connection: Connection, team_id: str, attempt_id: UUID) -> int:

@@ -27,7 +27,6 @@ from projections.top_ups.steps import Step, is_wanted, next_step
 from schemas.catalog import Catalog
 from schemas.facts import (
     AnyFact,
-    CreditsToppedUp,
     NewFact,
     TopUpActionRequired,
     TopUpFailed,
@@ -36,7 +35,8 @@ from schemas.facts import (
 )
 from services.money.stripe_client import Busy, Charges, Decline, Declined, Intent, Missing, Unknown, WrongRequest
 from services.money.top_ups import attempts
-from services.money.top_ups.attempts import STRIPE, TOP_UPS, Lease
+from services.money.top_ups.attempts import TOP_UPS, Lease
+from services.money.top_ups.crediting import credit_top_up
 from services.runtime.crashpoints import crashpoint
 from services.runtime.errors import Refused
 from services.runtime.logs import get_log
@@ -237,21 +237,15 @@ class Charging:
                 await _append(connection, state, now, f"orphan:{intent.id}", fact)
 
     async def _credit(self, lease: Lease, intent: Intent) -> None:
-        """Answer money by credits, once; whoever comes second finds the attempt ended."""
+        """Answer money by credits; whoever comes second finds it answered."""
         async with self.pool.acquire() as connection, connection.transaction():
-            state, now = await self._locked(connection, lease)
-            if state.open is None:
-                return
-            fact = CreditsToppedUp(
-                credits=state.open.credits, attempt_id=state.open.attempt_id, payment_intent_id=intent.id,
-                charge_cents=intent.amount_cents, currency=intent.currency, charge_id=intent.charge_id,
-                receipt_url=intent.receipt_url,
-            )  # fmt: skip
-            await attempts.note(connection, lease, attempts.END)
-            await _append(connection, state, now, intent.id, fact, STRIPE)
+            fact = await credit_top_up(connection, lease.team_id, lease.attempt_id, intent)
             crashpoint("topup:crediting")
         crashpoint("topup:credited")
-        get_log().info("topped up", team_id=lease.team_id, attempt_id=fact.attempt_id, charge_cents=fact.charge_cents)
+        if fact is not None:
+            get_log().info(
+                "topped up", team_id=lease.team_id, attempt_id=fact.attempt_id, charge_cents=fact.charge_cents
+            )
 
     async def _fail(self, lease: Lease, reason: Reason, intent: Intent | None) -> None:
         """End an attempt whose intent can never be paid; the third decline in a row pauses top-ups."""
@@ -267,7 +261,7 @@ class Charging:
                 message=decline.message[:500] if decline is not None else None,
                 payment_intent_id=intent.id if intent is not None else None, next_try_at=now + cool_down,
             )  # fmt: skip
-            await attempts.note(connection, lease, attempts.END)
+            await attempts.end(connection, lease.team_id, lease.attempt_id)
             state = await _append(connection, state, now, f"failed:{fact.attempt_id}", fact)
             if (suspended := suspension_due(state)) is not None:
                 await _append(connection, state, now, f"suspended:{fact.attempt_id}", suspended)
@@ -327,7 +321,5 @@ async def confirm_by_owner(charges: Charges, transaction: Transaction, team_id: 
     return intent
 
 
-async def _append(
-    connection: Connection, state: TopUps, now: datetime, name: str, fact: AnyFact, source: str = TOP_UPS
-) -> TopUps:
-    return await attempts.append_top_up(connection, state, [NewFact(state.team_id, source, name, now, fact)])
+async def _append(connection: Connection, state: TopUps, now: datetime, name: str, fact: AnyFact) -> TopUps:
+    return await attempts.append_top_up(connection, state, [NewFact(state.team_id, TOP_UPS, name, now, fact)])

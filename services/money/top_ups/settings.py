@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from schemas.facts import NewFact, TopUpConfigured
 from schemas.places import Place
-from services.credits.plans import team_exists, unknown_team
 from services.runtime.errors import Refused
-from services.store.append import append, lock_shard
+from services.store.append import append
 from services.store.connect import Connection
 from services.store.numbered import last_of, number_of, numbered
+from services.store.teams import lock_known_team
 
 SETTINGS = "creditwell:top-up-settings"
 
@@ -43,9 +43,7 @@ async def configure_top_ups(
     Raises:
         Refused: unknown_team, or changed_meanwhile.
     """
-    now = await lock_shard(connection, team_id)
-    if not await team_exists(connection, team_id):
-        raise unknown_team(team_id)
+    now = await lock_known_team(connection, team_id)
     known = await read_top_up_settings(connection, team_id)
     if known.number != number:
         raise Refused("changed_meanwhile", "somebody else changed the settings; look at them and save again")

@@ -10,6 +10,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from deploy.local.stack import Stack
 from services.api.usage_producer import Reports
 from services.runtime.errors import Refused, Unavailable
+from services.runtime.settings import Settings
 from tests.support.waiting import until
 
 
@@ -20,7 +21,7 @@ async def sending(stack: Stack) -> AsyncIterator[Reports]:
     admin = AIOKafkaAdminClient(bootstrap_servers=stack.kafka)
     await admin.start()
     await admin.create_topics([NewTopic(topic, 1, 1, topic_configs={"max.message.bytes": "1000"})])
-    stop, sending = asyncio.Event(), Reports(stack.kafka, topic)
+    stop, sending = asyncio.Event(), Reports(Settings(kafka=stack.kafka), topic)
     running = asyncio.create_task(sending.run(stop))
     try:
         await until(lambda: taken(sending, b"before"), what="usage is taken")

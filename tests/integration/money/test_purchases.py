@@ -555,9 +555,9 @@ async def test_a_page_that_stripe_does_not_know_any_more_is_given_up(shop: Shop)
     page, saving = await shop.bought(), await shop.saving()
     for one in (page, saving):
         await shop.api.connection.execute("UPDATE checkouts SET session_id = 'cs_' || id WHERE id = $1", one["id"])
-    await shop.looks_again()
 
     async def given_up() -> bool:
+        await shop.looks_again()  # news of a page that are worked on just now put its next look off
         waiting = "SELECT count(*) FROM checkouts WHERE team_id = $1 AND look_at IS NOT NULL"
         return bool(await shop.api.connection.fetchval(waiting, shop.api.team_id) == 0)
 

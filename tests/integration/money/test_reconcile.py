@@ -18,6 +18,7 @@ from schemas.facts import CreditsAdjusted, NewFact, TopUpRequested
 from services.money.checkout import rows as checkouts
 from services.money.reconcile.breaks import Kind
 from services.money.reconcile.compare import Report, reconcile
+from services.money.reconcile.reads import credits_of
 from services.money.reconcile.schedule import keep_reconciled
 from services.money.top_ups.attempts import TOP_UPS
 from services.runtime.health import Health
@@ -213,6 +214,21 @@ async def test_what_differs_from_what_we_had_asked_for_is_never_credited_by_itse
         *((Kind.ORPHAN_INTENT, intent_id) for intent_id in (again, payable, strange)),
     ])  # fmt: skip
     assert await available(connection, less.team) == 0
+
+
+async def test_two_payments_for_one_attempt_are_answered_once_and_the_other_is_for_a_person_to_refund(
+    connection: Connection, desk: Desk
+) -> None:
+    paid = await paid_for_attempt(connection, desk)
+    again = await by_hand(desk, metadata=dict(paid.intent.metadata))
+
+    report = await compare(connection, desk, heal=True)
+
+    (credit,) = await credits_of(connection, [paid.team], paid.id) + await credits_of(connection, [paid.team], again)
+    (orphan,) = {paid.id, again} - {credit.payment_intent_id}
+    assert [(one.type, one.payment_intent_id) for one in report.breaks] == [(Kind.ORPHAN_INTENT, orphan)]
+    assert [one.payment_intent_id for one in report.healed] == [credit.payment_intent_id]
+    assert await available(connection, paid.team) == CREDITS
 
 
 async def test_a_break_that_a_person_has_dealt_with_is_told_no_more(connection: Connection, desk: Desk) -> None:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -24,6 +24,7 @@ from schemas.facts import (
     TopUpSkipped,
     TopUpSuspended,
 )
+from services.money.reconcile.compare import reconcile
 from services.money.top_ups.attempts import read_top_ups
 from services.money.top_ups.charging import Charging
 from services.money.topup import Worker
@@ -245,6 +246,55 @@ async def test_somebody_who_pays_by_hand_ends_the_pause(stack: Stack, database: 
         )
 
         await until(lambda: has(connection, team, CreditsToppedUp))
+
+
+@pytest.mark.parametrize("first", ["worker", "reconciliation"])
+async def test_a_paid_attempt_is_answered_by_the_same_fact_whoever_sees_the_money_first(
+    first: str, database: str, desk: Desk
+) -> None:
+    async with attempt_under_way(database, desk, "topup:confirmed") as (connection, worker, team):
+        (request,) = await of_type(connection, team, TopUpRequested)
+
+        async def reconciled() -> int:
+            return len((await reconcile(connection, desk.charges, heal=True, settle_seconds=())).healed)
+
+        if first == "worker":
+            await worker.look_at(team)
+            assert await reconciled() == 0
+        else:
+            assert await reconciled() == 1
+            await worker.look_at(team)
+
+        (made,) = (await desk.books())["payment_intents"]
+        intent = await desk.charges.retrieve(made["id"])
+        assert intent.charge_id
+        assert intent.receipt_url
+        assert await of_type(connection, team, CreditsToppedUp) == [
+            CreditsToppedUp(
+                credits=500 * MICRO, attempt_id=request.attempt_id, payment_intent_id=intent.id, charge_cents=500,
+                currency="usd", charge_id=intent.charge_id, receipt_url=intent.receipt_url,
+            )
+        ]  # fmt: skip
+        await assert_books_agree(connection, desk, team, charges=1)
+
+
+async def test_money_for_an_attempt_that_was_taken_for_failed_meanwhile_is_credited_by_whoever_sees_it(
+    database: str, desk: Desk
+) -> None:
+    async with attempt_under_way(database, desk, "topup:recorded") as (connection, worker, team):
+        attempt = (await read_top_ups(connection, team)).open
+        assert attempt is not None
+        await desk.order("faults", route=CONFIRM, do="hold_before")
+        looking = asyncio.create_task(worker.look_at(team))
+        await desk.http.get("/_control/held")
+        failed = TopUpFailed(attempt_id=attempt.attempt_id, reason="declined_needs_card", next_try_at=datetime.now(UTC))
+        await store(connection, team, [failed])
+        await desk.order("release")
+        await looking
+
+        (credit,) = await of_type(connection, team, CreditsToppedUp)
+        assert credit.attempt_id == attempt.attempt_id
+        await assert_books_agree(connection, desk, team, charges=1)
 
 
 async def test_a_cancel_that_was_refused_while_the_bank_thought_about_it_is_said_again_and_not_without_end(

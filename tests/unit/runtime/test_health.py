@@ -6,12 +6,13 @@ from datetime import UTC, datetime
 from aiokafka import TopicPartition
 
 from services.runtime.health import STUCK_SECONDS, Health, health_app
+from services.runtime.settings import Settings
 from services.usage.partitions import Owned, Partitions
 
 
 def behind(health: Health) -> Partitions:
     """A recorder's partition 3, of which much is yet to be recorded."""
-    partitions = Partitions("usage", "", None, "me", health)  # type: ignore[arg-type]  # nothing here asks the store
+    partitions = Partitions("usage", Settings(), None, "me", health)  # type: ignore[arg-type]  # nothing here asks the store
     partitions.owned = {3: Owned(3, 1, 0, 0)}
     health.lag("usage-3", 5_000)
     return partitions

@@ -1,0 +1,84 @@
+"""Credits for a top-up that was paid: one function, whoever sees the money first.
+
+The worker sees it, woken by Stripe's news or by itself, and so does reconciliation. They may come at the same moment, and what is
+in the log afterwards is the same, whoever wins:
+
+- the credits are those that were frozen when the charge was decided, and the charge is what Stripe took;
+- a payment is credited once, by its id, and an attempt is answered once. A second payment for the same attempt brings nothing:
+  a person refunds it;
+- money that came for an attempt which was taken for failed is credited all the same, for it had been asked for.
+"""
+
+from uuid import UUID
+
+from schemas.facts import CreditsToppedUp, NewFact, TopUpRequested
+from services.money.stripe_client import Intent
+from services.money.top_ups.attempts import STRIPE, TOP_UPS, append_top_up, end, read_top_ups
+from services.store.append import lock_shard
+from services.store.connect import Connection
+from services.store.identities import Identity, find
+from services.store.read import stored_of
+from services.store.shards import shard_of
+
+# The condition on types is also the index's own.
+ANSWERS = """
+    SELECT shard, position, recorded_at, occurred_at, team_id, source, id, type, body FROM facts
+    WHERE shard = $1 AND team_id = $2 AND type = 'credits.topped_up.v1'
+      AND type NOT LIKE 'usage.%' AND type NOT LIKE 'hold.%'
+    ORDER BY position
+"""
+
+
+async def credit_top_up(
+    connection: Connection, team_id: str, attempt_id: UUID, intent: Intent
+) -> CreditsToppedUp | None:
+    """Answer an attempt's payment by its credits and end the attempt, in the caller's transaction.
+
+    Args:
+        connection: in a transaction of the caller.
+        team_id: whose attempt it is.
+        attempt_id: one that was requested.
+        intent: as Stripe has it now; it has succeeded.
+
+    Returns:
+        The credits; None where this payment is credited already, or another one has answered the attempt.
+    """
+    assert intent.state == "succeeded", f"{intent.id} is {intent.state}: that is no money"
+    now = await lock_shard(connection, team_id)
+    payment = Identity(team_id, STRIPE, intent.id)
+    if await find(connection, [payment]):
+        return None
+    state = await read_top_ups(connection, team_id)
+    is_open = state.open is not None and state.open.attempt_id == str(attempt_id)
+    if not is_open and await answer_of(connection, team_id, attempt_id) is not None:
+        return None
+    requested = await read_request(connection, team_id, attempt_id)
+    assert requested is not None, f"nobody asked for {attempt_id}"
+    fact = CreditsToppedUp(
+        credits=requested.credits, attempt_id=str(attempt_id), payment_intent_id=intent.id,
+        charge_cents=intent.amount_cents, currency=intent.currency, charge_id=intent.charge_id,
+        receipt_url=intent.receipt_url,
+    )  # fmt: skip
+    await end(connection, team_id, attempt_id)
+    await append_top_up(connection, state, [NewFact(*payment, now, fact)])
+    return fact
+
+
+async def read_request(connection: Connection, team_id: str, attempt_id: UUID) -> TopUpRequested | None:
+    """What was decided and frozen for an attempt; None where nobody asked for it."""
+    identity = Identity(team_id, TOP_UPS, f"requested:{attempt_id}")
+    stored = (await find(connection, [identity])).get(identity)
+    if stored is None:
+        return None
+    fact = stored.fact()
+    assert isinstance(fact, TopUpRequested), f"{stored.place} is no request"
+    return fact
+
+
+async def answer_of(connection: Connection, team_id: str, attempt_id: UUID) -> str | None:
+    """The payment whose credits have answered an attempt; None where it brought none yet."""
+    for row in await connection.fetch(ANSWERS, shard_of(team_id), team_id):
+        fact = stored_of(row).fact()
+        if isinstance(fact, CreditsToppedUp) and fact.attempt_id == str(attempt_id):
+            return fact.payment_intent_id
+    return None
