@@ -3,13 +3,21 @@
 The one table of them. The command line, the supervisor, the local stack, the tests and the files of `deploy/` follow it.
 """
 
+import asyncio
 import importlib
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
-if TYPE_CHECKING:
-    from services.runtime.running import Main
+from services.runtime.health import Health
+from services.runtime.settings import Settings
+
+
+class Main(Protocol):
+    """What each process module offers as `serve`. It returns soon after `stop` is set, and not before."""
+
+    def __call__(self, settings: Settings, stop: asyncio.Event, health: Health) -> Coroutine[Any, Any, None]:
+        """Do the work of the process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +34,7 @@ class ServiceProcess:
     settings: frozenset[str] = frozenset()
     gives_way: bool = False
 
-    def main(self) -> "Main":
+    def main(self) -> Main:
         """What runs it; imported only now, for a process needs nothing of the others."""
         main: Main = importlib.import_module(self.module).serve
         return main

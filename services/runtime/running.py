@@ -9,9 +9,9 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, Protocol, TypeVar
+from typing import TypeVar
 
 import uvloop
 
@@ -21,20 +21,13 @@ from services.runtime.health import Health, health_app
 from services.runtime.http_server import listen
 from services.runtime.logs import configure_logs, get_log
 from services.runtime.niceness import give_way
-from services.runtime.processes import PROCESSES
+from services.runtime.processes import PROCESSES, Main
 from services.runtime.settings import USED_WRONGLY, Settings, WrongSettings, say_used_wrongly, unknown_variables
 
 E = TypeVar("E", bound=BaseException)
 
 STOPPED, FAILED = 0, 1
 DRAIN_SECONDS = 10
-
-
-class Main(Protocol):
-    """What each process module offers as `serve`. It returns soon after `stop` is set, and not before."""
-
-    def __call__(self, settings: Settings, stop: asyncio.Event, health: Health) -> Coroutine[Any, Any, None]:
-        """Do the work of the process."""
 
 
 def run_process(name: str, main: Main, settings: Settings, *, stop_at_eof: bool = False) -> int:
