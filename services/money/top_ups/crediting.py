@@ -17,12 +17,12 @@ from services.money.top_ups.attempts import STRIPE, TOP_UPS, append_top_up, end,
 from services.store.append import lock_shard
 from services.store.connect import Connection
 from services.store.identities import Identity, find
-from services.store.read import stored_of
+from services.store.read import FACT_COLUMNS, stored_of
 from services.store.shards import shard_of
 
 # The condition on types is also the index's own.
-ANSWERS = """
-    SELECT shard, position, recorded_at, occurred_at, team_id, source, id, type, body FROM facts
+ANSWERS = f"""
+    SELECT {FACT_COLUMNS} FROM facts
     WHERE shard = $1 AND team_id = $2 AND type = 'credits.topped_up.v1'
       AND type NOT LIKE 'usage.%' AND type NOT LIKE 'hold.%'
     ORDER BY position
