@@ -5,6 +5,7 @@
     identities     was it stored before, and was it the same?
     numbered       facts of ours that come in a row
     shards         which shard a team belongs to
+    teams          the lock of a shard, and which team it is
     proofs         leaves, Merkle roots, the chain of blocks
     cycles         refills that are due come with the next append
     refills        and before a decision

@@ -1,6 +1,7 @@
 """Automatic top-ups at work. What is decided, and why not, is told in `projections.top_ups`.
 
-settings   how a team's top-ups work
-attempts   their state, saved, and who works on which charge
-charging   one attempt, taken through Stripe
+settings    how a team's top-ups work
+attempts    their state, saved, and who works on which charge
+charging    one attempt, taken through Stripe
+crediting   what was paid becomes credits, once
 """
