@@ -4,13 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from time import monotonic
 
+import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from services.usage.recorder import log
 from services.usage.refusals import Refusal
 
 REFUSED_MINUTE_SECONDS = 60
 REFUSED_ALARM_MIN = 20  # fewer records say nothing about a share
+
+log = structlog.get_logger("recorder")
 
 
 class Metrics:
