@@ -1,5 +1,7 @@
 """A recorder that works is not stuck, however much is still to do; one that can not do its work dies of it, and skips nothing."""
 
+import asyncio
+
 import asyncpg
 import pytest
 
@@ -7,6 +9,7 @@ from deploy.local.stack import Stack
 from schemas.catalog import load_catalog
 from services.credits.rate_cards import seed_catalog
 from services.usage import consuming
+from tests.support.proxy import Cut, a_proxy
 from tests.support.usage import used
 from tests.support.waiting import until
 from tests.support.world import World, a_world
@@ -77,3 +80,22 @@ async def test_a_recorder_whose_batch_became_somebody_elses_waits_no_more_for_wh
             await seed_catalog(world.connection, load_catalog())
 
         await until(waits_no_more, within=10, what="the recorder is ready again")
+
+
+async def test_a_recorder_that_waits_for_the_database_to_claim_its_partitions_still_stops_when_asked(
+    world: World,
+) -> None:
+    async with a_proxy(world.database) as proxy:
+        proxy.cut_next(b"UPDATE kafka_cursors", Cut.UNHEARD, away_seconds=3_600)
+        async with world.recorder(database=proxy.url(world.database)) as service:
+
+            async def waits() -> bool:
+                world.raise_if_dead()
+                return bool(service.health.absent)
+
+            await until(waits, what="the recorder says what it misses")
+            service.stop.set()
+            ended, _ = await asyncio.wait({service.task}, timeout=60)
+            proxy.away_until = 0.0  # whether or not it has ended, the test does
+
+    assert ended, "it waits for the database, and hears nothing else"
