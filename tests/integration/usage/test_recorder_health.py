@@ -9,7 +9,7 @@ from deploy.local.stack import Stack
 from schemas.catalog import load_catalog
 from services.credits.rate_cards import seed_catalog
 from services.usage import consuming
-from tests.support.proxy import Cut, a_proxy
+from services.usage.recorder import SOMEBODY_WAITS
 from tests.support.usage import used
 from tests.support.waiting import until
 from tests.support.world import World, a_world
@@ -85,17 +85,21 @@ async def test_a_recorder_whose_batch_became_somebody_elses_waits_no_more_for_wh
 async def test_a_recorder_that_waits_for_the_database_to_claim_its_partitions_still_stops_when_asked(
     world: World,
 ) -> None:
-    async with a_proxy(world.database) as proxy:
-        proxy.cut_next(b"UPDATE kafka_cursors", Cut.UNHEARD, away_seconds=3_600)
-        async with world.recorder(database=proxy.url(world.database)) as service:
+    async def waits() -> bool:
+        world.raise_if_dead()
+        return bool(await world.connection.fetchval(SOMEBODY_WAITS))
 
-            async def waits() -> bool:
-                world.raise_if_dead()
-                return bool(service.health.absent)
-
-            await until(waits, what="the recorder says what it misses")
+    holder = await asyncpg.connect(world.database)
+    try:
+        lock = holder.transaction()
+        await lock.start()
+        await holder.execute("SELECT FROM kafka_cursors FOR UPDATE")
+        async with world.recorder() as service:
+            await until(waits, what="the recorder claims its partitions")
             service.stop.set()
             ended, _ = await asyncio.wait({service.task}, timeout=60)
-            proxy.away_until = 0.0  # whether or not it has ended, the test does
+            await lock.rollback()  # whether or not it has ended, the test does
+    finally:
+        await holder.close()
 
     assert ended, "it waits for the database, and hears nothing else"
