@@ -9,58 +9,53 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 
-import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from schemas.topics import USAGE
 from services.runtime import kafka
+from services.runtime.clock import until_stopped
 from services.runtime.errors import Refused, Unavailable
+from services.runtime.retry import Retry
 from services.runtime.settings import Settings
 
 PATIENCE_SECONDS = 10
-CONNECT_SECONDS = 1.0  # from one attempt to the next
 GOODBYE_SECONDS = 5
 RECORD_BYTES = 2 * 1024 * 1024
-
-log = structlog.get_logger("api")
 
 
 class Reports:
     """A producer that reads of balances need not wait for: it connects by itself, and anew when Kafka was away."""
 
     def __init__(self, settings: Settings, topic: str = USAGE) -> None:
-        self._settings, self._topic = settings, topic
+        self.settings, self._topic = settings, topic
         self._producer: AIOKafkaProducer | None = None
         self._needed = asyncio.Event()
         self._leaving: set[asyncio.Task[None]] = set()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Keep a producer until the process stops."""
-        stopping = asyncio.ensure_future(stop.wait())
+        retry = Retry("Kafka", (KafkaError, OSError), stop=stop)  # reads of balances can be served without it
         while not stop.is_set():
-            if self._producer is None:
+            async with retry:
                 await self._connect()
-            pause = CONNECT_SECONDS if self._producer is None else None
-            needed = asyncio.ensure_future(self._needed.wait())
-            await asyncio.wait({stopping, needed}, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
-            needed.cancel()
+                await until_stopped(self._needed.wait(), stop)
         if self._producer is not None:
             self._replace(self._producer)
         if self._leaving:
             await asyncio.wait(self._leaving, timeout=GOODBYE_SECONDS)
 
     async def _connect(self) -> None:
+        # What was answered with 202 is on every replica, once, in the order in which it came.
         producer = kafka.producer(
-            self._settings, client_id="creditwell-api", linger_ms=2, max_request_size=RECORD_BYTES,
+            self.settings, client_id="creditwell-api", linger_ms=2, max_request_size=RECORD_BYTES,
             request_timeout_ms=PATIENCE_SECONDS * 1000,
         )  # fmt: skip
         try:
             await producer.start()
-        except (KafkaError, OSError) as away:
+        except (KafkaError, OSError):
             await producer.stop()
-            log.warning("Kafka does not answer", error=repr(away))
-            return
+            raise
         self._needed.clear()
         self._producer = producer
 

@@ -5,17 +5,14 @@ wait for every other one, so the heads are looked at instead.
 """
 
 import asyncio
-from contextlib import suppress
 
-import structlog
-
+from services.runtime.clock import pause, until_stopped
+from services.runtime.retry import Retry
 from services.store.connect import AWAY, Pool
 from services.store.read import head_of
 
 LOOK_EVERY_SECONDS = 0.025
 HEADS = "SELECT shard, next - 1 AS position FROM shard_heads WHERE shard = ANY($1)"
-
-log = structlog.get_logger("api")
 
 
 class Watch:
@@ -49,33 +46,25 @@ class Watch:
 
     async def run(self) -> None:
         """Look at the heads until the process stops; a database that is away is asked again."""
-        stopping = asyncio.create_task(self.stop.wait())
+        retry = Retry("the heads of the log", AWAY, stop=self.stop)
         try:
-            while not stopping.done():
-                await self._round(stopping)
+            while not self.stop.is_set():
+                async with retry:
+                    await self._round()
         finally:
-            stopping.cancel()
             self._wake(set(self._waiting))
 
-    async def _round(self, stopping: "asyncio.Task[bool]") -> None:
+    async def _round(self) -> None:
         shards = [shard for shard, waiting in self._waiting.items() if waiting]
         if not shards:
             self._wanted.clear()
-            wanted = asyncio.create_task(self._wanted.wait())
-            await asyncio.wait({stopping, wanted}, return_when=asyncio.FIRST_COMPLETED)
-            wanted.cancel()
+            await until_stopped(self._wanted.wait(), self.stop)
             return
-        try:
-            rows = await self._pool.fetch(HEADS, shards)
-        except AWAY as away:
-            log.warning("the heads of the log can't be read", error=repr(away))
-            await asyncio.wait({stopping}, timeout=1)
-            return
+        rows = await self._pool.fetch(HEADS, shards)
         moved = {shard for shard, position in rows if position > self._heads.get(shard, 0)}
         self._heads.update((shard, position) for shard, position in rows)
         self._wake(moved)
-        with suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.shield(stopping), LOOK_EVERY_SECONDS)
+        await pause(self.stop, LOOK_EVERY_SECONDS)
 
     def _wake(self, shards: set[int]) -> None:
         for shard in shards:

@@ -16,10 +16,10 @@ from services.audit.sign_log import Signed, notes_after, sign_log
 from services.runtime.clock import Clock, pause, system_clock
 from services.runtime.health import Health
 from services.runtime.logs import get_log
+from services.runtime.retry import Retry
 from services.runtime.settings import Settings, WrongSettings, advice
 from services.store.connect import AWAY, Connection, Pool, connect_pool
 
-AGAIN_SECONDS = 1  # after the database was away
 NOTES_MAX = 500
 
 
@@ -29,18 +29,15 @@ async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: 
     key = signing_key(settings)
     pool = await connect_pool(settings.needed("database"), process="signer", size=1, projections=False)
     last: Checkpoint | None = None
+    retry = Retry("database", AWAY, health=health, stop=stop)
     try:
         while not stop.is_set():
-            try:
+            async with retry:
                 last = await _round(pool, key, clock, settings.anchors, last, health)
-            except AWAY as error:
-                health.away("database", error)
-                await pause(stop, AGAIN_SECONDS)
-                continue
-            health.back("database")
-            health.beat("signer")
-            health.ready()
-            await pause(stop, settings.sign_every_seconds)
+                health.back("database")
+                health.beat("signer")
+                health.ready()
+                await pause(stop, settings.sign_every_seconds)
     finally:
         await pool.close()
 

@@ -28,7 +28,7 @@ from services.money.top_ups.charging import Charging
 from services.read_models.balances import read_balance
 from services.read_models.rebuild import live_versions
 from services.runtime import kafka
-from services.runtime.clock import Clock, pause, system_clock
+from services.runtime.clock import Clock, pause, system_clock, until_stopped
 from services.runtime.crashpoints import crashpoint
 from services.runtime.errors import Unavailable
 from services.runtime.health import Health
@@ -95,21 +95,16 @@ async def listen(settings: Settings, worker: "Worker", stop: asyncio.Event) -> N
     consumer = kafka.consumer(
         settings, EVENTS, client_id="creditwell-topup", group_id=GROUP, auto_offset_reset="latest", fetch_max_wait_ms=50
     )
-    reading, stopping = asyncio.create_task(_read(consumer, worker)), asyncio.create_task(stop.wait())
     try:
-        await asyncio.wait({reading, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        if reading.done():
-            reading.result()
+        await until_stopped(_read(consumer, worker), stop)
     finally:
-        reading.cancel()
-        stopping.cancel()
         with suppress(TimeoutError):  # a group that is being shared out anew would keep us for as long as that takes
             async with asyncio.timeout(GOODBYE_SECONDS):
                 await consumer.stop()
 
 
 async def _read(consumer: AIOKafkaConsumer, worker: "Worker") -> None:
-    """Read for ever; it may take long to return while the group is being shared out."""
+    """Read for ever."""
     await consumer.start()
     worker.health.back("Kafka")
     while True:

@@ -18,6 +18,7 @@ from services.read_models.rebuild import drop_previous, ensure_projections, live
 from services.runtime.clock import Clock, system_clock
 from services.runtime.errors import Fenced
 from services.runtime.health import Health
+from services.runtime.retry import keep_going
 from services.runtime.settings import Settings
 from services.store.claims import LEASE_SECONDS, Claims
 from services.store.connect import AWAY, Connection, Pool, connect_pool
@@ -48,20 +49,17 @@ async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: 
 
 async def _project(pool: Pool, stop: asyncio.Event, health: Health, folded: Counter) -> None:
     claims = Claims(PROJECTOR, f"projector-{uuid4()}")
-    delay = 0.05
-    while not stop.is_set():
-        try:
-            async with pool.acquire() as connection:
-                await claims.leave(connection)  # what a broken connection left claimed need not wait for the lease
-                await _project_while_owner(connection, claims, stop, health, folded)
-        except Fenced as fenced:
-            log.info("joining again", why=str(fenced))
-        except AWAY as away:
-            log.warning("the database is away; going on when it is back", error=repr(away), next_try_seconds=delay)
-            await asyncio.sleep(delay)
-            delay = min(delay * 2, 5.0)
-        else:
-            delay = 0.05
+
+    async def project() -> None:
+        while not stop.is_set():
+            try:
+                async with pool.acquire() as connection:
+                    await claims.leave(connection)  # what a broken connection left claimed need not wait for the lease
+                    await _project_while_owner(connection, claims, stop, health, folded)
+            except Fenced as fenced:
+                log.info("joining again", why=str(fenced))
+
+    await keep_going("the database", project, stop, health, away=AWAY)
 
 
 async def _project_while_owner(
@@ -71,6 +69,7 @@ async def _project_while_owner(
     await ensure_projections(connection)
     projecting = Projecting(claims, {})
     renew_at = drop_at = 0.0
+    health.back("the database")
     health.ready(True)
     while not stop.is_set():
         if monotonic() >= renew_at:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 import uvicorn
 from starlette.types import ASGIApp
 
+from services.runtime.clock import until_stopped
 from services.runtime.settings import WrongSettings, variable
 
 CLOSE_SECONDS = 5  # for requests that are under way when the process stops
@@ -64,10 +65,8 @@ async def listen(
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     if started is not None:
         started.set()  # the socket listens already; the first request waits in its backlog for a moment
-    stopping = asyncio.create_task(stop.wait())
     try:
-        await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        await until_stopped(asyncio.wait({serving}), stop)
     finally:
-        stopping.cancel()
         server.should_exit = True
         await serving

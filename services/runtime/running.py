@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import uvloop
 
+from services.runtime.clock import until_stopped
 from services.runtime.errors import Refused
 from services.runtime.gc_tuning import stop_looking_for_garbage
 from services.runtime.health import Health, health_app
@@ -73,10 +74,9 @@ async def _run(name: str, main: Main, settings: Settings, *, stop_at_eof: bool) 
 
 async def _work(work: Coroutine[Any, Any, None], stop: asyncio.Event, health: Health) -> bool:
     """True when the work ended in time after it was asked to. What it raises is raised here."""
-    working, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    working = asyncio.create_task(work)
     try:
-        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        if working.done():
+        if await until_stopped(asyncio.wait({working}), stop):
             working.result()
             if not stop.is_set():
                 message = "the process ended though nobody had asked it to"
@@ -90,7 +90,6 @@ async def _work(work: Coroutine[Any, Any, None], stop: asyncio.Event, health: He
             return True
         return False
     finally:
-        stopping.cancel()
         working.cancel()
 
 

@@ -9,11 +9,12 @@ import asyncio
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import httpx
 
-from services.runtime.clock import pause
+from services.runtime.clock import pause, until_stopped
 from services.runtime.health import Health
 from services.runtime.logs import get_log
 from services.runtime.running import DRAIN_SECONDS
@@ -76,17 +77,16 @@ async def _run(child: Child, stop: asyncio.Event) -> int:
     running = await asyncio.create_subprocess_exec(
         *child.command(), env=child.environment(), stdin=asyncio.subprocess.PIPE, start_new_session=True
     )
-    ended, stopping = asyncio.create_task(running.wait()), asyncio.create_task(stop.wait())
     try:
-        await asyncio.wait({ended, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        if not ended.done():
+        if not await until_stopped(running.wait(), stop):
             running.terminate()
-            await asyncio.wait({ended}, timeout=STOP_SECONDS)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(STOP_SECONDS):
+                    await running.wait()
     finally:
-        stopping.cancel()
-        if not ended.done():
+        if running.returncode is None:
             running.kill()
-    return await ended
+    return await running.wait()
 
 
 async def _ready_when_all_are(children: Sequence[Child], host: str, stop: asyncio.Event, health: Health) -> None:

@@ -58,6 +58,14 @@ INSERT_FACTS = f"""
 Block = tuple[int, int, int, bytes, bytes]  # shard, first, last, root, hash
 
 
+class Packed(NamedTuple):
+    """Facts in the order of their shards, as the table wants them: row and leaf of each, and the block of each shard."""
+
+    rows: list[bytes]
+    leaves: list[bytes]
+    blocks: list[Block]
+
+
 class AlreadyStored(Exception):
     """One of the facts is in the log already; the transaction is void. Find out which, and append the others."""
 
@@ -144,7 +152,17 @@ async def append_ready(connection: Connection, facts: Sequence[Ready], head: Hea
         if due
         else sorted(facts, key=attrgetter("shard"))
     )
-    await _write(connection, in_order, {head.shard: head for head in heads}, recorded_at)
+    packed = _pack(in_order, {head.shard: head for head in heads}, recorded_at)
+    try:
+        if len(in_order) < COPY_ROWS_MIN or heads[0].by_insert:
+            await _insert(connection, in_order, packed, recorded_at)
+        else:
+            await _copy(connection, packed)
+            await connection.execute(MOVE_HEADS, *map(list, zip(*packed.blocks, strict=True)), recorded_at)
+    except asyncpg.UniqueViolationError as violation:
+        if violation.constraint_name == "facts_identity":
+            raise AlreadyStored(violation.detail) from violation
+        raise
     crashpoint("append:written")
     await move_cycles(connection, [fact.new for fact in in_order])
     positions = dict(zip(map(id, in_order), _places(in_order, heads), strict=True))
@@ -158,9 +176,8 @@ def _places(in_order: Sequence[Ready], heads: Sequence[Head]) -> Iterable[Place]
         following[fact.shard] += 1
 
 
-async def _write(
-    connection: Connection, in_order: Sequence[Ready], heads: Mapping[int, Head], recorded_at: datetime
-) -> None:
+def _pack(in_order: Sequence[Ready], heads: Mapping[int, Head], recorded_at: datetime) -> Packed:
+    """The facts at their places; those of a shard are one block of its chain."""
     recorded = microseconds(recorded_at)
     rows: list[bytes] = []
     leaves: list[bytes] = []
@@ -177,39 +194,24 @@ async def _write(
         blocks.append(
             (shard, first, position - 1, root, block_hash(shard, first, position - 1, heads[shard].hash, root))
         )
-    try:
-        if len(rows) < COPY_ROWS_MIN or heads[in_order[0].shard].by_insert:
-            await _insert(connection, in_order, blocks, leaves, recorded_at)
-        else:
-            await _copy(connection, rows, leaves)
-            await connection.execute(MOVE_HEADS, *map(list, zip(*blocks, strict=True)), recorded_at)
-    except asyncpg.UniqueViolationError as violation:
-        if violation.constraint_name == "facts_identity":
-            raise AlreadyStored(violation.detail) from violation
-        raise
+    return Packed(rows, leaves, blocks)
 
 
-async def _copy(connection: Connection, rows: Sequence[bytes], leaves: Sequence[bytes]) -> None:
+async def _copy(connection: Connection, packed: Packed) -> None:
     columns, leaf_length = pack(">h", 10), pack(">i", 32)
     data = [COPY_BEGIN]
-    for row, leaf in zip(rows, leaves, strict=True):
+    for row, leaf in zip(packed.rows, packed.leaves, strict=True):
         data += (columns, row, leaf_length, leaf)
     data.append(COPY_END)
     await connection.copy_to_table("facts", source=in_memory(b"".join(data)), format="binary")
 
 
-async def _insert(
-    connection: Connection,
-    in_order: Sequence[Ready],
-    blocks: Sequence[Block],
-    leaves: Sequence[bytes],
-    recorded_at: datetime,
-) -> None:
-    positions = [position for _, first, last, _, _ in blocks for position in range(first, last + 1)]
+async def _insert(connection: Connection, in_order: Sequence[Ready], packed: Packed, recorded_at: datetime) -> None:
+    positions = [position for _, first, last, _, _ in packed.blocks for position in range(first, last + 1)]
     news = [fact.new for fact in in_order]
     await connection.execute(
-        INSERT_FACTS, *map(list, zip(*blocks, strict=True)), recorded_at,
+        INSERT_FACTS, *map(list, zip(*packed.blocks, strict=True)), recorded_at,
         [fact.shard for fact in in_order], positions, [new.occurred_at for new in news],
         [new.team_id for new in news], [new.source for new in news], [new.id for new in news],
-        [fact.type for fact in in_order], [fact.body for fact in in_order], list(leaves),
+        [fact.type for fact in in_order], [fact.body for fact in in_order], packed.leaves,
     )  # fmt: skip

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from contextlib import suppress
 from typing import Any
 from uuid import uuid4
 
@@ -16,7 +15,7 @@ from faststream.kafka.message import KafkaAckableMessage
 
 from schemas.topics import USAGE
 from services.runtime import kafka
-from services.runtime.clock import Clock, system_clock
+from services.runtime.clock import Clock, system_clock, until_stopped
 from services.runtime.health import Health
 from services.runtime.settings import Settings
 from services.store.connect import AWAY, connect_pool
@@ -33,7 +32,7 @@ METADATA_MAX_AGE_MS = 10_000  # a topic that was made anew, or has grown, is not
 log = structlog.get_logger("recorder")
 
 
-def attach(broker: KafkaBroker, recorder: Recorder, session_timeout_ms: int) -> Any:
+def attach(broker: KafkaBroker, recorder: Recorder, session_timeout_ms: int, stop: asyncio.Event) -> Any:
     """Subscribe the recorder. Every setting that FastStream or aiokafka would choose unsafely is chosen here."""
 
     async def as_it_is(batch: tuple[ConsumerRecord, ...]) -> KafkaAckableMessage:
@@ -62,7 +61,7 @@ def attach(broker: KafkaBroker, recorder: Recorder, session_timeout_ms: int) -> 
         max_poll_interval_ms=15 * 60 * 1000,
         parser=as_it_is,
         decoder=raw,
-        listener=Rebalances(recorder.partitions, recorder.fail),
+        listener=Rebalances(recorder.partitions, recorder.fail, stop),
     )
     recorder.partitions.consumer_of = lambda: subscriber.consumer
     subscriber(recorder.receive)
@@ -82,7 +81,7 @@ async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: 
     broker = kafka.broker(
         settings, client_id=GROUP, apply_types=False, logger=faststream, metadata_max_age_ms=METADATA_MAX_AGE_MS
     )
-    attach(broker, recorder, settings.kafka_session_timeout_ms)
+    attach(broker, recorder, settings.kafka_session_timeout_ms, stop)
     try:
         await _run(broker, recorder, stop)
     finally:
@@ -94,16 +93,16 @@ async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: 
 async def _run(broker: KafkaBroker, recorder: Recorder, stop: asyncio.Event) -> None:
     await broker.start()
     recorder.health.ready()
-    looking = asyncio.ensure_future(_look_around(recorder))
-    stopping = asyncio.ensure_future(stop.wait())
-    waiting: list[asyncio.Future[Any]] = [stopping, looking, recorder.failed]
-    done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-    for unfinished in {looking, stopping} - done:
-        unfinished.cancel()
-        with suppress(asyncio.CancelledError):
-            await unfinished
-    for finished in done:
-        finished.result()
+    looking = asyncio.create_task(_look_around(recorder))
+    ended = {looking, recorder.failed}
+    try:
+        await until_stopped(asyncio.wait(ended, return_when=asyncio.FIRST_COMPLETED), stop)
+    finally:
+        looking.cancel()
+        await asyncio.wait({looking})
+    for future in ended:
+        if future.done() and not future.cancelled():
+            future.result()
 
 
 async def _look_around(recorder: Recorder) -> None:

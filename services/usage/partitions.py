@@ -20,8 +20,10 @@ from aiokafka import ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError
 
 from services.runtime import kafka
+from services.runtime.clock import until_stopped
 from services.runtime.errors import LogChanged
 from services.runtime.health import Health
+from services.runtime.retry import until_answered
 from services.runtime.settings import Settings
 from services.store.connect import AWAY, Pool
 from services.usage.cursors import Cursor, Step, claim_cursor, read_cursors
@@ -93,9 +95,12 @@ class Partitions:
                 f"{self.topic}-{record.partition}: offset {record.offset} came after {expected - 1}: the topic was made anew. {ADVICE}"
             )
         place = TopicPartition(self.topic, record.partition)
-        start = (await patiently(lambda: self.consumer.beginning_offsets([place]), self.health))[place]
+        start = (await self._answered(lambda: self.consumer.beginning_offsets([place])))[place]
         if start > expected:
             raise _overtaken(self.topic, record.partition, expected, start)
+
+    async def _answered(self, ask: Callable[[], Awaitable[T]]) -> T:
+        return await until_answered("store or Kafka", ask, self.health, away=(*AWAY, KafkaError))
 
     def disown(self) -> None:
         """Kafka gives the partitions out anew."""
@@ -117,13 +122,13 @@ class Partitions:
             self.disown()
             if not assigned:
                 return
-            start = by_partition(await patiently(lambda: self.consumer.beginning_offsets(assigned), self.health))
-            cursors = await patiently(lambda: self._claim_cursors(start), self.health)
-            end = by_partition(await patiently(lambda: self.consumer.end_offsets(assigned), self.health))
+            start = by_partition(await self._answered(lambda: self.consumer.beginning_offsets(assigned)))
+            cursors = await self._answered(lambda: self._claim_cursors(start))
+            end = by_partition(await self._answered(lambda: self.consumer.end_offsets(assigned)))
             for cursor in cursors:
                 _check_range(cursor, start[cursor.partition], end[cursor.partition])
             checkable = [cursor for cursor in cursors if cursor.next_offset > start[cursor.partition]]
-            await patiently(lambda: check_last_records(self.settings, checkable), self.health)
+            await self._answered(lambda: check_last_records(self.settings, checkable))
             self._go_on(cursors)
 
     def _go_on(self, cursors: Sequence[Cursor]) -> None:
@@ -151,7 +156,7 @@ class Partitions:
         Raises:
             LogChanged: the claims stand, and yet the cursors are elsewhere.
         """
-        rows = await patiently(self._read_cursors, self.health)
+        rows = await self._answered(self._read_cursors)
         for mine in claims:
             if rows[mine.partition].epoch != mine.epoch:
                 self._lose(mine)
@@ -206,9 +211,10 @@ class Partitions:
 class Rebalances(ConsumerRebalanceListener):  # type: ignore[misc]
     """What aiokafka calls when the group's members change. It swallows what is raised here, so `fail` gets it."""
 
-    def __init__(self, partitions: Partitions, fail: Callable[[BaseException], None]) -> None:
+    def __init__(self, partitions: Partitions, fail: Callable[[BaseException], None], stop: asyncio.Event) -> None:
         self.partitions = partitions
         self.fail = fail
+        self.stop = stop
 
     async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:  # noqa: ARG002 - it is all of them
         """Before every rebalance."""
@@ -217,7 +223,8 @@ class Rebalances(ConsumerRebalanceListener):  # type: ignore[misc]
     async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
         """After every rebalance."""
         try:
-            await self.partitions.claim(assigned)
+            # The end of the consumer waits for this, however long the database is away.
+            await until_stopped(self.partitions.claim(assigned), self.stop)
         except Exception as error:  # noqa: BLE001 - handed on, see above
             self.fail(error)
 
@@ -278,19 +285,3 @@ def hash_of(record: Record) -> bytes:
 def by_partition(offsets: Mapping[TopicPartition, int]) -> dict[int, int]:
     """Offsets of one topic."""
     return {place.partition: offset for place, offset in offsets.items()}
-
-
-async def patiently(ask: Callable[[], Awaitable[T]], health: Health) -> T:
-    """Ask until the world answers."""
-    delay = 0.1
-    while True:
-        try:
-            answer = await ask()
-        except (*AWAY, KafkaError) as away:
-            health.away("store or Kafka", away)
-            log.warning("store or Kafka is away; asking again", error=repr(away), next_try_seconds=delay)
-            await asyncio.sleep(delay)
-            delay = min(delay * 2, 5.0)
-        else:
-            health.back("store or Kafka")
-            return answer

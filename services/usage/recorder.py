@@ -1,7 +1,10 @@
 """The recorder: usage from Kafka becomes facts, exactly once.
 
-From broker to row there are three steps: `door.parse` and `door.judge` decide about a batch, `Recorder._write` writes it. The
-transaction that appends the facts also moves the Kafka cursors, so a batch counts wholly or not at all, whatever dies and
+From broker to row the way has six frames of ours: `receive` parses a batch, `_store_all` cuts it to transactions,
+`_store_patiently` repeats one until it is stored or somebody else's, `_write` judges and writes it, `append_ready` gives the
+facts their places and packs them, `_copy` sends the rows. What they ask on the way (`door.parse`, `door.judge`) only decides.
+
+The transaction that appends the facts also moves the Kafka cursors, so a batch counts wholly or not at all, whatever dies and
 whenever. Kafka's own commits are for lag dashboards and are never read back. While PostgreSQL writes one batch, the next is
 fetched and parsed: two are in hand at most, and they are stored one after the other.
 
@@ -27,6 +30,7 @@ from services.runtime.clock import Clock
 from services.runtime.crashpoints import crashpoint
 from services.runtime.errors import Fenced, Unavailable
 from services.runtime.health import Health
+from services.runtime.retry import Retry
 from services.store.append import AlreadyStored, append_ready
 from services.store.connect import AWAY, Connection, Pool
 from services.store.identities import Identity, count_repeats, find
@@ -132,69 +136,58 @@ class Recorder:
 
         When the answer to COMMIT is lost, the same steps are tried again: the compare-and-swap of the cursors finds out.
         """
-        cursor_steps, delay = steps(some, self.clock()), 0.05
+        cursor_steps = steps(some, self.clock())
+        retry = Retry("the store", (*AWAY, Unavailable), health=self.health)  # without a stop: `finish` sets the end
         while not any(item.owned.lost for item in some):
-            try:
-                await self._store([item.parsed for item in some], cursor_steps)
-            except Fenced as fenced:
-                if not await self.partitions.settle({item.owned for item in some}, cursor_steps):
-                    log.warning("a partition has another owner now; its records are dropped here", why=str(fenced))
-                    break
-            except AlreadyStored:
-                self.look_first = LOOK_FIRST_BATCHES
-                continue
-            except (*AWAY, Unavailable) as away:
-                self.health.away("the store", away)
-                log.warning("the store is away; repeating", error=repr(away), next_try_seconds=delay)
-                await asyncio.sleep(delay)
-                delay = min(delay * 2, 5.0)
-                continue
-            self.health.back("the store")
-            for item in some:
-                item.owned.next_offset = item.parsed.record.offset + 1
-            for partition in {item.owned.partition for item in some}:
-                self.health.beat(f"{USAGE}-{partition}")
-            return True
+            async with retry:
+                try:
+                    await self._write([item.parsed for item in some], cursor_steps)
+                except Fenced as fenced:
+                    if not await self.partitions.settle({item.owned for item in some}, cursor_steps):
+                        log.warning("a partition has another owner now; its records are dropped here", why=str(fenced))
+                        break
+                except AlreadyStored:
+                    self.look_first = LOOK_FIRST_BATCHES
+                    continue
+                for item in some:
+                    item.owned.next_offset = item.parsed.record.offset + 1
+                for partition in {item.owned.partition for item in some}:
+                    self.health.beat(f"{USAGE}-{partition}")
+                return True
         self.health.back("the store")  # whoever owns the partition now waits for it
         return False
 
-    async def _store(self, some: Sequence[Usage | Refusal], steps: Sequence[Step]) -> None:
-        """Judge and write one transaction's worth."""
+    async def _write(self, some: Sequence[Usage | Refusal], steps: Sequence[Step]) -> None:
+        """Judge one transaction's worth, then cursors, refusals, repeats, facts: all or nothing."""
         cards = await self._cards()
         usages = [item for item in some if isinstance(item, Usage)]
         async with self.pool.acquire() as connection:
-            known = await self._known(connection, usages)
-            judged = door.judge(usages, known, cards, self.clock())
+            judged = door.judge(usages, await self._known(connection, usages), cards, self.clock())
             judged.refusals += [item for item in some if isinstance(item, Refusal)]
-            started = monotonic()
-            waited = await self._write(connection, steps, judged)
-            held_seconds = monotonic() - started
+            conflicts = [_conflict(repeat.usage) for repeat in judged.repeats if not repeat.same]
+            began = monotonic()
+            async with connection.transaction():
+                await move_cursors(connection, USAGE, steps)
+                crashpoint("recorder:cursor_moved")
+                await keep_refusals(connection, [*judged.refusals, *conflicts], self.clock())
+                await count_repeats(connection, [(repeat.usage.identity, repeat.same) for repeat in judged.repeats])
+                append_began = monotonic()
+                if judged.facts:
+                    appended = await append_ready(connection, judged.facts)
+                    self.appended_at = appended.recorded_at
+                    await note_voids(connection, zip((fact.new for fact in judged.facts), appended.places, strict=True))
+                    await settle_holds(connection, judged.settles, judged.ended, appended.recorded_at)
+                slow = monotonic() - append_began > HELD_MAX_SECONDS
+                waited = slow and bool(await connection.fetchval(SOMEBODY_WAITS))
+                crashpoint("recorder:before_commit")
+            crashpoint("recorder:committed")
+            held_seconds = monotonic() - began
         self.batch = (
             max(BATCH_MIN, int(len(some) * HELD_MAX_SECONDS / held_seconds))
             if waited
             else min(BATCH_MAX, self.batch + max(1, self.batch // GROWS_BY))
         )
         self._count(judged)
-
-    async def _write(self, connection: Connection, steps: Sequence[Step], judged: Judged) -> bool:
-        """Cursors, refusals, repeats, facts: all or nothing. True if somebody waited for a lock at the end."""
-        async with connection.transaction():
-            await move_cursors(connection, USAGE, steps)
-            crashpoint("recorder:cursor_moved")
-            conflicts = [_conflict(repeat.usage) for repeat in judged.repeats if not repeat.same]
-            await keep_refusals(connection, [*judged.refusals, *conflicts], self.clock())
-            await count_repeats(connection, [(repeat.usage.identity, repeat.same) for repeat in judged.repeats])
-            started = monotonic()
-            if judged.facts:
-                appended = await append_ready(connection, judged.facts)
-                self.appended_at = appended.recorded_at
-                await note_voids(connection, zip((fact.new for fact in judged.facts), appended.places, strict=True))
-                await settle_holds(connection, judged.settles, judged.ended, appended.recorded_at)
-            slow = monotonic() - started > HELD_MAX_SECONDS
-            waited = slow and bool(await connection.fetchval(SOMEBODY_WAITS))
-            crashpoint("recorder:before_commit")
-        crashpoint("recorder:committed")
-        return waited
 
     def _count(self, judged: Judged) -> None:
         self.look_first = LOOK_FIRST_BATCHES if judged.repeats else max(0, self.look_first - 1)

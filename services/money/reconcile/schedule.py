@@ -15,7 +15,7 @@ from services.money.reconcile.breaks import Kind
 from services.money.reconcile.compare import reconcile
 from services.money.reconcile.reads import claim, finish, found, later
 from services.money.stripe_client import Charges
-from services.runtime.clock import pause
+from services.runtime.clock import pause, until_stopped
 from services.runtime.crashpoints import crashpoint
 from services.runtime.errors import Unavailable
 from services.runtime.health import Health
@@ -36,19 +36,10 @@ async def keep_reconciled(pool: Pool, charges: Charges, stop: asyncio.Event, hea
         "creditwell_reconcile_breaks", "Where Stripe and the log differ, by the last comparisons.", ["type"],
         registry=health.registry,
     )  # fmt: skip
-    stopping = asyncio.create_task(stop.wait())
     try:
-        while not stop.is_set():
-            running = asyncio.create_task(_look(pool, charges, gauge))
-            await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            if not running.done():
-                running.cancel()
-                await asyncio.gather(running, return_exceptions=True)  # it lets go of its connection
-                return
-            running.result()
+        while await until_stopped(_look(pool, charges, gauge), stop):
             await pause(stop, LOOK_SECONDS)
     finally:
-        stopping.cancel()
         health.registry.unregister(gauge)
 
 

@@ -6,9 +6,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from structlog.testing import capture_logs
 
+from deploy.local.folders import free_ports
 from deploy.local.stack import Stack
 from services.api.usage_producer import Reports
+from services.runtime import retry
 from services.runtime.errors import Refused, Unavailable
 from services.runtime.settings import Settings
 from tests.support.waiting import until
@@ -55,3 +58,21 @@ async def test_what_is_larger_than_any_record_is_refused_for_good(sending: Repor
         await sending.send([("team_1", bytes(2 * 1024 * 1024))])
 
     assert await taken(sending, b"after")
+
+
+async def test_a_kafka_that_went_away_is_asked_again_less_and_less_often(sending: Reports) -> None:
+    (nobody,) = free_ports(1)
+    settings, sending.settings = sending.settings, Settings(kafka=f"127.0.0.1:{nobody}")
+    with capture_logs() as lines:
+        assert not await taken(sending, secrets.token_bytes(1_500))  # the producer is no good any more
+
+        async def asked_often() -> list[float] | None:
+            waits = [line["next_try_seconds"] for line in lines if line.get("what") == "Kafka"]
+            return waits if len(waits) > 4 else None
+
+        waits = await until(asked_often, what="Kafka was asked again and again")
+    sending.settings = settings
+
+    assert waits[0] <= retry.FIRST_SECONDS
+    assert waits[4] >= retry.FIRST_SECONDS * 8  # twice as long each time, less up to half of it
+    await until(lambda: taken(sending, b"after"), what="usage is taken again")

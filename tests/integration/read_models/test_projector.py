@@ -2,9 +2,12 @@
 
 import asyncio
 from random import Random
+from time import monotonic
 
 import pytest
+from structlog.testing import capture_logs
 
+from services.runtime import retry
 from services.store import claims
 from tests.support.facts import granted, planned, store, usage
 from tests.support.fleet import Fleet
@@ -14,6 +17,11 @@ from tests.support.waiting import until
 from tests.support.world import World, nobody_died
 
 TEAMS = [f"team_{n}" for n in range(8)]
+
+END_SESSIONS = """
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE application_name = 'creditwell-projector' AND datname = current_database()
+"""
 
 
 async def test_facts_become_a_balance_activity_and_usage(world: World) -> None:
@@ -130,12 +138,56 @@ async def test_a_projector_whose_sessions_were_ended_goes_on_at_once(world: Worl
     async with world.projector():
         await store(world.connection, *planned("team_1"))
         await world.projected()
-        await world.connection.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-            "WHERE application_name = 'creditwell-projector' AND datname = current_database()"
-        )
+        await world.connection.execute(END_SESSIONS)
         await store(world.connection, granted("team_1", "gift"))
         await world.projected()
+
+
+async def test_a_projector_that_had_many_outages_in_its_life_is_as_quick_after_the_next_one(world: World) -> None:
+    await store(world.connection, *planned("team_1"))
+    minutes, first_waits = 0, []
+    with capture_logs() as lines:
+        async with world.projector() as service:
+            service.health.now = lambda: monotonic() + 60 * minutes
+            for outage in range(7):
+                await store(world.connection, granted("team_1", f"gift-{outage}"))
+                await world.projected()
+                minutes += 1  # of good work
+                before = len(lines)
+                await world.connection.execute(END_SESSIONS)
+
+                async def noticed(before: int = before) -> float | None:
+                    waits = [
+                        line["next_try_seconds"]
+                        for line in lines[before:]
+                        if "next_try_seconds" in line and line["what"] == "the database"
+                    ]
+                    return waits[0] if waits else None
+
+                first_waits.append(await until(noticed, what="the projector says that the database is away"))
+
+    assert max(first_waits) <= retry.FIRST_SECONDS
+    assert len(set(first_waits)) > 1, "projectors that lost the database together come back together"
+
+
+async def test_a_projector_that_waits_for_the_database_stops_when_it_is_asked_to(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retry, "FIRST_SECONDS", 3_600.0)
+    async with world.projector() as service:
+        await store(world.connection, *planned("team_1"))
+        await world.projected()
+        await world.connection.execute(END_SESSIONS)
+
+        async def waits() -> bool:
+            return "the database" in service.health.absent
+
+        await until(waits, what="the projector says that the database is away")
+        service.stop.set()
+        ended, _ = await asyncio.wait({service.task}, timeout=60)
+        service.task.cancel()
+
+    assert ended, "it sits out its wait"
 
 
 async def test_a_gap_in_the_log_stops_the_projector_and_nothing_is_read_past_it(world: World) -> None:

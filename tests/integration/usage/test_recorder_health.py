@@ -1,11 +1,14 @@
 """A recorder that works is not stuck, however much is still to do; one that can not do its work dies of it, and skips nothing."""
 
+import asyncio
+
 import asyncpg
 import pytest
 
 from deploy.local.stack import Stack
 from schemas.catalog import load_catalog
 from services.credits.rate_cards import seed_catalog
+from services.usage.recorder import SOMEBODY_WAITS
 from tests.support.usage import used
 from tests.support.waiting import until
 from tests.support.world import World, a_world
@@ -74,3 +77,26 @@ async def test_a_recorder_whose_batch_became_somebody_elses_waits_no_more_for_wh
             await seed_catalog(world.connection, load_catalog())
 
         await until(waits_no_more, what="the recorder is ready again")
+
+
+async def test_a_recorder_that_waits_for_the_database_to_claim_its_partitions_still_stops_when_asked(
+    world: World,
+) -> None:
+    async def waits() -> bool:
+        world.raise_if_dead()
+        return bool(await world.connection.fetchval(SOMEBODY_WAITS))
+
+    holder = await asyncpg.connect(world.database)
+    try:
+        lock = holder.transaction()
+        await lock.start()
+        await holder.execute("SELECT FROM kafka_cursors FOR UPDATE")
+        async with world.recorder() as service:
+            await until(waits, what="the recorder claims its partitions")
+            service.stop.set()
+            ended, _ = await asyncio.wait({service.task}, timeout=60)
+            await lock.rollback()  # whether or not it has ended, the test does
+    finally:
+        await holder.close()
+
+    assert ended, "it waits for the database, and hears nothing else"
