@@ -100,9 +100,15 @@ async def visiting(
     api: Api, browser: Browser, scheme: Scheme = "light", size: ViewportSize = DESKTOP, **context: Any
 ) -> AsyncIterator[Visit]:
     """A fresh browser profile; whatever it complained of fails the test."""
-    profile = await browser.new_context(
-        color_scheme=scheme, viewport=size, **{"locale": "en-US", "timezone_id": "UTC", **context}
-    )
+    told = {
+        "locale": "en-US",
+        "timezone_id": "UTC",
+        "permissions": [
+            "clipboard-write"
+        ],  # a click gives it in a browser with windows; the shell asks nobody, and refuses
+        **context,
+    }
+    profile = await browser.new_context(color_scheme=scheme, viewport=size, **told)
     page = await profile.new_page()
     visit = Visit(api, page, profile)
     page.on("request", lambda request: visit.asked.append(request.url))
