@@ -3,7 +3,7 @@
 set -eu
 cd "$(dirname "$0")/../.."
 
-for name in chromium chromium-browser google-chrome google-chrome-stable; do
+for name in chromium-headless-shell chromium chromium-browser google-chrome google-chrome-stable; do
     if command -v "$name" >/dev/null 2>&1; then exit 0; fi
 done
 if .venv/bin/python - <<'PYTHON' 2>/dev/null
@@ -17,8 +17,10 @@ then exit 0; fi
 if command -v apt-get >/dev/null 2>&1; then
     if [ "$(id -u)" = 0 ]; then as_root=""; elif [ "${CI:-}" = true ]; then as_root="sudo --non-interactive"; else as_root="nobody"; fi
     if [ "$as_root" != nobody ]; then
-        echo "Browser: installing chromium for the tests of the page (apt-get install chromium)" >&2
-        if { $as_root apt-get update -qq && DEBIAN_FRONTEND=noninteractive $as_root apt-get install -y -qq --no-install-recommends chromium; } >/dev/null
+        echo "Browser: installing a chromium for the tests of the page (apt-get install chromium-headless-shell)" >&2
+        install() { DEBIAN_FRONTEND=noninteractive $as_root apt-get install -y -qq --no-install-recommends "$1"; }
+        # Ubuntu and older Debians have only the whole browser.
+        if { $as_root apt-get update -qq && { install chromium-headless-shell || install chromium; }; } >/dev/null
         then exit 0; fi
     fi
 elif .venv/bin/playwright install chromium >&2; then

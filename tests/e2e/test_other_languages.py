@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaProducer
 
+from deploy.local.forkserver import fork_server
 from deploy.local.processes import Processes
 from deploy.local.servers.topics import PARTITIONS
 from deploy.local.stack import Stack, start_stack
@@ -27,7 +28,10 @@ LOG = "SELECT shard, position, type, id FROM facts ORDER BY shard, position"
 async def world() -> AsyncIterator[World]:
     """A whole Creditwell of which a program is told what `make up` prints; topics and log are empty."""
     need_node()
-    with start_stack(say=print, name="node", native=True) as stack, Processes(stack, say=print) as processes:
+    with (
+        start_stack(say=print, name="node", native=True) as stack,
+        Processes(stack, say=print, forks=fork_server()) as processes,
+    ):
         yield await start_world(stack, processes, say=print, serve=NEEDED)
 
 

@@ -105,9 +105,9 @@ async def visiting(
     api: Api, browser: Browser, scheme: Scheme = "light", size: ViewportSize = DESKTOP, **context: Any
 ) -> AsyncIterator[Visit]:
     """A fresh browser profile; whatever it complained of fails the test."""
-    profile = await browser.new_context(
-        color_scheme=scheme, viewport=size, **{"locale": "en-US", "timezone_id": "UTC", **context}
-    )
+    # A click gives the clipboard in a browser with windows; the one without asks nobody, and refuses.
+    about = {"locale": "en-US", "timezone_id": "UTC", "permissions": ["clipboard-write"], **context}
+    profile = await browser.new_context(color_scheme=scheme, viewport=size, **about)
     profile.set_default_timeout(PATIENCE_MS)
     page = await profile.new_page()
     visit = Visit(api, page, profile)

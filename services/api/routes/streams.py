@@ -105,8 +105,10 @@ async def _newest(ask: Ask) -> int:
 
 
 async def _look(ask: Ask, seen: int | None) -> tuple[ExactBalance | None, list[Row]]:
-    rows = [] if seen is None else await read_after(ask.glance(), ask.team_id, seen, AT_ONCE_MAX + 1)
-    return await read_balance(ask.glance(), ask.team_id, ask.world.clock()), rows
+    # The balance first: a fact that is stored between the two reads is among the rows, and its balance is told next time. The other
+    # way about, the balance would have it already, nothing would be new next time, and its row would never be told.
+    exact = await read_balance(ask.glance(), ask.team_id, ask.world.clock())
+    return exact, [] if seen is None else await read_after(ask.glance(), ask.team_id, seen, AT_ONCE_MAX + 1)
 
 
 async def _tell(ask: Ask, exact: ExactBalance, rows: list[Row], position: str) -> AsyncIterator[bytes]:

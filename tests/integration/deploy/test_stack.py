@@ -58,7 +58,7 @@ import signal, sys
 from deploy.local.stack import start_stack
 signal.signal(signal.SIGINT, signal.default_int_handler)
 with start_stack(say=lambda line: print(line, flush=True), name="test-owner") as stack:
-    print(stack.source, stack.folder, stack.kafka, stack.database, sep="\n", flush=True)
+    print(stack.source, stack.folder, stack.kafka, stack.database, sep="\\n", flush=True)
     print("started", flush=True)
     sys.stdin.read()
 """
