@@ -20,7 +20,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import uvicorn.lifespan.off
@@ -28,19 +27,13 @@ import uvicorn.protocols.http.httptools_impl
 
 from deploy.local.forkserver import send_number
 from deploy.local.stripe import server
-from services import api
-from services.audit import signer
 from services.cli import app
-from services.credits import refill
-from services.money import topup
-from services.publishing import relay
-from services.read_models import projector
 from services.runtime import crashpoints, running, supervisor
-from services.usage import recorder
+from services.runtime.processes import PROCESSES
 
 # Whatever is not imported here is imported by every child.
-LOADED: tuple[ModuleType | Any, ...] = (
-    app, api, projector, recorder, refill, relay, running, signer, supervisor, topup, server,
+LOADED: tuple[Any, ...] = (
+    *(process.main() for process in PROCESSES.values()), app, running, supervisor, server,
     uvicorn.lifespan.off, uvicorn.protocols.http.httptools_impl,
 )  # fmt: skip
 REQUEST_BYTES = 2**16

@@ -20,9 +20,9 @@ from schemas.facts import AnyFact, NewFact, PlanAssigned, UsageRecorded
 from services.store.append import Appended, append
 from services.store.connect import Connection
 from tests.conftest import url_of
+from tests.support.waiting import PATIENCE_SECONDS
 
 ROOT = Path(__file__).parents[2]
-PATIENCE_SECONDS = 30.0
 
 
 def as_role(database: str, role: str) -> str:

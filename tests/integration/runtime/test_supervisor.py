@@ -42,7 +42,7 @@ async def one(look: Callable[[], set[int]]) -> int:
     async def found() -> set[int]:
         return look()
 
-    return (await until(found, within=30, what="a child runs")).pop()
+    return (await until(found, within=60, what="a child runs")).pop()
 
 
 async def test_a_child_that_dies_is_started_again_and_all_stop_together(
@@ -56,7 +56,7 @@ async def test_a_child_that_dies_is_started_again_and_all_stop_together(
     async def ready() -> bool:
         return health.is_ready
 
-    await until(ready, within=30, what="the signer is ready")
+    await until(ready, within=60, what="the signer is ready")
     first = await one(lambda: children_of(psutil.Process()) - before)
     os.kill(first, signal.SIGKILL)
     second = await one(lambda: children_of(psutil.Process()) - before - {first})
@@ -87,4 +87,4 @@ async def test_children_end_when_their_supervisor_is_killed(database: str) -> No
     async def gone() -> bool:
         return not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
 
-    assert await until(gone, within=30, what="the child ends")
+    assert await until(gone, within=60, what="the child ends")
