@@ -74,6 +74,7 @@ async def _connect(settings: Settings, stop: asyncio.Event, health: Health) -> P
                 settings.needed("database"),
                 process="api",
                 size=CONNECTIONS,
+                lease_seconds=settings.lease_seconds,
                 statement_timeout_ms=10_000,
                 settings=BY_INDEX,
             )

@@ -27,7 +27,9 @@ async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: 
     """Sign until told to stop."""
     settings.require("database")
     key = signing_key(settings)
-    pool = await connect_pool(settings.needed("database"), process="signer", size=1, projections=False)
+    pool = await connect_pool(
+        settings.needed("database"), process="signer", lease_seconds=settings.lease_seconds, size=1, projections=False
+    )
     last: Checkpoint | None = None
     retry = Retry("database", AWAY, health=health, stop=stop)
     try:

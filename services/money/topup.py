@@ -57,7 +57,9 @@ async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: 
     catalog, owner, figures = catalog_of(settings), f"topup-{uuid4()}", Figures(health)
 
     async def charge() -> None:
-        pool = await connect_pool(settings.needed("database"), process="topup", size=WORKERS // 2)
+        pool = await connect_pool(
+            settings.needed("database"), process="topup", lease_seconds=settings.lease_seconds, size=WORKERS // 2
+        )
         async with pool, charges_of(settings) as charges:
             worker = Worker(pool, Charging(pool, charges, catalog, owner), catalog, owner, health, figures)
             await _serve(settings, worker, stop)

@@ -34,13 +34,12 @@ from services.runtime.health import Health
 from services.runtime.logs import get_log
 from services.runtime.retry import keep_going
 from services.runtime.settings import Settings
-from services.store.claims import LEASE_SECONDS, Claims
+from services.store.claims import Claims
 from services.store.connect import AWAY, WORLD, Connection, connect_pool
 
 SENDING_MAX = 8  # at once
 LIMITS = httpx.Limits(max_connections=SENDING_MAX)
 IDLE_SECONDS = 0.2
-JOIN_SECONDS = LEASE_SECONDS / 4
 COUNT_SECONDS = 15.0
 GOODBYE_SECONDS = 5.0
 AWAY_NAME = "the database, for notices"
@@ -63,10 +62,16 @@ async def notify(
         return
     url, keys = settings.notice_url, keys_of(settings.needed("notice_secret"))
     page = settings.usage_page or (f"{settings.public_url}/usage" if settings.public_url is not None else None)
-    metrics, claims = Metrics(health), Claims(NOTICES, f"relay-{uuid4()}")
+    metrics, claims = Metrics(health), Claims(NOTICES, f"relay-{uuid4()}", settings.lease_seconds)
 
     async def work() -> None:
-        pool = await connect_pool(settings.needed("database"), process="relay-notices", size=1, projections=False)
+        pool = await connect_pool(
+            settings.needed("database"),
+            process="relay-notices",
+            lease_seconds=settings.lease_seconds,
+            size=1,
+            projections=False,
+        )
         async with (
             pool,
             pool.acquire() as connection,
@@ -116,7 +121,7 @@ class Notifying:
         await notice_rows.begin(self.connection)
         try:
             while not self.stop.is_set():
-                if monotonic() - joined >= JOIN_SECONDS:
+                if monotonic() - joined >= self.claims.renew_seconds:
                     joined = monotonic()
                     await self.claims.join(self.connection)
                     self.health.back(AWAY_NAME)

@@ -33,7 +33,7 @@ from services.runtime.health import Health
 from services.runtime.logs import get_log
 from services.runtime.retry import keep_going
 from services.runtime.settings import Settings
-from services.store.claims import LEASE_SECONDS, Claims
+from services.store.claims import Claims
 from services.store.connect import AWAY, WORLD, Connection, connect_pool
 from services.store.read import read_after
 from services.store.shards import partition_of
@@ -42,7 +42,6 @@ ROUND_FACTS = 4_000  # some 3 MB: read, sent and acknowledged well within the le
 ROUND_REFUSED_BYTES = 4 * 1024 * 1024
 IDLE_SECONDS = 0.01
 REFUSED_SECONDS = 0.2
-JOIN_SECONDS = LEASE_SECONDS / 4
 
 BEHIND = """
     SELECT seen.shard, h.next - 1 - seen.position AS facts
@@ -72,10 +71,16 @@ async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: 
     """Publish until told to stop. What is away is waited for; anything else that goes wrong ends the process."""
     del clock  # nothing here depends on the time of day
     owner = f"relay-{uuid4()}"
-    claims, refused = Claims("relay", owner), Claims("relay-refused", owner)
+    claims, refused = (Claims(reader, owner, settings.lease_seconds) for reader in ("relay", "relay-refused"))
 
     async def relay() -> None:
-        pool = await connect_pool(settings.needed("database"), process="relay", size=1, projections=False)
+        pool = await connect_pool(
+            settings.needed("database"),
+            process="relay",
+            lease_seconds=settings.lease_seconds,
+            size=1,
+            projections=False,
+        )
         async with pool, _producer(settings) as producer, pool.acquire() as connection:
             await claims.leave(connection)  # what a broken connection left claimed need not wait for the lease
             await refused.leave(connection)
@@ -91,7 +96,7 @@ async def _relay(facts: "Relaying", refused: Claims) -> None:
     stop, joined, looked = facts.stop, 0.0, time.monotonic()
     try:
         while not stop.is_set():
-            if time.monotonic() - joined >= JOIN_SECONDS:
+            if time.monotonic() - joined >= facts.claims.renew_seconds:
                 joined = time.monotonic()
                 await facts.join()
                 await refused.join(facts.connection)

@@ -20,7 +20,7 @@ from services.runtime.errors import Fenced
 from services.runtime.health import Health
 from services.runtime.retry import keep_going
 from services.runtime.settings import Settings
-from services.store.claims import LEASE_SECONDS, Claims
+from services.store.claims import Claims
 from services.store.connect import AWAY, Connection, Pool, connect_pool
 from services.store.read import heads, read_after
 
@@ -29,7 +29,6 @@ BATCH_SMALL = (
     2_000  # after fewer, let more come together: each batch writes a team's balance once, however much it used
 )
 IDLE_SECONDS = 0.01
-RENEW_SECONDS = LEASE_SECONDS / 4
 DROP_SECONDS = 3600
 
 log = structlog.get_logger("projector")
@@ -37,19 +36,20 @@ log = structlog.get_logger("projector")
 
 async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: Clock = system_clock) -> None:
     """Run until told to stop."""
-    pool = await connect_pool(settings.needed("database"), process="projector", size=3)
+    pool = await connect_pool(
+        settings.needed("database"), process="projector", size=3, lease_seconds=settings.lease_seconds
+    )
+    claims = Claims(PROJECTOR, f"projector-{uuid4()}", settings.lease_seconds)
     folded = Counter("creditwell_projected_facts", "Facts folded into the live projections", registry=health.registry)
     try:
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(_project(pool, stop, health, folded))
+            tasks.create_task(_project(pool, claims, stop, health, folded))
             tasks.create_task(watch_low(pool, stop, health, clock))
     finally:
         await pool.close()
 
 
-async def _project(pool: Pool, stop: asyncio.Event, health: Health, folded: Counter) -> None:
-    claims = Claims(PROJECTOR, f"projector-{uuid4()}")
-
+async def _project(pool: Pool, claims: Claims, stop: asyncio.Event, health: Health, folded: Counter) -> None:
     async def project() -> None:
         while not stop.is_set():
             try:
@@ -77,7 +77,7 @@ async def _project_while_owner(
                 # Read after the claim: a later switch of versions fences it.
                 projecting.versions = await live_versions(connection)
                 projecting.forget()
-            renew_at = monotonic() + RENEW_SECONDS
+            renew_at = monotonic() + claims.renew_seconds
         if monotonic() >= drop_at:
             await drop_previous(connection)
             drop_at = monotonic() + DROP_SECONDS

@@ -22,6 +22,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from schemas.catalog import Catalog, CatalogInvalid, load_catalog
 
+LEASE_SECONDS = 10.0
 PREFIX = "CREDITWELL_"
 USED_WRONGLY = 2  # exit code
 
@@ -180,6 +181,20 @@ class Settings(BaseSettings):
         le=300_000,
         description="After how long without a heartbeat Kafka gives a recorder's partitions to another one.",
         examples=["10000"],
+    )
+    lease_seconds: float = Field(
+        LEASE_SECONDS,
+        ge=1,
+        le=300,
+        description="After how long others take over the work of a process that stands still; after half of it PostgreSQL ends what it has open.",
+        examples=["10"],
+    )
+    rate_cards_reload_seconds: float = Field(
+        10,
+        ge=0,
+        le=10,
+        description="How often a recorder looks for new rate cards; with cards six times as old it prices nothing.",
+        examples=["10"],
     )
     notice_url: str | None = Field(
         None,

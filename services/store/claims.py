@@ -8,10 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from services.runtime.errors import Fenced
+from services.runtime.settings import LEASE_SECONDS
 from services.store.connect import Connection
 from services.store.shards import SHARDS
-
-LEASE_SECONDS = 10
 
 MAKE_ROWS = """
     INSERT INTO checkpoints (reader, shard) SELECT $1, generate_series(0, $2 - 1) ON CONFLICT DO NOTHING
@@ -71,8 +70,14 @@ class Claims:
 
     reader: str
     owner: str
+    lease_seconds: float = LEASE_SECONDS
     epochs: dict[int, int] = field(default_factory=dict)
     positions: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def renew_seconds(self) -> float:
+        """How often to `join`: three renewals may fail before the lease runs out."""
+        return self.lease_seconds / 4
 
     async def join(self, connection: Connection) -> bool:
         """Renew what is held, drop what was lost, and take a fair share of what is free; True if anything changed."""
@@ -82,12 +87,12 @@ class Claims:
         lost = set(self.epochs) - held
         self._drop(lost)
         await connection.execute(HERE, self.reader, self.owner)
-        await connection.execute(FORGET, self.reader, LEASE_SECONDS)
+        await connection.execute(FORGET, self.reader, self.lease_seconds)
         share = await connection.fetchval(SHARE, self.reader, SHARDS)
         if too_many := sorted(self.epochs)[share:]:
             await self._release(connection, too_many)
         claimed = await connection.fetch(
-            CLAIM, self.reader, self.owner, LEASE_SECONDS, max(0, share - len(self.epochs))
+            CLAIM, self.reader, self.owner, self.lease_seconds, max(0, share - len(self.epochs))
         )
         for shard, epoch, position in claimed:
             self.epochs[shard], self.positions[shard] = epoch, position

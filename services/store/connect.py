@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 
 from services.runtime.errors import Fenced, Unavailable
-from services.runtime.settings import WrongSettings, advice
+from services.runtime.settings import LEASE_SECONDS, WrongSettings, advice
 from services.store.schema_check import check_shape
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ async def connect_pool(
     *,
     process: str,
     size: int = 4,
+    lease_seconds: float = LEASE_SECONDS,
     statement_timeout_ms: int = 30_000,
     settings: Mapping[str, str] | None = None,
     projections: bool = True,
@@ -64,13 +65,16 @@ async def connect_pool(
     """A pool whose sessions are named after the process, speak UTC and give up in time.
 
     They are opened at the start and kept, and so is every statement once it is prepared: nobody who asks waits for a handshake.
+    PostgreSQL ends a session that stands still inside a transaction for half a lease: who takes the work over finds no locks.
 
     Raises:
         Refused: another build made the database, or the `projections` that the process reads.
         WrongSettings: asyncpg can't make sense of the URL, which it says with an InterfaceError: it would never be back.
     """
     try:
-        pool = await _open_pool(database, process, size, statement_timeout_ms, settings or {})
+        pool = await _open_pool(database, process, size, statement_timeout_ms, {
+            "idle_in_transaction_session_timeout": str(int(lease_seconds * 500)), **(settings or {}),
+        })  # fmt: skip
     except asyncpg.ClientConfigurationError as error:
         raise WrongSettings(f"CREDITWELL_DATABASE is wrong: {error}. {advice('database')}") from None
     try:
@@ -98,7 +102,6 @@ async def _open_pool(
             "timezone": "UTC",
             "jit": "off",  # compiling a statement takes longer than any of ours
             "statement_timeout": str(statement_timeout_ms),
-            "idle_in_transaction_session_timeout": "5000",
             "lock_timeout": "15000",
             **settings,
         },

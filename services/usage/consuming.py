@@ -72,10 +72,13 @@ async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: 
     """Run until told to stop, or until something is wrong that repeating can't mend."""
     settings.require("kafka", "database")
     accept_any_header_name()
-    pool = await connect_pool(settings.needed("database"), process="recorder", size=3, projections=False)
+    pool = await connect_pool(
+        settings.needed("database"), process="recorder", lease_seconds=settings.lease_seconds, size=3, projections=False
+    )
     partitions = Partitions(USAGE, settings, pool, f"recorder-{uuid4()}", health)
     metrics = Metrics(health.registry)
-    recorder = Recorder(pool, partitions, health, clock, metrics, Refusing(metrics.refused_share))
+    refusing = Refusing(metrics.refused_share)
+    recorder = Recorder(pool, partitions, health, clock, metrics, refusing, settings.rate_cards_reload_seconds)
     faststream = logging.getLogger("faststream")
     faststream.setLevel(logging.WARNING)  # below, it tells of every batch
     broker = kafka.broker(

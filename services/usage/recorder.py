@@ -49,8 +49,7 @@ HELD_MAX_SECONDS = 0.015
 GROWS_BY = 100  # a 100th with each batch for which nobody has waited: whoever places holds places the next one soon
 PACE_SECONDS = 0.01  # from batch to batch at least: what a transaction costs is shared by all that came meanwhile
 LOOK_FIRST_BATCHES = 50  # after a duplicate more are likely: look before appending for a while
-CARDS_RELOAD_SECONDS = 10
-CARDS_STALE_SECONDS = 60  # without the newest card nothing is priced
+CARDS_STALE_TIMES = 6  # so many reloads may fail; then nothing is priced
 FINISH_SECONDS = 5
 
 SOMEBODY_WAITS = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"
@@ -71,6 +70,7 @@ class Recorder:
     clock: Clock
     metrics: Metrics
     refusing: Refusing
+    cards_reload_seconds: float
     cards: RateCards | None = None
     cards_at: float = 0.0
     teams: set[str] = field(default_factory=set)
@@ -220,13 +220,13 @@ class Recorder:
     async def _cards(self) -> RateCards:
         """The rate cards, at most some seconds old; pricing stops when they can't be had."""
         age = monotonic() - self.cards_at
-        if self.cards is not None and age < CARDS_RELOAD_SECONDS:
+        if self.cards is not None and age < self.cards_reload_seconds:
             return self.cards
         try:
             async with self.pool.acquire() as connection:
                 self.cards, self.cards_at = await load_rate_cards(connection), monotonic()
         except AWAY:
-            if self.cards is None or age > CARDS_STALE_SECONDS:
+            if self.cards is None or age > CARDS_STALE_TIMES * self.cards_reload_seconds:
                 raise
         return self.cards
 

@@ -28,8 +28,7 @@ from services.money.stripe_client import Charges
 from services.money.stripe_client.errors import Unknown
 from services.read_models import projector
 from services.runtime.health import Health
-from services.runtime.settings import load_settings
-from services.store.claims import LEASE_SECONDS
+from services.runtime.settings import LEASE_SECONDS, load_settings
 from tests.faults.matrix import empty_database
 from tests.support.api import Api, an_api, events
 from tests.support.browser import a_browser

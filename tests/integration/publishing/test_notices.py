@@ -34,7 +34,7 @@ from services.runtime.http_server import listen
 from services.runtime.settings import Settings, WrongSettings
 from services.store.connect import Connection
 from tests.support.api import free_port
-from tests.support.serving import as_role, connected, plan, serving, store, used
+from tests.support.serving import as_role, connected, leases_run_out, plan, serving, store, used
 from tests.support.waiting import PATIENCE_SECONDS, until
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -261,8 +261,7 @@ async def test_a_relay_that_is_killed_loses_no_notice_and_repeats_with_the_same_
         repeated = step == "notices:sent"
         assert await states(connection, team) == [(LOW_TYPE, "waiting", 0), (OUT_TYPE, "waiting", 0)]
         assert len(receiver.tries) == repeated
-        await connection.execute("UPDATE checkpoints SET seen_at = '-infinity'")  # the dead one's lease runs out
-        await connection.execute("DELETE FROM readers")
+        await leases_run_out(connection)
 
         async with serving("relay", environment):
             assert types(await has(receiver, 2)) == [LOW_TYPE, OUT_TYPE]

@@ -27,7 +27,7 @@ from services.store.connect import Connection
 from services.store.read import read_after
 from services.store.shards import SHARDS, shard_of
 from services.usage.refusals import Refusal, keep_refusals
-from tests.support.serving import as_role, connected, plan, read_topic, serving, store, used
+from tests.support.serving import as_role, connected, leases_run_out, plan, read_topic, serving, store, used
 from tests.support.waiting import until
 
 TEAMS = 5
@@ -216,7 +216,7 @@ async def test_a_relay_that_is_killed_loses_nothing_and_keeps_the_order(step: st
             assert await killed.ended() == -9
         for team in teams:
             await store(connection, team, [used(2)])
-        await connection.execute("UPDATE checkpoints SET seen_at = '-infinity'")  # the dead one's lease runs out
+        await leases_run_out(connection)
         async with serving("relay", environment):
             await until(lambda: caught_up(connection))
 

@@ -8,11 +8,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from services.runtime import retry
-from services.store import claims
 from tests.support.facts import granted, planned, store, usage
 from tests.support.fleet import Fleet
 from tests.support.history import Histories
 from tests.support.projections import every_row, folded_anew
+from tests.support.serving import leases_run_out
 from tests.support.waiting import until
 from tests.support.world import World, nobody_died
 
@@ -84,7 +84,7 @@ async def test_a_projector_that_lost_its_lease_in_the_middle_of_a_batch_changes_
 
     fleet.start("projector-1", stop_at="projector:folded:1")
     await fleet.frozen("projector-1")
-    await world.connection.execute("UPDATE checkpoints SET seen_at = '-infinity'")
+    await leases_run_out(world.connection)
     async with world.projector():
         await world.projected()
         fleet.processes.resume("projector-1")
@@ -103,10 +103,9 @@ async def test_a_projector_frozen_inside_its_transaction_holds_nobody_up_for_lon
     await histories.begin(world.connection)
     await histories.go_on(world.connection, 100)
 
-    fleet.start("projector-1", stop_at="projector:saved:1")
-    await fleet.frozen("projector-1")
-    await asyncio.sleep(claims.LEASE_SECONDS / 2)  # PostgreSQL ends the session that hangs, by itself
-    await world.connection.execute("UPDATE checkpoints SET seen_at = '-infinity'")
+    fleet.start("projector-1", stop_at="projector:saved:1", lease_seconds="2")
+    await fleet.frozen("projector-1")  # PostgreSQL ends the session that hangs, by itself
+    await leases_run_out(world.connection)
     async with world.projector():
         await world.projected()
         fleet.processes.resume("projector-1")

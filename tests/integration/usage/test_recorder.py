@@ -256,7 +256,7 @@ async def test_usage_is_priced_by_the_card_of_its_own_time_and_a_running_recorde
 ) -> None:
     await world.team("team_1", "team_2")
 
-    async with world.recorder():
+    async with world.recorder(rate_cards_reload_seconds=1):
         await world.send(used("team_1", "before anybody knew"))
         await world.recorded()
         in_force_at = await publish_card_that_doubles(world)
@@ -278,7 +278,7 @@ async def test_usage_is_priced_by_the_card_of_its_own_time_and_a_running_recorde
 
 
 async def knows_card(world: World, version: int, at: datetime) -> bool:
-    """The recorder prices usage of this time by this card; it looks for new ones every ten seconds."""
+    """The recorder prices usage of this time by this card."""
     await world.send(used("team_2", str(uuid4()), at=at))
     await world.recorded()
     (*_, last) = await world.facts("team_2", type="usage.recorded.v1")

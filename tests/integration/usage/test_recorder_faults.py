@@ -104,7 +104,7 @@ async def test_a_frozen_recorder_is_taken_over_and_is_fenced_when_it_wakes_up(wo
 async def test_a_recorder_frozen_inside_its_transaction_holds_nobody_up_for_long(
     world: World, fleet: Fleet, point: str
 ) -> None:
-    fleet.start("recorder-1", stop_at=f"{point}:2")
+    fleet.start("recorder-1", stop_at=f"{point}:2", lease_seconds="2")
     async with under_pressure(world):
         await fleet.frozen("recorder-1")
         fleet.start("recorder-2")
