@@ -12,7 +12,7 @@ from schemas.usage import UsageVoidReported
 from services.store.identities import Identity
 from services.usage import door
 from services.usage.cursors import Step
-from services.usage.door import Usage
+from services.usage.door import Passed, Usage
 from services.usage.partitions import Owned, hash_of
 from services.usage.refusals import Refusal
 
@@ -24,7 +24,7 @@ class Item(NamedTuple):
     """A parsed record in hand, with the claim under which it was read."""
 
     owned: Owned
-    parsed: Usage | Refusal
+    parsed: Usage | Refusal | Passed
 
 
 async def parse(records: Sequence[tuple[Owned, ConsumerRecord]]) -> list[Item]:
@@ -72,7 +72,7 @@ def _chunk_end(items: Sequence[Item], most: int) -> int:
         return most
     seen: set[Identity] = set()
     for index, (_, parsed) in enumerate(items[:most]):
-        if isinstance(parsed, Refusal):
+        if not isinstance(parsed, Usage):
             continue
         if isinstance(parsed.event, UsageVoidReported) and door.target(parsed.event) in seen:
             return index

@@ -20,7 +20,7 @@ from services.runtime.health import Health
 from services.runtime.settings import Settings
 from services.store.connect import AWAY, connect_pool
 from services.usage.batches import BATCH_MAX
-from services.usage.kafka_headers import accept_any_header_name
+from services.usage.kafka_headers import accept_any_batch
 from services.usage.metrics import Metrics, Refusing
 from services.usage.partitions import Partitions, Rebalances
 from services.usage.recorder import Recorder
@@ -71,7 +71,7 @@ def attach(broker: KafkaBroker, recorder: Recorder, session_timeout_ms: int, sto
 async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: Clock = system_clock) -> None:
     """Run until told to stop, or until something is wrong that repeating can't mend."""
     settings.require("kafka", "database")
-    accept_any_header_name()
+    accept_any_batch()
     pool = await connect_pool(
         settings.needed("database"), process="recorder", lease_seconds=settings.lease_seconds, size=3, projections=False
     )

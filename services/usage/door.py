@@ -24,11 +24,18 @@ from schemas.usage import (
 from services.credits.holds import HoldKey, HoldState
 from services.store.append import Ready, make_ready
 from services.store.identities import Identity
+from services.usage.kafka_headers import BatchNotRead
 from services.usage.refusals import RECORD_MAX, Record, Refusal
 
 YEARS = (1970, 9990)
 AHEAD_MAX = timedelta(minutes=5)  # clocks differ; beyond that, somebody's is wrong
 NAMES_MAX_BYTES = {"subject": 512, "source": 1024, "id": 512}  # as of usage that is right: an index holds all three
+
+
+class Passed(NamedTuple):
+    """The last offset of a batch that was refused as one: it lets the cursor pass, and nothing else."""
+
+    record: Record
 
 
 class Usage(NamedTuple):
@@ -71,8 +78,11 @@ class Judged:
     ended: set[HoldKey] = field(default_factory=set)
 
 
-def parse(record: Record) -> Usage | Refusal:
+def parse(record: Record) -> Usage | Refusal | Passed:
     """Read one record. Nothing that it contains raises."""
+    if type(record.value) is BatchNotRead:
+        refused = record.value.reason
+        return Passed(record) if refused is None else Refusal(record, refused, record.value.detail)
     if record.value is not None and len(record.value) > RECORD_MAX:
         return Refusal(
             record, "record_too_big", f"the record has {len(record.value)} bytes, at most {RECORD_MAX} are read"

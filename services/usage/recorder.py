@@ -38,7 +38,7 @@ from services.store.shards import shard_of
 from services.usage import door
 from services.usage.batches import BATCH_MAX, Item, next_items, parse, steps
 from services.usage.cursors import Step, move_cursors
-from services.usage.door import Judged, Known, Usage
+from services.usage.door import Judged, Known, Passed, Usage
 from services.usage.metrics import Metrics, Refusing
 from services.usage.partitions import Partitions
 from services.usage.refusals import Refusal, keep_refusals
@@ -157,7 +157,7 @@ class Recorder:
         self.health.back("the store")  # whoever owns the partition now waits for it
         return False
 
-    async def _write(self, some: Sequence[Usage | Refusal], steps: Sequence[Step]) -> None:
+    async def _write(self, some: Sequence[Usage | Refusal | Passed], steps: Sequence[Step]) -> None:
         """Judge one transaction's worth, then cursors, refusals, repeats, facts: all or nothing."""
         cards = await self._cards()
         usages = [item for item in some if isinstance(item, Usage)]
