@@ -86,15 +86,22 @@ async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: 
     )
     attach(broker, recorder, settings.kafka_session_timeout_ms, stop)
     try:
-        await _run(broker, recorder, stop)
+        await _run(settings, broker, recorder, stop)
     finally:
         await broker.stop()
         await recorder.finish()
         await pool.close()
 
 
-async def _run(broker: KafkaBroker, recorder: Recorder, stop: asyncio.Event) -> None:
+async def _run(settings: Settings, broker: KafkaBroker, recorder: Recorder, stop: asyncio.Event) -> None:
     await broker.start()
+    async with kafka.consumer(
+        settings, client_id=f"{GROUP}-ends", enable_auto_commit=False, isolation_level="read_uncommitted"
+    ) as recorder.partitions.uncommitted:
+        await _run_until_stopped(recorder, stop)
+
+
+async def _run_until_stopped(recorder: Recorder, stop: asyncio.Event) -> None:
     recorder.health.ready()
     looking = asyncio.create_task(_look_around(recorder))
     ended = {looking, recorder.failed}

@@ -80,13 +80,9 @@ class Judged:
 
 def parse(record: Record) -> Usage | Refusal | Passed:
     """Read one record. Nothing that it contains raises."""
-    if type(record.value) is BatchNotRead:
-        refused = record.value.reason
-        return Passed(record) if refused is None else Refusal(record, refused, record.value.detail)
-    if record.value is not None and len(record.value) > RECORD_MAX:
-        return Refusal(
-            record, "record_too_big", f"the record has {len(record.value)} bytes, at most {RECORD_MAX} are read"
-        )
+    value = record.value
+    if value is not None and (len(value) > RECORD_MAX or type(value) is BatchNotRead):
+        return _not_read(record, value)
     try:
         event = parse_usage(record.value, record.headers)
     except BadUsage as bad:
@@ -104,6 +100,12 @@ def parse(record: Record) -> Usage | Refusal | Passed:
     if not YEARS[0] <= event.time.year <= YEARS[1]:
         return _refuse(record, event, "wrong_time", f"time is in the year {event.time.year}; send when it happened")
     return Usage(record, event, Identity(event.subject, event.source, event.id))
+
+
+def _not_read(record: Record, value: bytes) -> Refusal | Passed:
+    if not isinstance(value, BatchNotRead):
+        return Refusal(record, "record_too_big", f"the record has {len(value)} bytes, at most {RECORD_MAX} are read")
+    return Passed(record) if value.reason is None else Refusal(record, value.reason, value.detail)
 
 
 def _name(value: object, most_bytes: int) -> str | None:
