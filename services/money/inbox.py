@@ -29,6 +29,7 @@ from services.runtime.errors import Unavailable
 from services.runtime.health import Health
 from services.runtime.logs import get_log
 from services.store.connect import AWAY, Connection, Pool
+from services.store.halts import EVERYBODYS, Halts
 
 TAKEN_SECONDS = 30  # more than two of the longest requests
 FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS = 1, 3_600
@@ -107,7 +108,9 @@ Handler = Callable[[Hands, News], Awaitable[Act]]
 
 async def work_on_inbox(pool: Pool, charges: Charges, stop: asyncio.Event, health: Health) -> None:
     """Work on whatever Stripe tells, and look at what it may have forgotten to tell, until told to stop."""
-    hands = Hands(pool, charges)
+    hands, halts = Hands(pool, charges), Halts("inbox", health)
+    async with pool.acquire() as connection:
+        await halts.begin(connection)
     while not stop.is_set():
         async with pool.acquire() as connection:
             news = await take_news(connection, AT_ONCE)
@@ -115,9 +118,9 @@ async def work_on_inbox(pool: Pool, charges: Charges, stop: asyncio.Event, healt
         health.lag("inbox", len(news) + len(waiting))
         async with asyncio.TaskGroup() as tasks:
             for one in news:
-                tasks.create_task(_unless_away(work_on(hands, one), event_id=one.event_id))
+                tasks.create_task(_alone(hands, halts, one.event_id, work_on(hands, one)))
             for record in waiting:
-                tasks.create_task(_unless_away(look_at(hands, record), checkout_id=str(record.id)))
+                tasks.create_task(_alone(hands, halts, f"page {record.id}", look_at(hands, record)))
         health.beat("inbox")
         if not news and not waiting:
             await pause(stop, LOOK_SECONDS)
@@ -149,12 +152,24 @@ async def look_at(hands: Hands, record: checkouts.Record) -> None:
     await pages.follow(hands.charges, hands.transaction, record)
 
 
-async def _unless_away(work: Awaitable[None], **about: str) -> None:
-    """What was taken comes back by itself after a while, so where the database or Stripe is away, this is all there is to do."""
+async def _alone(hands: Hands, halts: Halts, name: str, work: Awaitable[None]) -> None:
+    """What was taken comes back by itself after a while, so where the database or Stripe is away, this is all there is to do.
+
+    So does what goes wrong for one event or page, which is halted by that; it stops nobody else's.
+    """
     try:
         await work
     except (Unavailable, *AWAY) as away:
-        get_log().warning("not now; it comes back by itself", why=repr(away), **about)
+        get_log().warning("not now; it comes back by itself", why=repr(away), name=name)
+    except EVERYBODYS:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is one event's
+        async with hands.pool.acquire() as connection:
+            await halts.halt(connection, name, error)
+    else:
+        if name in halts.again_at:
+            async with hands.pool.acquire() as connection:
+                await halts.go_on(connection, [name])
 
 
 def leave(reason: str) -> Act:

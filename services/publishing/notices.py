@@ -36,6 +36,7 @@ from services.runtime.retry import keep_going
 from services.runtime.settings import Settings
 from services.store.claims import Claims
 from services.store.connect import AWAY, WORLD, Connection, connect_pool
+from services.store.halts import Halts
 
 SENDING_MAX = 8  # at once
 LIMITS = httpx.Limits(max_connections=SENDING_MAX)
@@ -114,11 +115,16 @@ class Notifying:
     metrics: Metrics
     count_seconds: float = COUNT_SECONDS
     sending: dict[asyncio.Task[Answer], Due] = field(default_factory=dict)
+    halts: Halts = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.halts = Halts("notices", self.health)
 
     async def run(self) -> None:
         """Until told to stop; then what is under way gets a few seconds."""
         joined = counted = float("-inf")
         await notice_rows.begin(self.connection)
+        await self.halts.begin(self.connection)
         try:
             while not self.stop.is_set():
                 if monotonic() - joined >= self.claims.renew_seconds:
@@ -139,7 +145,7 @@ class Notifying:
 
     async def round(self) -> None:
         """Look into the log, send what is due, write down what came of it; waits a little where there is nothing to do."""
-        found = await notice_rows.keep_new(self.connection, self.claims, self.page)
+        found = await notice_rows.keep_new(self.connection, self.claims, self.page, self.halts)
         if found:
             crashpoint("notices:kept")
             self.health.beat("notices")

@@ -6,8 +6,10 @@ of work waits for somebody else (a transaction that was left open), it is held u
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -19,6 +21,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 STUCK_SECONDS = 30
+HALTED_MAX = 100  # named in one answer; `creditwell halted list` has all of them
 
 
 @dataclass(slots=True)
@@ -48,6 +51,7 @@ class Health:
     work: dict[str, Work] = field(default_factory=dict)
     absent: dict[str, str] = field(default_factory=dict)
     held_up: dict[str, HeldUp] = field(default_factory=dict)
+    halted: dict[tuple[str, str], str] = field(default_factory=dict)
     back_at: float = 0.0
     is_ready: bool = False
 
@@ -74,6 +78,14 @@ class Health:
             self.held_up[name] = HeldUp(why, self.now() if before is None else before.since)
         elif self.held_up.pop(name, None) is not None:
             self._work(name).moved_at = self.now()
+
+    def halt(self, work: str, name: str, why: str) -> None:
+        """This work goes wrong for one team (or shard, or event), and goes on for all others."""
+        self.halted[work, name] = why
+
+    def go_on(self, work: str, name: str) -> None:
+        """It went well."""
+        self.halted.pop((work, name), None)
 
     def ready(self, is_ready: bool = True) -> None:  # noqa: FBT001, FBT002 - reads as a sentence: health.ready(False)
         """From now on (or no more) it can do its work."""
@@ -115,9 +127,12 @@ def health_routes(health: Health) -> list[Route]:
             for name, work in health.work.items()
         }
         held_up = {name: held.why for name, held in health.held_up.items()}
+        halted = [
+            {"work": work, "name": name, "why": why} for (work, name), why in islice(health.halted.items(), HALTED_MAX)
+        ]
         said = {
             "status": "stuck" if stuck else "alive", "process": health.process, "stuck": stuck, "work": work,
-            "held_up": held_up,
+            "held_up": held_up, "halted": halted,
         }  # fmt: skip
         return JSONResponse(said, 503 if stuck else 200)
 
@@ -165,4 +180,10 @@ class _Gauges(Collector):
         )
         for name, held in health.held_up.items():
             held_up.add_metric([health.process, name], now - held.since)
-        yield from (lag, idle, ready, stuck, held_up)
+        halted = GaugeMetricFamily(
+            "creditwell_halted", "For how many teams this work goes wrong, while it goes on for all others.",
+            labels=["process", "work"],
+        )  # fmt: skip
+        for name, count in Counter(work for work, _ in health.halted).items():
+            halted.add_metric([health.process, name], count)
+        yield from (lag, idle, ready, stuck, held_up, halted)

@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from schemas.cycles import cycle_at, cycle_start
+from schemas.cycles import cycle_at, cycle_start, zone_names
 from schemas.facts import CreditsRefilled, NewFact, PlanAssigned
 from services.store.connect import Connection
 from services.store.shards import shard_of
@@ -57,10 +57,22 @@ class OpenCycle(NamedTuple):
     ends_at: datetime
 
 
-async def refills_due(connection: Connection, team_ids: Collection[str], now: datetime) -> list[NewFact]:
-    """Every refill whose cycle has begun, oldest first. The caller holds the heads of the teams' shards."""
+async def refills_due(
+    connection: Connection, team_ids: Collection[str], now: datetime, *, known_zones: bool = False
+) -> list[NewFact]:
+    """Every refill whose cycle has begun, oldest first. The caller holds the heads of the teams' shards.
+
+    With `known_zones` a team whose zone is not in this build's tzdata is left out: what it used is recorded all the same, and its refill
+    waits for a build that knows the zone. Nobody may decide about such a team.
+
+    Raises:
+        UnknownZone: a team lives in a zone that this build does not know.
+    """
     due = await connection.fetch(DUE, now, [shard_of(team_id) for team_id in team_ids], list(team_ids))
-    return [new for team_id, *columns in due for new in refills_of(team_id, OpenCycle(*columns), now)]
+    rows = [(team_id, OpenCycle(*columns)) for team_id, *columns in due]
+    if known_zones:
+        rows = [(team_id, opened) for team_id, opened in rows if opened.zone in zone_names()]
+    return [new for team_id, opened in rows for new in refills_of(team_id, opened, now)]
 
 
 def refills_of(team_id: str, opened: OpenCycle, now: datetime) -> list[NewFact]:

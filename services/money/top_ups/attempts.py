@@ -51,7 +51,7 @@ BEGIN = """
 # switched off; teams that run low without them may be many.
 DECISIONS_DUE = """
     SELECT b.team_id FROM balance b LEFT JOIN top_ups t USING (shard, team_id)
-    WHERE b.low AND (b.top_up_enabled OR t.enabled) AND (
+    WHERE b.low AND b.team_id <> ALL($2) AND (b.top_up_enabled OR t.enabled) AND (
         (t.due_at <= statement_timestamp() AND (b.position > t.enough_at OR b.next_end <= statement_timestamp()))
         OR EXISTS (
             SELECT FROM facts f
@@ -65,6 +65,7 @@ DECISIONS_DUE = """
 ATTEMPTS_DUE = """
     SELECT team_id, attempt_id FROM top_up_attempts
     WHERE ended_at IS NULL AND look_at <= statement_timestamp() AND leased_until <= statement_timestamp()
+      AND team_id <> ALL($2)
     ORDER BY look_at LIMIT $1
 """
 
@@ -198,10 +199,10 @@ async def is_stored(connection: Connection, team_id: str, fact_id: str) -> bool:
     return identity in await find(connection, [identity])
 
 
-async def teams_due(connection: Connection, limit: int) -> set[str]:
-    """Teams with a decision that is due or may be, or with an attempt to go on with."""
-    decisions = await connection.fetch(DECISIONS_DUE, limit)
-    under_way = await connection.fetch(ATTEMPTS_DUE, limit)
+async def teams_due(connection: Connection, limit: int, but: Sequence[str] = ()) -> set[str]:
+    """Teams, `but` these, with a decision that is due or may be, or with an attempt to go on with."""
+    decisions = await connection.fetch(DECISIONS_DUE, limit, list(but))
+    under_way = await connection.fetch(ATTEMPTS_DUE, limit, list(but))
     return {row["team_id"] for row in (*decisions, *under_way)}
 
 

@@ -127,6 +127,19 @@ CREATE TABLE voided_usages (
 );
 COMMENT ON TABLE voided_usages IS 'Each usage is taken back once at most.';
 
+-- What goes wrong for one team while it goes on for all others. Written by whoever halted, deleted when it went well.
+CREATE TABLE halted (
+    work text NOT NULL,
+    name text NOT NULL,
+    shard smallint,
+    position bigint,
+    why text NOT NULL,
+    since timestamptz NOT NULL DEFAULT clock_timestamp(),
+    tried_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (work, name)
+);
+COMMENT ON TABLE halted IS 'Work that is halted for one team, shard or event of Stripe, and why; it is tried again each minute.';
+
 -- The teams that exist and the cycle that each is in: whoever appends first appends the refills that are due.
 CREATE TABLE teams (
     shard smallint NOT NULL,
@@ -262,6 +275,8 @@ GRANT CREATE ON SCHEMA public TO creditwell_projector;
 GRANT INSERT, UPDATE, DELETE ON checkpoints TO creditwell_projector;
 GRANT SELECT, INSERT, UPDATE, DELETE ON readers TO creditwell_projector, creditwell_worker;
 GRANT INSERT, UPDATE ON projections TO creditwell_projector;
+GRANT SELECT, INSERT, UPDATE, DELETE ON halted TO creditwell_projector, creditwell_worker;
+GRANT SELECT ON halted TO creditwell_reader;
 
 -- The workers: relay, top-ups, refills and sealing.
 GRANT INSERT, UPDATE ON checkpoints TO creditwell_worker;
