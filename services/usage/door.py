@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import NamedTuple
 
-from schemas.facts import OURS, NewFact, Stored, UsageRecorded, UsageVoided
+from schemas.facts import OURS, AnyFact, NewFact, Stored, UnknownFact, UsageRecorded, UsageVoided
 from schemas.rates import NotPriced, RateCards
 from schemas.usage import (
     AnyUsage,
@@ -128,10 +128,10 @@ def judge(usages: Iterable[Usage], known: Known, cards: RateCards, now: datetime
         if (earlier := said.get(identity)) is not None:
             judged.repeats.append(Repeat(usage, digest_of_report(usage.event) == digest_of_report(earlier.event)))
             continue
-        if (before := known.stored.get(identity)) is not None:
-            judged.repeats.append(Repeat(usage, _says_the_same(usage, before)))
-            continue
         try:
+            if (before := known.stored.get(identity)) is not None:
+                judged.repeats.append(Repeat(usage, _says_the_same(usage, before)))
+                continue
             fact = _fact_of(usage.event, known, cards, now)
             if (hold_id := usage.event.data.hold_id) is not None:
                 _settle(HoldKey(fact.team_id, hold_id), known, judged)
@@ -150,10 +150,21 @@ def judge(usages: Iterable[Usage], known: Known, cards: RateCards, now: datetime
 
 
 def _says_the_same(usage: Usage, before: Stored) -> bool:
-    fact = before.fact()
+    fact = _read(before)
     if not isinstance(fact, UsageRecorded | UsageVoided):
         return False
     return digest_of_report(usage.event) == digest_of_fact(before.team_id, before.occurred_at, fact)
+
+
+def _read(stored: Stored) -> AnyFact:
+    """A fact of the log. One that this build can't read refuses the usage that needs it, and keeps no other team waiting."""
+    try:
+        return stored.fact()
+    except (ValueError, UnknownFact) as error:
+        detail = (
+            f"the log's fact {stored.place} can't be read by this build: {error}; report this again when it is mended"
+        )
+        raise BadUsage("unreadable_fact", detail[:400]) from error
 
 
 def _fact_of(event: AnyUsage, known: Known, cards: RateCards, now: datetime) -> NewFact:
@@ -201,7 +212,7 @@ def _void(event: UsageVoidReported, known: Known) -> UsageVoided:
     if event.data.usage_source != event.source:
         raise BadUsage("wrong_source", "only the source that reported a usage can take it back")
     usage = known.stored.get(target(event))
-    fact = usage.fact() if usage is not None else None
+    fact = _read(usage) if usage is not None else None
     if usage is None or not isinstance(fact, UsageRecorded):
         raise BadUsage(
             "unknown_usage", f"no usage {event.data.usage_id!r} of this source is recorded for {event.subject!r}"

@@ -206,6 +206,21 @@ async def test_the_recorder_records_what_a_team_without_a_known_zone_uses(world:
     assert await world.usage_ids("team_2") == ["b"]
 
 
+async def test_a_usage_whose_first_record_can_not_be_read_is_refused_and_keeps_no_other_waiting(world: World) -> None:
+    await world.team("team_1", "team_2")
+    again = reported("team_1", "a")
+    async with world.recorder():
+        await world.send(again)
+        await world.recorded()
+        await world.connection.execute("ALTER TABLE facts DISABLE TRIGGER ALL")
+        await world.connection.execute("UPDATE facts SET body = 'no JSON' WHERE id = 'a'")
+        await world.send(again, again, reported("team_2", "b"))
+        await world.recorded()
+
+    assert set(await world.reasons()) == {"unreadable_fact"}
+    assert await world.usage_ids("team_2") == ["b"]
+
+
 async def test_a_team_whose_top_ups_can_not_be_read_is_halted_and_the_others_are_charged(
     stack: Stack, database: str, connection: Connection, desk: Desk
 ) -> None:
