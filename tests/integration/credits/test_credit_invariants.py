@@ -434,8 +434,9 @@ async def test_invariant_13_a_recorder_that_can_not_renew_its_cards_stops_pricin
         await world.send(used("team_1", "by a card just read"))
         await world.recorded()
 
-        async with world.connection.transaction():
-            await world.connection.execute("LOCK TABLE facts IN ACCESS EXCLUSIVE MODE")
+        # Held by another session: within one transaction PostgreSQL shows the others' statements as they were at its first look.
+        async with connections(world.database, 1) as (holder,), holder.transaction():
+            await holder.execute("LOCK TABLE facts IN ACCESS EXCLUSIVE MODE")
             await world.send(used("team_1", "by nothing that is known"))
             given_up: list[str] = []
 
