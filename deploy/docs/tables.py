@@ -5,6 +5,7 @@ import importlib
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from textwrap import fill
 from typing import NamedTuple
 
 import typer.main
@@ -18,6 +19,7 @@ from services.runtime.processes import PROCESSES
 from services.runtime.settings import Settings, variable
 
 ROOT = Path(__file__).parents[2]
+WIDTH = 120
 METRICS = {"Counter": "counter", "Gauge": "gauge", "GaugeMetricFamily": "gauge", "Histogram": "histogram"}
 
 
@@ -86,7 +88,7 @@ def described(name: str, command: typer.core.TyperCommand) -> str:
     """One command: a heading, what it does, and what it takes."""
     shown = [parameter for parameter in command.params if not getattr(parameter, "hidden", False)]
     arguments = "".join(f" {one.metavar}" for one in shown if one.param_type_name == "argument")
-    lines = [f"### `{name}{arguments}`", "", " ".join((command.help or "").split()), ""]
+    lines = [f"### `{name}{arguments}`", "", fill(" ".join((command.help or "").split()), WIDTH), ""]
     for one in shown:
         called = one.metavar if one.param_type_name == "argument" else ", ".join(one.opts)
         said = [getattr(one, "help", None) or ""]
