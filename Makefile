@@ -41,8 +41,9 @@ down: $(READY) ## stop what `make up` started
 migrate: $(READY) ## bring the database of CREDITWELL_DATABASE to the newest schema
 	@$(BIN)/creditwell migrate $(ARGS)
 
-docs: $(READY) ## write anew what is generated from the code: JSON Schemas, AsyncAPI
+docs: $(READY) ## write anew what is generated from the code: JSON Schemas, AsyncAPI, tables of docs/
 	@$(BIN)/python -m schemas.generate
+	@$(BIN)/python -m deploy.docs.generate
 
 wheel: $(READY) ## build creditwell-emitter, for the teams that emit usage, into dist/
 	@"$$(deploy/local/uv.sh $(CURDIR)/$(BIN)/python)" build --quiet --wheel --python $(BIN)/python --no-build-isolation --out-dir dist deploy/emitter

@@ -23,6 +23,7 @@ step types $bin/mypy --strict
 step imports $bin/lint-imports
 step sql $bin/squawk services/store/migrations/*.sql services/store/functions/*.sql
 step schemas $bin/python -m schemas.generate --check
+step docs $bin/python -m deploy.docs.generate --check
 if [ -n "$failed" ]; then
     echo "check failed:$failed"
     exit 1

@@ -1,9 +1,15 @@
 """`make demo`: a video product with four teams on a real Kafka and PostgreSQL, every process running, Stripe played by a stand-in.
 
-    cast.py      the teams and what they make          said.py    what was reported, by whoever reported it
-    stage.py     gifts, cards, top-ups                 found.py   what Creditwell made of it
-    play.py      members at work                       checks.py  what must be true of the two
-    careless.py  a service that does all wrong         watch.py, screen.py  what the audience sees
+    cast       the teams and what they make
+    stage      grants, cards, top-ups, before the curtain
+    play       members at work
+    careless   a service that does all wrong
+    said       what was reported, by whoever reported it
+    found      what Creditwell made of it
+    checks     what must be true of the two
+    watch      the log, followed while the demo plays
+    screen     what the audience sees
+    host       the video product's own site
 
 It ends with Ctrl-C or after `--seconds`, then lets everything arrive, says what happened, and checks it.
 """
