@@ -14,6 +14,7 @@ from services.money.stripe_client import charges_of
 from services.runtime.clock import Clock, pause, system_clock
 from services.runtime.gc_tuning import look_for_garbage_in_passing
 from services.runtime.health import Health
+from services.runtime.http_protocol import Limits
 from services.runtime.http_server import listen
 from services.runtime.retry import keep_going
 from services.runtime.settings import Settings, catalog_of
@@ -56,7 +57,7 @@ async def serve(
             tasks.create_task(_look_at_database(world, stop))
             await listen(
                 app, host=settings.api_host, port=settings.api_port, port_setting="api_port", stop=stop,
-                started=started, proxies=settings.api_proxies,
+                started=started, proxies=settings.api_proxies, limits=Limits(connections=settings.api_connections),
             )  # fmt: skip
     finally:
         if charges is not None:

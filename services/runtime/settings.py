@@ -163,6 +163,13 @@ class Settings(BaseSettings):
         description="How many streams one caller may have open at one API process; 0 for no limit.",
         examples=["20"],
     )
+    api_connections: int = Field(
+        2_000,
+        ge=10,
+        le=100_000,
+        description="How many connections one API process takes, those of open streams among them; who comes later is told 503.",
+        examples=["2000"],
+    )
     health_host: str = Field(
         "127.0.0.1", description="The address of /healthz, /readyz and /metrics.", examples=["127.0.0.1"]
     )

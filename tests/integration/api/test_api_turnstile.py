@@ -1,21 +1,25 @@
 """Nobody asks too often: people, services, addresses that fail to sign in, and streams, each within its own limit."""
 
+import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import partial
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
 from prometheus_client import generate_latest
+from structlog.testing import capture_logs
 
 from deploy.local.stack import Stack
 from deploy.local.stripe.webhooks import sign
 from schemas.credits import MICRO
 from schemas.facts import CreditsGranted
 from services.api.models import examples
+from services.api.tokens import Role, mint
 from tests.support.api import Api, a_database, an_api
 from tests.support.limits import LimitsClock, limits_clock
 from tests.support.openapi import resolve
@@ -270,3 +274,29 @@ async def test_every_route_that_needs_a_token_says_in_the_openapi_document_that_
     for answer in answers:
         assert resolve(document, answer["headers"]["Retry-After"])["schema"] == {"type": "integer", "minimum": 1}
         assert "application/problem+json" in answer["content"]
+
+
+@pytest.mark.parametrize("path", ["/v1/usage", "/v1/stripe/webhook", "/v1/teams/{team}/holds"])
+async def test_who_hangs_up_in_the_middle_of_a_body_is_nobodys_mistake(
+    api: Api, path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    address = urlsplit(api.url)
+    token = mint(api.settings, team=api.team_id, member="mem_1", role=Role.SERVICE)
+    head = (
+        f"POST {path.format(team=api.team_id)} HTTP/1.1\r\nHost: creditwell\r\nAuthorization: Bearer {token}\r\n"
+        "Content-Type: application/json\r\nIdempotency-Key: 1\r\nContent-Length: 100\r\n\r\n{"
+    )
+    with capture_logs() as lines:
+        _, writer = await asyncio.open_connection(address.hostname, address.port)
+        writer.write(head.encode())
+        await writer.drain()
+        await asyncio.sleep(0.2)  # the API waits for the rest
+        writer.close()
+
+        async def told() -> bool:
+            return any(line["event"] == "the client hung up" for line in lines)
+
+        await until(told, what="the API has seen it")
+
+    assert [line for line in lines if line["log_level"] != "debug"] == []
+    assert caplog.records == []
