@@ -42,7 +42,9 @@ class World:
     reports: Reports
     watch: Watch
     lanes: Lanes
-    simulations: Lanes  # one
+    simulations: Lanes  # one of each, for what is dear: a page of a download, a balance of the past
+    downloads: Lanes
+    past: Lanes
     health: Health
     clock: Clock
 

@@ -15,7 +15,7 @@ through everybody it knows at each hit: 0.9 ms at 10,000 callers. This takes 5 Â
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
 from math import ceil
@@ -33,7 +33,8 @@ from services.runtime.settings import Settings
 
 # Of each kind. Beyond, whoever has not asked for longest is forgotten, and may ask as if for the first time.
 COUNTED_MAX = 10_000
-STREAM_AGAIN_SECONDS = 5  # nobody knows when a stream will end
+DOWNLOADS_MAX = 4  # of one caller at one process: each is read as fast as it is taken
+OPEN_AGAIN_SECONDS = 5  # nobody knows when a stream or a download will end
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ class Turnstile:
             "addresses", failed, per_min, f"one address may fail to sign in {failed} times a minute"
         )
         self._streams_max = settings.api_streams_per_caller
-        self._streams: Counter[str] = Counter()
+        self._opened: dict[str, Counter[str]] = {"streams": Counter(), "downloads": Counter()}
         self._sent_away = prometheus_client.Counter(
             "creditwell_http_too_many_requests", "Requests that were answered 429, by which limit", ["limit"],
             registry=registry,
@@ -75,20 +76,26 @@ class Turnstile:
         """Count a request from this address whose sign-in has failed. Raises as `let_in` does."""
         self._count(self._addresses, _neighbourhood(address))
 
-    @contextmanager
-    def streaming(self, caller: Caller) -> Iterator[None]:
+    def streaming(self, caller: Caller) -> AbstractContextManager[None]:
         """A stream of the caller is open while the block runs. Raises as `let_in` does."""
-        name = _name(caller)
-        if 0 < self._streams_max <= self._streams[name]:
-            words = f"one caller may have {self._streams_max} streams open at once"
-            raise self._too_many("streams", words, STREAM_AGAIN_SECONDS)
-        self._streams[name] += 1
+        return self._open("streams", caller, self._streams_max)
+
+    def downloading(self, caller: Caller) -> AbstractContextManager[None]:
+        """The same of a download."""
+        return self._open("downloads", caller, DOWNLOADS_MAX)
+
+    @contextmanager
+    def _open(self, kind: str, caller: Caller, most: int) -> Iterator[None]:
+        opened, name = self._opened[kind], _name(caller)
+        if 0 < most <= opened[name]:
+            raise self._too_many(kind, f"one caller may have {most} {kind} open at once", OPEN_AGAIN_SECONDS)
+        opened[name] += 1
         try:
             yield
         finally:
-            self._streams[name] -= 1
-            if not self._streams[name]:
-                del self._streams[name]
+            opened[name] -= 1
+            if not opened[name]:
+                del opened[name]
 
     def _count(self, allowance: Allowance | None, name: str) -> None:
         if allowance is not None and (asked := allowance.throttled.limit(name)).limited:

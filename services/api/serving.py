@@ -22,6 +22,8 @@ from services.store.connect import AWAY, WORLD, Pool, connect_pool
 
 CONNECTIONS = 10
 LOOK_SECONDS = 2.0
+# A download has begun to be answered, and has no other way to say "busy" than to break off.
+DOWNLOAD_PATIENCE_SECONDS = 300
 
 # Pages are read in the order of an index and end after some rows. Of a table that was never analysed PostgreSQL believes that it
 # is cheaper to collect all of a team's million rows and to sort them, which takes half a second.
@@ -46,7 +48,7 @@ async def serve(
     world = World(
         settings=settings, pool=pool, tokens=tokens, turnstile=Turnstile(settings, health.registry), catalog=catalog,
         cards=Cards(pool), charges=charges, reports=Reports(settings), watch=Watch(pool, stop),
-        lanes=Lanes(), simulations=Lanes(1), health=health, clock=clock,
+        lanes=Lanes(), simulations=Lanes(1), downloads=Lanes(1, patience_seconds=DOWNLOAD_PATIENCE_SECONDS), past=Lanes(1), health=health, clock=clock,
     )  # fmt: skip
     app = create_app(world)
     look_for_garbage_in_passing()

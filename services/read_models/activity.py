@@ -4,7 +4,7 @@ A page goes on before the entry where the last one ended, (position, part), neve
 entry is skipped and none comes twice.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
@@ -158,7 +158,7 @@ def _row(shard: int, row: asyncpg.Record) -> Row:
     return Row(shard, entry, decode(row["type"], row["body"]))
 
 
-async def read_all(connection: Reads, team_id: str, wanted: Filter) -> AsyncIterator[list[Row]]:
+async def read_all(connection: Reads, team_id: str, wanted: Filter) -> AsyncGenerator[list[Row]]:
     """Every entry, newest first, some hundreds at a time; not within a transaction: a slow reader must hold nothing open.
 
     What the projections do not have yet is read once. Below it rows are only read, so it does not matter what comes meanwhile.

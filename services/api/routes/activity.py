@@ -5,11 +5,12 @@ import re
 from base64 import b64decode, urlsafe_b64encode
 from binascii import Error as NotBase64
 from collections.abc import AsyncIterator, Iterable
+from contextlib import aclosing, nullcontext
 from datetime import timedelta
 from io import StringIO
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Header, Path, Query
+from fastapi import APIRouter, Depends, Header, Path, Query
 from starlette.responses import Response, StreamingResponse
 
 from projections.balance.state import Kind
@@ -41,12 +42,19 @@ Days = Annotated[Literal["1", "7", "30"], Query(description="The window, n × 24
 routes = APIRouter()
 
 
+async def _download(ask: Asked, accept: Annotated[str, Header()] = "") -> AsyncIterator[None]:
+    """Counted from its beginning to its end, where the answer is a download."""
+    with ask.world.turnstile.downloading(ask.caller) if "text/csv" in accept else nullcontext():
+        yield
+
+
 @route(
     routes, "GET", "/v1/teams/{team}/activity", Role.MEMBER, gives=Activity, tags=["credits"], responses=CSV,
     fails=("invalid_cursor", "no_rate_card", "catching_up"), links=FOLLOWED,
 )  # fmt: skip
 async def get_activity(
     ask: Asked,
+    _counted: Annotated[None, Depends(_download)],
     days: Days = "30",
     kind: Annotated[
         list[Kind] | None, Query(alias="type", max_length=len(Kind), description="Only these types.")
@@ -92,9 +100,16 @@ def parse_cursor(cursor: str) -> Before:
 
 async def _lines(ask: Ask, wanted: Filter, cards: RateCards) -> AsyncIterator[str]:
     yield _csv([COLUMNS])
-    async for rows in read_all(ask.glance(), ask.team_id, wanted):
-        lines = (line(row, cards, ask.world.catalog) for row in rows)
-        yield _csv([[_cell(column, one) for column in COLUMNS] for one in lines])
+    async with aclosing(read_all(ask.glance(), ask.team_id, wanted)) as pages:
+        while True:
+            # One page at a time, whoever downloads: each keeps a session and the event loop from all who ask for less.
+            async with ask.world.downloads.of(0):
+                rows = await anext(pages, None)
+                lines = (line(row, cards, ask.world.catalog) for row in rows or [])
+                text = _csv([[_cell(column, one) for column in COLUMNS] for one in lines])
+            if rows is None:
+                return
+            yield text
 
 
 def _csv(rows: Iterable[Iterable[str]]) -> str:

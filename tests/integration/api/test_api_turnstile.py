@@ -4,7 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from functools import partial
 from urllib.parse import urlsplit
@@ -19,8 +19,12 @@ from deploy.local.stripe.webhooks import sign
 from schemas.credits import MICRO
 from schemas.facts import CreditsGranted
 from services.api.models import examples
+from services.api.rate_limits import DOWNLOADS_MAX
+from services.api.serving import CONNECTIONS
 from services.api.tokens import Role, mint
-from tests.support.api import Api, a_database, an_api
+from services.store.connect import Connection
+from tests.support.api import Api, a_database, an_api, in_a_while
+from tests.support.holds import WAITING, wait_for_locks
 from tests.support.limits import LimitsClock, limits_clock
 from tests.support.openapi import resolve
 from tests.support.usage import reported
@@ -300,3 +304,52 @@ async def test_who_hangs_up_in_the_middle_of_a_body_is_nobodys_mistake(
 
     assert [line for line in lines if line["log_level"] != "debug"] == []
     assert caplog.records == []
+
+
+@asynccontextmanager
+async def locked(api: Api, table: str) -> AsyncIterator[Connection]:
+    """Nobody reads this projection while the block runs."""
+    async with api.connection.transaction():
+        await api.connection.execute(f"LOCK TABLE {table}_v1 IN ACCESS EXCLUSIVE MODE")
+        yield api.connection
+
+
+@pytest.mark.parametrize(
+    ("path", "accept", "table"),
+    [("balance?at={now}", "application/json", "balance_snapshots"), ("activity", "text/csv", "activity")],
+    ids=["balances of the past", "downloads"],
+)
+async def test_what_is_dear_waits_for_its_like_and_keeps_nobody_from_a_balance(
+    streams: Api, path: str, accept: str, table: str
+) -> None:
+    address = f"{streams.path}/{path.format(now=in_a_while(seconds=-1)).replace('+', '%2B')}"
+    many = [streams.client("member", member=f"mem_{n}") for n in range(2 * CONNECTIONS)]
+    async with locked(streams, table) as holder:
+        asking = [asyncio.create_task(one.get(address, headers={"accept": accept})) for one in many]
+        await wait_for_locks(holder, 1)
+
+        assert (await streams.client("member", member="mem_x").get(f"{streams.path}/balance")).status_code == 200
+        assert await holder.fetchval(WAITING) == 1
+
+    assert {answer.status_code for answer in await asyncio.gather(*asking)} <= {200, 404}
+
+
+async def test_one_caller_has_only_some_downloads_open_at_once(streams: Api) -> None:
+    async with locked(streams, "activity"), AsyncExitStack() as stack:
+
+        async def download(client: httpx.AsyncClient) -> httpx.Response:
+            request = client.stream("GET", f"{streams.path}/activity", headers={"accept": "text/csv"})
+            return await stack.enter_async_context(request)
+
+        assert [(await download(streams.member)).status_code for _ in range(DOWNLOADS_MAX)] == [200] * DOWNLOADS_MAX
+        refused = await download(streams.member)
+        assert (refused.status_code, refused.headers["retry-after"]) == (429, "5")
+        assert "4 downloads open at once" in json.loads(await refused.aread())["detail"]
+        assert (await download(streams.client("member", member="mem_9"))).status_code == 200
+        assert (await streams.member.get(f"{streams.path}/packs")).status_code != 429
+
+    async def has_room() -> bool:
+        answer = await streams.member.get(f"{streams.path}/activity", headers={"accept": "text/csv"})
+        return answer.status_code == 200
+
+    await until(has_room, what="a download that has ended makes room")
