@@ -49,7 +49,7 @@ def load_files() -> dict[str, File]:
         for file in folder.iterdir():
             if file.is_dir():
                 folders.append((f"{prefix}{file.name}/", file))
-            else:
+            elif not file.name.endswith(".d.ts"):  # types are for those who write the page
                 found[prefix + file.name] = _file(file.read_bytes(), guess_type(file.name)[0])
     return found
 
