@@ -36,7 +36,7 @@ export function openDialog(element, { title, about = null, beside = null, onsubm
 /**
  * Who may do what a member may not, by name, and words that can be sent to them.
  *
- * @param {import("./element.js").CreditsElement} element
+ * @param {CreditsElement} element
  * @param {{ title: string, what: string, request: string }} words
  */
 export async function askAnAdmin(element, { title, what, request }) {
@@ -49,19 +49,17 @@ export async function askAnAdmin(element, { title, what, request }) {
   const words = `${request}${team ? ` Our team is ${team}.` : ""} ${location.origin}${location.pathname}`;
   const copy = h("button", { type: "button", class: "primary" }, "Copy a request for them");
   copy.addEventListener("click", async () => {
-    const isCopied = await navigator.clipboard.writeText(words).then(() => true, () => false);
+    const isCopied = await navigator.clipboard.writeText(words).then(
+      () => true,
+      () => false,
+    );
     if (isCopied) copy.textContent = "Copied";
     else copy.replaceWith(h("p", { class: "note" }, words)); // where the browser forbids it, a hand can
   });
   const close = h("button", { type: "button", onclick: () => dialog.close() }, "Close");
   const said = h("p", {}, what, h("br"), h("strong", {}, whom));
   const canCopy = Boolean(names && navigator.clipboard); // only where the page came by https
-  const dialog = openDialog(
-    element,
-    { title },
-    h("div", { class: "ask" }, icon(LOCK), said, canCopy && copy),
-    h("div", { class: "buttons" }, close),
-  );
+  const dialog = openDialog(element, { title }, h("div", { class: "ask" }, icon(LOCK), said, canCopy && copy), h("div", { class: "buttons" }, close));
 }
 
 /**
@@ -77,7 +75,7 @@ export function wrong(problem) {
  * To Stripe and back. A host's page has a sign-in that outlasts the way, so its own tab goes there; our page keeps its token
  * in memory alone, so it stays open and Stripe gets a tab of its own.
  *
- * @param {import("./session.js").Session} session
+ * @param {Session} session
  * @param {() => string | null | Promise<string | null>} ask
  */
 export async function visitStripe(session, ask) {

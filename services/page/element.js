@@ -25,12 +25,11 @@ export class CreditsElement extends HTMLElement {
 
   connectedCallback() {
     // A host may have set them before this file had arrived.
-    const own = /** @type {Record<string, unknown>} */ (/** @type {unknown} */ (this));
     for (const name of ["filter", "getToken", "session"]) {
       if (!Object.hasOwn(this, name)) continue;
-      const given = own[name];
-      delete own[name];
-      own[name] = given;
+      const given = Reflect.get(this, name);
+      Reflect.deleteProperty(this, name);
+      Reflect.set(this, name, given);
     }
     this.#start();
   }

@@ -11,7 +11,7 @@ const FAR = 60; // days; farther nobody should look
 /**
  * What a team used on each day since its first use in the last month, oldest first and without today. A help: where it does not load, empty.
  *
- * @param {import("./session.js").Session} session
+ * @param {Session} session
  * @returns {Promise<number[]>}
  */
 export async function usedByDay(session) {

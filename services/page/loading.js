@@ -56,21 +56,23 @@ export function loader(show, owner = null) {
  * @param {() => boolean} isOurs
  */
 function countdown(failed, seconds, isOurs) {
-  return /** @type {Promise<void>} */ (new Promise((resolve) => {
-    /** @param {number} left */
-    const say = (left) => {
-      failed.seconds = left;
-      failed.tell?.();
-    };
-    const again = () => {
-      clearInterval(timer);
-      say(0);
-      resolve();
-    };
-    failed.again = again;
-    const timer = setInterval(() => (isOurs() && failed.seconds && failed.seconds > 1 ? say(failed.seconds - 1) : again()), 1_000);
-    say(seconds);
-  }));
+  return /** @type {Promise<void>} */ (
+    new Promise((resolve) => {
+      /** @param {number} left */
+      const say = (left) => {
+        failed.seconds = left;
+        failed.tell?.();
+      };
+      const again = () => {
+        clearInterval(timer);
+        say(0);
+        resolve();
+      };
+      failed.again = again;
+      const timer = setInterval(() => (isOurs() && failed.seconds && failed.seconds > 1 ? say(failed.seconds - 1) : again()), 1_000);
+      say(seconds);
+    })
+  );
 }
 
 /**

@@ -26,8 +26,8 @@ interface Failed {
 interface News {
   balance: Api.Balance;
   activity: Came;
-  link: import("./session.js").Link;
-  ended: import("./session.js").Problem;
+  link: Link;
+  ended: Problem;
   changed: string;
   change: null;
 }
@@ -38,15 +38,27 @@ interface Came {
   more: boolean;
 }
 
+type Action = import("./banner.js").Action;
+type BuyCredits = import("./elements/buy-credits.js").BuyCredits;
+type CreditsElement = import("./element.js").CreditsElement;
+type Known = import("./stacks.js").Known;
+type Link = import("./session.js").Link;
+type Problem = import("./session.js").Problem;
+type Row = import("./stacks.js").Row;
+type Series = import("./stacks.js").Series;
+type Session = import("./session.js").Session;
+type Stacks = import("./stacks.js").Stacks;
+type TopUpSettings = import("./elements/top-up-settings.js").TopUpSettings;
+
 interface HTMLElementTagNameMap {
-  "buy-credits": import("./elements/buy-credits.js").BuyCredits;
+  "buy-credits": BuyCredits;
   "credit-activity": import("./elements/credit-activity.js").CreditActivity;
   "credit-balance": import("./elements/credit-balance.js").CreditBalance;
   "credits-usage": import("./elements/credits-usage.js").CreditsUsage;
   "rate-card": import("./elements/rate-card.js").RateCard;
-  "top-up-settings": import("./elements/top-up-settings.js").TopUpSettings;
+  "top-up-settings": TopUpSettings;
   "usage-chart": import("./elements/usage-chart.js").UsageChart;
 }
 
 /** What a request can throw: a Problem mostly, which says more than other errors do. */
-type Thrown = Error & Partial<import("./session.js").Problem>;
+type Thrown = Error & Partial<Problem>;

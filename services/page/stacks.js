@@ -32,11 +32,19 @@ export const rounded = (number) => String(Math.round(number * 100) / 100);
  */
 export function stacked(known, by) {
   const told = new Map(known.items.map((item) => [item.day, item]));
-  const days = daysOf(known).map((day) => ({ day, amounts: new Map(Object.entries(told.get(day)?.[/** @type {"features" | "members"} */ (`${by}s`)] ?? {}).map(([key, text]) => [key, Number(text)])) }));
+  const days = daysOf(known).map((day) => ({
+    day,
+    amounts: new Map(
+      Object.entries(told.get(day)?.[/** @type {"features" | "members"} */ (`${by}s`)] ?? {}).map(([key, text]) => [key, Number(text)]),
+    ),
+  }));
   /** @type {Map<string, number>} */
   const sums = new Map();
   for (const { amounts } of days) for (const [key, amount] of amounts) sums.set(key, (sums.get(key) ?? 0) + amount);
-  const ranked = [...sums].filter(([, sum]) => sum > 0).sort(([, a], [, b]) => b - a).map(([key]) => key);
+  const ranked = [...sums]
+    .filter(([, sum]) => sum > 0)
+    .sort(([, a], [, b]) => b - a)
+    .map(([key]) => key);
   const named = ranked.length > NAMED_MAX + 1 ? ranked.slice(0, NAMED_MAX) : ranked;
   const names = by === "feature" ? known.features : known.members;
   const series = named.map((key, place) => ({ key, name: names.get(key) ?? (key || "Nobody in particular"), look: `s${place + 1}` }));

@@ -182,7 +182,9 @@ export function moneyEach({ amount, currency, credits: count }) {
  * @param {string} currency
  */
 export const currencySign = (currency) =>
-  currencyFormat(currency).formatToParts(0).find(({ type }) => type === "currency")?.value ?? currency;
+  currencyFormat(currency)
+    .formatToParts(0)
+    .find(({ type }) => type === "currency")?.value ?? currency;
 
 const parts = exact.formatToParts(12345.6);
 const GROUP = parts.find(({ type }) => type === "group")?.value ?? ",";
@@ -197,7 +199,10 @@ const DIGITS = [...new Intl.NumberFormat(undefined, { useGrouping: false }).form
  */
 export function typed(text) {
   const digits = text.replace(/\p{Nd}/gu, (digit) => (DIGITS.includes(digit) ? String(DIGITS.indexOf(digit)) : digit));
-  const plain = digits.replaceAll(GROUP, "").replace(/[\s\u00a0\u202f$€£¥]/g, "").replace(POINT, ".");
+  const plain = digits
+    .replaceAll(GROUP, "")
+    .replace(/[\s\u00a0\u202f$€£¥]/g, "")
+    .replace(POINT, ".");
   return /^\d{1,12}(\.\d{1,6})?$/.test(plain) ? plain : null;
 }
 

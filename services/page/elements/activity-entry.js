@@ -2,9 +2,24 @@
 
 import { openDialog } from "../dialog.js";
 import { h, icon } from "../dom.js";
-import { failure, loader, skeleton, missing } from "../loading.js";
+import { failure, loader, missing, skeleton } from "../loading.js";
 import { css } from "../style.js";
-import { TYPES, attributes, capital, credits, creditsChange, inCredits, inOwnNumbers, isNegative, isZero, money, onDayOfYear, per, when, whenExactly } from "../words.js";
+import {
+  attributes,
+  capital,
+  credits,
+  creditsChange,
+  inCredits,
+  inOwnNumbers,
+  isNegative,
+  isZero,
+  money,
+  onDayOfYear,
+  per,
+  TYPES,
+  when,
+  whenExactly,
+} from "../words.js";
 
 const MINUS = "M4 8h8";
 const PLUS = "M8 4v8M4 8h8";
@@ -135,7 +150,7 @@ export const entryStyle = css`
  * The rows of an entry: what happened, and below it, once asked for, why.
  *
  * @param {Api.ActivityItem} item
- * @param {import("../element.js").CreditsElement} element
+ * @param {CreditsElement} element
  * @param {(id: string) => string} nameOf
  */
 export function entryRows(item, element, nameOf) {
@@ -186,7 +201,7 @@ function detailOf({ type, detail }) {
 
 /**
  * @param {Api.ActivityItem} item
- * @param {import("../element.js").CreditsElement} element
+ * @param {CreditsElement} element
  * @param {HTMLTableRowElement} why
  */
 function explain(item, element, why) {
@@ -206,7 +221,7 @@ function explain(item, element, why) {
 
 /**
  * @param {Api.Entry} entry
- * @param {import("../element.js").CreditsElement} element
+ * @param {CreditsElement} element
  */
 function explanation(entry, element) {
   const { price, paid_by: paid, charge } = entry;
@@ -229,7 +244,7 @@ function explanation(entry, element) {
 
 /**
  * @param {Api.Price} price
- * @param {import("../element.js").CreditsElement} element
+ * @param {CreditsElement} element
  */
 function rate(price, element) {
   const { name, rate_attributes: named, rate: each, rate_card: version, in_force_since: since } = price;
@@ -241,7 +256,7 @@ function rate(price, element) {
 /**
  * The card that priced an entry, over the page, so that nobody loses the place.
  *
- * @param {import("../element.js").CreditsElement} element
+ * @param {CreditsElement} element
  * @param {number} version
  * @param {string} since
  */

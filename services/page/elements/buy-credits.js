@@ -80,7 +80,12 @@ export class BuyCredits extends CreditsElement {
   async open() {
     await this.session.share("").catch(() => null); // until a request was sent, nobody knows the role
     if (this.session.isAdmin) this.#choose();
-    else askAnAdmin(this, { title: "Ask an admin for more credits", what: "Only team admins can buy credits.", request: "Could you buy more credits for us?" });
+    else
+      askAnAdmin(this, {
+        title: "Ask an admin for more credits",
+        what: "Only team admins can buy credits.",
+        request: "Could you buy more credits for us?",
+      });
   }
 
   #choose() {
@@ -152,7 +157,12 @@ export class BuyCredits extends CreditsElement {
     const body = h("div", { class: "ask", role: "status" }, h("p", {}, WAITING));
     const close = h("button", { type: "button", onclick: () => dialog.close() }, "Close");
     let open = true;
-    const dialog = openDialog(this, { title: "Waiting for your payment", onclose: () => (open = false) }, body, h("div", { class: "buttons" }, close));
+    const dialog = openDialog(
+      this,
+      { title: "Waiting for your payment", onclose: () => (open = false) },
+      body,
+      h("div", { class: "buttons" }, close),
+    );
     const title = /** @type {HTMLElement} */ (dialog.querySelector("h2"));
     let shown = "";
     /** @param {Shown} purchase */
@@ -169,7 +179,9 @@ export class BuyCredits extends CreditsElement {
     const look = async () => {
       if (!open) return;
       /** @type {Shown} */
-      const purchase = await this.session.get(`/purchases/${encodeURIComponent(id)}`).catch((problem) => ({ state: problem.final ? "lost" : "unknown" }));
+      const purchase = await this.session
+        .get(`/purchases/${encodeURIComponent(id)}`)
+        .catch((problem) => ({ state: problem.final ? "lost" : "unknown" }));
       if (purchase.state !== "unknown") show(purchase);
       if (UNDER_WAY.includes(purchase.state)) setTimeout(look, LOOK_EVERY);
       else this.session.renew("/top-up"); // the card may have been kept
@@ -202,7 +214,13 @@ const receipt = (address) => h("a", { href: address, target: "_blank", rel: "nor
 function afterwards(balance, pack, used) {
   const [total, available] = [plus(balance.total, pack.credits), plus(balance.available, pack.credits)];
   const lasts = lasting(used, { ...balance, available });
-  return h("p", { class: "note" }, "New balance ", h("strong", { class: "number" }, credits(total)), ...(lasts ? [" · lasts ", ...lasts, " at this pace"] : []));
+  return h(
+    "p",
+    { class: "note" },
+    "New balance ",
+    h("strong", { class: "number" }, credits(total)),
+    ...(lasts ? [" · lasts ", ...lasts, " at this pace"] : []),
+  );
 }
 
 /**

@@ -2,10 +2,10 @@
 
 import { choices, h } from "../dom.js";
 import { CreditsElement } from "../element.js";
-import { DAYS, Filter, during } from "../filter.js";
+import { DAYS, during, Filter } from "../filter.js";
 import { failure, loader, skeleton } from "../loading.js";
 import { css } from "../style.js";
-import { TYPES, credits } from "../words.js";
+import { credits, TYPES } from "../words.js";
 import { entryRows, entryStyle } from "./activity-entry.js";
 
 const PAGE = 25;
@@ -110,11 +110,14 @@ export class CreditActivity extends CreditsElement {
     this.root.append(h("section", { class: "card", part: "card", "aria-label": "Credit activity" }, head, this.#body, this.#pages));
   }
 
-  /** @param {import("../session.js").Session} session */
+  /** @param {Session} session */
   begin(session) {
     this.#follow();
     this.hear("activity", (came) => this.#came(came));
-    session.share("").then(({ members }) => this.#know(members), () => {}); // without names, ids are shown
+    session.share("").then(
+      ({ members }) => this.#know(members),
+      () => {},
+    ); // without names, ids are shown
   }
 
   /** A filter that is shared with others. */

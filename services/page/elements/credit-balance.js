@@ -113,7 +113,7 @@ const sheet = css`
   .foot strong { color: var(--text); }
 `;
 
-/** @type {Record<import("../session.js").Link, (at: string) => string>} */
+/** @type {Record<Link, (at: string) => string>} */
 const LINKS = {
   live: (at) => (at ? `Live · as of ${at}` : "Live"),
   connecting: (at) => (at ? `Connecting · as of ${at}` : "Connecting"),
@@ -135,7 +135,7 @@ export class CreditBalance extends CreditsElement {
     this.root.append(h("section", { class: "card", part: "card", "aria-label": "Balance" }, head, this.#body));
   }
 
-  /** @param {import("../session.js").Session} session */
+  /** @param {Session} session */
   begin(session) {
     this.#used = [];
     this.hear("balance", (balance) => this.#show({ phase: "ready", value: balance }));
@@ -158,7 +158,7 @@ export class CreditBalance extends CreditsElement {
     }
   }
 
-  /** @param {import("../session.js").Session} session */
+  /** @param {Session} session */
   async #askPace(session) {
     this.#used = await usedByDay(session);
     if (this.session.balance) this.#balance(this.session.balance);

@@ -95,8 +95,15 @@ const OUT = {
   forbidden: "Your sign-in is not meant for this page. Team members and finance may open it.",
 };
 const UNSEEN = 250; // milliseconds
-/** @type {Record<import("../banner.js").Action, string>} */
-const ACTIONS = { confirm: "Confirm payment", card: "Change card", add: "Add a card", buy: "Buy credits", enable: "Enable top-ups", settings: "Configure top-ups" };
+/** @type {Record<Action, string>} */
+const ACTIONS = {
+  confirm: "Confirm payment",
+  card: "Change card",
+  add: "Add a card",
+  buy: "Buy credits",
+  enable: "Enable top-ups",
+  settings: "Configure top-ups",
+};
 
 export class CreditsUsage extends CreditsElement {
   #load = loader((/** @type {Loading<Api.Team>} */ state) => this.#show(state), this);
@@ -106,14 +113,14 @@ export class CreditsUsage extends CreditsElement {
   /** @type {Parameters<typeof bannerOf>[0]} */
   #warned = {};
   #whole = h("div", {});
-  /** @type {{ buy: import("./buy-credits.js").BuyCredits, topUp: import("./top-up-settings.js").TopUpSettings } | null} */
+  /** @type {{ buy: BuyCredits, topUp: TopUpSettings } | null} */
   #parts = null;
 
   constructor() {
     super(sheet);
   }
 
-  /** @param {import("../session.js").Session | null} session */
+  /** @param {Session | null} session */
   begin(session) {
     if (!session) return this.#out({ code: "unauthenticated" });
     this.hear("balance", (balance) => this.#warn({ balance }));
@@ -135,7 +142,7 @@ export class CreditsUsage extends CreditsElement {
     this.#whole.className = "";
   }
 
-  /** @param {import("../session.js").Session} session */
+  /** @param {Session} session */
   #build(session) {
     const parts = { exportparts: "card, body, total, bar, button, dialog" };
     const [buy, balance, topUp] = [h("buy-credits", parts), h("credit-balance", parts), h("top-up-settings", parts)];
@@ -205,7 +212,7 @@ export class CreditsUsage extends CreditsElement {
     if (!isCancelled) this.#parts?.buy.follow(purchase);
   }
 
-  /** @param {import("../banner.js").Action} action */
+  /** @param {Action} action */
   #act(action) {
     if (!this.#parts) return;
     const { buy, topUp } = this.#parts;

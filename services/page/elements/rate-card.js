@@ -121,11 +121,14 @@ export class RateCard extends CreditsElement {
    * @param {string | null} [at]
    */
   #look(at = null) {
-    this.#load(async () => {
-      const [cards, today] = await Promise.all([this.session.get("v1/rate-cards"), this.session.get("v1/rate-card")]);
-      const shown = at ? await this.session.get(`v1/rate-card?at=${encodeURIComponent(at)}`) : today;
-      return { cards, today, shown };
-    }, { quietly: this.#which.length > 0 });
+    this.#load(
+      async () => {
+        const [cards, today] = await Promise.all([this.session.get("v1/rate-cards"), this.session.get("v1/rate-card")]);
+        const shown = at ? await this.session.get(`v1/rate-card?at=${encodeURIComponent(at)}`) : today;
+        return { cards, today, shown };
+      },
+      { quietly: this.#which.length > 0 },
+    );
   }
 
   /** @param {Loading<Cards>} state */
@@ -203,7 +206,11 @@ const keyOf = (feature, rate) => JSON.stringify([feature.feature, Object.entries
  * @param {Api.RateCard} card
  */
 const ratesOf = ({ categories }) =>
-  new Map(categories.flatMap(({ features }) => features.flatMap((feature) => feature.rates.map((rate) => /** @type {const} */ ([keyOf(feature, rate), rate.credits])))));
+  new Map(
+    categories.flatMap(({ features }) =>
+      features.flatMap((feature) => feature.rates.map((rate) => /** @type {const} */ ([keyOf(feature, rate), rate.credits]))),
+    ),
+  );
 
 /**
  * The rates of a category; beside those that differ from today's stands what they cost today.
@@ -213,7 +220,11 @@ const ratesOf = ({ categories }) =>
  * @param {Map<string, string> | null} today
  */
 function category(name, features, today) {
-  const head = h("tr", { class: "unseen" }, ["Feature", "Unit", "Credits"].map((title) => h("th", { scope: "col" }, title)));
+  const head = h(
+    "tr",
+    { class: "unseen" },
+    ["Feature", "Unit", "Credits"].map((title) => h("th", { scope: "col" }, title)),
+  );
   const rows = features.flatMap((feature) => feature.rates.map((rate) => row(feature, rate, today && (today.get(keyOf(feature, rate)) ?? NEW))));
   return h("table", {}, h("caption", {}, name), h("thead", {}, head), h("tbody", {}, rows));
 }
@@ -238,7 +249,9 @@ const topUpsChip = () => h("span", { class: "chip top-ups" }, "Top-ups");
  * @param {Api.RateCard} card
  */
 function legend({ categories }) {
-  const rates = categories.flatMap(({ features }) => features.flatMap((feature) => feature.rates.map((rate) => /** @type {const} */ ([feature, rate]))));
+  const rates = categories.flatMap(({ features }) =>
+    features.flatMap((feature) => feature.rates.map((rate) => /** @type {const} */ ([feature, rate]))),
+  );
   const plans = [...new Set(rates.map(([feature, rate]) => planOf(feature, rate)))].filter((plan) => typeof plan === "string");
   const named = plans.flatMap((plan) => [planChip(plan), ` needs the plan ${capital(plan)}. `]);
   return rates.some(([feature, rate]) => needsTopUps(feature, rate)) ? [...named, topUpsChip(), " needs automatic top-ups to be enabled."] : named;
@@ -274,12 +287,16 @@ const rateName = ({ name }, { attributes: its = {} }) => name + (Object.keys(its
 /**
  * "What would this cost?" The server says so, and whether the team may: the page calculates no prices.
  *
- * @param {import("../session.js").Session} session
+ * @param {Session} session
  * @param {Api.Category[]} categories
  */
 function calculator(session, categories) {
   const rates = categories.flatMap(({ features }) => features.flatMap((feature) => feature.rates.map((rate) => ({ feature, rate }))));
-  const which = h("select", { "aria-label": "Feature" }, rates.map((known, place) => new Option(rateName(known.feature, known.rate), String(place))));
+  const which = h(
+    "select",
+    { "aria-label": "Feature" },
+    rates.map((known, place) => new Option(rateName(known.feature, known.rate), String(place))),
+  );
   const many = h("input", { type: "text", inputmode: "decimal", value: "30", "aria-label": "How many", maxlength: "12" });
   const unit = h("span", {});
   const cost = h("output", { class: "number" });

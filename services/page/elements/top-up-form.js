@@ -71,7 +71,7 @@ const sheet = css`
 /**
  * Look at the settings as they are now, and let an admin change them; `enable` if that is what was pressed.
  *
- * @param {import("./top-up-settings.js").TopUpSettings} element
+ * @param {TopUpSettings} element
  * @param {{ enable: boolean }} how
  */
 export function editTopUps(element, { enable }) {
@@ -93,7 +93,7 @@ export function editTopUps(element, { enable }) {
 }
 
 /**
- * @param {import("../session.js").Session} session
+ * @param {Session} session
  * @returns {Promise<Settings>}
  */
 async function settingsOf(session) {
@@ -102,7 +102,7 @@ async function settingsOf(session) {
 }
 
 /**
- * @param {import("./top-up-settings.js").TopUpSettings} element
+ * @param {TopUpSettings} element
  * @param {Settings} settings
  * @param {{ enable?: boolean, told?: Thrown | null }} [how]
  */
@@ -142,7 +142,8 @@ function editKnown(element, { known, etag }, { enable = false, told = null } = {
     if (mine !== turn) return;
     const said = await session.send("POST", "/top-up/simulate", body).catch((/** @type {Thrown} */ refusal) => refusal);
     if (mine !== turn) return;
-    if (said instanceof Error) return say(said.final ? wrong(inWords(said)) : failure("What this would charge is not known.", { problem: said, again: foresee }));
+    if (said instanceof Error)
+      return say(said.final ? wrong(inWords(said)) : failure("What this would charge is not known.", { problem: said, again: foresee }));
     save.disabled = false;
     say(...foreseen(said, fields, known.card));
   };
@@ -183,7 +184,12 @@ function editKnown(element, { known, etag }, { enable = false, told = null } = {
   fields.hear(foresee);
   const dialog = openDialog(
     element,
-    { title: "Automatic top-ups", beside: on, about: "Keeps work running. Nothing is charged until credits are low.", onsubmit: () => save.disabled || store() },
+    {
+      title: "Automatic top-ups",
+      beside: on,
+      about: "Keeps work running. Nothing is charged until credits are low.",
+      onsubmit: () => save.disabled || store(),
+    },
     told && wrong(inWords(told)),
     gaps,
     meaning,
@@ -205,7 +211,8 @@ function fieldsOf(known) {
    * @param {string} label
    * @param {Properties} [more]
    */
-  const text = (value, label, more = {}) => h("input", { type: "text", inputmode: "decimal", autocomplete: "off", maxlength: "16", "aria-label": label, value, ...more });
+  const text = (value, label, more = {}) =>
+    h("input", { type: "text", inputmode: "decimal", autocomplete: "off", maxlength: "16", "aria-label": label, value, ...more });
   const threshold = text(credits(known.threshold ?? BEGIN.threshold), "Threshold");
   const fixed = text(credits(known.credits ?? BEGIN.credits), "Credits to add");
   const full = text(credits(known.restore_to ?? BEGIN.restore_to), "Fill up to");
@@ -228,7 +235,13 @@ function fieldsOf(known) {
     heard.dispatchEvent(new Event("input"));
   };
   choose(how);
-  const kind = choices({ legend: "How many credits", name: "how", options: { add: "A fixed amount", fill: "Fill up" }, value: how, onchange: choose });
+  const kind = choices({
+    legend: "How many credits",
+    name: "how",
+    options: { add: "A fixed amount", fill: "Fill up" },
+    value: how,
+    onchange: choose,
+  });
   for (const field of [threshold, fixed, full, cap, times, minutes]) field.addEventListener("input", () => heard.dispatchEvent(new Event("input")));
 
   /** @returns {Wanted} */
@@ -237,16 +250,36 @@ function fieldsOf(known) {
     const amounts = { threshold: typed(threshold.value), ...(how === "add" ? { credits: typed(fixed.value) } : { restore_to: typed(full.value) }) };
     if (Object.values(amounts).includes(null)) return { problem: "Write the credits as a number." };
     if (cap.value.trim() && monthly === null) return { problem: "Write the most to charge in a month as an amount of money, or leave it empty." };
-    if (times.value.trim() && !isWhole(times.value, TIMES_MAX)) return { problem: `Write how often as a whole number from 1 to ${credits(TIMES_MAX)}, or leave it empty.` };
+    if (times.value.trim() && !isWhole(times.value, TIMES_MAX))
+      return { problem: `Write how often as a whole number from 1 to ${credits(TIMES_MAX)}, or leave it empty.` };
     if (!isWhole(minutes.value, MINUTES_MAX)) return { problem: `Write the minutes between as a whole number from 1 to ${credits(MINUTES_MAX)}.` };
-    const more = { monthly_cap: monthly === null ? null : { amount: monthly, currency }, max_per_month: times.value.trim() ? Number(times.value) : null };
+    const more = {
+      monthly_cap: monthly === null ? null : { amount: monthly, currency },
+      max_per_month: times.value.trim() ? Number(times.value) : null,
+    };
     return { body: { enabled: true, ...amounts, ...more, cool_down_seconds: 60 * Number(minutes.value) } };
   };
   const elements = [
     kind,
-    h("p", { class: "sentence" }, "When what is available drops below ", threshold, ", ", adding, filling, ", at most ", h("span", { class: "money" }, currencySign(currency), cap), " a\u00a0month."),
+    h(
+      "p",
+      { class: "sentence" },
+      "When what is available drops below ",
+      threshold,
+      ", ",
+      adding,
+      filling,
+      ", at most ",
+      h("span", { class: "money" }, currencySign(currency), cap),
+      " a\u00a0month.",
+    ),
     several,
-    h("details", {}, h("summary", {}, "More limits"), h("p", { class: "sentence" }, "At most ", times, " top-ups a month, at least ", minutes, " minutes apart.")),
+    h(
+      "details",
+      {},
+      h("summary", {}, "More limits"),
+      h("p", { class: "sentence" }, "At most ", times, " top-ups a month, at least ", minutes, " minutes apart."),
+    ),
   ];
   return { elements, read, price, hear: (/** @type {() => void} */ listener) => heard.addEventListener("input", listener) };
 }
@@ -276,13 +309,19 @@ const note = (said) => h("p", { class: "note" }, said);
  */
 function foreseen({ charges, total, days, each, next_charge_preview: next }, fields, card) {
   fields.price.textContent = each ? money(each) : "";
-  const past = charges && total
-    ? [`In the last ${days} days this would have charged `, ...pastOf(charges, total), "."]
-    : `What this would have charged in the last ${days} days is not known: more has happened than can be looked through.`;
+  const past =
+    charges && total
+      ? [`In the last ${days} days this would have charged `, ...pastOf(charges, total), "."]
+      : `What this would have charged in the last ${days} days is not known: more has happened than can be looked through.`;
   const now = next?.now && `saving now will charge ${money(next)}${card ? ` to ${cardName(card)}` : ""}`;
   const later = next?.not_now === "no_payment_method" && `${money(next)} will be charged as soon as there is a card`;
   const said = now || later;
-  return [note(past), said ? h("p", { class: "note warned" }, "Less than the threshold is available: ", h("strong", {}, said), ".") : note(h("strong", {}, "Saving charges nothing now."))];
+  return [
+    note(past),
+    said
+      ? h("p", { class: "note warned" }, "Less than the threshold is available: ", h("strong", {}, said), ".")
+      : note(h("strong", {}, "Saving charges nothing now.")),
+  ];
 }
 
 /**

@@ -132,7 +132,13 @@ export class TopUpSettings extends CreditsElement {
     const change = h("button", { type: "button", class: "link", onclick: () => this.changeCard() }, card ? "Change" : "Add a card");
     const paysWith = !this.session.isAdmin ? h("span", {}) : h("span", { class: "quiet" }, card ? `${cardName(card)} ` : "No card yet. ", change);
     this.#body.replaceChildren(
-      h("p", { class: "rule" }, known.enabled ? rule(known) : "Add credits whenever what is available drops below a threshold, so that work goes on. Nothing is charged until then."),
+      h(
+        "p",
+        { class: "rule" },
+        known.enabled
+          ? rule(known)
+          : "Add credits whenever what is available drops below a threshold, so that work goes on. Nothing is charged until then.",
+      ),
       ...(known.enabled && known.reason ? [h("p", { class: "reason", part: "reason" }, sentence(inOwnNumbers(known.reason)))] : []),
       ...(known.enabled ? spent(known) : []),
       h("div", { class: "rest" }),
@@ -225,7 +231,11 @@ function spent({ state, charged_this_month: charged, monthly_cap: cap }) {
   if (!charged) return [];
   const times = charged.count === undefined ? "" : ` in ${charged.count} ${charged.count === 1 ? "charge" : "charges"}`;
   const taken = ["charging", "action_required"].includes(state) ? "charged or under way" : "charged";
-  const said = h("p", { class: "quiet" }, cap ? `${money(charged)} of ${money(cap)} ${taken} in ${inMonth()}` : `${money(charged)} ${taken} in ${inMonth()}${times}`);
+  const said = h(
+    "p",
+    { class: "quiet" },
+    cap ? `${money(charged)} of ${money(cap)} ${taken} in ${inMonth()}` : `${money(charged)} ${taken} in ${inMonth()}${times}`,
+  );
   const bar = h("i", { "aria-hidden": "true" });
   if (cap) bar.style.backgroundSize = `${Math.min(100, (100 * charged.amount) / cap.amount)}% 100%`;
   return [h("div", { class: "spent" }, said, cap && bar)];

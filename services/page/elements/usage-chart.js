@@ -2,7 +2,7 @@
 
 import { choices, h, svg } from "../dom.js";
 import { CreditsElement } from "../element.js";
-import { DAYS, Filter, during } from "../filter.js";
+import { DAYS, during, Filter } from "../filter.js";
 import { failure, loader, skeleton } from "../loading.js";
 import { namesOf, rounded, scale, stacked } from "../stacks.js";
 import { css } from "../style.js";
@@ -17,7 +17,7 @@ const RENEW_EVERY = 4_000; // milliseconds, while usage streams in
 const BY = { feature: "By feature", member: "By member" };
 const AS = { chart: "Chart", table: "Table" };
 
-/** @typedef {import("../stacks.js").Known & { member: string, zone: string }} Looked */
+/** @typedef {Known & { member: string, zone: string }} Looked */
 
 const sheet = css`
   :host {
@@ -235,12 +235,19 @@ export class UsageChart extends CreditsElement {
   #ask({ quietly = false } = {}) {
     this.#days.choose(this.#filter.days);
     const { member } = this.#filter;
-    this.#load(async () => {
-      const query = this.#filter.query(["days", "member"], { by: "day" });
-      const [used, card, team] = await Promise.all([this.session.get(`/usage?${query}`), this.session.share("v1/rate-card"), this.session.share("")]);
-      const items = /** @type {Api.UsedOnDay[]} */ (used.items); // as asked for
-      return { ...used, items, member, zone: team.zone, features: namesOf(card), members: new Map(team.members.map(({ id, name }) => [id, name])) };
-    }, { quietly: quietly && this.#known !== null });
+    this.#load(
+      async () => {
+        const query = this.#filter.query(["days", "member"], { by: "day" });
+        const [used, card, team] = await Promise.all([
+          this.session.get(`/usage?${query}`),
+          this.session.share("v1/rate-card"),
+          this.session.share(""),
+        ]);
+        const items = /** @type {Api.UsedOnDay[]} */ (used.items); // as asked for
+        return { ...used, items, member, zone: team.zone, features: namesOf(card), members: new Map(team.members.map(({ id, name }) => [id, name])) };
+      },
+      { quietly: quietly && this.#known !== null },
+    );
   }
 
   #renewSoon() {
@@ -288,7 +295,10 @@ export class UsageChart extends CreditsElement {
     this.#title.textContent = data.total ? `${what}: ${credits(rounded(data.total))}` : what;
     this.#zone.textContent = `${days === 1 ? "Today" : "Days"} in ${zone.replaceAll("_", " ")}`;
     if (!data.total) {
-      const said = [h("strong", {}, `Nothing used ${days === 1 ? "today" : during(days)}`), h("p", { class: "quiet" }, "The first use is drawn here as it happens.")];
+      const said = [
+        h("strong", {}, `Nothing used ${days === 1 ? "today" : during(days)}`),
+        h("p", { class: "quiet" }, "The first use is drawn here as it happens."),
+      ];
       this.#body.replaceChildren(h("div", { class: "empty" }, said));
     } else if (this.#as === "table") {
       this.#scroll.replaceChildren(table(data)); // itself it stays, where it was scrolled to and with the focus
@@ -309,7 +319,7 @@ function titleOf({ days, member, members }) {
 }
 
 /**
- * @param {import("../stacks.js").Stacks} stacks
+ * @param {Stacks} stacks
  * @param {number} width
  */
 function chart({ series, days, total }, width) {
@@ -329,14 +339,27 @@ function chart({ series, days, total }, width) {
     const middle = LEFT + slot * (place + 0.5);
     let base = 0;
     const pieces = row.values.map((value, n) => {
-      const [from, to] = [y(base), y((base += value))];
+      const from = y(base);
+      base += value;
+      const to = y(base);
       const height = Math.max(0, from - to - (base > value ? 1 : 0));
-      return value > 0 ? svg("rect", { class: `piece ${series[n]?.look}`, x: middle - bar / 2, y: to, width: bar, height: Math.max(0.75, height), rx: Math.min(2, bar / 4) }) : [];
+      return value > 0
+        ? svg("rect", {
+            class: `piece ${series[n]?.look}`,
+            x: middle - bar / 2,
+            y: to,
+            width: bar,
+            height: Math.max(0.75, height),
+            rx: Math.min(2, bar / 4),
+          })
+        : [];
     });
     const band = svg("rect", { class: "band", x: LEFT + slot * place, y: TOP, width: slot, height: high });
     const dated = (days.length - 1 - place) % every === 0;
     const isAtEdge = width - middle < DATED / 2;
-    const label = dated ? svg("text", { x: isAtEdge ? width : middle, y: HEIGHT - 6, "text-anchor": isAtEdge ? "end" : "middle" }, onDate(row.day)) : [];
+    const label = dated
+      ? svg("text", { x: isAtEdge ? width : middle, y: HEIGHT - 6, "text-anchor": isAtEdge ? "end" : "middle" }, onDate(row.day))
+      : [];
     const column = svg("g", { class: "column" }, band, pieces, label);
     column.addEventListener("pointerenter", () => showTip(tip, row, series, { middle, width }));
     column.addEventListener("pointerleave", () => (tip.hidden = true));
@@ -345,20 +368,34 @@ function chart({ series, days, total }, width) {
   const most = days.reduce((one, other) => (other.sum > one.sum ? other : one));
   const said = `${credits(rounded(total))} credits used in ${days.length} days, most on ${onDate(most.day)}: ${credits(rounded(most.sum))}. The table has the numbers of each day.`;
   const drawing = svg("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, role: "img", "aria-label": said }, grid, columns);
-  return h("figure", {}, drawing, tip, h("ul", { class: "legend" }, series.map(({ name, look }) => h("li", { class: look }, name))));
+  return h(
+    "figure",
+    {},
+    drawing,
+    tip,
+    h(
+      "ul",
+      { class: "legend" },
+      series.map(({ name, look }) => h("li", { class: look }, name)),
+    ),
+  );
 }
 
 /**
  * @param {HTMLElement} tip
- * @param {import("../stacks.js").Row} row
- * @param {import("../stacks.js").Series[]} series
+ * @param {Row} row
+ * @param {Series[]} series
  * @param {{ middle: number, width: number }} place
  */
 function showTip(tip, row, series, { middle, width }) {
   const lines = series.map(({ name, look }, n) => ({ name, look, value: row.values[n] ?? 0 })).filter(({ value }) => value > 0);
   tip.replaceChildren(
     h("strong", {}, `${onDate(row.day)} · ${credits(rounded(row.sum))}`),
-    h("ul", {}, lines.map(({ name, look, value }) => h("li", {}, h("span", { class: look }, name), h("b", { class: "number" }, credits(rounded(value)))))),
+    h(
+      "ul",
+      {},
+      lines.map(({ name, look, value }) => h("li", {}, h("span", { class: look }, name), h("b", { class: "number" }, credits(rounded(value))))),
+    ),
   );
   tip.hidden = false;
   const room = tip.offsetWidth + 16;
@@ -368,7 +405,7 @@ function showTip(tip, row, series, { middle, width }) {
 /**
  * One day has no course; who used how much is what there is to see.
  *
- * @param {import("../stacks.js").Stacks} stacks
+ * @param {Stacks} stacks
  */
 function ranking({ series, days: [row] }) {
   const values = row?.values ?? [];
@@ -382,12 +419,18 @@ function ranking({ series, days: [row] }) {
   return h("div", { class: "rank" }, lines.flat());
 }
 
-/** @param {import("../stacks.js").Stacks} stacks */
+/** @param {Stacks} stacks */
 function table({ series, days, total }) {
   const sums = series.map((_, n) => days.reduce((sum, { values }) => sum + (values[n] ?? 0), 0));
   /** @param {number[]} values */
   const cells = (values) => values.map((value) => h("td", { class: "number" }, value ? credits(rounded(value)) : "–"));
-  const head = h("tr", {}, h("th", { scope: "col" }, "Day"), series.map(({ name, look }) => h("th", { scope: "col", class: `series ${look}` }, name)), h("th", { scope: "col" }, "All"));
+  const head = h(
+    "tr",
+    {},
+    h("th", { scope: "col" }, "Day"),
+    series.map(({ name, look }) => h("th", { scope: "col", class: `series ${look}` }, name)),
+    h("th", { scope: "col" }, "All"),
+  );
   const rows = days.toReversed().map(({ day, values, sum }) => h("tr", {}, h("th", { scope: "row" }, onDate(day)), cells([...values, sum])));
   const foot = h("tr", {}, h("th", { scope: "row" }, "All"), cells([...sums, total]));
   return h("table", {}, h("thead", {}, head), h("tbody", {}, rows), h("tfoot", {}, foot));

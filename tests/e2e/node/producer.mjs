@@ -8,7 +8,7 @@
 import { setTimeout as pause } from "node:timers/promises";
 
 import { compatibilityPartitioner, Producer, stringSerializers } from "@platformatic/kafka";
-import { CloudEvent, Kafka as Binding } from "cloudevents";
+import { Kafka as Binding, CloudEvent } from "cloudevents";
 
 import { get, world, wrong } from "./contract.mjs";
 

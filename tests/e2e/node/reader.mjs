@@ -9,7 +9,7 @@
 import { randomUUID } from "node:crypto";
 
 import { Consumer, ListOffsetTimestamps, MessagesStreamModes, stringDeserializers } from "@platformatic/kafka";
-import { CloudEvent, Kafka as Binding } from "cloudevents";
+import { Kafka as Binding, CloudEvent } from "cloudevents";
 
 import { get, world, wrong } from "./contract.mjs";
 

@@ -57,7 +57,11 @@ function inWords({ credits, items }) {
 
 async function generate() {
   button.disabled = true;
-  const answer = await fetch("/generate", { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ as: who.value, tier: tier() }) });
+  const answer = await fetch("/generate", {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify({ as: who.value, tier: tier() }),
+  });
   if (answer.ok) part("#gallery", HTMLUListElement).prepend(imageOf(prompt.value, tier()));
   quote();
 }
