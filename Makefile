@@ -16,7 +16,7 @@ demo: $(READY) ## play a video product with several teams on a real Kafka and Po
 
 test: $(READY) ## run all tests, those in a browser too
 	@deploy/local/browser.sh
-	@deploy/local/node.sh tests/e2e/node
+	@deploy/local/node.sh tests/e2e/node tests/integration/schemas/asyncapi
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 dates: $(READY) ## run what speaks of the calendar when a year ends, on a leap day, when clocks change (Linux, an hour)
