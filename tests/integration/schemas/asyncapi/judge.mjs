@@ -11,7 +11,11 @@ const messages = document?.allMessages().all() ?? [];
 console.log(
   JSON.stringify({
     wrong: diagnostics.filter(({ severity }) => severity < 2).map(({ code, message }) => `${code}: ${message}`), // errors and warnings
-    topics: document?.allChannels().all().map((channel) => channel.address()) ?? null,
+    topics:
+      document
+        ?.allChannels()
+        .all()
+        .map((channel) => channel.address()) ?? null,
     messages: messages.map((message) => ({ id: message.id(), members: Object.keys(message.payload()?.properties() ?? {}) })),
   }),
 );
