@@ -10,7 +10,7 @@ import { css } from "../style.js";
 import { credits, money, moneyEach, plus } from "../words.js";
 
 const LOOK_EVERY = 1_000; // milliseconds between two looks at a purchase that is being paid
-const WAITING = "Pay on Stripe's page. This one notices by itself when you have. Closing that page charges nothing.";
+const WAITING = "Pay on Stripe's page. This page updates when you have paid. If you close Stripe's page, nothing is charged.";
 const UNDER_WAY = ["open", "processing", "unknown"];
 
 /** @typedef {Partial<Omit<Api.Purchase, "state">> & { state: Api.Purchase["state"] | "lost" | "unknown" }} Shown  a purchase, as far as it is known */
@@ -232,15 +232,15 @@ function told({ state, credits: amount, detail }) {
     case "open":
       return ["Waiting for your payment", WAITING];
     case "processing":
-      return ["Your payment is being processed", "The credits are added as soon as your bank has said yes. You need not wait here."];
+      return ["Your payment is being processed", "The credits are added once your bank approves. You can leave this page."];
     case "credited":
       return ["Thank you", `${credits(amount ?? "")} credits were added to your team's balance.`];
     case "expired":
-      return ["Nothing was paid", "The payment page has expired, and nothing was charged."];
+      return ["Nothing was paid", "The payment page has expired. Nothing was charged."];
     case "failed":
-      return ["The payment failed", detail ?? "The bank said no, and nothing was charged."];
+      return ["The payment failed", detail ?? "The bank declined it. Nothing was charged."];
     default:
-      return ["Something is not as expected", detail ?? "This purchase is not known here."];
+      return ["Something went wrong", detail ?? "This purchase is not known here."];
   }
 }
 

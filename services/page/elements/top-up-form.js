@@ -135,7 +135,7 @@ function editKnown(element, { known, etag }, { enable = false, told = null } = {
     if (!body) return say(wrong({ message: problem }));
     if (!on.checked) {
       save.disabled = false;
-      return say(note("Top-ups are off: nothing is charged, and the amounts stay for the next time."));
+      return say(note("Top-ups are off. Nothing is charged, and your amounts are kept."));
     }
     meaning.classList.add("old");
     await new Promise((resolve) => setTimeout(resolve, PAUSE));
@@ -222,7 +222,7 @@ function fieldsOf(known) {
   const price = h("strong", { class: "price number" });
   const adding = h("span", {}, "add ", fixed, " credits for ", price);
   const filling = h("span", {}, "fill it up to ", full, " credits");
-  const several = h("p", { class: "quiet" }, "After a big drop, one charge adds as many times that as it takes to get back to the threshold.");
+  const several = h("p", { class: "quiet" }, "After a big drop, one charge adds that amount as often as needed to get back to the threshold.");
   /** @type {"add" | "fill"} */
   let how = known.restore_to ? "fill" : "add";
   const heard = new EventTarget();
@@ -264,7 +264,7 @@ function fieldsOf(known) {
     h(
       "p",
       { class: "sentence" },
-      "When what is available drops below ",
+      "When available credits drop below ",
       threshold,
       ", ",
       adding,
@@ -312,14 +312,14 @@ function foreseen({ charges, total, days, each, next_charge_preview: next }, fie
   const past =
     charges && total
       ? [`In the last ${days} days this would have charged `, ...pastOf(charges, total), "."]
-      : `What this would have charged in the last ${days} days is not known: more has happened than can be looked through.`;
+      : `It is not known what this would have charged in the last ${days} days: too much has happened to look through.`;
   const now = next?.now && `saving now will charge ${money(next)}${card ? ` to ${cardName(card)}` : ""}`;
   const later = next?.not_now === "no_payment_method" && `${money(next)} will be charged as soon as there is a card`;
   const said = now || later;
   return [
     note(past),
     said
-      ? h("p", { class: "note warned" }, "Less than the threshold is available: ", h("strong", {}, said), ".")
+      ? h("p", { class: "note warned" }, "Available credits are below the threshold: ", h("strong", {}, said), ".")
       : note(h("strong", {}, "Saving charges nothing now.")),
   ];
 }

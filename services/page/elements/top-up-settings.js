@@ -137,7 +137,7 @@ export class TopUpSettings extends CreditsElement {
         { class: "rule" },
         known.enabled
           ? rule(known)
-          : "Add credits whenever what is available drops below a threshold, so that work goes on. Nothing is charged until then.",
+          : "Add credits when available credits drop below a threshold, so that work keeps running. Nothing is charged until then.",
       ),
       ...(known.enabled && known.reason ? [h("p", { class: "reason", part: "reason" }, sentence(inOwnNumbers(known.reason)))] : []),
       ...(known.enabled ? spent(known) : []),
@@ -218,8 +218,8 @@ function rule({ threshold, credits: fixed, restore_to: full, monthly_cap: cap, m
   const price = fixed && next && next.credits === fixed ? [" for ", strong(money(next))] : [];
   const often = times ? [`, at most ${times === 1 ? "once" : `${times} times`} a month`] : [];
   const most = cap ? [", at most ", strong(money(cap)), " a\u00a0month"] : [];
-  const more = fixed ? [` After a big drop, one charge adds as many times that as it takes to get back to ${credits(threshold ?? "")}.`] : [];
-  return ["When what is available drops below ", strong(credits(threshold ?? "")), ", ", ...adds, ...price, ...most, ...often, ".", ...more];
+  const more = fixed ? [` After a big drop, one charge adds that amount as often as needed to get back to ${credits(threshold ?? "")}.`] : [];
+  return ["When available credits drop below ", strong(credits(threshold ?? "")), ", ", ...adds, ...price, ...most, ...often, ".", ...more];
 }
 
 /**
