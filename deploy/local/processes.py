@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import httpx
+import httpx2
 
 from deploy.local.children import Child, signal_group
 from deploy.local.folders import ROOT, own_environment
@@ -157,7 +157,7 @@ class Processes:
         process = self[name]
         answer = "nothing listens there"
         deadline = time.monotonic() + timeout_seconds
-        async with httpx.AsyncClient(timeout=5, trust_env=False) as client:
+        async with httpx2.AsyncClient(timeout=5, trust_env=False) as client:
             while time.monotonic() < deadline:
                 if process.ended.is_set():
                     raise StackTrouble(
@@ -166,10 +166,10 @@ class Processes:
                     )
                 try:
                     response = await client.get(url)
-                except httpx.TransportError as error:
+                except httpx2.TransportError as error:
                     answer = f"{type(error).__name__} {error}"
                 else:
-                    if response.status_code == httpx.codes.OK:
+                    if response.status_code == httpx2.codes.OK:
                         return
                     answer = f"{response.status_code} {response.text[:500]}"
                 await asyncio.sleep(LOOK_SECONDS)

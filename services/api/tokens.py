@@ -19,7 +19,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Protocol
 
-import httpx
+import httpx2
 import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from joserfc import jwt
@@ -226,7 +226,7 @@ class FetchedKeys:
             raw = await self._fetch()
             if raw != self._raw or self._keys is None:
                 self._keys = KeySet.import_key_set(json.loads(raw))
-        except (OSError, httpx.HTTPError, JoseError, ValueError, KeyError, TypeError) as error:
+        except (OSError, httpx2.HTTPError, JoseError, ValueError, KeyError, TypeError) as error:
             log.warning("the keys that sign tokens could not be read", where=self.where, error=repr(error))
             return
         self._raw, self._fetched_at = raw, now
@@ -245,7 +245,7 @@ def read_url(url: str) -> Callable[[], Awaitable[bytes]]:
     """A JWKS URL of the issuer."""
 
     async def fetch() -> bytes:
-        async with httpx.AsyncClient(timeout=5, follow_redirects=False) as client:
+        async with httpx2.AsyncClient(timeout=5, follow_redirects=False) as client:
             response = await client.get(url)
             return response.raise_for_status().content
 

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from time import monotonic
 from uuid import uuid4
 
-import httpx
+import httpx2
 from prometheus_client import Counter, Gauge
 
 from services.publishing import notice_rows
@@ -38,7 +38,7 @@ from services.store.claims import Claims
 from services.store.connect import AWAY, WORLD, Connection, connect_pool
 
 SENDING_MAX = 8  # at once
-LIMITS = httpx.Limits(max_connections=SENDING_MAX)
+LIMITS = httpx2.Limits(max_connections=SENDING_MAX)
 IDLE_SECONDS = 0.2
 COUNT_SECONDS = 15.0
 GOODBYE_SECONDS = 5.0
@@ -75,7 +75,7 @@ async def notify(
         async with (
             pool,
             pool.acquire() as connection,
-            httpx.AsyncClient(timeout=timeout_seconds, follow_redirects=False, limits=LIMITS) as client,
+            httpx2.AsyncClient(timeout=timeout_seconds, follow_redirects=False, limits=LIMITS) as client,
         ):
             await claims.leave(connection)  # what a broken connection left claimed need not wait for the lease
             host = Host(client, url, keys, timeout_seconds)

@@ -10,7 +10,7 @@ from email.utils import parsedate_to_datetime
 from hashlib import sha256
 from typing import NamedTuple
 
-import httpx
+import httpx2
 
 from services.publishing.notice_rows import Due
 
@@ -40,7 +40,7 @@ class Answer(NamedTuple):
 class Host:
     """Where notices go, and the keys that they are signed with."""
 
-    client: httpx.AsyncClient
+    client: httpx2.AsyncClient
     url: str
     keys: Sequence[bytes]
     timeout_seconds: float = TIMEOUT_SECONDS
@@ -59,11 +59,11 @@ class Host:
                     return Answer(answer.status_code, words_of(answer), retry_after(answer.headers, notice.now))
         except TimeoutError:
             return Answer(None, f"no answer in {self.timeout_seconds:.0f} s")
-        except httpx.TransportError as error:
+        except httpx2.TransportError as error:
             return Answer(None, f"{type(error).__name__}: {error}"[:ANSWER_LENGTH_MAX])
 
 
-def words_of(answer: httpx.Response) -> str:
+def words_of(answer: httpx2.Response) -> str:
     """A status as an operator wants to read it."""
     more = "; redirects are not followed, correct CREDITWELL_NOTICE_URL" if answer.is_redirect else ""
     return f"{answer.status_code}{more}"

@@ -21,7 +21,7 @@ REDACTED = "[secret]"
 SECRET_LENGTH_MIN = 6  # anything shorter stands in ordinary words, too
 
 # Libraries that tell of every request or heartbeat at level info.
-QUIET = ("aiokafka", "asyncio", "faststream", "httpcore", "httpx", "stripe", "uvicorn.access", "uvicorn.error")
+QUIET = ("aiokafka", "asyncio", "faststream", "httpcore2", "httpx2", "stripe", "uvicorn.access", "uvicorn.error")
 
 
 def get_log() -> FilteringBoundLogger:

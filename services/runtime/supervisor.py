@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-import httpx
+import httpx2
 
 from services.runtime.clock import pause, until_stopped
 from services.runtime.health import Health
@@ -91,15 +91,15 @@ async def _run(child: Child, stop: asyncio.Event) -> int:
 
 async def _ready_when_all_are(children: Sequence[Child], host: str, stop: asyncio.Event, health: Health) -> None:
     """Ask each child until it has been ready once; without health ports, running is all that can be known."""
-    async with httpx.AsyncClient(timeout=5, trust_env=False) as client:
+    async with httpx2.AsyncClient(timeout=5, trust_env=False) as client:
         for child in children:
             while child.health_port and not stop.is_set() and not await _is_ready(client, host, child.health_port):
                 await pause(stop, READY_LOOK_SECONDS)
     health.ready(not stop.is_set())
 
 
-async def _is_ready(client: httpx.AsyncClient, host: str, port: int) -> bool:
+async def _is_ready(client: httpx2.AsyncClient, host: str, port: int) -> bool:
     try:
         return (await client.get(f"http://{host}:{port}/readyz")).is_success
-    except httpx.TransportError:
+    except httpx2.TransportError:
         return False

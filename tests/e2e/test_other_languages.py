@@ -13,7 +13,7 @@ from deploy.local.servers.topics import PARTITIONS
 from deploy.local.stack import Stack, start_stack
 from deploy.local.world import World, connected, start_world
 from services.store.connect import Connection
-from services.store.shards import shard_of
+from services.store.shards import partition_of, shard_of
 from tests.support.node import PROGRAMS, need_node, run_node
 from tests.support.oracle import drained
 from tests.support.topics import TopicReader
@@ -94,9 +94,19 @@ def test_usage_from_node_is_burned_exactly_once_in_both_modes_and_a_void_takes_i
         assert read["teams"][team.id]["used"] == "13234568"
 
 
-def test_the_default_partitioner_of_node_puts_a_team_where_its_shard_belongs(world: World, sent: Any) -> None:
+def test_the_partitioner_of_java_in_node_puts_a_team_where_its_shard_belongs(world: World, sent: Any) -> None:
     for team in world.teams:
         assert sent[team.id]["partitions"] == [shard_of(team.id) % PARTITIONS]
+
+
+@pytest.mark.parametrize("partitions", [PARTITIONS, 12, 100])
+def test_node_and_python_agree_on_every_partition_however_many_there_are(partitions: int) -> None:
+    need_node()
+    keys = ["", "é", *(f"team_{number}" for number in range(200))]
+
+    chosen = run_node("partitions.mjs", {"keys": keys, "partitions": partitions})
+
+    assert chosen == [partition_of(key.encode(), partitions) for key in keys]
 
 
 def test_usage_that_node_sent_wrong_comes_out_as_it_was_with_the_reason(world: World, sent: Any, read: Any) -> None:

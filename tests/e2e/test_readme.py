@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 from deploy.local.processes import Processes
@@ -77,14 +77,14 @@ def test_usage_is_reported_with_the_python_of_the_readme(world: World, tmp_path:
     headers = {"Authorization": f"Bearer {world.token(team.id, team.members[1].member_id, Role.MEMBER)}"}
     activity = f"{world.api}/v1/teams/{team.id}/activity?days=1"
     until_in_a_thread(
-        lambda: "ai_video.generate" in httpx.get(activity, headers=headers).text, what="the usage is recorded"
+        lambda: "ai_video.generate" in httpx2.get(activity, headers=headers).text, what="the usage is recorded"
     )
 
 
 def test_every_make_verb_of_the_readme_exists() -> None:
-    verbs = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+    verbs = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
 
-    assert set(re.findall(r"`?make ([a-z]+)", README)) <= verbs
+    assert set(re.findall(r"`?make ([a-z-]+)", README)) <= verbs
 
 
 def test_every_creditwell_command_of_the_readme_exists() -> None:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
-import httpx
+import httpx2
 
 from deploy.local.folders import free_ports
 from deploy.local.stack import Stack
@@ -70,40 +70,40 @@ class Api:
     zone: str = "UTC"
     teams: int = 0
     told: int = 0
-    clients: dict[str, httpx.AsyncClient] = field(default_factory=dict)
+    clients: dict[str, httpx2.AsyncClient] = field(default_factory=dict)
 
     @property
     def path(self) -> str:
         """Where the team is."""
         return f"/v1/teams/{self.team_id}"
 
-    def client(self, role: str, team: str | None = None, **token: Any) -> httpx.AsyncClient:
+    def client(self, role: str, team: str | None = None, **token: Any) -> httpx2.AsyncClient:
         """A client with a token of this role, by default for the test's own team."""
         sources = SOURCES if role == "service" else ()
         about = {"team": team or self.team_id, "member": "mem_1", "role": Role(role), "sources": sources} | token
         return self.clients.setdefault(repr(about), self._client(mint(self.settings, **about)))
 
-    def _client(self, token: str) -> httpx.AsyncClient:
+    def _client(self, token: str) -> httpx2.AsyncClient:
         headers = {"authorization": f"Bearer {token}"}
-        return httpx.AsyncClient(base_url=self.url, headers=headers, trust_env=False, timeout=15)
+        return httpx2.AsyncClient(base_url=self.url, headers=headers, trust_env=False, timeout=15)
 
     @property
-    def member(self) -> httpx.AsyncClient:
+    def member(self) -> httpx2.AsyncClient:
         """Somebody in the team."""
         return self.client("member")
 
     @property
-    def admin(self) -> httpx.AsyncClient:
+    def admin(self) -> httpx2.AsyncClient:
         """Somebody in the team who may spend."""
         return self.client("admin")
 
     @property
-    def service(self) -> httpx.AsyncClient:
+    def service(self) -> httpx2.AsyncClient:
         """A feature service."""
         return self.client("service")
 
     @property
-    def operator(self) -> httpx.AsyncClient:
+    def operator(self) -> httpx2.AsyncClient:
         """Whoever runs Creditwell."""
         return self.client("operator", "*")
 
@@ -199,7 +199,7 @@ class Event:
     data: Any
 
 
-async def events(response: httpx.Response) -> AsyncIterator[Event]:
+async def events(response: httpx2.Response) -> AsyncIterator[Event]:
     """What a stream says, as it says it."""
     said: dict[str, str] = {}
     async for line in response.aiter_lines():

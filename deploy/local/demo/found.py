@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
 
-import httpx
+import httpx2
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from deploy.local.demo.cast import Role
@@ -179,7 +179,7 @@ def _count(found: Found, stored: Stored) -> None:
 
 async def _balances_by_http(world: World, cast: tuple[Role, ...]) -> dict[str, int]:
     answers = {}
-    async with httpx.AsyncClient(base_url=world.api, trust_env=False) as client:
+    async with httpx2.AsyncClient(base_url=world.api, trust_env=False) as client:
         for role in cast:
             token = world.token(role.team.id, role.team.members[0].member_id, TokenRole.ADMIN)
             answer = await client.get(f"/v1/teams/{role.team.id}/balance", headers={"Authorization": f"Bearer {token}"})
@@ -205,13 +205,13 @@ async def _command(world: World, name: str) -> dict[str, Any]:
 
 
 async def _charges(world: World) -> dict[str, int]:
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with httpx2.AsyncClient(trust_env=False) as client:
         books = (await client.get(f"{world.stripe}/_control/books")).raise_for_status().json()
     return {charge["payment_intent"]: charge["amount"] - charge["amount_refunded"] for charge in books["charges"]}
 
 
 async def _ask_host(world: World, found: Found) -> None:
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with httpx2.AsyncClient(trust_env=False) as client:
         said = (await client.get(f"{world.receiver}/_control/notices")).raise_for_status().json()
     found.told, found.forged = Counter(said["kinds"]), said["forged"]
 

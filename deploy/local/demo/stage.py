@@ -4,7 +4,7 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
-import httpx
+import httpx2
 
 from deploy.local.demo.cast import HARBOR, NORTHLIGHT, PAPERCUT
 from deploy.local.trouble import StackTrouble
@@ -35,7 +35,7 @@ class Front:
     """The API, as an operator and as admins use it."""
 
     world: World
-    client: httpx.AsyncClient
+    client: httpx2.AsyncClient
 
     async def send(self, method: str, path: str, body: object, *, team: str, member: str, role: Role) -> Any:
         """What the API said; raises StackTrouble where it refused."""
@@ -50,7 +50,7 @@ class Front:
 
 async def set_stage(world: World) -> None:
     """Returns when everything is in the log."""
-    async with httpx.AsyncClient(trust_env=False, timeout=20) as client:
+    async with httpx2.AsyncClient(trust_env=False, timeout=20) as client:
         front = Front(world, client)
         await front.send("POST", "/grants", WELCOME, team=NORTHLIGHT, member="operator_desk", role=Role.OPERATOR)
         for team, member, settings in TOP_UPS:

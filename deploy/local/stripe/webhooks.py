@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-import httpx
+import httpx2
 
 from .books import Books
 from .errors import Json
@@ -63,7 +63,7 @@ class Postman:
 
     async def run(self) -> None:
         """Runs until it is cancelled."""
-        async with httpx.AsyncClient(timeout=ANSWER_SECONDS, trust_env=False, follow_redirects=False) as client:
+        async with httpx2.AsyncClient(timeout=ANSWER_SECONDS, trust_env=False, follow_redirects=False) as client:
             while True:
                 self._books.webhook_due.clear()
                 self._accept()
@@ -155,7 +155,7 @@ class Postman:
         except TimeoutError:
             return
 
-    async def _deliver(self, client: httpx.AsyncClient, delivery: Json) -> None:
+    async def _deliver(self, client: httpx2.AsyncClient, delivery: Json) -> None:
         event = self._books.get("event", delivery["event"])
         body = json.dumps(event, indent=2).encode()
         headers = {
@@ -168,7 +168,7 @@ class Postman:
             response = await client.post(self.address.url or "", content=body, headers=headers)
             attempts.append(response.status_code)
             taken = HTTP_OK <= response.status_code < HTTP_REDIRECT
-        except httpx.HTTPError as failure:
+        except httpx2.HTTPError as failure:
             attempts.append(type(failure).__name__)
             taken = False
         if taken:

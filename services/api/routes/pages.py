@@ -3,6 +3,7 @@
 Nothing inline and nothing from elsewhere, so the policy can say so.
 """
 
+import re
 from gzip import compress
 from hashlib import sha256
 from importlib.resources import files
@@ -29,6 +30,9 @@ INSECURE = (
     b"Never run this for real teams.</aside>"
 )
 
+# A comment that has its lines to itself: types and words for those who write the page, a sixth of what a browser would load.
+COMMENT = re.compile(rb"^[ \t]*/\*\*(?:(?!\*/).)*\*/$", re.MULTILINE | re.DOTALL)
+
 routes = APIRouter(include_in_schema=False)
 
 
@@ -49,9 +53,17 @@ def load_files() -> dict[str, File]:
         for file in folder.iterdir():
             if file.is_dir():
                 folders.append((f"{prefix}{file.name}/", file))
-            else:
-                found[prefix + file.name] = _file(file.read_bytes(), guess_type(file.name)[0])
+            elif not file.name.endswith(".d.ts"):  # types are for those who write the page
+                body = file.read_bytes()
+                found[prefix + file.name] = _file(
+                    without_comments(body) if file.name.endswith(".js") else body, guess_type(file.name)[0]
+                )
     return found
+
+
+def without_comments(script: bytes) -> bytes:
+    """A script without the comments about its functions; each line stays the line that it is."""
+    return COMMENT.sub(lambda comment: b"\n" * comment[0].count(b"\n"), script)
 
 
 def _file(body: bytes, kind: str | None) -> File:

@@ -15,6 +15,7 @@ What can come back is one of four:
 Its modules:
 
     asking      the line: one question, one answer, or one of four errors
+    carrier     what carries a question over HTTP
     pace        how fast we ask
     answers     what comes back, in our words
     reading     from Stripe's JSON to those

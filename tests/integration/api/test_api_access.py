@@ -2,7 +2,7 @@
 
 from typing import Any
 
-import httpx
+import httpx2
 
 from deploy.local.stack import Stack
 from schemas.credits import MICRO
@@ -113,7 +113,7 @@ async def test_another_teams_things_are_not_there_whatever_the_role_and_the_rout
             assert others.text.replace("another_team", "") == nobodys.text.replace("team_nowhere", "")
 
 
-async def request(client: httpx.AsyncClient, method: str, path: str, team: str) -> httpx.Response:
+async def request(client: httpx2.AsyncClient, method: str, path: str, team: str) -> httpx2.Response:
     """A request to a route that says as little as it can; a stream is left after its first answer."""
     url = path.format(team=team, id="0:1:0", member="mem_9")
     body: dict[str, Any] = {} if method == "GET" else {"json": {}}
@@ -127,7 +127,7 @@ async def request(client: httpx.AsyncClient, method: str, path: str, team: str) 
 
 async def test_nobody_gets_in_without_a_token_or_with_one_in_the_address(api: Api) -> None:
     token = api.member.headers["authorization"].removeprefix("Bearer ")
-    async with httpx.AsyncClient(base_url=api.url, trust_env=False) as stranger:
+    async with httpx2.AsyncClient(base_url=api.url, trust_env=False) as stranger:
         for method, path in CONTRACT:
             answer = await request(stranger, method, f"{path}?token={token}&access_token={token}", api.team_id)
             assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated")

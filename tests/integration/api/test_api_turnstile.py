@@ -9,7 +9,7 @@ from datetime import timedelta
 from functools import partial
 from urllib.parse import urlsplit
 
-import httpx
+import httpx2
 import pytest
 from prometheus_client import generate_latest
 from structlog.testing import capture_logs
@@ -57,12 +57,12 @@ async def running(stack: Stack, template: str) -> AsyncIterator[Api]:
         yield api
 
 
-async def ask(client: httpx.AsyncClient, **headers: str) -> httpx.Response:
+async def ask(client: httpx2.AsyncClient, **headers: str) -> httpx2.Response:
     """Anything at all."""
     return await client.get("/v1/packs", headers=headers)
 
 
-async def ask_too_often(client: httpx.AsyncClient, **headers: str) -> tuple[int, httpx.Response]:
+async def ask_too_often(client: httpx2.AsyncClient, **headers: str) -> tuple[int, httpx2.Response]:
     """How many requests were let in until one was sent away, and what that one was told."""
     for let_in in range(200):
         answer = await ask(client, **headers)
@@ -128,7 +128,7 @@ async def test_a_batch_of_usage_counts_once(api: Api) -> None:
 
 
 async def test_an_address_that_fails_to_sign_in_too_often_is_sent_away_and_who_has_a_token_is_not(api: Api) -> None:
-    async with httpx.AsyncClient(base_url=api.url, trust_env=False) as stranger:
+    async with httpx2.AsyncClient(base_url=api.url, trust_env=False) as stranger:
         cut_short = api.member.headers["authorization"][:-9]
         tokens: tuple[dict[str, str], ...] = ({}, {"authorization": "Bearer nonsense"}, {"authorization": cut_short})
         for number in range(FAILED):
@@ -146,9 +146,9 @@ async def test_an_address_that_fails_to_sign_in_too_often_is_sent_away_and_who_h
 
 async def test_who_forges_webhooks_too_often_is_sent_away_and_what_stripe_signed_is_not(api: Api) -> None:
     there, event = {"x-forwarded-for": "198.51.100.9"}, STRIPE_EVENT
-    async with httpx.AsyncClient(base_url=api.url, trust_env=False) as stranger:
+    async with httpx2.AsyncClient(base_url=api.url, trust_env=False) as stranger:
 
-        async def post(**signature: str) -> httpx.Response:
+        async def post(**signature: str) -> httpx2.Response:
             return await stranger.post("/v1/stripe/webhook", content=event, headers=there | signature)
 
         now = int(time.time())
@@ -170,7 +170,7 @@ async def test_nobody_but_a_known_proxy_is_believed_who_asks(stack: Stack, templ
     async with (
         a_database(stack, template) as database,
         an_api(stack, database, api_failed_sign_ins_per_minute=1, api_proxies="192.0.2.7,2001:db8::/32") as api,
-        httpx.AsyncClient(base_url=api.url, trust_env=False) as stranger,
+        httpx2.AsyncClient(base_url=api.url, trust_env=False) as stranger,
     ):
         answers = [await ask(stranger, **{"x-forwarded-for": f"198.51.100.{number}"}) for number in (1, 2)]
 
@@ -191,7 +191,7 @@ async def streams(_running_streams: Api) -> Api:
 
 
 @asynccontextmanager
-async def a_stream(api: Api, client: httpx.AsyncClient) -> AsyncIterator[httpx.Response]:
+async def a_stream(api: Api, client: httpx2.AsyncClient) -> AsyncIterator[httpx2.Response]:
     """A stream that has said something; or why there is none."""
     async with client.stream("GET", f"{api.path}/stream") as response:
         lines = response.aiter_lines()  # with nothing that holds it, it would be closed, and the stream with it

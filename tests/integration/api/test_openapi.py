@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 from deploy.local.folders import ROOT
@@ -144,7 +144,7 @@ def links_of(said: dict[str, Any]) -> dict[str, Any]:
     return links
 
 
-async def ask(api: Api, operation: Operation, given: dict[str, Any]) -> httpx.Response:
+async def ask(api: Api, operation: Operation, given: dict[str, Any]) -> httpx2.Response:
     """An operation with these parameters, as somebody who may."""
     method, path, said = operation
     name = said["operationId"]

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 from uuid import uuid4
 
-import httpx
+import httpx2
 import pytest
 
 from deploy.local.stack import Stack
@@ -30,9 +30,6 @@ SECRET = "whsec_stand_in"
 HOST = "https://host.example"
 PACKS = {"mini": (2_000, 2_000), "standard": (5_000, 4_800), "large": (10_000, 9_200), "bulk": (25_000, 22_000)}
 
-# The library hands httpx its form as a string, which httpx will take for some time yet.
-pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
-
 
 @dataclass(frozen=True)
 class Shop:
@@ -41,7 +38,7 @@ class Shop:
     api: Api
     desk: Desk
 
-    async def begin(self, **about: Any) -> httpx.Response:
+    async def begin(self, **about: Any) -> httpx2.Response:
         """The admin asks to buy a pack; a Standard one, unless told."""
         name = about.pop("key", uuid4().hex)
         wanted = {"pack": "standard", "return_url": f"{HOST}/billing", **about}
@@ -61,7 +58,7 @@ class Shop:
         said: dict[str, Any] = answer.json()
         return said
 
-    async def press(self, page: dict[str, Any], card: str = "pm_card_visa", action: str = "pay") -> httpx.Response:
+    async def press(self, page: dict[str, Any], card: str = "pm_card_visa", action: str = "pay") -> httpx2.Response:
         """A person on Stripe's page."""
         return await self.desk.http.post(page["checkout_url"], data={"action": action, "card": card})
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import asyncpg
-import httpx
+import httpx2
 import pytest
 from fastapi import FastAPI
 
@@ -57,8 +57,8 @@ async def test_a_request_is_told_to_come_again_only_where_that_helps(pool: Pool,
                 connection.terminate()
             await connection.fetchval("SELECT $1::integer", NOT_A_NUMBER)
 
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://api") as client:
+    transport = httpx2.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://api") as client:
         answer = await client.get("/")
 
     assert (answer.status_code, answer.json()["code"]) == (status, "internal" if status == 500 else "unavailable")

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.hmac import HMAC
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import ValidationError
+from standardwebhooks import Webhook, WebhookVerificationError
 
 from deploy.local.receiver import is_signed
 from projections.notices import FAILED, SKIPPED, notice_of
@@ -103,6 +104,20 @@ def test_the_receiver_of_the_tests_believes_nothing_that_was_changed() -> None:
     assert not is_signed(SECRET, "notice_1", str(int(seconds) + 1), signature, b"{}")
     assert not is_signed(SECRET, "notice_1", seconds, signature, b"{ }")
     assert not is_signed(SECRET, "notice_1", late["webhook-timestamp"], late["webhook-signature"], b"{}")
+
+
+@pytest.mark.parametrize("secret", [SECRET, OTHER])
+def test_the_library_of_the_format_believes_a_notice_by_either_secret_and_nothing_that_was_changed(secret: str) -> None:
+    body = '{"type":"balance.ran_low.v1","team":"équipe"}'
+    given = signed("notice_1", datetime.now(UTC), body.encode(), keys_of(f"{SECRET},{OTHER}"))
+    receiver = Webhook(secret)
+
+    assert receiver.verify(body, given) == json.loads(body)
+    for changed in ({"webhook-id": "notice_2"}, {"webhook-timestamp": str(int(given["webhook-timestamp"]) + 1)}):
+        with pytest.raises(WebhookVerificationError):
+            receiver.verify(body, given | changed)
+    with pytest.raises(WebhookVerificationError):
+        receiver.verify(body + " ", given)
 
 
 def test_a_notice_is_tried_ten_times_in_three_days_and_then_given_up() -> None:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 from pydantic import SecretStr
 
@@ -198,8 +198,8 @@ def test_insecure_development_is_the_first_field_of_every_line(capsys: pytest.Ca
     assert "insecure_dev" not in four
 
 
-def asking(health: Health) -> httpx.AsyncClient:
-    return httpx.AsyncClient(transport=httpx.ASGITransport(health_app(health)), base_url="http://probe")
+def asking(health: Health) -> httpx2.AsyncClient:
+    return httpx2.AsyncClient(transport=httpx2.ASGITransport(health_app(health)), base_url="http://probe")
 
 
 class Hours:

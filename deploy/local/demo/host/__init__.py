@@ -10,7 +10,7 @@ from importlib.resources import files
 from mimetypes import guess_type
 from uuid import uuid4
 
-import httpx
+import httpx2
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -59,7 +59,7 @@ def create_app(api: str, team: str, people: Mapping[str, Role]) -> Starlette:
         asked = await request.json()
         if asked.get("as") not in people or asked.get("tier") not in TIERS:
             return PlainTextResponse("an image needs somebody who asks for it, and a tier", 422)
-        async with httpx.AsyncClient(trust_env=False, timeout=15) as client:
+        async with httpx2.AsyncClient(trust_env=False, timeout=15) as client:
             answer = await client.post(
                 f"{api}/v1/usage",
                 json=_usage(team, asked["as"], asked["tier"]),
