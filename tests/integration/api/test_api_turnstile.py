@@ -337,7 +337,7 @@ async def test_what_is_dear_waits_for_its_like_and_keeps_nobody_from_a_balance(
 async def test_one_caller_has_only_some_downloads_open_at_once(streams: Api) -> None:
     async with locked(streams, "activity"), AsyncExitStack() as stack:
 
-        async def download(client: httpx.AsyncClient) -> httpx.Response:
+        async def download(client: httpx2.AsyncClient) -> httpx2.Response:
             request = client.stream("GET", f"{streams.path}/activity", headers={"accept": "text/csv"})
             return await stack.enter_async_context(request)
 
