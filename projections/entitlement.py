@@ -17,12 +17,12 @@ from schemas.catalog import Catalog
 from schemas.credits import format_credits
 from schemas.rates import CompiledCard, NotPriced
 
-Reason = Literal["unknown_feature", "plan_required", "top_ups_required", "member_limit", "exhausted"]
-REASONS: tuple[Reason, ...] = get_args(Reason)
+DenialReason = Literal["unknown_feature", "plan_required", "top_ups_required", "member_limit", "exhausted"]
+REASONS: tuple[DenialReason, ...] = get_args(DenialReason)
 Warn = Literal["member_limit"]
 
 
-class Work(NamedTuple):
+class PlannedWork(NamedTuple):
     """Work that is about to be done, and who does it."""
 
     feature: str
@@ -59,7 +59,7 @@ class Verdict(NamedTuple):
     """The answer for one piece of work. `credits` is None where there is no price; `warning` marks and forbids nothing."""
 
     credits: int | None
-    reason: Reason | None = None
+    reason: DenialReason | None = None
     detail: str | None = None
     warning: Warn | None = None
 
@@ -73,7 +73,7 @@ class Permission:
     affordable: bool
 
     @property
-    def reason(self) -> Reason | None:
+    def reason(self) -> DenialReason | None:
         """What is the matter first, in the order of the five answers; None where all is allowed."""
         return min((verdict.reason for verdict in self.verdicts if verdict.reason), key=REASONS.index, default=None)
 
@@ -89,7 +89,7 @@ class Permission:
 
 
 def permit(
-    wanted: Iterable[Work | Amount],
+    wanted: Iterable[PlannedWork | Amount],
     team: TeamBalance,
     available: int,
     members: Mapping[str, Spending],
@@ -118,7 +118,7 @@ def permit(
     return Permission(tuple(verdicts), total, affordable=total <= available)
 
 
-def _lacking(work: Work | Amount, team: TeamBalance, card: CompiledCard, catalog: Catalog) -> Verdict:
+def _lacking(work: PlannedWork | Amount, team: TeamBalance, card: CompiledCard, catalog: Catalog) -> Verdict:
     """The price of the work, and what its team lacks whatever the balance."""
     if isinstance(work, Amount):
         return Verdict(work.credits)

@@ -42,7 +42,7 @@ class Disputed(NamedTuple):
         return 0 if self.course == "won" else self.cents
 
 
-class Seen(NamedTuple):
+class PaymentAtStripe(NamedTuple):
     """What Stripe says of a payment now: everything refunded so far, and every dispute by its id."""
 
     refunded_cents: int = 0
@@ -101,7 +101,7 @@ def evolve(account: Account, stored: Stored, fact: AnyFact) -> Account:
     return replace(account, clawed=account.clawed + clawed - back, reinstated_lots=lots, told=account.told + 1)
 
 
-def fact_due(account: Account, seen: Seen) -> ChargeRefunded | ChargeDisputed | DisputeClosed | None:
+def fact_due(account: Account, seen: PaymentAtStripe) -> ChargeRefunded | ChargeDisputed | DisputeClosed | None:
     """The next thing that the log has yet to say; None when it says what Stripe says.
 
     Fold the fact, stored, into the account before asking again: it may have made a lot that the next one takes from.

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
 
-from projections.balance.state import Entry, Kind
+from projections.balance.state import ActivityKind, BalanceEntry
 from schemas.cycles import load_zone
 
 QUARTER = timedelta(minutes=15)
@@ -22,11 +22,11 @@ VIEW = """
 """
 
 MemberDay = tuple[int, str, date, str]  # shard, team, day, member: empty where the work was nobody's in particular
-Used = tuple[int, int]  # credits and uses of one feature
+FeatureUse = tuple[int, int]  # credits and uses of one feature
 NOTHING = (0, 0)
 
 
-class Row(NamedTuple):
+class UsageRow(NamedTuple):
     """What the view `usage` shows, and in this order."""
 
     shard: int
@@ -38,10 +38,10 @@ class Row(NamedTuple):
     uses: int
 
 
-Cells = dict[MemberDay, dict[str, Used]]
+Cells = dict[MemberDay, dict[str, FeatureUse]]
 
 
-def add(cells: Cells, shard: int, team_id: str, zone: str, entry: Entry, happened_at: datetime) -> None:
+def add(cells: Cells, shard: int, team_id: str, zone: str, entry: BalanceEntry, happened_at: datetime) -> None:
     """Count a usage or its void; `happened_at` is when the work was done, also for a void of it."""
     member_day = (shard, team_id, day_of(zone, happened_at), entry.member_id or "")
     features = cells.get(member_day)
@@ -49,14 +49,17 @@ def add(cells: Cells, shard: int, team_id: str, zone: str, entry: Entry, happene
         features = cells[member_day] = {}
     feature = entry.feature or ""
     credits, uses = features.get(feature, NOTHING)
-    features[feature] = (credits - entry.included - entry.additional, uses + (1 if entry.kind is Kind.USAGE else -1))
+    features[feature] = (
+        credits - entry.included - entry.additional,
+        uses + (1 if entry.kind is ActivityKind.USAGE else -1),
+    )
 
 
-def rows(cells: Cells) -> Iterator[Row]:
+def rows(cells: Cells) -> Iterator[UsageRow]:
     """Each feature by itself."""
     for (shard, team_id, day, member_id), features in cells.items():
         for feature, used in features.items():
-            yield Row(shard, team_id, day, feature, member_id, *used)
+            yield UsageRow(shard, team_id, day, feature, member_id, *used)
 
 
 def merge(cells: Cells, more: Cells) -> None:

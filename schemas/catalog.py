@@ -73,7 +73,7 @@ class Plan(Frozen):
     top_ups: bool = True
 
 
-class Pack(Frozen):
+class CatalogPack(Frozen):
     """Credits bought once, with their price in each currency."""
 
     name: Label
@@ -81,7 +81,7 @@ class Pack(Frozen):
     prices: Annotated[dict[Currency, Annotated[Cents, Field(gt=0)]], Field(min_length=1)]
 
 
-class TopUpPrice(Frozen):
+class CatalogTopUpPrice(Frozen):
     """What automatic top-ups cost, and which amounts can be chosen."""
 
     currency: Currency
@@ -101,8 +101,8 @@ class Catalog(Frozen):
     """Everything that is sold. Plans are in order, from the smallest to the largest."""
 
     plans: Annotated[dict[Slug, Plan], Field(min_length=1)]
-    packs: Annotated[dict[Slug, Pack], Field(min_length=1)]
-    top_up: TopUpPrice
+    packs: Annotated[dict[Slug, CatalogPack], Field(min_length=1)]
+    top_up: CatalogTopUpPrice
     rate_card: RateCard
 
     @model_validator(mode="after")

@@ -44,8 +44,8 @@ Slug = Annotated[str, StringConstraints(max_length=64, pattern=r"^[a-z][a-z0-9_]
 FeatureId = Annotated[str, StringConstraints(max_length=128, pattern=r"^[a-z][a-z0-9_]*(\.[a-z0-9_]+)*$")]
 Label = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")]
 RATE = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?", re.ASCII)
-Reason = Literal["unknown_feature", "unknown_rate", "too_large", "before_first_rate_card"]
-REASONS: tuple[str, ...] = get_args(Reason)
+UnpricedReason = Literal["unknown_feature", "unknown_rate", "too_large", "before_first_rate_card"]
+REASONS: tuple[str, ...] = get_args(UnpricedReason)
 
 T = TypeVar("T")
 
@@ -89,7 +89,7 @@ class RateCardInvalid(ValueError):
 class NotPriced(Exception):
     """A usage has no price: `reason` is a stable code, `detail` tells the feature team what would have one."""
 
-    def __init__(self, reason: Reason, detail: str) -> None:
+    def __init__(self, reason: UnpricedReason, detail: str) -> None:
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail

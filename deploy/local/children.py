@@ -27,7 +27,7 @@ WHEN_ANNOUNCED = 'IFS= read -r announced && exec "$@" </dev/null'
 CLOSE_SECONDS = 60
 
 
-class Child(Protocol):
+class StartedProcess(Protocol):
     """A process that we have started, as `subprocess.Popen` shows it."""
 
     @property
@@ -48,7 +48,7 @@ class Guard:
         """`lock` is held until everything is gone. With `keep`, folders stay for somebody to look into."""
         self._keep = keep
         self._writing = threading.Lock()
-        self._children: dict[int, Child] = {}
+        self._children: dict[int, StartedProcess] = {}
         listening, speaking = os.pipe()
         self._pipe = os.fdopen(speaking, "wb", buffering=0)
         os.register_at_fork(after_in_child=self._pipe.close)  # or a forked worker would keep the guard waiting
@@ -118,7 +118,7 @@ class Guard:
         child.begin(argv, env=env, cwd=cwd)
         return child
 
-    def forget(self, child: Child) -> None:
+    def forget(self, child: StartedProcess) -> None:
         """The child has ended and was waited for: its pid may soon mean somebody else."""
         self._children.pop(child.pid, None)
         with self._writing:
@@ -147,7 +147,7 @@ class Guard:
         for child in list(self._children.values()):
             child.wait(CLOSE_SECONDS)
 
-    def _announce(self, child: Child, stop: signal.Signals, grace_seconds: float) -> None:
+    def _announce(self, child: StartedProcess, stop: signal.Signals, grace_seconds: float) -> None:
         self._children[child.pid] = child
         self._tell("group", child.pid, int(stop), grace_seconds)
 
@@ -155,7 +155,7 @@ class Guard:
         self._pipe.write(json.dumps(word).encode() + b"\n")
 
 
-def signal_group(child: Child, number: signal.Signals) -> None:
+def signal_group(child: StartedProcess, number: signal.Signals) -> None:
     """To the child and to whatever it started. One that has ended and was waited for gets nothing."""
     if child.returncode is None:
         with contextlib.suppress(ProcessLookupError):

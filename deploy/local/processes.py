@@ -13,7 +13,7 @@ from typing import Self
 
 import httpx
 
-from deploy.local.children import Child, signal_group
+from deploy.local.children import StartedProcess, signal_group
 from deploy.local.folders import ROOT, own_environment
 from deploy.local.forkserver import ForkServer, can_run
 from deploy.local.say import Say
@@ -39,7 +39,7 @@ class Process:
     env: Mapping[str, str]  # what it has beyond our own environment
     log: Path
     may_end: bool
-    child: Child = field(repr=False)
+    child: StartedProcess = field(repr=False)
     ended: threading.Event = field(default_factory=threading.Event, repr=False)
     asked: threading.Event = field(default_factory=threading.Event, repr=False)  # we wanted its end
 
@@ -95,7 +95,7 @@ class Processes:
             raise ValueError(f"{name} is running already, as {before.pid}")
         log = self._logs / f"{name}.log"
         environment = {**own_environment(), **(env or {})}
-        child: Child
+        child: StartedProcess
         if self._forks and can_run(argv):
             child = self._guard.fork(self._forks, argv, log=log, env=environment, cwd=cwd, grace_seconds=STOP_SECONDS)
         else:

@@ -14,7 +14,7 @@ from deploy.local.owners import note
 from deploy.local.say import Say
 from deploy.local.servers import containers
 from deploy.local.servers.kafka import NativeKafka
-from deploy.local.servers.postgres import Mode, NativePostgres
+from deploy.local.servers.postgres import NativePostgres, StopMode
 from deploy.local.servers.topics import create_topics
 from deploy.local.together import together
 from deploy.local.trouble import StackTrouble
@@ -46,7 +46,7 @@ class Stack:
         """Kill -9 and start again on what is on the disk. Native only."""
         self._kafka().kill()
 
-    def restart_postgres(self, mode: Mode = "fast") -> None:
+    def restart_postgres(self, mode: StopMode = "fast") -> None:
         """Same address, same data; `immediate` is a crash followed by recovery. Native only."""
         self._postgres().restart(mode)
 

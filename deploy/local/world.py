@@ -26,9 +26,9 @@ from deploy.local.stack import Stack
 from deploy.local.trouble import StackTrouble
 from schemas.catalog import load_catalog
 from schemas.topics import USAGE
-from services.api.tokens import EVERY_TEAM, Role, mint
+from services.api.tokens import EVERY_TEAM, TokenRole, mint
 from services.audit.checkpoints import new_key_pair
-from services.credits.directory import Member, name_team, put_member
+from services.credits.directory import DirectoryMember, name_team, put_member
 from services.credits.plans import assign_plan
 from services.credits.rate_cards import seed_catalog
 from services.read_models.rebuild import ensure_projections
@@ -55,7 +55,7 @@ class TeamPlan:
     id: str
     name: str
     plan: str
-    members: tuple[Member, ...]
+    members: tuple[DirectoryMember, ...]
     zone: str = "UTC"
     anchor: datetime | None = None  # ten days ago, unless told
 
@@ -63,24 +63,24 @@ class TeamPlan:
 TEAMS = (
     TeamPlan(
         "team_northlight", "Northlight Studio", "pro",
-        (Member("mem_ada", "Ada Lindqvist", "admin"), Member("mem_ben", "Ben Okafor", "member"),
-         Member("mem_chiara", "Chiara Russo", "member")),
+        (DirectoryMember("mem_ada", "Ada Lindqvist", "admin"), DirectoryMember("mem_ben", "Ben Okafor", "member"),
+         DirectoryMember("mem_chiara", "Chiara Russo", "member")),
         zone="Europe/Berlin",
     ),
     TeamPlan(
         "team_papercut", "Papercut Films", "pro",
-        (Member("mem_dana", "Dana Whitfield", "admin"), Member("mem_emil", "Emil Sørensen", "member")),
+        (DirectoryMember("mem_dana", "Dana Whitfield", "admin"), DirectoryMember("mem_emil", "Emil Sørensen", "member")),
         zone="America/New_York",
     ),
     TeamPlan(
         "team_solo", "Solo Sam", "free",
-        (Member("mem_sam", "Sam Carter", "admin"), Member("mem_tess", "Tess Carter", "member")),
+        (DirectoryMember("mem_sam", "Sam Carter", "admin"), DirectoryMember("mem_tess", "Tess Carter", "member")),
     ),
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
-class World:
+class LocalWorld:
     """Where everything is; what it takes to use it."""
 
     stack: Stack
@@ -119,14 +119,14 @@ class World:
             )
         )
 
-    def token(self, team_id: str, member_id: str, role: Role) -> str:
+    def token(self, team_id: str, member_id: str, role: TokenRole) -> str:
         """A token of development; finance and operators see every team."""
         return mint(
             Settings(insecure_dev=True, jwks=None),
-            team=EVERY_TEAM if role in (Role.FINANCE, Role.OPERATOR) else team_id,
+            team=EVERY_TEAM if role in (TokenRole.FINANCE, TokenRole.OPERATOR) else team_id,
             member=member_id,
             role=role,
-            sources=SOURCES if role is Role.SERVICE else (),
+            sources=SOURCES if role is TokenRole.SERVICE else (),
         )
 
     def told(self) -> dict[str, object]:
@@ -148,16 +148,16 @@ class World:
                     "name": team.name,
                     "plan": team.plan,
                     "members": [{"id": one.member_id, "name": one.name, "role": one.role} for one in team.members],
-                    "tokens": {role.value: self.token(team.id, _bearer(team, role), role) for role in Role},
+                    "tokens": {role.value: self.token(team.id, _bearer(team, role), role) for role in TokenRole},
                 }
                 for team in self.teams
             ],
         }
 
 
-def _bearer(team: TeamPlan, role: Role) -> str:
+def _bearer(team: TeamPlan, role: TokenRole) -> str:
     """Whose token it is: a person of the team, or a desk of ours."""
-    if role in (Role.MEMBER, Role.ADMIN):
+    if role in (TokenRole.MEMBER, TokenRole.ADMIN):
         return next(one.member_id for one in team.members if one.role == role.value)
     return f"{role.value}_desk"
 
@@ -178,7 +178,7 @@ async def start_world(
     recorders: int = 1,
     projectors: int = 1,
     serve: Sequence[str] = tuple(PROCESSES),
-) -> World:
+) -> LocalWorld:
     """Tables, teams, the stand-in for Stripe and every process, ready when this returns; `processes` ends them.
 
     Raises:
@@ -205,7 +205,7 @@ def check_alive(processes: Processes) -> None:
         raise StackTrouble(died.name, f"died with code {died.code}", way_out=died.last_lines)
 
 
-async def prepare_world(stack: Stack, processes: Processes) -> World:
+async def prepare_world(stack: Stack, processes: Processes) -> LocalWorld:
     """Tables and logins, with nothing running yet and no teams."""
     passwords = None if stack.source == "environment" else {role: secrets.token_urlsafe(18) for role in LOGINS}
     async with connected(stack.database) as owner:
@@ -220,7 +220,7 @@ async def prepare_world(stack: Stack, processes: Processes) -> World:
     signing_key, public_key = new_key_pair()
     anchors = stack.folder / "anchors"
     anchors.mkdir(exist_ok=True)
-    world = World(
+    world = LocalWorld(
         stack,
         processes,
         database=stack.database,
@@ -237,7 +237,7 @@ async def prepare_world(stack: Stack, processes: Processes) -> World:
     return at_free_ports(world)
 
 
-def at_free_ports(world: World) -> World:
+def at_free_ports(world: LocalWorld) -> LocalWorld:
     """With addresses for the API, the stand-in for Stripe and a host product, to be called shortly before they are started."""
     api, stripe, host, receiver = (f"http://127.0.0.1:{port}" for port in free_ports(4))
     addresses = {"API_PORT": api.rpartition(":")[2], "CORS_ORIGINS": f"{api},{host}", "STRIPE_API": stripe}
@@ -278,7 +278,7 @@ async def add_teams(owner: Connection, teams: Sequence[TeamPlan]) -> None:
                 await put_member(owner, team.id, member)
 
 
-async def start_stripe(world: World) -> None:
+async def start_stripe(world: LocalWorld) -> None:
     """The stand-in, which tells our webhook what happened."""
     world.processes.start(
         "stripe",
@@ -293,7 +293,7 @@ async def start_stripe(world: World) -> None:
     await world.processes.wait_ready("stripe", f"{world.stripe}/healthz")
 
 
-def notice_settings(world: World) -> dict[str, str]:
+def notice_settings(world: LocalWorld) -> dict[str, str]:
     """Where the relay sends notices, once somebody takes them there."""
     return {
         "NOTICE_URL": f"{world.receiver}/notices", "USAGE_PAGE": f"{world.api}/usage",
@@ -301,7 +301,7 @@ def notice_settings(world: World) -> dict[str, str]:
     }  # fmt: skip
 
 
-async def start_receiver(world: World) -> None:
+async def start_receiver(world: LocalWorld) -> None:
     """The host product's end of notices: verifies and counts them."""
     world.processes.start(
         "receiver",

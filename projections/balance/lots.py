@@ -4,13 +4,24 @@ from bisect import insort
 from collections.abc import Mapping
 from datetime import datetime
 
-from projections.balance.state import BALANCE_MAX, DEBT, NEVER, Burned, Entry, Kind, Lot, LotKind, Paid, TeamBalance
+from projections.balance.state import (
+    BALANCE_MAX,
+    DEBT,
+    NEVER,
+    ActivityKind,
+    BalanceEntry,
+    BurnResult,
+    Lot,
+    LotKind,
+    LotPayment,
+    TeamBalance,
+)
 from schemas.facts import (
     Stored,
 )
 
 
-def end_lots(team: TeamBalance, at: datetime, entries: list[Entry]) -> None:
+def end_lots(team: TeamBalance, at: datetime, entries: list[BalanceEntry]) -> None:
     """Book the end of every lot whose interval is over, in burn order; also called by reads, for the time since the last fact."""
     for lot in team.lots:
         if lot.ended or lot.ends_at > at:
@@ -38,7 +49,7 @@ def gain(
     return credits
 
 
-def burn(team: TeamBalance, credits: int, at: datetime) -> Burned:
+def burn(team: TeamBalance, credits: int, at: datetime) -> BurnResult:
     """Take credits from the lots whose interval holds `at`, in burn order; what is left becomes debt, up to `BALANCE_MAX`."""
     for lot in team.lots:
         if lot.remaining and lot.starts_at <= at < lot.ends_at:
@@ -48,10 +59,10 @@ def burn(team: TeamBalance, credits: int, at: datetime) -> Burned:
             lot.remaining -= credits
             team.changed[lot.lot] = lot
             included = credits if lot.kind is LotKind.INCLUDED else 0
-            return Burned((Paid(lot.lot, credits),), included, credits - included)
+            return BurnResult((LotPayment(lot.lot, credits),), included, credits - included)
     left = credits
     included = back_included = back_additional = 0
-    parts: list[Paid] = []
+    parts: list[LotPayment] = []
     emptied = False
     for lot in team.lots:
         if not left:
@@ -62,7 +73,7 @@ def burn(team: TeamBalance, credits: int, at: datetime) -> Burned:
         left -= take
         lot.remaining -= take
         team.changed[lot.lot] = lot
-        parts.append(Paid(lot.lot, take))
+        parts.append(LotPayment(lot.lot, take))
         if lot.kind is LotKind.INCLUDED:
             included += take
             back_included += take if lot.ended else 0
@@ -73,33 +84,33 @@ def burn(team: TeamBalance, credits: int, at: datetime) -> Burned:
         credits -= left - owe(team, left, parts)
     if emptied:
         settle_lots(team)
-    return Burned(tuple(parts), included, credits - included, back_included, back_additional)
+    return BurnResult(tuple(parts), included, credits - included, back_included, back_additional)
 
 
-def owe(team: TeamBalance, credits: int, paid: list[Paid]) -> int:
+def owe(team: TeamBalance, credits: int, paid: list[LotPayment]) -> int:
     """Owe more; how many credits, which is fewer than asked where the debt would pass `BALANCE_MAX`."""
     owed = max(0, min(credits, BALANCE_MAX - team.debt))
     if owed:
         team.debt += owed
-        paid.append(Paid(DEBT, owed))
+        paid.append(LotPayment(DEBT, owed))
     return owed
 
 
-def what_fits(team: TeamBalance, paid: tuple[Paid, ...]) -> tuple[Paid, ...]:
+def what_fits(team: TeamBalance, paid: tuple[LotPayment, ...]) -> tuple[LotPayment, ...]:
     """What comes back to those who paid: everything, or fewer credits where the balance would pass `BALANCE_MAX`."""
     room = max(0, BALANCE_MAX - team.total)
     if sum(part.credits for part in paid) <= room:
         return paid
-    back: list[Paid] = []
+    back: list[LotPayment] = []
     for number, credits in paid:
         fits = min(credits, room)
         room -= fits
         if fits:
-            back.append(Paid(number, fits))
+            back.append(LotPayment(number, fits))
     return tuple(back)
 
 
-def restore(team: TeamBalance, stored: Stored, paid: tuple[Paid, ...], settled: Mapping[int, Lot]) -> int:
+def restore(team: TeamBalance, stored: Stored, paid: tuple[LotPayment, ...], settled: Mapping[int, Lot]) -> int:
     """Return a usage's credits to the lots that paid; how many of them are included now.
 
     Where such a lot has ended, its part returns as a lot that ends with the open cycle.
@@ -142,13 +153,13 @@ def is_settled(lot: Lot, sealed_until: datetime) -> bool:
 def enter(
     team: TeamBalance,
     stored: Stored,
-    entries: list[Entry],
-    kind: Kind,
+    entries: list[BalanceEntry],
+    kind: ActivityKind,
     included: int,
     additional: int,
     member_id: str | None = None,
     feature: str | None = None,
-    paid: tuple[Paid, ...] = (),
+    paid: tuple[LotPayment, ...] = (),
     *,
     late: bool = False,
 ) -> None:
@@ -156,7 +167,7 @@ def enter(
     team.included += included
     team.additional += additional
     entries.append(
-        Entry(
+        BalanceEntry(
             stored.position,
             len(entries),
             kind,
@@ -174,16 +185,21 @@ def enter(
 
 
 def enter_expiry(
-    team: TeamBalance, entries: list[Entry], recorded_at: datetime, ended_at: datetime, included: int, additional: int
+    team: TeamBalance,
+    entries: list[BalanceEntry],
+    recorded_at: datetime,
+    ended_at: datetime,
+    included: int,
+    additional: int,
 ) -> None:
     """Book the end of a lot, or what late usage gives back of it (then the amounts are positive)."""
     team.included += included
     team.additional += additional
     entries.append(
-        Entry(
+        BalanceEntry(
             team.position,
             len(entries),
-            Kind.EXPIRY,
+            ActivityKind.EXPIRY,
             recorded_at,
             ended_at,
             None,

@@ -29,7 +29,7 @@ class LotKind(StrEnum):
     REINSTATED = "reinstated"
 
 
-class Kind(StrEnum):
+class ActivityKind(StrEnum):
     """The type of an activity row, as the customer reads it."""
 
     USAGE = "usage"
@@ -66,7 +66,7 @@ class Lot:
         return self.kind is not LotKind.INCLUDED, self.ends_at, self.starts_at, self.lot
 
 
-class Hold(NamedTuple):
+class OpenHold(NamedTuple):
     """Credits set aside for work that runs."""
 
     credits: int
@@ -84,19 +84,19 @@ class Stretch:
     late: list[tuple[int, datetime]] = field(default_factory=list)
 
 
-class Paid(NamedTuple):
+class LotPayment(NamedTuple):
     """What one lot (or, as lot 0, debt) paid of a usage."""
 
     lot: int
     credits: int
 
 
-class Entry(NamedTuple):
+class BalanceEntry(NamedTuple):
     """What one fact did to a balance: a row of the activity. A fact has several where a lot ended or split."""
 
     position: int
     part: int
-    kind: Kind
+    kind: ActivityKind
     recorded_at: datetime
     occurred_at: datetime
     member_id: str | None
@@ -104,7 +104,7 @@ class Entry(NamedTuple):
     included: int
     additional: int
     balance_after: int
-    paid: tuple[Paid, ...] = ()
+    paid: tuple[LotPayment, ...] = ()
     late: bool = False
 
     @property
@@ -113,10 +113,10 @@ class Entry(NamedTuple):
         return self.included + self.additional
 
 
-class Burned(NamedTuple):
+class BurnResult(NamedTuple):
     """Who paid for something, and how much of it lots that had ended already paid: their expiry shrinks by that."""
 
-    paid: tuple[Paid, ...]
+    paid: tuple[LotPayment, ...]
     included: int
     additional: int
     back_included: int = 0
@@ -146,7 +146,7 @@ class TeamBalance:
     additional: int = 0
     debt: int = 0
     lots: list[Lot] = field(default_factory=list)
-    holds: dict[str, Hold] = field(default_factory=dict)
+    holds: dict[str, OpenHold] = field(default_factory=dict)
     next_end: datetime = NEVER
     plan: str = ""
     plan_position: int = 0

@@ -10,7 +10,7 @@ from datetime import datetime
 from uuid import UUID, uuid5
 
 from projections.top_ups.months import month_of, next_month
-from projections.top_ups.state import DECLINES_MAX, Episode, Point, Settings, TopUps
+from projections.top_ups.state import DECLINES_MAX, Episode, Point, TopUpChoices, TopUps
 from schemas.catalog import Catalog
 from schemas.credits import format_credits
 from schemas.facts import TopUpConfigured, TopUpRequested, TopUpResumed, TopUpSkipped, TopUpSuspended
@@ -60,7 +60,7 @@ def _obstacle(state: TopUps, now: datetime, catalog: Catalog) -> TopUpSkipped | 
 
 
 def _within_caps(
-    state: TopUps, chosen: Settings, available: int, now: datetime, catalog: Catalog
+    state: TopUps, chosen: TopUpChoices, available: int, now: datetime, catalog: Catalog
 ) -> TopUpRequested | TopUpSkipped:
     gained, cents = next_charge(chosen, available, catalog)
     month, following = month_of(now, state.zone), next_month(now, state.zone)
@@ -98,7 +98,7 @@ def attempt_of(team_id: str, episode: Episode) -> UUID:
     return uuid5(uuid5(ATTEMPTS, f"{team_id}\n{episode.ran_low_id}"), str(episode.ended))
 
 
-def next_charge(chosen: Settings | TopUpConfigured, available: int, catalog: Catalog) -> tuple[int, int]:
+def next_charge(chosen: TopUpChoices | TopUpConfigured, available: int, catalog: Catalog) -> tuple[int, int]:
     """Micro-credits and cents of the one charge that closes the whole gap; money is rounded up once."""
     price = catalog.top_up
     if chosen.credits:

@@ -17,9 +17,9 @@ from typing import NamedTuple
 from projections.balance.crossings import crossings
 from projections.balance.fold import evolve as evolve_balance
 from projections.balance.lots import end_lots
-from projections.balance.state import ALWAYS, Paid, TeamBalance
+from projections.balance.state import ALWAYS, LotPayment, TeamBalance
 from projections.top_ups.decisions import decide
-from projections.top_ups.state import Card, TopUps
+from projections.top_ups.state import ChargedCard, TopUps
 from projections.top_ups.state import evolve as evolve_top_ups
 from schemas.catalog import Catalog
 from schemas.facts import (
@@ -52,10 +52,10 @@ LEFT_OUT = (
     TopUpSuspended,
 )  # fmt: skip
 SIMULATED = 2**62  # positions of facts that never were: beyond every real one
-CARD = Card(customer_id="simulated", payment_method_id="simulated", fingerprint="simulated")
+CARD = ChargedCard(customer_id="simulated", payment_method_id="simulated", fingerprint="simulated")
 
 
-class Charge(NamedTuple):
+class SimulatedTopUp(NamedTuple):
     """Money that would have been taken, and the credits for it."""
 
     at: datetime
@@ -65,14 +65,14 @@ class Charge(NamedTuple):
 
 def simulate(
     facts: Sequence[Stored], settings: TopUpConfigured, *, since: datetime, until: datetime, catalog: Catalog
-) -> list[Charge]:
+) -> list[SimulatedTopUp]:
     """The charges between two instants, given all of a team's facts in their order."""
     if not facts:
         return []
     told = [(stored, stored.fact()) for stored in facts if stored.recorded_at <= until]
     if _always_in_force(told, settings, since):
         return [
-            Charge(stored.recorded_at, fact.credits, fact.charge_cents)
+            SimulatedTopUp(stored.recorded_at, fact.credits, fact.charge_cents)
             for stored, fact in told
             if isinstance(fact, CreditsToppedUp) and stored.recorded_at >= since
         ]
@@ -129,8 +129,8 @@ class _Walk:
     shard: int
     voided: frozenset[int]
     catalog: Catalog
-    charges: list[Charge] = field(default_factory=list)
-    paid: dict[int, tuple[Paid, ...]] = field(default_factory=dict)
+    charges: list[SimulatedTopUp] = field(default_factory=list)
+    paid: dict[int, tuple[LotPayment, ...]] = field(default_factory=dict)
     made_up: int = 0
 
     def take(self, stored: Stored, fact: AnyFact) -> None:
@@ -167,7 +167,7 @@ class _Walk:
                 return
             self._say(decided, at)
             if isinstance(decided, TopUpRequested):
-                self.charges.append(Charge(at, decided.credits, decided.charge_cents))
+                self.charges.append(SimulatedTopUp(at, decided.credits, decided.charge_cents))
                 self._say(_answer(decided), at)
 
     def _say(self, fact: AnyFact, at: datetime) -> None:

@@ -56,7 +56,7 @@ class _Value(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
-class Settings(_Value):
+class TopUpChoices(_Value):
     """What the admin chose last."""
 
     enabled: bool
@@ -69,7 +69,7 @@ class Settings(_Value):
     cool_down_seconds: int
 
 
-class Card(_Value):
+class ChargedCard(_Value):
     """What top-ups are charged to."""
 
     customer_id: str
@@ -136,8 +136,8 @@ class TopUps(_Value):
     position: int = 0
     zone: str = "UTC"
     plan: str = ""
-    settings: Settings | None = None
-    card: Card | None = None
+    settings: TopUpChoices | None = None
+    card: ChargedCard | None = None
     episode: Episode | None = None
     open: Attempt | None = None
     cool_until: AwareDatetime = ALWAYS
@@ -220,7 +220,7 @@ def _planned(state: TopUps, stored: Stored, fact: PlanAssigned) -> TopUps:
 
 
 def _configured(state: TopUps, stored: Stored, fact: TopUpConfigured) -> TopUps:
-    chosen = Settings(
+    chosen = TopUpChoices(
         enabled=fact.enabled, threshold_credits=fact.threshold_credits, credits=fact.credits,
         restore_to_credits=fact.restore_to_credits, monthly_cap_cents=fact.monthly_cap_cents, currency=fact.currency,
         max_per_month=fact.max_per_month, cool_down_seconds=fact.cool_down_seconds,
@@ -231,7 +231,7 @@ def _configured(state: TopUps, stored: Stored, fact: TopUpConfigured) -> TopUps:
 
 
 def _with_card(state: TopUps, stored: Stored, fact: PaymentMethodChanged) -> TopUps:
-    card = fact.payment_method_id and Card(
+    card = fact.payment_method_id and ChargedCard(
         customer_id=fact.customer_id, payment_method_id=fact.payment_method_id, fingerprint=fact.fingerprint,
         brand=fact.brand, last4=fact.last4,
     )  # fmt: skip

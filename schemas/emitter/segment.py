@@ -22,7 +22,7 @@ RECORD_MAX_BYTES = 256 * 1024
 logger = logging.getLogger(__name__)
 
 
-class Record(NamedTuple):
+class SpoolRecord(NamedTuple):
     """What was appended, and when (microseconds since 1970)."""
 
     spooled_at: int
@@ -81,7 +81,7 @@ class Segment:
         self.view[self.end : start] = FRAME.pack(len(payload), crc32(payload))
         return end
 
-    def read(self, offset: int) -> Iterator[tuple[Record, int]]:
+    def read(self, offset: int) -> Iterator[tuple[SpoolRecord, int]]:
         """The records from an offset on, each with the offset after it."""
         view, end = self.view, self.end
         while offset < end:
@@ -90,7 +90,7 @@ class Segment:
             offset = start + length
             spooled_at, key_length = STAMP.unpack_from(view, start)
             middle = start + STAMP.size + key_length
-            yield Record(spooled_at, view[start + STAMP.size : middle], view[middle:offset]), offset
+            yield SpoolRecord(spooled_at, view[start + STAMP.size : middle], view[middle:offset]), offset
 
     def spooled_at(self, offset: int) -> int:
         """When the record at an offset was spooled (microseconds since 1970)."""
@@ -137,7 +137,7 @@ class Segment:
         os.close(self.file)
 
 
-def payload_of(record: Record) -> bytes:
+def payload_of(record: SpoolRecord) -> bytes:
     """A record as it stands in a file, without its frame."""
     payload = b"".join((STAMP.pack(record.spooled_at, len(record.key)), record.key, record.value))
     if len(payload) > RECORD_MAX_BYTES:

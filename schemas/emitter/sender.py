@@ -19,7 +19,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 from aiokafka.partitioner import DefaultPartitioner
 
-from .spool import Batch, Spool
+from .spool import Spool, SpoolBatch
 
 BATCH_MAX_BYTES = 512 * 1024
 BATCH_MAX_RECORDS = 2_000
@@ -174,7 +174,7 @@ class Sender:
             with self.progress:
                 self.progress.notify_all()
 
-    async def send(self, producer: AIOKafkaProducer, batch: Batch) -> None:
+    async def send(self, producer: AIOKafkaProducer, batch: SpoolBatch) -> None:
         """Send one batch, in order for each team. Returns when every replica that must have it does."""
         partitions = sorted(await producer.partitions_for(self.topic))
         now_ms = time.time_ns() // 1_000_000

@@ -24,7 +24,7 @@ from threading import Lock
 from typing import Literal
 from zlib import crc32
 
-from .segment import Record, Segment, payload_of
+from .segment import Segment, SpoolRecord, payload_of
 
 PLACE = Struct("<QQI")  # segment, offset, CRC-32 of the two
 
@@ -48,10 +48,10 @@ class SpoolClosed(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class SpoolBatch:
     """The oldest records that Kafka does not have yet, and the place after them."""
 
-    records: tuple[Record, ...]
+    records: tuple[SpoolRecord, ...]
     segment: int
     end: int
 
@@ -107,7 +107,7 @@ class Spool:
             SpoolFull: max_bytes are in use, or the disk is full.
             SpoolClosed: the spool is closed or was opened before a fork.
         """
-        payload = payload_of(Record(spooled_at, key, value))
+        payload = payload_of(SpoolRecord(spooled_at, key, value))
         with self.mutex:
             if not self.open:
                 raise SpoolClosed(f"the spool {self.folder} is closed, or was opened before this process was forked")
@@ -134,7 +134,7 @@ class Spool:
                 offset = 0
         return None
 
-    def peek(self, *, records_max: int = 2_000, bytes_max: int = 512 * 1024) -> Batch | None:
+    def peek(self, *, records_max: int = 2_000, bytes_max: int = 512 * 1024) -> SpoolBatch | None:
         """The oldest undelivered records, at least one if there are any; the same again until they are dropped."""
         with self.mutex:
             while len(self.segments) > 1 and self.offset >= self.segments[0].end:
@@ -142,16 +142,16 @@ class Spool:
             if not self.segments or self.offset >= self.segments[0].end:
                 return None
             segment, offset = self.segments[0], self.offset
-        records: list[Record] = []
+        records: list[SpoolRecord] = []
         end = offset
         for record, after in islice(segment.read(offset), records_max):
             if records and after - offset > bytes_max:
                 break
             records.append(record)
             end = after
-        return Batch(tuple(records), segment.number, end)
+        return SpoolBatch(tuple(records), segment.number, end)
 
-    def drop(self, batch: Batch) -> None:
+    def drop(self, batch: SpoolBatch) -> None:
         """Kafka has these records: write it down."""
         with self.mutex:
             place = batch.segment.to_bytes(8, "little") + batch.end.to_bytes(8, "little")

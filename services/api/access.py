@@ -22,26 +22,26 @@ from starlette.responses import Response
 
 from schemas.facts import Id
 from services.api.bodies import ExactRequest
-from services.api.context import Glance, World, as_team
+from services.api.context import ApiContext, Glance, as_team
 from services.api.openapi.codes import LONG_BODY
 from services.api.openapi.route_docs import Code, Links, answers, balance_then
 from services.api.problems import problem
 from services.api.rate_limits import address_of
-from services.api.tokens import EVERY_TEAM, BadToken, Caller, Role
+from services.api.tokens import EVERY_TEAM, BadToken, Caller, TokenRole
 from services.credits.directory import read_admins
 from services.store.connect import Connection
 
-ANYONE = tuple(Role)  # anyone signed in
+ANYONE = tuple(TokenRole)  # anyone signed in
 TeamId = Annotated[Id, Path(description="The team's id.")]
 
-Handler = TypeVar("Handler", bound=Callable[..., Any])
+RouteFunction = TypeVar("RouteFunction", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class TeamRequest:
     """One request that has passed the check: who asks, and about which team."""
 
-    world: World
+    world: ApiContext
     request: ExactRequest
     caller: Caller
     team_id: str
@@ -68,28 +68,28 @@ class Ask:
 
 
 # Receipt links, card digits and charge ids; who else may read the rest of an answer gets null there.
-SEES_PAYMENTS = frozenset({Role.ADMIN, Role.FINANCE})
+SEES_PAYMENTS = frozenset({TokenRole.ADMIN, TokenRole.FINANCE})
 
 
-def allowed(method: str, named: Collection[Role]) -> frozenset[Role]:
+def allowed(method: str, named: Collection[TokenRole]) -> frozenset[TokenRole]:
     """The roles that may use a route for which the contract names these."""
     roles = set(named)
-    if Role.MEMBER in named:
-        roles.add(Role.ADMIN)
+    if TokenRole.MEMBER in named:
+        roles.add(TokenRole.ADMIN)
     if method == "GET":
-        roles.add(Role.OPERATOR)
-        if Role.MEMBER in named:
-            roles.add(Role.FINANCE)
+        roles.add(TokenRole.OPERATOR)
+        if TokenRole.MEMBER in named:
+            roles.add(TokenRole.FINANCE)
     return frozenset(roles)
 
 
-class Ruled(APIRoute):
+class CheckedRoute(APIRoute):
     """A route that checks its rule before it so much as reads the body. One without a rule can't be made."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """The check, and then what FastAPI would do."""
         rule = self.openapi_extra or {}
-        roles, for_every_team = frozenset(map(Role, rule["x-roles"])), rule.get("x-every-team", False)
+        roles, for_every_team = frozenset(map(TokenRole, rule["x-roles"])), rule.get("x-every-team", False)
         answer = super().get_route_handler()
 
         async def check_and_answer(request: Request) -> Response:
@@ -106,14 +106,14 @@ def route(
     routes: APIRouter,
     method: str,
     path: str,
-    *named: Role,
+    *named: TokenRole,
     gives: Any = None,
     status: int = 200,
     fails: Collection[str] = (),
     links: Links | None = None,
     for_every_team: bool = False,
     **documented: Any,
-) -> Callable[[Handler], Handler]:
+) -> Callable[[RouteFunction], RouteFunction]:
     """Offer a route to the roles that the contract names for it.
 
     The rest is for the OpenAPI document, which says what the route is for in the words of its docstring: `gives` is the model of
@@ -127,16 +127,16 @@ def route(
         extra["x-every-team"] = True
     links = {**(balance_then(gives) if method != "GET" and "{team}" in path else {}), **(links or {})}
     more = documented.pop("responses", {})
-    routes.route_class = Ruled
+    routes.route_class = CheckedRoute
 
-    def offer(handler: Handler) -> Handler:
+    def offer(handler: RouteFunction) -> RouteFunction:
         takes_json = "body" in handler.__annotations__ or "requestBody" in extra
         codes = {*fails, *_codes_of(method, path, roles, takes_json=takes_json)}
         if for_every_team:
             codes.add("every_team_required")
         said = cleandoc(handler.__doc__ or "")
         summary = said.partition("\n")[0].partition(". ")[0].rstrip(".")
-        made: Callable[[Handler], Handler] = routes.api_route(
+        made: Callable[[RouteFunction], RouteFunction] = routes.api_route(
             path, methods=[method], operation_id=handler.__name__, summary=summary, description=said, status_code=status,
             response_model=None, responses=answers(status, gives, summary, codes=codes, links=links, more=more),
             dependencies=[Depends(_team)] if "{team}" in path else [], openapi_extra=extra, **documented,
@@ -146,7 +146,7 @@ def route(
     return offer
 
 
-def _codes_of(method: str, path: str, roles: Collection[Role], *, takes_json: bool) -> Iterator[Code]:
+def _codes_of(method: str, path: str, roles: Collection[TokenRole], *, takes_json: bool) -> Iterator[Code]:
     """How a route can fail whatever it does, by its method, its address and who may use it."""
     yield from (
         "bad_request",
@@ -157,13 +157,13 @@ def _codes_of(method: str, path: str, roles: Collection[Role], *, takes_json: bo
         "invalid_request",
         "too_many_requests",
     )
-    if len(roles) < len(Role):
+    if len(roles) < len(TokenRole):
         yield "forbidden"
     if "{" in path:
         yield "not_found"
     if "{team}" in path:
         yield "unknown_team"
-        if Role.ADMIN in roles and Role.MEMBER not in roles:
+        if TokenRole.ADMIN in roles and TokenRole.MEMBER not in roles:
             yield "ask_your_admin"
     if method != "GET":
         yield LONG_BODY
@@ -175,8 +175,10 @@ async def _team(team: TeamId) -> None:
     """The part of the address that names the team, for the OpenAPI document."""
 
 
-async def _check(request: ExactRequest, team_id: str | None, roles: frozenset[Role], *, for_every_team: bool) -> None:
-    world: World = request.app.state.world
+async def _check(
+    request: ExactRequest, team_id: str | None, roles: frozenset[TokenRole], *, for_every_team: bool
+) -> None:
+    world: ApiContext = request.app.state.world
     try:
         caller = await world.tokens.verify(_token(request))
     except BadToken as bad:
@@ -190,7 +192,7 @@ async def _check(request: ExactRequest, team_id: str | None, roles: frozenset[Ro
     if for_every_team and caller.team_id != EVERY_TEAM:
         detail = f'this holds for every team and needs a token with team "{EVERY_TEAM}"; yours names one team'
         raise problem(403, "every_team_required", detail)
-    request.state.ask = Ask(world, request, caller, team_id or caller.team_id)
+    request.state.ask = TeamRequest(world, request, caller, team_id or caller.team_id)
 
 
 def _token(request: Request) -> str:
@@ -210,8 +212,8 @@ def unknown_team(team_id: str) -> Problem:
     return problem(404, "unknown_team", f"there is no team {team_id!r} that this token may see")
 
 
-async def _not_allowed(world: World, caller: Caller, team_id: str | None, roles: frozenset[Role]) -> Problem:
-    if caller.role is not Role.MEMBER or Role.ADMIN not in roles or team_id is None:
+async def _not_allowed(world: ApiContext, caller: Caller, team_id: str | None, roles: frozenset[TokenRole]) -> Problem:
+    if caller.role is not TokenRole.MEMBER or TokenRole.ADMIN not in roles or team_id is None:
         named = ", ".join(sorted(roles))
         return problem(403, "forbidden", f"this needs a token of role {named}; yours is {caller.role}")
     async with as_team(world.pool, team_id) as connection:
@@ -223,9 +225,9 @@ async def _not_allowed(world: World, caller: Caller, team_id: str | None, roles:
     )  # fmt: skip
 
 
-async def _ask(request: Request) -> Ask:  # a coroutine, or FastAPI would ask a thread
-    ask: Ask = request.state.ask  # set by the check; a route without a rule has none and fails
+async def _ask(request: Request) -> TeamRequest:  # a coroutine, or FastAPI would ask a thread
+    ask: TeamRequest = request.state.ask  # set by the check; a route without a rule has none and fails
     return ask
 
 
-Asked = Annotated[Ask, Depends(_ask)]
+AllowedRequest = Annotated[TeamRequest, Depends(_ask)]

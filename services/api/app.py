@@ -6,7 +6,7 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
-from services.api.context import World
+from services.api.context import ApiContext
 from services.api.middleware import Around
 from services.api.openapi.document import write_document
 from services.api.openapi.webhooks import describe_notices
@@ -56,7 +56,7 @@ SHOWN_HEADERS = ("ETag", "Idempotency-Replayed", "Retry-After", "X-Request-Id")
 ABOUT = "Credits of teams: balances, activity, prices, permission. Credits are decimal strings, money is minor units, times are UTC."
 
 
-def create_app(world: World) -> ASGIApp:
+def create_app(world: ApiContext) -> ASGIApp:
     """The API and the Usage page, as an ASGI application."""
     app = new_app()
     app.state.world = world

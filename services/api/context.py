@@ -14,7 +14,7 @@ from services.api.rate_cards import Cards
 from services.api.rate_limits import Turnstile
 from services.api.tokens import Tokens
 from services.api.usage_producer import Reports
-from services.api.watch import Watch
+from services.api.watch import HeadWatch
 from services.money.stripe_client import Charges
 from services.runtime.clock import Clock
 from services.runtime.health import Health
@@ -29,7 +29,7 @@ SEE_FOR_ONE_STATEMENT = """
 
 
 @dataclass(frozen=True, slots=True)
-class World:
+class ApiContext:
     """Everything outside a request that a route may touch."""
 
     settings: Settings
@@ -40,7 +40,7 @@ class World:
     cards: Cards
     charges: Charges | None
     reports: Reports
-    watch: Watch
+    watch: HeadWatch
     lanes: Lanes
     simulations: Lanes  # one
     health: Health

@@ -14,7 +14,7 @@ from fastapi import Header
 from pydantic_core import from_json, to_json
 from starlette.responses import Response
 
-from services.api.access import Ask
+from services.api.access import TeamRequest
 from services.api.answers import answer
 from services.api.problems import KEY_HEADER, problem
 from services.store.connect import Connection
@@ -51,7 +51,7 @@ KEEP = """
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
+class CommandAnswer:
     """What a command answers."""
 
     said: object
@@ -66,11 +66,11 @@ _key = Header(alias=KEY_HEADER, min_length=1, max_length=255, description="Names
 Key = Annotated[str | None, _key]
 RequiredKey = Annotated[str, _key]
 
-Work = Callable[[Connection, str], Awaitable[Answered]]
+CommandWork = Callable[[Connection, str], Awaitable[CommandAnswer]]
 Command = tuple[int, str, str, str, str]
 
 
-async def once(ask: Ask, key: str | None, work: Work, *, team_id: str | None = None) -> Response:
+async def once(ask: TeamRequest, key: str | None, work: CommandWork, *, team_id: str | None = None) -> Response:
     """Do a command's work and answer, or repeat the answer that it had.
 
     `work` gets the transaction and an id derived from the key, for facts that must not be stored twice. `team_id` says whose rows
@@ -90,12 +90,12 @@ async def once(ask: Ask, key: str | None, work: Work, *, team_id: str | None = N
     return _response(answered)
 
 
-def id_of_command(ask: Ask, key: str) -> UUID:
+def id_of_command(ask: TeamRequest, key: str) -> UUID:
     """The id of what a key names, for work that keeps its own answer: it asks others, so no transaction may be open meanwhile."""
     return _id_of(_command(ask, key, ask.team_id))
 
 
-def _command(ask: Ask, key: str, team_id: str) -> Command:
+def _command(ask: TeamRequest, key: str, team_id: str) -> Command:
     return (shard_of(team_id), team_id, ask.caller.sub, f"{ask.request.method} {ask.request.url.path}", key)
 
 
@@ -111,9 +111,9 @@ async def _repeat(connection: Connection, command: Command, digest: bytes) -> Re
             422, "idempotency_key_reused", "this Idempotency-Key came with another body before; use a new one"
         )
     said, etag = from_json(known["answer"])
-    return _response(Answered(said, known["status"], etag), {"idempotency-replayed": "true"})
+    return _response(CommandAnswer(said, known["status"], etag), {"idempotency-replayed": "true"})
 
 
-def _response(answered: Answered, headers: dict[str, str] | None = None) -> Response:
+def _response(answered: CommandAnswer, headers: dict[str, str] | None = None) -> Response:
     tag = {} if answered.etag is None else {"etag": answered.etag}
     return answer(answered.said, answered.status, {**tag, **(headers or {})})

@@ -28,7 +28,7 @@ from throttled import MemoryStore, RateLimiterType, Throttled, per_min, per_sec
 from throttled.rate_limiter import Quota
 
 from services.api.problems import problem
-from services.api.tokens import Caller, Role
+from services.api.tokens import Caller, TokenRole
 from services.runtime.settings import Settings
 
 # Of each kind. Beyond, whoever has not asked for longest is forgotten, and may ask as if for the first time.
@@ -69,7 +69,7 @@ class Turnstile:
         Raises:
             Problem: `too_many_requests`.
         """
-        self._count(self._services if caller.role is Role.SERVICE else self._people, _name(caller))
+        self._count(self._services if caller.role is TokenRole.SERVICE else self._people, _name(caller))
 
     def failed(self, address: str) -> None:
         """Count a request from this address whose sign-in has failed. Raises as `let_in` does."""

@@ -3,13 +3,13 @@
 import asyncio
 
 from services.api.app import create_app
-from services.api.context import World
+from services.api.context import ApiContext
 from services.api.lanes import Lanes
 from services.api.rate_cards import Cards
 from services.api.rate_limits import Turnstile
 from services.api.tokens import tokens_of
 from services.api.usage_producer import Reports
-from services.api.watch import Watch
+from services.api.watch import HeadWatch
 from services.money.stripe_client import charges_of
 from services.runtime.clock import Clock, pause, system_clock
 from services.runtime.gc_tuning import look_for_garbage_in_passing
@@ -42,9 +42,9 @@ async def serve(
     if pool is None:
         return
     charges = charges_of(settings) if settings.stripe_key else None
-    world = World(
+    world = ApiContext(
         settings=settings, pool=pool, tokens=tokens, turnstile=Turnstile(settings, health.registry), catalog=catalog,
-        cards=Cards(pool), charges=charges, reports=Reports(settings), watch=Watch(pool, stop),
+        cards=Cards(pool), charges=charges, reports=Reports(settings), watch=HeadWatch(pool, stop),
         lanes=Lanes(), simulations=Lanes(1), health=health, clock=clock,
     )  # fmt: skip
     app = create_app(world)
@@ -84,7 +84,7 @@ async def _connect(settings: Settings, stop: asyncio.Event, health: Health) -> P
     return found[0] if found else None
 
 
-async def _look_at_database(world: World, stop: asyncio.Event) -> None:
+async def _look_at_database(world: ApiContext, stop: asyncio.Event) -> None:
     """Ready while the database answers. Kafka may be away: balances are read without it."""
     while not stop.is_set():
         try:

@@ -4,7 +4,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from schemas.places import Place
-from services.api.access import Ask
+from services.api.access import TeamRequest
 from services.api.problems import problem
 from services.money.stripe_client import Charges
 from services.runtime.errors import Refused
@@ -15,14 +15,14 @@ from services.store.shards import shard_of
 PAGE: Final = "/usage"
 
 
-def stripe_of(ask: Ask) -> Charges:
+def stripe_of(ask: TeamRequest) -> Charges:
     """Our account at Stripe. Raises Problem: no_stripe_key."""
     if ask.world.charges is None:
         raise problem(503, "no_stripe_key", "CREDITWELL_STRIPE_KEY is not set, so nothing can be bought here")
     return ask.world.charges
 
 
-def return_url_of(ask: Ask, wanted: str | None) -> str:
+def return_url_of(ask: TeamRequest, wanted: str | None) -> str:
     """Where the browser comes back to: our own page, or one of a configured origin.
 
     Raises:

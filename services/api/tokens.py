@@ -45,7 +45,7 @@ KEYS_STALE = timedelta(hours=1)  # without an answer of the issuer, for so long 
 log = structlog.get_logger("tokens")
 
 
-class Role(StrEnum):
+class TokenRole(StrEnum):
     """What a token's bearer is to the team."""
 
     MEMBER = "member"
@@ -55,8 +55,8 @@ class Role(StrEnum):
     OPERATOR = "operator"
 
 
-PEOPLE = frozenset({Role.MEMBER, Role.ADMIN})
-FOR_EVERY_TEAM = frozenset({Role.SERVICE, Role.FINANCE, Role.OPERATOR})
+PEOPLE = frozenset({TokenRole.MEMBER, TokenRole.ADMIN})
+FOR_EVERY_TEAM = frozenset({TokenRole.SERVICE, TokenRole.FINANCE, TokenRole.OPERATOR})
 
 
 class BadToken(Exception):
@@ -69,7 +69,7 @@ class Caller:
 
     team_id: str
     sub: str
-    role: Role
+    role: TokenRole
     sources: tuple[str, ...]
     expires_at: datetime
 
@@ -82,7 +82,7 @@ class Caller:
         return any(source.startswith(own[:-1]) if own.endswith("*") else source == own for own in self.sources)
 
 
-class Keys(Protocol):
+class KeySource(Protocol):
     """Where the issuer's public keys come from."""
 
     async def known(self, now: datetime) -> KeySet:
@@ -95,7 +95,7 @@ class Keys(Protocol):
 class Tokens:
     """Verifies tokens, and remembers those that it has verified for as long as the keys stay."""
 
-    def __init__(self, keys: Keys, issuer: str, audience: str, clock: Clock = system_clock) -> None:
+    def __init__(self, keys: KeySource, issuer: str, audience: str, clock: Clock = system_clock) -> None:
         self.keys, self.issuer, self.audience, self.clock = keys, issuer, audience, clock
         self._remembered: dict[str, Caller] = {}
         self._under: KeySet | None = None
@@ -140,7 +140,7 @@ class Tokens:
             exp={"essential": True},
             sub={"essential": True},
             team={"essential": True},
-            role={"essential": True, "values": [*Role]},
+            role={"essential": True, "values": [*TokenRole]},
         )
         try:
             claims = jwt.decode(token, keys, algorithms=ALGORITHMS).claims
@@ -159,7 +159,7 @@ def _caller(claims: dict[str, Any]) -> Caller:
         raise BadToken(f"the claims team and sub are printable text of at most {NAME_MAX} characters")
     if not isinstance(sources, list) or not all(isinstance(source, str) and source for source in sources):
         raise BadToken("the claim sources is a list of text")
-    role = Role(claims["role"])
+    role = TokenRole(claims["role"])
     if team != EVERY_TEAM and not is_id(team):
         raise BadToken(f"the claim team is no team's: {NO_ID}")
     if role in PEOPLE and not is_id(sub):
@@ -281,7 +281,7 @@ def mint(
     *,
     team: str,
     member: str,
-    role: Role | str,
+    role: TokenRole | str,
     sources: Sequence[str] = (),
     lasts: timedelta = timedelta(days=7),
     clock: Clock = system_clock,
@@ -299,7 +299,7 @@ def mint(
     issuer, audience = _development(settings)
     now = clock()
     claims: dict[str, str | int | list[str]] = {
-        "iss": issuer, "aud": audience, "sub": member, "team": team, "role": Role(role).value,
+        "iss": issuer, "aud": audience, "sub": member, "team": team, "role": TokenRole(role).value,
         "iat": int(now.timestamp()), "exp": int((now + lasts).timestamp()),
     }  # fmt: skip
     if sources:

@@ -15,7 +15,7 @@ LOOK_EVERY_SECONDS = 0.025
 HEADS = "SELECT shard, next - 1 AS position FROM shard_heads WHERE shard = ANY($1)"
 
 
-class Watch:
+class HeadWatch:
     """The heads of the shards that somebody waits for."""
 
     def __init__(self, pool: Pool, stop: asyncio.Event) -> None:

@@ -43,7 +43,7 @@ class NoteInvalid(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class ShardHead:
     """The end of one shard: its last position, and the hash of its last block."""
 
     last: int
@@ -57,7 +57,7 @@ class Checkpoint:
     origin: str
     signed_at: datetime
     previous: bytes
-    heads: Mapping[int, Head] = field(default_factory=dict)
+    heads: Mapping[int, ShardHead] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -67,7 +67,7 @@ class Checkpoint:
     @property
     def root(self) -> bytes:
         """The Merkle root over all shards."""
-        empty = Head(0, GENESIS)
+        empty = ShardHead(0, GENESIS)
         return merkle_root([leaf_of_head(shard, self.heads.get(shard, empty)) for shard in range(SHARDS)])
 
 
@@ -76,7 +76,7 @@ def origin_of(log: str) -> str:
     return f"creditwell/{log}"
 
 
-def leaf_of_head(shard: int, head: Head) -> bytes:
+def leaf_of_head(shard: int, head: ShardHead) -> bytes:
     """The leaf of a shard in the tree over all shards."""
     return sha256(_LEAF.pack(b"\x00", shard, head.last) + head.hash).digest()
 
@@ -117,12 +117,12 @@ def parse(note: str) -> Checkpoint:
     return parsed
 
 
-def _head(line: str) -> tuple[int, Head]:
+def _head(line: str) -> tuple[int, ShardHead]:
     word, shard, last, head = line.split(" ")
     if word != "shard" or not 0 <= int(shard) < SHARDS:
         message = f"unknown line {line!r}"
         raise ValueError(message)
-    return int(shard), Head(int(last), _bytes(head))
+    return int(shard), ShardHead(int(last), _bytes(head))
 
 
 def note_hash(note: str) -> bytes:

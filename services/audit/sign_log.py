@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from services.audit.checkpoints import Checkpoint, Head, note_hash, origin_of, parse, sign
+from services.audit.checkpoints import Checkpoint, ShardHead, note_hash, origin_of, parse, sign
 from services.runtime.errors import LogChanged
 from services.store.connect import Connection
 from services.store.proofs import GENESIS, block_hash
@@ -59,7 +59,7 @@ async def sign_log(
     """
     async with connection.transaction(isolation="repeatable_read"):
         origin = origin_of(await connection.fetchval(LOG))
-        heads = {shard: Head(last, head) for shard, last, head in await connection.fetch(HEADS)}
+        heads = {shard: ShardHead(last, head) for shard, last, head in await connection.fetch(HEADS)}
         row = await connection.fetchrow(LAST)
         before = None if row is None else parse(row["note"])
         for known in (before, anchored):
@@ -75,7 +75,7 @@ async def sign_log(
         return signed
 
 
-async def check_holds(connection: Connection, origin: str, heads: Mapping[int, Head], known: Checkpoint) -> None:
+async def check_holds(connection: Connection, origin: str, heads: Mapping[int, ShardHead], known: Checkpoint) -> None:
     """Make sure that the log holds everything that a note speaks of.
 
     Raises:
@@ -103,16 +103,16 @@ async def hashes_at(
     return {(row["shard"], row["last"]): row["hash"] for row in rows}
 
 
-async def _check_chain(connection: Connection, seen: Mapping[int, Head], heads: Mapping[int, Head]) -> None:
+async def _check_chain(connection: Connection, seen: Mapping[int, ShardHead], heads: Mapping[int, ShardHead]) -> None:
     """Follow the blocks from what was signed to what is to be signed."""
-    reached = {shard: seen.get(shard, Head(0, GENESIS)) for shard in heads}
+    reached = {shard: seen.get(shard, ShardHead(0, GENESIS)) for shard in heads}
     arguments = list(heads), [head.last for head in reached.values()], [head.last for head in heads.values()]
     async for shard, first, last, root, hash_ in connection.cursor(BLOCKS_BETWEEN, *arguments, prefetch=PAGE):
         before = reached[shard]
         if first != before.last + 1 or block_hash(shard, first, last, before.hash, root) != hash_:
             message = f"the chain of shard {shard} breaks between {before.last} and {last}; run `creditwell verify`"
             raise LogChanged(message)
-        reached[shard] = Head(last, hash_)
+        reached[shard] = ShardHead(last, hash_)
     if broken := sorted(shard for shard, head in heads.items() if reached[shard] != head):
         message = f"the blocks of shards {broken} do not lead to their heads; run `creditwell verify`"
         raise LogChanged(message)

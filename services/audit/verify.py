@@ -15,9 +15,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from schemas.places import Place
 from services.audit.anchors import anchors_in, read_anchor
-from services.audit.checkpoints import Checkpoint, Head, NoteInvalid, note_hash, origin_of, parse, signature_fits
+from services.audit.checkpoints import Checkpoint, NoteInvalid, ShardHead, note_hash, origin_of, parse, signature_fits
 from services.audit.sign_log import LOG, hashes_at
-from services.audit.walk import Block, Walk
+from services.audit.walk import StoredBlock, Walk
 from services.store.connect import Connection
 from services.store.copying import COPY_BEGIN, COPY_END
 from services.store.read import FACT_COLUMNS, heads
@@ -45,7 +45,7 @@ _LENGTHS = (2, 8, 8, 8)
 OnFacts = Callable[[int], None]
 
 
-class Problem(NamedTuple):
+class LogProblem(NamedTuple):
     """A place in the log, or a checkpoint, with what is wrong there."""
 
     place: str
@@ -62,7 +62,7 @@ class Verified:
     anchors: int = 0
     signed: int = 0
     signatures_checked: bool = False
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[LogProblem] = field(default_factory=list)
     more: int = 0
 
 
@@ -93,7 +93,7 @@ async def verify(
         await _verify_shard(connection, shard, verified, on_facts)
     for shard, position in await connection.fetch(STRAYS, SHARDS):
         verified.problems.append(
-            Problem(
+            LogProblem(
                 str(Place(shard, position)), "there is no such shard: this fact was put into the log without Creditwell"
             )
         )
@@ -108,7 +108,7 @@ async def _verify_shard(connection: Connection, shard: int, verified: Verified, 
         while True:
             blocks = await connection.fetch(BLOCKS, shard, start, BLOCKS_MAX)
             for block in blocks:
-                walk.block(Block(*block))
+                walk.block(StoredBlock(*block))
             verified.blocks += len(blocks)
             until = blocks[-1]["last"] if len(blocks) == BLOCKS_MAX else LAST
             await _walk_facts(connection, walk, start, until, on_facts)
@@ -118,9 +118,9 @@ async def _verify_shard(connection: Connection, shard: int, verified: Verified, 
     findings = walk.end(*head) if head else walk.end(0, b"")
     verified.facts += walk.facts
     verified.more += walk.more
-    verified.problems += [Problem(finding.place, finding.what) for finding in findings]
+    verified.problems += [LogProblem(finding.place, finding.what) for finding in findings]
     if head is None:
-        verified.problems.append(Problem(str(Place(shard, 1)), f"the head of shard {shard} was taken away"))
+        verified.problems.append(LogProblem(str(Place(shard, 1)), f"the head of shard {shard} was taken away"))
 
 
 async def _walk_facts(connection: Connection, walk: Walk, start: int, until: int, on_facts: OnFacts) -> None:
@@ -260,7 +260,13 @@ class _NoteCheck:
         self.number, self.before = note.number, note.text
 
     def _against_chain(
-        self, note: _Note, said: Checkpoint, shard: int, head: Head, hashes: Mapping[tuple[int, int], bytes], end: int
+        self,
+        note: _Note,
+        said: Checkpoint,
+        shard: int,
+        head: ShardHead,
+        hashes: Mapping[tuple[int, int], bytes],
+        end: int,
     ) -> None:
         if hashes.get((shard, head.last)) == head.hash:
             self.agreed[shard] = max(self.agreed.get(shard, 0), head.last)
@@ -278,7 +284,7 @@ class _NoteCheck:
                 )
 
     def _problem(self, place: str, what: str) -> None:
-        self.verified.problems.append(Problem(place, what))
+        self.verified.problems.append(LogProblem(place, what))
 
 
 async def _hashes(connection: Connection, wanted: Iterable[tuple[int, int]]) -> dict[tuple[int, int], bytes]:

@@ -35,7 +35,7 @@ BLOCK_MISSING = "the proof of these facts was taken away"
 HEAD = "the head of the shard is not where its proofs end"
 
 
-class Block(NamedTuple):
+class StoredBlock(NamedTuple):
     """A stored proof: the root over the facts from `first` to `last`, and its link in the chain."""
 
     first: int
@@ -81,14 +81,14 @@ class Walk:
     more: int = 0
     _next: int = 1
     _covered: int = 0
-    _ahead: deque[Block] = field(default_factory=deque)
+    _ahead: deque[StoredBlock] = field(default_factory=deque)
     _leaves: list[bytes] = field(default_factory=list)
     _mismatches: list[Mismatch] = field(default_factory=list)
-    _before: Block | None = None
+    _before: StoredBlock | None = None
     _links: tuple[bytes, ...] = (GENESIS,)
     _moved: list[Mismatch] = field(default_factory=list)
 
-    def block(self, block: Block) -> None:
+    def block(self, block: StoredBlock) -> None:
         """The next block: does it begin where the one before ended?"""
         if block.first > self._covered + 1:
             self._find(self._covered + 1, block.first - 1, BLOCK_MISSING)
@@ -133,7 +133,7 @@ class Walk:
         self._name_moved()
         return sorted(self.findings)
 
-    def _close(self, block: Block) -> None:
+    def _close(self, block: StoredBlock) -> None:
         """All facts of a block have been seen: do they fit its root, and does it fit into the chain?"""
         complete = len(self._leaves) == block.last - block.first + 1
         root = merkle_root(self._leaves) if complete else block.root
@@ -152,10 +152,10 @@ class Walk:
         )
         self._before, self._leaves, self._mismatches = block, [], []
 
-    def _is_linked(self, block: Block, root: bytes) -> bool:
+    def _is_linked(self, block: StoredBlock, root: bytes) -> bool:
         return any(self._link(block, root, before) == block.hash for before in self._links)
 
-    def _link(self, block: Block, root: bytes, before: bytes) -> bytes:
+    def _link(self, block: StoredBlock, root: bytes, before: bytes) -> bytes:
         return block_hash(self.shard, block.first, block.last, before, root)
 
     def _judge(self, mismatch: Mismatch, *, fits: bool) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
     from services.audit.verify import Verified
-    from services.read_models.rebuild import Difference
+    from services.read_models.rebuild import RowDifference
 
 SHOWN_MAX = 20
 
@@ -107,11 +107,11 @@ def replay(
     as_json: AsJson = False,
 ) -> None:
     """Fold the log anew and compare with the live projections; exit code 1 names the first difference."""
-    from services.audit.replay import EARLIEST, LATEST, Replayed, Wanted, size_of_replay
+    from services.audit.replay import EARLIEST, LATEST, Replayed, ReplayScope, size_of_replay
     from services.audit.replay import replay as replay_log
     from services.store.read import heads
 
-    wanted = Wanted(team, parse_instant(since, "--from") or EARLIEST, parse_instant(until, "--until") or LATEST)
+    wanted = ReplayScope(team, parse_instant(since, "--from") or EARLIEST, parse_instant(until, "--until") or LATEST)
     began = monotonic()
 
     async def work(connection: Connection) -> tuple[Replayed, int]:
@@ -173,7 +173,7 @@ def rebuild(
     url = load_settings().needed("database")
     folded = 0
 
-    async def work(connection: Connection) -> "list[Difference]":
+    async def work(connection: Connection) -> "list[RowDifference]":
         with progress("rebuilding", sum((await live_positions(connection)).values())) as tell:
 
             def on_facts(so_far: int, _: int) -> None:

@@ -9,7 +9,7 @@ from services.cli.showing import AsJson, print_json, print_table, with_database
 from services.runtime.settings import exit_used_wrongly
 from services.store.connect import Connection
 
-State = Literal["waiting", "delivered", "given_up"]
+NoticeState = Literal["waiting", "delivered", "given_up"]
 COLUMNS = ("noticed_at", "state", "type", "team_id", "tries", "last_answer", "due_at", "id")
 
 LIST = """
@@ -32,7 +32,7 @@ app = typer.Typer(help="What the host product was told.", no_args_is_help=True)
 def list_notices(
     *,
     team: Annotated[str | None, typer.Option(help="Only this team's.")] = None,
-    state: Annotated[State | None, typer.Option(help="Only with this state.")] = None,
+    state: Annotated[NoticeState | None, typer.Option(help="Only with this state.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=100_000)] = 50,
     as_json: AsJson = False,
 ) -> None:

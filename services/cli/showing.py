@@ -26,7 +26,7 @@ PLAIN_LINE_SECONDS = 10
 
 T = TypeVar("T")
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document instead of tables.")]
-Team = Annotated[str, typer.Argument(metavar="TEAM", help="The team's id.")]
+TeamArgument = Annotated[str, typer.Argument(metavar="TEAM", help="The team's id.")]
 
 
 def with_database(work: Callable[[Connection], Awaitable[T]]) -> T:

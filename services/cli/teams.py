@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from services.cli.showing import AsJson, Team, parse_instant, print_json, print_table, with_database
+from services.cli.showing import AsJson, TeamArgument, parse_instant, print_json, print_table, with_database
 from services.runtime.clock import system_clock
 from services.runtime.errors import Refused
 from services.runtime.settings import catalog_of, exit_used_wrongly, load_settings
@@ -20,7 +20,7 @@ ACTIVITY_COLUMNS = ("at", "type", "description", "member_id", "credits", "balanc
 
 
 def balance(
-    team: Team,
+    team: TeamArgument,
     *,
     at: Annotated[str | None, typer.Option(help="The balance at this instant.")] = None,
     known_at: Annotated[str | None, typer.Option(help="By what was known at this instant.")] = None,
@@ -54,7 +54,7 @@ def balance(
 
 
 def activity(
-    team: Team,
+    team: TeamArgument,
     *,
     days: Annotated[int, typer.Option(min=1, help="How many times 24 hours back.")] = 30,
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="At most so many entries.")] = 50,

@@ -21,7 +21,7 @@ from services.read_models.balances import (
     open_cycle,
     read_exact,
 )
-from services.store.append import Head
+from services.store.append import LockedHead
 from services.store.connect import Connection
 from services.store.shards import shard_of
 
@@ -31,7 +31,7 @@ LOCK = "SELECT * FROM lock_team($1, $2, $3, $4)"
 class Ground(NamedTuple):
     """What a decision rests on: nothing about the team changes until COMMIT. `spending` has the members with a limit."""
 
-    head: Head
+    head: LockedHead
     balance: ExactBalance
     spending: dict[str, Spending]
 
@@ -54,7 +54,7 @@ async def lock_to_decide(connection: Connection, team_id: str, members: Collecti
     return Ground(head, balance, spending)
 
 
-async def _lock_and_catch_up(connection: Connection, exact: Exact) -> tuple[Head, Exact]:
+async def _lock_and_catch_up(connection: Connection, exact: Exact) -> tuple[LockedHead, Exact]:
     team_id = exact.team.team_id
     row = await connection.fetchrow(LOCK, shard_of(team_id), team_id, exact.position, TAIL_MAX + 1)
     assert row is not None, "a function that answers with one row"
@@ -64,4 +64,4 @@ async def _lock_and_catch_up(connection: Connection, exact: Exact) -> tuple[Head
         exact = await read_exact(connection, team_id)
         newer = exact.newer
     await fold(connection, exact.team, newer)
-    return Head(*row[:6]), exact._replace(newer=newer, cycle=open_cycle(row), limited=row["limited"])
+    return LockedHead(*row[:6]), exact._replace(newer=newer, cycle=open_cycle(row), limited=row["limited"])

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple
 
-from projections.entitlement import Amount, Permission, Work, permit
+from projections.entitlement import Amount, Permission, PlannedWork, permit
 from schemas.catalog import Catalog
 from schemas.facts import HoldCaptured, HoldExpired, HoldExtended, HoldPlaced, HoldReleased, NewFact
 from schemas.places import Place
@@ -94,7 +94,7 @@ class HoldState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Hold:
+class CurrentHold:
     """A hold as it stands; `credits` is what is set aside, or was when the hold ended."""
 
     hold_id: str
@@ -105,7 +105,7 @@ class Hold:
     state: HoldState
 
 
-class Part(NamedTuple):
+class CapturedPart(NamedTuple):
     """What a capture says was used: priced work, or just micro-credits."""
 
     credits: int
@@ -124,12 +124,12 @@ class NotPermitted(Refused):
         self.permission = permission
 
 
-async def read_hold(connection: Reads, team_id: str, hold_id: str, now: datetime) -> Hold | None:
+async def read_hold(connection: Reads, team_id: str, hold_id: str, now: datetime) -> CurrentHold | None:
     """A hold as it is at an instant; under the shard's lock it stays so."""
     row = await connection.fetchrow(READ, shard_of(team_id), team_id, hold_id)
     if row is None:
         return None
-    hold = Hold(*row)
+    hold = CurrentHold(*row)
     ended = hold.state == HoldState.OPEN and hold.expires_at <= now
     return replace(hold, state=HoldState.EXPIRED if ended else HoldState(hold.state))
 
@@ -138,13 +138,13 @@ async def place(
     connection: Connection,
     team_id: str,
     hold_id: str,
-    wanted: Sequence[Work | Amount],
+    wanted: Sequence[PlannedWork | Amount],
     *,
     lasts: timedelta,
     member_id: str | None,
     card: CompiledCard,
     catalog: Catalog,
-) -> tuple[Hold, Permission, Place]:
+) -> tuple[CurrentHold, Permission, Place]:
     """Set credits aside if the team may do this work and can afford it, in the caller's transaction.
 
     Raises:
@@ -166,7 +166,7 @@ async def place(
     if permission.reason is not None:
         raise NotPermitted(permission)
     now = head.recorded_at
-    hold = Hold(hold_id, member_id, permission.credits, now, now + lasts, HoldState.OPEN)
+    hold = CurrentHold(hold_id, member_id, permission.credits, now, now + lasts, HoldState.OPEN)
     fact = HoldPlaced(hold_id=hold_id, credits=hold.credits, expires_at=hold.expires_at, member_id=member_id)
     appended = await append(connection, [NewFact(team_id, HOLDS, f"hold:{hold_id}", now, fact)], head)
     await connection.execute(
@@ -186,7 +186,7 @@ def check_lasts(lasts: timedelta) -> None:
 
 async def extend(
     connection: Connection, team_id: str, hold_id: str, fact_id: str, lasts: timedelta
-) -> tuple[Hold, Place]:
+) -> tuple[CurrentHold, Place]:
     """Let a hold end so much later than now; never later than 24 hours after it was placed, and never earlier than before.
 
     Raises:
@@ -206,8 +206,8 @@ async def extend(
 
 
 async def capture(
-    connection: Connection, team_id: str, hold_id: str, fact_id: str, parts: Sequence[Part], *, final: bool
-) -> tuple[Hold, Place]:
+    connection: Connection, team_id: str, hold_id: str, fact_id: str, parts: Sequence[CapturedPart], *, final: bool
+) -> tuple[CurrentHold, Place]:
     """Record what the work used; the rest of the hold is free again, or stays set aside where this is not the `final` capture.
 
     Raises:
@@ -233,7 +233,7 @@ async def capture(
     return captured, appended.places[-1]
 
 
-async def release(connection: Connection, team_id: str, hold_id: str) -> tuple[Hold, Place]:
+async def release(connection: Connection, team_id: str, hold_id: str) -> tuple[CurrentHold, Place]:
     """Give a hold up; nothing was used.
 
     Raises:
@@ -300,7 +300,7 @@ def _named(holds: Collection[HoldKey]) -> tuple[list[int], list[str], list[str]]
     return [shard_of(team) for team in teams], teams, ids
 
 
-async def _open(connection: Connection, team_id: str, hold_id: str, now: datetime) -> Hold:
+async def _open(connection: Connection, team_id: str, hold_id: str, now: datetime) -> CurrentHold:
     hold = await read_hold(connection, team_id, hold_id, now)
     if hold is None:
         raise unknown_hold(hold_id)
@@ -314,7 +314,7 @@ def unknown_hold(hold_id: str) -> Refused:
     return Refused("unknown_hold", f"there is no hold {hold_id!r:.140} of this team")
 
 
-async def _move(connection: Connection, team_id: str, hold: Hold) -> None:
+async def _move(connection: Connection, team_id: str, hold: CurrentHold) -> None:
     await connection.execute(
         MOVE, shard_of(team_id), team_id, hold.hold_id, hold.credits, hold.expires_at, hold.state.value
     )

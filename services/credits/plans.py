@@ -25,7 +25,7 @@ PLANS = "creditwell:plans"
 
 
 @dataclass(frozen=True, slots=True)
-class Assigned:
+class PlanAssignment:
     """The plan of a team, and the position of the fact that says so. `changed` is False if it was so already."""
 
     place: Place
@@ -44,7 +44,7 @@ async def assign_plan(
     anchor: datetime | None = None,
     zone: str | None = None,
     assigned_by: str | None = None,
-) -> Assigned:
+) -> PlanAssignment:
     """Give a team its first plan, or another one, in the caller's transaction.
 
     Cycles are reckoned from `anchor` in `zone`: the moment of the first plan and UTC if nobody says. Both stay for ever.
@@ -105,7 +105,7 @@ def _plan(catalog: Catalog, plan: str, anchor: datetime, zone: str, assigned_by:
     )  # fmt: skip
 
 
-async def _assign_first(connection: Connection, team_id: str, fact: PlanAssigned, now: datetime) -> Assigned:
+async def _assign_first(connection: Connection, team_id: str, fact: PlanAssigned, now: datetime) -> PlanAssignment:
     first = NewFact(team_id, PLANS, numbered("plan", 1), now, fact)
     opening = refill(fact, first.id, team_id, cycle_at(fact.anchor, fact.zone, now))
     return await _append(connection, [first, opening], first, fact)
@@ -113,7 +113,7 @@ async def _assign_first(connection: Connection, team_id: str, fact: PlanAssigned
 
 async def _assign_next(
     connection: Connection, team_id: str, fact: PlanAssigned, previous_id: str, now: datetime
-) -> Assigned:
+) -> PlanAssignment:
     # Cycles that began under the old plan are refilled by the old plan, so they go before the change.
     due = await refills_due(connection, [team_id], now)
     following = NewFact(team_id, PLANS, numbered("plan", number_of(previous_id) + 1), now, fact)
@@ -139,13 +139,15 @@ async def _upgrade(
     ))]  # fmt: skip
 
 
-async def _append(connection: Connection, facts: list[NewFact], assigned: NewFact, fact: PlanAssigned) -> Assigned:
+async def _append(
+    connection: Connection, facts: list[NewFact], assigned: NewFact, fact: PlanAssigned
+) -> PlanAssignment:
     appended = await append(connection, facts)
-    return Assigned(appended.places[facts.index(assigned)], fact.plan, fact.anchor, fact.zone, changed=True)
+    return PlanAssignment(appended.places[facts.index(assigned)], fact.plan, fact.anchor, fact.zone, changed=True)
 
 
-async def _as_it_is(connection: Connection, team_id: str, known: OpenCycle) -> Assigned:
+async def _as_it_is(connection: Connection, team_id: str, known: OpenCycle) -> PlanAssignment:
     identity = Identity(team_id, PLANS, known.plan_assigned_id)
     stored = (await find(connection, [identity]))[identity]
     place = Place(stored.shard, stored.position)
-    return Assigned(place, known.plan, known.anchor, known.zone, changed=False)
+    return PlanAssignment(place, known.plan, known.anchor, known.zone, changed=False)

@@ -21,7 +21,7 @@ from services.money import reversals
 from services.money.checkout import customers
 from services.money.checkout import flow as pages
 from services.money.checkout import rows as checkouts
-from services.money.reversals import Followed
+from services.money.reversals import ReversalOutcome
 from services.money.stripe_client import Charges, Missing
 from services.money.top_ups import attempts
 from services.runtime.clock import pause
@@ -61,7 +61,7 @@ DONE = "UPDATE stripe_inbox SET done_at = clock_timestamp(), outcome = $2 WHERE 
 
 
 @dataclass(frozen=True, slots=True)
-class News:
+class InboxEvent:
     """What Stripe says has happened, and to what. Whoever acts on it asks Stripe how things are now."""
 
     event_id: str
@@ -81,15 +81,15 @@ AT_ONCE = 8
 CREDITED_AFTER_TRIES = 12  # more than an hour; reconciliation finds what is credited later still
 MONEY_BACK = ("charge.refund", "charge.dispute.", "refund.")
 FOLLOWED = {
-    Followed.NOT_OURS: "no payment of ours", Followed.NOT_CREDITED: "a payment that has brought no credits",
-    Followed.NOTHING_NEW: "as the log has it", Followed.TOLD: "what went back is in the log",
+    ReversalOutcome.NOT_OURS: "no payment of ours", ReversalOutcome.NOT_CREDITED: "a payment that has brought no credits",
+    ReversalOutcome.NOTHING_NEW: "as the log has it", ReversalOutcome.TOLD: "what went back is in the log",
 }  # fmt: skip
 
-Act = Callable[[Connection], Awaitable[str]]  # in the transaction that marks the event done; what came of it
+EventOutcome = Callable[[Connection], Awaitable[str]]  # in the transaction that marks the event done; what came of it
 
 
 @dataclass(frozen=True, slots=True)
-class Hands:
+class InboxWorker:
     """What a handler needs to find things out."""
 
     pool: Pool
@@ -102,12 +102,12 @@ class Hands:
             yield connection
 
 
-Handler = Callable[[Hands, News], Awaitable[Act]]
+EventHandler = Callable[[InboxWorker, InboxEvent], Awaitable[EventOutcome]]
 
 
 async def work_on_inbox(pool: Pool, charges: Charges, stop: asyncio.Event, health: Health) -> None:
     """Work on whatever Stripe tells, and look at what it may have forgotten to tell, until told to stop."""
-    hands = Hands(pool, charges)
+    hands = InboxWorker(pool, charges)
     while not stop.is_set():
         async with pool.acquire() as connection:
             news = await take_news(connection, AT_ONCE)
@@ -123,7 +123,7 @@ async def work_on_inbox(pool: Pool, charges: Charges, stop: asyncio.Event, healt
             await pause(stop, LOOK_SECONDS)
 
 
-async def work_on(hands: Hands, news: News) -> None:
+async def work_on(hands: InboxWorker, news: InboxEvent) -> None:
     """Find out what follows from one event and do it; or come back to it later."""
     try:
         act = await _find_out(hands, news)
@@ -137,14 +137,14 @@ async def work_on(hands: Hands, news: News) -> None:
     get_log().info("stripe told", event_id=news.event_id, event_type=news.type, outcome=outcome)
 
 
-async def _find_out(hands: Hands, news: News) -> Act:
+async def _find_out(hands: InboxWorker, news: InboxEvent) -> EventOutcome:
     try:
         return await HANDLERS.get(news.object_kind, _not_ours)(hands, news)
     except Missing as missing:
         return leave(f"Stripe does not know it any more: {missing}"[:500])
 
 
-async def look_at(hands: Hands, record: checkouts.Record) -> None:
+async def look_at(hands: InboxWorker, record: checkouts.CheckoutRow) -> None:
     """A page that nobody has told us of for a while."""
     await pages.follow(hands.charges, hands.transaction, record)
 
@@ -157,7 +157,7 @@ async def _unless_away(work: Awaitable[None], **about: str) -> None:
         get_log().warning("not now; it comes back by itself", why=repr(away), **about)
 
 
-def leave(reason: str) -> Act:
+def leave(reason: str) -> EventOutcome:
     """Nothing follows, for this reason."""
 
     async def nothing(_: Connection) -> str:
@@ -166,11 +166,11 @@ def leave(reason: str) -> Act:
     return nothing
 
 
-async def _not_ours(_: Hands, news: News) -> Act:
+async def _not_ours(_: InboxWorker, news: InboxEvent) -> EventOutcome:
     return leave(f"nothing here follows from a {news.object_kind}")
 
 
-async def follow_intent(hands: Hands, news: News) -> Act:
+async def follow_intent(hands: InboxWorker, news: InboxEvent) -> EventOutcome:
     """A payment of a top-up, which its worker looks at, or of a purchase."""
     if news.checkout_id is not None:
         return await follow_page(hands, news)
@@ -182,7 +182,7 @@ async def follow_intent(hands: Hands, news: News) -> Act:
     return wake
 
 
-async def follow_page(hands: Hands, news: News) -> Act:
+async def follow_page(hands: InboxWorker, news: InboxEvent) -> EventOutcome:
     """A page on which somebody paid, or saved a card."""
     async with hands.transaction() as connection:
         record = await checkouts.find(connection, id_of(news.checkout_id)) if news.checkout_id else None
@@ -200,12 +200,12 @@ async def follow_page(hands: Hands, news: News) -> Act:
     return act
 
 
-async def follow_money_back(hands: Hands, news: News) -> Act:
+async def follow_money_back(hands: InboxWorker, news: InboxEvent) -> EventOutcome:
     """A refund or a dispute: what went back of a payment, whatever its news say and in whichever order they come."""
     if news.intent_id is None or not news.type.startswith(MONEY_BACK):
         return leave(f"nothing here follows from {news.type}")
     followed = await reversals.follow(hands.transaction, hands.charges, news.intent_id)
-    if followed is Followed.NOT_CREDITED and news.tries < CREDITED_AFTER_TRIES:
+    if followed is ReversalOutcome.NOT_CREDITED and news.tries < CREDITED_AFTER_TRIES:
         raise Unavailable("the payment's own credits are still on their way")
     return leave(FOLLOWED[followed])
 
@@ -218,7 +218,7 @@ def id_of(text: str) -> UUID:
         return UUID(int=0)
 
 
-async def follow_card(hands: Hands, news: News) -> Act:
+async def follow_card(hands: InboxWorker, news: InboxEvent) -> EventOutcome:
     """A customer or a card: what changed at Stripe without us is a fact as well."""
     async with hands.transaction() as connection:
         method_id = news.object_id if news.object_kind == "payment_method" else None
@@ -242,7 +242,7 @@ async def follow_card(hands: Hands, news: News) -> Act:
 
 
 # What is asked about each kind of object. Kinds that are not here lead to nothing.
-HANDLERS: Mapping[str, Handler] = {
+HANDLERS: Mapping[str, EventHandler] = {
     "payment_intent": follow_intent,
     "checkout.session": follow_page,
     "setup_intent": follow_page,
@@ -254,7 +254,7 @@ HANDLERS: Mapping[str, Handler] = {
 }
 
 
-async def keep_news(connection: Connection, news: News, created_at: datetime) -> None:
+async def keep_news(connection: Connection, news: InboxEvent, created_at: datetime) -> None:
     """Store news once, and count how often they came."""
     await connection.execute(
         KEEP, news.event_id, news.type, news.object_kind, news.object_id, news.intent_id, news.charge_id, news.customer_id,
@@ -262,16 +262,16 @@ async def keep_news(connection: Connection, news: News, created_at: datetime) ->
     )  # fmt: skip
 
 
-async def take_news(connection: Connection, limit: int) -> list[News]:
+async def take_news(connection: Connection, limit: int) -> list[InboxEvent]:
     """News that nobody works on, the oldest first; nobody else gets them for a while."""
-    return [News(*row) for row in await connection.fetch(TAKE, TAKEN_SECONDS, limit, LAST_LOOK_SECONDS)]
+    return [InboxEvent(*row) for row in await connection.fetch(TAKE, TAKEN_SECONDS, limit, LAST_LOOK_SECONDS)]
 
 
-async def look_later(connection: Connection, news: News, why: str) -> None:
+async def look_later(connection: Connection, news: InboxEvent, why: str) -> None:
     """Stripe does not answer: come back to it, later each time."""
     await connection.execute(LATER, news.event_id, FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS, why)
 
 
-async def mark_done(connection: Connection, news: News, outcome: str) -> None:
+async def mark_done(connection: Connection, news: InboxEvent, outcome: str) -> None:
     """Nothing is left to do about it; in the transaction that did it."""
     await connection.execute(DONE, news.event_id, outcome)

@@ -17,7 +17,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
 
-from projections.reversals import Account, Disputed, Seen, evolve, fact_due, open_account
+from projections.reversals import Account, Disputed, PaymentAtStripe, evolve, fact_due, open_account
 from schemas.facts import (
     AnyFact,
     ChargeDisputed,
@@ -52,11 +52,11 @@ DISPUTES = f"""
 REVERSALS = "creditwell:reversals"
 
 
-class Moved(Exception):
+class AccountMoved(Exception):
     """Somebody told the log of this payment since Stripe was asked: what was heard may be old. Ask again."""
 
 
-class Told(NamedTuple):
+class StoredReversal(NamedTuple):
     """The account afterwards, and what was appended for it."""
 
     account: Account
@@ -66,7 +66,7 @@ class Told(NamedTuple):
 ASKED_MAX = 10  # questions about one payment whose account moves all the time
 
 
-class Followed(StrEnum):
+class ReversalOutcome(StrEnum):
     """What became of news about a payment."""
 
     NOT_OURS = "not_ours"  # not a payment for anybody's credits
@@ -75,7 +75,7 @@ class Followed(StrEnum):
     TOLD = "told"
 
 
-async def follow(transaction: Transaction, charges: Charges, payment_intent_id: str) -> Followed:
+async def follow(transaction: Transaction, charges: Charges, payment_intent_id: str) -> ReversalOutcome:
     """Bring the log to what Stripe says of a payment now; safe to repeat, at any time, by anybody.
 
     No connection is held while Stripe is asked: it takes its time, and others need them.
@@ -86,40 +86,40 @@ async def follow(transaction: Transaction, charges: Charges, payment_intent_id: 
     try:
         intent = await charges.retrieve(payment_intent_id)
     except Missing:
-        return Followed.NOT_OURS
+        return ReversalOutcome.NOT_OURS
     team_id = intent.metadata.get("team_id")
     if team_id is None:
-        return Followed.NOT_OURS
+        return ReversalOutcome.NOT_OURS
     for _ in range(ASKED_MAX):
         async with transaction() as connection:
             account = await read_account(connection, team_id, payment_intent_id)
         if account is None:
-            return Followed.NOT_CREDITED if intent.state == "succeeded" else Followed.NOT_OURS
+            return ReversalOutcome.NOT_CREDITED if intent.state == "succeeded" else ReversalOutcome.NOT_OURS
         seen = await ask(charges, account)
         try:
             async with transaction() as connection:
                 told = await append_reversals(connection, team_id, account, seen)
-        except Moved:
+        except AccountMoved:
             continue
         crashpoint("reversals:told")
         for fact in told.facts:
             get_log().warning(
                 "a payment went back", team_id=team_id, payment_intent_id=payment_intent_id, what=fact.type
             )
-        return Followed.TOLD if told.facts else Followed.NOTHING_NEW
+        return ReversalOutcome.TOLD if told.facts else ReversalOutcome.NOTHING_NEW
     raise Unavailable(f"the account of {payment_intent_id} moves while it is asked about")
 
 
-async def ask(charges: Charges, account: Account) -> Seen:
+async def ask(charges: Charges, account: Account) -> PaymentAtStripe:
     """What Stripe says went back of a payment, now."""
     intent = await charges.retrieve(account.payment_intent_id)
     disputes = await charges.disputes_of(intent.id) if intent.disputed else ()
     return seen_of(intent, disputes, account)
 
 
-def seen_of(intent: Intent, disputes: tuple[Dispute, ...], account: Account) -> Seen:
+def seen_of(intent: Intent, disputes: tuple[Dispute, ...], account: Account) -> PaymentAtStripe:
     """Stripe's answers as an account understands them. A dispute in another currency counts for the whole charge."""
-    return Seen(
+    return PaymentAtStripe(
         intent.refunded_cents,
         {
             dispute.id: Disputed(
@@ -147,7 +147,9 @@ async def read_account(connection: Connection, team_id: str, payment_intent_id: 
     return account
 
 
-async def append_reversals(connection: Connection, team_id: str, asked: Account, seen: Seen) -> Told:
+async def append_reversals(
+    connection: Connection, team_id: str, asked: Account, seen: PaymentAtStripe
+) -> StoredReversal:
     """Append what Stripe says of a payment and the log does not, in the caller's transaction.
 
     Args:
@@ -162,7 +164,7 @@ async def append_reversals(connection: Connection, team_id: str, asked: Account,
     now = await lock_shard(connection, team_id)
     account = await read_account(connection, team_id, asked.payment_intent_id)
     if account is None or account.told != asked.told:
-        raise Moved
+        raise AccountMoved
     said: list[AnyFact] = []
     while (fact := fact_due(account, seen)) is not None:
         account = evolve(account, await _append(connection, team_id, account, now, fact), fact)
@@ -171,7 +173,7 @@ async def append_reversals(connection: Connection, team_id: str, asked: Account,
             f"the account of {asked.payment_intent_id} never says what Stripe says"
         )
     await _pause_top_ups(connection, team_id, account, said, now)
-    return Told(account, tuple(said))
+    return StoredReversal(account, tuple(said))
 
 
 async def _pause_top_ups(

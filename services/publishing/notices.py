@@ -27,7 +27,7 @@ from prometheus_client import Counter, Gauge
 
 from services.publishing import notice_rows
 from services.publishing.notice_rows import NOTICES, Due
-from services.publishing.webhooks import TIMEOUT_SECONDS, Answer, Host, again_in, keys_of
+from services.publishing.webhooks import TIMEOUT_SECONDS, HostAnswer, NoticeHost, again_in, keys_of
 from services.runtime.clock import pause
 from services.runtime.crashpoints import crashpoint
 from services.runtime.health import Health
@@ -63,7 +63,7 @@ async def notify(
         return
     url, keys = settings.notice_url, keys_of(settings.needed("notice_secret"))
     page = settings.usage_page or (f"{settings.public_url}/usage" if settings.public_url is not None else None)
-    metrics, claims = Metrics(health), Claims(NOTICES, f"relay-{uuid4()}")
+    metrics, claims = NoticeMetrics(health), Claims(NOTICES, f"relay-{uuid4()}")
 
     async def work() -> None:
         pool = await connect_pool(settings.needed("database"), process="relay-notices", size=1, projections=False)
@@ -73,13 +73,13 @@ async def notify(
             httpx.AsyncClient(timeout=timeout_seconds, follow_redirects=False, limits=LIMITS) as client,
         ):
             await claims.leave(connection)  # what a broken connection left claimed need not wait for the lease
-            host = Host(client, url, keys, timeout_seconds)
+            host = NoticeHost(client, url, keys, timeout_seconds)
             await Notifying(connection, host, page, claims, stop, health, metrics, count_seconds).run()
 
     await keep_going(AWAY_NAME, work, stop, health, away=WORLD)
 
 
-class Metrics:
+class NoticeMetrics:
     """How notices are doing; those of the shards that this process has."""
 
     def __init__(self, health: Health) -> None:
@@ -101,14 +101,14 @@ class Notifying:
     """The way of the notices of some shards: found in the log, sent a few at once, and what came of each written down."""
 
     connection: Connection
-    host: Host
+    host: NoticeHost
     page: str | None
     claims: Claims
     stop: asyncio.Event
     health: Health
-    metrics: Metrics
+    metrics: NoticeMetrics
     count_seconds: float = COUNT_SECONDS
-    sending: dict[asyncio.Task[Answer], Due] = field(default_factory=dict)
+    sending: dict[asyncio.Task[HostAnswer], Due] = field(default_factory=dict)
 
     async def run(self) -> None:
         """Until told to stop; then what is under way gets a few seconds."""
@@ -164,7 +164,7 @@ class Notifying:
             await self.write_down(self.sending.pop(told), told.result())
             self.health.beat("notices")
 
-    async def write_down(self, notice: Due, answer: Answer) -> None:
+    async def write_down(self, notice: Due, answer: HostAnswer) -> None:
         """Delivered, to be tried again, or given up."""
         wait = again_in(notice.tries + 1, answer, random.random())
         if answer.status is not None and 200 <= answer.status < 300:

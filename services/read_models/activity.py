@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import asyncpg
 
-from projections.balance.state import Entry, Kind, LotKind, Paid
+from projections.balance.state import ActivityKind, BalanceEntry, LotKind, LotPayment
 from schemas.facts import AnyFact, decode
 from schemas.places import Place
 from services.read_models.activity_rows import paid_of
@@ -64,11 +64,11 @@ LOTS = """
 """
 
 
-class Row(NamedTuple):
+class ActivityRow(NamedTuple):
     """An entry of the activity, with the fact that it comes from."""
 
     shard: int
-    entry: Entry
+    entry: BalanceEntry
     fact: AnyFact
 
     @property
@@ -92,10 +92,10 @@ class Filter:
     """Which entries are wanted; None means all."""
 
     since: datetime | None = None
-    kinds: frozenset[Kind] | None = None
+    kinds: frozenset[ActivityKind] | None = None
     member_id: str | None = None
 
-    def wants(self, entry: Entry) -> bool:
+    def wants(self, entry: BalanceEntry) -> bool:
         """True if the entry is among them."""
         return (
             (self.since is None or entry.recorded_at >= self.since)
@@ -106,7 +106,7 @@ class Filter:
 
 async def read_activity(
     connection: Reads, team_id: str, wanted: Filter, *, before: Before = NEWEST, limit: int
-) -> list[Row]:
+) -> list[ActivityRow]:
     """The next entries before a place, newest first, at most `limit` of them.
 
     Raises:
@@ -121,17 +121,19 @@ async def read_activity(
     return rows
 
 
-async def _all_projected(connection: Reads, team_id: str, wanted: Filter, before: Before, limit: int) -> list[Row]:
+async def _all_projected(
+    connection: Reads, team_id: str, wanted: Filter, before: Before, limit: int
+) -> list[ActivityRow]:
     """The page where the projections had everything before its place when it was read, as nearly always; else nothing."""
     rows = await _fetch_page(connection, team_id, wanted, before, limit)
     return [_row(shard_of(team_id), row) for row in rows] if rows and rows[0]["folded"] >= before[0] else []
 
 
-def _rows(tail: Tail) -> list[Row]:
-    return [Row(tail.shard, told.entry, told.fact) for told in tail.told]
+def _rows(tail: Tail) -> list[ActivityRow]:
+    return [ActivityRow(tail.shard, told.entry, told.fact) for told in tail.told]
 
 
-async def _projected(connection: Reads, team_id: str, wanted: Filter, before: Before, limit: int) -> list[Row]:
+async def _projected(connection: Reads, team_id: str, wanted: Filter, before: Before, limit: int) -> list[ActivityRow]:
     return [_row(shard_of(team_id), row) for row in await _fetch_page(connection, team_id, wanted, before, limit)]
 
 
@@ -145,20 +147,20 @@ async def _fetch_page(
 
 def page_statement(wanted: Filter) -> str:
     """`PAGE`; what is rare, among a team's million usages, is found by an index of its own."""
-    if wanted.kinds is None or Kind.USAGE in wanted.kinds:
+    if wanted.kinds is None or ActivityKind.USAGE in wanted.kinds:
         return PAGE
     return PAGE.replace("($6::text[] IS NULL", "kind <> 'usage' AND ($6::text[] IS NULL")
 
 
-def _row(shard: int, row: asyncpg.Record) -> Row:
-    entry = Entry(
-        row["position"], row["part"], Kind(row["kind"]), row["recorded_at"], row["occurred_at"], row["member_id"],
+def _row(shard: int, row: asyncpg.Record) -> ActivityRow:
+    entry = BalanceEntry(
+        row["position"], row["part"], ActivityKind(row["kind"]), row["recorded_at"], row["occurred_at"], row["member_id"],
         row["feature"], row["included"], row["additional"], row["balance_after"], paid_of(row["paid"]), row["late"],
     )  # fmt: skip
-    return Row(shard, entry, decode(row["type"], row["body"]))
+    return ActivityRow(shard, entry, decode(row["type"], row["body"]))
 
 
-async def read_all(connection: Reads, team_id: str, wanted: Filter) -> AsyncIterator[list[Row]]:
+async def read_all(connection: Reads, team_id: str, wanted: Filter) -> AsyncIterator[list[ActivityRow]]:
     """Every entry, newest first, some hundreds at a time; not within a transaction: a slow reader must hold nothing open.
 
     What the projections do not have yet is read once. Below it rows are only read, so it does not matter what comes meanwhile.
@@ -172,7 +174,7 @@ async def read_all(connection: Reads, team_id: str, wanted: Filter) -> AsyncIter
         before = rows[-1].entry[:2]
 
 
-async def read_entries(connection: Reads, team_id: str, position: int) -> tuple[list[Row], Tail]:
+async def read_entries(connection: Reads, team_id: str, position: int) -> tuple[list[ActivityRow], Tail]:
     """The entries of one fact, in their order; and the tail, which says of lots that no row shows yet."""
     tail = await read_tail(connection, team_id)
     rows = [row for row in _rows(tail) if row.entry.position == position]
@@ -181,7 +183,7 @@ async def read_entries(connection: Reads, team_id: str, position: int) -> tuple[
     return rows, tail
 
 
-async def read_after(connection: Reads, team_id: str, position: int, limit: int) -> list[Row]:
+async def read_after(connection: Reads, team_id: str, position: int, limit: int) -> list[ActivityRow]:
     """The entries after a position, newest first; `limit` of them mean that there may be more."""
     tail = await read_tail(connection, team_id)
     rows = [row for row in reversed(_rows(tail)) if row.entry.position > position][:limit]
@@ -192,7 +194,7 @@ async def read_after(connection: Reads, team_id: str, position: int, limit: int)
     return rows
 
 
-async def who_paid(connection: Reads, team_id: str, paid: Sequence[Paid], tail: Tail) -> list[PaidLot]:
+async def who_paid(connection: Reads, team_id: str, paid: Sequence[LotPayment], tail: Tail) -> list[PaidLot]:
     """The lots behind what an entry says it was paid by."""
     known = {row["lot"]: row for row in await connection.fetch(LOTS, tail.shard, team_id, [part.lot for part in paid])}
     fresh = tail.team.changed

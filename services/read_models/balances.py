@@ -15,7 +15,7 @@ import asyncpg
 
 from projections.balance.fold import evolve
 from projections.balance.lots import end_lots
-from projections.balance.state import Entry, Kind, Lot, LotKind, Paid, TeamBalance
+from projections.balance.state import ActivityKind, BalanceEntry, Lot, LotKind, LotPayment, TeamBalance
 from schemas.facts import AnyFact, NewFact, Stored, UsageVoided
 from services.read_models.states import paid_for, team_of
 from services.runtime.errors import Unavailable
@@ -87,12 +87,12 @@ class Exact(NamedTuple):
         return max(self.folded, self.team.position)
 
 
-class Told(NamedTuple):
+class StoredEntry(NamedTuple):
     """An entry with the fact that it comes from."""
 
     stored: Stored
     fact: AnyFact
-    entry: Entry
+    entry: BalanceEntry
 
 
 async def read_balance(connection: Reads, team_id: str, at: datetime) -> ExactBalance | None:
@@ -175,10 +175,10 @@ def _utc(text: str) -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
-async def fold(connection: Reads, team: TeamBalance, newer: Sequence[Stored]) -> list[Told]:
+async def fold(connection: Reads, team: TeamBalance, newer: Sequence[Stored]) -> list[StoredEntry]:
     """Take a saved state over the facts that came after it, keeping what each did."""
-    told: list[Told] = []
-    paid_here: dict[int, tuple[Paid, ...]] = {}
+    told: list[StoredEntry] = []
+    paid_here: dict[int, tuple[LotPayment, ...]] = {}
     for stored in newer:
         fact = stored.fact()
         if not isinstance(fact, UsageVoided):
@@ -189,8 +189,8 @@ async def fold(connection: Reads, team: TeamBalance, newer: Sequence[Stored]) ->
             paid, lots = await paid_for(connection, stored.shard, team.team_id, fact.usage_position)
             entries = evolve(team, stored, fact, paid, {**lots, **team.changed})
         for entry in entries:
-            told.append(Told(stored, fact, entry))
-            if entry.kind is Kind.USAGE:
+            told.append(StoredEntry(stored, fact, entry))
+            if entry.kind is ActivityKind.USAGE:
                 paid_here[entry.position] = entry.paid
     return told
 

@@ -14,7 +14,7 @@ from datetime import datetime
 
 from projections.balance.fold import evolve
 from projections.balance.lots import end_lots
-from projections.balance.state import Paid, TeamBalance
+from projections.balance.state import LotPayment, TeamBalance
 from schemas.cycles import cycle_at
 from schemas.facts import PlanAssigned, Stored, UsageRecorded, UsageVoided
 from schemas.instants import instant
@@ -45,7 +45,7 @@ class _Past:
     at: datetime
     began: int
     voided: frozenset[int]
-    paid: dict[int, tuple[Paid, ...]] = field(default_factory=dict)
+    paid: dict[int, tuple[LotPayment, ...]] = field(default_factory=dict)
 
 
 def refuse_the_future(now: datetime, *instants: datetime | None) -> None:

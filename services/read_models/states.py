@@ -9,7 +9,7 @@ import asyncpg
 import msgspec
 
 from projections.balance.lots import is_settled
-from projections.balance.state import Hold, Lot, LotKind, Paid, Stretch, TeamBalance, TopUpSettings
+from projections.balance.state import Lot, LotKind, LotPayment, OpenHold, Stretch, TeamBalance, TopUpSettings
 from projections.versions import at_version
 from schemas.places import Place
 from services.read_models.activity_rows import paid_of
@@ -97,7 +97,7 @@ def team_of(row: asyncpg.Record) -> TeamBalance:
         notice_threshold=row["notice_threshold"],
         top_up=TopUpSettings(row["top_up_enabled"], row["top_up_threshold"]), low=row["low"], out=row["out"],
         holds={
-            hold_id: Hold(credits, datetime.fromisoformat(until))
+            hold_id: OpenHold(credits, datetime.fromisoformat(until))
             for hold_id, (credits, until) in json.loads(row["holds"]).items()
         },
     )  # fmt: skip
@@ -157,7 +157,7 @@ def _holds(team: TeamBalance) -> str:
 
 async def paid_for(
     connection: Reads, shard: int, team_id: str, usage_position: int, versions: Mapping[str, int] = LIVE
-) -> tuple[tuple[Paid, ...], dict[int, Lot]]:
+) -> tuple[tuple[LotPayment, ...], dict[int, Lot]]:
     """Who paid a usage, and those lots as a void finds them once they are settled: with nothing left.
 
     Each projection has a version of its own: one of them may have been switched alone.

@@ -7,7 +7,7 @@ it does not matter how far the projector gets meanwhile.
 from typing import NamedTuple
 
 from projections.balance.state import TeamBalance
-from services.read_models.balances import Told, fold, read_exact
+from services.read_models.balances import StoredEntry, fold, read_exact
 from services.store.protocols import Reads
 from services.store.shards import shard_of
 
@@ -17,7 +17,7 @@ class Tail(NamedTuple):
 
     shard: int
     reached: int
-    told: list[Told]
+    told: list[StoredEntry]
     team: TeamBalance
 
     @property

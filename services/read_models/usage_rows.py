@@ -5,7 +5,7 @@ from datetime import date
 
 import msgspec
 
-from projections.usage import Cells, MemberDay, Used
+from projections.usage import Cells, FeatureUse, MemberDay
 from projections.versions import at_version
 from services.store.connect import Connection
 
@@ -24,7 +24,7 @@ SAVE = """
 """
 
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(dict[str, Used]).decode
+_decode = msgspec.json.Decoder(dict[str, FeatureUse]).decode
 
 
 async def load_days(connection: Connection, member_days: Collection[MemberDay], version: int) -> Cells:

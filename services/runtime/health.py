@@ -21,7 +21,7 @@ STUCK_SECONDS = 30
 
 
 @dataclass(slots=True)
-class Work:
+class WorkProgress:
     """One kind of work of a process: how much waits, and since when nothing moved."""
 
     lag: int = 0
@@ -36,7 +36,7 @@ class Health:
     process: str
     now: Callable[[], float] = time.monotonic
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
-    work: dict[str, Work] = field(default_factory=dict)
+    work: dict[str, WorkProgress] = field(default_factory=dict)
     absent: dict[str, str] = field(default_factory=dict)
     back_at: float = 0.0
     is_ready: bool = False
@@ -80,8 +80,8 @@ class Health:
             if work.lag and max(work.moved_at, work.behind_since, self.back_at) < too_long_ago
         ]
 
-    def _work(self, name: str) -> Work:
-        return self.work.setdefault(name, Work(moved_at=self.now()))
+    def _work(self, name: str) -> WorkProgress:
+        return self.work.setdefault(name, WorkProgress(moved_at=self.now()))
 
 
 def health_routes(health: Health) -> list[Route]:

@@ -24,7 +24,7 @@ class Cursor:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class CursorStep:
     """One batch's move of one cursor."""
 
     partition: int
@@ -69,7 +69,7 @@ async def claim_cursor(connection: Connection, topic: str, partition: int, owner
     return Cursor(*row)
 
 
-async def move_cursors(connection: Connection, topic: str, steps: Sequence[Step]) -> None:
+async def move_cursors(connection: Connection, topic: str, steps: Sequence[CursorStep]) -> None:
     """The first statement of a batch's transaction.
 
     Raises:

@@ -36,12 +36,12 @@ from services.store.connect import AWAY, Connection, Pool
 from services.store.identities import Identity, count_repeats, find
 from services.store.shards import shard_of
 from services.usage import door
-from services.usage.batches import BATCH_MAX, Item, next_items, parse, steps
-from services.usage.cursors import Step, move_cursors
-from services.usage.door import Judged, Known, Usage
-from services.usage.metrics import Metrics, Refusing
+from services.usage.batches import BATCH_MAX, ParsedRecord, next_items, parse, steps
+from services.usage.cursors import CursorStep, move_cursors
+from services.usage.door import BatchOutcome, ParsedUsage, StoredContext
+from services.usage.metrics import RecorderMetrics, Refusing
 from services.usage.partitions import Partitions
-from services.usage.refusals import Refusal, keep_refusals
+from services.usage.refusals import RefusedRecord, keep_refusals
 from services.usage.voids import note_voids, voided_among
 
 BATCH_MIN = 200
@@ -69,7 +69,7 @@ class Recorder:
     partitions: Partitions
     health: Health
     clock: Clock
-    metrics: Metrics
+    metrics: RecorderMetrics
     refusing: Refusing
     cards: RateCards | None = None
     cards_at: float = 0.0
@@ -113,7 +113,7 @@ class Recorder:
             self.handed = False
         await asyncio.sleep(max(0.0, began + PACE_SECONDS - monotonic()))
 
-    async def _store_all(self, items: list[Item]) -> None:
+    async def _store_all(self, items: list[ParsedRecord]) -> None:
         """Store a batch, in as many transactions as it takes, or end the process. Raises nothing."""
         try:
             while not self.failed.done() and (items := [item for item in items if not item.owned.lost]):
@@ -131,7 +131,7 @@ class Recorder:
                 task.cancel()
             await asyncio.wait({self.storing})
 
-    async def _store_patiently(self, some: Sequence[Item]) -> bool:
+    async def _store_patiently(self, some: Sequence[ParsedRecord]) -> bool:
         """Store one transaction's worth, however long it takes; False when a partition in it has another owner now.
 
         When the answer to COMMIT is lost, the same steps are tried again: the compare-and-swap of the cursors finds out.
@@ -157,13 +157,13 @@ class Recorder:
         self.health.back("the store")  # whoever owns the partition now waits for it
         return False
 
-    async def _write(self, some: Sequence[Usage | Refusal], steps: Sequence[Step]) -> None:
+    async def _write(self, some: Sequence[ParsedUsage | RefusedRecord], steps: Sequence[CursorStep]) -> None:
         """Judge one transaction's worth, then cursors, refusals, repeats, facts: all or nothing."""
         cards = await self._cards()
-        usages = [item for item in some if isinstance(item, Usage)]
+        usages = [item for item in some if isinstance(item, ParsedUsage)]
         async with self.pool.acquire() as connection:
             judged = door.judge(usages, await self._known(connection, usages), cards, self.clock())
-            judged.refusals += [item for item in some if isinstance(item, Refusal)]
+            judged.refusals += [item for item in some if isinstance(item, RefusedRecord)]
             conflicts = [_conflict(repeat.usage) for repeat in judged.repeats if not repeat.same]
             began = monotonic()
             async with connection.transaction():
@@ -189,7 +189,7 @@ class Recorder:
         )
         self._count(judged)
 
-    def _count(self, judged: Judged) -> None:
+    def _count(self, judged: BatchOutcome) -> None:
         self.look_first = LOOK_FIRST_BATCHES if judged.repeats else max(0, self.look_first - 1)
         self.metrics.records.labels("recorded").inc(len(judged.facts))
         self.metrics.records.labels("refused").inc(len(judged.refusals))
@@ -197,7 +197,7 @@ class Recorder:
         self.refusing.count(len(judged.facts) + len(judged.refusals) + len(judged.repeats), judged.refusals)
         self.health.beat(USAGE)
 
-    async def _known(self, connection: Connection, usages: Sequence[Usage]) -> Known:
+    async def _known(self, connection: Connection, usages: Sequence[ParsedUsage]) -> StoredContext:
         """What `judge` must know of the teams and identities of a batch."""
         subjects = {usage.event.subject for usage in usages}
         if newcomers := sorted(subjects - self.teams):
@@ -215,7 +215,7 @@ class Recorder:
         asked.update(door.target(usage.event) for usage in voids if isinstance(usage.event, UsageVoidReported))
         stored = await find(connection, asked)
         voided = await voided_among(connection, stored.values()) if voids else frozenset()
-        return Known(frozenset(subjects & self.teams), stored, voided, holds)
+        return StoredContext(frozenset(subjects & self.teams), stored, voided, holds)
 
     async def _cards(self) -> RateCards:
         """The rate cards, at most some seconds old; pricing stops when they can't be had."""
@@ -231,6 +231,6 @@ class Recorder:
         return self.cards
 
 
-def _conflict(usage: Usage) -> Refusal:
+def _conflict(usage: ParsedUsage) -> RefusedRecord:
     detail = "this id was recorded with other contents; give every usage an id of its own, and void what was wrong"
-    return Refusal(usage.record, "conflict", detail, *usage.identity)
+    return RefusedRecord(usage.record, "conflict", detail, *usage.identity)

@@ -14,8 +14,8 @@ import psutil
 import pytest
 
 from deploy.local.demo.checks import judge
-from deploy.local.demo.found import Found
-from deploy.local.demo.said import Said
+from deploy.local.demo.found import DemoFigures
+from deploy.local.demo.said import ReportedWork
 from deploy.local.folders import ROOT
 from schemas.catalog import load_catalog
 from schemas.credits import MICRO
@@ -93,14 +93,14 @@ TOP_UP = CreditsToppedUp(
 )
 
 
-def honest() -> tuple[Said, Found]:
+def honest() -> tuple[ReportedWork, DemoFigures]:
     """Two usages, one taken back; a duplicate, a conflict, a refusal; a top-up: and all of it as it should be."""
-    said = Said(
+    said = ReportedWork(
         usages={FIRST: 5, SECOND: 7}, voids={VOID: FIRST}, refusals=Counter(not_json=1), duplicates=1, conflicts=1
     )
     entries = {"usage": -12, "usage_voided": 5, "top_up": 500 * MICRO}
     stored = {(1, position) for position in range(1, 5)}
-    found = Found(
+    found = DemoFigures(
         records=6, usages={FIRST: 5, SECOND: 7}, voids={VOID: FIRST}, voided_credits=5, refusals=Counter(not_json=1),
         duplicates=1, conflicts=1, top_ups=[TOP_UP], charges={"pi_1": 500}, entries={"team_a": entries},
         counts=Counter(usage=2, usage_voided=1, top_up=1), balances={"team_a": sum(entries.values())},
@@ -112,7 +112,7 @@ def honest() -> tuple[Said, Found]:
     return said, found
 
 
-def failed(said: Said, found: Found) -> list[str]:
+def failed(said: ReportedWork, found: DemoFigures) -> list[str]:
     return [check.name for check in judge(said, found, CATALOG) if not check.holds]
 
 
@@ -139,7 +139,7 @@ CHARGES, PUBLISHED = "Charges are purchases and top-ups, to the cent", "Everythi
 TOLD = "The host product is told, once per crossing"
 LOG, REPLAY = "The log is what was recorded", "Replay gives the same"
 
-BROKEN: dict[str, tuple[Callable[[Found], object], set[str]]] = {
+BROKEN: dict[str, tuple[Callable[[DemoFigures], object], set[str]]] = {
     "a record is lost": (lambda found: found.usages.pop(SECOND), {RECORDS, USAGE}),
     "a duplicate is counted twice": (lambda found: found.usages.update({VOID: 7}), {RECORDS, USAGE}),
     "a usage is priced wrongly": (lambda found: found.usages.update({FIRST: 6}), {USAGE}),

@@ -37,7 +37,7 @@ from tests.support.desk import KEY, a_desk
 from tests.support.facts import granted, planned, store
 from tests.support.page import visiting
 from tests.support.serving import ROOT
-from tests.support.world import World, a_world
+from tests.support.world import ServiceWorld, a_world
 
 NOWHERE = "127.0.0.1:9"
 CONFIRM = "POST /v1/payment_intents/{id}/confirm"
@@ -161,7 +161,7 @@ async def _goes_on(stack: Stack) -> float:
         return await _timed(world.projected)
 
 
-async def _end_sessions(world: World) -> None:
+async def _end_sessions(world: ServiceWorld) -> None:
     await world.connection.execute(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
         "WHERE application_name = 'creditwell-projector' AND datname = current_database()"

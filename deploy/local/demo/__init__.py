@@ -20,20 +20,20 @@ from datetime import UTC, datetime
 import uvloop
 from rich.console import Console
 
-from deploy.local.demo.cast import HARBOR, PAPERCUT, Role, roles
+from deploy.local.demo.cast import HARBOR, PAPERCUT, DemoRole, roles
 from deploy.local.demo.checks import Check, judge
-from deploy.local.demo.found import Found, drain, look
+from deploy.local.demo.found import DemoFigures, drain, look
 from deploy.local.demo.play import play
-from deploy.local.demo.said import Said
+from deploy.local.demo.said import ReportedWork
 from deploy.local.demo.screen import Screen
 from deploy.local.demo.stage import set_stage, start_host
-from deploy.local.demo.watch import Watch
+from deploy.local.demo.watch import LogWatch
 from deploy.local.processes import Processes
 from deploy.local.stack import Stack, start_stack
 from deploy.local.trouble import StackTrouble
-from deploy.local.world import World, add_teams, check_alive, connected, ends, start_world
+from deploy.local.world import LocalWorld, add_teams, check_alive, connected, ends, start_world
 from schemas.catalog import load_catalog
-from services.api.tokens import Role as TokenRole
+from services.api.tokens import TokenRole
 from services.store.connect import Connection
 
 LOOK_SECONDS = 0.25
@@ -66,7 +66,9 @@ def new_console(*, to_stderr: bool) -> Console:
     return console if console.is_terminal else Console(stderr=to_stderr, highlight=False, width=PLAIN_WIDTH)
 
 
-async def demo(stack: Stack, processes: Processes, screen: Screen, seconds: int | None) -> tuple[Found, list[Check]]:
+async def demo(
+    stack: Stack, processes: Processes, screen: Screen, seconds: int | None
+) -> tuple[DemoFigures, list[Check]]:
     """All of it, from an empty log to the summary."""
     starts = {topic: await ends(stack.kafka, topic) for topic in TOPICS}
     world = await start_world(stack, processes, say=screen.say, teams=())
@@ -82,11 +84,11 @@ async def demo(stack: Stack, processes: Processes, screen: Screen, seconds: int 
 
 
 async def _perform(
-    world: World, cast: tuple[Role, ...], screen: Screen, reader: Connection, starts: Mapping[str, Mapping[int, int]],
+    world: LocalWorld, cast: tuple[DemoRole, ...], screen: Screen, reader: Connection, starts: Mapping[str, Mapping[int, int]],
     seconds: int | None,
-) -> tuple[Found, list[Check]]:  # fmt: skip
-    catalog, said, stop = load_catalog(), Said(), asyncio.Event()
-    watch = Watch(reader, {role.team.id: role.team.name for role in cast})
+) -> tuple[DemoFigures, list[Check]]:  # fmt: skip
+    catalog, said, stop = load_catalog(), ReportedWork(), asyncio.Event()
+    watch = LogWatch(reader, {role.team.id: role.team.name for role in cast})
     await watch.skip()
     screen.programme(pages(world), tries(world))
     screen.curtain(seconds)
@@ -108,7 +110,7 @@ async def _perform(
     return found, checks
 
 
-async def _watch_until(playing: "asyncio.Task[None]", watch: Watch, screen: Screen, world: World) -> None:
+async def _watch_until(playing: "asyncio.Task[None]", watch: LogWatch, screen: Screen, world: LocalWorld) -> None:
     """Show what happens until the play is over; raises what ended it."""
     while not playing.done():
         for sentence in await watch.look():
@@ -133,7 +135,7 @@ def stopped_by_ctrl_c(stop: asyncio.Event) -> Iterator[None]:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def pages(world: World) -> dict[str, str]:
+def pages(world: LocalWorld) -> dict[str, str]:
     """The Usage page; the token is in the fragment, which no server sees. And a product that embeds it."""
     own = {
         f"as {who}": f"{world.api}/usage#token={world.token(PAPERCUT, member, role)}"
@@ -145,7 +147,7 @@ def pages(world: World) -> dict[str, str]:
     return {**own, "in a product that embeds it, with a prompt for images": world.host}
 
 
-def tries(world: World) -> dict[str, str]:
+def tries(world: LocalWorld) -> dict[str, str]:
     """Commands that can be pasted as they are."""
     creditwell = f"{sys.executable.rpartition('/')[0]}/creditwell"
     environment = f"CREDITWELL_INSECURE_DEV=1 {creditwell} token --team {HARBOR} --member mem_hana"
@@ -155,7 +157,7 @@ def tries(world: World) -> dict[str, str]:
     }
 
 
-def as_document(found: Found, checks: list[Check]) -> dict[str, object]:
+def as_document(found: DemoFigures, checks: list[Check]) -> dict[str, object]:
     """The summary for programs."""
     return {
         "records": found.records,

@@ -15,7 +15,7 @@ from uuid import UUID
 from aiokafka import AIOKafkaProducer
 
 from deploy.local.demo.cast import HARBOR, NORTHLIGHT, cost
-from deploy.local.demo.said import Said
+from deploy.local.demo.said import ReportedWork
 from schemas.rates import RateCard
 from services.runtime.clock import pause
 from services.store.identities import Identity
@@ -76,7 +76,7 @@ class Careless:
 
     producer: AIOKafkaProducer
     card: RateCard
-    said: Said
+    said: ReportedWork
     random: Random = field(default_factory=lambda: Random("careless"))
 
     async def work(self, stop: asyncio.Event) -> None:

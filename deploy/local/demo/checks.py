@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from deploy.local.demo.found import Found
-from deploy.local.demo.said import Said
+from deploy.local.demo.found import DemoFigures
+from deploy.local.demo.said import ReportedWork
 from schemas.catalog import Catalog
 from schemas.credits import format_credits
 from schemas.facts import CreditsPurchased, CreditsToppedUp
@@ -20,16 +20,16 @@ class Check(NamedTuple):
     figures: str
 
 
-def judge(said: Said, found: Found, catalog: Catalog) -> list[Check]:
+def judge(said: ReportedWork, found: DemoFigures, catalog: Catalog) -> list[Check]:
     """Every check, in the order in which a reader would ask."""
-    every: tuple[Callable[[Said, Found, Catalog], Check], ...] = (
+    every: tuple[Callable[[ReportedWork, DemoFigures, Catalog], Check], ...] = (
         _records, _refusals, _usage, _voids, _entries, _balances, _charges, _published, _told, _verified,
         _replayed,
     )  # fmt: skip
     return [check(said, found, catalog) for check in every]
 
 
-def _records(said: Said, found: Found, _: Catalog) -> Check:
+def _records(said: ReportedWork, found: DemoFigures, _: Catalog) -> Check:
     """Every record is in exactly one place."""
     parts = {
         "recorded": len(found.usages), "taking back": len(found.voids), "repeated": found.duplicates,
@@ -47,7 +47,7 @@ def _records(said: Said, found: Found, _: Catalog) -> Check:
     return Check("Every record is accounted for", holds, figures)
 
 
-def _refusals(said: Said, found: Found, _: Catalog) -> Check:
+def _refusals(said: ReportedWork, found: DemoFigures, _: Catalog) -> Check:
     """Each for the reason that it deserves."""
     wrong = {
         reason: (said.refusals[reason], found.refusals[reason])
@@ -60,7 +60,7 @@ def _refusals(said: Said, found: Found, _: Catalog) -> Check:
     return Check("Nonsense is refused, with its reason", not wrong, figures)
 
 
-def _usage(said: Said, found: Found, _: Catalog) -> Check:
+def _usage(said: ReportedWork, found: DemoFigures, _: Catalog) -> Check:
     """What was reported is what the log says and what balances paid."""
     told, logged = sum(said.usages.values()), sum(found.usages.values())
     paid = -_sum(found, "usage")
@@ -76,7 +76,7 @@ def _usage(said: Said, found: Found, _: Catalog) -> Check:
     return Check("Usage is counted once, to the last decimal", holds, figures)
 
 
-def _voids(said: Said, found: Found, _: Catalog) -> Check:
+def _voids(said: ReportedWork, found: DemoFigures, _: Catalog) -> Check:
     """Taken back is what was asked to be, and its credits returned."""
     asked = sum(said.usages[usage] for usage in said.voids.values())
     returned = _sum(found, "usage_voided")
@@ -87,7 +87,7 @@ def _voids(said: Said, found: Found, _: Catalog) -> Check:
     return Check("What was taken back is paid back", holds, figures)
 
 
-def _entries(_: Said, found: Found, __: Catalog) -> Check:
+def _entries(_: ReportedWork, found: DemoFigures, __: Catalog) -> Check:
     """A balance is the sum of its entries."""
     wrong = [
         f"{team}: entries {format_credits(sum(kinds.values()))}, balance {format_credits(found.balances.get(team, 0))}"
@@ -101,7 +101,7 @@ def _entries(_: Said, found: Found, __: Catalog) -> Check:
     return Check("Balances are the sum of what happened", not wrong, "; ".join(wrong) or figures)
 
 
-def _balances(_: Said, found: Found, __: Catalog) -> Check:
+def _balances(_: ReportedWork, found: DemoFigures, __: Catalog) -> Check:
     """The API says what the projection says, once all is quiet."""
     wrong = [
         f"{team}: API {format_credits(answer)}, projection {format_credits(found.balances.get(team, 0))}"
@@ -113,7 +113,7 @@ def _balances(_: Said, found: Found, __: Catalog) -> Check:
     return Check("The API says the same", not wrong and bool(found.answers), "; ".join(wrong) or figures)
 
 
-def _charges(_: Said, found: Found, catalog: Catalog) -> Check:
+def _charges(_: ReportedWork, found: DemoFigures, catalog: Catalog) -> Check:
     """No charge without credits, no credits without a charge, and the price is the catalog's."""
     bought: list[CreditsToppedUp | CreditsPurchased] = [*found.top_ups, *found.purchases]
     credited = {gained.payment_intent_id: gained for gained in bought}
@@ -138,7 +138,7 @@ def _price(gained: CreditsToppedUp | CreditsPurchased, catalog: Catalog) -> int:
     return catalog.top_up_charge_cents(gained.credits)
 
 
-def _published(_: Said, found: Found, __: Catalog) -> Check:
+def _published(_: ReportedWork, found: DemoFigures, __: Catalog) -> Check:
     """What is stored is on Kafka."""
     missing, extra = found.stored - found.published, found.published - found.stored
     refused = found.refusals.total() + found.conflicts
@@ -149,7 +149,7 @@ def _published(_: Said, found: Found, __: Catalog) -> Check:
     return Check("Everything stored is published", holds, figures)
 
 
-def _told(_: Said, found: Found, __: Catalog) -> Check:
+def _told(_: ReportedWork, found: DemoFigures, __: Catalog) -> Check:
     """Each crossing is a notice, signed, and once."""
     holds = +found.told == +found.to_tell and not found.forged
     figures = f"{counted(found.told.total(), 'notice')}, signatures checked by the receiver"
@@ -158,7 +158,7 @@ def _told(_: Said, found: Found, __: Catalog) -> Check:
     return Check("The host product is told, once per crossing", holds, figures)
 
 
-def _verified(_: Said, found: Found, __: Catalog) -> Check:
+def _verified(_: ReportedWork, found: DemoFigures, __: Catalog) -> Check:
     """Leaves, roots, chain, positions, signed checkpoints."""
     said = found.verified
     holds = said.get("ok") is True and said.get("facts") == len(found.stored)
@@ -170,7 +170,7 @@ def _verified(_: Said, found: Found, __: Catalog) -> Check:
     return Check("The log is what was recorded", holds, figures)
 
 
-def _replayed(_: Said, found: Found, __: Catalog) -> Check:
+def _replayed(_: ReportedWork, found: DemoFigures, __: Catalog) -> Check:
     """Folding the log from its beginning gives the live projections."""
     said = found.replayed
     holds = said.get("ok") is True
@@ -196,7 +196,7 @@ def counted(count: int, one: str, several: str = "") -> str:
     return f"{count:,} {one if count == 1 else several or one + 's'}"
 
 
-def _sum(found: Found, kind: str) -> int:
+def _sum(found: DemoFigures, kind: str) -> int:
     return sum(kinds.get(kind, 0) for kinds in found.entries.values())
 
 

@@ -14,14 +14,14 @@ from typing import Any
 import httpx
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from deploy.local.demo.cast import Role
+from deploy.local.demo.cast import DemoRole
 from deploy.local.folders import ROOT
 from deploy.local.trouble import StackTrouble
-from deploy.local.world import World, check_alive, ends
+from deploy.local.world import LocalWorld, check_alive, ends
 from projections.notices import notice_of
 from schemas.credits import parse_credits
 from schemas.facts import CreditsPurchased, CreditsToppedUp, Stored, UsageRecorded, UsageVoided
-from services.api.tokens import Role as TokenRole
+from services.api.tokens import TokenRole
 from services.store.connect import Connection
 from services.store.identities import Identity
 from services.store.read import heads, read_after
@@ -53,7 +53,7 @@ BALANCES = "SELECT team_id, included + additional FROM balance"
 
 
 @dataclass
-class Found:
+class DemoFigures:
     """What there is. Credits are micro-credits, money is cents."""
 
     records: int = 0  # that Kafka took for `usage`
@@ -81,7 +81,7 @@ class Found:
     forged: int = 0  # requests that it did not believe
 
 
-async def drain(world: World, reader: Connection, starts: Mapping[str, Mapping[int, int]]) -> None:
+async def drain(world: LocalWorld, reader: Connection, starts: Mapping[str, Mapping[int, int]]) -> None:
     """Wait until everything that was said has arrived everywhere, and stays so for a second.
 
     Raises:
@@ -102,7 +102,9 @@ async def drain(world: World, reader: Connection, starts: Mapping[str, Mapping[i
         await asyncio.sleep(LOOK_SECONDS)
 
 
-async def _waiting_for(world: World, reader: Connection, goal: int, starts: Mapping[str, Mapping[int, int]]) -> str:
+async def _waiting_for(
+    world: LocalWorld, reader: Connection, goal: int, starts: Mapping[str, Mapping[int, int]]
+) -> str:
     """What has not arrived yet, in words; nothing when all has."""
     if (left := goal - await reader.fetchval(CURSORS)) > 0:
         return f"usage in Kafka that is not recorded ({left} records)"
@@ -121,10 +123,10 @@ async def _waiting_for(world: World, reader: Connection, goal: int, starts: Mapp
 
 
 async def look(
-    world: World, reader: Connection, cast: tuple[Role, ...], starts: Mapping[str, Mapping[int, int]]
-) -> Found:
+    world: LocalWorld, reader: Connection, cast: tuple[DemoRole, ...], starts: Mapping[str, Mapping[int, int]]
+) -> DemoFigures:
     """Everything, when all is quiet."""
-    found = Found()
+    found = DemoFigures()
     found.records = sum((await ends(world.kafka, "usage")).values()) - sum(starts["usage"].values())
     async for stored in log(reader):
         _count(found, stored)
@@ -159,7 +161,7 @@ async def log(reader: Connection) -> AsyncIterator[Stored]:
             seen[shard] = read[-1].position
 
 
-def _count(found: Found, stored: Stored) -> None:
+def _count(found: DemoFigures, stored: Stored) -> None:
     found.stored.add((stored.shard, stored.position))
     found.to_tell[stored.type] += notice_of(stored, None) is not None
     identity = Identity(stored.team_id, stored.source, stored.id)
@@ -177,7 +179,7 @@ def _count(found: Found, stored: Stored) -> None:
         found.refills[stored.team_id] += 1
 
 
-async def _balances_by_http(world: World, cast: tuple[Role, ...]) -> dict[str, int]:
+async def _balances_by_http(world: LocalWorld, cast: tuple[DemoRole, ...]) -> dict[str, int]:
     answers = {}
     async with httpx.AsyncClient(base_url=world.api, trust_env=False) as client:
         for role in cast:
@@ -187,7 +189,7 @@ async def _balances_by_http(world: World, cast: tuple[Role, ...]) -> dict[str, i
     return answers
 
 
-async def _command(world: World, name: str) -> dict[str, Any]:
+async def _command(world: LocalWorld, name: str) -> dict[str, Any]:
     """A command of finance, with no more rights than finance has."""
     running = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "services.cli", name, "--json", cwd=ROOT,
@@ -204,13 +206,13 @@ async def _command(world: World, name: str) -> dict[str, Any]:
     return document
 
 
-async def _charges(world: World) -> dict[str, int]:
+async def _charges(world: LocalWorld) -> dict[str, int]:
     async with httpx.AsyncClient(trust_env=False) as client:
         books = (await client.get(f"{world.stripe}/_control/books")).raise_for_status().json()
     return {charge["payment_intent"]: charge["amount"] - charge["amount_refunded"] for charge in books["charges"]}
 
 
-async def _ask_host(world: World, found: Found) -> None:
+async def _ask_host(world: LocalWorld, found: DemoFigures) -> None:
     async with httpx.AsyncClient(trust_env=False) as client:
         said = (await client.get(f"{world.receiver}/_control/notices")).raise_for_status().json()
     found.told, found.forged = Counter(said["kinds"]), said["forged"]

@@ -11,8 +11,8 @@ from random import Random
 from aiokafka import AIOKafkaProducer
 
 from deploy.local.demo.careless import TOO_BIG, Careless
-from deploy.local.demo.cast import CLIP, NORTHLIGHT, SERVICES, Attributes, Role, cost
-from deploy.local.demo.said import Said
+from deploy.local.demo.cast import CLIP, NORTHLIGHT, SERVICES, DemoRole, StepAttributes, cost
+from deploy.local.demo.said import ReportedWork
 from schemas.emitter import Emitter, Receipt
 from schemas.rates import RateCard
 from services.runtime.clock import pause
@@ -28,11 +28,11 @@ class Services:
 
     emitters: Mapping[str, Emitter]
     card: RateCard
-    said: Said
+    said: ReportedWork
 
     def report(
         self, service: str, team: str, feature: str, quantity: str, *,
-        member: str | None = None, attributes: Attributes | None = None, usage_id: str | None = None,
+        member: str | None = None, attributes: StepAttributes | None = None, usage_id: str | None = None,
     ) -> Receipt:  # fmt: skip
         """Say what was used, and write down what it must cost."""
         receipt = self.emitters[service].report(
@@ -50,7 +50,9 @@ class Services:
         )
 
 
-async def play(kafka: str, spools: Path, cast: Sequence[Role], card: RateCard, said: Said, stop: asyncio.Event) -> None:
+async def play(
+    kafka: str, spools: Path, cast: Sequence[DemoRole], card: RateCard, said: ReportedWork, stop: asyncio.Event
+) -> None:
     """Until told to stop; then everything that was said is in Kafka."""
     async with AsyncExitStack() as stack:
         emitters = {
@@ -70,7 +72,7 @@ async def play(kafka: str, spools: Path, cast: Sequence[Role], card: RateCard, s
             tasks.create_task(Careless(by_hand, card, said).work(stop))
 
 
-async def _member(services: Services, role: Role, member_id: str, number: int, stop: asyncio.Event) -> None:
+async def _member(services: Services, role: DemoRole, member_id: str, number: int, stop: asyncio.Event) -> None:
     """One project after the other, each a little different, each step when the one before is done."""
     random = Random(member_id)
     await pause(stop, role.step_seconds * number / len(role.team.members))
@@ -85,7 +87,7 @@ async def _member(services: Services, role: Role, member_id: str, number: int, s
             await pause(stop, role.step_seconds * random.uniform(0.4, 1.6))
 
 
-async def _storage(services: Services, cast: Sequence[Role]) -> None:
+async def _storage(services: Services, cast: Sequence[DemoRole]) -> None:
     """What lay on the disks yesterday: one report per team and day, whose id is the date."""
     yesterday = (datetime.now(UTC) - timedelta(days=1)).date()
     for role in cast:

@@ -7,7 +7,7 @@ from services.store.identities import Identity
 
 
 @dataclass
-class Said:
+class ReportedWork:
     """Everything that was reported, with what must become of it."""
 
     usages: dict[Identity, int] = field(default_factory=dict)  # micro-credits of each that must be accepted

@@ -10,9 +10,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from deploy.local.demo.cast import Role
+from deploy.local.demo.cast import DemoRole
 from deploy.local.demo.checks import Check
-from deploy.local.demo.found import Found
+from deploy.local.demo.found import DemoFigures
 from schemas.credits import MICRO
 
 PLAIN_SECONDS = 10  # between two lines of figures where nothing can be overwritten
@@ -81,7 +81,7 @@ class Screen:
             self.live.stop()
             self.live = None
 
-    def summary(self, cast: Sequence[Role], found: Found, checks: Sequence[Check]) -> None:
+    def summary(self, cast: Sequence[DemoRole], found: DemoFigures, checks: Sequence[Check]) -> None:
         """What happened, and whether all that must hold does."""
         self.console.print()
         self.console.print(_teams(cast, found))
@@ -112,7 +112,7 @@ def _verdicts(checks: Sequence[Check]) -> Table:
     return table
 
 
-def _teams(cast: Sequence[Role], found: Found) -> Table:
+def _teams(cast: Sequence[DemoRole], found: DemoFigures) -> Table:
     """Each team's credits by what moved them; the columns add up to the last."""
     kinds = [
         kind

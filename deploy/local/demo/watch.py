@@ -38,7 +38,7 @@ WORTH_TELLING: Mapping[str, Callable[[Any], str]] = {
 
 
 @dataclass
-class Watch:
+class LogWatch:
     """How far the log was read, and what was counted on the way."""
 
     reader: Connection

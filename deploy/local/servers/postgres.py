@@ -48,7 +48,7 @@ PROGRAMS = Path(WHEEL, "pginstall", "bin")
 CLOCK = ("LD_PRELOAD", "CLOCK_SHIFT_SECONDS")
 
 
-Mode = Literal["fast", "immediate"]
+StopMode = Literal["fast", "immediate"]
 STOP_SIGNALS = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT}
 
 
@@ -123,7 +123,7 @@ class NativePostgres:
         )
         wait_until(self._is_ready, Patience("PostgreSQL", self._server, self._log, say=self._say))
 
-    def stop(self, mode: Mode = "fast") -> None:
+    def stop(self, mode: StopMode = "fast") -> None:
         """`fast` rolls back what runs and writes a checkpoint; `immediate` is a crash, recovered from at the next start."""
         if mode == "immediate":
             self._must_be_durable()
@@ -133,7 +133,7 @@ class NativePostgres:
         self._guard.forget(server)
         self._server = None
 
-    def restart(self, mode: Mode = "fast") -> None:
+    def restart(self, mode: StopMode = "fast") -> None:
         self.stop(mode)
         self.start()
 

@@ -23,9 +23,9 @@ from .call import Call, Endpoint, expanded
 from .errors import Json, StripeError, card_error, invalid, key_in_use, missing_parameter
 from .faults import Fault
 from .forms import read
-from .idempotency import Saved
+from .idempotency import SavedAnswer
 from .objects import charges, checkout, customers, events, intents, reversals, setups
-from .world import World
+from .world import StripeStandIn
 
 BODY_BYTES_MAX = 1_000_000
 KEY_LENGTH_MAX = 255
@@ -42,7 +42,7 @@ Pairs = list[tuple[str, str]]
 GATEWAY_PAGE = "<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>"
 
 
-def routes(world: World) -> list[Route]:
+def routes(world: StripeStandIn) -> list[Route]:
     """One route for each line of the API, and Stripe's answer to all others."""
 
     def route(endpoint: Endpoint) -> Route:
@@ -60,10 +60,10 @@ def routes(world: World) -> list[Route]:
 
 
 @dataclass(frozen=True)
-class Asked:
+class PendingRequest:
     """One request on its way: the line of the API that it meets, what spoils it, and its entry in the log."""
 
-    world: World
+    world: StripeStandIn
     endpoint: Endpoint
     request: Request
     fault: Fault | None
@@ -80,7 +80,7 @@ class Asked:
         return 1 if self.fault is None else self.fault.seconds
 
 
-async def _answer(world: World, endpoint: Endpoint, request: Request) -> Response:
+async def _answer(world: StripeStandIn, endpoint: Endpoint, request: Request) -> Response:
     name = f"{endpoint.method} {endpoint.path}"
     fault = world.faults.next(name)
     entry: Json = {
@@ -93,7 +93,7 @@ async def _answer(world: World, endpoint: Endpoint, request: Request) -> Respons
         "status": None,
     }
     world.requests.append(entry)
-    asked = Asked(world, endpoint, request, fault, entry)
+    asked = PendingRequest(world, endpoint, request, fault, entry)
     try:
         _authorise(world, request)
         pairs = await _pairs(request)
@@ -111,7 +111,7 @@ async def _answer(world: World, endpoint: Endpoint, request: Request) -> Respons
     return await _spoil_after(asked, response)
 
 
-async def _do(asked: Asked, pairs: Pairs) -> Response:
+async def _do(asked: PendingRequest, pairs: Pairs) -> Response:
     """Once per key: the saved answer, or the endpoint's own, saved for a day when it had begun to work."""
     key = asked.entry["key"]
     if key is None:
@@ -121,26 +121,26 @@ async def _do(asked: Asked, pairs: Pairs) -> Response:
         raise StripeError(400, "Idempotency keys are limited to 255 characters.")
     keys = asked.world.keys
     claim = keys.claim(key, asked.request.url.path, pairs)
-    if isinstance(claim, Saved):
+    if isinstance(claim, SavedAnswer):
         asked.entry["replayed"] = True
         return _json(claim.status, claim.body, {"Idempotent-Replayed": "true", "Original-Request": claim.request_id})
     try:
         await _hold(asked)
         (status, body), saved = _perform(asked, pairs)
         if saved:
-            keys.save(claim, Saved(status, body, asked.entry["request_id"]))
+            keys.save(claim, SavedAnswer(status, body, asked.entry["request_id"]))
         return _json(status, body)
     finally:
         keys.release(claim)
 
 
-async def _hold(asked: Asked) -> None:
+async def _hold(asked: PendingRequest) -> None:
     """A request that is held so is in flight: whoever sends it again meanwhile meets a conflict."""
     if asked.spoiled == "hold_before":
         await asked.world.gate.wait()
 
 
-def _perform(asked: Asked, pairs: Pairs) -> tuple[tuple[int, Json], bool]:
+def _perform(asked: PendingRequest, pairs: Pairs) -> tuple[tuple[int, Json], bool]:
     """What the endpoint answers, and whether Stripe would keep it under the key."""
     broken = StripeError(500, "An unknown error occurred", kind="api_error").body
     if asked.spoiled == "error_before":
@@ -161,7 +161,7 @@ def _perform(asked: Asked, pairs: Pairs) -> tuple[tuple[int, Json], bool]:
     return (500, broken) if asked.spoiled == "error_after" else (200, answer), True
 
 
-async def _spoil_before(asked: Asked) -> Response | None:
+async def _spoil_before(asked: PendingRequest) -> Response | None:
     match asked.spoiled:
         case "busy":
             error = StripeError(429, "Too many requests hit the API too quickly.", code="rate_limit")
@@ -181,7 +181,7 @@ async def _spoil_before(asked: Asked) -> Response | None:
     return None
 
 
-async def _spoil_after(asked: Asked, response: Response) -> Response:
+async def _spoil_after(asked: PendingRequest, response: Response) -> Response:
     match asked.spoiled:
         case "gateway_after":
             return HTMLResponse(GATEWAY_PAGE, status_code=502)
@@ -221,7 +221,7 @@ def _dripping(response: Response, seconds: float) -> Response:
     return StreamingResponse(drops(), status_code=response.status_code, headers=headers)
 
 
-def _authorise(world: World, request: Request) -> None:
+def _authorise(world: StripeStandIn, request: Request) -> None:
     scheme, _, given = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "basic":
         try:
@@ -260,5 +260,5 @@ def _json(status: int, body: Json, headers: dict[str, str] | None = None) -> Res
     return Response(json.dumps(body, indent=2), status, headers, media_type="application/json")
 
 
-def _request_id(world: World) -> str:
+def _request_id(world: StripeStandIn) -> str:
     return world.books.new_id("req")

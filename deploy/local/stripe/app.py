@@ -12,10 +12,10 @@ from starlette.routing import Route
 
 from . import api, control, pages
 from .books import Books
-from .clock import Clock
-from .idempotency import Keys
+from .clock import StripeClock
+from .idempotency import KeysInFlight
 from .webhooks import Address, Postman
-from .world import World
+from .world import StripeStandIn
 
 
 def create_app(
@@ -35,8 +35,8 @@ def create_app(
     if not secret_key.startswith(("sk_test_", "rk_test_")):
         message = "the stand-in takes test keys only: sk_test_…"
         raise ValueError(message)
-    books = Books(clock=Clock(frozen_at), seed=seed, path=path)
-    world = World(books=books, secret_key=secret_key, keys=Keys(books))
+    books = Books(clock=StripeClock(frozen_at), seed=seed, path=path)
+    world = StripeStandIn(books=books, secret_key=secret_key, keys=KeysInFlight(books))
     postman = Postman(books, Address(webhook_url, webhook_secret))
 
     @asynccontextmanager

@@ -27,7 +27,7 @@ Twist = Literal["lose", "double", "delay", "hold"]
 
 
 @dataclass
-class Rule:
+class DeliveryRule:
     """What a script does with the next `times` events of these types (none named: all types)."""
 
     do: Twist
@@ -57,7 +57,7 @@ class Postman:
     def __init__(self, books: Books, address: Address) -> None:
         self._books = books
         self.address = address
-        self.rules: list[Rule] = []
+        self.rules: list[DeliveryRule] = []
         self._idle = asyncio.Event()
         self._open = [one for one in books.all("delivery") if one["state"] in {"new", "pending", "held"}]
 
@@ -129,7 +129,7 @@ class Postman:
                 case None:
                     self._mark(delivery, "pending")
 
-    def _rule(self, kind: str) -> Rule | None:
+    def _rule(self, kind: str) -> DeliveryRule | None:
         for rule in self.rules:
             if rule.times > 0 and (not rule.types or kind in rule.types):
                 rule.times -= 1

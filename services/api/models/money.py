@@ -95,7 +95,7 @@ class TopUp(BaseModel):
     next_charge_preview: ChargePreview | None
     price: TopUpPrice
     charged_this_month: ChargedThisMonth
-    card: "Card | None"
+    card: "CardAnswer | None"
     cool_until: Instant | None
     position: Position | None
 
@@ -219,7 +219,7 @@ class TopUpConfirmBody(Body):
     return_url: ReturnUrl | None = None
 
 
-class Card(BaseModel):
+class CardAnswer(BaseModel):
     """A card, as its owner recognises it."""
 
     brand: str | None
@@ -236,7 +236,7 @@ class CardPage(BaseModel):
     detail: str | None
     checkout_url: Annotated[str | None, Field(description="Stripe's page, while no card is saved.")]
     expires_at: Instant | None
-    card: Card | None
+    card: CardAnswer | None
     position: Position
 
 
@@ -245,7 +245,7 @@ class PaymentMethod(BaseModel):
 
     model_config = like(examples.PAYMENT_METHOD)
 
-    card: Card | None
+    card: CardAnswer | None
     changed_at: Instant | None
     changed_by: str | None
     position: Position

@@ -12,7 +12,7 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from projections.entitlement import Reason, Warn
+from projections.entitlement import DenialReason, Warn
 from schemas.facts import Attributes, Id, Name
 from schemas.usage import Source
 from services.api.models import examples
@@ -25,7 +25,7 @@ from services.api.models.parts import (
     Instant,
     Moved,
     Position,
-    Quantity,
+    QuantityText,
     QuoteItem,
     like,
 )
@@ -37,7 +37,7 @@ class Item(Body):
     """Work that is about to be done."""
 
     feature: Name
-    quantity: Quantity
+    quantity: QuantityText
     attributes: Attributes = Field(default_factory=dict)
     member_id: Id | None = None
 
@@ -61,7 +61,7 @@ class Quote(BaseModel):
     credits: CreditsText
     affordable: bool
     allowed: bool
-    reason: Reason | None
+    reason: DenialReason | None
     warning: Warn | None
     items: list[QuoteItem]
     position: Position
@@ -115,7 +115,7 @@ class CaptureBody(AmountBody):
     final: bool = True
 
 
-class Hold(Moved):
+class HoldAnswer(Moved):
     """A hold. `credits` are what is set aside, or what was when it ended."""
 
     model_config = like(examples.HOLD)
@@ -127,7 +127,7 @@ class Hold(Moved):
     member_id: str | None
 
 
-class Placed(Hold):
+class Placed(HoldAnswer):
     """A hold that was placed; `warning` says that a member's soft limit is reached."""
 
     model_config = like({**examples.HOLD, "warning": None})
@@ -135,7 +135,7 @@ class Placed(Hold):
     warning: Warn | None
 
 
-class Captured(Hold):
+class Captured(HoldAnswer):
     """A hold after a capture; `captured` is what this one took."""
 
     model_config = like({**examples.HOLD, "state": "settled", "captured": "45"})
@@ -177,7 +177,7 @@ class MemberSpending(MemberLimit):
     held: CreditsText
 
 
-class Receipt(BaseModel):
+class ReceiptAnswer(BaseModel):
     """What became of a usage."""
 
     model_config = like(examples.RECEIPT)
@@ -192,7 +192,7 @@ class Receipt(BaseModel):
     conflicts: int
 
 
-class SentReceipt(Receipt):
+class SentReceipt(ReceiptAnswer):
     """The receipt of a usage that Kafka has acknowledged; what becomes of it, `href` will tell."""
 
     model_config = like(examples.PENDING)

@@ -12,15 +12,15 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Header, Path, Query
 from starlette.responses import Response, StreamingResponse
 
-from projections.balance.state import Kind
+from projections.balance.state import ActivityKind
 from schemas.facts import Name
 from schemas.rates import RateCards
-from services.api.access import SEES_PAYMENTS, Ask, Asked, route
+from services.api.access import SEES_PAYMENTS, AllowedRequest, TeamRequest, route
 from services.api.answers import Json, answer
-from services.api.models.reads import Activity, Entry
+from services.api.models.reads import Activity, EntryAnswer
 from services.api.openapi.route_docs import link
 from services.api.problems import problem
-from services.api.tokens import Role
+from services.api.tokens import TokenRole
 from services.api.wording.entries import explain, item, line
 from services.read_models.activity import NEWEST, Before, Filter, read_activity, read_all, read_entries, who_paid
 from services.store.shards import shard_of
@@ -42,14 +42,14 @@ routes = APIRouter()
 
 
 @route(
-    routes, "GET", "/v1/teams/{team}/activity", Role.MEMBER, gives=Activity, tags=["credits"], responses=CSV,
+    routes, "GET", "/v1/teams/{team}/activity", TokenRole.MEMBER, gives=Activity, tags=["credits"], responses=CSV,
     fails=("invalid_cursor", "no_rate_card", "catching_up"), links=FOLLOWED,
 )  # fmt: skip
 async def get_activity(
-    ask: Asked,
+    ask: AllowedRequest,
     days: Days = "30",
     kind: Annotated[
-        list[Kind] | None, Query(alias="type", max_length=len(Kind), description="Only these types.")
+        list[ActivityKind] | None, Query(alias="type", max_length=len(ActivityKind), description="Only these types.")
     ] = None,
     member: Annotated[Name | None, Query(description="Only this member's.")] = None,
     limit: Annotated[int, Query(ge=1, le=PAGE_MAX)] = 25,
@@ -90,7 +90,7 @@ def parse_cursor(cursor: str) -> Before:
     return int(position), int(part)
 
 
-async def _lines(ask: Ask, wanted: Filter, cards: RateCards) -> AsyncIterator[str]:
+async def _lines(ask: TeamRequest, wanted: Filter, cards: RateCards) -> AsyncIterator[str]:
     yield _csv([COLUMNS])
     async for rows in read_all(ask.glance(), ask.team_id, wanted):
         lines = (line(row, cards, ask.world.catalog) for row in rows)
@@ -111,11 +111,11 @@ def _cell(column: str, one: Json) -> str:
 
 
 @route(
-    routes, "GET", "/v1/teams/{team}/entries/{id}", Role.MEMBER, gives=Entry, tags=["credits"],
+    routes, "GET", "/v1/teams/{team}/entries/{id}", TokenRole.MEMBER, gives=EntryAnswer, tags=["credits"],
     fails=("unknown_entry", "no_rate_card", "catching_up"),
 )  # fmt: skip
 async def get_entry(
-    ask: Asked, entry_id: Annotated[str, Path(alias="id", max_length=64, examples=["31:20418:0"])]
+    ask: AllowedRequest, entry_id: Annotated[str, Path(alias="id", max_length=64, examples=["31:20418:0"])]
 ) -> Response:
     """Why an entry is what it is: rate card, formula, inputs, which lots paid."""
     named = ENTRY_ID.fullmatch(entry_id)

@@ -11,13 +11,13 @@ from projections.balance.state import NEVER
 from schemas.credits import format_credits
 from schemas.instants import instant
 from schemas.places import Place, place_of
-from services.api.access import Ask, Asked, route, unknown_team
+from services.api.access import AllowedRequest, TeamRequest, route, unknown_team
 from services.api.answers import Json, answer
 from services.api.models.parts import Position
 from services.api.models.reads import Balance
 from services.api.openapi.route_docs import link
 from services.api.problems import problem
-from services.api.tokens import Role
+from services.api.tokens import TokenRole
 from services.read_models.balances import ExactBalance, read_balance
 from services.read_models.history import balance_as_of, refuse_the_future
 from services.runtime.errors import Unavailable
@@ -33,11 +33,11 @@ routes = APIRouter()
 
 
 @route(
-    routes, "GET", "/v1/teams/{team}/balance", Role.MEMBER, Role.SERVICE, gives=Balance, tags=["credits"],
+    routes, "GET", "/v1/teams/{team}/balance", TokenRole.MEMBER, TokenRole.SERVICE, gives=Balance, tags=["credits"],
     fails=("in_the_future", "no_balance_then", "wrong_position", "not_yet", "catching_up"), links=LEADS,
 )  # fmt: skip
 async def get_balance(
-    ask: Asked,
+    ask: AllowedRequest,
     at: Annotated[AwareDatetime | None, Query(description="The balance at this instant.")] = None,
     known_at: Annotated[AwareDatetime | None, Query(description="By what was known at this instant.")] = None,
     at_least: Annotated[Position | None, Query(description="Wait until this position counts, at most 5 s.")] = None,
@@ -52,14 +52,14 @@ async def get_balance(
     return answer(balance_body(exact, max(reached, exact.position)))
 
 
-async def _now(ask: Ask, now: datetime) -> ExactBalance:
+async def _now(ask: TeamRequest, now: datetime) -> ExactBalance:
     exact = await read_balance(ask.glance(), ask.team_id, now)
     if exact is None:
         raise unknown_team(ask.team_id)
     return exact
 
 
-async def _as_of(ask: Ask, at: datetime | None, known_at: datetime | None, now: datetime) -> ExactBalance:
+async def _as_of(ask: TeamRequest, at: datetime | None, known_at: datetime | None, now: datetime) -> ExactBalance:
     refuse_the_future(now, at, known_at)
     then = at or known_at or now
     exact = await balance_as_of(ask.glance(), ask.team_id, at=then, known_at=known_at or now)
@@ -68,7 +68,7 @@ async def _as_of(ask: Ask, at: datetime | None, known_at: datetime | None, now: 
     return exact
 
 
-async def wait_for(ask: Ask, at_least: str) -> int:
+async def wait_for(ask: TeamRequest, at_least: str) -> int:
     """Return once a position is in the log, which is when every read knows it.
 
     Raises:

@@ -6,11 +6,11 @@ from starlette.responses import Response
 from schemas.credits import format_credits
 from schemas.facts import CreditsAdjusted, CreditsGranted
 from schemas.places import Place
-from services.api.access import Asked, route
-from services.api.idempotency import NAMED, Answered, RequiredKey, once
+from services.api.access import AllowedRequest, route
+from services.api.idempotency import NAMED, CommandAnswer, RequiredKey, once
 from services.api.models.operators import AdjustmentBody, GiftAnswer, GrantBody
 from services.api.openapi.route_docs import link
-from services.api.tokens import Role
+from services.api.tokens import TokenRole
 from services.api.wording.amounts import micro
 from services.credits.grants import adjust, grant
 from services.runtime.errors import Refused
@@ -23,14 +23,14 @@ routes = APIRouter()
 
 
 @route(
-    routes, "POST", "/v1/teams/{team}/grants", Role.OPERATOR, gives=GiftAnswer, status=201, tags=["operators"],
+    routes, "POST", "/v1/teams/{team}/grants", TokenRole.OPERATOR, gives=GiftAnswer, status=201, tags=["operators"],
     fails=("invalid_expiry", *GIVES), links=EXPLAINED,
 )  # fmt: skip
-async def post_grant(ask: Asked, body: GrantBody, key: RequiredKey) -> Response:
+async def post_grant(ask: AllowedRequest, body: GrantBody, key: RequiredKey) -> Response:
     """Give promotional credits, which may expire."""
     credits = micro(body.credits)
 
-    async def give(connection: Connection, gift_id: str) -> Answered:
+    async def give(connection: Connection, gift_id: str) -> CommandAnswer:
         gift = CreditsGranted(
             credits=_positive(credits), reason=body.reason, expires_at=body.expires_at, granted_by=ask.caller.sub
         )
@@ -40,16 +40,16 @@ async def post_grant(ask: Asked, body: GrantBody, key: RequiredKey) -> Response:
 
 
 @route(
-    routes, "POST", "/v1/teams/{team}/adjustments", Role.OPERATOR, gives=GiftAnswer, status=201, tags=["operators"],
+    routes, "POST", "/v1/teams/{team}/adjustments", TokenRole.OPERATOR, gives=GiftAnswer, status=201, tags=["operators"],
     fails=("own_approval", *GIVES), links=EXPLAINED,
 )  # fmt: skip
-async def post_adjustment(ask: Asked, body: AdjustmentBody, key: RequiredKey) -> Response:
+async def post_adjustment(ask: AllowedRequest, body: AdjustmentBody, key: RequiredKey) -> Response:
     """Correct a balance, up or down. Who approves is never who asks."""
     credits = micro(body.credits)
     if body.approved_by == ask.caller.sub:
         raise Refused("own_approval", "who asks for an adjustment can't approve it; have somebody else do so")
 
-    async def correct(connection: Connection, gift_id: str) -> Answered:
+    async def correct(connection: Connection, gift_id: str) -> CommandAnswer:
         adjustment = CreditsAdjusted(
             credits=credits, reason=body.reason, refers_to=body.refers_to,
             adjusted_by=ask.caller.sub, approved_by=body.approved_by,
@@ -65,5 +65,5 @@ def _positive(credits: int) -> int:
     return credits
 
 
-def _given(given: Place, credits: int) -> Answered:
-    return Answered({"id": f"{given}:0", "credits": format_credits(credits), "position": str(given)}, 201)
+def _given(given: Place, credits: int) -> CommandAnswer:
+    return CommandAnswer({"id": f"{given}:0", "credits": format_credits(credits), "position": str(given)}, 201)

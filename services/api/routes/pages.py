@@ -13,7 +13,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from services.api.context import World
+from services.api.context import ApiContext
 from services.api.problems import problem
 
 POLICY = (
@@ -66,7 +66,7 @@ INSECURE_SHELL = _file(SHELL.body.replace(b"<!-- insecure-dev -->", INSECURE), S
 @routes.get("/usage")
 async def get_usage_page(request: Request) -> Response:
     """The shell."""
-    world: World = request.app.state.world
+    world: ApiContext = request.app.state.world
     return _send(INSECURE_SHELL if world.settings.insecure_dev else SHELL, request)
 
 

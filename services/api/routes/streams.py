@@ -15,13 +15,13 @@ from pydantic_core import to_json
 from starlette.responses import Response, StreamingResponse
 
 from schemas.places import Place
-from services.api.access import Ask, Asked, route, unknown_team
+from services.api.access import AllowedRequest, TeamRequest, route, unknown_team
 from services.api.answers import Json
 from services.api.models.parts import Position
 from services.api.routes.balances import balance_body, parse_position
-from services.api.tokens import Role
+from services.api.tokens import TokenRole
 from services.api.wording.entries import item
-from services.read_models.activity import Row, read_after
+from services.read_models.activity import ActivityRow, read_after
 from services.read_models.balances import ExactBalance, read_balance
 from services.runtime.errors import Unavailable
 from services.store.connect import AWAY
@@ -44,19 +44,19 @@ EVENTS = {200: {"content": {"text/event-stream": {"itemSchema": TOLD}}}}
 routes = APIRouter()
 
 
-async def _open(ask: Asked) -> AsyncIterator[None]:
+async def _open(ask: AllowedRequest) -> AsyncIterator[None]:
     """Begins before the stream and ends after it, however that ends: sent to its end, hung up on, or failed."""
     with ask.world.turnstile.streaming(ask.caller):
         yield
 
 
 @route(
-    routes, "GET", "/v1/teams/{team}/stream", Role.MEMBER, tags=["credits"], responses=EVENTS,
+    routes, "GET", "/v1/teams/{team}/stream", TokenRole.MEMBER, tags=["credits"], responses=EVENTS,
     response_class=StreamingResponse,
     fails=("wrong_position", "catching_up"),
 )  # fmt: skip
 async def get_stream(
-    ask: Asked,
+    ask: AllowedRequest,
     _counted: Annotated[None, Depends(_open)],
     last_event_id: Annotated[Position | None, Header(description="Where the stream broke off.")] = None,
 ) -> Response:
@@ -72,7 +72,7 @@ async def get_stream(
     )
 
 
-async def _events(ask: Ask, seen: int | None) -> AsyncIterator[bytes]:
+async def _events(ask: TeamRequest, seen: int | None) -> AsyncIterator[bytes]:
     """Tell what is, then what comes. A store that is away is waited for; the balance says when it was read."""
     shard, watch, clock = shard_of(ask.team_id), ask.world.watch, asyncio.get_running_loop().time
     told, quiet_until = -1, 0.0
@@ -98,20 +98,20 @@ async def _events(ask: Ask, seen: int | None) -> AsyncIterator[bytes]:
         yield format_sse_event(event="end", data_str='{"reason":"token_expired"}')
 
 
-async def _newest(ask: Ask) -> int:
+async def _newest(ask: TeamRequest) -> int:
     """The position of the team's last fact: most of what moves a shard is other teams'."""
     newest = await ask.glance().fetchrow(NEWEST, shard_of(ask.team_id), ask.team_id)
     return 0 if newest is None else newest["position"]
 
 
-async def _look(ask: Ask, seen: int | None) -> tuple[ExactBalance | None, list[Row]]:
+async def _look(ask: TeamRequest, seen: int | None) -> tuple[ExactBalance | None, list[ActivityRow]]:
     # The balance first: a fact that is stored between the two reads is among the rows, and its balance is told next time. The other
     # way about, the balance would have it already, nothing would be new next time, and its row would never be told.
     exact = await read_balance(ask.glance(), ask.team_id, ask.world.clock())
     return exact, [] if seen is None else await read_after(ask.glance(), ask.team_id, seen, AT_ONCE_MAX + 1)
 
 
-async def _tell(ask: Ask, exact: ExactBalance, rows: list[Row], position: str) -> AsyncIterator[bytes]:
+async def _tell(ask: TeamRequest, exact: ExactBalance, rows: list[ActivityRow], position: str) -> AsyncIterator[bytes]:
     if rows:
         cards = await ask.world.cards.current()
         items = [item(row, cards, ask.world.catalog) for row in rows[:AT_ONCE_MAX]]

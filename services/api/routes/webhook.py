@@ -14,13 +14,13 @@ from starlette.responses import JSONResponse, Response
 
 from services.api.answers import JSON
 from services.api.bodies import body_of, schema_of
-from services.api.context import World
+from services.api.context import ApiContext
 from services.api.models.money import StripeEvent, StripeReceived
 from services.api.openapi.codes import LONG_BODY
 from services.api.openapi.route_docs import answers
 from services.api.problems import problem
 from services.api.rate_limits import address_of
-from services.money.inbox import News, keep_news
+from services.money.inbox import InboxEvent, keep_news
 from services.money.stripe_client import Forged, WebhookEvent, verify_webhook
 from services.runtime.settings import Settings
 
@@ -46,7 +46,7 @@ routes = APIRouter()
 )  # fmt: skip
 async def receive(request: Request) -> Response:
     """Store a signed event. 400 for whatever Stripe did not send to us, now."""
-    world: World = request.app.state.world
+    world: ApiContext = request.app.state.world
     body = await read_body(request)
     secrets = secrets_of(world.settings)
     if not secrets:
@@ -84,10 +84,10 @@ def secrets_of(settings: Settings) -> list[str]:
     return [part.strip() for part in secret.get_secret_value().split(",") if part.strip()] if secret is not None else []
 
 
-def news_of(event: WebhookEvent) -> News:
+def news_of(event: WebhookEvent) -> InboxEvent:
     """What is kept of an event."""
     told = event.metadata
-    return News(
+    return InboxEvent(
         event.id, event.type, event.object_kind, event.object_id, event.intent_id, event.charge_id, event.customer_id,
         told.get("attempt_id"), told.get("purchase_id") or told.get("change_id"),
     )  # fmt: skip

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from projections.top_ups.decisions import foresee, next_charge
 from projections.top_ups.months import month_of
-from projections.top_ups.state import Settings, TopUps
+from projections.top_ups.state import TopUpChoices, TopUps
 from schemas.catalog import Catalog
 from schemas.credits import MICRO, format_credits
 from schemas.facts import TopUpConfigured, TopUpRequested, TopUpSkipped
@@ -93,7 +93,7 @@ def top_up_body(going: TopUps, available: int, now: datetime, catalog: Catalog, 
     }  # fmt: skip
 
 
-def _chosen(chosen: Settings | None) -> Json:
+def _chosen(chosen: TopUpChoices | None) -> Json:
     """What an admin saved last; nothing of it before the first time."""
     if chosen is None or not chosen.threshold_credits:
         names = ("threshold", "credits", "restore_to", "monthly_cap", "max_per_month", "cool_down_seconds")

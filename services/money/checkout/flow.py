@@ -15,8 +15,8 @@ from schemas.facts import CreditsPurchased, NewFact, PaymentMethodChanged
 from services.money.checkout import customers
 from services.money.checkout import rows as checkouts
 from services.money.checkout.customers import CardChange
-from services.money.checkout.rows import Record, State
-from services.money.stripe_client import Card, Charges, Checkout, Intent, Missing, Unknown
+from services.money.checkout.rows import CheckoutRow, CheckoutState
+from services.money.stripe_client import Charges, Checkout, Intent, Missing, StripeCard, Unknown
 from services.money.top_ups.attempts import STRIPE, read_top_ups
 from services.runtime.crashpoints import crashpoint
 from services.runtime.errors import Refused, Unavailable
@@ -30,14 +30,14 @@ CARDS = "creditwell:cards"
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class PageAtStripe:
     """A page as Stripe has it now; `in_use`: its card is the customer's default there."""
 
     checkout: Checkout
     in_use: bool
 
 
-async def open_page(charges: Charges, transaction: Transaction, wanted: Record) -> tuple[Record, bool]:
+async def open_page(charges: Charges, transaction: Transaction, wanted: CheckoutRow) -> tuple[CheckoutRow, bool]:
     """The page for a request, and whether the request is new. No transaction is open while Stripe is asked.
 
     Raises:
@@ -61,7 +61,7 @@ async def open_page(charges: Charges, transaction: Transaction, wanted: Record) 
     return (await _open(charges, transaction, known) if known.session_id is None else known), new
 
 
-async def _new_customer(charges: Charges, wanted: Record) -> str:
+async def _new_customer(charges: Charges, wanted: CheckoutRow) -> str:
     try:
         return await charges.ensure_customer(wanted.team_id)
     except Unknown as unknown:
@@ -70,7 +70,7 @@ async def _new_customer(charges: Charges, wanted: Record) -> str:
     return await charges.ensure_customer(wanted.team_id, attempt=str(wanted.id))
 
 
-async def _open(charges: Charges, transaction: Transaction, record: Record) -> Record:
+async def _open(charges: Charges, transaction: Transaction, record: CheckoutRow) -> CheckoutRow:
     try:
         page = await _ask_for_page(charges, record)
     except Unknown as unknown:
@@ -89,7 +89,7 @@ async def _open(charges: Charges, transaction: Transaction, record: Record) -> R
         return await checkouts.opened(connection, record, page.id, page.url, page.expires_at)
 
 
-async def _ask_for_page(charges: Charges, record: Record) -> Checkout:
+async def _ask_for_page(charges: Charges, record: CheckoutRow) -> Checkout:
     if record.mode == "setup":
         return await charges.create_card_checkout(
             change_id=str(record.id), team_id=record.team_id, customer_id=record.customer_id,
@@ -105,12 +105,12 @@ async def _ask_for_page(charges: Charges, record: Record) -> Checkout:
     )  # fmt: skip
 
 
-def _back(record: Record, name: str, more: str = "") -> str:
+def _back(record: CheckoutRow, name: str, more: str = "") -> str:
     """Where the browser comes back to, which is told what to ask for."""
     return f"{record.return_url}{'&' if '?' in record.return_url else '?'}{name}={record.id}{more}"
 
 
-async def _with_another_customer(charges: Charges, transaction: Transaction, record: Record) -> Record:
+async def _with_another_customer(charges: Charges, transaction: Transaction, record: CheckoutRow) -> CheckoutRow:
     """Somebody has deleted the team's customer at Stripe."""
     customer_id = await charges.ensure_customer(record.team_id, attempt=f"after:{record.customer_id}")
     async with transaction() as connection:
@@ -118,7 +118,7 @@ async def _with_another_customer(charges: Charges, transaction: Transaction, rec
         return await checkouts.change_customer(connection, record, customer_id)
 
 
-async def follow(charges: Charges, transaction: Transaction, record: Record) -> Record:
+async def follow(charges: Charges, transaction: Transaction, record: CheckoutRow) -> CheckoutRow:
     """Do what follows from how things are at Stripe; how far the page has come. Raises as `look`."""
     async with transaction() as connection:
         customer = await customers.read_customer(connection, record.team_id)
@@ -131,7 +131,7 @@ async def follow(charges: Charges, transaction: Transaction, record: Record) -> 
         return await act(connection, record, seen)
 
 
-async def look(charges: Charges, record: Record, newest: datetime | None) -> Seen:
+async def look(charges: Charges, record: CheckoutRow, newest: datetime | None) -> PageAtStripe:
     """Ask Stripe; a card that is to be kept becomes the customer's default there, unless a newer one is (`newest`).
 
     Raises:
@@ -141,19 +141,19 @@ async def look(charges: Charges, record: Record, newest: datetime | None) -> See
     seen = await charges.retrieve_checkout(record.session_id)
     done = judge(record, seen)[0] in ("credited", "saved")
     if not record.keeps_card or not done or seen.card is None or (newest is not None and seen.card.created_at < newest):
-        return Seen(seen, in_use=False)
+        return PageAtStripe(seen, in_use=False)
     try:
         await charges.use_card(record.customer_id, seen.card.payment_method_id)
     except Missing:
-        return Seen(replace(seen, card=None), in_use=False)  # removed again, or its customer was deleted
+        return PageAtStripe(replace(seen, card=None), in_use=False)  # removed again, or its customer was deleted
     except Unavailable:
         if record.mode == "setup":
             raise
-        return Seen(seen, in_use=False)  # the credits need not wait; the card comes with the next look
-    return Seen(seen, in_use=True)
+        return PageAtStripe(seen, in_use=False)  # the credits need not wait; the card comes with the next look
+    return PageAtStripe(seen, in_use=True)
 
 
-def judge(record: Record, seen: Checkout) -> tuple[State, str | None]:
+def judge(record: CheckoutRow, seen: Checkout) -> tuple[CheckoutState, str | None]:
     """What has become of a page, and why. Money is what an intent says that has succeeded, and nothing else."""
     if record.state in ("credited", "saved", "superseded"):
         return record.state, record.detail
@@ -171,7 +171,7 @@ def judge(record: Record, seen: Checkout) -> tuple[State, str | None]:
     return ("processing", None) if intent is not None and intent.state == "processing" else ("failed", why)
 
 
-def _judge_card(seen: Checkout) -> tuple[State, str | None]:
+def _judge_card(seen: Checkout) -> tuple[CheckoutState, str | None]:
     match seen.state:
         case "open":
             return "open", None
@@ -181,7 +181,7 @@ def _judge_card(seen: Checkout) -> tuple[State, str | None]:
             return ("saved", None) if seen.card is not None else ("failed", "there is no card")
 
 
-def difference(record: Record, seen: Checkout, intent: Intent) -> str | None:
+def difference(record: CheckoutRow, seen: Checkout, intent: Intent) -> str | None:
     """What was paid other than we had asked for, if anything; tax may lie in the price or come on top of it."""
     asked = f"{record.charge_cents} {record.currency}"
     if (seen.subtotal_cents, seen.currency) != (record.charge_cents, record.currency):
@@ -194,7 +194,7 @@ def difference(record: Record, seen: Checkout, intent: Intent) -> str | None:
     return None
 
 
-async def act(connection: Connection, record: Record, seen: Seen) -> Record:
+async def act(connection: Connection, record: CheckoutRow, seen: PageAtStripe) -> CheckoutRow:
     """Write down what follows, in the caller's transaction; how far the page has come. Whoever comes second changes nothing."""
     now = await lock_shard(connection, record.team_id)
     before = await checkouts.lock(connection, record)
@@ -211,7 +211,7 @@ async def act(connection: Connection, record: Record, seen: Seen) -> Record:
     return after
 
 
-async def give_up(connection: Connection, record: Record) -> Record:
+async def give_up(connection: Connection, record: CheckoutRow) -> CheckoutRow:
     """Stripe knows nothing of this page, as after test data were deleted: nobody can pay on it."""
     await lock_shard(connection, record.team_id)
     before = await checkouts.lock(connection, record)
@@ -223,7 +223,7 @@ async def give_up(connection: Connection, record: Record) -> Record:
     return after
 
 
-async def _credit(connection: Connection, record: Record, seen: Checkout, now: datetime) -> Record:
+async def _credit(connection: Connection, record: CheckoutRow, seen: Checkout, now: datetime) -> CheckoutRow:
     intent = seen.intent
     assert intent is not None
     fact = CreditsPurchased(
@@ -241,7 +241,7 @@ async def _credit(connection: Connection, record: Record, seen: Checkout, now: d
     return replace(record, payment_intent_id=intent.id, receipt_url=intent.receipt_url, position=position)
 
 
-async def _keep_card(connection: Connection, record: Record, seen: Seen, now: datetime) -> Record:
+async def _keep_card(connection: Connection, record: CheckoutRow, seen: PageAtStripe, now: datetime) -> CheckoutRow:
     """The card that was saved is the one that top-ups charge, unless a newer one is."""
     card = seen.checkout.card
     if card is None:
@@ -249,7 +249,7 @@ async def _keep_card(connection: Connection, record: Record, seen: Seen, now: da
     known = await customers.read_customer(connection, record.team_id)
     newer = known is not None and known.card_created_at is not None and card.created_at < known.card_created_at
     if newer:
-        superseded: State = "superseded" if record.mode == "setup" else record.state
+        superseded: CheckoutState = "superseded" if record.mode == "setup" else record.state
         return replace(record, state=superseded, card_state="superseded", brand=card.brand, last4=card.last4)
     if not seen.in_use:
         return record
@@ -264,7 +264,7 @@ async def change_card(
     connection: Connection,
     top_ups: TopUps,
     customer_id: str,
-    card: Card | None,
+    card: StripeCard | None,
     now: datetime,
     *,
     fact_id: str,
@@ -290,7 +290,13 @@ async def change_card(
 
 
 async def notice_card(
-    connection: Connection, team_id: str, customer_id: str, card: Card | None, told: CardChange | None, *, news_id: str
+    connection: Connection,
+    team_id: str,
+    customer_id: str,
+    card: StripeCard | None,
+    told: CardChange | None,
+    *,
+    news_id: str,
 ) -> str:
     """What changed at Stripe without us, as a fact: a card that was removed, or another default. What came of it.
 

@@ -15,8 +15,8 @@ import asyncpg
 from services.store.connect import Connection
 from services.store.shards import shard_of
 
-Mode = Literal["payment", "setup"]
-State = Literal["open", "processing", "credited", "saved", "superseded", "expired", "failed", "differs"]
+CheckoutMode = Literal["payment", "setup"]
+CheckoutState = Literal["open", "processing", "credited", "saved", "superseded", "expired", "failed", "differs"]
 CardState = Literal["saved", "superseded", "none"]
 
 FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS = 30, 3_600
@@ -83,12 +83,12 @@ UNFINISHED = f"""
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class CheckoutRow:
     """A page and what it was opened for. `position` is that of the credits, or of the card where there are none."""
 
     team_id: str
     id: UUID
-    mode: Mode
+    mode: CheckoutMode
     customer_id: str
     asked_by: str
     return_url: str
@@ -103,7 +103,7 @@ class Record:
     session_id: str | None = None
     url: str | None = None
     expires_at: datetime | None = None
-    state: State = "open"
+    state: CheckoutState = "open"
     detail: str | None = None
     payment_intent_id: str | None = None
     receipt_url: str | None = None
@@ -127,7 +127,7 @@ class Record:
         )
 
 
-async def begin(connection: Connection, wanted: Record) -> tuple[Record, bool]:
+async def begin(connection: Connection, wanted: CheckoutRow) -> tuple[CheckoutRow, bool]:
     """Write down what a page is to be opened for; the row that is there, and whether it is new."""
     row = await connection.fetchrow(
         BEGIN, shard_of(wanted.team_id), wanted.team_id, wanted.id, wanted.mode, wanted.customer_id, wanted.asked_by,
@@ -141,26 +141,28 @@ async def begin(connection: Connection, wanted: Record) -> tuple[Record, bool]:
     return known, False
 
 
-async def read(connection: Connection, team_id: str, checkout_id: UUID) -> Record | None:
+async def read(connection: Connection, team_id: str, checkout_id: UUID) -> CheckoutRow | None:
     """A team's page."""
     row = await connection.fetchrow(READ, shard_of(team_id), team_id, checkout_id)
     return None if row is None else _record(row)
 
 
-async def lock(connection: Connection, record: Record) -> Record:
+async def lock(connection: Connection, record: CheckoutRow) -> CheckoutRow:
     """The row as it is now, until COMMIT. The caller holds the head of the team's shard."""
     row = await connection.fetchrow(LOCK, shard_of(record.team_id), record.team_id, record.id)
     assert row is not None, "rows are never deleted"
     return _record(row)
 
 
-async def find(connection: Connection, checkout_id: UUID) -> Record | None:
+async def find(connection: Connection, checkout_id: UUID) -> CheckoutRow | None:
     """A page of whichever team; for processes that see all of them."""
     row = await connection.fetchrow(FIND, checkout_id)
     return None if row is None else _record(row)
 
 
-async def opened(connection: Connection, record: Record, session_id: str, url: str, expires_at: datetime) -> Record:
+async def opened(
+    connection: Connection, record: CheckoutRow, session_id: str, url: str, expires_at: datetime
+) -> CheckoutRow:
     """Stripe has made the page; the one that counts."""
     row = await connection.fetchrow(
         OPENED, shard_of(record.team_id), record.team_id, record.id, session_id, url, expires_at, FIRST_LOOK_SECONDS
@@ -169,18 +171,18 @@ async def opened(connection: Connection, record: Record, session_id: str, url: s
     return _record(row)
 
 
-async def next_try(connection: Connection, record: Record) -> None:
+async def next_try(connection: Connection, record: CheckoutRow) -> None:
     """Stripe would only repeat its failure to this key: ask with another one."""
     await connection.execute(NEXT_TRY, shard_of(record.team_id), record.team_id, record.id, record.create_try)
 
 
-async def change_customer(connection: Connection, record: Record, customer_id: str) -> Record:
+async def change_customer(connection: Connection, record: CheckoutRow, customer_id: str) -> CheckoutRow:
     """Stripe has deleted the customer: ask for the page with another one."""
     await connection.execute(OTHER_CUSTOMER, shard_of(record.team_id), record.team_id, record.id, customer_id)
     return await lock(connection, record)
 
 
-async def move(connection: Connection, record: Record) -> None:
+async def move(connection: Connection, record: CheckoutRow) -> None:
     """Write down how far a page has come, and when to look again: less often as time goes by, or never."""
     await connection.execute(
         MOVE, shard_of(record.team_id), record.team_id, record.id, record.state, record.detail, record.payment_intent_id,
@@ -189,19 +191,19 @@ async def move(connection: Connection, record: Record) -> None:
     )  # fmt: skip
 
 
-async def take_due(connection: Connection, limit: int) -> list[Record]:
+async def take_due(connection: Connection, limit: int) -> list[CheckoutRow]:
     """Pages that nobody has told us of for a while, to look at now; nobody else gets them for the moment."""
     return _records(await connection.fetch(DUE, FIRST_LOOK_SECONDS, limit))
 
 
-async def unfinished_cards(connection: Connection, team_id: str) -> list[Record]:
+async def unfinished_cards(connection: Connection, team_id: str) -> list[CheckoutRow]:
     """Pages on which a card may have been saved that we have not heard of yet; the newest first."""
     return _records(await connection.fetch(UNFINISHED, shard_of(team_id), team_id))
 
 
-def _records(rows: Sequence[asyncpg.Record]) -> list[Record]:
+def _records(rows: Sequence[asyncpg.Record]) -> list[CheckoutRow]:
     return [_record(row) for row in rows]
 
 
-def _record(row: asyncpg.Record) -> Record:
-    return Record(**dict(row))
+def _record(row: asyncpg.Record) -> CheckoutRow:
+    return CheckoutRow(**dict(row))

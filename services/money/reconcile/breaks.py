@@ -21,14 +21,14 @@ from projections.reversals import Account, fact_due
 from schemas.credits import format_credits
 from schemas.facts import ChargeRefunded
 from schemas.money import format_money
-from services.money.reconcile.reads import Credit, Wanted
+from services.money.reconcile.reads import Credit, IntendedPayment
 from services.money.reversals import seen_of
 from services.money.stripe_client import Dispute, Intent
 
 OURS = frozenset({"attempt_id", "purchase_id"})  # what an intent of ours says in its metadata
 
 
-class Kind(StrEnum):
+class BreakKind(StrEnum):
     """What kind of break."""
 
     PAID_NOT_CREDITED = "paid_not_credited"
@@ -40,7 +40,9 @@ class Kind(StrEnum):
     ORPHAN_INTENT = "orphan_intent"
 
 
-BY_HAND = frozenset({Kind.CREDITED_NOT_PAID, Kind.AMOUNT_MISMATCH, Kind.DUPLICATE_CREDIT, Kind.ORPHAN_INTENT})
+BY_HAND = frozenset(
+    {BreakKind.CREDITED_NOT_PAID, BreakKind.AMOUNT_MISMATCH, BreakKind.DUPLICATE_CREDIT, BreakKind.ORPHAN_INTENT}
+)
 
 
 class Payment(NamedTuple):
@@ -51,13 +53,13 @@ class Payment(NamedTuple):
     disputes: tuple[Dispute, ...] = ()
     credits: tuple[Credit, ...] = ()
     account: Account | None = None
-    wanted: Wanted | None = None
+    wanted: IntendedPayment | None = None
 
 
 class Break(NamedTuple):
     """A difference, in words, and what to do about it."""
 
-    type: Kind
+    type: BreakKind
     payment_intent_id: str
     team_id: str | None
     what: str
@@ -71,7 +73,7 @@ def breaks_of(payment: Payment) -> list[Break]:
     return [Break(kind, payment.payment_intent_id, team_id, what, following) for kind, what, following in found]
 
 
-Found = Iterator[tuple[Kind, str, str]]
+PlainBreaks = Iterator[tuple[BreakKind, str, str]]
 
 
 def _team(payment: Payment) -> str | None:
@@ -92,7 +94,7 @@ def is_quiet(intent: Intent, credits: Sequence[Credit], reversed_by_log: Contain
     )  # fmt: skip
 
 
-def _of_uncredited(payment: Payment) -> Found:
+def _of_uncredited(payment: Payment) -> PlainBreaks:
     intent, wanted = payment.intent, payment.wanted
     if intent is None or intent.state == "cancelled":
         return
@@ -104,23 +106,23 @@ def _of_uncredited(payment: Payment) -> Found:
     yield _of_paid(intent, wanted)
 
 
-def _of_paid(intent: Intent, wanted: Wanted | None) -> tuple[Kind, str, str]:
+def _of_paid(intent: Intent, wanted: IntendedPayment | None) -> tuple[BreakKind, str, str]:
     """Why money that came brought no credits."""
     if wanted is None:
         what = f"{_money(intent)} were paid, and nothing here asked for them"
-        return Kind.ORPHAN_INTENT, what, f"find out at Stripe who made it; refund it, or {_by_hand(intent.id)}"
+        return BreakKind.ORPHAN_INTENT, what, f"find out at Stripe who made it; refund it, or {_by_hand(intent.id)}"
     about = f"{wanted.kind} {wanted.id}"
     if wanted.answered_by not in (None, intent.id):
         what = f"{_money(intent)} were paid again for {about}, which {wanted.answered_by} paid already"
-        return Kind.ORPHAN_INTENT, what, "refund it at Stripe"
+        return BreakKind.ORPHAN_INTENT, what, "refund it at Stripe"
     if fault := wanted.fault or _differs(intent, wanted):
         what = f"{fault}; no credits were given"
-        return Kind.AMOUNT_MISMATCH, what, f"refund it at Stripe, or {_by_hand(intent.id)}"
+        return BreakKind.AMOUNT_MISMATCH, what, f"refund it at Stripe, or {_by_hand(intent.id)}"
     what = f"{_money(intent)} were paid for {about}: {format_credits(wanted.credits)} credits are missing"
-    return Kind.PAID_NOT_CREDITED, what, "run `creditwell reconcile --heal`"
+    return BreakKind.PAID_NOT_CREDITED, what, "run `creditwell reconcile --heal`"
 
 
-def _of_unpaid(intent: Intent, wanted: Wanted | None) -> Found:
+def _of_unpaid(intent: Intent, wanted: IntendedPayment | None) -> PlainBreaks:
     """An intent that may still be paid is right only as long as something waits for it."""
     if not OURS & intent.metadata.keys():
         return  # somebody else's business, as long as no money moves
@@ -130,31 +132,31 @@ def _of_unpaid(intent: Intent, wanted: Wanted | None) -> Found:
         return
     about = f"{wanted.kind} {wanted.id} is over" if wanted is not None else "nothing here asked for it"
     what = f"{_money(intent)} may still be paid ({intent.state}), and {about}"
-    yield Kind.ORPHAN_INTENT, what, "cancel it at Stripe"
+    yield BreakKind.ORPHAN_INTENT, what, "cancel it at Stripe"
 
 
-def _of_credited(payment: Payment, credit: Credit) -> Found:
+def _of_credited(payment: Payment, credit: Credit) -> PlainBreaks:
     intent = payment.intent
     if len(payment.credits) > 1:
         places = ", ".join(f"{one.place} ({one.team_id})" for one in payment.credits)
         what = f"the payment brought credits {len(payment.credits)} times: {places}"
-        yield Kind.DUPLICATE_CREDIT, what, f"take all but the first back: {_by_hand(payment.payment_intent_id)}"
+        yield BreakKind.DUPLICATE_CREDIT, what, f"take all but the first back: {_by_hand(payment.payment_intent_id)}"
     if intent is None or intent.state != "succeeded":
         state = f"it is {intent.state} there" if intent is not None else "Stripe knows nothing of it"
         what = f"{format_credits(credit.credits)} credits at {credit.place}, and no money: {state}"
         following = f"check the key and the account; take the credits back: {_by_hand(payment.payment_intent_id)}"
-        yield Kind.CREDITED_NOT_PAID, what, following
+        yield BreakKind.CREDITED_NOT_PAID, what, following
         return
     if _team(payment) not in (None, credit.team_id):
         what = f"{format_credits(credit.credits)} credits at {credit.place}, and the money is of {_team(payment)}"
-        yield Kind.CREDITED_NOT_PAID, what, f"move the credits: {_by_hand(intent.id)}, for each team"
+        yield BreakKind.CREDITED_NOT_PAID, what, f"move the credits: {_by_hand(intent.id)}, for each team"
     if (intent.amount_cents, intent.currency) != (credit.charge_cents, credit.currency):
         what = f"{_money(intent)} were paid, the log says {format_money(credit.charge_cents, credit.currency)} at {credit.place}"
-        yield Kind.AMOUNT_MISMATCH, what, _by_hand(intent.id)
+        yield BreakKind.AMOUNT_MISMATCH, what, _by_hand(intent.id)
     yield from _of_reversed(payment, intent)
 
 
-def _of_reversed(payment: Payment, intent: Intent) -> Found:
+def _of_reversed(payment: Payment, intent: Intent) -> PlainBreaks:
     account = payment.account
     if account is None:
         return
@@ -166,21 +168,25 @@ def _of_reversed(payment: Payment, intent: Intent) -> Found:
             for cents in (seen.refunded_cents, account.charge_cents, account.refunded_cents)
         )
         what = f"{refunded} of {charged} are refunded, the log says {known}"
-        yield Kind.REFUND_NOT_CLAWED, what, again
+        yield BreakKind.REFUND_NOT_CLAWED, what, again
     settled = seen._replace(refunded_cents=account.refunded_cents)
     if (due := fact_due(account, settled)) is not None:
         dispute_id = getattr(due, "dispute_id", "")
         heard = account.disputes.get(dispute_id)
         says = heard.course if heard is not None else "nothing"
         what = f"dispute {dispute_id} is {seen.disputes[dispute_id].course}, the log says {says}"
-        yield Kind.DISPUTE_UNHANDLED, what, again
+        yield BreakKind.DISPUTE_UNHANDLED, what, again
     for dispute in payment.disputes:
         if not dispute.is_known:
             what = f"dispute {dispute.id} is {dispute.status!r}, which nothing here understands"
-            yield Kind.DISPUTE_UNHANDLED, what, "upgrade; until then adjust the credits by hand if the money is away"
+            yield (
+                BreakKind.DISPUTE_UNHANDLED,
+                what,
+                "upgrade; until then adjust the credits by hand if the money is away",
+            )
 
 
-def _differs(intent: Intent, wanted: Wanted) -> str | None:
+def _differs(intent: Intent, wanted: IntendedPayment) -> str | None:
     """What was paid other than we had asked for, as far as the amount alone tells.
 
     Tax may come on top of a purchase; whether it is the right tax is told where Stripe names it (`checkouts.difference`).

@@ -17,10 +17,10 @@ from datetime import UTC, datetime, timedelta
 
 from services.money.checkout import flow as pages
 from services.money.checkout import rows as checkouts
-from services.money.reconcile.breaks import BY_HAND, Break, Kind, Payment, breaks_of, is_quiet
+from services.money.reconcile.breaks import BY_HAND, Break, BreakKind, Payment, breaks_of, is_quiet
 from services.money.reconcile.reads import (
     Credit,
-    Wanted,
+    IntendedPayment,
     credits_of,
     credits_since,
     reversed_by_log,
@@ -40,10 +40,10 @@ LOOKS_MAX = 10
 SETTLE_SECONDS = (0.5, 1.5)  # what is under way arrives meanwhile
 TRIES_MAX, TRY_SECONDS = 6, 0.5
 MAY_BE_UNDER_WAY = frozenset(
-    {Kind.PAID_NOT_CREDITED, Kind.REFUND_NOT_CLAWED, Kind.DISPUTE_UNHANDLED, Kind.ORPHAN_INTENT}
+    {BreakKind.PAID_NOT_CREDITED, BreakKind.REFUND_NOT_CLAWED, BreakKind.DISPUTE_UNHANDLED, BreakKind.ORPHAN_INTENT}
 )
-HEALED = frozenset({Kind.PAID_NOT_CREDITED})
-CLAWED = frozenset({Kind.REFUND_NOT_CLAWED, Kind.DISPUTE_UNHANDLED})
+HEALED = frozenset({BreakKind.PAID_NOT_CREDITED})
+CLAWED = frozenset({BreakKind.REFUND_NOT_CLAWED, BreakKind.DISPUTE_UNHANDLED})
 
 OnPayments = Callable[[int], None]
 
@@ -62,7 +62,7 @@ class Report:
     @property
     def by_type(self) -> dict[str, int]:
         """How many breaks of each type are left; the types that there are none of, too."""
-        return {kind.value: sum(one.type is kind for one in self.breaks) for kind in Kind}
+        return {kind.value: sum(one.type is kind for one in self.breaks) for kind in BreakKind}
 
 
 async def reconcile(
@@ -89,7 +89,7 @@ async def reconcile(
         if any(one.type in MAY_BE_UNDER_WAY for one in breaks):
             await asyncio.sleep(seconds)
             breaks = await _examine_all(connection, charges, _payments_of(breaks), suspects)
-    asked_for = (HEALED if heal else frozenset[Kind]()) | (CLAWED if claw else frozenset[Kind]())
+    asked_for = (HEALED if heal else frozenset[BreakKind]()) | (CLAWED if claw else frozenset[BreakKind]())
     acted = [one for one in breaks if one.type in asked_for and await _heal(connection, charges, one)]
     report.breaks = breaks
     if heal or claw:
@@ -223,7 +223,7 @@ async def _credit(connection: Connection, charges: Charges, intent: Intent) -> b
         return await credit_top_up(connection, wanted.team_id, wanted.id, intent) is not None
 
 
-async def _follow_purchase(connection: Connection, charges: Charges, wanted: Wanted) -> None:
+async def _follow_purchase(connection: Connection, charges: Charges, wanted: IntendedPayment) -> None:
     record = await checkouts.find(connection, wanted.id)
     assert record is not None
     if record.session_id is not None:

@@ -70,7 +70,7 @@ class Credit(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class IntendedPayment:
     """What we had meant to be paid, written down before anybody was asked for money.
 
     `answered_by`: whose credits are there. `fault`: what was found wrong when the payment was to be credited.
@@ -142,7 +142,7 @@ def credit_of(stored: Stored) -> Credit:
     )
 
 
-async def wanted_by(connection: Connection, metadata: Mapping[str, str]) -> Wanted | None:
+async def wanted_by(connection: Connection, metadata: Mapping[str, str]) -> IntendedPayment | None:
     """The attempt or the purchase that an intent names; None for one of which we know nothing."""
     try:
         if "attempt_id" in metadata:
@@ -152,24 +152,24 @@ async def wanted_by(connection: Connection, metadata: Mapping[str, str]) -> Want
         return None
 
 
-async def _attempt(connection: Connection, team_id: str, attempt_id: UUID) -> Wanted | None:
+async def _attempt(connection: Connection, team_id: str, attempt_id: UUID) -> IntendedPayment | None:
     requested = await read_request(connection, team_id, attempt_id)
     if requested is None:
         return None
     state = await attempts.read_top_ups(connection, team_id)
     under_way = state.open if state.open is not None and state.open.attempt_id == str(attempt_id) else None
-    return Wanted(
+    return IntendedPayment(
         "top-up", attempt_id, team_id, requested.credits, requested.charge_cents, requested.currency,
         under_way.payment_intent_id if under_way is not None else None,
         await answer_of(connection, team_id, attempt_id), open=under_way is not None,
     )  # fmt: skip
 
 
-async def _purchase(connection: Connection, purchase_id: UUID) -> Wanted | None:
+async def _purchase(connection: Connection, purchase_id: UUID) -> IntendedPayment | None:
     record = await checkouts.find(connection, purchase_id)
     if record is None or record.mode != "payment":
         return None
-    return Wanted(
+    return IntendedPayment(
         "purchase", record.id, record.team_id, record.credits or 0, record.charge_cents or 0, record.currency or "",
         record.payment_intent_id, record.payment_intent_id if record.state == "credited" else None,
         open=record.state in ("open", "processing"), taxed=record.taxed,

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from prometheus_client import Gauge
 
-from services.money.reconcile.breaks import Kind
+from services.money.reconcile.breaks import BreakKind
 from services.money.reconcile.compare import reconcile
 from services.money.reconcile.reads import claim, finish, found, later
 from services.money.stripe_client import Charges
@@ -51,7 +51,7 @@ async def _look(pool: Pool, charges: Charges, gauge: Gauge) -> None:
             await _run(pool, charges, name, began_at)
     async with pool.acquire() as connection:
         last = await found(connection)
-    for kind in Kind:
+    for kind in BreakKind:
         gauge.labels(kind.value).set(max((breaks.get(kind.value, 0) for breaks in last.values()), default=0))
 
 

@@ -26,7 +26,16 @@ Its modules:
     webhooks    which news are believed
 """
 
-from services.money.stripe_client.answers import Card, Checkout, Decline, Dispute, Intent, Remedy, State, WebhookEvent
+from services.money.stripe_client.answers import (
+    Checkout,
+    Decline,
+    Dispute,
+    Intent,
+    IntentState,
+    Remedy,
+    StripeCard,
+    WebhookEvent,
+)
 from services.money.stripe_client.asking import TIMEOUT_SECONDS
 from services.money.stripe_client.checkouts import Checkouts
 from services.money.stripe_client.customers import Customers
@@ -37,8 +46,8 @@ from services.money.stripe_client.webhooks import verify_webhook
 from services.runtime.settings import Settings
 
 __all__ = [
-    "TIMEOUT_SECONDS", "Busy", "Card", "Charges", "Checkout", "Decline", "Declined", "Dispute", "Forged", "Intent",
-    "Missing", "Remedy", "State", "Unknown", "WebhookEvent", "WrongRequest", "charges_of",
+    "TIMEOUT_SECONDS", "Busy", "Charges", "Checkout", "Decline", "Declined", "Dispute", "Forged", "Intent",
+    "IntentState", "Missing", "Remedy", "StripeCard", "Unknown", "WebhookEvent", "WrongRequest", "charges_of",
     "verify_webhook",
 ]  # fmt: skip
 

@@ -3,7 +3,7 @@
 from typing import Final
 from uuid import UUID, uuid5
 
-from services.money.stripe_client.answers import Card
+from services.money.stripe_client.answers import StripeCard
 from services.money.stripe_client.asking import Asking
 from services.money.stripe_client.errors import Missing
 from services.money.stripe_client.reading import card_of, id_of
@@ -27,7 +27,7 @@ class Customers(Asking):
         )
         return made.id
 
-    async def card_of(self, customer_id: str) -> Card | None:
+    async def card_of(self, customer_id: str) -> StripeCard | None:
         """The card that top-ups are charged to: the customer's default; None as well when the customer was deleted."""
         customer = (await self.ask(self.api.customers.retrieve_async(customer_id))).to_dict()
         method_id = id_of((customer.get("invoice_settings") or {}).get("default_payment_method"))

@@ -23,7 +23,7 @@ from uuid import UUID
 
 from projections.top_ups.decisions import suspension_due
 from projections.top_ups.state import Attempt, TopUps
-from projections.top_ups.steps import Step, is_wanted, next_step
+from projections.top_ups.steps import AttemptStep, is_wanted, next_step
 from schemas.catalog import Catalog
 from schemas.facts import (
     AnyFact,
@@ -49,10 +49,10 @@ OWNER_WAITS = timedelta(days=1)
 CLOCKS_DIFFER = timedelta(hours=1)  # Stripe's and the database's
 ABOUT_THE_KEY = frozenset({401, 403})  # nobody can be charged with it: the process ends, and says so
 
-NEW_KEYS = {Step.CONFIRM: attempts.NEW_CONFIRM, Step.CANCEL: attempts.NEW_CANCEL}
+NEW_KEYS = {AttemptStep.CONFIRM: attempts.NEW_CONFIRM, AttemptStep.CANCEL: attempts.NEW_CANCEL}
 
-Reason = Literal["declined_retry_later", "declined_needs_card", "declined_needs_authentication", "cancelled"]
-REASONS: dict[str | None, Reason] = {
+FailureReason = Literal["declined_retry_later", "declined_needs_card", "declined_needs_authentication", "cancelled"]
+REASONS: dict[str | None, FailureReason] = {
     "retry_later": "declined_retry_later", "needs_card": "declined_needs_card",
     "needs_authentication": "declined_needs_authentication", None: "cancelled",
 }  # fmt: skip
@@ -107,23 +107,23 @@ class Charging:
                 break
             before = step
             match step:
-                case Step.CONFIRM:
+                case AttemptStep.CONFIRM:
                     intent = await self._confirm(lease, attempt, intent)
                     crashpoint("topup:confirmed")
-                case Step.CANCEL:
+                case AttemptStep.CANCEL:
                     intent = await self._cancel(lease, intent)
                     crashpoint("topup:cancelled")
-                case Step.CREDIT:
+                case AttemptStep.CREDIT:
                     await self._credit(lease, intent)
                     return None
-                case Step.FAIL:
+                case AttemptStep.FAIL:
                     await self._fail(lease, REASONS[remedy], intent)
                     return None
-                case Step.ASK_OWNER:
+                case AttemptStep.ASK_OWNER:
                     await self._ask_owner(lease, intent)
                     # In `requires_action` the owner is confirming it right now.
                     return OWNER_LOOK_SECONDS if intent.state != "requires_action" else None
-                case Step.WAIT:
+                case AttemptStep.WAIT:
                     return None
         return None
 
@@ -247,7 +247,7 @@ class Charging:
                 "topped up", team_id=lease.team_id, attempt_id=fact.attempt_id, charge_cents=fact.charge_cents
             )
 
-    async def _fail(self, lease: Lease, reason: Reason, intent: Intent | None) -> None:
+    async def _fail(self, lease: Lease, reason: FailureReason, intent: Intent | None) -> None:
         """End an attempt whose intent can never be paid; the third decline in a row pauses top-ups."""
         decline = intent.decline if intent is not None else None
         async with self.pool.acquire() as connection, connection.transaction():

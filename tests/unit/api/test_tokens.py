@@ -15,7 +15,7 @@ from services.api.tokens import (
     BadToken,
     FetchedKeys,
     FixedKeys,
-    Role,
+    TokenRole,
     Tokens,
     mint,
     tokens_of,
@@ -51,7 +51,7 @@ def verifier(clock: Clock = lambda: NOW) -> Tokens:
 async def test_a_token_of_the_issuer_says_team_member_and_role() -> None:
     caller = await verifier().verify(signed())
 
-    assert (caller.team_id, caller.sub, caller.role) == ("team_42", "mem_7", Role.MEMBER)
+    assert (caller.team_id, caller.sub, caller.role) == ("team_42", "mem_7", TokenRole.MEMBER)
     assert caller.expires_at == NOW + timedelta(hours=1)
 
 
@@ -193,7 +193,7 @@ async def test_development_mints_tokens_that_development_accepts() -> None:
 
     caller = await tokens_of(settings).verify(token)
 
-    assert (caller.team_id, caller.role, caller.may_report("/anything")) == ("team_1", Role.SERVICE, True)
+    assert (caller.team_id, caller.role, caller.may_report("/anything")) == ("team_1", TokenRole.SERVICE, True)
 
 
 def test_outside_of_development_no_token_is_minted(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from fastapi_problem.error import Problem
 from prometheus_client import CollectorRegistry
 
 from services.api.rate_limits import COUNTED_MAX, Turnstile
-from services.api.tokens import Caller, Role
+from services.api.tokens import Caller, TokenRole
 from services.runtime.clock import system_clock
 from services.runtime.settings import load_settings
 from tests.support.limits import LimitsClock, limits_clock
@@ -27,7 +27,7 @@ def a_turnstile(*, people: int = 1, services: int = 1, failed: int = 1, streams:
     return Turnstile(settings, CollectorRegistry())
 
 
-def a_caller(sub: str = "mem_1", role: Role = Role.MEMBER) -> Caller:
+def a_caller(sub: str = "mem_1", role: TokenRole = TokenRole.MEMBER) -> Caller:
     return Caller("team_1", sub, role, (), system_clock())
 
 
@@ -52,7 +52,7 @@ def test_zero_is_no_limit() -> None:
 
     for _ in range(2_000):
         turnstile.let_in(a_caller())
-        turnstile.let_in(a_caller(role=Role.SERVICE))
+        turnstile.let_in(a_caller(role=TokenRole.SERVICE))
         turnstile.failed("203.0.113.9")
     with turnstile.streaming(a_caller()), turnstile.streaming(a_caller()):
         pass

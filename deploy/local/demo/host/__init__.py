@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from services.api.tokens import Role, mint
+from services.api.tokens import TokenRole, mint
 from services.runtime.settings import Settings
 
 TOKEN_LASTS = timedelta(minutes=5)
@@ -25,7 +25,7 @@ TIERS = ("low", "standard", "high")
 FILES = ("host.css", "host.js")
 
 
-def create_app(api: str, team: str, people: Mapping[str, Role]) -> Starlette:
+def create_app(api: str, team: str, people: Mapping[str, TokenRole]) -> Starlette:
     """The site. `people` may sign in by saying who they are, which only a demo allows."""
     settings = Settings(insecure_dev=True, jwks=None)
     policy = (
@@ -34,7 +34,7 @@ def create_app(api: str, team: str, people: Mapping[str, Role]) -> Starlette:
     )
     headers = {"content-security-policy": policy, "referrer-policy": "no-referrer", "cache-control": "no-cache"}
     service = mint(
-        settings, team=team, member="host-images", role=Role.SERVICE, sources=(SOURCE,), lasts=timedelta(days=1)
+        settings, team=team, member="host-images", role=TokenRole.SERVICE, sources=(SOURCE,), lasts=timedelta(days=1)
     )
 
     async def page(_: Request) -> Response:

@@ -2,7 +2,7 @@
 
 from ..books import Books, shown
 from ..call import CREATED, EXPAND, METADATA, PAGE, Call, Endpoint, listing
-from ..cards import AUTHENTICATION_FAILED, Decline
+from ..cards import AUTHENTICATION_FAILED, BankDecline
 from ..errors import Json, StripeError, invalid, unexpected_state
 from .customers import attach, card_of, of_customer, payment_method
 from .events import tell
@@ -101,7 +101,7 @@ def _attach(books: Books, setup: Json, method: Json) -> None:
         raise
 
 
-def _fail(books: Books, setup: Json, method: Json, decline: Decline) -> None:
+def _fail(books: Books, setup: Json, method: Json, decline: BankDecline) -> None:
     setup["last_setup_error"] = {
         "code": decline.code,
         "message": decline.message,
