@@ -89,7 +89,7 @@ class Permission:
 
 
 def permit(
-    wanted: Iterable[PlannedWork | Amount],
+    requests: Iterable[PlannedWork | Amount],
     team: TeamBalance,
     available: int,
     members: Mapping[str, Spending],
@@ -103,14 +103,14 @@ def permit(
     """
     verdicts: list[Verdict] = []
     total = 0
-    asked: Counter[str] = Counter()
-    for work in wanted:
+    credits_by_member: Counter[str] = Counter()
+    for work in requests:
         verdict = _lacking(work, team, card, catalog)
         total += verdict.credits or 0
         if work.member_id is not None:
-            asked[work.member_id] += verdict.credits or 0
+            credits_by_member[work.member_id] += verdict.credits or 0
             if (spending := members.get(work.member_id)) is not None:
-                verdict = _limited(verdict, work.member_id, spending, asked[work.member_id])
+                verdict = _limited(verdict, work.member_id, spending, credits_by_member[work.member_id])
         if verdict.reason is None and total > available:
             detail = f"{format_credits(max(0, available))} credits are available"
             verdict = verdict._replace(reason="exhausted", detail=detail)
@@ -137,15 +137,15 @@ def _lacking(work: PlannedWork | Amount, team: TeamBalance, card: CompiledCard, 
     return Verdict(credits)
 
 
-def _limited(verdict: Verdict, member_id: str, spending: Spending, asked: int) -> Verdict:
-    """The verdict once the member's limit has its say; `asked` is what the member wants in all, this included."""
+def _limited(verdict: Verdict, member_id: str, spending: Spending, requested_credits: int) -> Verdict:
+    """The verdict once the member's limit has its say; `requested_credits` is what the member wants in all, this included."""
     limit, held = spending.limit, spending.held
     for most, used, period in ((limit.daily, spending.today, "day"), (limit.monthly, spending.month, "month")):
-        if most is None or used + held + asked <= most:
+        if most is None or used + held + requested_credits <= most:
             continue
         if not limit.hard:
             return verdict._replace(warning="member_limit")
-        left = format_credits(max(0, most - used - held))
-        detail = f"{member_id} may use {format_credits(most)} credits a {period}, of which {left} are left"
+        remaining = format_credits(max(0, most - used - held))
+        detail = f"{member_id} may use {format_credits(most)} credits a {period}, of which {remaining} are left"
         return verdict if verdict.reason else verdict._replace(reason="member_limit", detail=detail)
     return verdict

@@ -62,7 +62,7 @@ class Account:
     disputes: Mapping[str, Disputed] = field(default_factory=dict)
     clawed: int = 0
     reinstated_lots: tuple[int, ...] = ()
-    told: int = 0  # facts about what went back: also the number of the last one
+    reversals: int = 0  # facts about what went back: also the number of the last one
 
     @property
     def away_cents(self) -> int:
@@ -91,47 +91,49 @@ def evolve(account: Account, stored: Stored, fact: AnyFact) -> Account:
             account = _with(account, fact.dispute_id, Disputed(fact.disputed_cents, "open"))
             clawed, back = fact.frozen_credits, fact.reinstated_credits or 0
         case DisputeClosed():
-            known = account.disputes.get(fact.dispute_id, Disputed(0, "open"))
-            cents = known.cents if fact.disputed_cents is None else fact.disputed_cents
+            dispute = account.disputes.get(fact.dispute_id, Disputed(0, "open"))
+            cents = dispute.cents if fact.disputed_cents is None else fact.disputed_cents
             account = _with(account, fact.dispute_id, Disputed(cents, fact.outcome))
             clawed, back = 0, fact.reinstated_credits
         case _:
             return account
     lots = (*account.reinstated_lots, stored.position) if back else account.reinstated_lots
-    return replace(account, clawed=account.clawed + clawed - back, reinstated_lots=lots, told=account.told + 1)
+    return replace(
+        account, clawed=account.clawed + clawed - back, reinstated_lots=lots, reversals=account.reversals + 1
+    )
 
 
-def fact_due(account: Account, seen: PaymentAtStripe) -> ChargeRefunded | ChargeDisputed | DisputeClosed | None:
+def fact_due(account: Account, at_stripe: PaymentAtStripe) -> ChargeRefunded | ChargeDisputed | DisputeClosed | None:
     """The next thing that the log has yet to say; None when it says what Stripe says.
 
     Fold the fact, stored, into the account before asking again: it may have made a lot that the next one takes from.
     """
-    if seen.refunded_cents != account.refunded_cents:
-        return _refunded(account, seen.refunded_cents)
-    for dispute_id, dispute in sorted(seen.disputes.items()):
-        known = account.disputes.get(dispute_id)
-        away_cents = known.away_cents if known is not None else 0
+    if at_stripe.refunded_cents != account.refunded_cents:
+        return _refunded(account, at_stripe.refunded_cents)
+    for dispute_id, dispute in sorted(at_stripe.disputes.items()):
+        stored = account.disputes.get(dispute_id)
+        away_cents = stored.away_cents if stored is not None else 0
         if dispute.course != "won" and dispute.cents != away_cents:
             return _disputed(account, dispute_id, dispute)
-        if dispute.course != "open" and (known is None or known.course != dispute.course):
+        if dispute.course != "open" and (stored is None or stored.course != dispute.course):
             return _closed(account, dispute_id, dispute, dispute.course)
     return None
 
 
 def _refunded(account: Account, refunded_cents: int) -> ChargeRefunded:
-    taken, back = _change(account, replace(account, refunded_cents=refunded_cents))
+    clawed, back = _change(account, replace(account, refunded_cents=refunded_cents))
     return ChargeRefunded(
         payment_intent_id=account.payment_intent_id, lot=account.lot, refunded_cents=refunded_cents,
-        currency=account.currency, clawed_credits=taken, charge_cents=account.charge_cents,
+        currency=account.currency, clawed_credits=clawed, charge_cents=account.charge_cents,
         reinstated_credits=back or None, reinstated_lots=account.reinstated_lots or None,
     )  # fmt: skip
 
 
 def _disputed(account: Account, dispute_id: str, dispute: Disputed) -> ChargeDisputed:
-    taken, back = _change(account, _with(account, dispute_id, dispute._replace(course="open")))
+    frozen, back = _change(account, _with(account, dispute_id, dispute._replace(course="open")))
     return ChargeDisputed(
         payment_intent_id=account.payment_intent_id, dispute_id=dispute_id, lot=account.lot,
-        disputed_cents=dispute.cents, currency=account.currency, frozen_credits=taken,
+        disputed_cents=dispute.cents, currency=account.currency, frozen_credits=frozen,
         charge_cents=account.charge_cents, reason=dispute.reason[:500] or None, reinstated_credits=back or None,
         reinstated_lots=account.reinstated_lots or None,
     )  # fmt: skip

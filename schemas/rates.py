@@ -152,11 +152,11 @@ class Feature(Frozen):
     @model_validator(mode="after")
     def each_usage_has_at_most_one_rate(self) -> Self:
         """Two rates may overlap only if one is the other with more attributes, or if a third names all of both."""
-        known = [frozenset(rate.attributes.items()) for rate in self.rates]
-        listed = set(known)
-        if len(listed) < len(known):
-            raise ValueError(f"two rates have the same attributes, {shown(dict(repeated(known)))}: keep one")
-        for one, other in combinations(known, 2):
+        attribute_sets = [frozenset(rate.attributes.items()) for rate in self.rates]
+        listed = set(attribute_sets)
+        if len(listed) < len(attribute_sets):
+            raise ValueError(f"two rates have the same attributes, {shown(dict(repeated(attribute_sets)))}: keep one")
+        for one, other in combinations(attribute_sets, 2):
             both = one | other
             if both not in listed and len(dict(both)) == len(both):
                 two = f"{shown(dict(one))} and {shown(dict(other))}"
@@ -254,18 +254,18 @@ class CompiledFeature:
 
     def rate(self, attributes: Mapping[str, str] | None) -> tuple[Rate, Decimal]:
         """The rate of a usage, and its micro-credits per unit. Raises NotPriced, unknown_rate."""
-        given = tuple([attributes.get(key) for key in self.keys]) if attributes else (None,) * len(self.keys)
-        return self.memo.get(given) or self.search(given)
+        values = tuple([attributes.get(key) for key in self.keys]) if attributes else (None,) * len(self.keys)
+        return self.memo.get(values) or self.search(values)
 
-    def search(self, given: tuple[str | None, ...]) -> tuple[Rate, Decimal]:
+    def search(self, values: tuple[str | None, ...]) -> tuple[Rate, Decimal]:
         """The same, for attributes that were not seen before."""
-        usage = {name: value for name, value in zip(self.keys, given, strict=True) if value is not None}
+        usage = {name: value for name, value in zip(self.keys, values, strict=True) if value is not None}
         for rate in self.most_specific_first:
             if rate.attributes.items() <= usage.items():
                 if len(self.memo) >= MEMO_MAX:
                     self.memo.clear()
-                self.memo[given] = found = rate, EXACT.multiply(Decimal(rate.credits), Decimal(MICRO))
-                return found
+                self.memo[values] = match = rate, EXACT.multiply(Decimal(rate.credits), Decimal(MICRO))
+                return match
         possible = [shown(rate.attributes) for rate in self.feature.rates[:SHOWN_MAX]]
         more = " | …" if len(self.feature.rates) > SHOWN_MAX else ""
         detail = f"{self.feature.feature} has no rate for {shown(usage):.200}; it has: {' | '.join(possible)}{more}"

@@ -85,10 +85,10 @@ def remove(folder: Path) -> None:
 
 def free_ports(count: int) -> list[int]:
     """Ports of the loopback address on which nobody listens; they are ours, and no other stack's or test's, while we run."""
-    found = list(itertools.islice(filter(_is_ours_now, random.sample(PORTS, k=len(PORTS))), count))
-    if len(found) < count:
+    ports = list(itertools.islice(filter(_is_ours_now, random.sample(PORTS, k=len(PORTS))), count))
+    if len(ports) < count:
         raise OSError(f"no free port between {PORTS.start} and {PORTS.stop}")
-    return found
+    return ports
 
 
 def free_ports_in_a_row(count: int) -> int:

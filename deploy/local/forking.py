@@ -126,13 +126,13 @@ def receive_request(line: socket.socket) -> dict[str, Any] | None:
     """What this child is to be, once everybody knows that it is there; None when nobody wants it any more."""
     with line:
         send_number(line, os.getpid())
-        said = b""
-        while not said.endswith(b"\n"):
+        received = b""
+        while not received.endswith(b"\n"):
             more = line.recv(REQUEST_BYTES)
             if not more:
                 return None
-            said += more
-    request: dict[str, Any] = json.loads(said)
+            received += more
+    request: dict[str, Any] = json.loads(received)
     return request
 
 

@@ -123,13 +123,13 @@ class ForkServer:
 
 def receive_number(line: socket.socket) -> int:
     """The next number of a line. Raises `EOFError` where the other end is closed."""
-    said = b""
-    while len(said) < NUMBER_BYTES:
-        more = line.recv(NUMBER_BYTES - len(said))
+    answer = b""
+    while len(answer) < NUMBER_BYTES:
+        more = line.recv(NUMBER_BYTES - len(answer))
         if not more:
             raise EOFError
-        said += more
-    return int.from_bytes(said, "big", signed=True)
+        answer += more
+    return int.from_bytes(answer, "big", signed=True)
 
 
 def send_number(line: socket.socket, number: int) -> None:

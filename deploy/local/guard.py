@@ -74,16 +74,16 @@ def stop(groups: dict[int, tuple[int, float]]) -> None:
     for pid, (number, _) in groups.items():
         tell(pid, number)
         tell(pid, signal.SIGCONT)  # a paused process hears nothing else
-    left = set(living(groups))
-    while left:
-        for pid in left:
+    survivors = set(living(groups))
+    while survivors:
+        for pid in survivors:
             if time.monotonic() - began > groups[pid][1]:
                 tell(pid, signal.SIGKILL)
-        if time.monotonic() - began > max(groups[pid][1] for pid in left) + AFTER_KILL_SECONDS:
-            print(f"process groups {sorted(left)} do not end", file=sys.stderr)
+        if time.monotonic() - began > max(groups[pid][1] for pid in survivors) + AFTER_KILL_SECONDS:
+            print(f"process groups {sorted(survivors)} do not end", file=sys.stderr)
             return
         time.sleep(PAUSE_SECONDS)
-        left = set(living(left))
+        survivors = set(living(survivors))
 
 
 def tell(pid: int, number: int) -> None:
@@ -93,11 +93,11 @@ def tell(pid: int, number: int) -> None:
 
 def living(groups: Iterable[int]) -> Iterator[int]:
     """Groups with a member that still runs. A zombie does not: who should collect it may be dead, or wait for us."""
-    wanted = set(groups)
+    group_ids = set(groups)
     if Path("/proc/self/stat").exists():
-        yield from wanted & set(running_groups_of_linux())
+        yield from group_ids & set(running_groups_of_linux())
         return
-    for pid in wanted:
+    for pid in group_ids:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(pid, 0)
             yield pid

@@ -41,7 +41,7 @@ class Process:
     may_end: bool
     child: StartedProcess = field(repr=False)
     ended: threading.Event = field(default_factory=threading.Event, repr=False)
-    asked: threading.Event = field(default_factory=threading.Event, repr=False)  # we wanted its end
+    stop_requested: threading.Event = field(default_factory=threading.Event, repr=False)  # we wanted its end
 
     @property
     def pid(self) -> int:
@@ -203,13 +203,13 @@ class Processes:
 
     def _end(self, name: str, number: signal.Signals) -> None:
         process = self[name]
-        process.asked.set()
+        process.stop_requested.set()
         signal_group(process.child, number)
 
     def _watch(self, process: Process) -> None:
         code = process.child.wait()
         self._guard.forget(process.child)
-        if not process.asked.is_set() and not process.may_end:
+        if not process.stop_requested.is_set() and not process.may_end:
             last_lines = tail(process.log)
             self.died.append(Died(process.name, code, last_lines))
             self._say(f"{process.name}: ended unexpectedly with code {code}; its last lines:\n{last_lines}")

@@ -101,9 +101,14 @@ class LocalWorld:
 
     def environment(self, process: str) -> dict[str, str]:
         """What a process must know, and nothing else."""
-        known = {"INSECURE_DEV": "1", "LOG_FORMAT": "json", "DATABASE": self.logins[PROCESSES[process].role], **UNSET}
-        known |= {name: text for name, text in self.variables.items() if name.lower() in PROCESSES[process].settings}
-        return {f"CREDITWELL_{name}": text for name, text in known.items()}
+        settings = {
+            "INSECURE_DEV": "1",
+            "LOG_FORMAT": "json",
+            "DATABASE": self.logins[PROCESSES[process].role],
+            **UNSET,
+        }
+        settings |= {name: text for name, text in self.variables.items() if name.lower() in PROCESSES[process].settings}
+        return {f"CREDITWELL_{name}": text for name, text in settings.items()}
 
     async def serve(self, *names: str, env: Mapping[str, str] | None = None) -> None:
         """Start processes and wait until all are ready. `recorder-2` is a second recorder."""
@@ -129,7 +134,7 @@ class LocalWorld:
             sources=SOURCES if role is TokenRole.SERVICE else (),
         )
 
-    def told(self) -> dict[str, object]:
+    def as_document(self) -> dict[str, object]:
         """What other programs should know, as JSON."""
         return {
             "api": self.api,
@@ -166,7 +171,7 @@ def _bearer(team: TeamPlan, role: TokenRole) -> str:
 def run_world(stack: Stack, processes: Processes, *, say: Say) -> Iterator[Mapping[str, object]]:
     """For `make up`: everything runs, with an empty log, while the block does; `processes` ends it."""
     world = asyncio.run(start_world(stack, processes, say=say))
-    yield world.told()
+    yield world.as_document()
 
 
 async def start_world(
@@ -320,20 +325,22 @@ async def ends(kafka: str, topic: str) -> dict[int, int]:
     await consumer.start()
     try:
         places = await partitions_of(admin, topic)
-        found = await consumer.end_offsets(places)
+        offsets = await consumer.end_offsets(places)
     finally:
         await consumer.stop()
         await admin.close()
-    return {place.partition: found[place] for place in sorted(places)}
+    return {place.partition: offsets[place] for place in sorted(places)}
 
 
 async def partitions_of(admin: AIOKafkaAdminClient, topic: str) -> list[TopicPartition]:
     """All of a topic's partitions; a broker tells of a topic that was made just now a moment later."""
     deadline = monotonic() + DESCRIBED_SECONDS
     while monotonic() < deadline:
-        (told,) = await admin.describe_topics([topic])
-        if told["partitions"] and not any(one["error_code"] for one in (told, *told["partitions"])):
-            return [TopicPartition(topic, one["partition"]) for one in told["partitions"]]
+        (description,) = await admin.describe_topics([topic])
+        if description["partitions"] and not any(
+            one["error_code"] for one in (description, *description["partitions"])
+        ):
+            return [TopicPartition(topic, one["partition"]) for one in description["partitions"]]
         await asyncio.sleep(LOOK_SECONDS)
     raise StackTrouble("Kafka", f"does not know the topic {topic}")
 

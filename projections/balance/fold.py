@@ -264,17 +264,17 @@ def _claw_back(
     What is taken comes from the unspent part of the payment's own lots, and from no other; what was spent already becomes debt.
     """
     paid: list[LotPayment] = []
-    left = clawed
+    remaining = clawed
     for number in lots:
         lot = next((lot for lot in team.lots if lot.lot == number), None)
-        unspent = min(lot.remaining, left) if lot is not None else 0
+        unspent = min(lot.remaining, remaining) if lot is not None else 0
         if lot is not None and unspent:
-            left -= unspent
+            remaining -= unspent
             lot.remaining -= unspent
             team.changed[number] = lot
             paid.append(LotPayment(number, unspent))
-    if left:
-        clawed -= left - owe(team, left, paid)
+    if remaining:
+        clawed -= remaining - owe(team, remaining, paid)
     if back:
         back = gain(team, stored, LotKind.REINSTATED, back, stored.occurred_at)
     settle_lots(team)

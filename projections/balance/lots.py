@@ -60,17 +60,17 @@ def burn(team: TeamBalance, credits: int, at: datetime) -> BurnResult:
             team.changed[lot.lot] = lot
             included = credits if lot.kind is LotKind.INCLUDED else 0
             return BurnResult((LotPayment(lot.lot, credits),), included, credits - included)
-    left = credits
+    remaining = credits
     included = back_included = back_additional = 0
     parts: list[LotPayment] = []
     emptied = False
     for lot in team.lots:
-        if not left:
+        if not remaining:
             break
         if not lot.remaining or lot.starts_at > at or lot.ends_at <= at:
             continue
-        take = min(lot.remaining, left)
-        left -= take
+        take = min(lot.remaining, remaining)
+        remaining -= take
         lot.remaining -= take
         team.changed[lot.lot] = lot
         parts.append(LotPayment(lot.lot, take))
@@ -80,8 +80,8 @@ def burn(team: TeamBalance, credits: int, at: datetime) -> BurnResult:
         else:
             emptied = emptied or not lot.remaining
             back_additional += take if lot.ended else 0
-    if left:
-        credits -= left - owe(team, left, parts)
+    if remaining:
+        credits -= remaining - owe(team, remaining, parts)
     if emptied:
         settle_lots(team)
     return BurnResult(tuple(parts), included, credits - included, back_included, back_additional)

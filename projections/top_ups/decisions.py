@@ -64,13 +64,13 @@ def _within_caps(
 ) -> TopUpRequested | TopUpSkipped:
     gained, cents = next_charge(chosen, available, catalog)
     month, following = month_of(now, state.zone), next_month(now, state.zone)
-    taken = state.taken(month)
+    charges = state.charges_cents(month)
     most, cap = chosen.max_per_month, chosen.monthly_cap_cents
-    if most is not None and len(taken) >= most:
-        return _skip(state, "cap_count", f"{len(taken)} of {most} top-ups of this month are made", following)
-    if cap is not None and (sum(taken) + cents > cap or chosen.currency != catalog.top_up.currency):
+    if most is not None and len(charges) >= most:
+        return _skip(state, "cap_count", f"{len(charges)} of {most} top-ups of this month are made", following)
+    if cap is not None and (sum(charges) + cents > cap or chosen.currency != catalog.top_up.currency):
         price = f"{format_credits(gained)} credits cost {format_money(cents, catalog.top_up.currency)}"
-        charged = f"{format_money(sum(taken), chosen.currency)} of this month's {format_money(cap, chosen.currency)}"
+        charged = f"{format_money(sum(charges), chosen.currency)} of this month's {format_money(cap, chosen.currency)}"
         return _skip(state, "cap_money", f"{price}, and {charged} are charged or under way", following)
     if cents > CHARGE_MAX_CENTS:
         price = format_money(cents, catalog.top_up.currency)
@@ -103,10 +103,10 @@ def next_charge(chosen: TopUpChoices | TopUpConfigured, available: int, catalog:
     price = catalog.top_up
     if chosen.credits:
         times = max(1, _ceil(chosen.threshold_credits - available, chosen.credits))
-        wanted = chosen.credits * times
+        credits = chosen.credits * times
     else:
-        wanted = (chosen.restore_to_credits or chosen.threshold_credits) - available
-    gained = _ceil(max(wanted, price.min_credits), price.step) * price.step
+        credits = (chosen.restore_to_credits or chosen.threshold_credits) - available
+    gained = _ceil(max(credits, price.min_credits), price.step) * price.step
     return gained, catalog.top_up_charge_cents(gained)
 
 

@@ -69,21 +69,21 @@ def simulate(
     """The charges between two instants, given all of a team's facts in their order."""
     if not facts:
         return []
-    told = [(stored, stored.fact()) for stored in facts if stored.recorded_at <= until]
-    if _always_in_force(told, settings, since):
+    history = [(stored, stored.fact()) for stored in facts if stored.recorded_at <= until]
+    if _always_in_force(history, settings, since):
         return [
             SimulatedTopUp(stored.recorded_at, fact.credits, fact.charge_cents)
-            for stored, fact in told
+            for stored, fact in history
             if isinstance(fact, CreditsToppedUp) and stored.recorded_at >= since
         ]
-    voided = frozenset(fact.usage_position for _, fact in told if isinstance(fact, UsageVoided))
+    voided = frozenset(fact.usage_position for _, fact in history if isinstance(fact, UsageVoided))
     walk = _Walk(TeamBalance(facts[0].team_id), TopUps(team_id=facts[0].team_id), facts[0].shard, voided, catalog)
-    before = [one for one in told if one[0].recorded_at < since]
+    before = [one for one in history if one[0].recorded_at < since]
     for stored, fact in before:
         walk.take(stored, fact)
     walk.begin(settings, since)
     now = since
-    for stored, fact in _without_top_ups(told[len(before) :]):
+    for stored, fact in _without_top_ups(history[len(before) :]):
         if stored.recorded_at > now:  # what was appended together counts together: a plan and its credits, for one
             walk.settle(now)
             now = stored.recorded_at
@@ -94,25 +94,25 @@ def simulate(
     return walk.charges
 
 
-def _always_in_force(told: Iterable[tuple[Stored, AnyFact]], settings: TopUpConfigured, since: datetime) -> bool:
+def _always_in_force(history: Iterable[tuple[Stored, AnyFact]], settings: TopUpConfigured, since: datetime) -> bool:
     """True if these very settings were the team's during the whole window."""
-    known: TopUpConfigured | None = None
-    for stored, fact in told:
+    latest: TopUpConfigured | None = None
+    for stored, fact in history:
         if isinstance(fact, TopUpConfigured):
-            if stored.recorded_at >= since and known is None:
+            if stored.recorded_at >= since and latest is None:
                 return False
-            known = fact.model_copy(update={"configured_by": settings.configured_by})
-            if stored.recorded_at >= since and known != settings:
+            latest = fact.model_copy(update={"configured_by": settings.configured_by})
+            if stored.recorded_at >= since and latest != settings:
                 return False
-        elif stored.recorded_at >= since and known != settings:
+        elif stored.recorded_at >= since and latest != settings:
             return False
-    return known == settings
+    return latest == settings
 
 
-def _without_top_ups(told: Iterable[tuple[Stored, AnyFact]]) -> Iterable[tuple[Stored, AnyFact]]:
+def _without_top_ups(history: Iterable[tuple[Stored, AnyFact]]) -> Iterable[tuple[Stored, AnyFact]]:
     """What would have happened anyway."""
     gone: set[str] = set()
-    for stored, fact in told:
+    for stored, fact in history:
         if isinstance(fact, CreditsToppedUp):
             gone.add(fact.payment_intent_id)
         is_gone = isinstance(fact, ChargeRefunded | ChargeDisputed | DisputeClosed) and fact.payment_intent_id in gone

@@ -159,7 +159,7 @@ class TopUps(_Value):
         """True when this team had many top-ups within a day: somebody should look."""
         return len(self.recent) >= OFTEN
 
-    def taken(self, month: str) -> list[int]:
+    def charges_cents(self, month: str) -> list[int]:
         """What each top-up of a month takes of its caps, in cents."""
         return [reserved.cents for reserved in self.reserved.values() if reserved.month == month]
 

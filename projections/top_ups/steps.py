@@ -30,13 +30,13 @@ class AttemptStep(StrEnum):
     FAIL = "fail"
 
 
-def next_step(intent_state: str, remedy: str | None, *, wanted: bool, waited_long: bool) -> AttemptStep:
+def next_step(intent_state: str, remedy: str | None, *, is_wanted: bool, waited_long: bool) -> AttemptStep:
     """The step that follows from an intent's state: only `succeeded` is money, and only `cancelled` is the end of hope.
 
     Args:
         intent_state: as Stripe has it now.
         remedy: what would help after the last decline: `retry_later`, `needs_card`, `needs_authentication`, or None.
-        wanted: see `is_wanted`.
+        is_wanted: see `decisions.is_wanted`.
         waited_long: the owner of the card was asked a long time ago.
     """
     asks_owner = intent_state == "requires_action" or remedy == "needs_authentication"
@@ -46,8 +46,8 @@ def next_step(intent_state: str, remedy: str | None, *, wanted: bool, waited_lon
         case "cancelled":
             return AttemptStep.FAIL
         case "requires_confirmation":
-            return AttemptStep.CONFIRM if wanted else AttemptStep.CANCEL
+            return AttemptStep.CONFIRM if is_wanted else AttemptStep.CANCEL
         case "requires_action" | "requires_payment_method":
-            return AttemptStep.ASK_OWNER if asks_owner and wanted and not waited_long else AttemptStep.CANCEL
+            return AttemptStep.ASK_OWNER if asks_owner and is_wanted and not waited_long else AttemptStep.CANCEL
         case _:
             return AttemptStep.WAIT

@@ -82,7 +82,7 @@ class Sender:
 
     def wait_until_delivered(self, timeout_seconds: float | None) -> bool:
         """Wait until everything that is in the spool by now is in Kafka; False if it is not in time, or was stopped."""
-        goal = self.spool.found + self.spool.appended
+        goal = self.spool.leftover_count + self.spool.appended
         with self.progress:
             self.progress.wait_for(lambda: self.stopping or self.spool.dropped >= goal, timeout_seconds)
         return self.spool.dropped >= goal

@@ -93,7 +93,7 @@ class Spool:
         self.lock_file = lock(folder)
         self.delivered_file = os.open(folder / "delivered", os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            self.found = self.find_leftovers()
+            self.leftover_count = self.find_leftovers()
         except BaseException:
             os.close(self.delivered_file)
             os.close(self.lock_file)
@@ -122,7 +122,7 @@ class Spool:
 
     def pending(self) -> int:
         """How many records Kafka does not have yet."""
-        return self.found + self.appended - self.dropped
+        return self.leftover_count + self.appended - self.dropped
 
     def oldest(self) -> int | None:
         """When the oldest of them was spooled (microseconds since 1970)."""
@@ -219,7 +219,7 @@ class Spool:
     def find_leftovers(self) -> int:
         """Open the segments of an earlier process; returns how many records in them are undelivered."""
         delivered_segment, delivered_offset = self.read_place()
-        found = 0
+        count = 0
         self.next_number = delivered_segment + 1
         for path in sorted(path for path in self.folder.glob("*.spool") if path.stem.isdigit()):
             number = int(path.stem)
@@ -230,11 +230,11 @@ class Spool:
             segment, records = Segment.reopen(path, number, start)
             if not self.segments:
                 self.offset = start
-            found += records
+            count += records
             self.damaged += segment.damaged
             self.segments.append(segment)
             self.next_number = max(self.next_number, number + 1)
-        return found
+        return count
 
     def read_place(self) -> tuple[int, int]:
         """Up to where an earlier process delivered; the very beginning if that can't be read."""
@@ -261,10 +261,10 @@ def lock(folder: Path) -> int:
 
 def forget_when_forked(spool: Spool) -> Callable[[], None]:
     """A child must neither write to its parent's spool nor hold its lock when the parent is gone."""
-    known = weakref.ref(spool)
+    reference = weakref.ref(spool)
 
     def forget() -> None:
-        parents = known()
+        parents = reference()
         if parents is not None and parents.open:
             parents.mutex = Lock()  # some thread of the parent may have held it
             parents.open = False

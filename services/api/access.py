@@ -134,10 +134,10 @@ def route(
         codes = {*fails, *_codes_of(method, path, roles, takes_json=takes_json)}
         if for_every_team:
             codes.add("every_team_required")
-        said = cleandoc(handler.__doc__ or "")
-        summary = said.partition("\n")[0].partition(". ")[0].rstrip(".")
+        docstring = cleandoc(handler.__doc__ or "")
+        summary = docstring.partition("\n")[0].partition(". ")[0].rstrip(".")
         made: Callable[[RouteFunction], RouteFunction] = routes.api_route(
-            path, methods=[method], operation_id=handler.__name__, summary=summary, description=said, status_code=status,
+            path, methods=[method], operation_id=handler.__name__, summary=summary, description=docstring, status_code=status,
             response_model=None, responses=answers(status, gives, summary, codes=codes, links=links, more=more),
             dependencies=[Depends(_team)] if "{team}" in path else [], openapi_extra=extra, **documented,
         )  # fmt: skip

@@ -36,14 +36,14 @@ class ExactRequest(Request):
         return repr(_in_order(self._json)).encode() if hasattr(self, "_json") else await self.body()
 
 
-def _in_order(said: Any) -> Any:
-    match said:
+def _in_order(node: Any) -> Any:
+    match node:
         case dict():
-            return {name: _in_order(said[name]) for name in sorted(said)}
+            return {name: _in_order(node[name]) for name in sorted(node)}
         case list():
-            return [_in_order(one) for one in said]
+            return [_in_order(one) for one in node]
         case _:
-            return said
+            return node
 
 
 def media_type_of(request: Request) -> str:

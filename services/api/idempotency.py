@@ -40,7 +40,7 @@ CLAIM = f"""
     WHERE known.answered_at < clock_timestamp() - interval '{KEPT}'
     RETURNING true
 """
-KNOWN = """
+STORED_ANSWER = """
     SELECT body_sha256, status, answer FROM command_answers
     WHERE shard = $1 AND team_id = $2 AND sub = $3 AND route = $4 AND key = $5
 """
@@ -54,7 +54,7 @@ KEEP = """
 class CommandAnswer:
     """What a command answers."""
 
-    said: object
+    body: object
     status: int = 200
     etag: str | None = None
 
@@ -86,7 +86,7 @@ async def once(ask: TeamRequest, key: str | None, work: CommandWork, *, team_id:
         if not await connection.fetchval(CLAIM, *command, digest):
             return await _repeat(connection, command, digest)
         answered = await work(connection, str(_id_of(command)))
-        await connection.execute(KEEP, *command, answered.status, to_json([answered.said, answered.etag]))
+        await connection.execute(KEEP, *command, answered.status, to_json([answered.body, answered.etag]))
     return _response(answered)
 
 
@@ -104,16 +104,16 @@ def _id_of(command: Command) -> UUID:
 
 
 async def _repeat(connection: Connection, command: Command, digest: bytes) -> Response:
-    known = await connection.fetchrow(KNOWN, *command)
-    assert known is not None, "whoever holds the key has committed"
-    if known["body_sha256"] != digest:
+    stored = await connection.fetchrow(STORED_ANSWER, *command)
+    assert stored is not None, "whoever holds the key has committed"
+    if stored["body_sha256"] != digest:
         raise problem(
             422, "idempotency_key_reused", "this Idempotency-Key came with another body before; use a new one"
         )
-    said, etag = from_json(known["answer"])
-    return _response(CommandAnswer(said, known["status"], etag), {"idempotency-replayed": "true"})
+    body, etag = from_json(stored["answer"])
+    return _response(CommandAnswer(body, stored["status"], etag), {"idempotency-replayed": "true"})
 
 
 def _response(answered: CommandAnswer, headers: dict[str, str] | None = None) -> Response:
     tag = {} if answered.etag is None else {"etag": answered.etag}
-    return answer(answered.said, answered.status, {**tag, **(headers or {})})
+    return answer(answered.body, answered.status, {**tag, **(headers or {})})

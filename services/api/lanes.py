@@ -20,7 +20,7 @@ class Lanes:
 
     def __init__(self, count: int = SHARDS, *, patience_seconds: float = PATIENCE_SECONDS) -> None:
         self._patience_seconds = patience_seconds
-        self._taken = [asyncio.Lock() for _ in range(count)]
+        self._locks = [asyncio.Lock() for _ in range(count)]
 
     @asynccontextmanager
     async def of(self, lane: int) -> AsyncIterator[None]:
@@ -29,13 +29,13 @@ class Lanes:
         Raises:
             Unavailable: busy, too many are waiting.
         """
-        taken = self._taken[lane]
+        lock = self._locks[lane]
         try:
             async with asyncio.timeout(self._patience_seconds):
-                await taken.acquire()
+                await lock.acquire()
         except TimeoutError as waited:
             raise Unavailable("too many wait for the same; send it again in a moment", code="busy") from waited
         try:
             yield
         finally:
-            taken.release()
+            lock.release()

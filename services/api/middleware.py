@@ -67,5 +67,5 @@ def _limited(receive: Receive) -> Receive:
 
 def _request_id(scope: Scope) -> str:
     """The caller's own, so that logs of both sides can be laid side by side; ours where there is none."""
-    given = Headers(scope=scope).get("x-request-id", "")[:REQUEST_ID_MAX]
-    return given if given and given.isascii() and given.isprintable() else uuid4().hex
+    header = Headers(scope=scope).get("x-request-id", "")[:REQUEST_ID_MAX]
+    return header if header and header.isascii() and header.isprintable() else uuid4().hex

@@ -136,5 +136,5 @@ def _where(path: Sequence[int | str]) -> str:
     place, *steps = path
     if place != "body":
         return f"{'.'.join(map(str, steps))} in the {place}"
-    said = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)
-    return said.lstrip(".") or "the body"
+    in_body = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)
+    return in_body.lstrip(".") or "the body"

@@ -91,8 +91,8 @@ class Turnstile:
                 del self._streams[name]
 
     def _count(self, allowance: Allowance | None, name: str) -> None:
-        if allowance is not None and (asked := allowance.throttled.limit(name)).limited:
-            raise self._too_many(allowance.kind, allowance.words, asked.state.retry_after)
+        if allowance is not None and (outcome := allowance.throttled.limit(name)).limited:
+            raise self._too_many(allowance.kind, allowance.words, outcome.state.retry_after)
 
     def _too_many(self, kind: str, words: str, wait_seconds: float) -> Problem:
         self._sent_away.labels(kind).inc()

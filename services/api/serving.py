@@ -66,10 +66,10 @@ async def serve(
 
 async def _connect(settings: Settings, stop: asyncio.Event, health: Health) -> Pool | None:
     """A pool as soon as the database answers; None if the process is told to stop before."""
-    found: list[Pool] = []
+    pools: list[Pool] = []
 
     async def connect() -> None:
-        found.append(
+        pools.append(
             await connect_pool(
                 settings.needed("database"),
                 process="api",
@@ -81,7 +81,7 @@ async def _connect(settings: Settings, stop: asyncio.Event, health: Health) -> P
         health.back("database")
 
     await keep_going("database", connect, stop, health, away=WORLD)
-    return found[0] if found else None
+    return pools[0] if pools else None
 
 
 async def _look_at_database(world: ApiContext, stop: asyncio.Event) -> None:

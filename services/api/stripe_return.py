@@ -22,24 +22,24 @@ def stripe_of(ask: TeamRequest) -> Charges:
     return ask.world.charges
 
 
-def return_url_of(ask: TeamRequest, wanted: str | None) -> str:
+def return_url_of(ask: TeamRequest, url: str | None) -> str:
     """Where the browser comes back to: our own page, or one of a configured origin.
 
     Raises:
         Refused: invalid_return_url. Whoever is sent anywhere from a payment believes what stands there.
     """
     own = ask.world.settings.public_url or str(ask.request.base_url).rstrip("/")
-    if wanted is None:
+    if url is None:
         return own + PAGE
-    if not wanted.isascii() or not wanted.isprintable() or set(wanted) & set(' \\{}<>"'):
+    if not url.isascii() or not url.isprintable() or set(url) & set(' \\{}<>"'):
         raise Refused(
             "invalid_return_url", "write it as a browser would send it, with anything unusual percent-encoded"
         )
-    if _origin(wanted) not in {own, *ask.world.settings.cors_origins}:
-        raise Refused("invalid_return_url", f"{wanted!r:.140} is not of a configured origin (CREDITWELL_CORS_ORIGINS)")
-    if "#" in wanted:
+    if _origin(url) not in {own, *ask.world.settings.cors_origins}:
+        raise Refused("invalid_return_url", f"{url!r:.140} is not of a configured origin (CREDITWELL_CORS_ORIGINS)")
+    if "#" in url:
         raise Refused("invalid_return_url", "leave out the part after #: it would travel to Stripe")
-    return wanted
+    return url
 
 
 def _origin(url: str) -> str | None:

@@ -85,7 +85,7 @@ class Caller:
 class KeySource(Protocol):
     """Where the issuer's public keys come from."""
 
-    async def known(self, now: datetime) -> KeySet:
+    async def key_set(self, now: datetime) -> KeySet:
         """The keys as known now."""
 
     async def again(self, now: datetime) -> KeySet | None:
@@ -108,7 +108,7 @@ class Tokens:
             Unavailable: the issuer's keys can't be had.
         """
         now = self.clock()
-        keys = await self.keys.known(now)
+        keys = await self.keys.key_set(now)
         if keys is not self._under:
             self._remembered, self._under = {}, keys
         caller = self._remembered.get(token)
@@ -179,7 +179,7 @@ class FixedKeys:
     def __init__(self, keys: KeySet) -> None:
         self.keys = keys
 
-    async def known(self, now: datetime) -> KeySet:  # noqa: ARG002
+    async def key_set(self, now: datetime) -> KeySet:  # noqa: ARG002
         """The keys."""
         return self.keys
 
@@ -198,7 +198,7 @@ class FetchedKeys:
         self._fetched_at = self._asked_at = datetime.min.replace(tzinfo=UTC)
         self._one_at_a_time = asyncio.Lock()
 
-    async def known(self, now: datetime) -> KeySet:
+    async def key_set(self, now: datetime) -> KeySet:
         """The keys as known now.
 
         Raises:

@@ -22,7 +22,7 @@ class HeadWatch:
         self._pool, self.stop = pool, stop
         self._heads: dict[int, int] = {}
         self._waiting: dict[int, set[asyncio.Event]] = {}
-        self._wanted = asyncio.Event()
+        self._somebody_waits = asyncio.Event()
 
     async def head(self, shard: int) -> int:
         """The last position of a shard."""
@@ -32,7 +32,7 @@ class HeadWatch:
         """Wait until the head of a shard is beyond a position; False if it was not within the time, or the process stops."""
         woken = asyncio.Event()
         self._waiting.setdefault(shard, set()).add(woken)
-        self._wanted.set()
+        self._somebody_waits.set()
         try:
             async with asyncio.timeout(seconds):
                 while self._heads.get(shard, 0) <= beyond and not self.stop.is_set():
@@ -57,8 +57,8 @@ class HeadWatch:
     async def _round(self) -> None:
         shards = [shard for shard, waiting in self._waiting.items() if waiting]
         if not shards:
-            self._wanted.clear()
-            await until_stopped(self._wanted.wait(), self.stop)
+            self._somebody_waits.clear()
+            await until_stopped(self._somebody_waits.wait(), self.stop)
             return
         rows = await self._pool.fetch(HEADS, shards)
         moved = {shard for shard, position in rows if position > self._heads.get(shard, 0)}

@@ -62,30 +62,30 @@ async def sign_log(
         heads = {shard: ShardHead(last, head) for shard, last, head in await connection.fetch(HEADS)}
         row = await connection.fetchrow(LAST)
         before = None if row is None else parse(row["note"])
-        for known in (before, anchored):
-            if known is not None:
-                await check_holds(connection, origin, heads, known)
-        seen = {} if before is None else before.heads
-        if heads == seen:
+        for earlier in (before, anchored):
+            if earlier is not None:
+                await check_holds(connection, origin, heads, earlier)
+        heads_before = {} if before is None else before.heads
+        if heads == heads_before:
             return None
-        await _check_chain(connection, seen, heads)
+        await _check_chain(connection, heads_before, heads)
         checkpoint = Checkpoint(origin, now, GENESIS if row is None else note_hash(row["note"]), heads)
         signed = Signed(1 if row is None else row["number"] + 1, checkpoint, sign(checkpoint, key))
         await connection.execute(KEEP, signed.number, checkpoint.size, signed.note, now)
         return signed
 
 
-async def check_holds(connection: Connection, origin: str, heads: Mapping[int, ShardHead], known: Checkpoint) -> None:
+async def check_holds(connection: Connection, origin: str, heads: Mapping[int, ShardHead], earlier: Checkpoint) -> None:
     """Make sure that the log holds everything that a note speaks of.
 
     Raises:
         LogChanged: it is another log, a shorter one, or one whose past was rewritten.
     """
-    if known.origin != origin:
-        message = f"the last signed note is of {known.origin}, this log is {origin}"
+    if earlier.origin != origin:
+        message = f"the last signed note is of {earlier.origin}, this log is {origin}"
         raise LogChanged(message)
-    hashes = await hashes_at(connection, list(known.heads), [head.last for head in known.heads.values()])
-    for shard, head in known.heads.items():
+    hashes = await hashes_at(connection, list(earlier.heads), [head.last for head in earlier.heads.values()])
+    for shard, head in earlier.heads.items():
         if shard not in heads or heads[shard].last < head.last:
             end = heads[shard].last if shard in heads else 0
             message = f"shard {shard} ends at {end}, but {head.last} facts of it were signed: facts were taken away, or an old backup was restored"
@@ -103,9 +103,11 @@ async def hashes_at(
     return {(row["shard"], row["last"]): row["hash"] for row in rows}
 
 
-async def _check_chain(connection: Connection, seen: Mapping[int, ShardHead], heads: Mapping[int, ShardHead]) -> None:
+async def _check_chain(
+    connection: Connection, heads_before: Mapping[int, ShardHead], heads: Mapping[int, ShardHead]
+) -> None:
     """Follow the blocks from what was signed to what is to be signed."""
-    reached = {shard: seen.get(shard, ShardHead(0, GENESIS)) for shard in heads}
+    reached = {shard: heads_before.get(shard, ShardHead(0, GENESIS)) for shard in heads}
     arguments = list(heads), [head.last for head in reached.values()], [head.last for head in heads.values()]
     async for shard, first, last, root, hash_ in connection.cursor(BLOCKS_BETWEEN, *arguments, prefetch=PAGE):
         before = reached[shard]

@@ -220,49 +220,49 @@ class _NoteCheck:
 
     async def notes(self, connection: Connection, notes: Iterable[_Note], newest: int | None = None) -> None:
         """The next notes; `newest` is the size of the newest note in the database, for anchors."""
-        parsed = [(note, said) for note in notes if (said := self._alone(note, newest)) is not None]
-        wanted = {(shard, head.last) for _, said in parsed for shard, head in said.heads.items()}
-        hashes = await _hashes(connection, wanted)
+        parsed = [(note, checkpoint) for note in notes if (checkpoint := self._alone(note, newest)) is not None]
+        blocks = {(shard, head.last) for _, checkpoint in parsed for shard, head in checkpoint.heads.items()}
+        hashes = await _hashes(connection, blocks)
         ends = await heads(connection)
-        for note, said in parsed:
-            for shard, head in said.heads.items():
-                self._against_chain(note, said, shard, head, hashes, ends.get(shard, 0))
+        for note, checkpoint in parsed:
+            for shard, head in checkpoint.heads.items():
+                self._against_chain(note, checkpoint, shard, head, hashes, ends.get(shard, 0))
 
     def _alone(self, note: _Note, newest: int | None) -> Checkpoint | None:
         try:
-            said = parse(note.text)
+            checkpoint = parse(note.text)
         except NoteInvalid as invalid:
             self._problem(note.name, str(invalid))
             self.before = note.text
             return None
         if note.number is not None:
-            self._follows(note, said)
-        if said.origin != self.origin:
-            self._problem(note.name, f"it is of another log, {said.origin}")
+            self._follows(note, checkpoint)
+        if checkpoint.origin != self.origin:
+            self._problem(note.name, f"it is of another log, {checkpoint.origin}")
             return None
         if self.keys and not signature_fits(note.text, self.keys):
             self._problem(note.name, "it was not signed by a known key")
-        if newest is not None and said.size > newest:
+        if newest is not None and checkpoint.size > newest:
             self._problem(
                 note.name,
                 "the database has no checkpoint as new as this one: facts were taken away, or an old backup was restored",
             )
-        return said
+        return checkpoint
 
-    def _follows(self, note: _Note, said: Checkpoint) -> None:
+    def _follows(self, note: _Note, checkpoint: Checkpoint) -> None:
         assert note.number is not None
         if note.number != self.number + 1:
             self._problem(f"checkpoint {self.number + 1}", f"it was taken away; {note.name} is the next one there")
-        elif (note_hash(self.before) if self.before else bytes(32)) != said.previous:
+        elif (note_hash(self.before) if self.before else bytes(32)) != checkpoint.previous:
             self._problem(note.name, "it does not follow from the one before: one of the two was replaced")
-        if note.size != said.size:
+        if note.size != checkpoint.size:
             self._problem(note.name, "its size in the table is not the one that was signed")
         self.number, self.before = note.number, note.text
 
     def _against_chain(
         self,
         note: _Note,
-        said: Checkpoint,
+        checkpoint: Checkpoint,
         shard: int,
         head: ShardHead,
         hashes: Mapping[tuple[int, int], bytes],
@@ -273,7 +273,7 @@ class _NoteCheck:
         elif shard not in self.broken:
             self.broken.add(shard)
             first = self.agreed.get(shard, 0) + 1
-            signed = f"{note.name} of {said.signed_at:%Y-%m-%d %H:%M:%S} UTC"
+            signed = f"{note.name} of {checkpoint.signed_at:%Y-%m-%d %H:%M:%S} UTC"
             if end < head.last:
                 what = f"{signed} has {head.last} facts of this shard, the log has {end}: facts were taken away, or an old backup was restored"
                 self._problem(f"{Place(shard, end + 1)} to {Place(shard, head.last)}", what)
@@ -287,6 +287,6 @@ class _NoteCheck:
         self.verified.problems.append(LogProblem(place, what))
 
 
-async def _hashes(connection: Connection, wanted: Iterable[tuple[int, int]]) -> dict[tuple[int, int], bytes]:
-    places = sorted(wanted)
+async def _hashes(connection: Connection, ends: Iterable[tuple[int, int]]) -> dict[tuple[int, int], bytes]:
+    places = sorted(ends)
     return await hashes_at(connection, [shard for shard, _ in places], [last for _, last in places])

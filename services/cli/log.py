@@ -85,10 +85,10 @@ def _show(verified: "Verified", seconds: float) -> None:
     print("the log is not what was recorded" if verified.problems else "the log is what was recorded")
 
 
-def _public_keys(settings: Settings, given: list[str]) -> "list[Ed25519PublicKey]":
+def _public_keys(settings: Settings, arguments: list[str]) -> "list[Ed25519PublicKey]":
     from services.audit.checkpoints import parse_public_key, parse_signing_key
 
-    texts = given or [text.strip() for text in (settings.public_key or "").split(",") if text.strip()]
+    texts = arguments or [text.strip() for text in (settings.public_key or "").split(",") if text.strip()]
     try:
         if not texts and settings.signing_key is not None:
             return [parse_signing_key(settings.signing_key.get_secret_value()).public_key()]
@@ -111,14 +111,14 @@ def replay(
     from services.audit.replay import replay as replay_log
     from services.store.read import heads
 
-    wanted = ReplayScope(team, parse_instant(since, "--from") or EARLIEST, parse_instant(until, "--until") or LATEST)
+    scope = ReplayScope(team, parse_instant(since, "--from") or EARLIEST, parse_instant(until, "--until") or LATEST)
     began = monotonic()
 
     async def work(connection: Connection) -> tuple[Replayed, int]:
         folded = await size_of_replay(connection)
         behind = sum((await heads(connection)).values()) - folded
         with progress("replaying", folded) as tell:
-            return await replay_log(connection, wanted, tell), behind
+            return await replay_log(connection, scope, tell), behind
 
     replayed, behind = with_database(work)
     seconds = monotonic() - began
@@ -185,8 +185,8 @@ def rebuild(
 
     differences = with_database(work)
     if as_json:
-        found = [{"table": d.table, "in": d.found_in, "row": d.row} for d in differences]
-        print_json({"ok": not differences, "switched": [] if shadow else names, "facts": folded, "differences": found})
+        rows = [{"table": d.table, "in": d.found_in, "row": d.row} for d in differences]
+        print_json({"ok": not differences, "switched": [] if shadow else names, "facts": folded, "differences": rows})
     else:
         for difference in differences:
             print(f"{difference.table}: only in the {difference.found_in} version: {difference.row}")

@@ -62,12 +62,12 @@ def retry(
     if every == bool(ids):
         exit_used_wrongly("name notices by their ids, or write --all.")
     rows = with_database(lambda connection: connection.fetch(RETRY, ids or [], every))
-    found = {row["notice_id"] for row in rows}
-    missing = [name for name in ids or [] if name not in found]
+    notice_ids = {row["notice_id"] for row in rows}
+    missing = [name for name in ids or [] if name not in notice_ids]
     if as_json:
-        print_json({"retried": sorted(found), "not_found": missing})
+        print_json({"retried": sorted(notice_ids), "not_found": missing})
     else:
-        print(f"{len(found):,} notices are due now")
+        print(f"{len(notice_ids):,} notices are due now")
         for name in missing:
             print(f"{name}: no such notice, or it is delivered")
     raise typer.Exit(1 if missing else 0)

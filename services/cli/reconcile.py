@@ -60,11 +60,11 @@ def _document(report: "Report", since: datetime | None) -> dict[str, object]:
     return {
         "ok": not report.breaks, "since": since.isoformat() if since is not None else None, "payments": report.payments,
         "credits": report.credits, "charged": report.charged, "credited": report.credited, "left": report.by_type,
-        "breaks": [_said(one) for one in report.breaks], "healed": [_said(one) for one in report.healed],
+        "breaks": [_break_document(one) for one in report.breaks], "healed": [_break_document(one) for one in report.healed],
     }  # fmt: skip
 
 
-def _said(one: "Break") -> dict[str, object]:
+def _break_document(one: "Break") -> dict[str, object]:
     return one._asdict() | {"type": one.type.value}
 
 

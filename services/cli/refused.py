@@ -86,7 +86,7 @@ def show(
     row = with_database(lambda connection: connection.fetchrow(SHOW, parts[1], int(parts[2]), int(parts[3])))
     if row is None:
         exit_used_wrongly(f"nothing was refused at {place}.")
-    said = {
+    document = {
         "place": place, "refused_at": row["refused_at"].isoformat(), "reason": row["reason"], "detail": row["detail"],
         "team_id": row["team_id"], "source": row["source"], "event_id": row["event_id"], "size": row["size"],
         "sha256": row["sha256"].hex(), "key": _text(row["key"]),
@@ -94,10 +94,10 @@ def show(
         "value": _text(row["value"]),
     }  # fmt: skip
     if as_json:
-        print_json(said)
+        print_json(document)
         return
-    print_table(f"Refused at {place}", ("", ""), [(key, value) for key, value in said.items() if key != "value"])
-    print(said["value"])
+    print_table(f"Refused at {place}", ("", ""), [(key, value) for key, value in document.items() if key != "value"])
+    print(document["value"])
 
 
 @dataclass

@@ -119,17 +119,17 @@ def progress(what: str, total: int, *, of: str = "facts") -> Iterator[Callable[[
 
 
 def _plain_lines(what: str, total: int, of: str) -> Callable[[int], None]:
-    began = said = monotonic()
+    began = told_at = monotonic()
     done = 0
 
     def tell(more: int) -> None:
-        nonlocal said, done
+        nonlocal told_at, done
         done += more
-        if monotonic() - said < PLAIN_LINE_SECONDS:
+        if monotonic() - told_at < PLAIN_LINE_SECONDS:
             return
-        said = monotonic()
-        rate = done / (said - began)
-        left = f", {max(0, total - done) / rate:,.0f} s left" if rate else ""
-        print(f"{what}: {done:,} of {total:,} {of}, {rate:,.0f}/s{left}", file=sys.stderr, flush=True)
+        told_at = monotonic()
+        rate = done / (told_at - began)
+        remaining = f", {max(0, total - done) / rate:,.0f} s left" if rate else ""
+        print(f"{what}: {done:,} of {total:,} {of}, {rate:,.0f}/s{remaining}", file=sys.stderr, flush=True)
 
     return tell

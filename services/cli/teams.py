@@ -31,20 +31,20 @@ def balance(
     from services.read_models.balances import ExactBalance, read_balance
     from services.read_models.history import balance_as_of, refuse_the_future
 
-    then, known, now = parse_instant(at, "--at"), parse_instant(known_at, "--known-at"), system_clock()
+    then, known_until, now = parse_instant(at, "--at"), parse_instant(known_at, "--known-at"), system_clock()
     try:
-        refuse_the_future(now, then, known)
+        refuse_the_future(now, then, known_until)
     except Refused as refused:
         exit_used_wrongly(f"{refused.detail}.")
 
     async def work(connection: Connection) -> ExactBalance | None:
-        if then is None and known is None:
+        if then is None and known_until is None:
             return await read_balance(connection, team, now)
-        return await balance_as_of(connection, team, at=then or known or now, known_at=known or now)
+        return await balance_as_of(connection, team, at=then or known_until or now, known_at=known_until or now)
 
     exact = with_database(work)
     if exact is None:
-        exit_used_wrongly(f"there is no team {team!r}{' by then' if then or known else ''}.")
+        exit_used_wrongly(f"there is no team {team!r}{' by then' if then or known_until else ''}.")
     body = balance_body(exact, exact.position)
     if as_json:
         print_json(body)

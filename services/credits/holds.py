@@ -138,7 +138,7 @@ async def place(
     connection: Connection,
     team_id: str,
     hold_id: str,
-    wanted: Sequence[PlannedWork | Amount],
+    requests: Sequence[PlannedWork | Amount],
     *,
     lasts: timedelta,
     member_id: str | None,
@@ -155,14 +155,14 @@ async def place(
     """
     check_lasts(lasts)
     ground = await lock_to_decide(
-        connection, team_id, {work.member_id for work in wanted if work.member_id is not None}
+        connection, team_id, {work.member_id for work in requests if work.member_id is not None}
     )
     if ground is None:
         raise unknown_team(team_id)
     head, balance, spending = ground
     if sum(hold.expires_at > head.recorded_at for hold in balance.team.holds.values()) >= OPEN_MAX:
         raise Refused("too_many_holds", f"{OPEN_MAX} holds are open; settle or release some first")
-    permission = permit(wanted, balance.team, balance.available, spending, card, catalog)
+    permission = permit(requests, balance.team, balance.available, spending, card, catalog)
     if permission.reason is not None:
         raise NotPermitted(permission)
     now = head.recorded_at
@@ -216,18 +216,18 @@ async def capture(
     head = await take_head(connection, team_id)
     now = head.recorded_at
     hold = await _open(connection, team_id, hold_id, now)
-    facts, left = [], hold.credits
+    facts, remaining = [], hold.credits
     for number, part in enumerate(parts, 1):
-        left = max(0, left - part.credits)
+        remaining = max(0, remaining - part.credits)
         settles = final and number == len(parts)
         fact = HoldCaptured(
             hold_id=hold_id, credits=part.credits, feature=part.feature, member_id=part.member_id or hold.member_id,
             quantity=part.quantity, attributes=part.attributes, rate_card=part.rate_card,
-            remaining_credits=None if settles else left,
+            remaining_credits=None if settles else remaining,
         )  # fmt: skip
         facts.append(NewFact(team_id, HOLDS, f"capture:{fact_id}:{number}", now, fact))
     appended = await append(connection, facts, head)
-    captured = replace(hold, state=HoldState.SETTLED) if final else replace(hold, credits=left)
+    captured = replace(hold, state=HoldState.SETTLED) if final else replace(hold, credits=remaining)
     await _move(connection, team_id, captured)
     crashpoint("hold:captured")
     return captured, appended.places[-1]

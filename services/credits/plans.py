@@ -55,15 +55,15 @@ async def assign_plan(
     check_team_id(team_id)
     if plan not in catalog.plans:
         raise Refused("unknown_plan", f"{plan!r:.140} is not sold: write one of {', '.join(catalog.plans)}")
-    now, known = await lock_team(connection, team_id)
-    if known is None:
+    now, cycle = await lock_team(connection, team_id)
+    if cycle is None:
         fact = _plan(catalog, plan, _anchor(anchor, now), _zone(zone), assigned_by)
         return await _assign_first(connection, team_id, fact, now)
-    _check_fixed(known, anchor, zone)
-    if known.plan == plan:
-        return await _as_it_is(connection, team_id, known)
-    fact = _plan(catalog, plan, known.anchor, known.zone, assigned_by)
-    return await _assign_next(connection, team_id, fact, known.plan_assigned_id, now)
+    _check_fixed(cycle, anchor, zone)
+    if cycle.plan == plan:
+        return await _as_it_is(connection, team_id, cycle)
+    fact = _plan(catalog, plan, cycle.anchor, cycle.zone, assigned_by)
+    return await _assign_next(connection, team_id, fact, cycle.plan_assigned_id, now)
 
 
 def check_team_id(team_id: str) -> None:
@@ -89,9 +89,9 @@ def _zone(zone: str | None) -> str:
         raise Refused("unknown_zone", str(unknown)) from unknown
 
 
-def _check_fixed(known: OpenCycle, anchor: datetime | None, zone: str | None) -> None:
-    if (anchor is not None and anchor != known.anchor) or (zone is not None and zone != known.zone):
-        fixed = f"{known.anchor.isoformat()} in {known.zone}"
+def _check_fixed(cycle: OpenCycle, anchor: datetime | None, zone: str | None) -> None:
+    if (anchor is not None and anchor != cycle.anchor) or (zone is not None and zone != cycle.zone):
+        fixed = f"{cycle.anchor.isoformat()} in {cycle.zone}"
         raise Refused(
             "anchor_fixed", f"cycles are reckoned from {fixed} for ever: leave anchor and zone out, or repeat them"
         )
@@ -128,9 +128,9 @@ async def _upgrade(
     opened = cycle(fact.anchor, fact.zone, cycle_at(fact.anchor, fact.zone, now))
     plans = (numbered("plan", number) for number in range(1, number_of(new.id)))
     stored = await find(connection, [Identity(new.team_id, CYCLES, f"cycle:{plan}:{opened.k}") for plan in plans])
-    refills = [*due, *(known.fact() for known in stored.values())]
-    given = sum(one.credits for one in refills if isinstance(one, CreditsRefilled) and one.cycle == opened.k)
-    missing = fact.allowance_credits - given
+    refills = [*due, *(refill.fact() for refill in stored.values())]
+    refilled = sum(one.credits for one in refills if isinstance(one, CreditsRefilled) and one.cycle == opened.k)
+    missing = fact.allowance_credits - refilled
     if missing <= 0:
         return []
     return [NewFact(new.team_id, CYCLES, f"cycle:{new.id}:{opened.k}", now, CreditsRefilled(
@@ -146,8 +146,8 @@ async def _append(
     return PlanAssignment(appended.places[facts.index(assigned)], fact.plan, fact.anchor, fact.zone, changed=True)
 
 
-async def _as_it_is(connection: Connection, team_id: str, known: OpenCycle) -> PlanAssignment:
-    identity = Identity(team_id, PLANS, known.plan_assigned_id)
+async def _as_it_is(connection: Connection, team_id: str, cycle: OpenCycle) -> PlanAssignment:
+    identity = Identity(team_id, PLANS, cycle.plan_assigned_id)
     stored = (await find(connection, [identity]))[identity]
     place = Place(stored.shard, stored.position)
-    return PlanAssignment(place, known.plan, known.anchor, known.zone, changed=False)
+    return PlanAssignment(place, cycle.plan, cycle.anchor, cycle.zone, changed=False)

@@ -82,7 +82,7 @@ CREDITED_AFTER_TRIES = 12  # more than an hour; reconciliation finds what is cre
 MONEY_BACK = ("charge.refund", "charge.dispute.", "refund.")
 FOLLOWED = {
     ReversalOutcome.NOT_OURS: "no payment of ours", ReversalOutcome.NOT_CREDITED: "a payment that has brought no credits",
-    ReversalOutcome.NOTHING_NEW: "as the log has it", ReversalOutcome.TOLD: "what went back is in the log",
+    ReversalOutcome.NOTHING_NEW: "as the log has it", ReversalOutcome.APPENDED: "what went back is in the log",
 }  # fmt: skip
 
 EventOutcome = Callable[[Connection], Awaitable[str]]  # in the transaction that marks the event done; what came of it
@@ -191,10 +191,10 @@ async def follow_page(hands: InboxWorker, news: InboxEvent) -> EventOutcome:
         return leave("no page of ours")
     if record.session_id is None:
         return leave("nobody was sent to this page")
-    seen = await pages.look(hands.charges, record, customer.card_created_at if customer is not None else None)
+    page = await pages.look(hands.charges, record, customer.card_created_at if customer is not None else None)
 
     async def act(connection: Connection) -> str:
-        after = await pages.act(connection, record, seen)
+        after = await pages.act(connection, record, page)
         return after.state if after.detail is None else f"{after.state}: {after.detail}"
 
     return act
@@ -224,19 +224,19 @@ async def follow_card(hands: InboxWorker, news: InboxEvent) -> EventOutcome:
         method_id = news.object_id if news.object_kind == "payment_method" else None
         customer_id = news.object_id if news.object_kind == "customer" else news.customer_id
         team_id = await customers.team_of(connection, customer_id, method_id)
-        known = await customers.read_customer(connection, team_id) if team_id is not None else None
+        customer = await customers.read_customer(connection, team_id) if team_id is not None else None
         unfinished = await checkouts.unfinished_cards(connection, team_id) if team_id is not None else []
-    if team_id is None or known is None:
+    if team_id is None or customer is None:
         return leave("no customer of ours")
     # A card that was saved on a page of ours says who saved it; so the page comes first.
     for record in unfinished:
         await pages.follow(hands.charges, hands.transaction, record)
     async with hands.transaction() as connection:
-        told = await customers.last_card_change(connection, team_id)
-    card = await hands.charges.card_of(known.customer_id)
+        change = await customers.last_card_change(connection, team_id)
+    card = await hands.charges.card_of(customer.customer_id)
 
     async def act(connection: Connection) -> str:
-        return await pages.notice_card(connection, team_id, known.customer_id, card, told, news_id=news.event_id)
+        return await pages.notice_card(connection, team_id, customer.customer_id, card, change, news_id=news.event_id)
 
     return act
 

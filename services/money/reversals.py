@@ -72,7 +72,7 @@ class ReversalOutcome(StrEnum):
     NOT_OURS = "not_ours"  # not a payment for anybody's credits
     NOT_CREDITED = "not_credited"  # its credits are still on their way: come again
     NOTHING_NEW = "nothing_new"
-    TOLD = "told"
+    APPENDED = "told"
 
 
 async def follow(transaction: Transaction, charges: Charges, payment_intent_id: str) -> ReversalOutcome:
@@ -95,18 +95,18 @@ async def follow(transaction: Transaction, charges: Charges, payment_intent_id: 
             account = await read_account(connection, team_id, payment_intent_id)
         if account is None:
             return ReversalOutcome.NOT_CREDITED if intent.state == "succeeded" else ReversalOutcome.NOT_OURS
-        seen = await ask(charges, account)
+        at_stripe = await ask(charges, account)
         try:
             async with transaction() as connection:
-                told = await append_reversals(connection, team_id, account, seen)
+                stored = await append_reversals(connection, team_id, account, at_stripe)
         except AccountMoved:
             continue
         crashpoint("reversals:told")
-        for fact in told.facts:
+        for fact in stored.facts:
             get_log().warning(
                 "a payment went back", team_id=team_id, payment_intent_id=payment_intent_id, what=fact.type
             )
-        return ReversalOutcome.TOLD if told.facts else ReversalOutcome.NOTHING_NEW
+        return ReversalOutcome.APPENDED if stored.facts else ReversalOutcome.NOTHING_NEW
     raise Unavailable(f"the account of {payment_intent_id} moves while it is asked about")
 
 
@@ -148,42 +148,42 @@ async def read_account(connection: Connection, team_id: str, payment_intent_id: 
 
 
 async def append_reversals(
-    connection: Connection, team_id: str, asked: Account, seen: PaymentAtStripe
+    connection: Connection, team_id: str, account_before: Account, at_stripe: PaymentAtStripe
 ) -> StoredReversal:
     """Append what Stripe says of a payment and the log does not, in the caller's transaction.
 
     Args:
         connection: in a transaction of the caller.
         team_id: whose payment it is.
-        asked: the account as it was read *before* Stripe was asked.
-        seen: what Stripe said.
+        account_before: the account as it was read *before* Stripe was asked.
+        at_stripe: what Stripe said.
 
     Raises:
-        Moved: the account is not what it was: of two answers, nobody knows which is the newer.
+        AccountMoved: the account is not what it was: of two answers, nobody knows which is the newer.
     """
     now = await lock_shard(connection, team_id)
-    account = await read_account(connection, team_id, asked.payment_intent_id)
-    if account is None or account.told != asked.told:
+    account = await read_account(connection, team_id, account_before.payment_intent_id)
+    if account is None or account.reversals != account_before.reversals:
         raise AccountMoved
-    said: list[AnyFact] = []
-    while (fact := fact_due(account, seen)) is not None:
+    appended: list[AnyFact] = []
+    while (fact := fact_due(account, at_stripe)) is not None:
         account = evolve(account, await _append(connection, team_id, account, now, fact), fact)
-        said.append(fact)
-        assert len(said) <= 2 * len(seen.disputes) + 1, (
-            f"the account of {asked.payment_intent_id} never says what Stripe says"
+        appended.append(fact)
+        assert len(appended) <= 2 * len(at_stripe.disputes) + 1, (
+            f"the account of {account_before.payment_intent_id} never says what Stripe says"
         )
-    await _pause_top_ups(connection, team_id, account, said, now)
-    return StoredReversal(account, tuple(said))
+    await _pause_top_ups(connection, team_id, account, appended, now)
+    return StoredReversal(account, tuple(appended))
 
 
 async def _pause_top_ups(
-    connection: Connection, team_id: str, account: Account, said: Sequence[AnyFact], now: datetime
+    connection: Connection, team_id: str, account: Account, appended: Sequence[AnyFact], now: datetime
 ) -> None:
-    opened = any(isinstance(fact, ChargeDisputed) for fact in said)
-    if not opened and not any(isinstance(fact, DisputeClosed) for fact in said):
+    opened = any(isinstance(fact, ChargeDisputed) for fact in appended)
+    if not opened and not any(isinstance(fact, DisputeClosed) for fact in appended):
         return
     state = await read_top_ups(connection, team_id)
-    name = f"{account.payment_intent_id}:{account.told}"
+    name = f"{account.payment_intent_id}:{account.reversals}"
     if opened and state.enabled and state.suspension is None:
         fingerprint = state.card.fingerprint if state.card is not None else None
         suspended = TopUpSuspended(
@@ -202,14 +202,14 @@ async def _pause_top_ups(
 
 async def _may_resume(connection: Connection, account: Account, team_id: str) -> bool:
     """True when all disputes of this payment are won, and none of another one is open."""
-    told = [stored_of(row).fact() for row in await connection.fetch(DISPUTES, shard_of(team_id), team_id)]
-    last = {fact.dispute_id: fact for fact in told if isinstance(fact, ChargeDisputed | DisputeClosed)}
+    facts = [stored_of(row).fact() for row in await connection.fetch(DISPUTES, shard_of(team_id), team_id)]
+    last = {fact.dispute_id: fact for fact in facts if isinstance(fact, ChargeDisputed | DisputeClosed)}
     none_open = all(isinstance(fact, DisputeClosed) for fact in last.values())
     return none_open and all(dispute.course == "won" for dispute in account.disputes.values())
 
 
 async def _append(connection: Connection, team_id: str, account: Account, now: datetime, fact: AnyFact) -> Stored:
-    source, name = source_of(account.payment_intent_id), numbered("reversal", account.told + 1)
+    source, name = source_of(account.payment_intent_id), numbered("reversal", account.reversals + 1)
     appended = await append(connection, [NewFact(team_id, source, name, now, fact)])
     place = appended.places[0]
     return Stored(place.shard, place.position, appended.recorded_at, now, team_id, source, name, fact.type, fact.body())

@@ -133,8 +133,8 @@ async def keep_new(connection: Connection, claims: Claims, page: str | None) -> 
     Raises:
         Fenced: a shard has another owner.
     """
-    seen = claims.positions
-    rows = await connection.fetch(TO_TELL, list(seen), list(seen.values()), FACTS_MAX)
+    positions = claims.positions
+    rows = await connection.fetch(TO_TELL, list(positions), list(positions.values()), FACTS_MAX)
     if not rows:
         return 0
     facts = [stored_of(row) for row in rows]

@@ -134,15 +134,15 @@ class Notifying:
 
     async def round(self) -> None:
         """Look into the log, send what is due, write down what came of it; waits a little where there is nothing to do."""
-        found = await notice_rows.keep_new(self.connection, self.claims, self.page)
-        if found:
+        kept = await notice_rows.keep_new(self.connection, self.claims, self.page)
+        if kept:
             crashpoint("notices:kept")
             self.health.beat("notices")
         waiting = await self.send_due()
-        self.health.lag("notices", found + waiting)
+        self.health.lag("notices", kept + waiting)
         if self.sending:
             await self.answers(IDLE_SECONDS, asyncio.FIRST_COMPLETED)
-        elif not found:
+        elif not kept:
             await pause(self.stop, IDLE_SECONDS)
 
     async def send_due(self) -> int:
@@ -159,9 +159,9 @@ class Notifying:
         if not self.sending:
             return
         done, _ = await asyncio.wait(self.sending, timeout=seconds, return_when=enough)
-        for told in done:
+        for task in done:
             crashpoint("notices:sent")
-            await self.write_down(self.sending.pop(told), told.result())
+            await self.write_down(self.sending.pop(task), task.result())
             self.health.beat("notices")
 
     async def write_down(self, notice: Due, answer: HostAnswer) -> None:

@@ -175,15 +175,15 @@ class Relaying:
         await self.claims.join(self.connection)
 
     async def _prepare(self) -> Round | None:
-        seen = self.claims.positions | (self.sent.reached if self.sent is not None else {})
-        rows = await self.connection.fetch(BEHIND, list(seen), list(seen.values()))
+        positions = self.claims.positions | (self.sent.reached if self.sent is not None else {})
+        rows = await self.connection.fetch(BEHIND, list(positions), list(positions.values()))
         behind: dict[int, int] = {row["shard"]: row["facts"] for row in rows}
         self.health.lag("relay", sum(behind.values()))
         if not behind:
             self.health.beat("relay")
             return None
         facts = await read_after(
-            self.connection, {shard: seen[shard] for shard in behind}, max(1, ROUND_FACTS // len(behind))
+            self.connection, {shard: positions[shard] for shard in behind}, max(1, ROUND_FACTS // len(behind))
         )
         crashpoint("relay:read")
         batches = Batches(self.producer, EVENTS, len(await self.producer.partitions_for(EVENTS)))

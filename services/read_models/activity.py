@@ -105,49 +105,51 @@ class Filter:
 
 
 async def read_activity(
-    connection: Reads, team_id: str, wanted: Filter, *, before: Before = NEWEST, limit: int
+    connection: Reads, team_id: str, selection: Filter, *, before: Before = NEWEST, limit: int
 ) -> list[ActivityRow]:
     """The next entries before a place, newest first, at most `limit` of them.
 
     Raises:
         Unavailable: the projections are too far behind (`catching_up`).
     """
-    if before != NEWEST and (further_back := await _all_projected(connection, team_id, wanted, before, limit)):
+    if before != NEWEST and (further_back := await _all_projected(connection, team_id, selection, before, limit)):
         return further_back
     tail = await read_tail(connection, team_id)
-    rows = [row for row in reversed(_rows(tail)) if row.entry[:2] < before and wanted.wants(row.entry)][:limit]
+    rows = [row for row in reversed(_rows(tail)) if row.entry[:2] < before and selection.wants(row.entry)][:limit]
     if len(rows) < limit:
-        rows += await _projected(connection, team_id, wanted, min(before, (tail.reached + 1, 0)), limit - len(rows))
+        rows += await _projected(connection, team_id, selection, min(before, (tail.reached + 1, 0)), limit - len(rows))
     return rows
 
 
 async def _all_projected(
-    connection: Reads, team_id: str, wanted: Filter, before: Before, limit: int
+    connection: Reads, team_id: str, selection: Filter, before: Before, limit: int
 ) -> list[ActivityRow]:
     """The page where the projections had everything before its place when it was read, as nearly always; else nothing."""
-    rows = await _fetch_page(connection, team_id, wanted, before, limit)
+    rows = await _fetch_page(connection, team_id, selection, before, limit)
     return [_row(shard_of(team_id), row) for row in rows] if rows and rows[0]["folded"] >= before[0] else []
 
 
 def _rows(tail: Tail) -> list[ActivityRow]:
-    return [ActivityRow(tail.shard, told.entry, told.fact) for told in tail.told]
+    return [ActivityRow(tail.shard, entry.entry, entry.fact) for entry in tail.entries]
 
 
-async def _projected(connection: Reads, team_id: str, wanted: Filter, before: Before, limit: int) -> list[ActivityRow]:
-    return [_row(shard_of(team_id), row) for row in await _fetch_page(connection, team_id, wanted, before, limit)]
+async def _projected(
+    connection: Reads, team_id: str, selection: Filter, before: Before, limit: int
+) -> list[ActivityRow]:
+    return [_row(shard_of(team_id), row) for row in await _fetch_page(connection, team_id, selection, before, limit)]
 
 
 async def _fetch_page(
-    connection: Reads, team_id: str, wanted: Filter, before: Before, limit: int
+    connection: Reads, team_id: str, selection: Filter, before: Before, limit: int
 ) -> list[asyncpg.Record]:
-    shard, page = shard_of(team_id), page_statement(wanted)
-    kinds = None if wanted.kinds is None else sorted(wanted.kinds)
-    return await connection.fetch(page, shard, team_id, 0, *before, kinds, wanted.member_id, limit, wanted.since)
+    shard, page = shard_of(team_id), page_statement(selection)
+    kinds = None if selection.kinds is None else sorted(selection.kinds)
+    return await connection.fetch(page, shard, team_id, 0, *before, kinds, selection.member_id, limit, selection.since)
 
 
-def page_statement(wanted: Filter) -> str:
+def page_statement(selection: Filter) -> str:
     """`PAGE`; what is rare, among a team's million usages, is found by an index of its own."""
-    if wanted.kinds is None or ActivityKind.USAGE in wanted.kinds:
+    if selection.kinds is None or ActivityKind.USAGE in selection.kinds:
         return PAGE
     return PAGE.replace("($6::text[] IS NULL", "kind <> 'usage' AND ($6::text[] IS NULL")
 
@@ -160,16 +162,16 @@ def _row(shard: int, row: asyncpg.Record) -> ActivityRow:
     return ActivityRow(shard, entry, decode(row["type"], row["body"]))
 
 
-async def read_all(connection: Reads, team_id: str, wanted: Filter) -> AsyncIterator[list[ActivityRow]]:
+async def read_all(connection: Reads, team_id: str, selection: Filter) -> AsyncIterator[list[ActivityRow]]:
     """Every entry, newest first, some hundreds at a time; not within a transaction: a slow reader must hold nothing open.
 
     What the projections do not have yet is read once. Below it rows are only read, so it does not matter what comes meanwhile.
     """
     tail = await read_tail(connection, team_id)
-    if rows := [row for row in reversed(_rows(tail)) if wanted.wants(row.entry)]:
+    if rows := [row for row in reversed(_rows(tail)) if selection.wants(row.entry)]:
         yield rows
     before = (tail.reached + 1, 0)
-    while rows := await _projected(connection, team_id, wanted, before, CSV_PAGE):
+    while rows := await _projected(connection, team_id, selection, before, CSV_PAGE):
         yield rows
         before = rows[-1].entry[:2]
 
@@ -189,18 +191,22 @@ async def read_after(connection: Reads, team_id: str, position: int, limit: int)
     rows = [row for row in reversed(_rows(tail)) if row.entry.position > position][:limit]
     if position < tail.reached and len(rows) < limit:
         shard, before = tail.shard, (tail.reached + 1, 0)
-        found = await connection.fetch(PAGE, shard, team_id, position, *before, None, None, limit - len(rows), None)
-        rows += [_row(shard, row) for row in found]
+        rows_before = await connection.fetch(
+            PAGE, shard, team_id, position, *before, None, None, limit - len(rows), None
+        )
+        rows += [_row(shard, row) for row in rows_before]
     return rows
 
 
 async def who_paid(connection: Reads, team_id: str, paid: Sequence[LotPayment], tail: Tail) -> list[PaidLot]:
     """The lots behind what an entry says it was paid by."""
-    known = {row["lot"]: row for row in await connection.fetch(LOTS, tail.shard, team_id, [part.lot for part in paid])}
+    lots_by_number = {
+        row["lot"]: row for row in await connection.fetch(LOTS, tail.shard, team_id, [part.lot for part in paid])
+    }
     fresh = tail.team.changed
     lots = []
     for part in paid:
-        row, lot = known.get(part.lot), fresh.get(part.lot)
+        row, lot = lots_by_number.get(part.lot), fresh.get(part.lot)
         if row is not None:
             lots.append(PaidLot(part.lot, LotKind(row["kind"]), row["starts_at"], row["ends_at"], part.credits))
         elif lot is not None:

@@ -177,7 +177,7 @@ def _utc(text: str) -> datetime:
 
 async def fold(connection: Reads, team: TeamBalance, newer: Sequence[Stored]) -> list[StoredEntry]:
     """Take a saved state over the facts that came after it, keeping what each did."""
-    told: list[StoredEntry] = []
+    new_entries: list[StoredEntry] = []
     paid_here: dict[int, tuple[LotPayment, ...]] = {}
     for stored in newer:
         fact = stored.fact()
@@ -189,10 +189,10 @@ async def fold(connection: Reads, team: TeamBalance, newer: Sequence[Stored]) ->
             paid, lots = await paid_for(connection, stored.shard, team.team_id, fact.usage_position)
             entries = evolve(team, stored, fact, paid, {**lots, **team.changed})
         for entry in entries:
-            told.append(StoredEntry(stored, fact, entry))
+            new_entries.append(StoredEntry(stored, fact, entry))
             if entry.kind is ActivityKind.USAGE:
                 paid_here[entry.position] = entry.paid
-    return told
+    return new_entries
 
 
 def fold_due(team: TeamBalance, shard: int, refills: Sequence[NewFact], at: datetime) -> None:

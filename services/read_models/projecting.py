@@ -79,12 +79,12 @@ class Projecting:
     async def _load(self, connection: Connection, facts: Mapping[int, list[Stored]]) -> None:
         if len(self.states) > STATES_MAX:
             self.states.clear()
-        known = self.states
+        states = self.states
         missing = {
-            (stored.shard, stored.team_id) for read in facts.values() for stored in read if stored.team_id not in known
+            (stored.shard, stored.team_id) for read in facts.values() for stored in read if stored.team_id not in states
         }
         if missing:
-            known.update(await load(connection, sorted(missing), self.versions["balance"]))
+            states.update(await load(connection, sorted(missing), self.versions["balance"]))
 
     async def _fold(self, connection: Connection, facts: Mapping[int, list[Stored]]) -> ProjectedBatch:
         batch = ProjectedBatch(

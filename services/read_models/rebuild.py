@@ -198,9 +198,9 @@ async def _step(
     connection: Connection, projecting: Projecting, behind: Mapping[int, int], goal: Mapping[int, int]
 ) -> int:
     facts = await read_after(connection, behind, BATCH_MAX // len(behind))
-    wanted = {shard: [fact for fact in read if fact.position <= goal[shard]] for shard, read in facts.items()}
-    await projecting.project(connection, wanted)
-    return sum(map(len, wanted.values()))
+    facts_to_goal = {shard: [fact for fact in read if fact.position <= goal[shard]] for shard, read in facts.items()}
+    await projecting.project(connection, facts_to_goal)
+    return sum(map(len, facts_to_goal.values()))
 
 
 async def live_positions(connection: Connection) -> dict[int, int]:

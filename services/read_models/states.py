@@ -72,12 +72,12 @@ LIVE: Mapping[str, int] = {}  # no versions named: the views
 async def load(connection: Connection, teams: Sequence[tuple[int, str]], version: int) -> dict[str, TeamBalance]:
     """The states of these (shard, team); a fresh one for a team that has no row."""
     shards, ids = [shard for shard, _ in teams], [team_id for _, team_id in teams]
-    found = {row["team_id"]: _loaded(row) for row in await connection.fetch(at_version(LOAD, version), shards, ids)}
+    states = {row["team_id"]: _loaded(row) for row in await connection.fetch(at_version(LOAD, version), shards, ids)}
     for row in await connection.fetch(at_version(LOAD_LOTS, version), shards, ids):
-        found[row["team_id"]].lots.append(lot_of(row))
-    for team in found.values():
+        states[row["team_id"]].lots.append(lot_of(row))
+    for team in states.values():
         team.lots.sort()
-    return {team_id: found.get(team_id) or TeamBalance(team_id) for team_id in ids}
+    return {team_id: states.get(team_id) or TeamBalance(team_id) for team_id in ids}
 
 
 def _loaded(row: asyncpg.Record) -> TeamBalance:

@@ -17,7 +17,7 @@ class Tail(NamedTuple):
 
     shard: int
     reached: int
-    told: list[StoredEntry]
+    entries: list[StoredEntry]
     team: TeamBalance
 
     @property
@@ -33,5 +33,5 @@ async def read_tail(connection: Reads, team_id: str) -> Tail:
         Unavailable: more facts wait to be folded than a read may fold (`catching_up`).
     """
     exact = await read_exact(connection, team_id)
-    told = await fold(connection, exact.team, exact.newer)
-    return Tail(shard_of(team_id), exact.folded, told, exact.team)
+    entries = await fold(connection, exact.team, exact.newer)
+    return Tail(shard_of(team_id), exact.folded, entries, exact.team)

@@ -93,13 +93,13 @@ def health_routes(health: Health) -> list[Route]:
             name: {"lag": work.lag, "seconds_since_progress": round(health.now() - work.moved_at, 1)}
             for name, work in health.work.items()
         }
-        said = {"status": "stuck" if stuck else "alive", "process": health.process, "stuck": stuck, "work": work}
-        return JSONResponse(said, 503 if stuck else 200)
+        body = {"status": "stuck" if stuck else "alive", "process": health.process, "stuck": stuck, "work": work}
+        return JSONResponse(body, 503 if stuck else 200)
 
     async def readyz(_: Request) -> Response:
         ready = health.is_ready and not health.absent
-        said = {"status": "ready" if ready else "not ready", "process": health.process, "away": health.absent}
-        return JSONResponse(said, 200 if ready else 503)
+        body = {"status": "ready" if ready else "not ready", "process": health.process, "away": health.absent}
+        return JSONResponse(body, 200 if ready else 503)
 
     return [Route("/healthz", healthz), Route("/readyz", readyz)]
 

@@ -53,8 +53,8 @@ def configure_logs(settings: Settings, process: str) -> None:
 
 def _say_first(fixed: EventDict) -> Processor:
     def in_order(_: WrappedLogger, __: str, line: EventDict) -> EventDict:
-        said = {**line, **fixed}
-        return {key: said[key] for key in FIRST if key in said} | said
+        fields = {**line, **fixed}
+        return {key: fields[key] for key in FIRST if key in fields} | fields
 
     return in_order
 

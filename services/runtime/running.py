@@ -96,7 +96,7 @@ async def _work(work: Coroutine[Any, Any, None], stop: asyncio.Event, health: He
 def _part(error: BaseException, kind: type[E]) -> E | None:
     """An error of this kind, also out of a group of tasks: its own words say more than the group's."""
     if isinstance(error, BaseExceptionGroup):
-        return next((found for part in error.exceptions if (found := _part(part, kind)) is not None), None)
+        return next((match for part in error.exceptions if (match := _part(part, kind)) is not None), None)
     return error if isinstance(error, kind) else None
 
 

@@ -338,12 +338,12 @@ def advice(name: str) -> str:
 
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:
     """A sentence for each `CREDITWELL_…` variable that nothing reads: most often a misspelt one."""
-    known = {variable(name) for name in Settings.model_fields} | OTHERS
+    names = {variable(name) for name in Settings.model_fields} | OTHERS
     return [
         f"{name} is not a setting"
-        + (f"; did you mean {close[0]}?" if (close := get_close_matches(name, known, 1)) else "")
+        + (f"; did you mean {close[0]}?" if (close := get_close_matches(name, names, 1)) else "")
         for name in sorted(environment)
-        if name.startswith(PREFIX) and name not in known
+        if name.startswith(PREFIX) and name not in names
     ]
 
 

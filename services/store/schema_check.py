@@ -60,8 +60,8 @@ def functions() -> dict[str, str]:
 
 
 def _sql_files(folder: str) -> dict[str, str]:
-    found = files("services.store").joinpath(folder).iterdir()
-    sql = {file.name: file.read_text("utf-8") for file in found if file.name.endswith(".sql")}
+    entries = files("services.store").joinpath(folder).iterdir()
+    sql = {file.name: file.read_text("utf-8") for file in entries if file.name.endswith(".sql")}
     return dict(sorted(sql.items()))
 
 

@@ -70,11 +70,11 @@ def _chunk_end(items: Sequence[ParsedRecord], most: int) -> int:
     """At most `most`, and no void together with the usage that it takes back, whose position it must know."""
     if not any(type(parsed) is ParsedUsage and type(parsed.event) is UsageVoidReported for _, parsed in items[:most]):
         return most
-    seen: set[Identity] = set()
+    identities: set[Identity] = set()
     for index, (_, parsed) in enumerate(items[:most]):
         if isinstance(parsed, RefusedRecord):
             continue
-        if isinstance(parsed.event, UsageVoidReported) and door.target(parsed.event) in seen:
+        if isinstance(parsed.event, UsageVoidReported) and door.target(parsed.event) in identities:
             return index
-        seen.add(parsed.identity)
+        identities.add(parsed.identity)
     return most

@@ -106,37 +106,37 @@ def _refuse(record: KafkaRecord, event: AnyUsage, reason: str, detail: str) -> R
     return RefusedRecord(record, reason, detail, event.subject, event.source, event.id)
 
 
-def judge(usages: Iterable[ParsedUsage], known: StoredContext, cards: RateCards, now: datetime) -> BatchOutcome:
+def judge(usages: Iterable[ParsedUsage], context: StoredContext, cards: RateCards, now: datetime) -> BatchOutcome:
     """Decide on each usage of a batch, in order. A void must not share a batch with the usage that it takes back."""
-    judged = BatchOutcome([], [], [])
-    said: dict[Identity, ParsedUsage] = {}
-    voided = set(known.voided)
+    outcome = BatchOutcome([], [], [])
+    first_by_identity: dict[Identity, ParsedUsage] = {}
+    voided = set(context.voided)
     for usage in usages:
         identity = usage.identity
-        if (earlier := said.get(identity)) is not None:
-            judged.repeats.append(
+        if (earlier := first_by_identity.get(identity)) is not None:
+            outcome.repeats.append(
                 RepeatedUsage(usage, digest_of_report(usage.event) == digest_of_report(earlier.event))
             )
             continue
-        if (before := known.stored.get(identity)) is not None:
-            judged.repeats.append(RepeatedUsage(usage, _says_the_same(usage, before)))
+        if (before := context.stored.get(identity)) is not None:
+            outcome.repeats.append(RepeatedUsage(usage, _says_the_same(usage, before)))
             continue
         try:
-            fact = _fact_of(usage.event, known, cards, now)
+            fact = _fact_of(usage.event, context, cards, now)
             if (hold_id := usage.event.data.hold_id) is not None:
-                _settle(HoldKey(fact.team_id, hold_id), known, judged)
+                _settle(HoldKey(fact.team_id, hold_id), context, outcome)
         except (NotPriced, BadUsage) as refused:
-            judged.refusals.append(_refuse(usage.record, usage.event, refused.reason, refused.detail))
+            outcome.refusals.append(_refuse(usage.record, usage.event, refused.reason, refused.detail))
             continue
         if isinstance(fact.fact, UsageVoided):
             taken_back = (fact.team_id, fact.fact.usage_position)
             if taken_back in voided:
-                judged.repeats.append(RepeatedUsage(usage, same=True))
+                outcome.repeats.append(RepeatedUsage(usage, same=True))
                 continue
             voided.add(taken_back)
-        said[identity] = usage
-        judged.facts.append(make_ready(fact))
-    return judged
+        first_by_identity[identity] = usage
+        outcome.facts.append(make_ready(fact))
+    return outcome
 
 
 def _says_the_same(usage: ParsedUsage, before: Stored) -> bool:
@@ -146,14 +146,14 @@ def _says_the_same(usage: ParsedUsage, before: Stored) -> bool:
     return digest_of_report(usage.event) == digest_of_fact(before.team_id, before.occurred_at, fact)
 
 
-def _fact_of(event: AnyUsage, known: StoredContext, cards: RateCards, now: datetime) -> NewFact:
-    if event.subject not in known.teams:
+def _fact_of(event: AnyUsage, context: StoredContext, cards: RateCards, now: datetime) -> NewFact:
+    if event.subject not in context.teams:
         raise BadUsage("unknown_team", f"{event.subject!r} has no plan yet; assign one, then send this again")
     if event.time > now + AHEAD_MAX:
         raise BadUsage(
             "future_time", f"time is {event.time - now} ahead of ours; check the clock, or send it when it has happened"
         )
-    fact = _void(event, known) if isinstance(event, UsageVoidReported) else _priced(event, cards, now)
+    fact = _void(event, context) if isinstance(event, UsageVoidReported) else _priced(event, cards, now)
     return NewFact(event.subject, event.source, event.id, event.time, fact)
 
 
@@ -171,15 +171,15 @@ def _priced(event: UsageReported, cards: RateCards, now: datetime) -> UsageRecor
     )
 
 
-def _settle(hold: HoldKey, known: StoredContext, judged: BatchOutcome) -> None:
+def _settle(hold: HoldKey, context: StoredContext, outcome: BatchOutcome) -> None:
     """Note that a usage settles a hold. One that has expired, was released or never was, nobody settles: it is plain usage."""
-    state = HoldState.SETTLED if hold in judged.settles else known.holds.get(hold)
+    state = HoldState.SETTLED if hold in outcome.settles else context.holds.get(hold)
     if state is HoldState.SETTLED:
         raise BadUsage(
             "hold_settled",
             f"hold {hold.hold_id!r} was settled already; report further work under a hold of its own, or none",
         )
-    (judged.settles if state is HoldState.OPEN else judged.ended).add(hold)
+    (outcome.settles if state is HoldState.OPEN else outcome.ended).add(hold)
 
 
 def target(event: UsageVoidReported) -> Identity:
@@ -187,10 +187,10 @@ def target(event: UsageVoidReported) -> Identity:
     return Identity(event.subject, event.data.usage_source, event.data.usage_id)
 
 
-def _void(event: UsageVoidReported, known: StoredContext) -> UsageVoided:
+def _void(event: UsageVoidReported, context: StoredContext) -> UsageVoided:
     if event.data.usage_source != event.source:
         raise BadUsage("wrong_source", "only the source that reported a usage can take it back")
-    usage = known.stored.get(target(event))
+    usage = context.stored.get(target(event))
     fact = usage.fact() if usage is not None else None
     if usage is None or not isinstance(fact, UsageRecorded):
         raise BadUsage(

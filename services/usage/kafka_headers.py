@@ -52,13 +52,13 @@ class _Batch:
         return next(self._fast)  # of a control batch: its marker
 
     def __iter__(self) -> Iterator[Any]:
-        given = 0
+        count = 0
         try:
             for record in self._fast:
                 yield record
-                given += 1
+                count += 1
         except UnicodeDecodeError:
-            yield from islice(_PatientBatch(self._data), given, None)
+            yield from islice(_PatientBatch(self._data), count, None)
 
 
 class _Records(_MemoryRecordsPy):  # type: ignore[misc]

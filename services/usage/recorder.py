@@ -162,21 +162,23 @@ class Recorder:
         cards = await self._cards()
         usages = [item for item in some if isinstance(item, ParsedUsage)]
         async with self.pool.acquire() as connection:
-            judged = door.judge(usages, await self._known(connection, usages), cards, self.clock())
-            judged.refusals += [item for item in some if isinstance(item, RefusedRecord)]
-            conflicts = [_conflict(repeat.usage) for repeat in judged.repeats if not repeat.same]
+            outcome = door.judge(usages, await self._context_of(connection, usages), cards, self.clock())
+            outcome.refusals += [item for item in some if isinstance(item, RefusedRecord)]
+            conflicts = [_conflict(repeat.usage) for repeat in outcome.repeats if not repeat.same]
             began = monotonic()
             async with connection.transaction():
                 await move_cursors(connection, USAGE, steps)
                 crashpoint("recorder:cursor_moved")
-                await keep_refusals(connection, [*judged.refusals, *conflicts], self.clock())
-                await count_repeats(connection, [(repeat.usage.identity, repeat.same) for repeat in judged.repeats])
+                await keep_refusals(connection, [*outcome.refusals, *conflicts], self.clock())
+                await count_repeats(connection, [(repeat.usage.identity, repeat.same) for repeat in outcome.repeats])
                 append_began = monotonic()
-                if judged.facts:
-                    appended = await append_ready(connection, judged.facts)
+                if outcome.facts:
+                    appended = await append_ready(connection, outcome.facts)
                     self.appended_at = appended.recorded_at
-                    await note_voids(connection, zip((fact.new for fact in judged.facts), appended.places, strict=True))
-                    await settle_holds(connection, judged.settles, judged.ended, appended.recorded_at)
+                    await note_voids(
+                        connection, zip((fact.new for fact in outcome.facts), appended.places, strict=True)
+                    )
+                    await settle_holds(connection, outcome.settles, outcome.ended, appended.recorded_at)
                 slow = monotonic() - append_began > HELD_MAX_SECONDS
                 waited = slow and bool(await connection.fetchval(SOMEBODY_WAITS))
                 crashpoint("recorder:before_commit")
@@ -187,17 +189,17 @@ class Recorder:
             if waited
             else min(BATCH_MAX, self.batch + max(1, self.batch // GROWS_BY))
         )
-        self._count(judged)
+        self._count(outcome)
 
-    def _count(self, judged: BatchOutcome) -> None:
-        self.look_first = LOOK_FIRST_BATCHES if judged.repeats else max(0, self.look_first - 1)
-        self.metrics.records.labels("recorded").inc(len(judged.facts))
-        self.metrics.records.labels("refused").inc(len(judged.refusals))
-        self.metrics.records.labels("repeated").inc(len(judged.repeats))
-        self.refusing.count(len(judged.facts) + len(judged.refusals) + len(judged.repeats), judged.refusals)
+    def _count(self, outcome: BatchOutcome) -> None:
+        self.look_first = LOOK_FIRST_BATCHES if outcome.repeats else max(0, self.look_first - 1)
+        self.metrics.records.labels("recorded").inc(len(outcome.facts))
+        self.metrics.records.labels("refused").inc(len(outcome.refusals))
+        self.metrics.records.labels("repeated").inc(len(outcome.repeats))
+        self.refusing.count(len(outcome.facts) + len(outcome.refusals) + len(outcome.repeats), outcome.refusals)
         self.health.beat(USAGE)
 
-    async def _known(self, connection: Connection, usages: Sequence[ParsedUsage]) -> StoredContext:
+    async def _context_of(self, connection: Connection, usages: Sequence[ParsedUsage]) -> StoredContext:
         """What `judge` must know of the teams and identities of a batch."""
         subjects = {usage.event.subject for usage in usages}
         if newcomers := sorted(subjects - self.teams):
@@ -211,9 +213,9 @@ class Recorder:
         }
         # Holds before identities: what settled a hold a moment ago is then found below, and its like is a repeat of it.
         holds = await live_or_settled(connection, set(held.values()), self.appended_at)
-        asked: set[Identity] = {usage.identity for usage in (usages if self.look_first else voids)} | held.keys()
-        asked.update(door.target(usage.event) for usage in voids if isinstance(usage.event, UsageVoidReported))
-        stored = await find(connection, asked)
+        identities: set[Identity] = {usage.identity for usage in (usages if self.look_first else voids)} | held.keys()
+        identities.update(door.target(usage.event) for usage in voids if isinstance(usage.event, UsageVoidReported))
+        stored = await find(connection, identities)
         voided = await voided_among(connection, stored.values()) if voids else frozenset()
         return StoredContext(frozenset(subjects & self.teams), stored, voided, holds)
 

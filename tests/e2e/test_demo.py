@@ -107,7 +107,7 @@ def honest() -> tuple[ReportedWork, DemoFigures]:
         answers={"team_a": sum(entries.values())}, stored=stored, published=set(stored), refused_published=2,
         verified={"ok": True, "facts": 4, "blocks": 4, "signatures": "checked"},
         replayed={"ok": True, "facts": 4, "teams": 1},
-        to_tell=Counter({LOW: 1, "usage.recorded.v1": 0}), told=Counter({LOW: 1}),
+        to_tell=Counter({LOW: 1, "usage.recorded.v1": 0}), host_notices=Counter({LOW: 1}),
     )  # fmt: skip
     return said, found
 
@@ -165,8 +165,8 @@ BROKEN: dict[str, tuple[Callable[[DemoFigures], object], set[str]]] = {
     "a fact is not published": (lambda found: found.published.discard((1, 4)), {PUBLISHED}),
     "a fact is published that is not stored": (lambda found: found.published.add((1, 9)), {PUBLISHED}),
     "a refused record is not published": (lambda found: found.__dict__.update(refused_published=1), {PUBLISHED}),
-    "a notice is lost": (lambda found: found.told.clear(), {TOLD}),
-    "a crossing is told twice": (lambda found: found.told.update([LOW]), {TOLD}),
+    "a notice is lost": (lambda found: found.host_notices.clear(), {TOLD}),
+    "a crossing is told twice": (lambda found: found.host_notices.update([LOW]), {TOLD}),
     "somebody else sends notices": (lambda found: found.__dict__.update(forged=1), {TOLD}),
     "the log was changed": (lambda found: found.verified.update(ok=False), {LOG}),
     "replay finds a difference": (lambda found: found.replayed.update(ok=False), {REPLAY}),

@@ -38,7 +38,7 @@ async def world() -> AsyncIterator[LocalWorld]:
 @pytest.fixture(scope="module")
 async def sent(world: LocalWorld) -> Any:
     """What the producer says of each team."""
-    return run_node("producer.mjs", world.told())
+    return run_node("producer.mjs", world.as_document())
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ async def read(world: LocalWorld, sent: Any, owner: Connection) -> Any:
 
     await until(published, what="the relay has published everything")
     await publish_again(world.stack)
-    return run_node("reader.mjs", world.told())
+    return run_node("reader.mjs", world.as_document())
 
 
 async def publish_again(stack: Stack) -> None:

@@ -268,7 +268,7 @@ class Team:
             self.intent = "succeeded"  # the owner confirmed
         while True:
             wanted = is_wanted(self.state, attempt, CATALOG)
-            match next_step(self.intent, self.remedy, wanted=wanted, waited_long=waited_long):
+            match next_step(self.intent, self.remedy, is_wanted=wanted, waited_long=waited_long):
                 case AttemptStep.CONFIRM:
                     self.intent, self.remedy = self.bank_says(card)
                 case AttemptStep.CANCEL:

@@ -47,7 +47,7 @@ def main(*, seconds: int | None = None, as_json: bool = False) -> int:
     screen = Screen(new_console(to_stderr=as_json))
     try:
         with start_stack(say=screen.say, name="demo") as stack, Processes(stack, say=screen.say) as processes:
-            found, checks = uvloop.run(demo(stack, processes, screen, seconds))
+            figures, checks = uvloop.run(demo(stack, processes, screen, seconds))
     except StackTrouble as trouble:
         screen.quiet()
         screen.say(str(trouble))
@@ -56,7 +56,7 @@ def main(*, seconds: int | None = None, as_json: bool = False) -> int:
         screen.quiet()
         return INTERRUPTED
     if as_json:
-        print(json.dumps(as_document(found, checks)))
+        print(json.dumps(as_document(figures, checks)))
     return 0 if all(check.holds for check in checks) else 1
 
 
@@ -87,7 +87,7 @@ async def _perform(
     world: LocalWorld, cast: tuple[DemoRole, ...], screen: Screen, reader: Connection, starts: Mapping[str, Mapping[int, int]],
     seconds: int | None,
 ) -> tuple[DemoFigures, list[Check]]:  # fmt: skip
-    catalog, said, stop = load_catalog(), ReportedWork(), asyncio.Event()
+    catalog, reported, stop = load_catalog(), ReportedWork(), asyncio.Event()
     watch = LogWatch(reader, {role.team.id: role.team.name for role in cast})
     await watch.skip()
     screen.programme(pages(world), tries(world))
@@ -96,7 +96,7 @@ async def _perform(
         if seconds is not None:
             asyncio.get_running_loop().call_later(seconds, stop.set)
         playing = asyncio.create_task(
-            play(world.kafka, world.stack.folder / "spools", cast, catalog.rate_card, said, stop)
+            play(world.kafka, world.stack.folder / "spools", cast, catalog.rate_card, reported, stop)
         )
         await _watch_until(playing, watch, screen, world)
     screen.quiet()
@@ -104,10 +104,10 @@ async def _perform(
     await drain(world, reader, starts)
     for sentence in await watch.look():
         screen.tell(sentence)
-    found = await look(world, reader, cast, starts)
-    checks = judge(said, found, catalog)
-    screen.summary(cast, found, checks)
-    return found, checks
+    figures = await look(world, reader, cast, starts)
+    checks = judge(reported, figures, catalog)
+    screen.summary(cast, figures, checks)
+    return figures, checks
 
 
 async def _watch_until(playing: "asyncio.Task[None]", watch: LogWatch, screen: Screen, world: LocalWorld) -> None:
@@ -157,18 +157,18 @@ def tries(world: LocalWorld) -> dict[str, str]:
     }
 
 
-def as_document(found: DemoFigures, checks: list[Check]) -> dict[str, object]:
+def as_document(figures: DemoFigures, checks: list[Check]) -> dict[str, object]:
     """The summary for programs."""
     return {
-        "records": found.records,
-        "usages": len(found.usages),
-        "refused": dict(found.refusals),
-        "duplicates": found.duplicates,
-        "conflicts": found.conflicts,
-        "top_ups": len(found.top_ups),
-        "purchases": len(found.purchases),
-        "charged_cents": sum(found.charges.values()),
-        "notices": found.told.total(),
+        "records": figures.records,
+        "usages": len(figures.usages),
+        "refused": dict(figures.refusals),
+        "duplicates": figures.duplicates,
+        "conflicts": figures.conflicts,
+        "top_ups": len(figures.top_ups),
+        "purchases": len(figures.purchases),
+        "charged_cents": sum(figures.charges.values()),
+        "notices": figures.host_notices.total(),
         "checks": [check._asdict() for check in checks],
         "holds": all(check.holds for check in checks),
     }

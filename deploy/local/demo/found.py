@@ -77,7 +77,7 @@ class DemoFigures:
     verified: dict[str, Any] = field(default_factory=dict)  # what `creditwell verify` says
     replayed: dict[str, Any] = field(default_factory=dict)  # what `creditwell replay` says
     to_tell: Counter[str] = field(default_factory=Counter)  # facts that the host product is told of, by type
-    told: Counter[str] = field(default_factory=Counter)  # notices that it got, each once, by type
+    host_notices: Counter[str] = field(default_factory=Counter)  # notices that it got, each once, by type
     forged: int = 0  # requests that it did not believe
 
 
@@ -106,8 +106,8 @@ async def _waiting_for(
     world: LocalWorld, reader: Connection, goal: int, starts: Mapping[str, Mapping[int, int]]
 ) -> str:
     """What has not arrived yet, in words; nothing when all has."""
-    if (left := goal - await reader.fetchval(CURSORS)) > 0:
-        return f"usage in Kafka that is not recorded ({left} records)"
+    if (remaining := goal - await reader.fetchval(CURSORS)) > 0:
+        return f"usage in Kafka that is not recorded ({remaining} records)"
     for name in ("projector", "relay"):
         if shards := await reader.fetch(BEHIND, name):
             return f"something in the log that the {name} has not read ({len(shards)} shards)"
@@ -126,57 +126,57 @@ async def look(
     world: LocalWorld, reader: Connection, cast: tuple[DemoRole, ...], starts: Mapping[str, Mapping[int, int]]
 ) -> DemoFigures:
     """Everything, when all is quiet."""
-    found = DemoFigures()
-    found.records = sum((await ends(world.kafka, "usage")).values()) - sum(starts["usage"].values())
+    figures = DemoFigures()
+    figures.records = sum((await ends(world.kafka, "usage")).values()) - sum(starts["usage"].values())
     async for stored in log(reader):
-        _count(found, stored)
+        _count(figures, stored)
     for reason, count in await reader.fetch(REFUSED):
-        found.refusals[reason] += count
-    found.duplicates, repeated_conflicts = await reader.fetchrow(REPEATS) or (0, 0)
-    found.conflicts = found.refusals.pop("conflict", 0)
-    assert found.conflicts == repeated_conflicts, "receipts and refused records count conflicts differently"
+        figures.refusals[reason] += count
+    figures.duplicates, repeated_conflicts = await reader.fetchrow(REPEATS) or (0, 0)
+    figures.conflicts = figures.refusals.pop("conflict", 0)
+    assert figures.conflicts == repeated_conflicts, "receipts and refused records count conflicts differently"
     for row in await reader.fetch(ACTIVITY):
-        found.entries.setdefault(row["team_id"], {})[row["kind"]] = row["credits"]
-        found.counts[row["kind"]] += row["entries"]
-    found.balances = dict(map(tuple, await reader.fetch(BALANCES)))
-    found.answers = await _balances_by_http(world, cast)
-    found.charges = await _charges(world)
-    await _ask_host(world, found)
+        figures.entries.setdefault(row["team_id"], {})[row["kind"]] = row["credits"]
+        figures.counts[row["kind"]] += row["entries"]
+    figures.balances = dict(map(tuple, await reader.fetch(BALANCES)))
+    figures.answers = await _balances_by_http(world, cast)
+    figures.charges = await _charges(world)
+    await _ask_host(world, figures)
     async with _read_from(world.kafka, "credits.events", starts) as records:
-        found.published = {(said["shard"], said["position"]) async for said in records}
-    found.refused_published = sum((await ends(world.kafka, "usage.refused")).values()) - sum(
+        figures.published = {(body["shard"], body["position"]) async for body in records}
+    figures.refused_published = sum((await ends(world.kafka, "usage.refused")).values()) - sum(
         starts["usage.refused"].values()
     )
-    found.verified, found.replayed = await asyncio.gather(_command(world, "verify"), _command(world, "replay"))
-    return found
+    figures.verified, figures.replayed = await asyncio.gather(_command(world, "verify"), _command(world, "replay"))
+    return figures
 
 
 async def log(reader: Connection) -> AsyncIterator[Stored]:
     """Every fact there is, shard by shard."""
-    seen = dict.fromkeys(await heads(reader), 0)
-    while facts := await read_after(reader, seen, 1_000):
+    positions = dict.fromkeys(await heads(reader), 0)
+    while facts := await read_after(reader, positions, 1_000):
         for shard, read in facts.items():
             for stored in read:
                 yield stored
-            seen[shard] = read[-1].position
+            positions[shard] = read[-1].position
 
 
-def _count(found: DemoFigures, stored: Stored) -> None:
-    found.stored.add((stored.shard, stored.position))
-    found.to_tell[stored.type] += notice_of(stored, None) is not None
+def _count(figures: DemoFigures, stored: Stored) -> None:
+    figures.stored.add((stored.shard, stored.position))
+    figures.to_tell[stored.type] += notice_of(stored, None) is not None
     identity = Identity(stored.team_id, stored.source, stored.id)
     fact = stored.fact()
     if isinstance(fact, UsageRecorded):
-        found.usages[identity] = fact.credits
+        figures.usages[identity] = fact.credits
     elif isinstance(fact, UsageVoided):
-        found.voids[identity] = Identity(stored.team_id, fact.usage_source, fact.usage_id)
-        found.voided_credits += fact.credits
+        figures.voids[identity] = Identity(stored.team_id, fact.usage_source, fact.usage_id)
+        figures.voided_credits += fact.credits
     elif isinstance(fact, CreditsToppedUp):
-        found.top_ups.append(fact)
+        figures.top_ups.append(fact)
     elif isinstance(fact, CreditsPurchased):
-        found.purchases.append(fact)
+        figures.purchases.append(fact)
     elif stored.type == "credits.refilled.v1":
-        found.refills[stored.team_id] += 1
+        figures.refills[stored.team_id] += 1
 
 
 async def _balances_by_http(world: LocalWorld, cast: tuple[DemoRole, ...]) -> dict[str, int]:
@@ -197,12 +197,12 @@ async def _command(world: LocalWorld, name: str) -> dict[str, Any]:
              "CREDITWELL_ANCHORS": world.variables["ANCHORS"]},
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
-    said, complaints = await running.communicate()
-    if not said:
+    output, complaints = await running.communicate()
+    if not output:
         raise StackTrouble(
             "Demo", f"`creditwell {name}` ended with code {running.returncode}", way_out=complaints.decode()
         )
-    document: dict[str, Any] = json.loads(said)
+    document: dict[str, Any] = json.loads(output)
     return document
 
 
@@ -212,10 +212,10 @@ async def _charges(world: LocalWorld) -> dict[str, int]:
     return {charge["payment_intent"]: charge["amount"] - charge["amount_refunded"] for charge in books["charges"]}
 
 
-async def _ask_host(world: LocalWorld, found: DemoFigures) -> None:
+async def _ask_host(world: LocalWorld, figures: DemoFigures) -> None:
     async with httpx.AsyncClient(trust_env=False) as client:
-        said = (await client.get(f"{world.receiver}/_control/notices")).raise_for_status().json()
-    found.told, found.forged = Counter(said["kinds"]), said["forged"]
+        answer = (await client.get(f"{world.receiver}/_control/notices")).raise_for_status().json()
+    figures.host_notices, figures.forged = Counter(answer["kinds"]), answer["forged"]
 
 
 @asynccontextmanager
@@ -233,13 +233,13 @@ async def _read_from(
             consumer.seek(TopicPartition(topic, number), offset)
 
         async def records() -> AsyncIterator[dict[str, int]]:
-            left = {number: end for number, end in goal.items() if end > starts[topic][number]}
-            while left:
+            pending = {number: end for number, end in goal.items() if end > starts[topic][number]}
+            while pending:
                 for place, batch in (await consumer.getmany(timeout_ms=500)).items():
                     for record in batch:
                         yield json.loads(record.value)
-                    if batch[-1].offset + 1 >= left.get(place.partition, 0):
-                        left.pop(place.partition, None)
+                    if batch[-1].offset + 1 >= pending.get(place.partition, 0):
+                        pending.pop(place.partition, None)
 
         yield records()
     finally:

@@ -28,7 +28,7 @@ class Services:
 
     emitters: Mapping[str, Emitter]
     card: RateCard
-    said: ReportedWork
+    reported: ReportedWork
 
     def report(
         self, service: str, team: str, feature: str, quantity: str, *,
@@ -39,19 +39,19 @@ class Services:
             team=team, feature=feature, quantity=quantity, member=member, attributes=attributes, id=usage_id
         )
         identity = Identity(receipt.team, receipt.source, receipt.id)
-        self.said.usages[identity] = cost(self.card, feature, attributes, quantity)
+        self.reported.usages[identity] = cost(self.card, feature, attributes, quantity)
         return receipt
 
     def take_back(self, service: str, usage: Receipt, reason: str) -> None:
         """Say that a usage is not to be paid for."""
         receipt = self.emitters[service].void(team=usage.team, usage=usage, reason=reason)
-        self.said.voids[Identity(receipt.team, receipt.source, receipt.id)] = Identity(
+        self.reported.voids[Identity(receipt.team, receipt.source, receipt.id)] = Identity(
             usage.team, usage.source, usage.id
         )
 
 
 async def play(
-    kafka: str, spools: Path, cast: Sequence[DemoRole], card: RateCard, said: ReportedWork, stop: asyncio.Event
+    kafka: str, spools: Path, cast: Sequence[DemoRole], card: RateCard, reported: ReportedWork, stop: asyncio.Event
 ) -> None:
     """Until told to stop; then everything that was said is in Kafka."""
     async with AsyncExitStack() as stack:
@@ -62,14 +62,14 @@ async def play(
         by_hand = await stack.enter_async_context(
             AIOKafkaProducer(bootstrap_servers=kafka, enable_idempotence=True, acks="all", max_request_size=4 * TOO_BIG)
         )
-        services = Services(emitters, card, said)
+        services = Services(emitters, card, reported)
         async with asyncio.TaskGroup() as tasks:
             for role in cast:
                 for number, member in enumerate(role.team.members):
                     tasks.create_task(_member(services, role, member.member_id, number, stop))
             tasks.create_task(_storage(services, cast))
             tasks.create_task(_second_thoughts(services, stop))
-            tasks.create_task(Careless(by_hand, card, said).work(stop))
+            tasks.create_task(Careless(by_hand, card, reported).work(stop))
 
 
 async def _member(services: Services, role: DemoRole, member_id: str, number: int, stop: asyncio.Event) -> None:

@@ -59,13 +59,13 @@ async def set_stage(world: LocalWorld) -> None:
         await visit(front, "/purchases", {"pack": "mini"}, "credited", team=HARBOR, member="mem_hana")
 
 
-async def visit(front: Front, path: str, body: object, wanted: str, *, team: str, member: str) -> None:
+async def visit(front: Front, path: str, body: object, state: str, *, team: str, member: str) -> None:
     """An admin is sent to Stripe's page, pays or saves a card there, and comes back to find it done."""
     page = await front.send("POST", path, body, team=team, member=member, role=TokenRole.ADMIN)
     pressed = await front.client.post(page["checkout_url"], data={"action": "pay", "card": CARD})
-    said = await front.send("GET", f"{path}/{page['id']}", None, team=team, member=member, role=TokenRole.ADMIN)
-    if said["state"] != wanted:
-        raise StackTrouble("Demo", f"{path} of {team}: {said['state']} instead of {wanted} ({pressed.status_code})")
+    answer = await front.send("GET", f"{path}/{page['id']}", None, team=team, member=member, role=TokenRole.ADMIN)
+    if answer["state"] != state:
+        raise StackTrouble("Demo", f"{path} of {team}: {answer['state']} instead of {state} ({pressed.status_code})")
 
 
 async def start_host(world: LocalWorld) -> None:

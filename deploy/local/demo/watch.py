@@ -43,7 +43,7 @@ class LogWatch:
 
     reader: Connection
     names: Mapping[str, str]  # of teams
-    seen: dict[int, int] = field(default_factory=dict)
+    positions: dict[int, int] = field(default_factory=dict)
     usages: int = 0
     used_credits: int = 0
     top_ups: int = 0
@@ -54,16 +54,16 @@ class LogWatch:
 
     async def skip(self) -> None:
         """What happened before the curtain is no news."""
-        self.seen = await heads(self.reader)
+        self.positions = await heads(self.reader)
 
     async def look(self) -> list[str]:
         """Count what is new; a sentence for each fact that is worth one."""
         sentences: list[str] = []
-        while facts := await read_after(self.reader, self.seen, 500):
+        while facts := await read_after(self.reader, self.positions, 500):
             for shard, read in facts.items():
                 for stored in read:
                     sentences += self._count(stored)
-                self.seen[shard] = read[-1].position
+                self.positions[shard] = read[-1].position
         self.refused = await self.reader.fetchval(REFUSED)
         self.repeats = await self.reader.fetchval(REPEATS)
         self.balances = {row["team_id"]: row["credits"] for row in await self.reader.fetch(BALANCES)}

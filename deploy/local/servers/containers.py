@@ -99,14 +99,16 @@ def run(running: ExitStack, *, host: str) -> tuple[str, str]:
     (port,) = free_ports(1)  # the broker must tell its clients where it is before it starts
     kafka = DockerContainer(KAFKA_IMAGE).with_bind_ports(BROKER_PORT, port)
     kafka.waiting_for(LogMessageWaitStrategy("Kafka Server started").with_startup_timeout(START_SECONDS))
-    told = properties(broker_port=BROKER_PORT, controller_port=CONTROLLER_PORT, data=Path("/var/lib/kafka/data")) | {
+    broker_settings = properties(
+        broker_port=BROKER_PORT, controller_port=CONTROLLER_PORT, data=Path("/var/lib/kafka/data")
+    ) | {
         "listeners": f"PLAINTEXT://0.0.0.0:{BROKER_PORT},CONTROLLER://127.0.0.1:{CONTROLLER_PORT}",
         "advertised.listeners": f"PLAINTEXT://{host}:{port}",
         # The image formats its storage for a fixed set of voters.
         "controller.quorum.voters": f"1@127.0.0.1:{CONTROLLER_PORT}",
     }
-    del told["controller.quorum.bootstrap.servers"]
-    for name, value in told.items():
+    del broker_settings["controller.quorum.bootstrap.servers"]
+    for name, value in broker_settings.items():
         kafka.with_env("KAFKA_" + name.upper().replace(".", "_"), value)
 
     password = secrets.token_urlsafe(18)

@@ -48,12 +48,12 @@ def fetch(say: Say) -> list[Path]:
     from jgo.maven import MavenContext  # a third of a second, which PostgreSQL uses to start
 
     context = MavenContext()
-    wanted = [(jar, artifact(context, jar.coordinates)) for jar in locked()]
+    artifacts = [(jar, artifact(context, jar.coordinates)) for jar in locked()]
     with alone(context):
-        missing = [(jar, artifact) for jar, artifact in wanted if not is_there(jar, artifact)]
+        missing = [(jar, artifact) for jar, artifact in artifacts if not is_there(jar, artifact)]
         if missing:
             download(missing, say)
-    return [place(artifact) for _, artifact in wanted]
+    return [place(artifact) for _, artifact in artifacts]
 
 
 def locked() -> list[Jar]:
@@ -93,9 +93,9 @@ def download(missing: list[tuple[Jar, "Artifact"]], say: Say) -> None:
     megabytes = sum(jar.size for jar, _ in missing) / 1e6
     done: list[int] = []
 
-    def one(wanted: tuple[Jar, "Artifact"]) -> None:
-        get(*wanted)
-        done.append(wanted[0].size)
+    def one(locked_artifact: tuple[Jar, "Artifact"]) -> None:
+        get(*locked_artifact)
+        done.append(locked_artifact[0].size)
 
     say(f"Kafka: fetching {megabytes:.0f} MB of jars (first time only)…")
     with (
@@ -129,9 +129,9 @@ def write_lock() -> None:
 
     context = MavenContext()
     names = {
-        f"{found.groupId}:{found.artifactId}:{found.version}"
+        f"{resolved.groupId}:{resolved.artifactId}:{resolved.version}"
         for endpoint in (KAFKA, LOGGING)
-        for found in jgo.resolve(endpoint)
+        for resolved in jgo.resolve(endpoint)
     }
     lines = [f"# {KAFKA} and {LOGGING}, written by `python -m deploy.local.servers.jars`: SHA-256, bytes, coordinates"]
     for name in sorted(names):

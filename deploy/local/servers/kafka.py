@@ -104,12 +104,12 @@ class NativeKafka:
         self.start()
 
     def _format(self) -> None:
-        told = properties(
+        settings = properties(
             broker_port=self._port,
             controller_port=self._controller_port,
             data=self._folder / "kafka",
         )
-        self._properties.write_text("".join(f"{name}={value}\n" for name, value in told.items()))
+        self._properties.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
         formatting = self._guard.spawn(
             [*self._java, *SHORT_LIVED, "kafka.tools.StorageTool", "format", "--standalone", "--cluster-id", cluster_id(),
              "--config", str(self._properties)],

@@ -157,21 +157,21 @@ class NativePostgres:
 
     def set_durable(self, *, durable: bool) -> None:
         """From now on what is committed survives the machine, or does not; returns when sessions do as they are told."""
-        wanted = durability(durable=durable)
-        asyncio.run(self._alter(wanted))
+        settings = durability(durable=durable)
+        asyncio.run(self._alter(settings))
         self._durable = durable
 
-    async def _alter(self, wanted: Mapping[str, str]) -> None:
+    async def _alter(self, settings: Mapping[str, str]) -> None:
         connection = await asyncpg.connect(self.url)
         try:
-            for name, value in wanted.items():
+            for name, value in settings.items():
                 await connection.execute(f"ALTER SYSTEM SET {name} = '{value}'")
             await connection.execute("SELECT pg_reload_conf()")
             async with asyncio.timeout(SHOWN_SECONDS):
                 shown: dict[str, str] = {}
-                while shown != wanted:
+                while shown != settings:
                     await asyncio.sleep(LOOK_SECONDS)
-                    shown = {name: await connection.fetchval(f"SHOW {name}") for name in wanted}
+                    shown = {name: await connection.fetchval(f"SHOW {name}") for name in settings}
         finally:
             await connection.close()
 

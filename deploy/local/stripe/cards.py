@@ -157,13 +157,13 @@ def card_named(name: str) -> TestCard | None:
 
 def verdict(card: TestCard, *, set_up: bool, off_session: bool, authenticated: bool) -> CardVerdict:
     """What becomes of one charge; the owner of the card can be asked for 3D Secure only when not `off_session`."""
-    wanted = {
+    verdicts = {
         "never": False,
         "always": True,
         "unless_set_up": not (off_session and set_up),
         "on_session": not off_session,
     }[card.authentication]
-    if wanted and not authenticated:
+    if verdicts and not authenticated:
         return AUTHENTICATION_REQUIRED if off_session else "requires_action"
     return card.charge or "succeeded"
 

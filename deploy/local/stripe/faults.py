@@ -86,9 +86,9 @@ class Faults:
 
     def add(self, body: Json) -> FaultRule:
         """Raises ValueError in words when the script is wrong."""
-        known = {"route", "do", "nth", "times", "one_in", "seed", "seconds"}
-        if set(body) - known or "route" not in body or "do" not in body:
-            message = f"a fault has route and do, and may have {', '.join(sorted(known - {'route', 'do'}))}"
+        keys = {"route", "do", "nth", "times", "one_in", "seed", "seconds"}
+        if set(body) - keys or "route" not in body or "do" not in body:
+            message = f"a fault has route and do, and may have {', '.join(sorted(keys - {'route', 'do'}))}"
             raise ValueError(message)
         kinds = body["do"] if isinstance(body["do"], list) else [body["do"]]
         if not kinds or not set(kinds) <= KINDS:

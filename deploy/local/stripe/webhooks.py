@@ -141,8 +141,8 @@ class Postman:
 
     def _due(self) -> list[Json]:
         now = self._books.clock.now()
-        found = [delivery for delivery in self._in_state("pending") if delivery["due"] <= now]
-        return sorted(found, key=lambda delivery: (delivery["due"], delivery.get("place", 0)))
+        deliveries = [delivery for delivery in self._in_state("pending") if delivery["due"] <= now]
+        return sorted(deliveries, key=lambda delivery: (delivery["due"], delivery.get("place", 0)))
 
     async def _wait(self) -> None:
         pending = [delivery["due"] for delivery in self._in_state("pending")]
@@ -167,11 +167,11 @@ class Postman:
         try:
             response = await client.post(self.address.url or "", content=body, headers=headers)
             attempts.append(response.status_code)
-            taken = HTTP_OK <= response.status_code < HTTP_REDIRECT
+            accepted = HTTP_OK <= response.status_code < HTTP_REDIRECT
         except httpx.HTTPError as failure:
             attempts.append(type(failure).__name__)
-            taken = False
-        if taken:
+            accepted = False
+        if accepted:
             self._mark(delivery, "delivered")
         elif len(attempts) > len(RETRY_SECONDS):
             self._mark(delivery, "given up")

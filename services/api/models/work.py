@@ -74,8 +74,10 @@ class AmountBody(Body):
     def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         """The rule that `_one_of_both` holds, for those who read the schema."""
         schema = handler(core)
-        given = [{"required": [name], "properties": {name: {"not": {"type": "null"}}}} for name in ("credits", "items")]
-        handler.resolve_ref_schema(schema)["oneOf"] = given
+        alternatives = [
+            {"required": [name], "properties": {name: {"not": {"type": "null"}}}} for name in ("credits", "items")
+        ]
+        handler.resolve_ref_schema(schema)["oneOf"] = alternatives
         return schema
 
     credits: CreditsText | None = None

@@ -100,7 +100,7 @@ def _without_null(schema: Json) -> Json:
     kinds: list[Json] = [kind for kind in schema.get("anyOf", ()) if kind != {"type": "null"}]
     if len(kinds) != 1:
         return schema
-    return kinds[0] | {name: said for name, said in schema.items() if name != "anyOf"}
+    return kinds[0] | {name: member for name, member in schema.items() if name != "anyOf"}
 
 
 def _shared(status: str, answer: Json, responses: Json) -> Json:

@@ -58,16 +58,16 @@ async def get_activity(
 ) -> Response:
     """Credit activity, newest first; as CSV, all of it."""
     since = ask.world.clock() - timedelta(days=int(days))
-    wanted = Filter(since, frozenset(kind) if kind else None, member)
+    selection = Filter(since, frozenset(kind) if kind else None, member)
     cards = await ask.world.cards.current()
     if "text/csv" in accept:
         name = f'attachment; filename="credit-activity-{days}-days.csv"'
         return StreamingResponse(
-            _lines(ask, wanted, cards), media_type="text/csv",
+            _lines(ask, selection, cards), media_type="text/csv",
             headers={"content-disposition": name, "cache-control": "no-store"},
         )  # fmt: skip
     before = NEWEST if cursor is None else parse_cursor(cursor)
-    rows = await read_activity(ask.glance(), ask.team_id, wanted, before=before, limit=limit + 1)
+    rows = await read_activity(ask.glance(), ask.team_id, selection, before=before, limit=limit + 1)
     items = [item(row, cards, ask.world.catalog) for row in rows[:limit]]
     following = write_cursor(rows[limit - 1].entry[:2]) if len(rows) > limit else None
     return answer({"items": items, "next_cursor": following})
@@ -90,9 +90,9 @@ def parse_cursor(cursor: str) -> Before:
     return int(position), int(part)
 
 
-async def _lines(ask: TeamRequest, wanted: Filter, cards: RateCards) -> AsyncIterator[str]:
+async def _lines(ask: TeamRequest, selection: Filter, cards: RateCards) -> AsyncIterator[str]:
     yield _csv([COLUMNS])
-    async for rows in read_all(ask.glance(), ask.team_id, wanted):
+    async for rows in read_all(ask.glance(), ask.team_id, selection):
         lines = (line(row, cards, ask.world.catalog) for row in rows)
         yield _csv([[_cell(column, one) for column in COLUMNS] for one in lines])
 

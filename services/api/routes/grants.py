@@ -34,7 +34,7 @@ async def post_grant(ask: AllowedRequest, body: GrantBody, key: RequiredKey) -> 
         gift = CreditsGranted(
             credits=_positive(credits), reason=body.reason, expires_at=body.expires_at, granted_by=ask.caller.sub
         )
-        return _given(await grant(connection, ask.team_id, f"grant:{gift_id}", gift), credits)
+        return _gift_answer(await grant(connection, ask.team_id, f"grant:{gift_id}", gift), credits)
 
     return await once(ask, key, give)
 
@@ -54,7 +54,7 @@ async def post_adjustment(ask: AllowedRequest, body: AdjustmentBody, key: Requir
             credits=credits, reason=body.reason, refers_to=body.refers_to,
             adjusted_by=ask.caller.sub, approved_by=body.approved_by,
         )  # fmt: skip
-        return _given(await adjust(connection, ask.team_id, f"adjustment:{gift_id}", adjustment), credits)
+        return _gift_answer(await adjust(connection, ask.team_id, f"adjustment:{gift_id}", adjustment), credits)
 
     return await once(ask, key, correct)
 
@@ -65,5 +65,5 @@ def _positive(credits: int) -> int:
     return credits
 
 
-def _given(given: Place, credits: int) -> CommandAnswer:
-    return CommandAnswer({"id": f"{given}:0", "credits": format_credits(credits), "position": str(given)}, 201)
+def _gift_answer(place: Place, credits: int) -> CommandAnswer:
+    return CommandAnswer({"id": f"{place}:0", "credits": format_credits(credits), "position": str(place)}, 201)

@@ -55,19 +55,19 @@ routes = APIRouter()
 async def post_hold(ask: AllowedRequest, body: HoldBody, key: RequiredKey) -> Response:
     """Set credits aside, if the team may do the work and can afford it: 402 `exhausted` where it can't."""
     member_id = _member(body)
-    wanted = _wanted(body, member_id)
+    works = _requests_of(body, member_id)
     card = await _card(ask)
 
     async def put(connection: Connection, hold_id: str) -> CommandAnswer:
         try:
             hold, permission, at = await holds.place(
-                connection, ask.team_id, hold_id, wanted, lasts=timedelta(seconds=body.ttl_seconds),
+                connection, ask.team_id, hold_id, works, lasts=timedelta(seconds=body.ttl_seconds),
                 member_id=member_id, card=card, catalog=ask.world.catalog,
             )  # fmt: skip
         except holds.NotPermitted as no:
             verdicts = [verdict_body(verdict) for verdict in no.permission.verdicts]
             raise problem(STATUS[no.reason], no.reason, no.detail, items=verdicts) from no
-        return CommandAnswer({**_said(hold, str(at)), "warning": permission.warning}, 201)
+        return CommandAnswer({**_hold_answer(hold, str(at)), "warning": permission.warning}, 201)
 
     return await once(ask, key, put)
 
@@ -83,7 +83,7 @@ async def get_hold(ask: AllowedRequest, hold_id: HoldId) -> Response:
     hold = await holds.read_hold(glance, ask.team_id, hold_id, ask.world.clock())
     if hold is None:
         raise holds.unknown_hold(hold_id)
-    return answer(_said(hold, str(Place(shard, head))))
+    return answer(_hold_answer(hold, str(Place(shard, head))))
 
 
 @route(
@@ -96,7 +96,7 @@ async def post_extend(ask: AllowedRequest, hold_id: HoldId, body: ExtendBody, ke
     async def extend(connection: Connection, command_id: str) -> CommandAnswer:
         lasts = timedelta(seconds=body.ttl_seconds)
         hold, at = await holds.extend(connection, ask.team_id, hold_id, command_id, lasts)
-        return CommandAnswer(_said(hold, str(at)))
+        return CommandAnswer(_hold_answer(hold, str(at)))
 
     return await once(ask, key, extend)
 
@@ -115,7 +115,7 @@ async def post_capture(ask: AllowedRequest, hold_id: HoldId, body: CaptureBody, 
 
     async def capture(connection: Connection, command_id: str) -> CommandAnswer:
         hold, at = await holds.capture(connection, ask.team_id, hold_id, command_id, parts, final=body.final)
-        return CommandAnswer({**_said(hold, str(at)), "captured": format_credits(captured)})
+        return CommandAnswer({**_hold_answer(hold, str(at)), "captured": format_credits(captured)})
 
     return await once(ask, key, capture)
 
@@ -129,7 +129,7 @@ async def post_release(ask: AllowedRequest, hold_id: HoldId, key: RequiredKey) -
 
     async def release(connection: Connection, _: str) -> CommandAnswer:
         hold, at = await holds.release(connection, ask.team_id, hold_id)
-        return CommandAnswer(_said(hold, str(at)))
+        return CommandAnswer(_hold_answer(hold, str(at)))
 
     return await once(ask, key, release)
 
@@ -148,7 +148,7 @@ def _member(body: HoldBody) -> str | None:
     return named.pop() if named else None
 
 
-def _wanted(body: HoldBody, member_id: str | None) -> list[PlannedWork | Amount]:
+def _requests_of(body: HoldBody, member_id: str | None) -> list[PlannedWork | Amount]:
     if body.credits is not None:
         return [Amount(_amount(body.credits), member_id)]
     return [*works(body.items or (), member_id)]
@@ -174,7 +174,7 @@ def _priced(item: Item, card: CompiledCard) -> holds.CapturedPart:
     )
 
 
-def _said(hold: holds.CurrentHold, position: str) -> Json:
+def _hold_answer(hold: holds.CurrentHold, position: str) -> Json:
     return {
         "id": hold.hold_id, "credits": format_credits(hold.credits), "state": hold.state.value,
         "expires_at": instant(hold.expires_at), "member_id": hold.member_id, "position": position,

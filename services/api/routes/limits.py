@@ -10,7 +10,7 @@ from services.api.access import AllowedRequest, route, unknown_team
 from services.api.answers import Json, answer
 from services.api.idempotency import KEYED, CommandAnswer, Key, once
 from services.api.models.work import LimitBody, MemberLimit, MemberSpending
-from services.api.routes.teams import SEEN, MemberId
+from services.api.routes.teams import LINKS, MemberId
 from services.api.tokens import TokenRole
 from services.api.wording.amounts import micro_if_any, shown
 from services.credits.limits import read_spending, set_limit
@@ -29,10 +29,12 @@ async def get_limit(ask: AllowedRequest, member_id: MemberId) -> Response:
     exact = await read_balance(ask.glance(), ask.team_id, now)
     if exact is None:
         raise unknown_team(ask.team_id)
-    found = await read_spending(ask.glance(), ask.team_id, [member_id], exact.team.zone, now, without_limit=True)
-    spending = found[member_id]
+    spending_by_member = await read_spending(
+        ask.glance(), ask.team_id, [member_id], exact.team.zone, now, without_limit=True
+    )
+    spending = spending_by_member[member_id]
     return answer({
-        **_said(member_id, spending.limit), "used_today": format_credits(spending.today),
+        **_limit_answer(member_id, spending.limit), "used_today": format_credits(spending.today),
         "used_this_month": format_credits(spending.month), "held": format_credits(spending.held),
         "position": str(Place(exact.shard, exact.position)),
     })  # fmt: skip
@@ -40,7 +42,7 @@ async def get_limit(ask: AllowedRequest, member_id: MemberId) -> Response:
 
 @route(
     routes, "PUT", PATH, TokenRole.OPERATOR, TokenRole.ADMIN, gives=MemberLimit, tags=["entitlement"],
-    fails=("invalid_limit", "invalid_credits", *KEYED), links=SEEN,
+    fails=("invalid_limit", "invalid_credits", *KEYED), links=LINKS,
 )  # fmt: skip
 async def put_limit(ask: AllowedRequest, member_id: MemberId, body: LimitBody, key: Key = None) -> Response:
     """Limit what a member may use, or lift the limit; it counts from the next quote or hold on."""
@@ -48,12 +50,12 @@ async def put_limit(ask: AllowedRequest, member_id: MemberId, body: LimitBody, k
 
     async def put(connection: Connection, _: str) -> CommandAnswer:
         at = await set_limit(connection, ask.team_id, member_id, limit, limited_by=ask.caller.sub)
-        return CommandAnswer({**_said(member_id, limit), "position": str(at)})
+        return CommandAnswer({**_limit_answer(member_id, limit), "position": str(at)})
 
     return await once(ask, key, put)
 
 
-def _said(member_id: str, limit: Limit) -> Json:
+def _limit_answer(member_id: str, limit: Limit) -> Json:
     return {
         "member_id": member_id, "daily": shown(limit.daily), "monthly": shown(limit.monthly), "hard": limit.hard,
     }  # fmt: skip

@@ -43,15 +43,15 @@ class File(NamedTuple):
 
 def load_files() -> dict[str, File]:
     """Every file of the page by its path: a few dozen kilobytes, read once."""
-    found: dict[str, File] = {}
+    files_by_path: dict[str, File] = {}
     folders = [("", files("services").joinpath("page"))]
     for prefix, folder in folders:
         for file in folder.iterdir():
             if file.is_dir():
                 folders.append((f"{prefix}{file.name}/", file))
             else:
-                found[prefix + file.name] = _file(file.read_bytes(), guess_type(file.name)[0])
-    return found
+                files_by_path[prefix + file.name] = _file(file.read_bytes(), guess_type(file.name)[0])
+    return files_by_path
 
 
 def _file(body: bytes, kind: str | None) -> File:

@@ -32,11 +32,11 @@ routes = APIRouter()
 async def get_payment_method(ask: AllowedRequest) -> Response:
     """The card that top-ups are charged to, and who chose it."""
     async with ask.transaction() as connection:
-        known = await customers.last_card_change(connection, ask.team_id)
+        change = await customers.last_card_change(connection, ask.team_id)
         position = await position_of(connection, ask.team_id, None)
-    if known is None:
+    if change is None:
         return answer({"card": None, "changed_at": None, "changed_by": None, "position": position})
-    stored, fact = known
+    stored, fact = change
     sees = fact.payment_method_id is not None and ask.caller.role in SEES_PAYMENTS
     card = {"brand": fact.brand, "last4": fact.last4} if sees else None
     return answer({
@@ -51,13 +51,13 @@ async def get_payment_method(ask: AllowedRequest) -> Response:
 )  # fmt: skip
 async def post_payment_method(ask: AllowedRequest, body: CardPageBody = BACK_HERE, key: Key = None) -> Response:
     """Save a card for top-ups: send the browser to `checkout_url`. Nothing is charged there."""
-    wanted = CheckoutRow(
+    page = CheckoutRow(
         team_id=ask.team_id, id=id_of_command(ask, key) if key is not None else uuid4(), mode="setup", customer_id="",
         asked_by=ask.caller.sub, return_url=return_url_of(ask, body.return_url), pack=None, name=None, credits=None,
         charge_cents=None, currency=None, keeps_card=True, taxed=False,
     )  # fmt: skip
-    record, new = await open_page(stripe_of(ask), ask.transaction, wanted)
-    return answer(await _said(ask, record), 201, {} if new else {"idempotency-replayed": "true"})
+    record, new = await open_page(stripe_of(ask), ask.transaction, page)
+    return answer(await _page_answer(ask, record), 201, {} if new else {"idempotency-replayed": "true"})
 
 
 @route(
@@ -72,10 +72,10 @@ async def get_card_page(ask: AllowedRequest, page_id: PageId) -> Response:
         raise Refused("unknown_payment_method", f"nobody was sent to a page {page_id} to save a card")
     if record.session_id is not None and record.state == "open":
         record = await follow(stripe_of(ask), ask.transaction, record)
-    return answer(await _said(ask, record))
+    return answer(await _page_answer(ask, record))
 
 
-async def _said(ask: TeamRequest, record: CheckoutRow) -> Json:
+async def _page_answer(ask: TeamRequest, record: CheckoutRow) -> Json:
     async with ask.transaction() as connection:
         position = await position_of(connection, record.team_id, record.position)
     sees = record.card_state == "saved" and ask.caller.role in SEES_PAYMENTS

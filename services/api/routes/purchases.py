@@ -36,9 +36,9 @@ routes = APIRouter()
 )  # fmt: skip
 async def post_purchase(ask: AllowedRequest, body: PurchaseBody, key: RequiredKey) -> Response:
     """Buy a pack: send the browser to `checkout_url`. Nothing is charged before somebody pays there."""
-    wanted = wanted_of(ask, body, id_of_command(ask, key))
-    record, new = await open_page(stripe_of(ask), ask.transaction, wanted)
-    return answer(await _said(ask, record), 201, {} if new else {"idempotency-replayed": "true"})
+    page = wanted_of(ask, body, id_of_command(ask, key))
+    record, new = await open_page(stripe_of(ask), ask.transaction, page)
+    return answer(await _purchase_answer(ask, record), 201, {} if new else {"idempotency-replayed": "true"})
 
 
 @route(
@@ -53,7 +53,7 @@ async def get_purchase(ask: AllowedRequest, purchase_id: PurchaseId) -> Response
         raise Refused("unknown_purchase", f"there is no purchase {purchase_id}")
     if record.session_id is not None and record.state in ("open", "processing"):
         record = await follow(stripe_of(ask), ask.transaction, record)
-    return answer(await _said(ask, record))
+    return answer(await _purchase_answer(ask, record))
 
 
 def wanted_of(ask: TeamRequest, body: PurchaseBody, purchase_id: UUID) -> CheckoutRow:
@@ -81,7 +81,7 @@ def _whole(credits: int) -> str:
     return f"{int(units):,}" + (f".{rest}" if rest else "")
 
 
-async def _said(ask: TeamRequest, record: CheckoutRow) -> Json:
+async def _purchase_answer(ask: TeamRequest, record: CheckoutRow) -> Json:
     async with ask.transaction() as connection:
         position = await position_of(connection, record.team_id, record.position)
     return {

@@ -32,13 +32,13 @@ async def post_quote(ask: AllowedRequest, body: QuoteBody) -> Response:
     now = ask.world.clock()
     card = (await ask.world.cards.current()).in_force(now)
     own = ask.caller.sub if ask.caller.role in (TokenRole.MEMBER, TokenRole.ADMIN) else None
-    wanted = works(body.items, own)
-    members = {work.member_id for work in wanted if work.member_id is not None}
+    requests = works(body.items, own)
+    members = {work.member_id for work in requests if work.member_id is not None}
     exact = await read_balance(ask.glance(), ask.team_id, now)
     if exact is None:
         raise unknown_team(ask.team_id)
     spending = await read_spending(ask.glance(), ask.team_id, members, exact.team.zone, now) if exact.limited else {}
-    permission = permit(wanted, exact.team, exact.available, spending, card, ask.world.catalog)
+    permission = permit(requests, exact.team, exact.available, spending, card, ask.world.catalog)
     return answer({**quote_body(permission), "position": str(Place(exact.shard, exact.position))})
 
 

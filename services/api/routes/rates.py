@@ -73,8 +73,8 @@ async def post_rate_card(ask: AllowedRequest, key: Key = None) -> Response:
 
     async def publish(connection: Connection, _: str) -> CommandAnswer:
         place = await publish_rate_card(connection, card, published_by=ask.caller.sub)
-        said = {"version": card.version, "effective_from": instant(card.effective_from), "position": str(place)}
-        return CommandAnswer(said, 201)
+        body = {"version": card.version, "effective_from": instant(card.effective_from), "position": str(place)}
+        return CommandAnswer(body, 201)
 
     response = await once(ask, key, publish, team_id=RATE_CARD_TEAM)
     ask.world.cards.look_again()

@@ -31,7 +31,7 @@ AT_ONCE_MAX = 100  # entries of one event; who missed more loads the page anew
 QUIET_SECONDS = 15
 PACE_SECONDS = 0.2  # a team may burn thousands of times a second; nobody reads faster than this
 NEWEST = "SELECT position FROM facts WHERE shard = $1 AND team_id = $2 ORDER BY position DESC LIMIT 1"
-TOLD = {
+EVENT_STREAM = {
     "type": "object", "required": ["event", "data"], "additionalProperties": False,
     "properties": {
         "event": {"enum": ["balance", "activity", "end"]},
@@ -39,7 +39,7 @@ TOLD = {
         "data": {"type": "string", "contentMediaType": "application/json"},
     },
 }  # fmt: skip
-EVENTS = {200: {"content": {"text/event-stream": {"itemSchema": TOLD}}}}
+EVENTS = {200: {"content": {"text/event-stream": {"itemSchema": EVENT_STREAM}}}}
 
 routes = APIRouter()
 
@@ -61,40 +61,42 @@ async def get_stream(
     last_event_id: Annotated[Position | None, Header(description="Where the stream broke off.")] = None,
 ) -> Response:
     """Events `balance` (as the balance), `activity` (`{items, more}`) and, at the token's end, `end`."""
-    seen = None if last_event_id is None else parse_position(last_event_id, ask.team_id)[1]
+    position = None if last_event_id is None else parse_position(last_event_id, ask.team_id)[1]
     exact, _ = await _look(ask, None)
     if exact is None:
         raise unknown_team(ask.team_id)
     return StreamingResponse(
-        _events(ask, seen),
+        _events(ask, position),
         media_type="text/event-stream",
         headers={"cache-control": "no-store", "x-accel-buffering": "no"},
     )
 
 
-async def _events(ask: TeamRequest, seen: int | None) -> AsyncIterator[bytes]:
+async def _events(ask: TeamRequest, position: int | None) -> AsyncIterator[bytes]:
     """Tell what is, then what comes. A store that is away is waited for; the balance says when it was read."""
     shard, watch, clock = shard_of(ask.team_id), ask.world.watch, asyncio.get_running_loop().time
-    told, quiet_until = -1, 0.0
-    while (left := (ask.caller.expires_at - ask.world.clock()) / timedelta(seconds=1)) > 0 and not watch.stop.is_set():
+    told_position, quiet_until = -1, 0.0
+    while (
+        seconds_left := (ask.caller.expires_at - ask.world.clock()) / timedelta(seconds=1)
+    ) > 0 and not watch.stop.is_set():
         try:
             head = await watch.head(shard)
-            if await _newest(ask) != told or clock() >= quiet_until:
-                exact, rows = await _look(ask, seen)
+            if await _newest(ask) != told_position or clock() >= quiet_until:
+                exact, rows = await _look(ask, position)
                 if exact is None:
                     return
                 head = max(head, rows[0].entry.position if rows else 0)
-                told, quiet_until = exact.team.position, clock() + QUIET_SECONDS
+                told_position, quiet_until = exact.team.position, clock() + QUIET_SECONDS
                 async for event in _tell(ask, exact, rows, str(Place(shard, head))):
                     yield event
         except (*AWAY, Unavailable):
             yield KEEPALIVE_COMMENT
             await asyncio.sleep(1)
             continue
-        seen = max(head, seen or 0)
+        position = max(head, position or 0)
         await asyncio.sleep(PACE_SECONDS)
-        await watch.moved(shard, seen, min(left, QUIET_SECONDS))
-    if left <= 0:
+        await watch.moved(shard, position, min(seconds_left, QUIET_SECONDS))
+    if seconds_left <= 0:
         yield format_sse_event(event="end", data_str='{"reason":"token_expired"}')
 
 
@@ -104,11 +106,11 @@ async def _newest(ask: TeamRequest) -> int:
     return 0 if newest is None else newest["position"]
 
 
-async def _look(ask: TeamRequest, seen: int | None) -> tuple[ExactBalance | None, list[ActivityRow]]:
+async def _look(ask: TeamRequest, position: int | None) -> tuple[ExactBalance | None, list[ActivityRow]]:
     # The balance first: a fact that is stored between the two reads is among the rows, and its balance is told next time. The other
     # way about, the balance would have it already, nothing would be new next time, and its row would never be told.
     exact = await read_balance(ask.glance(), ask.team_id, ask.world.clock())
-    return exact, [] if seen is None else await read_after(ask.glance(), ask.team_id, seen, AT_ONCE_MAX + 1)
+    return exact, [] if position is None else await read_after(ask.glance(), ask.team_id, position, AT_ONCE_MAX + 1)
 
 
 async def _tell(ask: TeamRequest, exact: ExactBalance, rows: list[ActivityRow], position: str) -> AsyncIterator[bytes]:

@@ -28,7 +28,7 @@ from services.store.teams import lock_team
 DIRECTORY = "creditwell:directory"
 
 MEMBER = "/v1/teams/{team}/members/{member}"
-SEEN = {"limit": link("get_limit", "What the member may use.", member="$request.path.member")}
+LINKS = {"limit": link("get_limit", "What the member may use.", member="$request.path.member")}
 
 MemberId = Annotated[Id, Path(alias="member", description="The member's id.")]
 
@@ -68,7 +68,7 @@ async def put_team(ask: AllowedRequest, body: TeamBody, key: Key = None) -> Resp
 
 @route(
     routes, "PUT", MEMBER, TokenRole.OPERATOR, gives=Moved, tags=["operators"], fails=("invalid_team", *KEYED),
-    links=SEEN,
+    links=LINKS,
 )  # fmt: skip
 async def put_member(ask: AllowedRequest, member_id: MemberId, body: MemberBody, key: Key = None) -> Response:
     """Add a member to the directory, or change their name or role."""

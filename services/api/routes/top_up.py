@@ -42,9 +42,9 @@ routes = APIRouter()
 async def get_top_up(ask: AllowedRequest) -> Response:
     """How top-ups work. `ETag` names these settings for `If-Match`."""
     async with ask.transaction() as connection:
-        known = await read_top_up_settings(connection, ask.team_id)
-        said = await _said(connection, ask, known)
-    return answer(said, headers={"etag": etag(known)})
+        in_force = await read_top_up_settings(connection, ask.team_id)
+        body = await _top_up_answer(connection, ask, in_force)
+    return answer(body, headers={"etag": etag(in_force)})
 
 
 @route(
@@ -60,14 +60,14 @@ async def put_top_up(
     """Enable, change or switch off. Nothing is charged until the balance is below the threshold."""
 
     async def configure(connection: Connection, _: str) -> CommandAnswer:
-        known = await read_top_up_settings(connection, ask.team_id)
-        if if_match is not None and if_match not in ("*", etag(known)):
+        in_force = await read_top_up_settings(connection, ask.team_id)
+        if if_match is not None and if_match not in ("*", etag(in_force)):
             raise problem(412, "changed_meanwhile", "somebody else changed the settings; look at them and save again")
-        settings = settings_of(body, known.settings, ask.world.catalog, ask.caller.sub)
+        settings = settings_of(body, in_force.settings, ask.world.catalog, ask.caller.sub)
         if settings.enabled:
             await _check_plan(connection, ask)
-        changed = await configure_top_ups(connection, ask.team_id, settings, number=known.number)
-        return CommandAnswer(await _said(connection, ask, changed), etag=etag(changed))
+        changed = await configure_top_ups(connection, ask.team_id, settings, number=in_force.number)
+        return CommandAnswer(await _top_up_answer(connection, ask, changed), etag=etag(changed))
 
     return await once(ask, key, configure)
 
@@ -107,16 +107,16 @@ async def _check_plan(connection: Connection, ask: TeamRequest) -> None:
         raise problem(422, "invalid_top_up", words, problems=[words])
 
 
-def etag(known: SettingsInForce) -> str:
+def etag(in_force: SettingsInForce) -> str:
     """What names these settings."""
-    return f'"{known.number}"'
+    return f'"{in_force.number}"'
 
 
-async def _said(connection: Connection, ask: TeamRequest, known: SettingsInForce) -> Json:
+async def _top_up_answer(connection: Connection, ask: TeamRequest, in_force: SettingsInForce) -> Json:
     now = ask.world.clock()
     exact = await read_balance(connection, ask.team_id, now)
     if exact is None:
         raise unknown_team(ask.team_id)
     going = await read_top_ups(connection, ask.team_id)
     body = top_up_body(going, exact.available, now, ask.world.catalog, sees_card=ask.caller.role in SEES_PAYMENTS)
-    return {**body, "position": None if known.place is None else str(known.place)}
+    return {**body, "position": None if in_force.place is None else str(in_force.place)}

@@ -56,8 +56,8 @@ async def get_usage(
         tail = await read_tail(connection, ask.team_id)
         folded = [UsageRow(*row) for row in await connection.fetch(ROWS, shard, ask.team_id, since)]
     fresh = (row for row in rows(_cells_of(tail, zone)) if row.day >= since)
-    wanted = (row for row in (*folded, *fresh) if member is None or row.member_id == member)
-    items = add_up(wanted, by, card)
+    selected = (row for row in (*folded, *fresh) if member is None or row.member_id == member)
+    items = add_up(selected, by, card)
     return answer(
         {"by": by, "days": int(days), "since": str(since), "items": items, "position": str(Place(shard, tail.position))}
     )
@@ -70,7 +70,7 @@ def first_day(zone: str, now: datetime, days: int) -> date:
 
 def _cells_of(tail: Tail, zone: str) -> Cells:
     cells = Cells()
-    for stored, fact, entry in tail.told:
+    for stored, fact, entry in tail.entries:
         if entry.kind in (ActivityKind.USAGE, ActivityKind.USAGE_VOIDED):
             happened_at = fact.usage_occurred_at if isinstance(fact, UsageVoided) else stored.occurred_at
             add(cells, stored.shard, stored.team_id, zone, entry, happened_at)
@@ -103,8 +103,8 @@ def _shown(sums: Mapping[str, int]) -> dict[str, str]:
 def _key(by: By, key: str, card: CompiledCard) -> Json:
     match by:
         case "feature":
-            known = card.features.get(key)
-            return {"feature": key, "name": known.feature.name if known else key}
+            feature = card.features.get(key)
+            return {"feature": key, "name": feature.feature.name if feature else key}
         case "member":
             return {"member_id": key or None}
         case "day":

@@ -51,9 +51,11 @@ routes = APIRouter()
 )  # fmt: skip
 async def post_usage(ask: AllowedRequest) -> Response:
     """Report usage: one CloudEvent, or a batch of them."""
-    said = _events(await ask.request.body(), media_type_of(ask.request))
-    events = [_check(parse_json(event), f"event {number}", ask.caller) for number, event in enumerate(said, 1)]
-    await ask.world.reports.send([(event["subject"], as_it_is) for event, as_it_is in zip(events, said, strict=True)])
+    reported = _events(await ask.request.body(), media_type_of(ask.request))
+    events = [_check(parse_json(event), f"event {number}", ask.caller) for number, event in enumerate(reported, 1)]
+    await ask.world.reports.send(
+        [(event["subject"], as_it_is) for event, as_it_is in zip(events, reported, strict=True)]
+    )
     return answer({"receipts": [_pending(event) for event in events]}, 202)
 
 
@@ -81,14 +83,14 @@ def _check(event: object, name: str, caller: Caller) -> dict[str, Any]:
     Team and source are what the token vouches for; what the data says, the recorder judges.
     """
     try:
-        known = CloudEvent.model_validate(event)
+        model = CloudEvent.model_validate(event)
     except ValidationError as error:
-        said = "; ".join(problems_of(event, error)[:3])
-        raise problem(422, "invalid_request", f"{name}: {said}") from error
-    if not caller.may_see(known.subject):
-        raise problem(403, "team_not_allowed", f"{name}: this token does not report for team {known.subject!r}")
-    if known.source.startswith(OURS) or not caller.may_report(known.source):
-        raise problem(403, "source_not_allowed", f"{name}: this token does not report as {known.source!r}")
+        problems = "; ".join(problems_of(event, error)[:3])
+        raise problem(422, "invalid_request", f"{name}: {problems}") from error
+    if not caller.may_see(model.subject):
+        raise problem(403, "team_not_allowed", f"{name}: this token does not report for team {model.subject!r}")
+    if model.source.startswith(OURS) or not caller.may_report(model.source):
+        raise problem(403, "source_not_allowed", f"{name}: this token does not report as {model.source!r}")
     assert isinstance(event, dict)
     return event
 

@@ -86,8 +86,8 @@ def secrets_of(settings: Settings) -> list[str]:
 
 def news_of(event: WebhookEvent) -> InboxEvent:
     """What is kept of an event."""
-    told = event.metadata
+    metadata = event.metadata
     return InboxEvent(
         event.id, event.type, event.object_kind, event.object_id, event.intent_id, event.charge_id, event.customer_id,
-        told.get("attempt_id"), told.get("purchase_id") or told.get("change_id"),
+        metadata.get("attempt_id"), metadata.get("purchase_id") or metadata.get("change_id"),
     )  # fmt: skip

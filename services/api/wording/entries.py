@@ -146,9 +146,9 @@ def price_of(fact: UsageRecorded | HoldCaptured, cards: RateCards) -> Priced | N
 def _feature_name(feature: str | None, fact: AnyFact, cards: RateCards) -> str:
     version = fact.rate_card if isinstance(fact, UsageRecorded | HoldCaptured) else None
     card = cards.version(version or cards.newest_version)
-    known = card.features.get(feature or "") if card else None
-    if known is not None:
-        return known.feature.name
+    feature_of_card = card.features.get(feature or "") if card else None
+    if feature_of_card is not None:
+        return feature_of_card.feature.name
     return "Work under a hold" if isinstance(fact, HoldCaptured) and feature is None else feature or "Usage"
 
 

@@ -37,7 +37,7 @@ class PageAtStripe:
     in_use: bool
 
 
-async def open_page(charges: Charges, transaction: Transaction, wanted: CheckoutRow) -> tuple[CheckoutRow, bool]:
+async def open_page(charges: Charges, transaction: Transaction, page: CheckoutRow) -> tuple[CheckoutRow, bool]:
     """The page for a request, and whether the request is new. No transaction is open while Stripe is asked.
 
     Raises:
@@ -45,29 +45,29 @@ async def open_page(charges: Charges, transaction: Transaction, wanted: Checkout
         Unknown, Busy: say the same again later; it will be the same page.
     """
     async with transaction() as connection:
-        if not await team_exists(connection, wanted.team_id):
-            raise unknown_team(wanted.team_id)
-        known = await checkouts.read(connection, wanted.team_id, wanted.id)
-        customer = await customers.read_customer(connection, wanted.team_id)
-    new = known is None
-    if known is None:
-        customer_id = customer.customer_id if customer is not None else await _new_customer(charges, wanted)
+        if not await team_exists(connection, page.team_id):
+            raise unknown_team(page.team_id)
+        stored = await checkouts.read(connection, page.team_id, page.id)
+        customer = await customers.read_customer(connection, page.team_id)
+    new = stored is None
+    if stored is None:
+        customer_id = customer.customer_id if customer is not None else await _new_customer(charges, page)
         async with transaction() as connection:
-            customer_id = await customers.keep_customer(connection, wanted.team_id, customer_id)
-            known, new = await checkouts.begin(connection, replace(wanted, customer_id=customer_id))
+            customer_id = await customers.keep_customer(connection, page.team_id, customer_id)
+            stored, new = await checkouts.begin(connection, replace(page, customer_id=customer_id))
         crashpoint("checkout:begun")
-    if not known.asks_the_same(wanted):
+    if not stored.asks_the_same(page):
         raise Refused("idempotency_key_reused", "this Idempotency-Key came with another body before; use a new one")
-    return (await _open(charges, transaction, known) if known.session_id is None else known), new
+    return (await _open(charges, transaction, stored) if stored.session_id is None else stored), new
 
 
-async def _new_customer(charges: Charges, wanted: CheckoutRow) -> str:
+async def _new_customer(charges: Charges, page: CheckoutRow) -> str:
     try:
-        return await charges.ensure_customer(wanted.team_id)
+        return await charges.ensure_customer(page.team_id)
     except Unknown as unknown:
         if not unknown.key_is_spent:
             raise
-    return await charges.ensure_customer(wanted.team_id, attempt=str(wanted.id))
+    return await charges.ensure_customer(page.team_id, attempt=str(page.id))
 
 
 async def _open(charges: Charges, transaction: Transaction, record: CheckoutRow) -> CheckoutRow:
@@ -123,12 +123,12 @@ async def follow(charges: Charges, transaction: Transaction, record: CheckoutRow
     async with transaction() as connection:
         customer = await customers.read_customer(connection, record.team_id)
     try:
-        seen = await look(charges, record, customer.card_created_at if customer is not None else None)
+        page = await look(charges, record, customer.card_created_at if customer is not None else None)
     except Missing:
         async with transaction() as connection:
             return await give_up(connection, record)
     async with transaction() as connection:
-        return await act(connection, record, seen)
+        return await act(connection, record, page)
 
 
 async def look(charges: Charges, record: CheckoutRow, newest: datetime | None) -> PageAtStripe:
@@ -138,72 +138,77 @@ async def look(charges: Charges, record: CheckoutRow, newest: datetime | None) -
         Unknown, Busy: ask later.
     """
     assert record.session_id is not None, f"{record.id} was never opened"
-    seen = await charges.retrieve_checkout(record.session_id)
-    done = judge(record, seen)[0] in ("credited", "saved")
-    if not record.keeps_card or not done or seen.card is None or (newest is not None and seen.card.created_at < newest):
-        return PageAtStripe(seen, in_use=False)
+    checkout = await charges.retrieve_checkout(record.session_id)
+    done = judge(record, checkout)[0] in ("credited", "saved")
+    if (
+        not record.keeps_card
+        or not done
+        or checkout.card is None
+        or (newest is not None and checkout.card.created_at < newest)
+    ):
+        return PageAtStripe(checkout, in_use=False)
     try:
-        await charges.use_card(record.customer_id, seen.card.payment_method_id)
+        await charges.use_card(record.customer_id, checkout.card.payment_method_id)
     except Missing:
-        return PageAtStripe(replace(seen, card=None), in_use=False)  # removed again, or its customer was deleted
+        return PageAtStripe(replace(checkout, card=None), in_use=False)  # removed again, or its customer was deleted
     except Unavailable:
         if record.mode == "setup":
             raise
-        return PageAtStripe(seen, in_use=False)  # the credits need not wait; the card comes with the next look
-    return PageAtStripe(seen, in_use=True)
+        return PageAtStripe(checkout, in_use=False)  # the credits need not wait; the card comes with the next look
+    return PageAtStripe(checkout, in_use=True)
 
 
-def judge(record: CheckoutRow, seen: Checkout) -> tuple[CheckoutState, str | None]:
+def judge(record: CheckoutRow, checkout: Checkout) -> tuple[CheckoutState, str | None]:
     """What has become of a page, and why. Money is what an intent says that has succeeded, and nothing else."""
     if record.state in ("credited", "saved", "superseded"):
         return record.state, record.detail
     if record.mode == "setup":
-        return _judge_card(seen)
-    intent = seen.intent
+        return _judge_card(checkout)
+    intent = checkout.intent
     if intent is not None and intent.state == "succeeded":
-        fault = difference(record, seen, intent)
+        fault = difference(record, checkout, intent)
         return ("credited", None) if fault is None else ("differs", fault)
-    if seen.state == "expired":
+    if checkout.state == "expired":
         return "expired", "nobody paid in time"
     why = intent.decline.message[:500] if intent is not None and intent.decline is not None else None
-    if seen.state == "open":
+    if checkout.state == "open":
         return "open", why
     return ("processing", None) if intent is not None and intent.state == "processing" else ("failed", why)
 
 
-def _judge_card(seen: Checkout) -> tuple[CheckoutState, str | None]:
-    match seen.state:
+def _judge_card(checkout: Checkout) -> tuple[CheckoutState, str | None]:
+    match checkout.state:
         case "open":
             return "open", None
         case "expired":
             return "expired", "no card was saved in time"
         case "complete":
-            return ("saved", None) if seen.card is not None else ("failed", "there is no card")
+            return ("saved", None) if checkout.card is not None else ("failed", "there is no card")
 
 
-def difference(record: CheckoutRow, seen: Checkout, intent: Intent) -> str | None:
+def difference(record: CheckoutRow, checkout: Checkout, intent: Intent) -> str | None:
     """What was paid other than we had asked for, if anything; tax may lie in the price or come on top of it."""
-    asked = f"{record.charge_cents} {record.currency}"
-    if (seen.subtotal_cents, seen.currency) != (record.charge_cents, record.currency):
-        return f"we had asked for {asked}, and the page for {seen.subtotal_cents} {seen.currency}"
-    if (intent.amount_cents, intent.currency) != (seen.amount_cents, seen.currency):
-        return f"{intent.amount_cents} {intent.currency} were paid, not {seen.amount_cents} {seen.currency}"
-    tax = seen.tax_cents if record.taxed else 0
+    expected = f"{record.charge_cents} {record.currency}"
+    if (checkout.subtotal_cents, checkout.currency) != (record.charge_cents, record.currency):
+        return f"we had asked for {expected}, and the page for {checkout.subtotal_cents} {checkout.currency}"
+    if (intent.amount_cents, intent.currency) != (checkout.amount_cents, checkout.currency):
+        return f"{intent.amount_cents} {intent.currency} were paid, not {checkout.amount_cents} {checkout.currency}"
+    tax = checkout.tax_cents if record.taxed else 0
     if intent.amount_cents - (record.charge_cents or 0) not in (0, tax):
-        return f"we had asked for {asked}, and {intent.amount_cents} were paid with {tax} of tax"
+        return f"we had asked for {expected}, and {intent.amount_cents} were paid with {tax} of tax"
     return None
 
 
-async def act(connection: Connection, record: CheckoutRow, seen: PageAtStripe) -> CheckoutRow:
+async def act(connection: Connection, record: CheckoutRow, page: PageAtStripe) -> CheckoutRow:
     """Write down what follows, in the caller's transaction; how far the page has come. Whoever comes second changes nothing."""
     now = await lock_shard(connection, record.team_id)
     before = await checkouts.lock(connection, record)
-    state, detail = judge(before, seen.checkout)
+    state, detail = judge(before, page.checkout)
     after = replace(before, state=state, detail=detail)
     if state == "credited" and before.state != "credited":
-        after = await _credit(connection, after, seen.checkout, now)
+        after = await _credit(connection, after, page.checkout, now)
     if state in ("credited", "saved") and after.keeps_card and after.card_state is None:
-        after = await _keep_card(connection, after, seen, now)
+        after = await _keep_card(connection, after, page, now)
     await checkouts.move(connection, after)
     if after.state != before.state:
         say = get_log().error if after.state == "differs" else get_log().info
@@ -223,12 +228,12 @@ async def give_up(connection: Connection, record: CheckoutRow) -> CheckoutRow:
     return after
 
 
-async def _credit(connection: Connection, record: CheckoutRow, seen: Checkout, now: datetime) -> CheckoutRow:
-    intent = seen.intent
+async def _credit(connection: Connection, record: CheckoutRow, checkout: Checkout, now: datetime) -> CheckoutRow:
+    intent = checkout.intent
     assert intent is not None
     fact = CreditsPurchased(
         credits=record.credits or 0, pack=record.pack or "", payment_intent_id=intent.id, charge_cents=intent.amount_cents,
-        tax_cents=seen.tax_cents or None, currency=intent.currency, member_id=record.asked_by, charge_id=intent.charge_id,
+        tax_cents=checkout.tax_cents or None, currency=intent.currency, member_id=record.asked_by, charge_id=intent.charge_id,
         receipt_url=intent.receipt_url,
     )  # fmt: skip
     identity = Identity(record.team_id, STRIPE, intent.id)
@@ -241,17 +246,17 @@ async def _credit(connection: Connection, record: CheckoutRow, seen: Checkout, n
     return replace(record, payment_intent_id=intent.id, receipt_url=intent.receipt_url, position=position)
 
 
-async def _keep_card(connection: Connection, record: CheckoutRow, seen: PageAtStripe, now: datetime) -> CheckoutRow:
+async def _keep_card(connection: Connection, record: CheckoutRow, page: PageAtStripe, now: datetime) -> CheckoutRow:
     """The card that was saved is the one that top-ups charge, unless a newer one is."""
-    card = seen.checkout.card
+    card = page.checkout.card
     if card is None:
         return replace(record, card_state="none")
-    known = await customers.read_customer(connection, record.team_id)
-    newer = known is not None and known.card_created_at is not None and card.created_at < known.card_created_at
+    customer = await customers.read_customer(connection, record.team_id)
+    newer = customer is not None and customer.card_created_at is not None and card.created_at < customer.card_created_at
     if newer:
         superseded: CheckoutState = "superseded" if record.mode == "setup" else record.state
         return replace(record, state=superseded, card_state="superseded", brand=card.brand, last4=card.last4)
-    if not seen.in_use:
+    if not page.in_use:
         return record
     top_ups = await read_top_ups(connection, record.team_id)
     position = await change_card(
@@ -294,21 +299,21 @@ async def notice_card(
     team_id: str,
     customer_id: str,
     card: StripeCard | None,
-    told: CardChange | None,
+    change: CardChange | None,
     *,
     news_id: str,
 ) -> str:
     """What changed at Stripe without us, as a fact: a card that was removed, or another default. What came of it.
 
-    `told` is what the log said before Stripe was asked. Raises Unavailable if it says something newer: ask again.
+    `change` is what the log said before Stripe was asked. Raises Unavailable if it says something newer: ask again.
     """
     now = await lock_shard(connection, team_id)
-    if await customers.last_card_change(connection, team_id) != told:
+    if await customers.last_card_change(connection, team_id) != change:
         raise Unavailable("the card was changed while Stripe was asked for it")
-    known, top_ups = await customers.read_customer(connection, team_id), await read_top_ups(connection, team_id)
-    if known is None or known.customer_id != customer_id:
+    customer, top_ups = await customers.read_customer(connection, team_id), await read_top_ups(connection, team_id)
+    if customer is None or customer.customer_id != customer_id:
         return "not the customer of today"
-    ours = top_ups.card is not None and top_ups.card.payment_method_id == known.payment_method_id
+    ours = top_ups.card is not None and top_ups.card.payment_method_id == customer.payment_method_id
     if card is None and not ours:
         return "no card, as before"  # ours is the default by our own doing; another one may never have been
     before = top_ups.position

@@ -127,18 +127,18 @@ class CheckoutRow:
         )
 
 
-async def begin(connection: Connection, wanted: CheckoutRow) -> tuple[CheckoutRow, bool]:
+async def begin(connection: Connection, page: CheckoutRow) -> tuple[CheckoutRow, bool]:
     """Write down what a page is to be opened for; the row that is there, and whether it is new."""
     row = await connection.fetchrow(
-        BEGIN, shard_of(wanted.team_id), wanted.team_id, wanted.id, wanted.mode, wanted.customer_id, wanted.asked_by,
-        wanted.return_url, wanted.pack, wanted.name, wanted.credits, wanted.charge_cents, wanted.currency, wanted.keeps_card,
-        wanted.taxed,
+        BEGIN, shard_of(page.team_id), page.team_id, page.id, page.mode, page.customer_id, page.asked_by,
+        page.return_url, page.pack, page.name, page.credits, page.charge_cents, page.currency, page.keeps_card,
+        page.taxed,
     )  # fmt: skip
     if row is not None:
         return _record(row), True
-    known = await read(connection, wanted.team_id, wanted.id)
-    assert known is not None, "whoever holds the id has committed"
-    return known, False
+    stored = await read(connection, page.team_id, page.id)
+    assert stored is not None, "whoever holds the id has committed"
+    return stored, False
 
 
 async def read(connection: Connection, team_id: str, checkout_id: UUID) -> CheckoutRow | None:

@@ -53,7 +53,7 @@ class Payment(NamedTuple):
     disputes: tuple[Dispute, ...] = ()
     credits: tuple[Credit, ...] = ()
     account: Account | None = None
-    wanted: IntendedPayment | None = None
+    intended: IntendedPayment | None = None
 
 
 class Break(NamedTuple):
@@ -68,9 +68,9 @@ class Break(NamedTuple):
 
 def breaks_of(payment: Payment) -> list[Break]:
     """Every difference about a payment; none when both sides say the same."""
-    found = _of_uncredited(payment) if not payment.credits else _of_credited(payment, payment.credits[0])
+    breaks = _of_uncredited(payment) if not payment.credits else _of_credited(payment, payment.credits[0])
     team_id = payment.credits[0].team_id if payment.credits else _team(payment)
-    return [Break(kind, payment.payment_intent_id, team_id, what, following) for kind, what, following in found]
+    return [Break(kind, payment.payment_intent_id, team_id, what, following) for kind, what, following in breaks]
 
 
 PlainBreaks = Iterator[tuple[BreakKind, str, str]]
@@ -95,42 +95,42 @@ def is_quiet(intent: Intent, credits: Sequence[Credit], reversed_by_log: Contain
 
 
 def _of_uncredited(payment: Payment) -> PlainBreaks:
-    intent, wanted = payment.intent, payment.wanted
+    intent, intended = payment.intent, payment.intended
     if intent is None or intent.state == "cancelled":
         return
     if intent.state != "succeeded":
-        yield from _of_unpaid(intent, wanted)
+        yield from _of_unpaid(intent, intended)
         return
     if intent.refunded_cents >= intent.amount_cents:
         return  # given back whole: nobody owes anybody anything
-    yield _of_paid(intent, wanted)
+    yield _of_paid(intent, intended)
 
 
-def _of_paid(intent: Intent, wanted: IntendedPayment | None) -> tuple[BreakKind, str, str]:
+def _of_paid(intent: Intent, intended: IntendedPayment | None) -> tuple[BreakKind, str, str]:
     """Why money that came brought no credits."""
-    if wanted is None:
+    if intended is None:
         what = f"{_money(intent)} were paid, and nothing here asked for them"
         return BreakKind.ORPHAN_INTENT, what, f"find out at Stripe who made it; refund it, or {_by_hand(intent.id)}"
-    about = f"{wanted.kind} {wanted.id}"
-    if wanted.answered_by not in (None, intent.id):
-        what = f"{_money(intent)} were paid again for {about}, which {wanted.answered_by} paid already"
+    about = f"{intended.kind} {intended.id}"
+    if intended.answered_by not in (None, intent.id):
+        what = f"{_money(intent)} were paid again for {about}, which {intended.answered_by} paid already"
         return BreakKind.ORPHAN_INTENT, what, "refund it at Stripe"
-    if fault := wanted.fault or _differs(intent, wanted):
+    if fault := intended.fault or _differs(intent, intended):
         what = f"{fault}; no credits were given"
         return BreakKind.AMOUNT_MISMATCH, what, f"refund it at Stripe, or {_by_hand(intent.id)}"
-    what = f"{_money(intent)} were paid for {about}: {format_credits(wanted.credits)} credits are missing"
+    what = f"{_money(intent)} were paid for {about}: {format_credits(intended.credits)} credits are missing"
     return BreakKind.PAID_NOT_CREDITED, what, "run `creditwell reconcile --heal`"
 
 
-def _of_unpaid(intent: Intent, wanted: IntendedPayment | None) -> PlainBreaks:
+def _of_unpaid(intent: Intent, intended: IntendedPayment | None) -> PlainBreaks:
     """An intent that may still be paid is right only as long as something waits for it."""
     if not OURS & intent.metadata.keys():
         return  # somebody else's business, as long as no money moves
-    if wanted is not None and wanted.kind == "purchase":
+    if intended is not None and intended.kind == "purchase":
         return  # Stripe closes its pages by itself
-    if wanted is not None and wanted.open and wanted.payment_intent_id in (None, intent.id):
+    if intended is not None and intended.open and intended.payment_intent_id in (None, intent.id):
         return
-    about = f"{wanted.kind} {wanted.id} is over" if wanted is not None else "nothing here asked for it"
+    about = f"{intended.kind} {intended.id} is over" if intended is not None else "nothing here asked for it"
     what = f"{_money(intent)} may still be paid ({intent.state}), and {about}"
     yield BreakKind.ORPHAN_INTENT, what, "cancel it at Stripe"
 
@@ -160,21 +160,21 @@ def _of_reversed(payment: Payment, intent: Intent) -> PlainBreaks:
     account = payment.account
     if account is None:
         return
-    seen = seen_of(intent, payment.disputes, account)
+    at_stripe = seen_of(intent, payment.disputes, account)
     again = "send the event again from Stripe's dashboard, or run `creditwell reconcile --claw`"
-    if isinstance(fact_due(account, seen), ChargeRefunded):
-        refunded, charged, known = (
+    if isinstance(fact_due(account, at_stripe), ChargeRefunded):
+        refunded, charged, stored = (
             format_money(cents, account.currency)
-            for cents in (seen.refunded_cents, account.charge_cents, account.refunded_cents)
+            for cents in (at_stripe.refunded_cents, account.charge_cents, account.refunded_cents)
         )
-        what = f"{refunded} of {charged} are refunded, the log says {known}"
+        what = f"{refunded} of {charged} are refunded, the log says {stored}"
         yield BreakKind.REFUND_NOT_CLAWED, what, again
-    settled = seen._replace(refunded_cents=account.refunded_cents)
+    settled = at_stripe._replace(refunded_cents=account.refunded_cents)
     if (due := fact_due(account, settled)) is not None:
         dispute_id = getattr(due, "dispute_id", "")
         heard = account.disputes.get(dispute_id)
         says = heard.course if heard is not None else "nothing"
-        what = f"dispute {dispute_id} is {seen.disputes[dispute_id].course}, the log says {says}"
+        what = f"dispute {dispute_id} is {at_stripe.disputes[dispute_id].course}, the log says {says}"
         yield BreakKind.DISPUTE_UNHANDLED, what, again
     for dispute in payment.disputes:
         if not dispute.is_known:
@@ -186,17 +186,17 @@ def _of_reversed(payment: Payment, intent: Intent) -> PlainBreaks:
             )
 
 
-def _differs(intent: Intent, wanted: IntendedPayment) -> str | None:
+def _differs(intent: Intent, intended: IntendedPayment) -> str | None:
     """What was paid other than we had asked for, as far as the amount alone tells.
 
     Tax may come on top of a purchase; whether it is the right tax is told where Stripe names it (`checkouts.difference`).
     """
-    if intent.metadata.get("team_id") != wanted.team_id:
-        return f"{_money(intent)} were paid by {intent.metadata.get('team_id')} for {wanted.kind} {wanted.id} of {wanted.team_id}"
-    more = intent.amount_cents - wanted.charge_cents
-    if intent.currency == wanted.currency and (more == 0 or (wanted.taxed and more > 0)):
+    if intent.metadata.get("team_id") != intended.team_id:
+        return f"{_money(intent)} were paid by {intent.metadata.get('team_id')} for {intended.kind} {intended.id} of {intended.team_id}"
+    more = intent.amount_cents - intended.charge_cents
+    if intent.currency == intended.currency and (more == 0 or (intended.taxed and more > 0)):
         return None
-    return f"{_money(intent)} were paid for {wanted.kind} {wanted.id}, which is {format_money(wanted.charge_cents, wanted.currency)}"
+    return f"{_money(intent)} were paid for {intended.kind} {intended.id}, which is {format_money(intended.charge_cents, intended.currency)}"
 
 
 def _money(intent: Intent) -> str:

@@ -94,8 +94,8 @@ async def reconcile(
     report.breaks = breaks
     if heal or claw:
         report.breaks = await _examine_all(connection, charges, _payments_of(breaks), suspects)
-        left = {(one.type, one.payment_intent_id) for one in report.breaks}
-        report.healed = [one for one in acted if (one.type, one.payment_intent_id) not in left]
+        open_breaks = {(one.type, one.payment_intent_id) for one in report.breaks}
+        report.healed = [one for one in acted if (one.type, one.payment_intent_id) not in open_breaks]
     by_hand = await settled_by_hand(connection) if report.breaks else set()
     report.breaks = [one for one in report.breaks if not (one.type in BY_HAND and one.payment_intent_id in by_hand)]
     return report
@@ -116,11 +116,11 @@ async def _suspects(
     async for intent in _all_intents(charges, since):
         report.payments += 1
         on_payments(1)
-        known = credits.pop(intent.id, [])
-        if intent.state == "succeeded" and (known or "team_id" in intent.metadata):
+        credited = credits.pop(intent.id, [])
+        if intent.state == "succeeded" and (credited or "team_id" in intent.metadata):
             _add(report.charged, intent.currency, intent.amount_cents)
-        if not is_quiet(intent, known, went_back):
-            suspects[intent.id] = tuple({one.team_id for one in known} | _team_of(intent))
+        if not is_quiet(intent, credited, went_back):
+            suspects[intent.id] = tuple({one.team_id for one in credited} | _team_of(intent))
         went_back.discard(intent.id)
     # What is left over of either side: credits whose payment was not listed, and older payments of which something went back.
     for name, left_over in credits.items():
@@ -144,13 +144,13 @@ def _add(sums: dict[str, int], currency: str, cents: int) -> None:
 async def _all_intents(charges: Charges, since: datetime) -> AsyncIterator[Intent]:
     """Every intent made since, newest first; where Stripe stops answering, it goes on from there."""
     before: datetime | None = None
-    seen: set[str] = set()
+    intent_ids: set[str] = set()
     failures = 0
     while failures < TRIES_MAX:
         try:
             async for intent in charges.list_intents(created_after=since, created_before=before):
-                if intent.id not in seen:
-                    seen.add(intent.id)
+                if intent.id not in intent_ids:
+                    intent_ids.add(intent.id)
                     before, failures = intent.created_at + timedelta(seconds=1), 0
                     yield intent
         except Unavailable as away:
@@ -180,9 +180,9 @@ async def _examine(connection: Connection, charges: Charges, name: str, teams: t
         before = await _by_log(connection, name, teams)
         intent = await _retrieve(charges, name)
         disputes = await charges.disputes_of(name) if intent is not None and intent.disputed else ()
-        wanted = None if before.credits or intent is None else await wanted_by(connection, intent.metadata)
+        intended = None if before.credits or intent is None else await wanted_by(connection, intent.metadata)
         if await _by_log(connection, name, teams) == before:
-            return breaks_of(before._replace(intent=intent, disputes=disputes, wanted=wanted))
+            return breaks_of(before._replace(intent=intent, disputes=disputes, intended=intended))
     raise Unavailable(f"{name} moves while it is looked at")
 
 
@@ -214,17 +214,17 @@ async def _heal(connection: Connection, charges: Charges, one: Break) -> bool:
 
 async def _credit(connection: Connection, charges: Charges, intent: Intent) -> bool:
     """Credit what was paid; False for a top-up that is answered by now, by this payment or by another one."""
-    wanted = await wanted_by(connection, intent.metadata)
-    assert wanted is not None, "it was there a moment ago, and nothing is ever deleted"
-    if wanted.kind == "purchase":
-        await _follow_purchase(connection, charges, wanted)
+    intended = await wanted_by(connection, intent.metadata)
+    assert intended is not None, "it was there a moment ago, and nothing is ever deleted"
+    if intended.kind == "purchase":
+        await _follow_purchase(connection, charges, intended)
         return True
     async with connection.transaction():
-        return await credit_top_up(connection, wanted.team_id, wanted.id, intent) is not None
+        return await credit_top_up(connection, intended.team_id, intended.id, intent) is not None
 
 
-async def _follow_purchase(connection: Connection, charges: Charges, wanted: IntendedPayment) -> None:
-    record = await checkouts.find(connection, wanted.id)
+async def _follow_purchase(connection: Connection, charges: Charges, intended: IntendedPayment) -> None:
+    record = await checkouts.find(connection, intended.id)
     assert record is not None
     if record.session_id is not None:
         await pages.follow(charges, transactions_on(connection), record)

@@ -54,7 +54,7 @@ FINISH = """
     WHERE name = $1
 """
 LATER = "UPDATE reconciliations SET due_at = clock_timestamp() + $2::interval WHERE name = $1"
-FOUND = "SELECT name, breaks, ended_at FROM reconciliations ORDER BY name"
+READ_RESULTS = "SELECT name, breaks, ended_at FROM reconciliations ORDER BY name"
 
 
 class Credit(NamedTuple):
@@ -124,12 +124,12 @@ async def settled_by_hand(connection: Connection) -> set[str]:
 
 async def credits_of(connection: Connection, team_ids: Sequence[str], payment_intent_id: str) -> tuple[Credit, ...]:
     """The credits that one payment brought to these teams, under whatever name."""
-    found = [
+    credits = [
         credit_of(stored_of(row))
         for team_id in team_ids
         for row in await connection.fetch(OF_TEAM, shard_of(team_id), team_id, GAINS)
     ]
-    return tuple(credit for credit in found if credit.payment_intent_id == payment_intent_id)
+    return tuple(credit for credit in credits if credit.payment_intent_id == payment_intent_id)
 
 
 def credit_of(stored: Stored) -> Credit:
@@ -195,6 +195,6 @@ async def later(connection: Connection, name: str, wait: timedelta) -> None:
     await connection.execute(LATER, name, wait)
 
 
-async def found(connection: Connection) -> dict[str, dict[str, int]]:
+async def read_results(connection: Connection) -> dict[str, dict[str, int]]:
     """What the last comparisons left, by their names and by type."""
-    return {row["name"]: json.loads(row["breaks"]) for row in await connection.fetch(FOUND)}
+    return {row["name"]: json.loads(row["breaks"]) for row in await connection.fetch(READ_RESULTS)}

@@ -13,7 +13,7 @@ from prometheus_client import Gauge
 
 from services.money.reconcile.breaks import BreakKind
 from services.money.reconcile.compare import reconcile
-from services.money.reconcile.reads import claim, finish, found, later
+from services.money.reconcile.reads import claim, finish, later, read_results
 from services.money.stripe_client import Charges
 from services.runtime.clock import pause, until_stopped
 from services.runtime.crashpoints import crashpoint
@@ -50,7 +50,7 @@ async def _look(pool: Pool, charges: Charges, gauge: Gauge) -> None:
         if began_at is not None:
             await _run(pool, charges, name, began_at)
     async with pool.acquire() as connection:
-        last = await found(connection)
+        last = await read_results(connection)
     for kind in BreakKind:
         gauge.labels(kind.value).set(max((breaks.get(kind.value, 0) for breaks in last.values()), default=0))
 

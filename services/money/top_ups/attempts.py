@@ -97,7 +97,9 @@ NEW_CONFIRM = """
 NEW_CANCEL = (
     "UPDATE top_up_attempts SET cancel_try = cancel_try + 1 WHERE shard = $1 AND team_id = $2 AND attempt_id = $3"
 )
-ASKED = "UPDATE top_up_attempts SET asked_at = clock_timestamp() WHERE shard = $1 AND team_id = $2 AND attempt_id = $3"
+NOTE_REQUEST = (
+    "UPDATE top_up_attempts SET asked_at = clock_timestamp() WHERE shard = $1 AND team_id = $2 AND attempt_id = $3"
+)
 END = """
     UPDATE top_up_attempts SET ended_at = clock_timestamp()
     WHERE shard = $1 AND team_id = $2 AND attempt_id = $3 AND ended_at IS NULL

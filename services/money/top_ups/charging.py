@@ -93,14 +93,14 @@ class Charging:
 
     async def _drive(self, lease: Lease, state: TopUps, attempt: Attempt) -> float | None:
         """Step after step, up to the end or to where somebody else has to do something; when to look again, if that is known."""
-        wanted = is_wanted(state, attempt, self.catalog)
-        if not wanted and attempt.payment_intent_id is None and not lease.create_try:
+        still_wanted = is_wanted(state, attempt, self.catalog)
+        if not still_wanted and attempt.payment_intent_id is None and not lease.create_try:
             await self._fail(lease, "cancelled", None)  # Stripe has never heard of it
             return None
         intent, before = await self._intent(lease, attempt), None
         while intent is not None:
             remedy = intent.decline.remedy if intent.decline is not None else None
-            step = next_step(intent.state, remedy, wanted=wanted, waited_long=lease.waited_long)
+            step = next_step(intent.state, remedy, is_wanted=still_wanted, waited_long=lease.waited_long)
             if step is before:
                 # Stripe repeats what it said when the intent stood otherwise; to another key, at the next look, it will not.
                 await self._note(lease, NEW_KEYS[step])
@@ -131,11 +131,11 @@ class Charging:
         """The attempt's intent as Stripe has it now, made if there is none; None where it can't be made."""
         if attempt.payment_intent_id is not None:
             return await self.charges.retrieve(attempt.payment_intent_id)
-        found = await self._made_before(lease, attempt)
-        intent = found[0] if found else await self._create(lease, attempt)
+        earlier = await self._made_before(lease, attempt)
+        intent = earlier[0] if earlier else await self._create(lease, attempt)
         if intent is None:
             return None
-        for other in found[1:]:  # before one is recorded: nobody looks for the others afterwards
+        for other in earlier[1:]:  # before one is recorded: nobody looks for the others afterwards
             await self._drop_orphan(lease, other)
         kept_id = await self._record_intent(lease, intent)
         crashpoint("topup:recorded")
@@ -277,7 +277,7 @@ class Charging:
             fact = TopUpActionRequired(
                 attempt_id=state.open.attempt_id, payment_intent_id=intent.id, action_url=intent.action_url
             )
-            await attempts.note(connection, lease, attempts.ASKED)
+            await attempts.note(connection, lease, attempts.NOTE_REQUEST)
             await _append(connection, state, now, f"action:{fact.attempt_id}", fact)
         crashpoint("topup:asked")
 

@@ -44,8 +44,8 @@ async def configure_top_ups(
         Refused: unknown_team, or changed_meanwhile.
     """
     now = await lock_known_team(connection, team_id)
-    known = await read_top_up_settings(connection, team_id)
-    if known.number != number:
+    in_force = await read_top_up_settings(connection, team_id)
+    if in_force.number != number:
         raise Refused("changed_meanwhile", "somebody else changed the settings; look at them and save again")
     fact_id = numbered("settings", number + 1)
     appended = await append(connection, [NewFact(team_id, SETTINGS, fact_id, now, settings)])

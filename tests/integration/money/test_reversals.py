@@ -81,7 +81,7 @@ async def test_refunds_take_back_their_part_of_purchases_and_top_ups_however_oft
     for cents, left in ((500, -50), (300, -200), (1_200, -800)):
         await refund(desk, paid, cents)
 
-        assert await follow(connection, desk.charges, paid.id) is ReversalOutcome.TOLD
+        assert await follow(connection, desk.charges, paid.id) is ReversalOutcome.APPENDED
         assert await follow(connection, desk.charges, paid.id) is ReversalOutcome.NOTHING_NEW
         assert await additional(connection, paid.team) == left
 
@@ -168,7 +168,7 @@ async def test_many_who_hear_of_the_same_refund_at_once_take_it_back_once(databa
 
         heard = await asyncio.gather(*(hear() for _ in range(10)))
 
-        assert sorted(heard) == [*[ReversalOutcome.NOTHING_NEW] * 9, ReversalOutcome.TOLD]
+        assert sorted(heard) == [*[ReversalOutcome.NOTHING_NEW] * 9, ReversalOutcome.APPENDED]
         assert await additional(first, paid.team) == 750
 
 
@@ -185,7 +185,7 @@ async def test_what_is_not_ours_is_left_alone_and_what_is_not_credited_yet_comes
     assert await follow(connection, desk.charges, paid.id) is ReversalOutcome.NOT_CREDITED
     await credited(connection, paid, bought(paid))
 
-    assert await follow(connection, desk.charges, paid.id) is ReversalOutcome.TOLD
+    assert await follow(connection, desk.charges, paid.id) is ReversalOutcome.APPENDED
     assert await additional(connection, paid.team) == 750
 
 

@@ -41,7 +41,7 @@ def told(seen: PaymentAtStripe) -> Account:
     """The account of a log that has heard everything."""
     account = Account("pi_1", 1, 1_000 * MICRO, CENTS, "usd")
     while (fact := fact_due(account, seen)) is not None:
-        position = account.told + 2
+        position = account.reversals + 2
         account = evolve(account, Stored(7, position, NOW, NOW, "team_42", "test", "1", fact.type, fact.body()), fact)
     return account
 
@@ -123,7 +123,7 @@ def test_a_purchase_that_was_found_to_differ_is_a_mismatch_whatever_its_tax_and_
         fault=fault,
     )
 
-    (found,) = breaks_of(Payment("pi_1", paid(), wanted=wanted))
+    (found,) = breaks_of(Payment("pi_1", paid(), intended=wanted))
 
     assert (found.type, found.what) == (BreakKind.AMOUNT_MISMATCH, f"{fault}; no credits were given")
     assert "--heal" not in found.next_step

@@ -497,13 +497,13 @@ def test_a_cap_period_begins_at_the_first_midnight_of_the_month_in_the_teams_zon
 def test_only_succeeded_is_money_and_only_cancelled_is_the_end(
     state: str, remedy: str | None, expected: AttemptStep
 ) -> None:
-    assert next_step(state, remedy, wanted=True, waited_long=False) is expected
+    assert next_step(state, remedy, is_wanted=True, waited_long=False) is expected
 
 
 @pytest.mark.parametrize("state", ["requires_confirmation", "requires_action", "requires_payment_method"])
 def test_an_attempt_that_nobody_wants_any_more_is_cancelled_before_it_can_be_paid(state: str) -> None:
-    assert next_step(state, "needs_authentication", wanted=False, waited_long=False) is AttemptStep.CANCEL
+    assert next_step(state, "needs_authentication", is_wanted=False, waited_long=False) is AttemptStep.CANCEL
 
 
 def test_whoever_never_confirms_at_the_bank_is_not_waited_for_for_ever() -> None:
-    assert next_step("requires_action", None, wanted=True, waited_long=True) is AttemptStep.CANCEL
+    assert next_step("requires_action", None, is_wanted=True, waited_long=True) is AttemptStep.CANCEL

@@ -56,13 +56,13 @@ def create_app(api: str, team: str, people: Mapping[str, TokenRole]) -> Starlett
         )
 
     async def generate(request: Request) -> Response:
-        asked = await request.json()
-        if asked.get("as") not in people or asked.get("tier") not in TIERS:
+        body = await request.json()
+        if body.get("as") not in people or body.get("tier") not in TIERS:
             return PlainTextResponse("an image needs somebody who asks for it, and a tier", 422)
         async with httpx.AsyncClient(trust_env=False, timeout=15) as client:
             answer = await client.post(
                 f"{api}/v1/usage",
-                json=_usage(team, asked["as"], asked["tier"]),
+                json=_usage(team, body["as"], body["tier"]),
                 headers={"authorization": f"Bearer {service}"},
             )
         return JSONResponse(answer.json(), answer.status_code)

@@ -87,13 +87,13 @@ def _retrieve(call: Call) -> Json:
 
 
 def _list(call: Call) -> Json:
-    wanted = {name: call.params[name] for name in ("customer", "payment_intent") if name in call.params}
-    found = (
+    criteria = {name: call.params[name] for name in ("customer", "payment_intent") if name in call.params}
+    matches = (
         paid
         for paid in call.books.newest_first("charge")
-        if all(paid[name] == identity for name, identity in wanted.items())
+        if all(paid[name] == identity for name, identity in criteria.items())
     )
-    return listing(call, found, url="/v1/charges")
+    return listing(call, matches, url="/v1/charges")
 
 
 ENDPOINTS = [

@@ -272,13 +272,13 @@ def _retrieve(call: Call) -> Json:
 
 def _list(call: Call) -> Json:
     names = ("customer", "payment_intent", "status")
-    wanted = {name: call.params[name] for name in names if name in call.params}
-    found = []
+    criteria = {name: call.params[name] for name in names if name in call.params}
+    matches = []
     for session in call.books.newest_first("checkout.session"):
         expire_when_due(call.books, session)
-        if all(session[name] == value for name, value in wanted.items()):
-            found.append(session)
-    return listing(call, found, url="/v1/checkout/sessions")
+        if all(session[name] == value for name, value in criteria.items()):
+            matches.append(session)
+    return listing(call, matches, url="/v1/checkout/sessions")
 
 
 def _expire(call: Call) -> Json:

@@ -211,12 +211,12 @@ def _delete(call: Call) -> Json:
 
 
 def _list(call: Call) -> Json:
-    found = (
+    matches = (
         customer
         for customer in call.books.newest_first("customer")
         if not customer.get("deleted") and customer["email"] == call.params.get("email", customer["email"])
     )
-    return listing(call, found, url="/v1/customers")
+    return listing(call, matches, url="/v1/customers")
 
 
 def _create_payment_method(call: Call) -> Json:

@@ -202,8 +202,8 @@ def _next_action(intent: Json, base_url: str) -> Json:
 def _ordered_by_script(books: Books, intent: Json, method: Json) -> CardVerdict | None:
     note = books.note("outcomes")
     for order in note.get("orders", []):
-        wanted = ((order["customer"], intent["customer"]), (order["payment_method"], method["id"]))
-        if order["times"] > 0 and all(name in {None, present} for name, present in wanted):
+        pairs = ((order["customer"], intent["customer"]), (order["payment_method"], method["id"]))
+        if order["times"] > 0 and all(name in {None, present} for name, present in pairs):
             order["times"] -= 1
             books.changed("note", note)
             return ordered(order["outcome"])
@@ -336,12 +336,12 @@ def _retrieve(call: Call) -> Json:
 
 def _list(call: Call) -> Json:
     customer = call.params.get("customer")
-    found = (
+    matches = (
         intent
         for intent in call.books.newest_first("payment_intent")
         if customer is None or intent["customer"] == customer
     )
-    return listing(call, found, url="/v1/payment_intents")
+    return listing(call, matches, url="/v1/payment_intents")
 
 
 ENDPOINTS = [

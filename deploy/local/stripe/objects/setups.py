@@ -168,8 +168,8 @@ def _retrieve(call: Call) -> Json:
 
 def _list(call: Call) -> Json:
     customer = call.params.get("customer")
-    found = (one for one in call.books.newest_first("setup_intent") if customer in {None, one["customer"]})
-    return listing(call, found, url="/v1/setup_intents")
+    matches = (one for one in call.books.newest_first("setup_intent") if customer in {None, one["customer"]})
+    return listing(call, matches, url="/v1/setup_intents")
 
 
 ENDPOINTS = [
