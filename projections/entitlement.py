@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple, get_args
 
 from projections.balance.state import TeamBalance
 from schemas.catalog import Catalog
-from schemas.credits import format_credits
+from schemas.credits import MicroCredits, format_credits
 from schemas.rates import CompiledCard, NotPriced
 
 DenialReason = Literal["unknown_feature", "plan_required", "top_ups_required", "member_limit", "exhausted"]
@@ -34,7 +34,7 @@ class PlannedWork(NamedTuple):
 class Amount(NamedTuple):
     """So many micro-credits, whatever for."""
 
-    credits: int
+    credits: MicroCredits
     member_id: str | None = None
 
 
@@ -52,13 +52,13 @@ class Spending(NamedTuple):
     limit: Limit
     today: int = 0
     month: int = 0
-    held: int = 0
+    held: MicroCredits = 0
 
 
 class Verdict(NamedTuple):
     """The answer for one piece of work. `credits` is None where there is no price; `warning` marks and forbids nothing."""
 
-    credits: int | None
+    credits: MicroCredits | None
     reason: DenialReason | None = None
     detail: str | None = None
     warning: Warn | None = None
@@ -69,7 +69,7 @@ class Permission:
     """The answer for all of it. `affordable` is about the balance alone."""
 
     verdicts: tuple[Verdict, ...]
-    credits: int
+    credits: MicroCredits
     affordable: bool
 
     @property
@@ -91,7 +91,7 @@ class Permission:
 def permit(
     requests: Iterable[PlannedWork | Amount],
     team: TeamBalance,
-    available: int,
+    available: MicroCredits,
     members: Mapping[str, Spending],
     card: CompiledCard,
     catalog: Catalog,
@@ -137,7 +137,7 @@ def _lacking(work: PlannedWork | Amount, team: TeamBalance, card: CompiledCard, 
     return Verdict(credits)
 
 
-def _limited(verdict: Verdict, member_id: str, spending: Spending, requested_credits: int) -> Verdict:
+def _limited(verdict: Verdict, member_id: str, spending: Spending, requested_credits: MicroCredits) -> Verdict:
     """The verdict once the member's limit has its say; `requested_credits` is what the member wants in all, this included."""
     limit, held = spending.limit, spending.held
     for most, used, period in ((limit.daily, spending.today, "day"), (limit.monthly, spending.month, "month")):

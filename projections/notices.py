@@ -7,7 +7,7 @@ host makes of it (a mail, a banner) is its own business; whom it tells, too, bec
 from typing import Any
 from urllib.parse import quote
 
-from schemas.credits import format_credits
+from schemas.credits import MicroCredits, format_credits
 from schemas.facts import (
     AnyFact,
     BalanceRanLow,
@@ -124,7 +124,7 @@ def _ran_out(fact: BalanceRanOut) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _words(micro: int) -> str:
+def _words(micro: MicroCredits) -> str:
     """Credits with commas between the thousands."""
     whole, point, part = format_credits(micro).partition(".")
     return f"{'-' if whole.startswith('-') else ''}{abs(int(whole)):,}{point}{part}"

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
+from schemas.credits import MicroCredits
 from schemas.facts import (
     AnyFact,
     ChargeDisputed,
@@ -55,12 +56,12 @@ class Account:
 
     payment_intent_id: str
     lot: int
-    granted: int
+    granted: MicroCredits
     charge_cents: int
     currency: str
     refunded_cents: int = 0
     disputes: Mapping[str, Disputed] = field(default_factory=dict)
-    clawed: int = 0
+    clawed: MicroCredits = 0
     reinstated_lots: tuple[int, ...] = ()
     reversals: int = 0  # facts about what went back: also the number of the last one
 
@@ -71,7 +72,7 @@ class Account:
         return min(self.charge_cents, self.refunded_cents + disputed)
 
     @property
-    def owed(self) -> int:
+    def owed(self) -> MicroCredits:
         """What must have been taken back of the credits, in all."""
         return self.granted * self.away_cents // self.charge_cents if self.charge_cents else 0
 

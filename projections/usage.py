@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
 
 from projections.balance.state import ActivityKind, BalanceEntry
+from schemas.credits import MicroCredits
 from schemas.cycles import load_zone
 
 QUARTER = timedelta(minutes=15)
@@ -34,7 +35,7 @@ class UsageRow(NamedTuple):
     day: date
     feature: str
     member_id: str
-    credits: int
+    credits: MicroCredits
     uses: int
 
 

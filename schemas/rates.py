@@ -29,7 +29,7 @@ from pydantic import (
     model_validator,
 )
 
-from .credits import ENTRY_MAX, EXACT, MICRO, format_credits
+from .credits import ENTRY_MAX, EXACT, MICRO, MicroCredits, format_credits
 from .facts import Attributes
 from .problems import problems_of
 
@@ -234,11 +234,11 @@ class Priced:
     quantity: Decimal
     rate_attributes: Mapping[str, str]
     rate_credits: str
-    credits: int
+    credits: MicroCredits
     formula: str
 
 
-def _in_credits(micro: int) -> str:
+def _in_credits(micro: MicroCredits) -> str:
     return f"{format_credits(micro)} {'credit' if micro == MICRO else 'credits'}"
 
 

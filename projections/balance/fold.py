@@ -33,6 +33,7 @@ from projections.balance.state import (
     TeamBalance,
     TopUpSettings,
 )
+from schemas.credits import MicroCredits
 from schemas.facts import (
     AdminFact,
     AnyCreditsFact,
@@ -256,8 +257,8 @@ def _claw_back(
     entries: list[BalanceEntry],
     kind: ActivityKind,
     lots: tuple[int, ...],
-    clawed: int,
-    back: int,
+    clawed: MicroCredits,
+    back: MicroCredits,
 ) -> None:
     """Take credits of a payment back, or give them back as a lot of their own.
 

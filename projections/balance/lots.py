@@ -16,6 +16,7 @@ from projections.balance.state import (
     LotPayment,
     TeamBalance,
 )
+from schemas.credits import MicroCredits
 from schemas.facts import (
     Stored,
 )
@@ -37,8 +38,13 @@ def end_lots(team: TeamBalance, at: datetime, entries: list[BalanceEntry]) -> No
 
 
 def gain(
-    team: TeamBalance, stored: Stored, kind: LotKind, credits: int, starts_at: datetime, ends_at: datetime = NEVER
-) -> int:
+    team: TeamBalance,
+    stored: Stored,
+    kind: LotKind,
+    credits: MicroCredits,
+    starts_at: datetime,
+    ends_at: datetime = NEVER,
+) -> MicroCredits:
     """Have a lot more; how many credits it has, which is fewer than asked where the balance would pass `BALANCE_MAX`."""
     credits = max(0, min(credits, BALANCE_MAX - team.total))
     lot = Lot(stored.position, kind, credits, credits, starts_at, ends_at)
@@ -49,7 +55,7 @@ def gain(
     return credits
 
 
-def burn(team: TeamBalance, credits: int, at: datetime) -> BurnResult:
+def burn(team: TeamBalance, credits: MicroCredits, at: datetime) -> BurnResult:
     """Take credits from the lots whose interval holds `at`, in burn order; what is left becomes debt, up to `BALANCE_MAX`."""
     for lot in team.lots:
         if lot.remaining and lot.starts_at <= at < lot.ends_at:
@@ -87,7 +93,7 @@ def burn(team: TeamBalance, credits: int, at: datetime) -> BurnResult:
     return BurnResult(tuple(parts), included, credits - included, back_included, back_additional)
 
 
-def owe(team: TeamBalance, credits: int, paid: list[LotPayment]) -> int:
+def owe(team: TeamBalance, credits: MicroCredits, paid: list[LotPayment]) -> MicroCredits:
     """Owe more; how many credits, which is fewer than asked where the debt would pass `BALANCE_MAX`."""
     owed = max(0, min(credits, BALANCE_MAX - team.debt))
     if owed:
@@ -110,7 +116,9 @@ def what_fits(team: TeamBalance, paid: tuple[LotPayment, ...]) -> tuple[LotPayme
     return tuple(back)
 
 
-def restore(team: TeamBalance, stored: Stored, paid: tuple[LotPayment, ...], settled: Mapping[int, Lot]) -> int:
+def restore(
+    team: TeamBalance, stored: Stored, paid: tuple[LotPayment, ...], settled: Mapping[int, Lot]
+) -> MicroCredits:
     """Return a usage's credits to the lots that paid; how many of them are included now.
 
     Where such a lot has ended, its part returns as a lot that ends with the open cycle.
@@ -155,8 +163,8 @@ def enter(
     stored: Stored,
     entries: list[BalanceEntry],
     kind: ActivityKind,
-    included: int,
-    additional: int,
+    included: MicroCredits,
+    additional: MicroCredits,
     member_id: str | None = None,
     feature: str | None = None,
     paid: tuple[LotPayment, ...] = (),
@@ -189,8 +197,8 @@ def enter_expiry(
     entries: list[BalanceEntry],
     recorded_at: datetime,
     ended_at: datetime,
-    included: int,
-    additional: int,
+    included: MicroCredits,
+    additional: MicroCredits,
 ) -> None:
     """Book the end of a lot, or what late usage gives back of it (then the amounts are positive)."""
     team.included += included

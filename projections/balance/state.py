@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import NamedTuple
 
-from schemas.credits import MICRO
+from schemas.credits import MICRO, MicroCredits
 
 # Plain times rather than infinities, which PostgreSQL, JSON and Python each spell in their own way.
 NEVER = datetime(9999, 1, 1, tzinfo=UTC)
@@ -52,8 +52,8 @@ class Lot:
 
     lot: int
     kind: LotKind
-    gained: int
-    remaining: int
+    gained: MicroCredits
+    remaining: MicroCredits
     starts_at: datetime
     ends_at: datetime = NEVER
     ended: bool = False
@@ -69,7 +69,7 @@ class Lot:
 class OpenHold(NamedTuple):
     """Credits set aside for work that runs."""
 
-    credits: int
+    credits: MicroCredits
     expires_at: datetime
 
 
@@ -88,7 +88,7 @@ class LotPayment(NamedTuple):
     """What one lot (or, as lot 0, debt) paid of a usage."""
 
     lot: int
-    credits: int
+    credits: MicroCredits
 
 
 class BalanceEntry(NamedTuple):
@@ -101,14 +101,14 @@ class BalanceEntry(NamedTuple):
     occurred_at: datetime
     member_id: str | None
     feature: str | None
-    included: int
-    additional: int
-    balance_after: int
+    included: MicroCredits
+    additional: MicroCredits
+    balance_after: MicroCredits
     paid: tuple[LotPayment, ...] = ()
     late: bool = False
 
     @property
-    def credits(self) -> int:
+    def credits(self) -> MicroCredits:
         """The change of the total."""
         return self.included + self.additional
 
@@ -117,10 +117,10 @@ class BurnResult(NamedTuple):
     """Who paid for something, and how much of it lots that had ended already paid: their expiry shrinks by that."""
 
     paid: tuple[LotPayment, ...]
-    included: int
-    additional: int
-    back_included: int = 0
-    back_additional: int = 0
+    included: MicroCredits
+    additional: MicroCredits
+    back_included: MicroCredits = 0
+    back_additional: MicroCredits = 0
 
 
 @dataclass(slots=True)
@@ -128,7 +128,7 @@ class TopUpSettings:
     """What an admin chose, as far as a balance must know it."""
 
     enabled: bool = False
-    threshold: int = 0
+    threshold: MicroCredits = 0
 
 
 @dataclass(slots=True)
@@ -142,19 +142,19 @@ class TeamBalance:
     team_id: str
     position: int = 0
     as_of: datetime = ALWAYS
-    included: int = 0
-    additional: int = 0
-    debt: int = 0
+    included: MicroCredits = 0
+    additional: MicroCredits = 0
+    debt: MicroCredits = 0
     lots: list[Lot] = field(default_factory=list)
     holds: dict[str, OpenHold] = field(default_factory=dict)
     next_end: datetime = NEVER
     plan: str = ""
     plan_position: int = 0
     zone: str = "UTC"
-    allowance: int = 0
+    allowance: MicroCredits = 0
     cycle_ends_at: datetime = NEVER
     sealed_until: datetime = ALWAYS
-    notice_threshold: int = 0
+    notice_threshold: MicroCredits = 0
     top_up: TopUpSettings = field(default_factory=TopUpSettings)
     low: bool = False
     out: bool = False
@@ -163,20 +163,20 @@ class TeamBalance:
     changed: dict[int, Lot] = field(default_factory=dict)
 
     @property
-    def total(self) -> int:
+    def total(self) -> MicroCredits:
         """Included and additional credits."""
         return self.included + self.additional
 
-    def held(self, at: datetime) -> int:
+    def held(self, at: datetime) -> MicroCredits:
         """What is set aside at an instant."""
         return sum(hold.credits for hold in self.holds.values() if hold.expires_at > at)
 
-    def available(self, at: datetime) -> int:
+    def available(self, at: datetime) -> MicroCredits:
         """What may be promised to new work at an instant."""
         return self.total - self.held(at)
 
     @property
-    def threshold(self) -> int:
+    def threshold(self) -> MicroCredits:
         """Below this the balance is low: the admin's threshold, or the plan's where top-ups are off."""
         return self.top_up.threshold if self.top_up.enabled else self.notice_threshold
 
@@ -187,6 +187,6 @@ class TeamBalance:
         return turned or (available <= 0 and not self.out)
 
 
-def recovered(available: int, threshold: int) -> bool:
+def recovered(available: MicroCredits, threshold: MicroCredits) -> bool:
     """A tenth above the threshold, so that a balance on the edge does not flicker."""
     return available * 10 >= threshold * 11

@@ -12,7 +12,7 @@ from uuid import UUID, uuid5
 from projections.top_ups.months import month_of, next_month
 from projections.top_ups.state import DECLINES_MAX, Episode, Point, TopUpChoices, TopUps
 from schemas.catalog import Catalog
-from schemas.credits import format_credits
+from schemas.credits import MicroCredits, format_credits
 from schemas.facts import TopUpConfigured, TopUpRequested, TopUpResumed, TopUpSkipped, TopUpSuspended
 from schemas.money import format_money
 
@@ -20,7 +20,9 @@ ATTEMPTS = UUID("6f1c1de5-7d3c-5f1e-9a55-3f0c2b8f4f10")  # the namespace of atte
 CHARGE_MAX_CENTS = 99_999_999  # Stripe takes no more at once
 
 
-def decide(state: TopUps, available: int, now: datetime, catalog: Catalog) -> TopUpRequested | TopUpSkipped | None:
+def decide(
+    state: TopUps, available: MicroCredits, now: datetime, catalog: Catalog
+) -> TopUpRequested | TopUpSkipped | None:
     """The decision that is due; None when none is, or while the balance (exact, at the head of the log) is not low."""
     if state.episode is None or state.point is None or state.point.at > now:
         return None
@@ -34,7 +36,9 @@ def decide(state: TopUps, available: int, now: datetime, catalog: Catalog) -> To
     return _within_caps(state, chosen, available, now, catalog)
 
 
-def foresee(state: TopUps, available: int, now: datetime, catalog: Catalog) -> TopUpRequested | TopUpSkipped | None:
+def foresee(
+    state: TopUps, available: MicroCredits, now: datetime, catalog: Catalog
+) -> TopUpRequested | TopUpSkipped | None:
     """What would be decided if a decision were due this moment; None where the balance is not low, or top-ups are off."""
     if not state.enabled:
         return None
@@ -60,7 +64,7 @@ def _obstacle(state: TopUps, now: datetime, catalog: Catalog) -> TopUpSkipped | 
 
 
 def _within_caps(
-    state: TopUps, chosen: TopUpChoices, available: int, now: datetime, catalog: Catalog
+    state: TopUps, chosen: TopUpChoices, available: MicroCredits, now: datetime, catalog: Catalog
 ) -> TopUpRequested | TopUpSkipped:
     gained, cents = next_charge(chosen, available, catalog)
     month, following = month_of(now, state.zone), next_month(now, state.zone)
@@ -98,7 +102,9 @@ def attempt_of(team_id: str, episode: Episode) -> UUID:
     return uuid5(uuid5(ATTEMPTS, f"{team_id}\n{episode.ran_low_id}"), str(episode.ended))
 
 
-def next_charge(chosen: TopUpChoices | TopUpConfigured, available: int, catalog: Catalog) -> tuple[int, int]:
+def next_charge(
+    chosen: TopUpChoices | TopUpConfigured, available: MicroCredits, catalog: Catalog
+) -> tuple[MicroCredits, int]:
     """Micro-credits and cents of the one charge that closes the whole gap; money is rounded up once."""
     price = catalog.top_up
     if chosen.credits:

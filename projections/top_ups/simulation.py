@@ -22,6 +22,7 @@ from projections.top_ups.decisions import decide
 from projections.top_ups.state import ChargedCard, TopUps
 from projections.top_ups.state import evolve as evolve_top_ups
 from schemas.catalog import Catalog
+from schemas.credits import MicroCredits
 from schemas.facts import (
     AnyFact,
     BalanceRanLow,
@@ -59,7 +60,7 @@ class SimulatedTopUp(NamedTuple):
     """Money that would have been taken, and the credits for it."""
 
     at: datetime
-    credits: int
+    credits: MicroCredits
     charge_cents: int
 
 

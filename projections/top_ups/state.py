@@ -18,6 +18,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from projections.balance.state import ALWAYS
 from projections.top_ups.months import month_of
+from schemas.credits import MicroCredits
 from schemas.facts import (
     AdminFact,
     AnyFact,
@@ -60,9 +61,9 @@ class TopUpChoices(_Value):
     """What the admin chose last."""
 
     enabled: bool
-    threshold_credits: int
-    credits: int | None
-    restore_to_credits: int | None
+    threshold_credits: MicroCredits
+    credits: MicroCredits | None
+    restore_to_credits: MicroCredits | None
     monthly_cap_cents: int | None
     currency: str
     max_per_month: int | None
@@ -91,7 +92,7 @@ class Attempt(_Value):
 
     attempt_id: str
     ran_low_id: str
-    credits: int
+    credits: MicroCredits
     charge_cents: int
     currency: str
     customer_id: str

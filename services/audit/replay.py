@@ -15,6 +15,7 @@ from typing import NamedTuple
 from projections import usage
 from projections.balance.fold import evolve
 from projections.balance.state import ActivityKind, BalanceEntry, LotPayment, TeamBalance
+from schemas.credits import MicroCredits
 from schemas.facts import RateCardPublished, Stored, UsageVoided
 from schemas.places import Place
 from services.read_models.activity_rows import row_of
@@ -81,8 +82,8 @@ class Totals:
     """The entries of one kind, in micro-credits."""
 
     entries: int = 0
-    included: int = 0
-    additional: int = 0
+    included: MicroCredits = 0
+    additional: MicroCredits = 0
 
 
 @dataclass(slots=True)

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from projections.entitlement import Amount, Permission, PlannedWork, permit
 from schemas.catalog import Catalog
+from schemas.credits import MicroCredits
 from schemas.facts import HoldCaptured, HoldExpired, HoldExtended, HoldPlaced, HoldReleased, NewFact
 from schemas.places import Place
 from schemas.rates import CompiledCard
@@ -99,7 +100,7 @@ class CurrentHold:
 
     hold_id: str
     member_id: str | None
-    credits: int
+    credits: MicroCredits
     placed_at: datetime
     expires_at: datetime
     state: HoldState
@@ -108,7 +109,7 @@ class CurrentHold:
 class CapturedPart(NamedTuple):
     """What a capture says was used: priced work, or just micro-credits."""
 
-    credits: int
+    credits: MicroCredits
     feature: str | None = None
     quantity: str | None = None
     attributes: dict[str, str] | None = None

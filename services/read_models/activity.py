@@ -12,6 +12,7 @@ from typing import NamedTuple
 import asyncpg
 
 from projections.balance.state import ActivityKind, BalanceEntry, LotKind, LotPayment
+from schemas.credits import MicroCredits
 from schemas.facts import AnyFact, decode
 from schemas.places import Place
 from services.read_models.activity_rows import paid_of
@@ -84,7 +85,7 @@ class PaidLot(NamedTuple):
     kind: LotKind | None
     starts_at: datetime | None
     ends_at: datetime | None
-    credits: int
+    credits: MicroCredits
 
 
 @dataclass(frozen=True, slots=True)

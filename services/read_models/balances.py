@@ -16,6 +16,7 @@ import asyncpg
 from projections.balance.fold import evolve
 from projections.balance.lots import end_lots
 from projections.balance.state import ActivityKind, BalanceEntry, Lot, LotKind, LotPayment, TeamBalance
+from schemas.credits import MicroCredits
 from schemas.facts import AnyFact, NewFact, Stored, UsageVoided
 from services.read_models.states import paid_for, team_of
 from services.runtime.errors import Unavailable
@@ -64,7 +65,7 @@ class ExactBalance:
     limited: bool = False
 
     @property
-    def available(self) -> int:
+    def available(self) -> MicroCredits:
         """What may be promised to new work, in micro-credits."""
         return self.team.available(self.at)
 

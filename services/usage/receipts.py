@@ -7,6 +7,7 @@ from enum import StrEnum
 import asyncpg
 
 from projections.balance.state import ActivityKind
+from schemas.credits import MicroCredits
 from schemas.facts import Stored, UsageRecorded, UsageVoided
 from services.read_models.activity import read_entries
 from services.store.connect import Connection
@@ -40,7 +41,7 @@ class UsageReceipt:
     status: Status
     place: str | None = None
     recorded_at: datetime | None = None
-    credits: int | None = None
+    credits: MicroCredits | None = None
     reason: str | None = None
     detail: str | None = None
     duplicates: int = 0

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from deploy.local.demo.found import DemoFigures
 from deploy.local.demo.said import ReportedWork
 from schemas.catalog import Catalog
-from schemas.credits import format_credits
+from schemas.credits import MicroCredits, format_credits
 from schemas.facts import CreditsPurchased, CreditsToppedUp
 
 EXAMPLES = 3
@@ -193,7 +193,7 @@ def dollars(cents: int) -> str:
     return f"${cents // 100:,}.{cents % 100:02d}"
 
 
-def readable(micro: int) -> str:
+def readable(micro: MicroCredits) -> str:
     """Credits with all their decimals, and commas between the thousands."""
     whole, point, part = format_credits(micro).partition(".")
     return f"{int(whole):,}{point}{part}"

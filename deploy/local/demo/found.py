@@ -19,7 +19,7 @@ from deploy.local.folders import ROOT
 from deploy.local.trouble import StackTrouble
 from deploy.local.world import LocalWorld, check_alive, ends
 from projections.notices import notice_of
-from schemas.credits import parse_credits
+from schemas.credits import MicroCredits, parse_credits
 from schemas.facts import CreditsPurchased, CreditsToppedUp, Stored, UsageRecorded, UsageVoided
 from services.api.tokens import TokenRole
 from services.store.connect import Connection
@@ -59,7 +59,7 @@ class DemoFigures:
     records: int = 0  # that Kafka took for `usage`
     usages: dict[Identity, int] = field(default_factory=dict)
     voids: dict[Identity, Identity] = field(default_factory=dict)
-    voided_credits: int = 0
+    voided_credits: MicroCredits = 0
     refusals: Counter[str] = field(default_factory=Counter)
     duplicates: int = 0
     conflicts: int = 0

@@ -13,7 +13,7 @@ from rich.text import Text
 from deploy.local.demo.cast import DemoRole
 from deploy.local.demo.checks import Check
 from deploy.local.demo.found import DemoFigures
-from schemas.credits import MICRO
+from schemas.credits import MICRO, MicroCredits
 
 PLAIN_SECONDS = 10  # between two lines of figures where nothing can be overwritten
 LIVE_PER_SECOND = 5
@@ -136,7 +136,7 @@ def _teams(cast: Sequence[DemoRole], actual: DemoFigures) -> Table:
     return table
 
 
-def _two_places(micro: int) -> str:
+def _two_places(micro: MicroCredits) -> str:
     """For reading; the checks compare all six."""
     if not micro:
         return "–"

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from deploy.local.demo.checks import counted, dollars
-from schemas.credits import MICRO, format_credits
+from schemas.credits import MICRO, MicroCredits, format_credits
 from schemas.facts import Stored
 from services.store.connect import Connection
 from services.store.read import heads, read_after
@@ -15,7 +15,7 @@ REFUSED = "SELECT count(*) FROM refused WHERE reason <> 'conflict'"
 BALANCES = "SELECT team_id, included + additional AS credits FROM balance"
 
 
-def _credits(micro: int) -> str:
+def _credits(micro: MicroCredits) -> str:
     """Without what a person does not look at."""
     return f"{micro // MICRO:,}" if abs(micro) >= 100 * MICRO else format_credits(micro)
 
@@ -45,7 +45,7 @@ class LogWatch:
     names: Mapping[str, str]  # of teams
     positions: dict[int, int] = field(default_factory=dict)
     usages: int = 0
-    used_credits: int = 0
+    used_credits: MicroCredits = 0
     top_ups: int = 0
     charged_cents: int = 0
     refused: int = 0

@@ -3,7 +3,7 @@
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from schemas.credits import format_credits
+from schemas.credits import MicroCredits, format_credits
 from schemas.facts import CreditsAdjusted, CreditsGranted
 from schemas.places import Place
 from services.api.access import AllowedRequest, route
@@ -59,11 +59,11 @@ async def post_adjustment(ask: AllowedRequest, body: AdjustmentBody, key: Requir
     return await once(ask, key, correct)
 
 
-def _positive(credits: int) -> int:
+def _positive(credits: MicroCredits) -> MicroCredits:
     if credits <= 0:
         raise Refused("invalid_credits", "a grant is more than 0 credits; to take credits away, adjust")
     return credits
 
 
-def _gift_answer(place: Place, credits: int) -> CommandAnswer:
+def _gift_answer(place: Place, credits: MicroCredits) -> CommandAnswer:
     return CommandAnswer({"id": f"{place}:0", "credits": format_credits(credits), "position": str(place)}, 201)

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Path
 from starlette.responses import Response
 
 from schemas.catalog import Catalog
-from schemas.credits import format_credits
+from schemas.credits import MicroCredits, format_credits
 from services.api.access import SEES_PAYMENTS, AllowedRequest, TeamRequest, route
 from services.api.answers import Json, answer, instant_or_none
 from services.api.idempotency import NAMED, RequiredKey, id_of_command
@@ -75,7 +75,7 @@ def wanted_of(ask: TeamRequest, body: PurchaseBody, purchase_id: UUID) -> Checko
     )  # fmt: skip
 
 
-def _whole(credits: int) -> str:
+def _whole(credits: MicroCredits) -> str:
     """Credits as the bill shows them: 2,000."""
     units, _, rest = format_credits(credits).partition(".")
     return f"{int(units):,}" + (f".{rest}" if rest else "")

@@ -6,7 +6,7 @@ from projections.top_ups.decisions import foresee, next_charge
 from projections.top_ups.months import month_of
 from projections.top_ups.state import TopUpChoices, TopUps
 from schemas.catalog import Catalog
-from schemas.credits import MICRO, format_credits
+from schemas.credits import MICRO, MicroCredits, format_credits
 from schemas.facts import TopUpConfigured, TopUpRequested, TopUpSkipped
 from schemas.instants import instant
 from schemas.money import format_money
@@ -75,7 +75,7 @@ def problems_of(settings: TopUpConfigured, catalog: Catalog, cap_currency: str |
     return problems
 
 
-def top_up_body(going: TopUps, available: int, now: datetime, catalog: Catalog, *, sees_card: bool) -> Json:
+def top_up_body(going: TopUps, available: MicroCredits, now: datetime, catalog: Catalog, *, sees_card: bool) -> Json:
     """Settings as everybody reads them, and what becomes of them at the moment."""
     decision = foresee(going, available, now, catalog)
     state, reason = _state(going, decision)
@@ -122,7 +122,7 @@ def _state(going: TopUps, decision: Decision) -> tuple[str, str | None]:
     return "on", decision.detail if isinstance(decision, TopUpSkipped) else None
 
 
-def _preview(going: TopUps, available: int, decision: Decision, catalog: Catalog) -> Json | None:
+def _preview(going: TopUps, available: MicroCredits, decision: Decision, catalog: Catalog) -> Json | None:
     """What the next top-up adds and costs: at the threshold if the balance is above it, and at once if it is below."""
     chosen = going.settings
     if chosen is None or not chosen.enabled:

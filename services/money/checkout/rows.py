@@ -12,6 +12,7 @@ from uuid import UUID
 
 import asyncpg
 
+from schemas.credits import MicroCredits
 from services.store.connect import Connection
 from services.store.shards import shard_of
 
@@ -94,7 +95,7 @@ class CheckoutRow:
     return_url: str
     pack: str | None
     name: str | None
-    credits: int | None
+    credits: MicroCredits | None
     charge_cents: int | None
     currency: str | None
     keeps_card: bool

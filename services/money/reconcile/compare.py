@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+from schemas.credits import MicroCredits
 from services.money.checkout import flow as pages
 from services.money.checkout import rows as checkouts
 from services.money.reconcile.breaks import BY_HAND, Break, BreakKind, Payment, breaks_of, is_quiet
@@ -53,7 +54,7 @@ class Report:
     """What a comparison saw, what it healed, and what it leaves; sums by currency are minor units."""
 
     payments: int = 0
-    credits: int = 0
+    credits: MicroCredits = 0
     charged: dict[str, int] = field(default_factory=dict)
     credited: dict[str, int] = field(default_factory=dict)
     breaks: list[Break] = field(default_factory=list)

@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 from uuid import UUID
 
 from projections.balance.state import ALWAYS
+from schemas.credits import MicroCredits
 from schemas.facts import (
     ChargeDisputed,
     ChargeRefunded,
@@ -64,7 +65,7 @@ class Credit(NamedTuple):
     place: str
     kind: Literal["purchase", "top-up"]
     payment_intent_id: str
-    credits: int
+    credits: MicroCredits
     charge_cents: int
     currency: str
 
@@ -79,7 +80,7 @@ class IntendedPayment:
     kind: Literal["purchase", "top-up"]
     id: UUID
     team_id: str
-    credits: int
+    credits: MicroCredits
     charge_cents: int
     currency: str
     payment_intent_id: str | None
