@@ -1,1 +1,4 @@
-"""Running Creditwell somewhere: the image, the charts, and the local stack. Used from the source tree, never shipped."""
+"""Running Creditwell somewhere: the image, the charts, and the local stack.
+
+Used from the source tree, never shipped.
+"""

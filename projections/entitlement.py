@@ -1,7 +1,8 @@
 """May this team do this work? One decision for quotes, which only ask, and for holds, which set credits aside.
 
-Beside yes there are five answers, in this order: `unknown_feature`, `plan_required`, `top_ups_required` (suspended counts as
-enabled), `member_limit`, `exhausted`. What is the matter first is said, so a team that lacks the plan is not told to buy credits.
+Beside yes there are five answers, in this order: `unknown_feature`, `plan_required`, `top_ups_required` (suspended
+counts as enabled), `member_limit`, `exhausted`. What is the matter first is said, so a team that lacks the plan is not
+told to buy credits.
 
 It is asked before work starts. Work that was done is recorded whatever the answer would have been.
 """
@@ -39,7 +40,10 @@ class Amount(NamedTuple):
 
 
 class Limit(NamedTuple):
-    """What a member may use per day and per month of the team's zone, in micro-credits: None is no limit, 0 is nothing."""
+    """What a member may use per day and per month of the team's zone, in micro-credits.
+
+    None is no limit, 0 is nothing.
+    """
 
     daily: int | None = None
     monthly: int | None = None
@@ -47,7 +51,10 @@ class Limit(NamedTuple):
 
 
 class Spending(NamedTuple):
-    """A member's limit, and what counts against it: what was used today and this month, and what open holds set aside."""
+    """A member's limit, and what counts against it.
+
+    That is what was used today and this month, and what open holds set aside.
+    """
 
     limit: Limit
     today: int = 0
@@ -56,7 +63,10 @@ class Spending(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """The answer for one piece of work. `credits` is None where there is no price; `warning` marks and forbids nothing."""
+    """The answer for one piece of work.
+
+    `credits` is None where there is no price; `warning` marks and forbids nothing.
+    """
 
     credits: MicroCredits | None
     reason: DenialReason | None = None
@@ -138,7 +148,10 @@ def _lacking(work: PlannedWork | Amount, team: TeamBalance, card: CompiledCard, 
 
 
 def _limited(verdict: Verdict, member_id: str, spending: Spending, requested_credits: MicroCredits) -> Verdict:
-    """The verdict once the member's limit has its say; `requested_credits` is what the member wants in all, this included."""
+    """The verdict once the member's limit has its say.
+
+    `requested_credits` is what the member asks for in all, this included.
+    """
     limit, held = spending.limit, spending.held
     for most, used, period in ((limit.daily, spending.today, "day"), (limit.monthly, spending.month, "month")):
         if most is None or used + held + requested_credits <= most:

@@ -1,7 +1,8 @@
 """Which facts the host product is told of, and in what words.
 
-A pure function of the fact: a notice is worded once, when it is found in the log, and every try sends the same bytes. What the
-host makes of it (a mail, a banner) is its own business; whom it tells, too, because the log knows nobody's name or address.
+A pure function of the fact: a notice is worded once, when it is found in the log, and every try sends the same bytes.
+What the host makes of it (a mail, a banner) is its own business; whom it tells, too, because the log knows nobody's
+name or address.
 """
 
 from typing import Any

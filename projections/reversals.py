@@ -1,15 +1,17 @@
 """Money that went back to who paid it, and what that means for the credits: one account for each payment.
 
-Stripe's figures are cumulative and its news come in any order, more than once, or days late. So nothing is ever worked out from
-a piece of news: what Stripe says of the payment *now* is compared with what the log says, and `fact_due` gives what lies
-between the two, fact by fact. Told the same twice, there is none.
+Stripe's figures are cumulative and its news come in any order, more than once, or days late. So nothing is ever worked
+out from a piece of news: what Stripe says of the payment *now* is compared with what the log says, and `fact_due` gives
+what lies between the two, fact by fact. Told the same twice, there is none.
 
 - Away is what was refunded, and what a bank holds or has kept in disputes, together at most the whole charge.
-- `clawed = granted × away ÷ charged`, rounded down to a micro-credit, on the cumulative figures: part after part adds up to
-  the same as all at once, and a charge that went back whole takes exactly what it brought, never more.
-- A dispute that is opened freezes; won, it gives back; lost, the credits are gone for good. An inquiry only asks and takes nothing.
-- The policy for credits that are spent already: they become debt of the additional credits. They are never absorbed in silence
-  and never taken from other lots; the balance may be negative, and the activity says why. See `projections.balance`.
+- `clawed = granted × away ÷ charged`, rounded down to a micro-credit, on the cumulative figures: part after part adds
+  up to the same as all at once, and a charge that went back whole takes exactly what it brought, never more.
+- A dispute that is opened freezes; won, it gives back; lost, the credits are gone for good. An inquiry only asks and
+  takes nothing.
+- The policy for credits that are spent already: they become debt of the additional credits. They are never absorbed in
+  silence and never taken from other lots; the balance may be negative, and the activity says why. See
+  `projections.balance`.
 """
 
 from collections.abc import Mapping
@@ -52,7 +54,10 @@ class PaymentAtStripe(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A payment, what it brought, and what the log says went back. Amounts are minor units, credits are micro-credits."""
+    """A payment, what it brought, and what the log says went back.
+
+    Amounts are minor units, credits are micro-credits.
+    """
 
     payment_intent_id: str
     lot: int

@@ -1,8 +1,8 @@
 """Usage aggregates: credits and uses per day, member and feature.
 
-The day is the team's own: the one that its zone shows at the moment of the work. A row holds what one member used on one day,
-with all features in it: a batch of facts touches few such rows, and would touch nearly as many rows by feature as it has facts.
-The view `usage` shows each feature by itself.
+The day is the team's own: the one that its zone shows at the moment of the work. A row holds what one member used on
+one day, with all features in it: a batch of facts touches few such rows, and would touch nearly as many rows by feature
+as it has facts. The view `usage` shows each feature by itself.
 """
 
 from collections.abc import Iterator

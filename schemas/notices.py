@@ -1,7 +1,10 @@
-"""What the host product is told: the bodies of outgoing notices, as Standard Webhooks has them (`type`, `timestamp`, `data`).
+"""What the host product is told: the bodies of outgoing notices.
 
-A notice tells of one fact and has its type. It is complete in words, so that the host can mail `title`, `message` and `url` as they
-stand, and in figures, so that it can do better. Credits are decimal strings here, as over HTTP. No names and no card: ids only.
+They are as Standard Webhooks has them (`type`, `timestamp`, `data`).
+
+A notice tells of one fact and has its type. It is complete in words, so that the host can mail `title`, `message` and
+`url` as they stand, and in figures, so that it can do better. Credits are decimal strings here, as over HTTP. No names
+and no card: ids only.
 """
 
 from typing import Annotated, Any, Literal, get_args

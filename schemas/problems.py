@@ -81,7 +81,10 @@ def advice(problem: Mapping[str, Any]) -> str:
 
 
 def as_written(value: object) -> str:
-    """A value as it stands in the document, shortened: text in quotes, numbers and times without; what holds others by its kind."""
+    """A value as it stands in the document, shortened.
+
+    Text is in quotes, numbers and times are without. What holds others is named by its kind.
+    """
     match value:
         case str():
             return repr(value[:80])

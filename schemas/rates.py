@@ -375,7 +375,10 @@ class RateCards:
         return self.compiled[index - 1]
 
     def ever_in_force(self) -> tuple[CompiledCard, ...]:
-        """The cards whose prices held once, hold or will hold, oldest first; one that was corrected before it began is not among them."""
+        """The cards whose prices held once, hold or will hold, oldest first.
+
+        One that was corrected before it began is not among them.
+        """
         return tuple(
             card
             for card, following in zip(self.compiled, (*self.begins[1:], None), strict=True)

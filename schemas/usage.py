@@ -1,8 +1,9 @@
 """What feature services say: usage as CloudEvents, in structured or in binary mode, parsed at the door.
 
-The usual case is one pass of a fast decoder made from the model. Whatever is not plainly right takes the slow way, which asks
-the model, finds out what is wrong and says it in words that a feature team can act on. Of duplicate members of a JSON object the last counts; members that
-are not known are not stored: nobody's prompt belongs in an immutable log.
+The usual case is one pass of a fast decoder made from the model. Whatever is not plainly right takes the slow way,
+which asks the model, finds out what is wrong and says it in words that a feature team can act on. Of duplicate members
+of a JSON object the last counts; members that are not known are not stored: nobody's prompt belongs in an immutable
+log.
 """
 
 import json

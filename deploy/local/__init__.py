@@ -1,1 +1,4 @@
-"""Everything Creditwell needs on one machine: a real Kafka, a real PostgreSQL, and its own processes, all gone afterwards."""
+"""Everything Creditwell needs on one machine: a real Kafka, a real PostgreSQL, its own processes.
+
+All of it is gone afterwards.
+"""

@@ -3,7 +3,8 @@
     .creditwell/up.json    who owns what runs, and what it tells other programs; gone when it is
     .creditwell/up.log     what it said since
 
-`up` starts itself once more as that owner, in a session of its own, and passes on what it says until everything is ready.
+`up` starts itself once more as that owner, in a session of its own, and passes on what it says until everything is
+ready.
 """
 
 import importlib
@@ -100,7 +101,10 @@ def clean(say: Say) -> None:
 
 
 def own(say: Say) -> None:
-    """The process in the background. `up` reads its standard output until everything is ready; its standard error is the log."""
+    """The process in the background.
+
+    `up` reads its standard output until everything is ready; its standard error is the log.
+    """
     signal.signal(signal.SIGTERM, leave)
 
     def announce(line: str) -> None:
@@ -125,7 +129,10 @@ def own(say: Say) -> None:
 
 @contextmanager
 def world(stack: Stack, processes: Processes, say: Say) -> Iterator[Mapping[str, object]]:
-    """Every process of ours on the stack, where `deploy.local.world` says how; what other programs should know of it."""
+    """Every process of ours on the stack, and what other programs should know of it.
+
+    `deploy.local.world` says how.
+    """
     if importlib.util.find_spec(WORLD) is None:
         yield {"kafka": stack.kafka, "database": stack.database}
         return

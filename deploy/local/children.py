@@ -1,7 +1,7 @@
 """Starting processes that cannot outlive us.
 
-Every child leads a process group of its own, is announced to the guard (`guard.py`) before it runs its first instruction, and
-at our end is stopped by the guard, so that a normal end, a crash and a kill -9 all go the same way.
+Every child leads a process group of its own, is announced to the guard (`guard.py`) before it runs its first
+instruction, and at our end is stopped by the guard, so that a normal end, a crash and a kill -9 all go the same way.
 """
 
 import contextlib
@@ -133,7 +133,10 @@ class Guard:
 
     @contextmanager
     def not_yet(self) -> Iterator[None]:
-        """Everything else waits, the end too: for writing into a folder that must not come back after it was removed."""
+        """Hold back everything else, the end too.
+
+        For writing into a folder that must not come back after it was removed.
+        """
         with self._writing:
             if self._pipe.closed:
                 raise RuntimeError("too late to begin: everything is being stopped")

@@ -2,8 +2,8 @@
 
     python -m deploy.local.forking CONTROL     CONTROL: the number of an inherited socket
 
-It forks while it has one thread, no event loop and no connection, and a child closes the sockets of the server before anything
-else. It ends when the other end of CONTROL does.
+It forks while it has one thread, no event loop and no connection, and a child closes the sockets of the server before
+anything else. It ends when the other end of CONTROL does.
 """
 
 import contextlib
@@ -59,7 +59,10 @@ def main(control: socket.socket) -> None:
 
 
 def serve(control: socket.socket) -> socket.socket | None:
-    """Returns in each child, with its line and without any other file of ours; and None here, when the owner has ended."""
+    """Returns in each child, with its line and without any other file of ours.
+
+    Returns None here, when the owner has ended.
+    """
     children: dict[int, ForkedChild] = {}  # by the file that is looked at: that of its end, then its line
     looking = select.poll()
     looking.register(control, select.POLLIN)

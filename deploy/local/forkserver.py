@@ -1,8 +1,11 @@
-"""Our own processes without the start of a Python for each: a server that has loaded everything and forks when it is asked.
+"""Our own processes without the start of a Python for each.
 
-A start of `creditwell serve` costs a second and a half of a processor, nearly all of it for imports. What is forked here is a
-process like any other: a pid and a session of its own, its own environment, files and folder, signals as the system has them,
-an exit code that tells the truth. Only its imports were made before. `forking.py` is the server; Linux alone can do it.
+A server has loaded everything. It forks when it is asked.
+
+A start of `creditwell serve` costs a second and a half of a processor, nearly all of it for imports. What is forked
+here is a process like any other: a pid and a session of its own, its own environment, files and folder, signals as the
+system has them, an exit code that tells the truth. Only its imports were made before. `forking.py` is the server; Linux
+alone can do it.
 """
 
 import contextlib
@@ -139,7 +142,10 @@ def send_number(line: socket.socket, number: int) -> None:
 
 @cache
 def fork_server() -> ForkServer | None:
-    """The one of this process, started when it is first asked for; None where the system has no files that tell a child's end."""
+    """The one of this process, started when it is first asked for.
+
+    None where the system has no files that tell a child's end.
+    """
     try:
         os.close(os.pidfd_open(os.getpid()))
     except (AttributeError, OSError):

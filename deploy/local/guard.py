@@ -1,8 +1,8 @@
 """Cleans up after us, however we end: outlives its owner by seconds, stops what was started, removes what was written.
 
-Started by `deploy.local.children.Guard` in a session of its own, so that neither Ctrl-C nor a closed terminal reaches it.
-Standard input is a pipe that only the owner holds open: its end is the owner's end, by return, crash or kill -9 alike, and
-needs no handler there. Runs by path with the standard library alone, on Linux and macOS.
+Started by `deploy.local.children.Guard` in a session of its own, so that neither Ctrl-C nor a closed terminal reaches
+it. Standard input is a pipe that only the owner holds open: its end is the owner's end, by return, crash or kill -9
+alike, and needs no handler there. Runs by path with the standard library alone, on Linux and macOS.
 
 One JSON array per line: ["group", pid, signal, grace_seconds] · ["gone", pid] · ["remove", path].
 """
@@ -39,7 +39,10 @@ def main(lock: Path) -> None:
 
 
 def take(lock: Path) -> IO[str]:
-    """The file, locked. Whoever saw it between its making and our lock took it for abandoned and removed it: make it anew."""
+    """The file, locked.
+
+    Whoever saw it between its making and our lock took it for abandoned and removed it: make it anew.
+    """
     while True:
         held = lock.open("a")
         fcntl.flock(held, fcntl.LOCK_EX)

@@ -65,8 +65,8 @@ class Died:
 class Processes:
     """Programs by name. As a context manager it stops all of them at the end, politely first.
 
-    `start`, `kill`, `pause`, `resume` return at once; what waits is a coroutine, so that a test which also plays a server in its
-    event loop goes on answering.
+    `start`, `kill`, `pause`, `resume` return at once; what waits is a coroutine, so that a test which also plays a
+    server in its event loop goes on answering.
     """
 
     def __init__(self, stack: Stack, *, say: Say, forks: ForkServer | None = None) -> None:
@@ -153,7 +153,10 @@ class Processes:
         return process.child.wait()
 
     async def wait_ready(self, name: str, url: str, *, timeout_seconds: float = READY_SECONDS) -> None:
-        """Return when `url` (its `/readyz`) answers 200. `StackTrouble` with its last lines when it ends or takes too long."""
+        """Return when `url` (its `/readyz`) answers 200.
+
+        `StackTrouble` with its last lines when it ends or takes too long.
+        """
         process = self[name]
         answer = "nothing listens there"
         deadline = time.monotonic() + timeout_seconds

@@ -2,8 +2,8 @@
 
     python -m deploy.local.receiver --port 12112 --secret whsec_…
 
-What the host's developers would write, in the words of https://www.standardwebhooks.com and with nothing of ours: the demo asks
-it what arrived, the tests let it fail on demand.
+What the host's developers would write, in the words of https://www.standardwebhooks.com and with nothing of ours: the
+demo asks it what arrived, the tests let it fail on demand.
 """
 
 import argparse
@@ -32,7 +32,10 @@ BODY_MAX_BYTES = 20_000
 
 @dataclass
 class Receiver:
-    """What arrived. `tries` has every request that was signed, `notices` each notice once; `answers` come first, then 204."""
+    """What arrived.
+
+    `tries` has every request that was signed, `notices` each notice once; `answers` come first, then 204.
+    """
 
     secret: str
     tries: list[tuple[str, int, str]] = field(default_factory=list)  # id, status, signatures

@@ -1,4 +1,7 @@
-"""Waiting for servers of others, which tell nobody when they are ready: look, at short intervals, and see when they have died."""
+"""Waiting for servers of others.
+
+They tell nobody when they are ready: look, at short intervals, and see when they have died.
+"""
 
 import asyncio
 import contextlib
@@ -29,10 +32,12 @@ LAST_PAUSE_SECONDS = 1.0
 
 
 class Patience:
-    """How long the start of a server is waited for: while it lives and anything moves, and never longer than `at_most_seconds`.
+    """How long the start of a server is waited for.
 
-    Three things move: its log grows, it uses a second of processor time, what was seen of it changes. A server that is not ours
-    has no `child` and no `log`: there only the last one counts.
+    While it lives and anything moves, and never longer than `at_most_seconds`.
+
+    Three things move: its log grows, it uses a second of processor time, what was seen of it changes. A server that is
+    not ours has no `child` and no `log`: there only the last one counts.
     """
 
     def __init__(
@@ -62,7 +67,8 @@ class Patience:
         """Returns while waiting makes sense. `symptom`: what the server answered last, in words.
 
         Raises:
-            StackTrouble: it has died, nothing moves any more, or it takes too long; with what was seen and its last lines.
+            StackTrouble: it has died, nothing moves any more, or it takes too long; with what was seen and its last
+                lines.
         """
         if self._child is not None and (code := self._child.poll()) is not None:
             raise StackTrouble(

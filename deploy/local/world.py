@@ -1,7 +1,8 @@
 """A whole Creditwell on a stack: tables, logins, teams, a stand-in for Stripe, and every process.
 
-`make up`, the demo, the end-to-end tests and the bench start it here. Each process gets the login of its own role and no more
-settings than it needs, as in production; only the keys are made up, which is why all of them say `insecure_dev`.
+`make up`, the demo, the end-to-end tests and the bench start it here. Each process gets the login of its own role and
+no more settings than it needs, as in production; only the keys are made up, which is why all of them say
+`insecure_dev`.
 """
 
 import asyncio
@@ -243,7 +244,10 @@ async def prepare_world(stack: Stack, processes: Processes) -> LocalWorld:
 
 
 def at_free_ports(world: LocalWorld) -> LocalWorld:
-    """With addresses for the API, the stand-in for Stripe and a host product, to be called shortly before they are started."""
+    """With addresses for the API, the stand-in for Stripe and a host product.
+
+    Call it shortly before they are started.
+    """
     api, stripe, host, receiver = (f"http://127.0.0.1:{port}" for port in free_ports(4))
     addresses = {"API_PORT": api.rpartition(":")[2], "CORS_ORIGINS": f"{api},{host}", "STRIPE_API": stripe}
     return replace(

@@ -1,19 +1,19 @@
 """The balance of a team: lots, burn order, overdraft, late usage, cycles. The one fold that everything derives from.
 
-`evolve` takes a team's state one fact further and says what the fact did, as entries. Live projection, replay, audit, as-of
-reads and tests all run it. Its rules (design: credits 6-8, 11, 12):
+`evolve` takes a team's state one fact further and says what the fact did, as entries. Live projection, replay, audit,
+as-of reads and tests all run it. Its rules (design: credits 6-8, 11, 12):
 
 - A balance is the sum of its entries. Each entry's `credits` is `included + additional`, and `balance_after` is the one
   before it plus `credits`: so statements tie out.
-- Burn order is total: included, then what ends soonest, then oldest first, then by lot. A lot pays only for usage inside its
-  interval. What no lot pays is debt: `additional` goes negative, and the page says so.
-- A lot's end is an entry of its own, booked by the first fact after it. Until its cycle is sealed, late usage still burns
-  what was left; that gives back as much of the expiry. After the seal, it counts in the open cycle, marked late, and so does
-  what happened before the first cycle.
+- Burn order is total: included, then what ends soonest, then oldest first, then by lot. A lot pays only for usage
+  inside its interval. What no lot pays is debt: `additional` goes negative, and the page says so.
+- A lot's end is an entry of its own, booked by the first fact after it. Until its cycle is sealed, late usage still
+  burns what was left; that gives back as much of the expiry. After the seal, it counts in the open cycle, marked late,
+  and so does what happened before the first cycle.
 - Holds set aside an amount, not lots.
 
-No clock, no randomness, no input or output. The state belongs to the caller and is changed in place: 50,000 facts a second
-leave no time for copies. After an exception it is void.
+No clock, no randomness, no input or output. The state belongs to the caller and is changed in place: 50,000 facts a
+second leave no time for copies. After an exception it is void.
 """
 
 from collections.abc import Mapping
@@ -87,8 +87,8 @@ def evolve(  # noqa: C901 - a case for each family of facts, closed by assert_ne
 ) -> list[BalanceEntry]:
     """Take `team` one fact further.
 
-    For `UsageVoided`, `paid` says which lots paid the usage, and `settled` has those among them that are not in `team.lots`
-    any more.
+    For `UsageVoided`, `paid` says which lots paid the usage, and `settled` has those among them that are not in
+    `team.lots` any more.
 
     Returns:
         The entries, in order; empty for a fact that changes no balance and shows nothing.
@@ -262,7 +262,8 @@ def _claw_back(
 ) -> None:
     """Take credits of a payment back, or give them back as a lot of their own.
 
-    What is taken comes from the unspent part of the payment's own lots, and from no other; what was spent already becomes debt.
+    What is taken comes from the unspent part of the payment's own lots, and from no other; what was spent already
+    becomes debt.
     """
     paid: list[LotPayment] = []
     remaining = clawed

@@ -23,7 +23,10 @@ from schemas.facts import (
 
 
 def end_lots(team: TeamBalance, at: datetime, entries: list[BalanceEntry]) -> None:
-    """Book the end of every lot whose interval is over, in burn order; also called by reads, for the time since the last fact."""
+    """Book the end of every lot whose interval is over, in burn order.
+
+    Reads call it too, for the time since the last fact.
+    """
     for lot in team.lots:
         if lot.ended or lot.ends_at > at:
             continue
@@ -45,7 +48,10 @@ def gain(
     starts_at: datetime,
     ends_at: datetime = NEVER,
 ) -> MicroCredits:
-    """Have a lot more; how many credits it has, which is fewer than asked where the balance would pass `BALANCE_MAX`."""
+    """Have a lot more; returns how many credits it has.
+
+    They are fewer than asked for where the balance would pass `BALANCE_MAX`.
+    """
     credits = max(0, min(credits, BALANCE_MAX - team.total))
     lot = Lot(stored.position, kind, credits, credits, starts_at, ends_at)
     insort(team.lots, lot)
@@ -56,7 +62,10 @@ def gain(
 
 
 def burn(team: TeamBalance, credits: MicroCredits, at: datetime) -> BurnResult:
-    """Take credits from the lots whose interval holds `at`, in burn order; what is left becomes debt, up to `BALANCE_MAX`."""
+    """Take credits from the lots whose interval holds `at`, in burn order.
+
+    What no lot pays becomes debt, up to `BALANCE_MAX`.
+    """
     for lot in team.lots:
         if lot.remaining and lot.starts_at <= at < lot.ends_at:
             if not 0 < credits < lot.remaining or lot.ended:

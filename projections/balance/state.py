@@ -135,8 +135,9 @@ class TopUpSettings:
 class TeamBalance:
     """A team's state after `position`. `lots` are in burn order, without those that nothing can touch any more.
 
-    Asked for as of any instant from `true_from` on, the facts up to `position` come to this very state: all of them had occurred
-    by then, and so had every end that one of them came after. `plan_position` is that of the plan in force, 0 before the first.
+    Asked for as of any instant from `true_from` on, the facts up to `position` come to this very state: all of them had
+    occurred by then, and so had every end that one of them came after. `plan_position` is that of the plan in force, 0
+    before the first.
     """
 
     team_id: str

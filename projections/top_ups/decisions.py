@@ -1,7 +1,7 @@
 """When a team is charged, for how much, and why not: the one decision that follows from a state of its top-ups.
 
-Asked at a point that is due, on the exact balance, under the shard's lock. Whoever decides twice decides the same, and names
-the attempt the same: after its episode and the number of attempts that ended in it before.
+Asked at a point that is due, on the exact balance, under the shard's lock. Whoever decides twice decides the same, and
+names the attempt the same: after its episode and the number of attempts that ended in it before.
 
 Pure: no clock, no store, no Stripe.
 """
@@ -39,7 +39,10 @@ def decide(
 def foresee(
     state: TopUps, available: MicroCredits, now: datetime, catalog: Catalog
 ) -> TopUpRequested | TopUpSkipped | None:
-    """What would be decided if a decision were due this moment; None where the balance is not low, or top-ups are off."""
+    """What would be decided if a decision were due this moment.
+
+    None where the balance is not low, or top-ups are off.
+    """
     if not state.enabled:
         return None
     if resumption_due(state) is not None:

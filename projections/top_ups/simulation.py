@@ -1,8 +1,9 @@
 """What settings of top-ups would have charged: a team's own log, walked once more with other settings.
 
-The folds and the decision are those that run for real: the balance, its crossings, what is due, what is charged. From the
-window's start the log's own top-ups and everything that came of them are left out, and each decision to charge is followed by
-its credits at once, by a card that works. So a simulation is exact about amounts, caps and cool-downs, and knows no bank that is slow.
+The folds and the decision are those that run for real: the balance, its crossings, what is due, what is charged. From
+the window's start the log's own top-ups and everything that came of them are left out, and each decision to charge is
+followed by its credits at once, by a card that works. So a simulation is exact about amounts, caps and cool-downs, and
+knows no bank that is slow.
 
 Settings that were in force all the while have charged what the log says they have; nothing is guessed about them.
 

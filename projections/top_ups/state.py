@@ -1,9 +1,10 @@
 """Top-ups of a team: what the log says about them. What is decided from it is told in `projections.top_ups.decisions`.
 
-A low episode begins when the balance runs low and ends when it has recovered. Within it, decisions fall at certain points: at
-the crossing, at the end of a cool-down, at a new month after a cap, at a changed card, setting or plan, when somebody has paid.
-At each of them the answer is a fact: a top-up is requested, or skipped with its reason. Nothing stops in silence. A point
-that finds the balance above the threshold, yet not recovered, stays until the balance is below once more.
+A low episode begins when the balance runs low and ends when it has recovered. Within it, decisions fall at certain
+points: at the crossing, at the end of a cool-down, at a new month after a cap, at a changed card, setting or plan, when
+somebody has paid. At each of them the answer is a fact: a top-up is requested, or skipped with its reason. Nothing
+stops in silence. A point that finds the balance above the threshold, yet not recovered, stays until the balance is
+below once more.
 
 An attempt is named after its episode and the number of attempts that ended in it before, so that whoever decides twice
 names the same attempt; and it ends only when Stripe can't take money for it any more, or has taken it.
@@ -129,8 +130,8 @@ class Suspension(_Value):
 class TopUps(_Value):
     """A team's state after `position`.
 
-    `declines` counts those in a row of the card on file; `card_is_dead`: the bank says that it will not do, today or tomorrow.
-    `recent` is when the last top-ups were requested, within a day and no more than `OFTEN` of them.
+    `declines` counts those in a row of the card on file; `card_is_dead`: the bank says that it will not do, today or
+    tomorrow. `recent` is when the last top-ups were requested, within a day and no more than `OFTEN` of them.
     """
 
     team_id: str
@@ -298,7 +299,10 @@ def _ended(state: TopUps, attempt_id: str, now: datetime) -> TopUps:
 
 
 def _after_skip(state: TopUps, fact: TopUpSkipped, now: datetime) -> Point | None:
-    """The next decision, where the calendar brings one; otherwise something has to change first. No name comes twice."""
+    """The next decision, where the calendar brings one; otherwise something has to change first.
+
+    No name comes twice.
+    """
     following = fact.next_decision_at
     if following is None:
         return None

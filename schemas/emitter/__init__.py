@@ -99,9 +99,10 @@ class Emitter:
     ) -> None:
         """Open the spool and start sending what an earlier process left in it. Kafka need not be there.
 
-        `fsync` says what a power failure may take: with "interval", the default, the last 100 ms that Kafka does not have
-        yet; with "always" nothing, and each report waits for the disk; with "never" what the kernel had not written. The
-        death of the process takes nothing in any case. `kafka_options` go to aiokafka's producer (security, compression).
+        `fsync` says what a power failure may take: with "interval", the default, the last 100 ms that Kafka does not
+        have yet; with "always" nothing, and each report waits for the disk; with "never" what the kernel had not
+        written. The death of the process takes nothing in any case. `kafka_options` go to aiokafka's producer
+        (security, compression).
 
         Raises:
             ValueError: the source is no CloudEvents source, or is one of Creditwell's own.
@@ -136,8 +137,9 @@ class Emitter:
     ) -> Receipt:
         """Say that a feature did paid work for a team. Returns at once; from then on it can't be lost.
 
-        `quantity` is in the feature's own unit; `at` is when it happened, now unless told; `hold` settles a hold. `id` makes
-        repeating a call harmless: pass the id of your job, and the usage counts once however often the job is tried.
+        `quantity` is in the feature's own unit; `at` is when it happened, now unless told; `hold` settles a hold. `id`
+        makes repeating a call harmless: pass the id of your job, and the usage counts once however often the job is
+        tried.
 
         Raises:
             InvalidReport: an argument is wrong.
@@ -162,7 +164,9 @@ class Emitter:
         at: datetime | None = None,
         id: str | None = None,
     ) -> Receipt:
-        """Take a usage back, by its receipt or its id: its credits return. Only what this source reported can be voided.
+        """Take a usage back, by its receipt or its id: its credits return.
+
+        Only what this source reported can be voided.
 
         Raises as `report` does.
         """

@@ -1,8 +1,9 @@
 """One file of a spool: a fixed size on disk, written through a memory map, read while it is written.
 
-A record is length, CRC-32, when it was spooled, length of the key, key, value; after the last come zeros. It is whole or not
-there: its bytes are written first and its length last, so a process that is killed leaves nothing half-said. Writing through
-a map is no system call, so it never hands the interpreter to another thread and makes its caller wait for it.
+A record is length, CRC-32, when it was spooled, length of the key, key, value; after the last come zeros. It is whole
+or not there: its bytes are written first and its length last, so a process that is killed leaves nothing half-said.
+Writing through a map is no system call, so it never hands the interpreter to another thread and makes its caller wait
+for it.
 """
 
 import errno
@@ -59,7 +60,10 @@ class Segment:
 
     @classmethod
     def reopen(cls, path: Path, number: int, start: int) -> tuple[Self, int]:
-        """A file that an earlier process left, up to where it can be read; with the number of records from `start` on."""
+        """A file that an earlier process left, up to where it can be read.
+
+        With it comes the number of records from `start` on.
+        """
         file = os.open(path, os.O_RDWR)
         segment = cls(path, number, file, mmap.mmap(file, 0, access=mmap.ACCESS_READ))
         segment.writable = False

@@ -1,8 +1,8 @@
 """Brings what is in the spool to Kafka, in a thread with an event loop of its own.
 
-Batch by batch, oldest first: a batch leaves the spool when Kafka has acknowledged all of it. The producer is idempotent and
-retries by itself while brokers are away; what it can't retry costs a new producer and the same batch again. A report that
-was sent twice so is the same report, and Creditwell counts it once.
+Batch by batch, oldest first: a batch leaves the spool when Kafka has acknowledged all of it. The producer is idempotent
+and retries by itself while brokers are away; what it can't retry costs a new producer and the same batch again. A
+report that was sent twice so is the same report, and Creditwell counts it once.
 """
 
 import asyncio
@@ -42,7 +42,10 @@ logger = logging.getLogger(__name__)
 
 
 class Sender:
-    """The thread, its loop and its producer. `wake`, `wait_until_delivered` and `stop` are called from other threads."""
+    """The thread, its loop and its producer.
+
+    `wake`, `wait_until_delivered` and `stop` are called from other threads.
+    """
 
     def __init__(self, spool: Spool, kafka: str, topic: str, options: Mapping[str, Any]) -> None:
         self.spool = spool
@@ -88,7 +91,10 @@ class Sender:
         return self.spool.dropped >= goal
 
     def stop(self) -> bool:
-        """End the thread, whatever it is waiting for; False if it does not let go, as in a name server that is silent."""
+        """End the thread, whatever it is waiting for.
+
+        False if it does not let go, as in a name server that is silent.
+        """
         self.stopping = True
         if self.main is not None:
             with suppress(RuntimeError):  # it has ended already

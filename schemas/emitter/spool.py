@@ -7,8 +7,9 @@ says how long the disk may lag behind. The folder holds:
     delivered                     up to where Kafka has everything: segment, offset, CRC-32
     lock                          held by the process that uses the spool
 
-Nothing is thrown away before Kafka has it. Bytes that can't be read (a torn end after a power failure, a rotten disk) stay
-in a file that ends in `.damaged`. A place that was delivered but not yet written down is delivered again after a restart.
+Nothing is thrown away before Kafka has it. Bytes that can't be read (a torn end after a power failure, a rotten disk)
+stay in a file that ends in `.damaged`. A place that was delivered but not yet written down is delivered again after a
+restart.
 """
 
 import fcntl

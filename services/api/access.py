@@ -1,9 +1,9 @@
 """Who may do what: every route goes through `route`, which names its roles, and through the one check below.
 
-The contract names a row's roles; the rest follows. An admin is a member who may spend. Finance has every GET of a member,
-operators have every GET and their own rows, services the rows that name them. The team is the token's own; for others there is
-nothing there: 404, whatever the role, and no hint. Row-level security says the same once more in the database. What holds
-for every team, as a rate card does, is for tokens of every team.
+The contract names a row's roles; the rest follows. An admin is a member who may spend. Finance has every GET of a
+member, operators have every GET and their own rows, services the rows that name them. The team is the token's own; for
+others there is nothing there: 404, whatever the role, and no hint. Row-level security says the same once more in the
+database. What holds for every team, as a rate card does, is for tokens of every team.
 
 Who asks too often is sent away as soon as it is known who asks, whatever it is about: see `turnstile`.
 """
@@ -49,8 +49,8 @@ class TeamRequest:
     def transaction(self, team_id: str | None = None) -> AbstractAsyncContextManager[Connection]:
         """A transaction that sees this team alone.
 
-        Which one the database shows is the token's word and not the address's: were the check below ever wrong, another team's
-        rows would still not be there.
+        Which one the database shows is the token's word and not the address's: were the check below ever wrong, another
+        team's rows would still not be there.
         """
         return as_team(self.world.pool, team_id or self._own)
 
@@ -116,10 +116,10 @@ def route(
 ) -> Callable[[RouteFunction], RouteFunction]:
     """Offer a route to the roles that the contract names for it.
 
-    The rest is for the OpenAPI document, which says what the route is for in the words of its docstring: `gives` is the model of
-    its answer (answers are built directly and not validated again), `fails` the codes with which it can fail beside those that
-    follow from its rule, `links` where its answer leads. `for_every_team` where what it does holds for all of them, so that a token
-    of one team is not enough.
+    The rest is for the OpenAPI document, which says what the route is for in the words of its docstring: `gives` is the
+    model of its answer (answers are built directly and not validated again), `fails` the codes with which it can fail
+    beside those that follow from its rule, `links` where its answer leads. `for_every_team` where what it does holds
+    for all of them, so that a token of one team is not enough.
     """
     roles = allowed(method, named)
     extra = {"x-roles": sorted(roles), "security": [{"token": []}]} | documented.pop("openapi_extra", {})

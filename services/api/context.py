@@ -51,7 +51,10 @@ class ApiContext:
 async def as_team(
     pool: Pool, team_id: str, isolation: Literal["read_committed", "repeatable_read"] = "read_committed"
 ) -> AsyncIterator[Connection]:
-    """A transaction that sees and writes the rows of one team: row-level security knows no other way in for the API's role."""
+    """A transaction that sees and writes the rows of one team.
+
+    Row-level security knows no other way in for the API's role.
+    """
     async with pool.acquire() as connection, connection.transaction(isolation=isolation):
         await connection.execute(SEE_ONE_TEAM, team_id)
         yield connection
@@ -60,8 +63,9 @@ async def as_team(
 class Glance:
     """Reads that each see one team for themselves, without a transaction around them.
 
-    BEGIN, the setting and COMMIT are three round trips more, and on a busy machine each waits twice for a core. The setting ends
-    with the statement. It comes first because the statement is lateral to it; came it later, no row would be seen.
+    BEGIN, the setting and COMMIT are three round trips more, and on a busy machine each waits twice for a core. The
+    setting ends with the statement. It comes first because the statement is lateral to it; came it later, no row would
+    be seen.
     """
 
     __slots__ = ("_pool", "_team_id")

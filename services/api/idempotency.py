@@ -1,7 +1,7 @@
 """Commands that may come twice: the same `Idempotency-Key` gets the same answer, and the work is done once.
 
-The answer is kept by the transaction that does the work. Who comes while the first is still at it waits for its COMMIT, and
-then finds the answer. A key belongs to a team, a caller and a route, for 30 days.
+The answer is kept by the transaction that does the work. Who comes while the first is still at it waits for its COMMIT,
+and then finds the answer. A key belongs to a team, a caller and a route, for 30 days.
 """
 
 from collections.abc import Awaitable, Callable
@@ -73,8 +73,8 @@ Command = tuple[int, str, str, str, str]
 async def once(ask: TeamRequest, key: str | None, work: CommandWork, *, team_id: str | None = None) -> Response:
     """Do a command's work and answer, or repeat the answer that it had.
 
-    `work` gets the transaction and an id derived from the key, for facts that must not be stored twice. `team_id` says whose rows
-    it is about, where that is not the team of the request.
+    `work` gets the transaction and an id derived from the key, for facts that must not be stored twice. `team_id` says
+    whose rows it is about, where that is not the team of the request.
     """
     team = team_id or ask.team_id
     if key is None:
@@ -91,7 +91,10 @@ async def once(ask: TeamRequest, key: str | None, work: CommandWork, *, team_id:
 
 
 def id_of_command(ask: TeamRequest, key: str) -> UUID:
-    """The id of what a key names, for work that keeps its own answer: it asks others, so no transaction may be open meanwhile."""
+    """The id of what a key names, for work that keeps its own answer.
+
+    Such work asks others, so no transaction may be open meanwhile.
+    """
     return _id_of(_command(ask, key, ask.team_id))
 
 

@@ -1,8 +1,8 @@
 """One command about a shard at a time: whoever comes meanwhile waits here, and not in the database.
 
-A command locks the head of its team's shard until COMMIT. Whoever waits for that lock in the database keeps one of the process's few
-sessions meanwhile, so that a rush of commands of one team would let all who only want to read a balance wait, too. Between several
-processes, and with the recorder, the lock decides as ever.
+A command locks the head of its team's shard until COMMIT. Whoever waits for that lock in the database keeps one of the
+process's few sessions meanwhile, so that a rush of commands of one team would let all who only want to read a balance
+wait, too. Between several processes, and with the recorder, the lock decides as ever.
 """
 
 import asyncio

@@ -1,4 +1,7 @@
-"""The way to Stripe's pages and back: Stripe itself, where browsers may be sent to afterwards, and the head of a team's shard."""
+"""The way to Stripe's pages and back.
+
+Stripe itself, where browsers may be sent to afterwards, and the head of a team's shard.
+"""
 
 from typing import Final
 from urllib.parse import urlsplit

@@ -1,11 +1,11 @@
 """Who is calling: JSON Web Tokens, verified against the issuer's keys.
 
-A token says `team`, `sub` (the member), `role`, and for services the `sources` that they may report usage as. Only asymmetric
-algorithms are accepted, so nobody can sign with a public key. Keys come from a JWKS file or URL and may rotate; a key that
-is taken away ends its tokens with the next look at the set.
+A token says `team`, `sub` (the member), `role`, and for services the `sources` that they may report usage as. Only
+asymmetric algorithms are accepted, so nobody can sign with a public key. Keys come from a JWKS file or URL and may
+rotate; a key that is taken away ends its tokens with the next look at the set.
 
-Under CREDITWELL_INSECURE_DEV=1 without a JWKS, tokens are signed by a key that everybody can read below. That is what makes
-it insecure, and why logs and page say so.
+Under CREDITWELL_INSECURE_DEV=1 without a JWKS, tokens are signed by a key that everybody can read below. That is what
+makes it insecure, and why logs and page say so.
 """
 
 import asyncio
@@ -189,7 +189,10 @@ class FixedKeys:
 
 
 class FetchedKeys:
-    """Keys from a JWKS file or URL, fetched anew when they are old and when a token names one that is not among them."""
+    """Keys from a JWKS file or URL.
+
+    They are fetched anew when they are old and when a token names one that is not among them.
+    """
 
     def __init__(self, where: str, fetch: Callable[[], Awaitable[bytes]], fresh: timedelta) -> None:
         self.where, self._fetch, self._fresh = where, fetch, fresh
@@ -253,7 +256,10 @@ def read_url(url: str) -> Callable[[], Awaitable[bytes]]:
 
 
 def tokens_of(settings: Settings, clock: Clock = system_clock) -> Tokens:
-    """What verifies tokens in a process; ends it where keys, issuer or audience are missing outside insecure development."""
+    """What verifies tokens in a process.
+
+    It ends the process where keys, issuer or audience are missing outside insecure development.
+    """
     if settings.jwks is None:
         settings.require_keys("jwks", "jwt_issuer", "jwt_audience")
         return Tokens(FixedKeys(KeySet([development_key()])), *_development(settings), clock)
@@ -286,7 +292,9 @@ def mint(
     lasts: timedelta = timedelta(days=7),
     clock: Clock = system_clock,
 ) -> str:
-    """A development token. `sources` are those that a service may report usage as; `*` at the end of one means all that begin so.
+    """A development token.
+
+    `sources` are those that a service may report usage as; `*` at the end of one means all that begin so.
 
     Raises:
         ValueError: there is no such role.

@@ -1,7 +1,7 @@
 """Watching the heads of the log: who waits for something new is woken when their shard has moved.
 
-One statement for all who wait, and none while nobody does. NOTIFY would be an event, but it makes every commit of the store
-wait for every other one, so the heads are looked at instead.
+One statement for all who wait, and none while nobody does. NOTIFY would be an event, but it makes every commit of the
+store wait for every other one, so the heads are looked at instead.
 """
 
 import asyncio
@@ -29,7 +29,10 @@ class HeadWatch:
         return await head_of(self._pool, shard)
 
     async def moved(self, shard: int, beyond: int, seconds: float) -> bool:
-        """Wait until the head of a shard is beyond a position; False if it was not within the time, or the process stops."""
+        """Wait until the head of a shard is beyond a position.
+
+        False if it was not within the time, or the process stops.
+        """
         woken = asyncio.Event()
         self._waiting.setdefault(shard, set()).add(woken)
         self._somebody_waits.set()

@@ -4,15 +4,16 @@ A note is a C2SP signed note whose text is a tlog-checkpoint:
 
     creditwell/<log>                      origin, and the name of the key
     1234567                               size: the facts in all shards
-    <base64>                              root: the Merkle tree (RFC 9162) over the 64 leaves (shard, last, head), by shard
+    <base64>                              root: the Merkle tree (RFC 9162) over the leaves (shard, last, head) of 64
+                                          shards
     time 2026-11-23T10:15:30.123456Z      when it was signed
     previous <base64>                     SHA-256 of the whole note before; 32 zeros for the first
-    shard 31 20418 <base64>               for each shard that has facts: its last position, and the hash of its last block
+    shard 31 20418 <base64>               of each shard that has facts: its last position, its last block's hash
 
     — creditwell/<log> <base64>           Ed25519 signature of the text
 
-A leaf is SHA-256(0x00, shard 2 bytes, last 8 bytes, head 32 bytes). The private key is 32 bytes in base64; the public key 32 bytes
-in base64, or the `name+id+key` that other tools for signed notes read.
+A leaf is SHA-256(0x00, shard 2 bytes, last 8 bytes, head 32 bytes). The private key is 32 bytes in base64; the public
+key 32 bytes in base64, or the `name+id+key` that other tools for signed notes read.
 """
 
 import re

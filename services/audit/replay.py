@@ -213,7 +213,10 @@ async def _take(connection: Connection, fold: _Shard, stored: Stored) -> Sequenc
 
 
 async def _paid(connection: Connection, fold: _Shard, stored: Stored, fact: UsageVoided) -> tuple[LotPayment, ...]:
-    """Who paid the usage that is taken back: as this fold saw it, or as the activity says, which was compared by then."""
+    """Who paid the usage that is taken back.
+
+    As this fold saw it, or as the activity says, which was compared by then.
+    """
     payments = fold.paid.get((stored.team_id, fact.usage_position))
     if payments is not None:
         return payments

@@ -1,7 +1,10 @@
-"""Is the log what was recorded? Every fact against its leaf, every block against its facts, the chain, the signed checkpoints.
+"""Is the log what was recorded?
 
-Read shard by shard, each in one snapshot, as the very bytes that leaves are made of: PostgreSQL's binary COPY. Memory stays bounded
-however long the log is. Nothing is written, and whoever may read everything may verify: role `creditwell_reader`.
+Every fact against its leaf, every block against its facts, the chain, the signed checkpoints.
+
+Read shard by shard, each in one snapshot, as the very bytes that leaves are made of: PostgreSQL's binary COPY. Memory
+stays bounded however long the log is. Nothing is written, and whoever may read everything may verify: role
+`creditwell_reader`.
 """
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
@@ -54,7 +57,10 @@ class LogProblem(NamedTuple):
 
 @dataclass(slots=True)
 class Verified:
-    """What was read, and what is wrong. `signed` facts are in the newest note; `more` counts problems that are not listed."""
+    """What was read, and what is wrong.
+
+    `signed` facts are in the newest note; `more` counts problems that are not listed.
+    """
 
     facts: int = 0
     blocks: int = 0

@@ -1,12 +1,14 @@
-"""Walking a shard of the log from its beginning, and saying where it is not what was recorded. Pure: facts and blocks come in.
+"""Walking a shard of the log from its beginning, and saying where it is not what was recorded.
+
+Pure: facts and blocks come in.
 
     row    its leaf, worked out anew from every column, is the leaf that was stored
     place  positions go from 1 without gaps
     block  blocks touch each other, and the root over their leaves is the one that was stored
     chain  each block's hash names the one before; the last is the head
 
-The first bad place is named, and what was probably done there, in words that finance understands. After a break the walk goes on,
-so that one changed fact is one finding and not a thousand.
+The first bad place is named, and what was probably done there, in words that finance understands. After a break the
+walk goes on, so that one changed fact is one finding and not a thousand.
 """
 
 from collections import deque
@@ -73,7 +75,10 @@ class Mismatch(NamedTuple):
 
 @dataclass(slots=True)
 class Walk:
-    """The walk over one shard. Call `block` for each block, in order, ahead of its facts; `fact` for each fact; then `end`."""
+    """The walk over one shard.
+
+    Call `block` for each block, in order, ahead of its facts; `fact` for each fact; then `end`.
+    """
 
     shard: int
     facts: int = 0
@@ -167,7 +172,10 @@ class Walk:
             self._find(mismatch.position, mismatch.position, CHANGED)
 
     def _name_moved(self) -> None:
-        """Tell facts that stand in another place from facts that were changed: the former fit their leaf at that place."""
+        """Tell facts that stand in another place from facts that were changed.
+
+        The former fit their leaf at that place.
+        """
         places = [mismatch.position for mismatch in self._moved]
         origins = {mismatch.position: _origin(self.shard, mismatch, places) for mismatch in self._moved}
         for position, origin in origins.items():

@@ -163,7 +163,10 @@ def rebuild(
     shadow: Annotated[bool, typer.Option(help="Build and compare, and leave the live one as it is.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Build the next version of a projection beside the live one, compare, and switch; exit code 1 shows what differed."""
+    """Build the next version of a projection beside the live one, compare, and switch.
+
+    Exit code 1 shows what differed.
+    """
     from services.read_models.rebuild import TABLES, live_positions
     from services.read_models.rebuild import rebuild as rebuild_projections
 

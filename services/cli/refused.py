@@ -122,8 +122,8 @@ def retry(
 ) -> None:
     """Send refused records again as they came, once what was wrong is put right: a plan assigned, a rate published.
 
-    What is still wrong is refused again, and what was recorded meanwhile counts once: sending twice is harmless. Exit code 1
-    where one can't be sent, of which only a part was kept: it was over 1 MiB, or its key or headers over 64 KiB.
+    What is still wrong is refused again, and what was recorded meanwhile counts once: sending twice is harmless. Exit
+    code 1 where one can't be sent, of which only a part was kept: it was over 1 MiB, or its key or headers over 64 KiB.
     """
     if every == bool(places or team or reason):
         exit_used_wrongly("say which: by their places, --team or --reason, or write --all.")
@@ -157,7 +157,10 @@ async def _send_again(
     producer: "AIOKafkaProducer",
     tell: Callable[[int], None],
 ) -> Retried:
-    """In the order in which they were refused. What is refused again meanwhile is not among them: the cursor sees what was."""
+    """In the order in which they were refused.
+
+    What is refused again meanwhile is not among them: the cursor sees what was.
+    """
     retried, waiting = Retried(), []
     async with connection.transaction():
         async for row in connection.cursor(CHOOSE, *chosen):

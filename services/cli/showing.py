@@ -108,7 +108,10 @@ class _Rate(ProgressColumn):
 
 @contextmanager
 def progress(what: str, total: int, *, of: str = "facts") -> Iterator[Callable[[int], None]]:
-    """Tell on standard error how far it is, how fast, and how long still: a bar on a terminal, plain lines elsewhere."""
+    """Tell on standard error how far it is, how fast, and how long still.
+
+    A bar on a terminal, plain lines elsewhere.
+    """
     if not sys.stderr.isatty():
         yield _plain_lines(what, total, of)
         return

@@ -1,8 +1,8 @@
 """Deciding on what a team has: read first, then lock, then take in what came between.
 
-While the head of a shard is locked everybody else who writes to it waits, the recorder with a whole batch. So what takes long is
-done before: the balance is read and folded. Under the lock remains one question, which takes it and tells what came since. The
-decision rests on all of it. Limits of members, which few teams have, are looked up under the lock.
+While the head of a shard is locked everybody else who writes to it waits, the recorder with a whole batch. So what
+takes long is done before: the balance is read and folded. Under the lock remains one question, which takes it and tells
+what came since. The decision rests on all of it. Limits of members, which few teams have, are looked up under the lock.
 """
 
 from collections.abc import Collection
@@ -29,7 +29,10 @@ LOCK = "SELECT * FROM lock_team($1, $2, $3, $4)"
 
 
 class Ground(NamedTuple):
-    """What a decision rests on: nothing about the team changes until COMMIT. `spending` has the members with a limit."""
+    """What a decision rests on: nothing about the team changes until COMMIT.
+
+    `spending` has the members with a limit.
+    """
 
     head: LockedHead
     balance: ExactBalance
@@ -37,7 +40,9 @@ class Ground(NamedTuple):
 
 
 async def lock_to_decide(connection: Connection, team_id: str, members: Collection[str]) -> Ground | None:
-    """The ground for a decision that concerns these members, under the lock of the shard; None if there is no such team.
+    """The ground for a decision that concerns these members, under the lock of the shard.
+
+    None if there is no such team.
 
     Raises:
         Unavailable: more facts wait to be folded than a read may fold (`catching_up`).

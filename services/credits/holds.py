@@ -1,12 +1,12 @@
 """Holds: credits set aside for work that runs, until it is done, given up, or out of time.
 
-A hold lowers what is available and nothing else. It ends once: settled by a capture or by usage that names it, released, or
-expired. Each hold has a row, which moves with the fact that moves the hold, under the lock of the team's shard: whoever races
-(a capture, the clock, two usages on two recorders) meets the row as the winner left it. An open hold past its end has ended,
-whether or not `hold.expired` is in the log yet.
+A hold lowers what is available and nothing else. It ends once: settled by a capture or by usage that names it,
+released, or expired. Each hold has a row, which moves with the fact that moves the hold, under the lock of the team's
+shard: whoever races (a capture, the clock, two usages on two recorders) meets the row as the winner left it. An open
+hold past its end has ended, whether or not `hold.expired` is in the log yet.
 
-Stated policy: what is captured was used, so it is recorded in full: it may exceed the hold, and the balance too. Permission was
-asked when the hold was placed.
+Stated policy: what is captured was used, so it is recorded in full: it may exceed the hold, and the balance too.
+Permission was asked when the hold was placed.
 """
 
 from collections.abc import Collection, Sequence
@@ -188,7 +188,9 @@ def check_lasts(lasts: timedelta) -> None:
 async def extend(
     connection: Connection, team_id: str, hold_id: str, fact_id: str, lasts: timedelta
 ) -> tuple[CurrentHold, Place]:
-    """Let a hold end so much later than now; never later than 24 hours after it was placed, and never earlier than before.
+    """Let a hold end so much later than now.
+
+    Never later than 24 hours after it was placed, and never earlier than before.
 
     Raises:
         Refused: unknown_hold, hold_settled, hold_released, hold_expired or invalid_ttl.
@@ -209,7 +211,9 @@ async def extend(
 async def capture(
     connection: Connection, team_id: str, hold_id: str, fact_id: str, parts: Sequence[CapturedPart], *, final: bool
 ) -> tuple[CurrentHold, Place]:
-    """Record what the work used; the rest of the hold is free again, or stays set aside where this is not the `final` capture.
+    """Record what the work used.
+
+    The rest of the hold is free again, or stays set aside where this is not the `final` capture.
 
     Raises:
         Refused: unknown_hold, hold_settled, hold_released or hold_expired.
@@ -283,7 +287,8 @@ async def settle_holds(
 ) -> None:
     """Settle the holds of usage just appended, in the same transaction and so under the shards' locks.
 
-    `ended` are those that the usage names and that were taken for over: a fold goes by `recorded_at`, and must find them so.
+    `ended` are those that the usage names and that were taken for over: a fold goes by `recorded_at`, and must find
+    them so.
 
     Raises:
         AlreadyStored: one of them has ended meanwhile, or lasts longer now; judge the batch again.

@@ -1,8 +1,8 @@
 """Plans: how a team comes to exist, and how its included credits change.
 
-The first plan brings the team into being and its first refill along, in one transaction. An upgrade adds the difference of the
-allowances at once, a downgrade counts from the next cycle; the anchor stays, so cycles never move. Whoever
-goes up, down and up again within a cycle gets the difference once: what counts is what the cycle was given so far.
+The first plan brings the team into being and its first refill along, in one transaction. An upgrade adds the difference
+of the allowances at once, a downgrade counts from the next cycle; the anchor stays, so cycles never move. Whoever goes
+up, down and up again within a cycle gets the difference once: what counts is what the cycle was given so far.
 """
 
 from collections.abc import Sequence
@@ -47,7 +47,8 @@ async def assign_plan(
 ) -> PlanAssignment:
     """Give a team its first plan, or another one, in the caller's transaction.
 
-    Cycles are reckoned from `anchor` in `zone`: the moment of the first plan and UTC if nobody says. Both stay for ever.
+    Cycles are reckoned from `anchor` in `zone`: the moment of the first plan and UTC if nobody says. Both stay for
+    ever.
 
     Raises:
         Refused: unknown_plan, unknown_zone, invalid_team, or anchor_fixed.

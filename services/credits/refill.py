@@ -1,9 +1,11 @@
-"""The refill worker: what the calendar brings. Included credits for a new cycle, the end of lots and holds, sealed cycles.
+"""The refill worker: what the calendar brings.
+
+Included credits for a new cycle, the end of lots and holds, sealed cycles.
 
 It is a convenience, not a condition: whoever appends a fact of a team brings the team's due refills along, and balances
-are read as of an instant. The worker does the same for teams that nobody touches, so that they too see their credits and that
-low balances are noticed. Everything it appends has one possible identity and is decided under the shard's lock, so it may
-run twice, late, after a week down, or beside others of its kind.
+are read as of an instant. The worker does the same for teams that nobody touches, so that they too see their credits
+and that low balances are noticed. Everything it appends has one possible identity and is decided under the shard's
+lock, so it may run twice, late, after a week down, or beside others of its kind.
 """
 
 import asyncio

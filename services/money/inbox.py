@@ -1,13 +1,14 @@
 """Stripe's news, one after the other: what follows from each is decided on what Stripe says now, and done once.
 
-Events come in any order, any number of times, days late or never, so none is believed beyond what it is about. A handler asks Stripe,
-with no transaction open, and gives back what to do; that is done in the transaction that marks the event done. Where Stripe does
-not answer, the event comes again later. What nobody here understands is done with a reason. And what Stripe never told us of is
-found all the same: pages that were paid for are looked at now and then until they are finished.
+Events come in any order, any number of times, days late or never, so none is believed beyond what it is about. A
+handler asks Stripe, with no transaction open, and gives back what to do; that is done in the transaction that marks the
+event done. Where Stripe does not answer, the event comes again later. What nobody here understands is done with a
+reason. And what Stripe never told us of is found all the same: pages that were paid for are looked at now and then
+until they are finished.
 
-The webhook stores news before anybody works on them: each event once, however often it comes. An event is taken for a while by
-looking later at it again, so whoever dies over one is followed by somebody else: later each time, so that one that kills
-does not keep the others waiting.
+The webhook stores news before anybody works on them: each event once, however often it comes. An event is taken for a
+while by looking later at it again, so whoever dies over one is followed by somebody else: later each time, so that one
+that kills does not keep the others waiting.
 """
 
 import asyncio
@@ -150,7 +151,10 @@ async def look_at(hands: InboxWorker, record: checkouts.CheckoutRow) -> None:
 
 
 async def _unless_away(work: Awaitable[None], **about: str) -> None:
-    """What was taken comes back by itself after a while, so where the database or Stripe is away, this is all there is to do."""
+    """What was taken comes back by itself after a while.
+
+    So where the database or Stripe is away, this is all there is to do.
+    """
     try:
         await work
     except (Unavailable, *AWAY) as away:

@@ -1,15 +1,15 @@
 """Refunds and disputes: news of Stripe's about a payment becomes facts, and so debits or credits.
 
-Called for every such webhook, and by whoever reconciles. The news only says which payment to look at: Stripe is asked how things
-are now. What may have changed meanwhile is found out by the log itself: an answer counts only if the payment's account is
-still what it was before the question, so of two answers the older one never overwrites the newer.
+Called for every such webhook, and by whoever reconciles. The news only says which payment to look at: Stripe is asked
+how things are now. What may have changed meanwhile is found out by the log itself: an answer counts only if the
+payment's account is still what it was before the question, so of two answers the older one never overwrites the newer.
 
-A payment's credits are one fact, unique by its intent; what went back of it are facts of a source of its own, numbered. So an
-account is read by the index that keeps identities apart, and two who append the same at once meet.
+A payment's credits are one fact, unique by its intent; what went back of it are facts of a source of its own, numbered.
+So an account is read by the index that keeps identities apart, and two who append the same at once meet.
 
-A dispute also pauses automatic top-ups, in the same transaction: credits that are frozen would otherwise be answered at once by
-another charge of the very card whose owner has just complained. A dispute that is won ends the pause if no other is open, and so
-does what ends any.
+A dispute also pauses automatic top-ups, in the same transaction: credits that are frozen would otherwise be answered at
+once by another charge of the very card whose owner has just complained. A dispute that is won ends the pause if no
+other is open, and so does what ends any.
 """
 
 from collections.abc import Sequence

@@ -1,8 +1,8 @@
 """The top-up worker: a balance that ran low is charged for, once, and answered by credits.
 
-Kafka wakes, the store decides: a record on `credits.events` only says which team to look at, and a sweep finds whatever no
-record announced. Every decision is made on the exact balance under the shard's lock, and is a fact: the decision not to charge,
-too. How an attempt then comes to its end is told in `services.money.top_ups.charging`.
+Kafka wakes, the store decides: a record on `credits.events` only says which team to look at, and a sweep finds whatever
+no record announced. Every decision is made on the exact balance under the shard's lock, and is a fact: the decision not
+to charge, too. How an attempt then comes to its end is told in `services.money.top_ups.charging`.
 """
 
 import asyncio

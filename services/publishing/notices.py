@@ -1,18 +1,19 @@
 """Notices to the host product: signed webhooks in the form of https://www.standardwebhooks.com, sent by the relay.
 
-Once per crossing: a notice is made of a fact, its `webhook-id` follows from the fact, and a fact is looked at once. At least once:
-a try whose answer was lost, to a crash or on the way, is repeated with the same id and the same bytes; the receiver drops
-ids that it has seen. In order within a team: a later notice waits until the one before is delivered or given up.
+Once per crossing: a notice is made of a fact, its `webhook-id` follows from the fact, and a fact is looked at once. At
+least once: a try whose answer was lost, to a crash or on the way, is repeated with the same id and the same bytes; the
+receiver drops ids that it has seen. In order within a team: a later notice waits until the one before is delivered or
+given up.
 
-Anything but 2xx is tried again, for some three days, as Stripe and Svix do and as Standard Webhooks has it: a 401 or a 404 is
-most often a receiver that is being deployed or has the wrong secret. Only 410 Gone means no for good. What was given up stays
-visible (`creditwell notices list`, a metric) and can be sent again.
+Anything but 2xx is tried again, for some three days, as Stripe and Svix do and as Standard Webhooks has it: a 401 or a
+404 is most often a receiver that is being deployed or has the wrong secret. Only 410 Gone means no for good. What was
+given up stays visible (`creditwell notices list`, a metric) and can be sent again.
 
-The relay's Kafka side has its own connection, loop and claims, and knows nothing of this one. A host that does not answer costs
-at most `SENDING_MAX` open requests; nobody waits for it but the notices themselves.
+The relay's Kafka side has its own connection, loop and claims, and knows nothing of this one. A host that does not
+answer costs at most `SENDING_MAX` open requests; nobody waits for it but the notices themselves.
 
-The address is the operator's and never a customer's, and redirects are not followed, so nobody can aim our requests at our own
-network. Where the address must be on that network, it may be.
+The address is the operator's and never a customer's, and redirects are not followed, so nobody can aim our requests at
+our own network. Where the address must be on that network, it may be.
 """
 
 import asyncio
@@ -98,7 +99,10 @@ class NoticeMetrics:
 
 @dataclass(slots=True)
 class Notifying:
-    """The way of the notices of some shards: found in the log, sent a few at once, and what came of each written down."""
+    """The way of the notices of some shards.
+
+    They are read from the log, sent a few at once, and what came of each is written down.
+    """
 
     connection: Connection
     host: NoticeHost
@@ -133,7 +137,10 @@ class Notifying:
                 await self.claims.leave(self.connection)
 
     async def round(self) -> None:
-        """Look into the log, send what is due, write down what came of it; waits a little where there is nothing to do."""
+        """Look into the log, send what is due, write down what came of it.
+
+        Waits a little where there is nothing to do.
+        """
         kept = await notice_rows.keep_new(self.connection, self.claims, self.page)
         if kept:
             crashpoint("notices:kept")

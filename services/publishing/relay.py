@@ -1,13 +1,15 @@
 """Everything that was stored goes out on Kafka: facts to `credits.events`, refused records to `usage.refused`.
 
-The store is the outbox, so nothing is published that was rolled back, and nothing that was stored is forgotten. At least
-once and in order: consumers drop the positions that they have seen. The order holds through every crash, because
+The store is the outbox, so nothing is published that was rolled back, and nothing that was stored is forgotten. At
+least once and in order: consumers drop the positions that they have seen. The order holds through every crash, because
 
-- a round puts one batch at most into each partition, and the next one is sent when all of them are acknowledged: there is never
-  a later fact in Kafka without the ones before it;
-- a checkpoint moves when Kafka has acknowledged, and is fenced: where two relays believe that a shard is theirs, one gives up.
+- a round puts one batch at most into each partition, and the next one is sent when all of them are acknowledged: there
+  is never a later fact in Kafka without the ones before it;
+- a checkpoint moves when Kafka has acknowledged, and is fenced: where two relays believe that a shard is theirs, one
+  gives up.
 
-While Kafka writes one round the next is read and made ready; while it writes that one, the checkpoint of the first is committed.
+While Kafka writes one round the next is read and made ready; while it writes that one, the checkpoint of the first is
+committed.
 """
 
 import asyncio
@@ -199,7 +201,8 @@ class Relaying:
 async def relay_refused(relaying: Relaying, claims: Claims) -> bool:
     """Publish refused records as they arrived, with the reason; True when there were any.
 
-    The checkpoint of partition n of `usage` is kept as that of shard n: the offset before which everything is published.
+    The checkpoint of partition n of `usage` is kept as that of shard n: the offset before which everything is
+    published.
     """
     connection, producer = relaying.connection, relaying.producer
     rows = await connection.fetch(

@@ -1,7 +1,7 @@
 """Credit activity, read newest first, page by page, exact at the head of the log.
 
-A page goes on before the entry where the last one ended, (position, part), never at a row number: whatever arrives meanwhile, no
-entry is skipped and none comes twice.
+A page goes on before the entry where the last one ended, (position, part), never at a row number: whatever arrives
+meanwhile, no entry is skipped and none comes twice.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -125,7 +125,10 @@ async def read_activity(
 async def _all_projected(
     connection: Reads, team_id: str, selection: Filter, before: Before, limit: int
 ) -> list[ActivityRow]:
-    """The page where the projections had everything before its place when it was read, as nearly always; else nothing."""
+    """The page where the projections had everything before its place when it was read, as nearly always.
+
+    Else nothing.
+    """
     rows = await _fetch_page(connection, team_id, selection, before, limit)
     return [_row(shard_of(team_id), row) for row in rows] if rows and rows[0]["folded"] >= before[0] else []
 
@@ -164,9 +167,12 @@ def _row(shard: int, row: asyncpg.Record) -> ActivityRow:
 
 
 async def read_all(connection: Reads, team_id: str, selection: Filter) -> AsyncIterator[list[ActivityRow]]:
-    """Every entry, newest first, some hundreds at a time; not within a transaction: a slow reader must hold nothing open.
+    """Every entry, newest first, some hundreds at a time.
 
-    What the projections do not have yet is read once. Below it rows are only read, so it does not matter what comes meanwhile.
+    Not within a transaction: a slow reader must hold nothing open.
+
+    What the projections do not have yet is read once. Below it rows are only read, so it does not matter what comes
+    meanwhile.
     """
     tail = await read_tail(connection, team_id)
     if rows := [row for row in reversed(_rows(tail)) if selection.wants(row.entry)]:

@@ -1,7 +1,7 @@
 """Rows of `activity` in PostgreSQL: one per entry, in the order of the log.
 
-Rows are packed as PostgreSQL's binary COPY carries them: there is one for every fact, and a driver that works out the type of
-each of fourteen columns takes six times as long.
+Rows are packed as PostgreSQL's binary COPY carries them: there is one for every fact, and a driver that works out the
+type of each of fourteen columns takes six times as long.
 """
 
 from collections.abc import Iterable

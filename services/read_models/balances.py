@@ -1,8 +1,8 @@
 """Balances, read exactly by everyone (`states` has how the projector saves them).
 
-A projection is a cache. An exact read takes the checkpoint, the team's row, its lots and the facts after that checkpoint in one
-statement, and folds them: one snapshot, and one round trip. On a machine that is busy storing usage, each round trip
-waits twice for a core, which is nearly all the time that a read takes.
+A projection is a cache. An exact read takes the checkpoint, the team's row, its lots and the facts after that
+checkpoint in one statement, and folds them: one snapshot, and one round trip. On a machine that is busy storing usage,
+each round trip waits twice for a core, which is nearly all the time that a read takes.
 """
 
 import json
@@ -110,7 +110,10 @@ async def read_balance(connection: Reads, team_id: str, at: datetime) -> ExactBa
 
 
 def as_of_now(exact: Exact, now: datetime) -> ExactBalance | None:
-    """What a team whose newer facts are folded has now: refills that nobody has appended count, lots that have ended do not."""
+    """What a team whose newer facts are folded has now.
+
+    Refills that nobody has appended count. Lots that have ended do not.
+    """
     team, shard = exact.team, shard_of(exact.team.team_id)
     if not team.position:
         return None

@@ -1,9 +1,10 @@
 """Versions of the projections: made, built anew beside the live ones, compared, switched.
 
-A rebuild reads the log from its beginning into tables of the next version, all projections at once since activity and usage
-follow from the balance fold. Then, shard by shard, it stands at the very position of the live version and compares. The
-switch is one transaction: the views and the row in `projections` change, and the live checkpoints get a new epoch, so that
-the projector is fenced, joins again and goes on with the new tables. Readers use the views and never see a gap.
+A rebuild reads the log from its beginning into tables of the next version, all projections at once since activity and
+usage follow from the balance fold. Then, shard by shard, it stands at the very position of the live version and
+compares. The switch is one transaction: the views and the row in `projections` change, and the live checkpoints get a
+new epoch, so that the projector is fenced, joins again and goes on with the new tables. Readers use the views and never
+see a gap.
 
 A killed rebuild goes on from its checkpoints when it is started again.
 """
@@ -107,8 +108,8 @@ async def rebuild(
 ) -> list[RowDifference]:
     """Build the next version of all projections, compare it with the live one, and switch `names` to it.
 
-    With `shadow` the live versions stay as they are. `on_facts` hears now and then how many facts are folded, of how many.
-    What comes back are the first rows that differ, by table: nothing, when the rebuilt ones say the same.
+    With `shadow` the live versions stay as they are. `on_facts` hears now and then how many facts are folded, of how
+    many. What comes back are the first rows that differ, by table: nothing, when the rebuilt ones say the same.
     """
     connection = await asyncpg.connect(database, server_settings={"timezone": "UTC"})
     try:

@@ -1,4 +1,7 @@
-"""States of teams in PostgreSQL: rows of `balance` and `lots`, loaded and saved by the projector with its checkpoint."""
+"""States of teams in PostgreSQL: rows of `balance` and `lots`.
+
+The projector loads and saves them with its checkpoint.
+"""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -162,8 +165,8 @@ async def paid_for(
 
     Each projection has a version of its own: one of them may have been switched alone.
 
-    The rows may be newer than the state that the void is folded into: a settled lot that has not ended has nothing left, and one
-    that has ended is told by its time, so `remaining` and `ended` are not taken from them.
+    The rows may be newer than the state that the void is folded into: a settled lot that has not ended has nothing
+    left, and one that has ended is told by its time, so `remaining` and `ended` are not taken from them.
     """
     row = await connection.fetchrow(at_version(PAID, versions.get("activity")), [shard], [team_id], [usage_position])
     assert row is not None, f"usage {Place(shard, usage_position)} has no activity row"

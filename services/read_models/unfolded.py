@@ -1,7 +1,7 @@
 """What the log says beyond the projections: so that activity and usage, too, are exact at the head when they are read.
 
-A read takes the rows up to a position, and folds the team's facts after it. Facts never change and rows are only added, so
-it does not matter how far the projector gets meanwhile.
+A read takes the rows up to a position, and folds the team's facts after it. Facts never change and rows are only added,
+so it does not matter how far the projector gets meanwhile.
 """
 
 from typing import NamedTuple
@@ -13,7 +13,10 @@ from services.store.shards import shard_of
 
 
 class Tail(NamedTuple):
-    """Rows of the projections count up to `reached`; the rest, oldest first, is `told`, and leaves the team as `team`."""
+    """Rows of the projections count up to `reached`.
+
+    The rest, oldest first, is `entries`, and leaves the team as `team`.
+    """
 
     shard: int
     reached: int

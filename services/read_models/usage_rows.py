@@ -1,4 +1,7 @@
-"""Usage per member and day in PostgreSQL: loaded and saved by the projector with its checkpoint (`projections/usage.py` counts)."""
+"""Usage per member and day in PostgreSQL (`projections/usage.py` counts).
+
+The projector loads and saves it with its checkpoint.
+"""
 
 from collections.abc import Collection
 from datetime import date

@@ -1,7 +1,8 @@
 """Is this process alive, ready, and getting on with its work?
 
-Stuck is detected by progress: work waits and nothing has moved for 30 s, while Kafka and the database answer. Then `/healthz`
-says 503, so that the process is started anew. Where the world is away, waiting is right, and only `/readyz` says 503.
+Stuck is detected by progress: work waits and nothing has moved for 30 s, while Kafka and the database answer. Then
+`/healthz` says 503, so that the process is started anew. Where the world is away, waiting is right, and only `/readyz`
+says 503.
 """
 
 import time

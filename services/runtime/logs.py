@@ -1,7 +1,7 @@
 """Structured log lines on standard error: JSON for machines, text on a terminal.
 
-The first field says `insecure_dev` where that is so. Every line, also of a library and also of a traceback, passes one place
-that takes the configured secrets out.
+The first field says `insecure_dev` where that is so. Every line, also of a library and also of a traceback, passes one
+place that takes the configured secrets out.
 """
 
 import logging

@@ -1,10 +1,10 @@
 """Everything that can be set from outside: `CREDITWELL_…` variables, typed, each with what to write into it.
 
-Settings are read once, by the CLI, are frozen, and travel as an argument. What is wrong or missing ends the process with exit
-code 2 and a sentence that names the variable. Secrets are `SecretStr`: no log line and no repr shows them.
+Settings are read once, by the CLI, are frozen, and travel as an argument. What is wrong or missing ends the process
+with exit code 2 and a sentence that names the variable. Secrets are `SecretStr`: no log line and no repr shows them.
 
-A secret may lie in a file instead: `CREDITWELL_SECRETS_DIR=/run/secrets` reads `/run/secrets/creditwell_stripe_key` and so on. The
-variable wins where both are given.
+A secret may lie in a file instead: `CREDITWELL_SECRETS_DIR=/run/secrets` reads `/run/secrets/creditwell_stripe_key` and
+so on. The variable wins where both are given.
 """
 
 import os
@@ -30,7 +30,10 @@ OTHERS = frozenset({"CREDITWELL_SECRETS_DIR", "CREDITWELL_CRASH_AT", "CREDITWELL
 
 
 class WrongSettings(Exception):
-    """A setting is wrong or missing; each sentence names a variable and says what to write. Ends a process with code 2."""
+    """A setting is wrong or missing; each sentence names a variable and says what to write.
+
+    Ends a process with code 2.
+    """
 
     def __init__(self, *sentences: str) -> None:
         super().__init__(" ".join(sentences))

@@ -1,8 +1,8 @@
 """`creditwell serve all`: every process as a child of one, for a small installation or a first look.
 
-Children and not tasks of one loop: each keeps a core, a memory and a fate of its own. One that fails is started again, later each
-time; one whose settings are wrong ends everything, because starting it again would not help. A child's standard input is a
-pipe that we hold: when we die, however we die, it ends.
+Children and not tasks of one loop: each keeps a core, a memory and a fate of its own. One that fails is started again,
+later each time; one whose settings are wrong ends everything, because starting it again would not help. A child's
+standard input is a pipe that we hold: when we die, however we die, it ends.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """The only way into the log, for the recorder's batches and for a single fact of the API alike.
 
-Lock order everywhere: cursor row, head rows ascending, checkpoint. Everything that can be worked out before
-the heads are taken is: the caller has parsed, priced and looked for duplicates, and rows are packed but for their place.
+Lock order everywhere: cursor row, head rows ascending, checkpoint. Everything that can be worked out before the heads
+are taken is: the caller has parsed, priced and looked for duplicates, and rows are packed but for their place.
 
 A violated identity aborts the caller's transaction as `AlreadyStored`; who expects duplicates asks `identities.find`
 first. So the case without duplicates, which is nearly always, pays nothing for it.
@@ -59,7 +59,10 @@ BlockRow = tuple[int, int, int, bytes, bytes]  # shard, first, last, root, hash
 
 
 class Packed(NamedTuple):
-    """Facts in the order of their shards, as the table wants them: row and leaf of each, and the block of each shard."""
+    """Facts in the order of their shards, as the table wants them.
+
+    Row and leaf of each, and the block of each shard.
+    """
 
     rows: list[bytes]
     leaves: list[bytes]

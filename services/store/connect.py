@@ -63,11 +63,13 @@ async def connect_pool(
 ) -> Pool:
     """A pool whose sessions are named after the process, speak UTC and give up in time.
 
-    They are opened at the start and kept, and so is every statement once it is prepared: nobody who asks waits for a handshake.
+    They are opened at the start and kept, and so is every statement once it is prepared: nobody who asks waits for a
+    handshake.
 
     Raises:
         Refused: another build made the database, or the `projections` that the process reads.
-        WrongSettings: asyncpg can't make sense of the URL, which it says with an InterfaceError: it would never be back.
+        WrongSettings: asyncpg can't make sense of the URL, which it says with an InterfaceError: it would never be
+            back.
     """
     try:
         pool = await _open_pool(database, process, size, statement_timeout_ms, settings or {})
@@ -113,5 +115,8 @@ async def _nothing_to_reset(_: Connection) -> None:
 
 
 async def in_memory(rows: bytes) -> AsyncIterator[bytes]:
-    """Rows for COPY, sent at once: bytes asyncpg takes for a path, and what looks like a file it reads in a thread, bit by bit."""
+    """Rows for COPY, sent at once.
+
+    Bytes asyncpg takes for a path. What looks like a file it reads in a thread, bit by bit.
+    """
     yield rows

@@ -21,6 +21,9 @@ def shard_of(team_id: str) -> int:
 
 
 def partition_of(key: bytes, partitions: int) -> int:
-    """Where Kafka's default partitioner puts a key: murmur2 (librdkafka: `murmur2_random`). Slow: remember what it says."""
+    """Where Kafka's default partitioner puts a key: murmur2 (librdkafka: `murmur2_random`).
+
+    Slow: remember what it says.
+    """
     partition: int = (murmur2(key) & 0x7FFFFFFF) % partitions
     return partition

@@ -28,7 +28,10 @@ class ParsedRecord(NamedTuple):
 
 
 async def parse(records: Sequence[tuple[Owned, ConsumerRecord]]) -> list[ParsedRecord]:
-    """Parse a batch, and let go every now and then: the one before has heads locked while it waits for its next statement."""
+    """Parse a batch, and let go every now and then.
+
+    The batch before has heads locked while it waits for its next statement.
+    """
     items: list[ParsedRecord] = []
     for start in range(0, len(records), PARSED_AT_ONCE):
         items += [ParsedRecord(owned, door.parse(record)) for owned, record in records[start : start + PARSED_AT_ONCE]]
@@ -58,7 +61,8 @@ def _kafka_time(milliseconds: int, now: datetime) -> datetime:
 def next_items(items: Sequence[ParsedRecord], most: int) -> Sequence[ParsedRecord]:
     """What goes into the next transaction, at least one record of those in hand.
 
-    While batches are small because somebody has waited for a head, it is of one partition: no other shards are locked meanwhile.
+    While batches are small because somebody has waited for a head, it is of one partition: no other shards are locked
+    meanwhile.
     """
     some = items[: _chunk_end(items, most)]
     if most == BATCH_MAX:

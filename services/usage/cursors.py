@@ -1,7 +1,8 @@
 """Where the recorder goes on in Kafka: a row per partition, moved in the transaction that appends.
 
-Kafka's generation check can't stop a paused process from writing to PostgreSQL, so the fence is here. A new owner raises
-the epoch; every batch first compares and swaps (epoch, next offset). No row means fenced: drop the batch and join again.
+Kafka's generation check can't stop a paused process from writing to PostgreSQL, so the fence is here. A new owner
+raises the epoch; every batch first compares and swaps (epoch, next offset). No row means fenced: drop the batch and
+join again.
 """
 
 from collections.abc import Sequence

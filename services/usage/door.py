@@ -1,7 +1,8 @@
 """The door: raw Kafka records become facts that can be appended, or refusals that say why.
 
-Each record is judged alone, so that one bad record never fails its neighbours. Everything is decided from values (the rate
-cards, the clock's answer, what the store knows of these teams and identities); the recorder fetches those and writes the outcome.
+Each record is judged alone, so that one bad record never fails its neighbours. Everything is decided from values (the
+rate cards, the clock's answer, what the store knows of these teams and identities); the recorder fetches those and
+writes the outcome.
 """
 
 from collections.abc import Iterable, Mapping
@@ -158,7 +159,10 @@ def _fact_of(event: AnyUsage, context: StoredContext, cards: RateCards, now: dat
 
 
 def _priced(event: UsageReported, cards: RateCards, now: datetime) -> UsageRecorded:
-    """By the card in force at the usage's own time; of one that is ahead, now: not every recorder knows a later card yet."""
+    """By the card in force at the usage's own time; of one that is ahead, now.
+
+    Not every recorder knows a later card yet.
+    """
     data, card = event.data, cards.in_force(min(event.time, now))
     return UsageRecorded(
         feature=data.feature,
@@ -172,7 +176,10 @@ def _priced(event: UsageReported, cards: RateCards, now: datetime) -> UsageRecor
 
 
 def _settle(hold: HoldKey, context: StoredContext, outcome: BatchOutcome) -> None:
-    """Note that a usage settles a hold. One that has expired, was released or never was, nobody settles: it is plain usage."""
+    """Note that a usage settles a hold.
+
+    One that has expired, was released or never was, nobody settles: it is plain usage.
+    """
     state = HoldState.SETTLED if hold in outcome.settles else context.holds.get(hold)
     if state is HoldState.SETTLED:
         raise BadUsage(

@@ -1,11 +1,11 @@
 """The partitions of the topic that a recorder owns: claimed in the store, watched in Kafka.
 
-Kafka assigns, but the store decides: a partition is ours from the claim that raises its cursor's epoch until somebody else's. Each claim
-gives a new `Owned`, which every record in hand carries along; once it is `lost`, what is in hand is dropped, not flushed, and
-the next owner reads it again.
+Kafka assigns, but the store decides: a partition is ours from the claim that raises its cursor's epoch until somebody
+else's. Each claim gives a new `Owned`, which every record in hand carries along; once it is `lost`, what is in hand is
+dropped, not flushed, and the next owner reads it again.
 
-A topic that was cut, made anew, or has been overtaken by its retention stops the recorder with `LogChanged`: at a claim the
-record before the cursor is read again and its hash compared; later, offsets that jump are looked into.
+A topic that was cut, made anew, or has been overtaken by its retention stops the recorder with `LogChanged`: at a claim
+the record before the cursor is read again and its hash compared; later, offsets that jump are looked into.
 """
 
 import asyncio

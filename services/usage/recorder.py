@@ -1,15 +1,17 @@
 """The recorder: usage from Kafka becomes facts, exactly once.
 
 From broker to row the way has six frames of ours: `receive` parses a batch, `_store_all` cuts it to transactions,
-`_store_patiently` repeats one until it is stored or somebody else's, `_write` judges and writes it, `append_ready` gives the
-facts their places and packs them, `_copy` sends the rows. What they ask on the way (`door.parse`, `door.judge`) only decides.
+`_store_patiently` repeats one until it is stored or somebody else's, `_write` judges and writes it, `append_ready`
+gives the facts their places and packs them, `_copy` sends the rows. What they ask on the way (`door.parse`,
+`door.judge`) only decides.
 
-The transaction that appends the facts also moves the Kafka cursors, so a batch counts wholly or not at all, whatever dies and
-whenever. Kafka's own commits are for lag dashboards and are never read back. While PostgreSQL writes one batch, the next is
-fetched and parsed: two are in hand at most, and they are stored one after the other.
+The transaction that appends the facts also moves the Kafka cursors, so a batch counts wholly or not at all, whatever
+dies and whenever. Kafka's own commits are for lag dashboards and are never read back. While PostgreSQL writes one
+batch, the next is fetched and parsed: two are in hand at most, and they are stored one after the other.
 
-FastStream swallows what a handler raises and goes on fetching, so `receive` raises nothing: what is unavailable is repeated
-until it is there, being fenced drops the partition, and anything else ends the process with the cursor unmoved.
+FastStream swallows what a handler raises and goes on fetching, so `receive` raises nothing: what is unavailable is
+repeated until it is there, being fenced drops the partition, and anything else ends the process with the cursor
+unmoved.
 """
 
 import asyncio
@@ -87,7 +89,10 @@ class Recorder:
         return self.handed or (self.storing is not None and not self.storing.done())
 
     def begin(self) -> None:
-        """A batch is on its way to `receive`. If the one before never arrived, FastStream dropped it: nothing may follow."""
+        """A batch is on its way to `receive`.
+
+        If the one before never arrived, FastStream dropped it: nothing may follow.
+        """
         if self.handed:
             self.fail(RuntimeError("a batch was lost between Kafka and the recorder's handler"))
         self.handed = True
@@ -98,7 +103,10 @@ class Recorder:
             self.failed.set_exception(error)
 
     async def receive(self, records: Sequence[ConsumerRecord]) -> None:
-        """FastStream's handler: parse a batch while the one before is stored, then store it behind our back. Raises nothing."""
+        """FastStream's handler: parse a batch while the one before is stored, then store it behind our back.
+
+        Raises nothing.
+        """
         began = monotonic()
         try:
             crashpoint("recorder:fetched")
@@ -134,7 +142,8 @@ class Recorder:
     async def _store_patiently(self, some: Sequence[ParsedRecord]) -> bool:
         """Store one transaction's worth, however long it takes; False when a partition in it has another owner now.
 
-        When the answer to COMMIT is lost, the same steps are tried again: the compare-and-swap of the cursors finds out.
+        When the answer to COMMIT is lost, the same steps are tried again: the compare-and-swap of the cursors finds
+        out.
         """
         cursor_steps = steps(some, self.clock())
         retry = Retry("the store", (*AWAY, Unavailable), health=self.health)  # without a stop: `finish` sets the end

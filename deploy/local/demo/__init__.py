@@ -1,4 +1,6 @@
-"""`make demo`: a video product with four teams on a real Kafka and PostgreSQL, every process running, Stripe played by a stand-in.
+"""`make demo`: a video product with four teams on a real Kafka and PostgreSQL.
+
+Every process runs. A stand-in plays Stripe.
 
     cast.py      the teams and what they make          said.py    what was reported, by whoever reported it
     stage.py     gifts, cards, top-ups                 found.py   what Creditwell made of it

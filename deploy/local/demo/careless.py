@@ -1,4 +1,6 @@
-"""A feature service that does everything wrong: it repeats itself, contradicts itself, reports late, and sends nonsense.
+"""A feature service that does everything wrong.
+
+It repeats itself, contradicts itself, reports late, and sends nonsense.
 
 It has no emitter, which would not let it, and writes to Kafka by hand.
 """

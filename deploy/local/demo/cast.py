@@ -118,7 +118,10 @@ def _people(*names: str) -> tuple[DirectoryMember, ...]:
 
 
 def cost(card: RateCard, feature: str, attributes: StepAttributes | None, quantity: str) -> int:
-    """Micro-credits by the very rate that names these attributes: worked out without the code that prices at the door."""
+    """Micro-credits by the very rate that names these attributes.
+
+    They are worked out without the code that prices at the door.
+    """
     (rate,) = [
         rate.credits
         for category in card.categories

@@ -1,4 +1,7 @@
-"""What Creditwell made of it: read from its log, its balances, Kafka and the books of the stand-in for Stripe, when all is quiet."""
+"""What Creditwell made of it, read when all is quiet.
+
+The sources are its log, its balances, Kafka and the books of the stand-in for Stripe.
+"""
 
 import asyncio
 import json

@@ -1,4 +1,7 @@
-"""The play: members make videos, feature services report what that took, one service is careless, and something is taken back."""
+"""The play: members make videos, and feature services report what that took.
+
+One service is careless, and something is taken back.
+"""
 
 import asyncio
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,7 @@
-"""What was said to Creditwell, written down by those who said it: the demo's own books, against which its log is checked."""
+"""What was reported to Creditwell, written down by those who reported it.
+
+These are the demo's own books. Its log is checked against them.
+"""
 
 from collections import Counter
 from dataclasses import dataclass, field

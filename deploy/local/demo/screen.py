@@ -1,4 +1,7 @@
-"""What the audience sees: a few calm lines, a line of figures that stays at the bottom of a terminal, and the summary."""
+"""What the audience sees.
+
+A few calm lines, a line of figures that stays at the bottom of a terminal, and the summary.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

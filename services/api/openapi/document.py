@@ -1,4 +1,7 @@
-"""The OpenAPI document: made once, from the routes, the models and the codes. Nothing in it is written by hand a second time."""
+"""The OpenAPI document: made once, from the routes, the models and the codes.
+
+Nothing in it is written by hand a second time.
+"""
 
 from collections.abc import Iterator
 from typing import Any

@@ -1,4 +1,7 @@
-"""What the OpenAPI document says of a route beyond its types: how it can fail, its headers, and where its answer leads."""
+"""What the OpenAPI document says of a route beyond its types.
+
+How it can fail, its headers, and where its answer leads.
+"""
 
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any

@@ -1,4 +1,7 @@
-"""Grants and adjustments: credits that an operator gives or corrects, always with a reason, never by setting a balance."""
+"""Grants and adjustments: credits that an operator gives or corrects.
+
+Always with a reason, never by setting a balance.
+"""
 
 from fastapi import APIRouter
 from starlette.responses import Response

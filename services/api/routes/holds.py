@@ -1,7 +1,7 @@
 """Holds over HTTP: a feature service sets credits aside before long work, and captures what the work has used.
 
-Each command needs an `Idempotency-Key`, and its answer is stored by the transaction that does it: whoever never got an answer
-sends the same again, whatever died meanwhile.
+Each command needs an `Idempotency-Key`, and its answer is stored by the transaction that does it: whoever never got an
+answer sends the same again, whatever died meanwhile.
 """
 
 from datetime import timedelta

@@ -1,4 +1,7 @@
-"""Limits of members: what each may use per day and per month; hard ones refuse quotes and holds, soft ones mark them."""
+"""Limits of members: what each may use per day and per month.
+
+Hard ones refuse quotes and holds, soft ones mark them.
+"""
 
 from fastapi import APIRouter
 from starlette.responses import Response

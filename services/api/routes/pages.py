@@ -1,4 +1,6 @@
-"""`/usage` and its files: an empty shell for anyone; everything in it is asked for with a token that the browser alone holds.
+"""`/usage` and its files: an empty shell for anyone.
+
+Everything in it is asked for with a token that the browser alone holds.
 
 Nothing inline and nothing from elsewhere, so the policy can say so.
 """
@@ -33,7 +35,10 @@ routes = APIRouter(include_in_schema=False)
 
 
 class File(NamedTuple):
-    """A file of the page: its bytes, plain and compressed, their type, and a tag by which a browser knows that it has them."""
+    """A file of the page.
+
+    Its bytes, plain and compressed, their type, and a tag by which a browser knows that it has them.
+    """
 
     body: bytes
     gzipped: bytes

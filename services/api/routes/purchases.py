@@ -1,4 +1,6 @@
-"""`POST /v1/teams/{team}/purchases`: a pack is bought on Stripe's page; `GET …/purchases/{id}` when the browser is back.
+"""`POST /v1/teams/{team}/purchases`: a pack is bought on Stripe's page.
+
+`GET …/purchases/{id}` when the browser is back.
 
 The credits are there when the browser is: whichever comes first, the webhook or this question, credits what was paid.
 """

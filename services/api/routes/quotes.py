@@ -28,7 +28,10 @@ routes = APIRouter()
     fails=("catching_up", *PRICED),
 )  # fmt: skip
 async def post_quote(ask: AllowedRequest, body: QuoteBody) -> Response:
-    """Price and permission for a list of work. What a member or an admin asks about is their own work, unless it names somebody."""
+    """Price and permission for a list of work.
+
+    What a member or an admin asks about is their own work, unless it names somebody.
+    """
     now = ask.world.clock()
     card = (await ask.world.cards.current()).in_force(now)
     own = ask.caller.sub if ask.caller.role in (TokenRole.MEMBER, TokenRole.ADMIN) else None

@@ -1,4 +1,7 @@
-"""`POST /v1/teams/{team}/top-up/simulate`: what settings would have charged in the last 30 days, before they are saved."""
+"""`POST /v1/teams/{team}/top-up/simulate`: what settings would have charged in the last 30 days.
+
+For an admin who has not saved them yet.
+"""
 
 import asyncio
 from datetime import datetime, timedelta
@@ -57,7 +60,10 @@ async def post_simulation(ask: AllowedRequest, body: TopUpBody) -> Response:
 
 
 async def _charges(ask: TeamRequest, settings: TopUpConfigured, now: datetime) -> list[SimulatedTopUp] | None:
-    """What would have been charged; None for a team with too many facts. One team after the other: each fills some of the memory."""
+    """What would have been charged; None for a team with too many facts.
+
+    One team after the other: each fills some of the memory.
+    """
     async with ask.world.simulations.of(0):
         facts = await _facts(ask)
         if facts is None:

@@ -1,7 +1,8 @@
 """`GET /v1/teams/{team}/stream`: the balance and new activity as they come, as Server-Sent Events.
 
-Read with `fetch` and the Authorization header, never with a token in the address. `id:` is the position up to which everything
-has been told; who comes back with it as `Last-Event-ID` gets what was missed. The stream ends when its token does.
+Read with `fetch` and the Authorization header, never with a token in the address. `id:` is the position up to which
+everything has been told; who comes back with it as `Last-Event-ID` gets what was missed. The stream ends when its token
+does.
 """
 
 import asyncio

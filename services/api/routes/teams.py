@@ -56,7 +56,10 @@ async def get_team(ask: AllowedRequest) -> Response:
     fails=("invalid_team", *KEYED),
 )  # fmt: skip
 async def put_team(ask: AllowedRequest, body: TeamBody, key: Key = None) -> Response:
-    """Say what a team is called. The directory is no part of the log, so the position is the head of the team's shard."""
+    """Say what a team is called.
+
+    The directory is no part of the log, so the position is the head of the team's shard.
+    """
     check_team_id(ask.team_id)
 
     async def name(connection: Connection, _: str) -> CommandAnswer:
@@ -112,7 +115,10 @@ async def _head(connection: Connection, ask: TeamRequest) -> CommandAnswer:
     fails=("unknown_plan", "unknown_zone", "invalid_team", "invalid_anchor", "anchor_fixed", *KEYED),
 )  # fmt: skip
 async def put_plan(ask: AllowedRequest, body: PlanBody, key: Key = None) -> Response:
-    """Give a team a plan. The first one brings the team into being; an upgrade counts at once, a downgrade from the next cycle."""
+    """Give a team a plan.
+
+    The first one brings the team into being; an upgrade counts at once, a downgrade from the next cycle.
+    """
 
     async def assign(connection: Connection, _: str) -> CommandAnswer:
         assigned = await assign_plan(

@@ -1,7 +1,7 @@
 """`POST /v1/usage` and `GET …/receipts`: usage by HTTP, and what became of it.
 
-What comes in here goes to Kafka and is judged by the recorder, like everything else; only what a token can tell is checked
-first. Kafka has acknowledged it when the answer is 202.
+What comes in here goes to Kafka and is judged by the recorder, like everything else; only what a token can tell is
+checked first. Kafka has acknowledged it when the answer is 202.
 """
 
 from collections.abc import Mapping

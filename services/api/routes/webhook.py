@@ -1,11 +1,11 @@
 """`POST /v1/stripe/webhook`: what Stripe says has happened, stored before it is worked on.
 
 The signature counts over the very bytes of the body. The answer is 200 as soon as the event is stored, also when it was
-stored before; whoever works on it (the top-up worker) asks Stripe how things are now. Amounts and states in the body are never
-believed, so neither order nor repetition nor delay matters, and none of it is kept.
+stored before; whoever works on it (the top-up worker) asks Stripe how things are now. Amounts and states in the body
+are never believed, so neither order nor repetition nor delay matters, and none of it is kept.
 
-Whoever sends what no secret of ours has signed has failed to sign in, and may do so only now and then; what Stripe signed is never
-sent away, whatever else comes from its address.
+Whoever sends what no secret of ours has signed has failed to sign in, and may do so only now and then; what Stripe
+signed is never sent away, whatever else comes from its address.
 """
 
 from fastapi import APIRouter

@@ -57,7 +57,10 @@ def item(row: ActivityRow, cards: RateCards, catalog: Catalog) -> Json:
 
 
 def line(row: ActivityRow, cards: RateCards, catalog: Catalog) -> Json:
-    """An entry as a line of a download, which says less: to work out a million formulas again takes longer than all the rest."""
+    """An entry as a line of a download, which says less.
+
+    To work out a million formulas again takes longer than all the rest.
+    """
     entry = row.entry
     return {
         "at": instant(entry.occurred_at), "type": entry.kind.value, "description": describe(entry, row.fact, cards, catalog),
@@ -133,7 +136,10 @@ def detail(  # noqa: PLR0911 - a case for each fact that says more
 
 
 def price_of(fact: UsageRecorded | HoldCaptured, cards: RateCards) -> Priced | None:
-    """How a usage's price came about; None for one whose card or feature this process does not know yet, or that had none."""
+    """How a usage's price came about.
+
+    None for one whose card or feature this process does not know yet, or that had none.
+    """
     card = None if fact.rate_card is None else cards.version(fact.rate_card)
     if card is None or fact.feature is None or fact.quantity is None:
         return None

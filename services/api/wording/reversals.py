@@ -1,4 +1,7 @@
-"""What the customer reads about money that went back: how much, what that took of the credits, and what was spent already."""
+"""What the customer reads about money that went back.
+
+How much, what that took of the credits, and what was spent already.
+"""
 
 from projections.balance.state import DEBT, BalanceEntry
 from schemas.credits import format_credits

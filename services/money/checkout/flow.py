@@ -1,10 +1,11 @@
 """Stripe's pages from end to end: an admin is sent to one, and what was paid or saved there comes back, once.
 
-What is sold, for how much, is written down before Stripe is asked for the page; the page's id derives from the request's
-Idempotency-Key, and so do the keys of whatever is asked of Stripe. Who comes back from it, a webhook, and a look every now and then
-all do the same: `look` asks Stripe how things are, `act` writes down what follows, in one transaction under the shard's lock. The
-first one credits; the others find it done. Credits are those of our own record, if what was paid is what we had asked for; they
-are named after the payment intent, so that nobody else can credit it either.
+What is sold, for how much, is written down before Stripe is asked for the page; the page's id derives from the
+request's Idempotency-Key, and so do the keys of whatever is asked of Stripe. Who comes back from it, a webhook, and a
+look every now and then all do the same: `look` asks Stripe how things are, `act` writes down what follows, in one
+transaction under the shard's lock. The first one credits; the others find it done. Credits are those of our own record,
+if what was paid is what we had asked for; they are named after the payment intent, so that nobody else can credit it
+either.
 """
 
 from dataclasses import dataclass, replace
@@ -200,7 +201,10 @@ def difference(record: CheckoutRow, checkout: Checkout, intent: Intent) -> str |
 
 
 async def act(connection: Connection, record: CheckoutRow, page: PageAtStripe) -> CheckoutRow:
-    """Write down what follows, in the caller's transaction; how far the page has come. Whoever comes second changes nothing."""
+    """Write down what follows, in the caller's transaction; how far the page has come.
+
+    Whoever comes second changes nothing.
+    """
     now = await lock_shard(connection, record.team_id)
     before = await checkouts.lock(connection, record)
     state, detail = judge(before, page.checkout)
@@ -275,7 +279,9 @@ async def change_card(
     fact_id: str,
     changed_by: str | None = None,
 ) -> int:
-    """Append that this is the card now, or that there is none, unless the log says so already; the position of the log then.
+    """Append that this is the card now, or that there is none, unless the log says so already.
+
+    Returns the position of the log then.
 
     `top_ups` are the team's at the head of the log, under the lock of its shard.
     """

@@ -1,7 +1,8 @@
 """Pages of Stripe's on which an admin buys a pack or saves a card: what each was opened for, and what came of it.
 
-A row is written before Stripe is asked for the page, and holds everything that the request says, so that a repeated request says
-the same again. What is credited in the end are the credits of the row. Rows change under the lock of the team's shard.
+A row is written before Stripe is asked for the page, and holds everything that the request says, so that a repeated
+request says the same again. What is credited in the end are the credits of the row. Rows change under the lock of the
+team's shard.
 """
 
 from collections.abc import Sequence

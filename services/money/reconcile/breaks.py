@@ -1,4 +1,6 @@
-"""Where Stripe and the log differ about a payment: seven types of break, each with what is so and what to do next. Pure.
+"""Where Stripe and the log differ about a payment: seven types of break, each with what is so and what to do next.
+
+Pure.
 
     paid_not_credited     money came for something we had asked for, and no credits are there
     credited_not_paid     credits are there, and no money (or the money is another team's)
@@ -8,9 +10,10 @@
     dispute_unhandled     a dispute stands otherwise than the log says
     orphan_intent         money, or a promise of it, of which nothing here knows
 
-Only the first is healed without a person: it does what the worker would have done, to what we had asked for ourselves. A person
-settles the others: a refund or a cancelled intent at Stripe ends an orphan, and an adjustment that refers to the payment (its
-`refers_to`) says of an orphan, a mismatch, a double credit or one without money that somebody has dealt with it.
+Only the first is healed without a person: it does what the worker would have done, to what we had asked for ourselves.
+A person settles the others: a refund or a cancelled intent at Stripe ends an orphan, and an adjustment that refers to
+the payment (its `refers_to`) says of an orphan, a mismatch, a double credit or one without money that somebody has
+dealt with it.
 """
 
 from collections.abc import Container, Iterator, Sequence
@@ -189,7 +192,8 @@ def _of_reversed(payment: Payment, intent: Intent) -> PlainBreaks:
 def _differs(intent: Intent, intended: IntendedPayment) -> str | None:
     """What was paid other than we had asked for, as far as the amount alone tells.
 
-    Tax may come on top of a purchase; whether it is the right tax is told where Stripe names it (`checkouts.difference`).
+    Tax may come on top of a purchase; whether it is the right tax is told where Stripe names it
+    (`checkouts.difference`).
     """
     if intent.metadata.get("team_id") != intended.team_id:
         return f"{_money(intent)} were paid by {intent.metadata.get('team_id')} for {intended.kind} {intended.id} of {intended.team_id}"

@@ -1,12 +1,13 @@
 """Reconciliation: every payment at Stripe against the log, and every credit of the log against Stripe.
 
-Stripe is listed, never searched: its search may lag by an hour. Three lists name the payments of a time: intents made, refunds and
-disputes opened then, of older payments too. The log names those that brought credits then, and those that are disputed and
-undecided. Whatever one look does not settle is looked at alone, the log before and after Stripe: so what happens meanwhile is
-never taken for a break, and what is only under way is given a moment to arrive.
+Stripe is listed, never searched: its search may lag by an hour. Three lists name the payments of a time: intents made,
+refunds and disputes opened then, of older payments too. The log names those that brought credits then, and those that
+are disputed and undecided. Whatever one look does not settle is looked at alone, the log before and after Stripe: so
+what happens meanwhile is never taken for a break, and what is only under way is given a moment to arrive.
 
-`paid_not_credited` is healed as the worker would have done it: the credits that we had asked for, named after the payment, which
-can be credited once. Everything else is a person's decision. To take back what a lost webhook should have (`claw`) is asked for.
+`paid_not_credited` is healed as the worker would have done it: the credits that we had asked for, named after the
+payment, which can be credited once. Everything else is a person's decision. To take back what a lost webhook should
+have (`claw`) is asked for.
 """
 
 import asyncio
@@ -201,7 +202,10 @@ async def _retrieve(charges: Charges, name: str) -> Intent | None:
 
 
 async def _heal(connection: Connection, charges: Charges, one: Break) -> bool:
-    """Do what a worker would have done; False where nothing was left to do, for whoever comes second changes nothing."""
+    """Do what a worker would have done.
+
+    False where nothing was left to do, for whoever comes second changes nothing.
+    """
     intent = await charges.retrieve(one.payment_intent_id)
     if one.type in HEALED and not await _credit(connection, charges, intent):
         return False

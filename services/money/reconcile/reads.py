@@ -1,4 +1,7 @@
-"""What reconciliation asks of the store: which payments brought credits, which were meant to, and when to compare again."""
+"""What reconciliation asks of the store.
+
+Which payments brought credits, which were meant to, and when to compare again.
+"""
 
 import json
 from collections.abc import Mapping, Sequence

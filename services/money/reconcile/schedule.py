@@ -1,8 +1,9 @@
 """Reconciliation that runs by itself: hourly over the last day, daily over five weeks; whoever is first does it.
 
-It runs beside the top-up worker and heals what is safe to heal. What it leaves is a log line for each break and a gauge by type,
-read from the last comparisons, so that every process shows the same whoever did the work. Cards can be disputed for months: that
-is why refunds and disputes are listed by their own time, and undecided ones are asked about however old their payment is.
+It runs beside the top-up worker and heals what is safe to heal. What it leaves is a log line for each break and a gauge
+by type, read from the last comparisons, so that every process shows the same whoever did the work. Cards can be
+disputed for months: that is why refunds and disputes are listed by their own time, and undecided ones are asked about
+however old their payment is.
 """
 
 import asyncio
@@ -31,7 +32,10 @@ LOOK_SECONDS = 15.0
 
 
 async def keep_reconciled(pool: Pool, charges: Charges, stop: asyncio.Event, health: Health) -> None:
-    """Compare when it is due, until told to stop; a comparison under way is given up then, and made by the next process."""
+    """Compare when it is due, until told to stop.
+
+    A comparison under way is given up then, and made by the next process.
+    """
     gauge = Gauge(
         "creditwell_reconcile_breaks", "Where Stripe and the log differ, by the last comparisons.", ["type"],
         registry=health.registry,

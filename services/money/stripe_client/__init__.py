@@ -10,7 +10,8 @@ What can come back is one of four:
     an Intent, a Checkout …   the truth as Stripe sees it now
     Declined (Refused)        the bank's definite no, with the remedy
     Unknown, Busy             ask `retrieve` or `find_intents` before anything else; wait, then say the same again
-    WrongRequest              Stripe will not accept this request: our mistake, or a wrong key; it says nothing about the money
+    WrongRequest              Stripe will not accept this request: our mistake, or a wrong key; it says nothing about
+                              the money
 
 Its modules:
 

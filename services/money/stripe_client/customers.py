@@ -17,8 +17,9 @@ class Customers(Asking):
     async def ensure_customer(self, team_id: str, *, attempt: str | None = None) -> str:
         """A customer for the team, the same one whenever it is asked for within a day; keep the id.
 
-        A customer whose id was lost has no card and does no harm; to find it, all customers would have to be read through.
-        `attempt` names another one: after somebody has deleted the first at Stripe, or for a key that is spent.
+        A customer whose id was lost has no card and does no harm; to find it, all customers would have to be read
+        through. `attempt` names another one: after somebody has deleted the first at Stripe, or for a key that is
+        spent.
         """
         name = uuid5(TEAMS, team_id)  # a key may hold fewer letters than a team's id
         key = f"customer:{name}" if attempt is None else f"customer:{name}:{attempt}"
@@ -37,9 +38,12 @@ class Customers(Asking):
         return card_of(method.to_dict())
 
     async def has_card(self, customer_id: str, payment_method_id: str) -> bool:
-        """False when the card was removed, or its customer deleted; raises Missing where the account never had this customer.
+        """False when the card was removed, or its customer deleted.
 
         Refusals do not say reliably what they are about: this asks for what is so.
+
+        Raises:
+            Missing: the account never had this customer.
         """
         customer = await self.ask(self.api.customers.retrieve_async(customer_id))
         if customer.to_dict().get("deleted"):

@@ -1,19 +1,22 @@
-"""Taking one attempt through Stripe: at most one charge, whatever dies or does not answer, at whatever step, for however long.
+"""Taking one attempt through Stripe: at most one charge.
+
+Whatever dies or does not answer, at whatever step, for however long.
 
 Each step is recorded before the next is taken:
 
     top_up.requested        amounts frozen, caps reserved; nothing is at Stripe yet
-    top_up.intent_created   Stripe holds an unconfirmed intent, which moves no money; this one, and no other, is confirmed
+    top_up.intent_created   Stripe holds an unconfirmed intent, which moves no money; this one, and no other, is
+                            confirmed
     credits.topped_up       the intent has succeeded, and its id can be credited once
     top_up.failed           the intent is cancelled, and can never be paid
 
-Whoever comes after a crash asks Stripe for the intent as it is now, and `next_step` says what follows. An answer that did not
-come is never taken for a no and never leads to another attempt. Two workers on one attempt do no harm: the intent is paid
-once, and credited once.
+Whoever comes after a crash asks Stripe for the intent as it is now, and `next_step` says what follows. An answer that
+did not come is never taken for a no and never leads to another attempt. Two workers on one attempt do no harm: the
+intent is paid once, and credited once.
 
-Where the bank wants to see the owner of the card, the same intent waits for a day, and nothing else is tried meanwhile. An
-admin's click confirms it on-session (`confirm_by_owner`) and leads to the bank's page. Everything that comes of it, the worker
-finds as it finds everything: by asking Stripe.
+Where the bank wants to see the owner of the card, the same intent waits for a day, and nothing else is tried meanwhile.
+An admin's click confirms it on-session (`confirm_by_owner`) and leads to the bank's page. Everything that comes of it,
+the worker finds as it finds everything: by asking Stripe.
 """
 
 from dataclasses import dataclass, replace
@@ -92,7 +95,10 @@ class Charging:
             await attempts.release(connection, lease, self.owner, wait_seconds)
 
     async def _drive(self, lease: Lease, state: TopUps, attempt: Attempt) -> float | None:
-        """Step after step, up to the end or to where somebody else has to do something; when to look again, if that is known."""
+        """Step after step, up to the end or to where somebody else has to do something.
+
+        Returns when to look again, if that is known.
+        """
         still_wanted = is_wanted(state, attempt, self.catalog)
         if not still_wanted and attempt.payment_intent_id is None and not lease.create_try:
             await self._fail(lease, "cancelled", None)  # Stripe has never heard of it
@@ -145,7 +151,10 @@ class Charging:
         return await self.charges.retrieve(kept_id) if kept_id is not None else None
 
     async def _made_before(self, lease: Lease, attempt: Attempt) -> list[Intent]:
-        """What became of requests to create whose answer was lost. There are several where Stripe had forgotten the key."""
+        """What became of requests to create whose answer was lost.
+
+        There are several where Stripe had forgotten the key.
+        """
         if not lease.create_try:
             return []
         since = attempt.requested_at - CLOCKS_DIFFER
@@ -290,7 +299,9 @@ class Charging:
 
 
 async def confirm_by_owner(charges: Charges, transaction: Transaction, team_id: str, return_url: str) -> Intent:
-    """An admin's click: the intent that waits is confirmed with its owner there, who goes on to its `action_url`, if it has one.
+    """An admin's click: the intent that waits is confirmed with its owner there.
+
+    The owner goes on to its `action_url`, if it has one.
 
     May be called any number of times. No transaction is open while Stripe is asked.
 

@@ -1,7 +1,10 @@
-"""The video product's own site, on another origin: it embeds the elements of the Usage page, and asks for a price before it works.
+"""The video product's own site, on another origin.
 
-What a host product does, and nothing else: its server knows who is signed in and hands out tokens that live for minutes; its page
-puts `<credit-balance>` and `<credits-usage>` where it likes, in its own colours; its image service reports what was used.
+It embeds the elements of the Usage page, and asks for a price before it works.
+
+What a host product does, and nothing else: its server knows who is signed in and hands out tokens that live for
+minutes; its page puts `<credit-balance>` and `<credits-usage>` where it likes, in its own colours; its image service
+reports what was used.
 """
 
 from collections.abc import Mapping

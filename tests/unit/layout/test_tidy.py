@@ -1,0 +1,154 @@
+"""The product reads easily: short files and functions, plain names, and errors that are told of."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[3]
+PRODUCT = ("schemas", "projections", "services", "deploy")
+FILES = {
+    path.relative_to(ROOT).as_posix(): path.read_text("utf-8")
+    for package in PRODUCT
+    for path in sorted((ROOT / package).rglob("*.py"))
+}
+TREES = {file: ast.parse(source) for file, source in FILES.items()}
+
+FILE_LINES_MAX = 300
+FUNCTION_LINES_MAX = 60
+DOCSTRING_LINE_MAX = 120
+
+# Each with its reason. The list may only shrink: a file that has become shorter must leave it.
+LONG_FILES: dict[str, str] = {}
+LONG_FUNCTIONS: dict[str, str] = {}
+
+# They say what was done to something, and not what it is.
+PARTICIPLES = {"said", "told", "wanted", "found", "known", "asked", "given", "taken", "left", "seen"}
+
+# Each of them stood for two or three things.
+UNQUALIFIED = {"World", "Record", "Hold", "Card", "Row", "Work", "Step", "Told", "Kind"}
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def functions(node: ast.AST, prefix: str = "") -> Iterator[tuple[str, Function]]:
+    """Every function with its name, those of classes and of other functions too."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, Function):
+            yield f"{prefix}{child.name}", child
+            yield from functions(child, f"{prefix}{child.name}.")
+        elif isinstance(child, ast.ClassDef):
+            yield from functions(child, f"{prefix}{child.name}.")
+        else:
+            yield from functions(child, prefix)
+
+
+def names_given(tree: ast.AST) -> Iterator[tuple[str, int]]:
+    """Every name that a file gives to something, and where."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Name(id=name, ctx=ast.Store()) | ast.Attribute(attr=name, ctx=ast.Store()):
+                yield name, node.lineno
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+                yield name, node.lineno
+            case ast.arg(arg=name) | ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)):
+                yield name, node.lineno
+            case ast.alias(asname=str(name)):
+                yield name, node.lineno
+
+
+def docstring_lines(tree: ast.AST) -> Iterator[int]:
+    """The numbers of the lines on which docstrings stand."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | Function) and ast.get_docstring(node) is not None:
+            docstring = node.body[0]
+            yield from range(docstring.lineno, (docstring.end_lineno or 0) + 1)
+
+
+def test_files_are_short() -> None:
+    long = {file for file, source in FILES.items() if len(source.splitlines()) > FILE_LINES_MAX}
+
+    assert long == LONG_FILES.keys(), "split it where it has a seam, or take it off the list"
+
+
+def test_functions_are_short() -> None:
+    long = {
+        f"{file}:{name}"
+        for file, tree in TREES.items()
+        for name, function in functions(tree)
+        if (function.end_lineno or 0) - function.lineno + 1 > FUNCTION_LINES_MAX
+    }
+
+    assert long == LONG_FUNCTIONS.keys(), "split it, or take it off the list"
+
+
+def test_lines_of_docstrings_are_short() -> None:
+    long = [
+        f"{file}:{number}"
+        for file, tree in TREES.items()
+        for number in docstring_lines(tree)
+        if len(FILES[file].splitlines()[number - 1]) > DOCSTRING_LINE_MAX
+    ]
+
+    assert long == []
+
+
+def test_a_name_says_what_it_holds() -> None:
+    participles = [
+        f"{file}:{number}: {name}"
+        for file, tree in TREES.items()
+        for name, number in names_given(tree)
+        if name.strip("_").lower() in PARTICIPLES
+    ]
+
+    assert participles == []
+
+
+def test_a_class_has_a_name_of_its_own() -> None:
+    places: dict[str, list[str]] = {}
+    for file, tree in TREES.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name, []).append(f"{file}:{node.lineno}")
+
+    assert {name: where for name, where in places.items() if len(where) > 1 or name in UNQUALIFIED} == {}
+
+
+def our_errors() -> set[str]:
+    """The exceptions that this code base defines, by name."""
+    bases = {
+        node.name: [base.id if isinstance(base, ast.Name) else getattr(base, "attr", "") for base in node.bases]
+        for tree in TREES.values()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef)
+    }
+    errors = {"Exception", "ValueError", "RuntimeError", "LookupError", "OSError"}
+    while more := {name for name, parents in bases.items() if name not in errors and errors.intersection(parents)}:
+        errors |= more
+    return errors & bases.keys()
+
+
+def raised_by(function: Function) -> Iterator[str]:
+    """The names of what a function raises itself, not in a function inside it, and does not catch by name."""
+    stack: list[ast.AST] = [*function.body]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, Function | ast.ClassDef | ast.Lambda):
+            continue
+        if isinstance(node, ast.Raise) and node.exc is not None:
+            raised = node.exc.func if isinstance(node.exc, ast.Call) else node.exc
+            yield raised.id if isinstance(raised, ast.Name) else getattr(raised, "attr", "")
+        stack.extend(ast.iter_child_nodes(node))
+
+
+def test_a_public_function_tells_which_of_our_errors_it_raises() -> None:
+    ours = our_errors()
+    silent = [
+        f"{file}:{function.lineno}: {name} raises {error}"
+        for file, tree in TREES.items()
+        for name, function in functions(tree)
+        if not any(part.startswith("_") for part in name.split(".")) and "." not in name.partition(".")[2]
+        for error in sorted(set(raised_by(function)) & ours)
+        if error not in (ast.get_docstring(function) or "") or "aises" not in (ast.get_docstring(function) or "")
+    ]
+
+    assert silent == []
