@@ -258,7 +258,11 @@ class CompiledFeature:
         return self.memo.get(values) or self.search(values)
 
     def search(self, values: tuple[str | None, ...]) -> tuple[Rate, Decimal]:
-        """The same, for attributes that were not seen before."""
+        """The same, for attributes that were not seen before.
+
+        Raises:
+            NotPriced: `unknown_rate`, no rate of the feature names these attributes.
+        """
         usage = {name: value for name, value in zip(self.keys, values, strict=True) if value is not None}
         for rate in self.most_specific_first:
             if rate.attributes.items() <= usage.items():

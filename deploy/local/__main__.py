@@ -51,7 +51,11 @@ def main(arguments: list[str]) -> int:
 
 
 def up(say: Say) -> None:
-    """Start everything with an empty log; the last line is one JSON object for other programs."""
+    """Start everything with an empty log; the last line is one JSON object for other programs.
+
+    Raises:
+        StackTrouble: the owner ended before everything was ready.
+    """
     if addresses := addresses_by_owner():
         say("Stack: is up already; `make down` first for one with an empty log")
         print(json.dumps(addresses), flush=True)

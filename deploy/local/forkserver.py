@@ -108,7 +108,11 @@ class ForkServer:
         return self._process.pid
 
     def fork(self, *, output: int, errors: int) -> Forked:
-        """A process that waits for `begin`; what it says goes to these files."""
+        """A process that waits for `begin`; what it says goes to these files.
+
+        Raises:
+            StackTrouble: the fork server has ended.
+        """
         line, theirs = socket.socketpair()
         with theirs, self._asking:
             socket.send_fds(self._control, [FORK], [theirs.fileno(), output, errors])

@@ -143,7 +143,11 @@ class Processes:
         await asyncio.gather(*(self.stop(name) for name, process in self._running.items() if process.code is None))
 
     async def ended(self, name: str, *, timeout_seconds: float = STOP_SECONDS) -> int:
-        """Wait until it has ended by itself or by us; returns the exit code. `StackTrouble` when it does not."""
+        """Wait until it has ended by itself or by us; returns the exit code.
+
+        Raises:
+            StackTrouble: it still runs after that time.
+        """
         process = self[name]
         if not await asyncio.to_thread(process.ended.wait, timeout_seconds):
             raise StackTrouble(
@@ -155,7 +159,8 @@ class Processes:
     async def wait_ready(self, name: str, url: str, *, timeout_seconds: float = READY_SECONDS) -> None:
         """Return when `url` (its `/readyz`) answers 200.
 
-        `StackTrouble` with its last lines when it ends or takes too long.
+        Raises:
+            StackTrouble: it ends or takes too long; the message has its last lines.
         """
         process = self[name]
         answer = "nothing listens there"

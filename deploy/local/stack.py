@@ -114,6 +114,9 @@ def from_environment(guard: Guard, folder: Path) -> Stack | None:
     """What CREDITWELL_KAFKA and CREDITWELL_DATABASE name.
 
     Nothing there is restarted or removed. Missing topics are made.
+
+    Raises:
+        StackTrouble: only one of the two is set.
     """
     kafka, database = (
         os.environ.get("CREDITWELL_KAFKA"),

@@ -79,7 +79,11 @@ class Patience:
         self.check_moving(symptom)
 
     def check_moving(self, symptom: str = "") -> None:
-        """As `check`, for a program that is meant to end."""
+        """As `check`, for a program that is meant to end.
+
+        Raises:
+            StackTrouble: nothing moves any more, or it takes too long.
+        """
         self.symptom = symptom
         now = self._clock()
         if now - self._looked < PROGRESS_SECONDS:

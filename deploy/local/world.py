@@ -337,7 +337,11 @@ async def ends(kafka: str, topic: str) -> dict[int, int]:
 
 
 async def partitions_of(admin: AIOKafkaAdminClient, topic: str) -> list[TopicPartition]:
-    """All of a topic's partitions; a broker tells of a topic that was made just now a moment later."""
+    """All of a topic's partitions; a broker tells of a topic that was made just now a moment later.
+
+    Raises:
+        StackTrouble: Kafka does not know the topic.
+    """
     deadline = monotonic() + DESCRIBED_SECONDS
     while monotonic() < deadline:
         (description,) = await admin.describe_topics([topic])

@@ -68,7 +68,11 @@ async def assign_plan(
 
 
 def check_team_id(team_id: str) -> None:
-    """Refuse what can't be a team's id, and the name under which rate cards are kept."""
+    """Refuse what can't be a team's id, and the name under which rate cards are kept.
+
+    Raises:
+        Refused: `invalid_team`.
+    """
     if not is_id(team_id):
         raise Refused("invalid_team", f"{team_id!r:.140} can't be a team: {NO_ID}")
     if team_id == RATE_CARD_TEAM:

@@ -205,7 +205,11 @@ async def follow_page(hands: InboxWorker, news: InboxEvent) -> EventOutcome:
 
 
 async def follow_money_back(hands: InboxWorker, news: InboxEvent) -> EventOutcome:
-    """A refund or a dispute: what went back of a payment, whatever its news say and in whichever order they come."""
+    """A refund or a dispute: what went back of a payment, whatever its news say and in whichever order they come.
+
+    Raises:
+        Unavailable: the payment's own credits are still on their way.
+    """
     if news.intent_id is None or not news.type.startswith(MONEY_BACK):
         return leave(f"nothing here follows from {news.type}")
     followed = await reversals.follow(hands.transaction, hands.charges, news.intent_id)

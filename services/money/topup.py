@@ -120,7 +120,11 @@ def wakes(record: ConsumerRecord) -> bool:
 
 
 async def sweep(worker: "Worker", stop: asyncio.Event) -> None:
-    """What time brings and what no record announced: decisions that are due, attempts to go on with."""
+    """What time brings and what no record announced: decisions that are due, attempts to go on with.
+
+    Raises:
+        Unavailable: the projector has not made its tables yet.
+    """
     async with worker.pool.acquire() as connection:
         if "balance" not in await live_versions(connection):
             raise Unavailable("the projector has not made its tables yet")

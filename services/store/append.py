@@ -142,7 +142,11 @@ async def append(connection: Connection, facts: Iterable[NewFact], head: LockedH
 
 
 async def append_ready(connection: Connection, facts: Sequence[Ready], head: LockedHead | None = None) -> Appended:
-    """As `append`, for facts that are packed already. The refills that are due go before them."""
+    """As `append`, for facts that are packed already. The refills that are due go before them.
+
+    Raises:
+        AlreadyStored: one of the facts has an identity that is in the log.
+    """
     newcomers = {fact.new.team_id for fact in facts if type(fact.new.fact) is PlanAssigned}
     teams = {fact.new.team_id: fact.shard for fact in facts if fact.new.team_id not in newcomers}
     shards = sorted({fact.shard for fact in facts})

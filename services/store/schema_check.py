@@ -71,7 +71,11 @@ def digest(sql: str) -> str:
 
 
 def check_same_history(applied: Mapping[str, str]) -> None:
-    """Refuse a database whose migrations, by name, are others than ours or were applied with other contents."""
+    """Refuse a database whose migrations, by name, are others than ours or were applied with other contents.
+
+    Raises:
+        Refused: `migrations_replaced` or `migration_changed`; the sentence says what to do.
+    """
     ours = migrations()
     by_number = {_number(name): name for name in ours}
     for other in sorted(applied.keys() - ours.keys()):

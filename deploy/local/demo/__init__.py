@@ -71,7 +71,11 @@ def new_console(*, to_stderr: bool) -> Console:
 async def demo(
     stack: Stack, processes: Processes, screen: Screen, seconds: int | None
 ) -> tuple[DemoFigures, list[Check]]:
-    """All of it, from an empty log to the summary."""
+    """All of it, from an empty log to the summary.
+
+    Raises:
+        StackTrouble: the log is not empty, or a process does not start.
+    """
     starts = {topic: await ends(stack.kafka, topic) for topic in TOPICS}
     world = await start_world(stack, processes, say=screen.say, teams=())
     async with connected(world.database) as owner:

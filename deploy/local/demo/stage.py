@@ -63,7 +63,11 @@ async def set_stage(world: LocalWorld) -> None:
 
 
 async def visit(front: Front, path: str, body: object, state: str, *, team: str, member: str) -> None:
-    """An admin is sent to Stripe's page, pays or saves a card there, and comes back to find it done."""
+    """An admin is sent to Stripe's page, pays or saves a card there, and comes back to find it done.
+
+    Raises:
+        StackTrouble: the page did not come to the expected state.
+    """
     page = await front.send("POST", path, body, team=team, member=member, role=TokenRole.ADMIN)
     pressed = await front.client.post(page["checkout_url"], data={"action": "pay", "card": CARD})
     answer = await front.send("GET", f"{path}/{page['id']}", None, team=team, member=member, role=TokenRole.ADMIN)

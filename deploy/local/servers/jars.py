@@ -92,6 +92,11 @@ def is_there(jar: Jar, artifact: "Artifact") -> bool:
 
 
 def download(missing: list[tuple[Jar, "Artifact"]], say: Say) -> None:
+    """Fetch the jars, a few at once.
+
+    Raises:
+        StackTrouble: Maven Central can't be reached, or has another file.
+    """
     megabytes = sum(jar.size for jar, _ in missing) / 1e6
     done: list[int] = []
 
@@ -117,7 +122,11 @@ def download(missing: list[tuple[Jar, "Artifact"]], say: Say) -> None:
 
 @stamina.retry(on=(OSError, RuntimeError, NotTheJar), attempts=ATTEMPTS, wait_max=5)  # requests' errors are OSErrors
 def get(jar: Jar, artifact: "Artifact") -> None:
-    """Half a jar of an interrupted run, or another file of this name, is replaced."""
+    """Half a jar of an interrupted run, or another file of this name, is replaced.
+
+    Raises:
+        NotTheJar: its SHA-256 is not the one of the lock.
+    """
     place(artifact).unlink(missing_ok=True)
     artifact.resolve()
     if not is_there(jar, artifact):

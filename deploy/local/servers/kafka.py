@@ -88,7 +88,11 @@ class NativeKafka:
         return Patience("Kafka", self._broker, self._log, say=self._say)
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
-        """SIGTERM is an orderly shutdown, SIGKILL a crash."""
+        """SIGTERM is an orderly shutdown, SIGKILL a crash.
+
+        Raises:
+            StackTrouble: it does not run.
+        """
         if self._broker is None:
             raise StackTrouble("Kafka", "is not running")
         signal_group(self._broker, number)

@@ -265,7 +265,11 @@ class NativePostgres:
 
 
 def site_packages() -> Path:
-    """Where the wheel is installed, found without importing it: the import makes folders and locks of its own."""
+    """Where the wheel is installed, found without importing it: the import makes folders and locks of its own.
+
+    Raises:
+        StackTrouble: the package is missing.
+    """
     wheel = importlib.util.find_spec(WHEEL)
     if wheel is None or wheel.origin is None:
         raise StackTrouble(

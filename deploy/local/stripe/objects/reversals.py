@@ -69,7 +69,11 @@ def fail_refund(books: Books, made: Json) -> Json:
 
 
 def open_dispute(books: Books, paid: Json, *, reason: str, amount: int | None = None) -> Json:
-    """The bank takes the money back at once and asks; an inquiry only asks."""
+    """The bank takes the money back at once and asks; an inquiry only asks.
+
+    Raises:
+        StripeError: the charge is disputed already, or was not paid.
+    """
     inquiry = reason == "inquiry"
     if paid["disputed"] or paid["status"] != "succeeded":
         raise StripeError(400, f"Charge {paid['id']} can't be disputed.")
