@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple, get_args
 from projections.balance.state import TeamBalance
 from schemas.catalog import Catalog
 from schemas.credits import MicroCredits, format_credits
-from schemas.rates import CompiledCard, NotPriced
+from schemas.pricing import CompiledCard, NotPriced
 
 DenialReason = Literal["unknown_feature", "plan_required", "top_ups_required", "member_limit", "exhausted"]
 REASONS: tuple[DenialReason, ...] = get_args(DenialReason)

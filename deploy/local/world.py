@@ -12,28 +12,23 @@ from base64 import b64encode
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-from time import monotonic
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
 
 from deploy.local.folders import free_ports
 from deploy.local.processes import Processes, service_command
 from deploy.local.say import Say
+from deploy.local.servers.topic_ends import ends
 from deploy.local.stack import Stack
+from deploy.local.teams import TEAMS, TeamPlan, add_teams
 from deploy.local.trouble import StackTrouble
 from schemas.catalog import load_catalog
 from schemas.topics import USAGE
 from services.api.tokens import EVERY_TEAM, TokenRole, mint
 from services.audit.checkpoints import new_key_pair
-from services.credits.directory import DirectoryMember, name_team, put_member
-from services.credits.plans import assign_plan
 from services.credits.rate_cards import seed_catalog
 from services.read_models.rebuild import ensure_projections
-from services.runtime.clock import system_clock
 from services.runtime.processes import PROCESSES
 from services.runtime.settings import Settings
 from services.store.connect import Connection
@@ -44,40 +39,6 @@ from services.usage.cursors import claim_cursor
 UNSET = dict.fromkeys(("JWKS", "JWT_ISSUER", "JWT_AUDIENCE", "CATALOG"), "")
 LOGINS = (*dict.fromkeys(process.role for process in PROCESSES.values()), "reader")
 SOURCES = ("/features/*",)  # what a service's token may report as
-
-DESCRIBED_SECONDS = 20
-LOOK_SECONDS = 0.05
-
-
-@dataclass(frozen=True)
-class TeamPlan:
-    """A team that exists from the beginning, with its people."""
-
-    id: str
-    name: str
-    plan: str
-    members: tuple[DirectoryMember, ...]
-    zone: str = "UTC"
-    anchor: datetime | None = None  # ten days ago, unless told
-
-
-TEAMS = (
-    TeamPlan(
-        "team_northlight", "Northlight Studio", "pro",
-        (DirectoryMember("mem_ada", "Ada Lindqvist", "admin"), DirectoryMember("mem_ben", "Ben Okafor", "member"),
-         DirectoryMember("mem_chiara", "Chiara Russo", "member")),
-        zone="Europe/Berlin",
-    ),
-    TeamPlan(
-        "team_papercut", "Papercut Films", "pro",
-        (DirectoryMember("mem_dana", "Dana Whitfield", "admin"), DirectoryMember("mem_emil", "Emil Sørensen", "member")),
-        zone="America/New_York",
-    ),
-    TeamPlan(
-        "team_solo", "Solo Sam", "free",
-        (DirectoryMember("mem_sam", "Sam Carter", "admin"), DirectoryMember("mem_tess", "Tess Carter", "member")),
-    ),
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -276,17 +237,6 @@ def login(database: str, role: str, passwords: Mapping[str, str] | None) -> str:
     return urlunsplit(url._replace(netloc=f"creditwell_{role}:{passwords[role]}@{address}"))
 
 
-async def add_teams(owner: Connection, teams: Sequence[TeamPlan]) -> None:
-    """Plans, and who is who. They are in the middle of a cycle, so that the usage of yesterday finds credits, too."""
-    catalog, ten_days_ago = load_catalog(), system_clock() - timedelta(days=10)
-    for team in teams:
-        async with owner.transaction():
-            await assign_plan(owner, catalog, team.id, team.plan, anchor=team.anchor or ten_days_ago, zone=team.zone)
-            await name_team(owner, team.id, team.name)
-            for member in team.members:
-                await put_member(owner, team.id, member)
-
-
 async def start_stripe(world: LocalWorld) -> None:
     """The stand-in, which tells our webhook what happened."""
     world.processes.start(
@@ -320,37 +270,6 @@ async def start_receiver(world: LocalWorld) -> None:
         ],
     )  # fmt: skip
     await world.processes.wait_ready("receiver", f"{world.receiver}/readyz")
-
-
-async def ends(kafka: str, topic: str) -> dict[int, int]:
-    """Where each partition of a topic ends now."""
-    admin, consumer = AIOKafkaAdminClient(bootstrap_servers=kafka), AIOKafkaConsumer(bootstrap_servers=kafka)
-    await admin.start()
-    await consumer.start()
-    try:
-        places = await partitions_of(admin, topic)
-        offsets = await consumer.end_offsets(places)
-    finally:
-        await consumer.stop()
-        await admin.close()
-    return {place.partition: offsets[place] for place in sorted(places)}
-
-
-async def partitions_of(admin: AIOKafkaAdminClient, topic: str) -> list[TopicPartition]:
-    """All of a topic's partitions; a broker tells of a topic that was made just now a moment later.
-
-    Raises:
-        StackTrouble: Kafka does not know the topic.
-    """
-    deadline = monotonic() + DESCRIBED_SECONDS
-    while monotonic() < deadline:
-        (description,) = await admin.describe_topics([topic])
-        if description["partitions"] and not any(
-            one["error_code"] for one in (description, *description["partitions"])
-        ):
-            return [TopicPartition(topic, one["partition"]) for one in description["partitions"]]
-        await asyncio.sleep(LOOK_SECONDS)
-    raise StackTrouble("Kafka", f"does not know the topic {topic}")
 
 
 @asynccontextmanager

@@ -21,8 +21,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from schemas.pricing import NotPriced
 from schemas.problems import advice
-from schemas.rates import NotPriced
 from services.api.openapi.codes import STATUS, title_of, type_of
 from services.money.stripe_client import Busy, Unknown
 from services.runtime.errors import Refused, Unavailable

@@ -4,7 +4,7 @@ import asyncio
 from time import monotonic
 
 from schemas.facts import RATE_CARD_TEAM
-from schemas.rates import RateCards
+from schemas.pricing import RateCards
 from services.credits.rate_cards import load_rate_cards, newest_version
 from services.store.connect import Connection, Pool
 

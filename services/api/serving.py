@@ -16,7 +16,8 @@ from services.runtime.gc_tuning import look_for_garbage_in_passing
 from services.runtime.health import Health
 from services.runtime.http_server import listen
 from services.runtime.retry import keep_going
-from services.runtime.settings import Settings, catalog_of
+from services.runtime.settings import Settings
+from services.runtime.settings_loading import catalog_of
 from services.store.connect import AWAY, WORLD, Pool, connect_pool
 
 CONNECTIONS = 10

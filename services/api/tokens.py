@@ -8,18 +8,15 @@ Under CREDITWELL_INSECURE_DEV=1 without a JWKS, tokens are signed by a key that 
 makes it insecure, and why logs and page say so.
 """
 
-import asyncio
-import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import httpx
 import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from joserfc import jwt
@@ -27,8 +24,9 @@ from joserfc.errors import JoseError
 from joserfc.jwk import KeySet, OKPKey
 
 from schemas.facts import NO_ID, is_id
+from services.api.token_keys import KEYS_FRESH, FetchedKeys, FixedKeys, KeySource, read_file, read_url
 from services.runtime.clock import Clock, system_clock
-from services.runtime.errors import Refused, Unavailable
+from services.runtime.errors import Refused
 from services.runtime.settings import Settings
 
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519")
@@ -38,9 +36,6 @@ EVERY_TEAM = "*"
 TOKEN_MAX = 8 * 1024
 NAME_MAX = 128
 REMEMBERED_MAX = 10_000
-KEYS_FRESH = timedelta(minutes=5)
-KEYS_AGAIN = timedelta(seconds=10)  # an unknown key id may ask the issuer this often, whoever sends it
-KEYS_STALE = timedelta(hours=1)  # without an answer of the issuer, for so long the known keys count
 
 log = structlog.get_logger("tokens")
 
@@ -80,16 +75,6 @@ class Caller:
     def may_report(self, source: str) -> bool:
         """True if the claim `sources` names the source; an entry that ends in `*` stands for all that begin so."""
         return any(source.startswith(own[:-1]) if own.endswith("*") else source == own for own in self.sources)
-
-
-class KeySource(Protocol):
-    """Where the issuer's public keys come from."""
-
-    async def key_set(self, now: datetime) -> KeySet:
-        """The keys as known now."""
-
-    async def again(self, now: datetime) -> KeySet | None:
-        """A newer set for a token whose key is not among the known ones; None if it is too early to ask again."""
 
 
 class Tokens:
@@ -171,88 +156,6 @@ def _caller(claims: dict[str, Any]) -> Caller:
     except (ValueError, OverflowError, OSError) as error:
         raise BadToken("the claim exp is not a time") from error
     return Caller(team, sub, role, tuple(sources), expires_at)
-
-
-class FixedKeys:
-    """Keys that are given once: those of development, and of tests."""
-
-    def __init__(self, keys: KeySet) -> None:
-        self.keys = keys
-
-    async def key_set(self, now: datetime) -> KeySet:  # noqa: ARG002
-        """The keys."""
-        return self.keys
-
-    async def again(self, now: datetime) -> KeySet | None:  # noqa: ARG002
-        """There are no others."""
-        return None
-
-
-class FetchedKeys:
-    """Keys from a JWKS file or URL.
-
-    They are fetched anew when they are old and when a token names one that is not among them.
-    """
-
-    def __init__(self, where: str, fetch: Callable[[], Awaitable[bytes]], fresh: timedelta) -> None:
-        self.where, self._fetch, self._fresh = where, fetch, fresh
-        self._keys: KeySet | None = None
-        self._raw = b""
-        self._fetched_at = self._asked_at = datetime.min.replace(tzinfo=UTC)
-        self._one_at_a_time = asyncio.Lock()
-
-    async def key_set(self, now: datetime) -> KeySet:
-        """The keys as known now.
-
-        Raises:
-            Unavailable: the issuer has not answered for too long.
-        """
-        if now - self._fetched_at >= self._fresh:
-            async with self._one_at_a_time:
-                if now - self._fetched_at >= self._fresh and now - self._asked_at >= min(self._fresh, KEYS_AGAIN):
-                    await self._ask(now)
-        if self._keys is None or now - self._fetched_at > KEYS_STALE:
-            raise Unavailable(f"the keys that sign tokens can't be had from {self.where}", code="no_keys")
-        return self._keys
-
-    async def again(self, now: datetime) -> KeySet | None:
-        """A newer set; None if it is too early to ask again."""
-        async with self._one_at_a_time:
-            if now - self._asked_at < KEYS_AGAIN:
-                return None
-            await self._ask(now)
-        return self._keys
-
-    async def _ask(self, now: datetime) -> None:
-        self._asked_at = now
-        try:
-            raw = await self._fetch()
-            if raw != self._raw or self._keys is None:
-                self._keys = KeySet.import_key_set(json.loads(raw))
-        except (OSError, httpx.HTTPError, JoseError, ValueError, KeyError, TypeError) as error:
-            log.warning("the keys that sign tokens could not be read", where=self.where, error=repr(error))
-            return
-        self._raw, self._fetched_at = raw, now
-
-
-def read_file(path: Path) -> Callable[[], Awaitable[bytes]]:
-    """A JWKS file: a few hundred bytes on a local disk."""
-
-    async def fetch() -> bytes:
-        return await asyncio.to_thread(path.read_bytes)
-
-    return fetch
-
-
-def read_url(url: str) -> Callable[[], Awaitable[bytes]]:
-    """A JWKS URL of the issuer."""
-
-    async def fetch() -> bytes:
-        async with httpx.AsyncClient(timeout=5, follow_redirects=False) as client:
-            response = await client.get(url)
-            return response.raise_for_status().content
-
-    return fetch
 
 
 def tokens_of(settings: Settings, clock: Clock = system_clock) -> Tokens:

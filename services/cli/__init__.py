@@ -20,7 +20,8 @@ by the command that needs them, so that `--help` is quick and a process loads on
 import typer
 
 from services.cli import log, notices, processes, reconcile, refused, teams
-from services.runtime.settings import WrongSettings, exit_used_wrongly
+from services.runtime.settings import WrongSettings
+from services.runtime.settings_loading import exit_used_wrongly
 
 ANYTHING = {"allow_extra_args": True, "ignore_unknown_options": True}
 

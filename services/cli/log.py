@@ -16,7 +16,8 @@ from services.cli.showing import (
     progress,
     with_database,
 )
-from services.runtime.settings import Settings, exit_used_wrongly, load_settings
+from services.runtime.settings import Settings
+from services.runtime.settings_loading import exit_used_wrongly, load_settings
 from services.store.connect import Connection
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import asyncpg
 import typer
 
 from services.cli.showing import AsJson, print_json, print_table, with_database
-from services.runtime.settings import exit_used_wrongly
+from services.runtime.settings_loading import exit_used_wrongly
 from services.store.connect import Connection
 
 NoticeState = Literal["waiting", "delivered", "given_up"]

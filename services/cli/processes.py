@@ -8,7 +8,7 @@ import typer
 
 from services.cli.showing import AsJson, print_json, with_database
 from services.runtime.processes import PROCESSES
-from services.runtime.settings import exit_used_wrongly, load_settings
+from services.runtime.settings_loading import exit_used_wrongly, load_settings
 
 EVERY = (*PROCESSES, "all")
 

@@ -7,7 +7,7 @@ import typer
 
 from schemas.money import format_money
 from services.cli.showing import FOUND_WRONG, AsJson, parse_instant, print_json, print_table, progress, with_database
-from services.runtime.settings import exit_used_wrongly, load_settings
+from services.runtime.settings_loading import exit_used_wrongly, load_settings
 from services.store.connect import Connection
 
 if TYPE_CHECKING:

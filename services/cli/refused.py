@@ -14,7 +14,8 @@ import typer
 
 from services.cli.showing import FOUND_WRONG, AsJson, print_json, print_table, progress, with_database
 from services.runtime.errors import Unavailable
-from services.runtime.settings import Settings, exit_used_wrongly, load_settings
+from services.runtime.settings import Settings
+from services.runtime.settings_loading import exit_used_wrongly, load_settings
 from services.store.connect import Connection
 from services.usage.refusals import TRUNCATED
 

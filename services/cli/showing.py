@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from services.runtime.errors import Fenced, LogChanged, Refused, Unavailable
-from services.runtime.settings import exit_used_wrongly, load_settings
+from services.runtime.settings_loading import exit_used_wrongly, load_settings
 from services.store.connect import AWAY, Connection
 
 FOUND_WRONG, NOT_NOW = 1, 3

@@ -8,7 +8,7 @@ import typer
 from services.cli.showing import AsJson, TeamArgument, parse_instant, print_json, print_table, with_database
 from services.runtime.clock import system_clock
 from services.runtime.errors import Refused
-from services.runtime.settings import catalog_of, exit_used_wrongly, load_settings
+from services.runtime.settings_loading import catalog_of, exit_used_wrongly, load_settings
 from services.store.connect import Connection
 
 BALANCE_LINES = (

@@ -10,7 +10,8 @@ from datetime import datetime, timedelta
 from schemas.catalog import Catalog
 from schemas.facts import RATE_CARD_TEAM, NewFact, RateCardPublished, Stored
 from schemas.places import Place
-from schemas.rates import RateCard, RateCards, parse_rate_card
+from schemas.pricing import RateCards
+from schemas.rates import RateCard, parse_rate_card
 from services.runtime.errors import Refused, Unavailable
 from services.store.append import append, lock_shard
 from services.store.connect import Connection

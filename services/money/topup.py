@@ -34,7 +34,8 @@ from services.runtime.errors import Unavailable
 from services.runtime.health import Health
 from services.runtime.logs import get_log
 from services.runtime.retry import keep_going
-from services.runtime.settings import Settings, catalog_of
+from services.runtime.settings import Settings
+from services.runtime.settings_loading import catalog_of
 from services.store.append import lock_shard
 from services.store.connect import WORLD, Connection, Pool, connect_pool
 from services.store.refills import append_refills_due

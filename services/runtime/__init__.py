@@ -2,6 +2,7 @@
 
 processes     the one table of the processes
 settings      everything that can be set from outside
+settings_loading  the settings from the environment and from files
 running       one process, from its start to its exit code
 supervisor    all of them as children of one
 clock         the time as an argument; waiting that hears the stop

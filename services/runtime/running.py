@@ -23,7 +23,8 @@ from services.runtime.http_server import listen
 from services.runtime.logs import configure_logs, get_log
 from services.runtime.niceness import give_way
 from services.runtime.processes import PROCESSES, Main
-from services.runtime.settings import USED_WRONGLY, Settings, WrongSettings, say_used_wrongly, unknown_variables
+from services.runtime.settings import Settings, WrongSettings
+from services.runtime.settings_loading import USED_WRONGLY, say_used_wrongly, unknown_variables
 
 E = TypeVar("E", bound=BaseException)
 

@@ -18,7 +18,8 @@ from services.runtime.clock import pause, until_stopped
 from services.runtime.health import Health
 from services.runtime.logs import get_log
 from services.runtime.running import DRAIN_SECONDS
-from services.runtime.settings import USED_WRONGLY, Settings, WrongSettings, variable
+from services.runtime.settings import Settings, WrongSettings, variable
+from services.runtime.settings_loading import USED_WRONGLY
 
 STOP_SECONDS = DRAIN_SECONDS + 5
 RESTART_SECONDS = (0.5, 1, 2, 5, 10, 30)  # by how often it failed in a row

@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from schemas.facts import OURS, NewFact, Stored, UsageRecorded, UsageVoided
-from schemas.rates import NotPriced, RateCards
+from schemas.pricing import NotPriced, RateCards
 from schemas.usage import (
     AnyUsage,
     BadUsage,

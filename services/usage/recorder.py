@@ -23,10 +23,11 @@ from time import monotonic
 import structlog
 from aiokafka import ConsumerRecord
 
-from schemas.rates import RateCards
+from schemas.pricing import RateCards
 from schemas.topics import USAGE
 from schemas.usage import UsageVoidReported
-from services.credits.holds import HoldKey, live_or_settled, settle_holds
+from services.credits.hold_settlement import live_or_settled, settle_holds
+from services.credits.holds import HoldKey
 from services.credits.rate_cards import load_rate_cards
 from services.runtime.clock import Clock
 from services.runtime.crashpoints import crashpoint

@@ -11,8 +11,9 @@ from urllib.parse import urlsplit, urlunsplit
 import psutil
 
 from deploy.local.say import Say
+from deploy.local.servers.topic_ends import ends
 from deploy.local.trouble import StackTrouble
-from deploy.local.world import LocalWorld, check_alive, connected, ends
+from deploy.local.world import LocalWorld, check_alive, connected
 from services.store.connect import Connection
 from services.usage.cursors import claim_cursor
 

@@ -15,7 +15,7 @@ import uvloop
 from deploy.local.world import LocalWorld, connected
 from schemas.catalog import load_catalog
 from schemas.facts import NewFact, UsageRecorded
-from schemas.rates import RateCards
+from schemas.pricing import RateCards
 from services.store.append import append_ready, make_ready
 from services.store.connect import Connection
 from services.store.shards import shard_of

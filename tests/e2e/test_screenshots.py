@@ -18,7 +18,7 @@ from deploy.local.stripe import running as serving
 from schemas.catalog import load_catalog
 from schemas.credits import MICRO
 from schemas.facts import CreditsPurchased, HoldPlaced, UsageRecorded
-from schemas.rates import CompiledCard
+from schemas.pricing import CompiledCard
 from services.api.tokens import TokenRole
 from services.credits.directory import DirectoryMember, name_team, put_member
 from tests.support.api import Api

@@ -28,7 +28,7 @@ from services.money.stripe_client import Charges
 from services.money.stripe_client.errors import Unknown
 from services.read_models import projector
 from services.runtime.health import Health
-from services.runtime.settings import load_settings
+from services.runtime.settings_loading import load_settings
 from services.store.claims import LEASE_SECONDS
 from tests.faults.matrix import empty_database
 from tests.support.api import Api, an_api, events

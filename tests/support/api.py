@@ -23,7 +23,8 @@ from services.credits.plans import assign_plan
 from services.credits.rate_cards import seed_catalog
 from services.runtime.clock import system_clock
 from services.runtime.health import Health
-from services.runtime.settings import Settings, load_settings
+from services.runtime.settings import Settings
+from services.runtime.settings_loading import load_settings
 from services.store.append import Appended, append
 from services.store.connect import Connection
 from tests.conftest import url_of

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from projections.entitlement import Amount
 from schemas.catalog import load_catalog
 from schemas.credits import MICRO
-from schemas.rates import RateCards
+from schemas.pricing import RateCards
 from services.credits.holds import CurrentHold, HoldState, place, read_hold
 from services.store.connect import Connection
 from tests.support.waiting import until

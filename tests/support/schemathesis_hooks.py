@@ -15,7 +15,7 @@ import schemathesis
 from schemathesis.core.parameters import ParameterLocation
 
 from services.api.tokens import TokenRole, mint
-from services.runtime.settings import load_settings
+from services.runtime.settings_loading import load_settings
 from tests.support.openapi import close
 
 Case = schemathesis.Case[Any]

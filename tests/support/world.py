@@ -22,7 +22,7 @@ from services.read_models import projector
 from services.read_models.balances import read_balance
 from services.runtime.clock import system_clock
 from services.runtime.health import Health
-from services.runtime.settings import load_settings
+from services.runtime.settings_loading import load_settings
 from services.store.connect import AWAY, Connection
 from services.store.read import heads, read_after
 from services.usage import consuming

@@ -31,9 +31,11 @@ from deploy.local.demo.screen import Screen
 from deploy.local.demo.stage import set_stage, start_host
 from deploy.local.demo.watch import LogWatch
 from deploy.local.processes import Processes
+from deploy.local.servers.topic_ends import ends
 from deploy.local.stack import Stack, start_stack
+from deploy.local.teams import add_teams
 from deploy.local.trouble import StackTrouble
-from deploy.local.world import LocalWorld, add_teams, check_alive, connected, ends, start_world
+from deploy.local.world import LocalWorld, check_alive, connected, start_world
 from schemas.catalog import load_catalog
 from services.api.tokens import TokenRole
 from services.store.connect import Connection

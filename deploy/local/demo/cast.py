@@ -15,7 +15,7 @@ from decimal import ROUND_HALF_UP, Decimal
 from random import Random
 from typing import NamedTuple
 
-from deploy.local.world import TeamPlan
+from deploy.local.teams import TeamPlan
 from schemas.credits import MICRO
 from schemas.rates import RateCard
 from services.credits.directory import DirectoryMember

@@ -19,8 +19,9 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from deploy.local.demo.cast import DemoRole
 from deploy.local.folders import ROOT
+from deploy.local.servers.topic_ends import ends
 from deploy.local.trouble import StackTrouble
-from deploy.local.world import LocalWorld, check_alive, ends
+from deploy.local.world import LocalWorld, check_alive
 from projections.notices import notice_of
 from schemas.credits import MicroCredits, parse_credits
 from schemas.facts import CreditsPurchased, CreditsToppedUp, Stored, UsageRecorded, UsageVoided

@@ -14,7 +14,7 @@ from starlette.responses import Response, StreamingResponse
 
 from projections.balance.state import ActivityKind
 from schemas.facts import Name
-from schemas.rates import RateCards
+from schemas.pricing import RateCards
 from services.api.access import SEES_PAYMENTS, AllowedRequest, TeamRequest, route
 from services.api.answers import Json, answer
 from services.api.models.reads import Activity, EntryAnswer

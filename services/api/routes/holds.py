@@ -16,7 +16,7 @@ from schemas.credits import ENTRY_MAX, format_credits
 from schemas.facts import Name
 from schemas.instants import instant
 from schemas.places import Place
-from schemas.rates import CompiledCard
+from schemas.pricing import CompiledCard
 from services.api.access import AllowedRequest, TeamRequest, route
 from services.api.answers import Json, answer
 from services.api.idempotency import NAMED, CommandAnswer, RequiredKey, once

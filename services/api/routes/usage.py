@@ -14,7 +14,7 @@ from schemas.credits import format_credits
 from schemas.cycles import load_zone
 from schemas.facts import Name, UsageVoided
 from schemas.places import Place
-from schemas.rates import CompiledCard
+from schemas.pricing import CompiledCard
 from services.api.access import AllowedRequest, route, unknown_team
 from services.api.answers import Json, answer
 from services.api.models.reads import Usage

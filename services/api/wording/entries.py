@@ -25,7 +25,7 @@ from schemas.facts import (
 )
 from schemas.instants import instant
 from schemas.places import Place
-from schemas.rates import NotPriced, Priced, RateCards
+from schemas.pricing import NotPriced, Priced, RateCards
 from services.api.answers import Json, instant_or_none
 from services.api.wording.reversals import describe_reversal, detail_of_reversal
 from services.read_models.activity import ActivityRow, PaidLot

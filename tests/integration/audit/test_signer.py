@@ -17,7 +17,8 @@ from services.audit.sign_log import sign_log
 from services.audit.verify import verify
 from services.runtime.errors import LogChanged
 from services.runtime.health import Health
-from services.runtime.settings import Settings, WrongSettings, load_settings
+from services.runtime.settings import Settings, WrongSettings
+from services.runtime.settings_loading import load_settings
 from services.store.append import append
 from services.store.connect import Connection
 from services.store.shards import shard_of

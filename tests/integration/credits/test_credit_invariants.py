@@ -14,7 +14,8 @@ import pytest
 from schemas.catalog import load_catalog
 from schemas.cycles import cycle_at, cycle_start
 from schemas.facts import CreditsRefilled, HoldPlaced, NewFact, PlanAssigned
-from schemas.rates import RateCards, parse_rate_card
+from schemas.pricing import RateCards
+from schemas.rates import parse_rate_card
 from services.credits.rate_cards import publish_rate_card, seed_catalog
 from services.read_models import balances
 from services.read_models.balances import read_balance

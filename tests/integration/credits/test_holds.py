@@ -15,7 +15,7 @@ from services.api.serving import CONNECTIONS
 from services.api.tokens import TokenRole, mint
 from services.credits.holds import expire_holds
 from services.read_models.balances import read_balance
-from services.runtime.settings import load_settings
+from services.runtime.settings_loading import load_settings
 from services.store.append import lock_shard
 from services.store.connect import Connection
 from tests.support.api import Api, key

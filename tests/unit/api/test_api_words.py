@@ -23,7 +23,7 @@ from schemas.facts import (
     UsageRecorded,
 )
 from schemas.instants import instant
-from schemas.rates import RateCards
+from schemas.pricing import RateCards
 from services.api.access import allowed
 from services.api.routes.activity import parse_cursor, write_cursor
 from services.api.tokens import TokenRole

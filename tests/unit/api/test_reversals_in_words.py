@@ -9,7 +9,7 @@ from schemas.catalog import load_catalog
 from schemas.credits import MICRO
 from schemas.facts import ChargeDisputed, ChargeRefunded, DisputeClosed
 from schemas.money import format_money
-from schemas.rates import RateCards
+from schemas.pricing import RateCards
 from services.api.wording.entries import charge, describe, detail
 from services.api.wording.reversals import Reversal
 

@@ -8,21 +8,12 @@ from typing import Any
 import pytest
 from joserfc.jwk import KeySet
 
-from services.api.tokens import (
-    KEYS_AGAIN,
-    KEYS_FRESH,
-    KEYS_STALE,
-    BadToken,
-    FetchedKeys,
-    FixedKeys,
-    TokenRole,
-    Tokens,
-    mint,
-    tokens_of,
-)
+from services.api.token_keys import KEYS_AGAIN, KEYS_FRESH, KEYS_STALE, FetchedKeys, FixedKeys
+from services.api.tokens import BadToken, TokenRole, Tokens, mint, tokens_of
 from services.runtime.clock import Clock
 from services.runtime.errors import Refused, Unavailable
-from services.runtime.settings import WrongSettings, load_settings
+from services.runtime.settings import WrongSettings
+from services.runtime.settings_loading import load_settings
 from tests.support.tokens import ATTACKS, AUDIENCE, EC, EPOCH, ISSUER, RSA, attacks, claims_at, encoded
 
 NOW = EPOCH

@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 from services.api.rate_limits import COUNTED_MAX, Turnstile
 from services.api.tokens import Caller, TokenRole
 from services.runtime.clock import system_clock
-from services.runtime.settings import load_settings
+from services.runtime.settings_loading import load_settings
 from tests.support.limits import LimitsClock, limits_clock
 
 

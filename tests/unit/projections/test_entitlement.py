@@ -12,7 +12,7 @@ from projections.usage import day_of
 from schemas.catalog import load_catalog
 from schemas.credits import MICRO
 from schemas.facts import TopUpSuspended
-from schemas.rates import NotPriced, RateCards
+from schemas.pricing import NotPriced, RateCards
 from tests.unit.projections.history import NOON, History
 
 CATALOG = load_catalog()

@@ -6,7 +6,8 @@ from aiokafka import ConsumerRecord
 
 from schemas.catalog import load_catalog
 from schemas.facts import UsageRecorded
-from schemas.rates import RateCard, RateCards
+from schemas.pricing import RateCards
+from schemas.rates import RateCard
 from services.usage.door import ParsedUsage, StoredContext, judge, parse
 from tests.support.usage import used
 
