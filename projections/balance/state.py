@@ -92,7 +92,22 @@ class LotPayment(NamedTuple):
 
 
 class BalanceEntry(NamedTuple):
-    """What one fact did to a balance: a row of the activity. A fact has several where a lot ended or split."""
+    """What one fact did to a balance: a row of the activity. A fact has several where a lot ended or split.
+
+    Attributes:
+        position: of the fact.
+        part: which of the fact's entries, from 0.
+        kind: as the customer reads it.
+        recorded_at: when the fact was stored.
+        occurred_at: when it happened.
+        member_id: who did it, where that is known.
+        feature: what was used.
+        included: the change of the included credits.
+        additional: the change of the additional credits.
+        balance_after: the balance after this entry.
+        paid: the lots that paid, or to which credits returned.
+        late: usage of a sealed cycle, which counts in the open one.
+    """
 
     position: int
     part: int
@@ -133,11 +148,34 @@ class TopUpSettings:
 
 @dataclass(slots=True)
 class TeamBalance:
-    """A team's state after `position`. `lots` are in burn order, without those that nothing can touch any more.
+    """A team's state after `position`.
 
     Asked for as of any instant from `true_from` on, the facts up to `position` come to this very state: all of them had
-    occurred by then, and so had every end that one of them came after. `plan_position` is that of the plan in force, 0
-    before the first.
+    occurred by then, and so had every end that one of them came after.
+
+    Attributes:
+        team_id: whose balance it is.
+        position: the last fact that was folded, 0 before the first.
+        as_of: when that fact was recorded.
+        included: what the lots of the open cycle add to the balance.
+        additional: what all other lots add, less the debt; it may be negative.
+        debt: what was used and no lot could pay.
+        lots: in burn order, without those that nothing can touch any more.
+        holds: open holds, by their id.
+        next_end: the earliest end of a lot that has not ended.
+        plan: the plan in force.
+        plan_position: the position of the fact that assigned it, 0 before the first.
+        zone: the time zone of the team's cycles.
+        allowance: the included credits of a cycle.
+        cycle_ends_at: the end of the open cycle.
+        sealed_until: cycles that end here or earlier are final; what occurred before counts in the open cycle.
+        notice_threshold: the plan's threshold, for teams without top-ups.
+        top_up: what an admin chose.
+        low: the log says that the balance ran low, and not yet that it recovered.
+        out: the log says that nothing was left to spend, and no credits have come since.
+        true_from: see above.
+        stretch: the facts since the last snapshot.
+        changed: lots that changed since they were last saved, by their number.
     """
 
     team_id: str

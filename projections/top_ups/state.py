@@ -89,7 +89,21 @@ class Episode(_Value):
 
 
 class Attempt(_Value):
-    """A charge under way, with everything frozen that was decided."""
+    """A charge under way, with everything frozen that was decided.
+
+    Attributes:
+        attempt_id: names the attempt; it is worked out, never drawn.
+        ran_low_id: the fact that opened the episode.
+        credits: what the charge will bring.
+        charge_cents: what Stripe is to take.
+        currency: of the charge.
+        customer_id: the team, as Stripe knows it.
+        payment_method_id: the card that is charged.
+        fingerprint: that card's number, as Stripe tells it apart.
+        requested_at: when the attempt was decided.
+        payment_intent_id: Stripe's intent, once there is one.
+        action_required: the bank waits for an admin to confirm.
+    """
 
     attempt_id: str
     ran_low_id: str
@@ -130,8 +144,23 @@ class Suspension(_Value):
 class TopUps(_Value):
     """A team's state after `position`.
 
-    `declines` counts those in a row of the card on file; `card_is_dead`: the bank says that it will not do, today or
-    tomorrow. `recent` is when the last top-ups were requested, within a day and no more than `OFTEN` of them.
+    Attributes:
+        team_id: whose top-ups these are.
+        position: the last fact that was folded, 0 before the first.
+        zone: the time zone of the team's months.
+        plan: the plan in force.
+        settings: what an admin chose last.
+        card: the card that is charged.
+        episode: the time of running low, while it lasts.
+        open: the attempt under way: there is one at most.
+        cool_until: no attempt begins before.
+        last_attempt_id: the last attempt that ended.
+        declines: those in a row of the card on file.
+        card_is_dead: the bank says that the card will not do, today or tomorrow.
+        suspension: why top-ups pause.
+        reserved: what attempts take of the caps, by the attempt's id.
+        recent: when the last top-ups were requested, within a day and no more than `OFTEN` of them.
+        point: the next decision that is due.
     """
 
     team_id: str

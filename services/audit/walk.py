@@ -78,6 +78,20 @@ class Walk:
     """The walk over one shard.
 
     Call `block` for each block, in order, ahead of its facts; `fact` for each fact; then `end`.
+
+    Attributes:
+        shard: which one.
+        facts: how many were read.
+        findings: what is wrong, up to a limit.
+        more: how many findings were left out.
+        _next: the position that the next fact must have.
+        _covered: the last position of the blocks so far.
+        _ahead: blocks whose facts are still to come.
+        _leaves: those of the block that is being read, worked out from its facts.
+        _mismatches: facts of that block that do not fit their leaf.
+        _before: the last block that is complete.
+        _links: the hashes to which the next block may be linked.
+        _moved: facts that may stand in each other's place.
     """
 
     shard: int

@@ -66,7 +66,25 @@ log = structlog.get_logger("recorder")
 
 @dataclass(slots=True)
 class Recorder:
-    """One process's share of the topic."""
+    """One process's share of the topic.
+
+    Attributes:
+        pool: connections to the store.
+        partitions: those that this process owns.
+        health: what the process tells of itself.
+        clock: the time of the process.
+        metrics: what dashboards and alerts read.
+        refusing: the share of usage that is refused.
+        cards: the rate cards, as they were loaded last.
+        cards_at: when that was.
+        teams: those that are known to exist.
+        look_first: for so many batches, identities are looked up before they are appended.
+        appended_at: the last append by the heads' time, also where the transaction was in vain and is tried again.
+        batch: how many records are stored at once.
+        handed: a batch is on its way from FastStream, or is parsed.
+        storing: the batch that is being stored.
+        failed: what ends the process.
+    """
 
     pool: Pool
     partitions: Partitions
@@ -78,9 +96,9 @@ class Recorder:
     cards_at: float = 0.0
     teams: set[str] = field(default_factory=set)
     look_first: int = 0
-    appended_at: datetime | None = None  # by the heads' time, also where the transaction was in vain and is tried again
+    appended_at: datetime | None = None
     batch: int = BATCH_MAX
-    handed: bool = False  # a batch is on its way from FastStream, or being parsed
+    handed: bool = False
     storing: asyncio.Task[None] | None = None
     failed: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 

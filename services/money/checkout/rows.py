@@ -86,7 +86,35 @@ UNFINISHED = f"""
 
 @dataclass(frozen=True, slots=True)
 class CheckoutRow:
-    """A page and what it was opened for. `position` is that of the credits, or of the card where there are none."""
+    """A page and what it was opened for.
+
+    Attributes:
+        team_id: who pays.
+        id: the id that we gave the page.
+        mode: a payment, or a card that is saved.
+        customer_id: the team, as Stripe knows it.
+        asked_by: the admin who opened the page.
+        return_url: where the browser goes afterwards.
+        pack: what is bought; it and the next four are None where a card is saved.
+        name: of the pack, as the page shows it.
+        credits: that the pack brings.
+        charge_cents: its price.
+        currency: of the price.
+        keeps_card: the card is kept for top-ups.
+        taxed: Stripe works out the tax.
+        create_try: counts the requests for a page at Stripe; each has an idempotency key of its own.
+        session_id: the page's name at Stripe, once it is open.
+        url: the page's address.
+        expires_at: when the page closes.
+        state: how far it is.
+        detail: why it is in that state.
+        payment_intent_id: the payment.
+        receipt_url: Stripe's receipt.
+        card_state: what became of the card.
+        brand: of the card.
+        last4: of the card's number.
+        position: of the credits, or of the card where there are none.
+    """
 
     team_id: str
     id: UUID
