@@ -5,7 +5,7 @@ member, operators have every GET and their own rows, services the rows that name
 others there is nothing there: 404, whatever the role, and no hint. Row-level security says the same once more in the
 database. What holds for every team, as a rate card does, is for tokens of every team.
 
-Who asks too often is sent away as soon as it is known who asks, whatever it is about: see `turnstile`.
+Who asks too often is sent away as soon as it is known who asks, whatever it is about: see `rate_limits`.
 """
 
 from collections.abc import Callable, Collection, Coroutine, Iterator
@@ -22,7 +22,7 @@ from starlette.responses import Response
 
 from schemas.facts import Id
 from services.api.bodies import ExactRequest
-from services.api.context import ApiContext, Glance, as_team
+from services.api.context import ApiContext, QuickRead, as_team
 from services.api.openapi.codes import LONG_BODY
 from services.api.openapi.route_docs import Code, Links, answers, balance_then
 from services.api.problems import problem
@@ -41,7 +41,7 @@ RouteFunction = TypeVar("RouteFunction", bound=Callable[..., Any])
 class TeamRequest:
     """One request that has passed the check: who asks, and about which team."""
 
-    world: ApiContext
+    context: ApiContext
     request: ExactRequest
     caller: Caller
     team_id: str
@@ -52,15 +52,15 @@ class TeamRequest:
         Which one the database shows is the token's word and not the address's: were the check below ever wrong, another
         team's rows would still not be there.
         """
-        return as_team(self.world.pool, team_id or self._own)
+        return as_team(self.context.pool, team_id or self._own)
 
     def snapshot(self) -> AbstractAsyncContextManager[Connection]:
         """As `transaction`, where several statements must see the same: what they saw is added up."""
-        return as_team(self.world.pool, self._own, "repeatable_read")
+        return as_team(self.context.pool, self._own, "repeatable_read")
 
-    def glance(self) -> Glance:
+    def quick_read(self) -> QuickRead:
         """For reading this team alone and nothing else: as quick as it gets."""
-        return Glance(self.world.pool, self._own)
+        return QuickRead(self.context.pool, self._own)
 
     @property
     def _own(self) -> str:
@@ -178,21 +178,21 @@ async def _team(team: TeamId) -> None:
 async def _check(
     request: ExactRequest, team_id: str | None, roles: frozenset[TokenRole], *, for_every_team: bool
 ) -> None:
-    world: ApiContext = request.app.state.world
+    context: ApiContext = request.app.state.context
     try:
-        caller = await world.tokens.verify(_token(request))
+        caller = await context.tokens.verify(_token(request))
     except BadToken as bad:
-        world.turnstile.failed(address_of(request))
+        context.rate_limiter.failed(address_of(request))
         raise unauthenticated(str(bad)) from bad
-    world.turnstile.let_in(caller)
+    context.rate_limiter.let_in(caller)
     if team_id is not None and not caller.may_see(team_id):
         raise unknown_team(team_id)
     if caller.role not in roles:
-        raise await _not_allowed(world, caller, team_id, roles)
+        raise await _not_allowed(context, caller, team_id, roles)
     if for_every_team and caller.team_id != EVERY_TEAM:
         detail = f'this holds for every team and needs a token with team "{EVERY_TEAM}"; yours names one team'
         raise problem(403, "every_team_required", detail)
-    request.state.ask = TeamRequest(world, request, caller, team_id or caller.team_id)
+    request.state.ask = TeamRequest(context, request, caller, team_id or caller.team_id)
 
 
 def _token(request: Request) -> str:
@@ -212,11 +212,13 @@ def unknown_team(team_id: str) -> Problem:
     return problem(404, "unknown_team", f"there is no team {team_id!r} that this token may see")
 
 
-async def _not_allowed(world: ApiContext, caller: Caller, team_id: str | None, roles: frozenset[TokenRole]) -> Problem:
+async def _not_allowed(
+    context: ApiContext, caller: Caller, team_id: str | None, roles: frozenset[TokenRole]
+) -> Problem:
     if caller.role is not TokenRole.MEMBER or TokenRole.ADMIN not in roles or team_id is None:
         named = ", ".join(sorted(roles))
         return problem(403, "forbidden", f"this needs a token of role {named}; yours is {caller.role}")
-    async with as_team(world.pool, team_id) as connection:
+    async with as_team(context.pool, team_id) as connection:
         admins = await read_admins(connection, team_id)
     names = ", ".join(admin.name for admin in admins) or "nobody in the directory yet"
     return problem(

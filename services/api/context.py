@@ -10,10 +10,10 @@ import asyncpg
 
 from schemas.catalog import Catalog
 from services.api.lanes import Lanes
-from services.api.rate_cards import Cards
-from services.api.rate_limits import Turnstile
+from services.api.rate_cards import CurrentRateCards
+from services.api.rate_limits import RateLimiter
 from services.api.tokens import Tokens
-from services.api.usage_producer import Reports
+from services.api.usage_producer import UsageProducer
 from services.api.watch import HeadWatch
 from services.money.stripe_client import Charges
 from services.runtime.clock import Clock
@@ -35,11 +35,11 @@ class ApiContext:
     settings: Settings
     pool: Pool
     tokens: Tokens
-    turnstile: Turnstile
+    rate_limiter: RateLimiter
     catalog: Catalog
-    cards: Cards
+    cards: CurrentRateCards
     charges: Charges | None
-    reports: Reports
+    reports: UsageProducer
     watch: HeadWatch
     lanes: Lanes
     simulations: Lanes  # one
@@ -60,7 +60,7 @@ async def as_team(
         yield connection
 
 
-class Glance:
+class QuickRead:
     """Reads that each see one team for themselves, without a transaction around them.
 
     BEGIN, the setting and COMMIT are three round trips more, and on a busy machine each waits twice for a core. The

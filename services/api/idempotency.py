@@ -70,7 +70,7 @@ CommandWork = Callable[[Connection, str], Awaitable[CommandAnswer]]
 Command = tuple[int, str, str, str, str]
 
 
-async def once(ask: TeamRequest, key: str | None, work: CommandWork, *, team_id: str | None = None) -> Response:
+async def answer_once(ask: TeamRequest, key: str | None, work: CommandWork, *, team_id: str | None = None) -> Response:
     """Do a command's work and answer, or repeat the answer that it had.
 
     `work` gets the transaction and an id derived from the key, for facts that must not be stored twice. `team_id` says
@@ -78,11 +78,11 @@ async def once(ask: TeamRequest, key: str | None, work: CommandWork, *, team_id:
     """
     team = team_id or ask.team_id
     if key is None:
-        async with ask.world.lanes.of(shard_of(team)), ask.transaction(team) as connection:
+        async with ask.context.lanes.of(shard_of(team)), ask.transaction(team) as connection:
             return _response(await work(connection, ""))
     command = _command(ask, key, team)
     digest = sha256(await ask.request.canonical()).digest()
-    async with ask.world.lanes.of(shard_of(team)), ask.world.pool.acquire() as connection, connection.transaction():
+    async with ask.context.lanes.of(shard_of(team)), ask.context.pool.acquire() as connection, connection.transaction():
         if not await connection.fetchval(CLAIM, *command, digest):
             return await _repeat(connection, command, digest)
         answered = await work(connection, str(_id_of(command)))

@@ -15,7 +15,7 @@ REQUEST_ID_MAX = 100
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.015, 0.025, 0.04, 0.075, 0.15, 0.3, 1, 5, 30)
 
 
-class Around:
+class RequestMiddleware:
     """The outermost layer. Metrics name the route and never a team."""
 
     def __init__(self, app: ASGIApp, registry: CollectorRegistry) -> None:

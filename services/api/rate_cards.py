@@ -12,7 +12,7 @@ LOOK_EVERY_SECONDS = 10
 SEE_THE_CARDS = "SELECT set_config('creditwell.team', $1, true)"
 
 
-class Cards:
+class CurrentRateCards:
     """Every published card; the ones in hand are given while somebody looks for newer ones."""
 
     def __init__(self, pool: Pool) -> None:

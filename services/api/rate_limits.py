@@ -46,7 +46,7 @@ class Allowance:
     throttled: Throttled
 
 
-class Turnstile:
+class RateLimiter:
     """Counts who asks, and sends away, with the time to come back, who asks too often."""
 
     def __init__(self, settings: Settings, registry: CollectorRegistry) -> None:

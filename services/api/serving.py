@@ -5,10 +5,10 @@ import asyncio
 from services.api.app import create_app
 from services.api.context import ApiContext
 from services.api.lanes import Lanes
-from services.api.rate_cards import Cards
-from services.api.rate_limits import Turnstile
+from services.api.rate_cards import CurrentRateCards
+from services.api.rate_limits import RateLimiter
 from services.api.tokens import tokens_of
-from services.api.usage_producer import Reports
+from services.api.usage_producer import UsageProducer
 from services.api.watch import HeadWatch
 from services.money.stripe_client import charges_of
 from services.runtime.clock import Clock, pause, system_clock
@@ -43,18 +43,18 @@ async def serve(
     if pool is None:
         return
     charges = charges_of(settings) if settings.stripe_key else None
-    world = ApiContext(
-        settings=settings, pool=pool, tokens=tokens, turnstile=Turnstile(settings, health.registry), catalog=catalog,
-        cards=Cards(pool), charges=charges, reports=Reports(settings), watch=HeadWatch(pool, stop),
+    context = ApiContext(
+        settings=settings, pool=pool, tokens=tokens, rate_limiter=RateLimiter(settings, health.registry), catalog=catalog,
+        cards=CurrentRateCards(pool), charges=charges, reports=UsageProducer(settings), watch=HeadWatch(pool, stop),
         lanes=Lanes(), simulations=Lanes(1), health=health, clock=clock,
     )  # fmt: skip
-    app = create_app(world)
+    app = create_app(context)
     look_for_garbage_in_passing()
     try:
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(world.watch.run())
-            tasks.create_task(world.reports.run(stop))
-            tasks.create_task(_look_at_database(world, stop))
+            tasks.create_task(context.watch.run())
+            tasks.create_task(context.reports.run(stop))
+            tasks.create_task(_look_at_database(context, stop))
             await listen(
                 app, host=settings.api_host, port=settings.api_port, port_setting="api_port", stop=stop,
                 started=started, proxies=settings.api_proxies,
@@ -85,14 +85,14 @@ async def _connect(settings: Settings, stop: asyncio.Event, health: Health) -> P
     return pools[0] if pools else None
 
 
-async def _look_at_database(world: ApiContext, stop: asyncio.Event) -> None:
+async def _look_at_database(context: ApiContext, stop: asyncio.Event) -> None:
     """Ready while the database answers. Kafka may be away: balances are read without it."""
     while not stop.is_set():
         try:
-            await world.pool.fetchval("SELECT 1")
+            await context.pool.fetchval("SELECT 1")
         except AWAY as away:
-            world.health.away("database", repr(away))
+            context.health.away("database", repr(away))
         else:
-            world.health.back("database")
-            world.health.ready()
+            context.health.back("database")
+            context.health.ready()
         await pause(stop, LOOK_SECONDS)

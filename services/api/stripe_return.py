@@ -20,9 +20,9 @@ PAGE: Final = "/usage"
 
 def stripe_of(ask: TeamRequest) -> Charges:
     """Our account at Stripe. Raises Problem: no_stripe_key."""
-    if ask.world.charges is None:
+    if ask.context.charges is None:
         raise problem(503, "no_stripe_key", "CREDITWELL_STRIPE_KEY is not set, so nothing can be bought here")
-    return ask.world.charges
+    return ask.context.charges
 
 
 def return_url_of(ask: TeamRequest, url: str | None) -> str:
@@ -31,14 +31,14 @@ def return_url_of(ask: TeamRequest, url: str | None) -> str:
     Raises:
         Refused: invalid_return_url. Whoever is sent anywhere from a payment believes what stands there.
     """
-    own = ask.world.settings.public_url or str(ask.request.base_url).rstrip("/")
+    own = ask.context.settings.public_url or str(ask.request.base_url).rstrip("/")
     if url is None:
         return own + PAGE
     if not url.isascii() or not url.isprintable() or set(url) & set(' \\{}<>"'):
         raise Refused(
             "invalid_return_url", "write it as a browser would send it, with anything unusual percent-encoded"
         )
-    if _origin(url) not in {own, *ask.world.settings.cors_origins}:
+    if _origin(url) not in {own, *ask.context.settings.cors_origins}:
         raise Refused("invalid_return_url", f"{url!r:.140} is not of a configured origin (CREDITWELL_CORS_ORIGINS)")
     if "#" in url:
         raise Refused("invalid_return_url", "leave out the part after #: it would travel to Stripe")

@@ -25,7 +25,7 @@ GOODBYE_SECONDS = 5
 RECORD_BYTES = 2 * 1024 * 1024
 
 
-class Reports:
+class UsageProducer:
     """A producer that reads of balances need not wait for: it connects by itself, and anew when Kafka was away."""
 
     def __init__(self, settings: Settings, topic: str = USAGE) -> None:

@@ -28,7 +28,7 @@ from services.store.shards import shard_of
 LOCK = "SELECT * FROM lock_team($1, $2, $3, $4)"
 
 
-class Ground(NamedTuple):
+class DecisionState(NamedTuple):
     """What a decision rests on: nothing about the team changes until COMMIT.
 
     `spending` has the members with a limit.
@@ -39,8 +39,8 @@ class Ground(NamedTuple):
     spending: dict[str, Spending]
 
 
-async def lock_to_decide(connection: Connection, team_id: str, members: Collection[str]) -> Ground | None:
-    """The ground for a decision that concerns these members, under the lock of the shard.
+async def lock_to_decide(connection: Connection, team_id: str, members: Collection[str]) -> DecisionState | None:
+    """The state for a decision that concerns these members, under the lock of the shard.
 
     None if there is no such team.
 
@@ -56,7 +56,7 @@ async def lock_to_decide(connection: Connection, team_id: str, members: Collecti
     spending = (
         await read_spending(connection, team_id, members, balance.team.zone, head.recorded_at) if exact.limited else {}
     )
-    return Ground(head, balance, spending)
+    return DecisionState(head, balance, spending)
 
 
 async def _lock_and_catch_up(connection: Connection, exact: Exact) -> tuple[LockedHead, Exact]:

@@ -134,12 +134,12 @@ async def place(
         AlreadyStored: this hold was placed.
     """
     check_lasts(lasts)
-    ground = await lock_to_decide(
+    state = await lock_to_decide(
         connection, team_id, {work.member_id for work in requests if work.member_id is not None}
     )
-    if ground is None:
+    if state is None:
         raise unknown_team(team_id)
-    head, balance, spending = ground
+    head, balance, spending = state
     if sum(hold.expires_at > head.recorded_at for hold in balance.team.holds.values()) >= OPEN_MAX:
         raise Refused("too_many_holds", f"{OPEN_MAX} holds are open; settle or release some first")
     permission = permit(requests, balance.team, balance.available, spending, card, catalog)

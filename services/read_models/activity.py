@@ -16,7 +16,7 @@ from schemas.credits import MicroCredits
 from schemas.facts import AnyFact, decode
 from schemas.places import Place
 from services.read_models.activity_rows import paid_of
-from services.read_models.unfolded import Tail, read_tail
+from services.read_models.unfolded import Unfolded, read_unfolded
 from services.store.protocols import Reads
 from services.store.shards import shard_of
 
@@ -115,10 +115,12 @@ async def read_activity(
     """
     if before != NEWEST and (further_back := await _all_projected(connection, team_id, selection, before, limit)):
         return further_back
-    tail = await read_tail(connection, team_id)
-    rows = [row for row in reversed(_rows(tail)) if row.entry[:2] < before and selection.wants(row.entry)][:limit]
+    unfolded = await read_unfolded(connection, team_id)
+    rows = [row for row in reversed(_rows(unfolded)) if row.entry[:2] < before and selection.wants(row.entry)][:limit]
     if len(rows) < limit:
-        rows += await _projected(connection, team_id, selection, min(before, (tail.reached + 1, 0)), limit - len(rows))
+        rows += await _projected(
+            connection, team_id, selection, min(before, (unfolded.reached + 1, 0)), limit - len(rows)
+        )
     return rows
 
 
@@ -133,8 +135,8 @@ async def _all_projected(
     return [_row(shard_of(team_id), row) for row in rows] if rows and rows[0]["folded"] >= before[0] else []
 
 
-def _rows(tail: Tail) -> list[ActivityRow]:
-    return [ActivityRow(tail.shard, entry.entry, entry.fact) for entry in tail.entries]
+def _rows(unfolded: Unfolded) -> list[ActivityRow]:
+    return [ActivityRow(unfolded.shard, entry.entry, entry.fact) for entry in unfolded.entries]
 
 
 async def _projected(
@@ -174,30 +176,32 @@ async def read_all(connection: Reads, team_id: str, selection: Filter) -> AsyncI
     What the projections do not have yet is read once. Below it rows are only read, so it does not matter what comes
     meanwhile.
     """
-    tail = await read_tail(connection, team_id)
-    if rows := [row for row in reversed(_rows(tail)) if selection.wants(row.entry)]:
+    unfolded = await read_unfolded(connection, team_id)
+    if rows := [row for row in reversed(_rows(unfolded)) if selection.wants(row.entry)]:
         yield rows
-    before = (tail.reached + 1, 0)
+    before = (unfolded.reached + 1, 0)
     while rows := await _projected(connection, team_id, selection, before, CSV_PAGE):
         yield rows
         before = rows[-1].entry[:2]
 
 
-async def read_entries(connection: Reads, team_id: str, position: int) -> tuple[list[ActivityRow], Tail]:
-    """The entries of one fact, in their order; and the tail, which says of lots that no row shows yet."""
-    tail = await read_tail(connection, team_id)
-    rows = [row for row in _rows(tail) if row.entry.position == position]
-    if not rows and position <= tail.reached:
-        rows = [_row(tail.shard, row) for row in await connection.fetch(ENTRIES_OF, tail.shard, team_id, position)]
-    return rows, tail
+async def read_entries(connection: Reads, team_id: str, position: int) -> tuple[list[ActivityRow], Unfolded]:
+    """The entries of one fact, in their order; and the unfolded facts, which say of lots that no row shows yet."""
+    unfolded = await read_unfolded(connection, team_id)
+    rows = [row for row in _rows(unfolded) if row.entry.position == position]
+    if not rows and position <= unfolded.reached:
+        rows = [
+            _row(unfolded.shard, row) for row in await connection.fetch(ENTRIES_OF, unfolded.shard, team_id, position)
+        ]
+    return rows, unfolded
 
 
 async def read_after(connection: Reads, team_id: str, position: int, limit: int) -> list[ActivityRow]:
     """The entries after a position, newest first; `limit` of them mean that there may be more."""
-    tail = await read_tail(connection, team_id)
-    rows = [row for row in reversed(_rows(tail)) if row.entry.position > position][:limit]
-    if position < tail.reached and len(rows) < limit:
-        shard, before = tail.shard, (tail.reached + 1, 0)
+    unfolded = await read_unfolded(connection, team_id)
+    rows = [row for row in reversed(_rows(unfolded)) if row.entry.position > position][:limit]
+    if position < unfolded.reached and len(rows) < limit:
+        shard, before = unfolded.shard, (unfolded.reached + 1, 0)
         rows_before = await connection.fetch(
             PAGE, shard, team_id, position, *before, None, None, limit - len(rows), None
         )
@@ -205,12 +209,12 @@ async def read_after(connection: Reads, team_id: str, position: int, limit: int)
     return rows
 
 
-async def who_paid(connection: Reads, team_id: str, paid: Sequence[LotPayment], tail: Tail) -> list[PaidLot]:
+async def who_paid(connection: Reads, team_id: str, paid: Sequence[LotPayment], unfolded: Unfolded) -> list[PaidLot]:
     """The lots behind what an entry says it was paid by."""
     lots_by_number = {
-        row["lot"]: row for row in await connection.fetch(LOTS, tail.shard, team_id, [part.lot for part in paid])
+        row["lot"]: row for row in await connection.fetch(LOTS, unfolded.shard, team_id, [part.lot for part in paid])
     }
-    fresh = tail.team.changed
+    fresh = unfolded.team.changed
     lots = []
     for part in paid:
         row, lot = lots_by_number.get(part.lot), fresh.get(part.lot)

@@ -12,7 +12,7 @@ from services.store.protocols import Reads
 from services.store.shards import shard_of
 
 
-class Tail(NamedTuple):
+class Unfolded(NamedTuple):
     """Rows of the projections count up to `reached`.
 
     The rest, oldest first, is `entries`, and leaves the team as `team`.
@@ -29,7 +29,7 @@ class Tail(NamedTuple):
         return max(self.reached, self.team.position)
 
 
-async def read_tail(connection: Reads, team_id: str) -> Tail:
+async def read_unfolded(connection: Reads, team_id: str) -> Unfolded:
     """The entries that the projections do not have yet.
 
     Raises:
@@ -37,4 +37,4 @@ async def read_tail(connection: Reads, team_id: str) -> Tail:
     """
     exact = await read_exact(connection, team_id)
     entries = await fold(connection, exact.team, exact.newer)
-    return Tail(shard_of(team_id), exact.folded, entries, exact.team)
+    return Unfolded(shard_of(team_id), exact.folded, entries, exact.team)

@@ -21,7 +21,7 @@ from services.runtime.settings import Settings
 from services.store.connect import AWAY, connect_pool
 from services.usage.batches import BATCH_MAX
 from services.usage.kafka_headers import accept_any_header_name
-from services.usage.metrics import RecorderMetrics, Refusing
+from services.usage.metrics import RecorderMetrics, RefusedShare
 from services.usage.partitions import Partitions, Rebalances
 from services.usage.recorder import Recorder
 
@@ -75,7 +75,7 @@ async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: 
     pool = await connect_pool(settings.needed("database"), process="recorder", size=3, projections=False)
     partitions = Partitions(USAGE, settings, pool, f"recorder-{uuid4()}", health)
     metrics = RecorderMetrics(health.registry)
-    recorder = Recorder(pool, partitions, health, clock, metrics, Refusing(metrics.refused_share))
+    recorder = Recorder(pool, partitions, health, clock, metrics, RefusedShare(metrics.refused_share))
     faststream = logging.getLogger("faststream")
     faststream.setLevel(logging.WARNING)  # below, it tells of every batch
     broker = kafka.broker(

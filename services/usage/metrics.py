@@ -28,7 +28,7 @@ class RecorderMetrics:
 
 
 @dataclass(slots=True)
-class Refusing:
+class RefusedShare:
     """How much was refused in the running minute: more than half is said loudly, and the recorder goes on."""
 
     share: Gauge

@@ -42,7 +42,7 @@ from services.usage import door
 from services.usage.batches import BATCH_MAX, ParsedRecord, next_items, parse, steps
 from services.usage.cursors import CursorStep, move_cursors
 from services.usage.door import BatchOutcome, ParsedUsage, StoredContext
-from services.usage.metrics import RecorderMetrics, Refusing
+from services.usage.metrics import RecorderMetrics, RefusedShare
 from services.usage.partitions import Partitions
 from services.usage.refusals import RefusedRecord, keep_refusals
 from services.usage.voids import note_voids, voided_among
@@ -91,7 +91,7 @@ class Recorder:
     health: Health
     clock: Clock
     metrics: RecorderMetrics
-    refusing: Refusing
+    refusing: RefusedShare
     cards: RateCards | None = None
     cards_at: float = 0.0
     teams: set[str] = field(default_factory=set)

@@ -34,7 +34,7 @@ CARD = "pm_card_visa"
 
 
 @dataclass(frozen=True)
-class Front:
+class HostFront:
     """The API, as an operator and as admins use it."""
 
     world: LocalWorld
@@ -54,7 +54,7 @@ class Front:
 async def set_stage(world: LocalWorld) -> None:
     """Returns when everything is in the log."""
     async with httpx.AsyncClient(trust_env=False, timeout=20) as client:
-        front = Front(world, client)
+        front = HostFront(world, client)
         await front.send("POST", "/grants", WELCOME, team=NORTHLIGHT, member="operator_desk", role=TokenRole.OPERATOR)
         for team, member, settings in TOP_UPS:
             await visit(front, "/payment-method", {}, "saved", team=team, member=member)
@@ -62,7 +62,7 @@ async def set_stage(world: LocalWorld) -> None:
         await visit(front, "/purchases", {"pack": "mini"}, "credited", team=HARBOR, member="mem_hana")
 
 
-async def visit(front: Front, path: str, body: object, state: str, *, team: str, member: str) -> None:
+async def visit(front: HostFront, path: str, body: object, state: str, *, team: str, member: str) -> None:
     """An admin is sent to Stripe's page, pays or saves a card there, and comes back to find it done.
 
     Raises:

@@ -14,7 +14,7 @@ from . import api, control, pages
 from .books import Books
 from .clock import StripeClock
 from .idempotency import KeysInFlight
-from .webhooks import Address, Postman
+from .webhooks import Address, WebhookSender
 from .world import StripeStandIn
 
 
@@ -37,11 +37,11 @@ def create_app(
         raise ValueError(message)
     books = Books(clock=StripeClock(frozen_at), seed=seed, path=path)
     world = StripeStandIn(books=books, secret_key=secret_key, keys=KeysInFlight(books))
-    postman = Postman(books, Address(webhook_url, webhook_secret))
+    webhook_sender = WebhookSender(books, Address(webhook_url, webhook_secret))
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        rounds = asyncio.create_task(postman.run())
+        rounds = asyncio.create_task(webhook_sender.run())
         try:
             yield
         finally:
@@ -57,7 +57,7 @@ def create_app(
         routes=[
             Route("/healthz", healthy),
             *api.routes(world),
-            *control.routes(world, postman),
+            *control.routes(world, webhook_sender),
             *pages.routes(world),
         ],
         lifespan=lifespan,

@@ -94,7 +94,7 @@ class Books:
         return f"{prefix}_{digest[:24]}"
 
     def post(self, event: Json, *, state: str) -> Json:
-        """Hands an event to the webhook's postman, who looks into `outbox`; `new` ones still await the script."""
+        """Hands an event to the sender of webhooks, who looks into `outbox`; `new` ones still await the script."""
         identity, now = self.new_id("del"), self.clock.now()
         delivery: Json = {"id": identity, "event": event["id"], "state": state, "due": now, "attempts": []}
         self.add("delivery", delivery)

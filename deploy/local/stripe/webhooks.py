@@ -51,7 +51,7 @@ def sign(secret: str, body: bytes, timestamp: int) -> str:
     return f"t={timestamp},v1={digest}"
 
 
-class Postman:
+class WebhookSender:
     """Delivers what is due, one after the other, in the order of due time; what is not taken comes again later."""
 
     def __init__(self, books: Books, address: Address) -> None:

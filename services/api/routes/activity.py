@@ -57,9 +57,9 @@ async def get_activity(
     accept: Annotated[str, Header()] = "",
 ) -> Response:
     """Credit activity, newest first; as CSV, all of it."""
-    since = ask.world.clock() - timedelta(days=int(days))
+    since = ask.context.clock() - timedelta(days=int(days))
     selection = Filter(since, frozenset(kind) if kind else None, member)
-    cards = await ask.world.cards.current()
+    cards = await ask.context.cards.current()
     if "text/csv" in accept:
         name = f'attachment; filename="credit-activity-{days}-days.csv"'
         return StreamingResponse(
@@ -67,8 +67,8 @@ async def get_activity(
             headers={"content-disposition": name, "cache-control": "no-store"},
         )  # fmt: skip
     before = NEWEST if cursor is None else parse_cursor(cursor)
-    rows = await read_activity(ask.glance(), ask.team_id, selection, before=before, limit=limit + 1)
-    items = [item(row, cards, ask.world.catalog) for row in rows[:limit]]
+    rows = await read_activity(ask.quick_read(), ask.team_id, selection, before=before, limit=limit + 1)
+    items = [item(row, cards, ask.context.catalog) for row in rows[:limit]]
     following = write_cursor(rows[limit - 1].entry[:2]) if len(rows) > limit else None
     return answer({"items": items, "next_cursor": following})
 
@@ -92,8 +92,8 @@ def parse_cursor(cursor: str) -> Before:
 
 async def _lines(ask: TeamRequest, selection: Filter, cards: RateCards) -> AsyncIterator[str]:
     yield _csv([COLUMNS])
-    async for rows in read_all(ask.glance(), ask.team_id, selection):
-        lines = (line(row, cards, ask.world.catalog) for row in rows)
+    async for rows in read_all(ask.quick_read(), ask.team_id, selection):
+        lines = (line(row, cards, ask.context.catalog) for row in rows)
         yield _csv([[_cell(column, one) for column in COLUMNS] for one in lines])
 
 
@@ -120,11 +120,11 @@ async def get_entry(
     """Why an entry is what it is: rate card, formula, inputs, which lots paid."""
     named = ENTRY_ID.fullmatch(entry_id)
     if named is not None and int(named[1]) == shard_of(ask.team_id):
-        cards = await ask.world.cards.current()
-        rows, tail = await read_entries(ask.glance(), ask.team_id, int(named[2]))
+        cards = await ask.context.cards.current()
+        rows, tail = await read_entries(ask.quick_read(), ask.team_id, int(named[2]))
         for row in rows:
             if row.entry.part == int(named[3]):
-                paid = await who_paid(ask.glance(), ask.team_id, row.entry.paid, tail)
+                paid = await who_paid(ask.quick_read(), ask.team_id, row.entry.paid, tail)
                 sees = ask.caller.role in SEES_PAYMENTS
-                return answer(explain(row, paid, cards, ask.world.catalog, sees_receipts=sees))
+                return answer(explain(row, paid, cards, ask.context.catalog, sees_receipts=sees))
     raise problem(404, "unknown_entry", f"this team has no entry {entry_id!r}")

@@ -44,7 +44,7 @@ async def get_balance(
 ) -> Response:
     """What the team has."""
     reached = 0 if at_least is None else await wait_for(ask, at_least)
-    now = ask.world.clock()
+    now = ask.context.clock()
     if at is None and known_at is None:
         exact = await _now(ask, now)
     else:
@@ -53,7 +53,7 @@ async def get_balance(
 
 
 async def _now(ask: TeamRequest, now: datetime) -> ExactBalance:
-    exact = await read_balance(ask.glance(), ask.team_id, now)
+    exact = await read_balance(ask.quick_read(), ask.team_id, now)
     if exact is None:
         raise unknown_team(ask.team_id)
     return exact
@@ -62,7 +62,7 @@ async def _now(ask: TeamRequest, now: datetime) -> ExactBalance:
 async def _as_of(ask: TeamRequest, at: datetime | None, known_at: datetime | None, now: datetime) -> ExactBalance:
     refuse_the_future(now, at, known_at)
     then = at or known_at or now
-    exact = await balance_as_of(ask.glance(), ask.team_id, at=then, known_at=known_at or now)
+    exact = await balance_as_of(ask.quick_read(), ask.team_id, at=then, known_at=known_at or now)
     if exact is None:
         raise problem(404, "no_balance_then", f"by what was known, {ask.team_id!r} had no plan at {instant(then)}")
     return exact
@@ -75,7 +75,7 @@ async def wait_for(ask: TeamRequest, at_least: str) -> int:
         Unavailable: `not_yet`, it was not there in time.
     """
     shard, position = parse_position(at_least, ask.team_id)
-    watch = ask.world.watch
+    watch = ask.context.watch
     if await watch.head(shard) < position and not await watch.moved(shard, position - 1, WAIT_SECONDS):
         raise Unavailable(f"{at_least} is not in the log after {WAIT_SECONDS} s", code="not_yet")
     return position

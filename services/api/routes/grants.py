@@ -10,7 +10,7 @@ from schemas.credits import MicroCredits, format_credits
 from schemas.facts import CreditsAdjusted, CreditsGranted
 from schemas.places import Place
 from services.api.access import AllowedRequest, route
-from services.api.idempotency import NAMED, CommandAnswer, RequiredKey, once
+from services.api.idempotency import NAMED, CommandAnswer, RequiredKey, answer_once
 from services.api.models.operators import AdjustmentBody, GiftAnswer, GrantBody
 from services.api.openapi.route_docs import link
 from services.api.tokens import TokenRole
@@ -39,7 +39,7 @@ async def post_grant(ask: AllowedRequest, body: GrantBody, key: RequiredKey) -> 
         )
         return _gift_answer(await grant(connection, ask.team_id, f"grant:{gift_id}", gift), credits)
 
-    return await once(ask, key, give)
+    return await answer_once(ask, key, give)
 
 
 @route(
@@ -59,7 +59,7 @@ async def post_adjustment(ask: AllowedRequest, body: AdjustmentBody, key: Requir
         )  # fmt: skip
         return _gift_answer(await adjust(connection, ask.team_id, f"adjustment:{gift_id}", adjustment), credits)
 
-    return await once(ask, key, correct)
+    return await answer_once(ask, key, correct)
 
 
 def _positive(credits: MicroCredits) -> MicroCredits:

@@ -19,7 +19,7 @@ from schemas.places import Place
 from schemas.pricing import CompiledCard
 from services.api.access import AllowedRequest, TeamRequest, route
 from services.api.answers import Json, answer
-from services.api.idempotency import NAMED, CommandAnswer, RequiredKey, once
+from services.api.idempotency import NAMED, CommandAnswer, RequiredKey, answer_once
 from services.api.models.work import CaptureBody, Captured, ExtendBody, HoldAnswer, HoldBody, Item, Placed
 from services.api.openapi.codes import PRICED, STATUS
 from services.api.openapi.route_docs import link
@@ -62,14 +62,14 @@ async def post_hold(ask: AllowedRequest, body: HoldBody, key: RequiredKey) -> Re
         try:
             hold, permission, at = await holds.place(
                 connection, ask.team_id, hold_id, works, lasts=timedelta(seconds=body.ttl_seconds),
-                member_id=member_id, card=card, catalog=ask.world.catalog,
+                member_id=member_id, card=card, catalog=ask.context.catalog,
             )  # fmt: skip
         except holds.NotPermitted as no:
             verdicts = [verdict_body(verdict) for verdict in no.permission.verdicts]
             raise problem(STATUS[no.reason], no.reason, no.detail, items=verdicts) from no
         return CommandAnswer({**_hold_answer(hold, str(at)), "warning": permission.warning}, 201)
 
-    return await once(ask, key, put)
+    return await answer_once(ask, key, put)
 
 
 @route(
@@ -78,9 +78,9 @@ async def post_hold(ask: AllowedRequest, body: HoldBody, key: RequiredKey) -> Re
 )  # fmt: skip
 async def get_hold(ask: AllowedRequest, hold_id: HoldId) -> Response:
     """A hold as it stands: open, or what it came to."""
-    shard, glance = shard_of(ask.team_id), ask.glance()
-    head = await head_of(glance, shard)
-    hold = await holds.read_hold(glance, ask.team_id, hold_id, ask.world.clock())
+    shard, reads = shard_of(ask.team_id), ask.quick_read()
+    head = await head_of(reads, shard)
+    hold = await holds.read_hold(reads, ask.team_id, hold_id, ask.context.clock())
     if hold is None:
         raise holds.unknown_hold(hold_id)
     return answer(_hold_answer(hold, str(Place(shard, head))))
@@ -98,7 +98,7 @@ async def post_extend(ask: AllowedRequest, hold_id: HoldId, body: ExtendBody, ke
         hold, at = await holds.extend(connection, ask.team_id, hold_id, command_id, lasts)
         return CommandAnswer(_hold_answer(hold, str(at)))
 
-    return await once(ask, key, extend)
+    return await answer_once(ask, key, extend)
 
 
 @route(
@@ -117,7 +117,7 @@ async def post_capture(ask: AllowedRequest, hold_id: HoldId, body: CaptureBody, 
         hold, at = await holds.capture(connection, ask.team_id, hold_id, command_id, parts, final=body.final)
         return CommandAnswer({**_hold_answer(hold, str(at)), "captured": format_credits(captured)})
 
-    return await once(ask, key, capture)
+    return await answer_once(ask, key, capture)
 
 
 @route(
@@ -131,11 +131,11 @@ async def post_release(ask: AllowedRequest, hold_id: HoldId, key: RequiredKey) -
         hold, at = await holds.release(connection, ask.team_id, hold_id)
         return CommandAnswer(_hold_answer(hold, str(at)))
 
-    return await once(ask, key, release)
+    return await answer_once(ask, key, release)
 
 
 async def _card(ask: TeamRequest) -> CompiledCard:
-    return (await ask.world.cards.current()).in_force(ask.world.clock())
+    return (await ask.context.cards.current()).in_force(ask.context.clock())
 
 
 def _member(body: HoldBody) -> str | None:

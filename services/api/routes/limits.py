@@ -11,7 +11,7 @@ from schemas.credits import format_credits
 from schemas.places import Place
 from services.api.access import AllowedRequest, route, unknown_team
 from services.api.answers import Json, answer
-from services.api.idempotency import KEYED, CommandAnswer, Key, once
+from services.api.idempotency import KEYED, CommandAnswer, Key, answer_once
 from services.api.models.work import LimitBody, MemberLimit, MemberSpending
 from services.api.routes.teams import LINKS, MemberId
 from services.api.tokens import TokenRole
@@ -28,12 +28,12 @@ routes = APIRouter()
 @route(routes, "GET", PATH, TokenRole.MEMBER, gives=MemberSpending, tags=["entitlement"], fails=("catching_up",))
 async def get_limit(ask: AllowedRequest, member_id: MemberId) -> Response:
     """What a member may use, and what counts against it now. Days and months are those of the team's zone."""
-    now = ask.world.clock()
-    exact = await read_balance(ask.glance(), ask.team_id, now)
+    now = ask.context.clock()
+    exact = await read_balance(ask.quick_read(), ask.team_id, now)
     if exact is None:
         raise unknown_team(ask.team_id)
     spending_by_member = await read_spending(
-        ask.glance(), ask.team_id, [member_id], exact.team.zone, now, without_limit=True
+        ask.quick_read(), ask.team_id, [member_id], exact.team.zone, now, without_limit=True
     )
     spending = spending_by_member[member_id]
     return answer({
@@ -55,7 +55,7 @@ async def put_limit(ask: AllowedRequest, member_id: MemberId, body: LimitBody, k
         at = await set_limit(connection, ask.team_id, member_id, limit, limited_by=ask.caller.sub)
         return CommandAnswer({**_limit_answer(member_id, limit), "position": str(at)})
 
-    return await once(ask, key, put)
+    return await answer_once(ask, key, put)
 
 
 def _limit_answer(member_id: str, limit: Limit) -> Json:

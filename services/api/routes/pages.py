@@ -71,8 +71,8 @@ INSECURE_SHELL = _file(SHELL.body.replace(b"<!-- insecure-dev -->", INSECURE), S
 @routes.get("/usage")
 async def get_usage_page(request: Request) -> Response:
     """The shell."""
-    world: ApiContext = request.app.state.world
-    return _send(INSECURE_SHELL if world.settings.insecure_dev else SHELL, request)
+    context: ApiContext = request.app.state.context
+    return _send(INSECURE_SHELL if context.settings.insecure_dev else SHELL, request)
 
 
 @routes.get("/usage/{path:path}")

@@ -60,7 +60,7 @@ async def get_purchase(ask: AllowedRequest, purchase_id: PurchaseId) -> Response
 
 def wanted_of(ask: TeamRequest, body: PurchaseBody, purchase_id: UUID) -> CheckoutRow:
     """What is bought, at today's price. Raises Refused: unknown_pack, unknown_currency or invalid_return_url."""
-    catalog: Catalog = ask.world.catalog
+    catalog: Catalog = ask.context.catalog
     pack = catalog.packs.get(body.pack)
     if pack is None:
         raise Refused("unknown_pack", f"{body.pack!r:.140} is not sold: write one of {', '.join(catalog.packs)}")
@@ -73,7 +73,7 @@ def wanted_of(ask: TeamRequest, body: PurchaseBody, purchase_id: UUID) -> Checko
         team_id=ask.team_id, id=purchase_id, mode="payment", customer_id="", asked_by=ask.caller.sub,
         return_url=return_url_of(ask, body.return_url), pack=body.pack, name=f"{pack.name}: {_whole(pack.credits)} credits",
         credits=pack.credits, charge_cents=pack.prices[currency], currency=currency, keeps_card=body.save_card,
-        taxed=ask.world.settings.stripe_tax,
+        taxed=ask.context.settings.stripe_tax,
     )  # fmt: skip
 
 

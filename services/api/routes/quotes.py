@@ -32,16 +32,18 @@ async def post_quote(ask: AllowedRequest, body: QuoteBody) -> Response:
 
     What a member or an admin asks about is their own work, unless it names somebody.
     """
-    now = ask.world.clock()
-    card = (await ask.world.cards.current()).in_force(now)
+    now = ask.context.clock()
+    card = (await ask.context.cards.current()).in_force(now)
     own = ask.caller.sub if ask.caller.role in (TokenRole.MEMBER, TokenRole.ADMIN) else None
     requests = works(body.items, own)
     members = {work.member_id for work in requests if work.member_id is not None}
-    exact = await read_balance(ask.glance(), ask.team_id, now)
+    exact = await read_balance(ask.quick_read(), ask.team_id, now)
     if exact is None:
         raise unknown_team(ask.team_id)
-    spending = await read_spending(ask.glance(), ask.team_id, members, exact.team.zone, now) if exact.limited else {}
-    permission = permit(requests, exact.team, exact.available, spending, card, ask.world.catalog)
+    spending = (
+        await read_spending(ask.quick_read(), ask.team_id, members, exact.team.zone, now) if exact.limited else {}
+    )
+    permission = permit(requests, exact.team, exact.available, spending, card, ask.context.catalog)
     return answer({**quote_body(permission), "position": str(Place(exact.shard, exact.position))})
 
 

@@ -14,7 +14,7 @@ from schemas.rates import RateCard, RateCardInvalid, parse_rate_card
 from services.api.access import ANYONE, AllowedRequest, route
 from services.api.answers import JSON, Json, answer
 from services.api.bodies import body_of, schema_of
-from services.api.idempotency import KEYED, CommandAnswer, Key, once
+from services.api.idempotency import KEYED, CommandAnswer, Key, answer_once
 from services.api.models.money import Pack
 from services.api.models.operators import RateCardAnswer, RateCardDate
 from services.api.openapi.codes import PRICED
@@ -32,21 +32,21 @@ async def get_rate_card(
     at: Annotated[AwareDatetime | None, Query(description="The card in force at this instant.")] = None,
 ) -> Response:
     """What each feature costs."""
-    card = (await ask.world.cards.current()).in_force(at or ask.world.clock()).card
+    card = (await ask.context.cards.current()).in_force(at or ask.context.clock()).card
     return answer({**card.model_dump(mode="json"), "effective_from": instant(card.effective_from)})
 
 
 @route(routes, "GET", "/v1/rate-cards", *ANYONE, gives=list[RateCardDate], tags=["prices"], fails=("no_rate_card",))
 async def get_rate_cards(ask: AllowedRequest) -> Response:
     """Every card that was, is or will be in force, oldest first; `GET /v1/rate-card?at=` shows one."""
-    cards = (await ask.world.cards.current()).ever_in_force()
+    cards = (await ask.context.cards.current()).ever_in_force()
     return answer([{"version": card.version, "effective_from": instant(card.effective_from)} for card in cards])
 
 
 @route(routes, "GET", "/v1/packs", *ANYONE, gives=list[Pack], tags=["prices"])
 async def get_packs(ask: AllowedRequest) -> Response:
     """Credits that can be bought once."""
-    return answer(packs(ask.world.catalog))
+    return answer(packs(ask.context.catalog))
 
 
 def packs(catalog: Catalog) -> list[Json]:
@@ -76,6 +76,6 @@ async def post_rate_card(ask: AllowedRequest, key: Key = None) -> Response:
         body = {"version": card.version, "effective_from": instant(card.effective_from), "position": str(place)}
         return CommandAnswer(body, 201)
 
-    response = await once(ask, key, publish, team_id=RATE_CARD_TEAM)
-    ask.world.cards.look_again()
+    response = await answer_once(ask, key, publish, team_id=RATE_CARD_TEAM)
+    ask.context.cards.look_again()
     return response

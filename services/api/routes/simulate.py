@@ -44,7 +44,7 @@ async def post_simulation(ask: AllowedRequest, body: TopUpBody) -> Response:
 
     `charges` and `total` are null for a team with more than 50,000 facts.
     """
-    catalog, now = ask.world.catalog, ask.world.clock()
+    catalog, now = ask.context.catalog, ask.context.clock()
     settings = settings_of(body, None, catalog, ask.caller.sub)
     async with ask.transaction() as connection:
         exact = await read_balance(connection, ask.team_id, now)
@@ -64,12 +64,12 @@ async def _charges(ask: TeamRequest, settings: TopUpConfigured, now: datetime) -
 
     One team after the other: each fills some of the memory.
     """
-    async with ask.world.simulations.of(0):
+    async with ask.context.simulations.of(0):
         facts = await _facts(ask)
         if facts is None:
             return None
         # In a thread: other requests go on meanwhile.
-        since, catalog = now - timedelta(days=DAYS), ask.world.catalog
+        since, catalog = now - timedelta(days=DAYS), ask.context.catalog
         return await asyncio.to_thread(simulate, facts, settings, since=since, until=now, catalog=catalog)
 
 

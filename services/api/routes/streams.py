@@ -47,7 +47,7 @@ routes = APIRouter()
 
 async def _open(ask: AllowedRequest) -> AsyncIterator[None]:
     """Begins before the stream and ends after it, however that ends: sent to its end, hung up on, or failed."""
-    with ask.world.turnstile.streaming(ask.caller):
+    with ask.context.rate_limiter.streaming(ask.caller):
         yield
 
 
@@ -75,10 +75,10 @@ async def get_stream(
 
 async def _events(ask: TeamRequest, position: int | None) -> AsyncIterator[bytes]:
     """Tell what is, then what comes. A store that is away is waited for; the balance says when it was read."""
-    shard, watch, clock = shard_of(ask.team_id), ask.world.watch, asyncio.get_running_loop().time
+    shard, watch, clock = shard_of(ask.team_id), ask.context.watch, asyncio.get_running_loop().time
     told_position, quiet_until = -1, 0.0
     while (
-        seconds_left := (ask.caller.expires_at - ask.world.clock()) / timedelta(seconds=1)
+        seconds_left := (ask.caller.expires_at - ask.context.clock()) / timedelta(seconds=1)
     ) > 0 and not watch.stop.is_set():
         try:
             head = await watch.head(shard)
@@ -103,21 +103,21 @@ async def _events(ask: TeamRequest, position: int | None) -> AsyncIterator[bytes
 
 async def _newest(ask: TeamRequest) -> int:
     """The position of the team's last fact: most of what moves a shard is other teams'."""
-    newest = await ask.glance().fetchrow(NEWEST, shard_of(ask.team_id), ask.team_id)
+    newest = await ask.quick_read().fetchrow(NEWEST, shard_of(ask.team_id), ask.team_id)
     return 0 if newest is None else newest["position"]
 
 
 async def _look(ask: TeamRequest, position: int | None) -> tuple[ExactBalance | None, list[ActivityRow]]:
     # The balance first: a fact that is stored between the two reads is among the rows, and its balance is told next time. The other
     # way about, the balance would have it already, nothing would be new next time, and its row would never be told.
-    exact = await read_balance(ask.glance(), ask.team_id, ask.world.clock())
-    return exact, [] if position is None else await read_after(ask.glance(), ask.team_id, position, AT_ONCE_MAX + 1)
+    exact = await read_balance(ask.quick_read(), ask.team_id, ask.context.clock())
+    return exact, [] if position is None else await read_after(ask.quick_read(), ask.team_id, position, AT_ONCE_MAX + 1)
 
 
 async def _tell(ask: TeamRequest, exact: ExactBalance, rows: list[ActivityRow], position: str) -> AsyncIterator[bytes]:
     if rows:
-        cards = await ask.world.cards.current()
-        items = [item(row, cards, ask.world.catalog) for row in rows[:AT_ONCE_MAX]]
+        cards = await ask.context.cards.current()
+        items = [item(row, cards, ask.context.catalog) for row in rows[:AT_ONCE_MAX]]
         yield _event("activity", {"items": items, "more": len(rows) > AT_ONCE_MAX}, position)
     yield _event("balance", balance_body(exact, exact.position), position)
 

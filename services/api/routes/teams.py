@@ -10,7 +10,7 @@ from schemas.instants import instant
 from schemas.places import Place
 from services.api.access import AllowedRequest, TeamRequest, route, unknown_team
 from services.api.answers import answer
-from services.api.idempotency import KEYED, CommandAnswer, Key, once
+from services.api.idempotency import KEYED, CommandAnswer, Key, answer_once
 from services.api.models.operators import MemberBody, PlanAnswer, PlanBody, TeamBody
 from services.api.models.parts import Moved
 from services.api.models.reads import TeamAnswer
@@ -42,7 +42,7 @@ async def get_team(ask: AllowedRequest) -> Response:
         team = await directory.read_directory(connection, ask.team_id)
     if team is None:
         raise unknown_team(ask.team_id)
-    plan = ask.world.catalog.plans.get(team.plan)
+    plan = ask.context.catalog.plans.get(team.plan)
     return answer({
         "id": team.team_id, "name": team.name, "zone": team.zone, "plan": team.plan,
         "plan_name": plan.name if plan else team.plan,
@@ -66,7 +66,7 @@ async def put_team(ask: AllowedRequest, body: TeamBody, key: Key = None) -> Resp
         await directory.name_team(connection, ask.team_id, body.name)
         return await _head(connection, ask)
 
-    return await once(ask, key, name)
+    return await answer_once(ask, key, name)
 
 
 @route(
@@ -81,7 +81,7 @@ async def put_member(ask: AllowedRequest, member_id: MemberId, body: MemberBody,
         await directory.put_member(connection, ask.team_id, directory.DirectoryMember(member_id, body.name, body.role))
         return await _head(connection, ask)
 
-    return await once(ask, key, put)
+    return await answer_once(ask, key, put)
 
 
 @route(routes, "DELETE", MEMBER, TokenRole.OPERATOR, gives=Moved, tags=["operators"], fails=("unknown_member", *KEYED))
@@ -102,7 +102,7 @@ async def delete_member(ask: AllowedRequest, member_id: MemberId, key: Key = Non
         appended = await append(connection, [erased])
         return CommandAnswer({"position": str(appended.places[0])})
 
-    return await once(ask, key, erase)
+    return await answer_once(ask, key, erase)
 
 
 async def _head(connection: Connection, ask: TeamRequest) -> CommandAnswer:
@@ -122,11 +122,11 @@ async def put_plan(ask: AllowedRequest, body: PlanBody, key: Key = None) -> Resp
 
     async def assign(connection: Connection, _: str) -> CommandAnswer:
         assigned = await assign_plan(
-            connection, ask.world.catalog, ask.team_id, body.plan,
+            connection, ask.context.catalog, ask.team_id, body.plan,
             anchor=body.anchor, zone=body.zone, assigned_by=ask.caller.sub,
         )  # fmt: skip
         return CommandAnswer({
             "plan": assigned.plan, "anchor": instant(assigned.anchor), "zone": assigned.zone, "position": str(assigned.place),
         })  # fmt: skip
 
-    return await once(ask, key, assign)
+    return await answer_once(ask, key, assign)

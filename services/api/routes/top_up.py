@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from services.api.access import SEES_PAYMENTS, AllowedRequest, TeamRequest, route, unknown_team
 from services.api.answers import Json, answer
-from services.api.idempotency import KEYED, CommandAnswer, Key, once
+from services.api.idempotency import KEYED, CommandAnswer, Key, answer_once
 from services.api.models.money import TopUp, TopUpBody, TopUpConfirmation, TopUpConfirmBody
 from services.api.openapi.codes import AT_STRIPE
 from services.api.openapi.route_docs import header, link
@@ -63,13 +63,13 @@ async def put_top_up(
         in_force = await read_top_up_settings(connection, ask.team_id)
         if if_match is not None and if_match not in ("*", etag(in_force)):
             raise problem(412, "changed_meanwhile", "somebody else changed the settings; look at them and save again")
-        settings = settings_of(body, in_force.settings, ask.world.catalog, ask.caller.sub)
+        settings = settings_of(body, in_force.settings, ask.context.catalog, ask.caller.sub)
         if settings.enabled:
             await _check_plan(connection, ask)
         changed = await configure_top_ups(connection, ask.team_id, settings, number=in_force.number)
         return CommandAnswer(await _top_up_answer(connection, ask, changed), etag=etag(changed))
 
-    return await once(ask, key, configure)
+    return await answer_once(ask, key, configure)
 
 
 @route(
@@ -102,7 +102,7 @@ def _progress(intent: Intent) -> str:
 
 async def _check_plan(connection: Connection, ask: TeamRequest) -> None:
     plan = (await read_top_ups(connection, ask.team_id)).plan
-    if not ask.world.catalog.may_top_up(plan):
+    if not ask.context.catalog.may_top_up(plan):
         words = f"plan {plan} has no automatic top-ups: choose another plan first"
         raise problem(422, "invalid_top_up", words, problems=[words])
 
@@ -113,10 +113,10 @@ def etag(in_force: SettingsInForce) -> str:
 
 
 async def _top_up_answer(connection: Connection, ask: TeamRequest, in_force: SettingsInForce) -> Json:
-    now = ask.world.clock()
+    now = ask.context.clock()
     exact = await read_balance(connection, ask.team_id, now)
     if exact is None:
         raise unknown_team(ask.team_id)
     going = await read_top_ups(connection, ask.team_id)
-    body = top_up_body(going, exact.available, now, ask.world.catalog, sees_card=ask.caller.role in SEES_PAYMENTS)
+    body = top_up_body(going, exact.available, now, ask.context.catalog, sees_card=ask.caller.role in SEES_PAYMENTS)
     return {**body, "position": None if in_force.place is None else str(in_force.place)}

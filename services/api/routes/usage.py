@@ -21,7 +21,7 @@ from services.api.models.reads import Usage
 from services.api.openapi.codes import PRICED
 from services.api.routes.activity import Days
 from services.api.tokens import TokenRole
-from services.read_models.unfolded import Tail, read_tail
+from services.read_models.unfolded import Unfolded, read_unfolded
 from services.store.shards import shard_of
 
 By = Literal["feature", "member", "day"]
@@ -47,19 +47,25 @@ async def get_usage(
 ) -> Response:
     """Credits and uses of the last days, today included; days are those of the team's zone."""
     shard = shard_of(ask.team_id)
-    card = (await ask.world.cards.current()).in_force(ask.world.clock())
+    card = (await ask.context.cards.current()).in_force(ask.context.clock())
     async with ask.snapshot() as connection:
         zone = await connection.fetchval(ZONE, shard, ask.team_id)
         if zone is None:
             raise unknown_team(ask.team_id)
-        since = first_day(zone, ask.world.clock(), int(days))
-        tail = await read_tail(connection, ask.team_id)
+        since = first_day(zone, ask.context.clock(), int(days))
+        unfolded = await read_unfolded(connection, ask.team_id)
         folded = [UsageRow(*row) for row in await connection.fetch(ROWS, shard, ask.team_id, since)]
-    fresh = (row for row in rows(_cells_of(tail, zone)) if row.day >= since)
+    fresh = (row for row in rows(_cells_of(unfolded, zone)) if row.day >= since)
     selected = (row for row in (*folded, *fresh) if member is None or row.member_id == member)
     items = add_up(selected, by, card)
     return answer(
-        {"by": by, "days": int(days), "since": str(since), "items": items, "position": str(Place(shard, tail.position))}
+        {
+            "by": by,
+            "days": int(days),
+            "since": str(since),
+            "items": items,
+            "position": str(Place(shard, unfolded.position)),
+        }
     )
 
 
@@ -68,9 +74,9 @@ def first_day(zone: str, now: datetime, days: int) -> date:
     return now.astimezone(UTC).astimezone(load_zone(zone)).date() - timedelta(days=days - 1)
 
 
-def _cells_of(tail: Tail, zone: str) -> Cells:
+def _cells_of(unfolded: Unfolded, zone: str) -> Cells:
     cells = Cells()
-    for stored, fact, entry in tail.entries:
+    for stored, fact, entry in unfolded.entries:
         if entry.kind in (ActivityKind.USAGE, ActivityKind.USAGE_VOIDED):
             happened_at = fact.usage_occurred_at if isinstance(fact, UsageVoided) else stored.occurred_at
             add(cells, stored.shard, stored.team_id, zone, entry, happened_at)

@@ -53,7 +53,7 @@ async def post_usage(ask: AllowedRequest) -> Response:
     """Report usage: one CloudEvent, or a batch of them."""
     reported = _events(await ask.request.body(), media_type_of(ask.request))
     events = [_check(parse_json(event), f"event {number}", ask.caller) for number, event in enumerate(reported, 1)]
-    await ask.world.reports.send(
+    await ask.context.reports.send(
         [(event["subject"], as_it_is) for event, as_it_is in zip(events, reported, strict=True)]
     )
     return answer({"receipts": [_pending(event) for event in events]}, 202)

@@ -46,22 +46,22 @@ routes = APIRouter()
 )  # fmt: skip
 async def receive(request: Request) -> Response:
     """Store a signed event. 400 for whatever Stripe did not send to us, now."""
-    world: ApiContext = request.app.state.world
+    context: ApiContext = request.app.state.context
     body = await read_body(request)
-    secrets = secrets_of(world.settings)
+    secrets = secrets_of(context.settings)
     if not secrets:
         raise problem(
             503, "no_webhook_secret", "CREDITWELL_STRIPE_WEBHOOK_SECRET is not set, so nothing can be believed"
         )
     try:
-        event = verify_webhook(body, request.headers.get("stripe-signature", ""), secrets, world.clock())
+        event = verify_webhook(body, request.headers.get("stripe-signature", ""), secrets, context.clock())
     except Forged as forged:
         if forged.reason in UNSIGNED:
-            world.turnstile.failed(address_of(request))
+            context.rate_limiter.failed(address_of(request))
         raise problem(400, forged.reason, forged.detail) from forged
-    if world.charges is not None and event.live != world.charges.live:
+    if context.charges is not None and event.live != context.charges.live:
         raise problem(400, "wrong_mode", "test events are for test keys, live events for live keys")
-    async with world.pool.acquire() as connection, connection.transaction():
+    async with context.pool.acquire() as connection, connection.transaction():
         await keep_news(connection, news_of(event), event.created_at)
     return JSONResponse({"received": event.id})
 

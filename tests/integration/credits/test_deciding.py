@@ -9,7 +9,7 @@ import pytest
 from projections.entitlement import Limit
 from schemas.catalog import load_catalog
 from schemas.credits import MICRO
-from services.credits.deciding import LOCK, Ground, lock_to_decide
+from services.credits.deciding import LOCK, DecisionState, lock_to_decide
 from services.credits.holds import NotPermitted
 from services.credits.limits import set_limit
 from services.credits.plans import assign_plan
@@ -40,7 +40,7 @@ class Overtaken:
         return await self.connection.fetchrow(query, *arguments)
 
 
-async def decide_while(world: ServiceWorld, somebody_else: Any, *members: str) -> Ground:
+async def decide_while(world: ServiceWorld, somebody_else: Any, *members: str) -> DecisionState:
     """The ground of a decision about team_1, between whose read and whose lock somebody else did something."""
     async with connections(world.database, 1) as (other,), world.connection.transaction():
         overtaken = cast(Connection, Overtaken(world.connection, lambda: somebody_else(other)))

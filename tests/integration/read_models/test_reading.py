@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from projections.balance.state import ActivityKind
-from services.api.context import Glance, as_team, see_for_one_statement
+from services.api.context import QuickRead, as_team, see_for_one_statement
 from services.api.serving import BY_INDEX
 from services.read_models.activity import NEWEST, Filter, page_statement
 from services.read_models.balances import EXACT, TAIL_MAX, read_balance
@@ -49,16 +49,16 @@ async def test_a_glance_sees_its_team_alone_however_postgresql_goes_about_it(
         await api.expire_connections()
     try:
         for team, seen in (("team_1", {"team_1"}), ("team_2", {"team_2"}), ("*", {"team_1", "team_2"}), ("", set())):
-            rows = await Glance(api, team).fetch(TEAMS_SEEN, "creditwell")
+            rows = await QuickRead(api, team).fetch(TEAMS_SEEN, "creditwell")
             assert {row["team_id"] for row in rows} == seen
             assert len(rows) == 3 * len(seen)
-            assert (await Glance(api, team).fetchrow(TEAMS_SEEN, "creditwell") is not None) == bool(seen)
+            assert (await QuickRead(api, team).fetchrow(TEAMS_SEEN, "creditwell") is not None) == bool(seen)
     finally:
         await two_teams.connection.execute("ALTER ROLE creditwell_api RESET ALL")
 
 
 async def test_whoever_uses_a_session_after_another_finds_nothing_of_him(two_teams: ServiceWorld, api: Pool) -> None:
-    assert await Glance(api, "team_1").fetch(TEAMS_SEEN, "creditwell")
+    assert await QuickRead(api, "team_1").fetch(TEAMS_SEEN, "creditwell")
     assert await api.fetch(TEAMS_SEEN, "creditwell") == []
     async with as_team(api, "team_1") as connection:
         assert await connection.fetch(TEAMS_SEEN, "creditwell")
@@ -72,7 +72,7 @@ async def test_whoever_uses_a_session_after_another_finds_nothing_of_him(two_tea
 async def test_a_glance_gives_rows_in_their_order(two_teams: ServiceWorld, api: Pool) -> None:
     await store(two_teams.connection, *[granted("team_1", f"g{n}") for n in range(50)])
 
-    rows = await Glance(api, "team_1").fetch(
+    rows = await QuickRead(api, "team_1").fetch(
         "SELECT position FROM facts WHERE team_id = $1 ORDER BY position DESC", "team_1"
     )
 
@@ -96,7 +96,7 @@ async def test_a_balance_is_read_in_one_statement_with_refills_that_are_due_and_
     async with two_teams.projector():
         await two_teams.projected()
     await store(two_teams.connection, granted("team_1", "g", 5), usage("team_1", "later", 2))
-    counted = Counted(Glance(api, "team_1"))
+    counted = Counted(QuickRead(api, "team_1"))
 
     exact = await read_balance(counted, "team_1", now())
 

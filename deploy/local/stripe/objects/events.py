@@ -1,4 +1,4 @@
-"""What Stripe tells about what happened: events, kept in the books and handed to the webhook's postman."""
+"""What Stripe tells about what happened: events, kept in the books and handed to the sender of webhooks."""
 
 from typing import Any
 
