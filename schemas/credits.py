@@ -13,7 +13,8 @@ from pydantic import Field
 MICRO = 1_000_000
 ENTRY_MAX = 10**12 * MICRO  # more than a trillion credits in one entry is a mistake, not a bill
 
-# An alias and no NewType: sums and differences of credits are credits without a call at run time. It tells the reader the unit.
+# An alias and no NewType: sums and differences of credits are credits without a call at run time. It tells the reader
+# the unit.
 MicroCredits: TypeAlias = int
 
 # In what comes from outside, with the bounds of the column.

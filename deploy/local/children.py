@@ -21,7 +21,8 @@ from deploy.local.forkserver import Forked, ForkServer
 
 GUARD = Path(__file__).with_name("guard.py")
 
-# The shell waits for a line, then becomes the program. When we die before the guard knows the child, the line never comes.
+# The shell waits for a line, then becomes the program. When we die before the guard knows the child, the line never
+# comes.
 WHEN_ANNOUNCED = 'IFS= read -r announced && exec "$@" </dev/null'
 
 CLOSE_SECONDS = 60

@@ -26,10 +26,11 @@ RUN = STATE / "run"
 TEMPORARY_PREFIX = "creditwell-"
 OUTSIDE = "outside"  # a file in a stack's folder: the one path that belongs to it and lies elsewhere
 
-# Below what Linux and macOS give to outgoing connections and to whoever binds port 0, so that nobody gets one by chance: a server
-# finds its port free when it starts, and again when it restarts.
+# Below what Linux and macOS give to outgoing connections and to whoever binds port 0, so that nobody gets one by
+# chance: a server finds its port free when it starts, and again when it restarts.
 PORTS = range(20_000, 32_000)
-# Wherever TMPDIR points: every process of this user must mean the same file. Byte n is locked by the process that has port n.
+# Wherever TMPDIR points: every process of this user must mean the same file. Byte n is locked by the process that has
+# port n.
 LEASES = Path(f"/tmp/creditwell-ports-{os.getuid()}")  # noqa: S108 - nothing is in it, and a link is not followed
 
 

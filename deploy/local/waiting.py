@@ -26,7 +26,8 @@ AT_MOST_SECONDS = 600.0
 PROGRESS_SECONDS = 1.0
 REMIND_SECONDS = 20.0
 
-# Between two attempts: soon at first, for most starts take a moment, then seldom, for every attempt costs a busy server time.
+# Between two attempts: soon at first, for most starts take a moment, then seldom, for every attempt costs a busy server
+# time.
 FIRST_PAUSE_SECONDS = 0.05
 LAST_PAUSE_SECONDS = 1.0
 

@@ -11,8 +11,8 @@ from schemas.credits import MICRO, MicroCredits
 NEVER = datetime(9999, 1, 1, tzinfo=UTC)
 ALWAYS = datetime(1900, 1, 1, tzinfo=UTC)
 
-# Four trillion credits, in debt or not: a team that gets there is counting in the wrong unit. The balance stays there and the fold goes on,
-# where a sum that no column holds would stop it for every team of the shard.
+# Four trillion credits, in debt or not: a team that gets there is counting in the wrong unit. The balance stays there
+# and the fold goes on, where a sum that no column holds would stop it for every team of the shard.
 BALANCE_MAX = 4 * 10**12 * MICRO
 
 DEBT = 0  # stands for "no lot" where a lot's number is expected; positions begin with 1

@@ -23,8 +23,8 @@ from services.store.shards import shard_of
 COMMANDS = UUID("6d7f2f0c-3f5c-4a54-9a53-0f4d6f9d2b11")  # the namespace of ids derived from keys
 KEPT = "30 days"
 
-# From here on the transaction sees the team. Whoever claims a key takes what is too old of the team with it, so nobody has to sweep;
-# the same key may be claimed again then.
+# From here on the transaction sees the team. Whoever claims a key takes what is too old of the team with it, so nobody
+# has to sweep; the same key may be claimed again then.
 CLAIM = f"""
     WITH seen AS MATERIALIZED (
         SELECT set_config('creditwell.team', $2, true) AS team

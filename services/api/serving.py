@@ -23,8 +23,8 @@ from services.store.connect import AWAY, WORLD, Pool, connect_pool
 CONNECTIONS = 10
 LOOK_SECONDS = 2.0
 
-# Pages are read in the order of an index and end after some rows. Of a table that was never analysed PostgreSQL believes that it
-# is cheaper to collect all of a team's million rows and to sort them, which takes half a second.
+# Pages are read in the order of an index and end after some rows. Of a table that was never analysed PostgreSQL
+# believes that it is cheaper to collect all of a team's million rows and to sort them, which takes half a second.
 BY_INDEX = {"enable_bitmapscan": "off", "enable_sort": "off"}
 
 

@@ -37,8 +37,8 @@ TOGETHER = 100  # teams of one shard in one transaction: some milliseconds under
 LOOK_SECONDS = 1.0
 SEAL_SECONDS = 20.0
 
-# By statement_timestamp(), as everywhere that an index finds what is due: clock_timestamp() differs from row to row, so no index
-# serves a comparison with it, and each look would read every row.
+# By statement_timestamp(), as everywhere that an index finds what is due: clock_timestamp() differs from row to row, so
+# no index serves a comparison with it, and each look would read every row.
 DUE = "SELECT shard, team_id FROM teams WHERE cycle_ends_at <= statement_timestamp() ORDER BY cycle_ends_at LIMIT $1"
 
 ENDED = "SELECT team_id FROM balance WHERE next_end <= statement_timestamp() LIMIT $1"

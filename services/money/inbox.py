@@ -108,46 +108,46 @@ EventHandler = Callable[[InboxWorker, InboxEvent], Awaitable[EventOutcome]]
 
 async def work_on_inbox(pool: Pool, charges: Charges, stop: asyncio.Event, health: Health) -> None:
     """Work on whatever Stripe tells, and look at what it may have forgotten to tell, until told to stop."""
-    hands = InboxWorker(pool, charges)
+    worker = InboxWorker(pool, charges)
     while not stop.is_set():
         async with pool.acquire() as connection:
-            news = await take_news(connection, AT_ONCE)
+            event = await take_news(connection, AT_ONCE)
             waiting = await checkouts.take_due(connection, AT_ONCE)
-        health.lag("inbox", len(news) + len(waiting))
+        health.lag("inbox", len(event) + len(waiting))
         async with asyncio.TaskGroup() as tasks:
-            for one in news:
-                tasks.create_task(_unless_away(work_on(hands, one), event_id=one.event_id))
+            for one in event:
+                tasks.create_task(_unless_away(work_on(worker, one), event_id=one.event_id))
             for record in waiting:
-                tasks.create_task(_unless_away(look_at(hands, record), checkout_id=str(record.id)))
+                tasks.create_task(_unless_away(look_at(worker, record), checkout_id=str(record.id)))
         health.beat("inbox")
-        if not news and not waiting:
+        if not event and not waiting:
             await pause(stop, LOOK_SECONDS)
 
 
-async def work_on(hands: InboxWorker, news: InboxEvent) -> None:
+async def work_on(worker: InboxWorker, event: InboxEvent) -> None:
     """Find out what follows from one event and do it; or come back to it later."""
     try:
-        act = await _find_out(hands, news)
-        async with hands.transaction() as connection:
+        act = await _find_out(worker, event)
+        async with worker.transaction() as connection:
             outcome = await act(connection)
-            await mark_done(connection, news, outcome)
+            await mark_done(connection, event, outcome)
     except Unavailable as away:
-        async with hands.transaction() as connection:
-            await look_later(connection, news, str(away))
+        async with worker.transaction() as connection:
+            await look_later(connection, event, str(away))
         return
-    get_log().info("stripe told", event_id=news.event_id, event_type=news.type, outcome=outcome)
+    get_log().info("stripe told", event_id=event.event_id, event_type=event.type, outcome=outcome)
 
 
-async def _find_out(hands: InboxWorker, news: InboxEvent) -> EventOutcome:
+async def _find_out(worker: InboxWorker, event: InboxEvent) -> EventOutcome:
     try:
-        return await HANDLERS.get(news.object_kind, _not_ours)(hands, news)
+        return await HANDLERS.get(event.object_kind, _not_ours)(worker, event)
     except Missing as missing:
         return leave(f"Stripe does not know it any more: {missing}"[:500])
 
 
-async def look_at(hands: InboxWorker, record: checkouts.CheckoutRow) -> None:
+async def look_at(worker: InboxWorker, record: checkouts.CheckoutRow) -> None:
     """A page that nobody has told us of for a while."""
-    await pages.follow(hands.charges, hands.transaction, record)
+    await pages.follow(worker.charges, worker.transaction, record)
 
 
 async def _unless_away(work: Awaitable[None], **about: str) -> None:
@@ -170,32 +170,32 @@ def leave(reason: str) -> EventOutcome:
     return nothing
 
 
-async def _not_ours(_: InboxWorker, news: InboxEvent) -> EventOutcome:
-    return leave(f"nothing here follows from a {news.object_kind}")
+async def _not_ours(_: InboxWorker, event: InboxEvent) -> EventOutcome:
+    return leave(f"nothing here follows from a {event.object_kind}")
 
 
-async def follow_intent(hands: InboxWorker, news: InboxEvent) -> EventOutcome:
+async def follow_intent(worker: InboxWorker, event: InboxEvent) -> EventOutcome:
     """A payment of a top-up, which its worker looks at, or of a purchase."""
-    if news.checkout_id is not None:
-        return await follow_page(hands, news)
+    if event.checkout_id is not None:
+        return await follow_page(worker, event)
 
     async def wake(connection: Connection) -> str:
-        woken = await attempts.wake(connection, news.intent_id, news.attempt_id)
+        woken = await attempts.wake(connection, event.intent_id, event.attempt_id)
         return "a top-up is looked at" if woken else "no payment of ours, or one that is over"
 
     return wake
 
 
-async def follow_page(hands: InboxWorker, news: InboxEvent) -> EventOutcome:
+async def follow_page(worker: InboxWorker, event: InboxEvent) -> EventOutcome:
     """A page on which somebody paid, or saved a card."""
-    async with hands.transaction() as connection:
-        record = await checkouts.find(connection, id_of(news.checkout_id)) if news.checkout_id else None
+    async with worker.transaction() as connection:
+        record = await checkouts.find(connection, id_of(event.checkout_id)) if event.checkout_id else None
         customer = await customers.read_customer(connection, record.team_id) if record is not None else None
     if record is None:
         return leave("no page of ours")
     if record.session_id is None:
         return leave("nobody was sent to this page")
-    page = await pages.look(hands.charges, record, customer.card_created_at if customer is not None else None)
+    page = await pages.look(worker.charges, record, customer.card_created_at if customer is not None else None)
 
     async def act(connection: Connection) -> str:
         after = await pages.act(connection, record, page)
@@ -204,16 +204,16 @@ async def follow_page(hands: InboxWorker, news: InboxEvent) -> EventOutcome:
     return act
 
 
-async def follow_money_back(hands: InboxWorker, news: InboxEvent) -> EventOutcome:
+async def follow_money_back(worker: InboxWorker, event: InboxEvent) -> EventOutcome:
     """A refund or a dispute: what went back of a payment, whatever its news say and in whichever order they come.
 
     Raises:
         Unavailable: the payment's own credits are still on their way.
     """
-    if news.intent_id is None or not news.type.startswith(MONEY_BACK):
-        return leave(f"nothing here follows from {news.type}")
-    followed = await reversals.follow(hands.transaction, hands.charges, news.intent_id)
-    if followed is ReversalOutcome.NOT_CREDITED and news.tries < CREDITED_AFTER_TRIES:
+    if event.intent_id is None or not event.type.startswith(MONEY_BACK):
+        return leave(f"nothing here follows from {event.type}")
+    followed = await reversals.follow(worker.transaction, worker.charges, event.intent_id)
+    if followed is ReversalOutcome.NOT_CREDITED and event.tries < CREDITED_AFTER_TRIES:
         raise Unavailable("the payment's own credits are still on their way")
     return leave(FOLLOWED[followed])
 
@@ -226,11 +226,11 @@ def id_of(text: str) -> UUID:
         return UUID(int=0)
 
 
-async def follow_card(hands: InboxWorker, news: InboxEvent) -> EventOutcome:
+async def follow_card(worker: InboxWorker, event: InboxEvent) -> EventOutcome:
     """A customer or a card: what changed at Stripe without us is a fact as well."""
-    async with hands.transaction() as connection:
-        method_id = news.object_id if news.object_kind == "payment_method" else None
-        customer_id = news.object_id if news.object_kind == "customer" else news.customer_id
+    async with worker.transaction() as connection:
+        method_id = event.object_id if event.object_kind == "payment_method" else None
+        customer_id = event.object_id if event.object_kind == "customer" else event.customer_id
         team_id = await customers.team_of(connection, customer_id, method_id)
         customer = await customers.read_customer(connection, team_id) if team_id is not None else None
         unfinished = await checkouts.unfinished_cards(connection, team_id) if team_id is not None else []
@@ -238,13 +238,13 @@ async def follow_card(hands: InboxWorker, news: InboxEvent) -> EventOutcome:
         return leave("no customer of ours")
     # A card that was saved on a page of ours says who saved it; so the page comes first.
     for record in unfinished:
-        await pages.follow(hands.charges, hands.transaction, record)
-    async with hands.transaction() as connection:
+        await pages.follow(worker.charges, worker.transaction, record)
+    async with worker.transaction() as connection:
         change = await customers.last_card_change(connection, team_id)
-    card = await hands.charges.card_of(customer.customer_id)
+    card = await worker.charges.card_of(customer.customer_id)
 
     async def act(connection: Connection) -> str:
-        return await pages.notice_card(connection, team_id, customer.customer_id, card, change, news_id=news.event_id)
+        return await pages.notice_card(connection, team_id, customer.customer_id, card, change, news_id=event.event_id)
 
     return act
 
@@ -262,11 +262,11 @@ HANDLERS: Mapping[str, EventHandler] = {
 }
 
 
-async def keep_news(connection: Connection, news: InboxEvent, created_at: datetime) -> None:
+async def keep_news(connection: Connection, event: InboxEvent, created_at: datetime) -> None:
     """Store news once, and count how often they came."""
     await connection.execute(
-        KEEP, news.event_id, news.type, news.object_kind, news.object_id, news.intent_id, news.charge_id, news.customer_id,
-        news.attempt_id, news.checkout_id, created_at,
+        KEEP, event.event_id, event.type, event.object_kind, event.object_id, event.intent_id, event.charge_id, event.customer_id,
+        event.attempt_id, event.checkout_id, created_at,
     )  # fmt: skip
 
 
@@ -275,11 +275,11 @@ async def take_news(connection: Connection, limit: int) -> list[InboxEvent]:
     return [InboxEvent(*row) for row in await connection.fetch(TAKE, TAKEN_SECONDS, limit, LAST_LOOK_SECONDS)]
 
 
-async def look_later(connection: Connection, news: InboxEvent, why: str) -> None:
+async def look_later(connection: Connection, event: InboxEvent, why: str) -> None:
     """Stripe does not answer: come back to it, later each time."""
-    await connection.execute(LATER, news.event_id, FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS, why)
+    await connection.execute(LATER, event.event_id, FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS, why)
 
 
-async def mark_done(connection: Connection, news: InboxEvent, outcome: str) -> None:
+async def mark_done(connection: Connection, event: InboxEvent, outcome: str) -> None:
     """Nothing is left to do about it; in the transaction that did it."""
-    await connection.execute(DONE, news.event_id, outcome)
+    await connection.execute(DONE, event.event_id, outcome)

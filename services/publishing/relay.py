@@ -52,7 +52,8 @@ BEHIND = """
     JOIN shard_heads h ON h.shard = seen.shard AND h.next - 1 > seen.position
 """
 
-# A partition's refused rows are written under its cursor's lock, in order: whoever has seen one never meets an earlier one later.
+# A partition's refused rows are written under its cursor's lock, in order: whoever has seen one never meets an earlier
+# one later.
 REFUSED_AFTER = """
     SELECT partition, "offset", reason, detail, key, value, headers, sha256
     FROM (

@@ -24,8 +24,8 @@ Before = tuple[int, int]  # position and part
 NEWEST: Before = (2**63 - 1, 2**15 - 1)
 CSV_PAGE = 500  # of a download; others wait for the API's core meanwhile, some 10 ms
 
-# From the last position recorded before an instant on, which is found by halving: times never run backwards within a shard, so
-# no index on time is needed.
+# From the last position recorded before an instant on, which is found by halving: times never run backwards within a
+# shard, so no index on time is needed.
 PAGE = """
     WITH RECURSIVE halves (low, high) AS (
         SELECT 0::bigint, max(position) + 1 FROM activity

@@ -28,8 +28,9 @@ Transaction = Callable[[], AbstractAsyncContextManager[Connection]]
 QUERIES_MAX = 2**62  # of one session: a new one costs a handshake, in the middle of somebody's request
 
 
-# What means that the database is away or overloaded, not that we are wrong: repeat the same later. A value that can't be encoded
-# is none of them: asyncpg documents an InterfaceError and raises the DataError of the same name that is PostgreSQL's.
+# What means that the database is away or overloaded, not that we are wrong: repeat the same later. A value that can't
+# be encoded is none of them: asyncpg documents an InterfaceError and raises the DataError of the same name that is
+# PostgreSQL's.
 AWAY = (
     OSError,
     TimeoutError,

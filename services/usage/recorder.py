@@ -144,9 +144,9 @@ class Recorder:
         """Store a batch, in as many transactions as it takes, or end the process. Raises nothing."""
         try:
             while not self.failed.done() and (items := [item for item in items if not item.owned.lost]):
-                some = next_items(items, self.batch)
-                if await self._store_patiently(some):
-                    items = items[len(some) :]
+                batch_items = next_items(items, self.batch)
+                if await self._store_patiently(batch_items):
+                    items = items[len(batch_items) :]
         except Exception as error:  # noqa: BLE001 - handed to `serve`, which ends the process with it
             self.fail(error)
 
@@ -158,40 +158,40 @@ class Recorder:
                 task.cancel()
             await asyncio.wait({self.storing})
 
-    async def _store_patiently(self, some: Sequence[ParsedRecord]) -> bool:
+    async def _store_patiently(self, batch_items: Sequence[ParsedRecord]) -> bool:
         """Store one transaction's worth, however long it takes; False when a partition in it has another owner now.
 
         When the answer to COMMIT is lost, the same steps are tried again: the compare-and-swap of the cursors finds
         out.
         """
-        cursor_steps = steps(some, self.clock())
+        cursor_steps = steps(batch_items, self.clock())
         retry = Retry("the store", (*AWAY, Unavailable), health=self.health)  # without a stop: `finish` sets the end
-        while not any(item.owned.lost for item in some):
+        while not any(item.owned.lost for item in batch_items):
             async with retry:
                 try:
-                    await self._write([item.parsed for item in some], cursor_steps)
+                    await self._write([item.parsed for item in batch_items], cursor_steps)
                 except Fenced as fenced:
-                    if not await self.partitions.settle({item.owned for item in some}, cursor_steps):
+                    if not await self.partitions.settle({item.owned for item in batch_items}, cursor_steps):
                         log.warning("a partition has another owner now; its records are dropped here", why=str(fenced))
                         break
                 except AlreadyStored:
                     self.look_first = LOOK_FIRST_BATCHES
                     continue
-                for item in some:
+                for item in batch_items:
                     item.owned.next_offset = item.parsed.record.offset + 1
-                for partition in {item.owned.partition for item in some}:
+                for partition in {item.owned.partition for item in batch_items}:
                     self.health.beat(f"{USAGE}-{partition}")
                 return True
         self.health.back("the store")  # whoever owns the partition now waits for it
         return False
 
-    async def _write(self, some: Sequence[ParsedUsage | RefusedRecord], steps: Sequence[CursorStep]) -> None:
+    async def _write(self, batch_items: Sequence[ParsedUsage | RefusedRecord], steps: Sequence[CursorStep]) -> None:
         """Judge one transaction's worth, then cursors, refusals, repeats, facts: all or nothing."""
         cards = await self._cards()
-        usages = [item for item in some if isinstance(item, ParsedUsage)]
+        usages = [item for item in batch_items if isinstance(item, ParsedUsage)]
         async with self.pool.acquire() as connection:
             outcome = door.judge(usages, await self._context_of(connection, usages), cards, self.clock())
-            outcome.refusals += [item for item in some if isinstance(item, RefusedRecord)]
+            outcome.refusals += [item for item in batch_items if isinstance(item, RefusedRecord)]
             conflicts = [_conflict(repeat.usage) for repeat in outcome.repeats if not repeat.same]
             began = monotonic()
             async with connection.transaction():
@@ -213,7 +213,7 @@ class Recorder:
             crashpoint("recorder:committed")
             held_seconds = monotonic() - began
         self.batch = (
-            max(BATCH_MIN, int(len(some) * HELD_MAX_SECONDS / held_seconds))
+            max(BATCH_MIN, int(len(batch_items) * HELD_MAX_SECONDS / held_seconds))
             if waited
             else min(BATCH_MAX, self.batch + max(1, self.batch // GROWS_BY))
         )

@@ -31,8 +31,8 @@ from schemas.topics import RECORD_BYTES_MAX
 
 STOP_SECONDS = 60
 
-# On two cores that the services need as well, the serial collector costs the least: for 400,000 records in and out 1.6 s of
-# processor time and 258 MB, against 2.1–3.4 s and 390 MB with G1.
+# On two cores that the services need as well, the serial collector costs the least: for 400,000 records in and out 1.6
+# s of processor time and 258 MB, against 2.1–3.4 s and 390 MB with G1.
 MEMORY = ("-Xms256m", "-Xmx512m", "-XX:+UseSerialGC")
 SHORT_LIVED = ("-XX:TieredStopAtLevel=1",)
 LOG_FORMAT = (
@@ -149,7 +149,8 @@ def properties(*, broker_port: int, controller_port: int, data: Path) -> dict[st
         "num.partitions": str(PARTITIONS),
         "message.max.bytes": str(RECORD_BYTES_MAX),
         "replica.fetch.max.bytes": str(RECORD_BYTES_MAX),
-        # One node: everything that Kafka keeps for itself has one copy, and few partitions, for they are made at the first use.
+        # One node: everything that Kafka keeps for itself has one copy, and few partitions, for they are made at the
+        # first use.
         "default.replication.factor": "1",
         "min.insync.replicas": "1",
         "offsets.topic.replication.factor": "1",

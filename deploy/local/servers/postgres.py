@@ -154,7 +154,8 @@ class NativePostgres:
         server.wait(STOP_SECONDS)
         self._guard.forget(server)
         self._server = None
-        # They notice the postmaster's death by themselves; until then the next one finds the shared memory taken and gives up.
+        # They notice the postmaster's death by themselves; until then the next one finds the shared memory taken and
+        # gives up.
         _, deaf = psutil.wait_procs(backends, timeout=NOTICE_SECONDS)
         for backend in deaf:
             backend.kill()

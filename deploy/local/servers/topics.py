@@ -29,10 +29,12 @@ STEP = "Kafka"
 # Of somebody else's broker nothing moves but its answers.
 THEIR_STILL_SECONDS = 60
 
-# aiokafka calls these final, but they pass when a broker starts or comes back: it is fenced, or knows its controller not yet.
+# aiokafka calls these final, but they pass when a broker starts or comes back: it is fenced, or knows its controller
+# not yet.
 PASSING = (InvalidReplicationFactorError, BrokerNotAvailableError, NoBrokersAvailable, UnknownError)
 
-# aiokafka logs several lines for every attempt, into the middle of what `make demo` shows. We say ourselves what was answered.
+# aiokafka logs several lines for every attempt, into the middle of what `make demo` shows. We say ourselves what was
+# answered.
 _TRYING: ContextVar[bool] = ContextVar("trying", default=False)
 for _name in ("aiokafka", "aiokafka.cluster", "aiokafka.conn"):
     logging.getLogger(_name).addFilter(lambda _: not _TRYING.get())

@@ -108,8 +108,9 @@ async def _newest(ask: TeamRequest) -> int:
 
 
 async def _look(ask: TeamRequest, position: int | None) -> tuple[ExactBalance | None, list[ActivityRow]]:
-    # The balance first: a fact that is stored between the two reads is among the rows, and its balance is told next time. The other
-    # way about, the balance would have it already, nothing would be new next time, and its row would never be told.
+    # The balance first: a fact that is stored between the two reads is among the rows, and its balance is told next
+    # time. The other way about, the balance would have it already, nothing would be new next time, and its row would
+    # never be told.
     exact = await read_balance(ask.quick_read(), ask.team_id, ask.context.clock())
     return exact, [] if position is None else await read_after(ask.quick_read(), ask.team_id, position, AT_ONCE_MAX + 1)
 

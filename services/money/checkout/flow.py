@@ -71,103 +71,103 @@ async def _new_customer(charges: Charges, page: CheckoutRow) -> str:
     return await charges.ensure_customer(page.team_id, attempt=str(page.id))
 
 
-async def _open(charges: Charges, transaction: Transaction, record: CheckoutRow) -> CheckoutRow:
+async def _open(charges: Charges, transaction: Transaction, row: CheckoutRow) -> CheckoutRow:
     try:
-        page = await _ask_for_page(charges, record)
+        page = await _ask_for_page(charges, row)
     except Unknown as unknown:
         if unknown.key_is_spent:
             async with transaction() as connection:
-                await checkouts.next_try(connection, record)
+                await checkouts.next_try(connection, row)
         raise
     except Missing as missing:
         if missing.param != "customer":
             raise
-        record = await _with_another_customer(charges, transaction, record)
-        page = await _ask_for_page(charges, record)
+        row = await _with_another_customer(charges, transaction, row)
+        page = await _ask_for_page(charges, row)
     crashpoint("checkout:made")
     assert page.url is not None, "a page that was made just now can be visited"
     async with transaction() as connection:
-        return await checkouts.opened(connection, record, page.id, page.url, page.expires_at)
+        return await checkouts.opened(connection, row, page.id, page.url, page.expires_at)
 
 
-async def _ask_for_page(charges: Charges, record: CheckoutRow) -> Checkout:
-    if record.mode == "setup":
+async def _ask_for_page(charges: Charges, row: CheckoutRow) -> Checkout:
+    if row.mode == "setup":
         return await charges.create_card_checkout(
-            change_id=str(record.id), team_id=record.team_id, customer_id=record.customer_id,
-            success_url=_back(record, "payment_method"), cancel_url=_back(record, "payment_method", "&cancelled=1"),
-            try_number=record.create_try,
+            change_id=str(row.id), team_id=row.team_id, customer_id=row.customer_id,
+            success_url=_back(row, "payment_method"), cancel_url=_back(row, "payment_method", "&cancelled=1"),
+            try_number=row.create_try,
         )  # fmt: skip
-    assert record.charge_cents is not None
+    assert row.charge_cents is not None
     return await charges.create_checkout(
-        purchase_id=str(record.id), team_id=record.team_id, customer_id=record.customer_id, name=record.name or "",
-        amount_cents=record.charge_cents, currency=record.currency or "", save_card=record.keeps_card,
-        automatic_tax=record.taxed, success_url=_back(record, "purchase"),
-        cancel_url=_back(record, "purchase", "&cancelled=1"), try_number=record.create_try,
+        purchase_id=str(row.id), team_id=row.team_id, customer_id=row.customer_id, name=row.name or "",
+        amount_cents=row.charge_cents, currency=row.currency or "", save_card=row.keeps_card,
+        automatic_tax=row.taxed, success_url=_back(row, "purchase"),
+        cancel_url=_back(row, "purchase", "&cancelled=1"), try_number=row.create_try,
     )  # fmt: skip
 
 
-def _back(record: CheckoutRow, name: str, more: str = "") -> str:
+def _back(row: CheckoutRow, name: str, more: str = "") -> str:
     """Where the browser comes back to, which is told what to ask for."""
-    return f"{record.return_url}{'&' if '?' in record.return_url else '?'}{name}={record.id}{more}"
+    return f"{row.return_url}{'&' if '?' in row.return_url else '?'}{name}={row.id}{more}"
 
 
-async def _with_another_customer(charges: Charges, transaction: Transaction, record: CheckoutRow) -> CheckoutRow:
+async def _with_another_customer(charges: Charges, transaction: Transaction, row: CheckoutRow) -> CheckoutRow:
     """Somebody has deleted the team's customer at Stripe."""
-    customer_id = await charges.ensure_customer(record.team_id, attempt=f"after:{record.customer_id}")
+    customer_id = await charges.ensure_customer(row.team_id, attempt=f"after:{row.customer_id}")
     async with transaction() as connection:
-        await customers.replace_customer(connection, record.team_id, record.customer_id, customer_id)
-        return await checkouts.change_customer(connection, record, customer_id)
+        await customers.replace_customer(connection, row.team_id, row.customer_id, customer_id)
+        return await checkouts.change_customer(connection, row, customer_id)
 
 
-async def follow(charges: Charges, transaction: Transaction, record: CheckoutRow) -> CheckoutRow:
+async def follow(charges: Charges, transaction: Transaction, row: CheckoutRow) -> CheckoutRow:
     """Do what follows from how things are at Stripe; how far the page has come. Raises as `look`."""
     async with transaction() as connection:
-        customer = await customers.read_customer(connection, record.team_id)
+        customer = await customers.read_customer(connection, row.team_id)
     try:
-        page = await look(charges, record, customer.card_created_at if customer is not None else None)
+        page = await look(charges, row, customer.card_created_at if customer is not None else None)
     except Missing:
         async with transaction() as connection:
-            return await give_up(connection, record)
+            return await give_up(connection, row)
     async with transaction() as connection:
-        return await act(connection, record, page)
+        return await act(connection, row, page)
 
 
-async def look(charges: Charges, record: CheckoutRow, newest: datetime | None) -> PageAtStripe:
+async def look(charges: Charges, row: CheckoutRow, newest: datetime | None) -> PageAtStripe:
     """Ask Stripe; a card that is to be kept becomes the customer's default there, unless a newer one is (`newest`).
 
     Raises:
         Unknown, Busy: ask later.
     """
-    assert record.session_id is not None, f"{record.id} was never opened"
-    checkout = await charges.retrieve_checkout(record.session_id)
-    done = judge(record, checkout)[0] in ("credited", "saved")
+    assert row.session_id is not None, f"{row.id} was never opened"
+    checkout = await charges.retrieve_checkout(row.session_id)
+    done = judge(row, checkout)[0] in ("credited", "saved")
     if (
-        not record.keeps_card
+        not row.keeps_card
         or not done
         or checkout.card is None
         or (newest is not None and checkout.card.created_at < newest)
     ):
         return PageAtStripe(checkout, in_use=False)
     try:
-        await charges.use_card(record.customer_id, checkout.card.payment_method_id)
+        await charges.use_card(row.customer_id, checkout.card.payment_method_id)
     except Missing:
         return PageAtStripe(replace(checkout, card=None), in_use=False)  # removed again, or its customer was deleted
     except Unavailable:
-        if record.mode == "setup":
+        if row.mode == "setup":
             raise
         return PageAtStripe(checkout, in_use=False)  # the credits need not wait; the card comes with the next look
     return PageAtStripe(checkout, in_use=True)
 
 
-def judge(record: CheckoutRow, checkout: Checkout) -> tuple[CheckoutState, str | None]:
+def judge(row: CheckoutRow, checkout: Checkout) -> tuple[CheckoutState, str | None]:
     """What has become of a page, and why. Money is what an intent says that has succeeded, and nothing else."""
-    if record.state in ("credited", "saved", "superseded"):
-        return record.state, record.detail
-    if record.mode == "setup":
+    if row.state in ("credited", "saved", "superseded"):
+        return row.state, row.detail
+    if row.mode == "setup":
         return _judge_card(checkout)
     intent = checkout.intent
     if intent is not None and intent.state == "succeeded":
-        fault = difference(record, checkout, intent)
+        fault = difference(row, checkout, intent)
         return ("credited", None) if fault is None else ("differs", fault)
     if checkout.state == "expired":
         return "expired", "nobody paid in time"
@@ -187,26 +187,26 @@ def _judge_card(checkout: Checkout) -> tuple[CheckoutState, str | None]:
             return ("saved", None) if checkout.card is not None else ("failed", "there is no card")
 
 
-def difference(record: CheckoutRow, checkout: Checkout, intent: Intent) -> str | None:
+def difference(row: CheckoutRow, checkout: Checkout, intent: Intent) -> str | None:
     """What was paid other than we had asked for, if anything; tax may lie in the price or come on top of it."""
-    expected = f"{record.charge_cents} {record.currency}"
-    if (checkout.subtotal_cents, checkout.currency) != (record.charge_cents, record.currency):
+    expected = f"{row.charge_cents} {row.currency}"
+    if (checkout.subtotal_cents, checkout.currency) != (row.charge_cents, row.currency):
         return f"we had asked for {expected}, and the page for {checkout.subtotal_cents} {checkout.currency}"
     if (intent.amount_cents, intent.currency) != (checkout.amount_cents, checkout.currency):
         return f"{intent.amount_cents} {intent.currency} were paid, not {checkout.amount_cents} {checkout.currency}"
-    tax = checkout.tax_cents if record.taxed else 0
-    if intent.amount_cents - (record.charge_cents or 0) not in (0, tax):
+    tax = checkout.tax_cents if row.taxed else 0
+    if intent.amount_cents - (row.charge_cents or 0) not in (0, tax):
         return f"we had asked for {expected}, and {intent.amount_cents} were paid with {tax} of tax"
     return None
 
 
-async def act(connection: Connection, record: CheckoutRow, page: PageAtStripe) -> CheckoutRow:
+async def act(connection: Connection, row: CheckoutRow, page: PageAtStripe) -> CheckoutRow:
     """Write down what follows, in the caller's transaction; how far the page has come.
 
     Whoever comes second changes nothing.
     """
-    now = await lock_shard(connection, record.team_id)
-    before = await checkouts.lock(connection, record)
+    now = await lock_shard(connection, row.team_id)
+    before = await checkouts.lock(connection, row)
     state, detail = judge(before, page.checkout)
     after = replace(before, state=state, detail=detail)
     if state == "credited" and before.state != "credited":
@@ -220,10 +220,10 @@ async def act(connection: Connection, record: CheckoutRow, page: PageAtStripe) -
     return after
 
 
-async def give_up(connection: Connection, record: CheckoutRow) -> CheckoutRow:
+async def give_up(connection: Connection, row: CheckoutRow) -> CheckoutRow:
     """Stripe knows nothing of this page, as after test data were deleted: nobody can pay on it."""
-    await lock_shard(connection, record.team_id)
-    before = await checkouts.lock(connection, record)
+    await lock_shard(connection, row.team_id)
+    before = await checkouts.lock(connection, row)
     if before.state not in ("open", "processing"):
         return before
     after = replace(before, state="expired", detail="Stripe does not know this page any more")
@@ -232,41 +232,41 @@ async def give_up(connection: Connection, record: CheckoutRow) -> CheckoutRow:
     return after
 
 
-async def _credit(connection: Connection, record: CheckoutRow, checkout: Checkout, now: datetime) -> CheckoutRow:
+async def _credit(connection: Connection, row: CheckoutRow, checkout: Checkout, now: datetime) -> CheckoutRow:
     intent = checkout.intent
     assert intent is not None
     fact = CreditsPurchased(
-        credits=record.credits or 0, pack=record.pack or "", payment_intent_id=intent.id, charge_cents=intent.amount_cents,
-        tax_cents=checkout.tax_cents or None, currency=intent.currency, member_id=record.asked_by, charge_id=intent.charge_id,
+        credits=row.credits or 0, pack=row.pack or "", payment_intent_id=intent.id, charge_cents=intent.amount_cents,
+        tax_cents=checkout.tax_cents or None, currency=intent.currency, member_id=row.asked_by, charge_id=intent.charge_id,
         receipt_url=intent.receipt_url,
     )  # fmt: skip
-    identity = Identity(record.team_id, STRIPE, intent.id)
+    identity = Identity(row.team_id, STRIPE, intent.id)
     credited = (await find(connection, [identity])).get(identity)
     position = credited.position if credited is not None else None
     if position is None:
         appended = await append(connection, [NewFact(*identity, now, fact)])
         position = appended.places[0].position
         crashpoint("checkout:credited")
-    return replace(record, payment_intent_id=intent.id, receipt_url=intent.receipt_url, position=position)
+    return replace(row, payment_intent_id=intent.id, receipt_url=intent.receipt_url, position=position)
 
 
-async def _keep_card(connection: Connection, record: CheckoutRow, page: PageAtStripe, now: datetime) -> CheckoutRow:
+async def _keep_card(connection: Connection, row: CheckoutRow, page: PageAtStripe, now: datetime) -> CheckoutRow:
     """The card that was saved is the one that top-ups charge, unless a newer one is."""
     card = page.checkout.card
     if card is None:
-        return replace(record, card_state="none")
-    customer = await customers.read_customer(connection, record.team_id)
+        return replace(row, card_state="none")
+    customer = await customers.read_customer(connection, row.team_id)
     newer = customer is not None and customer.card_created_at is not None and card.created_at < customer.card_created_at
     if newer:
-        superseded: CheckoutState = "superseded" if record.mode == "setup" else record.state
-        return replace(record, state=superseded, card_state="superseded", brand=card.brand, last4=card.last4)
+        superseded: CheckoutState = "superseded" if row.mode == "setup" else row.state
+        return replace(row, state=superseded, card_state="superseded", brand=card.brand, last4=card.last4)
     if not page.in_use:
-        return record
-    top_ups = await read_top_ups(connection, record.team_id)
+        return row
+    top_ups = await read_top_ups(connection, row.team_id)
     position = await change_card(
-        connection, top_ups, record.customer_id, card, now, fact_id=f"card:{record.id}", changed_by=record.asked_by
+        connection, top_ups, row.customer_id, card, now, fact_id=f"card:{row.id}", changed_by=row.asked_by
     )
-    return replace(record, card_state="saved", brand=card.brand, last4=card.last4, position=record.position or position)
+    return replace(row, card_state="saved", brand=card.brand, last4=card.last4, position=row.position or position)
 
 
 async def change_card(

@@ -40,7 +40,8 @@ READ = f"SELECT {WHOLE} FROM checkouts WHERE shard = $1 AND team_id = $2 AND id 
 LOCK = READ + " FOR UPDATE"
 FIND = f"SELECT {WHOLE} FROM checkouts WHERE id = $1"
 
-# Two requests with the same key may both have asked Stripe: the first page that is written down is the one that is shown.
+# Two requests with the same key may both have asked Stripe: the first page that is written down is the one that is
+# shown.
 OPENED = f"""
     UPDATE checkouts
     SET session_id = coalesce(session_id, $4), url = CASE WHEN session_id IS NULL THEN $5 ELSE url END,
@@ -177,9 +178,9 @@ async def read(connection: Connection, team_id: str, checkout_id: UUID) -> Check
     return None if row is None else _record(row)
 
 
-async def lock(connection: Connection, record: CheckoutRow) -> CheckoutRow:
+async def lock(connection: Connection, checkout: CheckoutRow) -> CheckoutRow:
     """The row as it is now, until COMMIT. The caller holds the head of the team's shard."""
-    row = await connection.fetchrow(LOCK, shard_of(record.team_id), record.team_id, record.id)
+    row = await connection.fetchrow(LOCK, shard_of(checkout.team_id), checkout.team_id, checkout.id)
     assert row is not None, "rows are never deleted"
     return _record(row)
 
@@ -191,32 +192,39 @@ async def find(connection: Connection, checkout_id: UUID) -> CheckoutRow | None:
 
 
 async def opened(
-    connection: Connection, record: CheckoutRow, session_id: str, url: str, expires_at: datetime
+    connection: Connection, checkout: CheckoutRow, session_id: str, url: str, expires_at: datetime
 ) -> CheckoutRow:
     """Stripe has made the page; the one that counts."""
     row = await connection.fetchrow(
-        OPENED, shard_of(record.team_id), record.team_id, record.id, session_id, url, expires_at, FIRST_LOOK_SECONDS
+        OPENED,
+        shard_of(checkout.team_id),
+        checkout.team_id,
+        checkout.id,
+        session_id,
+        url,
+        expires_at,
+        FIRST_LOOK_SECONDS,
     )
     assert row is not None, "rows are never deleted"
     return _record(row)
 
 
-async def next_try(connection: Connection, record: CheckoutRow) -> None:
+async def next_try(connection: Connection, checkout: CheckoutRow) -> None:
     """Stripe would only repeat its failure to this key: ask with another one."""
-    await connection.execute(NEXT_TRY, shard_of(record.team_id), record.team_id, record.id, record.create_try)
+    await connection.execute(NEXT_TRY, shard_of(checkout.team_id), checkout.team_id, checkout.id, checkout.create_try)
 
 
-async def change_customer(connection: Connection, record: CheckoutRow, customer_id: str) -> CheckoutRow:
+async def change_customer(connection: Connection, checkout: CheckoutRow, customer_id: str) -> CheckoutRow:
     """Stripe has deleted the customer: ask for the page with another one."""
-    await connection.execute(OTHER_CUSTOMER, shard_of(record.team_id), record.team_id, record.id, customer_id)
-    return await lock(connection, record)
+    await connection.execute(OTHER_CUSTOMER, shard_of(checkout.team_id), checkout.team_id, checkout.id, customer_id)
+    return await lock(connection, checkout)
 
 
-async def move(connection: Connection, record: CheckoutRow) -> None:
+async def move(connection: Connection, checkout: CheckoutRow) -> None:
     """Write down how far a page has come, and when to look again: less often as time goes by, or never."""
     await connection.execute(
-        MOVE, shard_of(record.team_id), record.team_id, record.id, record.state, record.detail, record.payment_intent_id,
-        record.receipt_url, record.card_state, record.brand, record.last4, record.position, record.waits, FIRST_LOOK_SECONDS,
+        MOVE, shard_of(checkout.team_id), checkout.team_id, checkout.id, checkout.state, checkout.detail, checkout.payment_intent_id,
+        checkout.receipt_url, checkout.card_state, checkout.brand, checkout.last4, checkout.position, checkout.waits, FIRST_LOOK_SECONDS,
         LAST_LOOK_SECONDS,
     )  # fmt: skip
 

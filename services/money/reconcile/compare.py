@@ -124,7 +124,8 @@ async def _suspects(
         if not is_quiet(intent, credited, went_back):
             suspects[intent.id] = tuple({one.team_id for one in credited} | _team_of(intent))
         went_back.discard(intent.id)
-    # What is left over of either side: credits whose payment was not listed, and older payments of which something went back.
+    # What is left over of either side: credits whose payment was not listed, and older payments of which something went
+    # back.
     for name, left_over in credits.items():
         suspects[name] = tuple({one.team_id for one in left_over})
     listed = charges.list_refunded(created_after=since), charges.list_disputed(created_after=since)

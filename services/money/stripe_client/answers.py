@@ -35,8 +35,8 @@ OWNER_MUST_CONFIRM: Final = frozenset(
     """.split()  # noqa: SIM905 - as above
 )
 
-# `prevented`: settled in the payer's favour before it became formal. An appeal is against a dispute that was lost, and the money
-# stays away meanwhile. An inquiry only asks, and a refund is counted as one.
+# `prevented`: settled in the payer's favour before it became formal. An appeal is against a dispute that was lost, and
+# the money stays away meanwhile. An inquiry only asks, and a refund is counted as one.
 COURSES: Final[Mapping[str, Course]] = {
     "needs_response": "open", "under_review": "open", "lost": "lost", "prevented": "lost", "won": "won",
     "appeal_needs_response": "open", "appeal_under_review": "open",

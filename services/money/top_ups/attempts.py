@@ -46,9 +46,9 @@ BEGIN = """
     VALUES ($1, $2, $3, $4, clock_timestamp() + make_interval(secs => $5), $6, $6)
 """
 
-# Low by the log, and something happened since the last decision, or its time has come. A balance that was found above the
-# threshold (`enough_at`) is looked at again once it has moved. Where top-ups are off nothing is due, but that they were
-# switched off; teams that run low without them may be many.
+# Low by the log, and something happened since the last decision, or its time has come. A balance that was found above
+# the threshold (`enough_at`) is looked at again once it has moved. Where top-ups are off nothing is due, but that they
+# were switched off; teams that run low without them may be many.
 DECISIONS_DUE = """
     SELECT b.team_id FROM balance b LEFT JOIN top_ups t USING (shard, team_id)
     WHERE b.low AND (b.top_up_enabled OR t.enabled) AND (

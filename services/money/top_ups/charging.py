@@ -86,7 +86,8 @@ class Charging:
         except Unknown as unknown:
             get_log().warning("Stripe's answer is not known", attempt_id=state.open.attempt_id, why=unknown.reason)
         except WrongRequest as wrong:
-            # Our mistake, or the key of another account or of the other mode: no team's fault, so the attempt stays open.
+            # Our mistake, or the key of another account or of the other mode: no team's fault, so the attempt stays
+            # open.
             if wrong.status in ABOUT_THE_KEY:
                 raise
             wait_seconds = LAST_LOOK_SECONDS
@@ -108,7 +109,8 @@ class Charging:
             remedy = intent.decline.remedy if intent.decline is not None else None
             step = next_step(intent.state, remedy, is_wanted=still_wanted, waited_long=lease.waited_long)
             if step is before:
-                # Stripe repeats what it said when the intent stood otherwise; to another key, at the next look, it will not.
+                # Stripe repeats what it said when the intent stood otherwise; to another key, at the next look, it will
+                # not.
                 await self._note(lease, NEW_KEYS[step])
                 break
             before = step
