@@ -1,7 +1,7 @@
 """Starting processes that cannot outlive us.
 
-Every child leads a process group of its own, is announced to the guard (`guard.py`) before it runs its first
-instruction, and at our end is stopped by the guard, so that a normal end, a crash and a kill -9 all go the same way.
+Every child leads a process group of its own. It is announced to the guard (`guard.py`) before it runs its first
+instruction. At our end the guard stops it, so a normal end, a crash and a kill -9 all go the same way.
 """
 
 import contextlib

@@ -16,9 +16,9 @@ fold may rely on:
   earlier instant takes these and leaves the rest alone.
 
 `late_before` is the `true_from` of the snapshot before the last one. So usage that arrives a little out of order is not
-late; what comes days after its time is, and costs a read itself alone, rather than every fact in between: that is why
-the smallest time within each stretch would not do. A stretch with too many of them lists none and is read as a whole.
-Facts are counted per team, whatever batch they came in, so that a rebuild leaves the same rows.
+late. What comes days after its time is late, and costs a read itself alone, rather than every fact in between. That is
+why the smallest time within each stretch would not do. A stretch with too many of them lists none and is read as a
+whole. Facts are counted per team, whatever batch they came in, so that a rebuild leaves the same rows.
 
 Snapshots change what a read costs, never what it says: any of them may be missing.
 """

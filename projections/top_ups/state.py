@@ -6,8 +6,8 @@ somebody has paid. At each of them the answer is a fact: a top-up is requested, 
 stops in silence. A point that finds the balance above the threshold, yet not recovered, stays until the balance is
 below once more.
 
-An attempt is named after its episode and the number of attempts that ended in it before, so that whoever decides twice
-names the same attempt; and it ends only when Stripe can't take money for it any more, or has taken it.
+An attempt is named after its episode and the number of attempts that ended in it before. So whoever decides twice names
+the same attempt. It ends only when Stripe can't take money for it any more, or has taken it.
 
 Pure: no clock, no store, no Stripe. States are frozen values; `evolve` gives the next one.
 """

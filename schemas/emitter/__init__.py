@@ -91,10 +91,10 @@ class Emitter:
     ) -> None:
         """Open the spool and start sending what an earlier process left in it. Kafka need not be there.
 
-        `fsync` says what a power failure may take: with "interval", the default, the last 100 ms that Kafka does not
-        have yet; with "always" nothing, and each report waits for the disk; with "never" what the kernel had not
-        written. The death of the process takes nothing in any case. `kafka_options` go to aiokafka's producer
-        (security, compression).
+        `fsync` says what a power failure may take. With "interval", the default, it is the last 100 ms that Kafka does
+        not have yet. With "always" it is nothing, and each report waits for the disk. With "never" it is what the
+        kernel had not written. The death of the process takes nothing in any case. `kafka_options` go to aiokafka's
+        producer (security, compression).
 
         Raises:
             ValueError: the source is no CloudEvents source, or is one of Creditwell's own.

@@ -116,10 +116,10 @@ def route(
 ) -> Callable[[RouteFunction], RouteFunction]:
     """Offer a route to the roles that the contract names for it.
 
-    The rest is for the OpenAPI document, which says what the route is for in the words of its docstring: `gives` is the
-    model of its answer (answers are built directly and not validated again), `fails` the codes with which it can fail
-    beside those that follow from its rule, `links` where its answer leads. `for_every_team` where what it does holds
-    for all of them, so that a token of one team is not enough.
+    The rest is for the OpenAPI document, which says what the route is for in the words of its docstring. `gives` is the
+    model of its answer; answers are built directly and not validated again. `fails` has the codes with which it can
+    fail beside those that follow from its rule. `links` say where its answer leads. `for_every_team` where what it does
+    holds for all of them, so that a token of one team is not enough.
     """
     roles = allowed(method, named)
     extra = {"x-roles": sorted(roles), "security": [{"token": []}]} | documented.pop("openapi_extra", {})

@@ -6,9 +6,9 @@ second) allows may come at once; they come back evenly, so that whoever is told 
 (GCRA).
 
 Who fails to sign in is counted by address, after the failure; a webhook that Stripe has not signed counts as such. So a
-valid token or signature is never refused for what others do at its address, be it a whole company's or that of a proxy
-(which is what counts, unless CREDITWELL_API_PROXIES trusts the proxy to name its own callers). In return bad tokens are
-looked at however many come, at 0.2 ms each.
+valid token or signature is never refused for what others do at its address, be it a whole company's or that of a proxy.
+The proxy's address is what counts, unless CREDITWELL_API_PROXIES trusts the proxy to name its own callers. In return
+bad tokens are looked at however many come, at 0.2 ms each.
 
 Everything is counted in the memory of this process, of so many callers at most. Of the library `limits` the storage in
 memory goes through everybody it knows at each hit: 0.9 ms at 10,000 callers. This takes 5 µs, however many there are.

@@ -1,6 +1,6 @@
 """Signing the log: a new note only for a log that holds everything that was signed before.
 
-Compared with what the last note said: no shard may be shorter, each old head must still be in its chain, and the blocks
+Compared with what the last note said, no shard may be shorter, and each old head must still be in its chain. The blocks
 since then must lead from the old head to the new one, link by link. What does not is not signed: somebody changed the
 past.
 """

@@ -2,7 +2,7 @@
 
 A hold lowers what is available and nothing else. It ends once: settled by a capture or by usage that names it,
 released, or expired. Each hold has a row, which moves with the fact that moves the hold, under the lock of the team's
-shard: whoever races (a capture, the clock, two usages on two recorders) meets the row as the winner left it. An open
+shard. Whoever races (a capture, the clock, two usages on two recorders) meets the row as the winner left it. An open
 hold past its end has ended, whether or not `hold.expired` is in the log yet.
 
 Stated policy: what is captured was used, so it is recorded in full: it may exceed the hold, and the balance too.

@@ -1,7 +1,7 @@
 """Rate cards in the log: seeded once from the catalog, afterwards published as facts.
 
-A card says when it comes into force, at least a minute ahead: recorders look for new ones every ten seconds and price
-nothing with cards that are a minute old, so by then every one of them knows it. Usage is priced by the card in force at
+A card says when it comes into force, at least a minute ahead. Recorders look for new ones every ten seconds and price
+nothing with cards that are a minute old. So by then every one of them knows it. Usage is priced by the card in force at
 its own time, or now where its clock runs ahead: so its price is the same whichever recorder takes it.
 """
 

@@ -1,8 +1,8 @@
 """Refunds and disputes: news of Stripe's about a payment becomes facts, and so debits or credits.
 
 Called for every such webhook, and by whoever reconciles. The news only says which payment to look at: Stripe is asked
-how things are now. What may have changed meanwhile is found out by the log itself: an answer counts only if the
-payment's account is still what it was before the question, so of two answers the older one never overwrites the newer.
+how things are now. The log itself tells what may have changed meanwhile. An answer counts only if the payment's account
+is still what it was before the question. So of two answers the older one never overwrites the newer.
 
 A payment's credits are one fact, unique by its intent; what went back of it are facts of a source of its own, numbered.
 So an account is read by the index that keeps identities apart, and two who append the same at once meet.

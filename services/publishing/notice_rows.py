@@ -1,7 +1,7 @@
 """Notices in PostgreSQL: found in the log once, kept until the host product has them, or until there is no more point.
 
 The log is the outbox. A reader with a checkpoint of its own makes a row of every fact that the host is told of, in the
-transaction that moves the checkpoint; the row's key is the fact's place, so no fact can become two. From then on the
+transaction that moves the checkpoint. The row's key is the fact's place, so no fact can become two. From then on the
 row decides: who sends it, how often, and what came of it. Within a team a notice waits for the ones before it.
 """
 

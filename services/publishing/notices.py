@@ -5,7 +5,7 @@ least once: a try whose answer was lost, to a crash or on the way, is repeated w
 receiver drops ids that it has seen. In order within a team: a later notice waits until the one before is delivered or
 given up.
 
-Anything but 2xx is tried again, for some three days, as Stripe and Svix do and as Standard Webhooks has it: a 401 or a
+Anything but 2xx is tried again, for some three days, as Stripe and Svix do and as Standard Webhooks has it. A 401 or a
 404 is most often a receiver that is being deployed or has the wrong secret. Only 410 Gone means no for good. What was
 given up stays visible (`creditwell notices list`, a metric) and can be sent again.
 

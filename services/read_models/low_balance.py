@@ -1,10 +1,10 @@
 """The low-balance reader: tells the log when a balance runs low, runs out or recovers, once per crossing.
 
 The projection only raises its hand: `alarm` marks the teams whose balance and log may disagree. What is appended is
-decided on the exact balance at the head of the log, with the shard's head locked to COMMIT, and the log itself
-remembers what was said (a fold of `balance.ran_low.v1` is what makes a team low). So nothing hangs on how far the
-projector is, on which version of it is read, or on who else looks at the same time: a replay or a rebuild can raise
-hands and never say anything, let alone charge.
+decided on the exact balance at the head of the log, with the shard's head locked to COMMIT. The log itself remembers
+what was said: a fold of `balance.ran_low.v1` is what makes a team low. So nothing depends on how far the projector is,
+on which version of it is read, or on who else looks at the same time. A replay or a rebuild can raise hands. It never
+says anything, let alone charges.
 
 This is why the reader has no checkpoint, although the first design gave it one: a checkpoint says which facts were
 looked at, and whoever loses or rewinds it looks again and would say it again. Here the state decides, not the place.

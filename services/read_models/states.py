@@ -165,8 +165,8 @@ async def paid_for(
 
     Each projection has a version of its own: one of them may have been switched alone.
 
-    The rows may be newer than the state that the void is folded into: a settled lot that has not ended has nothing
-    left, and one that has ended is told by its time, so `remaining` and `ended` are not taken from them.
+    The rows may be newer than the state that the void is folded into. A settled lot that has not ended has nothing
+    left, and one that has ended is told by its time. So `remaining` and `ended` are not taken from them.
     """
     row = await connection.fetchrow(at_version(PAID, versions.get("activity")), [shard], [team_id], [usage_position])
     assert row is not None, f"usage {Place(shard, usage_position)} has no activity row"

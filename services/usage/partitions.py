@@ -4,8 +4,8 @@ Kafka assigns, but the store decides: a partition is ours from the claim that ra
 else's. Each claim gives a new `Owned`, which every record in hand carries along; once it is `lost`, what is in hand is
 dropped, not flushed, and the next owner reads it again.
 
-A topic that was cut, made anew, or has been overtaken by its retention stops the recorder with `LogChanged`: at a claim
-the record before the cursor is read again and its hash compared; later, offsets that jump are looked into.
+A topic that was cut, made anew, or has been overtaken by its retention stops the recorder with `LogChanged`. At a claim
+the record before the cursor is read again and its hash compared. Later, offsets that jump are looked into.
 """
 
 import asyncio

@@ -1,17 +1,16 @@
 """The recorder: usage from Kafka becomes facts, exactly once.
 
-From broker to row the way has six frames of ours: `receive` parses a batch, `_store_all` cuts it to transactions,
-`_store_patiently` repeats one until it is stored or somebody else's, `_write` judges and writes it, `append_ready`
-gives the facts their places and packs them, `_copy` sends the rows. What they ask on the way (`door.parse`,
+From broker to row the way has six frames of ours. `receive` parses a batch. `_store_all` cuts it to transactions.
+`_store_patiently` repeats one until it is stored or somebody else's. `_write` judges and writes it. `append_ready`
+gives the facts their positions and packs them. `_copy` sends the rows. What they ask on the way (`door.parse`,
 `door.judge`) only decides.
 
 The transaction that appends the facts also moves the Kafka cursors, so a batch counts wholly or not at all, whatever
 dies and whenever. Kafka's own commits are for lag dashboards and are never read back. While PostgreSQL writes one
 batch, the next is fetched and parsed: two are in hand at most, and they are stored one after the other.
 
-FastStream swallows what a handler raises and goes on fetching, so `receive` raises nothing: what is unavailable is
-repeated until it is there, being fenced drops the partition, and anything else ends the process with the cursor
-unmoved.
+FastStream swallows what a handler raises and goes on fetching, so `receive` raises nothing. What is unavailable is
+repeated until it is there. Being fenced drops the partition. Anything else ends the process with the cursor unmoved.
 """
 
 import asyncio

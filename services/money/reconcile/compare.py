@@ -2,7 +2,7 @@
 
 Stripe is listed, never searched: its search may lag by an hour. Three lists name the payments of a time: intents made,
 refunds and disputes opened then, of older payments too. The log names those that brought credits then, and those that
-are disputed and undecided. Whatever one look does not settle is looked at alone, the log before and after Stripe: so
+are disputed and undecided. Whatever one look does not settle is looked at alone, the log before and after Stripe. So
 what happens meanwhile is never taken for a break, and what is only under way is given a moment to arrive.
 
 `paid_not_credited` is healed as the worker would have done it: the credits that we had asked for, named after the

@@ -1,8 +1,8 @@
 """The only place that talks to Stripe: asks for money once, and can always find out what became of it.
 
 A top-up is charged in two steps. An unconfirmed intent moves no money; an intent succeeds at most once. So the worker
-records the id of the first before it confirms, and from then on confirms that one and no other: however often a step
-is repeated, after however many days, at most one charge is made. Idempotency keys, derived from the attempt and never
+records the id of the first before it confirms, and from then on confirms that one and no other. However often a step is
+repeated, after however many days, at most one charge is made. Idempotency keys, derived from the attempt and never
 drawn, only spare Stripe the repetition; nothing here rests on Stripe's remembering them (24 hours).
 
 What can come back is one of four:

@@ -2,8 +2,8 @@
 
 It embeds the elements of the Usage page, and asks for a price before it works.
 
-What a host product does, and nothing else: its server knows who is signed in and hands out tokens that live for
-minutes; its page puts `<credit-balance>` and `<credits-usage>` where it likes, in its own colours; its image service
+What a host product does, and nothing else. Its server knows who is signed in and hands out tokens that live for
+minutes. Its page puts `<credit-balance>` and `<credits-usage>` where it likes, in its own colours. Its image service
 reports what was used.
 """
 
