@@ -14,8 +14,8 @@ import psutil
 import pytest
 
 from deploy.local.demo.checks import judge
-from deploy.local.demo.found import DemoFigures
-from deploy.local.demo.said import ReportedWork
+from deploy.local.demo.figures import DemoFigures
+from deploy.local.demo.reported import ReportedWork
 from deploy.local.folders import ROOT
 from schemas.catalog import load_catalog
 from schemas.credits import MICRO

@@ -24,9 +24,9 @@ from rich.console import Console
 
 from deploy.local.demo.cast import HARBOR, PAPERCUT, DemoRole, roles
 from deploy.local.demo.checks import Check, judge
-from deploy.local.demo.found import DemoFigures, drain, look
+from deploy.local.demo.figures import DemoFigures, drain, look
 from deploy.local.demo.play import play
-from deploy.local.demo.said import ReportedWork
+from deploy.local.demo.reported import ReportedWork
 from deploy.local.demo.screen import Screen
 from deploy.local.demo.stage import set_stage, start_host
 from deploy.local.demo.watch import LogWatch

@@ -17,7 +17,7 @@ from uuid import UUID
 from aiokafka import AIOKafkaProducer
 
 from deploy.local.demo.cast import HARBOR, NORTHLIGHT, cost
-from deploy.local.demo.said import ReportedWork
+from deploy.local.demo.reported import ReportedWork
 from schemas.rates import RateCard
 from services.runtime.clock import pause
 from services.store.identities import Identity

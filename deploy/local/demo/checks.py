@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from deploy.local.demo.found import DemoFigures
-from deploy.local.demo.said import ReportedWork
+from deploy.local.demo.figures import DemoFigures
+from deploy.local.demo.reported import ReportedWork
 from schemas.catalog import Catalog
 from schemas.credits import MicroCredits, format_credits
 from schemas.facts import CreditsPurchased, CreditsToppedUp

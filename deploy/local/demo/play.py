@@ -15,7 +15,7 @@ from aiokafka import AIOKafkaProducer
 
 from deploy.local.demo.careless import TOO_BIG, Careless
 from deploy.local.demo.cast import CLIP, NORTHLIGHT, SERVICES, DemoRole, StepAttributes, cost
-from deploy.local.demo.said import ReportedWork
+from deploy.local.demo.reported import ReportedWork
 from schemas.emitter import Emitter, Receipt
 from schemas.rates import RateCard
 from services.runtime.clock import pause

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from deploy.local.demo.cast import DemoRole
 from deploy.local.demo.checks import Check
-from deploy.local.demo.found import DemoFigures
+from deploy.local.demo.figures import DemoFigures
 from schemas.credits import MICRO, MicroCredits
 
 PLAIN_SECONDS = 10  # between two lines of figures where nothing can be overwritten
