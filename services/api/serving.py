@@ -18,7 +18,7 @@ from services.runtime.http_server import listen
 from services.runtime.retry import keep_going
 from services.runtime.settings import Settings
 from services.runtime.settings_loading import catalog_of
-from services.store.connect import AWAY, WORLD, Pool, connect_pool
+from services.store.connect import AWAY, RETRYABLE, Pool, connect_pool
 
 CONNECTIONS = 10
 LOOK_SECONDS = 2.0
@@ -81,7 +81,7 @@ async def _connect(settings: Settings, stop: asyncio.Event, health: Health) -> P
         )
         health.back("database")
 
-    await keep_going("database", connect, stop, health, away=WORLD)
+    await keep_going("database", connect, stop, health, away=RETRYABLE)
     return pools[0] if pools else None
 
 

@@ -29,7 +29,7 @@ from services.runtime.logs import get_log
 from services.runtime.retry import keep_going
 from services.runtime.settings import Settings
 from services.store.append import append, lock_shard
-from services.store.connect import WORLD, Connection, connect_pool
+from services.store.connect import RETRYABLE, Connection, connect_pool
 from services.store.refills import append_refills_due
 
 TEAMS_MAX = 500  # of one look
@@ -64,7 +64,7 @@ async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: 
             health.ready()
             await _work(connection, grace, stop, health)
 
-    await keep_going("the database", work, stop, health, away=WORLD)
+    await keep_going("the database", work, stop, health, away=RETRYABLE)
 
 
 async def _work(connection: Connection, grace: timedelta, stop: asyncio.Event, health: Health) -> None:

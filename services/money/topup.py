@@ -37,7 +37,7 @@ from services.runtime.retry import keep_going
 from services.runtime.settings import Settings
 from services.runtime.settings_loading import catalog_of
 from services.store.append import lock_shard
-from services.store.connect import WORLD, Connection, Pool, connect_pool
+from services.store.connect import RETRYABLE, Connection, Pool, connect_pool
 from services.store.refills import append_refills_due
 
 GROUP = "creditwell-topup"
@@ -63,7 +63,7 @@ async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: 
             worker = Worker(pool, Charging(pool, charges, catalog, owner), catalog, owner, health, figures)
             await _serve(settings, worker, stop)
 
-    await keep_going("the database", charge, stop, health, away=WORLD)
+    await keep_going("the database", charge, stop, health, away=RETRYABLE)
 
 
 async def _serve(settings: Settings, worker: "Worker", stop: asyncio.Event) -> None:
@@ -71,21 +71,23 @@ async def _serve(settings: Settings, worker: "Worker", stop: asyncio.Event) -> N
         for _ in range(WORKERS):
             tasks.create_task(worker.work())
         await asyncio.gather(
-            keep_going("Kafka", lambda: listen(settings, worker, stop), stop, worker.health, away=(*WORLD, KafkaError)),
-            keep_going("the database", lambda: sweep(worker, stop), stop, worker.health, away=WORLD),
+            keep_going(
+                "Kafka", lambda: listen(settings, worker, stop), stop, worker.health, away=(*RETRYABLE, KafkaError)
+            ),
+            keep_going("the database", lambda: sweep(worker, stop), stop, worker.health, away=RETRYABLE),
             keep_going(
                 "the database",
                 lambda: work_on_inbox(worker.pool, worker.charging.charges, stop, worker.health),
                 stop,
                 worker.health,
-                away=WORLD,
+                away=RETRYABLE,
             ),
             keep_going(
                 "the database",
                 lambda: keep_reconciled(worker.pool, worker.charging.charges, stop, worker.health),
                 stop,
                 worker.health,
-                away=WORLD,
+                away=RETRYABLE,
             ),
         )
         worker.finish()
@@ -190,7 +192,7 @@ class Worker:
             self.busy.add(team_id)
             try:
                 await self.look_at(team_id)
-            except WORLD as away:
+            except RETRYABLE as away:
                 get_log().warning("not now; the sweep comes back to it", team_id=team_id, why=repr(away))
             self.busy.discard(team_id)
             self.health.beat("topup")

@@ -36,7 +36,7 @@ from services.runtime.logs import get_log
 from services.runtime.retry import keep_going
 from services.runtime.settings import Settings
 from services.store.claims import LEASE_SECONDS, Claims
-from services.store.connect import AWAY, WORLD, Connection, connect_pool
+from services.store.connect import AWAY, RETRYABLE, Connection, connect_pool
 
 SENDING_MAX = 8  # at once
 LIMITS = httpx.Limits(max_connections=SENDING_MAX)
@@ -77,7 +77,7 @@ async def notify(
             host = NoticeHost(client, url, keys, timeout_seconds)
             await Notifying(connection, host, page, claims, stop, health, metrics, count_seconds).run()
 
-    await keep_going(AWAY_NAME, work, stop, health, away=WORLD)
+    await keep_going(AWAY_NAME, work, stop, health, away=RETRYABLE)
 
 
 class NoticeMetrics:

@@ -36,7 +36,7 @@ from services.runtime.logs import get_log
 from services.runtime.retry import keep_going
 from services.runtime.settings import Settings
 from services.store.claims import LEASE_SECONDS, Claims
-from services.store.connect import AWAY, WORLD, Connection, connect_pool
+from services.store.connect import AWAY, RETRYABLE, Connection, connect_pool
 from services.store.read import read_after
 from services.store.shards import partition_of
 
@@ -85,7 +85,7 @@ async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: 
             await _relay(Relaying(connection, producer, claims, stop, health), refused)
 
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(keep_going(AWAY_NAME, relay, stop, health, away=(*WORLD, KafkaError)))
+        tasks.create_task(keep_going(AWAY_NAME, relay, stop, health, away=(*RETRYABLE, KafkaError)))
         tasks.create_task(notify(settings, stop, health))
 
 

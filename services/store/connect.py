@@ -50,7 +50,7 @@ AWAY = (
 )
 
 # The same for whoever works for as long as it takes: a shard that somebody else owns is waited for, too.
-WORLD: tuple[type[Exception], ...] = (Fenced, Unavailable, *AWAY)
+RETRYABLE: tuple[type[Exception], ...] = (Fenced, Unavailable, *AWAY)
 
 
 async def connect_pool(

@@ -2,8 +2,8 @@
 
 Every process runs. A stand-in plays Stripe.
 
-    cast.py      the teams and what they make          said.py    what was reported, by whoever reported it
-    stage.py     gifts, cards, top-ups                 found.py   what Creditwell made of it
+    cast.py      the teams and what they make          reported.py  what was reported, by whoever reported it
+    stage.py     gifts, cards, top-ups                 figures.py   what Creditwell made of it
     play.py      members at work                       checks.py  what must be true of the two
     careless.py  a service that does all wrong         watch.py, screen.py  what the audience sees
 
