@@ -12,7 +12,7 @@ import typer.main
 from pydantic.fields import FieldInfo
 
 from schemas.facts import FACTS
-from schemas.notices import NOTICES, Told
+from schemas.notices import NOTICES, NoticeData
 from services.api.openapi.codes import MEANINGS
 from services.cli import app
 from services.runtime.processes import PROCESSES
@@ -160,8 +160,8 @@ def notices() -> str:
 
 def _particular(data: FieldInfo) -> list[str]:
     assert isinstance(data.annotation, type)
-    assert issubclass(data.annotation, Told)
-    return [name for name in data.annotation.model_fields if name not in Told.model_fields]
+    assert issubclass(data.annotation, NoticeData)
+    return [name for name in data.annotation.model_fields if name not in NoticeData.model_fields]
 
 
 def facts() -> str:

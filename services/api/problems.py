@@ -21,8 +21,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
+from schemas.pricing import NotPriced
 from schemas.problems import advice
-from schemas.rates import NotPriced
 from services.api.openapi.codes import STATUS, title_of, type_of
 from services.money.stripe_client import Busy, Unknown
 from services.runtime.errors import Refused, Unavailable
@@ -141,5 +141,5 @@ def _where(path: Sequence[int | str]) -> str:
     place, *steps = path
     if place != "body":
         return f"{'.'.join(map(str, steps))} in the {place}"
-    said = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)
-    return said.lstrip(".") or "the body"
+    in_body = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)
+    return in_body.lstrip(".") or "the body"

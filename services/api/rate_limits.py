@@ -1,16 +1,17 @@
 """At the API's door: everybody who may enter does, but nobody too often.
 
-Callers are counted by team, member and role rather than by token, so that a token minted anew changes nothing; and only once their
-token was verified, so that inventing names fills no memory. As many requests as a minute (for services, a second) allows may come
-at once; they come back evenly, so that whoever is told to wait may go on after just that time (GCRA).
+Callers are counted by team, member and role rather than by token, so that a token minted anew changes nothing; and only
+once their token was verified, so that inventing names fills no memory. As many requests as a minute (for services, a
+second) allows may come at once; they come back evenly, so that whoever is told to wait may go on after just that time
+(GCRA).
 
-Who fails to sign in is counted by address, after the failure; a webhook that Stripe has not signed counts as such. So a valid token
-or signature is never refused for what others do at its address, be it a whole company's or that of a proxy (which is what counts,
-unless CREDITWELL_API_PROXIES trusts the proxy to name its own callers). In return bad tokens are looked at however many come, at
-0.2 ms each.
+Who fails to sign in is counted by address, after the failure; a webhook that Stripe has not signed counts as such. So a
+valid token or signature is never refused for what others do at its address, be it a whole company's or that of a proxy.
+The proxy's address is what counts, unless CREDITWELL_API_PROXIES trusts the proxy to name its own callers. In return
+bad tokens are looked at however many come, at 0.2 ms each.
 
-Everything is counted in the memory of this process, of so many callers at most. Of the library `limits` the storage in memory goes
-through everybody it knows at each hit: 0.9 ms at 10,000 callers. This takes 5 µs, however many there are.
+Everything is counted in the memory of this process, of so many callers at most. Of the library `limits` the storage in
+memory goes through everybody it knows at each hit: 0.9 ms at 10,000 callers. This takes 5 µs, however many there are.
 """
 
 from collections import Counter
@@ -28,7 +29,7 @@ from throttled import MemoryStore, RateLimiterType, Throttled, per_min, per_sec
 from throttled.rate_limiter import Quota
 
 from services.api.problems import problem
-from services.api.tokens import Caller, Role
+from services.api.tokens import Caller, TokenRole
 from services.runtime.settings import Settings
 
 # Of each kind. Beyond, whoever has not asked for longest is forgotten, and may ask as if for the first time.
@@ -46,7 +47,7 @@ class Allowance:
     throttled: Throttled
 
 
-class Turnstile:
+class RateLimiter:
     """Counts who asks, and sends away, with the time to come back, who asks too often."""
 
     def __init__(self, settings: Settings, registry: CollectorRegistry) -> None:
@@ -70,7 +71,7 @@ class Turnstile:
         Raises:
             Problem: `too_many_requests`.
         """
-        self._count(self._services if caller.role is Role.SERVICE else self._people, _name(caller))
+        self._count(self._services if caller.role is TokenRole.SERVICE else self._people, _name(caller))
 
     def failed(self, address: str) -> None:
         """Count a request from this address whose sign-in has failed. Raises as `let_in` does."""
@@ -98,8 +99,8 @@ class Turnstile:
                 del opened[name]
 
     def _count(self, allowance: Allowance | None, name: str) -> None:
-        if allowance is not None and (asked := allowance.throttled.limit(name)).limited:
-            raise self._too_many(allowance.kind, allowance.words, asked.state.retry_after)
+        if allowance is not None and (outcome := allowance.throttled.limit(name)).limited:
+            raise self._too_many(allowance.kind, allowance.words, outcome.state.retry_after)
 
     def _too_many(self, kind: str, words: str, wait_seconds: float) -> Problem:
         self._sent_away.labels(kind).inc()

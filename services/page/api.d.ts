@@ -85,7 +85,7 @@ declare namespace Api {
     receipt_url?: string | null;
   }
 
-  /** What the next top-up adds and charges; `now` if the balance is low already: at once, unless `not_now` says what is in the way. */
+  /** What the next top-up adds and charges. `now` if the balance is low already: at once, unless `not_now` says what is in the way. */
   interface ChargePreview {
     credits: string;
     amount: number;
@@ -183,7 +183,7 @@ declare namespace Api {
     hard: boolean;
   }
 
-  /** A member's limit and what counts against it: what was used today and this month, and what open holds set aside. */
+  /** A member's limit and what counts against it. That is what was used today and this month, and what open holds set aside. */
   interface MemberSpending {
     position: string;
     member_id: string;
@@ -395,7 +395,7 @@ declare namespace Api {
     return_url?: string | null;
   }
 
-  /** `url` is the bank's page, while the payment still has to be confirmed there; `state` is how far the payment is. */
+  /** `url` is the bank's page, while the payment still has to be confirmed there. `state` is how far the payment is. */
   interface TopUpConfirmation {
     url: string | null;
     state: "confirm" | "processing" | "paid" | "declined" | "cancelled";

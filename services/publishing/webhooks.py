@@ -28,7 +28,7 @@ ANSWER_LENGTH_MAX = 200
 PREFIX = "whsec_"
 
 
-class Answer(NamedTuple):
+class HostAnswer(NamedTuple):
     """What came of a try; `status` is None where there was no answer."""
 
     status: int | None
@@ -37,7 +37,7 @@ class Answer(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Host:
+class NoticeHost:
     """Where notices go, and the keys that they are signed with."""
 
     client: httpx2.AsyncClient
@@ -45,7 +45,7 @@ class Host:
     keys: Sequence[bytes]
     timeout_seconds: float = TIMEOUT_SECONDS
 
-    async def tell(self, notice: Due) -> Answer:
+    async def tell(self, notice: Due) -> HostAnswer:
         """One try. The answer's body is not read: whatever it says, it is nothing to us."""
         body = notice.body.encode()
         assert len(body) <= BODY_MAX_BYTES, f"a notice of {len(body)} bytes"
@@ -56,11 +56,11 @@ class Host:
         try:
             async with asyncio.timeout(self.timeout_seconds):
                 async with self.client.stream("POST", self.url, content=body, headers=headers) as answer:
-                    return Answer(answer.status_code, words_of(answer), retry_after(answer.headers, notice.now))
+                    return HostAnswer(answer.status_code, words_of(answer), retry_after(answer.headers, notice.now))
         except TimeoutError:
-            return Answer(None, f"no answer in {self.timeout_seconds:.0f} s")
+            return HostAnswer(None, f"no answer in {self.timeout_seconds:.0f} s")
         except httpx2.TransportError as error:
-            return Answer(None, f"{type(error).__name__}: {error}"[:ANSWER_LENGTH_MAX])
+            return HostAnswer(None, f"{type(error).__name__}: {error}"[:ANSWER_LENGTH_MAX])
 
 
 def words_of(answer: httpx2.Response) -> str:
@@ -97,7 +97,7 @@ def retry_after(headers: Mapping[str, str], now: datetime) -> timedelta:
     return min(max(until - now, timedelta()), RETRY_AFTER_MAX)
 
 
-def again_in(tries: int, answer: Answer, jitter: float) -> timedelta | None:
+def again_in(tries: int, answer: HostAnswer, jitter: float) -> timedelta | None:
     """How long to wait after a failed try; None to give up.
 
     Args:

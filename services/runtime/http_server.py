@@ -58,8 +58,8 @@ async def listen(
             raise
         message = f"{variable(port_setting)} is wrong: can't listen on {host}:{port}: {os.strerror(error.errno)}."
         raise WrongSettings(message) from error
-    # Connections inherit it. asyncio sets it where a socket says that it speaks TCP, which those of `create_server` do not; without
-    # it, the end of an answer waits 40 ms for the acknowledgement of its beginning.
+    # Connections inherit it. asyncio sets it where a socket says that it speaks TCP, which those of `create_server` do
+    # not; without it, the end of an answer waits 40 ms for the acknowledgement of its beginning.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     _make_room(limits.connections)
     server = _Server(

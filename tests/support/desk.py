@@ -23,7 +23,7 @@ from services.publishing import relay
 from services.read_models import projector
 from services.read_models.balances import read_balance
 from services.runtime.health import Health
-from services.runtime.settings import load_settings
+from services.runtime.settings_loading import load_settings
 from services.store.connect import Connection
 from services.store.read import read_team
 from services.store.shards import shard_of

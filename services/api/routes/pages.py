@@ -1,4 +1,6 @@
-"""`/usage` and its files: an empty shell for anyone; everything in it is asked for with a token that the browser alone holds.
+"""`/usage` and its files: an empty shell for anyone.
+
+Everything in it is asked for with a token that the browser alone holds.
 
 Nothing inline and nothing from elsewhere, so the policy can say so.
 """
@@ -14,7 +16,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from services.api.context import World
+from services.api.context import ApiContext
 from services.api.problems import problem
 
 POLICY = (
@@ -37,7 +39,10 @@ routes = APIRouter(include_in_schema=False)
 
 
 class File(NamedTuple):
-    """A file of the page: its bytes, plain and compressed, their type, and a tag by which a browser knows that it has them."""
+    """A file of the page.
+
+    Its bytes, plain and compressed, their type, and a tag by which a browser knows that it has them.
+    """
 
     body: bytes
     gzipped: bytes
@@ -47,7 +52,7 @@ class File(NamedTuple):
 
 def load_files() -> dict[str, File]:
     """Every file of the page by its path: a few dozen kilobytes, read once."""
-    found: dict[str, File] = {}
+    files_by_path: dict[str, File] = {}
     folders = [("", files("services").joinpath("page"))]
     for prefix, folder in folders:
         for file in folder.iterdir():
@@ -55,10 +60,10 @@ def load_files() -> dict[str, File]:
                 folders.append((f"{prefix}{file.name}/", file))
             elif not file.name.endswith(".d.ts"):  # types are for those who write the page
                 body = file.read_bytes()
-                found[prefix + file.name] = _file(
+                files_by_path[prefix + file.name] = _file(
                     without_comments(body) if file.name.endswith(".js") else body, guess_type(file.name)[0]
                 )
-    return found
+    return files_by_path
 
 
 def without_comments(script: bytes) -> bytes:
@@ -78,8 +83,8 @@ INSECURE_SHELL = _file(SHELL.body.replace(b"<!-- insecure-dev -->", INSECURE), S
 @routes.get("/usage")
 async def get_usage_page(request: Request) -> Response:
     """The shell."""
-    world: World = request.app.state.world
-    return _send(INSECURE_SHELL if world.settings.insecure_dev else SHELL, request)
+    context: ApiContext = request.app.state.context
+    return _send(INSECURE_SHELL if context.settings.insecure_dev else SHELL, request)
 
 
 @routes.get("/usage/{path:path}")

@@ -83,8 +83,8 @@ class Asking:
         params = {**params, "limit": PAGE_SIZE}
         while True:
             page = await self.ask(list_async(params))
-            for found in page.data:
-                yield found.to_dict()
+            for item in page.data:
+                yield item.to_dict()
             if not page.has_more:
                 return
             params["starting_after"] = page.data[-1].id

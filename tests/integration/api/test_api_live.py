@@ -16,7 +16,7 @@ from deploy.local.stack import Stack
 from schemas.credits import MICRO
 from schemas.facts import CreditsGranted
 from services.runtime.health import Health
-from services.runtime.settings import load_settings
+from services.runtime.settings_loading import load_settings
 from services.usage import consuming
 from tests.support.api import Api, Event, a_database, an_api, events, key
 from tests.support.usage import reported

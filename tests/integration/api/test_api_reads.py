@@ -23,10 +23,10 @@ from schemas.facts import (
     UsageRecorded,
     UsageVoided,
 )
-from schemas.rates import RateCards
+from schemas.pricing import RateCards
 from services.read_models import projector
 from services.runtime.health import Health
-from services.runtime.settings import load_settings
+from services.runtime.settings_loading import load_settings
 from services.store.append import append
 from tests.support.api import Api, key
 from tests.support.waiting import until

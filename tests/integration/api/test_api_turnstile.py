@@ -21,7 +21,7 @@ from schemas.facts import CreditsGranted
 from services.api.models import examples
 from services.api.rate_limits import DOWNLOADS_MAX
 from services.api.serving import CONNECTIONS
-from services.api.tokens import Role, mint
+from services.api.tokens import TokenRole, mint
 from services.store.connect import Connection
 from tests.support.api import Api, a_database, an_api, in_a_while
 from tests.support.holds import WAITING, wait_for_locks
@@ -285,7 +285,7 @@ async def test_who_hangs_up_in_the_middle_of_a_body_is_nobodys_mistake(
     api: Api, path: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     address = urlsplit(api.url)
-    token = mint(api.settings, team=api.team_id, member="mem_1", role=Role.SERVICE)
+    token = mint(api.settings, team=api.team_id, member="mem_1", role=TokenRole.SERVICE)
     head = (
         f"POST {path.format(team=api.team_id)} HTTP/1.1\r\nHost: creditwell\r\nAuthorization: Bearer {token}\r\n"
         "Content-Type: application/json\r\nIdempotency-Key: 1\r\nContent-Length: 100\r\n\r\n{"

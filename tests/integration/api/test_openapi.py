@@ -35,7 +35,7 @@ from schemas.facts import (
     TopUpSkipped,
     UsageRecorded,
 )
-from services.credits.directory import Member
+from services.credits.directory import DirectoryMember
 from tests.integration.api.test_api_live import a_recorder
 from tests.support.api import NO_LIMITS, Api, a_database, an_api, key
 from tests.support.desk import KEY, Desk, a_desk, has, settings, working
@@ -85,7 +85,7 @@ async def api(stack: Stack, template: str) -> AsyncIterator[Api]:
 
 async def a_payment_waits_for_its_owner(api: Api, desk: Desk, team: str) -> None:
     """A top-up was tried, and the bank wants somebody to confirm it."""
-    await api.team(team, members=(Member("mem_2", "Grace", "admin"),))
+    await api.team(team, members=(DirectoryMember("mem_2", "Grace", "admin"),))
     card = await desk.card(team, "pm_card_authenticationRequired")
     await store(api.connection, team, [card, settings(), used(2_500)])
     await until(lambda: has(api.connection, team, TopUpActionRequired), what="the bank asks for the owner")

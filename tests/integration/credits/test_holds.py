@@ -12,10 +12,10 @@ from deploy.local.folders import free_ports
 from schemas.credits import MICRO, format_credits
 from schemas.facts import TopUpConfigured
 from services.api.serving import CONNECTIONS
-from services.api.tokens import Role, mint
+from services.api.tokens import TokenRole, mint
 from services.credits.holds import expire_holds
 from services.read_models.balances import read_balance
-from services.runtime.settings import load_settings
+from services.runtime.settings_loading import load_settings
 from services.store.append import lock_shard
 from services.store.connect import Connection
 from tests.support.api import Api, key
@@ -23,7 +23,7 @@ from tests.support.fleet import Fleet
 from tests.support.holds import wait_for_locks
 from tests.support.serving import connected
 from tests.support.waiting import until
-from tests.support.world import World
+from tests.support.world import ServiceWorld
 
 TOP_UPS = TopUpConfigured(enabled=True, threshold_credits=MICRO, credits=500 * MICRO, currency="usd")
 
@@ -302,12 +302,12 @@ async def all_ended(api: Api) -> bool:
 
 @pytest.mark.parametrize("crash_at", ["hold:placed:7", "append:written:7"])
 async def test_an_api_that_is_killed_while_it_places_holds_has_placed_each_once_when_they_are_sent_again(
-    world: World, fleet: Fleet, crash_at: str
+    world: ServiceWorld, fleet: Fleet, crash_at: str
 ) -> None:
     await world.team("team_1")
     (port,) = free_ports(1)
     settings = load_settings(insecure_dev=True)
-    token = mint(settings, team="team_1", member="svc", role=Role.SERVICE, sources=("*",))
+    token = mint(settings, team="team_1", member="svc", role=TokenRole.SERVICE, sources=("*",))
 
     async def send(name: int, client: httpx2.AsyncClient) -> httpx2.Response | None:
         try:

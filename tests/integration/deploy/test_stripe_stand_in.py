@@ -25,13 +25,13 @@ from starlette.routing import Route
 from deploy.local.stripe import create_app, running
 from services.money.stripe_client import (
     Busy,
-    Card,
     Charges,
     Checkout,
     Declined,
     Intent,
     Missing,
     Remedy,
+    StripeCard,
     Unknown,
     WebhookEvent,
     WrongRequest,
@@ -629,7 +629,7 @@ async def test_a_team_has_one_customer_even_when_the_answer_was_lost(desk: Desk)
 
 
 async def test_the_same_card_saved_twice_has_one_fingerprint_and_another_card_another(desk: Desk) -> None:
-    cards: list[Card] = []
+    cards: list[StripeCard] = []
     for name in ("pm_card_visa", "pm_card_visa", "pm_card_mastercard"):
         customer_id, method_id = await desk.card_on_file(name)
         await desk.charges.use_card(customer_id, method_id)

@@ -17,7 +17,7 @@ import pytest
 from deploy.local.stack import Stack
 from schemas.credits import MICRO
 from schemas.facts import CreditsPurchased, PaymentMethodChanged, TopUpResumed, TopUpSuspended
-from services.money.inbox import Hands, News, work_on
+from services.money.inbox import InboxEvent, InboxWorker, work_on
 from services.runtime.crashpoints import arm
 from services.runtime.errors import Unavailable
 from services.store.connect import connect_pool
@@ -513,12 +513,12 @@ async def test_an_old_answer_about_a_card_never_overwrites_a_newer_one(shop: Sho
         await stripe.post(f"/v1/customers/{customer}", data=default)
 
     slow, quick = (
-        News(f"evt_{name}", "customer.updated", "customer", customer, None, None, customer, None, None, 1)
+        InboxEvent(f"evt_{name}", "customer.updated", "customer", customer, None, None, customer, None, None, 1)
         for name in ("slow", "quick")
     )
     database = shop.api.settings.needed("database").partition("?")[0]
     async with await connect_pool(as_role(database, "worker"), process="test", size=4) as pool:
-        hands = Hands(pool, shop.desk.charges)
+        hands = InboxWorker(pool, shop.desk.charges)
         await use("pm_card_mastercard")
         await shop.desk.order("faults", route="GET /v1/customers/{id}", do="hold_after")
         stuck = asyncio.create_task(work_on(hands, slow))

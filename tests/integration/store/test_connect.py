@@ -12,7 +12,7 @@ from services.api.problems import handle_problems
 from services.runtime.health import Health
 from services.runtime.retry import keep_going
 from services.runtime.settings import WrongSettings
-from services.store.connect import AWAY, WORLD, Pool, connect_pool
+from services.store.connect import AWAY, RETRYABLE, Pool, connect_pool
 
 NOT_A_NUMBER = "three"
 
@@ -35,7 +35,7 @@ async def test_a_process_does_not_repeat_for_ever_what_can_not_be_encoded(pool: 
         await pool.fetchval("SELECT $1::integer", NOT_A_NUMBER)
 
     with pytest.raises(asyncpg.DataError, match="three"):
-        await keep_going("the database", work, asyncio.Event(), Health("test"), away=WORLD)
+        await keep_going("the database", work, asyncio.Event(), Health("test"), away=RETRYABLE)
 
 
 async def test_a_session_that_has_ended_is_away(pool: Pool) -> None:

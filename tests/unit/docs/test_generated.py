@@ -14,7 +14,8 @@ from schemas.notices import NOTICES
 from services.api.openapi.codes import MEANINGS
 from services.cli import app
 from services.runtime.processes import PROCESSES
-from services.runtime.settings import OTHERS, Settings, variable
+from services.runtime.settings import Settings, variable
+from services.runtime.settings_loading import OTHERS
 
 ROOT = Path(__file__).parents[3]
 REFUSE = {"BadUsage", "NotPriced", "Refusal", "_refuse"}

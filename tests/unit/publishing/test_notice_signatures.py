@@ -35,7 +35,7 @@ from schemas.generate import HERE
 from schemas.notices import HEADERS, NOTICES
 from services.api.openapi.webhooks import describe_notices
 from services.publishing.notice_rows import TO_TELL, notice_id
-from services.publishing.webhooks import BODY_MAX_BYTES, DELAYS, Answer, again_in, keys_of, retry_after, signed
+from services.publishing.webhooks import BODY_MAX_BYTES, DELAYS, HostAnswer, again_in, keys_of, retry_after, signed
 from services.runtime.settings import Settings
 
 NOW = datetime(2026, 11, 23, 10, 15, 30, tzinfo=UTC)
@@ -43,7 +43,7 @@ SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 OTHER = "whsec_" + b64encode(b"another key of some thirty bytes").decode()
 PAGE = "https://app.example.com/teams/{team}/usage"
 LONGEST = "x" * 128
-NO_ANSWER = Answer(None, "no answer")
+NO_ANSWER = HostAnswer(None, "no answer")
 
 
 def stored(fact: AnyFact, team: str = "team_42") -> Stored:
@@ -134,11 +134,11 @@ def test_waits_are_spread_by_a_fifth() -> None:
 
 @pytest.mark.parametrize("status", [301, 400, 401, 404, 408, 409, 422, 429, 500, 502, 503])
 def test_whatever_is_not_a_yes_is_tried_again(status: int) -> None:
-    assert again_in(1, Answer(status, str(status)), 0.0) == timedelta(seconds=5)
+    assert again_in(1, HostAnswer(status, str(status)), 0.0) == timedelta(seconds=5)
 
 
 def test_gone_is_a_no_for_good() -> None:
-    assert again_in(1, Answer(410, "410"), 0.0) is None
+    assert again_in(1, HostAnswer(410, "410"), 0.0) is None
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_gone_is_a_no_for_good() -> None:
 )
 def test_the_host_may_ask_for_time_up_to_a_day(text: str, wait: timedelta) -> None:
     assert retry_after({"retry-after": text}, NOW) == wait
-    assert again_in(1, Answer(503, "503", wait), 0.0) == max(wait, timedelta(seconds=5))
+    assert again_in(1, HostAnswer(503, "503", wait), 0.0) == max(wait, timedelta(seconds=5))
 
 
 @pytest.mark.parametrize("fact", FACTS, ids=lambda fact: f"{fact.type}-{getattr(fact, 'reason', '')}"[:60])

@@ -12,7 +12,8 @@ from pydantic import SecretStr
 
 from services.runtime.health import STUCK_SECONDS, Health, health_app
 from services.runtime.logs import configure_logs, get_log
-from services.runtime.settings import OTHERS, Settings, WrongSettings, advice, load_settings, unknown_variables
+from services.runtime.settings import Settings, WrongSettings, advice
+from services.runtime.settings_loading import OTHERS, load_settings, unknown_variables
 
 CANARY = "canary-4f1c9e"
 SECRETS = {
