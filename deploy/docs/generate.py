@@ -3,7 +3,8 @@
     python -m deploy.docs.generate            writes each table anew
     python -m deploy.docs.generate --check    exits 1, naming each page that is out of date
 
-A page is prose, written by hand. What follows from the code stands in it between `<!-- table: NAME -->` and `<!-- end -->`.
+A page is prose, written by hand. What follows from the code stands in it between `<!-- table: NAME -->` and
+`<!-- end -->`.
 """
 
 import re
@@ -35,7 +36,7 @@ def main(arguments: Sequence[str], docs: Path = DOCS) -> int:
 
 def filled(page: str) -> str:
     """A page with each of its tables as the code has it now. Raises KeyError for a table that nobody can write."""
-    return TABLE.sub(lambda found: f"{found[1]}\n{TABLES[found[2]]()}\n{found[3]}", page)
+    return TABLE.sub(lambda mark: f"{mark[1]}\n{TABLES[mark[2]]()}\n{mark[3]}", page)
 
 
 if __name__ == "__main__":

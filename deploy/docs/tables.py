@@ -91,10 +91,10 @@ def described(name: str, command: typer.core.TyperCommand) -> str:
     lines = [f"### `{name}{arguments}`", "", fill(" ".join((command.help or "").split()), WIDTH), ""]
     for one in shown:
         called = one.metavar if one.param_type_name == "argument" else ", ".join(one.opts)
-        said = [getattr(one, "help", None) or ""]
+        sentences = [getattr(one, "help", None) or ""]
         if isinstance(one.default, int | str) and one.default is not False:
-            said.append(f"Default: {one.default}.")
-        lines.append(f"- `{called}`: {' '.join(said).strip()}")
+            sentences.append(f"Default: {one.default}.")
+        lines.append(f"- `{called}`: {' '.join(sentences).strip()}")
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -108,7 +108,10 @@ def metrics() -> str:
 
 
 def found_metrics() -> Iterator[MetricDoc]:
-    """Metrics where they are made. Most belong to a running process, so they are found in the source, not in a registry."""
+    """Metrics where they are made.
+
+    Most belong to a running process, so they are read from the source and not from a registry.
+    """
     for path in sorted((ROOT / "services").rglob("*.py")):
         module = path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".")
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
@@ -126,8 +129,8 @@ def found_metrics() -> Iterator[MetricDoc]:
 
 def labels(call: ast.Call, rest: list[ast.expr]) -> str:
     """The labels of a metric, given by place or by name."""
-    given = [*rest, *(keyword.value for keyword in call.keywords if keyword.arg == "labels")]
-    return ", ".join(f"`{label}`" for one in given if isinstance(one, ast.List) for label in ast.literal_eval(one))
+    arguments = [*rest, *(keyword.value for keyword in call.keywords if keyword.arg == "labels")]
+    return ", ".join(f"`{label}`" for one in arguments if isinstance(one, ast.List) for label in ast.literal_eval(one))
 
 
 def text(node: ast.expr, module: str) -> str:

@@ -1,8 +1,11 @@
-"""Everything Creditwell needs on one machine: a real Kafka, a real PostgreSQL, and its own processes, all gone afterwards.
+"""Everything Creditwell needs on one machine: a real Kafka, a real PostgreSQL, its own processes.
+
+All of it is gone afterwards.
 
     stack                Kafka and PostgreSQL, from the environment, in containers, or native
     servers              each of them, and the topics
     world                a whole Creditwell on a stack: tables, logins, teams, processes
+    teams                the teams that it has, with their plans and members
     processes            our services as child processes: started, stopped, killed, frozen by name
     forkserver           the same without the start of a Python for each
     forking              the server behind it, which has loaded everything

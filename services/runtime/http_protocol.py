@@ -1,8 +1,9 @@
 """HTTP/1.1 of our servers, bounded before anybody is known: uvicorn's protocol with limits that it does not have.
 
-httptools keeps a header until it is complete, and copies it with each piece that comes: one header of 64 MB stops the event loop
-for seconds. So a request ends with 431 as soon as its head is too large, and with 408 when its head or its body does not come in
-time. A connection beyond the limit is told 503. Each answer is a problem document (RFC 9457), and ends the connection.
+httptools keeps a header until it is complete, and copies it with each piece that comes. One header of 64 MB stops the
+event loop for seconds. So a request ends with 431 as soon as its head is too large, and with 408 when its head or its
+body does not come in time. A connection beyond the limit is answered with 503. Each of these answers is a problem
+document (RFC 9457), and ends the connection.
 """
 
 import asyncio
@@ -15,7 +16,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 AGAIN_SECONDS = 5  # nobody knows when a connection will be free
 
-# An answer is lost with the connection when that is closed while the other side still sends: so much of it is read and dropped.
+# A connection that is closed while the other side still sends loses the answer. So that much is read and dropped first.
 LINGER_SECONDS = 1.0
 LINGER_BYTES = 4 * 1024 * 1024
 
@@ -106,7 +107,11 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A whole header, or a trailer."""
+        """A whole header, or a trailer.
+
+        Raises:
+            TooLarge: it is one too many.
+        """
         self._count(len(name) + len(value) + len(b": \r\n"))
         if len(self.headers) >= self._limits.headers:
             self._refused = RefusedRequest(
@@ -155,11 +160,11 @@ class BoundedProtocol(HttpToolsProtocol):
         self._timer = None
         if self._due is None or self.transport.is_closing():
             return
-        left = self._due - self.loop.time()
+        rest = self._due - self.loop.time()
         if self.flow.read_paused:  # it is the application that lets the rest wait
-            left = max(left, 1.0)
-        if left > 0:
-            self._timer = self.loop.call_later(left, self._look_at_the_clock)
+            rest = max(rest, 1.0)
+        if rest > 0:
+            self._timer = self.loop.call_later(rest, self._look_at_the_clock)
             return
         detail = (
             f"address and headers have to come within {self._limits.head_seconds:g} seconds"

@@ -98,9 +98,12 @@ def _until_hung_up(app: ASGIApp) -> ASGIApp:
 
 
 def _make_room(connections: int) -> None:
-    """Open files for so many connections, as far as the system lets us; asyncio waits a second at each that finds none."""
+    """Let the process open files for so many connections, as far as the system allows.
+
+    asyncio waits a second at each connection that finds none.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = connections + OTHER_FILES
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        most = wanted if hard == resource.RLIM_INFINITY else min(hard, wanted)
+    needed = connections + OTHER_FILES
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        most = needed if hard == resource.RLIM_INFINITY else min(hard, needed)
         resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))

@@ -4,8 +4,8 @@
     stage      grants, cards, top-ups, before the curtain
     play       members at work
     careless   a service that does all wrong
-    said       what was reported, by whoever reported it
-    found      what Creditwell made of it
+    reported   what was reported, by whoever reported it
+    figures    what Creditwell made of it
     checks     what must be true of the two
     watch      the log, followed while the demo plays
     screen     what the audience sees

@@ -5,4 +5,5 @@ jars         those jars, by their hashes
 postgres     a real PostgreSQL from a wheel
 containers   both in Docker, where Docker answers
 topics       the topics of the contract
+topic_ends   how far they have been written
 """

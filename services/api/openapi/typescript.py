@@ -45,13 +45,13 @@ declare namespace Api {{
 
 def main(arguments: Sequence[str], file: Path = FILE) -> int:
     """Write the file, or with --check say whether it is as it should be."""
-    wanted = types_of(new_app().openapi())
-    if file.exists() and file.read_text("utf-8") == wanted:
+    declarations = types_of(new_app().openapi())
+    if file.exists() and file.read_text("utf-8") == declarations:
         return 0
     if "--check" in arguments:
         print(f"{file.name} is out of date: run make docs", file=sys.stderr)
         return 1
-    file.write_text(wanted, "utf-8")
+    file.write_text(declarations, "utf-8")
     return 0
 
 
@@ -75,7 +75,10 @@ def types_of(document: Json) -> str:
 
 
 def _operations(document: Json) -> Iterator[tuple[str, str, bool, str, str]]:
-    """Each operation of members and admins that answers in JSON: its method, its path, whether a query may follow, the types of body and answer."""
+    """Each operation of members and admins that answers in JSON.
+
+    Its method, its path, whether a query may follow, and the types of body and answer.
+    """
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             if not OF_THE_PAGE & set(operation.get("x-roles", ())):
@@ -95,15 +98,15 @@ def _key(path: str, *, before: str = "", more: str = "") -> str:
     return f"[path: `{name}`]" if "$" in name else json.dumps(name)
 
 
-def _reached(models: Json, said: Iterable[str]) -> list[str]:
+def _reached(models: Json, texts: Iterable[str]) -> list[str]:
     """The models that are named there, and those that they name."""
-    found: set[str] = set()
-    waiting = list(said)
+    names: set[str] = set()
+    waiting = list(texts)
     while waiting:
-        for name in set(re.findall(r"\w+", waiting.pop())) & models.keys() - found:
-            found.add(name)
+        for name in set(re.findall(r"\w+", waiting.pop())) & models.keys() - names:
+            names.add(name)
             waiting.append(_model(name, models[name]))
-    return sorted(found)
+    return sorted(names)
 
 
 def _model(name: str, schema: Json) -> str:

@@ -32,7 +32,8 @@ INSECURE = (
     b"Never run this for real teams.</aside>"
 )
 
-# A comment that has its lines to itself: types and words for those who write the page, a sixth of what a browser would load.
+# A comment that has its lines to itself: types and words for those who write the page.
+# They are a sixth of what a browser would load.
 COMMENT = re.compile(rb"^[ \t]*/\*\*(?:(?!\*/).)*\*/$", re.MULTILINE | re.DOTALL)
 
 routes = APIRouter(include_in_schema=False)

@@ -18,7 +18,7 @@ from services.runtime.settings import Settings, variable
 from services.runtime.settings_loading import OTHERS
 
 ROOT = Path(__file__).parents[3]
-REFUSE = {"BadUsage", "NotPriced", "Refusal", "_refuse"}
+REFUSE = {"BadUsage", "NotPriced", "RefusedRecord", "_refuse"}
 
 
 def page(name: str) -> str:
@@ -109,7 +109,12 @@ def test_every_error_code_is_documented() -> None:
 def reasons() -> set[str]:
     """Why usage is refused: the codes that stand where a refusal is made."""
     found = set()
-    for path in (ROOT / "schemas/usage.py", ROOT / "schemas/rates.py", *(ROOT / "services/usage").glob("*.py")):
+    for path in (
+        ROOT / "schemas/usage.py",
+        ROOT / "schemas/rates.py",
+        ROOT / "schemas/pricing.py",
+        *(ROOT / "services/usage").glob("*.py"),
+    ):
         for call in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in REFUSE:
                 texts = [one.value for one in call.args if isinstance(one, ast.Constant) and isinstance(one.value, str)]

@@ -29,6 +29,7 @@ LONG_FILES = {
     "services/audit/replay.py": "one comparison of the log with each projection",
     "services/money/checkout/flow.py": "the way of a page through Stripe, step by step",
     "services/money/top_ups/charging.py": "the way of an attempt through Stripe, step by step",
+    "services/runtime/settings.py": "one declaration for each setting, with its words and its example",
 }
 LONG_FUNCTIONS = {
     "deploy/local/stripe/objects/checkout.py:_new_session": "one object, written out as Stripe's API shows it",
