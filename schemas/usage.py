@@ -1,19 +1,14 @@
 """What feature services say: usage as CloudEvents, in structured or in binary mode, parsed at the door.
 
-The usual case is one pass of a fast decoder made from the model. Whatever is not plainly right takes the slow way, which asks
-the model, finds out what is wrong and says it in words that a feature team can act on. Of duplicate members of a JSON object the last counts; members that
-are not known are not stored: nobody's prompt belongs in an immutable log.
-
-Which format it is tell the rules of the standard (https://github.com/cloudevents/spec, Kafka binding §3): a content type that begins with
-`application/cloudevents` is structured, whatever else is there; else `ce_specversion` or `ce_type` makes it binary. A type is judged as it was
-sent: a number is no text, whole or not.
+The usual case is one pass of a fast decoder made from the model. Whatever is not plainly right takes the slow way,
+which asks the model, finds out what is wrong and says it in words that a feature team can act on. Of duplicate members
+of a JSON object the last counts; members that are not known are not stored: nobody's prompt belongs in an immutable
+log.
 """
 
-import binascii
 import json
 import re
 import sys
-from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -23,6 +18,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import msgspec
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 
+from .cloudevents import BadUsage, attributes_of, is_binary, load_json, with_data
 from .facts import Id, Name, Text, UsageRecorded, UsageVoided, is_id
 from .fast import struct_of
 from .problems import advice, as_written
@@ -33,11 +29,6 @@ NUMBER_SCHEMA = {"type": "number", "description": f"At most {NUMBER_DIGITS_MAX} 
 ATTRIBUTES_MAX = 20
 NAME_MAX = 128
 _CANONICAL = re.compile(r"(?!0$)(?:0|[1-9][0-9]{0,11})(?:\.[0-9]{0,8}[1-9])?", re.ASCII).fullmatch
-BINARY_PREFIX = "ce_"
-BINARY = ("ce_specversion", "ce_type")
-STRUCTURED = b"application/cloudevents"
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # a reader may ignore it: RFC 8259 §8.1
-_JSON_TYPE = re.compile(r"\s*([^;\s]+/)?([^;\s/]+\+)?json\s*(;.*)?", re.IGNORECASE | re.DOTALL).fullmatch
 
 Quantity = Annotated[str, StringConstraints(pattern=QUANTITY)]
 Source = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^[^\x00-\x20\x7f]+$")]
@@ -99,17 +90,7 @@ _ANY: dict[str, TypeAdapter[Any]] = {
     "usage.reported.v1": TypeAdapter(UsageReported),
     "usage.voided.v1": TypeAdapter(UsageVoidReported),
 }
-_KNOWN = {name.rpartition(".")[0] for name in _ANY}
-
-
-class BadUsage(Exception):
-    """A record that is not usage. `reason` is a stable code, `detail` says what to change."""
-
-    def __init__(self, reason: str, detail: str, event: Mapping[str, Any] | None = None) -> None:
-        super().__init__(f"{reason}: {detail}")
-        self.reason = reason
-        self.detail = detail
-        self.event = event or {}
+_PATHS = {name.rpartition(".")[0] for name in _ANY}
 
 
 def parse_usage(value: bytes | None, headers: Sequence[tuple[str, bytes]]) -> AnyUsage:
@@ -121,54 +102,13 @@ def parse_usage(value: bytes | None, headers: Sequence[tuple[str, bytes]]) -> An
     """
     if not value:
         raise BadUsage("empty_value", "the record has no value; send a CloudEvent")
-    if headers and _is_binary(headers):
-        return _parse_slowly({**_attributes(headers), "data": _load(value)})
+    if headers and is_binary(headers):
+        return _parse_slowly({**attributes_of(headers), "data": load_json(value)})
     try:
         event: UsageReported = _FAST(value)  # type: ignore[assignment]  # it has the fields of the model
     except (msgspec.MsgspecError, ValueError, RecursionError):
-        return _parse_slowly(_with_data(_load(value)))
-    return event if _plainly_right(event) else _parse_slowly(_with_data(_load(value)))
-
-
-def _is_binary(headers: Sequence[tuple[str, bytes]]) -> bool:
-    found = False
-    for name, text in headers:
-        lowered = name.lower()
-        if lowered == "content-type" and text and text.lstrip().lower().startswith(STRUCTURED):
-            return False
-        found = found or lowered in BINARY
-    return found
-
-
-def _attributes(headers: Sequence[tuple[str, bytes]]) -> dict[str, str]:
-    """The context attributes of a CloudEvent in binary mode."""
-    try:
-        return {
-            name.lower()[len(BINARY_PREFIX) :]: (text or b"").decode()
-            for name, text in headers
-            if name.lower().startswith(BINARY_PREFIX)
-        }
-    except UnicodeDecodeError as error:
-        raise BadUsage("wrong_shape", f"a ce_ header is not UTF-8: {error}"[:300]) from None
-
-
-def _with_data(event: Any) -> Any:
-    """The event with its `data`, where it was sent as `data_base64`."""
-    if not isinstance(event, dict) or event.get("data_base64") is None:
-        return event
-    if event.get("data") is not None:
-        raise BadUsage("wrong_shape", "data, data_base64: an event has one of them; send data", event)
-    kind, packed = event.get("datacontenttype"), event["data_base64"]
-    if kind is not None and not (isinstance(kind, str) and _JSON_TYPE(kind)):
-        raise BadUsage("not_json", f"datacontenttype: {as_written(kind)} is not JSON; send data"[:300], event)
-    try:
-        data = b64decode(packed, validate=True)
-    except (TypeError, ValueError, binascii.Error):
-        raise BadUsage("wrong_shape", "data_base64: is not text in base64; send data", event) from None
-    try:
-        return {**event, "data": _load(data)}
-    except BadUsage as bad:
-        raise BadUsage(bad.reason, f"data_base64: {bad.detail}"[:300], event) from None
+        return _parse_slowly(with_data(load_json(value)))
+    return event if _plainly_right(event) else _parse_slowly(with_data(load_json(value)))
 
 
 def _plainly_right(event: UsageReported) -> bool:
@@ -212,21 +152,6 @@ def canonical_quantity(quantity: str) -> str:
     return f"{whole}.{part}" if part else whole
 
 
-def _load(value: bytes) -> Any:
-    try:
-        return json.loads(
-            value.removeprefix(BYTE_ORDER_MARK).decode(), parse_float=Decimal, parse_constant=_no_constant
-        )
-    except RecursionError:
-        raise BadUsage("not_json", "the value is nested too deeply") from None
-    except (ValueError, ArithmeticError) as error:
-        raise BadUsage("not_json", f"the value is not JSON in UTF-8: {error}"[:300]) from None
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not a JSON number")
-
-
 def _parse_slowly(event: Any) -> AnyUsage:
     if not isinstance(event, dict):
         raise BadUsage("wrong_shape", "the value is not a JSON object; send a CloudEvent")
@@ -266,7 +191,7 @@ def _unknown(kind: Any, event: dict[str, Any]) -> BadUsage:
     if kind is None:
         return BadUsage("wrong_shape", "type is missing; send usage.reported.v1 or usage.voided.v1", event)
     name = str(kind)[:128]
-    if name.rpartition(".")[0] in _KNOWN:
+    if name.rpartition(".")[0] in _PATHS:
         return BadUsage("unknown_version", f"{name} is not known here; send version v1", event)
     return BadUsage("unknown_type", f"{name} is not known; send usage.reported.v1 or usage.voided.v1", event)
 
@@ -317,9 +242,9 @@ def _explained(error: ValidationError, event: dict[str, Any]) -> BadUsage:
 
 def digest(kind: str, subject: str, time: datetime, data: Mapping[str, Any]) -> bytes:
     """SHA-256 over what was said, in canonical form: equal for a repetition, different for a contradiction."""
-    known = {name: value for name, value in data.items() if value not in (None, {})}
+    present = {name: value for name, value in data.items() if value not in (None, {})}
     canonical = json.dumps(
-        [kind, subject, time.astimezone(UTC).isoformat(), known], sort_keys=True, separators=(",", ":")
+        [kind, subject, time.astimezone(UTC).isoformat(), present], sort_keys=True, separators=(",", ":")
     )
     return sha256(canonical.encode()).digest()
 
@@ -327,8 +252,8 @@ def digest(kind: str, subject: str, time: datetime, data: Mapping[str, Any]) -> 
 def digest_of_report(event: AnyUsage) -> bytes:
     """The digest of an event that arrived."""
     data = event.data
-    said = msgspec.structs.asdict(data) if isinstance(data, msgspec.Struct) else data.model_dump()
-    return digest(event.type, event.subject, event.time, said)
+    members = msgspec.structs.asdict(data) if isinstance(data, msgspec.Struct) else data.model_dump()
+    return digest(event.type, event.subject, event.time, members)
 
 
 def digest_of_fact(team_id: str, occurred_at: datetime, fact: UsageRecorded | UsageVoided) -> bytes:

@@ -23,7 +23,10 @@ def halted() -> None:
 
 @app.command("list")
 def list_halted(*, as_json: AsJson = False) -> None:
-    """What is halted, for whom and why, the oldest first; exit code 1 where anything is. It is tried again each minute."""
+    """What is halted, for whom and why, the oldest first; exit code 1 where anything is.
+
+    It is tried again each minute.
+    """
     rows = with_database(lambda connection: connection.fetch(LIST))
     if as_json:
         print_json({"items": [dict(row) for row in rows]})

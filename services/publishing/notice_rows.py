@@ -1,8 +1,8 @@
 """Notices in PostgreSQL: found in the log once, kept until the host product has them, or until there is no more point.
 
 The log is the outbox. A reader with a checkpoint of its own makes a row of every fact that the host is told of, in the
-transaction that moves the checkpoint; the row's key is the fact's place, so no fact can become two. From then on the row decides:
-who sends it, how often, and what came of it. Within a team a notice waits for the ones before it.
+transaction that moves the checkpoint. The row's key is the fact's place, so no fact can become two. From then on the
+row decides: who sends it, how often, and what came of it. Within a team a notice waits for the ones before it.
 """
 
 from collections.abc import Collection, Iterable
@@ -120,7 +120,10 @@ class Counts(NamedTuple):
 
 
 def notice_id(stored: Stored) -> str:
-    """The webhook-id of a fact's notice: it follows from the fact's identity, and so is the same in a restored store."""
+    """The webhook-id of a fact's notice.
+
+    It follows from the fact's identity, and so is the same in a restored store.
+    """
     return f"notice_{uuid5(NAMESPACE, chr(10).join((stored.team_id, stored.source, stored.id)))}"
 
 
@@ -138,44 +141,44 @@ async def keep_new(connection: Connection, claims: Claims, page: str | None, hal
         Fenced: a shard has another owner.
     """
     waiting = set(halts.waiting())
-    seen = {shard: position for shard, position in claims.positions.items() if _name(shard) not in waiting}
-    rows = await connection.fetch(TO_TELL, list(seen), list(seen.values()), FACTS_MAX)
+    positions = {shard: position for shard, position in claims.positions.items() if _name(shard) not in waiting}
+    rows = await connection.fetch(TO_TELL, list(positions), list(positions.values()), FACTS_MAX)
     if not rows:
         return 0
-    told, wrong = _told([stored_of(row) for row in rows], page)
-    reached = {stored.shard: stored.position for stored, _ in told}
+    notices, wrong = _notices_of([stored_of(row) for row in rows], page)
+    reached = {stored.shard: stored.position for stored, _ in notices}
     if reached:
         async with connection.transaction():
             await claims.lock_and_move(connection, reached)
-            await _keep(connection, told)
+            await _keep(connection, notices)
         claims.moved(reached)
     for shard, (stored, error) in wrong.items():
         await halts.halt(connection, _name(shard), error, shard=shard, position=stored.position)
     await halts.go_on(connection, [_name(shard) for shard in reached.keys() - wrong.keys()])
-    return len(told)
+    return len(notices)
 
 
 def _name(shard: int) -> str:
     return f"shard {shard}"
 
 
-def _told(
+def _notices_of(
     facts: Iterable[Stored], page: str | None
 ) -> tuple[list[tuple[Stored, Notice | None]], dict[int, tuple[Stored, Exception]]]:
     """Each fact with its notice; and by shard the first of which none can be made, behind which nothing is told."""
-    told: list[tuple[Stored, Notice | None]] = []
+    notices: list[tuple[Stored, Notice | None]] = []
     wrong: dict[int, tuple[Stored, Exception]] = {}
     for stored in facts:
         if stored.shard in wrong:
             continue
         try:
-            told.append((stored, notice_of(stored, page)))
+            notices.append((stored, notice_of(stored, page)))
         except Exception as error:  # noqa: BLE001 - whatever it is, it is this fact's
             wrong[stored.shard] = (stored, error)
-    return told, wrong
+    return notices, wrong
 
 
-async def _keep(connection: Connection, told: Iterable[tuple[Stored, Notice | None]]) -> None:
+async def _keep(connection: Connection, notices: Iterable[tuple[Stored, Notice | None]]) -> None:
     new = [
         (
             stored.shard,
@@ -186,7 +189,7 @@ async def _keep(connection: Connection, told: Iterable[tuple[Stored, Notice | No
             notice.body(),
             stored.recorded_at,
         )
-        for stored, notice in told
+        for stored, notice in notices
         if notice is not None
     ]
     if new:

@@ -1,7 +1,8 @@
 """The projector: facts become balances, activity and usage, and the log is told when a balance runs low.
 
-Its loop is short: which shards moved, read what is new, fold it, save it with the checkpoints in one transaction. Beside it
-runs the low-balance watch, which decides on exact balances under the shard's lock, so that no replay can cause a charge.
+Its loop is short: which shards moved, read what is new, fold it, save it with the checkpoints in one transaction.
+Beside it runs the low-balance watch, which decides on exact balances under the shard's lock, so that no replay can
+cause a charge.
 """
 
 import asyncio
@@ -42,9 +43,10 @@ log = structlog.get_logger("projector")
 class HaltedShards:
     """The shards that stand at a fact which can't be folded, with the name under which each is halted.
 
-    Facts after it are not folded either: a balance that lacks a fact would be wrong in silence. So the other teams of the shard wait too
-    (their reads fold the rest by themselves, some thousand facts each), those of all other shards do not. Whoever mends the code or the
-    row need do nothing more: the shard is tried again each minute, and goes on where it stands.
+    Facts after it are not folded either: a balance that lacks a fact would be wrong in silence. So the other teams of
+    the shard wait too (their reads fold the rest by themselves, some thousand facts each), those of all other shards do
+    not. Whoever mends the code or the row need do nothing more: the shard is tried again each minute, and goes on where
+    it stands.
     """
 
     halts: Halts
@@ -53,8 +55,8 @@ class HaltedShards:
     async def begin(self, connection: Connection, shards: Collection[int]) -> None:
         """The shards of this process are others now."""
         self.halts.leave([name for shard, name in self.names.items() if shard not in shards])
-        found = await self.halts.begin(connection, shards)
-        self.names = {shard: name for name, shard in found.items() if shard is not None}
+        names = await self.halts.begin(connection, shards)
+        self.names = {shard: name for name, shard in names.items() if shard is not None}
 
     def waiting(self) -> set[int]:
         """Which shards to leave alone now."""

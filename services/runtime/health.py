@@ -1,8 +1,9 @@
 """Is this process alive, ready, and getting on with its work?
 
-Stuck is detected by progress: work waits and nothing has moved for 30 s, while Kafka and the database answer. Then `/healthz`
-says 503, so that the process is started anew. Where the world is away, waiting is right, and only `/readyz` says 503. Where one kind
-of work waits for somebody else (a transaction that was left open), it is held up: said with its reason, and nobody's standstill.
+Stuck is detected by progress: work waits and nothing has moved for 30 s, while Kafka and the database answer. Then
+`/healthz` says 503, so that the process is started anew. Where the world is away, waiting is right, and only `/readyz`
+says 503. Where one kind of work waits for somebody else (a transaction that was left open), it is held up: said with
+its reason, and nobody's standstill.
 """
 
 import time
@@ -25,7 +26,7 @@ HALTED_MAX = 100  # named in one answer; `creditwell halted list` has all of the
 
 
 @dataclass(slots=True)
-class Work:
+class WorkProgress:
     """One kind of work of a process: how much waits, and since when nothing moved."""
 
     lag: int = 0
@@ -48,7 +49,7 @@ class Health:
     process: str
     now: Callable[[], float] = time.monotonic
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
-    work: dict[str, Work] = field(default_factory=dict)
+    work: dict[str, WorkProgress] = field(default_factory=dict)
     absent: dict[str, str] = field(default_factory=dict)
     held_up: dict[str, HeldUp] = field(default_factory=dict)
     halted: dict[tuple[str, str], str] = field(default_factory=dict)
@@ -113,8 +114,8 @@ class Health:
             and max(work.moved_at, work.behind_since, self.back_at) < too_long_ago
         ]
 
-    def _work(self, name: str) -> Work:
-        return self.work.setdefault(name, Work(moved_at=self.now()))
+    def _work(self, name: str) -> WorkProgress:
+        return self.work.setdefault(name, WorkProgress(moved_at=self.now()))
 
 
 def health_routes(health: Health) -> list[Route]:
@@ -130,16 +131,16 @@ def health_routes(health: Health) -> list[Route]:
         halted = [
             {"work": work, "name": name, "why": why} for (work, name), why in islice(health.halted.items(), HALTED_MAX)
         ]
-        said = {
+        body = {
             "status": "stuck" if stuck else "alive", "process": health.process, "stuck": stuck, "work": work,
             "held_up": held_up, "halted": halted,
         }  # fmt: skip
-        return JSONResponse(said, 503 if stuck else 200)
+        return JSONResponse(body, 503 if stuck else 200)
 
     async def readyz(_: Request) -> Response:
         ready = health.is_ready and not health.absent
-        said = {"status": "ready" if ready else "not ready", "process": health.process, "away": health.absent}
-        return JSONResponse(said, 200 if ready else 503)
+        body = {"status": "ready" if ready else "not ready", "process": health.process, "away": health.absent}
+        return JSONResponse(body, 200 if ready else 503)
 
     return [Route("/healthz", healthz), Route("/readyz", readyz)]
 
@@ -181,7 +182,7 @@ class _Gauges(Collector):
         for name, held in health.held_up.items():
             held_up.add_metric([health.process, name], now - held.since)
         halted = GaugeMetricFamily(
-            "creditwell_halted", "For how many teams this work goes wrong, while it goes on for all others.",
+            "creditwell_halted", "How often this work is halted for one alone; see `creditwell halted list`.",
             labels=["process", "work"],
         )  # fmt: skip
         for name, count in Counter(work for work, _ in health.halted).items():

@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
+from schemas.credits import MicroCredits
 from schemas.cycles import cycle_at, cycle_start, zone_names
 from schemas.facts import CreditsRefilled, NewFact, PlanAssigned
 from services.store.connect import Connection
@@ -52,7 +53,7 @@ class OpenCycle(NamedTuple):
     plan_assigned_id: str
     anchor: datetime
     zone: str
-    allowance_credits: int
+    allowance_credits: MicroCredits
     cycle: int
     ends_at: datetime
 
@@ -62,8 +63,8 @@ async def refills_due(
 ) -> list[NewFact]:
     """Every refill whose cycle has begun, oldest first. The caller holds the heads of the teams' shards.
 
-    With `known_zones` a team whose zone is not in this build's tzdata is left out: what it used is recorded all the same, and its refill
-    waits for a build that knows the zone. Nobody may decide about such a team.
+    With `known_zones` a team whose zone is not in this build's tzdata is left out: what it used is recorded all the
+    same, and its refill waits for a build that knows the zone. Nobody may decide about such a team.
 
     Raises:
         UnknownZone: a team lives in a zone that this build does not know.

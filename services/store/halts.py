@@ -1,9 +1,9 @@
 """Work that goes wrong for one team halts that team, and no other.
 
-Whoever works for many teams puts a guard around what it does for each. What the guard catches is our mistake, or a row that this build can't
-read: the team is left alone for a while and tried again, for a newer build or a mended row may be what it waits for. Meanwhile it
-is named in health, in the log, and in a table that operators read (`creditwell halted list`). What concerns everybody (the
-database is away, a right or a table is missing) is raised, as ever.
+Whoever works for many teams puts a guard around what it does for each. What the guard catches is our mistake, or a row
+that this build can't read: the team is left alone for a while and tried again, for a newer build or a mended row may be
+what it waits for. Meanwhile it is named in health, in the log, and in a table that operators read (`creditwell halted
+list`). What concerns everybody (the database is away, a right or a table is missing) is raised, as ever.
 """
 
 import traceback
@@ -15,13 +15,13 @@ import asyncpg
 
 from services.runtime.health import Health
 from services.runtime.logs import get_log
-from services.store.connect import WORLD, Connection
+from services.store.connect import RETRYABLE, Connection
 
 AGAIN_SECONDS = 60.0
 WHY_LENGTH_MAX = 500
 
 # Nobody's row is wrong when a table, a column or a right is missing.
-EVERYBODYS: tuple[type[Exception], ...] = (*WORLD, asyncpg.SyntaxOrAccessError)
+EVERYBODYS: tuple[type[Exception], ...] = (*RETRYABLE, asyncpg.SyntaxOrAccessError)
 
 HALT = """
     INSERT INTO halted (work, name, shard, position, why) VALUES ($1, $2, $3, $4, $5)
@@ -41,7 +41,7 @@ class Halts:
     again_at: dict[str, float] = field(default_factory=dict)
 
     async def begin(self, connection: Connection, shards: Collection[int] | None = None) -> dict[str, int | None]:
-        """Take over what an earlier process had halted (of these shards); all of it is tried at once. Name and shard of each."""
+        """Take over what an earlier process had halted (of these shards), to try it at once: name and shard of each."""
         rows = await connection.fetch(HALTED, self.work, None if shards is None else list(shards))
         for row in rows:
             self.again_at.setdefault(row["name"], self.health.now())

@@ -1,7 +1,8 @@
 """The door: raw Kafka records become facts that can be appended, or refusals that say why.
 
-Each record is judged alone, so that one bad record never fails its neighbours. Everything is decided from values (the rate
-cards, the clock's answer, what the store knows of these teams and identities); the recorder fetches those and writes the outcome.
+Each record is judged alone, so that one bad record never fails its neighbours. Everything is decided from values (the
+rate cards, the clock's answer, what the store knows of these teams and identities); the recorder fetches those and
+writes the outcome.
 """
 
 from collections.abc import Iterable, Mapping
@@ -10,11 +11,11 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import NamedTuple
 
+from schemas.cloudevents import BadUsage
 from schemas.facts import OURS, AnyFact, NewFact, Stored, UnknownFact, UsageRecorded, UsageVoided
-from schemas.rates import NotPriced, RateCards
+from schemas.pricing import NotPriced, RateCards
 from schemas.usage import (
     AnyUsage,
-    BadUsage,
     UsageReported,
     UsageVoidReported,
     digest_of_fact,
@@ -25,7 +26,7 @@ from services.credits.holds import HoldKey, HoldState
 from services.store.append import Ready, make_ready
 from services.store.identities import Identity
 from services.usage.kafka_headers import BatchNotRead
-from services.usage.refusals import RECORD_MAX, Record, Refusal
+from services.usage.refusals import RECORD_MAX, KafkaRecord, RefusedRecord
 
 YEARS = (1970, 9990)
 AHEAD_MAX = timedelta(minutes=5)  # clocks differ; beyond that, somebody's is wrong
@@ -35,27 +36,27 @@ NAMES_MAX_BYTES = {"subject": 512, "source": 1024, "id": 512}  # as of usage tha
 class Passed(NamedTuple):
     """The last offset of a batch that was refused as one: it lets the cursor pass, and nothing else."""
 
-    record: Record
+    record: KafkaRecord
 
 
-class Usage(NamedTuple):
+class ParsedUsage(NamedTuple):
     """A record that parsed: what it says, where it stood, and what makes it one and the same."""
 
-    record: Record
+    record: KafkaRecord
     event: AnyUsage
     identity: Identity
 
 
 @dataclass(frozen=True, slots=True)
-class Repeat:
+class RepeatedUsage:
     """A record whose identity is in the log already, or earlier in this batch."""
 
-    usage: Usage
+    usage: ParsedUsage
     same: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class StoredContext:
     """What the store knows of a batch's teams, voids, identities and holds."""
 
     teams: frozenset[str]
@@ -65,20 +66,20 @@ class Known:
 
 
 @dataclass(slots=True)
-class Judged:
+class BatchOutcome:
     """The outcome of a batch: every record is in exactly one of the first three.
 
     `settles` are the holds that its facts settle, `ended` those that they name and that were over, or never there.
     """
 
     facts: list[Ready]
-    refusals: list[Refusal]
-    repeats: list[Repeat]
+    refusals: list[RefusedRecord]
+    repeats: list[RepeatedUsage]
     settles: set[HoldKey] = field(default_factory=set)
     ended: set[HoldKey] = field(default_factory=set)
 
 
-def parse(record: Record) -> Usage | Refusal | Passed:
+def parse(record: KafkaRecord) -> ParsedUsage | RefusedRecord | Passed:
     """Read one record. Nothing that it contains raises."""
     value = record.value
     if value is not None and (len(value) > RECORD_MAX or type(value) is BatchNotRead):
@@ -87,7 +88,7 @@ def parse(record: Record) -> Usage | Refusal | Passed:
         event = parse_usage(record.value, record.headers)
     except BadUsage as bad:
         names = (_name(bad.event.get(part), most) for part, most in NAMES_MAX_BYTES.items())
-        return Refusal(record, bad.reason, bad.detail, *names)
+        return RefusedRecord(record, bad.reason, bad.detail, *names)
     if record.key != event.subject.encode():
         return _refuse(record, event, "wrong_key", f"the record's key must be its subject, {event.subject!r}")
     if event.source.startswith(OURS):
@@ -99,13 +100,15 @@ def parse(record: Record) -> Usage | Refusal | Passed:
         )
     if not YEARS[0] <= event.time.year <= YEARS[1]:
         return _refuse(record, event, "wrong_time", f"time is in the year {event.time.year}; send when it happened")
-    return Usage(record, event, Identity(event.subject, event.source, event.id))
+    return ParsedUsage(record, event, Identity(event.subject, event.source, event.id))
 
 
-def _not_read(record: Record, value: bytes) -> Refusal | Passed:
+def _not_read(record: KafkaRecord, value: bytes) -> RefusedRecord | Passed:
     if not isinstance(value, BatchNotRead):
-        return Refusal(record, "record_too_big", f"the record has {len(value)} bytes, at most {RECORD_MAX} are read")
-    return Passed(record) if value.reason is None else Refusal(record, value.reason, value.detail)
+        return RefusedRecord(
+            record, "record_too_big", f"the record has {len(value)} bytes, at most {RECORD_MAX} are read"
+        )
+    return Passed(record) if value.reason is None else RefusedRecord(record, value.reason, value.detail)
 
 
 def _name(value: object, most_bytes: int) -> str | None:
@@ -114,42 +117,44 @@ def _name(value: object, most_bytes: int) -> str | None:
     return value if 0 < len(value.encode()) <= most_bytes else None
 
 
-def _refuse(record: Record, event: AnyUsage, reason: str, detail: str) -> Refusal:
-    return Refusal(record, reason, detail, event.subject, event.source, event.id)
+def _refuse(record: KafkaRecord, event: AnyUsage, reason: str, detail: str) -> RefusedRecord:
+    return RefusedRecord(record, reason, detail, event.subject, event.source, event.id)
 
 
-def judge(usages: Iterable[Usage], known: Known, cards: RateCards, now: datetime) -> Judged:
+def judge(usages: Iterable[ParsedUsage], context: StoredContext, cards: RateCards, now: datetime) -> BatchOutcome:
     """Decide on each usage of a batch, in order. A void must not share a batch with the usage that it takes back."""
-    judged = Judged([], [], [])
-    said: dict[Identity, Usage] = {}
-    voided = set(known.voided)
+    outcome = BatchOutcome([], [], [])
+    first_by_identity: dict[Identity, ParsedUsage] = {}
+    voided = set(context.voided)
     for usage in usages:
         identity = usage.identity
-        if (earlier := said.get(identity)) is not None:
-            judged.repeats.append(Repeat(usage, digest_of_report(usage.event) == digest_of_report(earlier.event)))
+        if (earlier := first_by_identity.get(identity)) is not None:
+            outcome.repeats.append(
+                RepeatedUsage(usage, digest_of_report(usage.event) == digest_of_report(earlier.event))
+            )
             continue
         try:
-            if (before := known.stored.get(identity)) is not None:
-                judged.repeats.append(Repeat(usage, _says_the_same(usage, before)))
+            if (before := context.stored.get(identity)) is not None:
+                outcome.repeats.append(RepeatedUsage(usage, _says_the_same(usage, before)))
                 continue
-            fact = _fact_of(usage.event, known, cards, now)
+            fact = _fact_of(usage.event, context, cards, now)
             if (hold_id := usage.event.data.hold_id) is not None:
-                _settle(HoldKey(fact.team_id, hold_id), known, judged)
+                _settle(HoldKey(fact.team_id, hold_id), context, outcome)
         except (NotPriced, BadUsage) as refused:
-            judged.refusals.append(_refuse(usage.record, usage.event, refused.reason, refused.detail))
+            outcome.refusals.append(_refuse(usage.record, usage.event, refused.reason, refused.detail))
             continue
         if isinstance(fact.fact, UsageVoided):
             taken_back = (fact.team_id, fact.fact.usage_position)
             if taken_back in voided:
-                judged.repeats.append(Repeat(usage, same=True))
+                outcome.repeats.append(RepeatedUsage(usage, same=True))
                 continue
             voided.add(taken_back)
-        said[identity] = usage
-        judged.facts.append(make_ready(fact))
-    return judged
+        first_by_identity[identity] = usage
+        outcome.facts.append(make_ready(fact))
+    return outcome
 
 
-def _says_the_same(usage: Usage, before: Stored) -> bool:
+def _says_the_same(usage: ParsedUsage, before: Stored) -> bool:
     fact = _read(before)
     if not isinstance(fact, UsageRecorded | UsageVoided):
         return False
@@ -157,7 +162,7 @@ def _says_the_same(usage: Usage, before: Stored) -> bool:
 
 
 def _read(stored: Stored) -> AnyFact:
-    """A fact of the log. One that this build can't read refuses the usage that needs it, and keeps no other team waiting."""
+    """A fact of the log. One that this build can't read refuses the usage that needs it, and stops no other team's."""
     try:
         return stored.fact()
     except (ValueError, UnknownFact) as error:
@@ -167,19 +172,22 @@ def _read(stored: Stored) -> AnyFact:
         raise BadUsage("unreadable_fact", detail[:400]) from error
 
 
-def _fact_of(event: AnyUsage, known: Known, cards: RateCards, now: datetime) -> NewFact:
-    if event.subject not in known.teams:
+def _fact_of(event: AnyUsage, context: StoredContext, cards: RateCards, now: datetime) -> NewFact:
+    if event.subject not in context.teams:
         raise BadUsage("unknown_team", f"{event.subject!r} has no plan yet; assign one, then send this again")
     if event.time > now + AHEAD_MAX:
         raise BadUsage(
             "future_time", f"time is {event.time - now} ahead of ours; check the clock, or send it when it has happened"
         )
-    fact = _void(event, known) if isinstance(event, UsageVoidReported) else _priced(event, cards, now)
+    fact = _void(event, context) if isinstance(event, UsageVoidReported) else _priced(event, cards, now)
     return NewFact(event.subject, event.source, event.id, event.time, fact)
 
 
 def _priced(event: UsageReported, cards: RateCards, now: datetime) -> UsageRecorded:
-    """By the card in force at the usage's own time; of one that is ahead, now: not every recorder knows a later card yet."""
+    """By the card in force at the usage's own time; of one that is ahead, now.
+
+    Not every recorder knows a later card yet.
+    """
     data, card = event.data, cards.in_force(min(event.time, now))
     return UsageRecorded(
         feature=data.feature,
@@ -192,15 +200,18 @@ def _priced(event: UsageReported, cards: RateCards, now: datetime) -> UsageRecor
     )
 
 
-def _settle(hold: HoldKey, known: Known, judged: Judged) -> None:
-    """Note that a usage settles a hold. One that has expired, was released or never was, nobody settles: it is plain usage."""
-    state = HoldState.SETTLED if hold in judged.settles else known.holds.get(hold)
+def _settle(hold: HoldKey, context: StoredContext, outcome: BatchOutcome) -> None:
+    """Note that a usage settles a hold.
+
+    One that has expired, was released or never was, nobody settles: it is plain usage.
+    """
+    state = HoldState.SETTLED if hold in outcome.settles else context.holds.get(hold)
     if state is HoldState.SETTLED:
         raise BadUsage(
             "hold_settled",
             f"hold {hold.hold_id!r} was settled already; report further work under a hold of its own, or none",
         )
-    (judged.settles if state is HoldState.OPEN else judged.ended).add(hold)
+    (outcome.settles if state is HoldState.OPEN else outcome.ended).add(hold)
 
 
 def target(event: UsageVoidReported) -> Identity:
@@ -208,10 +219,10 @@ def target(event: UsageVoidReported) -> Identity:
     return Identity(event.subject, event.data.usage_source, event.data.usage_id)
 
 
-def _void(event: UsageVoidReported, known: Known) -> UsageVoided:
+def _void(event: UsageVoidReported, context: StoredContext) -> UsageVoided:
     if event.data.usage_source != event.source:
         raise BadUsage("wrong_source", "only the source that reported a usage can take it back")
-    usage = known.stored.get(target(event))
+    usage = context.stored.get(target(event))
     fact = _read(usage) if usage is not None else None
     if usage is None or not isinstance(fact, UsageRecorded):
         raise BadUsage(

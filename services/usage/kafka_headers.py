@@ -1,12 +1,12 @@
 """Batches that aiokafka can't read, or should not, must be refused like any other record, not stop the recorder.
 
-It decodes header names strictly while it hands out a fetched batch: one record with a name that is not UTF-8 makes every
-fetch of its partition fail, for ever. So the batches of this process try aiokafka's fast parser first, and where that
-fails go on with its Python parser, told to write such bytes as escapes.
+It decodes header names strictly while it hands out a fetched batch: one record with a name that is not UTF-8 makes
+every fetch of its partition fail, for ever. So the batches of this process try aiokafka's fast parser first, and where
+that fails go on with its Python parser, told to write such bytes as escapes.
 
-It unpacks whatever a compressed batch becomes. So here a batch is unpacked within a bound, or handed out as a record of its own that
-is refused: at the batch's first offset, with the compressed bytes as its value. A second one at the last offset lets the
-cursor pass. And what one turn of the event loop unpacks is bounded, too: the rest is fetched again.
+It unpacks whatever a compressed batch becomes. So here a batch is unpacked within a bound, or handed out as a record of
+its own that is refused: at the batch's first offset, with the compressed bytes as its value. A second one at the last
+offset lets the cursor pass. And what one turn of the event loop unpacks is bounded, too: the rest is fetched again.
 
 Batches of the formats before Kafka 0.11 are left to aiokafka: no broker since 3.0 writes them.
 """
@@ -35,7 +35,10 @@ TURN_MAX = (
 
 
 class BatchNotRead(bytes):
-    """The value of a record that stands for a batch: its compressed bytes. Without `reason` it marks the batch's last offset alone."""
+    """The value of a record that stands for a batch: its compressed bytes.
+
+    Without `reason` it marks the batch's last offset alone.
+    """
 
     reason: str | None = None
     detail: str = ""
@@ -110,13 +113,13 @@ class _Batch:
         return next(self._fast)  # of a control batch: its marker
 
     def __iter__(self) -> Iterator[Any]:
-        given = 0
+        count = 0
         try:
             for record in self._plain():
                 yield record
-                given += 1
+                count += 1
         except UnicodeDecodeError:
-            yield from islice(_PatientBatch(self._data), given, None)
+            yield from islice(_PatientBatch(self._data), count, None)
         except NotUnpacked as error:
             yield from self._stand_ins(error)
 
@@ -151,7 +154,10 @@ class _Records(_MemoryRecordsPy):  # type: ignore[misc]
     _begun = False
 
     def has_next(self) -> bool:
-        """True while there is a batch that this turn has room for. The first to ask is the fetcher, which only wants to know of any."""
+        """True while there is a batch that this turn has room for.
+
+        The first to ask is the fetcher, which only wants to know of any.
+        """
         if self._begun and _turn.is_full():
             return False
         self._begun = True

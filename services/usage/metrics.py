@@ -7,7 +7,8 @@ from time import monotonic
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from services.usage.refusals import Refusal
+from services.runtime.health import Health
+from services.usage.refusals import RefusedRecord
 
 REFUSED_MINUTE_SECONDS = 60
 REFUSED_ALARM_MIN = 20  # fewer records say nothing about a share
@@ -15,7 +16,7 @@ REFUSED_ALARM_MIN = 20  # fewer records say nothing about a share
 log = structlog.get_logger("recorder")
 
 
-class Metrics:
+class RecorderMetrics:
     """What dashboards and alerts ask of a recorder."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -28,7 +29,7 @@ class Metrics:
 
 
 @dataclass(slots=True)
-class Refusing:
+class RefusedShare:
     """How much was refused in the running minute: more than half is said loudly, and the recorder goes on."""
 
     share: Gauge
@@ -36,7 +37,7 @@ class Refusing:
     all: int = 0
     refused: int = 0
 
-    def count(self, all_: int, refused: Sequence[Refusal]) -> None:
+    def count(self, all_: int, refused: Sequence[RefusedRecord]) -> None:
         """Add a batch; judge when the minute is over, or at once when it is that bad."""
         self.all += all_
         self.refused += len(refused)
@@ -50,3 +51,17 @@ class Refusing:
                 last_reason=refused[-1].reason, last_detail=refused[-1].detail, do="run `creditwell refused list`",
             )  # fmt: skip
         self.since, self.all, self.refused = monotonic(), 0, 0
+
+
+def tell_of_transaction(health: Health, name: str, offset: int | None, end: int) -> None:
+    """A transaction is open at this offset (None: nothing waits for one)."""
+    if offset is None:
+        health.held(name, None)
+        return
+    why = (
+        f"a Kafka transaction is open at offset {offset} and hides {end - offset} records: its producer must "
+        "commit or abort it, or an operator with `kafka-transactions.sh`"
+    )
+    if name not in health.held_up:
+        log.warning("held up", work=name, why=why)
+    health.held(name, why)

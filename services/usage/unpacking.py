@@ -1,12 +1,13 @@
 """What producers have compressed, unpacked within a bound: some kB may say that they are hundreds of MB.
 
-aiokafka unpacks a batch in the event loop, however much comes out of it. So ours goes no further than `UNPACKED_MAX`, which takes some
-hundredths of a second: short enough to stay in the loop. A batch that is larger, or that can't be unpacked, is refused as one:
-nobody knows where in it a record begins.
+aiokafka unpacks a batch in the event loop, however much comes out of it. So ours goes no further than `UNPACKED_MAX`,
+which takes some hundredths of a second: short enough to stay in the loop. A batch that is larger, or that can't be
+unpacked, is refused as one: nobody knows where in it a record begins.
 
-Where a format says its size first (snappy), that is believed before the work; the others are stopped when the room is full.
-The broker could do it (`compression.type=uncompressed` lets `max.message.bytes` count what was unpacked). But it then builds the whole
-batch in its own heap before it refuses it, and stores and sends everything unpacked. So the topic stays as it is.
+Where a format says its size first (snappy), that is believed before the work; the others are stopped when the room is
+full. The broker could do it (`compression.type=uncompressed` lets `max.message.bytes` count what was unpacked). But it
+then builds the whole batch in its own heap before it refuses it, and stores and sends everything unpacked. So the topic
+stays as it is.
 """
 
 import struct
@@ -20,7 +21,8 @@ from schemas.topics import RECORD_BYTES_MAX
 UNPACKED_MAX = RECORD_BYTES_MAX  # of one batch; the largest single record that the topic takes has as much
 BLOCKS_MAX = UNPACKED_MAX // 1024  # the smallest that snappy-java makes; each costs a turn of a loop of ours
 
-# https://github.com/xerial/snappy-java: blocks of snappy, each behind its length, after this and two numbers of a version.
+# https://github.com/xerial/snappy-java: blocks of snappy, each behind its length, after this and two numbers of a
+# version.
 _XERIAL = b"\x82SNAPPY\0"
 _XERIAL_HEADER_BYTES = 16
 _LENGTH = struct.Struct(">i")

@@ -1,4 +1,7 @@
-"""Usage written in every way that JSON allows, and what the two decoders make of it: whatever both take must mean the same."""
+"""Usage written in every way that JSON allows, and what the two decoders make of it.
+
+Whatever both take must mean the same.
+"""
 
 import json
 from typing import Any
@@ -8,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from schemas import usage
-from schemas.usage import AnyUsage, BadUsage, digest_of_report, parse_usage
+from schemas.cloudevents import BadUsage, load_json, with_data
+from schemas.usage import AnyUsage, digest_of_report, parse_usage
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12)
 ODD = st.sampled_from(
@@ -81,25 +85,25 @@ def read_fast(value: bytes) -> tuple[Any, ...] | None:
 def read_slowly(value: bytes) -> tuple[Any, ...] | None:
     """As the model has it."""
     try:
-        return meaning(usage._parse_slowly(usage._with_data(usage._load(value))))
+        return meaning(usage._parse_slowly(with_data(load_json(value))))
     except BadUsage:
         return None
 
 
 def read_binary(attributes: list[tuple[str, str]], data: str) -> tuple[Any, ...] | None:
     """The same event in binary mode, whose attributes are text; None where they can't be."""
-    told = json.loads(written(attributes))
-    if not all(isinstance(value, str) for value in told.values()):
+    event = json.loads(written(attributes))
+    if not all(isinstance(value, str) for value in event.values()):
         return None
     try:
-        headers = [(f"ce_{name}", value.encode()) for name, value in told.items()]
+        headers = [(f"ce_{name}", value.encode()) for name, value in event.items()]
         return meaning(parse_usage(data.encode(), headers))
     except (BadUsage, UnicodeEncodeError):
         return None
 
 
 def check_decoders(examples: int) -> None:
-    """AssertionError with the smallest event that two decoders take for two things, or that one alone of two equal ways may say."""
+    """AssertionError with the smallest event that two decoders take for two things."""
 
     @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))
     @given(events())

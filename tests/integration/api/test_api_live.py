@@ -10,14 +10,14 @@ from functools import partial
 from typing import Any
 
 import asyncpg
-import httpx
+import httpx2
 import pytest
 
 from deploy.local.stack import Stack
 from schemas.credits import MICRO
 from schemas.facts import CreditsGranted
 from services.runtime.health import Health
-from services.runtime.settings import load_settings
+from services.runtime.settings_loading import load_settings
 from services.usage import consuming
 from tests.support.api import Api, Event, a_database, an_api, events, key
 from tests.support.usage import reported
@@ -67,7 +67,7 @@ async def receipt(api: Api, name: str, status: str = "applied", **counts: int) -
 async def test_usage_reported_by_http_is_acknowledged_recorded_and_has_a_receipt(api: Api) -> None:
     event = usage(api, "one", quantity="2", tier="standard")
 
-    async def sent() -> httpx.Response | None:
+    async def sent() -> httpx2.Response | None:
         """An API that has just started may not have found Kafka yet."""
         response = await api.service.post("/v1/usage", json=event)
         return response if response.status_code != 503 else None
@@ -235,7 +235,7 @@ async def test_what_is_no_event_is_refused_at_once(api: Api, content: bytes, kin
 
 @asynccontextmanager
 async def streaming(
-    api: Api, client: httpx.AsyncClient | None = None, **headers: str
+    api: Api, client: httpx2.AsyncClient | None = None, **headers: str
 ) -> AsyncIterator[AsyncIterator[Event]]:
     """The team's stream."""
     sent = {name.replace("_", "-"): value for name, value in headers.items()}

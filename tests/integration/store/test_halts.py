@@ -1,4 +1,7 @@
-"""What goes wrong for one team halts that team, by name; everybody else's work goes on, and theirs when it is mended."""
+"""What goes wrong for one team halts that team, by name.
+
+Everybody else's work goes on, and theirs when it is mended.
+"""
 
 import asyncio
 import json
@@ -29,7 +32,7 @@ from tests.support.desk import Desk, working
 from tests.support.serving import as_role, plan, store, used
 from tests.support.usage import used as reported
 from tests.support.waiting import until
-from tests.support.world import World
+from tests.support.world import ServiceWorld
 
 NOWHERE = "Mars/Olympus_Mons"
 HALTED = "SELECT work, name, why FROM halted ORDER BY work, name"
@@ -193,7 +196,7 @@ async def test_a_zone_that_this_build_does_not_know_holds_up_that_teams_refill_a
     await until_halted(connection, ("sealing", bad))
 
 
-async def test_the_recorder_records_what_a_team_without_a_known_zone_uses(world: World) -> None:
+async def test_the_recorder_records_what_a_team_without_a_known_zone_uses(world: ServiceWorld) -> None:
     await world.team("team_1", "team_2")
     await world.connection.execute("UPDATE teams SET cycle_ends_at = clock_timestamp()")
     await world.connection.execute("UPDATE teams SET zone = $1 WHERE team_id = 'team_1'", NOWHERE)
@@ -206,7 +209,9 @@ async def test_the_recorder_records_what_a_team_without_a_known_zone_uses(world:
     assert await world.usage_ids("team_2") == ["b"]
 
 
-async def test_a_usage_whose_first_record_can_not_be_read_is_refused_and_keeps_no_other_waiting(world: World) -> None:
+async def test_a_usage_whose_first_record_can_not_be_read_is_refused_and_keeps_no_other_waiting(
+    world: ServiceWorld,
+) -> None:
     await world.team("team_1", "team_2")
     again = reported("team_1", "a")
     async with world.recorder():

@@ -1,4 +1,7 @@
-"""A Kafka transaction that was left open hides what lies behind it: that is said, nothing is sealed meanwhile, nobody is restarted."""
+"""A Kafka transaction that was left open hides what lies behind it.
+
+That is said, nothing is sealed meanwhile, and nobody is started anew.
+"""
 
 from datetime import UTC, datetime
 
@@ -9,12 +12,14 @@ from services.runtime.health import STUCK_SECONDS
 from services.store.connect import Connection
 from tests.support.usage import used
 from tests.support.waiting import until
-from tests.support.world import Service, World
+from tests.support.world import Service, ServiceWorld
 
 PASSED = "SELECT partition, passed_at FROM kafka_cursors WHERE topic = 'usage'"
 
 
-async def test_usage_behind_an_open_transaction_is_lag_and_holds_sealing_up_and_fails_no_liveness(world: World) -> None:
+async def test_usage_behind_an_open_transaction_is_lag_and_holds_sealing_up_and_fails_no_liveness(
+    world: ServiceWorld,
+) -> None:
     await world.team("team_1")
     async with (
         AIOKafkaProducer(

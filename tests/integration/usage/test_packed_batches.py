@@ -9,7 +9,7 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from tests.integration.usage.test_bad_input import peak_memory_mb
 from tests.support.fleet import Fleet
 from tests.support.usage import used
-from tests.support.world import World
+from tests.support.world import ServiceWorld
 
 MB = 2**20
 RECORDS = 200
@@ -25,7 +25,7 @@ def bomb(codec: int) -> bytes:
     return bytes(batch.build())
 
 
-async def send_batch(world: World, batch: bytes, *, partition: int) -> int:
+async def send_batch(world: ServiceWorld, batch: bytes, *, partition: int) -> int:
     """Send these bytes; the offset of the first record."""
     async with AIOKafkaProducer(bootstrap_servers=world.stack.kafka) as producer:
         builder = producer.create_batch()
@@ -40,7 +40,7 @@ async def send_batch(world: World, batch: bytes, *, partition: int) -> int:
 
 @pytest.mark.parametrize("name", CODECS)
 async def test_a_batch_of_two_hundred_megabytes_in_some_kilobytes_is_refused_as_one_and_the_cursor_passes_it(
-    world: World, name: str
+    world: ServiceWorld, name: str
 ) -> None:
     await world.team("team_1")
     batch = bomb(CODECS[name])
@@ -60,7 +60,7 @@ async def test_a_batch_of_two_hundred_megabytes_in_some_kilobytes_is_refused_as_
 
 
 async def test_many_such_batches_cost_no_recorder_its_memory_or_its_place_in_the_group(
-    world: World, fleet: Fleet
+    world: ServiceWorld, fleet: Fleet
 ) -> None:
     await world.team("team_1")
     batches = [bomb(CODECS[name]) for name in ("gzip", "zstd", "lz4")]

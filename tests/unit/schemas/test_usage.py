@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from schemas.usage import BadUsage, digest_of_report, parse_usage
+from schemas.cloudevents import BadUsage
+from schemas.usage import digest_of_report, parse_usage
 from tests.support.decoders import check_decoders
 from tests.support.usage import binary, reported, structured, voided
 
@@ -88,10 +89,10 @@ def test_data_in_base64_is_the_same_usage(kind: str | None) -> None:
 def test_data_in_base64_that_can_not_be_read_is_refused_by_its_name(
     more: dict[str, Any], reason: str, words: str
 ) -> None:
-    told = refused(packed(EVENT, **more))
+    refusal = refused(packed(EVENT, **more))
 
-    assert told[0] == reason
-    assert words in told[1]
+    assert refusal[0] == reason
+    assert words in refusal[1]
 
 
 @pytest.mark.parametrize("wrong", ["15", "1.5", "1.0", "1e400", "true"])
