@@ -13,6 +13,7 @@ holds                holds in a few words
 payments             payments, charged and credited
 desk                 the stand-in for Stripe, and what both books must agree upon
 usage                usage as feature services write it, with none of our code
+decoders             usage in every way that JSON allows, read by both decoders
 load                 usage as a busy product sends it, from a seed
 history              random histories, stored fact by fact
 past                 a team's past, recorded as if then
