@@ -136,7 +136,8 @@ def resumption_due(state: TopUps) -> TopUpResumed | None:
     if state.suspension is None:
         return None
     if state.suspension.paid:
-        return TopUpResumed(reason="somebody paid")
+        settled = state.suspension.cause == "payment"
+        return TopUpResumed(reason="the payment was looked at" if settled else "somebody paid")
     if state.card is not None and state.card.fingerprint != state.suspension.fingerprint:
         return TopUpResumed(reason="the card was changed")
     return None

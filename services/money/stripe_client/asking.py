@@ -5,7 +5,7 @@ from byte to byte, so that a slow drip would outlast a lease; ours counts from t
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
@@ -77,11 +77,19 @@ class Asking:
         finally:
             question.close()  # one that was given up in the line was never asked
 
-    async def each(self, list_async: Callable[[Any], Coroutine[Any, Any, Any]], params: Json) -> AsyncIterator[Json]:
-        """All that one of Stripe's lists holds, newest first, asked for page by page. Raises as `ask`."""
+    async def each(
+        self,
+        list_async: Callable[[Any], Coroutine[Any, Any, Any]],
+        params: Json,
+        *,
+        after_page: Callable[[], Awaitable[None]] | None = None,
+    ) -> AsyncIterator[Json]:
+        """All that one of Stripe's lists holds, newest first, asked for page by page. Raises as `ask`, and as `after_page`."""
         params = {**params, "limit": PAGE_SIZE}
         while True:
             page = await self.ask(list_async(params))
+            if after_page is not None:
+                await after_page()
             for found in page.data:
                 yield found.to_dict()
             if not page.has_more:

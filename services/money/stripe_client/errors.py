@@ -12,10 +12,11 @@ from services.runtime.errors import Refused, Unavailable
 class Declined(Refused):
     """The bank's definite no (402). No money moved; `intent` is as the no has left it, still payable."""
 
-    def __init__(self, decline: Decline, intent: Intent | None) -> None:
+    def __init__(self, decline: Decline, intent: Intent | None, *, replayed: bool = False) -> None:
         super().__init__(decline.remedy, decline.message)
         self.decline = decline
         self.intent = intent
+        self.replayed = replayed  # as for `WrongRequest`
 
     @property
     def remedy(self) -> Remedy:
@@ -35,7 +36,7 @@ class Unknown(Unavailable):
     """
 
     def __init__(
-        self, reason: Literal["no_answer", "server_error", "in_flight"], *, key_is_spent: bool = False
+        self, reason: Literal["no_answer", "server_error", "in_flight", "kept_answer"], *, key_is_spent: bool = False
     ) -> None:
         super().__init__(reason)
         self.reason = reason
@@ -51,13 +52,19 @@ class Busy(Unavailable):
 
 
 class WrongRequest(Exception):
-    """Stripe will not have this request, today or tomorrow: our mistake, or a wrong key. Never the end of an attempt by itself."""
+    """Stripe will not have this request, today or tomorrow: our mistake, or a wrong key; it says nothing about the money.
 
-    def __init__(self, message: str, *, status: int | None, code: str | None, param: str | None) -> None:
+    `replayed`: Stripe kept this answer under the key from an earlier request. That one ran, so the truth must be asked for.
+    """
+
+    def __init__(
+        self, message: str, *, status: int | None, code: str | None, param: str | None, replayed: bool = False
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
         self.param = param
+        self.replayed = replayed
 
 
 class Missing(WrongRequest):
@@ -72,7 +79,7 @@ def meaning(error: stripe.StripeError) -> Exception:
     match error:
         case stripe.CardError():
             body = details.get("payment_intent")
-            return Declined(decline_of(details), None if body is None else intent_of(body))
+            return Declined(decline_of(details), None if body is None else intent_of(body), replayed=replayed)
         case stripe.RateLimitError():
             after = headers.get("retry-after", "")
             return Busy(int(after) if after.isdecimal() else None)
@@ -80,9 +87,9 @@ def meaning(error: stripe.StripeError) -> Exception:
             return Unknown("no_answer")
         case stripe.IdempotencyError():
             # The key was used for another body, by another release of ours: what that request did must be asked for.
-            return Unknown("in_flight", key_is_spent=True)
+            return Unknown("kept_answer", key_is_spent=True)
         case stripe.APIError():
             conflict = error.http_status == 409
             return Unknown("in_flight" if conflict else "server_error", key_is_spent=replayed)
     kind = Missing if error.code == "resource_missing" else WrongRequest
-    return kind(str(error), status=error.http_status, code=error.code, param=details.get("param"))
+    return kind(str(error), status=error.http_status, code=error.code, param=details.get("param"), replayed=replayed)
