@@ -16,7 +16,8 @@ from services.money.checkout import customers
 from services.money.checkout import rows as checkouts
 from services.money.checkout.customers import CardChange
 from services.money.checkout.rows import Record, State
-from services.money.stripe_client import Card, Charges, Checkout, Intent, Missing, Unknown
+from services.money.stamps import Asked, Stamps, read_stamps
+from services.money.stripe_client import Card, Charges, Checkout, Intent, Missing, Unknown, WrongRequest
 from services.money.top_ups.attempts import STRIPE, read_top_ups
 from services.runtime.crashpoints import crashpoint
 from services.runtime.errors import Refused, Unavailable
@@ -71,25 +72,28 @@ async def _new_customer(charges: Charges, wanted: Record) -> str:
 
 
 async def _open(charges: Charges, transaction: Transaction, record: Record) -> Record:
+    async with transaction() as connection:
+        stamps = await read_stamps(connection)
     try:
-        page = await _ask_for_page(charges, record)
-    except Unknown as unknown:
-        if unknown.key_is_spent:
+        page = await _ask_for_page(charges, stamps, record)
+    except (Unknown, WrongRequest) as no:
+        # A kept answer is that of an earlier request, whose page nobody has seen.
+        spent = no.key_is_spent if isinstance(no, Unknown) else no.replayed
+        if spent:
             async with transaction() as connection:
                 await checkouts.next_try(connection, record)
-        raise
-    except Missing as missing:
-        if missing.param != "customer":
+            raise Unknown("kept_answer", key_is_spent=True) from no
+        if not isinstance(no, Missing) or no.param != "customer":
             raise
         record = await _with_another_customer(charges, transaction, record)
-        page = await _ask_for_page(charges, record)
+        page = await _ask_for_page(charges, stamps, record)
     crashpoint("checkout:made")
     assert page.url is not None, "a page that was made just now can be visited"
     async with transaction() as connection:
         return await checkouts.opened(connection, record, page.id, page.url, page.expires_at)
 
 
-async def _ask_for_page(charges: Charges, record: Record) -> Checkout:
+async def _ask_for_page(charges: Charges, stamps: Stamps, record: Record) -> Checkout:
     if record.mode == "setup":
         return await charges.create_card_checkout(
             change_id=str(record.id), team_id=record.team_id, customer_id=record.customer_id,
@@ -97,11 +101,15 @@ async def _ask_for_page(charges: Charges, record: Record) -> Checkout:
             try_number=record.create_try,
         )  # fmt: skip
     assert record.charge_cents is not None
+    asked = Asked(
+        "purchase", record.team_id, str(record.id), record.credits or 0, record.charge_cents, record.currency or "",
+        record.customer_id, pack=record.pack or "",
+    )  # fmt: skip
     return await charges.create_checkout(
         purchase_id=str(record.id), team_id=record.team_id, customer_id=record.customer_id, name=record.name or "",
         amount_cents=record.charge_cents, currency=record.currency or "", save_card=record.keeps_card,
         automatic_tax=record.taxed, success_url=_back(record, "purchase"),
-        cancel_url=_back(record, "purchase", "&cancelled=1"), try_number=record.create_try,
+        cancel_url=_back(record, "purchase", "&cancelled=1"), metadata=stamps.write(asked), try_number=record.create_try,
     )  # fmt: skip
 
 

@@ -84,8 +84,6 @@ class Charging:
         wait_seconds = min(LAST_LOOK_SECONDS, FIRST_LOOK_SECONDS * 2 ** min(lease.looks, 10))
         try:
             wait_seconds = await self._drive(lease, state, state.open) or wait_seconds
-            if lease.too_old:
-                await self._give_up(lease)
         except Busy as busy:
             wait_seconds = busy.retry_after_seconds or wait_seconds
         except Unknown as unknown:
@@ -96,8 +94,8 @@ class Charging:
                 raise
             wait_seconds = LAST_LOOK_SECONDS
             get_log().error("Stripe will not have this", attempt_id=state.open.attempt_id, why=str(wrong))
-            if lease.too_old and not isinstance(wrong, Missing):
-                await self._give_up(lease)
+        if lease.too_old:  # nobody decides it: whoever charges next finds its intent, and waits for it
+            await self._fail(lease, "gave_up", None)
         async with self.pool.acquire() as connection:
             await attempts.release(connection, lease, self.owner, wait_seconds)
 
@@ -271,13 +269,9 @@ class Charging:
         if await self._looking.look(lease, attempt, None) is Look.CLEAR:
             await self._fail(lease, reason, None, message)
 
-    async def _give_up(self, lease: Lease) -> None:
-        """End an attempt that nobody decides, if it is still open: whoever charges next finds its intent and waits for it."""
-        await self._fail(lease, "gave_up", None)
-
     async def _credit(self, lease: Lease, attempt: Attempt, intent: Intent) -> None:
         """Answer money by credits; whoever comes second finds it answered."""
-        if not _asks_for(intent, attempt):
+        if not _asks_for(intent, attempt):  # another life of the log had decided otherwise under the same name
             await self._looking.take(lease, attempt, intent)
             return
         async with self.pool.acquire() as connection, connection.transaction():

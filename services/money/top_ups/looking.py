@@ -18,7 +18,7 @@ payments in that time. How far the log went back is not known here, and a paymen
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
@@ -159,10 +159,11 @@ class Looking:
         if intent.state == "processing":
             return intent
         if kind_of(intent) == "purchase" and (page := await self.charges.find_checkout(intent.id)) is not None:
-            await self.charges.expire_checkout(page.id)
+            ended = await self.charges.expire_checkout(page.id)
             after = await self.charges.retrieve(intent.id)
-            if after.state == "succeeded" or not after.payable:
-                return after
+            # Stripe cancels no intent of a page. Nobody can pay it on a page that has expired.
+            over = ended.state == "expired" and after.state not in ("succeeded", "processing")
+            return replace(after, state="cancelled") if over else after
         after = await self._cancel(intent)
         if after.state == "cancelled":
             get_log().warning("a lost intent was cancelled", team_id=lease.team_id, payment_intent_id=intent.id)
