@@ -32,6 +32,14 @@ ASKED_BEFORE = """
 """
 
 
+SETTLED = """
+    SELECT true FROM facts
+    WHERE shard = $1 AND team_id = $2 AND type NOT LIKE 'usage.%' AND type NOT LIKE 'hold.%'
+      AND type = 'credits.adjusted.v1' AND convert_from(body, 'UTF8')::json ->> 'refers_to' = $3
+    LIMIT 1
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Payment:
     """An intent that has succeeded, and the page on which it was paid, if there was one."""
@@ -82,6 +90,8 @@ async def adopt(
     now = await lock_shard(connection, team_id)
     if await find(connection, [Identity(team_id, STRIPE, intent.id)]):
         return None
+    if await connection.fetchval(SETTLED, shard_of(team_id), team_id, intent.id):
+        return "somebody has settled it by an adjustment"
     if kind_of(intent) == "purchase":
         return await _adopt_purchase(connection, stamps, catalog, team_id, payment, now)
     attempt_id = _uuid(intent.metadata["attempt_id"])

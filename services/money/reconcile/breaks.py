@@ -1,6 +1,7 @@
-"""Where Stripe and the log differ about a payment: seven types of break, each with what is so and what to do next. Pure.
+"""Where Stripe and the log differ about a payment: eight types of break, each with what is so and what to do next. Pure.
 
     paid_not_credited     money came for something we had asked for, and no credits are there
+    differs               money came for something that the log has lost, and what stands upon it at Stripe can't be believed
     credited_not_paid     credits are there, and no money (or the money is another team's)
     amount_mismatch       what was paid is not what the log says, or not what we had asked for
     duplicate_credit      one payment brought credits twice
@@ -8,8 +9,8 @@
     dispute_unhandled     a dispute stands otherwise than the log says
     orphan_intent         money, or a promise of it, of which nothing here knows
 
-Only the first is healed without a person: it does what the worker would have done, to what we had asked for ourselves. A person
-settles the others: a refund or a cancelled intent at Stripe ends an orphan, and an adjustment that refers to the payment (its
+Only the first is healed without a person, and only where we can prove for how many credits we had asked: by the log, or by the
+stamp on the payment where the log has lost it. A person settles the others: a refund or a cancelled intent at Stripe ends an orphan, and an adjustment that refers to the payment (its
 `refers_to`) says of an orphan, a mismatch, a double credit or one without money that somebody has dealt with it.
 """
 
@@ -23,6 +24,7 @@ from schemas.facts import ChargeRefunded
 from schemas.money import format_money
 from services.money.reconcile.reads import Credit, Wanted
 from services.money.reversals import seen_of
+from services.money.stamps import Asked, has_stamp
 from services.money.stripe_client import Dispute, Intent
 
 OURS = frozenset({"attempt_id", "purchase_id"})  # what an intent of ours says in its metadata
@@ -32,6 +34,7 @@ class Kind(StrEnum):
     """What kind of break."""
 
     PAID_NOT_CREDITED = "paid_not_credited"
+    DIFFERS = "differs"
     CREDITED_NOT_PAID = "credited_not_paid"
     AMOUNT_MISMATCH = "amount_mismatch"
     DUPLICATE_CREDIT = "duplicate_credit"
@@ -40,11 +43,16 @@ class Kind(StrEnum):
     ORPHAN_INTENT = "orphan_intent"
 
 
-BY_HAND = frozenset({Kind.CREDITED_NOT_PAID, Kind.AMOUNT_MISMATCH, Kind.DUPLICATE_CREDIT, Kind.ORPHAN_INTENT})
+BY_HAND = frozenset(
+    {Kind.PAID_NOT_CREDITED, Kind.DIFFERS, Kind.CREDITED_NOT_PAID, Kind.AMOUNT_MISMATCH, Kind.DUPLICATE_CREDIT, Kind.ORPHAN_INTENT}
+)  # fmt: skip
 
 
 class Payment(NamedTuple):
-    """One payment as both sides have it: `intent` is None where Stripe knows of none."""
+    """One payment as both sides have it: `intent` is None where Stripe knows of none.
+
+    `lost`: of a payment of ours that the log does not know, what it was for, or why that can't be believed.
+    """
 
     payment_intent_id: str
     intent: Intent | None
@@ -52,6 +60,7 @@ class Payment(NamedTuple):
     credits: tuple[Credit, ...] = ()
     account: Account | None = None
     wanted: Wanted | None = None
+    lost: Asked | str | None = None
 
 
 class Break(NamedTuple):
@@ -101,7 +110,19 @@ def _of_uncredited(payment: Payment) -> Found:
         return
     if intent.refunded_cents >= intent.amount_cents:
         return  # given back whole: nobody owes anybody anything
+    if wanted is None and payment.lost is not None:
+        yield _of_lost(intent, payment.lost)
+        return
     yield _of_paid(intent, wanted)
+
+
+def _of_lost(intent: Intent, lost: Asked | str) -> tuple[Kind, str, str]:
+    """A payment of ours that the log has lost, as after a restore."""
+    if isinstance(lost, str):
+        kind = Kind.DIFFERS if has_stamp(intent) else Kind.PAID_NOT_CREDITED
+        return kind, f"{lost}; the log has lost what it was for", f"refund it at Stripe, or {_by_hand(intent.id)}"
+    what = f"{_money(intent)} were paid for {lost.kind} {lost.id}, which the log has lost: {format_credits(lost.credits)} credits are missing"
+    return Kind.PAID_NOT_CREDITED, what, "run `creditwell reconcile --heal`"
 
 
 def _of_paid(intent: Intent, wanted: Wanted | None) -> tuple[Kind, str, str]:

@@ -173,7 +173,7 @@ class Charging:
         await self._note(lease, attempts.SENT, try_number)
         crashpoint("topup:sending")
         async with self.pool.acquire() as connection:
-            stamp = (await read_stamps(connection)).write(_asked(lease.team_id, attempt))
+            stamp = (await read_stamps(connection)).write(asked_of(lease.team_id, attempt))
         try:
             intent = await self.charges.create_intent(
                 attempt_id=lease.attempt_id, team_id=lease.team_id, customer_id=attempt.customer_id,
@@ -360,7 +360,8 @@ async def confirm_by_owner(charges: Charges, transaction: Transaction, team_id: 
     return intent
 
 
-def _asked(team_id: str, attempt: Attempt) -> Asked:
+def asked_of(team_id: str, attempt: Attempt) -> Asked:
+    """What an attempt asks for, as it stands upon its intent."""
     return Asked(
         "top-up", team_id, attempt.attempt_id, attempt.credits, attempt.charge_cents, attempt.currency, attempt.customer_id,
         episode=attempt.ran_low_id, number=attempt.number,
