@@ -7,6 +7,7 @@ for a person: nothing is minted from words that anybody could have written at St
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from schemas.catalog import Catalog
@@ -48,23 +49,34 @@ class Payment:
     page: Checkout | None = None
 
 
+class Doubt(NamedTuple):
+    """Why a person has to settle a payment. `differs`: what stands upon it is not what we wrote, or not what is sold."""
+
+    why: str
+    differs: bool
+
+
 async def believe(
     connection: Connection, stamps: Stamps, catalog: Catalog, team_id: str, payment: Payment
-) -> Asked | str:
+) -> Asked | Doubt:
     """What a payment is owed, by its stamp; or why a person has to settle it."""
     intent, money = payment.intent, format_money(payment.intent.amount_cents, payment.intent.currency)
+    if not has_stamp(intent):
+        return Doubt(f"{money} were paid, and its metadata do not say for how many credits", differs=False)
+    if stamps.key is None:
+        return Doubt(f"{money} were paid, and only the worker's role can prove for how many credits", differs=False)
     asked = stamps.read(intent)
     if asked is None or asked.team_id != team_id:
-        why = "its metadata are not what we wrote" if has_stamp(intent) else "its metadata do not say for how many"
-        return f"{money} were paid, and {why}"
+        return Doubt(f"{money} were paid, and its metadata are not what we wrote", differs=True)
     over = intent.amount_cents - asked.amount_cents
     tax = payment.page.tax_cents if payment.page is not None else 0
     if over not in (0, tax):
-        return f"{money} were paid, and we had asked for {format_money(asked.amount_cents, intent.currency)}"
+        expected = format_money(asked.amount_cents, intent.currency)
+        return Doubt(f"{money} were paid, and we had asked for {expected}", differs=True)
     if not _is_price(catalog, asked) and not await connection.fetchval(
         ASKED_BEFORE, shard_of(team_id), team_id, asked.credits, asked.amount_cents, asked.currency
     ):
-        return f"{money} were paid, which is not what the catalog asks for so many credits"
+        return Doubt(f"{money} were paid, which is not what the catalog asks for so many credits", differs=True)
     return asked
 
 
@@ -78,38 +90,76 @@ def _is_price(catalog: Catalog, asked: Asked) -> bool:
     )
 
 
-async def adopt(
-    connection: Connection, stamps: Stamps, catalog: Catalog, team_id: str, payment: Payment
-) -> str | None:
-    """Give a payment its credits, in the caller's transaction: None when it has them now, else why it can't be done.
+@dataclass(frozen=True, slots=True)
+class Owed:
+    """What a payment is owed. `requested`: the log knows the attempt; `asked`: None where the log's own word is enough."""
 
-    An attempt that the log does not know is requested, created and credited at once. Whoever comes second changes nothing.
-    """
+    payment: Payment
+    attempt_id: UUID | None
+    requested: bool
+    asked: Asked | None
+
+
+async def owed(
+    connection: Connection, stamps: Stamps, catalog: Catalog, team_id: str, payment: Payment
+) -> Owed | Doubt | None:
+    """What a payment that has succeeded is owed: None when it has its credits, or why a person has to settle it."""
     intent = payment.intent
     assert intent.state == "succeeded", f"{intent.id} is {intent.state}: that is no money"
-    now = await lock_shard(connection, team_id)
     if await find(connection, [Identity(team_id, STRIPE, intent.id)]):
         return None
-    if await connection.fetchval(SETTLED, shard_of(team_id), team_id, intent.id):
-        return "somebody has settled it by an adjustment"
-    if kind_of(intent) == "purchase":
-        return await _adopt_purchase(connection, stamps, catalog, team_id, payment, now)
-    attempt_id = _uuid(intent.metadata["attempt_id"])
-    if attempt_id is None:
-        return "the attempt that it names is none of ours"
-    if (answered := await answer_of(connection, team_id, attempt_id)) is not None:
-        return f"attempt {attempt_id} was paid by {answered} already"
-    requested = await read_request(connection, team_id, attempt_id)
+    fault, attempt_id, requested = await _known(connection, team_id, intent)
+    if fault is not None:
+        return Doubt(fault, differs=True)
     if requested is not None and (requested.charge_cents, requested.currency) == (intent.amount_cents, intent.currency):
-        await credit_top_up(connection, team_id, attempt_id, intent)
-        return None
+        return Owed(payment, attempt_id, requested=True, asked=None)
     asked = await believe(connection, stamps, catalog, team_id, payment)
-    if isinstance(asked, str):
-        return asked
-    if requested is None:
+    return asked if isinstance(asked, Doubt) else Owed(payment, attempt_id, requested is not None, asked)
+
+
+async def give(connection: Connection, team_id: str, due: Owed) -> None:
+    """Give a payment its credits, in the caller's transaction, under the lock under which it was found to be owed them.
+
+    An attempt that the log does not know is requested, created and credited at once.
+    """
+    now, intent, asked = await lock_shard(connection, team_id), due.payment.intent, due.asked
+    if due.attempt_id is None:
+        assert asked is not None, "a purchase that the log knows is followed by its page"
+        await _give_purchase(connection, asked, due.payment, now)
+        return
+    if not due.requested and asked is not None:
         await _request(connection, asked, intent, now)
-    await credit_top_up(connection, team_id, attempt_id, intent, credits=asked.credits)
-    return None
+    credits = asked.credits if asked is not None else None
+    await credit_top_up(connection, team_id, due.attempt_id, intent, credits=credits)
+
+
+async def adopt(
+    connection: Connection, stamps: Stamps, catalog: Catalog, team_id: str, payment: Payment
+) -> bool:
+    """Give a payment what it is owed, in the caller's transaction; False where that is for a person, or done."""
+    await lock_shard(connection, team_id)
+    due = await owed(connection, stamps, catalog, team_id, payment)
+    if not isinstance(due, Owed):
+        return False
+    await give(connection, team_id, due)
+    return True
+
+
+async def _known(
+    connection: Connection, team_id: str, intent: Intent
+) -> tuple[str | None, UUID | None, TopUpRequested | None]:
+    """Why it is owed nothing, its attempt, and what the log knows of that."""
+    if await connection.fetchval(SETTLED, shard_of(team_id), team_id, intent.id):
+        return "somebody has settled it by an adjustment", None, None
+    if kind_of(intent) == "purchase":
+        return None, None, None
+    try:
+        attempt_id = UUID(intent.metadata["attempt_id"])
+    except ValueError:
+        return "the attempt that it names is none of ours", None, None
+    if (answered := await answer_of(connection, team_id, attempt_id)) is not None:
+        return f"attempt {attempt_id} was paid by {answered} already", None, None
+    return None, attempt_id, await read_request(connection, team_id, attempt_id)
 
 
 async def _request(connection: Connection, asked: Asked, intent: Intent, now: datetime) -> None:
@@ -127,24 +177,11 @@ async def _request(connection: Connection, asked: Asked, intent: Intent, now: da
     ])  # fmt: skip
 
 
-async def _adopt_purchase(
-    connection: Connection, stamps: Stamps, catalog: Catalog, team_id: str, payment: Payment, now: datetime
-) -> str | None:
-    asked = await believe(connection, stamps, catalog, team_id, payment)
-    if isinstance(asked, str):
-        return asked
+async def _give_purchase(connection: Connection, asked: Asked, payment: Payment, now: datetime) -> None:
     intent, page = payment.intent, payment.page
     fact = CreditsPurchased(
         credits=asked.credits, pack=asked.pack, payment_intent_id=intent.id, charge_cents=intent.amount_cents,
         tax_cents=(page.tax_cents or None) if page is not None else None, currency=intent.currency,
         charge_id=intent.charge_id, receipt_url=intent.receipt_url,
     )  # fmt: skip
-    await append(connection, [NewFact(team_id, STRIPE, intent.id, now, fact)])
-    return None
-
-
-def _uuid(text: str) -> UUID | None:
-    try:
-        return UUID(text)
-    except ValueError:
-        return None
+    await append(connection, [NewFact(asked.team_id, STRIPE, intent.id, now, fact)])

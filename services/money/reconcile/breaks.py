@@ -22,9 +22,10 @@ from projections.reversals import Account, fact_due
 from schemas.credits import format_credits
 from schemas.facts import ChargeRefunded
 from schemas.money import format_money
+from services.money.adopting import Doubt
 from services.money.reconcile.reads import Credit, Wanted
 from services.money.reversals import seen_of
-from services.money.stamps import Asked, has_stamp
+from services.money.stamps import Asked
 from services.money.stripe_client import Dispute, Intent
 
 OURS = frozenset({"attempt_id", "purchase_id"})  # what an intent of ours says in its metadata
@@ -60,7 +61,7 @@ class Payment(NamedTuple):
     credits: tuple[Credit, ...] = ()
     account: Account | None = None
     wanted: Wanted | None = None
-    lost: Asked | str | None = None
+    lost: Asked | Doubt | None = None
 
 
 class Break(NamedTuple):
@@ -116,11 +117,11 @@ def _of_uncredited(payment: Payment) -> Found:
     yield _of_paid(intent, wanted)
 
 
-def _of_lost(intent: Intent, lost: Asked | str) -> tuple[Kind, str, str]:
+def _of_lost(intent: Intent, lost: Asked | Doubt) -> tuple[Kind, str, str]:
     """A payment of ours that the log has lost, as after a restore."""
-    if isinstance(lost, str):
-        kind = Kind.DIFFERS if has_stamp(intent) else Kind.PAID_NOT_CREDITED
-        return kind, f"{lost}; the log has lost what it was for", f"refund it at Stripe, or {_by_hand(intent.id)}"
+    if isinstance(lost, Doubt):
+        kind = Kind.DIFFERS if lost.differs else Kind.PAID_NOT_CREDITED
+        return kind, f"{lost.why}; the log has lost what it was for", f"refund it at Stripe, or {_by_hand(intent.id)}"
     what = f"{_money(intent)} were paid for {lost.kind} {lost.id}, which the log has lost: {format_credits(lost.credits)} credits are missing"
     return Kind.PAID_NOT_CREDITED, what, "run `creditwell reconcile --heal`"
 

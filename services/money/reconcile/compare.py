@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 
 from schemas.catalog import Catalog, load_catalog
 from services.money.adopting import Payment as Paid
-from services.money.adopting import adopt, believe
+from services.money.adopting import Doubt, adopt, believe
 from services.money.checkout import flow as pages
 from services.money.checkout import rows as checkouts
 from services.money.reconcile.breaks import BY_HAND, Break, Kind, Payment, breaks_of, is_quiet
@@ -208,7 +208,7 @@ async def _examine(sides: Sides, name: str, teams: tuple[str, ...]) -> list[Brea
     raise Unavailable(f"{name} moves while it is looked at")
 
 
-async def _lost(sides: Sides, intent: Intent) -> Asked | str | None:
+async def _lost(sides: Sides, intent: Intent) -> Asked | Doubt | None:
     """What a payment was for that the log does not know; None for one that is not ours, or no money yet."""
     team_id = intent.metadata.get("team_id", "")
     if intent.state != "succeeded" or not sides.stamps.is_ours(intent, team_id):
@@ -255,7 +255,7 @@ async def _credit(sides: Sides, intent: Intent) -> bool:
     if wanted is None:
         payment = await _with_page(sides, intent)
         async with connection.transaction():
-            return await adopt(connection, sides.stamps, sides.catalog, intent.metadata["team_id"], payment) is None
+            return await adopt(connection, sides.stamps, sides.catalog, intent.metadata["team_id"], payment)
     if wanted.kind == "purchase":
         await _follow_purchase(connection, charges, wanted)
         return True

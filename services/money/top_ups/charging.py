@@ -272,7 +272,7 @@ class Charging:
     async def _credit(self, lease: Lease, attempt: Attempt, intent: Intent) -> None:
         """Answer money by credits; whoever comes second finds it answered."""
         if not _asks_for(intent, attempt):  # another life of the log had decided otherwise under the same name
-            await self._looking.take(lease, attempt, intent)
+            await self._looking.take(lease, intent)
             return
         async with self.pool.acquire() as connection, connection.transaction():
             fact = await credit_top_up(connection, lease.team_id, lease.attempt_id, intent)

@@ -27,7 +27,7 @@ from uuid import UUID
 from projections.top_ups.state import Attempt
 from schemas.catalog import Catalog
 from schemas.facts import AnyFact, NewFact, TopUpFailed, TopUpIntentCancelled, TopUpSuspended
-from services.money.adopting import Payment, adopt
+from services.money.adopting import Doubt, Owed, Payment, give, owed
 from services.money.checkout import flow as pages
 from services.money.checkout import rows as checkouts
 from services.money.stamps import Stamps, kind_of, read_stamps
@@ -103,13 +103,13 @@ class Looking:
                               team_id=lease.team_id, attempt_id=attempt.attempt_id, payment_intent_ids=under_way)  # fmt: skip
             return Look.WAIT
         paid = [intent for intent in ended if intent is not None and intent.state == "succeeded" and _is_kept(intent)]
-        return await self._answer(lease, attempt, own, stamps, paid) if paid else Look.CLEAR
+        return await self._answer(lease, own, stamps, paid) if paid else Look.CLEAR
 
-    async def take(self, lease: Lease, attempt: Attempt, own: Intent) -> Look:
+    async def take(self, lease: Lease, own: Intent) -> Look:
         """The attempt's own intent has succeeded with another amount than was decided: another life of the log had asked for it."""
         async with self.pool.acquire() as connection:
             stamps = await read_stamps(connection)
-        return await self._answer(lease, attempt, own, stamps, [])
+        return await self._answer(lease, own, stamps, [])
 
     async def _list(self, lease: Lease, attempt: Attempt, own: Intent | None) -> tuple[Stamps, list[Intent]]:
         """The intents of the team that may be lost, without cards and charges, the newest first."""
@@ -198,9 +198,7 @@ class Looking:
                     connection, state, [NewFact(lease.team_id, TOP_UPS, f"orphan:{intent.id}", now, fact)]
                 )
 
-    async def _answer(
-        self, lease: Lease, attempt: Attempt, own: Intent | None, stamps: Stamps, paid: Sequence[Intent]
-    ) -> Look:
+    async def _answer(self, lease: Lease, own: Intent | None, stamps: Stamps, paid: Sequence[Intent]) -> Look:
         """End the attempt and give what was paid its credits, in one transaction; then it is decided anew."""
         if own is not None and own.payable:
             own = await self._cancel(own)
@@ -211,7 +209,7 @@ class Looking:
             paid = [*paid, own]
         payments = [await self._payment(lease, intent) for intent in paid]
         async with self.pool.acquire() as connection, connection.transaction():
-            faults = await self._settle(connection, lease, attempt, own, stamps, payments)
+            faults = await self._settle(connection, lease, own, stamps, payments)
             crashpoint("topup:adopting")
         for payment in payments:
             fault = faults.get(payment.intent.id)
@@ -236,19 +234,23 @@ class Looking:
             yield connection
 
     async def _settle(
-        self, connection: Connection, lease: Lease, attempt: Attempt, own: Intent | None, stamps: Stamps,
+        self, connection: Connection, lease: Lease, own: Intent | None, stamps: Stamps,
         payments: Sequence[Payment],
     ) -> dict[str, str]:  # fmt: skip
         """Append all that follows; why payments could not be answered, by their ids."""
         team_id, now = lease.team_id, await lock_shard(connection, lease.team_id)
-        faults: dict[str, str] = {}
-        for payment in sorted(payments, key=lambda one: one.intent.metadata.get("attempt_id") != attempt.attempt_id):
-            # What was paid for this very attempt answers it; for all others it has to be over first.
-            if payment.intent.metadata.get("attempt_id") != attempt.attempt_id:
-                await self._give_way(connection, lease, own, now, differs=False)
-            if (fault := await adopt(connection, stamps, self.catalog, team_id, payment)) is not None:
-                faults[payment.intent.id] = fault
-        await self._give_way(connection, lease, own, now, differs=bool(faults))
+        due, faults = [], {}
+        for payment in payments:
+            match await owed(connection, stamps, self.catalog, team_id, payment):
+                case Owed() as one:
+                    due.append(one)
+                case Doubt() as doubt:
+                    faults[payment.intent.id] = doubt.why
+        # What was paid for this very attempt answers it. For all others it has to be over first.
+        if not any(one.attempt_id == lease.attempt_id for one in due):
+            await self._give_way(connection, lease, own, now, differs=bool(faults))
+        for one in sorted(due, key=lambda one: one.attempt_id != lease.attempt_id):
+            await give(connection, team_id, one)
         if faults:
             await self._pause(connection, lease, now, *next(iter(faults.items())))
         return faults
