@@ -2,6 +2,8 @@
 
 import asyncio
 
+from prometheus_client import Counter
+
 from services.api.app import create_app
 from services.api.context import World
 from services.api.lanes import Lanes
@@ -46,6 +48,10 @@ async def serve(
         settings=settings, pool=pool, tokens=tokens, turnstile=Turnstile(settings, health.registry), catalog=catalog,
         cards=Cards(pool), charges=charges, reports=Reports(settings), watch=Watch(pool, stop),
         lanes=Lanes(), simulations=Lanes(1), health=health, clock=clock,
+        thin_events=Counter(
+            "creditwell_stripe_thin_events", "Webhooks of Stripe's in their thin form: set up a destination with snapshots.",
+            registry=health.registry,
+        ),
     )  # fmt: skip
     app = create_app(world)
     look_for_garbage_in_passing()

@@ -127,16 +127,28 @@ async def _with_another_customer(charges: Charges, transaction: Transaction, rec
 
 
 async def follow(charges: Charges, transaction: Transaction, record: Record) -> Record:
-    """Do what follows from how things are at Stripe; how far the page has come. Raises as `look`."""
+    """Do what follows from how things are at Stripe; how far the page has come. Raises as `look`.
+
+    A page that is a month old is looked at for the last time, whatever comes of it.
+    """
     async with transaction() as connection:
         customer = await customers.read_customer(connection, record.team_id)
+        last = await checkouts.is_too_old(connection, record)
     try:
         seen = await look(charges, record, customer.card_created_at if customer is not None else None)
     except Missing:
         async with transaction() as connection:
-            return await give_up(connection, record)
+            return await give_up(connection, record, "expired", "Stripe does not know this page any more")
+    except Unavailable as away:
+        if not last:
+            raise
+        async with transaction() as connection:
+            return await give_up(connection, record, "failed", f"given up: {away}")
     async with transaction() as connection:
-        return await act(connection, record, seen)
+        after = await act(connection, record, seen)
+        if last and after.waits:
+            return await give_up(connection, after, "failed", "given up: it was never decided")
+        return after
 
 
 async def look(charges: Charges, record: Record, newest: datetime | None) -> Seen:
@@ -219,13 +231,16 @@ async def act(connection: Connection, record: Record, seen: Seen) -> Record:
     return after
 
 
-async def give_up(connection: Connection, record: Record) -> Record:
-    """Stripe knows nothing of this page, as after test data were deleted: nobody can pay on it."""
+async def give_up(connection: Connection, record: Record, state: State, why: str) -> Record:
+    """Nothing more is expected of this page. Should money come for it all the same, reconciliation finds that."""
     await lock_shard(connection, record.team_id)
     before = await checkouts.lock(connection, record)
-    if before.state not in ("open", "processing"):
+    if not before.waits:
         return before
-    after = replace(before, state="expired", detail="Stripe does not know this page any more")
+    if before.state in ("open", "processing"):
+        after = replace(before, state=state, detail=why)
+    else:  # it is credited; only its card never came
+        after = replace(before, card_state="none", detail=why)
     await checkouts.move(connection, after)
     get_log().error("checkout", team_id=after.team_id, checkout_id=str(after.id), state=after.state, why=after.detail)
     return after

@@ -6,7 +6,7 @@ the same again. What is credited in the end are the credits of the row. Rows cha
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal, Self
 from uuid import UUID
 
@@ -20,6 +20,7 @@ State = Literal["open", "processing", "credited", "saved", "superseded", "expire
 CardState = Literal["saved", "superseded", "none"]
 
 FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS = 30, 3_600
+ENDS_AFTER = timedelta(days=30)  # a page can be paid for a day, and a card's payment is decided within some more
 
 WHOLE = """
     team_id, id, mode, customer_id, asked_by, return_url, pack, name, credits, charge_cents, currency, keeps_card, taxed,
@@ -74,6 +75,8 @@ DUE = f"""
     )
     RETURNING {WHOLE}
 """
+
+TOO_OLD = "SELECT asked_at < clock_timestamp() - $4::interval FROM checkouts WHERE shard = $1 AND team_id = $2 AND id = $3"
 
 UNFINISHED = f"""
     SELECT {WHOLE} FROM checkouts
@@ -187,6 +190,12 @@ async def move(connection: Connection, record: Record) -> None:
         record.receipt_url, record.card_state, record.brand, record.last4, record.position, record.waits, FIRST_LOOK_SECONDS,
         LAST_LOOK_SECONDS,
     )  # fmt: skip
+
+
+async def is_too_old(connection: Connection, record: Record) -> bool:
+    """True for a page that nobody need look at any more, whatever may still become of it."""
+    old: bool = await connection.fetchval(TOO_OLD, shard_of(record.team_id), record.team_id, record.id, ENDS_AFTER)
+    return old
 
 
 async def take_due(connection: Connection, limit: int) -> list[Record]:

@@ -28,6 +28,10 @@ class Forged(Refused):
     """A webhook that Stripe did not send, or not now. `reason` says which test it failed."""
 
 
+class Thin(Refused):
+    """A webhook that Stripe did send, in its newer, thin form: nobody can act upon it. Its words say what to set up."""
+
+
 class Unknown(Unavailable):
     """Nobody knows whether it was done. Ask for the truth; never start another attempt on the strength of this.
 
