@@ -35,8 +35,9 @@ from schemas.facts import (
 )
 
 USUAL = load_catalog()
-# Caps are what admins set here; the usual one would end most teams' months too soon.
-CATALOG = USUAL.model_copy(update={"top_up": USUAL.top_up.model_copy(update={"monthly_cap": 10**9})})
+# Caps are what admins set here; the usual limits would end most teams' months too soon.
+LIMITLESS = {"max_charge": 99_999_999, "monthly_cap": 10**9}
+CATALOG = USUAL.model_copy(update={"top_up": USUAL.top_up.model_copy(update=LIMITLESS)})
 BEGIN = datetime(2026, 1, 20, tzinfo=UTC)
 DAYS = 60
 DAY = timedelta(days=1)

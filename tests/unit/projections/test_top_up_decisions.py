@@ -471,7 +471,7 @@ def test_who_set_no_cap_has_the_usual_one() -> None:
         team.then(CreditsToppedUp(
             credits=decision.credits, attempt_id=decision.attempt_id, payment_intent_id=f"pi_{charged}",
             charge_cents=decision.charge_cents, currency="usd",
-        )).after(timedelta(minutes=10))  # fmt: skip
+        ), after=timedelta(minutes=10))  # fmt: skip
 
     assert decision.reason == "cap_money"
     assert charged <= CATALOG.top_up.monthly_cap < charged + 49_000
