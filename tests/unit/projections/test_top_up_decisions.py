@@ -465,13 +465,13 @@ def test_a_charge_that_nobody_can_mean_is_skipped_in_words(available: int, reque
 def test_who_set_no_cap_has_the_usual_one() -> None:
     team = ready(monthly_cap_cents=None)
     charged = 0
-    while not isinstance(decision := team.decides(available=-48_000), TopUpSkipped):
+    while not isinstance(decision := team.decides(available=-48_000, after=timedelta(minutes=10)), TopUpSkipped):
         assert isinstance(decision, TopUpRequested)
         charged += decision.charge_cents
         team.then(CreditsToppedUp(
             credits=decision.credits, attempt_id=decision.attempt_id, payment_intent_id=f"pi_{charged}",
             charge_cents=decision.charge_cents, currency="usd",
-        ), after=timedelta(minutes=10))  # fmt: skip
+        ))  # fmt: skip
 
     assert decision.reason == "cap_money"
     assert charged <= CATALOG.top_up.monthly_cap < charged + 49_000
