@@ -125,7 +125,9 @@ class TopUpPrice(Frozen):
             raise ValueError(f"min_credits at unit_price can't be charged: {fault}")
         if smallest > self.max_charge:
             cost = format_money(smallest, self.currency)
-            raise ValueError(f"max_charge is less than the smallest top-up, which costs {cost}: write more, in minor units")
+            raise ValueError(
+                f"max_charge is less than the smallest top-up, which costs {cost}: write more, in minor units"
+            )
         if self.monthly_cap < self.max_charge:
             raise ValueError("monthly_cap must be at least max_charge, or the largest top-up could never be made")
         return self

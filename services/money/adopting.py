@@ -133,9 +133,7 @@ async def give(connection: Connection, team_id: str, due: Owed) -> None:
     await credit_top_up(connection, team_id, due.attempt_id, intent, credits=credits)
 
 
-async def adopt(
-    connection: Connection, stamps: Stamps, catalog: Catalog, team_id: str, payment: Payment
-) -> bool:
+async def adopt(connection: Connection, stamps: Stamps, catalog: Catalog, team_id: str, payment: Payment) -> bool:
     """Give a payment what it is owed, in the caller's transaction; False where that is for a person, or done."""
     await lock_shard(connection, team_id)
     due = await owed(connection, stamps, catalog, team_id, payment)

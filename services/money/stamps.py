@@ -61,7 +61,9 @@ class Stamps:
 
     def write(self, asked: Asked) -> dict[str, str]:
         """The metadata of an intent or a Checkout; the same for the same question."""
-        more = {"episode": asked.episode, "number": str(asked.number)} if asked.kind == "top-up" else {"pack": asked.pack}
+        more = (
+            {"episode": asked.episode, "number": str(asked.number)} if asked.kind == "top-up" else {"pack": asked.pack}
+        )
         return {
             "log": self.log, "team_id": asked.team_id, NAMES[asked.kind]: asked.id, "credits": str(asked.credits),
             "amount": str(asked.amount_cents), **more, "mac": self._mac(asked),
@@ -70,9 +72,7 @@ class Stamps:
     def is_ours(self, intent: Intent, team_id: str) -> bool:
         """True for an intent of this team and of no other log; builds before the stamps named no log."""
         told = intent.metadata
-        return (
-            told.get("team_id") == team_id and told.get("log") in (None, self.log) and kind_of(intent) is not None
-        )
+        return told.get("team_id") == team_id and told.get("log") in (None, self.log) and kind_of(intent) is not None
 
     def read(self, intent: Intent) -> Asked | None:
         """What we had asked for; None where there is no stamp, or one that does not fit its intent."""

@@ -137,29 +137,34 @@ class NativePostgres:
     def standby(self) -> "NativePostgres":
         """A server that follows this one without being waited for: a copy with a port and data of its own, running."""
         other = copy(self)
-        (other._port,) = free_ports(1)
-        other._data, other._server = self._home / f"standby-{other._port}", None
-        other._log = self._log.with_name(f"standby-{other._port}.log")
-        other._data.mkdir(mode=0o700)
+        other.follow(f"host=127.0.0.1 port={self._port} user={OWNER} password={self._password}")
+        return other
+
+    def follow(self, primary: str) -> None:
+        """Become the standby of another server, from nothing."""
+        (self._port,) = free_ports(1)
+        self._data, self._server = self._home / f"standby-{self._port}", None
+        self._log = self._log.with_name(f"standby-{self._port}.log")
+        self._data.mkdir(mode=0o700)
         if self._user:
-            shutil.chown(other._data, self._user)
-        primary = f"host=127.0.0.1 port={self._port} user={OWNER} password={self._password}"
+            shutil.chown(self._data, self._user)
         made = self._guard.spawn(
-            [str(self._programs / "pg_basebackup"), "-D", str(other._data), "-d", primary, "--write-recovery-conf",
+            [str(self._programs / "pg_basebackup"), "-D", str(self._data), "-d", primary, "--write-recovery-conf",
              "--checkpoint=fast", "--no-sync"],
-            log=other._log,
+            log=self._log,
             env=environment(),
             cwd=self._home,
             user=self._user,
         )  # fmt: skip
-        code = wait_for_end(made, step="PostgreSQL's standby", log=other._log)
+        code = wait_for_end(made, step="PostgreSQL's standby", log=self._log)
         self._guard.forget(made)
         if code != 0:
-            raise StackTrouble("PostgreSQL", f"pg_basebackup ended with code {code}; its last lines:\n{tail(other._log)}")
-        with (other._data / "postgresql.conf").open("a") as file:
-            file.write(f"port = '{other._port}'\n")
-        other.start()
-        return other
+            raise StackTrouble(
+                "PostgreSQL", f"pg_basebackup ended with code {code}; its last lines:\n{tail(self._log)}"
+            )
+        with (self._data / "postgresql.conf").open("a") as file:
+            file.write(f"port = '{self._port}'\n")
+        self.start()
 
     def restart(self, mode: Mode = "fast") -> None:
         self.stop(mode)

@@ -76,7 +76,9 @@ DUE = f"""
     RETURNING {WHOLE}
 """
 
-TOO_OLD = "SELECT asked_at < clock_timestamp() - $4::interval FROM checkouts WHERE shard = $1 AND team_id = $2 AND id = $3"
+TOO_OLD = (
+    "SELECT asked_at < clock_timestamp() - $4::interval FROM checkouts WHERE shard = $1 AND team_id = $2 AND id = $3"
+)
 
 UNFINISHED = f"""
     SELECT {WHOLE} FROM checkouts

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from schemas.catalog import Catalog, load_catalog
-from services.money.adopting import Payment as Paid
 from services.money.adopting import Doubt, adopt, believe
+from services.money.adopting import Payment as Paid
 from services.money.checkout import flow as pages
 from services.money.checkout import rows as checkouts
 from services.money.reconcile.breaks import BY_HAND, Break, Kind, Payment, breaks_of, is_quiet
@@ -186,9 +186,7 @@ def _payments_of(breaks: Iterable[Break]) -> Iterable[str]:
     return dict.fromkeys(one.payment_intent_id for one in breaks)
 
 
-async def _examine_all(
-    sides: Sides, names: Iterable[str], teams: Mapping[str, tuple[str, ...]]
-) -> list[Break]:
+async def _examine_all(sides: Sides, names: Iterable[str], teams: Mapping[str, tuple[str, ...]]) -> list[Break]:
     return [one for name in names for one in await _examine(sides, name, teams[name])]
 
 

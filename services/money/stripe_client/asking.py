@@ -12,7 +12,7 @@ from typing import Any, Final, Self, TypeVar
 import stripe
 
 from services.money.stripe_client.errors import Busy, Unknown, meaning
-from services.money.stripe_client.pace import PER_SECOND, Pace
+from services.money.stripe_client.pace import PER_SECOND, Paces
 from services.money.stripe_client.reading import Json
 
 stripe.enable_telemetry = False  # it would write a file into the home folder and tell Stripe about this machine
@@ -40,7 +40,7 @@ class Asking:
             message = "a live key is never sent over plain http: check CREDITWELL_STRIPE_API"
             raise ValueError(message)
         self._timeout_seconds = timeout_seconds
-        self._pace = Pace(per_second)
+        self._paces = Paces(per_second)
         self._http = stripe.HTTPXClient(timeout=timeout_seconds)
         self.api = stripe.StripeClient(
             secret_key,
@@ -63,8 +63,9 @@ class Asking:
 
     async def ask(self, question: Coroutine[Any, Any, T]) -> T:
         """The answer, whole and in time, once it is our turn; raises Declined, Unknown, Busy or WrongRequest."""
+        endpoint = question.__qualname__  # the library has a method for each
         try:
-            await self._pace.turn()
+            await self._paces.turn(endpoint)
             async with asyncio.timeout(self._timeout_seconds):
                 return await question
         except TimeoutError:
@@ -72,7 +73,7 @@ class Asking:
         except stripe.StripeError as error:
             answer = meaning(error)
             if isinstance(answer, Busy):
-                self._pace.hold(answer.retry_after_seconds or 0)
+                self._paces.hold(endpoint, answer.retry_after_seconds or 0, everybody=not answer.of_endpoint)
             raise answer from error
         finally:
             question.close()  # one that was given up in the line was never asked

@@ -48,11 +48,12 @@ class Unknown(Unavailable):
 
 
 class Busy(Unavailable):
-    """Stripe asks us to slow down (429). Nothing was done."""
+    """Stripe asks us to slow down (429). Nothing was done. `of_endpoint`: this endpoint alone was asked too often."""
 
-    def __init__(self, retry_after_seconds: int | None) -> None:
+    def __init__(self, retry_after_seconds: int | None, *, of_endpoint: bool = False) -> None:
         super().__init__(f"retry after {retry_after_seconds} s")
         self.retry_after_seconds = retry_after_seconds
+        self.of_endpoint = of_endpoint
 
 
 class WrongRequest(Exception):
@@ -86,7 +87,8 @@ def meaning(error: stripe.StripeError) -> Exception:
             return Declined(decline_of(details), None if body is None else intent_of(body), replayed=replayed)
         case stripe.RateLimitError():
             after = headers.get("retry-after", "")
-            return Busy(int(after) if after.isdecimal() else None)
+            reason = headers.get("stripe-rate-limited-reason", "")
+            return Busy(int(after) if after.isdecimal() else None, of_endpoint=reason.startswith("endpoint"))
         case stripe.APIConnectionError():
             return Unknown("no_answer")
         case stripe.IdempotencyError():

@@ -11,7 +11,6 @@ from services.money.stripe_client.answers import WebhookEvent
 from services.money.stripe_client.errors import Forged, Thin
 from services.money.stripe_client.reading import id_of, moment_of
 
-
 THIN = "v2.core.event"
 SET_UP = (
     "this is a thin event, which says too little: in Stripe's dashboard, give this address a destination with the payload style "

@@ -50,7 +50,9 @@ FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS = 0.5, 60.0
 OWNER_LOOK_SECONDS = 60.0  # a webhook tells sooner
 OWNER_WAITS = timedelta(days=1)
 ENDS_AFTER = timedelta(days=14)  # what the bank never decides; whoever charges next looks for it first
-REFUSED_AGAIN = timedelta(hours=1)  # a charge that Stripe will not take at all is not asked for each time the cool-down ends
+REFUSED_AGAIN = timedelta(
+    hours=1
+)  # a charge that Stripe will not take at all is not asked for each time the cool-down ends
 ABOUT_THE_KEY = frozenset({401, 403})  # nobody can be charged with it: the process ends, and says so
 
 NEW_KEYS = {Step.CONFIRM: attempts.NEW_CONFIRM, Step.CANCEL: attempts.NEW_CANCEL}
@@ -116,8 +118,6 @@ class Charging:
             before = step
             match step:
                 case Step.CONFIRM:
-                    if await self._looking.look(lease, attempt, intent) is not Look.CLEAR:
-                        return None
                     intent = await self._confirm(lease, attempt, intent)
                     crashpoint("topup:confirmed")
                 case Step.CANCEL:
@@ -185,7 +185,9 @@ class Charging:
                 await self._note(lease, attempts.SENT, try_number + 1)
             raise
         except (Declined, WrongRequest) as no:
-            if no.replayed:  # the answer to an earlier request, which ran: is its intent there? If not, the next key will do
+            if (
+                no.replayed
+            ):  # the answer to an earlier request, which ran: is its intent there? If not, the next key will do
                 await self._note(lease, attempts.SENT, try_number + 1)
                 raise Unknown("kept_answer", key_is_spent=True) from no
             return await self._refused(lease, attempt, no)
@@ -209,7 +211,10 @@ class Charging:
         """True where a refusal was not for want of the card; raises Missing where Stripe's account is another one."""
         return await self.charges.has_card(attempt.customer_id, attempt.payment_method_id)
 
-    async def _confirm(self, lease: Lease, attempt: Attempt, intent: Intent) -> Intent:
+    async def _confirm(self, lease: Lease, attempt: Attempt, intent: Intent) -> Intent | None:
+        """The intent after the bank was asked; None where it was not, because of a payment that the log had lost."""
+        if await self._looking.look(lease, attempt, intent) is not Look.CLEAR:
+            return None
         try:
             return await self.charges.confirm(intent.id, attempt_id=lease.attempt_id, try_number=lease.confirm_try)
         except Declined as no:
@@ -283,9 +288,7 @@ class Charging:
                 "topped up", team_id=lease.team_id, attempt_id=fact.attempt_id, charge_cents=fact.charge_cents
             )
 
-    async def _fail(
-        self, lease: Lease, reason: Reason, intent: Intent | None, message: str | None = None
-    ) -> None:
+    async def _fail(self, lease: Lease, reason: Reason, intent: Intent | None, message: str | None = None) -> None:
         """End an attempt whose intent can never be paid; the third decline in a row pauses top-ups."""
         decline = intent.decline if intent is not None else None
         async with self.pool.acquire() as connection, connection.transaction():

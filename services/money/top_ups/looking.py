@@ -98,7 +98,9 @@ class Looking:
             return Look.WAIT
         crashpoint("topup:looked")
         ended = [await self._end(lease, attempt, intent) for intent in lost]
-        if under_way := [intent.id for intent in ended if intent is not None and intent.state not in ("succeeded", "cancelled")]:
+        if under_way := [
+            intent.id for intent in ended if intent is not None and intent.state not in ("succeeded", "cancelled")
+        ]:
             get_log().warning("a payment of this team is under way at Stripe: nothing is charged until it is decided",
                               team_id=lease.team_id, attempt_id=attempt.attempt_id, payment_intent_ids=under_way)  # fmt: skip
             return Look.WAIT
@@ -255,7 +257,9 @@ class Looking:
             await self._pause(connection, lease, now, *next(iter(faults.items())))
         return faults
 
-    async def _give_way(self, connection: Connection, lease: Lease, own: Intent | None, now: datetime, *, differs: bool) -> None:
+    async def _give_way(
+        self, connection: Connection, lease: Lease, own: Intent | None, now: datetime, *, differs: bool
+    ) -> None:
         """The attempt is over, if it is not yet."""
         state = await attempts.read_top_ups(connection, lease.team_id)
         if state.open is None or state.open.attempt_id != str(lease.attempt_id):
@@ -268,7 +272,9 @@ class Looking:
         await attempts.end(connection, lease.team_id, lease.attempt_id)
         await self._append(connection, lease.team_id, now, f"failed:{fact.attempt_id}", fact)
 
-    async def _pause(self, connection: Connection, lease: Lease, now: datetime, payment_intent_id: str, fault: str) -> None:
+    async def _pause(
+        self, connection: Connection, lease: Lease, now: datetime, payment_intent_id: str, fault: str
+    ) -> None:
         state = await attempts.read_top_ups(connection, lease.team_id)
         if not state.enabled or state.suspension is not None:
             return

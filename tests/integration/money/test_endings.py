@@ -141,7 +141,7 @@ async def test_an_event_that_can_never_be_followed_is_given_up_after_a_month(
     stack: Stack, database: str, desk: Desk
 ) -> None:
     async with a_team_that_is_low(database, desk) as (life, team):
-        customer = (await of_team_customer(life, team))
+        customer = await of_team_customer(life, team)
         news = News("evt_1", "customer.updated", "customer", customer, None, None, customer, None, None)
         await keep_news(life.connection, news, await life.connection.fetchval("SELECT now()"))
         await desk.order("faults", route="GET /v1/customers/{id}", do="gateway_before", times=2)

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -83,7 +82,7 @@ async def test_what_was_charged_before_the_store_went_back_is_credited_and_not_c
     usages: tuple[int, ...], stack: Stack, database: str, desk: Desk
 ) -> None:
     async with forgotten(stack, database, desk) as (life, team):
-        (request,) = (await intents(desk))
+        (request,) = await intents(desk)
         await life.is_charged(team, *usages)
         await life.worker.look_at(team)
 

@@ -47,5 +47,9 @@ async def test_who_was_charged_before_a_standby_that_was_behind_is_promoted_is_n
     assert Counter(charge["metadata"]["team_id"] for charge in charged) == Counter(teams)
     named = {fact.payment_intent_id: fact.charge_cents for of_team in credits for fact in of_team}
     assert named == {charge["payment_intent"]: charge["amount"] for charge in charged}
-    waiting = [one["status"] for one in (await desk.books())["payment_intents"] if one["status"] not in ("succeeded", "canceled")]
+    waiting = [
+        one["status"]
+        for one in (await desk.books())["payment_intents"]
+        if one["status"] not in ("succeeded", "canceled")
+    ]
     assert waiting == []

@@ -140,7 +140,11 @@ def test_what_stripe_would_refuse_at_the_charge_is_refused_when_the_catalog_is_r
 
 @pytest.mark.parametrize(
     ("price", "complaint"),
-    [("usd = 49", "0.49 USD is less"), ("usd = 2_000, kwd = 6_171", "6.171 KWD is nothing"), ("usd = 2_000, zzz = 9", "zzz is no")],
+    [
+        ("usd = 49", "0.49 USD is less"),
+        ("usd = 2_000, kwd = 6_171", "6.171 KWD is nothing"),
+        ("usd = 2_000, zzz = 9", "zzz is no"),
+    ],
 )
 def test_a_pack_that_stripe_would_refuse_is_refused_when_the_catalog_is_read(
     price: str, complaint: str, tmp_path: Path

@@ -5,7 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from schemas.money import HUNDREDTHS, LEAST, THOUSANDTHS, WHOLE, WHOLE_IN_HUNDREDTHS, format_money, not_taken, rounded_up, terms_of
+from schemas.money import (
+    HUNDREDTHS,
+    LEAST,
+    THOUSANDTHS,
+    WHOLE,
+    WHOLE_IN_HUNDREDTHS,
+    format_money,
+    not_taken,
+    rounded_up,
+    terms_of,
+)
 
 ROOT = Path(__file__).parents[3]
 
@@ -28,7 +38,8 @@ def test_an_amount_is_written_as_stripe_counts_its_currency(cents: int, currency
 
 
 @pytest.mark.parametrize(
-    ("cents", "currency", "taken"), [(5_124, "kwd", 5_130), (5_120, "kwd", 5_120), (101, "isk", 200), (7, "usd", 7), (7, "jpy", 7)]
+    ("cents", "currency", "taken"),
+    [(5_124, "kwd", 5_130), (5_120, "kwd", 5_120), (101, "isk", 200), (7, "usd", 7), (7, "jpy", 7)],
 )
 def test_an_amount_is_rounded_up_to_the_step_of_its_currency(cents: int, currency: str, taken: int) -> None:
     assert rounded_up(cents, currency) == taken

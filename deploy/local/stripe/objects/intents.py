@@ -333,9 +333,7 @@ def _cancel(call: Call) -> Json:
     if intent["status"] not in CANCELLABLE:
         raise _state_error("cancel", intent)
     if any(one["payment_intent"] == call.id and one["status"] == "open" for one in call.books.all("checkout.session")):
-        message = (
-            "You cannot cancel this PaymentIntent because it was created by Checkout. Expire the Checkout Session instead."
-        )
+        message = "You cannot cancel this PaymentIntent because it was created by Checkout. Expire the Checkout Session instead."
         raise StripeError(400, message)
     intent["status"], intent["canceled_at"] = "canceled", call.now
     intent["cancellation_reason"], intent["next_action"] = call.params.get("cancellation_reason"), None
