@@ -1,9 +1,9 @@
 """Limits of members: what each may use per day and per month of the team's zone, exactly.
 
 What counts against a limit is what the member has used and what open holds set aside for them. The projected usage, its
-checkpoint and the holds are read in one statement, and the facts after that checkpoint are added: under the shard's lock that
-is all there is, so a hundred who spend at once stop at the limit and not beyond. Usage that is reported counts and is never
-refused. A usage counts on the day when the work was done, and a void takes it off that day.
+checkpoint and the holds are read in one statement, and the facts after that checkpoint are added. Under the shard's
+lock that is all there is. So a hundred who spend at once stop at the limit and not beyond. Usage that is reported
+counts and is never refused. A usage counts on the day when the work was done, and a void takes it off that day.
 """
 
 from collections import Counter
@@ -29,7 +29,7 @@ from services.store.teams import lock_known_team
 
 LIMITS = "creditwell:limits"
 
-KNOWN = """
+LIMIT_OF_MEMBER = """
     SELECT number, position, daily, monthly, hard FROM member_limits
     WHERE shard = $1 AND team_id = $2 AND member_id = $3
 """
@@ -79,10 +79,10 @@ async def set_limit(
             raise Refused("invalid_limit", f"a limit is 0 or more and at most {format_credits(ENTRY_MAX)} credits")
     now = await lock_known_team(connection, team_id)
     shard = shard_of(team_id)
-    known = await connection.fetchrow(KNOWN, shard, team_id, member_id)
-    if known is not None and Limit(known["daily"], known["monthly"], known["hard"]) == limit:
-        return Place(shard, known["position"])
-    number = 1 if known is None else known["number"] + 1
+    row = await connection.fetchrow(LIMIT_OF_MEMBER, shard, team_id, member_id)
+    if row is not None and Limit(row["daily"], row["monthly"], row["hard"]) == limit:
+        return Place(shard, row["position"])
+    number = 1 if row is None else row["number"] + 1
     fact = MemberLimited(
         member_id=member_id, daily_credits=limit.daily, monthly_credits=limit.monthly, hard=limit.hard,
         limited_by=limited_by,

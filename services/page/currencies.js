@@ -8,5 +8,9 @@ const DIGITS = {
 
 const table = new Map(Object.entries(DIGITS).flatMap(([digits, names]) => names.split(" ").map((name) => [name, Number(digits)])));
 
-/** How many digits of an amount in minor units stand behind the point: Stripe's, whatever the browser thinks. */
+/**
+ * How many digits of an amount in minor units stand behind the point: Stripe's, whatever the browser thinks.
+ *
+ * @param {string} currency
+ */
 export const digitsOf = (currency) => table.get(currency.toLowerCase()) ?? 2;

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from projections.balance.fold import evolve
-from projections.balance.state import Paid, TeamBalance
+from projections.balance.state import LotPayment, TeamBalance
 from schemas.facts import Stored, UsageRecorded, UsageVoided
 from services.read_models.snapshots import newest_snapshot
 from services.read_models.states import paid_for
@@ -32,7 +32,7 @@ class Walk:
     team: TeamBalance
     first: Stored | None = None
     newest: Stored | None = None
-    paid: dict[int, tuple[Paid, ...]] = field(default_factory=dict)
+    paid: dict[int, tuple[LotPayment, ...]] = field(default_factory=dict)
 
     @property
     def cause(self) -> Stored | None:

@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
+from schemas.credits import MicroCredits
 from schemas.cycles import cycle_at, cycle_start
 from schemas.facts import CreditsRefilled, NewFact, PlanAssigned
 from services.store.connect import Connection
@@ -52,7 +53,7 @@ class OpenCycle(NamedTuple):
     plan_assigned_id: str
     anchor: datetime
     zone: str
-    allowance_credits: int
+    allowance_credits: MicroCredits
     cycle: int
     ends_at: datetime
 

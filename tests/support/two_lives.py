@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from deploy.local.stack import Stack
 from services.money.checkout import flow as pages
-from services.money.checkout.rows import Record
+from services.money.checkout.rows import CheckoutRow
 from services.money.reconcile.compare import transactions_on
 from services.money.topup import Worker
 from services.read_models.low_balance import judge
@@ -50,7 +50,7 @@ class Life:
             return
         raise AssertionError(f"{point} was not reached")
 
-    async def buys(self, record: Record) -> Record:
+    async def buys(self, record: CheckoutRow) -> CheckoutRow:
         """An admin is sent to Stripe's page."""
         opened, _ = await pages.open_page(self.desk.charges, transactions_on(self.connection), record)
         return opened

@@ -1,4 +1,7 @@
-"""What reconciliation asks of the store: which payments brought credits, which were meant to, and when to compare again."""
+"""What reconciliation asks of the store.
+
+Which payments brought credits, which were meant to, and when to compare again.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -8,6 +11,7 @@ from typing import Literal, NamedTuple
 from uuid import UUID
 
 from projections.balance.state import ALWAYS
+from schemas.credits import MicroCredits
 from schemas.facts import (
     ChargeDisputed,
     ChargeRefunded,
@@ -54,7 +58,7 @@ FINISH = """
     WHERE name = $1
 """
 LATER = "UPDATE reconciliations SET due_at = clock_timestamp() + $2::interval WHERE name = $1"
-FOUND = "SELECT name, breaks, ended_at FROM reconciliations ORDER BY name"
+READ_RESULTS = "SELECT name, breaks, ended_at FROM reconciliations ORDER BY name"
 
 
 class Credit(NamedTuple):
@@ -64,13 +68,13 @@ class Credit(NamedTuple):
     place: str
     kind: Literal["purchase", "top-up"]
     payment_intent_id: str
-    credits: int
+    credits: MicroCredits
     charge_cents: int
     currency: str
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class IntendedPayment:
     """What we had meant to be paid, written down before anybody was asked for money.
 
     `answered_by`: whose credits are there. `fault`: what was found wrong when the payment was to be credited.
@@ -79,7 +83,7 @@ class Wanted:
     kind: Literal["purchase", "top-up"]
     id: UUID
     team_id: str
-    credits: int
+    credits: MicroCredits
     charge_cents: int
     currency: str
     payment_intent_id: str | None
@@ -124,12 +128,12 @@ async def settled_by_hand(connection: Connection) -> set[str]:
 
 async def credits_of(connection: Connection, team_ids: Sequence[str], payment_intent_id: str) -> tuple[Credit, ...]:
     """The credits that one payment brought to these teams, under whatever name."""
-    found = [
+    credits = [
         credit_of(stored_of(row))
         for team_id in team_ids
         for row in await connection.fetch(OF_TEAM, shard_of(team_id), team_id, GAINS)
     ]
-    return tuple(credit for credit in found if credit.payment_intent_id == payment_intent_id)
+    return tuple(credit for credit in credits if credit.payment_intent_id == payment_intent_id)
 
 
 def credit_of(stored: Stored) -> Credit:
@@ -142,7 +146,7 @@ def credit_of(stored: Stored) -> Credit:
     )
 
 
-async def wanted_by(connection: Connection, metadata: Mapping[str, str]) -> Wanted | None:
+async def wanted_by(connection: Connection, metadata: Mapping[str, str]) -> IntendedPayment | None:
     """The attempt or the purchase that an intent names; None for one of which we know nothing."""
     try:
         if "attempt_id" in metadata:
@@ -152,24 +156,24 @@ async def wanted_by(connection: Connection, metadata: Mapping[str, str]) -> Want
         return None
 
 
-async def _attempt(connection: Connection, team_id: str, attempt_id: UUID) -> Wanted | None:
+async def _attempt(connection: Connection, team_id: str, attempt_id: UUID) -> IntendedPayment | None:
     requested = await read_request(connection, team_id, attempt_id)
     if requested is None:
         return None
     state = await attempts.read_top_ups(connection, team_id)
     under_way = state.open if state.open is not None and state.open.attempt_id == str(attempt_id) else None
-    return Wanted(
+    return IntendedPayment(
         "top-up", attempt_id, team_id, requested.credits, requested.charge_cents, requested.currency,
         under_way.payment_intent_id if under_way is not None else None,
         await answer_of(connection, team_id, attempt_id), open=under_way is not None,
     )  # fmt: skip
 
 
-async def _purchase(connection: Connection, purchase_id: UUID) -> Wanted | None:
+async def _purchase(connection: Connection, purchase_id: UUID) -> IntendedPayment | None:
     record = await checkouts.find(connection, purchase_id)
     if record is None or record.mode != "payment":
         return None
-    return Wanted(
+    return IntendedPayment(
         "purchase", record.id, record.team_id, record.credits or 0, record.charge_cents or 0, record.currency or "",
         record.payment_intent_id, record.payment_intent_id if record.state == "credited" else None,
         open=record.state in ("open", "processing"), taxed=record.taxed,
@@ -195,6 +199,6 @@ async def later(connection: Connection, name: str, wait: timedelta) -> None:
     await connection.execute(LATER, name, wait)
 
 
-async def found(connection: Connection) -> dict[str, dict[str, int]]:
+async def read_results(connection: Connection) -> dict[str, dict[str, int]]:
     """What the last comparisons left, by their names and by type."""
-    return {row["name"]: json.loads(row["breaks"]) for row in await connection.fetch(FOUND)}
+    return {row["name"]: json.loads(row["breaks"]) for row in await connection.fetch(READ_RESULTS)}

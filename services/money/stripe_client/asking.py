@@ -11,6 +11,7 @@ from typing import Any, Final, Self, TypeVar
 
 import stripe
 
+from services.money.stripe_client.carrier import Carrier
 from services.money.stripe_client.errors import Busy, Unknown, meaning
 from services.money.stripe_client.pace import PER_SECOND, Paces
 from services.money.stripe_client.reading import Json
@@ -41,7 +42,7 @@ class Asking:
             raise ValueError(message)
         self._timeout_seconds = timeout_seconds
         self._paces = Paces(per_second)
-        self._http = stripe.HTTPXClient(timeout=timeout_seconds)
+        self._http = Carrier(timeout_seconds)
         self.api = stripe.StripeClient(
             secret_key,
             base_addresses={} if api_base is None else {"api": api_base.rstrip("/")},
@@ -59,11 +60,11 @@ class Asking:
 
     async def close(self) -> None:
         """Closes the connections to Stripe."""
-        await self._http.close_async()  # type: ignore[no-untyped-call]  # as the library has it
+        await self._http.close_async()
 
     async def ask(self, question: Coroutine[Any, Any, T]) -> T:
         """The answer, whole and in time, once it is our turn; raises Declined, Unknown, Busy or WrongRequest."""
-        endpoint = question.__qualname__  # the library has a method for each
+        endpoint = str(getattr(question, "__qualname__", ""))  # the library has a method for each
         try:
             await self._paces.turn(endpoint)
             async with asyncio.timeout(self._timeout_seconds):
@@ -91,8 +92,8 @@ class Asking:
             page = await self.ask(list_async(params))
             if after_page is not None:
                 await after_page()
-            for found in page.data:
-                yield found.to_dict()
+            for item in page.data:
+                yield item.to_dict()
             if not page.has_more:
                 return
             params["starting_after"] = page.data[-1].id

@@ -1,4 +1,6 @@
-"""Taking one attempt through Stripe: at most one charge, whatever dies or does not answer, at whatever step, for however long.
+"""Taking one attempt through Stripe: at most one charge.
+
+Whatever dies or does not answer, at whatever step, for however long.
 
 Each step is recorded before the next is taken:
 
@@ -8,13 +10,13 @@ Each step is recorded before the next is taken:
     credits.topped_up       the intent has succeeded, and its id can be credited once
     top_up.failed           the intent is cancelled, and can never be paid
 
-Whoever comes after a crash asks Stripe for the intent as it is now, and `next_step` says what follows. An answer that did not
-come is never taken for a no and never leads to another attempt. Two workers on one attempt do no harm: the intent is paid
-once, and credited once.
+Whoever comes after a crash asks Stripe for the intent as it is now, and `next_step` says what follows. An answer that
+did not come is never taken for a no and never leads to another attempt. Two workers on one attempt do no harm: the
+intent is paid once, and credited once.
 
-Where the bank wants to see the owner of the card, the same intent waits for a day, and nothing else is tried meanwhile. An
-admin's click confirms it on-session (`confirm_by_owner`) and leads to the bank's page. Everything that comes of it, the worker
-finds as it finds everything: by asking Stripe.
+Where the bank wants to see the owner of the card, the same intent waits for a day, and nothing else is tried meanwhile.
+An admin's click confirms it on-session (`confirm_by_owner`) and leads to the bank's page. Everything that comes of it,
+the worker finds as it finds everything: by asking Stripe.
 """
 
 from dataclasses import dataclass, replace
@@ -24,7 +26,7 @@ from uuid import UUID
 
 from projections.top_ups.decisions import suspension_due
 from projections.top_ups.state import Attempt, TopUps
-from projections.top_ups.steps import Step, is_wanted, next_step
+from projections.top_ups.steps import AttemptStep, is_wanted, next_step
 from schemas.catalog import Catalog
 from schemas.facts import (
     AnyFact,
@@ -55,12 +57,12 @@ REFUSED_AGAIN = timedelta(
 )  # a charge that Stripe will not take at all is not asked for each time the cool-down ends
 ABOUT_THE_KEY = frozenset({401, 403})  # nobody can be charged with it: the process ends, and says so
 
-NEW_KEYS = {Step.CONFIRM: attempts.NEW_CONFIRM, Step.CANCEL: attempts.NEW_CANCEL}
+NEW_KEYS = {AttemptStep.CONFIRM: attempts.NEW_CONFIRM, AttemptStep.CANCEL: attempts.NEW_CANCEL}
 
-Reason = Literal[
+FailureReason = Literal[
     "declined_retry_later", "declined_needs_card", "declined_needs_authentication", "cancelled", "refused", "gave_up"
 ]
-REASONS: dict[str | None, Reason] = {
+REASONS: dict[str | None, FailureReason] = {
     "retry_later": "declined_retry_later", "needs_card": "declined_needs_card",
     "needs_authentication": "declined_needs_authentication", None: "cancelled",
 }  # fmt: skip
@@ -91,7 +93,8 @@ class Charging:
         except Unknown as unknown:
             get_log().warning("Stripe's answer is not known", attempt_id=state.open.attempt_id, why=unknown.reason)
         except WrongRequest as wrong:
-            # Our mistake, or the key of another account or of the other mode: no team's fault, so the attempt stays open.
+            # Our mistake, or the key of another account or of the other mode: no team's fault, so the attempt stays
+            # open.
             if wrong.status in ABOUT_THE_KEY:
                 raise
             wait_seconds = LAST_LOOK_SECONDS
@@ -102,38 +105,39 @@ class Charging:
             await attempts.release(connection, lease, self.owner, wait_seconds)
 
     async def _drive(self, lease: Lease, state: TopUps, attempt: Attempt) -> float | None:
-        """Step after step, up to the end or to where somebody else has to do something; when to look again, if that is known."""
-        wanted = is_wanted(state, attempt, self.catalog)
-        if not wanted and attempt.payment_intent_id is None and not lease.create_try:
+        """AttemptStep after step, up to the end or to where somebody else has to do something; when to look again, if that is known."""
+        still_wanted = is_wanted(state, attempt, self.catalog)
+        if not still_wanted and attempt.payment_intent_id is None and not lease.create_try:
             await self._end_without_intent(lease, attempt, "cancelled")  # Stripe has never heard of it
             return None
         intent, before = await self._intent(lease, attempt), None
         while intent is not None:
             remedy = intent.decline.remedy if intent.decline is not None else None
-            step = next_step(intent.state, remedy, wanted=wanted, waited_long=lease.waited_long)
+            step = next_step(intent.state, remedy, is_wanted=still_wanted, waited_long=lease.waited_long)
             if step is before:
-                # Stripe repeats what it said when the intent stood otherwise; to another key, at the next look, it will not.
+                # Stripe repeats what it said when the intent stood otherwise; to another key, at the next look, it will
+                # not.
                 await self._note(lease, NEW_KEYS[step])
                 break
             before = step
             match step:
-                case Step.CONFIRM:
+                case AttemptStep.CONFIRM:
                     intent = await self._confirm(lease, attempt, intent)
                     crashpoint("topup:confirmed")
-                case Step.CANCEL:
+                case AttemptStep.CANCEL:
                     intent = await self._cancel(lease, intent)
                     crashpoint("topup:cancelled")
-                case Step.CREDIT:
+                case AttemptStep.CREDIT:
                     await self._credit(lease, attempt, intent)
                     return None
-                case Step.FAIL:
+                case AttemptStep.FAIL:
                     await self._fail(lease, REASONS[remedy], intent)
                     return None
-                case Step.ASK_OWNER:
+                case AttemptStep.ASK_OWNER:
                     await self._ask_owner(lease, intent)
                     # In `requires_action` the owner is confirming it right now.
                     return OWNER_LOOK_SECONDS if intent.state != "requires_action" else None
-                case Step.WAIT:
+                case AttemptStep.WAIT:
                     return None
         return None
 
@@ -141,10 +145,10 @@ class Charging:
         """The attempt's intent as Stripe has it now, made if there is none; None where it can't be made."""
         if attempt.payment_intent_id is not None:
             return await self.charges.retrieve(attempt.payment_intent_id)
-        found = await self._made_before(lease, attempt)
+        earlier = await self._made_before(lease, attempt)
         # Another life of the log may have decided otherwise under the same name. What was not confirmed then never will be.
-        usable = [one for one in found if one.state != "requires_confirmation" or _asks_for(one, attempt)]
-        for other in (one for one in found if one not in usable[:1]):  # before one is recorded
+        usable = [one for one in earlier if one.state != "requires_confirmation" or _asks_for(one, attempt)]
+        for other in (one for one in earlier if one not in usable[:1]):  # before one is recorded
             await self._drop_orphan(lease, other)
         intent = usable[0] if usable else await self._create(lease, attempt)
         if intent is None:
@@ -157,7 +161,10 @@ class Charging:
         return await self.charges.retrieve(kept_id) if kept_id is not None else None
 
     async def _made_before(self, lease: Lease, attempt: Attempt) -> list[Intent]:
-        """What became of requests to create whose answer was lost. There are several where Stripe had forgotten the key."""
+        """What became of requests to create whose answer was lost.
+
+        There are several where Stripe had forgotten the key.
+        """
         if not lease.create_try:
             return []
         since = attempt.requested_at - LOOK_BACK  # another life of the log may have made some, under the same name
@@ -268,7 +275,7 @@ class Charging:
         return Looking(self.pool, self.charges, self.catalog, self.owner)
 
     async def _end_without_intent(
-        self, lease: Lease, attempt: Attempt, reason: Reason, message: str | None = None
+        self, lease: Lease, attempt: Attempt, reason: FailureReason, message: str | None = None
     ) -> None:
         """End an attempt that has no intent, once it is sure that it would not have been a second charge."""
         if await self._looking.look(lease, attempt, None) is Look.CLEAR:
@@ -288,7 +295,9 @@ class Charging:
                 "topped up", team_id=lease.team_id, attempt_id=fact.attempt_id, charge_cents=fact.charge_cents
             )
 
-    async def _fail(self, lease: Lease, reason: Reason, intent: Intent | None, message: str | None = None) -> None:
+    async def _fail(
+        self, lease: Lease, reason: FailureReason, intent: Intent | None, message: str | None = None
+    ) -> None:
         """End an attempt whose intent can never be paid; the third decline in a row pauses top-ups."""
         decline = intent.decline if intent is not None else None
         async with self.pool.acquire() as connection, connection.transaction():
@@ -319,7 +328,7 @@ class Charging:
             fact = TopUpActionRequired(
                 attempt_id=state.open.attempt_id, payment_intent_id=intent.id, action_url=intent.action_url
             )
-            await attempts.note(connection, lease, attempts.ASKED)
+            await attempts.note(connection, lease, attempts.NOTE_REQUEST)
             await _append(connection, state, now, f"action:{fact.attempt_id}", fact)
         crashpoint("topup:asked")
 
@@ -332,7 +341,9 @@ class Charging:
 
 
 async def confirm_by_owner(charges: Charges, transaction: Transaction, team_id: str, return_url: str) -> Intent:
-    """An admin's click: the intent that waits is confirmed with its owner there, who goes on to its `action_url`, if it has one.
+    """An admin's click: the intent that waits is confirmed with its owner there.
+
+    The owner goes on to its `action_url`, if it has one.
 
     May be called any number of times. No transaction is open while Stripe is asked.
 

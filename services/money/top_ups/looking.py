@@ -172,7 +172,7 @@ class Looking:
             await self._record_cancelled(lease, attempt, intent)
         return after
 
-    async def _page_of(self, lease: Lease, intent: Intent) -> checkouts.Record | None:
+    async def _page_of(self, lease: Lease, intent: Intent) -> checkouts.CheckoutRow | None:
         try:
             purchase_id = UUID(intent.metadata["purchase_id"])
         except ValueError:

@@ -10,8 +10,8 @@ from deploy.local.stack import Stack
 from schemas.credits import MICRO
 from schemas.facts import CreditsPurchased, CreditsToppedUp, TopUpFailed
 from services.money.checkout import rows as checkouts
-from services.money.checkout.rows import Record
-from services.money.inbox import Hands, News, keep_news, look_at, take_news, work_on
+from services.money.checkout.rows import CheckoutRow
+from services.money.inbox import InboxEvent, InboxWorker, keep_news, look_at, take_news, work_on
 from services.money.reconcile.compare import reconcile
 from services.money.top_ups.attempts import read_top_ups
 from services.publishing.webhooks import DELAYS
@@ -103,8 +103,8 @@ async def test_money_that_comes_after_all_is_credited_and_nothing_is_charged_bes
         assert len((await desk.books())["charges"]) == 1
 
 
-def a_page(team: str) -> Record:
-    return Record(
+def a_page(team: str) -> CheckoutRow:
+    return CheckoutRow(
         team, uuid4(), "payment", "", "mem_ada", "https://host.example/", "mini", "Mini", 2_000 * MICRO, 2_000, "usd",
         keeps_card=False, taxed=False,
     )  # fmt: skip
@@ -118,11 +118,11 @@ async def test_a_page_of_which_nothing_comes_is_looked_at_for_a_month(wrong: str
         await desk.http.post(record.url or "", data={"action": "pay", "card": "pm_card_visa"})
         if wrong == "silence":
             await desk.order("faults", route="GET /v1/checkout/sessions/{id}", do="gateway_before", times=2)
-        hands = Hands(life.worker.pool, desk.charges)
+        worker = InboxWorker(life.worker.pool, desk.charges)
         for age in ("29 days", "2 days"):
             await life.connection.execute(f"UPDATE checkouts SET asked_at = asked_at - interval '{age}'")
             try:
-                await look_at(hands, record)
+                await look_at(worker, record)
             except Unavailable:
                 assert wrong == "silence"
 
@@ -142,17 +142,17 @@ async def test_an_event_that_can_never_be_followed_is_given_up_after_a_month(
 ) -> None:
     async with a_team_that_is_low(database, desk) as (life, team):
         customer = await of_team_customer(life, team)
-        news = News("evt_1", "customer.updated", "customer", customer, None, None, customer, None, None)
+        news = InboxEvent("evt_1", "customer.updated", "customer", customer, None, None, customer, None, None)
         await keep_news(life.connection, news, await life.connection.fetchval("SELECT now()"))
         await desk.order("faults", route="GET /v1/customers/{id}", do="gateway_before", times=2)
-        hands = Hands(life.worker.pool, desk.charges)
+        worker = InboxWorker(life.worker.pool, desk.charges)
         seen = []
         for age in ("29 days", "2 days"):
             await life.connection.execute(
                 f"UPDATE stripe_inbox SET look_at = '-infinity', received_at = received_at - interval '{age}'"
             )
             (taken,) = await take_news(life.connection, 1)
-            await work_on(hands, taken)
+            await work_on(worker, taken)
             seen.append(await life.connection.fetchval("SELECT outcome FROM stripe_inbox WHERE done_at IS NOT NULL"))
 
         assert seen == [None, "given up: no_answer"] or (seen[0] is None and seen[1].startswith("given up: "))

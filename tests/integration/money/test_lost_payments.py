@@ -21,8 +21,8 @@ from schemas.facts import (
     TopUpResumed,
     TopUpSuspended,
 )
-from services.money.checkout.rows import Record
-from services.money.reconcile.breaks import Kind
+from services.money.checkout.rows import CheckoutRow
+from services.money.reconcile.breaks import BreakKind
 from services.money.reconcile.compare import reconcile
 from services.money.top_ups.attempts import read_top_ups
 from tests.faults.rush import a_worker
@@ -49,15 +49,15 @@ async def forgotten(
             yield second, team
 
 
-def page_for(team: str, *, pack: str = "mini") -> Record:
+def page_for(team: str, *, pack: str = "mini") -> CheckoutRow:
     """A purchase of a Mini pack, as an admin would ask for it."""
-    return Record(
+    return CheckoutRow(
         team, uuid4(), "payment", "", "mem_ada", "https://host.example/", pack, "Mini", 2_000 * MICRO, 2_000, "usd",
         keeps_card=False, taxed=False,
     )  # fmt: skip
 
 
-async def pay(desk: Desk, record: Record, card: str = "pm_card_visa") -> None:
+async def pay(desk: Desk, record: CheckoutRow, card: str = "pm_card_visa") -> None:
     """A person on Stripe's page."""
     assert record.url is not None
     pressed = await desk.http.post(record.url, data={"action": "pay", "card": card})
@@ -293,14 +293,17 @@ async def test_while_a_lost_payment_is_processing_nothing_is_charged_and_then_it
 @pytest.mark.parametrize(
     ("metadata", "kind"),
     [
-        ({"credits": str(50_000 * MICRO)}, Kind.DIFFERS),
-        ({"amount": "5000", "credits": str(5_000 * MICRO)}, Kind.DIFFERS),
-        ({"number": "7"}, Kind.DIFFERS),
-        ({"mac": "", "credits": "", "amount": "", "log": ""}, Kind.PAID_NOT_CREDITED),  # as builds before the stamps
+        ({"credits": str(50_000 * MICRO)}, BreakKind.DIFFERS),
+        ({"amount": "5000", "credits": str(5_000 * MICRO)}, BreakKind.DIFFERS),
+        ({"number": "7"}, BreakKind.DIFFERS),
+        (
+            {"mac": "", "credits": "", "amount": "", "log": ""},
+            BreakKind.PAID_NOT_CREDITED,
+        ),  # as builds before the stamps
     ],
 )
 async def test_nothing_is_minted_from_what_somebody_wrote_upon_an_intent_and_a_person_settles_it(
-    metadata: dict[str, str], kind: Kind, stack: Stack, database: str, desk: Desk
+    metadata: dict[str, str], kind: BreakKind, stack: Stack, database: str, desk: Desk
 ) -> None:
     async with forgotten(stack, database, desk) as (life, team):
         (lost,) = await intents(desk)
@@ -352,7 +355,7 @@ async def test_reconciliation_credits_what_was_lost_before_anybody_runs_low_agai
             life.connection, desk.charges, catalog=life.worker.catalog, heal=True, settle_seconds=()
         )
 
-        assert [(one.type, one.team_id) for one in report.healed] == [(Kind.PAID_NOT_CREDITED, team)]
+        assert [(one.type, one.team_id) for one in report.healed] == [(BreakKind.PAID_NOT_CREDITED, team)]
         assert report.breaks == []
         await assert_books_agree(life.connection, desk, team, charges=1)
 

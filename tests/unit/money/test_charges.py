@@ -23,7 +23,7 @@ from services.money.stripe_client import (
     verify_webhook,
 )
 from services.money.stripe_client.answers import COURSES, TAKES_NOTHING
-from services.runtime.settings import load_settings
+from services.runtime.settings_loading import load_settings
 
 NOW = datetime(2026, 11, 23, 10, 15, 30, tzinfo=UTC)
 SECRET = "whsec_today"
@@ -244,4 +244,4 @@ async def test_stripe_is_asked_as_the_settings_say() -> None:
     settings = load_settings(stripe_key="sk_test_secret", stripe_rate=4)
 
     async with charges_of(settings) as charges:
-        assert charges._pace._apart_seconds == 1 / 4
+        assert charges._paces._all._apart_seconds == 1 / 4

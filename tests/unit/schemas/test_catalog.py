@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from schemas.catalog import Catalog, CatalogInvalid, TopUpPrice, load_catalog
+from schemas.catalog import Catalog, CatalogInvalid, CatalogTopUpPrice, load_catalog
 from schemas.credits import MICRO
-from schemas.rates import CompiledCard, Requires
+from schemas.pricing import CompiledCard
+from schemas.rates import Requires
 
 DEFAULT = Path(__file__).parents[3].joinpath("schemas", "catalog.toml").read_text(encoding="utf-8")
 
@@ -131,7 +132,7 @@ def test_what_stripe_would_refuse_at_the_charge_is_refused_when_the_catalog_is_r
     currency: str, unit_price: str, min_credits: int, complaint: str
 ) -> None:
     with pytest.raises(ValidationError) as refused:
-        TopUpPrice.model_validate(
+        CatalogTopUpPrice.model_validate(
             {"currency": currency, "unit_price": unit_price, "min_credits": min_credits, "step": 100}
         )
 
@@ -160,7 +161,7 @@ def test_a_pack_that_stripe_would_refuse_is_refused_when_the_catalog_is_read(
 def test_a_charge_is_rounded_up_to_what_stripe_takes(
     currency: str, unit_price: str, credits: int, cents: int, catalog: Catalog
 ) -> None:
-    price = TopUpPrice.model_validate(
+    price = CatalogTopUpPrice.model_validate(
         {"currency": currency, "unit_price": unit_price, "min_credits": 1_000, "step": 100}
     )
     assert catalog.model_copy(update={"top_up": price}).top_up_charge_cents(credits * MICRO) == cents
@@ -169,7 +170,7 @@ def test_a_charge_is_rounded_up_to_what_stripe_takes(
 def test_limits_that_nobody_wrote_are_500_at_once_and_2000_a_month_in_any_currency(tmp_path: Path) -> None:
     for currency, unit, price in (("usd", 100, "1"), ("jpy", 1, "1"), ("kwd", 1_000, "1")):
         told = {"currency": currency, "unit_price": price, "min_credits": 500, "step": 100}
-        found = TopUpPrice.model_validate(told)
+        found = CatalogTopUpPrice.model_validate(told)
         assert (found.max_charge, found.monthly_cap) == (500 * unit, 2_000 * unit)
     with pytest.raises(CatalogInvalid, match="monthly_cap must be at least max_charge"):
         load_catalog(changed(tmp_path, "monthly_cap = 200_000", "monthly_cap = 49_999"))
