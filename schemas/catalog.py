@@ -95,8 +95,8 @@ class CatalogPack(Frozen):
 class CatalogTopUpPrice(Frozen):
     """What automatic top-ups cost, and which amounts can be chosen.
 
-    `max_charge` is the most that one of them charges; `monthly_cap` is what all of a month charge at most where the team's admins have
-    not said. Both are minor units.
+    `max_charge` is the most that one of them charges; `monthly_cap` is what all of a month charge at most where the
+    team's admins have not said. Both are minor units.
     """
 
     currency: Currency
@@ -108,12 +108,12 @@ class CatalogTopUpPrice(Frozen):
 
     @model_validator(mode="before")
     @classmethod
-    def limits_that_nobody_wrote(cls, told: Any) -> Any:
+    def limits_that_nobody_wrote(cls, document: Any) -> Any:
         """500.00 at once and 2,000.00 a month, in whichever currency."""
-        if not isinstance(told, Mapping) or not isinstance(told.get("currency"), str):
-            return told
-        unit = 10 ** digits_of(told["currency"])
-        return {"max_charge": 500 * unit, "monthly_cap": 2_000 * unit, **told}
+        if not isinstance(document, Mapping) or not isinstance(document.get("currency"), str):
+            return document
+        unit = 10 ** digits_of(document["currency"])
+        return {"max_charge": 500 * unit, "monthly_cap": 2_000 * unit, **document}
 
     @model_validator(mode="after")
     def the_smallest_amount_can_be_chosen_and_charged(self) -> Self:

@@ -1,14 +1,17 @@
-"""Money as Stripe counts it: minor units, the least it takes, and in which steps. One table; the page gets its digits from here.
+"""Money as Stripe counts it: minor units, the least it takes, and in which steps.
+
+One table; the page gets its digits from here.
 
 Source: docs.stripe.com/currencies. Where Stripe, ISO 4217 and browsers differ, Stripe is right, for it takes the money:
 
-- currencies without minor units are charged in whole units. ISK and UGX have none either, yet Stripe counts them in hundredths for
-  old times' sake, and takes whole ones only;
+- currencies without minor units are charged in whole units. ISK and UGX have none either, yet Stripe counts them in
+  hundredths for old times' sake, and takes whole ones only;
 - currencies of three decimals are counted in thousandths, and the last digit has to be 0;
 - HUF and TWD are charged in hundredths, whatever is said of payouts; MGA is whole, though ISO gives it fifths.
 
-The least that Stripe takes depends on the currency in which the account settles, too. The table has what it publishes; for all others
-it takes what is worth half a dollar, which changes from day to day and is refused by Stripe itself.
+The least that Stripe takes depends on the currency in which the account settles, too. The table has what it
+publishes; for all others it takes what is worth half a dollar, which changes from day to day and is refused by Stripe
+itself.
 """
 
 from dataclasses import dataclass

@@ -135,7 +135,7 @@ class Point(_Value):
 
 
 class Suspension(_Value):
-    """Top-ups pause; they go on with another card, or when somebody has paid, or settled the payment for which they pause."""
+    """Top-ups pause, until another card comes, somebody pays, or the payment is settled for which they pause."""
 
     cause: str
     reason: str
@@ -232,8 +232,8 @@ def evolve(state: TopUps, stored: Stored, fact: AnyFact) -> TopUps:  # noqa: C90
         case CreditsToppedUp():
             reserved = state.reserved
             if fact.attempt_id in reserved:  # what was taken counts, should it be another amount than was asked for
-                taken = reserved[fact.attempt_id].model_copy(update={"cents": fact.charge_cents})
-                reserved = {**reserved, fact.attempt_id: taken}
+                charge = reserved[fact.attempt_id].model_copy(update={"cents": fact.charge_cents})
+                reserved = {**reserved, fact.attempt_id: charge}
             return _ended(state.but(declines=0, card_is_dead=False, reserved=reserved), fact.attempt_id, now)
         case CreditsPurchased():
             return _paid(state, stored)

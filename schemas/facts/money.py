@@ -60,9 +60,9 @@ class TopUpIntentCreated(TopUpFact, type="top_up.intent_created.v1"):
 class TopUpFailed(TopUpFact, type="top_up.failed.v1"):
     """An attempt ended without money; its intent can never be paid.
 
-    `payment_found`: a payment that the log had lost came first, and has its credits now. `payment_differs`: there is one that a
-    person has to settle. `refused`: Stripe will not take this charge with any card. `gave_up`: it was never decided; should the money
-    come all the same, it is credited.
+    `payment_found`: a payment that the log had lost came first, and has its credits now. `payment_differs`: there is
+    one that a person has to settle. `refused`: Stripe will not take this charge with any card. `gave_up`: it was
+    never decided; should the money come all the same, it is credited.
     """
 
     attempt_id: Name
@@ -106,8 +106,8 @@ class TopUpIntentCancelled(TopUpFact, type="top_up.intent_cancelled.v1"):
 class TopUpSuspended(TopUpFact, type="top_up.suspended.v1"):
     """Top-ups pause, after three declines, one for good, or a dispute, until the card changes or somebody pays.
 
-    `cause` is for programs, `reason` for people. A pause for a dispute ends when it is won, too; one for a `payment` that has brought
-    no credits, when an adjustment refers to it, or when the settings are saved again.
+    `cause` is for programs, `reason` for people. A pause for a dispute ends when it is won, too; one for a `payment`
+    that has brought no credits, when an adjustment refers to it, or when the settings are saved again.
     """
 
     cause: Literal["declines", "dead_card", "dispute", "payment"]

@@ -1,18 +1,20 @@
 """What we write upon every intent and Checkout: for what it is, in words that we can prove to be ours.
 
-A store that went back in time has lost what it had asked for, and Stripe still has it. So each intent carries, as metadata, what
-the log said when it was made: the log's name, the team, the attempt or the purchase, its low episode and number, the
-credits and the amount. Whoever finds a payment that no fact names gives those credits, and only those.
+A store that went back in time has lost what it had asked for, and Stripe still has it. So each intent carries, as
+metadata, what the log said when it was made: the log's name, the team, the attempt or the purchase, its low episode
+and number, the credits and the amount. Whoever finds a payment that no fact names gives those credits, and only
+those.
 
-Metadata can be edited by hand in Stripe's dashboard, and by everybody who has a key of the account. Hence the code beside them, a
-MAC over all of them and the customer. Its key is made by the migration, lies in the store, and is read by the two roles that
-charge. It is none of the operator's secrets on purpose:
+Metadata can be edited by hand in Stripe's dashboard, and by everybody who has a key of the account. Hence the code
+beside them, a MAC over all of them and the customer. Its key is made by the migration, lies in the store, and is read
+by the two roles that charge. It is none of the operator's secrets on purpose:
 
 - Stripe's key opens the door to the metadata: who could edit them could prove the edit, too;
 - each process may have a Stripe key of its own, and all of them are rotated, while a stamp must hold for 90 days;
 - what is in the store comes back with the store, and that is when stamps are read.
 
-Who has the key and the dashboard can still not mint: the money must have come, and the catalog must ask it for these credits.
+Who has the key and the dashboard can still not mint: the money must have come, and the catalog must ask it for these
+credits.
 """
 
 import hashlib
@@ -34,7 +36,7 @@ Kind = Literal["top-up", "purchase"]
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class PaymentRequest:
     """What we ask money for. Credits are micro-credits, the amount is minor units without tax.
 
     `episode` and `number` are those of a top-up's attempt; `pack` is that of a purchase.
@@ -59,31 +61,37 @@ class Stamps:
     log: str
     key: bytes | None
 
-    def write(self, asked: Asked) -> dict[str, str]:
+    def write(self, request: PaymentRequest) -> dict[str, str]:
         """The metadata of an intent or a Checkout; the same for the same question."""
         more = (
-            {"episode": asked.episode, "number": str(asked.number)} if asked.kind == "top-up" else {"pack": asked.pack}
+            {"episode": request.episode, "number": str(request.number)}
+            if request.kind == "top-up"
+            else {"pack": request.pack}
         )
         return {
-            "log": self.log, "team_id": asked.team_id, NAMES[asked.kind]: asked.id, "credits": str(asked.credits),
-            "amount": str(asked.amount_cents), **more, "mac": self._mac(asked),
+            "log": self.log, "team_id": request.team_id, NAMES[request.kind]: request.id, "credits": str(request.credits),
+            "amount": str(request.amount_cents), **more, "mac": self._mac(request),
         }  # fmt: skip
 
     def is_ours(self, intent: Intent, team_id: str) -> bool:
         """True for an intent of this team and of no other log; builds before the stamps named no log."""
-        told = intent.metadata
-        return told.get("team_id") == team_id and told.get("log") in (None, self.log) and kind_of(intent) is not None
+        metadata = intent.metadata
+        return (
+            metadata.get("team_id") == team_id
+            and metadata.get("log") in (None, self.log)
+            and kind_of(intent) is not None
+        )
 
-    def read(self, intent: Intent) -> Asked | None:
+    def read(self, intent: Intent) -> PaymentRequest | None:
         """What we had asked for; None where there is no stamp, or one that does not fit its intent."""
-        asked = _told(intent)
-        if asked is None or self.key is None or intent.metadata.get("log") != self.log:
+        request = _claims_of(intent)
+        if request is None or self.key is None or intent.metadata.get("log") != self.log:
             return None
-        return asked if hmac.compare_digest(self._mac(asked), intent.metadata["mac"]) else None
+        return request if hmac.compare_digest(self._mac(request), intent.metadata["mac"]) else None
 
-    def _mac(self, asked: Asked) -> str:
+    def _mac(self, request: PaymentRequest) -> str:
         assert self.key is not None, "only roles that charge write stamps"
-        message = json.dumps(["creditwell payment 1", self.log, *astuple(asked)]).encode()
+        message = json.dumps(["creditwell payment 1", self.log, *astuple(request)]).encode()
         return hmac.new(self.key, message, hashlib.sha256).hexdigest()
 
 
@@ -105,15 +113,15 @@ def has_stamp(intent: Intent) -> bool:
     return "mac" in intent.metadata
 
 
-def _told(intent: Intent) -> Asked | None:
-    told, kind = intent.metadata, kind_of(intent)
-    if kind is None or not {"team_id", "credits", "amount", "mac"} <= told.keys():
+def _claims_of(intent: Intent) -> PaymentRequest | None:
+    metadata, kind = intent.metadata, kind_of(intent)
+    if kind is None or not {"team_id", "credits", "amount", "mac"} <= metadata.keys():
         return None
-    numbers = (told["credits"], told["amount"], told.get("number", "0"))
+    numbers = (metadata["credits"], metadata["amount"], metadata.get("number", "0"))
     if not all(number.isascii() and number.isdecimal() and len(number) < 19 for number in numbers):
         return None
     credits, amount, number = map(int, numbers)
-    return Asked(
-        kind, told["team_id"], told[NAMES[kind]], credits, amount, intent.currency, intent.customer_id or "",
-        told.get("episode", ""), number, told.get("pack", ""),
+    return PaymentRequest(
+        kind, metadata["team_id"], metadata[NAMES[kind]], credits, amount, intent.currency, intent.customer_id or "",
+        metadata.get("episode", ""), number, metadata.get("pack", ""),
     )  # fmt: skip

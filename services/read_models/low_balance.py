@@ -18,7 +18,7 @@ from projections.balance.crossings import crossings
 from projections.balance.state import TeamBalance
 from schemas.facts import BalanceRanLow, BalanceRanOut, BalanceRecovered, NewFact
 from services.read_models.balances import read_balance
-from services.read_models.low_cause import Walk, begin_walk, go_on, low_name
+from services.read_models.low_cause import LowWalk, begin_walk, go_on, low_name
 from services.read_models.rebuild import ensure_projections
 from services.runtime.clock import Clock, pause, system_clock
 from services.runtime.crashpoints import crashpoint
@@ -86,7 +86,7 @@ async def judge(connection: Connection, team_id: str) -> int:
     Raises:
         Unavailable: the projector is too far behind to know the balance exactly.
     """
-    walk: Walk | None = None
+    walk: LowWalk | None = None
     while True:
         async with connection.transaction():
             now = await lock_shard(connection, team_id)
@@ -102,7 +102,7 @@ async def judge(connection: Connection, team_id: str) -> int:
 
 
 async def _say(
-    connection: Connection, team: TeamBalance, due: Sequence[Crossing], walk: Walk | None, now: datetime
+    connection: Connection, team: TeamBalance, due: Sequence[Crossing], walk: LowWalk | None, now: datetime
 ) -> int:
     new = [NewFact(team.team_id, LOW_BALANCE, f"{NAMES[type(fact)]}:{team.position}", now, fact) for fact in due]
     if walk is not None:
@@ -115,7 +115,7 @@ async def _say(
     return appended.places[-1].position
 
 
-async def _named(connection: Connection, new: NewFact, walk: Walk) -> NewFact:
+async def _named(connection: Connection, new: NewFact, walk: LowWalk) -> NewFact:
     """A low episode by what made it low; by its position where that began one before, as no balance should."""
     cause = walk.cause
     assert cause is not None, "a balance that is low has facts"

@@ -1,11 +1,11 @@
 """Which fact made a balance low: the first at which it stood below, found by walking the team's log.
 
-A low episode is named after that fact's source and id, and a charge after its episode. Both are the same wherever the log puts
-the fact, however late the watch looks, and in a store that went back and recorded the same usage again.
+A low episode is named after that fact's source and id, and a charge after its episode. Both are the same wherever the
+log puts the fact, however late the watch looks, and in a store that went back and recorded the same usage again.
 
-The walk begins at the newest snapshot at which the balance was not below, some two thousand facts back at most. It is made without
-a lock, once for each episode; what came since is walked under the lock. Where time alone lowered the balance, a hold or credits that
-ended, it is the team's newest fact.
+The walk begins at the newest snapshot at which the balance was not below, some two thousand facts back at most. It is
+made without a lock, once for each episode; what came since is walked under the lock. Where time alone lowered the
+balance, a hold or credits that ended, it is the team's newest fact.
 """
 
 import hashlib
@@ -26,8 +26,8 @@ PAGE = 500
 
 
 @dataclass(slots=True)
-class Walk:
-    """A walk along a team's log, as far as it has come: the first fact of the stretch below in which it is, and the newest."""
+class LowWalk:
+    """A walk along a team's log: the first fact of the stretch below in which it is, and the newest."""
 
     team: TeamBalance
     first: Stored | None = None
@@ -45,19 +45,19 @@ def low_name(cause: Stored) -> str:
     return f"low:{hashlib.sha256(json.dumps([cause.source, cause.id]).encode()).hexdigest()}"
 
 
-async def begin_walk(connection: Reads, team_id: str, now: datetime) -> Walk:
+async def begin_walk(connection: Reads, team_id: str, now: datetime) -> LowWalk:
     """A walk from where the balance was not below, up to the log's head at this moment."""
     shard, known_at = shard_of(team_id), now
     team = await newest_snapshot(connection, shard, team_id, at=now, known_at=known_at)
     while team.position and not team.low and _is_below(team, team.as_of):
         known_at = team.as_of - timedelta(microseconds=1)
         team = await newest_snapshot(connection, shard, team_id, at=now, known_at=known_at)
-    walk = Walk(team)
+    walk = LowWalk(team)
     await go_on(connection, walk)
     return walk
 
 
-async def go_on(connection: Reads, walk: Walk) -> None:
+async def go_on(connection: Reads, walk: LowWalk) -> None:
     """Take a walk up to the log's head."""
     team_id = walk.team.team_id
     while rows := await connection.fetch(READ_TEAM, shard_of(team_id), team_id, walk.team.position, PAGE):
@@ -65,7 +65,7 @@ async def go_on(connection: Reads, walk: Walk) -> None:
             await _take(connection, walk, stored)
 
 
-async def _take(connection: Reads, walk: Walk, stored: Stored) -> None:
+async def _take(connection: Reads, walk: LowWalk, stored: Stored) -> None:
     team, fact = walk.team, stored.fact()
     if not isinstance(fact, UsageVoided):
         entries = evolve(team, stored, fact)

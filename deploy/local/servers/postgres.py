@@ -147,7 +147,7 @@ class NativePostgres:
         return other
 
     def follow(self, primary: str) -> None:
-        """Become the standby of another server, from nothing."""
+        """Become the standby of another server, from nothing. Raises StackTrouble where it can't be copied."""
         (self._port,) = free_ports(1)
         self._data, self._server = self._home / f"standby-{self._port}", None
         self._log = self._log.with_name(f"standby-{self._port}.log")

@@ -17,7 +17,7 @@ from services.money.checkout import customers
 from services.money.checkout import rows as checkouts
 from services.money.checkout.customers import CardChange
 from services.money.checkout.rows import CheckoutRow, CheckoutState
-from services.money.stamps import Asked, Stamps, read_stamps
+from services.money.stamps import PaymentRequest, Stamps, read_stamps
 from services.money.stripe_client import Charges, Checkout, Intent, Missing, StripeCard, Unknown, WrongRequest
 from services.money.top_ups.attempts import STRIPE, read_top_ups
 from services.runtime.crashpoints import crashpoint
@@ -102,7 +102,7 @@ async def _ask_for_page(charges: Charges, stamps: Stamps, row: CheckoutRow) -> C
             try_number=row.create_try,
         )  # fmt: skip
     assert row.charge_cents is not None
-    asked = Asked(
+    request = PaymentRequest(
         "purchase", row.team_id, str(row.id), row.credits or 0, row.charge_cents, row.currency or "",
         row.customer_id, pack=row.pack or "",
     )  # fmt: skip
@@ -110,7 +110,7 @@ async def _ask_for_page(charges: Charges, stamps: Stamps, row: CheckoutRow) -> C
         purchase_id=str(row.id), team_id=row.team_id, customer_id=row.customer_id, name=row.name or "",
         amount_cents=row.charge_cents, currency=row.currency or "", save_card=row.keeps_card,
         automatic_tax=row.taxed, success_url=_back(row, "purchase"),
-        cancel_url=_back(row, "purchase", "&cancelled=1"), metadata=stamps.write(asked), try_number=row.create_try,
+        cancel_url=_back(row, "purchase", "&cancelled=1"), metadata=stamps.write(request), try_number=row.create_try,
     )  # fmt: skip
 
 

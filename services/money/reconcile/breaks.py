@@ -1,7 +1,9 @@
-"""Where Stripe and the log differ about a payment: eight types of break, each with what is so and what to do next. Pure.
+"""Where Stripe and the log differ about a payment: eight types of break, each with what is so and what to do next.
+
+Pure.
 
     paid_not_credited     money came for something we had asked for, and no credits are there
-    differs               money came for something that the log has lost, and what stands upon it at Stripe can't be believed
+    differs               money came for something that the log has lost, and what stands upon it can't be believed
     credited_not_paid     credits are there, and no money (or the money is another team's)
     amount_mismatch       what was paid is not what the log says, or not what we had asked for
     duplicate_credit      one payment brought credits twice
@@ -9,9 +11,9 @@
     dispute_unhandled     a dispute stands otherwise than the log says
     orphan_intent         money, or a promise of it, of which nothing here knows
 
-Only the first is healed without a person, and only where we can prove for how many credits we had asked: by the log, or by the
-stamp on the payment where the log has lost it. A person settles the others: a refund or a cancelled intent at Stripe ends an orphan, and an adjustment that refers to the payment (its
-`refers_to`) says of an orphan, a mismatch, a double credit or one without money that somebody has dealt with it.
+Only the first is healed without a person, and only where we can prove for how many credits we had asked: by the log, or
+by the stamp on the payment where the log has lost it. A person settles the others. A refund or a cancelled intent at
+Stripe ends an orphan. An adjustment that refers to the payment (its `refers_to`) says that somebody has dealt with it.
 """
 
 from collections.abc import Container, Iterator, Sequence
@@ -25,7 +27,7 @@ from schemas.money import format_money
 from services.money.adopting import Doubt
 from services.money.reconcile.reads import Credit, IntendedPayment
 from services.money.reversals import seen_of
-from services.money.stamps import Asked
+from services.money.stamps import PaymentRequest
 from services.money.stripe_client import Dispute, Intent
 
 OURS = frozenset({"attempt_id", "purchase_id"})  # what an intent of ours says in its metadata
@@ -61,7 +63,7 @@ class Payment(NamedTuple):
     credits: tuple[Credit, ...] = ()
     account: Account | None = None
     intended: IntendedPayment | None = None
-    lost: Asked | Doubt | None = None
+    lost: PaymentRequest | Doubt | None = None
 
 
 class Break(NamedTuple):
@@ -117,7 +119,7 @@ def _of_uncredited(payment: Payment) -> PlainBreaks:
     yield _of_paid(intent, intended)
 
 
-def _of_lost(intent: Intent, lost: Asked | Doubt) -> tuple[BreakKind, str, str]:
+def _of_lost(intent: Intent, lost: PaymentRequest | Doubt) -> tuple[BreakKind, str, str]:
     """A payment of ours that the log has lost, as after a restore."""
     if isinstance(lost, Doubt):
         kind = BreakKind.DIFFERS if lost.differs else BreakKind.PAID_NOT_CREDITED

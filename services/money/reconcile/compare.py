@@ -18,8 +18,7 @@ from datetime import UTC, datetime, timedelta
 
 from schemas.catalog import Catalog, load_catalog
 from schemas.credits import MicroCredits
-from services.money.adopting import Doubt, adopt, believe
-from services.money.adopting import Payment as Paid
+from services.money.adopting import Doubt, PaidIntent, adopt, believe
 from services.money.checkout import flow as pages
 from services.money.checkout import rows as checkouts
 from services.money.reconcile.breaks import BY_HAND, Break, BreakKind, Payment, breaks_of, is_quiet
@@ -33,7 +32,7 @@ from services.money.reconcile.reads import (
     wanted_by,
 )
 from services.money.reversals import follow, read_account
-from services.money.stamps import Asked, Stamps, kind_of, read_stamps
+from services.money.stamps import PaymentRequest, Stamps, kind_of, read_stamps
 from services.money.stripe_client import Charges, Intent, Missing
 from services.money.top_ups.crediting import credit_top_up
 from services.runtime.errors import Unavailable
@@ -94,8 +93,8 @@ async def reconcile(
 ) -> Report:
     """Compare Stripe with the log, both ways; without `since`, from the beginning.
 
-    Not to be called within a transaction: it takes as long as Stripe takes. `catalog` (the package's, unless told) says which prices
-    are believed of payments that the log has lost.
+    Not to be called within a transaction: it takes as long as Stripe takes. `catalog` (the package's, unless told)
+    says which prices are believed of payments that the log has lost.
 
     Raises:
         Unavailable: Stripe does not answer, time and again.
@@ -209,7 +208,7 @@ async def _examine(sides: Sides, name: str, teams: tuple[str, ...]) -> list[Brea
     raise Unavailable(f"{name} moves while it is looked at")
 
 
-async def _lost(sides: Sides, intent: Intent) -> Asked | Doubt | None:
+async def _lost(sides: Sides, intent: Intent) -> PaymentRequest | Doubt | None:
     """What a payment was for that the log does not know; None for one that is not ours, or no money yet."""
     team_id = intent.metadata.get("team_id", "")
     if intent.state != "succeeded" or not sides.stamps.is_ours(intent, team_id):
@@ -218,8 +217,8 @@ async def _lost(sides: Sides, intent: Intent) -> Asked | Doubt | None:
     return await believe(sides.connection, sides.stamps, sides.catalog, team_id, payment)
 
 
-async def _with_page(sides: Sides, intent: Intent) -> Paid:
-    return Paid(intent, await sides.charges.find_checkout(intent.id) if kind_of(intent) == "purchase" else None)
+async def _with_page(sides: Sides, intent: Intent) -> PaidIntent:
+    return PaidIntent(intent, await sides.charges.find_checkout(intent.id) if kind_of(intent) == "purchase" else None)
 
 
 async def _by_log(connection: Connection, name: str, teams: tuple[str, ...]) -> Payment:
@@ -236,7 +235,10 @@ async def _retrieve(charges: Charges, name: str) -> Intent | None:
 
 
 async def _heal(sides: Sides, one: Break) -> bool:
-    """Do what a worker would have done; False where nothing was left to do, for whoever comes second changes nothing."""
+    """Do what a worker would have done.
+
+    False where nothing was left to do, for whoever comes second changes nothing.
+    """
     connection, charges = sides.connection, sides.charges
     intent = await charges.retrieve(one.payment_intent_id)
     if one.type in HEALED and not await _credit(sides, intent):
@@ -250,7 +252,7 @@ async def _heal(sides: Sides, one: Break) -> bool:
 
 
 async def _credit(sides: Sides, intent: Intent) -> bool:
-    """Credit what was paid; False for what is answered by now, by this payment or by another one, or is for a person."""
+    """Credit what was paid; False for what is answered by now, or is for a person."""
     connection, charges = sides.connection, sides.charges
     intended = await wanted_by(connection, intent.metadata)
     if intended is None:

@@ -33,7 +33,10 @@ LOOK_SECONDS = 15.0
 
 
 async def keep_reconciled(pool: Pool, charges: Charges, catalog: Catalog, stop: asyncio.Event, health: Health) -> None:
-    """Compare when it is due, until told to stop; a comparison under way is given up then, and made by the next process."""
+    """Compare when it is due, until told to stop.
+
+    A comparison under way is given up then, and made by the next process.
+    """
     gauge = Gauge(
         "creditwell_reconcile_breaks", "Where Stripe and the log differ, by the last comparisons.", ["type"],
         registry=health.registry,

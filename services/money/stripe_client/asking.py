@@ -86,7 +86,7 @@ class Asking:
         *,
         after_page: Callable[[], Awaitable[None]] | None = None,
     ) -> AsyncIterator[Json]:
-        """All that one of Stripe's lists holds, newest first, asked for page by page. Raises as `ask`, and as `after_page`."""
+        """All that one of Stripe's lists holds, newest first, page by page. Raises as `ask`, and as `after_page`."""
         params = {**params, "limit": PAGE_SIZE}
         while True:
             page = await self.ask(list_async(params))

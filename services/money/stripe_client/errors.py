@@ -57,9 +57,12 @@ class Busy(Unavailable):
 
 
 class WrongRequest(Exception):
-    """Stripe will not have this request, today or tomorrow: our mistake, or a wrong key; it says nothing about the money.
+    """Stripe will not have this request, today or tomorrow: our mistake, or a wrong key.
 
-    `replayed`: Stripe kept this answer under the key from an earlier request. That one ran, so the truth must be asked for.
+    It says nothing about the money.
+
+    `replayed`: Stripe kept this answer under the key from an earlier request. That one ran, so the truth must be
+    asked for.
     """
 
     def __init__(

@@ -106,8 +106,8 @@ class Intents(Asking):
     ) -> AsyncIterator[Intent]:
         """All intents made from `created_after` until before `created_before`, newest first.
 
-        By listing, which sees what was written a moment ago; Stripe's search may lag by an hour. Not `whole`: without cards,
-        charges, refunds and receipts, which Stripe would have to look up one by one.
+        By listing, which sees what was written a moment ago; Stripe's search may lag by an hour.
+        Not `whole`: without cards, charges, refunds and receipts, which Stripe would have to look up one by one.
         """
         created = {"gte": math.floor(created_after.timestamp())}
         if created_before is not None:

@@ -2,11 +2,12 @@
 
 Whoever waits is served in turn.
 
-Stripe counts by account and answers 429 above 100 a second, and above 25 a second of one endpoint: a list, a create and a
-confirm are three. So each endpoint has a line of its own before the common one, and a rush at one of them keeps nobody
-waiting at another. The count here is of one process; where several ask, each gets its share of the account's (`CREDITWELL_STRIPE_RATE`). Evenly, because a hundred at once, and a hundred more a
-second later, arrive as two hundred when the first are held up on their way. A 429 all the same, because others ask too,
-stops the whole line for as long as Stripe says, rather than have everybody find out on their own.
+Stripe counts by account and answers 429 above 100 a second, and above 25 a second of one endpoint: a list, a create
+and a confirm are three. So each endpoint has a line of its own before the common one, and a rush at one of them keeps
+nobody waiting at another. The count here is of one process; where several ask, each gets its share of the account's
+(`CREDITWELL_STRIPE_RATE`). Evenly, because a hundred at once, and a hundred more a second later, arrive as two
+hundred when the first are held up on their way. A 429 all the same, because others ask too, stops the whole line for
+as long as Stripe says, rather than have everybody find out on their own.
 """
 
 import asyncio

@@ -5,8 +5,8 @@ Whatever dies or does not answer, at whatever step, for however long.
 Each step is recorded before the next is taken:
 
     top_up.requested        amounts frozen, caps reserved; nothing is at Stripe yet
-    top_up.intent_created   Stripe holds an unconfirmed intent, which moves no money; this one, and no other, is confirmed,
-                            once Stripe has been asked for payments that the log has lost (`looking`)
+    top_up.intent_created   Stripe holds an unconfirmed intent, which moves no money; this one, and no other, is
+                            confirmed, once Stripe has been asked for payments that the log has lost (`looking`)
     credits.topped_up       the intent has succeeded, and its id can be credited once
     top_up.failed           the intent is cancelled, and can never be paid
 
@@ -36,7 +36,7 @@ from schemas.facts import (
     TopUpIntentCancelled,
     TopUpIntentCreated,
 )
-from services.money.stamps import Asked, read_stamps
+from services.money.stamps import PaymentRequest, read_stamps
 from services.money.stripe_client import Busy, Charges, Decline, Declined, Intent, Missing, Unknown, WrongRequest
 from services.money.top_ups import attempts
 from services.money.top_ups.attempts import TOP_UPS, Lease
@@ -105,7 +105,10 @@ class Charging:
             await attempts.release(connection, lease, self.owner, wait_seconds)
 
     async def _drive(self, lease: Lease, state: TopUps, attempt: Attempt) -> float | None:
-        """AttemptStep after step, up to the end or to where somebody else has to do something; when to look again, if that is known."""
+        """Step after step, up to the end or to where somebody else has to do something.
+
+        Returns when to look again, if that is known.
+        """
         still_wanted = is_wanted(state, attempt, self.catalog)
         if not still_wanted and attempt.payment_intent_id is None and not lease.create_try:
             await self._end_without_intent(lease, attempt, "cancelled")  # Stripe has never heard of it
@@ -146,7 +149,8 @@ class Charging:
         if attempt.payment_intent_id is not None:
             return await self.charges.retrieve(attempt.payment_intent_id)
         earlier = await self._made_before(lease, attempt)
-        # Another life of the log may have decided otherwise under the same name. What was not confirmed then never will be.
+        # Another life of the log may have decided otherwise under the same name.
+        # What was not confirmed then never will be.
         usable = [one for one in earlier if one.state != "requires_confirmation" or _asks_for(one, attempt)]
         for other in (one for one in earlier if one not in usable[:1]):  # before one is recorded
             await self._drop_orphan(lease, other)
@@ -180,7 +184,7 @@ class Charging:
         await self._note(lease, attempts.SENT, try_number)
         crashpoint("topup:sending")
         async with self.pool.acquire() as connection:
-            stamp = (await read_stamps(connection)).write(asked_of(lease.team_id, attempt))
+            stamp = (await read_stamps(connection)).write(request_of(lease.team_id, attempt))
         try:
             intent = await self.charges.create_intent(
                 attempt_id=lease.attempt_id, team_id=lease.team_id, customer_id=attempt.customer_id,
@@ -202,7 +206,10 @@ class Charging:
         return intent
 
     async def _refused(self, lease: Lease, attempt: Attempt, no: Declined | WrongRequest) -> Intent | None:
-        """Stripe made no intent: end the attempt, unless the key is what is wrong. The intent, where the bank's no brought one."""
+        """Stripe made no intent: end the attempt, unless the key is what is wrong.
+
+        Returns the intent, where the bank's no brought one.
+        """
         if isinstance(no, Declined):  # no bank is asked before an intent is confirmed; should one be, its no is a no
             if no.intent is None:
                 await self._end_without_intent(lease, attempt, REASONS[no.remedy])
@@ -374,9 +381,9 @@ async def confirm_by_owner(charges: Charges, transaction: Transaction, team_id: 
     return intent
 
 
-def asked_of(team_id: str, attempt: Attempt) -> Asked:
+def request_of(team_id: str, attempt: Attempt) -> PaymentRequest:
     """What an attempt asks for, as it stands upon its intent."""
-    return Asked(
+    return PaymentRequest(
         "top-up", team_id, attempt.attempt_id, attempt.credits, attempt.charge_cents, attempt.currency, attempt.customer_id,
         episode=attempt.ran_low_id, number=attempt.number,
     )  # fmt: skip

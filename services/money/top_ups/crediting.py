@@ -39,7 +39,7 @@ async def credit_top_up(
         team_id: whose attempt it is.
         attempt_id: one that was requested.
         intent: as Stripe has it now; it has succeeded.
-        credits: micro-credits of the intent's own, where it is of another amount than the request (`services.money.adopting`).
+        credits: the intent's own, where it is of another amount than the request (`services.money.adopting`).
 
     Returns:
         The credits; None where this payment is credited already, or another one has answered the attempt.

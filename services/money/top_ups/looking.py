@@ -1,19 +1,20 @@
 """Before money moves: is there a payment of this team that the log has lost?
 
-A store can go back in time: a standby that was behind is promoted, a backup is restored. What it had charged stands at Stripe, and
-its log knows nothing of it; the usage comes again, the balance runs low again, and a second charge would follow. An
-intent that is not confirmed moves no money. So between its creation and its confirmation, and before an attempt ends that has
-none, Stripe is asked for every intent of the team's customers. Of those that are ours and that no fact of credits and no open
-attempt names:
+A store can go back in time: a standby that was behind is promoted, a backup is restored. What it had charged stands
+at Stripe, and its log knows nothing of it; the usage comes again, the balance runs low again, and a second charge
+would follow. An intent that is not confirmed moves no money. So between its creation and its confirmation, and before
+an attempt ends that has none, Stripe is asked for every intent of the team's customers. Of those that are ours and
+that no fact of credits and no open attempt names:
 
-    succeeded                the open attempt ends, its intent is cancelled, and the payment gets its credits (`adopting`);
-                             where these can't be proven, a person has to settle it, and top-ups pause
+    succeeded                the open attempt ends, its intent is cancelled, and the payment gets its credits
+                             (`adopting`); where these can't be proven, a person has to settle it, and top-ups pause
     processing               nothing is charged until it is decided
-    still payable            it is cancelled, or its page is expired; what that answers is looked at: somebody may have paid
+    still payable            it is cancelled, or its page is expired; then it is looked at: somebody may have paid
     of a page that we know   an admin is buying at this moment: paid, it gets its credits now; else it is left alone
 
-Ours is what names this team and no other log. The list reaches 90 days back. It is one request for a team with up to a hundred
-payments in that time. How far the log went back is not known here, and a payment that was overlooked would be charged twice.
+Ours is what names this team and no other log. The list reaches 90 days back. It is one request for a team with up to
+a hundred payments in that time. How far the log went back is not known here, and a payment that was overlooked would
+be charged twice.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -27,7 +28,7 @@ from uuid import UUID
 from projections.top_ups.state import Attempt
 from schemas.catalog import Catalog
 from schemas.facts import AnyFact, NewFact, TopUpFailed, TopUpIntentCancelled, TopUpSuspended
-from services.money.adopting import Doubt, Owed, Payment, give, owed
+from services.money.adopting import Doubt, Owed, PaidIntent, give, owed
 from services.money.checkout import flow as pages
 from services.money.checkout import rows as checkouts
 from services.money.stamps import Stamps, kind_of, read_stamps
@@ -78,7 +79,7 @@ class LeaseLost(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Looking:
-    """What it takes to look, and to answer what is found."""
+    """What it takes to look, and to answer what is intents."""
 
     pool: Pool
     charges: Charges
@@ -86,7 +87,7 @@ class Looking:
     owner: str
 
     async def look(self, lease: Lease, attempt: Attempt, own: Intent | None) -> Look:
-        """Look for payments beside `own`, the attempt's intent, and do what follows from them. Raises as `Charges` does."""
+        """Look for payments beside `own`, the attempt's intent, and do what follows. Raises as `Charges` does."""
         try:
             stamps, listed = await self._list(lease, attempt, own)
         except LeaseLost:
@@ -108,7 +109,7 @@ class Looking:
         return await self._answer(lease, own, stamps, paid) if paid else Look.CLEAR
 
     async def take(self, lease: Lease, own: Intent) -> Look:
-        """The attempt's own intent has succeeded with another amount than was decided: another life of the log had asked for it."""
+        """The attempt's own intent has succeeded with another amount: another life of the log had asked for it."""
         async with self.pool.acquire() as connection:
             stamps = await read_stamps(connection)
         return await self._answer(lease, own, stamps, [])
@@ -124,20 +125,20 @@ class Looking:
                 if not await attempts.renew(connection, lease, self.owner):
                     raise LeaseLost
 
-        found: dict[str, Intent] = {}
+        intents: dict[str, Intent] = {}
         for customer_id in sorted({attempt.customer_id, *(row["customer_id"] for row in rows)}):
             try:
                 async for intent in self.charges.list_intents(
                     created_after=now - LOOK_BACK, customer_id=customer_id, whole=False, after_page=renew
                 ):
                     if intent.state != "cancelled" and stamps.is_ours(intent, lease.team_id):
-                        found[intent.id] = intent
+                        intents[intent.id] = intent
             except Missing:
                 if customer_id == attempt.customer_id:
                     raise  # the key is of another account: there is nothing to be seen with it
         if own is not None:
-            found.pop(own.id, None)
-        return stamps, list(found.values())
+            intents.pop(own.id, None)
+        return stamps, list(intents.values())
 
     async def _not_named(self, lease: Lease, listed: Sequence[Intent]) -> list[Intent] | None:
         """Those that no fact of the log names, read after the list; None where the attempt is over meanwhile."""
@@ -152,7 +153,7 @@ class Looking:
         return [intent for intent in listed if intent.id not in named]
 
     async def _end(self, lease: Lease, attempt: Attempt, intent: Intent) -> Intent | None:
-        """The intent as it is once nobody can pay it any more, or has paid; None for one that may go on beside a charge."""
+        """The intent once it is paid, or nobody can pay it any more; None for one that may go on beside a charge."""
         page_is_known = kind_of(intent) == "purchase" and await self._page_of(lease, intent) is not None
         if intent.state == "succeeded":
             return await self.charges.retrieve(intent.id)
@@ -220,15 +221,15 @@ class Looking:
                 outcome=fault or "it has its credits now")  # fmt: skip
         return Look.OVER
 
-    async def _payment(self, lease: Lease, intent: Intent) -> Payment:
+    async def _payment(self, lease: Lease, intent: Intent) -> PaidIntent:
         """With the page on which it was paid; a page that we know is followed first, as its own news would have it."""
         if kind_of(intent) != "purchase":
-            return Payment(intent)
+            return PaidIntent(intent)
         record = await self._page_of(lease, intent)
         if record is not None and record.session_id is not None:
             await pages.follow(self.charges, self._transaction, record)
         page = await self.charges.find_checkout(intent.id)
-        return Payment(intent, await self.charges.retrieve_checkout(page.id) if page is not None else None)
+        return PaidIntent(intent, await self.charges.retrieve_checkout(page.id) if page is not None else None)
 
     @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[Connection]:
@@ -237,7 +238,7 @@ class Looking:
 
     async def _settle(
         self, connection: Connection, lease: Lease, own: Intent | None, stamps: Stamps,
-        payments: Sequence[Payment],
+        payments: Sequence[PaidIntent],
     ) -> dict[str, str]:  # fmt: skip
         """Append all that follows; why payments could not be answered, by their ids."""
         team_id, now = lease.team_id, await lock_shard(connection, lease.team_id)

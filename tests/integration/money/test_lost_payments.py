@@ -497,11 +497,11 @@ async def test_an_old_answer_that_stripe_has_kept_is_no_refusal(kept: str, datab
 async def stamp_of(life: Life, team: str) -> dict[str, str]:
     """The metadata that the open attempt's intent will have."""
     from services.money.stamps import read_stamps
-    from services.money.top_ups.charging import asked_of
+    from services.money.top_ups.charging import request_of
 
     state = await read_top_ups(life.connection, team)
     assert state.open is not None
-    return (await read_stamps(life.connection)).write(asked_of(team, state.open))
+    return (await read_stamps(life.connection)).write(request_of(team, state.open))
 
 
 async def test_before_the_first_payment_nothing_is_found_and_one_list_is_asked_for(database: str, desk: Desk) -> None:
