@@ -25,6 +25,8 @@ from services.store.connect import AWAY, RETRYABLE, Pool, connect_pool
 
 CONNECTIONS = 10
 LOOK_SECONDS = 2.0
+# A caller's Host header says where a payer would come back to, unless we know it ourselves.
+OUTSIDE_DEVELOPMENT = ("public_url", "jwks", "jwt_issuer", "jwt_audience")
 # A download has begun to be answered, and has no other way to say "busy" than to break off.
 DOWNLOAD_PATIENCE_SECONDS = 300
 
@@ -42,7 +44,7 @@ async def serve(
     started: asyncio.Event | None = None,
 ) -> None:
     """Run until told to stop; requests that are under way are finished. Waits for a database that is away."""
-    settings.require("database", "kafka")
+    settings.require("database", "kafka", *settings.outside_development(*OUTSIDE_DEVELOPMENT))
     catalog, tokens = catalog_of(settings), tokens_of(settings, clock)
     pool = await _connect(settings, stop, health)
     if pool is None:

@@ -27,6 +27,7 @@ from schemas.instants import instant
 from schemas.places import Place
 from schemas.pricing import NotPriced, Priced, RateCards
 from services.api.answers import Json, instant_or_none
+from services.api.wording.links import receipt_link
 from services.api.wording.reversals import describe_reversal, detail_of_reversal
 from services.read_models.activity import ActivityRow, PaidLot
 
@@ -203,7 +204,7 @@ def charge(fact: AnyFact, *, sees_receipts: bool) -> Json | None:
     """The money behind an entry: the charge that brought these credits, or took them back."""
     match fact:
         case CreditsPurchased() | CreditsToppedUp():
-            charge_id, receipt_url = fact.charge_id, fact.receipt_url
+            charge_id, receipt_url = fact.charge_id, receipt_link(fact.receipt_url)
         case ChargeRefunded() | ChargeDisputed() | DisputeClosed():
             charge_id, receipt_url = None, None
         case _:

@@ -16,6 +16,7 @@ SET_UP = (
     "this is a thin event, which says too little: in Stripe's dashboard, give this address a destination with the payload style "
     "Snapshot and the events of your own account, and remove the thin one"
 )
+ID_LENGTH_MAX = 255  # what Stripe says of its own; an index of PostgreSQL takes no row of some kilobytes
 
 
 def verify_webhook(
@@ -78,7 +79,7 @@ def _event(raw_body: bytes) -> WebhookEvent:
             customer_id=id_of(body.get("customer")),
             metadata={} if body.get("metadata") is None else body["metadata"],
         ))  # fmt: skip
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, OSError) as unreadable:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, OSError, RecursionError) as unreadable:
         raise Forged("unreadable", "signed by our secret, yet no event of Stripe's") from unreadable
 
 
@@ -96,6 +97,8 @@ def _kept(event: WebhookEvent) -> WebhookEvent:
     """
     ids = (event.object_id, event.intent_id, event.charge_id, event.customer_id)
     texts = [event.id, event.type, event.object_kind, *(text for text in ids if text is not None)]
+    if any(len(text) > ID_LENGTH_MAX for text in texts):
+        raise ValueError("a name of Stripe's is not that long")
     texts += [part for pair in event.metadata.items() for part in pair]
     if not isinstance(event.live, bool) or any(b"\x00" in str.encode(text) for text in texts):
         raise ValueError("it can't be kept")

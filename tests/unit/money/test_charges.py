@@ -162,7 +162,7 @@ def told(**changes: object) -> bytes:
 @pytest.mark.parametrize(
     "body",
     [
-        b"", b"[]", b"null", b"{}", b'{"id": 1, "data": {"object": "x"}}', b"\xff\xfe", told(id=7), told(id="evt_\x00"),
+        b"", b"[]", b"null", b"{}", b'{"id": 1, "data": {"object": "x"}}', b"\xff\xfe", b"[" * 50_000, told(id="evt_" + "x" * 6_000), told(type="x" * 300), told(id=7), told(id="evt_\x00"),
         told(type=None), told(created=10**24), told(created="now"), told(created=True), told(data={"object": {"object": "charge", "id": False}}), told(livemode="yes"), told(id="\ud800"),
         told(data={"object": {"object": "charge", "id": ["ch_1"]}}),
         told(data={"object": {"object": "charge", "id": "ch_1", "metadata": "purchase"}}),
