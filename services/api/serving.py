@@ -2,6 +2,8 @@
 
 import asyncio
 
+from prometheus_client import Counter
+
 from services.api.app import create_app
 from services.api.context import ApiContext
 from services.api.lanes import Lanes
@@ -53,6 +55,10 @@ async def serve(
         cards=CurrentRateCards(pool), charges=charges, reports=UsageProducer(settings), watch=HeadWatch(pool, stop),
         lanes=Lanes(), simulations=Lanes(1), downloads=Lanes(1, patience_seconds=DOWNLOAD_PATIENCE_SECONDS),
         past=Lanes(1), health=health, clock=clock,
+        thin_events=Counter(
+            "creditwell_stripe_thin_events", "Webhooks of Stripe's in their thin form: set up a destination with snapshots.",
+            registry=health.registry,
+        ),
     )  # fmt: skip
     app = create_app(context)
     look_for_garbage_in_passing()

@@ -15,7 +15,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from services.money import reversals
@@ -34,6 +34,7 @@ from services.store.halts import EVERYBODYS, Halts
 
 TAKEN_SECONDS = 30  # more than two of the longest requests
 FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS = 1, 3_600
+ENDS_AFTER = timedelta(days=30)
 
 KEEP = """
     INSERT INTO stripe_inbox (
@@ -53,10 +54,14 @@ TAKE = """
     RETURNING event_id, type, object_kind, object_id, intent_id, charge_id, customer_id, attempt_id, checkout_id, tries
 """
 
+# Stripe itself forgets an event after 30 days; what it was about is found by reconciliation.
 LATER = """
     UPDATE stripe_inbox
-    SET look_at = clock_timestamp() + make_interval(secs => least($3, $2 * 2 ^ least(tries, 20))), outcome = $4
+    SET look_at = clock_timestamp() + make_interval(secs => least($3, $2 * 2 ^ least(tries, 20))),
+        outcome = CASE WHEN received_at < clock_timestamp() - $5::interval THEN 'given up: ' ELSE '' END || $4,
+        done_at = CASE WHEN received_at < clock_timestamp() - $5::interval THEN clock_timestamp() END
     WHERE event_id = $1 AND done_at IS NULL
+    RETURNING done_at IS NOT NULL
 """
 
 DONE = "UPDATE stripe_inbox SET done_at = clock_timestamp(), outcome = $2 WHERE event_id = $1 AND done_at IS NULL"
@@ -289,8 +294,10 @@ async def take_news(connection: Connection, limit: int) -> list[InboxEvent]:
 
 
 async def look_later(connection: Connection, event: InboxEvent, why: str) -> None:
-    """Stripe does not answer: come back to it, later each time."""
-    await connection.execute(LATER, event.event_id, FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS, why)
+    """Stripe does not answer: come back to it, later each time, and in the end no more."""
+    given_up = await connection.fetchval(LATER, event.event_id, FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS, why, ENDS_AFTER)
+    if given_up:
+        get_log().error("an event of Stripe's is given up", event_id=event.event_id, event_type=event.type, why=why)
 
 
 async def mark_done(connection: Connection, event: InboxEvent, outcome: str) -> None:

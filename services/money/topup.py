@@ -87,7 +87,7 @@ async def _serve(settings: Settings, worker: "Worker", stop: asyncio.Event) -> N
             ),
             keep_going(
                 "the database",
-                lambda: keep_reconciled(worker.pool, worker.charging.charges, stop, worker.health),
+                lambda: keep_reconciled(worker.pool, worker.charging.charges, worker.catalog, stop, worker.health),
                 stop,
                 worker.health,
                 away=RETRYABLE,

@@ -8,9 +8,14 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from services.money.stripe_client.answers import WebhookEvent
-from services.money.stripe_client.errors import Forged
+from services.money.stripe_client.errors import Forged, Thin
 from services.money.stripe_client.reading import id_of, moment_of
 
+THIN = "v2.core.event"
+SET_UP = (
+    "this is a thin event, which says too little: in Stripe's dashboard, give this address a destination with the payload style "
+    "Snapshot and the events of your own account, and remove the thin one"
+)
 ID_LENGTH_MAX = 255  # what Stripe says of its own; an index of PostgreSQL takes no row of some kilobytes
 
 
@@ -24,7 +29,7 @@ def verify_webhook(
     """The event, if one of our secrets signed these very bytes not long ago, and not in the future either.
 
     Several secrets are for the time while one replaces another. Raises Forged; ValueError when we have no secret, since
-    an empty one would let anybody in.
+    an empty one would let anybody in. Raises Thin for an event of Stripe's that is not one of those we ask it for.
     """
     if not secrets or not all(secret.strip() for secret in secrets):
         message = "no webhook secret is set: CREDITWELL_STRIPE_WEBHOOK_SECRET"
@@ -57,6 +62,8 @@ def _signatures(header: str) -> tuple[int, list[str]]:
 def _event(raw_body: bytes) -> WebhookEvent:
     try:
         event = json.loads(raw_body)
+        if isinstance(event, dict) and event.get("object") == THIN:
+            raise Thin("thin_event", SET_UP)
         body = event["data"]["object"]
         return _kept(WebhookEvent(
             id=event["id"],

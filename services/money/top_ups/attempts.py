@@ -79,7 +79,13 @@ LEASE = """
     UPDATE top_up_attempts SET owner = $3, leased_until = clock_timestamp() + make_interval(secs => $4)
     WHERE shard = $1 AND team_id = $2 AND ended_at IS NULL AND (owner = $3 OR leased_until <= clock_timestamp())
     RETURNING attempt_id, create_try, confirm_try, cancel_try, looks,
-              coalesce(clock_timestamp() - asked_at > make_interval(secs => $5), false) AS waited_long
+              coalesce(clock_timestamp() - asked_at > make_interval(secs => $5), false) AS waited_long,
+              clock_timestamp() - requested_at > make_interval(secs => $6) AS too_old
+"""
+
+RENEW = """
+    UPDATE top_up_attempts SET leased_until = clock_timestamp() + make_interval(secs => $5)
+    WHERE shard = $1 AND team_id = $2 AND attempt_id = $3 AND owner = $4 AND ended_at IS NULL
 """
 
 RELEASE = """
@@ -124,6 +130,7 @@ class Lease:
     cancel_try: int
     looks: int
     waited_long: bool
+    too_old: bool
 
 
 async def read_top_ups(connection: Connection, team_id: str) -> TopUps:
@@ -169,12 +176,20 @@ async def begin_attempt(
     await connection.execute(BEGIN, shard_of(team_id), team_id, UUID(request.attempt_id), owner, LEASE_SECONDS, now)
 
 
-async def lease(connection: Connection, team_id: str, owner: str, owner_waits: timedelta) -> Lease | None:
+async def lease(
+    connection: Connection, team_id: str, owner: str, owner_waits: timedelta, ends_after: timedelta
+) -> Lease | None:
     """The team's open attempt, to work on for a while; None when there is none or somebody else works on it."""
     row = await connection.fetchrow(
-        LEASE, shard_of(team_id), team_id, owner, LEASE_SECONDS, owner_waits.total_seconds()
+        LEASE, shard_of(team_id), team_id, owner, LEASE_SECONDS, owner_waits.total_seconds(), ends_after.total_seconds()
     )
     return None if row is None else Lease(team_id, *row)
+
+
+async def renew(connection: Connection, held: Lease, owner: str) -> bool:
+    """Hold an attempt for as long again; False where somebody else has it, or it is over."""
+    done = await connection.execute(RENEW, shard_of(held.team_id), held.team_id, held.attempt_id, owner, LEASE_SECONDS)
+    return done != "UPDATE 0"
 
 
 async def note(connection: Connection, held: Lease, statement: str, *values: object) -> None:

@@ -13,6 +13,14 @@ CREATE TABLE store_constants (
 COMMENT ON TABLE store_constants IS 'What may never change once facts exist: the number of shards, the name of the log.';
 INSERT INTO store_constants (name, value) VALUES ('shards', '64'), ('log', gen_random_uuid()::text);
 
+CREATE TABLE store_secrets (
+    name text PRIMARY KEY,
+    value bytea NOT NULL
+);
+COMMENT ON TABLE store_secrets IS 'Keys that come back with the store: ''payments'' proves that what stands upon an intent of Stripe''s is ours.';
+INSERT INTO store_secrets (name, value)
+VALUES ('payments', sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())));
+
 -- One row per shard, locked from the first position taken to COMMIT: positions are gapless and in commit order.
 -- The fillfactor keeps every update of this tiny, hot table on its page.
 CREATE TABLE shard_heads (
@@ -469,6 +477,7 @@ SELECT keep_teams_apart(of_teams) FROM unnest('{top_ups,top_up_attempts}'::regcl
 GRANT SELECT, INSERT, UPDATE ON top_ups, top_up_attempts TO creditwell_worker;
 GRANT SELECT ON top_ups, top_up_attempts TO creditwell_api, creditwell_reader;
 GRANT UPDATE (confirm_try, look_at, looks) ON top_up_attempts TO creditwell_api;
+GRANT SELECT ON store_secrets TO creditwell_worker, creditwell_api;
 
 
 -- Purchases and saved cards: what each page of Stripe's was opened for, in our own words. Amounts and credits are

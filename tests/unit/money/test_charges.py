@@ -244,4 +244,4 @@ async def test_stripe_is_asked_as_the_settings_say() -> None:
     settings = load_settings(stripe_key="sk_test_secret", stripe_rate=4)
 
     async with charges_of(settings) as charges:
-        assert charges._pace._apart_seconds == 1 / 4
+        assert charges._paces._all._apart_seconds == 1 / 4
