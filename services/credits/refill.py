@@ -8,12 +8,14 @@ run twice, late, after a week down, or beside others of its kind.
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from itertools import groupby
 from operator import itemgetter
 from time import monotonic
 
 from projections.balance.state import ALWAYS
+from schemas.cycles import UnknownZone
 from schemas.facts import CreditsExpired, NewFact
 from services.credits.holds import EXPIRY, expire_holds
 from services.credits.sealing import passed_at, seal, teams_to_seal
@@ -26,8 +28,9 @@ from services.runtime.health import Health
 from services.runtime.logs import get_log
 from services.runtime.retry import keep_going
 from services.runtime.settings import Settings
-from services.store.append import append, lock_shard
+from services.store.append import AlreadyStored, append, lock_shard
 from services.store.connect import WORLD, Connection, connect_pool
+from services.store.identities import not_stored
 from services.store.refills import append_refills_due
 
 TEAMS_MAX = 500  # of one look
@@ -85,10 +88,11 @@ async def refill_due(connection: Connection) -> int:
     due = await connection.fetch(DUE, TEAMS_MAX)
     count = 0
     for teams in _together((row["shard"], row["team_id"]) for row in due):
-        async with connection.transaction():
-            now = await lock_shard(connection, teams[0])
-            count += await append_refills_due(connection, teams, now)
-            crashpoint("refill:refilled")
+        with _of_one_team(teams):
+            async with connection.transaction():
+                now = await lock_shard(connection, teams[0])
+                count += await append_refills_due(connection, teams, now)
+                crashpoint("refill:refilled")
     return count
 
 
@@ -97,9 +101,10 @@ async def expire_due(connection: Connection) -> int:
     count = 0
     for row in await connection.fetch(ENDED, TEAMS_MAX):
         try:
-            async with connection.transaction():
-                count += await expire(connection, row["team_id"])
-                crashpoint("refill:expired")
+            with _of_one_team([row["team_id"]]):
+                async with connection.transaction():
+                    count += await expire(connection, row["team_id"])
+                    crashpoint("refill:expired")
         except Unavailable as behind:  # the others need not wait for this one
             get_log().warning("can't yet tell what has ended", team_id=row["team_id"], why=str(behind))
     return count
@@ -119,18 +124,21 @@ async def expire(connection: Connection, team_id: str) -> int:
         for lot in balance.team.lots
         if not lot.ended and lot.ends_at <= now
     ]
-    if facts:
-        await append(connection, facts)
-    return len(facts)
+    # A row that was set back says that lots have not ended whose end is in the log.
+    missing = await not_stored(connection, facts)
+    if missing:
+        await append(connection, missing)
+    return len(missing)
 
 
 async def expire_holds_due(connection: Connection) -> int:
     """Write down the end of holds of some teams; how many. A read counts none of them any more, written down or not."""
     count = 0
     for row in await connection.fetch(HOLDS_ENDED, TEAMS_MAX):
-        async with connection.transaction():
-            count += await expire_holds(connection, row["team_id"], TOGETHER)
-            crashpoint("refill:holds_expired")
+        with _of_one_team([row["team_id"]]):
+            async with connection.transaction():
+                count += await expire_holds(connection, row["team_id"], TOGETHER)
+                crashpoint("refill:holds_expired")
     return count
 
 
@@ -142,10 +150,20 @@ async def seal_due(connection: Connection, grace: timedelta) -> int:
     count, after = 0, (-1, "")
     while page := await teams_to_seal(connection, after, TEAMS_MAX):
         for teams in _together(page):
-            async with connection.transaction():
-                count += await seal(connection, teams, passed, grace)
+            with _of_one_team(teams):
+                async with connection.transaction():
+                    count += await seal(connection, teams, passed, grace)
         after = page[-1]
     return count
+
+
+@contextmanager
+def _of_one_team(team_ids: Sequence[str]) -> Iterator[None]:
+    """What is wrong with these teams is said, and the others need not wait for it."""
+    try:
+        yield
+    except (AlreadyStored, UnknownZone) as wrong:
+        get_log().error("what the calendar brings waits", team_ids=team_ids[:10], why=repr(wrong))
 
 
 def _together(teams: Iterator[tuple[int, str]] | Sequence[tuple[int, str]]) -> Iterator[list[str]]:
