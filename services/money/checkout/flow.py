@@ -3,8 +3,8 @@
 What is sold, for how much, is written down before Stripe is asked for the page; the page's id derives from the request's
 Idempotency-Key, and so do the keys of whatever is asked of Stripe. Who comes back from it, a webhook, and a look every now and then
 all do the same: `look` asks Stripe how things are, `act` writes down what follows, in one transaction under the shard's lock. The
-first one credits; the others find it done. Credits are those of our own record, if what was paid is what we had asked for; they
-are named after the payment intent, so that nobody else can credit it either.
+first one credits; the others find it done. Credits are those of `purchase.requested`, if what was paid is what was asked for there;
+they are named after the payment intent, so that nobody else can credit it either.
 """
 
 from dataclasses import dataclass, replace
@@ -15,13 +15,14 @@ from schemas.facts import CreditsPurchased, NewFact, PaymentMethodChanged
 from services.money.checkout import customers
 from services.money.checkout import rows as checkouts
 from services.money.checkout.customers import CardChange
+from services.money.checkout.purchases import request_purchase, true_to_log
 from services.money.checkout.rows import Record, State
 from services.money.stripe_client import Card, Charges, Checkout, Intent, Missing, Unknown
 from services.money.top_ups.attempts import STRIPE, read_top_ups
 from services.runtime.crashpoints import crashpoint
 from services.runtime.errors import Refused, Unavailable
 from services.runtime.logs import get_log
-from services.store.append import append, lock_shard
+from services.store.append import append, lock_shard, take_head
 from services.store.connect import Connection, Transaction
 from services.store.identities import Identity, find
 from services.store.teams import team_exists, unknown_team
@@ -48,13 +49,18 @@ async def open_page(charges: Charges, transaction: Transaction, wanted: Record) 
         if not await team_exists(connection, wanted.team_id):
             raise unknown_team(wanted.team_id)
         known = await checkouts.read(connection, wanted.team_id, wanted.id)
+        known = await true_to_log(connection, known) if known is not None else None
         customer = await customers.read_customer(connection, wanted.team_id)
     new = known is None
     if known is None:
         customer_id = customer.customer_id if customer is not None else await _new_customer(charges, wanted)
         async with transaction() as connection:
+            head = await take_head(connection, wanted.team_id)
             customer_id = await customers.keep_customer(connection, wanted.team_id, customer_id)
             known, new = await checkouts.begin(connection, replace(wanted, customer_id=customer_id))
+            if new and known.mode == "payment":
+                await request_purchase(connection, known, head)
+            known = await true_to_log(connection, known)
         crashpoint("checkout:begun")
     if not known.asks_the_same(wanted):
         raise Refused("idempotency_key_reused", "this Idempotency-Key came with another body before; use a new one")
@@ -122,6 +128,7 @@ async def follow(charges: Charges, transaction: Transaction, record: Record) -> 
     """Do what follows from how things are at Stripe; how far the page has come. Raises as `look`."""
     async with transaction() as connection:
         customer = await customers.read_customer(connection, record.team_id)
+        record = await true_to_log(connection, record)
     try:
         seen = await look(charges, record, customer.card_created_at if customer is not None else None)
     except Missing:
@@ -183,6 +190,8 @@ def _judge_card(seen: Checkout) -> tuple[State, str | None]:
 
 def difference(record: Record, seen: Checkout, intent: Intent) -> str | None:
     """What was paid other than we had asked for, if anything; tax may lie in the price or come on top of it."""
+    if record.credits is None:
+        return "the log does not say that this was sold"
     asked = f"{record.charge_cents} {record.currency}"
     if (seen.subtotal_cents, seen.currency) != (record.charge_cents, record.currency):
         return f"we had asked for {asked}, and the page for {seen.subtotal_cents} {seen.currency}"
@@ -197,7 +206,9 @@ def difference(record: Record, seen: Checkout, intent: Intent) -> str | None:
 async def act(connection: Connection, record: Record, seen: Seen) -> Record:
     """Write down what follows, in the caller's transaction; how far the page has come. Whoever comes second changes nothing."""
     now = await lock_shard(connection, record.team_id)
-    before = await checkouts.lock(connection, record)
+    before = await true_to_log(connection, await checkouts.lock(connection, record))
+    if before.state == "credited" and not await _is_credited(connection, before, seen.checkout):
+        before = replace(before, state="processing")  # the log knows of no credits, so there are none
     state, detail = judge(before, seen.checkout)
     after = replace(before, state=state, detail=detail)
     if state == "credited" and before.state != "credited":
@@ -223,12 +234,18 @@ async def give_up(connection: Connection, record: Record) -> Record:
     return after
 
 
+async def _is_credited(connection: Connection, record: Record, seen: Checkout) -> bool:
+    if seen.intent is None:
+        return True
+    return bool(await find(connection, [Identity(record.team_id, STRIPE, seen.intent.id)]))
+
+
 async def _credit(connection: Connection, record: Record, seen: Checkout, now: datetime) -> Record:
     intent = seen.intent
     assert intent is not None
     fact = CreditsPurchased(
         credits=record.credits or 0, pack=record.pack or "", payment_intent_id=intent.id, charge_cents=intent.amount_cents,
-        tax_cents=seen.tax_cents or None, currency=intent.currency, member_id=record.asked_by, charge_id=intent.charge_id,
+        tax_cents=seen.tax_cents or None, currency=intent.currency, purchase_id=str(record.id), member_id=record.asked_by, charge_id=intent.charge_id,
         receipt_url=intent.receipt_url,
     )  # fmt: skip
     identity = Identity(record.team_id, STRIPE, intent.id)
