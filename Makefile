@@ -5,26 +5,35 @@ ARGS ?=
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: help demo test dates check bench faults up down migrate docs wheel clean
+.PHONY: help demo test test-unit dates check fmt bench faults up down migrate docs wheel clean
 .DEFAULT_GOAL := help
 
 help: ## list the verbs
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(READY) ## play a video product with several teams on a real Kafka and PostgreSQL, until Ctrl-C
 	@$(BIN)/creditwell demo $(ARGS)
 
 test: $(READY) ## run all tests, those in a browser too
 	@deploy/local/browser.sh
-	@deploy/local/node.sh
+	@deploy/local/node.sh tests/e2e/node tests/integration/schemas/asyncapi
 	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+
+test-unit: $(READY) ## run the unit tests: no servers, less than a minute
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=5 tests/unit $(ARGS)
 
 dates: $(READY) ## run what speaks of the calendar when a year ends, on a leap day, when clocks change (Linux, an hour)
 	@deploy/local/browser.sh
 	@tests/clocks/run.sh $(ARGS)
 
-check: $(READY) ## format, lint, types, imports, SQL, generated schemas
+check: $(READY) ## format, lint, types, imports, shell, SQL, JavaScript, generated files
 	@deploy/local/check.sh
+
+fmt: $(READY) ## write Python and JavaScript in their one format, with imports in order
+	@$(BIN)/ruff check --quiet --fix-only .
+	@$(BIN)/ruff format --quiet .
+	@deploy/local/node.sh deploy/local/javascript
+	@deploy/local/javascript/run.sh @biomejs/biome/bin/biome check --write --log-level=error
 
 bench: $(READY) ## measure on this machine, against a plain COPY of the same rows
 	@$(BIN)/python -m tests.bench $(ARGS)
@@ -41,8 +50,10 @@ down: $(READY) ## stop what `make up` started
 migrate: $(READY) ## bring the database of CREDITWELL_DATABASE to the newest schema
 	@$(BIN)/creditwell migrate $(ARGS)
 
-docs: $(READY) ## write anew what is generated from the code: JSON Schemas, AsyncAPI
+docs: $(READY) ## write anew what is generated from the code: JSON Schemas, AsyncAPI, the page's types, tables of docs/
 	@$(BIN)/python -m schemas.generate
+	@$(BIN)/python -m services.api.openapi.typescript
+	@$(BIN)/python -m deploy.docs.generate
 
 wheel: $(READY) ## build creditwell-emitter, for the teams that emit usage, into dist/
 	@"$$(deploy/local/uv.sh $(CURDIR)/$(BIN)/python)" build --quiet --wheel --python $(BIN)/python --no-build-isolation --out-dir dist deploy/emitter
@@ -50,7 +61,7 @@ wheel: $(READY) ## build creditwell-emitter, for the teams that emit usage, into
 
 clean: ## stop everything that runs from this checkout and remove its state
 	@if [ -e $(READY) ]; then $(BIN)/python -m deploy.local clean; fi
-	@rm -rf .creditwell dist tests/e2e/node/node_modules
+	@rm -rf .creditwell dist deploy/local/javascript/node_modules tests/e2e/node/node_modules tests/integration/schemas/asyncapi/node_modules
 
 $(READY): requirements.lock pyproject.toml deploy/local/setup.sh
 	@deploy/local/setup.sh $(PYTHON)

@@ -1,1 +1,10 @@
-"""Running Creditwell somewhere: the image, the charts, and the local stack. Used from the source tree, never shipped."""
+"""Running Creditwell somewhere: the image, the containers, and the local stack.
+
+Used from the source tree, never shipped.
+
+    local   everything on one machine: servers, processes, demo, the stand-in for Stripe
+    docs    the tables of `docs/` that follow from the code
+
+Beside them: `Dockerfile` and `compose.yaml`, `roles.sql` (logins of the database),
+`topics.sh` (topics of a real Kafka), `new-secrets.sh`, `emitter/` (the wheel that other teams install).
+"""

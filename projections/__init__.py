@@ -1,4 +1,6 @@
-"""The meaning of facts: pure folds, and the DDL of the tables beside them. No clock, no connection, no format of PostgreSQL's.
+"""The meaning of facts: pure folds, and the DDL of the tables beside them.
+
+No clock, no connection, no format of PostgreSQL's.
 
     balance       what a team has: lots, holds, debt; the one fold that everything derives from
     top_ups       what the log says about automatic top-ups, and what is decided from it
@@ -8,5 +10,6 @@
     notices       which facts the host product is told of, and in what words
     versions      the DDL, and the numbers in the names of tables
 
-Live projector, replay, audit and tests run the same functions. `services.read_models` keeps in PostgreSQL what they say.
+Live projector, replay, audit and tests run the same functions. `services.read_models` keeps in PostgreSQL what they
+say.
 """

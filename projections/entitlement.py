@@ -1,7 +1,8 @@
 """May this team do this work? One decision for quotes, which only ask, and for holds, which set credits aside.
 
-Beside yes there are five answers, in this order: `unknown_feature`, `plan_required`, `top_ups_required` (suspended counts as
-enabled), `member_limit`, `exhausted`. What is the matter first is said, so a team that lacks the plan is not told to buy credits.
+Beside yes there are five answers, in this order: `unknown_feature`, `plan_required`, `top_ups_required` (suspended
+counts as enabled), `member_limit`, `exhausted`. What is the matter first is said, so a team that lacks the plan is not
+told to buy credits.
 
 It is asked before work starts. Work that was done is recorded whatever the answer would have been.
 """
@@ -14,15 +15,15 @@ from typing import Literal, NamedTuple, get_args
 
 from projections.balance.state import TeamBalance
 from schemas.catalog import Catalog
-from schemas.credits import format_credits
-from schemas.rates import CompiledCard, NotPriced
+from schemas.credits import MicroCredits, format_credits
+from schemas.pricing import CompiledCard, NotPriced
 
-Reason = Literal["unknown_feature", "plan_required", "top_ups_required", "member_limit", "exhausted"]
-REASONS: tuple[Reason, ...] = get_args(Reason)
+DenialReason = Literal["unknown_feature", "plan_required", "top_ups_required", "member_limit", "exhausted"]
+REASONS: tuple[DenialReason, ...] = get_args(DenialReason)
 Warn = Literal["member_limit"]
 
 
-class Work(NamedTuple):
+class PlannedWork(NamedTuple):
     """Work that is about to be done, and who does it."""
 
     feature: str
@@ -34,12 +35,15 @@ class Work(NamedTuple):
 class Amount(NamedTuple):
     """So many micro-credits, whatever for."""
 
-    credits: int
+    credits: MicroCredits
     member_id: str | None = None
 
 
 class Limit(NamedTuple):
-    """What a member may use per day and per month of the team's zone, in micro-credits: None is no limit, 0 is nothing."""
+    """What a member may use per day and per month of the team's zone, in micro-credits.
+
+    None is no limit, 0 is nothing.
+    """
 
     daily: int | None = None
     monthly: int | None = None
@@ -47,19 +51,25 @@ class Limit(NamedTuple):
 
 
 class Spending(NamedTuple):
-    """A member's limit, and what counts against it: what was used today and this month, and what open holds set aside."""
+    """A member's limit, and what counts against it.
+
+    That is what was used today and this month, and what open holds set aside.
+    """
 
     limit: Limit
     today: int = 0
     month: int = 0
-    held: int = 0
+    held: MicroCredits = 0
 
 
 class Verdict(NamedTuple):
-    """The answer for one piece of work. `credits` is None where there is no price; `warning` marks and forbids nothing."""
+    """The answer for one piece of work.
 
-    credits: int | None
-    reason: Reason | None = None
+    `credits` is None where there is no price; `warning` marks and forbids nothing.
+    """
+
+    credits: MicroCredits | None
+    reason: DenialReason | None = None
     detail: str | None = None
     warning: Warn | None = None
 
@@ -69,11 +79,11 @@ class Permission:
     """The answer for all of it. `affordable` is about the balance alone."""
 
     verdicts: tuple[Verdict, ...]
-    credits: int
+    credits: MicroCredits
     affordable: bool
 
     @property
-    def reason(self) -> Reason | None:
+    def reason(self) -> DenialReason | None:
         """What is the matter first, in the order of the five answers; None where all is allowed."""
         return min((verdict.reason for verdict in self.verdicts if verdict.reason), key=REASONS.index, default=None)
 
@@ -89,9 +99,9 @@ class Permission:
 
 
 def permit(
-    wanted: Iterable[Work | Amount],
+    requests: Iterable[PlannedWork | Amount],
     team: TeamBalance,
-    available: int,
+    available: MicroCredits,
     members: Mapping[str, Spending],
     card: CompiledCard,
     catalog: Catalog,
@@ -103,14 +113,14 @@ def permit(
     """
     verdicts: list[Verdict] = []
     total = 0
-    asked: Counter[str] = Counter()
-    for work in wanted:
+    credits_by_member: Counter[str] = Counter()
+    for work in requests:
         verdict = _lacking(work, team, card, catalog)
         total += verdict.credits or 0
         if work.member_id is not None:
-            asked[work.member_id] += verdict.credits or 0
+            credits_by_member[work.member_id] += verdict.credits or 0
             if (spending := members.get(work.member_id)) is not None:
-                verdict = _limited(verdict, work.member_id, spending, asked[work.member_id])
+                verdict = _limited(verdict, work.member_id, spending, credits_by_member[work.member_id])
         if verdict.reason is None and total > available:
             detail = f"{format_credits(max(0, available))} credits are available"
             verdict = verdict._replace(reason="exhausted", detail=detail)
@@ -118,7 +128,7 @@ def permit(
     return Permission(tuple(verdicts), total, affordable=total <= available)
 
 
-def _lacking(work: Work | Amount, team: TeamBalance, card: CompiledCard, catalog: Catalog) -> Verdict:
+def _lacking(work: PlannedWork | Amount, team: TeamBalance, card: CompiledCard, catalog: Catalog) -> Verdict:
     """The price of the work, and what its team lacks whatever the balance."""
     if isinstance(work, Amount):
         return Verdict(work.credits)
@@ -137,15 +147,18 @@ def _lacking(work: Work | Amount, team: TeamBalance, card: CompiledCard, catalog
     return Verdict(credits)
 
 
-def _limited(verdict: Verdict, member_id: str, spending: Spending, asked: int) -> Verdict:
-    """The verdict once the member's limit has its say; `asked` is what the member wants in all, this included."""
+def _limited(verdict: Verdict, member_id: str, spending: Spending, requested_credits: MicroCredits) -> Verdict:
+    """The verdict once the member's limit has its say.
+
+    `requested_credits` is what the member asks for in all, this included.
+    """
     limit, held = spending.limit, spending.held
     for most, used, period in ((limit.daily, spending.today, "day"), (limit.monthly, spending.month, "month")):
-        if most is None or used + held + asked <= most:
+        if most is None or used + held + requested_credits <= most:
             continue
         if not limit.hard:
             return verdict._replace(warning="member_limit")
-        left = format_credits(max(0, most - used - held))
-        detail = f"{member_id} may use {format_credits(most)} credits a {period}, of which {left} are left"
+        remaining = format_credits(max(0, most - used - held))
+        detail = f"{member_id} may use {format_credits(most)} credits a {period}, of which {remaining} are left"
         return verdict if verdict.reason else verdict._replace(reason="member_limit", detail=detail)
     return verdict

@@ -1,13 +1,14 @@
 """Which facts the host product is told of, and in what words.
 
-A pure function of the fact: a notice is worded once, when it is found in the log, and every try sends the same bytes. What the
-host makes of it (a mail, a banner) is its own business; whom it tells, too, because the log knows nobody's name or address.
+A pure function of the fact: a notice is worded once, when it is found in the log, and every try sends the same bytes.
+What the host makes of it (a mail, a banner) is its own business; whom it tells, too, because the log knows nobody's
+name or address.
 """
 
 from typing import Any
 from urllib.parse import quote
 
-from schemas.credits import format_credits
+from schemas.credits import MicroCredits, format_credits
 from schemas.facts import (
     AnyFact,
     BalanceRanLow,
@@ -46,11 +47,11 @@ def notice_of(stored: Stored, page: str | None) -> Notice | None:
         stored: the fact in its place.
         page: the address of the Usage page, with `{team}` where the team's id belongs; None leaves the link out.
     """
-    said = _say(stored.fact()) if stored.type in NOTICES else None
-    if said is None:
+    wording = _say(stored.fact()) if stored.type in NOTICES else None
+    if wording is None:
         return None
     url = page.replace(TEAM, quote(stored.team_id, safe="")) if page is not None else None
-    data = {"team_id": stored.team_id, "position": stored.place, **said, "url": url}
+    data = {"team_id": stored.team_id, "position": stored.place, **wording, "url": url}
     return NOTICES[stored.type].model_validate({"type": stored.type, "timestamp": stored.recorded_at, "data": data})
 
 
@@ -101,7 +102,7 @@ def _say(fact: AnyFact) -> dict[str, Any] | None:  # noqa: PLR0911 - a case for 
 
 
 def _ran_low(fact: BalanceRanLow) -> dict[str, Any]:
-    left, threshold = _words(fact.available_credits), _words(fact.threshold_credits)
+    available, threshold = _words(fact.available_credits), _words(fact.threshold_credits)
     todo = (
         "A top-up is due and will be tried now; if it can't be made, another notice says why."
         if fact.top_up_enabled
@@ -109,7 +110,7 @@ def _ran_low(fact: BalanceRanLow) -> dict[str, Any]:
     )
     return {
         "title": "Credits are running low",
-        "message": f"{left} credits are available, fewer than the threshold of {threshold}. {todo}",
+        "message": f"{available} credits are available, fewer than the threshold of {threshold}. {todo}",
         "available": format_credits(fact.available_credits), "threshold": format_credits(fact.threshold_credits),
         "top_up_enabled": fact.top_up_enabled,
     }  # fmt: skip
@@ -124,7 +125,7 @@ def _ran_out(fact: BalanceRanOut) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _words(micro: int) -> str:
+def _words(micro: MicroCredits) -> str:
     """Credits with commas between the thousands."""
     whole, point, part = format_credits(micro).partition(".")
     return f"{'-' if whole.startswith('-') else ''}{abs(int(whole)):,}{point}{part}"

@@ -1,21 +1,24 @@
 """Money that went back to who paid it, and what that means for the credits: one account for each payment.
 
-Stripe's figures are cumulative and its news come in any order, more than once, or days late. So nothing is ever worked out from
-a piece of news: what Stripe says of the payment *now* is compared with what the log says, and `fact_due` gives what lies
-between the two, fact by fact. Told the same twice, there is none.
+Stripe's figures are cumulative and its news come in any order, more than once, or days late. So nothing is ever worked
+out from a piece of news: what Stripe says of the payment *now* is compared with what the log says, and `fact_due` gives
+what lies between the two, fact by fact. Told the same twice, there is none.
 
 - Away is what was refunded, and what a bank holds or has kept in disputes, together at most the whole charge.
-- `clawed = granted × away ÷ charged`, rounded down to a micro-credit, on the cumulative figures: part after part adds up to
-  the same as all at once, and a charge that went back whole takes exactly what it brought, never more.
-- A dispute that is opened freezes; won, it gives back; lost, the credits are gone for good. An inquiry only asks and takes nothing.
-- The policy for credits that are spent already: they become debt of the additional credits. They are never absorbed in silence
-  and never taken from other lots; the balance may be negative, and the activity says why. See `projections.balance`.
+- `clawed = granted × away ÷ charged`, rounded down to a micro-credit, on the cumulative figures: part after part adds
+  up to the same as all at once, and a charge that went back whole takes exactly what it brought, never more.
+- A dispute that is opened freezes; won, it gives back; lost, the credits are gone for good. An inquiry only asks and
+  takes nothing.
+- The policy for credits that are spent already: they become debt of the additional credits. They are never absorbed in
+  silence and never taken from other lots; the balance may be negative, and the activity says why. See
+  `projections.balance`.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
+from schemas.credits import MicroCredits
 from schemas.facts import (
     AnyFact,
     ChargeDisputed,
@@ -42,7 +45,7 @@ class Disputed(NamedTuple):
         return 0 if self.course == "won" else self.cents
 
 
-class Seen(NamedTuple):
+class PaymentAtStripe(NamedTuple):
     """What Stripe says of a payment now: everything refunded so far, and every dispute by its id."""
 
     refunded_cents: int = 0
@@ -51,18 +54,21 @@ class Seen(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A payment, what it brought, and what the log says went back. Amounts are minor units, credits are micro-credits."""
+    """A payment, what it brought, and what the log says went back.
+
+    Amounts are minor units, credits are micro-credits.
+    """
 
     payment_intent_id: str
     lot: int
-    granted: int
+    granted: MicroCredits
     charge_cents: int
     currency: str
     refunded_cents: int = 0
     disputes: Mapping[str, Disputed] = field(default_factory=dict)
-    clawed: int = 0
+    clawed: MicroCredits = 0
     reinstated_lots: tuple[int, ...] = ()
-    told: int = 0  # facts about what went back: also the number of the last one
+    reversals: int = 0  # facts about what went back: also the number of the last one
 
     @property
     def away_cents(self) -> int:
@@ -71,7 +77,7 @@ class Account:
         return min(self.charge_cents, self.refunded_cents + disputed)
 
     @property
-    def owed(self) -> int:
+    def owed(self) -> MicroCredits:
         """What must have been taken back of the credits, in all."""
         return self.granted * self.away_cents // self.charge_cents if self.charge_cents else 0
 
@@ -91,47 +97,49 @@ def evolve(account: Account, stored: Stored, fact: AnyFact) -> Account:
             account = _with(account, fact.dispute_id, Disputed(fact.disputed_cents, "open"))
             clawed, back = fact.frozen_credits, fact.reinstated_credits or 0
         case DisputeClosed():
-            known = account.disputes.get(fact.dispute_id, Disputed(0, "open"))
-            cents = known.cents if fact.disputed_cents is None else fact.disputed_cents
+            dispute = account.disputes.get(fact.dispute_id, Disputed(0, "open"))
+            cents = dispute.cents if fact.disputed_cents is None else fact.disputed_cents
             account = _with(account, fact.dispute_id, Disputed(cents, fact.outcome))
             clawed, back = 0, fact.reinstated_credits
         case _:
             return account
     lots = (*account.reinstated_lots, stored.position) if back else account.reinstated_lots
-    return replace(account, clawed=account.clawed + clawed - back, reinstated_lots=lots, told=account.told + 1)
+    return replace(
+        account, clawed=account.clawed + clawed - back, reinstated_lots=lots, reversals=account.reversals + 1
+    )
 
 
-def fact_due(account: Account, seen: Seen) -> ChargeRefunded | ChargeDisputed | DisputeClosed | None:
+def fact_due(account: Account, at_stripe: PaymentAtStripe) -> ChargeRefunded | ChargeDisputed | DisputeClosed | None:
     """The next thing that the log has yet to say; None when it says what Stripe says.
 
     Fold the fact, stored, into the account before asking again: it may have made a lot that the next one takes from.
     """
-    if seen.refunded_cents != account.refunded_cents:
-        return _refunded(account, seen.refunded_cents)
-    for dispute_id, dispute in sorted(seen.disputes.items()):
-        known = account.disputes.get(dispute_id)
-        away_cents = known.away_cents if known is not None else 0
+    if at_stripe.refunded_cents != account.refunded_cents:
+        return _refunded(account, at_stripe.refunded_cents)
+    for dispute_id, dispute in sorted(at_stripe.disputes.items()):
+        stored = account.disputes.get(dispute_id)
+        away_cents = stored.away_cents if stored is not None else 0
         if dispute.course != "won" and dispute.cents != away_cents:
             return _disputed(account, dispute_id, dispute)
-        if dispute.course != "open" and (known is None or known.course != dispute.course):
+        if dispute.course != "open" and (stored is None or stored.course != dispute.course):
             return _closed(account, dispute_id, dispute, dispute.course)
     return None
 
 
 def _refunded(account: Account, refunded_cents: int) -> ChargeRefunded:
-    taken, back = _change(account, replace(account, refunded_cents=refunded_cents))
+    clawed, back = _change(account, replace(account, refunded_cents=refunded_cents))
     return ChargeRefunded(
         payment_intent_id=account.payment_intent_id, lot=account.lot, refunded_cents=refunded_cents,
-        currency=account.currency, clawed_credits=taken, charge_cents=account.charge_cents,
+        currency=account.currency, clawed_credits=clawed, charge_cents=account.charge_cents,
         reinstated_credits=back or None, reinstated_lots=account.reinstated_lots or None,
     )  # fmt: skip
 
 
 def _disputed(account: Account, dispute_id: str, dispute: Disputed) -> ChargeDisputed:
-    taken, back = _change(account, _with(account, dispute_id, dispute._replace(course="open")))
+    frozen, back = _change(account, _with(account, dispute_id, dispute._replace(course="open")))
     return ChargeDisputed(
         payment_intent_id=account.payment_intent_id, dispute_id=dispute_id, lot=account.lot,
-        disputed_cents=dispute.cents, currency=account.currency, frozen_credits=taken,
+        disputed_cents=dispute.cents, currency=account.currency, frozen_credits=frozen,
         charge_cents=account.charge_cents, reason=dispute.reason[:500] or None, reinstated_credits=back or None,
         reinstated_lots=account.reinstated_lots or None,
     )  # fmt: skip

@@ -1,15 +1,16 @@
 """Usage aggregates: credits and uses per day, member and feature.
 
-The day is the team's own: the one that its zone shows at the moment of the work. A row holds what one member used on one day,
-with all features in it: a batch of facts touches few such rows, and would touch nearly as many rows by feature as it has facts.
-The view `usage` shows each feature by itself.
+The day is the team's own: the one that its zone shows at the moment of the work. A row holds what one member used on
+one day, with all features in it: a batch of facts touches few such rows, and would touch nearly as many rows by feature
+as it has facts. The view `usage` shows each feature by itself.
 """
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
 
-from projections.balance.state import Entry, Kind
+from projections.balance.state import ActivityKind, BalanceEntry
+from schemas.credits import MicroCredits
 from schemas.cycles import load_zone
 
 QUARTER = timedelta(minutes=15)
@@ -22,11 +23,11 @@ VIEW = """
 """
 
 MemberDay = tuple[int, str, date, str]  # shard, team, day, member: empty where the work was nobody's in particular
-Used = tuple[int, int]  # credits and uses of one feature
+FeatureUse = tuple[int, int]  # credits and uses of one feature
 NOTHING = (0, 0)
 
 
-class Row(NamedTuple):
+class UsageRow(NamedTuple):
     """What the view `usage` shows, and in this order."""
 
     shard: int
@@ -34,14 +35,14 @@ class Row(NamedTuple):
     day: date
     feature: str
     member_id: str
-    credits: int
+    credits: MicroCredits
     uses: int
 
 
-Cells = dict[MemberDay, dict[str, Used]]
+Cells = dict[MemberDay, dict[str, FeatureUse]]
 
 
-def add(cells: Cells, shard: int, team_id: str, zone: str, entry: Entry, happened_at: datetime) -> None:
+def add(cells: Cells, shard: int, team_id: str, zone: str, entry: BalanceEntry, happened_at: datetime) -> None:
     """Count a usage or its void; `happened_at` is when the work was done, also for a void of it."""
     member_day = (shard, team_id, day_of(zone, happened_at), entry.member_id or "")
     features = cells.get(member_day)
@@ -49,14 +50,17 @@ def add(cells: Cells, shard: int, team_id: str, zone: str, entry: Entry, happene
         features = cells[member_day] = {}
     feature = entry.feature or ""
     credits, uses = features.get(feature, NOTHING)
-    features[feature] = (credits - entry.included - entry.additional, uses + (1 if entry.kind is Kind.USAGE else -1))
+    features[feature] = (
+        credits - entry.included - entry.additional,
+        uses + (1 if entry.kind is ActivityKind.USAGE else -1),
+    )
 
 
-def rows(cells: Cells) -> Iterator[Row]:
+def rows(cells: Cells) -> Iterator[UsageRow]:
     """Each feature by itself."""
     for (shard, team_id, day, member_id), features in cells.items():
         for feature, used in features.items():
-            yield Row(shard, team_id, day, feature, member_id, *used)
+            yield UsageRow(shard, team_id, day, feature, member_id, *used)
 
 
 def merge(cells: Cells, more: Cells) -> None:

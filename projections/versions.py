@@ -1,7 +1,7 @@
 """Names of projection tables: SQL is written for version 0 and can be pasted into psql after one replacement.
 
-A projection's tables carry its version in their names (`balance_v1`). A changed shape is a new version, built beside the old one
-by a replay.
+A projection's tables carry its version in their names (`balance_v1`). A changed shape is a new version, built beside
+the old one by a replay.
 """
 
 import re
@@ -27,6 +27,9 @@ def tables(name: str, version: int) -> str:
 
 @cache
 def shape_of(name: str) -> str:
-    """SHA-256 of what makes a projection's tables and view, comments and blanks aside: another one means other tables."""
+    """SHA-256 of what makes a projection's tables and view, comments and blanks aside.
+
+    Another one means other tables.
+    """
     sql = re.sub(r"--.*", "", tables(name, 0) + VIEWS.get(name, ""))
     return sha256(" ".join(sql.split()).encode()).hexdigest()

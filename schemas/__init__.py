@@ -4,7 +4,8 @@
     usage      what feature services report
     notices    what the host product is told
     topics     the Kafka topics of the contract
-    rates      rate cards, and the price of a usage
+    rates      rate cards
+    pricing    the price of a usage
     catalog    plans, packs, the first rate card
     credits    whole micro-credits inside, decimals outside
     money      minor units, as people read them

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
-from .credits import EXACT, MICRO, Gained, parse_credits
+from .credits import EXACT, MICRO, MicroCredits, UnsignedMicroCredits, parse_credits
 from .facts import Cents, Currency
 from .problems import problems_of
 from .rates import Frozen, Label, RateCard, Slug
@@ -31,7 +31,7 @@ class CatalogInvalid(Exception):
         self.problems = tuple(problems)
 
 
-def micro_credits(value: object) -> int:
+def micro_credits(value: object) -> MicroCredits:
     """Micro-credits of a whole number, or of a decimal in quotes."""
     text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
     match text:
@@ -45,7 +45,7 @@ def micro_credits(value: object) -> int:
             )
 
 
-def sold_credits(value: object) -> int:
+def sold_credits(value: object) -> MicroCredits:
     """Micro-credits of what somebody pays for: at least one credit."""
     micro = micro_credits(value)
     if micro < MICRO:
@@ -60,8 +60,8 @@ def minor_units(value: object) -> Decimal:
     return Decimal(value)
 
 
-CreditAmount = Annotated[Gained, BeforeValidator(micro_credits)]
-SoldCredits = Annotated[Gained, BeforeValidator(sold_credits)]
+CreditAmount = Annotated[UnsignedMicroCredits, BeforeValidator(micro_credits)]
+SoldCredits = Annotated[UnsignedMicroCredits, BeforeValidator(sold_credits)]
 
 
 class Plan(Frozen):
@@ -73,7 +73,7 @@ class Plan(Frozen):
     top_ups: bool = True
 
 
-class Pack(Frozen):
+class CatalogPack(Frozen):
     """Credits bought once, with their price in each currency."""
 
     name: Label
@@ -81,7 +81,7 @@ class Pack(Frozen):
     prices: Annotated[dict[Currency, Annotated[Cents, Field(gt=0)]], Field(min_length=1)]
 
 
-class TopUpPrice(Frozen):
+class CatalogTopUpPrice(Frozen):
     """What automatic top-ups cost, and which amounts can be chosen."""
 
     currency: Currency
@@ -101,8 +101,8 @@ class Catalog(Frozen):
     """Everything that is sold. Plans are in order, from the smallest to the largest."""
 
     plans: Annotated[dict[Slug, Plan], Field(min_length=1)]
-    packs: Annotated[dict[Slug, Pack], Field(min_length=1)]
-    top_up: TopUpPrice
+    packs: Annotated[dict[Slug, CatalogPack], Field(min_length=1)]
+    top_up: CatalogTopUpPrice
     rate_card: RateCard
 
     @model_validator(mode="after")
@@ -133,7 +133,7 @@ class Catalog(Frozen):
         """
         return plan not in self.plans or self.plans[plan].top_ups
 
-    def top_up_charge_cents(self, micro: int) -> int:
+    def top_up_charge_cents(self, micro: MicroCredits) -> int:
         """What a top-up of so many micro-credits costs, in minor units of `top_up.currency`.
 
         Rounded up, once, on the whole charge.

@@ -1,8 +1,8 @@
 """When a team's monthly cycles begin and end.
 
-A cycle begins at the local wall time of the plan's anchor: anchored on the 31st it begins on 28 February and on
-31 March again, because every cycle is reckoned from the original anchor and never from the one before.
-Start inclusive, end exclusive, everything in UTC with microseconds.
+A cycle begins at the local wall time of the plan's anchor. Anchored on the 31st it begins on 28 February and on 31
+March again: every cycle is reckoned from the original anchor and never from the one before. Start inclusive, end
+exclusive, everything in UTC with microseconds.
 
 Wall times come from the `tzdata` package alone and not from the machine's own files: two processes that disagree
 about a zone's rules would disagree about when credits are refilled.

@@ -1,8 +1,8 @@
 """A decoder for what comes by the million, made from the pydantic model that defines it.
 
-msgspec reads JSON into a struct in a fifth of the time that pydantic needs for a model, but knows other constraints. So the
-struct has the model's fields and types and nothing else; whoever uses it checks what the model would check, and asks the
-model itself about everything that is not plainly right.
+msgspec reads JSON into a struct in a fifth of the time that pydantic needs for a model, but knows other constraints. So
+the struct has the model's fields and types and nothing else; whoever uses it checks what the model would check, and
+asks the model itself about everything that is not plainly right.
 """
 
 from datetime import datetime

@@ -57,17 +57,19 @@ def main(arguments: Sequence[str], here: Path = HERE) -> int:
     if unknown := set(arguments) - {"--check"}:
         print(f"unknown argument {', '.join(sorted(unknown))}: only --check is known", file=sys.stderr)
         return 2
-    wanted = {here / name: text(document) for name, document in documents()}
-    found = {path: path.read_text(encoding="utf-8") for path in present(here)}
-    stale = sorted(path for path in wanted.keys() | found.keys() if wanted.get(path) != found.get(path))
+    expected = {here / name: text(document) for name, document in documents()}
+    present_texts = {path: path.read_text(encoding="utf-8") for path in present(here)}
+    stale = sorted(
+        path for path in expected.keys() | present_texts.keys() if expected.get(path) != present_texts.get(path)
+    )
     if "--check" in arguments:
         for path in stale:
             print(f"{path.relative_to(here.parent)} is out of date: run python -m schemas.generate", file=sys.stderr)
         return 1 if stale else 0
     for path in stale:
-        if path in wanted:
+        if path in expected:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(wanted[path], encoding="utf-8")
+            path.write_text(expected[path], encoding="utf-8")
         else:
             path.unlink()
     return 0

@@ -1,7 +1,10 @@
-"""What the host product is told: the bodies of outgoing notices, as Standard Webhooks has them (`type`, `timestamp`, `data`).
+"""What the host product is told: the bodies of outgoing notices.
 
-A notice tells of one fact and has its type. It is complete in words, so that the host can mail `title`, `message` and `url` as they
-stand, and in figures, so that it can do better. Credits are decimal strings here, as over HTTP. No names and no card: ids only.
+They are as Standard Webhooks has them (`type`, `timestamp`, `data`).
+
+A notice tells of one fact and has its type. It is complete in words, so that the host can mail `title`, `message` and
+`url` as they stand, and in figures, so that it can do better. Credits are decimal strings here, as over HTTP. No names
+and no card: ids only.
 """
 
 from typing import Annotated, Any, Literal, get_args
@@ -11,7 +14,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerialize
 from .facts import Name
 from .instants import instant
 
-Instant = Annotated[
+NoticeInstant = Annotated[
     AwareDatetime,
     PlainSerializer(instant, when_used="json"),
     WithJsonSchema({"type": "string", "format": "date-time", "description": "RFC 3339, UTC, microseconds."}),
@@ -21,7 +24,7 @@ Decimals = Annotated[
 ]
 
 
-class Told(BaseModel):
+class NoticeData(BaseModel):
     """What every notice says."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -35,7 +38,7 @@ class Told(BaseModel):
     url: str | None = Field(None, max_length=3_000, description="The team's Usage page, where its address is set.")
 
 
-class ToldRanLow(Told):
+class ToldRanLow(NoticeData):
     """The available credits fell below the threshold."""
 
     available: Decimals
@@ -43,51 +46,51 @@ class ToldRanLow(Told):
     top_up_enabled: bool
 
 
-class ToldRanOut(Told):
+class ToldRanOut(NoticeData):
     """Nothing is left to spend."""
 
     available: Decimals
 
 
-class ToldRecovered(Told):
+class ToldRecovered(NoticeData):
     """The available credits are a tenth above the threshold again, or more."""
 
     available: Decimals
     threshold: Decimals
 
 
-class ToldFailed(Told):
+class ToldFailed(NoticeData):
     """A top-up ended without money."""
 
     attempt_id: Name
     reason: str
     decline_code: str | None = None
-    next_try_at: Instant | None = None
+    next_try_at: NoticeInstant | None = None
 
 
-class ToldActionRequired(Told):
+class ToldActionRequired(NoticeData):
     """The bank wants an admin to confirm the payment of a top-up."""
 
     attempt_id: Name
 
 
-class ToldSuspended(Told):
+class ToldSuspended(NoticeData):
     """Top-ups pause after repeated declines."""
 
     declines: int
 
 
-class ToldResumed(Told):
+class ToldResumed(NoticeData):
     """Top-ups go on."""
 
     reason: str
 
 
-class ToldSkipped(Told):
+class ToldSkipped(NoticeData):
     """A top-up was due and not made, and somebody has to do something about it, or to wait for the next month."""
 
     reason: str
-    next_decision_at: Instant | None = None
+    next_decision_at: NoticeInstant | None = None
 
 
 class Notice(BaseModel):
@@ -96,8 +99,8 @@ class Notice(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     type: str
-    timestamp: Instant = Field(description="When it happened, not when it was sent.")
-    data: Told
+    timestamp: NoticeInstant = Field(description="When it happened, not when it was sent.")
+    data: NoticeData
 
     def body(self) -> str:
         """The text that is signed and sent, the same at every try."""

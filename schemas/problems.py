@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 NAMES = ("feature", "id")  # the keys by which people know an entry of a list
 
-WANTED = {
+EXPECTED = {
     **dict.fromkeys(
         ("timezone_aware", "datetime_parsing", "datetime_from_date_parsing", "datetime_type"),
         "an instant: write one with its offset from UTC, such as 2026-01-01T00:00:00Z",
@@ -68,8 +68,8 @@ def advice(problem: Mapping[str, Any]) -> str:
             sentence = f"{value} is not known: write one of {problem['ctx']['expected']}"
         case "string_pattern_mismatch":
             sentence = f"{value} does not match {problem['ctx']['pattern']}"
-        case kind if kind in WANTED:
-            sentence = f"{value} is not {WANTED[kind]}"
+        case kind if kind in EXPECTED:
+            sentence = f"{value} is not {EXPECTED[kind]}"
         case "too_short":
             least = problem["ctx"]["min_length"]
             sentence = f"needs at least {least} {'entry' if least == 1 else 'entries'} and has {problem['ctx']['actual_length']}"
@@ -81,7 +81,10 @@ def advice(problem: Mapping[str, Any]) -> str:
 
 
 def as_written(value: object) -> str:
-    """A value as it stands in the document, shortened: text in quotes, numbers and times without; what holds others by its kind."""
+    """A value as it stands in the document, shortened.
+
+    Text is in quotes, numbers and times are without. What holds others is named by its kind.
+    """
     match value:
         case str():
             return repr(value[:80])

@@ -1,8 +1,9 @@
 """What feature services say: usage as CloudEvents, in structured or in binary mode, parsed at the door.
 
-The usual case is one pass of a fast decoder made from the model. Whatever is not plainly right takes the slow way, which asks
-the model, finds out what is wrong and says it in words that a feature team can act on. Of duplicate members of a JSON object the last counts; members that
-are not known are not stored: nobody's prompt belongs in an immutable log.
+The usual case is one pass of a fast decoder made from the model. Whatever is not plainly right takes the slow way,
+which asks the model, finds out what is wrong and says it in words that a feature team can act on. Of duplicate members
+of a JSON object the last counts; members that are not known are not stored: nobody's prompt belongs in an immutable
+log.
 """
 
 import json
@@ -83,7 +84,7 @@ _ANY: dict[str, TypeAdapter[Any]] = {
     "usage.reported.v1": TypeAdapter(UsageReported),
     "usage.voided.v1": TypeAdapter(UsageVoidReported),
 }
-_KNOWN = {name.rpartition(".")[0] for name in _ANY}
+_PATHS = {name.rpartition(".")[0] for name in _ANY}
 
 
 class BadUsage(Exception):
@@ -203,7 +204,7 @@ def _unknown(kind: Any, event: dict[str, Any]) -> BadUsage:
     if kind is None:
         return BadUsage("wrong_shape", "type is missing; send usage.reported.v1 or usage.voided.v1", event)
     name = str(kind)[:128]
-    if name.rpartition(".")[0] in _KNOWN:
+    if name.rpartition(".")[0] in _PATHS:
         return BadUsage("unknown_version", f"{name} is not known here; send version v1", event)
     return BadUsage("unknown_type", f"{name} is not known; send usage.reported.v1 or usage.voided.v1", event)
 
@@ -254,9 +255,9 @@ def _explained(error: ValidationError, event: dict[str, Any]) -> BadUsage:
 
 def digest(kind: str, subject: str, time: datetime, data: Mapping[str, Any]) -> bytes:
     """SHA-256 over what was said, in canonical form: equal for a repetition, different for a contradiction."""
-    known = {name: value for name, value in data.items() if value not in (None, {})}
+    present = {name: value for name, value in data.items() if value not in (None, {})}
     canonical = json.dumps(
-        [kind, subject, time.astimezone(UTC).isoformat(), known], sort_keys=True, separators=(",", ":")
+        [kind, subject, time.astimezone(UTC).isoformat(), present], sort_keys=True, separators=(",", ":")
     )
     return sha256(canonical.encode()).digest()
 
@@ -264,8 +265,8 @@ def digest(kind: str, subject: str, time: datetime, data: Mapping[str, Any]) -> 
 def digest_of_report(event: AnyUsage) -> bytes:
     """The digest of an event that arrived."""
     data = event.data
-    said = msgspec.structs.asdict(data) if isinstance(data, msgspec.Struct) else data.model_dump()
-    return digest(event.type, event.subject, event.time, said)
+    members = msgspec.structs.asdict(data) if isinstance(data, msgspec.Struct) else data.model_dump()
+    return digest(event.type, event.subject, event.time, members)
 
 
 def digest_of_fact(team_id: str, occurred_at: datetime, fact: UsageRecorded | UsageVoided) -> bytes:

@@ -12,5 +12,6 @@
     runtime       what every process shares; `runtime.processes` names them all
 
 A room imports from those below it in this list, never from those above; `money`, `usage`, `audit` and `publishing` are
-neighbours and import nothing of each other. Below all of them lie `projections`, what facts mean, and `schemas`, what can be said.
+neighbours and import nothing of each other. Below all of them lie `projections`, what facts mean, and `schemas`, what
+can be said.
 """

@@ -1,7 +1,7 @@
 """The wheel's package is the application's folder `schemas`, taken as it is and called `creditwell_emitter`.
 
-A `force-include` in pyproject.toml would look for that folder in a source distribution too, where it has its new name already
-(`uv build` makes the wheel from one). So it is said here, for a checkout only.
+A `force-include` in pyproject.toml would look for that folder in a source distribution too, where it has its new name
+already (`uv build` makes the wheel from one). So it is said here, for a checkout only.
 """
 
 from pathlib import Path

@@ -3,7 +3,8 @@
     .creditwell/up.json    who owns what runs, and what it tells other programs; gone when it is
     .creditwell/up.log     what it said since
 
-`up` starts itself once more as that owner, in a session of its own, and passes on what it says until everything is ready.
+`up` starts itself once more as that owner, in a session of its own, and passes on what it says until everything is
+ready.
 """
 
 import importlib
@@ -50,10 +51,14 @@ def main(arguments: list[str]) -> int:
 
 
 def up(say: Say) -> None:
-    """Start everything with an empty log; the last line is one JSON object for other programs."""
-    if told := told_by_owner():
+    """Start everything with an empty log; the last line is one JSON object for other programs.
+
+    Raises:
+        StackTrouble: the owner ended before everything was ready.
+    """
+    if addresses := addresses_by_owner():
         say("Stack: is up already; `make down` first for one with an empty log")
-        print(json.dumps(told), flush=True)
+        print(json.dumps(addresses), flush=True)
         return
     with LOG.open("w") as log:
         owner = subprocess.Popen(
@@ -100,22 +105,25 @@ def clean(say: Say) -> None:
 
 
 def own(say: Say) -> None:
-    """The process in the background. `up` reads its standard output until everything is ready; its standard error is the log."""
+    """The process in the background.
+
+    `up` reads its standard output until everything is ready; its standard error is the log.
+    """
     signal.signal(signal.SIGTERM, leave)
 
-    def said(line: str) -> None:
+    def announce(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
         say(line)
 
     with (
-        start_stack(say=said, name="up") as stack,
-        Processes(stack, say=said) as processes,
-        world(stack, processes, said) as told,
+        start_stack(say=announce, name="up") as stack,
+        Processes(stack, say=announce) as processes,
+        world(stack, processes, announce) as addresses,
     ):
         UP.touch(mode=0o600)  # it has passwords and keys in it
-        UP.write_text(json.dumps({"owner": ourselves("up").as_json(), "told": dict(told)}))
+        UP.write_text(json.dumps({"owner": ourselves("up").as_json(), "addresses": dict(addresses)}))
         try:
-            print(READY + json.dumps(dict(told)), flush=True)
+            print(READY + json.dumps(dict(addresses)), flush=True)
             os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # `up` has gone
             while True:
                 signal.pause()
@@ -125,19 +133,22 @@ def own(say: Say) -> None:
 
 @contextmanager
 def world(stack: Stack, processes: Processes, say: Say) -> Iterator[Mapping[str, object]]:
-    """Every process of ours on the stack, where `deploy.local.world` says how; what other programs should know of it."""
+    """Every process of ours on the stack, and what other programs should know of it.
+
+    `deploy.local.world` says how.
+    """
     if importlib.util.find_spec(WORLD) is None:
         yield {"kafka": stack.kafka, "database": stack.database}
         return
-    with importlib.import_module(WORLD).run_world(stack, processes, say=say) as told:
-        yield told
+    with importlib.import_module(WORLD).run_world(stack, processes, say=say) as addresses:
+        yield addresses
 
 
-def told_by_owner() -> dict[str, object] | None:
+def addresses_by_owner() -> dict[str, object] | None:
     if living_owner(UP) is None:
         return None
-    told: dict[str, object] = json.loads(UP.read_text())["told"]
-    return told
+    state: dict[str, object] = json.loads(UP.read_text())["addresses"]
+    return state
 
 
 def leave(number: int, frame: FrameType | None) -> NoReturn:

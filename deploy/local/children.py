@@ -1,7 +1,7 @@
 """Starting processes that cannot outlive us.
 
-Every child leads a process group of its own, is announced to the guard (`guard.py`) before it runs its first instruction, and
-at our end is stopped by the guard, so that a normal end, a crash and a kill -9 all go the same way.
+Every child leads a process group of its own. It is announced to the guard (`guard.py`) before it runs its first
+instruction. At our end the guard stops it, so a normal end, a crash and a kill -9 all go the same way.
 """
 
 import contextlib
@@ -21,13 +21,14 @@ from deploy.local.forkserver import Forked, ForkServer
 
 GUARD = Path(__file__).with_name("guard.py")
 
-# The shell waits for a line, then becomes the program. When we die before the guard knows the child, the line never comes.
+# The shell waits for a line, then becomes the program. When we die before the guard knows the child, the line never
+# comes.
 WHEN_ANNOUNCED = 'IFS= read -r announced && exec "$@" </dev/null'
 
 CLOSE_SECONDS = 60
 
 
-class Child(Protocol):
+class StartedProcess(Protocol):
     """A process that we have started, as `subprocess.Popen` shows it."""
 
     @property
@@ -48,7 +49,7 @@ class Guard:
         """`lock` is held until everything is gone. With `keep`, folders stay for somebody to look into."""
         self._keep = keep
         self._writing = threading.Lock()
-        self._children: dict[int, Child] = {}
+        self._children: dict[int, StartedProcess] = {}
         listening, speaking = os.pipe()
         self._pipe = os.fdopen(speaking, "wb", buffering=0)
         os.register_at_fork(after_in_child=self._pipe.close)  # or a forked worker would keep the guard waiting
@@ -118,7 +119,7 @@ class Guard:
         child.begin(argv, env=env, cwd=cwd)
         return child
 
-    def forget(self, child: Child) -> None:
+    def forget(self, child: StartedProcess) -> None:
         """The child has ended and was waited for: its pid may soon mean somebody else."""
         self._children.pop(child.pid, None)
         with self._writing:
@@ -133,7 +134,10 @@ class Guard:
 
     @contextmanager
     def not_yet(self) -> Iterator[None]:
-        """Everything else waits, the end too: for writing into a folder that must not come back after it was removed."""
+        """Hold back everything else, the end too.
+
+        For writing into a folder that must not come back after it was removed.
+        """
         with self._writing:
             if self._pipe.closed:
                 raise RuntimeError("too late to begin: everything is being stopped")
@@ -147,7 +151,7 @@ class Guard:
         for child in list(self._children.values()):
             child.wait(CLOSE_SECONDS)
 
-    def _announce(self, child: Child, stop: signal.Signals, grace_seconds: float) -> None:
+    def _announce(self, child: StartedProcess, stop: signal.Signals, grace_seconds: float) -> None:
         self._children[child.pid] = child
         self._tell("group", child.pid, int(stop), grace_seconds)
 
@@ -155,7 +159,7 @@ class Guard:
         self._pipe.write(json.dumps(word).encode() + b"\n")
 
 
-def signal_group(child: Child, number: signal.Signals) -> None:
+def signal_group(child: StartedProcess, number: signal.Signals) -> None:
     """To the child and to whatever it started. One that has ended and was waited for gets nothing."""
     if child.returncode is None:
         with contextlib.suppress(ProcessLookupError):

@@ -1,10 +1,10 @@
 """Where the local stack keeps its state, and ports that nobody else takes.
 
     .creditwell/run/NAME-xxxx/        one per running stack: logs, Kafka's data, PostgreSQL's data
-    .creditwell/run/NAME-xxxx.lock    held by its guard; a folder whose lock is free was left by a machine that lost power
+    .creditwell/run/NAME-xxxx.lock    held by its guard; free where the machine lost power and left the folder
 
-PostgreSQL refuses to run as root. As root its program and data therefore live in a folder of the system's temporary folder
-that the unprivileged user may enter; the folders of the checkout and of root's home stay closed.
+PostgreSQL refuses to run as root. As root its program and data therefore live in a folder of the system's temporary
+folder that the unprivileged user may enter; the folders of the checkout and of root's home stay closed.
 """
 
 import fcntl
@@ -26,10 +26,11 @@ RUN = STATE / "run"
 TEMPORARY_PREFIX = "creditwell-"
 OUTSIDE = "outside"  # a file in a stack's folder: the one path that belongs to it and lies elsewhere
 
-# Below what Linux and macOS give to outgoing connections and to whoever binds port 0, so that nobody gets one by chance: a server
-# finds its port free when it starts, and again when it restarts.
+# Below what Linux and macOS give to outgoing connections and to whoever binds port 0, so that nobody gets one by
+# chance: a server finds its port free when it starts, and again when it restarts.
 PORTS = range(20_000, 32_000)
-# Wherever TMPDIR points: every process of this user must mean the same file. Byte n is locked by the process that has port n.
+# Wherever TMPDIR points: every process of this user must mean the same file. Byte n is locked by the process that has
+# port n.
 LEASES = Path(f"/tmp/creditwell-ports-{os.getuid()}")  # noqa: S108 - nothing is in it, and a link is not followed
 
 
@@ -84,11 +85,14 @@ def remove(folder: Path) -> None:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of the loopback address on which nobody listens; they are ours, and no other stack's or test's, while we run."""
-    found = list(itertools.islice(filter(_is_ours_now, random.sample(PORTS, k=len(PORTS))), count))
-    if len(found) < count:
+    """Ports of the loopback address on which nobody listens.
+
+    They are ours, and no other stack's or test's, while we run.
+    """
+    ports = list(itertools.islice(filter(_is_ours_now, random.sample(PORTS, k=len(PORTS))), count))
+    if len(ports) < count:
         raise OSError(f"no free port between {PORTS.start} and {PORTS.stop}")
-    return found
+    return ports
 
 
 def free_ports_in_a_row(count: int) -> int:
@@ -104,7 +108,10 @@ _leased: set[int] = set()  # a lock on a byte keeps out others, not ourselves
 
 
 def _is_ours_now(port: int) -> bool:
-    """Take the port, unless somebody has taken it or listens there. Locks end with us, however we end; children get none."""
+    """Take the port, unless somebody has taken it or listens there.
+
+    Locks end with us, however we end; children get none.
+    """
     with _leasing, socket.socket() as candidate:
         if port in _leased:
             return False
@@ -133,6 +140,9 @@ def unprivileged_user() -> str | None:
 
 
 def own_environment() -> dict[str, str]:
-    """Our environment, for what we start, save that compiled modules are kept: seven processes that each compile everything keep two cores busy for long."""
+    """Our environment, for what we start, save that compiled modules are kept.
+
+    Seven processes that each compile everything keep two cores busy for long.
+    """
     kept = {name: text for name, text in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     return {**kept, "PYTHONPYCACHEPREFIX": str(ROOT / ".creditwell" / "compiled")}

@@ -2,8 +2,8 @@
 
     python -m deploy.local.forking CONTROL     CONTROL: the number of an inherited socket
 
-It forks while it has one thread, no event loop and no connection, and a child closes the sockets of the server before anything
-else. It ends when the other end of CONTROL does.
+It forks while it has one thread, no event loop and no connection, and a child closes the sockets of the server before
+anything else. It ends when the other end of CONTROL does.
 """
 
 import contextlib
@@ -41,7 +41,7 @@ THREADS = Path("/proc/self/task")
 
 
 @dataclass(frozen=True)
-class Child:
+class ForkedChild:
     """A process that was forked, until the one who asked for it knows how it ended."""
 
     pid: int
@@ -59,8 +59,11 @@ def main(control: socket.socket) -> None:
 
 
 def serve(control: socket.socket) -> socket.socket | None:
-    """Returns in each child, with its line and without any other file of ours; and None here, when the owner has ended."""
-    children: dict[int, Child] = {}  # by the file that is looked at: that of its end, then its line
+    """Returns in each child, with its line and without any other file of ours.
+
+    Returns None here, when the owner has ended.
+    """
+    children: dict[int, ForkedChild] = {}  # by the file that is looked at: that of its end, then its line
     looking = select.poll()
     looking.register(control, select.POLLIN)
     while True:
@@ -84,7 +87,7 @@ def serve(control: socket.socket) -> socket.socket | None:
                 child.line.close()
 
 
-def fork(control: socket.socket, children: Mapping[int, Child]) -> Child | socket.socket | None:
+def fork(control: socket.socket, children: Mapping[int, ForkedChild]) -> ForkedChild | socket.socket | None:
     """A child; in that child, its line; None when nobody will ask any more."""
     word, files, _, _ = socket.recv_fds(control, 1, 3)
     if not word:
@@ -99,7 +102,7 @@ def fork(control: socket.socket, children: Mapping[int, Child]) -> Child | socke
     if pid:
         os.close(output)
         os.close(errors)
-        return Child(pid, os.pidfd_open(pid), socket.socket(fileno=line))
+        return ForkedChild(pid, os.pidfd_open(pid), socket.socket(fileno=line))
     os.setsid()
     control.close()
     for file, child in children.items():
@@ -113,7 +116,7 @@ def fork(control: socket.socket, children: Mapping[int, Child]) -> Child | socke
     return socket.socket(fileno=line)
 
 
-def tell(child: Child) -> None:
+def tell(child: ForkedChild) -> None:
     """How it ended; it stays a zombie, and so its pid its own, until that was heard."""
     ended = os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
     assert ended is not None
@@ -126,13 +129,13 @@ def receive_request(line: socket.socket) -> dict[str, Any] | None:
     """What this child is to be, once everybody knows that it is there; None when nobody wants it any more."""
     with line:
         send_number(line, os.getpid())
-        said = b""
-        while not said.endswith(b"\n"):
+        received = b""
+        while not received.endswith(b"\n"):
             more = line.recv(REQUEST_BYTES)
             if not more:
                 return None
-            said += more
-    request: dict[str, Any] = json.loads(said)
+            received += more
+    request: dict[str, Any] = json.loads(received)
     return request
 
 

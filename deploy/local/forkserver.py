@@ -1,8 +1,11 @@
-"""Our own processes without the start of a Python for each: a server that has loaded everything and forks when it is asked.
+"""Our own processes without the start of a Python for each.
 
-A start of `creditwell serve` costs a second and a half of a processor, nearly all of it for imports. What is forked here is a
-process like any other: a pid and a session of its own, its own environment, files and folder, signals as the system has them,
-an exit code that tells the truth. Only its imports were made before. `forking.py` is the server; Linux alone can do it.
+A server has loaded everything. It forks when it is asked.
+
+A start of `creditwell serve` costs a second and a half of a processor, nearly all of it for imports. What is forked
+here is a process like any other: a pid and a session of its own, its own environment, files and folder, signals as the
+system has them, an exit code that tells the truth. Only its imports were made before. `forking.py` is the server; Linux
+alone can do it.
 """
 
 import contextlib
@@ -105,7 +108,11 @@ class ForkServer:
         return self._process.pid
 
     def fork(self, *, output: int, errors: int) -> Forked:
-        """A process that waits for `begin`; what it says goes to these files."""
+        """A process that waits for `begin`; what it says goes to these files.
+
+        Raises:
+            StackTrouble: the fork server has ended.
+        """
         line, theirs = socket.socketpair()
         with theirs, self._asking:
             socket.send_fds(self._control, [FORK], [theirs.fileno(), output, errors])
@@ -123,13 +130,13 @@ class ForkServer:
 
 def receive_number(line: socket.socket) -> int:
     """The next number of a line. Raises `EOFError` where the other end is closed."""
-    said = b""
-    while len(said) < NUMBER_BYTES:
-        more = line.recv(NUMBER_BYTES - len(said))
+    answer = b""
+    while len(answer) < NUMBER_BYTES:
+        more = line.recv(NUMBER_BYTES - len(answer))
         if not more:
             raise EOFError
-        said += more
-    return int.from_bytes(said, "big", signed=True)
+        answer += more
+    return int.from_bytes(answer, "big", signed=True)
 
 
 def send_number(line: socket.socket, number: int) -> None:
@@ -139,7 +146,10 @@ def send_number(line: socket.socket, number: int) -> None:
 
 @cache
 def fork_server() -> ForkServer | None:
-    """The one of this process, started when it is first asked for; None where the system has no files that tell a child's end."""
+    """The one of this process, started when it is first asked for.
+
+    None where the system has no files that tell a child's end.
+    """
     try:
         os.close(os.pidfd_open(os.getpid()))
     except (AttributeError, OSError):

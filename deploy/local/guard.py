@@ -1,8 +1,8 @@
 """Cleans up after us, however we end: outlives its owner by seconds, stops what was started, removes what was written.
 
-Started by `deploy.local.children.Guard` in a session of its own, so that neither Ctrl-C nor a closed terminal reaches it.
-Standard input is a pipe that only the owner holds open: its end is the owner's end, by return, crash or kill -9 alike, and
-needs no handler there. Runs by path with the standard library alone, on Linux and macOS.
+Started by `deploy.local.children.Guard` in a session of its own, so that neither Ctrl-C nor a closed terminal reaches
+it. Standard input is a pipe that only the owner holds open: its end is the owner's end, by return, crash or kill -9
+alike, and needs no handler there. Runs by path with the standard library alone, on Linux and macOS.
 
 One JSON array per line: ["group", pid, signal, grace_seconds] · ["gone", pid] · ["remove", path].
 """
@@ -39,7 +39,10 @@ def main(lock: Path) -> None:
 
 
 def take(lock: Path) -> IO[str]:
-    """The file, locked. Whoever saw it between its making and our lock took it for abandoned and removed it: make it anew."""
+    """The file, locked.
+
+    Whoever saw it between its making and our lock took it for abandoned and removed it: make it anew.
+    """
     while True:
         held = lock.open("a")
         fcntl.flock(held, fcntl.LOCK_EX)
@@ -74,16 +77,16 @@ def stop(groups: dict[int, tuple[int, float]]) -> None:
     for pid, (number, _) in groups.items():
         tell(pid, number)
         tell(pid, signal.SIGCONT)  # a paused process hears nothing else
-    left = set(living(groups))
-    while left:
-        for pid in left:
+    survivors = set(living(groups))
+    while survivors:
+        for pid in survivors:
             if time.monotonic() - began > groups[pid][1]:
                 tell(pid, signal.SIGKILL)
-        if time.monotonic() - began > max(groups[pid][1] for pid in left) + AFTER_KILL_SECONDS:
-            print(f"process groups {sorted(left)} do not end", file=sys.stderr)
+        if time.monotonic() - began > max(groups[pid][1] for pid in survivors) + AFTER_KILL_SECONDS:
+            print(f"process groups {sorted(survivors)} do not end", file=sys.stderr)
             return
         time.sleep(PAUSE_SECONDS)
-        left = set(living(left))
+        survivors = set(living(survivors))
 
 
 def tell(pid: int, number: int) -> None:
@@ -93,11 +96,11 @@ def tell(pid: int, number: int) -> None:
 
 def living(groups: Iterable[int]) -> Iterator[int]:
     """Groups with a member that still runs. A zombie does not: who should collect it may be dead, or wait for us."""
-    wanted = set(groups)
+    group_ids = set(groups)
     if Path("/proc/self/stat").exists():
-        yield from wanted & set(running_groups_of_linux())
+        yield from group_ids & set(running_groups_of_linux())
         return
-    for pid in wanted:
+    for pid in group_ids:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(pid, 0)
             yield pid

@@ -11,9 +11,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import httpx
+import httpx2
 
-from deploy.local.children import Child, signal_group
+from deploy.local.children import StartedProcess, signal_group
 from deploy.local.folders import ROOT, own_environment
 from deploy.local.forkserver import ForkServer, can_run
 from deploy.local.say import Say
@@ -39,9 +39,9 @@ class Process:
     env: Mapping[str, str]  # what it has beyond our own environment
     log: Path
     may_end: bool
-    child: Child = field(repr=False)
+    child: StartedProcess = field(repr=False)
     ended: threading.Event = field(default_factory=threading.Event, repr=False)
-    asked: threading.Event = field(default_factory=threading.Event, repr=False)  # we wanted its end
+    stop_requested: threading.Event = field(default_factory=threading.Event, repr=False)  # we wanted its end
 
     @property
     def pid(self) -> int:
@@ -65,8 +65,8 @@ class Died:
 class Processes:
     """Programs by name. As a context manager it stops all of them at the end, politely first.
 
-    `start`, `kill`, `pause`, `resume` return at once; what waits is a coroutine, so that a test which also plays a server in its
-    event loop goes on answering.
+    `start`, `kill`, `pause`, `resume` return at once; what waits is a coroutine, so that a test which also plays a
+    server in its event loop goes on answering.
     """
 
     def __init__(self, stack: Stack, *, say: Say, forks: ForkServer | None = None) -> None:
@@ -95,7 +95,7 @@ class Processes:
             raise ValueError(f"{name} is running already, as {before.pid}")
         log = self._logs / f"{name}.log"
         environment = {**own_environment(), **(env or {})}
-        child: Child
+        child: StartedProcess
         if self._forks and can_run(argv):
             child = self._guard.fork(self._forks, argv, log=log, env=environment, cwd=cwd, grace_seconds=STOP_SECONDS)
         else:
@@ -143,7 +143,11 @@ class Processes:
         await asyncio.gather(*(self.stop(name) for name, process in self._running.items() if process.code is None))
 
     async def ended(self, name: str, *, timeout_seconds: float = STOP_SECONDS) -> int:
-        """Wait until it has ended by itself or by us; returns the exit code. `StackTrouble` when it does not."""
+        """Wait until it has ended by itself or by us; returns the exit code.
+
+        Raises:
+            StackTrouble: it still runs after that time.
+        """
         process = self[name]
         if not await asyncio.to_thread(process.ended.wait, timeout_seconds):
             raise StackTrouble(
@@ -153,11 +157,15 @@ class Processes:
         return process.child.wait()
 
     async def wait_ready(self, name: str, url: str, *, timeout_seconds: float = READY_SECONDS) -> None:
-        """Return when `url` (its `/readyz`) answers 200. `StackTrouble` with its last lines when it ends or takes too long."""
+        """Return when `url` (its `/readyz`) answers 200.
+
+        Raises:
+            StackTrouble: it ends or takes too long; the message has its last lines.
+        """
         process = self[name]
         answer = "nothing listens there"
         deadline = time.monotonic() + timeout_seconds
-        async with httpx.AsyncClient(timeout=5, trust_env=False) as client:
+        async with httpx2.AsyncClient(timeout=5, trust_env=False) as client:
             while time.monotonic() < deadline:
                 if process.ended.is_set():
                     raise StackTrouble(
@@ -166,10 +174,10 @@ class Processes:
                     )
                 try:
                     response = await client.get(url)
-                except httpx.TransportError as error:
+                except httpx2.TransportError as error:
                     answer = f"{type(error).__name__} {error}"
                 else:
-                    if response.status_code == httpx.codes.OK:
+                    if response.status_code == httpx2.codes.OK:
                         return
                     answer = f"{response.status_code} {response.text[:500]}"
                 await asyncio.sleep(LOOK_SECONDS)
@@ -203,13 +211,13 @@ class Processes:
 
     def _end(self, name: str, number: signal.Signals) -> None:
         process = self[name]
-        process.asked.set()
+        process.stop_requested.set()
         signal_group(process.child, number)
 
     def _watch(self, process: Process) -> None:
         code = process.child.wait()
         self._guard.forget(process.child)
-        if not process.asked.is_set() and not process.may_end:
+        if not process.stop_requested.is_set() and not process.may_end:
             last_lines = tail(process.log)
             self.died.append(Died(process.name, code, last_lines))
             self._say(f"{process.name}: ended unexpectedly with code {code}; its last lines:\n{last_lines}")

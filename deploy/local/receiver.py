@@ -2,8 +2,8 @@
 
     python -m deploy.local.receiver --port 12112 --secret whsec_…
 
-What the host's developers would write, in the words of https://www.standardwebhooks.com and with nothing of ours: the demo asks
-it what arrived, the tests let it fail on demand.
+What the host's developers would write, in the words of https://www.standardwebhooks.com and with nothing of ours: the
+demo asks it what arrived, the tests let it fail on demand.
 """
 
 import argparse
@@ -32,7 +32,10 @@ BODY_MAX_BYTES = 20_000
 
 @dataclass
 class Receiver:
-    """What arrived. `tries` has every request that was signed, `notices` each notice once; `answers` come first, then 204."""
+    """What arrived.
+
+    `tries` has every request that was signed, `notices` each notice once; `answers` come first, then 204.
+    """
 
     secret: str
     tries: list[tuple[str, int, str]] = field(default_factory=list)  # id, status, signatures
@@ -79,9 +82,9 @@ def is_signed(secret: str, name: str, seconds: str, signatures: str, body: bytes
     expected = base64.b64encode(
         hmac.new(key, b".".join((name.encode(), seconds.encode(), body)), hashlib.sha256).digest()
     )
-    given = [part.removeprefix("v1,") for part in signatures.split(" ") if part.startswith("v1,")]
+    signatures_v1 = [part.removeprefix("v1,") for part in signatures.split(" ") if part.startswith("v1,")]
     in_time = abs(time.time() - int(seconds)) <= TOLERANCE_SECONDS
-    return in_time and any(hmac.compare_digest(expected, one.encode()) for one in given)
+    return in_time and any(hmac.compare_digest(expected, one.encode()) for one in signatures_v1)
 
 
 def main() -> None:
@@ -89,9 +92,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m deploy.local.receiver", description="A host product in small.")
     parser.add_argument("--port", type=int, required=True, help="on the loopback interface")
     parser.add_argument("--secret", required=True, help="what notices are signed with: whsec_…")
-    given = parser.parse_args()
-    app = Receiver(given.secret).app()
-    asyncio.run(listen(app, host="127.0.0.1", port=given.port, port_setting="notice_url", stop=asyncio.Event()))
+    arguments = parser.parse_args()
+    app = Receiver(arguments.secret).app()
+    asyncio.run(listen(app, host="127.0.0.1", port=arguments.port, port_setting="notice_url", stop=asyncio.Event()))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""Kafka and PostgreSQL for the demo, the tests and the bench: from the environment, else in containers, else native processes."""
+"""Kafka and PostgreSQL for the demo, the tests and the bench.
+
+They come from the environment, else they run in containers, else as native processes.
+"""
 
 import asyncio
 import os
@@ -14,7 +17,7 @@ from deploy.local.owners import note
 from deploy.local.say import Say
 from deploy.local.servers import containers
 from deploy.local.servers.kafka import NativeKafka
-from deploy.local.servers.postgres import Mode, NativePostgres
+from deploy.local.servers.postgres import NativePostgres, StopMode
 from deploy.local.servers.topics import create_topics
 from deploy.local.together import together
 from deploy.local.trouble import StackTrouble
@@ -39,14 +42,17 @@ class Stack:
         return self.folder / "logs"
 
     def restart_kafka(self) -> None:
-        """An orderly restart on the same address with the same data; returns when groups are looked after again. Native only."""
+        """An orderly restart on the same address with the same data; returns when groups are looked after again.
+
+        Native only.
+        """
         self._kafka().restart()
 
     def kill_kafka(self) -> None:
         """Kill -9 and start again on what is on the disk. Native only."""
         self._kafka().kill()
 
-    def restart_postgres(self, mode: Mode = "fast") -> None:
+    def restart_postgres(self, mode: StopMode = "fast") -> None:
         """Same address, same data; `immediate` is a crash followed by recovery. Native only."""
         self._postgres().restart(mode)
 
@@ -83,9 +89,9 @@ def start_stack(
 ) -> Iterator[Stack]:
     """A fresh stack while the block runs; afterwards everything that was started is gone, whichever way the block ends.
 
-    Any number may run side by side. With `keep`, logs and data stay in `.creditwell/run/` until `make clean`. Whoever wants to
-    restart servers asks for `native` ones, whatever else there is. With `durable=False` a native PostgreSQL waits for no disk, and
-    refuses to be crashed. May raise `StackTrouble`.
+    Any number may run side by side. With `keep`, logs and data stay in `.creditwell/run/` until `make clean`. Whoever
+    wants to restart servers asks for `native` ones, whatever else there is. With `durable=False` a native PostgreSQL
+    waits for no disk, and refuses to be crashed. May raise `StackTrouble`.
     """
     remove_abandoned()
     lock = new_lock(name)
@@ -105,7 +111,13 @@ def start_stack(
 
 
 def from_environment(guard: Guard, folder: Path) -> Stack | None:
-    """What CREDITWELL_KAFKA and CREDITWELL_DATABASE name; nothing there is restarted or removed, missing topics are made."""
+    """What CREDITWELL_KAFKA and CREDITWELL_DATABASE name.
+
+    Nothing there is restarted or removed. Missing topics are made.
+
+    Raises:
+        StackTrouble: only one of the two is set.
+    """
     kafka, database = (
         os.environ.get("CREDITWELL_KAFKA"),
         os.environ.get("CREDITWELL_DATABASE"),

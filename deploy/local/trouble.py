@@ -8,11 +8,11 @@ TAIL_LINES = 15
 class StackTrouble(Exception):
     """A step of the local stack failed; the message names the step, what was seen, and what to do."""
 
-    def __init__(self, step: str, seen: str, *, way_out: str = "") -> None:
+    def __init__(self, step: str, symptom: str, *, way_out: str = "") -> None:
         self.step = step
-        self.seen = seen
+        self.symptom = symptom
         self.way_out = way_out
-        super().__init__("\n".join(part for part in (f"{step}: {seen}", way_out) if part))
+        super().__init__("\n".join(part for part in (f"{step}: {symptom}", way_out) if part))
 
 
 def tail(log: Path, *, lines: int = TAIL_LINES) -> str:

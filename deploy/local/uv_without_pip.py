@@ -1,4 +1,6 @@
-"""Fetch the pinned uv where Python comes without pip, as Debian's does: one wheel, its SHA-256 in `uv.txt`, unpacked by hand.
+"""Fetch the pinned uv where Python comes without pip, as Debian's does.
+
+It is one wheel, with its SHA-256 in `uv.txt`, unpacked by hand.
 
 Runs before anything is installed: the standard library alone, on any Python that setup.sh accepts.
 """

@@ -1,4 +1,7 @@
-"""Waiting for servers of others, which tell nobody when they are ready: look, at short intervals, and see when they have died."""
+"""Waiting for servers of others.
+
+They tell nobody when they are ready: look, at short intervals, and see when they have died.
+"""
 
 import asyncio
 import contextlib
@@ -23,16 +26,19 @@ AT_MOST_SECONDS = 600.0
 PROGRESS_SECONDS = 1.0
 REMIND_SECONDS = 20.0
 
-# Between two attempts: soon at first, for most starts take a moment, then seldom, for every attempt costs a busy server time.
+# Between two attempts: soon at first, for most starts take a moment, then seldom, for every attempt costs a busy server
+# time.
 FIRST_PAUSE_SECONDS = 0.05
 LAST_PAUSE_SECONDS = 1.0
 
 
 class Patience:
-    """How long the start of a server is waited for: while it lives and anything moves, and never longer than `at_most_seconds`.
+    """How long the start of a server is waited for.
 
-    Three things move: its log grows, it uses a second of processor time, what was seen of it changes. A server that is not ours
-    has no `child` and no `log`: there only the last one counts.
+    While it lives and anything moves, and never longer than `at_most_seconds`.
+
+    Three things move: its log grows, it uses a second of processor time, what was seen of it changes. A server that is
+    not ours has no `child` and no `log`: there only the last one counts.
     """
 
     def __init__(
@@ -47,7 +53,7 @@ class Patience:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`say` hears every REMIND_SECONDS what is waited for."""
-        self.seen = ""
+        self.symptom = ""
         self._step = step
         self._child = child
         self._log = log
@@ -58,11 +64,12 @@ class Patience:
         self._began = self._looked = self._moved = self._reminded = clock()
         self._state = self._progress()
 
-    def check(self, seen: str = "") -> None:
-        """Returns while waiting makes sense. `seen`: what the server answered last, in words.
+    def check(self, symptom: str = "") -> None:
+        """Returns while waiting makes sense. `symptom`: what the server answered last, in words.
 
         Raises:
-            StackTrouble: it has died, nothing moves any more, or it takes too long; with what was seen and its last lines.
+            StackTrouble: it has died, nothing moves any more, or it takes too long; with what was seen and its last
+                lines.
         """
         if self._child is not None and (code := self._child.poll()) is not None:
             raise StackTrouble(
@@ -70,11 +77,15 @@ class Patience:
                 f"ended with code {code}{self._last_lines()}",
                 way_out=f"Its whole log: {self._log}" if self._log else "",
             )
-        self.check_moving(seen)
+        self.check_moving(symptom)
 
-    def check_moving(self, seen: str = "") -> None:
-        """As `check`, for a program that is meant to end."""
-        self.seen = seen
+    def check_moving(self, symptom: str = "") -> None:
+        """As `check`, for a program that is meant to end.
+
+        Raises:
+            StackTrouble: nothing moves any more, or it takes too long.
+        """
+        self.symptom = symptom
         now = self._clock()
         if now - self._looked < PROGRESS_SECONDS:
             return
@@ -83,7 +94,7 @@ class Patience:
         if (state := self._progress()) != self._state:
             self._state, self._moved = state, now
         waited = f"not ready after {now - self._began:.0f} s"
-        answer = f"; the last answer was:\n  {seen}" if seen else ""
+        answer = f"; the last answer was:\n  {symptom}" if symptom else ""
         if now - self._moved > self._still_seconds:
             raise StackTrouble(
                 self._step,
@@ -98,7 +109,7 @@ class Patience:
     def _progress(self) -> tuple[int, int, str]:
         """Whatever differs from the last time has moved."""
         size = self._log.stat().st_size if self._log and self._log.exists() else 0
-        return size, int(cpu_seconds(self._child.pid)) if self._child else 0, self.seen
+        return size, int(cpu_seconds(self._child.pid)) if self._child else 0, self.symptom
 
     def _last_lines(self) -> str:
         return f"; its last lines:\n{tail(self._log)}" if self._log else ""
@@ -127,12 +138,12 @@ async def wait_for_answer(
 
     An attempt may take as long as it likes: it is given up in the middle when `patience` ends.
     """
-    seen, pause_seconds = "", FIRST_PAUSE_SECONDS
+    symptom, pause_seconds = "", FIRST_PAUSE_SECONDS
     while True:
         trying = asyncio.ensure_future(attempt())
         try:
             while not (await asyncio.wait({trying}, timeout=LOOK_SECONDS))[0]:
-                patience.check(seen)
+                patience.check(symptom)
         finally:
             trying.cancel()
             await asyncio.wait({trying})
@@ -141,8 +152,8 @@ async def wait_for_answer(
             return
         if not isinstance(failure, Exception) or (words := passes(failure)) is None:
             raise failure
-        seen = words
-        patience.check(seen)
+        symptom = words
+        patience.check(symptom)
         await asyncio.sleep(pause_seconds)
         pause_seconds = min(2 * pause_seconds, LAST_PAUSE_SECONDS)
 

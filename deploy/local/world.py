@@ -1,7 +1,8 @@
 """A whole Creditwell on a stack: tables, logins, teams, a stand-in for Stripe, and every process.
 
-`make up`, the demo, the end-to-end tests and the bench start it here. Each process gets the login of its own role and no more
-settings than it needs, as in production; only the keys are made up, which is why all of them say `insecure_dev`.
+`make up`, the demo, the end-to-end tests and the bench start it here. Each process gets the login of its own role and
+no more settings than it needs, as in production; only the keys are made up, which is why all of them say
+`insecure_dev`.
 """
 
 import asyncio
@@ -11,28 +12,23 @@ from base64 import b64encode
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-from time import monotonic
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
 
 from deploy.local.folders import free_ports
 from deploy.local.processes import Processes, service_command
 from deploy.local.say import Say
+from deploy.local.servers.topic_ends import ends
 from deploy.local.stack import Stack
+from deploy.local.teams import TEAMS, TeamPlan, add_teams
 from deploy.local.trouble import StackTrouble
 from schemas.catalog import load_catalog
 from schemas.topics import USAGE
-from services.api.tokens import EVERY_TEAM, Role, mint
+from services.api.tokens import EVERY_TEAM, TokenRole, mint
 from services.audit.checkpoints import new_key_pair
-from services.credits.directory import Member, name_team, put_member
-from services.credits.plans import assign_plan
 from services.credits.rate_cards import seed_catalog
 from services.read_models.rebuild import ensure_projections
-from services.runtime.clock import system_clock
 from services.runtime.processes import PROCESSES
 from services.runtime.settings import Settings
 from services.store.connect import Connection
@@ -44,43 +40,9 @@ UNSET = dict.fromkeys(("JWKS", "JWT_ISSUER", "JWT_AUDIENCE", "CATALOG"), "")
 LOGINS = (*dict.fromkeys(process.role for process in PROCESSES.values()), "reader")
 SOURCES = ("/features/*",)  # what a service's token may report as
 
-DESCRIBED_SECONDS = 20
-LOOK_SECONDS = 0.05
-
 
 @dataclass(frozen=True)
-class TeamPlan:
-    """A team that exists from the beginning, with its people."""
-
-    id: str
-    name: str
-    plan: str
-    members: tuple[Member, ...]
-    zone: str = "UTC"
-    anchor: datetime | None = None  # ten days ago, unless told
-
-
-TEAMS = (
-    TeamPlan(
-        "team_northlight", "Northlight Studio", "pro",
-        (Member("mem_ada", "Ada Lindqvist", "admin"), Member("mem_ben", "Ben Okafor", "member"),
-         Member("mem_chiara", "Chiara Russo", "member")),
-        zone="Europe/Berlin",
-    ),
-    TeamPlan(
-        "team_papercut", "Papercut Films", "pro",
-        (Member("mem_dana", "Dana Whitfield", "admin"), Member("mem_emil", "Emil Sørensen", "member")),
-        zone="America/New_York",
-    ),
-    TeamPlan(
-        "team_solo", "Solo Sam", "free",
-        (Member("mem_sam", "Sam Carter", "admin"), Member("mem_tess", "Tess Carter", "member")),
-    ),
-)  # fmt: skip
-
-
-@dataclass(frozen=True)
-class World:
+class LocalWorld:
     """Where everything is; what it takes to use it."""
 
     stack: Stack
@@ -101,9 +63,14 @@ class World:
 
     def environment(self, process: str) -> dict[str, str]:
         """What a process must know, and nothing else."""
-        known = {"INSECURE_DEV": "1", "LOG_FORMAT": "json", "DATABASE": self.logins[PROCESSES[process].role], **UNSET}
-        known |= {name: text for name, text in self.variables.items() if name.lower() in PROCESSES[process].settings}
-        return {f"CREDITWELL_{name}": text for name, text in known.items()}
+        settings = {
+            "INSECURE_DEV": "1",
+            "LOG_FORMAT": "json",
+            "DATABASE": self.logins[PROCESSES[process].role],
+            **UNSET,
+        }
+        settings |= {name: text for name, text in self.variables.items() if name.lower() in PROCESSES[process].settings}
+        return {f"CREDITWELL_{name}": text for name, text in settings.items()}
 
     async def serve(self, *names: str, env: Mapping[str, str] | None = None) -> None:
         """Start processes and wait until all are ready. `recorder-2` is a second recorder."""
@@ -119,17 +86,17 @@ class World:
             )
         )
 
-    def token(self, team_id: str, member_id: str, role: Role) -> str:
+    def token(self, team_id: str, member_id: str, role: TokenRole) -> str:
         """A token of development; finance and operators see every team."""
         return mint(
             Settings(insecure_dev=True, jwks=None),
-            team=EVERY_TEAM if role in (Role.FINANCE, Role.OPERATOR) else team_id,
+            team=EVERY_TEAM if role in (TokenRole.FINANCE, TokenRole.OPERATOR) else team_id,
             member=member_id,
             role=role,
-            sources=SOURCES if role is Role.SERVICE else (),
+            sources=SOURCES if role is TokenRole.SERVICE else (),
         )
 
-    def told(self) -> dict[str, object]:
+    def as_document(self) -> dict[str, object]:
         """What other programs should know, as JSON."""
         return {
             "api": self.api,
@@ -148,16 +115,16 @@ class World:
                     "name": team.name,
                     "plan": team.plan,
                     "members": [{"id": one.member_id, "name": one.name, "role": one.role} for one in team.members],
-                    "tokens": {role.value: self.token(team.id, _bearer(team, role), role) for role in Role},
+                    "tokens": {role.value: self.token(team.id, _bearer(team, role), role) for role in TokenRole},
                 }
                 for team in self.teams
             ],
         }
 
 
-def _bearer(team: TeamPlan, role: Role) -> str:
+def _bearer(team: TeamPlan, role: TokenRole) -> str:
     """Whose token it is: a person of the team, or a desk of ours."""
-    if role in (Role.MEMBER, Role.ADMIN):
+    if role in (TokenRole.MEMBER, TokenRole.ADMIN):
         return next(one.member_id for one in team.members if one.role == role.value)
     return f"{role.value}_desk"
 
@@ -166,7 +133,7 @@ def _bearer(team: TeamPlan, role: Role) -> str:
 def run_world(stack: Stack, processes: Processes, *, say: Say) -> Iterator[Mapping[str, object]]:
     """For `make up`: everything runs, with an empty log, while the block does; `processes` ends it."""
     world = asyncio.run(start_world(stack, processes, say=say))
-    yield world.told()
+    yield world.as_document()
 
 
 async def start_world(
@@ -178,7 +145,7 @@ async def start_world(
     recorders: int = 1,
     projectors: int = 1,
     serve: Sequence[str] = tuple(PROCESSES),
-) -> World:
+) -> LocalWorld:
     """Tables, teams, the stand-in for Stripe and every process, ready when this returns; `processes` ends them.
 
     Raises:
@@ -205,7 +172,7 @@ def check_alive(processes: Processes) -> None:
         raise StackTrouble(died.name, f"died with code {died.code}", way_out=died.last_lines)
 
 
-async def prepare_world(stack: Stack, processes: Processes) -> World:
+async def prepare_world(stack: Stack, processes: Processes) -> LocalWorld:
     """Tables and logins, with nothing running yet and no teams."""
     passwords = None if stack.source == "environment" else {role: secrets.token_urlsafe(18) for role in LOGINS}
     async with connected(stack.database) as owner:
@@ -220,7 +187,7 @@ async def prepare_world(stack: Stack, processes: Processes) -> World:
     signing_key, public_key = new_key_pair()
     anchors = stack.folder / "anchors"
     anchors.mkdir(exist_ok=True)
-    world = World(
+    world = LocalWorld(
         stack,
         processes,
         database=stack.database,
@@ -237,8 +204,11 @@ async def prepare_world(stack: Stack, processes: Processes) -> World:
     return at_free_ports(world)
 
 
-def at_free_ports(world: World) -> World:
-    """With addresses for the API, the stand-in for Stripe and a host product, to be called shortly before they are started."""
+def at_free_ports(world: LocalWorld) -> LocalWorld:
+    """With addresses for the API, the stand-in for Stripe and a host product.
+
+    Call it shortly before they are started.
+    """
     api, stripe, host, receiver = (f"http://127.0.0.1:{port}" for port in free_ports(4))
     addresses = {"API_PORT": api.rpartition(":")[2], "CORS_ORIGINS": f"{api},{host}", "STRIPE_API": stripe}
     return replace(
@@ -267,18 +237,7 @@ def login(database: str, role: str, passwords: Mapping[str, str] | None) -> str:
     return urlunsplit(url._replace(netloc=f"creditwell_{role}:{passwords[role]}@{address}"))
 
 
-async def add_teams(owner: Connection, teams: Sequence[TeamPlan]) -> None:
-    """Plans, and who is who. They are in the middle of a cycle, so that the usage of yesterday finds credits, too."""
-    catalog, ten_days_ago = load_catalog(), system_clock() - timedelta(days=10)
-    for team in teams:
-        async with owner.transaction():
-            await assign_plan(owner, catalog, team.id, team.plan, anchor=team.anchor or ten_days_ago, zone=team.zone)
-            await name_team(owner, team.id, team.name)
-            for member in team.members:
-                await put_member(owner, team.id, member)
-
-
-async def start_stripe(world: World) -> None:
+async def start_stripe(world: LocalWorld) -> None:
     """The stand-in, which tells our webhook what happened."""
     world.processes.start(
         "stripe",
@@ -293,7 +252,7 @@ async def start_stripe(world: World) -> None:
     await world.processes.wait_ready("stripe", f"{world.stripe}/healthz")
 
 
-def notice_settings(world: World) -> dict[str, str]:
+def notice_settings(world: LocalWorld) -> dict[str, str]:
     """Where the relay sends notices, once somebody takes them there."""
     return {
         "NOTICE_URL": f"{world.receiver}/notices", "USAGE_PAGE": f"{world.api}/usage",
@@ -301,7 +260,7 @@ def notice_settings(world: World) -> dict[str, str]:
     }  # fmt: skip
 
 
-async def start_receiver(world: World) -> None:
+async def start_receiver(world: LocalWorld) -> None:
     """The host product's end of notices: verifies and counts them."""
     world.processes.start(
         "receiver",
@@ -311,31 +270,6 @@ async def start_receiver(world: World) -> None:
         ],
     )  # fmt: skip
     await world.processes.wait_ready("receiver", f"{world.receiver}/readyz")
-
-
-async def ends(kafka: str, topic: str) -> dict[int, int]:
-    """Where each partition of a topic ends now."""
-    admin, consumer = AIOKafkaAdminClient(bootstrap_servers=kafka), AIOKafkaConsumer(bootstrap_servers=kafka)
-    await admin.start()
-    await consumer.start()
-    try:
-        places = await partitions_of(admin, topic)
-        found = await consumer.end_offsets(places)
-    finally:
-        await consumer.stop()
-        await admin.close()
-    return {place.partition: found[place] for place in sorted(places)}
-
-
-async def partitions_of(admin: AIOKafkaAdminClient, topic: str) -> list[TopicPartition]:
-    """All of a topic's partitions; a broker tells of a topic that was made just now a moment later."""
-    deadline = monotonic() + DESCRIBED_SECONDS
-    while monotonic() < deadline:
-        (told,) = await admin.describe_topics([topic])
-        if told["partitions"] and not any(one["error_code"] for one in (told, *told["partitions"])):
-            return [TopicPartition(topic, one["partition"]) for one in told["partitions"]]
-        await asyncio.sleep(LOOK_SECONDS)
-    raise StackTrouble("Kafka", f"does not know the topic {topic}")
 
 
 @asynccontextmanager

@@ -1,19 +1,19 @@
 """The balance of a team: lots, burn order, overdraft, late usage, cycles. The one fold that everything derives from.
 
-`evolve` takes a team's state one fact further and says what the fact did, as entries. Live projection, replay, audit, as-of
-reads and tests all run it. Its rules (design: credits 6-8, 11, 12):
+`evolve` takes a team's state one fact further and says what the fact did, as entries. Live projection, replay, audit,
+as-of reads and tests all run it. Its rules (design: credits 6-8, 11, 12):
 
 - A balance is the sum of its entries. Each entry's `credits` is `included + additional`, and `balance_after` is the one
   before it plus `credits`: so statements tie out.
-- Burn order is total: included, then what ends soonest, then oldest first, then by lot. A lot pays only for usage inside its
-  interval. What no lot pays is debt: `additional` goes negative, and the page says so.
-- A lot's end is an entry of its own, booked by the first fact after it. Until its cycle is sealed, late usage still burns
-  what was left; that gives back as much of the expiry. After the seal, it counts in the open cycle, marked late, and so does
-  what happened before the first cycle.
+- Burn order is total: included, then what ends soonest, then oldest first, then by lot. A lot pays only for usage
+  inside its interval. What no lot pays is debt: `additional` goes negative, and the page says so.
+- A lot's end is an entry of its own, booked by the first fact after it. Until its cycle is sealed, late usage still
+  burns what was left; that gives back as much of the expiry. After the seal, it counts in the open cycle, marked late,
+  and so does what happened before the first cycle.
 - Holds set aside an amount, not lots.
 
-No clock, no randomness, no input or output. The state belongs to the caller and is changed in place: 50,000 facts a second
-leave no time for copies. After an exception it is void.
+No clock, no randomness, no input or output. The state belongs to the caller and is changed in place: 50,000 facts a
+second leave no time for copies. After an exception it is void.
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,19 @@ from datetime import datetime
 from typing import assert_never
 
 from projections.balance.lots import burn, end_lots, enter, enter_expiry, gain, owe, restore, settle_lots, what_fits
-from projections.balance.state import ALWAYS, NEVER, Entry, Hold, Kind, Lot, LotKind, Paid, TeamBalance, TopUpSettings
+from projections.balance.state import (
+    ALWAYS,
+    NEVER,
+    ActivityKind,
+    BalanceEntry,
+    Lot,
+    LotKind,
+    LotPayment,
+    OpenHold,
+    TeamBalance,
+    TopUpSettings,
+)
+from schemas.credits import MicroCredits
 from schemas.facts import (
     AdminFact,
     AnyCreditsFact,
@@ -71,19 +83,19 @@ def evolve(  # noqa: C901 - a case for each family of facts, closed by assert_ne
     team: TeamBalance,
     stored: Stored,
     fact: AnyFact,
-    paid: tuple[Paid, ...] = (),
+    paid: tuple[LotPayment, ...] = (),
     settled: Mapping[int, Lot] | None = None,
-) -> list[Entry]:
+) -> list[BalanceEntry]:
     """Take `team` one fact further.
 
-    For `UsageVoided`, `paid` says which lots paid the usage, and `settled` has those among them that are not in `team.lots`
-    any more.
+    For `UsageVoided`, `paid` says which lots paid the usage, and `settled` has those among them that are not in
+    `team.lots` any more.
 
     Returns:
         The entries, in order; empty for a fact that changes no balance and shows nothing.
     """
     recorded_at = stored.recorded_at
-    entries: list[Entry] = []
+    entries: list[BalanceEntry] = []
     team.position, team.as_of = stored.position, recorded_at
     team.true_from = max(team.true_from, stored.occurred_at)
     if team.next_end <= recorded_at:
@@ -114,7 +126,7 @@ def evolve(  # noqa: C901 - a case for each family of facts, closed by assert_ne
     return entries
 
 
-def _use(team: TeamBalance, stored: Stored, fact: UsageRecorded, entries: list[Entry]) -> None:
+def _use(team: TeamBalance, stored: Stored, fact: UsageRecorded, entries: list[BalanceEntry]) -> None:
     """Burn for work that was done; nearly every fact is this one."""
     recorded_at, occurred_at = stored.recorded_at, stored.occurred_at
     late = occurred_at < team.sealed_until
@@ -122,7 +134,7 @@ def _use(team: TeamBalance, stored: Stored, fact: UsageRecorded, entries: list[E
     if fact.hold_id is not None:
         _settle_hold(team, fact.hold_id, recorded_at)
     enter(
-        team, stored, entries, Kind.USAGE, -burned.included, -burned.additional, fact.member_id, fact.feature, burned.paid,
+        team, stored, entries, ActivityKind.USAGE, -burned.included, -burned.additional, fact.member_id, fact.feature, burned.paid,
         late=late,
     )  # fmt: skip
     if burned.back_included or burned.back_additional:
@@ -144,8 +156,8 @@ def _take_back(
     team: TeamBalance,
     stored: Stored,
     fact: UsageVoided,
-    entries: list[Entry],
-    paid: tuple[Paid, ...],
+    entries: list[BalanceEntry],
+    paid: tuple[LotPayment, ...],
     settled: Mapping[int, Lot],
 ) -> None:
     """Return the credits of a usage to the lots that paid it."""
@@ -153,53 +165,55 @@ def _take_back(
     included = restore(team, stored, returned, settled)
     additional = sum(part.credits for part in returned) - included
     enter(
-        team, stored, entries, Kind.USAGE_VOIDED, included, additional, fact.member_id, fact.feature, returned,
+        team, stored, entries, ActivityKind.USAGE_VOIDED, included, additional, fact.member_id, fact.feature, returned,
     )  # fmt: skip
 
 
-def _change_credits(team: TeamBalance, stored: Stored, fact: AnyCreditsFact, entries: list[Entry]) -> None:
+def _change_credits(team: TeamBalance, stored: Stored, fact: AnyCreditsFact, entries: list[BalanceEntry]) -> None:
     """Credits that come are a lot of their own; what a correction takes is burned."""
     match fact:
         case CreditsRefilled(credits=credits):
             _refill(team, stored, fact, entries)
         case CreditsPurchased(credits=credits):
             gained = gain(team, stored, LotKind.PURCHASED, credits, stored.occurred_at)
-            enter(team, stored, entries, Kind.PURCHASE, 0, gained, fact.member_id)
+            enter(team, stored, entries, ActivityKind.PURCHASE, 0, gained, fact.member_id)
         case CreditsToppedUp(credits=credits):
             gained = gain(team, stored, LotKind.TOPPED_UP, credits, stored.occurred_at)
-            enter(team, stored, entries, Kind.TOP_UP, 0, gained)
+            enter(team, stored, entries, ActivityKind.TOP_UP, 0, gained)
         case CreditsGranted(credits=credits):
             gained = gain(team, stored, LotKind.PROMOTIONAL, credits, stored.occurred_at, fact.expires_at or NEVER)
-            enter(team, stored, entries, Kind.GRANT, 0, gained)
+            enter(team, stored, entries, ActivityKind.GRANT, 0, gained)
         case CreditsAdjusted(credits=credits) if credits >= 0:
             gained = gain(team, stored, LotKind.ADJUSTED, credits, stored.occurred_at)
-            enter(team, stored, entries, Kind.ADJUSTMENT, 0, gained)
+            enter(team, stored, entries, ActivityKind.ADJUSTMENT, 0, gained)
         case CreditsAdjusted(credits=credits):
             burned = burn(team, -credits, stored.recorded_at)
-            enter(team, stored, entries, Kind.ADJUSTMENT, -burned.included, -burned.additional, paid=burned.paid)
+            enter(
+                team, stored, entries, ActivityKind.ADJUSTMENT, -burned.included, -burned.additional, paid=burned.paid
+            )
         case CreditsExpired():
             pass  # the end of the lot was booked by its time, before this fact
         case _:
             assert_never(fact)
 
 
-def _refill(team: TeamBalance, stored: Stored, fact: CreditsRefilled, entries: list[Entry]) -> None:
+def _refill(team: TeamBalance, stored: Stored, fact: CreditsRefilled, entries: list[BalanceEntry]) -> None:
     """The included credits of a cycle; of one that is over already, they end at once."""
     gained = gain(team, stored, LotKind.INCLUDED, fact.credits, fact.starts_at, fact.ends_at)
     team.cycle_ends_at = fact.ends_at
     if team.sealed_until == ALWAYS:
         team.sealed_until = fact.starts_at  # before a team's first cycle nothing could pay
-    enter(team, stored, entries, Kind.REFILL, gained, 0)
+    enter(team, stored, entries, ActivityKind.REFILL, gained, 0)
     if fact.ends_at <= stored.recorded_at:
         end_lots(team, stored.recorded_at, entries)
 
 
-def _hold(team: TeamBalance, stored: Stored, fact: AnyHoldFact, entries: list[Entry]) -> None:
+def _hold(team: TeamBalance, stored: Stored, fact: AnyHoldFact, entries: list[BalanceEntry]) -> None:
     """Set an amount aside, or let go of it; only a capture burns."""
     hold = team.holds.get(fact.hold_id)
     match fact:
         case HoldPlaced():
-            team.holds[fact.hold_id] = Hold(fact.credits, fact.expires_at)
+            team.holds[fact.hold_id] = OpenHold(fact.credits, fact.expires_at)
         case HoldExtended():
             if hold is not None:
                 team.holds[fact.hold_id] = hold._replace(expires_at=fact.expires_at)
@@ -210,7 +224,7 @@ def _hold(team: TeamBalance, stored: Stored, fact: AnyHoldFact, entries: list[En
             elif hold is not None:
                 team.holds[fact.hold_id] = hold._replace(credits=fact.remaining_credits)
             enter(
-                team, stored, entries, Kind.USAGE, -burned.included, -burned.additional, fact.member_id, fact.feature,
+                team, stored, entries, ActivityKind.USAGE, -burned.included, -burned.additional, fact.member_id, fact.feature,
                 burned.paid,
             )  # fmt: skip
         case HoldReleased() | HoldExpired():
@@ -219,40 +233,51 @@ def _hold(team: TeamBalance, stored: Stored, fact: AnyHoldFact, entries: list[En
             assert_never(fact)
 
 
-def _reverse(team: TeamBalance, stored: Stored, fact: AnyReversalFact, entries: list[Entry]) -> None:
+def _reverse(team: TeamBalance, stored: Stored, fact: AnyReversalFact, entries: list[BalanceEntry]) -> None:
     """What went back of a payment, and what of it came back since."""
     match fact:
         case ChargeRefunded():
             clawed, back = fact.clawed_credits, fact.reinstated_credits or 0
-            _claw_back(team, stored, entries, Kind.REFUND, (fact.lot, *(fact.reinstated_lots or ())), clawed, back)
+            _claw_back(
+                team, stored, entries, ActivityKind.REFUND, (fact.lot, *(fact.reinstated_lots or ())), clawed, back
+            )
         case ChargeDisputed():
             frozen, back = fact.frozen_credits, fact.reinstated_credits or 0
-            _claw_back(team, stored, entries, Kind.DISPUTE, (fact.lot, *(fact.reinstated_lots or ())), frozen, back)
+            _claw_back(
+                team, stored, entries, ActivityKind.DISPUTE, (fact.lot, *(fact.reinstated_lots or ())), frozen, back
+            )
         case DisputeClosed():
-            _claw_back(team, stored, entries, Kind.DISPUTE, (), 0, fact.reinstated_credits)
+            _claw_back(team, stored, entries, ActivityKind.DISPUTE, (), 0, fact.reinstated_credits)
         case _:
             assert_never(fact)
 
 
 def _claw_back(
-    team: TeamBalance, stored: Stored, entries: list[Entry], kind: Kind, lots: tuple[int, ...], clawed: int, back: int
+    team: TeamBalance,
+    stored: Stored,
+    entries: list[BalanceEntry],
+    kind: ActivityKind,
+    lots: tuple[int, ...],
+    clawed: MicroCredits,
+    back: MicroCredits,
 ) -> None:
     """Take credits of a payment back, or give them back as a lot of their own.
 
-    What is taken comes from the unspent part of the payment's own lots, and from no other; what was spent already becomes debt.
+    What is taken comes from the unspent part of the payment's own lots, and from no other; what was spent already
+    becomes debt.
     """
-    paid: list[Paid] = []
-    left = clawed
+    paid: list[LotPayment] = []
+    remaining = clawed
     for number in lots:
         lot = next((lot for lot in team.lots if lot.lot == number), None)
-        unspent = min(lot.remaining, left) if lot is not None else 0
+        unspent = min(lot.remaining, remaining) if lot is not None else 0
         if lot is not None and unspent:
-            left -= unspent
+            remaining -= unspent
             lot.remaining -= unspent
             team.changed[number] = lot
-            paid.append(Paid(number, unspent))
-    if left:
-        clawed -= left - owe(team, left, paid)
+            paid.append(LotPayment(number, unspent))
+    if remaining:
+        clawed -= remaining - owe(team, remaining, paid)
     if back:
         back = gain(team, stored, LotKind.REINSTATED, back, stored.occurred_at)
     settle_lots(team)
@@ -286,19 +311,19 @@ def _cross(team: TeamBalance, fact: AnyCrossingFact) -> None:
             assert_never(fact)
 
 
-def _top_up(team: TeamBalance, stored: Stored, fact: AnyTopUpFact, entries: list[Entry]) -> None:
+def _top_up(team: TeamBalance, stored: Stored, fact: AnyTopUpFact, entries: list[BalanceEntry]) -> None:
     """The threshold that an admin set; and what the activity shows of top-ups that brought nothing."""
     match fact:
         case TopUpConfigured():
             team.top_up = TopUpSettings(fact.enabled, fact.threshold_credits)
         case TopUpFailed():
-            enter(team, stored, entries, Kind.TOP_UP_FAILED, 0, 0)
+            enter(team, stored, entries, ActivityKind.TOP_UP_FAILED, 0, 0)
         case TopUpSkipped():
-            enter(team, stored, entries, Kind.TOP_UP_SKIPPED, 0, 0)
+            enter(team, stored, entries, ActivityKind.TOP_UP_SKIPPED, 0, 0)
         case _:
             pass  # its way through Stripe moves no credits
 
 
-def _credits_came(fact: AnyFact, entries: list[Entry]) -> bool:
+def _credits_came(fact: AnyFact, entries: list[BalanceEntry]) -> bool:
     """False for a hold that goes: work that is held and given up, or settled for less, would else run out each time."""
     return isinstance(fact, BalanceRecovered) or sum(entry.credits for entry in entries) > 0

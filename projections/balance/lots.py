@@ -4,14 +4,29 @@ from bisect import insort
 from collections.abc import Mapping
 from datetime import datetime
 
-from projections.balance.state import BALANCE_MAX, DEBT, NEVER, Burned, Entry, Kind, Lot, LotKind, Paid, TeamBalance
+from projections.balance.state import (
+    BALANCE_MAX,
+    DEBT,
+    NEVER,
+    ActivityKind,
+    BalanceEntry,
+    BurnResult,
+    Lot,
+    LotKind,
+    LotPayment,
+    TeamBalance,
+)
+from schemas.credits import MicroCredits
 from schemas.facts import (
     Stored,
 )
 
 
-def end_lots(team: TeamBalance, at: datetime, entries: list[Entry]) -> None:
-    """Book the end of every lot whose interval is over, in burn order; also called by reads, for the time since the last fact."""
+def end_lots(team: TeamBalance, at: datetime, entries: list[BalanceEntry]) -> None:
+    """Book the end of every lot whose interval is over, in burn order.
+
+    Reads call it too, for the time since the last fact.
+    """
     for lot in team.lots:
         if lot.ended or lot.ends_at > at:
             continue
@@ -26,9 +41,17 @@ def end_lots(team: TeamBalance, at: datetime, entries: list[Entry]) -> None:
 
 
 def gain(
-    team: TeamBalance, stored: Stored, kind: LotKind, credits: int, starts_at: datetime, ends_at: datetime = NEVER
-) -> int:
-    """Have a lot more; how many credits it has, which is fewer than asked where the balance would pass `BALANCE_MAX`."""
+    team: TeamBalance,
+    stored: Stored,
+    kind: LotKind,
+    credits: MicroCredits,
+    starts_at: datetime,
+    ends_at: datetime = NEVER,
+) -> MicroCredits:
+    """Have a lot more; returns how many credits it has.
+
+    They are fewer than asked for where the balance would pass `BALANCE_MAX`.
+    """
     credits = max(0, min(credits, BALANCE_MAX - team.total))
     lot = Lot(stored.position, kind, credits, credits, starts_at, ends_at)
     insort(team.lots, lot)
@@ -38,8 +61,11 @@ def gain(
     return credits
 
 
-def burn(team: TeamBalance, credits: int, at: datetime) -> Burned:
-    """Take credits from the lots whose interval holds `at`, in burn order; what is left becomes debt, up to `BALANCE_MAX`."""
+def burn(team: TeamBalance, credits: MicroCredits, at: datetime) -> BurnResult:
+    """Take credits from the lots whose interval holds `at`, in burn order.
+
+    What no lot pays becomes debt, up to `BALANCE_MAX`.
+    """
     for lot in team.lots:
         if lot.remaining and lot.starts_at <= at < lot.ends_at:
             if not 0 < credits < lot.remaining or lot.ended:
@@ -48,58 +74,60 @@ def burn(team: TeamBalance, credits: int, at: datetime) -> Burned:
             lot.remaining -= credits
             team.changed[lot.lot] = lot
             included = credits if lot.kind is LotKind.INCLUDED else 0
-            return Burned((Paid(lot.lot, credits),), included, credits - included)
-    left = credits
+            return BurnResult((LotPayment(lot.lot, credits),), included, credits - included)
+    remaining = credits
     included = back_included = back_additional = 0
-    parts: list[Paid] = []
+    parts: list[LotPayment] = []
     emptied = False
     for lot in team.lots:
-        if not left:
+        if not remaining:
             break
         if not lot.remaining or lot.starts_at > at or lot.ends_at <= at:
             continue
-        take = min(lot.remaining, left)
-        left -= take
+        take = min(lot.remaining, remaining)
+        remaining -= take
         lot.remaining -= take
         team.changed[lot.lot] = lot
-        parts.append(Paid(lot.lot, take))
+        parts.append(LotPayment(lot.lot, take))
         if lot.kind is LotKind.INCLUDED:
             included += take
             back_included += take if lot.ended else 0
         else:
             emptied = emptied or not lot.remaining
             back_additional += take if lot.ended else 0
-    if left:
-        credits -= left - owe(team, left, parts)
+    if remaining:
+        credits -= remaining - owe(team, remaining, parts)
     if emptied:
         settle_lots(team)
-    return Burned(tuple(parts), included, credits - included, back_included, back_additional)
+    return BurnResult(tuple(parts), included, credits - included, back_included, back_additional)
 
 
-def owe(team: TeamBalance, credits: int, paid: list[Paid]) -> int:
+def owe(team: TeamBalance, credits: MicroCredits, paid: list[LotPayment]) -> MicroCredits:
     """Owe more; how many credits, which is fewer than asked where the debt would pass `BALANCE_MAX`."""
     owed = max(0, min(credits, BALANCE_MAX - team.debt))
     if owed:
         team.debt += owed
-        paid.append(Paid(DEBT, owed))
+        paid.append(LotPayment(DEBT, owed))
     return owed
 
 
-def what_fits(team: TeamBalance, paid: tuple[Paid, ...]) -> tuple[Paid, ...]:
+def what_fits(team: TeamBalance, paid: tuple[LotPayment, ...]) -> tuple[LotPayment, ...]:
     """What comes back to those who paid: everything, or fewer credits where the balance would pass `BALANCE_MAX`."""
     room = max(0, BALANCE_MAX - team.total)
     if sum(part.credits for part in paid) <= room:
         return paid
-    back: list[Paid] = []
+    back: list[LotPayment] = []
     for number, credits in paid:
         fits = min(credits, room)
         room -= fits
         if fits:
-            back.append(Paid(number, fits))
+            back.append(LotPayment(number, fits))
     return tuple(back)
 
 
-def restore(team: TeamBalance, stored: Stored, paid: tuple[Paid, ...], settled: Mapping[int, Lot]) -> int:
+def restore(
+    team: TeamBalance, stored: Stored, paid: tuple[LotPayment, ...], settled: Mapping[int, Lot]
+) -> MicroCredits:
     """Return a usage's credits to the lots that paid; how many of them are included now.
 
     Where such a lot has ended, its part returns as a lot that ends with the open cycle.
@@ -142,13 +170,13 @@ def is_settled(lot: Lot, sealed_until: datetime) -> bool:
 def enter(
     team: TeamBalance,
     stored: Stored,
-    entries: list[Entry],
-    kind: Kind,
-    included: int,
-    additional: int,
+    entries: list[BalanceEntry],
+    kind: ActivityKind,
+    included: MicroCredits,
+    additional: MicroCredits,
     member_id: str | None = None,
     feature: str | None = None,
-    paid: tuple[Paid, ...] = (),
+    paid: tuple[LotPayment, ...] = (),
     *,
     late: bool = False,
 ) -> None:
@@ -156,7 +184,7 @@ def enter(
     team.included += included
     team.additional += additional
     entries.append(
-        Entry(
+        BalanceEntry(
             stored.position,
             len(entries),
             kind,
@@ -174,16 +202,21 @@ def enter(
 
 
 def enter_expiry(
-    team: TeamBalance, entries: list[Entry], recorded_at: datetime, ended_at: datetime, included: int, additional: int
+    team: TeamBalance,
+    entries: list[BalanceEntry],
+    recorded_at: datetime,
+    ended_at: datetime,
+    included: MicroCredits,
+    additional: MicroCredits,
 ) -> None:
     """Book the end of a lot, or what late usage gives back of it (then the amounts are positive)."""
     team.included += included
     team.additional += additional
     entries.append(
-        Entry(
+        BalanceEntry(
             team.position,
             len(entries),
-            Kind.EXPIRY,
+            ActivityKind.EXPIRY,
             recorded_at,
             ended_at,
             None,

@@ -1,18 +1,24 @@
-"""Snapshots of a team's balance: so that a balance of the past takes a few thousand facts, not all that the team ever had.
+"""Snapshots of a team's balance.
 
-A balance as of an instant is the fold over the facts that had occurred by then, by what was known (`services/read_models/history.py`).
-Each thousandth fact of a team leaves a snapshot, which says two things that such a fold may rely on:
+With them a balance of the past takes a few thousand facts, not all that the team ever had.
 
-- As of any instant from `true_from` on, and knowing as much as was recorded with its fact, the fold up to its `position` is
-  its `state`: a read begins there. `evolve` keeps `true_from`: the last instant that mattered to any fact so far, be it that one
+A balance as of an instant is the fold over the facts that had occurred by then, by what was known
+(`services/read_models/history.py`). Each thousandth fact of a team leaves a snapshot, which says two things that such a
+fold may rely on:
+
+- As of any instant from `true_from` on, and knowing as much as was recorded with its fact, the fold up to its
+  `position` is
+  its `state`: a read begins there. `evolve` keeps `true_from`: the last instant that mattered to any fact so far, be it
+  that one
   occurred, that a lot began or ended, or that a hold expired before its usage came.
-- Of the facts after `after`, up to `position`, those that occurred before `late_before` are the ones in `late`: a read as of an
+- Of the facts after `after`, up to `position`, those that occurred before `late_before` are the ones in `late`: a read
+  as of an
   earlier instant takes these and leaves the rest alone.
 
-`late_before` is the `true_from` of the snapshot before the last one. So usage that arrives a little out of order is not late; what
-comes days after its time is, and costs a read itself alone, rather than every fact in between: that is why the smallest time
-within each stretch would not do. A stretch with too many of them lists none and is read as a whole. Facts are counted per team,
-whatever batch they came in, so that a rebuild leaves the same rows.
+`late_before` is the `true_from` of the snapshot before the last one. So usage that arrives a little out of order is not
+late. What comes days after its time is late, and costs a read itself alone, rather than every fact in between. That is
+why the smallest time within each stretch would not do. A stretch with too many of them lists none and is read as a
+whole. Facts are counted per team, whatever batch they came in, so that a rebuild leaves the same rows.
 
 Snapshots change what a read costs, never what it says: any of them may be missing.
 """
@@ -49,7 +55,10 @@ class Snapshot(NamedTuple):
 
 
 def note(team: TeamBalance, stored: Stored) -> Snapshot | None:
-    """Called with each fact, when it has been folded: count it, list it if it is late; a snapshot after every so many."""
+    """Called with each fact, when it has been folded.
+
+    Counts it, lists it if it is late, and takes a snapshot after every so many.
+    """
     stretch = team.stretch
     stretch.facts += 1
     if stored.occurred_at < stretch.late_before:

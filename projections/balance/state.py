@@ -5,14 +5,14 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import NamedTuple
 
-from schemas.credits import MICRO
+from schemas.credits import MICRO, MicroCredits
 
 # Plain times rather than infinities, which PostgreSQL, JSON and Python each spell in their own way.
 NEVER = datetime(9999, 1, 1, tzinfo=UTC)
 ALWAYS = datetime(1900, 1, 1, tzinfo=UTC)
 
-# Four trillion credits, in debt or not: a team that gets there is counting in the wrong unit. The balance stays there and the fold goes on,
-# where a sum that no column holds would stop it for every team of the shard.
+# Four trillion credits, in debt or not: a team that gets there is counting in the wrong unit. The balance stays there
+# and the fold goes on, where a sum that no column holds would stop it for every team of the shard.
 BALANCE_MAX = 4 * 10**12 * MICRO
 
 DEBT = 0  # stands for "no lot" where a lot's number is expected; positions begin with 1
@@ -29,7 +29,7 @@ class LotKind(StrEnum):
     REINSTATED = "reinstated"
 
 
-class Kind(StrEnum):
+class ActivityKind(StrEnum):
     """The type of an activity row, as the customer reads it."""
 
     USAGE = "usage"
@@ -52,8 +52,8 @@ class Lot:
 
     lot: int
     kind: LotKind
-    gained: int
-    remaining: int
+    gained: MicroCredits
+    remaining: MicroCredits
     starts_at: datetime
     ends_at: datetime = NEVER
     ended: bool = False
@@ -66,10 +66,10 @@ class Lot:
         return self.kind is not LotKind.INCLUDED, self.ends_at, self.starts_at, self.lot
 
 
-class Hold(NamedTuple):
+class OpenHold(NamedTuple):
     """Credits set aside for work that runs."""
 
-    credits: int
+    credits: MicroCredits
     expires_at: datetime
 
 
@@ -84,43 +84,58 @@ class Stretch:
     late: list[tuple[int, datetime]] = field(default_factory=list)
 
 
-class Paid(NamedTuple):
+class LotPayment(NamedTuple):
     """What one lot (or, as lot 0, debt) paid of a usage."""
 
     lot: int
-    credits: int
+    credits: MicroCredits
 
 
-class Entry(NamedTuple):
-    """What one fact did to a balance: a row of the activity. A fact has several where a lot ended or split."""
+class BalanceEntry(NamedTuple):
+    """What one fact did to a balance: a row of the activity. A fact has several where a lot ended or split.
+
+    Attributes:
+        position: of the fact.
+        part: which of the fact's entries, from 0.
+        kind: as the customer reads it.
+        recorded_at: when the fact was stored.
+        occurred_at: when it happened.
+        member_id: who did it, where that is known.
+        feature: what was used.
+        included: the change of the included credits.
+        additional: the change of the additional credits.
+        balance_after: the balance after this entry.
+        paid: the lots that paid, or to which credits returned.
+        late: usage of a sealed cycle, which counts in the open one.
+    """
 
     position: int
     part: int
-    kind: Kind
+    kind: ActivityKind
     recorded_at: datetime
     occurred_at: datetime
     member_id: str | None
     feature: str | None
-    included: int
-    additional: int
-    balance_after: int
-    paid: tuple[Paid, ...] = ()
+    included: MicroCredits
+    additional: MicroCredits
+    balance_after: MicroCredits
+    paid: tuple[LotPayment, ...] = ()
     late: bool = False
 
     @property
-    def credits(self) -> int:
+    def credits(self) -> MicroCredits:
         """The change of the total."""
         return self.included + self.additional
 
 
-class Burned(NamedTuple):
+class BurnResult(NamedTuple):
     """Who paid for something, and how much of it lots that had ended already paid: their expiry shrinks by that."""
 
-    paid: tuple[Paid, ...]
-    included: int
-    additional: int
-    back_included: int = 0
-    back_additional: int = 0
+    paid: tuple[LotPayment, ...]
+    included: MicroCredits
+    additional: MicroCredits
+    back_included: MicroCredits = 0
+    back_additional: MicroCredits = 0
 
 
 @dataclass(slots=True)
@@ -128,33 +143,57 @@ class TopUpSettings:
     """What an admin chose, as far as a balance must know it."""
 
     enabled: bool = False
-    threshold: int = 0
+    threshold: MicroCredits = 0
 
 
 @dataclass(slots=True)
 class TeamBalance:
-    """A team's state after `position`. `lots` are in burn order, without those that nothing can touch any more.
+    """A team's state after `position`.
 
-    Asked for as of any instant from `true_from` on, the facts up to `position` come to this very state: all of them had occurred
-    by then, and so had every end that one of them came after. `plan_position` is that of the plan in force, 0 before the first.
+    Asked for as of any instant from `true_from` on, the facts up to `position` come to this very state: all of them had
+    occurred by then, and so had every end that one of them came after.
+
+    Attributes:
+        team_id: whose balance it is.
+        position: the last fact that was folded, 0 before the first.
+        as_of: when that fact was recorded.
+        included: what the lots of the open cycle add to the balance.
+        additional: what all other lots add, less the debt; it may be negative.
+        debt: what was used and no lot could pay.
+        lots: in burn order, without those that nothing can touch any more.
+        holds: open holds, by their id.
+        next_end: the earliest end of a lot that has not ended.
+        plan: the plan in force.
+        plan_position: the position of the fact that assigned it, 0 before the first.
+        zone: the time zone of the team's cycles.
+        allowance: the included credits of a cycle.
+        cycle_ends_at: the end of the open cycle.
+        sealed_until: cycles that end here or earlier are final; what occurred before counts in the open cycle.
+        notice_threshold: the plan's threshold, for teams without top-ups.
+        top_up: what an admin chose.
+        low: the log says that the balance ran low, and not yet that it recovered.
+        out: the log says that nothing was left to spend, and no credits have come since.
+        true_from: see above.
+        stretch: the facts since the last snapshot.
+        changed: lots that changed since they were last saved, by their number.
     """
 
     team_id: str
     position: int = 0
     as_of: datetime = ALWAYS
-    included: int = 0
-    additional: int = 0
-    debt: int = 0
+    included: MicroCredits = 0
+    additional: MicroCredits = 0
+    debt: MicroCredits = 0
     lots: list[Lot] = field(default_factory=list)
-    holds: dict[str, Hold] = field(default_factory=dict)
+    holds: dict[str, OpenHold] = field(default_factory=dict)
     next_end: datetime = NEVER
     plan: str = ""
     plan_position: int = 0
     zone: str = "UTC"
-    allowance: int = 0
+    allowance: MicroCredits = 0
     cycle_ends_at: datetime = NEVER
     sealed_until: datetime = ALWAYS
-    notice_threshold: int = 0
+    notice_threshold: MicroCredits = 0
     top_up: TopUpSettings = field(default_factory=TopUpSettings)
     low: bool = False
     out: bool = False
@@ -163,20 +202,20 @@ class TeamBalance:
     changed: dict[int, Lot] = field(default_factory=dict)
 
     @property
-    def total(self) -> int:
+    def total(self) -> MicroCredits:
         """Included and additional credits."""
         return self.included + self.additional
 
-    def held(self, at: datetime) -> int:
+    def held(self, at: datetime) -> MicroCredits:
         """What is set aside at an instant."""
         return sum(hold.credits for hold in self.holds.values() if hold.expires_at > at)
 
-    def available(self, at: datetime) -> int:
+    def available(self, at: datetime) -> MicroCredits:
         """What may be promised to new work at an instant."""
         return self.total - self.held(at)
 
     @property
-    def threshold(self) -> int:
+    def threshold(self) -> MicroCredits:
         """Below this the balance is low: the admin's threshold, or the plan's where top-ups are off."""
         return self.top_up.threshold if self.top_up.enabled else self.notice_threshold
 
@@ -187,6 +226,6 @@ class TeamBalance:
         return turned or (available <= 0 and not self.out)
 
 
-def recovered(available: int, threshold: int) -> bool:
+def recovered(available: MicroCredits, threshold: MicroCredits) -> bool:
     """A tenth above the threshold, so that a balance on the edge does not flicker."""
     return available * 10 >= threshold * 11

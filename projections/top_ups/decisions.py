@@ -1,7 +1,7 @@
 """When a team is charged, for how much, and why not: the one decision that follows from a state of its top-ups.
 
-Asked at a point that is due, on the exact balance, under the shard's lock. Whoever decides twice decides the same, and names
-the attempt the same: after its episode and the number of attempts that ended in it before.
+Asked at a point that is due, on the exact balance, under the shard's lock. Whoever decides twice decides the same, and
+names the attempt the same: after its episode and the number of attempts that ended in it before.
 
 Pure: no clock, no store, no Stripe.
 """
@@ -10,9 +10,9 @@ from datetime import datetime
 from uuid import UUID, uuid5
 
 from projections.top_ups.months import month_of, next_month
-from projections.top_ups.state import DECLINES_MAX, Episode, Point, Settings, TopUps
+from projections.top_ups.state import DECLINES_MAX, Episode, Point, TopUpChoices, TopUps
 from schemas.catalog import Catalog
-from schemas.credits import format_credits
+from schemas.credits import MicroCredits, format_credits
 from schemas.facts import TopUpConfigured, TopUpRequested, TopUpResumed, TopUpSkipped, TopUpSuspended
 from schemas.money import format_money
 
@@ -20,7 +20,9 @@ ATTEMPTS = UUID("6f1c1de5-7d3c-5f1e-9a55-3f0c2b8f4f10")  # the namespace of atte
 CHARGE_MAX_CENTS = 99_999_999  # Stripe takes no more at once
 
 
-def decide(state: TopUps, available: int, now: datetime, catalog: Catalog) -> TopUpRequested | TopUpSkipped | None:
+def decide(
+    state: TopUps, available: MicroCredits, now: datetime, catalog: Catalog
+) -> TopUpRequested | TopUpSkipped | None:
     """The decision that is due; None when none is, or while the balance (exact, at the head of the log) is not low."""
     if state.episode is None or state.point is None or state.point.at > now:
         return None
@@ -34,8 +36,13 @@ def decide(state: TopUps, available: int, now: datetime, catalog: Catalog) -> To
     return _within_caps(state, chosen, available, now, catalog)
 
 
-def foresee(state: TopUps, available: int, now: datetime, catalog: Catalog) -> TopUpRequested | TopUpSkipped | None:
-    """What would be decided if a decision were due this moment; None where the balance is not low, or top-ups are off."""
+def foresee(
+    state: TopUps, available: MicroCredits, now: datetime, catalog: Catalog
+) -> TopUpRequested | TopUpSkipped | None:
+    """What would be decided if a decision were due this moment.
+
+    None where the balance is not low, or top-ups are off.
+    """
     if not state.enabled:
         return None
     if resumption_due(state) is not None:
@@ -60,17 +67,17 @@ def _obstacle(state: TopUps, now: datetime, catalog: Catalog) -> TopUpSkipped | 
 
 
 def _within_caps(
-    state: TopUps, chosen: Settings, available: int, now: datetime, catalog: Catalog
+    state: TopUps, chosen: TopUpChoices, available: MicroCredits, now: datetime, catalog: Catalog
 ) -> TopUpRequested | TopUpSkipped:
     gained, cents = next_charge(chosen, available, catalog)
     month, following = month_of(now, state.zone), next_month(now, state.zone)
-    taken = state.taken(month)
+    charges = state.charges_cents(month)
     most, cap = chosen.max_per_month, chosen.monthly_cap_cents
-    if most is not None and len(taken) >= most:
-        return _skip(state, "cap_count", f"{len(taken)} of {most} top-ups of this month are made", following)
-    if cap is not None and (sum(taken) + cents > cap or chosen.currency != catalog.top_up.currency):
+    if most is not None and len(charges) >= most:
+        return _skip(state, "cap_count", f"{len(charges)} of {most} top-ups of this month are made", following)
+    if cap is not None and (sum(charges) + cents > cap or chosen.currency != catalog.top_up.currency):
         price = f"{format_credits(gained)} credits cost {format_money(cents, catalog.top_up.currency)}"
-        charged = f"{format_money(sum(taken), chosen.currency)} of this month's {format_money(cap, chosen.currency)}"
+        charged = f"{format_money(sum(charges), chosen.currency)} of this month's {format_money(cap, chosen.currency)}"
         return _skip(state, "cap_money", f"{price}, and {charged} are charged or under way", following)
     if cents > CHARGE_MAX_CENTS:
         price = format_money(cents, catalog.top_up.currency)
@@ -98,15 +105,17 @@ def attempt_of(team_id: str, episode: Episode) -> UUID:
     return uuid5(uuid5(ATTEMPTS, f"{team_id}\n{episode.ran_low_id}"), str(episode.ended))
 
 
-def next_charge(chosen: Settings | TopUpConfigured, available: int, catalog: Catalog) -> tuple[int, int]:
+def next_charge(
+    chosen: TopUpChoices | TopUpConfigured, available: MicroCredits, catalog: Catalog
+) -> tuple[MicroCredits, int]:
     """Micro-credits and cents of the one charge that closes the whole gap; money is rounded up once."""
     price = catalog.top_up
     if chosen.credits:
         times = max(1, _ceil(chosen.threshold_credits - available, chosen.credits))
-        wanted = chosen.credits * times
+        credits = chosen.credits * times
     else:
-        wanted = (chosen.restore_to_credits or chosen.threshold_credits) - available
-    gained = _ceil(max(wanted, price.min_credits), price.step) * price.step
+        credits = (chosen.restore_to_credits or chosen.threshold_credits) - available
+    gained = _ceil(max(credits, price.min_credits), price.step) * price.step
     return gained, catalog.top_up_charge_cents(gained)
 
 

@@ -1,8 +1,9 @@
 """What settings of top-ups would have charged: a team's own log, walked once more with other settings.
 
-The folds and the decision are those that run for real: the balance, its crossings, what is due, what is charged. From the
-window's start the log's own top-ups and everything that came of them are left out, and each decision to charge is followed by
-its credits at once, by a card that works. So a simulation is exact about amounts, caps and cool-downs, and knows no bank that is slow.
+The folds and the decision are those that run for real: the balance, its crossings, what is due, what is charged. From
+the window's start the log's own top-ups and everything that came of them are left out, and each decision to charge is
+followed by its credits at once, by a card that works. So a simulation is exact about amounts, caps and cool-downs, and
+knows no bank that is slow.
 
 Settings that were in force all the while have charged what the log says they have; nothing is guessed about them.
 
@@ -17,11 +18,12 @@ from typing import NamedTuple
 from projections.balance.crossings import crossings
 from projections.balance.fold import evolve as evolve_balance
 from projections.balance.lots import end_lots
-from projections.balance.state import ALWAYS, Paid, TeamBalance
+from projections.balance.state import ALWAYS, LotPayment, TeamBalance
 from projections.top_ups.decisions import decide
-from projections.top_ups.state import Card, TopUps
+from projections.top_ups.state import ChargedCard, TopUps
 from projections.top_ups.state import evolve as evolve_top_ups
 from schemas.catalog import Catalog
+from schemas.credits import MicroCredits
 from schemas.facts import (
     AnyFact,
     BalanceRanLow,
@@ -52,38 +54,38 @@ LEFT_OUT = (
     TopUpSuspended,
 )  # fmt: skip
 SIMULATED = 2**62  # positions of facts that never were: beyond every real one
-CARD = Card(customer_id="simulated", payment_method_id="simulated", fingerprint="simulated")
+CARD = ChargedCard(customer_id="simulated", payment_method_id="simulated", fingerprint="simulated")
 
 
-class Charge(NamedTuple):
+class SimulatedTopUp(NamedTuple):
     """Money that would have been taken, and the credits for it."""
 
     at: datetime
-    credits: int
+    credits: MicroCredits
     charge_cents: int
 
 
 def simulate(
     facts: Sequence[Stored], settings: TopUpConfigured, *, since: datetime, until: datetime, catalog: Catalog
-) -> list[Charge]:
+) -> list[SimulatedTopUp]:
     """The charges between two instants, given all of a team's facts in their order."""
     if not facts:
         return []
-    told = [(stored, stored.fact()) for stored in facts if stored.recorded_at <= until]
-    if _always_in_force(told, settings, since):
+    history = [(stored, stored.fact()) for stored in facts if stored.recorded_at <= until]
+    if _always_in_force(history, settings, since):
         return [
-            Charge(stored.recorded_at, fact.credits, fact.charge_cents)
-            for stored, fact in told
+            SimulatedTopUp(stored.recorded_at, fact.credits, fact.charge_cents)
+            for stored, fact in history
             if isinstance(fact, CreditsToppedUp) and stored.recorded_at >= since
         ]
-    voided = frozenset(fact.usage_position for _, fact in told if isinstance(fact, UsageVoided))
+    voided = frozenset(fact.usage_position for _, fact in history if isinstance(fact, UsageVoided))
     walk = _Walk(TeamBalance(facts[0].team_id), TopUps(team_id=facts[0].team_id), facts[0].shard, voided, catalog)
-    before = [one for one in told if one[0].recorded_at < since]
+    before = [one for one in history if one[0].recorded_at < since]
     for stored, fact in before:
         walk.take(stored, fact)
     walk.begin(settings, since)
     now = since
-    for stored, fact in _without_top_ups(told[len(before) :]):
+    for stored, fact in _without_top_ups(history[len(before) :]):
         if stored.recorded_at > now:  # what was appended together counts together: a plan and its credits, for one
             walk.settle(now)
             now = stored.recorded_at
@@ -94,25 +96,25 @@ def simulate(
     return walk.charges
 
 
-def _always_in_force(told: Iterable[tuple[Stored, AnyFact]], settings: TopUpConfigured, since: datetime) -> bool:
+def _always_in_force(history: Iterable[tuple[Stored, AnyFact]], settings: TopUpConfigured, since: datetime) -> bool:
     """True if these very settings were the team's during the whole window."""
-    known: TopUpConfigured | None = None
-    for stored, fact in told:
+    latest: TopUpConfigured | None = None
+    for stored, fact in history:
         if isinstance(fact, TopUpConfigured):
-            if stored.recorded_at >= since and known is None:
+            if stored.recorded_at >= since and latest is None:
                 return False
-            known = fact.model_copy(update={"configured_by": settings.configured_by})
-            if stored.recorded_at >= since and known != settings:
+            latest = fact.model_copy(update={"configured_by": settings.configured_by})
+            if stored.recorded_at >= since and latest != settings:
                 return False
-        elif stored.recorded_at >= since and known != settings:
+        elif stored.recorded_at >= since and latest != settings:
             return False
-    return known == settings
+    return latest == settings
 
 
-def _without_top_ups(told: Iterable[tuple[Stored, AnyFact]]) -> Iterable[tuple[Stored, AnyFact]]:
+def _without_top_ups(history: Iterable[tuple[Stored, AnyFact]]) -> Iterable[tuple[Stored, AnyFact]]:
     """What would have happened anyway."""
     gone: set[str] = set()
-    for stored, fact in told:
+    for stored, fact in history:
         if isinstance(fact, CreditsToppedUp):
             gone.add(fact.payment_intent_id)
         is_gone = isinstance(fact, ChargeRefunded | ChargeDisputed | DisputeClosed) and fact.payment_intent_id in gone
@@ -129,8 +131,8 @@ class _Walk:
     shard: int
     voided: frozenset[int]
     catalog: Catalog
-    charges: list[Charge] = field(default_factory=list)
-    paid: dict[int, tuple[Paid, ...]] = field(default_factory=dict)
+    charges: list[SimulatedTopUp] = field(default_factory=list)
+    paid: dict[int, tuple[LotPayment, ...]] = field(default_factory=dict)
     made_up: int = 0
 
     def take(self, stored: Stored, fact: AnyFact) -> None:
@@ -167,7 +169,7 @@ class _Walk:
                 return
             self._say(decided, at)
             if isinstance(decided, TopUpRequested):
-                self.charges.append(Charge(at, decided.credits, decided.charge_cents))
+                self.charges.append(SimulatedTopUp(at, decided.credits, decided.charge_cents))
                 self._say(_answer(decided), at)
 
     def _say(self, fact: AnyFact, at: datetime) -> None:

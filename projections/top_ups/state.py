@@ -1,12 +1,13 @@
 """Top-ups of a team: what the log says about them. What is decided from it is told in `projections.top_ups.decisions`.
 
-A low episode begins when the balance runs low and ends when it has recovered. Within it, decisions fall at certain points: at
-the crossing, at the end of a cool-down, at a new month after a cap, at a changed card, setting or plan, when somebody has paid.
-At each of them the answer is a fact: a top-up is requested, or skipped with its reason. Nothing stops in silence. A point
-that finds the balance above the threshold, yet not recovered, stays until the balance is below once more.
+A low episode begins when the balance runs low and ends when it has recovered. Within it, decisions fall at certain
+points: at the crossing, at the end of a cool-down, at a new month after a cap, at a changed card, setting or plan, when
+somebody has paid. At each of them the answer is a fact: a top-up is requested, or skipped with its reason. Nothing
+stops in silence. A point that finds the balance above the threshold, yet not recovered, stays until the balance is
+below once more.
 
-An attempt is named after its episode and the number of attempts that ended in it before, so that whoever decides twice
-names the same attempt; and it ends only when Stripe can't take money for it any more, or has taken it.
+An attempt is named after its episode and the number of attempts that ended in it before. So whoever decides twice names
+the same attempt. It ends only when Stripe can't take money for it any more, or has taken it.
 
 Pure: no clock, no store, no Stripe. States are frozen values; `evolve` gives the next one.
 """
@@ -18,6 +19,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from projections.balance.state import ALWAYS
 from projections.top_ups.months import month_of
+from schemas.credits import MicroCredits
 from schemas.facts import (
     AdminFact,
     AnyFact,
@@ -57,20 +59,20 @@ class _Value(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
-class Settings(_Value):
+class TopUpChoices(_Value):
     """What the admin chose last."""
 
     enabled: bool
-    threshold_credits: int
-    credits: int | None
-    restore_to_credits: int | None
+    threshold_credits: MicroCredits
+    credits: MicroCredits | None
+    restore_to_credits: MicroCredits | None
     monthly_cap_cents: int | None
     currency: str
     max_per_month: int | None
     cool_down_seconds: int
 
 
-class Card(_Value):
+class ChargedCard(_Value):
     """What top-ups are charged to."""
 
     customer_id: str
@@ -88,11 +90,25 @@ class Episode(_Value):
 
 
 class Attempt(_Value):
-    """A charge under way, with everything frozen that was decided."""
+    """A charge under way, with everything frozen that was decided.
+
+    Attributes:
+        attempt_id: names the attempt; it is worked out, never drawn.
+        ran_low_id: the fact that opened the episode.
+        credits: what the charge will bring.
+        charge_cents: what Stripe is to take.
+        currency: of the charge.
+        customer_id: the team, as Stripe knows it.
+        payment_method_id: the card that is charged.
+        fingerprint: that card's number, as Stripe tells it apart.
+        requested_at: when the attempt was decided.
+        payment_intent_id: Stripe's intent, once there is one.
+        action_required: the bank waits for an admin to confirm.
+    """
 
     attempt_id: str
     ran_low_id: str
-    credits: int
+    credits: MicroCredits
     charge_cents: int
     currency: str
     customer_id: str
@@ -129,16 +145,31 @@ class Suspension(_Value):
 class TopUps(_Value):
     """A team's state after `position`.
 
-    `declines` counts those in a row of the card on file; `card_is_dead`: the bank says that it will not do, today or tomorrow.
-    `recent` is when the last top-ups were requested, within a day and no more than `OFTEN` of them.
+    Attributes:
+        team_id: whose top-ups these are.
+        position: the last fact that was folded, 0 before the first.
+        zone: the time zone of the team's months.
+        plan: the plan in force.
+        settings: what an admin chose last.
+        card: the card that is charged.
+        episode: the time of running low, while it lasts.
+        open: the attempt under way: there is one at most.
+        cool_until: no attempt begins before.
+        last_attempt_id: the last attempt that ended.
+        declines: those in a row of the card on file.
+        card_is_dead: the bank says that the card will not do, today or tomorrow.
+        suspension: why top-ups pause.
+        reserved: what attempts take of the caps, by the attempt's id.
+        recent: when the last top-ups were requested, within a day and no more than `OFTEN` of them.
+        point: the next decision that is due.
     """
 
     team_id: str
     position: int = 0
     zone: str = "UTC"
     plan: str = ""
-    settings: Settings | None = None
-    card: Card | None = None
+    settings: TopUpChoices | None = None
+    card: ChargedCard | None = None
     episode: Episode | None = None
     open: Attempt | None = None
     cool_until: AwareDatetime = ALWAYS
@@ -160,7 +191,7 @@ class TopUps(_Value):
         """True when this team had many top-ups within a day: somebody should look."""
         return len(self.recent) >= OFTEN
 
-    def taken(self, month: str) -> list[int]:
+    def charges_cents(self, month: str) -> list[int]:
         """What each top-up of a month takes of its caps, in cents."""
         return [reserved.cents for reserved in self.reserved.values() if reserved.month == month]
 
@@ -221,7 +252,7 @@ def _planned(state: TopUps, stored: Stored, fact: PlanAssigned) -> TopUps:
 
 
 def _configured(state: TopUps, stored: Stored, fact: TopUpConfigured) -> TopUps:
-    chosen = Settings(
+    chosen = TopUpChoices(
         enabled=fact.enabled, threshold_credits=fact.threshold_credits, credits=fact.credits,
         restore_to_credits=fact.restore_to_credits, monthly_cap_cents=fact.monthly_cap_cents, currency=fact.currency,
         max_per_month=fact.max_per_month, cool_down_seconds=fact.cool_down_seconds,
@@ -232,7 +263,7 @@ def _configured(state: TopUps, stored: Stored, fact: TopUpConfigured) -> TopUps:
 
 
 def _with_card(state: TopUps, stored: Stored, fact: PaymentMethodChanged) -> TopUps:
-    card = fact.payment_method_id and Card(
+    card = fact.payment_method_id and ChargedCard(
         customer_id=fact.customer_id, payment_method_id=fact.payment_method_id, fingerprint=fact.fingerprint,
         brand=fact.brand, last4=fact.last4,
     )  # fmt: skip
@@ -298,7 +329,10 @@ def _ended(state: TopUps, attempt_id: str, now: datetime) -> TopUps:
 
 
 def _after_skip(state: TopUps, fact: TopUpSkipped, now: datetime) -> Point | None:
-    """The next decision, where the calendar brings one; otherwise something has to change first. No name comes twice."""
+    """The next decision, where the calendar brings one; otherwise something has to change first.
+
+    No name comes twice.
+    """
     following = fact.next_decision_at
     if following is None:
         return None

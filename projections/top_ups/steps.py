@@ -19,7 +19,7 @@ def is_wanted(state: TopUps, attempt: Attempt, catalog: Catalog) -> bool:
     return episode.ran_low_id == attempt.ran_low_id and card.payment_method_id == attempt.payment_method_id
 
 
-class Step(StrEnum):
+class AttemptStep(StrEnum):
     """What to do next about an attempt, given its intent as Stripe has it."""
 
     CREDIT = "credit"
@@ -30,24 +30,24 @@ class Step(StrEnum):
     FAIL = "fail"
 
 
-def next_step(intent_state: str, remedy: str | None, *, wanted: bool, waited_long: bool) -> Step:
+def next_step(intent_state: str, remedy: str | None, *, is_wanted: bool, waited_long: bool) -> AttemptStep:
     """The step that follows from an intent's state: only `succeeded` is money, and only `cancelled` is the end of hope.
 
     Args:
         intent_state: as Stripe has it now.
         remedy: what would help after the last decline: `retry_later`, `needs_card`, `needs_authentication`, or None.
-        wanted: see `is_wanted`.
+        is_wanted: see `decisions.is_wanted`.
         waited_long: the owner of the card was asked a long time ago.
     """
     asks_owner = intent_state == "requires_action" or remedy == "needs_authentication"
     match intent_state:
         case "succeeded":
-            return Step.CREDIT
+            return AttemptStep.CREDIT
         case "cancelled":
-            return Step.FAIL
+            return AttemptStep.FAIL
         case "requires_confirmation":
-            return Step.CONFIRM if wanted else Step.CANCEL
+            return AttemptStep.CONFIRM if is_wanted else AttemptStep.CANCEL
         case "requires_action" | "requires_payment_method":
-            return Step.ASK_OWNER if asks_owner and wanted and not waited_long else Step.CANCEL
+            return AttemptStep.ASK_OWNER if asks_owner and is_wanted and not waited_long else AttemptStep.CANCEL
         case _:
-            return Step.WAIT
+            return AttemptStep.WAIT

@@ -14,16 +14,16 @@ Plain calls are quick enough for coroutines; `async with`, `flush_async` and `cl
     spool     reports on disk until Kafka has them
     segment   one file of it
     sender    the thread that brings them there
+    arguments  what callers pass, checked
+    ids       ids of reports
 """
 
 import asyncio
 import atexit
 import logging
-import os
-import re
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -31,27 +31,19 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
-from ..facts import OURS
 from ..problems import problems_of
 from ..topics import USAGE
-from ..usage import QUANTITY, AnyUsage, Source, UsageReported, UsageVoidReported
+from ..usage import AnyUsage, UsageReported, UsageVoidReported
+from .arguments import PLAIN_QUANTITY, in_callers_words, quantity_text, valid_source
+from .ids import uuid7s
 from .sender import Sender
 from .spool import SPOOL_MAX_BYTES, Fsync, Spool
 
-PLAIN_QUANTITY = re.compile(QUANTITY)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 AHEAD_MAX = timedelta(minutes=5)  # the recorder refuses what is further in its future
 EXIT_TIMEOUT_SECONDS = 5.0
-ARGUMENTS = {  # what callers call the members of the event
-    "subject": "team",
-    "time": "at",
-    "data.member_id": "member",
-    "data.hold_id": "hold",
-    "data.usage_id": "usage",
-    "data.": "",
-}
 logger = logging.getLogger(__name__)
 
 
@@ -99,9 +91,10 @@ class Emitter:
     ) -> None:
         """Open the spool and start sending what an earlier process left in it. Kafka need not be there.
 
-        `fsync` says what a power failure may take: with "interval", the default, the last 100 ms that Kafka does not have
-        yet; with "always" nothing, and each report waits for the disk; with "never" what the kernel had not written. The
-        death of the process takes nothing in any case. `kafka_options` go to aiokafka's producer (security, compression).
+        `fsync` says what a power failure may take. With "interval", the default, it is the last 100 ms that Kafka does
+        not have yet. With "always" it is nothing, and each report waits for the disk. With "never" it is what the
+        kernel had not written. The death of the process takes nothing in any case. `kafka_options` go to aiokafka's
+        producer (security, compression).
 
         Raises:
             ValueError: the source is no CloudEvents source, or is one of Creditwell's own.
@@ -136,8 +129,9 @@ class Emitter:
     ) -> Receipt:
         """Say that a feature did paid work for a team. Returns at once; from then on it can't be lost.
 
-        `quantity` is in the feature's own unit; `at` is when it happened, now unless told; `hold` settles a hold. `id` makes
-        repeating a call harmless: pass the id of your job, and the usage counts once however often the job is tried.
+        `quantity` is in the feature's own unit; `at` is when it happened, now unless told; `hold` settles a hold. `id`
+        makes repeating a call harmless: pass the id of your job, and the usage counts once however often the job is
+        tried.
 
         Raises:
             InvalidReport: an argument is wrong.
@@ -162,7 +156,9 @@ class Emitter:
         at: datetime | None = None,
         id: str | None = None,
     ) -> Receipt:
-        """Take a usage back, by its receipt or its id: its credits return. Only what this source reported can be voided.
+        """Take a usage back, by its receipt or its id: its credits return.
+
+        Only what this source reported can be voided.
 
         Raises as `report` does.
         """
@@ -291,55 +287,3 @@ class Emitter:
         with self.mutex:
             self.refused += 1
         return InvalidReport(message)
-
-
-def valid_source(source: str) -> str:
-    """A source, if feature services may use it. Raises ValueError."""
-    try:
-        TypeAdapter(Source).validate_python(source)
-    except ValidationError as error:
-        raise ValueError(f"source: {'; '.join(problems_of(source, error))}") from error
-    if source.startswith(OURS):
-        raise ValueError(
-            f"source: {source!r} begins with {OURS!r}, which is Creditwell's own; write one like /features/video"
-        )
-    return source
-
-
-def quantity_text(quantity: object) -> str | None:
-    """A quantity as text; nothing for what may have lost digits on its way, such as a float."""
-    match quantity:
-        case bool():
-            return None
-        case str():
-            return quantity
-        case int():
-            return str(quantity)
-        case Decimal():
-            return f"{quantity:f}"
-        case _:
-            return None
-
-
-def in_callers_words(problem: str) -> str:
-    """A problem of the event, said of the argument that it came from."""
-    for member, argument in ARGUMENTS.items():
-        if problem.startswith(member):
-            return argument + problem.removeprefix(member)
-    return problem
-
-
-def uuid7s() -> Iterator[str]:
-    """Identities that sort by time (RFC 9562, version 7): milliseconds, their fraction in 12 bits, 62 random bits.
-
-    Not for several threads at once. Randomness is fetched for 512 at a time: asking the kernel lets another thread take
-    the interpreter, and a caller would wait for it.
-    """
-    while True:
-        entropy = os.urandom(8 * 512)
-        for start in range(0, len(entropy), 8):
-            milliseconds, rest = divmod(time.time_ns(), 1_000_000)
-            fraction = (rest << 12) // 1_000_000
-            noise = int.from_bytes(entropy[start : start + 8], "big") >> 2
-            digits = f"{milliseconds << 80 | 0x7 << 76 | fraction << 64 | 0b10 << 62 | noise:032x}"
-            yield f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"

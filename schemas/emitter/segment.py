@@ -1,8 +1,9 @@
 """One file of a spool: a fixed size on disk, written through a memory map, read while it is written.
 
-A record is length, CRC-32, when it was spooled, length of the key, key, value; after the last come zeros. It is whole or not
-there: its bytes are written first and its length last, so a process that is killed leaves nothing half-said. Writing through
-a map is no system call, so it never hands the interpreter to another thread and makes its caller wait for it.
+A record is length, CRC-32, when it was spooled, length of the key, key, value; after the last come zeros. It is whole
+or not there: its bytes are written first and its length last, so a process that is killed leaves nothing half-said.
+Writing through a map is no system call, so it never hands the interpreter to another thread and makes its caller wait
+for it.
 """
 
 import errno
@@ -22,7 +23,7 @@ RECORD_MAX_BYTES = 256 * 1024
 logger = logging.getLogger(__name__)
 
 
-class Record(NamedTuple):
+class SpoolRecord(NamedTuple):
     """What was appended, and when (microseconds since 1970)."""
 
     spooled_at: int
@@ -59,7 +60,10 @@ class Segment:
 
     @classmethod
     def reopen(cls, path: Path, number: int, start: int) -> tuple[Self, int]:
-        """A file that an earlier process left, up to where it can be read; with the number of records from `start` on."""
+        """A file that an earlier process left, up to where it can be read.
+
+        With it comes the number of records from `start` on.
+        """
         file = os.open(path, os.O_RDWR)
         segment = cls(path, number, file, mmap.mmap(file, 0, access=mmap.ACCESS_READ))
         segment.writable = False
@@ -81,7 +85,7 @@ class Segment:
         self.view[self.end : start] = FRAME.pack(len(payload), crc32(payload))
         return end
 
-    def read(self, offset: int) -> Iterator[tuple[Record, int]]:
+    def read(self, offset: int) -> Iterator[tuple[SpoolRecord, int]]:
         """The records from an offset on, each with the offset after it."""
         view, end = self.view, self.end
         while offset < end:
@@ -90,7 +94,7 @@ class Segment:
             offset = start + length
             spooled_at, key_length = STAMP.unpack_from(view, start)
             middle = start + STAMP.size + key_length
-            yield Record(spooled_at, view[start + STAMP.size : middle], view[middle:offset]), offset
+            yield SpoolRecord(spooled_at, view[start + STAMP.size : middle], view[middle:offset]), offset
 
     def spooled_at(self, offset: int) -> int:
         """When the record at an offset was spooled (microseconds since 1970)."""
@@ -137,7 +141,7 @@ class Segment:
         os.close(self.file)
 
 
-def payload_of(record: Record) -> bytes:
+def payload_of(record: SpoolRecord) -> bytes:
     """A record as it stands in a file, without its frame."""
     payload = b"".join((STAMP.pack(record.spooled_at, len(record.key)), record.key, record.value))
     if len(payload) > RECORD_MAX_BYTES:

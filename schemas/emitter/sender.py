@@ -1,8 +1,8 @@
 """Brings what is in the spool to Kafka, in a thread with an event loop of its own.
 
-Batch by batch, oldest first: a batch leaves the spool when Kafka has acknowledged all of it. The producer is idempotent and
-retries by itself while brokers are away; what it can't retry costs a new producer and the same batch again. A report that
-was sent twice so is the same report, and Creditwell counts it once.
+Batch by batch, oldest first: a batch leaves the spool when Kafka has acknowledged all of it. The producer is idempotent
+and retries by itself while brokers are away; what it can't retry costs a new producer and the same batch again. A
+report that was sent twice so is the same report, and Creditwell counts it once.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 from aiokafka.partitioner import DefaultPartitioner
 
-from .spool import Batch, Spool
+from .spool import Spool, SpoolBatch
 
 BATCH_MAX_BYTES = 512 * 1024
 BATCH_MAX_RECORDS = 2_000
@@ -42,7 +42,10 @@ logger = logging.getLogger(__name__)
 
 
 class Sender:
-    """The thread, its loop and its producer. `wake`, `wait_until_delivered` and `stop` are called from other threads."""
+    """The thread, its loop and its producer.
+
+    `wake`, `wait_until_delivered` and `stop` are called from other threads.
+    """
 
     def __init__(self, spool: Spool, kafka: str, topic: str, options: Mapping[str, Any]) -> None:
         self.spool = spool
@@ -82,13 +85,16 @@ class Sender:
 
     def wait_until_delivered(self, timeout_seconds: float | None) -> bool:
         """Wait until everything that is in the spool by now is in Kafka; False if it is not in time, or was stopped."""
-        goal = self.spool.found + self.spool.appended
+        goal = self.spool.leftover_count + self.spool.appended
         with self.progress:
             self.progress.wait_for(lambda: self.stopping or self.spool.dropped >= goal, timeout_seconds)
         return self.spool.dropped >= goal
 
     def stop(self) -> bool:
-        """End the thread, whatever it is waiting for; False if it does not let go, as in a name server that is silent."""
+        """End the thread, whatever it is waiting for.
+
+        False if it does not let go, as in a name server that is silent.
+        """
         self.stopping = True
         if self.main is not None:
             with suppress(RuntimeError):  # it has ended already
@@ -174,7 +180,7 @@ class Sender:
             with self.progress:
                 self.progress.notify_all()
 
-    async def send(self, producer: AIOKafkaProducer, batch: Batch) -> None:
+    async def send(self, producer: AIOKafkaProducer, batch: SpoolBatch) -> None:
         """Send one batch, in order for each team. Returns when every replica that must have it does."""
         partitions = sorted(await producer.partitions_for(self.topic))
         now_ms = time.time_ns() // 1_000_000

@@ -7,8 +7,9 @@ says how long the disk may lag behind. The folder holds:
     delivered                     up to where Kafka has everything: segment, offset, CRC-32
     lock                          held by the process that uses the spool
 
-Nothing is thrown away before Kafka has it. Bytes that can't be read (a torn end after a power failure, a rotten disk) stay
-in a file that ends in `.damaged`. A place that was delivered but not yet written down is delivered again after a restart.
+Nothing is thrown away before Kafka has it. Bytes that can't be read (a torn end after a power failure, a rotten disk)
+stay in a file that ends in `.damaged`. A place that was delivered but not yet written down is delivered again after a
+restart.
 """
 
 import fcntl
@@ -24,7 +25,7 @@ from threading import Lock
 from typing import Literal
 from zlib import crc32
 
-from .segment import Record, Segment, payload_of
+from .segment import Segment, SpoolRecord, payload_of
 
 PLACE = Struct("<QQI")  # segment, offset, CRC-32 of the two
 
@@ -48,10 +49,10 @@ class SpoolClosed(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class SpoolBatch:
     """The oldest records that Kafka does not have yet, and the place after them."""
 
-    records: tuple[Record, ...]
+    records: tuple[SpoolRecord, ...]
     segment: int
     end: int
 
@@ -93,7 +94,7 @@ class Spool:
         self.lock_file = lock(folder)
         self.delivered_file = os.open(folder / "delivered", os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            self.found = self.find_leftovers()
+            self.leftover_count = self.find_leftovers()
         except BaseException:
             os.close(self.delivered_file)
             os.close(self.lock_file)
@@ -107,7 +108,7 @@ class Spool:
             SpoolFull: max_bytes are in use, or the disk is full.
             SpoolClosed: the spool is closed or was opened before a fork.
         """
-        payload = payload_of(Record(spooled_at, key, value))
+        payload = payload_of(SpoolRecord(spooled_at, key, value))
         with self.mutex:
             if not self.open:
                 raise SpoolClosed(f"the spool {self.folder} is closed, or was opened before this process was forked")
@@ -122,7 +123,7 @@ class Spool:
 
     def pending(self) -> int:
         """How many records Kafka does not have yet."""
-        return self.found + self.appended - self.dropped
+        return self.leftover_count + self.appended - self.dropped
 
     def oldest(self) -> int | None:
         """When the oldest of them was spooled (microseconds since 1970)."""
@@ -134,7 +135,7 @@ class Spool:
                 offset = 0
         return None
 
-    def peek(self, *, records_max: int = 2_000, bytes_max: int = 512 * 1024) -> Batch | None:
+    def peek(self, *, records_max: int = 2_000, bytes_max: int = 512 * 1024) -> SpoolBatch | None:
         """The oldest undelivered records, at least one if there are any; the same again until they are dropped."""
         with self.mutex:
             while len(self.segments) > 1 and self.offset >= self.segments[0].end:
@@ -142,16 +143,16 @@ class Spool:
             if not self.segments or self.offset >= self.segments[0].end:
                 return None
             segment, offset = self.segments[0], self.offset
-        records: list[Record] = []
+        records: list[SpoolRecord] = []
         end = offset
         for record, after in islice(segment.read(offset), records_max):
             if records and after - offset > bytes_max:
                 break
             records.append(record)
             end = after
-        return Batch(tuple(records), segment.number, end)
+        return SpoolBatch(tuple(records), segment.number, end)
 
-    def drop(self, batch: Batch) -> None:
+    def drop(self, batch: SpoolBatch) -> None:
         """Kafka has these records: write it down."""
         with self.mutex:
             place = batch.segment.to_bytes(8, "little") + batch.end.to_bytes(8, "little")
@@ -219,7 +220,7 @@ class Spool:
     def find_leftovers(self) -> int:
         """Open the segments of an earlier process; returns how many records in them are undelivered."""
         delivered_segment, delivered_offset = self.read_place()
-        found = 0
+        count = 0
         self.next_number = delivered_segment + 1
         for path in sorted(path for path in self.folder.glob("*.spool") if path.stem.isdigit()):
             number = int(path.stem)
@@ -230,11 +231,11 @@ class Spool:
             segment, records = Segment.reopen(path, number, start)
             if not self.segments:
                 self.offset = start
-            found += records
+            count += records
             self.damaged += segment.damaged
             self.segments.append(segment)
             self.next_number = max(self.next_number, number + 1)
-        return found
+        return count
 
     def read_place(self) -> tuple[int, int]:
         """Up to where an earlier process delivered; the very beginning if that can't be read."""
@@ -261,10 +262,10 @@ def lock(folder: Path) -> int:
 
 def forget_when_forked(spool: Spool) -> Callable[[], None]:
     """A child must neither write to its parent's spool nor hold its lock when the parent is gone."""
-    known = weakref.ref(spool)
+    reference = weakref.ref(spool)
 
     def forget() -> None:
-        parents = known()
+        parents = reference()
         if parents is not None and parents.open:
             parents.mutex = Lock()  # some thread of the parent may have held it
             parents.open = False

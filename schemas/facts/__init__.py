@@ -4,8 +4,8 @@ A fact is past tense, frozen and versioned (`usage.recorded.v1`). Its envelope (
 `Stored` and `NewFact`; the models are what is particular to each. A fact is self-contained: whatever
 a fold needs later (an allowance, a threshold) is written into it, so that a changed catalog never changes history.
 
-Facts come in families (`HoldFact`, `TopUpFact` …). A fold names the facts that concern it one by one and the rest by their
-family, and closes its match with `assert_never`: a new fact in no family that it names is a type error.
+Facts come in families (`HoldFact`, `TopUpFact` …). A fold names the facts that concern it one by one and the rest by
+their family, and closes its match with `assert_never`: a new fact in no family that it names is a type error.
 
     usage      work that was done, and what was taken back of it
     credits    cycles, credits that come and end, crossings of a balance

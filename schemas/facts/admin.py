@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import AwareDatetime
 
-from ..credits import Gained
+from ..credits import UnsignedMicroCredits
 from .names import Fact, Name
 
 
@@ -16,8 +16,8 @@ class MemberLimited(AdminFact, type="member.limited.v1"):
     """What a member may use per day or month was set."""
 
     member_id: Name
-    daily_credits: Gained | None = None
-    monthly_credits: Gained | None = None
+    daily_credits: UnsignedMicroCredits | None = None
+    monthly_credits: UnsignedMicroCredits | None = None
     hard: bool = True
     limited_by: Name | None = None
 

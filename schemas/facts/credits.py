@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import AwareDatetime
 
-from ..credits import Credits, Gained
+from ..credits import SignedMicroCredits, UnsignedMicroCredits
 from .names import Cents, Currency, Fact, Name, Text
 
 
@@ -18,8 +18,8 @@ class PlanAssigned(CycleFact, type="plan.assigned.v1"):
     plan: Name
     anchor: AwareDatetime
     zone: Name
-    allowance_credits: Gained
-    notice_threshold_credits: Gained = 0
+    allowance_credits: UnsignedMicroCredits
+    notice_threshold_credits: UnsignedMicroCredits = 0
     assigned_by: Name | None = None
 
 
@@ -39,7 +39,7 @@ class CreditsFact(Fact):
 class CreditsRefilled(CreditsFact, type="credits.refilled.v1"):
     """The included credits of a cycle, or what an upgrade adds to the running one."""
 
-    credits: Gained
+    credits: UnsignedMicroCredits
     plan: Name
     plan_assigned_id: str
     cycle: int
@@ -51,7 +51,7 @@ class CreditsRefilled(CreditsFact, type="credits.refilled.v1"):
 class CreditsPurchased(CreditsFact, type="credits.purchased.v1"):
     """Somebody bought a pack; the credits never expire."""
 
-    credits: Gained
+    credits: UnsignedMicroCredits
     pack: Name
     payment_intent_id: Name
     charge_cents: Cents
@@ -66,7 +66,7 @@ class CreditsPurchased(CreditsFact, type="credits.purchased.v1"):
 class CreditsToppedUp(CreditsFact, type="credits.topped_up.v1"):
     """An automatic charge succeeded and was answered by credits; they never expire."""
 
-    credits: Gained
+    credits: UnsignedMicroCredits
     attempt_id: Name
     payment_intent_id: Name
     charge_cents: Cents
@@ -78,7 +78,7 @@ class CreditsToppedUp(CreditsFact, type="credits.topped_up.v1"):
 class CreditsGranted(CreditsFact, type="credits.granted.v1"):
     """Promotional credits were given; they may expire."""
 
-    credits: Gained
+    credits: UnsignedMicroCredits
     reason: Text
     expires_at: AwareDatetime | None = None
     granted_by: Name | None = None
@@ -87,7 +87,7 @@ class CreditsGranted(CreditsFact, type="credits.granted.v1"):
 class CreditsAdjusted(CreditsFact, type="credits.adjusted.v1"):
     """A person corrected the balance, with a reason and a reference."""
 
-    credits: Credits
+    credits: SignedMicroCredits
     reason: Text
     refers_to: str | None = None
     adjusted_by: Name | None = None
@@ -108,8 +108,8 @@ class CrossingFact(Fact):
 class BalanceRanLow(CrossingFact, type="balance.ran_low.v1"):
     """The available credits fell below the threshold: a low episode begins."""
 
-    available_credits: Credits
-    threshold_credits: Gained
+    available_credits: SignedMicroCredits
+    threshold_credits: UnsignedMicroCredits
     crossed_at_position: int
     top_up_enabled: bool
 
@@ -117,15 +117,15 @@ class BalanceRanLow(CrossingFact, type="balance.ran_low.v1"):
 class BalanceRecovered(CrossingFact, type="balance.recovered.v1"):
     """The available credits are at least 1.1 times the threshold again: the low episode is over."""
 
-    available_credits: Credits
-    threshold_credits: Gained
+    available_credits: SignedMicroCredits
+    threshold_credits: UnsignedMicroCredits
     crossed_at_position: int
 
 
 class BalanceRanOut(CrossingFact, type="balance.ran_out.v1"):
     """Nothing is left to spend."""
 
-    available_credits: Credits
+    available_credits: SignedMicroCredits
     crossed_at_position: int
 
 

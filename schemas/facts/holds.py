@@ -2,7 +2,7 @@
 
 from pydantic import AwareDatetime
 
-from ..credits import Gained
+from ..credits import UnsignedMicroCredits
 from .names import Attributes, Fact, Name
 
 
@@ -14,7 +14,7 @@ class HoldPlaced(HoldFact, type="hold.placed.v1"):
     """Credits were set aside for work that runs."""
 
     hold_id: Name
-    credits: Gained
+    credits: UnsignedMicroCredits
     expires_at: AwareDatetime
     member_id: Name | None = None
 
@@ -30,13 +30,13 @@ class HoldCaptured(HoldFact, type="hold.captured.v1"):
     """Work under a hold used credits. The rest of the hold is free again, unless `remaining_credits` stay set aside."""
 
     hold_id: Name
-    credits: Gained
+    credits: UnsignedMicroCredits
     feature: Name | None = None
     member_id: Name | None = None
     quantity: str | None = None
     attributes: Attributes | None = None
     rate_card: int | None = None
-    remaining_credits: Gained | None = None
+    remaining_credits: UnsignedMicroCredits | None = None
 
 
 class HoldReleased(HoldFact, type="hold.released.v1"):

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import AwareDatetime
 
-from ..credits import Gained
+from ..credits import UnsignedMicroCredits
 from .names import Cents, Currency, Fact, Name, Text
 
 
@@ -27,7 +27,7 @@ class PurchaseRequested(Fact, type="purchase.requested.v1"):
 
     purchase_id: Name
     pack: Name
-    credits: Gained
+    credits: UnsignedMicroCredits
     list_price_cents: Cents
     discount_cents: Cents | None = None
     currency: Currency
@@ -49,9 +49,9 @@ class TopUpConfigured(TopUpFact, type="top_up.configured.v1"):
     """An admin set how top-ups work; `credits` adds a fixed amount, `restore_to` fills up."""
 
     enabled: bool
-    threshold_credits: Gained
-    credits: Gained | None = None
-    restore_to_credits: Gained | None = None
+    threshold_credits: UnsignedMicroCredits
+    credits: UnsignedMicroCredits | None = None
+    restore_to_credits: UnsignedMicroCredits | None = None
     monthly_cap_cents: Cents | None = None
     currency: Currency
     max_per_month: int | None = None
@@ -65,7 +65,7 @@ class TopUpRequested(TopUpFact, type="top_up.requested.v1"):
     attempt_id: Name
     ran_low_id: str
     attempt: int
-    credits: Gained
+    credits: UnsignedMicroCredits
     charge_cents: Cents
     currency: Currency
     customer_id: Name
@@ -149,9 +149,9 @@ class ChargeRefunded(ReversalFact, type="charge.refunded.v1"):
     lot: int
     refunded_cents: Cents
     currency: Currency
-    clawed_credits: Gained
+    clawed_credits: UnsignedMicroCredits
     charge_cents: Cents | None = None
-    reinstated_credits: Gained | None = None
+    reinstated_credits: UnsignedMicroCredits | None = None
     reinstated_lots: tuple[int, ...] | None = None
 
 
@@ -163,10 +163,10 @@ class ChargeDisputed(ReversalFact, type="charge.disputed.v1"):
     lot: int
     disputed_cents: Cents
     currency: Currency
-    frozen_credits: Gained
+    frozen_credits: UnsignedMicroCredits
     charge_cents: Cents | None = None
     reason: Text | None = None
-    reinstated_credits: Gained | None = None
+    reinstated_credits: UnsignedMicroCredits | None = None
     reinstated_lots: tuple[int, ...] | None = None
 
 
@@ -177,7 +177,7 @@ class DisputeClosed(ReversalFact, type="dispute.closed.v1"):
     dispute_id: Name
     lot: int
     outcome: Literal["won", "lost"]
-    reinstated_credits: Gained
+    reinstated_credits: UnsignedMicroCredits
     disputed_cents: Cents | None = None
     currency: Currency | None = None
     charge_cents: Cents | None = None

@@ -10,8 +10,8 @@ from pydantic_core import PydanticCustomError
 _NAMED = {"type": "string", "minLength": 1, "maxLength": 128, "pattern": r"^[^\x00-\x1f\x7f]+$"}
 Name = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
-# Teams and members stand in addresses, keys and log lines. What can't stand there, or can't be seen there, is in no id that comes in;
-# facts themselves are read as they were stored.
+# Teams and members stand in addresses, keys and log lines. What can't stand there, or can't be seen there, is in no id
+# that comes in; facts themselves are read as they were stored.
 _IN_NO_ID = r"\x00-\x20\x7f-\xa0\xad\u1680\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufeff/\\?#%*"
 ID = rf"^[^.{_IN_NO_ID}][^{_IN_NO_ID}]*$"
 ID_MAX = 128

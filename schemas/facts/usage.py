@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar
 import msgspec
 from pydantic import AwareDatetime
 
-from ..credits import Gained
+from ..credits import MicroCredits, UnsignedMicroCredits
 from .names import Fact, Name, Text
 
 
@@ -18,7 +18,7 @@ class UsageRecorded(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     type: ClassVar[str] = "usage.recorded.v1"
     feature: Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
     quantity: str
-    credits: Annotated[int, msgspec.Meta(ge=0, description="Micro-credits, never negative.")]
+    credits: Annotated[MicroCredits, msgspec.Meta(ge=0, description="Micro-credits, never negative.")]
     rate_card: int
     member_id: Annotated[str, msgspec.Meta(min_length=1, max_length=128)] | None = None
     attributes: dict[str, str] | None = None
@@ -39,7 +39,7 @@ class UsageVoided(Fact, type="usage.voided.v1"):
     usage_id: str
     usage_position: int
     usage_occurred_at: AwareDatetime
-    credits: Gained
+    credits: UnsignedMicroCredits
     feature: Name
     reason: Text
     member_id: Name | None = None

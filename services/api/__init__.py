@@ -8,6 +8,7 @@
     openapi          the OpenAPI document, from the routes, the models and the codes
     access           who may do what, in one place
     tokens           who is calling
+    token_keys       the keys that verify tokens
     rate_limits      and how often
     middleware       around every request: an id, a limit, how long it took
     context          what every request shares

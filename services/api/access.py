@@ -1,11 +1,11 @@
 """Who may do what: every route goes through `route`, which names its roles, and through the one check below.
 
-The contract names a row's roles; the rest follows. An admin is a member who may spend. Finance has every GET of a member,
-operators have every GET and their own rows, services the rows that name them. The team is the token's own; for others there is
-nothing there: 404, whatever the role, and no hint. Row-level security says the same once more in the database. What holds
-for every team, as a rate card does, is for tokens of every team.
+The contract names a row's roles; the rest follows. An admin is a member who may spend. Finance has every GET of a
+member, operators have every GET and their own rows, services the rows that name them. The team is the token's own; for
+others there is nothing there: 404, whatever the role, and no hint. Row-level security says the same once more in the
+database. What holds for every team, as a rate card does, is for tokens of every team.
 
-Who asks too often is sent away as soon as it is known who asks, whatever it is about: see `turnstile`.
+Who asks too often is sent away as soon as it is known who asks, whatever it is about: see `rate_limits`.
 """
 
 from collections.abc import Callable, Collection, Coroutine, Iterator
@@ -22,26 +22,26 @@ from starlette.responses import Response
 
 from schemas.facts import Id
 from services.api.bodies import ExactRequest
-from services.api.context import Glance, World, as_team
+from services.api.context import ApiContext, QuickRead, as_team
 from services.api.openapi.codes import LONG_BODY
 from services.api.openapi.route_docs import Code, Links, answers, balance_then
 from services.api.problems import problem
 from services.api.rate_limits import address_of
-from services.api.tokens import EVERY_TEAM, BadToken, Caller, Role
+from services.api.tokens import EVERY_TEAM, BadToken, Caller, TokenRole
 from services.credits.directory import read_admins
 from services.store.connect import Connection
 
-ANYONE = tuple(Role)  # anyone signed in
+ANYONE = tuple(TokenRole)  # anyone signed in
 TeamId = Annotated[Id, Path(description="The team's id.")]
 
-Handler = TypeVar("Handler", bound=Callable[..., Any])
+RouteFunction = TypeVar("RouteFunction", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class TeamRequest:
     """One request that has passed the check: who asks, and about which team."""
 
-    world: World
+    context: ApiContext
     request: ExactRequest
     caller: Caller
     team_id: str
@@ -49,18 +49,18 @@ class Ask:
     def transaction(self, team_id: str | None = None) -> AbstractAsyncContextManager[Connection]:
         """A transaction that sees this team alone.
 
-        Which one the database shows is the token's word and not the address's: were the check below ever wrong, another team's
-        rows would still not be there.
+        Which one the database shows is the token's word and not the address's: were the check below ever wrong, another
+        team's rows would still not be there.
         """
-        return as_team(self.world.pool, team_id or self._own)
+        return as_team(self.context.pool, team_id or self._own)
 
     def snapshot(self) -> AbstractAsyncContextManager[Connection]:
         """As `transaction`, where several statements must see the same: what they saw is added up."""
-        return as_team(self.world.pool, self._own, "repeatable_read")
+        return as_team(self.context.pool, self._own, "repeatable_read")
 
-    def glance(self) -> Glance:
+    def quick_read(self) -> QuickRead:
         """For reading this team alone and nothing else: as quick as it gets."""
-        return Glance(self.world.pool, self._own)
+        return QuickRead(self.context.pool, self._own)
 
     @property
     def _own(self) -> str:
@@ -68,28 +68,28 @@ class Ask:
 
 
 # Receipt links, card digits and charge ids; who else may read the rest of an answer gets null there.
-SEES_PAYMENTS = frozenset({Role.ADMIN, Role.FINANCE})
+SEES_PAYMENTS = frozenset({TokenRole.ADMIN, TokenRole.FINANCE})
 
 
-def allowed(method: str, named: Collection[Role]) -> frozenset[Role]:
+def allowed(method: str, named: Collection[TokenRole]) -> frozenset[TokenRole]:
     """The roles that may use a route for which the contract names these."""
     roles = set(named)
-    if Role.MEMBER in named:
-        roles.add(Role.ADMIN)
+    if TokenRole.MEMBER in named:
+        roles.add(TokenRole.ADMIN)
     if method == "GET":
-        roles.add(Role.OPERATOR)
-        if Role.MEMBER in named:
-            roles.add(Role.FINANCE)
+        roles.add(TokenRole.OPERATOR)
+        if TokenRole.MEMBER in named:
+            roles.add(TokenRole.FINANCE)
     return frozenset(roles)
 
 
-class Ruled(APIRoute):
+class CheckedRoute(APIRoute):
     """A route that checks its rule before it so much as reads the body. One without a rule can't be made."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """The check, and then what FastAPI would do."""
         rule = self.openapi_extra or {}
-        roles, for_every_team = frozenset(map(Role, rule["x-roles"])), rule.get("x-every-team", False)
+        roles, for_every_team = frozenset(map(TokenRole, rule["x-roles"])), rule.get("x-every-team", False)
         answer = super().get_route_handler()
 
         async def check_and_answer(request: Request) -> Response:
@@ -106,20 +106,20 @@ def route(
     routes: APIRouter,
     method: str,
     path: str,
-    *named: Role,
+    *named: TokenRole,
     gives: Any = None,
     status: int = 200,
     fails: Collection[str] = (),
     links: Links | None = None,
     for_every_team: bool = False,
     **documented: Any,
-) -> Callable[[Handler], Handler]:
+) -> Callable[[RouteFunction], RouteFunction]:
     """Offer a route to the roles that the contract names for it.
 
-    The rest is for the OpenAPI document, which says what the route is for in the words of its docstring: `gives` is the model of
-    its answer (answers are built directly and not validated again), `fails` the codes with which it can fail beside those that
-    follow from its rule, `links` where its answer leads. `for_every_team` where what it does holds for all of them, so that a token
-    of one team is not enough.
+    The rest is for the OpenAPI document, which says what the route is for in the words of its docstring. `gives` is the
+    model of its answer; answers are built directly and not validated again. `fails` has the codes with which it can
+    fail beside those that follow from its rule. `links` say where its answer leads. `for_every_team` where what it does
+    holds for all of them, so that a token of one team is not enough.
     """
     roles = allowed(method, named)
     extra = {"x-roles": sorted(roles), "security": [{"token": []}]} | documented.pop("openapi_extra", {})
@@ -127,17 +127,17 @@ def route(
         extra["x-every-team"] = True
     links = {**(balance_then(gives) if method != "GET" and "{team}" in path else {}), **(links or {})}
     more = documented.pop("responses", {})
-    routes.route_class = Ruled
+    routes.route_class = CheckedRoute
 
-    def offer(handler: Handler) -> Handler:
+    def offer(handler: RouteFunction) -> RouteFunction:
         takes_json = "body" in handler.__annotations__ or "requestBody" in extra
         codes = {*fails, *_codes_of(method, path, roles, takes_json=takes_json)}
         if for_every_team:
             codes.add("every_team_required")
-        said = cleandoc(handler.__doc__ or "")
-        summary = said.partition("\n")[0].partition(". ")[0].rstrip(".")
-        made: Callable[[Handler], Handler] = routes.api_route(
-            path, methods=[method], operation_id=handler.__name__, summary=summary, description=said, status_code=status,
+        docstring = cleandoc(handler.__doc__ or "")
+        summary = docstring.partition("\n")[0].partition(". ")[0].rstrip(".")
+        made: Callable[[RouteFunction], RouteFunction] = routes.api_route(
+            path, methods=[method], operation_id=handler.__name__, summary=summary, description=docstring, status_code=status,
             response_model=None, responses=answers(status, gives, summary, codes=codes, links=links, more=more),
             dependencies=[Depends(_team)] if "{team}" in path else [], openapi_extra=extra, **documented,
         )  # fmt: skip
@@ -146,7 +146,7 @@ def route(
     return offer
 
 
-def _codes_of(method: str, path: str, roles: Collection[Role], *, takes_json: bool) -> Iterator[Code]:
+def _codes_of(method: str, path: str, roles: Collection[TokenRole], *, takes_json: bool) -> Iterator[Code]:
     """How a route can fail whatever it does, by its method, its address and who may use it."""
     yield from (
         "bad_request",
@@ -157,13 +157,13 @@ def _codes_of(method: str, path: str, roles: Collection[Role], *, takes_json: bo
         "invalid_request",
         "too_many_requests",
     )
-    if len(roles) < len(Role):
+    if len(roles) < len(TokenRole):
         yield "forbidden"
     if "{" in path:
         yield "not_found"
     if "{team}" in path:
         yield "unknown_team"
-        if Role.ADMIN in roles and Role.MEMBER not in roles:
+        if TokenRole.ADMIN in roles and TokenRole.MEMBER not in roles:
             yield "ask_your_admin"
     if method != "GET":
         yield LONG_BODY
@@ -175,22 +175,24 @@ async def _team(team: TeamId) -> None:
     """The part of the address that names the team, for the OpenAPI document."""
 
 
-async def _check(request: ExactRequest, team_id: str | None, roles: frozenset[Role], *, for_every_team: bool) -> None:
-    world: World = request.app.state.world
+async def _check(
+    request: ExactRequest, team_id: str | None, roles: frozenset[TokenRole], *, for_every_team: bool
+) -> None:
+    context: ApiContext = request.app.state.context
     try:
-        caller = await world.tokens.verify(_token(request))
+        caller = await context.tokens.verify(_token(request))
     except BadToken as bad:
-        world.turnstile.failed(address_of(request))
+        context.rate_limiter.failed(address_of(request))
         raise unauthenticated(str(bad)) from bad
-    world.turnstile.let_in(caller)
+    context.rate_limiter.let_in(caller)
     if team_id is not None and not caller.may_see(team_id):
         raise unknown_team(team_id)
     if caller.role not in roles:
-        raise await _not_allowed(world, caller, team_id, roles)
+        raise await _not_allowed(context, caller, team_id, roles)
     if for_every_team and caller.team_id != EVERY_TEAM:
         detail = f'this holds for every team and needs a token with team "{EVERY_TEAM}"; yours names one team'
         raise problem(403, "every_team_required", detail)
-    request.state.ask = Ask(world, request, caller, team_id or caller.team_id)
+    request.state.ask = TeamRequest(context, request, caller, team_id or caller.team_id)
 
 
 def _token(request: Request) -> str:
@@ -210,11 +212,13 @@ def unknown_team(team_id: str) -> Problem:
     return problem(404, "unknown_team", f"there is no team {team_id!r} that this token may see")
 
 
-async def _not_allowed(world: World, caller: Caller, team_id: str | None, roles: frozenset[Role]) -> Problem:
-    if caller.role is not Role.MEMBER or Role.ADMIN not in roles or team_id is None:
+async def _not_allowed(
+    context: ApiContext, caller: Caller, team_id: str | None, roles: frozenset[TokenRole]
+) -> Problem:
+    if caller.role is not TokenRole.MEMBER or TokenRole.ADMIN not in roles or team_id is None:
         named = ", ".join(sorted(roles))
         return problem(403, "forbidden", f"this needs a token of role {named}; yours is {caller.role}")
-    async with as_team(world.pool, team_id) as connection:
+    async with as_team(context.pool, team_id) as connection:
         admins = await read_admins(connection, team_id)
     names = ", ".join(admin.name for admin in admins) or "nobody in the directory yet"
     return problem(
@@ -223,9 +227,9 @@ async def _not_allowed(world: World, caller: Caller, team_id: str | None, roles:
     )  # fmt: skip
 
 
-async def _ask(request: Request) -> Ask:  # a coroutine, or FastAPI would ask a thread
-    ask: Ask = request.state.ask  # set by the check; a route without a rule has none and fails
+async def _ask(request: Request) -> TeamRequest:  # a coroutine, or FastAPI would ask a thread
+    ask: TeamRequest = request.state.ask  # set by the check; a route without a rule has none and fails
     return ask
 
 
-Asked = Annotated[Ask, Depends(_ask)]
+AllowedRequest = Annotated[TeamRequest, Depends(_ask)]

@@ -6,8 +6,8 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
-from services.api.context import World
-from services.api.middleware import Around
+from services.api.context import ApiContext
+from services.api.middleware import RequestMiddleware
 from services.api.openapi.document import write_document
 from services.api.openapi.webhooks import describe_notices
 from services.api.problems import handle_problems
@@ -56,21 +56,21 @@ SHOWN_HEADERS = ("ETag", "Idempotency-Replayed", "Retry-After", "X-Request-Id")
 ABOUT = "Credits of teams: balances, activity, prices, permission. Credits are decimal strings, money is minor units, times are UTC."
 
 
-def create_app(world: World) -> ASGIApp:
+def create_app(context: ApiContext) -> ASGIApp:
     """The API and the Usage page, as an ASGI application."""
     app = new_app()
-    app.state.world = world
+    app.state.context = context
     for routes in (app.router.routes, app.state.offered):
-        routes.extend(health_routes(world.health))
+        routes.extend(health_routes(context.health))
     app.add_middleware(
-        CORSMiddleware, allow_origins=world.settings.cors_origins, allow_methods=["GET", "POST", "PUT", "DELETE"],
+        CORSMiddleware, allow_origins=context.settings.cors_origins, allow_methods=["GET", "POST", "PUT", "DELETE"],
         allow_headers=SENT_HEADERS, expose_headers=SHOWN_HEADERS, max_age=600,
     )  # fmt: skip
-    return Around(app, world.health.registry)
+    return RequestMiddleware(app, context.health.registry)
 
 
 def new_app() -> FastAPI:
-    """Every route, and the document that describes them, with no world behind them yet."""
+    """Every route, and the document that describes them, with nothing behind them yet."""
     app = FastAPI(
         title="Creditwell", version="1", description=ABOUT, docs_url=None, redoc_url=None, redirect_slashes=False,
     )  # fmt: skip

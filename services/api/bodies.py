@@ -1,4 +1,7 @@
-"""Bodies: JSON in which no digit is lost; and those that are not judged by a model of the API, described by their model all the same."""
+"""Bodies: JSON in which no digit is lost.
+
+Those that no model of the API judges are described by their model all the same.
+"""
 
 import json
 import re
@@ -32,18 +35,21 @@ class ExactRequest(Request):
         return self._json
 
     async def canonical(self) -> bytes:
-        """What was said, whatever the order of members and the spaces between them; the bytes themselves where nobody read them as JSON."""
+        """What was said, whatever the order of members and the spaces between them.
+
+        The bytes themselves where nobody read them as JSON.
+        """
         return repr(_in_order(self._json)).encode() if hasattr(self, "_json") else await self.body()
 
 
-def _in_order(said: Any) -> Any:
-    match said:
+def _in_order(node: Any) -> Any:
+    match node:
         case dict():
-            return {name: _in_order(said[name]) for name in sorted(said)}
+            return {name: _in_order(node[name]) for name in sorted(node)}
         case list():
-            return [_in_order(one) for one in said]
+            return [_in_order(one) for one in node]
         case _:
-            return said
+            return node
 
 
 def media_type_of(request: Request) -> str:

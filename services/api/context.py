@@ -10,11 +10,11 @@ import asyncpg
 
 from schemas.catalog import Catalog
 from services.api.lanes import Lanes
-from services.api.rate_cards import Cards
-from services.api.rate_limits import Turnstile
+from services.api.rate_cards import CurrentRateCards
+from services.api.rate_limits import RateLimiter
 from services.api.tokens import Tokens
-from services.api.usage_producer import Reports
-from services.api.watch import Watch
+from services.api.usage_producer import UsageProducer
+from services.api.watch import HeadWatch
 from services.money.stripe_client import Charges
 from services.runtime.clock import Clock
 from services.runtime.health import Health
@@ -29,20 +29,22 @@ SEE_FOR_ONE_STATEMENT = """
 
 
 @dataclass(frozen=True, slots=True)
-class World:
+class ApiContext:
     """Everything outside a request that a route may touch."""
 
     settings: Settings
     pool: Pool
     tokens: Tokens
-    turnstile: Turnstile
+    rate_limiter: RateLimiter
     catalog: Catalog
-    cards: Cards
+    cards: CurrentRateCards
     charges: Charges | None
-    reports: Reports
-    watch: Watch
+    reports: UsageProducer
+    watch: HeadWatch
     lanes: Lanes
-    simulations: Lanes  # one
+    simulations: Lanes  # one of each, for what is dear: a page of a download, a balance of the past
+    downloads: Lanes
+    past: Lanes
     health: Health
     clock: Clock
 
@@ -51,17 +53,21 @@ class World:
 async def as_team(
     pool: Pool, team_id: str, isolation: Literal["read_committed", "repeatable_read"] = "read_committed"
 ) -> AsyncIterator[Connection]:
-    """A transaction that sees and writes the rows of one team: row-level security knows no other way in for the API's role."""
+    """A transaction that sees and writes the rows of one team.
+
+    Row-level security knows no other way in for the API's role.
+    """
     async with pool.acquire() as connection, connection.transaction(isolation=isolation):
         await connection.execute(SEE_ONE_TEAM, team_id)
         yield connection
 
 
-class Glance:
+class QuickRead:
     """Reads that each see one team for themselves, without a transaction around them.
 
-    BEGIN, the setting and COMMIT are three round trips more, and on a busy machine each waits twice for a core. The setting ends
-    with the statement. It comes first because the statement is lateral to it; came it later, no row would be seen.
+    BEGIN, the setting and COMMIT are three round trips more, and on a busy machine each waits twice for a core. The
+    setting ends with the statement. It comes first because the statement is lateral to it; came it later, no row would
+    be seen.
     """
 
     __slots__ = ("_pool", "_team_id")

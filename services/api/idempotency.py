@@ -1,7 +1,7 @@
 """Commands that may come twice: the same `Idempotency-Key` gets the same answer, and the work is done once.
 
-The answer is kept by the transaction that does the work. Who comes while the first is still at it waits for its COMMIT, and
-then finds the answer. A key belongs to a team, a caller and a route, for 30 days.
+The answer is kept by the transaction that does the work. Who comes while the first is still at it waits for its COMMIT,
+and then finds the answer. A key belongs to a team, a caller and a route, for 30 days.
 """
 
 from collections.abc import Awaitable, Callable
@@ -14,7 +14,7 @@ from fastapi import Header
 from pydantic_core import from_json, to_json
 from starlette.responses import Response
 
-from services.api.access import Ask
+from services.api.access import TeamRequest
 from services.api.answers import answer
 from services.api.problems import KEY_HEADER, problem
 from services.store.connect import Connection
@@ -23,8 +23,8 @@ from services.store.shards import shard_of
 COMMANDS = UUID("6d7f2f0c-3f5c-4a54-9a53-0f4d6f9d2b11")  # the namespace of ids derived from keys
 KEPT = "30 days"
 
-# From here on the transaction sees the team. Whoever claims a key takes what is too old of the team with it, so nobody has to sweep;
-# the same key may be claimed again then.
+# From here on the transaction sees the team. Whoever claims a key takes what is too old of the team with it, so nobody
+# has to sweep; the same key may be claimed again then.
 CLAIM = f"""
     WITH seen AS MATERIALIZED (
         SELECT set_config('creditwell.team', $2, true) AS team
@@ -40,7 +40,7 @@ CLAIM = f"""
     WHERE known.answered_at < clock_timestamp() - interval '{KEPT}'
     RETURNING true
 """
-KNOWN = """
+STORED_ANSWER = """
     SELECT body_sha256, status, answer FROM command_answers
     WHERE shard = $1 AND team_id = $2 AND sub = $3 AND route = $4 AND key = $5
 """
@@ -51,10 +51,10 @@ KEEP = """
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
+class CommandAnswer:
     """What a command answers."""
 
-    said: object
+    body: object
     status: int = 200
     etag: str | None = None
 
@@ -66,36 +66,39 @@ _key = Header(alias=KEY_HEADER, min_length=1, max_length=255, description="Names
 Key = Annotated[str | None, _key]
 RequiredKey = Annotated[str, _key]
 
-Work = Callable[[Connection, str], Awaitable[Answered]]
+CommandWork = Callable[[Connection, str], Awaitable[CommandAnswer]]
 Command = tuple[int, str, str, str, str]
 
 
-async def once(ask: Ask, key: str | None, work: Work, *, team_id: str | None = None) -> Response:
+async def answer_once(ask: TeamRequest, key: str | None, work: CommandWork, *, team_id: str | None = None) -> Response:
     """Do a command's work and answer, or repeat the answer that it had.
 
-    `work` gets the transaction and an id derived from the key, for facts that must not be stored twice. `team_id` says whose rows
-    it is about, where that is not the team of the request.
+    `work` gets the transaction and an id derived from the key, for facts that must not be stored twice. `team_id` says
+    whose rows it is about, where that is not the team of the request.
     """
     team = team_id or ask.team_id
     if key is None:
-        async with ask.world.lanes.of(shard_of(team)), ask.transaction(team) as connection:
+        async with ask.context.lanes.of(shard_of(team)), ask.transaction(team) as connection:
             return _response(await work(connection, ""))
     command = _command(ask, key, team)
     digest = sha256(await ask.request.canonical()).digest()
-    async with ask.world.lanes.of(shard_of(team)), ask.world.pool.acquire() as connection, connection.transaction():
+    async with ask.context.lanes.of(shard_of(team)), ask.context.pool.acquire() as connection, connection.transaction():
         if not await connection.fetchval(CLAIM, *command, digest):
             return await _repeat(connection, command, digest)
         answered = await work(connection, str(_id_of(command)))
-        await connection.execute(KEEP, *command, answered.status, to_json([answered.said, answered.etag]))
+        await connection.execute(KEEP, *command, answered.status, to_json([answered.body, answered.etag]))
     return _response(answered)
 
 
-def id_of_command(ask: Ask, key: str) -> UUID:
-    """The id of what a key names, for work that keeps its own answer: it asks others, so no transaction may be open meanwhile."""
+def id_of_command(ask: TeamRequest, key: str) -> UUID:
+    """The id of what a key names, for work that keeps its own answer.
+
+    Such work asks others, so no transaction may be open meanwhile.
+    """
     return _id_of(_command(ask, key, ask.team_id))
 
 
-def _command(ask: Ask, key: str, team_id: str) -> Command:
+def _command(ask: TeamRequest, key: str, team_id: str) -> Command:
     return (shard_of(team_id), team_id, ask.caller.sub, f"{ask.request.method} {ask.request.url.path}", key)
 
 
@@ -104,16 +107,16 @@ def _id_of(command: Command) -> UUID:
 
 
 async def _repeat(connection: Connection, command: Command, digest: bytes) -> Response:
-    known = await connection.fetchrow(KNOWN, *command)
-    assert known is not None, "whoever holds the key has committed"
-    if known["body_sha256"] != digest:
+    stored = await connection.fetchrow(STORED_ANSWER, *command)
+    assert stored is not None, "whoever holds the key has committed"
+    if stored["body_sha256"] != digest:
         raise problem(
             422, "idempotency_key_reused", "this Idempotency-Key came with another body before; use a new one"
         )
-    said, etag = from_json(known["answer"])
-    return _response(Answered(said, known["status"], etag), {"idempotency-replayed": "true"})
+    body, etag = from_json(stored["answer"])
+    return _response(CommandAnswer(body, stored["status"], etag), {"idempotency-replayed": "true"})
 
 
-def _response(answered: Answered, headers: dict[str, str] | None = None) -> Response:
+def _response(answered: CommandAnswer, headers: dict[str, str] | None = None) -> Response:
     tag = {} if answered.etag is None else {"etag": answered.etag}
-    return answer(answered.said, answered.status, {**tag, **(headers or {})})
+    return answer(answered.body, answered.status, {**tag, **(headers or {})})

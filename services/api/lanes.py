@@ -1,8 +1,8 @@
 """One command about a shard at a time: whoever comes meanwhile waits here, and not in the database.
 
-A command locks the head of its team's shard until COMMIT. Whoever waits for that lock in the database keeps one of the process's few
-sessions meanwhile, so that a rush of commands of one team would let all who only want to read a balance wait, too. Between several
-processes, and with the recorder, the lock decides as ever.
+A command locks the head of its team's shard until COMMIT. Whoever waits for that lock in the database keeps one of the
+process's few sessions meanwhile, so that a rush of commands of one team would let all who only want to read a balance
+wait, too. Between several processes, and with the recorder, the lock decides as ever.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ class Lanes:
 
     def __init__(self, count: int = SHARDS, *, patience_seconds: float = PATIENCE_SECONDS) -> None:
         self._patience_seconds = patience_seconds
-        self._taken = [asyncio.Lock() for _ in range(count)]
+        self._locks = [asyncio.Lock() for _ in range(count)]
 
     @asynccontextmanager
     async def of(self, lane: int) -> AsyncIterator[None]:
@@ -29,13 +29,13 @@ class Lanes:
         Raises:
             Unavailable: busy, too many are waiting.
         """
-        taken = self._taken[lane]
+        lock = self._locks[lane]
         try:
             async with asyncio.timeout(self._patience_seconds):
-                await taken.acquire()
+                await lock.acquire()
         except TimeoutError as waited:
             raise Unavailable("too many wait for the same; send it again in a moment", code="busy") from waited
         try:
             yield
         finally:
-            taken.release()
+            lock.release()

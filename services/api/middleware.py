@@ -15,7 +15,7 @@ REQUEST_ID_MAX = 100
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.015, 0.025, 0.04, 0.075, 0.15, 0.3, 1, 5, 30)
 
 
-class Around:
+class RequestMiddleware:
     """The outermost layer. Metrics name the route and never a team."""
 
     def __init__(self, app: ASGIApp, registry: CollectorRegistry) -> None:
@@ -67,5 +67,5 @@ def _limited(receive: Receive) -> Receive:
 
 def _request_id(scope: Scope) -> str:
     """The caller's own, so that logs of both sides can be laid side by side; ours where there is none."""
-    given = Headers(scope=scope).get("x-request-id", "")[:REQUEST_ID_MAX]
-    return given if given and given.isascii() and given.isprintable() else uuid4().hex
+    header = Headers(scope=scope).get("x-request-id", "")[:REQUEST_ID_MAX]
+    return header if header and header.isascii() and header.isprintable() else uuid4().hex

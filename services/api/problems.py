@@ -18,11 +18,11 @@ from fastapi.exceptions import RequestValidationError
 from fastapi_problem.error import Problem
 from fastapi_problem.handler import ExceptionHandler, add_exception_handler, new_exception_handler
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
+from schemas.pricing import NotPriced
 from schemas.problems import advice
-from schemas.rates import NotPriced
 from services.api.openapi.codes import STATUS, title_of, type_of
 from services.money.stripe_client import Busy, Unknown
 from services.runtime.errors import Refused, Unavailable
@@ -57,7 +57,7 @@ def handle_problems(app: FastAPI) -> None:
     """Answer every failure of an application in this one form."""
     handlers = {
         Problem: _as_it_is, Refused: _refused, NotPriced: _not_priced, Unknown: _stripe_away, Busy: _stripe_away, Unavailable: _unavailable, AlreadyStored: _already_stored,
-        **dict.fromkeys(AWAY, _away), Exception: _ours,
+        ClientDisconnect: _hung_up, **dict.fromkeys(AWAY, _away), Exception: _ours,
     }  # fmt: skip
     eh = new_exception_handler(
         handlers=handlers, http_exception_handler=_http, request_validation_handler=_invalid,  # type: ignore[arg-type]
@@ -100,6 +100,11 @@ def _away(_: ExceptionHandler, request: Request, error: Exception) -> Problem:
     return problem(503, "unavailable", "the store does not answer; try again in a moment", headers=dict(AGAIN))
 
 
+def _hung_up(_: ExceptionHandler, request: Request, __: ClientDisconnect) -> Problem:
+    log.debug("the client hung up", method=request.method, path=request.url.path)
+    return problem(400, "bad_request", "the body did not come to its end")  # nobody is there to read it
+
+
 def _ours(_: ExceptionHandler, request: Request, error: Exception) -> Problem:
     log.error("failed to answer", method=request.method, path=request.url.path, exc_info=error)
     return problem(500, "internal", "this is our mistake and has been logged")
@@ -136,5 +141,5 @@ def _where(path: Sequence[int | str]) -> str:
     place, *steps = path
     if place != "body":
         return f"{'.'.join(map(str, steps))} in the {place}"
-    said = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)
-    return said.lstrip(".") or "the body"
+    in_body = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)
+    return in_body.lstrip(".") or "the body"

@@ -4,7 +4,7 @@ import asyncio
 from time import monotonic
 
 from schemas.facts import RATE_CARD_TEAM
-from schemas.rates import RateCards
+from schemas.pricing import RateCards
 from services.credits.rate_cards import load_rate_cards, newest_version
 from services.store.connect import Connection, Pool
 
@@ -12,7 +12,7 @@ LOOK_EVERY_SECONDS = 10
 SEE_THE_CARDS = "SELECT set_config('creditwell.team', $1, true)"
 
 
-class Cards:
+class CurrentRateCards:
     """Every published card; the ones in hand are given while somebody looks for newer ones."""
 
     def __init__(self, pool: Pool) -> None:

@@ -1,21 +1,22 @@
 """At the API's door: everybody who may enter does, but nobody too often.
 
-Callers are counted by team, member and role rather than by token, so that a token minted anew changes nothing; and only once their
-token was verified, so that inventing names fills no memory. As many requests as a minute (for services, a second) allows may come
-at once; they come back evenly, so that whoever is told to wait may go on after just that time (GCRA).
+Callers are counted by team, member and role rather than by token, so that a token minted anew changes nothing; and only
+once their token was verified, so that inventing names fills no memory. As many requests as a minute (for services, a
+second) allows may come at once; they come back evenly, so that whoever is told to wait may go on after just that time
+(GCRA).
 
-Who fails to sign in is counted by address, after the failure; a webhook that Stripe has not signed counts as such. So a valid token
-or signature is never refused for what others do at its address, be it a whole company's or that of a proxy (which is what counts,
-unless CREDITWELL_API_PROXIES trusts the proxy to name its own callers). In return bad tokens are looked at however many come, at
-0.2 ms each.
+Who fails to sign in is counted by address, after the failure; a webhook that Stripe has not signed counts as such. So a
+valid token or signature is never refused for what others do at its address, be it a whole company's or that of a proxy.
+The proxy's address is what counts, unless CREDITWELL_API_PROXIES trusts the proxy to name its own callers. In return
+bad tokens are looked at however many come, at 0.2 ms each.
 
-Everything is counted in the memory of this process, of so many callers at most. Of the library `limits` the storage in memory goes
-through everybody it knows at each hit: 0.9 ms at 10,000 callers. This takes 5 µs, however many there are.
+Everything is counted in the memory of this process, of so many callers at most. Of the library `limits` the storage in
+memory goes through everybody it knows at each hit: 0.9 ms at 10,000 callers. This takes 5 µs, however many there are.
 """
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
 from math import ceil
@@ -28,12 +29,13 @@ from throttled import MemoryStore, RateLimiterType, Throttled, per_min, per_sec
 from throttled.rate_limiter import Quota
 
 from services.api.problems import problem
-from services.api.tokens import Caller, Role
+from services.api.tokens import Caller, TokenRole
 from services.runtime.settings import Settings
 
 # Of each kind. Beyond, whoever has not asked for longest is forgotten, and may ask as if for the first time.
 COUNTED_MAX = 10_000
-STREAM_AGAIN_SECONDS = 5  # nobody knows when a stream will end
+DOWNLOADS_MAX = 4  # of one caller at one process: each is read as fast as it is taken
+OPEN_AGAIN_SECONDS = 5  # nobody knows when a stream or a download will end
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,7 @@ class Allowance:
     throttled: Throttled
 
 
-class Turnstile:
+class RateLimiter:
     """Counts who asks, and sends away, with the time to come back, who asks too often."""
 
     def __init__(self, settings: Settings, registry: CollectorRegistry) -> None:
@@ -57,7 +59,7 @@ class Turnstile:
             "addresses", failed, per_min, f"one address may fail to sign in {failed} times a minute"
         )
         self._streams_max = settings.api_streams_per_caller
-        self._streams: Counter[str] = Counter()
+        self._opened: dict[str, Counter[str]] = {"streams": Counter(), "downloads": Counter()}
         self._sent_away = prometheus_client.Counter(
             "creditwell_http_too_many_requests", "Requests that were answered 429, by which limit", ["limit"],
             registry=registry,
@@ -69,30 +71,36 @@ class Turnstile:
         Raises:
             Problem: `too_many_requests`.
         """
-        self._count(self._services if caller.role is Role.SERVICE else self._people, _name(caller))
+        self._count(self._services if caller.role is TokenRole.SERVICE else self._people, _name(caller))
 
     def failed(self, address: str) -> None:
         """Count a request from this address whose sign-in has failed. Raises as `let_in` does."""
         self._count(self._addresses, _neighbourhood(address))
 
-    @contextmanager
-    def streaming(self, caller: Caller) -> Iterator[None]:
+    def streaming(self, caller: Caller) -> AbstractContextManager[None]:
         """A stream of the caller is open while the block runs. Raises as `let_in` does."""
-        name = _name(caller)
-        if 0 < self._streams_max <= self._streams[name]:
-            words = f"one caller may have {self._streams_max} streams open at once"
-            raise self._too_many("streams", words, STREAM_AGAIN_SECONDS)
-        self._streams[name] += 1
+        return self._open("streams", caller, self._streams_max)
+
+    def downloading(self, caller: Caller) -> AbstractContextManager[None]:
+        """The same of a download."""
+        return self._open("downloads", caller, DOWNLOADS_MAX)
+
+    @contextmanager
+    def _open(self, kind: str, caller: Caller, most: int) -> Iterator[None]:
+        opened, name = self._opened[kind], _name(caller)
+        if 0 < most <= opened[name]:
+            raise self._too_many(kind, f"one caller may have {most} {kind} open at once", OPEN_AGAIN_SECONDS)
+        opened[name] += 1
         try:
             yield
         finally:
-            self._streams[name] -= 1
-            if not self._streams[name]:
-                del self._streams[name]
+            opened[name] -= 1
+            if not opened[name]:
+                del opened[name]
 
     def _count(self, allowance: Allowance | None, name: str) -> None:
-        if allowance is not None and (asked := allowance.throttled.limit(name)).limited:
-            raise self._too_many(allowance.kind, allowance.words, asked.state.retry_after)
+        if allowance is not None and (outcome := allowance.throttled.limit(name)).limited:
+            raise self._too_many(allowance.kind, allowance.words, outcome.state.retry_after)
 
     def _too_many(self, kind: str, words: str, wait_seconds: float) -> Problem:
         self._sent_away.labels(kind).inc()

@@ -3,27 +3,31 @@
 import asyncio
 
 from services.api.app import create_app
-from services.api.context import World
+from services.api.context import ApiContext
 from services.api.lanes import Lanes
-from services.api.rate_cards import Cards
-from services.api.rate_limits import Turnstile
+from services.api.rate_cards import CurrentRateCards
+from services.api.rate_limits import RateLimiter
 from services.api.tokens import tokens_of
-from services.api.usage_producer import Reports
-from services.api.watch import Watch
+from services.api.usage_producer import UsageProducer
+from services.api.watch import HeadWatch
 from services.money.stripe_client import charges_of
 from services.runtime.clock import Clock, pause, system_clock
 from services.runtime.gc_tuning import look_for_garbage_in_passing
 from services.runtime.health import Health
+from services.runtime.http_protocol import Limits
 from services.runtime.http_server import listen
 from services.runtime.retry import keep_going
-from services.runtime.settings import Settings, catalog_of
-from services.store.connect import AWAY, WORLD, Pool, connect_pool
+from services.runtime.settings import Settings
+from services.runtime.settings_loading import catalog_of
+from services.store.connect import AWAY, RETRYABLE, Pool, connect_pool
 
 CONNECTIONS = 10
 LOOK_SECONDS = 2.0
+# A download has begun to be answered, and has no other way to say "busy" than to break off.
+DOWNLOAD_PATIENCE_SECONDS = 300
 
-# Pages are read in the order of an index and end after some rows. Of a table that was never analysed PostgreSQL believes that it
-# is cheaper to collect all of a team's million rows and to sort them, which takes half a second.
+# Pages are read in the order of an index and end after some rows. Of a table that was never analysed PostgreSQL
+# believes that it is cheaper to collect all of a team's million rows and to sort them, which takes half a second.
 BY_INDEX = {"enable_bitmapscan": "off", "enable_sort": "off"}
 
 
@@ -42,21 +46,22 @@ async def serve(
     if pool is None:
         return
     charges = charges_of(settings) if settings.stripe_key else None
-    world = World(
-        settings=settings, pool=pool, tokens=tokens, turnstile=Turnstile(settings, health.registry), catalog=catalog,
-        cards=Cards(pool), charges=charges, reports=Reports(settings), watch=Watch(pool, stop),
-        lanes=Lanes(), simulations=Lanes(1), health=health, clock=clock,
+    context = ApiContext(
+        settings=settings, pool=pool, tokens=tokens, rate_limiter=RateLimiter(settings, health.registry), catalog=catalog,
+        cards=CurrentRateCards(pool), charges=charges, reports=UsageProducer(settings), watch=HeadWatch(pool, stop),
+        lanes=Lanes(), simulations=Lanes(1), downloads=Lanes(1, patience_seconds=DOWNLOAD_PATIENCE_SECONDS),
+        past=Lanes(1), health=health, clock=clock,
     )  # fmt: skip
-    app = create_app(world)
+    app = create_app(context)
     look_for_garbage_in_passing()
     try:
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(world.watch.run())
-            tasks.create_task(world.reports.run(stop))
-            tasks.create_task(_look_at_database(world, stop))
+            tasks.create_task(context.watch.run())
+            tasks.create_task(context.reports.run(stop))
+            tasks.create_task(_look_at_database(context, stop))
             await listen(
                 app, host=settings.api_host, port=settings.api_port, port_setting="api_port", stop=stop,
-                started=started, proxies=settings.api_proxies,
+                started=started, proxies=settings.api_proxies, limits=Limits(connections=settings.api_connections),
             )  # fmt: skip
     finally:
         if charges is not None:
@@ -66,10 +71,10 @@ async def serve(
 
 async def _connect(settings: Settings, stop: asyncio.Event, health: Health) -> Pool | None:
     """A pool as soon as the database answers; None if the process is told to stop before."""
-    found: list[Pool] = []
+    pools: list[Pool] = []
 
     async def connect() -> None:
-        found.append(
+        pools.append(
             await connect_pool(
                 settings.needed("database"),
                 process="api",
@@ -81,18 +86,18 @@ async def _connect(settings: Settings, stop: asyncio.Event, health: Health) -> P
         )
         health.back("database")
 
-    await keep_going("database", connect, stop, health, away=WORLD)
-    return found[0] if found else None
+    await keep_going("database", connect, stop, health, away=RETRYABLE)
+    return pools[0] if pools else None
 
 
-async def _look_at_database(world: World, stop: asyncio.Event) -> None:
+async def _look_at_database(context: ApiContext, stop: asyncio.Event) -> None:
     """Ready while the database answers. Kafka may be away: balances are read without it."""
     while not stop.is_set():
         try:
-            await world.pool.fetchval("SELECT 1")
+            await context.pool.fetchval("SELECT 1")
         except AWAY as away:
-            world.health.away("database", repr(away))
+            context.health.away("database", repr(away))
         else:
-            world.health.back("database")
-            world.health.ready()
+            context.health.back("database")
+            context.health.ready()
         await pause(stop, LOOK_SECONDS)

@@ -1,10 +1,13 @@
-"""The way to Stripe's pages and back: Stripe itself, where browsers may be sent to afterwards, and the head of a team's shard."""
+"""The way to Stripe's pages and back.
+
+Stripe itself, where browsers may be sent to afterwards, and the head of a team's shard.
+"""
 
 from typing import Final
 from urllib.parse import urlsplit
 
 from schemas.places import Place
-from services.api.access import Ask
+from services.api.access import TeamRequest
 from services.api.problems import problem
 from services.money.stripe_client import Charges
 from services.runtime.errors import Refused
@@ -15,31 +18,31 @@ from services.store.shards import shard_of
 PAGE: Final = "/usage"
 
 
-def stripe_of(ask: Ask) -> Charges:
+def stripe_of(ask: TeamRequest) -> Charges:
     """Our account at Stripe. Raises Problem: no_stripe_key."""
-    if ask.world.charges is None:
+    if ask.context.charges is None:
         raise problem(503, "no_stripe_key", "CREDITWELL_STRIPE_KEY is not set, so nothing can be bought here")
-    return ask.world.charges
+    return ask.context.charges
 
 
-def return_url_of(ask: Ask, wanted: str | None) -> str:
+def return_url_of(ask: TeamRequest, url: str | None) -> str:
     """Where the browser comes back to: our own page, or one of a configured origin.
 
     Raises:
         Refused: invalid_return_url. Whoever is sent anywhere from a payment believes what stands there.
     """
-    own = ask.world.settings.public_url or str(ask.request.base_url).rstrip("/")
-    if wanted is None:
+    own = ask.context.settings.public_url or str(ask.request.base_url).rstrip("/")
+    if url is None:
         return own + PAGE
-    if not wanted.isascii() or not wanted.isprintable() or set(wanted) & set(' \\{}<>"'):
+    if not url.isascii() or not url.isprintable() or set(url) & set(' \\{}<>"'):
         raise Refused(
             "invalid_return_url", "write it as a browser would send it, with anything unusual percent-encoded"
         )
-    if _origin(wanted) not in {own, *ask.world.settings.cors_origins}:
-        raise Refused("invalid_return_url", f"{wanted!r:.140} is not of a configured origin (CREDITWELL_CORS_ORIGINS)")
-    if "#" in wanted:
+    if _origin(url) not in {own, *ask.context.settings.cors_origins}:
+        raise Refused("invalid_return_url", f"{url!r:.140} is not of a configured origin (CREDITWELL_CORS_ORIGINS)")
+    if "#" in url:
         raise Refused("invalid_return_url", "leave out the part after #: it would travel to Stripe")
-    return wanted
+    return url
 
 
 def _origin(url: str) -> str | None:

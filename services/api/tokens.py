@@ -1,25 +1,22 @@
 """Who is calling: JSON Web Tokens, verified against the issuer's keys.
 
-A token says `team`, `sub` (the member), `role`, and for services the `sources` that they may report usage as. Only asymmetric
-algorithms are accepted, so nobody can sign with a public key. Keys come from a JWKS file or URL and may rotate; a key that
-is taken away ends its tokens with the next look at the set.
+A token says `team`, `sub` (the member), `role`, and for services the `sources` that they may report usage as. Only
+asymmetric algorithms are accepted, so nobody can sign with a public key. Keys come from a JWKS file or URL and may
+rotate; a key that is taken away ends its tokens with the next look at the set.
 
-Under CREDITWELL_INSECURE_DEV=1 without a JWKS, tokens are signed by a key that everybody can read below. That is what makes
-it insecure, and why logs and page say so.
+Under CREDITWELL_INSECURE_DEV=1 without a JWKS, tokens are signed by a key that everybody can read below. That is what
+makes it insecure, and why logs and page say so.
 """
 
-import asyncio
-import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import httpx
 import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from joserfc import jwt
@@ -27,8 +24,9 @@ from joserfc.errors import JoseError
 from joserfc.jwk import KeySet, OKPKey
 
 from schemas.facts import NO_ID, is_id
+from services.api.token_keys import KEYS_FRESH, FetchedKeys, FixedKeys, KeySource, read_file, read_url
 from services.runtime.clock import Clock, system_clock
-from services.runtime.errors import Refused, Unavailable
+from services.runtime.errors import Refused
 from services.runtime.settings import Settings
 
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519")
@@ -38,14 +36,11 @@ EVERY_TEAM = "*"
 TOKEN_MAX = 8 * 1024
 NAME_MAX = 128
 REMEMBERED_MAX = 10_000
-KEYS_FRESH = timedelta(minutes=5)
-KEYS_AGAIN = timedelta(seconds=10)  # an unknown key id may ask the issuer this often, whoever sends it
-KEYS_STALE = timedelta(hours=1)  # without an answer of the issuer, for so long the known keys count
 
 log = structlog.get_logger("tokens")
 
 
-class Role(StrEnum):
+class TokenRole(StrEnum):
     """What a token's bearer is to the team."""
 
     MEMBER = "member"
@@ -55,8 +50,8 @@ class Role(StrEnum):
     OPERATOR = "operator"
 
 
-PEOPLE = frozenset({Role.MEMBER, Role.ADMIN})
-FOR_EVERY_TEAM = frozenset({Role.SERVICE, Role.FINANCE, Role.OPERATOR})
+PEOPLE = frozenset({TokenRole.MEMBER, TokenRole.ADMIN})
+FOR_EVERY_TEAM = frozenset({TokenRole.SERVICE, TokenRole.FINANCE, TokenRole.OPERATOR})
 
 
 class BadToken(Exception):
@@ -69,7 +64,7 @@ class Caller:
 
     team_id: str
     sub: str
-    role: Role
+    role: TokenRole
     sources: tuple[str, ...]
     expires_at: datetime
 
@@ -82,20 +77,10 @@ class Caller:
         return any(source.startswith(own[:-1]) if own.endswith("*") else source == own for own in self.sources)
 
 
-class Keys(Protocol):
-    """Where the issuer's public keys come from."""
-
-    async def known(self, now: datetime) -> KeySet:
-        """The keys as known now."""
-
-    async def again(self, now: datetime) -> KeySet | None:
-        """A newer set for a token whose key is not among the known ones; None if it is too early to ask again."""
-
-
 class Tokens:
     """Verifies tokens, and remembers those that it has verified for as long as the keys stay."""
 
-    def __init__(self, keys: Keys, issuer: str, audience: str, clock: Clock = system_clock) -> None:
+    def __init__(self, keys: KeySource, issuer: str, audience: str, clock: Clock = system_clock) -> None:
         self.keys, self.issuer, self.audience, self.clock = keys, issuer, audience, clock
         self._remembered: dict[str, Caller] = {}
         self._under: KeySet | None = None
@@ -108,7 +93,7 @@ class Tokens:
             Unavailable: the issuer's keys can't be had.
         """
         now = self.clock()
-        keys = await self.keys.known(now)
+        keys = await self.keys.key_set(now)
         if keys is not self._under:
             self._remembered, self._under = {}, keys
         caller = self._remembered.get(token)
@@ -140,7 +125,7 @@ class Tokens:
             exp={"essential": True},
             sub={"essential": True},
             team={"essential": True},
-            role={"essential": True, "values": [*Role]},
+            role={"essential": True, "values": [*TokenRole]},
         )
         try:
             claims = jwt.decode(token, keys, algorithms=ALGORITHMS).claims
@@ -159,7 +144,7 @@ def _caller(claims: dict[str, Any]) -> Caller:
         raise BadToken(f"the claims team and sub are printable text of at most {NAME_MAX} characters")
     if not isinstance(sources, list) or not all(isinstance(source, str) and source for source in sources):
         raise BadToken("the claim sources is a list of text")
-    role = Role(claims["role"])
+    role = TokenRole(claims["role"])
     if team != EVERY_TEAM and not is_id(team):
         raise BadToken(f"the claim team is no team's: {NO_ID}")
     if role in PEOPLE and not is_id(sub):
@@ -173,87 +158,11 @@ def _caller(claims: dict[str, Any]) -> Caller:
     return Caller(team, sub, role, tuple(sources), expires_at)
 
 
-class FixedKeys:
-    """Keys that are given once: those of development, and of tests."""
-
-    def __init__(self, keys: KeySet) -> None:
-        self.keys = keys
-
-    async def known(self, now: datetime) -> KeySet:  # noqa: ARG002
-        """The keys."""
-        return self.keys
-
-    async def again(self, now: datetime) -> KeySet | None:  # noqa: ARG002
-        """There are no others."""
-        return None
-
-
-class FetchedKeys:
-    """Keys from a JWKS file or URL, fetched anew when they are old and when a token names one that is not among them."""
-
-    def __init__(self, where: str, fetch: Callable[[], Awaitable[bytes]], fresh: timedelta) -> None:
-        self.where, self._fetch, self._fresh = where, fetch, fresh
-        self._keys: KeySet | None = None
-        self._raw = b""
-        self._fetched_at = self._asked_at = datetime.min.replace(tzinfo=UTC)
-        self._one_at_a_time = asyncio.Lock()
-
-    async def known(self, now: datetime) -> KeySet:
-        """The keys as known now.
-
-        Raises:
-            Unavailable: the issuer has not answered for too long.
-        """
-        if now - self._fetched_at >= self._fresh:
-            async with self._one_at_a_time:
-                if now - self._fetched_at >= self._fresh and now - self._asked_at >= min(self._fresh, KEYS_AGAIN):
-                    await self._ask(now)
-        if self._keys is None or now - self._fetched_at > KEYS_STALE:
-            raise Unavailable(f"the keys that sign tokens can't be had from {self.where}", code="no_keys")
-        return self._keys
-
-    async def again(self, now: datetime) -> KeySet | None:
-        """A newer set; None if it is too early to ask again."""
-        async with self._one_at_a_time:
-            if now - self._asked_at < KEYS_AGAIN:
-                return None
-            await self._ask(now)
-        return self._keys
-
-    async def _ask(self, now: datetime) -> None:
-        self._asked_at = now
-        try:
-            raw = await self._fetch()
-            if raw != self._raw or self._keys is None:
-                self._keys = KeySet.import_key_set(json.loads(raw))
-        except (OSError, httpx.HTTPError, JoseError, ValueError, KeyError, TypeError) as error:
-            log.warning("the keys that sign tokens could not be read", where=self.where, error=repr(error))
-            return
-        self._raw, self._fetched_at = raw, now
-
-
-def read_file(path: Path) -> Callable[[], Awaitable[bytes]]:
-    """A JWKS file: a few hundred bytes on a local disk."""
-
-    async def fetch() -> bytes:
-        return await asyncio.to_thread(path.read_bytes)
-
-    return fetch
-
-
-def read_url(url: str) -> Callable[[], Awaitable[bytes]]:
-    """A JWKS URL of the issuer."""
-
-    async def fetch() -> bytes:
-        async with httpx.AsyncClient(timeout=5, follow_redirects=False) as client:
-            response = await client.get(url)
-            return response.raise_for_status().content
-
-    return fetch
-
-
 def tokens_of(settings: Settings, clock: Clock = system_clock) -> Tokens:
-    """What verifies tokens in a process; ends it where keys, issuer or audience are missing outside insecure development."""
+    """What verifies tokens in a process.
+
+    It ends the process where keys, issuer or audience are missing outside insecure development.
+    """
     if settings.jwks is None:
         settings.require_keys("jwks", "jwt_issuer", "jwt_audience")
         return Tokens(FixedKeys(KeySet([development_key()])), *_development(settings), clock)
@@ -281,12 +190,14 @@ def mint(
     *,
     team: str,
     member: str,
-    role: Role | str,
+    role: TokenRole | str,
     sources: Sequence[str] = (),
     lasts: timedelta = timedelta(days=7),
     clock: Clock = system_clock,
 ) -> str:
-    """A development token. `sources` are those that a service may report usage as; `*` at the end of one means all that begin so.
+    """A development token.
+
+    `sources` are those that a service may report usage as; `*` at the end of one means all that begin so.
 
     Raises:
         ValueError: there is no such role.
@@ -299,7 +210,7 @@ def mint(
     issuer, audience = _development(settings)
     now = clock()
     claims: dict[str, str | int | list[str]] = {
-        "iss": issuer, "aud": audience, "sub": member, "team": team, "role": Role(role).value,
+        "iss": issuer, "aud": audience, "sub": member, "team": team, "role": TokenRole(role).value,
         "iat": int(now.timestamp()), "exp": int((now + lasts).timestamp()),
     }  # fmt: skip
     if sources:

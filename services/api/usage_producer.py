@@ -1,8 +1,9 @@
 """Usage that comes in by HTTP goes to Kafka, as if the feature service had sent it there itself.
 
-An idempotent producer numbers what it sends, and Kafka waits for every number. A batch that Kafka refuses, or that expires, leaves a
-gap after which nothing of that producer is taken in that partition, ever. So after a failure the next report goes by another
-producer. What the one before still has on its way may arrive as well: sending the same twice does no harm.
+An idempotent producer numbers what it sends, and Kafka waits for every number. A batch that Kafka refuses, or that
+expires, leaves a gap after which nothing of that producer is taken in that partition, ever. So after a failure the next
+report goes by another producer. What the one before still has on its way may arrive as well: sending the same twice
+does no harm.
 """
 
 import asyncio
@@ -24,7 +25,7 @@ GOODBYE_SECONDS = 5
 RECORD_BYTES = 2 * 1024 * 1024
 
 
-class Reports:
+class UsageProducer:
     """A producer that reads of balances need not wait for: it connects by itself, and anew when Kafka was away."""
 
     def __init__(self, settings: Settings, topic: str = USAGE) -> None:

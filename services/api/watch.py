@@ -1,7 +1,7 @@
 """Watching the heads of the log: who waits for something new is woken when their shard has moved.
 
-One statement for all who wait, and none while nobody does. NOTIFY would be an event, but it makes every commit of the store
-wait for every other one, so the heads are looked at instead.
+One statement for all who wait, and none while nobody does. NOTIFY would be an event, but it makes every commit of the
+store wait for every other one, so the heads are looked at instead.
 """
 
 import asyncio
@@ -15,24 +15,27 @@ LOOK_EVERY_SECONDS = 0.025
 HEADS = "SELECT shard, next - 1 AS position FROM shard_heads WHERE shard = ANY($1)"
 
 
-class Watch:
+class HeadWatch:
     """The heads of the shards that somebody waits for."""
 
     def __init__(self, pool: Pool, stop: asyncio.Event) -> None:
         self._pool, self.stop = pool, stop
         self._heads: dict[int, int] = {}
         self._waiting: dict[int, set[asyncio.Event]] = {}
-        self._wanted = asyncio.Event()
+        self._somebody_waits = asyncio.Event()
 
     async def head(self, shard: int) -> int:
         """The last position of a shard."""
         return await head_of(self._pool, shard)
 
     async def moved(self, shard: int, beyond: int, seconds: float) -> bool:
-        """Wait until the head of a shard is beyond a position; False if it was not within the time, or the process stops."""
+        """Wait until the head of a shard is beyond a position.
+
+        False if it was not within the time, or the process stops.
+        """
         woken = asyncio.Event()
         self._waiting.setdefault(shard, set()).add(woken)
-        self._wanted.set()
+        self._somebody_waits.set()
         try:
             async with asyncio.timeout(seconds):
                 while self._heads.get(shard, 0) <= beyond and not self.stop.is_set():
@@ -57,8 +60,8 @@ class Watch:
     async def _round(self) -> None:
         shards = [shard for shard, waiting in self._waiting.items() if waiting]
         if not shards:
-            self._wanted.clear()
-            await until_stopped(self._wanted.wait(), self.stop)
+            self._somebody_waits.clear()
+            await until_stopped(self._somebody_waits.wait(), self.stop)
             return
         rows = await self._pool.fetch(HEADS, shards)
         moved = {shard for shard, position in rows if position > self._heads.get(shard, 0)}

@@ -1,4 +1,6 @@
-"""Is the log what was recorded, and do the projections say what it says? Reads everything, and writes signed notes alone.
+"""Is the log what was recorded, and do the projections say what it says?
+
+Reads everything, and writes signed notes alone.
 
 signer        the process: a signed checkpoint each half minute
 sign_log      a note only for a log that holds all that was signed before

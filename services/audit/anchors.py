@@ -1,8 +1,8 @@
 """Anchors: copies of the signed notes in a folder outside the database.
 
-Whoever rewrites the database, or restores an old backup of it, does not rewrite these. Best on storage that keeps what it was
-given (object lock), mounted as a folder. A file is named after the size of the log that its note speaks of, so names
-sort as the notes do.
+Whoever rewrites the database, or restores an old backup of it, does not rewrite these. Best on storage that keeps what
+it was given (object lock), mounted as a folder. A file is named after the size of the log that its note speaks of, so
+names sort as the notes do.
 """
 
 import os

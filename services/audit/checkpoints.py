@@ -4,15 +4,16 @@ A note is a C2SP signed note whose text is a tlog-checkpoint:
 
     creditwell/<log>                      origin, and the name of the key
     1234567                               size: the facts in all shards
-    <base64>                              root: the Merkle tree (RFC 9162) over the 64 leaves (shard, last, head), by shard
+    <base64>                              root: the Merkle tree (RFC 9162) over the leaves (shard, last, head) of 64
+                                          shards
     time 2026-11-23T10:15:30.123456Z      when it was signed
     previous <base64>                     SHA-256 of the whole note before; 32 zeros for the first
-    shard 31 20418 <base64>               for each shard that has facts: its last position, and the hash of its last block
+    shard 31 20418 <base64>               of each shard that has facts: its last position, its last block's hash
 
     — creditwell/<log> <base64>           Ed25519 signature of the text
 
-A leaf is SHA-256(0x00, shard 2 bytes, last 8 bytes, head 32 bytes). The private key is 32 bytes in base64; the public key 32 bytes
-in base64, or the `name+id+key` that other tools for signed notes read.
+A leaf is SHA-256(0x00, shard 2 bytes, last 8 bytes, head 32 bytes). The private key is 32 bytes in base64; the public
+key 32 bytes in base64, or the `name+id+key` that other tools for signed notes read.
 """
 
 import re
@@ -43,7 +44,7 @@ class NoteInvalid(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class ShardHead:
     """The end of one shard: its last position, and the hash of its last block."""
 
     last: int
@@ -57,7 +58,7 @@ class Checkpoint:
     origin: str
     signed_at: datetime
     previous: bytes
-    heads: Mapping[int, Head] = field(default_factory=dict)
+    heads: Mapping[int, ShardHead] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -67,7 +68,7 @@ class Checkpoint:
     @property
     def root(self) -> bytes:
         """The Merkle root over all shards."""
-        empty = Head(0, GENESIS)
+        empty = ShardHead(0, GENESIS)
         return merkle_root([leaf_of_head(shard, self.heads.get(shard, empty)) for shard in range(SHARDS)])
 
 
@@ -76,7 +77,7 @@ def origin_of(log: str) -> str:
     return f"creditwell/{log}"
 
 
-def leaf_of_head(shard: int, head: Head) -> bytes:
+def leaf_of_head(shard: int, head: ShardHead) -> bytes:
     """The leaf of a shard in the tree over all shards."""
     return sha256(_LEAF.pack(b"\x00", shard, head.last) + head.hash).digest()
 
@@ -117,12 +118,12 @@ def parse(note: str) -> Checkpoint:
     return parsed
 
 
-def _head(line: str) -> tuple[int, Head]:
+def _head(line: str) -> tuple[int, ShardHead]:
     word, shard, last, head = line.split(" ")
     if word != "shard" or not 0 <= int(shard) < SHARDS:
         message = f"unknown line {line!r}"
         raise ValueError(message)
-    return int(shard), Head(int(last), _bytes(head))
+    return int(shard), ShardHead(int(last), _bytes(head))
 
 
 def note_hash(note: str) -> bytes:

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 from projections.top_ups.state import VERSION
 from schemas.facts import RATE_CARD_TEAM, AnyFact, Stored, UnknownFact
 from schemas.places import Place
-from schemas.rates import RateCards
-from services.audit.expected import Expected, Row
+from schemas.pricing import RateCards
+from services.audit.expected import Expected, TableRow
 from services.audit.follows import TeamAudit
 from services.store.connect import Connection
 from services.store.read import FACT_COLUMNS, stored_of
@@ -173,7 +173,7 @@ def _audit_of(examined: Examined, team_id: str) -> TeamAudit:
 
 async def _compare_all(connection: Connection, examined: Examined, differs: Differs) -> None:
     made = examined.expected
-    rows: dict[str, Iterable[Row]] = {
+    rows: dict[str, Iterable[TableRow]] = {
         "teams": made.team_rows(), "holds": made.hold_rows(), "member_limits": made.limits.values(),
         "voided_usages": made.void_rows(), "top_ups": made.top_up_rows(), "top_up_attempts": made.attempt_rows(),
         "checkouts": made.purchase_rows(),
@@ -189,7 +189,7 @@ async def _compare(
     table: str,
     keys: int,
     sql: str,
-    should: dict[Row, Row],
+    should: dict[TableRow, TableRow],
     differs: Differs,
 ) -> None:
     columns: Sequence[str] = ()

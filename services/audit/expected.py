@@ -10,6 +10,7 @@ from datetime import datetime
 
 from projections.top_ups.state import TopUps
 from projections.top_ups.state import evolve as evolve_top_ups
+from schemas.credits import MicroCredits
 from schemas.cycles import cycle_at, cycle_start
 from schemas.facts import (
     AnyFact,
@@ -33,7 +34,7 @@ from schemas.facts import (
     UsageVoided,
 )
 
-Row = tuple[object, ...]
+TableRow = tuple[object, ...]
 Key = tuple[str, object]  # team, and what else names a row
 
 
@@ -49,7 +50,7 @@ class TeamRow:
     ends_at: datetime
     sealed: int
 
-    def row(self, team_id: str) -> Row:
+    def row(self, team_id: str) -> TableRow:
         """As the table has it."""
         return (
             team_id, self.plan.plan, self.plan_id, self.anchor, self.zone, self.plan.allowance_credits, self.cycle,
@@ -62,7 +63,7 @@ class HoldRow:
     """A row of `holds`; what was set aside is compared while the hold is open."""
 
     member_id: str | None
-    credits: int
+    credits: MicroCredits
     placed_at: datetime
     expires_at: datetime
     state: str = "open"
@@ -75,7 +76,7 @@ class Expected:
     saved_at: Mapping[str, int]
     teams: dict[str, TeamRow] = field(default_factory=dict)
     holds: dict[Key, HoldRow] = field(default_factory=dict)
-    limits: dict[Key, Row] = field(default_factory=dict)
+    limits: dict[Key, TableRow] = field(default_factory=dict)
     numbers: dict[Key, int] = field(default_factory=dict)
     voids: dict[Key, int] = field(default_factory=dict)
     attempts: dict[Key, tuple[str | None, bool]] = field(default_factory=dict)
@@ -168,25 +169,25 @@ class Expected:
             created = isinstance(fact, TopUpIntentCreated)
             self.attempts[key] = (fact.payment_intent_id if created else intent_id, created)
 
-    def team_rows(self) -> Iterable[Row]:
+    def team_rows(self) -> Iterable[TableRow]:
         """Rows of `teams`."""
         return (team.row(team_id) for team_id, team in self.teams.items())
 
-    def hold_rows(self) -> Iterable[Row]:
+    def hold_rows(self) -> Iterable[TableRow]:
         """Rows of `holds`; credits of those that have ended are left out."""
         for (team_id, hold_id), hold in self.holds.items():
             credits = hold.credits if hold.state == "open" else None
             yield team_id, hold_id, hold.member_id, credits, hold.placed_at, hold.expires_at, hold.state
 
-    def void_rows(self) -> Iterable[Row]:
+    def void_rows(self) -> Iterable[TableRow]:
         """Rows of `voided_usages`."""
         return ((*key, position) for key, position in self.voids.items())
 
-    def attempt_rows(self) -> Iterable[Row]:
+    def attempt_rows(self) -> Iterable[TableRow]:
         """Rows of `top_up_attempts`."""
         return ((*key, intent_id, is_open) for key, (intent_id, is_open) in self.attempts.items())
 
-    def purchase_rows(self) -> Iterable[Row]:
+    def purchase_rows(self) -> Iterable[TableRow]:
         """Rows of `checkouts` that sell something."""
         for (team_id, purchase_id), sold in self.purchases.items():
             credited = (team_id, purchase_id) in self.paid
@@ -195,7 +196,7 @@ class Expected:
                 sold.keeps_card, credited,
             )  # fmt: skip
 
-    def top_up_rows(self) -> Iterable[Row]:
+    def top_up_rows(self) -> Iterable[TableRow]:
         """Rows of `top_ups`: the fold as it was where it was saved."""
         for team_id, position in self.saved_at.items():
             state = self.top_ups.get(team_id) or TopUps(team_id=team_id)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal, InvalidOperation
 
-from schemas.credits import format_credits
+from schemas.credits import MicroCredits, format_credits
 from schemas.cycles import cycle, cycle_at
 from schemas.facts import (
     OURS,
@@ -29,7 +29,7 @@ from schemas.facts import (
     UsageRecorded,
     UsageVoided,
 )
-from schemas.rates import NotPriced, RateCards
+from schemas.pricing import NotPriced, RateCards
 from services.audit.follows_money import MoneyAudit
 
 LASTS_MAX = timedelta(hours=24)
@@ -41,7 +41,7 @@ Problems = Iterator[str]
 class AuditedHold:
     """A hold by its facts."""
 
-    credits: int
+    credits: MicroCredits
     placed_at: datetime
     expires_at: datetime
     state: str = "open"
@@ -58,7 +58,7 @@ class TeamAudit:
     plan_id: str = ""
     assigned_at: datetime | None = None
     cycle: int | None = None
-    given: int = 0
+    given: MicroCredits = 0
     usages: dict[int, tuple[Stored, UsageRecorded]] = field(default_factory=dict)
     taken_back: set[int] = field(default_factory=set)
     holds: dict[str, AuditedHold] = field(default_factory=dict)
@@ -109,7 +109,7 @@ class TeamAudit:
         feature: str | None,
         quantity: str | None,
         attributes: dict[str, str] | None,
-        credits: int,
+        credits: MicroCredits,
         at: datetime,
         stored: Stored,
     ) -> Problems:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from projections.top_ups.decisions import CHARGE_MAX_CENTS, attempt_of
 from projections.top_ups.months import month_of
 from projections.top_ups.state import TopUps, evolve
-from schemas.credits import format_credits
+from schemas.credits import MicroCredits, format_credits
 from schemas.facts import (
     AnyFact,
     ChargeDisputed,
@@ -31,8 +31,8 @@ class Payment:
     """What a payment brought, at which position, and what of it is taken back now."""
 
     position: int
-    credits: int
-    taken: int = 0
+    credits: MicroCredits
+    taken: MicroCredits = 0
 
 
 @dataclass(slots=True)
@@ -78,7 +78,7 @@ class MoneyAudit:
         if fact.currency != sold.currency or fact.charge_cents - sold.price_cents not in (0, tax):
             yield f"{sold.price_cents} {sold.currency} were asked for, {fact.charge_cents} {fact.currency} were paid"
 
-    def _brought(self, stored: Stored, payment_id: str, credits: int) -> Problems:
+    def _brought(self, stored: Stored, payment_id: str, credits: MicroCredits) -> Problems:
         if payment_id in self.payments:
             yield f"{payment_id} brought credits before"
         if stored.id != payment_id:
@@ -99,7 +99,7 @@ class MoneyAudit:
             yield "a charge before the end of the cool-down"
         if settings is None:
             return
-        taken = state.taken(month_of(stored.recorded_at, state.zone))
+        taken = state.charges_cents(month_of(stored.recorded_at, state.zone))
         most, cap = settings.max_per_month, settings.monthly_cap_cents
         if most is not None and len(taken) >= most:
             yield f"{most} top-ups a month are the cap, and {len(taken)} were made"

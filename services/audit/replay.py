@@ -15,10 +15,11 @@ from typing import NamedTuple
 from projections import usage
 from projections.balance.fold import evolve
 from projections.balance.snapshots import note
-from projections.balance.state import Entry, Kind, Paid, TeamBalance
+from projections.balance.state import ActivityKind, BalanceEntry, LotPayment, TeamBalance
+from schemas.credits import MicroCredits
 from schemas.facts import RATE_CARD_TEAM, RateCardPublished, Stored, UnknownFact, UsageVoided
 from schemas.places import Place
-from schemas.rates import RateCards
+from schemas.pricing import RateCards
 from services.audit.derived import Finding, examine_shard, readable
 from services.credits.rate_cards import load_rate_cards
 from services.read_models.activity_rows import row_of
@@ -64,12 +65,12 @@ SNAPSHOTS = """
     FROM balance_snapshots WHERE shard = $1 AND ($2::text IS NULL OR team_id = $2)
 """
 
-Row = tuple[object, ...]
+ProjectionRow = tuple[object, ...]
 EntryKey = tuple[str, int, int]  # team, position, part
 OnFacts = Callable[[int], None]
 
 
-class Difference(NamedTuple):
+class ReplayDifference(NamedTuple):
     """Where a live projection says something else than the log."""
 
     team_id: str
@@ -77,12 +78,12 @@ class Difference(NamedTuple):
     row: str
     column: str
     expected: object
-    found: object
+    live: object
 
     def __str__(self) -> str:
         """A sentence that names the place."""
         where = f"{self.table} of {self.team_id}{f', {self.row}' if self.row else ''}"
-        return f"{where}: {self.column} should be {self.expected} and is {self.found}"
+        return f"{where}: {self.column} should be {self.expected} and is {self.live}"
 
 
 @dataclass(slots=True)
@@ -90,8 +91,8 @@ class Totals:
     """The entries of one kind, in micro-credits."""
 
     entries: int = 0
-    included: int = 0
-    additional: int = 0
+    included: MicroCredits = 0
+    additional: MicroCredits = 0
 
 
 @dataclass(slots=True)
@@ -100,13 +101,13 @@ class Replayed:
 
     facts: int = 0
     teams: int = 0
-    totals: dict[Kind, Totals] = field(default_factory=dict)
-    differences: list[Difference] = field(default_factory=list)
+    totals: dict[ActivityKind, Totals] = field(default_factory=dict)
+    differences: list[ReplayDifference] = field(default_factory=list)
     more: int = 0
     findings: list[Finding] = field(default_factory=list)
     more_findings: int = 0
 
-    def differs(self, difference: Difference) -> None:
+    def differs(self, difference: ReplayDifference) -> None:
         """Keep the first ones."""
         if len(self.differences) < DIFFERENCES_MAX:
             self.differences.append(difference)
@@ -124,7 +125,7 @@ class Replayed:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class ReplayScope:
     """What is compared: one team or all, and the activity recorded from `since` on and before `until`.
 
     `audit`: do facts follow from facts, too?
@@ -144,9 +145,9 @@ class _Shard:
     voided: frozenset[tuple[str, int]]
     teams: dict[str, TeamBalance] = field(default_factory=dict)
     cells: usage.Cells = field(default_factory=dict)
-    paid: dict[tuple[str, int], tuple[Paid, ...]] = field(default_factory=dict)
+    paid: dict[tuple[str, int], tuple[LotPayment, ...]] = field(default_factory=dict)
     rows: Counter[str] = field(default_factory=Counter)
-    snapshots: dict[tuple[str, int], Row] = field(default_factory=dict)
+    snapshots: dict[tuple[str, int], ProjectionRow] = field(default_factory=dict)
 
 
 async def size_of_replay(connection: Connection) -> int:
@@ -157,7 +158,7 @@ async def size_of_replay(connection: Connection) -> int:
 
 async def replay(
     connection: Connection,
-    wanted: Wanted = Wanted(),
+    scope: ReplayScope = ReplayScope(),
     on_facts: OnFacts = lambda _: None,
 ) -> Replayed:
     """Fold the log anew and compare; `on_facts` is told how many more facts were folded.
@@ -165,15 +166,15 @@ async def replay(
     Balances, lots and usage are compared where the whole log is folded: not with `until`, which stops before.
     """
     replayed = Replayed()
-    shards = range(SHARDS) if wanted.team_id is None else [shard_of(wanted.team_id)]
-    cards = await _rate_cards(connection, replayed) if wanted.audit else None
+    shards = range(SHARDS) if scope.team_id is None else [shard_of(scope.team_id)]
+    cards = await _rate_cards(connection, replayed) if scope.audit else None
     for shard in shards:
         async with connection.transaction(isolation="repeatable_read", readonly=True):
-            await _replay_shard(connection, shard, wanted, replayed, on_facts)
-            if wanted.until == LATEST:
+            await _replay_shard(connection, shard, scope, replayed, on_facts)
+            if scope.until == LATEST:
                 await examine_shard(
-                    connection, shard, wanted.team_id, cards=cards, audit=wanted.audit,
-                    differs=lambda *said: replayed.differs(Difference(*said)), finds=replayed.finds,
+                    connection, shard, scope.team_id, cards=cards, audit=scope.audit,
+                    differs=lambda *difference: replayed.differs(ReplayDifference(*difference)), finds=replayed.finds,
                 )  # fmt: skip
     return replayed
 
@@ -187,36 +188,36 @@ async def _rate_cards(connection: Connection, replayed: Replayed) -> RateCards |
 
 
 async def _replay_shard(
-    connection: Connection, shard: int, wanted: Wanted, replayed: Replayed, on_facts: OnFacts
+    connection: Connection, shard: int, scope: ReplayScope, replayed: Replayed, on_facts: OnFacts
 ) -> None:
     voided = frozenset(
-        (row["team_id"], row["usage_position"]) for row in await connection.fetch(VOIDED, shard, wanted.team_id)
+        (row["team_id"], row["usage_position"]) for row in await connection.fetch(VOIDED, shard, scope.team_id)
     )
     fold = _Shard(shard, voided)
-    async for facts in _facts(connection, shard, wanted):
+    async for facts in _facts(connection, shard, scope):
         entries = [entry for stored in facts for entry in await _take(connection, fold, stored, replayed)]
-        expected = _in_window(fold, entries, wanted, replayed)
-        await _compare_activity(connection, fold, facts, expected, wanted, replayed)
+        expected = _in_window(fold, entries, scope, replayed)
+        await _compare_activity(connection, fold, facts, expected, scope, replayed)
         replayed.facts += len(facts)
         on_facts(len(facts))
     replayed.teams += len(fold.teams)
-    await _compare_rows_of_teams(connection, fold, wanted, replayed)
-    if wanted.until == LATEST:
+    await _compare_rows_of_teams(connection, fold, scope, replayed)
+    if scope.until == LATEST:
         balances = map(balance_row, fold.teams.values())
-        await _compare(connection, "balance", BALANCE, 1, shard, wanted.team_id, balances, replayed)
+        await _compare(connection, "balance", BALANCE, 1, shard, scope.team_id, balances, replayed)
         lots = (lot_row(team, lot) for team in fold.teams.values() for lot in team.changed.values())
-        await _compare(connection, "lots", LOTS, 2, shard, wanted.team_id, lots, replayed)
+        await _compare(connection, "lots", LOTS, 2, shard, scope.team_id, lots, replayed)
         used = (row[1:] for row in usage.rows(fold.cells))
-        await _compare(connection, "usage", USAGE, 4, shard, wanted.team_id, used, replayed)
-        await _compare_snapshots(connection, fold, wanted, replayed)
+        await _compare(connection, "usage", USAGE, 4, shard, scope.team_id, used, replayed)
+        await _compare_snapshots(connection, fold, scope, replayed)
 
 
-async def _facts(connection: Connection, shard: int, wanted: Wanted) -> AsyncIterator[list[Stored]]:
+async def _facts(connection: Connection, shard: int, scope: ReplayScope) -> AsyncIterator[list[Stored]]:
     """The facts that the live projections have folded, and that were recorded before `until`."""
     folded = await connection.fetchval(FOLDED, PROJECTOR, shard)
-    pages = follow(connection, shard, page=PAGE) if wanted.team_id is None else _team(connection, shard, wanted.team_id)
+    pages = follow(connection, shard, page=PAGE) if scope.team_id is None else _team(connection, shard, scope.team_id)
     async for page in pages:
-        facts = [stored for stored in page if stored.position <= folded and stored.recorded_at < wanted.until]
+        facts = [stored for stored in page if stored.position <= folded and stored.recorded_at < scope.until]
         if facts:
             yield facts
         if len(facts) < len(page):
@@ -232,7 +233,7 @@ async def _team(connection: Connection, shard: int, team_id: str) -> AsyncIterat
 
 async def _take(
     connection: Connection, fold: _Shard, stored: Stored, replayed: Replayed
-) -> Sequence[tuple[str, Entry]]:
+) -> Sequence[tuple[str, BalanceEntry]]:
     """Fold one fact; its entries, with the team."""
     fact = readable(stored, replayed.finds)
     if fact is None or isinstance(fact, RateCardPublished):
@@ -241,36 +242,39 @@ async def _take(
     if team is None:
         team = fold.teams[stored.team_id] = TeamBalance(stored.team_id)
     happened_at = stored.occurred_at
-    paid: tuple[Paid, ...] = ()
+    paid: tuple[LotPayment, ...] = ()
     if isinstance(fact, UsageVoided):
         happened_at, paid = fact.usage_occurred_at, await _paid(connection, fold, stored, fact)
     entries = evolve(team, stored, fact, paid, team.changed)  # every lot there ever was: nothing is saved in between
     if (snapshot := note(team, stored)) is not None:
         fold.snapshots[stored.team_id, stored.position] = snapshot[1:]
     for entry in entries:
-        if entry.kind is Kind.USAGE or entry.kind is Kind.USAGE_VOIDED:
+        if entry.kind is ActivityKind.USAGE or entry.kind is ActivityKind.USAGE_VOIDED:
             usage.add(fold.cells, fold.shard, stored.team_id, team.zone, entry, happened_at)
             if (stored.team_id, entry.position) in fold.voided:
                 fold.paid[stored.team_id, entry.position] = entry.paid
     return [(stored.team_id, entry) for entry in entries]
 
 
-async def _paid(connection: Connection, fold: _Shard, stored: Stored, fact: UsageVoided) -> tuple[Paid, ...]:
-    """Who paid the usage that is taken back: as this fold saw it, or as the activity says, which was compared by then."""
-    known = fold.paid.get((stored.team_id, fact.usage_position))
-    if known is not None:
-        return known
+async def _paid(connection: Connection, fold: _Shard, stored: Stored, fact: UsageVoided) -> tuple[LotPayment, ...]:
+    """Who paid the usage that is taken back.
+
+    As this fold saw it, or as the activity says, which was compared by then.
+    """
+    payments = fold.paid.get((stored.team_id, fact.usage_position))
+    if payments is not None:
+        return payments
     paid, _ = await paid_for(connection, stored.shard, stored.team_id, fact.usage_position)
     return paid
 
 
 def _in_window(
-    fold: _Shard, entries: Iterable[tuple[str, Entry]], wanted: Wanted, replayed: Replayed
-) -> dict[EntryKey, Row]:
+    fold: _Shard, entries: Iterable[tuple[str, BalanceEntry]], scope: ReplayScope, replayed: Replayed
+) -> dict[EntryKey, ProjectionRow]:
     """The rows that the activity must have, by team, position and part; counted."""
-    expected: dict[EntryKey, Row] = {}
+    expected: dict[EntryKey, ProjectionRow] = {}
     for team_id, entry in entries:
-        if entry.recorded_at < wanted.since:
+        if entry.recorded_at < scope.since:
             continue
         expected[team_id, entry.position, entry.part] = row_of(team_id, entry)
         fold.rows[team_id] += 1
@@ -285,38 +289,40 @@ async def _compare_activity(
     connection: Connection,
     fold: _Shard,
     facts: Sequence[Stored],
-    expected: Mapping[EntryKey, Row],
-    wanted: Wanted,
+    expected: Mapping[EntryKey, ProjectionRow],
+    scope: ReplayScope,
     replayed: Replayed,
 ) -> None:
     teams = list({stored.team_id for stored in facts})
     rows = await connection.fetch(
-        ACTIVITY, fold.shard, teams, facts[0].position, facts[-1].position, wanted.since, wanted.until
+        ACTIVITY, fold.shard, teams, facts[0].position, facts[-1].position, scope.since, scope.until
     )
-    found: dict[EntryKey, Row] = {(row["team_id"], row["position"], row["part"]): tuple(row) for row in rows}
-    if found == expected:
+    live_rows: dict[EntryKey, ProjectionRow] = {
+        (row["team_id"], row["position"], row["part"]): tuple(row) for row in rows
+    }
+    if live_rows == expected:
         return
     columns = tuple(rows[0].keys()) if rows else ()
-    for key in sorted(found.keys() | expected.keys()):
+    for key in sorted(live_rows.keys() | expected.keys()):
         team_id, position, part = key
         name = f"{Place(fold.shard, position)} part {part}"
-        _compare_row("activity", team_id, name, columns, expected.get(key), found.get(key), replayed)
+        _compare_row("activity", team_id, name, columns, expected.get(key), live_rows.get(key), replayed)
 
 
-async def _compare_rows_of_teams(connection: Connection, fold: _Shard, wanted: Wanted, replayed: Replayed) -> None:
+async def _compare_rows_of_teams(connection: Connection, fold: _Shard, scope: ReplayScope, replayed: Replayed) -> None:
     """Rows that stand where no fact is: they have no page of their own."""
-    rows = await connection.fetch(ROWS_OF_TEAMS, fold.shard, wanted.team_id, wanted.since, wanted.until)
-    found = {row["team_id"]: row["count"] for row in rows}
-    for team_id in sorted(found.keys() | fold.rows.keys()):
-        if found.get(team_id, 0) != fold.rows[team_id] and not any(d.team_id == team_id for d in replayed.differences):
-            difference = Difference(team_id, "activity", "", "rows", fold.rows[team_id], found.get(team_id, 0))
+    rows = await connection.fetch(ROWS_OF_TEAMS, fold.shard, scope.team_id, scope.since, scope.until)
+    counts = {row["team_id"]: row["count"] for row in rows}
+    for team_id in sorted(counts.keys() | fold.rows.keys()):
+        if counts.get(team_id, 0) != fold.rows[team_id] and not any(d.team_id == team_id for d in replayed.differences):
+            difference = ReplayDifference(team_id, "activity", "", "rows", fold.rows[team_id], counts.get(team_id, 0))
             replayed.differs(difference)
 
 
-async def _compare_snapshots(connection: Connection, fold: _Shard, wanted: Wanted, replayed: Replayed) -> None:
+async def _compare_snapshots(connection: Connection, fold: _Shard, scope: ReplayScope, replayed: Replayed) -> None:
     """Those that are there: any of them may be missing, which costs a read of the past some time."""
     columns: Sequence[str] = ()
-    async for record in connection.cursor(SNAPSHOTS, fold.shard, wanted.team_id, prefetch=PAGE):
+    async for record in connection.cursor(SNAPSHOTS, fold.shard, scope.team_id, prefetch=PAGE):
         columns, found = columns or tuple(record.keys()), tuple(record.values())
         expected = fold.snapshots.get(found[:2])
         if expected != found:
@@ -331,7 +337,7 @@ async def _compare(
     key_columns: int,
     shard: int,
     team_id: str | None,
-    rows: Iterable[Row],
+    rows: Iterable[ProjectionRow],
     replayed: Replayed,
 ) -> None:
     """Compare a table whose rows begin with their key."""
@@ -339,15 +345,23 @@ async def _compare(
     columns: Sequence[str] = ()
     async for record in connection.cursor(sql, shard, team_id, prefetch=PAGE):
         columns = columns or tuple(record.keys())
-        found = tuple(record.values())
-        wanted = expected.pop(found[:key_columns], None)
-        if wanted != found:
-            _compare_row(table, str(found[0]), _name(columns, found, key_columns), columns, wanted, found, replayed)
+        live_row = tuple(record.values())
+        expected_row = expected.pop(live_row[:key_columns], None)
+        if expected_row != live_row:
+            _compare_row(
+                table,
+                str(live_row[0]),
+                _name(columns, live_row, key_columns),
+                columns,
+                expected_row,
+                live_row,
+                replayed,
+            )
     for key, row in sorted(expected.items()):
         _compare_row(table, str(key[0]), " ".join(map(str, key[1:])), columns, row, None, replayed)
 
 
-def _name(columns: Sequence[str], row: Row, key_columns: int) -> str:
+def _name(columns: Sequence[str], row: ProjectionRow, key_columns: int) -> str:
     return " ".join(
         f"{column} {value}" for column, value in zip(columns[1:key_columns], row[1:key_columns], strict=True)
     )
@@ -358,17 +372,17 @@ def _compare_row(
     team_id: str,
     name: str,
     columns: Sequence[str],
-    expected: Row | None,
-    found: Row | None,
+    expected: ProjectionRow | None,
+    row: ProjectionRow | None,
     replayed: Replayed,
 ) -> None:
-    if expected is None or found is None:
-        said = ("nothing", "a row") if expected is None else ("a row", "missing")
-        replayed.differs(Difference(team_id, table, name, "the row", *said))
+    if expected is None or row is None:
+        fields = ("nothing", "a row") if expected is None else ("a row", "missing")
+        replayed.differs(ReplayDifference(team_id, table, name, "the row", *fields))
         return
-    for column, should, says in zip(columns, expected, found, strict=True):
+    for column, should, says in zip(columns, expected, row, strict=True):
         if _comparable(column, should) != _comparable(column, says):
-            replayed.differs(Difference(team_id, table, name, column, should, says))
+            replayed.differs(ReplayDifference(team_id, table, name, column, should, says))
 
 
 def _comparable(column: str, value: object) -> object:

@@ -1,7 +1,8 @@
 """Signing the log: a new note only for a log that holds everything that was signed before.
 
-Compared with what the last note said: no shard may be shorter, each old head must still be in its chain, and the blocks since
-then must lead from the old head to the new one, link by link. What does not is not signed: somebody changed the past.
+Compared with what the last note said, no shard may be shorter, and each old head must still be in its chain. The blocks
+since then must lead from the old head to the new one, link by link. What does not is not signed: somebody changed the
+past.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,7 +11,7 @@ from typing import NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from services.audit.checkpoints import Checkpoint, Head, note_hash, origin_of, parse, sign
+from services.audit.checkpoints import Checkpoint, ShardHead, note_hash, origin_of, parse, sign
 from services.runtime.errors import LogChanged
 from services.store.connect import Connection
 from services.store.proofs import GENESIS, block_hash
@@ -59,33 +60,33 @@ async def sign_log(
     """
     async with connection.transaction(isolation="repeatable_read"):
         origin = origin_of(await connection.fetchval(LOG))
-        heads = {shard: Head(last, head) for shard, last, head in await connection.fetch(HEADS)}
+        heads = {shard: ShardHead(last, head) for shard, last, head in await connection.fetch(HEADS)}
         row = await connection.fetchrow(LAST)
         before = None if row is None else parse(row["note"])
-        for known in (before, anchored):
-            if known is not None:
-                await check_holds(connection, origin, heads, known)
-        seen = {} if before is None else before.heads
-        if heads == seen:
+        for earlier in (before, anchored):
+            if earlier is not None:
+                await check_holds(connection, origin, heads, earlier)
+        heads_before = {} if before is None else before.heads
+        if heads == heads_before:
             return None
-        await _check_chain(connection, seen, heads)
+        await _check_chain(connection, heads_before, heads)
         checkpoint = Checkpoint(origin, now, GENESIS if row is None else note_hash(row["note"]), heads)
         signed = Signed(1 if row is None else row["number"] + 1, checkpoint, sign(checkpoint, key))
         await connection.execute(KEEP, signed.number, checkpoint.size, signed.note, now)
         return signed
 
 
-async def check_holds(connection: Connection, origin: str, heads: Mapping[int, Head], known: Checkpoint) -> None:
+async def check_holds(connection: Connection, origin: str, heads: Mapping[int, ShardHead], earlier: Checkpoint) -> None:
     """Make sure that the log holds everything that a note speaks of.
 
     Raises:
         LogChanged: it is another log, a shorter one, or one whose past was rewritten.
     """
-    if known.origin != origin:
-        message = f"the last signed note is of {known.origin}, this log is {origin}"
+    if earlier.origin != origin:
+        message = f"the last signed note is of {earlier.origin}, this log is {origin}"
         raise LogChanged(message)
-    hashes = await hashes_at(connection, list(known.heads), [head.last for head in known.heads.values()])
-    for shard, head in known.heads.items():
+    hashes = await hashes_at(connection, list(earlier.heads), [head.last for head in earlier.heads.values()])
+    for shard, head in earlier.heads.items():
         if shard not in heads or heads[shard].last < head.last:
             end = heads[shard].last if shard in heads else 0
             message = f"shard {shard} ends at {end}, but {head.last} facts of it were signed: facts were taken away, or an old backup was restored"
@@ -103,16 +104,18 @@ async def hashes_at(
     return {(row["shard"], row["last"]): row["hash"] for row in rows}
 
 
-async def _check_chain(connection: Connection, seen: Mapping[int, Head], heads: Mapping[int, Head]) -> None:
+async def _check_chain(
+    connection: Connection, heads_before: Mapping[int, ShardHead], heads: Mapping[int, ShardHead]
+) -> None:
     """Follow the blocks from what was signed to what is to be signed."""
-    reached = {shard: seen.get(shard, Head(0, GENESIS)) for shard in heads}
+    reached = {shard: heads_before.get(shard, ShardHead(0, GENESIS)) for shard in heads}
     arguments = list(heads), [head.last for head in reached.values()], [head.last for head in heads.values()]
     async for shard, first, last, root, hash_ in connection.cursor(BLOCKS_BETWEEN, *arguments, prefetch=PAGE):
         before = reached[shard]
         if first != before.last + 1 or block_hash(shard, first, last, before.hash, root) != hash_:
             message = f"the chain of shard {shard} breaks between {before.last} and {last}; run `creditwell verify`"
             raise LogChanged(message)
-        reached[shard] = Head(last, hash_)
+        reached[shard] = ShardHead(last, hash_)
     if broken := sorted(shard for shard, head in heads.items() if reached[shard] != head):
         message = f"the blocks of shards {broken} do not lead to their heads; run `creditwell verify`"
         raise LogChanged(message)

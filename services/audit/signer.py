@@ -67,18 +67,18 @@ async def _round(
     """Sign if anything was added; the newest note that this process knows of."""
     async with pool.acquire() as connection:
         anchored = None if anchors is None else _newest(anchors)
-        known = max((note for note in (anchored, last) if note is not None), key=lambda note: note.size, default=None)
-        signed = await _sign(connection, key, clock, known)
+        earlier = max((note for note in (anchored, last) if note is not None), key=lambda note: note.size, default=None)
+        signed = await _sign(connection, key, clock, earlier)
         if anchors is not None:
             await _anchor(connection, anchors, 0 if anchored is None else anchored.size, health)
     return last if signed is None else signed.checkpoint
 
 
 async def _sign(
-    connection: Connection, key: Ed25519PrivateKey, clock: Clock, known: Checkpoint | None
+    connection: Connection, key: Ed25519PrivateKey, clock: Clock, earlier: Checkpoint | None
 ) -> Signed | None:
     try:
-        signed = await sign_log(connection, key, clock(), known)
+        signed = await sign_log(connection, key, clock(), earlier)
     except asyncpg.UniqueViolationError:
         get_log().info("another signer was quicker")
         return None

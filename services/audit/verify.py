@@ -1,7 +1,10 @@
-"""Is the log what was recorded? Every fact against its leaf, every block against its facts, the chain, the signed checkpoints.
+"""Is the log what was recorded?
 
-Read shard by shard, each in one snapshot, as the very bytes that leaves are made of: PostgreSQL's binary COPY. Memory stays bounded
-however long the log is. Nothing is written, and whoever may read everything may verify: role `creditwell_reader`.
+Every fact against its leaf, every block against its facts, the chain, the signed checkpoints.
+
+Read shard by shard, each in one snapshot, as the very bytes that leaves are made of: PostgreSQL's binary COPY. Memory
+stays bounded however long the log is. Nothing is written, and whoever may read everything may verify: role
+`creditwell_reader`.
 """
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
@@ -15,9 +18,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from schemas.places import Place
 from services.audit.anchors import anchors_in, read_anchor
-from services.audit.checkpoints import Checkpoint, Head, NoteInvalid, note_hash, origin_of, parse, signature_fits
+from services.audit.checkpoints import Checkpoint, NoteInvalid, ShardHead, note_hash, origin_of, parse, signature_fits
 from services.audit.sign_log import LOG, hashes_at
-from services.audit.walk import Block, Walk
+from services.audit.walk import StoredBlock, Walk
 from services.store.connect import Connection
 from services.store.copying import COPY_BEGIN, COPY_END
 from services.store.read import FACT_COLUMNS, heads
@@ -45,7 +48,7 @@ _LENGTHS = (2, 8, 8, 8)
 OnFacts = Callable[[int], None]
 
 
-class Problem(NamedTuple):
+class LogProblem(NamedTuple):
     """A place in the log, or a checkpoint, with what is wrong there."""
 
     place: str
@@ -54,7 +57,10 @@ class Problem(NamedTuple):
 
 @dataclass(slots=True)
 class Verified:
-    """What was read, and what is wrong. `signed` facts are in the newest note; `more` counts problems that are not listed."""
+    """What was read, and what is wrong.
+
+    `signed` facts are in the newest note; `more` counts problems that are not listed.
+    """
 
     facts: int = 0
     blocks: int = 0
@@ -62,7 +68,7 @@ class Verified:
     anchors: int = 0
     signed: int = 0
     signatures_checked: bool = False
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[LogProblem] = field(default_factory=list)
     more: int = 0
 
 
@@ -93,7 +99,7 @@ async def verify(
         await _verify_shard(connection, shard, verified, on_facts)
     for shard, position in await connection.fetch(STRAYS, SHARDS):
         verified.problems.append(
-            Problem(
+            LogProblem(
                 str(Place(shard, position)), "there is no such shard: this fact was put into the log without Creditwell"
             )
         )
@@ -108,7 +114,7 @@ async def _verify_shard(connection: Connection, shard: int, verified: Verified, 
         while True:
             blocks = await connection.fetch(BLOCKS, shard, start, BLOCKS_MAX)
             for block in blocks:
-                walk.block(Block(*block))
+                walk.block(StoredBlock(*block))
             verified.blocks += len(blocks)
             until = blocks[-1]["last"] if len(blocks) == BLOCKS_MAX else LAST
             await _walk_facts(connection, walk, start, until, on_facts)
@@ -118,9 +124,9 @@ async def _verify_shard(connection: Connection, shard: int, verified: Verified, 
     findings = walk.end(*head) if head else walk.end(0, b"")
     verified.facts += walk.facts
     verified.more += walk.more
-    verified.problems += [Problem(finding.place, finding.what) for finding in findings]
+    verified.problems += [LogProblem(finding.place, finding.what) for finding in findings]
     if head is None:
-        verified.problems.append(Problem(str(Place(shard, 1)), f"the head of shard {shard} was taken away"))
+        verified.problems.append(LogProblem(str(Place(shard, 1)), f"the head of shard {shard} was taken away"))
 
 
 async def _walk_facts(connection: Connection, walk: Walk, start: int, until: int, on_facts: OnFacts) -> None:
@@ -220,54 +226,60 @@ class _NoteCheck:
 
     async def notes(self, connection: Connection, notes: Iterable[_Note], newest: int | None = None) -> None:
         """The next notes; `newest` is the size of the newest note in the database, for anchors."""
-        parsed = [(note, said) for note in notes if (said := self._alone(note, newest)) is not None]
-        wanted = {(shard, head.last) for _, said in parsed for shard, head in said.heads.items()}
-        hashes = await _hashes(connection, wanted)
+        parsed = [(note, checkpoint) for note in notes if (checkpoint := self._alone(note, newest)) is not None]
+        blocks = {(shard, head.last) for _, checkpoint in parsed for shard, head in checkpoint.heads.items()}
+        hashes = await _hashes(connection, blocks)
         ends = await heads(connection)
-        for note, said in parsed:
-            for shard, head in said.heads.items():
-                self._against_chain(note, said, shard, head, hashes, ends.get(shard, 0))
+        for note, checkpoint in parsed:
+            for shard, head in checkpoint.heads.items():
+                self._against_chain(note, checkpoint, shard, head, hashes, ends.get(shard, 0))
 
     def _alone(self, note: _Note, newest: int | None) -> Checkpoint | None:
         try:
-            said = parse(note.text)
+            checkpoint = parse(note.text)
         except NoteInvalid as invalid:
             self._problem(note.name, str(invalid))
             self.before = note.text
             return None
         if note.number is not None:
-            self._follows(note, said)
-        if said.origin != self.origin:
-            self._problem(note.name, f"it is of another log, {said.origin}")
+            self._follows(note, checkpoint)
+        if checkpoint.origin != self.origin:
+            self._problem(note.name, f"it is of another log, {checkpoint.origin}")
             return None
         if self.keys and not signature_fits(note.text, self.keys):
             self._problem(note.name, "it was not signed by a known key")
-        if newest is not None and said.size > newest:
+        if newest is not None and checkpoint.size > newest:
             self._problem(
                 note.name,
                 "the database has no checkpoint as new as this one: facts were taken away, or an old backup was restored",
             )
-        return said
+        return checkpoint
 
-    def _follows(self, note: _Note, said: Checkpoint) -> None:
+    def _follows(self, note: _Note, checkpoint: Checkpoint) -> None:
         assert note.number is not None
         if note.number != self.number + 1:
             self._problem(f"checkpoint {self.number + 1}", f"it was taken away; {note.name} is the next one there")
-        elif (note_hash(self.before) if self.before else bytes(32)) != said.previous:
+        elif (note_hash(self.before) if self.before else bytes(32)) != checkpoint.previous:
             self._problem(note.name, "it does not follow from the one before: one of the two was replaced")
-        if note.size != said.size:
+        if note.size != checkpoint.size:
             self._problem(note.name, "its size in the table is not the one that was signed")
         self.number, self.before = note.number, note.text
 
     def _against_chain(
-        self, note: _Note, said: Checkpoint, shard: int, head: Head, hashes: Mapping[tuple[int, int], bytes], end: int
+        self,
+        note: _Note,
+        checkpoint: Checkpoint,
+        shard: int,
+        head: ShardHead,
+        hashes: Mapping[tuple[int, int], bytes],
+        end: int,
     ) -> None:
         if hashes.get((shard, head.last)) == head.hash:
             self.agreed[shard] = max(self.agreed.get(shard, 0), head.last)
         elif shard not in self.broken:
             self.broken.add(shard)
             first = self.agreed.get(shard, 0) + 1
-            signed = f"{note.name} of {said.signed_at:%Y-%m-%d %H:%M:%S} UTC"
+            signed = f"{note.name} of {checkpoint.signed_at:%Y-%m-%d %H:%M:%S} UTC"
             if end < head.last:
                 what = f"{signed} has {head.last} facts of this shard, the log has {end}: facts were taken away, or an old backup was restored"
                 self._problem(f"{Place(shard, end + 1)} to {Place(shard, head.last)}", what)
@@ -278,9 +290,9 @@ class _NoteCheck:
                 )
 
     def _problem(self, place: str, what: str) -> None:
-        self.verified.problems.append(Problem(place, what))
+        self.verified.problems.append(LogProblem(place, what))
 
 
-async def _hashes(connection: Connection, wanted: Iterable[tuple[int, int]]) -> dict[tuple[int, int], bytes]:
-    places = sorted(wanted)
+async def _hashes(connection: Connection, ends: Iterable[tuple[int, int]]) -> dict[tuple[int, int], bytes]:
+    places = sorted(ends)
     return await hashes_at(connection, [shard for shard, _ in places], [last for _, last in places])

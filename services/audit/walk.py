@@ -1,12 +1,14 @@
-"""Walking a shard of the log from its beginning, and saying where it is not what was recorded. Pure: facts and blocks come in.
+"""Walking a shard of the log from its beginning, and saying where it is not what was recorded.
+
+Pure: facts and blocks come in.
 
     row    its leaf, worked out anew from every column, is the leaf that was stored
     place  positions go from 1 without gaps
     block  blocks touch each other, and the root over their leaves is the one that was stored
     chain  each block's hash names the one before; the last is the head
 
-The first bad place is named, and what was probably done there, in words that finance understands. After a break the walk goes on,
-so that one changed fact is one finding and not a thousand.
+The first bad place is named, and what was probably done there, in words that finance understands. After a break the
+walk goes on, so that one changed fact is one finding and not a thousand.
 """
 
 from collections import deque
@@ -35,7 +37,7 @@ BLOCK_MISSING = "the proof of these facts was taken away"
 HEAD = "the head of the shard is not where its proofs end"
 
 
-class Block(NamedTuple):
+class StoredBlock(NamedTuple):
     """A stored proof: the root over the facts from `first` to `last`, and its link in the chain."""
 
     first: int
@@ -73,7 +75,24 @@ class Mismatch(NamedTuple):
 
 @dataclass(slots=True)
 class Walk:
-    """The walk over one shard. Call `block` for each block, in order, ahead of its facts; `fact` for each fact; then `end`."""
+    """The walk over one shard.
+
+    Call `block` for each block, in order, ahead of its facts; `fact` for each fact; then `end`.
+
+    Attributes:
+        shard: which one.
+        facts: how many were read.
+        findings: what is wrong, up to a limit.
+        more: how many findings were left out.
+        _next: the position that the next fact must have.
+        _covered: the last position of the blocks so far.
+        _ahead: blocks whose facts are still to come.
+        _leaves: those of the block that is being read, worked out from its facts.
+        _mismatches: facts of that block that do not fit their leaf.
+        _before: the last block that is complete.
+        _links: the hashes to which the next block may be linked.
+        _moved: facts that may stand in each other's place.
+    """
 
     shard: int
     facts: int = 0
@@ -81,14 +100,14 @@ class Walk:
     more: int = 0
     _next: int = 1
     _covered: int = 0
-    _ahead: deque[Block] = field(default_factory=deque)
+    _ahead: deque[StoredBlock] = field(default_factory=deque)
     _leaves: list[bytes] = field(default_factory=list)
     _mismatches: list[Mismatch] = field(default_factory=list)
-    _before: Block | None = None
+    _before: StoredBlock | None = None
     _links: tuple[bytes, ...] = (GENESIS,)
     _moved: list[Mismatch] = field(default_factory=list)
 
-    def block(self, block: Block) -> None:
+    def block(self, block: StoredBlock) -> None:
         """The next block: does it begin where the one before ended?"""
         if block.first > self._covered + 1:
             self._find(self._covered + 1, block.first - 1, BLOCK_MISSING)
@@ -133,7 +152,7 @@ class Walk:
         self._name_moved()
         return sorted(self.findings)
 
-    def _close(self, block: Block) -> None:
+    def _close(self, block: StoredBlock) -> None:
         """All facts of a block have been seen: do they fit its root, and does it fit into the chain?"""
         complete = len(self._leaves) == block.last - block.first + 1
         root = merkle_root(self._leaves) if complete else block.root
@@ -152,10 +171,10 @@ class Walk:
         )
         self._before, self._leaves, self._mismatches = block, [], []
 
-    def _is_linked(self, block: Block, root: bytes) -> bool:
+    def _is_linked(self, block: StoredBlock, root: bytes) -> bool:
         return any(self._link(block, root, before) == block.hash for before in self._links)
 
-    def _link(self, block: Block, root: bytes, before: bytes) -> bytes:
+    def _link(self, block: StoredBlock, root: bytes, before: bytes) -> bytes:
         return block_hash(self.shard, block.first, block.last, before, root)
 
     def _judge(self, mismatch: Mismatch, *, fits: bool) -> None:
@@ -167,7 +186,10 @@ class Walk:
             self._find(mismatch.position, mismatch.position, CHANGED)
 
     def _name_moved(self) -> None:
-        """Tell facts that stand in another place from facts that were changed: the former fit their leaf at that place."""
+        """Tell facts that stand in another place from facts that were changed.
+
+        The former fit their leaf at that place.
+        """
         places = [mismatch.position for mismatch in self._moved]
         origins = {mismatch.position: _origin(self.shard, mismatch, places) for mismatch in self._moved}
         for position, origin in origins.items():

@@ -5,8 +5,8 @@
               2   used wrongly: arguments or settings
               3   could not be done now: the database or Kafka does not answer
 
-Each command has `--json`: one JSON document on standard output, everything else on standard error. Modules are imported by the
-command that needs them, so that `--help` is quick and a process loads only what it runs.
+Each command has `--json`: one JSON document on standard output, everything else on standard error. Modules are imported
+by the command that needs them, so that `--help` is quick and a process loads only what it runs.
 
     processes   what runs or prepares something
     log         verify, replay, rebuild
@@ -20,7 +20,8 @@ command that needs them, so that `--help` is quick and a process loads only what
 import typer
 
 from services.cli import log, notices, processes, reconcile, refused, teams
-from services.runtime.settings import WrongSettings, exit_used_wrongly
+from services.runtime.settings import WrongSettings
+from services.runtime.settings_loading import exit_used_wrongly
 
 ANYTHING = {"allow_extra_args": True, "ignore_unknown_options": True}
 

@@ -16,14 +16,15 @@ from services.cli.showing import (
     progress,
     with_database,
 )
-from services.runtime.settings import Settings, exit_used_wrongly, load_settings
+from services.runtime.settings import Settings
+from services.runtime.settings_loading import exit_used_wrongly, load_settings
 from services.store.connect import Connection
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
     from services.audit.verify import Verified
-    from services.read_models.rebuild import Difference
+    from services.read_models.rebuild import RowDifference
 
 SHOWN_MAX = 20
 
@@ -85,10 +86,10 @@ def _show(verified: "Verified", seconds: float) -> None:
     print("the log is not what was recorded" if verified.problems else "the log is what was recorded")
 
 
-def _public_keys(settings: Settings, given: list[str]) -> "list[Ed25519PublicKey]":
+def _public_keys(settings: Settings, arguments: list[str]) -> "list[Ed25519PublicKey]":
     from services.audit.checkpoints import parse_public_key, parse_signing_key
 
-    texts = given or [text.strip() for text in (settings.public_key or "").split(",") if text.strip()]
+    texts = arguments or [text.strip() for text in (settings.public_key or "").split(",") if text.strip()]
     try:
         if not texts and settings.signing_key is not None:
             return [parse_signing_key(settings.signing_key.get_secret_value()).public_key()]
@@ -110,18 +111,18 @@ def replay(
     as_json: AsJson = False,
 ) -> None:
     """Fold the log anew and compare with every table that is made from it; exit code 1 names the first difference."""
-    from services.audit.replay import EARLIEST, LATEST, Replayed, Wanted, size_of_replay
+    from services.audit.replay import EARLIEST, LATEST, Replayed, ReplayScope, size_of_replay
     from services.audit.replay import replay as replay_log
     from services.store.read import heads
 
-    wanted = Wanted(team, parse_instant(since, "--from") or EARLIEST, parse_instant(until, "--until") or LATEST, audit)
+    scope = ReplayScope(team, parse_instant(since, "--from") or EARLIEST, parse_instant(until, "--until") or LATEST, audit)
     began = monotonic()
 
     async def work(connection: Connection) -> tuple[Replayed, int]:
         folded = await size_of_replay(connection)
         behind = sum((await heads(connection)).values()) - folded
         with progress("replaying", folded) as tell:
-            return await replay_log(connection, wanted, tell), behind
+            return await replay_log(connection, scope, tell), behind
 
     replayed, behind = with_database(work)
     seconds = monotonic() - began
@@ -174,7 +175,10 @@ def rebuild(
     shadow: Annotated[bool, typer.Option(help="Build and compare, and leave the live one as it is.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Build the next version of a projection beside the live one, compare, and switch; exit code 1 shows what differed."""
+    """Build the next version of a projection beside the live one, compare, and switch.
+
+    Exit code 1 shows what differed.
+    """
     from services.read_models.rebuild import TABLES, live_positions
     from services.read_models.rebuild import rebuild as rebuild_projections
 
@@ -184,7 +188,7 @@ def rebuild(
     url = load_settings().needed("database")
     folded = 0
 
-    async def work(connection: Connection) -> "list[Difference]":
+    async def work(connection: Connection) -> "list[RowDifference]":
         with progress("rebuilding", sum((await live_positions(connection)).values())) as tell:
 
             def on_facts(so_far: int, _: int) -> None:
@@ -196,8 +200,8 @@ def rebuild(
 
     differences = with_database(work)
     if as_json:
-        found = [{"table": d.table, "in": d.found_in, "row": d.row} for d in differences]
-        print_json({"ok": not differences, "switched": [] if shadow else names, "facts": folded, "differences": found})
+        rows = [{"table": d.table, "in": d.found_in, "row": d.row} for d in differences]
+        print_json({"ok": not differences, "switched": [] if shadow else names, "facts": folded, "differences": rows})
     else:
         for difference in differences:
             print(f"{difference.table}: only in the {difference.found_in} version: {difference.row}")

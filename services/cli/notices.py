@@ -6,10 +6,10 @@ import asyncpg
 import typer
 
 from services.cli.showing import AsJson, print_json, print_table, with_database
-from services.runtime.settings import exit_used_wrongly
+from services.runtime.settings_loading import exit_used_wrongly
 from services.store.connect import Connection
 
-State = Literal["waiting", "delivered", "given_up"]
+NoticeState = Literal["waiting", "delivered", "given_up"]
 COLUMNS = ("noticed_at", "state", "type", "team_id", "tries", "last_answer", "due_at", "id")
 
 LIST = """
@@ -32,7 +32,7 @@ app = typer.Typer(help="What the host product was told.", no_args_is_help=True)
 def list_notices(
     *,
     team: Annotated[str | None, typer.Option(help="Only this team's.")] = None,
-    state: Annotated[State | None, typer.Option(help="Only with this state.")] = None,
+    state: Annotated[NoticeState | None, typer.Option(help="Only with this state.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=100_000)] = 50,
     as_json: AsJson = False,
 ) -> None:
@@ -62,12 +62,12 @@ def retry(
     if every == bool(ids):
         exit_used_wrongly("name notices by their ids, or write --all.")
     rows = with_database(lambda connection: connection.fetch(RETRY, ids or [], every))
-    found = {row["notice_id"] for row in rows}
-    missing = [name for name in ids or [] if name not in found]
+    notice_ids = {row["notice_id"] for row in rows}
+    missing = [name for name in ids or [] if name not in notice_ids]
     if as_json:
-        print_json({"retried": sorted(found), "not_found": missing})
+        print_json({"retried": sorted(notice_ids), "not_found": missing})
     else:
-        print(f"{len(found):,} notices are due now")
+        print(f"{len(notice_ids):,} notices are due now")
         for name in missing:
             print(f"{name}: no such notice, or it is delivered")
     raise typer.Exit(1 if missing else 0)

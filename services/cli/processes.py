@@ -8,7 +8,7 @@ import typer
 
 from services.cli.showing import AsJson, print_json, with_database
 from services.runtime.processes import PROCESSES
-from services.runtime.settings import exit_used_wrongly, load_settings
+from services.runtime.settings_loading import exit_used_wrongly, load_settings
 
 EVERY = (*PROCESSES, "all")
 
@@ -94,7 +94,10 @@ def token(
 
 
 def signing_key(*, as_json: AsJson = False) -> None:
-    """Make a key for the signer: first the private half (CREDITWELL_SIGNING_KEY), then the public one (for `verify`)."""
+    """Make a key for the signer.
+
+    First the private half (CREDITWELL_SIGNING_KEY), then the public one (for `verify`).
+    """
     from services.audit.checkpoints import new_key_pair
 
     secret, public = new_key_pair()

@@ -7,7 +7,7 @@ import typer
 
 from schemas.money import format_money
 from services.cli.showing import FOUND_WRONG, AsJson, parse_instant, print_json, print_table, progress, with_database
-from services.runtime.settings import exit_used_wrongly, load_settings
+from services.runtime.settings_loading import exit_used_wrongly, load_settings
 from services.store.connect import Connection
 
 if TYPE_CHECKING:
@@ -60,11 +60,11 @@ def _document(report: "Report", since: datetime | None) -> dict[str, object]:
     return {
         "ok": not report.breaks, "since": since.isoformat() if since is not None else None, "payments": report.payments,
         "credits": report.credits, "charged": report.charged, "credited": report.credited, "left": report.by_type,
-        "breaks": [_said(one) for one in report.breaks], "healed": [_said(one) for one in report.healed],
+        "breaks": [_break_document(one) for one in report.breaks], "healed": [_break_document(one) for one in report.healed],
     }  # fmt: skip
 
 
-def _said(one: "Break") -> dict[str, object]:
+def _break_document(one: "Break") -> dict[str, object]:
     return one._asdict() | {"type": one.type.value}
 
 

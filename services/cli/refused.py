@@ -14,7 +14,8 @@ import typer
 
 from services.cli.showing import FOUND_WRONG, AsJson, print_json, print_table, progress, with_database
 from services.runtime.errors import Unavailable
-from services.runtime.settings import Settings, exit_used_wrongly, load_settings
+from services.runtime.settings import Settings
+from services.runtime.settings_loading import exit_used_wrongly, load_settings
 from services.store.connect import Connection
 from services.usage.refusals import TRUNCATED
 
@@ -86,7 +87,7 @@ def show(
     row = with_database(lambda connection: connection.fetchrow(SHOW, parts[1], int(parts[2]), int(parts[3])))
     if row is None:
         exit_used_wrongly(f"nothing was refused at {place}.")
-    said = {
+    document = {
         "place": place, "refused_at": row["refused_at"].isoformat(), "reason": row["reason"], "detail": row["detail"],
         "team_id": row["team_id"], "source": row["source"], "event_id": row["event_id"], "size": row["size"],
         "sha256": row["sha256"].hex(), "key": _text(row["key"]),
@@ -94,10 +95,10 @@ def show(
         "value": _text(row["value"]),
     }  # fmt: skip
     if as_json:
-        print_json(said)
+        print_json(document)
         return
-    print_table(f"Refused at {place}", ("", ""), [(key, value) for key, value in said.items() if key != "value"])
-    print(said["value"])
+    print_table(f"Refused at {place}", ("", ""), [(key, value) for key, value in document.items() if key != "value"])
+    print(document["value"])
 
 
 @dataclass
@@ -122,8 +123,8 @@ def retry(
 ) -> None:
     """Send refused records again as they came, once what was wrong is put right: a plan assigned, a rate published.
 
-    What is still wrong is refused again, and what was recorded meanwhile counts once: sending twice is harmless. Exit code 1
-    where one can't be sent, of which only a part was kept: it was over 1 MiB, or its key or headers over 64 KiB.
+    What is still wrong is refused again, and what was recorded meanwhile counts once: sending twice is harmless. Exit
+    code 1 where one can't be sent, of which only a part was kept: it was over 1 MiB, or its key or headers over 64 KiB.
     """
     if every == bool(places or team or reason):
         exit_used_wrongly("say which: by their places, --team or --reason, or write --all.")
@@ -157,7 +158,10 @@ async def _send_again(
     producer: "AIOKafkaProducer",
     tell: Callable[[int], None],
 ) -> Retried:
-    """In the order in which they were refused. What is refused again meanwhile is not among them: the cursor sees what was."""
+    """In the order in which they were refused.
+
+    What is refused again meanwhile is not among them: the cursor sees what was.
+    """
     retried, waiting = Retried(), []
     async with connection.transaction():
         async for row in connection.cursor(CHOOSE, *chosen):

@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from services.runtime.errors import Fenced, LogChanged, Refused, Unavailable
-from services.runtime.settings import exit_used_wrongly, load_settings
+from services.runtime.settings_loading import exit_used_wrongly, load_settings
 from services.store.connect import AWAY, Connection
 
 FOUND_WRONG, NOT_NOW = 1, 3
@@ -26,7 +26,7 @@ PLAIN_LINE_SECONDS = 10
 
 T = TypeVar("T")
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document instead of tables.")]
-Team = Annotated[str, typer.Argument(metavar="TEAM", help="The team's id.")]
+TeamArgument = Annotated[str, typer.Argument(metavar="TEAM", help="The team's id.")]
 
 
 def with_database(work: Callable[[Connection], Awaitable[T]]) -> T:
@@ -108,7 +108,10 @@ class _Rate(ProgressColumn):
 
 @contextmanager
 def progress(what: str, total: int, *, of: str = "facts") -> Iterator[Callable[[int], None]]:
-    """Tell on standard error how far it is, how fast, and how long still: a bar on a terminal, plain lines elsewhere."""
+    """Tell on standard error how far it is, how fast, and how long still.
+
+    A bar on a terminal, plain lines elsewhere.
+    """
     if not sys.stderr.isatty():
         yield _plain_lines(what, total, of)
         return
@@ -119,17 +122,17 @@ def progress(what: str, total: int, *, of: str = "facts") -> Iterator[Callable[[
 
 
 def _plain_lines(what: str, total: int, of: str) -> Callable[[int], None]:
-    began = said = monotonic()
+    began = told_at = monotonic()
     done = 0
 
     def tell(more: int) -> None:
-        nonlocal said, done
+        nonlocal told_at, done
         done += more
-        if monotonic() - said < PLAIN_LINE_SECONDS:
+        if monotonic() - told_at < PLAIN_LINE_SECONDS:
             return
-        said = monotonic()
-        rate = done / (said - began)
-        left = f", {max(0, total - done) / rate:,.0f} s left" if rate else ""
-        print(f"{what}: {done:,} of {total:,} {of}, {rate:,.0f}/s{left}", file=sys.stderr, flush=True)
+        told_at = monotonic()
+        rate = done / (told_at - began)
+        remaining = f", {max(0, total - done) / rate:,.0f} s left" if rate else ""
+        print(f"{what}: {done:,} of {total:,} {of}, {rate:,.0f}/s{remaining}", file=sys.stderr, flush=True)
 
     return tell

@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
-from services.cli.showing import AsJson, Team, parse_instant, print_json, print_table, with_database
+from services.cli.showing import AsJson, TeamArgument, parse_instant, print_json, print_table, with_database
 from services.runtime.clock import system_clock
 from services.runtime.errors import Refused
-from services.runtime.settings import catalog_of, exit_used_wrongly, load_settings
+from services.runtime.settings_loading import catalog_of, exit_used_wrongly, load_settings
 from services.store.connect import Connection
 
 BALANCE_LINES = (
@@ -20,7 +20,7 @@ ACTIVITY_COLUMNS = ("at", "type", "description", "member_id", "credits", "balanc
 
 
 def balance(
-    team: Team,
+    team: TeamArgument,
     *,
     at: Annotated[str | None, typer.Option(help="The balance at this instant.")] = None,
     known_at: Annotated[str | None, typer.Option(help="By what was known at this instant.")] = None,
@@ -31,20 +31,20 @@ def balance(
     from services.read_models.balances import ExactBalance, read_balance
     from services.read_models.history import balance_as_of, refuse_the_future
 
-    then, known, now = parse_instant(at, "--at"), parse_instant(known_at, "--known-at"), system_clock()
+    then, known_until, now = parse_instant(at, "--at"), parse_instant(known_at, "--known-at"), system_clock()
     try:
-        refuse_the_future(now, then, known)
+        refuse_the_future(now, then, known_until)
     except Refused as refused:
         exit_used_wrongly(f"{refused.detail}.")
 
     async def work(connection: Connection) -> ExactBalance | None:
-        if then is None and known is None:
+        if then is None and known_until is None:
             return await read_balance(connection, team, now)
-        return await balance_as_of(connection, team, at=then or known or now, known_at=known or now)
+        return await balance_as_of(connection, team, at=then or known_until or now, known_at=known_until or now)
 
     exact = with_database(work)
     if exact is None:
-        exit_used_wrongly(f"there is no team {team!r}{' by then' if then or known else ''}.")
+        exit_used_wrongly(f"there is no team {team!r}{' by then' if then or known_until else ''}.")
     body = balance_body(exact, exact.position)
     if as_json:
         print_json(body)
@@ -54,7 +54,7 @@ def balance(
 
 
 def activity(
-    team: Team,
+    team: TeamArgument,
     *,
     days: Annotated[int, typer.Option(min=1, help="How many times 24 hours back.")] = 30,
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="At most so many entries.")] = 50,

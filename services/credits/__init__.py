@@ -4,6 +4,7 @@
     plans        how a team comes to exist; its included credits
     limits       what a member may use per day and month
     holds        credits set aside for work that runs
+    hold_settlement  usage that names a hold settles it
     grants       credits that a person gives or corrects
     rate_cards   prices, published as facts
     directory    names, beside the log, so that they can be erased

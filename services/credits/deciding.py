@@ -1,8 +1,8 @@
 """Deciding on what a team has: read first, then lock, then take in what came between.
 
-While the head of a shard is locked everybody else who writes to it waits, the recorder with a whole batch. So what takes long is
-done before: the balance is read and folded. Under the lock remains one question, which takes it and tells what came since. The
-decision rests on all of it. Limits of members, which few teams have, are looked up under the lock.
+While the head of a shard is locked everybody else who writes to it waits, the recorder with a whole batch. So what
+takes long is done before: the balance is read and folded. Under the lock remains one question, which takes it and tells
+what came since. The decision rests on all of it. Limits of members, which few teams have, are looked up under the lock.
 """
 
 from collections.abc import Collection
@@ -21,23 +21,28 @@ from services.read_models.balances import (
     open_cycle,
     read_exact,
 )
-from services.store.append import Head
+from services.store.append import LockedHead
 from services.store.connect import Connection
 from services.store.shards import shard_of
 
 LOCK = "SELECT * FROM lock_team($1, $2, $3, $4)"
 
 
-class Ground(NamedTuple):
-    """What a decision rests on: nothing about the team changes until COMMIT. `spending` has the members with a limit."""
+class DecisionState(NamedTuple):
+    """What a decision rests on: nothing about the team changes until COMMIT.
 
-    head: Head
+    `spending` has the members with a limit.
+    """
+
+    head: LockedHead
     balance: ExactBalance
     spending: dict[str, Spending]
 
 
-async def lock_to_decide(connection: Connection, team_id: str, members: Collection[str]) -> Ground | None:
-    """The ground for a decision that concerns these members, under the lock of the shard; None if there is no such team.
+async def lock_to_decide(connection: Connection, team_id: str, members: Collection[str]) -> DecisionState | None:
+    """The state for a decision that concerns these members, under the lock of the shard.
+
+    None if there is no such team.
 
     Raises:
         Unavailable: more facts wait to be folded than a read may fold (`catching_up`).
@@ -51,10 +56,10 @@ async def lock_to_decide(connection: Connection, team_id: str, members: Collecti
     spending = (
         await read_spending(connection, team_id, members, balance.team.zone, head.recorded_at) if exact.limited else {}
     )
-    return Ground(head, balance, spending)
+    return DecisionState(head, balance, spending)
 
 
-async def _lock_and_catch_up(connection: Connection, exact: Exact) -> tuple[Head, Exact]:
+async def _lock_and_catch_up(connection: Connection, exact: Exact) -> tuple[LockedHead, Exact]:
     team_id = exact.team.team_id
     row = await connection.fetchrow(LOCK, shard_of(team_id), team_id, exact.position, TAIL_MAX + 1)
     assert row is not None, "a function that answers with one row"
@@ -64,4 +69,4 @@ async def _lock_and_catch_up(connection: Connection, exact: Exact) -> tuple[Head
         exact = await read_exact(connection, team_id)
         newer = exact.newer
     await fold(connection, exact.team, newer)
-    return Head(*row[:6]), exact._replace(newer=newer, cycle=open_cycle(row), limited=row["limited"])
+    return LockedHead(*row[:6]), exact._replace(newer=newer, cycle=open_cycle(row), limited=row["limited"])

@@ -32,7 +32,7 @@ DELETE_MEMBER = "DELETE FROM members WHERE shard = $1 AND team_id = $2 AND membe
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class DirectoryMember:
     """A person in a team, as the directory knows them."""
 
     member_id: str
@@ -41,33 +41,33 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True)
-class Team:
+class DirectoryTeam:
     """A team as people know it."""
 
     team_id: str
     name: str
     plan: str
     zone: str
-    members: tuple[Member, ...]
+    members: tuple[DirectoryMember, ...]
 
     @property
-    def admins(self) -> tuple[Member, ...]:
+    def admins(self) -> tuple[DirectoryMember, ...]:
         """Whom to ask."""
         return tuple(member for member in self.members if member.role == "admin")
 
 
-async def read_directory(connection: Connection, team_id: str) -> Team | None:
+async def read_directory(connection: Connection, team_id: str) -> DirectoryTeam | None:
     """A team with its members; None for a team that does not exist. A team without a name goes by its id."""
     row = await connection.fetchrow(TEAM, shard_of(team_id), team_id)
     if row is None:
         return None
-    members = tuple(Member(*member) for member in json.loads(row["members"]))
-    return Team(team_id, row["name"] or team_id, row["plan"], row["zone"], members)
+    members = tuple(DirectoryMember(*member) for member in json.loads(row["members"]))
+    return DirectoryTeam(team_id, row["name"] or team_id, row["plan"], row["zone"], members)
 
 
-async def read_admins(connection: Connection, team_id: str) -> list[Member]:
+async def read_admins(connection: Connection, team_id: str) -> list[DirectoryMember]:
     """Whom to ask."""
-    return [Member(*row) for row in await connection.fetch(ADMINS, shard_of(team_id), team_id)]
+    return [DirectoryMember(*row) for row in await connection.fetch(ADMINS, shard_of(team_id), team_id)]
 
 
 async def name_team(connection: Connection, team_id: str, name: str) -> None:
@@ -75,7 +75,7 @@ async def name_team(connection: Connection, team_id: str, name: str) -> None:
     await connection.execute(NAME_TEAM, shard_of(team_id), team_id, name)
 
 
-async def put_member(connection: Connection, team_id: str, member: Member) -> None:
+async def put_member(connection: Connection, team_id: str, member: DirectoryMember) -> None:
     """Add a member, or change their name or role."""
     await connection.execute(PUT_MEMBER, shard_of(team_id), team_id, member.member_id, member.name, member.role)
 

@@ -1,30 +1,31 @@
 """Holds: credits set aside for work that runs, until it is done, given up, or out of time.
 
-A hold lowers what is available and nothing else. It ends once: settled by a capture or by usage that names it, released, or
-expired. A capture that settles, a release and an expiry share one identity, `end:{hold_id}`, so that the log takes one of them,
-whatever a row says; usage has its producer's. Each hold has a row, which moves with the fact that moves the hold, under the lock of the team's shard: whoever races
-(a capture, the clock, two usages on two recorders) meets the row as the winner left it. An open hold past its end has ended,
-whether or not `hold.expired` is in the log yet.
+A hold lowers what is available and nothing else. It ends once: settled by a capture or by usage that names it,
+released, or expired. A capture that settles, a release and an expiry share one identity, `end:{hold_id}`, so that the
+log takes one of them, whatever a row says; usage has its producer's. Each hold has a row, which moves with the fact that moves the hold, under the lock of the team's
+shard. Whoever races (a capture, the clock, two usages on two recorders) meets the row as the winner left it. An open
+hold past its end has ended, whether or not `hold.expired` is in the log yet.
 
-Stated policy: what is captured was used, so it is recorded in full: it may exceed the hold, and the balance too. Permission was
-asked when the hold was placed.
+Stated policy: what is captured was used, so it is recorded in full: it may exceed the hold, and the balance too.
+Permission was asked when the hold was placed.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple
 
-from projections.entitlement import Amount, Permission, Work, permit
+from projections.entitlement import Amount, Permission, PlannedWork, permit
 from schemas.catalog import Catalog
+from schemas.credits import MicroCredits
 from schemas.facts import AnyFact, HoldCaptured, HoldExpired, HoldExtended, HoldPlaced, HoldReleased, NewFact
 from schemas.places import Place
-from schemas.rates import CompiledCard
+from schemas.pricing import CompiledCard
 from services.credits.deciding import lock_to_decide
 from services.runtime.crashpoints import crashpoint
 from services.runtime.errors import Refused
-from services.store.append import AlreadyStored, Appended, Head, append, lock_shard, take_head
+from services.store.append import AlreadyStored, Appended, LockedHead, append, lock_shard, take_head
 from services.store.connect import Connection
 from services.store.identities import Identity, find
 from services.store.protocols import Reads
@@ -36,27 +37,6 @@ EXPIRY = "creditwell:expiry"
 LASTS_MAX = timedelta(hours=24)
 OPEN_MAX = 10_000  # of one team: every one of them is read when the next is placed
 
-# At the moment of the last append, where that is later than now: a shard's time never goes back, though the clock may.
-# Dead holds are not told apart from holds that never were: neither can be settled.
-LIVE_OR_SETTLED = """
-    SELECT h.team_id, h.hold_id, h.state
-    FROM unnest($1::smallint[], $2::text[], $3::text[]) AS named (shard, team_id, hold_id)
-    JOIN holds h USING (shard, team_id, hold_id)
-    WHERE h.state = 'settled' OR h.state = 'open' AND h.expires_at > greatest(clock_timestamp(), $4)
-"""
-
-SETTLE = """
-    UPDATE holds SET state = 'settled'
-    FROM unnest($1::smallint[], $2::text[], $3::text[]) AS named (shard, team_id, hold_id)
-    WHERE holds.shard = named.shard AND holds.team_id = named.team_id AND holds.hold_id = named.hold_id
-      AND holds.state = 'open' AND holds.expires_at > $4
-    RETURNING holds.hold_id
-"""
-
-LASTING = """
-    SELECT FROM unnest($1::smallint[], $2::text[], $3::text[]) AS named (shard, team_id, hold_id)
-    JOIN holds h USING (shard, team_id, hold_id) WHERE h.state = 'open' AND h.expires_at > $4
-"""
 
 READ = """
     SELECT hold_id, member_id, credits, placed_at, expires_at, state FROM holds
@@ -100,21 +80,21 @@ class HoldState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Hold:
+class CurrentHold:
     """A hold as it stands; `credits` is what is set aside, or was when the hold ended."""
 
     hold_id: str
     member_id: str | None
-    credits: int
+    credits: MicroCredits
     placed_at: datetime
     expires_at: datetime
     state: HoldState
 
 
-class Part(NamedTuple):
+class CapturedPart(NamedTuple):
     """What a capture says was used: priced work, or just micro-credits."""
 
-    credits: int
+    credits: MicroCredits
     feature: str | None = None
     quantity: str | None = None
     attributes: dict[str, str] | None = None
@@ -130,12 +110,12 @@ class NotPermitted(Refused):
         self.permission = permission
 
 
-async def read_hold(connection: Reads, team_id: str, hold_id: str, now: datetime) -> Hold | None:
+async def read_hold(connection: Reads, team_id: str, hold_id: str, now: datetime) -> CurrentHold | None:
     """A hold as it is at an instant; under the shard's lock it stays so."""
     row = await connection.fetchrow(READ, shard_of(team_id), team_id, hold_id)
     if row is None:
         return None
-    hold = Hold(*row)
+    hold = CurrentHold(*row)
     ended = hold.state == HoldState.OPEN and hold.expires_at <= now
     return replace(hold, state=HoldState.EXPIRED if ended else HoldState(hold.state))
 
@@ -144,13 +124,13 @@ async def place(
     connection: Connection,
     team_id: str,
     hold_id: str,
-    wanted: Sequence[Work | Amount],
+    requests: Sequence[PlannedWork | Amount],
     *,
     lasts: timedelta,
     member_id: str | None,
     card: CompiledCard,
     catalog: Catalog,
-) -> tuple[Hold, Permission, Place]:
+) -> tuple[CurrentHold, Permission, Place]:
     """Set credits aside if the team may do this work and can afford it, in the caller's transaction.
 
     Raises:
@@ -160,19 +140,19 @@ async def place(
         AlreadyStored: this hold was placed.
     """
     check_lasts(lasts)
-    ground = await lock_to_decide(
-        connection, team_id, {work.member_id for work in wanted if work.member_id is not None}
+    state = await lock_to_decide(
+        connection, team_id, {work.member_id for work in requests if work.member_id is not None}
     )
-    if ground is None:
+    if state is None:
         raise unknown_team(team_id)
-    head, balance, spending = ground
+    head, balance, spending = state
     if sum(hold.expires_at > head.recorded_at for hold in balance.team.holds.values()) >= OPEN_MAX:
         raise Refused("too_many_holds", f"{OPEN_MAX} holds are open; settle or release some first")
-    permission = permit(wanted, balance.team, balance.available, spending, card, catalog)
+    permission = permit(requests, balance.team, balance.available, spending, card, catalog)
     if permission.reason is not None:
         raise NotPermitted(permission)
     now = head.recorded_at
-    hold = Hold(hold_id, member_id, permission.credits, now, now + lasts, HoldState.OPEN)
+    hold = CurrentHold(hold_id, member_id, permission.credits, now, now + lasts, HoldState.OPEN)
     fact = HoldPlaced(hold_id=hold_id, credits=hold.credits, expires_at=hold.expires_at, member_id=member_id)
     appended = await append(connection, [NewFact(team_id, HOLDS, f"hold:{hold_id}", now, fact)], head)
     await connection.execute(
@@ -192,8 +172,10 @@ def check_lasts(lasts: timedelta) -> None:
 
 async def extend(
     connection: Connection, team_id: str, hold_id: str, fact_id: str, lasts: timedelta
-) -> tuple[Hold, Place]:
-    """Let a hold end so much later than now; never later than 24 hours after it was placed, and never earlier than before.
+) -> tuple[CurrentHold, Place]:
+    """Let a hold end so much later than now.
+
+    Never later than 24 hours after it was placed, and never earlier than before.
 
     Raises:
         Refused: unknown_hold, hold_settled, hold_released, hold_expired or invalid_ttl.
@@ -212,9 +194,11 @@ async def extend(
 
 
 async def capture(
-    connection: Connection, team_id: str, hold_id: str, fact_id: str, parts: Sequence[Part], *, final: bool
-) -> tuple[Hold, Place]:
-    """Record what the work used; the rest of the hold is free again, or stays set aside where this is not the `final` capture.
+    connection: Connection, team_id: str, hold_id: str, fact_id: str, parts: Sequence[CapturedPart], *, final: bool
+) -> tuple[CurrentHold, Place]:
+    """Record what the work used.
+
+    The rest of the hold is free again, or stays set aside where this is not the `final` capture.
 
     Raises:
         Refused: unknown_hold, hold_settled, hold_released or hold_expired.
@@ -222,24 +206,24 @@ async def capture(
     head = await take_head(connection, team_id)
     now = head.recorded_at
     hold = await _open(connection, team_id, hold_id, now)
-    facts, left = [], hold.credits
+    facts, remaining = [], hold.credits
     for number, part in enumerate(parts, 1):
-        left = max(0, left - part.credits)
+        remaining = max(0, remaining - part.credits)
         settles = final and number == len(parts)
         fact = HoldCaptured(
             hold_id=hold_id, credits=part.credits, feature=part.feature, member_id=part.member_id or hold.member_id,
             quantity=part.quantity, attributes=part.attributes, rate_card=part.rate_card,
-            remaining_credits=None if settles else left,
+            remaining_credits=None if settles else remaining,
         )  # fmt: skip
         facts.append(NewFact(team_id, HOLDS, end_of(hold_id) if settles else f"capture:{fact_id}:{number}", now, fact))
     appended = await _append_end(connection, hold_id, facts, head)
-    captured = replace(hold, state=HoldState.SETTLED) if final else replace(hold, credits=left)
+    captured = replace(hold, state=HoldState.SETTLED) if final else replace(hold, credits=remaining)
     await _move(connection, team_id, captured)
     crashpoint("hold:captured")
     return captured, appended.places[-1]
 
 
-async def release(connection: Connection, team_id: str, hold_id: str) -> tuple[Hold, Place]:
+async def release(connection: Connection, team_id: str, hold_id: str) -> tuple[CurrentHold, Place]:
     """Give a hold up; nothing was used.
 
     Raises:
@@ -280,7 +264,7 @@ def end_of(hold_id: str) -> str:
     return f"end:{hold_id}"
 
 
-async def _append_end(connection: Connection, hold_id: str, facts: Sequence[NewFact], head: Head) -> Appended:
+async def _append_end(connection: Connection, hold_id: str, facts: Sequence[NewFact], head: LockedHead) -> Appended:
     """Append what may end a hold. Raises Refused (`hold_settled`) where the log says that it has ended, whatever its row says."""
     try:
         return await append(connection, facts, head)
@@ -301,43 +285,7 @@ def _state_of(fact: AnyFact) -> HoldState:
             return HoldState.SETTLED
 
 
-async def live_or_settled(
-    connection: Connection, holds: Collection[HoldKey], appended_at: datetime | None = None
-) -> dict[HoldKey, HoldState]:
-    """Which of these holds usage would settle, and which were settled; asked before the lock, by batches that name any.
-
-    `appended_at` is when the batch was recorded, had it not been in vain: the same heads will give it no earlier time.
-    """
-    if not holds:
-        return {}
-    rows = await connection.fetch(LIVE_OR_SETTLED, *_named(holds), appended_at)
-    return {HoldKey(row["team_id"], row["hold_id"]): HoldState(row["state"]) for row in rows}
-
-
-async def settle_holds(
-    connection: Connection, holds: Collection[HoldKey], ended: Collection[HoldKey], recorded_at: datetime
-) -> None:
-    """Settle the holds of usage just appended, in the same transaction and so under the shards' locks.
-
-    `ended` are those that the usage names and that were taken for over: a fold goes by `recorded_at`, and must find them so.
-
-    Raises:
-        AlreadyStored: one of them has ended meanwhile, or lasts longer now; judge the batch again.
-    """
-    if holds:
-        settled = await connection.fetch(SETTLE, *_named(holds), recorded_at)
-        if len(settled) < len(holds):
-            raise AlreadyStored(f"{len(holds) - len(settled)} of {len(holds)} holds have ended meanwhile")
-    if ended and (lasting := await connection.fetch(LASTING, *_named(ended), recorded_at)):
-        raise AlreadyStored(f"{len(lasting)} of {len(ended)} holds have been made longer meanwhile")
-
-
-def _named(holds: Collection[HoldKey]) -> tuple[list[int], list[str], list[str]]:
-    teams, ids = map(list, zip(*holds, strict=True))
-    return [shard_of(team) for team in teams], teams, ids
-
-
-async def _open(connection: Connection, team_id: str, hold_id: str, now: datetime) -> Hold:
+async def _open(connection: Connection, team_id: str, hold_id: str, now: datetime) -> CurrentHold:
     hold = await read_hold(connection, team_id, hold_id, now)
     if hold is None:
         raise unknown_hold(hold_id)
@@ -351,7 +299,7 @@ def unknown_hold(hold_id: str) -> Refused:
     return Refused("unknown_hold", f"there is no hold {hold_id!r:.140} of this team")
 
 
-async def _move(connection: Connection, team_id: str, hold: Hold) -> None:
+async def _move(connection: Connection, team_id: str, hold: CurrentHold) -> None:
     await connection.execute(
         MOVE, shard_of(team_id), team_id, hold.hold_id, hold.credits, hold.expires_at, hold.state.value
     )

@@ -1,9 +1,9 @@
 """Limits of members: what each may use per day and per month of the team's zone, exactly.
 
 What counts against a limit is what the member has used and what open holds set aside for them. The projected usage, its
-checkpoint and the holds are read in one statement, and the facts after that checkpoint are added: under the shard's lock that
-is all there is, so a hundred who spend at once stop at the limit and not beyond. Usage that is reported counts and is never
-refused. A usage counts on the day when the work was done, and a void takes it off that day.
+checkpoint and the holds are read in one statement, and the facts after that checkpoint are added. Under the shard's
+lock that is all there is. So a hundred who spend at once stop at the limit and not beyond. Usage that is reported
+counts and is never refused. A usage counts on the day when the work was done, and a void takes it off that day.
 """
 
 from collections import Counter

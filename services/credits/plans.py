@@ -1,8 +1,8 @@
 """Plans: how a team comes to exist, and how its included credits change.
 
-The first plan brings the team into being and its first refill along, in one transaction. An upgrade adds the difference of the
-allowances at once, a downgrade counts from the next cycle; the anchor stays, so cycles never move. Whoever
-goes up, down and up again within a cycle gets the difference once: what counts is what the cycle was given so far.
+The first plan brings the team into being and its first refill along, in one transaction. An upgrade adds the difference
+of the allowances at once, a downgrade counts from the next cycle; the anchor stays, so cycles never move. Whoever goes
+up, down and up again within a cycle gets the difference once: what counts is what the cycle was given so far.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ PLANS = "creditwell:plans"
 
 
 @dataclass(frozen=True, slots=True)
-class Assigned:
+class PlanAssignment:
     """The plan of a team, and the position of the fact that says so. `changed` is False if it was so already."""
 
     place: Place
@@ -43,10 +43,11 @@ async def assign_plan(
     anchor: datetime | None = None,
     zone: str | None = None,
     assigned_by: str | None = None,
-) -> Assigned:
+) -> PlanAssignment:
     """Give a team its first plan, or another one, in the caller's transaction.
 
-    Cycles are reckoned from `anchor` in `zone`: the moment of the first plan and UTC if nobody says. Both stay for ever.
+    Cycles are reckoned from `anchor` in `zone`: the moment of the first plan and UTC if nobody says. Both stay for
+    ever.
 
     Raises:
         Refused: unknown_plan, unknown_zone, invalid_team, or anchor_fixed.
@@ -62,13 +63,17 @@ async def assign_plan(
     last = known.plan
     _check_fixed(last, anchor, zone)
     if last.plan == plan:
-        return Assigned(known.place, last.plan, last.anchor, last.zone, changed=False)
+        return PlanAssignment(known.place, last.plan, last.anchor, last.zone, changed=False)
     fact = _plan(catalog, plan, last.anchor, last.zone, assigned_by)
     return await _assign_next(connection, team_id, fact, known, now)
 
 
 def check_team_id(team_id: str) -> None:
-    """Refuse what can't be a team's id, and the name under which rate cards are kept."""
+    """Refuse what can't be a team's id, and the name under which rate cards are kept.
+
+    Raises:
+        Refused: `invalid_team`.
+    """
     if not is_id(team_id):
         raise Refused("invalid_team", f"{team_id!r:.140} can't be a team: {NO_ID}")
     if team_id == RATE_CARD_TEAM:
@@ -106,7 +111,7 @@ def _plan(catalog: Catalog, plan: str, anchor: datetime, zone: str, assigned_by:
     )  # fmt: skip
 
 
-async def _assign_first(connection: Connection, team_id: str, fact: PlanAssigned, now: datetime) -> Assigned:
+async def _assign_first(connection: Connection, team_id: str, fact: PlanAssigned, now: datetime) -> PlanAssignment:
     first = NewFact(team_id, PLANS, numbered("plan", 1), now, fact)
     opening = refill(fact, first.id, team_id, cycle_at(fact.anchor, fact.zone, now))
     return await _append(connection, [first, opening], first, fact)
@@ -114,7 +119,7 @@ async def _assign_first(connection: Connection, team_id: str, fact: PlanAssigned
 
 async def _assign_next(
     connection: Connection, team_id: str, fact: PlanAssigned, previous: Standing, now: datetime
-) -> Assigned:
+) -> PlanAssignment:
     # Cycles that began under the old plan are refilled by the old plan, so they go before the change.
     due = await refills_due(connection, [team_id], now)
     following = NewFact(team_id, PLANS, numbered("plan", number_of(previous.plan_id) + 1), now, fact)
@@ -129,9 +134,9 @@ async def _upgrade(
     opened = cycle(fact.anchor, fact.zone, cycle_at(fact.anchor, fact.zone, now))
     plans = (numbered("plan", number) for number in range(1, number_of(new.id)))
     stored = await find(connection, [Identity(new.team_id, CYCLES, f"cycle:{plan}:{opened.k}") for plan in plans])
-    refills = [*due, *(known.fact() for known in stored.values())]
-    given = sum(one.credits for one in refills if isinstance(one, CreditsRefilled) and one.cycle == opened.k)
-    missing = fact.allowance_credits - given
+    refills = [*due, *(refill.fact() for refill in stored.values())]
+    refilled = sum(one.credits for one in refills if isinstance(one, CreditsRefilled) and one.cycle == opened.k)
+    missing = fact.allowance_credits - refilled
     if missing <= 0:
         return []
     return [NewFact(new.team_id, CYCLES, f"cycle:{new.id}:{opened.k}", now, CreditsRefilled(
@@ -140,6 +145,8 @@ async def _upgrade(
     ))]  # fmt: skip
 
 
-async def _append(connection: Connection, facts: list[NewFact], assigned: NewFact, fact: PlanAssigned) -> Assigned:
+async def _append(
+    connection: Connection, facts: list[NewFact], assigned: NewFact, fact: PlanAssigned
+) -> PlanAssignment:
     appended = await append(connection, facts)
-    return Assigned(appended.places[facts.index(assigned)], fact.plan, fact.anchor, fact.zone, changed=True)
+    return PlanAssignment(appended.places[facts.index(assigned)], fact.plan, fact.anchor, fact.zone, changed=True)

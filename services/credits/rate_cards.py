@@ -1,8 +1,8 @@
 """Rate cards in the log: seeded once from the catalog, afterwards published as facts.
 
-A card says when it comes into force, at least a minute ahead: recorders look for new ones every ten seconds and price nothing
-with cards that are a minute old, so by then every one of them knows it. Usage is priced by the card in force at its own time, or
-now where its clock runs ahead: so its price is the same whichever recorder takes it.
+A card says when it comes into force, at least a minute ahead. Recorders look for new ones every ten seconds and price
+nothing with cards that are a minute old. So by then every one of them knows it. Usage is priced by the card in force at
+its own time, or now where its clock runs ahead: so its price is the same whichever recorder takes it.
 """
 
 from datetime import datetime, timedelta
@@ -10,7 +10,8 @@ from datetime import datetime, timedelta
 from schemas.catalog import Catalog
 from schemas.facts import RATE_CARD_TEAM, NewFact, RateCardPublished, Stored
 from schemas.places import Place
-from schemas.rates import RateCard, RateCards, parse_rate_card
+from schemas.pricing import RateCards
+from schemas.rates import RateCard, parse_rate_card
 from services.runtime.errors import Refused, Unavailable
 from services.store.append import append, lock_shard
 from services.store.connect import Connection
@@ -47,7 +48,10 @@ async def newest_version(connection: Connection) -> int:
 
 
 async def seed_catalog(connection: Connection, catalog: Catalog) -> bool:
-    """Publish the catalog's card as version 1 in a log that has none; True if it was done now. In the caller's transaction."""
+    """Publish the catalog's card as version 1 in a log that has none; True if it was done now.
+
+    In the caller's transaction.
+    """
     now = await lock_shard(connection, RATE_CARD_TEAM)
     if await newest_version(connection):
         return False
@@ -59,7 +63,8 @@ async def publish_rate_card(connection: Connection, card: RateCard, *, published
     """Publish the next card, in the caller's transaction.
 
     Raises:
-        Refused: `rate_card_version`, it is not the next one; `too_soon`, it would be in force before everybody knows it.
+        Refused: `rate_card_version`, it is not the next one; `too_soon`, it would be in force before everybody knows
+            it.
     """
     now = await lock_shard(connection, RATE_CARD_TEAM)
     following = await newest_version(connection) + 1

@@ -1,9 +1,11 @@
-"""The refill worker: what the calendar brings. Included credits for a new cycle, the end of lots and holds, sealed cycles.
+"""The refill worker: what the calendar brings.
+
+Included credits for a new cycle, the end of lots and holds, sealed cycles.
 
 It is a convenience, not a condition: whoever appends a fact of a team brings the team's due refills along, and balances
-are read as of an instant. The worker does the same for teams that nobody touches, so that they too see their credits and that
-low balances are noticed. Everything it appends has one possible identity and is decided under the shard's lock, so it may
-run twice, late, after a week down, or beside others of its kind.
+are read as of an instant. The worker does the same for teams that nobody touches, so that they too see their credits
+and that low balances are noticed. Everything it appends has one possible identity and is decided under the shard's
+lock, so it may run twice, late, after a week down, or beside others of its kind.
 """
 
 import asyncio
@@ -29,7 +31,7 @@ from services.runtime.logs import get_log
 from services.runtime.retry import keep_going
 from services.runtime.settings import Settings
 from services.store.append import AlreadyStored, append, lock_shard
-from services.store.connect import WORLD, Connection, connect_pool
+from services.store.connect import RETRYABLE, Connection, connect_pool
 from services.store.identities import not_stored
 from services.store.refills import append_refills_due
 
@@ -38,8 +40,8 @@ TOGETHER = 100  # teams of one shard in one transaction: some milliseconds under
 LOOK_SECONDS = 1.0
 SEAL_SECONDS = 20.0
 
-# By statement_timestamp(), as everywhere that an index finds what is due: clock_timestamp() differs from row to row, so no index
-# serves a comparison with it, and each look would read every row.
+# By statement_timestamp(), as everywhere that an index finds what is due: clock_timestamp() differs from row to row, so
+# no index serves a comparison with it, and each look would read every row.
 DUE = "SELECT shard, team_id FROM teams WHERE cycle_ends_at <= statement_timestamp() ORDER BY cycle_ends_at LIMIT $1"
 
 ENDED = "SELECT team_id FROM balance WHERE next_end <= statement_timestamp() LIMIT $1"
@@ -67,7 +69,7 @@ async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: 
             health.ready()
             await _work(connection, grace, stop, health)
 
-    await keep_going("the database", work, stop, health, away=WORLD)
+    await keep_going("the database", work, stop, health, away=RETRYABLE)
 
 
 async def _work(connection: Connection, grace: timedelta, stop: asyncio.Event, health: Health) -> None:

@@ -1,9 +1,10 @@
 """Sealing: a cycle becomes final, so that a statement about it never changes again.
 
-A cycle is sealed a grace period after its end, and not before everything that Kafka received up to that moment is
-in the log: a recorder that is behind holds sealing up, a recorder that is idle does not. Until then late usage burns what was left
-of the lots of its own time; afterwards it counts in the open cycle. Whether two refill workers seal at once or one
-comes a week late makes no difference: the head of the shard is locked, and the id `seal:{plan_assigned}:{k}` is taken once.
+A cycle is sealed a grace period after its end, and not before everything that Kafka received up to that moment is in
+the log. A recorder that is behind holds sealing up. A recorder that is idle does not. Until then late usage burns what
+was left of the lots of its own time; afterwards it counts in the open cycle. Whether two refill workers seal at once or
+one comes a week late makes no difference: the head of the shard is locked, and the id `seal:{plan_assigned}:{k}` is
+taken once.
 """
 
 from collections.abc import Sequence

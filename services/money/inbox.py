@@ -1,13 +1,14 @@
 """Stripe's news, one after the other: what follows from each is decided on what Stripe says now, and done once.
 
-Events come in any order, any number of times, days late or never, so none is believed beyond what it is about. A handler asks Stripe,
-with no transaction open, and gives back what to do; that is done in the transaction that marks the event done. Where Stripe does
-not answer, the event comes again later. What nobody here understands is done with a reason. And what Stripe never told us of is
-found all the same: pages that were paid for are looked at now and then until they are finished.
+Events come in any order, any number of times, days late or never, so none is believed beyond what it is about. A
+handler asks Stripe, with no transaction open, and gives back what to do; that is done in the transaction that marks the
+event done. Where Stripe does not answer, the event comes again later. What nobody here understands is done with a
+reason. And what Stripe never told us of is found all the same: pages that were paid for are looked at now and then
+until they are finished.
 
-The webhook stores news before anybody works on them: each event once, however often it comes. An event is taken for a while by
-looking later at it again, so whoever dies over one is followed by somebody else: later each time, so that one that kills
-does not keep the others waiting.
+The webhook stores news before anybody works on them: each event once, however often it comes. An event is taken for a
+while by looking later at it again, so whoever dies over one is followed by somebody else: later each time, so that one
+that kills does not keep the others waiting.
 """
 
 import asyncio
@@ -22,7 +23,7 @@ from services.money.checkout import customers
 from services.money.checkout import flow as pages
 from services.money.checkout import rows as checkouts
 from services.money.checkout.purchases import true_to_log
-from services.money.reversals import Followed
+from services.money.reversals import ReversalOutcome
 from services.money.stripe_client import Charges, Missing
 from services.money.top_ups import attempts
 from services.runtime.clock import pause
@@ -62,7 +63,7 @@ DONE = "UPDATE stripe_inbox SET done_at = clock_timestamp(), outcome = $2 WHERE 
 
 
 @dataclass(frozen=True, slots=True)
-class News:
+class InboxEvent:
     """What Stripe says has happened, and to what. Whoever acts on it asks Stripe how things are now."""
 
     event_id: str
@@ -82,15 +83,15 @@ AT_ONCE = 8
 CREDITED_AFTER_TRIES = 12  # more than an hour; reconciliation finds what is credited later still
 MONEY_BACK = ("charge.refund", "charge.dispute.", "refund.")
 FOLLOWED = {
-    Followed.NOT_OURS: "no payment of ours", Followed.NOT_CREDITED: "a payment that has brought no credits",
-    Followed.NOTHING_NEW: "as the log has it", Followed.TOLD: "what went back is in the log",
+    ReversalOutcome.NOT_OURS: "no payment of ours", ReversalOutcome.NOT_CREDITED: "a payment that has brought no credits",
+    ReversalOutcome.NOTHING_NEW: "as the log has it", ReversalOutcome.APPENDED: "what went back is in the log",
 }  # fmt: skip
 
-Act = Callable[[Connection], Awaitable[str]]  # in the transaction that marks the event done; what came of it
+EventOutcome = Callable[[Connection], Awaitable[str]]  # in the transaction that marks the event done; what came of it
 
 
 @dataclass(frozen=True, slots=True)
-class Hands:
+class InboxWorker:
     """What a handler needs to find things out."""
 
     pool: Pool
@@ -103,62 +104,65 @@ class Hands:
             yield connection
 
 
-Handler = Callable[[Hands, News], Awaitable[Act]]
+EventHandler = Callable[[InboxWorker, InboxEvent], Awaitable[EventOutcome]]
 
 
 async def work_on_inbox(pool: Pool, charges: Charges, stop: asyncio.Event, health: Health) -> None:
     """Work on whatever Stripe tells, and look at what it may have forgotten to tell, until told to stop."""
-    hands = Hands(pool, charges)
+    worker = InboxWorker(pool, charges)
     while not stop.is_set():
         async with pool.acquire() as connection:
-            news = await take_news(connection, AT_ONCE)
+            event = await take_news(connection, AT_ONCE)
             waiting = await checkouts.take_due(connection, AT_ONCE)
-        health.lag("inbox", len(news) + len(waiting))
+        health.lag("inbox", len(event) + len(waiting))
         async with asyncio.TaskGroup() as tasks:
-            for one in news:
-                tasks.create_task(_unless_away(work_on(hands, one), event_id=one.event_id))
+            for one in event:
+                tasks.create_task(_unless_away(work_on(worker, one), event_id=one.event_id))
             for record in waiting:
-                tasks.create_task(_unless_away(look_at(hands, record), checkout_id=str(record.id)))
+                tasks.create_task(_unless_away(look_at(worker, record), checkout_id=str(record.id)))
         health.beat("inbox")
-        if not news and not waiting:
+        if not event and not waiting:
             await pause(stop, LOOK_SECONDS)
 
 
-async def work_on(hands: Hands, news: News) -> None:
+async def work_on(worker: InboxWorker, event: InboxEvent) -> None:
     """Find out what follows from one event and do it; or come back to it later."""
     try:
-        act = await _find_out(hands, news)
-        async with hands.transaction() as connection:
+        act = await _find_out(worker, event)
+        async with worker.transaction() as connection:
             outcome = await act(connection)
-            await mark_done(connection, news, outcome)
+            await mark_done(connection, event, outcome)
     except Unavailable as away:
-        async with hands.transaction() as connection:
-            await look_later(connection, news, str(away))
+        async with worker.transaction() as connection:
+            await look_later(connection, event, str(away))
         return
-    get_log().info("stripe told", event_id=news.event_id, event_type=news.type, outcome=outcome)
+    get_log().info("stripe told", event_id=event.event_id, event_type=event.type, outcome=outcome)
 
 
-async def _find_out(hands: Hands, news: News) -> Act:
+async def _find_out(worker: InboxWorker, event: InboxEvent) -> EventOutcome:
     try:
-        return await HANDLERS.get(news.object_kind, _not_ours)(hands, news)
+        return await HANDLERS.get(event.object_kind, _not_ours)(worker, event)
     except Missing as missing:
         return leave(f"Stripe does not know it any more: {missing}"[:500])
 
 
-async def look_at(hands: Hands, record: checkouts.Record) -> None:
+async def look_at(worker: InboxWorker, record: checkouts.CheckoutRow) -> None:
     """A page that nobody has told us of for a while."""
-    await pages.follow(hands.charges, hands.transaction, record)
+    await pages.follow(worker.charges, worker.transaction, record)
 
 
 async def _unless_away(work: Awaitable[None], **about: str) -> None:
-    """What was taken comes back by itself after a while, so where the database or Stripe is away, this is all there is to do."""
+    """What was taken comes back by itself after a while.
+
+    So where the database or Stripe is away, this is all there is to do.
+    """
     try:
         await work
     except (Unavailable, *AWAY) as away:
         get_log().warning("not now; it comes back by itself", why=repr(away), **about)
 
 
-def leave(reason: str) -> Act:
+def leave(reason: str) -> EventOutcome:
     """Nothing follows, for this reason."""
 
     async def nothing(_: Connection) -> str:
@@ -167,47 +171,51 @@ def leave(reason: str) -> Act:
     return nothing
 
 
-async def _not_ours(_: Hands, news: News) -> Act:
-    return leave(f"nothing here follows from a {news.object_kind}")
+async def _not_ours(_: InboxWorker, event: InboxEvent) -> EventOutcome:
+    return leave(f"nothing here follows from a {event.object_kind}")
 
 
-async def follow_intent(hands: Hands, news: News) -> Act:
+async def follow_intent(worker: InboxWorker, event: InboxEvent) -> EventOutcome:
     """A payment of a top-up, which its worker looks at, or of a purchase."""
-    if news.checkout_id is not None:
-        return await follow_page(hands, news)
+    if event.checkout_id is not None:
+        return await follow_page(worker, event)
 
     async def wake(connection: Connection) -> str:
-        woken = await attempts.wake(connection, news.intent_id, news.attempt_id)
+        woken = await attempts.wake(connection, event.intent_id, event.attempt_id)
         return "a top-up is looked at" if woken else "no payment of ours, or one that is over"
 
     return wake
 
 
-async def follow_page(hands: Hands, news: News) -> Act:
+async def follow_page(worker: InboxWorker, event: InboxEvent) -> EventOutcome:
     """A page on which somebody paid, or saved a card."""
-    async with hands.transaction() as connection:
-        record = await checkouts.find(connection, id_of(news.checkout_id)) if news.checkout_id else None
+    async with worker.transaction() as connection:
+        record = await checkouts.find(connection, id_of(event.checkout_id)) if event.checkout_id else None
         customer = await customers.read_customer(connection, record.team_id) if record is not None else None
         record = await true_to_log(connection, record) if record is not None else None
     if record is None:
         return leave("no page of ours")
     if record.session_id is None:
         return leave("nobody was sent to this page")
-    seen = await pages.look(hands.charges, record, customer.card_created_at if customer is not None else None)
+    page = await pages.look(worker.charges, record, customer.card_created_at if customer is not None else None)
 
     async def act(connection: Connection) -> str:
-        after = await pages.act(connection, record, seen)
+        after = await pages.act(connection, record, page)
         return after.state if after.detail is None else f"{after.state}: {after.detail}"
 
     return act
 
 
-async def follow_money_back(hands: Hands, news: News) -> Act:
-    """A refund or a dispute: what went back of a payment, whatever its news say and in whichever order they come."""
-    if news.intent_id is None or not news.type.startswith(MONEY_BACK):
-        return leave(f"nothing here follows from {news.type}")
-    followed = await reversals.follow(hands.transaction, hands.charges, news.intent_id)
-    if followed is Followed.NOT_CREDITED and news.tries < CREDITED_AFTER_TRIES:
+async def follow_money_back(worker: InboxWorker, event: InboxEvent) -> EventOutcome:
+    """A refund or a dispute: what went back of a payment, whatever its news say and in whichever order they come.
+
+    Raises:
+        Unavailable: the payment's own credits are still on their way.
+    """
+    if event.intent_id is None or not event.type.startswith(MONEY_BACK):
+        return leave(f"nothing here follows from {event.type}")
+    followed = await reversals.follow(worker.transaction, worker.charges, event.intent_id)
+    if followed is ReversalOutcome.NOT_CREDITED and event.tries < CREDITED_AFTER_TRIES:
         raise Unavailable("the payment's own credits are still on their way")
     return leave(FOLLOWED[followed])
 
@@ -220,31 +228,31 @@ def id_of(text: str) -> UUID:
         return UUID(int=0)
 
 
-async def follow_card(hands: Hands, news: News) -> Act:
+async def follow_card(worker: InboxWorker, event: InboxEvent) -> EventOutcome:
     """A customer or a card: what changed at Stripe without us is a fact as well."""
-    async with hands.transaction() as connection:
-        method_id = news.object_id if news.object_kind == "payment_method" else None
-        customer_id = news.object_id if news.object_kind == "customer" else news.customer_id
+    async with worker.transaction() as connection:
+        method_id = event.object_id if event.object_kind == "payment_method" else None
+        customer_id = event.object_id if event.object_kind == "customer" else event.customer_id
         team_id = await customers.team_of(connection, customer_id, method_id)
-        known = await customers.read_customer(connection, team_id) if team_id is not None else None
+        customer = await customers.read_customer(connection, team_id) if team_id is not None else None
         unfinished = await checkouts.unfinished_cards(connection, team_id) if team_id is not None else []
-    if team_id is None or known is None:
+    if team_id is None or customer is None:
         return leave("no customer of ours")
     # A card that was saved on a page of ours says who saved it; so the page comes first.
     for record in unfinished:
-        await pages.follow(hands.charges, hands.transaction, record)
-    async with hands.transaction() as connection:
-        told = await customers.last_card_change(connection, team_id)
-    card = await hands.charges.card_of(known.customer_id)
+        await pages.follow(worker.charges, worker.transaction, record)
+    async with worker.transaction() as connection:
+        change = await customers.last_card_change(connection, team_id)
+    card = await worker.charges.card_of(customer.customer_id)
 
     async def act(connection: Connection) -> str:
-        return await pages.notice_card(connection, team_id, known.customer_id, card, told, news_id=news.event_id)
+        return await pages.notice_card(connection, team_id, customer.customer_id, card, change, news_id=event.event_id)
 
     return act
 
 
 # What is asked about each kind of object. Kinds that are not here lead to nothing.
-HANDLERS: Mapping[str, Handler] = {
+HANDLERS: Mapping[str, EventHandler] = {
     "payment_intent": follow_intent,
     "checkout.session": follow_page,
     "setup_intent": follow_page,
@@ -256,24 +264,24 @@ HANDLERS: Mapping[str, Handler] = {
 }
 
 
-async def keep_news(connection: Connection, news: News, created_at: datetime) -> None:
+async def keep_news(connection: Connection, event: InboxEvent, created_at: datetime) -> None:
     """Store news once, and count how often they came."""
     await connection.execute(
-        KEEP, news.event_id, news.type, news.object_kind, news.object_id, news.intent_id, news.charge_id, news.customer_id,
-        news.attempt_id, news.checkout_id, created_at,
+        KEEP, event.event_id, event.type, event.object_kind, event.object_id, event.intent_id, event.charge_id, event.customer_id,
+        event.attempt_id, event.checkout_id, created_at,
     )  # fmt: skip
 
 
-async def take_news(connection: Connection, limit: int) -> list[News]:
+async def take_news(connection: Connection, limit: int) -> list[InboxEvent]:
     """News that nobody works on, the oldest first; nobody else gets them for a while."""
-    return [News(*row) for row in await connection.fetch(TAKE, TAKEN_SECONDS, limit, LAST_LOOK_SECONDS)]
+    return [InboxEvent(*row) for row in await connection.fetch(TAKE, TAKEN_SECONDS, limit, LAST_LOOK_SECONDS)]
 
 
-async def look_later(connection: Connection, news: News, why: str) -> None:
+async def look_later(connection: Connection, event: InboxEvent, why: str) -> None:
     """Stripe does not answer: come back to it, later each time."""
-    await connection.execute(LATER, news.event_id, FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS, why)
+    await connection.execute(LATER, event.event_id, FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS, why)
 
 
-async def mark_done(connection: Connection, news: News, outcome: str) -> None:
+async def mark_done(connection: Connection, event: InboxEvent, outcome: str) -> None:
     """Nothing is left to do about it; in the transaction that did it."""
-    await connection.execute(DONE, news.event_id, outcome)
+    await connection.execute(DONE, event.event_id, outcome)

@@ -1,8 +1,8 @@
 """The top-up worker: a balance that ran low is charged for, once, and answered by credits.
 
-Kafka wakes, the store decides: a record on `credits.events` only says which team to look at, and a sweep finds whatever no
-record announced. Every decision is made on the exact balance under the shard's lock, and is a fact: the decision not to charge,
-too. How an attempt then comes to its end is told in `services.money.top_ups.charging`.
+Kafka wakes, the store decides: a record on `credits.events` only says which team to look at, and a sweep finds whatever
+no record announced. Every decision is made on the exact balance under the shard's lock, and is a fact: the decision not
+to charge, too. How an attempt then comes to its end is told in `services.money.top_ups.charging`.
 """
 
 import asyncio
@@ -35,9 +35,10 @@ from services.runtime.errors import Unavailable
 from services.runtime.health import Health
 from services.runtime.logs import get_log
 from services.runtime.retry import keep_going
-from services.runtime.settings import Settings, catalog_of
+from services.runtime.settings import Settings
+from services.runtime.settings_loading import catalog_of
 from services.store.append import AlreadyStored
-from services.store.connect import WORLD, Connection, Pool, connect_pool
+from services.store.connect import RETRYABLE, Connection, Pool, connect_pool
 from services.store.refills import append_refills_due
 
 GROUP = "creditwell-topup"
@@ -65,7 +66,7 @@ async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: 
             worker = Worker(pool, Charging(pool, charges, catalog, owner), catalog, owner, health, figures)
             await _serve(settings, worker, stop)
 
-    await keep_going("the database", charge, stop, health, away=WORLD)
+    await keep_going("the database", charge, stop, health, away=RETRYABLE)
 
 
 async def _serve(settings: Settings, worker: "Worker", stop: asyncio.Event) -> None:
@@ -73,21 +74,23 @@ async def _serve(settings: Settings, worker: "Worker", stop: asyncio.Event) -> N
         for _ in range(WORKERS):
             tasks.create_task(worker.work())
         await asyncio.gather(
-            keep_going("Kafka", lambda: listen(settings, worker, stop), stop, worker.health, away=(*WORLD, KafkaError)),
-            keep_going("the database", lambda: sweep(worker, stop), stop, worker.health, away=WORLD),
+            keep_going(
+                "Kafka", lambda: listen(settings, worker, stop), stop, worker.health, away=(*RETRYABLE, KafkaError)
+            ),
+            keep_going("the database", lambda: sweep(worker, stop), stop, worker.health, away=RETRYABLE),
             keep_going(
                 "the database",
                 lambda: work_on_inbox(worker.pool, worker.charging.charges, stop, worker.health),
                 stop,
                 worker.health,
-                away=WORLD,
+                away=RETRYABLE,
             ),
             keep_going(
                 "the database",
                 lambda: keep_reconciled(worker.pool, worker.charging.charges, stop, worker.health),
                 stop,
                 worker.health,
-                away=WORLD,
+                away=RETRYABLE,
             ),
         )
         worker.finish()
@@ -123,7 +126,11 @@ def wakes(record: ConsumerRecord) -> bool:
 
 
 async def sweep(worker: "Worker", stop: asyncio.Event) -> None:
-    """What time brings and what no record announced: decisions that are due, attempts to go on with."""
+    """What time brings and what no record announced: decisions that are due, attempts to go on with.
+
+    Raises:
+        Unavailable: the projector has not made its tables yet.
+    """
     async with worker.pool.acquire() as connection:
         if "balance" not in await live_versions(connection):
             raise Unavailable("the projector has not made its tables yet")
@@ -188,7 +195,7 @@ class Worker:
             self.busy.add(team_id)
             try:
                 await self.look_at(team_id)
-            except WORLD as away:
+            except RETRYABLE as away:
                 get_log().warning("not now; the sweep comes back to it", team_id=team_id, why=repr(away))
             except (AlreadyStored, UnknownZone) as wrong:  # of one team; the others need not wait for it
                 get_log().error("this team's top-ups stand still", team_id=team_id, why=repr(wrong))

@@ -4,9 +4,14 @@ import { credits, inOwnNumbers, plus, sentence } from "./words.js";
 
 const REFUSED = "New AI work is refused until credits are added.";
 
+/** @typedef {"confirm" | "card" | "add" | "buy" | "enable" | "settings"} Action */
+
 /**
  * The banner for a team's top-ups and balance, as `{kind, title, text, action}`, or null; the first that is true is shown.
  * `action` is one of "confirm", "card", "add", "buy", "enable", "settings".
+ *
+ * @param {{ topUp?: Api.TopUp, balance?: Api.Balance }} known
+ * @returns {{ kind: string, title: string, text: string, action: Action } | null}
  */
 export function bannerOf({ topUp, balance }) {
   if (topUp?.state === "action_required") {
@@ -29,6 +34,7 @@ export function bannerOf({ topUp, balance }) {
   return null;
 }
 
+/** @param {Api.Balance} balance */
 function ranOut({ total, held }) {
   if (Number(total) < 0) return `${credits(plus("0", total.slice(1)))} credits were used past zero. ${REFUSED}`;
   return Number(held) > 0 ? "What is left is held for running work." : REFUSED;

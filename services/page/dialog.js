@@ -4,7 +4,13 @@ import { h, icon } from "./dom.js";
 
 const LOCK = "M5 7V5.200a3 3 0 0 1 6 0V7M3.800 7h8.400v6.200H3.800z";
 
-/** A dialog over the page; the form's submit is `onsubmit`. It is gone when it closes, and `closed` hears of it. */
+/**
+ * A dialog over the page; the form's submit is `onsubmit`. It is gone when it closes, and `closed` hears of it.
+ *
+ * @param {HTMLElement & { root: ShadowRoot }} element
+ * @param {{ title: string, about?: string | null, beside?: Content, onsubmit?: (() => void) | null, onclose?: (() => void) | null }} about
+ * @param {Content[]} content
+ */
 export function openDialog(element, { title, about = null, beside = null, onsubmit = null, onclose = null }, ...content) {
   const heading = h("h2", { id: "dialog-title" }, title);
   const head = h("div", { class: "head" }, heading, beside, about && h("p", { class: "quiet" }, about));
@@ -22,37 +28,45 @@ export function openDialog(element, { title, about = null, beside = null, onsubm
   let outside = false;
   dialog.addEventListener("pointerdown", ({ target }) => (outside = target === dialog));
   dialog.addEventListener("click", ({ target }) => outside && target === dialog && dialog.close());
-  element.shadowRoot.append(dialog);
+  element.root.append(dialog);
   dialog.showModal();
   return dialog;
 }
 
-/** Who may do what a member may not, by name, and words that can be sent to them. */
+/**
+ * Who may do what a member may not, by name, and words that can be sent to them.
+ *
+ * @param {CreditsElement} element
+ * @param {{ title: string, what: string, request: string }} words
+ */
 export async function askAnAdmin(element, { title, what, request }) {
   const known = await element.session.share("").catch(() => null);
-  const { admins, name: team } = known ?? { admins: [], name: "" };
+  const admins = known?.admins ?? [];
+  const team = known?.name ?? "";
   const names = new Intl.ListFormat(undefined, { type: "conjunction" }).format(admins.map(({ name }) => name));
   const nobody = known ? "Nobody is named as an admin yet." : "The names of your admins did not load.";
   const whom = names ? `${admins.length > 1 ? "Your admins" : "Your admin"}: ${names}.` : nobody;
   const words = `${request}${team ? ` Our team is ${team}.` : ""} ${location.origin}${location.pathname}`;
   const copy = h("button", { type: "button", class: "primary" }, "Copy a request for them");
   copy.addEventListener("click", async () => {
-    const isCopied = await navigator.clipboard.writeText(words).then(() => true, () => false);
+    const isCopied = await navigator.clipboard.writeText(words).then(
+      () => true,
+      () => false,
+    );
     if (isCopied) copy.textContent = "Copied";
     else copy.replaceWith(h("p", { class: "note" }, words)); // where the browser forbids it, a hand can
   });
   const close = h("button", { type: "button", onclick: () => dialog.close() }, "Close");
   const said = h("p", {}, what, h("br"), h("strong", {}, whom));
-  const canCopy = names && navigator.clipboard; // only where the page came by https
-  const dialog = openDialog(
-    element,
-    { title },
-    h("div", { class: "ask" }, icon(LOCK), said, canCopy && copy),
-    h("div", { class: "buttons" }, close),
-  );
+  const canCopy = Boolean(names && navigator.clipboard); // only where the page came by https
+  const dialog = openDialog(element, { title }, h("div", { class: "ask" }, icon(LOCK), said, canCopy && copy), h("div", { class: "buttons" }, close));
 }
 
-/** What went wrong with a command, in the server's words. */
+/**
+ * What went wrong with a command, in the server's words.
+ *
+ * @param {Said} problem
+ */
 export function wrong(problem) {
   return h("p", { class: "note wrong", role: "alert" }, problem.message);
 }
@@ -60,6 +74,9 @@ export function wrong(problem) {
 /**
  * To Stripe and back. A host's page has a sign-in that outlasts the way, so its own tab goes there; our page keeps its token
  * in memory alone, so it stays open and Stripe gets a tab of its own.
+ *
+ * @param {Session} session
+ * @param {() => string | null | Promise<string | null>} ask
  */
 export async function visitStripe(session, ask) {
   const tab = session.newTab ? open("", "_blank") : window;

@@ -4,27 +4,32 @@ import { controls } from "./controls.js";
 import { Session } from "./session.js";
 import { base } from "./style.js";
 
+/** @type {WeakMap<Function, Map<string | null, Session>>} */
 const sessions = new WeakMap(); // by getToken, then by team: elements that share both share one stream
 
 /** An element of the page. Give it a `session`, or a `getToken` callback that gives (a promise of) a token whenever one is needed. */
 export class CreditsElement extends HTMLElement {
   static live = true; // whether it shows what changes by itself
 
+  /** @type {Session | null | undefined} */
   #session; // undefined until one was given; null where nobody is signed in
+  /** @type {AbortController | null} */
   #left = null; // aborted when the element is taken from the page; null while it has not begun
+  root = this.attachShadow({ mode: "open" });
 
+  /** @param {CSSStyleSheet[]} sheets */
   constructor(...sheets) {
     super();
-    this.attachShadow({ mode: "open" }).adoptedStyleSheets = [base, controls, ...sheets];
+    this.root.adoptedStyleSheets = [base, controls, ...sheets];
   }
 
   connectedCallback() {
     // A host may have set them before this file had arrived.
     for (const name of ["filter", "getToken", "session"]) {
       if (!Object.hasOwn(this, name)) continue;
-      const given = this[name];
-      delete this[name];
-      this[name] = given;
+      const given = Reflect.get(this, name);
+      Reflect.deleteProperty(this, name);
+      Reflect.set(this, name, given);
     }
     this.#start();
   }
@@ -33,19 +38,22 @@ export class CreditsElement extends HTMLElement {
     this.#stop();
   }
 
+  /** @param {import("./session.js").Options["getToken"]} getToken */
   set getToken(getToken) {
     const team = this.getAttribute("team");
-    if (!sessions.has(getToken)) sessions.set(getToken, new Map());
-    const ofTeams = sessions.get(getToken);
-    if (!ofTeams.has(team)) ofTeams.set(team, new Session({ getToken, team }));
-    this.session = ofTeams.get(team);
+    const ofTeams = sessions.get(getToken) ?? new Map();
+    sessions.set(getToken, ofTeams);
+    const session = ofTeams.get(team) ?? new Session({ getToken, team });
+    ofTeams.set(team, session);
+    this.session = session;
   }
 
+  /** @returns {Session} */
   get session() {
-    return this.#session;
+    return /** @type {Session} */ (this.#session); // an element that shows something has begun, and has one
   }
 
-  set session(session) {
+  set session(/** @type {Session | null} */ session) {
     this.#stop();
     this.#session = session;
     this.#start();
@@ -56,23 +64,42 @@ export class CreditsElement extends HTMLElement {
     return this.#left !== null;
   }
 
-  /** Hear what a session or a filter tells, until another session takes its place, or the element is taken from the page. */
-  hear(name, listener, source = this.#session) {
-    source.addEventListener(name, ({ detail }) => listener(detail), { signal: this.#left.signal });
+  /**
+   * Hear what a session or a filter tells, until another session takes its place, or the element is taken from the page.
+   *
+   * @template {keyof News} Name
+   * @param {Name} name
+   * @param {(news: News[Name]) => void} listener
+   * @param {EventTarget} [source]
+   */
+  hear(name, listener, source = this.session) {
+    const heard = (/** @type {Event} */ event) => listener(/** @type {CustomEvent<News[Name]>} */ (event).detail);
+    source.addEventListener(name, heard, { signal: this.#left?.signal });
   }
+
+  /**
+   * What it does where it has both a place and a session; `<credits-usage>` also where nobody is signed in.
+   *
+   * @param {Session} _session
+   */
+  begin(_session) {}
 
   /** It begins where it has both a place and a session, and again after it was moved. */
   #start() {
     if (this.#left || !this.isConnected || this.#session === undefined) return;
     this.#left = new AbortController();
-    this.begin(this.#session);
-    if (this.constructor.live) this.#session?.join();
+    this.begin(this.session);
+    if (this.#isLive) this.#session?.join();
   }
 
   #stop() {
     if (!this.#left) return;
     this.#left.abort();
     this.#left = null;
-    if (this.constructor.live) this.#session?.leave();
+    if (this.#isLive) this.#session?.leave();
+  }
+
+  get #isLive() {
+    return /** @type {typeof CreditsElement} */ (this.constructor).live;
   }
 }

@@ -1,25 +1,45 @@
 // What of the past is looked at. Chart, table, activity and download share one, so that they always speak of the same thing.
 
+/** @type {Record<Days, string>} */
 export const DAYS = { 1: "1 day", 7: "7 days", 30: "30 days" };
+
+/**
+ * @typedef {"1" | "7" | "30"} Days
+ * @typedef {{ days: Days, member: string, type: string }} Chosen
+ */
 
 /** Days, member and type; says `change` when one of them is another. */
 export class Filter extends EventTarget {
+  /** @type {Days} */
   days = "7";
   member = "";
   type = "";
 
+  /** @param {Partial<Chosen>} changed */
   set(changed) {
-    if (Object.entries(changed).every(([name, value]) => this[name] === value)) return;
+    const { days = this.days, member = this.member, type = this.type } = changed;
+    if (days === this.days && member === this.member && type === this.type) return;
     Object.assign(this, changed);
     this.dispatchEvent(new Event("change"));
   }
 
-  /** As an address has it: what is named, and more. */
+  /**
+   * As an address has it: what is named, and more.
+   *
+   * @param {(keyof Chosen)[]} names
+   * @param {Record<string, string | number | null>} [more]
+   */
   query(names, more = {}) {
-    const wanted = { ...Object.fromEntries(names.map((name) => [name, this[name]])), ...more };
-    return new URLSearchParams(Object.entries(wanted).filter(([, value]) => value !== "" && value !== null));
+    const query = new URLSearchParams();
+    for (const name of names) if (this[name]) query.set(name, this[name]);
+    for (const [name, value] of Object.entries(more)) if (value !== null) query.set(name, String(value));
+    return query;
   }
 }
 
-/** "in the last 7 days". */
-export const during = (days) => (days === "1" ? "in the last 24 hours" : `in the last ${days} days`);
+/**
+ * "in the last 7 days".
+ *
+ * @param {string | number} days
+ */
+export const during = (days) => (String(days) === "1" ? "in the last 24 hours" : `in the last ${days} days`);

@@ -8,10 +8,17 @@ const KNOWN_MIN = 5; // days with usage, out of those looked at; with fewer, not
 const CYCLE = 30; // days, for refills after the next one
 const FAR = 60; // days; farther nobody should look
 
-/** What a team used on each day since its first use in the last month, oldest first and without today. A help: where it does not load, empty. */
+/**
+ * What a team used on each day since its first use in the last month, oldest first and without today. A help: where it does not load, empty.
+ *
+ * @param {Session} session
+ * @returns {Promise<number[]>}
+ */
 export async function usedByDay(session) {
-  const { since, items } = await session.share(PACE_DAYS).catch(() => ({ items: [] }));
-  if (!items.length) return [];
+  const answer = await session.share(PACE_DAYS).catch(() => null);
+  if (!answer?.items.length) return [];
+  const { since } = answer;
+  const items = /** @type {Api.UsedOnDay[]} */ (answer.items); // as asked for
   const used = new Map(items.map(({ day, credits }) => [day, Number(credits)]));
   const first = Date.parse(`${since}T00:00:00Z`);
   const days = Array.from({ length: 29 }, (_, n) => new Date(first + n * DAY).toISOString().slice(0, 10));
@@ -19,7 +26,12 @@ export async function usedByDay(session) {
   return began < 0 ? [] : days.slice(began).map((day) => used.get(day) ?? 0);
 }
 
-/** "about **9–14 days**", the near end rounded down and the far end up; null with too little data. */
+/**
+ * "about **9–14 days**", the near end rounded down and the far end up; null with too little data.
+ *
+ * @param {number[]} used
+ * @param {Api.Balance} balance
+ */
 export function lasting(used, balance) {
   const known = forecast(used, balance);
   if (!known) return null;
@@ -31,6 +43,10 @@ export function lasting(used, balance) {
 /**
  * The fewest and the most days that a balance lasts, or null with too little data. `used` is what was used on each day, oldest first,
  * without today; `balance` as the API tells it. An estimate, so ordinary numbers will do.
+ *
+ * @param {number[]} used
+ * @param {Api.Balance} balance
+ * @param {number} [now]
  */
 export function forecast(used, balance, now = Date.now()) {
   if (used.filter((credits) => credits > 0).length < KNOWN_MIN || Number(balance.available) <= 0) return null;
@@ -40,12 +56,18 @@ export function forecast(used, balance, now = Date.now()) {
   return { least: lasts(fast, balance, now), most: lasts(slow, balance, now) };
 }
 
-/** Days until nothing is available at a pace, included credits refilled on their day; never more than FAR. */
+/**
+ * Days until nothing is available at a pace, included credits refilled on their day; never more than FAR.
+ *
+ * @param {number} pace
+ * @param {Api.Balance} balance
+ * @param {number} now
+ */
 function lasts(pace, balance, now) {
   const available = Number(balance.available);
   let included = Math.min(Math.max(0, Number(balance.included)), available);
   let additional = available - included;
-  let refill = balance.next_refill_at ? (new Date(balance.next_refill_at) - now) / DAY : Infinity;
+  let refill = balance.next_refill_at ? (Date.parse(balance.next_refill_at) - now) / DAY : Infinity;
   for (let day = 0; day < FAR; day++) {
     if (included + additional <= pace) return day + (included + additional) / pace;
     additional -= Math.max(0, pace - included);

@@ -3,7 +3,8 @@
 import { h } from "./dom.js";
 import { sentence } from "./words.js";
 
-const AGAIN = [2, 4, 8, 15]; // seconds
+const AGAIN = [2, 4, 8]; // seconds
+const PATIENT = 15; // from then on
 
 /**
  * A loader. `show` gets `{phase: "loading"}`, then `{phase: "ready", value}`, or `{phase: "error", problem, seconds, again}` while it
@@ -12,12 +13,21 @@ const AGAIN = [2, 4, 8, 15]; // seconds
  *
  * An error is shown once, however often the same one comes: drawn anew, it would lose the focus and be read out again. Its `seconds`
  * go on, and its `tell` is called when they do.
+ *
+ * @template T
+ * @param {(state: Loading<T>) => void} show
+ * @param {{ isConnected: boolean } | null} [owner]
  */
 export function loader(show, owner = null) {
   let turn = 0;
+  /**
+   * @param {() => Promise<T>} work
+   * @param {{ quietly?: boolean }} [how]
+   */
   return async function load(work, { quietly = false } = {}) {
     const mine = ++turn;
     const isOurs = () => mine === turn && owner?.isConnected !== false;
+    /** @type {Failed | null} */
     let failed = null;
     if (!quietly) show({ phase: "loading" });
     for (let attempt = 0; isOurs(); attempt++) {
@@ -25,12 +35,13 @@ export function loader(show, owner = null) {
         const value = await work();
         if (isOurs()) show({ phase: "ready", value });
         return;
-      } catch (problem) {
+      } catch (error) {
+        const problem = /** @type {Thrown} */ (error);
         if (!isOurs()) return;
         if (problem.final) return show({ phase: "refused", problem });
-        const seconds = Math.max(problem.wait ?? 0, AGAIN[Math.min(attempt, AGAIN.length - 1)]);
+        const seconds = Math.max(problem.wait ?? 0, AGAIN[attempt] ?? PATIENT);
         const isNews = failed?.problem.message !== problem.message;
-        if (isNews) failed = { phase: "error", problem };
+        if (!failed || isNews) failed = { phase: "error", problem };
         const counted = countdown(failed, seconds, isOurs);
         if (isNews) show(failed);
         await counted;
@@ -39,23 +50,37 @@ export function loader(show, owner = null) {
   };
 }
 
+/**
+ * @param {Failed} failed
+ * @param {number} seconds
+ * @param {() => boolean} isOurs
+ */
 function countdown(failed, seconds, isOurs) {
-  return new Promise((resolve) => {
-    const say = (left) => {
-      failed.seconds = left;
-      failed.tell?.();
-    };
-    failed.again = () => {
-      clearInterval(timer);
-      say(0);
-      resolve();
-    };
-    const timer = setInterval(() => (isOurs() && failed.seconds > 1 ? say(failed.seconds - 1) : failed.again()), 1_000);
-    say(seconds);
-  });
+  return /** @type {Promise<void>} */ (
+    new Promise((resolve) => {
+      /** @param {number} left */
+      const say = (left) => {
+        failed.seconds = left;
+        failed.tell?.();
+      };
+      const again = () => {
+        clearInterval(timer);
+        say(0);
+        resolve();
+      };
+      failed.again = again;
+      const timer = setInterval(() => (isOurs() && failed.seconds && failed.seconds > 1 ? say(failed.seconds - 1) : again()), 1_000);
+      say(seconds);
+    })
+  );
 }
 
-/** Grey shapes where text will be. */
+/**
+ * Grey shapes where text will be.
+ *
+ * @param {string} label
+ * @param {string[]} widths
+ */
 export function skeleton(label, ...widths) {
   return h(
     "div",
@@ -65,15 +90,26 @@ export function skeleton(label, ...widths) {
   );
 }
 
-/** What did not load, why, and when it tries again. The seconds stand outside of what is read out. */
+/**
+ * What did not load, why, and when it tries again. The seconds stand outside of what is read out.
+ *
+ * @param {string} title
+ * @param {Failed} state
+ */
 export function failure(title, state) {
   const why = h("div", { role: "alert" }, h("strong", {}, title), h("p", { class: "quiet" }, sentence(state.problem.message)));
-  if (!state.again) return h("div", { class: "failure" }, why);
+  const { again } = state;
+  if (!again) return h("div", { class: "failure" }, why);
   const left = h("p", { class: "quiet number" });
-  state.tell = () => (left.textContent = state.seconds ? `It tries again in ${state.seconds} s.` : "It tries again now.");
-  state.tell();
-  return h("div", { class: "failure" }, why, left, h("button", { type: "button", onclick: () => state.again() }, "Try now"));
+  const tell = () => (left.textContent = state.seconds ? `It tries again in ${state.seconds} s.` : "It tries again now.");
+  state.tell = tell;
+  tell();
+  return h("div", { class: "failure" }, why, left, h("button", { type: "button", onclick: () => again() }, "Try now"));
 }
 
-/** A part of the page whose code did not come. */
+/**
+ * A part of the page whose code did not come.
+ *
+ * @param {string} title
+ */
 export const missing = (title) => failure(title, { problem: { message: "Reload the page to try again." } });

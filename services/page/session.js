@@ -7,10 +7,33 @@ import { readEvents } from "./events.js";
 
 const PATIENCE = 10_000;
 const SILENCE = 40_000; // the server says something every 15 seconds
-const AGAIN = [500, 1_000, 2_000, 4_000, 8_000, 15_000];
+const AGAIN = [500, 1_000, 2_000, 4_000, 8_000];
+const PATIENT = 15_000; // from then on
+
+/**
+ * @typedef {"live" | "connecting" | "offline" | "ended"} Link
+ *
+ * @typedef {object} Options
+ * @property {() => string | Promise<string>} getToken
+ * @property {string | null} [team]
+ * @property {string | URL} [base]
+ * @property {string | null} [returnUrl]
+ * @property {boolean} [newTab]
+ */
+
+/**
+ * @template {string} Method
+ * @template {string} Path
+ * @typedef {Api.Commands[`${Method} ${Path}` & keyof Api.Commands]} Command
+ */
 
 /** What the API refused, in its own words. `final`: asking again would not help; `wait`: it would, after so many seconds. */
 export class Problem extends Error {
+  /**
+   * @param {number} status
+   * @param {Partial<Api.Problem>} said
+   * @param {number} [wait]
+   */
   constructor(status, said, wait = 0) {
     super(said.detail ?? said.title ?? `The server answered ${status}.`);
     this.status = status;
@@ -21,10 +44,15 @@ export class Problem extends Error {
   }
 }
 
-/** The claims of a token, to show them; the API alone decides what they are worth. */
+/**
+ * The claims of a token, to show them; the API alone decides what they are worth.
+ *
+ * @param {string} token
+ * @returns {{ team?: string, role?: string, sub?: string }}
+ */
 function claimsOf(token) {
   try {
-    const text = atob(token.split(".")[1].replaceAll("-", "+").replaceAll("_", "/"));
+    const text = atob(/** @type {string} */ (token.split(".")[1]).replaceAll("-", "+").replaceAll("_", "/"));
     return JSON.parse(new TextDecoder().decode(Uint8Array.from(text, (letter) => letter.charCodeAt(0))));
   } catch {
     return {};
@@ -38,19 +66,26 @@ export function newKey() {
 
 export class Session extends EventTarget {
   #getToken;
-  #claims = {};
+  #claims = claimsOf("");
   #named;
+  /** @type {AbortController | null} */
   #stop = null;
+  /** @type {string | null} */
   #position = null;
+  /** @type {Map<string, Promise<unknown>>} */
   #shared = new Map();
   #shown = 0;
 
+  /** @type {Link} */
   link = "connecting";
+  /** @type {Api.Balance | null} */
   balance = null;
 
   /**
    * `getToken` gives a token, or a promise of one, whenever one is needed; `base` is where the API is; `returnUrl` is where Stripe
    * sends people back to, by default this address, and `newTab` says that it may not take this page's place.
+   *
+   * @param {Options} options
    */
   constructor({ getToken, team = null, base = new URL("/", import.meta.url), returnUrl = null, newTab = false }) {
     super();
@@ -78,39 +113,73 @@ export class Session extends EventTarget {
     return this.role === "admin";
   }
 
-  /** A path of the team's own; the empty one is the team itself. */
+  /**
+   * A path of the team's own; the empty one is the team itself.
+   *
+   * @param {string} path
+   */
   ofTeam(path) {
     return `v1/teams/${encodeURIComponent(this.team)}${path}`;
   }
 
-  /** The answer of a GET; a Problem says why there is none. */
+  /**
+   * The answer of a GET; a Problem says why there is none.
+   *
+   * @template {keyof Api.Got} Path
+   * @param {Path} path
+   * @returns {Promise<Api.Got[Path]>}
+   */
   async get(path, { accept = "application/json" } = {}) {
     return (await this.fetch(path, { accept, signal: AbortSignal.timeout(PATIENCE) })).json();
   }
 
-  /** The answer of a GET that several elements want: asked for once, until `renew`. */
+  /**
+   * The answer of a GET that several elements want: asked for once, until `renew`.
+   *
+   * @template {keyof Api.Got} Path
+   * @param {Path} path
+   * @returns {Promise<Api.Got[Path]>}
+   */
   share(path) {
-    if (!this.#shared.has(path)) {
-      const asked = this.get(path);
-      asked.catch(() => this.#shared.get(path) === asked && this.#shared.delete(path));
-      this.#shared.set(path, asked);
-    }
-    return this.#shared.get(path);
+    const shared = /** @type {Promise<Api.Got[Path]> | undefined} */ (this.#shared.get(path));
+    if (shared) return shared;
+    const asked = this.get(path);
+    asked.catch(() => this.#shared.get(path) === asked && this.#shared.delete(path));
+    this.#shared.set(path, asked);
+    return asked;
   }
 
-  /** What was shared is out of date: whoever shows it asks anew. */
+  /**
+   * What was shared is out of date: whoever shows it asks anew.
+   *
+   * @param {string} path
+   */
   renew(path) {
     this.#shared.delete(path);
     this.dispatchEvent(new CustomEvent("changed", { detail: path }));
   }
 
-  /** The answer of a POST or PUT. The same `key` with the same body is done once, however often it is sent. */
+  /**
+   * The answer of a POST or PUT. The same `key` with the same body is done once, however often it is sent.
+   *
+   * @template {"POST" | "PUT"} Method
+   * @template {string} Path
+   * @param {Method} method
+   * @param {Path} path
+   * @param {Command<Method, Path>["body"]} body
+   * @param {{ key?: string, headers?: Record<string, string> }} [more]
+   * @returns {Promise<Command<Method, Path>["answer"]>}
+   */
   async send(method, path, body, { key = newKey(), headers = {} } = {}) {
     const sent = { "content-type": "application/json", "idempotency-key": key, ...headers };
     const signal = AbortSignal.timeout(3 * PATIENCE);
     return (await this.fetch(path, { accept: "application/json", method, body: JSON.stringify(body), headers: sent, signal })).json();
   }
 
+  /**
+   * @param {string} path
+   * @param {{ accept: string, signal?: AbortSignal, method?: string, body?: string | null, headers?: Record<string, string> }} how
+   */
   async fetch(path, { accept, signal, method = "GET", body = null, headers = {} }) {
     const token = await this.#getToken();
     this.#claims = claimsOf(token);
@@ -127,7 +196,7 @@ export class Session extends EventTarget {
         signal,
       });
     } catch (error) {
-      if (error.name === "AbortError") throw error;
+      if (/** @type {Error} */ (error).name === "AbortError") throw error;
       throw new Problem(0, { detail: "The server did not answer." });
     }
     if (response.ok) return response;
@@ -152,6 +221,7 @@ export class Session extends EventTarget {
     this.#stop = null;
   }
 
+  /** @param {AbortSignal} stopped */
   async #listen(stopped) {
     for (let attempt = 0; !stopped.aborted; attempt++) {
       const began = Date.now();
@@ -161,15 +231,17 @@ export class Session extends EventTarget {
         if ((await this.#read(stopped)) === "end") continue; // the token ended: the next one may be had
       } catch (error) {
         if (stopped.aborted) return;
-        if (error.final) return this.#end(error);
-        wait = 1_000 * (error.wait ?? 0);
+        const problem = /** @type {Thrown} */ (error);
+        if (problem.final) return this.#end(problem);
+        wait = 1_000 * (problem.wait ?? 0);
       }
       if (Date.now() - began > SILENCE) attempt = 0;
       this.#say("offline");
-      await this.#pause(Math.max(wait, AGAIN[Math.min(attempt, AGAIN.length - 1)]), stopped);
+      await this.#pause(Math.max(wait, AGAIN[attempt] ?? PATIENT), stopped);
     }
   }
 
+  /** @param {AbortSignal} stopped */
   async #read(stopped) {
     const broken = new AbortController();
     const signal = AbortSignal.any([stopped, broken.signal]);
@@ -177,13 +249,14 @@ export class Session extends EventTarget {
     let watchdog = setTimeout(dropped, SILENCE);
     addEventListener("offline", dropped, { signal: broken.signal }); // no need to wait for silence to know
     try {
+      /** @type {Record<string, string>} */
       const headers = this.#position ? { "last-event-id": this.#position } : {};
       const response = await this.fetch("/stream", { accept: "text/event-stream", signal, headers });
-      for await (const event of readEvents(response.body)) {
+      for await (const { type, data, id } of readEvents(/** @type {ReadableStream<Uint8Array<ArrayBuffer>>} */ (response.body))) {
         clearTimeout(watchdog);
         watchdog = setTimeout(dropped, SILENCE);
-        if (event.type === "end") return "end";
-        if (event.type) this.#take(event);
+        if (type === "end") return "end";
+        if (type) this.#take({ type, data, id });
       }
       return "broken";
     } finally {
@@ -192,6 +265,7 @@ export class Session extends EventTarget {
     }
   }
 
+  /** @param {{ type: string, data: string, id: string | null }} event */
   #take(event) {
     this.#say("live");
     const isFirst = !this.#position;
@@ -203,19 +277,27 @@ export class Session extends EventTarget {
     if (isFirst) this.dispatchEvent(new CustomEvent("activity", { detail: { items: [], more: true } }));
   }
 
+  /** @param {Link} link */
   #say(link) {
     if (this.link === link) return;
     this.link = link;
     this.dispatchEvent(new CustomEvent("link", { detail: link }));
   }
 
+  /** @param {Thrown} problem */
   #end(problem) {
     this.close();
     this.#say("ended");
     this.dispatchEvent(new CustomEvent("ended", { detail: problem }));
   }
 
-  /** Wait, but no longer than until the browser says that it is online again. */
+  /**
+   * Wait, but no longer than until the browser says that it is online again.
+   *
+   * @param {number} milliseconds
+   * @param {AbortSignal} stopped
+   * @returns {Promise<void>}
+   */
   #pause(milliseconds, stopped) {
     return new Promise((resolve) => {
       const done = () => {

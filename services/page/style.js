@@ -2,6 +2,7 @@
 //
 // A host product themes them by custom properties (--creditwell-accent and so on) and by ::part().
 
+/** @param {TemplateStringsArray} strings */
 export function css(strings) {
   const sheet = new CSSStyleSheet();
   sheet.replaceSync(strings.join(""));

@@ -9,9 +9,10 @@ if (location.hash) history.replaceState(null, "", location.pathname + location.s
 
 // It lives in this page's memory and nowhere else, so the page stays while Stripe has a tab of its own.
 const token = fragment.get("token");
-const returnUrl = new URL("/usage/back.html", location).href;
+const returnUrl = new URL("/usage/back.html", location.href).href;
 const usage = document.querySelector("credits-usage");
-usage.session = token ? new Session({ getToken: () => token, team: fragment.get("team"), returnUrl, newTab: true }) : null;
+const session = token ? new Session({ getToken: () => token, team: fragment.get("team"), returnUrl, newTab: true }) : null;
+if (usage) usage.session = /** @type {Session} */ (session); // or null, which its setter takes: nobody is signed in
 
 // Somebody who pastes a new link into an open tab changes the fragment alone.
 addEventListener("hashchange", () => location.reload());

@@ -17,35 +17,72 @@ const DAY = 86_400_000;
 const HOUR = 3_600_000;
 const MINUTE = 60_000;
 
-/** Credits arrive as decimal strings and stay exact: they are never made a floating-point number. */
-export const credits = (text) => withMinus(exact.format(text));
+/**
+ * Credits arrive as decimal strings and stay exact: they are never made a floating-point number.
+ *
+ * @param {string | number} text
+ */
+export const credits = (text) => withMinus(exact.format(asNumber(text)));
 
-/** The same in two pieces, so that the fraction may stand back: "4,224" and ".375". */
+/**
+ * The same in two pieces, so that the fraction may stand back: "4,224" and ".375".
+ *
+ * @param {string} text
+ */
 export function creditsInTwo(text) {
   const said = credits(text);
   const point = said.indexOf(POINT);
   return point < 0 ? [said, ""] : [said.slice(0, point), said.slice(point)];
 }
 
-/** "1 credit", "2 credits". */
+/**
+ * "1 credit", "2 credits".
+ *
+ * @param {string} text
+ */
 export const inCredits = (text) => `${credits(text)} ${isOne(text) ? "credit" : "credits"}`;
 
-/** Credits beside an axis, where only their size matters. */
+/**
+ * Credits beside an axis, where only their size matters.
+ *
+ * @param {number} number
+ */
 export const creditsRoughly = (number) => compact.format(number);
 
-/** A change of credits, with its sign. */
-export const creditsChange = (text) => withMinus(change.format(text));
+/**
+ * A change of credits, with its sign.
+ *
+ * @param {string} text
+ */
+export const creditsChange = (text) => withMinus(change.format(asNumber(text)));
 
+/**
+ * A decimal string for Intl, which takes it as exact as it is.
+ *
+ * @param {string | number} text
+ */
+const asNumber = (text) => /** @type {`${number}`} */ (text);
+
+/** @param {string} said */
 const withMinus = (said) => said.replace("-", "−"); // a hyphen is too short beside a plus
 
+/** @param {string} text */
 const isOne = (text) => /^-?1(\.0+)?$/.test(text);
+/** @param {string} text */
 export const isZero = (text) => !/[1-9]/.test(text);
+/** @param {string} text */
 export const isNegative = (text) => text.startsWith("-") && !isZero(text);
 
-/** Two amounts of credits, exactly: a sum of decimal strings. */
+/**
+ * Two amounts of credits, exactly: a sum of decimal strings.
+ *
+ * @param {string} one
+ * @param {string} other
+ */
 export function plus(one, other) {
+  /** @param {string} text */
   const micro = (text) => {
-    const [, sign, whole, part = ""] = /^(-?)(\d+)(?:\.(\d+))?$/.exec(text);
+    const [, sign, whole, part = ""] = /^(-?)(\d+)(?:\.(\d+))?$/.exec(text) ?? [];
     return BigInt(`${sign}${whole}${part.padEnd(6, "0")}`);
   };
   const sum = micro(one) + micro(other);
@@ -53,81 +90,139 @@ export function plus(one, other) {
   return `${sum < 0n ? "-" : ""}${digits.slice(0, -6)}.${digits.slice(-6)}`.replace(/\.?0+$/, "");
 }
 
+/** @param {string} text */
 export const when = (text) => moment.format(new Date(text));
+/** @param {string} text */
 export const whenExactly = (text) => moments.format(new Date(text));
+/** @param {string} text */
 export const onDay = (text) => day.format(new Date(text));
+/** @param {string} text */
 export const onDayOfYear = (text) => dayOfYear.format(new Date(text));
+/** @param {string} text */
 export const atTime = (text) => clock.format(new Date(text));
+/** @param {string} text */
 export const atHour = (text) => hour.format(new Date(text));
 export const inMonth = (date = new Date()) => month.format(date);
 
-/** A day that is named without a time, `2026-11-23`: the same one wherever it is read. */
+/**
+ * A day that is named without a time, `2026-11-23`: the same one wherever it is read.
+ *
+ * @param {string} text
+ */
 export const onDate = (text) => dayInUtc.format(new Date(`${text}T00:00:00Z`));
 
-/** "in 8 days", "in 3 hours"; days as a calendar counts them, because it stands beside a date. */
+/**
+ * "in 8 days", "in 3 hours"; days as a calendar counts them, because it stands beside a date.
+ *
+ * @param {string} text
+ * @param {Date} [now]
+ */
 export function until(text, now = new Date()) {
   const then = new Date(text);
-  const left = then - now;
+  const left = then.getTime() - now.getTime();
   if (left >= DAY) return away.format(Math.round((midnight(then) - midnight(now)) / DAY), "day"); // rounded: a day may have 23 hours
   if (left >= HOUR) return away.format(Math.round(left / HOUR), "hour");
   return away.format(Math.max(1, Math.round(left / MINUTE)), "minute");
 }
 
+/** @param {Date} date */
 const midnight = (date) => new Date(date).setHours(0, 0, 0, 0);
 
+/** @param {string} currency */
 const currencyFormat = (currency) => new Intl.NumberFormat(undefined, { style: "currency", currency });
-const places = (format) => format.resolvedOptions().maximumFractionDigits;
+/** @param {Intl.NumberFormat} format */
+const places = (format) => format.resolvedOptions().maximumFractionDigits ?? 0;
 
-/** Minor units as money; their digits are only moved, never calculated with. */
+/**
+ * Minor units as money; their digits are only moved, never calculated with.
+ *
+ * @param {Api.Money} money
+ */
 export function money({ amount, currency }) {
   const format = currencyFormat(currency);
   return format.format(decimal(amount, places(format)));
 }
 
+/**
+ * @param {number} amount
+ * @param {number} digits
+ * @returns {`${number}`}
+ */
 function decimal(amount, digits) {
   const text = String(Math.abs(amount)).padStart(digits + 1, "0");
   const sign = amount < 0 ? "-" : "";
-  return digits ? `${sign}${text.slice(0, -digits)}.${text.slice(-digits)}` : `${sign}${text}`;
+  return asNumber(digits ? `${sign}${text.slice(0, -digits)}.${text.slice(-digits)}` : `${sign}${text}`);
 }
 
-/** Numbers and money in a sentence that the server made, as the reader's language writes them: "24.00 USD" becomes "$24.00". */
+/**
+ * Numbers and money in a sentence that the server made, as the reader's language writes them: "24.00 USD" becomes "$24.00".
+ *
+ * @param {string} said
+ */
 export const inOwnNumbers = (said) =>
   said.replace(/(\d[\d,]*(?:\.\d+)?)( [A-Z]{3}\b)?/g, (_, number, currency) => {
     const plain = number.replaceAll(",", "");
     return currency ? currencyFormat(currency.trim()).format(plain) : exact.format(plain);
   });
 
-/** What one credit costs, in a currency's own style with two digits more. */
+/**
+ * What one credit costs, in a currency's own style with two digits more.
+ *
+ * @param {Api.Money & { credits: string }} pack
+ */
 export function moneyEach({ amount, currency, credits: count }) {
   const usual = places(currencyFormat(currency));
   const format = new Intl.NumberFormat(undefined, { style: "currency", currency, minimumFractionDigits: usual + 2 });
   return format.format(amount / 10 ** usual / Number(count));
 }
 
-/** A sign like $, for beside a field. */
+/**
+ * A sign like $, for beside a field.
+ *
+ * @param {string} currency
+ */
 export const currencySign = (currency) =>
-  currencyFormat(currency).formatToParts(0).find(({ type }) => type === "currency").value;
+  currencyFormat(currency)
+    .formatToParts(0)
+    .find(({ type }) => type === "currency")?.value ?? currency;
 
 const parts = exact.formatToParts(12345.6);
 const GROUP = parts.find(({ type }) => type === "group")?.value ?? ",";
-const POINT = parts.find(({ type }) => type === "decimal").value;
+const POINT = parts.find(({ type }) => type === "decimal")?.value ?? ".";
 const DIGITS = [...new Intl.NumberFormat(undefined, { useGrouping: false }).format(9876543210)].reverse(); // the locale's own, from 0 to 9
 
-/** What somebody typed, as the decimal string that the API takes; null if it is no amount. */
+/**
+ * What somebody typed, as the decimal string that the API takes; null if it is no amount.
+ *
+ * @param {string} text
+ * @returns {string | null}
+ */
 export function typed(text) {
-  const digits = text.replace(/\p{Nd}/gu, (digit) => (DIGITS.includes(digit) ? DIGITS.indexOf(digit) : digit));
-  const plain = digits.replaceAll(GROUP, "").replace(/[\s\u00a0\u202f$€£¥]/g, "").replace(POINT, ".");
+  const digits = text.replace(/\p{Nd}/gu, (digit) => (DIGITS.includes(digit) ? String(DIGITS.indexOf(digit)) : digit));
+  const plain = digits
+    .replaceAll(GROUP, "")
+    .replace(/[\s\u00a0\u202f$€£¥]/g, "")
+    .replace(POINT, ".");
   return /^\d{1,12}(\.\d{1,6})?$/.test(plain) ? plain : null;
 }
 
-/** Money that somebody typed, in minor units; null if it is none. */
+/**
+ * Money that somebody typed, in minor units; null if it is none.
+ *
+ * @param {string} text
+ * @param {string} currency
+ */
 export function typedMoney(text, currency) {
   const digits = places(currencyFormat(currency));
   const [, whole, part = ""] = /^(\d+)(?:\.(\d+))?$/.exec(typed(text) ?? "") ?? [];
   return whole === undefined || part.length > digits ? null : Number(whole + part.padEnd(digits, "0"));
 }
 
-/** Minor units as they stand in a field: without a sign, and without empty cents. */
+/**
+ * Minor units as they stand in a field: without a sign, and without empty cents.
+ *
+ * @param {Api.Money} money
+ */
 export function moneyField({ amount, currency }) {
   return exact.format(decimal(amount, places(currencyFormat(currency))));
 }
@@ -135,12 +230,22 @@ export function moneyField({ amount, currency }) {
 const PER = { use: "per use", second: "per second", character: "per character", gb_day: "per GB/day" };
 const UNITS = { use: "use", second: "second", character: "character", gb_day: "GB-day" };
 
-/** "per second", or "per image" where a use has a name. */
+/**
+ * "per second", or "per image" where a use has a name.
+ *
+ * @param {{ unit?: string | null, per: keyof typeof PER }} feature
+ */
 export const per = (feature) => (feature.unit ? `per ${feature.unit}` : PER[feature.per]);
 
-/** "seconds", "images"; "image" where it is one. */
+/**
+ * "seconds", "images"; "image" where it is one.
+ *
+ * @param {{ unit?: string | null, per: keyof typeof UNITS }} feature
+ * @param {string} quantity
+ */
 export const units = (feature, quantity) => (feature.unit ?? UNITS[feature.per]) + (isOne(quantity) ? "" : "s");
 
+/** @type {Record<Api.Kind, string>} */
 export const TYPES = {
   usage: "Feature usage",
   usage_voided: "Usage taken back",
@@ -156,14 +261,24 @@ export const TYPES = {
   top_up_skipped: "Top-ups not made",
 };
 
-/** A reason that the server gives, as a sentence. */
+/**
+ * A reason that the server gives, as a sentence.
+ *
+ * @param {string | null | undefined} text
+ */
 export const sentence = (text) => (text ? `${capital(text)}${/[.!?]$/.test(text) ? "" : "."}` : "");
 
+/** @param {string} text */
 export const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
+/** @param {Api.Card} card */
 export const cardName = ({ brand, last4 }) => `${capital(brand ?? "card")}\u00a0····\u00a0${last4 ?? "····"}`;
 
-/** `tier=high, model=cinema` as people read it. */
+/**
+ * `tier=high, model=cinema` as people read it.
+ *
+ * @param {Record<string, string>} known
+ */
 export const attributes = (known) =>
   Object.values(known)
     .map((value) => value.replaceAll("_", " "))

@@ -68,7 +68,10 @@ class Batches:
                 raise Unavailable("Kafka has not acknowledged")
 
     async def _say_whether_away(self, health: Health) -> None:
-        """The producer itself tries again in silence. Whoever waits for a broker that is there is stuck, and should be known to be."""
+        """The producer itself tries again in silence.
+
+        Whoever waits for a broker that is there is stuck, and should be known to be.
+        """
         try:
             async with asyncio.timeout(1):
                 await self.producer.client.fetch_all_metadata()

@@ -1,8 +1,8 @@
 """Notices in PostgreSQL: found in the log once, kept until the host product has them, or until there is no more point.
 
 The log is the outbox. A reader with a checkpoint of its own makes a row of every fact that the host is told of, in the
-transaction that moves the checkpoint; the row's key is the fact's place, so no fact can become two. From then on the row decides:
-who sends it, how often, and what came of it. Within a team a notice waits for the ones before it.
+transaction that moves the checkpoint. The row's key is the fact's place, so no fact can become two. From then on the
+row decides: who sends it, how often, and what came of it. Within a team a notice waits for the ones before it.
 """
 
 from collections.abc import Collection, Iterable
@@ -118,7 +118,10 @@ class Counts(NamedTuple):
 
 
 def notice_id(stored: Stored) -> str:
-    """The webhook-id of a fact's notice: it follows from the fact's identity, and so is the same in a restored store."""
+    """The webhook-id of a fact's notice.
+
+    It follows from the fact's identity, and so is the same in a restored store.
+    """
     return f"notice_{uuid5(NAMESPACE, chr(10).join((stored.team_id, stored.source, stored.id)))}"
 
 
@@ -133,8 +136,8 @@ async def keep_new(connection: Connection, claims: Claims, page: str | None) -> 
     Raises:
         Fenced: a shard has another owner.
     """
-    seen = claims.positions
-    rows = await connection.fetch(TO_TELL, list(seen), list(seen.values()), FACTS_MAX)
+    positions = claims.positions
+    rows = await connection.fetch(TO_TELL, list(positions), list(positions.values()), FACTS_MAX)
     if not rows:
         return 0
     facts = [stored_of(row) for row in rows]

@@ -1,18 +1,19 @@
 """Notices to the host product: signed webhooks in the form of https://www.standardwebhooks.com, sent by the relay.
 
-Once per crossing: a notice is made of a fact, its `webhook-id` follows from the fact, and a fact is looked at once. At least once:
-a try whose answer was lost, to a crash or on the way, is repeated with the same id and the same bytes; the receiver drops
-ids that it has seen. In order within a team: a later notice waits until the one before is delivered or given up.
+Once per crossing: a notice is made of a fact, its `webhook-id` follows from the fact, and a fact is looked at once. At
+least once: a try whose answer was lost, to a crash or on the way, is repeated with the same id and the same bytes; the
+receiver drops ids that it has seen. In order within a team: a later notice waits until the one before is delivered or
+given up.
 
-Anything but 2xx is tried again, for some three days, as Stripe and Svix do and as Standard Webhooks has it: a 401 or a 404 is
-most often a receiver that is being deployed or has the wrong secret. Only 410 Gone means no for good. What was given up stays
-visible (`creditwell notices list`, a metric) and can be sent again.
+Anything but 2xx is tried again, for some three days, as Stripe and Svix do and as Standard Webhooks has it. A 401 or a
+404 is most often a receiver that is being deployed or has the wrong secret. Only 410 Gone means no for good. What was
+given up stays visible (`creditwell notices list`, a metric) and can be sent again.
 
-The relay's Kafka side has its own connection, loop and claims, and knows nothing of this one. A host that does not answer costs
-at most `SENDING_MAX` open requests; nobody waits for it but the notices themselves.
+The relay's Kafka side has its own connection, loop and claims, and knows nothing of this one. A host that does not
+answer costs at most `SENDING_MAX` open requests; nobody waits for it but the notices themselves.
 
-The address is the operator's and never a customer's, and redirects are not followed, so nobody can aim our requests at our own
-network. Where the address must be on that network, it may be.
+The address is the operator's and never a customer's, and redirects are not followed, so nobody can aim our requests at
+our own network. Where the address must be on that network, it may be.
 """
 
 import asyncio
@@ -22,12 +23,12 @@ from dataclasses import dataclass, field
 from time import monotonic
 from uuid import uuid4
 
-import httpx
+import httpx2
 from prometheus_client import Counter, Gauge
 
 from services.publishing import notice_rows
 from services.publishing.notice_rows import NOTICES, Due
-from services.publishing.webhooks import TIMEOUT_SECONDS, Answer, Host, again_in, keys_of
+from services.publishing.webhooks import TIMEOUT_SECONDS, HostAnswer, NoticeHost, again_in, keys_of
 from services.runtime.clock import pause
 from services.runtime.crashpoints import crashpoint
 from services.runtime.health import Health
@@ -35,10 +36,10 @@ from services.runtime.logs import get_log
 from services.runtime.retry import keep_going
 from services.runtime.settings import Settings
 from services.store.claims import Claims
-from services.store.connect import AWAY, WORLD, Connection, connect_pool
+from services.store.connect import AWAY, RETRYABLE, Connection, connect_pool
 
 SENDING_MAX = 8  # at once
-LIMITS = httpx.Limits(max_connections=SENDING_MAX)
+LIMITS = httpx2.Limits(max_connections=SENDING_MAX)
 IDLE_SECONDS = 0.2
 COUNT_SECONDS = 15.0
 GOODBYE_SECONDS = 5.0
@@ -62,7 +63,7 @@ async def notify(
         return
     url, keys = settings.notice_url, keys_of(settings.needed("notice_secret"))
     page = settings.usage_page or (f"{settings.public_url}/usage" if settings.public_url is not None else None)
-    metrics, claims = Metrics(health), Claims(NOTICES, f"relay-{uuid4()}", settings.lease_seconds)
+    metrics, claims = NoticeMetrics(health), Claims(NOTICES, f"relay-{uuid4()}", settings.lease_seconds)
 
     async def work() -> None:
         pool = await connect_pool(
@@ -75,16 +76,16 @@ async def notify(
         async with (
             pool,
             pool.acquire() as connection,
-            httpx.AsyncClient(timeout=timeout_seconds, follow_redirects=False, limits=LIMITS) as client,
+            httpx2.AsyncClient(timeout=timeout_seconds, follow_redirects=False, limits=LIMITS) as client,
         ):
             await claims.leave(connection)  # what a broken connection left claimed need not wait for the lease
-            host = Host(client, url, keys, timeout_seconds)
+            host = NoticeHost(client, url, keys, timeout_seconds)
             await Notifying(connection, host, page, claims, stop, health, metrics, count_seconds).run()
 
-    await keep_going(AWAY_NAME, work, stop, health, away=WORLD)
+    await keep_going(AWAY_NAME, work, stop, health, away=RETRYABLE)
 
 
-class Metrics:
+class NoticeMetrics:
     """How notices are doing; those of the shards that this process has."""
 
     def __init__(self, health: Health) -> None:
@@ -103,17 +104,20 @@ class Metrics:
 
 @dataclass(slots=True)
 class Notifying:
-    """The way of the notices of some shards: found in the log, sent a few at once, and what came of each written down."""
+    """The way of the notices of some shards.
+
+    They are read from the log, sent a few at once, and what came of each is written down.
+    """
 
     connection: Connection
-    host: Host
+    host: NoticeHost
     page: str | None
     claims: Claims
     stop: asyncio.Event
     health: Health
-    metrics: Metrics
+    metrics: NoticeMetrics
     count_seconds: float = COUNT_SECONDS
-    sending: dict[asyncio.Task[Answer], Due] = field(default_factory=dict)
+    sending: dict[asyncio.Task[HostAnswer], Due] = field(default_factory=dict)
 
     async def run(self) -> None:
         """Until told to stop; then what is under way gets a few seconds."""
@@ -138,16 +142,19 @@ class Notifying:
                 await self.claims.leave(self.connection)
 
     async def round(self) -> None:
-        """Look into the log, send what is due, write down what came of it; waits a little where there is nothing to do."""
-        found = await notice_rows.keep_new(self.connection, self.claims, self.page)
-        if found:
+        """Look into the log, send what is due, write down what came of it.
+
+        Waits a little where there is nothing to do.
+        """
+        kept = await notice_rows.keep_new(self.connection, self.claims, self.page)
+        if kept:
             crashpoint("notices:kept")
             self.health.beat("notices")
         waiting = await self.send_due()
-        self.health.lag("notices", found + waiting)
+        self.health.lag("notices", kept + waiting)
         if self.sending:
             await self.answers(IDLE_SECONDS, asyncio.FIRST_COMPLETED)
-        elif not found:
+        elif not kept:
             await pause(self.stop, IDLE_SECONDS)
 
     async def send_due(self) -> int:
@@ -164,12 +171,12 @@ class Notifying:
         if not self.sending:
             return
         done, _ = await asyncio.wait(self.sending, timeout=seconds, return_when=enough)
-        for told in done:
+        for task in done:
             crashpoint("notices:sent")
-            await self.write_down(self.sending.pop(told), told.result())
+            await self.write_down(self.sending.pop(task), task.result())
             self.health.beat("notices")
 
-    async def write_down(self, notice: Due, answer: Answer) -> None:
+    async def write_down(self, notice: Due, answer: HostAnswer) -> None:
         """Delivered, to be tried again, or given up."""
         wait = again_in(notice.tries + 1, answer, random.random())
         if answer.status is not None and 200 <= answer.status < 300:

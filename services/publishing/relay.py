@@ -1,13 +1,15 @@
 """Everything that was stored goes out on Kafka: facts to `credits.events`, refused records to `usage.refused`.
 
-The store is the outbox, so nothing is published that was rolled back, and nothing that was stored is forgotten. At least
-once and in order: consumers drop the positions that they have seen. The order holds through every crash, because
+The store is the outbox, so nothing is published that was rolled back, and nothing that was stored is forgotten. At
+least once and in order: consumers drop the positions that they have seen. The order holds through every crash, because
 
-- a round puts one batch at most into each partition, and the next one is sent when all of them are acknowledged: there is never
-  a later fact in Kafka without the ones before it;
-- a checkpoint moves when Kafka has acknowledged, and is fenced: where two relays believe that a shard is theirs, one gives up.
+- a round puts one batch at most into each partition, and the next one is sent when all of them are acknowledged: there
+  is never a later fact in Kafka without the ones before it;
+- a checkpoint moves when Kafka has acknowledged, and is fenced: where two relays believe that a shard is theirs, one
+  gives up.
 
-While Kafka writes one round the next is read and made ready; while it writes that one, the checkpoint of the first is committed.
+While Kafka writes one round the next is read and made ready; while it writes that one, the checkpoint of the first is
+committed.
 """
 
 import asyncio
@@ -34,7 +36,7 @@ from services.runtime.logs import get_log
 from services.runtime.retry import keep_going
 from services.runtime.settings import Settings
 from services.store.claims import Claims
-from services.store.connect import AWAY, WORLD, Connection, connect_pool
+from services.store.connect import AWAY, RETRYABLE, Connection, connect_pool
 from services.store.read import read_after
 from services.store.shards import partition_of
 
@@ -49,7 +51,8 @@ BEHIND = """
     JOIN shard_heads h ON h.shard = seen.shard AND h.next - 1 > seen.position
 """
 
-# A partition's refused rows are written under its cursor's lock, in order: whoever has seen one never meets an earlier one later.
+# A partition's refused rows are written under its cursor's lock, in order: whoever has seen one never meets an earlier
+# one later.
 REFUSED_AFTER = """
     SELECT partition, "offset", reason, detail, key, value, headers, sha256
     FROM (
@@ -87,7 +90,7 @@ async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: 
             await _relay(Relaying(connection, producer, claims, stop, health), refused)
 
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(keep_going(AWAY_NAME, relay, stop, health, away=(*WORLD, KafkaError)))
+        tasks.create_task(keep_going(AWAY_NAME, relay, stop, health, away=(*RETRYABLE, KafkaError)))
         tasks.create_task(notify(settings, stop, health))
 
 
@@ -180,15 +183,15 @@ class Relaying:
         await self.claims.join(self.connection)
 
     async def _prepare(self) -> Round | None:
-        seen = self.claims.positions | (self.sent.reached if self.sent is not None else {})
-        rows = await self.connection.fetch(BEHIND, list(seen), list(seen.values()))
+        positions = self.claims.positions | (self.sent.reached if self.sent is not None else {})
+        rows = await self.connection.fetch(BEHIND, list(positions), list(positions.values()))
         behind: dict[int, int] = {row["shard"]: row["facts"] for row in rows}
         self.health.lag("relay", sum(behind.values()))
         if not behind:
             self.health.beat("relay")
             return None
         facts = await read_after(
-            self.connection, {shard: seen[shard] for shard in behind}, max(1, ROUND_FACTS // len(behind))
+            self.connection, {shard: positions[shard] for shard in behind}, max(1, ROUND_FACTS // len(behind))
         )
         crashpoint("relay:read")
         batches = Batches(self.producer, EVENTS, len(await self.producer.partitions_for(EVENTS)))
@@ -204,7 +207,8 @@ class Relaying:
 async def relay_refused(relaying: Relaying, claims: Claims) -> bool:
     """Publish refused records as they arrived, with the reason; True when there were any.
 
-    The checkpoint of partition n of `usage` is kept as that of shard n: the offset before which everything is published.
+    The checkpoint of partition n of `usage` is kept as that of shard n: the offset before which everything is
+    published.
     """
     connection, producer = relaying.connection, relaying.producer
     rows = await connection.fetch(

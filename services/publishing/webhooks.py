@@ -10,7 +10,7 @@ from email.utils import parsedate_to_datetime
 from hashlib import sha256
 from typing import NamedTuple
 
-import httpx
+import httpx2
 
 from services.publishing.notice_rows import Due
 
@@ -28,7 +28,7 @@ ANSWER_LENGTH_MAX = 200
 PREFIX = "whsec_"
 
 
-class Answer(NamedTuple):
+class HostAnswer(NamedTuple):
     """What came of a try; `status` is None where there was no answer."""
 
     status: int | None
@@ -37,15 +37,15 @@ class Answer(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Host:
+class NoticeHost:
     """Where notices go, and the keys that they are signed with."""
 
-    client: httpx.AsyncClient
+    client: httpx2.AsyncClient
     url: str
     keys: Sequence[bytes]
     timeout_seconds: float = TIMEOUT_SECONDS
 
-    async def tell(self, notice: Due) -> Answer:
+    async def tell(self, notice: Due) -> HostAnswer:
         """One try. The answer's body is not read: whatever it says, it is nothing to us."""
         body = notice.body.encode()
         assert len(body) <= BODY_MAX_BYTES, f"a notice of {len(body)} bytes"
@@ -56,14 +56,14 @@ class Host:
         try:
             async with asyncio.timeout(self.timeout_seconds):
                 async with self.client.stream("POST", self.url, content=body, headers=headers) as answer:
-                    return Answer(answer.status_code, words_of(answer), retry_after(answer.headers, notice.now))
+                    return HostAnswer(answer.status_code, words_of(answer), retry_after(answer.headers, notice.now))
         except TimeoutError:
-            return Answer(None, f"no answer in {self.timeout_seconds:.0f} s")
-        except httpx.TransportError as error:
-            return Answer(None, f"{type(error).__name__}: {error}"[:ANSWER_LENGTH_MAX])
+            return HostAnswer(None, f"no answer in {self.timeout_seconds:.0f} s")
+        except httpx2.TransportError as error:
+            return HostAnswer(None, f"{type(error).__name__}: {error}"[:ANSWER_LENGTH_MAX])
 
 
-def words_of(answer: httpx.Response) -> str:
+def words_of(answer: httpx2.Response) -> str:
     """A status as an operator wants to read it."""
     more = "; redirects are not followed, correct CREDITWELL_NOTICE_URL" if answer.is_redirect else ""
     return f"{answer.status_code}{more}"
@@ -97,7 +97,7 @@ def retry_after(headers: Mapping[str, str], now: datetime) -> timedelta:
     return min(max(until - now, timedelta()), RETRY_AFTER_MAX)
 
 
-def again_in(tries: int, answer: Answer, jitter: float) -> timedelta | None:
+def again_in(tries: int, answer: HostAnswer, jitter: float) -> timedelta | None:
     """How long to wait after a failed try; None to give up.
 
     Args:

@@ -1,21 +1,22 @@
 """Credit activity, read newest first, page by page, exact at the head of the log.
 
-A page goes on before the entry where the last one ended, (position, part), never at a row number: whatever arrives meanwhile, no
-entry is skipped and none comes twice.
+A page goes on before the entry where the last one ended, (position, part), never at a row number: whatever arrives
+meanwhile, no entry is skipped and none comes twice.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
 import asyncpg
 
-from projections.balance.state import Entry, Kind, LotKind, Paid
+from projections.balance.state import ActivityKind, BalanceEntry, LotKind, LotPayment
+from schemas.credits import MicroCredits
 from schemas.facts import AnyFact, decode
 from schemas.places import Place
 from services.read_models.activity_rows import paid_of
-from services.read_models.unfolded import Tail, read_tail
+from services.read_models.unfolded import Unfolded, read_unfolded
 from services.store.protocols import Reads
 from services.store.shards import shard_of
 
@@ -23,8 +24,8 @@ Before = tuple[int, int]  # position and part
 NEWEST: Before = (2**63 - 1, 2**15 - 1)
 CSV_PAGE = 500  # of a download; others wait for the API's core meanwhile, some 10 ms
 
-# From the last position recorded before an instant on, which is found by halving: times never run backwards within a shard, so
-# no index on time is needed.
+# From the last position recorded before an instant on, which is found by halving: times never run backwards within a
+# shard, so no index on time is needed.
 PAGE = """
     WITH RECURSIVE halves (low, high) AS (
         SELECT 0::bigint, max(position) + 1 FROM activity
@@ -64,11 +65,11 @@ LOTS = """
 """
 
 
-class Row(NamedTuple):
+class ActivityRow(NamedTuple):
     """An entry of the activity, with the fact that it comes from."""
 
     shard: int
-    entry: Entry
+    entry: BalanceEntry
     fact: AnyFact
 
     @property
@@ -84,7 +85,7 @@ class PaidLot(NamedTuple):
     kind: LotKind | None
     starts_at: datetime | None
     ends_at: datetime | None
-    credits: int
+    credits: MicroCredits
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +93,10 @@ class Filter:
     """Which entries are wanted; None means all."""
 
     since: datetime | None = None
-    kinds: frozenset[Kind] | None = None
+    kinds: frozenset[ActivityKind] | None = None
     member_id: str | None = None
 
-    def wants(self, entry: Entry) -> bool:
+    def wants(self, entry: BalanceEntry) -> bool:
         """True if the entry is among them."""
         return (
             (self.since is None or entry.recorded_at >= self.since)
@@ -105,100 +106,118 @@ class Filter:
 
 
 async def read_activity(
-    connection: Reads, team_id: str, wanted: Filter, *, before: Before = NEWEST, limit: int
-) -> list[Row]:
+    connection: Reads, team_id: str, selection: Filter, *, before: Before = NEWEST, limit: int
+) -> list[ActivityRow]:
     """The next entries before a place, newest first, at most `limit` of them.
 
     Raises:
         Unavailable: the projections are too far behind (`catching_up`).
     """
-    if before != NEWEST and (further_back := await _all_projected(connection, team_id, wanted, before, limit)):
+    if before != NEWEST and (further_back := await _all_projected(connection, team_id, selection, before, limit)):
         return further_back
-    tail = await read_tail(connection, team_id)
-    rows = [row for row in reversed(_rows(tail)) if row.entry[:2] < before and wanted.wants(row.entry)][:limit]
+    unfolded = await read_unfolded(connection, team_id)
+    rows = [row for row in reversed(_rows(unfolded)) if row.entry[:2] < before and selection.wants(row.entry)][:limit]
     if len(rows) < limit:
-        rows += await _projected(connection, team_id, wanted, min(before, (tail.reached + 1, 0)), limit - len(rows))
+        rows += await _projected(
+            connection, team_id, selection, min(before, (unfolded.reached + 1, 0)), limit - len(rows)
+        )
     return rows
 
 
-async def _all_projected(connection: Reads, team_id: str, wanted: Filter, before: Before, limit: int) -> list[Row]:
-    """The page where the projections had everything before its place when it was read, as nearly always; else nothing."""
-    rows = await _fetch_page(connection, team_id, wanted, before, limit)
+async def _all_projected(
+    connection: Reads, team_id: str, selection: Filter, before: Before, limit: int
+) -> list[ActivityRow]:
+    """The page where the projections had everything before its place when it was read, as nearly always.
+
+    Else nothing.
+    """
+    rows = await _fetch_page(connection, team_id, selection, before, limit)
     return [_row(shard_of(team_id), row) for row in rows] if rows and rows[0]["folded"] >= before[0] else []
 
 
-def _rows(tail: Tail) -> list[Row]:
-    return [Row(tail.shard, told.entry, told.fact) for told in tail.told]
+def _rows(unfolded: Unfolded) -> list[ActivityRow]:
+    return [ActivityRow(unfolded.shard, entry.entry, entry.fact) for entry in unfolded.entries]
 
 
-async def _projected(connection: Reads, team_id: str, wanted: Filter, before: Before, limit: int) -> list[Row]:
-    return [_row(shard_of(team_id), row) for row in await _fetch_page(connection, team_id, wanted, before, limit)]
+async def _projected(
+    connection: Reads, team_id: str, selection: Filter, before: Before, limit: int
+) -> list[ActivityRow]:
+    return [_row(shard_of(team_id), row) for row in await _fetch_page(connection, team_id, selection, before, limit)]
 
 
 async def _fetch_page(
-    connection: Reads, team_id: str, wanted: Filter, before: Before, limit: int
+    connection: Reads, team_id: str, selection: Filter, before: Before, limit: int
 ) -> list[asyncpg.Record]:
-    shard, page = shard_of(team_id), page_statement(wanted)
-    kinds = None if wanted.kinds is None else sorted(wanted.kinds)
-    return await connection.fetch(page, shard, team_id, 0, *before, kinds, wanted.member_id, limit, wanted.since)
+    shard, page = shard_of(team_id), page_statement(selection)
+    kinds = None if selection.kinds is None else sorted(selection.kinds)
+    return await connection.fetch(page, shard, team_id, 0, *before, kinds, selection.member_id, limit, selection.since)
 
 
-def page_statement(wanted: Filter) -> str:
+def page_statement(selection: Filter) -> str:
     """`PAGE`; what is rare, among a team's million usages, is found by an index of its own."""
-    if wanted.kinds is None or Kind.USAGE in wanted.kinds:
+    if selection.kinds is None or ActivityKind.USAGE in selection.kinds:
         return PAGE
     return PAGE.replace("($6::text[] IS NULL", "kind <> 'usage' AND ($6::text[] IS NULL")
 
 
-def _row(shard: int, row: asyncpg.Record) -> Row:
-    entry = Entry(
-        row["position"], row["part"], Kind(row["kind"]), row["recorded_at"], row["occurred_at"], row["member_id"],
+def _row(shard: int, row: asyncpg.Record) -> ActivityRow:
+    entry = BalanceEntry(
+        row["position"], row["part"], ActivityKind(row["kind"]), row["recorded_at"], row["occurred_at"], row["member_id"],
         row["feature"], row["included"], row["additional"], row["balance_after"], paid_of(row["paid"]), row["late"],
     )  # fmt: skip
-    return Row(shard, entry, decode(row["type"], row["body"]))
+    return ActivityRow(shard, entry, decode(row["type"], row["body"]))
 
 
-async def read_all(connection: Reads, team_id: str, wanted: Filter) -> AsyncIterator[list[Row]]:
-    """Every entry, newest first, some hundreds at a time; not within a transaction: a slow reader must hold nothing open.
+async def read_all(connection: Reads, team_id: str, selection: Filter) -> AsyncGenerator[list[ActivityRow]]:
+    """Every entry, newest first, some hundreds at a time.
 
-    What the projections do not have yet is read once. Below it rows are only read, so it does not matter what comes meanwhile.
+    Not within a transaction: a slow reader must hold nothing open.
+
+    What the projections do not have yet is read once. Below it rows are only read, so it does not matter what comes
+    meanwhile.
     """
-    tail = await read_tail(connection, team_id)
-    if rows := [row for row in reversed(_rows(tail)) if wanted.wants(row.entry)]:
+    unfolded = await read_unfolded(connection, team_id)
+    if rows := [row for row in reversed(_rows(unfolded)) if selection.wants(row.entry)]:
         yield rows
-    before = (tail.reached + 1, 0)
-    while rows := await _projected(connection, team_id, wanted, before, CSV_PAGE):
+    before = (unfolded.reached + 1, 0)
+    while rows := await _projected(connection, team_id, selection, before, CSV_PAGE):
         yield rows
         before = rows[-1].entry[:2]
 
 
-async def read_entries(connection: Reads, team_id: str, position: int) -> tuple[list[Row], Tail]:
-    """The entries of one fact, in their order; and the tail, which says of lots that no row shows yet."""
-    tail = await read_tail(connection, team_id)
-    rows = [row for row in _rows(tail) if row.entry.position == position]
-    if not rows and position <= tail.reached:
-        rows = [_row(tail.shard, row) for row in await connection.fetch(ENTRIES_OF, tail.shard, team_id, position)]
-    return rows, tail
+async def read_entries(connection: Reads, team_id: str, position: int) -> tuple[list[ActivityRow], Unfolded]:
+    """The entries of one fact, in their order; and the unfolded facts, which say of lots that no row shows yet."""
+    unfolded = await read_unfolded(connection, team_id)
+    rows = [row for row in _rows(unfolded) if row.entry.position == position]
+    if not rows and position <= unfolded.reached:
+        rows = [
+            _row(unfolded.shard, row) for row in await connection.fetch(ENTRIES_OF, unfolded.shard, team_id, position)
+        ]
+    return rows, unfolded
 
 
-async def read_after(connection: Reads, team_id: str, position: int, limit: int) -> list[Row]:
+async def read_after(connection: Reads, team_id: str, position: int, limit: int) -> list[ActivityRow]:
     """The entries after a position, newest first; `limit` of them mean that there may be more."""
-    tail = await read_tail(connection, team_id)
-    rows = [row for row in reversed(_rows(tail)) if row.entry.position > position][:limit]
-    if position < tail.reached and len(rows) < limit:
-        shard, before = tail.shard, (tail.reached + 1, 0)
-        found = await connection.fetch(PAGE, shard, team_id, position, *before, None, None, limit - len(rows), None)
-        rows += [_row(shard, row) for row in found]
+    unfolded = await read_unfolded(connection, team_id)
+    rows = [row for row in reversed(_rows(unfolded)) if row.entry.position > position][:limit]
+    if position < unfolded.reached and len(rows) < limit:
+        shard, before = unfolded.shard, (unfolded.reached + 1, 0)
+        rows_before = await connection.fetch(
+            PAGE, shard, team_id, position, *before, None, None, limit - len(rows), None
+        )
+        rows += [_row(shard, row) for row in rows_before]
     return rows
 
 
-async def who_paid(connection: Reads, team_id: str, paid: Sequence[Paid], tail: Tail) -> list[PaidLot]:
+async def who_paid(connection: Reads, team_id: str, paid: Sequence[LotPayment], unfolded: Unfolded) -> list[PaidLot]:
     """The lots behind what an entry says it was paid by."""
-    known = {row["lot"]: row for row in await connection.fetch(LOTS, tail.shard, team_id, [part.lot for part in paid])}
-    fresh = tail.team.changed
+    lots_by_number = {
+        row["lot"]: row for row in await connection.fetch(LOTS, unfolded.shard, team_id, [part.lot for part in paid])
+    }
+    fresh = unfolded.team.changed
     lots = []
     for part in paid:
-        row, lot = known.get(part.lot), fresh.get(part.lot)
+        row, lot = lots_by_number.get(part.lot), fresh.get(part.lot)
         if row is not None:
             lots.append(PaidLot(part.lot, LotKind(row["kind"]), row["starts_at"], row["ends_at"], part.credits))
         elif lot is not None:

@@ -1,14 +1,14 @@
 """Rows of `activity` in PostgreSQL: one per entry, in the order of the log.
 
-Rows are packed as PostgreSQL's binary COPY carries them: there is one for every fact, and a driver that works out the type of
-each of fourteen columns takes six times as long.
+Rows are packed as PostgreSQL's binary COPY carries them: there is one for every fact, and a driver that works out the
+type of each of fourteen columns takes six times as long.
 """
 
 from collections.abc import Iterable
 from functools import lru_cache
 from struct import Struct, pack
 
-from projections.balance.state import Entry, Kind, Paid
+from projections.balance.state import ActivityKind, BalanceEntry, LotPayment
 from services.store.copying import microseconds
 
 NULL = b"\xff\xff\xff\xff"
@@ -23,7 +23,7 @@ _USAGE = Struct(">iqihi5siqiq")  # position, part, kind, recorded_at, occurred_a
 _PAID_BY_ONE = Struct(">iqiqiqiiiiiiiqiqiB")  # credits, paid (an array of two: lot and credits), late
 
 
-def row_of(team_id: str, entry: Entry) -> tuple[object, ...]:
+def row_of(team_id: str, entry: BalanceEntry) -> tuple[object, ...]:
     """One row of `activity_v…`, as a query gives it, without its shard."""
     return (
         team_id, entry.position, entry.part, entry.kind, entry.recorded_at, entry.occurred_at, entry.member_id,
@@ -32,10 +32,10 @@ def row_of(team_id: str, entry: Entry) -> tuple[object, ...]:
     )  # fmt: skip
 
 
-def pack_row(shard: int, team_id: str, entry: Entry) -> bytes:
+def pack_row(shard: int, team_id: str, entry: BalanceEntry) -> bytes:
     """The same row as COPY carries it."""
     recorded, occurred = microseconds(entry.recorded_at), microseconds(entry.occurred_at)
-    if entry.kind is Kind.USAGE and len(entry.paid) == 1:
+    if entry.kind is ActivityKind.USAGE and len(entry.paid) == 1:
         lot, credits = entry.paid[0]
         return b"".join((
             _team(shard, team_id), _USAGE.pack(8, entry.position, 2, entry.part, 5, b"usage", 8, recorded, 8, occurred),
@@ -69,7 +69,7 @@ def _text(text: str | None) -> bytes:
     return pack(">i", len(data)) + data
 
 
-def _paid(entry: Entry) -> bytes:
+def _paid(entry: BalanceEntry) -> bytes:
     """The columns `paid` and `late`."""
     numbers = [number for paid in entry.paid for number in paid]
     array = pack(">iiiii", 1, 0, BIGINT, len(numbers), 1) if numbers else pack(">iii", 0, 0, BIGINT)
@@ -77,7 +77,7 @@ def _paid(entry: Entry) -> bytes:
     return pack(">i", len(array)) + array + pack(">iB", 1, entry.late)
 
 
-def paid_of(numbers: Iterable[int]) -> tuple[Paid, ...]:
+def paid_of(numbers: Iterable[int]) -> tuple[LotPayment, ...]:
     """What the column `paid` says."""
     pairs = iter(numbers)
-    return tuple(Paid(lot, credits) for lot, credits in zip(pairs, pairs, strict=True))
+    return tuple(LotPayment(lot, credits) for lot, credits in zip(pairs, pairs, strict=True))

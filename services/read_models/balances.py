@@ -1,8 +1,8 @@
 """Balances, read exactly by everyone (`states` has how the projector saves them).
 
-A projection is a cache. An exact read takes the checkpoint, the team's row, its lots and the facts after that checkpoint in one
-statement, and folds them: one snapshot, and one round trip. On a machine that is busy storing usage, each round trip
-waits twice for a core, which is nearly all the time that a read takes.
+A projection is a cache. An exact read takes the checkpoint, the team's row, its lots and the facts after that
+checkpoint in one statement, and folds them: one snapshot, and one round trip. On a machine that is busy storing usage,
+each round trip waits twice for a core, which is nearly all the time that a read takes.
 """
 
 import json
@@ -15,7 +15,8 @@ import asyncpg
 
 from projections.balance.fold import evolve
 from projections.balance.lots import end_lots
-from projections.balance.state import Entry, Kind, Lot, LotKind, Paid, TeamBalance
+from projections.balance.state import ActivityKind, BalanceEntry, Lot, LotKind, LotPayment, TeamBalance
+from schemas.credits import MicroCredits
 from schemas.facts import AnyFact, NewFact, Stored, UsageVoided
 from services.read_models.states import paid_for, team_of
 from services.runtime.errors import Unavailable
@@ -64,7 +65,7 @@ class ExactBalance:
     limited: bool = False
 
     @property
-    def available(self) -> int:
+    def available(self) -> MicroCredits:
         """What may be promised to new work, in micro-credits."""
         return self.team.available(self.at)
 
@@ -87,12 +88,12 @@ class Exact(NamedTuple):
         return max(self.folded, self.team.position)
 
 
-class Told(NamedTuple):
+class StoredEntry(NamedTuple):
     """An entry with the fact that it comes from."""
 
     stored: Stored
     fact: AnyFact
-    entry: Entry
+    entry: BalanceEntry
 
 
 async def read_balance(connection: Reads, team_id: str, at: datetime) -> ExactBalance | None:
@@ -109,7 +110,10 @@ async def read_balance(connection: Reads, team_id: str, at: datetime) -> ExactBa
 
 
 def as_of_now(exact: Exact, now: datetime) -> ExactBalance | None:
-    """What a team whose newer facts are folded has now: refills that nobody has appended count, lots that have ended do not."""
+    """What a team whose newer facts are folded has now.
+
+    Refills that nobody has appended count. Lots that have ended do not.
+    """
     team, shard = exact.team, shard_of(exact.team.team_id)
     if not team.position:
         return None
@@ -175,10 +179,10 @@ def _utc(text: str) -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
-async def fold(connection: Reads, team: TeamBalance, newer: Sequence[Stored]) -> list[Told]:
+async def fold(connection: Reads, team: TeamBalance, newer: Sequence[Stored]) -> list[StoredEntry]:
     """Take a saved state over the facts that came after it, keeping what each did."""
-    told: list[Told] = []
-    paid_here: dict[int, tuple[Paid, ...]] = {}
+    new_entries: list[StoredEntry] = []
+    paid_here: dict[int, tuple[LotPayment, ...]] = {}
     for stored in newer:
         fact = stored.fact()
         if not isinstance(fact, UsageVoided):
@@ -189,10 +193,10 @@ async def fold(connection: Reads, team: TeamBalance, newer: Sequence[Stored]) ->
             paid, lots = await paid_for(connection, stored.shard, team.team_id, fact.usage_position)
             entries = evolve(team, stored, fact, paid, {**lots, **team.changed})
         for entry in entries:
-            told.append(Told(stored, fact, entry))
-            if entry.kind is Kind.USAGE:
+            new_entries.append(StoredEntry(stored, fact, entry))
+            if entry.kind is ActivityKind.USAGE:
                 paid_here[entry.position] = entry.paid
-    return told
+    return new_entries
 
 
 def fold_due(team: TeamBalance, shard: int, refills: Sequence[NewFact], at: datetime) -> None:

@@ -1,12 +1,13 @@
 """Balances of the past: at an instant, and as they were known at an instant.
 
-An old balance is the fold over the team's facts, those that were known and that had occurred by then. So whatever arrived late
-counts where it belongs. A refill that is due and that nobody has appended yet counts as well: it will
-be in the log with the team's next fact, and a worker that is down changes no balance.
+An old balance is the fold over the team's facts, those that were known and that had occurred by then. So whatever
+arrived late counts where it belongs. A refill that is due and that nobody has appended yet counts as well: it will be
+in the log with the team's next fact, and a worker that is down changes no balance.
 
-The fold begins at the newest snapshot that it would have come by itself to, and reads what may count of the facts since then, not
-all of them: some two thousand, and those that were late. What is slow is what has to be: an instant before the recorded
-beginning of most facts, as for a team whose past was imported out of order, folds each of them that had occurred by then.
+The fold begins at the newest snapshot that it would have come by itself to, and reads what may count of the facts since
+then, not all of them: some two thousand, and those that were late. What is slow is what has to be: an instant before
+the recorded beginning of most facts, as for a team whose past was imported out of order, folds each of them that had
+occurred by then.
 """
 
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from datetime import datetime
 
 from projections.balance.fold import evolve
 from projections.balance.lots import end_lots
-from projections.balance.state import Paid, TeamBalance
+from projections.balance.state import LotPayment, TeamBalance
 from schemas.cycles import cycle_at
 from schemas.facts import PlanAssigned, Stored, UsageRecorded, UsageVoided
 from schemas.instants import instant
@@ -45,7 +46,7 @@ class _Past:
     at: datetime
     began: int
     voided: frozenset[int]
-    paid: dict[int, tuple[Paid, ...]] = field(default_factory=dict)
+    paid: dict[int, tuple[LotPayment, ...]] = field(default_factory=dict)
 
 
 def refuse_the_future(now: datetime, *instants: datetime | None) -> None:

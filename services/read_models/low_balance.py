@@ -1,13 +1,13 @@
 """The low-balance reader: tells the log when a balance runs low, runs out or recovers, once per crossing.
 
-The projection only raises its hand: `alarm` marks the teams whose balance and log may disagree. What is appended
-is decided on the exact balance at the head of the log, with the shard's head locked to COMMIT, and the log itself remembers
-what was said (a fold of `balance.ran_low.v1` is what makes a team low). So nothing hangs on how far the projector is,
-on which version of it is read, or on who else looks at the same time: a replay or a rebuild can raise hands and never say
-anything, let alone charge.
+The projection only marks, by `alarm`, the teams whose balance and log may disagree. What is appended is
+decided on the exact balance at the head of the log, with the shard's head locked to COMMIT. The log itself remembers
+what was said: a fold of `balance.ran_low.v1` is what makes a team low. So nothing depends on how far the projector is,
+on which version of it is read, or on who else looks at the same time. A replay or a rebuild can set alarms. It appends
+nothing, let alone charges.
 
-This is why the reader has no checkpoint, although the first design gave it one: a checkpoint says which facts were looked at, and whoever
-loses or rewinds it looks again and would say it again. Here the state decides, not the place.
+This is why the reader has no checkpoint, although the first design gave it one: a checkpoint says which facts were
+looked at, and whoever loses or rewinds it looks again and would say it again. Here the state decides, not the place.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from services.runtime.errors import Unavailable
 from services.runtime.health import Health
 from services.runtime.retry import keep_going
 from services.store.append import append, lock_shard
-from services.store.connect import WORLD, Connection, Pool
+from services.store.connect import RETRYABLE, Connection, Pool
 from services.store.refills import append_refills_due
 
 LOW_BALANCE = "creditwell:low_balance"
@@ -32,7 +32,7 @@ CATCHING_UP_SECONDS = 0.25
 TEAMS_MAX = 200  # of one look
 JUDGED_MAX = 10_000
 
-# Teams whose hand was judged at this position or later are waiting for the projector, or for nothing.
+# Teams whose alarm was judged at this position or later are waiting for the projector, or for nothing.
 ALARMS = """
     SELECT b.team_id FROM balance b
     WHERE b.alarm AND NOT EXISTS (
@@ -44,7 +44,7 @@ ALARMS = """
 
 
 async def watch_low(pool: Pool, stop: asyncio.Event, health: Health, clock: Clock = system_clock) -> None:
-    """Judge every raised hand until told to stop; it goes by the database's clock."""
+    """Judge every alarm until told to stop; it goes by the database's clock."""
     del clock
 
     async def watch() -> None:
@@ -53,7 +53,7 @@ async def watch_low(pool: Pool, stop: asyncio.Event, health: Health, clock: Cloc
             health.back("low balances")
             await _watch(connection, stop, health)
 
-    await keep_going("low balances", watch, stop, health, away=WORLD)
+    await keep_going("low balances", watch, stop, health, away=RETRYABLE)
 
 
 async def _watch(connection: Connection, stop: asyncio.Event, health: Health) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from projections import usage
 from projections.balance.fold import evolve
 from projections.balance.snapshots import Snapshot, note
-from projections.balance.state import Entry, Kind, Lot, Paid, TeamBalance
+from projections.balance.state import ActivityKind, BalanceEntry, Lot, LotPayment, TeamBalance
 from schemas.facts import RATE_CARD_TEAM, AnyFact, Stored, UsageVoided
 from services.read_models.activity_rows import pack_row
 from services.read_models.snapshots import save_snapshots
@@ -26,7 +26,7 @@ MEMBER_DAYS_MAX = 50_000  # about as much
 
 
 @dataclass(slots=True)
-class Batch:
+class ProjectedBatch:
     """What a batch of facts changed, and the positions it reached. `paid` is kept where the batch has voids."""
 
     has_voids: bool = False
@@ -34,7 +34,7 @@ class Batch:
     touched: dict[str, tuple[int, TeamBalance]] = field(default_factory=dict)
     activity: list[bytes] = field(default_factory=list)
     cells: usage.Cells = field(default_factory=dict)
-    paid: dict[tuple[str, int], tuple[Paid, ...]] = field(default_factory=dict)
+    paid: dict[tuple[str, int], tuple[LotPayment, ...]] = field(default_factory=dict)
     snapshots: list[Snapshot] = field(default_factory=list)
 
 
@@ -52,7 +52,7 @@ class Projecting:
         self.states.clear()
         self.used.clear()
 
-    async def project(self, connection: Connection, facts: Mapping[int, list[Stored]]) -> Batch:
+    async def project(self, connection: Connection, facts: Mapping[int, list[Stored]]) -> ProjectedBatch:
         """Fold the next facts of each shard and save what changed, in one transaction with the checkpoints.
 
         Raises:
@@ -79,15 +79,17 @@ class Projecting:
     async def _load(self, connection: Connection, facts: Mapping[int, list[Stored]]) -> None:
         if len(self.states) > STATES_MAX:
             self.states.clear()
-        known = self.states
+        states = self.states
         missing = {
-            (stored.shard, stored.team_id) for read in facts.values() for stored in read if stored.team_id not in known
+            (stored.shard, stored.team_id) for read in facts.values() for stored in read if stored.team_id not in states
         }
         if missing:
-            known.update(await load(connection, sorted(missing), self.versions["balance"]))
+            states.update(await load(connection, sorted(missing), self.versions["balance"]))
 
-    async def _fold(self, connection: Connection, facts: Mapping[int, list[Stored]]) -> Batch:
-        batch = Batch(has_voids=any(stored.type == UsageVoided.type for read in facts.values() for stored in read))
+    async def _fold(self, connection: Connection, facts: Mapping[int, list[Stored]]) -> ProjectedBatch:
+        batch = ProjectedBatch(
+            has_voids=any(stored.type == UsageVoided.type for read in facts.values() for stored in read)
+        )
         for shard, read in facts.items():
             for stored in read:
                 fact = stored.fact()
@@ -108,15 +110,15 @@ class Projecting:
         return batch
 
     async def _paid(
-        self, connection: Connection, batch: Batch, stored: Stored, fact: UsageVoided, team: TeamBalance
-    ) -> tuple[tuple[Paid, ...], Mapping[int, Lot]]:
+        self, connection: Connection, batch: ProjectedBatch, stored: Stored, fact: UsageVoided, team: TeamBalance
+    ) -> tuple[tuple[LotPayment, ...], Mapping[int, Lot]]:
         paid = batch.paid.get((stored.team_id, fact.usage_position))
         if paid is not None:
             return paid, team.changed
         paid, lots = await paid_for(connection, stored.shard, stored.team_id, fact.usage_position, self.versions)
         return paid, {**lots, **team.changed}
 
-    async def _save(self, connection: Connection, batch: Batch) -> None:
+    async def _save(self, connection: Connection, batch: ProjectedBatch) -> None:
         if batch.touched:
             await save(connection, batch.touched.values(), self.versions["balance"])
         if batch.snapshots:
@@ -139,13 +141,13 @@ class Projecting:
         await save_days(connection, self.used, cells, version)
 
 
-def _note(batch: Batch, stored: Stored, fact: AnyFact, team: TeamBalance, entries: list[Entry]) -> None:
+def _note(batch: ProjectedBatch, stored: Stored, fact: AnyFact, team: TeamBalance, entries: list[BalanceEntry]) -> None:
     """Keep what the entries of a fact say for activity and usage."""
     for entry in entries:
         batch.activity.append(pack_row(stored.shard, stored.team_id, entry))
-        if entry.kind is Kind.USAGE:
+        if entry.kind is ActivityKind.USAGE:
             usage.add(batch.cells, stored.shard, stored.team_id, team.zone, entry, stored.occurred_at)
             if batch.has_voids:
                 batch.paid[stored.team_id, entry.position] = entry.paid
-        elif isinstance(fact, UsageVoided) and entry.kind is Kind.USAGE_VOIDED:
+        elif isinstance(fact, UsageVoided) and entry.kind is ActivityKind.USAGE_VOIDED:
             usage.add(batch.cells, stored.shard, stored.team_id, team.zone, entry, fact.usage_occurred_at)

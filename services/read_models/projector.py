@@ -1,7 +1,8 @@
 """The projector: facts become balances, activity and usage, and the log is told when a balance runs low.
 
-Its loop is short: which shards moved, read what is new, fold it, save it with the checkpoints in one transaction. Beside it
-runs the low-balance watch, which decides on exact balances under the shard's lock, so that no replay can cause a charge.
+Its loop is short: which shards moved, read what is new, fold it, save it with the checkpoints in one transaction.
+Beside it runs the low-balance watch, which decides on exact balances under the shard's lock, so that no replay can
+cause a charge.
 """
 
 import asyncio

@@ -1,9 +1,10 @@
 """Versions of the projections: made, built anew beside the live ones, compared, switched.
 
-A rebuild reads the log from its beginning into tables of the next version, all projections at once since activity and usage
-follow from the balance fold. Then, shard by shard, it stands at the very position of the live version and compares. The
-switch is one transaction: the views and the row in `projections` change, and the live checkpoints get a new epoch, so that
-the projector is fenced, joins again and goes on with the new tables. Readers use the views and never see a gap.
+A rebuild reads the log from its beginning into tables of the next version, all projections at once since activity and
+usage follow from the balance fold. Then, shard by shard, it stands at the very position of the live version and
+compares. The switch is one transaction: the views and the row in `projections` change, and the live checkpoints get a
+new epoch, so that the projector is fenced, joins again and goes on with the new tables. Readers use the views and never
+see a gap.
 
 A killed rebuild goes on from its checkpoints when it is started again.
 """
@@ -55,7 +56,7 @@ COMMON_COLUMNS = """
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class RowDifference:
     """A row that live and rebuilt tables do not share."""
 
     table: str
@@ -104,11 +105,11 @@ async def _show(connection: Connection, name: str, version: int) -> None:
 
 async def rebuild(
     database: str, names: Sequence[str], *, shadow: bool = False, on_facts: Callable[[int, int], None] = lambda *_: None
-) -> list[Difference]:
+) -> list[RowDifference]:
     """Build the next version of all projections, compare it with the live one, and switch `names` to it.
 
-    With `shadow` the live versions stay as they are. `on_facts` hears now and then how many facts are folded, of how many.
-    What comes back are the first rows that differ, by table: nothing, when the rebuilt ones say the same.
+    With `shadow` the live versions stay as they are. `on_facts` hears now and then how many facts are folded, of how
+    many. What comes back are the first rows that differ, by table: nothing, when the rebuilt ones say the same.
     """
     connection = await asyncpg.connect(database, server_settings={"timezone": "UTC"})
     try:
@@ -198,9 +199,9 @@ async def _step(
     connection: Connection, projecting: Projecting, behind: Mapping[int, int], goal: Mapping[int, int]
 ) -> int:
     facts = await read_after(connection, behind, BATCH_MAX // len(behind))
-    wanted = {shard: [fact for fact in read if fact.position <= goal[shard]] for shard, read in facts.items()}
-    await projecting.project(connection, wanted)
-    return sum(map(len, wanted.values()))
+    facts_to_goal = {shard: [fact for fact in read if fact.position <= goal[shard]] for shard, read in facts.items()}
+    await projecting.project(connection, facts_to_goal)
+    return sum(map(len, facts_to_goal.values()))
 
 
 async def live_positions(connection: Connection) -> dict[int, int]:
@@ -209,7 +210,7 @@ async def live_positions(connection: Connection) -> dict[int, int]:
     return dict.fromkeys(range(SHARDS), 0) | {row["shard"]: row["position"] for row in rows}
 
 
-async def compare_shard(connection: Connection, version: int, shard: int, owner: str) -> list[Difference]:
+async def compare_shard(connection: Connection, version: int, shard: int, owner: str) -> list[RowDifference]:
     """Bring one shard to the very position of the live version, hold that still, and name the rows that differ."""
     projecting = Projecting(Claims(reader_of(version), owner), dict.fromkeys(TABLES, version))
     await projecting.claims.take(connection, [shard])
@@ -237,7 +238,7 @@ async def _catch_up(connection: Connection, projecting: Projecting, shards: list
         )
 
 
-async def _compare(connection: Connection, live: str, built: str, shard: int) -> list[Difference]:
+async def _compare(connection: Connection, live: str, built: str, shard: int) -> list[RowDifference]:
     columns = await connection.fetchval(COMMON_COLUMNS, live, built)
     digest = "SELECT count(*), sum(hashtextextended(row({0})::text, 0)::numeric) FROM {1} WHERE shard = $1"
     if await connection.fetchrow(digest.format(columns, live), shard) == await connection.fetchrow(
@@ -246,7 +247,7 @@ async def _compare(connection: Connection, live: str, built: str, shard: int) ->
         return []
     rows = "SELECT row({0})::text FROM (SELECT {0} FROM {1} WHERE shard = $1 EXCEPT SELECT {0} FROM {2} WHERE shard = $1 LIMIT {3}) d"
     return [
-        Difference(live, where, row[0])
+        RowDifference(live, where, row[0])
         for where, here, there in (("live", live, built), ("rebuilt", built, live))
         for row in await connection.fetch(rows.format(columns, here, there, DIFFERENCES_SHOWN), shard)
     ]

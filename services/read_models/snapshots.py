@@ -1,4 +1,7 @@
-"""Snapshots in PostgreSQL: saved by the projector, found by reads of the past (`projections/balance/snapshots.py` says what they are)."""
+"""Snapshots in PostgreSQL: saved by the projector, read by reads of the past.
+
+`projections/balance/snapshots.py` says what they are.
+"""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -59,7 +62,10 @@ async def save_snapshots(connection: Connection, snapshots: Sequence[Snapshot], 
 async def newest_snapshot(
     connection: Reads, shard: int, team_id: str, *, at: datetime, known_at: datetime
 ) -> TeamBalance:
-    """The state that a fold as of an instant comes to after the longest run of facts for which it was saved; else a fresh one."""
+    """The state that a fold as of an instant comes to after the longest run of facts for which it was saved.
+
+    A fresh one where nothing was saved.
+    """
     row = await connection.fetchrow(NEWEST, shard, team_id, known_at, at)
     return TeamBalance(team_id) if row is None else decode(row["state"])
 

@@ -1,4 +1,7 @@
-"""States of teams in PostgreSQL: rows of `balance` and `lots`, loaded and saved by the projector with its checkpoint."""
+"""States of teams in PostgreSQL: rows of `balance` and `lots`.
+
+The projector loads and saves them with its checkpoint.
+"""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,7 +12,7 @@ import asyncpg
 import msgspec
 
 from projections.balance.lots import is_settled
-from projections.balance.state import Hold, Lot, LotKind, Paid, Stretch, TeamBalance, TopUpSettings
+from projections.balance.state import Lot, LotKind, LotPayment, OpenHold, Stretch, TeamBalance, TopUpSettings
 from projections.versions import at_version
 from schemas.places import Place
 from services.read_models.activity_rows import paid_of
@@ -72,12 +75,12 @@ LIVE: Mapping[str, int] = {}  # no versions named: the views
 async def load(connection: Connection, teams: Sequence[tuple[int, str]], version: int) -> dict[str, TeamBalance]:
     """The states of these (shard, team); a fresh one for a team that has no row."""
     shards, ids = [shard for shard, _ in teams], [team_id for _, team_id in teams]
-    found = {row["team_id"]: _loaded(row) for row in await connection.fetch(at_version(LOAD, version), shards, ids)}
+    states = {row["team_id"]: _loaded(row) for row in await connection.fetch(at_version(LOAD, version), shards, ids)}
     for row in await connection.fetch(at_version(LOAD_LOTS, version), shards, ids):
-        found[row["team_id"]].lots.append(lot_of(row))
-    for team in found.values():
+        states[row["team_id"]].lots.append(lot_of(row))
+    for team in states.values():
         team.lots.sort()
-    return {team_id: found.get(team_id) or TeamBalance(team_id) for team_id in ids}
+    return {team_id: states.get(team_id) or TeamBalance(team_id) for team_id in ids}
 
 
 def _loaded(row: asyncpg.Record) -> TeamBalance:
@@ -97,7 +100,7 @@ def team_of(row: asyncpg.Record) -> TeamBalance:
         notice_threshold=row["notice_threshold"],
         top_up=TopUpSettings(row["top_up_enabled"], row["top_up_threshold"]), low=row["low"], out=row["out"],
         holds={
-            hold_id: Hold(credits, datetime.fromisoformat(until))
+            hold_id: OpenHold(credits, datetime.fromisoformat(until))
             for hold_id, (credits, until) in json.loads(row["holds"]).items()
         },
     )  # fmt: skip
@@ -157,13 +160,13 @@ def _holds(team: TeamBalance) -> str:
 
 async def paid_for(
     connection: Reads, shard: int, team_id: str, usage_position: int, versions: Mapping[str, int] = LIVE
-) -> tuple[tuple[Paid, ...], dict[int, Lot]]:
+) -> tuple[tuple[LotPayment, ...], dict[int, Lot]]:
     """Who paid a usage, and those lots as a void finds them once they are settled: with nothing left.
 
     Each projection has a version of its own: one of them may have been switched alone.
 
-    The rows may be newer than the state that the void is folded into: a settled lot that has not ended has nothing left, and one
-    that has ended is told by its time, so `remaining` and `ended` are not taken from them.
+    The rows may be newer than the state that the void is folded into. A settled lot that has not ended has nothing
+    left, and one that has ended is told by its time. So `remaining` and `ended` are not taken from them.
     """
     row = await connection.fetchrow(at_version(PAID, versions.get("activity")), [shard], [team_id], [usage_position])
     assert row is not None, f"usage {Place(shard, usage_position)} has no activity row"

@@ -1,11 +1,14 @@
-"""Usage per member and day in PostgreSQL: loaded and saved by the projector with its checkpoint (`projections/usage.py` counts)."""
+"""Usage per member and day in PostgreSQL (`projections/usage.py` counts).
+
+The projector loads and saves it with its checkpoint.
+"""
 
 from collections.abc import Collection
 from datetime import date
 
 import msgspec
 
-from projections.usage import Cells, MemberDay, Used
+from projections.usage import Cells, FeatureUse, MemberDay
 from projections.versions import at_version
 from services.store.connect import Connection
 
@@ -24,7 +27,7 @@ SAVE = """
 """
 
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(dict[str, Used]).decode
+_decode = msgspec.json.Decoder(dict[str, FeatureUse]).decode
 
 
 async def load_days(connection: Connection, member_days: Collection[MemberDay], version: int) -> Cells:

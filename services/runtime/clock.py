@@ -22,7 +22,9 @@ async def pause(stop: asyncio.Event, seconds: float) -> None:
 
 
 async def until_stopped(work: Coroutine[Any, Any, object], stop: asyncio.Event) -> bool:
-    """Run `work` until it ends, which is True, or until `stop`: then it is cancelled, and has ended when this returns False.
+    """Run `work` until it ends, which is True, or until `stop`.
+
+    Then it is cancelled, and has ended when this returns False.
 
     What the work raises is raised here. After `stop` it is not begun. A task that is to live on is passed as
     `asyncio.wait({task})`.

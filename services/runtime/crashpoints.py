@@ -22,9 +22,9 @@ def crashpoint(name: str) -> None:
     """End or stop this process here if a fault test asked for it."""
     if name not in _ARMED:
         return
-    left, end = _ARMED[name]
-    if left > 1:
-        _ARMED[name] = (left - 1, end)
+    remaining, end = _ARMED[name]
+    if remaining > 1:
+        _ARMED[name] = (remaining - 1, end)
         return
     del _ARMED[name]
     end()

@@ -28,4 +28,7 @@ class Fenced(Exception):
 
 
 class LogChanged(Exception):
-    """A topic or a log is not the one that was read before. Nothing may be skipped in silence: stop and ask a person."""
+    """A topic or a log is not the one that was read before.
+
+    Nothing may be skipped in silence: stop and ask a person.
+    """

@@ -1,7 +1,8 @@
 """Is this process alive, ready, and getting on with its work?
 
-Stuck is detected by progress: work waits and nothing has moved for 30 s, while Kafka and the database answer. Then `/healthz`
-says 503, so that the process is started anew. Where the world is away, waiting is right, and only `/readyz` says 503.
+Stuck is detected by progress: work waits and nothing has moved for 30 s, while Kafka and the database answer. Then
+`/healthz` says 503, so that the process is started anew. Where the world is away, waiting is right, and only `/readyz`
+says 503.
 """
 
 import time
@@ -21,7 +22,7 @@ STUCK_SECONDS = 30
 
 
 @dataclass(slots=True)
-class Work:
+class WorkProgress:
     """One kind of work of a process: how much waits, and since when nothing moved."""
 
     lag: int = 0
@@ -36,7 +37,7 @@ class Health:
     process: str
     now: Callable[[], float] = time.monotonic
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
-    work: dict[str, Work] = field(default_factory=dict)
+    work: dict[str, WorkProgress] = field(default_factory=dict)
     absent: dict[str, str] = field(default_factory=dict)
     back_at: float = 0.0
     is_ready: bool = False
@@ -80,8 +81,8 @@ class Health:
             if work.lag and max(work.moved_at, work.behind_since, self.back_at) < too_long_ago
         ]
 
-    def _work(self, name: str) -> Work:
-        return self.work.setdefault(name, Work(moved_at=self.now()))
+    def _work(self, name: str) -> WorkProgress:
+        return self.work.setdefault(name, WorkProgress(moved_at=self.now()))
 
 
 def health_routes(health: Health) -> list[Route]:
@@ -93,13 +94,13 @@ def health_routes(health: Health) -> list[Route]:
             name: {"lag": work.lag, "seconds_since_progress": round(health.now() - work.moved_at, 1)}
             for name, work in health.work.items()
         }
-        said = {"status": "stuck" if stuck else "alive", "process": health.process, "stuck": stuck, "work": work}
-        return JSONResponse(said, 503 if stuck else 200)
+        body = {"status": "stuck" if stuck else "alive", "process": health.process, "stuck": stuck, "work": work}
+        return JSONResponse(body, 503 if stuck else 200)
 
     async def readyz(_: Request) -> Response:
         ready = health.is_ready and not health.absent
-        said = {"status": "ready" if ready else "not ready", "process": health.process, "away": health.absent}
-        return JSONResponse(said, 200 if ready else 503)
+        body = {"status": "ready" if ready else "not ready", "process": health.process, "away": health.absent}
+        return JSONResponse(body, 200 if ready else 503)
 
     return [Route("/healthz", healthz), Route("/readyz", readyz)]
 

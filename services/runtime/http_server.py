@@ -4,15 +4,24 @@ import asyncio
 import contextlib
 import errno
 import os
+import resource
 import socket
 from collections.abc import Iterator, Sequence
+from functools import partial
 
+import structlog
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.runtime.clock import until_stopped
+from services.runtime.http_protocol import BoundedProtocol, Limits
 from services.runtime.settings import WrongSettings, variable
 
+log = structlog.get_logger("http")
+
+LIMITS = Limits()
+OTHER_FILES = 200  # of a process, beside its connections over HTTP
 CLOSE_SECONDS = 5  # for requests that are under way when the process stops
 
 
@@ -33,6 +42,7 @@ async def listen(
     stop: asyncio.Event,
     started: asyncio.Event | None = None,
     proxies: Sequence[str] = (),
+    limits: Limits = LIMITS,
 ) -> None:
     """Serve until `stop`; `started` is set once connections are taken. Of proxies it is believed whom they speak for.
 
@@ -48,12 +58,15 @@ async def listen(
             raise
         message = f"{variable(port_setting)} is wrong: can't listen on {host}:{port}: {os.strerror(error.errno)}."
         raise WrongSettings(message) from error
-    # Connections inherit it. asyncio sets it where a socket says that it speaks TCP, which those of `create_server` do not; without
-    # it, the end of an answer waits 40 ms for the acknowledgement of its beginning.
+    # Connections inherit it. asyncio sets it where a socket says that it speaks TCP, which those of `create_server` do
+    # not; without it, the end of an answer waits 40 ms for the acknowledgement of its beginning.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    _make_room(limits.connections)
     server = _Server(
         uvicorn.Config(
-            app,
+            _until_hung_up(app),
+            http=partial(BoundedProtocol, limits=limits),  # type: ignore[arg-type]
+            ws="none",
             log_config=None,
             access_log=False,
             server_header=False,
@@ -70,3 +83,27 @@ async def listen(
     finally:
         server.should_exit = True
         await serving
+
+
+def _until_hung_up(app: ASGIApp) -> ASGIApp:
+    """Whoever hangs up in the middle of a body is nobody's mistake, and no line of the log but for who looks for it."""
+
+    async def called(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await app(scope, receive, send)
+        except ClientDisconnect:
+            log.debug("the client hung up", method=scope.get("method"), path=scope.get("path"))
+
+    return called
+
+
+def _make_room(connections: int) -> None:
+    """Let the process open files for so many connections, as far as the system allows.
+
+    asyncio waits a second at each connection that finds none.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = connections + OTHER_FILES
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        most = needed if hard == resource.RLIM_INFINITY else min(hard, needed)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))

@@ -1,8 +1,9 @@
 """Kafka's clients, made in one place, from the settings.
 
-How Kafka is reached and how a client proves who it is stands in `connection_of` alone. What would lose or repeat a record were it
-chosen otherwise is chosen here; what differs for a reason (sizes, waits, groups) is the caller's argument. Nobody else in
-`services` makes a client, and a test sees to that. `schemas.emitter` makes its own: other teams import it.
+How Kafka is reached and how a client proves who it is stands in `connection_of` alone. What would lose or repeat a
+record were it chosen otherwise is chosen here; what differs for a reason (sizes, waits, groups) is the caller's
+argument. Nobody else in `services` makes a client, and a test sees to that. `schemas.emitter` makes its own: other
+teams import it.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,10 @@ if TYPE_CHECKING:
 
 
 def connection_of(settings: Settings) -> dict[str, Any]:
-    """What every client must know to reach Kafka, as aiokafka calls it. Raises WrongSettings where nobody says where Kafka is."""
+    """What every client must know to reach Kafka, as aiokafka calls it.
+
+    Raises WrongSettings where nobody says where Kafka is.
+    """
     return {"bootstrap_servers": settings.needed("kafka")}
 
 
@@ -24,7 +28,8 @@ def producer(settings: Settings, *, client_id: str, **options: Any) -> AIOKafkaP
     """A producer that is not started yet.
 
     What it acknowledges is on every replica, once, in the order in which it came: a repetition after a lost answer is
-    not written twice, nor out of order. `options` are aiokafka's; what is chosen here can't be chosen otherwise (TypeError).
+    not written twice, nor out of order. `options` are aiokafka's; what is chosen here can't be chosen otherwise
+    (TypeError).
     """
     return AIOKafkaProducer(
         **connection_of(settings), client_id=client_id, acks="all", enable_idempotence=True, **options
@@ -37,7 +42,9 @@ def consumer(settings: Settings, *topics: str, client_id: str, **options: Any) -
 
 
 def broker(settings: Settings, *, client_id: str, **options: Any) -> "KafkaBroker":
-    """FastStream's broker, which makes the consumers of its subscribers; it is not started yet. `options` are FastStream's.
+    """FastStream's broker, which makes the consumers of its subscribers; it is not started yet.
+
+    `options` are FastStream's.
 
     FastStream takes what belongs to security as an object of its own, made from the same settings.
     """

@@ -1,7 +1,7 @@
 """Structured log lines on standard error: JSON for machines, text on a terminal.
 
-The first field says `insecure_dev` where that is so. Every line, also of a library and also of a traceback, passes one place
-that takes the configured secrets out.
+The first field says `insecure_dev` where that is so. Every line, also of a library and also of a traceback, passes one
+place that takes the configured secrets out.
 """
 
 import logging
@@ -21,7 +21,7 @@ REDACTED = "[secret]"
 SECRET_LENGTH_MIN = 6  # anything shorter stands in ordinary words, too
 
 # Libraries that tell of every request or heartbeat at level info.
-QUIET = ("aiokafka", "asyncio", "faststream", "httpcore", "httpx", "stripe", "uvicorn.access", "uvicorn.error")
+QUIET = ("aiokafka", "asyncio", "faststream", "httpcore2", "httpx2", "stripe", "uvicorn.access", "uvicorn.error")
 
 
 def get_log() -> FilteringBoundLogger:
@@ -53,8 +53,8 @@ def configure_logs(settings: Settings, process: str) -> None:
 
 def _say_first(fixed: EventDict) -> Processor:
     def in_order(_: WrappedLogger, __: str, line: EventDict) -> EventDict:
-        said = {**line, **fixed}
-        return {key: said[key] for key in FIRST if key in said} | said
+        fields = {**line, **fixed}
+        return {key: fields[key] for key in FIRST if key in fields} | fields
 
     return in_order
 

@@ -1,7 +1,8 @@
 """On a machine that they share, whoever works through masses gives way to whoever answers somebody.
 
-Without it a question waits behind a batch each time that a process or a session of the database has to go on: with both cores
-busy the slowest hundredth of the reads took two to four times as long. Masses lose nothing: what waits makes larger batches.
+Without it a question waits behind a batch each time that a process or a session of the database has to go on. With both
+cores busy the slowest hundredth of the reads took two to four times as long. Masses lose nothing: what waits makes
+larger batches.
 """
 
 import os

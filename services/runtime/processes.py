@@ -1,6 +1,9 @@
-"""The processes of Creditwell: their names, their roles at the database, what they must be told, and who gives way to whom.
+"""The processes of Creditwell.
 
-The one table of them. The command line, the supervisor, the local stack, the tests and the files of `deploy/` follow it.
+Their names, their roles at the database, what they must be told, and who gives way to whom.
+
+The one table of them. The command line, the supervisor, the local stack, the tests and the files of `deploy/` follow
+it.
 """
 
 import asyncio
@@ -24,8 +27,8 @@ class Main(Protocol):
 class ServiceProcess:
     """One process, started by `creditwell serve NAME`.
 
-    `module` offers it as `serve`, `role` is its role at the database without `creditwell_`, `settings` are those that it reads
-    beside its database, and `gives_way` says that it works through masses while others answer somebody.
+    `module` offers it as `serve`, `role` is its role at the database without `creditwell_`, `settings` are those that
+    it reads beside its database, and `gives_way` says that it works through masses while others answer somebody.
     """
 
     name: str

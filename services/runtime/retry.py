@@ -3,7 +3,8 @@
 The same work is begun anew, a little later each time, for as long as it takes; nothing is lost because nothing was
 done that was not committed. What is not of these kinds is our mistake and ends the process.
 
-This is not built on `stamina`: its waits hear no event, so each would outlast a stop, and it takes no clock from a test.
+This is not built on `stamina`: its waits hear no event, so each would outlast a stop, and it takes no clock from a
+test.
 """
 
 import asyncio
@@ -31,9 +32,9 @@ class Retry:
             async with retry:
                 await work()
 
-    A block that raises one of `away` ends with a wait: up to twice as long as the one before, and shorter by chance, so that
-    processes do not come back all at once. `stop` ends a wait. The waits begin anew after a block that ended well, or that
-    lasted long. Health is told of both; without `health`, nobody calls the process unready for what is away.
+    A block that raises one of `away` ends with a wait: up to twice as long as the one before, and shorter by chance, so
+    that processes do not come back all at once. `stop` ends a wait. The waits begin anew after a block that ended well,
+    or that lasted long. Health is told of both; without `health`, nobody calls the process unready for what is away.
     """
 
     def __init__(
@@ -47,7 +48,10 @@ class Retry:
         chance: Callable[[], float] = random.random,
         wait: Callable[[asyncio.Event, float], Awaitable[None]] = pause,
     ) -> None:
-        """`now` is the clock in seconds, by default that of `health`; `chance` gives 0 to 1. No `stop`: who waits is cancelled."""
+        """`now` is the clock in seconds, by default that of `health`; `chance` gives 0 to 1.
+
+        No `stop`: who waits is cancelled.
+        """
         self._what, self._away, self._health = what, away, health
         self._stop = asyncio.Event() if stop is None else stop
         self._now = now or self._clock
@@ -93,7 +97,9 @@ async def keep_going(
     *,
     away: tuple[type[Exception], ...],
 ) -> None:
-    """Run `work` until it returns, or until told to stop. Long work says `health.back(what)` itself when it got through.
+    """Run `work` until it returns, or until told to stop.
+
+    Long work says `health.back(what)` itself when it got through.
 
     `away` are the exceptions that mean so; any other one is raised.
     """

@@ -23,7 +23,8 @@ from services.runtime.http_server import listen
 from services.runtime.logs import configure_logs, get_log
 from services.runtime.niceness import give_way
 from services.runtime.processes import PROCESSES, Main
-from services.runtime.settings import USED_WRONGLY, Settings, WrongSettings, say_used_wrongly, unknown_variables
+from services.runtime.settings import Settings, WrongSettings
+from services.runtime.settings_loading import USED_WRONGLY, say_used_wrongly, unknown_variables
 
 E = TypeVar("E", bound=BaseException)
 
@@ -96,7 +97,7 @@ async def _work(work: Coroutine[Any, Any, None], stop: asyncio.Event, health: He
 def _part(error: BaseException, kind: type[E]) -> E | None:
     """An error of this kind, also out of a group of tasks: its own words say more than the group's."""
     if isinstance(error, BaseExceptionGroup):
-        return next((found for part in error.exceptions if (found := _part(part, kind)) is not None), None)
+        return next((match for part in error.exceptions if (match := _part(part, kind)) is not None), None)
     return error if isinstance(error, kind) else None
 
 

@@ -1,37 +1,30 @@
 """Everything that can be set from outside: `CREDITWELL_…` variables, typed, each with what to write into it.
 
-Settings are read once, by the CLI, are frozen, and travel as an argument. What is wrong or missing ends the process with exit
-code 2 and a sentence that names the variable. Secrets are `SecretStr`: no log line and no repr shows them.
+Settings are read once, by the CLI, are frozen, and travel as an argument. What is wrong or missing ends the process
+with exit code 2 and a sentence that names the variable. Secrets are `SecretStr`: no log line and no repr shows them.
 
-A secret may lie in a file instead: `CREDITWELL_SECRETS_DIR=/run/secrets` reads `/run/secrets/creditwell_stripe_key` and so on. The
-variable wins where both are given.
+A secret may lie in a file instead: `CREDITWELL_SECRETS_DIR=/run/secrets` reads `/run/secrets/creditwell_stripe_key` and
+so on. The variable wins where both are given.
 """
 
-import os
 import re
-import sys
 from base64 import b64decode
-from collections.abc import Mapping
-from difflib import get_close_matches
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Literal, NoReturn, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, FilePath, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, FilePath, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
-
-from schemas.catalog import Catalog, CatalogInvalid, load_catalog
 
 LEASE_SECONDS = 10.0
 PREFIX = "CREDITWELL_"
-USED_WRONGLY = 2  # exit code
-
-# Read elsewhere, before or beside the settings: crash points, and the folder of secrets.
-OTHERS = frozenset({"CREDITWELL_SECRETS_DIR", "CREDITWELL_CRASH_AT", "CREDITWELL_STOP_AT"})
 
 
 class WrongSettings(Exception):
-    """A setting is wrong or missing; each sentence names a variable and says what to write. Ends a process with code 2."""
+    """A setting is wrong or missing; each sentence names a variable and says what to write.
+
+    Ends a process with code 2.
+    """
 
     def __init__(self, *sentences: str) -> None:
         super().__init__(" ".join(sentences))
@@ -163,6 +156,13 @@ class Settings(BaseSettings):
         description="How many streams one caller may have open at one API process; 0 for no limit.",
         examples=["20"],
     )
+    api_connections: int = Field(
+        2_000,
+        ge=10,
+        le=100_000,
+        description="How many connections one API process takes, those of open streams among them; who comes later is told 503.",
+        examples=["2000"],
+    )
     health_host: str = Field(
         "127.0.0.1", description="The address of /healthz, /readyz and /metrics.", examples=["127.0.0.1"]
     )
@@ -235,8 +235,7 @@ class Settings(BaseSettings):
     def _exact(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
         for origin in origins:
             if not re.fullmatch(r"https?://[^\s/*?#@]+", origin):
-                message = f"{origin!r} is not an origin: scheme and host, no path and no *"
-                raise ValueError(message)
+                raise ValueError(f"{origin!r} is not an origin: scheme and host, no path and no *")
         return origins
 
     @field_validator("api_proxies")
@@ -250,16 +249,14 @@ class Settings(BaseSettings):
     @classmethod
     def _postgresql(cls, database: SecretStr | None) -> SecretStr | None:
         if database is not None and not database.get_secret_value().startswith(("postgresql://", "postgres://")):
-            message = "it is not a postgresql:// URL"
-            raise ValueError(message)
+            raise ValueError("it is not a postgresql:// URL")
         return database
 
     @field_validator("jwks")
     @classmethod
     def _url_or_file(cls, jwks: str | None) -> str | None:
         if jwks is not None and not re.match(r"https?://", jwks) and not Path(jwks).is_file():
-            message = f"{jwks!r} is neither a URL nor a file that exists"
-            raise ValueError(message)
+            raise ValueError(f"{jwks!r} is neither a URL nor a file that exists")
         return jwks
 
     @field_validator("notice_secret")
@@ -267,8 +264,7 @@ class Settings(BaseSettings):
     def _keys(cls, secrets: SecretStr | None) -> SecretStr | None:
         parts = secrets.get_secret_value().split(",") if secrets is not None else []
         if len(parts) > 2 or not all(_is_webhook_secret(part.strip()) for part in parts):
-            message = "it is not one or two of whsec_ and 24 to 64 bytes in base64"
-            raise ValueError(message)
+            raise ValueError("it is not one or two of whsec_ and 24 to 64 bytes in base64")
         return secrets
 
     @model_validator(mode="after")
@@ -313,33 +309,6 @@ def _is_webhook_secret(text: str) -> bool:
     return text.startswith("whsec_") and 24 <= len(key) <= 64
 
 
-def load_settings(**overrides: object) -> Settings:
-    """The settings from environment and secrets; ends the process (exit code 2) where one is wrong."""
-    folder = os.environ.get("CREDITWELL_SECRETS_DIR")
-    if folder is not None and not Path(folder).is_dir():
-        exit_used_wrongly(f"CREDITWELL_SECRETS_DIR: {folder!r} is not a folder.")
-    try:
-        return Settings(_secrets_dir=folder, **overrides)  # type: ignore[arg-type]  # the overrides are validated
-    except ValidationError as error:
-        exit_used_wrongly(*(_problem(problem) for problem in error.errors(include_url=False, include_input=False)))
-
-
-def catalog_of(settings: Settings) -> Catalog:
-    """Plans, packs and prices; raises WrongSettings where the catalog is wrong."""
-    try:
-        return load_catalog(settings.catalog)
-    except CatalogInvalid as invalid:
-        raise WrongSettings(f"{variable('catalog')} is wrong: {invalid}") from invalid
-
-
-def _problem(problem: Mapping[str, object]) -> str:
-    where, what = problem["loc"], str(problem["msg"]).removeprefix("Value error, ")
-    assert isinstance(where, tuple)
-    if not where:
-        return f"{what}."
-    return f"{variable(str(where[0]))} is wrong: {what[:1].lower()}{what[1:]}. {advice(str(where[0]))}"
-
-
 def variable(name: str) -> str:
     """The environment variable of a setting."""
     return f"{PREFIX}{name}".upper()
@@ -349,26 +318,3 @@ def advice(name: str) -> str:
     """What a setting is, and an example."""
     field = Settings.model_fields[name]
     return f"{field.description} Write, for example: {(field.examples or [''])[0]}"
-
-
-def unknown_variables(environment: Mapping[str, str]) -> list[str]:
-    """A sentence for each `CREDITWELL_…` variable that nothing reads: most often a misspelt one."""
-    known = {variable(name) for name in Settings.model_fields} | OTHERS
-    return [
-        f"{name} is not a setting"
-        + (f"; did you mean {close[0]}?" if (close := get_close_matches(name, known, 1)) else "")
-        for name in sorted(environment)
-        if name.startswith(PREFIX) and name not in known
-    ]
-
-
-def say_used_wrongly(*sentences: str) -> None:
-    """Say on standard error what is wrong."""
-    for sentence in sentences:
-        print(f"creditwell: {sentence}", file=sys.stderr)
-
-
-def exit_used_wrongly(*sentences: str) -> NoReturn:
-    """Say what is wrong and end with exit code 2."""
-    say_used_wrongly(*sentences)
-    raise SystemExit(USED_WRONGLY)

@@ -1,8 +1,8 @@
 """`creditwell serve all`: every process as a child of one, for a small installation or a first look.
 
-Children and not tasks of one loop: each keeps a core, a memory and a fate of its own. One that fails is started again, later each
-time; one whose settings are wrong ends everything, because starting it again would not help. A child's standard input is a
-pipe that we hold: when we die, however we die, it ends.
+Children and not tasks of one loop: each keeps a core, a memory and a fate of its own. One that fails is started again,
+later each time; one whose settings are wrong ends everything, because starting it again would not help. A child's
+standard input is a pipe that we hold: when we die, however we die, it ends.
 """
 
 import asyncio
@@ -12,13 +12,14 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-import httpx
+import httpx2
 
 from services.runtime.clock import pause, until_stopped
 from services.runtime.health import Health
 from services.runtime.logs import get_log
 from services.runtime.running import DRAIN_SECONDS
-from services.runtime.settings import USED_WRONGLY, Settings, WrongSettings, variable
+from services.runtime.settings import Settings, WrongSettings, variable
+from services.runtime.settings_loading import USED_WRONGLY
 
 STOP_SECONDS = DRAIN_SECONDS + 5
 RESTART_SECONDS = (0.5, 1, 2, 5, 10, 30)  # by how often it failed in a row
@@ -27,7 +28,7 @@ READY_LOOK_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
-class Child:
+class SupervisedProcess:
     """A process to keep running; its health is on `health_port`, 0 for none."""
 
     name: str
@@ -42,9 +43,9 @@ class Child:
         return {**os.environ, variable("health_port"): str(self.health_port)}
 
 
-def children_of(names: Sequence[str], health_port: int) -> list[Child]:
+def children_of(names: Sequence[str], health_port: int) -> list[SupervisedProcess]:
     """The supervisor's health is on `health_port`, the children's on the ports after it."""
-    return [Child(name, health_port + number if health_port else 0) for number, name in enumerate(names, 1)]
+    return [SupervisedProcess(name, health_port + number if health_port else 0) for number, name in enumerate(names, 1)]
 
 
 async def supervise(names: Sequence[str], settings: Settings, stop: asyncio.Event, health: Health) -> None:
@@ -56,7 +57,7 @@ async def supervise(names: Sequence[str], settings: Settings, stop: asyncio.Even
         group.create_task(_ready_when_all_are(children, settings.health_host, stop, health))
 
 
-async def _keep_running(child: Child, stop: asyncio.Event, health: Health) -> None:
+async def _keep_running(child: SupervisedProcess, stop: asyncio.Event, health: Health) -> None:
     failures, loop = 0, asyncio.get_running_loop()
     while not stop.is_set():
         began = loop.time()
@@ -73,7 +74,7 @@ async def _keep_running(child: Child, stop: asyncio.Event, health: Health) -> No
         health.back(child.name)
 
 
-async def _run(child: Child, stop: asyncio.Event) -> int:
+async def _run(child: SupervisedProcess, stop: asyncio.Event) -> int:
     running = await asyncio.create_subprocess_exec(
         *child.command(), env=child.environment(), stdin=asyncio.subprocess.PIPE, start_new_session=True
     )
@@ -89,17 +90,19 @@ async def _run(child: Child, stop: asyncio.Event) -> int:
     return await running.wait()
 
 
-async def _ready_when_all_are(children: Sequence[Child], host: str, stop: asyncio.Event, health: Health) -> None:
+async def _ready_when_all_are(
+    children: Sequence[SupervisedProcess], host: str, stop: asyncio.Event, health: Health
+) -> None:
     """Ask each child until it has been ready once; without health ports, running is all that can be known."""
-    async with httpx.AsyncClient(timeout=5, trust_env=False) as client:
+    async with httpx2.AsyncClient(timeout=5, trust_env=False) as client:
         for child in children:
             while child.health_port and not stop.is_set() and not await _is_ready(client, host, child.health_port):
                 await pause(stop, READY_LOOK_SECONDS)
     health.ready(not stop.is_set())
 
 
-async def _is_ready(client: httpx.AsyncClient, host: str, port: int) -> bool:
+async def _is_ready(client: httpx2.AsyncClient, host: str, port: int) -> bool:
     try:
         return (await client.get(f"http://{host}:{port}/readyz")).is_success
-    except httpx.TransportError:
+    except httpx2.TransportError:
         return False

@@ -1,7 +1,7 @@
 """The only way into the log, for the recorder's batches and for a single fact of the API alike.
 
-Lock order everywhere: cursor row, head rows ascending, checkpoint. Everything that can be worked out before
-the heads are taken is: the caller has parsed, priced and looked for duplicates, and rows are packed but for their place.
+Lock order everywhere: cursor row, head rows ascending, checkpoint. Everything that can be worked out before the heads
+are taken is: the caller has parsed, priced and looked for duplicates, and rows are packed but for their place.
 
 A violated identity aborts the caller's transaction as `AlreadyStored`; who expects duplicates asks `identities.find`
 first. So the case without duplicates, which is nearly always, pays nothing for it.
@@ -55,15 +55,18 @@ INSERT_FACTS = f"""
 """
 
 
-Block = tuple[int, int, int, bytes, bytes]  # shard, first, last, root, hash
+BlockRow = tuple[int, int, int, bytes, bytes]  # shard, first, last, root, hash
 
 
 class Packed(NamedTuple):
-    """Facts in the order of their shards, as the table wants them: row and leaf of each, and the block of each shard."""
+    """Facts in the order of their shards, as the table wants them.
+
+    Row and leaf of each, and the block of each shard.
+    """
 
     rows: list[bytes]
     leaves: list[bytes]
-    blocks: list[Block]
+    blocks: list[BlockRow]
 
 
 class AlreadyStored(Exception):
@@ -97,7 +100,7 @@ def make_ready(new: NewFact) -> Ready:
     )  # fmt: skip
 
 
-class Head(NamedTuple):
+class LockedHead(NamedTuple):
     """The end of a shard, locked until COMMIT: where the next fact goes, and when.
 
     `refills_due` tells whether one of the teams that were named has entered a cycle whose refill is not in the log yet.
@@ -111,7 +114,7 @@ class Head(NamedTuple):
     refills_due: bool
 
 
-async def take_head(connection: Connection, team_id: str) -> Head:
+async def take_head(connection: Connection, team_id: str) -> LockedHead:
     """Lock the head of a team's shard until COMMIT, so that what is read now is still so when it is acted upon."""
     shard = shard_of(team_id)
     (head,) = await _take_heads(connection, [shard], {team_id: shard})
@@ -123,11 +126,11 @@ async def lock_shard(connection: Connection, team_id: str) -> datetime:
     return (await take_head(connection, team_id)).recorded_at
 
 
-async def _take_heads(connection: Connection, shards: list[int], teams: Mapping[str, int]) -> list[Head]:
-    return [Head(*row) for row in await connection.fetch(TAKE_HEADS, shards, list(teams.values()), list(teams))]
+async def _take_heads(connection: Connection, shards: list[int], teams: Mapping[str, int]) -> list[LockedHead]:
+    return [LockedHead(*row) for row in await connection.fetch(TAKE_HEADS, shards, list(teams.values()), list(teams))]
 
 
-async def append(connection: Connection, facts: Iterable[NewFact], head: Head | None = None) -> Appended:
+async def append(connection: Connection, facts: Iterable[NewFact], head: LockedHead | None = None) -> Appended:
     """Append facts within the caller's transaction.
 
     `head` is the one that the caller has taken for the one team of all these facts, and not appended to since.
@@ -138,8 +141,12 @@ async def append(connection: Connection, facts: Iterable[NewFact], head: Head | 
     return await append_ready(connection, [make_ready(new) for new in facts], head)
 
 
-async def append_ready(connection: Connection, facts: Sequence[Ready], head: Head | None = None) -> Appended:
-    """As `append`, for facts that are packed already. The refills that are due go before them."""
+async def append_ready(connection: Connection, facts: Sequence[Ready], head: LockedHead | None = None) -> Appended:
+    """As `append`, for facts that are packed already. The refills that are due go before them.
+
+    Raises:
+        AlreadyStored: one of the facts has an identity that is in the log.
+    """
     newcomers = {fact.new.team_id for fact in facts if type(fact.new.fact) is PlanAssigned}
     teams = {fact.new.team_id: fact.shard for fact in facts if fact.new.team_id not in newcomers}
     shards = sorted({fact.shard for fact in facts})
@@ -169,19 +176,19 @@ async def append_ready(connection: Connection, facts: Sequence[Ready], head: Hea
     return Appended([positions[id(fact)] for fact in facts], recorded_at)
 
 
-def _places(in_order: Sequence[Ready], heads: Sequence[Head]) -> Iterable[Place]:
+def _places(in_order: Sequence[Ready], heads: Sequence[LockedHead]) -> Iterable[Place]:
     following = {head.shard: head.next for head in heads}
     for fact in in_order:
         yield Place(fact.shard, following[fact.shard])
         following[fact.shard] += 1
 
 
-def _pack(in_order: Sequence[Ready], heads: Mapping[int, Head], recorded_at: datetime) -> Packed:
+def _pack(in_order: Sequence[Ready], heads: Mapping[int, LockedHead], recorded_at: datetime) -> Packed:
     """The facts at their places; those of a shard are one block of its chain."""
     recorded = microseconds(recorded_at)
     rows: list[bytes] = []
     leaves: list[bytes] = []
-    blocks: list[Block] = []
+    blocks: list[BlockRow] = []
     for shard, group in groupby(in_order, key=attrgetter("shard")):
         first = position = heads[shard].next
         start = len(leaves)

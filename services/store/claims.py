@@ -1,7 +1,7 @@
 """Readers of the log share the shards: each claims some, and keeps its place in fenced checkpoint rows.
 
-A claim is a lease by the database's clock. Whoever finds one run out raises its epoch and goes on from the checkpoint; the
-former owner's next move matches no row and ends as `Fenced`.
+A claim is a lease by the database's clock. Whoever finds one run out raises its epoch and goes on from the checkpoint;
+the former owner's next move matches no row and ends as `Fenced`.
 """
 
 from collections.abc import Mapping

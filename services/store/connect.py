@@ -28,8 +28,9 @@ Transaction = Callable[[], AbstractAsyncContextManager[Connection]]
 QUERIES_MAX = 2**62  # of one session: a new one costs a handshake, in the middle of somebody's request
 
 
-# What means that the database is away or overloaded, not that we are wrong: repeat the same later. A value that can't be encoded
-# is none of them: asyncpg documents an InterfaceError and raises the DataError of the same name that is PostgreSQL's.
+# What means that the database is away or overloaded, not that we are wrong: repeat the same later. A value that can't
+# be encoded is none of them: asyncpg documents an InterfaceError and raises the DataError of the same name that is
+# PostgreSQL's.
 AWAY = (
     OSError,
     TimeoutError,
@@ -49,7 +50,7 @@ AWAY = (
 )
 
 # The same for whoever works for as long as it takes: a shard that somebody else owns is waited for, too.
-WORLD: tuple[type[Exception], ...] = (Fenced, Unavailable, *AWAY)
+RETRYABLE: tuple[type[Exception], ...] = (Fenced, Unavailable, *AWAY)
 
 
 async def connect_pool(
@@ -64,12 +65,15 @@ async def connect_pool(
 ) -> Pool:
     """A pool whose sessions are named after the process, speak UTC and give up in time.
 
-    They are opened at the start and kept, and so is every statement once it is prepared: nobody who asks waits for a handshake.
-    PostgreSQL ends a session that stands still inside a transaction for half a lease: who takes the work over finds no locks.
+    They are opened at the start and kept, and so is every statement once it is prepared: nobody who asks waits for a
+    handshake.
+    PostgreSQL ends a session that stands still inside a transaction for half a lease: who takes the work over finds no
+    locks.
 
     Raises:
         Refused: another build made the database, or the `projections` that the process reads.
-        WrongSettings: asyncpg can't make sense of the URL, which it says with an InterfaceError: it would never be back.
+        WrongSettings: asyncpg can't make sense of the URL, which it says with an InterfaceError: it would never be
+            back.
     """
     try:
         pool = await _open_pool(database, process, size, statement_timeout_ms, {
@@ -116,5 +120,8 @@ async def _nothing_to_reset(_: Connection) -> None:
 
 
 async def in_memory(rows: bytes) -> AsyncIterator[bytes]:
-    """Rows for COPY, sent at once: bytes asyncpg takes for a path, and what looks like a file it reads in a thread, bit by bit."""
+    """Rows for COPY, sent at once.
+
+    Bytes asyncpg takes for a path. What looks like a file it reads in a thread, bit by bit.
+    """
     yield rows

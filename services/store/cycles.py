@@ -12,6 +12,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import NamedTuple
 
+from schemas.credits import MicroCredits
 from schemas.cycles import Cycle, UnknownZone, cycle, cycle_at, cycle_start
 from schemas.facts import CreditsRefilled, NewFact, PlanAssigned, decode
 from schemas.places import Place
@@ -75,7 +76,7 @@ class OpenCycle(NamedTuple):
     plan_assigned_id: str
     anchor: datetime
     zone: str
-    allowance_credits: int
+    allowance_credits: MicroCredits
     cycle: int
     ends_at: datetime
 
@@ -98,10 +99,7 @@ class Standing(NamedTuple):
 async def standings(connection: Connection, team_ids: Collection[str]) -> list[Standing]:
     """What the log says of these teams, those without a plan left out. Under the locks of their shards it stays so."""
     shards = [shard_of(team_id) for team_id in team_ids]
-    return [
-        _standing(*row)
-        for row in (await connection.fetch(STANDINGS, shards, list(team_ids)) if team_ids else ())
-    ]
+    return [_standing(*row) for row in (await connection.fetch(STANDINGS, shards, list(team_ids)) if team_ids else ())]
 
 
 def _standing(
@@ -166,9 +164,7 @@ async def move_cycles(connection: Connection, facts: Sequence[NewFact]) -> None:
     opened = [
         (new.team_id, new.fact) for new in facts if isinstance(new.fact, CreditsRefilled) and not new.fact.upgrade
     ]
-    await _open_cycles(
-        connection, ((team_id, fact.cycle, fact.ends_at) for team_id, fact in dict(opened).items())
-    )
+    await _open_cycles(connection, ((team_id, fact.cycle, fact.ends_at) for team_id, fact in dict(opened).items()))
 
 
 async def _open_cycles(connection: Connection, opened: Iterable[tuple[str, int, datetime]]) -> None:

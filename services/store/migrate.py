@@ -46,7 +46,11 @@ async def migrate(connection: Connection) -> list[str]:
 
 
 async def check_shards(connection: Connection) -> None:
-    """Refuse a store that was made with another number of shards."""
+    """Refuse a store that was made with another number of shards.
+
+    Raises:
+        Refused: `shards_changed`.
+    """
     made_with = await connection.fetchval("SELECT value FROM store_constants WHERE name = 'shards'")
     if made_with != str(SHARDS):
         raise Refused("shards_changed", f"the store was made with {made_with} shards, this program has {SHARDS}")

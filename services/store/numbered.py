@@ -1,7 +1,7 @@
 """Facts of ours that come in a row: a team's first plan, its second; rate card 1, rate card 2.
 
-Their ids carry the number, so the next one follows from the log and from nothing else, a repeated attempt meets the identity that
-is taken, and the last one is found by the index that keeps identities apart.
+Their ids carry the number, so the next one follows from the log and from nothing else. A repeated attempt meets the
+identity that is taken. The index that keeps identities apart finds the last one.
 """
 
 from schemas.facts import Stored

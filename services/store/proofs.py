@@ -48,7 +48,10 @@ def merkle_root(leaves: Sequence[bytes]) -> bytes:
     while len(level) > 1:
         odd = level.pop() if len(level) % 2 else None
         pairs = iter(level)
-        level = [sha256(b"\x01" + left + right).digest() for left, right in zip(pairs, pairs, strict=True)]
+        level = [
+            sha256(b"\x01" + left_hash + right_hash).digest()
+            for left_hash, right_hash in zip(pairs, pairs, strict=True)
+        ]
         if odd is not None:
             level.append(odd)
     return level[0]

@@ -48,25 +48,27 @@ async def head_of(connection: Reads, shard: int) -> int:
     return position
 
 
-async def read_after(connection: Connection, seen: Mapping[int, int], limit_per_shard: int) -> dict[int, list[Stored]]:
+async def read_after(
+    connection: Connection, positions: Mapping[int, int], limit_per_shard: int
+) -> dict[int, list[Stored]]:
     """The next facts of each shard after the positions seen, in order.
 
     Raises:
         LogChanged: a position is missing.
     """
-    rows = await connection.fetch(READ_AFTER, list(seen), list(seen.values()), limit_per_shard)
+    rows = await connection.fetch(READ_AFTER, list(positions), list(positions.values()), limit_per_shard)
     facts: dict[int, list[Stored]] = {}
     for row in rows:
         facts.setdefault(row[0], []).append(stored_of(row))
     for shard, read in facts.items():
-        _check_gapless(seen[shard], read)
+        _check_gapless(positions[shard], read)
     return facts
 
 
-def _check_gapless(seen: int, read: list[Stored]) -> None:
-    if read[-1].position == seen + len(read):
+def _check_gapless(position: int, read: list[Stored]) -> None:
+    if read[-1].position == position + len(read):
         return
-    for expected, stored in enumerate(read, seen + 1):
+    for expected, stored in enumerate(read, position + 1):
         if stored.position != expected:
             message = f"shard {stored.shard} has no position {expected}: a fact was removed; run `creditwell verify`"
             raise LogChanged(message)

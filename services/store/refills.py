@@ -1,8 +1,8 @@
 """Refills before decisions: whoever decides about a team must not overlook the cycle that began a moment ago.
 
-An append brings the refills that are due along and puts them first. A decision that is read from the balance comes before
-its append, so it needs them a step earlier: otherwise a team whose included credits ended at midnight would be charged for being
-low, in the same moment in which its new credits came.
+An append brings the refills that are due along and puts them first. A decision that is read from the balance comes
+before its append, so it needs them a step earlier. Otherwise a team whose included credits ended at midnight would be
+charged for being low, in the moment in which its new credits came.
 """
 
 from collections.abc import Collection

@@ -60,8 +60,8 @@ def functions() -> dict[str, str]:
 
 
 def _sql_files(folder: str) -> dict[str, str]:
-    found = files("services.store").joinpath(folder).iterdir()
-    sql = {file.name: file.read_text("utf-8") for file in found if file.name.endswith(".sql")}
+    entries = files("services.store").joinpath(folder).iterdir()
+    sql = {file.name: file.read_text("utf-8") for file in entries if file.name.endswith(".sql")}
     return dict(sorted(sql.items()))
 
 
@@ -71,7 +71,11 @@ def digest(sql: str) -> str:
 
 
 def check_same_history(applied: Mapping[str, str]) -> None:
-    """Refuse a database whose migrations, by name, are others than ours or were applied with other contents."""
+    """Refuse a database whose migrations, by name, are others than ours or were applied with other contents.
+
+    Raises:
+        Refused: `migrations_replaced` or `migration_changed`; the sentence says what to do.
+    """
     ours = migrations()
     by_number = {_number(name): name for name in ours}
     for other in sorted(applied.keys() - ours.keys()):

@@ -6,21 +6,24 @@ The number is written into the store at migration and refused if changed: it is 
 from aiokafka.partitioner import murmur2
 
 SHARDS = 64
-_KNOWN_MAX = 500_000
-_known: dict[str, int] = {}
+_CACHE_MAX = 500_000
+_cache: dict[str, int] = {}
 
 
 def shard_of(team_id: str) -> int:
     """0 ≤ shard < 64: the team's partition in a topic of as many."""
-    shard = _known.get(team_id)
+    shard = _cache.get(team_id)
     if shard is None:
-        if len(_known) >= _KNOWN_MAX:
-            _known.clear()
-        shard = _known[team_id] = partition_of(team_id.encode(), SHARDS)
+        if len(_cache) >= _CACHE_MAX:
+            _cache.clear()
+        shard = _cache[team_id] = partition_of(team_id.encode(), SHARDS)
     return shard
 
 
 def partition_of(key: bytes, partitions: int) -> int:
-    """Where Kafka's default partitioner puts a key: murmur2 (librdkafka: `murmur2_random`). Slow: remember what it says."""
+    """Where Kafka's default partitioner puts a key: murmur2 (librdkafka: `murmur2_random`).
+
+    Slow: remember what it says.
+    """
     partition: int = (murmur2(key) & 0x7FFFFFFF) % partitions
     return partition

@@ -20,7 +20,9 @@ TEAM = """
 
 
 class Locked(NamedTuple):
-    """A team by its row, under the lock of its shard: nothing about it changes until COMMIT. `team` is None before its first plan.
+    """A team by its row, under the lock of its shard: nothing about it changes until COMMIT.
+
+    `team` is None before its first plan.
 
     `now` is the time by the database's clock, never before the shard's last fact.
     """

@@ -21,7 +21,7 @@ from services.runtime.settings import Settings
 from services.store.connect import AWAY, connect_pool
 from services.usage.batches import BATCH_MAX
 from services.usage.kafka_headers import accept_any_header_name
-from services.usage.metrics import Metrics, Refusing
+from services.usage.metrics import RecorderMetrics, RefusedShare
 from services.usage.partitions import Partitions, Rebalances
 from services.usage.recorder import Recorder
 
@@ -76,8 +76,8 @@ async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: 
         settings.needed("database"), process="recorder", lease_seconds=settings.lease_seconds, size=3, projections=False
     )
     partitions = Partitions(USAGE, settings, pool, f"recorder-{uuid4()}", health)
-    metrics = Metrics(health.registry)
-    refusing = Refusing(metrics.refused_share)
+    metrics = RecorderMetrics(health.registry)
+    refusing = RefusedShare(metrics.refused_share)
     recorder = Recorder(pool, partitions, health, clock, metrics, refusing, settings.rate_cards_reload_seconds)
     faststream = logging.getLogger("faststream")
     faststream.setLevel(logging.WARNING)  # below, it tells of every batch

@@ -1,7 +1,8 @@
 """Where the recorder goes on in Kafka: a row per partition, moved in the transaction that appends.
 
-Kafka's generation check can't stop a paused process from writing to PostgreSQL, so the fence is here. A new owner raises
-the epoch; every batch first compares and swaps (epoch, next offset). No row means fenced: drop the batch and join again.
+Kafka's generation check can't stop a paused process from writing to PostgreSQL, so the fence is here. A new owner
+raises the epoch; every batch first compares and swaps (epoch, next offset). No row means fenced: drop the batch and
+join again.
 """
 
 from collections.abc import Sequence
@@ -24,7 +25,7 @@ class Cursor:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class CursorStep:
     """One batch's move of one cursor."""
 
     partition: int
@@ -69,7 +70,7 @@ async def claim_cursor(connection: Connection, topic: str, partition: int, owner
     return Cursor(*row)
 
 
-async def move_cursors(connection: Connection, topic: str, steps: Sequence[Step]) -> None:
+async def move_cursors(connection: Connection, topic: str, steps: Sequence[CursorStep]) -> None:
     """The first statement of a batch's transaction.
 
     Raises:

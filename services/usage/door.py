@@ -1,7 +1,8 @@
 """The door: raw Kafka records become facts that can be appended, or refusals that say why.
 
-Each record is judged alone, so that one bad record never fails its neighbours. Everything is decided from values (the rate
-cards, the clock's answer, what the store knows of these teams and identities); the recorder fetches those and writes the outcome.
+Each record is judged alone, so that one bad record never fails its neighbours. Everything is decided from values (the
+rate cards, the clock's answer, what the store knows of these teams and identities); the recorder fetches those and
+writes the outcome.
 """
 
 from collections.abc import Iterable, Mapping
@@ -11,7 +12,7 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from schemas.facts import OURS, NewFact, Stored, UsageRecorded, UsageVoided
-from schemas.rates import NotPriced, RateCards
+from schemas.pricing import NotPriced, RateCards
 from schemas.usage import (
     AnyUsage,
     BadUsage,
@@ -24,31 +25,31 @@ from schemas.usage import (
 from services.credits.holds import HoldKey, HoldState
 from services.store.append import Ready, make_ready
 from services.store.identities import Identity
-from services.usage.refusals import RECORD_MAX, Record, Refusal
+from services.usage.refusals import RECORD_MAX, KafkaRecord, RefusedRecord
 
 YEARS = (1970, 9990)
 AHEAD_MAX = timedelta(minutes=5)  # clocks differ; beyond that, somebody's is wrong
 NAMES_MAX_BYTES = {"subject": 512, "source": 1024, "id": 512}  # as of usage that is right: an index holds all three
 
 
-class Usage(NamedTuple):
+class ParsedUsage(NamedTuple):
     """A record that parsed: what it says, where it stood, and what makes it one and the same."""
 
-    record: Record
+    record: KafkaRecord
     event: AnyUsage
     identity: Identity
 
 
 @dataclass(frozen=True, slots=True)
-class Repeat:
+class RepeatedUsage:
     """A record whose identity is in the log already, or earlier in this batch."""
 
-    usage: Usage
+    usage: ParsedUsage
     same: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class StoredContext:
     """What the store knows of a batch's teams, voids, identities and holds."""
 
     teams: frozenset[str]
@@ -58,30 +59,30 @@ class Known:
 
 
 @dataclass(slots=True)
-class Judged:
+class BatchOutcome:
     """The outcome of a batch: every record is in exactly one of the first three.
 
     `settles` are the holds that its facts settle, `ended` those that they name and that were over, or never there.
     """
 
     facts: list[Ready]
-    refusals: list[Refusal]
-    repeats: list[Repeat]
+    refusals: list[RefusedRecord]
+    repeats: list[RepeatedUsage]
     settles: set[HoldKey] = field(default_factory=set)
     ended: set[HoldKey] = field(default_factory=set)
 
 
-def parse(record: Record) -> Usage | Refusal:
+def parse(record: KafkaRecord) -> ParsedUsage | RefusedRecord:
     """Read one record. Nothing that it contains raises."""
     if record.value is not None and len(record.value) > RECORD_MAX:
-        return Refusal(
+        return RefusedRecord(
             record, "record_too_big", f"the record has {len(record.value)} bytes, at most {RECORD_MAX} are read"
         )
     try:
         event = parse_usage(record.value, record.headers)
     except BadUsage as bad:
         names = (_name(bad.event.get(part), most) for part, most in NAMES_MAX_BYTES.items())
-        return Refusal(record, bad.reason, bad.detail, *names)
+        return RefusedRecord(record, bad.reason, bad.detail, *names)
     if record.key != event.subject.encode():
         return _refuse(record, event, "wrong_key", f"the record's key must be its subject, {event.subject!r}")
     if event.source.startswith(OURS):
@@ -93,7 +94,7 @@ def parse(record: Record) -> Usage | Refusal:
         )
     if not YEARS[0] <= event.time.year <= YEARS[1]:
         return _refuse(record, event, "wrong_time", f"time is in the year {event.time.year}; send when it happened")
-    return Usage(record, event, Identity(event.subject, event.source, event.id))
+    return ParsedUsage(record, event, Identity(event.subject, event.source, event.id))
 
 
 def _name(value: object, most_bytes: int) -> str | None:
@@ -102,61 +103,66 @@ def _name(value: object, most_bytes: int) -> str | None:
     return value if 0 < len(value.encode()) <= most_bytes else None
 
 
-def _refuse(record: Record, event: AnyUsage, reason: str, detail: str) -> Refusal:
-    return Refusal(record, reason, detail, event.subject, event.source, event.id)
+def _refuse(record: KafkaRecord, event: AnyUsage, reason: str, detail: str) -> RefusedRecord:
+    return RefusedRecord(record, reason, detail, event.subject, event.source, event.id)
 
 
-def judge(usages: Iterable[Usage], known: Known, cards: RateCards, now: datetime) -> Judged:
+def judge(usages: Iterable[ParsedUsage], context: StoredContext, cards: RateCards, now: datetime) -> BatchOutcome:
     """Decide on each usage of a batch, in order. A void must not share a batch with the usage that it takes back."""
-    judged = Judged([], [], [])
-    said: dict[Identity, Usage] = {}
-    voided = set(known.voided)
+    outcome = BatchOutcome([], [], [])
+    first_by_identity: dict[Identity, ParsedUsage] = {}
+    voided = set(context.voided)
     for usage in usages:
         identity = usage.identity
-        if (earlier := said.get(identity)) is not None:
-            judged.repeats.append(Repeat(usage, digest_of_report(usage.event) == digest_of_report(earlier.event)))
+        if (earlier := first_by_identity.get(identity)) is not None:
+            outcome.repeats.append(
+                RepeatedUsage(usage, digest_of_report(usage.event) == digest_of_report(earlier.event))
+            )
             continue
-        if (before := known.stored.get(identity)) is not None:
-            judged.repeats.append(Repeat(usage, _says_the_same(usage, before)))
+        if (before := context.stored.get(identity)) is not None:
+            outcome.repeats.append(RepeatedUsage(usage, _says_the_same(usage, before)))
             continue
         try:
-            fact = _fact_of(usage.event, known, cards, now)
+            fact = _fact_of(usage.event, context, cards, now)
             if (hold_id := usage.event.data.hold_id) is not None:
-                _settle(HoldKey(fact.team_id, hold_id), known, judged)
+                _settle(HoldKey(fact.team_id, hold_id), context, outcome)
         except (NotPriced, BadUsage) as refused:
-            judged.refusals.append(_refuse(usage.record, usage.event, refused.reason, refused.detail))
+            outcome.refusals.append(_refuse(usage.record, usage.event, refused.reason, refused.detail))
             continue
         if isinstance(fact.fact, UsageVoided):
             taken_back = (fact.team_id, fact.fact.usage_position)
             if taken_back in voided:
-                judged.repeats.append(Repeat(usage, same=True))
+                outcome.repeats.append(RepeatedUsage(usage, same=True))
                 continue
             voided.add(taken_back)
-        said[identity] = usage
-        judged.facts.append(make_ready(fact))
-    return judged
+        first_by_identity[identity] = usage
+        outcome.facts.append(make_ready(fact))
+    return outcome
 
 
-def _says_the_same(usage: Usage, before: Stored) -> bool:
+def _says_the_same(usage: ParsedUsage, before: Stored) -> bool:
     fact = before.fact()
     if not isinstance(fact, UsageRecorded | UsageVoided):
         return False
     return digest_of_report(usage.event) == digest_of_fact(before.team_id, before.occurred_at, fact)
 
 
-def _fact_of(event: AnyUsage, known: Known, cards: RateCards, now: datetime) -> NewFact:
-    if event.subject not in known.teams:
+def _fact_of(event: AnyUsage, context: StoredContext, cards: RateCards, now: datetime) -> NewFact:
+    if event.subject not in context.teams:
         raise BadUsage("unknown_team", f"{event.subject!r} has no plan yet; assign one, then send this again")
     if event.time > now + AHEAD_MAX:
         raise BadUsage(
             "future_time", f"time is {event.time - now} ahead of ours; check the clock, or send it when it has happened"
         )
-    fact = _void(event, known) if isinstance(event, UsageVoidReported) else _priced(event, cards, now)
+    fact = _void(event, context) if isinstance(event, UsageVoidReported) else _priced(event, cards, now)
     return NewFact(event.subject, event.source, event.id, event.time, fact)
 
 
 def _priced(event: UsageReported, cards: RateCards, now: datetime) -> UsageRecorded:
-    """By the card in force at the usage's own time; of one that is ahead, now: not every recorder knows a later card yet."""
+    """By the card in force at the usage's own time; of one that is ahead, now.
+
+    Not every recorder knows a later card yet.
+    """
     data, card = event.data, cards.in_force(min(event.time, now))
     return UsageRecorded(
         feature=data.feature,
@@ -169,15 +175,18 @@ def _priced(event: UsageReported, cards: RateCards, now: datetime) -> UsageRecor
     )
 
 
-def _settle(hold: HoldKey, known: Known, judged: Judged) -> None:
-    """Note that a usage settles a hold. One that has expired, was released or never was, nobody settles: it is plain usage."""
-    state = HoldState.SETTLED if hold in judged.settles else known.holds.get(hold)
+def _settle(hold: HoldKey, context: StoredContext, outcome: BatchOutcome) -> None:
+    """Note that a usage settles a hold.
+
+    One that has expired, was released or never was, nobody settles: it is plain usage.
+    """
+    state = HoldState.SETTLED if hold in outcome.settles else context.holds.get(hold)
     if state is HoldState.SETTLED:
         raise BadUsage(
             "hold_settled",
             f"hold {hold.hold_id!r} was settled already; report further work under a hold of its own, or none",
         )
-    (judged.settles if state is HoldState.OPEN else judged.ended).add(hold)
+    (outcome.settles if state is HoldState.OPEN else outcome.ended).add(hold)
 
 
 def target(event: UsageVoidReported) -> Identity:
@@ -185,10 +194,10 @@ def target(event: UsageVoidReported) -> Identity:
     return Identity(event.subject, event.data.usage_source, event.data.usage_id)
 
 
-def _void(event: UsageVoidReported, known: Known) -> UsageVoided:
+def _void(event: UsageVoidReported, context: StoredContext) -> UsageVoided:
     if event.data.usage_source != event.source:
         raise BadUsage("wrong_source", "only the source that reported a usage can take it back")
-    usage = known.stored.get(target(event))
+    usage = context.stored.get(target(event))
     fact = usage.fact() if usage is not None else None
     if usage is None or not isinstance(fact, UsageRecorded):
         raise BadUsage(

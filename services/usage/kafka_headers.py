@@ -1,8 +1,8 @@
 """Records whose header names are not text must be refused like any other, not stop the recorder.
 
-aiokafka decodes header names strictly while it hands out a fetched batch: one record with a name that is not UTF-8 makes every
-fetch of its partition fail, for ever. So the batches of this process try aiokafka's fast parser first, and where that
-fails go on with its Python parser, told to write such bytes as escapes.
+aiokafka decodes header names strictly while it hands out a fetched batch: one record with a name that is not UTF-8
+makes every fetch of its partition fail, for ever. So the batches of this process try aiokafka's fast parser first, and
+where that fails go on with its Python parser, told to write such bytes as escapes.
 """
 
 from collections.abc import Iterator
@@ -52,13 +52,13 @@ class _Batch:
         return next(self._fast)  # of a control batch: its marker
 
     def __iter__(self) -> Iterator[Any]:
-        given = 0
+        count = 0
         try:
             for record in self._fast:
                 yield record
-                given += 1
+                count += 1
         except UnicodeDecodeError:
-            yield from islice(_PatientBatch(self._data), given, None)
+            yield from islice(_PatientBatch(self._data), count, None)
 
 
 class _Records(_MemoryRecordsPy):  # type: ignore[misc]

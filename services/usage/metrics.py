@@ -7,7 +7,7 @@ from time import monotonic
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from services.usage.refusals import Refusal
+from services.usage.refusals import RefusedRecord
 
 REFUSED_MINUTE_SECONDS = 60
 REFUSED_ALARM_MIN = 20  # fewer records say nothing about a share
@@ -15,7 +15,7 @@ REFUSED_ALARM_MIN = 20  # fewer records say nothing about a share
 log = structlog.get_logger("recorder")
 
 
-class Metrics:
+class RecorderMetrics:
     """What dashboards and alerts ask of a recorder."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -28,7 +28,7 @@ class Metrics:
 
 
 @dataclass(slots=True)
-class Refusing:
+class RefusedShare:
     """How much was refused in the running minute: more than half is said loudly, and the recorder goes on."""
 
     share: Gauge
@@ -36,7 +36,7 @@ class Refusing:
     all: int = 0
     refused: int = 0
 
-    def count(self, all_: int, refused: Sequence[Refusal]) -> None:
+    def count(self, all_: int, refused: Sequence[RefusedRecord]) -> None:
         """Add a batch; judge when the minute is over, or at once when it is that bad."""
         self.all += all_
         self.refused += len(refused)

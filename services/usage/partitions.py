@@ -1,11 +1,11 @@
 """The partitions of the topic that a recorder owns: claimed in the store, watched in Kafka.
 
-Kafka assigns, but the store decides: a partition is ours from the claim that raises its cursor's epoch until somebody else's. Each claim
-gives a new `Owned`, which every record in hand carries along; once it is `lost`, what is in hand is dropped, not flushed, and
-the next owner reads it again.
+Kafka assigns, but the store decides: a partition is ours from the claim that raises its cursor's epoch until somebody
+else's. Each claim gives a new `Owned`, which every record in hand carries along; once it is `lost`, what is in hand is
+dropped, not flushed, and the next owner reads it again.
 
-A topic that was cut, made anew, or has been overtaken by its retention stops the recorder with `LogChanged`: at a claim the
-record before the cursor is read again and its hash compared; later, offsets that jump are looked into.
+A topic that was cut, made anew, or has been overtaken by its retention stops the recorder with `LogChanged`. At a claim
+the record before the cursor is read again and its hash compared. Later, offsets that jump are looked into.
 """
 
 import asyncio
@@ -26,8 +26,8 @@ from services.runtime.health import Health
 from services.runtime.retry import until_answered
 from services.runtime.settings import Settings
 from services.store.connect import AWAY, Pool
-from services.usage.cursors import Cursor, Step, claim_cursor, read_cursors
-from services.usage.refusals import Record
+from services.usage.cursors import Cursor, CursorStep, claim_cursor, read_cursors
+from services.usage.refusals import KafkaRecord
 
 CHECK_SECONDS = 30
 CLOCKS_DIFFER = timedelta(seconds=5)  # between Kafka's clock and ours
@@ -38,7 +38,7 @@ PASSED = """
 """
 
 T = TypeVar("T")
-R = TypeVar("R", bound=Record)
+R = TypeVar("R", bound=KafkaRecord)
 
 log = structlog.get_logger("recorder")
 
@@ -88,7 +88,7 @@ class Partitions:
             mine.read_to = record.offset + 1
         return [(mine, record) for record in records if (mine := held.get(record.partition)) is not None]
 
-    async def _explain(self, record: Record, expected: int) -> None:
+    async def _explain(self, record: KafkaRecord, expected: int) -> None:
         """Transaction markers and aborted records leave gaps, too; but then the topic still begins before them."""
         if record.offset < expected:
             raise LogChanged(
@@ -148,7 +148,7 @@ class Partitions:
                 for partition in sorted(start)
             ]
 
-    async def settle(self, claims: Collection[Owned], steps: Sequence[Step]) -> bool:
+    async def settle(self, claims: Collection[Owned], steps: Sequence[CursorStep]) -> bool:
         """After the compare-and-swap failed: True if these very steps were stored before, their answer being lost.
 
         Otherwise the claims that somebody has outdone by a newer epoch are lost.
@@ -252,7 +252,7 @@ async def check_last_records(settings: Settings, cursors: Iterable[Cursor]) -> N
                     _check_hash(waiting.pop(place), records[0])
 
 
-def _check_hash(cursor: Cursor, record: Record) -> None:
+def _check_hash(cursor: Cursor, record: KafkaRecord) -> None:
     if (record.offset, hash_of(record)) != (cursor.next_offset - 1, cursor.last_hash):
         raise LogChanged(
             f"{cursor.topic}-{cursor.partition}: the record at offset {cursor.next_offset - 1} is not the one that was recorded last: "
@@ -277,7 +277,7 @@ def _overtaken(topic: str, partition: int, expected: int, start: int) -> LogChan
     )
 
 
-def hash_of(record: Record) -> bytes:
+def hash_of(record: KafkaRecord) -> bytes:
     """What tells a record from another one at the same offset."""
     return sha256((record.key or b"") + b"\0" + (record.value or b"")).digest()
 

@@ -6,7 +6,8 @@ from enum import StrEnum
 
 import asyncpg
 
-from projections.balance.state import Kind
+from projections.balance.state import ActivityKind
+from schemas.credits import MicroCredits
 from schemas.facts import Stored, UsageRecorded, UsageVoided
 from services.read_models.activity import read_entries
 from services.store.connect import Connection
@@ -34,20 +35,20 @@ class Status(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Receipt:
+class UsageReceipt:
     """What became of the first; `duplicates` and `conflicts` count those that came after it."""
 
     status: Status
     place: str | None = None
     recorded_at: datetime | None = None
-    credits: int | None = None
+    credits: MicroCredits | None = None
     reason: str | None = None
     detail: str | None = None
     duplicates: int = 0
     conflicts: int = 0
 
 
-async def read_receipt(connection: Connection, team_id: str, source: str, event_id: str) -> Receipt:
+async def read_receipt(connection: Connection, team_id: str, source: str, event_id: str) -> UsageReceipt:
     """What became of a usage; pending as long as it has not been seen."""
     identity = Identity(team_id, source, event_id)
     stored = (await find(connection, [identity])).get(identity)
@@ -58,20 +59,20 @@ async def read_receipt(connection: Connection, team_id: str, source: str, event_
         if refused is not None:
             return _refused(refused)
         # A void of what another void had taken back: it came to pass, and there is nothing of its own to show.
-        return Receipt(Status.APPLIED if duplicates else Status.PENDING, duplicates=duplicates)
+        return UsageReceipt(Status.APPLIED if duplicates else Status.PENDING, duplicates=duplicates)
     status = Status.LATE if await _is_late(connection, stored) else Status.APPLIED
-    return Receipt(
+    return UsageReceipt(
         status, stored.place, stored.recorded_at, _credits(stored), duplicates=duplicates, conflicts=conflicts
     )
 
 
-def _refused(row: asyncpg.Record) -> Receipt:
-    return Receipt(Status.REFUSED, recorded_at=row["refused_at"], reason=row["reason"], detail=row["detail"])
+def _refused(row: asyncpg.Record) -> UsageReceipt:
+    return UsageReceipt(Status.REFUSED, recorded_at=row["refused_at"], reason=row["reason"], detail=row["detail"])
 
 
 async def _is_late(connection: Connection, stored: Stored) -> bool:
     rows, _ = await read_entries(connection, stored.team_id, stored.position)
-    return any(row.entry.late for row in rows if row.entry.kind is Kind.USAGE)
+    return any(row.entry.late for row in rows if row.entry.kind is ActivityKind.USAGE)
 
 
 def _credits(stored: Stored) -> int | None:

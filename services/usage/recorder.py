@@ -1,15 +1,16 @@
 """The recorder: usage from Kafka becomes facts, exactly once.
 
-From broker to row the way has six frames of ours: `receive` parses a batch, `_store_all` cuts it to transactions,
-`_store_patiently` repeats one until it is stored or somebody else's, `_write` judges and writes it, `append_ready` gives the
-facts their places and packs them, `_copy` sends the rows. What they ask on the way (`door.parse`, `door.judge`) only decides.
+From broker to row the way has six frames of ours. `receive` parses a batch. `_store_all` cuts it to transactions.
+`_store_patiently` repeats one until it is stored or somebody else's. `_write` judges and writes it. `append_ready`
+gives the facts their positions and packs them. `_copy` sends the rows. What they ask on the way (`door.parse`,
+`door.judge`) only decides.
 
-The transaction that appends the facts also moves the Kafka cursors, so a batch counts wholly or not at all, whatever dies and
-whenever. Kafka's own commits are for lag dashboards and are never read back. While PostgreSQL writes one batch, the next is
-fetched and parsed: two are in hand at most, and they are stored one after the other.
+The transaction that appends the facts also moves the Kafka cursors, so a batch counts wholly or not at all, whatever
+dies and whenever. Kafka's own commits are for lag dashboards and are never read back. While PostgreSQL writes one
+batch, the next is fetched and parsed: two are in hand at most, and they are stored one after the other.
 
-FastStream swallows what a handler raises and goes on fetching, so `receive` raises nothing: what is unavailable is repeated
-until it is there, being fenced drops the partition, and anything else ends the process with the cursor unmoved.
+FastStream swallows what a handler raises and goes on fetching, so `receive` raises nothing. What is unavailable is
+repeated until it is there. Being fenced drops the partition. Anything else ends the process with the cursor unmoved.
 """
 
 import asyncio
@@ -21,10 +22,11 @@ from time import monotonic
 import structlog
 from aiokafka import ConsumerRecord
 
-from schemas.rates import RateCards
+from schemas.pricing import RateCards
 from schemas.topics import USAGE
 from schemas.usage import UsageVoidReported
-from services.credits.holds import HoldKey, live_or_settled, settle_holds
+from services.credits.hold_settlement import live_or_settled, settle_holds
+from services.credits.holds import HoldKey
 from services.credits.rate_cards import load_rate_cards
 from services.runtime.clock import Clock
 from services.runtime.crashpoints import crashpoint
@@ -36,12 +38,12 @@ from services.store.connect import AWAY, Connection, Pool
 from services.store.identities import Identity, count_repeats, find
 from services.store.shards import shard_of
 from services.usage import door
-from services.usage.batches import BATCH_MAX, Item, next_items, parse, steps
-from services.usage.cursors import Step, move_cursors
-from services.usage.door import Judged, Known, Usage
-from services.usage.metrics import Metrics, Refusing
+from services.usage.batches import BATCH_MAX, ParsedRecord, next_items, parse, steps
+from services.usage.cursors import CursorStep, move_cursors
+from services.usage.door import BatchOutcome, ParsedUsage, StoredContext
+from services.usage.metrics import RecorderMetrics, RefusedShare
 from services.usage.partitions import Partitions
-from services.usage.refusals import Refusal, keep_refusals
+from services.usage.refusals import RefusedRecord, keep_refusals
 from services.usage.voids import note_voids, voided_among
 
 BATCH_MIN = 200
@@ -62,22 +64,40 @@ log = structlog.get_logger("recorder")
 
 @dataclass(slots=True)
 class Recorder:
-    """One process's share of the topic."""
+    """One process's share of the topic.
+
+    Attributes:
+        pool: connections to the store.
+        partitions: those that this process owns.
+        health: what the process tells of itself.
+        clock: the time of the process.
+        metrics: what dashboards and alerts read.
+        refusing: the share of usage that is refused.
+        cards: the rate cards, as they were loaded last.
+        cards_at: when that was.
+        teams: those that are known to exist.
+        look_first: for so many batches, identities are looked up before they are appended.
+        appended_at: the last append by the heads' time, also where the transaction was in vain and is tried again.
+        batch: how many records are stored at once.
+        handed: a batch is on its way from FastStream, or is parsed.
+        storing: the batch that is being stored.
+        failed: what ends the process.
+    """
 
     pool: Pool
     partitions: Partitions
     health: Health
     clock: Clock
-    metrics: Metrics
-    refusing: Refusing
+    metrics: RecorderMetrics
+    refusing: RefusedShare
     cards_reload_seconds: float
     cards: RateCards | None = None
     cards_at: float = 0.0
     teams: set[str] = field(default_factory=set)
     look_first: int = 0
-    appended_at: datetime | None = None  # by the heads' time, also where the transaction was in vain and is tried again
+    appended_at: datetime | None = None
     batch: int = BATCH_MAX
-    handed: bool = False  # a batch is on its way from FastStream, or being parsed
+    handed: bool = False
     storing: asyncio.Task[None] | None = None
     failed: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
@@ -87,7 +107,10 @@ class Recorder:
         return self.handed or (self.storing is not None and not self.storing.done())
 
     def begin(self) -> None:
-        """A batch is on its way to `receive`. If the one before never arrived, FastStream dropped it: nothing may follow."""
+        """A batch is on its way to `receive`.
+
+        If the one before never arrived, FastStream dropped it: nothing may follow.
+        """
         if self.handed:
             self.fail(RuntimeError("a batch was lost between Kafka and the recorder's handler"))
         self.handed = True
@@ -98,7 +121,10 @@ class Recorder:
             self.failed.set_exception(error)
 
     async def receive(self, records: Sequence[ConsumerRecord]) -> None:
-        """FastStream's handler: parse a batch while the one before is stored, then store it behind our back. Raises nothing."""
+        """FastStream's handler: parse a batch while the one before is stored, then store it behind our back.
+
+        Raises nothing.
+        """
         began = monotonic()
         try:
             crashpoint("recorder:fetched")
@@ -113,13 +139,13 @@ class Recorder:
             self.handed = False
         await asyncio.sleep(max(0.0, began + PACE_SECONDS - monotonic()))
 
-    async def _store_all(self, items: list[Item]) -> None:
+    async def _store_all(self, items: list[ParsedRecord]) -> None:
         """Store a batch, in as many transactions as it takes, or end the process. Raises nothing."""
         try:
             while not self.failed.done() and (items := [item for item in items if not item.owned.lost]):
-                some = next_items(items, self.batch)
-                if await self._store_patiently(some):
-                    items = items[len(some) :]
+                batch_items = next_items(items, self.batch)
+                if await self._store_patiently(batch_items):
+                    items = items[len(batch_items) :]
         except Exception as error:  # noqa: BLE001 - handed to `serve`, which ends the process with it
             self.fail(error)
 
@@ -131,73 +157,76 @@ class Recorder:
                 task.cancel()
             await asyncio.wait({self.storing})
 
-    async def _store_patiently(self, some: Sequence[Item]) -> bool:
+    async def _store_patiently(self, batch_items: Sequence[ParsedRecord]) -> bool:
         """Store one transaction's worth, however long it takes; False when a partition in it has another owner now.
 
-        When the answer to COMMIT is lost, the same steps are tried again: the compare-and-swap of the cursors finds out.
+        When the answer to COMMIT is lost, the same steps are tried again: the compare-and-swap of the cursors finds
+        out.
         """
-        cursor_steps = steps(some, self.clock())
+        cursor_steps = steps(batch_items, self.clock())
         retry = Retry("the store", (*AWAY, Unavailable), health=self.health)  # without a stop: `finish` sets the end
-        while not any(item.owned.lost for item in some):
+        while not any(item.owned.lost for item in batch_items):
             async with retry:
                 try:
-                    await self._write([item.parsed for item in some], cursor_steps)
+                    await self._write([item.parsed for item in batch_items], cursor_steps)
                 except Fenced as fenced:
-                    if not await self.partitions.settle({item.owned for item in some}, cursor_steps):
+                    if not await self.partitions.settle({item.owned for item in batch_items}, cursor_steps):
                         log.warning("a partition has another owner now; its records are dropped here", why=str(fenced))
                         break
                 except AlreadyStored:
                     self.look_first = LOOK_FIRST_BATCHES
                     continue
-                for item in some:
+                for item in batch_items:
                     item.owned.next_offset = item.parsed.record.offset + 1
-                for partition in {item.owned.partition for item in some}:
+                for partition in {item.owned.partition for item in batch_items}:
                     self.health.beat(f"{USAGE}-{partition}")
                 return True
         self.health.back("the store")  # whoever owns the partition now waits for it
         return False
 
-    async def _write(self, some: Sequence[Usage | Refusal], steps: Sequence[Step]) -> None:
+    async def _write(self, batch_items: Sequence[ParsedUsage | RefusedRecord], steps: Sequence[CursorStep]) -> None:
         """Judge one transaction's worth, then cursors, refusals, repeats, facts: all or nothing."""
         cards = await self._cards()
-        usages = [item for item in some if isinstance(item, Usage)]
+        usages = [item for item in batch_items if isinstance(item, ParsedUsage)]
         async with self.pool.acquire() as connection:
-            judged = door.judge(usages, await self._known(connection, usages), cards, self.clock())
-            judged.refusals += [item for item in some if isinstance(item, Refusal)]
-            conflicts = [_conflict(repeat.usage) for repeat in judged.repeats if not repeat.same]
+            outcome = door.judge(usages, await self._context_of(connection, usages), cards, self.clock())
+            outcome.refusals += [item for item in batch_items if isinstance(item, RefusedRecord)]
+            conflicts = [_conflict(repeat.usage) for repeat in outcome.repeats if not repeat.same]
             began = monotonic()
             async with connection.transaction():
                 await move_cursors(connection, USAGE, steps)
                 crashpoint("recorder:cursor_moved")
-                await keep_refusals(connection, [*judged.refusals, *conflicts], self.clock())
-                await count_repeats(connection, [(repeat.usage.identity, repeat.same) for repeat in judged.repeats])
+                await keep_refusals(connection, [*outcome.refusals, *conflicts], self.clock())
+                await count_repeats(connection, [(repeat.usage.identity, repeat.same) for repeat in outcome.repeats])
                 append_began = monotonic()
-                if judged.facts:
-                    appended = await append_ready(connection, judged.facts)
+                if outcome.facts:
+                    appended = await append_ready(connection, outcome.facts)
                     self.appended_at = appended.recorded_at
-                    await note_voids(connection, zip((fact.new for fact in judged.facts), appended.places, strict=True))
-                    await settle_holds(connection, judged.settles, judged.ended, appended.recorded_at)
+                    await note_voids(
+                        connection, zip((fact.new for fact in outcome.facts), appended.places, strict=True)
+                    )
+                    await settle_holds(connection, outcome.settles, outcome.ended, appended.recorded_at)
                 slow = monotonic() - append_began > HELD_MAX_SECONDS
                 waited = slow and bool(await connection.fetchval(SOMEBODY_WAITS))
                 crashpoint("recorder:before_commit")
             crashpoint("recorder:committed")
             held_seconds = monotonic() - began
         self.batch = (
-            max(BATCH_MIN, int(len(some) * HELD_MAX_SECONDS / held_seconds))
+            max(BATCH_MIN, int(len(batch_items) * HELD_MAX_SECONDS / held_seconds))
             if waited
             else min(BATCH_MAX, self.batch + max(1, self.batch // GROWS_BY))
         )
-        self._count(judged)
+        self._count(outcome)
 
-    def _count(self, judged: Judged) -> None:
-        self.look_first = LOOK_FIRST_BATCHES if judged.repeats else max(0, self.look_first - 1)
-        self.metrics.records.labels("recorded").inc(len(judged.facts))
-        self.metrics.records.labels("refused").inc(len(judged.refusals))
-        self.metrics.records.labels("repeated").inc(len(judged.repeats))
-        self.refusing.count(len(judged.facts) + len(judged.refusals) + len(judged.repeats), judged.refusals)
+    def _count(self, outcome: BatchOutcome) -> None:
+        self.look_first = LOOK_FIRST_BATCHES if outcome.repeats else max(0, self.look_first - 1)
+        self.metrics.records.labels("recorded").inc(len(outcome.facts))
+        self.metrics.records.labels("refused").inc(len(outcome.refusals))
+        self.metrics.records.labels("repeated").inc(len(outcome.repeats))
+        self.refusing.count(len(outcome.facts) + len(outcome.refusals) + len(outcome.repeats), outcome.refusals)
         self.health.beat(USAGE)
 
-    async def _known(self, connection: Connection, usages: Sequence[Usage]) -> Known:
+    async def _context_of(self, connection: Connection, usages: Sequence[ParsedUsage]) -> StoredContext:
         """What `judge` must know of the teams and identities of a batch."""
         subjects = {usage.event.subject for usage in usages}
         if newcomers := sorted(subjects - self.teams):
@@ -211,11 +240,11 @@ class Recorder:
         }
         # Holds before identities: what settled a hold a moment ago is then found below, and its like is a repeat of it.
         holds = await live_or_settled(connection, set(held.values()), self.appended_at)
-        asked: set[Identity] = {usage.identity for usage in (usages if self.look_first else voids)} | held.keys()
-        asked.update(door.target(usage.event) for usage in voids if isinstance(usage.event, UsageVoidReported))
-        stored = await find(connection, asked)
+        identities: set[Identity] = {usage.identity for usage in (usages if self.look_first else voids)} | held.keys()
+        identities.update(door.target(usage.event) for usage in voids if isinstance(usage.event, UsageVoidReported))
+        stored = await find(connection, identities)
         voided = await voided_among(connection, stored.values()) if voids else frozenset()
-        return Known(frozenset(subjects & self.teams), stored, voided, holds)
+        return StoredContext(frozenset(subjects & self.teams), stored, voided, holds)
 
     async def _cards(self) -> RateCards:
         """The rate cards, at most some seconds old; pricing stops when they can't be had."""
@@ -231,6 +260,6 @@ class Recorder:
         return self.cards
 
 
-def _conflict(usage: Usage) -> Refusal:
+def _conflict(usage: ParsedUsage) -> RefusedRecord:
     detail = "this id was recorded with other contents; give every usage an id of its own, and void what was wrong"
-    return Refusal(usage.record, "conflict", detail, *usage.identity)
+    return RefusedRecord(usage.record, "conflict", detail, *usage.identity)

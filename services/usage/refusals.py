@@ -26,7 +26,7 @@ KEEP = """
 """
 
 
-class Record(Protocol):
+class KafkaRecord(Protocol):
     """A Kafka record, as aiokafka gives it."""
 
     topic: str
@@ -39,10 +39,10 @@ class Record(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class RefusedRecord:
     """A record that can't be stored, as it arrived, with the reason."""
 
-    record: Record
+    record: KafkaRecord
     reason: str
     detail: str
     team_id: str | None = None
@@ -50,7 +50,7 @@ class Refusal:
     event_id: str | None = None
 
 
-async def keep_refusals(connection: Connection, refusals: Sequence[Refusal], now: datetime) -> None:
+async def keep_refusals(connection: Connection, refusals: Sequence[RefusedRecord], now: datetime) -> None:
     """Keep refused records as they arrived, within the caller's transaction."""
     if not refusals:
         return
@@ -69,7 +69,7 @@ def plain(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
 
 
-def _kept(record: Record) -> tuple[bytes | None, bytes | None, str, bytes, int]:
+def _kept(record: KafkaRecord) -> tuple[bytes | None, bytes | None, str, bytes, int]:
     """Key, value and headers, the SHA-256 of the whole value, and its size.
 
     What is too big to be published with the rest is cut, headers are left out, and one that says so is there instead.

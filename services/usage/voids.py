@@ -24,10 +24,10 @@ NOTE = """
 
 async def voided_among(connection: Connection, facts: Iterable[Stored]) -> frozenset[tuple[str, int]]:
     """(team, position) of those facts that were taken back already."""
-    asked = [(fact.shard, fact.team_id, fact.position) for fact in facts]
-    if not asked:
+    places = [(fact.shard, fact.team_id, fact.position) for fact in facts]
+    if not places:
         return frozenset()
-    rows = await connection.fetch(VOIDED, *map(list, zip(*asked, strict=True)))
+    rows = await connection.fetch(VOIDED, *map(list, zip(*places, strict=True)))
     return frozenset((row["team_id"], row["usage_position"]) for row in rows)
 
 

@@ -14,7 +14,7 @@ from deploy.local.processes import Processes
 from deploy.local.say import Say, speaker
 from deploy.local.stack import Stack, start_stack
 from deploy.local.trouble import StackTrouble
-from deploy.local.world import World, connected, prepare_world
+from deploy.local.world import LocalWorld, connected, prepare_world
 from schemas.catalog import load_catalog
 from services.credits.plans import assign_plan
 from services.store.connect import Connection
@@ -189,7 +189,7 @@ class Run:
             if "large" in asked:
                 await self._large(world)
 
-    async def _latency(self, world: World) -> None:
+    async def _latency(self, world: LocalWorld) -> None:
         times = await latency.visible_latency(self.ground, world, self.teams, self.probes)
         self.figures.visible_at_rate = latency.VISIBLE_AT_RATE
         self.figures.visible_p50_ms = latency.percentile(times, 50)
@@ -198,7 +198,7 @@ class Run:
             f"Bench: visible after {self.figures.visible_p50_ms:.1f} ms, p99 {self.figures.visible_p99_ms:.1f} ms"
         )
 
-    async def _charging(self, world: World) -> None:
+    async def _charging(self, world: LocalWorld) -> None:
         times = await charging.top_ups(self.ground, world)
         self.figures.top_up_p50_ms = latency.percentile(times, 50)
         self.figures.top_up_p99_ms = latency.percentile(times, 99)
@@ -206,7 +206,7 @@ class Run:
             f"Bench: topped up after {self.figures.top_up_p50_ms:.0f} ms, p99 {self.figures.top_up_p99_ms:.0f} ms"
         )
 
-    async def _grow(self, world: World, owner: Connection, *, ordered_ids: bool) -> None:
+    async def _grow(self, world: LocalWorld, owner: Connection, *, ordered_ids: bool) -> None:
         hot_count = min(self.wanted.hot_team, self.wanted.growth)
         self.ground.say(f"Bench: storing {self.wanted.growth:,} facts, {hot_count:,} of them of one team")
         await growth.fill(
@@ -235,7 +235,7 @@ class Run:
             raise StackTrouble("Bench", f"`{part}` needs the speed of `{half_of}`", way_out=out)
         return int(full / 2)
 
-    async def _holds(self, world: World) -> None:
+    async def _holds(self, world: LocalWorld) -> None:
         held = await holds.hold_times(self.ground, world, self.teams, self._half_speed("holds"))
         self.figures.hold_p50_ms = latency.percentile(held.placed_ms, 50)
         self.figures.hold_p99_ms = latency.percentile(held.placed_ms, 99)
@@ -245,7 +245,7 @@ class Run:
             f"p99 {self.figures.hold_p99_ms:.1f} ms, a capture p99 {self.figures.capture_p99_ms:.1f} ms"
         )
 
-    async def _balance(self, world: World) -> None:
+    async def _balance(self, world: LocalWorld) -> None:
         read = await reading.reads(self.ground, world, self.teams, self.teams[0], self._half_speed("balance"))
         for kind, times in read.times_ms.items():
             setattr(self.figures, f"{kind}_p50_ms", latency.percentile(times, 50))
@@ -260,7 +260,7 @@ class Run:
             )
         )
 
-    async def _large(self, world: World) -> None:
+    async def _large(self, world: LocalWorld) -> None:
         facts, figures = self.wanted.large_team, self.figures
         self.ground.say(f"Bench: storing and projecting {facts:,} facts of one team")
         read = await large.read_large(self.ground, world, self.teams[1], facts)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from time import perf_counter
 
 from deploy.local.trouble import StackTrouble
-from deploy.local.world import World, check_alive, connected
+from deploy.local.world import LocalWorld, check_alive, connected
 from schemas.facts import CreditsToppedUp
 from tests.bench.ground import Ground
 from tests.bench.throughput import catch_up
@@ -29,7 +29,7 @@ WAITED = """
 """
 
 
-async def top_ups(ground: Ground, world: World) -> Sequence[float]:
+async def top_ups(ground: Ground, world: LocalWorld) -> Sequence[float]:
     """Milliseconds of each of 200 teams that run low one after the other, ten a second."""
     names = ("projector", "relay", "topup")
     async with a_desk() as desk, connected(world.database) as owner:

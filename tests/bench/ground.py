@@ -11,8 +11,9 @@ from urllib.parse import urlsplit, urlunsplit
 import psutil
 
 from deploy.local.say import Say
+from deploy.local.servers.topic_ends import ends
 from deploy.local.trouble import StackTrouble
-from deploy.local.world import World, check_alive, connected, ends
+from deploy.local.world import LocalWorld, check_alive, connected
 from services.store.connect import Connection
 from services.usage.cursors import claim_cursor
 
@@ -27,7 +28,7 @@ SETTLE = "CHECKPOINT"
 class Ground:
     """A world whose database is the template of all others, and what was seen of our processes."""
 
-    world: World
+    world: LocalWorld
     say: Say
     databases: int = 0
     peak_rss_mb: dict[str, float] = field(default_factory=dict)
@@ -41,7 +42,7 @@ class Ground:
 
 
 @asynccontextmanager
-async def fresh_world(ground: Ground) -> AsyncIterator[World]:
+async def fresh_world(ground: Ground) -> AsyncIterator[LocalWorld]:
     """The same teams in a database of its own, and cursors at the end of what Kafka has; gone after the block."""
     ground.databases += 1
     name = f"creditwell_bench_{ground.databases}"
@@ -83,7 +84,10 @@ class Span:
 
 
 async def span(
-    world: World, look: Callable[[], Awaitable[tuple[int, bool]]], *, began: Callable[[], Awaitable[bool]] | None = None
+    world: LocalWorld,
+    look: Callable[[], Awaitable[tuple[int, bool]]],
+    *,
+    began: Callable[[], Awaitable[bool]] | None = None,
 ) -> Span:
     """From the first move of a count (or from when something `began`) until it is done; only what was counted in that time.
 

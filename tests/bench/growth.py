@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 import uvloop
 
-from deploy.local.world import World, connected
+from deploy.local.world import LocalWorld, connected
 from schemas.catalog import load_catalog
 from schemas.facts import NewFact, UsageRecorded
-from schemas.rates import RateCards
+from schemas.pricing import RateCards
 from services.store.append import append_ready, make_ready
 from services.store.connect import Connection
 from services.store.shards import shard_of
@@ -39,7 +39,7 @@ class Size(NamedTuple):
 
 
 async def fill(
-    world: World, teams: Sequence[BenchTeam], count: int, hot: BenchTeam, hot_count: int, *, ordered_ids: bool
+    world: LocalWorld, teams: Sequence[BenchTeam], count: int, hot: BenchTeam, hot_count: int, *, ordered_ids: bool
 ) -> None:
     """Store so many facts of usage through the store's own append, with one process per core.
 

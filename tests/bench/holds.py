@@ -15,9 +15,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from deploy.local.trouble import StackTrouble, tail
-from deploy.local.world import World, at_free_ports, connected
+from deploy.local.world import LocalWorld, at_free_ports, connected
 from schemas.catalog import load_catalog
-from services.api.tokens import Role
+from services.api.tokens import TokenRole
 from services.credits.plans import assign_plan
 from tests.bench.ground import SETTLE, Ground
 from tests.bench.reading import STARTS_SECONDS, fed
@@ -47,7 +47,7 @@ class Holds:
 Caller = tuple[str, str]  # a team and a token of a service
 
 
-async def hold_times(ground: Ground, world: World, teams: Sequence[BenchTeam], usage_per_s: int) -> Holds:
+async def hold_times(ground: Ground, world: LocalWorld, teams: Sequence[BenchTeam], usage_per_s: int) -> Holds:
     """A hundred requests a second while so much usage arrives; then a thousand holds at once, of which 750 fit."""
     events = usage_events(teams, usage_per_s * (SECONDS + WARM_SECONDS + STARTS_SECONDS), "holds")
     names = (*RECORDERS, "projector", "api")
@@ -58,7 +58,7 @@ async def hold_times(ground: Ground, world: World, teams: Sequence[BenchTeam], u
             await assign_plan(owner, load_catalog(), "storm", "pro")
         await catch_up(world, owner, "projector")
         await owner.execute(SETTLE)
-        callers = [(team.id, world.token(team.id, "bench", Role.SERVICE)) for team in teams]
+        callers = [(team.id, world.token(team.id, "bench", TokenRole.SERVICE)) for team in teams]
         with worker() as caller:
             async with fed(world, events, usage_per_s):
                 await in_worker(caller, hold_in_worker, world.api, callers, "warm", WARM_SECONDS)
@@ -68,7 +68,7 @@ async def hold_times(ground: Ground, world: World, teams: Sequence[BenchTeam], u
                 )
                 stored = (await owner.fetchval(CURSORS) - before) / (perf_counter() - began)
             storm = await in_worker(
-                caller, storm_in_worker, world.api, ("storm", world.token("storm", "bench", Role.SERVICE))
+                caller, storm_in_worker, world.api, ("storm", world.token("storm", "bench", TokenRole.SERVICE))
             )
     if failures or storm != {201: STORM_FITS, 402: STORM - STORM_FITS}:
         what = failures[0] if failures else f"of {STORM} holds at once, where {STORM_FITS} fit, were answered: {storm}"

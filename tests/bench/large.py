@@ -12,8 +12,8 @@ from urllib.parse import urlencode, urlsplit
 
 import psutil
 
-from deploy.local.world import World, at_free_ports, connected
-from services.api.tokens import Role
+from deploy.local.world import LocalWorld, at_free_ports, connected
+from services.api.tokens import TokenRole
 from tests.bench.ground import Ground
 from tests.bench.growth import fill
 from tests.bench.throughput import catch_up, in_worker, worker
@@ -34,7 +34,7 @@ class Read:
     as_of_ms: Sequence[float]
 
 
-async def read_large(ground: Ground, world: World, team: BenchTeam, facts: int) -> Read:
+async def read_large(ground: Ground, world: LocalWorld, team: BenchTeam, facts: int) -> Read:
     """Give a team so many facts, project them, and read them while nothing else happens."""
     world = at_free_ports(world)
     await fill(world, [team], 0, team, facts, ordered_ids=True)
@@ -42,7 +42,7 @@ async def read_large(ground: Ground, world: World, team: BenchTeam, facts: int) 
     async with connected(world.database) as owner:
         await catch_up(world, owner, "projector")
         began, ended = (await owner.fetch(LIFE, team.id))[0]
-    path, token = f"/v1/teams/{team.id}", world.token(team.id, team.members[0], Role.MEMBER)
+    path, token = f"/v1/teams/{team.id}", world.token(team.id, team.members[0], TokenRole.MEMBER)
     with worker() as reader:
         rows_per_s, rss_mb = await in_worker(
             reader, download, world.api, path, token, world.processes["api"].pid, facts

@@ -10,7 +10,7 @@ from time import perf_counter
 from confluent_kafka import Producer
 
 from deploy.local.trouble import StackTrouble
-from deploy.local.world import World, check_alive, connected
+from deploy.local.world import LocalWorld, check_alive, connected
 from services.store.connect import Connection
 from services.store.shards import shard_of
 from tests.bench.ground import Ground
@@ -49,7 +49,7 @@ class Probe:
 
 
 async def visible_latency(
-    ground: Ground, world: World, teams: Sequence[BenchTeam], probes: Sequence[BenchTeam]
+    ground: Ground, world: LocalWorld, teams: Sequence[BenchTeam], probes: Sequence[BenchTeam]
 ) -> list[float]:
     """Milliseconds from just before a report to the row of its team's balance, at 1,000 events a second."""
     names = ("recorder", "projector", "relay")
@@ -95,7 +95,7 @@ async def _send_probes(to: Producer, probes: Sequence[Probe]) -> None:
         produce(to, [event])
 
 
-async def _watch(world: World, owner: Connection, probes: Sequence[Probe]) -> None:
+async def _watch(world: LocalWorld, owner: Connection, probes: Sequence[Probe]) -> None:
     """Note when each probe shows; the look itself takes a millisecond or two, which is counted in."""
     by_team = {probe.team.id: probe for probe in probes}
     deadline = perf_counter() + len(probes) / PROBES_PER_SECOND + LATE_SECONDS

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 
-from deploy.local.world import World
+from deploy.local.world import LocalWorld
 from services.store.connect import Connection
 
 DURABLE = ("fsync", "synchronous_commit", "full_page_writes")
@@ -27,7 +27,7 @@ async def check_durable(owner: Connection) -> None:
             raise NotDurable(f"{name} is {found}: switch it on, nothing is measured without")
 
 
-async def about(world: World, owner: Connection) -> dict[str, str]:
+async def about(world: LocalWorld, owner: Connection) -> dict[str, str]:
     """Machine, versions, and the settings that decide what a COMMIT means."""
     settings = {name: str(await owner.fetchval("SELECT current_setting($1, true)", name)) for name in TOLD}
     return {
@@ -49,7 +49,7 @@ def processor() -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
-def kafka_version(world: World) -> str:
+def kafka_version(world: LocalWorld) -> str:
     """A broker tells it to its log alone, which is ours to read where we started it."""
     log = world.stack.logs / "kafka.log"
     found = re.search(r"metadata\.version (\d[\w.-]*\w)", log.read_text(errors="replace")) if log.exists() else None

@@ -20,9 +20,9 @@ from urllib.parse import urlencode, urlsplit
 from confluent_kafka import Producer
 
 from deploy.local.trouble import StackTrouble, tail
-from deploy.local.world import World, at_free_ports, connected
+from deploy.local.world import LocalWorld, at_free_ports, connected
 from services.api.routes.activity import write_cursor
-from services.api.tokens import Role
+from services.api.tokens import TokenRole
 from services.store.connect import Connection
 from tests.bench.ground import SETTLE, Ground
 from tests.bench.throughput import CURSORS, RECORDERS, catch_up, in_worker, worker
@@ -62,7 +62,9 @@ class Reads:
     stored_per_s: float
 
 
-async def reads(ground: Ground, world: World, teams: Sequence[BenchTeam], hot: BenchTeam, usage_per_s: int) -> Reads:
+async def reads(
+    ground: Ground, world: LocalWorld, teams: Sequence[BenchTeam], hot: BenchTeam, usage_per_s: int
+) -> Reads:
     """A hundred requests a second while so much usage arrives; pages of the activity are the largest team's."""
     events = usage_events(teams, usage_per_s * (SECONDS + WARM_SECONDS + STARTS_SECONDS), "reads")
     names = (*RECORDERS, "projector", "api")
@@ -85,10 +87,10 @@ async def reads(ground: Ground, world: World, teams: Sequence[BenchTeam], hot: B
 
 
 async def _requests(
-    world: World, owner: Connection, teams: Sequence[BenchTeam], hot: BenchTeam
+    world: LocalWorld, owner: Connection, teams: Sequence[BenchTeam], hot: BenchTeam
 ) -> dict[str, list[Request]]:
     random = Random("reads")
-    tokens = {team.id: world.token(team.id, team.members[0], Role.MEMBER) for team in teams}
+    tokens = {team.id: world.token(team.id, team.members[0], TokenRole.MEMBER) for team in teams}
     last = await owner.fetchval(LAST, hot.id)
     return {
         "balance": [Request("GET", f"/v1/teams/{team}/balance", token) for team, token in tokens.items()],
@@ -121,7 +123,7 @@ def _page(hot: BenchTeam, last: int, random: Random) -> str:
 
 
 @asynccontextmanager
-async def fed(world: World, events: Sequence[Event], per_second: int) -> AsyncIterator[None]:
+async def fed(world: LocalWorld, events: Sequence[Event], per_second: int) -> AsyncIterator[None]:
     """Report usage at a steady rate during the block.
 
     Raises:

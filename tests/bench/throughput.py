@@ -11,8 +11,9 @@ from typing import Any
 
 import uvloop
 
+from deploy.local.servers.topic_ends import ends
 from deploy.local.servers.topics import PARTITIONS
-from deploy.local.world import World, check_alive, connected, ends
+from deploy.local.world import LocalWorld, check_alive, connected
 from services.read_models.rebuild import begin, build, discard
 from services.store.connect import Connection
 from services.store.read import heads
@@ -40,7 +41,7 @@ USAGE = """
 Rows = list[tuple[Any, ...]]
 
 
-async def record(ground: Ground, world: World, events: Sequence[Event]) -> float:
+async def record(ground: Ground, world: LocalWorld, events: Sequence[Event]) -> float:
     """Events per second from a backlog in Kafka to stored, with two recorders; from the first fact to the last."""
     async with connected(world.database) as owner:
         goal = await lay_backlog(world, owner, events)
@@ -54,7 +55,7 @@ async def record(ground: Ground, world: World, events: Sequence[Event]) -> float
     return measured.rate
 
 
-async def visible(ground: Ground, world: World, events: Sequence[Event]) -> float:
+async def visible(ground: Ground, world: LocalWorld, events: Sequence[Event]) -> float:
     """Facts per second from a backlog to balance, activity and usage, with two recorders and a projector."""
     async with connected(world.database) as owner:
         await world.serve("projector")
@@ -74,7 +75,7 @@ async def visible(ground: Ground, world: World, events: Sequence[Event]) -> floa
     return measured.rate
 
 
-async def lay_backlog(world: World, owner: Connection, events: Sequence[Event]) -> int:
+async def lay_backlog(world: LocalWorld, owner: Connection, events: Sequence[Event]) -> int:
     """Two recorders that share the partitions and are let go when all of the backlog is in Kafka; where its end is.
 
     Frozen meanwhile, and not started afterwards: Kafka tells the first of a group about the second with a heartbeat, and for
@@ -95,7 +96,7 @@ async def lay_backlog(world: World, owner: Connection, events: Sequence[Event]) 
     return goal
 
 
-async def relay(ground: Ground, world: World) -> float:
+async def relay(ground: Ground, world: LocalWorld) -> float:
     """Facts per second from the log to `credits.events`, with the relay alone."""
     async with connected(world.database) as owner:
         await owner.execute(SETTLE)
@@ -110,7 +111,7 @@ async def relay(ground: Ground, world: World) -> float:
     return measured.rate
 
 
-async def catch_up(world: World, owner: Connection, reader: str) -> None:
+async def catch_up(world: LocalWorld, owner: Connection, reader: str) -> None:
     """Wait until a reader has reached the head."""
 
     async def reached() -> tuple[int, bool]:
@@ -129,7 +130,7 @@ async def rows_of(owner: Connection, count: int) -> Rows:
     return [tuple(row) for row in await owner.fetch(USAGE, count)]
 
 
-async def copy(world: World, rows: Rows) -> float:
+async def copy(world: LocalWorld, rows: Rows) -> float:
     """Rows per second by plain COPY: one connection, 5,000 a transaction, the columns, keys and indexes of `facts`."""
     async with connected(world.database) as owner:
         await owner.execute("CREATE TABLE bench_copy (LIKE facts INCLUDING ALL)")
@@ -143,7 +144,7 @@ async def copy(world: World, rows: Rows) -> float:
     return len(rows) / seconds
 
 
-async def replay(ground: Ground, world: World) -> float:
+async def replay(ground: Ground, world: LocalWorld) -> float:
     """Facts per second of a rebuild of all projections, one process per core, their start not counted."""
     cores = os.cpu_count() or 1
     async with connected(world.logins["projector"]) as projector, connected(world.database) as owner:

@@ -14,6 +14,7 @@ times=${AT:-"2026-12-02 12:00:00
 2027-01-01 00:00:30"}
 
 if [ $# = 0 ]; then
+    # shellcheck disable=SC2046  # one argument for each file; none has a space in its name
     set -- tests/unit $(grep -rlE --include='test_*.py' 'days=|DAY\b|[Cc]ycle|month|midnight|today|anchor|zone|demo' tests/integration tests/e2e | sort)
 fi
 

@@ -12,7 +12,7 @@ from services.money import topup
 from services.publishing import relay
 from services.read_models import projector
 from services.runtime.health import Health
-from services.runtime.settings import load_settings
+from services.runtime.settings_loading import load_settings
 from services.usage import consuming
 from tests.support.api import Api, a_database, an_api, free_port
 from tests.support.browser import a_browser

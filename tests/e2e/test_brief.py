@@ -79,7 +79,7 @@ async def test_who_leaves_stripe_without_paying_has_bought_nothing(visit: Visit)
 
     await pay(page, visit.dialog.get_by_role("button", name="Pay $48.00 with Stripe"), press="Cancel")
 
-    await expect(visit.dialog).to_contain_text("notices by itself")
+    await expect(visit.dialog).to_contain_text("This page updates when you have paid")
     await pay(page, visit.dialog.get_by_role("button", name="Open the payment page again"), press="Cancel")
     await visit.dialog.get_by_role("button", name="Close").click()
     await expect(visit.balance).to_contain_text("3,000")
@@ -126,14 +126,14 @@ async def test_to_set_up_top_ups_click_enable_top_ups_in_the_banner_and_choose_h
     await visit.dialog.get_by_label("Credits to add").fill("5,000")
     await visit.dialog.get_by_label("Most to charge in a month").fill("200")
     await expect(visit.dialog).to_contain_text(re.compile(r"credits for\s*\$50\.00"))
-    await expect(visit.dialog).to_contain_text("After a big drop, one charge adds as many times that")
+    await expect(visit.dialog).to_contain_text("After a big drop, one charge adds that amount as often as needed")
     await expect(visit.dialog).to_contain_text("In the last 30 days this would have charged nothing.")
     await expect(visit.dialog).to_contain_text("Saving charges nothing now.")
     await visit.dialog.get_by_role("button", name="Save").click()
 
     rule = (
-        "When what is available drops below 1,000, add 5,000 credits for $50.00, at most $200.00 a month. "
-        "After a big drop, one charge adds as many times that as it takes to get back to 1,000."
+        "When available credits drop below 1,000, add 5,000 credits for $50.00, at most $200.00 a month. "
+        "After a big drop, one charge adds that amount as often as needed to get back to 1,000."
     )
     await expect(visit.top_ups).to_contain_text(rule)
     await expect(visit.top_ups).to_contain_text("Visa ···· 4242")
@@ -176,7 +176,7 @@ async def test_you_can_change_the_amount_or_turn_off_top_ups_at_any_time(visit: 
 
     await visit.top_ups.get_by_role("button", name="Configure top-ups").click()
     await visit.dialog.get_by_role("switch").click()
-    await expect(visit.dialog).to_contain_text("Top-ups are off: nothing is charged")
+    await expect(visit.dialog).to_contain_text("Top-ups are off. Nothing is charged")
     await visit.dialog.get_by_role("button", name="Save").click()
     await expect(visit.top_ups.get_by_role("button", name="Enable top-ups")).to_be_visible()
     await page.get_by_role("status").get_by_role("button", name="Enable top-ups").click()

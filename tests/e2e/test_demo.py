@@ -14,8 +14,8 @@ import psutil
 import pytest
 
 from deploy.local.demo.checks import judge
-from deploy.local.demo.found import Found
-from deploy.local.demo.said import Said
+from deploy.local.demo.figures import DemoFigures
+from deploy.local.demo.reported import ReportedWork
 from deploy.local.folders import ROOT
 from schemas.catalog import load_catalog
 from schemas.credits import MICRO
@@ -93,26 +93,26 @@ TOP_UP = CreditsToppedUp(
 )
 
 
-def honest() -> tuple[Said, Found]:
+def honest() -> tuple[ReportedWork, DemoFigures]:
     """Two usages, one taken back; a duplicate, a conflict, a refusal; a top-up: and all of it as it should be."""
-    said = Said(
+    said = ReportedWork(
         usages={FIRST: 5, SECOND: 7}, voids={VOID: FIRST}, refusals=Counter(not_json=1), duplicates=1, conflicts=1
     )
     entries = {"usage": -12, "usage_voided": 5, "top_up": 500 * MICRO}
     stored = {(1, position) for position in range(1, 5)}
-    found = Found(
+    found = DemoFigures(
         records=6, usages={FIRST: 5, SECOND: 7}, voids={VOID: FIRST}, voided_credits=5, refusals=Counter(not_json=1),
         duplicates=1, conflicts=1, top_ups=[TOP_UP], charges={"pi_1": 500}, entries={"team_a": entries},
         counts=Counter(usage=2, usage_voided=1, top_up=1), balances={"team_a": sum(entries.values())},
         answers={"team_a": sum(entries.values())}, stored=stored, published=set(stored), refused_published=2,
         verified={"ok": True, "facts": 4, "blocks": 4, "signatures": "checked"},
         replayed={"ok": True, "facts": 4, "teams": 1},
-        to_tell=Counter({LOW: 1, "usage.recorded.v1": 0}), told=Counter({LOW: 1}),
+        to_tell=Counter({LOW: 1, "usage.recorded.v1": 0}), host_notices=Counter({LOW: 1}),
     )  # fmt: skip
     return said, found
 
 
-def failed(said: Said, found: Found) -> list[str]:
+def failed(said: ReportedWork, found: DemoFigures) -> list[str]:
     return [check.name for check in judge(said, found, CATALOG) if not check.holds]
 
 
@@ -139,7 +139,7 @@ CHARGES, PUBLISHED = "Charges are purchases and top-ups, to the cent", "Everythi
 TOLD = "The host product is told, once per crossing"
 LOG, REPLAY = "The log is what was recorded", "Replay gives the same"
 
-BROKEN: dict[str, tuple[Callable[[Found], object], set[str]]] = {
+BROKEN: dict[str, tuple[Callable[[DemoFigures], object], set[str]]] = {
     "a record is lost": (lambda found: found.usages.pop(SECOND), {RECORDS, USAGE}),
     "a duplicate is counted twice": (lambda found: found.usages.update({VOID: 7}), {RECORDS, USAGE}),
     "a usage is priced wrongly": (lambda found: found.usages.update({FIRST: 6}), {USAGE}),
@@ -165,8 +165,8 @@ BROKEN: dict[str, tuple[Callable[[Found], object], set[str]]] = {
     "a fact is not published": (lambda found: found.published.discard((1, 4)), {PUBLISHED}),
     "a fact is published that is not stored": (lambda found: found.published.add((1, 9)), {PUBLISHED}),
     "a refused record is not published": (lambda found: found.__dict__.update(refused_published=1), {PUBLISHED}),
-    "a notice is lost": (lambda found: found.told.clear(), {TOLD}),
-    "a crossing is told twice": (lambda found: found.told.update([LOW]), {TOLD}),
+    "a notice is lost": (lambda found: found.host_notices.clear(), {TOLD}),
+    "a crossing is told twice": (lambda found: found.host_notices.update([LOW]), {TOLD}),
     "somebody else sends notices": (lambda found: found.__dict__.update(forged=1), {TOLD}),
     "the log was changed": (lambda found: found.verified.update(ok=False), {LOG}),
     "replay finds a difference": (lambda found: found.replayed.update(ok=False), {REPLAY}),

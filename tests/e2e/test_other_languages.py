@@ -11,9 +11,9 @@ from deploy.local.forkserver import fork_server
 from deploy.local.processes import Processes
 from deploy.local.servers.topics import PARTITIONS
 from deploy.local.stack import Stack, start_stack
-from deploy.local.world import World, connected, start_world
+from deploy.local.world import LocalWorld, connected, start_world
 from services.store.connect import Connection
-from services.store.shards import shard_of
+from services.store.shards import partition_of, shard_of
 from tests.support.node import PROGRAMS, need_node, run_node
 from tests.support.oracle import drained
 from tests.support.topics import TopicReader
@@ -25,7 +25,7 @@ LOG = "SELECT shard, position, type, id FROM facts ORDER BY shard, position"
 
 
 @pytest.fixture(scope="module")
-async def world() -> AsyncIterator[World]:
+async def world() -> AsyncIterator[LocalWorld]:
     """A whole Creditwell of which a program is told what `make up` prints; topics and log are empty."""
     need_node()
     with (
@@ -36,20 +36,20 @@ async def world() -> AsyncIterator[World]:
 
 
 @pytest.fixture(scope="module")
-async def sent(world: World) -> Any:
+async def sent(world: LocalWorld) -> Any:
     """What the producer says of each team."""
-    return run_node("producer.mjs", world.told())
+    return run_node("producer.mjs", world.as_document())
 
 
 @pytest.fixture(scope="module")
-async def owner(world: World) -> AsyncIterator[Connection]:
+async def owner(world: LocalWorld) -> AsyncIterator[Connection]:
     """A look into the store."""
     async with connected(world.database) as connection:
         yield connection
 
 
 @pytest.fixture(scope="module")
-async def read(world: World, sent: Any, owner: Connection) -> Any:
+async def read(world: LocalWorld, sent: Any, owner: Connection) -> Any:
     """What the reader says, of a topic in which everything is twice."""
 
     async def published() -> bool:
@@ -57,7 +57,7 @@ async def read(world: World, sent: Any, owner: Connection) -> Any:
 
     await until(published, what="the relay has published everything")
     await publish_again(world.stack)
-    return run_node("reader.mjs", world.told())
+    return run_node("reader.mjs", world.as_document())
 
 
 async def publish_again(stack: Stack) -> None:
@@ -74,7 +74,7 @@ async def publish_again(stack: Stack) -> None:
 
 
 def test_usage_from_node_is_burned_exactly_once_in_both_modes_and_a_void_takes_it_back(
-    world: World, sent: Any, read: Any
+    world: LocalWorld, sent: Any, read: Any
 ) -> None:
     for team in world.teams:
         receipts = sent[team.id]["receipts"]
@@ -94,12 +94,24 @@ def test_usage_from_node_is_burned_exactly_once_in_both_modes_and_a_void_takes_i
         assert read["teams"][team.id]["used"] == "13234568"
 
 
-def test_the_default_partitioner_of_node_puts_a_team_where_its_shard_belongs(world: World, sent: Any) -> None:
+def test_the_partitioner_of_java_in_node_puts_a_team_where_its_shard_belongs(world: LocalWorld, sent: Any) -> None:
     for team in world.teams:
         assert sent[team.id]["partitions"] == [shard_of(team.id) % PARTITIONS]
 
 
-def test_usage_that_node_sent_wrong_comes_out_as_it_was_with_the_reason(world: World, sent: Any, read: Any) -> None:
+@pytest.mark.parametrize("partitions", [PARTITIONS, 12, 100])
+def test_node_and_python_agree_on_every_partition_however_many_there_are(partitions: int) -> None:
+    need_node()
+    keys = ["", "é", *(f"team_{number}" for number in range(200))]
+
+    chosen = run_node("partitions.mjs", {"keys": keys, "partitions": partitions})
+
+    assert chosen == [partition_of(key.encode(), partitions) for key in keys]
+
+
+def test_usage_that_node_sent_wrong_comes_out_as_it_was_with_the_reason(
+    world: LocalWorld, sent: Any, read: Any
+) -> None:
     assert sorted(record["key"] for record in read["refused"]) == sorted(team.id for team in world.teams)
     for record in read["refused"]:
         event, headers = json.loads(record["value"]), record["headers"]
@@ -118,7 +130,7 @@ async def test_node_reads_the_log_from_kafka_and_drops_what_it_has_seen(read: An
     assert read["dropped"] == len(log)
 
 
-def test_node_reads_the_same_over_http_page_by_page(world: World, read: Any) -> None:
+def test_node_reads_the_same_over_http_page_by_page(world: LocalWorld, read: Any) -> None:
     for team in world.teams:
         items = read["teams"][team.id]["activity"]
 
@@ -130,7 +142,7 @@ def test_node_reads_the_same_over_http_page_by_page(world: World, read: Any) -> 
 
 
 def test_a_stream_that_node_takes_up_at_a_position_of_kafka_tells_what_came_after_it_and_nothing_twice(
-    world: World, read: Any
+    world: LocalWorld, read: Any
 ) -> None:
     for team in world.teams:
         told = read["teams"][team.id]

@@ -13,7 +13,7 @@ from playwright.async_api import Browser, Page, Route, expect
 from deploy.local.demo.host import create_app
 from deploy.local.stripe import running as serving
 from schemas.facts import PlanAssigned
-from services.api.tokens import Role
+from services.api.tokens import TokenRole
 from tests.support.api import Api
 from tests.support.page import BOUGHT, PHONE, Scheme, Visit, used, visiting
 
@@ -271,7 +271,7 @@ async def site(running: Api) -> AsyncIterator[str]:
     """A host product's site for a new team, on another origin, which the API lets in."""
     await running.begin()
     (origin,) = running.settings.cors_origins
-    people = {"mem_emil": Role.MEMBER, "mem_dana": Role.ADMIN}
+    people = {"mem_emil": TokenRole.MEMBER, "mem_dana": TokenRole.ADMIN}
     async with serving(create_app(running.url, running.team_id, people), urlsplit(origin).port or 0):
         yield origin
 

@@ -18,9 +18,9 @@ from deploy.local.stripe import running as serving
 from schemas.catalog import load_catalog
 from schemas.credits import MICRO
 from schemas.facts import CreditsPurchased, HoldPlaced, UsageRecorded
-from schemas.rates import CompiledCard
-from services.api.tokens import Role as TokenRole
-from services.credits.directory import Member, name_team, put_member
+from schemas.pricing import CompiledCard
+from services.api.tokens import TokenRole
+from services.credits.directory import DirectoryMember, name_team, put_member
 from tests.support.api import Api
 from tests.support.desk import Desk
 from tests.support.page import DESKTOP, PHONE, Scheme, Visit, save_card, visiting
@@ -53,7 +53,7 @@ async def a_month_of_work(api: Api, desk: Desk) -> None:
         await name_team(api.connection, api.team_id, "Papercut Films")
         for number, name in enumerate(("Emil Sørensen", "Dana Whitfield", "Fay Adeyemi"), start=1):
             role = "admin" if number == 2 else "member"
-            await put_member(api.connection, api.team_id, Member(f"mem_{number}", name, role))
+            await put_member(api.connection, api.team_id, DirectoryMember(f"mem_{number}", name, role))
     bought = CreditsPurchased(
         credits=2_000 * MICRO, pack="mini", payment_intent_id="pi_1", charge_cents=2_000, currency="usd", member_id="mem_2"
     )  # fmt: skip

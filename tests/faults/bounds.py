@@ -28,7 +28,8 @@ from services.money.stripe_client import Charges
 from services.money.stripe_client.errors import Unknown
 from services.read_models import projector
 from services.runtime.health import Health
-from services.runtime.settings import LEASE_SECONDS, load_settings
+from services.runtime.settings import LEASE_SECONDS
+from services.runtime.settings_loading import load_settings
 from tests.faults.matrix import empty_database
 from tests.support.api import Api, an_api, events
 from tests.support.browser import a_browser
@@ -36,7 +37,7 @@ from tests.support.desk import KEY, a_desk
 from tests.support.facts import granted, planned, store
 from tests.support.page import visiting
 from tests.support.serving import ROOT
-from tests.support.world import World, a_world
+from tests.support.world import ServiceWorld, a_world
 
 NOWHERE = "127.0.0.1:9"
 CONFIRM = "POST /v1/payment_intents/{id}/confirm"
@@ -160,7 +161,7 @@ async def _goes_on(stack: Stack) -> float:
         return await _timed(world.projected)
 
 
-async def _end_sessions(world: World) -> None:
+async def _end_sessions(world: ServiceWorld) -> None:
     await world.connection.execute(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
         "WHERE application_name = 'creditwell-projector' AND datname = current_database()"

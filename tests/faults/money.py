@@ -33,7 +33,7 @@ from services.money.topup import Worker
 from services.read_models.low_balance import judge
 from services.runtime.crashpoints import arm, disarm
 from services.runtime.errors import Refused
-from services.store.connect import WORLD, Connection, Pool, connect_pool
+from services.store.connect import RETRYABLE, Connection, Pool, connect_pool
 from tests.faults.books import against_the_books, unexpected
 from tests.faults.rush import a_worker
 from tests.support.desk import Desk, a_desk, environment, facts, folded_anew, settings, working
@@ -225,7 +225,7 @@ async def _die_as_a_process(scene: Ground, run: Run, team: str) -> None:
 async def _ended(scene: Ground, run: Run, looks: list[asyncio.Task[None]]) -> None:
     for outcome in await asyncio.gather(*looks, return_exceptions=True):
         scene.deaths[run.step] += isinstance(outcome, (Killed, asyncio.CancelledError))
-        if isinstance(outcome, BaseException) and not isinstance(outcome, (Killed, asyncio.CancelledError, *WORLD)):
+        if isinstance(outcome, BaseException) and not isinstance(outcome, (Killed, asyncio.CancelledError, *RETRYABLE)):
             raise outcome
 
 

@@ -11,7 +11,7 @@ from random import Random
 from typing import Any
 
 import asyncpg
-import httpx
+import httpx2
 import psutil
 
 from deploy.local.folders import free_ports
@@ -66,7 +66,7 @@ class Scene:
     proxy: Proxy
     database: str  # a superuser's URL, past the proxy
     connection: Connection
-    stripe: httpx.AsyncClient
+    stripe: httpx2.AsyncClient
     oracle: Oracle
     relayed: RelayOracle
     pressure: Pressure
@@ -295,17 +295,17 @@ async def a_scene(stack: Stack, database: str, *, seed: int, per_second: int = 8
 
 
 @asynccontextmanager
-async def a_stand_in(processes: Processes, port: int) -> AsyncIterator[httpx.AsyncClient]:
+async def a_stand_in(processes: Processes, port: int) -> AsyncIterator[httpx2.AsyncClient]:
     """Stripe's, as a process of its own."""
     processes.start("stripe", [sys.executable, "-m", "deploy.local.stripe", "--port", str(port), "--key", STRIPE_KEY])
     url = f"http://127.0.0.1:{port}"
     await processes.wait_ready("stripe", f"{url}/_control/books")
     headers = {"Authorization": f"Bearer {STRIPE_KEY}"}
-    async with httpx.AsyncClient(base_url=url, headers=headers, trust_env=False, timeout=30) as client:
+    async with httpx2.AsyncClient(base_url=url, headers=headers, trust_env=False, timeout=30) as client:
         yield client
 
 
-async def begin_teams(connection: Connection, http: httpx.AsyncClient, stripe: str) -> None:
+async def begin_teams(connection: Connection, http: httpx2.AsyncClient, stripe: str) -> None:
     """Plans for all; a card and top-ups for some, whose threshold is near their allowance."""
     async with connection.transaction():
         await seed_catalog(connection, load_catalog())

@@ -12,18 +12,18 @@ from tests.support.api import Api, a_database, an_api
 from tests.support.desk import Desk, a_desk
 from tests.support.fleet import Fleet
 from tests.support.serving import connected
-from tests.support.world import World, a_world
+from tests.support.world import ServiceWorld, a_world
 
 
 @pytest.fixture
-async def world(stack: Stack, database: str) -> AsyncIterator[World]:
+async def world(stack: Stack, database: str) -> AsyncIterator[ServiceWorld]:
     """A database of its own, the rate card of the catalog, no team yet, and a place in the topic behind all other tests."""
     async with a_world(stack, database) as world:
         yield world
 
 
 @pytest.fixture
-def fleet(stack: Stack, world: World) -> Iterator[Fleet]:
+def fleet(stack: Stack, world: ServiceWorld) -> Iterator[Fleet]:
     """Our processes as child processes over the world's database; all of them are stopped afterwards."""
     with Processes(stack, say=print, forks=fork_server()) as processes:
         world.processes = processes

@@ -1,1 +1,33 @@
-"""What the tests share: telling facts, sending usage, running services, counting afterwards."""
+"""What the tests share: telling facts, sending usage, running services, counting afterwards.
+
+world                a database of its own, teams, a producer, recorders, questions to the log
+serving              processes of ours, killed at a named place
+fleet                all of them, by name
+api                  the API on a real port, and clients for each role
+tokens               tokens of an issuer that tests play, and forged ones
+limits               the clock of the API's limits
+openapi              the OpenAPI document, held tightly
+schemathesis_hooks   what schemathesis must know
+facts                facts in a few words
+holds                holds in a few words
+payments             payments, charged and credited
+desk                 the stand-in for Stripe, and what both books must agree upon
+usage                usage as feature services write it, with none of our code
+load                 usage as a busy product sends it, from a seed
+history              random histories, stored fact by fact
+past                 a team's past, recorded as if then
+projections          live rows, and the same from a fold of the whole log
+model                a slow, obvious model of a team's credits
+oracle               after the storm: is everything in the log, once, in order?
+relayed              was everything published?
+topics               topics, read with another client
+top_up_simulator     sixty days of teams, banks and admins that mean no good
+connections          several sessions of the database
+proxy                a network that fails on purpose
+eleven               a database as older builds made it
+page                 the Usage page, opened by somebody
+browser              a real Chromium
+node                 programs in Node
+absent               what this machine may not have
+waiting              until something is so, never without an end
+"""

@@ -10,20 +10,21 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
-import httpx
+import httpx2
 
 from deploy.local.folders import free_ports
 from deploy.local.stack import Stack
 from schemas.catalog import load_catalog
 from schemas.facts import AnyFact, NewFact
 from services.api.serving import serve
-from services.api.tokens import Role, mint
-from services.credits.directory import Member, name_team, put_member
+from services.api.tokens import TokenRole, mint
+from services.credits.directory import DirectoryMember, name_team, put_member
 from services.credits.plans import assign_plan
 from services.credits.rate_cards import seed_catalog
 from services.runtime.clock import system_clock
 from services.runtime.health import Health
-from services.runtime.settings import Settings, load_settings
+from services.runtime.settings import Settings
+from services.runtime.settings_loading import load_settings
 from services.store.append import Appended, append
 from services.store.connect import Connection
 from tests.conftest import url_of
@@ -70,40 +71,40 @@ class Api:
     zone: str = "UTC"
     teams: int = 0
     told: int = 0
-    clients: dict[str, httpx.AsyncClient] = field(default_factory=dict)
+    clients: dict[str, httpx2.AsyncClient] = field(default_factory=dict)
 
     @property
     def path(self) -> str:
         """Where the team is."""
         return f"/v1/teams/{self.team_id}"
 
-    def client(self, role: str, team: str | None = None, **token: Any) -> httpx.AsyncClient:
+    def client(self, role: str, team: str | None = None, **token: Any) -> httpx2.AsyncClient:
         """A client with a token of this role, by default for the test's own team."""
         sources = SOURCES if role == "service" else ()
-        about = {"team": team or self.team_id, "member": "mem_1", "role": Role(role), "sources": sources} | token
+        about = {"team": team or self.team_id, "member": "mem_1", "role": TokenRole(role), "sources": sources} | token
         return self.clients.setdefault(repr(about), self._client(mint(self.settings, **about)))
 
-    def _client(self, token: str) -> httpx.AsyncClient:
+    def _client(self, token: str) -> httpx2.AsyncClient:
         headers = {"authorization": f"Bearer {token}"}
-        return httpx.AsyncClient(base_url=self.url, headers=headers, trust_env=False, timeout=15)
+        return httpx2.AsyncClient(base_url=self.url, headers=headers, trust_env=False, timeout=15)
 
     @property
-    def member(self) -> httpx.AsyncClient:
+    def member(self) -> httpx2.AsyncClient:
         """Somebody in the team."""
         return self.client("member")
 
     @property
-    def admin(self) -> httpx.AsyncClient:
+    def admin(self) -> httpx2.AsyncClient:
         """Somebody in the team who may spend."""
         return self.client("admin")
 
     @property
-    def service(self) -> httpx.AsyncClient:
+    def service(self) -> httpx2.AsyncClient:
         """A feature service."""
         return self.client("service")
 
     @property
-    def operator(self) -> httpx.AsyncClient:
+    def operator(self) -> httpx2.AsyncClient:
         """Whoever runs Creditwell."""
         return self.client("operator", "*")
 
@@ -111,7 +112,10 @@ class Api:
         """Another test: a team that nobody has heard of, on plan Pro, where it is midday, with a member and an admin."""
         self.teams += 1
         self.team_id, self.zone = f"team_{self.teams}", zone_at_midday()
-        await self.team(zone=self.zone, members=(Member("mem_1", "Ada", "member"), Member("mem_2", "Grace", "admin")))
+        await self.team(
+            zone=self.zone,
+            members=(DirectoryMember("mem_1", "Ada", "member"), DirectoryMember("mem_2", "Grace", "admin")),
+        )
 
     async def tell(self, *facts: AnyFact, team: str | None = None, at: datetime | None = None) -> Appended:
         """Append facts, each in its place."""
@@ -125,7 +129,7 @@ class Api:
             return await append(self.connection, new)
 
     async def team(
-        self, team: str | None = None, plan: str = "pro", members: Iterable[Member] = (), **about: Any
+        self, team: str | None = None, plan: str = "pro", members: Iterable[DirectoryMember] = (), **about: Any
     ) -> None:
         """A team exists from now on."""
         team = team or self.team_id
@@ -199,7 +203,7 @@ class Event:
     data: Any
 
 
-async def events(response: httpx.Response) -> AsyncIterator[Event]:
+async def events(response: httpx2.Response) -> AsyncIterator[Event]:
     """What a stream says, as it says it."""
     said: dict[str, str] = {}
     async for line in response.aiter_lines():

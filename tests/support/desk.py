@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
-import httpx
+import httpx2
 
 from deploy.local.stack import Stack
 from deploy.local.stripe import create_app, running
@@ -23,7 +23,7 @@ from services.publishing import relay
 from services.read_models import projector
 from services.read_models.balances import read_balance
 from services.runtime.health import Health
-from services.runtime.settings import load_settings
+from services.runtime.settings_loading import load_settings
 from services.store.connect import Connection
 from services.store.read import read_team
 from services.store.shards import shard_of
@@ -39,7 +39,7 @@ class Desk:
     """The stand-in, and a script's hands on it."""
 
     url: str
-    http: httpx.AsyncClient
+    http: httpx2.AsyncClient
     charges: Charges
     patient: Charges  # for what a test only arranges, where `charges` gives up soon
 
@@ -73,7 +73,7 @@ async def a_desk(*, seed: int = 1, **told: Any) -> AsyncIterator[Desk]:
     headers = {"Authorization": f"Bearer {KEY}"}
     async with (
         running(app) as url,
-        httpx.AsyncClient(base_url=url, headers=headers, trust_env=False, timeout=PATIENCE_SECONDS) as http,
+        httpx2.AsyncClient(base_url=url, headers=headers, trust_env=False, timeout=PATIENCE_SECONDS) as http,
         Charges(KEY, api_base=url, **told) as charges,
         Charges(KEY, api_base=url, **(told | {"timeout_seconds": PATIENCE_SECONDS})) as patient,
     ):

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import httpx
+import httpx2
 
 from deploy.local.folders import free_ports
 from deploy.local.processes import Process, Processes, service_command
@@ -54,7 +54,7 @@ class Fleet:
 
     async def metric(self, name: str, metric: str) -> float:
         """A number that a process shows; 0 while it does not."""
-        async with httpx.AsyncClient(trust_env=False, timeout=5) as client:
+        async with httpx2.AsyncClient(trust_env=False, timeout=5) as client:
             text = (await client.get(f"http://127.0.0.1:{self.ports[name]}/metrics")).text
         return next((float(line.split()[-1]) for line in text.splitlines() if line.startswith(f"{metric} ")), 0.0)
 

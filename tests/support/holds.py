@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 from projections.entitlement import Amount
 from schemas.catalog import load_catalog
 from schemas.credits import MICRO
-from schemas.rates import RateCards
-from services.credits.holds import Hold, HoldState, place, read_hold
+from schemas.pricing import RateCards
+from services.credits.holds import CurrentHold, HoldState, place, read_hold
 from services.store.connect import Connection
 from tests.support.waiting import until
 
@@ -24,7 +24,7 @@ async def held(
     team_id: str = "team_1",
     member_id: str | None = None,
     lasts: timedelta = timedelta(hours=1),
-) -> Hold:
+) -> CurrentHold:
     """Whole credits set aside, in a transaction of its own."""
     async with connection.transaction():
         hold, _, _ = await place(

@@ -13,20 +13,21 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from projections.entitlement import Limit
-from projections.reversals import Seen as SeenReversals
+from projections.reversals import PaymentAtStripe
 from projections.top_ups.state import TopUps
 from schemas.catalog import Catalog, load_catalog
 from schemas.credits import MICRO
 from schemas.facts import CreditsAdjusted, CreditsGranted, NewFact, PaymentMethodChanged, TopUpConfigured
-from schemas.rates import RateCards
+from schemas.pricing import RateCards
 from schemas.usage import UsageVoidReported, parse_usage
 from services.credits.grants import adjust, grant
-from services.credits.holds import HoldKey, Part, capture, expire_holds, extend, live_or_settled, release, settle_holds
+from services.credits.hold_settlement import live_or_settled, settle_holds
+from services.credits.holds import CapturedPart, HoldKey, capture, expire_holds, extend, release
 from services.credits.limits import set_limit
 from services.credits.plans import assign_plan
 from services.credits.rate_cards import seed_catalog
 from services.money.checkout import rows as checkouts
-from services.money.checkout.flow import CARDS, Seen, act
+from services.money.checkout.flow import CARDS, PageAtStripe, act
 from services.money.checkout.purchases import request_purchase
 from services.money.reversals import append_reversals, read_account
 from services.money.stripe_client import Checkout, Intent
@@ -70,20 +71,23 @@ async def report(connection: Connection, events: Sequence[Mapping[str, Any]]) ->
     for event in events:
         parsed = parse_usage(json.dumps(event).encode(), (("content-type", b"application/cloudevents+json"),))
         record: Any = None  # only refusals look at it
-        usages.append(door.Usage(record, parsed, Identity(parsed.subject, parsed.source, parsed.id)))
+        usages.append(door.ParsedUsage(record, parsed, Identity(parsed.subject, parsed.source, parsed.id)))
     while not await _stored(connection, usages):
         pass  # a hold has ended meanwhile: judge again
 
 
-async def _stored(connection: Connection, usages: Sequence[door.Usage]) -> bool:
+async def _stored(connection: Connection, usages: Sequence[door.ParsedUsage]) -> bool:
     named = {
         HoldKey(usage.event.subject, hold_id) for usage in usages if (hold_id := usage.event.data.hold_id) is not None
     }
     holds = await live_or_settled(connection, named)
     targets = [door.target(usage.event) for usage in usages if isinstance(usage.event, UsageVoidReported)]
     stored = await find(connection, [*(usage.identity for usage in usages), *targets])
-    known = door.Known(
-        frozenset(usage.event.subject for usage in usages), stored, await voided_among(connection, stored.values()), holds
+    known = door.StoredContext(
+        frozenset(usage.event.subject for usage in usages),
+        stored,
+        await voided_among(connection, stored.values()),
+        holds,
     )
     judged = door.judge(usages, known, RateCards([load_catalog().rate_card]), now())
     with suppress(AlreadyStored):
@@ -116,9 +120,7 @@ class Honest:
         for team in self.teams:
             anchor = now() - timedelta(days=self.random.uniform(0, 100))
             async with self.connection.transaction():
-                await assign_plan(
-                    self.connection, self.catalog, team, "pro", anchor=anchor, zone=zone_at_midday()
-                )
+                await assign_plan(self.connection, self.catalog, team, "pro", anchor=anchor, zone=zone_at_midday())
             await self._card(team)
             await self._configure(team)
 
@@ -170,7 +172,7 @@ class Honest:
         if not self.holds:
             return
         team, hold_id = self.random.choice(self.holds)
-        price = [Part(MICRO * self.random.randint(1, 9)) for _ in range(self.random.randint(1, 3))]
+        price = [CapturedPart(MICRO * self.random.randint(1, 9)) for _ in range(self.random.randint(1, 3))]
         async with self.connection.transaction():
             match self.random.randrange(5):
                 case 0:
@@ -228,7 +230,7 @@ class Honest:
     async def buy(self, team: str, *, paid: bool = True) -> UUID:
         """A pack is asked for, and paid."""
         pack = self.catalog.packs["mini"]
-        record = checkouts.Record(
+        record = checkouts.CheckoutRow(
             team_id=team, id=uuid4(), mode="payment", customer_id=f"cus_{team}", asked_by="mem_1", return_url="https://x",
             pack="mini", name="Mini", credits=pack.credits, charge_cents=pack.prices["usd"], currency="usd",
             keeps_card=False, taxed=False,
@@ -241,7 +243,7 @@ class Honest:
             await self.pay(record)
         return record.id
 
-    async def pay(self, record: checkouts.Record) -> None:
+    async def pay(self, record: checkouts.CheckoutRow) -> None:
         """Somebody pays on the page what it asks for."""
         intent = intent_of(f"pi_{record.id}", record.team_id, record.charge_cents or 0)
         page = Checkout(
@@ -249,7 +251,7 @@ class Honest:
             {}, now(), now(),
         )  # fmt: skip
         async with self.connection.transaction():
-            after = await act(self.connection, record, Seen(page, in_use=False))
+            after = await act(self.connection, record, PageAtStripe(page, in_use=False))
         if after.state == "credited":
             self.paid.append((record.team_id, intent.id))
 
@@ -278,7 +280,7 @@ class Honest:
             assert account is not None
             cents = self.random.randint(0, account.charge_cents)
             async with self.connection.transaction():
-                await append_reversals(self.connection, team, account, SeenReversals(cents, {}))
+                await append_reversals(self.connection, team, account, PaymentAtStripe(cents, {}))
 
 
 def intent_of(intent_id: str, team: str, cents: int, *, at: datetime | None = None) -> Intent:

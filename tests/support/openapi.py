@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import httpx
+import httpx2
 
 OPEN = frozenset(
     {"Problem", "CloudEvent", "StripeEvent", "StripeData", "StripeObject"}
@@ -35,7 +35,7 @@ def resolve(document: dict[str, Any], part: dict[str, Any]) -> dict[str, Any]:
 
 
 def brought(
-    link: dict[str, Any], path: Mapping[str, str], request: httpx.Request, response: httpx.Response
+    link: dict[str, Any], path: Mapping[str, str], request: httpx2.Request, response: httpx2.Response
 ) -> dict[str, Any]:
     """What a link brings to its operation, by name: its expressions, worked out of a request, its path and the answer to it."""
 

@@ -9,7 +9,7 @@ from schemas.credits import MICRO
 from schemas.facts import AnyFact, CreditsPurchased, CreditsToppedUp, NewFact
 from services.money import reversals
 from services.money.reconcile.compare import transactions_on
-from services.money.reversals import Followed
+from services.money.reversals import ReversalOutcome
 from services.money.stripe_client import Charges, Intent
 from services.money.top_ups.attempts import STRIPE
 from services.store.append import append
@@ -97,7 +97,7 @@ async def a_payment(connection: Connection, desk: Desk, team: str | None = None,
     return paid
 
 
-async def follow(connection: Connection, charges: Charges, payment_intent_id: str) -> Followed:
+async def follow(connection: Connection, charges: Charges, payment_intent_id: str) -> ReversalOutcome:
     """What the worker does with news of a payment, on a connection of the test's."""
     return await reversals.follow(transactions_on(connection), charges, payment_intent_id)
 

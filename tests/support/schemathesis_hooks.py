@@ -14,13 +14,13 @@ from typing import Any
 import schemathesis
 from schemathesis.core.parameters import ParameterLocation
 
-from services.api.tokens import Role, mint
-from services.runtime.settings import load_settings
+from services.api.tokens import TokenRole, mint
+from services.runtime.settings_loading import load_settings
 from tests.support.openapi import close
 
 Case = schemathesis.Case[Any]
 TEAM, WAITING = "team_1", "team_2"
-ASKS = (Role.SERVICE, Role.ADMIN, Role.OPERATOR)  # who asks: the first of them that may
+ASKS = (TokenRole.SERVICE, TokenRole.ADMIN, TokenRole.OPERATOR)  # who asks: the first of them that may
 SETTINGS = load_settings(insecure_dev=True)
 attempts = count()
 
@@ -36,8 +36,8 @@ class Caller:
             return None
         role = next(role for role in ASKS if role in roles)
         own = WAITING if case.operation.path.endswith("/confirm") else TEAM
-        team = "*" if role is Role.OPERATOR else own
-        return mint(SETTINGS, team=team, member="mem_2", role=role, sources=("*",) if role is Role.SERVICE else ())
+        team = "*" if role is TokenRole.OPERATOR else own
+        return mint(SETTINGS, team=team, member="mem_2", role=role, sources=("*",) if role is TokenRole.SERVICE else ())
 
     def set(self, case: Case, token: str | None, _: schemathesis.AuthContext) -> None:
         """Send it as the document says."""

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 from projections.balance.state import recovered
 from projections.top_ups.decisions import decide, foresee, resumption_due, suspension_due
 from projections.top_ups.state import DECLINES_MAX, TopUps, evolve
-from projections.top_ups.steps import Step, is_wanted, next_step
+from projections.top_ups.steps import AttemptStep, is_wanted, next_step
 from schemas.catalog import load_catalog
 from schemas.credits import MICRO
 from schemas.facts import (
@@ -268,21 +268,21 @@ class Team:
             self.intent = "succeeded"  # the owner confirmed
         while True:
             wanted = is_wanted(self.state, attempt, CATALOG)
-            match next_step(self.intent, self.remedy, wanted=wanted, waited_long=waited_long):
-                case Step.CONFIRM:
+            match next_step(self.intent, self.remedy, is_wanted=wanted, waited_long=waited_long):
+                case AttemptStep.CONFIRM:
                     self.intent, self.remedy = self.bank_says(card)
-                case Step.CANCEL:
+                case AttemptStep.CANCEL:
                     self.intent = "cancelled"
-                case Step.CREDIT:
+                case AttemptStep.CREDIT:
                     return self.credited(attempt.attempt_id, attempt.credits, attempt.charge_cents)
-                case Step.FAIL:
+                case AttemptStep.FAIL:
                     return self.failed(attempt.attempt_id)
-                case Step.ASK_OWNER:
+                case AttemptStep.ASK_OWNER:
                     if not attempt.action_required:
                         self.asked_at = self.now
                         self.tell(TopUpActionRequired(attempt_id=attempt.attempt_id, payment_intent_id="pi"))
                     return None
-                case Step.WAIT:
+                case AttemptStep.WAIT:
                     return None
 
     def bank_says(self, card: str) -> tuple[str, str | None]:

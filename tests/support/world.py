@@ -22,7 +22,7 @@ from services.read_models import projector
 from services.read_models.balances import read_balance
 from services.runtime.clock import system_clock
 from services.runtime.health import Health
-from services.runtime.settings import load_settings
+from services.runtime.settings_loading import load_settings
 from services.store.connect import AWAY, Connection
 from services.store.read import heads, read_after
 from services.usage import consuming
@@ -43,7 +43,7 @@ class Service:
 
 
 @dataclass
-class World:
+class ServiceWorld:
     """What a test needs of the world, by name."""
 
     stack: Stack
@@ -179,7 +179,7 @@ class World:
 
 
 @asynccontextmanager
-async def a_world(stack: Stack, database: str, *, seeded: bool = True) -> AsyncIterator[World]:
+async def a_world(stack: Stack, database: str, *, seeded: bool = True) -> AsyncIterator[ServiceWorld]:
     """A world that begins at the end of the topic, with the catalog's rate card (unless not `seeded`) and no team."""
     connection: Connection = await asyncpg.connect(database, server_settings={"timezone": "UTC"})
     try:
@@ -188,7 +188,7 @@ async def a_world(stack: Stack, database: str, *, seeded: bool = True) -> AsyncI
                 async with connection.transaction():
                     await seed_catalog(connection, load_catalog())
             await begin_at(connection, await ends_of(stack.kafka))
-            world = World(stack, database, connection, producer)
+            world = ServiceWorld(stack, database, connection, producer)
             yield world
             await world.connection.close()
     finally:

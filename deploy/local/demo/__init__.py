@@ -1,9 +1,15 @@
-"""`make demo`: a video product with four teams on a real Kafka and PostgreSQL, every process running, Stripe played by a stand-in.
+"""`make demo`: a video product with four teams on a real Kafka and PostgreSQL.
 
-    cast.py      the teams and what they make          said.py    what was reported, by whoever reported it
-    stage.py     gifts, cards, top-ups                 found.py   what Creditwell made of it
-    play.py      members at work                       checks.py  what must be true of the two
-    careless.py  a service that does all wrong         watch.py, screen.py  what the audience sees
+    cast       the teams and what they make
+    stage      grants, cards, top-ups, before the curtain
+    play       members at work
+    careless   a service that does all wrong
+    reported   what was reported, by whoever reported it
+    figures    what Creditwell made of it
+    checks     what must be true of the two
+    watch      the log, followed while the demo plays
+    screen     what the audience sees
+    host       the video product's own site
 
 It ends with Ctrl-C or after `--seconds`, then lets everything arrive, says what happened, and checks it.
 """
@@ -20,20 +26,22 @@ from datetime import UTC, datetime
 import uvloop
 from rich.console import Console
 
-from deploy.local.demo.cast import HARBOR, PAPERCUT, Role, roles
+from deploy.local.demo.cast import HARBOR, PAPERCUT, DemoRole, roles
 from deploy.local.demo.checks import Check, judge
-from deploy.local.demo.found import Found, drain, look
+from deploy.local.demo.figures import DemoFigures, drain, look
 from deploy.local.demo.play import play
-from deploy.local.demo.said import Said
+from deploy.local.demo.reported import ReportedWork
 from deploy.local.demo.screen import Screen
 from deploy.local.demo.stage import set_stage, start_host
-from deploy.local.demo.watch import Watch
+from deploy.local.demo.watch import LogWatch
 from deploy.local.processes import Processes
+from deploy.local.servers.topic_ends import ends
 from deploy.local.stack import Stack, start_stack
+from deploy.local.teams import add_teams
 from deploy.local.trouble import StackTrouble
-from deploy.local.world import World, add_teams, check_alive, connected, ends, start_world
+from deploy.local.world import LocalWorld, check_alive, connected, start_world
 from schemas.catalog import load_catalog
-from services.api.tokens import Role as TokenRole
+from services.api.tokens import TokenRole
 from services.store.connect import Connection
 
 LOOK_SECONDS = 0.25
@@ -47,7 +55,7 @@ def main(*, seconds: int | None = None, as_json: bool = False) -> int:
     screen = Screen(new_console(to_stderr=as_json))
     try:
         with start_stack(say=screen.say, name="demo") as stack, Processes(stack, say=screen.say) as processes:
-            found, checks = uvloop.run(demo(stack, processes, screen, seconds))
+            figures, checks = uvloop.run(demo(stack, processes, screen, seconds))
     except StackTrouble as trouble:
         screen.quiet()
         screen.say(str(trouble))
@@ -56,7 +64,7 @@ def main(*, seconds: int | None = None, as_json: bool = False) -> int:
         screen.quiet()
         return INTERRUPTED
     if as_json:
-        print(json.dumps(as_document(found, checks)))
+        print(json.dumps(as_document(figures, checks)))
     return 0 if all(check.holds for check in checks) else 1
 
 
@@ -66,8 +74,14 @@ def new_console(*, to_stderr: bool) -> Console:
     return console if console.is_terminal else Console(stderr=to_stderr, highlight=False, width=PLAIN_WIDTH)
 
 
-async def demo(stack: Stack, processes: Processes, screen: Screen, seconds: int | None) -> tuple[Found, list[Check]]:
-    """All of it, from an empty log to the summary."""
+async def demo(
+    stack: Stack, processes: Processes, screen: Screen, seconds: int | None
+) -> tuple[DemoFigures, list[Check]]:
+    """All of it, from an empty log to the summary.
+
+    Raises:
+        StackTrouble: the log is not empty, or a process does not start.
+    """
     starts = {topic: await ends(stack.kafka, topic) for topic in TOPICS}
     world = await start_world(stack, processes, say=screen.say, teams=())
     async with connected(world.database) as owner:
@@ -82,11 +96,11 @@ async def demo(stack: Stack, processes: Processes, screen: Screen, seconds: int 
 
 
 async def _perform(
-    world: World, cast: tuple[Role, ...], screen: Screen, reader: Connection, starts: Mapping[str, Mapping[int, int]],
+    world: LocalWorld, cast: tuple[DemoRole, ...], screen: Screen, reader: Connection, starts: Mapping[str, Mapping[int, int]],
     seconds: int | None,
-) -> tuple[Found, list[Check]]:  # fmt: skip
-    catalog, said, stop = load_catalog(), Said(), asyncio.Event()
-    watch = Watch(reader, {role.team.id: role.team.name for role in cast})
+) -> tuple[DemoFigures, list[Check]]:  # fmt: skip
+    catalog, reported, stop = load_catalog(), ReportedWork(), asyncio.Event()
+    watch = LogWatch(reader, {role.team.id: role.team.name for role in cast})
     await watch.skip()
     screen.programme(pages(world), tries(world))
     screen.curtain(seconds)
@@ -94,7 +108,7 @@ async def _perform(
         if seconds is not None:
             asyncio.get_running_loop().call_later(seconds, stop.set)
         playing = asyncio.create_task(
-            play(world.kafka, world.stack.folder / "spools", cast, catalog.rate_card, said, stop)
+            play(world.kafka, world.stack.folder / "spools", cast, catalog.rate_card, reported, stop)
         )
         await _watch_until(playing, watch, screen, world)
     screen.quiet()
@@ -102,13 +116,13 @@ async def _perform(
     await drain(world, reader, starts)
     for sentence in await watch.look():
         screen.tell(sentence)
-    found = await look(world, reader, cast, starts)
-    checks = judge(said, found, catalog)
-    screen.summary(cast, found, checks)
-    return found, checks
+    figures = await look(world, reader, cast, starts)
+    checks = judge(reported, figures, catalog)
+    screen.summary(cast, figures, checks)
+    return figures, checks
 
 
-async def _watch_until(playing: "asyncio.Task[None]", watch: Watch, screen: Screen, world: World) -> None:
+async def _watch_until(playing: "asyncio.Task[None]", watch: LogWatch, screen: Screen, world: LocalWorld) -> None:
     """Show what happens until the play is over; raises what ended it."""
     while not playing.done():
         for sentence in await watch.look():
@@ -133,7 +147,7 @@ def stopped_by_ctrl_c(stop: asyncio.Event) -> Iterator[None]:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def pages(world: World) -> dict[str, str]:
+def pages(world: LocalWorld) -> dict[str, str]:
     """The Usage page; the token is in the fragment, which no server sees. And a product that embeds it."""
     own = {
         f"as {who}": f"{world.api}/usage#token={world.token(PAPERCUT, member, role)}"
@@ -145,7 +159,7 @@ def pages(world: World) -> dict[str, str]:
     return {**own, "in a product that embeds it, with a prompt for images": world.host}
 
 
-def tries(world: World) -> dict[str, str]:
+def tries(world: LocalWorld) -> dict[str, str]:
     """Commands that can be pasted as they are."""
     creditwell = f"{sys.executable.rpartition('/')[0]}/creditwell"
     environment = f"CREDITWELL_INSECURE_DEV=1 {creditwell} token --team {HARBOR} --member mem_hana"
@@ -155,18 +169,18 @@ def tries(world: World) -> dict[str, str]:
     }
 
 
-def as_document(found: Found, checks: list[Check]) -> dict[str, object]:
+def as_document(figures: DemoFigures, checks: list[Check]) -> dict[str, object]:
     """The summary for programs."""
     return {
-        "records": found.records,
-        "usages": len(found.usages),
-        "refused": dict(found.refusals),
-        "duplicates": found.duplicates,
-        "conflicts": found.conflicts,
-        "top_ups": len(found.top_ups),
-        "purchases": len(found.purchases),
-        "charged_cents": sum(found.charges.values()),
-        "notices": found.told.total(),
+        "records": figures.records,
+        "usages": len(figures.usages),
+        "refused": dict(figures.refusals),
+        "duplicates": figures.duplicates,
+        "conflicts": figures.conflicts,
+        "top_ups": len(figures.top_ups),
+        "purchases": len(figures.purchases),
+        "charged_cents": sum(figures.charges.values()),
+        "notices": figures.host_notices.total(),
         "checks": [check._asdict() for check in checks],
         "holds": all(check.holds for check in checks),
     }

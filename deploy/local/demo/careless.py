@@ -1,4 +1,6 @@
-"""A feature service that does everything wrong: it repeats itself, contradicts itself, reports late, and sends nonsense.
+"""A feature service that does everything wrong.
+
+It repeats itself, contradicts itself, reports late, and sends nonsense.
 
 It has no emitter, which would not let it, and writes to Kafka by hand.
 """
@@ -15,7 +17,7 @@ from uuid import UUID
 from aiokafka import AIOKafkaProducer
 
 from deploy.local.demo.cast import HARBOR, NORTHLIGHT, cost
-from deploy.local.demo.said import Said
+from deploy.local.demo.reported import ReportedWork
 from schemas.rates import RateCard
 from services.runtime.clock import pause
 from services.store.identities import Identity
@@ -76,7 +78,7 @@ class Careless:
 
     producer: AIOKafkaProducer
     card: RateCard
-    said: Said
+    reported: ReportedWork
     random: Random = field(default_factory=lambda: Random("careless"))
 
     async def work(self, stop: asyncio.Event) -> None:
@@ -101,7 +103,7 @@ class Careless:
         for _ in range(1 + times):
             await self._send(event["subject"], event)
         self._accepted(event)
-        self.said.duplicates += times
+        self.reported.duplicates += times
 
     async def _contradict(self) -> None:
         """The same id with another quantity."""
@@ -109,7 +111,7 @@ class Careless:
         await self._send(event["subject"], event)
         self._accepted(event)
         await self._send(event["subject"], _data(quantity="3")(event))
-        self.said.conflicts += 1
+        self.reported.conflicts += 1
 
     async def _report_late(self) -> None:
         """Work of an hour ago; of the academy, whose cycle ends meanwhile, that is the cycle before."""
@@ -117,18 +119,18 @@ class Careless:
         event = self._event(team, datetime.now(UTC) - timedelta(minutes=self.random.randint(45, 90)))
         await self._send(team, event)
         self._accepted(event)
-        self.said.late += 1
+        self.reported.late += 1
 
     async def _wrong_key(self) -> None:
         event = self._event()
         await self._send(HARBOR, event)
-        self.said.refusals["wrong_key"] += 1
+        self.reported.refusals["wrong_key"] += 1
 
     async def _nonsense(self, reason: str, spoil: Callable[[Event], Event | bytes | None]) -> None:
         spoilt = spoil(self._event())
         key = spoilt.get("subject", TEAM) if isinstance(spoilt, Mapping) else TEAM
         await self._send(key, spoilt)
-        self.said.refusals[reason] += 1
+        self.reported.refusals[reason] += 1
 
     def _event(self, team: str = TEAM, at: datetime | None = None) -> Event:
         return {
@@ -143,7 +145,7 @@ class Careless:
 
     def _accepted(self, event: Event) -> None:
         identity = Identity(event["subject"], event["source"], event["id"])
-        self.said.usages[identity] = cost(self.card, FEATURE, ATTRIBUTES, "2")
+        self.reported.usages[identity] = cost(self.card, FEATURE, ATTRIBUTES, "2")
 
     async def _send(self, key: str, what: Event | bytes | None) -> None:
         """Returns when Kafka has it, so that the next record comes after it."""

@@ -15,23 +15,23 @@ from decimal import ROUND_HALF_UP, Decimal
 from random import Random
 from typing import NamedTuple
 
-from deploy.local.world import TeamPlan
+from deploy.local.teams import TeamPlan
 from schemas.credits import MICRO
 from schemas.rates import RateCard
-from services.credits.directory import Member
+from services.credits.directory import DirectoryMember
 
-Attributes = Mapping[str, str]
+StepAttributes = Mapping[str, str]
 
 NORTHLIGHT, PAPERCUT, SOLO, HARBOR = "team_northlight", "team_papercut", "team_solo", "team_harbor"
 CYCLE_ENDS_AFTER = timedelta(seconds=12)
 
 
-class Step(NamedTuple):
+class DemoStep(NamedTuple):
     """One thing that a feature service does for a member: between `least` and `most` of the feature's own unit."""
 
     service: str
     feature: str
-    attributes: Attributes | None
+    attributes: StepAttributes | None
     least: int
     most: int
     decimals: int = 0
@@ -42,24 +42,24 @@ class Step(NamedTuple):
         return str(Decimal(random.randint(self.least * scale, self.most * scale)) / scale)
 
 
-VOICEOVER = Step("audio", "ai_audio.voiceover", None, 300, 1_800)
-CLONED_VOICE = Step("audio", "ai_audio.voiceover", {"voice": "cloned"}, 600, 2_400)
-MUSIC = Step("audio", "ai_audio.music", None, 20, 90, 1)
-SOUND = Step("audio", "ai_audio.sound_effect", None, 1, 1)
-TRANSCRIPT = Step("audio", "ai_audio.transcribe", None, 120, 900, 2)
-DUB = Step("audio", "ai_audio.dub", None, 20, 60, 1)
-SKETCH = Step("image", "ai_image.generate", {"tier": "low"}, 1, 4)
-IMAGE = Step("image", "ai_image.generate", {"tier": "standard"}, 1, 2)
-POSTER = Step("image", "ai_image.generate", {"tier": "high"}, 1, 1)
-CLIP = Step("video", "ai_video.generate", {"tier": "standard"}, 4, 8, 1)
-HERO_CLIP = Step("video", "ai_video.generate", {"tier": "high", "model": "cinema"}, 3, 6, 1)
-CUT_OUT = Step("effects", "ai_effects.remove_image_background", None, 1, 3)
-UPSCALE = Step("effects", "ai_effects.upscale_image", {"scale": "4x"}, 1, 1)
-LIP_SYNC = Step("effects", "ai_effects.lip_sync", None, 5, 12, 1)
-NO_FILLERS = Step("effects", "ai_effects.remove_filler_words", None, 120, 600, 1)
-EXPORT = Step("export", "video_export.render", {"resolution": "1080p"}, 30, 120, 2)
-EXPORT_4K = Step("export", "video_export.render", {"resolution": "4k"}, 30, 90, 2)
-DRAFT = Step("export", "video_export.render", {"resolution": "720p"}, 15, 60, 2)
+VOICEOVER = DemoStep("audio", "ai_audio.voiceover", None, 300, 1_800)
+CLONED_VOICE = DemoStep("audio", "ai_audio.voiceover", {"voice": "cloned"}, 600, 2_400)
+MUSIC = DemoStep("audio", "ai_audio.music", None, 20, 90, 1)
+SOUND = DemoStep("audio", "ai_audio.sound_effect", None, 1, 1)
+TRANSCRIPT = DemoStep("audio", "ai_audio.transcribe", None, 120, 900, 2)
+DUB = DemoStep("audio", "ai_audio.dub", None, 20, 60, 1)
+SKETCH = DemoStep("image", "ai_image.generate", {"tier": "low"}, 1, 4)
+IMAGE = DemoStep("image", "ai_image.generate", {"tier": "standard"}, 1, 2)
+POSTER = DemoStep("image", "ai_image.generate", {"tier": "high"}, 1, 1)
+CLIP = DemoStep("video", "ai_video.generate", {"tier": "standard"}, 4, 8, 1)
+HERO_CLIP = DemoStep("video", "ai_video.generate", {"tier": "high", "model": "cinema"}, 3, 6, 1)
+CUT_OUT = DemoStep("effects", "ai_effects.remove_image_background", None, 1, 3)
+UPSCALE = DemoStep("effects", "ai_effects.upscale_image", {"scale": "4x"}, 1, 1)
+LIP_SYNC = DemoStep("effects", "ai_effects.lip_sync", None, 5, 12, 1)
+NO_FILLERS = DemoStep("effects", "ai_effects.remove_filler_words", None, 120, 600, 1)
+EXPORT = DemoStep("export", "video_export.render", {"resolution": "1080p"}, 30, 120, 2)
+EXPORT_4K = DemoStep("export", "video_export.render", {"resolution": "4k"}, 30, 90, 2)
+DRAFT = DemoStep("export", "video_export.render", {"resolution": "720p"}, 15, 60, 2)
 
 SERVICES = ("video", "image", "audio", "effects", "export", "storage")
 
@@ -70,16 +70,16 @@ POST = (SKETCH, VOICEOVER, SOUND, CUT_OUT, IMAGE, DRAFT)
 
 
 @dataclass(frozen=True)
-class Role:
+class DemoRole:
     """A team in the play: what its members make, one project after the other, and how long they take over a step."""
 
     team: TeamPlan
-    project: Sequence[Step]
+    project: Sequence[DemoStep]
     step_seconds: float
     storage_gb: str
 
 
-def roles(now: datetime) -> tuple[Role, ...]:
+def roles(now: datetime) -> tuple[DemoRole, ...]:
     """The teams, as of now: three in the middle of their cycle, one at the very end of it."""
     northlight = TeamPlan(
         NORTHLIGHT, "Northlight Studio", "pro",
@@ -101,23 +101,27 @@ def roles(now: datetime) -> tuple[Role, ...]:
         zone="Asia/Tokyo", anchor=now + CYCLE_ENDS_AFTER,
     )  # fmt: skip
     return (
-        Role(northlight, SHORT_FILM, 0.8, "412.5"),
-        Role(papercut, ADVERT, 0.4, "88.25"),
-        Role(solo, POST, 0.5, "3.5"),
-        Role(harbor, LECTURE, 0.8, "140"),
+        DemoRole(northlight, SHORT_FILM, 0.8, "412.5"),
+        DemoRole(papercut, ADVERT, 0.4, "88.25"),
+        DemoRole(solo, POST, 0.5, "3.5"),
+        DemoRole(harbor, LECTURE, 0.8, "140"),
     )
 
 
-def _people(*names: str) -> tuple[Member, ...]:
+def _people(*names: str) -> tuple[DirectoryMember, ...]:
     """The first is the admin."""
     parts = [name.partition(" ") for name in names]
     return tuple(
-        Member(member_id, name, "member" if place else "admin") for place, (member_id, _, name) in enumerate(parts)
+        DirectoryMember(member_id, name, "member" if place else "admin")
+        for place, (member_id, _, name) in enumerate(parts)
     )
 
 
-def cost(card: RateCard, feature: str, attributes: Attributes | None, quantity: str) -> int:
-    """Micro-credits by the very rate that names these attributes: worked out without the code that prices at the door."""
+def cost(card: RateCard, feature: str, attributes: StepAttributes | None, quantity: str) -> int:
+    """Micro-credits by the very rate that names these attributes.
+
+    They are worked out without the code that prices at the door.
+    """
     (rate,) = [
         rate.credits
         for category in card.categories

@@ -1,4 +1,7 @@
-"""What the audience sees: a few calm lines, a line of figures that stays at the bottom of a terminal, and the summary."""
+"""What the audience sees.
+
+A few calm lines, a line of figures that stays at the bottom of a terminal, and the summary.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,10 +13,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from deploy.local.demo.cast import Role
+from deploy.local.demo.cast import DemoRole
 from deploy.local.demo.checks import Check
-from deploy.local.demo.found import Found
-from schemas.credits import MICRO
+from deploy.local.demo.figures import DemoFigures
+from schemas.credits import MICRO, MicroCredits
 
 PLAIN_SECONDS = 10  # between two lines of figures where nothing can be overwritten
 LIVE_PER_SECOND = 5
@@ -81,14 +84,14 @@ class Screen:
             self.live.stop()
             self.live = None
 
-    def summary(self, cast: Sequence[Role], found: Found, checks: Sequence[Check]) -> None:
+    def summary(self, cast: Sequence[DemoRole], actual: DemoFigures, checks: Sequence[Check]) -> None:
         """What happened, and whether all that must hold does."""
         self.console.print()
-        self.console.print(_teams(cast, found))
+        self.console.print(_teams(cast, actual))
         self.console.print()
-        if found.refusals:
+        if actual.refusals:
             self.console.print(Text("Refused", style="bold"))
-            reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(found.refusals.items()))
+            reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(actual.refusals.items()))
             self.console.print(Padding(Text(reasons), (0, 0, 1, 2), expand=False))
         self.console.print(Text("Must hold", style="bold"))
         self.console.print(_verdicts(checks))
@@ -112,12 +115,12 @@ def _verdicts(checks: Sequence[Check]) -> Table:
     return table
 
 
-def _teams(cast: Sequence[Role], found: Found) -> Table:
+def _teams(cast: Sequence[DemoRole], actual: DemoFigures) -> Table:
     """Each team's credits by what moved them; the columns add up to the last."""
     kinds = [
         kind
         for kind in ("refill", "grant", "purchase", "top_up", "usage", "usage_voided", "expiry")
-        if found.counts[kind]
+        if actual.counts[kind]
     ]
     titles = {"refill": "refilled", "grant": "given", "purchase": "bought", "top_up": "topped up", "usage": "used", "usage_voided": "voided",
               "expiry": "expired"}  # fmt: skip
@@ -128,15 +131,15 @@ def _teams(cast: Sequence[Role], found: Found) -> Table:
         table.add_column(titles[kind], justify="right", no_wrap=True)
     table.add_column("left", justify="right", no_wrap=True)
     for role in cast:
-        entries = found.entries.get(role.team.id, {})
+        entries = actual.entries.get(role.team.id, {})
         table.add_row(
             role.team.name, role.team.plan, *(_two_places(entries.get(kind, 0)) for kind in kinds),
-            Text(_two_places(found.balances.get(role.team.id, 0)), style="bold"),
+            Text(_two_places(actual.balances.get(role.team.id, 0)), style="bold"),
         )  # fmt: skip
     return table
 
 
-def _two_places(micro: int) -> str:
+def _two_places(micro: MicroCredits) -> str:
     """For reading; the checks compare all six."""
     if not micro:
         return "–"

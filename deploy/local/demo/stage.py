@@ -1,15 +1,18 @@
-"""Before the curtain: the studio gets its welcome gift, two teams cards and top-ups, and one buys a pack. All through the front door."""
+"""Before the curtain: the studio gets its welcome gift, two teams cards and top-ups, and one buys a pack.
+
+All through the front door.
+"""
 
 import sys
 from dataclasses import dataclass
 from typing import Any
 
-import httpx
+import httpx2
 
 from deploy.local.demo.cast import HARBOR, NORTHLIGHT, PAPERCUT
 from deploy.local.trouble import StackTrouble
-from deploy.local.world import World
-from services.api.tokens import Role
+from deploy.local.world import LocalWorld
+from services.api.tokens import TokenRole
 
 WELCOME = {"credits": "6000", "reason": "welcome to Creditwell"}
 FIXED = {
@@ -31,13 +34,13 @@ CARD = "pm_card_visa"
 
 
 @dataclass(frozen=True)
-class Front:
+class HostFront:
     """The API, as an operator and as admins use it."""
 
-    world: World
-    client: httpx.AsyncClient
+    world: LocalWorld
+    client: httpx2.AsyncClient
 
-    async def send(self, method: str, path: str, body: object, *, team: str, member: str, role: Role) -> Any:
+    async def send(self, method: str, path: str, body: object, *, team: str, member: str, role: TokenRole) -> Any:
         """What the API said; raises StackTrouble where it refused."""
         answer = await self.client.request(
             method, f"{self.world.api}/v1/teams/{team}{path}", json=body,
@@ -48,27 +51,31 @@ class Front:
         return answer.json()
 
 
-async def set_stage(world: World) -> None:
+async def set_stage(world: LocalWorld) -> None:
     """Returns when everything is in the log."""
-    async with httpx.AsyncClient(trust_env=False, timeout=20) as client:
-        front = Front(world, client)
-        await front.send("POST", "/grants", WELCOME, team=NORTHLIGHT, member="operator_desk", role=Role.OPERATOR)
+    async with httpx2.AsyncClient(trust_env=False, timeout=20) as client:
+        front = HostFront(world, client)
+        await front.send("POST", "/grants", WELCOME, team=NORTHLIGHT, member="operator_desk", role=TokenRole.OPERATOR)
         for team, member, settings in TOP_UPS:
             await visit(front, "/payment-method", {}, "saved", team=team, member=member)
-            await front.send("PUT", "/top-up", settings, team=team, member=member, role=Role.ADMIN)
+            await front.send("PUT", "/top-up", settings, team=team, member=member, role=TokenRole.ADMIN)
         await visit(front, "/purchases", {"pack": "mini"}, "credited", team=HARBOR, member="mem_hana")
 
 
-async def visit(front: Front, path: str, body: object, wanted: str, *, team: str, member: str) -> None:
-    """An admin is sent to Stripe's page, pays or saves a card there, and comes back to find it done."""
-    page = await front.send("POST", path, body, team=team, member=member, role=Role.ADMIN)
+async def visit(front: HostFront, path: str, body: object, state: str, *, team: str, member: str) -> None:
+    """An admin is sent to Stripe's page, pays or saves a card there, and comes back to find it done.
+
+    Raises:
+        StackTrouble: the page did not come to the expected state.
+    """
+    page = await front.send("POST", path, body, team=team, member=member, role=TokenRole.ADMIN)
     pressed = await front.client.post(page["checkout_url"], data={"action": "pay", "card": CARD})
-    said = await front.send("GET", f"{path}/{page['id']}", None, team=team, member=member, role=Role.ADMIN)
-    if said["state"] != wanted:
-        raise StackTrouble("Demo", f"{path} of {team}: {said['state']} instead of {wanted} ({pressed.status_code})")
+    answer = await front.send("GET", f"{path}/{page['id']}", None, team=team, member=member, role=TokenRole.ADMIN)
+    if answer["state"] != state:
+        raise StackTrouble("Demo", f"{path} of {team}: {answer['state']} instead of {state} ({pressed.status_code})")
 
 
-async def start_host(world: World) -> None:
+async def start_host(world: LocalWorld) -> None:
     """The product's own site, on another origin."""
     world.processes.start(
         "host",

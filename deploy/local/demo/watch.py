@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from deploy.local.demo.checks import counted, dollars
-from schemas.credits import MICRO, format_credits
+from schemas.credits import MICRO, MicroCredits, format_credits
 from schemas.facts import Stored
 from services.store.connect import Connection
 from services.store.read import heads, read_after
@@ -15,7 +15,7 @@ REFUSED = "SELECT count(*) FROM refused WHERE reason <> 'conflict'"
 BALANCES = "SELECT team_id, included + additional AS credits FROM balance"
 
 
-def _credits(micro: int) -> str:
+def _credits(micro: MicroCredits) -> str:
     """Without what a person does not look at."""
     return f"{micro // MICRO:,}" if abs(micro) >= 100 * MICRO else format_credits(micro)
 
@@ -38,14 +38,14 @@ WORTH_TELLING: Mapping[str, Callable[[Any], str]] = {
 
 
 @dataclass
-class Watch:
+class LogWatch:
     """How far the log was read, and what was counted on the way."""
 
     reader: Connection
     names: Mapping[str, str]  # of teams
-    seen: dict[int, int] = field(default_factory=dict)
+    positions: dict[int, int] = field(default_factory=dict)
     usages: int = 0
-    used_credits: int = 0
+    used_credits: MicroCredits = 0
     top_ups: int = 0
     charged_cents: int = 0
     refused: int = 0
@@ -54,16 +54,16 @@ class Watch:
 
     async def skip(self) -> None:
         """What happened before the curtain is no news."""
-        self.seen = await heads(self.reader)
+        self.positions = await heads(self.reader)
 
     async def look(self) -> list[str]:
         """Count what is new; a sentence for each fact that is worth one."""
         sentences: list[str] = []
-        while facts := await read_after(self.reader, self.seen, 500):
+        while facts := await read_after(self.reader, self.positions, 500):
             for shard, read in facts.items():
                 for stored in read:
                     sentences += self._count(stored)
-                self.seen[shard] = read[-1].position
+                self.positions[shard] = read[-1].position
         self.refused = await self.reader.fetchval(REFUSED)
         self.repeats = await self.reader.fetchval(REPEATS)
         self.balances = {row["team_id"]: row["credits"] for row in await self.reader.fetch(BALANCES)}

@@ -1,1 +1,9 @@
-"""Kafka and PostgreSQL of this machine: native, or in containers, with the topics of the contract."""
+"""Kafka and PostgreSQL of this machine: native, or in containers, with the topics of the contract.
+
+kafka        a real Kafka from its jars
+jars         those jars, by their hashes
+postgres     a real PostgreSQL from a wheel
+containers   both in Docker, where Docker answers
+topics       the topics of the contract
+topic_ends   how far they have been written
+"""

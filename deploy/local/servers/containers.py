@@ -1,8 +1,8 @@
 """Kafka and PostgreSQL in Docker, through testcontainers, where Docker answers.
 
-The containers belong to a process of their own (this file, run as a module): it can be given up on when pulling an image takes
-too long, and the guard ends it like every other. Its own end removes the containers; when it is killed, testcontainers'
-reaper does.
+The containers belong to a process of their own (this file, run as a module): it can be given up on when pulling an
+image takes too long, and the guard ends it like every other. Its own end removes the containers; when it is killed,
+testcontainers' reaper does.
 """
 
 import json
@@ -35,7 +35,10 @@ CONTROLLER_PORT = 9093
 
 
 def start(guard: Guard, folder: Path, *, say: Say) -> tuple[str, str] | None:
-    """Bootstrap servers and the superuser's URL, or None where no Docker answers; when one does and fails, that is said."""
+    """Bootstrap servers and the superuser's URL, or None where no Docker answers.
+
+    When one answers and fails, that is said.
+    """
     if not docker_may_be_here():
         return None
     answer, log = folder / "containers.json", folder / "logs" / "containers.log"
@@ -99,14 +102,16 @@ def run(running: ExitStack, *, host: str) -> tuple[str, str]:
     (port,) = free_ports(1)  # the broker must tell its clients where it is before it starts
     kafka = DockerContainer(KAFKA_IMAGE).with_bind_ports(BROKER_PORT, port)
     kafka.waiting_for(LogMessageWaitStrategy("Kafka Server started").with_startup_timeout(START_SECONDS))
-    told = properties(broker_port=BROKER_PORT, controller_port=CONTROLLER_PORT, data=Path("/var/lib/kafka/data")) | {
+    broker_settings = properties(
+        broker_port=BROKER_PORT, controller_port=CONTROLLER_PORT, data=Path("/var/lib/kafka/data")
+    ) | {
         "listeners": f"PLAINTEXT://0.0.0.0:{BROKER_PORT},CONTROLLER://127.0.0.1:{CONTROLLER_PORT}",
         "advertised.listeners": f"PLAINTEXT://{host}:{port}",
         # The image formats its storage for a fixed set of voters.
         "controller.quorum.voters": f"1@127.0.0.1:{CONTROLLER_PORT}",
     }
-    del told["controller.quorum.bootstrap.servers"]
-    for name, value in told.items():
+    del broker_settings["controller.quorum.bootstrap.servers"]
+    for name, value in broker_settings.items():
         kafka.with_env("KAFKA_" + name.upper().replace(".", "_"), value)
 
     password = secrets.token_urlsafe(18)

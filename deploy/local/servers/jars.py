@@ -1,7 +1,9 @@
-"""Kafka's jars: exactly those of `kafka.jars`, from the user's Maven cache (~/.m2) or, the first time, from Maven Central.
+"""Kafka's jars: exactly those of `kafka.jars`.
 
-`kafka.jars` is a lock file: it spares a newcomer the walk through the POM files (most of 20 seconds), and what runs is what was
-hashed. After changing a version below, write it anew with `python -m deploy.local.servers.jars`.
+They come from the user's Maven cache (~/.m2) or, the first time, from Maven Central.
+
+`kafka.jars` is a lock file: it spares a newcomer the walk through the POM files (most of 20 seconds), and what runs is
+what was hashed. After changing a version below, write it anew with `python -m deploy.local.servers.jars`.
 """
 
 import fcntl
@@ -48,12 +50,12 @@ def fetch(say: Say) -> list[Path]:
     from jgo.maven import MavenContext  # a third of a second, which PostgreSQL uses to start
 
     context = MavenContext()
-    wanted = [(jar, artifact(context, jar.coordinates)) for jar in locked()]
+    artifacts = [(jar, artifact(context, jar.coordinates)) for jar in locked()]
     with alone(context):
-        missing = [(jar, artifact) for jar, artifact in wanted if not is_there(jar, artifact)]
+        missing = [(jar, artifact) for jar, artifact in artifacts if not is_there(jar, artifact)]
         if missing:
             download(missing, say)
-    return [place(artifact) for _, artifact in wanted]
+    return [place(artifact) for _, artifact in artifacts]
 
 
 def locked() -> list[Jar]:
@@ -90,12 +92,17 @@ def is_there(jar: Jar, artifact: "Artifact") -> bool:
 
 
 def download(missing: list[tuple[Jar, "Artifact"]], say: Say) -> None:
+    """Fetch the jars, a few at once.
+
+    Raises:
+        StackTrouble: Maven Central can't be reached, or has another file.
+    """
     megabytes = sum(jar.size for jar, _ in missing) / 1e6
     done: list[int] = []
 
-    def one(wanted: tuple[Jar, "Artifact"]) -> None:
-        get(*wanted)
-        done.append(wanted[0].size)
+    def one(locked_artifact: tuple[Jar, "Artifact"]) -> None:
+        get(*locked_artifact)
+        done.append(locked_artifact[0].size)
 
     say(f"Kafka: fetching {megabytes:.0f} MB of jars (first time only)…")
     with (
@@ -115,7 +122,11 @@ def download(missing: list[tuple[Jar, "Artifact"]], say: Say) -> None:
 
 @stamina.retry(on=(OSError, RuntimeError, NotTheJar), attempts=ATTEMPTS, wait_max=5)  # requests' errors are OSErrors
 def get(jar: Jar, artifact: "Artifact") -> None:
-    """Half a jar of an interrupted run, or another file of this name, is replaced."""
+    """Half a jar of an interrupted run, or another file of this name, is replaced.
+
+    Raises:
+        NotTheJar: its SHA-256 is not the one of the lock.
+    """
     place(artifact).unlink(missing_ok=True)
     artifact.resolve()
     if not is_there(jar, artifact):
@@ -129,9 +140,9 @@ def write_lock() -> None:
 
     context = MavenContext()
     names = {
-        f"{found.groupId}:{found.artifactId}:{found.version}"
+        f"{resolved.groupId}:{resolved.artifactId}:{resolved.version}"
         for endpoint in (KAFKA, LOGGING)
-        for found in jgo.resolve(endpoint)
+        for resolved in jgo.resolve(endpoint)
     }
     lines = [f"# {KAFKA} and {LOGGING}, written by `python -m deploy.local.servers.jars`: SHA-256, bytes, coordinates"]
     for name in sorted(names):

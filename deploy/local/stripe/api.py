@@ -23,9 +23,9 @@ from .call import Call, Endpoint, expanded
 from .errors import Json, StripeError, card_error, invalid, key_in_use, missing_parameter
 from .faults import Fault
 from .forms import read
-from .idempotency import Saved
+from .idempotency import SavedAnswer
 from .objects import charges, checkout, customers, events, intents, reversals, setups
-from .world import World
+from .world import StripeStandIn
 
 BODY_BYTES_MAX = 1_000_000
 KEY_LENGTH_MAX = 255
@@ -42,7 +42,7 @@ Pairs = list[tuple[str, str]]
 GATEWAY_PAGE = "<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>"
 
 
-def routes(world: World) -> list[Route]:
+def routes(world: StripeStandIn) -> list[Route]:
     """One route for each line of the API, and Stripe's answer to all others."""
 
     def route(endpoint: Endpoint) -> Route:
@@ -60,10 +60,10 @@ def routes(world: World) -> list[Route]:
 
 
 @dataclass(frozen=True)
-class Asked:
+class PendingRequest:
     """One request on its way: the line of the API that it meets, what spoils it, and its entry in the log."""
 
-    world: World
+    world: StripeStandIn
     endpoint: Endpoint
     request: Request
     fault: Fault | None
@@ -80,7 +80,7 @@ class Asked:
         return 1 if self.fault is None else self.fault.seconds
 
 
-async def _answer(world: World, endpoint: Endpoint, request: Request) -> Response:
+async def _answer(world: StripeStandIn, endpoint: Endpoint, request: Request) -> Response:
     name = f"{endpoint.method} {endpoint.path}"
     fault = world.faults.next(name)
     entry: Json = {
@@ -93,12 +93,12 @@ async def _answer(world: World, endpoint: Endpoint, request: Request) -> Respons
         "status": None,
     }
     world.requests.append(entry)
-    asked = Asked(world, endpoint, request, fault, entry)
+    pending = PendingRequest(world, endpoint, request, fault, entry)
     try:
         _authorise(world, request)
         pairs = await _pairs(request)
         entry["params"] = dict(pairs)
-        response = await _spoil_before(asked) or await _do(asked, pairs)
+        response = await _spoil_before(pending) or await _do(pending, pairs)
     except StripeError as refusal:
         response = _json(refusal.status, refusal.body)
     finally:
@@ -108,66 +108,66 @@ async def _answer(world: World, endpoint: Endpoint, request: Request) -> Respons
     response.headers["Stripe-Version"] = request.headers.get("stripe-version", API_VERSION)
     if entry["key"] is not None:
         response.headers["Idempotency-Key"] = entry["key"]
-    return await _spoil_after(asked, response)
+    return await _spoil_after(pending, response)
 
 
-async def _do(asked: Asked, pairs: Pairs) -> Response:
+async def _do(pending: PendingRequest, pairs: Pairs) -> Response:
     """Once per key: the saved answer, or the endpoint's own, saved for a day when it had begun to work."""
-    key = asked.entry["key"]
+    key = pending.entry["key"]
     if key is None:
-        await _hold(asked)
-        return _json(*_perform(asked, pairs)[0])
+        await _hold(pending)
+        return _json(*_perform(pending, pairs)[0])
     if len(key) > KEY_LENGTH_MAX:
         raise StripeError(400, "Idempotency keys are limited to 255 characters.")
-    keys = asked.world.keys
-    claim = keys.claim(key, asked.request.url.path, pairs)
-    if isinstance(claim, Saved):
-        asked.entry["replayed"] = True
+    keys = pending.world.keys
+    claim = keys.claim(key, pending.request.url.path, pairs)
+    if isinstance(claim, SavedAnswer):
+        pending.entry["replayed"] = True
         return _json(claim.status, claim.body, {"Idempotent-Replayed": "true", "Original-Request": claim.request_id})
     try:
-        await _hold(asked)
-        (status, body), saved = _perform(asked, pairs)
+        await _hold(pending)
+        (status, body), saved = _perform(pending, pairs)
         if saved:
-            keys.save(claim, Saved(status, body, asked.entry["request_id"]))
+            keys.save(claim, SavedAnswer(status, body, pending.entry["request_id"]))
         return _json(status, body)
     finally:
         keys.release(claim)
 
 
-async def _hold(asked: Asked) -> None:
+async def _hold(pending: PendingRequest) -> None:
     """A request that is held so is in flight: whoever sends it again meanwhile meets a conflict."""
-    if asked.spoiled == "hold_before":
-        await asked.world.gate.wait()
+    if pending.spoiled == "hold_before":
+        await pending.world.gate.wait()
 
 
-def _perform(asked: Asked, pairs: Pairs) -> tuple[tuple[int, Json], bool]:
+def _perform(pending: PendingRequest, pairs: Pairs) -> tuple[tuple[int, Json], bool]:
     """What the endpoint answers, and whether Stripe would keep it under the key."""
     broken = StripeError(500, "An unknown error occurred", kind="api_error").body
-    if asked.spoiled == "error_before":
+    if pending.spoiled == "error_before":
         return (500, broken), True
     begun = False
     try:
-        params = read(pairs, asked.endpoint.spec)
-        for name in asked.endpoint.needs:
+        params = read(pairs, pending.endpoint.spec)
+        for name in pending.endpoint.needs:
             if name not in params:
                 raise missing_parameter(name)
-        base_url = str(asked.request.base_url).rstrip("/")
-        call = Call(asked.world.books, params, base_url, asked.request.path_params.get("id", ""))
-        body = asked.endpoint.handle(call)
+        base_url = str(pending.request.base_url).rstrip("/")
+        call = Call(pending.world.books, params, base_url, pending.request.path_params.get("id", ""))
+        body = pending.endpoint.handle(call)
         begun = True
         answer = expanded(call, body)
     except StripeError as refusal:
         return (refusal.status, refusal.body), begun or refusal.saved
-    return (500, broken) if asked.spoiled == "error_after" else (200, answer), True
+    return (500, broken) if pending.spoiled == "error_after" else (200, answer), True
 
 
-async def _spoil_before(asked: Asked) -> Response | None:
-    match asked.spoiled:
+async def _spoil_before(pending: PendingRequest) -> Response | None:
+    match pending.spoiled:
         case "busy":
             error = StripeError(429, "Too many requests hit the API too quickly.", code="rate_limit")
-            return _json(429, error.body, {"Retry-After": str(int(asked.seconds))})
+            return _json(429, error.body, {"Retry-After": str(int(pending.seconds))})
         case "conflict":
-            raise key_in_use(asked.entry["key"] or "")
+            raise key_in_use(pending.entry["key"] or "")
         case "wrong":
             raise invalid("amount", "Amount must be at least $0.50 usd", "amount_too_small")
         case "declined":
@@ -175,32 +175,32 @@ async def _spoil_before(asked: Asked) -> Response | None:
         case "gateway_before":
             return HTMLResponse(GATEWAY_PAGE, status_code=502)
         case "reset_before":
-            return await _reset(asked.request)
+            return await _reset(pending.request)
         case "silence_before":
-            return await _until_they_leave(asked.request)
+            return await _until_they_leave(pending.request)
     return None
 
 
-async def _spoil_after(asked: Asked, response: Response) -> Response:
-    match asked.spoiled:
+async def _spoil_after(pending: PendingRequest, response: Response) -> Response:
+    match pending.spoiled:
         case "gateway_after":
             return HTMLResponse(GATEWAY_PAGE, status_code=502)
         case "reset_after":
-            return await _reset(asked.request)
+            return await _reset(pending.request)
         case "silence_after":
-            return await _until_they_leave(asked.request)
+            return await _until_they_leave(pending.request)
         case "hold_after":
-            await asked.world.gate.wait()
+            await pending.world.gate.wait()
         case "drip":
-            return _dripping(response, asked.seconds)
+            return _dripping(response, pending.seconds)
     return response
 
 
 async def _reset(request: Request) -> Response:
     """Ends the connection with RST, as a network that breaks does; there is no answer to send."""
     transport: asyncio.Transport = request.scope["state"]["transport"]
-    found = transport.get_extra_info("socket")
-    found.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    raw_socket = transport.get_extra_info("socket")
+    raw_socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     transport.abort()
     return await _until_they_leave(request)
 
@@ -221,18 +221,18 @@ def _dripping(response: Response, seconds: float) -> Response:
     return StreamingResponse(drops(), status_code=response.status_code, headers=headers)
 
 
-def _authorise(world: World, request: Request) -> None:
-    scheme, _, given = request.headers.get("authorization", "").partition(" ")
+def _authorise(world: StripeStandIn, request: Request) -> None:
+    scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "basic":
         try:
-            given = base64.b64decode(given, validate=True).decode().partition(":")[0]
+            credentials = base64.b64decode(credentials, validate=True).decode().partition(":")[0]
         except (binascii.Error, UnicodeDecodeError):
-            given = ""
-    if not given:
+            credentials = ""
+    if not credentials:
         message = "You did not provide an API key. You need to provide your API key in the Authorization header."
         raise StripeError(401, message)
-    if not hmac.compare_digest(given.encode(), world.secret_key.encode()):
-        raise StripeError(401, f"Invalid API Key provided: {given[:8]}{'*' * 8}{given[-4:]}")
+    if not hmac.compare_digest(credentials.encode(), world.secret_key.encode()):
+        raise StripeError(401, f"Invalid API Key provided: {credentials[:8]}{'*' * 8}{credentials[-4:]}")
     version = request.headers.get("stripe-version", API_VERSION)
     if not re.fullmatch(r"\d{4}-\d{2}-\d{2}(\.[a-z]+)?", version):
         raise StripeError(400, f"Invalid Stripe API version: {version}")
@@ -260,5 +260,5 @@ def _json(status: int, body: Json, headers: dict[str, str] | None = None) -> Res
     return Response(json.dumps(body, indent=2), status, headers, media_type="application/json")
 
 
-def _request_id(world: World) -> str:
+def _request_id(world: StripeStandIn) -> str:
     return world.books.new_id("req")

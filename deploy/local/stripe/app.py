@@ -12,10 +12,10 @@ from starlette.routing import Route
 
 from . import api, control, pages
 from .books import Books
-from .clock import Clock
-from .idempotency import Keys
-from .webhooks import Address, Postman
-from .world import World
+from .clock import StripeClock
+from .idempotency import KeysInFlight
+from .webhooks import Address, WebhookSender
+from .world import StripeStandIn
 
 
 def create_app(
@@ -35,13 +35,13 @@ def create_app(
     if not secret_key.startswith(("sk_test_", "rk_test_")):
         message = "the stand-in takes test keys only: sk_test_…"
         raise ValueError(message)
-    books = Books(clock=Clock(frozen_at), seed=seed, path=path)
-    world = World(books=books, secret_key=secret_key, keys=Keys(books))
-    postman = Postman(books, Address(webhook_url, webhook_secret))
+    books = Books(clock=StripeClock(frozen_at), seed=seed, path=path)
+    world = StripeStandIn(books=books, secret_key=secret_key, keys=KeysInFlight(books))
+    webhook_sender = WebhookSender(books, Address(webhook_url, webhook_secret))
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        rounds = asyncio.create_task(postman.run())
+        rounds = asyncio.create_task(webhook_sender.run())
         try:
             yield
         finally:
@@ -57,7 +57,7 @@ def create_app(
         routes=[
             Route("/healthz", healthy),
             *api.routes(world),
-            *control.routes(world, postman),
+            *control.routes(world, webhook_sender),
             *pages.routes(world),
         ],
         lifespan=lifespan,

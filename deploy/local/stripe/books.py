@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .clock import Clock
+from .clock import StripeClock
 from .errors import Json, no_such
 
 API_VERSION = "2026-10-28.endive"
@@ -32,7 +32,7 @@ FORGET = "DELETE FROM objects WHERE kind = ? AND id = ?"
 class Books:
     """Objects by kind and id. What a request changes is marked and written by `commit`, before the answer leaves."""
 
-    def __init__(self, *, clock: Clock, seed: int = 0, path: Path | None = None) -> None:
+    def __init__(self, *, clock: StripeClock, seed: int = 0, path: Path | None = None) -> None:
         self.clock = clock
         self.seed = seed
         self.webhook_due = asyncio.Event()
@@ -94,7 +94,7 @@ class Books:
         return f"{prefix}_{digest[:24]}"
 
     def post(self, event: Json, *, state: str) -> Json:
-        """Hands an event to the webhook's postman, who looks into `outbox`; `new` ones still await the script."""
+        """Hands an event to the sender of webhooks, who looks into `outbox`; `new` ones still await the script."""
         identity, now = self.new_id("del"), self.clock.now()
         delivery: Json = {"id": identity, "event": event["id"], "state": state, "due": now, "attempts": []}
         self.add("delivery", delivery)

@@ -58,10 +58,10 @@ class Endpoint:
     needs: tuple[str, ...] = ()
 
 
-def listing(call: Call, found: Iterable[Json], *, url: str) -> Json:
-    """A page of `found`, which comes newest first, between the created bounds and after the object that is named."""
+def listing(call: Call, objects: Iterable[Json], *, url: str) -> Json:
+    """A page of `objects`, which comes newest first, between the created bounds and after the object that is named."""
     bounds = call.params.get("created", {})
-    rows = [row for row in found if _within(row["created"], bounds)]
+    rows = [row for row in objects if _within(row["created"], bounds)]
     rows, limit = _after_cursor(call, rows), call.params.get("limit", LIMIT_DEFAULT)
     if not 1 <= limit <= LIMIT_MAX:
         raise invalid(

@@ -12,7 +12,7 @@ Authentication = Literal["never", "always", "unless_set_up", "on_session"]
 
 
 @dataclass(frozen=True)
-class Decline:
+class BankDecline:
     """The bank's reason, in Stripe's words."""
 
     code: str
@@ -28,8 +28,8 @@ class TestCard:
     number: str
     label: str
     brand: str = "visa"
-    attach: Decline | None = None
-    charge: Decline | None = None
+    attach: BankDecline | None = None
+    charge: BankDecline | None = None
     authentication: Authentication = "never"
     dispute: str | None = None
 
@@ -41,15 +41,15 @@ class TestCard:
         return self.number[-4:]
 
 
-Verdict = Literal["succeeded", "processing", "requires_action"] | Decline
+CardVerdict = Literal["succeeded", "processing", "requires_action"] | BankDecline
 
-GENERIC = Decline("card_declined", "generic_decline", "Your card was declined.", "try_again_later")
-AUTHENTICATION_REQUIRED = Decline(
+GENERIC = BankDecline("card_declined", "generic_decline", "Your card was declined.", "try_again_later")
+AUTHENTICATION_REQUIRED = BankDecline(
     "authentication_required",
     "authentication_required",
     "Your card was declined. This transaction requires authentication.",
 )
-AUTHENTICATION_FAILED = Decline(
+AUTHENTICATION_FAILED = BankDecline(
     "payment_intent_authentication_failure",
     None,
     "The provided PaymentMethod has failed authentication. You can provide payment_method_data or a new PaymentMethod "
@@ -58,23 +58,23 @@ AUTHENTICATION_FAILED = Decline(
 DECLINES: Final = {
     "generic_decline": GENERIC,
     "authentication_required": AUTHENTICATION_REQUIRED,
-    "payment_intent_action_required": Decline(
+    "payment_intent_action_required": BankDecline(
         "payment_intent_action_required", None, "This payment requires additional action before it can be completed."
     ),
-    "insufficient_funds": Decline(
+    "insufficient_funds": BankDecline(
         "card_declined", "insufficient_funds", "Your card has insufficient funds.", "try_again_later"
     ),
-    "lost_card": Decline("card_declined", "lost_card", "Your card was declined.", "do_not_try_again"),
-    "stolen_card": Decline("card_declined", "stolen_card", "Your card was declined.", "do_not_try_again"),
-    "fraudulent": Decline("card_declined", "fraudulent", "Your card was declined."),
-    "card_velocity_exceeded": Decline(
+    "lost_card": BankDecline("card_declined", "lost_card", "Your card was declined.", "do_not_try_again"),
+    "stolen_card": BankDecline("card_declined", "stolen_card", "Your card was declined.", "do_not_try_again"),
+    "fraudulent": BankDecline("card_declined", "fraudulent", "Your card was declined."),
+    "card_velocity_exceeded": BankDecline(
         "card_declined",
         "card_velocity_exceeded",
         "Your card was declined for making repeated attempts too frequently or exceeding its amount limit.",
     ),
-    "expired_card": Decline("expired_card", None, "Your card has expired."),
-    "incorrect_cvc": Decline("incorrect_cvc", None, "Your card's security code is incorrect."),
-    "processing_error": Decline(
+    "expired_card": BankDecline("expired_card", None, "Your card has expired."),
+    "incorrect_cvc": BankDecline("incorrect_cvc", None, "Your card's security code is incorrect."),
+    "processing_error": BankDecline(
         "processing_error", None, "An error occurred while processing your card. Try again in a little bit."
     ),
 }
@@ -155,23 +155,23 @@ def card_named(name: str) -> TestCard | None:
     return CARDS.get(OTHER_NAMES.get(name, name))
 
 
-def verdict(card: TestCard, *, set_up: bool, off_session: bool, authenticated: bool) -> Verdict:
+def verdict(card: TestCard, *, set_up: bool, off_session: bool, authenticated: bool) -> CardVerdict:
     """What becomes of one charge; the owner of the card can be asked for 3D Secure only when not `off_session`."""
-    wanted = {
+    verdicts = {
         "never": False,
         "always": True,
         "unless_set_up": not (off_session and set_up),
         "on_session": not off_session,
     }[card.authentication]
-    if wanted and not authenticated:
+    if verdicts and not authenticated:
         return AUTHENTICATION_REQUIRED if off_session else "requires_action"
     return card.charge or "succeeded"
 
 
-def ordered(outcome: str) -> Verdict:
+def ordered(outcome: str) -> CardVerdict:
     """The verdict that a script orders by name: `succeeded`, `processing`, `requires_action` or a decline code."""
     match outcome:
         case "succeeded" | "processing" | "requires_action":
             return outcome
         case _:
-            return DECLINES.get(outcome) or Decline("card_declined", outcome, "Your card was declined.")
+            return DECLINES.get(outcome) or BankDecline("card_declined", outcome, "Your card was declined.")

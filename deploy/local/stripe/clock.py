@@ -3,7 +3,7 @@
 import time
 
 
-class Clock:
+class StripeClock:
     """Unix seconds that can be pushed forward; a frozen clock moves only so, which makes a run repeatable."""
 
     def __init__(self, frozen_at: int | None = None) -> None:

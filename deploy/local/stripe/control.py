@@ -28,14 +28,14 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from .books import Books, shown
-from .cards import Decline, ordered
+from .cards import BankDecline, ordered
 from .errors import Json, StripeError
 from .objects.checkout import session_of
 from .objects.events import tell
 from .objects.intents import settle
 from .objects.reversals import appeal_dispute, close_dispute, fail_refund, open_dispute
-from .webhooks import Postman, Rule
-from .world import World
+from .webhooks import DeliveryRule, WebhookSender
+from .world import StripeStandIn
 
 Order = Callable[[Request, Json], Awaitable[Any]]
 
@@ -52,9 +52,14 @@ TOLD_OF_CHARGES: Final = (
 )
 
 
-def routes(world: World, postman: Postman) -> list[Route]:
+def routes(world: StripeStandIn, webhook_sender: WebhookSender) -> list[Route]:
     """All that a script may order."""
-    return [*_of_the_books(world, postman), *_of_the_script(world), *_of_the_bank(world), *_of_webhooks(world, postman)]
+    return [
+        *_of_the_books(world, webhook_sender),
+        *_of_the_script(world),
+        *_of_the_bank(world),
+        *_of_webhooks(world, webhook_sender),
+    ]
 
 
 def books_of(books: Books) -> Json:
@@ -81,7 +86,7 @@ def books_of(books: Books) -> Json:
     }
 
 
-def _of_the_books(world: World, postman: Postman) -> list[Route]:
+def _of_the_books(world: StripeStandIn, webhook_sender: WebhookSender) -> list[Route]:
     async def books(_: Request, __: Json) -> Json:
         return books_of(world.books)
 
@@ -90,7 +95,7 @@ def _of_the_books(world: World, postman: Postman) -> list[Route]:
 
     async def reset(_: Request, __: Json) -> Json:
         world.clear()
-        postman.clear()
+        webhook_sender.clear()
         return {}
 
     async def clock(_: Request, body: Json) -> Json:
@@ -105,7 +110,7 @@ def _of_the_books(world: World, postman: Postman) -> list[Route]:
     ]
 
 
-def _of_the_script(world: World) -> list[Route]:
+def _of_the_script(world: StripeStandIn) -> list[Route]:
     async def add_fault(_: Request, body: Json) -> Json:
         return vars(world.faults.add(body))
 
@@ -132,7 +137,7 @@ def _of_the_script(world: World) -> list[Route]:
     ]
 
 
-def _of_the_bank(world: World) -> list[Route]:
+def _of_the_bank(world: StripeStandIn) -> list[Route]:
     books = world.books
 
     async def outcomes(_: Request, body: Json) -> Json:
@@ -156,7 +161,7 @@ def _of_the_bank(world: World) -> list[Route]:
             raise ValueError(message)
         answer = ordered(body["outcome"])
         settle(books, intent, answer, base_url=str(request.base_url).rstrip("/"))
-        _tell_of_session(books, intent, failed=isinstance(answer, Decline))
+        _tell_of_session(books, intent, failed=isinstance(answer, BankDecline))
         return intent
 
     async def dispute(_: Request, body: Json) -> Json:
@@ -184,32 +189,32 @@ def _of_the_bank(world: World) -> list[Route]:
     ]
 
 
-def _of_webhooks(world: World, postman: Postman) -> list[Route]:
+def _of_webhooks(world: StripeStandIn, webhook_sender: WebhookSender) -> list[Route]:
     async def address(_: Request, body: Json) -> Json:
-        postman.address.url, postman.address.secret = body["url"], body["secret"]
-        return {"url": postman.address.url}
+        webhook_sender.address.url, webhook_sender.address.secret = body["url"], body["secret"]
+        return {"url": webhook_sender.address.url}
 
     async def deliveries(_: Request, __: Json) -> list[Json]:
         types = {event["id"]: event["type"] for event in world.books.all("event")}
         return [{**delivery, "type": types[delivery["event"]]} for delivery in world.books.all("delivery")]
 
     async def add_rule(_: Request, body: Json) -> Json:
-        rule = Rule(**body)
-        postman.rules.append(rule)
+        rule = DeliveryRule(**body)
+        webhook_sender.rules.append(rule)
         return vars(rule)
 
     async def forget_rules(_: Request, __: Json) -> Json:
-        postman.rules.clear()
+        webhook_sender.rules.clear()
         return {}
 
     async def release(_: Request, body: Json) -> Json:
-        return {"released": postman.release(order=body.get("order", "given"), seed=body.get("seed", 0))}
+        return {"released": webhook_sender.release(order=body.get("order", "given"), seed=body.get("seed", 0))}
 
     async def resend(_: Request, body: Json) -> Json:
-        return postman.again(body["event"])
+        return webhook_sender.again(body["event"])
 
     async def settled(_: Request, __: Json) -> Json:
-        await postman.settled()
+        await webhook_sender.settled()
         return {}
 
     return [
@@ -232,7 +237,7 @@ def _tell_of_session(books: Books, intent: Json, *, failed: bool) -> None:
     tell(books, f"checkout.session.async_payment_{'failed' if failed else 'succeeded'}", session)
 
 
-def _route(world: World, method: str, path: str, order: Order) -> Route:
+def _route(world: StripeStandIn, method: str, path: str, order: Order) -> Route:
     async def handle(request: Request) -> Response:
         try:
             body = await request.json() if request.method == "POST" and await request.body() else {}

@@ -40,7 +40,7 @@ KINDS: Final = frozenset(
 
 
 @dataclass
-class Rule:
+class FaultRule:
     """One line of a script; `calls` and `fired` count as it is played."""
 
     route: str
@@ -77,23 +77,23 @@ class Fault:
 class Faults:
     """The script that is being played; the first rule that fires wins, and every rule counts every call."""
 
-    rules: list[Rule] = field(default_factory=list)
+    rules: list[FaultRule] = field(default_factory=list)
 
     def next(self, route: str) -> Fault | None:
         """What becomes of the next call of this route."""
         fired = [(rule.fires(), rule) for rule in self.rules if rule.route in {"*", route}]
         return next((Fault(do, rule.seconds) for do, rule in fired if do is not None), None)
 
-    def add(self, body: Json) -> Rule:
+    def add(self, body: Json) -> FaultRule:
         """Raises ValueError in words when the script is wrong."""
-        known = {"route", "do", "nth", "times", "one_in", "seed", "seconds"}
-        if set(body) - known or "route" not in body or "do" not in body:
-            message = f"a fault has route and do, and may have {', '.join(sorted(known - {'route', 'do'}))}"
+        keys = {"route", "do", "nth", "times", "one_in", "seed", "seconds"}
+        if set(body) - keys or "route" not in body or "do" not in body:
+            message = f"a fault has route and do, and may have {', '.join(sorted(keys - {'route', 'do'}))}"
             raise ValueError(message)
         kinds = body["do"] if isinstance(body["do"], list) else [body["do"]]
         if not kinds or not set(kinds) <= KINDS:
             message = f"do is one or some of {', '.join(sorted(KINDS))}"
             raise ValueError(message)
-        rule = Rule(**{**body, "do": kinds})
+        rule = FaultRule(**{**body, "do": kinds})
         self.rules.append(rule)
         return rule

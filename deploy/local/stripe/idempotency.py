@@ -16,7 +16,7 @@ REMEMBERED_SECONDS = 86_400
 
 
 @dataclass(frozen=True)
-class Claim:
+class KeyClaim:
     """A key that a request holds while it is being worked on."""
 
     key: str
@@ -25,7 +25,7 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class Saved:
+class SavedAnswer:
     """An answer that is given again, and the request that it was first given to."""
 
     status: int
@@ -33,14 +33,14 @@ class Saved:
     request_id: str
 
 
-class Keys:
+class KeysInFlight:
     """The keys in flight; those that were answered are in the books, and survive a restart as Stripe's do."""
 
     def __init__(self, books: Books) -> None:
         self._books = books
         self._in_flight: set[str] = set()
 
-    def claim(self, key: str, path: str, pairs: list[tuple[str, str]]) -> Claim | Saved:
+    def claim(self, key: str, path: str, pairs: list[tuple[str, str]]) -> KeyClaim | SavedAnswer:
         """The answer that was given before, or the right to give one; raises StripeError (400, 409) otherwise."""
         fingerprint = hashlib.sha256(json.dumps(sorted(pairs)).encode()).hexdigest()
         if key in self._in_flight:
@@ -51,14 +51,14 @@ class Keys:
             saved = None
         if saved is None:
             self._in_flight.add(key)
-            return Claim(key, path, fingerprint)
+            return KeyClaim(key, path, fingerprint)
         if saved["path"] != path:
             raise key_of_another_request(key, saved["path"])
         if saved["fingerprint"] != fingerprint:
             raise key_of_another_request(key, None)
-        return Saved(saved["status"], saved["body"], saved["request_id"])
+        return SavedAnswer(saved["status"], saved["body"], saved["request_id"])
 
-    def save(self, claim: Claim, saved: Saved) -> None:
+    def save(self, claim: KeyClaim, saved: SavedAnswer) -> None:
         """Keeps the answer for a day."""
         self._books.add(
             "idempotency",
@@ -73,6 +73,6 @@ class Keys:
             },
         )
 
-    def release(self, claim: Claim) -> None:
+    def release(self, claim: KeyClaim) -> None:
         """The request is over, answered or not."""
         self._in_flight.discard(claim.key)

@@ -11,12 +11,12 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from .books import Books
-from .cards import CARDS, Decline, TestCard, Verdict
+from .cards import CARDS, BankDecline, CardVerdict, TestCard
 from .errors import Json, StripeError
 from .objects.checkout import complete, expire_when_due, finish, session_of
 from .objects.intents import authenticate
 from .objects.setups import authenticate_setup
-from .world import World
+from .world import StripeStandIn
 
 CENTLESS = frozenset({"jpy", "krw", "vnd", "clp"})
 SYMBOLS = {"usd": "$", "eur": "€", "gbp": "£", "jpy": "¥"}
@@ -43,7 +43,7 @@ table {{ width: 100%; border-collapse: collapse }} td:last-child {{ text-align: 
 </style></head><body><main>{body}</main></body></html>"""
 
 
-def routes(world: World) -> list[Route]:
+def routes(world: StripeStandIn) -> list[Route]:
     """The pages' addresses: `/pay/…`, `/authenticate/…`, `/receipts/…`."""
     books = world.books
 
@@ -98,8 +98,8 @@ async def _pressed(books: Books, session: Json, request: Request) -> Response:
     return _after_paying(books, session, answer)
 
 
-def _after_paying(books: Books, session: Json, answer: Verdict) -> Response:
-    if isinstance(answer, Decline):
+def _after_paying(books: Books, session: Json, answer: CardVerdict) -> Response:
+    if isinstance(answer, BankDecline):
         return _checkout_page(session, answer.message, status=402)
     if answer == "requires_action":
         kind = "payment_intent" if session["mode"] == "payment" else "setup_intent"
@@ -112,7 +112,7 @@ def _answered(books: Books, kind: str, intent: Json, *, passed: bool, base_url: 
     session = session_of(books, kind, intent["id"])
     if kind == "payment_intent":
         answer = authenticate(books, intent, passed=passed, base_url=base_url)
-        fault = answer.message if isinstance(answer, Decline) else None
+        fault = answer.message if isinstance(answer, BankDecline) else None
     else:
         authenticate_setup(books, intent, passed=passed, base_url=base_url)
         fault = None if passed else intent["last_setup_error"]["message"]

@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-import httpx
+import httpx2
 
 from .books import Books
 from .errors import Json
@@ -27,7 +27,7 @@ Twist = Literal["lose", "double", "delay", "hold"]
 
 
 @dataclass
-class Rule:
+class DeliveryRule:
     """What a script does with the next `times` events of these types (none named: all types)."""
 
     do: Twist
@@ -51,19 +51,19 @@ def sign(secret: str, body: bytes, timestamp: int) -> str:
     return f"t={timestamp},v1={digest}"
 
 
-class Postman:
+class WebhookSender:
     """Delivers what is due, one after the other, in the order of due time; what is not taken comes again later."""
 
     def __init__(self, books: Books, address: Address) -> None:
         self._books = books
         self.address = address
-        self.rules: list[Rule] = []
+        self.rules: list[DeliveryRule] = []
         self._idle = asyncio.Event()
         self._open = [one for one in books.all("delivery") if one["state"] in {"new", "pending", "held"}]
 
     async def run(self) -> None:
         """Runs until it is cancelled."""
-        async with httpx.AsyncClient(timeout=ANSWER_SECONDS, trust_env=False, follow_redirects=False) as client:
+        async with httpx2.AsyncClient(timeout=ANSWER_SECONDS, trust_env=False, follow_redirects=False) as client:
             while True:
                 self._books.webhook_due.clear()
                 self._accept()
@@ -129,7 +129,7 @@ class Postman:
                 case None:
                     self._mark(delivery, "pending")
 
-    def _rule(self, kind: str) -> Rule | None:
+    def _rule(self, kind: str) -> DeliveryRule | None:
         for rule in self.rules:
             if rule.times > 0 and (not rule.types or kind in rule.types):
                 rule.times -= 1
@@ -141,8 +141,8 @@ class Postman:
 
     def _due(self) -> list[Json]:
         now = self._books.clock.now()
-        found = [delivery for delivery in self._in_state("pending") if delivery["due"] <= now]
-        return sorted(found, key=lambda delivery: (delivery["due"], delivery.get("place", 0)))
+        deliveries = [delivery for delivery in self._in_state("pending") if delivery["due"] <= now]
+        return sorted(deliveries, key=lambda delivery: (delivery["due"], delivery.get("place", 0)))
 
     async def _wait(self) -> None:
         pending = [delivery["due"] for delivery in self._in_state("pending")]
@@ -155,7 +155,7 @@ class Postman:
         except TimeoutError:
             return
 
-    async def _deliver(self, client: httpx.AsyncClient, delivery: Json) -> None:
+    async def _deliver(self, client: httpx2.AsyncClient, delivery: Json) -> None:
         event = self._books.get("event", delivery["event"])
         body = json.dumps(event, indent=2).encode()
         headers = {
@@ -167,11 +167,11 @@ class Postman:
         try:
             response = await client.post(self.address.url or "", content=body, headers=headers)
             attempts.append(response.status_code)
-            taken = HTTP_OK <= response.status_code < HTTP_REDIRECT
-        except httpx.HTTPError as failure:
+            accepted = HTTP_OK <= response.status_code < HTTP_REDIRECT
+        except httpx2.HTTPError as failure:
             attempts.append(type(failure).__name__)
-            taken = False
-        if taken:
+            accepted = False
+        if accepted:
             self._mark(delivery, "delivered")
         elif len(attempts) > len(RETRY_SECONDS):
             self._mark(delivery, "given up")

@@ -11,12 +11,12 @@ from starlette.responses import Response
 from .books import Books
 from .errors import Json
 from .faults import Faults
-from .idempotency import Keys
+from .idempotency import KeysInFlight
 
 REQUESTS_KEPT = 10_000
 WAIT_SECONDS_MAX = 30
 
-Handler = Callable[[Request], Awaitable[Response]]
+RouteHandler = Callable[[Request], Awaitable[Response]]
 
 
 class Gate:
@@ -55,12 +55,12 @@ class Gate:
 
 
 @dataclass(frozen=True)
-class World:
+class StripeStandIn:
     """The books, the script, and what has been asked so far."""
 
     books: Books
     secret_key: str
-    keys: Keys
+    keys: KeysInFlight
     faults: Faults = field(default_factory=Faults)
     gate: Gate = field(default_factory=Gate)
     requests: deque[Json] = field(default_factory=lambda: deque(maxlen=REQUESTS_KEPT))
@@ -72,7 +72,7 @@ class World:
         self.requests.clear()
         self.gate.release()
 
-    def committed(self, handler: Handler) -> Handler:
+    def committed(self, handler: RouteHandler) -> RouteHandler:
         """The handler, with what it changed written down before its answer leaves."""
 
         async def handle(request: Request) -> Response:

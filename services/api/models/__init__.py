@@ -1,4 +1,6 @@
-"""The shapes of requests and answers. Requests are validated by them; answers are built directly, and tests hold them to this.
+"""The shapes of requests and answers.
+
+Requests are validated by them; answers are built directly, and tests hold them to this.
 
 parts       what the others are made of
 examples    one morning of one team, shown in the OpenAPI document

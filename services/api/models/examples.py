@@ -127,9 +127,13 @@ CARD_PAGE: Example = {
     "id": PURCHASE_ID, **NO_PAGE, "state": "open", "checkout_url": "https://checkout.stripe.com/c/pay/cs_1", "card": None,
     "position": POSITION,
 }  # fmt: skip
-TOLD: Example = {"team_id": "team_42", "position": POSITION, "url": "https://app.example.com/teams/team_42/usage"}
+NOTICE_DATA: Example = {
+    "team_id": "team_42",
+    "position": POSITION,
+    "url": "https://app.example.com/teams/team_42/usage",
+}
 NOTICES: dict[str, Example] = {
-    kind: {"type": kind, "timestamp": AT, "data": {**TOLD, "title": title, "message": message, **figures}}
+    kind: {"type": kind, "timestamp": AT, "data": {**NOTICE_DATA, "title": title, "message": message, **figures}}
     for kind, title, message, figures in (
         ("balance.ran_low.v1", "Credits are running low",
          "412.5 credits are available, fewer than the threshold of 500. An admin can buy credits or enable top-ups on the Usage page.",

@@ -42,7 +42,10 @@ class TopUpBody(Body):
 
 
 class ChargePreview(BaseModel):
-    """What the next top-up adds and charges; `now` if the balance is low already: at once, unless `not_now` says what is in the way."""
+    """What the next top-up adds and charges.
+
+    `now` if the balance is low already: at once, unless `not_now` says what is in the way.
+    """
 
     credits: CreditsText
     amount: Cents
@@ -69,7 +72,10 @@ class ChargedThisMonth(BaseModel):
 
 
 class TopUpConfirmation(BaseModel):
-    """`url` is the bank's page, while the payment still has to be confirmed there; `state` is how far the payment is."""
+    """`url` is the bank's page, while the payment still has to be confirmed there.
+
+    `state` is how far the payment is.
+    """
 
     model_config = like(examples.CONFIRMATION)
 
@@ -95,7 +101,7 @@ class TopUp(BaseModel):
     next_charge_preview: ChargePreview | None
     price: TopUpPrice
     charged_this_month: ChargedThisMonth
-    card: "Card | None"
+    card: "CardAnswer | None"
     cool_until: Instant | None
     position: Position | None
 
@@ -219,7 +225,7 @@ class TopUpConfirmBody(Body):
     return_url: ReturnUrl | None = None
 
 
-class Card(BaseModel):
+class CardAnswer(BaseModel):
     """A card, as its owner recognises it."""
 
     brand: str | None
@@ -236,7 +242,7 @@ class CardPage(BaseModel):
     detail: str | None
     checkout_url: Annotated[str | None, Field(description="Stripe's page, while no card is saved.")]
     expires_at: Instant | None
-    card: Card | None
+    card: CardAnswer | None
     position: Position
 
 
@@ -245,7 +251,7 @@ class PaymentMethod(BaseModel):
 
     model_config = like(examples.PAYMENT_METHOD)
 
-    card: Card | None
+    card: CardAnswer | None
     changed_at: Instant | None
     changed_by: str | None
     position: Position

@@ -9,7 +9,7 @@ from pydantic import (
 
 from schemas.facts import Name, Text
 from services.api.models import examples
-from services.api.models.parts import Body, CreditsText, Instant, Moved, Said, like
+from services.api.models.parts import Body, CreditsText, Instant, Moved, NonEmptyText, like
 
 
 class TeamBody(Body):
@@ -55,7 +55,7 @@ class GrantBody(Body):
     model_config = like(examples.GRANT)
 
     credits: CreditsText
-    reason: Said
+    reason: NonEmptyText
     expires_at: AwareDatetime | None = None
 
 
@@ -65,7 +65,7 @@ class AdjustmentBody(Body):
     model_config = like(examples.ADJUSTMENT)
 
     credits: CreditsText
-    reason: Said
+    reason: NonEmptyText
     refers_to: Text | None = None
     approved_by: Name | None = None
 

@@ -13,7 +13,7 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from projections.entitlement import Reason, Warn
+from projections.entitlement import DenialReason, Warn
 from schemas.credits import DECIMAL_CREDITS
 from schemas.facts import Currency, Text
 from schemas.usage import NUMBER_SCHEMA, QUANTITY, exact_quantity
@@ -40,7 +40,7 @@ CreditsText = Annotated[
     Field(description="Credits as a decimal string.", examples=["1234.5"]),
 ]
 Position = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,2}:[0-9]{1,19}$"), Field(examples=["31:20418"])]
-Quantity = Annotated[
+QuantityText = Annotated[
     str,
     StringConstraints(pattern=QUANTITY),
     BeforeValidator(exact_quantity),
@@ -51,7 +51,7 @@ Quantity = Annotated[
 Instant = Annotated[str, Field(json_schema_extra={"format": "date-time"}, examples=["2026-11-23T10:15:30.123456Z"])]
 Day = Annotated[str, Field(json_schema_extra={"format": "date"}, examples=["2026-11-23"])]
 WHOLE = BeforeValidator(whole)
-Said = Annotated[Text, StringConstraints(min_length=1)]
+NonEmptyText = Annotated[Text, StringConstraints(min_length=1)]
 
 
 def like(*shown: dict[str, Any]) -> ConfigDict:
@@ -84,7 +84,7 @@ class QuoteItem(BaseModel):
 
     credits: CreditsText | None
     allowed: bool
-    reason: Reason | None
+    reason: DenialReason | None
     detail: str | None
     warning: Warn | None
 

@@ -7,14 +7,14 @@ from pydantic import (
     Field,
 )
 
-from projections.balance.state import Kind, LotKind
+from projections.balance.state import ActivityKind, LotKind
 from schemas.facts import Cents, Currency
 from schemas.rates import Per
 from services.api.models import examples
 from services.api.models.parts import Admin, CreditsText, Day, Instant, Position, like
 
 
-class Member(BaseModel):
+class MemberAnswer(BaseModel):
     """A person in a team."""
 
     id: str
@@ -22,7 +22,7 @@ class Member(BaseModel):
     role: Literal["member", "admin"]
 
 
-class Team(BaseModel):
+class TeamAnswer(BaseModel):
     """A team as people know it."""
 
     model_config = like(examples.TEAM)
@@ -32,7 +32,7 @@ class Team(BaseModel):
     zone: str
     plan: str
     plan_name: str
-    members: list[Member]
+    members: list[MemberAnswer]
     admins: list[Admin]
 
 
@@ -61,7 +61,7 @@ class ActivityItem(BaseModel):
 
     at: Instant
     recorded_at: Instant
-    type: Kind
+    type: ActivityKind
     description: str
     detail: str | None
     member_id: str | None
@@ -150,7 +150,7 @@ class Price(BaseModel):
     formula: str
 
 
-class Charge(BaseModel):
+class ChargeAnswer(BaseModel):
     """The money behind an entry. What names it at Stripe is for admins and finance alone."""
 
     amount: Cents
@@ -160,7 +160,7 @@ class Charge(BaseModel):
     receipt_url: str | None = None
 
 
-class Entry(ActivityItem):
+class EntryAnswer(ActivityItem):
     """An entry with everything that it follows from."""
 
     model_config = like(examples.ENTRY)
@@ -168,5 +168,5 @@ class Entry(ActivityItem):
     position: Position
     price: Price | None
     paid_by: list[PaidBy]
-    charge: Charge | None
+    charge: ChargeAnswer | None
     reason: str | None

@@ -12,7 +12,7 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from projections.entitlement import Reason, Warn
+from projections.entitlement import DenialReason, Warn
 from schemas.facts import Attributes, Id, Name
 from schemas.usage import Source
 from services.api.models import examples
@@ -25,7 +25,7 @@ from services.api.models.parts import (
     Instant,
     Moved,
     Position,
-    Quantity,
+    QuantityText,
     QuoteItem,
     like,
 )
@@ -37,7 +37,7 @@ class Item(Body):
     """Work that is about to be done."""
 
     feature: Name
-    quantity: Quantity
+    quantity: QuantityText
     attributes: Attributes = Field(default_factory=dict)
     member_id: Id | None = None
 
@@ -61,7 +61,7 @@ class Quote(BaseModel):
     credits: CreditsText
     affordable: bool
     allowed: bool
-    reason: Reason | None
+    reason: DenialReason | None
     warning: Warn | None
     items: list[QuoteItem]
     position: Position
@@ -74,8 +74,10 @@ class AmountBody(Body):
     def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         """The rule that `_one_of_both` holds, for those who read the schema."""
         schema = handler(core)
-        given = [{"required": [name], "properties": {name: {"not": {"type": "null"}}}} for name in ("credits", "items")]
-        handler.resolve_ref_schema(schema)["oneOf"] = given
+        alternatives = [
+            {"required": [name], "properties": {name: {"not": {"type": "null"}}}} for name in ("credits", "items")
+        ]
+        handler.resolve_ref_schema(schema)["oneOf"] = alternatives
         return schema
 
     credits: CreditsText | None = None
@@ -108,14 +110,17 @@ class ExtendBody(Body):
 
 
 class CaptureBody(AmountBody):
-    """What was used; it may be more than was held. With `final: false` the rest stays set aside for what is still to come."""
+    """What was used; it may be more than was held.
+
+    With `final: false` the rest stays set aside for what is still to come.
+    """
 
     model_config = like({"items": [{**examples.IMAGES, "quantity": "3"}]}, {"credits": "120.5", "final": False})
 
     final: bool = True
 
 
-class Hold(Moved):
+class HoldAnswer(Moved):
     """A hold. `credits` are what is set aside, or what was when it ended."""
 
     model_config = like(examples.HOLD)
@@ -127,7 +132,7 @@ class Hold(Moved):
     member_id: str | None
 
 
-class Placed(Hold):
+class Placed(HoldAnswer):
     """A hold that was placed; `warning` says that a member's soft limit is reached."""
 
     model_config = like({**examples.HOLD, "warning": None})
@@ -135,7 +140,7 @@ class Placed(Hold):
     warning: Warn | None
 
 
-class Captured(Hold):
+class Captured(HoldAnswer):
     """A hold after a capture; `captured` is what this one took."""
 
     model_config = like({**examples.HOLD, "state": "settled", "captured": "45"})
@@ -168,7 +173,10 @@ class MemberLimit(Moved):
 
 
 class MemberSpending(MemberLimit):
-    """A member's limit and what counts against it: what was used today and this month, and what open holds set aside."""
+    """A member's limit and what counts against it.
+
+    That is what was used today and this month, and what open holds set aside.
+    """
 
     model_config = like({**examples.MEMBER_LIMIT, "used_today": "60", "used_this_month": "60", "held": "0"})
 
@@ -177,7 +185,7 @@ class MemberSpending(MemberLimit):
     held: CreditsText
 
 
-class Receipt(BaseModel):
+class ReceiptAnswer(BaseModel):
     """What became of a usage."""
 
     model_config = like(examples.RECEIPT)
@@ -192,7 +200,7 @@ class Receipt(BaseModel):
     conflicts: int
 
 
-class SentReceipt(Receipt):
+class SentReceipt(ReceiptAnswer):
     """The receipt of a usage that Kafka has acknowledged; what becomes of it, `href` will tell."""
 
     model_config = like(examples.PENDING)

@@ -1,4 +1,7 @@
-"""The OpenAPI document: made once, from the routes, the models and the codes. Nothing in it is written by hand a second time."""
+"""The OpenAPI document: made once, from the routes, the models and the codes.
+
+Nothing in it is written by hand a second time.
+"""
 
 from collections.abc import Iterator
 from typing import Any
@@ -19,6 +22,18 @@ OF_THE_LANGUAGE = {
     RateCard.__name__: examples.RATE_CARD,
     **{notice.__name__: examples.NOTICES[kind] for kind, notice in NOTICES.items()},
 }
+# The name on the wire, where a class has a more precise one: programs that others generated know the name on the wire.
+WIRE_NAMES = {
+    "ActivityKind": "Kind",
+    "CardAnswer": "Card",
+    "ChargeAnswer": "Charge",
+    "EntryAnswer": "Entry",
+    "HoldAnswer": "Hold",
+    "MemberAnswer": "Member",
+    "ReceiptAnswer": "Receipt",
+    "TeamAnswer": "Team",
+}
+REFS = {f"#/components/schemas/{name}": f"#/components/schemas/{wire_name}" for name, wire_name in WIRE_NAMES.items()}
 SHARED_MAX = 3  # failures with more codes than this are a route's own
 
 Json = dict[str, Any]
@@ -49,7 +64,24 @@ def write_document(app: FastAPI) -> Json:
         operation["responses"] = {
             status: _shared(status, answer, parts["responses"]) for status, answer in operation["responses"].items()
         }
-    return document
+    parts["schemas"] = {
+        WIRE_NAMES.get(name, name): schema | ({"title": WIRE_NAMES[name]} if name in WIRE_NAMES else {})
+        for name, schema in parts["schemas"].items()
+    }
+    return {key: _with_wire_refs(part) for key, part in document.items()}
+
+
+def _with_wire_refs(node: Any) -> Any:
+    """A part of the document whose references use the names on the wire."""
+    match node:
+        case dict():
+            return {key: _with_wire_refs(part) for key, part in node.items()}
+        case list():
+            return [_with_wire_refs(part) for part in node]
+        case str():
+            return REFS.get(node, node)
+        case _:
+            return node
 
 
 def operations_of(document: Json) -> Iterator[Json]:
@@ -71,7 +103,7 @@ def _without_null(schema: Json) -> Json:
     kinds: list[Json] = [kind for kind in schema.get("anyOf", ()) if kind != {"type": "null"}]
     if len(kinds) != 1:
         return schema
-    return kinds[0] | {name: said for name, said in schema.items() if name != "anyOf"}
+    return kinds[0] | {name: member for name, member in schema.items() if name != "anyOf"}
 
 
 def _shared(status: str, answer: Json, responses: Json) -> Json:

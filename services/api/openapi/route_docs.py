@@ -1,4 +1,7 @@
-"""What the OpenAPI document says of a route beyond its types: how it can fail, its headers, and where its answer leads."""
+"""What the OpenAPI document says of a route beyond its types.
+
+How it can fail, its headers, and where its answer leads.
+"""
 
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
@@ -35,28 +38,32 @@ HEADERS_OF = {
 }
 
 
-def link(operation: str, said: str, body: str | None = None, **parameters: str) -> dict[str, Any]:
+def link(operation: str, description: str, body: str | None = None, **parameters: str) -> dict[str, Any]:
     """Where an answer leads: an operation by its id, and what goes into it, the team being the same."""
-    leads = {"operationId": operation, "description": said, "parameters": {"team": "$request.path.team", **parameters}}
+    leads = {
+        "operationId": operation,
+        "description": description,
+        "parameters": {"team": "$request.path.team", **parameters},
+    }
     return leads | ({"requestBody": body} if body else {})
 
 
 def answers(
-    status: int, gives: Any, said: str, *, codes: Collection[Code], links: Links, more: Mapping[int | str, Any]
+    status: int, gives: Any, description: str, *, codes: Collection[Code], links: Links, more: Mapping[int | str, Any]
 ) -> Responses:
     """Every answer that a route can give: the good one, and a failure for each status of its codes."""
-    good: dict[str, Any] = {"description": said} | ({"model": gives} if gives is not None else {})
+    good: dict[str, Any] = {"description": description} | ({"model": gives} if gives is not None else {})
     if links:
         good["links"] = links
     if "idempotency_key_reused" in codes:
         good["headers"] = header("Idempotency-Replayed")
-    found: Responses = {status: good, **dict(_failures(codes))}
+    responses: Responses = {status: good, **dict(_failures(codes))}
     for key, value in more.items():
-        before = found.get(key, {})
-        found[key] = {**before, **value, "headers": {**before.get("headers", {}), **value.get("headers", {})}}
-    for key, value in found.items():
+        before = responses.get(key, {})
+        responses[key] = {**before, **value, "headers": {**before.get("headers", {}), **value.get("headers", {})}}
+    for key, value in responses.items():
         value["headers"] = header("X-Request-Id") | HEADERS_OF.get(int(key), {}) | value.get("headers", {})
-    return found
+    return responses
 
 
 def balance_then(gives: Any) -> Links:

@@ -1,4 +1,6 @@
-"""The routes by meaning. Each is thin: it asks a room below, and says the answer in the words of `models` and `wording`.
+"""The routes by meaning.
+
+Each is thin: it asks a room below, and says the answer in the words of `models` and `wording`.
 
 balances          what a team has, now or then
 activity          what happened to it, and why

@@ -5,22 +5,23 @@ import re
 from base64 import b64decode, urlsafe_b64encode
 from binascii import Error as NotBase64
 from collections.abc import AsyncIterator, Iterable
+from contextlib import aclosing, nullcontext
 from datetime import timedelta
 from io import StringIO
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Header, Path, Query
+from fastapi import APIRouter, Depends, Header, Path, Query
 from starlette.responses import Response, StreamingResponse
 
-from projections.balance.state import Kind
+from projections.balance.state import ActivityKind
 from schemas.facts import Name
-from schemas.rates import RateCards
-from services.api.access import SEES_PAYMENTS, Ask, Asked, route
+from schemas.pricing import RateCards
+from services.api.access import SEES_PAYMENTS, AllowedRequest, TeamRequest, route
 from services.api.answers import Json, answer
-from services.api.models.reads import Activity, Entry
+from services.api.models.reads import Activity, EntryAnswer
 from services.api.openapi.route_docs import link
 from services.api.problems import problem
-from services.api.tokens import Role
+from services.api.tokens import TokenRole
 from services.api.wording.entries import explain, item, line
 from services.read_models.activity import NEWEST, Before, Filter, read_activity, read_all, read_entries, who_paid
 from services.store.shards import shard_of
@@ -41,15 +42,22 @@ Days = Annotated[Literal["1", "7", "30"], Query(description="The window, n × 24
 routes = APIRouter()
 
 
+async def _download(ask: AllowedRequest, accept: Annotated[str, Header()] = "") -> AsyncIterator[None]:
+    """Counted from its beginning to its end, where the answer is a download."""
+    with ask.context.rate_limiter.downloading(ask.caller) if "text/csv" in accept else nullcontext():
+        yield
+
+
 @route(
-    routes, "GET", "/v1/teams/{team}/activity", Role.MEMBER, gives=Activity, tags=["credits"], responses=CSV,
+    routes, "GET", "/v1/teams/{team}/activity", TokenRole.MEMBER, gives=Activity, tags=["credits"], responses=CSV,
     fails=("invalid_cursor", "no_rate_card", "catching_up"), links=FOLLOWED,
 )  # fmt: skip
 async def get_activity(
-    ask: Asked,
+    ask: AllowedRequest,
+    _counted: Annotated[None, Depends(_download)],
     days: Days = "30",
     kind: Annotated[
-        list[Kind] | None, Query(alias="type", max_length=len(Kind), description="Only these types.")
+        list[ActivityKind] | None, Query(alias="type", max_length=len(ActivityKind), description="Only these types.")
     ] = None,
     member: Annotated[Name | None, Query(description="Only this member's.")] = None,
     limit: Annotated[int, Query(ge=1, le=PAGE_MAX)] = 25,
@@ -57,18 +65,18 @@ async def get_activity(
     accept: Annotated[str, Header()] = "",
 ) -> Response:
     """Credit activity, newest first; as CSV, all of it."""
-    since = ask.world.clock() - timedelta(days=int(days))
-    wanted = Filter(since, frozenset(kind) if kind else None, member)
-    cards = await ask.world.cards.current()
+    since = ask.context.clock() - timedelta(days=int(days))
+    selection = Filter(since, frozenset(kind) if kind else None, member)
+    cards = await ask.context.cards.current()
     if "text/csv" in accept:
         name = f'attachment; filename="credit-activity-{days}-days.csv"'
         return StreamingResponse(
-            _lines(ask, wanted, cards), media_type="text/csv",
+            _lines(ask, selection, cards), media_type="text/csv",
             headers={"content-disposition": name, "cache-control": "no-store"},
         )  # fmt: skip
     before = NEWEST if cursor is None else parse_cursor(cursor)
-    rows = await read_activity(ask.glance(), ask.team_id, wanted, before=before, limit=limit + 1)
-    items = [item(row, cards, ask.world.catalog) for row in rows[:limit]]
+    rows = await read_activity(ask.quick_read(), ask.team_id, selection, before=before, limit=limit + 1)
+    items = [item(row, cards, ask.context.catalog) for row in rows[:limit]]
     following = write_cursor(rows[limit - 1].entry[:2]) if len(rows) > limit else None
     return answer({"items": items, "next_cursor": following})
 
@@ -90,11 +98,18 @@ def parse_cursor(cursor: str) -> Before:
     return int(position), int(part)
 
 
-async def _lines(ask: Ask, wanted: Filter, cards: RateCards) -> AsyncIterator[str]:
+async def _lines(ask: TeamRequest, selection: Filter, cards: RateCards) -> AsyncIterator[str]:
     yield _csv([COLUMNS])
-    async for rows in read_all(ask.glance(), ask.team_id, wanted):
-        lines = (line(row, cards, ask.world.catalog) for row in rows)
-        yield _csv([[_cell(column, one) for column in COLUMNS] for one in lines])
+    async with aclosing(read_all(ask.quick_read(), ask.team_id, selection)) as pages:
+        while True:
+            # One page at a time, whoever downloads: each keeps a session and the event loop from all who ask for less.
+            async with ask.context.downloads.of(0):
+                rows = await anext(pages, None)
+                lines = (line(row, cards, ask.context.catalog) for row in rows or [])
+                text = _csv([[_cell(column, one) for column in COLUMNS] for one in lines])
+            if rows is None:
+                return
+            yield text
 
 
 def _csv(rows: Iterable[Iterable[str]]) -> str:
@@ -111,20 +126,20 @@ def _cell(column: str, one: Json) -> str:
 
 
 @route(
-    routes, "GET", "/v1/teams/{team}/entries/{id}", Role.MEMBER, gives=Entry, tags=["credits"],
+    routes, "GET", "/v1/teams/{team}/entries/{id}", TokenRole.MEMBER, gives=EntryAnswer, tags=["credits"],
     fails=("unknown_entry", "no_rate_card", "catching_up"),
 )  # fmt: skip
 async def get_entry(
-    ask: Asked, entry_id: Annotated[str, Path(alias="id", max_length=64, examples=["31:20418:0"])]
+    ask: AllowedRequest, entry_id: Annotated[str, Path(alias="id", max_length=64, examples=["31:20418:0"])]
 ) -> Response:
     """Why an entry is what it is: rate card, formula, inputs, which lots paid."""
     named = ENTRY_ID.fullmatch(entry_id)
     if named is not None and int(named[1]) == shard_of(ask.team_id):
-        cards = await ask.world.cards.current()
-        rows, tail = await read_entries(ask.glance(), ask.team_id, int(named[2]))
+        cards = await ask.context.cards.current()
+        rows, tail = await read_entries(ask.quick_read(), ask.team_id, int(named[2]))
         for row in rows:
             if row.entry.part == int(named[3]):
-                paid = await who_paid(ask.glance(), ask.team_id, row.entry.paid, tail)
+                paid = await who_paid(ask.quick_read(), ask.team_id, row.entry.paid, tail)
                 sees = ask.caller.role in SEES_PAYMENTS
-                return answer(explain(row, paid, cards, ask.world.catalog, sees_receipts=sees))
+                return answer(explain(row, paid, cards, ask.context.catalog, sees_receipts=sees))
     raise problem(404, "unknown_entry", f"this team has no entry {entry_id!r}")

@@ -1,7 +1,7 @@
 """Holds over HTTP: a feature service sets credits aside before long work, and captures what the work has used.
 
-Each command needs an `Idempotency-Key`, and its answer is stored by the transaction that does it: whoever never got an answer
-sends the same again, whatever died meanwhile.
+Each command needs an `Idempotency-Key`, and its answer is stored by the transaction that does it: whoever never got an
+answer sends the same again, whatever died meanwhile.
 """
 
 from datetime import timedelta
@@ -11,21 +11,21 @@ from typing import Annotated
 from fastapi import APIRouter, Path
 from starlette.responses import Response
 
-from projections.entitlement import REASONS, Amount, Work
+from projections.entitlement import REASONS, Amount, PlannedWork
 from schemas.credits import ENTRY_MAX, format_credits
 from schemas.facts import Name
 from schemas.instants import instant
 from schemas.places import Place
-from schemas.rates import CompiledCard
-from services.api.access import Ask, Asked, route
+from schemas.pricing import CompiledCard
+from services.api.access import AllowedRequest, TeamRequest, route
 from services.api.answers import Json, answer
-from services.api.idempotency import NAMED, Answered, RequiredKey, once
-from services.api.models.work import CaptureBody, Captured, ExtendBody, Hold, HoldBody, Item, Placed
+from services.api.idempotency import NAMED, CommandAnswer, RequiredKey, answer_once
+from services.api.models.work import CaptureBody, Captured, ExtendBody, HoldAnswer, HoldBody, Item, Placed
 from services.api.openapi.codes import PRICED, STATUS
 from services.api.openapi.route_docs import link
 from services.api.problems import problem
 from services.api.routes.quotes import verdict_body, works
-from services.api.tokens import Role
+from services.api.tokens import TokenRole
 from services.api.wording.amounts import micro
 from services.credits import holds
 from services.runtime.errors import Refused
@@ -49,63 +49,63 @@ routes = APIRouter()
 
 
 @route(
-    routes, "POST", "/v1/teams/{team}/holds", Role.SERVICE, gives=Placed, status=201, tags=TAGS, links=LEADS,
+    routes, "POST", "/v1/teams/{team}/holds", TokenRole.SERVICE, gives=Placed, status=201, tags=TAGS, links=LEADS,
     fails=("too_many_holds", "several_members", "invalid_credits", "catching_up", *REASONS, *PRICED, *NAMED),
 )  # fmt: skip
-async def post_hold(ask: Asked, body: HoldBody, key: RequiredKey) -> Response:
+async def post_hold(ask: AllowedRequest, body: HoldBody, key: RequiredKey) -> Response:
     """Set credits aside, if the team may do the work and can afford it: 402 `exhausted` where it can't."""
     member_id = _member(body)
-    wanted = _wanted(body, member_id)
+    works = _requests_of(body, member_id)
     card = await _card(ask)
 
-    async def put(connection: Connection, hold_id: str) -> Answered:
+    async def put(connection: Connection, hold_id: str) -> CommandAnswer:
         try:
             hold, permission, at = await holds.place(
-                connection, ask.team_id, hold_id, wanted, lasts=timedelta(seconds=body.ttl_seconds),
-                member_id=member_id, card=card, catalog=ask.world.catalog,
+                connection, ask.team_id, hold_id, works, lasts=timedelta(seconds=body.ttl_seconds),
+                member_id=member_id, card=card, catalog=ask.context.catalog,
             )  # fmt: skip
         except holds.NotPermitted as no:
             verdicts = [verdict_body(verdict) for verdict in no.permission.verdicts]
             raise problem(STATUS[no.reason], no.reason, no.detail, items=verdicts) from no
-        return Answered({**_said(hold, str(at)), "warning": permission.warning}, 201)
+        return CommandAnswer({**_hold_answer(hold, str(at)), "warning": permission.warning}, 201)
 
-    return await once(ask, key, put)
+    return await answer_once(ask, key, put)
 
 
 @route(
-    routes, "GET", "/v1/teams/{team}/holds/{id}", Role.MEMBER, Role.SERVICE, gives=Hold, tags=TAGS,
+    routes, "GET", "/v1/teams/{team}/holds/{id}", TokenRole.MEMBER, TokenRole.SERVICE, gives=HoldAnswer, tags=TAGS,
     fails=("unknown_hold",),
 )  # fmt: skip
-async def get_hold(ask: Asked, hold_id: HoldId) -> Response:
+async def get_hold(ask: AllowedRequest, hold_id: HoldId) -> Response:
     """A hold as it stands: open, or what it came to."""
-    shard, glance = shard_of(ask.team_id), ask.glance()
-    head = await head_of(glance, shard)
-    hold = await holds.read_hold(glance, ask.team_id, hold_id, ask.world.clock())
+    shard, reads = shard_of(ask.team_id), ask.quick_read()
+    head = await head_of(reads, shard)
+    hold = await holds.read_hold(reads, ask.team_id, hold_id, ask.context.clock())
     if hold is None:
         raise holds.unknown_hold(hold_id)
-    return answer(_said(hold, str(Place(shard, head))))
+    return answer(_hold_answer(hold, str(Place(shard, head))))
 
 
 @route(
-    routes, "POST", "/v1/teams/{team}/holds/{id}/extend", Role.SERVICE, gives=Hold, tags=TAGS,
+    routes, "POST", "/v1/teams/{team}/holds/{id}/extend", TokenRole.SERVICE, gives=HoldAnswer, tags=TAGS,
     fails=("invalid_ttl", *OVER, *NAMED),
 )  # fmt: skip
-async def post_extend(ask: Asked, hold_id: HoldId, body: ExtendBody, key: RequiredKey) -> Response:
+async def post_extend(ask: AllowedRequest, hold_id: HoldId, body: ExtendBody, key: RequiredKey) -> Response:
     """Let a hold last longer. It never ends earlier than before, and at most 24 hours after it was placed."""
 
-    async def extend(connection: Connection, command_id: str) -> Answered:
+    async def extend(connection: Connection, command_id: str) -> CommandAnswer:
         lasts = timedelta(seconds=body.ttl_seconds)
         hold, at = await holds.extend(connection, ask.team_id, hold_id, command_id, lasts)
-        return Answered(_said(hold, str(at)))
+        return CommandAnswer(_hold_answer(hold, str(at)))
 
-    return await once(ask, key, extend)
+    return await answer_once(ask, key, extend)
 
 
 @route(
-    routes, "POST", "/v1/teams/{team}/holds/{id}/capture", Role.SERVICE, gives=Captured, tags=TAGS,
+    routes, "POST", "/v1/teams/{team}/holds/{id}/capture", TokenRole.SERVICE, gives=Captured, tags=TAGS,
     fails=("invalid_credits", "unknown_feature", "unknown_rate", "too_large", *OVER, *PRICED, *NAMED),
 )  # fmt: skip
-async def post_capture(ask: Asked, hold_id: HoldId, body: CaptureBody, key: RequiredKey) -> Response:
+async def post_capture(ask: AllowedRequest, hold_id: HoldId, body: CaptureBody, key: RequiredKey) -> Response:
     """Record what the work used. What is left of the hold is free again, unless this capture is not the final one.
 
     It was used, so it may exceed the hold, and even the balance.
@@ -113,29 +113,29 @@ async def post_capture(ask: Asked, hold_id: HoldId, body: CaptureBody, key: Requ
     parts = _parts(body, await _card(ask))
     captured = sum(part.credits for part in parts)
 
-    async def capture(connection: Connection, command_id: str) -> Answered:
+    async def capture(connection: Connection, command_id: str) -> CommandAnswer:
         hold, at = await holds.capture(connection, ask.team_id, hold_id, command_id, parts, final=body.final)
-        return Answered({**_said(hold, str(at)), "captured": format_credits(captured)})
+        return CommandAnswer({**_hold_answer(hold, str(at)), "captured": format_credits(captured)})
 
-    return await once(ask, key, capture)
+    return await answer_once(ask, key, capture)
 
 
 @route(
-    routes, "POST", "/v1/teams/{team}/holds/{id}/release", Role.SERVICE, gives=Hold, tags=TAGS,
+    routes, "POST", "/v1/teams/{team}/holds/{id}/release", TokenRole.SERVICE, gives=HoldAnswer, tags=TAGS,
     fails=(*OVER, *NAMED),
 )  # fmt: skip
-async def post_release(ask: Asked, hold_id: HoldId, key: RequiredKey) -> Response:
+async def post_release(ask: AllowedRequest, hold_id: HoldId, key: RequiredKey) -> Response:
     """Give a hold up: a job that failed costs nothing."""
 
-    async def release(connection: Connection, _: str) -> Answered:
+    async def release(connection: Connection, _: str) -> CommandAnswer:
         hold, at = await holds.release(connection, ask.team_id, hold_id)
-        return Answered(_said(hold, str(at)))
+        return CommandAnswer(_hold_answer(hold, str(at)))
 
-    return await once(ask, key, release)
+    return await answer_once(ask, key, release)
 
 
-async def _card(ask: Ask) -> CompiledCard:
-    return (await ask.world.cards.current()).in_force(ask.world.clock())
+async def _card(ask: TeamRequest) -> CompiledCard:
+    return (await ask.context.cards.current()).in_force(ask.context.clock())
 
 
 def _member(body: HoldBody) -> str | None:
@@ -148,7 +148,7 @@ def _member(body: HoldBody) -> str | None:
     return named.pop() if named else None
 
 
-def _wanted(body: HoldBody, member_id: str | None) -> list[Work | Amount]:
+def _requests_of(body: HoldBody, member_id: str | None) -> list[PlannedWork | Amount]:
     if body.credits is not None:
         return [Amount(_amount(body.credits), member_id)]
     return [*works(body.items or (), member_id)]
@@ -161,18 +161,20 @@ def _amount(text: str) -> int:
     return credits
 
 
-def _parts(body: CaptureBody, card: CompiledCard) -> list[holds.Part]:
+def _parts(body: CaptureBody, card: CompiledCard) -> list[holds.CapturedPart]:
     if body.credits is not None:
-        return [holds.Part(_amount(body.credits))]
+        return [holds.CapturedPart(_amount(body.credits))]
     return [_priced(item, card) for item in body.items or ()]
 
 
-def _priced(item: Item, card: CompiledCard) -> holds.Part:
+def _priced(item: Item, card: CompiledCard) -> holds.CapturedPart:
     credits = card.price(item.feature, Decimal(item.quantity), item.attributes)
-    return holds.Part(credits, item.feature, item.quantity, item.attributes or None, card.version, item.member_id)
+    return holds.CapturedPart(
+        credits, item.feature, item.quantity, item.attributes or None, card.version, item.member_id
+    )
 
 
-def _said(hold: holds.Hold, position: str) -> Json:
+def _hold_answer(hold: holds.CurrentHold, position: str) -> Json:
     return {
         "id": hold.hold_id, "credits": format_credits(hold.credits), "state": hold.state.value,
         "expires_at": instant(hold.expires_at), "member_id": hold.member_id, "position": position,

@@ -1,8 +1,11 @@
-"""`/usage` and its files: an empty shell for anyone; everything in it is asked for with a token that the browser alone holds.
+"""`/usage` and its files: an empty shell for anyone.
+
+Everything in it is asked for with a token that the browser alone holds.
 
 Nothing inline and nothing from elsewhere, so the policy can say so.
 """
 
+import re
 from gzip import compress
 from hashlib import sha256
 from importlib.resources import files
@@ -13,7 +16,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from services.api.context import World
+from services.api.context import ApiContext
 from services.api.problems import problem
 
 POLICY = (
@@ -29,11 +32,18 @@ INSECURE = (
     b"Never run this for real teams.</aside>"
 )
 
+# A comment that has its lines to itself: types and words for those who write the page.
+# They are a sixth of what a browser would load.
+COMMENT = re.compile(rb"^[ \t]*/\*\*(?:(?!\*/).)*\*/$", re.MULTILINE | re.DOTALL)
+
 routes = APIRouter(include_in_schema=False)
 
 
 class File(NamedTuple):
-    """A file of the page: its bytes, plain and compressed, their type, and a tag by which a browser knows that it has them."""
+    """A file of the page.
+
+    Its bytes, plain and compressed, their type, and a tag by which a browser knows that it has them.
+    """
 
     body: bytes
     gzipped: bytes
@@ -43,15 +53,23 @@ class File(NamedTuple):
 
 def load_files() -> dict[str, File]:
     """Every file of the page by its path: a few dozen kilobytes, read once."""
-    found: dict[str, File] = {}
+    files_by_path: dict[str, File] = {}
     folders = [("", files("services").joinpath("page"))]
     for prefix, folder in folders:
         for file in folder.iterdir():
             if file.is_dir():
                 folders.append((f"{prefix}{file.name}/", file))
-            else:
-                found[prefix + file.name] = _file(file.read_bytes(), guess_type(file.name)[0])
-    return found
+            elif not file.name.endswith(".d.ts"):  # types are for those who write the page
+                body = file.read_bytes()
+                files_by_path[prefix + file.name] = _file(
+                    without_comments(body) if file.name.endswith(".js") else body, guess_type(file.name)[0]
+                )
+    return files_by_path
+
+
+def without_comments(script: bytes) -> bytes:
+    """A script without the comments about its functions; each line stays the line that it is."""
+    return COMMENT.sub(lambda comment: b"\n" * comment[0].count(b"\n"), script)
 
 
 def _file(body: bytes, kind: str | None) -> File:
@@ -66,8 +84,8 @@ INSECURE_SHELL = _file(SHELL.body.replace(b"<!-- insecure-dev -->", INSECURE), S
 @routes.get("/usage")
 async def get_usage_page(request: Request) -> Response:
     """The shell."""
-    world: World = request.app.state.world
-    return _send(INSECURE_SHELL if world.settings.insecure_dev else SHELL, request)
+    context: ApiContext = request.app.state.context
+    return _send(INSECURE_SHELL if context.settings.insecure_dev else SHELL, request)
 
 
 @routes.get("/usage/{path:path}")

@@ -1,4 +1,6 @@
-"""`POST /v1/teams/{team}/purchases`: a pack is bought on Stripe's page; `GET …/purchases/{id}` when the browser is back.
+"""`POST /v1/teams/{team}/purchases`: a pack is bought on Stripe's page.
+
+`GET …/purchases/{id}` when the browser is back.
 
 The credits are there when the browser is: whichever comes first, the webhook or this question, credits what was paid.
 """
@@ -10,18 +12,18 @@ from fastapi import APIRouter, Path
 from starlette.responses import Response
 
 from schemas.catalog import Catalog
-from schemas.credits import format_credits
-from services.api.access import SEES_PAYMENTS, Ask, Asked, route
+from schemas.credits import MicroCredits, format_credits
+from services.api.access import SEES_PAYMENTS, AllowedRequest, TeamRequest, route
 from services.api.answers import Json, answer, instant_or_none
 from services.api.idempotency import NAMED, RequiredKey, id_of_command
 from services.api.models.money import Purchase, PurchaseBody
 from services.api.openapi.codes import AT_STRIPE
 from services.api.openapi.route_docs import link
 from services.api.stripe_return import position_of, return_url_of, stripe_of
-from services.api.tokens import Role
+from services.api.tokens import TokenRole
 from services.money.checkout import rows as checkouts
 from services.money.checkout.flow import follow, open_page
-from services.money.checkout.rows import Record
+from services.money.checkout.rows import CheckoutRow
 from services.runtime.errors import Refused
 
 PurchaseId = Annotated[UUID, Path(alias="id", description="What POST answered.")]
@@ -30,22 +32,22 @@ routes = APIRouter()
 
 
 @route(
-    routes, "POST", "/v1/teams/{team}/purchases", Role.ADMIN, gives=Purchase, status=201, tags=["purchases"],
+    routes, "POST", "/v1/teams/{team}/purchases", TokenRole.ADMIN, gives=Purchase, status=201, tags=["purchases"],
     fails=("unknown_pack", "unknown_currency", "invalid_return_url", *AT_STRIPE, *NAMED),
     links={"purchase": link("get_purchase", "How far it has come.", id="$response.body#/id")},
 )  # fmt: skip
-async def post_purchase(ask: Asked, body: PurchaseBody, key: RequiredKey) -> Response:
+async def post_purchase(ask: AllowedRequest, body: PurchaseBody, key: RequiredKey) -> Response:
     """Buy a pack: send the browser to `checkout_url`. Nothing is charged before somebody pays there."""
-    wanted = wanted_of(ask, body, id_of_command(ask, key))
-    record, new = await open_page(stripe_of(ask), ask.transaction, wanted)
-    return answer(await _said(ask, record), 201, {} if new else {"idempotency-replayed": "true"})
+    page = wanted_of(ask, body, id_of_command(ask, key))
+    record, new = await open_page(stripe_of(ask), ask.transaction, page)
+    return answer(await _purchase_answer(ask, record), 201, {} if new else {"idempotency-replayed": "true"})
 
 
 @route(
-    routes, "GET", "/v1/teams/{team}/purchases/{id}", Role.ADMIN, Role.FINANCE, gives=Purchase, tags=["purchases"],
+    routes, "GET", "/v1/teams/{team}/purchases/{id}", TokenRole.ADMIN, TokenRole.FINANCE, gives=Purchase, tags=["purchases"],
     fails=("unknown_purchase", *AT_STRIPE),
 )  # fmt: skip
-async def get_purchase(ask: Asked, purchase_id: PurchaseId) -> Response:
+async def get_purchase(ask: AllowedRequest, purchase_id: PurchaseId) -> Response:
     """How far a purchase has come. Stripe is asked, and what was paid is credited if it is not yet."""
     async with ask.transaction() as connection:
         record = await checkouts.read(connection, ask.team_id, purchase_id)
@@ -53,12 +55,12 @@ async def get_purchase(ask: Asked, purchase_id: PurchaseId) -> Response:
         raise Refused("unknown_purchase", f"there is no purchase {purchase_id}")
     if record.session_id is not None and record.state in ("open", "processing"):
         record = await follow(stripe_of(ask), ask.transaction, record)
-    return answer(await _said(ask, record))
+    return answer(await _purchase_answer(ask, record))
 
 
-def wanted_of(ask: Ask, body: PurchaseBody, purchase_id: UUID) -> Record:
+def wanted_of(ask: TeamRequest, body: PurchaseBody, purchase_id: UUID) -> CheckoutRow:
     """What is bought, at today's price. Raises Refused: unknown_pack, unknown_currency or invalid_return_url."""
-    catalog: Catalog = ask.world.catalog
+    catalog: Catalog = ask.context.catalog
     pack = catalog.packs.get(body.pack)
     if pack is None:
         raise Refused("unknown_pack", f"{body.pack!r:.140} is not sold: write one of {', '.join(catalog.packs)}")
@@ -67,21 +69,21 @@ def wanted_of(ask: Ask, body: PurchaseBody, purchase_id: UUID) -> Record:
         raise Refused(
             "unknown_currency", f"{body.pack} has no price in {currency}: write one of {', '.join(pack.prices)}"
         )
-    return Record(
+    return CheckoutRow(
         team_id=ask.team_id, id=purchase_id, mode="payment", customer_id="", asked_by=ask.caller.sub,
         return_url=return_url_of(ask, body.return_url), pack=body.pack, name=f"{pack.name}: {_whole(pack.credits)} credits",
         credits=pack.credits, charge_cents=pack.prices[currency], currency=currency, keeps_card=body.save_card,
-        taxed=ask.world.settings.stripe_tax,
+        taxed=ask.context.settings.stripe_tax,
     )  # fmt: skip
 
 
-def _whole(credits: int) -> str:
+def _whole(credits: MicroCredits) -> str:
     """Credits as the bill shows them: 2,000."""
     units, _, rest = format_credits(credits).partition(".")
     return f"{int(units):,}" + (f".{rest}" if rest else "")
 
 
-async def _said(ask: Ask, record: Record) -> Json:
+async def _purchase_answer(ask: TeamRequest, record: CheckoutRow) -> Json:
     async with ask.transaction() as connection:
         position = await position_of(connection, record.team_id, record.position)
     return {

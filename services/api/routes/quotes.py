@@ -9,14 +9,14 @@ from decimal import Decimal
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from projections.entitlement import Permission, Verdict, Work, permit
+from projections.entitlement import Permission, PlannedWork, Verdict, permit
 from schemas.credits import format_credits
 from schemas.places import Place
-from services.api.access import Asked, route, unknown_team
+from services.api.access import AllowedRequest, route, unknown_team
 from services.api.answers import Json, answer
 from services.api.models.work import Item, Quote, QuoteBody
 from services.api.openapi.codes import PRICED
-from services.api.tokens import Role
+from services.api.tokens import TokenRole
 from services.credits.limits import read_spending
 from services.read_models.balances import read_balance
 
@@ -24,27 +24,35 @@ routes = APIRouter()
 
 
 @route(
-    routes, "POST", "/v1/teams/{team}/quotes", Role.MEMBER, Role.SERVICE, gives=Quote, tags=["entitlement"],
+    routes, "POST", "/v1/teams/{team}/quotes", TokenRole.MEMBER, TokenRole.SERVICE, gives=Quote, tags=["entitlement"],
     fails=("catching_up", *PRICED),
 )  # fmt: skip
-async def post_quote(ask: Asked, body: QuoteBody) -> Response:
-    """Price and permission for a list of work. What a member or an admin asks about is their own work, unless it names somebody."""
-    now = ask.world.clock()
-    card = (await ask.world.cards.current()).in_force(now)
-    own = ask.caller.sub if ask.caller.role in (Role.MEMBER, Role.ADMIN) else None
-    wanted = works(body.items, own)
-    members = {work.member_id for work in wanted if work.member_id is not None}
-    exact = await read_balance(ask.glance(), ask.team_id, now)
+async def post_quote(ask: AllowedRequest, body: QuoteBody) -> Response:
+    """Price and permission for a list of work.
+
+    What a member or an admin asks about is their own work, unless it names somebody.
+    """
+    now = ask.context.clock()
+    card = (await ask.context.cards.current()).in_force(now)
+    own = ask.caller.sub if ask.caller.role in (TokenRole.MEMBER, TokenRole.ADMIN) else None
+    requests = works(body.items, own)
+    members = {work.member_id for work in requests if work.member_id is not None}
+    exact = await read_balance(ask.quick_read(), ask.team_id, now)
     if exact is None:
         raise unknown_team(ask.team_id)
-    spending = await read_spending(ask.glance(), ask.team_id, members, exact.team.zone, now) if exact.limited else {}
-    permission = permit(wanted, exact.team, exact.available, spending, card, ask.world.catalog)
+    spending = (
+        await read_spending(ask.quick_read(), ask.team_id, members, exact.team.zone, now) if exact.limited else {}
+    )
+    permission = permit(requests, exact.team, exact.available, spending, card, ask.context.catalog)
     return answer({**quote_body(permission), "position": str(Place(exact.shard, exact.position))})
 
 
-def works(items: Iterable[Item], member_id: str | None = None) -> list[Work]:
+def works(items: Iterable[Item], member_id: str | None = None) -> list[PlannedWork]:
     """What is asked for; items that name nobody are `member_id`'s."""
-    return [Work(item.feature, Decimal(item.quantity), item.attributes, item.member_id or member_id) for item in items]
+    return [
+        PlannedWork(item.feature, Decimal(item.quantity), item.attributes, item.member_id or member_id)
+        for item in items
+    ]
 
 
 def quote_body(permission: Permission) -> Json:

@@ -1,4 +1,7 @@
-"""`POST /v1/teams/{team}/top-up/simulate`: what settings would have charged in the last 30 days, before they are saved."""
+"""`POST /v1/teams/{team}/top-up/simulate`: what settings would have charged in the last 30 days.
+
+For an admin who has not saved them yet.
+"""
 
 import asyncio
 from datetime import datetime, timedelta
@@ -7,17 +10,17 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from projections.top_ups.decisions import next_charge
-from projections.top_ups.simulation import Charge, simulate
-from projections.top_ups.state import Settings
+from projections.top_ups.simulation import SimulatedTopUp, simulate
+from projections.top_ups.state import TopUpChoices
 from schemas.catalog import Catalog
 from schemas.credits import format_credits
 from schemas.facts import Stored, TopUpConfigured
 from schemas.instants import instant
-from services.api.access import Ask, Asked, route, unknown_team
+from services.api.access import AllowedRequest, TeamRequest, route, unknown_team
 from services.api.answers import Json, answer
 from services.api.models.money import Simulation, TopUpBody
 from services.api.openapi.route_docs import link
-from services.api.tokens import Role
+from services.api.tokens import TokenRole
 from services.api.wording.top_ups import settings_of, top_up_body
 from services.money.top_ups.attempts import read_top_ups
 from services.read_models.balances import read_balance
@@ -32,16 +35,16 @@ routes = APIRouter()
 
 
 @route(
-    routes, "POST", "/v1/teams/{team}/top-up/simulate", Role.ADMIN, gives=Simulation, tags=["top-ups"],
+    routes, "POST", "/v1/teams/{team}/top-up/simulate", TokenRole.ADMIN, gives=Simulation, tags=["top-ups"],
     fails=("invalid_top_up", "invalid_credits", "catching_up", "busy"),
     links={"save": link("put_top_up", "Save the same settings.", body="$request.body")},
 )  # fmt: skip
-async def post_simulation(ask: Asked, body: TopUpBody) -> Response:
+async def post_simulation(ask: AllowedRequest, body: TopUpBody) -> Response:
     """What these settings would have charged, and what saving them would charge now. Nothing is changed.
 
     `charges` and `total` are null for a team with more than 50,000 facts.
     """
-    catalog, now = ask.world.catalog, ask.world.clock()
+    catalog, now = ask.context.catalog, ask.context.clock()
     settings = settings_of(body, None, catalog, ask.caller.sub)
     async with ask.transaction() as connection:
         exact = await read_balance(connection, ask.team_id, now)
@@ -49,25 +52,28 @@ async def post_simulation(ask: Asked, body: TopUpBody) -> Response:
     if exact is None:
         raise unknown_team(ask.team_id)
     charges = await _charges(ask, settings, now) if settings.enabled else []
-    chosen = going.but(settings=Settings(**{name: getattr(settings, name) for name in Settings.model_fields}))
+    chosen = going.but(settings=TopUpChoices(**{name: getattr(settings, name) for name in TopUpChoices.model_fields}))
     present = top_up_body(chosen, exact.available, now, catalog, sees_card=False)["next_charge_preview"]
     return answer({
         "days": DAYS, **_past(charges, settings.currency), "each": _each(settings, catalog), "next_charge_preview": present,
     })  # fmt: skip
 
 
-async def _charges(ask: Ask, settings: TopUpConfigured, now: datetime) -> list[Charge] | None:
-    """What would have been charged; None for a team with too many facts. One team after the other: each fills some of the memory."""
-    async with ask.world.simulations.of(0):
+async def _charges(ask: TeamRequest, settings: TopUpConfigured, now: datetime) -> list[SimulatedTopUp] | None:
+    """What would have been charged; None for a team with too many facts.
+
+    One team after the other: each fills some of the memory.
+    """
+    async with ask.context.simulations.of(0):
         facts = await _facts(ask)
         if facts is None:
             return None
         # In a thread: other requests go on meanwhile.
-        since, catalog = now - timedelta(days=DAYS), ask.world.catalog
+        since, catalog = now - timedelta(days=DAYS), ask.context.catalog
         return await asyncio.to_thread(simulate, facts, settings, since=since, until=now, catalog=catalog)
 
 
-async def _facts(ask: Ask) -> list[Stored] | None:
+async def _facts(ask: TeamRequest) -> list[Stored] | None:
     """All of a team's facts, if they are not too many."""
     shard, facts, after = shard_of(ask.team_id), list[Stored](), 0
     async with ask.transaction() as connection:
@@ -79,7 +85,7 @@ async def _facts(ask: Ask) -> list[Stored] | None:
     return facts
 
 
-def _past(charges: list[Charge] | None, currency: str) -> Json:
+def _past(charges: list[SimulatedTopUp] | None, currency: str) -> Json:
     if charges is None:
         return {"charges": None, "total": None}
     return {

@@ -1,7 +1,8 @@
 """`GET /v1/teams/{team}/stream`: the balance and new activity as they come, as Server-Sent Events.
 
-Read with `fetch` and the Authorization header, never with a token in the address. `id:` is the position up to which everything
-has been told; who comes back with it as `Last-Event-ID` gets what was missed. The stream ends when its token does.
+Read with `fetch` and the Authorization header, never with a token in the address. `id:` is the position up to which
+everything has been told; who comes back with it as `Last-Event-ID` gets what was missed. The stream ends when its token
+does.
 """
 
 import asyncio
@@ -15,13 +16,13 @@ from pydantic_core import to_json
 from starlette.responses import Response, StreamingResponse
 
 from schemas.places import Place
-from services.api.access import Ask, Asked, route, unknown_team
+from services.api.access import AllowedRequest, TeamRequest, route, unknown_team
 from services.api.answers import Json
 from services.api.models.parts import Position
 from services.api.routes.balances import balance_body, parse_position
-from services.api.tokens import Role
+from services.api.tokens import TokenRole
 from services.api.wording.entries import item
-from services.read_models.activity import Row, read_after
+from services.read_models.activity import ActivityRow, read_after
 from services.read_models.balances import ExactBalance, read_balance
 from services.runtime.errors import Unavailable
 from services.store.connect import AWAY
@@ -31,7 +32,7 @@ AT_ONCE_MAX = 100  # entries of one event; who missed more loads the page anew
 QUIET_SECONDS = 15
 PACE_SECONDS = 0.2  # a team may burn thousands of times a second; nobody reads faster than this
 NEWEST = "SELECT position FROM facts WHERE shard = $1 AND team_id = $2 ORDER BY position DESC LIMIT 1"
-TOLD = {
+EVENT_STREAM = {
     "type": "object", "required": ["event", "data"], "additionalProperties": False,
     "properties": {
         "event": {"enum": ["balance", "activity", "end"]},
@@ -39,82 +40,85 @@ TOLD = {
         "data": {"type": "string", "contentMediaType": "application/json"},
     },
 }  # fmt: skip
-EVENTS = {200: {"content": {"text/event-stream": {"itemSchema": TOLD}}}}
+EVENTS = {200: {"content": {"text/event-stream": {"itemSchema": EVENT_STREAM}}}}
 
 routes = APIRouter()
 
 
-async def _open(ask: Asked) -> AsyncIterator[None]:
+async def _open(ask: AllowedRequest) -> AsyncIterator[None]:
     """Begins before the stream and ends after it, however that ends: sent to its end, hung up on, or failed."""
-    with ask.world.turnstile.streaming(ask.caller):
+    with ask.context.rate_limiter.streaming(ask.caller):
         yield
 
 
 @route(
-    routes, "GET", "/v1/teams/{team}/stream", Role.MEMBER, tags=["credits"], responses=EVENTS,
+    routes, "GET", "/v1/teams/{team}/stream", TokenRole.MEMBER, tags=["credits"], responses=EVENTS,
     response_class=StreamingResponse,
     fails=("wrong_position", "catching_up"),
 )  # fmt: skip
 async def get_stream(
-    ask: Asked,
+    ask: AllowedRequest,
     _counted: Annotated[None, Depends(_open)],
     last_event_id: Annotated[Position | None, Header(description="Where the stream broke off.")] = None,
 ) -> Response:
     """Events `balance` (as the balance), `activity` (`{items, more}`) and, at the token's end, `end`."""
-    seen = None if last_event_id is None else parse_position(last_event_id, ask.team_id)[1]
+    position = None if last_event_id is None else parse_position(last_event_id, ask.team_id)[1]
     exact, _ = await _look(ask, None)
     if exact is None:
         raise unknown_team(ask.team_id)
     return StreamingResponse(
-        _events(ask, seen),
+        _events(ask, position),
         media_type="text/event-stream",
         headers={"cache-control": "no-store", "x-accel-buffering": "no"},
     )
 
 
-async def _events(ask: Ask, seen: int | None) -> AsyncIterator[bytes]:
+async def _events(ask: TeamRequest, position: int | None) -> AsyncIterator[bytes]:
     """Tell what is, then what comes. A store that is away is waited for; the balance says when it was read."""
-    shard, watch, clock = shard_of(ask.team_id), ask.world.watch, asyncio.get_running_loop().time
-    told, quiet_until = -1, 0.0
-    while (left := (ask.caller.expires_at - ask.world.clock()) / timedelta(seconds=1)) > 0 and not watch.stop.is_set():
+    shard, watch, clock = shard_of(ask.team_id), ask.context.watch, asyncio.get_running_loop().time
+    told_position, quiet_until = -1, 0.0
+    while (
+        seconds_left := (ask.caller.expires_at - ask.context.clock()) / timedelta(seconds=1)
+    ) > 0 and not watch.stop.is_set():
         try:
             head = await watch.head(shard)
-            if await _newest(ask) != told or clock() >= quiet_until:
-                exact, rows = await _look(ask, seen)
+            if await _newest(ask) != told_position or clock() >= quiet_until:
+                exact, rows = await _look(ask, position)
                 if exact is None:
                     return
                 head = max(head, rows[0].entry.position if rows else 0)
-                told, quiet_until = exact.team.position, clock() + QUIET_SECONDS
+                told_position, quiet_until = exact.team.position, clock() + QUIET_SECONDS
                 async for event in _tell(ask, exact, rows, str(Place(shard, head))):
                     yield event
         except (*AWAY, Unavailable):
             yield KEEPALIVE_COMMENT
             await asyncio.sleep(1)
             continue
-        seen = max(head, seen or 0)
+        position = max(head, position or 0)
         await asyncio.sleep(PACE_SECONDS)
-        await watch.moved(shard, seen, min(left, QUIET_SECONDS))
-    if left <= 0:
+        await watch.moved(shard, position, min(seconds_left, QUIET_SECONDS))
+    if seconds_left <= 0:
         yield format_sse_event(event="end", data_str='{"reason":"token_expired"}')
 
 
-async def _newest(ask: Ask) -> int:
+async def _newest(ask: TeamRequest) -> int:
     """The position of the team's last fact: most of what moves a shard is other teams'."""
-    newest = await ask.glance().fetchrow(NEWEST, shard_of(ask.team_id), ask.team_id)
+    newest = await ask.quick_read().fetchrow(NEWEST, shard_of(ask.team_id), ask.team_id)
     return 0 if newest is None else newest["position"]
 
 
-async def _look(ask: Ask, seen: int | None) -> tuple[ExactBalance | None, list[Row]]:
-    # The balance first: a fact that is stored between the two reads is among the rows, and its balance is told next time. The other
-    # way about, the balance would have it already, nothing would be new next time, and its row would never be told.
-    exact = await read_balance(ask.glance(), ask.team_id, ask.world.clock())
-    return exact, [] if seen is None else await read_after(ask.glance(), ask.team_id, seen, AT_ONCE_MAX + 1)
+async def _look(ask: TeamRequest, position: int | None) -> tuple[ExactBalance | None, list[ActivityRow]]:
+    # The balance first: a fact that is stored between the two reads is among the rows, and its balance is told next
+    # time. The other way about, the balance would have it already, nothing would be new next time, and its row would
+    # never be told.
+    exact = await read_balance(ask.quick_read(), ask.team_id, ask.context.clock())
+    return exact, [] if position is None else await read_after(ask.quick_read(), ask.team_id, position, AT_ONCE_MAX + 1)
 
 
-async def _tell(ask: Ask, exact: ExactBalance, rows: list[Row], position: str) -> AsyncIterator[bytes]:
+async def _tell(ask: TeamRequest, exact: ExactBalance, rows: list[ActivityRow], position: str) -> AsyncIterator[bytes]:
     if rows:
-        cards = await ask.world.cards.current()
-        items = [item(row, cards, ask.world.catalog) for row in rows[:AT_ONCE_MAX]]
+        cards = await ask.context.cards.current()
+        items = [item(row, cards, ask.context.catalog) for row in rows[:AT_ONCE_MAX]]
         yield _event("activity", {"items": items, "more": len(rows) > AT_ONCE_MAX}, position)
     yield _event("balance", balance_body(exact, exact.position), position)
 

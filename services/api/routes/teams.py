@@ -8,15 +8,15 @@ from starlette.responses import Response
 from schemas.facts import Id, MemberErased, NewFact
 from schemas.instants import instant
 from schemas.places import Place
-from services.api.access import Ask, Asked, route, unknown_team
+from services.api.access import AllowedRequest, TeamRequest, route, unknown_team
 from services.api.answers import answer
-from services.api.idempotency import KEYED, Answered, Key, once
+from services.api.idempotency import KEYED, CommandAnswer, Key, answer_once
 from services.api.models.operators import MemberBody, PlanAnswer, PlanBody, TeamBody
 from services.api.models.parts import Moved
-from services.api.models.reads import Team
+from services.api.models.reads import TeamAnswer
 from services.api.openapi.route_docs import link
 from services.api.problems import problem
-from services.api.tokens import Role
+from services.api.tokens import TokenRole
 from services.credits import directory
 from services.credits.plans import assign_plan, check_team_id
 from services.store.append import append
@@ -28,21 +28,21 @@ from services.store.teams import lock_team
 DIRECTORY = "creditwell:directory"
 
 MEMBER = "/v1/teams/{team}/members/{member}"
-SEEN = {"limit": link("get_limit", "What the member may use.", member="$request.path.member")}
+LINKS = {"limit": link("get_limit", "What the member may use.", member="$request.path.member")}
 
 MemberId = Annotated[Id, Path(alias="member", description="The member's id.")]
 
 routes = APIRouter()
 
 
-@route(routes, "GET", "/v1/teams/{team}", Role.MEMBER, gives=Team, tags=["teams"])
-async def get_team(ask: Asked) -> Response:
+@route(routes, "GET", "/v1/teams/{team}", TokenRole.MEMBER, gives=TeamAnswer, tags=["teams"])
+async def get_team(ask: AllowedRequest) -> Response:
     """A team, its members and its admins."""
     async with ask.transaction() as connection:
         team = await directory.read_directory(connection, ask.team_id)
     if team is None:
         raise unknown_team(ask.team_id)
-    plan = ask.world.catalog.plans.get(team.plan)
+    plan = ask.context.catalog.plans.get(team.plan)
     return answer({
         "id": team.team_id, "name": team.name, "zone": team.zone, "plan": team.plan,
         "plan_name": plan.name if plan else team.plan,
@@ -52,40 +52,43 @@ async def get_team(ask: Asked) -> Response:
 
 
 @route(
-    routes, "PUT", "/v1/teams/{team}", Role.OPERATOR, gives=Moved, tags=["operators"],
+    routes, "PUT", "/v1/teams/{team}", TokenRole.OPERATOR, gives=Moved, tags=["operators"],
     fails=("invalid_team", *KEYED),
 )  # fmt: skip
-async def put_team(ask: Asked, body: TeamBody, key: Key = None) -> Response:
-    """Say what a team is called. The directory is no part of the log, so the position is the head of the team's shard."""
+async def put_team(ask: AllowedRequest, body: TeamBody, key: Key = None) -> Response:
+    """Say what a team is called.
+
+    The directory is no part of the log, so the position is the head of the team's shard.
+    """
     check_team_id(ask.team_id)
 
-    async def name(connection: Connection, _: str) -> Answered:
+    async def name(connection: Connection, _: str) -> CommandAnswer:
         await directory.name_team(connection, ask.team_id, body.name)
         return await _head(connection, ask)
 
-    return await once(ask, key, name)
+    return await answer_once(ask, key, name)
 
 
 @route(
-    routes, "PUT", MEMBER, Role.OPERATOR, gives=Moved, tags=["operators"], fails=("invalid_team", *KEYED),
-    links=SEEN,
+    routes, "PUT", MEMBER, TokenRole.OPERATOR, gives=Moved, tags=["operators"], fails=("invalid_team", *KEYED),
+    links=LINKS,
 )  # fmt: skip
-async def put_member(ask: Asked, member_id: MemberId, body: MemberBody, key: Key = None) -> Response:
+async def put_member(ask: AllowedRequest, member_id: MemberId, body: MemberBody, key: Key = None) -> Response:
     """Add a member to the directory, or change their name or role."""
     check_team_id(ask.team_id)
 
-    async def put(connection: Connection, _: str) -> Answered:
-        await directory.put_member(connection, ask.team_id, directory.Member(member_id, body.name, body.role))
+    async def put(connection: Connection, _: str) -> CommandAnswer:
+        await directory.put_member(connection, ask.team_id, directory.DirectoryMember(member_id, body.name, body.role))
         return await _head(connection, ask)
 
-    return await once(ask, key, put)
+    return await answer_once(ask, key, put)
 
 
-@route(routes, "DELETE", MEMBER, Role.OPERATOR, gives=Moved, tags=["operators"], fails=("unknown_member", *KEYED))
-async def delete_member(ask: Asked, member_id: MemberId, key: Key = None) -> Response:
+@route(routes, "DELETE", MEMBER, TokenRole.OPERATOR, gives=Moved, tags=["operators"], fails=("unknown_member", *KEYED))
+async def delete_member(ask: AllowedRequest, member_id: MemberId, key: Key = None) -> Response:
     """Erase what the directory knows of a member. Their id stays in the log, and means nobody any more."""
 
-    async def erase(connection: Connection, _: str) -> Answered:
+    async def erase(connection: Connection, _: str) -> CommandAnswer:
         now, team = await lock_team(connection, ask.team_id)
         since = await directory.delete_member(connection, ask.team_id, member_id)
         if since is None:
@@ -97,30 +100,33 @@ async def delete_member(ask: Asked, member_id: MemberId, key: Key = None) -> Res
             ask.team_id, DIRECTORY, f"erased:{member_id}:{instant(since)}", now, MemberErased(member_id=member_id)
         )
         appended = await append(connection, [erased])
-        return Answered({"position": str(appended.places[0])})
+        return CommandAnswer({"position": str(appended.places[0])})
 
-    return await once(ask, key, erase)
+    return await answer_once(ask, key, erase)
 
 
-async def _head(connection: Connection, ask: Ask) -> Answered:
+async def _head(connection: Connection, ask: TeamRequest) -> CommandAnswer:
     shard = shard_of(ask.team_id)
-    return Answered({"position": str(Place(shard, await head_of(connection, shard)))})
+    return CommandAnswer({"position": str(Place(shard, await head_of(connection, shard)))})
 
 
 @route(
-    routes, "PUT", "/v1/teams/{team}/plan", Role.OPERATOR, gives=PlanAnswer, tags=["operators"],
+    routes, "PUT", "/v1/teams/{team}/plan", TokenRole.OPERATOR, gives=PlanAnswer, tags=["operators"],
     fails=("unknown_plan", "unknown_zone", "invalid_team", "invalid_anchor", "anchor_fixed", *KEYED),
 )  # fmt: skip
-async def put_plan(ask: Asked, body: PlanBody, key: Key = None) -> Response:
-    """Give a team a plan. The first one brings the team into being; an upgrade counts at once, a downgrade from the next cycle."""
+async def put_plan(ask: AllowedRequest, body: PlanBody, key: Key = None) -> Response:
+    """Give a team a plan.
 
-    async def assign(connection: Connection, _: str) -> Answered:
+    The first one brings the team into being; an upgrade counts at once, a downgrade from the next cycle.
+    """
+
+    async def assign(connection: Connection, _: str) -> CommandAnswer:
         assigned = await assign_plan(
-            connection, ask.world.catalog, ask.team_id, body.plan,
+            connection, ask.context.catalog, ask.team_id, body.plan,
             anchor=body.anchor, zone=body.zone, assigned_by=ask.caller.sub,
         )  # fmt: skip
-        return Answered({
+        return CommandAnswer({
             "plan": assigned.plan, "anchor": instant(assigned.anchor), "zone": assigned.zone, "position": str(assigned.place),
         })  # fmt: skip
 
-    return await once(ask, key, assign)
+    return await answer_once(ask, key, assign)

@@ -8,20 +8,20 @@ from typing import Annotated
 from fastapi import APIRouter, Header
 from starlette.responses import Response
 
-from services.api.access import SEES_PAYMENTS, Ask, Asked, route, unknown_team
+from services.api.access import SEES_PAYMENTS, AllowedRequest, TeamRequest, route, unknown_team
 from services.api.answers import Json, answer
-from services.api.idempotency import KEYED, Answered, Key, once
+from services.api.idempotency import KEYED, CommandAnswer, Key, answer_once
 from services.api.models.money import TopUp, TopUpBody, TopUpConfirmation, TopUpConfirmBody
 from services.api.openapi.codes import AT_STRIPE
 from services.api.openapi.route_docs import header, link
 from services.api.problems import problem
 from services.api.stripe_return import position_of, return_url_of, stripe_of
-from services.api.tokens import Role
+from services.api.tokens import TokenRole
 from services.api.wording.top_ups import settings_of, top_up_body
 from services.money.stripe_client import Intent
 from services.money.top_ups.attempts import read_top_ups
 from services.money.top_ups.charging import confirm_by_owner
-from services.money.top_ups.settings import Configured, configure_top_ups, read_top_up_settings
+from services.money.top_ups.settings import SettingsInForce, configure_top_ups, read_top_up_settings
 from services.read_models.balances import read_balance
 from services.store.connect import Connection
 
@@ -36,47 +36,47 @@ routes = APIRouter()
 
 
 @route(
-    routes, "GET", "/v1/teams/{team}/top-up", Role.MEMBER, gives=TopUp, tags=["top-ups"], fails=("catching_up",),
+    routes, "GET", "/v1/teams/{team}/top-up", TokenRole.MEMBER, gives=TopUp, tags=["top-ups"], fails=("catching_up",),
     responses=TAGGED, links=CHANGES,
 )  # fmt: skip
-async def get_top_up(ask: Asked) -> Response:
+async def get_top_up(ask: AllowedRequest) -> Response:
     """How top-ups work. `ETag` names these settings for `If-Match`."""
     async with ask.transaction() as connection:
-        known = await read_top_up_settings(connection, ask.team_id)
-        said = await _said(connection, ask, known)
-    return answer(said, headers={"etag": etag(known)})
+        in_force = await read_top_up_settings(connection, ask.team_id)
+        body = await _top_up_answer(connection, ask, in_force)
+    return answer(body, headers={"etag": etag(in_force)})
 
 
 @route(
-    routes, "PUT", "/v1/teams/{team}/top-up", Role.ADMIN, gives=TopUp, tags=["top-ups"], responses=TAGGED,
+    routes, "PUT", "/v1/teams/{team}/top-up", TokenRole.ADMIN, gives=TopUp, tags=["top-ups"], responses=TAGGED,
     fails=("changed_meanwhile", "invalid_top_up", "invalid_credits", "catching_up", *KEYED), links=SETTINGS,
 )  # fmt: skip
 async def put_top_up(
-    ask: Asked,
+    ask: AllowedRequest,
     body: TopUpBody,
     key: Key = None,
     if_match: Annotated[str | None, Header(description="The ETag of the settings that were seen.")] = None,
 ) -> Response:
     """Enable, change or switch off. Nothing is charged until the balance is below the threshold."""
 
-    async def configure(connection: Connection, _: str) -> Answered:
-        known = await read_top_up_settings(connection, ask.team_id)
-        if if_match is not None and if_match not in ("*", etag(known)):
+    async def configure(connection: Connection, _: str) -> CommandAnswer:
+        in_force = await read_top_up_settings(connection, ask.team_id)
+        if if_match is not None and if_match not in ("*", etag(in_force)):
             raise problem(412, "changed_meanwhile", "somebody else changed the settings; look at them and save again")
-        settings = settings_of(body, known.settings, ask.world.catalog, ask.caller.sub)
+        settings = settings_of(body, in_force.settings, ask.context.catalog, ask.caller.sub)
         if settings.enabled:
             await _check_plan(connection, ask)
-        changed = await configure_top_ups(connection, ask.team_id, settings, number=known.number)
-        return Answered(await _said(connection, ask, changed), etag=etag(changed))
+        changed = await configure_top_ups(connection, ask.team_id, settings, number=in_force.number)
+        return CommandAnswer(await _top_up_answer(connection, ask, changed), etag=etag(changed))
 
-    return await once(ask, key, configure)
+    return await answer_once(ask, key, configure)
 
 
 @route(
-    routes, "POST", "/v1/teams/{team}/top-up/confirm", Role.ADMIN, gives=TopUpConfirmation, tags=["top-ups"],
+    routes, "POST", "/v1/teams/{team}/top-up/confirm", TokenRole.ADMIN, gives=TopUpConfirmation, tags=["top-ups"],
     fails=("nothing_to_confirm", "invalid_return_url", *AT_STRIPE),
 )  # fmt: skip
-async def post_confirmation(ask: Asked, body: TopUpConfirmBody = BACK_HERE) -> Response:
+async def post_confirmation(ask: AllowedRequest, body: TopUpConfirmBody = BACK_HERE) -> Response:
     """Confirm the payment that the bank wants its owner for: send the browser to `url`, it comes back to `return_url`.
 
     Where `url` is null there is nothing to do there any more. Asked again it is the same payment, never a second one.
@@ -100,23 +100,23 @@ def _progress(intent: Intent) -> str:
             return "confirm" if intent.action_url is not None else "declined"
 
 
-async def _check_plan(connection: Connection, ask: Ask) -> None:
+async def _check_plan(connection: Connection, ask: TeamRequest) -> None:
     plan = (await read_top_ups(connection, ask.team_id)).plan
-    if not ask.world.catalog.may_top_up(plan):
+    if not ask.context.catalog.may_top_up(plan):
         words = f"plan {plan} has no automatic top-ups: choose another plan first"
         raise problem(422, "invalid_top_up", words, problems=[words])
 
 
-def etag(known: Configured) -> str:
+def etag(in_force: SettingsInForce) -> str:
     """What names these settings."""
-    return f'"{known.number}"'
+    return f'"{in_force.number}"'
 
 
-async def _said(connection: Connection, ask: Ask, known: Configured) -> Json:
-    now = ask.world.clock()
+async def _top_up_answer(connection: Connection, ask: TeamRequest, in_force: SettingsInForce) -> Json:
+    now = ask.context.clock()
     exact = await read_balance(connection, ask.team_id, now)
     if exact is None:
         raise unknown_team(ask.team_id)
     going = await read_top_ups(connection, ask.team_id)
-    body = top_up_body(going, exact.available, now, ask.world.catalog, sees_card=ask.caller.role in SEES_PAYMENTS)
-    return {**body, "position": None if known.place is None else str(known.place)}
+    body = top_up_body(going, exact.available, now, ask.context.catalog, sees_card=ask.caller.role in SEES_PAYMENTS)
+    return {**body, "position": None if in_force.place is None else str(in_force.place)}

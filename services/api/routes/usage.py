@@ -8,20 +8,20 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
-from projections.balance.state import Kind
-from projections.usage import Cells, Row, add, rows
+from projections.balance.state import ActivityKind
+from projections.usage import Cells, UsageRow, add, rows
 from schemas.credits import format_credits
 from schemas.cycles import load_zone
 from schemas.facts import Name, UsageVoided
 from schemas.places import Place
-from schemas.rates import CompiledCard
-from services.api.access import Asked, route, unknown_team
+from schemas.pricing import CompiledCard
+from services.api.access import AllowedRequest, route, unknown_team
 from services.api.answers import Json, answer
 from services.api.models.reads import Usage
 from services.api.openapi.codes import PRICED
 from services.api.routes.activity import Days
-from services.api.tokens import Role
-from services.read_models.unfolded import Tail, read_tail
+from services.api.tokens import TokenRole
+from services.read_models.unfolded import Unfolded, read_unfolded
 from services.store.shards import shard_of
 
 By = Literal["feature", "member", "day"]
@@ -36,30 +36,36 @@ routes = APIRouter()
 
 
 @route(
-    routes, "GET", "/v1/teams/{team}/usage", Role.MEMBER, gives=Usage, tags=["credits"],
+    routes, "GET", "/v1/teams/{team}/usage", TokenRole.MEMBER, gives=Usage, tags=["credits"],
     fails=("catching_up", *PRICED),
 )  # fmt: skip
 async def get_usage(
-    ask: Asked,
+    ask: AllowedRequest,
     by: Annotated[By, Query(description="What to add up by.")] = "feature",
     days: Days = "30",
     member: Annotated[Name | None, Query(description="Only this member's.")] = None,
 ) -> Response:
     """Credits and uses of the last days, today included; days are those of the team's zone."""
     shard = shard_of(ask.team_id)
-    card = (await ask.world.cards.current()).in_force(ask.world.clock())
+    card = (await ask.context.cards.current()).in_force(ask.context.clock())
     async with ask.snapshot() as connection:
         zone = await connection.fetchval(ZONE, shard, ask.team_id)
         if zone is None:
             raise unknown_team(ask.team_id)
-        since = first_day(zone, ask.world.clock(), int(days))
-        tail = await read_tail(connection, ask.team_id)
-        folded = [Row(*row) for row in await connection.fetch(ROWS, shard, ask.team_id, since)]
-    fresh = (row for row in rows(_cells_of(tail, zone)) if row.day >= since)
-    wanted = (row for row in (*folded, *fresh) if member is None or row.member_id == member)
-    items = add_up(wanted, by, card)
+        since = first_day(zone, ask.context.clock(), int(days))
+        unfolded = await read_unfolded(connection, ask.team_id)
+        folded = [UsageRow(*row) for row in await connection.fetch(ROWS, shard, ask.team_id, since)]
+    fresh = (row for row in rows(_cells_of(unfolded, zone)) if row.day >= since)
+    selected = (row for row in (*folded, *fresh) if member is None or row.member_id == member)
+    items = add_up(selected, by, card)
     return answer(
-        {"by": by, "days": int(days), "since": str(since), "items": items, "position": str(Place(shard, tail.position))}
+        {
+            "by": by,
+            "days": int(days),
+            "since": str(since),
+            "items": items,
+            "position": str(Place(shard, unfolded.position)),
+        }
     )
 
 
@@ -68,16 +74,16 @@ def first_day(zone: str, now: datetime, days: int) -> date:
     return now.astimezone(UTC).astimezone(load_zone(zone)).date() - timedelta(days=days - 1)
 
 
-def _cells_of(tail: Tail, zone: str) -> Cells:
+def _cells_of(unfolded: Unfolded, zone: str) -> Cells:
     cells = Cells()
-    for stored, fact, entry in tail.told:
-        if entry.kind in (Kind.USAGE, Kind.USAGE_VOIDED):
+    for stored, fact, entry in unfolded.entries:
+        if entry.kind in (ActivityKind.USAGE, ActivityKind.USAGE_VOIDED):
             happened_at = fact.usage_occurred_at if isinstance(fact, UsageVoided) else stored.occurred_at
             add(cells, stored.shard, stored.team_id, zone, entry, happened_at)
     return cells
 
 
-def add_up(used: Iterable[Row], by: By, card: CompiledCard) -> list[Json]:
+def add_up(used: Iterable[UsageRow], by: By, card: CompiledCard) -> list[Json]:
     """The sums, the largest first; days in their order, each with its features and its members ("" is nobody)."""
     sums: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0])
     features: defaultdict[str, defaultdict[str, int]] = defaultdict(lambda: defaultdict(int))
@@ -103,8 +109,8 @@ def _shown(sums: Mapping[str, int]) -> dict[str, str]:
 def _key(by: By, key: str, card: CompiledCard) -> Json:
     match by:
         case "feature":
-            known = card.features.get(key)
-            return {"feature": key, "name": known.feature.name if known else key}
+            feature = card.features.get(key)
+            return {"feature": key, "name": feature.feature.name if feature else key}
         case "member":
             return {"member_id": key or None}
         case "day":

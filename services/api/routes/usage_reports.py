@@ -1,7 +1,7 @@
 """`POST /v1/usage` and `GET …/receipts`: usage by HTTP, and what became of it.
 
-What comes in here goes to Kafka and is judged by the recorder, like everything else; only what a token can tell is checked
-first. Kafka has acknowledged it when the answer is 202.
+What comes in here goes to Kafka and is judged by the recorder, like everything else; only what a token can tell is
+checked first. Kafka has acknowledged it when the answer is 202.
 """
 
 from collections.abc import Mapping
@@ -17,16 +17,16 @@ from schemas.credits import format_credits
 from schemas.facts import OURS, Name
 from schemas.problems import problems_of
 from schemas.usage import Source
-from services.api.access import Asked, route
+from services.api.access import AllowedRequest, route
 from services.api.answers import Json, answer, instant_or_none
 from services.api.bodies import body_of, media_type_of, parse_json, schema_of
 from services.api.models import examples
-from services.api.models.work import CloudEvent, Receipt, Sent
+from services.api.models.work import CloudEvent, ReceiptAnswer, Sent
 from services.api.openapi.route_docs import link
 from services.api.problems import problem
-from services.api.tokens import Caller, Role
-from services.usage.receipts import Receipt as Became
+from services.api.tokens import Caller, TokenRole
 from services.usage.receipts import Status, read_receipt
+from services.usage.receipts import UsageReceipt as Became
 
 ONE = ("application/json", "application/cloudevents+json")
 BATCH = "application/cloudevents-batch+json"
@@ -46,14 +46,16 @@ routes = APIRouter()
 
 
 @route(
-    routes, "POST", "/v1/usage", Role.SERVICE, gives=Sent, status=202, tags=["usage"], openapi_extra=BODY,
+    routes, "POST", "/v1/usage", TokenRole.SERVICE, gives=Sent, status=202, tags=["usage"], openapi_extra=BODY,
     fails=FAILS, links=LEADS,
 )  # fmt: skip
-async def post_usage(ask: Asked) -> Response:
+async def post_usage(ask: AllowedRequest) -> Response:
     """Report usage: one CloudEvent, or a batch of them."""
-    said = _events(await ask.request.body(), media_type_of(ask.request))
-    events = [_check(parse_json(event), f"event {number}", ask.caller) for number, event in enumerate(said, 1)]
-    await ask.world.reports.send([(event["subject"], as_it_is) for event, as_it_is in zip(events, said, strict=True)])
+    reported = _events(await ask.request.body(), media_type_of(ask.request))
+    events = [_check(parse_json(event), f"event {number}", ask.caller) for number, event in enumerate(reported, 1)]
+    await ask.context.reports.send(
+        [(event["subject"], as_it_is) for event, as_it_is in zip(events, reported, strict=True)]
+    )
     return answer({"receipts": [_pending(event) for event in events]}, 202)
 
 
@@ -81,14 +83,14 @@ def _check(event: object, name: str, caller: Caller) -> dict[str, Any]:
     Team and source are what the token vouches for; what the data says, the recorder judges.
     """
     try:
-        known = CloudEvent.model_validate(event)
+        model = CloudEvent.model_validate(event)
     except ValidationError as error:
-        said = "; ".join(problems_of(event, error)[:3])
-        raise problem(422, "invalid_request", f"{name}: {said}") from error
-    if not caller.may_see(known.subject):
-        raise problem(403, "team_not_allowed", f"{name}: this token does not report for team {known.subject!r}")
-    if known.source.startswith(OURS) or not caller.may_report(known.source):
-        raise problem(403, "source_not_allowed", f"{name}: this token does not report as {known.source!r}")
+        problems = "; ".join(problems_of(event, error)[:3])
+        raise problem(422, "invalid_request", f"{name}: {problems}") from error
+    if not caller.may_see(model.subject):
+        raise problem(403, "team_not_allowed", f"{name}: this token does not report for team {model.subject!r}")
+    if model.source.startswith(OURS) or not caller.may_report(model.source):
+        raise problem(403, "source_not_allowed", f"{name}: this token does not report as {model.source!r}")
     assert isinstance(event, dict)
     return event
 
@@ -99,9 +101,17 @@ def _pending(event: Mapping[str, Any]) -> Json:
     return {**receipt_body(Became(Status.PENDING)), "source": event["source"], "id": event["id"], "href": href}
 
 
-@route(routes, "GET", "/v1/teams/{team}/receipts", Role.SERVICE, gives=Receipt, tags=["usage"], fails=("catching_up",))
+@route(
+    routes,
+    "GET",
+    "/v1/teams/{team}/receipts",
+    TokenRole.SERVICE,
+    gives=ReceiptAnswer,
+    tags=["usage"],
+    fails=("catching_up",),
+)
 async def get_receipt(
-    ask: Asked,
+    ask: AllowedRequest,
     source: Annotated[Source, Query(description="The event's source.")],
     event_id: Annotated[Name, Query(alias="id", description="The event's id.")],
 ) -> Response:

@@ -1,11 +1,11 @@
 """`POST /v1/stripe/webhook`: what Stripe says has happened, stored before it is worked on.
 
 The signature counts over the very bytes of the body. The answer is 200 as soon as the event is stored, also when it was
-stored before; whoever works on it (the top-up worker) asks Stripe how things are now. Amounts and states in the body are never
-believed, so neither order nor repetition nor delay matters, and none of it is kept.
+stored before; whoever works on it (the top-up worker) asks Stripe how things are now. Amounts and states in the body
+are never believed, so neither order nor repetition nor delay matters, and none of it is kept.
 
-Whoever sends what no secret of ours has signed has failed to sign in, and may do so only now and then; what Stripe signed is never
-sent away, whatever else comes from its address.
+Whoever sends what no secret of ours has signed has failed to sign in, and may do so only now and then; what Stripe
+signed is never sent away, whatever else comes from its address.
 """
 
 from fastapi import APIRouter
@@ -14,13 +14,13 @@ from starlette.responses import JSONResponse, Response
 
 from services.api.answers import JSON
 from services.api.bodies import body_of, schema_of
-from services.api.context import World
+from services.api.context import ApiContext
 from services.api.models.money import StripeEvent, StripeReceived
 from services.api.openapi.codes import LONG_BODY
 from services.api.openapi.route_docs import answers
 from services.api.problems import problem
 from services.api.rate_limits import address_of
-from services.money.inbox import News, keep_news
+from services.money.inbox import InboxEvent, keep_news
 from services.money.stripe_client import Forged, WebhookEvent, verify_webhook
 from services.runtime.settings import Settings
 
@@ -46,22 +46,22 @@ routes = APIRouter()
 )  # fmt: skip
 async def receive(request: Request) -> Response:
     """Store a signed event. 400 for whatever Stripe did not send to us, now."""
-    world: World = request.app.state.world
+    context: ApiContext = request.app.state.context
     body = await read_body(request)
-    secrets = secrets_of(world.settings)
+    secrets = secrets_of(context.settings)
     if not secrets:
         raise problem(
             503, "no_webhook_secret", "CREDITWELL_STRIPE_WEBHOOK_SECRET is not set, so nothing can be believed"
         )
     try:
-        event = verify_webhook(body, request.headers.get("stripe-signature", ""), secrets, world.clock())
+        event = verify_webhook(body, request.headers.get("stripe-signature", ""), secrets, context.clock())
     except Forged as forged:
         if forged.reason in UNSIGNED:
-            world.turnstile.failed(address_of(request))
+            context.rate_limiter.failed(address_of(request))
         raise problem(400, forged.reason, forged.detail) from forged
-    if world.charges is not None and event.live != world.charges.live:
+    if context.charges is not None and event.live != context.charges.live:
         raise problem(400, "wrong_mode", "test events are for test keys, live events for live keys")
-    async with world.pool.acquire() as connection, connection.transaction():
+    async with context.pool.acquire() as connection, connection.transaction():
         await keep_news(connection, news_of(event), event.created_at)
     return JSONResponse({"received": event.id})
 
@@ -84,10 +84,10 @@ def secrets_of(settings: Settings) -> list[str]:
     return [part.strip() for part in secret.get_secret_value().split(",") if part.strip()] if secret is not None else []
 
 
-def news_of(event: WebhookEvent) -> News:
+def news_of(event: WebhookEvent) -> InboxEvent:
     """What is kept of an event."""
-    told = event.metadata
-    return News(
+    metadata = event.metadata
+    return InboxEvent(
         event.id, event.type, event.object_kind, event.object_id, event.intent_id, event.charge_id, event.customer_id,
-        told.get("attempt_id"), told.get("purchase_id") or told.get("change_id"),
+        metadata.get("attempt_id"), metadata.get("purchase_id") or metadata.get("change_id"),
     )  # fmt: skip

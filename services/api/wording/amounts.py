@@ -1,10 +1,10 @@
 """Credits as people write and read them: decimals outside, whole micro-credits inside."""
 
-from schemas.credits import format_credits, parse_credits
+from schemas.credits import MicroCredits, format_credits, parse_credits
 from services.runtime.errors import Refused
 
 
-def micro(text: str) -> int:
+def micro(text: str) -> MicroCredits:
     """Micro-credits of what somebody wrote. Raises Refused: invalid_credits, it is more than the log can hold."""
     credits = parse_credits(text)
     if abs(credits) >= 2**63:
@@ -17,6 +17,6 @@ def micro_if_any(text: str | None) -> int | None:
     return None if text is None else micro(text)
 
 
-def shown(credits: int | None) -> str | None:
+def shown(credits: MicroCredits | None) -> str | None:
     """Credits to be read, if there are any to tell of."""
     return None if credits is None else format_credits(credits)

@@ -4,7 +4,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import assert_never
 
-from projections.balance.state import NEVER, Entry, Kind, LotKind
+from projections.balance.state import NEVER, ActivityKind, BalanceEntry, LotKind
 from schemas.catalog import Catalog
 from schemas.credits import format_credits
 from schemas.facts import (
@@ -25,10 +25,10 @@ from schemas.facts import (
 )
 from schemas.instants import instant
 from schemas.places import Place
-from schemas.rates import NotPriced, Priced, RateCards
+from schemas.pricing import NotPriced, Priced, RateCards
 from services.api.answers import Json, instant_or_none
 from services.api.wording.reversals import describe_reversal, detail_of_reversal
-from services.read_models.activity import PaidLot, Row
+from services.read_models.activity import ActivityRow, PaidLot
 
 MADE = {
     LotKind.INCLUDED: "Included credits", LotKind.PURCHASED: "Purchased credits", LotKind.TOPPED_UP: "Topped-up credits",
@@ -47,7 +47,7 @@ FAILED = {
 }  # fmt: skip
 
 
-def item(row: Row, cards: RateCards, catalog: Catalog) -> Json:
+def item(row: ActivityRow, cards: RateCards, catalog: Catalog) -> Json:
     """An entry as a row of the activity."""
     entry = row.entry
     return {
@@ -56,8 +56,11 @@ def item(row: Row, cards: RateCards, catalog: Catalog) -> Json:
     }  # fmt: skip
 
 
-def line(row: Row, cards: RateCards, catalog: Catalog) -> Json:
-    """An entry as a line of a download, which says less: to work out a million formulas again takes longer than all the rest."""
+def line(row: ActivityRow, cards: RateCards, catalog: Catalog) -> Json:
+    """An entry as a line of a download, which says less.
+
+    To work out a million formulas again takes longer than all the rest.
+    """
     entry = row.entry
     return {
         "at": instant(entry.occurred_at), "type": entry.kind.value, "description": describe(entry, row.fact, cards, catalog),
@@ -72,45 +75,45 @@ def _by(fact: AnyFact) -> str | None:
 
 
 def describe(  # noqa: C901, PLR0911 - a case for each kind, closed by assert_never
-    entry: Entry, fact: AnyFact, cards: RateCards, catalog: Catalog
+    entry: BalanceEntry, fact: AnyFact, cards: RateCards, catalog: Catalog
 ) -> str:
     """What happened, in a few words."""
     match entry.kind:
-        case Kind.USAGE:
+        case ActivityKind.USAGE:
             return _feature_name(entry.feature, fact, cards)
-        case Kind.USAGE_VOIDED:
+        case ActivityKind.USAGE_VOIDED:
             return f"{_feature_name(entry.feature, fact, cards)}, taken back"
-        case Kind.PURCHASE:
+        case ActivityKind.PURCHASE:
             pack = catalog.packs.get(fact.pack) if isinstance(fact, CreditsPurchased) else None
             return f"Purchase · {pack.name} pack" if pack else "Purchase"
-        case Kind.TOP_UP:
+        case ActivityKind.TOP_UP:
             return "Automatic top-up"
-        case Kind.REFILL:
+        case ActivityKind.REFILL:
             upgraded = isinstance(fact, CreditsRefilled) and fact.upgrade
             return "Included credits added by the new plan" if upgraded else "Included credits refilled"
-        case Kind.GRANT:
+        case ActivityKind.GRANT:
             return "Promotional credits"
-        case Kind.ADJUSTMENT:
+        case ActivityKind.ADJUSTMENT:
             return "Adjustment"
-        case Kind.EXPIRY:
+        case ActivityKind.EXPIRY:
             part = "Included" if entry.included else "Promotional"
             return f"{part} credits expired" if entry.credits < 0 else f"Fewer {part.lower()} credits expired"
-        case Kind.REFUND | Kind.DISPUTE:
+        case ActivityKind.REFUND | ActivityKind.DISPUTE:
             assert isinstance(fact, ChargeRefunded | ChargeDisputed | DisputeClosed)
             return describe_reversal(fact)
-        case Kind.TOP_UP_FAILED:
+        case ActivityKind.TOP_UP_FAILED:
             return "Top-up failed"
-        case Kind.TOP_UP_SKIPPED:
+        case ActivityKind.TOP_UP_SKIPPED:
             return "Top-up not made"
         case _:
             assert_never(entry.kind)
 
 
 def detail(  # noqa: PLR0911 - a case for each fact that says more
-    entry: Entry, fact: AnyFact, cards: RateCards
+    entry: BalanceEntry, fact: AnyFact, cards: RateCards
 ) -> str | None:
     """One line more, where there is something to say."""
-    if entry.kind is Kind.EXPIRY:
+    if entry.kind is ActivityKind.EXPIRY:
         return "Usage that came in late was paid by them" if entry.credits > 0 else None
     match fact:
         case UsageRecorded():
@@ -133,7 +136,10 @@ def detail(  # noqa: PLR0911 - a case for each fact that says more
 
 
 def price_of(fact: UsageRecorded | HoldCaptured, cards: RateCards) -> Priced | None:
-    """How a usage's price came about; None for one whose card or feature this process does not know yet, or that had none."""
+    """How a usage's price came about.
+
+    None for one whose card or feature this process does not know yet, or that had none.
+    """
     card = None if fact.rate_card is None else cards.version(fact.rate_card)
     if card is None or fact.feature is None or fact.quantity is None:
         return None
@@ -146,18 +152,18 @@ def price_of(fact: UsageRecorded | HoldCaptured, cards: RateCards) -> Priced | N
 def _feature_name(feature: str | None, fact: AnyFact, cards: RateCards) -> str:
     version = fact.rate_card if isinstance(fact, UsageRecorded | HoldCaptured) else None
     card = cards.version(version or cards.newest_version)
-    known = card.features.get(feature or "") if card else None
-    if known is not None:
-        return known.feature.name
+    feature_of_card = card.features.get(feature or "") if card else None
+    if feature_of_card is not None:
+        return feature_of_card.feature.name
     return "Work under a hold" if isinstance(fact, HoldCaptured) and feature is None else feature or "Usage"
 
 
-def explain(row: Row, paid: list[PaidLot], cards: RateCards, catalog: Catalog, *, sees_receipts: bool) -> Json:
+def explain(row: ActivityRow, paid: list[PaidLot], cards: RateCards, catalog: Catalog, *, sees_receipts: bool) -> Json:
     """An entry with everything that it follows from. Receipts and charge ids are for admins and finance alone."""
     return {
         **item(row, cards, catalog),
         "position": str(Place(row.shard, row.entry.position)),
-        "price": _price(row.fact, cards) if row.entry.kind is Kind.USAGE else None,
+        "price": _price(row.fact, cards) if row.entry.kind is ActivityKind.USAGE else None,
         "paid_by": [_paid_by(row.shard, lot) for lot in paid],
         "charge": charge(row.fact, sees_receipts=sees_receipts),
         "reason": detail(row.entry, row.fact, cards),

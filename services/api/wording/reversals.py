@@ -1,6 +1,9 @@
-"""What the customer reads about money that went back: how much, what that took of the credits, and what was spent already."""
+"""What the customer reads about money that went back.
 
-from projections.balance.state import DEBT, Entry
+How much, what that took of the credits, and what was spent already.
+"""
+
+from projections.balance.state import DEBT, BalanceEntry
 from schemas.credits import format_credits
 from schemas.facts import ChargeDisputed, ChargeRefunded, DisputeClosed
 from schemas.money import format_money
@@ -19,7 +22,7 @@ def describe_reversal(fact: Reversal) -> str:
             return f"Dispute {fact.outcome}"
 
 
-def detail_of_reversal(entry: Entry, fact: Reversal) -> str:
+def detail_of_reversal(entry: BalanceEntry, fact: Reversal) -> str:
     """How much money, and what became of the credits that it had brought."""
     spent = sum(paid.credits for paid in entry.paid if paid.lot == DEBT)
     owed = f"; {format_credits(spent)} of the credits were spent already and count below zero" if spent else ""

@@ -4,9 +4,9 @@ from datetime import datetime
 
 from projections.top_ups.decisions import foresee, next_charge
 from projections.top_ups.months import month_of
-from projections.top_ups.state import Settings, TopUps
+from projections.top_ups.state import TopUpChoices, TopUps
 from schemas.catalog import Catalog
-from schemas.credits import MICRO, format_credits
+from schemas.credits import MICRO, MicroCredits, format_credits
 from schemas.facts import TopUpConfigured, TopUpRequested, TopUpSkipped
 from schemas.instants import instant
 from schemas.money import format_money
@@ -53,33 +53,33 @@ def problems_of(settings: TopUpConfigured, catalog: Catalog, cap_currency: str |
     """What is wrong with settings, in words that an admin can act upon."""
     price, currency = catalog.top_up, catalog.top_up.currency
     least, step = format_credits(price.min_credits), format_credits(price.step)
-    said = []
+    problems = []
     if not 0 < settings.threshold_credits <= THRESHOLD_MAX:
-        said.append(f"the threshold is more than 0 and at most {format_credits(THRESHOLD_MAX)} credits")
+        problems.append(f"the threshold is more than 0 and at most {format_credits(THRESHOLD_MAX)} credits")
     if (settings.credits is None) == (settings.restore_to_credits is None):
-        said.append("choose either credits, a fixed amount to add, or restore_to, a balance to fill up to")
+        problems.append("choose either credits, a fixed amount to add, or restore_to, a balance to fill up to")
     elif settings.credits is not None and (settings.credits < price.min_credits or settings.credits % price.step):
-        said.append(f"the credits to add are at least {least}, in steps of {step}")
+        problems.append(f"the credits to add are at least {least}, in steps of {step}")
     elif (
         settings.restore_to_credits is not None
         and settings.restore_to_credits < settings.threshold_credits + price.min_credits
     ):
-        said.append(f"fill up to at least {least} credits above the threshold")
+        problems.append(f"fill up to at least {least} credits above the threshold")
     if cap_currency is not None and cap_currency != currency:
-        said.append(f"the most to charge in a month is in {currency}, the currency of top-ups")
-    if not said and settings.monthly_cap_cents is not None:
+        problems.append(f"the most to charge in a month is in {currency}, the currency of top-ups")
+    if not problems and settings.monthly_cap_cents is not None:
         credits, cents = next_charge(settings, settings.threshold_credits, catalog)
         if settings.monthly_cap_cents < cents:
             cost = f"{format_credits(credits)} credits cost {format_money(cents, currency)}"
-            said.append(f"the most to charge in a month is less than one top-up: {cost}")
-    return said
+            problems.append(f"the most to charge in a month is less than one top-up: {cost}")
+    return problems
 
 
-def top_up_body(going: TopUps, available: int, now: datetime, catalog: Catalog, *, sees_card: bool) -> Json:
+def top_up_body(going: TopUps, available: MicroCredits, now: datetime, catalog: Catalog, *, sees_card: bool) -> Json:
     """Settings as everybody reads them, and what becomes of them at the moment."""
     decision = foresee(going, available, now, catalog)
     state, reason = _state(going, decision)
-    taken, price = going.taken(month_of(now, going.zone)), catalog.top_up
+    charges, price = going.charges_cents(month_of(now, going.zone)), catalog.top_up
     return {
         "enabled": going.enabled, **_chosen(going.settings), "state": state, "reason": reason,
         "next_charge_preview": _preview(going, available, decision, catalog),
@@ -87,13 +87,13 @@ def top_up_body(going: TopUps, available: int, now: datetime, catalog: Catalog, 
             "unit_price": str(price.unit_price), "currency": price.currency,
             "min_credits": format_credits(price.min_credits), "step": format_credits(price.step),
         },
-        "charged_this_month": {"amount": sum(taken), "currency": price.currency, "count": len(taken)},
+        "charged_this_month": {"amount": sum(charges), "currency": price.currency, "count": len(charges)},
         "card": {"brand": going.card.brand, "last4": going.card.last4} if sees_card and going.card else None,
         "cool_until": instant(going.cool_until) if going.cool_until > now else None,
     }  # fmt: skip
 
 
-def _chosen(chosen: Settings | None) -> Json:
+def _chosen(chosen: TopUpChoices | None) -> Json:
     """What an admin saved last; nothing of it before the first time."""
     if chosen is None or not chosen.threshold_credits:
         names = ("threshold", "credits", "restore_to", "monthly_cap", "max_per_month", "cool_down_seconds")
@@ -122,7 +122,7 @@ def _state(going: TopUps, decision: Decision) -> tuple[str, str | None]:
     return "on", decision.detail if isinstance(decision, TopUpSkipped) else None
 
 
-def _preview(going: TopUps, available: int, decision: Decision, catalog: Catalog) -> Json | None:
+def _preview(going: TopUps, available: MicroCredits, decision: Decision, catalog: Catalog) -> Json | None:
     """What the next top-up adds and costs: at the threshold if the balance is above it, and at once if it is below."""
     chosen = going.settings
     if chosen is None or not chosen.enabled:

@@ -92,9 +92,9 @@ async def last_card_change(connection: Connection, team_id: str) -> CardChange |
 
 async def team_of(connection: Connection, customer_id: str | None, payment_method_id: str | None) -> str | None:
     """Whose customer or card it is, for processes that see all teams; None if it is nobody's."""
-    found: str | None = None
+    team_id: str | None = None
     if customer_id is not None:
-        found = await connection.fetchval(OWNER, customer_id)
-    if found is None and payment_method_id is not None:
-        found = await connection.fetchval(CARD_OWNER, payment_method_id)
-    return found
+        team_id = await connection.fetchval(OWNER, customer_id)
+    if team_id is None and payment_method_id is not None:
+        team_id = await connection.fetchval(CARD_OWNER, payment_method_id)
+    return team_id

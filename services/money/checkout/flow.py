@@ -1,10 +1,11 @@
 """Stripe's pages from end to end: an admin is sent to one, and what was paid or saved there comes back, once.
 
-What is sold, for how much, is written down before Stripe is asked for the page; the page's id derives from the request's
-Idempotency-Key, and so do the keys of whatever is asked of Stripe. Who comes back from it, a webhook, and a look every now and then
-all do the same: `look` asks Stripe how things are, `act` writes down what follows, in one transaction under the shard's lock. The
-first one credits; the others find it done. Credits are those of `purchase.requested`, if what was paid is what was asked for there;
-they are named after the payment intent, so that nobody else can credit it either.
+What is sold, for how much, is written down before Stripe is asked for the page; the page's id derives from the
+request's Idempotency-Key, and so do the keys of whatever is asked of Stripe. Who comes back from it, a webhook, and a
+look every now and then all do the same: `look` asks Stripe how things are, `act` writes down what follows, in one
+transaction under the shard's lock. The first one credits; the others find it done. Credits are those of
+`purchase.requested`, if what was paid is what was asked for there; they are named after the payment intent, so that nobody else can credit it
+either.
 """
 
 from dataclasses import dataclass, replace
@@ -16,8 +17,8 @@ from services.money.checkout import customers
 from services.money.checkout import rows as checkouts
 from services.money.checkout.customers import CardChange
 from services.money.checkout.purchases import request_purchase, true_to_log
-from services.money.checkout.rows import Record, State
-from services.money.stripe_client import Card, Charges, Checkout, Intent, Missing, Unknown
+from services.money.checkout.rows import CheckoutRow, CheckoutState
+from services.money.stripe_client import Charges, Checkout, Intent, Missing, StripeCard, Unknown
 from services.money.top_ups.attempts import STRIPE, read_top_ups
 from services.runtime.crashpoints import crashpoint
 from services.runtime.errors import Refused, Unavailable
@@ -31,14 +32,14 @@ CARDS = "creditwell:cards"
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class PageAtStripe:
     """A page as Stripe has it now; `in_use`: its card is the customer's default there."""
 
     checkout: Checkout
     in_use: bool
 
 
-async def open_page(charges: Charges, transaction: Transaction, wanted: Record) -> tuple[Record, bool]:
+async def open_page(charges: Charges, transaction: Transaction, page: CheckoutRow) -> tuple[CheckoutRow, bool]:
     """The page for a request, and whether the request is new. No transaction is open while Stripe is asked.
 
     Raises:
@@ -46,175 +47,183 @@ async def open_page(charges: Charges, transaction: Transaction, wanted: Record) 
         Unknown, Busy: say the same again later; it will be the same page.
     """
     async with transaction() as connection:
-        if not await team_exists(connection, wanted.team_id):
-            raise unknown_team(wanted.team_id)
-        known = await checkouts.read(connection, wanted.team_id, wanted.id)
-        known = await true_to_log(connection, known) if known is not None else None
-        customer = await customers.read_customer(connection, wanted.team_id)
-    new = known is None
-    if known is None:
-        customer_id = customer.customer_id if customer is not None else await _new_customer(charges, wanted)
+        if not await team_exists(connection, page.team_id):
+            raise unknown_team(page.team_id)
+        stored = await checkouts.read(connection, page.team_id, page.id)
+        stored = await true_to_log(connection, stored) if stored is not None else None
+        customer = await customers.read_customer(connection, page.team_id)
+    new = stored is None
+    if stored is None:
+        customer_id = customer.customer_id if customer is not None else await _new_customer(charges, page)
         async with transaction() as connection:
-            head = await take_head(connection, wanted.team_id)
-            customer_id = await customers.keep_customer(connection, wanted.team_id, customer_id)
-            known, new = await checkouts.begin(connection, replace(wanted, customer_id=customer_id))
-            if new and known.mode == "payment":
-                await request_purchase(connection, known, head)
-            known = await true_to_log(connection, known)
+            head = await take_head(connection, page.team_id)
+            customer_id = await customers.keep_customer(connection, page.team_id, customer_id)
+            stored, new = await checkouts.begin(connection, replace(page, customer_id=customer_id))
+            if new and stored.mode == "payment":
+                await request_purchase(connection, stored, head)
+            stored = await true_to_log(connection, stored)
         crashpoint("checkout:begun")
-    if not known.asks_the_same(wanted):
+    if not stored.asks_the_same(page):
         raise Refused("idempotency_key_reused", "this Idempotency-Key came with another body before; use a new one")
-    return (await _open(charges, transaction, known) if known.session_id is None else known), new
+    return (await _open(charges, transaction, stored) if stored.session_id is None else stored), new
 
 
-async def _new_customer(charges: Charges, wanted: Record) -> str:
+async def _new_customer(charges: Charges, page: CheckoutRow) -> str:
     try:
-        return await charges.ensure_customer(wanted.team_id)
+        return await charges.ensure_customer(page.team_id)
     except Unknown as unknown:
         if not unknown.key_is_spent:
             raise
-    return await charges.ensure_customer(wanted.team_id, attempt=str(wanted.id))
+    return await charges.ensure_customer(page.team_id, attempt=str(page.id))
 
 
-async def _open(charges: Charges, transaction: Transaction, record: Record) -> Record:
+async def _open(charges: Charges, transaction: Transaction, row: CheckoutRow) -> CheckoutRow:
     try:
-        page = await _ask_for_page(charges, record)
+        page = await _ask_for_page(charges, row)
     except Unknown as unknown:
         if unknown.key_is_spent:
             async with transaction() as connection:
-                await checkouts.next_try(connection, record)
+                await checkouts.next_try(connection, row)
         raise
     except Missing as missing:
         if missing.param != "customer":
             raise
-        record = await _with_another_customer(charges, transaction, record)
-        page = await _ask_for_page(charges, record)
+        row = await _with_another_customer(charges, transaction, row)
+        page = await _ask_for_page(charges, row)
     crashpoint("checkout:made")
     assert page.url is not None, "a page that was made just now can be visited"
     async with transaction() as connection:
-        return await checkouts.opened(connection, record, page.id, page.url, page.expires_at)
+        return await checkouts.opened(connection, row, page.id, page.url, page.expires_at)
 
 
-async def _ask_for_page(charges: Charges, record: Record) -> Checkout:
-    if record.mode == "setup":
+async def _ask_for_page(charges: Charges, row: CheckoutRow) -> Checkout:
+    if row.mode == "setup":
         return await charges.create_card_checkout(
-            change_id=str(record.id), team_id=record.team_id, customer_id=record.customer_id,
-            success_url=_back(record, "payment_method"), cancel_url=_back(record, "payment_method", "&cancelled=1"),
-            try_number=record.create_try,
+            change_id=str(row.id), team_id=row.team_id, customer_id=row.customer_id,
+            success_url=_back(row, "payment_method"), cancel_url=_back(row, "payment_method", "&cancelled=1"),
+            try_number=row.create_try,
         )  # fmt: skip
-    assert record.charge_cents is not None
+    assert row.charge_cents is not None
     return await charges.create_checkout(
-        purchase_id=str(record.id), team_id=record.team_id, customer_id=record.customer_id, name=record.name or "",
-        amount_cents=record.charge_cents, currency=record.currency or "", save_card=record.keeps_card,
-        automatic_tax=record.taxed, success_url=_back(record, "purchase"),
-        cancel_url=_back(record, "purchase", "&cancelled=1"), try_number=record.create_try,
+        purchase_id=str(row.id), team_id=row.team_id, customer_id=row.customer_id, name=row.name or "",
+        amount_cents=row.charge_cents, currency=row.currency or "", save_card=row.keeps_card,
+        automatic_tax=row.taxed, success_url=_back(row, "purchase"),
+        cancel_url=_back(row, "purchase", "&cancelled=1"), try_number=row.create_try,
     )  # fmt: skip
 
 
-def _back(record: Record, name: str, more: str = "") -> str:
+def _back(row: CheckoutRow, name: str, more: str = "") -> str:
     """Where the browser comes back to, which is told what to ask for."""
-    return f"{record.return_url}{'&' if '?' in record.return_url else '?'}{name}={record.id}{more}"
+    return f"{row.return_url}{'&' if '?' in row.return_url else '?'}{name}={row.id}{more}"
 
 
-async def _with_another_customer(charges: Charges, transaction: Transaction, record: Record) -> Record:
+async def _with_another_customer(charges: Charges, transaction: Transaction, row: CheckoutRow) -> CheckoutRow:
     """Somebody has deleted the team's customer at Stripe."""
-    customer_id = await charges.ensure_customer(record.team_id, attempt=f"after:{record.customer_id}")
+    customer_id = await charges.ensure_customer(row.team_id, attempt=f"after:{row.customer_id}")
     async with transaction() as connection:
-        await customers.replace_customer(connection, record.team_id, record.customer_id, customer_id)
-        return await checkouts.change_customer(connection, record, customer_id)
+        await customers.replace_customer(connection, row.team_id, row.customer_id, customer_id)
+        return await checkouts.change_customer(connection, row, customer_id)
 
 
-async def follow(charges: Charges, transaction: Transaction, record: Record) -> Record:
+async def follow(charges: Charges, transaction: Transaction, row: CheckoutRow) -> CheckoutRow:
     """Do what follows from how things are at Stripe; how far the page has come. Raises as `look`."""
     async with transaction() as connection:
-        customer = await customers.read_customer(connection, record.team_id)
-        record = await true_to_log(connection, record)
+        customer = await customers.read_customer(connection, row.team_id)
+        row = await true_to_log(connection, row)
     try:
-        seen = await look(charges, record, customer.card_created_at if customer is not None else None)
+        page = await look(charges, row, customer.card_created_at if customer is not None else None)
     except Missing:
         async with transaction() as connection:
-            return await give_up(connection, record)
+            return await give_up(connection, row)
     async with transaction() as connection:
-        return await act(connection, record, seen)
+        return await act(connection, row, page)
 
 
-async def look(charges: Charges, record: Record, newest: datetime | None) -> Seen:
+async def look(charges: Charges, row: CheckoutRow, newest: datetime | None) -> PageAtStripe:
     """Ask Stripe; a card that is to be kept becomes the customer's default there, unless a newer one is (`newest`).
 
     Raises:
         Unknown, Busy: ask later.
     """
-    assert record.session_id is not None, f"{record.id} was never opened"
-    seen = await charges.retrieve_checkout(record.session_id)
-    done = judge(record, seen)[0] in ("credited", "saved")
-    if not record.keeps_card or not done or seen.card is None or (newest is not None and seen.card.created_at < newest):
-        return Seen(seen, in_use=False)
+    assert row.session_id is not None, f"{row.id} was never opened"
+    checkout = await charges.retrieve_checkout(row.session_id)
+    done = judge(row, checkout)[0] in ("credited", "saved")
+    if (
+        not row.keeps_card
+        or not done
+        or checkout.card is None
+        or (newest is not None and checkout.card.created_at < newest)
+    ):
+        return PageAtStripe(checkout, in_use=False)
     try:
-        await charges.use_card(record.customer_id, seen.card.payment_method_id)
+        await charges.use_card(row.customer_id, checkout.card.payment_method_id)
     except Missing:
-        return Seen(replace(seen, card=None), in_use=False)  # removed again, or its customer was deleted
+        return PageAtStripe(replace(checkout, card=None), in_use=False)  # removed again, or its customer was deleted
     except Unavailable:
-        if record.mode == "setup":
+        if row.mode == "setup":
             raise
-        return Seen(seen, in_use=False)  # the credits need not wait; the card comes with the next look
-    return Seen(seen, in_use=True)
+        return PageAtStripe(checkout, in_use=False)  # the credits need not wait; the card comes with the next look
+    return PageAtStripe(checkout, in_use=True)
 
 
-def judge(record: Record, seen: Checkout) -> tuple[State, str | None]:
+def judge(row: CheckoutRow, checkout: Checkout) -> tuple[CheckoutState, str | None]:
     """What has become of a page, and why. Money is what an intent says that has succeeded, and nothing else."""
-    if record.state in ("credited", "saved", "superseded"):
-        return record.state, record.detail
-    if record.mode == "setup":
-        return _judge_card(seen)
-    intent = seen.intent
+    if row.state in ("credited", "saved", "superseded"):
+        return row.state, row.detail
+    if row.mode == "setup":
+        return _judge_card(checkout)
+    intent = checkout.intent
     if intent is not None and intent.state == "succeeded":
-        fault = difference(record, seen, intent)
+        fault = difference(row, checkout, intent)
         return ("credited", None) if fault is None else ("differs", fault)
-    if seen.state == "expired":
+    if checkout.state == "expired":
         return "expired", "nobody paid in time"
     why = intent.decline.message[:500] if intent is not None and intent.decline is not None else None
-    if seen.state == "open":
+    if checkout.state == "open":
         return "open", why
     return ("processing", None) if intent is not None and intent.state == "processing" else ("failed", why)
 
 
-def _judge_card(seen: Checkout) -> tuple[State, str | None]:
-    match seen.state:
+def _judge_card(checkout: Checkout) -> tuple[CheckoutState, str | None]:
+    match checkout.state:
         case "open":
             return "open", None
         case "expired":
             return "expired", "no card was saved in time"
         case "complete":
-            return ("saved", None) if seen.card is not None else ("failed", "there is no card")
+            return ("saved", None) if checkout.card is not None else ("failed", "there is no card")
 
 
-def difference(record: Record, seen: Checkout, intent: Intent) -> str | None:
+def difference(row: CheckoutRow, checkout: Checkout, intent: Intent) -> str | None:
     """What was paid other than we had asked for, if anything; tax may lie in the price or come on top of it."""
-    if record.credits is None:
+    if row.credits is None:
         return "the log does not say that this was sold"
-    asked = f"{record.charge_cents} {record.currency}"
-    if (seen.subtotal_cents, seen.currency) != (record.charge_cents, record.currency):
-        return f"we had asked for {asked}, and the page for {seen.subtotal_cents} {seen.currency}"
-    if (intent.amount_cents, intent.currency) != (seen.amount_cents, seen.currency):
-        return f"{intent.amount_cents} {intent.currency} were paid, not {seen.amount_cents} {seen.currency}"
-    tax = seen.tax_cents if record.taxed else 0
-    if intent.amount_cents - (record.charge_cents or 0) not in (0, tax):
-        return f"we had asked for {asked}, and {intent.amount_cents} were paid with {tax} of tax"
+    expected = f"{row.charge_cents} {row.currency}"
+    if (checkout.subtotal_cents, checkout.currency) != (row.charge_cents, row.currency):
+        return f"we had asked for {expected}, and the page for {checkout.subtotal_cents} {checkout.currency}"
+    if (intent.amount_cents, intent.currency) != (checkout.amount_cents, checkout.currency):
+        return f"{intent.amount_cents} {intent.currency} were paid, not {checkout.amount_cents} {checkout.currency}"
+    tax = checkout.tax_cents if row.taxed else 0
+    if intent.amount_cents - (row.charge_cents or 0) not in (0, tax):
+        return f"we had asked for {expected}, and {intent.amount_cents} were paid with {tax} of tax"
     return None
 
 
-async def act(connection: Connection, record: Record, seen: Seen) -> Record:
-    """Write down what follows, in the caller's transaction; how far the page has come. Whoever comes second changes nothing."""
-    now = await lock_shard(connection, record.team_id)
-    before = await true_to_log(connection, await checkouts.lock(connection, record))
-    if before.state == "credited" and not await _is_credited(connection, before, seen.checkout):
+async def act(connection: Connection, row: CheckoutRow, page: PageAtStripe) -> CheckoutRow:
+    """Write down what follows, in the caller's transaction; how far the page has come.
+
+    Whoever comes second changes nothing.
+    """
+    now = await lock_shard(connection, row.team_id)
+    before = await true_to_log(connection, await checkouts.lock(connection, row))
+    if before.state == "credited" and not await _is_credited(connection, before, page.checkout):
         before = replace(before, state="processing")  # the log knows of no credits, so there are none
-    state, detail = judge(before, seen.checkout)
+    state, detail = judge(before, page.checkout)
     after = replace(before, state=state, detail=detail)
     if state == "credited" and before.state != "credited":
-        after = await _credit(connection, after, seen.checkout, now)
+        after = await _credit(connection, after, page.checkout, now)
     if state in ("credited", "saved") and after.keeps_card and after.card_state is None:
-        after = await _keep_card(connection, after, seen, now)
+        after = await _keep_card(connection, after, page, now)
     await checkouts.move(connection, after)
     if after.state != before.state:
         say = get_log().error if after.state == "differs" else get_log().info
@@ -222,10 +231,10 @@ async def act(connection: Connection, record: Record, seen: Seen) -> Record:
     return after
 
 
-async def give_up(connection: Connection, record: Record) -> Record:
+async def give_up(connection: Connection, row: CheckoutRow) -> CheckoutRow:
     """Stripe knows nothing of this page, as after test data were deleted: nobody can pay on it."""
-    await lock_shard(connection, record.team_id)
-    before = await checkouts.lock(connection, record)
+    await lock_shard(connection, row.team_id)
+    before = await checkouts.lock(connection, row)
     if before.state not in ("open", "processing"):
         return before
     after = replace(before, state="expired", detail="Stripe does not know this page any more")
@@ -234,60 +243,63 @@ async def give_up(connection: Connection, record: Record) -> Record:
     return after
 
 
-async def _is_credited(connection: Connection, record: Record, seen: Checkout) -> bool:
-    if seen.intent is None:
+async def _is_credited(connection: Connection, row: CheckoutRow, checkout: Checkout) -> bool:
+    if checkout.intent is None:
         return True
-    return bool(await find(connection, [Identity(record.team_id, STRIPE, seen.intent.id)]))
+    return bool(await find(connection, [Identity(row.team_id, STRIPE, checkout.intent.id)]))
 
 
-async def _credit(connection: Connection, record: Record, seen: Checkout, now: datetime) -> Record:
-    intent = seen.intent
+async def _credit(connection: Connection, row: CheckoutRow, checkout: Checkout, now: datetime) -> CheckoutRow:
+    intent = checkout.intent
     assert intent is not None
     fact = CreditsPurchased(
-        credits=record.credits or 0, pack=record.pack or "", payment_intent_id=intent.id, charge_cents=intent.amount_cents,
-        tax_cents=seen.tax_cents or None, currency=intent.currency, purchase_id=str(record.id), member_id=record.asked_by, charge_id=intent.charge_id,
+        credits=row.credits or 0, pack=row.pack or "", payment_intent_id=intent.id, charge_cents=intent.amount_cents,
+        tax_cents=checkout.tax_cents or None, currency=intent.currency, purchase_id=str(row.id),
+        member_id=row.asked_by, charge_id=intent.charge_id,
         receipt_url=intent.receipt_url,
     )  # fmt: skip
-    identity = Identity(record.team_id, STRIPE, intent.id)
+    identity = Identity(row.team_id, STRIPE, intent.id)
     credited = (await find(connection, [identity])).get(identity)
     position = credited.position if credited is not None else None
     if position is None:
         appended = await append(connection, [NewFact(*identity, now, fact)])
         position = appended.places[0].position
         crashpoint("checkout:credited")
-    return replace(record, payment_intent_id=intent.id, receipt_url=intent.receipt_url, position=position)
+    return replace(row, payment_intent_id=intent.id, receipt_url=intent.receipt_url, position=position)
 
 
-async def _keep_card(connection: Connection, record: Record, seen: Seen, now: datetime) -> Record:
+async def _keep_card(connection: Connection, row: CheckoutRow, page: PageAtStripe, now: datetime) -> CheckoutRow:
     """The card that was saved is the one that top-ups charge, unless a newer one is."""
-    card = seen.checkout.card
+    card = page.checkout.card
     if card is None:
-        return replace(record, card_state="none")
-    known = await customers.read_customer(connection, record.team_id)
-    newer = known is not None and known.card_created_at is not None and card.created_at < known.card_created_at
+        return replace(row, card_state="none")
+    customer = await customers.read_customer(connection, row.team_id)
+    newer = customer is not None and customer.card_created_at is not None and card.created_at < customer.card_created_at
     if newer:
-        superseded: State = "superseded" if record.mode == "setup" else record.state
-        return replace(record, state=superseded, card_state="superseded", brand=card.brand, last4=card.last4)
-    if not seen.in_use:
-        return record
-    top_ups = await read_top_ups(connection, record.team_id)
+        superseded: CheckoutState = "superseded" if row.mode == "setup" else row.state
+        return replace(row, state=superseded, card_state="superseded", brand=card.brand, last4=card.last4)
+    if not page.in_use:
+        return row
+    top_ups = await read_top_ups(connection, row.team_id)
     position = await change_card(
-        connection, top_ups, record.customer_id, card, now, fact_id=f"card:{record.id}", changed_by=record.asked_by
+        connection, top_ups, row.customer_id, card, now, fact_id=f"card:{row.id}", changed_by=row.asked_by
     )
-    return replace(record, card_state="saved", brand=card.brand, last4=card.last4, position=record.position or position)
+    return replace(row, card_state="saved", brand=card.brand, last4=card.last4, position=row.position or position)
 
 
 async def change_card(
     connection: Connection,
     top_ups: TopUps,
     customer_id: str,
-    card: Card | None,
+    card: StripeCard | None,
     now: datetime,
     *,
     fact_id: str,
     changed_by: str | None = None,
 ) -> int:
-    """Append that this is the card now, or that there is none, unless the log says so already; the position of the log then.
+    """Append that this is the card now, or that there is none, unless the log says so already.
+
+    Returns the position of the log then.
 
     `top_ups` are the team's at the head of the log, under the lock of its shard.
     """
@@ -307,19 +319,25 @@ async def change_card(
 
 
 async def notice_card(
-    connection: Connection, team_id: str, customer_id: str, card: Card | None, told: CardChange | None, *, news_id: str
+    connection: Connection,
+    team_id: str,
+    customer_id: str,
+    card: StripeCard | None,
+    change: CardChange | None,
+    *,
+    news_id: str,
 ) -> str:
     """What changed at Stripe without us, as a fact: a card that was removed, or another default. What came of it.
 
-    `told` is what the log said before Stripe was asked. Raises Unavailable if it says something newer: ask again.
+    `change` is what the log said before Stripe was asked. Raises Unavailable if it says something newer: ask again.
     """
     now = await lock_shard(connection, team_id)
-    if await customers.last_card_change(connection, team_id) != told:
+    if await customers.last_card_change(connection, team_id) != change:
         raise Unavailable("the card was changed while Stripe was asked for it")
-    known, top_ups = await customers.read_customer(connection, team_id), await read_top_ups(connection, team_id)
-    if known is None or known.customer_id != customer_id:
+    customer, top_ups = await customers.read_customer(connection, team_id), await read_top_ups(connection, team_id)
+    if customer is None or customer.customer_id != customer_id:
         return "not the customer of today"
-    ours = top_ups.card is not None and top_ups.card.payment_method_id == known.payment_method_id
+    ours = top_ups.card is not None and top_ups.card.payment_method_id == customer.payment_method_id
     if card is None and not ours:
         return "no card, as before"  # ours is the default by our own doing; another one may never have been
     before = top_ups.position

@@ -8,15 +8,15 @@ from dataclasses import replace
 from uuid import UUID
 
 from schemas.facts import NewFact, PurchaseRequested
-from services.money.checkout.rows import Record
-from services.store.append import Head, append
+from services.money.checkout.rows import CheckoutRow
+from services.store.append import LockedHead, append
 from services.store.connect import Connection
 from services.store.identities import Identity, find
 
 PURCHASES = "creditwell:purchases"
 
 
-async def request_purchase(connection: Connection, record: Record, head: Head) -> None:
+async def request_purchase(connection: Connection, record: CheckoutRow, head: LockedHead) -> None:
     """Append what is sold, unless the log has it; the caller has taken the head for this."""
     identity = _identity(record.team_id, record.id)
     if await find(connection, [identity]):
@@ -30,7 +30,7 @@ async def request_purchase(connection: Connection, record: Record, head: Head) -
     await append(connection, [NewFact(*identity, head.recorded_at, fact)], head)
 
 
-async def true_to_log(connection: Connection, record: Record) -> Record:
+async def true_to_log(connection: Connection, record: CheckoutRow) -> CheckoutRow:
     """A page with what the log says was sold on it; without anything, where the log has no such purchase."""
     identity = _identity(record.team_id, record.id)
     stored = (await find(connection, [identity])).get(identity)

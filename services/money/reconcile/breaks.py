@@ -1,4 +1,6 @@
-"""Where Stripe and the log differ about a payment: seven types of break, each with what is so and what to do next. Pure.
+"""Where Stripe and the log differ about a payment: seven types of break, each with what is so and what to do next.
+
+Pure.
 
     paid_not_credited     money came for something we had asked for, and no credits are there
     credited_not_paid     credits are there, and no money (or the money is another team's)
@@ -8,9 +10,9 @@
     dispute_unhandled     a dispute stands otherwise than the log says
     orphan_intent         money, or a promise of it, of which nothing here knows
 
-Only the first is healed without a person: it does what the worker would have done, to what we had asked for ourselves. A person
-settles the others: a refund or a cancelled intent at Stripe ends an orphan, and an adjustment that refers to the payment (its
-`refers_to`) says of an orphan, a mismatch, a double credit or one without money that somebody has dealt with it.
+Only the first is healed without a person: it does what the worker would have done, to what we had asked for ourselves.
+A person settles the others. A refund or a cancelled intent at Stripe ends an orphan. An adjustment that refers to the
+payment (its `refers_to`) says that somebody has dealt with an orphan, a mismatch, a double credit or one without money.
 """
 
 from collections.abc import Container, Iterator, Sequence
@@ -21,14 +23,14 @@ from projections.reversals import Account, fact_due
 from schemas.credits import format_credits
 from schemas.facts import ChargeRefunded
 from schemas.money import format_money
-from services.money.reconcile.reads import Credit, Wanted
+from services.money.reconcile.reads import Credit, IntendedPayment
 from services.money.reversals import seen_of
 from services.money.stripe_client import Dispute, Intent
 
 OURS = frozenset({"attempt_id", "purchase_id"})  # what an intent of ours says in its metadata
 
 
-class Kind(StrEnum):
+class BreakKind(StrEnum):
     """What kind of break."""
 
     PAID_NOT_CREDITED = "paid_not_credited"
@@ -40,7 +42,9 @@ class Kind(StrEnum):
     ORPHAN_INTENT = "orphan_intent"
 
 
-BY_HAND = frozenset({Kind.CREDITED_NOT_PAID, Kind.AMOUNT_MISMATCH, Kind.DUPLICATE_CREDIT, Kind.ORPHAN_INTENT})
+BY_HAND = frozenset(
+    {BreakKind.CREDITED_NOT_PAID, BreakKind.AMOUNT_MISMATCH, BreakKind.DUPLICATE_CREDIT, BreakKind.ORPHAN_INTENT}
+)
 
 
 class Payment(NamedTuple):
@@ -51,13 +55,13 @@ class Payment(NamedTuple):
     disputes: tuple[Dispute, ...] = ()
     credits: tuple[Credit, ...] = ()
     account: Account | None = None
-    wanted: Wanted | None = None
+    intended: IntendedPayment | None = None
 
 
 class Break(NamedTuple):
     """A difference, in words, and what to do about it."""
 
-    type: Kind
+    type: BreakKind
     payment_intent_id: str
     team_id: str | None
     what: str
@@ -66,12 +70,12 @@ class Break(NamedTuple):
 
 def breaks_of(payment: Payment) -> list[Break]:
     """Every difference about a payment; none when both sides say the same."""
-    found = _of_uncredited(payment) if not payment.credits else _of_credited(payment, payment.credits[0])
+    breaks = _of_uncredited(payment) if not payment.credits else _of_credited(payment, payment.credits[0])
     team_id = payment.credits[0].team_id if payment.credits else _team(payment)
-    return [Break(kind, payment.payment_intent_id, team_id, what, following) for kind, what, following in found]
+    return [Break(kind, payment.payment_intent_id, team_id, what, following) for kind, what, following in breaks]
 
 
-Found = Iterator[tuple[Kind, str, str]]
+PlainBreaks = Iterator[tuple[BreakKind, str, str]]
 
 
 def _team(payment: Payment) -> str | None:
@@ -92,105 +96,110 @@ def is_quiet(intent: Intent, credits: Sequence[Credit], reversed_by_log: Contain
     )  # fmt: skip
 
 
-def _of_uncredited(payment: Payment) -> Found:
-    intent, wanted = payment.intent, payment.wanted
+def _of_uncredited(payment: Payment) -> PlainBreaks:
+    intent, intended = payment.intent, payment.intended
     if intent is None or intent.state == "cancelled":
         return
     if intent.state != "succeeded":
-        yield from _of_unpaid(intent, wanted)
+        yield from _of_unpaid(intent, intended)
         return
     if intent.refunded_cents >= intent.amount_cents:
         return  # given back whole: nobody owes anybody anything
-    yield _of_paid(intent, wanted)
+    yield _of_paid(intent, intended)
 
 
-def _of_paid(intent: Intent, wanted: Wanted | None) -> tuple[Kind, str, str]:
+def _of_paid(intent: Intent, intended: IntendedPayment | None) -> tuple[BreakKind, str, str]:
     """Why money that came brought no credits."""
-    if wanted is None:
+    if intended is None:
         what = f"{_money(intent)} were paid, and nothing here asked for them"
-        return Kind.ORPHAN_INTENT, what, f"find out at Stripe who made it; refund it, or {_by_hand(intent.id)}"
-    about = f"{wanted.kind} {wanted.id}"
-    if wanted.answered_by not in (None, intent.id):
-        what = f"{_money(intent)} were paid again for {about}, which {wanted.answered_by} paid already"
-        return Kind.ORPHAN_INTENT, what, "refund it at Stripe"
-    if fault := wanted.fault or _differs(intent, wanted):
+        return BreakKind.ORPHAN_INTENT, what, f"find out at Stripe who made it; refund it, or {_by_hand(intent.id)}"
+    about = f"{intended.kind} {intended.id}"
+    if intended.answered_by not in (None, intent.id):
+        what = f"{_money(intent)} were paid again for {about}, which {intended.answered_by} paid already"
+        return BreakKind.ORPHAN_INTENT, what, "refund it at Stripe"
+    if fault := intended.fault or _differs(intent, intended):
         what = f"{fault}; no credits were given"
-        return Kind.AMOUNT_MISMATCH, what, f"refund it at Stripe, or {_by_hand(intent.id)}"
-    what = f"{_money(intent)} were paid for {about}: {format_credits(wanted.credits)} credits are missing"
-    return Kind.PAID_NOT_CREDITED, what, "run `creditwell reconcile --heal`"
+        return BreakKind.AMOUNT_MISMATCH, what, f"refund it at Stripe, or {_by_hand(intent.id)}"
+    what = f"{_money(intent)} were paid for {about}: {format_credits(intended.credits)} credits are missing"
+    return BreakKind.PAID_NOT_CREDITED, what, "run `creditwell reconcile --heal`"
 
 
-def _of_unpaid(intent: Intent, wanted: Wanted | None) -> Found:
+def _of_unpaid(intent: Intent, intended: IntendedPayment | None) -> PlainBreaks:
     """An intent that may still be paid is right only as long as something waits for it."""
     if not OURS & intent.metadata.keys():
         return  # somebody else's business, as long as no money moves
-    if wanted is not None and wanted.kind == "purchase":
+    if intended is not None and intended.kind == "purchase":
         return  # Stripe closes its pages by itself
-    if wanted is not None and wanted.open and wanted.payment_intent_id in (None, intent.id):
+    if intended is not None and intended.open and intended.payment_intent_id in (None, intent.id):
         return
-    about = f"{wanted.kind} {wanted.id} is over" if wanted is not None else "nothing here asked for it"
+    about = f"{intended.kind} {intended.id} is over" if intended is not None else "nothing here asked for it"
     what = f"{_money(intent)} may still be paid ({intent.state}), and {about}"
-    yield Kind.ORPHAN_INTENT, what, "cancel it at Stripe"
+    yield BreakKind.ORPHAN_INTENT, what, "cancel it at Stripe"
 
 
-def _of_credited(payment: Payment, credit: Credit) -> Found:
+def _of_credited(payment: Payment, credit: Credit) -> PlainBreaks:
     intent = payment.intent
     if len(payment.credits) > 1:
         places = ", ".join(f"{one.place} ({one.team_id})" for one in payment.credits)
         what = f"the payment brought credits {len(payment.credits)} times: {places}"
-        yield Kind.DUPLICATE_CREDIT, what, f"take all but the first back: {_by_hand(payment.payment_intent_id)}"
+        yield BreakKind.DUPLICATE_CREDIT, what, f"take all but the first back: {_by_hand(payment.payment_intent_id)}"
     if intent is None or intent.state != "succeeded":
         state = f"it is {intent.state} there" if intent is not None else "Stripe knows nothing of it"
         what = f"{format_credits(credit.credits)} credits at {credit.place}, and no money: {state}"
         following = f"check the key and the account; take the credits back: {_by_hand(payment.payment_intent_id)}"
-        yield Kind.CREDITED_NOT_PAID, what, following
+        yield BreakKind.CREDITED_NOT_PAID, what, following
         return
     if _team(payment) not in (None, credit.team_id):
         what = f"{format_credits(credit.credits)} credits at {credit.place}, and the money is of {_team(payment)}"
-        yield Kind.CREDITED_NOT_PAID, what, f"move the credits: {_by_hand(intent.id)}, for each team"
+        yield BreakKind.CREDITED_NOT_PAID, what, f"move the credits: {_by_hand(intent.id)}, for each team"
     if (intent.amount_cents, intent.currency) != (credit.charge_cents, credit.currency):
         what = f"{_money(intent)} were paid, the log says {format_money(credit.charge_cents, credit.currency)} at {credit.place}"
-        yield Kind.AMOUNT_MISMATCH, what, _by_hand(intent.id)
+        yield BreakKind.AMOUNT_MISMATCH, what, _by_hand(intent.id)
     yield from _of_reversed(payment, intent)
 
 
-def _of_reversed(payment: Payment, intent: Intent) -> Found:
+def _of_reversed(payment: Payment, intent: Intent) -> PlainBreaks:
     account = payment.account
     if account is None:
         return
-    seen = seen_of(intent, payment.disputes, account)
+    at_stripe = seen_of(intent, payment.disputes, account)
     again = "send the event again from Stripe's dashboard, or run `creditwell reconcile --claw`"
-    if isinstance(fact_due(account, seen), ChargeRefunded):
-        refunded, charged, known = (
+    if isinstance(fact_due(account, at_stripe), ChargeRefunded):
+        refunded, charged, stored = (
             format_money(cents, account.currency)
-            for cents in (seen.refunded_cents, account.charge_cents, account.refunded_cents)
+            for cents in (at_stripe.refunded_cents, account.charge_cents, account.refunded_cents)
         )
-        what = f"{refunded} of {charged} are refunded, the log says {known}"
-        yield Kind.REFUND_NOT_CLAWED, what, again
-    settled = seen._replace(refunded_cents=account.refunded_cents)
+        what = f"{refunded} of {charged} are refunded, the log says {stored}"
+        yield BreakKind.REFUND_NOT_CLAWED, what, again
+    settled = at_stripe._replace(refunded_cents=account.refunded_cents)
     if (due := fact_due(account, settled)) is not None:
         dispute_id = getattr(due, "dispute_id", "")
         heard = account.disputes.get(dispute_id)
         says = heard.course if heard is not None else "nothing"
-        what = f"dispute {dispute_id} is {seen.disputes[dispute_id].course}, the log says {says}"
-        yield Kind.DISPUTE_UNHANDLED, what, again
+        what = f"dispute {dispute_id} is {at_stripe.disputes[dispute_id].course}, the log says {says}"
+        yield BreakKind.DISPUTE_UNHANDLED, what, again
     for dispute in payment.disputes:
         if not dispute.is_known:
             what = f"dispute {dispute.id} is {dispute.status!r}, which nothing here understands"
-            yield Kind.DISPUTE_UNHANDLED, what, "upgrade; until then adjust the credits by hand if the money is away"
+            yield (
+                BreakKind.DISPUTE_UNHANDLED,
+                what,
+                "upgrade; until then adjust the credits by hand if the money is away",
+            )
 
 
-def _differs(intent: Intent, wanted: Wanted) -> str | None:
+def _differs(intent: Intent, intended: IntendedPayment) -> str | None:
     """What was paid other than we had asked for, as far as the amount alone tells.
 
-    Tax may come on top of a purchase; whether it is the right tax is told where Stripe names it (`checkouts.difference`).
+    Tax may come on top of a purchase; whether it is the right tax is told where Stripe names it
+    (`checkouts.difference`).
     """
-    if intent.metadata.get("team_id") != wanted.team_id:
-        return f"{_money(intent)} were paid by {intent.metadata.get('team_id')} for {wanted.kind} {wanted.id} of {wanted.team_id}"
-    more = intent.amount_cents - wanted.charge_cents
-    if intent.currency == wanted.currency and (more == 0 or (wanted.taxed and more > 0)):
+    if intent.metadata.get("team_id") != intended.team_id:
+        return f"{_money(intent)} were paid by {intent.metadata.get('team_id')} for {intended.kind} {intended.id} of {intended.team_id}"
+    more = intent.amount_cents - intended.charge_cents
+    if intent.currency == intended.currency and (more == 0 or (intended.taxed and more > 0)):
         return None
-    return f"{_money(intent)} were paid for {wanted.kind} {wanted.id}, which is {format_money(wanted.charge_cents, wanted.currency)}"
+    return f"{_money(intent)} were paid for {intended.kind} {intended.id}, which is {format_money(intended.charge_cents, intended.currency)}"
 
 
 def _money(intent: Intent) -> str:

@@ -1,12 +1,13 @@
 """Reconciliation: every payment at Stripe against the log, and every credit of the log against Stripe.
 
-Stripe is listed, never searched: its search may lag by an hour. Three lists name the payments of a time: intents made, refunds and
-disputes opened then, of older payments too. The log names those that brought credits then, and those that are disputed and
-undecided. Whatever one look does not settle is looked at alone, the log before and after Stripe: so what happens meanwhile is
-never taken for a break, and what is only under way is given a moment to arrive.
+Stripe is listed, never searched: its search may lag by an hour. Three lists name the payments of a time: intents made,
+refunds and disputes opened then, of older payments too. The log names those that brought credits then, and those that
+are disputed and undecided. Whatever one look does not settle is looked at alone, the log before and after Stripe. So
+what happens meanwhile is never taken for a break, and what is only under way is given a moment to arrive.
 
-`paid_not_credited` is healed as the worker would have done it: the credits that we had asked for, named after the payment, which
-can be credited once. Everything else is a person's decision. To take back what a lost webhook should have (`claw`) is asked for.
+`paid_not_credited` is healed as the worker would have done it: the credits that we had asked for, named after the
+payment, which can be credited once. Everything else is a person's decision. To take back what a lost webhook should
+have (`claw`) is asked for.
 """
 
 import asyncio
@@ -15,12 +16,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+from schemas.credits import MicroCredits
 from services.money.checkout import flow as pages
 from services.money.checkout import rows as checkouts
-from services.money.reconcile.breaks import BY_HAND, Break, Kind, Payment, breaks_of, is_quiet
+from services.money.reconcile.breaks import BY_HAND, Break, BreakKind, Payment, breaks_of, is_quiet
 from services.money.reconcile.reads import (
     Credit,
-    Wanted,
+    IntendedPayment,
     credits_of,
     credits_since,
     reversed_by_log,
@@ -40,10 +42,10 @@ LOOKS_MAX = 10
 SETTLE_SECONDS = (0.5, 1.5)  # what is under way arrives meanwhile
 TRIES_MAX, TRY_SECONDS = 6, 0.5
 MAY_BE_UNDER_WAY = frozenset(
-    {Kind.PAID_NOT_CREDITED, Kind.REFUND_NOT_CLAWED, Kind.DISPUTE_UNHANDLED, Kind.ORPHAN_INTENT}
+    {BreakKind.PAID_NOT_CREDITED, BreakKind.REFUND_NOT_CLAWED, BreakKind.DISPUTE_UNHANDLED, BreakKind.ORPHAN_INTENT}
 )
-HEALED = frozenset({Kind.PAID_NOT_CREDITED})
-CLAWED = frozenset({Kind.REFUND_NOT_CLAWED, Kind.DISPUTE_UNHANDLED})
+HEALED = frozenset({BreakKind.PAID_NOT_CREDITED})
+CLAWED = frozenset({BreakKind.REFUND_NOT_CLAWED, BreakKind.DISPUTE_UNHANDLED})
 
 OnPayments = Callable[[int], None]
 
@@ -53,7 +55,7 @@ class Report:
     """What a comparison saw, what it healed, and what it leaves; sums by currency are minor units."""
 
     payments: int = 0
-    credits: int = 0
+    credits: MicroCredits = 0
     charged: dict[str, int] = field(default_factory=dict)
     credited: dict[str, int] = field(default_factory=dict)
     breaks: list[Break] = field(default_factory=list)
@@ -62,7 +64,7 @@ class Report:
     @property
     def by_type(self) -> dict[str, int]:
         """How many breaks of each type are left; the types that there are none of, too."""
-        return {kind.value: sum(one.type is kind for one in self.breaks) for kind in Kind}
+        return {kind.value: sum(one.type is kind for one in self.breaks) for kind in BreakKind}
 
 
 async def reconcile(
@@ -89,13 +91,13 @@ async def reconcile(
         if any(one.type in MAY_BE_UNDER_WAY for one in breaks):
             await asyncio.sleep(seconds)
             breaks = await _examine_all(connection, charges, _payments_of(breaks), suspects)
-    asked_for = (HEALED if heal else frozenset[Kind]()) | (CLAWED if claw else frozenset[Kind]())
+    asked_for = (HEALED if heal else frozenset[BreakKind]()) | (CLAWED if claw else frozenset[BreakKind]())
     acted = [one for one in breaks if one.type in asked_for and await _heal(connection, charges, one)]
     report.breaks = breaks
     if heal or claw:
         report.breaks = await _examine_all(connection, charges, _payments_of(breaks), suspects)
-        left = {(one.type, one.payment_intent_id) for one in report.breaks}
-        report.healed = [one for one in acted if (one.type, one.payment_intent_id) not in left]
+        open_breaks = {(one.type, one.payment_intent_id) for one in report.breaks}
+        report.healed = [one for one in acted if (one.type, one.payment_intent_id) not in open_breaks]
     by_hand = await settled_by_hand(connection) if report.breaks else set()
     report.breaks = [one for one in report.breaks if not (one.type in BY_HAND and one.payment_intent_id in by_hand)]
     return report
@@ -116,13 +118,14 @@ async def _suspects(
     async for intent in _all_intents(charges, since):
         report.payments += 1
         on_payments(1)
-        known = credits.pop(intent.id, [])
-        if intent.state == "succeeded" and (known or "team_id" in intent.metadata):
+        credited = credits.pop(intent.id, [])
+        if intent.state == "succeeded" and (credited or "team_id" in intent.metadata):
             _add(report.charged, intent.currency, intent.amount_cents)
-        if not is_quiet(intent, known, went_back):
-            suspects[intent.id] = tuple({one.team_id for one in known} | _team_of(intent))
+        if not is_quiet(intent, credited, went_back):
+            suspects[intent.id] = tuple({one.team_id for one in credited} | _team_of(intent))
         went_back.discard(intent.id)
-    # What is left over of either side: credits whose payment was not listed, and older payments of which something went back.
+    # What is left over of either side: credits whose payment was not listed, and older payments of which something went
+    # back.
     for name, left_over in credits.items():
         suspects[name] = tuple({one.team_id for one in left_over})
     listed = charges.list_refunded(created_after=since), charges.list_disputed(created_after=since)
@@ -144,13 +147,13 @@ def _add(sums: dict[str, int], currency: str, cents: int) -> None:
 async def _all_intents(charges: Charges, since: datetime) -> AsyncIterator[Intent]:
     """Every intent made since, newest first; where Stripe stops answering, it goes on from there."""
     before: datetime | None = None
-    seen: set[str] = set()
+    intent_ids: set[str] = set()
     failures = 0
     while failures < TRIES_MAX:
         try:
             async for intent in charges.list_intents(created_after=since, created_before=before):
-                if intent.id not in seen:
-                    seen.add(intent.id)
+                if intent.id not in intent_ids:
+                    intent_ids.add(intent.id)
                     before, failures = intent.created_at + timedelta(seconds=1), 0
                     yield intent
         except Unavailable as away:
@@ -180,9 +183,9 @@ async def _examine(connection: Connection, charges: Charges, name: str, teams: t
         before = await _by_log(connection, name, teams)
         intent = await _retrieve(charges, name)
         disputes = await charges.disputes_of(name) if intent is not None and intent.disputed else ()
-        wanted = None if before.credits or intent is None else await wanted_by(connection, intent.metadata)
+        intended = None if before.credits or intent is None else await wanted_by(connection, intent.metadata)
         if await _by_log(connection, name, teams) == before:
-            return breaks_of(before._replace(intent=intent, disputes=disputes, wanted=wanted))
+            return breaks_of(before._replace(intent=intent, disputes=disputes, intended=intended))
     raise Unavailable(f"{name} moves while it is looked at")
 
 
@@ -200,7 +203,10 @@ async def _retrieve(charges: Charges, name: str) -> Intent | None:
 
 
 async def _heal(connection: Connection, charges: Charges, one: Break) -> bool:
-    """Do what a worker would have done; False where nothing was left to do, for whoever comes second changes nothing."""
+    """Do what a worker would have done.
+
+    False where nothing was left to do, for whoever comes second changes nothing.
+    """
     intent = await charges.retrieve(one.payment_intent_id)
     if one.type in HEALED and not await _credit(connection, charges, intent):
         return False
@@ -214,17 +220,17 @@ async def _heal(connection: Connection, charges: Charges, one: Break) -> bool:
 
 async def _credit(connection: Connection, charges: Charges, intent: Intent) -> bool:
     """Credit what was paid; False for a top-up that is answered by now, by this payment or by another one."""
-    wanted = await wanted_by(connection, intent.metadata)
-    assert wanted is not None, "it was there a moment ago, and nothing is ever deleted"
-    if wanted.kind == "purchase":
-        await _follow_purchase(connection, charges, wanted)
+    intended = await wanted_by(connection, intent.metadata)
+    assert intended is not None, "it was there a moment ago, and nothing is ever deleted"
+    if intended.kind == "purchase":
+        await _follow_purchase(connection, charges, intended)
         return True
     async with connection.transaction():
-        return await credit_top_up(connection, wanted.team_id, wanted.id, intent) is not None
+        return await credit_top_up(connection, intended.team_id, intended.id, intent) is not None
 
 
-async def _follow_purchase(connection: Connection, charges: Charges, wanted: Wanted) -> None:
-    record = await checkouts.find(connection, wanted.id)
+async def _follow_purchase(connection: Connection, charges: Charges, intended: IntendedPayment) -> None:
+    record = await checkouts.find(connection, intended.id)
     assert record is not None
     if record.session_id is not None:
         await pages.follow(charges, transactions_on(connection), record)

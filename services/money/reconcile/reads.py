@@ -1,4 +1,7 @@
-"""What reconciliation asks of the store: which payments brought credits, which were meant to, and when to compare again."""
+"""What reconciliation asks of the store.
+
+Which payments brought credits, which were meant to, and when to compare again.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -8,6 +11,7 @@ from typing import Literal, NamedTuple
 from uuid import UUID
 
 from projections.balance.state import ALWAYS
+from schemas.credits import MicroCredits
 from schemas.facts import (
     ChargeDisputed,
     ChargeRefunded,
@@ -19,7 +23,7 @@ from schemas.facts import (
 )
 from services.money.checkout import rows as checkouts
 from services.money.checkout.purchases import true_to_log
-from services.money.checkout.rows import Record
+from services.money.checkout.rows import CheckoutRow
 from services.money.top_ups import attempts
 from services.money.top_ups.crediting import answer_of, read_request
 from services.store.connect import Connection
@@ -57,7 +61,7 @@ FINISH = """
     WHERE name = $1
 """
 LATER = "UPDATE reconciliations SET due_at = clock_timestamp() + $2::interval WHERE name = $1"
-FOUND = "SELECT name, breaks, ended_at FROM reconciliations ORDER BY name"
+READ_RESULTS = "SELECT name, breaks, ended_at FROM reconciliations ORDER BY name"
 
 
 class Credit(NamedTuple):
@@ -67,13 +71,13 @@ class Credit(NamedTuple):
     place: str
     kind: Literal["purchase", "top-up"]
     payment_intent_id: str
-    credits: int
+    credits: MicroCredits
     charge_cents: int
     currency: str
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class IntendedPayment:
     """What we had meant to be paid, written down before anybody was asked for money.
 
     `answered_by`: whose credits are there. `fault`: what was found wrong when the payment was to be credited.
@@ -82,7 +86,7 @@ class Wanted:
     kind: Literal["purchase", "top-up"]
     id: UUID
     team_id: str
-    credits: int
+    credits: MicroCredits
     charge_cents: int
     currency: str
     payment_intent_id: str | None
@@ -127,12 +131,12 @@ async def settled_by_hand(connection: Connection) -> set[str]:
 
 async def credits_of(connection: Connection, team_ids: Sequence[str], payment_intent_id: str) -> tuple[Credit, ...]:
     """The credits that one payment brought to these teams, under whatever name."""
-    found = [
+    credits = [
         credit_of(stored_of(row))
         for team_id in team_ids
         for row in await connection.fetch(OF_TEAM, shard_of(team_id), team_id, GAINS)
     ]
-    return tuple(credit for credit in found if credit.payment_intent_id == payment_intent_id)
+    return tuple(credit for credit in credits if credit.payment_intent_id == payment_intent_id)
 
 
 def credit_of(stored: Stored) -> Credit:
@@ -145,7 +149,7 @@ def credit_of(stored: Stored) -> Credit:
     )
 
 
-async def wanted_by(connection: Connection, metadata: Mapping[str, str]) -> Wanted | None:
+async def wanted_by(connection: Connection, metadata: Mapping[str, str]) -> IntendedPayment | None:
     """The attempt or the purchase that an intent names; None for one of which we know nothing."""
     try:
         if "attempt_id" in metadata:
@@ -155,26 +159,26 @@ async def wanted_by(connection: Connection, metadata: Mapping[str, str]) -> Want
         return None
 
 
-async def _attempt(connection: Connection, team_id: str, attempt_id: UUID) -> Wanted | None:
+async def _attempt(connection: Connection, team_id: str, attempt_id: UUID) -> IntendedPayment | None:
     requested = await read_request(connection, team_id, attempt_id)
     if requested is None:
         return None
     state = await attempts.read_top_ups(connection, team_id)
     under_way = state.open if state.open is not None and state.open.attempt_id == str(attempt_id) else None
-    return Wanted(
+    return IntendedPayment(
         "top-up", attempt_id, team_id, requested.credits, requested.charge_cents, requested.currency,
         under_way.payment_intent_id if under_way is not None else None,
         await answer_of(connection, team_id, attempt_id), open=under_way is not None,
     )  # fmt: skip
 
 
-async def _purchase(connection: Connection, purchase_id: UUID) -> Wanted | None:
+async def _purchase(connection: Connection, purchase_id: UUID) -> IntendedPayment | None:
     record = await checkouts.find(connection, purchase_id)
     record = await true_to_log(connection, record) if record is not None else None
     if record is None or record.mode != "payment":
         return None
     unsold = "the log does not say that this was sold" if record.credits is None else None
-    return Wanted(
+    return IntendedPayment(
         "purchase", record.id, record.team_id, record.credits or 0, record.charge_cents or 0, record.currency or "",
         record.payment_intent_id, await _paid_by(connection, record),
         open=record.state in ("open", "processing"), taxed=record.taxed,
@@ -182,7 +186,7 @@ async def _purchase(connection: Connection, purchase_id: UUID) -> Wanted | None:
     )  # fmt: skip
 
 
-async def _paid_by(connection: Connection, record: Record) -> str | None:
+async def _paid_by(connection: Connection, record: CheckoutRow) -> str | None:
     """The payment that has brought a purchase's credits, by the log."""
     if record.payment_intent_id is None:
         return None
@@ -208,6 +212,6 @@ async def later(connection: Connection, name: str, wait: timedelta) -> None:
     await connection.execute(LATER, name, wait)
 
 
-async def found(connection: Connection) -> dict[str, dict[str, int]]:
+async def read_results(connection: Connection) -> dict[str, dict[str, int]]:
     """What the last comparisons left, by their names and by type."""
-    return {row["name"]: json.loads(row["breaks"]) for row in await connection.fetch(FOUND)}
+    return {row["name"]: json.loads(row["breaks"]) for row in await connection.fetch(READ_RESULTS)}

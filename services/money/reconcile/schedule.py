@@ -1,8 +1,9 @@
 """Reconciliation that runs by itself: hourly over the last day, daily over five weeks; whoever is first does it.
 
-It runs beside the top-up worker and heals what is safe to heal. What it leaves is a log line for each break and a gauge by type,
-read from the last comparisons, so that every process shows the same whoever did the work. Cards can be disputed for months: that
-is why refunds and disputes are listed by their own time, and undecided ones are asked about however old their payment is.
+It runs beside the top-up worker and heals what is safe to heal. What it leaves is a log line for each break and a gauge
+by type, read from the last comparisons, so that every process shows the same whoever did the work. Cards can be
+disputed for months: that is why refunds and disputes are listed by their own time, and undecided ones are asked about
+however old their payment is.
 """
 
 import asyncio
@@ -11,9 +12,9 @@ from datetime import datetime, timedelta
 
 from prometheus_client import Gauge
 
-from services.money.reconcile.breaks import Kind
+from services.money.reconcile.breaks import BreakKind
 from services.money.reconcile.compare import reconcile
-from services.money.reconcile.reads import claim, finish, found, later
+from services.money.reconcile.reads import claim, finish, later, read_results
 from services.money.stripe_client import Charges
 from services.runtime.clock import pause, until_stopped
 from services.runtime.crashpoints import crashpoint
@@ -31,7 +32,10 @@ LOOK_SECONDS = 15.0
 
 
 async def keep_reconciled(pool: Pool, charges: Charges, stop: asyncio.Event, health: Health) -> None:
-    """Compare when it is due, until told to stop; a comparison under way is given up then, and made by the next process."""
+    """Compare when it is due, until told to stop.
+
+    A comparison under way is given up then, and made by the next process.
+    """
     gauge = Gauge(
         "creditwell_reconcile_breaks", "Where Stripe and the log differ, by the last comparisons.", ["type"],
         registry=health.registry,
@@ -50,8 +54,8 @@ async def _look(pool: Pool, charges: Charges, gauge: Gauge) -> None:
         if began_at is not None:
             await _run(pool, charges, name, began_at)
     async with pool.acquire() as connection:
-        last = await found(connection)
-    for kind in Kind:
+        last = await read_results(connection)
+    for kind in BreakKind:
         gauge.labels(kind.value).set(max((breaks.get(kind.value, 0) for breaks in last.values()), default=0))
 
 

@@ -1,8 +1,8 @@
 """The only place that talks to Stripe: asks for money once, and can always find out what became of it.
 
 A top-up is charged in two steps. An unconfirmed intent moves no money; an intent succeeds at most once. So the worker
-records the id of the first before it confirms, and from then on confirms that one and no other: however often a step
-is repeated, after however many days, at most one charge is made. Idempotency keys, derived from the attempt and never
+records the id of the first before it confirms, and from then on confirms that one and no other. However often a step is
+repeated, after however many days, at most one charge is made. Idempotency keys, derived from the attempt and never
 drawn, only spare Stripe the repetition; nothing here rests on Stripe's remembering them (24 hours).
 
 What can come back is one of four:
@@ -10,11 +10,13 @@ What can come back is one of four:
     an Intent, a Checkout …   the truth as Stripe sees it now
     Declined (Refused)        the bank's definite no, with the remedy
     Unknown, Busy             ask `retrieve` or `find_intents` before anything else; wait, then say the same again
-    WrongRequest              Stripe will not accept this request: our mistake, or a wrong key; it says nothing about the money
+    WrongRequest              Stripe will not accept this request: our mistake, or a wrong key; it says nothing about
+                              the money
 
 Its modules:
 
     asking      the line: one question, one answer, or one of four errors
+    carrier     what carries a question over HTTP
     pace        how fast we ask
     answers     what comes back, in our words
     reading     from Stripe's JSON to those
@@ -26,7 +28,16 @@ Its modules:
     webhooks    which news are believed
 """
 
-from services.money.stripe_client.answers import Card, Checkout, Decline, Dispute, Intent, Remedy, State, WebhookEvent
+from services.money.stripe_client.answers import (
+    Checkout,
+    Decline,
+    Dispute,
+    Intent,
+    IntentState,
+    Remedy,
+    StripeCard,
+    WebhookEvent,
+)
 from services.money.stripe_client.asking import TIMEOUT_SECONDS
 from services.money.stripe_client.checkouts import Checkouts
 from services.money.stripe_client.customers import Customers
@@ -37,8 +48,8 @@ from services.money.stripe_client.webhooks import verify_webhook
 from services.runtime.settings import Settings
 
 __all__ = [
-    "TIMEOUT_SECONDS", "Busy", "Card", "Charges", "Checkout", "Decline", "Declined", "Dispute", "Forged", "Intent",
-    "Missing", "Remedy", "State", "Unknown", "WebhookEvent", "WrongRequest", "charges_of",
+    "TIMEOUT_SECONDS", "Busy", "Charges", "Checkout", "Decline", "Declined", "Dispute", "Forged", "Intent",
+    "IntentState", "Missing", "Remedy", "StripeCard", "Unknown", "WebhookEvent", "WrongRequest", "charges_of",
     "verify_webhook",
 ]  # fmt: skip
 

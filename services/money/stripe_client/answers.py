@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 from projections.reversals import Course
 
-State = Literal[
+IntentState = Literal[
     "requires_payment_method",
     "requires_confirmation",
     "requires_action",
@@ -35,8 +35,8 @@ OWNER_MUST_CONFIRM: Final = frozenset(
     """.split()  # noqa: SIM905 - as above
 )
 
-# `prevented`: settled in the payer's favour before it became formal. An appeal is against a dispute that was lost, and the money
-# stays away meanwhile. An inquiry only asks, and a refund is counted as one.
+# `prevented`: settled in the payer's favour before it became formal. An appeal is against a dispute that was lost, and
+# the money stays away meanwhile. An inquiry only asks, and a refund is counted as one.
 COURSES: Final[Mapping[str, Course]] = {
     "needs_response": "open", "under_review": "open", "lost": "lost", "prevented": "lost", "won": "won",
     "appeal_needs_response": "open", "appeal_under_review": "open",
@@ -47,7 +47,7 @@ TAKES_NOTHING: Final = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Card:
+class StripeCard:
     """A card on file. The fingerprint is the card number's: the same card saved twice has two ids and one of these."""
 
     payment_method_id: str
@@ -82,12 +82,12 @@ class Intent:
     """What is to be paid, and how far that has come. Only `succeeded` is money; `processing` is not yet."""
 
     id: str
-    state: State
+    state: IntentState
     amount_cents: int
     currency: str
     customer_id: str | None
     payment_method_id: str | None
-    card: Card | None
+    card: StripeCard | None
     decline: Decline | None
     charge_id: str | None
     receipt_url: str | None
@@ -144,7 +144,7 @@ class Checkout:
     currency: str | None
     customer_id: str | None
     intent: Intent | None
-    card: Card | None
+    card: StripeCard | None
     metadata: Mapping[str, str]
     created_at: datetime
     expires_at: datetime

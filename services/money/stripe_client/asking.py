@@ -11,6 +11,7 @@ from typing import Any, Final, Self, TypeVar
 
 import stripe
 
+from services.money.stripe_client.carrier import Carrier
 from services.money.stripe_client.errors import Busy, Unknown, meaning
 from services.money.stripe_client.pace import PER_SECOND, Pace
 from services.money.stripe_client.reading import Json
@@ -41,7 +42,7 @@ class Asking:
             raise ValueError(message)
         self._timeout_seconds = timeout_seconds
         self._pace = Pace(per_second)
-        self._http = stripe.HTTPXClient(timeout=timeout_seconds)
+        self._http = Carrier(timeout_seconds)
         self.api = stripe.StripeClient(
             secret_key,
             base_addresses={} if api_base is None else {"api": api_base.rstrip("/")},
@@ -59,7 +60,7 @@ class Asking:
 
     async def close(self) -> None:
         """Closes the connections to Stripe."""
-        await self._http.close_async()  # type: ignore[no-untyped-call]  # as the library has it
+        await self._http.close_async()
 
     async def ask(self, question: Coroutine[Any, Any, T]) -> T:
         """The answer, whole and in time, once it is our turn; raises Declined, Unknown, Busy or WrongRequest."""
@@ -82,8 +83,8 @@ class Asking:
         params = {**params, "limit": PAGE_SIZE}
         while True:
             page = await self.ask(list_async(params))
-            for found in page.data:
-                yield found.to_dict()
+            for item in page.data:
+                yield item.to_dict()
             if not page.has_more:
                 return
             params["starting_after"] = page.data[-1].id

@@ -32,7 +32,7 @@ class Checkouts(Asking):
 
         The next `try_number` is for a key that is spent: nobody has seen the page that the earlier one may have made.
         """
-        told = {**(metadata or {}), "team_id": team_id, "purchase_id": purchase_id}
+        all_metadata = {**(metadata or {}), "team_id": team_id, "purchase_id": purchase_id}
         params: SessionCreateParams = {
             "mode": "payment",
             "customer": customer_id,
@@ -44,8 +44,8 @@ class Checkouts(Asking):
                     "price_data": {"currency": currency, "unit_amount": amount_cents, "product_data": {"name": name}},
                 }
             ],
-            "payment_intent_data": {"metadata": told},
-            "metadata": told,
+            "payment_intent_data": {"metadata": all_metadata},
+            "metadata": all_metadata,
             "success_url": success_url,
             "cancel_url": cancel_url,
         }
@@ -67,14 +67,14 @@ class Checkouts(Asking):
         try_number: int = 1,
     ) -> Checkout:
         """A page to save a card on; nothing is charged."""
-        told = {"team_id": team_id, "change_id": change_id}
+        metadata = {"team_id": team_id, "change_id": change_id}
         params: SessionCreateParams = {
             "mode": "setup",
             "customer": customer_id,
             "client_reference_id": team_id,
             "allowed_payment_method_types": ["card"],
-            "setup_intent_data": {"metadata": told},
-            "metadata": told,
+            "setup_intent_data": {"metadata": metadata},
+            "metadata": metadata,
             "success_url": success_url,
             "cancel_url": cancel_url,
         }
@@ -83,8 +83,8 @@ class Checkouts(Asking):
     async def retrieve_checkout(self, checkout_id: str) -> Checkout:
         """How far the person has come, with the intent that was paid and the card that was used or saved."""
         parts = ["payment_intent.payment_method", "payment_intent.latest_charge", "setup_intent.payment_method"]
-        found = await self.ask(self.api.checkout.sessions.retrieve_async(checkout_id, {"expand": parts}))
-        return checkout_of(found.to_dict())
+        session = await self.ask(self.api.checkout.sessions.retrieve_async(checkout_id, {"expand": parts}))
+        return checkout_of(session.to_dict())
 
     async def _open_checkout(self, params: SessionCreateParams, key: str) -> Checkout:
         opened = await self.ask(self.api.checkout.sessions.create_async(params, {"idempotency_key": key}))

@@ -3,7 +3,7 @@
 from typing import Final
 from uuid import UUID, uuid5
 
-from services.money.stripe_client.answers import Card
+from services.money.stripe_client.answers import StripeCard
 from services.money.stripe_client.asking import Asking
 from services.money.stripe_client.errors import Missing
 from services.money.stripe_client.reading import card_of, id_of
@@ -17,8 +17,9 @@ class Customers(Asking):
     async def ensure_customer(self, team_id: str, *, attempt: str | None = None) -> str:
         """A customer for the team, the same one whenever it is asked for within a day; keep the id.
 
-        A customer whose id was lost has no card and does no harm; to find it, all customers would have to be read through.
-        `attempt` names another one: after somebody has deleted the first at Stripe, or for a key that is spent.
+        A customer whose id was lost has no card and does no harm; to find it, all customers would have to be read
+        through. `attempt` names another one: after somebody has deleted the first at Stripe, or for a key that is
+        spent.
         """
         name = uuid5(TEAMS, team_id)  # a key may hold fewer letters than a team's id
         key = f"customer:{name}" if attempt is None else f"customer:{name}:{attempt}"
@@ -27,7 +28,7 @@ class Customers(Asking):
         )
         return made.id
 
-    async def card_of(self, customer_id: str) -> Card | None:
+    async def card_of(self, customer_id: str) -> StripeCard | None:
         """The card that top-ups are charged to: the customer's default; None as well when the customer was deleted."""
         customer = (await self.ask(self.api.customers.retrieve_async(customer_id))).to_dict()
         method_id = id_of((customer.get("invoice_settings") or {}).get("default_payment_method"))
@@ -37,9 +38,12 @@ class Customers(Asking):
         return card_of(method.to_dict())
 
     async def has_card(self, customer_id: str, payment_method_id: str) -> bool:
-        """False when the card was removed, or its customer deleted; raises Missing where the account never had this customer.
+        """False when the card was removed, or its customer deleted.
 
         Refusals do not say reliably what they are about: this asks for what is so.
+
+        Raises:
+            Missing: the account never had this customer.
         """
         customer = await self.ask(self.api.customers.retrieve_async(customer_id))
         if customer.to_dict().get("deleted"):

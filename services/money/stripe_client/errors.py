@@ -51,7 +51,10 @@ class Busy(Unavailable):
 
 
 class WrongRequest(Exception):
-    """Stripe will not have this request, today or tomorrow: our mistake, or a wrong key. Never the end of an attempt by itself."""
+    """Stripe will not have this request, today or tomorrow: our mistake, or a wrong key.
+
+    Never the end of an attempt by itself.
+    """
 
     def __init__(self, message: str, *, status: int | None, code: str | None, param: str | None) -> None:
         super().__init__(message)

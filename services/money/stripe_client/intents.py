@@ -78,22 +78,22 @@ class Intents(Asking):
         if return_url is not None:
             params["return_url"] = return_url
         key = f"top_up:{attempt_id}:confirm:{try_number}"
-        asked = self.api.payment_intents.confirm_async(intent_id, params, {"idempotency_key": key})
-        return await self._moved(intent_id, asked)
+        request = self.api.payment_intents.confirm_async(intent_id, params, {"idempotency_key": key})
+        return await self._moved(intent_id, request)
 
     async def cancel(self, intent_id: str, *, try_number: int = 1) -> Intent:
         """Makes sure that the intent is never paid. The one that comes back may have succeeded meanwhile: look."""
-        asked = self.api.payment_intents.cancel_async(
+        request = self.api.payment_intents.cancel_async(
             intent_id,
             {"cancellation_reason": "abandoned", "expand": WHOLE_INTENT},
             {"idempotency_key": key_of(f"intent:{intent_id}:cancel", try_number)},
         )
-        return await self._moved(intent_id, asked)
+        return await self._moved(intent_id, request)
 
     async def retrieve(self, intent_id: str) -> Intent:
         """The truth about one intent; raises Missing when Stripe has none of this id."""
-        found = await self.ask(self.api.payment_intents.retrieve_async(intent_id, {"expand": WHOLE_INTENT}))
-        return intent_of(found.to_dict())
+        intent = await self.ask(self.api.payment_intents.retrieve_async(intent_id, {"expand": WHOLE_INTENT}))
+        return intent_of(intent.to_dict())
 
     async def list_intents(
         self, *, created_after: datetime, created_before: datetime | None = None, customer_id: str | None = None
@@ -108,24 +108,24 @@ class Intents(Asking):
         params: Json = {"created": created, "expand": [f"data.{part}" for part in WHOLE_INTENT]}
         if customer_id is not None:
             params["customer"] = customer_id
-        async for found in self.each(self.api.payment_intents.list_async, params):
-            yield intent_of(found)
+        async for intent in self.each(self.api.payment_intents.list_async, params):
+            yield intent_of(intent)
 
     async def find_intents(self, attempt_id: UUID, *, customer_id: str, created_after: datetime) -> list[Intent]:
         """All of the attempt's intents, by listing: paid before payable before cancelled, the oldest first."""
-        found = [
+        intents = [
             intent
             async for intent in self.list_intents(created_after=created_after, customer_id=customer_id)
             if intent.metadata.get("attempt_id") == str(attempt_id)
         ]
-        found.reverse()  # Stripe lists the newest first
+        intents.reverse()  # Stripe lists the newest first
         rank = {"succeeded": 0, "processing": 1, "cancelled": 3}
-        return sorted(found, key=lambda intent: rank.get(intent.state, 2))
+        return sorted(intents, key=lambda intent: rank.get(intent.state, 2))
 
-    async def _moved(self, intent_id: str, asked: Coroutine[Any, Any, stripe.PaymentIntent]) -> Intent:
+    async def _moved(self, intent_id: str, request: Coroutine[Any, Any, stripe.PaymentIntent]) -> Intent:
         """The intent after a step, or as it is when it was beyond that step already."""
         try:
-            return intent_of((await self.ask(asked)).to_dict())
+            return intent_of((await self.ask(request)).to_dict())
         except WrongRequest as refusal:
             if refusal.code != "payment_intent_unexpected_state":
                 raise

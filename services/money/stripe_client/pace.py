@@ -1,9 +1,11 @@
-"""How fast we ask Stripe: questions leave evenly spaced, never more than so many in a second, and whoever waits is served in turn.
+"""How fast we ask Stripe: questions leave evenly spaced, never more than so many in a second.
 
-Stripe counts by account and answers 429 above 100 a second. The count here is of one process; where several ask, each gets its
-share of the account's (`CREDITWELL_STRIPE_RATE`). Evenly, because a hundred at once, and a hundred more a second later, arrive as
-two hundred when the first are held up on their way. A 429 all the same, because others ask too, stops the whole line for as long
-as Stripe says, rather than have everybody find out on their own.
+Whoever waits is served in turn.
+
+Stripe counts by account and answers 429 above 100 a second. The count here is of one process; where several ask, each
+gets its share of the account's (`CREDITWELL_STRIPE_RATE`). Evenly, because a hundred at once, and a hundred more a
+second later, arrive as two hundred when the first are held up on their way. A 429 all the same, because others ask too,
+stops the whole line for as long as Stripe says, rather than have everybody find out on their own.
 """
 
 import asyncio

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from services.money.stripe_client.answers import Card, Checkout, Decline, Dispute, Intent
+from services.money.stripe_client.answers import Checkout, Decline, Dispute, Intent, StripeCard
 
 Json = dict[str, Any]
 
@@ -70,13 +70,13 @@ def dispute_of(body: Json) -> Dispute:
     )
 
 
-def card_of(method: str | Json | None) -> Card | None:
+def card_of(method: str | Json | None) -> StripeCard | None:
     """None when there is none, when it was not expanded, and when it is no card."""
     if not isinstance(method, dict) or method.get("card") is None:
         return None
     card = method["card"]
     saved_at = moment_of(method["created"])
-    return Card(method["id"], card["brand"], card["last4"], card.get("fingerprint") or "", saved_at)
+    return StripeCard(method["id"], card["brand"], card["last4"], card.get("fingerprint") or "", saved_at)
 
 
 def decline_of(body: Json) -> Decline:

@@ -15,7 +15,7 @@ class Reversals(Asking):
     async def disputes_of(self, intent_id: str) -> tuple[Dispute, ...]:
         """Every dispute over what this intent charged."""
         page = await self.ask(self.api.disputes.list_async({"payment_intent": intent_id, "limit": PAGE_SIZE}))
-        return tuple(dispute_of(found.to_dict()) for found in page.data)
+        return tuple(dispute_of(dispute.to_dict()) for dispute in page.data)
 
     async def list_refunded(self, *, created_after: datetime) -> AsyncIterator[str]:
         """The intents of which something was refunded since, newest refund first; one may come several times."""

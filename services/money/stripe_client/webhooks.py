@@ -82,7 +82,10 @@ def _moment(seconds: object) -> datetime:
 
 
 def _kept(event: WebhookEvent) -> WebhookEvent:
-    """The event, if the database can keep it. Raises ValueError or TypeError: what should be text is none, or has a NUL in it."""
+    """The event, if the database can keep it.
+
+    Raises ValueError or TypeError: what should be text is none, or has a NUL in it.
+    """
     ids = (event.object_id, event.intent_id, event.charge_id, event.customer_id)
     texts = [event.id, event.type, event.object_kind, *(text for text in ids if text is not None)]
     texts += [part for pair in event.metadata.items() for part in pair]

@@ -1,11 +1,11 @@
 """Top-ups in PostgreSQL: what the log says about a team's, and who works on which charge.
 
-Whatever charges or gives credits is decided from the team's facts alone, folded anew (`lock_top_ups`): a saved fold could have
-been edited. It only says whom to look at, and shows people how things are. What is appended is folded on in the same
+Whatever charges or gives credits is decided from the team's facts alone, folded anew (`lock_top_ups`): a saved fold
+could have been edited. It only says whom to look at, and shows people how things are. What is appended is folded on in the same
 transaction, and a charge that begins gets its row there, so that one attempt at most is open for a team.
 
-Who works on an attempt holds a lease by the database's clock. It only saves Stripe the trouble: two workers on one attempt
-confirm the same intent, which is paid once.
+Who works on an attempt holds a lease by the database's clock. It only saves Stripe the trouble: two workers on one
+attempt confirm the same intent, which is paid once.
 """
 
 from collections.abc import Sequence
@@ -50,9 +50,9 @@ BEGIN = """
         requested_at = excluded.requested_at, payment_intent_id = NULL, create_try = 0, ended_at = NULL
 """
 
-# Low by the log, and something happened since the last decision, or its time has come. A balance that was found above the
-# threshold (`enough_at`) is looked at again once it has moved. Where top-ups are off nothing is due, but that they were
-# switched off; teams that run low without them may be many.
+# Low by the log, and something happened since the last decision, or its time has come. A balance that was found above
+# the threshold (`enough_at`) is looked at again once it has moved. Where top-ups are off nothing is due, but that they
+# were switched off; teams that run low without them may be many.
 DECISIONS_DUE = """
     SELECT b.team_id FROM balance b LEFT JOIN top_ups t USING (shard, team_id)
     WHERE b.low AND (b.top_up_enabled OR t.enabled) AND (
@@ -101,7 +101,9 @@ NEW_CONFIRM = """
 NEW_CANCEL = (
     "UPDATE top_up_attempts SET cancel_try = cancel_try + 1 WHERE shard = $1 AND team_id = $2 AND attempt_id = $3"
 )
-ASKED = "UPDATE top_up_attempts SET asked_at = clock_timestamp() WHERE shard = $1 AND team_id = $2 AND attempt_id = $3"
+NOTE_REQUEST = (
+    "UPDATE top_up_attempts SET asked_at = clock_timestamp() WHERE shard = $1 AND team_id = $2 AND attempt_id = $3"
+)
 END = """
     UPDATE top_up_attempts SET ended_at = clock_timestamp()
     WHERE shard = $1 AND team_id = $2 AND attempt_id = $3 AND ended_at IS NULL
@@ -157,9 +159,7 @@ async def fold_top_ups(connection: Connection, team_id: str) -> TopUps:
 async def read_top_ups(connection: Connection, team_id: str) -> TopUps:
     """A team's top-ups by the saved fold and the facts after it: quick, and for showing; no money moves by it."""
     saved = await connection.fetchval(SAVED, shard_of(team_id), team_id, VERSION)
-    return await catch_up(
-        connection, TopUps(team_id=team_id) if saved is None else TopUps.model_validate_json(saved)
-    )
+    return await catch_up(connection, TopUps(team_id=team_id) if saved is None else TopUps.model_validate_json(saved))
 
 
 async def catch_up(connection: Connection, state: TopUps) -> TopUps:
@@ -171,7 +171,10 @@ async def catch_up(connection: Connection, state: TopUps) -> TopUps:
 
 
 async def save_top_ups(connection: Connection, state: TopUps, *, enough_at: int = 0) -> None:
-    """Remember the fold, so that the next read is short; `enough_at` is the position at which the balance was not low."""
+    """Remember the fold, so that the next read is short.
+
+    `enough_at` is the position at which the balance was not low.
+    """
     due_at = state.point.at if state.point is not None else None
     await connection.execute(
         SAVE, shard_of(state.team_id), state.team_id, state.position, VERSION, state.model_dump_json(), state.enabled,
@@ -257,11 +260,17 @@ async def teams_due(connection: Connection, limit: int) -> set[str]:
 
 
 async def oldest_seconds(connection: Connection) -> float:
-    """For how long the oldest attempt has been under way that waits for nobody's confirmation; 0 where there is none."""
+    """For how long the oldest attempt has been under way that waits for nobody's confirmation.
+
+    0 where there is none.
+    """
     seconds: float = await connection.fetchval(OLDEST)
     return seconds
 
 
 async def wake(connection: Connection, intent_id: str | None, attempt_id: str | None) -> bool:
-    """Have the attempt looked at that Stripe has news of; whoever looks asks Stripe for the truth. False if there is none."""
+    """Have the attempt looked at that Stripe has news of; whoever looks asks Stripe for the truth.
+
+    False if there is none.
+    """
     return await connection.execute(WAKE, intent_id, attempt_id) != "UPDATE 0"

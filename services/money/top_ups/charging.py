@@ -1,19 +1,22 @@
-"""Taking one attempt through Stripe: at most one charge, whatever dies or does not answer, at whatever step, for however long.
+"""Taking one attempt through Stripe: at most one charge.
+
+Whatever dies or does not answer, at whatever step, for however long.
 
 Each step is recorded before the next is taken:
 
     top_up.requested        amounts frozen, caps reserved; nothing is at Stripe yet
-    top_up.intent_created   Stripe holds an unconfirmed intent, which moves no money; this one, and no other, is confirmed
+    top_up.intent_created   Stripe holds an unconfirmed intent, which moves no money; this one, and no other, is
+                            confirmed
     credits.topped_up       the intent has succeeded, and its id can be credited once
     top_up.failed           the intent is cancelled, and can never be paid
 
-Whoever comes after a crash asks Stripe for the intent as it is now, and `next_step` says what follows. An answer that did not
-come is never taken for a no and never leads to another attempt. Two workers on one attempt do no harm: the intent is paid
-once, and credited once.
+Whoever comes after a crash asks Stripe for the intent as it is now, and `next_step` says what follows. An answer that
+did not come is never taken for a no and never leads to another attempt. Two workers on one attempt do no harm: the
+intent is paid once, and credited once.
 
-Where the bank wants to see the owner of the card, the same intent waits for a day, and nothing else is tried meanwhile. An
-admin's click confirms it on-session (`confirm_by_owner`) and leads to the bank's page. Everything that comes of it, the worker
-finds as it finds everything: by asking Stripe.
+Where the bank wants to see the owner of the card, the same intent waits for a day, and nothing else is tried meanwhile.
+An admin's click confirms it on-session (`confirm_by_owner`) and leads to the bank's page. Everything that comes of it,
+the worker finds as it finds everything: by asking Stripe.
 """
 
 from dataclasses import dataclass, replace
@@ -23,7 +26,7 @@ from uuid import UUID
 
 from projections.top_ups.decisions import suspension_due
 from projections.top_ups.state import Attempt, TopUps
-from projections.top_ups.steps import Step, is_wanted, next_step
+from projections.top_ups.steps import AttemptStep, is_wanted, next_step
 from schemas.catalog import Catalog
 from schemas.facts import (
     AnyFact,
@@ -48,10 +51,10 @@ OWNER_WAITS = timedelta(days=1)
 CLOCKS_DIFFER = timedelta(hours=1)  # Stripe's and the database's
 ABOUT_THE_KEY = frozenset({401, 403})  # nobody can be charged with it: the process ends, and says so
 
-NEW_KEYS = {Step.CONFIRM: attempts.NEW_CONFIRM, Step.CANCEL: attempts.NEW_CANCEL}
+NEW_KEYS = {AttemptStep.CONFIRM: attempts.NEW_CONFIRM, AttemptStep.CANCEL: attempts.NEW_CANCEL}
 
-Reason = Literal["declined_retry_later", "declined_needs_card", "declined_needs_authentication", "cancelled"]
-REASONS: dict[str | None, Reason] = {
+FailureReason = Literal["declined_retry_later", "declined_needs_card", "declined_needs_authentication", "cancelled"]
+REASONS: dict[str | None, FailureReason] = {
     "retry_later": "declined_retry_later", "needs_card": "declined_needs_card",
     "needs_authentication": "declined_needs_authentication", None: "cancelled",
 }  # fmt: skip
@@ -83,7 +86,8 @@ class Charging:
         except Unknown as unknown:
             get_log().warning("Stripe's answer is not known", attempt_id=state.open.attempt_id, why=unknown.reason)
         except WrongRequest as wrong:
-            # Our mistake, or the key of another account or of the other mode: no team's fault, so the attempt stays open.
+            # Our mistake, or the key of another account or of the other mode: no team's fault, so the attempt stays
+            # open.
             if wrong.status in ABOUT_THE_KEY:
                 raise
             wait_seconds = LAST_LOOK_SECONDS
@@ -98,62 +102,66 @@ class Charging:
             await attempts.put_right(connection, state)
 
     async def _drive(self, lease: Lease, state: TopUps, attempt: Attempt) -> float | None:
-        """Step after step, up to the end or to where somebody else has to do something; when to look again, if that is known."""
-        wanted = is_wanted(state, attempt, self.catalog)
-        if not wanted and attempt.payment_intent_id is None and not lease.create_try:
+        """Step after step, up to the end or to where somebody else has to do something.
+
+        Returns when to look again, if that is known.
+        """
+        still_wanted = is_wanted(state, attempt, self.catalog)
+        if not still_wanted and attempt.payment_intent_id is None and not lease.create_try:
             await self._fail(lease, "cancelled", None)  # Stripe has never heard of it
             return None
         intent, before = await self._intent(lease, attempt), None
         while intent is not None:
-            step = await self._next_step(lease, attempt, intent, wanted=wanted)
+            step = await self._next_step(lease, attempt, intent, still_wanted=still_wanted)
             if step is before:
-                # Stripe repeats what it said when the intent stood otherwise; to another key, at the next look, it will not.
+                # Stripe repeats what it said when the intent stood otherwise; to another key, at the next look, it will
+                # not.
                 await self._note(lease, NEW_KEYS[step])
                 break
             before = step
             match step:
-                case Step.CONFIRM:
+                case AttemptStep.CONFIRM:
                     intent = await self._confirm(lease, attempt, intent)
                     crashpoint("topup:confirmed")
-                case Step.CANCEL:
+                case AttemptStep.CANCEL:
                     intent = await self._cancel(lease, intent)
                     crashpoint("topup:cancelled")
-                case Step.CREDIT:
+                case AttemptStep.CREDIT:
                     await self._credit(lease, intent)
                     return None
-                case Step.FAIL:
+                case AttemptStep.FAIL:
                     await self._fail(lease, REASONS[_remedy(intent)], intent)
                     return None
-                case Step.ASK_OWNER:
+                case AttemptStep.ASK_OWNER:
                     await self._ask_owner(lease, intent)
                     # In `requires_action` the owner is confirming it right now.
                     return OWNER_LOOK_SECONDS if intent.state != "requires_action" else None
-                case Step.WAIT:
+                case AttemptStep.WAIT:
                     return None
         return None
 
-    async def _next_step(self, lease: Lease, attempt: Attempt, intent: Intent, *, wanted: bool) -> Step:
+    async def _next_step(self, lease: Lease, attempt: Attempt, intent: Intent, *, still_wanted: bool) -> AttemptStep:
         """What follows. Before money moves, the facts are asked anew: is this the charge that was decided, and still wanted?"""
-        step = next_step(intent.state, _remedy(intent), wanted=wanted, waited_long=lease.waited_long)
-        if step is not Step.CONFIRM:
+        step = next_step(intent.state, _remedy(intent), is_wanted=still_wanted, waited_long=lease.waited_long)
+        if step is not AttemptStep.CONFIRM:
             return step
         async with self.pool.acquire() as connection:
             state = await attempts.fold_top_ups(connection, lease.team_id)
         decided = state.open
         if decided is None or (decided.attempt_id, decided.payment_intent_id) != (attempt.attempt_id, intent.id):
-            return Step.WAIT  # somebody else took it further meanwhile
+            return AttemptStep.WAIT  # somebody else took it further meanwhile
         same = (intent.amount_cents, intent.currency) == (decided.charge_cents, decided.currency)
-        return Step.CONFIRM if same and is_wanted(state, decided, self.catalog) else Step.CANCEL
+        return AttemptStep.CONFIRM if same and is_wanted(state, decided, self.catalog) else AttemptStep.CANCEL
 
     async def _intent(self, lease: Lease, attempt: Attempt) -> Intent | None:
         """The attempt's intent as Stripe has it now, made if there is none; None where it can't be made."""
         if attempt.payment_intent_id is not None:
             return await self.charges.retrieve(attempt.payment_intent_id)
-        found = await self._made_before(lease, attempt)
-        intent = found[0] if found else await self._create(lease, attempt)
+        earlier = await self._made_before(lease, attempt)
+        intent = earlier[0] if earlier else await self._create(lease, attempt)
         if intent is None:
             return None
-        for other in found[1:]:  # before one is recorded: nobody looks for the others afterwards
+        for other in earlier[1:]:  # before one is recorded: nobody looks for the others afterwards
             await self._drop_orphan(lease, other)
         kept_id = await self._record_intent(lease, intent)
         crashpoint("topup:recorded")
@@ -163,7 +171,10 @@ class Charging:
         return await self.charges.retrieve(kept_id) if kept_id is not None else None
 
     async def _made_before(self, lease: Lease, attempt: Attempt) -> list[Intent]:
-        """What became of requests to create whose answer was lost. There are several where Stripe had forgotten the key."""
+        """What became of requests to create whose answer was lost.
+
+        There are several where Stripe had forgotten the key.
+        """
         if not lease.create_try:
             return []
         since = attempt.requested_at - CLOCKS_DIFFER
@@ -265,7 +276,7 @@ class Charging:
                 "topped up", team_id=lease.team_id, attempt_id=fact.attempt_id, charge_cents=fact.charge_cents
             )
 
-    async def _fail(self, lease: Lease, reason: Reason, intent: Intent | None) -> None:
+    async def _fail(self, lease: Lease, reason: FailureReason, intent: Intent | None) -> None:
         """End an attempt whose intent can never be paid; the third decline in a row pauses top-ups."""
         decline = intent.decline if intent is not None else None
         async with self.pool.acquire() as connection, connection.transaction():
@@ -295,7 +306,7 @@ class Charging:
             fact = TopUpActionRequired(
                 attempt_id=state.open.attempt_id, payment_intent_id=intent.id, action_url=intent.action_url
             )
-            await attempts.note(connection, lease, attempts.ASKED)
+            await attempts.note(connection, lease, attempts.NOTE_REQUEST)
             await _append(connection, state, now, f"action:{fact.attempt_id}", fact)
         crashpoint("topup:asked")
 
@@ -307,7 +318,9 @@ class Charging:
 
 
 async def confirm_by_owner(charges: Charges, transaction: Transaction, team_id: str, return_url: str) -> Intent:
-    """An admin's click: the intent that waits is confirmed with its owner there, who goes on to its `action_url`, if it has one.
+    """An admin's click: the intent that waits is confirmed with its owner there.
+
+    The owner goes on to its `action_url`, if it has one.
 
     May be called any number of times. No transaction is open while Stripe is asked.
 

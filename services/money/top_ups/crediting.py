@@ -1,11 +1,11 @@
 """Credits for a top-up that was paid: one function, whoever sees the money first.
 
-The worker sees it, woken by Stripe's news or by itself, and so does reconciliation. They may come at the same moment, and what is
-in the log afterwards is the same, whoever wins:
+The worker sees it, woken by Stripe's news or by itself, and so does reconciliation. They may come at the same moment,
+and what is in the log afterwards is the same, whoever wins:
 
 - the credits are those that were frozen when the charge was decided, and the charge is what Stripe took;
-- a payment is credited once, by its id, and an attempt is answered once. A second payment for the same attempt brings nothing:
-  a person refunds it;
+- a payment is credited once, by its id, and an attempt is answered once. A second payment for the same attempt brings
+  nothing: a person refunds it;
 - money that came for an attempt which was taken for failed is credited all the same, for it had been asked for.
 """
 

@@ -17,7 +17,7 @@ SETTINGS = "creditwell:top-up-settings"
 
 
 @dataclass(frozen=True, slots=True)
-class Configured:
+class SettingsInForce:
     """The settings in force; `number` counts the changes, 0 before the first."""
 
     number: int = 0
@@ -25,28 +25,28 @@ class Configured:
     place: Place | None = None
 
 
-async def read_top_up_settings(connection: Connection, team_id: str) -> Configured:
+async def read_top_up_settings(connection: Connection, team_id: str) -> SettingsInForce:
     """What the admins chose last."""
     stored = await last_of(connection, team_id, SETTINGS)
     if stored is None:
-        return Configured()
+        return SettingsInForce()
     fact = stored.fact()
     assert isinstance(fact, TopUpConfigured), f"{stored.place} is no top-up setting"
-    return Configured(number_of(stored.id), fact, Place(stored.shard, stored.position))
+    return SettingsInForce(number_of(stored.id), fact, Place(stored.shard, stored.position))
 
 
 async def configure_top_ups(
     connection: Connection, team_id: str, settings: TopUpConfigured, *, number: int
-) -> Configured:
+) -> SettingsInForce:
     """Make these the settings, if `number` is still what the admin had seen; in the caller's transaction.
 
     Raises:
         Refused: unknown_team, or changed_meanwhile.
     """
     now = await lock_known_team(connection, team_id)
-    known = await read_top_up_settings(connection, team_id)
-    if known.number != number:
+    in_force = await read_top_up_settings(connection, team_id)
+    if in_force.number != number:
         raise Refused("changed_meanwhile", "somebody else changed the settings; look at them and save again")
     fact_id = numbered("settings", number + 1)
     appended = await append(connection, [NewFact(team_id, SETTINGS, fact_id, now, settings)])
-    return Configured(number + 1, settings, appended.places[0])
+    return SettingsInForce(number + 1, settings, appended.places[0])

@@ -2,9 +2,24 @@
 
 import { openDialog } from "../dialog.js";
 import { h, icon } from "../dom.js";
-import { failure, loader, skeleton, missing } from "../loading.js";
+import { failure, loader, missing, skeleton } from "../loading.js";
 import { css } from "../style.js";
-import { TYPES, attributes, capital, credits, creditsChange, inCredits, inOwnNumbers, isNegative, isZero, money, onDayOfYear, per, when, whenExactly } from "../words.js";
+import {
+  attributes,
+  capital,
+  credits,
+  creditsChange,
+  inCredits,
+  inOwnNumbers,
+  isNegative,
+  isZero,
+  money,
+  onDayOfYear,
+  per,
+  TYPES,
+  when,
+  whenExactly,
+} from "../words.js";
 
 const MINUS = "M4 8h8";
 const PLUS = "M8 4v8M4 8h8";
@@ -12,6 +27,7 @@ const ROUND = "M12.500 8a4.500 4.500 0 1 1-1.400-3.300M12.500 3v2.500H10";
 const CROSS = "M5 5l6 6M11 5l-6 6";
 const BACK = "M6 4L3 7l3 3M3 7h6a3 3 0 0 1 0 6H7";
 
+/** @type {Record<Api.Kind, [path: string, look: string]>} */
 const LOOKS = {
   usage: [MINUS, "used"],
   usage_voided: [BACK, "gained"],
@@ -130,7 +146,13 @@ export const entryStyle = css`
   }
 `;
 
-/** The rows of an entry: what happened, and below it, once asked for, why. */
+/**
+ * The rows of an entry: what happened, and below it, once asked for, why.
+ *
+ * @param {Api.ActivityItem} item
+ * @param {CreditsElement} element
+ * @param {(id: string) => string} nameOf
+ */
 export function entryRows(item, element, nameOf) {
   const why = h("tr", { class: "why", hidden: true }, h("td", { colspan: "4" }));
   const isLess = isNegative(item.credits);
@@ -155,7 +177,7 @@ export function entryRows(item, element, nameOf) {
   );
   // The button is what keyboards and screen readers know; a pointer may hit the whole row, or mark its text.
   const row = h("tr", { class: "entry", "data-id": item.id });
-  row.addEventListener("click", ({ target }) => !toggle.contains(target) && !getSelection().toString() && toggle.click());
+  row.addEventListener("click", ({ target }) => !toggle.contains(/** @type {Node} */ (target)) && !getSelection()?.toString() && toggle.click());
   const amount = isLess || isZero(item.credits) ? "amount number" : "amount number plus";
   row.append(
     h("td", { class: "at" }, at),
@@ -169,15 +191,22 @@ export function entryRows(item, element, nameOf) {
 /**
  * The line below an entry's name. What a formula comes to stands in the column of credits. Usage goes by the feature's name, so its
  * type is said here; the names of all others say it.
+ *
+ * @param {Api.ActivityItem} item
  */
 function detailOf({ type, detail }) {
   const said = detail && capital(SAID_BY_THE_SERVER.has(type) ? inOwnNumbers(detail.replace(/ = [\d.]+ credits?/, "")) : detail);
   return type === "usage" ? [TYPES.usage, said].filter(Boolean).join(" · ") : said;
 }
 
+/**
+ * @param {Api.ActivityItem} item
+ * @param {CreditsElement} element
+ * @param {HTMLTableRowElement} why
+ */
 function explain(item, element, why) {
-  const place = why.firstElementChild;
-  const load = loader((state) => {
+  const place = /** @type {Element} */ (why.firstElementChild);
+  const load = loader((/** @type {Loading<Api.Entry>} */ state) => {
     if (state.phase === "ready") {
       why.dataset.asked = "yes";
       place.replaceChildren(explanation(state.value, element));
@@ -190,24 +219,33 @@ function explain(item, element, why) {
   load(() => element.session.get(`/entries/${encodeURIComponent(item.id)}`));
 }
 
+/**
+ * @param {Api.Entry} entry
+ * @param {CreditsElement} element
+ */
 function explanation(entry, element) {
   const { price, paid_by: paid, charge } = entry;
   const came = entry.late ? `, came in ${when(entry.recorded_at)}` : "";
+  /** @type {(false | null | [string, Content | Content[]])[]} */
   const lines = [
     ["When", whenExactly(entry.at) + came],
     price && ["Rate", rate(price, element)],
     price && ["Formula", inOwnNumbers(price.formula)],
-    paid.length && [paidBy(entry), paid.map(lot)],
+    paid.length > 0 && [paidBy(entry), paid.map(lot)],
     charge && ["Charge", charged(charge)],
     ["Balance after", credits(entry.balance_after)],
   ];
   return h(
     "dl",
     { class: "explanation" },
-    lines.filter(Boolean).map(([name, said]) => h("div", {}, h("dt", {}, name), h("dd", {}, said))),
+    lines.map((line) => line && h("div", {}, h("dt", {}, line[0]), h("dd", {}, line[1]))),
   );
 }
 
+/**
+ * @param {Api.Price} price
+ * @param {CreditsElement} element
+ */
 function rate(price, element) {
   const { name, rate_attributes: named, rate: each, rate_card: version, in_force_since: since } = price;
   const what = Object.keys(named).length ? `${name}, ${attributes(named).toLowerCase()}` : name;
@@ -215,7 +253,13 @@ function rate(price, element) {
   return [`${what} · ${inCredits(each)} ${per(price)} · `, look, `, in force since ${onDayOfYear(since)}`];
 }
 
-/** The card that priced an entry, over the page, so that nobody loses the place. */
+/**
+ * The card that priced an entry, over the page, so that nobody loses the place.
+ *
+ * @param {CreditsElement} element
+ * @param {number} version
+ * @param {string} since
+ */
 function lookAtCard(element, version, since) {
   const card = h("rate-card", { plain: true, at: since });
   const close = h("button", { type: "button", onclick: () => dialog.close() }, "Close");
@@ -224,17 +268,23 @@ function lookAtCard(element, version, since) {
   import("./rate-card.js").catch(() => card.replaceWith(missing("The rate card did not load.")));
 }
 
+/** @param {Api.Entry} entry */
 function paidBy({ type, credits: amount }) {
   if (!isNegative(amount)) return "Given back to";
   return type === "usage" ? "Paid by" : "Taken from";
 }
 
+/** @param {Api.PaidBy} paid */
 function lot({ kind, name, gained_at: at, credits: amount }) {
   const since = at ? `, ${onDayOfYear(at)}` : "";
   return h("span", { class: "paid" }, h("span", { class: `chip ${kind}` }, name + since), ` ${credits(amount)} `);
 }
 
-/** The money behind the credits; its id and receipt, which tie it to a bank statement, are sent to admins and finance alone. */
+/**
+ * The money behind the credits; its id and receipt, which tie it to a bank statement, are sent to admins and finance alone.
+ *
+ * @param {Api.Charge} charge
+ */
 function charged({ charge_id: id, payment_intent_id: intent, receipt_url: receipt, ...amount }) {
   const named = id ?? intent;
   const link = receipt && h("a", { href: receipt, target: "_blank", rel: "noreferrer" }, "Open the receipt");

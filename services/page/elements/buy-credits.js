@@ -10,8 +10,10 @@ import { css } from "../style.js";
 import { credits, money, moneyEach, plus } from "../words.js";
 
 const LOOK_EVERY = 1_000; // milliseconds between two looks at a purchase that is being paid
-const WAITING = "Pay on Stripe's page. This one notices by itself when you have. Closing that page charges nothing.";
+const WAITING = "Pay on Stripe's page. This page updates when you have paid. If you close Stripe's page, nothing is charged.";
 const UNDER_WAY = ["open", "processing", "unknown"];
+
+/** @typedef {Partial<Omit<Api.Purchase, "state">> & { state: Api.Purchase["state"] | "lost" | "unknown" }} Shown  a purchase, as far as it is known */
 
 const sheet = css`
   .packs {
@@ -67,7 +69,7 @@ export class BuyCredits extends CreditsElement {
 
   constructor() {
     super(sheet);
-    this.shadowRoot.append(this.#button);
+    this.root.append(this.#button);
   }
 
   begin() {
@@ -78,7 +80,12 @@ export class BuyCredits extends CreditsElement {
   async open() {
     await this.session.share("").catch(() => null); // until a request was sent, nobody knows the role
     if (this.session.isAdmin) this.#choose();
-    else askAnAdmin(this, { title: "Ask an admin for more credits", what: "Only team admins can buy credits.", request: "Could you buy more credits for us?" });
+    else
+      askAnAdmin(this, {
+        title: "Ask an admin for more credits",
+        what: "Only team admins can buy credits.",
+        request: "Could you buy more credits for us?",
+      });
   }
 
   #choose() {
@@ -87,45 +94,51 @@ export class BuyCredits extends CreditsElement {
     const said = h("div", { role: "status" });
     const keep = h("input", { type: "checkbox" });
     const cancel = h("button", { type: "button", onclick: () => dialog.close() }, "Cancel");
+    /** @type {Api.Pack | null} */
     let chosen = null;
     let key = newKey();
+    /** @type {number[]} */
     let used = [];
+    /** @param {Api.Pack} pack */
     const choose = (pack) => {
       chosen = pack;
       key = newKey(); // another purchase, however often it is then sent
       pay.disabled = false;
       pay.textContent = `Pay ${money(pack)} with Stripe`;
-      said.replaceChildren(...[this.session.balance && afterwards(this.session.balance, pack, used)].filter(Boolean));
+      const { balance } = this.session;
+      said.replaceChildren(...(balance ? [afterwards(balance, pack, used)] : []));
     };
-    const send = async () => {
+    /** @param {Api.Pack} pack */
+    const send = async ({ pack }) => {
       pay.disabled = true;
-      let purchase = null;
       try {
+        let id = "";
         await visitStripe(this.session, async () => {
-          const asked = { pack: chosen.pack, save_card: keep.checked, return_url: this.session.returnUrl };
-          purchase = await this.session.send("POST", "/purchases", asked, { key });
+          const asked = { pack, save_card: keep.checked, return_url: this.session.returnUrl };
+          const purchase = await this.session.send("POST", "/purchases", asked, { key });
+          id = purchase.id;
           return purchase.checkout_url;
         });
         dialog.close();
-        if (this.session.newTab) this.follow(purchase.id);
+        if (this.session.newTab) this.follow(id);
       } catch (problem) {
-        said.replaceChildren(wrong(problem));
+        said.replaceChildren(wrong(/** @type {Thrown} */ (problem)));
         pay.disabled = false;
       }
     };
     const dialog = openDialog(
       this,
-      { title: "Buy credits", about: "Added to your team at once. They never expire.", onsubmit: () => chosen && send() },
+      { title: "Buy credits", about: "Added to your team at once. They never expire.", onsubmit: () => chosen && send(chosen) },
       body,
       h("label", { class: "keep" }, keep, "Keep the card for automatic top-ups"),
       said,
       h("div", { class: "buttons" }, cancel, pay),
     );
-    const load = loader((state) => {
+    const load = loader((/** @type {Loading<{ packs: Api.Pack[], used: number[] }>} */ state) => {
       if (state.phase === "ready") {
         used = state.value.used;
         body.replaceChildren(choiceOf(state.value.packs, choose));
-        body.querySelector(":checked")?.focus();
+        /** @type {HTMLElement | null} */ (body.querySelector(":checked"))?.focus();
       } else if (state.phase === "loading") {
         body.replaceChildren(skeleton("The packs are loading", "full", "full", "full"));
       } else {
@@ -135,26 +148,40 @@ export class BuyCredits extends CreditsElement {
     load(async () => ({ packs: await this.session.share("v1/packs"), used: await usedByDay(this.session) }));
   }
 
-  /** A purchase whose Checkout is open elsewhere, or that the browser has come back from: until its credits are there. */
+  /**
+   * A purchase whose Checkout is open elsewhere, or that the browser has come back from: until its credits are there.
+   *
+   * @param {string} id
+   */
   follow(id) {
     const body = h("div", { class: "ask", role: "status" }, h("p", {}, WAITING));
     const close = h("button", { type: "button", onclick: () => dialog.close() }, "Close");
     let open = true;
-    const dialog = openDialog(this, { title: "Waiting for your payment", onclose: () => (open = false) }, body, h("div", { class: "buttons" }, close));
-    const title = dialog.querySelector("h2");
-    let shown = null;
+    const dialog = openDialog(
+      this,
+      { title: "Waiting for your payment", onclose: () => (open = false) },
+      body,
+      h("div", { class: "buttons" }, close),
+    );
+    const title = /** @type {HTMLElement} */ (dialog.querySelector("h2"));
+    let shown = "";
+    /** @param {Shown} purchase */
     const show = (purchase) => {
       const [heading, words] = told(purchase);
-      const way = purchase.receipt_url ?? (purchase.state === "open" ? purchase.checkout_url : null);
+      const { receipt_url: paid, checkout_url: page } = purchase;
+      const way = paid ?? (purchase.state === "open" ? page : null) ?? null;
       const said = JSON.stringify([heading, words, way]);
       if (said === shown) return; // what is drawn anew cannot be pressed, and is read out anew
       shown = said;
       title.textContent = heading;
-      body.replaceChildren(...[h("p", {}, words), way && (purchase.receipt_url ? receipt(way) : this.#again(way))].filter(Boolean));
+      body.replaceChildren(h("p", {}, words), ...(way ? [paid ? receipt(way) : this.#again(way)] : []));
     };
     const look = async () => {
       if (!open) return;
-      const purchase = await this.session.get(`/purchases/${encodeURIComponent(id)}`).catch((problem) => ({ state: problem.final ? "lost" : "unknown" }));
+      /** @type {Shown} */
+      const purchase = await this.session
+        .get(`/purchases/${encodeURIComponent(id)}`)
+        .catch((problem) => ({ state: problem.final ? "lost" : "unknown" }));
       if (purchase.state !== "unknown") show(purchase);
       if (UNDER_WAY.includes(purchase.state)) setTimeout(look, LOOK_EVERY);
       else this.session.renew("/top-up"); // the card may have been kept
@@ -162,7 +189,11 @@ export class BuyCredits extends CreditsElement {
     look();
   }
 
-  /** The way back to Stripe's page, for who has closed it. */
+  /**
+   * The way back to Stripe's page, for who has closed it.
+   *
+   * @param {string} address
+   */
   #again(address) {
     const again = h("button", { type: "button", class: "link" }, "Open the payment page again");
     again.addEventListener("click", () => visitStripe(this.session, () => address).catch((problem) => again.after(wrong(problem))));
@@ -170,32 +201,53 @@ export class BuyCredits extends CreditsElement {
   }
 }
 
+/** @param {string} address */
 const receipt = (address) => h("a", { href: address, target: "_blank", rel: "noreferrer" }, "Open the receipt");
 
-/** What the team has once it has bought, and how long that lasts. */
+/**
+ * What the team has once it has bought, and how long that lasts.
+ *
+ * @param {Api.Balance} balance
+ * @param {Api.Pack} pack
+ * @param {number[]} used
+ */
 function afterwards(balance, pack, used) {
-  const [total, available] = [balance.total, balance.available].map((had) => plus(had, pack.credits));
+  const [total, available] = [plus(balance.total, pack.credits), plus(balance.available, pack.credits)];
   const lasts = lasting(used, { ...balance, available });
-  return h("p", { class: "note" }, "New balance ", h("strong", { class: "number" }, credits(total)), ...(lasts ? [" · lasts ", ...lasts, " at this pace"] : []));
+  return h(
+    "p",
+    { class: "note" },
+    "New balance ",
+    h("strong", { class: "number" }, credits(total)),
+    ...(lasts ? [" · lasts ", ...lasts, " at this pace"] : []),
+  );
 }
 
+/**
+ * @param {Shown} purchase
+ * @returns {[heading: string, words: string]}
+ */
 function told({ state, credits: amount, detail }) {
   switch (state) {
     case "open":
       return ["Waiting for your payment", WAITING];
     case "processing":
-      return ["Your payment is being processed", "The credits are added as soon as your bank has said yes. You need not wait here."];
+      return ["Your payment is being processed", "The credits are added once your bank approves. You can leave this page."];
     case "credited":
-      return ["Thank you", `${credits(amount)} credits were added to your team's balance.`];
+      return ["Thank you", `${credits(amount ?? "")} credits were added to your team's balance.`];
     case "expired":
-      return ["Nothing was paid", "The payment page has expired, and nothing was charged."];
+      return ["Nothing was paid", "The payment page has expired. Nothing was charged."];
     case "failed":
-      return ["The payment failed", detail ?? "The bank said no, and nothing was charged."];
+      return ["The payment failed", detail ?? "The bank declined it. Nothing was charged."];
     default:
-      return ["Something is not as expected", detail ?? "This purchase is not known here."];
+      return ["Something went wrong", detail ?? "This purchase is not known here."];
   }
 }
 
+/**
+ * @param {Api.Pack[]} packs
+ * @param {(pack: Api.Pack) => void} choose
+ */
 function choiceOf(packs, choose) {
   const rows = packs.map((pack, place) => {
     const input = h("input", { type: "radio", name: "pack", value: pack.pack, checked: place === 1 });
@@ -210,7 +262,8 @@ function choiceOf(packs, choose) {
       h("span", { class: "quiet number" }, `${moneyEach(pack)} each`),
     );
   });
-  choose(packs[1] ?? packs[0]);
+  const usual = packs[1] ?? packs[0];
+  if (usual) choose(usual);
   return h("fieldset", { class: "packs" }, h("legend", { class: "unseen" }, "Credit packs"), rows);
 }
 

@@ -2,10 +2,10 @@
 
 import { choices, h } from "../dom.js";
 import { CreditsElement } from "../element.js";
-import { DAYS, Filter, during } from "../filter.js";
+import { DAYS, during, Filter } from "../filter.js";
 import { failure, loader, skeleton } from "../loading.js";
 import { css } from "../style.js";
-import { TYPES, credits } from "../words.js";
+import { credits, TYPES } from "../words.js";
 import { entryRows, entryStyle } from "./activity-entry.js";
 
 const PAGE = 25;
@@ -73,18 +73,25 @@ const sheet = css`
 `;
 
 export class CreditActivity extends CreditsElement {
-  #load = loader((state) => this.#show(state), this);
+  #load = loader((/** @type {Loading<Api.Activity>} */ state) => this.#show(state), this);
   #filter = new Filter();
+  /** @type {Came | null} */
   #heard = null; // while a page is asked for: what came meanwhile, which its answer may not know
+  /** @type {(string | null)[]} */
   #before = []; // the cursors of the pages before this one
+  /** @type {string | null} */
   #cursor = null;
+  /** @type {string | null} */
   #next = null;
+  /** @type {Api.ActivityItem[]} */
   #items = [];
+  /** @type {Map<string, HTMLTableRowElement[]>} */
   #drawn = new Map(); // the rows of entries, by id: drawn again, they stay as they were, open or in focus
+  /** @type {Map<string, string>} */
   #names = new Map();
   #body = h("div", { part: "body" });
   #shown = h("span", { class: "quiet number" });
-  #newer = h("button", { type: "button", onclick: () => this.#leaf(this.#before.pop()) }, "Newer");
+  #newer = h("button", { type: "button", onclick: () => this.#leaf(this.#before.pop() ?? null) }, "Newer");
   #older = h("button", { type: "button", onclick: () => this.#leafOn() }, "Older");
   #pages = h("nav", { "aria-label": "Pages of the activity", hidden: true }, this.#shown, h("span", {}, this.#newer, this.#older));
   #days = choices({ legend: "Time range", name: "days", options: DAYS, value: this.#filter.days, onchange: (days) => this.#filter.set({ days }) });
@@ -100,17 +107,21 @@ export class CreditActivity extends CreditsElement {
     this.#member.addEventListener("change", () => this.#filter.set({ member: this.#member.value }));
     const filters = h("div", { class: "filters" }, this.#days, this.#type, this.#member, this.#download);
     const head = h("div", { class: "head" }, h("h2", {}, "Credit activity"), filters);
-    this.shadowRoot.append(h("section", { class: "card", part: "card", "aria-label": "Credit activity" }, head, this.#body, this.#pages));
+    this.root.append(h("section", { class: "card", part: "card", "aria-label": "Credit activity" }, head, this.#body, this.#pages));
   }
 
+  /** @param {Session} session */
   begin(session) {
     this.#follow();
     this.hear("activity", (came) => this.#came(came));
-    session.share("").then(({ members }) => this.#know(members), () => {}); // without names, ids are shown
+    session.share("").then(
+      ({ members }) => this.#know(members),
+      () => {},
+    ); // without names, ids are shown
   }
 
   /** A filter that is shared with others. */
-  set filter(filter) {
+  set filter(/** @type {Filter} */ filter) {
     this.#filter = filter;
     if (this.hasBegun) this.#follow();
   }
@@ -121,7 +132,11 @@ export class CreditActivity extends CreditsElement {
     this.#first();
   }
 
-  /** Who is who; rows that are shown already are drawn anew with it. */
+  /**
+   * Who is who; rows that are shown already are drawn anew with it.
+   *
+   * @param {Api.Member[]} members
+   */
   #know(members) {
     this.#names = new Map(members.map(({ id, name }) => [id, name]));
     this.#member.replaceChildren(new Option("All members", ""), ...members.map(({ id, name }) => new Option(name, id)));
@@ -130,6 +145,10 @@ export class CreditActivity extends CreditsElement {
     if (this.#items.length) this.#draw();
   }
 
+  /**
+   * @param {Record<string, string | number | null>} [more]
+   * @returns {`/activity?${string}`}
+   */
   #query(more = {}) {
     return `/activity?${this.#filter.query(["days", "type", "member"], more)}`;
   }
@@ -143,6 +162,10 @@ export class CreditActivity extends CreditsElement {
     this.#turn(null);
   }
 
+  /**
+   * @param {string | null} cursor
+   * @param {{ quietly?: boolean }} [how]
+   */
   #turn(cursor, { quietly = false } = {}) {
     this.#cursor = cursor;
     this.#heard = { items: [], more: false };
@@ -154,12 +177,17 @@ export class CreditActivity extends CreditsElement {
     this.#leaf(this.#next);
   }
 
-  /** To another page, and there to its first line. */
+  /**
+   * To another page, and there to its first line.
+   *
+   * @param {string | null} cursor
+   */
   async #leaf(cursor) {
     await this.#turn(cursor);
     if (this.getBoundingClientRect().top < 0) this.scrollIntoView();
   }
 
+  /** @param {Loading<Api.Activity>} state */
   #show(state) {
     this.#body.classList.toggle("stale", state.phase === "loading" && this.#items.length > 0);
     if (state.phase === "ready") {
@@ -168,7 +196,7 @@ export class CreditActivity extends CreditsElement {
       this.#draw();
       const heard = this.#heard;
       this.#heard = null;
-      this.#came(heard);
+      if (heard) this.#came(heard);
     } else if (state.phase !== "loading") {
       this.#items = [];
       if (state.phase === "refused") this.#heard = null; // no answer is to come
@@ -180,7 +208,7 @@ export class CreditActivity extends CreditsElement {
   }
 
   #draw() {
-    const focused = this.shadowRoot.activeElement;
+    const focused = /** @type {HTMLElement | null} */ (this.root.activeElement);
     const shown = new Set(this.#items.map(({ id }) => id));
     for (const id of this.#drawn.keys()) if (!shown.has(id)) this.#drawn.delete(id);
     this.#count();
@@ -199,9 +227,11 @@ export class CreditActivity extends CreditsElement {
     if (focused?.isConnected) focused.focus({ preventScroll: true });
   }
 
+  /** @param {Api.ActivityItem} item */
   #rows(item) {
-    if (!this.#drawn.has(item.id)) this.#drawn.set(item.id, entryRows(item, this, (id) => this.#names.get(id) ?? id));
-    return this.#drawn.get(item.id);
+    const rows = this.#drawn.get(item.id) ?? entryRows(item, this, (id) => this.#names.get(id) ?? id);
+    this.#drawn.set(item.id, rows);
+    return rows;
   }
 
   /** Where one is among the pages; the buttons stay the same, so that who presses one keeps the focus. */
@@ -213,13 +243,17 @@ export class CreditActivity extends CreditsElement {
     this.#pages.hidden = this.#newer.disabled && this.#older.disabled;
   }
 
-  /** New entries: on the first page they are put on top, elsewhere one is told that there are some. */
+  /**
+   * New entries: on the first page they are put on top, elsewhere one is told that there are some.
+   *
+   * @param {Came} came
+   */
   #came({ items, more }) {
-    if (this.#heard) return this.#keep(items, more);
+    if (this.#heard) return keep(this.#heard, { items, more });
     const [newest] = this.#items;
     const fresh = items.filter((item) => this.#wants(item) && (!newest || isAfter(item, newest)));
     if (!more && !fresh.length) return;
-    const table = this.shadowRoot.querySelector("tbody");
+    const table = this.root.querySelector("tbody");
     if (this.#cursor !== null) return this.#offer();
     if (more || !table || this.#items.length > GROWN) return this.#turn(null, { quietly: true });
     this.#items = [...fresh, ...this.#items];
@@ -229,19 +263,14 @@ export class CreditActivity extends CreditsElement {
     this.#count();
   }
 
-  #keep(items, more) {
-    this.#heard.items.unshift(...items);
-    this.#heard.more ||= more || this.#heard.items.length > GROWN;
-    if (this.#heard.more) this.#heard.items = [];
-  }
-
+  /** @param {Api.ActivityItem} item */
   #wants(item) {
     const { type, member } = this.#filter;
     return (!type || item.type === type) && (!member || item.member_id === member);
   }
 
   #offer() {
-    if (this.shadowRoot.querySelector(".newer-came")) return;
+    if (this.root.querySelector(".newer-came")) return;
     const offer = h("button", { type: "button", class: "newer-came", onclick: () => this.#first() }, "New activity: go to the newest");
     this.#body.prepend(offer);
   }
@@ -254,20 +283,38 @@ export class CreditActivity extends CreditsElement {
       link.click();
       setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
     } catch (problem) {
-      this.#body.prepend(failure("The download failed.", { problem }));
+      this.#body.prepend(failure("The download failed.", { problem: /** @type {Thrown} */ (problem) }));
     } finally {
       this.#download.disabled = false;
     }
   }
 }
 
-/** Whether an entry has the later place in the log: an id is shard, position and part. */
+/**
+ * Note what came while a page is asked for.
+ *
+ * @param {Came} heard
+ * @param {Came} came
+ */
+function keep(heard, { items, more }) {
+  heard.items.unshift(...items);
+  heard.more ||= more || heard.items.length > GROWN;
+  if (heard.more) heard.items = [];
+}
+
+/**
+ * Whether an entry has the later place in the log: an id is shard, position and part.
+ *
+ * @param {Api.ActivityItem} one
+ * @param {Api.ActivityItem} other
+ */
 function isAfter({ id }, { id: other }) {
-  const [, position, part] = id.split(":").map(Number);
-  const [, before, itsPart] = other.split(":").map(Number);
+  const [, position = 0, part = 0] = id.split(":").map(Number);
+  const [, before = 0, itsPart = 0] = other.split(":").map(Number);
   return position > before || (position === before && part > itsPart);
 }
 
+/** @param {Filter} filter */
 function nothing({ days, type, member }) {
   const said = type || member ? "Nothing of this kind" : "Nothing used";
   return h(

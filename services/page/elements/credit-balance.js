@@ -113,6 +113,7 @@ const sheet = css`
   .foot strong { color: var(--text); }
 `;
 
+/** @type {Record<Link, (at: string) => string>} */
 const LINKS = {
   live: (at) => (at ? `Live · as of ${at}` : "Live"),
   connecting: (at) => (at ? `Connecting · as of ${at}` : "Connecting"),
@@ -121,18 +122,20 @@ const LINKS = {
 };
 
 export class CreditBalance extends CreditsElement {
-  #load = loader((state) => this.#show(state), this);
+  #load = loader((/** @type {Loading<Api.Balance>} */ state) => this.#show(state), this);
   #body = h("div", { part: "body" });
   #live = h("span", { class: "live quiet" });
   #said = h("span", { class: "unseen", role: "status" }); // the line's state is read out when it changes, not every second
+  /** @type {number[]} */
   #used = []; // on each of the last days
 
   constructor() {
     super(sheet);
     const head = h("div", { class: "head" }, h("h2", {}, "Balance"), this.#live, this.#said);
-    this.shadowRoot.append(h("section", { class: "card", part: "card", "aria-label": "Balance" }, head, this.#body));
+    this.root.append(h("section", { class: "card", part: "card", "aria-label": "Balance" }, head, this.#body));
   }
 
+  /** @param {Session} session */
   begin(session) {
     this.#used = [];
     this.hear("balance", (balance) => this.#show({ phase: "ready", value: balance }));
@@ -141,6 +144,7 @@ export class CreditBalance extends CreditsElement {
     this.#load(async () => (session.balance ??= await session.get("/balance"))).then(() => this.#askPace(session));
   }
 
+  /** @param {Loading<Api.Balance>} state */
   #show(state) {
     if (state.phase === "ready") {
       this.#balance(state.value);
@@ -154,6 +158,7 @@ export class CreditBalance extends CreditsElement {
     }
   }
 
+  /** @param {Session} session */
   async #askPace(session) {
     this.#used = await usedByDay(session);
     if (this.session.balance) this.#balance(this.session.balance);
@@ -166,6 +171,7 @@ export class CreditBalance extends CreditsElement {
     this.#live.textContent = LINKS[link](asOf ? atTime(asOf) : "");
   }
 
+  /** @param {Api.Balance} balance */
   #balance(balance) {
     const owed = isNegative(balance.additional);
     const ofAllowance = isZero(balance.allowance) ? null : h("span", {}, ` of ${credits(balance.allowance)}`);
@@ -187,18 +193,30 @@ export class CreditBalance extends CreditsElement {
   }
 }
 
+/**
+ * @param {string} kind
+ * @param {string} name
+ * @param {string} amount
+ * @param {Content} [more]
+ */
 function part(kind, name, amount, more = null) {
   return h("div", {}, h("dt", { class: kind }, name), h("dd", { class: "number" }, amount, more));
 }
 
-/** Included, additional and, out of both, what is held; widths are for the eye, so numbers will do. */
+/**
+ * Included, additional and, out of both, what is held; widths are for the eye, so numbers will do.
+ *
+ * @param {Api.Balance} balance
+ */
 function bar({ included, additional, held }) {
+  /** @type {[kind: string, amount: number][]} */
   const share = [
     ["included", Math.max(0, Number(included))],
     ["additional", Math.max(0, Number(additional))],
   ];
   const whole = share.reduce((sum, [, amount]) => sum + amount, 0);
   let kept = Math.min(whole, Number(held));
+  /** @type {[kind: string, amount: number][]} */
   const pieces = [];
   // What is held will be burned first from the included credits, so that is where it is taken off.
   for (const [kind, amount] of share) {
@@ -217,6 +235,7 @@ function bar({ included, additional, held }) {
   return h("div", { class: "bar", "aria-hidden": "true", part: "bar" }, drawn);
 }
 
+/** @param {Api.Balance} balance */
 function refill({ next_refill_at: at }) {
   if (!at) return null;
   const date = h("time", { datetime: at, title: whenExactly(at) }, h("strong", {}, onDay(at)));

@@ -88,27 +88,39 @@ const sheet = css`
 `;
 
 // What to do when the page may not be shown, by the API's own code.
+/** @type {Record<string, string>} */
 const OUT = {
   unauthenticated: "Your sign-in has ended or the link is incomplete. Open Usage from your product again.",
   unknown_team: "This team does not exist yet, or your sign-in is for another one.",
   forbidden: "Your sign-in is not meant for this page. Team members and finance may open it.",
 };
 const UNSEEN = 250; // milliseconds
-const ACTIONS = { confirm: "Confirm payment", card: "Change card", add: "Add a card", buy: "Buy credits", enable: "Enable top-ups", settings: "Configure top-ups" };
+/** @type {Record<Action, string>} */
+const ACTIONS = {
+  confirm: "Confirm payment",
+  card: "Change card",
+  add: "Add a card",
+  buy: "Buy credits",
+  enable: "Enable top-ups",
+  settings: "Configure top-ups",
+};
 
 export class CreditsUsage extends CreditsElement {
-  #load = loader((state) => this.#show(state), this);
-  #topUps = loader((state) => state.phase === "ready" && this.#warn({ topUp: state.value }), this);
+  #load = loader((/** @type {Loading<Api.Team>} */ state) => this.#show(state), this);
+  #topUps = loader((/** @type {Loading<Api.TopUp>} */ state) => state.phase === "ready" && this.#warn({ topUp: state.value }), this);
   #about = h("p", { class: "quiet about" });
   #notice = h("div", { class: "notice", role: "status", hidden: true });
+  /** @type {Parameters<typeof bannerOf>[0]} */
   #warned = {};
   #whole = h("div", {});
+  /** @type {{ buy: BuyCredits, topUp: TopUpSettings } | null} */
   #parts = null;
 
   constructor() {
     super(sheet);
   }
 
+  /** @param {Session | null} session */
   begin(session) {
     if (!session) return this.#out({ code: "unauthenticated" });
     this.hear("balance", (balance) => this.#warn({ balance }));
@@ -119,17 +131,23 @@ export class CreditsUsage extends CreditsElement {
     this.#appear([named, this.#topUps(() => session.share("/top-up"))]);
   }
 
-  /** A banner that came later would push everything down; where answers are quick, nothing is seen before it. */
+  /**
+   * A banner that came later would push everything down; where answers are quick, nothing is seen before it.
+   *
+   * @param {Promise<void>[]} answers
+   */
   async #appear(answers) {
     this.#whole.className = "waiting";
     await Promise.race([Promise.all(answers), new Promise((resolve) => setTimeout(resolve, UNSEEN))]);
     this.#whole.className = "";
   }
 
+  /** @param {Session} session */
   #build(session) {
-    const make = (tag, more = {}) => h(tag, { exportparts: "card, body, total, bar, button, dialog", ...more });
-    const [buy, balance, topUp, chart, activity] = ["buy-credits", "credit-balance", "top-up-settings", "usage-chart", "credit-activity"].map((tag) => make(tag));
-    const rates = make("rate-card", { hidden: true });
+    const parts = { exportparts: "card, body, total, bar, button, dialog" };
+    const [buy, balance, topUp] = [h("buy-credits", parts), h("credit-balance", parts), h("top-up-settings", parts)];
+    const [chart, activity] = [h("usage-chart", parts), h("credit-activity", parts)];
+    const rates = h("rate-card", { ...parts, hidden: true });
     const more = h("button", { type: "button", class: "link more", "aria-expanded": "false" }, "See rate card");
     more.addEventListener("click", async () => {
       await import("./rate-card.js").catch(() => rates.replaceChildren(h("div", { class: "card" }, missing("The rate card did not load."))));
@@ -145,13 +163,14 @@ export class CreditsUsage extends CreditsElement {
     const head = h("header", {}, h("div", { class: "who" }, h("h1", {}, "Usage"), this.#about), buy);
     const first = h("div", { class: "first" }, balance, topUp);
     this.#whole.replaceChildren(this.#notice, head, h("div", { class: "all" }, first, chart, activity, more, rates));
-    this.shadowRoot.replaceChildren(this.#whole);
+    this.root.replaceChildren(this.#whole);
     activity.filter = chart.filter = new Filter();
     for (const part of [buy, balance, topUp, chart, activity]) part.session = session;
     // Nobody waits for the chart: it takes what it was given when it is there.
     import("./usage-chart.js").catch(() => chart.replaceWith(h("div", { class: "card" }, missing("The chart did not load."))));
   }
 
+  /** @param {Loading<Api.Team>} state */
   #show(state) {
     if (state.phase === "ready") {
       const { name, plan_name: plan, members } = state.value;
@@ -164,7 +183,11 @@ export class CreditsUsage extends CreditsElement {
     }
   }
 
-  /** What matters most, in words; members are told, too, and what they press tells them whom to ask. */
+  /**
+   * What matters most, in words; members are told, too, and what they press tells them whom to ask.
+   *
+   * @param {Parameters<typeof bannerOf>[0]} news
+   */
   #warn(news) {
     Object.assign(this.#warned, news);
     const banner = bannerOf(this.#warned);
@@ -186,20 +209,23 @@ export class CreditsUsage extends CreditsElement {
     const isCancelled = address.searchParams.has("cancelled");
     for (const name of ["purchase", "cancelled"]) address.searchParams.delete(name);
     history.replaceState(history.state, "", address);
-    if (!isCancelled) this.#parts.buy.follow(purchase);
+    if (!isCancelled) this.#parts?.buy.follow(purchase);
   }
 
+  /** @param {Action} action */
   #act(action) {
+    if (!this.#parts) return;
     const { buy, topUp } = this.#parts;
     if (action === "buy") return buy.open();
     if (action === "enable" || action === "settings" || !this.session.isAdmin) return topUp.open();
     return action === "confirm" ? topUp.confirm() : topUp.changeCard();
   }
 
+  /** @param {{ code?: string, message?: string }} problem */
   #out(problem) {
     this.session?.close();
-    const said = OUT[problem.code] ?? problem.message;
-    this.shadowRoot.replaceChildren(
+    const said = OUT[problem.code ?? ""] ?? problem.message ?? "";
+    this.root.replaceChildren(
       h("div", { class: "card out" }, h("h1", {}, "Usage"), failure("This page can't be shown.", { problem: { message: said } })),
     );
   }

@@ -9,6 +9,11 @@ import { attributes, capital, credits, inCredits, onDayOfYear, per, typed, units
 
 const PAUSE = 250; // milliseconds after the last key
 
+/**
+ * @typedef {Api.RateCardDate & { until?: string }} Span  a card with the time in which it was in force
+ * @typedef {{ cards: Api.RateCardDate[], today: Api.RateCard, shown: Api.RateCard }} Cards
+ */
+
 const sheet = css`
   :host([plain]) .card {
     padding: 0;
@@ -91,7 +96,7 @@ const sheet = css`
 export class RateCard extends CreditsElement {
   static live = false;
 
-  #load = loader((state) => this.#show(state), this);
+  #load = loader((/** @type {Loading<Cards>} */ state) => this.#show(state), this);
   #body = h("div", { part: "body" });
   #which = h("select", { "aria-label": "Which rate card", hidden: true });
 
@@ -99,7 +104,7 @@ export class RateCard extends CreditsElement {
     super(sheet);
     this.#which.addEventListener("change", () => this.#look(this.#which.value));
     const head = h("div", { class: "head" }, h("h2", { tabindex: "-1" }, "Rate card"), this.#which);
-    this.shadowRoot.append(h("section", { class: "card", part: "card", "aria-label": "Rate card" }, head, this.#body));
+    this.root.append(h("section", { class: "card", part: "card", "aria-label": "Rate card" }, head, this.#body));
   }
 
   begin() {
@@ -107,18 +112,26 @@ export class RateCard extends CreditsElement {
   }
 
   focus() {
-    this.shadowRoot.querySelector("h2").focus();
+    this.root.querySelector("h2")?.focus();
   }
 
-  /** The card of an instant, and the one of today, to compare it with. */
+  /**
+   * The card of an instant, and the one of today, to compare it with.
+   *
+   * @param {string | null} [at]
+   */
   #look(at = null) {
-    this.#load(async () => {
-      const [cards, today] = await Promise.all([this.session.get("v1/rate-cards"), this.session.get("v1/rate-card")]);
-      const shown = at ? await this.session.get(`v1/rate-card?at=${encodeURIComponent(at)}`) : today;
-      return { cards, today, shown };
-    }, { quietly: this.#which.length > 0 });
+    this.#load(
+      async () => {
+        const [cards, today] = await Promise.all([this.session.get("v1/rate-cards"), this.session.get("v1/rate-card")]);
+        const shown = at ? await this.session.get(`v1/rate-card?at=${encodeURIComponent(at)}`) : today;
+        return { cards, today, shown };
+      },
+      { quietly: this.#which.length > 0 },
+    );
   }
 
+  /** @param {Loading<Cards>} state */
   #show(state) {
     if (state.phase === "ready") {
       this.#draw(state.value);
@@ -129,12 +142,16 @@ export class RateCard extends CreditsElement {
     }
   }
 
+  /** @param {Cards} found */
   #draw({ cards, today, shown }) {
+    /** @type {Span[]} */
     const spans = cards.map((card, place) => ({ ...card, until: cards[place + 1]?.effective_from }));
-    const [span, now] = [shown, today].map(({ version }) => spans.find((known) => known.version === version));
+    const spanOf = (/** @type {Api.RateCard} */ { version }) => /** @type {Span} */ (spans.find((known) => known.version === version));
+    const [span, now] = [spanOf(shown), spanOf(today)];
     this.#which.replaceChildren(...spans.toReversed().map((known) => new Option(nameOf(known, now), known.effective_from, false, known === span)));
     this.#which.hidden = cards.length < 2;
-    const next = span === now && now.until ? this.#announce(spans[spans.indexOf(now) + 1]) : "";
+    const after = spans[spans.indexOf(now) + 1];
+    const next = span === now && after ? this.#announce(after) : "";
     const about = h("p", { class: "quiet" }, `${lasted(span, now)} Amounts are credits.`, next);
     const marks = h("p", { class: "quiet marks" }, legend(shown));
     const others = span === now ? null : ratesOf(today);
@@ -142,6 +159,7 @@ export class RateCard extends CreditsElement {
     this.#body.replaceChildren(about, marks, h("div", { class: "all" }, tables), span === now ? calculator(this.session, today.categories) : "");
   }
 
+  /** @param {Api.RateCardDate} next */
   #announce({ version, effective_from: from }) {
     const look = h("button", { type: "button", class: "link", onclick: () => this.#look(from) }, `card ${version}`);
     return h("span", {}, ` From ${onDayOfYear(from)}, `, look, " takes its place.");
@@ -150,46 +168,100 @@ export class RateCard extends CreditsElement {
 
 const NEW = "new"; // where today's card has no such rate
 
+/**
+ * @param {Span} card
+ * @param {Span} now
+ */
 const isAhead = ({ effective_from: from }, now) => from > now.effective_from; // both as the API writes instants
 
+/**
+ * @param {Span} card
+ * @param {Span} now
+ */
 function nameOf(card, now) {
   const from = onDayOfYear(card.effective_from);
-  return `Card ${card.version}, ${card === now ? "in force" : isAhead(card, now) ? `from ${from}` : `until ${onDayOfYear(card.until)}`}`;
+  return `Card ${card.version}, ${card === now ? "in force" : isAhead(card, now) ? `from ${from}` : `until ${onDayOfYear(card.until ?? "")}`}`;
 }
 
+/**
+ * @param {Span} card
+ * @param {Span} now
+ */
 function lasted(card, now) {
   const from = onDayOfYear(card.effective_from);
   if (card === now) return `Card ${card.version}, in force since ${from}.`;
   if (isAhead(card, now)) return `Card ${card.version}, announced: in force from ${from}.`;
-  return `Card ${card.version}, in force from ${from} until ${onDayOfYear(card.until)}.`;
+  return `Card ${card.version}, in force from ${from} until ${onDayOfYear(card.until ?? "")}.`;
 }
 
-const keyOf = (feature, rate) => JSON.stringify([feature.feature, Object.entries(rate.attributes).sort()]);
+/**
+ * @param {Api.Feature} feature
+ * @param {Api.Rate} rate
+ */
+const keyOf = (feature, rate) => JSON.stringify([feature.feature, Object.entries(rate.attributes ?? {}).sort()]);
 
-/** What each rate of a card costs, by what it is for. */
+/**
+ * What each rate of a card costs, by what it is for.
+ *
+ * @param {Api.RateCard} card
+ */
 const ratesOf = ({ categories }) =>
-  new Map(categories.flatMap(({ features }) => features.flatMap((feature) => feature.rates.map((rate) => [keyOf(feature, rate), rate.credits]))));
+  new Map(
+    categories.flatMap(({ features }) =>
+      features.flatMap((feature) => feature.rates.map((rate) => /** @type {const} */ ([keyOf(feature, rate), rate.credits]))),
+    ),
+  );
 
-/** The rates of a category; beside those that differ from today's stands what they cost today. */
+/**
+ * The rates of a category; beside those that differ from today's stands what they cost today.
+ *
+ * @param {string} name
+ * @param {Api.Feature[]} features
+ * @param {Map<string, string> | null} today
+ */
 function category(name, features, today) {
-  const head = h("tr", { class: "unseen" }, ["Feature", "Unit", "Credits"].map((title) => h("th", { scope: "col" }, title)));
+  const head = h(
+    "tr",
+    { class: "unseen" },
+    ["Feature", "Unit", "Credits"].map((title) => h("th", { scope: "col" }, title)),
+  );
   const rows = features.flatMap((feature) => feature.rates.map((rate) => row(feature, rate, today && (today.get(keyOf(feature, rate)) ?? NEW))));
   return h("table", {}, h("caption", {}, name), h("thead", {}, head), h("tbody", {}, rows));
 }
 
-const planOf = (feature, rate) => rate.requires?.plan ?? feature.requires.plan;
-const needsTopUps = (feature, rate) => feature.requires.top_ups || rate.requires?.top_ups;
+/**
+ * @param {Api.Feature} feature
+ * @param {Api.Rate} rate
+ */
+const planOf = (feature, rate) => rate.requires?.plan ?? feature.requires?.plan;
+/**
+ * @param {Api.Feature} feature
+ * @param {Api.Rate} rate
+ */
+const needsTopUps = (feature, rate) => feature.requires?.top_ups || rate.requires?.top_ups;
+/** @param {string} plan */
 const planChip = (plan) => h("span", { class: "chip plan" }, capital(plan));
 const topUpsChip = () => h("span", { class: "chip top-ups" }, "Top-ups");
 
-/** What the marks beside rates mean. */
+/**
+ * What the marks beside rates mean.
+ *
+ * @param {Api.RateCard} card
+ */
 function legend({ categories }) {
-  const rates = categories.flatMap(({ features }) => features.flatMap((feature) => feature.rates.map((rate) => [feature, rate])));
-  const plans = [...new Set(rates.map(([feature, rate]) => planOf(feature, rate)))].filter(Boolean);
+  const rates = categories.flatMap(({ features }) =>
+    features.flatMap((feature) => feature.rates.map((rate) => /** @type {const} */ ([feature, rate]))),
+  );
+  const plans = [...new Set(rates.map(([feature, rate]) => planOf(feature, rate)))].filter((plan) => typeof plan === "string");
   const named = plans.flatMap((plan) => [planChip(plan), ` needs the plan ${capital(plan)}. `]);
   return rates.some(([feature, rate]) => needsTopUps(feature, rate)) ? [...named, topUpsChip(), " needs automatic top-ups to be enabled."] : named;
 }
 
+/**
+ * @param {Api.Feature} feature
+ * @param {Api.Rate} rate
+ * @param {string | null} today
+ */
 function row(feature, rate, today) {
   const plan = planOf(feature, rate);
   const notes = [
@@ -206,19 +278,34 @@ function row(feature, rate, today) {
   );
 }
 
-const rateName = (feature, rate) => feature.name + (Object.keys(rate.attributes).length ? ` · ${attributes(rate.attributes)}` : "");
+/**
+ * @param {Api.Feature} feature
+ * @param {Api.Rate} rate
+ */
+const rateName = ({ name }, { attributes: its = {} }) => name + (Object.keys(its).length ? ` · ${attributes(its)}` : "");
 
-/** "What would this cost?" The server says so, and whether the team may: the page calculates no prices. */
+/**
+ * "What would this cost?" The server says so, and whether the team may: the page calculates no prices.
+ *
+ * @param {Session} session
+ * @param {Api.Category[]} categories
+ */
 function calculator(session, categories) {
   const rates = categories.flatMap(({ features }) => features.flatMap((feature) => feature.rates.map((rate) => ({ feature, rate }))));
-  const which = h("select", { "aria-label": "Feature" }, rates.map((known, place) => new Option(rateName(known.feature, known.rate), place)));
+  const which = h(
+    "select",
+    { "aria-label": "Feature" },
+    rates.map((known, place) => new Option(rateName(known.feature, known.rate), String(place))),
+  );
   const many = h("input", { type: "text", inputmode: "decimal", value: "30", "aria-label": "How many", maxlength: "12" });
   const unit = h("span", {});
   const cost = h("output", { class: "number" });
   let turn = 0;
   const ask = async () => {
     const mine = ++turn;
-    const { feature, rate } = rates[which.value];
+    const known = rates[Number(which.value)];
+    if (!known) return;
+    const { feature, rate } = known;
     const quantity = typed(many.value);
     unit.textContent = units(feature, quantity ?? "");
     if (!quantity || !/[1-9]/.test(quantity)) return cost.replaceChildren("Say how many.");
@@ -234,9 +321,11 @@ function calculator(session, categories) {
   return h("div", { class: "cost" }, h("strong", {}, "What would this cost?"), which, many, unit, cost);
 }
 
+/** @param {Api.Quote} quote */
 function answerOf({ items: [item] }) {
+  if (!item) return [];
   const why = item.detail ? `, but ${item.detail}` : "";
-  return ["= ", h("strong", {}, inCredits(item.credits)), h("span", { class: "quiet" }, item.allowed ? "" : why)];
+  return ["= ", h("strong", {}, inCredits(item.credits ?? "0")), h("span", { class: "quiet" }, item.allowed ? "" : why)];
 }
 
 customElements.define("rate-card", RateCard);

@@ -14,6 +14,11 @@ const MINUTES_MAX = 24 * 60;
 const PAUSE = 300; // milliseconds after the last key, before the server is asked
 const BEGIN = { threshold: "500", credits: "2000", restore_to: "5000" };
 
+/**
+ * @typedef {{ known: Api.TopUp, etag: string | null }} Settings
+ * @typedef {{ body: Api.TopUpBody, problem?: undefined } | { problem: string, body?: undefined }} Wanted  what is typed, or what is wrong with it
+ */
+
 const sheet = css`
   .sentence {
     font-size: 16px;
@@ -63,13 +68,18 @@ const sheet = css`
   }
 `;
 
-/** Look at the settings as they are now, and let an admin change them; `enable` if that is what was pressed. */
+/**
+ * Look at the settings as they are now, and let an admin change them; `enable` if that is what was pressed.
+ *
+ * @param {TopUpSettings} element
+ * @param {{ enable: boolean }} how
+ */
 export function editTopUps(element, { enable }) {
-  const sheets = element.shadowRoot.adoptedStyleSheets;
+  const sheets = element.root.adoptedStyleSheets;
   if (!sheets.includes(sheet)) sheets.push(sheet);
   const body = h("div", {});
   const dialog = openDialog(element, { title: "Automatic top-ups" }, body);
-  const load = loader((state) => {
+  const load = loader((/** @type {Loading<Settings>} */ state) => {
     if (state.phase === "ready") {
       dialog.close();
       editKnown(element, state.value, { enable });
@@ -82,11 +92,20 @@ export function editTopUps(element, { enable }) {
   load(() => settingsOf(element.session));
 }
 
+/**
+ * @param {Session} session
+ * @returns {Promise<Settings>}
+ */
 async function settingsOf(session) {
   const response = await session.fetch("/top-up", { accept: "application/json" });
   return { known: await response.json(), etag: response.headers.get("etag") };
 }
 
+/**
+ * @param {TopUpSettings} element
+ * @param {Settings} settings
+ * @param {{ enable?: boolean, told?: Thrown | null }} [how]
+ */
 function editKnown(element, { known, etag }, { enable = false, told = null } = {}) {
   const { session } = element;
   const fields = fieldsOf(known);
@@ -98,7 +117,9 @@ function editKnown(element, { known, etag }, { enable = false, told = null } = {
   let key = newKey();
   let turn = 0;
 
+  /** @returns {Wanted} */
   const wanted = () => (on.checked ? fields.read() : { body: { enabled: false } });
+  /** @param {Node[]} said */
   const say = (...said) => {
     meaning.classList.remove("old");
     meaning.replaceChildren(...said);
@@ -111,21 +132,26 @@ function editKnown(element, { known, etag }, { enable = false, told = null } = {
     save.disabled = true;
     fields.price.textContent = "…";
     const { body, problem } = wanted();
-    if (problem) return say(wrong({ message: problem }));
+    if (!body) return say(wrong({ message: problem }));
     if (!on.checked) {
       save.disabled = false;
-      return say(note("Top-ups are off: nothing is charged, and the amounts stay for the next time."));
+      return say(note("Top-ups are off. Nothing is charged, and your amounts are kept."));
     }
     meaning.classList.add("old");
     await new Promise((resolve) => setTimeout(resolve, PAUSE));
     if (mine !== turn) return;
-    const said = await session.send("POST", "/top-up/simulate", body).catch((refusal) => refusal);
+    const said = await session.send("POST", "/top-up/simulate", body).catch((/** @type {Thrown} */ refusal) => refusal);
     if (mine !== turn) return;
-    if (said instanceof Error) return say(said.final ? wrong(inWords(said)) : failure("What this would charge is not known.", { problem: said, again: foresee }));
+    if (said instanceof Error)
+      return say(said.final ? wrong(inWords(said)) : failure("What this would charge is not known.", { problem: said, again: foresee }));
     save.disabled = false;
     say(...foreseen(said, fields, known.card));
   };
-  /** Somebody else was faster: what they saved is to be looked at before it is changed. */
+  /**
+   * Somebody else was faster: what they saved is to be looked at before it is changed.
+   *
+   * @param {Thrown} problem
+   */
   const beginAgain = async (problem) => {
     const latest = await settingsOf(session);
     session.renew("/top-up");
@@ -135,6 +161,7 @@ function editKnown(element, { known, etag }, { enable = false, told = null } = {
   };
   const store = async () => {
     const mine = turn;
+    /** @param {Thrown} problem */
     const fail = (problem) => {
       if (mine !== turn) return; // something else stands there now
       say(wrong(inWords(problem)));
@@ -142,10 +169,12 @@ function editKnown(element, { known, etag }, { enable = false, told = null } = {
     };
     save.disabled = true;
     try {
-      await session.send("PUT", "/top-up", wanted().body, { key, headers: etag ? { "if-match": etag } : {} });
+      const { body } = wanted();
+      if (body) await session.send("PUT", "/top-up", body, { key, headers: etag ? { "if-match": etag } : {} });
       dialog.close();
       session.renew("/top-up");
-    } catch (problem) {
+    } catch (error) {
+      const problem = /** @type {Thrown} */ (error);
       if (problem.status === 412) await beginAgain(problem).catch(fail);
       else fail(problem);
     }
@@ -155,7 +184,12 @@ function editKnown(element, { known, etag }, { enable = false, told = null } = {
   fields.hear(foresee);
   const dialog = openDialog(
     element,
-    { title: "Automatic top-ups", beside: on, about: "Keeps work running. Nothing is charged until credits are low.", onsubmit: () => save.disabled || store() },
+    {
+      title: "Automatic top-ups",
+      beside: on,
+      about: "Keeps work running. Nothing is charged until credits are low.",
+      onsubmit: () => save.disabled || store(),
+    },
     told && wrong(inWords(told)),
     gaps,
     meaning,
@@ -164,24 +198,35 @@ function editKnown(element, { known, etag }, { enable = false, told = null } = {
   foresee();
 }
 
-/** The gaps of the sentence, filled with what is in force, or with something sensible. */
+/**
+ * The gaps of the sentence, filled with what is in force, or with something sensible.
+ *
+ * @param {Api.TopUp} known
+ */
 function fieldsOf(known) {
-  const begun = { ...BEGIN, ...Object.fromEntries(Object.entries(known).filter(([, value]) => value !== null)) };
   const fresh = !known.threshold;
   const { currency } = known.price;
-  const text = (value, label, more = {}) => h("input", { type: "text", inputmode: "decimal", autocomplete: "off", maxlength: "16", "aria-label": label, value, ...more });
-  const threshold = text(credits(begun.threshold), "Threshold");
-  const fixed = text(credits(begun.credits), "Credits to add");
-  const full = text(credits(begun.restore_to), "Fill up to");
+  /**
+   * @param {string | number} value
+   * @param {string} label
+   * @param {Properties} [more]
+   */
+  const text = (value, label, more = {}) =>
+    h("input", { type: "text", inputmode: "decimal", autocomplete: "off", maxlength: "16", "aria-label": label, value, ...more });
+  const threshold = text(credits(known.threshold ?? BEGIN.threshold), "Threshold");
+  const fixed = text(credits(known.credits ?? BEGIN.credits), "Credits to add");
+  const full = text(credits(known.restore_to ?? BEGIN.restore_to), "Fill up to");
   const cap = text(known.monthly_cap ? moneyField(known.monthly_cap) : fresh ? BEGIN_CAP : "", "Most to charge in a month", { placeholder: "any" });
   const times = text(known.max_per_month ?? "", "Most top-ups in a month", { placeholder: "any" });
   const minutes = text(Math.round((known.cool_down_seconds ?? 300) / 60), "Minutes between two top-ups");
   const price = h("strong", { class: "price number" });
   const adding = h("span", {}, "add ", fixed, " credits for ", price);
   const filling = h("span", {}, "fill it up to ", full, " credits");
-  const several = h("p", { class: "quiet" }, "After a big drop, one charge adds as many times that as it takes to get back to the threshold.");
+  const several = h("p", { class: "quiet" }, "After a big drop, one charge adds that amount as often as needed to get back to the threshold.");
+  /** @type {"add" | "fill"} */
   let how = known.restore_to ? "fill" : "add";
   const heard = new EventTarget();
+  /** @param {"add" | "fill"} chosen */
   const choose = (chosen) => {
     how = chosen;
     adding.hidden = how !== "add";
@@ -190,47 +235,99 @@ function fieldsOf(known) {
     heard.dispatchEvent(new Event("input"));
   };
   choose(how);
-  const kind = choices({ legend: "How many credits", name: "how", options: { add: "A fixed amount", fill: "Fill up" }, value: how, onchange: choose });
+  const kind = choices({
+    legend: "How many credits",
+    name: "how",
+    options: { add: "A fixed amount", fill: "Fill up" },
+    value: how,
+    onchange: choose,
+  });
   for (const field of [threshold, fixed, full, cap, times, minutes]) field.addEventListener("input", () => heard.dispatchEvent(new Event("input")));
 
+  /** @returns {Wanted} */
   const read = () => {
     const monthly = cap.value.trim() ? typedMoney(cap.value, currency) : null;
     const amounts = { threshold: typed(threshold.value), ...(how === "add" ? { credits: typed(fixed.value) } : { restore_to: typed(full.value) }) };
     if (Object.values(amounts).includes(null)) return { problem: "Write the credits as a number." };
     if (cap.value.trim() && monthly === null) return { problem: "Write the most to charge in a month as an amount of money, or leave it empty." };
-    if (times.value.trim() && !isWhole(times.value, TIMES_MAX)) return { problem: `Write how often as a whole number from 1 to ${credits(TIMES_MAX)}, or leave it empty.` };
+    if (times.value.trim() && !isWhole(times.value, TIMES_MAX))
+      return { problem: `Write how often as a whole number from 1 to ${credits(TIMES_MAX)}, or leave it empty.` };
     if (!isWhole(minutes.value, MINUTES_MAX)) return { problem: `Write the minutes between as a whole number from 1 to ${credits(MINUTES_MAX)}.` };
-    const more = { monthly_cap: monthly === null ? null : { amount: monthly, currency }, max_per_month: times.value.trim() ? Number(times.value) : null };
+    const more = {
+      monthly_cap: monthly === null ? null : { amount: monthly, currency },
+      max_per_month: times.value.trim() ? Number(times.value) : null,
+    };
     return { body: { enabled: true, ...amounts, ...more, cool_down_seconds: 60 * Number(minutes.value) } };
   };
   const elements = [
     kind,
-    h("p", { class: "sentence" }, "When what is available drops below ", threshold, ", ", adding, filling, ", at most ", h("span", { class: "money" }, currencySign(currency), cap), " a\u00a0month."),
+    h(
+      "p",
+      { class: "sentence" },
+      "When available credits drop below ",
+      threshold,
+      ", ",
+      adding,
+      filling,
+      ", at most ",
+      h("span", { class: "money" }, currencySign(currency), cap),
+      " a\u00a0month.",
+    ),
     several,
-    h("details", {}, h("summary", {}, "More limits"), h("p", { class: "sentence" }, "At most ", times, " top-ups a month, at least ", minutes, " minutes apart.")),
+    h(
+      "details",
+      {},
+      h("summary", {}, "More limits"),
+      h("p", { class: "sentence" }, "At most ", times, " top-ups a month, at least ", minutes, " minutes apart."),
+    ),
   ];
-  return { elements, read, price, hear: (listener) => heard.addEventListener("input", listener) };
+  return { elements, read, price, hear: (/** @type {() => void} */ listener) => heard.addEventListener("input", listener) };
 }
 
+/**
+ * @param {string} text
+ * @param {number} most
+ */
 const isWhole = (text, most) => /^\d+$/.test(text.trim()) && Number(text) >= 1 && Number(text) <= most;
 
-/** What the server says of settings, as a sentence. */
+/**
+ * What the server says of settings, as a sentence.
+ *
+ * @param {Said} problem
+ */
 const inWords = ({ message }) => ({ message: sentence(inOwnNumbers(message)) });
 
+/** @param {Content | Content[]} said */
 const note = (said) => h("p", { class: "note" }, said);
 
-/** What the settings would have meant, and what they mean now; the server says both. */
+/**
+ * What the settings would have meant, and what they mean now; the server says both.
+ *
+ * @param {Api.Simulation} said
+ * @param {{ price: HTMLElement }} fields
+ * @param {Api.Card | null} card
+ */
 function foreseen({ charges, total, days, each, next_charge_preview: next }, fields, card) {
   fields.price.textContent = each ? money(each) : "";
-  const past = charges
-    ? [`In the last ${days} days this would have charged `, ...pastOf(charges, total), "."]
-    : `What this would have charged in the last ${days} days is not known: more has happened than can be looked through.`;
+  const past =
+    charges && total
+      ? [`In the last ${days} days this would have charged `, ...pastOf(charges, total), "."]
+      : `It is not known what this would have charged in the last ${days} days: too much has happened to look through.`;
   const now = next?.now && `saving now will charge ${money(next)}${card ? ` to ${cardName(card)}` : ""}`;
   const later = next?.not_now === "no_payment_method" && `${money(next)} will be charged as soon as there is a card`;
   const said = now || later;
-  return [note(past), said ? h("p", { class: "note warned" }, "Less than the threshold is available: ", h("strong", {}, said), ".") : note(h("strong", {}, "Saving charges nothing now."))];
+  return [
+    note(past),
+    said
+      ? h("p", { class: "note warned" }, "Available credits are below the threshold: ", h("strong", {}, said), ".")
+      : note(h("strong", {}, "Saving charges nothing now.")),
+  ];
 }
 
+/**
+ * @param {Api.SimulatedCharge[]} charges
+ * @param {Api.Money} total
+ */
 function pastOf(charges, total) {
   if (!charges.length) return [h("strong", {}, "nothing")];
   const days = [...new Set(charges.map(({ at }) => onDay(at)))];

@@ -8,7 +8,9 @@ import { css } from "../style.js";
 import { cardName, credits, inMonth, inOwnNumbers, money, sentence } from "../words.js";
 
 const RENEW_EVERY = 2_000; // milliseconds; a team may burn thousands of times a second
+/** @type {Set<Api.Kind>} */
 const TELLING = new Set(["top_up", "top_up_failed", "top_up_skipped", "purchase", "refund", "dispute"]);
+/** @type {Record<Api.TopUp["state"], [name: string, look: string]>} */
 const STATES = {
   off: ["Off", ""],
   on: ["On", "good"],
@@ -65,19 +67,21 @@ const sheet = css`
 `;
 
 export class TopUpSettings extends CreditsElement {
-  #load = loader((state) => this.#show(state), this);
+  #load = loader((/** @type {Loading<Api.TopUp>} */ state) => this.#show(state), this);
   #body = h("div", { part: "body" });
   #state = h("span", {});
+  /** @type {Api.TopUp | null} */
   #known = null;
+  /** @type {number | null} */
   #renewing = null;
 
   constructor() {
     super(sheet);
     const head = h("div", { class: "head" }, h("h2", {}, "Automatic top-ups"), this.#state);
-    this.shadowRoot.append(h("section", { class: "card", part: "card", "aria-label": "Automatic top-ups" }, head, this.#body));
+    this.root.append(h("section", { class: "card", part: "card", "aria-label": "Automatic top-ups" }, head, this.#body));
   }
 
-  begin(session) {
+  begin() {
     this.hear("changed", (path) => path === "/top-up" && this.#ask({ quietly: true }));
     this.hear("activity", ({ items, more }) => (more || items.some(({ type }) => TELLING.has(type))) && this.#renewSoon());
     this.hear("balance", (balance) => this.#mayHaveChanged(balance) && this.#renewSoon());
@@ -88,7 +92,11 @@ export class TopUpSettings extends CreditsElement {
     this.#load(() => this.session.share("/top-up"), { quietly });
   }
 
-  /** Low balances lead to charges, and what is under way comes to an end; at other times nothing changes unseen. */
+  /**
+   * Low balances lead to charges, and what is under way comes to an end; at other times nothing changes unseen.
+   *
+   * @param {Api.Balance} balance
+   */
   #mayHaveChanged({ available, top_up_enabled: enabled }) {
     if (!this.#known) return false;
     const { state, threshold } = this.#known;
@@ -102,6 +110,7 @@ export class TopUpSettings extends CreditsElement {
     }, RENEW_EVERY);
   }
 
+  /** @param {Loading<Api.TopUp>} state */
   #show(state) {
     if (state.phase === "ready") {
       this.#known = state.value;
@@ -113,6 +122,7 @@ export class TopUpSettings extends CreditsElement {
     }
   }
 
+  /** @param {Api.TopUp} known */
   #draw(known) {
     const [name, look] = STATES[known.state] ?? [known.state, ""];
     this.#state.className = `chip ${look}`;
@@ -122,8 +132,15 @@ export class TopUpSettings extends CreditsElement {
     const change = h("button", { type: "button", class: "link", onclick: () => this.changeCard() }, card ? "Change" : "Add a card");
     const paysWith = !this.session.isAdmin ? h("span", {}) : h("span", { class: "quiet" }, card ? `${cardName(card)} ` : "No card yet. ", change);
     this.#body.replaceChildren(
-      h("p", { class: "rule" }, known.enabled ? rule(known) : "Add credits whenever what is available drops below a threshold, so that work goes on. Nothing is charged until then."),
-      ...[known.enabled && known.reason && h("p", { class: "reason", part: "reason" }, sentence(inOwnNumbers(known.reason))), known.enabled && spent(known)].filter(Boolean),
+      h(
+        "p",
+        { class: "rule" },
+        known.enabled
+          ? rule(known)
+          : "Add credits when available credits drop below a threshold, so that work keeps running. Nothing is charged until then.",
+      ),
+      ...(known.enabled && known.reason ? [h("p", { class: "reason", part: "reason" }, sentence(inOwnNumbers(known.reason)))] : []),
+      ...(known.enabled ? spent(known) : []),
       h("div", { class: "rest" }),
       h("div", { class: "foot" }, paysWith, open),
     );
@@ -146,33 +163,46 @@ export class TopUpSettings extends CreditsElement {
 
   /** Another card: on Stripe's own page, which is the only one that ever sees its number. */
   async changeCard() {
-    await this.#leave("POST", "/payment-method", "checkout_url", (id) => this.#followCard(id));
+    let id = "";
+    const isAsked = await this.#leave(async (asked) => {
+      const page = await this.session.send("POST", "/payment-method", asked);
+      id = page.id;
+      return page.checkout_url;
+    });
+    if (isAsked) this.#followCard(id);
   }
 
   /** The bank wants to see somebody: the same payment, confirmed by hand. */
   async confirm() {
-    await this.#leave("POST", "/top-up/confirm", "url", () => this.session.renew("/top-up"));
+    const isAsked = await this.#leave(async (asked) => (await this.session.send("POST", "/top-up/confirm", asked)).url);
+    if (isAsked) this.session.renew("/top-up");
   }
 
-  async #leave(method, path, where, then) {
-    let answer = null;
+  /**
+   * To Stripe's page at the address that `ask` gives; false, and words that say why, where that did not work.
+   *
+   * @param {(asked: { return_url: string }) => Promise<string | null>} ask
+   */
+  async #leave(ask) {
     try {
-      await visitStripe(this.session, async () => {
-        answer = await this.session.send(method, path, { return_url: this.session.returnUrl });
-        return answer[where];
-      });
+      await visitStripe(this.session, () => ask({ return_url: this.session.returnUrl }));
+      return true;
     } catch (problem) {
-      this.#fail("That did not work.", problem.message);
-      return;
+      this.#fail("That did not work.", /** @type {Thrown} */ (problem).message);
+      return false;
     }
-    then(answer.id ?? null);
   }
 
+  /**
+   * @param {string} title
+   * @param {string} message
+   */
   #fail(title, message) {
     this.#body.querySelector(".failure")?.remove();
     this.#body.prepend(failure(title, { problem: { message } }));
   }
 
+  /** @param {string} id */
   async #followCard(id) {
     const { state } = await this.session.get(`/payment-method/${encodeURIComponent(id)}`).catch(({ final }) => ({ state: final ? "lost" : "open" }));
     if (state === "open" && this.isConnected) return setTimeout(() => this.#followCard(id), RENEW_EVERY);
@@ -180,25 +210,35 @@ export class TopUpSettings extends CreditsElement {
   }
 }
 
+/** @param {Api.TopUp} known */
 function rule({ threshold, credits: fixed, restore_to: full, monthly_cap: cap, max_per_month: times, next_charge_preview: next }) {
+  /** @param {string} text */
   const strong = (text) => h("strong", { class: "number" }, text);
-  const adds = fixed ? ["add ", strong(`${credits(fixed)} credits`)] : ["fill it up to ", strong(`${credits(full)} credits`)];
+  const adds = fixed ? ["add ", strong(`${credits(fixed)} credits`)] : ["fill it up to ", strong(`${credits(full ?? "")} credits`)];
   const price = fixed && next && next.credits === fixed ? [" for ", strong(money(next))] : [];
   const often = times ? [`, at most ${times === 1 ? "once" : `${times} times`} a month`] : [];
   const most = cap ? [", at most ", strong(money(cap)), " a\u00a0month"] : [];
-  const more = fixed ? [` After a big drop, one charge adds as many times that as it takes to get back to ${credits(threshold)}.`] : [];
-  return ["When what is available drops below ", strong(credits(threshold)), ", ", ...adds, ...price, ...most, ...often, ".", ...more];
+  const more = fixed ? [` After a big drop, one charge adds that amount as often as needed to get back to ${credits(threshold ?? "")}.`] : [];
+  return ["When available credits drop below ", strong(credits(threshold ?? "")), ", ", ...adds, ...price, ...most, ...often, ".", ...more];
 }
 
-/** How far the month has come towards its cap. */
+/**
+ * How far the month has come towards its cap.
+ *
+ * @param {Api.TopUp} known
+ */
 function spent({ state, charged_this_month: charged, monthly_cap: cap }) {
-  if (!charged) return null;
+  if (!charged) return [];
   const times = charged.count === undefined ? "" : ` in ${charged.count} ${charged.count === 1 ? "charge" : "charges"}`;
   const taken = ["charging", "action_required"].includes(state) ? "charged or under way" : "charged";
-  const said = h("p", { class: "quiet" }, cap ? `${money(charged)} of ${money(cap)} ${taken} in ${inMonth()}` : `${money(charged)} ${taken} in ${inMonth()}${times}`);
+  const said = h(
+    "p",
+    { class: "quiet" },
+    cap ? `${money(charged)} of ${money(cap)} ${taken} in ${inMonth()}` : `${money(charged)} ${taken} in ${inMonth()}${times}`,
+  );
   const bar = h("i", { "aria-hidden": "true" });
   if (cap) bar.style.backgroundSize = `${Math.min(100, (100 * charged.amount) / cap.amount)}% 100%`;
-  return h("div", { class: "spent" }, said, cap && bar);
+  return [h("div", { class: "spent" }, said, cap && bar)];
 }
 
 customElements.define("top-up-settings", TopUpSettings);

@@ -2,7 +2,7 @@
 
 import { choices, h, svg } from "../dom.js";
 import { CreditsElement } from "../element.js";
-import { DAYS, Filter, during } from "../filter.js";
+import { DAYS, during, Filter } from "../filter.js";
 import { failure, loader, skeleton } from "../loading.js";
 import { namesOf, rounded, scale, stacked } from "../stacks.js";
 import { css } from "../style.js";
@@ -16,6 +16,8 @@ const DATED = 48; // about as wide as a date
 const RENEW_EVERY = 4_000; // milliseconds, while usage streams in
 const BY = { feature: "By feature", member: "By member" };
 const AS = { chart: "Chart", table: "Table" };
+
+/** @typedef {Known & { member: string, zone: string }} Looked */
 
 const sheet = css`
   :host {
@@ -185,15 +187,19 @@ const sheet = css`
 `;
 
 export class UsageChart extends CreditsElement {
-  #load = loader((state) => this.#show(state), this);
+  #load = loader((/** @type {Loading<Looked>} */ state) => this.#show(state), this);
   #filter = new Filter();
   #body = h("div", { part: "body" });
+  /** @type {keyof typeof BY} */
   #by = "feature";
+  /** @type {keyof typeof AS} */
   #as = "chart";
+  /** @type {Looked | null} */
   #known = null;
   #width = 0;
+  /** @type {number | null} */
   #renewing = null;
-  #resized = new ResizeObserver(([{ contentRect }]) => this.#fit(contentRect.width));
+  #resized = new ResizeObserver(([entry]) => entry && this.#fit(entry.contentRect.width));
   #title = h("h2", {}, "Credits used");
   #zone = h("p", { class: "quiet zone" });
   #scroll = h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Credits used per day" });
@@ -201,10 +207,10 @@ export class UsageChart extends CreditsElement {
 
   constructor() {
     super(sheet);
-    const by = choices({ legend: "Add up", name: "by", options: BY, value: this.#by, onchange: (chosen) => this.#draw((this.#by = chosen)) });
-    const as = choices({ legend: "Show as", name: "as", options: AS, value: this.#as, onchange: (chosen) => this.#draw((this.#as = chosen)) });
+    const by = choices({ legend: "Add up", name: "by", options: BY, value: this.#by, onchange: (chosen) => this.#redraw({ by: chosen }) });
+    const as = choices({ legend: "Show as", name: "as", options: AS, value: this.#as, onchange: (chosen) => this.#redraw({ as: chosen }) });
     const head = h("div", { class: "head" }, this.#title, h("div", { class: "tools" }, by, as, this.#days));
-    this.shadowRoot.append(h("section", { class: "card", part: "card", "aria-label": "Credits used" }, head, this.#body, this.#zone));
+    this.root.append(h("section", { class: "card", part: "card", "aria-label": "Credits used" }, head, this.#body, this.#zone));
     this.#resized.observe(this.#body);
   }
 
@@ -214,7 +220,7 @@ export class UsageChart extends CreditsElement {
   }
 
   /** A filter that is shared with others. */
-  set filter(filter) {
+  set filter(/** @type {Filter} */ filter) {
     this.#filter = filter;
     if (this.hasBegun) this.#follow();
   }
@@ -225,14 +231,23 @@ export class UsageChart extends CreditsElement {
     this.#ask();
   }
 
+  /** @param {{ quietly?: boolean }} [how] */
   #ask({ quietly = false } = {}) {
     this.#days.choose(this.#filter.days);
     const { member } = this.#filter;
-    this.#load(async () => {
-      const query = this.#filter.query(["days", "member"], { by: "day" });
-      const [used, card, team] = await Promise.all([this.session.get(`/usage?${query}`), this.session.share("v1/rate-card"), this.session.share("")]);
-      return { ...used, member, zone: team.zone, features: namesOf(card), members: new Map(team.members.map(({ id, name }) => [id, name])) };
-    }, { quietly: quietly && this.#known });
+    this.#load(
+      async () => {
+        const query = this.#filter.query(["days", "member"], { by: "day" });
+        const [used, card, team] = await Promise.all([
+          this.session.get(`/usage?${query}`),
+          this.session.share("v1/rate-card"),
+          this.session.share(""),
+        ]);
+        const items = /** @type {Api.UsedOnDay[]} */ (used.items); // as asked for
+        return { ...used, items, member, zone: team.zone, features: namesOf(card), members: new Map(team.members.map(({ id, name }) => [id, name])) };
+      },
+      { quietly: quietly && this.#known !== null },
+    );
   }
 
   #renewSoon() {
@@ -242,6 +257,7 @@ export class UsageChart extends CreditsElement {
     }, RENEW_EVERY);
   }
 
+  /** @param {Loading<Looked>} state */
   #show(state) {
     this.#body.classList.toggle("stale", state.phase === "loading" && this.#known !== null);
     if (state.phase === "ready") {
@@ -257,6 +273,14 @@ export class UsageChart extends CreditsElement {
     }
   }
 
+  /** @param {{ by?: keyof typeof BY, as?: keyof typeof AS }} chosen */
+  #redraw({ by = this.#by, as = this.#as }) {
+    this.#by = by;
+    this.#as = as;
+    this.#draw();
+  }
+
+  /** @param {number} width */
   #fit(width) {
     if (Math.abs(width - this.#width) < 1) return;
     this.#width = width;
@@ -271,7 +295,10 @@ export class UsageChart extends CreditsElement {
     this.#title.textContent = data.total ? `${what}: ${credits(rounded(data.total))}` : what;
     this.#zone.textContent = `${days === 1 ? "Today" : "Days"} in ${zone.replaceAll("_", " ")}`;
     if (!data.total) {
-      const said = [h("strong", {}, `Nothing used ${days === 1 ? "today" : during(days)}`), h("p", { class: "quiet" }, "The first use is drawn here as it happens.")];
+      const said = [
+        h("strong", {}, `Nothing used ${days === 1 ? "today" : during(days)}`),
+        h("p", { class: "quiet" }, "The first use is drawn here as it happens."),
+      ];
       this.#body.replaceChildren(h("div", { class: "empty" }, said));
     } else if (this.#as === "table") {
       this.#scroll.replaceChildren(table(data)); // itself it stays, where it was scrolled to and with the focus
@@ -282,16 +309,25 @@ export class UsageChart extends CreditsElement {
   }
 }
 
-/** The chart's days are those of the team's calendar, the last one today; the activity looks back by hours. */
+/**
+ * The chart's days are those of the team's calendar, the last one today; the activity looks back by hours.
+ *
+ * @param {Looked} looked
+ */
 function titleOf({ days, member, members }) {
   return `Credits used${days === 1 ? " today" : ""}${member ? ` by ${members.get(member) ?? member}` : ""}`;
 }
 
+/**
+ * @param {Stacks} stacks
+ * @param {number} width
+ */
 function chart({ series, days, total }, width) {
   const { step, steps } = scale(Math.max(...days.map(({ sum }) => sum)));
   const [wide, high] = [width - LEFT, HEIGHT - TOP - BOTTOM];
   const slot = wide / days.length;
   const bar = Math.min(48, slot * 0.74);
+  /** @param {number} value */
   const y = (value) => TOP + high - (high * value) / (step * steps);
   const grid = Array.from({ length: steps + 1 }, (_, n) => [
     svg("line", { x1: LEFT, x2: width, y1: y(n * step), y2: y(n * step) }),
@@ -303,14 +339,27 @@ function chart({ series, days, total }, width) {
     const middle = LEFT + slot * (place + 0.5);
     let base = 0;
     const pieces = row.values.map((value, n) => {
-      const [from, to] = [y(base), y((base += value))];
+      const from = y(base);
+      base += value;
+      const to = y(base);
       const height = Math.max(0, from - to - (base > value ? 1 : 0));
-      return value > 0 ? svg("rect", { class: `piece ${series[n].look}`, x: middle - bar / 2, y: to, width: bar, height: Math.max(0.75, height), rx: Math.min(2, bar / 4) }) : [];
+      return value > 0
+        ? svg("rect", {
+            class: `piece ${series[n]?.look}`,
+            x: middle - bar / 2,
+            y: to,
+            width: bar,
+            height: Math.max(0.75, height),
+            rx: Math.min(2, bar / 4),
+          })
+        : [];
     });
     const band = svg("rect", { class: "band", x: LEFT + slot * place, y: TOP, width: slot, height: high });
     const dated = (days.length - 1 - place) % every === 0;
     const isAtEdge = width - middle < DATED / 2;
-    const label = dated ? svg("text", { x: isAtEdge ? width : middle, y: HEIGHT - 6, "text-anchor": isAtEdge ? "end" : "middle" }, onDate(row.day)) : [];
+    const label = dated
+      ? svg("text", { x: isAtEdge ? width : middle, y: HEIGHT - 6, "text-anchor": isAtEdge ? "end" : "middle" }, onDate(row.day))
+      : [];
     const column = svg("g", { class: "column" }, band, pieces, label);
     column.addEventListener("pointerenter", () => showTip(tip, row, series, { middle, width }));
     column.addEventListener("pointerleave", () => (tip.hidden = true));
@@ -319,35 +368,69 @@ function chart({ series, days, total }, width) {
   const most = days.reduce((one, other) => (other.sum > one.sum ? other : one));
   const said = `${credits(rounded(total))} credits used in ${days.length} days, most on ${onDate(most.day)}: ${credits(rounded(most.sum))}. The table has the numbers of each day.`;
   const drawing = svg("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, role: "img", "aria-label": said }, grid, columns);
-  return h("figure", {}, drawing, tip, h("ul", { class: "legend" }, series.map(({ name, look }) => h("li", { class: look }, name))));
+  return h(
+    "figure",
+    {},
+    drawing,
+    tip,
+    h(
+      "ul",
+      { class: "legend" },
+      series.map(({ name, look }) => h("li", { class: look }, name)),
+    ),
+  );
 }
 
+/**
+ * @param {HTMLElement} tip
+ * @param {Row} row
+ * @param {Series[]} series
+ * @param {{ middle: number, width: number }} place
+ */
 function showTip(tip, row, series, { middle, width }) {
-  const lines = series.map(({ name, look }, n) => ({ name, look, value: row.values[n] })).filter(({ value }) => value > 0);
+  const lines = series.map(({ name, look }, n) => ({ name, look, value: row.values[n] ?? 0 })).filter(({ value }) => value > 0);
   tip.replaceChildren(
     h("strong", {}, `${onDate(row.day)} · ${credits(rounded(row.sum))}`),
-    h("ul", {}, lines.map(({ name, look, value }) => h("li", {}, h("span", { class: look }, name), h("b", { class: "number" }, credits(rounded(value)))))),
+    h(
+      "ul",
+      {},
+      lines.map(({ name, look, value }) => h("li", {}, h("span", { class: look }, name), h("b", { class: "number" }, credits(rounded(value))))),
+    ),
   );
   tip.hidden = false;
   const room = tip.offsetWidth + 16;
   tip.style.left = `${middle + room > width ? Math.max(0, middle - room) : middle + 16}px`;
 }
 
-/** One day has no course; who used how much is what there is to see. */
+/**
+ * One day has no course; who used how much is what there is to see.
+ *
+ * @param {Stacks} stacks
+ */
 function ranking({ series, days: [row] }) {
-  const most = Math.max(...row.values);
+  const values = row?.values ?? [];
+  const most = Math.max(...values);
   const lines = series.map(({ name, look }, n) => {
+    const value = values[n] ?? 0;
     const bar = h("i", { class: look, "aria-hidden": "true" });
-    bar.style.width = `${(100 * row.values[n]) / most}%`;
-    return [h("span", { class: look }, name), bar, h("strong", { class: "number" }, credits(rounded(row.values[n])))];
+    bar.style.width = `${(100 * value) / most}%`;
+    return [h("span", { class: look }, name), bar, h("strong", { class: "number" }, credits(rounded(value)))];
   });
   return h("div", { class: "rank" }, lines.flat());
 }
 
+/** @param {Stacks} stacks */
 function table({ series, days, total }) {
-  const sums = series.map((_, n) => days.reduce((sum, { values }) => sum + values[n], 0));
+  const sums = series.map((_, n) => days.reduce((sum, { values }) => sum + (values[n] ?? 0), 0));
+  /** @param {number[]} values */
   const cells = (values) => values.map((value) => h("td", { class: "number" }, value ? credits(rounded(value)) : "–"));
-  const head = h("tr", {}, h("th", { scope: "col" }, "Day"), series.map(({ name, look }) => h("th", { scope: "col", class: `series ${look}` }, name)), h("th", { scope: "col" }, "All"));
+  const head = h(
+    "tr",
+    {},
+    h("th", { scope: "col" }, "Day"),
+    series.map(({ name, look }) => h("th", { scope: "col", class: `series ${look}` }, name)),
+    h("th", { scope: "col" }, "All"),
+  );
   const rows = days.toReversed().map(({ day, values, sum }) => h("tr", {}, h("th", { scope: "row" }, onDate(day)), cells([...values, sum])));
   const foot = h("tr", {}, h("th", { scope: "row" }, "All"), cells([...sums, total]));
   return h("table", {}, h("thead", {}, head), h("tbody", {}, rows), h("tfoot", {}, foot));

@@ -2,13 +2,13 @@
 
 from typing import Any
 
-import httpx
+import httpx2
 
 from deploy.local.stack import Stack
 from schemas.credits import MICRO
 from schemas.facts import CreditsGranted, CreditsPurchased
 from services.api.access import allowed
-from services.api.tokens import Role
+from services.api.tokens import TokenRole
 from tests.support.api import Api, an_api, key
 
 GRANT = CreditsGranted(credits=5 * MICRO, reason="welcome")
@@ -64,7 +64,7 @@ async def test_every_route_names_its_roles_and_they_are_those_of_the_contract(ap
     }
 
     assert offered == {
-        (method, path): {role.value for role in allowed(method, [Role(name) for name in named.split()])}
+        (method, path): {role.value for role in allowed(method, [TokenRole(name) for name in named.split()])}
         for (method, path), named in CONTRACT.items()
     }
 
@@ -72,14 +72,14 @@ async def test_every_route_names_its_roles_and_they_are_those_of_the_contract(ap
 async def test_each_role_gets_what_it_may_and_a_reason_where_it_may_not(api: Api) -> None:
     await api.team("another_team")
     for (method, path), named in CONTRACT.items():
-        roles = allowed(method, [Role(name) for name in named.split()])
-        for role in Role:
+        roles = allowed(method, [TokenRole(name) for name in named.split()])
+        for role in TokenRole:
             team = "*" if (method, path) == FOR_EVERY_TEAM and role in roles else api.team_id
             own = await request(api.client(role, team), method, path, api.team_id)
             if role in roles:
                 assert own.status_code not in (401, 403), f"{role} {method} {path}: {own.text}"
             else:
-                code = "ask_your_admin" if role is Role.MEMBER and Role.ADMIN in roles else "forbidden"
+                code = "ask_your_admin" if role is TokenRole.MEMBER and TokenRole.ADMIN in roles else "forbidden"
                 assert (own.status_code, own.json()["code"]) == (403, code), f"{role} {method} {path}"
 
 
@@ -106,14 +106,14 @@ async def test_another_teams_things_are_not_there_whatever_the_role_and_the_rout
     for method, path in CONTRACT:
         if "{team}" not in path:
             continue
-        for role in Role:
+        for role in TokenRole:
             client = api.client(role)
             others, nobodys = [await request(client, method, path, team) for team in ("another_team", "team_nowhere")]
             assert (others.status_code, others.json()["code"]) == (404, "unknown_team"), f"{role} {method} {path}"
             assert others.text.replace("another_team", "") == nobodys.text.replace("team_nowhere", "")
 
 
-async def request(client: httpx.AsyncClient, method: str, path: str, team: str) -> httpx.Response:
+async def request(client: httpx2.AsyncClient, method: str, path: str, team: str) -> httpx2.Response:
     """A request to a route that says as little as it can; a stream is left after its first answer."""
     url = path.format(team=team, id="0:1:0", member="mem_9")
     body: dict[str, Any] = {} if method == "GET" else {"json": {}}
@@ -127,7 +127,7 @@ async def request(client: httpx.AsyncClient, method: str, path: str, team: str) 
 
 async def test_nobody_gets_in_without_a_token_or_with_one_in_the_address(api: Api) -> None:
     token = api.member.headers["authorization"].removeprefix("Bearer ")
-    async with httpx.AsyncClient(base_url=api.url, trust_env=False) as stranger:
+    async with httpx2.AsyncClient(base_url=api.url, trust_env=False) as stranger:
         for method, path in CONTRACT:
             answer = await request(stranger, method, f"{path}?token={token}&access_token={token}", api.team_id)
             assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated")

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import unquote
 
-import httpx
+import httpx2
 import pytest
 
 from schemas.facts import NO_ID
@@ -19,7 +19,7 @@ async def total(api: Api, team: str | None = None) -> str:
     return str(answer.json()["total"])
 
 
-def said(answer: httpx.Response, status: int = 200) -> Any:
+def said(answer: httpx2.Response, status: int = 200) -> Any:
     assert answer.status_code == status, answer.text
     return answer.json()
 
@@ -114,7 +114,7 @@ async def test_a_grant_that_is_sent_again_is_given_once_and_answered_alike(api: 
 
 
 async def test_the_same_body_written_otherwise_is_the_same_and_another_number_is_not(api: Api) -> None:
-    async def ask(body: str) -> httpx.Response:
+    async def ask(body: str) -> httpx2.Response:
         headers = key("written") | {"content-type": "application/json"}
         return await api.admin.put(f"{api.path}/top-up", content=body, headers=headers)
 

@@ -9,14 +9,14 @@ from functools import partial
 from typing import Any
 
 import asyncpg
-import httpx
+import httpx2
 import pytest
 
 from deploy.local.stack import Stack
 from schemas.credits import MICRO
 from schemas.facts import CreditsGranted
 from services.runtime.health import Health
-from services.runtime.settings import load_settings
+from services.runtime.settings_loading import load_settings
 from services.usage import consuming
 from tests.support.api import Api, Event, a_database, an_api, events, key
 from tests.support.usage import reported
@@ -163,7 +163,7 @@ async def test_what_is_no_event_is_refused_at_once(api: Api, content: bytes, kin
 
 @asynccontextmanager
 async def streaming(
-    api: Api, client: httpx.AsyncClient | None = None, **headers: str
+    api: Api, client: httpx2.AsyncClient | None = None, **headers: str
 ) -> AsyncIterator[AsyncIterator[Event]]:
     """The team's stream."""
     sent = {name.replace("_", "-"): value for name, value in headers.items()}

@@ -8,7 +8,7 @@ from decimal import Decimal
 from io import StringIO
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 from schemas.catalog import load_catalog
@@ -23,10 +23,10 @@ from schemas.facts import (
     UsageRecorded,
     UsageVoided,
 )
-from schemas.rates import RateCards
+from schemas.pricing import RateCards
 from services.read_models import projector
 from services.runtime.health import Health
-from services.runtime.settings import load_settings
+from services.runtime.settings_loading import load_settings
 from services.store.append import append
 from tests.support.api import Api, key
 from tests.support.waiting import until
@@ -374,7 +374,7 @@ async def test_a_quote_gives_price_and_permission_with_the_reasons_in_their_orde
 
 
 async def test_a_quantity_may_be_a_number_of_json_wherever_it_may_be_a_string(api: Api) -> None:
-    async def quote(number: str) -> httpx.Response:
+    async def quote(number: str) -> httpx2.Response:
         body = (
             f'{{"items": [{{"feature": "ai_video.generate", "quantity": {number}, "attributes": {{"tier": "low"}}}}]}}'
         )
@@ -407,7 +407,7 @@ WRONG_BODIES = [
 ]  # fmt: skip
 
 
-def asking(api: Api, path: str) -> httpx.AsyncClient:
+def asking(api: Api, path: str) -> httpx2.AsyncClient:
     """Somebody who may ask there."""
     return api.client("service" if path == QUOTE else "operator", "*")
 

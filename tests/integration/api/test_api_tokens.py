@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 from deploy.local.stack import Stack
@@ -52,9 +52,9 @@ async def a_stranger() -> AsyncIterator[tuple[str, list[bytes]]]:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/jwks.json", asked
 
 
-async def ask(api: Api, token: str, team: str = TEAM) -> httpx.Response:
+async def ask(api: Api, token: str, team: str = TEAM) -> httpx2.Response:
     """A team's balance, with this token."""
-    async with httpx.AsyncClient(base_url=api.url, trust_env=False) as client:
+    async with httpx2.AsyncClient(base_url=api.url, trust_env=False) as client:
         return await client.get(f"/v1/teams/{team}/balance", headers={"authorization": f"Bearer {token}".strip()})
 
 
@@ -85,7 +85,7 @@ async def test_a_key_that_the_issuer_takes_back_ends_its_tokens(api: Api, jwks: 
 
     publish(jwks, RSA)
 
-    async def is_refused() -> httpx.Response | None:  # the file is looked at every second
+    async def is_refused() -> httpx2.Response | None:  # the file is looked at every second
         answer = await ask(api, token)
         return answer if answer.status_code != 200 else None
 

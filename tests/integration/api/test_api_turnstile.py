@@ -1,22 +1,30 @@
 """Nobody asks too often: people, services, addresses that fail to sign in, and streams, each within its own limit."""
 
+import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from functools import partial
+from urllib.parse import urlsplit
 
-import httpx
+import httpx2
 import pytest
 from prometheus_client import generate_latest
+from structlog.testing import capture_logs
 
 from deploy.local.stack import Stack
 from deploy.local.stripe.webhooks import sign
 from schemas.credits import MICRO
 from schemas.facts import CreditsGranted
 from services.api.models import examples
-from tests.support.api import Api, a_database, an_api
+from services.api.rate_limits import DOWNLOADS_MAX
+from services.api.serving import CONNECTIONS
+from services.api.tokens import TokenRole, mint
+from services.store.connect import Connection
+from tests.support.api import Api, a_database, an_api, in_a_while
+from tests.support.holds import WAITING, wait_for_locks
 from tests.support.limits import LimitsClock, limits_clock
 from tests.support.openapi import resolve
 from tests.support.usage import reported
@@ -49,12 +57,12 @@ async def running(stack: Stack, template: str) -> AsyncIterator[Api]:
         yield api
 
 
-async def ask(client: httpx.AsyncClient, **headers: str) -> httpx.Response:
+async def ask(client: httpx2.AsyncClient, **headers: str) -> httpx2.Response:
     """Anything at all."""
     return await client.get("/v1/packs", headers=headers)
 
 
-async def ask_too_often(client: httpx.AsyncClient, **headers: str) -> tuple[int, httpx.Response]:
+async def ask_too_often(client: httpx2.AsyncClient, **headers: str) -> tuple[int, httpx2.Response]:
     """How many requests were let in until one was sent away, and what that one was told."""
     for let_in in range(200):
         answer = await ask(client, **headers)
@@ -120,7 +128,7 @@ async def test_a_batch_of_usage_counts_once(api: Api) -> None:
 
 
 async def test_an_address_that_fails_to_sign_in_too_often_is_sent_away_and_who_has_a_token_is_not(api: Api) -> None:
-    async with httpx.AsyncClient(base_url=api.url, trust_env=False) as stranger:
+    async with httpx2.AsyncClient(base_url=api.url, trust_env=False) as stranger:
         cut_short = api.member.headers["authorization"][:-9]
         tokens: tuple[dict[str, str], ...] = ({}, {"authorization": "Bearer nonsense"}, {"authorization": cut_short})
         for number in range(FAILED):
@@ -138,9 +146,9 @@ async def test_an_address_that_fails_to_sign_in_too_often_is_sent_away_and_who_h
 
 async def test_who_forges_webhooks_too_often_is_sent_away_and_what_stripe_signed_is_not(api: Api) -> None:
     there, event = {"x-forwarded-for": "198.51.100.9"}, STRIPE_EVENT
-    async with httpx.AsyncClient(base_url=api.url, trust_env=False) as stranger:
+    async with httpx2.AsyncClient(base_url=api.url, trust_env=False) as stranger:
 
-        async def post(**signature: str) -> httpx.Response:
+        async def post(**signature: str) -> httpx2.Response:
             return await stranger.post("/v1/stripe/webhook", content=event, headers=there | signature)
 
         now = int(time.time())
@@ -162,7 +170,7 @@ async def test_nobody_but_a_known_proxy_is_believed_who_asks(stack: Stack, templ
     async with (
         a_database(stack, template) as database,
         an_api(stack, database, api_failed_sign_ins_per_minute=1, api_proxies="192.0.2.7,2001:db8::/32") as api,
-        httpx.AsyncClient(base_url=api.url, trust_env=False) as stranger,
+        httpx2.AsyncClient(base_url=api.url, trust_env=False) as stranger,
     ):
         answers = [await ask(stranger, **{"x-forwarded-for": f"198.51.100.{number}"}) for number in (1, 2)]
 
@@ -183,7 +191,7 @@ async def streams(_running_streams: Api) -> Api:
 
 
 @asynccontextmanager
-async def a_stream(api: Api, client: httpx.AsyncClient) -> AsyncIterator[httpx.Response]:
+async def a_stream(api: Api, client: httpx2.AsyncClient) -> AsyncIterator[httpx2.Response]:
     """A stream that has said something; or why there is none."""
     async with client.stream("GET", f"{api.path}/stream") as response:
         lines = response.aiter_lines()  # with nothing that holds it, it would be closed, and the stream with it
@@ -270,3 +278,78 @@ async def test_every_route_that_needs_a_token_says_in_the_openapi_document_that_
     for answer in answers:
         assert resolve(document, answer["headers"]["Retry-After"])["schema"] == {"type": "integer", "minimum": 1}
         assert "application/problem+json" in answer["content"]
+
+
+@pytest.mark.parametrize("path", ["/v1/usage", "/v1/stripe/webhook", "/v1/teams/{team}/holds"])
+async def test_who_hangs_up_in_the_middle_of_a_body_is_nobodys_mistake(
+    api: Api, path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    address = urlsplit(api.url)
+    token = mint(api.settings, team=api.team_id, member="mem_1", role=TokenRole.SERVICE)
+    head = (
+        f"POST {path.format(team=api.team_id)} HTTP/1.1\r\nHost: creditwell\r\nAuthorization: Bearer {token}\r\n"
+        "Content-Type: application/json\r\nIdempotency-Key: 1\r\nContent-Length: 100\r\n\r\n{"
+    )
+    with capture_logs() as lines:
+        _, writer = await asyncio.open_connection(address.hostname, address.port)
+        writer.write(head.encode())
+        await writer.drain()
+        await asyncio.sleep(0.2)  # the API waits for the rest
+        writer.close()
+
+        async def told() -> bool:
+            return any(line["event"] == "the client hung up" for line in lines)
+
+        await until(told, what="the API has seen it")
+
+    assert [line for line in lines if line["log_level"] != "debug"] == []
+    assert caplog.records == []
+
+
+@asynccontextmanager
+async def locked(api: Api, table: str) -> AsyncIterator[Connection]:
+    """Nobody reads this projection while the block runs."""
+    async with api.connection.transaction():
+        await api.connection.execute(f"LOCK TABLE {table}_v1 IN ACCESS EXCLUSIVE MODE")
+        yield api.connection
+
+
+@pytest.mark.parametrize(
+    ("path", "accept", "table"),
+    [("balance?at={now}", "application/json", "balance_snapshots"), ("activity", "text/csv", "activity")],
+    ids=["balances of the past", "downloads"],
+)
+async def test_what_is_dear_waits_for_its_like_and_keeps_nobody_from_a_balance(
+    streams: Api, path: str, accept: str, table: str
+) -> None:
+    address = f"{streams.path}/{path.format(now=in_a_while(seconds=-1)).replace('+', '%2B')}"
+    many = [streams.client("member", member=f"mem_{n}") for n in range(2 * CONNECTIONS)]
+    async with locked(streams, table) as holder:
+        asking = [asyncio.create_task(one.get(address, headers={"accept": accept})) for one in many]
+        await wait_for_locks(holder, 1)
+
+        assert (await streams.client("member", member="mem_x").get(f"{streams.path}/balance")).status_code == 200
+        assert await holder.fetchval(WAITING) == 1
+
+    assert {answer.status_code for answer in await asyncio.gather(*asking)} <= {200, 404}
+
+
+async def test_one_caller_has_only_some_downloads_open_at_once(streams: Api) -> None:
+    async with locked(streams, "activity"), AsyncExitStack() as stack:
+
+        async def download(client: httpx2.AsyncClient) -> httpx2.Response:
+            request = client.stream("GET", f"{streams.path}/activity", headers={"accept": "text/csv"})
+            return await stack.enter_async_context(request)
+
+        assert [(await download(streams.member)).status_code for _ in range(DOWNLOADS_MAX)] == [200] * DOWNLOADS_MAX
+        refused = await download(streams.member)
+        assert (refused.status_code, refused.headers["retry-after"]) == (429, "5")
+        assert "4 downloads open at once" in json.loads(await refused.aread())["detail"]
+        assert (await download(streams.client("member", member="mem_9"))).status_code == 200
+        assert (await streams.member.get(f"{streams.path}/packs")).status_code != 429
+
+    async def has_room() -> bool:
+        answer = await streams.member.get(f"{streams.path}/activity", headers={"accept": "text/csv"})
+        return answer.status_code == 200
+
+    await until(has_room, what="a download that has ended makes room")

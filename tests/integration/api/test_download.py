@@ -13,8 +13,8 @@ import pytest
 from deploy.local.stack import Stack
 from schemas.facts import NewFact
 from services.api.routes import activity
-from services.api.tokens import Role, mint
-from services.read_models.activity import Filter, Row, read_all
+from services.api.tokens import TokenRole, mint
+from services.read_models.activity import ActivityRow, Filter, read_all
 from services.store.append import append
 from services.store.protocols import Reads
 from tests.integration.api.test_api_reads import projected, used
@@ -60,7 +60,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> Served:
     """Looks on while the API reads."""
     seen = Served()
 
-    async def looked_on(connection: Reads, team_id: str, wanted: Filter) -> AsyncIterator[list[Row]]:
+    async def looked_on(connection: Reads, team_id: str, wanted: Filter) -> AsyncIterator[list[ActivityRow]]:
         try:
             async for rows in read_all(connection, team_id, wanted):
                 seen.rows += len(rows)
@@ -75,7 +75,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> Served:
 @asynccontextmanager
 async def download(api: Api) -> AsyncIterator[socket.socket]:
     """A connection on which the download was asked for, with hardly any room for what comes."""
-    token = mint(api.settings, team=api.team_id, member="mem_1", role=Role.MEMBER)
+    token = mint(api.settings, team=api.team_id, member="mem_1", role=TokenRole.MEMBER)
     address = urlsplit(api.url)
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)

@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 from deploy.local.folders import ROOT
@@ -35,7 +35,7 @@ from schemas.facts import (
     TopUpSkipped,
     UsageRecorded,
 )
-from services.credits.directory import Member
+from services.credits.directory import DirectoryMember
 from tests.integration.api.test_api_live import a_recorder
 from tests.support.api import NO_LIMITS, Api, a_database, an_api, key
 from tests.support.desk import KEY, Desk, a_desk, has, settings, working
@@ -85,7 +85,7 @@ async def api(stack: Stack, template: str) -> AsyncIterator[Api]:
 
 async def a_payment_waits_for_its_owner(api: Api, desk: Desk, team: str) -> None:
     """A top-up was tried, and the bank wants somebody to confirm it."""
-    await api.team(team, members=(Member("mem_2", "Grace", "admin"),))
+    await api.team(team, members=(DirectoryMember("mem_2", "Grace", "admin"),))
     card = await desk.card(team, "pm_card_authenticationRequired")
     await store(api.connection, team, [card, settings(), used(2_500)])
     await until(lambda: has(api.connection, team, TopUpActionRequired), what="the bank asks for the owner")
@@ -144,7 +144,7 @@ def links_of(said: dict[str, Any]) -> dict[str, Any]:
     return links
 
 
-async def ask(api: Api, operation: Operation, given: dict[str, Any]) -> httpx.Response:
+async def ask(api: Api, operation: Operation, given: dict[str, Any]) -> httpx2.Response:
     """An operation with these parameters, as somebody who may."""
     method, path, said = operation
     name = said["operationId"]

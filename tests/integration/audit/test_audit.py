@@ -33,9 +33,9 @@ from schemas.facts import (
 )
 from schemas.places import Place
 from services.audit.derived import Finding, examine_shard
-from services.audit.replay import Wanted, replay
+from services.audit.replay import ReplayScope, replay
 from services.credits.grants import adjust
-from services.credits.holds import Part, capture, release
+from services.credits.holds import CapturedPart, capture, release
 from services.credits.limits import set_limit
 from services.credits.plans import assign_plan
 from services.credits.rate_cards import load_rate_cards
@@ -53,7 +53,7 @@ from tests.support.heads import heads_unguarded
 from tests.support.honest import Honest, project, report
 from tests.support.usage import voided
 
-AUDIT = Wanted(audit=True)
+AUDIT = ReplayScope(audit=True)
 
 
 @pytest.fixture
@@ -172,7 +172,7 @@ async def everybody_works(history: Honest) -> None:
     await teams_sealed(connection)
     for row in await connection.fetch("SELECT team_id, hold_id FROM holds"):
         for work in (
-            capture(connection, row["team_id"], row["hold_id"], "again", [Part(MICRO)], final=True),
+            capture(connection, row["team_id"], row["hold_id"], "again", [CapturedPart(MICRO)], final=True),
             release(connection, row["team_id"], row["hold_id"]),
         ):
             with suppress(Refused):
@@ -369,7 +369,7 @@ async def test_what_can_not_be_read_is_a_finding_with_its_place(
         await connection.execute("UPDATE shard_heads SET next = next + 1 WHERE shard = $1", shard_of(TEAM))
         await connection.execute("UPDATE checkpoints SET position = position + 1 WHERE shard = $1", shard_of(TEAM))
 
-    for wanted in (Wanted(), AUDIT):
+    for wanted in (ReplayScope(), AUDIT):
         (finding,) = (await replay(connection, wanted)).findings
 
         assert (finding.team_id, finding.place) == (TEAM, f"{shard_of(TEAM)}:{head + 1}")

@@ -7,7 +7,7 @@ from random import Random
 import asyncpg
 import pytest
 
-from projections.balance.state import Kind
+from projections.balance.state import ActivityKind
 from schemas.catalog import load_catalog
 from schemas.credits import MICRO
 from schemas.facts import (
@@ -22,7 +22,7 @@ from schemas.facts import (
     UsageRecorded,
     UsageVoided,
 )
-from services.audit.replay import Difference, Wanted, replay, size_of_replay
+from services.audit.replay import ReplayDifference, ReplayScope, replay, size_of_replay
 from services.credits.holds import PLACE
 from services.credits.plans import assign_plan
 from services.credits.rate_cards import seed_catalog
@@ -136,7 +136,7 @@ async def test_what_is_folded_anew_is_what_the_live_projections_say(connection: 
     assert {kind.value: total.entries for kind, total in replayed.totals.items()} == {
         row["kind"]: row["count"] for row in rows
     }
-    assert replayed.totals[Kind.USAGE_VOIDED].entries == 3 * len(TEAMS)
+    assert replayed.totals[ActivityKind.USAGE_VOIDED].entries == 3 * len(TEAMS)
 
 
 async def test_facts_that_are_not_folded_yet_are_no_difference(connection: Connection) -> None:
@@ -202,7 +202,7 @@ async def test_whatever_is_changed_in_a_projection_is_named(
     first, *_ = (await replay(connection)).differences
 
     assert (first.team_id.startswith("team_b"), first.table, first.column) == (True, table, column)
-    assert (await replay(connection, Wanted("team_a"))).differences == []
+    assert (await replay(connection, ReplayScope("team_a"))).differences == []
 
 
 async def test_rows_of_a_team_that_nobody_knows_are_named(connection: Connection) -> None:
@@ -211,14 +211,14 @@ async def test_rows_of_a_team_that_nobody_knows_are_named(connection: Connection
         "included, additional, balance_after, paid, late FROM activity_v1 WHERE team_id = 'team_a' LIMIT 1"
     )
 
-    assert (await replay(connection)).differences == [Difference("team_x", "activity", "", "rows", 0, 1)]
+    assert (await replay(connection)).differences == [ReplayDifference("team_x", "activity", "", "rows", 0, 1)]
 
 
 async def test_one_team_and_one_stretch_of_time_can_be_replayed_alone(connection: Connection) -> None:
     facts = await facts_of(connection, "team_a")
     since, until = facts[5].recorded_at, facts[12].recorded_at
 
-    replayed = await replay(connection, Wanted("team_a", since, until))
+    replayed = await replay(connection, ReplayScope("team_a", since, until))
 
     assert (replayed.differences, replayed.facts, replayed.teams) == ([], 12, 1)
     in_stretch = await connection.fetchval(

@@ -12,12 +12,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from schemas.facts import NewFact, UsageRecorded
 from services.audit import signer
 from services.audit.anchors import anchors_in, read_anchor
-from services.audit.checkpoints import Head, new_key_pair, note_hash, parse, parse_public_key, signature_fits
+from services.audit.checkpoints import ShardHead, new_key_pair, note_hash, parse, parse_public_key, signature_fits
 from services.audit.sign_log import sign_log
 from services.audit.verify import verify
 from services.runtime.errors import LogChanged
 from services.runtime.health import Health
-from services.runtime.settings import Settings, WrongSettings, load_settings
+from services.runtime.settings import Settings, WrongSettings
+from services.runtime.settings_loading import load_settings
 from services.store.append import append
 from services.store.connect import Connection
 from services.store.shards import shard_of
@@ -78,7 +79,7 @@ async def test_a_note_holds_the_end_of_every_shard_and_names_the_note_before(con
     assert (first.number, first.checkpoint.size, first.checkpoint.previous) == (1, 2, bytes(32))
     assert (second.number, second.checkpoint.size, second.checkpoint.previous) == (2, 3, note_hash(first.note))
     heads = await connection.fetch("SELECT shard, next - 1, head FROM shard_heads WHERE next > 1")
-    assert parse(second.note).heads == {shard: Head(last, head) for shard, last, head in heads}
+    assert parse(second.note).heads == {shard: ShardHead(last, head) for shard, last, head in heads}
     assert signature_fits(second.note, [KEY.public_key()])
 
 

@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 from schemas.catalog import load_catalog
 from schemas.credits import MICRO
 from schemas.facts import CreditsGranted, NewFact, UsageRecorded
-from services.api.tokens import Role
+from services.api.tokens import TokenRole
 from services.audit.checkpoints import new_key_pair, parse_signing_key
 from services.audit.sign_log import sign_log
 from services.cli import app
@@ -29,7 +29,7 @@ from services.store.shards import shard_of
 from tests.support.eleven import migrated_by_the_eleven
 from tests.support.usage import binary, raw, reported, structured, used
 from tests.support.waiting import until
-from tests.support.world import World
+from tests.support.world import ServiceWorld
 
 READER = "?role=creditwell_reader"
 
@@ -50,7 +50,7 @@ def on(database: str, work: Callable[[Connection], Awaitable[object]]) -> None:
     asyncio.run(connected())
 
 
-async def test_refused_usage_is_sent_again_when_what_was_wrong_is_put_right(world: World) -> None:
+async def test_refused_usage_is_sent_again_when_what_was_wrong_is_put_right(world: ServiceWorld) -> None:
     big = structured(reported("team_1", "big") | {"comment": "x" * 2**20})
     async with world.recorder():
         await world.send(used("team_1", "structured"), binary(reported("team_1", "binary")), raw(b"no usage"), big)
@@ -231,14 +231,18 @@ def test_replay_exits_0_when_projections_agree_and_1_with_the_place_when_not(com
 
 
 def test_a_token_is_minted_in_development_alone() -> None:
-    minted = run("token", "--team", "team_1", "--member", "mem_1", "--role", Role.ADMIN, "--json", insecure_dev="1")
+    minted = run(
+        "token", "--team", "team_1", "--member", "mem_1", "--role", TokenRole.ADMIN, "--json", insecure_dev="1"
+    )
     assert json.loads(minted.stdout)["token"].count(".") == 2
     refused = run("token", "--team", "team_1", "--member", "mem_1")
     assert (refused.exit_code, "not_development" in refused.stderr) == (2, True)
     assert run("token", "--team", "team_1", "--member", "mem_1", "--role", "king", insecure_dev="1").exit_code == 2
     everywhere = run("token", "--team", "*", "--member", "mem_1", insecure_dev="1")
     assert (everywhere.exit_code, "belongs to one team" in everywhere.stderr) == (2, True)
-    assert run("token", "--team", "*", "--member", "fin_1", "--role", Role.FINANCE, insecure_dev="1").exit_code == 0
+    assert (
+        run("token", "--team", "*", "--member", "fin_1", "--role", TokenRole.FINANCE, insecure_dev="1").exit_code == 0
+    )
 
 
 def test_a_signing_key_comes_with_its_public_half() -> None:

@@ -33,7 +33,7 @@ from tests.support.history import Histories
 from tests.support.model import Purse, purses
 from tests.support.usage import Message, reported, structured, used, voided
 from tests.support.waiting import until
-from tests.support.world import World
+from tests.support.world import ServiceWorld
 
 CREDIT = 1_000_000
 MICROSECOND = timedelta(microseconds=1)
@@ -48,7 +48,7 @@ async def model_of(connection: Connection, team_id: str) -> Purse:
 # 6. Exact.
 
 
-async def test_invariant_06_a_balance_is_the_sum_of_entries_each_rounded_once(world: World) -> None:
+async def test_invariant_06_a_balance_is_the_sum_of_entries_each_rounded_once(world: ServiceWorld) -> None:
     await world.team("team_1", plan="pro")
     quantities = ["0.000001", "0.333333333", "0.000005", "12345.678901234", "999", "0.1", "0.7", "0.000004999"]
     async with world.recorder(), world.projector():
@@ -71,7 +71,9 @@ async def test_invariant_06_a_balance_is_the_sum_of_entries_each_rounded_once(wo
     assert (await world.balance()).total == 3_000 * CREDIT - sum(by_hand)
 
 
-async def test_invariant_06_more_than_a_trillion_credits_are_refused_and_a_trillion_is_recorded(world: World) -> None:
+async def test_invariant_06_more_than_a_trillion_credits_are_refused_and_a_trillion_is_recorded(
+    world: ServiceWorld,
+) -> None:
     await world.team("team_1")
     async with world.recorder():
         await world.send(
@@ -89,7 +91,7 @@ async def test_invariant_06_more_than_a_trillion_credits_are_refused_and_a_trill
 
 
 async def test_invariant_07_two_recorders_that_void_one_usage_at_the_same_time_return_its_credits_once(
-    world: World,
+    world: ServiceWorld,
 ) -> None:
     await world.team("team_1")
     async with world.recorder(), world.recorder():
@@ -107,7 +109,7 @@ async def test_invariant_07_two_recorders_that_void_one_usage_at_the_same_time_r
     assert (await world.balance()).total == 3_000 * CREDIT
 
 
-async def test_invariant_07_a_usage_that_was_taken_back_meanwhile_is_not_taken_back_again(world: World) -> None:
+async def test_invariant_07_a_usage_that_was_taken_back_meanwhile_is_not_taken_back_again(world: ServiceWorld) -> None:
     """Two recorders have judged a void each before either has stored one: the second finds out, and nothing of it stays."""
     await store(world.connection, *planned("team_1"))
     taken_back = usage("team_1", "a", 3)
@@ -131,7 +133,7 @@ async def test_invariant_07_a_usage_that_was_taken_back_meanwhile_is_not_taken_b
 
 
 async def test_invariant_07_a_lot_that_ended_pays_nothing_though_nobody_has_written_down_that_it_ended(
-    world: World,
+    world: ServiceWorld,
 ) -> None:
     ends_after = timedelta(milliseconds=300)
     await store(world.connection, *planned("team_1", credits=1), granted("team_1", "gift", 50, ends_after=ends_after))
@@ -148,7 +150,7 @@ async def test_invariant_07_a_lot_that_ended_pays_nothing_though_nobody_has_writ
 # 8. Holds.
 
 
-async def test_invariant_08_a_hold_lowers_what_is_available_and_nothing_else_until_it_ends(world: World) -> None:
+async def test_invariant_08_a_hold_lowers_what_is_available_and_nothing_else_until_it_ends(world: ServiceWorld) -> None:
     ends_after = timedelta(minutes=10)
     await store(world.connection, *planned("team_1", credits=100))
     await store(
@@ -166,7 +168,7 @@ async def test_invariant_08_a_hold_lowers_what_is_available_and_nothing_else_unt
     assert expired == (60 * CREDIT, 60 * CREDIT)
 
 
-async def read(world: World, *, later: timedelta = timedelta()) -> tuple[int, int]:
+async def read(world: ServiceWorld, *, later: timedelta = timedelta()) -> tuple[int, int]:
     """Total and available, now or so much later."""
     at = now() + later
     exact = await read_balance(world.connection, "team_1", at)
@@ -178,7 +180,7 @@ async def read(world: World, *, later: timedelta = timedelta()) -> tuple[int, in
 
 
 async def test_invariant_09_an_exact_read_is_the_same_with_and_without_a_projection_at_every_position(
-    world: World,
+    world: ServiceWorld,
 ) -> None:
     teams = [f"team_{n}" for n in range(5)]
     histories = Histories(Random(91), teams)
@@ -213,7 +215,7 @@ def lot_of(lot: Any) -> tuple[Any, ...]:
 # 10. Always exact to read.
 
 
-async def test_invariant_10_a_read_is_exact_at_every_moment_while_the_projector_runs(world: World) -> None:
+async def test_invariant_10_a_read_is_exact_at_every_moment_while_the_projector_runs(world: ServiceWorld) -> None:
     teams = [f"team_{n}" for n in range(4)]
     for team in teams:
         await store(world.connection, *planned(team, credits=40))
@@ -250,7 +252,9 @@ async def test_invariant_10_a_read_is_exact_at_every_moment_while_the_projector_
         assert sum(await asyncio.gather(*checks)) > 20
 
 
-async def test_invariant_10_a_read_does_not_mind_the_projector_getting_on_in_the_middle_of_it(world: World) -> None:
+async def test_invariant_10_a_read_does_not_mind_the_projector_getting_on_in_the_middle_of_it(
+    world: ServiceWorld,
+) -> None:
     """After each statement of the read, the projector folds whatever there is."""
     await store(world.connection, *planned("team_1", credits=0), granted("team_1", "emptied", 3))
     place = (await store(world.connection, usage("team_1", "u", 3, at=(at := now())))).places[0]
@@ -283,7 +287,7 @@ async def test_invariant_10_a_read_does_not_mind_the_projector_getting_on_in_the
     assert sum(lot.remaining for lot in exact.team.lots) - exact.team.debt == exact.team.total
 
 
-async def test_invariant_10_rather_no_answer_than_a_guess(world: World) -> None:
+async def test_invariant_10_rather_no_answer_than_a_guess(world: ServiceWorld) -> None:
     await store(world.connection, *planned("team_1"))
     await store(world.connection, *[granted("team_1", f"g{n}") for n in range(balances.TAIL_MAX + 1)])
     with pytest.raises(Unavailable, match="wait to be folded"):
@@ -294,7 +298,7 @@ async def test_invariant_10_rather_no_answer_than_a_guess(world: World) -> None:
 
 
 async def test_invariant_10_a_decision_under_the_shards_lock_sees_every_fact_and_none_comes_in_between(
-    world: World,
+    world: ServiceWorld,
 ) -> None:
     """Ten buyers want the last credits at the same time; each looks before it takes."""
     await store(world.connection, *planned("team_1", credits=30))
@@ -319,7 +323,9 @@ async def test_invariant_10_a_decision_under_the_shards_lock_sees_every_fact_and
 # 11. Cycles.
 
 
-async def test_invariant_11_whoever_appends_first_appends_the_refills_that_are_due_once_each(world: World) -> None:
+async def test_invariant_11_whoever_appends_first_appends_the_refills_that_are_due_once_each(
+    world: ServiceWorld,
+) -> None:
     anchor = datetime(2026, 1, 31, 23, 30, tzinfo=UTC)
     await store(world.connection, *planned("team_1", credits=10, anchor=anchor, zone="America/New_York"))
     async with connections(world.database, 8) as sessions:
@@ -336,7 +342,7 @@ async def test_invariant_11_whoever_appends_first_appends_the_refills_that_are_d
     assert (await world.balance()).included == 10 * CREDIT
 
 
-async def test_invariant_11_the_first_usage_after_a_cycles_end_burns_the_new_credits(world: World) -> None:
+async def test_invariant_11_the_first_usage_after_a_cycles_end_burns_the_new_credits(world: ServiceWorld) -> None:
     """A refill worker that is down for the moment of the cycle's end changes no balance."""
     # A cycle ends at the anchor: there is a month before it, whatever day it is. The recorder takes usage some minutes ahead.
     ends_at = now() + timedelta(minutes=3)
@@ -359,7 +365,7 @@ async def test_invariant_11_the_first_usage_after_a_cycles_end_burns_the_new_cre
     assert types == ["credits.refilled.v1", "usage.recorded.v1"]
 
 
-async def included(world: World, at: datetime) -> int:
+async def included(world: ServiceWorld, at: datetime) -> int:
     """Of the team, at an instant that may be ahead."""
     exact = await read_balance(world.connection, "team_1", at)
     assert exact is not None
@@ -369,7 +375,9 @@ async def included(world: World, at: datetime) -> int:
 # 12. Overdraft.
 
 
-async def test_invariant_12_usage_that_happened_is_recorded_past_zero_and_whatever_the_plan(world: World) -> None:
+async def test_invariant_12_usage_that_happened_is_recorded_past_zero_and_whatever_the_plan(
+    world: ServiceWorld,
+) -> None:
     await world.team("team_1", plan="free")
     async with world.recorder():
         await world.send(
@@ -391,7 +399,7 @@ async def test_invariant_12_usage_that_happened_is_recorded_past_zero_and_whatev
 
 
 async def test_invariant_13_the_catalog_seeds_an_empty_log_once_however_many_start_at_the_same_time(
-    world: World,
+    world: ServiceWorld,
 ) -> None:
     async def seed(session: Connection) -> bool:
         async with session.transaction():
@@ -402,7 +410,7 @@ async def test_invariant_13_the_catalog_seeds_an_empty_log_once_however_many_sta
     assert [fact.id for fact in await world.facts("creditwell")] == ["card:000001"]
 
 
-async def test_invariant_13_a_card_is_published_a_minute_ahead_and_with_the_next_number(world: World) -> None:
+async def test_invariant_13_a_card_is_published_a_minute_ahead_and_with_the_next_number(world: ServiceWorld) -> None:
     card = load_catalog().rate_card.model_dump(mode="json")
 
     async def publish(session: Connection, version: int, ahead: timedelta) -> str:
@@ -430,14 +438,17 @@ GIVE_UP = """
 """
 
 
-async def test_invariant_13_a_recorder_that_can_not_renew_its_cards_stops_pricing_until_it_can(world: World) -> None:
+async def test_invariant_13_a_recorder_that_can_not_renew_its_cards_stops_pricing_until_it_can(
+    world: ServiceWorld,
+) -> None:
     await world.team("team_1")
     async with world.recorder(rate_cards_reload_seconds=0) as service:
         await world.send(used("team_1", "by a card just read"))
         await world.recorded()
 
-        async with world.connection.transaction():
-            await world.connection.execute("LOCK TABLE facts IN ACCESS EXCLUSIVE MODE")
+        # Held by another session: within one transaction PostgreSQL shows the others' statements as they were at its first look.
+        async with connections(world.database, 1) as (holder,), holder.transaction():
+            await holder.execute("LOCK TABLE facts IN ACCESS EXCLUSIVE MODE")
             await world.send(used("team_1", "by nothing that is known"))
             given_up: list[str] = []
 

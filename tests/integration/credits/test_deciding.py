@@ -9,7 +9,7 @@ import pytest
 from projections.entitlement import Limit
 from schemas.catalog import load_catalog
 from schemas.credits import MICRO
-from services.credits.deciding import LOCK, Ground, lock_to_decide
+from services.credits.deciding import LOCK, DecisionState, lock_to_decide
 from services.credits.holds import NotPermitted
 from services.credits.limits import set_limit
 from services.credits.plans import assign_plan
@@ -20,7 +20,7 @@ from services.store.connect import Connection
 from tests.support.connections import connections
 from tests.support.facts import granted, now, planned, store, usage, void, zone_at_midday
 from tests.support.holds import held, wait_for_locks
-from tests.support.world import World
+from tests.support.world import ServiceWorld
 
 CREDIT = MICRO
 
@@ -40,7 +40,7 @@ class Overtaken:
         return await self.connection.fetchrow(query, *arguments)
 
 
-async def decide_while(world: World, somebody_else: Any, *members: str) -> Ground:
+async def decide_while(world: ServiceWorld, somebody_else: Any, *members: str) -> DecisionState:
     """The ground of a decision about team_1, between whose read and whose lock somebody else did something."""
     async with connections(world.database, 1) as (other,), world.connection.transaction():
         overtaken = cast(Connection, Overtaken(world.connection, lambda: somebody_else(other)))
@@ -49,7 +49,7 @@ async def decide_while(world: World, somebody_else: Any, *members: str) -> Groun
     return ground
 
 
-async def test_what_was_used_given_and_taken_back_after_the_read_counts(world: World) -> None:
+async def test_what_was_used_given_and_taken_back_after_the_read_counts(world: ServiceWorld) -> None:
     await store(world.connection, *planned("team_1", credits=10))
     first = (await store(world.connection, usage("team_1", "u1", 4, at=(at := now())))).places[0]
     async with world.projector():
@@ -66,7 +66,7 @@ async def test_what_was_used_given_and_taken_back_after_the_read_counts(world: W
     assert (await world.balance()).total == ground.balance.team.total
 
 
-async def test_usage_that_nobody_has_folded_may_be_taken_back_after_the_read(world: World) -> None:
+async def test_usage_that_nobody_has_folded_may_be_taken_back_after_the_read(world: ServiceWorld) -> None:
     await store(world.connection, *planned("team_1", credits=10))
     first = (await store(world.connection, usage("team_1", "u1", 4, at=(at := now())))).places[0]
 
@@ -78,7 +78,7 @@ async def test_usage_that_nobody_has_folded_may_be_taken_back_after_the_read(wor
     assert ground.balance.available == 10 * CREDIT
 
 
-async def test_a_hold_that_was_placed_after_the_read_leaves_no_room_for_another(world: World) -> None:
+async def test_a_hold_that_was_placed_after_the_read_leaves_no_room_for_another(world: ServiceWorld) -> None:
     await store(world.connection, *planned("team_1", credits=10))
     async with connections(world.database, 1) as (other,):
 
@@ -91,7 +91,7 @@ async def test_a_hold_that_was_placed_after_the_read_leaves_no_room_for_another(
     assert (no.value.reason, no.value.detail) == ("exhausted", "4 credits are available")
 
 
-async def test_a_limit_that_was_set_and_reached_after_the_read_holds(world: World) -> None:
+async def test_a_limit_that_was_set_and_reached_after_the_read_holds(world: ServiceWorld) -> None:
     await store(world.connection, *planned("team_1", credits=10, zone=zone_at_midday()))
 
     async def somebody_else(other: Connection) -> None:
@@ -106,7 +106,7 @@ async def test_a_limit_that_was_set_and_reached_after_the_read_holds(world: Worl
     assert ground.spending["mem_1"].today == 3 * CREDIT
 
 
-async def test_a_plan_that_was_assigned_after_the_read_counts_with_its_credits(world: World) -> None:
+async def test_a_plan_that_was_assigned_after_the_read_counts_with_its_credits(world: ServiceWorld) -> None:
     async with connections(world.database, 1) as (other,):
         async with other.transaction():
             await assign_plan(other, load_catalog(), "team_1", "free")
@@ -122,7 +122,7 @@ async def test_a_plan_that_was_assigned_after_the_read_counts_with_its_credits(w
 
 
 async def test_the_refill_of_a_cycle_that_nobody_has_noticed_counts_and_comes_before_what_is_decided(
-    world: World,
+    world: ServiceWorld,
 ) -> None:
     await store(world.connection, *planned("team_1", credits=10, anchor=now() - timedelta(days=40)))
 
@@ -136,7 +136,7 @@ async def test_the_refill_of_a_cycle_that_nobody_has_noticed_counts_and_comes_be
     assert (await world.balance()).total == 6 * CREDIT
 
 
-async def test_while_one_decides_nobody_else_appends_to_the_shard(world: World) -> None:
+async def test_while_one_decides_nobody_else_appends_to_the_shard(world: ServiceWorld) -> None:
     await store(world.connection, *planned("team_1", credits=10))
     async with connections(world.database, 2) as (ours, theirs):
         async with ours.transaction():
@@ -149,12 +149,12 @@ async def test_while_one_decides_nobody_else_appends_to_the_shard(world: World) 
         assert (await writing).places[0].position == ground.head.next + 1
 
 
-async def test_a_team_that_is_not_there_gives_no_ground(world: World) -> None:
+async def test_a_team_that_is_not_there_gives_no_ground(world: ServiceWorld) -> None:
     async with world.connection.transaction():
         assert await lock_to_decide(world.connection, "team_nowhere", ()) is None
 
 
-async def test_rather_no_decision_than_a_guess(world: World) -> None:
+async def test_rather_no_decision_than_a_guess(world: ServiceWorld) -> None:
     await store(world.connection, *planned("team_1", credits=10))
 
     async def somebody_else(other: Connection) -> None:

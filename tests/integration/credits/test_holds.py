@@ -5,17 +5,17 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 from deploy.local.folders import free_ports
 from schemas.credits import MICRO, format_credits
 from schemas.facts import TopUpConfigured
 from services.api.serving import CONNECTIONS
-from services.api.tokens import Role, mint
+from services.api.tokens import TokenRole, mint
 from services.credits.holds import expire_holds
 from services.read_models.balances import read_balance
-from services.runtime.settings import load_settings
+from services.runtime.settings_loading import load_settings
 from services.store.append import lock_shard
 from services.store.connect import Connection
 from tests.support.api import Api, key
@@ -23,7 +23,7 @@ from tests.support.fleet import Fleet
 from tests.support.holds import wait_for_locks
 from tests.support.serving import connected
 from tests.support.waiting import until
-from tests.support.world import World
+from tests.support.world import ServiceWorld
 
 TOP_UPS = TopUpConfigured(enabled=True, threshold_credits=MICRO, credits=500 * MICRO, currency="usd")
 
@@ -32,7 +32,7 @@ def image(quantity: int = 1, tier: str = "standard", **more: Any) -> dict[str, A
     return {"feature": "ai_image.generate", "quantity": str(quantity), "attributes": {"tier": tier}, **more}
 
 
-async def ask(api: Api, action: str, name: str, **body: Any) -> httpx.Response:
+async def ask(api: Api, action: str, name: str, **body: Any) -> httpx2.Response:
     """A command of the service about holds, under a key of its own."""
     return await api.service.post(f"{api.path}/holds{action}", json=body or None, headers=key(f"hold{action} {name}"))
 
@@ -42,12 +42,12 @@ async def hold(api: Api, name: str = "first", **body: Any) -> Any:
     return said(await ask(api, "", name, **({"credits": "100"} | body if "items" not in body else body)), 201)
 
 
-def said(answer: httpx.Response, status: int = 200) -> Any:
+def said(answer: httpx2.Response, status: int = 200) -> Any:
     assert answer.status_code == status, answer.text
     return answer.json()
 
 
-def refused(answer: httpx.Response) -> tuple[int, str]:
+def refused(answer: httpx2.Response) -> tuple[int, str]:
     return answer.status_code, answer.json()["code"]
 
 
@@ -302,24 +302,24 @@ async def all_ended(api: Api) -> bool:
 
 @pytest.mark.parametrize("crash_at", ["hold:placed:7", "append:written:7"])
 async def test_an_api_that_is_killed_while_it_places_holds_has_placed_each_once_when_they_are_sent_again(
-    world: World, fleet: Fleet, crash_at: str
+    world: ServiceWorld, fleet: Fleet, crash_at: str
 ) -> None:
     await world.team("team_1")
     (port,) = free_ports(1)
     settings = load_settings(insecure_dev=True)
-    token = mint(settings, team="team_1", member="svc", role=Role.SERVICE, sources=("*",))
+    token = mint(settings, team="team_1", member="svc", role=TokenRole.SERVICE, sources=("*",))
 
-    async def send(name: int, client: httpx.AsyncClient) -> httpx.Response | None:
+    async def send(name: int, client: httpx2.AsyncClient) -> httpx2.Response | None:
         try:
             return await client.post(
                 "/v1/teams/team_1/holds", json={"credits": "200", "ttl_seconds": 3_600}, headers=key(str(name))
             )
-        except httpx.TransportError:
+        except httpx2.TransportError:
             return None
 
-    async def send_all() -> list[httpx.Response | None]:
+    async def send_all() -> list[httpx2.Response | None]:
         headers = {"authorization": f"Bearer {token}"}
-        async with httpx.AsyncClient(
+        async with httpx2.AsyncClient(
             base_url=f"http://127.0.0.1:{port}", headers=headers, trust_env=False, timeout=60
         ) as client:
             return await asyncio.gather(*(send(name, client) for name in range(20)))

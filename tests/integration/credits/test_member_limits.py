@@ -5,7 +5,7 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 from projections.entitlement import Spending
@@ -19,7 +19,7 @@ from tests.support.waiting import until
 ADA, GRACE = "mem_1", "mem_2"
 
 
-def said(answer: httpx.Response, status: int = 200) -> Any:
+def said(answer: httpx2.Response, status: int = 200) -> Any:
     assert answer.status_code == status, answer.text
     return answer.json()
 
@@ -40,7 +40,7 @@ async def quote(api: Api, images: int, member: str | None = ADA) -> Any:
     return said(await api.service.post(f"{api.path}/quotes", json={"items": [item]}))
 
 
-async def hold(api: Api, name: str, credits: str, member: str = ADA) -> httpx.Response:
+async def hold(api: Api, name: str, credits: str, member: str = ADA) -> httpx2.Response:
     body = {"credits": credits, "member_id": member, "ttl_seconds": 600}
     return await api.service.post(f"{api.path}/holds", json=body, headers=key(name))
 
@@ -97,7 +97,7 @@ async def test_what_a_member_asks_about_is_their_own_work_and_a_services_is_nobo
     await limit(api, daily="5")
     images = {"feature": "ai_image.generate", "quantity": "6", "attributes": {"tier": "low"}}
 
-    async def allowed(client: httpx.AsyncClient, **about: str) -> bool:
+    async def allowed(client: httpx2.AsyncClient, **about: str) -> bool:
         answer = said(await client.post(f"{api.path}/quotes", json={"items": [images | about]}))
         return bool(answer["allowed"])
 

@@ -151,7 +151,7 @@ async def has_topics(broker: NativeKafka, *, none: bool = False) -> bool:
 
 
 async def says(patience: Patience, words: str) -> bool:
-    return words in patience.seen
+    return words in patience.symptom
 
 
 async def ask(broker: NativeKafka, action: Callable[[AIOKafkaAdminClient], Awaitable[T]]) -> T:

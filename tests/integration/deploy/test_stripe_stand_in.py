@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid5
 
-import httpx
+import httpx2
 import psutil
 import pytest
 from starlette.applications import Starlette
@@ -25,13 +25,13 @@ from starlette.routing import Route
 from deploy.local.stripe import create_app, running
 from services.money.stripe_client import (
     Busy,
-    Card,
     Charges,
     Checkout,
     Declined,
     Intent,
     Missing,
     Remedy,
+    StripeCard,
     Unknown,
     WebhookEvent,
     WrongRequest,
@@ -46,9 +46,6 @@ ATTEMPTS = UUID("0198c1f2-0000-7000-8000-000000000000")
 CREATE, CONFIRM = "POST /v1/payment_intents", "POST /v1/payment_intents/{id}/confirm"
 DAY = timedelta(days=1)
 
-# The library hands httpx its form as a string, which httpx will take for some time yet.
-pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
-
 Json = dict[str, Any]
 
 
@@ -57,7 +54,7 @@ class Desk:
     """A stand-in that runs, our charges as its client, and a script's hands on its `/_control`."""
 
     url: str
-    http: httpx.AsyncClient
+    http: httpx2.AsyncClient
     charges: Charges
     customers: dict[str, str] = field(default_factory=dict)  # as whoever made them remembers them
 
@@ -69,12 +66,12 @@ class Desk:
 
     async def order(self, path: str, **body: Any) -> Any:
         response = await self.http.post(f"/_control/{path}", json=body)
-        assert response.status_code == httpx.codes.OK, response.text
+        assert response.status_code == httpx2.codes.OK, response.text
         return response.json()
 
     async def see(self, path: str) -> Any:
         response = await self.http.get(f"/_control/{path}", timeout=30)
-        assert response.status_code == httpx.codes.OK, response.text
+        assert response.status_code == httpx2.codes.OK, response.text
         return response.json()
 
     async def spoil(self, route: str, do: str, **rule: float) -> None:
@@ -92,7 +89,7 @@ class Desk:
         """A customer, and the card of this name on its file."""
         customer_id = await self.customer(team_id)
         attached = await self.http.post(f"/v1/payment_methods/{name}/attach", data={"customer": customer_id})
-        assert attached.status_code == httpx.codes.OK, attached.text
+        assert attached.status_code == httpx2.codes.OK, attached.text
         return customer_id, attached.json()["id"]
 
     async def intent(self, card: str = "pm_card_visa", *, number: int = 1, charge_cents: int = 2_000) -> Intent:
@@ -123,7 +120,7 @@ class Desk:
             save_card=save_card,
         )
 
-    async def press(self, url: str, button: str, **choices: str) -> httpx.Response:
+    async def press(self, url: str, button: str, **choices: str) -> httpx2.Response:
         """Opens a page and presses a button that is really on it, as a person would."""
         page = Page()
         page.feed((await self.http.get(url)).text)
@@ -180,7 +177,7 @@ async def desk_of(app: Starlette) -> AsyncIterator[Desk]:
     async with (
         running(app) as url,
         Charges(KEY, api_base=url) as charges,
-        httpx.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {KEY}"}, trust_env=False) as http,
+        httpx2.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {KEY}"}, trust_env=False) as http,
     ):
         yield Desk(url, http, charges)
 
@@ -632,7 +629,7 @@ async def test_a_team_has_one_customer_even_when_the_answer_was_lost(desk: Desk)
 
 
 async def test_the_same_card_saved_twice_has_one_fingerprint_and_another_card_another(desk: Desk) -> None:
-    cards: list[Card] = []
+    cards: list[StripeCard] = []
     for name in ("pm_card_visa", "pm_card_visa", "pm_card_mastercard"):
         customer_id, method_id = await desk.card_on_file(name)
         await desk.charges.use_card(customer_id, method_id)
@@ -708,7 +705,7 @@ async def test_a_checkout_that_nobody_paid_expires_after_a_day(desk: Desk) -> No
     await desk.advance(DAY)
 
     assert (await desk.charges.retrieve_checkout(opened.id)).state == "expired"
-    assert (await desk.http.get(opened.url or "")).status_code == httpx.codes.GONE
+    assert (await desk.http.get(opened.url or "")).status_code == httpx2.codes.GONE
 
 
 async def test_a_pack_that_is_still_processing_is_not_paid(desk: Desk) -> None:
@@ -764,10 +761,10 @@ async def test_every_page_can_be_used_by_keyboard_and_screen_reader(desk: Desk) 
     ("headers", "words"), [({}, "did not provide"), ({"Authorization": "Bearer sk_test_x"}, "sk_")]
 )
 async def test_a_wrong_key_opens_nothing_and_our_client_stops(desk: Desk, headers: dict[str, str], words: str) -> None:
-    async with httpx.AsyncClient(base_url=desk.url, headers=headers) as stranger:
+    async with httpx2.AsyncClient(base_url=desk.url, headers=headers) as stranger:
         response = await stranger.get("/v1/customers")
 
-    assert response.status_code == httpx.codes.UNAUTHORIZED
+    assert response.status_code == httpx2.codes.UNAUTHORIZED
     assert words in response.json()["error"]["message"]
     async with Charges("sk_test_other", api_base=desk.url) as charges:
         with pytest.raises(WrongRequest, match="Invalid API Key"):
@@ -794,7 +791,7 @@ async def test_the_stand_in_refuses_what_stripe_refuses(
 ) -> None:
     response = await desk.http.post("/v1/payment_intents", data=form)
 
-    assert response.status_code == httpx.codes.BAD_REQUEST
+    assert response.status_code == httpx2.codes.BAD_REQUEST
     error = response.json()["error"]
     assert (error["type"], error["code"]) == ("invalid_request_error", code)
     assert param in {None, error["param"]}
@@ -803,12 +800,12 @@ async def test_the_stand_in_refuses_what_stripe_refuses(
 async def test_an_address_that_is_no_part_of_the_api_is_not_found(desk: Desk) -> None:
     response = await desk.http.get("/v1/subscriptions")
 
-    assert response.status_code == httpx.codes.NOT_FOUND
+    assert response.status_code == httpx2.codes.NOT_FOUND
     assert "Unrecognized request URL" in response.json()["error"]["message"]
 
 
 async def test_a_key_replays_its_first_answer_and_takes_no_other_request(desk: Desk) -> None:
-    async def ask(path: str, amount: int) -> httpx.Response:
+    async def ask(path: str, amount: int) -> httpx2.Response:
         form = {"amount": amount, "currency": "usd"}
         return await desk.http.post(path, data=form, headers={"Idempotency-Key": "key_1"})
 
@@ -835,8 +832,8 @@ async def test_what_was_refused_at_the_door_does_not_spend_the_key(
     refused = await desk.http.post("/v1/payment_intents", data={**good, **form}, headers=headers)
     accepted = await desk.http.post("/v1/payment_intents", data=good, headers=headers)
 
-    assert refused.status_code >= httpx.codes.BAD_REQUEST
-    assert accepted.status_code == httpx.codes.OK
+    assert refused.status_code >= httpx2.codes.BAD_REQUEST
+    assert accepted.status_code == httpx2.codes.OK
 
 
 async def test_cards_that_decline_at_once_are_not_put_on_file(desk: Desk) -> None:
@@ -968,7 +965,7 @@ async def test_a_stand_in_that_is_killed_remembers_its_books_and_its_keys(tmp_pa
     form, headers = {"amount": "500", "currency": "usd"}, {"Authorization": f"Bearer {KEY}", "Idempotency-Key": "key_1"}
     answers, books = [], []
     for _ in range(2):
-        async with process(tmp_path / "books.sqlite") as (child, url), httpx.AsyncClient(base_url=url) as http:
+        async with process(tmp_path / "books.sqlite") as (child, url), httpx2.AsyncClient(base_url=url) as http:
             answers.append((await http.post("/v1/payment_intents", data=form, headers=headers)).json())
             await http.post("/_control/clock", json={"advance_seconds": 3_600})
             books.append((await http.get("/_control/books")).json())

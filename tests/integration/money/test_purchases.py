@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 from uuid import uuid4
 
-import httpx
+import httpx2
 import pytest
 
 from deploy.local.stack import Stack
@@ -19,7 +19,7 @@ from schemas.credits import MICRO
 from schemas.facts import CreditsPurchased, PaymentMethodChanged, PurchaseRequested, TopUpResumed, TopUpSuspended
 from services.money.checkout import rows as checkouts
 from services.money.checkout.flow import follow
-from services.money.inbox import Hands, News, work_on
+from services.money.inbox import InboxEvent, InboxWorker, work_on
 from services.money.reconcile.compare import transactions_on
 from services.runtime.crashpoints import arm
 from services.runtime.errors import Unavailable
@@ -33,9 +33,6 @@ SECRET = "whsec_stand_in"
 HOST = "https://host.example"
 PACKS = {"mini": (2_000, 2_000), "standard": (5_000, 4_800), "large": (10_000, 9_200), "bulk": (25_000, 22_000)}
 
-# The library hands httpx its form as a string, which httpx will take for some time yet.
-pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
-
 
 @dataclass(frozen=True)
 class Shop:
@@ -44,7 +41,7 @@ class Shop:
     api: Api
     desk: Desk
 
-    async def begin(self, **about: Any) -> httpx.Response:
+    async def begin(self, **about: Any) -> httpx2.Response:
         """The admin asks to buy a pack; a Standard one, unless told."""
         name = about.pop("key", uuid4().hex)
         wanted = {"pack": "standard", "return_url": f"{HOST}/billing", **about}
@@ -64,7 +61,7 @@ class Shop:
         said: dict[str, Any] = answer.json()
         return said
 
-    async def press(self, page: dict[str, Any], card: str = "pm_card_visa", action: str = "pay") -> httpx.Response:
+    async def press(self, page: dict[str, Any], card: str = "pm_card_visa", action: str = "pay") -> httpx2.Response:
         """A person on Stripe's page."""
         return await self.desk.http.post(page["checkout_url"], data={"action": action, "card": card})
 
@@ -563,12 +560,12 @@ async def test_an_old_answer_about_a_card_never_overwrites_a_newer_one(shop: Sho
         await stripe.post(f"/v1/customers/{customer}", data=default)
 
     slow, quick = (
-        News(f"evt_{name}", "customer.updated", "customer", customer, None, None, customer, None, None, 1)
+        InboxEvent(f"evt_{name}", "customer.updated", "customer", customer, None, None, customer, None, None, 1)
         for name in ("slow", "quick")
     )
     database = shop.api.settings.needed("database").partition("?")[0]
     async with await connect_pool(as_role(database, "worker"), process="test", size=4) as pool:
-        hands = Hands(pool, shop.desk.charges)
+        hands = InboxWorker(pool, shop.desk.charges)
         await use("pm_card_mastercard")
         await shop.desk.order("faults", route="GET /v1/customers/{id}", do="hold_after")
         stuck = asyncio.create_task(work_on(hands, slow))

@@ -16,7 +16,7 @@ from deploy.local.stack import Stack
 from schemas.credits import MICRO
 from schemas.facts import CreditsAdjusted, NewFact, TopUpRequested
 from services.money.checkout import rows as checkouts
-from services.money.reconcile.breaks import Kind
+from services.money.reconcile.breaks import BreakKind
 from services.money.reconcile.compare import Report, reconcile
 from services.money.reconcile.reads import credits_of
 from services.money.reconcile.schedule import keep_reconciled
@@ -52,7 +52,7 @@ async def compare(connection: Connection, desk: Desk, **asked: Any) -> Report:
     return await reconcile(connection, desk.charges, **{"settle_seconds": (), **asked})
 
 
-async def found(connection: Connection, desk: Desk, **asked: Any) -> list[tuple[Kind, str]]:
+async def found(connection: Connection, desk: Desk, **asked: Any) -> list[tuple[BreakKind, str]]:
     """What is left, as (type, payment)."""
     report = await compare(connection, desk, **asked)
     return sorted((one.type, one.payment_intent_id) for one in report.breaks)
@@ -83,7 +83,7 @@ async def bought_page(connection: Connection, desk: Desk) -> Paid:
         purchase_id=str(purchase_id), team_id=team, customer_id=customer_id, name="1,000 credits", amount_cents=CENTS,
         currency="usd", success_url="https://example.com/done", cancel_url="https://example.com/no",
     )  # fmt: skip
-    record = checkouts.Record(
+    record = checkouts.CheckoutRow(
         team_id=team, id=purchase_id, mode="payment", customer_id=customer_id, asked_by="mem_1",
         return_url="https://example.com/", pack="mini", name="1,000 credits", credits=CREDITS * MICRO, charge_cents=CENTS,
         currency="usd", keeps_card=False, taxed=False,
@@ -117,40 +117,40 @@ async def test_payments_that_agree_are_no_breaks(connection: Connection, desk: D
     assert (report.charged, report.credited) == ({"usd": 4 * CENTS}, {"usd": 4 * CENTS})
 
 
-async def seed(kind: Kind, connection: Connection, desk: Desk) -> str:
+async def seed(kind: BreakKind, connection: Connection, desk: Desk) -> str:
     """One break of this kind, and nothing else; the payment."""
     match kind:
-        case Kind.PAID_NOT_CREDITED:
+        case BreakKind.PAID_NOT_CREDITED:
             return (await paid_for_attempt(connection, desk)).id
-        case Kind.CREDITED_NOT_PAID:
+        case BreakKind.CREDITED_NOT_PAID:
             team = await a_team(connection)
             made = await by_hand(desk, confirm=False)
             paid = Paid(team, await desk.charges.retrieve(made))
             await credited(connection, paid, bought(paid))
             return made
-        case Kind.AMOUNT_MISMATCH:
+        case BreakKind.AMOUNT_MISMATCH:
             paid = await charged(desk, await a_team(connection))
             await credited(connection, paid, bought(paid, charge_cents=CENTS - 1))
             return paid.id
-        case Kind.DUPLICATE_CREDIT:
+        case BreakKind.DUPLICATE_CREDIT:
             paid = await a_payment(connection, desk)
             await credited(connection, paid, topped_up(paid), id="by another name")
             return paid.id
-        case Kind.REFUND_NOT_CLAWED:
+        case BreakKind.REFUND_NOT_CLAWED:
             paid = await a_payment(connection, desk)
             await refund(desk, paid, 500)
             return paid.id
-        case Kind.DISPUTE_UNHANDLED:
+        case BreakKind.DISPUTE_UNHANDLED:
             paid = await a_payment(connection, desk)
             await dispute(desk, paid)
             return paid.id
-        case Kind.ORPHAN_INTENT:
+        case BreakKind.ORPHAN_INTENT:
             return await by_hand(desk)
 
 
-@pytest.mark.parametrize("kind", list(Kind))
+@pytest.mark.parametrize("kind", list(BreakKind))
 async def test_a_break_is_found_among_payments_that_agree_and_is_named_by_its_type_and_next_step(
-    kind: Kind, connection: Connection, desk: Desk
+    kind: BreakKind, connection: Connection, desk: Desk
 ) -> None:
     await a_payment(connection, desk)
     payment = await seed(kind, connection, desk)
@@ -167,15 +167,15 @@ async def test_a_break_is_found_among_payments_that_agree_and_is_named_by_its_ty
 async def test_all_breaks_at_once_are_found_in_a_window_too_and_healing_leaves_what_a_person_must_decide(
     connection: Connection, desk: Desk
 ) -> None:
-    seeded = sorted([(kind, await seed(kind, connection, desk)) for kind in Kind])
+    seeded = sorted([(kind, await seed(kind, connection, desk)) for kind in BreakKind])
     lately = datetime.now(UTC) - timedelta(hours=1)
     assert await found(connection, desk) == seeded
     assert await found(connection, desk, since=lately) == seeded
 
     healed = await compare(connection, desk, heal=True)
 
-    left = [one for one in seeded if one[0] is not Kind.PAID_NOT_CREDITED]
-    assert [one.type for one in healed.healed] == [Kind.PAID_NOT_CREDITED]
+    left = [one for one in seeded if one[0] is not BreakKind.PAID_NOT_CREDITED]
+    assert [one.type for one in healed.healed] == [BreakKind.PAID_NOT_CREDITED]
     assert sorted((one.type, one.payment_intent_id) for one in healed.breaks) == left
     assert await found(connection, desk, heal=True) == left
 
@@ -185,7 +185,7 @@ async def test_every_break_that_can_be_mended_without_a_person_is_gone_in_the_se
 ) -> None:
     attempt, page = await paid_for_attempt(connection, desk), await bought_page(connection, desk)
     await refund(desk, attempt, 500)
-    for kind in (Kind.REFUND_NOT_CLAWED, Kind.DISPUTE_UNHANDLED):
+    for kind in (BreakKind.REFUND_NOT_CLAWED, BreakKind.DISPUTE_UNHANDLED):
         await seed(kind, connection, desk)
 
     first = await compare(connection, desk, heal=True, claw=True)
@@ -210,8 +210,8 @@ async def test_what_differs_from_what_we_had_asked_for_is_never_credited_by_itse
     left = await found(connection, desk, heal=True, claw=True)
 
     assert left == sorted([
-        (Kind.AMOUNT_MISMATCH, less.id),
-        *((Kind.ORPHAN_INTENT, intent_id) for intent_id in (again, payable, strange)),
+        (BreakKind.AMOUNT_MISMATCH, less.id),
+        *((BreakKind.ORPHAN_INTENT, intent_id) for intent_id in (again, payable, strange)),
     ])  # fmt: skip
     assert await available(connection, less.team) == 0
 
@@ -226,15 +226,20 @@ async def test_two_payments_for_one_attempt_are_answered_once_and_the_other_is_f
 
     (credit,) = await credits_of(connection, [paid.team], paid.id) + await credits_of(connection, [paid.team], again)
     (orphan,) = {paid.id, again} - {credit.payment_intent_id}
-    assert [(one.type, one.payment_intent_id) for one in report.breaks] == [(Kind.ORPHAN_INTENT, orphan)]
+    assert [(one.type, one.payment_intent_id) for one in report.breaks] == [(BreakKind.ORPHAN_INTENT, orphan)]
     assert [one.payment_intent_id for one in report.healed] == [credit.payment_intent_id]
     assert await available(connection, paid.team) == CREDITS
 
 
 async def test_a_break_that_a_person_has_dealt_with_is_told_no_more(connection: Connection, desk: Desk) -> None:
-    by_hand_kinds = [Kind.CREDITED_NOT_PAID, Kind.AMOUNT_MISMATCH, Kind.DUPLICATE_CREDIT, Kind.ORPHAN_INTENT]
+    by_hand_kinds = [
+        BreakKind.CREDITED_NOT_PAID,
+        BreakKind.AMOUNT_MISMATCH,
+        BreakKind.DUPLICATE_CREDIT,
+        BreakKind.ORPHAN_INTENT,
+    ]
     settled = [await seed(kind, connection, desk) for kind in by_hand_kinds]
-    refunded = await seed(Kind.ORPHAN_INTENT, connection, desk)
+    refunded = await seed(BreakKind.ORPHAN_INTENT, connection, desk)
     team = await a_team(connection)
     await store(connection, team, [CreditsAdjusted(credits=-1, reason="settled", refers_to=one) for one in settled])
     await refund(desk, refunded)
@@ -252,7 +257,7 @@ async def test_credits_of_one_team_for_the_money_of_another_and_of_a_payment_tha
     await refund(desk, unknown)
 
     assert await found(connection, desk) == [
-        (Kind.CREDITED_NOT_PAID, one) for one in sorted([paid.id, "pi_unknown"])
+        (BreakKind.CREDITED_NOT_PAID, one) for one in sorted([paid.id, "pi_unknown"])
     ]  # fmt: skip
 
 
@@ -268,7 +273,7 @@ async def test_a_refund_of_an_old_payment_is_found_in_a_window_that_does_not_hol
     later = datetime.now(UTC) + timedelta(days=39)
 
     assert await found(connection, desk, since=later) == sorted(
-        [(Kind.REFUND_NOT_CLAWED, old.id), (Kind.DISPUTE_UNHANDLED, disputed.id)]
+        [(BreakKind.REFUND_NOT_CLAWED, old.id), (BreakKind.DISPUTE_UNHANDLED, disputed.id)]
     )
 
 
@@ -309,7 +314,7 @@ async def test_it_runs_by_itself_when_it_is_due_heals_and_says_what_is_left(
     database: str, connection: Connection, desk: Desk
 ) -> None:
     attempt = await paid_for_attempt(connection, desk)
-    await seed(Kind.ORPHAN_INTENT, connection, desk)
+    await seed(BreakKind.ORPHAN_INTENT, connection, desk)
     await connection.execute("UPDATE reconciliations SET due_at = clock_timestamp()")
     stop, health = asyncio.Event(), Health("topup")
     async with await connect_pool(as_role(database, "worker"), process="test", size=2) as pool:
@@ -352,7 +357,7 @@ async def test_the_command_says_it_in_a_table_and_in_json_and_ends_as_scripts_ex
     code, said, _ = await run(stack, reader, desk)
     assert (code, said.splitlines()[-1]) == (0, "Stripe and the log say the same")
 
-    attempt, orphan = await paid_for_attempt(connection, desk), await seed(Kind.ORPHAN_INTENT, connection, desk)
+    attempt, orphan = await paid_for_attempt(connection, desk), await seed(BreakKind.ORPHAN_INTENT, connection, desk)
     code, said, _ = await run(stack, reader, desk, "--json")
     document = json.loads(said)
     assert code == 1

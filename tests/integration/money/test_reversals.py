@@ -18,8 +18,8 @@ from schemas.facts import (
     TopUpSkipped,
     TopUpSuspended,
 )
-from services.money.inbox import Hands, News, work_on
-from services.money.reversals import Followed
+from services.money.inbox import InboxEvent, InboxWorker, work_on
+from services.money.reversals import ReversalOutcome
 from services.money.top_ups.attempts import read_top_ups
 from services.read_models.balances import read_balance
 from services.store.connect import Connection, connect_pool
@@ -81,8 +81,8 @@ async def test_refunds_take_back_their_part_of_purchases_and_top_ups_however_oft
     for cents, left in ((500, -50), (300, -200), (1_200, -800)):
         await refund(desk, paid, cents)
 
-        assert await follow(connection, desk.charges, paid.id) is Followed.TOLD
-        assert await follow(connection, desk.charges, paid.id) is Followed.NOTHING_NEW
+        assert await follow(connection, desk.charges, paid.id) is ReversalOutcome.APPENDED
+        assert await follow(connection, desk.charges, paid.id) is ReversalOutcome.NOTHING_NEW
         assert await additional(connection, paid.team) == left
 
     refunds = await told(connection, paid)
@@ -119,11 +119,11 @@ async def test_a_dispute_freezes_and_then_gives_back_or_takes_for_good(
 async def test_an_inquiry_takes_nothing(connection: Connection, desk: Desk) -> None:
     paid = await a_payment(connection, desk)
     dispute_id = await dispute(desk, paid, reason="inquiry")
-    assert await follow(connection, desk.charges, paid.id) is Followed.NOTHING_NEW
+    assert await follow(connection, desk.charges, paid.id) is ReversalOutcome.NOTHING_NEW
 
     await decide(desk, dispute_id, won=False)
 
-    assert await follow(connection, desk.charges, paid.id) is Followed.NOTHING_NEW
+    assert await follow(connection, desk.charges, paid.id) is ReversalOutcome.NOTHING_NEW
     assert await additional(connection, paid.team) == 1_000
 
 
@@ -152,7 +152,7 @@ async def test_an_old_answer_of_stripes_never_overwrites_a_newer_one(database: s
         await follow(quick, desk.charges, paid.id)
         await desk.order("release")
 
-        assert await stuck is Followed.NOTHING_NEW
+        assert await stuck is ReversalOutcome.NOTHING_NEW
         assert [fact.refunded_cents for fact in await told(quick, paid) if isinstance(fact, ChargeRefunded)] == [2_000]
         assert await additional(quick, paid.team) == 0
 
@@ -162,13 +162,13 @@ async def test_many_who_hear_of_the_same_refund_at_once_take_it_back_once(databa
         paid = await a_payment(first, desk)
         await refund(desk, paid, 500)
 
-        async def hear() -> Followed:
+        async def hear() -> ReversalOutcome:
             async with connected(as_role(database, "worker")) as connection:
                 return await follow(connection, desk.charges, paid.id)
 
         heard = await asyncio.gather(*(hear() for _ in range(10)))
 
-        assert sorted(heard) == [*[Followed.NOTHING_NEW] * 9, Followed.TOLD]
+        assert sorted(heard) == [*[ReversalOutcome.NOTHING_NEW] * 9, ReversalOutcome.APPENDED]
         assert await additional(first, paid.team) == 750
 
 
@@ -177,15 +177,15 @@ async def test_what_is_not_ours_is_left_alone_and_what_is_not_credited_yet_comes
 ) -> None:
     stranger = await by_hand(desk)
     await refund(desk, stranger)
-    assert await follow(connection, desk.charges, stranger) is Followed.NOT_OURS
-    assert await follow(connection, desk.charges, "pi_unknown") is Followed.NOT_OURS
+    assert await follow(connection, desk.charges, stranger) is ReversalOutcome.NOT_OURS
+    assert await follow(connection, desk.charges, "pi_unknown") is ReversalOutcome.NOT_OURS
 
     paid = await charged(desk, await a_team(connection))
     await refund(desk, paid, 500)
-    assert await follow(connection, desk.charges, paid.id) is Followed.NOT_CREDITED
+    assert await follow(connection, desk.charges, paid.id) is ReversalOutcome.NOT_CREDITED
     await credited(connection, paid, bought(paid))
 
-    assert await follow(connection, desk.charges, paid.id) is Followed.TOLD
+    assert await follow(connection, desk.charges, paid.id) is ReversalOutcome.APPENDED
     assert await additional(connection, paid.team) == 750
 
 
@@ -195,9 +195,9 @@ async def test_news_of_a_refund_hold_no_connection_while_stripe_is_silent(
     paid = await a_payment(connection, desk)
     await refund(desk, paid, 500)
     await desk.order("faults", route="GET /v1/payment_intents/{id}", do="hold_after", times=2)
-    news = News("evt_1", "charge.refunded", "charge", "ch_1", paid.id, None, None, None, None, 1)
+    news = InboxEvent("evt_1", "charge.refunded", "charge", "ch_1", paid.id, None, None, None, None, 1)
     async with await connect_pool(as_role(database, "worker"), process="test", size=1) as pool:
-        working_on_it = asyncio.create_task(work_on(Hands(pool, desk.charges), news))
+        working_on_it = asyncio.create_task(work_on(InboxWorker(pool, desk.charges), news))
         for _ in range(2):
             await desk.http.get("/_control/held")
             async with pool.acquire():  # whoever else needs one

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import httpx
+import httpx2
 import jsonschema_rs
 import pytest
 
@@ -215,10 +215,10 @@ async def test_stripe_accepts_every_request_that_we_send(stripe_mock: str, name:
 @pytest.mark.parametrize("field", ["colour", "payment_method_types[]"])
 async def test_stripe_refuses_what_it_does_not_know(stripe_mock: str, field: str) -> None:
     form = {"amount": "500", "currency": "usd", field: "card"}
-    async with httpx.AsyncClient(base_url=stripe_mock, headers={"Authorization": f"Bearer {KEY}"}) as http:
+    async with httpx2.AsyncClient(base_url=stripe_mock, headers={"Authorization": f"Bearer {KEY}"}) as http:
         response = await http.post("/v1/payment_intents", data=form)
 
-    assert response.status_code == httpx.codes.BAD_REQUEST
+    assert response.status_code == httpx2.codes.BAD_REQUEST
 
 
 async def test_what_the_stand_in_answers_has_the_shape_that_stripe_publishes(specification: Json) -> None:
@@ -283,7 +283,7 @@ async def answers() -> list[Json]:
     app = create_app(secret_key=KEY)
     async with (
         running(app) as url,
-        httpx.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {KEY}"}) as http,
+        httpx2.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {KEY}"}) as http,
         Charges(KEY, api_base=url) as charges,
     ):
         await play(http, charges)
@@ -297,7 +297,7 @@ async def answers() -> list[Json]:
         return found
 
 
-async def play(http: httpx.AsyncClient, charges: Charges) -> None:
+async def play(http: httpx2.AsyncClient, charges: Charges) -> None:
     """Cards that pay, decline, ask for their owner and are disputed; a refund; a Checkout of each kind, used."""
     customer = await charges.ensure_customer("team_42")
     outcomes = {

@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 from deploy.local.stack import Stack
@@ -18,10 +18,6 @@ from tests.support.waiting import until
 
 SECRET, NEXT_SECRET = "whsec_now", "whsec_next"  # the stand-in's own
 PATH = "/v1/stripe/webhook"
-
-
-# The library hands httpx its form as a string, which httpx will take for some time yet.
-pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
 
 
 @pytest.fixture
@@ -40,10 +36,10 @@ def event(event_id: str = "evt_1", **changes: Any) -> bytes:
     return json.dumps(usual | changes).encode()
 
 
-async def post(api: Api, body: bytes, signature: str | None) -> httpx.Response:
+async def post(api: Api, body: bytes, signature: str | None) -> httpx2.Response:
     """What anybody on the internet may try."""
     headers = {} if signature is None else {"stripe-signature": signature}
-    async with httpx.AsyncClient(base_url=api.url, trust_env=False, timeout=10) as stranger:
+    async with httpx2.AsyncClient(base_url=api.url, trust_env=False, timeout=10) as stranger:
         return await stranger.post(PATH, content=body, headers=headers)
 
 

@@ -26,7 +26,7 @@ from services.store.claims import Claims
 from services.store.connect import Connection
 from services.store.read import read_after
 from services.store.shards import SHARDS, shard_of
-from services.usage.refusals import Refusal, keep_refusals
+from services.usage.refusals import RefusedRecord, keep_refusals
 from tests.support.serving import as_role, connected, leases_run_out, plan, read_topic, serving, store, used
 from tests.support.waiting import until
 
@@ -151,7 +151,7 @@ async def test_refused_usage_is_published_as_it_arrived_with_the_reason(stack: S
     ]
     async with connected(database) as connection, relaying(stack, database):
         await keep_refusals(
-            connection, [Refusal(one, "not_json", "send JSON, naïve one") for one in records], datetime.now(UTC)
+            connection, [RefusedRecord(one, "not_json", "send JSON, naïve one") for one in records], datetime.now(UTC)
         )
         await until(
             lambda: connection.fetchval(
@@ -186,7 +186,9 @@ async def test_a_refused_record_whose_key_or_headers_no_topic_takes_holds_nothin
         Arrived(mark, b"no", 13, headers=[("", b"")] * 2**20),
     ]
     async with connected(database) as connection:
-        await keep_refusals(connection, [Refusal(one, "not_json", "send JSON") for one in records], datetime.now(UTC))
+        await keep_refusals(
+            connection, [RefusedRecord(one, "not_json", "send JSON") for one in records], datetime.now(UTC)
+        )
         async with relaying(stack, database) as health:
             teams = await some_teams(connection)
             await until(lambda: caught_up(connection))

@@ -12,7 +12,7 @@ import pytest
 from projections.balance import snapshots
 from projections.balance.fold import evolve
 from projections.balance.lots import end_lots
-from projections.balance.state import Kind, Paid, TeamBalance
+from projections.balance.state import ActivityKind, LotPayment, TeamBalance
 from schemas.credits import MICRO
 from schemas.cycles import cycle_at
 from schemas.facts import CreditsGranted, HoldPlaced, PlanAssigned, Stored, UsageRecorded, UsageVoided
@@ -25,14 +25,14 @@ from services.store.cycles import refill
 from tests.support.facts import usage, void
 from tests.support.past import BEGIN, TEAM, Past, lay, project
 from tests.support.projections import every_row, folded_anew
-from tests.support.world import World
+from tests.support.world import ServiceWorld
 
 Asked = tuple[datetime, datetime]
 
 
 def plain(log: Sequence[Stored], at: datetime, known_at: datetime) -> ExactBalance | None:
     """The meaning: a fold over what had occurred by `at` and was recorded by `known_at`, from the team's first fact."""
-    team, paid, plan = TeamBalance(TEAM), dict[int, tuple[Paid, ...]](), None
+    team, paid, plan = TeamBalance(TEAM), dict[int, tuple[LotPayment, ...]](), None
     for stored in log:
         fact = stored.fact()
         if stored.recorded_at > known_at or stored.occurred_at > at:
@@ -43,7 +43,7 @@ def plain(log: Sequence[Stored], at: datetime, known_at: datetime) -> ExactBalan
         who = paid[fact.usage_position] if isinstance(fact, UsageVoided) else ()
         entries = evolve(team, timely, fact, who, team.changed)
         if isinstance(fact, UsageRecorded):
-            paid[stored.position] = next(entry.paid for entry in entries if entry.kind is Kind.USAGE)
+            paid[stored.position] = next(entry.paid for entry in entries if entry.kind is ActivityKind.USAGE)
         if isinstance(fact, PlanAssigned):
             plan = (stored.id, fact)
     if plan is None:
@@ -94,7 +94,7 @@ async def assert_told(connection: Connection, expected: Mapping[Asked, object]) 
 
 @pytest.mark.parametrize("seed", [1, 3, 9])
 async def test_a_balance_of_the_past_is_the_plain_fold_whichever_snapshots_are_there(
-    world: World, monkeypatch: pytest.MonkeyPatch, seed: int
+    world: ServiceWorld, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
     random = Random(seed)
     monkeypatch.setattr(snapshots, "EVERY", random.choice((3, 5, 8)))
@@ -138,7 +138,7 @@ def lot_that_came_back(past: Past) -> None:
 
 @pytest.mark.parametrize("story", [expired_hold, lot_that_came_back])
 async def test_a_snapshot_is_not_used_for_instants_at_which_its_facts_meant_something_else(
-    world: World, monkeypatch: pytest.MonkeyPatch, story: Callable[[Past], None]
+    world: ServiceWorld, monkeypatch: pytest.MonkeyPatch, story: Callable[[Past], None]
 ) -> None:
     monkeypatch.setattr(snapshots, "EVERY", 1)
     past = Past(Random(0))
@@ -154,7 +154,7 @@ async def test_a_snapshot_is_not_used_for_instants_at_which_its_facts_meant_some
 
 
 async def test_snapshots_are_the_same_whatever_batches_their_facts_come_in(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: ServiceWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(snapshots, "EVERY", 7)
     await lay(world.connection, Past(Random(5)).tell(300))
@@ -187,7 +187,7 @@ class Watching:
 
 
 async def test_a_balance_of_the_past_reads_two_stretches_and_what_was_late_however_long_the_log_is(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: ServiceWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(snapshots, "EVERY", 50)
     past = Past(Random(0))

@@ -14,7 +14,7 @@ from tests.support.history import Histories
 from tests.support.projections import every_row, folded_anew
 from tests.support.serving import leases_run_out
 from tests.support.waiting import until
-from tests.support.world import World, nobody_died
+from tests.support.world import ServiceWorld, nobody_died
 
 TEAMS = [f"team_{n}" for n in range(8)]
 
@@ -24,7 +24,7 @@ END_SESSIONS = """
 """
 
 
-async def test_facts_become_a_balance_activity_and_usage(world: World) -> None:
+async def test_facts_become_a_balance_activity_and_usage(world: ServiceWorld) -> None:
     async with world.projector():
         await store(world.connection, *planned("team_1", credits=10))
         await store(world.connection, granted("team_1", "gift", 5), usage("team_1", "a", 3), usage("team_1", "b", 9))
@@ -43,7 +43,7 @@ async def test_facts_become_a_balance_activity_and_usage(world: World) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_what_is_projected_live_is_what_a_fold_of_the_whole_log_gives(world: World, seed: int) -> None:
+async def test_what_is_projected_live_is_what_a_fold_of_the_whole_log_gives(world: ServiceWorld, seed: int) -> None:
     histories = Histories(Random(seed), TEAMS)
     await histories.begin(world.connection)
     async with world.projector():
@@ -55,7 +55,7 @@ async def test_what_is_projected_live_is_what_a_fold_of_the_whole_log_gives(worl
     assert await every_row(world.connection) == await folded_anew(world.connection)
 
 
-async def test_two_projectors_share_the_work_and_fold_each_fact_once(world: World) -> None:
+async def test_two_projectors_share_the_work_and_fold_each_fact_once(world: ServiceWorld) -> None:
     histories = Histories(Random(11), [f"team_{n}" for n in range(40)])
     await histories.begin(world.connection)
     async with world.projector():
@@ -68,7 +68,7 @@ async def test_two_projectors_share_the_work_and_fold_each_fact_once(world: Worl
     assert await every_row(world.connection) == await folded_anew(world.connection)
 
 
-async def owners(world: World) -> bool:
+async def owners(world: ServiceWorld) -> bool:
     rows = await world.connection.fetch(
         "SELECT owner, count(*) FROM checkpoints WHERE reader = 'projector' GROUP BY owner"
     )
@@ -76,7 +76,7 @@ async def owners(world: World) -> bool:
 
 
 async def test_a_projector_that_lost_its_lease_in_the_middle_of_a_batch_changes_nothing(
-    world: World, fleet: Fleet
+    world: ServiceWorld, fleet: Fleet
 ) -> None:
     histories = Histories(Random(12), TEAMS)
     await histories.begin(world.connection)
@@ -98,7 +98,9 @@ async def test_a_projector_that_lost_its_lease_in_the_middle_of_a_batch_changes_
     nobody_died(fleet.processes)
 
 
-async def test_a_projector_frozen_inside_its_transaction_holds_nobody_up_for_long(world: World, fleet: Fleet) -> None:
+async def test_a_projector_frozen_inside_its_transaction_holds_nobody_up_for_long(
+    world: ServiceWorld, fleet: Fleet
+) -> None:
     histories = Histories(Random(13), TEAMS)
     await histories.begin(world.connection)
     await histories.go_on(world.connection, 100)
@@ -120,7 +122,7 @@ async def test_a_projector_frozen_inside_its_transaction_holds_nobody_up_for_lon
 
 
 @pytest.mark.usefixtures("durable")
-async def test_a_projector_goes_on_after_postgresql_crashed_under_it(world: World) -> None:
+async def test_a_projector_goes_on_after_postgresql_crashed_under_it(world: ServiceWorld) -> None:
     histories = Histories(Random(14), TEAMS)
     await histories.begin(world.connection)
     async with world.projector():
@@ -133,7 +135,7 @@ async def test_a_projector_goes_on_after_postgresql_crashed_under_it(world: Worl
     assert await every_row(world.connection) == await folded_anew(world.connection)
 
 
-async def test_a_projector_whose_sessions_were_ended_goes_on_at_once(world: World) -> None:
+async def test_a_projector_whose_sessions_were_ended_goes_on_at_once(world: ServiceWorld) -> None:
     async with world.projector():
         await store(world.connection, *planned("team_1"))
         await world.projected()
@@ -142,7 +144,9 @@ async def test_a_projector_whose_sessions_were_ended_goes_on_at_once(world: Worl
         await world.projected()
 
 
-async def test_a_projector_that_had_many_outages_in_its_life_is_as_quick_after_the_next_one(world: World) -> None:
+async def test_a_projector_that_had_many_outages_in_its_life_is_as_quick_after_the_next_one(
+    world: ServiceWorld,
+) -> None:
     await store(world.connection, *planned("team_1"))
     minutes, first_waits = 0, []
     with capture_logs() as lines:
@@ -170,7 +174,7 @@ async def test_a_projector_that_had_many_outages_in_its_life_is_as_quick_after_t
 
 
 async def test_a_projector_that_waits_for_the_database_stops_when_it_is_asked_to(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: ServiceWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retry, "FIRST_SECONDS", 3_600.0)
     async with world.projector() as service:
@@ -189,7 +193,7 @@ async def test_a_projector_that_waits_for_the_database_stops_when_it_is_asked_to
     assert ended, "it sits out its wait"
 
 
-async def test_a_gap_in_the_log_stops_the_projector_and_nothing_is_read_past_it(world: World) -> None:
+async def test_a_gap_in_the_log_stops_the_projector_and_nothing_is_read_past_it(world: ServiceWorld) -> None:
     await store(world.connection, *planned("team_1"), *[granted("team_1", f"gift-{n}") for n in range(9)])
     await world.connection.execute("ALTER TABLE facts DISABLE TRIGGER facts_append_only")
     await world.connection.execute("DELETE FROM facts WHERE id = 'gift-4'")

@@ -8,8 +8,8 @@ from typing import Any
 import asyncpg
 import pytest
 
-from projections.balance.state import Kind
-from services.api.context import Glance, as_team, see_for_one_statement
+from projections.balance.state import ActivityKind
+from services.api.context import QuickRead, as_team, see_for_one_statement
 from services.api.serving import BY_INDEX
 from services.read_models.activity import NEWEST, Filter, page_statement
 from services.read_models.balances import EXACT, TAIL_MAX, read_balance
@@ -17,7 +17,7 @@ from services.store.connect import Pool, connect_pool
 from services.store.protocols import Reads
 from services.store.shards import shard_of
 from tests.support.facts import granted, now, planned, store, usage
-from tests.support.world import World
+from tests.support.world import ServiceWorld
 
 CREDIT = 1_000_000
 LONG = 3_000  # facts: enough to see who reads all of them
@@ -25,7 +25,7 @@ TEAMS_SEEN = "SELECT team_id FROM facts WHERE team_id <> $1 ORDER BY team_id, po
 
 
 @pytest.fixture
-async def two_teams(world: World) -> World:
+async def two_teams(world: ServiceWorld) -> ServiceWorld:
     for team in ("team_1", "team_2"):
         await store(world.connection, *planned(team, credits=10))
         await store(world.connection, usage(team, "u", 3))
@@ -33,7 +33,7 @@ async def two_teams(world: World) -> World:
 
 
 @pytest.fixture
-async def api(two_teams: World) -> AsyncIterator[Pool]:
+async def api(two_teams: ServiceWorld) -> AsyncIterator[Pool]:
     """One session with the privileges of the API."""
     pool = await connect_pool(f"{two_teams.database}?role=creditwell_api", process="test", size=1, settings=BY_INDEX)
     yield pool
@@ -42,23 +42,23 @@ async def api(two_teams: World) -> AsyncIterator[Pool]:
 
 @pytest.mark.parametrize("unwanted", ["", "enable_nestloop", "enable_seqscan", "enable_indexscan", "enable_material"])
 async def test_a_glance_sees_its_team_alone_however_postgresql_goes_about_it(
-    two_teams: World, api: Pool, unwanted: str
+    two_teams: ServiceWorld, api: Pool, unwanted: str
 ) -> None:
     if unwanted:
         await two_teams.connection.execute(f"ALTER ROLE creditwell_api SET {unwanted} = off")
         await api.expire_connections()
     try:
         for team, seen in (("team_1", {"team_1"}), ("team_2", {"team_2"}), ("*", {"team_1", "team_2"}), ("", set())):
-            rows = await Glance(api, team).fetch(TEAMS_SEEN, "creditwell")
+            rows = await QuickRead(api, team).fetch(TEAMS_SEEN, "creditwell")
             assert {row["team_id"] for row in rows} == seen
             assert len(rows) == 3 * len(seen)
-            assert (await Glance(api, team).fetchrow(TEAMS_SEEN, "creditwell") is not None) == bool(seen)
+            assert (await QuickRead(api, team).fetchrow(TEAMS_SEEN, "creditwell") is not None) == bool(seen)
     finally:
         await two_teams.connection.execute("ALTER ROLE creditwell_api RESET ALL")
 
 
-async def test_whoever_uses_a_session_after_another_finds_nothing_of_him(two_teams: World, api: Pool) -> None:
-    assert await Glance(api, "team_1").fetch(TEAMS_SEEN, "creditwell")
+async def test_whoever_uses_a_session_after_another_finds_nothing_of_him(two_teams: ServiceWorld, api: Pool) -> None:
+    assert await QuickRead(api, "team_1").fetch(TEAMS_SEEN, "creditwell")
     assert await api.fetch(TEAMS_SEEN, "creditwell") == []
     async with as_team(api, "team_1") as connection:
         assert await connection.fetch(TEAMS_SEEN, "creditwell")
@@ -69,10 +69,10 @@ async def test_whoever_uses_a_session_after_another_finds_nothing_of_him(two_tea
     assert await api.fetch(TEAMS_SEEN, "creditwell") == []
 
 
-async def test_a_glance_gives_rows_in_their_order(two_teams: World, api: Pool) -> None:
+async def test_a_glance_gives_rows_in_their_order(two_teams: ServiceWorld, api: Pool) -> None:
     await store(two_teams.connection, *[granted("team_1", f"g{n}") for n in range(50)])
 
-    rows = await Glance(api, "team_1").fetch(
+    rows = await QuickRead(api, "team_1").fetch(
         "SELECT position FROM facts WHERE team_id = $1 ORDER BY position DESC", "team_1"
     )
 
@@ -91,12 +91,12 @@ class Counted:
 
 
 async def test_a_balance_is_read_in_one_statement_with_refills_that_are_due_and_facts_that_nobody_has_folded(
-    two_teams: World, api: Pool
+    two_teams: ServiceWorld, api: Pool
 ) -> None:
     async with two_teams.projector():
         await two_teams.projected()
     await store(two_teams.connection, granted("team_1", "g", 5), usage("team_1", "later", 2))
-    counted = Counted(Glance(api, "team_1"))
+    counted = Counted(QuickRead(api, "team_1"))
 
     exact = await read_balance(counted, "team_1", now())
 
@@ -113,7 +113,7 @@ async def test_a_balance_is_read_in_one_statement_with_refills_that_are_due_and_
 
 
 async def test_of_a_long_log_a_balance_reads_what_is_not_folded_and_a_page_what_it_shows(
-    two_teams: World, api: Pool
+    two_teams: ServiceWorld, api: Pool
 ) -> None:
     """Whether or not PostgreSQL has ever analysed the tables."""
     session, shard = two_teams.connection, shard_of("team_1")
@@ -129,11 +129,11 @@ async def test_of_a_long_log_a_balance_reads_what_is_not_folded_and_a_page_what_
         for wanted, cursor in (
             (Filter(since), NEWEST),
             (Filter(since), (LONG // 2, 0)),
-            (Filter(since, frozenset({Kind.USAGE})), (LONG // 2, 0)),
-            (Filter(since, frozenset({Kind.REFILL, Kind.DISPUTE})), NEWEST),
-            (Filter(since, frozenset({Kind.USAGE, Kind.REFUND})), NEWEST),
+            (Filter(since, frozenset({ActivityKind.USAGE})), (LONG // 2, 0)),
+            (Filter(since, frozenset({ActivityKind.REFILL, ActivityKind.DISPUTE})), NEWEST),
+            (Filter(since, frozenset({ActivityKind.USAGE, ActivityKind.REFUND})), NEWEST),
             (Filter(since, None, "mem_1"), (LONG // 2, 0)),
-            (Filter(since, frozenset({Kind.USAGE}), "mem_1"), NEWEST),
+            (Filter(since, frozenset({ActivityKind.USAGE}), "mem_1"), NEWEST),
         ):
             kinds = None if wanted.kinds is None else sorted(wanted.kinds)
             asked = (shard, "team_1", 0, *cursor, kinds, wanted.member_id, 26, wanted.since)

@@ -30,13 +30,13 @@ from tests.support.facts import granted, planned, store, usage, void
 from tests.support.history import Histories
 from tests.support.holds import wait_for_locks
 from tests.support.projections import every_row, folded_anew
-from tests.support.world import World
+from tests.support.world import ServiceWorld
 
 ALL = list(range(SHARDS))
 TEAMS = [f"team_{n}" for n in range(10)]
 
 
-async def a_busy_world(world: World, *, seed: int, facts: int = 200) -> Histories:
+async def a_busy_world(world: ServiceWorld, *, seed: int, facts: int = 200) -> Histories:
     """Teams with a past, projected."""
     histories = Histories(Random(seed), TEAMS)
     await histories.begin(world.connection)
@@ -58,7 +58,7 @@ async def rebuild_all(connection: Connection, *, names: list[str] | None = None)
 
 @pytest.mark.parametrize("seed", [21, 22])
 async def test_invariant_09_a_rebuild_from_the_beginning_gives_the_same_rows_bit_for_bit(
-    world: World, monkeypatch: pytest.MonkeyPatch, seed: int
+    world: ServiceWorld, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
     monkeypatch.setattr(snapshots, "EVERY", 7)
     await a_busy_world(world, seed=seed)
@@ -72,7 +72,7 @@ async def test_invariant_09_a_rebuild_from_the_beginning_gives_the_same_rows_bit
     assert await every_row(world.connection) == before
 
 
-async def test_a_rebuild_appends_nothing_and_wakes_nobody(world: World) -> None:
+async def test_a_rebuild_appends_nothing_and_wakes_nobody(world: ServiceWorld) -> None:
     await a_busy_world(world, seed=23)
     before = await heads(world.connection)
 
@@ -81,7 +81,7 @@ async def test_a_rebuild_appends_nothing_and_wakes_nobody(world: World) -> None:
     assert await heads(world.connection) == before
 
 
-async def test_an_idle_projector_goes_on_with_the_new_tables_after_a_switch(world: World) -> None:
+async def test_an_idle_projector_goes_on_with_the_new_tables_after_a_switch(world: ServiceWorld) -> None:
     histories = await a_busy_world(world, seed=24)
     async with world.projector():
         await world.projected()
@@ -94,7 +94,7 @@ async def test_an_idle_projector_goes_on_with_the_new_tables_after_a_switch(worl
     assert await every_row(world.connection) == await folded_anew(world.connection)
 
 
-async def test_readers_see_no_gap_and_never_go_back_while_versions_switch_under_load(world: World) -> None:
+async def test_readers_see_no_gap_and_never_go_back_while_versions_switch_under_load(world: ServiceWorld) -> None:
     histories = await a_busy_world(world, seed=25)
     reading = True
     reads = 0
@@ -131,7 +131,7 @@ async def test_readers_see_no_gap_and_never_go_back_while_versions_switch_under_
     assert await every_row(world.connection) == await folded_anew(world.connection)
 
 
-async def test_one_projection_can_be_switched_alone_and_another_one_later(world: World) -> None:
+async def test_one_projection_can_be_switched_alone_and_another_one_later(world: ServiceWorld) -> None:
     histories = await a_busy_world(world, seed=26)
     await rebuild_all(world.connection, names=["usage"])
     assert await live_versions(world.connection) == {"balance": 1, "activity": 1, "usage": 2}
@@ -147,7 +147,7 @@ async def test_one_projection_can_be_switched_alone_and_another_one_later(world:
 
 
 @pytest.mark.parametrize("name", list(TABLES))
-async def test_usage_is_taken_back_whichever_projection_was_switched_alone(world: World, name: str) -> None:
+async def test_usage_is_taken_back_whichever_projection_was_switched_alone(world: ServiceWorld, name: str) -> None:
     await store(world.connection, *planned("team_1", credits=0))
     async with world.projector():
         await world.projected()
@@ -164,7 +164,7 @@ async def test_usage_is_taken_back_whichever_projection_was_switched_alone(world
     assert await every_row(world.connection) == await folded_anew(world.connection)
 
 
-async def test_a_version_that_was_switched_away_is_kept_for_a_day_and_dropped_after_it(world: World) -> None:
+async def test_a_version_that_was_switched_away_is_kept_for_a_day_and_dropped_after_it(world: ServiceWorld) -> None:
     await a_busy_world(world, seed=28)
     await discard(world.connection, await rebuild_all(world.connection, names=["usage", "balance"]))
     before = await every_row(world.connection)
@@ -215,7 +215,7 @@ STAND_STILL = """
 """
 
 
-async def test_a_rebuild_that_was_killed_goes_on_where_it_was(world: World) -> None:
+async def test_a_rebuild_that_was_killed_goes_on_where_it_was(world: ServiceWorld) -> None:
     await a_busy_world(world, seed=27)
     before = await every_row(world.connection)
     killed: Connection = await asyncpg.connect(world.database, server_settings={"timezone": "UTC"})
@@ -250,7 +250,7 @@ async def test_a_rebuild_that_was_killed_goes_on_where_it_was(world: World) -> N
         ("UPDATE usage_v1 SET features = '{}' WHERE team_id = 'team_3'", "usage_v1"),
     ],
 )  # fmt: skip
-async def test_a_comparison_names_the_row_that_differs(world: World, change: str, table: str) -> None:
+async def test_a_comparison_names_the_row_that_differs(world: ServiceWorld, change: str, table: str) -> None:
     await a_busy_world(world, seed=28)
     await store(world.connection, usage("team_3", "one more"))
     async with world.projector():
@@ -268,7 +268,7 @@ async def test_a_comparison_names_the_row_that_differs(world: World, change: str
     assert await compare_shard(world.connection, version, shard_of("team_3"), "test") == found
 
 
-async def test_a_discarded_rebuild_leaves_nothing_behind(world: World) -> None:
+async def test_a_discarded_rebuild_leaves_nothing_behind(world: ServiceWorld) -> None:
     await a_busy_world(world, seed=29, facts=50)
     tables = await world.connection.fetch("SELECT relname FROM pg_class WHERE relkind IN ('r', 'i', 'v') ORDER BY 1")
     version = await begin(world.connection)
@@ -283,7 +283,7 @@ async def test_a_discarded_rebuild_leaves_nothing_behind(world: World) -> None:
     assert await world.connection.fetchval("SELECT count(*) FROM checkpoints WHERE reader LIKE 'rebuild%'") == 0
 
 
-async def test_two_rebuilds_at_once_end_in_one_right_version(world: World) -> None:
+async def test_two_rebuilds_at_once_end_in_one_right_version(world: ServiceWorld) -> None:
     await a_busy_world(world, seed=30)
     before = await every_row(world.connection)
     other: Connection = await asyncpg.connect(world.database, server_settings={"timezone": "UTC"})
@@ -299,7 +299,9 @@ async def test_two_rebuilds_at_once_end_in_one_right_version(world: World) -> No
     assert await every_row(world.connection) == before
 
 
-async def test_a_rebuild_whose_version_another_one_has_switched_to_changes_nothing_any_more(world: World) -> None:
+async def test_a_rebuild_whose_version_another_one_has_switched_to_changes_nothing_any_more(
+    world: ServiceWorld,
+) -> None:
     await a_busy_world(world, seed=32)
     before = await every_row(world.connection)
     version = await begin(world.connection)
@@ -316,7 +318,7 @@ async def test_a_rebuild_whose_version_another_one_has_switched_to_changes_nothi
     assert await every_row(world.connection) == before
 
 
-async def test_of_two_that_switch_to_one_version_at_once_one_does_and_the_way_back_stays(world: World) -> None:
+async def test_of_two_that_switch_to_one_version_at_once_one_does_and_the_way_back_stays(world: ServiceWorld) -> None:
     await a_busy_world(world, seed=33)
     version = await begin(world.connection)
     await build(world.connection, version, ALL, "test")
@@ -332,7 +334,7 @@ async def test_of_two_that_switch_to_one_version_at_once_one_does_and_the_way_ba
     assert {tuple(row) for row in rows} == {(version, version - 1)}  # or the live tables would be dropped a day later
 
 
-async def test_a_rebuild_that_is_quicker_than_the_live_projector_folds_nothing_twice(world: World) -> None:
+async def test_a_rebuild_that_is_quicker_than_the_live_projector_folds_nothing_twice(world: ServiceWorld) -> None:
     histories = await a_busy_world(world, seed=31)
     await histories.go_on(world.connection, 100)  # nobody projects these
 

@@ -12,7 +12,8 @@ import pytest
 from deploy.local.folders import ROOT, free_ports_in_a_row
 from services.audit.checkpoints import new_key_pair
 from services.runtime.health import Health
-from services.runtime.settings import WrongSettings, load_settings
+from services.runtime.settings import WrongSettings
+from services.runtime.settings_loading import load_settings
 from services.runtime.supervisor import supervise
 from tests.support.waiting import until
 

@@ -27,7 +27,8 @@ from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined] # its stubs forget to export it
 
 from deploy.local.stack import Stack
-from schemas.emitter import Emitter, InvalidReport, Receipt, uuid7s
+from schemas.emitter import Emitter, InvalidReport, Receipt
+from schemas.emitter.ids import uuid7s
 from schemas.emitter.spool import SpoolClosed, SpoolFull, SpoolInUse
 from schemas.usage import UsageVoidReported, parse_usage
 from tests.support.waiting import until_in_a_thread

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import asyncpg
-import httpx
+import httpx2
 import pytest
 from fastapi import FastAPI
 
@@ -12,7 +12,7 @@ from services.api.problems import handle_problems
 from services.runtime.health import Health
 from services.runtime.retry import keep_going
 from services.runtime.settings import WrongSettings
-from services.store.connect import AWAY, WORLD, Pool, connect_pool
+from services.store.connect import AWAY, RETRYABLE, Pool, connect_pool
 
 NOT_A_NUMBER = "three"
 
@@ -35,7 +35,7 @@ async def test_a_process_does_not_repeat_for_ever_what_can_not_be_encoded(pool: 
         await pool.fetchval("SELECT $1::integer", NOT_A_NUMBER)
 
     with pytest.raises(asyncpg.DataError, match="three"):
-        await keep_going("the database", work, asyncio.Event(), Health("test"), away=WORLD)
+        await keep_going("the database", work, asyncio.Event(), Health("test"), away=RETRYABLE)
 
 
 async def test_a_session_that_has_ended_is_away(pool: Pool) -> None:
@@ -57,8 +57,8 @@ async def test_a_request_is_told_to_come_again_only_where_that_helps(pool: Pool,
                 connection.terminate()
             await connection.fetchval("SELECT $1::integer", NOT_A_NUMBER)
 
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://api") as client:
+    transport = httpx2.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://api") as client:
         answer = await client.get("/")
 
     assert (answer.status_code, answer.json()["code"]) == (status, "internal" if status == 500 else "unavailable")

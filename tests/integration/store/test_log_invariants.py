@@ -19,14 +19,14 @@ from services.store.identities import Identity, find
 from services.store.proofs import merkle_root
 from services.store.read import heads, read_after
 from services.store.shards import SHARDS, shard_of
-from services.usage.cursors import Step, claim_cursor, move_cursors
+from services.usage.cursors import CursorStep, claim_cursor, move_cursors
 from tests.conftest import url_of
 from tests.support.connections import connections
 from tests.support.facts import granted, new, now, planned, store, usage
 from tests.support.holds import wait_for_locks
 from tests.support.oracle import Oracle, merkle
 from tests.support.usage import structured, used, voided
-from tests.support.world import World
+from tests.support.world import ServiceWorld
 
 APPEND_ONLY = {"facts": "body", "blocks": "root", "refused": "reason", "signed_checkpoints": "note"}
 CHANGES = (
@@ -38,7 +38,7 @@ CHANGES = (
 ROLES = ("recorder", "projector", "worker", "api", "reader", "signer")
 
 
-async def found_by_oracle(world: World) -> list[str]:
+async def found_by_oracle(world: ServiceWorld) -> list[str]:
     """What a reader of the log that shares no code with it finds wrong."""
     oracle = Oracle(world.stack.kafka, {}, set())
     return await oracle.log_problems(world.connection)
@@ -48,7 +48,7 @@ async def found_by_oracle(world: World) -> list[str]:
 
 
 @pytest.mark.parametrize("replica", [False, True], ids=["as always", "with triggers switched off for the session"])
-async def test_invariant_01_not_even_the_owner_changes_what_happened(world: World, replica: bool) -> None:
+async def test_invariant_01_not_even_the_owner_changes_what_happened(world: ServiceWorld, replica: bool) -> None:
     await store(world.connection, granted("team_1", "a"))
     if replica:
         await world.connection.execute("SET session_replication_role = replica")
@@ -60,7 +60,7 @@ async def test_invariant_01_not_even_the_owner_changes_what_happened(world: Worl
 
 
 @pytest.mark.parametrize("role", ROLES)
-async def test_invariant_01_no_process_may_even_ask_for_it(world: World, role: str) -> None:
+async def test_invariant_01_no_process_may_even_ask_for_it(world: ServiceWorld, role: str) -> None:
     async with connections(url_of(world.database, world.database.rpartition("/")[2], role=role), 1) as (connection,):
         forbidden = [
             change.format(table=table, column=column) for table, column in APPEND_ONLY.items() for change in CHANGES
@@ -80,7 +80,7 @@ async def test_invariant_01_no_process_may_even_ask_for_it(world: World, role: s
 # 2. Exactly once.
 
 
-async def test_invariant_02_an_identity_is_stored_once_however_many_try_at_the_same_time(world: World) -> None:
+async def test_invariant_02_an_identity_is_stored_once_however_many_try_at_the_same_time(world: ServiceWorld) -> None:
     async with connections(world.database, 8) as sessions:
 
         async def attempt(session: Connection, n: int) -> bool:
@@ -98,7 +98,7 @@ async def test_invariant_02_an_identity_is_stored_once_however_many_try_at_the_s
     assert await found_by_oracle(world) == []
 
 
-async def test_invariant_02_a_violated_identity_leaves_no_trace_of_its_transaction(world: World) -> None:
+async def test_invariant_02_a_violated_identity_leaves_no_trace_of_its_transaction(world: ServiceWorld) -> None:
     await store(world.connection, granted("team_1", "a"))
     before = await heads(world.connection)
 
@@ -109,7 +109,7 @@ async def test_invariant_02_a_violated_identity_leaves_no_trace_of_its_transacti
     assert await found_by_oracle(world) == []
 
 
-async def test_invariant_02_an_identity_is_taken_for_ever_and_not_for_a_window(world: World) -> None:
+async def test_invariant_02_an_identity_is_taken_for_ever_and_not_for_a_window(world: ServiceWorld) -> None:
     await world.team("team_1", "team_2")
     long_ago = used("team_1", "a", at="2025-02-03T04:05:06Z")
     async with world.recorder():
@@ -122,7 +122,7 @@ async def test_invariant_02_an_identity_is_taken_for_ever_and_not_for_a_window(w
     assert await world.repeats("a") == (1, 0)
 
 
-async def test_invariant_02_nobody_takes_the_id_of_another_team_or_of_ours(world: World) -> None:
+async def test_invariant_02_nobody_takes_the_id_of_another_team_or_of_ours(world: ServiceWorld) -> None:
     neighbour = next(team for n in range(1_000) if shard_of(team := f"neighbour_{n}") == shard_of("team_1"))
     await world.team("team_1", "team_2", neighbour)
     async with world.recorder():
@@ -135,7 +135,9 @@ async def test_invariant_02_nobody_takes_the_id_of_another_team_or_of_ours(world
     assert await world.reasons() == ["reserved_source", "reserved_source"]
 
 
-async def test_invariant_02_the_same_digest_is_a_duplicate_another_one_a_conflict_that_is_kept(world: World) -> None:
+async def test_invariant_02_the_same_digest_is_a_duplicate_another_one_a_conflict_that_is_kept(
+    world: ServiceWorld,
+) -> None:
     await world.team("team_1")
     first = used("team_1", "a", quantity="2.0", at="2026-01-01T00:00:00Z")
     same = used("team_1", "a", quantity=2, at="2026-01-01T01:00:00+01:00")
@@ -153,7 +155,7 @@ async def test_invariant_02_the_same_digest_is_a_duplicate_another_one_a_conflic
 # 3. Order.
 
 
-async def test_invariant_03_order_positions_are_gapless_and_in_commit_order(world: World) -> None:
+async def test_invariant_03_order_positions_are_gapless_and_in_commit_order(world: ServiceWorld) -> None:
     """Eight writers that are slow to commit and now and then give up, four readers that must never see a later one first."""
     teams = [f"team_{n}" for n in range(6)]
     writing = True
@@ -192,7 +194,7 @@ async def test_invariant_03_order_positions_are_gapless_and_in_commit_order(worl
     assert await found_by_oracle(world) == []
 
 
-async def test_invariant_03_a_later_position_is_never_visible_before_an_earlier_one(world: World) -> None:
+async def test_invariant_03_a_later_position_is_never_visible_before_an_earlier_one(world: ServiceWorld) -> None:
     async with connections(world.database, 3) as (slow, fast, reader):
         transaction = slow.transaction()
         await transaction.start()
@@ -209,7 +211,7 @@ async def test_invariant_03_a_later_position_is_never_visible_before_an_earlier_
     assert [fact.id for fact in await world.facts("team_1")] == ["slow", "fast"]
 
 
-async def test_invariant_03_writers_of_many_shards_never_wait_for_each_other_in_a_circle(world: World) -> None:
+async def test_invariant_03_writers_of_many_shards_never_wait_for_each_other_in_a_circle(world: ServiceWorld) -> None:
     teams = [f"team_{n}" for n in range(24)]
 
     async def write(session: Connection, writer: int) -> None:
@@ -224,7 +226,7 @@ async def test_invariant_03_writers_of_many_shards_never_wait_for_each_other_in_
     assert await found_by_oracle(world) == []
 
 
-async def test_invariant_03_shards_are_kafkas_partitions_by_its_default_partitioner(world: World) -> None:
+async def test_invariant_03_shards_are_kafkas_partitions_by_its_default_partitioner(world: ServiceWorld) -> None:
     teams = [f"team_{n}" for n in range(50)] + ["Ünïcødé", "a b", "x" * 128, "團隊"]
     by_aiokafka = {
         team: place[0]
@@ -244,7 +246,7 @@ async def test_invariant_03_shards_are_kafkas_partitions_by_its_default_partitio
 
 
 async def test_invariant_03_the_number_of_shards_is_refused_if_changed(
-    world: World,
+    world: ServiceWorld,
 ) -> None:
     assert shards.SHARDS == 64
     with pytest.raises(asyncpg.RestrictViolationError):
@@ -257,7 +259,9 @@ async def test_invariant_03_the_number_of_shards_is_refused_if_changed(
         await migrate.migrate(world.connection)
 
 
-async def test_invariant_03_whoever_waits_for_a_shard_is_let_in_between_the_recorders_batches(world: World) -> None:
+async def test_invariant_03_whoever_waits_for_a_shard_is_let_in_between_the_recorders_batches(
+    world: ServiceWorld,
+) -> None:
     """On a store that is slow to write, batches shrink while somebody waits for the head that they hold."""
     await world.connection.execute(SLOW_TO_WRITE)
     await world.team("team_1")
@@ -288,7 +292,7 @@ SLOW_TO_WRITE = """
 # 4. One owner.
 
 
-async def test_invariant_04_the_cursor_moves_for_its_owner_and_for_nobody_else(world: World) -> None:
+async def test_invariant_04_the_cursor_moves_for_its_owner_and_for_nobody_else(world: ServiceWorld) -> None:
     (start,) = {await world.connection.fetchval("SELECT next_offset FROM kafka_cursors WHERE partition = 3")}
     old = await claim_cursor(world.connection, "usage", 3, "old", 0)
     await move_cursors(world.connection, "usage", [step(3, old.epoch, start, start + 10)])
@@ -310,11 +314,13 @@ async def test_invariant_04_the_cursor_moves_for_its_owner_and_for_nobody_else(w
     assert (await world.cursors())[3] == start + 10
 
 
-def step(partition: int, epoch: int, from_offset: int, to_offset: int) -> Step:
-    return Step(partition, epoch, from_offset, to_offset, b"hash", datetime.now(UTC))
+def step(partition: int, epoch: int, from_offset: int, to_offset: int) -> CursorStep:
+    return CursorStep(partition, epoch, from_offset, to_offset, b"hash", datetime.now(UTC))
 
 
-async def test_invariant_04_a_claim_waits_for_the_batch_that_is_being_stored_and_goes_on_after_it(world: World) -> None:
+async def test_invariant_04_a_claim_waits_for_the_batch_that_is_being_stored_and_goes_on_after_it(
+    world: ServiceWorld,
+) -> None:
     cursor = await claim_cursor(world.connection, "usage", 3, "old", 0)
     async with connections(world.database, 1) as (stranger,):
         transaction = world.connection.transaction()
@@ -331,7 +337,7 @@ async def test_invariant_04_a_claim_waits_for_the_batch_that_is_being_stored_and
     assert (claimed.epoch, claimed.next_offset) == (cursor.epoch + 1, cursor.next_offset + 5)
 
 
-async def test_invariant_04_readers_of_the_log_are_fenced_in_the_same_way(world: World) -> None:
+async def test_invariant_04_readers_of_the_log_are_fenced_in_the_same_way(world: ServiceWorld) -> None:
     await store(world.connection, *[granted(f"team_{n}", "a") for n in range(100)])
     async with connections(world.database, 2) as (one, two):
         first, second = Claims("test", "first"), Claims("test", "second")
@@ -362,7 +368,7 @@ async def test_invariant_04_readers_of_the_log_are_fenced_in_the_same_way(world:
     ids=["epoch", "place", "later epoch", "later place"],
 )
 async def test_invariant_04_a_checkpoint_moves_for_its_owner_from_where_it_stands_and_never_otherwise(
-    world: World, epochs_ago: int, positions_ago: int
+    world: ServiceWorld, epochs_ago: int, positions_ago: int
 ) -> None:
     reader = Claims("test", "reader")
     await reader.make_rows(world.connection)
@@ -380,7 +386,7 @@ async def test_invariant_04_a_checkpoint_moves_for_its_owner_from_where_it_stand
     assert [row["position"] for row in rows] == [5, 5, 5]
 
 
-async def test_invariant_04_readers_share_the_shards_and_none_is_read_by_two(world: World) -> None:
+async def test_invariant_04_readers_share_the_shards_and_none_is_read_by_two(world: ServiceWorld) -> None:
     async with connections(world.database, 4) as sessions:
         readers = [Claims("test", f"reader-{n}") for n in range(4)]
         for _ in range(6):
@@ -400,7 +406,7 @@ async def test_invariant_04_readers_share_the_shards_and_none_is_read_by_two(wor
 
 @pytest.mark.parametrize("count", [1, 2, 3, 63, 64, 65, 300], ids=lambda n: f"{n} facts")
 async def test_invariant_05_leaves_roots_and_chain_can_be_worked_out_anew_from_the_rows(
-    world: World, count: int
+    world: ServiceWorld, count: int
 ) -> None:
     odd = [
         new("team_Ü", f"id-{n}", granted("team_Ü", "x", n + 1).fact, at=now() - timedelta(days=n)) for n in range(count)
@@ -413,7 +419,7 @@ async def test_invariant_05_leaves_roots_and_chain_can_be_worked_out_anew_from_t
     assert len(await world.facts("team_Ü")) == count
 
 
-async def test_invariant_05_a_leaf_covers_every_column_and_the_very_bytes(world: World) -> None:
+async def test_invariant_05_a_leaf_covers_every_column_and_the_very_bytes(world: ServiceWorld) -> None:
     await store(world.connection, *planned("team_1"))
     await store(world.connection, usage("team_1", "a"), usage("team_1", "b"))
     columns = await world.connection.fetch(
@@ -443,7 +449,7 @@ def test_invariant_05_the_root_is_that_of_rfc_9162(size: int) -> None:
     assert merkle_root(leaves) == merkle(leaves)
 
 
-async def test_invariant_05_what_is_stored_is_what_was_written_byte_for_byte(world: World) -> None:
+async def test_invariant_05_what_is_stored_is_what_was_written_byte_for_byte(world: ServiceWorld) -> None:
     facts = [usage("team_1", "a"), granted("team_1", "b", 7)]
     await store(world.connection, *facts)
 

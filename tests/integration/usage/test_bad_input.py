@@ -19,7 +19,7 @@ from deploy.local.stack import Stack
 from tests.conftest import a_database
 from tests.support.fleet import Fleet
 from tests.support.usage import Message, binary, raw, reported, structured, used, voided
-from tests.support.world import World, a_world
+from tests.support.world import ServiceWorld, a_world
 
 MB = 2**20
 HUGE = json.dumps(reported("team_1", "huge") | {"comment": "x" * (10 * MB)}).encode()
@@ -283,7 +283,7 @@ async def test_the_neighbours_of_bad_records_are_stored(verdicts: Verdicts) -> N
     assert verdicts.neighbours_stored == verdicts.neighbours_sent
 
 
-async def test_what_the_contract_explains_is_recorded_as_it_explains_it(world: World) -> None:
+async def test_what_the_contract_explains_is_recorded_as_it_explains_it(world: ServiceWorld) -> None:
     twice = json.dumps(reported("team_1", "twice", quantity="1")).replace(
         '"quantity": "1"', '"quantity": "1", "quantity": "3"'
     )
@@ -320,7 +320,7 @@ async def test_what_the_contract_explains_is_recorded_as_it_explains_it(world: W
     assert "prompt" not in facts["prompt"]
 
 
-async def test_a_header_name_that_is_no_text_stops_nobody(world: World) -> None:
+async def test_a_header_name_that_is_no_text_stops_nobody(world: ServiceWorld) -> None:
     await world.team("team_1")
 
     async with world.recorder():
@@ -332,7 +332,7 @@ async def test_a_header_name_that_is_no_text_stops_nobody(world: World) -> None:
     assert {"before", "after"} <= set(await world.usage_ids())
 
 
-async def send_with_header_name(world: World, name: bytes, message: Message, *, partition: int) -> None:
+async def send_with_header_name(world: ServiceWorld, name: bytes, message: Message, *, partition: int) -> None:
     """No client library writes a header name that is not UTF-8, so the bytes of a batch are changed after it was made."""
     placeholder = "h" * len(name)
     async with AIOKafkaProducer(bootstrap_servers=world.stack.kafka) as producer:
@@ -347,7 +347,7 @@ async def send_with_header_name(world: World, name: bytes, message: Message, *, 
         world.ends[partition] = done.offset + 1
 
 
-async def test_when_more_than_half_is_refused_the_recorder_says_so_loudly_and_goes_on(world: World) -> None:
+async def test_when_more_than_half_is_refused_the_recorder_says_so_loudly_and_goes_on(world: ServiceWorld) -> None:
     await world.team("team_1")
 
     with capture_logs() as lines:
@@ -366,7 +366,7 @@ async def test_when_more_than_half_is_refused_the_recorder_says_so_loudly_and_go
 
 
 async def test_values_of_ten_megabytes_and_what_unpacks_to_them_leave_memory_bounded(
-    world: World, fleet: Fleet
+    world: ServiceWorld, fleet: Fleet
 ) -> None:
     await world.team("team_1")
     fleet.start("recorder")

@@ -8,7 +8,7 @@ import pytest
 
 from projections.entitlement import Limit
 from schemas.credits import MICRO
-from services.credits.holds import HoldState, Part, capture, expire_holds, extend, release
+from services.credits.holds import CapturedPart, HoldState, capture, expire_holds, extend, release
 from services.credits.limits import set_limit
 from services.runtime.errors import Refused
 from services.store.append import append, lock_shard
@@ -18,7 +18,7 @@ from tests.support.heads import heads_unguarded
 from tests.support.holds import held, state_of, wait_for_locks
 from tests.support.usage import Message, reported, structured, used, voided
 from tests.support.waiting import until
-from tests.support.world import World
+from tests.support.world import ServiceWorld
 
 PRO = 3_000 * MICRO
 
@@ -31,14 +31,14 @@ def done(id: str, hold_id: str | None, *, team_id: str = "team_1", partition: in
 
 
 @asynccontextmanager
-async def locked(world: World) -> AsyncIterator[None]:
+async def locked(world: ServiceWorld) -> AsyncIterator[None]:
     """Nobody appends for the team meanwhile, save the world's own connection: what recorders have judged waits to be written."""
     async with world.connection.transaction():
         await lock_shard(world.connection, "team_1")
         yield
 
 
-async def both_own(world: World) -> None:
+async def both_own(world: ServiceWorld) -> None:
     """Two recorders have partitions."""
 
     async def look() -> bool:
@@ -49,14 +49,14 @@ async def both_own(world: World) -> None:
 
 
 @pytest.fixture
-async def holding(world: World) -> World:
+async def holding(world: ServiceWorld) -> ServiceWorld:
     """A team with 3,000 credits, of which 100 are held."""
     await world.team("team_1")
     await held(world.connection, "h", 100)
     return world
 
 
-async def test_usage_settles_its_hold_and_what_it_did_not_need_is_free_again(holding: World) -> None:
+async def test_usage_settles_its_hold_and_what_it_did_not_need_is_free_again(holding: ServiceWorld) -> None:
     async with holding.recorder():
         await holding.send(done("a", "h"))
         await holding.recorded()
@@ -67,7 +67,9 @@ async def test_usage_settles_its_hold_and_what_it_did_not_need_is_free_again(hol
 
 
 @pytest.mark.parametrize("together", [True, False], ids=["in one batch", "in two batches"])
-async def test_a_second_usage_of_a_settled_hold_is_refused_with_its_bytes(holding: World, together: bool) -> None:
+async def test_a_second_usage_of_a_settled_hold_is_refused_with_its_bytes(
+    holding: ServiceWorld, together: bool
+) -> None:
     first, second = done("a", "h"), done("b", "h")
 
     async with holding.recorder():
@@ -84,7 +86,9 @@ async def test_a_second_usage_of_a_settled_hold_is_refused_with_its_bytes(holdin
 
 
 @pytest.mark.parametrize("together", [True, False], ids=["in one batch", "in two batches"])
-async def test_the_usage_that_settled_a_hold_is_a_duplicate_when_it_comes_again(holding: World, together: bool) -> None:
+async def test_the_usage_that_settled_a_hold_is_a_duplicate_when_it_comes_again(
+    holding: ServiceWorld, together: bool
+) -> None:
     same = done("a", "h")
 
     async with holding.recorder():
@@ -98,7 +102,7 @@ async def test_the_usage_that_settled_a_hold_is_a_duplicate_when_it_comes_again(
     assert await holding.refused() == []
 
 
-async def test_usage_after_a_release_an_expiry_or_of_a_hold_that_never_was_is_plain_usage(world: World) -> None:
+async def test_usage_after_a_release_an_expiry_or_of_a_hold_that_never_was_is_plain_usage(world: ServiceWorld) -> None:
     await world.team("team_1", "team_2")
     await held(world.connection, "theirs", 5, team_id="team_2")
     await held(world.connection, "released", 5)
@@ -120,7 +124,9 @@ async def test_usage_after_a_release_an_expiry_or_of_a_hold_that_never_was_is_pl
     assert (await world.balance()).holds == {}
 
 
-async def test_of_two_recorders_with_usage_of_one_hold_one_settles_it_and_the_other_refuses(holding: World) -> None:
+async def test_of_two_recorders_with_usage_of_one_hold_one_settles_it_and_the_other_refuses(
+    holding: ServiceWorld,
+) -> None:
     async with AsyncExitStack() as both:
         for _ in range(2):
             await both.enter_async_context(holding.recorder())
@@ -136,7 +142,7 @@ async def test_of_two_recorders_with_usage_of_one_hold_one_settles_it_and_the_ot
 
 
 async def test_a_usage_that_two_recorders_have_settles_its_hold_once_and_is_a_duplicate_for_the_other(
-    holding: World,
+    holding: ServiceWorld,
 ) -> None:
     at = reported("team_1", "same")["time"]
     event = reported("team_1", "same", at=at)
@@ -155,32 +161,32 @@ async def test_a_usage_that_two_recorders_have_settles_its_hold_once_and_is_a_du
     assert await holding.refused() == []
 
 
-async def test_a_capture_that_comes_before_the_usage_wins_and_the_usage_is_refused(holding: World) -> None:
+async def test_a_capture_that_comes_before_the_usage_wins_and_the_usage_is_refused(holding: ServiceWorld) -> None:
     async with holding.recorder():
         async with locked(holding):
             await holding.send(done("a", "h"))
             await wait_for_locks(holding.connection, 1)
-            await capture(holding.connection, "team_1", "h", "c", [Part(7 * MICRO)], final=True)
+            await capture(holding.connection, "team_1", "h", "c", [CapturedPart(7 * MICRO)], final=True)
         await holding.recorded()
 
     assert await holding.reasons() == ["hold_settled"]
     assert (await holding.balance()).total == PRO - 7 * MICRO
 
 
-async def test_a_capture_that_comes_after_the_usage_is_refused(holding: World) -> None:
+async def test_a_capture_that_comes_after_the_usage_is_refused(holding: ServiceWorld) -> None:
     async with holding.recorder():
         await holding.send(done("a", "h"))
         await holding.recorded()
 
     with pytest.raises(Refused, match="hold_settled"):
         async with holding.connection.transaction():
-            await capture(holding.connection, "team_1", "h", "c", [Part(7 * MICRO)], final=True)
+            await capture(holding.connection, "team_1", "h", "c", [CapturedPart(7 * MICRO)], final=True)
     assert (await holding.balance()).total == PRO - MICRO
 
 
 @pytest.mark.parametrize("end", [HoldState.EXPIRED, HoldState.RELEASED])
 async def test_a_hold_that_ends_while_the_recorder_waits_leaves_plain_usage_behind(
-    world: World, end: HoldState
+    world: ServiceWorld, end: HoldState
 ) -> None:
     await world.team("team_1")
     hold = await held(world.connection, "h", 5, lasts=timedelta(seconds=2 if end is HoldState.EXPIRED else 60))
@@ -203,7 +209,7 @@ async def test_a_hold_that_ends_while_the_recorder_waits_leaves_plain_usage_behi
     assert await state_of(world.connection, "h") is end
 
 
-async def test_a_hold_that_is_made_longer_while_the_recorder_takes_it_for_over_is_settled(world: World) -> None:
+async def test_a_hold_that_is_made_longer_while_the_recorder_takes_it_for_over_is_settled(world: ServiceWorld) -> None:
     await world.team("team_1")
     hold = await held(world.connection, "h", 5)
     await world.connection.execute("UPDATE holds SET expires_at = clock_timestamp()")  # whoever looks now finds it over
@@ -221,7 +227,7 @@ async def test_a_hold_that_is_made_longer_while_the_recorder_takes_it_for_over_i
 
 
 async def test_where_the_databases_clock_has_stepped_back_holds_go_by_the_time_that_their_shard_has_reached(
-    world: World,
+    world: ServiceWorld,
 ) -> None:
     await world.team("team_1", "team_2")
     await held(world.connection, "over", 5, lasts=timedelta(minutes=10))
@@ -245,7 +251,7 @@ async def test_where_the_databases_clock_has_stepped_back_holds_go_by_the_time_t
         assert await expire_holds(world.connection, "team_1", 10) == 1
 
 
-async def test_usage_is_recorded_whatever_plan_top_ups_limit_or_balance_its_team_has(world: World) -> None:
+async def test_usage_is_recorded_whatever_plan_top_ups_limit_or_balance_its_team_has(world: ServiceWorld) -> None:
     await world.team("team_1", plan="free")
     async with world.connection.transaction():
         await set_limit(world.connection, "team_1", "mem_1", Limit(daily=0, hard=True), limited_by=None)
@@ -258,7 +264,7 @@ async def test_usage_is_recorded_whatever_plan_top_ups_limit_or_balance_its_team
     assert (await world.balance()).additional == -1_200 * MICRO
 
 
-async def test_the_void_of_a_usage_does_not_open_its_hold_again(holding: World) -> None:
+async def test_the_void_of_a_usage_does_not_open_its_hold_again(holding: ServiceWorld) -> None:
     async with holding.recorder():
         await holding.send(
             done("a", "h"), structured(voided("team_1", "v", of="a")), done("b", "h"), used("team_1", "c")

@@ -21,13 +21,13 @@ from services.usage import consuming
 from services.usage.receipts import Status, read_receipt
 from tests.support.usage import SOURCE, Message, binary, raw, reported, structured, used, voided
 from tests.support.waiting import until
-from tests.support.world import Service, World, a_world
+from tests.support.world import Service, ServiceWorld, a_world
 
 CREDIT = 1_000_000
 PRO = 3_000 * CREDIT
 
 
-async def test_usage_in_both_modes_becomes_priced_facts_and_burns_credits(world: World) -> None:
+async def test_usage_in_both_modes_becomes_priced_facts_and_burns_credits(world: ServiceWorld) -> None:
     await world.team("team_1")
 
     async with world.recorder():
@@ -41,7 +41,7 @@ async def test_usage_in_both_modes_becomes_priced_facts_and_burns_credits(world:
     assert (await world.balance()).total == PRO - 11 * CREDIT
 
 
-async def test_a_duplicate_within_a_batch_is_burned_once_and_counted(world: World) -> None:
+async def test_a_duplicate_within_a_batch_is_burned_once_and_counted(world: ServiceWorld) -> None:
     await world.team("team_1")
     same = used("team_1", "a")
 
@@ -54,7 +54,9 @@ async def test_a_duplicate_within_a_batch_is_burned_once_and_counted(world: Worl
     assert (await world.balance()).total == PRO - 2 * CREDIT
 
 
-async def test_a_duplicate_in_a_later_batch_is_burned_once_and_stops_none_of_its_neighbours(world: World) -> None:
+async def test_a_duplicate_in_a_later_batch_is_burned_once_and_stops_none_of_its_neighbours(
+    world: ServiceWorld,
+) -> None:
     await world.team("team_1")
     same = used("team_1", "a")
 
@@ -68,7 +70,7 @@ async def test_a_duplicate_in_a_later_batch_is_burned_once_and_stops_none_of_its
     assert await world.repeats("a") == (1, 0)
 
 
-async def test_a_duplicate_after_a_restart_is_burned_once(world: World) -> None:
+async def test_a_duplicate_after_a_restart_is_burned_once(world: ServiceWorld) -> None:
     await world.team("team_1")
     same = used("team_1", "a")
 
@@ -84,7 +86,7 @@ async def test_a_duplicate_after_a_restart_is_burned_once(world: World) -> None:
 
 
 @pytest.mark.parametrize("together", [True, False], ids=["in one batch", "in two batches"])
-async def test_the_same_id_with_other_contents_is_kept_apart_and_visible(world: World, together: bool) -> None:
+async def test_the_same_id_with_other_contents_is_kept_apart_and_visible(world: ServiceWorld, together: bool) -> None:
     await world.team("team_1")
     first, other = used("team_1", "a", quantity="1"), used("team_1", "a", quantity="2")
 
@@ -103,7 +105,7 @@ async def test_the_same_id_with_other_contents_is_kept_apart_and_visible(world: 
     assert refused["value"] == other.value
 
 
-async def test_the_same_usage_written_differently_is_a_duplicate_and_no_conflict(world: World) -> None:
+async def test_the_same_usage_written_differently_is_a_duplicate_and_no_conflict(world: ServiceWorld) -> None:
     await world.team("team_1")
     event = reported("team_1", "a", quantity="1.50", at="2026-11-01T12:00:00+01:00")
     data = event["data"] | {"quantity": 1.5, "comment": "not stored"}
@@ -117,7 +119,7 @@ async def test_the_same_usage_written_differently_is_a_duplicate_and_no_conflict
     assert await world.refused() == []
 
 
-async def test_two_teams_and_two_services_may_use_the_same_id(world: World) -> None:
+async def test_two_teams_and_two_services_may_use_the_same_id(world: ServiceWorld) -> None:
     await world.team("team_1", "team_2")
     twos = used("team_2", "a")
 
@@ -134,7 +136,7 @@ async def test_two_teams_and_two_services_may_use_the_same_id(world: World) -> N
     assert await world.repeats("a") == (1, 0)
 
 
-async def test_usage_before_the_first_plan_is_refused_and_can_be_sent_again_after_it(world: World) -> None:
+async def test_usage_before_the_first_plan_is_refused_and_can_be_sent_again_after_it(world: ServiceWorld) -> None:
     early = used("team_1", "a")
 
     async with world.recorder():
@@ -148,7 +150,7 @@ async def test_usage_before_the_first_plan_is_refused_and_can_be_sent_again_afte
     assert await world.usage_ids() == ["a"]
 
 
-async def test_a_void_returns_the_credits_once_however_often_it_is_sent(world: World) -> None:
+async def test_a_void_returns_the_credits_once_however_often_it_is_sent(world: ServiceWorld) -> None:
     await world.team("team_1")
     void = structured(voided("team_1", "void a", of="a"))
 
@@ -167,7 +169,7 @@ async def test_a_void_returns_the_credits_once_however_often_it_is_sent(world: W
     assert (await world.balance()).total == PRO - CREDIT
 
 
-async def test_a_void_of_unknown_usage_is_refused_and_so_is_one_of_another_service(world: World) -> None:
+async def test_a_void_of_unknown_usage_is_refused_and_so_is_one_of_another_service(world: ServiceWorld) -> None:
     await world.team("team_1", "team_2")
     other = voided("team_1", "v3", of="a", source="/features/other")
     other["data"]["usage_source"] = "/features/test"
@@ -186,7 +188,9 @@ async def test_a_void_of_unknown_usage_is_refused_and_so_is_one_of_another_servi
     assert (await world.balance()).total == PRO - CREDIT
 
 
-async def test_any_mixture_of_duplicates_over_batches_restarts_and_two_recorders_is_burned_once(world: World) -> None:
+async def test_any_mixture_of_duplicates_over_batches_restarts_and_two_recorders_is_burned_once(
+    world: ServiceWorld,
+) -> None:
     random = Random(7)
     teams = [f"team_{n}" for n in range(12)]
     await world.team(*teams)
@@ -212,7 +216,7 @@ async def test_any_mixture_of_duplicates_over_batches_restarts_and_two_recorders
     assert await world.refused() == []
 
 
-async def test_a_team_is_read_right_even_when_its_records_lie_in_other_partitions(world: World) -> None:
+async def test_a_team_is_read_right_even_when_its_records_lie_in_other_partitions(world: ServiceWorld) -> None:
     await world.team("team_1")
     everywhere = [Message(b"team_1", used("team_1", f"id-{n}").value, partition=n % 8) for n in range(40)]
 
@@ -227,7 +231,7 @@ async def test_a_team_is_read_right_even_when_its_records_lie_in_other_partition
         assert mine == [f"id-{n}" for n in range(40) if n % 8 == partition]
 
 
-async def test_aborted_transactions_are_never_recorded_and_markers_hold_nothing_up(world: World) -> None:
+async def test_aborted_transactions_are_never_recorded_and_markers_hold_nothing_up(world: ServiceWorld) -> None:
     await world.team("team_1")
     place = await world.send(used("team_1", "before"))
     producer = AIOKafkaProducer(bootstrap_servers=world.stack.kafka, transactional_id="feature-in-two-minds")
@@ -252,7 +256,7 @@ async def test_aborted_transactions_are_never_recorded_and_markers_hold_nothing_
 
 
 async def test_usage_is_priced_by_the_card_of_its_own_time_and_a_running_recorder_learns_of_new_cards(
-    world: World,
+    world: ServiceWorld,
 ) -> None:
     await world.team("team_1", "team_2")
 
@@ -277,7 +281,7 @@ async def test_usage_is_priced_by_the_card_of_its_own_time_and_a_running_recorde
     }
 
 
-async def knows_card(world: World, version: int, at: datetime) -> bool:
+async def knows_card(world: ServiceWorld, version: int, at: datetime) -> bool:
     """The recorder prices usage of this time by this card."""
     await world.send(used("team_2", str(uuid4()), at=at))
     await world.recorded()
@@ -285,7 +289,7 @@ async def knows_card(world: World, version: int, at: datetime) -> bool:
     return bool(json.loads(last.body)["rate_card"] == version)
 
 
-async def publish_card_that_doubles(world: World) -> datetime:
+async def publish_card_that_doubles(world: ServiceWorld) -> datetime:
     """The catalog's card with an image at twice the price; since when it is in force.
 
     It is appended as it will lie in the log some time after its notice: nobody waits until it is in force.
@@ -322,7 +326,7 @@ async def test_a_recorder_that_starts_before_the_first_rate_card_waits_for_it(st
         assert await world.usage_ids() == ["a"]
 
 
-async def test_nonsense_does_not_move_the_order_of_its_neighbours(world: World) -> None:
+async def test_nonsense_does_not_move_the_order_of_its_neighbours(world: ServiceWorld) -> None:
     await world.team("team_1")
 
     async with world.recorder():
@@ -334,7 +338,7 @@ async def test_nonsense_does_not_move_the_order_of_its_neighbours(world: World) 
 
 
 async def test_no_default_of_the_libraries_is_trusted_where_it_is_unsafe_for_money(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: ServiceWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[Any] = []
 

@@ -18,13 +18,13 @@ from tests.support.oracle import Oracle
 from tests.support.proxy import Cut, a_proxy
 from tests.support.usage import used
 from tests.support.waiting import until
-from tests.support.world import World, a_consumer, ends_of, nobody_died
+from tests.support.world import ServiceWorld, a_consumer, ends_of, nobody_died
 
 TEAMS = [f"team_{n}" for n in range(16)]
 
 
 @asynccontextmanager
-async def under_pressure(world: World, *, per_second: int = 400, seed: int = 1) -> AsyncIterator[Pressure]:
+async def under_pressure(world: ServiceWorld, *, per_second: int = 400, seed: int = 1) -> AsyncIterator[Pressure]:
     """Usage of sixteen teams keeps coming; afterwards everything has been recorded, and the oracle finds nothing."""
     begin = await world.cursors()
     await world.team(*TEAMS)
@@ -47,7 +47,7 @@ async def under_pressure(world: World, *, per_second: int = 400, seed: int = 1) 
         oracle.close()
 
 
-async def recorded_some(world: World, more: int = 50) -> None:
+async def recorded_some(world: ServiceWorld, more: int = 50) -> None:
     """Wait until the log has grown."""
     before = await world.connection.fetchval("SELECT sum(next) FROM shard_heads")
 
@@ -60,7 +60,7 @@ async def recorded_some(world: World, more: int = 50) -> None:
 
 @pytest.mark.parametrize("cut", Cut)
 @pytest.mark.parametrize("away_seconds", [0, 1], ids=["at once", "for a second"])
-async def test_a_commit_whose_answer_is_lost_counts_once(world: World, cut: Cut, away_seconds: float) -> None:
+async def test_a_commit_whose_answer_is_lost_counts_once(world: ServiceWorld, cut: Cut, away_seconds: float) -> None:
     async with a_proxy(world.database) as proxy, world.recorder(database=proxy.url(world.database)):
         async with under_pressure(world):
             await recorded_some(world)
@@ -70,7 +70,7 @@ async def test_a_commit_whose_answer_is_lost_counts_once(world: World, cut: Cut,
                 await recorded_some(world)
 
 
-async def test_recorders_that_come_and_go_lose_nothing_double_nothing_and_keep_the_order(world: World) -> None:
+async def test_recorders_that_come_and_go_lose_nothing_double_nothing_and_keep_the_order(world: ServiceWorld) -> None:
     async with world.recorder(), under_pressure(world, per_second=1_000):
         await recorded_some(world)
         for _ in range(3):
@@ -81,13 +81,15 @@ async def test_recorders_that_come_and_go_lose_nothing_double_nothing_and_keep_t
             await recorded_some(world, 100)
 
 
-async def test_a_recorder_that_lost_its_partitions_to_a_stranger_takes_them_back(world: World) -> None:
+async def test_a_recorder_that_lost_its_partitions_to_a_stranger_takes_them_back(world: ServiceWorld) -> None:
     async with world.recorder(), under_pressure(world):
         await recorded_some(world)
         await world.connection.execute("UPDATE kafka_cursors SET epoch = epoch + 1, owner = 'a stranger that died'")
 
 
-async def test_a_frozen_recorder_is_taken_over_and_is_fenced_when_it_wakes_up(world: World, fleet: Fleet) -> None:
+async def test_a_frozen_recorder_is_taken_over_and_is_fenced_when_it_wakes_up(
+    world: ServiceWorld, fleet: Fleet
+) -> None:
     fleet.start("recorder-1")
     await fleet.ready("recorder-1")
     async with under_pressure(world):
@@ -102,7 +104,7 @@ async def test_a_frozen_recorder_is_taken_over_and_is_fenced_when_it_wakes_up(wo
 
 @pytest.mark.parametrize("point", ["recorder:cursor_moved", "append:heads_taken", "recorder:before_commit"])
 async def test_a_recorder_frozen_inside_its_transaction_holds_nobody_up_for_long(
-    world: World, fleet: Fleet, point: str
+    world: ServiceWorld, fleet: Fleet, point: str
 ) -> None:
     fleet.start("recorder-1", stop_at=f"{point}:2", lease_seconds="2")
     async with under_pressure(world):
@@ -115,7 +117,9 @@ async def test_a_recorder_frozen_inside_its_transaction_holds_nobody_up_for_long
 
 
 @pytest.mark.usefixtures("durable")
-async def test_kafka_and_postgresql_restart_under_load_and_the_recorder_goes_on(world: World, fleet: Fleet) -> None:
+async def test_kafka_and_postgresql_restart_under_load_and_the_recorder_goes_on(
+    world: ServiceWorld, fleet: Fleet
+) -> None:
     fleet.start("recorder-1")
     fleet.start("recorder-2")
     await fleet.ready("recorder-1", "recorder-2")
@@ -134,7 +138,7 @@ async def test_kafka_and_postgresql_restart_under_load_and_the_recorder_goes_on(
     nobody_died(fleet.processes)
 
 
-async def test_what_kafka_itself_has_noted_is_never_read_back(world: World) -> None:
+async def test_what_kafka_itself_has_noted_is_never_read_back(world: ServiceWorld) -> None:
     await world.team("team_1")
     places = await world.send(*[used("team_1", f"id-{n}") for n in range(20)])
     async with a_consumer(world.stack.kafka, USAGE, group_id="creditwell-recorder") as consumer:
@@ -154,7 +158,7 @@ async def until_assigned_all(consumer: object) -> None:
     await until(look, what="the group is formed")
 
 
-async def test_a_topic_that_was_cut_before_the_cursor_stops_the_recorder_and_skips_nothing(world: World) -> None:
+async def test_a_topic_that_was_cut_before_the_cursor_stops_the_recorder_and_skips_nothing(world: ServiceWorld) -> None:
     await world.team("team_1")
     async with world.recorder():
         ((partition, _),) = await world.send(used("team_1", "recorded"))
@@ -172,7 +176,7 @@ async def test_a_topic_that_was_cut_before_the_cursor_stops_the_recorder_and_ski
 
 
 async def test_a_topic_that_is_cut_under_a_running_recorder_stops_it_and_skips_nothing(
-    world: World, fleet: Fleet
+    world: ServiceWorld, fleet: Fleet
 ) -> None:
     await world.team("team_1")
     fleet.start("recorder")
@@ -193,7 +197,7 @@ async def test_a_topic_that_is_cut_under_a_running_recorder_stops_it_and_skips_n
 
 
 @pytest.mark.parametrize("sent_since", [0, 3], ids=["shorter than before", "longer than before"])
-async def test_a_topic_made_anew_stops_the_recorder_and_skips_nothing(world: World, sent_since: int) -> None:
+async def test_a_topic_made_anew_stops_the_recorder_and_skips_nothing(world: ServiceWorld, sent_since: int) -> None:
     await world.team("team_1")
     await make_topic_anew(world)
     async with world.recorder():
@@ -210,7 +214,7 @@ async def test_a_topic_made_anew_stops_the_recorder_and_skips_nothing(world: Wor
 
 
 async def test_a_topic_made_anew_under_a_running_recorder_stops_it_and_skips_nothing(
-    world: World, fleet: Fleet
+    world: ServiceWorld, fleet: Fleet
 ) -> None:
     await world.team("team_1")
     await make_topic_anew(world)
@@ -227,14 +231,14 @@ async def test_a_topic_made_anew_under_a_running_recorder_stops_it_and_skips_not
     assert await world.usage_ids() == ["a", "b"]
 
 
-async def stops_with(world: World, reason: str) -> None:
+async def stops_with(world: ServiceWorld, reason: str) -> None:
     """A recorder that is started now ends by itself, and says why."""
     with pytest.raises(LogChanged, match=reason):
         async with world.recorder() as service:
             await asyncio.wait_for(asyncio.shield(service.task), 60)
 
 
-async def cut_topic(world: World, partition: int, before: int) -> None:
+async def cut_topic(world: ServiceWorld, partition: int, before: int) -> None:
     """As retention does: what lies before an offset is gone."""
     admin = AIOKafkaAdminClient(bootstrap_servers=world.stack.kafka)
     await admin.start()
@@ -244,7 +248,7 @@ async def cut_topic(world: World, partition: int, before: int) -> None:
         await admin.close()
 
 
-async def make_topic_anew(world: World) -> None:
+async def make_topic_anew(world: ServiceWorld) -> None:
     """Somebody deletes the topic, and somebody makes it again. The cursors of the world begin there if nothing is recorded yet."""
     admin = AIOKafkaAdminClient(bootstrap_servers=world.stack.kafka)
     await admin.start()

@@ -11,11 +11,11 @@ from services.credits.rate_cards import seed_catalog
 from services.usage.recorder import SOMEBODY_WAITS
 from tests.support.usage import used
 from tests.support.waiting import until
-from tests.support.world import World, a_world
+from tests.support.world import ServiceWorld, a_world
 
 
 async def test_invariant_20_each_partition_that_moves_shows_it_so_that_a_backlog_is_no_standstill(
-    world: World,
+    world: ServiceWorld,
 ) -> None:
     await world.team("team_1")
     async with world.recorder() as service:
@@ -37,7 +37,7 @@ async def test_invariant_20_each_partition_that_moves_shows_it_so_that_a_backlog
 
 
 async def test_invariant_19_what_is_neither_refused_nor_away_ends_the_recorder_with_its_cursor_unmoved(
-    world: World,
+    world: ServiceWorld,
 ) -> None:
     await world.team("team_1")
     await world.connection.execute("ALTER TABLE facts ADD CONSTRAINT mistake CHECK (id <> 'a')")
@@ -80,7 +80,7 @@ async def test_a_recorder_whose_batch_became_somebody_elses_waits_no_more_for_wh
 
 
 async def test_a_recorder_that_waits_for_the_database_to_claim_its_partitions_still_stops_when_asked(
-    world: World,
+    world: ServiceWorld,
 ) -> None:
     async def waits() -> bool:
         world.raise_if_dead()

@@ -15,7 +15,7 @@ from confluent_kafka import Producer
 from tests.support.fleet import Fleet
 from tests.support.topics import TopicReader
 from tests.support.waiting import until
-from tests.support.world import World, ends_of
+from tests.support.world import ServiceWorld, ends_of
 
 CREDIT = 1_000_000
 PARTITIONERS = ("murmur2_random", "consistent_random")  # Kafka's own way, and what librdkafka does unless told
@@ -39,7 +39,7 @@ def event(team_id: str, id: str, quantity: object = "2", type: str = "usage.repo
 
 
 async def send(
-    world: World, messages: list[KafkaMessage], *, partitioner: str = PARTITIONERS[0], compression: str = "none"
+    world: ServiceWorld, messages: list[KafkaMessage], *, partitioner: str = PARTITIONERS[0], compression: str = "none"
 ) -> dict[int, int]:
     """Produce with librdkafka; how many records went to each partition."""
     count: dict[int, int] = {}
@@ -71,7 +71,7 @@ def team_of(usage: Any) -> str:
 @pytest.mark.parametrize("partitioner", PARTITIONERS)
 @pytest.mark.parametrize("write", [to_structured, to_binary], ids=["structured", "binary"])
 async def test_what_librdkafka_and_the_cloudevents_library_write_is_recorded(
-    world: World, write: Any, partitioner: str
+    world: ServiceWorld, write: Any, partitioner: str
 ) -> None:
     teams = [f"team_{n}" for n in range(20)]
     await world.team(*teams)
@@ -88,7 +88,7 @@ async def test_what_librdkafka_and_the_cloudevents_library_write_is_recorded(
 
 
 @pytest.mark.parametrize("compression", ["gzip", "snappy", "lz4", "zstd"])
-async def test_usage_may_be_compressed_in_every_way_that_kafka_knows(world: World, compression: str) -> None:
+async def test_usage_may_be_compressed_in_every_way_that_kafka_knows(world: ServiceWorld, compression: str) -> None:
     await world.team("team_1")
     events = [event("team_1", f"id-{n}") for n in range(50)]
 
@@ -99,7 +99,9 @@ async def test_usage_may_be_compressed_in_every_way_that_kafka_knows(world: Worl
     assert await world.usage_ids("team_1") == [f"id-{n}" for n in range(50)]
 
 
-async def test_two_clients_that_put_a_team_into_different_partitions_still_burn_everything_once(world: World) -> None:
+async def test_two_clients_that_put_a_team_into_different_partitions_still_burn_everything_once(
+    world: ServiceWorld,
+) -> None:
     teams = [f"team_{n}" for n in range(20)]
     await world.team(*teams)
     events = [event(team, f"id-{n}") for team in teams for n in range(5)]
@@ -118,7 +120,7 @@ async def test_two_clients_that_put_a_team_into_different_partitions_still_burn_
         assert (await world.balance(team)).total == (3_000 - 5 * 2) * CREDIT
 
 
-async def test_a_void_of_another_client_is_accepted_too(world: World) -> None:
+async def test_a_void_of_another_client_is_accepted_too(world: ServiceWorld) -> None:
     await world.team("team_1")
     usage_id, void_id = str(uuid4()), str(uuid4())
     taken_back = {"usage_source": "/features/elsewhere", "usage_id": usage_id, "reason": "the render failed"}
@@ -136,7 +138,7 @@ async def test_a_void_of_another_client_is_accepted_too(world: World) -> None:
 
 
 async def test_what_the_relay_publishes_is_read_by_librdkafka_and_the_cloudevents_library(
-    world: World, fleet: Fleet
+    world: ServiceWorld, fleet: Fleet
 ) -> None:
     await world.team("team_1")
     reader = TopicReader(world.stack.kafka, "credits.events", await ends_of(world.stack.kafka, "credits.events"))

@@ -6,7 +6,7 @@ from decimal import Decimal
 import pytest
 from fastapi_problem.error import Problem
 
-from projections.balance.state import Entry, Kind, LotKind
+from projections.balance.state import ActivityKind, BalanceEntry, LotKind
 from schemas.catalog import load_catalog
 from schemas.credits import MICRO
 from schemas.facts import (
@@ -23,12 +23,12 @@ from schemas.facts import (
     UsageRecorded,
 )
 from schemas.instants import instant
-from schemas.rates import RateCards
+from schemas.pricing import RateCards
 from services.api.access import allowed
 from services.api.routes.activity import parse_cursor, write_cursor
-from services.api.tokens import Role
+from services.api.tokens import TokenRole
 from services.api.wording.entries import FAILED, MADE, SKIPPED, describe, detail, item, price_of
-from services.read_models.activity import Row
+from services.read_models.activity import ActivityRow
 
 NOW = datetime(2026, 11, 23, 10, 15, 30, 123456, tzinfo=UTC)
 CATALOG = load_catalog()
@@ -39,8 +39,8 @@ USED = UsageRecorded(
 )  # fmt: skip
 
 
-def entry(kind: Kind, *, included: int = 0, additional: int = 0, late: bool = False) -> Entry:
-    return Entry(7, 0, kind, NOW, NOW, "mem_7", "ai_video.generate", included, additional, 0, (), late)
+def entry(kind: ActivityKind, *, included: int = 0, additional: int = 0, late: bool = False) -> BalanceEntry:
+    return BalanceEntry(7, 0, kind, NOW, NOW, "mem_7", "ai_video.generate", included, additional, 0, (), late)
 
 
 def refill(*, upgrade: bool) -> CreditsRefilled:
@@ -55,45 +55,47 @@ def refill(*, upgrade: bool) -> CreditsRefilled:
     )
 
 
-def told(kind: Kind, fact: AnyFact, *, included: int = 0, additional: int = 0) -> tuple[str, str | None]:
+def told(kind: ActivityKind, fact: AnyFact, *, included: int = 0, additional: int = 0) -> tuple[str, str | None]:
     one = entry(kind, included=included, additional=additional)
     return describe(one, fact, CARDS, CATALOG), detail(one, fact, CARDS)
 
 
 def test_usage_is_called_as_the_rate_card_calls_it_and_shows_its_formula() -> None:
-    assert told(Kind.USAGE, USED) == ("AI video clip", "2.5 seconds × 25 = 62.5 credits · rate card 1")
+    assert told(ActivityKind.USAGE, USED) == ("AI video clip", "2.5 seconds × 25 = 62.5 credits · rate card 1")
 
 
 def test_usage_that_came_in_late_says_so() -> None:
-    assert "counted in the open cycle, it came in late" in (detail(entry(Kind.USAGE, late=True), USED, CARDS) or "")
+    assert "counted in the open cycle, it came in late" in (
+        detail(entry(ActivityKind.USAGE, late=True), USED, CARDS) or ""
+    )
 
 
 @pytest.mark.parametrize(
     ("kind", "fact", "words"),
     [
-        (Kind.REFILL, refill(upgrade=False), "Included credits refilled"),
-        (Kind.REFILL, refill(upgrade=True), "Included credits added by the new plan"),
-        (Kind.GRANT, CreditsGranted(credits=1, reason="welcome"), "Promotional credits"),
-        (Kind.ADJUSTMENT, CreditsAdjusted(credits=-1, reason="counted twice"), "Adjustment"),
-        (Kind.DISPUTE, DisputeClosed(payment_intent_id="pi", dispute_id="dp", lot=1, outcome="won", reinstated_credits=1), "Dispute won"),
+        (ActivityKind.REFILL, refill(upgrade=False), "Included credits refilled"),
+        (ActivityKind.REFILL, refill(upgrade=True), "Included credits added by the new plan"),
+        (ActivityKind.GRANT, CreditsGranted(credits=1, reason="welcome"), "Promotional credits"),
+        (ActivityKind.ADJUSTMENT, CreditsAdjusted(credits=-1, reason="counted twice"), "Adjustment"),
+        (ActivityKind.DISPUTE, DisputeClosed(payment_intent_id="pi", dispute_id="dp", lot=1, outcome="won", reinstated_credits=1), "Dispute won"),
     ],
 )  # fmt: skip
-def test_each_kind_of_entry_has_its_words(kind: Kind, fact: AnyFact, words: str) -> None:
+def test_each_kind_of_entry_has_its_words(kind: ActivityKind, fact: AnyFact, words: str) -> None:
     assert told(kind, fact)[0] == words
 
 
 def test_money_is_named_after_its_pack_or_as_automatic() -> None:
     paid = {"credits": 1, "payment_intent_id": "pi", "charge_cents": 4_800, "currency": "usd"}
-    assert told(Kind.PURCHASE, CreditsPurchased(pack="standard", **paid))[0] == "Purchase · Standard pack"
-    assert told(Kind.PURCHASE, CreditsPurchased(pack="no_longer_sold", **paid))[0] == "Purchase"
-    assert told(Kind.TOP_UP, CreditsToppedUp(attempt_id="a", **paid))[0] == "Automatic top-up"
+    assert told(ActivityKind.PURCHASE, CreditsPurchased(pack="standard", **paid))[0] == "Purchase · Standard pack"
+    assert told(ActivityKind.PURCHASE, CreditsPurchased(pack="no_longer_sold", **paid))[0] == "Purchase"
+    assert told(ActivityKind.TOP_UP, CreditsToppedUp(attempt_id="a", **paid))[0] == "Automatic top-up"
 
 
 def test_an_expiry_says_whose_credits_ended_and_when_late_usage_made_them_fewer() -> None:
     ended = CreditsExpired(lot=1, ended_at=NOW)
-    assert told(Kind.EXPIRY, ended, included=-5) == ("Included credits expired", None)
-    assert told(Kind.EXPIRY, ended, additional=-5) == ("Promotional credits expired", None)
-    assert told(Kind.EXPIRY, USED, included=5) == (
+    assert told(ActivityKind.EXPIRY, ended, included=-5) == ("Included credits expired", None)
+    assert told(ActivityKind.EXPIRY, ended, additional=-5) == ("Promotional credits expired", None)
+    assert told(ActivityKind.EXPIRY, USED, included=5) == (
         "Fewer included credits expired",
         "Usage that came in late was paid by them",
     )
@@ -111,21 +113,21 @@ def test_every_reason_not_to_charge_and_every_failure_and_every_lot_has_words() 
         "plan",
     ):
         skipped = TopUpSkipped.model_validate({"ran_low_id": "r", "decision": "d", "reason": reason})
-        assert told(Kind.TOP_UP_SKIPPED, skipped) == ("Top-up not made", SKIPPED[reason])
+        assert told(ActivityKind.TOP_UP_SKIPPED, skipped) == ("Top-up not made", SKIPPED[reason])
     for reason in ("declined_retry_later", "declined_needs_card", "declined_needs_authentication", "cancelled"):
         failed = TopUpFailed.model_validate({"attempt_id": "a", "reason": reason})
-        assert told(Kind.TOP_UP_FAILED, failed) == ("Top-up failed", FAILED[reason])
+        assert told(ActivityKind.TOP_UP_FAILED, failed) == ("Top-up failed", FAILED[reason])
     assert set(MADE) == set(LotKind)
 
 
 def test_a_price_of_a_card_that_is_not_known_here_is_left_out_rather_than_guessed() -> None:
     unknown = UsageRecorded(feature="ai_video.generate", quantity="1", credits=MICRO, rate_card=99)
     assert price_of(unknown, CARDS) is None
-    assert told(Kind.USAGE, unknown) == ("ai_video.generate", "Rate card 99")
+    assert told(ActivityKind.USAGE, unknown) == ("ai_video.generate", "Rate card 99")
 
 
 def test_credits_are_decimal_strings_and_times_have_microseconds_and_utc() -> None:
-    shown = item(Row(31, entry(Kind.USAGE, included=-62_500_000), USED), CARDS, CATALOG)
+    shown = item(ActivityRow(31, entry(ActivityKind.USAGE, included=-62_500_000), USED), CARDS, CATALOG)
 
     assert (shown["credits"], shown["at"], shown["id"]) == ("-62.5", "2026-11-23T10:15:30.123456Z", "31:7:0")
     assert instant(NOW.replace(microsecond=0)) == "2026-11-23T10:15:30.000000Z"
@@ -142,8 +144,17 @@ def test_a_cursor_that_somebody_made_up_is_refused(cursor: str) -> None:
 
 
 def test_who_may_do_what_follows_from_the_roles_that_the_contract_names() -> None:
-    assert allowed("GET", [Role.MEMBER]) == {Role.MEMBER, Role.ADMIN, Role.FINANCE, Role.OPERATOR}
-    assert allowed("GET", [Role.SERVICE]) == {Role.SERVICE, Role.OPERATOR}
-    assert allowed("POST", [Role.MEMBER, Role.SERVICE]) == {Role.MEMBER, Role.ADMIN, Role.SERVICE}
-    assert allowed("PUT", [Role.ADMIN]) == {Role.ADMIN}
-    assert allowed("PUT", [Role.OPERATOR]) == {Role.OPERATOR}
+    assert allowed("GET", [TokenRole.MEMBER]) == {
+        TokenRole.MEMBER,
+        TokenRole.ADMIN,
+        TokenRole.FINANCE,
+        TokenRole.OPERATOR,
+    }
+    assert allowed("GET", [TokenRole.SERVICE]) == {TokenRole.SERVICE, TokenRole.OPERATOR}
+    assert allowed("POST", [TokenRole.MEMBER, TokenRole.SERVICE]) == {
+        TokenRole.MEMBER,
+        TokenRole.ADMIN,
+        TokenRole.SERVICE,
+    }
+    assert allowed("PUT", [TokenRole.ADMIN]) == {TokenRole.ADMIN}
+    assert allowed("PUT", [TokenRole.OPERATOR]) == {TokenRole.OPERATOR}

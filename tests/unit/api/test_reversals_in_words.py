@@ -4,12 +4,12 @@ from datetime import UTC, datetime
 
 import pytest
 
-from projections.balance.state import DEBT, Entry, Kind, Paid
+from projections.balance.state import DEBT, ActivityKind, BalanceEntry, LotPayment
 from schemas.catalog import load_catalog
 from schemas.credits import MICRO
 from schemas.facts import ChargeDisputed, ChargeRefunded, DisputeClosed
 from schemas.money import format_money
-from schemas.rates import RateCards
+from schemas.pricing import RateCards
 from services.api.wording.entries import charge, describe, detail
 from services.api.wording.reversals import Reversal
 
@@ -38,18 +38,18 @@ def closed(outcome: str, reinstated: int = 0) -> DisputeClosed:
     )
 
 
-def told(fact: Reversal, *paid: Paid) -> tuple[str, str | None]:
-    kind = Kind.REFUND if isinstance(fact, ChargeRefunded) else Kind.DISPUTE
-    entry = Entry(7, 0, kind, NOW, NOW, None, None, 0, 0, 0, paid)
+def told(fact: Reversal, *paid: LotPayment) -> tuple[str, str | None]:
+    kind = ActivityKind.REFUND if isinstance(fact, ChargeRefunded) else ActivityKind.DISPUTE
+    entry = BalanceEntry(7, 0, kind, NOW, NOW, None, None, 0, 0, 0, paid)
     return describe(entry, fact, CARDS, CATALOG), detail(entry, fact, CARDS)
 
 
 def test_a_refund_says_how_much_of_the_payment_was_given_back() -> None:
-    assert told(refunded(), Paid(1, 250 * MICRO)) == ("Refund", "5.00 USD of 20.00 USD refunded so far")
+    assert told(refunded(), LotPayment(1, 250 * MICRO)) == ("Refund", "5.00 USD of 20.00 USD refunded so far")
 
 
 def test_credits_that_were_spent_already_are_named() -> None:
-    assert told(refunded(), Paid(1, 50 * MICRO), Paid(DEBT, 200 * MICRO)) == (
+    assert told(refunded(), LotPayment(1, 50 * MICRO), LotPayment(DEBT, 200 * MICRO)) == (
         "Refund",
         "5.00 USD of 20.00 USD refunded so far; 200 of the credits were spent already and count below zero",
     )

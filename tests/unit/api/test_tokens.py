@@ -8,21 +8,12 @@ from typing import Any
 import pytest
 from joserfc.jwk import KeySet
 
-from services.api.tokens import (
-    KEYS_AGAIN,
-    KEYS_FRESH,
-    KEYS_STALE,
-    BadToken,
-    FetchedKeys,
-    FixedKeys,
-    Role,
-    Tokens,
-    mint,
-    tokens_of,
-)
+from services.api.token_keys import KEYS_AGAIN, KEYS_FRESH, KEYS_STALE, FetchedKeys, FixedKeys
+from services.api.tokens import BadToken, TokenRole, Tokens, mint, tokens_of
 from services.runtime.clock import Clock
 from services.runtime.errors import Refused, Unavailable
-from services.runtime.settings import WrongSettings, load_settings
+from services.runtime.settings import WrongSettings
+from services.runtime.settings_loading import load_settings
 from tests.support.tokens import ATTACKS, AUDIENCE, EC, EPOCH, ISSUER, RSA, attacks, claims_at, encoded
 
 NOW = EPOCH
@@ -51,7 +42,7 @@ def verifier(clock: Clock = lambda: NOW) -> Tokens:
 async def test_a_token_of_the_issuer_says_team_member_and_role() -> None:
     caller = await verifier().verify(signed())
 
-    assert (caller.team_id, caller.sub, caller.role) == ("team_42", "mem_7", Role.MEMBER)
+    assert (caller.team_id, caller.sub, caller.role) == ("team_42", "mem_7", TokenRole.MEMBER)
     assert caller.expires_at == NOW + timedelta(hours=1)
 
 
@@ -193,7 +184,7 @@ async def test_development_mints_tokens_that_development_accepts() -> None:
 
     caller = await tokens_of(settings).verify(token)
 
-    assert (caller.team_id, caller.role, caller.may_report("/anything")) == ("team_1", Role.SERVICE, True)
+    assert (caller.team_id, caller.role, caller.may_report("/anything")) == ("team_1", TokenRole.SERVICE, True)
 
 
 def test_outside_of_development_no_token_is_minted(tmp_path: Path) -> None:

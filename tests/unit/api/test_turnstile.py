@@ -6,10 +6,10 @@ import pytest
 from fastapi_problem.error import Problem
 from prometheus_client import CollectorRegistry
 
-from services.api.rate_limits import COUNTED_MAX, Turnstile
-from services.api.tokens import Caller, Role
+from services.api.rate_limits import COUNTED_MAX, RateLimiter
+from services.api.tokens import Caller, TokenRole
 from services.runtime.clock import system_clock
-from services.runtime.settings import load_settings
+from services.runtime.settings_loading import load_settings
 from tests.support.limits import LimitsClock, limits_clock
 
 
@@ -19,19 +19,19 @@ def clock() -> Iterator[LimitsClock]:
         yield clock
 
 
-def a_turnstile(*, people: int = 1, services: int = 1, failed: int = 1, streams: int = 1) -> Turnstile:
+def a_turnstile(*, people: int = 1, services: int = 1, failed: int = 1, streams: int = 1) -> RateLimiter:
     settings = load_settings(
         api_person_requests_per_minute=people, api_service_requests_per_second=services,
         api_failed_sign_ins_per_minute=failed, api_streams_per_caller=streams,
     )  # fmt: skip
-    return Turnstile(settings, CollectorRegistry())
+    return RateLimiter(settings, CollectorRegistry())
 
 
-def a_caller(sub: str = "mem_1", role: Role = Role.MEMBER) -> Caller:
+def a_caller(sub: str = "mem_1", role: TokenRole = TokenRole.MEMBER) -> Caller:
     return Caller("team_1", sub, role, (), system_clock())
 
 
-def is_let_in(turnstile: Turnstile, caller: Caller) -> bool:
+def is_let_in(turnstile: RateLimiter, caller: Caller) -> bool:
     try:
         turnstile.let_in(caller)
     except Problem:
@@ -39,7 +39,7 @@ def is_let_in(turnstile: Turnstile, caller: Caller) -> bool:
     return True
 
 
-def may_fail(turnstile: Turnstile, address: str) -> bool:
+def may_fail(turnstile: RateLimiter, address: str) -> bool:
     try:
         turnstile.failed(address)
     except Problem:
@@ -52,7 +52,7 @@ def test_zero_is_no_limit() -> None:
 
     for _ in range(2_000):
         turnstile.let_in(a_caller())
-        turnstile.let_in(a_caller(role=Role.SERVICE))
+        turnstile.let_in(a_caller(role=TokenRole.SERVICE))
         turnstile.failed("203.0.113.9")
     with turnstile.streaming(a_caller()), turnstile.streaming(a_caller()):
         pass

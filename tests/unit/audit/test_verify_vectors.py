@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from services.audit.checkpoints import (
     Checkpoint,
-    Head,
     NoteInvalid,
+    ShardHead,
     new_key_pair,
     note_hash,
     parse,
@@ -24,7 +24,7 @@ from services.audit.checkpoints import (
     signature_fits,
     verifier_key,
 )
-from services.audit.walk import Block, Finding, Walk
+from services.audit.walk import Finding, StoredBlock, Walk
 from services.store.copying import microseconds
 from services.store.proofs import GENESIS, block_hash, leaf_of, merkle_root, pack_known, pack_place
 
@@ -64,7 +64,7 @@ def test_leaf_root_and_block_are_those_of_the_vectors() -> None:
 
 
 def test_a_note_is_that_of_the_vectors_to_the_byte() -> None:
-    checkpoint = Checkpoint("creditwell/7f9c", RECORDED, GENESIS, {31: Head(20419, bytes.fromhex(BLOCK))})
+    checkpoint = Checkpoint("creditwell/7f9c", RECORDED, GENESIS, {31: ShardHead(20419, bytes.fromhex(BLOCK))})
 
     assert sign(checkpoint, parse_signing_key(KEY)) == NOTE
     assert parse(NOTE) == checkpoint
@@ -132,10 +132,10 @@ def test_a_new_key_pair_belongs_together() -> None:
 Told = tuple[int, bytes]
 
 
-def shard_of_blocks(sizes: list[int]) -> tuple[list[Told], list[Block]]:
+def shard_of_blocks(sizes: list[int]) -> tuple[list[Told], list[StoredBlock]]:
     """The packed facts of shard 7 in blocks of these sizes."""
     facts: list[Told] = []
-    blocks: list[Block] = []
+    blocks: list[StoredBlock] = []
     before = GENESIS
     for size in sizes:
         first = len(facts) + 1
@@ -146,11 +146,13 @@ def shard_of_blocks(sizes: list[int]) -> tuple[list[Told], list[Block]]:
         root = merkle_root([leaf_of(row) for _, row in some])
         before = block_hash(7, first, first + size - 1, before, root)
         facts += some
-        blocks.append(Block(first, first + size - 1, root, before))
+        blocks.append(StoredBlock(first, first + size - 1, root, before))
     return facts, blocks
 
 
-def walk(facts: list[Told], blocks: list[Block], leaves: dict[int, bytes], last: int, head: bytes) -> list[Finding]:
+def walk(
+    facts: list[Told], blocks: list[StoredBlock], leaves: dict[int, bytes], last: int, head: bytes
+) -> list[Finding]:
     walked = Walk(7)
     for block in blocks:
         walked.block(block)

@@ -17,7 +17,7 @@ from deploy.local.servers.containers import KAFKA_IMAGE
 from deploy.local.servers.topics import PARTITIONS
 from schemas.topics import TOPICS
 from services.runtime.processes import PROCESSES
-from services.runtime.settings import unknown_variables
+from services.runtime.settings_loading import unknown_variables
 
 ROOT = Path(__file__).parents[3]
 DEPLOY = ROOT / "deploy"

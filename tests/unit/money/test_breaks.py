@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from projections.reversals import Account, Course, Disputed, Seen, evolve, fact_due
+from projections.reversals import Account, Course, Disputed, PaymentAtStripe, evolve, fact_due
 from schemas.credits import MICRO
 from schemas.facts import Stored
-from services.money.reconcile.breaks import Kind, Payment, breaks_of, is_quiet
-from services.money.reconcile.reads import Credit, Wanted
+from services.money.reconcile.breaks import BreakKind, Payment, breaks_of, is_quiet
+from services.money.reconcile.reads import Credit, IntendedPayment
 from services.money.stripe_client import Dispute, Intent
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
@@ -37,11 +37,11 @@ def dispute(number: int, status: str, cents: int) -> Dispute:
     return Dispute(f"dp_{number}", "ch_1", cents, "usd", status, "fraudulent", NOW)
 
 
-def told(seen: Seen) -> Account:
+def told(seen: PaymentAtStripe) -> Account:
     """The account of a log that has heard everything."""
     account = Account("pi_1", 1, 1_000 * MICRO, CENTS, "usd")
     while (fact := fact_due(account, seen)) is not None:
-        position = account.told + 2
+        position = account.reversals + 2
         account = evolve(account, Stored(7, position, NOW, NOW, "team_42", "test", "1", fact.type, fact.body()), fact)
     return account
 
@@ -60,7 +60,7 @@ def agreeing(draw: st.DrawFn) -> Payment:
     heard = {
         one.id: Disputed(one.amount_cents, courses[one.status], one.reason) for one in disputes if one.status in courses
     }
-    seen = Seen(refunded, heard)
+    seen = PaymentAtStripe(refunded, heard)
     return Payment("pi_1", paid(refunded=refunded, disputed=bool(disputes)), disputes, (credit(),), told(seen))
 
 
@@ -74,25 +74,25 @@ def test_a_refund_that_the_log_has_not_heard_of_is_one_break(payment: Payment, m
     assert payment.intent is not None
     later = replace(payment.intent, refunded_cents=payment.intent.refunded_cents + more)
 
-    assert [one.type for one in breaks_of(payment._replace(intent=later))] == [Kind.REFUND_NOT_CLAWED]
+    assert [one.type for one in breaks_of(payment._replace(intent=later))] == [BreakKind.REFUND_NOT_CLAWED]
 
 
 @given(agreeing(), st.sampled_from(["needs_response", "lost", "won", "of_the_future"]))
 def test_a_dispute_that_the_log_has_not_heard_of_is_one_break(payment: Payment, status: str) -> None:
     more = (*payment.disputes, dispute(9, status, 100))
 
-    assert [one.type for one in breaks_of(payment._replace(disputes=more))] == [Kind.DISPUTE_UNHANDLED]
+    assert [one.type for one in breaks_of(payment._replace(disputes=more))] == [BreakKind.DISPUTE_UNHANDLED]
 
 
 @pytest.mark.parametrize(
     ("changed", "kind"),
     [
-        ({"charge_cents": CENTS - 1}, Kind.AMOUNT_MISMATCH),
-        ({"currency": "eur"}, Kind.AMOUNT_MISMATCH),
-        ({"team_id": "team_7"}, Kind.CREDITED_NOT_PAID),
+        ({"charge_cents": CENTS - 1}, BreakKind.AMOUNT_MISMATCH),
+        ({"currency": "eur"}, BreakKind.AMOUNT_MISMATCH),
+        ({"team_id": "team_7"}, BreakKind.CREDITED_NOT_PAID),
     ],
 )
-def test_what_the_log_says_otherwise_is_found_at_the_first_look(changed: dict[str, object], kind: Kind) -> None:
+def test_what_the_log_says_otherwise_is_found_at_the_first_look(changed: dict[str, object], kind: BreakKind) -> None:
     other = (credit(**changed),)
 
     assert not is_quiet(paid(), other, set())
@@ -109,7 +109,7 @@ def test_a_payment_that_agrees_needs_one_look_and_one_of_which_something_went_ba
 
 def test_a_purchase_that_was_found_to_differ_is_a_mismatch_whatever_its_tax_and_nobody_is_told_to_heal_it() -> None:
     fault = "we had asked for 1900 usd, and 2000 were paid with 19 of tax"
-    wanted = Wanted(
+    wanted = IntendedPayment(
         "purchase",
         UUID(int=1),
         "team_42",
@@ -123,7 +123,7 @@ def test_a_purchase_that_was_found_to_differ_is_a_mismatch_whatever_its_tax_and_
         fault=fault,
     )
 
-    (found,) = breaks_of(Payment("pi_1", paid(), wanted=wanted))
+    (found,) = breaks_of(Payment("pi_1", paid(), intended=wanted))
 
-    assert (found.type, found.what) == (Kind.AMOUNT_MISMATCH, f"{fault}; no credits were given")
+    assert (found.type, found.what) == (BreakKind.AMOUNT_MISMATCH, f"{fault}; no credits were given")
     assert "--heal" not in found.next_step

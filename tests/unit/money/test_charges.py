@@ -23,7 +23,7 @@ from services.money.stripe_client import (
     verify_webhook,
 )
 from services.money.stripe_client.answers import COURSES, TAKES_NOTHING
-from services.runtime.settings import load_settings
+from services.runtime.settings_loading import load_settings
 
 NOW = datetime(2026, 11, 23, 10, 15, 30, tzinfo=UTC)
 SECRET = "whsec_today"

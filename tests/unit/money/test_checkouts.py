@@ -8,12 +8,12 @@ from uuid import UUID
 import pytest
 
 from services.money.checkout.flow import judge
-from services.money.checkout.rows import Record
-from services.money.stripe_client import Card, Checkout, Decline, Intent
+from services.money.checkout.rows import CheckoutRow
+from services.money.stripe_client import Checkout, Decline, Intent, StripeCard
 
 NOW = datetime(2026, 11, 23, 10, 15, 30, tzinfo=UTC)
-CARD = Card("pm_1", "visa", "4242", "fingerprint", NOW)
-BUYING = Record(
+CARD = StripeCard("pm_1", "visa", "4242", "fingerprint", NOW)
+BUYING = CheckoutRow(
     team_id="team_42", id=UUID(int=1), mode="payment", customer_id="cus_1", asked_by="mem_7", return_url="https://host.example",
     pack="standard", name="Standard: 5,000 credits", credits=5_000_000_000, charge_cents=4_800, currency="usd",
     keeps_card=False, taxed=False,

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 from projections.balance.fold import evolve
 from projections.balance.lots import end_lots
-from projections.balance.state import Entry, Kind, Lot, Paid, TeamBalance
+from projections.balance.state import ActivityKind, BalanceEntry, Lot, LotPayment, TeamBalance
 from schemas.credits import MICRO
 from schemas.facts import (
     AnyFact,
@@ -33,32 +33,32 @@ class History:
 
     team: TeamBalance = field(default_factory=lambda: TeamBalance("team_42"))
     stored: list[Stored] = field(default_factory=list)
-    entries: list[Entry] = field(default_factory=list)
+    entries: list[BalanceEntry] = field(default_factory=list)
     lots: dict[int, Lot] = field(default_factory=dict)
-    paid: dict[int, tuple[Paid, ...]] = field(default_factory=dict)
+    paid: dict[int, tuple[LotPayment, ...]] = field(default_factory=dict)
 
-    def then(self, fact: AnyFact, *, recorded: datetime, occurred: datetime | None = None) -> list[Entry]:
+    def then(self, fact: AnyFact, *, recorded: datetime, occurred: datetime | None = None) -> list[BalanceEntry]:
         """Record a fact; what it did to the balance."""
         position = len(self.stored) + 1
         stored = Stored(
             7, position, recorded, occurred or recorded, "team_42", "test", str(position), fact.type, fact.body()
         )
         self.stored.append(stored)
-        paid: tuple[Paid, ...] = ()
+        paid: tuple[LotPayment, ...] = ()
         if isinstance(fact, UsageVoided):
             paid = self.paid[fact.usage_position]
         entries = evolve(self.team, stored, fact, paid, self.lots)
         self.lots.update(self.team.changed)
-        self.paid.update((entry.position, entry.paid) for entry in entries if entry.kind is Kind.USAGE)
+        self.paid.update((entry.position, entry.paid) for entry in entries if entry.kind is ActivityKind.USAGE)
         self.entries += entries
         return entries
 
-    def used(self, credits: int, *, recorded: datetime, occurred: datetime | None = None) -> list[Entry]:
+    def used(self, credits: int, *, recorded: datetime, occurred: datetime | None = None) -> list[BalanceEntry]:
         """A usage of whole credits."""
         fact = UsageRecorded(feature="ai_video.generate", quantity="1", credits=credits * MICRO, rate_card=1)
         return self.then(fact, recorded=recorded, occurred=occurred)
 
-    def voided(self, position: int, *, recorded: datetime) -> list[Entry]:
+    def voided(self, position: int, *, recorded: datetime) -> list[BalanceEntry]:
         """A usage is taken back."""
         usage = self.stored[position - 1]
         fact = usage.fact()
@@ -73,14 +73,14 @@ class History:
 
     def refilled(
         self, credits: int, *, starts: datetime, ends: datetime, recorded: datetime | None = None
-    ) -> list[Entry]:
+    ) -> list[BalanceEntry]:
         """Included credits for a cycle."""
         fact = CreditsRefilled(
             credits=credits * MICRO, plan="pro", plan_assigned_id="plan", cycle=0, starts_at=starts, ends_at=ends
         )
         return self.then(fact, recorded=recorded or starts, occurred=starts)
 
-    def purchased(self, credits: int, *, recorded: datetime) -> list[Entry]:
+    def purchased(self, credits: int, *, recorded: datetime) -> list[BalanceEntry]:
         """A pack."""
         fact = CreditsPurchased(
             credits=credits * MICRO,
@@ -91,13 +91,13 @@ class History:
         )
         return self.then(fact, recorded=recorded)
 
-    def granted(self, credits: int, *, recorded: datetime, expires: datetime | None = None) -> list[Entry]:
+    def granted(self, credits: int, *, recorded: datetime, expires: datetime | None = None) -> list[BalanceEntry]:
         """A gift."""
         return self.then(
             CreditsGranted(credits=credits * MICRO, reason="welcome", expires_at=expires), recorded=recorded
         )
 
-    def sealed(self, *, ends: datetime, recorded: datetime) -> list[Entry]:
+    def sealed(self, *, ends: datetime, recorded: datetime) -> list[BalanceEntry]:
         """A cycle is final."""
         return self.then(
             PeriodSealed(plan_assigned_id="plan", cycle=0, starts_at=ends - MONTH, ends_at=ends), recorded=recorded

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from projections.balance.crossings import crossings
-from projections.balance.state import BALANCE_MAX, Kind, LotKind
+from projections.balance.state import BALANCE_MAX, ActivityKind, LotKind
 from schemas.credits import ENTRY_MAX, MICRO
 from schemas.facts import (
     AnyFact,
@@ -80,7 +80,10 @@ def test_included_credits_end_with_their_cycle_and_additional_ones_stay(history:
     history.purchased(50, recorded=at(1))
     entries = history.refilled(100, starts=NOON + MONTH, ends=NOON + 2 * MONTH)
 
-    assert [(entry.kind, entry.credits // MICRO) for entry in entries] == [(Kind.EXPIRY, -100), (Kind.REFILL, 100)]
+    assert [(entry.kind, entry.credits // MICRO) for entry in entries] == [
+        (ActivityKind.EXPIRY, -100),
+        (ActivityKind.REFILL, 100),
+    ]
     assert history.balance() == (100, 50)
 
 
@@ -96,7 +99,7 @@ def test_the_end_of_a_lot_is_booked_once(history: History) -> None:
     history.then(CreditsExpired(lot=2, ended_at=at(60)), recorded=at(61))
     history.then(CreditsExpired(lot=2, ended_at=at(60)), recorded=at(62))
 
-    assert [entry.credits // MICRO for entry in history.entries if entry.kind is Kind.EXPIRY] == [-10]
+    assert [entry.credits // MICRO for entry in history.entries if entry.kind is ActivityKind.EXPIRY] == [-10]
 
 
 def test_late_usage_burns_what_was_left_of_the_lot_of_its_own_time(history: History) -> None:
@@ -106,7 +109,7 @@ def test_late_usage_burns_what_was_left_of_the_lot_of_its_own_time(history: Hist
 
     assert usage.paid[0].lot == 1
     assert not usage.late
-    assert (usage.credits, back.kind, back.credits) == (-30 * MICRO, Kind.EXPIRY, 30 * MICRO)
+    assert (usage.credits, back.kind, back.credits) == (-30 * MICRO, ActivityKind.EXPIRY, 30 * MICRO)
     assert history.balance() == (100, 0)
 
 

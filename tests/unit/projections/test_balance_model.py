@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from projections.balance.fold import evolve
 from projections.balance.lots import end_lots
-from projections.balance.state import DEBT, NEVER, Kind, LotKind, TeamBalance
+from projections.balance.state import DEBT, NEVER, ActivityKind, LotKind, TeamBalance
 from schemas.credits import MICRO
 from schemas.facts import UsageVoided
 from tests.unit.projections.history import MONTH, NOON, History
@@ -152,7 +152,7 @@ def test_the_lots_that_paid_add_up_to_what_each_usage_cost(steps: list[tuple[str
     told, _, _ = tell(steps)
 
     for entry in told.entries:
-        if entry.kind is Kind.USAGE:
+        if entry.kind is ActivityKind.USAGE:
             assert sum(paid.credits for paid in entry.paid) == -entry.credits
             assert all(paid.lot == DEBT or paid.lot in told.lots for paid in entry.paid)
 
@@ -197,7 +197,7 @@ def refold(stored_facts: list) -> TeamBalance:  # type: ignore[type-arg]
         paid = again.paid[fact.usage_position] if isinstance(fact, UsageVoided) else ()
         entries = evolve(again.team, stored, fact, paid, again.lots)
         again.lots.update(again.team.changed)
-        again.paid.update((entry.position, entry.paid) for entry in entries if entry.kind is Kind.USAGE)
+        again.paid.update((entry.position, entry.paid) for entry in entries if entry.kind is ActivityKind.USAGE)
         if index % 5 == 0:
             again.team = replace(again.team, lots=list(again.team.lots), changed={})
     return again.team

@@ -7,12 +7,12 @@ from decimal import Decimal
 import pytest
 
 from projections.balance.state import TeamBalance, TopUpSettings
-from projections.entitlement import Amount, Limit, Permission, Spending, Work, permit
+from projections.entitlement import Amount, Limit, Permission, PlannedWork, Spending, permit
 from projections.usage import day_of
 from schemas.catalog import load_catalog
 from schemas.credits import MICRO
 from schemas.facts import TopUpSuspended
-from schemas.rates import NotPriced, RateCards
+from schemas.pricing import NotPriced, RateCards
 from tests.unit.projections.history import NOON, History
 
 CATALOG = load_catalog()
@@ -20,8 +20,8 @@ CARD = RateCards([CATALOG.rate_card]).in_force(datetime(2026, 11, 23, tzinfo=UTC
 ADA = "mem_1"
 
 
-def work(feature: str, quantity: str = "1", member: str | None = None, **attributes: str) -> Work:
-    return Work(feature, Decimal(quantity), attributes, member)
+def work(feature: str, quantity: str = "1", member: str | None = None, **attributes: str) -> PlannedWork:
+    return PlannedWork(feature, Decimal(quantity), attributes, member)
 
 
 LOW = work("ai_image.generate", tier="low")  # 1 credit
@@ -32,7 +32,7 @@ ADAS_IMAGE = LOW._replace(member_id=ADA)
 
 
 def decide(
-    *wanted: Work | Amount,
+    *wanted: PlannedWork | Amount,
     plan: str = "pro",
     top_ups: bool = True,
     available: int = 1_000,
@@ -42,7 +42,7 @@ def decide(
     return permit(wanted, team, available * MICRO, members or {}, CARD, CATALOG)
 
 
-def asked(*wanted: Work | Amount, **about: object) -> tuple[object, list[object]]:
+def asked(*wanted: PlannedWork | Amount, **about: object) -> tuple[object, list[object]]:
     permission = decide(*wanted, **about)  # type: ignore[arg-type]
     return permission.reason, [verdict.reason for verdict in permission.verdicts]
 
@@ -64,7 +64,7 @@ def test_high_quality_images_need_pro_and_top_ups_and_the_plan_is_said_first() -
     assert asked(LOW, plan="free", top_ups=False) == (None, [None])
 
 
-def every_work() -> Iterable[tuple[str, Work]]:
+def every_work() -> Iterable[tuple[str, PlannedWork]]:
     """One of each rate of the default card, by the name that customers know."""
     for category in CATALOG.rate_card.categories:
         for feature in category.features:

@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from projections.balance.state import DEBT, Kind, LotKind, Paid
-from projections.reversals import Account, Disputed, Seen, evolve, fact_due, open_account
+from projections.balance.state import DEBT, ActivityKind, LotKind, LotPayment
+from projections.reversals import Account, Disputed, PaymentAtStripe, evolve, fact_due, open_account
 from schemas.credits import MICRO
 from schemas.facts import AnyFact, ChargeDisputed, ChargeRefunded, CreditsPurchased, DisputeClosed
 from tests.unit.projections.history import History, at
@@ -33,7 +33,7 @@ class Payment:
         """Stripe says so now; the facts that follow."""
         facts: list[AnyFact] = []
         assert self.account is not None
-        while (fact := fact_due(self.account, Seen(refunded_cents, disputes))) is not None:
+        while (fact := fact_due(self.account, PaymentAtStripe(refunded_cents, disputes))) is not None:
             assert len(facts) < 10, "it never says what Stripe says"
             self.told.then(fact, recorded=at(len(self.told.stored)))
             self.account = evolve(self.account, self.told.stored[-1], fact)
@@ -86,8 +86,8 @@ def test_the_unspent_part_of_the_same_lot_goes_first_and_what_was_spent_becomes_
     payment.says(CENTS)
 
     entry = payment.told.entries[-1]
-    assert entry.kind is Kind.REFUND
-    assert entry.paid == (Paid(LOT, 400 * MICRO), Paid(DEBT, 600 * MICRO))
+    assert entry.kind is ActivityKind.REFUND
+    assert entry.paid == (LotPayment(LOT, 400 * MICRO), LotPayment(DEBT, 600 * MICRO))
     assert payment.additional == -600
 
 
@@ -186,7 +186,7 @@ def test_credits_that_came_back_are_taken_first_when_the_payment_is_refunded_aft
     payment.says(dp_1=Disputed(CENTS, "won"))
     payment.says(CENTS, dp_1=Disputed(CENTS, "won"))
 
-    assert payment.told.entries[-1].paid == (Paid(3, 1_000 * MICRO),)
+    assert payment.told.entries[-1].paid == (LotPayment(3, 1_000 * MICRO),)
     assert payment.told.team.debt == 0
     assert payment.additional == 0
 

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from projections.balance.fold import evolve as fold_balance
-from projections.balance.state import DEBT, Kind, Paid, TeamBalance
-from projections.reversals import Account, Disputed, Seen, evolve, fact_due, open_account
+from projections.balance.state import DEBT, ActivityKind, LotPayment, TeamBalance
+from projections.reversals import Account, Disputed, PaymentAtStripe, evolve, fact_due, open_account
 from schemas.credits import MICRO
 from schemas.facts import CreditsPurchased, CreditsToppedUp, UsageVoided
 from tests.unit.projections.history import MONTH, NOON, History, at
@@ -26,8 +26,8 @@ class Bank:
     failed_refunds: list[int] = field(default_factory=list)
     disputes: dict[str, Disputed] = field(default_factory=dict)
 
-    def says(self) -> Seen:
-        return Seen(min(self.cents, sum(self.refunds)), dict(self.disputes))
+    def says(self) -> PaymentAtStripe:
+        return PaymentAtStripe(min(self.cents, sum(self.refunds)), dict(self.disputes))
 
     @property
     def clawed(self) -> int:
@@ -119,7 +119,7 @@ class Payments(RuleBasedStateMachine):
                 self.accounts[number] = evolve(self.accounts[number], self.told.stored[-1], fact)
         assert self.accounts[number].clawed == self.banks[number].clawed
 
-    def _unspent_first(self, own: set[int], paid: tuple[Paid, ...]) -> None:
+    def _unspent_first(self, own: set[int], paid: tuple[LotPayment, ...]) -> None:
         """Taken from the payment's own lots, and turned into debt only when nothing is left in them."""
         assert {part.lot for part in paid} <= own | {DEBT}
         if DEBT in {part.lot for part in paid}:
@@ -171,7 +171,7 @@ def replay(told: History) -> TeamBalance:
         paid = again.paid[fact.usage_position] if isinstance(fact, UsageVoided) else ()
         entries = fold_balance(again.team, stored, fact, paid, again.lots)
         again.lots.update(again.team.changed)
-        again.paid.update((entry.position, entry.paid) for entry in entries if entry.kind is Kind.USAGE)
+        again.paid.update((entry.position, entry.paid) for entry in entries if entry.kind is ActivityKind.USAGE)
     return again.team
 
 

@@ -7,7 +7,7 @@ from projections.balance.crossings import crossings
 from projections.balance.fold import evolve as evolve_balance
 from projections.balance.state import TeamBalance
 from projections.top_ups.decisions import decide
-from projections.top_ups.simulation import Charge, simulate
+from projections.top_ups.simulation import SimulatedTopUp, simulate
 from projections.top_ups.state import TopUps, evolve
 from schemas.catalog import load_catalog
 from schemas.credits import MICRO
@@ -43,7 +43,7 @@ class Log:
     facts: list[Stored] = field(default_factory=list)
     team: TeamBalance = field(default_factory=lambda: TeamBalance("team"))
     top_ups: TopUps = field(default_factory=lambda: TopUps(team_id="team"))
-    charged: list[Charge] = field(default_factory=list)
+    charged: list[SimulatedTopUp] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.say(PlanAssigned(plan="pro", anchor=NOON, zone="UTC", allowance_credits=0, notice_threshold_credits=0))
@@ -77,11 +77,11 @@ class Log:
             money = {"charge_cents": decided.charge_cents, "currency": "usd"}
             intent = {"attempt_id": decided.attempt_id, "payment_intent_id": f"pi_{len(self.facts)}"}
             self.say(CreditsToppedUp.model_validate({"credits": decided.credits, **intent, **money}), hours)
-            self.charged.append(Charge(at, decided.credits, decided.charge_cents))
+            self.charged.append(SimulatedTopUp(at, decided.credits, decided.charge_cents))
             for crossed in crossings(self.team, at):
                 self.say(crossed, hours)
 
-    def simulated(self, chosen: TopUpConfigured, *, since: float = 0, until: float = 24 * 20) -> list[Charge]:
+    def simulated(self, chosen: TopUpConfigured, *, since: float = 0, until: float = 24 * 20) -> list[SimulatedTopUp]:
         return simulate(self.facts, chosen, since=NOON + since * HOUR, until=NOON + until * HOUR, catalog=CATALOG)
 
 

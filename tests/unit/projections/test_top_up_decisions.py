@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from projections.top_ups.decisions import attempt_of, decide, foresee, next_charge, resumption_due, suspension_due
 from projections.top_ups.months import next_month
 from projections.top_ups.state import DECLINES_MAX, OFTEN, TopUps, evolve
-from projections.top_ups.steps import Step, is_wanted, next_step
+from projections.top_ups.steps import AttemptStep, is_wanted, next_step
 from schemas.catalog import load_catalog
 from schemas.credits import MICRO
 from schemas.facts import (
@@ -481,27 +481,29 @@ def test_a_cap_period_begins_at_the_first_midnight_of_the_month_in_the_teams_zon
 @pytest.mark.parametrize(
     ("state", "remedy", "expected"),
     [
-        ("succeeded", None, Step.CREDIT),
-        ("succeeded", "needs_card", Step.CREDIT),
-        ("processing", None, Step.WAIT),
-        ("requires_capture", None, Step.WAIT),
-        ("requires_confirmation", None, Step.CONFIRM),
-        ("requires_action", None, Step.ASK_OWNER),
-        ("requires_payment_method", "needs_authentication", Step.ASK_OWNER),
-        ("requires_payment_method", "needs_card", Step.CANCEL),
-        ("requires_payment_method", "retry_later", Step.CANCEL),
-        ("requires_payment_method", None, Step.CANCEL),
-        ("cancelled", "retry_later", Step.FAIL),
+        ("succeeded", None, AttemptStep.CREDIT),
+        ("succeeded", "needs_card", AttemptStep.CREDIT),
+        ("processing", None, AttemptStep.WAIT),
+        ("requires_capture", None, AttemptStep.WAIT),
+        ("requires_confirmation", None, AttemptStep.CONFIRM),
+        ("requires_action", None, AttemptStep.ASK_OWNER),
+        ("requires_payment_method", "needs_authentication", AttemptStep.ASK_OWNER),
+        ("requires_payment_method", "needs_card", AttemptStep.CANCEL),
+        ("requires_payment_method", "retry_later", AttemptStep.CANCEL),
+        ("requires_payment_method", None, AttemptStep.CANCEL),
+        ("cancelled", "retry_later", AttemptStep.FAIL),
     ],
 )
-def test_only_succeeded_is_money_and_only_cancelled_is_the_end(state: str, remedy: str | None, expected: Step) -> None:
-    assert next_step(state, remedy, wanted=True, waited_long=False) is expected
+def test_only_succeeded_is_money_and_only_cancelled_is_the_end(
+    state: str, remedy: str | None, expected: AttemptStep
+) -> None:
+    assert next_step(state, remedy, is_wanted=True, waited_long=False) is expected
 
 
 @pytest.mark.parametrize("state", ["requires_confirmation", "requires_action", "requires_payment_method"])
 def test_an_attempt_that_nobody_wants_any_more_is_cancelled_before_it_can_be_paid(state: str) -> None:
-    assert next_step(state, "needs_authentication", wanted=False, waited_long=False) is Step.CANCEL
+    assert next_step(state, "needs_authentication", is_wanted=False, waited_long=False) is AttemptStep.CANCEL
 
 
 def test_whoever_never_confirms_at_the_bank_is_not_waited_for_for_ever() -> None:
-    assert next_step("requires_action", None, wanted=True, waited_long=True) is Step.CANCEL
+    assert next_step("requires_action", None, is_wanted=True, waited_long=True) is AttemptStep.CANCEL

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.hmac import HMAC
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import ValidationError
+from standardwebhooks import Webhook, WebhookVerificationError
 
 from deploy.local.receiver import is_signed
 from projections.notices import FAILED, SKIPPED, notice_of
@@ -34,7 +35,7 @@ from schemas.generate import HERE
 from schemas.notices import HEADERS, NOTICES
 from services.api.openapi.webhooks import describe_notices
 from services.publishing.notice_rows import TO_TELL, notice_id
-from services.publishing.webhooks import BODY_MAX_BYTES, DELAYS, Answer, again_in, keys_of, retry_after, signed
+from services.publishing.webhooks import BODY_MAX_BYTES, DELAYS, HostAnswer, again_in, keys_of, retry_after, signed
 from services.runtime.settings import Settings
 
 NOW = datetime(2026, 11, 23, 10, 15, 30, tzinfo=UTC)
@@ -42,7 +43,7 @@ SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 OTHER = "whsec_" + b64encode(b"another key of some thirty bytes").decode()
 PAGE = "https://app.example.com/teams/{team}/usage"
 LONGEST = "x" * 128
-NO_ANSWER = Answer(None, "no answer")
+NO_ANSWER = HostAnswer(None, "no answer")
 
 
 def stored(fact: AnyFact, team: str = "team_42") -> Stored:
@@ -105,6 +106,20 @@ def test_the_receiver_of_the_tests_believes_nothing_that_was_changed() -> None:
     assert not is_signed(SECRET, "notice_1", late["webhook-timestamp"], late["webhook-signature"], b"{}")
 
 
+@pytest.mark.parametrize("secret", [SECRET, OTHER])
+def test_the_library_of_the_format_believes_a_notice_by_either_secret_and_nothing_that_was_changed(secret: str) -> None:
+    body = '{"type":"balance.ran_low.v1","team":"équipe"}'
+    given = signed("notice_1", datetime.now(UTC), body.encode(), keys_of(f"{SECRET},{OTHER}"))
+    receiver = Webhook(secret)
+
+    assert receiver.verify(body, given) == json.loads(body)
+    for changed in ({"webhook-id": "notice_2"}, {"webhook-timestamp": str(int(given["webhook-timestamp"]) + 1)}):
+        with pytest.raises(WebhookVerificationError):
+            receiver.verify(body, given | changed)
+    with pytest.raises(WebhookVerificationError):
+        receiver.verify(body + " ", given)
+
+
 def test_a_notice_is_tried_ten_times_in_three_days_and_then_given_up() -> None:
     waits = [again_in(tries, NO_ANSWER, 0.0) for tries in range(1, len(DELAYS) + 1)]
 
@@ -119,11 +134,11 @@ def test_waits_are_spread_by_a_fifth() -> None:
 
 @pytest.mark.parametrize("status", [301, 400, 401, 404, 408, 409, 422, 429, 500, 502, 503])
 def test_whatever_is_not_a_yes_is_tried_again(status: int) -> None:
-    assert again_in(1, Answer(status, str(status)), 0.0) == timedelta(seconds=5)
+    assert again_in(1, HostAnswer(status, str(status)), 0.0) == timedelta(seconds=5)
 
 
 def test_gone_is_a_no_for_good() -> None:
-    assert again_in(1, Answer(410, "410"), 0.0) is None
+    assert again_in(1, HostAnswer(410, "410"), 0.0) is None
 
 
 @pytest.mark.parametrize(
@@ -141,7 +156,7 @@ def test_gone_is_a_no_for_good() -> None:
 )
 def test_the_host_may_ask_for_time_up_to_a_day(text: str, wait: timedelta) -> None:
     assert retry_after({"retry-after": text}, NOW) == wait
-    assert again_in(1, Answer(503, "503", wait), 0.0) == max(wait, timedelta(seconds=5))
+    assert again_in(1, HostAnswer(503, "503", wait), 0.0) == max(wait, timedelta(seconds=5))
 
 
 @pytest.mark.parametrize("fact", FACTS, ids=lambda fact: f"{fact.type}-{getattr(fact, 'reason', '')}"[:60])

@@ -6,13 +6,14 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 from pydantic import SecretStr
 
 from services.runtime.health import STUCK_SECONDS, Health, health_app
 from services.runtime.logs import configure_logs, get_log
-from services.runtime.settings import OTHERS, Settings, WrongSettings, advice, load_settings, unknown_variables
+from services.runtime.settings import Settings, WrongSettings, advice
+from services.runtime.settings_loading import OTHERS, load_settings, unknown_variables
 
 CANARY = "canary-4f1c9e"
 SECRETS = {
@@ -198,8 +199,8 @@ def test_insecure_development_is_the_first_field_of_every_line(capsys: pytest.Ca
     assert "insecure_dev" not in four
 
 
-def asking(health: Health) -> httpx.AsyncClient:
-    return httpx.AsyncClient(transport=httpx.ASGITransport(health_app(health)), base_url="http://probe")
+def asking(health: Health) -> httpx2.AsyncClient:
+    return httpx2.AsyncClient(transport=httpx2.ASGITransport(health_app(health)), base_url="http://probe")
 
 
 class Hours:

@@ -8,7 +8,8 @@ import pytest
 
 from schemas.catalog import Catalog, CatalogInvalid, load_catalog
 from schemas.credits import MICRO
-from schemas.rates import CompiledCard, Requires
+from schemas.pricing import CompiledCard
+from schemas.rates import Requires
 
 DEFAULT = Path(__file__).parents[3].joinpath("schemas", "catalog.toml").read_text(encoding="utf-8")
 

@@ -10,7 +10,8 @@ from joserfc.jwk import KeySet
 from schemas.facts import ID, ID_MAX, NO_ID, is_id
 from schemas.generate import HERE
 from schemas.usage import BadUsage, parse_usage
-from services.api.tokens import EVERY_TEAM, BadToken, FixedKeys, Tokens
+from services.api.token_keys import FixedKeys
+from services.api.tokens import EVERY_TEAM, BadToken, Tokens
 from services.credits.plans import check_team_id
 from services.runtime.errors import Refused
 from tests.support.tokens import AUDIENCE, EC, EPOCH, ISSUER, claims_at, encoded

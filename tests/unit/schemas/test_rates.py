@@ -11,17 +11,8 @@ from hypothesis import strategies as st
 
 from schemas.catalog import load_catalog
 from schemas.credits import ENTRY_MAX, MICRO, credits_for
-from schemas.rates import (
-    DETAIL_MAX,
-    MEMO_MAX,
-    CompiledCard,
-    NotPriced,
-    RateCard,
-    RateCardInvalid,
-    RateCards,
-    Requires,
-    parse_rate_card,
-)
+from schemas.pricing import DETAIL_MAX, MEMO_MAX, CompiledCard, NotPriced, RateCards
+from schemas.rates import RateCard, RateCardInvalid, Requires, parse_rate_card
 
 NEW_YEAR = datetime(2026, 1, 1, tzinfo=UTC)
 QUANTITIES = st.decimals(Decimal("0.000000001"), Decimal("999999999999.999999999"), places=9)

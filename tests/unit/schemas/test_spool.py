@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.emitter.segment import RECORD_MAX_BYTES, Record
-from schemas.emitter.spool import Batch, Spool, SpoolClosed, SpoolFull, SpoolInUse
+from schemas.emitter.segment import RECORD_MAX_BYTES, SpoolRecord
+from schemas.emitter.spool import Spool, SpoolBatch, SpoolClosed, SpoolFull, SpoolInUse
 
 ROOT = Path(__file__).parents[3]
 SEGMENT = 4_096
@@ -31,7 +31,7 @@ def fill(spool: Spool, *numbers: int) -> None:
         spool.append(b"team_42", number.to_bytes(4, "big") + bytes(range(1, 200)), number)
 
 
-def numbers(batch: Batch | None) -> list[int]:
+def numbers(batch: SpoolBatch | None) -> list[int]:
     return [int.from_bytes(record.value[:4], "big") for record in batch.records] if batch else []
 
 
@@ -71,7 +71,7 @@ def test_a_record_comes_back_as_it_was(tmp_path: Path) -> None:
     batch = spool.peek()
 
     assert batch is not None
-    assert batch.records == (Record(0, b"", b""), Record(2**63, "tëam".encode(), b"\0" * 50))
+    assert batch.records == (SpoolRecord(0, b"", b""), SpoolRecord(2**63, "tëam".encode(), b"\0" * 50))
 
 
 def test_the_same_records_come_again_until_they_are_dropped(tmp_path: Path) -> None:

@@ -6,8 +6,9 @@ from aiokafka import ConsumerRecord
 
 from schemas.catalog import load_catalog
 from schemas.facts import UsageRecorded
-from schemas.rates import RateCard, RateCards
-from services.usage.door import Known, Usage, judge, parse
+from schemas.pricing import RateCards
+from schemas.rates import RateCard
+from services.usage.door import ParsedUsage, StoredContext, judge, parse
 from tests.support.usage import used
 
 NOW = datetime(2026, 11, 23, 10, tzinfo=UTC)
@@ -19,8 +20,8 @@ def card_of(usage_at: datetime, *known: RateCard) -> int:
     """The card by which a recorder that knows these prices a usage now."""
     message = used("team_1", "a", at=usage_at)
     parsed = parse(ConsumerRecord("usage", 0, 0, 0, 0, message.key, message.value, None, 0, 0, ()))
-    assert isinstance(parsed, Usage)
-    (ready,) = judge([parsed], Known(frozenset({"team_1"}), {}, frozenset()), RateCards(known), NOW).facts
+    assert isinstance(parsed, ParsedUsage)
+    (ready,) = judge([parsed], StoredContext(frozenset({"team_1"}), {}, frozenset()), RateCards(known), NOW).facts
     assert isinstance(ready.new.fact, UsageRecorded)
     return ready.new.fact.rate_card
 

@@ -2,18 +2,19 @@
 
 from aiokafka import ConsumerRecord
 
-from services.usage.batches import BATCH_MAX, Item, next_items
+from services.usage.batches import BATCH_MAX, ParsedRecord, next_items
 from services.usage.partitions import Owned
-from services.usage.refusals import Refusal
+from services.usage.refusals import RefusedRecord
 
 FIRST, SECOND = Owned(0, 1, 0, 0), Owned(1, 1, 0, 0)
 
 
-def items(owned: Owned, count: int) -> list[Item]:
+def items(owned: Owned, count: int) -> list[ParsedRecord]:
     """Records of a partition that are all refused."""
     return [
-        Item(
-            owned, Refusal(ConsumerRecord("usage", owned.partition, n, 0, 0, None, b"", None, 0, 0, ()), "not_json", "")
+        ParsedRecord(
+            owned,
+            RefusedRecord(ConsumerRecord("usage", owned.partition, n, 0, 0, None, b"", None, 0, 0, ()), "not_json", ""),
         )
         for n in range(count)
     ]

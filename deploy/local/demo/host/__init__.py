@@ -1,7 +1,10 @@
-"""The video product's own site, on another origin: it embeds the elements of the Usage page, and asks for a price before it works.
+"""The video product's own site, on another origin.
 
-What a host product does, and nothing else: its server knows who is signed in and hands out tokens that live for minutes; its page
-puts `<credit-balance>` and `<credits-usage>` where it likes, in its own colours; its image service reports what was used.
+It embeds the elements of the Usage page, and asks for a price before it works.
+
+What a host product does, and nothing else. Its server knows who is signed in and hands out tokens that live for
+minutes. Its page puts `<credit-balance>` and `<credits-usage>` where it likes, in its own colours. Its image service
+reports what was used.
 """
 
 from collections.abc import Mapping
@@ -10,13 +13,13 @@ from importlib.resources import files
 from mimetypes import guess_type
 from uuid import uuid4
 
-import httpx
+import httpx2
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from services.api.tokens import Role, mint
+from services.api.tokens import TokenRole, mint
 from services.runtime.settings import Settings
 
 TOKEN_LASTS = timedelta(minutes=5)
@@ -25,7 +28,7 @@ TIERS = ("low", "standard", "high")
 FILES = ("host.css", "host.js")
 
 
-def create_app(api: str, team: str, people: Mapping[str, Role]) -> Starlette:
+def create_app(api: str, team: str, people: Mapping[str, TokenRole]) -> Starlette:
     """The site. `people` may sign in by saying who they are, which only a demo allows."""
     settings = Settings(insecure_dev=True, jwks=None)
     policy = (
@@ -34,7 +37,7 @@ def create_app(api: str, team: str, people: Mapping[str, Role]) -> Starlette:
     )
     headers = {"content-security-policy": policy, "referrer-policy": "no-referrer", "cache-control": "no-cache"}
     service = mint(
-        settings, team=team, member="host-images", role=Role.SERVICE, sources=(SOURCE,), lasts=timedelta(days=1)
+        settings, team=team, member="host-images", role=TokenRole.SERVICE, sources=(SOURCE,), lasts=timedelta(days=1)
     )
 
     async def page(_: Request) -> Response:
@@ -56,13 +59,13 @@ def create_app(api: str, team: str, people: Mapping[str, Role]) -> Starlette:
         )
 
     async def generate(request: Request) -> Response:
-        asked = await request.json()
-        if asked.get("as") not in people or asked.get("tier") not in TIERS:
+        body = await request.json()
+        if body.get("as") not in people or body.get("tier") not in TIERS:
             return PlainTextResponse("an image needs somebody who asks for it, and a tier", 422)
-        async with httpx.AsyncClient(trust_env=False, timeout=15) as client:
+        async with httpx2.AsyncClient(trust_env=False, timeout=15) as client:
             answer = await client.post(
                 f"{api}/v1/usage",
-                json=_usage(team, asked["as"], asked["tier"]),
+                json=_usage(team, body["as"], body["tier"]),
                 headers={"authorization": f"Bearer {service}"},
             )
         return JSONResponse(answer.json(), answer.status_code)

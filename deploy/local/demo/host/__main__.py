@@ -8,7 +8,7 @@ import argparse
 import uvicorn
 
 from deploy.local.demo.host import create_app
-from services.api.tokens import Role
+from services.api.tokens import TokenRole
 
 
 def main() -> None:
@@ -21,9 +21,11 @@ def main() -> None:
     parser.add_argument("--team", required=True)
     parser.add_argument("--admin", required=True)
     parser.add_argument("--member", required=True)
-    given = parser.parse_args()
-    app = create_app(given.api, given.team, {given.member: Role.MEMBER, given.admin: Role.ADMIN})
-    uvicorn.run(app, host="127.0.0.1", port=given.port, log_level="warning")
+    arguments = parser.parse_args()
+    app = create_app(
+        arguments.api, arguments.team, {arguments.member: TokenRole.MEMBER, arguments.admin: TokenRole.ADMIN}
+    )
+    uvicorn.run(app, host="127.0.0.1", port=arguments.port, log_level="warning")
 
 
 if __name__ == "__main__":

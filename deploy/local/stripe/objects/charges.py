@@ -2,11 +2,11 @@
 
 from ..books import Books
 from ..call import CREATED, EXPAND, PAGE, Call, Endpoint, listing
-from ..cards import Decline
+from ..cards import BankDecline
 from ..errors import Json
 
 
-def charge(books: Books, intent: Json, method: Json, *, base_url: str, decline: Decline | None) -> Json:
+def charge(books: Books, intent: Json, method: Json, *, base_url: str, decline: BankDecline | None) -> Json:
     """The bank's answer to one confirmed intent, as Stripe keeps it."""
     identity = books.new_id("ch")
     paid = decline is None
@@ -67,7 +67,7 @@ def _card_details(method: Json) -> Json:
     return {**named, "checks": card["checks"], "network": card["brand"], "three_d_secure": None, "wallet": None}
 
 
-def _outcome(decline: Decline | None) -> Json:
+def _outcome(decline: BankDecline | None) -> Json:
     refused = decline is not None
     return {
         "advice_code": None if decline is None else decline.advice_code,
@@ -87,13 +87,13 @@ def _retrieve(call: Call) -> Json:
 
 
 def _list(call: Call) -> Json:
-    wanted = {name: call.params[name] for name in ("customer", "payment_intent") if name in call.params}
-    found = (
+    criteria = {name: call.params[name] for name in ("customer", "payment_intent") if name in call.params}
+    matches = (
         paid
         for paid in call.books.newest_first("charge")
-        if all(paid[name] == identity for name, identity in wanted.items())
+        if all(paid[name] == identity for name, identity in criteria.items())
     )
-    return listing(call, found, url="/v1/charges")
+    return listing(call, matches, url="/v1/charges")
 
 
 ENDPOINTS = [

@@ -5,7 +5,7 @@ A session grants nothing while it is unpaid: `payment_status` says so, not `stat
 
 from ..books import Books
 from ..call import CREATED, EXPAND, METADATA, PAGE, Call, Endpoint, listing
-from ..cards import Decline, Verdict
+from ..cards import BankDecline, CardVerdict
 from ..errors import Json, StripeError, invalid, missing_parameter, unexpected_state
 from ..forms import MAP
 from .customers import of_customer, payment_method
@@ -46,7 +46,7 @@ CREATE = {
 }
 
 
-def complete(books: Books, session: Json, method_name: str, *, base_url: str) -> Verdict:
+def complete(books: Books, session: Json, method_name: str, *, base_url: str) -> CardVerdict:
     """The person has pressed Pay (or Save): asks the bank, and ends the session when it says yes."""
     require_open(books, session)
     method = payment_method(books, method_name)
@@ -90,7 +90,7 @@ def require_open(books: Books, session: Json) -> None:
         raise unexpected_state("checkout_session_not_open", message)
 
 
-def _complete_setup(books: Books, session: Json, method: Json, base_url: str) -> Verdict:
+def _complete_setup(books: Books, session: Json, method: Json, base_url: str) -> CardVerdict:
     setup = books.get("setup_intent", session["setup_intent"])
     try:
         set_up(books, setup, method, base_url=base_url)
@@ -98,7 +98,7 @@ def _complete_setup(books: Books, session: Json, method: Json, base_url: str) ->
         if refusal.status != 402:
             raise
         error = refusal.body["error"]
-        return Decline(error["code"], error.get("decline_code"), error["message"])
+        return BankDecline(error["code"], error.get("decline_code"), error["message"])
     if setup["status"] == "requires_action":
         return "requires_action"
     finish(books, session)
@@ -272,13 +272,13 @@ def _retrieve(call: Call) -> Json:
 
 def _list(call: Call) -> Json:
     names = ("customer", "payment_intent", "status")
-    wanted = {name: call.params[name] for name in names if name in call.params}
-    found = []
+    criteria = {name: call.params[name] for name in names if name in call.params}
+    matches = []
     for session in call.books.newest_first("checkout.session"):
         expire_when_due(call.books, session)
-        if all(session[name] == value for name, value in wanted.items()):
-            found.append(session)
-    return listing(call, found, url="/v1/checkout/sessions")
+        if all(session[name] == value for name, value in criteria.items()):
+            matches.append(session)
+    return listing(call, matches, url="/v1/checkout/sessions")
 
 
 def _expire(call: Call) -> Json:

@@ -57,7 +57,11 @@ def of_customer(books: Books, identity: str, *, param: str = "customer") -> Json
 
 
 def attach(books: Books, method: Json, customer_id: str) -> Json:
-    """Puts a card on a customer's file; the bank is asked, and may say no (402)."""
+    """Puts a card on a customer's file; the bank is asked, and may say no (402).
+
+    Raises:
+        StripeError: another customer has the card, or the bank refuses it.
+    """
     of_customer(books, customer_id)
     if method["customer"] not in {None, customer_id}:
         raise StripeError(
@@ -211,12 +215,12 @@ def _delete(call: Call) -> Json:
 
 
 def _list(call: Call) -> Json:
-    found = (
+    matches = (
         customer
         for customer in call.books.newest_first("customer")
         if not customer.get("deleted") and customer["email"] == call.params.get("email", customer["email"])
     )
-    return listing(call, found, url="/v1/customers")
+    return listing(call, matches, url="/v1/customers")
 
 
 def _create_payment_method(call: Call) -> Json:

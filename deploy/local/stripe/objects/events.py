@@ -1,4 +1,4 @@
-"""What Stripe tells about what happened: events, kept in the books and handed to the webhook's postman."""
+"""What Stripe tells about what happened: events, kept in the books and handed to the sender of webhooks."""
 
 from typing import Any
 
@@ -29,9 +29,9 @@ def tell(books: Books, kind: str, body: Json, *, before: Json | None = None) -> 
 
 
 def _list(call: Call) -> Json:
-    wanted = {call.params["type"]} if "type" in call.params else set(call.params.get("types", []))
-    found = (event for event in call.books.newest_first("event") if not wanted or event["type"] in wanted)
-    return listing(call, found, url="/v1/events")
+    types = {call.params["type"]} if "type" in call.params else set(call.params.get("types", []))
+    matches = (event for event in call.books.newest_first("event") if not types or event["type"] in types)
+    return listing(call, matches, url="/v1/events")
 
 
 def _retrieve(call: Call) -> Json:

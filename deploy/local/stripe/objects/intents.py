@@ -11,8 +11,8 @@ from ..call import CREATED, EXPAND, METADATA, PAGE, Call, Endpoint, listing
 from ..cards import (
     AUTHENTICATION_FAILED,
     AUTHENTICATION_REQUIRED,
-    Decline,
-    Verdict,
+    BankDecline,
+    CardVerdict,
     ordered,
     verdict,
 )
@@ -108,7 +108,7 @@ def new_intent(books: Books, *, amount: int, currency: str, customer: str | None
 
 def pay(
     books: Books, intent: Json, method: Json, *, base_url: str, off_session: bool, authenticated: bool = False
-) -> Verdict:
+) -> CardVerdict:
     """Asks the bank, once, and writes down what it said; the caller tells the person or the program."""
     intent["_confirmations"] += 1
     answer = _ordered_by_script(books, intent, method) or verdict(
@@ -119,7 +119,7 @@ def pay(
     return answer
 
 
-def settle(books: Books, intent: Json, answer: Verdict, *, base_url: str) -> None:
+def settle(books: Books, intent: Json, answer: CardVerdict, *, base_url: str) -> None:
     """Brings an intent to where the bank's answer leaves it, with its charge and its events."""
     method = books.get("payment_method", intent["payment_method"])
     intent["next_action"], intent["processing"] = None, None
@@ -132,12 +132,12 @@ def settle(books: Books, intent: Json, answer: Verdict, *, base_url: str) -> Non
         case "requires_action":
             intent["status"], intent["next_action"] = "requires_action", _next_action(intent, base_url)
             tell(books, "payment_intent.requires_action", intent)
-        case Decline():
+        case BankDecline():
             _fail(books, intent, method, answer, base_url)
     books.changed("payment_intent", intent)
 
 
-def authenticate(books: Books, intent: Json, *, passed: bool, base_url: str) -> Verdict:
+def authenticate(books: Books, intent: Json, *, passed: bool, base_url: str) -> CardVerdict:
     """The owner of the card has answered its bank's 3D Secure page."""
     if intent["status"] != "requires_action":
         raise _state_error("authenticate", intent)
@@ -148,7 +148,7 @@ def authenticate(books: Books, intent: Json, *, passed: bool, base_url: str) -> 
     return AUTHENTICATION_FAILED
 
 
-def declined(answer: Decline, intent: Json) -> StripeError:
+def declined(answer: BankDecline, intent: Json) -> StripeError:
     """The 402 that tells a program of a decline, with the intent as it stands now."""
     return card_error(
         answer.message,
@@ -178,7 +178,7 @@ def _succeed(books: Books, intent: Json, method: Json, base_url: str) -> None:
         open_dispute(books, paid, reason=reason)
 
 
-def _fail(books: Books, intent: Json, method: Json, decline: Decline, base_url: str) -> None:
+def _fail(books: Books, intent: Json, method: Json, decline: BankDecline, base_url: str) -> None:
     error: Json = {"code": decline.code, "message": decline.message, "type": "card_error"}
     error |= {"doc_url": f"https://stripe.com/docs/error-codes/{decline.code.replace('_', '-')}"}
     if decline is not AUTHENTICATION_FAILED:
@@ -199,11 +199,11 @@ def _next_action(intent: Json, base_url: str) -> Json:
     return {"type": "redirect_to_url", "redirect_to_url": {"url": page, "return_url": intent["_return_url"]}}
 
 
-def _ordered_by_script(books: Books, intent: Json, method: Json) -> Verdict | None:
+def _ordered_by_script(books: Books, intent: Json, method: Json) -> CardVerdict | None:
     note = books.note("outcomes")
     for order in note.get("orders", []):
-        wanted = ((order["customer"], intent["customer"]), (order["payment_method"], method["id"]))
-        if order["times"] > 0 and all(name in {None, present} for name, present in wanted):
+        pairs = ((order["customer"], intent["customer"]), (order["payment_method"], method["id"]))
+        if order["times"] > 0 and all(name in {None, present} for name, present in pairs):
             order["times"] -= 1
             books.changed("note", note)
             return ordered(order["outcome"])
@@ -300,7 +300,7 @@ def _confirm_now(call: Call, intent: Json) -> Json:
     if answer == "requires_action" and (off_session or params.get("error_on_requires_action")):
         settle(call.books, intent, AUTHENTICATION_REQUIRED, base_url=call.base_url)
         answer = AUTHENTICATION_REQUIRED
-    if isinstance(answer, Decline):
+    if isinstance(answer, BankDecline):
         raise declined(answer, intent)
     return intent
 
@@ -336,12 +336,12 @@ def _retrieve(call: Call) -> Json:
 
 def _list(call: Call) -> Json:
     customer = call.params.get("customer")
-    found = (
+    matches = (
         intent
         for intent in call.books.newest_first("payment_intent")
         if customer is None or intent["customer"] == customer
     )
-    return listing(call, found, url="/v1/payment_intents")
+    return listing(call, matches, url="/v1/payment_intents")
 
 
 ENDPOINTS = [

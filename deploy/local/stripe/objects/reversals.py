@@ -13,23 +13,23 @@ EVIDENCE_SECONDS = 9 * 86_400
 
 def refund(books: Books, paid: Json, *, amount: int | None, reason: str | None, metadata: dict[str, str]) -> Json:
     """Gives a charge back, wholly or in part; never more than is left of it, never while it is disputed."""
-    left = paid["amount"] - paid["amount_refunded"]
-    asked = left if amount is None else amount
+    refundable = paid["amount"] - paid["amount_refunded"]
+    refund_amount = refundable if amount is None else amount
     if paid["status"] != "succeeded":
         raise unexpected_state("charge_not_refundable", f"Charge {paid['id']} has not been paid.")
     if paid["disputed"] and _is_lost_or_open(books, paid):
         raise unexpected_state("charge_disputed", f"Charge {paid['id']} has been charged back; cannot issue a refund.")
-    if left == 0:
+    if refundable == 0:
         raise unexpected_state("charge_already_refunded", f"Charge {paid['id']} has already been refunded.")
-    if not 1 <= asked <= left:
-        message = f"Refund amount ({asked}) is greater than unrefunded amount on charge ({left})"
+    if not 1 <= refund_amount <= refundable:
+        message = f"Refund amount ({refund_amount}) is greater than unrefunded amount on charge ({refundable})"
         raise invalid("amount", message)
     made = books.add(
         "refund",
         {
             "id": books.new_id("re"),
             "object": "refund",
-            "amount": asked,
+            "amount": refund_amount,
             "balance_transaction": books.new_id("txn"),
             "charge": paid["id"],
             "created": books.clock.now(),
@@ -45,7 +45,7 @@ def refund(books: Books, paid: Json, *, amount: int | None, reason: str | None, 
         },
     )
     before = paid["amount_refunded"]
-    paid["amount_refunded"] += asked
+    paid["amount_refunded"] += refund_amount
     paid["refunded"] = paid["amount_refunded"] == paid["amount"]
     books.changed("charge", paid)
     tell(books, "refund.created", made)
@@ -69,7 +69,11 @@ def fail_refund(books: Books, made: Json) -> Json:
 
 
 def open_dispute(books: Books, paid: Json, *, reason: str, amount: int | None = None) -> Json:
-    """The bank takes the money back at once and asks; an inquiry only asks."""
+    """The bank takes the money back at once and asks; an inquiry only asks.
+
+    Raises:
+        StripeError: the charge is disputed already, or was not paid.
+    """
     inquiry = reason == "inquiry"
     if paid["disputed"] or paid["status"] != "succeeded":
         raise StripeError(400, f"Charge {paid['id']} can't be disputed.")
@@ -164,13 +168,13 @@ def _create_refund(call: Call) -> Json:
 
 
 def _of_charge(call: Call, kind: str, url: str) -> Json:
-    wanted = {name: call.params[name] for name in ("charge", "payment_intent") if name in call.params}
-    found = (
+    criteria = {name: call.params[name] for name in ("charge", "payment_intent") if name in call.params}
+    matches = (
         body
         for body in call.books.newest_first(kind)
-        if all(body[name] == identity for name, identity in wanted.items())
+        if all(body[name] == identity for name, identity in criteria.items())
     )
-    return listing(call, found, url=url)
+    return listing(call, matches, url=url)
 
 
 def _list_refunds(call: Call) -> Json:

@@ -2,7 +2,7 @@
 
 from ..books import Books, shown
 from ..call import CREATED, EXPAND, METADATA, PAGE, Call, Endpoint, listing
-from ..cards import AUTHENTICATION_FAILED, Decline
+from ..cards import AUTHENTICATION_FAILED, BankDecline
 from ..errors import Json, StripeError, invalid, unexpected_state
 from .customers import attach, card_of, of_customer, payment_method
 from .events import tell
@@ -101,7 +101,7 @@ def _attach(books: Books, setup: Json, method: Json) -> None:
         raise
 
 
-def _fail(books: Books, setup: Json, method: Json, decline: Decline) -> None:
+def _fail(books: Books, setup: Json, method: Json, decline: BankDecline) -> None:
     setup["last_setup_error"] = {
         "code": decline.code,
         "message": decline.message,
@@ -168,8 +168,8 @@ def _retrieve(call: Call) -> Json:
 
 def _list(call: Call) -> Json:
     customer = call.params.get("customer")
-    found = (one for one in call.books.newest_first("setup_intent") if customer in {None, one["customer"]})
-    return listing(call, found, url="/v1/setup_intents")
+    matches = (one for one in call.books.newest_first("setup_intent") if customer in {None, one["customer"]})
+    return listing(call, matches, url="/v1/setup_intents")
 
 
 ENDPOINTS = [

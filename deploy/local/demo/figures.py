@@ -1,4 +1,7 @@
-"""What Creditwell made of it: read from its log, its balances, Kafka and the books of the stand-in for Stripe, when all is quiet."""
+"""What Creditwell made of it, read when all is quiet.
+
+The sources are its log, its balances, Kafka and the books of the stand-in for Stripe.
+"""
 
 import asyncio
 import json
@@ -11,17 +14,18 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
 
-import httpx
+import httpx2
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from deploy.local.demo.cast import Role
+from deploy.local.demo.cast import DemoRole
 from deploy.local.folders import ROOT
+from deploy.local.servers.topic_ends import ends
 from deploy.local.trouble import StackTrouble
-from deploy.local.world import World, check_alive, ends
+from deploy.local.world import LocalWorld, check_alive
 from projections.notices import notice_of
-from schemas.credits import parse_credits
+from schemas.credits import MicroCredits, parse_credits
 from schemas.facts import CreditsPurchased, CreditsToppedUp, Stored, UsageRecorded, UsageVoided
-from services.api.tokens import Role as TokenRole
+from services.api.tokens import TokenRole
 from services.store.connect import Connection
 from services.store.identities import Identity
 from services.store.read import heads, read_after
@@ -53,13 +57,13 @@ BALANCES = "SELECT team_id, included + additional FROM balance"
 
 
 @dataclass
-class Found:
+class DemoFigures:
     """What there is. Credits are micro-credits, money is cents."""
 
     records: int = 0  # that Kafka took for `usage`
     usages: dict[Identity, int] = field(default_factory=dict)
     voids: dict[Identity, Identity] = field(default_factory=dict)
-    voided_credits: int = 0
+    voided_credits: MicroCredits = 0
     refusals: Counter[str] = field(default_factory=Counter)
     duplicates: int = 0
     conflicts: int = 0
@@ -77,11 +81,11 @@ class Found:
     verified: dict[str, Any] = field(default_factory=dict)  # what `creditwell verify` says
     replayed: dict[str, Any] = field(default_factory=dict)  # what `creditwell replay` says
     to_tell: Counter[str] = field(default_factory=Counter)  # facts that the host product is told of, by type
-    told: Counter[str] = field(default_factory=Counter)  # notices that it got, each once, by type
+    host_notices: Counter[str] = field(default_factory=Counter)  # notices that it got, each once, by type
     forged: int = 0  # requests that it did not believe
 
 
-async def drain(world: World, reader: Connection, starts: Mapping[str, Mapping[int, int]]) -> None:
+async def drain(world: LocalWorld, reader: Connection, starts: Mapping[str, Mapping[int, int]]) -> None:
     """Wait until everything that was said has arrived everywhere, and stays so for a second.
 
     Raises:
@@ -102,10 +106,12 @@ async def drain(world: World, reader: Connection, starts: Mapping[str, Mapping[i
         await asyncio.sleep(LOOK_SECONDS)
 
 
-async def _waiting_for(world: World, reader: Connection, goal: int, starts: Mapping[str, Mapping[int, int]]) -> str:
+async def _waiting_for(
+    world: LocalWorld, reader: Connection, goal: int, starts: Mapping[str, Mapping[int, int]]
+) -> str:
     """What has not arrived yet, in words; nothing when all has."""
-    if (left := goal - await reader.fetchval(CURSORS)) > 0:
-        return f"usage in Kafka that is not recorded ({left} records)"
+    if (remaining := goal - await reader.fetchval(CURSORS)) > 0:
+        return f"usage in Kafka that is not recorded ({remaining} records)"
     for name in ("projector", "relay"):
         if shards := await reader.fetch(BEHIND, name):
             return f"something in the log that the {name} has not read ({len(shards)} shards)"
@@ -121,65 +127,65 @@ async def _waiting_for(world: World, reader: Connection, goal: int, starts: Mapp
 
 
 async def look(
-    world: World, reader: Connection, cast: tuple[Role, ...], starts: Mapping[str, Mapping[int, int]]
-) -> Found:
+    world: LocalWorld, reader: Connection, cast: tuple[DemoRole, ...], starts: Mapping[str, Mapping[int, int]]
+) -> DemoFigures:
     """Everything, when all is quiet."""
-    found = Found()
-    found.records = sum((await ends(world.kafka, "usage")).values()) - sum(starts["usage"].values())
+    figures = DemoFigures()
+    figures.records = sum((await ends(world.kafka, "usage")).values()) - sum(starts["usage"].values())
     async for stored in log(reader):
-        _count(found, stored)
+        _count(figures, stored)
     for reason, count in await reader.fetch(REFUSED):
-        found.refusals[reason] += count
-    found.duplicates, repeated_conflicts = await reader.fetchrow(REPEATS) or (0, 0)
-    found.conflicts = found.refusals.pop("conflict", 0)
-    assert found.conflicts == repeated_conflicts, "receipts and refused records count conflicts differently"
+        figures.refusals[reason] += count
+    figures.duplicates, repeated_conflicts = await reader.fetchrow(REPEATS) or (0, 0)
+    figures.conflicts = figures.refusals.pop("conflict", 0)
+    assert figures.conflicts == repeated_conflicts, "receipts and refused records count conflicts differently"
     for row in await reader.fetch(ACTIVITY):
-        found.entries.setdefault(row["team_id"], {})[row["kind"]] = row["credits"]
-        found.counts[row["kind"]] += row["entries"]
-    found.balances = dict(map(tuple, await reader.fetch(BALANCES)))
-    found.answers = await _balances_by_http(world, cast)
-    found.charges = await _charges(world)
-    await _ask_host(world, found)
+        figures.entries.setdefault(row["team_id"], {})[row["kind"]] = row["credits"]
+        figures.counts[row["kind"]] += row["entries"]
+    figures.balances = dict(map(tuple, await reader.fetch(BALANCES)))
+    figures.answers = await _balances_by_http(world, cast)
+    figures.charges = await _charges(world)
+    await _ask_host(world, figures)
     async with _read_from(world.kafka, "credits.events", starts) as records:
-        found.published = {(said["shard"], said["position"]) async for said in records}
-    found.refused_published = sum((await ends(world.kafka, "usage.refused")).values()) - sum(
+        figures.published = {(body["shard"], body["position"]) async for body in records}
+    figures.refused_published = sum((await ends(world.kafka, "usage.refused")).values()) - sum(
         starts["usage.refused"].values()
     )
-    found.verified, found.replayed = await asyncio.gather(_command(world, "verify"), _command(world, "replay"))
-    return found
+    figures.verified, figures.replayed = await asyncio.gather(_command(world, "verify"), _command(world, "replay"))
+    return figures
 
 
 async def log(reader: Connection) -> AsyncIterator[Stored]:
     """Every fact there is, shard by shard."""
-    seen = dict.fromkeys(await heads(reader), 0)
-    while facts := await read_after(reader, seen, 1_000):
+    positions = dict.fromkeys(await heads(reader), 0)
+    while facts := await read_after(reader, positions, 1_000):
         for shard, read in facts.items():
             for stored in read:
                 yield stored
-            seen[shard] = read[-1].position
+            positions[shard] = read[-1].position
 
 
-def _count(found: Found, stored: Stored) -> None:
-    found.stored.add((stored.shard, stored.position))
-    found.to_tell[stored.type] += notice_of(stored, None) is not None
+def _count(figures: DemoFigures, stored: Stored) -> None:
+    figures.stored.add((stored.shard, stored.position))
+    figures.to_tell[stored.type] += notice_of(stored, None) is not None
     identity = Identity(stored.team_id, stored.source, stored.id)
     fact = stored.fact()
     if isinstance(fact, UsageRecorded):
-        found.usages[identity] = fact.credits
+        figures.usages[identity] = fact.credits
     elif isinstance(fact, UsageVoided):
-        found.voids[identity] = Identity(stored.team_id, fact.usage_source, fact.usage_id)
-        found.voided_credits += fact.credits
+        figures.voids[identity] = Identity(stored.team_id, fact.usage_source, fact.usage_id)
+        figures.voided_credits += fact.credits
     elif isinstance(fact, CreditsToppedUp):
-        found.top_ups.append(fact)
+        figures.top_ups.append(fact)
     elif isinstance(fact, CreditsPurchased):
-        found.purchases.append(fact)
+        figures.purchases.append(fact)
     elif stored.type == "credits.refilled.v1":
-        found.refills[stored.team_id] += 1
+        figures.refills[stored.team_id] += 1
 
 
-async def _balances_by_http(world: World, cast: tuple[Role, ...]) -> dict[str, int]:
+async def _balances_by_http(world: LocalWorld, cast: tuple[DemoRole, ...]) -> dict[str, int]:
     answers = {}
-    async with httpx.AsyncClient(base_url=world.api, trust_env=False) as client:
+    async with httpx2.AsyncClient(base_url=world.api, trust_env=False) as client:
         for role in cast:
             token = world.token(role.team.id, role.team.members[0].member_id, TokenRole.ADMIN)
             answer = await client.get(f"/v1/teams/{role.team.id}/balance", headers={"Authorization": f"Bearer {token}"})
@@ -187,7 +193,7 @@ async def _balances_by_http(world: World, cast: tuple[Role, ...]) -> dict[str, i
     return answers
 
 
-async def _command(world: World, name: str) -> dict[str, Any]:
+async def _command(world: LocalWorld, name: str) -> dict[str, Any]:
     """A command of finance, with no more rights than finance has."""
     running = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "services.cli", name, "--json", cwd=ROOT,
@@ -195,25 +201,25 @@ async def _command(world: World, name: str) -> dict[str, Any]:
              "CREDITWELL_ANCHORS": world.variables["ANCHORS"]},
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
-    said, complaints = await running.communicate()
-    if not said:
+    output, complaints = await running.communicate()
+    if not output:
         raise StackTrouble(
             "Demo", f"`creditwell {name}` ended with code {running.returncode}", way_out=complaints.decode()
         )
-    document: dict[str, Any] = json.loads(said)
+    document: dict[str, Any] = json.loads(output)
     return document
 
 
-async def _charges(world: World) -> dict[str, int]:
-    async with httpx.AsyncClient(trust_env=False) as client:
+async def _charges(world: LocalWorld) -> dict[str, int]:
+    async with httpx2.AsyncClient(trust_env=False) as client:
         books = (await client.get(f"{world.stripe}/_control/books")).raise_for_status().json()
     return {charge["payment_intent"]: charge["amount"] - charge["amount_refunded"] for charge in books["charges"]}
 
 
-async def _ask_host(world: World, found: Found) -> None:
-    async with httpx.AsyncClient(trust_env=False) as client:
-        said = (await client.get(f"{world.receiver}/_control/notices")).raise_for_status().json()
-    found.told, found.forged = Counter(said["kinds"]), said["forged"]
+async def _ask_host(world: LocalWorld, figures: DemoFigures) -> None:
+    async with httpx2.AsyncClient(trust_env=False) as client:
+        answer = (await client.get(f"{world.receiver}/_control/notices")).raise_for_status().json()
+    figures.host_notices, figures.forged = Counter(answer["kinds"]), answer["forged"]
 
 
 @asynccontextmanager
@@ -231,13 +237,13 @@ async def _read_from(
             consumer.seek(TopicPartition(topic, number), offset)
 
         async def records() -> AsyncIterator[dict[str, int]]:
-            left = {number: end for number, end in goal.items() if end > starts[topic][number]}
-            while left:
+            pending = {number: end for number, end in goal.items() if end > starts[topic][number]}
+            while pending:
                 for place, batch in (await consumer.getmany(timeout_ms=500)).items():
                     for record in batch:
                         yield json.loads(record.value)
-                    if batch[-1].offset + 1 >= left.get(place.partition, 0):
-                        left.pop(place.partition, None)
+                    if batch[-1].offset + 1 >= pending.get(place.partition, 0):
+                        pending.pop(place.partition, None)
 
         yield records()
     finally:

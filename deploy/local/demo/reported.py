@@ -1,4 +1,7 @@
-"""What was said to Creditwell, written down by those who said it: the demo's own books, against which its log is checked."""
+"""What was reported to Creditwell, written down by those who reported it.
+
+These are the demo's own books. Its log is checked against them.
+"""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -7,7 +10,7 @@ from services.store.identities import Identity
 
 
 @dataclass
-class Said:
+class ReportedWork:
     """Everything that was reported, with what must become of it."""
 
     usages: dict[Identity, int] = field(default_factory=dict)  # micro-credits of each that must be accepted

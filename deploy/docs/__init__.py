@@ -1,0 +1,5 @@
+"""The tables of `docs/` that follow from the code: written by `make docs`, held by `make check`.
+
+generate   finds the tables in the pages, and writes them anew
+tables     what each of them says
+"""

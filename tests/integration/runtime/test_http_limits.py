@@ -1,0 +1,200 @@
+"""Whoever asks is bounded before they are known: heads, bodies and connections of our HTTP servers."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from services.runtime.http_protocol import Limits
+from services.runtime.http_server import listen
+from tests.support.api import free_port
+from tests.support.waiting import PATIENCE_SECONDS, until
+
+LIMITS = Limits(connections=5, rest_bytes=2**20)
+MEGABYTE = b"x" * 2**20
+
+
+async def echo(request: Request) -> Response:
+    """How many bytes the body had."""
+    return PlainTextResponse(str(len(await request.body())))
+
+
+async def early(_: Request) -> Response:
+    """An answer before anything of the body was read."""
+    return PlainTextResponse("early")
+
+
+APP = Starlette(routes=[Route("/", echo, methods=["GET", "POST"]), Route("/early", early, methods=["POST"])])
+
+
+@asynccontextmanager
+async def a_server(limits: Limits = LIMITS) -> AsyncIterator[int]:
+    """Its port."""
+    stop, started, port = asyncio.Event(), asyncio.Event(), free_port()
+    serving = asyncio.create_task(
+        listen(APP, host="127.0.0.1", port=port, port_setting="health_port", stop=stop, started=started, limits=limits)
+    )
+    try:
+        await started.wait()
+        yield port
+    finally:
+        stop.set()
+        await serving
+
+
+async def asked(port: int, *pieces: bytes) -> bytes:
+    """All that one connection is answered, until the server ends it."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            for piece in pieces:
+                writer.write(piece)
+                try:
+                    await writer.drain()
+                except ConnectionError:
+                    break
+            try:
+                return await reader.read()
+            except ConnectionError:  # it has ended while we still sent
+                return b""
+    finally:
+        writer.close()
+
+
+def problem(answer: bytes) -> tuple[int, str]:
+    """Status and code."""
+    head, _, body = answer.partition(b"\r\n\r\n")
+    said: dict[str, Any] = json.loads(body)
+    assert b"application/problem+json" in head
+    assert b"connection: close" in head
+    assert said["status"] == int(head.split()[1])
+    return said["status"], said["code"]
+
+
+HEAD = b"GET / HTTP/1.1\r\nHost: creditwell\r\n"
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    {
+        "one header without end": [HEAD + b"X-Long: ", *[MEGABYTE[: 2**16]] * 3],
+        "one header": [HEAD + b"X-Long: " + MEGABYTE[: 2**16] + b"\r\n\r\n"],
+        "many headers": [HEAD + b"".join(b"x-%d: y\r\n" % n for n in range(200)) + b"\r\n"],
+        "many long headers": [HEAD + b"".join(b"x-%d: %s\r\n" % (n, MEGABYTE[:2_000]) for n in range(50)) + b"\r\n"],
+        "the address": [b"GET /?" + MEGABYTE[: 2**17] + b" HTTP/1.1\r\nHost: creditwell\r\n\r\n"],
+        "the name of a header": [HEAD + MEGABYTE[: 2**17] + b": y\r\n\r\n"],
+        "the second request of a connection": [HEAD + b"\r\n", HEAD + b"X-Long: " + MEGABYTE[: 2**17] + b"\r\n\r\n"],
+    }.items(),
+    ids=lambda item: item[0],
+)
+async def test_a_head_that_is_too_large_is_answered_431(pieces: tuple[str, list[bytes]]) -> None:
+    async with a_server() as port:
+        answer = await asked(port, *pieces[1])
+
+    assert problem(answer[answer.rindex(b"HTTP/1.1 ") :]) == (431, "head_too_large")
+
+
+async def test_a_head_within_the_limits_is_nobodys_trouble() -> None:
+    async with a_server() as port:
+        answer = await asked(
+            port,
+            HEAD + b"".join(b"x-%d: %s\r\n" % (n, MEGABYTE[:600]) for n in range(90)) + b"connection: close\r\n\r\n",
+        )
+
+    assert answer.startswith(b"HTTP/1.1 200")
+
+
+async def test_a_huge_header_is_cut_off_and_not_read_to_its_end() -> None:
+    async with a_server() as port:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(HEAD + b"X-Long: ")
+        with pytest.raises(ConnectionError):
+            await send(writer, megabytes=64)
+        writer.close()
+
+        assert (await asked(port, HEAD + b"connection: close\r\n\r\n")).endswith(b"0")
+
+
+async def send(writer: asyncio.StreamWriter, *, megabytes: int) -> None:
+    for _ in range(megabytes):
+        writer.write(MEGABYTE)
+        await writer.drain()
+
+
+@pytest.mark.parametrize(
+    ("pieces", "code"),
+    [
+        ([b""], "too_slow"),
+        ([b"GET / HT"], "too_slow"),
+        ([HEAD + b"X-Slow: "], "too_slow"),
+        ([b"POST / HTTP/1.1\r\nHost: creditwell\r\nContent-Length: 5\r\n\r\n1234"], "too_slow"),
+        ([b"POST / HTTP/1.1\r\nHost: creditwell\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n1234"], "too_slow"),
+    ],
+    ids=["nothing", "a piece of the first line", "a piece of a header", "a piece of a body", "a piece of a chunk"],
+)
+async def test_what_does_not_come_in_time_is_answered_408(pieces: list[bytes], code: str) -> None:
+    async with a_server(Limits(head_seconds=0.2, body_seconds=0.2)) as port:
+        assert problem(await asked(port, *pieces)) == (408, code)
+
+
+async def test_a_connection_that_is_kept_may_be_quiet_between_two_requests() -> None:
+    async with a_server(Limits(head_seconds=0.2, body_seconds=0.2)) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        for _ in range(2):
+            writer.write(HEAD + b"\r\n")
+            assert (await reader.readuntil(b"\r\n\r\n0")).startswith(b"HTTP/1.1 200")
+            await asyncio.sleep(0.5)  # longer than a head may take
+        writer.close()
+
+
+async def test_trailers_without_end_are_cut_off() -> None:
+    chunked = b"POST / HTTP/1.1\r\nHost: creditwell\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\nX-Long: "
+    async with a_server() as port:
+        assert problem(await asked(port, chunked, *[MEGABYTE] * 3)) == (413, "too_large")
+
+
+async def test_what_is_no_http_is_told_so() -> None:
+    async with a_server() as port:
+        assert problem(await asked(port, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n")) == (
+            400,
+            "bad_request",
+        )
+
+
+async def test_one_connection_too_many_is_told_when_to_come_back_and_the_others_stay() -> None:
+    async with a_server() as port:
+        kept = [await asyncio.open_connection("127.0.0.1", port) for _ in range(LIMITS.connections)]
+        for reader, writer in kept:
+            writer.write(HEAD + b"\r\n")
+            await reader.readuntil(b"\r\n\r\n0")
+
+        refused = await asked(port)
+        assert problem(refused) == (503, "busy")
+        assert b"retry-after: 5\r\n" in refused
+
+        reader, writer = kept.pop()
+        writer.write(HEAD + b"\r\n")
+        assert (await reader.readuntil(b"\r\n\r\n0")).startswith(b"HTTP/1.1 200")
+        writer.close()
+
+        async def free_again() -> bool:
+            return (await asked(port, HEAD + b"connection: close\r\n\r\n")).startswith(b"HTTP/1.1 200")
+
+        await until(free_again, what="the place of the one that left is free")
+        for _, writer in kept:
+            writer.close()
+
+
+async def test_an_answer_before_the_body_has_come_is_not_followed_by_another() -> None:
+    async with a_server(Limits(body_seconds=0.3)) as port:
+        answer = await asked(port, b"POST /early HTTP/1.1\r\nHost: creditwell\r\nContent-Length: 5\r\n\r\n12")
+
+    assert answer.endswith(b"early")
+    assert answer.count(b"HTTP/1.1 ") == 1
