@@ -106,7 +106,8 @@ def replay(
         str | None, typer.Option(help="Compare the activity recorded before; balances are left out.")
     ] = None,
     audit: Annotated[
-        bool, typer.Option("--audit", help="Check as well that facts follow from facts: prices, refills, payments, caps.")
+        bool,
+        typer.Option("--audit", help="Check as well that facts follow from facts: prices, refills, payments, caps."),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -115,7 +116,9 @@ def replay(
     from services.audit.replay import replay as replay_log
     from services.store.read import heads
 
-    scope = ReplayScope(team, parse_instant(since, "--from") or EARLIEST, parse_instant(until, "--until") or LATEST, audit)
+    scope = ReplayScope(
+        team, parse_instant(since, "--from") or EARLIEST, parse_instant(until, "--until") or LATEST, audit
+    )
     began = monotonic()
 
     async def work(connection: Connection) -> tuple[Replayed, int]:
