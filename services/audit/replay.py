@@ -244,7 +244,13 @@ async def _take(
     happened_at = stored.occurred_at
     paid: tuple[LotPayment, ...] = ()
     if isinstance(fact, UsageVoided):
-        happened_at, paid = fact.usage_occurred_at, await _paid(connection, fold, stored, fact)
+        happened_at = fact.usage_occurred_at
+        try:
+            paid = await _paid(connection, fold, stored, fact)
+        except AssertionError:  # no row of the activity has it
+            unknown = f"there is no usage at {fact.usage_position} before this"
+            replayed.finds(Finding(stored.team_id, stored.place, unknown))
+            return ()
     entries = evolve(team, stored, fact, paid, team.changed)  # every lot there ever was: nothing is saved in between
     if (snapshot := note(team, stored)) is not None:
         fold.snapshots[stored.team_id, stored.position] = snapshot[1:]

@@ -335,11 +335,11 @@ BEGIN
     EXECUTE format(
         $policy$
         CREATE POLICY one_team ON %s TO creditwell_api
-        USING ((SELECT current_setting('creditwell.team', true)) IN (team_id, '*'))
+        USING (team_id = (SELECT current_setting('creditwell.team', true)))
         $policy$, of_teams
     );
 END $$;
-COMMENT ON FUNCTION keep_teams_apart IS 'Called for each table with a column team_id: the API sees one team at a time, that of the setting creditwell.team, or all where that is *.';
+COMMENT ON FUNCTION keep_teams_apart IS 'Called for each table with a column team_id: the API sees one team at a time, that of the setting creditwell.team.';
 
 SELECT keep_teams_apart(of_teams) FROM unnest('{facts,teams,refused,repeats,voided_usages}'::regclass[]) AS of_teams;
 

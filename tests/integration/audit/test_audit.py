@@ -79,6 +79,11 @@ async def test_an_honest_history_raises_no_alarm(connection: Connection, seed: i
 TEAM = "team_a"
 OLD_PLAN = "(SELECT id FROM facts WHERE team_id = 'team_a' AND type = 'plan.assigned.v1' ORDER BY position LIMIT 1)"
 
+STRANGE_VOID = (
+    b'{"usage_source":"x","usage_id":"x","usage_position":9,"usage_occurred_at":"2026-01-01T00:00:00Z","credits":1,'
+    b'"feature":"x","reason":"x"}'
+)
+
 # By the triggers: nobody may, the owner neither.
 REFUSED = [
     "UPDATE holds SET state = 'open'",
@@ -350,6 +355,11 @@ async def found_at(connection: Connection, place: Place) -> list[str]:
         ("credits.granted.v1", b"{", "its body is no credits.granted.v1"),
         ("usage.recorded.v1", b'{"hold_id": 1}', "its body is no usage.recorded.v1"),
         ("usage.voided.v1", None, "its body is missing"),
+        (
+            "usage.voided.v1",
+            STRANGE_VOID,
+            "there is no usage at 9 before this",
+        ),
     ],
 )
 async def test_what_can_not_be_read_is_a_finding_with_its_place(
