@@ -186,6 +186,24 @@ class Honest:
                 case _:
                     await expire_holds(self.connection, team, 100)
 
+    async def use_and_take_back(self, team: str) -> None:
+        """A usage, and its void."""
+        usage_id = f"use-{uuid4()}"
+        await report(self.connection, [reported(team, usage_id)])
+        await report(self.connection, [voided(team, f"void-{usage_id}", of=usage_id)])
+        self.usages.append((team, usage_id))
+
+    async def settle_holds_of(self, team: str) -> None:
+        """Two holds of an hour: one is captured, and usage settles the other."""
+        hold_id = f"hold-{uuid4()}"
+        await held(self.connection, hold_id, 1, team_id=team)
+        async with self.connection.transaction():
+            await capture(self.connection, team, hold_id, hold_id, [CapturedPart(MICRO)], final=True)
+        await held(self.connection, f"{hold_id}-2", 1, team_id=team)
+        event = reported(team, f"use-{hold_id}")
+        event["data"]["hold_id"] = f"{hold_id}-2"
+        await report(self.connection, [event])
+
     async def _give(self, team: str) -> None:
         credits = MICRO * self.random.randint(1, 50)
         async with self.connection.transaction():

@@ -104,7 +104,8 @@ REFUSED = [
 
 # Whoever may write these tables may do this; no money follows from it.
 EDITED = [
-    """UPDATE top_ups SET state = replace(state, '"credits":500000000', '"credits":22500000000000'), due_at = '-infinity'""",
+    """UPDATE top_ups SET due_at = '-infinity', state = replace(
+       replace(state, '"credits":500000000', '"credits":22500000000000'), '"monthly_cap_cents":100000', '"monthly_cap_cents":null')""",
     """UPDATE top_ups SET state = jsonb_set(state::jsonb, '{settings,monthly_cap_cents}', '99999999')::text""",
     """UPDATE top_ups SET state = jsonb_set(state::jsonb, '{reserved}', '{}')::text""",
     """UPDATE top_ups SET state = jsonb_set(state::jsonb, '{card,payment_method_id}', '"pm_other"')::text""",
@@ -148,8 +149,11 @@ async def told(connection: Connection) -> Honest:
     await history.begin()
     await history.go_on(60)
     for team in history.teams:
+        await history.use_and_take_back(team)
+        await history.settle_holds_of(team)
         await history.buy(team)
         await history.buy(team, paid=False)
+        await history.configure(team, threshold=1_000, max_per_month=99)
         await runs_low(history, team)
         await history.top_up(team)
         await runs_low(history, team)
@@ -159,8 +163,7 @@ async def told(connection: Connection) -> Honest:
 
 
 async def runs_low(history: Honest, team: str) -> None:
-    """Below a threshold of 1,000 credits, with top-ups on."""
-    await history.configure(team, threshold=1_000, max_per_month=99)
+    """Everything is spent."""
     balance = await read_balance(history.connection, team, now())
     assert balance is not None
     spent = CreditsAdjusted(credits=-balance.available, reason="test")
@@ -195,6 +198,8 @@ async def everybody_works(history: Honest) -> None:
         async with connection.transaction():
             await assign_plan(connection, history.catalog, team, "pro")
         await history.top_up(team)
+        await project(connection)
+        await runs_low(history, team)
         await history.top_up(team)
 
 
