@@ -105,14 +105,20 @@ def replay(
     until: Annotated[
         str | None, typer.Option(help="Compare the activity recorded before; balances are left out.")
     ] = None,
+    audit: Annotated[
+        bool,
+        typer.Option("--audit", help="Check as well that facts follow from facts: prices, refills, payments, caps."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Fold the log anew and compare with the live projections; exit code 1 names the first difference."""
+    """Fold the log anew and compare with every table that is made from it; exit code 1 names the first difference."""
     from services.audit.replay import EARLIEST, LATEST, Replayed, ReplayScope, size_of_replay
     from services.audit.replay import replay as replay_log
     from services.store.read import heads
 
-    scope = ReplayScope(team, parse_instant(since, "--from") or EARLIEST, parse_instant(until, "--until") or LATEST)
+    scope = ReplayScope(
+        team, parse_instant(since, "--from") or EARLIEST, parse_instant(until, "--until") or LATEST, audit
+    )
     began = monotonic()
 
     async def work(connection: Connection) -> tuple[Replayed, int]:
@@ -135,9 +141,11 @@ def replay(
     rate = replayed.facts / seconds
     if as_json:
         print_json({
-            "ok": not replayed.differences, "facts": replayed.facts, "behind": behind, "teams": replayed.teams, "totals": totals,
+            "ok": not replayed.differences and not replayed.findings, "facts": replayed.facts, "behind": behind, "teams": replayed.teams, "totals": totals,
             "differences": [difference._asdict() for difference in replayed.differences],
-            "more_differences": replayed.more, "seconds": round(seconds, 3), "facts_per_s": round(rate),
+            "more_differences": replayed.more,
+            "findings": [finding._asdict() for finding in replayed.findings], "more_findings": replayed.more_findings,
+            "seconds": round(seconds, 3), "facts_per_s": round(rate),
         })  # fmt: skip
     else:
         columns = ("type", "entries", "credits", "included", "additional")
@@ -155,7 +163,13 @@ def replay(
         if behind:
             print(f"{behind:,} newer facts are not in the projections yet: where that stays so, look at the projector")
         print("the projections say something else" if replayed.differences else "the projections say the same")
-    raise typer.Exit(FOUND_WRONG if replayed.differences else 0)
+        for finding in replayed.findings[:SHOWN_MAX]:
+            print(finding)
+        more = max(0, len(replayed.findings) - SHOWN_MAX) + replayed.more_findings
+        print(f"and {more:,} more" if more else "", end="\n" if more else "")
+        if audit or replayed.findings:
+            print("facts do not follow from facts" if replayed.findings else "every fact follows from those before it")
+    raise typer.Exit(FOUND_WRONG if replayed.differences or replayed.findings else 0)
 
 
 def rebuild(

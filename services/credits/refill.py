@@ -32,6 +32,7 @@ from services.runtime.settings import Settings
 from services.store.append import append, lock_shard
 from services.store.connect import RETRYABLE, Connection, connect_pool
 from services.store.halts import EVERYBODYS, Halts
+from services.store.identities import not_stored
 from services.store.refills import append_refills_due
 
 TEAMS_MAX = 500  # of one look
@@ -175,9 +176,11 @@ async def expire(connection: Connection, team_id: str) -> int:
         for lot in balance.team.lots
         if not lot.ended and lot.ends_at <= now
     ]
-    if facts:
-        await append(connection, facts)
-    return len(facts)
+    # A row that was set back says that lots have not ended whose end is in the log.
+    missing = await not_stored(connection, facts)
+    if missing:
+        await append(connection, missing)
+    return len(missing)
 
 
 async def expire_holds_due(connection: Connection, halts: Halts | None = None) -> int:

@@ -22,6 +22,7 @@ from services.money import reversals
 from services.money.checkout import customers
 from services.money.checkout import flow as pages
 from services.money.checkout import rows as checkouts
+from services.money.checkout.purchases import true_to_log
 from services.money.reversals import ReversalOutcome
 from services.money.stripe_client import Charges, Missing
 from services.money.top_ups import attempts
@@ -209,6 +210,7 @@ async def follow_page(worker: InboxWorker, event: InboxEvent) -> EventOutcome:
     async with worker.transaction() as connection:
         record = await checkouts.find(connection, id_of(event.checkout_id)) if event.checkout_id else None
         customer = await customers.read_customer(connection, record.team_id) if record is not None else None
+        record = await true_to_log(connection, record) if record is not None else None
     if record is None:
         return leave("no page of ours")
     if record.session_id is None:
