@@ -141,7 +141,7 @@ class Charging:
         return None
 
     async def _next_step(self, lease: Lease, attempt: Attempt, intent: Intent, *, still_wanted: bool) -> AttemptStep:
-        """What follows. Before money moves the facts are asked anew: is this the charge that was decided, and wanted?"""
+        """What follows. Before money moves the facts are asked: is it the charge that was decided, and still wanted?"""
         step = next_step(intent.state, _remedy(intent), is_wanted=still_wanted, waited_long=lease.waited_long)
         if step is not AttemptStep.CONFIRM:
             return step
