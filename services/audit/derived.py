@@ -1,7 +1,8 @@
-"""The tables that move with an append, made anew from the log and compared; with the audit, whether facts follow from facts.
+"""The tables that move with an append, made anew from the log and compared.
 
-Unlike the projections they stand at the head of the log, and so does this walk. Where no audit is asked for, usage that names
-no hold stays in the database: it moves none of these rows.
+With the audit: whether facts follow from facts. Unlike the projections these tables stand at the head of the log, and
+so does this walk. Where no audit is asked for, usage that names no hold stays in the database: it moves none of these
+rows.
 """
 
 import json
@@ -57,7 +58,7 @@ TABLES: dict[str, tuple[int, str]] = {
 Differs = Callable[[str, str, str, str, object, object], None]  # team, table, row, column, should be, is
 
 
-class Finding(NamedTuple):
+class AuditFinding(NamedTuple):
     """A fact that can't be read, or does not follow from those before it."""
 
     team_id: str
@@ -69,7 +70,7 @@ class Finding(NamedTuple):
         return f"{self.place} of {self.team_id}: {self.what}"
 
 
-Finds = Callable[[Finding], None]
+Finds = Callable[[AuditFinding], None]
 
 
 @dataclass(slots=True)
@@ -96,7 +97,10 @@ async def examine_shard(
     differs: Differs,
     finds: Finds,
 ) -> None:
-    """Walk one shard to its head, in the caller's snapshot, and say what is wrong with its rows and, with `audit`, its facts."""
+    """Walk one shard to its head, in the caller's snapshot.
+
+    Says what is wrong with its rows and, with `audit`, with its facts.
+    """
     saved = {row["team_id"]: row["position"] for row in await connection.fetch(SAVED, shard, VERSION)}
     mine = {team: position for team, position in saved.items() if team_id in (None, team)}
     examined = Examined(shard, team_id, cards, audit, Expected(mine))
@@ -119,10 +123,10 @@ def readable(stored: Stored, finds: Finds) -> AnyFact | None:
     try:
         return stored.fact()
     except UnknownFact as unknown:
-        finds(Finding(stored.team_id, stored.place, str(unknown)))
+        finds(AuditFinding(stored.team_id, stored.place, str(unknown)))
     except (ValueError, TypeError) as wrong:
         why = "its body is missing" if stored.body is None else f"its body is no {stored.type}: {wrong}"
-        finds(Finding(stored.team_id, stored.place, why[:500]))
+        finds(AuditFinding(stored.team_id, stored.place, why[:500]))
     return None
 
 
@@ -158,9 +162,9 @@ def _take(examined: Examined, stored: Stored, differs: Differs, finds: Finds) ->
         examined.expected.take(stored, fact)
         if examined.audit:
             for what in _audit_of(examined, stored.team_id).take(stored, fact):
-                finds(Finding(stored.team_id, stored.place, what))
+                finds(AuditFinding(stored.team_id, stored.place, what))
     except ValueError as wrong:  # a zone or a time that no calendar has
-        finds(Finding(stored.team_id, stored.place, str(wrong)))
+        finds(AuditFinding(stored.team_id, stored.place, str(wrong)))
 
 
 def _audit_of(examined: Examined, team_id: str) -> TeamAudit:
@@ -203,9 +207,9 @@ async def _compare(
         if right is None:
             differs(team_id, table, name, "the row", "nothing", "a row")
             continue
-        for column, expected, found in zip(columns, right, row, strict=True):
-            if _comparable(column, expected) != _comparable(column, found):
-                differs(team_id, table, name, column, expected, found)
+        for column, expected, value in zip(columns, right, row, strict=True):
+            if _comparable(column, expected) != _comparable(column, value):
+                differs(team_id, table, name, column, expected, value)
     for key in sorted(should, key=str):
         differs(str(key[0]), table, " ".join(map(str, key[1:])), "the row", "a row", "missing")
 

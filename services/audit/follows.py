@@ -1,4 +1,4 @@
-"""Do facts follow from facts? One team's log, fact by fact, as the audit sees it: what is wrong with each, in words. Pure.
+"""Do facts follow from facts? One team's log, fact by fact, as the audit sees it: what is wrong, in words. Pure.
 
     usage      priced anew by the card that it names; taken back once at most, and as it was recorded
     holds      ended once, never after their end, never for longer than a day
@@ -49,7 +49,10 @@ class AuditedHold:
 
 @dataclass(slots=True)
 class TeamAudit:
-    """What must be remembered of a team. `voided` are the positions of usages that are taken back somewhere in the log."""
+    """What must be remembered of a team.
+
+    `voided` are the positions of usages that are taken back somewhere in the log.
+    """
 
     team_id: str
     cards: RateCards | None
@@ -58,7 +61,7 @@ class TeamAudit:
     plan_id: str = ""
     assigned_at: datetime | None = None
     cycle: int | None = None
-    given: MicroCredits = 0
+    refilled: MicroCredits = 0
     usages: dict[int, tuple[Stored, UsageRecorded]] = field(default_factory=dict)
     taken_back: set[int] = field(default_factory=set)
     holds: dict[str, AuditedHold] = field(default_factory=dict)
@@ -69,10 +72,10 @@ class TeamAudit:
 
     def take(self, stored: Stored, fact: AnyFact) -> list[str]:
         """What is wrong with this fact, given those before it."""
-        found = list(self._judge(stored, fact))
+        problems = list(self._judge(stored, fact))
         if stored.source.startswith(OURS) == isinstance(fact, UsageRecorded | UsageVoided):
-            found.append(f"{stored.source!r} is no source of a {stored.type}")
-        return found
+            problems.append(f"{stored.source!r} is no source of a {stored.type}")
+        return problems
 
     def _judge(self, stored: Stored, fact: AnyFact) -> Problems:  # noqa: PLR0911 - a case for each kind of fact
         match fact:
@@ -142,11 +145,11 @@ class TeamAudit:
         if fact.usage_position in self.taken_back:
             yield f"the usage at {fact.usage_position} was taken back before"
         self.taken_back.add(fact.usage_position)
-        known = self.usages.get(fact.usage_position)
-        if known is None:
+        pair = self.usages.get(fact.usage_position)
+        if pair is None:
             yield f"there is no usage at {fact.usage_position} before this"
             return
-        usage, recorded = known
+        usage, recorded = pair
         says = (fact.usage_source, fact.usage_id, fact.usage_occurred_at, fact.credits, fact.feature, fact.member_id)
         if says != (usage.source, usage.id, usage.occurred_at, recorded.credits, recorded.feature, recorded.member_id):
             yield f"it takes back something else than was recorded at {fact.usage_position}"
@@ -205,8 +208,8 @@ class TeamAudit:
             return
         first = cycle_at(plan.anchor, plan.zone, assigned_at)
         due = first if self.cycle is None else self.cycle if fact.upgrade else self.cycle + 1
-        self.given = self.given if fact.upgrade else 0
-        right = plan.allowance_credits - self.given
+        self.refilled = self.refilled if fact.upgrade else 0
+        right = plan.allowance_credits - self.refilled
         calendar = cycle(plan.anchor, plan.zone, fact.cycle)
         starts_at = stored.occurred_at if fact.upgrade else calendar.starts_at
         if fact.cycle != due:
@@ -217,4 +220,4 @@ class TeamAudit:
             yield f"the plan gives {format_credits(right)} credits, not {format_credits(fact.credits)}"
         if (fact.starts_at, fact.ends_at) != (starts_at, calendar.ends_at) or fact.starts_at > stored.recorded_at:
             yield f"cycle {fact.cycle} is another stretch of the calendar, or has not begun"
-        self.cycle, self.given = max(fact.cycle, self.cycle or fact.cycle), self.given + fact.credits
+        self.cycle, self.refilled = max(fact.cycle, self.cycle or fact.cycle), self.refilled + fact.credits

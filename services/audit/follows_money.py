@@ -1,7 +1,7 @@
 """Do payments follow from what was asked for? One team's money, fact by fact, as the audit sees it. Pure.
 
-Each purchase and top-up brings what was frozen when it was asked for, once; each charge was allowed by the settings, the card
-and the caps of the moment at which it was decided; what went back of a payment is no more than it brought.
+Each purchase and top-up brings what was frozen when it was asked for, once. Each charge was allowed by the settings,
+the card and the caps of the moment at which it was decided. What went back of a payment is no more than it brought.
 """
 
 from collections.abc import Iterator
@@ -28,12 +28,12 @@ Problems = Iterator[str]
 
 
 @dataclass(slots=True)
-class Payment:
+class AuditedPayment:
     """What a payment brought, at which position, and what of it is taken back now."""
 
     position: int
     credits: MicroCredits
-    taken: MicroCredits = 0
+    reversed_credits: MicroCredits = 0
 
 
 @dataclass(slots=True)
@@ -44,7 +44,7 @@ class MoneyAudit:
     purchases: dict[str, PurchaseRequested] = field(default_factory=dict)
     requests: dict[str, TopUpRequested] = field(default_factory=dict)
     answered: set[str] = field(default_factory=set)
-    payments: dict[str, Payment] = field(default_factory=dict)
+    payments: dict[str, AuditedPayment] = field(default_factory=dict)
     top_ups: TopUps | None = None
 
     def judge(self, stored: Stored, fact: AnyFact) -> Problems:
@@ -84,7 +84,7 @@ class MoneyAudit:
             yield f"{payment_id} brought credits before"
         if stored.id != payment_id:
             yield f"it is not named after its payment {payment_id}"
-        self.payments.setdefault(payment_id, Payment(stored.position, credits))
+        self.payments.setdefault(payment_id, AuditedPayment(stored.position, credits))
 
     def _request(self, stored: Stored, fact: TopUpRequested) -> Problems:
         self.requests[fact.attempt_id] = fact
@@ -100,28 +100,28 @@ class MoneyAudit:
             yield "a charge before the end of the cool-down"
         if settings is None:
             return
-        taken = state.charges_cents(month_of(stored.recorded_at, state.zone))
+        reserved = state.charges_cents(month_of(stored.recorded_at, state.zone))
         most, cap = settings.max_per_month, settings.monthly_cap_cents
-        if most is not None and len(taken) >= most:
-            yield f"{most} top-ups a month are the cap, and {len(taken)} were made"
-        if cap is not None and (sum(taken) + fact.charge_cents > cap or settings.currency != fact.currency):
-            yield f"{sum(taken) + fact.charge_cents} {fact.currency} this month, and {cap} {settings.currency} are the cap"
+        if most is not None and len(reserved) >= most:
+            yield f"{most} top-ups a month are the cap, and {len(reserved)} were made"
+        if cap is not None and (sum(reserved) + fact.charge_cents > cap or settings.currency != fact.currency):
+            yield f"{sum(reserved) + fact.charge_cents} {fact.currency} this month, and {cap} {settings.currency} are the cap"
         if fact.charge_cents > MOST:
             yield f"{fact.charge_cents} {fact.currency} are more than one charge may take"
 
     def _top_up(self, stored: Stored, fact: CreditsToppedUp) -> Problems:
         yield from self._brought(stored, fact.payment_intent_id, fact.credits)
-        asked = self.requests.get(fact.attempt_id)
-        if asked is None:
+        request = self.requests.get(fact.attempt_id)
+        if request is None:
             yield f"nobody asked for attempt {fact.attempt_id}"
             return
         if fact.attempt_id in self.answered:
             yield f"attempt {fact.attempt_id} brought credits before"
         self.answered.add(fact.attempt_id)
-        if fact.credits != asked.credits:
-            yield f"{format_credits(asked.credits)} credits were decided, not {format_credits(fact.credits)}"
-        if (fact.charge_cents, fact.currency) != (asked.charge_cents, asked.currency):
-            yield f"{asked.charge_cents} {asked.currency} were decided, {fact.charge_cents} {fact.currency} were paid"
+        if fact.credits != request.credits:
+            yield f"{format_credits(request.credits)} credits were decided, not {format_credits(fact.credits)}"
+        if (fact.charge_cents, fact.currency) != (request.charge_cents, request.currency):
+            yield f"{request.charge_cents} {request.currency} were decided, {fact.charge_cents} {fact.currency} were paid"
 
     def _reversal(self, fact: ChargeRefunded | ChargeDisputed | DisputeClosed) -> Problems:
         payment = self.payments.get(fact.payment_intent_id)
@@ -132,10 +132,10 @@ class MoneyAudit:
             yield f"the credits of {fact.payment_intent_id} are lot {payment.position}, not {fact.lot}"
         match fact:
             case ChargeRefunded():
-                payment.taken += fact.clawed_credits - (fact.reinstated_credits or 0)
+                payment.reversed_credits += fact.clawed_credits - (fact.reinstated_credits or 0)
             case ChargeDisputed():
-                payment.taken += fact.frozen_credits - (fact.reinstated_credits or 0)
+                payment.reversed_credits += fact.frozen_credits - (fact.reinstated_credits or 0)
             case DisputeClosed():
-                payment.taken -= fact.reinstated_credits
-        if not 0 <= payment.taken <= payment.credits:
-            yield f"of {format_credits(payment.credits)} credits {format_credits(payment.taken)} are taken back"
+                payment.reversed_credits -= fact.reinstated_credits
+        if not 0 <= payment.reversed_credits <= payment.credits:
+            yield f"of {format_credits(payment.credits)} credits {format_credits(payment.reversed_credits)} are taken back"

@@ -20,7 +20,7 @@ from schemas.credits import MicroCredits
 from schemas.facts import RATE_CARD_TEAM, RateCardPublished, Stored, UnknownFact, UsageVoided
 from schemas.places import Place
 from schemas.pricing import RateCards
-from services.audit.derived import Finding, examine_shard, readable
+from services.audit.derived import AuditFinding, examine_shard, readable
 from services.credits.rate_cards import load_rate_cards
 from services.read_models.activity_rows import row_of
 from services.read_models.balances import PROJECTOR
@@ -104,7 +104,7 @@ class Replayed:
     totals: dict[ActivityKind, Totals] = field(default_factory=dict)
     differences: list[ReplayDifference] = field(default_factory=list)
     more: int = 0
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[AuditFinding] = field(default_factory=list)
     more_findings: int = 0
 
     def differs(self, difference: ReplayDifference) -> None:
@@ -114,7 +114,7 @@ class Replayed:
         else:
             self.more += 1
 
-    def finds(self, finding: Finding) -> None:
+    def finds(self, finding: AuditFinding) -> None:
         """Keep the first ones; what can't be read is met by more than one fold, and told once."""
         if finding in self.findings:
             return
@@ -183,7 +183,9 @@ async def _rate_cards(connection: Connection, replayed: Replayed) -> RateCards |
     try:
         return await load_rate_cards(connection)
     except (Unavailable, UnknownFact, ValueError, TypeError, AssertionError) as wrong:
-        replayed.finds(Finding(RATE_CARD_TEAM, f"shard {shard_of(RATE_CARD_TEAM)}", f"no rate cards: {wrong}"[:500]))
+        replayed.finds(
+            AuditFinding(RATE_CARD_TEAM, f"shard {shard_of(RATE_CARD_TEAM)}", f"no rate cards: {wrong}"[:500])
+        )
         return None
 
 
@@ -249,7 +251,7 @@ async def _take(
             paid = await _paid(connection, fold, stored, fact)
         except AssertionError:  # no row of the activity has it
             unknown = f"there is no usage at {fact.usage_position} before this"
-            replayed.finds(Finding(stored.team_id, stored.place, unknown))
+            replayed.finds(AuditFinding(stored.team_id, stored.place, unknown))
             return ()
     entries = evolve(team, stored, fact, paid, team.changed)  # every lot there ever was: nothing is saved in between
     if (snapshot := note(team, stored)) is not None:
@@ -329,11 +331,11 @@ async def _compare_snapshots(connection: Connection, fold: _Shard, scope: Replay
     """Those that are there: any of them may be missing, which costs a read of the past some time."""
     columns: Sequence[str] = ()
     async for record in connection.cursor(SNAPSHOTS, fold.shard, scope.team_id, prefetch=PAGE):
-        columns, found = columns or tuple(record.keys()), tuple(record.values())
-        expected = fold.snapshots.get(found[:2])
-        if expected != found:
-            name = str(Place(fold.shard, found[1]))
-            _compare_row("balance_snapshots", found[0], name, columns, expected, found, replayed)
+        columns, row = columns or tuple(record.keys()), tuple(record.values())
+        expected = fold.snapshots.get(row[:2])
+        if expected != row:
+            name = str(Place(fold.shard, row[1]))
+            _compare_row("balance_snapshots", row[0], name, columns, expected, row, replayed)
 
 
 async def _compare(

@@ -2,9 +2,10 @@
 
 A hold lowers what is available and nothing else. It ends once: settled by a capture or by usage that names it,
 released, or expired. A capture that settles, a release and an expiry share one identity, `end:{hold_id}`, so that the
-log takes one of them, whatever a row says; usage has its producer's. Each hold has a row, which moves with the fact that moves the hold, under the lock of the team's
-shard. Whoever races (a capture, the clock, two usages on two recorders) meets the row as the winner left it. An open
-hold past its end has ended, whether or not `hold.expired` is in the log yet.
+log takes one of them, whatever a row says; usage has its producer's. Each hold has a row, which moves with the fact
+that moves the hold, under the lock of the team's shard. Whoever races (a capture, the clock, two usages on two
+recorders) meets the row as the winner left it. An open hold past its end has ended, whether or not `hold.expired` is in
+the log yet.
 
 Stated policy: what is captured was used, so it is recorded in full: it may exceed the hold, and the balance too.
 Permission was asked when the hold was placed.
@@ -19,7 +20,7 @@ from typing import NamedTuple
 from projections.entitlement import Amount, Permission, PlannedWork, permit
 from schemas.catalog import Catalog
 from schemas.credits import MicroCredits
-from schemas.facts import AnyFact, HoldCaptured, HoldExpired, HoldExtended, HoldPlaced, HoldReleased, NewFact
+from schemas.facts import HoldCaptured, HoldExpired, HoldExtended, HoldPlaced, HoldReleased, NewFact
 from schemas.places import Place
 from schemas.pricing import CompiledCard
 from services.credits.deciding import lock_to_decide
@@ -77,6 +78,9 @@ class HoldState(StrEnum):
     SETTLED = "settled"
     RELEASED = "released"
     EXPIRED = "expired"
+
+
+ENDED_AS = {HoldReleased.type: HoldState.RELEASED, HoldExpired.type: HoldState.EXPIRED}  # else by a capture
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,7 +257,7 @@ async def expire_holds(connection: Connection, team_id: str, most: int) -> int:
     stored = await find(connection, [Identity(new.team_id, new.source, new.id) for new in facts])
     if missing := [new for new in facts if Identity(new.team_id, new.source, new.id) not in stored]:
         await append(connection, missing)
-    states = {known.id: _state_of(known.fact()) for known in stored.values()}
+    states = {end.id: ENDED_AS.get(end.type, HoldState.SETTLED) for end in stored.values()}
     ended = [states.get(new.id, HoldState.EXPIRED).value for new in facts]
     await connection.execute(END, shard_of(team_id), team_id, [row["hold_id"] for row in rows], ended)
     return len(missing)
@@ -265,24 +269,13 @@ def end_of(hold_id: str) -> str:
 
 
 async def _append_end(connection: Connection, hold_id: str, facts: Sequence[NewFact], head: LockedHead) -> Appended:
-    """Append what may end a hold. Raises Refused (`hold_settled`) where the log says that it has ended, whatever its row says."""
+    """Raises Refused: hold_settled, where the log says that it has ended, whatever its row says."""
     try:
         return await append(connection, facts, head)
     except AlreadyStored as ended:
         if facts[-1].id != end_of(hold_id):
             raise
         raise Refused("hold_settled", f"hold {hold_id!r:.140} has ended already") from ended
-
-
-def _state_of(fact: AnyFact) -> HoldState:
-    """What a hold is after the fact that ended it."""
-    match fact:
-        case HoldReleased():
-            return HoldState.RELEASED
-        case HoldExpired():
-            return HoldState.EXPIRED
-        case _:
-            return HoldState.SETTLED
 
 
 async def _open(connection: Connection, team_id: str, hold_id: str, now: datetime) -> CurrentHold:

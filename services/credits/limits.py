@@ -30,7 +30,7 @@ from services.store.teams import lock_known_team
 LIMITS = "creditwell:limits"
 
 # By the log, not by the row, which somebody may have taken out. Ids sort as their numbers do.
-KNOWN = f"""
+LAST_LIMIT = f"""
     SELECT {FACT_COLUMNS} FROM facts
     WHERE shard = $1 AND team_id = $2 AND source = '{LIMITS}' AND left(id, -7) = $3 ORDER BY id DESC LIMIT 1
 """
@@ -82,9 +82,9 @@ async def set_limit(
             raise Refused("invalid_limit", f"a limit is 0 or more and at most {format_credits(ENTRY_MAX)} credits")
     now = await lock_known_team(connection, team_id)
     shard = shard_of(team_id)
-    number, known = 1, await connection.fetchrow(KNOWN, shard, team_id, member_id)
-    if known is not None:
-        last = stored_of(known)
+    number, row = 1, await connection.fetchrow(LAST_LIMIT, shard, team_id, member_id)
+    if row is not None:
+        last = stored_of(row)
         number, place = number_of(last.id), Place(shard, last.position)
         if _limit_of(last) == limit:
             await connection.execute(SET, shard, team_id, member_id, number, place.position, *limit)

@@ -56,16 +56,16 @@ async def assign_plan(
     if plan not in catalog.plans:
         raise Refused("unknown_plan", f"{plan!r:.140} is not sold: write one of {', '.join(catalog.plans)}")
     now = await lock_shard(connection, team_id)
-    known = next(iter(await standings(connection, [team_id])), None)
-    if known is None:
+    standing = next(iter(await standings(connection, [team_id])), None)
+    if standing is None:
         fact = _plan(catalog, plan, _anchor(anchor, now), _zone(zone), assigned_by)
         return await _assign_first(connection, team_id, fact, now)
-    last = known.plan
+    last = standing.plan
     _check_fixed(last, anchor, zone)
     if last.plan == plan:
-        return PlanAssignment(known.place, last.plan, last.anchor, last.zone, changed=False)
+        return PlanAssignment(standing.place, last.plan, last.anchor, last.zone, changed=False)
     fact = _plan(catalog, plan, last.anchor, last.zone, assigned_by)
-    return await _assign_next(connection, team_id, fact, known, now)
+    return await _assign_next(connection, team_id, fact, standing, now)
 
 
 def check_team_id(team_id: str) -> None:
@@ -95,9 +95,9 @@ def _zone(zone: str | None) -> str:
         raise Refused("unknown_zone", str(unknown)) from unknown
 
 
-def _check_fixed(known: PlanAssigned, anchor: datetime | None, zone: str | None) -> None:
-    if (anchor is not None and anchor != known.anchor) or (zone is not None and zone != known.zone):
-        fixed = f"{known.anchor.isoformat()} in {known.zone}"
+def _check_fixed(standing: PlanAssigned, anchor: datetime | None, zone: str | None) -> None:
+    if (anchor is not None and anchor != standing.anchor) or (zone is not None and zone != standing.zone):
+        fixed = f"{standing.anchor.isoformat()} in {standing.zone}"
         raise Refused(
             "anchor_fixed", f"cycles are reckoned from {fixed} for ever: leave anchor and zone out, or repeat them"
         )

@@ -3,8 +3,8 @@
 So a refill worker that was down for a week changes no balance: the first usage after a cycle's end brings its refill
 along, in the same transaction and before itself. The id `cycle:{plan_assigned}:{k}` makes a second one impossible.
 
-A row of `teams` only says whom to look at. Which credits, which zone and which cycle is next follow from the newest plan and
-the newest refill of the log; a row that says something else is put right, and gives nobody anything.
+A row of `teams` only says whom to look at. Which credits, which zone and which cycle is next follow from the newest
+plan and the newest refill of the log. A row that says something else is put right, and gives nobody anything.
 """
 
 from collections.abc import Collection, Iterable, Sequence

@@ -4,8 +4,8 @@ What is sold, for how much, is written down before Stripe is asked for the page;
 request's Idempotency-Key, and so do the keys of whatever is asked of Stripe. Who comes back from it, a webhook, and a
 look every now and then all do the same: `look` asks Stripe how things are, `act` writes down what follows, in one
 transaction under the shard's lock. The first one credits; the others find it done. Credits are those of
-`purchase.requested`, if what was paid is what was asked for there; they are named after the payment intent, so that nobody else can credit it
-either.
+`purchase.requested`, if what was paid is what was asked for there. They are named after the payment intent, so that
+nobody else can credit it either.
 """
 
 from dataclasses import dataclass, replace

@@ -1,7 +1,7 @@
 """What a pack was sold for: a fact, appended before Stripe is asked for the page.
 
-The row of a page helps to find it and says how far it has come. What is asked for and what is credited is the fact's, whatever
-the row says.
+The row of a page helps to find it and says how far it has come. What is asked for and what is credited is the fact's,
+whatever the row says.
 """
 
 from dataclasses import replace

@@ -1,8 +1,8 @@
 """Top-ups in PostgreSQL: what the log says about a team's, and who works on which charge.
 
 Whatever charges or gives credits is decided from the team's facts alone, folded anew (`lock_top_ups`): a saved fold
-could have been edited. It only says whom to look at, and shows people how things are. What is appended is folded on in the same
-transaction, and a charge that begins gets its row there, so that one attempt at most is open for a team.
+could have been edited. It only says whom to look at, and shows people how things are. What is appended is folded on in
+the same transaction, and a charge that begins gets its row there, so that one attempt at most is open for a team.
 
 Who works on an attempt holds a lease by the database's clock. It only saves Stripe the trouble: two workers on one
 attempt confirm the same intent, which is paid once.

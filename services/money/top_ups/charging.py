@@ -105,7 +105,7 @@ class Charging:
             await attempts.release(connection, lease, self.owner, wait_seconds)
 
     async def _put_right(self, team_id: str) -> None:
-        """Nearly always somebody else works on the attempt. Where its row was changed, it says what the log says, and on it goes."""
+        """Where a row of an attempt was changed, it says what the log says. Nearly always somebody else works on it."""
         async with self.pool.acquire() as connection, connection.transaction():
             state, _ = await attempts.lock_top_ups(connection, team_id)
             await attempts.put_right(connection, state)
@@ -150,7 +150,7 @@ class Charging:
         return None
 
     async def _next_step(self, lease: Lease, attempt: Attempt, intent: Intent, *, still_wanted: bool) -> AttemptStep:
-        """What follows. Before money moves, the facts are asked anew: is this the charge that was decided, and still wanted?"""
+        """What follows. Before money moves the facts are asked: is it the charge that was decided, and still wanted?"""
         step = next_step(intent.state, _remedy(intent), is_wanted=still_wanted, waited_long=lease.waited_long)
         if step is not AttemptStep.CONFIRM:
             return step

@@ -257,7 +257,7 @@ BEGIN
     LIMIT 1;
     IF FOUND THEN
         RAISE EXCEPTION 'the head of shard % moves with the facts that are appended, and with the clock', wrong
-            USING ERRCODE = 'restrict_violation', HINT = 'Nobody moves it by hand.';
+            USING ERRCODE = 'restrict_violation', HINT = 'A head moves with an append alone.';
     END IF;
     RETURN NULL;
 END $$;

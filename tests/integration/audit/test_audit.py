@@ -32,7 +32,7 @@ from schemas.facts import (
     UsageVoided,
 )
 from schemas.places import Place
-from services.audit.derived import Finding, examine_shard
+from services.audit.derived import AuditFinding, examine_shard
 from services.audit.replay import ReplayScope, replay
 from services.credits.grants import adjust
 from services.credits.holds import CapturedPart, capture, release
@@ -343,7 +343,7 @@ async def test_each_fact_that_follows_from_nothing_is_found_with_its_team_and_pl
 
 async def found_at(connection: Connection, place: Place) -> list[str]:
     """What is wrong with the last fact, by a walk of its shard alone."""
-    findings: list[Finding] = []
+    findings: list[AuditFinding] = []
     await examine_shard(
         connection, place.shard, TEAM, cards=await load_rate_cards(connection), audit=True,
         differs=lambda *_: None, finds=findings.append,
