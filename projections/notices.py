@@ -29,11 +29,18 @@ FAILED = {
     "declined_retry_later": "The card was declined. It will be tried again; another card on the Usage page may help sooner.",
     "declined_needs_card": "The card was declined, and another one is needed. An admin can change it on the Usage page.",
     "declined_needs_authentication": "The bank wanted the payment confirmed, which did not happen in time. An admin can confirm the next one, or use another card, on the Usage page.",
+    "payment_found": "An earlier payment was found that had brought no credits, and it has brought them now. There is nothing to be done.",
+    "payment_differs": "An earlier payment has brought no credits, and it is not certain how many it should. Support has to settle it; until then nothing is charged.",
+    "refused": "The payment service does not take this charge with any card. Support has to look at it; it is tried again later.",
+    "gave_up": "The bank never decided about the payment. Should the money come all the same, its credits will be added.",
     "cancelled": "The payment was cancelled. There is nothing to be done, unless credits are needed now: an admin can buy some on the Usage page.",
 }  # fmt: skip
+CARD_OR_CREDITS = "Top-ups go on when an admin changes the card or buys credits on the Usage page."
+GO_ON = {"payment": "Top-ups go on when it is settled, or when an admin saves their settings again on the Usage page."}
 # The other reasons need nobody: top-ups are off, or another decision will follow by itself.
 SKIPPED = {
     "cap_money": "The monthly cap on money is reached. An admin can raise it, or buy credits, on the Usage page; otherwise top-ups go on next month.",
+    "max_charge": "So many credits cost more than one top-up may. An admin can buy credits on the Usage page.",
     "cap_count": "The number of top-ups per month is reached. An admin can raise it, or buy credits, on the Usage page; otherwise top-ups go on next month.",
     "no_payment_method": "There is no card. An admin can add one on the Usage page.",
     "plan": "The plan has no top-ups. An admin can buy credits on the Usage page.",
@@ -84,7 +91,7 @@ def _say(fact: AnyFact) -> dict[str, Any] | None:  # noqa: PLR0911 - a case for 
         case TopUpSuspended():
             return {
                 "title": "Top-ups are paused",
-                "message": f"Nothing more is charged: {fact.reason}. Top-ups go on when an admin changes the card or buys credits on the Usage page.",
+                "message": f"Nothing more is charged: {fact.reason}. {GO_ON.get(fact.cause, CARD_OR_CREDITS)}",
                 "declines": fact.declines,
             }  # fmt: skip
         case TopUpResumed():

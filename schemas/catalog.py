@@ -16,6 +16,7 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from .credits import EXACT, MICRO, MicroCredits, UnsignedMicroCredits, parse_credits
 from .facts import Cents, Currency
+from .money import MOST, digits_of, format_money, not_taken, rounded_up
 from .problems import problems_of
 from .rates import Frozen, Label, RateCard, Slug
 
@@ -60,6 +61,8 @@ def minor_units(value: object) -> Decimal:
     return Decimal(value)
 
 
+MaxCharge = Annotated[Cents, Field(gt=0, le=MOST)]
+MonthlyCap = Annotated[Cents, Field(gt=0)]
 CreditAmount = Annotated[UnsignedMicroCredits, BeforeValidator(micro_credits)]
 SoldCredits = Annotated[UnsignedMicroCredits, BeforeValidator(sold_credits)]
 
@@ -80,21 +83,59 @@ class CatalogPack(Frozen):
     credits: SoldCredits
     prices: Annotated[dict[Currency, Annotated[Cents, Field(gt=0)]], Field(min_length=1)]
 
+    @model_validator(mode="after")
+    def each_price_can_be_charged(self) -> Self:
+        """Stripe's terms are met when the catalog is read, and not when somebody wants to buy."""
+        for currency, price in self.prices.items():
+            if (fault := not_taken(price, currency)) is not None:
+                raise ValueError(f"prices.{currency}: {fault}")
+        return self
+
 
 class CatalogTopUpPrice(Frozen):
-    """What automatic top-ups cost, and which amounts can be chosen."""
+    """What automatic top-ups cost, and which amounts can be chosen.
+
+    `max_charge` is the most that one of them charges; `monthly_cap` is what all of a month charge at most where the
+    team's admins have not said. Both are minor units.
+    """
 
     currency: Currency
     unit_price: Annotated[Decimal, BeforeValidator(minor_units)]
     min_credits: SoldCredits
     step: SoldCredits
+    max_charge: MaxCharge
+    monthly_cap: MonthlyCap
+
+    @model_validator(mode="before")
+    @classmethod
+    def limits_that_nobody_wrote(cls, document: Any) -> Any:
+        """500.00 at once and 2,000.00 a month, in whichever currency."""
+        if not isinstance(document, Mapping) or not isinstance(document.get("currency"), str):
+            return document
+        unit = 10 ** digits_of(document["currency"])
+        return {"max_charge": 500 * unit, "monthly_cap": 2_000 * unit, **document}
 
     @model_validator(mode="after")
-    def the_smallest_amount_can_be_chosen(self) -> Self:
-        """Amounts are multiples of `step`, the smallest too."""
+    def the_smallest_amount_can_be_chosen_and_charged(self) -> Self:
+        """Amounts are multiples of `step`, the smallest too, and Stripe takes what that costs."""
         if self.min_credits % self.step:
             raise ValueError("min_credits must be a multiple of step, or the smallest top-up could not be chosen")
+        smallest = self.exactly(self.min_credits)
+        if (fault := not_taken(smallest, self.currency)) is not None:
+            raise ValueError(f"min_credits at unit_price can't be charged: {fault}")
+        if smallest > self.max_charge:
+            cost = format_money(smallest, self.currency)
+            raise ValueError(
+                f"max_charge is less than the smallest top-up, which costs {cost}: write more, in minor units"
+            )
+        if self.monthly_cap < self.max_charge:
+            raise ValueError("monthly_cap must be at least max_charge, or the largest top-up could never be made")
         return self
+
+    def exactly(self, micro: int) -> int:
+        """What so many micro-credits cost, in minor units: rounded up once, and not yet to what Stripe takes."""
+        exact = EXACT.divide(EXACT.multiply(self.unit_price, Decimal(micro)), Decimal(MICRO))
+        return int(exact.to_integral_value(ROUND_CEILING, EXACT))
 
 
 class Catalog(Frozen):
@@ -136,10 +177,9 @@ class Catalog(Frozen):
     def top_up_charge_cents(self, micro: MicroCredits) -> int:
         """What a top-up of so many micro-credits costs, in minor units of `top_up.currency`.
 
-        Rounded up, once, on the whole charge.
+        Rounded up, once, on the whole charge, to an amount that Stripe takes.
         """
-        exact = EXACT.divide(EXACT.multiply(self.top_up.unit_price, Decimal(micro)), Decimal(MICRO))
-        return int(exact.to_integral_value(ROUND_CEILING, EXACT))
+        return rounded_up(self.top_up.exactly(micro), self.top_up.currency)
 
 
 def required_plans(card: RateCard) -> Iterator[tuple[str, str]]:

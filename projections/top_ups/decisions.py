@@ -17,7 +17,6 @@ from schemas.facts import TopUpConfigured, TopUpRequested, TopUpResumed, TopUpSk
 from schemas.money import format_money
 
 ATTEMPTS = UUID("6f1c1de5-7d3c-5f1e-9a55-3f0c2b8f4f10")  # the namespace of attempts; never change it
-CHARGE_MAX_CENTS = 99_999_999  # Stripe takes no more at once
 
 
 def decide(
@@ -72,16 +71,18 @@ def _within_caps(
     gained, cents = next_charge(chosen, available, catalog)
     month, following = month_of(now, state.zone), next_month(now, state.zone)
     charges = state.charges_cents(month)
-    most, cap = chosen.max_per_month, chosen.monthly_cap_cents
+    price, most = catalog.top_up, chosen.max_per_month
+    # Who set no cap has one all the same: a mistake upstream must not charge without end.
+    cap = price.monthly_cap if chosen.monthly_cap_cents is None else chosen.monthly_cap_cents
     if most is not None and len(charges) >= most:
         return _skip(state, "cap_count", f"{len(charges)} of {most} top-ups of this month are made", following)
-    if cap is not None and (sum(charges) + cents > cap or chosen.currency != catalog.top_up.currency):
-        price = f"{format_credits(gained)} credits cost {format_money(cents, catalog.top_up.currency)}"
+    cost = f"{format_credits(gained)} credits cost {format_money(cents, price.currency)}"
+    if cents > price.max_charge:
+        limit = f"one top-up charges {format_money(price.max_charge, price.currency)} at most; buy credits instead"
+        return _skip(state, "max_charge", f"{cost}, and {limit}", following)
+    if sum(charges) + cents > cap or chosen.currency != price.currency:
         charged = f"{format_money(sum(charges), chosen.currency)} of this month's {format_money(cap, chosen.currency)}"
-        return _skip(state, "cap_money", f"{price}, and {charged} are charged or under way", following)
-    if cents > CHARGE_MAX_CENTS:
-        price = format_money(cents, catalog.top_up.currency)
-        return _skip(state, "cap_money", f"{price} is more than one charge may take; buy credits instead", following)
+        return _skip(state, "cap_money", f"{cost}, and {charged} are charged or under way", following)
     assert state.episode is not None
     assert state.card is not None
     return TopUpRequested(
@@ -145,7 +146,8 @@ def resumption_due(state: TopUps) -> TopUpResumed | None:
     if state.suspension is None:
         return None
     if state.suspension.paid:
-        return TopUpResumed(reason="somebody paid")
+        settled = state.suspension.cause == "payment"
+        return TopUpResumed(reason="the payment was looked at" if settled else "somebody paid")
     if state.card is not None and state.card.fingerprint != state.suspension.fingerprint:
         return TopUpResumed(reason="the card was changed")
     return None

@@ -26,6 +26,7 @@ from schemas.facts import (
     BalanceRanLow,
     BalanceRanOut,
     BalanceRecovered,
+    CreditsAdjusted,
     CreditsFact,
     CreditsPurchased,
     CreditsToppedUp,
@@ -49,7 +50,7 @@ from schemas.facts import (
     UsageVoided,
 )
 
-VERSION = 2  # of the saved form: states of another version are folded anew
+VERSION = 3  # of the saved form: states of another version are folded anew
 DECLINES_MAX = 3
 RECENT = timedelta(days=1)
 OFTEN = 6  # within a day: each closes the whole gap, so a team that needs so many has set too little, or has a leak
@@ -108,6 +109,7 @@ class Attempt(_Value):
 
     attempt_id: str
     ran_low_id: str
+    number: int = 0
     credits: MicroCredits
     charge_cents: int
     currency: str
@@ -134,11 +136,12 @@ class Point(_Value):
 
 
 class Suspension(_Value):
-    """Top-ups pause; they go on with another card, or when somebody has paid."""
+    """Top-ups pause, until another card comes, somebody pays, or the payment is settled for which they pause."""
 
     cause: str
     reason: str
     fingerprint: str | None
+    payment_intent_id: str | None = None
     paid: bool = False
 
 
@@ -225,13 +228,24 @@ def evolve(state: TopUps, stored: Stored, fact: AnyFact) -> TopUps:  # noqa: C90
             return _under_way(state, fact.attempt_id, action_required=True)
         case TopUpFailed():
             reserved = {name: kept for name, kept in state.reserved.items() if name != fact.attempt_id}
-            return _ended(_declined(state.but(reserved=reserved), fact), fact.attempt_id, now)
+            again_at = fact.next_try_at if fact.reason == "refused" else None
+            return _ended(_declined(state.but(reserved=reserved), fact), fact.attempt_id, now, again_at)
         case CreditsToppedUp():
-            return _ended(state.but(declines=0, card_is_dead=False), fact.attempt_id, now)
+            reserved = state.reserved
+            if fact.attempt_id in reserved:  # what was taken counts, should it be another amount than was asked for
+                charge = reserved[fact.attempt_id].model_copy(update={"cents": fact.charge_cents})
+                reserved = {**reserved, fact.attempt_id: charge}
+            return _ended(state.but(declines=0, card_is_dead=False, reserved=reserved), fact.attempt_id, now)
         case CreditsPurchased():
             return _paid(state, stored)
         case TopUpSuspended():
-            return state.but(suspension=Suspension(cause=fact.cause, reason=fact.reason, fingerprint=fact.fingerprint))
+            suspension = Suspension(
+                cause=fact.cause, reason=fact.reason, fingerprint=fact.fingerprint, payment_intent_id=fact.payment_intent_id
+            )  # fmt: skip
+            return state.but(suspension=suspension)
+        case CreditsAdjusted():
+            settles = state.suspension is not None and fact.refers_to == state.suspension.payment_intent_id
+            return _paid(state, stored) if settles and fact.refers_to is not None else state
         case TopUpResumed():
             # A card that was declined and is still on file is tried once: the next decline pauses again.
             declines = min(state.declines, DECLINES_MAX - 1)
@@ -259,6 +273,10 @@ def _configured(state: TopUps, stored: Stored, fact: TopUpConfigured) -> TopUps:
     )  # fmt: skip
     concerns = fact.enabled or state.enabled
     state = state.but(settings=chosen)
+    if state.suspension is not None and state.suspension.cause == "payment":
+        return _paid(
+            state, stored
+        )  # who saves them again has been told why they pause; what is not settled is found again
     return _decide_anew(state, f"settings:{stored.position}", stored.recorded_at) if concerns else state
 
 
@@ -296,7 +314,7 @@ def _requested(state: TopUps, stored: Stored, fact: TopUpRequested) -> TopUps:
     month = month_of(stored.recorded_at, state.zone)
     kept = {name: reserved for name, reserved in state.reserved.items() if reserved.month == month}
     attempt = Attempt(
-        attempt_id=fact.attempt_id, ran_low_id=fact.ran_low_id, credits=fact.credits, charge_cents=fact.charge_cents,
+        attempt_id=fact.attempt_id, ran_low_id=fact.ran_low_id, number=fact.attempt, credits=fact.credits, charge_cents=fact.charge_cents,
         currency=fact.currency, customer_id=fact.customer_id, payment_method_id=fact.payment_method_id,
         fingerprint=state.card.fingerprint if state.card is not None else None, requested_at=stored.recorded_at,
     )  # fmt: skip
@@ -316,12 +334,12 @@ def _declined(state: TopUps, fact: TopUpFailed) -> TopUps:
     return state.but(declines=state.declines + 1, card_is_dead=dead)
 
 
-def _ended(state: TopUps, attempt_id: str, now: datetime) -> TopUps:
-    """An attempt is over for good; the next decision falls at the end of the cool-down."""
+def _ended(state: TopUps, attempt_id: str, now: datetime, again_at: datetime | None = None) -> TopUps:
+    """An attempt is over for good; the next decision falls at the end of the cool-down, or when the fact says."""
     if state.open is None or state.open.attempt_id != attempt_id:
         return state
     episode, attempt = state.episode, state.open
-    until = now + timedelta(seconds=state.settings.cool_down_seconds if state.settings else 0)
+    until = again_at or now + timedelta(seconds=state.settings.cool_down_seconds if state.settings else 0)
     if episode is not None and episode.ran_low_id == attempt.ran_low_id:
         episode = episode.model_copy(update={"ended": episode.ended + 1})
     point = Point(name=f"cool_down:{attempt_id}", at=until) if episode is not None and state.enabled else None

@@ -80,10 +80,18 @@ class TopUpIntentCreated(TopUpFact, type="top_up.intent_created.v1"):
 
 
 class TopUpFailed(TopUpFact, type="top_up.failed.v1"):
-    """An attempt ended without money; its intent can never be paid."""
+    """An attempt ended without money; its intent can never be paid.
+
+    `payment_found`: a payment that the log had lost came first, and has its credits now. `payment_differs`: there is
+    one that a person has to settle. `refused`: Stripe will not take this charge with any card. `gave_up`: it was
+    never decided; should the money come all the same, it is credited.
+    """
 
     attempt_id: Name
-    reason: Literal["declined_retry_later", "declined_needs_card", "declined_needs_authentication", "cancelled"]
+    reason: Literal[
+        "declined_retry_later", "declined_needs_card", "declined_needs_authentication", "cancelled", "payment_found",
+        "payment_differs", "refused", "gave_up",
+    ]  # fmt: skip
     decline_code: Name | None = None
     message: Text | None = None
     payment_intent_id: Name | None = None
@@ -104,8 +112,8 @@ class TopUpSkipped(TopUpFact, type="top_up.skipped.v1"):
     ran_low_id: str
     decision: str
     reason: Literal[
-        "disabled", "in_flight", "cooling_down", "cap_money", "cap_count", "suspended", "no_payment_method", "plan"
-    ]
+        "disabled", "in_flight", "cooling_down", "cap_money", "cap_count", "max_charge", "suspended", "no_payment_method", "plan",
+    ]  # fmt: skip
     detail: Text | None = None
     next_decision_at: AwareDatetime | None = None
 
@@ -120,13 +128,15 @@ class TopUpIntentCancelled(TopUpFact, type="top_up.intent_cancelled.v1"):
 class TopUpSuspended(TopUpFact, type="top_up.suspended.v1"):
     """Top-ups pause, after three declines, one for good, or a dispute, until the card changes or somebody pays.
 
-    `cause` is for programs, `reason` for people. A pause for a dispute ends when it is won, too.
+    `cause` is for programs, `reason` for people. A pause for a dispute ends when it is won, too; one for a `payment`
+    that has brought no credits, when an adjustment refers to it, or when the settings are saved again.
     """
 
-    cause: Literal["declines", "dead_card", "dispute"]
+    cause: Literal["declines", "dead_card", "dispute", "payment"]
     reason: Text
     declines: int
     fingerprint: Name | None = None
+    payment_intent_id: Name | None = None
 
 
 class TopUpResumed(TopUpFact, type="top_up.resumed.v1"):

@@ -7,6 +7,7 @@ from functools import cache
 from typing import Literal
 
 import asyncpg
+from prometheus_client import Counter
 
 from schemas.catalog import Catalog
 from services.api.lanes import Lanes
@@ -47,6 +48,7 @@ class ApiContext:
     past: Lanes
     health: Health
     clock: Clock
+    thin_events: Counter  # of Stripe's, which nobody can act upon
 
 
 @asynccontextmanager

@@ -2,6 +2,8 @@
 
 import asyncio
 
+from prometheus_client import Counter
+
 from services.api.app import create_app
 from services.api.context import ApiContext
 from services.api.lanes import Lanes
@@ -23,6 +25,8 @@ from services.store.connect import AWAY, RETRYABLE, Pool, connect_pool
 
 CONNECTIONS = 10
 LOOK_SECONDS = 2.0
+# A caller's Host header says where a payer would come back to, unless we know it ourselves.
+OUTSIDE_DEVELOPMENT = ("public_url", "jwks", "jwt_issuer", "jwt_audience")
 # A download has begun to be answered, and has no other way to say "busy" than to break off.
 DOWNLOAD_PATIENCE_SECONDS = 300
 
@@ -40,7 +44,7 @@ async def serve(
     started: asyncio.Event | None = None,
 ) -> None:
     """Run until told to stop; requests that are under way are finished. Waits for a database that is away."""
-    settings.require("database", "kafka")
+    settings.require("database", "kafka", *settings.outside_development(*OUTSIDE_DEVELOPMENT))
     catalog, tokens = catalog_of(settings), tokens_of(settings, clock)
     pool = await _connect(settings, stop, health)
     if pool is None:
@@ -51,6 +55,10 @@ async def serve(
         cards=CurrentRateCards(pool), charges=charges, reports=UsageProducer(settings), watch=HeadWatch(pool, stop),
         lanes=Lanes(), simulations=Lanes(1), downloads=Lanes(1, patience_seconds=DOWNLOAD_PATIENCE_SECONDS),
         past=Lanes(1), health=health, clock=clock,
+        thin_events=Counter(
+            "creditwell_stripe_thin_events", "Webhooks of Stripe's in their thin form: set up a destination with snapshots.",
+            registry=health.registry,
+        ),
     )  # fmt: skip
     app = create_app(context)
     look_for_garbage_in_passing()

@@ -12,30 +12,45 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from functools import cache
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import structlog
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from joserfc import jwt
 from joserfc.errors import JoseError
-from joserfc.jwk import KeySet, OKPKey
+from joserfc.jwk import KeySet
+from joserfc.jws import JWSRegistry
 
 from schemas.facts import NO_ID, is_id
-from services.api.token_keys import KEYS_FRESH, FetchedKeys, FixedKeys, KeySource, read_file, read_url
+from services.api.token_keys import (
+    DEVELOPMENT,
+    KEYS_FRESH,
+    FetchedKeys,
+    FixedKeys,
+    KeySource,
+    development_key,
+    read_file,
+    read_url,
+    usable_keys,
+)
 from services.runtime.clock import Clock, system_clock
 from services.runtime.errors import Refused
-from services.runtime.settings import Settings
+from services.runtime.settings import Settings, WrongSettings
 
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519")
-DEVELOPMENT = "creditwell-development"  # issuer, and id of the key, of development tokens
 DEVELOPMENT_AUDIENCE = "creditwell"
 EVERY_TEAM = "*"
 TOKEN_MAX = 8 * 1024
 NAME_MAX = 128
 REMEMBERED_MAX = 10_000
+AHEAD_MAX = timedelta(seconds=60)  # of an issuer's clock: a token may begin so much later than now
+LASTS_AT_MOST = timedelta(hours=24)  # a person's token, from now
+FOR_EVER = timedelta(days=36_500)
+
+# Members of a header that nobody knows are ignored (RFC 7515 §4): issuers have members of their own there. What `crit`
+# names must be known.
+HEADERS = JWSRegistry(algorithms=ALGORITHMS, strict_check_header=False)
+HEADERS.max_header_length = 4 * 1024  # a chain of certificates has its place there
 
 log = structlog.get_logger("tokens")
 
@@ -80,7 +95,15 @@ class Caller:
 class Tokens:
     """Verifies tokens, and remembers those that it has verified for as long as the keys stay."""
 
-    def __init__(self, keys: KeySource, issuer: str, audience: str, clock: Clock = system_clock) -> None:
+    def __init__(
+        self,
+        keys: KeySource,
+        issuer: str,
+        audience: str,
+        clock: Clock = system_clock,
+        lasts_at_most: timedelta = LASTS_AT_MOST,
+    ) -> None:
+        self.lasts_at_most = lasts_at_most
         self.keys, self.issuer, self.audience, self.clock = keys, issuer, audience, clock
         self._remembered: dict[str, Caller] = {}
         self._under: KeySet | None = None
@@ -128,12 +151,29 @@ class Tokens:
             role={"essential": True, "values": [*TokenRole]},
         )
         try:
-            claims = jwt.decode(token, keys, algorithms=ALGORITHMS).claims
-            # An issuer whose clock is a second ahead is not an attack: `iat` is not among what is checked.
-            registry.validate({name: value for name, value in claims.items() if name != "iat"})
+            claims = jwt.decode(token, keys, algorithms=ALGORITHMS, registry=HEADERS).claims
+            # An issuer whose clock is a second ahead is no attack: `iat` is not checked, and `nbf` below.
+            registry.validate({name: value for name, value in claims.items() if name not in {"iat", "nbf"}})
         except (JoseError, ValueError) as error:
             raise BadToken(f"the token was not accepted: {str(error).rstrip(': ')}") from error
-        return _caller(claims)
+        except RecursionError:
+            raise BadToken("the token was not accepted: its claims are nested too deep") from None
+        _begun(claims, now)
+        caller = _caller(claims)
+        if caller.role in PEOPLE and caller.expires_at > now + self.lasts_at_most:
+            hours = self.lasts_at_most / timedelta(hours=1)
+            raise BadToken(f"a person's token ends at most {hours:g} hours ahead: the claim exp is too late")
+        return caller
+
+
+def _begun(claims: dict[str, Any], now: datetime) -> None:
+    begins_at = claims.get("nbf")
+    if begins_at is None:
+        return
+    if type(begins_at) not in {int, float}:
+        raise BadToken("the claim nbf is not a time")
+    if begins_at > (now + AHEAD_MAX).timestamp():
+        raise BadToken("the token is not valid yet")
 
 
 def _caller(claims: dict[str, Any]) -> Caller:
@@ -165,24 +205,34 @@ def tokens_of(settings: Settings, clock: Clock = system_clock) -> Tokens:
     """
     if settings.jwks is None:
         settings.require_keys("jwks", "jwt_issuer", "jwt_audience")
-        return Tokens(FixedKeys(KeySet([development_key()])), *_development(settings), clock)
+        return Tokens(FixedKeys(KeySet([development_key()])), *_development(settings), clock, FOR_EVER)
     settings.require("jwt_issuer", "jwt_audience")
     issuer, audience = settings.needed("jwt_issuer"), settings.needed("jwt_audience")
+    lasts_at_most = timedelta(hours=settings.jwt_person_hours)
     if "://" in settings.jwks:
-        return Tokens(FetchedKeys(settings.jwks, read_url(settings.jwks), KEYS_FRESH), issuer, audience, clock)
-    fetch = read_file(Path(settings.jwks))
-    return Tokens(FetchedKeys(settings.jwks, fetch, timedelta(seconds=1)), issuer, audience, clock)
+        keys = FetchedKeys(settings.jwks, read_url(settings.jwks), KEYS_FRESH)
+    else:
+        refuse_weak_keys(Path(settings.jwks))
+        keys = FetchedKeys(settings.jwks, read_file(Path(settings.jwks)), timedelta(seconds=1))
+    return Tokens(keys, issuer, audience, clock, lasts_at_most)
+
+
+def refuse_weak_keys(file: Path) -> None:
+    """Look through a set of keys before anybody is let in by one of them; one that can't be read yet is waited for.
+
+    Raises:
+        WrongSettings: some key of it signs for somebody else than the issuer, or may be made by others.
+    """
+    try:
+        _, weak = usable_keys(file.read_bytes())
+    except (OSError, JoseError, ValueError):
+        return
+    if weak:
+        raise WrongSettings(f"CREDITWELL_JWKS is wrong: {'; '.join(weak)}.")
 
 
 def _development(settings: Settings) -> tuple[str, str]:
     return settings.jwt_issuer or DEVELOPMENT, settings.jwt_audience or DEVELOPMENT_AUDIENCE
-
-
-@cache
-def development_key() -> OKPKey:
-    """The key of development: the same everywhere, secret from nobody."""
-    seed = sha256(b"creditwell development key: everybody knows it").digest()
-    return OKPKey.import_key(Ed25519PrivateKey.from_private_bytes(seed), {"kid": DEVELOPMENT})
 
 
 def mint(

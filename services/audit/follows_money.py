@@ -7,7 +7,7 @@ the card and the caps of the moment at which it was decided. What went back of a
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from projections.top_ups.decisions import CHARGE_MAX_CENTS, attempt_of
+from projections.top_ups.decisions import attempt_of
 from projections.top_ups.months import month_of
 from projections.top_ups.state import TopUps, evolve
 from schemas.credits import MicroCredits, format_credits
@@ -22,6 +22,7 @@ from schemas.facts import (
     Stored,
     TopUpRequested,
 )
+from schemas.money import MOST
 
 Problems = Iterator[str]
 
@@ -105,7 +106,7 @@ class MoneyAudit:
             yield f"{most} top-ups a month are the cap, and {len(reserved)} were made"
         if cap is not None and (sum(reserved) + fact.charge_cents > cap or settings.currency != fact.currency):
             yield f"{sum(reserved) + fact.charge_cents} {fact.currency} this month, and {cap} {settings.currency} are the cap"
-        if fact.charge_cents > CHARGE_MAX_CENTS:
+        if fact.charge_cents > MOST:
             yield f"{fact.charge_cents} {fact.currency} are more than one charge may take"
 
     def _top_up(self, stored: Stored, fact: CreditsToppedUp) -> Problems:

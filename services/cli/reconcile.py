@@ -7,7 +7,7 @@ import typer
 
 from schemas.money import format_money
 from services.cli.showing import FOUND_WRONG, AsJson, parse_instant, print_json, print_table, progress, with_database
-from services.runtime.settings_loading import exit_used_wrongly, load_settings
+from services.runtime.settings_loading import catalog_of, exit_used_wrongly, load_settings
 from services.store.connect import Connection
 
 if TYPE_CHECKING:
@@ -38,12 +38,15 @@ def reconcile(
     settings, start = load_settings(), parse_instant(since, "--since")
     settings.require("database", "stripe_key")
     configure_logs(settings, "reconcile")
+    catalog = catalog_of(settings)
 
     async def work(connection: Connection) -> "Report":
         expected = await count_credits(connection, start or BEGINNING)
         async with charges_of(settings) as charges:
             with progress("reconciling", expected, of="payments") as tell:
-                return await compare(connection, charges, since=start, heal=heal, claw=claw, on_payments=tell)
+                return await compare(
+                    connection, charges, since=start, heal=heal, claw=claw, catalog=catalog, on_payments=tell
+                )
 
     try:
         report = with_database(work)

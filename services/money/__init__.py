@@ -4,6 +4,8 @@ topup           the process: whoever ran low is charged, once
 top_ups         automatic top-ups: settings, attempts, charging
 checkout        Stripe's pages: packs, cards, customers
 inbox           Stripe's news, one after the other
+stamps          what we write upon every intent, and can prove
+adopting        payments that the log has lost, and what they are owed
 reversals       refunds and disputes
 reconcile       Stripe against the log, both ways
 stripe_client   the line to Stripe

@@ -15,7 +15,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from services.money import reversals
@@ -31,9 +31,11 @@ from services.runtime.errors import Unavailable
 from services.runtime.health import Health
 from services.runtime.logs import get_log
 from services.store.connect import AWAY, Connection, Pool
+from services.store.halts import EVERYBODYS, Halts
 
 TAKEN_SECONDS = 30  # more than two of the longest requests
 FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS = 1, 3_600
+ENDS_AFTER = timedelta(days=30)
 
 KEEP = """
     INSERT INTO stripe_inbox (
@@ -53,10 +55,14 @@ TAKE = """
     RETURNING event_id, type, object_kind, object_id, intent_id, charge_id, customer_id, attempt_id, checkout_id, tries
 """
 
+# Stripe itself forgets an event after 30 days; what it was about is found by reconciliation.
 LATER = """
     UPDATE stripe_inbox
-    SET look_at = clock_timestamp() + make_interval(secs => least($3, $2 * 2 ^ least(tries, 20))), outcome = $4
+    SET look_at = clock_timestamp() + make_interval(secs => least($3, $2 * 2 ^ least(tries, 20))),
+        outcome = CASE WHEN received_at < clock_timestamp() - $5::interval THEN 'given up: ' ELSE '' END || $4,
+        done_at = CASE WHEN received_at < clock_timestamp() - $5::interval THEN clock_timestamp() END
     WHERE event_id = $1 AND done_at IS NULL
+    RETURNING done_at IS NOT NULL
 """
 
 DONE = "UPDATE stripe_inbox SET done_at = clock_timestamp(), outcome = $2 WHERE event_id = $1 AND done_at IS NULL"
@@ -109,7 +115,9 @@ EventHandler = Callable[[InboxWorker, InboxEvent], Awaitable[EventOutcome]]
 
 async def work_on_inbox(pool: Pool, charges: Charges, stop: asyncio.Event, health: Health) -> None:
     """Work on whatever Stripe tells, and look at what it may have forgotten to tell, until told to stop."""
-    worker = InboxWorker(pool, charges)
+    worker, halts = InboxWorker(pool, charges), Halts("inbox", health)
+    async with pool.acquire() as connection:
+        await halts.begin(connection)
     while not stop.is_set():
         async with pool.acquire() as connection:
             event = await take_news(connection, AT_ONCE)
@@ -117,9 +125,9 @@ async def work_on_inbox(pool: Pool, charges: Charges, stop: asyncio.Event, healt
         health.lag("inbox", len(event) + len(waiting))
         async with asyncio.TaskGroup() as tasks:
             for one in event:
-                tasks.create_task(_unless_away(work_on(worker, one), event_id=one.event_id))
+                tasks.create_task(_alone(worker, halts, one.event_id, work_on(worker, one)))
             for record in waiting:
-                tasks.create_task(_unless_away(look_at(worker, record), checkout_id=str(record.id)))
+                tasks.create_task(_alone(worker, halts, f"page {record.id}", look_at(worker, record)))
         health.beat("inbox")
         if not event and not waiting:
             await pause(stop, LOOK_SECONDS)
@@ -151,15 +159,25 @@ async def look_at(worker: InboxWorker, record: checkouts.CheckoutRow) -> None:
     await pages.follow(worker.charges, worker.transaction, record)
 
 
-async def _unless_away(work: Awaitable[None], **about: str) -> None:
+async def _alone(worker: InboxWorker, halts: Halts, name: str, work: Awaitable[None]) -> None:
     """What was taken comes back by itself after a while.
 
     So where the database or Stripe is away, this is all there is to do.
+    So does what goes wrong for one event or page, which is halted by that; it stops nobody else's.
     """
     try:
         await work
     except (Unavailable, *AWAY) as away:
-        get_log().warning("not now; it comes back by itself", why=repr(away), **about)
+        get_log().warning("not now; it comes back by itself", why=repr(away), name=name)
+    except EVERYBODYS:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is one event's
+        async with worker.pool.acquire() as connection:
+            await halts.halt(connection, name, error)
+    else:
+        if name in halts.again_at:
+            async with worker.pool.acquire() as connection:
+                await halts.go_on(connection, [name])
 
 
 def leave(reason: str) -> EventOutcome:
@@ -278,8 +296,10 @@ async def take_news(connection: Connection, limit: int) -> list[InboxEvent]:
 
 
 async def look_later(connection: Connection, event: InboxEvent, why: str) -> None:
-    """Stripe does not answer: come back to it, later each time."""
-    await connection.execute(LATER, event.event_id, FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS, why)
+    """Stripe does not answer: come back to it, later each time, and in the end no more."""
+    given_up = await connection.fetchval(LATER, event.event_id, FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS, why, ENDS_AFTER)
+    if given_up:
+        get_log().error("an event of Stripe's is given up", event_id=event.event_id, event_type=event.type, why=why)
 
 
 async def mark_done(connection: Connection, event: InboxEvent, outcome: str) -> None:

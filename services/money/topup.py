@@ -39,6 +39,7 @@ from services.runtime.settings import Settings
 from services.runtime.settings_loading import catalog_of
 from services.store.append import AlreadyStored
 from services.store.connect import RETRYABLE, Connection, Pool, connect_pool
+from services.store.halts import EVERYBODYS, Halts
 from services.store.refills import append_refills_due
 
 GROUP = "creditwell-topup"
@@ -87,7 +88,7 @@ async def _serve(settings: Settings, worker: "Worker", stop: asyncio.Event) -> N
             ),
             keep_going(
                 "the database",
-                lambda: keep_reconciled(worker.pool, worker.charging.charges, stop, worker.health),
+                lambda: keep_reconciled(worker.pool, worker.charging.charges, worker.catalog, stop, worker.health),
                 stop,
                 worker.health,
                 away=RETRYABLE,
@@ -136,8 +137,11 @@ async def sweep(worker: "Worker", stop: asyncio.Event) -> None:
             raise Unavailable("the projector has not made its tables yet")
         worker.health.back("the database")
         worker.health.ready()
+        await worker.halts.begin(connection)
+        for team_id in worker.halts.again_at:
+            worker.want(team_id)
         while not stop.is_set():
-            for team_id in await attempts.teams_due(connection, SWEEP_MAX):
+            for team_id in await attempts.teams_due(connection, SWEEP_MAX, worker.halts.waiting()):
                 worker.want(team_id)
             worker.health.lag("topup", len(worker.waiting))
             worker.figures.oldest.set(await attempts.oldest_seconds(connection))
@@ -172,9 +176,13 @@ class Worker:
     owner: str
     health: Health
     figures: Figures
+    halts: Halts = field(init=False)
     queue: "asyncio.Queue[str | None]" = field(default_factory=asyncio.Queue)
     waiting: set[str] = field(default_factory=set)
     busy: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.halts = Halts("top-ups", self.health)
 
     def want(self, team_id: str) -> None:
         """Look at this team soon; to ask often is to ask once."""
@@ -194,7 +202,8 @@ class Worker:
             self.waiting.discard(team_id)
             self.busy.add(team_id)
             try:
-                await self.look_at(team_id)
+                if team_id not in self.halts.waiting():
+                    await self.look_at_guarded(team_id)
             except RETRYABLE as away:
                 get_log().warning("not now; the sweep comes back to it", team_id=team_id, why=repr(away))
             except (AlreadyStored, UnknownZone) as wrong:  # of one team; the others need not wait for it
@@ -203,6 +212,20 @@ class Worker:
             self.health.beat("topup")
             if team_id in self.waiting:
                 self.queue.put_nowait(team_id)
+
+    async def look_at_guarded(self, team_id: str) -> None:
+        """As `look_at`; what goes wrong for this team halts it alone."""
+        try:
+            await self.look_at(team_id)
+        except EVERYBODYS:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is one team's
+            async with self.pool.acquire() as connection:
+                await self.halts.halt(connection, team_id, error)
+        else:
+            if team_id in self.halts.again_at:
+                async with self.pool.acquire() as connection:
+                    await self.halts.go_on(connection, [team_id])
 
     async def look_at(self, team_id: str) -> None:
         """Decide what is due, then go on with the attempt that is open, if there is one."""

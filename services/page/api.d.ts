@@ -409,10 +409,12 @@ declare namespace Api {
     currency: string;
   }
 
-  /** What credits of a top-up cost, in minor units and decimals of them; an amount is a multiple of `step`. */
+  /** What credits of a top-up cost, in minor units and decimals of them; an amount is a multiple of `step`. `max_charge`: no top-up charges more at once. `monthly_cap`: what a month may charge where the team's settings do not say. */
   interface TopUpPrice {
     unit_price: string;
     currency: string;
+    max_charge: number;
+    monthly_cap: number;
     min_credits: string;
     step: string;
   }

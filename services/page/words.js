@@ -1,5 +1,7 @@
 // Numbers, dates and money as the reader's own language writes them.
 
+import { digitsOf } from "./currencies.js";
+
 const exact = new Intl.NumberFormat(undefined, { maximumFractionDigits: 9 }); // credits have six, rates and quantities nine
 const compact = new Intl.NumberFormat(undefined, { notation: "compact" });
 const change = new Intl.NumberFormat(undefined, { maximumFractionDigits: 6, signDisplay: "exceptZero" });
@@ -129,7 +131,11 @@ export function until(text, now = new Date()) {
 const midnight = (date) => new Date(date).setHours(0, 0, 0, 0);
 
 /** @param {string} currency */
-const currencyFormat = (currency) => new Intl.NumberFormat(undefined, { style: "currency", currency });
+function currencyFormat(currency) {
+  const digits = digitsOf(currency); // Stripe's, for it takes the money; browsers know other ones for some currencies
+  return new Intl.NumberFormat(undefined, { style: "currency", currency, minimumFractionDigits: digits, maximumFractionDigits: digits });
+}
+
 /** @param {Intl.NumberFormat} format */
 const places = (format) => format.resolvedOptions().maximumFractionDigits ?? 0;
 

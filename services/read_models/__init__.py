@@ -12,6 +12,7 @@
     activity        the activity, page by page
     history         balances of the past
     low_balance     tells the log when a balance runs low, runs out or recovers
+    low_cause       which fact made a balance low: the name of the episode
 
 What rows mean is decided in `projections`; how PostgreSQL keeps them is known here alone.
 """

@@ -11,10 +11,14 @@ looked at, and whoever loses or rewinds it looks again and would say it again. H
 """
 
 import asyncio
+from collections.abc import Sequence
+from datetime import datetime
 
 from projections.balance.crossings import crossings
+from projections.balance.state import TeamBalance
 from schemas.facts import BalanceRanLow, BalanceRanOut, BalanceRecovered, NewFact
 from services.read_models.balances import read_balance
+from services.read_models.low_cause import LowWalk, begin_walk, go_on, low_name
 from services.read_models.rebuild import ensure_projections
 from services.runtime.clock import Clock, pause, system_clock
 from services.runtime.crashpoints import crashpoint
@@ -23,9 +27,12 @@ from services.runtime.health import Health
 from services.runtime.retry import keep_going
 from services.store.append import append, lock_shard
 from services.store.connect import RETRYABLE, Connection, Pool
+from services.store.halts import Halts
+from services.store.identities import Identity, find
 from services.store.refills import append_refills_due
 
 LOW_BALANCE = "creditwell:low_balance"
+Crossing = BalanceRanLow | BalanceRecovered | BalanceRanOut
 NAMES = {BalanceRanLow: "low", BalanceRanOut: "out", BalanceRecovered: "recovered"}
 IDLE_SECONDS = 0.01
 CATCHING_UP_SECONDS = 0.25
@@ -35,7 +42,7 @@ JUDGED_MAX = 10_000
 # Teams whose alarm was judged at this position or later are waiting for the projector, or for nothing.
 ALARMS = """
     SELECT b.team_id FROM balance b
-    WHERE b.alarm AND NOT EXISTS (
+    WHERE b.alarm AND b.team_id <> ALL($4) AND NOT EXISTS (
         SELECT FROM unnest($1::text[], $2::bigint[]) AS judged (team_id, position)
         WHERE judged.team_id = b.team_id AND judged.position >= b.position
     )
@@ -58,17 +65,21 @@ async def watch_low(pool: Pool, stop: asyncio.Event, health: Health, clock: Cloc
 
 async def _watch(connection: Connection, stop: asyncio.Event, health: Health) -> None:
     judged: dict[str, int] = {}
+    halts = Halts("low balances", health)
+    await halts.begin(connection)
     while not stop.is_set():
-        alarms = await connection.fetch(ALARMS, list(judged), list(judged.values()), TEAMS_MAX)
+        alarms = await connection.fetch(ALARMS, list(judged), list(judged.values()), TEAMS_MAX, halts.waiting())
         health.lag("low balances", len(alarms))
         wait_seconds = 0.0 if alarms else IDLE_SECONDS
         for alarm in alarms:
             try:
-                judged[alarm["team_id"]] = await judge(connection, alarm["team_id"])
+                async with halts.guard(connection, alarm["team_id"]):
+                    judged[alarm["team_id"]] = await judge(connection, alarm["team_id"])
             except Unavailable:  # too far behind to be exact about this team; the others need not wait
                 wait_seconds = CATCHING_UP_SECONDS
             else:
                 health.beat("low balances")
+        await halts.settle(connection, [alarm["team_id"] for alarm in alarms])
         if len(judged) > JUDGED_MAX:
             judged.clear()  # it only saves looking twice
         await pause(stop, wait_seconds)
@@ -80,19 +91,41 @@ async def judge(connection: Connection, team_id: str) -> int:
     Raises:
         Unavailable: the projector is too far behind to know the balance exactly.
     """
-    async with connection.transaction():
-        now = await lock_shard(connection, team_id)
-        await append_refills_due(connection, [team_id], now)
-        balance = await read_balance(connection, team_id, now)
-        if balance is None:
-            return 0
-        position = balance.team.position
-        due = [
-            NewFact(team_id, LOW_BALANCE, f"{NAMES[type(fact)]}:{position}", now, fact)
-            for fact in crossings(balance.team, now)
-        ]
-        if due:
-            appended = await append(connection, due)
-            position = appended.places[-1].position
-            crashpoint("low:appended")
-    return position
+    walk: LowWalk | None = None
+    while True:
+        async with connection.transaction():
+            now = await lock_shard(connection, team_id)
+            await append_refills_due(connection, [team_id], now)
+            balance = await read_balance(connection, team_id, now)
+            if balance is None:
+                return 0
+            due = crossings(balance.team, now)
+            if walk is not None or not any(isinstance(fact, BalanceRanLow) for fact in due):
+                return await _say(connection, balance.team, due, walk, now)
+        # Nothing was said yet: what made it low is looked for without keeping anybody waiting.
+        walk = await begin_walk(connection, team_id, now)
+
+
+async def _say(
+    connection: Connection, team: TeamBalance, due: Sequence[Crossing], walk: LowWalk | None, now: datetime
+) -> int:
+    new = [NewFact(team.team_id, LOW_BALANCE, f"{NAMES[type(fact)]}:{team.position}", now, fact) for fact in due]
+    if walk is not None:
+        await go_on(connection, walk)
+        new = [await _named(connection, one, walk) if isinstance(one.fact, BalanceRanLow) else one for one in new]
+    if not new:
+        return team.position
+    appended = await append(connection, new)
+    crashpoint("low:appended")
+    return appended.places[-1].position
+
+
+async def _named(connection: Connection, new: NewFact, walk: LowWalk) -> NewFact:
+    """A low episode by what made it low; by its position where that began one before, as no balance should."""
+    cause = walk.cause
+    assert cause is not None, "a balance that is low has facts"
+    name = low_name(cause)
+    if await find(connection, [Identity(new.team_id, new.source, name)]):
+        return new
+    assert isinstance(new.fact, BalanceRanLow)
+    return new._replace(id=name, fact=new.fact.model_copy(update={"crossed_at_position": cause.position}))

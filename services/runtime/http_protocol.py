@@ -55,7 +55,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._limits = limits
         self._refused: RefusedRequest | None = None
         self._in_head = True  # of the request that comes, until it is complete
-        self._began = False  # in the bytes that are being parsed
+        self._turned = False  # something began or ended in the bytes that are being parsed
         self._head_bytes = 0  # that httptools has told us of
         self._open_bytes = 0  # received for the head or the rest, complete or not
         self._dropped = 0  # bytes, since it was refused
@@ -82,9 +82,9 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._refused is not None:
             self._linger(len(data))
             return
-        self._began = False
+        self._turned = False
         super().data_received(data)
-        if self._refused is not None or self.transport.is_closing() or self._began:
+        if self._refused is not None or self.transport.is_closing() or self._turned:
             return
         # A piece of something that was open before: a header that has not ended is not told of, and a trailer neither.
         self._open_bytes += len(data)
@@ -97,7 +97,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Its first byte."""
         super().on_message_begin()
-        self._began = True
+        self._turned = True
         self._head_bytes = self._open_bytes = 0
         self._wait_at_most(self._limits.head_seconds)
 
@@ -123,13 +123,13 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """The application begins."""
-        self._in_head, self._open_bytes = False, 0
+        self._in_head, self._open_bytes, self._turned = False, 0, True
         self._wait_at_most(self._limits.body_seconds)
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         """Nothing is awaited until the next request begins; how long that may take is uvicorn's keep-alive."""
-        self._in_head, self._open_bytes, self._due = True, 0, None
+        self._in_head, self._open_bytes, self._turned, self._due = True, 0, True, None
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:

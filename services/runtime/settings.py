@@ -9,7 +9,7 @@ so on. The variable wins where both are given.
 
 import re
 from base64 import b64decode
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -18,6 +18,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 LEASE_SECONDS = 10.0
 PREFIX = "CREDITWELL_"
+LIVE_PREFIX_MAX = 10  # sk_live_, rk_live_
+ALONE = "CREDITWELL_INSECURE_DEV=1 is for one machine, with a test key"
 
 
 class WrongSettings(Exception):
@@ -83,6 +85,13 @@ class Settings(BaseSettings):
         None, description="The `iss` that tokens must have.", examples=["https://login.example.com/"]
     )
     jwt_audience: str | None = Field(None, description="The `aud` that tokens must have.", examples=["creditwell"])
+    jwt_person_hours: float = Field(
+        24,
+        gt=0,
+        le=24 * 366,
+        description="How many hours ahead a member's or an admin's token may end at most.",
+        examples=["24"],
+    )
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
         description="Origins whose pages may call the API and be returned to, exactly; separated by commas.",
@@ -91,7 +100,7 @@ class Settings(BaseSettings):
     public_url: str | None = Field(
         None,
         pattern=r"^https?://[^\s/?#@]+$",
-        description="Where browsers find the API and its page, for the way back from Stripe; the request's own address where unset.",
+        description="Where browsers find the API and its page, for the way back from Stripe; in development the request's own address where unset.",
         examples=["https://credits.example.com"],
     )
     signing_key: SecretStr | None = Field(
@@ -278,6 +287,18 @@ class Settings(BaseSettings):
                 raise ValueError(message)
         return self
 
+    @model_validator(mode="after")
+    def _development_alone(self) -> Self:
+        """Development is for one machine and for money that is none: its signing key is known to everybody."""
+        if not self.insecure_dev:
+            return self
+        if self.stripe_key is not None and "_live_" in self.stripe_key.get_secret_value()[:LIVE_PREFIX_MAX]:
+            raise ValueError(f"{variable('stripe_key')} is a live key; {ALONE}")
+        for name in ("api_host", "health_host"):
+            if not _is_loopback(getattr(self, name)):
+                raise ValueError(f"{variable(name)} is open to others; {ALONE}")
+        return self
+
     def needed(self, name: str) -> str:
         """The text of a setting that the caller can't do without. Raises as `require` does."""
         self.require(name)
@@ -296,8 +317,18 @@ class Settings(BaseSettings):
 
     def require_keys(self, *names: str) -> None:
         """As `require`, save in insecure development, which may run without keys."""
-        if not self.insecure_dev:
-            self.require(*names)
+        self.require(*self.outside_development(*names))
+
+    def outside_development(self, *names: str) -> tuple[str, ...]:
+        """These names, but none in insecure development: for a list of all that is missing at once."""
+        return () if self.insecure_dev else names
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _is_webhook_secret(text: str) -> bool:

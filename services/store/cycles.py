@@ -116,10 +116,17 @@ def _standing(
     return Standing(team_id, plan_id, Place(shard_of(team_id), position), plan, last)
 
 
-async def refills_due(connection: Connection, team_ids: Collection[str], now: datetime) -> list[NewFact]:
+async def refills_due(
+    connection: Connection, team_ids: Collection[str], now: datetime, *, known_zones: bool = False
+) -> list[NewFact]:
     """Every refill whose cycle has begun, oldest first. The caller holds the heads of the teams' shards.
 
-    A row that waits for a refill which the log has is moved on.
+    A row that waits for a refill which the log has is moved on. With `known_zones` a team whose zone is not in this
+    build's tzdata is left out: what it used is recorded all the same, and its refill waits for a build that knows the
+    zone. Nobody may decide about such a team.
+
+    Raises:
+        UnknownZone: a team lives in a zone that this build does not know.
     """
     rows = await connection.fetch(ENDED, now, [shard_of(team_id) for team_id in team_ids], list(team_ids))
     due: list[NewFact] = []
@@ -127,7 +134,9 @@ async def refills_due(connection: Connection, team_ids: Collection[str], now: da
     for standing in await standings(connection, [row["team_id"] for row in rows]):
         try:
             refills = _refills(standing.team_id, standing.plan_id, standing.plan, standing.cycle, now)
-        except UnknownZone as unknown:  # its refill waits, and nobody else's
+        except UnknownZone as unknown:
+            if not known_zones:
+                raise
             _say(standing.team_id, str(unknown))
             continue
         due += refills

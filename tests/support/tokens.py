@@ -114,8 +114,9 @@ def attacks(now: datetime, elsewhere: str = "https://evil.example.com/jwks.json"
 
 
 def _wrong_claims(now: datetime) -> dict[str, dict[str, Any]]:
-    later = int((now + timedelta(minutes=1)).timestamp())
+    later = int((now + timedelta(minutes=2)).timestamp())
     return {
+        "a member for a week": {"exp": int((now + timedelta(days=7)).timestamp())}, "begins at a word": {"nbf": "now"},
         "expired": {"exp": int(now.timestamp())}, "for ever": {"exp": None}, "until a word": {"exp": "tomorrow"},
         "until the end of floats": {"exp": 1e300}, "not yet": {"nbf": later},
         "another issuer": {"iss": "https://evil.example.com/"}, "no issuer": {"iss": None},

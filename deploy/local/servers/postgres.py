@@ -15,6 +15,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Mapping
+from copy import copy
 from pathlib import Path
 from typing import Literal
 
@@ -139,6 +140,38 @@ class NativePostgres:
         self._guard.forget(server)
         self._server = None
 
+    def standby(self) -> "NativePostgres":
+        """A server that follows this one without being waited for: a copy with a port and data of its own, running."""
+        other = copy(self)
+        other.follow(f"host=127.0.0.1 port={self._port} user={OWNER} password={self._password}")
+        return other
+
+    def follow(self, primary: str) -> None:
+        """Become the standby of another server, from nothing. Raises StackTrouble where it can't be copied."""
+        (self._port,) = free_ports(1)
+        self._data, self._server = self._home / f"standby-{self._port}", None
+        self._log = self._log.with_name(f"standby-{self._port}.log")
+        self._data.mkdir(mode=0o700)
+        if self._user:
+            shutil.chown(self._data, self._user)
+        made = self._guard.spawn(
+            [str(self._programs / "pg_basebackup"), "-D", str(self._data), "-d", primary, "--write-recovery-conf",
+             "--checkpoint=fast", "--no-sync"],
+            log=self._log,
+            env=environment(),
+            cwd=self._home,
+            user=self._user,
+        )  # fmt: skip
+        code = wait_for_end(made, step="PostgreSQL's standby", log=self._log)
+        self._guard.forget(made)
+        if code != 0:
+            raise StackTrouble(
+                "PostgreSQL", f"pg_basebackup ended with code {code}; its last lines:\n{tail(self._log)}"
+            )
+        with (self._data / "postgresql.conf").open("a") as file:
+            file.write(f"port = '{self._port}'\n")
+        self.start()
+
     def restart(self, mode: StopMode = "fast") -> None:
         self.stop(mode)
         self.start()
@@ -199,16 +232,16 @@ class NativePostgres:
         packages = site_packages()
         if self._user is None:
             return packages / PROGRAMS
-        copy = self._home / "program"
+        program = self._home / "program"
         with self._guard.not_yet():
             # The programs look for their libraries at this distance.
             for part in (PROGRAMS.parent, Path(f"{WHEEL}.libs")):
                 if (packages / part).exists():
-                    shutil.copytree(packages / part, copy / part, ignore=shutil.ignore_patterns("include"))
-            for path in (copy, *copy.rglob("*")):
+                    shutil.copytree(packages / part, program / part, ignore=shutil.ignore_patterns("include"))
+            for path in (program, *program.rglob("*")):
                 if not path.is_symlink():
                     path.chmod(path.stat().st_mode | (0o755 if path.is_dir() or path.parent.name == "bin" else 0o644))
-        return copy / PROGRAMS
+        return program / PROGRAMS
 
     def _initdb(self) -> None:
         self._data.mkdir(mode=0o700)
@@ -255,7 +288,7 @@ class NativePostgres:
             lines = (self._data / "postmaster.pid").read_text().splitlines()
         except FileNotFoundError:
             return False
-        return len(lines) >= 8 and lines[0] == str(self._server.pid) and lines[7].strip() == "ready"
+        return len(lines) >= 8 and lines[0] == str(self._server.pid) and lines[7].strip() in ("ready", "standby")
 
     async def _create_database(self) -> None:
         connection = await asyncpg.connect(self.url.rpartition("/")[0] + "/postgres")

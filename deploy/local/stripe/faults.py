@@ -9,6 +9,7 @@ A rule names a route (`POST /v1/payment_intents/{id}/confirm`, or `*`), which of
 | `conflict` | 409, the key is in use | no |
 | `wrong` | 400, the amount is too small | no |
 | `declined` | 402, the card was declined | no |
+| `wrong_kept`, `declined_kept` | as these; kept under the key, so asking again gives it again | no |
 | `reset_before`, `reset_after` | the connection is reset | no, yes |
 | `silence_before`, `silence_after` | nothing, until it gives up | no, yes |
 | `gateway_before`, `gateway_after` | 502 with a page of HTML; not kept under the key | no, yes |
@@ -28,8 +29,10 @@ KINDS: Final = frozenset(
         "busy",
         "conflict",
         "declined",
+        "declined_kept",
         "drip",
         "wrong",
+        "wrong_kept",
         *(
             f"{what}_{when}"
             for what in ("reset", "silence", "gateway", "error", "hold")

@@ -100,6 +100,11 @@ PENDING: Example = {
     "href": f"/v1/teams/team_42/receipts?source=%2Ffeatures%2Fvideo&id={USAGE['id']}",
 }  # fmt: skip
 
+SENT_ALONE: Example = {"index": 0, "status": 202, "receipt": PENDING, "code": None, "detail": None}
+NOT_SENT: Example = {
+    "index": 1, "status": 422, "receipt": None, "code": "invalid_request", "detail": "event 2: id: is missing",
+}  # fmt: skip
+
 GRANT: Example = {"credits": "250", "reason": "An apology for yesterday", "expires_at": REFILL}
 ADJUSTMENT: Example = {"credits": "-12.5", "reason": "Counted twice", "refers_to": POSITION, "approved_by": "mem_9"}
 
@@ -110,7 +115,7 @@ TOP_UP_BODY: Example = {
 TOP_UP: Example = {
     **TOP_UP_BODY, "restore_to": None, "state": "on", "reason": None,
     "next_charge_preview": {**TOP_UP_COST, "now": False, "not_now": None},
-    "price": {"unit_price": "1", "currency": "usd", "min_credits": "500", "step": "100"},
+    "price": {"unit_price": "1", "currency": "usd", "max_charge": 50_000, "monthly_cap": 200_000, "min_credits": "500", "step": "100"},
     "charged_this_month": {"amount": 1_500, "currency": "usd", "count": 3}, "card": {"brand": "visa", "last4": "4242"},
     "cool_until": None, "position": "40:20391",
 }  # fmt: skip

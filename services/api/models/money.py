@@ -55,10 +55,16 @@ class ChargePreview(BaseModel):
 
 
 class TopUpPrice(BaseModel):
-    """What credits of a top-up cost, in minor units and decimals of them; an amount is a multiple of `step`."""
+    """What credits of a top-up cost, in minor units and decimals of them; an amount is a multiple of `step`.
+
+    `max_charge`: no top-up charges more at once. `monthly_cap`: what a month may charge where the team's settings do
+    not say.
+    """
 
     unit_price: str
     currency: Currency
+    max_charge: Cents
+    monthly_cap: Cents
     min_credits: CreditsText
     step: CreditsText
 

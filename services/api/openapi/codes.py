@@ -14,6 +14,7 @@ MEANINGS: Mapping[int, Mapping[str, str]] = {
         "too_old": "it was signed too long ago",
         "from_the_future": "it was signed later than now",
         "unreadable": "it is signed, yet no event of Stripe's",
+        "thin_event": "a thin event of Stripe's; `detail` says which destination to set up instead",
         "wrong_mode": "a test event for a live key, or the other way round",
     },
     401: {"unauthenticated": "send the header Authorization: Bearer <token>, with a token that counts"},

@@ -30,6 +30,8 @@ PAGE_MAX = 200
 COLUMNS = (
     "at", "type", "description", "member_id", "feature", "credits", "included", "additional", "balance_after", "id",
 )  # fmt: skip
+# With these a spreadsheet takes a cell for a formula; the wide forms are those of CJK keyboards.
+FORMULA = ("=", "+", "-", "@", "|", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 CSV = {200: {"content": {"text/csv": {"schema": {"type": "string"}}}}}
 FOLLOWED = {
     "entry": link("get_entry", "Why the newest entry is what it is.", id="$response.body#/items/0/id"),
@@ -122,7 +124,7 @@ def _cell(column: str, one: Json) -> str:
     """A cell; text that a spreadsheet would run as a formula is kept text by an apostrophe."""
     text = "" if one[column] is None else str(one[column])
     is_text = column in ("description", "member_id", "feature")
-    return f"'{text}" if is_text and text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+    return f"'{text}" if is_text and text.startswith(FORMULA) else text
 
 
 @route(

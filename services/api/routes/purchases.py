@@ -21,6 +21,7 @@ from services.api.openapi.codes import AT_STRIPE
 from services.api.openapi.route_docs import link
 from services.api.stripe_return import position_of, return_url_of, stripe_of
 from services.api.tokens import TokenRole
+from services.api.wording.links import receipt_link
 from services.money.checkout import rows as checkouts
 from services.money.checkout.flow import follow, open_page
 from services.money.checkout.rows import CheckoutRow
@@ -91,5 +92,5 @@ async def _purchase_answer(ask: TeamRequest, record: CheckoutRow) -> Json:
         "checkout_url": record.url if record.state == "open" else None, "expires_at": instant_or_none(record.expires_at),
         "pack": record.pack, "credits": format_credits(record.credits or 0), "amount": record.charge_cents,
         "currency": record.currency, "save_card": record.keeps_card,
-        "receipt_url": record.receipt_url if ask.caller.role in SEES_PAYMENTS else None, "position": position,
+        "receipt_url": receipt_link(record.receipt_url) if ask.caller.role in SEES_PAYMENTS else None, "position": position,
     }  # fmt: skip

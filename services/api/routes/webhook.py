@@ -21,13 +21,14 @@ from services.api.openapi.route_docs import answers
 from services.api.problems import problem
 from services.api.rate_limits import address_of
 from services.money.inbox import InboxEvent, keep_news
-from services.money.stripe_client import Forged, WebhookEvent, verify_webhook
+from services.money.stripe_client import Forged, Thin, WebhookEvent, verify_webhook
+from services.runtime.logs import get_log
 from services.runtime.settings import Settings
 
 BODY_MAX = 256 * 1024
 
 FAILS = (
-    "bad_request", "signature_missing", "signature_wrong", "too_old", "from_the_future", "unreadable", "wrong_mode",
+    "bad_request", "signature_missing", "signature_wrong", "too_old", "from_the_future", "unreadable", "thin_event", "wrong_mode",
     LONG_BODY, "too_many_requests", "internal", "unavailable", "no_webhook_secret",
 )  # fmt: skip
 UNSIGNED = ("signature_missing", "signature_wrong")  # an event that is too old was signed
@@ -59,6 +60,10 @@ async def receive(request: Request) -> Response:
         if forged.reason in UNSIGNED:
             context.rate_limiter.failed(address_of(request))
         raise problem(400, forged.reason, forged.detail) from forged
+    except Thin as thin:
+        context.thin_events.inc()
+        get_log().error("Stripe sends thin events", what=thin.detail)
+        raise problem(400, thin.reason, thin.detail) from thin
     if context.charges is not None and event.live != context.charges.live:
         raise problem(400, "wrong_mode", "test events are for test keys, live events for live keys")
     async with context.pool.acquire() as connection, connection.transaction():

@@ -2,6 +2,7 @@
 
 amounts     credits as decimals
 entries     the activity in words, and everything that an entry follows from
+links       addresses that others have named
 reversals   money that went back
 top_ups     settings of top-ups, and what is wrong with them
 """

@@ -27,6 +27,7 @@ from schemas.instants import instant
 from schemas.places import Place
 from schemas.pricing import NotPriced, Priced, RateCards
 from services.api.answers import Json, instant_or_none
+from services.api.wording.links import receipt_link
 from services.api.wording.reversals import describe_reversal, detail_of_reversal
 from services.read_models.activity import ActivityRow, PaidLot
 
@@ -38,12 +39,15 @@ MADE = {
 SKIPPED = {
     "disabled": "Top-ups are off", "in_flight": "Another top-up is under way",
     "cooling_down": "Cooling down after the last attempt", "cap_money": "The monthly cap is reached",
+    "max_charge": "It costs more than one top-up may",
     "cap_count": "The number of top-ups per month is reached", "suspended": "Top-ups are paused",
     "no_payment_method": "There is no card", "plan": "The plan has no top-ups",
 }  # fmt: skip
 FAILED = {
     "declined_retry_later": "The card was declined", "declined_needs_card": "The card was declined; another one is needed",
     "declined_needs_authentication": "The bank wants the payment confirmed", "cancelled": "The payment was cancelled",
+    "payment_found": "An earlier payment was found and credited instead", "payment_differs": "An earlier payment has to be settled first",
+    "refused": "The payment service does not take this charge", "gave_up": "The bank never decided",
 }  # fmt: skip
 
 
@@ -200,7 +204,7 @@ def charge(fact: AnyFact, *, sees_receipts: bool) -> Json | None:
     """The money behind an entry: the charge that brought these credits, or took them back."""
     match fact:
         case CreditsPurchased() | CreditsToppedUp():
-            charge_id, receipt_url = fact.charge_id, fact.receipt_url
+            charge_id, receipt_url = fact.charge_id, receipt_link(fact.receipt_url)
         case ChargeRefunded() | ChargeDisputed() | DisputeClosed():
             charge_id, receipt_url = None, None
         case _:

@@ -67,10 +67,13 @@ def problems_of(settings: TopUpConfigured, catalog: Catalog, cap_currency: str |
         problems.append(f"fill up to at least {least} credits above the threshold")
     if cap_currency is not None and cap_currency != currency:
         problems.append(f"the most to charge in a month is in {currency}, the currency of top-ups")
-    if not problems and settings.monthly_cap_cents is not None:
+    if not problems:
         credits, cents = next_charge(settings, settings.threshold_credits, catalog)
-        if settings.monthly_cap_cents < cents:
-            cost = f"{format_credits(credits)} credits cost {format_money(cents, currency)}"
+        cost = f"{format_credits(credits)} credits cost {format_money(cents, currency)}"
+        cap = price.monthly_cap if settings.monthly_cap_cents is None else settings.monthly_cap_cents
+        if cents > price.max_charge:
+            problems.append(f"one top-up charges {format_money(price.max_charge, currency)} at most: {cost}")
+        elif cap < cents:
             problems.append(f"the most to charge in a month is less than one top-up: {cost}")
     return problems
 
@@ -85,6 +88,7 @@ def top_up_body(going: TopUps, available: MicroCredits, now: datetime, catalog: 
         "next_charge_preview": _preview(going, available, decision, catalog),
         "price": {
             "unit_price": str(price.unit_price), "currency": price.currency,
+            "max_charge": price.max_charge, "monthly_cap": price.monthly_cap,
             "min_credits": format_credits(price.min_credits), "step": format_credits(price.step),
         },
         "charged_this_month": {"amount": sum(charges), "currency": price.currency, "count": len(charges)},
@@ -112,7 +116,8 @@ def _state(going: TopUps, decision: Decision) -> tuple[str, str | None]:
     if not going.enabled:
         return "off", None
     if going.suspension is not None:
-        return "suspended", f"{going.suspension.reason}; another card, or a purchase, ends the pause"
+        end = "saving these settings again" if going.suspension.cause == "payment" else "another card, or a purchase,"
+        return "suspended", f"{going.suspension.reason}; {end} ends the pause"
     if going.open is not None and going.open.action_required:
         return "action_required", "the bank wants the payment to be confirmed"
     if going.open is not None:

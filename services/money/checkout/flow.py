@@ -18,7 +18,8 @@ from services.money.checkout import rows as checkouts
 from services.money.checkout.customers import CardChange
 from services.money.checkout.purchases import request_purchase, true_to_log
 from services.money.checkout.rows import CheckoutRow, CheckoutState
-from services.money.stripe_client import Charges, Checkout, Intent, Missing, StripeCard, Unknown
+from services.money.stamps import PaymentRequest, Stamps, read_stamps
+from services.money.stripe_client import Charges, Checkout, Intent, Missing, StripeCard, Unknown, WrongRequest
 from services.money.top_ups.attempts import STRIPE, read_top_ups
 from services.runtime.crashpoints import crashpoint
 from services.runtime.errors import Refused, Unavailable
@@ -78,25 +79,28 @@ async def _new_customer(charges: Charges, page: CheckoutRow) -> str:
 
 
 async def _open(charges: Charges, transaction: Transaction, row: CheckoutRow) -> CheckoutRow:
+    async with transaction() as connection:
+        stamps = await read_stamps(connection)
     try:
-        page = await _ask_for_page(charges, row)
-    except Unknown as unknown:
-        if unknown.key_is_spent:
+        page = await _ask_for_page(charges, stamps, row)
+    except (Unknown, WrongRequest) as no:
+        # A kept answer is that of an earlier request, whose page nobody has page.
+        spent = no.key_is_spent if isinstance(no, Unknown) else no.replayed
+        if spent:
             async with transaction() as connection:
                 await checkouts.next_try(connection, row)
-        raise
-    except Missing as missing:
-        if missing.param != "customer":
+            raise Unknown("kept_answer", key_is_spent=True) from no
+        if not isinstance(no, Missing) or no.param != "customer":
             raise
         row = await _with_another_customer(charges, transaction, row)
-        page = await _ask_for_page(charges, row)
+        page = await _ask_for_page(charges, stamps, row)
     crashpoint("checkout:made")
     assert page.url is not None, "a page that was made just now can be visited"
     async with transaction() as connection:
         return await checkouts.opened(connection, row, page.id, page.url, page.expires_at)
 
 
-async def _ask_for_page(charges: Charges, row: CheckoutRow) -> Checkout:
+async def _ask_for_page(charges: Charges, stamps: Stamps, row: CheckoutRow) -> Checkout:
     if row.mode == "setup":
         return await charges.create_card_checkout(
             change_id=str(row.id), team_id=row.team_id, customer_id=row.customer_id,
@@ -104,11 +108,15 @@ async def _ask_for_page(charges: Charges, row: CheckoutRow) -> Checkout:
             try_number=row.create_try,
         )  # fmt: skip
     assert row.charge_cents is not None
+    request = PaymentRequest(
+        "purchase", row.team_id, str(row.id), row.credits or 0, row.charge_cents, row.currency or "",
+        row.customer_id, pack=row.pack or "",
+    )  # fmt: skip
     return await charges.create_checkout(
         purchase_id=str(row.id), team_id=row.team_id, customer_id=row.customer_id, name=row.name or "",
         amount_cents=row.charge_cents, currency=row.currency or "", save_card=row.keeps_card,
         automatic_tax=row.taxed, success_url=_back(row, "purchase"),
-        cancel_url=_back(row, "purchase", "&cancelled=1"), try_number=row.create_try,
+        cancel_url=_back(row, "purchase", "&cancelled=1"), metadata=stamps.write(request), try_number=row.create_try,
     )  # fmt: skip
 
 
@@ -126,17 +134,29 @@ async def _with_another_customer(charges: Charges, transaction: Transaction, row
 
 
 async def follow(charges: Charges, transaction: Transaction, row: CheckoutRow) -> CheckoutRow:
-    """Do what follows from how things are at Stripe; how far the page has come. Raises as `look`."""
+    """Do what follows from how things are at Stripe; how far the page has come. Raises as `look`.
+
+    A page that is a month old is looked at for the last time, whatever comes of it.
+    """
     async with transaction() as connection:
         customer = await customers.read_customer(connection, row.team_id)
         row = await true_to_log(connection, row)
+        last = await checkouts.is_too_old(connection, row)
     try:
         page = await look(charges, row, customer.card_created_at if customer is not None else None)
     except Missing:
         async with transaction() as connection:
-            return await give_up(connection, row)
+            return await give_up(connection, row, "expired", "Stripe does not know this page any more")
+    except Unavailable as away:
+        if not last:
+            raise
+        async with transaction() as connection:
+            return await give_up(connection, row, "failed", f"given up: {away}")
     async with transaction() as connection:
-        return await act(connection, row, page)
+        after = await act(connection, row, page)
+        if last and after.waits:
+            return await give_up(connection, after, "failed", "given up: it was never decided")
+        return after
 
 
 async def look(charges: Charges, row: CheckoutRow, newest: datetime | None) -> PageAtStripe:
@@ -231,13 +251,16 @@ async def act(connection: Connection, row: CheckoutRow, page: PageAtStripe) -> C
     return after
 
 
-async def give_up(connection: Connection, row: CheckoutRow) -> CheckoutRow:
-    """Stripe knows nothing of this page, as after test data were deleted: nobody can pay on it."""
+async def give_up(connection: Connection, row: CheckoutRow, state: CheckoutState, why: str) -> CheckoutRow:
+    """Nothing more is expected of this page. Should money come for it all the same, reconciliation finds that."""
     await lock_shard(connection, row.team_id)
     before = await checkouts.lock(connection, row)
-    if before.state not in ("open", "processing"):
+    if not before.waits:
         return before
-    after = replace(before, state="expired", detail="Stripe does not know this page any more")
+    if before.state in ("open", "processing"):
+        after = replace(before, state=state, detail=why)
+    else:  # it is credited; only its card never came
+        after = replace(before, card_state="none", detail=why)
     await checkouts.move(connection, after)
     get_log().error("checkout", team_id=after.team_id, checkout_id=str(after.id), state=after.state, why=after.detail)
     return after

@@ -7,7 +7,7 @@ team's shard.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal, Self
 from uuid import UUID
 
@@ -22,6 +22,7 @@ CheckoutState = Literal["open", "processing", "credited", "saved", "superseded",
 CardState = Literal["saved", "superseded", "none"]
 
 FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS = 30, 3_600
+ENDS_AFTER = timedelta(days=30)  # a page can be paid for a day, and a card's payment is decided within some more
 
 WHOLE = """
     team_id, id, mode, customer_id, asked_by, return_url, pack, name, credits, charge_cents, currency, keeps_card, taxed,
@@ -77,6 +78,10 @@ DUE = f"""
     )
     RETURNING {WHOLE}
 """
+
+TOO_OLD = (
+    "SELECT asked_at < clock_timestamp() - $4::interval FROM checkouts WHERE shard = $1 AND team_id = $2 AND id = $3"
+)
 
 UNFINISHED = f"""
     SELECT {WHOLE} FROM checkouts
@@ -227,6 +232,12 @@ async def move(connection: Connection, checkout: CheckoutRow) -> None:
         checkout.receipt_url, checkout.card_state, checkout.brand, checkout.last4, checkout.position, checkout.waits, FIRST_LOOK_SECONDS,
         LAST_LOOK_SECONDS,
     )  # fmt: skip
+
+
+async def is_too_old(connection: Connection, record: CheckoutRow) -> bool:
+    """True for a page that nobody need look at any more, whatever may still become of it."""
+    old: bool = await connection.fetchval(TOO_OLD, shard_of(record.team_id), record.team_id, record.id, ENDS_AFTER)
+    return old
 
 
 async def take_due(connection: Connection, limit: int) -> list[CheckoutRow]:

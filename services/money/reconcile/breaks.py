@@ -1,8 +1,9 @@
-"""Where Stripe and the log differ about a payment: seven types of break, each with what is so and what to do next.
+"""Where Stripe and the log differ about a payment: eight types of break, each with what is so and what to do next.
 
 Pure.
 
     paid_not_credited     money came for something we had asked for, and no credits are there
+    differs               money came for something that the log has lost, and what stands upon it can't be believed
     credited_not_paid     credits are there, and no money (or the money is another team's)
     amount_mismatch       what was paid is not what the log says, or not what we had asked for
     duplicate_credit      one payment brought credits twice
@@ -10,9 +11,9 @@ Pure.
     dispute_unhandled     a dispute stands otherwise than the log says
     orphan_intent         money, or a promise of it, of which nothing here knows
 
-Only the first is healed without a person: it does what the worker would have done, to what we had asked for ourselves.
-A person settles the others. A refund or a cancelled intent at Stripe ends an orphan. An adjustment that refers to the
-payment (its `refers_to`) says that somebody has dealt with an orphan, a mismatch, a double credit or one without money.
+Only the first is healed without a person, and only where we can prove for how many credits we had asked: by the log, or
+by the stamp on the payment where the log has lost it. A person settles the others. A refund or a cancelled intent at
+Stripe ends an orphan. An adjustment that refers to the payment (its `refers_to`) says that somebody has dealt with it.
 """
 
 from collections.abc import Container, Iterator, Sequence
@@ -23,8 +24,10 @@ from projections.reversals import Account, fact_due
 from schemas.credits import format_credits
 from schemas.facts import ChargeRefunded
 from schemas.money import format_money
+from services.money.adopting import Doubt
 from services.money.reconcile.reads import Credit, IntendedPayment
 from services.money.reversals import seen_of
+from services.money.stamps import PaymentRequest
 from services.money.stripe_client import Dispute, Intent
 
 OURS = frozenset({"attempt_id", "purchase_id"})  # what an intent of ours says in its metadata
@@ -34,6 +37,7 @@ class BreakKind(StrEnum):
     """What kind of break."""
 
     PAID_NOT_CREDITED = "paid_not_credited"
+    DIFFERS = "differs"
     CREDITED_NOT_PAID = "credited_not_paid"
     AMOUNT_MISMATCH = "amount_mismatch"
     DUPLICATE_CREDIT = "duplicate_credit"
@@ -43,12 +47,15 @@ class BreakKind(StrEnum):
 
 
 BY_HAND = frozenset(
-    {BreakKind.CREDITED_NOT_PAID, BreakKind.AMOUNT_MISMATCH, BreakKind.DUPLICATE_CREDIT, BreakKind.ORPHAN_INTENT}
-)
+    {BreakKind.PAID_NOT_CREDITED, BreakKind.DIFFERS, BreakKind.CREDITED_NOT_PAID, BreakKind.AMOUNT_MISMATCH, BreakKind.DUPLICATE_CREDIT, BreakKind.ORPHAN_INTENT}
+)  # fmt: skip
 
 
 class Payment(NamedTuple):
-    """One payment as both sides have it: `intent` is None where Stripe knows of none."""
+    """One payment as both sides have it: `intent` is None where Stripe knows of none.
+
+    `lost`: of a payment of ours that the log does not know, what it was for, or why that can't be believed.
+    """
 
     payment_intent_id: str
     intent: Intent | None
@@ -56,6 +63,7 @@ class Payment(NamedTuple):
     credits: tuple[Credit, ...] = ()
     account: Account | None = None
     intended: IntendedPayment | None = None
+    lost: PaymentRequest | Doubt | None = None
 
 
 class Break(NamedTuple):
@@ -105,7 +113,19 @@ def _of_uncredited(payment: Payment) -> PlainBreaks:
         return
     if intent.refunded_cents >= intent.amount_cents:
         return  # given back whole: nobody owes anybody anything
+    if intended is None and payment.lost is not None:
+        yield _of_lost(intent, payment.lost)
+        return
     yield _of_paid(intent, intended)
+
+
+def _of_lost(intent: Intent, lost: PaymentRequest | Doubt) -> tuple[BreakKind, str, str]:
+    """A payment of ours that the log has lost, as after a restore."""
+    if isinstance(lost, Doubt):
+        kind = BreakKind.DIFFERS if lost.differs else BreakKind.PAID_NOT_CREDITED
+        return kind, f"{lost.why}; the log has lost what it was for", f"refund it at Stripe, or {_by_hand(intent.id)}"
+    what = f"{_money(intent)} were paid for {lost.kind} {lost.id}, which the log has lost: {format_credits(lost.credits)} credits are missing"
+    return BreakKind.PAID_NOT_CREDITED, what, "run `creditwell reconcile --heal`"
 
 
 def _of_paid(intent: Intent, intended: IntendedPayment | None) -> tuple[BreakKind, str, str]:

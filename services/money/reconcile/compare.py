@@ -16,7 +16,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+from schemas.catalog import Catalog, load_catalog
 from schemas.credits import MicroCredits
+from services.money.adopting import Doubt, PaidIntent, adopt, believe
 from services.money.checkout import flow as pages
 from services.money.checkout import rows as checkouts
 from services.money.reconcile.breaks import BY_HAND, Break, BreakKind, Payment, breaks_of, is_quiet
@@ -30,6 +32,7 @@ from services.money.reconcile.reads import (
     wanted_by,
 )
 from services.money.reversals import follow, read_account
+from services.money.stamps import PaymentRequest, Stamps, kind_of, read_stamps
 from services.money.stripe_client import Charges, Intent, Missing
 from services.money.top_ups.crediting import credit_top_up
 from services.runtime.errors import Unavailable
@@ -48,6 +51,16 @@ HEALED = frozenset({BreakKind.PAID_NOT_CREDITED})
 CLAWED = frozenset({BreakKind.REFUND_NOT_CLAWED, BreakKind.DISPUTE_UNHANDLED})
 
 OnPayments = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """The log and Stripe, and what it takes to believe what stands upon a payment."""
+
+    connection: Connection
+    charges: Charges
+    catalog: Catalog
+    stamps: Stamps
 
 
 @dataclass(slots=True)
@@ -74,28 +87,31 @@ async def reconcile(
     since: datetime | None = None,
     heal: bool = False,
     claw: bool = False,
+    catalog: Catalog | None = None,
     settle_seconds: Iterable[float] = SETTLE_SECONDS,
     on_payments: OnPayments = lambda _: None,
 ) -> Report:
     """Compare Stripe with the log, both ways; without `since`, from the beginning.
 
-    Not to be called within a transaction: it takes as long as Stripe takes.
+    Not to be called within a transaction: it takes as long as Stripe takes. `catalog` (the package's, unless told)
+    says which prices are believed of payments that the log has lost.
 
     Raises:
         Unavailable: Stripe does not answer, time and again.
     """
     report, start = Report(), since or BEGINNING
-    suspects = await _suspects(connection, charges, start, report, on_payments)
-    breaks = await _examine_all(connection, charges, suspects, suspects)
+    sides = Sides(connection, charges, catalog or load_catalog(), await read_stamps(connection))
+    suspects = await _suspects(sides, start, report, on_payments)
+    breaks = await _examine_all(sides, suspects, suspects)
     for seconds in settle_seconds:
         if any(one.type in MAY_BE_UNDER_WAY for one in breaks):
             await asyncio.sleep(seconds)
-            breaks = await _examine_all(connection, charges, _payments_of(breaks), suspects)
+            breaks = await _examine_all(sides, _payments_of(breaks), suspects)
     asked_for = (HEALED if heal else frozenset[BreakKind]()) | (CLAWED if claw else frozenset[BreakKind]())
-    acted = [one for one in breaks if one.type in asked_for and await _heal(connection, charges, one)]
+    acted = [one for one in breaks if one.type in asked_for and await _heal(sides, one)]
     report.breaks = breaks
     if heal or claw:
-        report.breaks = await _examine_all(connection, charges, _payments_of(breaks), suspects)
+        report.breaks = await _examine_all(sides, _payments_of(breaks), suspects)
         open_breaks = {(one.type, one.payment_intent_id) for one in report.breaks}
         report.healed = [one for one in acted if (one.type, one.payment_intent_id) not in open_breaks]
     by_hand = await settled_by_hand(connection) if report.breaks else set()
@@ -104,9 +120,10 @@ async def reconcile(
 
 
 async def _suspects(
-    connection: Connection, charges: Charges, since: datetime, report: Report, on_payments: OnPayments
+    sides: Sides, since: datetime, report: Report, on_payments: OnPayments
 ) -> dict[str, tuple[str, ...]]:
     """The payments that one look does not settle, and the teams whose they may be."""
+    connection, charges = sides.connection, sides.charges
     log = await credits_since(connection, since - CLOCKS_DIFFER if since > BEGINNING else since)
     went_back = await reversed_by_log(connection, since)
     credits: dict[str, list[Credit]] = {}
@@ -116,6 +133,8 @@ async def _suspects(
     report.credits = len(log)
     suspects: dict[str, tuple[str, ...]] = {}
     async for intent in _all_intents(charges, since):
+        if intent.metadata.get("log", sides.stamps.log) != sides.stamps.log:
+            continue  # another Creditwell's, at the same account
         report.payments += 1
         on_payments(1)
         credited = credits.pop(intent.id, [])
@@ -169,14 +188,13 @@ def _payments_of(breaks: Iterable[Break]) -> Iterable[str]:
     return dict.fromkeys(one.payment_intent_id for one in breaks)
 
 
-async def _examine_all(
-    connection: Connection, charges: Charges, names: Iterable[str], teams: Mapping[str, tuple[str, ...]]
-) -> list[Break]:
-    return [one for name in names for one in await _examine(connection, charges, name, teams[name])]
+async def _examine_all(sides: Sides, names: Iterable[str], teams: Mapping[str, tuple[str, ...]]) -> list[Break]:
+    return [one for name in names for one in await _examine(sides, name, teams[name])]
 
 
-async def _examine(connection: Connection, charges: Charges, name: str, teams: tuple[str, ...]) -> list[Break]:
+async def _examine(sides: Sides, name: str, teams: tuple[str, ...]) -> list[Break]:
     """One payment on both sides, at a moment at which the log did not move."""
+    connection, charges = sides.connection, sides.charges
     if not teams:
         teams = tuple(_team_of(await _retrieve(charges, name)))
     for _ in range(LOOKS_MAX):
@@ -184,9 +202,23 @@ async def _examine(connection: Connection, charges: Charges, name: str, teams: t
         intent = await _retrieve(charges, name)
         disputes = await charges.disputes_of(name) if intent is not None and intent.disputed else ()
         intended = None if before.credits or intent is None else await wanted_by(connection, intent.metadata)
+        lost = None if before.credits or intent is None or intended is not None else await _lost(sides, intent)
         if await _by_log(connection, name, teams) == before:
-            return breaks_of(before._replace(intent=intent, disputes=disputes, intended=intended))
+            return breaks_of(before._replace(intent=intent, disputes=disputes, intended=intended, lost=lost))
     raise Unavailable(f"{name} moves while it is looked at")
+
+
+async def _lost(sides: Sides, intent: Intent) -> PaymentRequest | Doubt | None:
+    """What a payment was for that the log does not know; None for one that is not ours, or no money yet."""
+    team_id = intent.metadata.get("team_id", "")
+    if intent.state != "succeeded" or not sides.stamps.is_ours(intent, team_id):
+        return None
+    payment = await _with_page(sides, intent)
+    return await believe(sides.connection, sides.stamps, sides.catalog, team_id, payment)
+
+
+async def _with_page(sides: Sides, intent: Intent) -> PaidIntent:
+    return PaidIntent(intent, await sides.charges.find_checkout(intent.id) if kind_of(intent) == "purchase" else None)
 
 
 async def _by_log(connection: Connection, name: str, teams: tuple[str, ...]) -> Payment:
@@ -202,13 +234,14 @@ async def _retrieve(charges: Charges, name: str) -> Intent | None:
         return None
 
 
-async def _heal(connection: Connection, charges: Charges, one: Break) -> bool:
+async def _heal(sides: Sides, one: Break) -> bool:
     """Do what a worker would have done.
 
     False where nothing was left to do, for whoever comes second changes nothing.
     """
+    connection, charges = sides.connection, sides.charges
     intent = await charges.retrieve(one.payment_intent_id)
-    if one.type in HEALED and not await _credit(connection, charges, intent):
+    if one.type in HEALED and not await _credit(sides, intent):
         return False
     if intent.refunded_cents or intent.disputed:
         await follow(transactions_on(connection), charges, intent.id)
@@ -218,10 +251,14 @@ async def _heal(connection: Connection, charges: Charges, one: Break) -> bool:
     return True
 
 
-async def _credit(connection: Connection, charges: Charges, intent: Intent) -> bool:
-    """Credit what was paid; False for a top-up that is answered by now, by this payment or by another one."""
+async def _credit(sides: Sides, intent: Intent) -> bool:
+    """Credit what was paid; False for what is answered by now, or is for a person."""
+    connection, charges = sides.connection, sides.charges
     intended = await wanted_by(connection, intent.metadata)
-    assert intended is not None, "it was there a moment ago, and nothing is ever deleted"
+    if intended is None:
+        payment = await _with_page(sides, intent)
+        async with connection.transaction():
+            return await adopt(connection, sides.stamps, sides.catalog, intent.metadata["team_id"], payment)
     if intended.kind == "purchase":
         await _follow_purchase(connection, charges, intended)
         return True

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 
 from prometheus_client import Gauge
 
+from schemas.catalog import Catalog
 from services.money.reconcile.breaks import BreakKind
 from services.money.reconcile.compare import reconcile
 from services.money.reconcile.reads import claim, finish, later, read_results
@@ -22,6 +23,7 @@ from services.runtime.errors import Unavailable
 from services.runtime.health import Health
 from services.runtime.logs import get_log
 from services.store.connect import Pool
+from services.store.halts import Halts
 
 # What runs: how often, and over which time back.
 RUNS: Mapping[str, tuple[timedelta, timedelta]] = {
@@ -31,7 +33,7 @@ AGAIN = timedelta(minutes=1)  # after Stripe did not answer
 LOOK_SECONDS = 15.0
 
 
-async def keep_reconciled(pool: Pool, charges: Charges, stop: asyncio.Event, health: Health) -> None:
+async def keep_reconciled(pool: Pool, charges: Charges, catalog: Catalog, stop: asyncio.Event, health: Health) -> None:
     """Compare when it is due, until told to stop.
 
     A comparison under way is given up then, and made by the next process.
@@ -41,30 +43,34 @@ async def keep_reconciled(pool: Pool, charges: Charges, stop: asyncio.Event, hea
         registry=health.registry,
     )  # fmt: skip
     try:
-        while await until_stopped(_look(pool, charges, gauge), stop):
+        halts = Halts("reconcile", health)
+        async with pool.acquire() as connection:
+            await halts.begin(connection)
+        while await until_stopped(_look(pool, charges, catalog, gauge, halts), stop):
             await pause(stop, LOOK_SECONDS)
     finally:
         health.registry.unregister(gauge)
 
 
-async def _look(pool: Pool, charges: Charges, gauge: Gauge) -> None:
+async def _look(pool: Pool, charges: Charges, catalog: Catalog, gauge: Gauge, halts: Halts) -> None:
     for name in RUNS:
         async with pool.acquire() as connection:
             began_at = await claim(connection, name)
         if began_at is not None:
-            await _run(pool, charges, name, began_at)
+            async with pool.acquire() as connection, halts.guard(connection, name):
+                await _run(pool, charges, catalog, name, began_at)
     async with pool.acquire() as connection:
         last = await read_results(connection)
     for kind in BreakKind:
         gauge.labels(kind.value).set(max((breaks.get(kind.value, 0) for breaks in last.values()), default=0))
 
 
-async def _run(pool: Pool, charges: Charges, name: str, began_at: datetime) -> None:
+async def _run(pool: Pool, charges: Charges, catalog: Catalog, name: str, began_at: datetime) -> None:
     every, back = RUNS[name]
     log = get_log().bind(comparison=name)
     async with pool.acquire() as connection:
         try:
-            report = await reconcile(connection, charges, since=began_at - back, heal=True)
+            report = await reconcile(connection, charges, since=began_at - back, heal=True, catalog=catalog)
         except Unavailable as away:
             await later(connection, name, AGAIN)
             log.warning("not reconciled: Stripe does not answer", why=repr(away))

@@ -41,7 +41,7 @@ from services.money.stripe_client.answers import (
 from services.money.stripe_client.asking import TIMEOUT_SECONDS
 from services.money.stripe_client.checkouts import Checkouts
 from services.money.stripe_client.customers import Customers
-from services.money.stripe_client.errors import Busy, Declined, Forged, Missing, Unknown, WrongRequest
+from services.money.stripe_client.errors import Busy, Declined, Forged, Missing, Thin, Unknown, WrongRequest
 from services.money.stripe_client.intents import Intents
 from services.money.stripe_client.reversals import Reversals
 from services.money.stripe_client.webhooks import verify_webhook
@@ -49,7 +49,7 @@ from services.runtime.settings import Settings
 
 __all__ = [
     "TIMEOUT_SECONDS", "Busy", "Charges", "Checkout", "Decline", "Declined", "Dispute", "Forged", "Intent",
-    "IntentState", "Missing", "Remedy", "StripeCard", "Unknown", "WebhookEvent", "WrongRequest", "charges_of",
+    "IntentState", "Missing", "Remedy", "StripeCard", "Thin", "Unknown", "WebhookEvent", "WrongRequest", "charges_of",
     "verify_webhook",
 ]  # fmt: skip
 

@@ -5,7 +5,7 @@ from byte to byte, so that a slow drip would outlast a lease; ours counts from t
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
@@ -13,7 +13,7 @@ import stripe
 
 from services.money.stripe_client.carrier import Carrier
 from services.money.stripe_client.errors import Busy, Unknown, meaning
-from services.money.stripe_client.pace import PER_SECOND, Pace
+from services.money.stripe_client.pace import PER_SECOND, Paces
 from services.money.stripe_client.reading import Json
 
 stripe.enable_telemetry = False  # it would write a file into the home folder and tell Stripe about this machine
@@ -41,7 +41,7 @@ class Asking:
             message = "a live key is never sent over plain http: check CREDITWELL_STRIPE_API"
             raise ValueError(message)
         self._timeout_seconds = timeout_seconds
-        self._pace = Pace(per_second)
+        self._paces = Paces(per_second)
         self._http = Carrier(timeout_seconds)
         self.api = stripe.StripeClient(
             secret_key,
@@ -64,8 +64,9 @@ class Asking:
 
     async def ask(self, question: Coroutine[Any, Any, T]) -> T:
         """The answer, whole and in time, once it is our turn; raises Declined, Unknown, Busy or WrongRequest."""
+        endpoint = str(getattr(question, "__qualname__", ""))  # the library has a method for each
         try:
-            await self._pace.turn()
+            await self._paces.turn(endpoint)
             async with asyncio.timeout(self._timeout_seconds):
                 return await question
         except TimeoutError:
@@ -73,16 +74,24 @@ class Asking:
         except stripe.StripeError as error:
             answer = meaning(error)
             if isinstance(answer, Busy):
-                self._pace.hold(answer.retry_after_seconds or 0)
+                self._paces.hold(endpoint, answer.retry_after_seconds or 0, everybody=not answer.of_endpoint)
             raise answer from error
         finally:
             question.close()  # one that was given up in the line was never asked
 
-    async def each(self, list_async: Callable[[Any], Coroutine[Any, Any, Any]], params: Json) -> AsyncIterator[Json]:
-        """All that one of Stripe's lists holds, newest first, asked for page by page. Raises as `ask`."""
+    async def each(
+        self,
+        list_async: Callable[[Any], Coroutine[Any, Any, Any]],
+        params: Json,
+        *,
+        after_page: Callable[[], Awaitable[None]] | None = None,
+    ) -> AsyncIterator[Json]:
+        """All that one of Stripe's lists holds, newest first, page by page. Raises as `ask`, and as `after_page`."""
         params = {**params, "limit": PAGE_SIZE}
         while True:
             page = await self.ask(list_async(params))
+            if after_page is not None:
+                await after_page()
             for item in page.data:
                 yield item.to_dict()
             if not page.has_more:

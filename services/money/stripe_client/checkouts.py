@@ -6,6 +6,7 @@ from stripe.params.checkout import SessionCreateParams
 
 from services.money.stripe_client.answers import Checkout
 from services.money.stripe_client.asking import Asking, key_of
+from services.money.stripe_client.errors import Missing, WrongRequest
 from services.money.stripe_client.reading import checkout_of
 
 
@@ -32,7 +33,7 @@ class Checkouts(Asking):
 
         The next `try_number` is for a key that is spent: nobody has seen the page that the earlier one may have made.
         """
-        all_metadata = {**(metadata or {}), "team_id": team_id, "purchase_id": purchase_id}
+        all_metadata = {"team_id": team_id, "purchase_id": purchase_id, **(metadata or {})}
         params: SessionCreateParams = {
             "mode": "payment",
             "customer": customer_id,
@@ -48,6 +49,8 @@ class Checkouts(Asking):
             "metadata": all_metadata,
             "success_url": success_url,
             "cancel_url": cancel_url,
+            # The catalog has a price for each currency that we sell in; the account's own setting would change it.
+            "adaptive_pricing": {"enabled": False},
         }
         if save_card:
             params["payment_intent_data"]["setup_future_usage"] = "off_session"
@@ -85,6 +88,20 @@ class Checkouts(Asking):
         parts = ["payment_intent.payment_method", "payment_intent.latest_charge", "setup_intent.payment_method"]
         session = await self.ask(self.api.checkout.sessions.retrieve_async(checkout_id, {"expand": parts}))
         return checkout_of(session.to_dict())
+
+    async def find_checkout(self, intent_id: str) -> Checkout | None:
+        """The page that an intent belongs to; None for an intent that was made without one."""
+        page = await self.ask(self.api.checkout.sessions.list_async({"payment_intent": intent_id, "limit": 1}))
+        return checkout_of(page.data[0].to_dict()) if page.data else None
+
+    async def expire_checkout(self, checkout_id: str) -> Checkout:
+        """Nobody can pay on this page any more; one that is paid or over already comes back as it is."""
+        try:
+            return checkout_of((await self.ask(self.api.checkout.sessions.expire_async(checkout_id))).to_dict())
+        except Missing:
+            raise
+        except WrongRequest:
+            return await self.retrieve_checkout(checkout_id)
 
     async def _open_checkout(self, params: SessionCreateParams, key: str) -> Checkout:
         opened = await self.ask(self.api.checkout.sessions.create_async(params, {"idempotency_key": key}))

@@ -12,10 +12,11 @@ from services.runtime.errors import Refused, Unavailable
 class Declined(Refused):
     """The bank's definite no (402). No money moved; `intent` is as the no has left it, still payable."""
 
-    def __init__(self, decline: Decline, intent: Intent | None) -> None:
+    def __init__(self, decline: Decline, intent: Intent | None, *, replayed: bool = False) -> None:
         super().__init__(decline.remedy, decline.message)
         self.decline = decline
         self.intent = intent
+        self.replayed = replayed  # as for `WrongRequest`
 
     @property
     def remedy(self) -> Remedy:
@@ -27,6 +28,10 @@ class Forged(Refused):
     """A webhook that Stripe did not send, or not now. `reason` says which test it failed."""
 
 
+class Thin(Refused):
+    """A webhook that Stripe did send, in its newer, thin form: nobody can act upon it. Its words say what to set up."""
+
+
 class Unknown(Unavailable):
     """Nobody knows whether it was done. Ask for the truth; never start another attempt on the strength of this.
 
@@ -35,7 +40,7 @@ class Unknown(Unavailable):
     """
 
     def __init__(
-        self, reason: Literal["no_answer", "server_error", "in_flight"], *, key_is_spent: bool = False
+        self, reason: Literal["no_answer", "server_error", "in_flight", "kept_answer"], *, key_is_spent: bool = False
     ) -> None:
         super().__init__(reason)
         self.reason = reason
@@ -43,24 +48,31 @@ class Unknown(Unavailable):
 
 
 class Busy(Unavailable):
-    """Stripe asks us to slow down (429). Nothing was done."""
+    """Stripe asks us to slow down (429). Nothing was done. `of_endpoint`: this endpoint alone was asked too often."""
 
-    def __init__(self, retry_after_seconds: int | None) -> None:
+    def __init__(self, retry_after_seconds: int | None, *, of_endpoint: bool = False) -> None:
         super().__init__(f"retry after {retry_after_seconds} s")
         self.retry_after_seconds = retry_after_seconds
+        self.of_endpoint = of_endpoint
 
 
 class WrongRequest(Exception):
     """Stripe will not have this request, today or tomorrow: our mistake, or a wrong key.
 
-    Never the end of an attempt by itself.
+    It says nothing about the money.
+
+    `replayed`: Stripe kept this answer under the key from an earlier request. That one ran, so the truth must be
+    asked for.
     """
 
-    def __init__(self, message: str, *, status: int | None, code: str | None, param: str | None) -> None:
+    def __init__(
+        self, message: str, *, status: int | None, code: str | None, param: str | None, replayed: bool = False
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
         self.param = param
+        self.replayed = replayed
 
 
 class Missing(WrongRequest):
@@ -75,17 +87,18 @@ def meaning(error: stripe.StripeError) -> Exception:
     match error:
         case stripe.CardError():
             body = details.get("payment_intent")
-            return Declined(decline_of(details), None if body is None else intent_of(body))
+            return Declined(decline_of(details), None if body is None else intent_of(body), replayed=replayed)
         case stripe.RateLimitError():
             after = headers.get("retry-after", "")
-            return Busy(int(after) if after.isdecimal() else None)
+            reason = headers.get("stripe-rate-limited-reason", "")
+            return Busy(int(after) if after.isdecimal() else None, of_endpoint=reason.startswith("endpoint"))
         case stripe.APIConnectionError():
             return Unknown("no_answer")
         case stripe.IdempotencyError():
             # The key was used for another body, by another release of ours: what that request did must be asked for.
-            return Unknown("in_flight", key_is_spent=True)
+            return Unknown("kept_answer", key_is_spent=True)
         case stripe.APIError():
             conflict = error.http_status == 409
             return Unknown("in_flight" if conflict else "server_error", key_is_spent=replayed)
     kind = Missing if error.code == "resource_missing" else WrongRequest
-    return kind(str(error), status=error.http_status, code=error.code, param=details.get("param"))
+    return kind(str(error), status=error.http_status, code=error.code, param=details.get("param"), replayed=replayed)

@@ -8,8 +8,15 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from services.money.stripe_client.answers import WebhookEvent
-from services.money.stripe_client.errors import Forged
+from services.money.stripe_client.errors import Forged, Thin
 from services.money.stripe_client.reading import id_of, moment_of
+
+THIN = "v2.core.event"
+SET_UP = (
+    "this is a thin event, which says too little: in Stripe's dashboard, give this address a destination with the payload style "
+    "Snapshot and the events of your own account, and remove the thin one"
+)
+ID_LENGTH_MAX = 255  # what Stripe says of its own; an index of PostgreSQL takes no row of some kilobytes
 
 
 def verify_webhook(
@@ -22,7 +29,7 @@ def verify_webhook(
     """The event, if one of our secrets signed these very bytes not long ago, and not in the future either.
 
     Several secrets are for the time while one replaces another. Raises Forged; ValueError when we have no secret, since
-    an empty one would let anybody in.
+    an empty one would let anybody in. Raises Thin for an event of Stripe's that is not one of those we ask it for.
     """
     if not secrets or not all(secret.strip() for secret in secrets):
         message = "no webhook secret is set: CREDITWELL_STRIPE_WEBHOOK_SECRET"
@@ -55,6 +62,8 @@ def _signatures(header: str) -> tuple[int, list[str]]:
 def _event(raw_body: bytes) -> WebhookEvent:
     try:
         event = json.loads(raw_body)
+        if isinstance(event, dict) and event.get("object") == THIN:
+            raise Thin("thin_event", SET_UP)
         body = event["data"]["object"]
         return _kept(WebhookEvent(
             id=event["id"],
@@ -70,7 +79,7 @@ def _event(raw_body: bytes) -> WebhookEvent:
             customer_id=id_of(body.get("customer")),
             metadata={} if body.get("metadata") is None else body["metadata"],
         ))  # fmt: skip
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, OSError) as unreadable:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, OSError, RecursionError) as unreadable:
         raise Forged("unreadable", "signed by our secret, yet no event of Stripe's") from unreadable
 
 
@@ -88,6 +97,8 @@ def _kept(event: WebhookEvent) -> WebhookEvent:
     """
     ids = (event.object_id, event.intent_id, event.charge_id, event.customer_id)
     texts = [event.id, event.type, event.object_kind, *(text for text in ids if text is not None)]
+    if any(len(text) > ID_LENGTH_MAX for text in texts):
+        raise ValueError("a name of Stripe's is not that long")
     texts += [part for pair in event.metadata.items() for part in pair]
     if not isinstance(event.live, bool) or any(b"\x00" in str.encode(text) for text in texts):
         raise ValueError("it can't be kept")

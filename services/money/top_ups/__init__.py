@@ -3,5 +3,6 @@
 settings    how a team's top-ups work
 attempts    their state, saved, and who works on which charge
 charging    one attempt, taken through Stripe
+looking     before money moves: payments that the log has lost
 crediting   what was paid becomes credits, once
 """

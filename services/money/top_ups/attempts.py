@@ -55,7 +55,7 @@ BEGIN = """
 # were switched off; teams that run low without them may be many.
 DECISIONS_DUE = """
     SELECT b.team_id FROM balance b LEFT JOIN top_ups t USING (shard, team_id)
-    WHERE b.low AND (b.top_up_enabled OR t.enabled) AND (
+    WHERE b.low AND b.team_id <> ALL($2) AND (b.top_up_enabled OR t.enabled) AND (
         (t.due_at <= statement_timestamp() AND (b.position > t.enough_at OR b.next_end <= statement_timestamp()))
         OR EXISTS (
             SELECT FROM facts f
@@ -69,6 +69,7 @@ DECISIONS_DUE = """
 ATTEMPTS_DUE = """
     SELECT team_id, attempt_id FROM top_up_attempts
     WHERE ended_at IS NULL AND look_at <= statement_timestamp() AND leased_until <= statement_timestamp()
+      AND team_id <> ALL($2)
     ORDER BY look_at LIMIT $1
 """
 
@@ -82,7 +83,13 @@ LEASE = """
     UPDATE top_up_attempts SET owner = $3, leased_until = clock_timestamp() + make_interval(secs => $4)
     WHERE shard = $1 AND team_id = $2 AND ended_at IS NULL AND (owner = $3 OR leased_until <= clock_timestamp())
     RETURNING attempt_id, create_try, confirm_try, cancel_try, looks,
-              coalesce(clock_timestamp() - asked_at > make_interval(secs => $5), false) AS waited_long
+              coalesce(clock_timestamp() - asked_at > make_interval(secs => $5), false) AS waited_long,
+              clock_timestamp() - requested_at > make_interval(secs => $6) AS too_old
+"""
+
+RENEW = """
+    UPDATE top_up_attempts SET leased_until = clock_timestamp() + make_interval(secs => $5)
+    WHERE shard = $1 AND team_id = $2 AND attempt_id = $3 AND owner = $4 AND ended_at IS NULL
 """
 
 RELEASE = """
@@ -139,6 +146,7 @@ class Lease:
     cancel_try: int
     looks: int
     waited_long: bool
+    too_old: bool
 
 
 async def lock_top_ups(connection: Connection, team_id: str) -> tuple[TopUps, datetime]:
@@ -203,12 +211,20 @@ async def begin_attempt(
     await connection.execute(BEGIN, shard_of(team_id), team_id, UUID(request.attempt_id), owner, LEASE_SECONDS, now)
 
 
-async def lease(connection: Connection, team_id: str, owner: str, owner_waits: timedelta) -> Lease | None:
+async def lease(
+    connection: Connection, team_id: str, owner: str, owner_waits: timedelta, ends_after: timedelta
+) -> Lease | None:
     """The team's open attempt, to work on for a while; None when there is none or somebody else works on it."""
     row = await connection.fetchrow(
-        LEASE, shard_of(team_id), team_id, owner, LEASE_SECONDS, owner_waits.total_seconds()
+        LEASE, shard_of(team_id), team_id, owner, LEASE_SECONDS, owner_waits.total_seconds(), ends_after.total_seconds()
     )
     return None if row is None else Lease(team_id, *row)
+
+
+async def renew(connection: Connection, held: Lease, owner: str) -> bool:
+    """Hold an attempt for as long again; False where somebody else has it, or it is over."""
+    done = await connection.execute(RENEW, shard_of(held.team_id), held.team_id, held.attempt_id, owner, LEASE_SECONDS)
+    return done != "UPDATE 0"
 
 
 async def put_right(connection: Connection, state: TopUps) -> None:
@@ -252,10 +268,10 @@ async def is_stored(connection: Connection, team_id: str, fact_id: str) -> bool:
     return identity in await find(connection, [identity])
 
 
-async def teams_due(connection: Connection, limit: int) -> set[str]:
-    """Teams with a decision that is due or may be, or with an attempt to go on with."""
-    decisions = await connection.fetch(DECISIONS_DUE, limit)
-    under_way = await connection.fetch(ATTEMPTS_DUE, limit)
+async def teams_due(connection: Connection, limit: int, but: Sequence[str] = ()) -> set[str]:
+    """Teams, `but` these, with a decision that is due or may be, or with an attempt to go on with."""
+    decisions = await connection.fetch(DECISIONS_DUE, limit, list(but))
+    under_way = await connection.fetch(ATTEMPTS_DUE, limit, list(but))
     return {row["team_id"] for row in (*decisions, *under_way)}
 
 

@@ -6,7 +6,7 @@ Each step is recorded before the next is taken:
 
     top_up.requested        amounts frozen, caps reserved; nothing is at Stripe yet
     top_up.intent_created   Stripe holds an unconfirmed intent, which moves no money; this one, and no other, is
-                            confirmed
+                            confirmed, once Stripe has been asked for payments that the log has lost (`looking`)
     credits.topped_up       the intent has succeeded, and its id can be credited once
     top_up.failed           the intent is cancelled, and can never be paid
 
@@ -36,10 +36,12 @@ from schemas.facts import (
     TopUpIntentCancelled,
     TopUpIntentCreated,
 )
+from services.money.stamps import PaymentRequest, read_stamps
 from services.money.stripe_client import Busy, Charges, Decline, Declined, Intent, Missing, Unknown, WrongRequest
 from services.money.top_ups import attempts
 from services.money.top_ups.attempts import TOP_UPS, Lease
 from services.money.top_ups.crediting import credit_top_up
+from services.money.top_ups.looking import LOOK_BACK, Look, Looking
 from services.runtime.crashpoints import crashpoint
 from services.runtime.errors import Refused
 from services.runtime.logs import get_log
@@ -48,12 +50,17 @@ from services.store.connect import Connection, Pool, Transaction
 FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS = 0.5, 60.0
 OWNER_LOOK_SECONDS = 60.0  # a webhook tells sooner
 OWNER_WAITS = timedelta(days=1)
-CLOCKS_DIFFER = timedelta(hours=1)  # Stripe's and the database's
+ENDS_AFTER = timedelta(days=14)  # what the bank never decides; whoever charges next looks for it first
+REFUSED_AGAIN = timedelta(
+    hours=1
+)  # a charge that Stripe will not take at all is not asked for each time the cool-down ends
 ABOUT_THE_KEY = frozenset({401, 403})  # nobody can be charged with it: the process ends, and says so
 
 NEW_KEYS = {AttemptStep.CONFIRM: attempts.NEW_CONFIRM, AttemptStep.CANCEL: attempts.NEW_CANCEL}
 
-FailureReason = Literal["declined_retry_later", "declined_needs_card", "declined_needs_authentication", "cancelled"]
+FailureReason = Literal[
+    "declined_retry_later", "declined_needs_card", "declined_needs_authentication", "cancelled", "refused", "gave_up"
+]
 REASONS: dict[str | None, FailureReason] = {
     "retry_later": "declined_retry_later", "needs_card": "declined_needs_card",
     "needs_authentication": "declined_needs_authentication", None: "cancelled",
@@ -72,7 +79,7 @@ class Charging:
     async def go_on(self, team_id: str) -> None:
         """Take a team's open attempt as far as it goes now. Where Stripe does not answer, it stays open for later."""
         async with self.pool.acquire() as connection:
-            lease = await attempts.lease(connection, team_id, self.owner, OWNER_WAITS)
+            lease = await attempts.lease(connection, team_id, self.owner, OWNER_WAITS, ENDS_AFTER)
             state = await attempts.fold_top_ups(connection, team_id)
         if lease is None or state.open is None or state.open.attempt_id != str(lease.attempt_id):
             await self._put_right(team_id)
@@ -92,6 +99,8 @@ class Charging:
                 raise
             wait_seconds = LAST_LOOK_SECONDS
             get_log().error("Stripe will not have this", attempt_id=state.open.attempt_id, why=str(wrong))
+        if lease.too_old:  # nobody decides it: whoever charges next finds its intent, and waits for it
+            await self._fail(lease, "gave_up", None)
         async with self.pool.acquire() as connection:
             await attempts.release(connection, lease, self.owner, wait_seconds)
 
@@ -108,7 +117,7 @@ class Charging:
         """
         still_wanted = is_wanted(state, attempt, self.catalog)
         if not still_wanted and attempt.payment_intent_id is None and not lease.create_try:
-            await self._fail(lease, "cancelled", None)  # Stripe has never heard of it
+            await self._end_without_intent(lease, attempt, "cancelled")  # Stripe has never heard of it
             return None
         intent, before = await self._intent(lease, attempt), None
         while intent is not None:
@@ -127,7 +136,7 @@ class Charging:
                     intent = await self._cancel(lease, intent)
                     crashpoint("topup:cancelled")
                 case AttemptStep.CREDIT:
-                    await self._credit(lease, intent)
+                    await self._credit(lease, attempt, intent)
                     return None
                 case AttemptStep.FAIL:
                     await self._fail(lease, REASONS[_remedy(intent)], intent)
@@ -158,11 +167,14 @@ class Charging:
         if attempt.payment_intent_id is not None:
             return await self.charges.retrieve(attempt.payment_intent_id)
         earlier = await self._made_before(lease, attempt)
-        intent = earlier[0] if earlier else await self._create(lease, attempt)
+        # Another life of the log may have decided otherwise under the same name.
+        # What was not confirmed then never will be.
+        usable = [one for one in earlier if one.state != "requires_confirmation" or _asks_for(one, attempt)]
+        for other in (one for one in earlier if one not in usable[:1]):  # before one is recorded
+            await self._drop_orphan(lease, other)
+        intent = usable[0] if usable else await self._create(lease, attempt)
         if intent is None:
             return None
-        for other in earlier[1:]:  # before one is recorded: nobody looks for the others afterwards
-            await self._drop_orphan(lease, other)
         kept_id = await self._record_intent(lease, intent)
         crashpoint("topup:recorded")
         if kept_id == intent.id:
@@ -177,7 +189,7 @@ class Charging:
         """
         if not lease.create_try:
             return []
-        since = attempt.requested_at - CLOCKS_DIFFER
+        since = attempt.requested_at - LOOK_BACK  # another life of the log may have made some, under the same name
         try:
             return await self.charges.find_intents(
                 lease.attempt_id, customer_id=attempt.customer_id, created_after=since
@@ -189,34 +201,52 @@ class Charging:
         try_number = max(lease.create_try, 1)
         await self._note(lease, attempts.SENT, try_number)
         crashpoint("topup:sending")
+        async with self.pool.acquire() as connection:
+            stamp = (await read_stamps(connection)).write(request_of(lease.team_id, attempt))
         try:
             intent = await self.charges.create_intent(
                 attempt_id=lease.attempt_id, team_id=lease.team_id, customer_id=attempt.customer_id,
                 payment_method_id=attempt.payment_method_id, charge_cents=attempt.charge_cents, currency=attempt.currency,
-                try_number=try_number,
+                metadata=stamp, try_number=try_number,
             )  # fmt: skip
         except Unknown as unknown:
             if unknown.key_is_spent:
                 await self._note(lease, attempts.SENT, try_number + 1)
             raise
-        except Declined as no:  # no bank is asked before an intent is confirmed; should one be, its no is a no
-            if no.intent is None:
-                await self._fail(lease, REASONS[no.remedy], None)
-            return no.intent
-        except WrongRequest as wrong:
-            if await self._has_card(attempt):
-                raise
-            get_log().error("Stripe will not make this intent", attempt_id=attempt.attempt_id, why=str(wrong))
-            await self._fail(lease, "declined_needs_card", None)
-            return None
+        except (Declined, WrongRequest) as no:
+            if (
+                no.replayed
+            ):  # the answer to an earlier request, which ran: is its intent there? If not, the next key will do
+                await self._note(lease, attempts.SENT, try_number + 1)
+                raise Unknown("kept_answer", key_is_spent=True) from no
+            return await self._refused(lease, attempt, no)
         crashpoint("topup:created")
         return intent
+
+    async def _refused(self, lease: Lease, attempt: Attempt, no: Declined | WrongRequest) -> Intent | None:
+        """Stripe made no intent: end the attempt, unless the key is what is wrong.
+
+        Returns the intent, where the bank's no brought one.
+        """
+        if isinstance(no, Declined):  # no bank is asked before an intent is confirmed; should one be, its no is a no
+            if no.intent is None:
+                await self._end_without_intent(lease, attempt, REASONS[no.remedy])
+            return no.intent
+        if no.status in ABOUT_THE_KEY:
+            raise no
+        has_card = await self._has_card(attempt)
+        get_log().error("Stripe will not make this intent", attempt_id=attempt.attempt_id, why=str(no))
+        await self._end_without_intent(lease, attempt, "refused" if has_card else "declined_needs_card", str(no))
+        return None
 
     async def _has_card(self, attempt: Attempt) -> bool:
         """True where a refusal was not for want of the card; raises Missing where Stripe's account is another one."""
         return await self.charges.has_card(attempt.customer_id, attempt.payment_method_id)
 
-    async def _confirm(self, lease: Lease, attempt: Attempt, intent: Intent) -> Intent:
+    async def _confirm(self, lease: Lease, attempt: Attempt, intent: Intent) -> Intent | None:
+        """The intent after the bank was asked; None where it was not, because of a payment that the log had lost."""
+        if await self._looking.look(lease, attempt, intent) is not Look.CLEAR:
+            return None
         try:
             return await self.charges.confirm(intent.id, attempt_id=lease.attempt_id, try_number=lease.confirm_try)
         except Declined as no:
@@ -265,8 +295,22 @@ class Charging:
             if not await attempts.is_stored(connection, lease.team_id, f"orphan:{intent.id}"):
                 await _append(connection, state, now, f"orphan:{intent.id}", fact)
 
-    async def _credit(self, lease: Lease, intent: Intent) -> None:
+    @property
+    def _looking(self) -> Looking:
+        return Looking(self.pool, self.charges, self.catalog, self.owner)
+
+    async def _end_without_intent(
+        self, lease: Lease, attempt: Attempt, reason: FailureReason, message: str | None = None
+    ) -> None:
+        """End an attempt that has no intent, once it is sure that it would not have been a second charge."""
+        if await self._looking.look(lease, attempt, None) is Look.CLEAR:
+            await self._fail(lease, reason, None, message)
+
+    async def _credit(self, lease: Lease, attempt: Attempt, intent: Intent) -> None:
         """Answer money by credits; whoever comes second finds it answered."""
+        if not _asks_for(intent, attempt):  # another life of the log had decided otherwise under the same name
+            await self._looking.take(lease, intent)
+            return
         async with self.pool.acquire() as connection, connection.transaction():
             fact = await credit_top_up(connection, lease.team_id, lease.attempt_id, intent)
             crashpoint("topup:crediting")
@@ -276,7 +320,9 @@ class Charging:
                 "topped up", team_id=lease.team_id, attempt_id=fact.attempt_id, charge_cents=fact.charge_cents
             )
 
-    async def _fail(self, lease: Lease, reason: FailureReason, intent: Intent | None) -> None:
+    async def _fail(
+        self, lease: Lease, reason: FailureReason, intent: Intent | None, message: str | None = None
+    ) -> None:
         """End an attempt whose intent can never be paid; the third decline in a row pauses top-ups."""
         decline = intent.decline if intent is not None else None
         async with self.pool.acquire() as connection, connection.transaction():
@@ -284,10 +330,11 @@ class Charging:
             if state.open is None:
                 return
             cool_down = timedelta(seconds=state.settings.cool_down_seconds if state.settings is not None else 0)
+            cool_down = max(cool_down, REFUSED_AGAIN) if reason == "refused" else cool_down
             fact = TopUpFailed(
                 attempt_id=state.open.attempt_id, reason=reason,
                 decline_code=(decline.decline_code or decline.code)[:128] if decline is not None else None,
-                message=decline.message[:500] if decline is not None else None,
+                message=(decline.message if decline is not None else message or "")[:500] or None,
                 payment_intent_id=intent.id if intent is not None else None, next_try_at=now + cool_down,
             )  # fmt: skip
             await attempts.end(connection, lease.team_id, lease.attempt_id)
@@ -349,6 +396,18 @@ async def confirm_by_owner(charges: Charges, transaction: Transaction, team_id: 
     async with transaction() as connection:
         await attempts.wake(connection, intent.id, waiting.attempt_id)
     return intent
+
+
+def request_of(team_id: str, attempt: Attempt) -> PaymentRequest:
+    """What an attempt asks for, as it stands upon its intent."""
+    return PaymentRequest(
+        "top-up", team_id, attempt.attempt_id, attempt.credits, attempt.charge_cents, attempt.currency, attempt.customer_id,
+        episode=attempt.ran_low_id, number=attempt.number,
+    )  # fmt: skip
+
+
+def _asks_for(intent: Intent, attempt: Attempt) -> bool:
+    return (intent.amount_cents, intent.currency) == (attempt.charge_cents, attempt.currency)
 
 
 def _remedy(intent: Intent) -> str | None:

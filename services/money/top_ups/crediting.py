@@ -29,7 +29,7 @@ ANSWERS = f"""
 
 
 async def credit_top_up(
-    connection: Connection, team_id: str, attempt_id: UUID, intent: Intent
+    connection: Connection, team_id: str, attempt_id: UUID, intent: Intent, *, credits: int | None = None
 ) -> CreditsToppedUp | None:
     """Answer an attempt's payment by its credits and end the attempt, in the caller's transaction.
 
@@ -38,6 +38,7 @@ async def credit_top_up(
         team_id: whose attempt it is.
         attempt_id: one that was requested.
         intent: as Stripe has it now; it has succeeded.
+        credits: the intent's own, where it is of another amount than the request (`services.money.adopting`).
 
     Returns:
         The credits; None where this payment is credited already, or another one has answered the attempt.
@@ -53,7 +54,7 @@ async def credit_top_up(
     requested = await read_request(connection, team_id, attempt_id)
     assert requested is not None, f"nobody asked for {attempt_id}"
     fact = CreditsToppedUp(
-        credits=requested.credits, attempt_id=str(attempt_id), payment_intent_id=intent.id,
+        credits=requested.credits if credits is None else credits, attempt_id=str(attempt_id), payment_intent_id=intent.id,
         charge_cents=intent.amount_cents, currency=intent.currency, charge_id=intent.charge_id,
         receipt_url=intent.receipt_url,
     )  # fmt: skip

@@ -216,7 +216,9 @@ function fieldsOf(known) {
   const threshold = text(credits(known.threshold ?? BEGIN.threshold), "Threshold");
   const fixed = text(credits(known.credits ?? BEGIN.credits), "Credits to add");
   const full = text(credits(known.restore_to ?? BEGIN.restore_to), "Fill up to");
-  const cap = text(known.monthly_cap ? moneyField(known.monthly_cap) : fresh ? BEGIN_CAP : "", "Most to charge in a month", { placeholder: "any" });
+  const cap = text(known.monthly_cap ? moneyField(known.monthly_cap) : fresh ? BEGIN_CAP : "", "Most to charge in a month", {
+    placeholder: moneyField({ amount: known.price.monthly_cap, currency }),
+  });
   const times = text(known.max_per_month ?? "", "Most top-ups in a month", { placeholder: "any" });
   const minutes = text(Math.round((known.cool_down_seconds ?? 300) / 60), "Minutes between two top-ups");
   const price = h("strong", { class: "price number" });

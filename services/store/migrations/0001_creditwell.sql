@@ -13,6 +13,14 @@ CREATE TABLE store_constants (
 COMMENT ON TABLE store_constants IS 'What may never change once facts exist: the number of shards, the name of the log.';
 INSERT INTO store_constants (name, value) VALUES ('shards', '64'), ('log', gen_random_uuid()::text);
 
+CREATE TABLE store_secrets (
+    name text PRIMARY KEY,
+    value bytea NOT NULL
+);
+COMMENT ON TABLE store_secrets IS 'Keys that come back with the store: ''payments'' proves that what stands upon an intent of Stripe''s is ours.';
+INSERT INTO store_secrets (name, value)
+VALUES ('payments', sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())));
+
 -- One row per shard, locked from the first position taken to COMMIT: positions are gapless and in commit order.
 -- The fillfactor keeps every update of this tiny, hot table on its page.
 CREATE TABLE shard_heads (
@@ -129,6 +137,19 @@ CREATE TABLE voided_usages (
     PRIMARY KEY (shard, team_id, usage_position)
 );
 COMMENT ON TABLE voided_usages IS 'Each usage is taken back once at most.';
+
+-- What goes wrong for one team while it goes on for all others. Written by whoever halted, deleted when it went well.
+CREATE TABLE halted (
+    work text NOT NULL,
+    name text NOT NULL,
+    shard smallint,
+    position bigint,
+    why text NOT NULL,
+    since timestamptz NOT NULL DEFAULT clock_timestamp(),
+    tried_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (work, name)
+);
+COMMENT ON TABLE halted IS 'Work that is halted for one team, shard or event of Stripe, and why; it is tried again each minute.';
 
 -- The teams that exist and the cycle that each is in: whoever appends first appends the refills that are due.
 CREATE TABLE teams (
@@ -305,6 +326,8 @@ GRANT CREATE ON SCHEMA public TO creditwell_projector;
 GRANT INSERT, UPDATE, DELETE ON checkpoints TO creditwell_projector;
 GRANT SELECT, INSERT, UPDATE, DELETE ON readers TO creditwell_projector, creditwell_worker;
 GRANT INSERT, UPDATE ON projections TO creditwell_projector;
+GRANT SELECT, INSERT, UPDATE, DELETE ON halted TO creditwell_projector, creditwell_worker;
+GRANT SELECT ON halted TO creditwell_reader;
 
 -- The workers: relay, top-ups, refills and sealing.
 GRANT INSERT, UPDATE ON checkpoints TO creditwell_worker;
@@ -514,6 +537,7 @@ SELECT keep_teams_apart(of_teams) FROM unnest('{top_ups,top_up_attempts}'::regcl
 GRANT SELECT, INSERT, UPDATE ON top_ups, top_up_attempts TO creditwell_worker;
 GRANT SELECT ON top_ups, top_up_attempts TO creditwell_api, creditwell_reader;
 GRANT UPDATE (confirm_try, look_at, looks) ON top_up_attempts TO creditwell_api;
+GRANT SELECT ON store_secrets TO creditwell_worker, creditwell_api;
 
 
 -- Purchases and saved cards: what each page of Stripe's was opened for, in our own words. Amounts and credits are

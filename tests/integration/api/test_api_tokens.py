@@ -33,7 +33,9 @@ def jwks(tmp_path: Path) -> Path:
 @pytest.fixture
 async def api(stack: Stack, database: str, jwks: Path) -> AsyncIterator[Api]:
     """The API as in production: the issuer's keys, and no key of development."""
-    told = {"jwks": str(jwks), "jwt_issuer": ISSUER, "jwt_audience": AUDIENCE, "insecure_dev": False}
+    told = {"jwks": str(jwks), "jwt_issuer": ISSUER, "jwt_audience": AUDIENCE, "insecure_dev": False,
+        "public_url": "https://credits.example.com",
+    }  # fmt: skip
     async with an_api(stack, database, **NO_LIMITS | told) as running:
         await running.team(TEAM)
         yield running

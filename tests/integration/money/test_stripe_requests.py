@@ -102,7 +102,11 @@ QUESTIONS: dict[str, list[Question]] = {
     ],
     "cancel": [lambda charges: charges.cancel("pi_1")],
     "retrieve": [lambda charges: charges.retrieve("pi_1")],
-    "list_intents": [_list, lambda charges: _list(charges, created_before=SOON, customer_id="cus_1")],
+    "list_intents": [
+        _list,
+        lambda charges: _list(charges, created_before=SOON, customer_id="cus_1"),
+        lambda charges: _list(charges, customer_id="cus_1", whole=False),
+    ],
     "find_intents": [lambda charges: charges.find_intents(ATTEMPT, customer_id="cus_1", created_after=SOON)],
     "disputes_of": [lambda charges: charges.disputes_of("pi_1")],
     "list_refunded": [lambda charges: _list_reversals(charges.list_refunded(created_after=SOON))],
@@ -119,6 +123,8 @@ QUESTIONS: dict[str, list[Question]] = {
         lambda charges: _checkout(charges, save_card=True, automatic_tax=True, try_number=2),
     ],
     "create_card_checkout": [_card_checkout],
+    "find_checkout": [lambda charges: charges.find_checkout("pi_1")],
+    "expire_checkout": [lambda charges: charges.expire_checkout("cs_test_1")],
     "retrieve_checkout": [lambda charges: charges.retrieve_checkout("cs_test_1")],
 }
 

@@ -92,9 +92,11 @@ async def test_usage_that_lowers_the_balance_is_answered_by_one_charge_and_its_c
         assert await available(connection, team) == 1_400
         await assert_books_agree(connection, desk, team, charges=1)
         (charged,) = (await desk.books())["charges"]
-        assert (charged["amount"], charged["currency"], charged["metadata"]) == (
-            500, "usd", {"team_id": team, "attempt_id": request.attempt_id},
-        )  # fmt: skip
+        told = charged["metadata"]
+        assert (charged["amount"], charged["currency"], told["team_id"]) == (500, "usd", team)
+        assert (told["attempt_id"], told["credits"], told["amount"]) == (request.attempt_id, "500000000", "500")
+        assert (told["episode"], told["number"], len(told["mac"])) == (request.ran_low_id, "0", 64)
+        assert told["log"] == await connection.fetchval("SELECT value FROM store_constants WHERE name = 'log'")
 
 
 async def test_a_thousand_usages_of_a_low_team_in_a_moment_are_one_attempt(
@@ -320,12 +322,28 @@ async def test_a_cancel_that_was_refused_while_the_bank_thought_about_it_is_said
         await assert_books_agree(connection, desk, team, charges=0)
 
 
-@pytest.mark.parametrize("route", [CREATE, CONFIRM])
-async def test_what_stripe_refuses_for_another_reason_than_the_card_ends_no_attempt_and_pauses_nobody(
-    route: str, database: str, desk: Desk
+async def test_a_charge_that_stripe_takes_with_no_card_ends_the_attempt_and_is_told(database: str, desk: Desk) -> None:
+    async with attempt_under_way(database, desk, "topup:requested") as (connection, worker, team):
+        await desk.order("faults", route=CREATE, do="wrong")
+
+        await worker.look_at(team)
+
+        (failed,) = await of_type(connection, team, TopUpFailed)
+        assert failed.reason == "refused"
+        assert "at least $0.50" in (failed.message or "")
+        assert not await has(connection, team, TopUpSuspended)
+        state = await read_top_ups(connection, team)
+        assert state.point is not None
+        assert state.point.at == failed.next_try_at  # an hour later at the earliest, not at each end of the cool-down
+        assert state.cool_until - failed.next_try_at == timedelta(0)
+        await assert_books_agree(connection, desk, team, charges=0)
+
+
+async def test_what_stripe_will_not_confirm_for_another_reason_than_the_card_ends_no_attempt_and_pauses_nobody(
+    database: str, desk: Desk
 ) -> None:
     async with attempt_under_way(database, desk, "topup:requested") as (connection, worker, team):
-        await desk.order("faults", route=route, do="wrong")
+        await desk.order("faults", route=CONFIRM, do="wrong")
         await worker.look_at(team)
         assert (await read_top_ups(connection, team)).open is not None
         assert not await has(connection, team, TopUpFailed)

@@ -47,7 +47,9 @@ async def test_an_admin_confirms_at_the_bank_what_waits_and_the_credits_of_that_
         assert (shown["state"], shown["next_charge_preview"]["not_now"]) == ("action_required", "in_flight")
         assert (shown["card"], to_member["card"]) == ({"brand": "visa", "last4": "3184"}, None)
         assert shown["charged_this_month"] == {"amount": 500, "currency": "usd", "count": 1}
-        assert shown["price"] == {"unit_price": "1", "currency": "usd", "min_credits": "500", "step": "100"}
+        assert shown["price"] == {
+            "unit_price": "1", "currency": "usd", "min_credits": "500", "step": "100", "max_charge": 50_000, "monthly_cap": 200_000,
+        }  # fmt: skip
         assert [one["state"] for one in asked] == ["confirm", "confirm"]
         assert asked[0]["url"] == asked[1]["url"]
         assert back.status_code == 303

@@ -57,6 +57,21 @@ async def test_an_event_is_stored_once_and_answered_every_time_it_comes(api: Api
     assert await inbox(api) == [("evt_1", 100)]
 
 
+async def test_a_thin_event_is_told_what_to_set_up_instead_and_counted(api: Api) -> None:
+    thin = json.dumps({
+        "id": "evt_test_1", "object": "v2.core.event", "type": "v1.payment_intent.succeeded", "livemode": False,
+        "created": "2026-11-30T08:00:00.000Z", "related_object": {"id": "pi_1", "type": "payment_intent"},
+    }).encode()  # fmt: skip
+    answer = await post(api, thin, sign(SECRET, thin, int(time.time())))
+    unsigned = await post(api, thin, sign("whsec_other", thin, int(time.time())))
+
+    assert (answer.status_code, answer.json()["code"]) == (400, "thin_event")
+    assert "destination with the payload style Snapshot" in answer.json()["detail"]
+    assert unsigned.json()["code"] == "signature_wrong"
+    assert await inbox(api) == []
+    assert api.health.registry.get_sample_value("creditwell_stripe_thin_events_total") == 1
+
+
 async def test_what_stripe_did_not_sign_just_now_for_us_is_refused_and_not_stored(api: Api) -> None:
     now, body = int(time.time()), event()
     altered = body.replace(b"pi_1", b"pi_2")

@@ -1,10 +1,14 @@
 """Low, out, recovered: told once per crossing, on exact balances, and never by a replay."""
 
 import asyncio
+import hashlib
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
+
+import pytest
 
 from schemas.credits import MICRO
 from schemas.facts import (
@@ -145,6 +149,66 @@ async def test_switching_top_ups_on_while_low_and_raising_the_threshold_cross_it
         assert await settled(connection, team) == [("BalanceRanLow", 100)]
 
 
+async def low_facts(connection: Connection, team: str) -> list[tuple[str, int]]:
+    """The names of a team's low episodes, and where each began."""
+    stored = await read_team(connection, shard_of(team), team, 0, 10_000)
+    told = ((one.id, one.fact()) for one in stored if one.type == "balance.ran_low.v1")
+    return [(name, fact.crossed_at_position) for name, fact in told if isinstance(fact, BalanceRanLow)]
+
+
+@pytest.mark.parametrize("later", [0, 3])  # facts that came before the watch looked
+async def test_a_low_episode_is_named_after_the_first_fact_at_which_the_balance_stood_below(
+    later: int, database: str
+) -> None:
+    async with connected(database) as connection:
+        team = await new_team(connection, 100, notice=50)
+        places = (await store(connection, team, [used(45), used(15), used(1), *[used(1)] * later])).places
+        for _ in range(2):
+            await judge(connection, team)
+
+        ((name, crossed_at),) = await low_facts(connection, team)
+        cause = next(
+            f for f in await read_team(connection, shard_of(team), team, 0, 100) if f.position == places[1].position
+        )
+        digest = hashlib.sha256(json.dumps([cause.source, cause.id]).encode()).hexdigest()
+        assert (name, crossed_at) == (f"low:{digest}", places[1].position)
+
+
+async def test_a_dip_that_nobody_saw_names_no_episode_and_the_next_episode_has_a_name_of_its_own(database: str) -> None:
+    async with connected(database) as connection:
+        team = await new_team(connection, 100, notice=50)
+        back = CreditsGranted(credits=100 * MICRO, reason="back")
+        second = (await store(connection, team, [used(60), back, used(100)])).places[2]
+        await judge(connection, team)
+        await store(connection, team, [back])
+        await judge(connection, team)
+        third = (await store(connection, team, [used(100)])).places[0]
+        await judge(connection, team)
+
+        named = await low_facts(connection, team)
+        assert [position for _, position in named] == [second.position, third.position]
+        assert len({name for name, _ in named}) == 2
+
+
+async def test_where_time_alone_lowers_the_balance_the_newest_fact_names_the_episode(database: str) -> None:
+    async with connected(database) as connection:
+        team = await new_team(connection, 10, notice=50)  # low from the first
+        grant = CreditsGranted(
+            credits=100 * MICRO, reason="for a moment", expires_at=datetime.now(UTC) + timedelta(seconds=1)
+        )
+        await store(connection, team, [grant])
+        newest = (await store(connection, team, [used(1)])).places[0]
+        await judge(connection, team)
+        before = await low_facts(connection, team)
+
+        async def is_low() -> list[tuple[str, int]]:
+            await judge(connection, team)
+            return await low_facts(connection, team)
+
+        ((_, crossed_at),) = await until(is_low)
+        assert (before, crossed_at) == ([], newest.position)
+
+
 async def test_what_is_told_says_where_the_threshold_was_crossed_and_is_named_after_it(database: str) -> None:
     async with connected(database) as connection, projecting(database):
         team = await new_team(connection, 100, notice=50)
@@ -156,7 +220,7 @@ async def test_what_is_told_says_where_the_threshold_was_crossed_and_is_named_af
         ]
         fact = low.fact()
         assert isinstance(fact, BalanceRanLow)
-        assert (low.source, low.id, fact.crossed_at_position) == (LOW_BALANCE, f"low:{crossing}", crossing)
+        assert (low.source, low.id[:4], fact.crossed_at_position) == (LOW_BALANCE, "low:", crossing)
         assert fact.threshold_credits == 50 * MICRO
         assert not fact.top_up_enabled
 

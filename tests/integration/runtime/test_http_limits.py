@@ -111,6 +111,21 @@ async def test_a_head_within_the_limits_is_nobodys_trouble() -> None:
     assert answer.startswith(b"HTTP/1.1 200")
 
 
+@pytest.mark.parametrize(
+    "size", [0, 1, 2**16 - 1, 2**16, 2**16 + 1, 2**18 - 200, 2**18, 2**18 + 300, 2**19 + 7, 900_000]
+)
+async def test_a_body_of_any_length_comes_whole_however_it_is_cut(size: int) -> None:
+    body = (MEGABYTE * 2)[:size]
+    head = b"POST / HTTP/1.1\r\nHost: creditwell\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % size
+    async with a_server() as port:
+        whole = await asked(port, head + body)
+        in_two = await asked(port, head[:20], head[20:] + body[: size // 2], body[size // 2 :])
+
+    for answer in (whole, in_two):
+        assert answer.startswith(b"HTTP/1.1 200")
+        assert answer.endswith(b"\r\n\r\n%d" % size)
+
+
 async def test_a_huge_header_is_cut_off_and_not_read_to_its_end() -> None:
     async with a_server() as port:
         _, writer = await asyncio.open_connection("127.0.0.1", port)

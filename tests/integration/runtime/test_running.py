@@ -17,7 +17,7 @@ PROGRAM = """
 import asyncio, sys
 from services.runtime.clock import pause
 from services.runtime.running import run_process
-from services.runtime.settings import load_settings
+from services.runtime.settings_loading import load_settings
 
 async def work(settings, stop, health):
     health.ready()

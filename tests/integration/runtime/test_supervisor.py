@@ -21,7 +21,7 @@ SUPERVISOR = """
 import sys
 from functools import partial
 from services.runtime.running import run_process
-from services.runtime.settings import load_settings
+from services.runtime.settings_loading import load_settings
 from services.runtime.supervisor import supervise
 sys.exit(run_process("all", partial(supervise, ["signer"]), load_settings()))
 """

@@ -1,20 +1,22 @@
 """Tokens: who is let in, and who is not."""
 
+import base64
 import json
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from joserfc.jwk import KeySet
+from joserfc.jwk import KeySet, RSAKey
+from structlog.testing import capture_logs
 
-from services.api.token_keys import KEYS_AGAIN, KEYS_FRESH, KEYS_STALE, FetchedKeys, FixedKeys
+from services.api.token_keys import KEYS_AGAIN, KEYS_FRESH, KEYS_STALE, FetchedKeys, FixedKeys, development_key
 from services.api.tokens import BadToken, TokenRole, Tokens, mint, tokens_of
 from services.runtime.clock import Clock
 from services.runtime.errors import Refused, Unavailable
 from services.runtime.settings import WrongSettings
 from services.runtime.settings_loading import load_settings
-from tests.support.tokens import ATTACKS, AUDIENCE, EC, EPOCH, ISSUER, RSA, attacks, claims_at, encoded
+from tests.support.tokens import ATTACKS, AUDIENCE, EC, EPOCH, ISSUER, RSA, attacks, by_key, claims_at, encoded, forged
 
 NOW = EPOCH
 
@@ -192,3 +194,102 @@ def test_outside_of_development_no_token_is_minted(tmp_path: Path) -> None:
     for settings in (load_settings(), load_settings(insecure_dev=True, jwks=str(tmp_path / "jwks.json"))):
         with pytest.raises(Refused, match="not_development"):
             mint(settings, team="t", member="m", role="operator")
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"cat": "cl_B7d4PD222AAA", "oiat": 1_764_000_000}, {"nonce": "x"}, {"x5t": "AAAA", "x5c": ["A" * 2_000]}, {"typ": "JWT"},
+    ],
+    ids=["of Clerk", "of Entra", "certificates", "a type"],
+)  # fmt: skip
+async def test_members_of_a_header_that_nobody_knows_are_ignored(more: dict[str, Any]) -> None:
+    token = forged({"alg": "ES256", "kid": "ec"} | more, claims_at(NOW), by_key(EC))
+
+    assert (await verifier().verify(token)).sub == "mem_7"
+
+
+@pytest.mark.parametrize("ahead", [-0.05, 2, 30, 59.5, 60])
+async def test_an_issuer_whose_clock_is_a_minute_ahead_lets_people_in(ahead: float) -> None:
+    begins_at = NOW.timestamp() + ahead
+
+    assert (await verifier().verify(signed(nbf=begins_at, iat=begins_at))).sub == "mem_7"
+
+
+@pytest.mark.parametrize("begins_at", [NOW.timestamp() + 61, "now", True, [0], 1e300])
+async def test_a_token_that_begins_later_or_at_no_time_is_refused(begins_at: Any) -> None:
+    with pytest.raises(BadToken, match=r"not valid yet|nbf is not a time"):
+        await verifier().verify(signed(nbf=begins_at))
+
+
+async def test_claims_nested_without_end_are_a_bad_token() -> None:
+    header, payload = b'{"alg":"ES256","kid":"ec"}', b"[" * 3_000 + b"]" * 3_000
+    said = b".".join(base64.urlsafe_b64encode(part).rstrip(b"=") for part in (header, payload))
+    signature = base64.urlsafe_b64encode(by_key(EC)(said)).rstrip(b"=")
+
+    with pytest.raises(BadToken):
+        await verifier().verify((said + b"." + signature).decode())
+
+
+@pytest.mark.parametrize("role", ["member", "admin"])
+async def test_a_persons_token_ends_within_a_day(role: str) -> None:
+    day = NOW + timedelta(hours=24)
+
+    await verifier().verify(signed(role=role, exp=int(day.timestamp())))
+    with pytest.raises(BadToken, match="at most 24 hours ahead"):
+        await verifier().verify(signed(role=role, exp=int(day.timestamp()) + 1))
+
+
+@pytest.mark.parametrize("role", ["service", "finance", "operator"])
+async def test_a_machines_token_may_last_longer(role: str) -> None:
+    await verifier().verify(signed(role=role, exp=int((NOW + timedelta(days=90)).timestamp())))
+
+
+GOOD = EC.as_dict(private=False)
+NO_KEYS = {
+    "an unknown curve": {**GOOD, "crv": "P-1"},
+    "no kind": {"kid": "x", "n": "AQAB"},
+    "a broken number": {"kty": "RSA", "kid": "x", "n": "!", "e": "AQAB"},
+    "a kind of tomorrow": {"kty": "AKP", "kid": "x", "alg": "ML-DSA-65", "pub": "AAAA"},
+    "no object": 7,
+    "nothing": None,
+}
+WEAK = {
+    "is the development key": development_key().as_dict(private=False),
+    "has its private half": RSA.as_dict(private=True),
+    "has 1024 bits": RSAKey.generate_key(1024, {"kid": "short"}, private=False).as_dict(private=False),
+    "is a shared secret": {"kty": "oct", "kid": "secret", "k": "c2VjcmV0c2VjcmV0c2VjcmV0"},
+}
+
+
+@pytest.mark.parametrize("other", [*NO_KEYS.values(), *WEAK.values()], ids=[*NO_KEYS, *WEAK])
+async def test_one_bad_key_takes_the_others_with_it_nowhere(other: Any) -> None:
+    async def fetch() -> bytes:
+        return json.dumps({"keys": [other, GOOD]}).encode()
+
+    tokens = Tokens(FetchedKeys("the issuer", fetch, KEYS_FRESH), ISSUER, AUDIENCE, Watch())
+    with capture_logs() as lines:
+        assert (await tokens.verify(signed(key=EC))).sub == "mem_7"
+
+    assert [line["log_level"] for line in lines] == ["warning"]
+
+
+@pytest.mark.parametrize(
+    "document", [b"", b"[]", b"7", b"{}", b'{"keys": {}}', b'{"keys": []}', b'{"keys": [7]}', b"[" * 100_000]
+)
+async def test_without_one_good_key_nobody_is_let_in(document: bytes) -> None:
+    async def fetch() -> bytes:
+        return document
+
+    with pytest.raises(Unavailable) as away:
+        await Tokens(FetchedKeys("the issuer", fetch, KEYS_FRESH), ISSUER, AUDIENCE, Watch()).verify(signed())
+    assert away.value.code == "no_keys"
+
+
+@pytest.mark.parametrize("why", WEAK)
+def test_a_weak_key_in_a_file_ends_the_process_at_its_start(why: str, tmp_path: Path) -> None:
+    file = tmp_path / "jwks.json"
+    file.write_text(json.dumps({"keys": [GOOD, WEAK[why]]}))
+
+    with pytest.raises(WrongSettings, match=f"CREDITWELL_JWKS is wrong: the key .* {why}"):
+        tokens_of(load_settings(jwks=str(file), jwt_issuer=ISSUER, jwt_audience=AUDIENCE))

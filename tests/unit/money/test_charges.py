@@ -162,7 +162,7 @@ def told(**changes: object) -> bytes:
 @pytest.mark.parametrize(
     "body",
     [
-        b"", b"[]", b"null", b"{}", b'{"id": 1, "data": {"object": "x"}}', b"\xff\xfe", told(id=7), told(id="evt_\x00"),
+        b"", b"[]", b"null", b"{}", b'{"id": 1, "data": {"object": "x"}}', b"\xff\xfe", b"[" * 50_000, told(id="evt_" + "x" * 6_000), told(type="x" * 300), told(id=7), told(id="evt_\x00"),
         told(type=None), told(created=10**24), told(created="now"), told(created=True), told(data={"object": {"object": "charge", "id": False}}), told(livemode="yes"), told(id="\ud800"),
         told(data={"object": {"object": "charge", "id": ["ch_1"]}}),
         told(data={"object": {"object": "charge", "id": "ch_1", "metadata": "purchase"}}),
@@ -244,4 +244,4 @@ async def test_stripe_is_asked_as_the_settings_say() -> None:
     settings = load_settings(stripe_key="sk_test_secret", stripe_rate=4)
 
     async with charges_of(settings) as charges:
-        assert charges._pace._apart_seconds == 1 / 4
+        assert charges._paces._all._apart_seconds == 1 / 4

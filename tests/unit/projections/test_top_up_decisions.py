@@ -452,8 +452,30 @@ def test_a_balance_that_is_no_longer_low_is_not_charged() -> None:
     assert ready().recovered().decides(available=0) is None
 
 
-def test_a_charge_larger_than_stripe_takes_is_skipped_in_words() -> None:
-    assert ready().skips(available=-2_000_000_000) == "cap_money"
+@pytest.mark.parametrize(("available", "requested"), [(-49_000, True), (-49_600, False), (-999_999_999_999, False)])
+def test_a_charge_that_nobody_can_mean_is_skipped_in_words(available: int, requested: bool) -> None:
+    decision = ready().decides(available=available)
+
+    assert isinstance(decision, TopUpRequested) is requested
+    if isinstance(decision, TopUpSkipped):
+        assert decision.reason == "max_charge"
+        assert "one top-up charges 500.00 USD at most" in (decision.detail or "")
+
+
+def test_who_set_no_cap_has_the_usual_one() -> None:
+    team = ready(monthly_cap_cents=None)
+    charged = 0
+    while not isinstance(decision := team.decides(available=-48_000, after=timedelta(minutes=10)), TopUpSkipped):
+        assert isinstance(decision, TopUpRequested)
+        charged += decision.charge_cents
+        team.then(CreditsToppedUp(
+            credits=decision.credits, attempt_id=decision.attempt_id, payment_intent_id=f"pi_{charged}",
+            charge_cents=decision.charge_cents, currency="usd",
+        ))  # fmt: skip
+
+    assert decision.reason == "cap_money"
+    assert charged <= CATALOG.top_up.monthly_cap < charged + 49_000
+    assert "2,000.00 USD" in (decision.detail or "")
 
 
 def test_a_state_that_was_saved_and_read_again_is_the_same() -> None:

@@ -1,5 +1,6 @@
 """Wrong settings end a process at once and name themselves; secrets stay secret; health is told by progress."""
 
+import asyncio
 import json
 import logging
 import os
@@ -10,6 +11,7 @@ import httpx2
 import pytest
 from pydantic import SecretStr
 
+from services.api.serving import serve
 from services.runtime.health import STUCK_SECONDS, Health, health_app
 from services.runtime.logs import configure_logs, get_log
 from services.runtime.settings import Settings, WrongSettings, advice
@@ -89,6 +91,47 @@ def test_keys_may_be_missing_in_insecure_development_alone() -> None:
     with pytest.raises(WrongSettings, match="CREDITWELL_JWKS is not set"):
         load_settings().require_keys("jwks")
     load_settings(insecure_dev=True).require_keys("jwks")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("STRIPE_KEY", "sk_live_123"), ("STRIPE_KEY", "rk_live_123"), ("API_HOST", "0.0.0.0"), ("API_HOST", "::"),
+        ("API_HOST", "credits.internal"), ("HEALTH_HOST", "10.0.0.7"),
+    ],
+)  # fmt: skip
+def test_development_takes_no_money_and_no_strangers(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(f"CREDITWELL_{name}", value)
+    load_settings()  # fine outside of it
+
+    monkeypatch.setenv("CREDITWELL_INSECURE_DEV", "1")
+    with pytest.raises(SystemExit) as ended:
+        load_settings()
+
+    assert ended.value.code == 2
+    error = capsys.readouterr().err
+    assert f"CREDITWELL_{name} " in error
+    assert "is for one machine, with a test key" in error
+    assert value not in error or name != "STRIPE_KEY"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "::1", "localhost"])
+def test_development_listens_on_this_machine(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CREDITWELL_API_HOST", host)
+    monkeypatch.setenv("CREDITWELL_INSECURE_DEV", "1")
+
+    assert load_settings().api_host == host
+
+
+async def test_an_api_in_production_names_all_that_is_missing_at_once() -> None:
+    with pytest.raises(WrongSettings) as missing:
+        await serve(load_settings(), asyncio.Event(), Health("api"))
+
+    said = str(missing.value)
+    for name in ("DATABASE", "KAFKA", "PUBLIC_URL", "JWKS", "JWT_ISSUER", "JWT_AUDIENCE"):
+        assert f"CREDITWELL_{name} is not set." in said
 
 
 def test_an_empty_variable_is_an_unset_one(monkeypatch: pytest.MonkeyPatch) -> None:

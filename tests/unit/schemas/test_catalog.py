@@ -5,8 +5,9 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
-from schemas.catalog import Catalog, CatalogInvalid, load_catalog
+from schemas.catalog import Catalog, CatalogInvalid, CatalogTopUpPrice, load_catalog
 from schemas.credits import MICRO
 from schemas.pricing import CompiledCard
 from schemas.rates import Requires
@@ -114,6 +115,65 @@ def test_money_is_rounded_up_once_on_the_whole_charge(tmp_path: Path) -> None:
     assert catalog.top_up_charge_cents(1_001 * MICRO) == 334  # 333.333
     assert catalog.top_up_charge_cents(1) == 1
     assert catalog.top_up_charge_cents(0) == 0
+
+
+@pytest.mark.parametrize(
+    ("currency", "unit_price", "min_credits", "complaint"),
+    [
+        ("kwd", "1.234", 500, "can't be charged: 0.617 KWD is nothing that Stripe takes: write a multiple of 10"),
+        ("usd", "0.05", 500, "can't be charged: 0.25 USD is less than Stripe takes: 0.50 USD at least"),
+        ("jpy", "0.07", 500, "can't be charged: 35 JPY is less than Stripe takes: 50 JPY at least"),
+        ("isk", "0.5", 500, "can't be charged: 2.50 ISK is nothing that Stripe takes: write a multiple of 100"),
+        ("zzz", "1", 500, "can't be charged: zzz is no currency that Stripe takes"),
+        ("usd", "150", 500, "max_charge is less than the smallest top-up, which costs 750.00 USD"),
+    ],
+)
+def test_what_stripe_would_refuse_at_the_charge_is_refused_when_the_catalog_is_read(
+    currency: str, unit_price: str, min_credits: int, complaint: str
+) -> None:
+    with pytest.raises(ValidationError) as refused:
+        CatalogTopUpPrice.model_validate(
+            {"currency": currency, "unit_price": unit_price, "min_credits": min_credits, "step": 100}
+        )
+
+    assert complaint in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("price", "complaint"),
+    [
+        ("usd = 49", "0.49 USD is less"),
+        ("usd = 2_000, kwd = 6_171", "6.171 KWD is nothing"),
+        ("usd = 2_000, zzz = 9", "zzz is no"),
+    ],
+)
+def test_a_pack_that_stripe_would_refuse_is_refused_when_the_catalog_is_read(
+    price: str, complaint: str, tmp_path: Path
+) -> None:
+    with pytest.raises(CatalogInvalid, match=f"packs.mini: prices.*{complaint}"):
+        load_catalog(changed(tmp_path, "usd = 2_000, eur", f"{price}, eur"))
+
+
+@pytest.mark.parametrize(
+    ("currency", "unit_price", "credits", "cents"),
+    [("kwd", "1.24", 600, 750), ("kwd", "1.24", 500, 620), ("isk", "10.1", 600, 6_100), ("jpy", "0.333", 601, 201)],
+)
+def test_a_charge_is_rounded_up_to_what_stripe_takes(
+    currency: str, unit_price: str, credits: int, cents: int, catalog: Catalog
+) -> None:
+    price = CatalogTopUpPrice.model_validate(
+        {"currency": currency, "unit_price": unit_price, "min_credits": 1_000, "step": 100}
+    )
+    assert catalog.model_copy(update={"top_up": price}).top_up_charge_cents(credits * MICRO) == cents
+
+
+def test_limits_that_nobody_wrote_are_500_at_once_and_2000_a_month_in_any_currency(tmp_path: Path) -> None:
+    for currency, unit, price in (("usd", 100, "1"), ("jpy", 1, "1"), ("kwd", 1_000, "1")):
+        told = {"currency": currency, "unit_price": price, "min_credits": 500, "step": 100}
+        found = CatalogTopUpPrice.model_validate(told)
+        assert (found.max_charge, found.monthly_cap) == (500 * unit, 2_000 * unit)
+    with pytest.raises(CatalogInvalid, match="monthly_cap must be at least max_charge"):
+        load_catalog(changed(tmp_path, "monthly_cap = 200_000", "monthly_cap = 49_999"))
 
 
 def test_credits_may_be_written_as_a_whole_number_or_a_decimal_in_quotes(tmp_path: Path) -> None:

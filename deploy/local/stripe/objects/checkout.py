@@ -10,7 +10,7 @@ from ..errors import Json, StripeError, invalid, missing_parameter, unexpected_s
 from ..forms import MAP
 from .customers import of_customer, payment_method
 from .events import tell
-from .intents import new_intent, pay
+from .intents import cancel_with_page, new_intent, pay
 from .setups import new_setup, set_up
 
 EXPIRES_AFTER_SECONDS, EXPIRES_MIN_SECONDS = 86_400, 1_800
@@ -39,6 +39,7 @@ CREATE = {
     "payment_intent_data": {"metadata": MAP, "setup_future_usage": str, "description": str, "receipt_email": str},
     "setup_intent_data": {"metadata": MAP, "description": str},
     "automatic_tax": {"enabled": bool},
+    "adaptive_pricing": {"enabled": bool},
     "customer_update": {"address": str, "name": str},
     "billing_address_collection": str,
     "submit_type": str,
@@ -80,6 +81,8 @@ def expire_when_due(books: Books, session: Json) -> None:
         session["status"], session["url"] = "expired", None
         books.changed("checkout.session", session)
         tell(books, "checkout.session.expired", session)
+        if session["payment_intent"] is not None:
+            cancel_with_page(books, books.get("payment_intent", session["payment_intent"]))
 
 
 def require_open(books: Books, session: Json) -> None:
@@ -190,7 +193,7 @@ def _new_session(call: Call, lines: list[Json]) -> Json:
         {
             "id": identity,
             "object": "checkout.session",
-            "adaptive_pricing": None,
+            "adaptive_pricing": params.get("adaptive_pricing", {"enabled": True}) if payment else None,
             "after_expiration": None,
             "allow_promotion_codes": None,
             "amount_subtotal": subtotal,

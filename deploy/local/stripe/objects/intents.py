@@ -161,6 +161,15 @@ def declined(answer: BankDecline, intent: Json) -> StripeError:
     )
 
 
+def cancel_with_page(books: Books, intent: Json) -> None:
+    """Its Checkout is over: nobody can pay it any more, unless the bank has it already."""
+    if intent["status"] in CANCELLABLE:
+        intent["status"], intent["canceled_at"] = "canceled", books.clock.now()
+        intent["cancellation_reason"], intent["next_action"] = "automatic", None
+        books.changed("payment_intent", intent)
+        tell(books, "payment_intent.canceled", intent)
+
+
 def _succeed(books: Books, intent: Json, method: Json, base_url: str) -> None:
     paid = charge(books, intent, method, base_url=base_url, decline=None)
     intent["status"], intent["amount_received"] = "succeeded", intent["amount"]
@@ -323,6 +332,9 @@ def _cancel(call: Call) -> Json:
     intent = call.books.get("payment_intent", call.id)
     if intent["status"] not in CANCELLABLE:
         raise _state_error("cancel", intent)
+    if any(one["payment_intent"] == call.id and one["status"] == "open" for one in call.books.all("checkout.session")):
+        message = "You cannot cancel this PaymentIntent because it was created by Checkout. Expire the Checkout Session instead."
+        raise StripeError(400, message)
     intent["status"], intent["canceled_at"] = "canceled", call.now
     intent["cancellation_reason"], intent["next_action"] = call.params.get("cancellation_reason"), None
     call.books.changed("payment_intent", intent)
@@ -336,6 +348,8 @@ def _retrieve(call: Call) -> Json:
 
 def _list(call: Call) -> Json:
     customer = call.params.get("customer")
+    if customer is not None:
+        call.books.get("customer", customer, param="customer")  # one that was deleted keeps its payments
     matches = (
         intent
         for intent in call.books.newest_first("payment_intent")

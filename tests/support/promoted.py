@@ -1,0 +1,70 @@
+"""A standby that was behind and is promoted: a primary and its asynchronous standby, really, from the wheel of the local stack."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import asyncpg
+
+from deploy.local.children import Guard
+from deploy.local.servers.postgres import NativePostgres
+from services.read_models.rebuild import ensure_projections
+from services.store.migrate import migrate
+from tests.support.waiting import until
+
+
+@contextmanager
+def a_primary(folder: Path) -> Iterator[NativePostgres]:
+    """A server of its own, durable, with a migrated database; whatever follows it ends with it."""
+    (folder / "logs").mkdir(parents=True)
+    guard = Guard(folder / "lock")
+    try:
+        server = NativePostgres(guard, folder, say=print)
+        server.create()
+        yield server
+    finally:
+        guard.close()
+
+
+async def make_tables(url: str) -> None:
+    """As `creditwell migrate` does."""
+    connection = await asyncpg.connect(url)
+    try:
+        await migrate(connection)
+        await ensure_projections(connection)
+    finally:
+        await connection.close()
+
+
+async def behind(primary: NativePostgres) -> NativePostgres:
+    """A standby that has followed up to this moment, and from now on gets nothing more: its network is gone."""
+    standby = await asyncio.to_thread(primary.standby)
+    leader, follower = await asyncpg.connect(primary.url), await asyncpg.connect(standby.url)
+    try:
+        reached = await leader.fetchval("SELECT pg_current_wal_lsn()::text")
+
+        async def has_followed() -> bool:
+            return bool(await follower.fetchval("SELECT pg_last_wal_replay_lsn() >= $1::text::pg_lsn", reached))
+
+        async def is_alone() -> bool:
+            return bool(await follower.fetchval("SELECT count(*) = 0 FROM pg_stat_wal_receiver"))
+
+        await until(has_followed)
+        await follower.execute("ALTER SYSTEM SET primary_conninfo = ''")
+        await follower.execute("SELECT pg_reload_conf()")
+        await until(is_alone)
+    finally:
+        await leader.close()
+        await follower.close()
+    return standby
+
+
+async def promote(primary: NativePostgres, standby: NativePostgres) -> None:
+    """The primary is gone from one moment to the next, and somebody forces the standby, which is behind, to be it."""
+    await asyncio.to_thread(primary.stop, "immediate")
+    connection = await asyncpg.connect(standby.url)
+    try:
+        assert await connection.fetchval("SELECT pg_promote()")
+    finally:
+        await connection.close()
