@@ -200,9 +200,11 @@ def test_what_is_nobodys_news_makes_no_notice() -> None:
 def test_the_log_is_searched_for_what_has_a_notice_and_the_index_is_made_for_it() -> None:
     migration = (Path(__file__).parents[3] / "services/store/migrations/0001_creditwell.sql").read_text("utf-8")
 
+    (index,) = [statement for statement in migration.split(";") if "CREATE INDEX facts_to_tell" in statement]
+
     for name in NOTICES:
-        assert TO_TELL.count(f"'{name}'") == migration.count(f"'{name}'") == 1
-    assert TO_TELL.count(".v1'") == migration.count(".v1'") == len(NOTICES)
+        assert TO_TELL.count(f"'{name}'") == index.count(f"'{name}'") == 1
+    assert TO_TELL.count(".v1'") == index.count(".v1'") == len(NOTICES)
 
 
 def test_the_id_follows_from_the_fact_and_from_nothing_else() -> None:
