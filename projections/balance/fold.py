@@ -67,6 +67,7 @@ from schemas.facts import (
     PaymentMethodChanged,
     PeriodSealed,
     PlanAssigned,
+    PurchaseRequested,
     ReversalFact,
     Stored,
     TopUpConfigured,
@@ -116,7 +117,7 @@ def evolve(  # noqa: C901 - a case for each family of facts, closed by assert_ne
             _cross(team, fact)
         case TopUpFact():
             _top_up(team, stored, fact, entries)
-        case PaymentMethodChanged() | AdminFact():
+        case PaymentMethodChanged() | PurchaseRequested() | AdminFact():
             pass
         case _:
             assert_never(fact)

@@ -34,6 +34,7 @@ from schemas.facts import (
     PaymentMethodChanged,
     PeriodSealed,
     PlanAssigned,
+    PurchaseRequested,
     ReversalFact,
     Stored,
     TopUpActionRequired,
@@ -250,7 +251,7 @@ def evolve(state: TopUps, stored: Stored, fact: AnyFact) -> TopUps:  # noqa: C90
             declines = min(state.declines, DECLINES_MAX - 1)
             resumed = state.but(suspension=None, declines=declines, card_is_dead=False)
             return _decide_anew(resumed, f"resumed:{stored.position}", now)
-        case TopUpIntentCancelled() | BalanceRanOut() | PeriodSealed():
+        case TopUpIntentCancelled() | BalanceRanOut() | PeriodSealed() | PurchaseRequested():
             return state
         case UsageRecorded() | UsageVoided() | CreditsFact() | HoldFact() | ReversalFact() | AdminFact():
             return state

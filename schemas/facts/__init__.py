@@ -52,6 +52,7 @@ from .money import (
     ChargeRefunded,
     DisputeClosed,
     PaymentMethodChanged,
+    PurchaseRequested,
     ReversalFact,
     TopUpActionRequired,
     TopUpConfigured,
@@ -118,6 +119,7 @@ __all__ = [
     "PaymentMethodChanged",
     "PeriodSealed",
     "PlanAssigned",
+    "PurchaseRequested",
     "RateCardPublished",
     "ReversalFact",
     "Stored",
@@ -147,6 +149,7 @@ AnyFact = (
     | AnyHoldFact
     | AnyTopUpFact
     | PaymentMethodChanged
+    | PurchaseRequested
     | AnyReversalFact
     | AnyAdminFact
 )

@@ -57,6 +57,7 @@ class CreditsPurchased(CreditsFact, type="credits.purchased.v1"):
     charge_cents: Cents
     tax_cents: Cents | None = None
     currency: Currency
+    purchase_id: Name | None = None
     member_id: Name | None = None
     charge_id: Name | None = None
     receipt_url: str | None = None

@@ -19,6 +19,28 @@ class PaymentMethodChanged(Fact, type="payment_method.changed.v1"):
     changed_by: Name | None = None
 
 
+class PurchaseRequested(Fact, type="purchase.requested.v1"):
+    """An admin goes to Stripe's page to buy a pack. What is paid there is measured by this, and brings these credits.
+
+    What is paid, less tax that comes on top, and the discount are together the list price.
+    """
+
+    purchase_id: Name
+    pack: Name
+    credits: UnsignedMicroCredits
+    list_price_cents: Cents
+    discount_cents: Cents | None = None
+    currency: Currency
+    taxed: bool
+    keeps_card: bool
+    requested_by: Name | None = None
+
+    @property
+    def price_cents(self) -> int:
+        """What is asked for, before tax that comes on top."""
+        return self.list_price_cents - (self.discount_cents or 0)
+
+
 class TopUpFact(Fact):
     """An automatic top-up: its settings, its attempts, its pauses."""
 

@@ -5,6 +5,7 @@ Those that no model of the API judges are described by their model all the same.
 
 import json
 import re
+import zlib
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any, NoReturn
@@ -13,6 +14,7 @@ from pydantic import BaseModel
 from starlette.requests import Request
 
 from services.api.answers import JSON
+from services.api.middleware import BODY_MAX
 from services.api.problems import problem
 
 JSON_KIND = re.compile(r"application/(.+\+)?json").fullmatch
@@ -20,6 +22,17 @@ JSON_KIND = re.compile(r"application/(.+\+)?json").fullmatch
 
 class ExactRequest(Request):
     """A request whose JSON is read with the digits that its numbers have: an amount never was a float."""
+
+    async def body(self) -> bytes:
+        """The body, unpacked where it came packed.
+
+        Raises:
+            Problem: `unsupported_media_type`, it is packed in another way than gzip; `too_large`; `invalid_request`, it
+            is no gzip.
+        """
+        if not hasattr(self, "_unpacked"):
+            self._unpacked = _unpacked(await super().body(), self.headers.get("content-encoding", ""))
+        return self._unpacked
 
     async def json(self) -> Any:
         """What the body says.
@@ -50,6 +63,31 @@ def _in_order(node: Any) -> Any:
             return [_in_order(one) for one in node]
         case _:
             return node
+
+
+def _unpacked(body: bytes, encoding: str) -> bytes:
+    match encoding.strip().lower():
+        case "" | "identity":
+            return body
+        case "gzip" | "x-gzip":
+            return _gunzip(body)
+        case _:
+            detail = f"send the body as it is or in gzip, not in {encoding!r:.80}"
+            raise problem(415, "unsupported_media_type", detail, headers={"accept-encoding": "gzip"})
+
+
+def _gunzip(body: bytes) -> bytes:
+    """What was packed counts: some kB may say that they are gigabytes."""
+    gzip = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+    try:
+        unpacked = gzip.decompress(body, BODY_MAX + 1)
+    except zlib.error as error:
+        raise problem(422, "invalid_request", f"the body is not gzip: {error}") from error
+    if len(unpacked) > BODY_MAX:
+        raise problem(413, "too_large", f"a body has at most {BODY_MAX} bytes when it is unpacked")
+    if not gzip.eof or gzip.unused_data:
+        raise problem(422, "invalid_request", "the body is not one whole gzip member")
+    return unpacked
 
 
 def media_type_of(request: Request) -> str:

@@ -9,4 +9,8 @@ anchors       copies of the notes outside the database
 verify        the whole log against its proofs and the notes
 walk          one shard, from its beginning: pure
 replay        the log folded anew, against the live projections
+derived       the tables that move with an append, against the log
+expected      what these tables must hold: pure
+follows       whether facts follow from facts: pure
+follows_money   the same for payments and charges
 """

@@ -14,13 +14,18 @@ from typing import NamedTuple
 
 from projections import usage
 from projections.balance.fold import evolve
+from projections.balance.snapshots import note
 from projections.balance.state import ActivityKind, BalanceEntry, LotPayment, TeamBalance
 from schemas.credits import MicroCredits
-from schemas.facts import RateCardPublished, Stored, UsageVoided
+from schemas.facts import RATE_CARD_TEAM, RateCardPublished, Stored, UnknownFact, UsageVoided
 from schemas.places import Place
+from schemas.pricing import RateCards
+from services.audit.derived import AuditFinding, examine_shard, readable
+from services.credits.rate_cards import load_rate_cards
 from services.read_models.activity_rows import row_of
 from services.read_models.balances import PROJECTOR
 from services.read_models.states import balance_row, lot_row, paid_for
+from services.runtime.errors import Unavailable
 from services.store.connect import Connection
 from services.store.read import follow, read_team
 from services.store.shards import SHARDS, shard_of
@@ -54,6 +59,10 @@ LOTS = """
 USAGE = """
     SELECT team_id, day, feature, member_id, credits, uses
     FROM usage WHERE shard = $1 AND ($2::text IS NULL OR team_id = $2)
+"""
+SNAPSHOTS = """
+    SELECT team_id, position, recorded_at, true_from, after, late_before, late_positions, late_times, state::text
+    FROM balance_snapshots WHERE shard = $1 AND ($2::text IS NULL OR team_id = $2)
 """
 
 ProjectionRow = tuple[object, ...]
@@ -95,6 +104,8 @@ class Replayed:
     totals: dict[ActivityKind, Totals] = field(default_factory=dict)
     differences: list[ReplayDifference] = field(default_factory=list)
     more: int = 0
+    findings: list[AuditFinding] = field(default_factory=list)
+    more_findings: int = 0
 
     def differs(self, difference: ReplayDifference) -> None:
         """Keep the first ones."""
@@ -103,14 +114,27 @@ class Replayed:
         else:
             self.more += 1
 
+    def finds(self, finding: AuditFinding) -> None:
+        """Keep the first ones; what can't be read is met by more than one fold, and told once."""
+        if finding in self.findings:
+            return
+        if len(self.findings) < DIFFERENCES_MAX:
+            self.findings.append(finding)
+        else:
+            self.more_findings += 1
+
 
 @dataclass(frozen=True, slots=True)
 class ReplayScope:
-    """What is compared: one team or all, and the activity recorded from `since` on and before `until`."""
+    """What is compared: one team or all, and the activity recorded from `since` on and before `until`.
+
+    `audit`: do facts follow from facts, too?
+    """
 
     team_id: str | None = None
     since: datetime = EARLIEST
     until: datetime = LATEST
+    audit: bool = False
 
 
 @dataclass(slots=True)
@@ -123,6 +147,7 @@ class _Shard:
     cells: usage.Cells = field(default_factory=dict)
     paid: dict[tuple[str, int], tuple[LotPayment, ...]] = field(default_factory=dict)
     rows: Counter[str] = field(default_factory=Counter)
+    snapshots: dict[tuple[str, int], ProjectionRow] = field(default_factory=dict)
 
 
 async def size_of_replay(connection: Connection) -> int:
@@ -142,10 +167,26 @@ async def replay(
     """
     replayed = Replayed()
     shards = range(SHARDS) if scope.team_id is None else [shard_of(scope.team_id)]
+    cards = await _rate_cards(connection, replayed) if scope.audit else None
     for shard in shards:
         async with connection.transaction(isolation="repeatable_read", readonly=True):
             await _replay_shard(connection, shard, scope, replayed, on_facts)
+            if scope.until == LATEST:
+                await examine_shard(
+                    connection, shard, scope.team_id, cards=cards, audit=scope.audit,
+                    differs=lambda *difference: replayed.differs(ReplayDifference(*difference)), finds=replayed.finds,
+                )  # fmt: skip
     return replayed
+
+
+async def _rate_cards(connection: Connection, replayed: Replayed) -> RateCards | None:
+    try:
+        return await load_rate_cards(connection)
+    except (Unavailable, UnknownFact, ValueError, TypeError, AssertionError) as wrong:
+        replayed.finds(
+            AuditFinding(RATE_CARD_TEAM, f"shard {shard_of(RATE_CARD_TEAM)}", f"no rate cards: {wrong}"[:500])
+        )
+        return None
 
 
 async def _replay_shard(
@@ -156,7 +197,7 @@ async def _replay_shard(
     )
     fold = _Shard(shard, voided)
     async for facts in _facts(connection, shard, scope):
-        entries = [entry for stored in facts for entry in await _take(connection, fold, stored)]
+        entries = [entry for stored in facts for entry in await _take(connection, fold, stored, replayed)]
         expected = _in_window(fold, entries, scope, replayed)
         await _compare_activity(connection, fold, facts, expected, scope, replayed)
         replayed.facts += len(facts)
@@ -170,6 +211,7 @@ async def _replay_shard(
         await _compare(connection, "lots", LOTS, 2, shard, scope.team_id, lots, replayed)
         used = (row[1:] for row in usage.rows(fold.cells))
         await _compare(connection, "usage", USAGE, 4, shard, scope.team_id, used, replayed)
+        await _compare_snapshots(connection, fold, scope, replayed)
 
 
 async def _facts(connection: Connection, shard: int, scope: ReplayScope) -> AsyncIterator[list[Stored]]:
@@ -191,10 +233,12 @@ async def _team(connection: Connection, shard: int, team_id: str) -> AsyncIterat
         after = facts[-1].position
 
 
-async def _take(connection: Connection, fold: _Shard, stored: Stored) -> Sequence[tuple[str, BalanceEntry]]:
+async def _take(
+    connection: Connection, fold: _Shard, stored: Stored, replayed: Replayed
+) -> Sequence[tuple[str, BalanceEntry]]:
     """Fold one fact; its entries, with the team."""
-    fact = stored.fact()
-    if isinstance(fact, RateCardPublished):
+    fact = readable(stored, replayed.finds)
+    if fact is None or isinstance(fact, RateCardPublished):
         return ()
     team = fold.teams.get(stored.team_id)
     if team is None:
@@ -202,8 +246,16 @@ async def _take(connection: Connection, fold: _Shard, stored: Stored) -> Sequenc
     happened_at = stored.occurred_at
     paid: tuple[LotPayment, ...] = ()
     if isinstance(fact, UsageVoided):
-        happened_at, paid = fact.usage_occurred_at, await _paid(connection, fold, stored, fact)
+        happened_at = fact.usage_occurred_at
+        try:
+            paid = await _paid(connection, fold, stored, fact)
+        except AssertionError:  # no row of the activity has it
+            unknown = f"there is no usage at {fact.usage_position} before this"
+            replayed.finds(AuditFinding(stored.team_id, stored.place, unknown))
+            return ()
     entries = evolve(team, stored, fact, paid, team.changed)  # every lot there ever was: nothing is saved in between
+    if (snapshot := note(team, stored)) is not None:
+        fold.snapshots[stored.team_id, stored.position] = snapshot[1:]
     for entry in entries:
         if entry.kind is ActivityKind.USAGE or entry.kind is ActivityKind.USAGE_VOIDED:
             usage.add(fold.cells, fold.shard, stored.team_id, team.zone, entry, happened_at)
@@ -275,6 +327,17 @@ async def _compare_rows_of_teams(connection: Connection, fold: _Shard, scope: Re
             replayed.differs(difference)
 
 
+async def _compare_snapshots(connection: Connection, fold: _Shard, scope: ReplayScope, replayed: Replayed) -> None:
+    """Those that are there: any of them may be missing, which costs a read of the past some time."""
+    columns: Sequence[str] = ()
+    async for record in connection.cursor(SNAPSHOTS, fold.shard, scope.team_id, prefetch=PAGE):
+        columns, row = columns or tuple(record.keys()), tuple(record.values())
+        expected = fold.snapshots.get(row[:2])
+        if expected != row:
+            name = str(Place(fold.shard, row[1]))
+            _compare_row("balance_snapshots", row[0], name, columns, expected, row, replayed)
+
+
 async def _compare(
     connection: Connection,
     table: str,
@@ -331,6 +394,6 @@ def _compare_row(
 
 
 def _comparable(column: str, value: object) -> object:
-    if column == "holds" and isinstance(value, str):
+    if column in {"holds", "state"} and isinstance(value, str):
         return json.loads(value)  # jsonb writes it in a way of its own
     return value

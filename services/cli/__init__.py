@@ -13,13 +13,14 @@ by the command that needs them, so that `--help` is quick and a process loads on
     teams       one team: its balance, its activity
     refused     usage that was not accepted
     notices     what the host product was told
+    halted      teams for which some work goes wrong
     reconcile   Stripe against the log
     showing     what commands share
 """
 
 import typer
 
-from services.cli import log, notices, processes, reconcile, refused, teams
+from services.cli import halted, log, notices, processes, reconcile, refused, teams
 from services.runtime.settings import WrongSettings
 from services.runtime.settings_loading import exit_used_wrongly
 
@@ -44,6 +45,7 @@ app.command()(log.rebuild)
 app.command()(reconcile.reconcile)
 app.add_typer(refused.app, name="refused")
 app.add_typer(notices.app, name="notices")
+app.add_typer(halted.app, name="halted")
 app.command()(processes.demo)
 app.command(context_settings=ANYTHING, add_help_option=False)(processes.bench)
 

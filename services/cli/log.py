@@ -2,7 +2,7 @@
 
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -23,6 +23,7 @@ from services.store.connect import Connection
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+    from services.audit.replay import Replayed
     from services.audit.verify import Verified
     from services.read_models.rebuild import RowDifference
 
@@ -105,14 +106,20 @@ def replay(
     until: Annotated[
         str | None, typer.Option(help="Compare the activity recorded before; balances are left out.")
     ] = None,
+    audit: Annotated[
+        bool,
+        typer.Option("--audit", help="Check as well that facts follow from facts: prices, refills, payments, caps."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Fold the log anew and compare with the live projections; exit code 1 names the first difference."""
+    """Fold the log anew and compare with every table that is made from it; exit code 1 names the first difference."""
     from services.audit.replay import EARLIEST, LATEST, Replayed, ReplayScope, size_of_replay
     from services.audit.replay import replay as replay_log
     from services.store.read import heads
 
-    scope = ReplayScope(team, parse_instant(since, "--from") or EARLIEST, parse_instant(until, "--until") or LATEST)
+    scope = ReplayScope(
+        team, parse_instant(since, "--from") or EARLIEST, parse_instant(until, "--until") or LATEST, audit
+    )
     began = monotonic()
 
     async def work(connection: Connection) -> tuple[Replayed, int]:
@@ -132,30 +139,45 @@ def replay(
         }
         for kind, total in sorted(replayed.totals.items())
     }  # fmt: skip
-    rate = replayed.facts / seconds
     if as_json:
         print_json({
-            "ok": not replayed.differences, "facts": replayed.facts, "behind": behind, "teams": replayed.teams, "totals": totals,
+            "ok": not replayed.differences and not replayed.findings, "facts": replayed.facts, "behind": behind, "teams": replayed.teams, "totals": totals,
             "differences": [difference._asdict() for difference in replayed.differences],
-            "more_differences": replayed.more, "seconds": round(seconds, 3), "facts_per_s": round(rate),
+            "more_differences": replayed.more,
+            "findings": [finding._asdict() for finding in replayed.findings], "more_findings": replayed.more_findings,
+            "seconds": round(seconds, 3), "facts_per_s": round(replayed.facts / seconds),
         })  # fmt: skip
     else:
-        columns = ("type", "entries", "credits", "included", "additional")
-        print_table(
-            "What the log says",
-            columns,
-            [(kind, *total.values()) for kind, total in totals.items()],
-            numbers=columns[1:],
-        )
-        for difference in replayed.differences[:SHOWN_MAX]:
-            print(difference)
-        rest = max(0, len(replayed.differences) - SHOWN_MAX) + replayed.more
-        print(f"and {rest:,} more" if rest else "", end="\n" if rest else "")
-        print(f"{replayed.facts:,} facts of {replayed.teams:,} teams: folded in {seconds:,.1f} s, {rate:,.0f}/s")
-        if behind:
-            print(f"{behind:,} newer facts are not in the projections yet: where that stays so, look at the projector")
-        print("the projections say something else" if replayed.differences else "the projections say the same")
-    raise typer.Exit(FOUND_WRONG if replayed.differences else 0)
+        _show_replayed(replayed, totals, behind, seconds, audit=audit)
+    raise typer.Exit(FOUND_WRONG if replayed.differences or replayed.findings else 0)
+
+
+def _show_replayed(
+    replayed: "Replayed", totals: "dict[str, dict[str, Any]]", behind: int, seconds: float, *, audit: bool
+) -> None:
+    columns = ("type", "entries", "credits", "included", "additional")
+    print_table(
+        "What the log says",
+        columns,
+        [(kind, *total.values()) for kind, total in totals.items()],
+        numbers=columns[1:],
+    )
+    for difference in replayed.differences[:SHOWN_MAX]:
+        print(difference)
+    rest = max(0, len(replayed.differences) - SHOWN_MAX) + replayed.more
+    print(f"and {rest:,} more" if rest else "", end="\n" if rest else "")
+    print(
+        f"{replayed.facts:,} facts of {replayed.teams:,} teams: folded in {seconds:,.1f} s, {replayed.facts / seconds:,.0f}/s"
+    )
+    if behind:
+        print(f"{behind:,} newer facts are not in the projections yet: where that stays so, look at the projector")
+    print("the projections say something else" if replayed.differences else "the projections say the same")
+    for finding in replayed.findings[:SHOWN_MAX]:
+        print(finding)
+    more = max(0, len(replayed.findings) - SHOWN_MAX) + replayed.more_findings
+    print(f"and {more:,} more" if more else "", end="\n" if more else "")
+    if audit or replayed.findings:
+        print("facts do not follow from facts" if replayed.findings else "every fact follows from those before it")
 
 
 def rebuild(

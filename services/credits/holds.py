@@ -1,9 +1,11 @@
 """Holds: credits set aside for work that runs, until it is done, given up, or out of time.
 
 A hold lowers what is available and nothing else. It ends once: settled by a capture or by usage that names it,
-released, or expired. Each hold has a row, which moves with the fact that moves the hold, under the lock of the team's
-shard. Whoever races (a capture, the clock, two usages on two recorders) meets the row as the winner left it. An open
-hold past its end has ended, whether or not `hold.expired` is in the log yet.
+released, or expired. A capture that settles, a release and an expiry share one identity, `end:{hold_id}`, so that the
+log takes one of them, whatever a row says; usage has its producer's. Each hold has a row, which moves with the fact
+that moves the hold, under the lock of the team's shard. Whoever races (a capture, the clock, two usages on two
+recorders) meets the row as the winner left it. An open hold past its end has ended, whether or not `hold.expired` is in
+the log yet.
 
 Stated policy: what is captured was used, so it is recorded in full: it may exceed the hold, and the balance too.
 Permission was asked when the hold was placed.
@@ -24,8 +26,9 @@ from schemas.pricing import CompiledCard
 from services.credits.deciding import lock_to_decide
 from services.runtime.crashpoints import crashpoint
 from services.runtime.errors import Refused
-from services.store.append import append, lock_shard, take_head
+from services.store.append import AlreadyStored, Appended, LockedHead, append, lock_shard, take_head
 from services.store.connect import Connection
+from services.store.identities import Identity, find
 from services.store.protocols import Reads
 from services.store.shards import shard_of
 from services.store.teams import unknown_team
@@ -54,7 +57,11 @@ ENDED = """
     WHERE shard = $1 AND team_id = $2 AND state = 'open' AND expires_at <= $3 ORDER BY expires_at, hold_id LIMIT $4
 """
 
-EXPIRE = "UPDATE holds SET state = 'expired' WHERE shard = $1 AND team_id = $2 AND hold_id = ANY($3)"
+END = """
+    UPDATE holds SET state = ended.state
+    FROM unnest($3::text[], $4::text[]) AS ended (hold_id, state)
+    WHERE holds.shard = $1 AND holds.team_id = $2 AND holds.hold_id = ended.hold_id AND holds.state = 'open'
+"""
 
 
 class HoldKey(NamedTuple):
@@ -71,6 +78,9 @@ class HoldState(StrEnum):
     SETTLED = "settled"
     RELEASED = "released"
     EXPIRED = "expired"
+
+
+ENDED_AS = {HoldReleased.type: HoldState.RELEASED, HoldExpired.type: HoldState.EXPIRED}  # else by a capture
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,8 +219,8 @@ async def capture(
             quantity=part.quantity, attributes=part.attributes, rate_card=part.rate_card,
             remaining_credits=None if settles else remaining,
         )  # fmt: skip
-        facts.append(NewFact(team_id, HOLDS, f"capture:{fact_id}:{number}", now, fact))
-    appended = await append(connection, facts, head)
+        facts.append(NewFact(team_id, HOLDS, end_of(hold_id) if settles else f"capture:{fact_id}:{number}", now, fact))
+    appended = await _append_end(connection, hold_id, facts, head)
     captured = replace(hold, state=HoldState.SETTLED) if final else replace(hold, credits=remaining)
     await _move(connection, team_id, captured)
     crashpoint("hold:captured")
@@ -227,8 +237,8 @@ async def release(connection: Connection, team_id: str, hold_id: str) -> tuple[C
     now = head.recorded_at
     hold = await _open(connection, team_id, hold_id, now)
     released = replace(hold, state=HoldState.RELEASED)
-    fact = NewFact(team_id, HOLDS, f"release:{hold_id}", now, HoldReleased(hold_id=hold_id))
-    appended = await append(connection, [fact], head)
+    fact = NewFact(team_id, HOLDS, end_of(hold_id), now, HoldReleased(hold_id=hold_id))
+    appended = await _append_end(connection, hold_id, [fact], head)
     await _move(connection, team_id, released)
     return released, appended.places[0]
 
@@ -240,12 +250,32 @@ async def expire_holds(connection: Connection, team_id: str, most: int) -> int:
     if not rows:
         return 0
     facts = [
-        NewFact(team_id, EXPIRY, f"hold:{row['hold_id']}", row["expires_at"], HoldExpired(hold_id=row["hold_id"]))
+        NewFact(team_id, HOLDS, end_of(row["hold_id"]), row["expires_at"], HoldExpired(hold_id=row["hold_id"]))
         for row in rows
     ]
-    await append(connection, facts)
-    await connection.execute(EXPIRE, shard_of(team_id), team_id, [row["hold_id"] for row in rows])
-    return len(rows)
+    # A row that was set back moves on to what the log says of its hold.
+    stored = await find(connection, [Identity(new.team_id, new.source, new.id) for new in facts])
+    if missing := [new for new in facts if Identity(new.team_id, new.source, new.id) not in stored]:
+        await append(connection, missing)
+    states = {end.id: ENDED_AS.get(end.type, HoldState.SETTLED) for end in stored.values()}
+    ended = [states.get(new.id, HoldState.EXPIRED).value for new in facts]
+    await connection.execute(END, shard_of(team_id), team_id, [row["hold_id"] for row in rows], ended)
+    return len(missing)
+
+
+def end_of(hold_id: str) -> str:
+    """The one identity of a hold's end."""
+    return f"end:{hold_id}"
+
+
+async def _append_end(connection: Connection, hold_id: str, facts: Sequence[NewFact], head: LockedHead) -> Appended:
+    """Raises Refused: hold_settled, where the log says that it has ended, whatever its row says."""
+    try:
+        return await append(connection, facts, head)
+    except AlreadyStored as ended:
+        if facts[-1].id != end_of(hold_id):
+            raise
+        raise Refused("hold_settled", f"hold {hold_id!r:.140} has ended already") from ended
 
 
 async def _open(connection: Connection, team_id: str, hold_id: str, now: datetime) -> CurrentHold:

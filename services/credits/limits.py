@@ -21,7 +21,7 @@ from services.read_models.balances import TAIL_MAX
 from services.runtime.errors import Refused, Unavailable
 from services.store.append import append
 from services.store.connect import Connection
-from services.store.numbered import numbered
+from services.store.numbered import number_of, numbered
 from services.store.protocols import Reads
 from services.store.read import FACT_COLUMNS, stored_of
 from services.store.shards import shard_of
@@ -29,17 +29,20 @@ from services.store.teams import lock_known_team
 
 LIMITS = "creditwell:limits"
 
-LIMIT_OF_MEMBER = """
-    SELECT number, position, daily, monthly, hard FROM member_limits
-    WHERE shard = $1 AND team_id = $2 AND member_id = $3
+# By the log, not by the row, which somebody may have taken out. Ids sort as their numbers do.
+LAST_LIMIT = f"""
+    SELECT {FACT_COLUMNS} FROM facts
+    WHERE shard = $1 AND team_id = $2 AND source = '{LIMITS}' AND left(id, -7) = $3 ORDER BY id DESC LIMIT 1
 """
 
 SET = """
     INSERT INTO member_limits (shard, team_id, member_id, number, position, daily, monthly, hard)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
     ON CONFLICT (shard, team_id, member_id) DO UPDATE
-    SET number = excluded.number, position = excluded.position, daily = excluded.daily, monthly = excluded.monthly,
-        hard = excluded.hard
+    SET number = greatest(excluded.number, member_limits.number + 1), position = excluded.position,
+        daily = excluded.daily, monthly = excluded.monthly, hard = excluded.hard
+    WHERE (member_limits.position, member_limits.daily, member_limits.monthly, member_limits.hard)
+          IS DISTINCT FROM (excluded.position, excluded.daily, excluded.monthly, excluded.hard)
 """
 
 # One statement is one snapshot: the usage is that of the checkpoint, whatever the projector does meanwhile.
@@ -79,10 +82,14 @@ async def set_limit(
             raise Refused("invalid_limit", f"a limit is 0 or more and at most {format_credits(ENTRY_MAX)} credits")
     now = await lock_known_team(connection, team_id)
     shard = shard_of(team_id)
-    row = await connection.fetchrow(LIMIT_OF_MEMBER, shard, team_id, member_id)
-    if row is not None and Limit(row["daily"], row["monthly"], row["hard"]) == limit:
-        return Place(shard, row["position"])
-    number = 1 if row is None else row["number"] + 1
+    number, row = 1, await connection.fetchrow(LAST_LIMIT, shard, team_id, member_id)
+    if row is not None:
+        last = stored_of(row)
+        number, place = number_of(last.id), Place(shard, last.position)
+        if _limit_of(last) == limit:
+            await connection.execute(SET, shard, team_id, member_id, number, place.position, *limit)
+            return place
+        number += 1
     fact = MemberLimited(
         member_id=member_id, daily_credits=limit.daily, monthly_credits=limit.monthly, hard=limit.hard,
         limited_by=limited_by,
@@ -91,6 +98,12 @@ async def set_limit(
     place = appended.places[0]
     await connection.execute(SET, shard, team_id, member_id, number, place.position, *limit)
     return place
+
+
+def _limit_of(stored: Stored) -> Limit:
+    fact = stored.fact()
+    assert isinstance(fact, MemberLimited), f"{stored.place} is no limit"
+    return Limit(fact.daily_credits, fact.monthly_credits, fact.hard)
 
 
 async def read_spending(

@@ -14,12 +14,11 @@ from schemas.cycles import UnknownZone, cycle, cycle_at, load_zone
 from schemas.facts import NO_ID, RATE_CARD_TEAM, CreditsRefilled, NewFact, PlanAssigned, is_id
 from schemas.places import Place
 from services.runtime.errors import Refused
-from services.store.append import append
+from services.store.append import append, lock_shard
 from services.store.connect import Connection
-from services.store.cycles import CYCLES, OpenCycle, refill, refills_due
+from services.store.cycles import CYCLES, Standing, refill, refills_due, standings
 from services.store.identities import Identity, find
 from services.store.numbered import number_of, numbered
-from services.store.teams import lock_team
 
 PLANS = "creditwell:plans"
 
@@ -56,15 +55,17 @@ async def assign_plan(
     check_team_id(team_id)
     if plan not in catalog.plans:
         raise Refused("unknown_plan", f"{plan!r:.140} is not sold: write one of {', '.join(catalog.plans)}")
-    now, cycle = await lock_team(connection, team_id)
-    if cycle is None:
+    now = await lock_shard(connection, team_id)
+    standing = next(iter(await standings(connection, [team_id])), None)
+    if standing is None:
         fact = _plan(catalog, plan, _anchor(anchor, now), _zone(zone), assigned_by)
         return await _assign_first(connection, team_id, fact, now)
-    _check_fixed(cycle, anchor, zone)
-    if cycle.plan == plan:
-        return await _as_it_is(connection, team_id, cycle)
-    fact = _plan(catalog, plan, cycle.anchor, cycle.zone, assigned_by)
-    return await _assign_next(connection, team_id, fact, cycle.plan_assigned_id, now)
+    last = standing.plan
+    _check_fixed(last, anchor, zone)
+    if last.plan == plan:
+        return PlanAssignment(standing.place, last.plan, last.anchor, last.zone, changed=False)
+    fact = _plan(catalog, plan, last.anchor, last.zone, assigned_by)
+    return await _assign_next(connection, team_id, fact, standing, now)
 
 
 def check_team_id(team_id: str) -> None:
@@ -94,9 +95,9 @@ def _zone(zone: str | None) -> str:
         raise Refused("unknown_zone", str(unknown)) from unknown
 
 
-def _check_fixed(cycle: OpenCycle, anchor: datetime | None, zone: str | None) -> None:
-    if (anchor is not None and anchor != cycle.anchor) or (zone is not None and zone != cycle.zone):
-        fixed = f"{cycle.anchor.isoformat()} in {cycle.zone}"
+def _check_fixed(standing: PlanAssigned, anchor: datetime | None, zone: str | None) -> None:
+    if (anchor is not None and anchor != standing.anchor) or (zone is not None and zone != standing.zone):
+        fixed = f"{standing.anchor.isoformat()} in {standing.zone}"
         raise Refused(
             "anchor_fixed", f"cycles are reckoned from {fixed} for ever: leave anchor and zone out, or repeat them"
         )
@@ -117,11 +118,11 @@ async def _assign_first(connection: Connection, team_id: str, fact: PlanAssigned
 
 
 async def _assign_next(
-    connection: Connection, team_id: str, fact: PlanAssigned, previous_id: str, now: datetime
+    connection: Connection, team_id: str, fact: PlanAssigned, previous: Standing, now: datetime
 ) -> PlanAssignment:
     # Cycles that began under the old plan are refilled by the old plan, so they go before the change.
     due = await refills_due(connection, [team_id], now)
-    following = NewFact(team_id, PLANS, numbered("plan", number_of(previous_id) + 1), now, fact)
+    following = NewFact(team_id, PLANS, numbered("plan", number_of(previous.plan_id) + 1), now, fact)
     added = await _upgrade(connection, following, fact, [new.fact for new in due], now)
     return await _append(connection, [*due, following, *added], following, fact)
 
@@ -149,10 +150,3 @@ async def _append(
 ) -> PlanAssignment:
     appended = await append(connection, facts)
     return PlanAssignment(appended.places[facts.index(assigned)], fact.plan, fact.anchor, fact.zone, changed=True)
-
-
-async def _as_it_is(connection: Connection, team_id: str, cycle: OpenCycle) -> PlanAssignment:
-    identity = Identity(team_id, PLANS, cycle.plan_assigned_id)
-    stored = (await find(connection, [identity]))[identity]
-    place = Place(stored.shard, stored.position)
-    return PlanAssignment(place, cycle.plan, cycle.anchor, cycle.zone, changed=False)

@@ -9,11 +9,12 @@ lock, so it may run twice, late, after a week down, or beside others of its kind
 """
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from datetime import timedelta
 from itertools import groupby
 from operator import itemgetter
 from time import monotonic
+from typing import NamedTuple
 
 from projections.balance.state import ALWAYS
 from schemas.facts import CreditsExpired, NewFact
@@ -30,6 +31,8 @@ from services.runtime.retry import keep_going
 from services.runtime.settings import Settings
 from services.store.append import append, lock_shard
 from services.store.connect import RETRYABLE, Connection, connect_pool
+from services.store.halts import EVERYBODYS, Halts
+from services.store.identities import not_stored
 from services.store.refills import append_refills_due
 
 TEAMS_MAX = 500  # of one look
@@ -39,15 +42,28 @@ SEAL_SECONDS = 20.0
 
 # By statement_timestamp(), as everywhere that an index finds what is due: clock_timestamp() differs from row to row, so
 # no index serves a comparison with it, and each look would read every row.
-DUE = "SELECT shard, team_id FROM teams WHERE cycle_ends_at <= statement_timestamp() ORDER BY cycle_ends_at LIMIT $1"
+DUE = """
+    SELECT shard, team_id FROM teams WHERE cycle_ends_at <= statement_timestamp() AND team_id <> ALL($2)
+    ORDER BY cycle_ends_at LIMIT $1
+"""
 
-ENDED = "SELECT team_id FROM balance WHERE next_end <= statement_timestamp() LIMIT $1"
+ENDED = "SELECT team_id FROM balance WHERE next_end <= statement_timestamp() AND team_id <> ALL($2) LIMIT $1"
 
 HOLDS_ENDED = """
     SELECT DISTINCT team_id FROM (
-        SELECT team_id FROM holds WHERE state = 'open' AND expires_at <= statement_timestamp() ORDER BY expires_at LIMIT $1
+        SELECT team_id FROM holds
+        WHERE state = 'open' AND expires_at <= statement_timestamp() AND team_id <> ALL($2) ORDER BY expires_at LIMIT $1
     ) AS ended
 """
+
+
+class Halted(NamedTuple):
+    """The teams for which one of the works is halted."""
+
+    refill: Halts
+    expiry: Halts
+    holds: Halts
+    sealing: Halts
 
 
 async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: Clock = system_clock) -> None:
@@ -71,39 +87,78 @@ async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: 
 
 async def _work(connection: Connection, grace: timedelta, stop: asyncio.Event, health: Health) -> None:
     sealed = float("-inf")
+    halted = Halted(*(Halts(work, health) for work in Halted._fields))
+    for halts in halted:
+        await halts.begin(connection)
     while not stop.is_set():
-        busy = await refill_due(connection) + await expire_due(connection) + await expire_holds_due(connection)
+        busy = await refill_due(connection, halted.refill)
+        busy += await expire_due(connection, halted.expiry) + await expire_holds_due(connection, halted.holds)
         if monotonic() - sealed >= SEAL_SECONDS:
             sealed = monotonic()
-            busy += await seal_due(connection, grace)
+            busy += await seal_due(connection, grace, halted.sealing)
         health.lag("refill", busy)
         health.beat("refill")
         if not busy:
             await pause(stop, LOOK_SECONDS)
 
 
-async def refill_due(connection: Connection) -> int:
+async def refill_due(connection: Connection, halts: Halts | None = None) -> int:
     """Append the refills of cycles that have begun, of some teams; how many."""
-    due = await connection.fetch(DUE, TEAMS_MAX)
-    count = 0
-    for teams in _together((row["shard"], row["team_id"]) for row in due):
+    halts = halts or _nobody("refill")
+
+    async def refill(teams: list[str]) -> int:
         async with connection.transaction():
             now = await lock_shard(connection, teams[0])
-            count += await append_refills_due(connection, teams, now)
+            count = await append_refills_due(connection, teams, now)
             crashpoint("refill:refilled")
+        return count
+
+    due = await connection.fetch(DUE, TEAMS_MAX, halts.waiting())
+    count = await _each_or_alone(connection, halts, ((row["shard"], row["team_id"]) for row in due), refill)
+    await halts.settle(connection, [row["team_id"] for row in due])
     return count
 
 
-async def expire_due(connection: Connection) -> int:
-    """Write down the end of lots of some teams; how many facts that took."""
+def _nobody(work: str) -> Halts:
+    """For whoever works once: nobody is halted yet."""
+    return Halts(work, Health("refill"))
+
+
+async def _each_or_alone(
+    connection: Connection,
+    halts: Halts,
+    teams: Iterable[tuple[int, str]],
+    work: Callable[[list[str]], Awaitable[int]],
+) -> int:
+    """Work for teams of one shard together; where that goes wrong, for each alone. How much was done."""
     count = 0
-    for row in await connection.fetch(ENDED, TEAMS_MAX):
+    for together in _together(teams):
         try:
-            async with connection.transaction():
-                count += await expire(connection, row["team_id"])
+            count += await work(together)
+        except EVERYBODYS:
+            raise
+        except Exception:  # noqa: BLE001 - which of them it is will be found out
+            for team_id in together:
+                async with halts.guard(connection, team_id):
+                    count += await work([team_id])
+        else:
+            await halts.go_on(connection, together)
+    return count
+
+
+async def expire_due(connection: Connection, halts: Halts | None = None) -> int:
+    """Write down the end of lots of some teams; how many facts that took."""
+    halts = halts or _nobody("expiry")
+    count = 0
+    due = [row["team_id"] for row in await connection.fetch(ENDED, TEAMS_MAX, halts.waiting())]
+    for team_id in due:
+        try:
+            async with halts.guard(connection, team_id), connection.transaction():
+                count += await expire(connection, team_id)
                 crashpoint("refill:expired")
         except Unavailable as behind:  # the others need not wait for this one
-            get_log().warning("can't yet tell what has ended", team_id=row["team_id"], why=str(behind))
+            get_log().warning("can't yet tell what has ended", team_id=team_id, why=str(behind))
+    await halts.settle(connection, due)
     return count
 
 
@@ -121,36 +176,49 @@ async def expire(connection: Connection, team_id: str) -> int:
         for lot in balance.team.lots
         if not lot.ended and lot.ends_at <= now
     ]
-    if facts:
-        await append(connection, facts)
-    return len(facts)
+    # A row that was set back says that lots have not ended whose end is in the log.
+    missing = await not_stored(connection, facts)
+    if missing:
+        await append(connection, missing)
+    return len(missing)
 
 
-async def expire_holds_due(connection: Connection) -> int:
+async def expire_holds_due(connection: Connection, halts: Halts | None = None) -> int:
     """Write down the end of holds of some teams; how many. A read counts none of them any more, written down or not."""
+    halts = halts or _nobody("holds")
     count = 0
-    for row in await connection.fetch(HOLDS_ENDED, TEAMS_MAX):
-        async with connection.transaction():
-            count += await expire_holds(connection, row["team_id"], TOGETHER)
+    due = [row["team_id"] for row in await connection.fetch(HOLDS_ENDED, TEAMS_MAX, halts.waiting())]
+    for team_id in due:
+        async with halts.guard(connection, team_id), connection.transaction():
+            count += await expire_holds(connection, team_id, TOGETHER)
             crashpoint("refill:holds_expired")
+    await halts.settle(connection, due)
     return count
 
 
-async def seal_due(connection: Connection, grace: timedelta) -> int:
+async def seal_due(connection: Connection, grace: timedelta, halts: Halts | None = None) -> int:
     """Seal every cycle that is final; how many."""
+    halts = halts or _nobody("sealing")
     passed = await passed_at(connection)
     if passed is None:
         return 0
-    count, after = 0, (-1, "")
+
+    async def seal_all(teams: list[str]) -> int:
+        async with connection.transaction():
+            return await seal(connection, teams, passed, grace)
+
+    count, after, looked_at = 0, (-1, ""), list[str]()
+    waiting = set(halts.waiting())
     while page := await teams_to_seal(connection, after, TEAMS_MAX):
-        for teams in _together(page):
-            async with connection.transaction():
-                count += await seal(connection, teams, passed, grace)
+        due = [(shard, team_id) for shard, team_id in page if team_id not in waiting]
+        count += await _each_or_alone(connection, halts, due, seal_all)
+        looked_at += [team_id for _, team_id in due]
         after = page[-1]
+    await halts.settle(connection, looked_at)
     return count
 
 
-def _together(teams: Iterator[tuple[int, str]] | Sequence[tuple[int, str]]) -> Iterator[list[str]]:
+def _together(teams: Iterable[tuple[int, str]]) -> Iterator[list[str]]:
     """Teams of one shard, some at a time."""
     for _, group in groupby(sorted(teams), key=itemgetter(0)):
         ids = [team_id for _, team_id in group]

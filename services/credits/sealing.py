@@ -10,15 +10,15 @@ taken once.
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-import asyncpg
-
-from schemas.cycles import cycle, cycle_at
+from schemas.cycles import UnknownZone, cycle, cycle_at
 from schemas.facts import NewFact, PeriodSealed
 from schemas.topics import USAGE
 from services.runtime.crashpoints import crashpoint
+from services.runtime.logs import get_log
 from services.store.append import append, lock_shard
 from services.store.connect import Connection
-from services.store.cycles import CYCLES
+from services.store.cycles import CYCLES, Standing, standings
+from services.store.identities import not_stored
 from services.store.read import read_team
 from services.store.shards import shard_of
 
@@ -30,9 +30,8 @@ OPEN_TOO_LONG = """
     WHERE sealed_cycle < cycle - 1 AND (shard, team_id) > ($1, $2) ORDER BY shard, team_id LIMIT $3
 """
 
-OF_SHARD = """
-    SELECT shard, team_id, plan_assigned_id, anchor, zone, cycle, sealed_cycle FROM teams
-    WHERE shard = $1 AND team_id = ANY($2) AND sealed_cycle < cycle - 1
+SEALED = """
+    SELECT team_id, sealed_cycle FROM teams WHERE shard = $1 AND team_id = ANY($2) AND sealed_cycle < cycle - 1
 """
 
 MOVE = """
@@ -56,38 +55,40 @@ async def teams_to_seal(connection: Connection, after: tuple[int, str], limit: i
 async def seal(connection: Connection, team_ids: Sequence[str], passed: datetime, grace: timedelta) -> int:
     """Seal what is final of these teams of one shard, in the caller's transaction; how many cycles that were."""
     shard, now = shard_of(team_ids[0]), await lock_shard(connection, team_ids[0])
+    sealed = {row["team_id"]: row["sealed_cycle"] for row in await connection.fetch(SEALED, shard, list(team_ids))}
     facts: list[NewFact] = []
-    for team in await connection.fetch(OF_SHARD, shard, list(team_ids)):
-        facts += await _final(connection, team, now, min(now, passed) - grace)
+    for team in await standings(connection, list(sealed)):
+        try:
+            facts += await _final(connection, team, sealed[team.team_id], now, min(now, passed) - grace)
+        except UnknownZone as unknown:  # its seals wait, and nobody else's
+            get_log().warning("can't tell when its cycles end", team_id=team.team_id, why=str(unknown))
     if facts:
-        await append(connection, facts)
+        # Where a row was set back, its seals are stored: it moves on, and nothing is said twice.
+        if missing := await not_stored(connection, facts):
+            await append(connection, missing)
         last = {new.team_id: new.fact.cycle for new in facts if isinstance(new.fact, PeriodSealed)}
         await connection.execute(MOVE, shard, list(last), list(last.values()))
         crashpoint("refill:sealed")
     return len(facts)
 
 
-async def _final(connection: Connection, team: asyncpg.Record, now: datetime, before: datetime) -> list[NewFact]:
+async def _final(
+    connection: Connection, team: Standing, sealed_cycle: int, now: datetime, before: datetime
+) -> list[NewFact]:
     """The seals of a team's cycles that ended before a moment, oldest first."""
     facts = []
-    for k in range(await _first_open(connection, team), team["cycle"]):
-        over = cycle(team["anchor"], team["zone"], k)
+    for k in range(await _first_open(connection, team, sealed_cycle), team.cycle):
+        over = cycle(team.plan.anchor, team.plan.zone, k)
         if over.ends_at > before:
             break
-        fact = PeriodSealed(
-            plan_assigned_id=team["plan_assigned_id"], cycle=k, starts_at=over.starts_at, ends_at=over.ends_at
-        )
-        facts.append(NewFact(team["team_id"], CYCLES, f"seal:{fact.plan_assigned_id}:{k}", now, fact))
+        fact = PeriodSealed(plan_assigned_id=team.plan_id, cycle=k, starts_at=over.starts_at, ends_at=over.ends_at)
+        facts.append(NewFact(team.team_id, CYCLES, f"seal:{fact.plan_assigned_id}:{k}", now, fact))
     return facts
 
 
-async def _first_open(connection: Connection, team: asyncpg.Record) -> int:
-    """The cycle after the one that was sealed last, or that came before the team's first.
-
-    A row that has -1 may have it from the column's default, which says nothing: then the team's first fact is asked.
-    """
-    following: int = team["sealed_cycle"] + 1
-    if following != 0:
-        return following
-    (first,) = await read_team(connection, team["shard"], team["team_id"], 0, 1)
-    return max(following, cycle_at(team["anchor"], team["zone"], first.occurred_at))
+async def _first_open(connection: Connection, team: Standing, sealed_cycle: int) -> int:
+    """The cycle after the one that was sealed last; never before the team's first, whatever its row says."""
+    if sealed_cycle > 0:
+        return sealed_cycle + 1
+    (first,) = await read_team(connection, team.place.shard, team.team_id, 0, 1)
+    return max(sealed_cycle + 1, cycle_at(team.plan.anchor, team.plan.zone, first.occurred_at))

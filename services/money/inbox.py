@@ -22,6 +22,7 @@ from services.money import reversals
 from services.money.checkout import customers
 from services.money.checkout import flow as pages
 from services.money.checkout import rows as checkouts
+from services.money.checkout.purchases import true_to_log
 from services.money.reversals import ReversalOutcome
 from services.money.stripe_client import Charges, Missing
 from services.money.top_ups import attempts
@@ -30,6 +31,7 @@ from services.runtime.errors import Unavailable
 from services.runtime.health import Health
 from services.runtime.logs import get_log
 from services.store.connect import AWAY, Connection, Pool
+from services.store.halts import EVERYBODYS, Halts
 
 TAKEN_SECONDS = 30  # more than two of the longest requests
 FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS = 1, 3_600
@@ -113,7 +115,9 @@ EventHandler = Callable[[InboxWorker, InboxEvent], Awaitable[EventOutcome]]
 
 async def work_on_inbox(pool: Pool, charges: Charges, stop: asyncio.Event, health: Health) -> None:
     """Work on whatever Stripe tells, and look at what it may have forgotten to tell, until told to stop."""
-    worker = InboxWorker(pool, charges)
+    worker, halts = InboxWorker(pool, charges), Halts("inbox", health)
+    async with pool.acquire() as connection:
+        await halts.begin(connection)
     while not stop.is_set():
         async with pool.acquire() as connection:
             event = await take_news(connection, AT_ONCE)
@@ -121,9 +125,9 @@ async def work_on_inbox(pool: Pool, charges: Charges, stop: asyncio.Event, healt
         health.lag("inbox", len(event) + len(waiting))
         async with asyncio.TaskGroup() as tasks:
             for one in event:
-                tasks.create_task(_unless_away(work_on(worker, one), event_id=one.event_id))
+                tasks.create_task(_alone(worker, halts, one.event_id, work_on(worker, one)))
             for record in waiting:
-                tasks.create_task(_unless_away(look_at(worker, record), checkout_id=str(record.id)))
+                tasks.create_task(_alone(worker, halts, f"page {record.id}", look_at(worker, record)))
         health.beat("inbox")
         if not event and not waiting:
             await pause(stop, LOOK_SECONDS)
@@ -155,15 +159,25 @@ async def look_at(worker: InboxWorker, record: checkouts.CheckoutRow) -> None:
     await pages.follow(worker.charges, worker.transaction, record)
 
 
-async def _unless_away(work: Awaitable[None], **about: str) -> None:
+async def _alone(worker: InboxWorker, halts: Halts, name: str, work: Awaitable[None]) -> None:
     """What was taken comes back by itself after a while.
 
     So where the database or Stripe is away, this is all there is to do.
+    So does what goes wrong for one event or page, which is halted by that; it stops nobody else's.
     """
     try:
         await work
     except (Unavailable, *AWAY) as away:
-        get_log().warning("not now; it comes back by itself", why=repr(away), **about)
+        get_log().warning("not now; it comes back by itself", why=repr(away), name=name)
+    except EVERYBODYS:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is one event's
+        async with worker.pool.acquire() as connection:
+            await halts.halt(connection, name, error)
+    else:
+        if name in halts.again_at:
+            async with worker.pool.acquire() as connection:
+                await halts.go_on(connection, [name])
 
 
 def leave(reason: str) -> EventOutcome:
@@ -196,6 +210,7 @@ async def follow_page(worker: InboxWorker, event: InboxEvent) -> EventOutcome:
     async with worker.transaction() as connection:
         record = await checkouts.find(connection, id_of(event.checkout_id)) if event.checkout_id else None
         customer = await customers.read_customer(connection, record.team_id) if record is not None else None
+        record = await true_to_log(connection, record) if record is not None else None
     if record is None:
         return leave("no page of ours")
     if record.session_id is None:

@@ -30,7 +30,7 @@ from schemas.facts import (
     TopUpSuspended,
 )
 from services.money.stripe_client import Charges, Dispute, Intent, Missing
-from services.money.top_ups.attempts import STRIPE, TOP_UPS, append_top_up, read_top_ups
+from services.money.top_ups.attempts import STRIPE, TOP_UPS, append_top_up, fold_top_ups
 from services.runtime.crashpoints import crashpoint
 from services.runtime.errors import Unavailable
 from services.runtime.logs import get_log
@@ -182,7 +182,7 @@ async def _pause_top_ups(
     opened = any(isinstance(fact, ChargeDisputed) for fact in appended)
     if not opened and not any(isinstance(fact, DisputeClosed) for fact in appended):
         return
-    state = await read_top_ups(connection, team_id)
+    state = await fold_top_ups(connection, team_id)
     name = f"{account.payment_intent_id}:{account.reversals}"
     if opened and state.enabled and state.suspension is None:
         fingerprint = state.card.fingerprint if state.card is not None else None

@@ -17,6 +17,7 @@ from prometheus_client import Counter, Gauge
 from projections.top_ups.decisions import decide, resumption_due
 from projections.top_ups.state import OFTEN, TopUps
 from schemas.catalog import Catalog
+from schemas.cycles import UnknownZone
 from schemas.facts import NewFact, TopUpRequested, TopUpSkipped
 from schemas.topics import EVENTS
 from services.money.inbox import work_on_inbox
@@ -36,8 +37,9 @@ from services.runtime.logs import get_log
 from services.runtime.retry import keep_going
 from services.runtime.settings import Settings
 from services.runtime.settings_loading import catalog_of
-from services.store.append import lock_shard
+from services.store.append import AlreadyStored
 from services.store.connect import RETRYABLE, Connection, Pool, connect_pool
+from services.store.halts import EVERYBODYS, Halts
 from services.store.refills import append_refills_due
 
 GROUP = "creditwell-topup"
@@ -135,8 +137,11 @@ async def sweep(worker: "Worker", stop: asyncio.Event) -> None:
             raise Unavailable("the projector has not made its tables yet")
         worker.health.back("the database")
         worker.health.ready()
+        await worker.halts.begin(connection)
+        for team_id in worker.halts.again_at:
+            worker.want(team_id)
         while not stop.is_set():
-            for team_id in await attempts.teams_due(connection, SWEEP_MAX):
+            for team_id in await attempts.teams_due(connection, SWEEP_MAX, worker.halts.waiting()):
                 worker.want(team_id)
             worker.health.lag("topup", len(worker.waiting))
             worker.figures.oldest.set(await attempts.oldest_seconds(connection))
@@ -171,9 +176,13 @@ class Worker:
     owner: str
     health: Health
     figures: Figures
+    halts: Halts = field(init=False)
     queue: "asyncio.Queue[str | None]" = field(default_factory=asyncio.Queue)
     waiting: set[str] = field(default_factory=set)
     busy: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.halts = Halts("top-ups", self.health)
 
     def want(self, team_id: str) -> None:
         """Look at this team soon; to ask often is to ask once."""
@@ -193,27 +202,46 @@ class Worker:
             self.waiting.discard(team_id)
             self.busy.add(team_id)
             try:
-                await self.look_at(team_id)
+                if team_id not in self.halts.waiting():
+                    await self.look_at_guarded(team_id)
             except RETRYABLE as away:
                 get_log().warning("not now; the sweep comes back to it", team_id=team_id, why=repr(away))
+            except (AlreadyStored, UnknownZone) as wrong:  # of one team; the others need not wait for it
+                get_log().error("this team's top-ups stand still", team_id=team_id, why=repr(wrong))
             self.busy.discard(team_id)
             self.health.beat("topup")
             if team_id in self.waiting:
                 self.queue.put_nowait(team_id)
 
+    async def look_at_guarded(self, team_id: str) -> None:
+        """As `look_at`; what goes wrong for this team halts it alone."""
+        try:
+            await self.look_at(team_id)
+        except EVERYBODYS:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is one team's
+            async with self.pool.acquire() as connection:
+                await self.halts.halt(connection, team_id, error)
+        else:
+            if team_id in self.halts.again_at:
+                async with self.pool.acquire() as connection:
+                    await self.halts.go_on(connection, [team_id])
+
     async def look_at(self, team_id: str) -> None:
         """Decide what is due, then go on with the attempt that is open, if there is one."""
         async with self.pool.acquire() as connection, connection.transaction():
             state = await self.decide(connection, team_id)
+            if state.open is None:
+                await attempts.put_right(connection, state)
         if state.open is not None:
             crashpoint("topup:requested")
             await self.charging.go_on(team_id)
 
     async def decide(self, connection: Connection, team_id: str) -> TopUps:
         """Append the decision that is due for a team, in the caller's transaction; its top-ups afterwards."""
-        now = await lock_shard(connection, team_id)
-        await append_refills_due(connection, [team_id], now)
-        state = await attempts.read_top_ups(connection, team_id)
+        state, now = await attempts.lock_top_ups(connection, team_id)
+        if await append_refills_due(connection, [team_id], now):
+            state = await attempts.catch_up(connection, state)
         if (resumed := resumption_due(state)) is not None:
             name = f"resumed:{state.position}"
             state = await attempts.append_top_up(connection, state, [NewFact(team_id, TOP_UPS, name, now, resumed)])

@@ -12,8 +12,10 @@ from uuid import UUID, uuid5
 
 from projections.notices import notice_of
 from schemas.facts import Stored
+from schemas.notices import Notice
 from services.store.claims import Claims
 from services.store.connect import Connection
+from services.store.halts import Halts
 from services.store.read import FACT_COLUMNS, stored_of
 
 NOTICES = "notices"  # the reader's name
@@ -130,26 +132,53 @@ async def begin(connection: Connection) -> None:
     await connection.execute(BEGIN, NOTICES)
 
 
-async def keep_new(connection: Connection, claims: Claims, page: str | None) -> int:
+async def keep_new(connection: Connection, claims: Claims, page: str | None, halts: Halts) -> int:
     """Make rows of the next facts that the host is told of, and move the checkpoints; how many facts were read.
+
+    A fact of which no notice can be made halts the notices of its shard, for they go out in order.
 
     Raises:
         Fenced: a shard has another owner.
     """
-    positions = claims.positions
+    waiting = set(halts.waiting())
+    positions = {shard: position for shard, position in claims.positions.items() if _name(shard) not in waiting}
     rows = await connection.fetch(TO_TELL, list(positions), list(positions.values()), FACTS_MAX)
     if not rows:
         return 0
-    facts = [stored_of(row) for row in rows]
-    reached = {stored.shard: stored.position for stored in facts}
-    async with connection.transaction():
-        await claims.lock_and_move(connection, reached)
-        await _keep(connection, facts, page)
-    claims.moved(reached)
-    return len(facts)
+    notices, wrong = _notices_of([stored_of(row) for row in rows], page)
+    reached = {stored.shard: stored.position for stored, _ in notices}
+    if reached:
+        async with connection.transaction():
+            await claims.lock_and_move(connection, reached)
+            await _keep(connection, notices)
+        claims.moved(reached)
+    for shard, (stored, error) in wrong.items():
+        await halts.halt(connection, _name(shard), error, shard=shard, position=stored.position)
+    await halts.go_on(connection, [_name(shard) for shard in reached.keys() - wrong.keys()])
+    return len(notices)
 
 
-async def _keep(connection: Connection, facts: Iterable[Stored], page: str | None) -> None:
+def _name(shard: int) -> str:
+    return f"shard {shard}"
+
+
+def _notices_of(
+    facts: Iterable[Stored], page: str | None
+) -> tuple[list[tuple[Stored, Notice | None]], dict[int, tuple[Stored, Exception]]]:
+    """Each fact with its notice; and by shard the first of which none can be made, behind which nothing is told."""
+    notices: list[tuple[Stored, Notice | None]] = []
+    wrong: dict[int, tuple[Stored, Exception]] = {}
+    for stored in facts:
+        if stored.shard in wrong:
+            continue
+        try:
+            notices.append((stored, notice_of(stored, page)))
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is this fact's
+            wrong[stored.shard] = (stored, error)
+    return notices, wrong
+
+
+async def _keep(connection: Connection, notices: Iterable[tuple[Stored, Notice | None]]) -> None:
     new = [
         (
             stored.shard,
@@ -160,8 +189,8 @@ async def _keep(connection: Connection, facts: Iterable[Stored], page: str | Non
             notice.body(),
             stored.recorded_at,
         )
-        for stored in facts
-        if (notice := notice_of(stored, page)) is not None
+        for stored, notice in notices
+        if notice is not None
     ]
     if new:
         await connection.execute(KEEP, *map(list, zip(*new, strict=True)), LATE)

@@ -37,6 +37,7 @@ from services.runtime.retry import keep_going
 from services.runtime.settings import Settings
 from services.store.claims import Claims
 from services.store.connect import AWAY, RETRYABLE, Connection, connect_pool
+from services.store.halts import Halts
 
 SENDING_MAX = 8  # at once
 LIMITS = httpx2.Limits(max_connections=SENDING_MAX)
@@ -118,11 +119,16 @@ class Notifying:
     metrics: NoticeMetrics
     count_seconds: float = COUNT_SECONDS
     sending: dict[asyncio.Task[HostAnswer], Due] = field(default_factory=dict)
+    halts: Halts = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.halts = Halts("notices", self.health)
 
     async def run(self) -> None:
         """Until told to stop; then what is under way gets a few seconds."""
         joined = counted = float("-inf")
         await notice_rows.begin(self.connection)
+        await self.halts.begin(self.connection)
         try:
             while not self.stop.is_set():
                 if monotonic() - joined >= self.claims.renew_seconds:
@@ -146,7 +152,7 @@ class Notifying:
 
         Waits a little where there is nothing to do.
         """
-        kept = await notice_rows.keep_new(self.connection, self.claims, self.page)
+        kept = await notice_rows.keep_new(self.connection, self.claims, self.page, self.halts)
         if kept:
             crashpoint("notices:kept")
             self.health.beat("notices")

@@ -27,6 +27,7 @@ from services.runtime.health import Health
 from services.runtime.retry import keep_going
 from services.store.append import append, lock_shard
 from services.store.connect import RETRYABLE, Connection, Pool
+from services.store.halts import Halts
 from services.store.identities import Identity, find
 from services.store.refills import append_refills_due
 
@@ -41,7 +42,7 @@ JUDGED_MAX = 10_000
 # Teams whose alarm was judged at this position or later are waiting for the projector, or for nothing.
 ALARMS = """
     SELECT b.team_id FROM balance b
-    WHERE b.alarm AND NOT EXISTS (
+    WHERE b.alarm AND b.team_id <> ALL($4) AND NOT EXISTS (
         SELECT FROM unnest($1::text[], $2::bigint[]) AS judged (team_id, position)
         WHERE judged.team_id = b.team_id AND judged.position >= b.position
     )
@@ -64,17 +65,21 @@ async def watch_low(pool: Pool, stop: asyncio.Event, health: Health, clock: Cloc
 
 async def _watch(connection: Connection, stop: asyncio.Event, health: Health) -> None:
     judged: dict[str, int] = {}
+    halts = Halts("low balances", health)
+    await halts.begin(connection)
     while not stop.is_set():
-        alarms = await connection.fetch(ALARMS, list(judged), list(judged.values()), TEAMS_MAX)
+        alarms = await connection.fetch(ALARMS, list(judged), list(judged.values()), TEAMS_MAX, halts.waiting())
         health.lag("low balances", len(alarms))
         wait_seconds = 0.0 if alarms else IDLE_SECONDS
         for alarm in alarms:
             try:
-                judged[alarm["team_id"]] = await judge(connection, alarm["team_id"])
+                async with halts.guard(connection, alarm["team_id"]):
+                    judged[alarm["team_id"]] = await judge(connection, alarm["team_id"])
             except Unavailable:  # too far behind to be exact about this team; the others need not wait
                 wait_seconds = CATCHING_UP_SECONDS
             else:
                 health.beat("low balances")
+        await halts.settle(connection, [alarm["team_id"] for alarm in alarms])
         if len(judged) > JUDGED_MAX:
             judged.clear()  # it only saves looking twice
         await pause(stop, wait_seconds)

@@ -20,9 +20,18 @@ from services.runtime.crashpoints import crashpoint
 from services.store.claims import Claims
 from services.store.connect import Connection, in_memory
 from services.store.copying import COPY_BEGIN, COPY_END
+from services.store.halts import EVERYBODYS
 
 STATES_MAX = 100_000  # about a kilobyte each
 MEMBER_DAYS_MAX = 50_000  # about as much
+
+
+class Poisoned(Exception):
+    """A fact that can't be folded, or follows a state that can't be read; the cause says why."""
+
+    def __init__(self, stored: Stored) -> None:
+        super().__init__(f"{stored.type} at {stored.place}")
+        self.stored = stored
 
 
 @dataclass(slots=True)
@@ -57,6 +66,7 @@ class Projecting:
 
         Raises:
             Fenced: another process owns one of the shards; the states are gone, join again.
+            Poisoned: nothing is saved; what comes before that fact in its shard, and the other shards, can be.
         """
         try:
             await self._load(connection, facts)
@@ -84,29 +94,54 @@ class Projecting:
             (stored.shard, stored.team_id) for read in facts.values() for stored in read if stored.team_id not in states
         }
         if missing:
-            states.update(await load(connection, sorted(missing), self.versions["balance"]))
+            try:
+                states.update(await load(connection, sorted(missing), self.versions["balance"]))
+            except EVERYBODYS:
+                raise
+            except Exception:
+                await self._load_alone(connection, facts)
+                raise
+
+    async def _load_alone(self, connection: Connection, facts: Mapping[int, list[Stored]]) -> None:
+        """Find out whose state can't be read."""
+        for read in facts.values():
+            for stored in {stored.team_id: stored for stored in reversed(read)}.values():
+                try:
+                    await load(connection, [(stored.shard, stored.team_id)], self.versions["balance"])
+                except EVERYBODYS:
+                    raise
+                except Exception as error:
+                    raise Poisoned(stored) from error
 
     async def _fold(self, connection: Connection, facts: Mapping[int, list[Stored]]) -> ProjectedBatch:
         batch = ProjectedBatch(
             has_voids=any(stored.type == UsageVoided.type for read in facts.values() for stored in read)
         )
-        for shard, read in facts.items():
-            for stored in read:
-                fact = stored.fact()
-                if stored.team_id == RATE_CARD_TEAM:
-                    continue
-                team = self.states[stored.team_id]
-                if stored.type == UsageVoided.type and isinstance(fact, UsageVoided):
-                    entries = evolve(team, stored, fact, *await self._paid(connection, batch, stored, fact, team))
-                else:
-                    entries = evolve(team, stored, fact)
-                batch.touched[stored.team_id] = (shard, team)
-                snapshot = note(team, stored)
-                if snapshot is not None:
-                    batch.snapshots.append(snapshot)
-                if entries:
-                    _note(batch, stored, fact, team, entries)
-            batch.reached[shard] = read[-1].position
+        stored = None
+        try:
+            for shard, read in facts.items():
+                for stored in read:
+                    fact = stored.fact()
+                    if stored.team_id == RATE_CARD_TEAM:
+                        continue
+                    team = self.states[stored.team_id]
+                    if stored.type == UsageVoided.type and isinstance(fact, UsageVoided):
+                        entries = evolve(team, stored, fact, *await self._paid(connection, batch, stored, fact, team))
+                    else:
+                        entries = evolve(team, stored, fact)
+                    batch.touched[stored.team_id] = (shard, team)
+                    snapshot = note(team, stored)
+                    if snapshot is not None:
+                        batch.snapshots.append(snapshot)
+                    if entries:
+                        _note(batch, stored, fact, team, entries)
+                batch.reached[shard] = read[-1].position
+        except EVERYBODYS:
+            raise
+        except Exception as error:
+            if stored is None:
+                raise
+            raise Poisoned(stored) from error
         return batch
 
     async def _paid(

@@ -6,15 +6,18 @@ cause a charge.
 """
 
 import asyncio
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from time import monotonic
 from uuid import uuid4
 
 import structlog
 from prometheus_client import Counter
 
+from schemas.facts import Stored
 from services.read_models.balances import PROJECTOR
 from services.read_models.low_balance import watch_low
-from services.read_models.projecting import Projecting
+from services.read_models.projecting import Poisoned, Projecting
 from services.read_models.rebuild import drop_previous, ensure_projections, live_versions
 from services.runtime.clock import Clock, system_clock
 from services.runtime.errors import Fenced
@@ -23,6 +26,7 @@ from services.runtime.retry import keep_going
 from services.runtime.settings import Settings
 from services.store.claims import Claims
 from services.store.connect import AWAY, Connection, Pool, connect_pool
+from services.store.halts import EVERYBODYS, Halts
 from services.store.read import heads, read_after
 
 BATCH_MAX = 30_000  # facts of one transaction; the more, the fewer cells and balances are written per fact
@@ -33,6 +37,68 @@ IDLE_SECONDS = 0.01
 DROP_SECONDS = 3600
 
 log = structlog.get_logger("projector")
+
+
+@dataclass(slots=True)
+class HaltedShards:
+    """The shards that stand at a fact which can't be folded, with the name under which each is halted.
+
+    Facts after it are not folded either: a balance that lacks a fact would be wrong in silence. So the other teams of
+    the shard wait too (their reads fold the rest by themselves, some thousand facts each), those of all other shards do
+    not. Whoever mends the code or the row need do nothing more: the shard is tried again each minute, and goes on where
+    it stands.
+    """
+
+    halts: Halts
+    names: dict[int, str] = field(default_factory=dict)
+
+    async def begin(self, connection: Connection, shards: Collection[int]) -> None:
+        """The shards of this process are others now."""
+        self.halts.leave([name for shard, name in self.names.items() if shard not in shards])
+        names = await self.halts.begin(connection, shards)
+        self.names = {shard: name for name, shard in names.items() if shard is not None}
+
+    def waiting(self) -> set[int]:
+        """Which shards to leave alone now."""
+        waiting = set(self.halts.waiting())
+        return {shard for shard, name in self.names.items() if name in waiting}
+
+    async def project(self, connection: Connection, projecting: Projecting, facts: Mapping[int, list[Stored]]) -> int:
+        """Fold and save all of it, or what can be, and halt the shards of the rest; how many facts were saved."""
+        try:
+            await projecting.project(connection, facts)
+        except EVERYBODYS:
+            raise
+        except Exception:  # noqa: BLE001 - which shard it is will be found out
+            return sum([await self._project_alone(connection, projecting, shard, facts[shard]) for shard in facts])
+        for shard in self.names.keys() & facts.keys():
+            await self.halts.go_on(connection, [self.names.pop(shard)])
+        return sum(map(len, facts.values()))
+
+    async def _project_alone(
+        self, connection: Connection, projecting: Projecting, shard: int, read: list[Stored]
+    ) -> int:
+        try:
+            await projecting.project(connection, {shard: read})
+        except EVERYBODYS:
+            raise
+        except Poisoned as poisoned:
+            before = [stored for stored in read if stored.position < poisoned.stored.position]
+            count = await self._project_alone(connection, projecting, shard, before) if before else 0
+            await self._halt(connection, shard, poisoned.stored.team_id, poisoned, poisoned.stored.position)
+            return count
+        except Exception as error:  # noqa: BLE001 - what can't be saved is somebody's in this shard
+            await self._halt(connection, shard, f"shard {shard}", error, read[0].position)
+            return 0
+        if shard in self.names:
+            await self.halts.go_on(connection, [self.names.pop(shard)])
+        return len(read)
+
+    async def _halt(self, connection: Connection, shard: int, name: str, error: Exception, position: int) -> None:
+        if (before := self.names.get(shard, name)) != name:
+            await self.halts.go_on(connection, [before])
+        self.names[shard] = name
+        await self.halts.halt(connection, name, error, shard=shard, position=position)
 
 
 async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: Clock = system_clock) -> None:
@@ -69,6 +135,7 @@ async def _project_while_owner(
     """Fold what comes, until told to stop or fenced; the versions are those that were live at the beginning."""
     await ensure_projections(connection)
     projecting = Projecting(claims, {})
+    halted = HaltedShards(Halts("projector", health))
     renew_at = drop_at = 0.0
     health.back("the database")
     health.ready(True)
@@ -78,17 +145,17 @@ async def _project_while_owner(
                 # Read after the claim: a later switch of versions fences it.
                 projecting.versions = await live_versions(connection)
                 projecting.forget()
+                await halted.begin(connection, claims.positions)
             renew_at = monotonic() + claims.renew_seconds
         if monotonic() >= drop_at:
             await drop_previous(connection)
             drop_at = monotonic() + DROP_SECONDS
-        behind = await _behind(connection, claims, health)
+        behind = await _behind(connection, claims, health, halted.waiting())
         if not behind:
             await asyncio.sleep(IDLE_SECONDS)
             continue
         facts = await read_after(connection, behind, max(1, BATCH_MAX // len(behind)))
-        await projecting.project(connection, facts)
-        count = sum(map(len, facts.values()))
+        count = await halted.project(connection, projecting, facts)
         folded.inc(count)
         health.beat("projector")
         if count < BATCH_SMALL:
@@ -96,9 +163,9 @@ async def _project_while_owner(
     await claims.leave(connection)
 
 
-async def _behind(connection: Connection, claims: Claims, health: Health) -> dict[int, int]:
-    """The claimed shards that have facts after their checkpoints, with these checkpoints."""
+async def _behind(connection: Connection, claims: Claims, health: Health, halted: Collection[int]) -> dict[int, int]:
+    """The claimed shards that have facts after their checkpoints, with these checkpoints; but those that are halted."""
     ends = await heads(connection)
-    lags = {shard: ends[shard] - position for shard, position in claims.positions.items()}
+    lags = {shard: ends[shard] - at for shard, at in claims.positions.items() if shard not in halted}
     health.lag("projector", sum(lags.values()))
     return {shard: claims.positions[shard] for shard, missing in lags.items() if missing}

@@ -2,12 +2,15 @@
 
 Stuck is detected by progress: work waits and nothing has moved for 30 s, while Kafka and the database answer. Then
 `/healthz` says 503, so that the process is started anew. Where the world is away, waiting is right, and only `/readyz`
-says 503.
+says 503. Where one kind of work waits for somebody else (a transaction that was left open), it is held up: said with
+its reason, and nobody's standstill.
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -19,6 +22,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 STUCK_SECONDS = 30
+HALTED_MAX = 100  # named in one answer; `creditwell halted list` has all of them
 
 
 @dataclass(slots=True)
@@ -30,6 +34,14 @@ class WorkProgress:
     behind_since: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class HeldUp:
+    """Why a kind of work can't go on, and since when."""
+
+    why: str
+    since: float
+
+
 @dataclass(slots=True)
 class Health:
     """What a process tells of itself. Its metrics go into `registry`; no team in any label."""
@@ -39,6 +51,8 @@ class Health:
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
     work: dict[str, WorkProgress] = field(default_factory=dict)
     absent: dict[str, str] = field(default_factory=dict)
+    held_up: dict[str, HeldUp] = field(default_factory=dict)
+    halted: dict[tuple[str, str], str] = field(default_factory=dict)
     back_at: float = 0.0
     is_ready: bool = False
 
@@ -56,6 +70,23 @@ class Health:
     def gone(self, name: str) -> None:
         """This work is somebody else's now: how much of it waits is theirs to say."""
         self.work.pop(name, None)
+        self.held_up.pop(name, None)
+
+    def held(self, name: str, why: str | None) -> None:
+        """This work waits for somebody else, and a new start of the process would mend nothing; None: it goes on."""
+        if why is not None:
+            before = self.held_up.get(name)
+            self.held_up[name] = HeldUp(why, self.now() if before is None else before.since)
+        elif self.held_up.pop(name, None) is not None:
+            self._work(name).moved_at = self.now()
+
+    def halt(self, work: str, name: str, why: str) -> None:
+        """This work goes wrong for one team (or shard, or event), and goes on for all others."""
+        self.halted[work, name] = why
+
+    def go_on(self, work: str, name: str) -> None:
+        """It went well."""
+        self.halted.pop((work, name), None)
 
     def ready(self, is_ready: bool = True) -> None:  # noqa: FBT001, FBT002 - reads as a sentence: health.ready(False)
         """From now on (or no more) it can do its work."""
@@ -78,7 +109,9 @@ class Health:
         return [
             name
             for name, work in self.work.items()
-            if work.lag and max(work.moved_at, work.behind_since, self.back_at) < too_long_ago
+            if work.lag
+            and name not in self.held_up
+            and max(work.moved_at, work.behind_since, self.back_at) < too_long_ago
         ]
 
     def _work(self, name: str) -> WorkProgress:
@@ -94,7 +127,14 @@ def health_routes(health: Health) -> list[Route]:
             name: {"lag": work.lag, "seconds_since_progress": round(health.now() - work.moved_at, 1)}
             for name, work in health.work.items()
         }
-        body = {"status": "stuck" if stuck else "alive", "process": health.process, "stuck": stuck, "work": work}
+        held_up = {name: held.why for name, held in health.held_up.items()}
+        halted = [
+            {"work": work, "name": name, "why": why} for (work, name), why in islice(health.halted.items(), HALTED_MAX)
+        ]
+        body = {
+            "status": "stuck" if stuck else "alive", "process": health.process, "stuck": stuck, "work": work,
+            "held_up": held_up, "halted": halted,
+        }  # fmt: skip
         return JSONResponse(body, 503 if stuck else 200)
 
     async def readyz(_: Request) -> Response:
@@ -136,4 +176,15 @@ class _Gauges(Collector):
         ready.add_metric([health.process], int(health.is_ready and not health.absent))
         stuck = GaugeMetricFamily("creditwell_stuck", "How many kinds of work are stuck.", labels=["process"])
         stuck.add_metric([health.process], len(health.stuck()))
-        yield from (lag, idle, ready, stuck)
+        held_up = GaugeMetricFamily(
+            "creditwell_held_up_seconds", "Since when this work waits for somebody else.", labels=["process", "work"]
+        )
+        for name, held in health.held_up.items():
+            held_up.add_metric([health.process, name], now - held.since)
+        halted = GaugeMetricFamily(
+            "creditwell_halted", "How often this work is halted for one alone; see `creditwell halted list`.",
+            labels=["process", "work"],
+        )  # fmt: skip
+        for name, count in Counter(work for work, _ in health.halted).items():
+            halted.add_metric([health.process, name], count)
+        yield from (lag, idle, ready, stuck, held_up, halted)

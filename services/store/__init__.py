@@ -10,6 +10,7 @@
     cycles         refills that are due come with the next append
     refills        and before a decision
     claims         readers share the shards, with fenced checkpoints
+    halts          what goes wrong for one team halts it alone
     connect        connections, bounded in number and in patience
     protocols      what functions ask of a connection
     copying        the frame of PostgreSQL's binary COPY

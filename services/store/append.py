@@ -153,7 +153,7 @@ async def append_ready(connection: Connection, facts: Sequence[Ready], head: Loc
     heads = [head] if head is not None else await _take_heads(connection, shards, teams)
     recorded_at = heads[0].recorded_at
     crashpoint("append:heads_taken")
-    due = await refills_due(connection, teams, recorded_at) if heads[0].refills_due else []
+    due = await refills_due(connection, teams, recorded_at, known_zones=True) if heads[0].refills_due else []
     in_order = (
         sorted([*map(make_ready, due), *facts], key=attrgetter("shard"))
         if due

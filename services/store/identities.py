@@ -8,7 +8,7 @@ costs nothing before.
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
-from schemas.facts import Stored
+from schemas.facts import NewFact, Stored
 from services.store.connect import Connection
 from services.store.read import FACT_COLUMNS, stored_of
 from services.store.shards import shard_of
@@ -45,6 +45,12 @@ async def find(connection: Connection, identities: Collection[Identity]) -> dict
     teams, sources, ids = map(list, zip(*identities, strict=True))
     rows = await connection.fetch(FIND, [shard_of(team) for team in teams], teams, sources, ids)
     return {Identity(row["team_id"], row["source"], row["id"]): stored_of(row) for row in rows}
+
+
+async def not_stored(connection: Connection, facts: Sequence[NewFact]) -> list[NewFact]:
+    """Those whose identity is not in the log; asked under the locks of their shards, so that it stays so."""
+    stored = await find(connection, [Identity(new.team_id, new.source, new.id) for new in facts])
+    return [new for new in facts if Identity(new.team_id, new.source, new.id) not in stored]
 
 
 async def count_repeats(connection: Connection, repeats: Sequence[tuple[Identity, bool]]) -> None:

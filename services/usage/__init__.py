@@ -5,7 +5,8 @@ partitions      those that it owns, claimed in the store
 recorder        a batch becomes a transaction
 batches         records parsed, and cut to transactions
 door            a raw record becomes a fact or a refusal
-kafka_headers   headers that are not text
+kafka_headers   headers that are not text, batches that are not read
+unpacking       what was compressed, within a bound
 cursors         where it goes on, moved in the transaction that appends
 refusals        what was refused, with its bytes and its reason
 voids           a usage is taken back once at most

@@ -12,7 +12,7 @@ from schemas.usage import UsageVoidReported
 from services.store.identities import Identity
 from services.usage import door
 from services.usage.cursors import CursorStep
-from services.usage.door import ParsedUsage
+from services.usage.door import ParsedUsage, Passed
 from services.usage.partitions import Owned, hash_of
 from services.usage.refusals import RefusedRecord
 
@@ -24,7 +24,7 @@ class ParsedRecord(NamedTuple):
     """A parsed record in hand, with the claim under which it was read."""
 
     owned: Owned
-    parsed: ParsedUsage | RefusedRecord
+    parsed: ParsedUsage | RefusedRecord | Passed
 
 
 async def parse(records: Sequence[tuple[Owned, ConsumerRecord]]) -> list[ParsedRecord]:
@@ -76,7 +76,7 @@ def _chunk_end(items: Sequence[ParsedRecord], most: int) -> int:
         return most
     identities: set[Identity] = set()
     for index, (_, parsed) in enumerate(items[:most]):
-        if isinstance(parsed, RefusedRecord):
+        if not isinstance(parsed, ParsedUsage):
             continue
         if isinstance(parsed.event, UsageVoidReported) and door.target(parsed.event) in identities:
             return index

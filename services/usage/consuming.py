@@ -20,7 +20,7 @@ from services.runtime.health import Health
 from services.runtime.settings import Settings
 from services.store.connect import AWAY, connect_pool
 from services.usage.batches import BATCH_MAX
-from services.usage.kafka_headers import accept_any_header_name
+from services.usage.kafka_headers import accept_any_batch
 from services.usage.metrics import RecorderMetrics, RefusedShare
 from services.usage.partitions import Partitions, Rebalances
 from services.usage.recorder import Recorder
@@ -71,7 +71,7 @@ def attach(broker: KafkaBroker, recorder: Recorder, session_timeout_ms: int, sto
 async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: Clock = system_clock) -> None:
     """Run until told to stop, or until something is wrong that repeating can't mend."""
     settings.require("kafka", "database")
-    accept_any_header_name()
+    accept_any_batch()
     pool = await connect_pool(
         settings.needed("database"), process="recorder", lease_seconds=settings.lease_seconds, size=3, projections=False
     )
@@ -86,15 +86,22 @@ async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: 
     )
     attach(broker, recorder, settings.kafka_session_timeout_ms, stop)
     try:
-        await _run(broker, recorder, stop)
+        await _run(settings, broker, recorder, stop)
     finally:
         await broker.stop()
         await recorder.finish()
         await pool.close()
 
 
-async def _run(broker: KafkaBroker, recorder: Recorder, stop: asyncio.Event) -> None:
+async def _run(settings: Settings, broker: KafkaBroker, recorder: Recorder, stop: asyncio.Event) -> None:
     await broker.start()
+    async with kafka.consumer(
+        settings, client_id=f"{GROUP}-ends", enable_auto_commit=False, isolation_level="read_uncommitted"
+    ) as recorder.partitions.uncommitted:
+        await _run_until_stopped(recorder, stop)
+
+
+async def _run_until_stopped(recorder: Recorder, stop: asyncio.Event) -> None:
     recorder.health.ready()
     looking = asyncio.create_task(_look_around(recorder))
     ended = {looking, recorder.failed}

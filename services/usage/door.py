@@ -11,11 +11,11 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import NamedTuple
 
-from schemas.facts import OURS, NewFact, Stored, UsageRecorded, UsageVoided
+from schemas.cloudevents import BadUsage
+from schemas.facts import OURS, AnyFact, NewFact, Stored, UnknownFact, UsageRecorded, UsageVoided
 from schemas.pricing import NotPriced, RateCards
 from schemas.usage import (
     AnyUsage,
-    BadUsage,
     UsageReported,
     UsageVoidReported,
     digest_of_fact,
@@ -25,11 +25,18 @@ from schemas.usage import (
 from services.credits.holds import HoldKey, HoldState
 from services.store.append import Ready, make_ready
 from services.store.identities import Identity
+from services.usage.kafka_headers import BatchNotRead
 from services.usage.refusals import RECORD_MAX, KafkaRecord, RefusedRecord
 
 YEARS = (1970, 9990)
 AHEAD_MAX = timedelta(minutes=5)  # clocks differ; beyond that, somebody's is wrong
 NAMES_MAX_BYTES = {"subject": 512, "source": 1024, "id": 512}  # as of usage that is right: an index holds all three
+
+
+class Passed(NamedTuple):
+    """The last offset of a batch that was refused as one: it lets the cursor pass, and nothing else."""
+
+    record: KafkaRecord
 
 
 class ParsedUsage(NamedTuple):
@@ -72,12 +79,11 @@ class BatchOutcome:
     ended: set[HoldKey] = field(default_factory=set)
 
 
-def parse(record: KafkaRecord) -> ParsedUsage | RefusedRecord:
+def parse(record: KafkaRecord) -> ParsedUsage | RefusedRecord | Passed:
     """Read one record. Nothing that it contains raises."""
-    if record.value is not None and len(record.value) > RECORD_MAX:
-        return RefusedRecord(
-            record, "record_too_big", f"the record has {len(record.value)} bytes, at most {RECORD_MAX} are read"
-        )
+    value = record.value
+    if value is not None and (len(value) > RECORD_MAX or type(value) is BatchNotRead):
+        return _not_read(record, value)
     try:
         event = parse_usage(record.value, record.headers)
     except BadUsage as bad:
@@ -95,6 +101,14 @@ def parse(record: KafkaRecord) -> ParsedUsage | RefusedRecord:
     if not YEARS[0] <= event.time.year <= YEARS[1]:
         return _refuse(record, event, "wrong_time", f"time is in the year {event.time.year}; send when it happened")
     return ParsedUsage(record, event, Identity(event.subject, event.source, event.id))
+
+
+def _not_read(record: KafkaRecord, value: bytes) -> RefusedRecord | Passed:
+    if not isinstance(value, BatchNotRead):
+        return RefusedRecord(
+            record, "record_too_big", f"the record has {len(value)} bytes, at most {RECORD_MAX} are read"
+        )
+    return Passed(record) if value.reason is None else RefusedRecord(record, value.reason, value.detail)
 
 
 def _name(value: object, most_bytes: int) -> str | None:
@@ -119,10 +133,10 @@ def judge(usages: Iterable[ParsedUsage], context: StoredContext, cards: RateCard
                 RepeatedUsage(usage, digest_of_report(usage.event) == digest_of_report(earlier.event))
             )
             continue
-        if (before := context.stored.get(identity)) is not None:
-            outcome.repeats.append(RepeatedUsage(usage, _says_the_same(usage, before)))
-            continue
         try:
+            if (before := context.stored.get(identity)) is not None:
+                outcome.repeats.append(RepeatedUsage(usage, _says_the_same(usage, before)))
+                continue
             fact = _fact_of(usage.event, context, cards, now)
             if (hold_id := usage.event.data.hold_id) is not None:
                 _settle(HoldKey(fact.team_id, hold_id), context, outcome)
@@ -141,10 +155,21 @@ def judge(usages: Iterable[ParsedUsage], context: StoredContext, cards: RateCard
 
 
 def _says_the_same(usage: ParsedUsage, before: Stored) -> bool:
-    fact = before.fact()
+    fact = _read(before)
     if not isinstance(fact, UsageRecorded | UsageVoided):
         return False
     return digest_of_report(usage.event) == digest_of_fact(before.team_id, before.occurred_at, fact)
+
+
+def _read(stored: Stored) -> AnyFact:
+    """A fact of the log. One that this build can't read refuses the usage that needs it, and stops no other team's."""
+    try:
+        return stored.fact()
+    except (ValueError, UnknownFact) as error:
+        detail = (
+            f"the log's fact {stored.place} can't be read by this build: {error}; report this again when it is mended"
+        )
+        raise BadUsage("unreadable_fact", detail[:400]) from error
 
 
 def _fact_of(event: AnyUsage, context: StoredContext, cards: RateCards, now: datetime) -> NewFact:
@@ -198,7 +223,7 @@ def _void(event: UsageVoidReported, context: StoredContext) -> UsageVoided:
     if event.data.usage_source != event.source:
         raise BadUsage("wrong_source", "only the source that reported a usage can take it back")
     usage = context.stored.get(target(event))
-    fact = usage.fact() if usage is not None else None
+    fact = _read(usage) if usage is not None else None
     if usage is None or not isinstance(fact, UsageRecorded):
         raise BadUsage(
             "unknown_usage", f"no usage {event.data.usage_id!r} of this source is recorded for {event.subject!r}"

@@ -1,11 +1,19 @@
-"""Records whose header names are not text must be refused like any other, not stop the recorder.
+"""Batches that aiokafka can't read, or should not, must be refused like any other record, not stop the recorder.
 
-aiokafka decodes header names strictly while it hands out a fetched batch: one record with a name that is not UTF-8
-makes every fetch of its partition fail, for ever. So the batches of this process try aiokafka's fast parser first, and
-where that fails go on with its Python parser, told to write such bytes as escapes.
+It decodes header names strictly while it hands out a fetched batch: one record with a name that is not UTF-8 makes
+every fetch of its partition fail, for ever. So the batches of this process try aiokafka's fast parser first, and where
+that fails go on with its Python parser, told to write such bytes as escapes.
+
+It unpacks whatever a compressed batch becomes. So here a batch is unpacked within a bound, or handed out as a record of
+its own that is refused: at the batch's first offset, with the compressed bytes as its value. A second one at the last
+offset lets the cursor pass. And what one turn of the event loop unpacks is bounded, too: the rest is fetched again.
+
+Batches of the formats before Kafka 0.11 are left to aiokafka: no broker since 3.0 writes them.
 """
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -13,8 +21,61 @@ from aiokafka.consumer import fetcher
 from aiokafka.record.default_records import DefaultRecordBatch, _DefaultRecordBatchPy
 from aiokafka.record.memory_records import _MemoryRecordsPy
 
+from services.usage.refusals import BEGINNING
+from services.usage.unpacking import UNPACKED_MAX, NotUnpacked, unpack
+
 MAGIC_OFFSET = 16
 DEFAULT_MAGIC = 2
+CODEC_OFFSET = 22  # the lower byte of the attributes
+CODEC_MASK = 0x07
+HEADER_BYTES = 61
+TURN_MAX = (
+    2 * UNPACKED_MAX
+)  # unpacked in one turn of the event loop: less than a tenth of a second, and what is in hand
+
+
+class BatchNotRead(bytes):
+    """The value of a record that stands for a batch: its compressed bytes.
+
+    Without `reason` it marks the batch's last offset alone.
+    """
+
+    reason: str | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _StandIn:
+    """A record as the fetcher takes it."""
+
+    offset: int
+    timestamp: int
+    timestamp_type: int
+    value: bytes
+    key: bytes | None = None
+    headers: Sequence[tuple[str, bytes]] = ()
+    checksum: int | None = None
+
+
+class _Turn:
+    """How much this turn of the event loop has unpacked already."""
+
+    def __init__(self) -> None:
+        self._bytes = 0
+
+    def add(self, count: int) -> None:
+        if not self._bytes:
+            asyncio.get_running_loop().call_soon(self._end)
+        self._bytes += count
+
+    def is_full(self) -> bool:
+        return self._bytes >= TURN_MAX
+
+    def _end(self) -> None:
+        self._bytes = 0
+
+
+_turn = _Turn()
 
 
 class _Bytes(bytearray):
@@ -42,7 +103,7 @@ class _Batch:
     """A batch as the fetcher sees it: the fast parser's, until that fails."""
 
     def __init__(self, data: memoryview) -> None:
-        self._data = data
+        self._data: memoryview | bytes = data
         self._fast = DefaultRecordBatch(data)
 
     def __getattr__(self, name: str) -> Any:
@@ -54,15 +115,53 @@ class _Batch:
     def __iter__(self) -> Iterator[Any]:
         count = 0
         try:
-            for record in self._fast:
+            for record in self._plain():
                 yield record
                 count += 1
         except UnicodeDecodeError:
             yield from islice(_PatientBatch(self._data), count, None)
+        except NotUnpacked as error:
+            yield from self._stand_ins(error)
+
+    def _plain(self) -> Any:
+        """The same batch, unpacked."""
+        codec = self._fast.compression_type
+        if not codec:
+            return self._fast
+        try:
+            unpacked = unpack(codec, bytes(self._data[HEADER_BYTES:]))
+        except NotUnpacked:
+            _turn.add(UNPACKED_MAX)
+            raise
+        _turn.add(len(unpacked))
+        header = bytearray(self._data[:HEADER_BYTES])
+        header[CODEC_OFFSET] &= ~CODEC_MASK
+        self._data = b"".join((header, unpacked))
+        return DefaultRecordBatch(self._data)
+
+    def _stand_ins(self, error: NotUnpacked) -> Iterator[_StandIn]:
+        batch = self._fast
+        value = BatchNotRead(self._data[HEADER_BYTES:])
+        value.reason, value.detail = error.reason, error.detail
+        yield _StandIn(batch.base_offset, batch.max_timestamp, batch.timestamp_type, value)
+        if (last := batch.next_offset - 1) > batch.base_offset:
+            yield _StandIn(last, batch.max_timestamp, batch.timestamp_type, BatchNotRead(value[:BEGINNING]))
 
 
 class _Records(_MemoryRecordsPy):  # type: ignore[misc]
     """What a fetch brought for one partition."""
+
+    _begun = False
+
+    def has_next(self) -> bool:
+        """True while there is a batch that this turn has room for.
+
+        The first to ask is the fetcher, which only wants to know of any.
+        """
+        if self._begun and _turn.is_full():
+            return False
+        self._begun = True
+        return bool(super().has_next())
 
     def next_batch(self) -> Any:  # the base class has arguments for speed alone
         """The next batch, or None."""
@@ -71,6 +170,6 @@ class _Records(_MemoryRecordsPy):  # type: ignore[misc]
         return batch if data is None or data[MAGIC_OFFSET] < DEFAULT_MAGIC else _Batch(data)
 
 
-def accept_any_header_name() -> None:
+def accept_any_batch() -> None:
     """From now on the consumers of this process read such records, too."""
     fetcher.MemoryRecords = _Records

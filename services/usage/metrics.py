@@ -7,6 +7,7 @@ from time import monotonic
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from services.runtime.health import Health
 from services.usage.refusals import RefusedRecord
 
 REFUSED_MINUTE_SECONDS = 60
@@ -50,3 +51,17 @@ class RefusedShare:
                 last_reason=refused[-1].reason, last_detail=refused[-1].detail, do="run `creditwell refused list`",
             )  # fmt: skip
         self.since, self.all, self.refused = monotonic(), 0, 0
+
+
+def tell_of_transaction(health: Health, name: str, offset: int | None, end: int) -> None:
+    """A transaction is open at this offset (None: nothing waits for one)."""
+    if offset is None:
+        health.held(name, None)
+        return
+    why = (
+        f"a Kafka transaction is open at offset {offset} and hides {end - offset} records: its producer must "
+        "commit or abort it, or an operator with `kafka-transactions.sh`"
+    )
+    if name not in health.held_up:
+        log.warning("held up", work=name, why=why)
+    health.held(name, why)

@@ -27,6 +27,7 @@ from services.runtime.retry import until_answered
 from services.runtime.settings import Settings
 from services.store.connect import AWAY, Pool
 from services.usage.cursors import Cursor, CursorStep, claim_cursor, read_cursors
+from services.usage.metrics import tell_of_transaction
 from services.usage.refusals import KafkaRecord
 
 CHECK_SECONDS = 30
@@ -64,6 +65,7 @@ class Partitions:
     owner: str
     health: Health
     consumer_of: Callable[[], Any] = lambda: None  # FastStream makes the consumer when it starts
+    uncommitted: Any = None  # a consumer that reads nothing: it is told of what lies behind an open transaction, too
     owned: dict[int, Owned] = field(default_factory=dict)
     claiming: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -185,7 +187,9 @@ class Partitions:
             return
         stood = {partition: mine.next_offset for partition, mine in self.owned.items()}
         start = by_partition(await self.consumer.beginning_offsets(assigned))
-        end = by_partition(await self.consumer.end_offsets(assigned))
+        # In this order: what was there first and is not readable afterwards lies in a transaction, or behind one.
+        end = by_partition(await self.uncommitted.end_offsets(assigned))
+        readable = by_partition(await self.consumer.end_offsets(assigned))
         for partition, mine in list(self.owned.items()):
             if partition not in start or partition not in stood:
                 continue
@@ -195,15 +199,23 @@ class Partitions:
                 raise LogChanged(
                     f"{self.topic}-{partition} ends at {end[partition]}, before what is recorded: it was cut. {ADVICE}"
                 )
-            await self._note_progress(mine, end[partition], busy, asked_at)
+            await self._note_progress(mine, end[partition], readable[partition], busy, asked_at)
 
-    async def _note_progress(self, mine: Owned, end: int, busy: Callable[[], bool], asked_at: datetime) -> None:
+    async def _note_progress(
+        self, mine: Owned, end: int, readable: int, busy: Callable[[], bool], asked_at: datetime
+    ) -> None:
+        """`end` is the broker's (the high watermark).
+
+        Usage in an open transaction was received, so no cycle may be sealed without it.
+        """
         position = await self.consumer.position(TopicPartition(self.topic, mine.partition))
         if mine.lost:
             return
         # What Kafka delivers ends before its own markers, so the consumer's position counts where nothing is in hand.
         reached = mine.next_offset if busy() else max(position, mine.next_offset)
-        self.health.lag(f"{self.topic}-{mine.partition}", max(0, end - reached))
+        name = f"{self.topic}-{mine.partition}"
+        self.health.lag(name, max(0, end - reached))
+        tell_of_transaction(self.health, name, readable if readable <= reached < end else None, end)
         if reached >= end:
             await self.pool.execute(PASSED, self.topic, mine.partition, mine.epoch, asked_at - CLOCKS_DIFFER)
 

@@ -40,7 +40,7 @@ from services.store.shards import shard_of
 from services.usage import door
 from services.usage.batches import BATCH_MAX, ParsedRecord, next_items, parse, steps
 from services.usage.cursors import CursorStep, move_cursors
-from services.usage.door import BatchOutcome, ParsedUsage, StoredContext
+from services.usage.door import BatchOutcome, ParsedUsage, Passed, StoredContext
 from services.usage.metrics import RecorderMetrics, RefusedShare
 from services.usage.partitions import Partitions
 from services.usage.refusals import RefusedRecord, keep_refusals
@@ -184,7 +184,9 @@ class Recorder:
         self.health.back("the store")  # whoever owns the partition now waits for it
         return False
 
-    async def _write(self, batch_items: Sequence[ParsedUsage | RefusedRecord], steps: Sequence[CursorStep]) -> None:
+    async def _write(
+        self, batch_items: Sequence[ParsedUsage | RefusedRecord | Passed], steps: Sequence[CursorStep]
+    ) -> None:
         """Judge one transaction's worth, then cursors, refusals, repeats, facts: all or nothing."""
         cards = await self._cards()
         usages = [item for item in batch_items if isinstance(item, ParsedUsage)]

@@ -1,12 +1,13 @@
 """`make faults`: a storm of seeded injections over one long-lived Creditwell, counted after each; then money.
 
-    python -m tests.faults                                200 injections, then all of --money and --bounds
+    python -m tests.faults                                200 injections, then all of --money, --bounds and --decoders
     python -m tests.faults --seed 4711 --count 1          that injection again, as it was
     python -m tests.faults --only crash,freeze_at         these kinds alone
     python -m tests.faults --money                        1,000 runs of the money matrix (tests/faults/money.py), then 1,000
                                                           teams that run low at once (tests/faults/rush.py)
     python -m tests.faults --money --seed 39 --count 1    that run again
     python -m tests.faults --bounds                       times that are promised (tests/faults/bounds.py), alone
+    python -m tests.faults --decoders                     10,000 events, read by both decoders (tests/support/decoders.py)
     python -m tests.faults --simulate                     60 days of 10,000 teams with top-ups, without a socket
 
 Exit code 1 when anything broke; the last lines name the seed and what it was.
@@ -33,9 +34,11 @@ from tests.faults import bounds, matrix
 from tests.faults.injections import INJECTIONS
 from tests.faults.rush import rush
 from tests.faults.scene import Scene, a_scene
+from tests.support.decoders import check_decoders
 from tests.support.top_up_simulator import simulate
 
 INJECTIONS_USUAL, MONEY_USUAL, TEAMS_USUAL, CROWD = 200, 1_000, 10_000, 1_000
+EVENTS_USUAL = 10_000
 THOROUGH_EVERY = 20  # a replay of everything, compared with the live projections
 
 
@@ -59,6 +62,7 @@ def main() -> int:
     parser.add_argument("--count", type=int, help="how many injections, runs or teams")
     parser.add_argument("--money", action="store_true", help="the money matrix alone")
     parser.add_argument("--bounds", action="store_true", help="times that are promised, measured and judged, alone")
+    parser.add_argument("--decoders", action="store_true", help="usage, read by both of its decoders, alone")
     parser.add_argument("--simulate", action="store_true", help="two months of many teams with top-ups, alone")
     parser.add_argument("--only", default="", help=f"kinds, separated by commas: {', '.join(INJECTIONS)}")
     given = parser.parse_args()
@@ -70,8 +74,10 @@ def main() -> int:
     console = Console(soft_wrap=True, highlight=False)
     if given.simulate:
         return simulated(range(seed, seed + (given.count or TEAMS_USUAL)), console)
+    if given.decoders:
+        return decoded(given.count or EVENTS_USUAL, console)
     alone = given.money or given.bounds or given.only or given.count is not None
-    code = 0
+    code = 0 if alone else decoded(EVENTS_USUAL, console)
     with start_stack(say=speaker(), name="faults", native=True) as stack:
         if not (given.money or given.bounds):
             seeds = range(seed, seed + (given.count or INJECTIONS_USUAL))
@@ -103,6 +109,17 @@ async def crowd(stack: Stack, console: Console) -> int:
         f"{CROWD} teams at once: {verdict} in {rushed.seconds:.0f} s, Stripe asked {rushed.fastest} times in a second at most"
     )
     return 1 if rushed.problems else 0
+
+
+def decoded(events: int, console: Console) -> int:
+    """The exit code."""
+    try:
+        check_decoders(events)
+    except AssertionError as differ:
+        console.print(f"the decoders differ: {differ}; {'; '.join(getattr(differ, '__notes__', ()))}", markup=False)
+        return 1
+    console.print(f"{events} events: both decoders say the same of each")
+    return 0
 
 
 def simulated(seeds: Sequence[int], console: Console) -> int:

@@ -15,8 +15,11 @@ two_lives            a store that goes back in time, and what it charges then
 promoted             a standby that was behind, and is promoted
 desk                 the stand-in for Stripe, and what both books must agree upon
 usage                usage as feature services write it, with none of our code
+decoders             usage in every way that JSON allows, read by both decoders
 load                 usage as a busy product sends it, from a seed
 history              random histories, stored fact by fact
+honest               random histories, told by the product's own functions
+heads                heads of shards, moved by hand
 past                 a team's past, recorded as if then
 projections          live rows, and the same from a fold of the whole log
 model                a slow, obvious model of a team's credits

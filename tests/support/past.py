@@ -30,6 +30,7 @@ from services.store.cycles import refill
 from services.store.read import read_after
 from services.store.shards import shard_of
 from tests.support.facts import new, usage, void
+from tests.support.heads import heads_unguarded
 
 TEAM = "team_past"
 SHARD = shard_of(TEAM)
@@ -161,7 +162,8 @@ async def lay(connection: Connection, log: Sequence[Stored]) -> None:
     await connection.executemany(INSERT, log)
     voids = [(SHARD, TEAM, fact.usage_position, stored.position) for stored, fact in _voids(log)]
     await connection.executemany(VOIDED, voids)
-    await connection.execute(MOVE_HEAD, SHARD, log[-1].position + 1)
+    async with heads_unguarded(connection):
+        await connection.execute(MOVE_HEAD, SHARD, log[-1].position + 1)
 
 
 def _voids(log: Sequence[Stored]) -> list[tuple[Stored, UsageVoided]]:

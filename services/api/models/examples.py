@@ -100,6 +100,11 @@ PENDING: Example = {
     "href": f"/v1/teams/team_42/receipts?source=%2Ffeatures%2Fvideo&id={USAGE['id']}",
 }  # fmt: skip
 
+SENT_ALONE: Example = {"index": 0, "status": 202, "receipt": PENDING, "code": None, "detail": None}
+NOT_SENT: Example = {
+    "index": 1, "status": 422, "receipt": None, "code": "invalid_request", "detail": "event 2: id: is missing",
+}  # fmt: skip
+
 GRANT: Example = {"credits": "250", "reason": "An apology for yesterday", "expires_at": REFILL}
 ADJUSTMENT: Example = {"credits": "-12.5", "reason": "Counted twice", "refers_to": POSITION, "approved_by": "mem_9"}
 

@@ -218,6 +218,26 @@ class Sent(BaseModel):
     receipts: list[SentReceipt]
 
 
+class EventResult(BaseModel):
+    """What became of one event of a batch: sent (202, with its receipt), or not (`code` and `detail` say why)."""
+
+    model_config = like(examples.NOT_SENT)
+
+    index: int
+    status: int
+    receipt: SentReceipt | None
+    code: str | None
+    detail: str | None
+
+
+class SentInPart(BaseModel):
+    """A result for each event, in their order; those with status 202 were sent, the others were not."""
+
+    model_config = like({"results": [examples.SENT_ALONE, examples.NOT_SENT]})
+
+    results: list[EventResult]
+
+
 class CloudEvent(BaseModel):
     """A CloudEvents 1.0 event in structured JSON; the recorder judges its data."""
 

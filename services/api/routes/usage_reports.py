@@ -10,9 +10,11 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 from fastapi import APIRouter, Query
+from fastapi_problem.error import Problem
 from pydantic import ValidationError
 from starlette.responses import Response
 
+from schemas.cloudevents import BYTE_ORDER_MARK
 from schemas.credits import format_credits
 from schemas.facts import OURS, Name
 from schemas.problems import problems_of
@@ -21,16 +23,19 @@ from services.api.access import AllowedRequest, route
 from services.api.answers import Json, answer, instant_or_none
 from services.api.bodies import body_of, media_type_of, parse_json, schema_of
 from services.api.models import examples
-from services.api.models.work import CloudEvent, ReceiptAnswer, Sent
+from services.api.models.work import CloudEvent, ReceiptAnswer, Sent, SentInPart
 from services.api.openapi.route_docs import link
 from services.api.problems import problem
 from services.api.tokens import Caller, TokenRole
+from services.api.usage_producer import RECORD_BYTES
 from services.usage.receipts import Status, read_receipt
 from services.usage.receipts import UsageReceipt as Became
 
 ONE = ("application/json", "application/cloudevents+json")
 BATCH = "application/cloudevents-batch+json"
 BATCH_MAX = 1_000
+FORBIDDEN = 403
+EVENT_BYTES_MAX = RECORD_BYTES - 1_024  # a record has a key and a frame, too
 EVENT = schema_of(CloudEvent)
 EVENTS = {"type": "array", "items": EVENT, "minItems": 1, "maxItems": BATCH_MAX, "examples": [[examples.EVENT]]}
 BODY = body_of({**dict.fromkeys(ONE, EVENT), BATCH: EVENTS})
@@ -47,22 +52,57 @@ routes = APIRouter()
 
 @route(
     routes, "POST", "/v1/usage", TokenRole.SERVICE, gives=Sent, status=202, tags=["usage"], openapi_extra=BODY,
-    fails=FAILS, links=LEADS,
+    fails=FAILS, links=LEADS, responses={207: {"model": SentInPart, "description": "Some were sent."}},
 )  # fmt: skip
 async def post_usage(ask: AllowedRequest) -> Response:
-    """Report usage: one CloudEvent, or a batch of them."""
+    """Report usage: one CloudEvent, or a batch of them.
+
+    Each event of a batch is judged alone: 207 where some were sent and some are wrong.
+    """
     reported = _events(await ask.request.body(), media_type_of(ask.request))
-    events = [_check(parse_json(event), f"event {number}", ask.caller) for number, event in enumerate(reported, 1)]
-    await ask.context.reports.send(
-        [(event["subject"], as_it_is) for event, as_it_is in zip(events, reported, strict=True)]
-    )
-    return answer({"receipts": [_pending(event) for event in events]}, 202)
+    judged = [_judged(event, f"event {number}", ask.caller) for number, event in enumerate(reported, 1)]
+    right = [
+        (event, as_it_is) for event, as_it_is in zip(judged, reported, strict=True) if not isinstance(event, Problem)
+    ]
+    wrong = next((event for event in judged if isinstance(event, Problem)), None)
+    if wrong is not None and not right:
+        raise wrong
+    await ask.context.reports.send([(event["subject"], as_it_is) for event, as_it_is in right])
+    if wrong is None:
+        return answer({"receipts": [_pending(event) for event, _ in right]}, 202)
+    return answer({"results": [_result(index, event) for index, event in enumerate(judged)]}, 207)
+
+
+def _judged(event: bytes, name: str, caller: Caller) -> dict[str, Any] | Problem:
+    try:
+        checked = _check(parse_json(event), name, caller)
+    except Problem as wrong:
+        if wrong.status == FORBIDDEN:
+            raise  # what a token may not do is nobody's slip: nothing of such a batch is sent
+        return wrong
+    if len(event) > EVENT_BYTES_MAX:
+        return problem(422, "too_large", f"{name}: an event has at most {EVENT_BYTES_MAX} bytes")
+    return checked
+
+
+def _result(index: int, event: dict[str, Any] | Problem) -> Json:
+    if isinstance(event, Problem):
+        refused = event.marshal()
+        return {
+            "index": index,
+            "status": event.status,
+            "receipt": None,
+            "code": refused["code"],
+            "detail": refused["detail"],
+        }
+    return {"index": index, "status": 202, "receipt": _pending(event), "code": None, "detail": None}
 
 
 def _events(body: bytes, kind: str) -> list[bytes]:
     """Each event in the bytes in which it came: a number that was read and written again might be another."""
     if kind not in (*ONE, BATCH):
         raise problem(415, "unsupported_media_type", f"send {', '.join(ONE)} or {BATCH}, not {kind or 'nothing'!r}")
+    body = body.removeprefix(BYTE_ORDER_MARK)
     is_list = body.lstrip()[:1] == b"["
     try:
         events = (

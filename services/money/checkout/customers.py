@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from schemas.facts import PaymentMethodChanged, Stored
-from services.money.top_ups.attempts import read_top_ups
 from services.store.connect import Connection
 from services.store.read import FACT_COLUMNS, stored_of
 from services.store.shards import shard_of
@@ -58,8 +57,8 @@ async def read_customer(connection: Connection, team_id: str) -> Customer | None
     row = await connection.fetchrow(READ, shard_of(team_id), team_id)
     if row is not None:
         return Customer(**dict(row))
-    card = (await read_top_ups(connection, team_id)).card
-    return None if card is None else Customer(card.customer_id)
+    change = await last_card_change(connection, team_id)
+    return None if change is None or change[1].payment_method_id is None else Customer(change[1].customer_id)
 
 
 async def keep_customer(connection: Connection, team_id: str, customer_id: str) -> str:

@@ -3,9 +3,9 @@
 What is sold, for how much, is written down before Stripe is asked for the page; the page's id derives from the
 request's Idempotency-Key, and so do the keys of whatever is asked of Stripe. Who comes back from it, a webhook, and a
 look every now and then all do the same: `look` asks Stripe how things are, `act` writes down what follows, in one
-transaction under the shard's lock. The first one credits; the others find it done. Credits are those of our own record,
-if what was paid is what we had asked for; they are named after the payment intent, so that nobody else can credit it
-either.
+transaction under the shard's lock. The first one credits; the others find it done. Credits are those of
+`purchase.requested`, if what was paid is what was asked for there. They are named after the payment intent, so that
+nobody else can credit it either.
 """
 
 from dataclasses import dataclass, replace
@@ -16,6 +16,7 @@ from schemas.facts import CreditsPurchased, NewFact, PaymentMethodChanged
 from services.money.checkout import customers
 from services.money.checkout import rows as checkouts
 from services.money.checkout.customers import CardChange
+from services.money.checkout.purchases import request_purchase, true_to_log
 from services.money.checkout.rows import CheckoutRow, CheckoutState
 from services.money.stamps import PaymentRequest, Stamps, read_stamps
 from services.money.stripe_client import Charges, Checkout, Intent, Missing, StripeCard, Unknown, WrongRequest
@@ -23,7 +24,7 @@ from services.money.top_ups.attempts import STRIPE, read_top_ups
 from services.runtime.crashpoints import crashpoint
 from services.runtime.errors import Refused, Unavailable
 from services.runtime.logs import get_log
-from services.store.append import append, lock_shard
+from services.store.append import append, lock_shard, take_head
 from services.store.connect import Connection, Transaction
 from services.store.identities import Identity, find
 from services.store.teams import team_exists, unknown_team
@@ -50,13 +51,18 @@ async def open_page(charges: Charges, transaction: Transaction, page: CheckoutRo
         if not await team_exists(connection, page.team_id):
             raise unknown_team(page.team_id)
         stored = await checkouts.read(connection, page.team_id, page.id)
+        stored = await true_to_log(connection, stored) if stored is not None else None
         customer = await customers.read_customer(connection, page.team_id)
     new = stored is None
     if stored is None:
         customer_id = customer.customer_id if customer is not None else await _new_customer(charges, page)
         async with transaction() as connection:
+            head = await take_head(connection, page.team_id)
             customer_id = await customers.keep_customer(connection, page.team_id, customer_id)
             stored, new = await checkouts.begin(connection, replace(page, customer_id=customer_id))
+            if new and stored.mode == "payment":
+                await request_purchase(connection, stored, head)
+            stored = await true_to_log(connection, stored)
         crashpoint("checkout:begun")
     if not stored.asks_the_same(page):
         raise Refused("idempotency_key_reused", "this Idempotency-Key came with another body before; use a new one")
@@ -134,6 +140,7 @@ async def follow(charges: Charges, transaction: Transaction, row: CheckoutRow) -
     """
     async with transaction() as connection:
         customer = await customers.read_customer(connection, row.team_id)
+        row = await true_to_log(connection, row)
         last = await checkouts.is_too_old(connection, row)
     try:
         page = await look(charges, row, customer.card_created_at if customer is not None else None)
@@ -209,6 +216,8 @@ def _judge_card(checkout: Checkout) -> tuple[CheckoutState, str | None]:
 
 def difference(row: CheckoutRow, checkout: Checkout, intent: Intent) -> str | None:
     """What was paid other than we had asked for, if anything; tax may lie in the price or come on top of it."""
+    if row.credits is None:
+        return "the log does not say that this was sold"
     expected = f"{row.charge_cents} {row.currency}"
     if (checkout.subtotal_cents, checkout.currency) != (row.charge_cents, row.currency):
         return f"we had asked for {expected}, and the page for {checkout.subtotal_cents} {checkout.currency}"
@@ -226,7 +235,9 @@ async def act(connection: Connection, row: CheckoutRow, page: PageAtStripe) -> C
     Whoever comes second changes nothing.
     """
     now = await lock_shard(connection, row.team_id)
-    before = await checkouts.lock(connection, row)
+    before = await true_to_log(connection, await checkouts.lock(connection, row))
+    if before.state == "credited" and not await _is_credited(connection, before, page.checkout):
+        before = replace(before, state="processing")  # the log knows of no credits, so there are none
     state, detail = judge(before, page.checkout)
     after = replace(before, state=state, detail=detail)
     if state == "credited" and before.state != "credited":
@@ -255,12 +266,19 @@ async def give_up(connection: Connection, row: CheckoutRow, state: CheckoutState
     return after
 
 
+async def _is_credited(connection: Connection, row: CheckoutRow, checkout: Checkout) -> bool:
+    if checkout.intent is None:
+        return True
+    return bool(await find(connection, [Identity(row.team_id, STRIPE, checkout.intent.id)]))
+
+
 async def _credit(connection: Connection, row: CheckoutRow, checkout: Checkout, now: datetime) -> CheckoutRow:
     intent = checkout.intent
     assert intent is not None
     fact = CreditsPurchased(
         credits=row.credits or 0, pack=row.pack or "", payment_intent_id=intent.id, charge_cents=intent.amount_cents,
-        tax_cents=checkout.tax_cents or None, currency=intent.currency, member_id=row.asked_by, charge_id=intent.charge_id,
+        tax_cents=checkout.tax_cents or None, currency=intent.currency, purchase_id=str(row.id),
+        member_id=row.asked_by, charge_id=intent.charge_id,
         receipt_url=intent.receipt_url,
     )  # fmt: skip
     identity = Identity(row.team_id, STRIPE, intent.id)

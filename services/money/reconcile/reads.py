@@ -22,9 +22,12 @@ from schemas.facts import (
     Stored,
 )
 from services.money.checkout import rows as checkouts
+from services.money.checkout.purchases import true_to_log
+from services.money.checkout.rows import CheckoutRow
 from services.money.top_ups import attempts
 from services.money.top_ups.crediting import answer_of, read_request
 from services.store.connect import Connection
+from services.store.identities import Identity, find
 from services.store.read import FACT_COLUMNS, stored_of
 from services.store.shards import shard_of
 
@@ -171,14 +174,24 @@ async def _attempt(connection: Connection, team_id: str, attempt_id: UUID) -> In
 
 async def _purchase(connection: Connection, purchase_id: UUID) -> IntendedPayment | None:
     record = await checkouts.find(connection, purchase_id)
+    record = await true_to_log(connection, record) if record is not None else None
     if record is None or record.mode != "payment":
         return None
+    unsold = "the log does not say that this was sold" if record.credits is None else None
     return IntendedPayment(
         "purchase", record.id, record.team_id, record.credits or 0, record.charge_cents or 0, record.currency or "",
-        record.payment_intent_id, record.payment_intent_id if record.state == "credited" else None,
+        record.payment_intent_id, await _paid_by(connection, record),
         open=record.state in ("open", "processing"), taxed=record.taxed,
-        fault=record.detail if record.state == "differs" else None,
+        fault=record.detail if record.state == "differs" else unsold,
     )  # fmt: skip
+
+
+async def _paid_by(connection: Connection, record: CheckoutRow) -> str | None:
+    """The payment that has brought a purchase's credits, by the log."""
+    if record.payment_intent_id is None:
+        return None
+    credited = await find(connection, [Identity(record.team_id, attempts.STRIPE, record.payment_intent_id)])
+    return record.payment_intent_id if credited else None
 
 
 async def claim(connection: Connection, name: str) -> datetime | None:

@@ -23,6 +23,7 @@ from services.runtime.errors import Unavailable
 from services.runtime.health import Health
 from services.runtime.logs import get_log
 from services.store.connect import Pool
+from services.store.halts import Halts
 
 # What runs: how often, and over which time back.
 RUNS: Mapping[str, tuple[timedelta, timedelta]] = {
@@ -42,18 +43,22 @@ async def keep_reconciled(pool: Pool, charges: Charges, catalog: Catalog, stop: 
         registry=health.registry,
     )  # fmt: skip
     try:
-        while await until_stopped(_look(pool, charges, catalog, gauge), stop):
+        halts = Halts("reconcile", health)
+        async with pool.acquire() as connection:
+            await halts.begin(connection)
+        while await until_stopped(_look(pool, charges, catalog, gauge, halts), stop):
             await pause(stop, LOOK_SECONDS)
     finally:
         health.registry.unregister(gauge)
 
 
-async def _look(pool: Pool, charges: Charges, catalog: Catalog, gauge: Gauge) -> None:
+async def _look(pool: Pool, charges: Charges, catalog: Catalog, gauge: Gauge, halts: Halts) -> None:
     for name in RUNS:
         async with pool.acquire() as connection:
             began_at = await claim(connection, name)
         if began_at is not None:
-            await _run(pool, charges, catalog, name, began_at)
+            async with pool.acquire() as connection, halts.guard(connection, name):
+                await _run(pool, charges, catalog, name, began_at)
     async with pool.acquire() as connection:
         last = await read_results(connection)
     for kind in BreakKind:

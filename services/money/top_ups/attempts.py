@@ -1,7 +1,8 @@
 """Top-ups in PostgreSQL: what the log says about a team's, and who works on which charge.
 
-Decisions are read from the log: a saved fold and the few facts after it. What is appended is folded on in the same
-transaction, and a charge that begins gets its row there, so that one attempt at most is open for a team.
+Whatever charges or gives credits is decided from the team's facts alone, folded anew (`lock_top_ups`): a saved fold
+could have been edited. It only says whom to look at, and shows people how things are. What is appended is folded on in
+the same transaction, and a charge that begins gets its row there, so that one attempt at most is open for a team.
 
 Who works on an attempt holds a lease by the database's clock. It only saves Stripe the trouble: two workers on one
 attempt confirm the same intent, which is paid once.
@@ -14,7 +15,7 @@ from uuid import UUID
 
 from projections.top_ups.state import VERSION, TopUps, evolve
 from schemas.facts import NewFact, Stored, TopUpRequested
-from services.store.append import append
+from services.store.append import append, lock_shard
 from services.store.connect import Connection
 from services.store.identities import Identity, find
 from services.store.read import FACT_COLUMNS, stored_of
@@ -44,6 +45,9 @@ SAVE = """
 BEGIN = """
     INSERT INTO top_up_attempts (shard, team_id, attempt_id, owner, leased_until, look_at, requested_at)
     VALUES ($1, $2, $3, $4, clock_timestamp() + make_interval(secs => $5), $6, $6)
+    ON CONFLICT (shard, team_id, attempt_id) DO UPDATE
+    SET owner = excluded.owner, leased_until = excluded.leased_until, look_at = excluded.look_at,
+        requested_at = excluded.requested_at, payment_intent_id = NULL, create_try = 0, ended_at = NULL
 """
 
 # Low by the log, and something happened since the last decision, or its time has come. A balance that was found above
@@ -51,7 +55,7 @@ BEGIN = """
 # were switched off; teams that run low without them may be many.
 DECISIONS_DUE = """
     SELECT b.team_id FROM balance b LEFT JOIN top_ups t USING (shard, team_id)
-    WHERE b.low AND (b.top_up_enabled OR t.enabled) AND (
+    WHERE b.low AND b.team_id <> ALL($2) AND (b.top_up_enabled OR t.enabled) AND (
         (t.due_at <= statement_timestamp() AND (b.position > t.enough_at OR b.next_end <= statement_timestamp()))
         OR EXISTS (
             SELECT FROM facts f
@@ -65,6 +69,7 @@ DECISIONS_DUE = """
 ATTEMPTS_DUE = """
     SELECT team_id, attempt_id FROM top_up_attempts
     WHERE ended_at IS NULL AND look_at <= statement_timestamp() AND leased_until <= statement_timestamp()
+      AND team_id <> ALL($2)
     ORDER BY look_at LIMIT $1
 """
 
@@ -111,6 +116,18 @@ END = """
     WHERE shard = $1 AND team_id = $2 AND attempt_id = $3 AND ended_at IS NULL
 """
 
+# By the log these are over, whatever the rows say.
+END_OTHERS = """
+    UPDATE top_up_attempts SET ended_at = clock_timestamp()
+    WHERE shard = $1 AND team_id = $2 AND attempt_id IS DISTINCT FROM $3 AND ended_at IS NULL
+"""
+REOPEN = """
+    INSERT INTO top_up_attempts (shard, team_id, attempt_id, payment_intent_id, owner, leased_until, look_at, requested_at)
+    VALUES ($1, $2, $3, $4, '', '-infinity', $5, $5)
+    ON CONFLICT (shard, team_id, attempt_id) DO UPDATE SET ended_at = NULL, create_try = 1
+    WHERE top_up_attempts.ended_at IS NOT NULL
+"""
+
 # By the attempt's name as well: Stripe may be quicker than the record of the intent's id.
 WAKE = """
     UPDATE top_up_attempts SET look_at = clock_timestamp(), looks = 0
@@ -132,12 +149,30 @@ class Lease:
     too_old: bool
 
 
+async def lock_top_ups(connection: Connection, team_id: str) -> tuple[TopUps, datetime]:
+    """A team's top-ups at the head of the log, by its facts alone, and the time; its shard is locked until COMMIT.
+
+    The facts are read before the lock, and under it only those that came meanwhile.
+    """
+    state = await fold_top_ups(connection, team_id)
+    now = await lock_shard(connection, team_id)
+    return await catch_up(connection, state), now
+
+
+async def fold_top_ups(connection: Connection, team_id: str) -> TopUps:
+    """A team's top-ups by its facts alone, as they are this moment."""
+    return await catch_up(connection, TopUps(team_id=team_id))
+
+
 async def read_top_ups(connection: Connection, team_id: str) -> TopUps:
-    """A team's top-ups at the head of the log. Called under the shard's lock it is what decisions rest on."""
-    shard = shard_of(team_id)
-    saved = await connection.fetchval(SAVED, shard, team_id, VERSION)
-    state = TopUps(team_id=team_id) if saved is None else TopUps.model_validate_json(saved)
-    for row in await connection.fetch(TAIL, shard, team_id, state.position):
+    """A team's top-ups by the saved fold and the facts after it: quick, and for showing; no money moves by it."""
+    saved = await connection.fetchval(SAVED, shard_of(team_id), team_id, VERSION)
+    return await catch_up(connection, TopUps(team_id=team_id) if saved is None else TopUps.model_validate_json(saved))
+
+
+async def catch_up(connection: Connection, state: TopUps) -> TopUps:
+    """A state, taken over the facts that came after it."""
+    for row in await connection.fetch(TAIL, shard_of(state.team_id), state.team_id, state.position):
         stored = stored_of(row)
         state = evolve(state, stored, stored.fact())
     return state
@@ -171,7 +206,8 @@ async def append_top_up(connection: Connection, state: TopUps, facts: Sequence[N
 async def begin_attempt(
     connection: Connection, team_id: str, request: TopUpRequested, owner: str, now: datetime
 ) -> None:
-    """Open the attempt in the transaction that appends its request; raises UniqueViolationError if another is open."""
+    """Open the attempt in the transaction that appends its request. By the log no other is open, so none is."""
+    await connection.execute(END_OTHERS, shard_of(team_id), team_id, UUID(request.attempt_id))
     await connection.execute(BEGIN, shard_of(team_id), team_id, UUID(request.attempt_id), owner, LEASE_SECONDS, now)
 
 
@@ -189,6 +225,20 @@ async def renew(connection: Connection, held: Lease, owner: str) -> bool:
     """Hold an attempt for as long again; False where somebody else has it, or it is over."""
     done = await connection.execute(RENEW, shard_of(held.team_id), held.team_id, held.attempt_id, owner, LEASE_SECONDS)
     return done != "UPDATE 0"
+
+
+async def put_right(connection: Connection, state: TopUps) -> None:
+    """The rows of a team's attempts say what its facts say: the open attempt is open, and no other is.
+
+    `state` is at the head of the log, whose shard the caller has locked.
+    """
+    shard, attempt = shard_of(state.team_id), state.open
+    attempt_id = UUID(attempt.attempt_id) if attempt is not None else None
+    await connection.execute(END_OTHERS, shard, state.team_id, attempt_id)
+    if attempt is not None:
+        await connection.execute(
+            REOPEN, shard, state.team_id, attempt_id, attempt.payment_intent_id, attempt.requested_at
+        )
 
 
 async def note(connection: Connection, held: Lease, statement: str, *values: object) -> None:
@@ -218,10 +268,10 @@ async def is_stored(connection: Connection, team_id: str, fact_id: str) -> bool:
     return identity in await find(connection, [identity])
 
 
-async def teams_due(connection: Connection, limit: int) -> set[str]:
-    """Teams with a decision that is due or may be, or with an attempt to go on with."""
-    decisions = await connection.fetch(DECISIONS_DUE, limit)
-    under_way = await connection.fetch(ATTEMPTS_DUE, limit)
+async def teams_due(connection: Connection, limit: int, but: Sequence[str] = ()) -> set[str]:
+    """Teams, `but` these, with a decision that is due or may be, or with an attempt to go on with."""
+    decisions = await connection.fetch(DECISIONS_DUE, limit, list(but))
+    under_way = await connection.fetch(ATTEMPTS_DUE, limit, list(but))
     return {row["team_id"] for row in (*decisions, *under_way)}
 
 

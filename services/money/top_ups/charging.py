@@ -45,7 +45,6 @@ from services.money.top_ups.looking import LOOK_BACK, Look, Looking
 from services.runtime.crashpoints import crashpoint
 from services.runtime.errors import Refused
 from services.runtime.logs import get_log
-from services.store.append import lock_shard
 from services.store.connect import Connection, Pool, Transaction
 
 FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS = 0.5, 60.0
@@ -81,8 +80,9 @@ class Charging:
         """Take a team's open attempt as far as it goes now. Where Stripe does not answer, it stays open for later."""
         async with self.pool.acquire() as connection:
             lease = await attempts.lease(connection, team_id, self.owner, OWNER_WAITS, ENDS_AFTER)
-            state = await attempts.read_top_ups(connection, team_id)
+            state = await attempts.fold_top_ups(connection, team_id)
         if lease is None or state.open is None or state.open.attempt_id != str(lease.attempt_id):
+            await self._put_right(team_id)
             return
         crashpoint("topup:leased")
         wait_seconds = min(LAST_LOOK_SECONDS, FIRST_LOOK_SECONDS * 2 ** min(lease.looks, 10))
@@ -104,6 +104,12 @@ class Charging:
         async with self.pool.acquire() as connection:
             await attempts.release(connection, lease, self.owner, wait_seconds)
 
+    async def _put_right(self, team_id: str) -> None:
+        """Where a row of an attempt was changed, it says what the log says. Nearly always somebody else works on it."""
+        async with self.pool.acquire() as connection, connection.transaction():
+            state, _ = await attempts.lock_top_ups(connection, team_id)
+            await attempts.put_right(connection, state)
+
     async def _drive(self, lease: Lease, state: TopUps, attempt: Attempt) -> float | None:
         """Step after step, up to the end or to where somebody else has to do something.
 
@@ -115,8 +121,7 @@ class Charging:
             return None
         intent, before = await self._intent(lease, attempt), None
         while intent is not None:
-            remedy = intent.decline.remedy if intent.decline is not None else None
-            step = next_step(intent.state, remedy, is_wanted=still_wanted, waited_long=lease.waited_long)
+            step = await self._next_step(lease, attempt, intent, still_wanted=still_wanted)
             if step is before:
                 # Stripe repeats what it said when the intent stood otherwise; to another key, at the next look, it will
                 # not.
@@ -134,7 +139,7 @@ class Charging:
                     await self._credit(lease, attempt, intent)
                     return None
                 case AttemptStep.FAIL:
-                    await self._fail(lease, REASONS[remedy], intent)
+                    await self._fail(lease, REASONS[_remedy(intent)], intent)
                     return None
                 case AttemptStep.ASK_OWNER:
                     await self._ask_owner(lease, intent)
@@ -143,6 +148,19 @@ class Charging:
                 case AttemptStep.WAIT:
                     return None
         return None
+
+    async def _next_step(self, lease: Lease, attempt: Attempt, intent: Intent, *, still_wanted: bool) -> AttemptStep:
+        """What follows. Before money moves the facts are asked: is it the charge that was decided, and still wanted?"""
+        step = next_step(intent.state, _remedy(intent), is_wanted=still_wanted, waited_long=lease.waited_long)
+        if step is not AttemptStep.CONFIRM:
+            return step
+        async with self.pool.acquire() as connection:
+            state = await attempts.fold_top_ups(connection, lease.team_id)
+        decided = state.open
+        if decided is None or (decided.attempt_id, decided.payment_intent_id) != (attempt.attempt_id, intent.id):
+            return AttemptStep.WAIT  # somebody else took it further meanwhile
+        same = (intent.amount_cents, intent.currency) == (decided.charge_cents, decided.currency)
+        return AttemptStep.CONFIRM if same and is_wanted(state, decided, self.catalog) else AttemptStep.CANCEL
 
     async def _intent(self, lease: Lease, attempt: Attempt) -> Intent | None:
         """The attempt's intent as Stripe has it now, made if there is none; None where it can't be made."""
@@ -341,8 +359,7 @@ class Charging:
 
     async def _locked(self, connection: Connection, lease: Lease) -> tuple[TopUps, datetime]:
         """The team's top-ups under its shard's lock, without an open attempt where this one is over."""
-        now = await lock_shard(connection, lease.team_id)
-        state = await attempts.read_top_ups(connection, lease.team_id)
+        state, now = await attempts.lock_top_ups(connection, lease.team_id)
         ours = state.open is not None and state.open.attempt_id == str(lease.attempt_id)
         return state if ours else state.but(open=None), now
 
@@ -359,7 +376,7 @@ async def confirm_by_owner(charges: Charges, transaction: Transaction, team_id: 
         Unknown, Busy: say the same again later.
     """
     async with transaction() as connection:
-        waiting = (await attempts.read_top_ups(connection, team_id)).open
+        waiting = (await attempts.fold_top_ups(connection, team_id)).open
     if waiting is None or waiting.payment_intent_id is None or not waiting.action_required:
         raise Refused("nothing_to_confirm", "no payment waits to be confirmed")
     intent = await charges.retrieve(waiting.payment_intent_id)
@@ -391,6 +408,11 @@ def request_of(team_id: str, attempt: Attempt) -> PaymentRequest:
 
 def _asks_for(intent: Intent, attempt: Attempt) -> bool:
     return (intent.amount_cents, intent.currency) == (attempt.charge_cents, attempt.currency)
+
+
+def _remedy(intent: Intent) -> str | None:
+    """What would help after the last decline."""
+    return intent.decline.remedy if intent.decline is not None else None
 
 
 async def _append(connection: Connection, state: TopUps, now: datetime, name: str, fact: AnyFact) -> TopUps:

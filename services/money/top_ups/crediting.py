@@ -13,8 +13,7 @@ from uuid import UUID
 
 from schemas.facts import CreditsToppedUp, NewFact, TopUpRequested
 from services.money.stripe_client import Intent
-from services.money.top_ups.attempts import STRIPE, TOP_UPS, append_top_up, end, read_top_ups
-from services.store.append import lock_shard
+from services.money.top_ups.attempts import STRIPE, TOP_UPS, append_top_up, end, lock_top_ups
 from services.store.connect import Connection
 from services.store.identities import Identity, find
 from services.store.read import FACT_COLUMNS, stored_of
@@ -45,11 +44,10 @@ async def credit_top_up(
         The credits; None where this payment is credited already, or another one has answered the attempt.
     """
     assert intent.state == "succeeded", f"{intent.id} is {intent.state}: that is no money"
-    now = await lock_shard(connection, team_id)
+    state, now = await lock_top_ups(connection, team_id)
     payment = Identity(team_id, STRIPE, intent.id)
     if await find(connection, [payment]):
         return None
-    state = await read_top_ups(connection, team_id)
     is_open = state.open is not None and state.open.attempt_id == str(attempt_id)
     if not is_open and await answer_of(connection, team_id, attempt_id) is not None:
         return None

@@ -50,6 +50,9 @@ CREATE INDEX facts_of_team ON facts (shard, team_id, position);
 -- A team's facts other than its work, for folds that need few of very many. Usage and holds cost it nothing.
 CREATE INDEX facts_but_work ON facts (shard, team_id, position)
 WHERE type NOT LIKE 'usage.%' AND type NOT LIKE 'hold.%';
+-- Plans and refills, two a month for a team: who refills needs the newest of each.
+CREATE INDEX facts_of_cycles ON facts (shard, team_id, position)
+WHERE type IN ('plan.assigned.v1', 'credits.refilled.v1');
 -- What a host is told of, found without reading the usage between. The list is that of schemas/notices.py.
 CREATE INDEX facts_to_tell ON facts (shard, position)
 WHERE type IN (
@@ -135,6 +138,19 @@ CREATE TABLE voided_usages (
 );
 COMMENT ON TABLE voided_usages IS 'Each usage is taken back once at most.';
 
+-- What goes wrong for one team while it goes on for all others. Written by whoever halted, deleted when it went well.
+CREATE TABLE halted (
+    work text NOT NULL,
+    name text NOT NULL,
+    shard smallint,
+    position bigint,
+    why text NOT NULL,
+    since timestamptz NOT NULL DEFAULT clock_timestamp(),
+    tried_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (work, name)
+);
+COMMENT ON TABLE halted IS 'Work that is halted for one team, shard or event of Stripe, and why; it is tried again each minute.';
+
 -- The teams that exist and the cycle that each is in: whoever appends first appends the refills that are due.
 CREATE TABLE teams (
     shard smallint NOT NULL,
@@ -210,6 +226,46 @@ CREATE TRIGGER refused_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON refuse
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 ALTER TABLE refused ENABLE ALWAYS TRIGGER refused_append_only;
 
+-- That a usage was taken back stays so.
+CREATE TRIGGER voided_usages_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON voided_usages
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+ALTER TABLE voided_usages ENABLE ALWAYS TRIGGER voided_usages_append_only;
+
+-- Rows that go one way. The condition stands in the trigger, so that a change which is right calls no function.
+CREATE FUNCTION refuse_way_back() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION '% go one way: % refused', TG_TABLE_NAME, TG_OP
+        USING ERRCODE = 'restrict_violation', HINT = 'Correct with a new fact.';
+END $$;
+
+-- A shard grows by what was appended and by nothing else: its last position is a block's. Its time is at most now, or that of a
+-- head that was moved with it: refills fall due by it. The minute is for a clock that is set back in the middle of an append.
+-- Asked once for all heads that an append moves.
+CREATE FUNCTION refuse_empty_heads() RETURNS trigger LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, public AS $$
+DECLARE
+    wrong smallint;
+BEGIN
+    SELECT n.shard INTO wrong
+    FROM new_heads AS n
+    LEFT JOIN old_heads AS o USING (shard)
+    WHERE o.shard IS NULL OR n.next < o.next OR n.recorded_at < o.recorded_at
+      OR n.recorded_at > greatest(
+          (SELECT max(old_heads.recorded_at) FROM old_heads), clock_timestamp() + interval '1 minute'
+      )
+      OR NOT EXISTS (SELECT FROM blocks AS b WHERE b.shard = n.shard AND b.last = n.next - 1 AND b.hash = n.head)
+    LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'the head of shard % moves with the facts that are appended, and with the clock', wrong
+            USING ERRCODE = 'restrict_violation', HINT = 'A head moves with an append alone.';
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER shard_heads_full AFTER UPDATE ON shard_heads
+    REFERENCING OLD TABLE AS old_heads NEW TABLE AS new_heads
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_empty_heads();
+ALTER TABLE shard_heads ENABLE ALWAYS TRIGGER shard_heads_full;
+
 -- The number of shards is part of every position that anybody has written down.
 CREATE FUNCTION refuse_constant_change() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -270,6 +326,8 @@ GRANT CREATE ON SCHEMA public TO creditwell_projector;
 GRANT INSERT, UPDATE, DELETE ON checkpoints TO creditwell_projector;
 GRANT SELECT, INSERT, UPDATE, DELETE ON readers TO creditwell_projector, creditwell_worker;
 GRANT INSERT, UPDATE ON projections TO creditwell_projector;
+GRANT SELECT, INSERT, UPDATE, DELETE ON halted TO creditwell_projector, creditwell_worker;
+GRANT SELECT ON halted TO creditwell_reader;
 
 -- The workers: relay, top-ups, refills and sealing.
 GRANT INSERT, UPDATE ON checkpoints TO creditwell_worker;
@@ -300,11 +358,11 @@ BEGIN
     EXECUTE format(
         $policy$
         CREATE POLICY one_team ON %s TO creditwell_api
-        USING ((SELECT current_setting('creditwell.team', true)) IN (team_id, '*'))
+        USING (team_id = (SELECT current_setting('creditwell.team', true)))
         $policy$, of_teams
     );
 END $$;
-COMMENT ON FUNCTION keep_teams_apart IS 'Called for each table with a column team_id: the API sees one team at a time, that of the setting creditwell.team, or all where that is *.';
+COMMENT ON FUNCTION keep_teams_apart IS 'Called for each table with a column team_id: the API sees one team at a time, that of the setting creditwell.team.';
 
 SELECT keep_teams_apart(of_teams) FROM unnest('{facts,teams,refused,repeats,voided_usages}'::regclass[]) AS of_teams;
 
@@ -401,6 +459,23 @@ CREATE TABLE member_limits (
     hard boolean NOT NULL,
     PRIMARY KEY (shard, team_id, member_id)
 );
+-- A hold ends once, takes no more than was set aside, and never lasts longer than a day.
+CREATE TRIGGER holds_one_way BEFORE UPDATE ON holds
+    FOR EACH ROW WHEN (
+        OLD.state <> 'open' OR NEW.credits > OLD.credits
+        OR NEW.expires_at > OLD.placed_at + interval '24 hours'
+        OR (NEW.shard, NEW.team_id, NEW.hold_id, NEW.placed_at) IS DISTINCT FROM (OLD.shard, OLD.team_id, OLD.hold_id, OLD.placed_at)
+        OR NEW.member_id IS DISTINCT FROM OLD.member_id
+    ) EXECUTE FUNCTION refuse_way_back();
+ALTER TABLE holds ENABLE ALWAYS TRIGGER holds_one_way;
+CREATE TRIGGER holds_stay BEFORE DELETE OR TRUNCATE ON holds FOR EACH STATEMENT EXECUTE FUNCTION refuse_way_back();
+ALTER TABLE holds ENABLE ALWAYS TRIGGER holds_stay;
+
+-- A limit is set anew, and its number says how often.
+CREATE TRIGGER member_limits_one_way BEFORE UPDATE ON member_limits
+    FOR EACH ROW WHEN (NEW.number <= OLD.number) EXECUTE FUNCTION refuse_way_back();
+ALTER TABLE member_limits ENABLE ALWAYS TRIGGER member_limits_one_way;
+
 COMMENT ON TABLE member_limits IS 'What each member may use per day and per month of the team''s zone, in micro-credits; null is no limit, 0 is nothing.';
 COMMENT ON COLUMN member_limits.number IS 'How often it was set; position is the fact that set it last.';
 COMMENT ON COLUMN member_limits.hard IS 'A hard limit refuses quotes and holds, a soft one only marks them. Recorded usage is never refused.';

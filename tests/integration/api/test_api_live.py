@@ -1,6 +1,7 @@
 """Usage by HTTP and its receipts, and the stream of what changes: the API together with Kafka and a recorder."""
 
 import asyncio
+import gzip
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -64,7 +65,14 @@ async def receipt(api: Api, name: str, status: str = "applied", **counts: int) -
 
 
 async def test_usage_reported_by_http_is_acknowledged_recorded_and_has_a_receipt(api: Api) -> None:
-    answer = await api.service.post("/v1/usage", json=usage(api, "one", quantity="2", tier="standard"))
+    event = usage(api, "one", quantity="2", tier="standard")
+
+    async def sent() -> httpx2.Response | None:
+        """An API that has just started may not have found Kafka yet."""
+        response = await api.service.post("/v1/usage", json=event)
+        return response if response.status_code != 503 else None
+
+    answer = await until(sent, what="the API has found Kafka")
     (pending,) = answer.json()["receipts"]
 
     applied = await receipt(api, "one")
@@ -141,7 +149,71 @@ async def test_a_service_reports_for_its_own_team_and_as_its_own_source_alone(ap
     assert (await api.service.post("/v1/usage", json=usage(api, "marker"))).status_code == 202
     await receipt(api, "marker")
     answer = await api.service.get(f"{api.path}/receipts", params={"source": SOURCE, "id": "fine"})
-    assert answer.json()["status"] == "pending", "a batch is sent wholly or not at all"
+    assert answer.json()["status"] == "pending", "of a batch that may not be sent nothing is"
+
+
+async def test_each_event_of_a_batch_is_judged_alone(api: Api) -> None:
+    good = [usage(api, f"good_{number}") for number in range(3)]
+    batch = [
+        good[0], {name: value for name, value in usage(api, "x").items() if name != "id"}, good[1],
+        7, good[2], usage(api, "z", comment="x" * 2**21),
+    ]  # fmt: skip
+
+    answer = await api.service.post("/v1/usage", content=json.dumps(batch), headers=BATCH)
+
+    results = answer.json()["results"]
+    assert answer.status_code == 207
+    assert [result["index"] for result in results] == list(range(6))
+    assert [(result["status"], result["code"]) for result in results] == [
+        (202, None), (422, "invalid_request"), (202, None), (422, "invalid_request"), (202, None),
+        (422, "too_large"),
+    ]  # fmt: skip
+    assert "event 2: id: is missing" in results[1]["detail"]
+    for event, result in zip(good, [results[0], results[2], results[4]], strict=True):
+        assert result["receipt"]["id"] == event["id"]
+        await receipt(api, event["id"])
+
+
+async def test_a_batch_of_which_nothing_can_be_sent_is_refused(api: Api) -> None:
+    answer = await api.service.post("/v1/usage", content=b"[{}, 7]", headers=BATCH)
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
+
+
+async def test_a_body_in_gzip_is_read_and_so_is_a_byte_order_mark(api: Api) -> None:
+    packed = gzip.compress(json.dumps(usage(api, "packed")).encode())
+    answer = await api.service.post(
+        "/v1/usage", content=packed, headers={"content-type": "application/json", "content-encoding": "GZip"}
+    )
+    assert answer.status_code == 202
+    marked = b"\xef\xbb\xbf" + json.dumps([usage(api, "marked")]).encode()
+    assert (await api.service.post("/v1/usage", content=marked, headers=BATCH)).status_code == 202
+
+    await receipt(api, "packed")
+    await receipt(api, "marked")
+
+
+@pytest.mark.parametrize(
+    ("content", "encoding", "status", "code"),
+    [
+        (gzip.compress(b" " * 5_000_000), "gzip", 413, "too_large"),
+        (gzip.compress(b" " * 500_000_000), "gzip", 413, "too_large"),
+        (gzip.compress(b"{}")[:-4], "gzip", 422, "invalid_request"),
+        (gzip.compress(b"{}") * 2, "gzip", 422, "invalid_request"),
+        (b"{}", "gzip", 422, "invalid_request"),
+        (b"{}", "zstd", 415, "unsupported_media_type"),
+        (b"{}", "gzip, gzip", 415, "unsupported_media_type"),
+    ],
+)
+async def test_a_body_that_can_not_be_unpacked_is_refused(
+    api: Api, content: bytes, encoding: str, status: int, code: str
+) -> None:
+    headers = {"content-type": "application/json", "content-encoding": encoding}
+    for ask in (api.service.post("/v1/usage", content=content, headers=headers),
+                api.member.post(f"{api.path}/quotes", content=content, headers=headers)):  # fmt: skip
+        answer = await ask
+        assert (answer.status_code, answer.json()["code"]) == (status, code)
+        assert answer.headers.get("accept-encoding") == ("gzip" if status == 415 else None)
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from schemas.facts import (
     UsageVoided,
 )
 from services.audit.replay import ReplayDifference, ReplayScope, replay, size_of_replay
+from services.credits.holds import PLACE
 from services.credits.plans import assign_plan
 from services.credits.rate_cards import seed_catalog
 from services.read_models.balances import PROJECTOR
@@ -33,6 +34,7 @@ from services.store.claims import Claims
 from services.store.connect import Connection
 from services.store.read import follow, heads, read_after
 from services.store.shards import SHARDS, shard_of
+from services.usage.voids import note_voids
 
 TEAMS = ("team_a", "team_b", "team_c")
 SOURCE = "/features/video"
@@ -99,7 +101,13 @@ async def void(connection: Connection, usage: Stored) -> None:
 
 async def add(connection: Connection, new: NewFact) -> None:
     async with connection.transaction():
-        await append(connection, [new])
+        appended = await append(connection, [new])
+        await note_voids(connection, [(new, appended.places[0])])
+        if isinstance(new.fact, HoldPlaced):
+            hold, shard = new.fact, shard_of(new.team_id)
+            await connection.execute(
+                PLACE, shard, new.team_id, hold.hold_id, None, hold.credits, appended.recorded_at, hold.expires_at
+            )
 
 
 async def facts_of(connection: Connection, team: str) -> list[Stored]:

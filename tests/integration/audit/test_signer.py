@@ -22,6 +22,7 @@ from services.runtime.settings_loading import load_settings
 from services.store.append import append
 from services.store.connect import Connection
 from services.store.shards import shard_of
+from tests.support.heads import heads_unguarded
 from tests.support.waiting import until
 
 TEAM = "team_a"
@@ -50,11 +51,13 @@ async def truncate(connection: Connection, *, to: int) -> None:
             await connection.execute(f"ALTER TABLE {table} DISABLE TRIGGER ALL")
             await connection.execute(f"DELETE FROM {table} WHERE shard = $1 AND {column} > $2", SHARD, to)
             await connection.execute(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {table}_append_only")
-        await connection.execute(
-            "UPDATE shard_heads SET next = $2 + 1, head = (SELECT hash FROM blocks WHERE shard = $1 AND last = $2) WHERE shard = $1",
-            SHARD,
-            to,
-        )
+        async with heads_unguarded(connection):
+            await connection.execute(
+                "UPDATE shard_heads SET next = $2 + 1, head = (SELECT hash FROM blocks WHERE shard = $1 AND last = $2) "
+                "WHERE shard = $1",
+                SHARD,
+                to,
+            )
 
 
 async def forget_notes(connection: Connection) -> None:

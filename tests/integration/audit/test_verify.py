@@ -17,6 +17,7 @@ from services.store.connect import Connection
 from services.store.copying import microseconds
 from services.store.proofs import block_hash, leaf_of, merkle_root, pack_known, pack_place
 from services.store.shards import shard_of
+from tests.support.heads import heads_unguarded
 
 TEAM, OTHER = "team_a", "team_b"
 SHARD = shard_of(TEAM)
@@ -48,8 +49,9 @@ async def tamper(connection: Connection, *statements: str) -> None:
     async with connection.transaction():
         for table in ("facts", "blocks", "signed_checkpoints"):
             await connection.execute(f"ALTER TABLE {table} DISABLE TRIGGER ALL")
-        for statement in statements:
-            await connection.execute(statement.replace(":shard", str(SHARD)))
+        async with heads_unguarded(connection):
+            for statement in statements:
+                await connection.execute(statement.replace(":shard", str(SHARD)))
         for table in ("facts", "blocks", "signed_checkpoints"):
             await connection.execute(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {table}_append_only")
 

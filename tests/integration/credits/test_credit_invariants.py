@@ -28,6 +28,7 @@ from services.store.shards import shard_of
 from services.usage.voids import note_voids
 from tests.support.connections import connections
 from tests.support.facts import granted, new, now, planned, store, usage, void
+from tests.support.heads import heads_unguarded
 from tests.support.history import Histories
 from tests.support.model import Purse, purses
 from tests.support.usage import Message, reported, structured, used, voided
@@ -350,9 +351,10 @@ async def test_invariant_11_the_first_usage_after_a_cycles_end_burns_the_new_cre
     await store(world.connection, usage("team_1", "before", 9))
     before, unwritten = await included(world, ends_at - MICROSECOND), await included(world, ends_at)
     # The cycle ends: a shard goes by the time that it has reached.
-    await world.connection.execute(
-        "UPDATE shard_heads SET recorded_at = $2 WHERE shard = $1", shard_of("team_1"), ends_at
-    )
+    async with heads_unguarded(world.connection):
+        await world.connection.execute(
+            "UPDATE shard_heads SET recorded_at = $2 WHERE shard = $1", shard_of("team_1"), ends_at
+        )
     async with world.recorder():
         await world.send(used("team_1", "after", at=ends_at))
         await world.recorded()

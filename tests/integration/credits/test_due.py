@@ -13,7 +13,7 @@ from services.money.top_ups import attempts
 from services.publishing import notice_rows
 from services.store.append import TAKE_HEADS, append
 from services.store.connect import Connection
-from services.store.cycles import DUE
+from services.store.cycles import ENDED, STANDINGS
 from services.store.shards import shard_of
 from tests.support.facts import now, planned, store, usage
 
@@ -76,7 +76,8 @@ async def test_whoever_appends_looks_for_its_own_teams_however_many_cycles_have_
         shards = [shard_of(team_id) for team_id in mine]
         looks = [
             await pages_read(connection, TAKE_HEADS, sorted(set(shards)), shards, mine),
-            await pages_read(connection, DUE, now(), shards, mine),
+            await pages_read(connection, ENDED, now(), shards, mine),
+            await pages_read(connection, STANDINGS, shards, mine) // 2,  # two facts of each
         ]
 
         await append(connection, [usage(team_id, "usage") for team_id in mine])

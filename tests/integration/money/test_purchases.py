@@ -16,8 +16,11 @@ import pytest
 
 from deploy.local.stack import Stack
 from schemas.credits import MICRO
-from schemas.facts import CreditsPurchased, PaymentMethodChanged, TopUpResumed, TopUpSuspended
+from schemas.facts import CreditsPurchased, PaymentMethodChanged, PurchaseRequested, TopUpResumed, TopUpSuspended
+from services.money.checkout import rows as checkouts
+from services.money.checkout.flow import follow
 from services.money.inbox import InboxEvent, InboxWorker, work_on
+from services.money.reconcile.compare import transactions_on
 from services.runtime.crashpoints import arm
 from services.runtime.errors import Unavailable
 from services.store.connect import connect_pool
@@ -249,12 +252,56 @@ async def test_a_page_that_nobody_pays_on_grants_nothing_and_expires(shop: Shop)
     assert (await shop.additional(), await shop.told(CreditsPurchased)) == ("0", [])
 
 
-@pytest.mark.parametrize("spoiled", ["charge_cents = 4_799", "currency = 'eur'"])
+@pytest.mark.parametrize(
+    "edited",
+    [
+        "credits = 2_000_000_000_000_000",
+        "charge_cents = 1, credits = 2_000_000_000_000_000",
+        "currency = 'eur', taxed = true",
+        "pack = NULL, name = NULL, credits = NULL, charge_cents = NULL, currency = NULL, mode = 'setup'",
+        "state = 'credited', payment_intent_id = 'pi_other'",
+    ],
+)
+async def test_whoever_edits_the_row_of_a_page_changes_nothing_about_what_was_sold(shop: Shop, edited: str) -> None:
+    page = await shop.bought()
+    await shop.api.connection.execute(f"UPDATE checkouts SET {edited} WHERE id = $1", page["id"])
+
+    await shop.press(page)
+    await shop.hears()
+
+    (bought,) = await of_type(shop.api.connection, shop.api.team_id, CreditsPurchased)
+    assert (bought.credits, bought.charge_cents, bought.pack, bought.purchase_id) == (
+        5_000 * MICRO, 4_800, "standard", page["id"],
+    )  # fmt: skip
+
+
+async def test_a_page_that_the_log_does_not_know_brings_no_credits(shop: Shop) -> None:
+    page = await shop.bought()
+    other_id = uuid4()
+    await shop.api.connection.execute("UPDATE checkouts SET id = $2 WHERE id = $1", page["id"], other_id)
+    record = await checkouts.find(shop.api.connection, other_id)
+    assert record is not None
+
+    await shop.press(page)
+    after = await follow(shop.desk.charges, transactions_on(shop.api.connection), record)
+
+    assert (after.state, after.detail) == ("differs", "the log does not say that this was sold")
+    assert await of_type(shop.api.connection, shop.api.team_id, CreditsPurchased) == []
+
+
+@pytest.mark.parametrize(("sold", "spoiled"), [(":4800,", ":4799,"), ('"usd"', '"eur"')])
 async def test_what_was_paid_other_than_we_had_asked_for_is_not_credited_but_kept_for_finance(
-    shop: Shop, spoiled: str
+    shop: Shop, sold: str, spoiled: str
 ) -> None:
     page = await shop.bought()
-    await shop.api.connection.execute(f"UPDATE checkouts SET {spoiled} WHERE id = $1", page["id"])
+    async with shop.api.connection.transaction():
+        await shop.api.connection.execute("ALTER TABLE facts DISABLE TRIGGER ALL")
+        await shop.api.connection.execute(
+            "UPDATE facts SET body = replace(convert_from(body, 'UTF8'), $1, $2)::bytea "
+            "WHERE type = $3 AND team_id = $4",
+            sold, spoiled, PurchaseRequested.type, shop.api.team_id,
+        )  # fmt: skip
+        await shop.api.connection.execute("ALTER TABLE facts ENABLE ALWAYS TRIGGER facts_append_only")
 
     await shop.press(page)
     await shop.hears()

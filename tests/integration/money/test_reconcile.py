@@ -17,13 +17,14 @@ from schemas.catalog import load_catalog
 from schemas.credits import MICRO
 from schemas.facts import CreditsAdjusted, NewFact, TopUpRequested
 from services.money.checkout import rows as checkouts
+from services.money.checkout.purchases import request_purchase
 from services.money.reconcile.breaks import BreakKind
 from services.money.reconcile.compare import Report, reconcile
 from services.money.reconcile.reads import credits_of
 from services.money.reconcile.schedule import keep_reconciled
 from services.money.top_ups.attempts import TOP_UPS
 from services.runtime.health import Health
-from services.store.append import append
+from services.store.append import append, take_head
 from services.store.connect import Connection, connect_pool
 from tests.support.desk import KEY, Desk, available
 from tests.support.payments import (
@@ -91,6 +92,7 @@ async def bought_page(connection: Connection, desk: Desk) -> Paid:
     )  # fmt: skip
     async with connection.transaction():
         await checkouts.begin(connection, record)
+        await request_purchase(connection, record, await take_head(connection, record.team_id))
         await checkouts.opened(connection, record, page.id, page.url or "", page.expires_at)
     await desk.http.post(page.url or "", data={"action": "pay", "card": "pm_card_visa"})
     seen = await desk.charges.retrieve_checkout(page.id)

@@ -14,6 +14,7 @@ from services.runtime.errors import Refused
 from services.store.append import append, lock_shard
 from services.store.shards import shard_of
 from tests.support.facts import granted
+from tests.support.heads import heads_unguarded
 from tests.support.holds import held, state_of, wait_for_locks
 from tests.support.usage import Message, reported, structured, used, voided
 from tests.support.waiting import until
@@ -231,10 +232,11 @@ async def test_where_the_databases_clock_has_stepped_back_holds_go_by_the_time_t
     await world.team("team_1", "team_2")
     await held(world.connection, "over", 5, lasts=timedelta(minutes=10))
     await held(world.connection, "open", 5, team_id="team_2", lasts=timedelta(minutes=10))
-    await world.connection.execute(
-        "UPDATE shard_heads SET recorded_at = clock_timestamp() + interval '1 hour' WHERE shard = $1",
-        shard_of("team_1"),
-    )
+    async with heads_unguarded(world.connection):
+        await world.connection.execute(
+            "UPDATE shard_heads SET recorded_at = clock_timestamp() + interval '1 hour' WHERE shard = $1",
+            shard_of("team_1"),
+        )
 
     async with world.recorder():
         await world.send(done("a", "over"), done("b", "over"))

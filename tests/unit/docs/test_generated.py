@@ -18,7 +18,7 @@ from services.runtime.settings import Settings, variable
 from services.runtime.settings_loading import OTHERS
 
 ROOT = Path(__file__).parents[3]
-REFUSE = {"BadUsage", "NotPriced", "RefusedRecord", "_refuse"}
+REFUSE = {"BadUsage", "NotUnpacked", "NotPriced", "RefusedRecord", "_refuse"}
 
 
 def page(name: str) -> str:
@@ -111,6 +111,7 @@ def reasons() -> set[str]:
     found = set()
     for path in (
         ROOT / "schemas/usage.py",
+        ROOT / "schemas/cloudevents.py",
         ROOT / "schemas/rates.py",
         ROOT / "schemas/pricing.py",
         *(ROOT / "services/usage").glob("*.py"),

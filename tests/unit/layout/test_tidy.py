@@ -29,6 +29,7 @@ LONG_FILES = {
     "projections/top_ups/state.py": "a state and its fold, with a case for each fact",
     "services/audit/replay.py": "one comparison of the log with each projection",
     "services/money/checkout/flow.py": "the way of a page through Stripe, step by step",
+    "services/money/inbox.py": "what each kind of event of Stripe's leads to",
     "services/money/top_ups/charging.py": "the way of an attempt through Stripe, step by step",
     "services/runtime/settings.py": "one declaration for each setting, with its words and its example",
 }

@@ -55,7 +55,7 @@ async def test_a_partition_that_is_lost_while_it_is_looked_at_says_no_more_how_m
 
     partitions.consumer_of = Consumer
     looking = asyncio.ensure_future(
-        partitions._note_progress(partitions.owned[3], 5_000, lambda: False, datetime.now(UTC))
+        partitions._note_progress(partitions.owned[3], 5_000, 5_000, lambda: False, datetime.now(UTC))
     )
     await asyncio.sleep(0)
     partitions.disown()

@@ -11,8 +11,9 @@ import pytest
 
 from schemas import generate
 from schemas.catalog import load_catalog
+from schemas.cloudevents import BadUsage
 from schemas.facts import FACTS, HoldReleased, PlanAssigned, UsageRecorded
-from schemas.usage import BadUsage, parse_usage
+from schemas.usage import parse_usage
 
 EVENT: dict[str, Any] = {
     "specversion": "1.0",

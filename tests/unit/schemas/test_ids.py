@@ -7,9 +7,10 @@ import jsonschema_rs
 import pytest
 from joserfc.jwk import KeySet
 
+from schemas.cloudevents import BadUsage
 from schemas.facts import ID, ID_MAX, NO_ID, is_id
 from schemas.generate import HERE
-from schemas.usage import BadUsage, parse_usage
+from schemas.usage import parse_usage
 from services.api.token_keys import FixedKeys
 from services.api.tokens import EVERY_TEAM, BadToken, Tokens
 from services.credits.plans import check_team_id

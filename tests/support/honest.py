@@ -1,0 +1,312 @@
+"""Random histories told by the product's own functions: priced usage, voids, holds, plans, purchases, top-ups, refunds.
+
+So every fact follows from those before it, and every derived table says what the log says. Projections are folded on the way.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from random import Random
+from typing import Any
+from uuid import UUID, uuid4
+
+from projections.entitlement import Limit
+from projections.reversals import PaymentAtStripe
+from projections.top_ups.state import TopUps
+from schemas.catalog import Catalog, load_catalog
+from schemas.credits import MICRO
+from schemas.facts import CreditsAdjusted, CreditsGranted, NewFact, PaymentMethodChanged, TopUpConfigured
+from schemas.pricing import RateCards
+from schemas.usage import UsageVoidReported, parse_usage
+from services.credits.grants import adjust, grant
+from services.credits.hold_settlement import live_or_settled, settle_holds
+from services.credits.holds import CapturedPart, HoldKey, capture, expire_holds, extend, release
+from services.credits.limits import set_limit
+from services.credits.plans import assign_plan
+from services.credits.rate_cards import seed_catalog
+from services.money.checkout import rows as checkouts
+from services.money.checkout.flow import CARDS, PageAtStripe, act
+from services.money.checkout.purchases import request_purchase
+from services.money.reversals import append_reversals, read_account
+from services.money.stripe_client import Checkout, Intent
+from services.money.top_ups.crediting import credit_top_up
+from services.money.top_ups.settings import configure_top_ups, read_top_up_settings
+from services.money.topup import Figures, Worker
+from services.read_models.balances import PROJECTOR
+from services.read_models.low_balance import judge
+from services.read_models.projecting import Projecting
+from services.read_models.rebuild import live_versions
+from services.runtime.errors import Refused
+from services.runtime.health import Health
+from services.store.append import AlreadyStored, append, append_ready, take_head
+from services.store.claims import Claims
+from services.store.connect import Connection
+from services.store.identities import Identity, find
+from services.store.read import heads, read_after
+from services.store.shards import SHARDS
+from services.usage import door
+from services.usage.voids import note_voids, voided_among
+from tests.support.facts import now, zone_at_midday
+from tests.support.holds import held
+from tests.support.usage import reported, voided
+
+
+async def project(connection: Connection) -> None:
+    """Fold everything that the live projections do not have yet."""
+    projecting = Projecting(Claims(PROJECTOR, "test"), await live_versions(connection))
+    await projecting.claims.make_rows(connection)
+    await projecting.claims.take(connection, list(range(SHARDS)))
+    ends = await heads(connection)
+    behind = {shard: position for shard, position in projecting.claims.positions.items() if position < ends[shard]}
+    if behind:
+        await projecting.project(connection, await read_after(connection, behind, 10_000))
+    await projecting.claims.leave(connection)
+
+
+async def report(connection: Connection, events: Sequence[Mapping[str, Any]]) -> None:
+    """What the recorder does with a batch, without Kafka."""
+    usages = []
+    for event in events:
+        parsed = parse_usage(json.dumps(event).encode(), (("content-type", b"application/cloudevents+json"),))
+        record: Any = None  # only refusals look at it
+        usages.append(door.ParsedUsage(record, parsed, Identity(parsed.subject, parsed.source, parsed.id)))
+    while not await _stored(connection, usages):
+        pass  # a hold has ended meanwhile: judge again
+
+
+async def _stored(connection: Connection, usages: Sequence[door.ParsedUsage]) -> bool:
+    named = {
+        HoldKey(usage.event.subject, hold_id) for usage in usages if (hold_id := usage.event.data.hold_id) is not None
+    }
+    holds = await live_or_settled(connection, named)
+    targets = [door.target(usage.event) for usage in usages if isinstance(usage.event, UsageVoidReported)]
+    stored = await find(connection, [*(usage.identity for usage in usages), *targets])
+    known = door.StoredContext(
+        frozenset(usage.event.subject for usage in usages),
+        stored,
+        await voided_among(connection, stored.values()),
+        holds,
+    )
+    judged = door.judge(usages, known, RateCards([load_catalog().rate_card]), now())
+    with suppress(AlreadyStored):
+        async with connection.transaction():
+            if judged.facts:
+                appended = await append_ready(connection, judged.facts)
+                await note_voids(connection, zip((fact.new for fact in judged.facts), appended.places, strict=True))
+                await settle_holds(connection, judged.settles, judged.ended, appended.recorded_at)
+        return True
+    return False
+
+
+@dataclass
+class Honest:
+    """Goes on telling of some teams; what it needs to know of what it told."""
+
+    connection: Connection
+    random: Random
+    teams: list[str]
+    catalog: Catalog = field(default_factory=load_catalog)
+    told: int = 0
+    usages: list[tuple[str, str]] = field(default_factory=list)
+    holds: list[tuple[str, str]] = field(default_factory=list)
+    paid: list[tuple[str, str]] = field(default_factory=list)
+
+    async def begin(self) -> None:
+        """Plans, cards, settings."""
+        async with self.connection.transaction():
+            await seed_catalog(self.connection, self.catalog)
+        for team in self.teams:
+            anchor = now() - timedelta(days=self.random.uniform(0, 100))
+            async with self.connection.transaction():
+                await assign_plan(self.connection, self.catalog, team, "pro", anchor=anchor, zone=zone_at_midday())
+            await self._card(team)
+            await self._configure(team)
+
+    async def go_on(self, count: int) -> None:
+        """Tell so many things more."""
+        steps = (
+            self._use, self._use, self._use, self._void, self._hold, self._hold, self._end_hold, self._end_hold, self._give,
+            self._limit, self._plan, self._buy, self._top_up, self._refund, self._configure, self._card,
+        )  # fmt: skip
+        for _ in range(count):
+            self.told += 1
+            try:
+                await self.random.choice(steps)(self.random.choice(self.teams))
+            except Refused:
+                continue  # as the product refuses it, it is not told
+        await project(self.connection)
+
+    @property
+    def name(self) -> str:
+        """Of the thing that is told now."""
+        return f"thing-{self.told}"
+
+    async def _use(self, team: str) -> None:
+        events = []
+        for number in range(self.random.choice((1, 1, 5))):
+            at = now() - timedelta(days=self.random.choice((0, 0, 0.01, 3)))
+            event = reported(
+                team, f"{self.name}-{number}", at=at, quantity=str(self.random.randint(1, 200)),
+                tier=self.random.choice(("low", "standard")),
+            )  # fmt: skip
+            if self.holds and self.random.random() < 0.2:
+                owner, hold_id = self.random.choice(self.holds)
+                event["subject"], event["data"]["hold_id"] = owner, hold_id
+            events.append(event)
+            self.usages.append((event["subject"], event["id"]))
+        await report(self.connection, events)
+
+    async def _void(self, _: str) -> None:
+        if self.usages:
+            team, usage_id = self.random.choice(self.usages)
+            await report(self.connection, [voided(team, f"void-{self.name}", of=usage_id)])
+
+    async def _hold(self, team: str) -> None:
+        lasts = timedelta(seconds=self.random.choice((0.05, 3600)))
+        await held(self.connection, self.name, self.random.randint(1, 20), team_id=team, lasts=lasts)
+        self.holds.append((team, self.name))
+
+    async def _end_hold(self, _: str) -> None:
+        if not self.holds:
+            return
+        team, hold_id = self.random.choice(self.holds)
+        price = [CapturedPart(MICRO * self.random.randint(1, 9)) for _ in range(self.random.randint(1, 3))]
+        async with self.connection.transaction():
+            match self.random.randrange(5):
+                case 0:
+                    await capture(self.connection, team, hold_id, self.name, price, final=True)
+                case 1:
+                    await capture(self.connection, team, hold_id, self.name, price, final=False)
+                case 2:
+                    await release(self.connection, team, hold_id)
+                case 3:
+                    await extend(self.connection, team, hold_id, self.name, timedelta(hours=2))
+                case _:
+                    await expire_holds(self.connection, team, 100)
+
+    async def use_and_take_back(self, team: str) -> None:
+        """A usage, and its void."""
+        usage_id = f"use-{uuid4()}"
+        await report(self.connection, [reported(team, usage_id)])
+        await report(self.connection, [voided(team, f"void-{usage_id}", of=usage_id)])
+        self.usages.append((team, usage_id))
+
+    async def settle_holds_of(self, team: str) -> None:
+        """Two holds of an hour: one is captured, and usage settles the other."""
+        hold_id = f"hold-{uuid4()}"
+        await held(self.connection, hold_id, 1, team_id=team)
+        async with self.connection.transaction():
+            await capture(self.connection, team, hold_id, hold_id, [CapturedPart(MICRO)], final=True)
+        await held(self.connection, f"{hold_id}-2", 1, team_id=team)
+        event = reported(team, f"use-{hold_id}")
+        event["data"]["hold_id"] = f"{hold_id}-2"
+        await report(self.connection, [event])
+
+    async def _give(self, team: str) -> None:
+        credits = MICRO * self.random.randint(1, 50)
+        async with self.connection.transaction():
+            if self.random.random() < 0.5:
+                await grant(self.connection, team, self.name, CreditsGranted(credits=credits, reason="test"))
+            else:
+                await adjust(self.connection, team, self.name, CreditsAdjusted(credits=-credits, reason="test"))
+
+    async def _limit(self, team: str) -> None:
+        limit = Limit(daily=MICRO * self.random.choice((10_000, 20_000)), hard=self.random.random() < 0.5)
+        async with self.connection.transaction():
+            await set_limit(self.connection, team, self.random.choice(("mem_1", "mem_2")), limit, limited_by=None)
+
+    async def _plan(self, team: str) -> None:
+        async with self.connection.transaction():
+            await assign_plan(self.connection, self.catalog, team, self.random.choice(list(self.catalog.plans)))
+
+    async def _card(self, team: str) -> None:
+        card = PaymentMethodChanged(
+            customer_id=f"cus_{team}", payment_method_id=f"pm_{team}_{self.told}", fingerprint=f"fp_{team}_{self.told}"
+        )
+        async with self.connection.transaction():
+            await append(self.connection, [NewFact(team, CARDS, f"card:{uuid4()}", now(), card)])
+
+    async def _configure(self, team: str) -> None:
+        threshold, most = self.random.choice((1_000, 4_000)), self.random.choice((2, 9))
+        await self.configure(team, threshold=threshold, max_per_month=most)
+
+    async def configure(self, team: str, *, threshold: int, max_per_month: int) -> None:
+        """Top-ups are on, within caps."""
+        chosen = TopUpConfigured(
+            enabled=True, threshold_credits=MICRO * threshold, credits=500 * MICRO, monthly_cap_cents=100_000,
+            max_per_month=max_per_month, currency="usd", cool_down_seconds=0,
+        )  # fmt: skip
+        async with self.connection.transaction():
+            number = (await read_top_up_settings(self.connection, team)).number
+            await configure_top_ups(self.connection, team, chosen, number=number)
+
+    async def _buy(self, team: str) -> None:
+        await self.buy(team, paid=self.random.random() < 0.8)
+
+    async def buy(self, team: str, *, paid: bool = True) -> UUID:
+        """A pack is asked for, and paid."""
+        pack = self.catalog.packs["mini"]
+        record = checkouts.CheckoutRow(
+            team_id=team, id=uuid4(), mode="payment", customer_id=f"cus_{team}", asked_by="mem_1", return_url="https://x",
+            pack="mini", name="Mini", credits=pack.credits, charge_cents=pack.prices["usd"], currency="usd",
+            keeps_card=False, taxed=False,
+        )  # fmt: skip
+        async with self.connection.transaction():
+            head = await take_head(self.connection, team)
+            await checkouts.begin(self.connection, record)
+            await request_purchase(self.connection, record, head)
+        if paid:
+            await self.pay(record)
+        return record.id
+
+    async def pay(self, record: checkouts.CheckoutRow) -> None:
+        """Somebody pays on the page what it asks for."""
+        intent = intent_of(f"pi_{record.id}", record.team_id, record.charge_cents or 0)
+        page = Checkout(
+            "cs", "payment", "complete", True, None, intent.amount_cents, intent.amount_cents, 0, "usd", None, intent, None,
+            {}, now(), now(),
+        )  # fmt: skip
+        async with self.connection.transaction():
+            after = await act(self.connection, record, PageAtStripe(page, in_use=False))
+        if after.state == "credited":
+            self.paid.append((record.team_id, intent.id))
+
+    async def _top_up(self, team: str) -> None:
+        await self.top_up(team)
+
+    async def top_up(self, team: str, *, paid: bool = True) -> TopUps:
+        """What low-balance reader and worker decide about a team; an attempt that begins is paid."""
+        await project(self.connection)
+        await judge(self.connection, team)
+        nothing: Any = None  # no Stripe here
+        worker = Worker(nothing, nothing, self.catalog, "test", Health("topup"), FIGURES)
+        async with self.connection.transaction():
+            state = await worker.decide(self.connection, team)
+        if state.open is not None and paid:
+            intent = intent_of(f"pi_{state.open.attempt_id}", team, state.open.charge_cents)
+            async with self.connection.transaction():
+                await credit_top_up(self.connection, team, UUID(state.open.attempt_id), intent)
+            self.paid.append((team, intent.id))
+        return state
+
+    async def _refund(self, _: str) -> None:
+        if self.paid:
+            team, intent_id = self.random.choice(self.paid)
+            account = await read_account(self.connection, team, intent_id)
+            assert account is not None
+            cents = self.random.randint(0, account.charge_cents)
+            async with self.connection.transaction():
+                await append_reversals(self.connection, team, account, PaymentAtStripe(cents, {}))
+
+
+def intent_of(intent_id: str, team: str, cents: int, *, at: datetime | None = None) -> Intent:
+    """A payment that has succeeded."""
+    return Intent(
+        intent_id, "succeeded", cents, "usd", None, None, None, None, None, None, 0, False, None, {"team_id": team},
+        at or now(),
+    )  # fmt: skip
+
+
+FIGURES = Figures(Health("honest"))
