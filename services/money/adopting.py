@@ -16,7 +16,7 @@ from schemas.facts import CreditsPurchased, NewFact, TopUpIntentCreated, TopUpRe
 from schemas.money import format_money
 from services.money.stamps import PaymentRequest, Stamps, has_stamp, kind_of
 from services.money.stripe_client import Checkout, Intent
-from services.money.top_ups.attempts import STRIPE, TOP_UPS, append_top_up, read_top_ups
+from services.money.top_ups.attempts import STRIPE, TOP_UPS, append_top_up, fold_top_ups
 from services.money.top_ups.crediting import answer_of, credit_top_up, read_request
 from services.store.append import append, lock_shard
 from services.store.connect import Connection
@@ -175,7 +175,7 @@ async def _request(connection: Connection, request: PaymentRequest, intent: Inte
         payment_method_id=intent.payment_method_id or "unknown",
     )  # fmt: skip
     created = TopUpIntentCreated(attempt_id=request.id, payment_intent_id=intent.id)
-    state = await read_top_ups(connection, request.team_id)
+    state = await fold_top_ups(connection, request.team_id)
     await append_top_up(connection, state, [
         NewFact(request.team_id, TOP_UPS, f"requested:{request.id}", now, requested),
         NewFact(request.team_id, TOP_UPS, f"intent:{request.id}", now, created),

@@ -154,6 +154,8 @@ class Charging:
         step = next_step(intent.state, _remedy(intent), is_wanted=still_wanted, waited_long=lease.waited_long)
         if step is not AttemptStep.CONFIRM:
             return step
+        if await self._looking.look(lease, attempt, intent) is not Look.CLEAR:
+            return AttemptStep.WAIT
         async with self.pool.acquire() as connection:
             state = await attempts.fold_top_ups(connection, lease.team_id)
         decided = state.open
@@ -243,10 +245,7 @@ class Charging:
         """True where a refusal was not for want of the card; raises Missing where Stripe's account is another one."""
         return await self.charges.has_card(attempt.customer_id, attempt.payment_method_id)
 
-    async def _confirm(self, lease: Lease, attempt: Attempt, intent: Intent) -> Intent | None:
-        """The intent after the bank was asked; None where it was not, because of a payment that the log had lost."""
-        if await self._looking.look(lease, attempt, intent) is not Look.CLEAR:
-            return None
+    async def _confirm(self, lease: Lease, attempt: Attempt, intent: Intent) -> Intent:
         try:
             return await self.charges.confirm(intent.id, attempt_id=lease.attempt_id, try_number=lease.confirm_try)
         except Declined as no:

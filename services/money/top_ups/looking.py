@@ -146,7 +146,7 @@ class Looking:
             rows = await connection.fetch(
                 NAMED, shard_of(lease.team_id), lease.team_id, [intent.id for intent in listed]
             )
-            state = await attempts.read_top_ups(connection, lease.team_id)
+            state = await attempts.fold_top_ups(connection, lease.team_id)
         if state.open is None or state.open.attempt_id != str(lease.attempt_id):
             return None
         named = {row[0] for row in rows}
@@ -196,7 +196,7 @@ class Looking:
         async with self.pool.acquire() as connection, connection.transaction():
             now = await lock_shard(connection, lease.team_id)
             if not await attempts.is_stored(connection, lease.team_id, f"orphan:{intent.id}"):
-                state = await attempts.read_top_ups(connection, lease.team_id)
+                state = await attempts.fold_top_ups(connection, lease.team_id)
                 await attempts.append_top_up(
                     connection, state, [NewFact(lease.team_id, TOP_UPS, f"orphan:{intent.id}", now, fact)]
                 )
@@ -262,7 +262,7 @@ class Looking:
         self, connection: Connection, lease: Lease, own: Intent | None, now: datetime, *, differs: bool
     ) -> None:
         """The attempt is over, if it is not yet."""
-        state = await attempts.read_top_ups(connection, lease.team_id)
+        state = await attempts.fold_top_ups(connection, lease.team_id)
         if state.open is None or state.open.attempt_id != str(lease.attempt_id):
             return
         cool_down = timedelta(seconds=state.settings.cool_down_seconds if state.settings is not None else 0)
@@ -276,7 +276,7 @@ class Looking:
     async def _pause(
         self, connection: Connection, lease: Lease, now: datetime, payment_intent_id: str, fault: str
     ) -> None:
-        state = await attempts.read_top_ups(connection, lease.team_id)
+        state = await attempts.fold_top_ups(connection, lease.team_id)
         if not state.enabled or state.suspension is not None:
             return
         fact = TopUpSuspended(
@@ -286,7 +286,7 @@ class Looking:
         await self._append(connection, lease.team_id, now, f"suspended:{lease.attempt_id}", fact)
 
     async def _append(self, connection: Connection, team_id: str, now: datetime, name: str, fact: AnyFact) -> None:
-        state = await attempts.read_top_ups(connection, team_id)
+        state = await attempts.fold_top_ups(connection, team_id)
         await attempts.append_top_up(connection, state, [NewFact(team_id, TOP_UPS, name, now, fact)])
 
 

@@ -568,7 +568,10 @@ async def test_listing_reads_through_all_pages_and_keeps_to_its_bounds(desk: Des
     first, last = START + timedelta(seconds=10), START + timedelta(seconds=225)
     whole = [found.id async for found in desk.charges.list_intents(created_after=START)]
     part = [found.id async for found in desk.charges.list_intents(created_after=first, created_before=last)]
-    nobody = [found.id async for found in desk.charges.list_intents(created_after=START, customer_id="cus_else")]
+    customer_id = await desk.charges.ensure_customer("team_without_payments")
+    nobody = [found.id async for found in desk.charges.list_intents(created_after=START, customer_id=customer_id)]
+    with pytest.raises(Missing):
+        [found.id async for found in desk.charges.list_intents(created_after=START, customer_id="cus_else")]
 
     assert whole == made[::-1]
     assert part == made[10:225][::-1]
