@@ -3,7 +3,7 @@
 import asyncio
 import gzip
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import partial
@@ -194,20 +194,22 @@ async def test_a_body_in_gzip_is_read_and_so_is_a_byte_order_mark(api: Api) -> N
 
 
 @pytest.mark.parametrize(
-    ("content", "encoding", "status", "code"),
+    ("made", "encoding", "status", "code"),
     [
-        (gzip.compress(b" " * 5_000_000), "gzip", 413, "too_large"),
-        (gzip.compress(b" " * 500_000_000), "gzip", 413, "too_large"),
-        (gzip.compress(b"{}")[:-4], "gzip", 422, "invalid_request"),
-        (gzip.compress(b"{}") * 2, "gzip", 422, "invalid_request"),
-        (b"{}", "gzip", 422, "invalid_request"),
-        (b"{}", "zstd", 415, "unsupported_media_type"),
-        (b"{}", "gzip, gzip", 415, "unsupported_media_type"),
+        (lambda: gzip.compress(b" " * 5_000_000), "gzip", 413, "too_large"),
+        (lambda: gzip.compress(b" " * 200_000_000, 1), "gzip", 413, "too_large"),
+        (lambda: gzip.compress(b"{}")[:-4], "gzip", 422, "invalid_request"),
+        (lambda: gzip.compress(b"{}") * 2, "gzip", 422, "invalid_request"),
+        (lambda: b"{}", "gzip", 422, "invalid_request"),
+        (lambda: b"{}", "zstd", 415, "unsupported_media_type"),
+        (lambda: b"{}", "gzip, gzip", 415, "unsupported_media_type"),
     ],
+    ids=["large", "a bomb", "cut", "two in a row", "not packed", "another coding", "packed twice"],
 )
 async def test_a_body_that_can_not_be_unpacked_is_refused(
-    api: Api, content: bytes, encoding: str, status: int, code: str
+    api: Api, made: Callable[[], bytes], encoding: str, status: int, code: str
 ) -> None:
+    content = made()  # here, not when the file is read: gzip writes the time into it
     headers = {"content-type": "application/json", "content-encoding": encoding}
     for ask in (api.service.post("/v1/usage", content=content, headers=headers),
                 api.member.post(f"{api.path}/quotes", content=content, headers=headers)):  # fmt: skip
