@@ -184,6 +184,33 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "json", "console"] = Field(
         "auto", description="JSON lines, or text for people; auto: text on a terminal.", examples=["json"]
     )
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT",
+        description="How Kafka is spoken to: encrypted, with a login, both or neither.",
+        examples=["SASL_SSL"],
+    )
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = Field(
+        None, description="How the login is proved; with SASL_PLAINTEXT and SASL_SSL.", examples=["SCRAM-SHA-512"]
+    )
+    kafka_sasl_username: str | None = Field(None, description="The login at Kafka.", examples=["creditwell-recorder"])
+    kafka_sasl_password: SecretStr | None = Field(
+        None, description="Its password.", examples=["the password of the login"]
+    )
+    kafka_ca_file: FilePath | None = Field(
+        None,
+        description="The authority that signs the brokers' certificates, in PEM; those that the machine trusts where unset.",
+        examples=["/etc/creditwell/kafka-ca.pem"],
+    )
+    kafka_certificate_file: FilePath | None = Field(
+        None,
+        description="Our certificate for brokers that want one (mTLS), in PEM.",
+        examples=["/etc/creditwell/kafka.pem"],
+    )
+    kafka_key_file: FilePath | None = Field(
+        None,
+        description="Its private key, in PEM and without a password, where it is not in the same file.",
+        examples=["/etc/creditwell/kafka.key"],
+    )
     kafka_session_timeout_ms: int = Field(
         10_000,
         ge=1_000,
@@ -285,6 +312,30 @@ class Settings(BaseSettings):
                     f"{variable(name)} begins with http://; write https:// (http is for CREDITWELL_INSECURE_DEV=1)"
                 )
                 raise ValueError(message)
+        return self
+
+    @model_validator(mode="after")
+    def _let_in_by_kafka(self) -> Self:
+        """Protocol, login and certificates fit together: half of them would look like an outage."""
+        protocol, login = (
+            self.kafka_security_protocol,
+            ("kafka_sasl_mechanism", "kafka_sasl_username", "kafka_sasl_password"),
+        )
+        chosen = [name for name in login if getattr(self, name) is not None]
+        if protocol.startswith("SASL") and len(chosen) < len(login):
+            missing = ", ".join(variable(name) for name in login if name not in chosen)
+            raise ValueError(f"{variable('kafka_security_protocol')} is {protocol}, so set {missing} too")
+        if chosen and not protocol.startswith("SASL"):
+            raise ValueError(
+                f"{variable(chosen[0])} is set, but {variable('kafka_security_protocol')} is {protocol}: write SASL_SSL"
+            )
+        files = [name for name in ("kafka_ca_file", "kafka_certificate_file", "kafka_key_file") if getattr(self, name)]
+        if files and not protocol.endswith("SSL"):
+            raise ValueError(
+                f"{variable(files[0])} is set, but {variable('kafka_security_protocol')} is {protocol}: write SSL or SASL_SSL"
+            )
+        if "kafka_key_file" in files and "kafka_certificate_file" not in files:
+            raise ValueError(f"{variable('kafka_key_file')} is set, so set {variable('kafka_certificate_file')} too")
         return self
 
     @model_validator(mode="after")

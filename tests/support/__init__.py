@@ -25,6 +25,7 @@ projections          live rows, and the same from a fold of the whole log
 model                a slow, obvious model of a team's credits
 oracle               after the storm: is everything in the log, once, in order?
 relayed              was everything published?
+secured              a Kafka that wants a login or a certificate
 topics               topics, read with another client
 top_up_simulator     sixty days of teams, banks and admins that mean no good
 connections          several sessions of the database

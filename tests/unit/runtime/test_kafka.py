@@ -1,9 +1,13 @@
 """Kafka's clients are made in one place, and none that could lose or repeat a record can be made there."""
 
 import ast
+import re
+import ssl
 from pathlib import Path
+from typing import Any
 
 import pytest
+from faststream.kafka.security import parse_security
 
 import services
 from services.runtime import kafka
@@ -54,7 +58,7 @@ def test_no_service_makes_a_client_by_hand() -> None:
 
 
 def test_every_client_is_told_where_kafka_is_by_the_same_function() -> None:
-    assert kafka.connection_of(SETTINGS) == {"bootstrap_servers": "kafka-1:9092,kafka-2:9092"}
+    assert kafka.connection_of(SETTINGS) == {"bootstrap_servers": ["kafka-1:9092", "kafka-2:9092"]}
 
 
 def test_without_kafkas_address_no_client_is_made() -> None:
@@ -78,3 +82,70 @@ async def test_a_producer_waits_for_every_replica_and_writes_nothing_twice() -> 
         assert made.client._client_id == "creditwell-test"
     finally:
         await made.stop()
+
+
+LOGIN: dict[str, Any] = {
+    "kafka_sasl_mechanism": "SCRAM-SHA-512",
+    "kafka_sasl_username": "recorder",
+    "kafka_sasl_password": "secret",
+}
+
+
+def secured(protocol: str, **more: Any) -> Settings:
+    return Settings(kafka="kafka-1:9093", kafka_security_protocol=protocol, **more)
+
+
+async def test_producer_consumer_and_broker_prove_who_they_are_in_the_same_way() -> None:
+    settings = secured("SASL_SSL", **LOGIN)
+    options = kafka.connection_of(settings)
+    theirs = parse_security(kafka.security_of(settings))
+
+    assert {name: options[name] for name in theirs if name != "ssl_context"} == {
+        "security_protocol": "SASL_SSL", "sasl_mechanism": "SCRAM-SHA-512",
+        "sasl_plain_username": "recorder", "sasl_plain_password": "secret",
+    }  # fmt: skip
+    for context in (options["ssl_context"], theirs["ssl_context"]):
+        assert context.check_hostname
+        assert context.verify_mode is ssl.CERT_REQUIRED
+
+
+@pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"])
+@pytest.mark.parametrize("protocol", ["SASL_PLAINTEXT", "SASL_SSL"])
+def test_every_login_is_taken_by_aiokafka_and_by_faststream(mechanism: str, protocol: str) -> None:
+    settings = secured(protocol, **LOGIN | {"kafka_sasl_mechanism": mechanism})
+
+    ours, theirs = kafka.connection_of(settings), parse_security(kafka.security_of(settings))
+
+    assert (ours["security_protocol"], ours["sasl_mechanism"]) == (protocol, mechanism)
+    assert (theirs["security_protocol"], theirs["sasl_mechanism"]) == (protocol, mechanism)
+    assert (ours["ssl_context"] is None) == (theirs["ssl_context"] is None) == (protocol == "SASL_PLAINTEXT")
+
+
+def test_without_security_nothing_of_it_is_said() -> None:
+    assert kafka.security_of(SETTINGS) is None
+    assert kafka.connection_of(SETTINGS).keys() == {"bootstrap_servers"}
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"kafka_security_protocol": "SASL_SSL"}, "set CREDITWELL_KAFKA_SASL_MECHANISM, CREDITWELL_KAFKA_SASL_USERNAME, "),
+        ({"kafka_security_protocol": "SASL_PLAINTEXT", **LOGIN, "kafka_sasl_password": None}, "set CREDITWELL_KAFKA_SASL_PASSWORD too"),
+        (LOGIN, "CREDITWELL_KAFKA_SASL_MECHANISM is set, but CREDITWELL_KAFKA_SECURITY_PROTOCOL is PLAINTEXT"),
+        ({"kafka_security_protocol": "SSL", **LOGIN}, "but CREDITWELL_KAFKA_SECURITY_PROTOCOL is SSL: write SASL_SSL"),
+        ({"kafka_ca_file": __file__}, "CREDITWELL_KAFKA_CA_FILE is set, but"),
+        ({"kafka_security_protocol": "SSL", "kafka_key_file": __file__}, "so set CREDITWELL_KAFKA_CERTIFICATE_FILE too"),
+    ],
+)  # fmt: skip
+def test_half_a_login_is_a_wrong_setting_and_no_outage(given: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        Settings(kafka="kafka-1:9093", **given)
+
+
+@pytest.mark.parametrize("name", ["kafka_ca_file", "kafka_certificate_file"])
+def test_a_file_that_is_no_certificate_is_named(name: str, tmp_path: Path) -> None:
+    nonsense = tmp_path / "nonsense.pem"
+    nonsense.write_text("nonsense")
+
+    with pytest.raises(WrongSettings, match=f"CREDITWELL_{name.upper()}"):
+        kafka.connection_of(secured("SSL", **{name: nonsense}))

@@ -1,0 +1,149 @@
+"""A Kafka of one's own that wants a login or a certificate, and lets each do what it must."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address
+from pathlib import Path
+
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
+    AclBinding,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    ResourcePatternType,
+    ResourceType,
+    ScramCredentialInfo,
+    ScramMechanism,
+    UserScramCredentialUpsertion,
+)
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePrivateKey, generate_private_key
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+
+from deploy.local.children import Guard
+from deploy.local.folders import free_ports
+from deploy.local.servers.kafka import NativeKafka
+from schemas.topics import USAGE
+
+PASSWORD = "a password, with = and spaces"
+RECORDER, FEATURE, STRANGER = "recorder", "feature", "stranger"
+GROUP = "creditwell-recorder"
+
+SECURITY = """
+listeners=PLAINTEXT://127.0.0.1:{plain},CONTROLLER://127.0.0.1:{controller},LOGIN://127.0.0.1:{login},MUTUAL://127.0.0.1:{mutual}
+advertised.listeners=PLAINTEXT://127.0.0.1:{plain},LOGIN://127.0.0.1:{login},MUTUAL://127.0.0.1:{mutual}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,LOGIN:SASL_SSL,MUTUAL:SSL
+sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-512
+listener.name.login.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required {users};
+listener.name.login.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+ssl.keystore.type=PEM
+ssl.keystore.location={folder}/broker.pem
+ssl.truststore.type=PEM
+ssl.truststore.location={folder}/ca.pem
+listener.name.mutual.ssl.client.auth=required
+ssl.principal.mapping.rules=RULE:^CN=(.*?)$/$1/
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+super.users=User:ANONYMOUS
+"""
+
+
+@dataclass(frozen=True)
+class SecuredKafka:
+    """Where it wants a login, and where a certificate; whoever comes without either is an administrator."""
+
+    open_to_us: str
+    login: str
+    mutual: str
+    folder: Path
+
+    @property
+    def authority(self) -> Path:
+        """The certificate that signs all others."""
+        return self.folder / "ca.pem"
+
+    def certificate(self, name: str) -> Path:
+        """A client's certificate, with its key in the same file."""
+        return self.folder / f"{name}.pem"
+
+
+@contextmanager
+def a_secured_kafka(folder: Path) -> Iterator[SecuredKafka]:
+    """A broker with logins, certificates and rights, for as long as the block runs."""
+    (folder / "logs").mkdir()
+    guard = Guard(folder / "lock")
+    try:
+        broker = NativeKafka(guard, folder, say=print)
+        broker.create()
+        login, mutual = free_ports(2)
+        _certificates(folder)
+        properties = folder / "kafka.properties"
+        before = dict(line.split("=", 1) for line in properties.read_text().splitlines())
+        controller = before["controller.quorum.bootstrap.servers"].rpartition(":")[2]
+        users = " ".join(f'user_{name}="{PASSWORD}"' for name in (RECORDER, FEATURE, STRANGER))
+        more = SECURITY.format(
+            plain=broker.servers.rpartition(":")[2],
+            controller=controller,
+            login=login,
+            mutual=mutual,
+            users=users,
+            folder=folder,
+        )
+        after = before | dict(line.split("=", 1) for line in more.strip().splitlines())
+        properties.write_text("".join(f"{name}={value}\n" for name, value in after.items()))
+        broker.restart()
+        _rights(broker.servers)
+        yield SecuredKafka(broker.servers, f"127.0.0.1:{login}", f"127.0.0.1:{mutual}", folder)
+    finally:
+        guard.close()
+
+
+def _rights(servers: str) -> None:
+    """The recorder reads usage, the feature service writes it, and the stranger may log in."""
+    admin = AdminClient({"bootstrap.servers": servers})
+    rights = [
+        (RECORDER, ResourceType.TOPIC, USAGE, AclOperation.READ), (RECORDER, ResourceType.GROUP, GROUP, AclOperation.READ),
+        (FEATURE, ResourceType.TOPIC, USAGE, AclOperation.WRITE),
+    ]  # fmt: skip
+    bindings = [
+        AclBinding(kind, name, ResourcePatternType.LITERAL, f"User:{who}", "*", operation, AclPermissionType.ALLOW)
+        for who, kind, name, operation in rights
+    ]
+    for done in admin.create_acls(bindings).values():
+        done.result()
+    logins = [
+        UserScramCredentialUpsertion(name, ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 4096), PASSWORD.encode())
+        for name in (RECORDER, FEATURE, STRANGER)
+    ]
+    for done in admin.alter_user_scram_credentials([*logins]).values():
+        done.result()
+
+
+def _certificates(folder: Path) -> None:
+    authority = generate_private_key(SECP256R1())
+    (folder / "ca.pem").write_bytes(_signed("the authority", authority, authority).public_bytes(Encoding.PEM))
+    for name in ("broker", RECORDER, FEATURE, STRANGER):
+        key = generate_private_key(SECP256R1())
+        certificate = _signed(name, key, authority).public_bytes(Encoding.PEM)
+        private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        (folder / f"{name}.pem").write_bytes(private + certificate)
+
+
+def _signed(name: str, key: EllipticCurvePrivateKey, authority: EllipticCurvePrivateKey) -> x509.Certificate:
+    now = datetime.now(UTC)
+    issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "the authority")])
+    return (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.BasicConstraints(ca=key is authority, path_length=None), critical=True)
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), critical=False)
+        .sign(authority, SHA256())
+    )
