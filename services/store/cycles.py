@@ -96,10 +96,25 @@ class Standing(NamedTuple):
         return cycle(self.plan.anchor, self.plan.zone, self.cycle)
 
 
-async def standings(connection: Connection, team_ids: Collection[str]) -> list[Standing]:
-    """What the log says of these teams, those without a plan left out. Under the locks of their shards it stays so."""
+async def standings(connection: Connection, team_ids: Collection[str], *, known_zones: bool = False) -> list[Standing]:
+    """What the log says of these teams, those without a plan left out. Under the locks of their shards it stays so.
+
+    With `known_zones` those whose zone is not in this build's tzdata are left out too.
+
+    Raises:
+        UnknownZone: a team lives in a zone that this build does not know.
+    """
     shards = [shard_of(team_id) for team_id in team_ids]
-    return [_standing(*row) for row in (await connection.fetch(STANDINGS, shards, list(team_ids)) if team_ids else ())]
+    rows = await connection.fetch(STANDINGS, shards, list(team_ids)) if team_ids else ()
+    standing_teams: list[Standing] = []
+    for row in rows:
+        try:
+            standing_teams.append(_standing(*row))
+        except UnknownZone as unknown:
+            if not known_zones:
+                raise
+            _say(row[0], str(unknown))
+    return standing_teams
 
 
 def _standing(
@@ -131,7 +146,7 @@ async def refills_due(
     rows = await connection.fetch(ENDED, now, [shard_of(team_id) for team_id in team_ids], list(team_ids))
     due: list[NewFact] = []
     refilled: list[Standing] = []
-    for standing in await standings(connection, [row["team_id"] for row in rows]):
+    for standing in await standings(connection, [row["team_id"] for row in rows], known_zones=known_zones):
         try:
             refills = _refills(standing.team_id, standing.plan_id, standing.plan, standing.cycle, now)
         except UnknownZone as unknown:

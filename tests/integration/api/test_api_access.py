@@ -160,13 +160,13 @@ async def test_the_database_shows_the_api_one_team_at_a_time_whatever_it_asks_fo
 async def test_receipts_and_charge_ids_are_for_admins_and_finance_alone(api: Api) -> None:
     bought = CreditsPurchased(
         credits=2_000 * MICRO, pack="mini", payment_intent_id="pi_1", charge_cents=2_000, currency="usd",
-        member_id="mem_2", charge_id="ch_1", receipt_url="https://pay.example.com/receipt",
+        member_id="mem_2", charge_id="ch_1", receipt_url="https://pay.stripe.com/receipts/1",
     )  # fmt: skip
     entry = f"{api.path}/entries/{(await api.tell(bought)).places[0]}:0"
 
     for role in ("admin", "finance"):
         charge = (await api.client(role).get(entry)).json()["charge"]
-        assert charge["receipt_url"] == "https://pay.example.com/receipt"
+        assert charge["receipt_url"] == "https://pay.stripe.com/receipts/1"
     for role in ("member", "operator"):
         charge = (await api.client(role).get(entry)).json()["charge"]
         assert charge == {"amount": 2_000, "currency": "usd"}

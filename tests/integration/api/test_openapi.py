@@ -51,7 +51,7 @@ MORE = os.environ.get("CREDITWELL_OPENAPI_EXAMPLES")
 
 PAID = {"payment_intent_id": "pi_1", "charge_cents": 2_000, "currency": "usd", "charge_id": "ch_1"}
 HISTORY: tuple[AnyFact, ...] = (
-    CreditsPurchased(credits=2_000 * MICRO, pack="mini", receipt_url="https://pay.example.com/1", **PAID),
+    CreditsPurchased(credits=2_000 * MICRO, pack="mini", receipt_url="https://pay.stripe.com/receipts/1", **PAID),
     CreditsToppedUp(credits=500 * MICRO, attempt_id="attempt_1", **PAID | {"payment_intent_id": "pi_2"}),
     CreditsGranted(credits=5 * MICRO, reason="welcome"),
     UsageRecorded(feature="ai_image.generate", quantity="2", credits=2 * MICRO, rate_card=1, attributes={"tier": "low"}),
