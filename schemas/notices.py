@@ -75,7 +75,7 @@ class ToldActionRequired(NoticeData):
 
 
 class ToldSuspended(NoticeData):
-    """Top-ups pause after repeated declines."""
+    """Top-ups pause; the message says why."""
 
     declines: int
 
@@ -157,7 +157,7 @@ class ResumedNotice(Notice):
 
 
 class SkippedNotice(Notice):
-    """A top-up was due and not made: a cap is reached, there is no card, or the plan has no top-ups."""
+    """A top-up was due and not made: a cap is reached, it costs too much, there is no card, or the plan has none."""
 
     type: Literal["top_up.skipped.v1"]
     data: ToldSkipped

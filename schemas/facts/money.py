@@ -22,7 +22,8 @@ class PaymentMethodChanged(Fact, type="payment_method.changed.v1"):
 class PurchaseRequested(Fact, type="purchase.requested.v1"):
     """An admin goes to Stripe's page to buy a pack. What is paid there is measured by this, and brings these credits.
 
-    What is paid, less tax that comes on top, and the discount are together the list price.
+    What is paid, less tax that comes on top, and the discount are together the list price. `found_payment`: another
+    life of the log sold it, and this payment at Stripe is what is left of that.
     """
 
     purchase_id: Name
@@ -34,6 +35,7 @@ class PurchaseRequested(Fact, type="purchase.requested.v1"):
     taxed: bool
     keeps_card: bool
     requested_by: Name | None = None
+    found_payment: Name | None = None
 
     @property
     def price_cents(self) -> int:
@@ -60,7 +62,10 @@ class TopUpConfigured(TopUpFact, type="top_up.configured.v1"):
 
 
 class TopUpRequested(TopUpFact, type="top_up.requested.v1"):
-    """A top-up was decided: the amounts are frozen and the caps reserved; nothing is charged yet."""
+    """A top-up was decided: the amounts are frozen and the caps reserved; nothing is charged yet.
+
+    `found_payment`: another life of the log decided it, and this payment at Stripe is what is left of that.
+    """
 
     attempt_id: Name
     ran_low_id: str
@@ -70,6 +75,7 @@ class TopUpRequested(TopUpFact, type="top_up.requested.v1"):
     currency: Currency
     customer_id: Name
     payment_method_id: Name
+    found_payment: Name | None = None
 
 
 class TopUpIntentCreated(TopUpFact, type="top_up.intent_created.v1"):
@@ -126,10 +132,11 @@ class TopUpIntentCancelled(TopUpFact, type="top_up.intent_cancelled.v1"):
 
 
 class TopUpSuspended(TopUpFact, type="top_up.suspended.v1"):
-    """Top-ups pause, after three declines, one for good, or a dispute, until the card changes or somebody pays.
+    """Top-ups pause, after three declines, one for good, a dispute, or a payment that can't be proven.
 
-    `cause` is for programs, `reason` for people. A pause for a dispute ends when it is won, too; one for a `payment`
-    that has brought no credits, when an adjustment refers to it, or when the settings are saved again.
+    `cause` is for programs, `reason` for people. A pause ends when the card changes or somebody pays. One for a dispute
+    ends when it is won, too; one for a `payment` that has brought no credits, when an adjustment refers to it, or when
+    the settings are saved again.
     """
 
     cause: Literal["declines", "dead_card", "dispute", "payment"]

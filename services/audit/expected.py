@@ -190,6 +190,8 @@ class Expected:
     def purchase_rows(self) -> Iterable[TableRow]:
         """Rows of `checkouts` that sell something."""
         for (team_id, purchase_id), sold in self.purchases.items():
+            if sold.found_payment is not None:  # of another life of the log, whose page this one never had
+                continue
             credited = (team_id, purchase_id) in self.paid
             yield (
                 team_id, purchase_id, sold.pack, sold.credits, sold.price_cents, sold.currency, sold.taxed,

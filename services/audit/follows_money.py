@@ -88,6 +88,8 @@ class MoneyAudit:
 
     def _request(self, stored: Stored, fact: TopUpRequested) -> Problems:
         self.requests[fact.attempt_id] = fact
+        if fact.found_payment is not None:  # decided in another life of the log, by settings that this one may not have
+            return
         state = self.top_ups or TopUps(team_id=self.team_id)
         settings, card, episode = state.settings, state.card, state.episode
         if settings is None or not settings.enabled or state.suspension is not None or state.open is not None:
@@ -118,6 +120,8 @@ class MoneyAudit:
         if fact.attempt_id in self.answered:
             yield f"attempt {fact.attempt_id} brought credits before"
         self.answered.add(fact.attempt_id)
+        if request.found_payment not in (None, fact.payment_intent_id):
+            yield f"attempt {fact.attempt_id} was taken over for {request.found_payment}"
         if fact.credits != request.credits:
             yield f"{format_credits(request.credits)} credits were decided, not {format_credits(fact.credits)}"
         if (fact.charge_cents, fact.currency) != (request.charge_cents, request.currency):

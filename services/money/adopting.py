@@ -12,11 +12,12 @@ from typing import NamedTuple
 from uuid import UUID
 
 from schemas.catalog import Catalog
-from schemas.facts import CreditsPurchased, NewFact, TopUpIntentCreated, TopUpRequested
+from schemas.facts import CreditsPurchased, NewFact, PurchaseRequested, TopUpIntentCreated, TopUpRequested
 from schemas.money import format_money
+from services.money.checkout.purchases import identity_of
 from services.money.stamps import PaymentRequest, Stamps, has_stamp, kind_of
 from services.money.stripe_client import Checkout, Intent
-from services.money.top_ups.attempts import STRIPE, TOP_UPS, append_top_up, fold_top_ups
+from services.money.top_ups.attempts import REOPEN, STRIPE, TOP_UPS, append_top_up, fold_top_ups
 from services.money.top_ups.crediting import answer_of, credit_top_up, read_request
 from services.store.append import append, lock_shard
 from services.store.connect import Connection
@@ -146,6 +147,9 @@ async def adopt(connection: Connection, stamps: Stamps, catalog: Catalog, team_i
     due = await owed(connection, stamps, catalog, team_id, payment)
     if not isinstance(due, Owed):
         return False
+    # Another attempt is open: whoever charges looks before it is confirmed, ends it, and answers both.
+    if due.attempt_id is not None and not due.requested and (await fold_top_ups(connection, team_id)).open is not None:
+        return False
     await give(connection, team_id, due)
     return True
 
@@ -172,10 +176,11 @@ async def _request(connection: Connection, request: PaymentRequest, intent: Inte
     requested = TopUpRequested(
         attempt_id=request.id, ran_low_id=request.episode, attempt=request.number, credits=request.credits,
         charge_cents=request.amount_cents, currency=request.currency, customer_id=request.customer_id,
-        payment_method_id=intent.payment_method_id or "unknown",
+        payment_method_id=intent.payment_method_id or "unknown", found_payment=intent.id,
     )  # fmt: skip
     created = TopUpIntentCreated(attempt_id=request.id, payment_intent_id=intent.id)
     state = await fold_top_ups(connection, request.team_id)
+    await connection.execute(REOPEN, shard_of(request.team_id), request.team_id, UUID(request.id), intent.id, now)
     await append_top_up(connection, state, [
         NewFact(request.team_id, TOP_UPS, f"requested:{request.id}", now, requested),
         NewFact(request.team_id, TOP_UPS, f"intent:{request.id}", now, created),
@@ -184,9 +189,19 @@ async def _request(connection: Connection, request: PaymentRequest, intent: Inte
 
 async def _give_purchase(connection: Connection, request: PaymentRequest, payment: PaidIntent, now: datetime) -> None:
     intent, page = payment.intent, payment.page
+    tax_cents = page.tax_cents if page is not None else 0
     fact = CreditsPurchased(
         credits=request.credits, pack=request.pack, payment_intent_id=intent.id, charge_cents=intent.amount_cents,
-        tax_cents=(page.tax_cents or None) if page is not None else None, currency=intent.currency,
-        charge_id=intent.charge_id, receipt_url=intent.receipt_url,
+        tax_cents=tax_cents or None, currency=intent.currency, charge_id=intent.charge_id,
+        receipt_url=intent.receipt_url, purchase_id=request.id,
     )  # fmt: skip
-    await append(connection, [NewFact(request.team_id, STRIPE, intent.id, now, fact)])
+    new = [NewFact(request.team_id, STRIPE, intent.id, now, fact)]
+    identity = identity_of(request.team_id, UUID(request.id))
+    if not await find(connection, [identity]):
+        sold = PurchaseRequested(
+            purchase_id=request.id, pack=request.pack or "", credits=request.credits,
+            list_price_cents=request.amount_cents, currency=request.currency, taxed=tax_cents > 0, keeps_card=False,
+            found_payment=intent.id,
+        )  # fmt: skip
+        new.insert(0, NewFact(*identity, now, sold))
+    await append(connection, new)

@@ -25,6 +25,7 @@ from services.money.checkout import rows as checkouts
 from services.money.checkout.purchases import true_to_log
 from services.money.reversals import ReversalOutcome
 from services.money.stripe_client import Charges, Missing
+from services.money.stripe_client.errors import WrongKey
 from services.money.top_ups import attempts
 from services.runtime.clock import pause
 from services.runtime.errors import Unavailable
@@ -110,6 +111,9 @@ class InboxWorker:
             yield connection
 
 
+# What is no team's fault: the database is away, a table is missing, or Stripe's key is wrong.
+NOBODYS: tuple[type[Exception], ...] = (*EVERYBODYS, WrongKey)
+
 EventHandler = Callable[[InboxWorker, InboxEvent], Awaitable[EventOutcome]]
 
 
@@ -166,10 +170,15 @@ async def _alone(worker: InboxWorker, halts: Halts, name: str, work: Awaitable[N
     So does what goes wrong for one event or page, which is halted by that; it stops nobody else's.
     """
     try:
-        await work
+        await _guarded(worker, halts, name, work)
     except (Unavailable, *AWAY) as away:
         get_log().warning("not now; it comes back by itself", why=repr(away), name=name)
-    except EVERYBODYS:
+
+
+async def _guarded(worker: InboxWorker, halts: Halts, name: str, work: Awaitable[None]) -> None:
+    try:
+        await work
+    except NOBODYS:
         raise
     except Exception as error:  # noqa: BLE001 - whatever it is, it is one event's
         async with worker.pool.acquire() as connection:

@@ -20,7 +20,7 @@ from schemas.catalog import Catalog
 from schemas.cycles import UnknownZone
 from schemas.facts import NewFact, TopUpRequested, TopUpSkipped
 from schemas.topics import EVENTS
-from services.money.inbox import work_on_inbox
+from services.money.inbox import NOBODYS, work_on_inbox
 from services.money.reconcile.schedule import keep_reconciled
 from services.money.stripe_client import charges_of
 from services.money.top_ups import attempts
@@ -39,7 +39,7 @@ from services.runtime.settings import Settings
 from services.runtime.settings_loading import catalog_of
 from services.store.append import AlreadyStored
 from services.store.connect import RETRYABLE, Connection, Pool, connect_pool
-from services.store.halts import EVERYBODYS, Halts
+from services.store.halts import Halts
 from services.store.refills import append_refills_due
 
 GROUP = "creditwell-topup"
@@ -217,7 +217,7 @@ class Worker:
         """As `look_at`; what goes wrong for this team halts it alone."""
         try:
             await self.look_at(team_id)
-        except EVERYBODYS:
+        except NOBODYS:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, it is one team's
             async with self.pool.acquire() as connection:

@@ -177,7 +177,9 @@ class _Gauges(Collector):
         stuck = GaugeMetricFamily("creditwell_stuck", "How many kinds of work are stuck.", labels=["process"])
         stuck.add_metric([health.process], len(health.stuck()))
         held_up = GaugeMetricFamily(
-            "creditwell_held_up_seconds", "Since when this work waits for somebody else.", labels=["process", "work"]
+            "creditwell_held_up_seconds",
+            "For how long this work has waited for somebody else.",
+            labels=["process", "work"],
         )
         for name, held in health.held_up.items():
             held_up.add_metric([health.process, name], now - held.since)

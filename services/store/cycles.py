@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from schemas.credits import MicroCredits
 from schemas.cycles import Cycle, UnknownZone, cycle, cycle_at, cycle_start
-from schemas.facts import CreditsRefilled, NewFact, PlanAssigned, decode
+from schemas.facts import CreditsRefilled, NewFact, PlanAssigned, UnknownFact, decode
 from schemas.places import Place
 from services.runtime.logs import get_log
 from services.store.connect import Connection
@@ -110,10 +110,10 @@ async def standings(connection: Connection, team_ids: Collection[str], *, known_
     for row in rows:
         try:
             standing_teams.append(_standing(*row))
-        except UnknownZone as unknown:
+        except (UnknownZone, UnknownFact, ValueError) as unreadable:
             if not known_zones:
                 raise
-            _say(row[0], str(unknown))
+            _say(row[0], str(unreadable))
     return standing_teams
 
 

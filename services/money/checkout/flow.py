@@ -130,7 +130,7 @@ async def _with_another_customer(charges: Charges, transaction: Transaction, row
     customer_id = await charges.ensure_customer(row.team_id, attempt=f"after:{row.customer_id}")
     async with transaction() as connection:
         await customers.replace_customer(connection, row.team_id, row.customer_id, customer_id)
-        return await checkouts.change_customer(connection, row, customer_id)
+        return await true_to_log(connection, await checkouts.change_customer(connection, row, customer_id))
 
 
 async def follow(charges: Charges, transaction: Transaction, row: CheckoutRow) -> CheckoutRow:

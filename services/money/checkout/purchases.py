@@ -18,7 +18,7 @@ PURCHASES = "creditwell:purchases"
 
 async def request_purchase(connection: Connection, record: CheckoutRow, head: LockedHead) -> None:
     """Append what is sold, unless the log has it; the caller has taken the head for this."""
-    identity = _identity(record.team_id, record.id)
+    identity = identity_of(record.team_id, record.id)
     if await find(connection, [identity]):
         return
     assert record.charge_cents is not None
@@ -32,7 +32,7 @@ async def request_purchase(connection: Connection, record: CheckoutRow, head: Lo
 
 async def true_to_log(connection: Connection, record: CheckoutRow) -> CheckoutRow:
     """A page with what the log says was sold on it; without anything, where the log has no such purchase."""
-    identity = _identity(record.team_id, record.id)
+    identity = identity_of(record.team_id, record.id)
     stored = (await find(connection, [identity])).get(identity)
     if stored is None:
         return record if record.mode == "setup" else replace(record, pack=None, credits=None, charge_cents=None)
@@ -45,5 +45,6 @@ async def true_to_log(connection: Connection, record: CheckoutRow) -> CheckoutRo
     )  # fmt: skip
 
 
-def _identity(team_id: str, purchase_id: UUID) -> Identity:
+def identity_of(team_id: str, purchase_id: UUID) -> Identity:
+    """The name of the fact that a purchase was asked for."""
     return Identity(team_id, PURCHASES, f"purchase:{purchase_id}")

@@ -1,5 +1,6 @@
 """What can come back instead of an answer: the bank's no, nobody knows, slow down, and our own mistakes."""
 
+from http import HTTPStatus
 from typing import Literal
 
 import stripe
@@ -75,6 +76,10 @@ class WrongRequest(Exception):
         self.replayed = replayed
 
 
+class WrongKey(WrongRequest):
+    """Stripe's key is none, or may not do this (401, 403): it is so for every team, and ends a process that charges."""
+
+
 class Missing(WrongRequest):
     """Stripe knows nothing by this id."""
 
@@ -100,5 +105,9 @@ def meaning(error: stripe.StripeError) -> Exception:
         case stripe.APIError():
             conflict = error.http_status == 409
             return Unknown("in_flight" if conflict else "server_error", key_is_spent=replayed)
-    kind = Missing if error.code == "resource_missing" else WrongRequest
+    kind: type[WrongRequest] = WrongRequest
+    if error.code == "resource_missing":
+        kind = Missing
+    elif error.http_status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+        kind = WrongKey
     return kind(str(error), status=error.http_status, code=error.code, param=details.get("param"), replayed=replayed)

@@ -242,6 +242,10 @@ class Looking:
     ) -> dict[str, str]:  # fmt: skip
         """Append all that follows; why payments could not be answered, by their ids."""
         team_id, now = lease.team_id, await lock_shard(connection, lease.team_id)
+        state = await attempts.fold_top_ups(connection, team_id)
+        if state.open is not None and state.open.attempt_id != str(lease.attempt_id):
+            # This look took longer than its lease, and another attempt is open: it looks for itself.
+            return {payment.intent.id: "another attempt is open, and looks for itself" for payment in payments}
         due, faults = [], {}
         for payment in payments:
             match await owed(connection, stamps, self.catalog, team_id, payment):

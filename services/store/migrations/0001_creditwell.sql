@@ -440,7 +440,8 @@ CREATE TABLE holds (
     expires_at timestamptz NOT NULL,
     state text NOT NULL DEFAULT 'open',
     PRIMARY KEY (shard, team_id, hold_id),
-    CONSTRAINT holds_state CHECK (state IN ('open', 'settled', 'released', 'expired'))
+    CONSTRAINT holds_state CHECK (state IN ('open', 'settled', 'released', 'expired')),
+    CONSTRAINT holds_a_day_at_most CHECK (expires_at <= placed_at + interval '24 hours')
 ) WITH (fillfactor = 70);
 CREATE INDEX holds_open_of_member ON holds (shard, team_id, member_id) WHERE state = 'open';
 CREATE INDEX holds_ending ON holds (expires_at) WHERE state = 'open';
@@ -463,7 +464,6 @@ CREATE TABLE member_limits (
 CREATE TRIGGER holds_one_way BEFORE UPDATE ON holds
     FOR EACH ROW WHEN (
         OLD.state <> 'open' OR NEW.credits > OLD.credits
-        OR NEW.expires_at > OLD.placed_at + interval '24 hours'
         OR (NEW.shard, NEW.team_id, NEW.hold_id, NEW.placed_at) IS DISTINCT FROM (OLD.shard, OLD.team_id, OLD.hold_id, OLD.placed_at)
         OR NEW.member_id IS DISTINCT FROM OLD.member_id
     ) EXECUTE FUNCTION refuse_way_back();

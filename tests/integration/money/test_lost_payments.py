@@ -14,6 +14,7 @@ from schemas.facts import (
     CreditsAdjusted,
     CreditsPurchased,
     CreditsToppedUp,
+    PurchaseRequested,
     TopUpFailed,
     TopUpIntentCancelled,
     TopUpIntentCreated,
@@ -21,13 +22,16 @@ from schemas.facts import (
     TopUpResumed,
     TopUpSuspended,
 )
+from services.audit.replay import ReplayScope, replay
 from services.money.checkout.rows import CheckoutRow
 from services.money.reconcile.breaks import BreakKind
 from services.money.reconcile.compare import reconcile
 from services.money.top_ups.attempts import read_top_ups
+from services.read_models.low_balance import judge
+from services.store.connect import Connection
 from tests.faults.rush import a_worker
 from tests.support.desk import Desk, assert_books_agree, available, has, leases_over, new_team, settings
-from tests.support.serving import connected, store
+from tests.support.serving import connected, store, used
 from tests.support.two_lives import Life, a_copy, a_life
 
 LIST = "GET /v1/payment_intents"
@@ -76,6 +80,16 @@ async def edit(desk: Desk, intent_id: str, **metadata: str) -> None:
     assert answer.is_success, answer.text
 
 
+OF_MONEY = ("attempt", "purchase", "charge", "checkouts", "was not the card", "cool-down")
+
+
+async def money_that_follows_from_nothing(connection: Connection) -> list[str]:
+    """What the audit says of payments; usage and plans of these tests were never priced."""
+    replayed = await replay(connection, ReplayScope(audit=True))
+    said = map(str, (*replayed.findings, *replayed.differences))
+    return [one for one in said if any(word in one for word in OF_MONEY)]
+
+
 # The balance crosses the threshold at another usage than before, by another amount, or just as before.
 @pytest.mark.parametrize("usages", [(300,), (150, 60, 90), (201,), (900,)])
 async def test_what_was_charged_before_the_store_went_back_is_credited_and_not_charged_again(
@@ -110,6 +124,7 @@ async def test_a_payment_that_was_found_is_requested_created_and_credited_at_onc
         state = await read_top_ups(life.connection, team)
         assert sum(reserved.cents for reserved in state.reserved.values()) == 500
         assert [one["status"] for one in await intents(desk)] == ["succeeded", "canceled"]
+        assert await money_that_follows_from_nothing(life.connection) == []
 
 
 async def test_many_payments_are_listed_page_by_page_and_the_one_that_is_lost_is_found(
@@ -179,6 +194,9 @@ async def test_a_purchase_that_was_lost_is_credited_as_it_was_asked_for(
             )  # fmt: skip
             assert (bought.charge_cents, bought.charge_id is not None) == (2_000, True)
             assert [fact.reason for fact in await second.of_type(team, TopUpFailed)] == ["payment_found"]
+            (sold,) = await second.of_type(team, PurchaseRequested)
+            assert (sold.purchase_id, sold.found_payment) == (bought.purchase_id, bought.payment_intent_id)
+            assert await money_that_follows_from_nothing(second.connection) == []
 
 
 async def test_where_top_ups_are_switched_off_meanwhile_what_was_paid_is_credited_all_the_same(
@@ -358,6 +376,32 @@ async def test_reconciliation_credits_what_was_lost_before_anybody_runs_low_agai
         assert [(one.type, one.team_id) for one in report.healed] == [(BreakKind.PAID_NOT_CREDITED, team)]
         assert report.breaks == []
         await assert_books_agree(life.connection, desk, team, charges=1)
+        assert await money_that_follows_from_nothing(life.connection) == []
+
+
+async def test_reconciliation_leaves_a_lost_payment_to_the_worker_while_an_attempt_is_open(
+    stack: Stack, database: str, desk: Desk
+) -> None:
+    async with forgotten(stack, database, desk) as (life, team):
+        await store(life.connection, team, [used(150), used(60), used(90)])  # another crossing, another attempt
+        await judge(life.connection, team)
+        async with life.worker.pool.acquire() as connection, connection.transaction():
+            (ours,) = [(await life.worker.decide(connection, team)).open]
+        assert ours is not None
+
+        report = await reconcile(
+            life.connection, desk.charges, catalog=life.worker.catalog, heal=True, settle_seconds=()
+        )
+        assert report.healed == []
+        assert [one.type for one in report.breaks] == [BreakKind.PAID_NOT_CREDITED]
+        state = await read_top_ups(life.connection, team)
+        assert state.open is not None
+        assert state.open.attempt_id == ours.attempt_id
+
+        await life.worker.look_at(team)
+        assert [fact.reason for fact in await life.of_type(team, TopUpFailed)] == ["payment_found"]
+        await assert_books_agree(life.connection, desk, team, charges=1)
+        assert await money_that_follows_from_nothing(life.connection) == []
 
 
 async def test_of_a_customer_that_two_teams_share_each_sees_what_is_its_own(
