@@ -77,11 +77,18 @@ async def until_included(connection: Connection, team: str, credits: int) -> Non
 
 
 async def until_halted(connection: Connection, *names: tuple[str, str]) -> list[asyncpg.Record]:
-    async def look() -> bool:
-        return {(row["work"], row["name"]) for row in await connection.fetch(HALTED)} == set(names)
+    rows: list[asyncpg.Record] = []
 
-    await until(look, what=f"halted: {names}")
-    return await connection.fetch(HALTED)
+    async def look() -> bool:
+        rows[:] = await connection.fetch(HALTED)
+        return {(row["work"], row["name"]) for row in rows} == set(names)
+
+    try:
+        await until(look, what=f"halted: {names}")
+    except AssertionError as error:
+        error.add_note(f"halted were {rows}")
+        raise
+    return rows
 
 
 async def test_a_fact_that_can_not_be_folded_halts_its_team_and_no_other_shard_until_it_is_mended(
