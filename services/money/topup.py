@@ -17,7 +17,6 @@ from prometheus_client import Counter, Gauge
 from projections.top_ups.decisions import decide, resumption_due
 from projections.top_ups.state import OFTEN, TopUps
 from schemas.catalog import Catalog
-from schemas.cycles import UnknownZone
 from schemas.facts import NewFact, TopUpRequested, TopUpSkipped
 from schemas.topics import EVENTS
 from services.money.inbox import NOBODYS, work_on_inbox
@@ -37,7 +36,6 @@ from services.runtime.logs import get_log
 from services.runtime.retry import keep_going
 from services.runtime.settings import Settings
 from services.runtime.settings_loading import catalog_of
-from services.store.append import AlreadyStored
 from services.store.connect import RETRYABLE, Connection, Pool, connect_pool
 from services.store.halts import Halts
 from services.store.refills import append_refills_due
@@ -206,8 +204,6 @@ class Worker:
                     await self.look_at_guarded(team_id)
             except RETRYABLE as away:
                 get_log().warning("not now; the sweep comes back to it", team_id=team_id, why=repr(away))
-            except (AlreadyStored, UnknownZone) as wrong:  # of one team; the others need not wait for it
-                get_log().error("this team's top-ups stand still", team_id=team_id, why=repr(wrong))
             self.busy.discard(team_id)
             self.health.beat("topup")
             if team_id in self.waiting:

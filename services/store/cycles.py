@@ -99,7 +99,7 @@ class Standing(NamedTuple):
 async def standings(connection: Connection, team_ids: Collection[str], *, known_zones: bool = False) -> list[Standing]:
     """What the log says of these teams, those without a plan left out. Under the locks of their shards it stays so.
 
-    With `known_zones` those whose zone is not in this build's tzdata are left out too.
+    With `known_zones` those whose zone or newest plan this build can't read are left out too.
 
     Raises:
         UnknownZone: a team lives in a zone that this build does not know.
@@ -110,7 +110,7 @@ async def standings(connection: Connection, team_ids: Collection[str], *, known_
     for row in rows:
         try:
             standing_teams.append(_standing(*row))
-        except (UnknownZone, UnknownFact, ValueError) as unreadable:
+        except (UnknownFact, ValueError) as unreadable:
             if not known_zones:
                 raise
             _say(row[0], str(unreadable))

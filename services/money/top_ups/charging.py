@@ -38,6 +38,7 @@ from schemas.facts import (
 )
 from services.money.stamps import PaymentRequest, read_stamps
 from services.money.stripe_client import Busy, Charges, Decline, Declined, Intent, Missing, Unknown, WrongRequest
+from services.money.stripe_client.errors import WrongKey
 from services.money.top_ups import attempts
 from services.money.top_ups.attempts import TOP_UPS, Lease
 from services.money.top_ups.crediting import credit_top_up
@@ -54,7 +55,6 @@ ENDS_AFTER = timedelta(days=14)  # what the bank never decides; whoever charges 
 REFUSED_AGAIN = timedelta(
     hours=1
 )  # a charge that Stripe will not take at all is not asked for each time the cool-down ends
-ABOUT_THE_KEY = frozenset({401, 403})  # nobody can be charged with it: the process ends, and says so
 
 NEW_KEYS = {AttemptStep.CONFIRM: attempts.NEW_CONFIRM, AttemptStep.CANCEL: attempts.NEW_CANCEL}
 
@@ -92,11 +92,11 @@ class Charging:
             wait_seconds = busy.retry_after_seconds or wait_seconds
         except Unknown as unknown:
             get_log().warning("Stripe's answer is not known", attempt_id=state.open.attempt_id, why=unknown.reason)
+        except WrongKey:
+            raise
         except WrongRequest as wrong:
             # Our mistake, or the key of another account or of the other mode: no team's fault, so the attempt stays
             # open.
-            if wrong.status in ABOUT_THE_KEY:
-                raise
             wait_seconds = LAST_LOOK_SECONDS
             get_log().error("Stripe will not have this", attempt_id=state.open.attempt_id, why=str(wrong))
         if lease.too_old:  # nobody decides it: whoever charges next finds its intent, and waits for it
@@ -234,7 +234,7 @@ class Charging:
             if no.intent is None:
                 await self._end_without_intent(lease, attempt, REASONS[no.remedy])
             return no.intent
-        if no.status in ABOUT_THE_KEY:
+        if isinstance(no, WrongKey):
             raise no
         has_card = await self._has_card(attempt)
         get_log().error("Stripe will not make this intent", attempt_id=attempt.attempt_id, why=str(no))

@@ -26,15 +26,12 @@ from services.audit.replay import ReplayDifference, ReplayScope, replay, size_of
 from services.credits.holds import PLACE
 from services.credits.plans import assign_plan
 from services.credits.rate_cards import seed_catalog
-from services.read_models.balances import PROJECTOR
-from services.read_models.projecting import Projecting
-from services.read_models.rebuild import live_versions
 from services.store.append import append
-from services.store.claims import Claims
 from services.store.connect import Connection
-from services.store.read import follow, heads, read_after
-from services.store.shards import SHARDS, shard_of
+from services.store.read import follow, heads
+from services.store.shards import shard_of
 from services.usage.voids import note_voids
+from tests.support.honest import project
 
 TEAMS = ("team_a", "team_b", "team_c")
 SOURCE = "/features/video"
@@ -112,18 +109,6 @@ async def add(connection: Connection, new: NewFact) -> None:
 
 async def facts_of(connection: Connection, team: str) -> list[Stored]:
     return [stored async for page in follow(connection, shard_of(team)) for stored in page if stored.team_id == team]
-
-
-async def project(connection: Connection) -> None:
-    """Fold everything that the live projections do not have yet."""
-    projecting = Projecting(Claims(PROJECTOR, "test"), await live_versions(connection))
-    await projecting.claims.make_rows(connection)
-    await projecting.claims.take(connection, list(range(SHARDS)))
-    ends = await heads(connection)
-    behind = {shard: position for shard, position in projecting.claims.positions.items() if position < ends[shard]}
-    if behind:
-        await projecting.project(connection, await read_after(connection, behind, 10_000))
-    await projecting.claims.leave(connection)
 
 
 async def test_what_is_folded_anew_is_what_the_live_projections_say(connection: Connection) -> None:

@@ -76,8 +76,12 @@ async def test_whoever_may_write_may_not_read(secured: SecuredKafka) -> None:
     settings = Settings(**by_certificate(secured, FEATURE))
 
     async def read() -> None:
-        async with kafka.consumer(settings, USAGE, client_id="creditwell-test", group_id=GROUP) as consumer:
+        consumer = kafka.consumer(settings, USAGE, client_id="creditwell-test", group_id=GROUP)
+        try:
+            await consumer.start()
             await consumer.getone()
+        finally:
+            await consumer.stop()
 
     with pytest.raises(KafkaError, match="Authorization"):
         await asyncio.wait_for(read(), PATIENCE_SECONDS)
