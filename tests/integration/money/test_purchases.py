@@ -528,6 +528,7 @@ async def test_a_card_that_is_removed_or_replaced_at_stripe_is_a_fact_as_well(sh
     await shop.press(page)
     await shop.back(page, "payment-method")
     (saved,) = await shop.told(PaymentMethodChanged)
+    await shop.hears()  # the page's own news would make its card the default once more
     customer, stripe = saved.customer_id, shop.desk.http
 
     other = (await stripe.post("/v1/payment_methods/pm_card_mastercard/attach", data={"customer": customer})).json()
