@@ -13,13 +13,14 @@ class CycleFact(Fact):
 
 
 class PlanAssigned(CycleFact, type="plan.assigned.v1"):
-    """A team got a plan; its first one is how the team came to exist."""
+    """A team got a plan, or another version of its plan; its first one is how the team came to exist."""
 
     plan: Name
     anchor: AwareDatetime
     zone: Name
     allowance_credits: UnsignedMicroCredits
     notice_threshold_credits: UnsignedMicroCredits = 0
+    version: int | None = None
     assigned_by: Name | None = None
 
 
