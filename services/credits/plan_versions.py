@@ -36,7 +36,11 @@ class NotMoved(NamedTuple):
 
 @dataclass(slots=True)
 class PlansApplied:
-    """What became of the teams: moved by plan, with the catalog's version, with a newer one, on a plan no longer sold."""
+    """What became of the teams.
+
+    Moved, by plan; left as they are, with the catalog's version, a newer one, or a plan that is not sold any more; and
+    failed.
+    """
 
     moved: dict[str, int] = field(default_factory=dict)
     unchanged: int = 0
