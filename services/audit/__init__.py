@@ -7,6 +7,7 @@ sign_log      a note only for a log that holds all that was signed before
 checkpoints   what a note says, and its signature
 anchors       copies of the notes outside the database
 verify        the whole log against its proofs and the notes
+fence         what keeps the log, against what the migrations made
 walk          one shard, from its beginning: pure
 replay        the log folded anew, against the live projections
 derived       the tables that move with an append, against the log

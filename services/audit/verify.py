@@ -1,6 +1,7 @@
 """Is the log what was recorded?
 
-Every fact against its leaf, every block against its facts, the chain, the signed checkpoints.
+Every fact against its leaf, every block against its facts, the chain, the signed checkpoints; no identity stands
+twice; and the fence around it all (`fence`).
 
 Read shard by shard, each in one snapshot, as the very bytes that leaves are made of: PostgreSQL's binary COPY. Memory
 stays bounded however long the log is. Nothing is written, and whoever may read everything may verify: role
@@ -19,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from schemas.places import Place
 from services.audit.anchors import anchors_in, read_anchor
 from services.audit.checkpoints import Checkpoint, NoteInvalid, ShardHead, note_hash, origin_of, parse, signature_fits
+from services.audit.fence import PIN, TWICE, holes
 from services.audit.sign_log import LOG, hashes_at
 from services.audit.walk import StoredBlock, Walk
 from services.store.connect import Connection
@@ -92,18 +94,16 @@ async def verify(
     keys: Sequence[Ed25519PublicKey] = (),
     on_facts: OnFacts = lambda _: None,
 ) -> Verified:
-    """Check the whole log; `on_facts` is told how many more facts were read."""
+    """Check the whole log and the fence around it; `on_facts` is told how many more facts were read."""
     verified = Verified(signatures_checked=bool(keys))
+    await connection.execute(PIN)
     anchored = anchors_in(anchors) if anchors else []  # listed first: the database has each of them by now
     for shard in range(SHARDS):
         await _verify_shard(connection, shard, verified, on_facts)
-    for shard, position in await connection.fetch(STRAYS, SHARDS):
-        verified.problems.append(
-            LogProblem(
-                str(Place(shard, position)), "there is no such shard: this fact was put into the log without Creditwell"
-            )
-        )
+    stray = "there is no such shard: this fact was put into the log without Creditwell"
+    verified.problems += [LogProblem(str(Place(*row)), stray) for row in await connection.fetch(STRAYS, SHARDS)]
     await _verify_notes(connection, anchored, keys, verified)
+    verified.problems += [LogProblem(name, what) for name, what in await holes(connection)]
     return verified
 
 
@@ -121,10 +121,14 @@ async def _verify_shard(connection: Connection, shard: int, verified: Verified, 
             if until == LAST:
                 break
             start = until + 1
+        repeats = await connection.fetch(TWICE, shard)
     findings = walk.end(*head) if head else walk.end(0, b"")
     verified.facts += walk.facts
     verified.more += walk.more
     verified.problems += [LogProblem(finding.place, finding.what) for finding in findings]
+    for first, again in repeats:
+        what = f"its identity (team, source, id) stands at {Place(shard, first)} already"
+        verified.problems.append(LogProblem(str(Place(shard, again)), what))
     if head is None:
         verified.problems.append(LogProblem(str(Place(shard, 1)), f"the head of shard {shard} was taken away"))
 
@@ -249,10 +253,8 @@ class _NoteCheck:
         if self.keys and not signature_fits(note.text, self.keys):
             self._problem(note.name, "it was not signed by a known key")
         if newest is not None and checkpoint.size > newest:
-            self._problem(
-                note.name,
-                "the database has no checkpoint as new as this one: facts were taken away, or an old backup was restored",
-            )
+            gone = "facts were taken away, or an old backup was restored"
+            self._problem(note.name, f"the database has no checkpoint as new as this one: {gone}")
         return checkpoint
 
     def _follows(self, note: _Note, checkpoint: Checkpoint) -> None:

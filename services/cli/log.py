@@ -40,7 +40,10 @@ def verify(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check every fact, proof and signed checkpoint of the log; exit code 1 names the first bad place."""
+    """Check every fact, proof and signed checkpoint of the log, and the fence around it: constraints, triggers, grants.
+
+    Exit code 1 names the first bad place, and each object that is not what the migrations made.
+    """
     from services.audit.verify import Verified, size_of_log
     from services.audit.verify import verify as verify_log
 
@@ -84,7 +87,8 @@ def _show(verified: "Verified", seconds: float) -> None:
         print(f"{unsigned:,} facts are newer than the last signed checkpoint")
     if not verified.signatures_checked and verified.checkpoints:
         print("signatures were not checked: give --public-key")
-    print("the log is not what was recorded" if verified.problems else "the log is what was recorded")
+    wrong = "the log is not what was recorded, or the fence around it is not what the migrations made"
+    print(wrong if verified.problems else "the log is what was recorded, and the fence around it stands")
 
 
 def _public_keys(settings: Settings, arguments: list[str]) -> "list[Ed25519PublicKey]":
