@@ -13,6 +13,7 @@ by the command that needs them, so that `--help` is quick and a process loads on
     teams       one team: its balance, its activity
     refused     usage that was not accepted
     notices     what the host product was told
+    topics      Kafka's topics: made, checked, mended
     halted      teams for which some work goes wrong
     reconcile   Stripe against the log
     showing     what commands share
@@ -20,7 +21,7 @@ by the command that needs them, so that `--help` is quick and a process loads on
 
 import typer
 
-from services.cli import halted, log, notices, processes, reconcile, refused, teams
+from services.cli import halted, log, notices, processes, reconcile, refused, teams, topics
 from services.runtime.settings import WrongSettings
 from services.runtime.settings_loading import exit_used_wrongly
 
@@ -46,6 +47,7 @@ app.command()(reconcile.reconcile)
 app.add_typer(refused.app, name="refused")
 app.add_typer(notices.app, name="notices")
 app.add_typer(halted.app, name="halted")
+app.add_typer(topics.app, name="topics")
 app.command()(processes.demo)
 app.command(context_settings=ANYTHING, add_help_option=False)(processes.bench)
 

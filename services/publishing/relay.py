@@ -32,6 +32,7 @@ from services.runtime import kafka
 from services.runtime.clock import Clock, system_clock
 from services.runtime.crashpoints import crashpoint
 from services.runtime.health import Health
+from services.runtime.kafka.assurance import Assurance
 from services.runtime.logs import get_log
 from services.runtime.retry import keep_going
 from services.runtime.settings import Settings
@@ -92,6 +93,7 @@ async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: 
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(keep_going(AWAY_NAME, relay, stop, health, away=(*RETRYABLE, KafkaError)))
         tasks.create_task(notify(settings, stop, health))
+        tasks.create_task(Assurance(settings, health, EVENTS, REFUSED).until_told(stop))
 
 
 async def _relay(facts: "Relaying", refused: Claims) -> None:
