@@ -13,7 +13,7 @@ from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
 from faststream.kafka.message import KafkaAckableMessage
 
-from schemas.topics import USAGE
+from schemas.topics import RECORD_BYTES_MAX, USAGE
 from services.runtime import kafka
 from services.runtime.clock import Clock, system_clock, until_stopped
 from services.runtime.health import Health
@@ -53,6 +53,7 @@ def attach(broker: KafkaBroker, recorder: Recorder, session_timeout_ms: int, sto
         max_records=BATCH_MAX,
         batch_timeout_ms=10,
         fetch_max_wait_ms=50,
+        fetch_max_bytes=RECORD_BYTES_MAX,  # of all 64 partitions together; a larger batch comes alone
         auto_offset_reset="earliest",  # counts between an assignment and our seek alone, when nothing is owned
         ack_policy=AckPolicy.MANUAL,
         isolation_level="read_committed",

@@ -34,7 +34,7 @@ class Clock:
 
 
 def tokens_of(endpoint: TokenEndpoint, clock: Clock, **more: Any) -> KafkaTokens:
-    asking = {
+    asking: dict[str, Any] = {
         "kafka_token_url": endpoint.url,
         "kafka_token_client_id": "me:&",
         "kafka_token_client_secret": "a +secret",
