@@ -121,7 +121,7 @@ class Settings(BaseSettings):
     )
     anchors: Path | None = Field(
         None,
-        description="A folder outside the database where every signed checkpoint is written, too.",
+        description="A folder outside the database where signed checkpoints are written, too.",
         examples=["/var/lib/creditwell/anchors"],
     )
     insecure_dev: bool = Field(
@@ -293,6 +293,13 @@ class Settings(BaseSettings):
     )
     sign_every_seconds: int = Field(
         30, ge=1, le=60, description="How often the signer signs when anything has changed.", examples=["30"]
+    )
+    anchor_every_seconds: int = Field(
+        300,
+        ge=1,
+        le=86_400,
+        description="How often a signed checkpoint goes into the folder of anchors, and is signed where nothing has changed; `verify` wants them no older than twice that.",
+        examples=["300"],
     )
 
     @field_validator("cors_origins", "api_proxies", mode="before")
