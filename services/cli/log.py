@@ -73,13 +73,12 @@ def verify(
 def _show(verified: "Verified", seconds: float) -> None:
     if verified.problems:
         shown = verified.problems[:SHOWN_MAX]
-        print_table("What is wrong, first place first", ("place", "what"), shown)
+        print_table("What is wrong, first place first", ("place", "what"), shown, prose=["what"])
         rest = len(verified.problems) - len(shown) + verified.more
         print(f"and {rest:,} more" if rest else "", end="\n" if rest else "")
     notes = f"{verified.checkpoints:,} signed checkpoints, {verified.anchors:,} anchors"
-    print(
-        f"{verified.facts:,} facts in {verified.blocks:,} blocks, {notes}: read in {seconds:,.1f} s, {verified.facts / seconds:,.0f}/s"
-    )
+    print(f"{verified.facts:,} facts in {verified.blocks:,} blocks, {notes}")
+    print(f"read in {seconds:,.1f} s, {verified.facts / seconds:,.0f}/s")
     if unsigned := max(0, verified.facts - verified.signed):
         print(f"{unsigned:,} facts are newer than the last signed checkpoint")
     if not verified.signatures_checked and verified.checkpoints:

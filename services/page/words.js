@@ -32,9 +32,10 @@ export const credits = (text) => withMinus(exact.format(asNumber(text)));
  * @param {string} text
  */
 export function creditsInTwo(text) {
-  const said = credits(text);
-  const point = said.indexOf(POINT);
-  return point < 0 ? [said, ""] : [said.slice(0, point), said.slice(point)];
+  const parts = exact.formatToParts(asNumber(text)).map(({ type, value }) => ({ type, value: withMinus(value) }));
+  const point = parts.findIndex(({ type }) => type === "decimal");
+  const [whole, fraction] = point < 0 ? [parts, []] : [parts.slice(0, point), parts.slice(point)];
+  return [whole, fraction].map((piece) => piece.map(({ value }) => value).join(""));
 }
 
 /**
@@ -192,45 +193,15 @@ export const currencySign = (currency) =>
     .formatToParts(0)
     .find(({ type }) => type === "currency")?.value ?? currency;
 
-const parts = exact.formatToParts(12345.6);
-const GROUP = parts.find(({ type }) => type === "group")?.value ?? ",";
-const POINT = parts.find(({ type }) => type === "decimal")?.value ?? ".";
-const DIGITS = [...new Intl.NumberFormat(undefined, { useGrouping: false }).format(9876543210)].reverse(); // the locale's own, from 0 to 9
-
-/**
- * What somebody typed, as the decimal string that the API takes; null if it is no amount.
- *
- * @param {string} text
- * @returns {string | null}
- */
-export function typed(text) {
-  const digits = text.replace(/\p{Nd}/gu, (digit) => (DIGITS.includes(digit) ? String(DIGITS.indexOf(digit)) : digit));
-  const plain = digits
-    .replaceAll(GROUP, "")
-    .replace(/[\s\u00a0\u202f$€£¥]/g, "")
-    .replace(POINT, ".");
-  return /^\d{1,12}(\.\d{1,6})?$/.test(plain) ? plain : null;
-}
-
-/**
- * Money that somebody typed, in minor units; null if it is none.
- *
- * @param {string} text
- * @param {string} currency
- */
-export function typedMoney(text, currency) {
-  const digits = places(currencyFormat(currency));
-  const [, whole, part = ""] = /^(\d+)(?:\.(\d+))?$/.exec(typed(text) ?? "") ?? [];
-  return whole === undefined || part.length > digits ? null : Number(whole + part.padEnd(digits, "0"));
-}
-
 /**
  * Minor units as they stand in a field: without a sign, and without empty cents.
  *
  * @param {Api.Money} money
  */
 export function moneyField({ amount, currency }) {
-  return exact.format(decimal(amount, places(currencyFormat(currency))));
+  const digits = places(currencyFormat(currency));
+  const shown = amount % 10 ** digits ? digits : 0;
+  return new Intl.NumberFormat(undefined, { minimumFractionDigits: shown, maximumFractionDigits: shown }).format(decimal(amount, digits));
 }
 
 const PER = { use: "per use", second: "per second", character: "per character", gb_day: "per GB/day" };

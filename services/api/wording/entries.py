@@ -26,9 +26,9 @@ from schemas.facts import (
 from schemas.instants import instant
 from schemas.places import Place
 from schemas.pricing import NotPriced, Priced, RateCards
-from services.api.answers import Json, instant_or_none
 from services.api.wording.links import receipt_link
 from services.api.wording.reversals import describe_reversal, detail_of_reversal
+from services.api.wording.values import Json, instant_or_none
 from services.read_models.activity import ActivityRow, PaidLot
 
 MADE = {
