@@ -162,12 +162,13 @@ function decimal(amount, digits) {
 }
 
 /**
- * Numbers and money in a sentence that the server made, as the reader's language writes them: "24.00 USD" becomes "$24.00".
+ * Numbers and money in a sentence that the server made, as the reader's language writes them: "24.00 USD" becomes "$24.00". A number behind
+ * a # is a name.
  *
  * @param {string} said
  */
 export const inOwnNumbers = (said) =>
-  said.replace(/(\d[\d,]*(?:\.\d+)?)( [A-Z]{3}\b)?/g, (_, number, currency) => {
+  said.replace(/(?<![#\d])(\d[\d,]*(?:\.\d+)?)( [A-Z]{3}\b)?/g, (_, number, currency) => {
     const plain = number.replaceAll(",", "");
     return currency ? currencyFormat(currency.trim()).format(plain) : exact.format(plain);
   });

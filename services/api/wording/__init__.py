@@ -2,6 +2,7 @@
 
 amounts     credits as decimals
 balances    what a team has
+downloads   a line of the activity as a spreadsheet has it
 entries     the activity in words, and everything that an entry follows from
 links       addresses that others have named
 reversals   money that went back
