@@ -23,6 +23,10 @@ export function bannerOf({ topUp, balance }) {
     return { kind: "bad", title: "Your team has run out of credits.", text: out + why, action, saysWhy: trouble !== null };
   }
   if (trouble) return { kind: "warn", ...trouble, saysWhy: true };
+  if (topUp && !topUp.enabled && balance?.low) {
+    const text = `${credits(balance.available)} are left, and automatic top-ups are off.`;
+    return { kind: "warn", title: "Credits are low.", text, action: "enable", saysWhy: false };
+  }
   if (topUp && !topUp.enabled) {
     const text = "They keep work running when credits run low, and some features need them.";
     return { kind: "calm", title: "Automatic top-ups are off.", text, action: "enable", saysWhy: false };

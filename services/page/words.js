@@ -185,14 +185,17 @@ export function moneyEach({ amount, currency, credits: count }) {
 }
 
 /**
- * A sign like $, for beside a field.
+ * A field for money with its currency's sign on the side where the reader's language has it.
  *
  * @param {string} currency
+ * @param {Node} field
  */
-export const currencySign = (currency) =>
-  currencyFormat(currency)
-    .formatToParts(0)
-    .find(({ type }) => type === "currency")?.value ?? currency;
+export function withCurrency(currency, field) {
+  const parts = currencyFormat(currency).formatToParts(0);
+  const place = parts.findIndex(({ type }) => type === "currency");
+  const sign = parts[place]?.value ?? currency;
+  return place === 0 ? [sign, field] : [field, `\u00a0${sign}`];
+}
 
 /**
  * Minor units as they stand in a field: without a sign, and without empty cents.

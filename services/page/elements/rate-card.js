@@ -72,7 +72,7 @@ const sheet = css`
     break-inside: avoid;
   }
   .cost {
-    margin-top: 4px;
+    margin-top: 18px;
     display: flex;
     flex-wrap: wrap;
     align-items: center;

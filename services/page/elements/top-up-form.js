@@ -6,7 +6,7 @@ import { choices, h } from "../dom.js";
 import { failure, loader, skeleton } from "../loading.js";
 import { newKey } from "../session.js";
 import { css } from "../style.js";
-import { credits, currencySign, inOwnNumbers, money, moneyField, sentence } from "../words.js";
+import { credits, inOwnNumbers, money, moneyField, sentence, withCurrency } from "../words.js";
 import { foreseen, note } from "./top-up-meaning.js";
 
 const BEGIN_CAP = "200";
@@ -297,7 +297,7 @@ function fieldsOf(known) {
       adding,
       filling,
       ", at most ",
-      h("span", { class: "money" }, currencySign(currency), cap),
+      h("span", { class: "money" }, withCurrency(currency, cap)),
       " a\u00a0month.",
     ),
     several,
