@@ -19,11 +19,15 @@ by the command that needs them, so that `--help` is quick and a process loads on
     showing     what commands share
 """
 
+import os
+from importlib.metadata import version
+from typing import Annotated
+
 import typer
 
 from services.cli import halted, log, notices, processes, reconcile, refused, teams, topics
 from services.runtime.settings import WrongSettings
-from services.runtime.settings_loading import exit_used_wrongly
+from services.runtime.settings_loading import exit_used_wrongly, say_used_wrongly, unknown_variables
 
 ANYTHING = {"allow_extra_args": True, "ignore_unknown_options": True}
 
@@ -34,6 +38,27 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # they would show local variables, and so secrets
     add_completion=False,
 )
+
+
+def _say_version(wanted: bool) -> None:  # noqa: FBT001 - as typer calls it
+    if wanted:
+        print(f"creditwell {version('creditwell')}")
+        raise typer.Exit
+
+
+@app.callback()
+def creditwell(
+    context: typer.Context,
+    *,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Which version this is.")
+    ] = False,
+) -> None:
+    """Meters the use of AI features in credits."""
+    if context.invoked_subcommand != "serve":  # which says it in its log
+        say_used_wrongly(*(f"warning: {sentence}" for sentence in unknown_variables(os.environ)))
+
+
 app.command()(processes.serve)
 app.command()(processes.migrate)
 app.command()(processes.token)

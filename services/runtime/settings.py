@@ -156,8 +156,15 @@ class Settings(BaseSettings):
         300,
         ge=0,
         le=1_000_000,
-        description="How often a minute one address may ask one API process without a valid token, or forge a webhook; 0 for no limit.",
+        description="How often a minute one address may ask one API process without a valid token; 0 for no limit.",
         examples=["300"],
+    )
+    api_forged_webhooks_per_minute: int = Field(
+        60,
+        ge=0,
+        le=1_000_000,
+        description="How often a minute one address may send one API process a webhook that Stripe has not signed; 0 for no limit.",
+        examples=["60"],
     )
     api_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
         ("127.0.0.1", "::1"),
