@@ -21,8 +21,9 @@ from rich.text import Text
 
 from schemas.instants import instant
 from services.runtime.errors import Fenced, LogChanged, Refused, Unavailable
+from services.runtime.settings import WrongSettings
 from services.runtime.settings_loading import exit_used_wrongly, load_settings
-from services.store.connect import AWAY, Connection
+from services.store.connect import AWAY, Connection, connect
 
 FOUND_WRONG, NOT_NOW = 1, 3
 PLAIN_LINE_SECONDS = 10
@@ -43,9 +44,7 @@ def with_database(work: Callable[[Connection], Awaitable[T]]) -> T:
 
 async def _with_database(url: str, work: Callable[[Connection], Awaitable[T]]) -> T:
     try:
-        connection = await asyncpg.connect(
-            url, server_settings={"application_name": "creditwell-cli", "timezone": "UTC"}
-        )
+        connection = await connect(url, process="cli")
         try:
             return await work(connection)
         finally:
@@ -54,10 +53,8 @@ async def _with_database(url: str, work: Callable[[Connection], Awaitable[T]]) -
         fail(FOUND_WRONG, str(wrong))
     except Unavailable as away:
         fail(NOT_NOW, str(away))
-    except (
-        asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError, asyncpg.ClientConfigurationError
-    ) as error:  # fmt: skip
-        exit_used_wrongly(f"CREDITWELL_DATABASE is wrong: {error}.")
+    except WrongSettings as wrong:
+        exit_used_wrongly(*wrong.sentences)
     except asyncpg.InsufficientPrivilegeError as error:
         exit_used_wrongly(f"the role of CREDITWELL_DATABASE may not do that: {error}.")
     except asyncpg.UndefinedTableError as error:
