@@ -87,7 +87,7 @@ def _show(report: "Report") -> None:
     for title, breaks in (("Healed", report.healed), ("Stripe and the log differ", report.breaks)):
         if breaks:
             rows = [(one.type.value, _whose(one), f"{one.what}\n→ {one.next_step}") for one in breaks]
-            print_table(title, ("type", "payment", "what is so, and what to do"), rows)
+            print_table(title, columns := ("type", "payment", "what is so, and what to do"), rows, prose=columns[2:])
     for currency in sorted(report.charged | report.credited):
         for done, at_stripe, by_log in (
             ("charged", report.charged, report.credited), ("refunded", report.refunded, report.refunded_by_log),
