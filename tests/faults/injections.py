@@ -11,6 +11,7 @@ from typing import Literal
 
 from services.read_models.rebuild import TABLES, begin, build, compare_shard, discard, live_versions, switch
 from services.store.shards import SHARDS
+from tests.faults import hostile
 from tests.faults.scene import RECORDERS, Scene
 from tests.support.proxy import Cut
 from tests.support.usage import raw
@@ -260,4 +261,7 @@ INJECTIONS: dict[str, tuple[Injection, int]] = {  # with how often they are draw
     "bursts": (bursts, 4),
     "stripe": (stripe, 4),
     "rebuilds": (rebuilds, 4),
+    "packed_batch": (hostile.packed_batch, 4),
+    "open_transaction": (hostile.open_transaction, 4),
+    "poison": (hostile.poison, 4),
 }
