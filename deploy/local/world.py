@@ -199,6 +199,7 @@ async def prepare_world(stack: Stack, processes: Processes) -> LocalWorld:
             "SIGNING_KEY": signing_key,
             "PUBLIC_KEY": public_key,
             "ANCHORS": str(anchors),
+            "SIGN_EVERY_SECONDS": "5",  # whoever tries it out need not wait for half a minute
         },
     )
     return at_free_ports(world)

@@ -2,28 +2,19 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from datetime import datetime
-from typing import Any
 
 from pydantic_core import to_json
 from starlette.responses import Response
 
-from schemas.instants import instant
+from services.api.wording.values import Json, instant_or_none
 
 JSON = "application/json"
-
-
-def instant_or_none(at: datetime | None) -> str | None:
-    """As `instant`, where there may be none."""
-    return None if at is None else instant(at)
+__all__ = ["JSON", "Json", "answer", "instant_or_none"]
 
 
 def answer(content: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """JSON that nobody may keep: what it says was true when it was asked for."""
     return Response(to_json(content), status, {"cache-control": "no-store", **(headers or {})}, JSON)
-
-
-Json = dict[str, Any]
 
 
 # RFC 9110, 8.8.3: a comma may stand in a tag, so a list is not split at commas.

@@ -76,6 +76,7 @@ REFUSED_AFTER = """
 async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: Clock = system_clock) -> None:
     """Publish until told to stop. What is away is waited for; anything else that goes wrong ends the process."""
     del clock  # nothing here depends on the time of day
+    settings.require("kafka", "database", *(("notice_secret",) if settings.notice_url is not None else ()))
     owner = f"relay-{uuid4()}"
     claims, refused = (Claims(reader, owner, settings.lease_seconds) for reader in ("relay", "relay-refused"))
 
@@ -86,6 +87,7 @@ async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: 
             lease_seconds=settings.lease_seconds,
             size=1,
             projections=False,
+            health=health,
         )
         async with pool, _producer(settings) as producer, pool.acquire() as connection:
             await claims.leave(connection)  # what a broken connection left claimed need not wait for the lease

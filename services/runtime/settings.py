@@ -121,7 +121,7 @@ class Settings(BaseSettings):
     )
     anchors: Path | None = Field(
         None,
-        description="A folder outside the database where every signed checkpoint is written, too.",
+        description="A folder outside the database where signed checkpoints are written, too.",
         examples=["/var/lib/creditwell/anchors"],
     )
     insecure_dev: bool = Field(
@@ -156,8 +156,15 @@ class Settings(BaseSettings):
         300,
         ge=0,
         le=1_000_000,
-        description="How often a minute one address may ask one API process without a valid token, or forge a webhook; 0 for no limit.",
+        description="How often a minute one address may ask one API process without a valid token; 0 for no limit.",
         examples=["300"],
+    )
+    api_forged_webhooks_per_minute: int = Field(
+        60,
+        ge=0,
+        le=1_000_000,
+        description="How often a minute one address may send one API process a webhook that Stripe has not signed; 0 for no limit.",
+        examples=["60"],
     )
     api_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
         ("127.0.0.1", "::1"),
@@ -293,6 +300,13 @@ class Settings(BaseSettings):
     )
     sign_every_seconds: int = Field(
         30, ge=1, le=60, description="How often the signer signs when anything has changed.", examples=["30"]
+    )
+    anchor_every_seconds: int = Field(
+        300,
+        ge=1,
+        le=86_400,
+        description="How often a signed checkpoint goes into the folder of anchors, and is signed where nothing has changed; `verify` wants them no older than twice that.",
+        examples=["300"],
     )
 
     @field_validator("cors_origins", "api_proxies", mode="before")

@@ -19,7 +19,7 @@ from services.runtime.clock import Clock, system_clock, until_stopped
 from services.runtime.health import Health
 from services.runtime.kafka.assurance import Assurance
 from services.runtime.settings import Settings
-from services.store.connect import AWAY, connect_pool
+from services.store.connect import AWAY, Pool, connect_pool, connect_when_there
 from services.usage.batches import BATCH_MAX
 from services.usage.kafka_headers import accept_any_batch
 from services.usage.metrics import RecorderMetrics, RefusedShare
@@ -74,9 +74,16 @@ async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: 
     """Run until told to stop, or until something is wrong that repeating can't mend."""
     settings.require("kafka", "database")
     accept_any_batch()
-    pool = await connect_pool(
-        settings.needed("database"), process="recorder", lease_seconds=settings.lease_seconds, size=3, projections=False
-    )
+
+    async def connect() -> Pool:
+        return await connect_pool(
+            settings.needed("database"), process="recorder", lease_seconds=settings.lease_seconds, size=3,
+            projections=False, health=health,
+        )  # fmt: skip
+
+    pool = await connect_when_there(connect, stop, health)
+    if pool is None:
+        return
     partitions = Partitions(USAGE, settings, pool, f"recorder-{uuid4()}", health)
     metrics = RecorderMetrics(health.registry)
     refusing = RefusedShare(metrics.refused_share)

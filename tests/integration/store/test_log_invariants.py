@@ -28,7 +28,9 @@ from tests.support.oracle import Oracle, merkle
 from tests.support.usage import structured, used, voided
 from tests.support.world import ServiceWorld
 
-APPEND_ONLY = {"facts": "body", "blocks": "root", "refused": "reason", "signed_checkpoints": "note"}
+APPEND_ONLY = {
+    "facts": "body", "blocks": "root", "refused": "reason", "signed_checkpoints": "note", "signed_shards": "head",
+}  # fmt: skip
 CHANGES = (
     "UPDATE {table} SET {column} = {column}",
     "DELETE FROM {table}",
