@@ -31,6 +31,7 @@ from services.usage.metrics import tell_of_transaction
 from services.usage.refusals import KafkaRecord
 
 CHECK_SECONDS = 30
+CHECK_BYTES = 64 * 1024  # of each partition: one record is looked at, and a backlog may lie behind it
 CLOCKS_DIFFER = timedelta(seconds=5)  # between Kafka's clock and ours
 ADVICE = "Nothing was skipped. Restore the topic, or move the cursor on purpose."
 
@@ -247,7 +248,7 @@ async def check_last_records(settings: Settings, cursors: Iterable[Cursor]) -> N
         return
     consumer = kafka.consumer(
         settings, client_id="creditwell-recorder-check", enable_auto_commit=False, auto_offset_reset="none",
-        isolation_level="read_committed",
+        isolation_level="read_committed", max_partition_fetch_bytes=CHECK_BYTES,
     )  # fmt: skip
     async with consumer, asyncio.timeout(CHECK_SECONDS):
         consumer.assign(list(waiting))
@@ -257,6 +258,9 @@ async def check_last_records(settings: Settings, cursors: Iterable[Cursor]) -> N
             for place, records in (await consumer.getmany(timeout_ms=100)).items():
                 if place in waiting:
                     _check_hash(waiting.pop(place), records[0])
+                    consumer.pause(
+                        place
+                    )  # a batch larger than asked for comes only for the first partition of an answer
 
 
 def _check_hash(cursor: Cursor, record: KafkaRecord) -> None:
