@@ -19,10 +19,9 @@ from services.runtime.gc_tuning import look_for_garbage_in_passing
 from services.runtime.health import Health
 from services.runtime.http_protocol import Limits
 from services.runtime.http_server import listen
-from services.runtime.retry import keep_going
 from services.runtime.settings import Settings
 from services.runtime.settings_loading import catalog_of
-from services.store.connect import AWAY, RETRYABLE, Pool, connect_pool
+from services.store.connect import AWAY, Pool, connect_pool, connect_when_there
 
 CONNECTIONS = 10
 LOOK_SECONDS = 2.0
@@ -80,23 +79,19 @@ async def serve(
 
 async def _connect(settings: Settings, stop: asyncio.Event, health: Health) -> Pool | None:
     """A pool as soon as the database answers; None if the process is told to stop before."""
-    pools: list[Pool] = []
 
-    async def connect() -> None:
-        pools.append(
-            await connect_pool(
-                settings.needed("database"),
-                process="api",
-                size=CONNECTIONS,
-                lease_seconds=settings.lease_seconds,
-                statement_timeout_ms=10_000,
-                settings=BY_INDEX,
-            )
+    async def connect() -> Pool:
+        return await connect_pool(
+            settings.needed("database"),
+            process="api",
+            size=CONNECTIONS,
+            lease_seconds=settings.lease_seconds,
+            statement_timeout_ms=10_000,
+            settings=BY_INDEX,
+            health=health,
         )
-        health.back("database")
 
-    await keep_going("database", connect, stop, health, away=RETRYABLE)
-    return pools[0] if pools else None
+    return await connect_when_there(connect, stop, health)
 
 
 async def _look_at_database(context: ApiContext, stop: asyncio.Event) -> None:

@@ -11,8 +11,10 @@ by the command that needs them, so that `--help` is quick and a process loads on
     processes   what runs or prepares something
     log         verify, replay, rebuild
     teams       one team: its balance, its activity
+    plans       what the catalog gives for them
     refused     usage that was not accepted
     notices     what the host product was told
+    topics      Kafka's topics: made, checked, mended
     halted      teams for which some work goes wrong
     reconcile   Stripe against the log
     showing     what commands share
@@ -24,7 +26,7 @@ from typing import Annotated
 
 import typer
 
-from services.cli import halted, log, notices, processes, reconcile, refused, teams
+from services.cli import halted, log, notices, plans, processes, reconcile, refused, teams, topics
 from services.runtime.settings import WrongSettings
 from services.runtime.settings_loading import exit_used_wrongly, say_used_wrongly, unknown_variables
 
@@ -68,9 +70,11 @@ app.command()(log.verify)
 app.command()(log.replay)
 app.command()(log.rebuild)
 app.command()(reconcile.reconcile)
+app.add_typer(plans.app, name="plans")
 app.add_typer(refused.app, name="refused")
 app.add_typer(notices.app, name="notices")
 app.add_typer(halted.app, name="halted")
+app.add_typer(topics.app, name="topics")
 app.command()(processes.demo)
 app.command(context_settings=ANYTHING, add_help_option=False)(processes.bench)
 

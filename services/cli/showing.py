@@ -2,10 +2,11 @@
 
 import asyncio
 import json
+import re
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from time import monotonic
 from typing import Annotated, Any, NoReturn, TypeVar
 
@@ -18,14 +19,18 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.table import Table
 from rich.text import Text
 
+from schemas.instants import instant
 from services.runtime.errors import Fenced, LogChanged, Refused, Unavailable
+from services.runtime.settings import WrongSettings
 from services.runtime.settings_loading import exit_used_wrongly, load_settings
-from services.store.connect import AWAY, Connection
+from services.store.connect import AWAY, Connection, connect
 
 FOUND_WRONG, NOT_NOW = 1, 3
 PLAIN_LINE_SECONDS = 10
 PROSE_WIDTH_MIN = 16
 WIDTH_ASKED = 10_000  # so that a table says how wide it would have to be
+
+UNITS = {"s": timedelta(seconds=1), "m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 
 T = TypeVar("T")
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document instead of tables.")]
@@ -39,9 +44,7 @@ def with_database(work: Callable[[Connection], Awaitable[T]]) -> T:
 
 async def _with_database(url: str, work: Callable[[Connection], Awaitable[T]]) -> T:
     try:
-        connection = await asyncpg.connect(
-            url, server_settings={"application_name": "creditwell-cli", "timezone": "UTC"}
-        )
+        connection = await connect(url, process="cli")
         try:
             return await work(connection)
         finally:
@@ -50,10 +53,8 @@ async def _with_database(url: str, work: Callable[[Connection], Awaitable[T]]) -
         fail(FOUND_WRONG, str(wrong))
     except Unavailable as away:
         fail(NOT_NOW, str(away))
-    except (
-        asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError, asyncpg.ClientConfigurationError
-    ) as error:  # fmt: skip
-        exit_used_wrongly(f"CREDITWELL_DATABASE is wrong: {error}.")
+    except WrongSettings as wrong:
+        exit_used_wrongly(*wrong.sentences)
     except asyncpg.InsufficientPrivilegeError as error:
         exit_used_wrongly(f"the role of CREDITWELL_DATABASE may not do that: {error}.")
     except asyncpg.UndefinedTableError as error:
@@ -128,10 +129,25 @@ def parse_instant(text: str | None, option: str) -> datetime | None:
     if text is None:
         return None
     try:
-        instant = datetime.fromisoformat(text)
+        parsed = datetime.fromisoformat(text)
     except ValueError:
         exit_used_wrongly(f"{option}: {text!r} is no instant: write 2026-11-23 or 2026-11-23T10:15:00Z.")
-    return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant
+    return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed
+
+
+def instant_or_none(at: datetime | None) -> str | None:
+    """An instant in a JSON document."""
+    return None if at is None else instant(at)
+
+
+def parse_duration(text: str | None, option: str) -> timedelta | None:
+    """A duration given on the command line: a whole number and its unit."""
+    if text is None:
+        return None
+    parts = re.fullmatch(r"(\d{1,6})([smhd])", text)
+    if parts is None:
+        exit_used_wrongly(f"{option}: {text!r} is no duration: write 90s, 10m, 2h or 1d.")
+    return int(parts[1]) * UNITS[parts[2]]
 
 
 class _Rate(ProgressColumn):

@@ -15,7 +15,7 @@ from deploy.local.servers.topic_ends import ends
 from deploy.local.trouble import StackTrouble
 from deploy.local.world import LocalWorld, check_alive, connected
 from services.store.connect import Connection
-from services.usage.cursors import claim_cursor
+from services.usage.cursors import claim_cursors
 
 LOOK_SECONDS = 0.01
 STILL_SECONDS = 60  # whoever has not moved for so long will not
@@ -56,8 +56,7 @@ async def fresh_world(ground: Ground) -> AsyncIterator[LocalWorld]:
             logins={role: in_database(url, name) for role, url in ground.world.logins.items()},
         )
         async with connected(world.database) as owner:
-            for partition, end in (await ends(world.kafka, "usage")).items():
-                await claim_cursor(owner, "usage", partition, "bench", end)
+            await claim_cursors(owner, "usage", "bench", await ends(world.kafka, "usage"))
         try:
             yield world
         finally:

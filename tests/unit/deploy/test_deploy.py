@@ -15,8 +15,6 @@ import pytest
 import yaml
 
 from deploy.local.servers.containers import KAFKA_IMAGE
-from deploy.local.servers.topics import PARTITIONS
-from schemas.topics import TOPICS
 from services.audit.checkpoints import parse_public_key, parse_signing_key
 from services.runtime.processes import PROCESSES
 from services.runtime.settings_loading import unknown_variables
@@ -60,10 +58,10 @@ def test_who_works_through_masses_gives_way_here_too() -> None:
 
 
 def test_every_process_of_the_command_line_is_deployed_with_a_role_of_its_own() -> None:
-    assert {*PROCESSES, "migrate"} == OURS
+    assert {*PROCESSES, "migrate", "topics"} == OURS
     for name in PROCESSES:
         assert SERVICES[name]["command"] == ["serve", name]
-    for name in OURS:
+    for name in OURS - {"topics"}:
         url = SERVICES[name]["environment"]["CREDITWELL_DATABASE"]
         assert url.startswith(f"postgresql://creditwell_{ROLE[name]}:${{{ROLE[name].upper()}_PASSWORD:?"), name
 
@@ -176,19 +174,15 @@ def test_kafka_and_postgresql_are_reachable_from_inside_alone() -> None:
     assert SERVICES["kafka"]["networks"] == SERVICES["postgres"]["networks"] == ["inside"]
 
 
-def test_topics_are_those_of_the_local_stack() -> None:
-    script = (DEPLOY / "topics.sh").read_text()
-    made = {
-        name: (parts, days, kind)
-        for name, parts, days, kind in re.findall(r"^topic (\S+) (\S+) (\d+) (\w+)$", script, re.MULTILINE)
-    }
+def test_topics_are_made_by_the_command_before_anybody_needs_them_one_copy_for_one_broker() -> None:
+    topics = SERVICES["topics"]
 
-    assert made.keys() == TOPICS.keys()
-    assert f"${{2:-{PARTITIONS}}}" in script
-    for name, (_, days, kind) in made.items():
-        assert int(days) * 24 * 60 * 60 * 1000 == int(TOPICS[name]["retention.ms"])
-        assert kind == TOPICS[name].get("message.timestamp.type", "CreateTime")
-        assert f"max.message.bytes={TOPICS[name]['max.message.bytes']}" in script
+    assert topics["command"] == ["topics", "create", "--copies", "1"]
+    assert topics["environment"] == {"CREDITWELL_KAFKA": "kafka:9092"}
+    assert topics["depends_on"] == {"kafka": {"condition": "service_healthy"}}
+    assert topics["restart"] == "no"
+    for name in PROCESSES:
+        assert SERVICES[name]["depends_on"]["topics"] == {"condition": "service_completed_successfully"}
 
 
 def pinned(lock: str) -> dict[str, str]:
