@@ -22,7 +22,7 @@ ABSENT = (
 
 def configuration(api: str, port: int, folder: Path) -> str:
     """What the page shows, with these addresses, and everything that nginx writes in a folder."""
-    (shown,) = re.findall(r"```nginx\n(.*?)```", (ROOT / "docs" / "proxy.md").read_text("utf-8"), re.DOTALL)
+    shown: str = re.findall(r"```nginx\n(.*?)```", (ROOT / "docs" / "proxy.md").read_text("utf-8"), re.DOTALL)[0]
     for before, after in (
         ("127.0.0.1:8000", api.removeprefix("http://")),
         ("listen 8080;", f"listen 127.0.0.1:{port};"),
