@@ -75,13 +75,30 @@ CREATE TABLE blocks (
 );
 COMMENT ON TABLE blocks IS 'Chain of the log: hash = SHA-256(2, shard, first, last, previous hash, root).';
 
+-- What the signer signed: a tree of RFC 6962 with one leaf for each note.
 CREATE TABLE signed_checkpoints (
     number bigint PRIMARY KEY,
-    size bigint NOT NULL,
-    note text COLLATE "C" NOT NULL,
-    signed_at timestamptz NOT NULL
+    signed_at timestamptz NOT NULL,
+    unpublished boolean NOT NULL,
+    hashes bytea NOT NULL,
+    note text COLLATE "C" NOT NULL
 );
-COMMENT ON TABLE signed_checkpoints IS 'Signed notes (C2SP form) over all shard heads, each naming the one before.';
+COMMENT ON TABLE signed_checkpoints IS 'Signed notes (C2SP tlog-checkpoint): note n signs the root over the leaves of notes 1 to n.';
+COMMENT ON COLUMN signed_checkpoints.unpublished IS 'It reaches beyond what the relay had published, because Kafka was away.';
+COMMENT ON COLUMN signed_checkpoints.hashes IS 'Its leaf, and the nodes of the tree that it completes: 32 bytes each, upwards.';
+
+-- The vector of a note: for each shard the newest row up to its number.
+CREATE TABLE signed_shards (
+    shard smallint NOT NULL,
+    number bigint NOT NULL,
+    last bigint NOT NULL,
+    head bytea NOT NULL,
+    blocks bytea NOT NULL,
+    CONSTRAINT signed_shards_pkey PRIMARY KEY (shard, number),
+    CONSTRAINT signed_shards_last UNIQUE (shard, last)
+);
+COMMENT ON TABLE signed_shards IS 'Which shards had grown at each signed checkpoint, and how far.';
+COMMENT ON COLUMN signed_shards.blocks IS 'Root (RFC 6962) over the hashes of the blocks by which the shard grew.';
 
 -- Where the recorder goes on in Kafka. Kafka's own commits are for lag dashboards and never read back.
 CREATE TABLE kafka_cursors (
@@ -222,6 +239,10 @@ CREATE TRIGGER signed_checkpoints_append_only BEFORE UPDATE OR DELETE OR TRUNCAT
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 ALTER TABLE signed_checkpoints ENABLE ALWAYS TRIGGER signed_checkpoints_append_only;
 
+CREATE TRIGGER signed_shards_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON signed_shards
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+ALTER TABLE signed_shards ENABLE ALWAYS TRIGGER signed_shards_append_only;
+
 CREATE TRIGGER refused_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON refused
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 ALTER TABLE refused ENABLE ALWAYS TRIGGER refused_append_only;
@@ -337,15 +358,17 @@ GRANT SELECT ON kafka_cursors, refused TO creditwell_worker;
 -- usages were taken back.
 GRANT INSERT ON teams TO creditwell_api;
 GRANT UPDATE (plan, plan_assigned_id, allowance_credits) ON teams TO creditwell_api;
-GRANT SELECT ON refused, repeats, kafka_cursors, signed_checkpoints, voided_usages TO creditwell_api;
+GRANT SELECT ON refused, repeats, kafka_cursors, voided_usages TO creditwell_api;
+-- And proves single entries: hashes of the log, never anybody's rows.
+GRANT SELECT ON blocks, signed_checkpoints, signed_shards TO creditwell_api;
 
 -- Finance, analytics, verification: reads everything, writes nothing.
-GRANT SELECT ON facts, blocks, signed_checkpoints, kafka_cursors, refused, repeats, voided_usages, teams
+GRANT SELECT ON facts, blocks, signed_checkpoints, signed_shards, kafka_cursors, refused, repeats, voided_usages, teams
 TO creditwell_reader;
 
 -- The signer: sees the chain and not what is in it.
-GRANT SELECT ON blocks, signed_checkpoints TO creditwell_signer;
-GRANT INSERT ON signed_checkpoints TO creditwell_signer;
+GRANT SELECT ON blocks, signed_checkpoints, signed_shards TO creditwell_signer;
+GRANT INSERT ON signed_checkpoints, signed_shards TO creditwell_signer;
 
 CREATE FUNCTION keep_teams_apart(of_teams regclass) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
