@@ -30,6 +30,8 @@ topics               topics, read with another client
 top_up_simulator     sixty days of teams, banks and admins that mean no good
 connections          several sessions of the database
 proxy                a network that fails on purpose
+pgbouncer            a real PgBouncer
+production           a database as deploy/roles.sql makes it
 eleven               a database as older builds made it
 page                 the Usage page, opened by somebody
 browser              a real Chromium
