@@ -34,6 +34,8 @@ connections          several sessions of the database
 proxy                a network that fails on purpose
 changing_proxy       an HTTP proxy that changes headers as nginx does
 nginx                a real nginx, as the docs set it up
+pgbouncer            a real PgBouncer
+production           a database as deploy/roles.sql makes it
 eleven               a database as older builds made it
 page                 the Usage page, opened by somebody
 browser              a real Chromium
