@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 
 from projections import usage
 from projections.balance.fold import evolve
+from projections.balance.plain import use_plainly
 from projections.balance.snapshots import Snapshot, note
 from projections.balance.state import ActivityKind, BalanceEntry, Lot, LotPayment, TeamBalance
-from schemas.facts import RATE_CARD_TEAM, AnyFact, Stored, UsageVoided
+from schemas.facts import RATE_CARD_TEAM, AnyFact, Stored, UsageRecorded, UsageVoided
 from services.read_models.activity_rows import pack_row
 from services.read_models.snapshots import save_snapshots
 from services.read_models.states import load, paid_for, save
@@ -127,6 +128,8 @@ class Projecting:
                     team = self.states[stored.team_id]
                     if stored.type == UsageVoided.type and isinstance(fact, UsageVoided):
                         entries = evolve(team, stored, fact, *await self._paid(connection, batch, stored, fact, team))
+                    elif isinstance(fact, UsageRecorded) and (entry := use_plainly(team, stored, fact)) is not None:
+                        entries = [entry]
                     else:
                         entries = evolve(team, stored, fact)
                     batch.touched[stored.team_id] = (shard, team)
