@@ -128,10 +128,8 @@ class Projecting:
                     team = self.states[stored.team_id]
                     if stored.type == UsageVoided.type and isinstance(fact, UsageVoided):
                         entries = evolve(team, stored, fact, *await self._paid(connection, batch, stored, fact, team))
-                    elif isinstance(fact, UsageRecorded) and (entry := use_plainly(team, stored, fact)) is not None:
-                        entries = [entry]
                     else:
-                        entries = evolve(team, stored, fact)
+                        entries = _evolve(team, stored, fact)
                     batch.touched[stored.team_id] = (shard, team)
                     snapshot = note(team, stored)
                     if snapshot is not None:
@@ -177,6 +175,13 @@ class Projecting:
             self.used.update(await load_days(connection, missing, version))
         usage.merge(self.used, cells)
         await save_days(connection, self.used, cells, version)
+
+
+def _evolve(team: TeamBalance, stored: Stored, fact: AnyFact) -> list[BalanceEntry]:
+    """As `evolve`, the short way where there is one."""
+    if isinstance(fact, UsageRecorded) and (entry := use_plainly(team, stored, fact)) is not None:
+        return [entry]
+    return evolve(team, stored, fact)
 
 
 def _note(batch: ProjectedBatch, stored: Stored, fact: AnyFact, team: TeamBalance, entries: list[BalanceEntry]) -> None:

@@ -46,9 +46,14 @@ def leaf_of(row: bytes) -> bytes:
 
 def rows_and_leaves(shard: int, first: int, recorded_microseconds: int, parts: Iterable[bytes]) -> RowsAndLeaves:
     """What `pack_known` gave of the next facts of a shard, each behind its place, and their leaves."""
-    place = _PLACE.pack
+    place = _PLACE.pack  # `pack_place` and `leaf_of` written out: every append does this for each of its facts
     rows = [place(2, shard, 8, position, 8, recorded_microseconds) + part for position, part in enumerate(parts, first)]
     return rows, [sha256(b"\x00" + row).digest() for row in rows]
+
+
+def node_hash(left_hash: bytes, right_hash: bytes) -> bytes:
+    """The node above two others."""
+    return sha256(b"\x01" + left_hash + right_hash).digest()
 
 
 def merkle_root(leaves: Sequence[bytes]) -> bytes:
@@ -57,6 +62,7 @@ def merkle_root(leaves: Sequence[bytes]) -> bytes:
     while len(level) > 1:
         odd = level.pop() if len(level) % 2 else None
         pairs = iter(level)
+        # Written out: every append does this for each of its facts.
         level = [
             sha256(b"\x01" + left_hash + right_hash).digest()
             for left_hash, right_hash in zip(pairs, pairs, strict=True)

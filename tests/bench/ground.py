@@ -16,7 +16,7 @@ from deploy.local.stack import Stack
 from deploy.local.trouble import StackTrouble
 from deploy.local.world import LocalWorld, check_alive, connected
 from services.store.connect import Connection
-from services.usage.cursors import claim_cursor
+from services.usage.cursors import claim_cursors
 from tests.bench.machine import Loudness, started_seconds
 
 LOOK_SECONDS = 0.01
@@ -77,8 +77,7 @@ async def fresh_world(ground: Ground) -> AsyncIterator[LocalWorld]:
         )
         async with connected(world.database) as owner:
             await owner.execute("DELETE FROM kafka_cursors")  # the template's, where the topic had a life before ours
-            for partition, end in (await ends(world.kafka, "usage")).items():
-                await claim_cursor(owner, "usage", partition, "bench", end)
+            await claim_cursors(owner, "usage", "bench", await ends(world.kafka, "usage"))
         try:
             yield world
         finally:

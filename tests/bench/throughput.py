@@ -12,8 +12,8 @@ from typing import Any
 import uvloop
 
 from deploy.local.servers.topic_ends import ends
-from deploy.local.servers.topics import PARTITIONS
 from deploy.local.world import LocalWorld, check_alive, connected
+from schemas.topics import PARTITIONS
 from services.read_models.rebuild import begin, build, discard
 from services.store.connect import Connection
 from services.store.read import heads

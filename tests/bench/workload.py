@@ -11,9 +11,9 @@ from typing import NamedTuple
 from aiokafka.partitioner import murmur2
 from confluent_kafka import Producer
 
-from deploy.local.servers.topics import PARTITIONS
 from schemas.credits import MICRO
 from schemas.facts import CreditsGranted
+from schemas.topics import PARTITIONS
 from services.credits.grants import grant
 from services.store.connect import Connection
 
