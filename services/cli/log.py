@@ -118,7 +118,7 @@ def _show(verified: "Verified", seconds: float) -> None:
     if unsigned := max(0, verified.verified_before + verified.facts - verified.signed):
         print(f"{unsigned:,} facts are newer than the last signed checkpoint")
     print(
-        "the log or the fence around it is not what it was, or not shown to be"
+        "the log is not what was recorded, or not shown to be, or the fence around it is not what the migrations made"
         if verified.problems
         else f"the log is what was recorded: {verified.basis}"
     )

@@ -34,6 +34,7 @@ from services.runtime.crashpoints import crashpoint
 from services.runtime.errors import Unavailable
 from services.runtime.health import Health
 from services.runtime.logs import get_log
+from services.runtime.processes import PROCESSES
 from services.runtime.retry import keep_going
 from services.runtime.settings import Settings
 from services.runtime.settings_loading import catalog_of
@@ -55,7 +56,7 @@ HEAD_BYTES = 1_000  # the type stands before the data
 async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: Clock = system_clock) -> None:
     """Charge what is due until told to stop; it goes by the database's clock."""
     del clock
-    settings.require("kafka", "database", "stripe_key")
+    settings.require(*PROCESSES["topup"].needed(settings))
     catalog, owner, figures = catalog_of(settings), f"topup-{uuid4()}", Figures(health)
 
     async def charge() -> None:
