@@ -13,6 +13,8 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from hashlib import sha256
+from itertools import groupby
+from operator import attrgetter
 from typing import Any, TypeVar
 
 import structlog
@@ -71,21 +73,20 @@ class Partitions:
         """Aiokafka's consumer."""
         return self.consumer_of()
 
-    async def check(self, records: Sequence[R]) -> list[tuple[Owned, R]]:
-        """The records of owned partitions, with their claims.
+    async def check(self, records: Sequence[R]) -> list[tuple[Owned, list[R]]]:
+        """The records of owned partitions, by runs of one partition, with their claims.
 
         Raises:
             LogChanged: the topic begins anew, or lacks records that were never stored.
         """
-        held = dict(self.owned)
-        for record in records:
-            mine = held.get(record.partition)
-            if mine is None:
-                continue
-            if record.offset != mine.read_to:
-                await self._explain(record, mine.read_to)
-            mine.read_to = record.offset + 1
-        return [(mine, record) for record in records if (mine := held.get(record.partition)) is not None]
+        grouped = ((partition, list(run)) for partition, run in groupby(records, key=attrgetter("partition")))
+        runs = [(mine, run) for partition, run in grouped if (mine := self.owned.get(partition)) is not None]
+        for mine, run in runs:
+            for record in run:
+                if record.offset != mine.read_to:
+                    await self._explain(record, mine.read_to)
+                mine.read_to = record.offset + 1
+        return runs
 
     async def _explain(self, record: KafkaRecord, expected: int) -> None:
         """Transaction markers and aborted records leave gaps, too; but then the topic still begins before them."""
