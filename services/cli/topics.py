@@ -1,4 +1,4 @@
-"""`creditwell topics …`: the topics of the contract, made, checked and mended, with the login of the other processes."""
+"""`creditwell topics …`: the topics of the contract, made, checked and mended, with the login of every process."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
