@@ -12,7 +12,8 @@ import pytest
 from pydantic import SecretStr
 
 from services.api.serving import serve
-from services.runtime.health import STUCK_SECONDS, Health, health_app
+from services.runtime.health import STUCK_SECONDS, Health
+from services.runtime.health_pages import health_app
 from services.runtime.logs import configure_logs, get_log
 from services.runtime.processes import PROCESSES
 from services.runtime.settings import Settings, WrongSettings, advice
