@@ -33,6 +33,7 @@ from services.usage.metrics import tell_of_transaction
 from services.usage.refusals import KafkaRecord
 
 CHECK_SECONDS = 30
+CHECK_BYTES = 64 * 1024  # of each partition: one record is looked at, and a backlog may lie behind it
 CLOCKS_DIFFER = timedelta(seconds=5)  # between Kafka's clock and ours
 ADVICE = "Nothing was skipped. Restore the topic, or move the cursor on purpose."
 
@@ -73,7 +74,7 @@ class Partitions:
         return self.consumer_of()
 
     async def check(self, records: Sequence[R]) -> list[tuple[Owned, list[R]]]:
-        """The records of owned partitions, by runs of one partition, with their claims.
+        """The records of owned partitions, by runs of one partition, in ascending order, with their claims.
 
         Raises:
             LogChanged: the topic begins anew, or lacks records that were never stored.
@@ -85,7 +86,7 @@ class Partitions:
                 if record.offset != mine.read_to:
                     await self._explain(record, mine.read_to)
                 mine.read_to = record.offset + 1
-        return runs
+        return sorted(runs, key=lambda run: run[0].partition)  # a partition's runs stay in their order
 
     async def _explain(self, record: KafkaRecord, expected: int) -> None:
         """Transaction markers and aborted records leave gaps, too; but then the topic still begins before them."""
@@ -248,7 +249,7 @@ async def check_last_records(settings: Settings, cursors: Iterable[Cursor]) -> N
         return
     consumer = kafka.consumer(
         settings, client_id="creditwell-recorder-check", enable_auto_commit=False, auto_offset_reset="none",
-        isolation_level="read_committed",
+        isolation_level="read_committed", max_partition_fetch_bytes=CHECK_BYTES,
     )  # fmt: skip
     async with consumer, asyncio.timeout(CHECK_SECONDS):
         consumer.assign(list(waiting))
@@ -258,6 +259,9 @@ async def check_last_records(settings: Settings, cursors: Iterable[Cursor]) -> N
             for place, records in (await consumer.getmany(timeout_ms=100)).items():
                 if place in waiting:
                     _check_hash(waiting.pop(place), records[0])
+                    consumer.pause(
+                        place
+                    )  # a batch larger than asked for comes only for the first partition of an answer
 
 
 def _check_hash(cursor: Cursor, record: KafkaRecord) -> None:
