@@ -6,7 +6,8 @@ compares. The switch is one transaction: the views and the row in `projections` 
 new epoch, so that the projector is fenced, joins again and goes on with the new tables. Readers use the views and never
 see a gap.
 
-A killed rebuild goes on from its checkpoints when it is started again.
+A killed rebuild goes on from its checkpoints when it is started again by the same build. Another fold, or other tables,
+begin anew.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from hashlib import sha256
 from multiprocessing import get_context
 
 import asyncpg
@@ -40,6 +42,7 @@ FOLDED = "SELECT coalesce(sum(position), 0)::bigint FROM checkpoints WHERE reade
 ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(hashtext('creditwell:projections'))"
 SHARED = "SELECT share_projection($1::text::regclass)"
 LIVE = "SELECT name, version FROM projections"
+BEGUN = "SELECT EXISTS (SELECT FROM checkpoints WHERE reader = $1)"
 GO_LIVE = """
     INSERT INTO projections (name, version, sha256) VALUES ($1, $2, $3)
     ON CONFLICT (name) DO UPDATE
@@ -158,8 +161,9 @@ def _build_alone(database: str, version: int, shards: list[int]) -> int:
 
 
 def reader_of(version: int) -> str:
-    """The name under which a rebuild keeps its checkpoints."""
-    return f"rebuild-{version}"
+    """The name under which a rebuild keeps its checkpoints. Another fold's, or that of other tables, has another one."""
+    shape = sha256("".join(map(shape_of, TABLES)).encode()).hexdigest()
+    return f"rebuild-{version}-{shape[:12]}"
 
 
 async def begin(connection: Connection) -> int:
@@ -168,8 +172,11 @@ async def begin(connection: Connection) -> int:
         await _alone(connection)
         live = await live_versions(connection)
         version = 1 + max(live.values())
-        if await connection.fetchval("SELECT to_regclass($1)", f"balance_v{version}") is None:
-            for name in TABLES:
+        if not await connection.fetchval(BEGUN, reader_of(version)):
+            # Another build may have been killed at it: its rows would stand beside ours.
+            await connection.execute("DELETE FROM checkpoints WHERE reader LIKE $1", f"rebuild-{version}-%")
+            for name, tables_ in TABLES.items():
+                await _drop(connection, tables_, version)
                 await _make(connection, name, version)
         # Nowhere else: who came late would begin anew, in tables that were switched to meanwhile.
         await Claims(reader_of(version), "").make_rows(connection)
@@ -279,9 +286,12 @@ async def discard(connection: Connection, version: int) -> None:
         live = await live_versions(connection)
         for name, tables_ in TABLES.items():
             if live[name] != version:
-                for table in tables_:
-                    await connection.execute(f"DROP TABLE IF EXISTS {table}_v{version}")
+                await _drop(connection, tables_, version)
         await connection.execute("DELETE FROM checkpoints WHERE reader = $1", reader_of(version))
+
+
+async def _drop(connection: Connection, tables_: Sequence[str], version: int) -> None:
+    await connection.execute("DROP TABLE IF EXISTS " + ", ".join(f"{table}_v{version}" for table in tables_))
 
 
 async def drop_previous(connection: Connection) -> None:
@@ -291,6 +301,5 @@ async def drop_previous(connection: Connection) -> None:
         "WHERE previous_version IS NOT NULL AND switched_at < clock_timestamp() - interval '1 day'"
     )
     for row in rows:
-        for table in TABLES[row["name"]]:
-            await connection.execute(at_version(f"DROP TABLE IF EXISTS {table}_v0", row["previous_version"]))
+        await _drop(connection, TABLES[row["name"]], row["previous_version"])
         await connection.execute("UPDATE projections SET previous_version = NULL WHERE name = $1", row["name"])

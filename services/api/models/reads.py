@@ -124,7 +124,10 @@ class Usage(BaseModel):
 
 
 class PaidBy(BaseModel):
-    """A lot that paid, and how much of it. Without a lot, it is what the balance went past zero by."""
+    """A lot that paid, and how much of it. Without a lot, it is what the balance went past zero by.
+
+    Of credits that came, it is what of them paid what was below zero; of credits that were given back, to whom they went.
+    """
 
     lot: Position | None
     kind: LotKind | Literal["overdraft"]

@@ -55,8 +55,8 @@ async def credit_top_up(
     assert requested is not None, f"nobody asked for {attempt_id}"
     fact = CreditsToppedUp(
         credits=requested.credits if credits is None else credits, attempt_id=str(attempt_id), payment_intent_id=intent.id,
-        charge_cents=intent.amount_cents, currency=intent.currency, charge_id=intent.charge_id,
-        receipt_url=intent.receipt_url,
+        charge_cents=intent.amount_cents, tax_cents=intent.tax_cents or None, currency=intent.currency,
+        charge_id=intent.charge_id, receipt_url=intent.receipt_url, paid_at=intent.paid_at,
     )  # fmt: skip
     await end(connection, team_id, attempt_id)
     await append_top_up(connection, state, [NewFact(*payment, now, fact)])
