@@ -6,5 +6,5 @@ Used from the source tree, never shipped.
     docs    the tables of `docs/` that follow from the code
 
 Beside them: `Dockerfile` and `compose.yaml`, `roles.sql` (logins of the database),
-`topics.sh` (topics of a real Kafka), `new-secrets.sh`, `emitter/` (the wheel that other teams install).
+`new-secrets.sh`, `emitter/` (the wheel that other teams install).
 """

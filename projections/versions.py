@@ -35,3 +35,8 @@ def shape_of(name: str, fold: int = FOLD) -> str:
     """
     sql = re.sub(r"--.*", "", tables(name, 0) + VIEWS.get(name, ""))
     return sha256(f"fold {fold} {' '.join(sql.split())}".encode()).hexdigest()
+
+
+def shape_of_all(names: tuple[str, ...]) -> str:
+    """SHA-256 of the shapes of several projections."""
+    return sha256("".join(map(shape_of, names)).encode()).hexdigest()

@@ -78,7 +78,7 @@ def gain(
 
 
 def may_bring_lot(fact: AnyFact) -> bool:
-    """True for a fact whose position may be the number of a lot; of voids only those bring one whose lots have ended."""
+    """True for a fact whose position may be the number of a lot: a void's, too, where a lot that paid has ended."""
     match fact:
         case CreditsRefilled() | CreditsPurchased() | CreditsToppedUp() | CreditsGranted() | UsageVoided():
             return True

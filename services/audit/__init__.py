@@ -5,8 +5,10 @@ Reads everything, and writes signed notes alone.
 signer        the process: a signed checkpoint each half minute
 sign_log      a note only for a log that holds all that was signed before
 checkpoints   what a note says, and its signature
+notes         its vector, its tree, and what is checked of them
 anchors       copies of the notes outside the database
 verify        the whole log against its proofs and the notes
+verdict       what was found, and how much it rests on
 walk          one shard, from its beginning: pure
 replay        the log folded anew, against the live projections
 derived       the tables that move with an append, against the log

@@ -1,34 +1,95 @@
-"""Anchors: copies of the signed notes in a folder outside the database.
+"""Anchors: copies of signed notes in a folder outside the database, each with what it says of every shard.
 
 Whoever rewrites the database, or restores an old backup of it, does not rewrite these. Best on storage that keeps what
-it was given (object lock), mounted as a folder. A file is named after the size of the log that its note speaks of, so
-names sort as the notes do.
+it was given (object lock), mounted as a folder. A file is named after its note, so names sort as the notes do:
+
+    creditwell anchor 1                   the number of this format
+    time 2026-11-23T10:15:30.123456Z
+    unpublished                           only where the leaf says so
+    shard 31 20418 <head> <blocks>        of each shard that has facts
+
+    c2sp.org/tlog-proof@v1                from here on a proof in C2SP's format: the vector's leaf is the last one
+    index 20418
+    <base64>                              the path of that leaf
+
+    creditwell/<log>                      and the note
+    …
 """
 
 import os
+from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 
-SUFFIX = ".note"
+from schemas.instants import instant
+from services.audit.checkpoints import NoteInvalid, base64_of, hash_from, parse
+from services.audit.notes.tree import root_of_path
+from services.audit.notes.vectors import Vector, line_of, parse_line
+from services.audit.sign_log import Signed
+
+SUFFIX = ".anchor"
+FORMAT = "creditwell anchor 1"
+PROOF = "c2sp.org/tlog-proof@v1"
 
 
-def write_anchor(folder: Path, size: int, note: str) -> Path:
-    """Put a note into the folder, whole or not at all; one that is there already stays as it is."""
+def text_of_anchor(signed: Signed, path: Sequence[bytes]) -> str:
+    """The anchor of a note; `path` proves that its vector is the last leaf."""
+    vector = signed.vector
+    lines = [FORMAT, f"time {instant(vector.signed_at)}", *(["unpublished"] if vector.unpublished else [])]
+    lines += (f"shard {line_of(shard, of_shard)}" for shard, of_shard in sorted(vector.shards.items()))
+    lines += ("", PROOF, f"index {signed.number - 1}", *map(base64_of, path), "", signed.note)
+    return "\n".join(lines)
+
+
+def note_of(anchor: str) -> str:
+    """The note of an anchor, unread."""
+    return anchor.partition(f"\n\n{PROOF}\n")[2].partition("\n\n")[2]
+
+
+def parse_anchor(anchor: str) -> Signed:
+    """The note of an anchor and its vector; the signature is for `signer_of`.
+
+    Raises:
+        NoteInvalid: it is malformed, or its vector is not the last leaf of its note.
+    """
+    head, _, proof = anchor.partition(f"\n\n{PROOF}\n")
+    lines, path = head.split("\n"), proof.partition("\n\n")[0].split("\n")
+    note = note_of(anchor)
+    checkpoint = parse(note)
+    unpublished = lines[2:3] == ["unpublished"]
+    try:
+        shards = dict(parse_line(line.removeprefix("shard ")) for line in lines[3 if unpublished else 2 :])
+        vector = Vector(datetime.fromisoformat(lines[1].removeprefix("time ")), unpublished, shards)
+        hashes = [hash_from(line) for line in path[1:]]
+        root = root_of_path(vector.leaf_hash, checkpoint.size - 1, checkpoint.size, hashes)
+        exact = text_of_anchor(Signed(checkpoint, vector, note), hashes)
+    except (ValueError, IndexError) as error:
+        message = f"it is no anchor of a Creditwell log ({error})"
+        raise NoteInvalid(message) from error
+    if anchor != exact or root != checkpoint.root:
+        message = "what it says of the shards is not what its note signs"
+        raise NoteInvalid(message)
+    return Signed(checkpoint, vector, note)
+
+
+def write_anchor(folder: Path, signed: Signed, path: Sequence[bytes]) -> Path:
+    """Put an anchor into the folder, whole or not at all; one that is there already stays as it is."""
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{size:020d}{SUFFIX}"
-    if path.exists():
-        return path
-    unfinished = path.with_suffix(f".{os.getpid()}.part")
-    with unfinished.open("w", encoding="utf-8") as file:
-        file.write(note)
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.rename(path)
+    file = folder / f"{signed.number:020d}{SUFFIX}"
+    if file.exists():
+        return file
+    unfinished = file.with_suffix(f".{os.getpid()}.part")
+    with unfinished.open("w", encoding="utf-8", newline="\n") as written:
+        written.write(text_of_anchor(signed, path))
+        written.flush()
+        os.fsync(written.fileno())
+    unfinished.rename(file)
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
-    return path
+    return file
 
 
 def anchors_in(folder: Path) -> list[Path]:
@@ -36,6 +97,14 @@ def anchors_in(folder: Path) -> list[Path]:
     return sorted(folder.glob(f"*{SUFFIX}"))
 
 
-def read_anchor(path: Path) -> str:
-    """The note of an anchor."""
-    return path.read_text("utf-8")
+def read_anchor(file: Path) -> str:
+    """The text of an anchor.
+
+    Raises:
+        NoteInvalid: it is no text.
+    """
+    try:
+        return file.read_bytes().decode()
+    except UnicodeDecodeError as error:
+        message = "it is no text"
+        raise NoteInvalid(message) from error

@@ -1,41 +1,56 @@
 """The signer: says every half minute, with its signature, what the log was.
 
-It may only read heads and blocks and add notes, and it alone has the key. It refuses to sign a log that does not hold
-what it signed before, and dies over it: whoever starts it again sees why in its last line.
+It may only read heads, blocks and the relay's checkpoint, and add notes, and it alone has the key. It refuses to sign a
+log that does not hold what it signed before, and dies over it: whoever starts it again sees why in its last line. Where
+nothing changes it signs with each anchor, so that the age of the newest note tells whether it is at work.
 """
 
 import asyncio
+import time
+from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
 import asyncpg
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from services.audit.anchors import anchors_in, read_anchor, write_anchor
-from services.audit.checkpoints import Checkpoint, parse, parse_signing_key, verifier_key
-from services.audit.sign_log import Signed, notes_after, sign_log
+from services.audit.anchors import anchors_in, parse_anchor, read_anchor, write_anchor
+from services.audit.checkpoints import NoteInvalid, parse_signing_key, verifier_key
+from services.audit.notes.published import Bounds, Waiting
+from services.audit.notes.tree import inclusion, root_of
+from services.audit.sign_log import Signed, newest_signed, sign_log, tree_nodes
 from services.runtime.clock import Clock, pause, system_clock
+from services.runtime.errors import LogChanged
 from services.runtime.health import Health
 from services.runtime.logs import get_log
 from services.runtime.retry import Retry
 from services.runtime.settings import Settings, WrongSettings, advice
-from services.store.connect import AWAY, Connection, Pool, connect_pool
+from services.store.connect import AWAY, Connection, Pool, connect_pool, connect_when_there
+from services.store.read import heads
 
-NOTES_MAX = 500
+PUBLISHED = "SELECT shard, position FROM checkpoints WHERE reader = 'relay'"
 
 
 async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: Clock = system_clock) -> None:
     """Sign until told to stop."""
-    settings.require("database")
+    settings.require("database", *settings.outside_development("signing_key"))
     key = signing_key(settings)
-    pool = await connect_pool(
-        settings.needed("database"), process="signer", lease_seconds=settings.lease_seconds, size=1, projections=False
-    )
-    last: Checkpoint | None = None
+
+    async def connect() -> Pool:
+        return await connect_pool(
+            settings.needed("database"), process="signer", lease_seconds=settings.lease_seconds, size=1,
+            projections=False, health=health,
+        )  # fmt: skip
+
+    pool = await connect_when_there(connect, stop, health)
+    if pool is None:
+        return
+    signing = Signing(key, clock, settings.anchors, timedelta(seconds=settings.anchor_every_seconds), health)
     retry = Retry("database", AWAY, health=health, stop=stop)
     try:
         while not stop.is_set():
             async with retry:
-                last = await _round(pool, key, clock, settings.anchors, last, health)
+                await signing.round(pool)
                 health.back("database")
                 health.beat("signer")
                 health.ready()
@@ -61,48 +76,77 @@ def signing_key(settings: Settings) -> Ed25519PrivateKey:
         raise WrongSettings(message) from None
 
 
-async def _round(
-    pool: Pool, key: Ed25519PrivateKey, clock: Clock, anchors: Path | None, last: Checkpoint | None, health: Health
-) -> Checkpoint | None:
-    """Sign if anything was added; the newest note that this process knows of."""
-    async with pool.acquire() as connection:
-        anchored = None if anchors is None else _newest(anchors)
-        earlier = max((note for note in (anchored, last) if note is not None), key=lambda note: note.size, default=None)
-        signed = await _sign(connection, key, clock, earlier)
-        if anchors is not None:
-            await _anchor(connection, anchors, 0 if anchored is None else anchored.size, health)
-    return last if signed is None else signed.checkpoint
+@dataclass(slots=True)
+class Signing:
+    """What the process keeps from one round to the next.
+
+    Attributes:
+        every: how often a note goes into the folder of anchors.
+        last: the newest note that this process has signed.
+        waiting: which shards wait for the relay.
+    """
+
+    key: Ed25519PrivateKey
+    clock: Clock
+    anchors: Path | None
+    every: timedelta
+    health: Health
+    last: Signed | None = None
+    waiting: Waiting = field(default_factory=Waiting)
+
+    async def round(self, pool: Pool) -> None:
+        """Sign if anything was added, and put a note into the folder when it is time."""
+        async with pool.acquire() as connection:
+            anchored = None if self.anchors is None else _newest(self.anchors)
+            earlier = [note for note in (anchored, self.last) if note is not None]
+            self.last = await self._sign(connection, earlier) or self.last
+            if self.anchors is not None:
+                await self._anchor(connection, self.anchors, anchored)
+
+    async def _sign(self, connection: Connection, earlier: list[Signed]) -> Signed | None:
+        bounds = await self._bounds(connection)
+        try:
+            signed = await sign_log(connection, self.key, self.clock(), earlier=earlier, bounds=bounds, idle=self.every)
+        except asyncpg.UniqueViolationError:
+            get_log().info("another signer was quicker")
+            return None
+        if signed is not None:
+            name = verifier_key(signed.checkpoint.origin, self.key.public_key())
+            get_log().info("signed", number=signed.number, facts=signed.vector.facts, key=name)
+            if signed.vector.unpublished:
+                get_log().warning("signed what the relay has not published: its checkpoint has not moved for 5 minutes")
+        return signed
+
+    async def _bounds(self, connection: Connection) -> Bounds:
+        published = {row["shard"]: row["position"] for row in await connection.fetch(PUBLISHED)}
+        return self.waiting.bounds(await heads(connection), published, time.monotonic())
+
+    async def _anchor(self, connection: Connection, folder: Path, anchored: Signed | None) -> None:
+        """Write the newest note, also that of a process that died before it could."""
+        newest = await newest_signed(connection)
+        if newest is None or (
+            anchored is not None and newest.vector.signed_at - anchored.vector.signed_at < self.every
+        ):
+            return
+        spans = inclusion(newest.number - 1, newest.number)
+        hashes = await tree_nodes(connection, spans)
+        try:
+            write_anchor(folder, newest, [root_of(span, hashes) for span in spans])
+        except OSError as error:
+            self.health.away("anchors", error)
+            get_log().error(
+                "can't write an anchor; trying again in the next round", folder=str(folder), error=str(error)
+            )
+            return
+        self.health.back("anchors")
 
 
-async def _sign(
-    connection: Connection, key: Ed25519PrivateKey, clock: Clock, earlier: Checkpoint | None
-) -> Signed | None:
-    try:
-        signed = await sign_log(connection, key, clock(), earlier)
-    except asyncpg.UniqueViolationError:
-        get_log().info("another signer was quicker")
+def _newest(folder: Path) -> Signed | None:
+    files = anchors_in(folder)
+    if not files:
         return None
-    if signed is not None:
-        name = verifier_key(signed.checkpoint.origin, key.public_key())
-        get_log().info("signed", number=signed.number, size=signed.checkpoint.size, key=name)
-    return signed
-
-
-def _newest(anchors: Path) -> Checkpoint | None:
-    return parse(read_anchor(paths[-1])) if (paths := anchors_in(anchors)) else None
-
-
-async def _anchor(connection: Connection, anchors: Path, size: int, health: Health) -> None:
-    """Write every note that is not in the folder yet, also those of a process that died before it could."""
-    while notes := await notes_after(connection, size, NOTES_MAX):
-        for signed_size, note in notes:
-            try:
-                write_anchor(anchors, signed_size, note)
-            except OSError as error:
-                health.away("anchors", error)
-                get_log().error(
-                    "can't write an anchor; trying again with the next note", folder=str(anchors), error=str(error)
-                )
-                return
-        size = notes[-1][0]
-    health.back("anchors")
+    try:
+        return parse_anchor(read_anchor(files[-1]))
+    except NoteInvalid as invalid:
+        message = f"anchor {files[-1].name}: {invalid}"
+        raise LogChanged(message) from invalid

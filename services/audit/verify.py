@@ -7,27 +7,26 @@ stays bounded however long the log is. Nothing is written, and whoever may read 
 `creditwell_reader`.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from struct import Struct
 from struct import error as TooShort  # noqa: N812 - what it means here
-from typing import NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from schemas.places import Place
-from services.audit.anchors import anchors_in, read_anchor
-from services.audit.checkpoints import Checkpoint, NoteInvalid, ShardHead, note_hash, origin_of, parse, signature_fits
-from services.audit.sign_log import LOG, hashes_at
+from services.audit.anchors import anchors_in
+from services.audit.checkpoints import signer_of
+from services.audit.notes.checking import NotesCheck, start_at
+from services.audit.notes.vectors import EMPTY_SHARD, SignedShard
+from services.audit.verdict import LogProblem, Verified
 from services.audit.walk import StoredBlock, Walk
 from services.store.connect import Connection
 from services.store.copying import COPY_BEGIN, COPY_END
-from services.store.read import FACT_COLUMNS, heads
+from services.store.read import FACT_COLUMNS
 from services.store.shards import SHARDS
 
 BLOCKS_MAX = 2_000
-NOTES_MAX = 200
 FIRST, LAST = -(2**63), 2**63 - 1
 
 HEAD = "SELECT next - 1 AS last, head FROM shard_heads WHERE shard = $1"
@@ -38,45 +37,12 @@ FACTS = f"""
     FROM facts WHERE shard = $1 AND position BETWEEN $2 AND $3 ORDER BY position
 """
 STRAYS = "SELECT shard, position FROM facts WHERE shard < 0 OR shard >= $1 ORDER BY shard, position LIMIT 100"
-NOTES = "SELECT number, size, note FROM signed_checkpoints ORDER BY number"
-NEWEST = "SELECT coalesce(max(size), 0) FROM signed_checkpoints"
 
 _FIXED = Struct(">hihiqiqiq")  # ten columns: shard, position, recorded_at, occurred_at, each with its length
 _LENGTH = Struct(">i")
 _LENGTHS = (2, 8, 8, 8)
 
 OnFacts = Callable[[int], None]
-
-
-class LogProblem(NamedTuple):
-    """A place in the log, or a checkpoint, with what is wrong there."""
-
-    place: str
-    what: str
-
-
-@dataclass(slots=True)
-class Verified:
-    """What was read, and what is wrong.
-
-    `signed` facts are in the newest note; `more` counts problems that are not listed.
-    """
-
-    facts: int = 0
-    blocks: int = 0
-    checkpoints: int = 0
-    anchors: int = 0
-    signed: int = 0
-    signatures_checked: bool = False
-    problems: list[LogProblem] = field(default_factory=list)
-    more: int = 0
-
-
-class _Note(NamedTuple):
-    name: str
-    number: int | None
-    size: int | None
-    text: str
 
 
 async def size_of_log(connection: Connection) -> int:
@@ -90,27 +56,45 @@ async def verify(
     *,
     anchors: Path | None = None,
     keys: Sequence[Ed25519PublicKey] = (),
+    from_checkpoint: int | None = None,
     on_facts: OnFacts = lambda _: None,
 ) -> Verified:
-    """Check the whole log; `on_facts` is told how many more facts were read."""
+    """Check the log, all of it or what is newer than a checkpoint that was verified before.
+
+    `on_facts` is told how many more facts were read.
+
+    Raises:
+        Refused: that checkpoint is not there, or is not one to begin at.
+    """
     verified = Verified(signatures_checked=bool(keys))
     anchored = anchors_in(anchors) if anchors else []  # listed first: the database has each of them by now
+    start = None if from_checkpoint is None else await start_at(connection, from_checkpoint, keys)
+    before = {} if start is None else start.signed.vector.shards
+    verified.verified_before = sum(signed.last for signed in before.values())
     for shard in range(SHARDS):
-        await _verify_shard(connection, shard, verified, on_facts)
+        await _verify_shard(connection, shard, before.get(shard, EMPTY_SHARD), verified, on_facts)
     for shard, position in await connection.fetch(STRAYS, SHARDS):
         verified.problems.append(
             LogProblem(
                 str(Place(shard, position)), "there is no such shard: this fact was put into the log without Creditwell"
             )
         )
-    await _verify_notes(connection, anchored, keys, verified)
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        check = await NotesCheck.begin(connection, keys, verified, start)
+        await check.notes()
+        if start is not None and verified.signed_at is None:  # there is no newer note
+            verified.signed_at, verified.signed_by = start.signed.vector.signed_at, signer_of(start.signed.note, keys)
+        await check.anchors(anchored)
     return verified
 
 
-async def _verify_shard(connection: Connection, shard: int, verified: Verified, on_facts: OnFacts) -> None:
+async def _verify_shard(
+    connection: Connection, shard: int, before: SignedShard, verified: Verified, on_facts: OnFacts
+) -> None:
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         head = await connection.fetchrow(HEAD, shard)
-        walk, start = Walk(shard), FIRST
+        walk = Walk(shard) if before.last == 0 else Walk.after(shard, before.last, before.head)
+        start = FIRST if before.last == 0 else before.last + 1
         while True:
             blocks = await connection.fetch(BLOCKS, shard, start, BLOCKS_MAX)
             for block in blocks:
@@ -121,7 +105,7 @@ async def _verify_shard(connection: Connection, shard: int, verified: Verified, 
             if until == LAST:
                 break
             start = until + 1
-    findings = walk.end(*head) if head else walk.end(0, b"")
+    findings = walk.end(*head) if head else walk.end(before.last, before.head)
     verified.facts += walk.facts
     verified.more += walk.more
     verified.problems += [LogProblem(finding.place, finding.what) for finding in findings]
@@ -182,117 +166,3 @@ def _odd_row(data: bytes, start: int) -> tuple[int, int, int]:
         at += 4 + max(size, 0)
         fields.append(data[leaf + 4 : at])
     return int.from_bytes(fields[1], "big", signed=True), leaf, at
-
-
-async def _verify_notes(
-    connection: Connection, anchored: Sequence[Path], keys: Sequence[Ed25519PublicKey], verified: Verified
-) -> None:
-    check = _NoteCheck(origin_of(await connection.fetchval(LOG)), keys, verified)
-    async with connection.transaction(isolation="repeatable_read", readonly=True):
-        async for notes in _stored_notes(connection):
-            verified.checkpoints += len(notes)
-            await check.notes(connection, notes)
-        verified.signed = newest = await connection.fetchval(NEWEST)
-        check = _NoteCheck(check.origin, keys, verified, broken=check.broken)
-        for begin in range(0, len(anchored), NOTES_MAX):
-            paths = anchored[begin : begin + NOTES_MAX]
-            verified.anchors += len(paths)
-            await check.notes(
-                connection, [_Note(f"anchor {p.name}", None, None, read_anchor(p)) for p in paths], newest
-            )
-
-
-async def _stored_notes(connection: Connection) -> AsyncIterator[list[_Note]]:
-    notes: list[_Note] = []
-    async for number, size, note in connection.cursor(NOTES, prefetch=NOTES_MAX):
-        notes.append(_Note(f"checkpoint {number}", number, size, note))
-        if len(notes) == NOTES_MAX:
-            yield notes
-            notes = []
-    yield notes
-
-
-@dataclass(slots=True)
-class _NoteCheck:
-    """Checks notes in their order: each alone, against the one before, and against the chain of every shard."""
-
-    origin: str
-    keys: Sequence[Ed25519PublicKey]
-    verified: Verified
-    broken: set[int] = field(default_factory=set)  # shards of which it was said already
-    number: int = 0
-    before: str | None = None
-    agreed: dict[int, int] = field(default_factory=dict)  # how far notes and chain said the same
-
-    async def notes(self, connection: Connection, notes: Iterable[_Note], newest: int | None = None) -> None:
-        """The next notes; `newest` is the size of the newest note in the database, for anchors."""
-        parsed = [(note, checkpoint) for note in notes if (checkpoint := self._alone(note, newest)) is not None]
-        blocks = {(shard, head.last) for _, checkpoint in parsed for shard, head in checkpoint.heads.items()}
-        hashes = await _hashes(connection, blocks)
-        ends = await heads(connection)
-        for note, checkpoint in parsed:
-            for shard, head in checkpoint.heads.items():
-                self._against_chain(note, checkpoint, shard, head, hashes, ends.get(shard, 0))
-
-    def _alone(self, note: _Note, newest: int | None) -> Checkpoint | None:
-        try:
-            checkpoint = parse(note.text)
-        except NoteInvalid as invalid:
-            self._problem(note.name, str(invalid))
-            self.before = note.text
-            return None
-        if note.number is not None:
-            self._follows(note, checkpoint)
-        if checkpoint.origin != self.origin:
-            self._problem(note.name, f"it is of another log, {checkpoint.origin}")
-            return None
-        if self.keys and not signature_fits(note.text, self.keys):
-            self._problem(note.name, "it was not signed by a known key")
-        if newest is not None and checkpoint.size > newest:
-            self._problem(
-                note.name,
-                "the database has no checkpoint as new as this one: facts were taken away, or an old backup was restored",
-            )
-        return checkpoint
-
-    def _follows(self, note: _Note, checkpoint: Checkpoint) -> None:
-        assert note.number is not None
-        if note.number != self.number + 1:
-            self._problem(f"checkpoint {self.number + 1}", f"it was taken away; {note.name} is the next one there")
-        elif (note_hash(self.before) if self.before else bytes(32)) != checkpoint.previous:
-            self._problem(note.name, "it does not follow from the one before: one of the two was replaced")
-        if note.size != checkpoint.size:
-            self._problem(note.name, "its size in the table is not the one that was signed")
-        self.number, self.before = note.number, note.text
-
-    def _against_chain(
-        self,
-        note: _Note,
-        checkpoint: Checkpoint,
-        shard: int,
-        head: ShardHead,
-        hashes: Mapping[tuple[int, int], bytes],
-        end: int,
-    ) -> None:
-        if hashes.get((shard, head.last)) == head.hash:
-            self.agreed[shard] = max(self.agreed.get(shard, 0), head.last)
-        elif shard not in self.broken:
-            self.broken.add(shard)
-            first = self.agreed.get(shard, 0) + 1
-            signed = f"{note.name} of {checkpoint.signed_at:%Y-%m-%d %H:%M:%S} UTC"
-            if end < head.last:
-                what = f"{signed} has {head.last} facts of this shard, the log has {end}: facts were taken away, or an old backup was restored"
-                self._problem(f"{Place(shard, end + 1)} to {Place(shard, head.last)}", what)
-            else:
-                self._problem(
-                    f"{Place(shard, first)} to {Place(shard, head.last)}",
-                    f"something here was rewritten after it was signed by {signed}",
-                )
-
-    def _problem(self, place: str, what: str) -> None:
-        self.verified.problems.append(LogProblem(place, what))
-
-
-async def _hashes(connection: Connection, ends: Iterable[tuple[int, int]]) -> dict[tuple[int, int], bytes]:
-    places = sorted(ends)
-    return await hashes_at(connection, [shard for shard, _ in places], [last for _, last in places])

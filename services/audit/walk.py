@@ -84,6 +84,7 @@ class Walk:
         facts: how many were read.
         findings: what is wrong, up to a limit.
         more: how many findings were left out.
+        _start: the position after which it begins.
         _next: the position that the next fact must have.
         _covered: the last position of the blocks so far.
         _ahead: blocks whose facts are still to come.
@@ -98,6 +99,7 @@ class Walk:
     facts: int = 0
     findings: list[Finding] = field(default_factory=list)
     more: int = 0
+    _start: int = 0
     _next: int = 1
     _covered: int = 0
     _ahead: deque[StoredBlock] = field(default_factory=deque)
@@ -106,6 +108,11 @@ class Walk:
     _before: StoredBlock | None = None
     _links: tuple[bytes, ...] = (GENESIS,)
     _moved: list[Mismatch] = field(default_factory=list)
+
+    @classmethod
+    def after(cls, shard: int, last: int, head: bytes) -> "Walk":
+        """The walk from a place on that was verified before."""
+        return cls(shard, _start=last, _next=last + 1, _covered=last, _links=(head,))
 
     def block(self, block: StoredBlock) -> None:
         """The next block: does it begin where the one before ended?"""
@@ -148,7 +155,7 @@ class Walk:
         if last < self._covered:
             self._find(last + 1, self._covered, HEAD)
         elif last == self._covered and head not in self._links:
-            self._find(self._before.first if self._before else 1, max(last, 1), HEAD)
+            self._find(self._before.first if self._before else max(self._start, 1), max(last, 1), HEAD)
         self._name_moved()
         return sorted(self.findings)
 
@@ -162,7 +169,7 @@ class Walk:
                 self._judge(mismatch, fits=complete and root == block.root)
         elif root != block.root:
             self._find(block.first, block.last, PROOF_CHANGED if self._is_linked(block, root) else REPLACED)
-        elif not linked and block.first == (self._before.last + 1 if self._before else 1):
+        elif not linked and block.first == (self._before.last if self._before else self._start) + 1:
             start = self._before or block
             self._find(start.first, block.last, CHAIN)
         # After a break either end may be the true one: the next link decides.

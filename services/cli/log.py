@@ -1,5 +1,6 @@
 """Commands over the whole log: is it what was recorded, and do the projections say what it says?"""
 
+from datetime import timedelta
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,6 +11,8 @@ from schemas.credits import format_credits
 from services.cli.showing import (
     FOUND_WRONG,
     AsJson,
+    instant_or_none,
+    parse_duration,
     parse_instant,
     print_json,
     print_table,
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
     from services.audit.replay import Replayed
-    from services.audit.verify import Verified
+    from services.audit.verdict import Verified
     from services.read_models.rebuild import RowDifference
 
 SHOWN_MAX = 20
@@ -38,10 +41,23 @@ def verify(
     public_key: Annotated[
         list[str] | None, typer.Option(help="Who may have signed; CREDITWELL_PUBLIC_KEY if not given.")
     ] = None,
+    max_unsigned: Annotated[
+        str | None,
+        typer.Option(
+            help="How old the newest checkpoint and anchor may be: 90s, 10m, 2h; twice the anchors' interval if not given."
+        ),
+    ] = None,
+    from_checkpoint: Annotated[
+        int | None, typer.Option(min=1, help="Only what is newer than this checkpoint, which you have verified before.")
+    ] = None,
+    unsigned: Annotated[
+        bool, typer.Option("--unsigned", help="Look at the log alone: no key, no checkpoint and no age is asked for.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Check every fact, proof and signed checkpoint of the log; exit code 1 names the first bad place."""
-    from services.audit.verify import Verified, size_of_log
+    from services.audit.verdict import Verified, what_is_missing
+    from services.audit.verify import size_of_log
     from services.audit.verify import verify as verify_log
 
     settings = load_settings()
@@ -49,42 +65,60 @@ def verify(
     if folder is not None and not folder.is_dir():
         exit_used_wrongly(f"--anchors: {folder} is not a folder.")
     keys = _public_keys(settings, public_key or [])
+    chosen = parse_duration(max_unsigned, "--max-unsigned")
+    age = timedelta(seconds=2 * settings.anchor_every_seconds) if chosen is None else chosen
     began = monotonic()
 
     async def work(connection: Connection) -> Verified:
         with progress("verifying", await size_of_log(connection)) as tell:
-            return await verify_log(connection, anchors=folder, keys=keys, on_facts=tell)
+            verified = await verify_log(
+                connection, anchors=folder, keys=keys, from_checkpoint=from_checkpoint, on_facts=tell
+            )
+        if not unsigned:
+            now = await connection.fetchval("SELECT clock_timestamp()")
+            verified.problems += what_is_missing(verified, now, age, anchors_wanted=folder is not None)
+        return verified
 
     verified = with_database(work)
     seconds = monotonic() - began
     if as_json:
-        print_json({
-            "ok": not verified.problems, "facts": verified.facts, "blocks": verified.blocks,
-            "checkpoints": verified.checkpoints, "anchors": verified.anchors, "signed_facts": verified.signed,
-            "signatures": "checked" if verified.signatures_checked else "unchecked",
-            "problems": [problem._asdict() for problem in verified.problems], "more_problems": verified.more,
-            "seconds": round(seconds, 3),
-        })  # fmt: skip
+        print_json(_as_json(verified, seconds))
     else:
         _show(verified, seconds)
     raise typer.Exit(FOUND_WRONG if verified.problems else 0)
 
 
+def _as_json(verified: "Verified", seconds: float) -> dict[str, Any]:
+    return {
+        "ok": not verified.problems, "basis": None if verified.problems else verified.basis, "facts": verified.facts,
+        "verified_before": verified.verified_before, "blocks": verified.blocks,
+        "checkpoints": verified.checkpoints, "anchors": verified.anchors, "signed_facts": verified.signed,
+        "signed_at": instant_or_none(verified.signed_at), "signed_by": verified.signed_by,
+        "anchored_at": instant_or_none(verified.anchored_at),
+        "signatures": "checked" if verified.signatures_checked else "unchecked",
+        "problems": [problem._asdict() for problem in verified.problems], "more_problems": verified.more,
+        "seconds": round(seconds, 3),
+    }  # fmt: skip
+
+
 def _show(verified: "Verified", seconds: float) -> None:
     if verified.problems:
         shown = verified.problems[:SHOWN_MAX]
-        print_table("What is wrong, first place first", ("place", "what"), shown)
+        print_table("What is wrong, first place first", ("place", "what"), shown, prose=["what"])
         rest = len(verified.problems) - len(shown) + verified.more
         print(f"and {rest:,} more" if rest else "", end="\n" if rest else "")
     notes = f"{verified.checkpoints:,} signed checkpoints, {verified.anchors:,} anchors"
-    print(
-        f"{verified.facts:,} facts in {verified.blocks:,} blocks, {notes}: read in {seconds:,.1f} s, {verified.facts / seconds:,.0f}/s"
-    )
-    if unsigned := max(0, verified.facts - verified.signed):
+    print(f"{verified.facts:,} facts in {verified.blocks:,} blocks, {notes}")
+    print(f"read in {seconds:,.1f} s, {verified.facts / seconds:,.0f}/s")
+    if verified.verified_before:
+        print(f"{verified.verified_before:,} older facts were verified before, up to the checkpoint that was given")
+    if unsigned := max(0, verified.verified_before + verified.facts - verified.signed):
         print(f"{unsigned:,} facts are newer than the last signed checkpoint")
-    if not verified.signatures_checked and verified.checkpoints:
-        print("signatures were not checked: give --public-key")
-    print("the log is not what was recorded" if verified.problems else "the log is what was recorded")
+    print(
+        "the log is not what was recorded, or not shown to be"
+        if verified.problems
+        else f"the log is what was recorded: {verified.basis}"
+    )
 
 
 def _public_keys(settings: Settings, arguments: list[str]) -> "list[Ed25519PublicKey]":

@@ -6,8 +6,7 @@ compares. The switch is one transaction: the views and the row in `projections` 
 new epoch, so that the projector is fenced, joins again and goes on with the new tables. Readers use the views and never
 see a gap.
 
-A killed rebuild goes on from its checkpoints when it is started again by the same build. Another fold, or other tables,
-begin anew.
+A killed rebuild goes on from its checkpoints when it is started again. Another fold, or other tables, begin anew.
 """
 
 import asyncio
@@ -16,18 +15,15 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from hashlib import sha256
 from multiprocessing import get_context
 
-import asyncpg
-
-from projections.versions import VIEWS, at_version, shape_of, tables
+from projections.versions import VIEWS, at_version, shape_of, shape_of_all, tables
 from services.read_models.balances import PROJECTOR
 from services.read_models.projecting import Projecting
 from services.runtime.errors import Fenced, LogChanged
 from services.runtime.gc_tuning import stop_looking_for_garbage
 from services.store.claims import Claims
-from services.store.connect import Connection
+from services.store.connect import Connection, connect
 from services.store.read import read_after
 from services.store.shards import SHARDS
 
@@ -39,7 +35,8 @@ PROGRESS_SECONDS = 0.2
 
 FOLDED = "SELECT coalesce(sum(position), 0)::bigint FROM checkpoints WHERE reader = $1"
 
-ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(hashtext('creditwell:projections'))"
+# No advisory lock, which whoever may connect can take: this one is for those who may write there.
+ONE_AT_A_TIME = "LOCK TABLE projections IN SHARE ROW EXCLUSIVE MODE"
 SHARED = "SELECT share_projection($1::text::regclass)"
 LIVE = "SELECT name, version FROM projections"
 BEGUN = "SELECT EXISTS (SELECT FROM checkpoints WHERE reader = $1)"
@@ -114,7 +111,7 @@ async def rebuild(
     With `shadow` the live versions stay as they are. `on_facts` hears now and then how many facts are folded, of how
     many. What comes back are the first rows that differ, by table: nothing, when the rebuilt ones say the same.
     """
-    connection = await asyncpg.connect(database, server_settings={"timezone": "UTC"})
+    connection = await connect(database, process="rebuild")
     try:
         await ensure_projections(connection)
         version = await begin(connection)
@@ -151,7 +148,7 @@ def _build_alone(database: str, version: int, shards: list[int]) -> int:
     stop_looking_for_garbage()
 
     async def run() -> int:
-        connection = await asyncpg.connect(database, server_settings={"timezone": "UTC"})
+        connection = await connect(database, process="rebuild")
         try:
             return await build(connection, version, shards, f"rebuild-{os.getpid()}")
         finally:
@@ -161,9 +158,8 @@ def _build_alone(database: str, version: int, shards: list[int]) -> int:
 
 
 def reader_of(version: int) -> str:
-    """The name under which a rebuild keeps its checkpoints. Another fold's, or that of other tables, has another one."""
-    shape = sha256("".join(map(shape_of, TABLES)).encode()).hexdigest()
-    return f"rebuild-{version}-{shape[:12]}"
+    """The name under which a rebuild keeps its checkpoints; one of another fold or other tables has another name."""
+    return f"rebuild-{version}-{shape_of_all(tuple(TABLES))[:12]}"
 
 
 async def begin(connection: Connection) -> int:
@@ -173,10 +169,9 @@ async def begin(connection: Connection) -> int:
         live = await live_versions(connection)
         version = 1 + max(live.values())
         if not await connection.fetchval(BEGUN, reader_of(version)):
-            # Another build may have been killed at it: its rows would stand beside ours.
             await connection.execute("DELETE FROM checkpoints WHERE reader LIKE $1", f"rebuild-{version}-%")
-            for name, tables_ in TABLES.items():
-                await _drop(connection, tables_, version)
+            for name in TABLES:
+                await _drop(connection, name, version)  # rows of a build that was killed would stand beside ours
                 await _make(connection, name, version)
         # Nowhere else: who came late would begin anew, in tables that were switched to meanwhile.
         await Claims(reader_of(version), "").make_rows(connection)
@@ -284,14 +279,14 @@ async def discard(connection: Connection, version: int) -> None:
     async with connection.transaction():
         await _alone(connection)
         live = await live_versions(connection)
-        for name, tables_ in TABLES.items():
+        for name in TABLES:
             if live[name] != version:
-                await _drop(connection, tables_, version)
+                await _drop(connection, name, version)
         await connection.execute("DELETE FROM checkpoints WHERE reader = $1", reader_of(version))
 
 
-async def _drop(connection: Connection, tables_: Sequence[str], version: int) -> None:
-    await connection.execute("DROP TABLE IF EXISTS " + ", ".join(f"{table}_v{version}" for table in tables_))
+async def _drop(connection: Connection, name: str, version: int) -> None:
+    await connection.execute("DROP TABLE IF EXISTS " + ", ".join(f"{table}_v{version}" for table in TABLES[name]))
 
 
 async def drop_previous(connection: Connection) -> None:
@@ -301,5 +296,5 @@ async def drop_previous(connection: Connection) -> None:
         "WHERE previous_version IS NOT NULL AND switched_at < clock_timestamp() - interval '1 day'"
     )
     for row in rows:
-        await _drop(connection, TABLES[row["name"]], row["previous_version"])
+        await _drop(connection, row["name"], row["previous_version"])
         await connection.execute("UPDATE projections SET previous_version = NULL WHERE name = $1", row["name"])

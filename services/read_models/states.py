@@ -172,7 +172,7 @@ async def paid_for(
 async def settled_lots(
     connection: Reads, shard: int, team: TeamBalance, paid: Iterable[LotPayment], versions: Mapping[str, int] = LIVE
 ) -> Mapping[int, Lot]:
-    """The lots that the void of a usage may touch and that its state has settled, as a void finds them: with nothing left.
+    """The settled lots that the void of a usage may touch, as a void finds them: with nothing left.
 
     They are those that paid the usage, and where it was debt, those that paid debt since.
 

@@ -42,12 +42,18 @@ def leaf_of(row: bytes) -> bytes:
     return sha256(b"\x00" + row).digest()
 
 
+def node_hash(left_hash: bytes, right_hash: bytes) -> bytes:
+    """The node above two others."""
+    return sha256(b"\x01" + left_hash + right_hash).digest()
+
+
 def merkle_root(leaves: Sequence[bytes]) -> bytes:
     """The root over at least one leaf; pairing neighbours upwards gives the tree of RFC 9162."""
     level = list(leaves)
     while len(level) > 1:
         odd = level.pop() if len(level) % 2 else None
         pairs = iter(level)
+        # Written out: every append does this for each of its facts.
         level = [
             sha256(b"\x01" + left_hash + right_hash).digest()
             for left_hash, right_hash in zip(pairs, pairs, strict=True)

@@ -47,7 +47,17 @@ OPEN_ATTEMPTS = """
 """
 CYCLES_ENDING = "SELECT count(*) FROM teams WHERE cycle_ends_at < clock_timestamp() + interval '10 s'"
 REFUSED = "SELECT reason, count(*) FROM refused GROUP BY reason"
+UNSIGNED = """
+    SELECT count(*) FROM shard_heads WHERE next > 1
+    AND next - 1 > (SELECT coalesce(max(last), 0) FROM signed_shards WHERE signed_shards.shard = shard_heads.shard)
+"""
 NOTICES_WAITING = "SELECT count(*) FROM notices WHERE state = 'waiting'"
+WAITING = {
+    "a cycle that ends any moment": CYCLES_ENDING,
+    "a top-up under way": OPEN_ATTEMPTS,
+    "a notice that the host product has not got": NOTICES_WAITING,
+    "a shard with facts that no signed checkpoint covers": UNSIGNED,
+}
 REPEATS = "SELECT coalesce(sum(duplicates), 0)::bigint, coalesce(sum(conflicts), 0)::bigint FROM repeats"
 ACTIVITY = """
     SELECT team_id, kind, sum(included + additional)::bigint AS credits, count(*) AS entries
@@ -115,12 +125,9 @@ async def _waiting_for(
     for name in ("projector", "relay"):
         if shards := await reader.fetch(BEHIND, name):
             return f"something in the log that the {name} has not read ({len(shards)} shards)"
-    if ending := await reader.fetchval(CYCLES_ENDING):
-        return f"a cycle that ends any moment ({ending})"
-    if (attempts := await reader.fetchval(OPEN_ATTEMPTS)) > 0:
-        return f"a top-up under way ({attempts})"
-    if notices := await reader.fetchval(NOTICES_WAITING):
-        return f"a notice that the host product has not got ({notices})"
+    for what, statement in WAITING.items():
+        if (count := await reader.fetchval(statement)) > 0:
+            return f"{what} ({count})"
     refused = sum(count for _, count in await reader.fetch(REFUSED))
     published = sum((await ends(world.kafka, "usage.refused")).values()) - sum(starts["usage.refused"].values())
     return f"a refused record that is not published ({refused - published})" if published < refused else ""

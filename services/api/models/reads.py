@@ -37,7 +37,10 @@ class TeamAnswer(BaseModel):
 
 
 class Balance(BaseModel):
-    """What a team has: total = included + additional, available = total - held."""
+    """What a team has: total = included + additional, available = total - held.
+
+    `low`: fewer are available than `low_below`, the threshold of top-ups or, where they are off, the plan's.
+    """
 
     model_config = like(examples.BALANCE)
 
@@ -46,6 +49,8 @@ class Balance(BaseModel):
     additional: CreditsText
     held: CreditsText
     available: CreditsText
+    low: bool
+    low_below: CreditsText
     allowance: CreditsText
     next_refill_at: Instant | None
     plan: str
@@ -126,7 +131,8 @@ class Usage(BaseModel):
 class PaidBy(BaseModel):
     """A lot that paid, and how much of it. Without a lot, it is what the balance went past zero by.
 
-    Of credits that came, it is what of them paid what was below zero; of credits that were given back, to whom they went.
+    Of credits that came, it is what of them paid what was below zero. Of credits that were given back, it is to whom
+    they went.
     """
 
     lot: Position | None

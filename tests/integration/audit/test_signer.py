@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import asyncpg
@@ -11,10 +11,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from schemas.facts import NewFact, UsageRecorded
 from services.audit import signer
-from services.audit.anchors import anchors_in, read_anchor
-from services.audit.checkpoints import ShardHead, new_key_pair, note_hash, parse, parse_public_key, signature_fits
-from services.audit.sign_log import sign_log
+from services.audit.anchors import anchors_in, parse_anchor, read_anchor
+from services.audit.checkpoints import new_key_pair, parse, parse_public_key, signer_of
+from services.audit.notes.published import Bounds
+from services.audit.notes.tree import LeafSpan, consistency, inclusion, is_consistent, root_of, root_of_path
+from services.audit.sign_log import Signed, sign_log, signed_shards, tree_nodes
 from services.audit.verify import verify
+from services.runtime.clock import Clock, system_clock
 from services.runtime.errors import LogChanged
 from services.runtime.health import Health
 from services.runtime.settings import Settings, WrongSettings
@@ -38,10 +41,22 @@ async def connection(database: str) -> AsyncIterator[Connection]:
     await connection.close()
 
 
-async def use(connection: Connection, number: int, team: str = TEAM) -> None:
+def new_use(number: int, team: str = TEAM) -> NewFact:
     fact = UsageRecorded(feature="ai_video.generate", quantity="1", credits=1_000_000, rate_card=1)
+    return NewFact(team, "/features/video", f"use-{number}", NOW, fact)
+
+
+async def use(connection: Connection, number: int, team: str = TEAM) -> None:
     async with connection.transaction():
-        await append(connection, [NewFact(team, "/features/video", f"use-{number}", NOW, fact)])
+        await append(connection, [new_use(number, team)])
+
+
+async def publish(connection: Connection) -> None:
+    """What the relay does, without Kafka."""
+    await connection.execute(
+        "INSERT INTO checkpoints (reader, shard, position) SELECT 'relay', shard, next - 1 FROM shard_heads "
+        "ON CONFLICT (reader, shard) DO UPDATE SET position = excluded.position"
+    )
 
 
 async def truncate(connection: Connection, *, to: int) -> None:
@@ -62,12 +77,13 @@ async def truncate(connection: Connection, *, to: int) -> None:
 
 async def forget_notes(connection: Connection) -> None:
     async with connection.transaction():
-        await connection.execute("ALTER TABLE signed_checkpoints DISABLE TRIGGER ALL")
-        await connection.execute("DELETE FROM signed_checkpoints")
-        await connection.execute("ALTER TABLE signed_checkpoints ENABLE ALWAYS TRIGGER signed_checkpoints_append_only")
+        for table in ("signed_checkpoints", "signed_shards"):
+            await connection.execute(f"ALTER TABLE {table} DISABLE TRIGGER ALL")
+            await connection.execute(f"DELETE FROM {table}")
+            await connection.execute(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {table}_append_only")
 
 
-async def test_a_note_holds_the_end_of_every_shard_and_names_the_note_before(connection: Connection) -> None:
+async def test_a_note_counts_the_notes_and_its_vector_holds_the_end_of_every_shard(connection: Connection) -> None:
     await use(connection, 1)
     await use(connection, 1, "team_b")
     first = await sign_log(connection, KEY, NOW)
@@ -76,11 +92,67 @@ async def test_a_note_holds_the_end_of_every_shard_and_names_the_note_before(con
 
     assert first is not None
     assert second is not None
-    assert (first.number, first.checkpoint.size, first.checkpoint.previous) == (1, 2, bytes(32))
-    assert (second.number, second.checkpoint.size, second.checkpoint.previous) == (2, 3, note_hash(first.note))
+    assert (first.number, first.vector.facts) == (1, 2)
+    assert (second.number, second.vector.facts) == (2, 3)
     heads = await connection.fetch("SELECT shard, next - 1, head FROM shard_heads WHERE next > 1")
-    assert parse(second.note).heads == {shard: ShardHead(last, head) for shard, last, head in heads}
-    assert signature_fits(second.note, [KEY.public_key()])
+    shards = await signed_shards(connection, 2)
+    assert {shard: signed[:2] for shard, signed in shards.items()} == {
+        shard: (last, head) for shard, last, head in heads
+    }
+    assert (shards, await signed_shards(connection, 1)) == (second.vector.shards, first.vector.shards)
+    assert parse(second.note) == second.checkpoint
+    assert signer_of(second.note, [KEY.public_key()])
+
+
+async def test_any_two_notes_have_a_proof_that_the_newer_one_continues_the_older(connection: Connection) -> None:
+    notes: list[Signed] = []
+    for number in range(5):
+        await use(connection, number)
+        signed = await sign_log(connection, KEY, NOW)
+        notes += [signed] if signed is not None else []
+    assert len(notes) == 5
+
+    for newer in notes:
+        for older in notes[: newer.number]:
+            path = await hashes_of(connection, consistency(older.number, newer.number))
+            assert is_consistent(older.number, older.checkpoint.root, newer.number, newer.checkpoint.root, path)
+            path = await hashes_of(connection, inclusion(older.number - 1, newer.number))
+            leaf = older.vector.leaf_hash
+            assert root_of_path(leaf, older.number - 1, newer.number, path) == newer.checkpoint.root
+
+
+async def hashes_of(connection: Connection, spans: list[LeafSpan]) -> list[bytes]:
+    nodes = await tree_nodes(connection, spans)
+    return [root_of(span, nodes) for span in spans]
+
+
+async def test_where_nothing_changes_a_note_is_signed_when_the_last_one_is_old(connection: Connection) -> None:
+    await use(connection, 1)
+    await sign_log(connection, KEY, NOW)
+
+    assert await sign_log(connection, KEY, NOW + timedelta(seconds=299), idle=timedelta(seconds=300)) is None
+    again = await sign_log(connection, KEY, NOW + timedelta(seconds=300), idle=timedelta(seconds=300))
+
+    assert again is not None
+    assert (again.number, again.vector.facts) == (2, 1)
+    assert (await verify(connection, keys=[KEY.public_key()])).problems == []
+
+
+async def test_no_further_is_signed_than_the_relay_has_published_and_only_whole_blocks(connection: Connection) -> None:
+    async with connection.transaction():
+        await append(connection, [new_use(number) for number in range(3)])
+    async with connection.transaction():
+        await append(connection, [new_use(number) for number in range(3, 6)])
+
+    assert await sign_log(connection, KEY, NOW, bounds=Bounds({SHARD: 2})) is None
+    first = await sign_log(connection, KEY, NOW, bounds=Bounds({SHARD: 5}))
+    assert first is not None
+    assert (first.vector.facts, first.vector.unpublished) == (3, False)
+    assert await sign_log(connection, KEY, NOW, bounds=Bounds({SHARD: 1})) is None
+    beyond = await sign_log(connection, KEY, NOW, bounds=Bounds({SHARD: 5}, frozenset({SHARD})))
+    assert beyond is not None
+    assert (beyond.vector.facts, beyond.vector.leaf.splitlines()[-1]) == (6, "unpublished")
+    assert (await verify(connection, keys=[KEY.public_key()])).problems == []
 
 
 async def test_nothing_is_signed_twice(connection: Connection) -> None:
@@ -136,36 +208,47 @@ async def test_the_signer_writes_anchors_and_an_old_backup_can_not_deceive_it(
     )
     for number in range(3):
         await use(connection, number)
+    await publish(connection)
     await run_until_anchored(settings, tmp_path, 1)
-    assert [parse(read_anchor(path)).size for path in anchors_in(tmp_path)] == [3]
+    [anchor] = [parse_anchor(read_anchor(path)) for path in anchors_in(tmp_path)]
+    assert (anchor.number, anchor.vector.facts) == (1, 3)
     verified = await verify(connection, anchors=tmp_path, keys=[parse_public_key(public)])
     assert (verified.problems, verified.checkpoints, verified.anchors) == ([], 1, 1)
+    assert verified.basis.startswith("anchored outside, newest at ")
 
     await truncate(connection, to=1)
     await forget_notes(connection)
     await use(connection, 9)
+    await publish(connection)
     with pytest.raises(LogChanged, match="facts were taken away, or an old backup was restored"):
         await run_until_anchored(settings, tmp_path, 2)
 
 
-async def test_notes_that_were_not_anchored_in_time_are_anchored_later(
+async def test_a_note_that_was_not_anchored_in_time_is_anchored_later(
     connection: Connection, database: str, tmp_path: Path
 ) -> None:
     secret, _ = new_key_pair()
     for number in range(3):
         await use(connection, number)
         await sign_log(connection, KEY, NOW)
-    settings = load_settings(database=database, signing_key=secret, anchors=tmp_path / "new", sign_every_seconds=1)
+    await publish(connection)
+    settings = load_settings(
+        database=database,
+        signing_key=secret,
+        anchors=tmp_path / "new",
+        sign_every_seconds=1,
+        anchor_every_seconds=86_400,
+    )
 
-    await run_until_anchored(settings, tmp_path / "new", 3)
+    await run_until_anchored(settings, tmp_path / "new", 1, clock=lambda: NOW)
 
-    assert [parse(read_anchor(path)).size for path in anchors_in(tmp_path / "new")] == [1, 2, 3]
+    assert [parse_anchor(read_anchor(path)).number for path in anchors_in(tmp_path / "new")] == [3]
 
 
-async def run_until_anchored(settings: Settings, folder: Path, notes: int) -> None:
+async def run_until_anchored(settings: Settings, folder: Path, notes: int, clock: Clock = system_clock) -> None:
     """Run the process until so many anchors are there, or until it dies."""
     stop = asyncio.Event()
-    running = asyncio.create_task(signer.serve(settings, stop, Health("signer")))
+    running = asyncio.create_task(signer.serve(settings, stop, Health("signer"), clock))
 
     async def anchored() -> bool:
         return running.done() or len(anchors_in(folder)) >= notes

@@ -1,6 +1,7 @@
 """Whatever somebody does to the log behind Creditwell's back, `verify` finds it and names the place (invariant 5)."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -9,9 +10,12 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from schemas.facts import NewFact, UsageRecorded
-from services.audit.anchors import write_anchor
-from services.audit.sign_log import Signed, sign_log
-from services.audit.verify import Verified, verify
+from services.audit.anchors import text_of_anchor, write_anchor
+from services.audit.notes.tree import inclusion, root_of
+from services.audit.sign_log import Signed, sign_log, tree_nodes
+from services.audit.verdict import Verified
+from services.audit.verify import verify
+from services.runtime.errors import Refused
 from services.store.append import append
 from services.store.connect import Connection
 from services.store.copying import microseconds
@@ -24,6 +28,7 @@ SHARD = shard_of(TEAM)
 NOW = datetime(2026, 11, 23, 10, tzinfo=UTC)
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 MOVE_AWAY = 1_000_000
+APPEND_ONLY = ("facts", "blocks", "signed_checkpoints", "signed_shards")
 
 
 def used(team: str, number: int) -> NewFact:
@@ -47,12 +52,12 @@ async def log(database: str) -> AsyncIterator[Connection]:
 async def tamper(connection: Connection, *statements: str) -> None:
     """As a superuser who knows the way around the triggers."""
     async with connection.transaction():
-        for table in ("facts", "blocks", "signed_checkpoints"):
+        for table in APPEND_ONLY:
             await connection.execute(f"ALTER TABLE {table} DISABLE TRIGGER ALL")
         async with heads_unguarded(connection):
             for statement in statements:
                 await connection.execute(statement.replace(":shard", str(SHARD)))
-        for table in ("facts", "blocks", "signed_checkpoints"):
+        for table in APPEND_ONLY:
             await connection.execute(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {table}_append_only")
 
 
@@ -62,13 +67,23 @@ async def signed(connection: Connection, after: timedelta = timedelta()) -> Sign
     return note
 
 
+async def path_of(connection: Connection, note: Signed) -> list[bytes]:
+    spans = inclusion(note.number - 1, note.number)
+    hashes = await tree_nodes(connection, spans)
+    return [root_of(span, hashes) for span in spans]
+
+
+async def anchor(connection: Connection, folder: Path, note: Signed) -> Path:
+    return write_anchor(folder, note, await path_of(connection, note))
+
+
 def said(verified: Verified) -> list[str]:
     return [f"{problem.place}: {problem.what}" for problem in verified.problems]
 
 
 async def test_an_honest_log_has_no_problem(log: Connection, tmp_path: Path) -> None:
     note = await signed(log)
-    write_anchor(tmp_path, note.checkpoint.size, note.note)
+    await anchor(log, tmp_path, note)
 
     verified = await verify(log, anchors=tmp_path, keys=[KEY.public_key()])
 
@@ -318,16 +333,16 @@ async def test_a_tail_that_was_cut_off_with_its_proofs_is_betrayed_by_the_signed
 
 async def test_an_old_backup_is_betrayed_by_the_anchors(log: Connection, tmp_path: Path) -> None:
     note = await signed(log)
-    write_anchor(tmp_path, note.checkpoint.size, note.note)
+    await anchor(log, tmp_path, note)
     await truncate_to_block(log, 16)
-    await tamper(log, "DELETE FROM signed_checkpoints")
+    await tamper(log, "DELETE FROM signed_checkpoints", "DELETE FROM signed_shards")
     assert said(await verify(log)) == []
 
     problems = said(await verify(log, anchors=tmp_path, keys=[KEY.public_key()]))
 
     assert len(problems) == 2
     assert problems[0].startswith(
-        f"anchor {note.checkpoint.size:020d}.note: the database has no checkpoint as new as this one"
+        f"anchor {note.number:020d}.anchor: the database has no checkpoint as new as this one"
     )
     assert problems[1].startswith(f"{SHARD}:17 to {SHARD}:20: ")
 
@@ -350,26 +365,138 @@ async def test_a_head_that_was_set_back_or_taken_away_is_named(log: Connection) 
     assert f"{SHARD}:1: the head of shard {SHARD} was taken away" in said(await verify(log))
 
 
-async def test_checkpoints_that_were_taken_away_replaced_or_signed_by_a_stranger_are_named(log: Connection) -> None:
-    for number in range(3):
-        async with log.transaction():
-            await append(log, [used(TEAM, 100 + number)])
-        await signed(log, timedelta(minutes=number))
+async def notes(connection: Connection, count: int) -> list[Signed]:
+    """So many notes, a minute apart, a fact ahead of each."""
+    made = []
+    for number in range(count):
+        async with connection.transaction():
+            await append(connection, [used(TEAM, 100 + number)])
+        made.append(await signed(connection, timedelta(minutes=number)))
+    return made
+
+
+async def test_the_newest_signature_counts_for_all_and_a_strangers_is_named(log: Connection) -> None:
+    await notes(log, 3)
     stranger = Ed25519PrivateKey.generate()
 
-    assert len(said(await verify(log, keys=[stranger.public_key()]))) == 3
-    assert said(await verify(log, keys=[stranger.public_key(), KEY.public_key()])) == []
+    assert said(await verify(log, keys=[stranger.public_key()])) == ["checkpoint 3: it was not signed by a known key"]
+    verified = await verify(log, keys=[stranger.public_key(), KEY.public_key()])
+    assert (said(verified), verified.signed, verified.signed_at) == ([], 28, NOW + timedelta(minutes=2))
+    assert verified.basis.startswith("signed by creditwell/")
 
-    await tamper(log, "UPDATE signed_checkpoints SET note = replace(note, '10:01:00', '10:02:00') WHERE number = 2")
-    assert [p.split(": ")[0] for p in said(await verify(log, keys=[KEY.public_key()]))] == [
-        "checkpoint 2",
-        "checkpoint 3",
-    ]
 
-    await tamper(log, "DELETE FROM signed_checkpoints WHERE number = 2")
-    assert said(await verify(log, keys=[KEY.public_key()])) == [
-        "checkpoint 2: it was taken away; checkpoint 3 is the next one there"
+NOTE_TAMPERS = {
+    "time": (
+        "UPDATE signed_checkpoints SET signed_at = signed_at + interval '1 minute' WHERE number = 2",
+        ["checkpoint 2: what it says of the shards, or its time, was changed after it was signed"],
+    ),
+    "position": (
+        "UPDATE signed_shards SET last = 999 WHERE number = 2",
+        [
+            "checkpoint 2: what it says of the shards, or its time, was changed after it was signed",
+            f"{SHARD}:25 to {SHARD}:999: checkpoint 2 of 2026-11-23 10:01:00 UTC has 999 facts of this shard, the log has 24",
+        ],
+    ),
+    "note": (
+        "UPDATE signed_checkpoints SET note = replace(note, E'\n2\n', E'\n7\n') WHERE number = 2",
+        ["checkpoint 2: it does not follow from what is stored: it was replaced, or one up to it was"],
+    ),
+    "no note": (
+        "UPDATE signed_checkpoints SET note = 'x' WHERE number = 2",
+        ["checkpoint 2: it is no note of a Creditwell log"],
+    ),
+    "hashes": (
+        "UPDATE signed_checkpoints SET hashes = hashes || sha256('x') WHERE number = 2",
+        ["checkpoint 2: the hashes that are kept with it were changed"],
+    ),
+    "one taken away": (
+        "DELETE FROM signed_checkpoints WHERE number = 2",
+        ["checkpoint 2: it was taken away; checkpoint 3 is the next one there"],
+    ),
+    "first taken away": (
+        "DELETE FROM signed_checkpoints WHERE number = 1",
+        ["checkpoint 1: it was taken away; checkpoint 2 is the next one there"],
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", NOTE_TAMPERS)
+async def test_whatever_is_done_to_a_signed_checkpoint_is_named(log: Connection, kind: str) -> None:
+    await notes(log, 4)
+    statement, expected = NOTE_TAMPERS[kind]
+    await tamper(log, statement)
+
+    problems = said(await verify(log, keys=[KEY.public_key()]))
+
+    assert [p[: len(e)] for p, e in zip(problems, expected, strict=True)] == expected
+
+
+async def test_a_leaf_forged_with_its_hash_betrays_itself_in_every_later_root_and_is_named_once(
+    log: Connection,
+) -> None:
+    await notes(log, 4)
+    await tamper(log, "UPDATE signed_checkpoints SET hashes = sha256('x') WHERE number = 3")
+
+    problems = said(await verify(log, keys=[KEY.public_key()]))
+
+    assert [problem.partition(": ")[0] for problem in problems] == ["checkpoint 3", "checkpoint 3", "checkpoint 4"]
+
+
+async def test_only_what_is_newer_than_a_checkpoint_is_read_and_judged(log: Connection) -> None:
+    await notes(log, 2)
+    await tamper(log, "UPDATE facts SET id = position::text WHERE shard = :shard AND position IN (3, 22)")
+
+    verified = await verify(log, keys=[KEY.public_key()], from_checkpoint=1)
+
+    assert [p.place for p in verified.problems] == [f"{SHARD}:22"]
+    assert (verified.verified_before, verified.facts, verified.checkpoints, verified.signed) == (26, 1, 1, 27)
+    ending = await verify(log, keys=[KEY.public_key()], from_checkpoint=2)
+    assert (ending.facts, ending.checkpoints, said(ending)) == (0, 0, [])
+    assert (ending.signed, ending.signed_at) == (27, NOW + timedelta(minutes=1))
+
+
+async def test_a_checkpoint_to_begin_at_is_one_that_was_signed(log: Connection) -> None:
+    await notes(log, 2)
+
+    with pytest.raises(Refused, match="the log has no checkpoint 3"):
+        await verify(log, from_checkpoint=3)
+    with pytest.raises(Refused, match="checkpoint 2 was not signed by a known key"):
+        await verify(log, keys=[Ed25519PrivateKey.generate().public_key()], from_checkpoint=2)
+    await tamper(log, "UPDATE signed_shards SET head = sha256('x') WHERE number = 2")
+    with pytest.raises(Refused, match="checkpoint 2 is not what is stored of it"):
+        await verify(log, keys=[KEY.public_key()], from_checkpoint=2)
+
+
+async def test_a_history_that_was_signed_anew_is_betrayed_by_each_anchor(log: Connection, tmp_path: Path) -> None:
+    for note in await notes(log, 3):
+        await anchor(log, tmp_path, note)
+    await tamper(log, "DELETE FROM signed_checkpoints", "DELETE FROM signed_shards")
+    await sign_log(log, KEY, NOW)
+    assert said(await verify(log, keys=[KEY.public_key()])) == []
+
+    problems = said(await verify(log, anchors=tmp_path, keys=[KEY.public_key()]))
+
+    names = [f"anchor {number:020d}.anchor" for number in (1, 2, 3)]
+    assert [problem.partition(": ")[0] for problem in problems] == names
+    assert "says something else" in problems[0]
+
+
+async def test_a_file_that_is_no_anchor_is_named_and_the_others_count(log: Connection, tmp_path: Path) -> None:
+    [one, two] = await notes(log, 2)
+    await anchor(log, tmp_path, one)
+    (tmp_path / "00000000000000000000.anchor").write_bytes(b"\xff\xfe")
+    (tmp_path / "notes-of-march.anchor").write_text("Dear diary")
+    forged = two._replace(vector=replace(two.vector, signed_at=NOW))
+    (tmp_path / f"{2:020d}.anchor").write_text(text_of_anchor(forged, await path_of(log, two)))
+
+    verified = await verify(log, anchors=tmp_path, keys=[KEY.public_key()])
+
+    assert said(verified) == [
+        "anchor 00000000000000000000.anchor: it is no text",
+        f"anchor {2:020d}.anchor: what it says of the shards is not what its note signs",
+        "anchor notes-of-march.anchor: it is no note of a Creditwell log (not enough values to unpack (expected 3, got 1))",
     ]
+    assert verified.anchors == 4
 
 
 async def test_verifying_needs_no_more_than_the_readers_role(log: Connection, database: str) -> None:

@@ -16,7 +16,7 @@ from schemas.catalog import load_catalog
 from schemas.credits import MICRO
 from schemas.facts import CreditsGranted, NewFact, UsageRecorded
 from services.api.tokens import TokenRole
-from services.audit.checkpoints import new_key_pair, parse_signing_key
+from services.audit.checkpoints import new_key_pair, parse_public_key, parse_signing_key
 from services.audit.sign_log import sign_log
 from services.cli import app
 from services.credits.plans import assign_plan
@@ -192,11 +192,23 @@ def test_verify_exits_0_on_an_honest_log_and_1_with_the_place_on_another(company
     honest = run("verify", "--json", "--public-key", public, database=company + READER)
     said = json.loads(honest.stdout)
     assert (honest.exit_code, said["ok"], said["signatures"], said["problems"]) == (0, True, "checked", [])
-    unchecked = run("verify", "--anchors", str(tmp_path), database=company + READER)
+    assert said["basis"] == f"signed by {said['signed_by']}"
+    newer = run("verify", "--from-checkpoint", "1", "--public-key", public, database=company + READER)
+    assert (newer.exit_code, "verified before" in newer.stdout) == (0, True)
+    unchecked = run("verify", "--unsigned", database=company + READER)
     assert unchecked.exit_code == 0
-    assert "signatures were not checked" in unchecked.stdout
-    assert "the log is what was recorded" in unchecked.stdout
-    assert run("verify", "--public-key", new_key_pair()[1], database=company + READER).exit_code == 1
+    assert "the log is what was recorded: consistent with itself" in unchecked.stdout
+    for options, lacking in (
+        ([], "no key is known: give --public-key, or --unsigned to do without"),
+        (["--public-key", public, "--anchors", str(tmp_path)], "the folder has none that holds"),
+        (["--public-key", public, "--max-unsigned", "0s"], "older than --max-unsigned"),
+        (["--public-key", new_key_pair()[1]], "it was not signed by a known key"),
+        (["--from-checkpoint", "7"], "the log has no checkpoint 7"),
+    ):
+        lacks = run("verify", *options, database=company + READER)
+        assert (lacks.exit_code, lacking in lacks.stdout + lacks.stderr) == (1, True), options
+    wrong = run("verify", "--max-unsigned", "soon", database=company + READER)
+    assert (wrong.exit_code, "write 90s, 10m, 2h or 1d" in wrong.stderr) == (2, True)
 
     on(
         company,
@@ -204,7 +216,7 @@ def test_verify_exits_0_on_an_honest_log_and_1_with_the_place_on_another(company
             "ALTER TABLE facts DISABLE TRIGGER ALL; UPDATE facts SET occurred_at = now() WHERE team_id = 'team_1' AND position = 2"
         ),
     )
-    changed = run("verify", database=company + READER)
+    changed = run("verify", "--unsigned", database=company + READER)
     assert changed.exit_code == 1
     assert f"{shard_of('team_1')}:2" in changed.stdout
     assert "was changed after it was recorded" in changed.stdout
@@ -248,7 +260,10 @@ def test_a_token_is_minted_in_development_alone() -> None:
 def test_a_signing_key_comes_with_its_public_half() -> None:
     pair = json.loads(run("signing-key", "--json").stdout)
     assert parse_signing_key(pair["signing_key"])
-    assert len(run("signing-key").stdout.split()) == 2
+    labelled = dict(line.split("=", 1) for line in run("signing-key").stdout.split())
+    private, public = labelled["CREDITWELL_SIGNING_KEY"], labelled["CREDITWELL_PUBLIC_KEY"]
+    raw_public = parse_signing_key(private).public_key().public_bytes_raw()
+    assert parse_public_key(public).public_bytes_raw() == raw_public
 
 
 def test_what_is_used_wrongly_exits_2_and_says_what_to_write(company: str) -> None:

@@ -4,26 +4,27 @@ And the walk over a shard, told with facts and blocks that never saw a database.
 """
 
 from datetime import UTC, datetime
-from hashlib import sha256
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.audit.anchors import note_of, parse_anchor, text_of_anchor
 from services.audit.checkpoints import (
     Checkpoint,
     NoteInvalid,
-    ShardHead,
     new_key_pair,
-    note_hash,
     parse,
     parse_public_key,
     parse_signing_key,
     sign,
-    signature_fits,
+    signer_of,
     verifier_key,
 )
+from services.audit.notes.tree import EMPTY_ROOT, root_over
+from services.audit.notes.vectors import ShardTree, SignedShard, Vector, line_of, parse_line
+from services.audit.sign_log import Signed
 from services.audit.walk import Finding, StoredBlock, Walk
 from services.store.copying import microseconds
 from services.store.proofs import GENESIS, block_hash, leaf_of, merkle_root, pack_known, pack_place
@@ -40,16 +41,27 @@ BLOCK = (
 KEY = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 PUBLIC = "A6EHv/POEL4dcN0Y50vAmWfk1jCbpQ1fHdyGZBJVMbg="
 VERIFIER = "creditwell/7f9c+d845ea63+AQOhB7/zzhC+HXDdGOdLwJln5NYwm6UNXx3chmQSVTG4"
+LINE = "31 20419 nTwKyaXt341egjrWfDZ1AIwqOg8fyuSevXxkJsot1Ps= ozOGMNX2ws6LtHV/051gnAAFR3HlvWRBm4KUBZXLUkA="
+LEAF_TEXT = """\
+time 2026-11-23T10:15:30.123456Z
+shards JW/JQ7uFs3dmAkWs9+Jt5gmUIaGddKW56fgYkThQgqc=
+"""
 NOTE = """\
 creditwell/7f9c
-20419
-3ZfE4l8UwYtDwgTYKVu2+ZhJxs84vodXBEiv340+XGM=
-time 2026-11-23T10:15:30.123456Z
-previous AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=
-shard 31 20419 nTwKyaXt341egjrWfDZ1AIwqOg8fyuSevXxkJsot1Ps=
+1
+vYFsjuri2c+lIPdT+dWYFufWCHnkhFMYDbswEjFpUY4=
 
-— creditwell/7f9c 2EXqYwlulZf9yv/cLc743lq6ZDBPIzY+rdbSnV14Z/7uilgeJl2YQ1ein0Gj+5tXRxTXJKjHp93Cv+2T5viBQQqIVww=
+— creditwell/7f9c 2EXqYzgtgr6LIIUA7jB+hmoDOFk0ZDHp5WiXMzf6llnddRDKQ782s/SV+LqruNFXHau7ppdBfWI9htnc/xz2t+uuMg0=
 """
+
+
+def vector() -> Vector:
+    signed = SignedShard(20419, bytes.fromhex(BLOCK), root_over([leaf_of(bytes.fromhex(BLOCK))]))
+    return Vector(RECORDED, shards={31: signed})
+
+
+def checkpoint_of(of: Vector) -> Checkpoint:
+    return Checkpoint("creditwell/7f9c", 1, of.leaf_hash)
 
 
 def test_leaf_root_and_block_are_those_of_the_vectors() -> None:
@@ -63,52 +75,105 @@ def test_leaf_root_and_block_are_those_of_the_vectors() -> None:
     assert block_hash(31, 20418, 20419, GENESIS, root).hex() == BLOCK
 
 
-def test_a_note_is_that_of_the_vectors_to_the_byte() -> None:
-    checkpoint = Checkpoint("creditwell/7f9c", RECORDED, GENESIS, {31: ShardHead(20419, bytes.fromhex(BLOCK))})
+def test_line_leaf_and_note_are_those_of_the_vectors_to_the_byte() -> None:
+    assert line_of(31, vector().shards[31]) == LINE
+    assert parse_line(LINE) == (31, vector().shards[31])
+    assert vector().leaf == LEAF_TEXT
+    assert sign(checkpoint_of(vector()), parse_signing_key(KEY)) == NOTE
+    assert parse(NOTE) == checkpoint_of(vector())
 
-    assert sign(checkpoint, parse_signing_key(KEY)) == NOTE
-    assert parse(NOTE) == checkpoint
-    assert note_hash(NOTE) == sha256(NOTE.encode()).digest()
+
+def test_an_anchor_holds_vector_proof_and_note_and_is_read_back() -> None:
+    anchor = text_of_anchor(Signed(checkpoint_of(vector()), vector(), NOTE), [])
+
+    assert anchor == (
+        f"creditwell anchor 1\ntime 2026-11-23T10:15:30.123456Z\nshard {LINE}\n\nc2sp.org/tlog-proof@v1\nindex 0\n\n{NOTE}"
+    )
+    assert note_of(anchor) == NOTE
+    assert parse_anchor(anchor) == Signed(checkpoint_of(vector()), vector(), NOTE)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("anchor 1", "anchor 2"),
+        ("time 2026", "time 2025"),
+        ("time 2026", "time 2026-13"),
+        ("shard 31 20419", "shard 31 20420"),
+        ("shard 31", "shard 64"),
+        ("shard 31", "shard 031"),
+        ("shard 31", "chard 31"),
+        ("index 0", "index 1"),
+        ("\n\nc2sp", "\nunpublished\n\nc2sp"),
+        ("123456Z\n", "123456Z\nunpublished\n"),
+    ],
+)
+def test_an_anchor_that_is_not_what_its_note_signs_is_none(old: str, new: str) -> None:
+    anchor = text_of_anchor(Signed(checkpoint_of(vector()), vector(), NOTE), [])
+    assert old in anchor
+
+    with pytest.raises(NoteInvalid):
+        parse_anchor(anchor.replace(old, new, 1))
+
+
+def test_the_tree_over_the_shards_is_the_same_whichever_way_it_grew() -> None:
+    one, other = SignedShard(1, b"1" * 32, EMPTY_ROOT), SignedShard(9, b"9" * 32, EMPTY_ROOT)
+    grown = ShardTree({5: one})
+    grown.set(63, one)
+    grown.set(5, other)
+    made = ShardTree({5: other, 63: one})
+
+    assert grown.root == made.root == root_over(made._levels[0])
+    assert grown.root != ShardTree({5: one, 63: one}).root
 
 
 @pytest.mark.parametrize("public", [PUBLIC, VERIFIER])
 def test_a_signature_is_checked_with_either_form_of_the_public_key(public: str) -> None:
     key = parse_public_key(public)
 
-    assert signature_fits(NOTE, [key])
-    assert verifier_key("creditwell/7f9c", key) == VERIFIER
-    assert not signature_fits(NOTE, [Ed25519PrivateKey.generate().public_key()])
-    assert not signature_fits(NOTE, [])
+    assert signer_of(NOTE, [key]) == verifier_key("creditwell/7f9c", key) == VERIFIER
+    assert signer_of(NOTE, [Ed25519PrivateKey.generate().public_key()]) is None
+    assert signer_of(NOTE, []) is None
+
+
+def test_a_signature_in_the_name_of_another_log_counts_for_nothing() -> None:
+    key = parse_signing_key(KEY)
+    other = sign(Checkpoint("creditwell/other", 1, GENESIS), key)
+    text, signature = NOTE.partition("\n\n")[0], other.partition("\n\n")[2]
+
+    assert signer_of(other, [key.public_key()])
+    assert signer_of(f"{text}\n\n{signature}", [key.public_key()]) is None
 
 
 def test_signatures_of_others_beside_ours_are_ignored() -> None:
     """A witness may sign a note, too (C2SP): unknown signatures are passed over, whatever they look like."""
     witnessed = NOTE + "— witness.example/w1 AAAA\n— creditwell/7f9c not-base64!\n"
 
-    assert signature_fits(witnessed, [parse_public_key(PUBLIC)])
+    assert signer_of(witnessed, [parse_public_key(PUBLIC)]) == VERIFIER
 
 
 @given(st.integers(0, len(NOTE.rpartition("\n\n")[0]) - 1), st.characters(exclude_categories=["Cs"]))
 def test_whatever_is_changed_in_the_text_of_a_note_it_is_no_longer_ours(place: int, other: str) -> None:
     changed = NOTE[:place] + other + NOTE[place + 1 :]
 
-    assert (changed == NOTE) == signature_fits(changed, [parse_public_key(PUBLIC)])
+    assert (changed == NOTE) == (signer_of(changed, [parse_public_key(PUBLIC)]) is not None)
 
 
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ("\n20419\n", "\n20418\n"),
-        ("shard 31 20419", "shard 31 20420"),
-        ("shard 31", "shard 64"),
-        ("3ZfE", "AZfE"),
-        ("time 2026", "time 2027-13"),
-        ("previous AAAA", "previous "),
+        ("\n1\n", "\n01\n"),
+        ("\n1\n", "\n0\n"),
+        ("\n1\n", "\none\n"),
+        ("\n1\n", "\n1\nextension\n"),
+        ("=\n\n", "\n\n"),
         ("\n\n—", "\n—"),
-        ("shard", "chard"),
+        ("creditwell/7f9c", ""),
     ],
 )
 def test_a_text_that_does_not_hold_together_is_no_note(old: str, new: str) -> None:
+    assert old in NOTE
+
     with pytest.raises(NoteInvalid):
         parse(NOTE.replace(old, new, 1))
 
@@ -125,8 +190,8 @@ def test_what_is_no_key_is_refused_without_being_shown(text: str) -> None:
 def test_a_new_key_pair_belongs_together() -> None:
     secret, public = new_key_pair()
 
-    checkpoint = Checkpoint("creditwell/x", RECORDED, GENESIS)
-    assert signature_fits(sign(checkpoint, parse_signing_key(secret)), [parse_public_key(public)])
+    checkpoint = Checkpoint("creditwell/x", 1, GENESIS)
+    assert signer_of(sign(checkpoint, parse_signing_key(secret)), [parse_public_key(public)])
 
 
 Told = tuple[int, bytes]

@@ -1,0 +1,78 @@
+"""What a verification read and found, and how much its verdict rests on."""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+
+class LogProblem(NamedTuple):
+    """A place in the log, or a checkpoint, with what is wrong there."""
+
+    place: str
+    what: str
+
+
+@dataclass(slots=True)
+class Verified:
+    """What was read, and what is wrong.
+
+    Attributes:
+        facts: how many were read.
+        verified_before: how many were not, because a checkpoint that was verified before covers them.
+        blocks: how many were read.
+        checkpoints: how many signed notes were read.
+        anchors: how many anchors were read.
+        signed: how many facts the newest note covers.
+        signed_at: when that note was signed.
+        signed_by: the key that signed it, of those that are known.
+        anchored_at: when the newest anchor was signed; None where there is none that is right.
+        signatures_checked: whether any key is known.
+        problems: what is wrong, up to a limit.
+        more: how many problems are not listed.
+    """
+
+    facts: int = 0
+    verified_before: int = 0
+    blocks: int = 0
+    checkpoints: int = 0
+    anchors: int = 0
+    signed: int = 0
+    signed_at: datetime | None = None
+    signed_by: str | None = None
+    anchored_at: datetime | None = None
+    signatures_checked: bool = False
+    problems: list[LogProblem] = field(default_factory=list)
+    more: int = 0
+
+    @property
+    def basis(self) -> str:
+        """How much the verdict rests on, the strongest that holds."""
+        if self.anchored_at is not None:
+            return f"anchored outside, newest at {self.anchored_at:%Y-%m-%d %H:%M:%S} UTC"
+        if self.signed_by is not None:
+            return f"signed by {self.signed_by}"
+        return "consistent with itself"
+
+
+def what_is_missing(
+    verified: Verified, now: datetime, max_unsigned: timedelta, *, anchors_wanted: bool
+) -> list[LogProblem]:
+    """What the verdict should rest on and does not: a key, a note, an anchor, and none of them too old."""
+    missing = []
+    if not verified.signatures_checked:
+        missing.append(LogProblem("signatures", "no key is known: give --public-key, or --unsigned to do without"))
+    if verified.signed_at is None:
+        if verified.facts:
+            missing.append(
+                LogProblem("checkpoints", "there are facts and no signed checkpoint: is the signer at work?")
+            )
+    elif now - verified.signed_at > max_unsigned:
+        what = f"the newest is of {verified.signed_at:%Y-%m-%d %H:%M:%S} UTC, older than --max-unsigned: is the signer at work?"
+        missing.append(LogProblem("checkpoints", what))
+    if anchors_wanted and (verified.facts or verified.verified_before):
+        if verified.anchored_at is None:
+            missing.append(LogProblem("anchors", "the folder has none that holds"))
+        elif now - verified.anchored_at > max_unsigned:
+            what = f"the newest is of {verified.anchored_at:%Y-%m-%d %H:%M:%S} UTC, older than --max-unsigned"
+            missing.append(LogProblem("anchors", what))
+    return missing
