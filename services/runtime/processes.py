@@ -28,8 +28,8 @@ class ServiceProcess:
     """One process, started by `creditwell serve NAME`.
 
     `module` offers it as `serve`, `role` is its role at the database without `creditwell_`, `settings` are those that
-    it reads beside its database, `needs` those that it can't do without, `keys` those that it can do without in insecure
-    development alone, and `gives_way` says that it works through masses while others answer somebody.
+    it reads beside its database, `needs` those that it can't do without, `keys` those that it can do without only in
+    insecure development. `gives_way` says that it works through masses while others answer somebody.
     """
 
     name: str

@@ -82,13 +82,13 @@ def _kafka_time(milliseconds: int, now: datetime) -> datetime:
 def next_runs(runs: Sequence[ParsedRun], most: int) -> tuple[list[ParsedRun], list[ParsedRun]]:
     """What goes into the next transaction, at least one record of those in hand, and the rest.
 
-    While batches are small because somebody has waited for a head, it is of one partition: no other shards are locked
-    meanwhile.
+    While batches are small because somebody has waited for a head, it is of whole partitions, and a larger one alone
+    is cut: no shard is locked for a part of what waits in its partition.
     """
     room = _room(runs, most)
     batch_runs: list[ParsedRun] = []
     for index, run in enumerate(runs):
-        if batch_runs and (room == 0 or (most < BATCH_MAX and run.owned is not runs[0].owned)):
+        if batch_runs and (room == 0 or (most < BATCH_MAX and len(run.parsed) > room)):
             return batch_runs, list(runs[index:])
         if len(run.parsed) > room:
             first, rest = run.cut(room)

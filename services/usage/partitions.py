@@ -74,7 +74,7 @@ class Partitions:
         return self.consumer_of()
 
     async def check(self, records: Sequence[R]) -> list[tuple[Owned, list[R]]]:
-        """The records of owned partitions, by runs of one partition, with their claims.
+        """The records of owned partitions, by runs of one partition, in ascending order, with their claims.
 
         Raises:
             LogChanged: the topic begins anew, or lacks records that were never stored.
@@ -86,7 +86,7 @@ class Partitions:
                 if record.offset != mine.read_to:
                     await self._explain(record, mine.read_to)
                 mine.read_to = record.offset + 1
-        return runs
+        return sorted(runs, key=lambda run: run[0].partition)  # a partition's runs stay in their order
 
     async def _explain(self, record: KafkaRecord, expected: int) -> None:
         """Transaction markers and aborted records leave gaps, too; but then the topic still begins before them."""

@@ -31,11 +31,24 @@ def test_where_nobody_waits_everything_in_hand_is_stored_at_once() -> None:
     assert next_runs(in_hand, BATCH_MAX) == (in_hand, [])
 
 
-def test_where_somebody_has_waited_one_partition_is_stored_after_the_other_so_that_few_shards_are_locked() -> None:
-    in_hand = [run(FIRST, 3), run(SECOND, 3)]
+def test_where_somebody_has_waited_whole_partitions_are_stored_as_many_as_fit() -> None:
+    in_hand = [run(Owned(partition, 1, 0, 0), 78) for partition in range(64)]
 
-    assert next_runs(in_hand, 200) == (in_hand[:1], in_hand[1:])
-    assert next_runs(in_hand[1:], 200) == (in_hand[1:], [])
+    first, rest = next_runs(in_hand, 625)
+
+    assert first == in_hand[:8]
+    assert rest == in_hand[8:]
+
+
+def test_a_partition_that_does_not_fit_waits_for_the_next_transaction_and_is_cut_only_where_it_is_alone() -> None:
+    in_hand = [run(FIRST, 150), run(SECOND, 500)]
+
+    first, rest = next_runs(in_hand, 200)
+    second, rest = next_runs(rest, 200)
+
+    assert first == in_hand[:1]
+    assert [len(one.parsed) for one in second] == [200]
+    assert [len(one.parsed) for one in rest] == [300]
 
 
 def test_no_more_is_stored_at_once_than_fits_the_time_that_others_wait() -> None:
