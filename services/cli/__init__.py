@@ -10,6 +10,7 @@ by the command that needs them, so that `--help` is quick and a process loads on
 
     processes   what runs or prepares something
     log         verify, replay, rebuild
+    proofs      single entries, proved
     teams       one team: its balance, its activity
     refused     usage that was not accepted
     notices     what the host product was told
@@ -20,7 +21,7 @@ by the command that needs them, so that `--help` is quick and a process loads on
 
 import typer
 
-from services.cli import halted, log, notices, processes, reconcile, refused, teams
+from services.cli import halted, log, notices, processes, proofs, reconcile, refused, teams
 from services.runtime.settings import WrongSettings
 from services.runtime.settings_loading import exit_used_wrongly
 
@@ -40,6 +41,7 @@ app.command("signing-key")(processes.signing_key)
 app.command()(teams.balance)
 app.command()(teams.activity)
 app.command()(log.verify)
+app.command()(proofs.prove)
 app.command()(log.replay)
 app.command()(log.rebuild)
 app.command()(reconcile.reconcile)
