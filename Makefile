@@ -5,11 +5,11 @@ ARGS ?=
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: help demo test test-unit dates check fmt bench faults up down migrate docs wheel clean
+.PHONY: help demo test test-unit dates outside-checks check fmt bench faults up down migrate docs wheel clean
 .DEFAULT_GOAL := help
 
 help: ## list the verbs
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(READY) ## play a video product with several teams on a real Kafka and PostgreSQL, until Ctrl-C
 	@$(BIN)/creditwell demo $(ARGS)
@@ -25,6 +25,9 @@ test-unit: $(READY) ## run the unit tests: no servers, less than a minute
 dates: $(READY) ## run what speaks of the calendar when a year ends, on a leap day, when clocks change (Linux, an hour)
 	@deploy/local/browser.sh
 	@tests/clocks/run.sh $(ARGS)
+
+outside-checks: $(READY) ## try the API behind a real nginx, where one is installed
+	@OUTSIDE_CHECKS=1 $(BIN)/python -m pytest tests/integration/api/test_behind_a_proxy.py $(ARGS)
 
 check: $(READY) ## format, lint, types, imports, shell, SQL, JavaScript, generated files
 	@deploy/local/check.sh

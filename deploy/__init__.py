@@ -7,5 +7,5 @@ Used from the source tree, never shipped.
     verifier   one file that checks the log without the product
 
 Beside them: `Dockerfile` and `compose.yaml`, `roles.sql` (logins of the database),
-`topics.sh` (topics of a real Kafka), `new-secrets.sh`, `emitter/` (the wheel that other teams install).
+`new-secrets.sh`, `emitter/` (the wheel that other teams install).
 """

@@ -1,18 +1,29 @@
 #!/bin/sh
-# Prints deploy/.env with new secrets: deploy/new-secrets.sh > deploy/.env
+# Writes deploy/.env with new secrets, for its owner's eyes alone; one that is there is left as it is.
+# Usage: new-secrets.sh [FILE]
 set -eu
 umask 077
+file=${1:-$(dirname "$0")/.env}
 
 password() { od -An -N24 -tx1 /dev/urandom | tr -d ' \n'; }
 
-for name in POSTGRES MIGRATOR RECORDER PROJECTOR WORKER API READER SIGNER; do
-    echo "${name}_PASSWORD=$(password)"
-done
-echo "# The signer's: keep it; the signer logs the public half each time it signs (key=…)."
-echo "SIGNING_KEY=$(head -c 32 /dev/urandom | base64)"
-echo "# The host product verifies notices with it."
-echo "NOTICE_SECRET=whsec_$(head -c 32 /dev/urandom | base64)"
-cat <<'END'
+# An Ed25519 key is 32 random bytes; openssl takes them behind the header of their form (RFC 8410). Without it the
+# signer's log has the public half.
+public_half() {
+    { printf '\060\056\002\001\000\060\005\006\003\053\145\160\004\042\004\040'; printf '%s' "$1" | base64 -d; } |
+        openssl pkey -inform DER -pubout -outform DER 2>/dev/null | tail -c 32 | base64
+}
+
+secrets() {
+    for name in POSTGRES MIGRATOR RECORDER PROJECTOR WORKER API READER SIGNER; do
+        echo "${name}_PASSWORD=$(password)"
+    done
+    echo "# The signer's: keep it. Its public half is for whoever verifies; the signer logs it, too (key=…)."
+    echo "SIGNING_KEY=$signing_key"
+    echo "# CREDITWELL_PUBLIC_KEY=$public_key"
+    echo "# The host product verifies notices with it."
+    echo "NOTICE_SECRET=whsec_$(head -c 32 /dev/urandom | base64)"
+    cat <<'END'
 # Yours to fill in:
 STRIPE_KEY=
 STRIPE_WEBHOOK_SECRET=
@@ -24,3 +35,17 @@ CORS_ORIGINS=
 NOTICE_URL=
 USAGE_PAGE=
 END
+}
+
+if [ -e "$file" ]; then
+    echo "$file is there already: move it away first, or name another file" >&2
+    exit 1
+fi
+signing_key=$(head -c 32 /dev/urandom | base64)
+public_key=$(public_half "$signing_key")
+: "${public_key:=see the log of the signer}"
+text=$(secrets)
+set -C # whoever made the file meanwhile keeps it
+printf '%s\n' "$text" >"$file"
+echo "$file is written, for you alone to read (0600). The rest of it is yours to fill in."
+echo "Public half of the signing key, for whoever verifies: CREDITWELL_PUBLIC_KEY=$public_key"

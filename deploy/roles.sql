@@ -26,6 +26,28 @@ ALTER ROLE creditwell_signer LOGIN PASSWORD :'signer_password';
 ALTER ROLE creditwell_reader LOGIN PASSWORD :'reader_password';
 ALTER ROLE creditwell_reader SET default_transaction_read_only = on;
 
+-- What a session of ours rests on. Each process asks for the same when it connects, and looks whether it got it; a pooler keeps that
+-- from passing, and a role brings it along all the same. Time-outs are for a lease of 10 s: see CREDITWELL_LEASE_SECONDS.
+SELECT format('ALTER ROLE %I SET %I = %L', role, name, value)
+FROM unnest('{creditwell_migrator,creditwell_recorder,creditwell_projector,creditwell_worker,creditwell_api,creditwell_reader,creditwell_signer}'::text[]) AS role,
+     (VALUES ('timezone', 'UTC'), ('search_path', 'public'), ('default_transaction_isolation', 'read committed'), ('jit', 'off')) AS everywhere (name, value)
+UNION ALL
+SELECT format('ALTER ROLE %I SET %I = %L', role, name, value)
+FROM unnest('{creditwell_recorder,creditwell_projector,creditwell_worker,creditwell_api,creditwell_signer}'::text[]) AS role,
+     (VALUES ('statement_timeout', '30s'), ('lock_timeout', '15s'), ('idle_in_transaction_session_timeout', '5s')) AS of_processes (name, value)
+\gexec
+ALTER ROLE creditwell_api SET statement_timeout = '10s';
+ALTER ROLE creditwell_api SET enable_bitmapscan = off;
+ALTER ROLE creditwell_api SET enable_sort = off;
+
+-- People, and what they run, take no session from those who record, and hold up neither vacuum nor a migration.
+ALTER ROLE creditwell_reader CONNECTION LIMIT 20;
+ALTER ROLE creditwell_reader SET statement_timeout = '15min';
+ALTER ROLE creditwell_reader SET idle_in_transaction_session_timeout = '1min';
+ALTER ROLE creditwell_reader SET idle_session_timeout = '1h';
+ALTER ROLE creditwell_migrator CONNECTION LIMIT 5;
+ALTER ROLE creditwell_signer CONNECTION LIMIT 10;
+
 SELECT format('CREATE DATABASE %I OWNER creditwell_owner', :'database') WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = :'database')
 \gexec
 REVOKE ALL ON DATABASE :"database" FROM PUBLIC;

@@ -1,14 +1,14 @@
 -- One row per entry: what each fact did to a team's balance.
 CREATE TABLE activity_v0 (
     shard smallint NOT NULL,
-    team_id text NOT NULL,
+    team_id text COLLATE "C" NOT NULL,
     position bigint NOT NULL,
     part smallint NOT NULL,
-    kind text NOT NULL,
+    kind text COLLATE "C" NOT NULL,
     recorded_at timestamptz NOT NULL,
     occurred_at timestamptz NOT NULL,
-    member_id text,
-    feature text,
+    member_id text COLLATE "C",
+    feature text COLLATE "C",
     included bigint NOT NULL,
     additional bigint NOT NULL,
     balance_after bigint NOT NULL,

@@ -1,16 +1,16 @@
 -- The balance of each team after `position`, and its lots. A read folds the facts after `position` on top.
 CREATE TABLE balance_v0 (
     shard smallint NOT NULL,
-    team_id text NOT NULL,
+    team_id text COLLATE "C" NOT NULL,
     position bigint NOT NULL,
     as_of timestamptz NOT NULL,
     included bigint NOT NULL,
     additional bigint NOT NULL,
     debt bigint NOT NULL,
     next_end timestamptz NOT NULL,
-    plan text NOT NULL,
+    plan text COLLATE "C" NOT NULL,
     plan_position bigint NOT NULL,
-    zone text NOT NULL,
+    zone text COLLATE "C" NOT NULL,
     allowance bigint NOT NULL,
     cycle_ends_at timestamptz NOT NULL,
     sealed_until timestamptz NOT NULL,
@@ -39,9 +39,9 @@ COMMENT ON COLUMN balance_v0.alarm IS 'The log has not said yet that this balanc
 
 CREATE TABLE lots_v0 (
     shard smallint NOT NULL,
-    team_id text NOT NULL,
+    team_id text COLLATE "C" NOT NULL,
     lot bigint NOT NULL,
-    kind text NOT NULL,
+    kind text COLLATE "C" NOT NULL,
     gained bigint NOT NULL,
     remaining bigint NOT NULL,
     starts_at timestamptz NOT NULL,
@@ -56,7 +56,7 @@ COMMENT ON COLUMN lots_v0.settled IS 'Nothing but a void can change it any more.
 
 CREATE TABLE balance_snapshots_v0 (
     shard smallint NOT NULL,
-    team_id text NOT NULL,
+    team_id text COLLATE "C" NOT NULL,
     position bigint NOT NULL,
     recorded_at timestamptz NOT NULL,
     true_from timestamptz NOT NULL,

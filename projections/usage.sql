@@ -1,9 +1,9 @@
 -- Usage per member and day (in the team's zone), for the charts; the view `usage` shows each feature by itself.
 CREATE TABLE usage_v0 (
     shard smallint NOT NULL,
-    team_id text NOT NULL,
+    team_id text COLLATE "C" NOT NULL,
     day date NOT NULL,
-    member_id text NOT NULL,
+    member_id text COLLATE "C" NOT NULL,
     features jsonb NOT NULL,
     PRIMARY KEY (shard, team_id, day, member_id)
 ) WITH (fillfactor = 50);

@@ -68,9 +68,13 @@ SoldCredits = Annotated[UnsignedMicroCredits, BeforeValidator(sold_credits)]
 
 
 class Plan(Frozen):
-    """What a team subscribes to, and the included credits of each of its cycles."""
+    """What a team subscribes to, and the included credits of each of its cycles.
+
+    `version` grows where the credits change: whoever still reads an older file then moves no team back.
+    """
 
     name: Label
+    version: Annotated[int, Field(strict=True, ge=1)] = 1
     allowance_credits: CreditAmount
     notice_threshold_credits: CreditAmount
     top_ups: bool = True

@@ -15,6 +15,7 @@ itself.
 """
 
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Final
 
 WHOLE: Final = frozenset(
@@ -83,6 +84,11 @@ def digits_of(currency: str) -> int:
     """How many digits of an amount stand behind the point."""
     terms = terms_of(currency)
     return 2 if terms is None else terms.digits
+
+
+def major_units(minor_units: int, currency: str) -> str:
+    """An amount as a plain decimal, for spreadsheets: 4800 and usd is `48.00`."""
+    return f"{Decimal(minor_units).scaleb(-digits_of(currency)):f}"
 
 
 def format_money(minor_units: int, currency: str) -> str:

@@ -23,6 +23,10 @@ NOISY = (
 )  # fmt: skip
 
 
+PARTITIONS = (
+    8  # of the topics: less to make and to claim than the 64 with which `tests/e2e/test_other_languages.py` runs
+)
+
 # No run may fail because a machine is busy: nothing has a deadline, and a slow drawing of examples is no fault.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 # In CI none may fail by luck either: the same examples each time, and none from an earlier run. Others look further.
@@ -41,7 +45,7 @@ def pytest_configure() -> None:
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
     """Started with the first test that needs it, gone with the last. Its PostgreSQL waits for no disk: see `durable`."""
-    with start_stack(say=print, name="tests", native=True, durable=False) as running:
+    with start_stack(say=print, name="tests", native=True, durable=False, partitions=PARTITIONS) as running:
         yield running
 
 

@@ -21,6 +21,7 @@ from deploy.local.servers.postgres import NativePostgres, StopMode
 from deploy.local.servers.topics import create_topics
 from deploy.local.together import together
 from deploy.local.trouble import StackTrouble
+from schemas.topics import PARTITIONS
 
 NATIVELY = "Start it with `start_stack(native=True)`."
 
@@ -85,13 +86,20 @@ class Stack:
 
 @contextmanager
 def start_stack(
-    *, say: Say, name: str = "default", keep: bool = False, native: bool = False, durable: bool = True
+    *,
+    say: Say,
+    name: str = "default",
+    keep: bool = False,
+    native: bool = False,
+    durable: bool = True,
+    partitions: int = PARTITIONS,
 ) -> Iterator[Stack]:
     """A fresh stack while the block runs; afterwards everything that was started is gone, whichever way the block ends.
 
     Any number may run side by side. With `keep`, logs and data stay in `.creditwell/run/` until `make clean`. Whoever
     wants to restart servers asks for `native` ones, whatever else there is. With `durable=False` a native PostgreSQL
-    waits for no disk, and refuses to be crashed. May raise `StackTrouble`.
+    waits for no disk, and refuses to be crashed. `partitions` are those of topics that are made. May raise
+    `StackTrouble`.
     """
     remove_abandoned()
     lock = new_lock(name)
@@ -102,15 +110,15 @@ def start_stack(
         (folder / "logs").mkdir(parents=True)
         note(folder, name)
         yield (
-            from_environment(guard, folder)
-            or from_containers(guard, folder, say)
-            or natively(guard, folder, say, durable=durable)
+            from_environment(guard, folder, partitions)
+            or from_containers(guard, folder, say, partitions)
+            or natively(guard, folder, say, durable=durable, partitions=partitions)
         )
     finally:
         guard.close()
 
 
-def from_environment(guard: Guard, folder: Path) -> Stack | None:
+def from_environment(guard: Guard, folder: Path, partitions: int) -> Stack | None:
     """What CREDITWELL_KAFKA and CREDITWELL_DATABASE name.
 
     Nothing there is restarted or removed. Missing topics are made.
@@ -130,30 +138,30 @@ def from_environment(guard: Guard, folder: Path) -> Stack | None:
             "only one of CREDITWELL_KAFKA and CREDITWELL_DATABASE is set",
             way_out="Set both, or neither.",
         )
-    make_topics(kafka)
+    make_topics(kafka, partitions)
     return Stack(kafka, database, "environment", folder, guard)
 
 
-def from_containers(guard: Guard, folder: Path, say: Say) -> Stack | None:
+def from_containers(guard: Guard, folder: Path, say: Say, partitions: int) -> Stack | None:
     """Docker, where it answers and is quick enough."""
     started = containers.start(guard, folder, say=say)
     if started is None:
         return None
     kafka, database = started
-    make_topics(kafka)
+    make_topics(kafka, partitions)
     return Stack(kafka, database, "containers", folder, guard)
 
 
-def natively(guard: Guard, folder: Path, say: Say, *, durable: bool) -> Stack:
+def natively(guard: Guard, folder: Path, say: Say, *, durable: bool, partitions: int) -> Stack:
     """Processes of this machine, both at once."""
     kafka, postgres = (
-        NativeKafka(guard, folder, say=say),
+        NativeKafka(guard, folder, say=say, partitions=partitions),
         NativePostgres(guard, folder, say=say, durable=durable),
     )
     together(kafka.create, postgres.create)
     return Stack(kafka.servers, postgres.url, "native", folder, guard, kafka, postgres)
 
 
-def make_topics(kafka: str) -> None:
+def make_topics(kafka: str, partitions: int) -> None:
     """In a thread, because the caller may be inside an event loop."""
-    together(lambda: asyncio.run(create_topics(kafka)))
+    together(lambda: asyncio.run(create_topics(kafka, partitions=partitions)))

@@ -33,7 +33,7 @@ from services.runtime.processes import PROCESSES
 from services.runtime.settings import Settings
 from services.store.connect import Connection
 from services.store.migrate import migrate
-from services.usage.cursors import claim_cursor
+from services.usage.cursors import claim_cursors
 
 # Tokens are minted here and the catalog is the package's, whatever our own environment says.
 UNSET = dict.fromkeys(("JWKS", "JWT_ISSUER", "JWT_AUDIENCE", "CATALOG"), "")
@@ -219,8 +219,7 @@ def at_free_ports(world: LocalWorld) -> LocalWorld:
 
 async def begin_at_the_end(owner: Connection, kafka: str) -> None:
     """What somebody else's topic held before is not for a new log to record."""
-    for partition, end in (await ends(kafka, USAGE)).items():
-        await claim_cursor(owner, USAGE, partition, "nobody", end)
+    await claim_cursors(owner, USAGE, "nobody", await ends(kafka, USAGE))
 
 
 async def give_passwords(owner: Connection, passwords: Mapping[str, str]) -> None:

@@ -16,6 +16,7 @@ from schemas.credits import MicroCredits, format_credits
 from schemas.facts import TopUpConfigured, TopUpRequested, TopUpResumed, TopUpSkipped, TopUpSuspended
 from schemas.money import format_money
 
+LASTING = frozenset({"plan", "max_charge", "cap_count", "cap_money"})  # what waiting a little does not end
 ATTEMPTS = UUID("6f1c1de5-7d3c-5f1e-9a55-3f0c2b8f4f10")  # the namespace of attempts; never change it
 
 
@@ -48,6 +49,21 @@ def foresee(
         state = state.but(suspension=None)
     episode = state.episode or Episode(ran_low_id="")
     return decide(state.but(episode=episode, point=Point(name="now", at=now)), available, now, catalog)
+
+
+def obstacle_ahead(state: TopUps, now: datetime, catalog: Catalog) -> TopUpSkipped | None:
+    """Why the next top-up would not be made, at the threshold, while the balance is not low yet.
+
+    An admin who hears of it now can put it right in time: a cap that is too small, a plan without top-ups.
+    """
+    if not state.enabled or state.settings is None:
+        return None
+    then = state.but(episode=Episode(ran_low_id=""), point=Point(name="next", at=now), cool_until=now)
+    found = _obstacle(then, now, catalog)
+    if found is None:
+        decision = _within_caps(then, state.settings, state.settings.threshold_credits, now, catalog)
+        found = decision if isinstance(decision, TopUpSkipped) else None
+    return found if found is not None and found.reason in LASTING else None
 
 
 def _obstacle(state: TopUps, now: datetime, catalog: Catalog) -> TopUpSkipped | None:

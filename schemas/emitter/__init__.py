@@ -14,6 +14,7 @@ Plain calls are quick enough for coroutines; `async with`, `flush_async` and `cl
     spool     reports on disk until Kafka has them
     segment   one file of it
     sender    the thread that brings them there
+    logs      what the client of Kafka says meanwhile
     arguments  what callers pass, checked
     ids       ids of reports
 """
@@ -36,7 +37,7 @@ from pydantic import ValidationError
 from ..problems import problems_of
 from ..topics import USAGE
 from ..usage import AnyUsage, UsageReported, UsageVoidReported
-from .arguments import PLAIN_QUANTITY, in_callers_words, quantity_text, valid_source
+from . import arguments
 from .ids import uuid7s
 from .sender import Sender
 from .spool import SPOOL_MAX_BYTES, Fsync, Spool
@@ -97,17 +98,18 @@ class Emitter:
         producer (security, compression).
 
         Raises:
-            ValueError: the source is no CloudEvents source, or is one of Creditwell's own.
+            ValueError: the source is none, or is one of Creditwell's own; `kafka` names no broker; no such `fsync`.
             SpoolInUse: another process has the spool.
             TypeError: aiokafka does not know one of the options, or it is not yours to set.
         """
-        self.source = valid_source(source)
+        servers, options = arguments.valid_servers(kafka), arguments.valid_options(kafka_options or {})
+        self.source = arguments.valid_source(source)
         self.exit_timeout_seconds = exit_timeout_seconds
-        self.spool = Spool(Path(spool), max_bytes=spool_max_bytes, fsync=fsync)
+        self.spool = Spool(Path(spool), max_bytes=spool_max_bytes, fsync=arguments.valid_fsync(fsync))
         self.ids = uuid7s()
         self.mutex = threading.Lock()
         self.refused = 0
-        self.sender = Sender(self.spool, kafka, topic, kafka_options or {})
+        self.sender = Sender(self.spool, servers, topic, options)
         try:
             self.sender.start()
         except BaseException:
@@ -168,6 +170,8 @@ class Emitter:
                     f"usage: it was reported for {usage.team} by {usage.source}, and only they can void it"
                 )
             usage = usage.id
+        if isinstance(reason, str) and not reason.strip():
+            raise self.invalid("reason: it is empty; say why, for the team reads it beside the credits that return")
         data = {"usage_source": self.source, "usage_id": usage, "reason": reason}
         return self.keep(UsageVoidReported, "usage.voided.v1", team, data, at, id)
 
@@ -257,7 +261,7 @@ class Emitter:
         try:
             event: AnyUsage = model.model_validate(document)
         except ValidationError as error:
-            raise self.invalid("; ".join(map(in_callers_words, problems_of(document, error)))) from error
+            raise self.invalid("; ".join(map(arguments.in_callers_words, problems_of(document, error)))) from error
         if event.time - now > AHEAD_MAX:
             raise self.invalid(f"at: {event.time.isoformat()} lies ahead of this clock; report what has happened")
         try:
@@ -271,13 +275,13 @@ class Emitter:
 
     def checked(self, quantity: object) -> str:
         """A quantity as text, exact. Raises InvalidReport."""
-        text = quantity_text(quantity)
+        text = arguments.quantity_text(quantity)
         if text is None:
             kind = type(quantity).__name__
             raise self.invalid(
                 f"quantity: {quantity!r:.80} is a {kind}: pass a str such as '12.5', an int or a Decimal"
             )
-        if not PLAIN_QUANTITY.fullmatch(text) or not text.strip("0."):
+        if not arguments.PLAIN_QUANTITY.fullmatch(text) or not text.strip("0."):
             limits = "more than zero, with at most 12 digits before the point and 9 after it"
             raise self.invalid(f"quantity: {text!r:.80} is not one: pass a plain decimal, {limits}")
         return text

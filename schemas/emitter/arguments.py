@@ -1,15 +1,29 @@
 """What callers pass to the emitter: checked, and named in their own words when it is wrong."""
 
 import re
+from collections.abc import Mapping
 from decimal import Decimal
+from typing import Any, get_args
 
 from pydantic import TypeAdapter, ValidationError
 
 from ..facts import OURS
 from ..problems import problems_of
 from ..usage import QUANTITY, Source
+from .spool import Fsync
 
 PLAIN_QUANTITY = re.compile(QUANTITY)
+NOT_YOURS = {  # options of the client that the emitter's promises rest on, and why
+    "bootstrap_servers": "it is the argument kafka",
+    "acks": "a report leaves the spool when every replica that must have it has it",
+    "enable_idempotence": "the client must not write a report twice by itself",
+    "max_batch_size": "a batch of the spool has to fit",
+    "transactional_id": "reports are not sent in transactions",
+    "key_serializer": "keys and values are written as the contract says",
+    "value_serializer": "keys and values are written as the contract says",
+    "partitioner": "a team's partition is its shard",
+    "loop": "the emitter has one of its own",
+}
 ARGUMENTS = {  # what callers call the members of the event
     "subject": "team",
     "time": "at",
@@ -54,3 +68,27 @@ def in_callers_words(problem: str) -> str:
         if problem.startswith(member):
             return argument + problem.removeprefix(member)
     return problem
+
+
+def valid_servers(kafka: str) -> str:
+    """Where Kafka is. Raises ValueError for what no broker can be found at."""
+    if not all(len(server.split()) == 1 for server in kafka.split(",")):
+        raise ValueError(f"kafka: {kafka!r} names no broker; write host:port, several as kafka-1:9092,kafka-2:9092")
+    return kafka
+
+
+def valid_fsync(fsync: str) -> Fsync:
+    """How sure a report is of the disk. Raises ValueError."""
+    choices: tuple[Fsync, ...] = get_args(Fsync)
+    for choice in choices:
+        if fsync == choice:
+            return choice
+    raise ValueError(f"fsync: {fsync!r} is not one of {', '.join(choices)}")
+
+
+def valid_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options for the client that are the caller's to set. Raises TypeError, as the client does of others."""
+    for name, why in NOT_YOURS.items():
+        if name in options:
+            raise TypeError(f"kafka_options: {name} is not yours to set: {why}")
+    return dict(options)

@@ -19,6 +19,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 from aiokafka.partitioner import DefaultPartitioner
 
+from .logs import quieten_client
 from .spool import Spool, SpoolBatch
 
 BATCH_MAX_BYTES = 512 * 1024
@@ -111,6 +112,7 @@ class Sender:
 
     def run(self) -> None:
         """The thread."""
+        quieten_client()
         try:
             self.loop.run_until_complete(self.supervise())
         finally:
@@ -237,10 +239,10 @@ class Sender:
                 self.in_trouble(f"the spool can't be brought to the disk: {error}")
 
     def in_trouble(self, reason: str, error: Exception | None = None) -> None:
-        """Say once why nothing is delivered; `trouble` has the latest reason."""
-        first, self.trouble = self.trouble is None, reason
-        surprising = error is not None and not isinstance(error, KafkaError | OSError)
-        if first or surprising:
+        """Say once why nothing is delivered, and once what nobody expected; `trouble` has the latest reason."""
+        before, self.trouble = self.trouble, reason
+        surprising = error is not None and not isinstance(error, KafkaError | OSError) and reason != before
+        if before is None or surprising:
             waiting = f"{self.spool.pending()} reports wait in {self.spool.folder}"
             logger.warning("Kafka at %s: %s; %s", self.kafka, reason, waiting, exc_info=error if surprising else None)
 

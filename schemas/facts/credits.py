@@ -13,13 +13,14 @@ class CycleFact(Fact):
 
 
 class PlanAssigned(CycleFact, type="plan.assigned.v1"):
-    """A team got a plan; its first one is how the team came to exist."""
+    """A team got a plan, or another version of its plan; its first one is how the team came to exist."""
 
     plan: Name
     anchor: AwareDatetime
     zone: Name
     allowance_credits: UnsignedMicroCredits
     notice_threshold_credits: UnsignedMicroCredits = 0
+    version: int | None = None
     assigned_by: Name | None = None
 
 
@@ -64,7 +65,10 @@ class CreditsPurchased(CreditsFact, type="credits.purchased.v1"):
 
 
 class CreditsToppedUp(CreditsFact, type="credits.topped_up.v1"):
-    """An automatic charge succeeded and was answered by credits; they never expire."""
+    """An automatic charge succeeded and was answered by credits; they never expire.
+
+    `found_payment`: another life of the log had decided other amounts for the attempt, and these are what it asked for.
+    """
 
     credits: UnsignedMicroCredits
     attempt_id: Name
@@ -73,6 +77,7 @@ class CreditsToppedUp(CreditsFact, type="credits.topped_up.v1"):
     currency: Currency
     charge_id: Name | None = None
     receipt_url: str | None = None
+    found_payment: Literal[True] | None = None
 
 
 class CreditsGranted(CreditsFact, type="credits.granted.v1"):

@@ -29,7 +29,7 @@ from services.api.problems import problem
 from services.api.rate_limits import address_of
 from services.api.tokens import EVERY_TEAM, BadToken, Caller, TokenRole
 from services.credits.directory import read_admins
-from services.store.connect import Connection
+from services.store.connect import SESSION_LOST, Connection
 
 ANYONE = tuple(TokenRole)  # anyone signed in
 TeamId = Annotated[Id, Path(description="The team's id.")]
@@ -97,7 +97,12 @@ class CheckedRoute(APIRoute):
             await _check(exact, exact.path_params.get("team"), roles, for_every_team=for_every_team)
             if self.body_field is not None and await exact.body():
                 await exact.json()  # read here: whatever fails in FastAPI's own reading it calls a bad request
-            return await answer(exact)
+            try:
+                return await answer(exact)
+            except SESSION_LOST:
+                if request.method != "GET":
+                    raise
+                return await answer(exact)  # it only reads, and the session that died under it is replaced
 
         return check_and_answer
 

@@ -46,6 +46,7 @@ class ApiContext:
     simulations: Lanes  # one of each, for what is dear: a page of a download, a balance of the past
     downloads: Lanes
     past: Lanes
+    webhooks: Lanes  # two, for all that Stripe sends
     health: Health
     clock: Clock
     thin_events: Counter  # of Stripe's, which nobody can act upon

@@ -5,8 +5,9 @@ once their token was verified, so that inventing names fills no memory. As many 
 second) allows may come at once; they come back evenly, so that whoever is told to wait may go on after just that time
 (GCRA).
 
-Who fails to sign in is counted by address, after the failure; a webhook that Stripe has not signed counts as such. So a
-valid token or signature is never refused for what others do at its address, be it a whole company's or that of a proxy.
+Who fails to sign in is counted by address, after the failure, and so is, by itself, who sends webhooks that Stripe has
+not signed. So a valid token or signature is never refused for what others do at its address, be it a whole company's or
+that of a proxy, and a wrong secret for webhooks keeps nobody from signing in.
 The proxy's address is what counts, unless CREDITWELL_API_PROXIES trusts the proxy to name its own callers. In return
 bad tokens are looked at however many come, at 0.2 ms each.
 
@@ -58,6 +59,10 @@ class RateLimiter:
         self._addresses = _allowance(
             "addresses", failed, per_min, f"one address may fail to sign in {failed} times a minute"
         )
+        forged = settings.api_forged_webhooks_per_minute
+        self._webhooks = _allowance(
+            "webhooks", forged, per_min, f"one address may send {forged} webhooks a minute that Stripe has not signed"
+        )
         self._streams_max = settings.api_streams_per_caller
         self._opened: dict[str, Counter[str]] = {"streams": Counter(), "downloads": Counter()}
         self._sent_away = prometheus_client.Counter(
@@ -76,6 +81,10 @@ class RateLimiter:
     def failed(self, address: str) -> None:
         """Count a request from this address whose sign-in has failed. Raises as `let_in` does."""
         self._count(self._addresses, _neighbourhood(address))
+
+    def forged(self, address: str) -> None:
+        """Count a webhook from this address that Stripe has not signed. Raises as `let_in` does."""
+        self._count(self._webhooks, _neighbourhood(address))
 
     def streaming(self, caller: Caller) -> AbstractContextManager[None]:
         """A stream of the caller is open while the block runs. Raises as `let_in` does."""

@@ -9,6 +9,7 @@ from services.api.context import ApiContext
 from services.api.lanes import Lanes
 from services.api.rate_cards import CurrentRateCards
 from services.api.rate_limits import RateLimiter
+from services.api.routes.webhook import WEBHOOK_LANES
 from services.api.tokens import tokens_of
 from services.api.usage_producer import UsageProducer
 from services.api.watch import HeadWatch
@@ -18,10 +19,9 @@ from services.runtime.gc_tuning import look_for_garbage_in_passing
 from services.runtime.health import Health
 from services.runtime.http_protocol import Limits
 from services.runtime.http_server import listen
-from services.runtime.retry import keep_going
 from services.runtime.settings import Settings
 from services.runtime.settings_loading import catalog_of
-from services.store.connect import AWAY, RETRYABLE, Pool, connect_pool
+from services.store.connect import AWAY, Pool, connect_pool, connect_when_there
 
 CONNECTIONS = 10
 LOOK_SECONDS = 2.0
@@ -54,7 +54,7 @@ async def serve(
         settings=settings, pool=pool, tokens=tokens, rate_limiter=RateLimiter(settings, health.registry), catalog=catalog,
         cards=CurrentRateCards(pool), charges=charges, reports=UsageProducer(settings), watch=HeadWatch(pool, stop),
         lanes=Lanes(), simulations=Lanes(1), downloads=Lanes(1, patience_seconds=DOWNLOAD_PATIENCE_SECONDS),
-        past=Lanes(1), health=health, clock=clock,
+        past=Lanes(1), webhooks=Lanes(WEBHOOK_LANES), health=health, clock=clock,
         thin_events=Counter(
             "creditwell_stripe_thin_events", "Webhooks of Stripe's in their thin form: set up a destination with snapshots.",
             registry=health.registry,
@@ -79,23 +79,19 @@ async def serve(
 
 async def _connect(settings: Settings, stop: asyncio.Event, health: Health) -> Pool | None:
     """A pool as soon as the database answers; None if the process is told to stop before."""
-    pools: list[Pool] = []
 
-    async def connect() -> None:
-        pools.append(
-            await connect_pool(
-                settings.needed("database"),
-                process="api",
-                size=CONNECTIONS,
-                lease_seconds=settings.lease_seconds,
-                statement_timeout_ms=10_000,
-                settings=BY_INDEX,
-            )
+    async def connect() -> Pool:
+        return await connect_pool(
+            settings.needed("database"),
+            process="api",
+            size=CONNECTIONS,
+            lease_seconds=settings.lease_seconds,
+            statement_timeout_ms=10_000,
+            settings=BY_INDEX,
+            health=health,
         )
-        health.back("database")
 
-    await keep_going("database", connect, stop, health, away=RETRYABLE)
-    return pools[0] if pools else None
+    return await connect_when_there(connect, stop, health)
 
 
 async def _look_at_database(context: ApiContext, stop: asyncio.Event) -> None:

@@ -7,6 +7,7 @@ the card and the caps of the moment at which it was decided. What went back of a
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from projections.sold import purchase_differs, top_up_differs
 from projections.top_ups.decisions import attempt_of
 from projections.top_ups.months import month_of
 from projections.top_ups.state import TopUps, evolve
@@ -73,11 +74,7 @@ class MoneyAudit:
         if sold.purchase_id in self.answered:
             yield f"purchase {sold.purchase_id} brought credits before"
         self.answered.add(sold.purchase_id)
-        if (fact.credits, fact.pack) != (sold.credits, sold.pack):
-            yield f"{sold.pack} with {format_credits(sold.credits)} credits was sold, not {format_credits(fact.credits)}"
-        tax = (fact.tax_cents or 0) if sold.taxed else 0
-        if fact.currency != sold.currency or fact.charge_cents - sold.price_cents not in (0, tax):
-            yield f"{sold.price_cents} {sold.currency} were asked for, {fact.charge_cents} {fact.currency} were paid"
+        yield from purchase_differs(fact, sold)
 
     def _brought(self, stored: Stored, payment_id: str, credits: MicroCredits) -> Problems:
         if payment_id in self.payments:
@@ -122,10 +119,7 @@ class MoneyAudit:
         self.answered.add(fact.attempt_id)
         if request.found_payment not in (None, fact.payment_intent_id):
             yield f"attempt {fact.attempt_id} was taken over for {request.found_payment}"
-        if fact.credits != request.credits:
-            yield f"{format_credits(request.credits)} credits were decided, not {format_credits(fact.credits)}"
-        if (fact.charge_cents, fact.currency) != (request.charge_cents, request.currency):
-            yield f"{request.charge_cents} {request.currency} were decided, {fact.charge_cents} {fact.currency} were paid"
+        yield from top_up_differs(fact, request)
 
     def _reversal(self, fact: ChargeRefunded | ChargeDisputed | DisputeClosed) -> Problems:
         payment = self.payments.get(fact.payment_intent_id)

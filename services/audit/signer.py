@@ -25,7 +25,7 @@ from services.runtime.health import Health
 from services.runtime.logs import get_log
 from services.runtime.retry import Retry
 from services.runtime.settings import Settings, WrongSettings, advice
-from services.store.connect import AWAY, Connection, Pool, connect_pool
+from services.store.connect import AWAY, Connection, Pool, connect_pool, connect_when_there
 from services.store.read import heads
 
 PUBLISHED = "SELECT shard, position FROM checkpoints WHERE reader = 'relay'"
@@ -33,11 +33,18 @@ PUBLISHED = "SELECT shard, position FROM checkpoints WHERE reader = 'relay'"
 
 async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: Clock = system_clock) -> None:
     """Sign until told to stop."""
-    settings.require("database")
+    settings.require("database", *settings.outside_development("signing_key"))
     key = signing_key(settings)
-    pool = await connect_pool(
-        settings.needed("database"), process="signer", lease_seconds=settings.lease_seconds, size=1, projections=False
-    )
+
+    async def connect() -> Pool:
+        return await connect_pool(
+            settings.needed("database"), process="signer", lease_seconds=settings.lease_seconds, size=1,
+            projections=False, health=health,
+        )  # fmt: skip
+
+    pool = await connect_when_there(connect, stop, health)
+    if pool is None:
+        return
     signing = Signing(key, clock, settings.anchors, timedelta(seconds=settings.anchor_every_seconds), health)
     retry = Retry("database", AWAY, health=health, stop=stop)
     try:

@@ -12,18 +12,24 @@ by the command that needs them, so that `--help` is quick and a process loads on
     log         verify, replay, rebuild
     proofs      single entries, proved
     teams       one team: its balance, its activity
+    plans       what the catalog gives for them
     refused     usage that was not accepted
     notices     what the host product was told
+    topics      Kafka's topics: made, checked, mended
     halted      teams for which some work goes wrong
     reconcile   Stripe against the log
     showing     what commands share
 """
 
+import os
+from importlib.metadata import version
+from typing import Annotated
+
 import typer
 
-from services.cli import halted, log, notices, processes, proofs, reconcile, refused, teams
+from services.cli import halted, log, notices, plans, processes, proofs, reconcile, refused, teams, topics
 from services.runtime.settings import WrongSettings
-from services.runtime.settings_loading import exit_used_wrongly
+from services.runtime.settings_loading import exit_used_wrongly, say_used_wrongly, unknown_variables
 
 ANYTHING = {"allow_extra_args": True, "ignore_unknown_options": True}
 
@@ -34,6 +40,27 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # they would show local variables, and so secrets
     add_completion=False,
 )
+
+
+def _say_version(wanted: bool) -> None:  # noqa: FBT001 - as typer calls it
+    if wanted:
+        print(f"creditwell {version('creditwell')}")
+        raise typer.Exit
+
+
+@app.callback()
+def creditwell(
+    context: typer.Context,
+    *,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Which version this is.")
+    ] = False,
+) -> None:
+    """Meters the use of AI features in credits."""
+    if context.invoked_subcommand != "serve":  # which says it in its log
+        say_used_wrongly(*(f"warning: {sentence}" for sentence in unknown_variables(os.environ)))
+
+
 app.command()(processes.serve)
 app.command()(processes.migrate)
 app.command()(processes.token)
@@ -45,9 +72,11 @@ app.command()(proofs.prove)
 app.command()(log.replay)
 app.command()(log.rebuild)
 app.command()(reconcile.reconcile)
+app.add_typer(plans.app, name="plans")
 app.add_typer(refused.app, name="refused")
 app.add_typer(notices.app, name="notices")
 app.add_typer(halted.app, name="halted")
+app.add_typer(topics.app, name="topics")
 app.command()(processes.demo)
 app.command(context_settings=ANYTHING, add_help_option=False)(processes.bench)
 

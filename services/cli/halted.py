@@ -2,7 +2,7 @@
 
 import typer
 
-from services.cli.showing import AsJson, print_json, print_table, with_database
+from services.cli.showing import AsJson, print_json, print_table, to_the_second, with_database
 
 COLUMNS = ("since", "tried_at", "work", "name", "shard", "position", "why")
 
@@ -31,8 +31,6 @@ def list_halted(*, as_json: AsJson = False) -> None:
     if as_json:
         print_json({"items": [dict(row) for row in rows]})
     else:
-        print_table(
-            "Halted, oldest first", COLUMNS, [[row[column] for column in COLUMNS] for row in rows],
-            numbers=["shard", "position"],
-        )  # fmt: skip
+        shown = [[*map(to_the_second, row[:2]), *row[2:]] for row in map(tuple, rows)]
+        print_table("Halted, oldest first", COLUMNS, shown, numbers=["shard", "position"], prose=["why"])
     raise typer.Exit(1 if rows else 0)

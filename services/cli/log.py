@@ -118,13 +118,12 @@ def _as_json(verified: "Verified", seconds: float) -> dict[str, Any]:
 def _show(verified: "Verified", seconds: float) -> None:
     if verified.problems:
         shown = verified.problems[:SHOWN_MAX]
-        print_table("What is wrong, first place first", ("place", "what"), shown)
+        print_table("What is wrong, first place first", ("place", "what"), shown, prose=["what"])
         rest = len(verified.problems) - len(shown) + verified.more
         print(f"and {rest:,} more" if rest else "", end="\n" if rest else "")
     notes = f"{verified.checkpoints:,} signed checkpoints, {verified.anchors:,} anchors"
-    print(
-        f"{verified.facts:,} facts in {verified.blocks:,} blocks, {notes}: read in {seconds:,.1f} s, {verified.facts / seconds:,.0f}/s"
-    )
+    print(f"{verified.facts:,} facts in {verified.blocks:,} blocks, {notes}")
+    print(f"read in {seconds:,.1f} s, {verified.facts / seconds:,.0f}/s")
     if verified.verified_before:
         print(f"{verified.verified_before:,} older facts were verified before, up to the checkpoint that was given")
     if unsigned := max(0, verified.verified_before + verified.facts - verified.signed):

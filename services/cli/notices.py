@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import asyncpg
 import typer
 
-from services.cli.showing import AsJson, print_json, print_table, with_database
+from services.cli.showing import AsJson, print_json, print_table, to_the_second, with_database
 from services.runtime.settings_loading import exit_used_wrongly
 from services.store.connect import Connection
 
@@ -45,9 +45,9 @@ def list_notices(
     if as_json:
         print_json({"items": [dict(row) for row in rows], "states": {row["state"]: row["count"] for row in states}})
         return
-    print_table(
-        "Notices, newest first", COLUMNS, [[row[column] for column in COLUMNS] for row in rows], numbers=["tries"]
-    )
+    times = ("noticed_at", "due_at")
+    shown = [[to_the_second(row[column]) if column in times else row[column] for column in COLUMNS] for row in rows]
+    print_table("Notices, newest first", COLUMNS, shown, numbers=["tries"])
     print_table("Of each state", ("state", "notices"), map(tuple, states), numbers=["notices"])
 
 

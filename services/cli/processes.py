@@ -94,9 +94,9 @@ def token(
 
 
 def signing_key(*, as_json: AsJson = False) -> None:
-    """Make a key for the signer.
+    """Make a key for the signer: its private half for CREDITWELL_SIGNING_KEY, its public one for whoever verifies.
 
-    First the private half (CREDITWELL_SIGNING_KEY), then the public one (for `verify`).
+    The public half is what auditors keep (CREDITWELL_PUBLIC_KEY, `verify --public-key`).
     """
     from services.audit.checkpoints import new_key_pair
 
@@ -104,7 +104,8 @@ def signing_key(*, as_json: AsJson = False) -> None:
     if as_json:
         print_json({"signing_key": secret, "public_key": public})
     else:
-        print(f"{secret}\n{public}")
+        print(f"CREDITWELL_SIGNING_KEY={secret}")
+        print(f"CREDITWELL_PUBLIC_KEY={public}")
 
 
 def demo(

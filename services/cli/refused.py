@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import asyncpg
 import typer
 
-from services.cli.showing import FOUND_WRONG, AsJson, print_json, print_table, progress, with_database
+from services.cli.showing import FOUND_WRONG, AsJson, print_json, print_table, progress, to_the_second, with_database
 from services.runtime.errors import Unavailable
 from services.runtime.settings import Settings
 from services.runtime.settings_loading import exit_used_wrongly, load_settings
@@ -70,9 +70,8 @@ def list_refused(
     if as_json:
         print_json({"items": [dict(row) for row in rows], "reasons": {row["reason"]: row["count"] for row in reasons}})
         return
-    print_table(
-        "Refused, newest first", COLUMNS, [[row[column] for column in COLUMNS] for row in rows], numbers=["size"]
-    )
+    shown = [[to_the_second(row["refused_at"]), *(row[column] for column in COLUMNS[1:])] for row in rows]
+    print_table("Refused, newest first", COLUMNS, shown, numbers=["size"], prose=["detail"])
     print_table("Of each reason", ("reason", "records"), map(tuple, reasons), numbers=["records"])
 
 
@@ -97,7 +96,8 @@ def show(
     if as_json:
         print_json(document)
         return
-    print_table(f"Refused at {place}", ("", ""), [(key, value) for key, value in document.items() if key != "value"])
+    named = [(key, value) for key, value in document.items() if key != "value"]
+    print_table(f"Refused at {place}", ("what", "is"), named, prose=["is"])
     print(document["value"])
 
 

@@ -14,17 +14,21 @@ import asyncpg
 import typer
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
 from schemas.instants import instant
 from services.runtime.errors import Fenced, LogChanged, Refused, Unavailable
+from services.runtime.settings import WrongSettings
 from services.runtime.settings_loading import exit_used_wrongly, load_settings
-from services.store.connect import AWAY, Connection
+from services.store.connect import AWAY, Connection, connect
 
 FOUND_WRONG, NOT_NOW = 1, 3
 PLAIN_LINE_SECONDS = 10
+PROSE_WIDTH_MIN = 16
+WIDTH_ASKED = 10_000  # so that a table says how wide it would have to be
 
 UNITS = {"s": timedelta(seconds=1), "m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 
@@ -40,9 +44,7 @@ def with_database(work: Callable[[Connection], Awaitable[T]]) -> T:
 
 async def _with_database(url: str, work: Callable[[Connection], Awaitable[T]]) -> T:
     try:
-        connection = await asyncpg.connect(
-            url, server_settings={"application_name": "creditwell-cli", "timezone": "UTC"}
-        )
+        connection = await connect(url, process="cli")
         try:
             return await work(connection)
         finally:
@@ -51,10 +53,8 @@ async def _with_database(url: str, work: Callable[[Connection], Awaitable[T]]) -
         fail(FOUND_WRONG, str(wrong))
     except Unavailable as away:
         fail(NOT_NOW, str(away))
-    except (
-        asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError, asyncpg.ClientConfigurationError
-    ) as error:  # fmt: skip
-        exit_used_wrongly(f"CREDITWELL_DATABASE is wrong: {error}.")
+    except WrongSettings as wrong:
+        exit_used_wrongly(*wrong.sentences)
     except asyncpg.InsufficientPrivilegeError as error:
         exit_used_wrongly(f"the role of CREDITWELL_DATABASE may not do that: {error}.")
     except asyncpg.UndefinedTableError as error:
@@ -75,21 +75,53 @@ def print_json(document: object) -> None:
 
 
 def print_table(
-    title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, numbers: Iterable[str] = ()
+    title: str,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    numbers: Iterable[str] = (),
+    prose: Iterable[str] = (),
 ) -> None:
-    """A table for people; numbers line up on the right."""
+    """A table for people, no wider than their terminal, or than 80 columns where nobody looks.
+
+    Numbers line up on the right, prose is wrapped, and nothing else is ever broken: rows that are too wide are shown
+    one below the other, a line for each value.
+    """
+    screen, cells = console(), [["" if value is None else str(value) for value in row] for row in rows]
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-    right = set(numbers)
+    right, wrapped = set(numbers), set(prose)
     for column in columns:
-        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+        table.add_column(
+            column, justify="right" if column in right else "left", no_wrap=column not in wrapped, overflow="fold",
+            min_width=PROSE_WIDTH_MIN if column in wrapped else None,
+        )  # fmt: skip
+    for row in cells:
+        table.add_row(*map(Text, row))
+    roomy = screen.options.update(max_width=WIDTH_ASKED)
+    if Measurement.get(screen, roomy, table).minimum <= screen.width:
+        screen.print(table)
+    else:
+        _print_blocks(screen, title, columns, cells)
+
+
+def _print_blocks(screen: Console, title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    screen.print(Text(title, style="italic"))
     for row in rows:
-        table.add_row(*(Text("" if value is None else str(value)) for value in row))
-    console().print(table)
+        block = Table.grid(padding=(0, 2))
+        for name, cell in zip(columns, row, strict=True):
+            block.add_row(Text(name, style="dim"), Text(cell, overflow="fold"))
+        screen.print()
+        screen.print(block)
 
 
 def console() -> Console:
-    """Standard output; as wide as the content where nobody looks."""
-    return Console() if sys.stdout.isatty() else Console(width=200, no_color=True)
+    """Standard output, as wide as the terminal is."""
+    return Console() if sys.stdout.isatty() else Console(width=80, no_color=True)
+
+
+def to_the_second(instant: object) -> str | None:
+    """An instant of the API's as people read it in a table: `2026-11-23 10:15:30`, UTC."""
+    return None if instant is None else str(instant)[:19].replace("T", " ")
 
 
 def parse_instant(text: str | None, option: str) -> datetime | None:

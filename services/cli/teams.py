@@ -5,7 +5,15 @@ from typing import Annotated
 
 import typer
 
-from services.cli.showing import AsJson, TeamArgument, parse_instant, print_json, print_table, with_database
+from services.cli.showing import (
+    AsJson,
+    TeamArgument,
+    parse_instant,
+    print_json,
+    print_table,
+    to_the_second,
+    with_database,
+)
 from services.runtime.clock import system_clock
 from services.runtime.errors import Refused
 from services.runtime.settings_loading import catalog_of, exit_used_wrongly, load_settings
@@ -13,10 +21,10 @@ from services.store.connect import Connection
 
 BALANCE_LINES = (
     ("total", "Credits"), ("included", "  included"), ("additional", "  additional"), ("held", "Held"), ("available", "Available"),
-    ("plan", "Plan"), ("allowance", "  allowance per cycle"), ("next_refill_at", "  next refill"), ("top_up_enabled", "Top-ups"),
+    ("low_below", "  low below"), ("plan", "Plan"), ("allowance", "  allowance per cycle"), ("next_refill_at", "  next refill"), ("top_up_enabled", "Top-ups"),
     ("position", "Position"), ("as_of", "As of"),
 )  # fmt: skip
-ACTIVITY_COLUMNS = ("at", "type", "description", "member_id", "credits", "balance_after", "id")
+ACTIVITY_COLUMNS = ("recorded (UTC)", "what", "member", "credits", "after", "id")
 
 
 def balance(
@@ -27,7 +35,7 @@ def balance(
     as_json: AsJson = False,
 ) -> None:
     """What a team has: exact at the head of the log, or as of then."""
-    from services.api.routes.balances import balance_body
+    from services.api.wording.balances import balance_body
     from services.read_models.balances import ExactBalance, read_balance
     from services.read_models.history import balance_as_of, refuse_the_future
 
@@ -50,6 +58,7 @@ def balance(
         print_json(body)
         return
     shown = {**body, "top_up_enabled": "on" if body["top_up_enabled"] else "off"}
+    shown["available"] += ", low" if body["low"] else ""
     print_table(team, ("", "now" if then is None else "then"), [(label, shown[key]) for key, label in BALANCE_LINES])
 
 
@@ -81,5 +90,8 @@ def activity(
     if as_json:
         print_json({"items": items})
         return
-    rows = [[one[column] for column in ACTIVITY_COLUMNS] for one in items]
-    print_table(f"{team}, the last {days} days", ACTIVITY_COLUMNS, rows, numbers=("credits", "balance_after"))
+    rows = [
+        (to_the_second(one["recorded_at"]), *(one[key] for key in ("description", "member_id", "credits", "balance_after", "id")))
+        for one in items
+    ]  # fmt: skip
+    print_table(f"{team}, the last {days} days", ACTIVITY_COLUMNS, rows, numbers=("credits", "after"), prose=["what"])

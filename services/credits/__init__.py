@@ -2,6 +2,7 @@
 
     deciding     read first, then lock, then take in what came between
     plans        how a team comes to exist; its included credits
+    plan_versions  other credits for a plan, for every team that has it
     limits       what a member may use per day and month
     holds        credits set aside for work that runs
     hold_settlement  usage that names a hold settles it

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from services.store.connect import Connection
+from services.store.protocols import Reads
 from services.store.shards import shard_of
 
 TEAM = """
@@ -56,7 +57,7 @@ class DirectoryTeam:
         return tuple(member for member in self.members if member.role == "admin")
 
 
-async def read_directory(connection: Connection, team_id: str) -> DirectoryTeam | None:
+async def read_directory(connection: Reads, team_id: str) -> DirectoryTeam | None:
     """A team with its members; None for a team that does not exist. A team without a name goes by its id."""
     row = await connection.fetchrow(TEAM, shard_of(team_id), team_id)
     if row is None:

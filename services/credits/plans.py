@@ -3,13 +3,16 @@
 The first plan brings the team into being and its first refill along, in one transaction. An upgrade adds the difference
 of the allowances at once, a downgrade counts from the next cycle; the anchor stays, so cycles never move. Whoever goes
 up, down and up again within a cycle gets the difference once: what counts is what the cycle was given so far.
+
+A plan itself may change: the catalog says other credits for it. Then a team that has it gets its new version as a fact,
+and the new credits with its next cycle (`plan_versions` does it for all teams). An older catalog moves nobody back.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from schemas.catalog import Catalog
+from schemas.catalog import Catalog, Plan
 from schemas.cycles import UnknownZone, cycle, cycle_at, load_zone
 from schemas.facts import NO_ID, RATE_CARD_TEAM, CreditsRefilled, NewFact, PlanAssigned, is_id
 from schemas.places import Place
@@ -44,7 +47,7 @@ async def assign_plan(
     zone: str | None = None,
     assigned_by: str | None = None,
 ) -> PlanAssignment:
-    """Give a team its first plan, or another one, in the caller's transaction.
+    """Give a team its first plan, another one, or the catalog's version of its own, in the caller's transaction.
 
     Cycles are reckoned from `anchor` in `zone`: the moment of the first plan and UTC if nobody says. Both stay for
     ever.
@@ -56,16 +59,44 @@ async def assign_plan(
     if plan not in catalog.plans:
         raise Refused("unknown_plan", f"{plan!r:.140} is not sold: write one of {', '.join(catalog.plans)}")
     now = await lock_shard(connection, team_id)
-    standing = next(iter(await standings(connection, [team_id])), None)
+    standing = await _standing(connection, team_id)
     if standing is None:
         fact = _plan(catalog, plan, _anchor(anchor, now), _zone(zone), assigned_by)
         return await _assign_first(connection, team_id, fact, now)
     last = standing.plan
     _check_fixed(last, anchor, zone)
-    if last.plan == plan:
+    if last.plan == plan and not has_changed(last, catalog.plans[plan]):
         return PlanAssignment(standing.place, last.plan, last.anchor, last.zone, changed=False)
     fact = _plan(catalog, plan, last.anchor, last.zone, assigned_by)
     return await _assign_next(connection, team_id, fact, standing, now)
+
+
+async def renew_plan(connection: Connection, catalog: Catalog, team_id: str, assigned_by: str) -> bool:
+    """Give a team the catalog's version of the plan that it has, in the caller's transaction; False if it has it.
+
+    Raises:
+        Refused: unknown_zone.
+    """
+    now = await lock_shard(connection, team_id)
+    standing = await _standing(connection, team_id)
+    last = standing.plan if standing is not None else None
+    sold = catalog.plans.get(last.plan) if last is not None else None
+    if standing is None or last is None or sold is None or not has_changed(last, sold):
+        return False
+    fact = _plan(catalog, last.plan, last.anchor, last.zone, assigned_by)
+    await _assign_next(connection, team_id, fact, standing, now)
+    return True
+
+
+def has_changed(assigned: PlanAssigned, sold: Plan) -> bool:
+    """True if the catalog gives other credits for a plan than were assigned, and is not older than that."""
+    gives = (sold.allowance_credits, sold.notice_threshold_credits)
+    return not is_older(sold, assigned) and gives != (assigned.allowance_credits, assigned.notice_threshold_credits)
+
+
+def is_older(sold: Plan, assigned: PlanAssigned) -> bool:
+    """True if a team has a newer version of a plan than the catalog."""
+    return sold.version < (assigned.version or 1)
 
 
 def check_team_id(team_id: str) -> None:
@@ -78,6 +109,18 @@ def check_team_id(team_id: str) -> None:
         raise Refused("invalid_team", f"{team_id!r:.140} can't be a team: {NO_ID}")
     if team_id == RATE_CARD_TEAM:
         raise Refused("invalid_team", f"{RATE_CARD_TEAM!r} is the product itself and can't be a team")
+
+
+async def _standing(connection: Connection, team_id: str) -> Standing | None:
+    try:
+        return next(iter(await standings(connection, [team_id])), None)
+    except UnknownZone as unknown:
+        raise _strange(unknown) from unknown
+
+
+def _strange(unknown: UnknownZone) -> Refused:
+    """A newer build brought the team into being, or an older one did."""
+    return Refused("unknown_zone", f"this build can't reckon the team's cycles: {unknown}")
 
 
 def _anchor(anchor: datetime | None, now: datetime) -> datetime:
@@ -107,7 +150,7 @@ def _plan(catalog: Catalog, plan: str, anchor: datetime, zone: str, assigned_by:
     sold = catalog.plans[plan]
     return PlanAssigned(
         plan=plan, anchor=anchor, zone=zone, allowance_credits=sold.allowance_credits,
-        notice_threshold_credits=sold.notice_threshold_credits, assigned_by=assigned_by,
+        notice_threshold_credits=sold.notice_threshold_credits, version=sold.version, assigned_by=assigned_by,
     )  # fmt: skip
 
 
@@ -120,10 +163,15 @@ async def _assign_first(connection: Connection, team_id: str, fact: PlanAssigned
 async def _assign_next(
     connection: Connection, team_id: str, fact: PlanAssigned, previous: Standing, now: datetime
 ) -> PlanAssignment:
+    try:
+        load_zone(fact.zone)
+    except UnknownZone as unknown:
+        raise _strange(unknown) from unknown
     # Cycles that began under the old plan are refilled by the old plan, so they go before the change.
     due = await refills_due(connection, [team_id], now)
     following = NewFact(team_id, PLANS, numbered("plan", number_of(previous.plan_id) + 1), now, fact)
-    added = await _upgrade(connection, following, fact, [new.fact for new in due], now)
+    other = fact.plan != previous.plan.plan  # a new version of the same plan counts from the next cycle
+    added = await _upgrade(connection, following, fact, [new.fact for new in due], now) if other else []
     return await _append(connection, [*due, following, *added], following, fact)
 
 

@@ -73,8 +73,9 @@ async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: 
 
     async def work() -> None:
         pool = await connect_pool(
-            settings.needed("database"), process="refill", lease_seconds=settings.lease_seconds, size=1
-        )
+            settings.needed("database"), process="refill", lease_seconds=settings.lease_seconds, size=1,
+            health=health,
+        )  # fmt: skip
         async with pool, pool.acquire() as connection:
             if "balance" not in await live_versions(connection):
                 raise Unavailable("the projector has not made its tables yet")

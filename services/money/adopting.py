@@ -12,11 +12,13 @@ from typing import NamedTuple
 from uuid import UUID
 
 from schemas.catalog import Catalog
+from schemas.credits import MicroCredits
 from schemas.facts import CreditsPurchased, NewFact, PurchaseRequested, TopUpIntentCreated, TopUpRequested
 from schemas.money import format_money
 from services.money.checkout.purchases import identity_of
-from services.money.stamps import PaymentRequest, Stamps, has_stamp, kind_of
-from services.money.stripe_client import Checkout, Intent
+from services.money.reversals import append_reversals, read_account, seen_of
+from services.money.stamps import Kind, PaymentRequest, Stamps, has_stamp, kind_of
+from services.money.stripe_client import Checkout, Dispute, Intent
 from services.money.top_ups.attempts import REOPEN, STRIPE, TOP_UPS, append_top_up, fold_top_ups
 from services.money.top_ups.crediting import answer_of, credit_top_up, read_request
 from services.store.append import append, lock_shard
@@ -45,10 +47,11 @@ SETTLED = """
 
 @dataclass(frozen=True, slots=True)
 class PaidIntent:
-    """An intent that has succeeded, and the page on which it was paid, if there was one."""
+    """An intent that has succeeded, its disputes, and the page on which it was paid, if there was one."""
 
     intent: Intent
     page: Checkout | None = None
+    disputes: tuple[Dispute, ...] = ()
 
 
 class Doubt(NamedTuple):
@@ -78,21 +81,19 @@ async def believe(
     if over not in (0, tax):
         expected = format_money(request.amount_cents, intent.currency)
         return Doubt(f"{money} were paid, and we had asked for {expected}", differs=True)
-    if not _is_price(catalog, request) and not await connection.fetchval(
+    priced = is_price(catalog, request.kind, request.credits, request.amount_cents, request.currency)
+    if not priced and not await connection.fetchval(
         ASKED_BEFORE, shard_of(team_id), team_id, request.credits, request.amount_cents, request.currency
     ):
         return Doubt(f"{money} were paid, which is not what the catalog asks for so many credits", differs=True)
     return request
 
 
-def _is_price(catalog: Catalog, request: PaymentRequest) -> bool:
-    if request.kind == "top-up":
-        priced = (catalog.top_up_charge_cents(request.credits), catalog.top_up.currency)
-        return priced == (request.amount_cents, request.currency)
-    return any(
-        (pack.credits, pack.prices.get(request.currency)) == (request.credits, request.amount_cents)
-        for pack in catalog.packs.values()
-    )
+def is_price(catalog: Catalog, kind: Kind, credits: MicroCredits, amount_cents: int, currency: str) -> bool:
+    """True if the catalog asks this for so many credits now."""
+    if kind == "top-up":
+        return (catalog.top_up_charge_cents(credits), catalog.top_up.currency) == (amount_cents, currency)
+    return any((pack.credits, pack.prices.get(currency)) == (credits, amount_cents) for pack in catalog.packs.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,17 +129,22 @@ async def owed(
 async def give(connection: Connection, team_id: str, due: Owed) -> None:
     """Give a payment its credits, in the caller's transaction, under the lock under which it was found to be owed them.
 
-    An attempt that the log does not know is requested, created and credited at once.
+    An attempt that the log does not know is requested, created and credited at once. What of the money went back
+    meanwhile takes its part of the credits back in the same transaction.
     """
     now, intent, request = await lock_shard(connection, team_id), due.payment.intent, due.request
     if due.attempt_id is None:
         assert request is not None, "a purchase that the log knows is followed by its page"
         await _give_purchase(connection, request, due.payment, now)
-        return
-    if not due.requested and request is not None:
-        await _request(connection, request, intent, now)
-    credits = request.credits if request is not None else None
-    await credit_top_up(connection, team_id, due.attempt_id, intent, credits=credits)
+    else:
+        if not due.requested and request is not None:
+            await _request(connection, request, intent, now)
+        credits = request.credits if request is not None else None
+        await credit_top_up(connection, team_id, due.attempt_id, intent, credits=credits)
+    if intent.refunded_cents or due.payment.disputes:
+        account = await read_account(connection, team_id, intent.id)
+        assert account is not None, f"{intent.id} has brought credits a moment ago"
+        await append_reversals(connection, team_id, account, seen_of(intent, due.payment.disputes, account))
 
 
 async def adopt(connection: Connection, stamps: Stamps, catalog: Catalog, team_id: str, payment: PaidIntent) -> bool:

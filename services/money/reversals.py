@@ -117,13 +117,18 @@ async def ask(charges: Charges, account: Account) -> PaymentAtStripe:
     return seen_of(intent, disputes, account)
 
 
-def seen_of(intent: Intent, disputes: tuple[Dispute, ...], account: Account) -> PaymentAtStripe:
-    """Stripe's answers as an account understands them. A dispute in another currency counts for the whole charge."""
+def seen_of(intent: Intent, disputes: tuple[Dispute, ...], account: Account | None) -> PaymentAtStripe:
+    """Stripe's answers as an account understands them. A dispute in another currency counts for the whole charge.
+
+    Without an account, where nothing was credited yet, the charge is the intent's.
+    """
+    currency = account.currency if account is not None else intent.currency
+    charge_cents = account.charge_cents if account is not None else intent.amount_cents
     return PaymentAtStripe(
         intent.refunded_cents,
         {
             dispute.id: Disputed(
-                dispute.amount_cents if dispute.currency == account.currency else account.charge_cents,
+                dispute.amount_cents if dispute.currency == currency else charge_cents,
                 dispute.course,
                 dispute.reason,
             )

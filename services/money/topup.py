@@ -59,8 +59,9 @@ async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: 
 
     async def charge() -> None:
         pool = await connect_pool(
-            settings.needed("database"), process="topup", lease_seconds=settings.lease_seconds, size=WORKERS // 2
-        )
+            settings.needed("database"), process="topup", lease_seconds=settings.lease_seconds, size=WORKERS // 2,
+            health=health,
+        )  # fmt: skip
         async with pool, charges_of(settings) as charges:
             worker = Worker(pool, Charging(pool, charges, catalog, owner), catalog, owner, health, figures)
             await _serve(settings, worker, stop)

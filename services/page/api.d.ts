@@ -32,13 +32,15 @@ declare namespace Api {
     name: string;
   }
 
-  /** What a team has: total = included + additional, available = total - held. */
+  /** What a team has: total = included + additional, available = total - held. `low`: fewer are available than `low_below`, the threshold of top-ups or, where they are off, the plan's. */
   interface Balance {
     total: string;
     included: string;
     additional: string;
     held: string;
     available: string;
+    low: boolean;
+    low_below: string;
     allowance: string;
     next_refill_at: string | null;
     plan: string;
@@ -85,7 +87,7 @@ declare namespace Api {
     receipt_url?: string | null;
   }
 
-  /** What the next top-up adds and charges. `now` if the balance is low already: at once, unless `not_now` says what is in the way. */
+  /** What the next top-up adds and charges. `now` if the balance is low already: at once, unless `not_now` says what is in the way. A cap that is too small for the next one, or a plan without top-ups, is said before the balance is low. */
   interface ChargePreview {
     credits: string;
     amount: number;

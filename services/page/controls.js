@@ -66,6 +66,10 @@ export const controls = css`
     border: 1px solid light-dark(#8b8e97, #6f727d);
     border-radius: 9px;
   }
+  input[aria-invalid="true"] {
+    border-color: var(--bad);
+    outline-color: var(--bad);
+  }
   input[type="radio"], input[type="checkbox"] {
     width: 18px;
     height: 18px;

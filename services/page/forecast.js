@@ -9,14 +9,14 @@ const CYCLE = 30; // days, for refills after the next one
 const FAR = 60; // days; farther nobody should look
 
 /**
- * What a team used on each day since its first use in the last month, oldest first and without today. A help: where it does not load, empty.
+ * What a team used on each day since its first use in the last month, oldest first and without today. Throws what the API says where it
+ * does not load.
  *
  * @param {Session} session
  * @returns {Promise<number[]>}
  */
 export async function usedByDay(session) {
-  const answer = await session.share(PACE_DAYS).catch(() => null);
-  if (!answer?.items.length) return [];
+  const answer = await session.share(PACE_DAYS);
   const { since } = answer;
   const items = /** @type {Api.UsedOnDay[]} */ (answer.items); // as asked for
   const used = new Map(items.map(({ day, credits }) => [day, Number(credits)]));

@@ -2,6 +2,7 @@
 
 const NAMED_MAX = 6; // series with a colour of their own; the others are one
 const REST = "\u0000rest";
+const NOBODY = { feature: "Work under a hold", member: "Nobody in particular" }; // held credits may be captured without a feature
 
 /**
  * @typedef {{ since: string, days: number, items: Api.UsedOnDay[], features: Map<string, string>, members: Map<string, string> }} Known
@@ -47,7 +48,7 @@ export function stacked(known, by) {
     .map(([key]) => key);
   const named = ranked.length > NAMED_MAX + 1 ? ranked.slice(0, NAMED_MAX) : ranked;
   const names = by === "feature" ? known.features : known.members;
-  const series = named.map((key, place) => ({ key, name: names.get(key) ?? (key || "Nobody in particular"), look: `s${place + 1}` }));
+  const series = named.map((key, place) => ({ key, name: names.get(key) ?? (key || NOBODY[by]), look: `s${place + 1}` }));
   if (named.length < ranked.length) series.push({ key: REST, name: `${ranked.length - named.length} others`, look: "s7" });
   for (const { amounts } of days) {
     const rest = ranked.slice(named.length).reduce((sum, key) => sum + (amounts.get(key) ?? 0), 0);

@@ -32,9 +32,10 @@ export const credits = (text) => withMinus(exact.format(asNumber(text)));
  * @param {string} text
  */
 export function creditsInTwo(text) {
-  const said = credits(text);
-  const point = said.indexOf(POINT);
-  return point < 0 ? [said, ""] : [said.slice(0, point), said.slice(point)];
+  const parts = exact.formatToParts(asNumber(text)).map(({ type, value }) => ({ type, value: withMinus(value) }));
+  const point = parts.findIndex(({ type }) => type === "decimal");
+  const [whole, fraction] = point < 0 ? [parts, []] : [parts.slice(0, point), parts.slice(point)];
+  return [whole, fraction].map((piece) => piece.map(({ value }) => value).join(""));
 }
 
 /**
@@ -161,12 +162,13 @@ function decimal(amount, digits) {
 }
 
 /**
- * Numbers and money in a sentence that the server made, as the reader's language writes them: "24.00 USD" becomes "$24.00".
+ * Numbers and money in a sentence that the server made, as the reader's language writes them: "24.00 USD" becomes "$24.00". A number behind
+ * a # is a name.
  *
  * @param {string} said
  */
 export const inOwnNumbers = (said) =>
-  said.replace(/(\d[\d,]*(?:\.\d+)?)( [A-Z]{3}\b)?/g, (_, number, currency) => {
+  said.replace(/(?<![#\d])(\d[\d,]*(?:\.\d+)?)( [A-Z]{3}\b)?/g, (_, number, currency) => {
     const plain = number.replaceAll(",", "");
     return currency ? currencyFormat(currency.trim()).format(plain) : exact.format(plain);
   });
@@ -183,45 +185,16 @@ export function moneyEach({ amount, currency, credits: count }) {
 }
 
 /**
- * A sign like $, for beside a field.
+ * A field for money with its currency's sign on the side where the reader's language has it.
  *
  * @param {string} currency
+ * @param {Node} field
  */
-export const currencySign = (currency) =>
-  currencyFormat(currency)
-    .formatToParts(0)
-    .find(({ type }) => type === "currency")?.value ?? currency;
-
-const parts = exact.formatToParts(12345.6);
-const GROUP = parts.find(({ type }) => type === "group")?.value ?? ",";
-const POINT = parts.find(({ type }) => type === "decimal")?.value ?? ".";
-const DIGITS = [...new Intl.NumberFormat(undefined, { useGrouping: false }).format(9876543210)].reverse(); // the locale's own, from 0 to 9
-
-/**
- * What somebody typed, as the decimal string that the API takes; null if it is no amount.
- *
- * @param {string} text
- * @returns {string | null}
- */
-export function typed(text) {
-  const digits = text.replace(/\p{Nd}/gu, (digit) => (DIGITS.includes(digit) ? String(DIGITS.indexOf(digit)) : digit));
-  const plain = digits
-    .replaceAll(GROUP, "")
-    .replace(/[\s\u00a0\u202f$€£¥]/g, "")
-    .replace(POINT, ".");
-  return /^\d{1,12}(\.\d{1,6})?$/.test(plain) ? plain : null;
-}
-
-/**
- * Money that somebody typed, in minor units; null if it is none.
- *
- * @param {string} text
- * @param {string} currency
- */
-export function typedMoney(text, currency) {
-  const digits = places(currencyFormat(currency));
-  const [, whole, part = ""] = /^(\d+)(?:\.(\d+))?$/.exec(typed(text) ?? "") ?? [];
-  return whole === undefined || part.length > digits ? null : Number(whole + part.padEnd(digits, "0"));
+export function withCurrency(currency, field) {
+  const parts = currencyFormat(currency).formatToParts(0);
+  const place = parts.findIndex(({ type }) => type === "currency");
+  const sign = parts[place]?.value ?? currency;
+  return place === 0 ? [sign, field] : [field, `\u00a0${sign}`];
 }
 
 /**
@@ -230,7 +203,9 @@ export function typedMoney(text, currency) {
  * @param {Api.Money} money
  */
 export function moneyField({ amount, currency }) {
-  return exact.format(decimal(amount, places(currencyFormat(currency))));
+  const digits = places(currencyFormat(currency));
+  const shown = amount % 10 ** digits ? digits : 0;
+  return new Intl.NumberFormat(undefined, { minimumFractionDigits: shown, maximumFractionDigits: shown }).format(decimal(amount, digits));
 }
 
 const PER = { use: "per use", second: "per second", character: "per character", gb_day: "per GB/day" };

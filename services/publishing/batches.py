@@ -45,9 +45,16 @@ class Batches:
 
     async def send(self) -> None:
         """Hand the batches to the producer, which sends them in the background."""
-        for partition, builder in self.builders.items():
+        for builder in self.builders.values():
             builder.close()
-            self.acks.add(await self.producer.send_batch(builder, self.topic, partition=partition))
+        self.acks.update(
+            await asyncio.gather(
+                *(
+                    self.producer.send_batch(builder, self.topic, partition=partition)
+                    for partition, builder in self.builders.items()
+                )
+            )
+        )
 
     async def acknowledged(self, stop: asyncio.Event, health: Health) -> None:
         """Wait for Kafka, for as long as it takes or, when told to stop, some seconds more.
@@ -79,6 +86,19 @@ class Batches:
             health.away(AWAY_NAME, repr(away))
         else:
             health.back(AWAY_NAME)
+
+
+def shares(behind: Mapping[int, int], most: int) -> dict[int, int]:
+    """How many facts of each shard go into a round of so many, at least one of each.
+
+    Whoever needs less than an equal share leaves the rest to the others, so one shard far behind fills the round alone.
+    """
+    given: dict[int, int] = {}
+    left = most
+    for count, (shard, facts) in enumerate(sorted(behind.items(), key=lambda item: (item[1], item[0]))):
+        given[shard] = max(1, min(facts, left // (len(behind) - count)))
+        left -= given[shard]
+    return given
 
 
 def fill(batches: Batches, facts: Mapping[int, Sequence[Stored]]) -> dict[int, int]:

@@ -73,6 +73,7 @@ async def notify(
             lease_seconds=settings.lease_seconds,
             size=1,
             projections=False,
+            health=health,
         )
         async with (
             pool,

@@ -26,21 +26,24 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from schemas.topics import EVENTS, RECORD_BYTES_MAX, REFUSED, USAGE
-from services.publishing.batches import AWAY_NAME, BATCH_BYTES, GOODBYE_SECONDS, Batches, Headers, fill
+from services.publishing.batches import AWAY_NAME, BATCH_BYTES, GOODBYE_SECONDS, Batches, Headers, fill, shares
 from services.publishing.notices import notify
 from services.runtime import kafka
 from services.runtime.clock import Clock, system_clock
 from services.runtime.crashpoints import crashpoint
 from services.runtime.health import Health
+from services.runtime.kafka.assurance import Assurance
 from services.runtime.logs import get_log
 from services.runtime.retry import keep_going
 from services.runtime.settings import Settings
 from services.store.claims import Claims
 from services.store.connect import AWAY, RETRYABLE, Connection, connect_pool
-from services.store.read import read_after
+from services.store.read import read_round
 from services.store.shards import partition_of
 
-ROUND_FACTS = 4_000  # some 3 MB: read, sent and acknowledged well within the lease
+# Read, sent and acknowledged well within the lease. Of a fact the bytes of its body count; the usual has 500.
+ROUND_FACTS = 4_000
+ROUND_BYTES = 8 * 1024 * 1024
 ROUND_REFUSED_BYTES = 4 * 1024 * 1024
 IDLE_SECONDS = 0.01
 REFUSED_SECONDS = 0.2
@@ -73,6 +76,7 @@ REFUSED_AFTER = """
 async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: Clock = system_clock) -> None:
     """Publish until told to stop. What is away is waited for; anything else that goes wrong ends the process."""
     del clock  # nothing here depends on the time of day
+    settings.require("kafka", "database", *(("notice_secret",) if settings.notice_url is not None else ()))
     owner = f"relay-{uuid4()}"
     claims, refused = (Claims(reader, owner, settings.lease_seconds) for reader in ("relay", "relay-refused"))
 
@@ -83,6 +87,7 @@ async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: 
             lease_seconds=settings.lease_seconds,
             size=1,
             projections=False,
+            health=health,
         )
         async with pool, _producer(settings) as producer, pool.acquire() as connection:
             await claims.leave(connection)  # what a broken connection left claimed need not wait for the lease
@@ -92,6 +97,7 @@ async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: 
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(keep_going(AWAY_NAME, relay, stop, health, away=(*RETRYABLE, KafkaError)))
         tasks.create_task(notify(settings, stop, health))
+        tasks.create_task(Assurance(settings, health, EVENTS, REFUSED).until_told(stop))
 
 
 async def _relay(facts: "Relaying", refused: Claims) -> None:
@@ -190,9 +196,10 @@ class Relaying:
         if not behind:
             self.health.beat("relay")
             return None
-        facts = await read_after(
-            self.connection, {shard: positions[shard] for shard in behind}, max(1, ROUND_FACTS // len(behind))
-        )
+        facts = await read_round(
+            self.connection, {shard: positions[shard] for shard in behind}, shares(behind, ROUND_FACTS),
+            ROUND_BYTES // len(behind),
+        )  # fmt: skip
         crashpoint("relay:read")
         batches = Batches(self.producer, EVENTS, len(await self.producer.partitions_for(EVENTS)))
         return Round(batches, fill(batches, facts))

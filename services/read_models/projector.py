@@ -25,7 +25,7 @@ from services.runtime.health import Health
 from services.runtime.retry import keep_going
 from services.runtime.settings import Settings
 from services.store.claims import Claims
-from services.store.connect import AWAY, Connection, Pool, connect_pool
+from services.store.connect import AWAY, Connection, Pool, connect_pool, connect_when_there
 from services.store.halts import EVERYBODYS, Halts
 from services.store.read import heads, read_after
 
@@ -103,9 +103,16 @@ class HaltedShards:
 
 async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: Clock = system_clock) -> None:
     """Run until told to stop."""
-    pool = await connect_pool(
-        settings.needed("database"), process="projector", size=3, lease_seconds=settings.lease_seconds
-    )
+    database = settings.needed("database")
+
+    async def connect() -> Pool:
+        return await connect_pool(
+            database, process="projector", size=3, lease_seconds=settings.lease_seconds, health=health
+        )
+
+    pool = await connect_when_there(connect, stop, health)
+    if pool is None:
+        return
     claims = Claims(PROJECTOR, f"projector-{uuid4()}", settings.lease_seconds)
     folded = Counter("creditwell_projected_facts", "Facts folded into the live projections", registry=health.registry)
     try:

@@ -17,15 +17,13 @@ from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 
-import asyncpg
-
 from projections.versions import VIEWS, at_version, shape_of, tables
 from services.read_models.balances import PROJECTOR
 from services.read_models.projecting import Projecting
 from services.runtime.errors import Fenced, LogChanged
 from services.runtime.gc_tuning import stop_looking_for_garbage
 from services.store.claims import Claims
-from services.store.connect import Connection
+from services.store.connect import Connection, connect
 from services.store.read import read_after
 from services.store.shards import SHARDS
 
@@ -37,7 +35,8 @@ PROGRESS_SECONDS = 0.2
 
 FOLDED = "SELECT coalesce(sum(position), 0)::bigint FROM checkpoints WHERE reader = $1"
 
-ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(hashtext('creditwell:projections'))"
+# No advisory lock, which whoever may connect can take: this one is for those who may write there.
+ONE_AT_A_TIME = "LOCK TABLE projections IN SHARE ROW EXCLUSIVE MODE"
 SHARED = "SELECT share_projection($1::text::regclass)"
 LIVE = "SELECT name, version FROM projections"
 GO_LIVE = """
@@ -111,7 +110,7 @@ async def rebuild(
     With `shadow` the live versions stay as they are. `on_facts` hears now and then how many facts are folded, of how
     many. What comes back are the first rows that differ, by table: nothing, when the rebuilt ones say the same.
     """
-    connection = await asyncpg.connect(database, server_settings={"timezone": "UTC"})
+    connection = await connect(database, process="rebuild")
     try:
         await ensure_projections(connection)
         version = await begin(connection)
@@ -148,7 +147,7 @@ def _build_alone(database: str, version: int, shards: list[int]) -> int:
     stop_looking_for_garbage()
 
     async def run() -> int:
-        connection = await asyncpg.connect(database, server_settings={"timezone": "UTC"})
+        connection = await connect(database, process="rebuild")
         try:
             return await build(connection, version, shards, f"rebuild-{os.getpid()}")
         finally:

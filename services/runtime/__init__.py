@@ -7,7 +7,7 @@ running           one process, from its start to its exit code
 supervisor        all of them as children of one
 clock             the time as an argument; waiting that hears the stop
 retry             waiting for what is away
-kafka             Kafka's clients, made from the settings
+kafka             Kafka's clients, made from the settings, their tokens, and the topics
 errors            the three kinds of failure
 health            alive, ready, getting on?
 http_server       an application on an address

@@ -6,6 +6,7 @@ says 503. Where one kind of work waits for somebody else (a transaction that was
 its reason, and nobody's standstill.
 """
 
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 STUCK_SECONDS = 30
+PARTITION = re.compile(r"(.+)-\d+", re.ASCII)  # usage-17: partition 17 of usage
 HALTED_MAX = 100  # named in one answer; `creditwell halted list` has all of them
 
 
@@ -53,6 +55,7 @@ class Health:
     absent: dict[str, str] = field(default_factory=dict)
     held_up: dict[str, HeldUp] = field(default_factory=dict)
     halted: dict[tuple[str, str], str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)  # what was seen at the start, and is worth knowing
     back_at: float = 0.0
     is_ready: bool = False
 
@@ -114,8 +117,27 @@ class Health:
             and max(work.moved_at, work.behind_since, self.back_at) < too_long_ago
         ]
 
+    def worst(self) -> dict[str, tuple[str, WorkProgress]]:
+        """For each kind of work, what of it is furthest behind, by name: of a topic one of its partitions."""
+        kinds: dict[str, tuple[str, WorkProgress]] = {}
+        for name, work in self.work.items():
+            kind = kind_of(name)
+            if kind not in kinds or _how_far_behind(work) > _how_far_behind(kinds[kind][1]):
+                kinds[kind] = name, work
+        return kinds
+
     def _work(self, name: str) -> WorkProgress:
         return self.work.setdefault(name, WorkProgress(moved_at=self.now()))
+
+
+def kind_of(name: str) -> str:
+    """The kind of some work: that of all partitions of a topic is one, and one series of metrics."""
+    partition = PARTITION.fullmatch(name)
+    return name if partition is None else partition[1]
+
+
+def _how_far_behind(work: WorkProgress) -> tuple[int, float]:
+    return work.lag, -work.moved_at if work.lag else work.moved_at
 
 
 def health_routes(health: Health) -> list[Route]:
@@ -124,8 +146,8 @@ def health_routes(health: Health) -> list[Route]:
     async def healthz(_: Request) -> Response:
         stuck = health.stuck()
         work = {
-            name: {"lag": work.lag, "seconds_since_progress": round(health.now() - work.moved_at, 1)}
-            for name, work in health.work.items()
+            kind: {"lag": work.lag, "seconds_since_progress": round(health.now() - work.moved_at, 1), "worst": name}
+            for kind, (name, work) in health.worst().items()
         }
         held_up = {name: held.why for name, held in health.held_up.items()}
         halted = [
@@ -133,7 +155,7 @@ def health_routes(health: Health) -> list[Route]:
         ]
         body = {
             "status": "stuck" if stuck else "alive", "process": health.process, "stuck": stuck, "work": work,
-            "held_up": held_up, "halted": halted,
+            "held_up": held_up, "halted": halted, "notes": health.notes,
         }  # fmt: skip
         return JSONResponse(body, 503 if stuck else 200)
 
@@ -165,13 +187,17 @@ class _Gauges(Collector):
 
     def collect(self) -> Iterator[Metric]:
         health, now = self._health, self._health.now()
-        lag = GaugeMetricFamily("creditwell_lag", "How much of this work waits.", labels=["process", "work"])
+        lag = GaugeMetricFamily(
+            "creditwell_lag",
+            "How much of this work waits; of a topic, in its worst partition.",
+            labels=["process", "work"],
+        )
         idle = GaugeMetricFamily(
             "creditwell_progress_age_seconds", "Since when nothing of this work moved.", labels=["process", "work"]
         )
-        for name, work in health.work.items():
-            lag.add_metric([health.process, name], work.lag)
-            idle.add_metric([health.process, name], now - work.moved_at)
+        for kind, (_, work) in health.worst().items():
+            lag.add_metric([health.process, kind], work.lag)
+            idle.add_metric([health.process, kind], now - work.moved_at)
         ready = GaugeMetricFamily("creditwell_ready", "1 while the process can do its work.", labels=["process"])
         ready.add_metric([health.process], int(health.is_ready and not health.absent))
         stuck = GaugeMetricFamily("creditwell_stuck", "How many kinds of work are stuck.", labels=["process"])
@@ -181,8 +207,11 @@ class _Gauges(Collector):
             "For how long this work has waited for somebody else.",
             labels=["process", "work"],
         )
+        since: dict[str, float] = {}
         for name, held in health.held_up.items():
-            held_up.add_metric([health.process, name], now - held.since)
+            since[kind_of(name)] = min(held.since, since.get(kind_of(name), now))
+        for kind, at in since.items():
+            held_up.add_metric([health.process, kind], now - at)
         halted = GaugeMetricFamily(
             "creditwell_halted", "How often this work is halted for one alone; see `creditwell halted list`.",
             labels=["process", "work"],

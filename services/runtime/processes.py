@@ -10,16 +10,18 @@ import asyncio
 import importlib
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from services.runtime.health import Health
 from services.runtime.settings import Settings
+
+if TYPE_CHECKING:  # its pages need a web framework, and who asks for a balance has none
+    from services.runtime.health import Health
 
 
 class Main(Protocol):
     """What each process module offers as `serve`. It returns soon after `stop` is set, and not before."""
 
-    def __call__(self, settings: Settings, stop: asyncio.Event, health: Health) -> Coroutine[Any, Any, None]:
+    def __call__(self, settings: Settings, stop: asyncio.Event, health: "Health") -> Coroutine[Any, Any, None]:
         """Do the work of the process."""
 
 

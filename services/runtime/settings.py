@@ -22,6 +22,12 @@ LIVE_PREFIX_MAX = 10  # sk_live_, rk_live_
 ALONE = "CREDITWELL_INSECURE_DEV=1 is for one machine, with a test key"
 
 
+# What belongs to a login at Kafka, by name and password, and by token.
+LOGIN = ("kafka_sasl_mechanism", "kafka_sasl_username", "kafka_sasl_password")
+TOKEN_ASKED_FOR = ("kafka_token_url", "kafka_token_client_id", "kafka_token_client_secret")
+TOKEN = ("kafka_token_file", *TOKEN_ASKED_FOR, "kafka_token_scope", "kafka_sasl_extensions")
+
+
 class WrongSettings(Exception):
     """A setting is wrong or missing; each sentence names a variable and says what to write.
 
@@ -150,8 +156,15 @@ class Settings(BaseSettings):
         300,
         ge=0,
         le=1_000_000,
-        description="How often a minute one address may ask one API process without a valid token, or forge a webhook; 0 for no limit.",
+        description="How often a minute one address may ask one API process without a valid token; 0 for no limit.",
         examples=["300"],
+    )
+    api_forged_webhooks_per_minute: int = Field(
+        60,
+        ge=0,
+        le=1_000_000,
+        description="How often a minute one address may send one API process a webhook that Stripe has not signed; 0 for no limit.",
+        examples=["60"],
     )
     api_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
         ("127.0.0.1", "::1"),
@@ -189,12 +202,40 @@ class Settings(BaseSettings):
         description="How Kafka is spoken to: encrypted, with a login, both or neither.",
         examples=["SASL_SSL"],
     )
-    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = Field(
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] | None = Field(
         None, description="How the login is proved; with SASL_PLAINTEXT and SASL_SSL.", examples=["SCRAM-SHA-512"]
     )
     kafka_sasl_username: str | None = Field(None, description="The login at Kafka.", examples=["creditwell-recorder"])
     kafka_sasl_password: SecretStr | None = Field(
         None, description="Its password.", examples=["the password of the login"]
+    )
+    kafka_token_file: FilePath | None = Field(
+        None,
+        description="With OAUTHBEARER: a file with the token, read again for each connection; somebody else keeps it fresh.",
+        examples=["/var/run/secrets/kafka/token"],
+    )
+    kafka_token_url: str | None = Field(
+        None,
+        pattern=r"^https?://[^\s#]+$",
+        description="With OAUTHBEARER: the OAuth 2.0 endpoint that gives tokens for client credentials.",
+        examples=["https://login.example.com/oauth2/token"],
+    )
+    kafka_token_client_id: str | None = Field(
+        None, description="Who asks that endpoint for a token.", examples=["creditwell-recorder"]
+    )
+    kafka_token_client_secret: SecretStr | None = Field(
+        None, description="The secret of that client.", examples=["the secret of the client"]
+    )
+    kafka_token_scope: str | None = Field(
+        None,
+        description="The scope to ask for, where the endpoint wants one.",
+        examples=["https://NAMESPACE.servicebus.windows.net/.default"],
+    )
+    kafka_sasl_extensions: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z]+=[!-+\--~]+(,[A-Za-z]+=[!-+\--~]+)*$",  # RFC 7628, without the comma
+        description="What else the broker wants to hear with OAUTHBEARER: name=value, separated by commas.",
+        examples=["logicalCluster=lkc-123,identityPoolId=pool-456"],
     )
     kafka_ca_file: FilePath | None = Field(
         None,
@@ -313,7 +354,7 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _encrypted(self) -> Self:
         """Keys and tokens never cross a network in the clear, save in development."""
-        for name in ("stripe_api", "jwks", "notice_url"):
+        for name in ("stripe_api", "jwks", "notice_url", "kafka_token_url"):
             if not self.insecure_dev and str(getattr(self, name)).startswith("http://"):
                 message = (
                     f"{variable(name)} begins with http://; write https:// (http is for CREDITWELL_INSECURE_DEV=1)"
@@ -324,18 +365,8 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _let_in_by_kafka(self) -> Self:
         """Protocol, login and certificates fit together: half of them would look like an outage."""
-        protocol, login = (
-            self.kafka_security_protocol,
-            ("kafka_sasl_mechanism", "kafka_sasl_username", "kafka_sasl_password"),
-        )
-        chosen = [name for name in login if getattr(self, name) is not None]
-        if protocol.startswith("SASL") and len(chosen) < len(login):
-            missing = ", ".join(variable(name) for name in login if name not in chosen)
-            raise ValueError(f"{variable('kafka_security_protocol')} is {protocol}, so set {missing} too")
-        if chosen and not protocol.startswith("SASL"):
-            raise ValueError(
-                f"{variable(chosen[0])} is set, but {variable('kafka_security_protocol')} is {protocol}: write SASL_SSL"
-            )
+        protocol = self.kafka_security_protocol
+        self._login_whole(protocol)
         files = [name for name in ("kafka_ca_file", "kafka_certificate_file", "kafka_key_file") if getattr(self, name)]
         if files and not protocol.endswith("SSL"):
             raise ValueError(
@@ -344,6 +375,29 @@ class Settings(BaseSettings):
         if "kafka_key_file" in files and "kafka_certificate_file" not in files:
             raise ValueError(f"{variable('kafka_key_file')} is set, so set {variable('kafka_certificate_file')} too")
         return self
+
+    def _login_whole(self, protocol: str) -> None:
+        """A name and a password, or a token; nothing of it where nobody asks for it."""
+        mechanism = self.kafka_sasl_mechanism
+        chosen = [name for name in (*LOGIN, *TOKEN) if getattr(self, name) is not None]
+        if not protocol.startswith("SASL"):
+            if chosen:
+                raise ValueError(
+                    f"{variable(chosen[0])} is set, but {variable('kafka_security_protocol')} is {protocol}: write SASL_SSL"
+                )
+            return
+        fits: tuple[str, ...] = TOKEN if mechanism == "OAUTHBEARER" else LOGIN
+        needs: tuple[str, ...] = TOKEN_ASKED_FOR if mechanism == "OAUTHBEARER" else LOGIN
+        if mechanism == "OAUTHBEARER" and self.kafka_token_file:
+            needs = ("kafka_token_file",)
+        needed = ", ".join(variable(name) for name in needs if name not in chosen)
+        if needed:
+            instead = f", or {variable('kafka_token_file')}" if needs is TOKEN_ASKED_FOR else ""
+            raise ValueError(f"{variable('kafka_security_protocol')} is {protocol}, so set {needed} too{instead}")
+        if strange := [name for name in chosen if name not in (*fits, "kafka_sasl_mechanism")]:
+            raise ValueError(f"{variable(strange[0])} is set, but {variable('kafka_sasl_mechanism')} is {mechanism}")
+        if self.kafka_token_file and self.kafka_token_url:
+            raise ValueError(f"set {variable('kafka_token_file')} or {variable('kafka_token_url')}, not both")
 
     @model_validator(mode="after")
     def _development_alone(self) -> Self:

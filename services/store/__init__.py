@@ -12,6 +12,7 @@
     claims         readers share the shards, with fenced checkpoints
     halts          what goes wrong for one team halts it alone
     connect        connections, bounded in number and in patience
+    sessions       each session: to which host, with what settings, alive
     protocols      what functions ask of a connection
     copying        the frame of PostgreSQL's binary COPY
     migrate        brings a database to the newest schema

@@ -3,30 +3,33 @@
 A process that hangs inside a transaction must not hold the heads for ever, so the server ends such a session by itself.
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
 from services.runtime.errors import Fenced, Unavailable
-from services.runtime.settings import LEASE_SECONDS, WrongSettings, advice
+from services.runtime.health import Health
+from services.runtime.retry import keep_going
+from services.runtime.settings import LEASE_SECONDS
 from services.store.schema_check import check_shape
+from services.store.sessions.hosts import Hosts, Session
+from services.store.sessions.pool import ABSENT
+from services.store.sessions.pool import Pool as Pool  # noqa: PLC0414 - what `connect_pool` gives
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
 
     Connection = asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]
-    Pool = asyncpg.Pool[asyncpg.Record]
 else:
     Connection = asyncpg.Connection
-    Pool = asyncpg.Pool
 
 # For who asks Stripe between two transactions, and keeps no connection meanwhile.
 Transaction = Callable[[], AbstractAsyncContextManager[Connection]]
 
-QUERIES_MAX = 2**62  # of one session: a new one costs a handshake, in the middle of somebody's request
-
+LOCK_TIMEOUT_MS = 15_000
 
 # What means that the database is away or overloaded, not that we are wrong: repeat the same later. A value that can't
 # be encoded is none of them: asyncpg documents an InterfaceError and raises the DataError of the same name that is
@@ -41,16 +44,23 @@ AWAY = (
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
     asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.IdleSessionTimeoutError,
     asyncpg.QueryCanceledError,
     asyncpg.LockNotAvailableError,
     asyncpg.DeadlockDetectedError,
     asyncpg.SerializationError,
-    asyncpg.TooManyConnectionsError,
-    asyncpg.DiskFullError,
+    asyncpg.InsufficientResourcesError,  # connections, memory, disk
+    asyncpg.PostgresIOError,
+    asyncpg.ReadOnlySQLTransactionError,  # a standby that was a primary, or a primary that is to write no more
 )
 
 # The same for whoever works for as long as it takes: a shard that somebody else owns is waited for, too.
 RETRYABLE: tuple[type[Exception], ...] = (Fenced, Unavailable, *AWAY)
+
+# A session that broke under a statement: whoever only reads asks again at once, by another one.
+SESSION_LOST = (
+    asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.AdminShutdownError, asyncpg.CrashShutdownError,
+)  # fmt: skip
 
 
 async def connect_pool(
@@ -62,26 +72,32 @@ async def connect_pool(
     statement_timeout_ms: int = 30_000,
     settings: Mapping[str, str] | None = None,
     projections: bool = True,
+    health: Health | None = None,
 ) -> Pool:
     """A pool whose sessions are named after the process, speak UTC and give up in time.
 
     They are opened at the start and kept, and so is every statement once it is prepared: nobody who asks waits for a
     handshake.
     PostgreSQL ends a session that stands still inside a transaction for half a lease: who takes the work over finds no
-    locks.
+    locks. The roles have the same settings, for what a pooler keeps from passing.
 
     Raises:
         Refused: another build made the database, or the `projections` that the process reads.
-        WrongSettings: asyncpg can't make sense of the URL, which it says with an InterfaceError: it would never be
-            back.
+        WrongSettings: the URL is wrong, or what it leads to is not what we rely on: it would never be back.
     """
+    session_settings = {
+        **_everybodys(process),
+        "jit": "off",  # compiling a statement takes longer than any of ours
+        "statement_timeout": str(statement_timeout_ms),
+        "lock_timeout": str(LOCK_TIMEOUT_MS),
+        "idle_in_transaction_session_timeout": str(int(lease_seconds * 500)),
+        **(settings or {}),
+    }
+    pool = Pool(
+        Hosts(database), session_settings, size=size, command_timeout=statement_timeout_ms / 1000 + 5, health=health
+    )  # fmt: skip
     try:
-        pool = await _open_pool(database, process, size, statement_timeout_ms, {
-            "idle_in_transaction_session_timeout": str(int(lease_seconds * 500)), **(settings or {}),
-        })  # fmt: skip
-    except asyncpg.ClientConfigurationError as error:
-        raise WrongSettings(f"CREDITWELL_DATABASE is wrong: {error}. {advice('database')}") from None
-    try:
+        await pool.start()
         await check_shape(pool, projections=projections)
     except BaseException:
         pool.terminate()
@@ -89,34 +105,42 @@ async def connect_pool(
     return pool
 
 
-async def _open_pool(
-    database: str, process: str, size: int, statement_timeout_ms: int, settings: Mapping[str, str]
-) -> Pool:
-    return await asyncpg.create_pool(
-        database,
-        min_size=size,
-        max_size=size,
-        max_inactive_connection_lifetime=0,
-        max_queries=QUERIES_MAX,
-        max_cached_statement_lifetime=0,
-        reset=_nothing_to_reset,
-        command_timeout=statement_timeout_ms / 1000 + 5,
-        server_settings={
-            "application_name": f"creditwell-{process}",
-            "timezone": "UTC",
-            "jit": "off",  # compiling a statement takes longer than any of ours
-            "statement_timeout": str(statement_timeout_ms),
-            "lock_timeout": "15000",
-            **settings,
-        },
-    )
+async def connect(database: str, *, process: str) -> Session:
+    """One session without the time limits of a service, for whoever works for as long as it takes.
 
-
-async def _nothing_to_reset(_: Connection) -> None:
-    """Between two uses of a session: a statement to make sure would be a round trip in every request.
-
-    Settings, locks and cursors of ours end with their transaction, and one that is open asyncpg rolls back.
+    Raises:
+        WrongSettings: as `connect_pool`. ConnectionError: the database is away.
     """
+    opened = await Hosts(database).open_session(_everybodys(process) | {"statement_timeout": "0"})
+    return opened.session
+
+
+def _everybodys(process: str) -> dict[str, str]:
+    """Settings of every session."""
+    return {
+        "application_name": f"creditwell-{process}",
+        "timezone": "UTC",
+        "search_path": "public",
+        "default_transaction_isolation": "read committed",
+    }
+
+
+async def connect_when_there(
+    connect: Callable[[], Coroutine[Any, Any, Pool]], stop: asyncio.Event, health: Health
+) -> Pool | None:
+    """The pool that `connect` makes, as soon as the database answers; None where told to stop before.
+
+    Raises:
+        Refused, WrongSettings: as `connect_pool`.
+    """
+    pools: list[Pool] = []
+
+    async def once() -> None:
+        pools.append(await connect())
+        health.back(ABSENT)
+
+    await keep_going(ABSENT, once, stop, health, away=RETRYABLE)
+    return pools[0] if pools else None
 
 
 async def in_memory(rows: bytes) -> AsyncIterator[bytes]:

@@ -1,11 +1,16 @@
 """Brings the store up to date: numbered SQL files, each applied once, in order, and functions, made anew at each run.
 
-A run is one transaction. So no process meets the tables of one build and the functions of another, and a run that dies
-leaves nothing. A migration that was applied and then edited is refused. A function is edited where it stands, in the
-folder `functions`; only one that takes or returns something else needs a migration, which drops the old one.
+A run is one transaction, and the only one: just the empty journal is made before it. So no process meets the tables of
+one build and the functions of another, and a run that dies leaves nothing. A migration that was applied and then edited
+is refused. A function is edited where it stands, in the folder `functions`; only one that takes or returns something
+else needs a migration, which drops the old one.
 
 Projections have no migrations: their tables carry a version and are built by a replay.
 """
+
+from contextlib import suppress
+
+import asyncpg
 
 from services.runtime.errors import Refused
 from services.store.connect import Connection
@@ -14,12 +19,13 @@ from services.store.shards import SHARDS
 
 JOURNAL = """
     CREATE TABLE IF NOT EXISTS migrations (
-        name text PRIMARY KEY,
-        sha256 text NOT NULL,
+        name text COLLATE "C" PRIMARY KEY,
+        sha256 text COLLATE "C" NOT NULL,
         applied_at timestamptz NOT NULL DEFAULT clock_timestamp()
     )
 """
-ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(hashtext('creditwell:migrate'))"
+# No advisory lock, which whoever may connect can take: this one is for those who may write there.
+ONE_AT_A_TIME = "LOCK TABLE migrations IN SHARE ROW EXCLUSIVE MODE"
 NOTE = "INSERT INTO migrations (name, sha256) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING"
 
 
@@ -30,9 +36,10 @@ async def migrate(connection: Connection) -> list[str]:
         Refused: another build made the database, a migration that was applied has changed since, or the store was made
             with another number of shards.
     """
+    with suppress(asyncpg.UniqueViolationError, asyncpg.DuplicateTableError):  # another run has just made it
+        await connection.execute(JOURNAL)
     async with connection.transaction():
         await connection.execute(ONE_AT_A_TIME)
-        await connection.execute(JOURNAL)
         applied = {row["name"]: row["sha256"] for row in await connection.fetch(APPLIED)}
         check_same_history(applied)
         missing = {name: sql for name, sql in migrations().items() if name not in applied}

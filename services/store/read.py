@@ -4,7 +4,7 @@ Positions are gapless and in commit order, so a reader that has seen n never mee
 too: a gap means that somebody removed a fact, and nothing may be read past it.
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 
 import asyncpg
 
@@ -24,6 +24,21 @@ READ_AFTER = f"""
         SELECT {FACT_COLUMNS} FROM facts WHERE facts.shard = seen.shard AND facts.position > seen.position
         ORDER BY facts.position LIMIT $3
     ) AS f
+"""
+
+# Of each shard up to so many facts, and of those as many as fit into so many bytes, at least one.
+READ_ROUND = f"""
+    SELECT {", ".join(f"f.{column}" for column in Stored._fields)}
+    FROM unnest($1::smallint[], $2::bigint[], $3::integer[]) AS seen (shard, position, most)
+    CROSS JOIN LATERAL (
+        SELECT next.*, sum(octet_length(next.body)) OVER (ORDER BY next.position) - octet_length(next.body) AS bytes_before
+        FROM (
+            SELECT {FACT_COLUMNS} FROM facts WHERE facts.shard = seen.shard AND facts.position > seen.position
+            ORDER BY facts.position LIMIT seen.most
+        ) AS next
+    ) AS f
+    WHERE f.bytes_before < $4
+    ORDER BY f.shard, f.position
 """
 
 READ_TEAM = f"""
@@ -57,6 +72,24 @@ async def read_after(
         LogChanged: a position is missing.
     """
     rows = await connection.fetch(READ_AFTER, list(positions), list(positions.values()), limit_per_shard)
+    return _by_shard(rows, positions)
+
+
+async def read_round(
+    connection: Connection, positions: Mapping[int, int], most: Mapping[int, int], bytes_per_shard: int
+) -> dict[int, list[Stored]]:
+    """As `read_after`, with a number of facts for each shard, and a bound on the bytes of their bodies.
+
+    Raises:
+        LogChanged: a position is missing.
+    """
+    rows = await connection.fetch(
+        READ_ROUND, list(positions), list(positions.values()), [most[shard] for shard in positions], bytes_per_shard
+    )
+    return _by_shard(rows, positions)
+
+
+def _by_shard(rows: Iterable[asyncpg.Record], positions: Mapping[int, int]) -> dict[int, list[Stored]]:
     facts: dict[int, list[Stored]] = {}
     for row in rows:
         facts.setdefault(row[0], []).append(stored_of(row))

@@ -13,12 +13,13 @@ from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
 from faststream.kafka.message import KafkaAckableMessage
 
-from schemas.topics import USAGE
+from schemas.topics import RECORD_BYTES_MAX, USAGE
 from services.runtime import kafka
 from services.runtime.clock import Clock, system_clock, until_stopped
 from services.runtime.health import Health
+from services.runtime.kafka.assurance import Assurance
 from services.runtime.settings import Settings
-from services.store.connect import AWAY, connect_pool
+from services.store.connect import AWAY, Pool, connect_pool, connect_when_there
 from services.usage.batches import BATCH_MAX
 from services.usage.kafka_headers import accept_any_batch
 from services.usage.metrics import RecorderMetrics, RefusedShare
@@ -52,6 +53,7 @@ def attach(broker: KafkaBroker, recorder: Recorder, session_timeout_ms: int, sto
         max_records=BATCH_MAX,
         batch_timeout_ms=10,
         fetch_max_wait_ms=50,
+        fetch_max_bytes=RECORD_BYTES_MAX,  # of all 64 partitions together; a larger batch comes alone
         auto_offset_reset="earliest",  # counts between an assignment and our seek alone, when nothing is owned
         ack_policy=AckPolicy.MANUAL,
         isolation_level="read_committed",
@@ -72,9 +74,16 @@ async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: 
     """Run until told to stop, or until something is wrong that repeating can't mend."""
     settings.require("kafka", "database")
     accept_any_batch()
-    pool = await connect_pool(
-        settings.needed("database"), process="recorder", lease_seconds=settings.lease_seconds, size=3, projections=False
-    )
+
+    async def connect() -> Pool:
+        return await connect_pool(
+            settings.needed("database"), process="recorder", lease_seconds=settings.lease_seconds, size=3,
+            projections=False, health=health,
+        )  # fmt: skip
+
+    pool = await connect_when_there(connect, stop, health)
+    if pool is None:
+        return
     partitions = Partitions(USAGE, settings, pool, f"recorder-{uuid4()}", health)
     metrics = RecorderMetrics(health.registry)
     refusing = RefusedShare(metrics.refused_share)
@@ -86,24 +95,26 @@ async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: 
     )
     attach(broker, recorder, settings.kafka_session_timeout_ms, stop)
     try:
-        await _run(settings, broker, recorder, stop)
+        await _run(settings, broker, recorder, stop, Assurance(settings, health, USAGE))
     finally:
         await broker.stop()
         await recorder.finish()
         await pool.close()
 
 
-async def _run(settings: Settings, broker: KafkaBroker, recorder: Recorder, stop: asyncio.Event) -> None:
+async def _run(
+    settings: Settings, broker: KafkaBroker, recorder: Recorder, stop: asyncio.Event, assurance: Assurance
+) -> None:
     await broker.start()
     async with kafka.consumer(
         settings, client_id=f"{GROUP}-ends", enable_auto_commit=False, isolation_level="read_uncommitted"
     ) as recorder.partitions.uncommitted:
-        await _run_until_stopped(recorder, stop)
+        await _run_until_stopped(recorder, stop, assurance)
 
 
-async def _run_until_stopped(recorder: Recorder, stop: asyncio.Event) -> None:
+async def _run_until_stopped(recorder: Recorder, stop: asyncio.Event, assurance: Assurance) -> None:
     recorder.health.ready()
-    looking = asyncio.create_task(_look_around(recorder))
+    looking = asyncio.create_task(_look_around(recorder, assurance))
     ended = {looking, recorder.failed}
     try:
         await until_stopped(asyncio.wait(ended, return_when=asyncio.FIRST_COMPLETED), stop)
@@ -115,7 +126,7 @@ async def _run_until_stopped(recorder: Recorder, stop: asyncio.Event) -> None:
             future.result()
 
 
-async def _look_around(recorder: Recorder) -> None:
+async def _look_around(recorder: Recorder, assurance: Assurance) -> None:
     """Lag for dashboards, Kafka's time for sealing, and Kafka-side commits that nobody reads back."""
     partitions = recorder.partitions
     while True:
@@ -126,5 +137,6 @@ async def _look_around(recorder: Recorder) -> None:
             offsets = {TopicPartition(USAGE, p): mine.next_offset for p, mine in partitions.owned.items()}
             if offsets:
                 await partitions.consumer.commit(offsets)
+            await assurance.tell()
         except (*AWAY, KafkaError) as away:
             log.info("could not look around", error=repr(away))

@@ -5,7 +5,7 @@ raises the epoch; every batch first compares and swaps (epoch, next offset). No 
 join again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -36,14 +36,15 @@ class CursorStep:
     passed_at: datetime
 
 
+# Rows are locked in the order of partitions, here and below, so that two owners never wait for each other in a circle.
 CLAIM = """
     INSERT INTO kafka_cursors (topic, partition, epoch, owner, next_offset)
-    VALUES ($1, $2, 1, $3, $4)
+    SELECT $1, start.partition, 1, $2, start.next_offset
+    FROM unnest($3::integer[], $4::bigint[]) AS start (partition, next_offset) ORDER BY start.partition
     ON CONFLICT (topic, partition) DO UPDATE SET epoch = kafka_cursors.epoch + 1, owner = excluded.owner
     RETURNING topic, partition, epoch, next_offset, last_hash
 """
 
-# Rows are locked in the order of partitions, so that two owners never wait for each other in a circle.
 SWAP = """
     WITH step AS (
         SELECT * FROM unnest($2::integer[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bytea[], $7::timestamptz[])
@@ -60,14 +61,25 @@ SWAP = """
     RETURNING c.partition
 """
 
+PASSED = """
+    WITH mine AS (
+        SELECT c.partition FROM kafka_cursors c
+        JOIN unnest($2::integer[], $3::bigint[]) AS o (partition, epoch) USING (partition, epoch)
+        WHERE c.topic = $1 ORDER BY c.partition FOR UPDATE OF c
+    )
+    UPDATE kafka_cursors c SET passed_at = greatest(c.passed_at, $4)
+    FROM mine WHERE c.topic = $1 AND c.partition = mine.partition
+"""
+
 READ = "SELECT topic, partition, epoch, next_offset, last_hash FROM kafka_cursors WHERE topic = $1"
 
 
-async def claim_cursor(connection: Connection, topic: str, partition: int, owner: str, start_offset: int) -> Cursor:
-    """Become the owner of a partition; `start_offset` counts only where nobody ever was."""
-    row = await connection.fetchrow(CLAIM, topic, partition, owner, start_offset)
-    assert row is not None
-    return Cursor(*row)
+async def claim_cursors(
+    connection: Connection, topic: str, owner: str, start_offsets: Mapping[int, int]
+) -> list[Cursor]:
+    """Become the owner of partitions, all or none; their start offsets count only where nobody ever was."""
+    rows = await connection.fetch(CLAIM, topic, owner, list(start_offsets), list(start_offsets.values()))
+    return [Cursor(*row) for row in rows]
 
 
 async def move_cursors(connection: Connection, topic: str, steps: Sequence[CursorStep]) -> None:
@@ -87,3 +99,8 @@ async def move_cursors(connection: Connection, topic: str, steps: Sequence[Curso
 async def read_cursors(connection: Connection, topic: str) -> dict[int, Cursor]:
     """Every cursor of a topic as it stands, whoever owns it: also what became of a COMMIT whose answer was lost."""
     return {row["partition"]: Cursor(*row) for row in await connection.fetch(READ, topic)}
+
+
+async def note_passed(connection: Connection, topic: str, epochs: Mapping[int, int], moment: datetime) -> None:
+    """Everything that Kafka received until then is in the log, for the partitions that are still owned as given."""
+    await connection.execute(PASSED, topic, list(epochs), list(epochs.values()), moment)

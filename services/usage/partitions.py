@@ -26,17 +26,13 @@ from services.runtime.health import Health
 from services.runtime.retry import until_answered
 from services.runtime.settings import Settings
 from services.store.connect import AWAY, Pool
-from services.usage.cursors import Cursor, CursorStep, claim_cursor, read_cursors
+from services.usage.cursors import Cursor, CursorStep, claim_cursors, note_passed, read_cursors
 from services.usage.metrics import tell_of_transaction
 from services.usage.refusals import KafkaRecord
 
 CHECK_SECONDS = 30
 CLOCKS_DIFFER = timedelta(seconds=5)  # between Kafka's clock and ours
 ADVICE = "Nothing was skipped. Restore the topic, or move the cursor on purpose."
-
-PASSED = """
-    UPDATE kafka_cursors SET passed_at = greatest(passed_at, $4) WHERE topic = $1 AND partition = $2 AND epoch = $3
-"""
 
 T = TypeVar("T")
 R = TypeVar("R", bound=KafkaRecord)
@@ -145,10 +141,7 @@ class Partitions:
 
     async def _claim_cursors(self, start: Mapping[int, int]) -> list[Cursor]:
         async with self.pool.acquire() as connection:
-            return [
-                await claim_cursor(connection, self.topic, partition, self.owner, start[partition])
-                for partition in sorted(start)
-            ]
+            return await claim_cursors(connection, self.topic, self.owner, start)
 
     async def settle(self, claims: Collection[Owned], steps: Sequence[CursorStep]) -> bool:
         """After the compare-and-swap failed: True if these very steps were stored before, their answer being lost.
@@ -190,6 +183,7 @@ class Partitions:
         # In this order: what was there first and is not readable afterwards lies in a transaction, or behind one.
         end = by_partition(await self.uncommitted.end_offsets(assigned))
         readable = by_partition(await self.consumer.end_offsets(assigned))
+        through: dict[int, int] = {}
         for partition, mine in list(self.owned.items()):
             if partition not in start or partition not in stood:
                 continue
@@ -199,25 +193,26 @@ class Partitions:
                 raise LogChanged(
                     f"{self.topic}-{partition} ends at {end[partition]}, before what is recorded: it was cut. {ADVICE}"
                 )
-            await self._note_progress(mine, end[partition], readable[partition], busy, asked_at)
+            if await self._is_through(mine, end[partition], readable[partition], busy):
+                through[partition] = mine.epoch
+        if through:
+            async with self.pool.acquire() as connection:
+                await note_passed(connection, self.topic, through, asked_at - CLOCKS_DIFFER)
 
-    async def _note_progress(
-        self, mine: Owned, end: int, readable: int, busy: Callable[[], bool], asked_at: datetime
-    ) -> None:
-        """`end` is the broker's (the high watermark).
+    async def _is_through(self, mine: Owned, end: int, readable: int, busy: Callable[[], bool]) -> bool:
+        """Everything of a partition is recorded; what waits is told. `end` is the broker's (the high watermark).
 
         Usage in an open transaction was received, so no cycle may be sealed without it.
         """
         position = await self.consumer.position(TopicPartition(self.topic, mine.partition))
         if mine.lost:
-            return
+            return False
         # What Kafka delivers ends before its own markers, so the consumer's position counts where nothing is in hand.
         reached = mine.next_offset if busy() else max(position, mine.next_offset)
         name = f"{self.topic}-{mine.partition}"
         self.health.lag(name, max(0, end - reached))
         tell_of_transaction(self.health, name, readable if readable <= reached < end else None, end)
-        if reached >= end:
-            await self.pool.execute(PASSED, self.topic, mine.partition, mine.epoch, asked_at - CLOCKS_DIFFER)
+        return reached >= end
 
 
 class Rebalances(ConsumerRebalanceListener):  # type: ignore[misc]

@@ -1,10 +1,8 @@
 """`python -m tests.bench`: see `tests/bench/__init__.py` for what is measured, and in which order."""
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from time import monotonic
 
 import uvloop
@@ -18,72 +16,14 @@ from deploy.local.world import LocalWorld, connected, prepare_world
 from schemas.catalog import load_catalog
 from services.credits.plans import assign_plan
 from services.store.connect import Connection
-from tests.bench import charging, growth, holds, large, latency, reading, throughput
-from tests.bench.ground import Ground, check_all_recorded, fresh_world
-from tests.bench.machine import NotDurable, about, check_durable
-from tests.bench.report import Figures, Rounds, about_table, as_json, show
+from tests.bench import charging, copying, growth, holds, idle, large, latency, neighbour, reading, throughput
+from tests.bench.ground import Ground, Span, check_all_recorded, fresh_world, own_template
+from tests.bench.machine import Loudness, NotDurable, about, check_durable
+from tests.bench.options import AFTERWARDS, IN_ROUNDS, Options, options
+from tests.bench.report import Figures, Rounds, about_table, as_json, loudness_table, show
 from tests.bench.workload import BenchTeam, bench_teams, give_credits, usage_events
 
-IN_ROUNDS = ("copy", "record", "visible", "relay", "replay")
-AFTERWARDS = ("latency", "charging", "growth", "balance", "holds", "large")
 PROBES = latency.PROBE_SECONDS * latency.PROBES_PER_SECOND
-
-
-@dataclass(frozen=True)
-class Options:
-    """What was asked for."""
-
-    events: int
-    rounds: int
-    growth: int
-    hot_team: int
-    large_team: int
-    uuid4: bool
-    half_of: str
-    only: frozenset[str]
-    as_json: bool
-
-
-def options(arguments: Sequence[str]) -> Options:
-    """From the command line; ends the process with code 2 where it is wrong."""
-    parser = argparse.ArgumentParser(
-        prog="make bench", description="Measure Creditwell on this machine, against a plain COPY of the same rows."
-    )
-    parser.add_argument("--events", type=_count, default=300_000, help="in each backlog (300,000)")
-    parser.add_argument("--rounds", type=_count, default=3, help="of which the median counts (3)")
-    parser.add_argument("--growth", type=_count, default=1_000_000, help="facts stored before `growth` (1,000,000)")
-    parser.add_argument(
-        "--hot-team", type=_count, default=100_000, help="of those, facts of the largest team (100,000)"
-    )
-    parser.add_argument(
-        "--large-team", type=_count, default=1_000_000, help="facts of the team whose history `large` reads (1,000,000)"
-    )
-    parser.add_argument("--uuid4", action="store_true", help="`growth` with random ids, too")
-    parser.add_argument(
-        "--half-of",
-        choices=("visible", "record"),
-        default="visible",
-        help="how fast usage arrives while balances are read: half of the speed of `visible`, which recorders and projector"
-        " sustain together (default), or of `record`, with which a projector beside them may not keep up",
-    )
-    parser.add_argument("--only", type=_parts, default=frozenset((*IN_ROUNDS, *AFTERWARDS)), metavar="PARTS",
-                        help=f"some of {','.join((*IN_ROUNDS, *AFTERWARDS))}")  # fmt: skip
-    parser.add_argument("--json", action="store_true", dest="as_json", help="nothing but the JSON on standard output")
-    return Options(**vars(parser.parse_args(arguments)))
-
-
-def _count(text: str) -> int:
-    count = int(text.replace(",", "").replace("_", ""))
-    if count < 1:
-        raise argparse.ArgumentTypeError("write a number of at least 1")
-    return count
-
-
-def _parts(text: str) -> frozenset[str]:
-    parts = frozenset(text.split(","))
-    if unknown := parts - {*IN_ROUNDS, *AFTERWARDS}:
-        raise argparse.ArgumentTypeError(f"there is no part {', '.join(sorted(unknown))}")
-    return parts
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -102,8 +42,14 @@ def main(arguments: Sequence[str]) -> int:
 
 async def bench(stack: Stack, processes: Processes, wanted: Options, tables: Console, say: Say) -> Figures:
     """Everything, in order."""
+    async with own_template(stack) as own:
+        run = await Run.prepared(own, processes, wanted, say)
+        return await measure(run, wanted, tables, say)
+
+
+async def measure(run: "Run", wanted: Options, tables: Console, say: Say) -> Figures:
+    """What was asked for, and show it."""
     began = monotonic()
-    run = await Run.prepared(stack, processes, wanted, say)
     async with connected(run.ground.world.database) as owner:
         await check_durable(owner)
         tables.print(about_table(await about(run.ground.world, owner)))
@@ -117,6 +63,7 @@ async def bench(stack: Stack, processes: Processes, wanted: Options, tables: Con
         await run.afterwards(ordered_ids=False)
     run.conclude()
     show(tables, run.figures, run.rounds, run.ground.peak_rss_mb, run.sizes, run.sized_events)
+    tables.print(loudness_table(run.ground.loudness))
     say(f"Bench: took {monotonic() - began:.0f} s")
     return run.figures
 
@@ -128,7 +75,7 @@ class Run:
         self.ground, self.wanted, self.teams, self.probes = ground, wanted, teams, probes
         self.first = usage_events(teams, wanted.events, "first")
         self.second = usage_events(teams, wanted.events, "second")
-        self.rows: throughput.Rows = []
+        self.rows: copying.Rows = []
         self.rounds, self.figures = Rounds(), Figures()
         self.sizes: list[growth.Size] = []
         self.sized_events = 0
@@ -136,7 +83,7 @@ class Run:
     @classmethod
     async def prepared(cls, stack: Stack, processes: Processes, wanted: Options, say: Say) -> "Run":
         """With teams in the database that all others are copied from, and everything that will be reported made up."""
-        teams, probes = bench_teams(), bench_teams(PROBES, "probe")
+        teams, probes = bench_teams(wanted.teams), bench_teams(PROBES, "probe")
         say(f"Bench: {len(teams)} teams, two backlogs of {wanted.events:,} events")
         world = await prepare_world(stack, processes)
         catalog = load_catalog()
@@ -145,49 +92,85 @@ class Run:
                 async with owner.transaction():
                     await assign_plan(owner, catalog, team.id, "pro")
             await give_credits(owner, [team.id for team in (*teams, *probes)])
-        return cls(Ground(world, say), wanted, teams, probes)
+        loudness = Loudness(servers=stack.source == "native")
+        return cls(Ground(world, say, loudness), wanted, teams, probes)
 
     async def round(self) -> None:
         """A backlog recorded, a COPY, a backlog made visible, out again on Kafka, all anew, and a COPY again."""
-        asked = self.wanted.only
+        asked, ground = self.wanted.only, self.ground
         if asked & {"copy", "record"}:
-            async with fresh_world(self.ground) as world, connected(world.database) as owner:
-                self._note("record", await throughput.record(self.ground, world, self.first))
+            async with fresh_world(ground) as world, connected(world.database) as owner:
+                with ground.loudness.heard("record"):
+                    self._note("record", await throughput.record(ground, world, self.first))
                 await check_all_recorded(owner, len(self.first))
-                self.rows = self.rows or await throughput.rows_of(owner, len(self.first))
+                self.rows = self.rows or await copying.rows_of(owner, len(self.first))
                 if "copy" in asked:
-                    self._note("copy", await throughput.copy(world, self.rows))
+                    await self._copy(world)
         if asked & {"visible", "relay", "replay"}:
-            async with fresh_world(self.ground) as world, connected(world.database) as owner:
-                self._note("visible", await throughput.visible(self.ground, world, self.second))
+            async with fresh_world(ground) as world, connected(world.database) as owner:
+                await self._visible(world)
                 await check_all_recorded(owner, len(self.second))
                 if "relay" in asked:
-                    self._note("relay", await throughput.relay(self.ground, world))
+                    with ground.loudness.heard("relay"):
+                        self._note("relay", await throughput.relay(ground, world))
                 if "replay" in asked:
-                    self._note("replay", await throughput.replay(self.ground, world))
+                    with ground.loudness.heard("replay"):
+                        self._note("replay", await throughput.replay(ground, world))
                 if "copy" in asked:
-                    self._note("copy", await throughput.copy(world, self.rows))
+                    await self._copy(world)
 
-    def _note(self, name: str, rate: float) -> None:
-        self.rounds.note(name, rate)
-        self.ground.say(f"Bench: {name} {rate:,.0f} a second")
+    async def _copy(self, world: LocalWorld) -> None:
+        with self.ground.loudness.heard("copy"):
+            rate = await copying.copy(world, self.rows)
+        self.rounds.note("copy", rate)
+        self.ground.say(f"Bench: copy {rate:,.0f} a second")
+
+    async def _visible(self, world: LocalWorld) -> None:
+        with self.ground.loudness.heard("visible"):
+            measured, wal_bytes = await throughput.visible(self.ground, world, self.second)
+        self._note("visible", measured)
+        self.rounds.wal_bytes.append(wal_bytes)
+
+    def _note(self, name: str, measured: Span) -> None:
+        """The processor time of one is known where Kafka and PostgreSQL are ours, too."""
+        cost_us = measured.processor_us if self.ground.loudness.servers else None
+        self.rounds.note(name, measured.rate, cost_us)
+        cost = "" if cost_us is None else f", {cost_us:.1f} µs of processor time each"
+        self.ground.say(f"Bench: {name} {measured.rate:,.0f} a second{cost}")
 
     async def afterwards(self, *, ordered_ids: bool) -> None:
         """What needs a database for itself: latency on a small log, then a long one."""
         asked = self.wanted.only if ordered_ids else frozenset({"growth"})
+        heard = self.ground.loudness.heard
         async with fresh_world(self.ground) as world, connected(world.database) as owner:
+            if "idle" in asked:
+                await self._idle(world)
             if "latency" in asked:
-                await self._latency(world)
+                with heard("latency"):
+                    await self._latency(world)
             if "charging" in asked:
-                await self._charging(world)
+                with heard("charging"):
+                    await self._charging(world)
             if asked & {"growth", "balance"}:
-                await self._grow(world, owner, ordered_ids=ordered_ids)
+                with heard("growth"):
+                    await self._grow(world, owner, ordered_ids=ordered_ids)
             if "balance" in asked:
-                await self._balance(world)
+                with heard("balance"):
+                    await self._balance(world)
             if "holds" in asked:
-                await self._holds(world)
+                with heard("holds"):
+                    await self._holds(world)
             if "large" in asked:
-                await self._large(world)
+                with heard("large"):
+                    await self._large(world)
+            if "neighbour" in asked:
+                with heard("neighbour"):
+                    await self._neighbour(world)
+
+    async def _idle(self, world: LocalWorld) -> None:
+        percent = await idle.idle_percent(self.ground, world)
+        self.figures.idle_percent = percent if self.ground.loudness.servers else None
+        self.ground.say(f"Bench: with nothing to do {percent:.1f} % of a core")
 
     async def _latency(self, world: LocalWorld) -> None:
         times = await latency.visible_latency(self.ground, world, self.teams, self.probes)
@@ -215,28 +198,25 @@ class Run:
         if "growth" not in self.wanted.only:
             return
         events = usage_events(self.teams, self.wanted.events, f"grown {ordered_ids}", ordered_ids=ordered_ids)
-        rate, none = await throughput.record(self.ground, world, events), self.rounds.median("record")
-        self._note("record, grown" if ordered_ids else "record, grown, UUIDv4", rate)
+        grown, none = await throughput.record(self.ground, world, events), self.rounds.median("record")
+        self._note("record, grown" if ordered_ids else "record, grown, UUIDv4", grown)
         if ordered_ids:
-            self.figures.cost_growth, self.figures.cost_growth_facts = none and rate / none, self.wanted.growth
+            self.figures.cost_growth, self.figures.cost_growth_facts = none and grown.rate / none, self.wanted.growth
             await world.serve("projector")
             await throughput.catch_up(world, owner, "projector")
             await self.ground.stop("projector")
             self.sizes = await growth.sizes(owner)
             self.sized_events = await owner.fetchval("SELECT count(*) FROM facts WHERE type = 'usage.recorded.v1'")
         else:
-            self.figures.cost_growth_uuid4 = none and rate / none
+            self.figures.cost_growth_uuid4 = none and grown.rate / none
 
-    def _half_speed(self, part: str) -> int:
-        half_of = self.wanted.half_of
-        full = self.rounds.median(half_of)
-        if full is None:
-            out = f"Add it: --only {half_of},{part}"
-            raise StackTrouble("Bench", f"`{part}` needs the speed of `{half_of}`", way_out=out)
+    def _half_speed(self) -> int:
+        full = self.rounds.median(self.wanted.half_of)
+        assert full is not None, "by the options"
         return int(full / 2)
 
     async def _holds(self, world: LocalWorld) -> None:
-        held = await holds.hold_times(self.ground, world, self.teams, self._half_speed("holds"))
+        held = await holds.hold_times(self.ground, world, self.teams, self._half_speed())
         self.figures.hold_p50_ms = latency.percentile(held.placed_ms, 50)
         self.figures.hold_p99_ms = latency.percentile(held.placed_ms, 99)
         self.figures.capture_p99_ms = latency.percentile(held.captured_ms, 99)
@@ -246,7 +226,7 @@ class Run:
         )
 
     async def _balance(self, world: LocalWorld) -> None:
-        read = await reading.reads(self.ground, world, self.teams, self.teams[0], self._half_speed("balance"))
+        read = await reading.reads(self.ground, world, self.teams, self.teams[0], self._half_speed())
         for kind, times in read.times_ms.items():
             setattr(self.figures, f"{kind}_p50_ms", latency.percentile(times, 50))
             setattr(self.figures, f"{kind}_p99_ms", latency.percentile(times, 99))
@@ -272,6 +252,15 @@ class Run:
             f"past in {figures.as_of_p50_ms:.1f} ms, p99 {figures.as_of_p99_ms:.1f} ms"
         )
 
+    async def _neighbour(self, world: LocalWorld) -> None:
+        others, hostile = [self.teams[0], *self.teams[2:]], self.teams[1]
+        alone, beside = await neighbour.others_alone_and_beside(self.ground, world, others, hostile)
+        figures = self.figures
+        figures.neighbour_balance_p99_ms, figures.neighbour_balance_p99_alone_ms = beside.balance_ms, alone.balance_ms
+        figures.neighbour_quote_p99_ms, figures.neighbour_quote_p99_alone_ms = beside.quote_ms, alone.quote_ms
+        figures.neighbour_hold_p99_ms, figures.neighbour_hold_p99_alone_ms = beside.hold_ms, alone.hold_ms
+        self.ground.say(f"Bench: p99 of others beside a hostile team {beside}, without it {alone}")
+
     def conclude(self) -> None:
         """Medians, and what follows from them."""
         figures, rounds = self.figures, self.rounds
@@ -280,6 +269,12 @@ class Run:
         figures.visible_events_per_s, figures.visible_vs_copy = rounds.median("visible"), rounds.to_copy("visible")
         figures.relay_events_per_s = rounds.median("relay")
         figures.replay_events_per_s, figures.replay_vs_copy = rounds.median("replay"), rounds.to_copy("replay")
+        figures.record_us, figures.visible_us = rounds.cost_us("record"), rounds.cost_us("visible")
+        figures.replay_us, figures.wal_bytes_per_event = rounds.cost_us("replay"), rounds.wal_bytes_per_event()
+        loudness = self.ground.loudness
+        figures.load_before, figures.is_result = loudness.load_before, loudness.is_result
+        figures.others_percent = max(loudness.others_percent.values(), default=None) if loudness.servers else None
+        figures.stolen_percent = max(loudness.stolen_percent.values(), default=None)
         figures.peak_rss_mb = max(self.ground.peak_rss_mb.values(), default=None)
         if self.sized_events:
             figures.bytes_per_event = sum(s.rows_bytes + s.index_bytes for s in self.sizes) / self.sized_events

@@ -12,12 +12,16 @@ import psutil
 
 from deploy.local.say import Say
 from deploy.local.servers.topic_ends import ends
+from deploy.local.stack import Stack
 from deploy.local.trouble import StackTrouble
 from deploy.local.world import LocalWorld, check_alive, connected
 from services.store.connect import Connection
-from services.usage.cursors import claim_cursor
+from services.usage.cursors import claim_cursors
+from tests.bench.machine import Loudness, started_seconds
 
 LOOK_SECONDS = 0.01
+WARM_SECONDS = 15  # a JVM that has just started makes the slowest hundredth of the first 13
+TEMPLATE = "creditwell_bench"
 STILL_SECONDS = 60  # whoever has not moved for so long will not
 
 # What is written before a measurement is on the disk before it begins, so that no measurement pays for the one before.
@@ -30,6 +34,7 @@ class Ground:
 
     world: LocalWorld
     say: Say
+    loudness: Loudness
     databases: int = 0
     peak_rss_mb: dict[str, float] = field(default_factory=dict)
 
@@ -39,6 +44,21 @@ class Ground:
             kind = name.partition("-")[0]
             self.peak_rss_mb[kind] = max(self.peak_rss_mb.get(kind, 0.0), peak_rss_mb(self.world.processes[name].pid))
         await asyncio.gather(*(self.world.processes.stop(name) for name in names))
+
+
+@asynccontextmanager
+async def own_template(stack: Stack) -> AsyncIterator[Stack]:
+    """The stack with a database that is the bench's own: of a given one neither the teams nor the log are touched."""
+    if stack.source != "environment":
+        yield stack
+        return
+    async with connected(stack.database) as server:
+        await server.execute(f"DROP DATABASE IF EXISTS {TEMPLATE} WITH (FORCE)")
+        await server.execute(f"CREATE DATABASE {TEMPLATE}")
+        try:
+            yield replace(stack, database=in_database(stack.database, TEMPLATE))
+        finally:
+            await server.execute(f"DROP DATABASE {TEMPLATE} WITH (FORCE)")
 
 
 @asynccontextmanager
@@ -56,8 +76,8 @@ async def fresh_world(ground: Ground) -> AsyncIterator[LocalWorld]:
             logins={role: in_database(url, name) for role, url in ground.world.logins.items()},
         )
         async with connected(world.database) as owner:
-            for partition, end in (await ends(world.kafka, "usage")).items():
-                await claim_cursor(owner, "usage", partition, "bench", end)
+            await owner.execute("DELETE FROM kafka_cursors")  # the template's, where the topic had a life before ours
+            await claim_cursors(owner, "usage", "bench", await ends(world.kafka, "usage"))
         try:
             yield world
         finally:
@@ -76,6 +96,12 @@ class Span:
 
     count: int
     seconds: float
+    processor_seconds: float  # of all that the bench has started
+
+    @property
+    def processor_us(self) -> float:
+        """Of one."""
+        return self.processor_seconds / self.count * 1e6
 
     @property
     def rate(self) -> float:
@@ -95,14 +121,14 @@ async def span(
         StackTrouble: a process died, or nothing moves.
     """
     before, _ = await look()
-    start, start_at, last, last_at = before, 0.0, before, perf_counter()
+    start, start_at, start_effort, last, last_at = before, 0.0, 0.0, before, perf_counter()
     while True:
         count, done = await look()
         now = perf_counter()
         if not start_at and (await began() if began else count > before):
-            start, start_at = count, now
+            start, start_at, start_effort = count, now, started_seconds()
         if done and start_at:
-            return Span(count - start, now - start_at)
+            return Span(count - start, now - start_at, started_seconds() - start_effort)
         if count > last:
             last, last_at = count, now
         check_alive(world.processes)

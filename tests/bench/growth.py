@@ -15,7 +15,7 @@ import uvloop
 from deploy.local.world import LocalWorld, connected
 from schemas.catalog import load_catalog
 from schemas.facts import NewFact, UsageRecorded
-from schemas.pricing import RateCards
+from schemas.pricing import CompiledCard, RateCards
 from services.store.append import append_ready, make_ready
 from services.store.connect import Connection
 from services.store.shards import shard_of
@@ -88,15 +88,14 @@ def new_fact(use: Use, event_id: str, at: datetime) -> NewFact:
     """The fact that the recorder would make of it."""
     return NewFact(use.team.id, use.source, event_id, at, UsageRecorded(
         feature=use.feature, quantity=use.quantity, rate_card=1, member_id=use.member_id, attributes=use.attributes,
-        credits=price(use.feature, use.quantity, tuple((use.attributes or {}).items())),
+        credits=card().price(use.feature, Decimal(use.quantity), use.attributes),
     ))  # fmt: skip
 
 
 @cache
-def price(feature: str, quantity: str, attributes: tuple[tuple[str, str], ...]) -> int:
-    """By the catalog's card."""
-    card = RateCards([load_catalog().rate_card]).in_force(datetime.now(UTC))
-    return card.price(feature, Decimal(quantity), dict(attributes))
+def card() -> CompiledCard:
+    """The catalog's, by which teams are charged now."""
+    return RateCards([load_catalog().rate_card]).in_force(datetime.now(UTC))
 
 
 async def sizes(owner: Connection) -> list[Size]:

@@ -19,7 +19,7 @@ from deploy.local.world import LocalWorld, at_free_ports, connected
 from schemas.catalog import load_catalog
 from services.api.tokens import TokenRole
 from services.credits.plans import assign_plan
-from tests.bench.ground import SETTLE, Ground
+from tests.bench.ground import SETTLE, WARM_SECONDS, Ground
 from tests.bench.reading import STARTS_SECONDS, fed
 from tests.bench.throughput import CURSORS, RECORDERS, catch_up, in_worker, worker
 from tests.bench.workload import BenchTeam, usage_events
@@ -27,7 +27,6 @@ from tests.bench.workload import BenchTeam, usage_events
 PER_SECOND = 100  # half of them place a hold, half capture the one placed before
 CALLERS = 10
 SECONDS = 20
-WARM_SECONDS = 4
 STORM = 1_000
 STORM_CREDITS = 4  # each; the team has 3,000
 STORM_FITS = 750

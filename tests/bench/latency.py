@@ -13,17 +13,16 @@ from deploy.local.trouble import StackTrouble
 from deploy.local.world import LocalWorld, check_alive, connected
 from services.store.connect import Connection
 from services.store.shards import shard_of
-from tests.bench.ground import Ground
+from tests.bench.ground import WARM_SECONDS, Ground
 from tests.bench.throughput import catch_up
 from tests.bench.workload import BenchTeam, new_id, produce, producer, usage_event, usage_events, uses
 
 VISIBLE_AT_RATE = 1_000
 PROBES_PER_SECOND = 20
-WARM_SECONDS = 3
 PROBE_SECONDS = 25  # 500 probes
 LATE_SECONDS = 30
 TICK_SECONDS = 0.005
-LOOK_SECONDS = 0.001
+LOOK_SECONDS = 0.01  # oftener, and who looks takes the time of whom it looks at
 
 SHOWN = """
     SELECT team_id FROM unnest($1::smallint[], $2::text[], $3::bigint[]) AS probe (shard, team_id, seen)
@@ -96,7 +95,7 @@ async def _send_probes(to: Producer, probes: Sequence[Probe]) -> None:
 
 
 async def _watch(world: LocalWorld, owner: Connection, probes: Sequence[Probe]) -> None:
-    """Note when each probe shows; the look itself takes a millisecond or two, which is counted in."""
+    """Note when each probe shows; it is seen up to 10 ms later, 5 on average, which is counted in."""
     by_team = {probe.team.id: probe for probe in probes}
     deadline = perf_counter() + len(probes) / PROBES_PER_SECOND + LATE_SECONDS
     while unseen := [probe for probe in probes if not probe.seen_at]:

@@ -24,14 +24,13 @@ from deploy.local.world import LocalWorld, at_free_ports, connected
 from services.api.routes.activity import write_cursor
 from services.api.tokens import TokenRole
 from services.store.connect import Connection
-from tests.bench.ground import SETTLE, Ground
+from tests.bench.ground import SETTLE, WARM_SECONDS, Ground
 from tests.bench.throughput import CURSORS, RECORDERS, catch_up, in_worker, worker
 from tests.bench.workload import BenchTeam, Event, produce, producer, usage_events, uses
 
 PER_SECOND = 100
 READERS = 10
 SECONDS = 20
-WARM_SECONDS = 4
 STARTS_SECONDS = 10  # what it takes at most until somebody asks
 TICK_SECONDS = 0.005
 DIFFERENT = 400  # requests of each kind, asked for again and again
@@ -72,7 +71,7 @@ async def reads(
     await world.serve(*names, env=AS_A_TEAM)
     async with connected(world.database) as owner:
         await catch_up(world, owner, "projector")
-        requests = await _requests(world, owner, teams, hot)
+        requests = await requests_of(world, owner, teams, hot)
         await owner.execute(SETTLE)
         with worker() as reader:
             async with fed(world, events, usage_per_s):
@@ -86,9 +85,10 @@ async def reads(
     return Reads(times, stored)
 
 
-async def _requests(
+async def requests_of(
     world: LocalWorld, owner: Connection, teams: Sequence[BenchTeam], hot: BenchTeam
 ) -> dict[str, list[Request]]:
+    """What is asked for, by kind; a request is drawn from each again and again."""
     random = Random("reads")
     tokens = {team.id: world.token(team.id, team.members[0], TokenRole.MEMBER) for team in teams}
     last = await owner.fetchval(LAST, hot.id)

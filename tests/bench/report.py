@@ -8,12 +8,14 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.bench.growth import Size
+from tests.bench.machine import LOUD_PERCENT, Loudness
 
 # What we mean to reach on two cores: (figure, at least or at most, aim).
 AIMS: Mapping[str, tuple[str, float]] = {
     "record_vs_copy": ("≥", 0.50),
     "visible_vs_copy": ("≥", 0.40),
     "replay_vs_copy": ("≥", 0.80),
+    "idle_percent": ("≤", 40),
     "visible_p99_ms": ("≤", 100),
     "relay_events_per_s": ("≥", 40_000),
     "balance_p99_ms": ("≤", 15),
@@ -40,14 +42,19 @@ class Figures:
     copy_rows_per_s: float | None = None
     record_events_per_s: float | None = None
     record_vs_copy: float | None = None
+    record_us: float | None = None
     visible_events_per_s: float | None = None
     visible_vs_copy: float | None = None
+    visible_us: float | None = None
+    wal_bytes_per_event: float | None = None
     visible_at_rate: int | None = None
     visible_p50_ms: float | None = None
     visible_p99_ms: float | None = None
     relay_events_per_s: float | None = None
     replay_events_per_s: float | None = None
     replay_vs_copy: float | None = None
+    replay_us: float | None = None
+    idle_percent: float | None = None
     balance_p50_ms: float | None = None
     balance_p99_ms: float | None = None
     balance_hot_team_p50_ms: float | None = None
@@ -58,6 +65,12 @@ class Figures:
     activity_p99_ms: float | None = None
     balance_at_rate: int | None = None
     hot_team_facts: int | None = None
+    neighbour_balance_p99_ms: float | None = None
+    neighbour_balance_p99_alone_ms: float | None = None
+    neighbour_quote_p99_ms: float | None = None
+    neighbour_quote_p99_alone_ms: float | None = None
+    neighbour_hold_p99_ms: float | None = None
+    neighbour_hold_p99_alone_ms: float | None = None
     hold_p50_ms: float | None = None
     hold_p99_ms: float | None = None
     capture_p99_ms: float | None = None
@@ -73,6 +86,10 @@ class Figures:
     cost_growth_facts: int | None = None
     bytes_per_event: float | None = None
     peak_rss_mb: float | None = None
+    load_before: float | None = None
+    others_percent: float | None = None  # of the loudest part
+    stolen_percent: float | None = None
+    is_result: bool | None = None  # False: somebody else worked beside a part
 
 
 @dataclass
@@ -80,20 +97,35 @@ class Rounds:
     """Each measurement, round by round."""
 
     rates: dict[str, list[float]] = field(default_factory=dict)
+    costs_us: dict[str, list[float]] = field(default_factory=dict)
+    wal_bytes: list[float] = field(default_factory=list)
 
-    def note(self, name: str, rate: float) -> None:
-        """Another round of a measurement."""
+    def note(self, name: str, rate: float, cost_us: float | None = None) -> None:
+        """Another round of a measurement; the processor time of one where it is known."""
         self.rates.setdefault(name, []).append(rate)
+        if cost_us is not None:
+            self.costs_us.setdefault(name, []).append(cost_us)
 
     def median(self, name: str) -> float | None:
         """None where it was not measured."""
-        rates = self.rates.get(name)
-        return median(rates) if rates else None
+        return _median(self.rates.get(name))
+
+    def cost_us(self, name: str) -> float | None:
+        """The median; None where it was not measured."""
+        return _median(self.costs_us.get(name))
+
+    def wal_bytes_per_event(self) -> float | None:
+        """The median; None where it was not measured."""
+        return _median(self.wal_bytes)
 
     def to_copy(self, name: str) -> float | None:
         """The median as a share of the median COPY of the same run."""
         rate, copy = self.median(name), self.median("copy")
         return rate / copy if rate is not None and copy else None
+
+
+def _median(values: Sequence[float] | None) -> float | None:
+    return median(values) if values else None
 
 
 def as_json(figures: Figures) -> dict[str, float | int | None]:
@@ -102,8 +134,8 @@ def as_json(figures: Figures) -> dict[str, float | int | None]:
 
 
 def _rounded(value: float | None) -> float | int | None:
-    if value is None:
-        return None
+    if value is None or isinstance(value, bool):
+        return value
     return round(value) if value >= 1_000 else float(f"{value:.3g}")
 
 
@@ -129,14 +161,20 @@ def about_table(about: Mapping[str, str]) -> Table:
 
 
 def _figures_table(figures: Figures) -> Table:
-    table = _table("Figures", "figure", "measured", "aim", "")
+    title = "Figures" if figures.is_result else "Figures, but no result: somebody else was at work on this machine"
+    table = _table(title, "figure", "measured", "aim", "")
     for name, value in as_json(figures).items():
         sign, aim = AIMS.get(name, ("", 0))
-        verdict = "" if value is None or not sign else _verdict(value >= aim if sign == "≥" else value <= aim)
-        table.add_row(
-            name, "not measured" if value is None else f"{value:,}", f"{sign} {aim:,}" if sign else "", verdict
-        )
+        judged = bool(sign) and bool(figures.is_result)
+        verdict = _verdict(value >= aim if sign == "≥" else value <= aim) if judged and value is not None else ""
+        table.add_row(name, _shown(value), f"{sign} {aim:,}" if sign else "", verdict)
     return table
+
+
+def _shown(value: float | None) -> str:
+    if value is None:
+        return "not measured"
+    return ("no", "yes")[value] if isinstance(value, bool) else f"{value:,}"
 
 
 def _verdict(reached: bool) -> str:
@@ -145,11 +183,22 @@ def _verdict(reached: bool) -> str:
 
 def _rounds_table(rounds: Rounds) -> Table:
     longest = max(map(len, rounds.rates.values()))
-    table = _table("Rounds, per second", "", *(str(number) for number in range(1, longest + 1)), "median", "to COPY")
+    rounds_ = (str(number) for number in range(1, longest + 1))
+    table = _table("Rounds, per second", "", *rounds_, "median", "to COPY", "µs of processor time")
     for name, rates in rounds.rates.items():
         cells = [f"{rate:,.0f}" for rate in rates] + [""] * (longest - len(rates))
         share = rounds.to_copy(name)
-        table.add_row(name, *cells, f"{median(rates):,.0f}", "" if share is None else f"{share:.2f}")
+        cost = rounds.cost_us(name)
+        ends = ("" if share is None else f"{share:.2f}", "" if cost is None else f"{cost:.1f}")
+        table.add_row(name, *cells, f"{median(rates):,.0f}", *ends)
+    return table
+
+
+def loudness_table(loudness: Loudness) -> Table:
+    """What others took, part by part."""
+    table = _table(f"Loudness, at most {LOUD_PERCENT} % together", "part", "others, % of all cores", "host, %")
+    for part, others in loudness.others_percent.items():
+        table.add_row(part, f"{others:.1f}", f"{loudness.stolen_percent[part]:.1f}")
     return table
 
 

@@ -1,4 +1,4 @@
-"""Rates: from Kafka into the log, from there into the projections and out again, and a plain COPY for comparison."""
+"""Rates: from Kafka into the log, from there into the projections and out again."""
 
 import asyncio
 import os
@@ -12,15 +12,15 @@ from typing import Any
 import uvloop
 
 from deploy.local.servers.topic_ends import ends
-from deploy.local.servers.topics import PARTITIONS
 from deploy.local.world import LocalWorld, check_alive, connected
+from schemas.topics import PARTITIONS
 from services.read_models.rebuild import begin, build, discard
 from services.store.connect import Connection
 from services.store.read import heads
-from tests.bench.ground import LOOK_SECONDS, SETTLE, Ground, span
+from tests.bench.ground import LOOK_SECONDS, SETTLE, Ground, Span, span
+from tests.bench.machine import started_seconds
 from tests.bench.workload import Event, lay_in_kafka
 
-COPY_CHUNK = 5_000
 RECORDERS = ("recorder-1", "recorder-2")
 
 PATIENT = {"CREDITWELL_KAFKA_SESSION_TIMEOUT_MS": "20000"}  # longer than a backlog takes to be laid
@@ -32,17 +32,12 @@ PARTITIONS_OF_OWNERS = """
 """
 CURSORS = "SELECT sum(next_offset)::bigint FROM kafka_cursors WHERE topic = 'usage'"
 HEADS = "SELECT sum(next - 1)::bigint FROM shard_heads"
+WAL = "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint"
 READER = "SELECT coalesce(sum(position), 0)::bigint FROM checkpoints WHERE reader = $1"
-USAGE = """
-    SELECT shard, position, recorded_at, occurred_at, team_id, source, id, type, body, leaf
-    FROM facts WHERE type = 'usage.recorded.v1' ORDER BY recorded_at, shard, position LIMIT $1
-"""
-
-Rows = list[tuple[Any, ...]]
 
 
-async def record(ground: Ground, world: LocalWorld, events: Sequence[Event]) -> float:
-    """Events per second from a backlog in Kafka to stored, with two recorders; from the first fact to the last."""
+async def record(ground: Ground, world: LocalWorld, events: Sequence[Event]) -> Span:
+    """Events from a backlog in Kafka to stored, with two recorders; from the first fact to the last."""
     async with connected(world.database) as owner:
         goal = await lay_backlog(world, owner, events)
 
@@ -52,15 +47,15 @@ async def record(ground: Ground, world: LocalWorld, events: Sequence[Event]) -> 
 
         measured = await span(world, stored)
         await ground.stop(*RECORDERS)
-    return measured.rate
+    return measured
 
 
-async def visible(ground: Ground, world: LocalWorld, events: Sequence[Event]) -> float:
-    """Facts per second from a backlog to balance, activity and usage, with two recorders and a projector."""
+async def visible(ground: Ground, world: LocalWorld, events: Sequence[Event]) -> tuple[Span, float]:
+    """Facts from a backlog to balance, activity and usage, with two recorders and a projector; bytes of WAL of each."""
     async with connected(world.database) as owner:
         await world.serve("projector")
         await catch_up(world, owner, "projector")
-        before = await owner.fetchval(HEADS)
+        before, wal_before = await owner.fetchval(HEADS), await owner.fetchval(WAL)
         goal = await lay_backlog(world, owner, events)
 
         async def seen() -> tuple[int, bool]:
@@ -71,8 +66,9 @@ async def visible(ground: Ground, world: LocalWorld, events: Sequence[Event]) ->
             return bool(await owner.fetchval(HEADS) > before)
 
         measured = await span(world, seen, began=first_stored)
+        wal_bytes = (await owner.fetchval(WAL) - wal_before) / (await owner.fetchval(HEADS) - before)
         await ground.stop(*RECORDERS, "projector")
-    return measured.rate
+    return measured, wal_bytes
 
 
 async def lay_backlog(world: LocalWorld, owner: Connection, events: Sequence[Event]) -> int:
@@ -96,8 +92,8 @@ async def lay_backlog(world: LocalWorld, owner: Connection, events: Sequence[Eve
     return goal
 
 
-async def relay(ground: Ground, world: LocalWorld) -> float:
-    """Facts per second from the log to `credits.events`, with the relay alone."""
+async def relay(ground: Ground, world: LocalWorld) -> Span:
+    """Facts from the log to `credits.events`, with the relay alone."""
     async with connected(world.database) as owner:
         await owner.execute(SETTLE)
         goal = await owner.fetchval(HEADS)
@@ -108,7 +104,7 @@ async def relay(ground: Ground, world: LocalWorld) -> float:
 
         measured, _ = await asyncio.gather(span(world, sent), world.serve("relay"))
         await ground.stop("relay")
-    return measured.rate
+    return measured
 
 
 async def catch_up(world: LocalWorld, owner: Connection, reader: str) -> None:
@@ -125,27 +121,8 @@ async def _at_once() -> bool:
     return True
 
 
-async def rows_of(owner: Connection, count: int) -> Rows:
-    """The facts of usage in memory, in the order in which they were recorded."""
-    return [tuple(row) for row in await owner.fetch(USAGE, count)]
-
-
-async def copy(world: LocalWorld, rows: Rows) -> float:
-    """Rows per second by plain COPY: one connection, 5,000 a transaction, the columns, keys and indexes of `facts`."""
-    async with connected(world.database) as owner:
-        await owner.execute("CREATE TABLE bench_copy (LIKE facts INCLUDING ALL)")
-        await owner.execute(SETTLE)
-        began = perf_counter()
-        for start in range(0, len(rows), COPY_CHUNK):
-            async with owner.transaction():
-                await owner.copy_records_to_table("bench_copy", records=rows[start : start + COPY_CHUNK])
-        seconds = perf_counter() - began
-        await owner.execute("DROP TABLE bench_copy")
-    return len(rows) / seconds
-
-
-async def replay(ground: Ground, world: LocalWorld) -> float:
-    """Facts per second of a rebuild of all projections, one process per core, their start not counted."""
+async def replay(ground: Ground, world: LocalWorld) -> Span:
+    """Facts of a rebuild of all projections, one process per core, their start not counted."""
     cores = os.cpu_count() or 1
     async with connected(world.logins["projector"]) as projector, connected(world.database) as owner:
         version = await begin(projector)
@@ -154,18 +131,18 @@ async def replay(ground: Ground, world: LocalWorld) -> float:
         with ExitStack() as stack:
             workers = [stack.enter_context(worker()) for _ in shares]
             await asyncio.gather(*(in_worker(one, heads_in_worker, world.logins["projector"]) for one in workers))
-            began = perf_counter()
+            began, effort = perf_counter(), started_seconds()
             folded: list[int] = await asyncio.gather(
                 *(
                     in_worker(one, build_in_worker, world.logins["projector"], version, shards, f"bench-{number}")
                     for number, (one, shards) in enumerate(zip(workers, shares, strict=True))
                 )
             )
-            seconds = perf_counter() - began
+            measured = Span(sum(folded), perf_counter() - began, started_seconds() - effort)
             for one in await asyncio.gather(*(in_worker(one, peak_in_worker) for one in workers)):
                 ground.peak_rss_mb["rebuild"] = max(ground.peak_rss_mb.get("rebuild", 0.0), one)
         await discard(projector, version)
-    return sum(folded) / seconds
+    return measured
 
 
 def shared_out(lengths: dict[int, int], shares: int) -> list[list[int]]:

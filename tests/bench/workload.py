@@ -11,9 +11,9 @@ from typing import NamedTuple
 from aiokafka.partitioner import murmur2
 from confluent_kafka import Producer
 
-from deploy.local.servers.topics import PARTITIONS
 from schemas.credits import MICRO
 from schemas.facts import CreditsGranted
+from schemas.topics import PARTITIONS
 from services.credits.grants import grant
 from services.store.connect import Connection
 
@@ -22,20 +22,21 @@ MEMBERS_MAX = 6
 GIFT_CREDITS = 10**9 * MICRO  # nobody runs dry: what a top-up costs is not measured here
 EVENTS_PER_MS = 50
 
-# What is used, how often, and in which quantities: (weight, source, feature, attributes, quantities).
+# What is used, how often, and how much: (weight, source, feature, attributes, least, most, places after the point). The
+# quantities are drawn from a wide range, so that whoever remembers prices gains nothing.
 FEATURES = (
-    (10, "/features/export", "video_export.render", {"resolution": "1080p"}, ("30", "62.5", "118.04", "600")),
-    (3, "/features/export", "video_export.render", {"resolution": "4k"}, ("15", "47.25", "95")),
-    (6, "/features/video", "ai_video.generate", {"tier": "standard"}, ("4", "8", "12.5")),
-    (3, "/features/video", "ai_video.generate", {"tier": "high", "model": "cinema"}, ("5", "10")),
-    (22, "/features/image", "ai_image.generate", {"tier": "low"}, ("1", "1", "1", "4")),
-    (16, "/features/image", "ai_image.generate", {"tier": "standard"}, ("1", "1", "2")),
-    (14, "/features/audio", "ai_audio.voiceover", {"voice": "cloned"}, ("180", "742", "1290", "4011")),
-    (6, "/features/audio", "ai_audio.music", None, ("30", "61.5", "120")),
-    (5, "/features/audio", "ai_audio.transcribe", None, ("95.2", "311.75", "1804")),
-    (6, "/features/effects", "ai_effects.remove_image_background", None, ("1",)),
-    (5, "/features/effects", "ai_effects.upscale_image", {"scale": "4x"}, ("1", "3")),
-    (4, "/features/effects", "ai_effects.remove_filler_words", None, ("240", "612.5")),
+    (10, "/features/export", "video_export.render", {"resolution": "1080p"}, 5, 1_800, 2),
+    (3, "/features/export", "video_export.render", {"resolution": "4k"}, 5, 600, 2),
+    (6, "/features/video", "ai_video.generate", {"tier": "standard"}, 2, 60, 1),
+    (3, "/features/video", "ai_video.generate", {"tier": "high", "model": "cinema"}, 2, 60, 1),
+    (22, "/features/image", "ai_image.generate", {"tier": "low"}, 1, 40, 0),
+    (16, "/features/image", "ai_image.generate", {"tier": "standard"}, 1, 40, 0),
+    (14, "/features/audio", "ai_audio.voiceover", {"voice": "cloned"}, 20, 12_000, 0),
+    (6, "/features/audio", "ai_audio.music", None, 10, 400, 1),
+    (5, "/features/audio", "ai_audio.transcribe", None, 10, 7_200, 2),
+    (6, "/features/effects", "ai_effects.remove_image_background", None, 1, 40, 0),
+    (5, "/features/effects", "ai_effects.upscale_image", {"scale": "4x"}, 1, 40, 0),
+    (4, "/features/effects", "ai_effects.remove_filler_words", None, 30, 3_600, 1),
 )
 
 
@@ -87,8 +88,15 @@ def uses(teams: Sequence[BenchTeam], count: int, random: Random) -> Iterable[Use
     """What members do; a team with more members does more."""
     somebody = random.choices([(team, one) for team in teams for one in team.members], k=count)
     something = random.choices(FEATURES, [weight for weight, *_ in FEATURES], k=count)
-    for (team, member_id), (_, source, feature, attributes, quantities) in zip(somebody, something, strict=True):
-        yield Use(team, member_id, source, feature, random.choice(quantities), attributes)
+    for (team, member_id), (_, source, feature, attributes, *range_) in zip(somebody, something, strict=True):
+        yield Use(team, member_id, source, feature, quantity(random, *range_), attributes)
+
+
+def quantity(random: Random, least: int, most: int, places: int) -> str:
+    """Any of that range, as a feature service writes it: without zeros that say nothing."""
+    scale = 10**places
+    whole, part = divmod(random.randint(least * scale, most * scale), scale)
+    return f"{whole}.{part:0{places}d}".rstrip("0") if part else str(whole)
 
 
 def usage_events(

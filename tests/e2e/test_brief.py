@@ -6,13 +6,13 @@ Each test's name is the sentence that it proves. Stripe is played by the stand-i
 import re
 
 import pytest
-from playwright.async_api import Browser, Locator, Page, expect
+from playwright.async_api import Browser, Page, expect
 
 from schemas.credits import MICRO
 from schemas.facts import CreditsGranted, TopUpSuspended
 from tests.support.api import Api
 from tests.support.desk import Desk
-from tests.support.page import Visit, save_card, used, visiting
+from tests.support.page import Visit, pay, save_card, used, visiting
 from tests.support.usage import reported
 
 PACKS = (("Mini", "2,000", "$20.00"), ("Standard", "5,000", "$48.00"), ("Large", "10,000", "$92.00"), ("Bulk", "25,000", "$220.00"))  # fmt: skip
@@ -22,18 +22,6 @@ SETTINGS = {
     "credits": "2000",
     "monthly_cap": {"amount": 20_000, "currency": "usd"},
 }
-
-
-async def pay(page: Page, button: Locator, *, press: str, card: str | None = None) -> None:
-    """Go to Stripe in the tab that opens, press there, and come back."""
-    async with page.expect_popup() as opening:
-        await button.click()
-    stripe = await opening.value
-    if card is not None:
-        await stripe.get_by_label(re.compile(card)).check()
-    await stripe.get_by_role("button", name=re.compile(press)).click()
-    if not stripe.is_closed():
-        await stripe.wait_for_event("close")
 
 
 async def test_your_included_credits_are_used_first_once_they_run_out_your_additional_credits_are_used(
@@ -308,9 +296,9 @@ async def test_some_features_require_top_ups_to_be_enabled_and_high_quality_requ
     await expect(card.get_by_role("row").filter(has_text="AI image · High")).to_contain_text("Pro")
     await card.get_by_label("Feature").select_option(label="AI image · High")
     await card.get_by_label("How many").fill("4")
-    await expect(card.get_by_role("status")).to_contain_text("= 60 credits, but this needs automatic top-ups")
+    await expect(card.get_by_role("status")).to_contain_text("4 images = 60 credits, but this needs automatic top-ups")
     await card.get_by_label("Feature").select_option(label="AI image · Low")
-    await expect(card.get_by_role("status")).to_have_text("= 4 credits")
+    await expect(card.get_by_role("status")).to_have_text("4 images = 4 credits")
 
 
 async def test_every_team_member_draws_from_the_same_credit_balance(running: Api, browser: Browser) -> None:

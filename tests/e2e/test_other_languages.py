@@ -9,9 +9,9 @@ from aiokafka import AIOKafkaProducer
 
 from deploy.local.forkserver import fork_server
 from deploy.local.processes import Processes
-from deploy.local.servers.topics import PARTITIONS
 from deploy.local.stack import Stack, start_stack
 from deploy.local.world import LocalWorld, connected, start_world
+from schemas.topics import PARTITIONS
 from services.store.connect import Connection
 from services.store.shards import partition_of, shard_of
 from tests.support.node import PROGRAMS, need_node, run_node

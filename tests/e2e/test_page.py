@@ -140,7 +140,7 @@ async def test_the_download_holds_what_the_filter_shows(visit: Visit) -> None:
     download = await downloading.value
 
     lines = (await download.path()).read_text("utf-8").splitlines()
-    assert download.suggested_filename == "credit-activity-7-days.csv"
+    assert re.fullmatch(rf"credit-activity-{visit.api.team_id}-[\d-]+-to-[\d-]+\.csv", download.suggested_filename)
     assert len(lines) == 2
     assert "usage,AI image,mem_1,ai_image.generate,-4" in lines[1]
 
@@ -184,9 +184,13 @@ async def test_an_entry_says_whose_credits_it_took_or_gave_back_and_names_the_ch
         async with visiting(running, browser) as visit:
             await visit.open(role)
             for name, detail, said in (
-                ("Refund", "$24.00 of $48.00 refunded so far", r"Taken from\s*Purchased credits"),
+                (
+                    "Refund",
+                    f"$24.00 of $48.00 refunded so far · payment #{bought.position}",
+                    r"Taken from\s*Purchased credits",
+                ),
                 ("AI image, taken back", "It was never delivered", r"Given back to\s*Included credits"),
-                ("Purchase · Standard pack", "", r"Charge\s*\$48\.00"),
+                ("Purchase · Standard pack", f"$48.00 · payment #{bought.position}", r"Charge\s*\$48\.00"),
             ):
                 await expect(visit.entries.filter(has_text=name)).to_contain_text(detail)
                 await visit.activity.get_by_role("button", name=name).click()

@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from gzip import compress
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -146,7 +147,7 @@ async def test_where_the_system_chooses_the_colours_those_that_mean_something_st
         bar = visit.balance.locator(".bar .additional")
         assert await bar.evaluate("e => getComputedStyle(e).backgroundColor") == "rgb(15, 148, 134)"
         key = "e => getComputedStyle(e, '::before').backgroundColor"
-        assert await visit.chart.locator(".legend li").first.evaluate(key) == "rgb(59, 79, 224)"
+        assert await visit.chart.locator(".legend li").first.evaluate(key) == "rgb(31, 127, 191)"
         chosen = visit.chart.locator("label:has(:checked)").first
         assert await chosen.evaluate("e => getComputedStyle(e).outlineStyle") == "solid"
 
@@ -188,7 +189,12 @@ async def test_the_same_filter_drives_chart_table_activity_and_download(visit: V
     async with page.expect_download() as downloading:
         await visit.activity.get_by_role("button", name="Download CSV").click()
     download = await downloading.value
-    assert download.suggested_filename == "credit-activity-1-days.csv"
+    today = datetime.now(UTC).date()
+    names = {
+        f"credit-activity-{visit.api.team_id}-{day - timedelta(1)}-to-{day}.csv"
+        for day in (today, today - timedelta(1))
+    }
+    assert download.suggested_filename in names
     assert len((await download.path()).read_text("utf-8").splitlines()) == 3
 
 
@@ -240,7 +246,8 @@ async def test_amounts_stay_exact_and_are_written_and_read_as_the_readers_langua
 
         said = await page.evaluate(
             """async () => {
-                const { credits, inOwnNumbers, money, plus, typed, typedMoney } = await import("/usage/words.js");
+                const { credits, inOwnNumbers, money, plus } = await import("/usage/words.js");
+                const { typed, typedMoney } = await import("/usage/amounts.js");
                 return [plus("9007199254740993", "0.000001"), plus("-1.5", "0.25"), typed("1.234,5"), typed("12 Äpfel"),
                     typedMoney("19,99", "usd"), typedMoney("19,999", "usd"), typedMoney("500", "jpy"),
                     credits("9007199254740993.000001"), money({ amount: 123456, currency: "eur" }),

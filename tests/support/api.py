@@ -33,6 +33,7 @@ from tests.support.facts import zone_at_midday
 SOURCES = ("/features/*",)
 NO_LIMITS = {
     "api_person_requests_per_minute": 0, "api_service_requests_per_second": 0, "api_failed_sign_ins_per_minute": 0,
+    "api_forged_webhooks_per_minute": 0,
     "api_streams_per_caller": 0,
 }  # fmt: skip
 

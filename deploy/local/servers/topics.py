@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import (
     BrokerNotAvailableError,
     InvalidReplicationFactorError,
@@ -13,17 +13,15 @@ from aiokafka.errors import (
     KafkaError,
     NoBrokersAvailable,
     NodeNotReadyError,
-    TopicAlreadyExistsError,
     UnknownError,
-    for_code,
 )
 
 from deploy.local.trouble import StackTrouble
 from deploy.local.waiting import Patience, wait_for_answer
-from schemas.topics import REFUSED, TOPICS
+from schemas.topics import COPIES, PARTITIONS
+from services.runtime.kafka import topic_admin
+from services.runtime.settings import Settings
 
-PARTITIONS = 8
-COPIES = 3  # or as many as there are brokers
 STEP = "Kafka"
 
 # Of somebody else's broker nothing moves but its answers.
@@ -90,21 +88,9 @@ async def _try_to_create(kafka: str, partitions: int) -> None:
     async with _admin(kafka) as admin:
         # Without those that are fenced: who has so many brokers has so many places for copies, now or in a moment.
         brokers = len((await admin.describe_cluster())["brokers"])
-        made = await admin.create_topics(
-            [
-                NewTopic(
-                    name,
-                    num_partitions=1 if name == REFUSED else partitions,
-                    replication_factor=min(COPIES, brokers),
-                    topic_configs=dict(configs),
-                )
-                for name, configs in TOPICS.items()
-            ]
-        )
+        outcomes = await topic_admin.create(admin, copies=min(COPIES, brokers), partitions=partitions)
     failures = [
-        for_code(code)(f"topic {name}: {' '.join(filter(None, detail))}")
-        for name, code, *detail in made.topic_errors
-        if code and for_code(code) is not TopicAlreadyExistsError
+        outcome for outcome in outcomes.values() if outcome is not None and not topic_admin.already_there(outcome)
     ]
     if failures:
         raise next((failure for failure in failures if passes(failure) is None), failures[0])
@@ -120,9 +106,5 @@ async def _admin(kafka: str) -> AsyncIterator[AIOKafkaAdminClient]:
     """A client of its own for each attempt: one that began with a broker that was just starting may never recover."""
     # In the context of the attempt alone, which is a task of its own.
     _TRYING.set(True)
-    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
-    try:
-        await admin.start()
+    async with topic_admin.administering(Settings(kafka=kafka), client_id="creditwell-local") as admin:
         yield admin
-    finally:
-        await admin.close()

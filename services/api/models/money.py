@@ -44,7 +44,8 @@ class TopUpBody(Body):
 class ChargePreview(BaseModel):
     """What the next top-up adds and charges.
 
-    `now` if the balance is low already: at once, unless `not_now` says what is in the way.
+    `now` if the balance is low already: at once, unless `not_now` says what is in the way. A cap that is too small for
+    the next one, or a plan without top-ups, is said before the balance is low.
     """
 
     credits: CreditsText

@@ -37,7 +37,10 @@ class TeamAnswer(BaseModel):
 
 
 class Balance(BaseModel):
-    """What a team has: total = included + additional, available = total - held."""
+    """What a team has: total = included + additional, available = total - held.
+
+    `low`: fewer are available than `low_below`, the threshold of top-ups or, where they are off, the plan's.
+    """
 
     model_config = like(examples.BALANCE)
 
@@ -46,6 +49,8 @@ class Balance(BaseModel):
     additional: CreditsText
     held: CreditsText
     available: CreditsText
+    low: bool
+    low_below: CreditsText
     allowance: CreditsText
     next_refill_at: Instant | None
     plan: str

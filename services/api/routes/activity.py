@@ -7,6 +7,7 @@ from binascii import Error as NotBase64
 from collections.abc import AsyncIterator, Iterable
 from contextlib import aclosing, nullcontext
 from datetime import timedelta
+from functools import partial
 from io import StringIO
 from typing import Annotated, Literal
 
@@ -19,23 +20,20 @@ from schemas.facts import Name
 from schemas.places import Place
 from schemas.pricing import RateCards
 from services.api.access import SEES_PAYMENTS, AllowedRequest, TeamRequest, route
-from services.api.answers import Json, answer
+from services.api.answers import answer
 from services.api.models.reads import Activity, EntryAnswer, EntryProof
 from services.api.openapi.route_docs import link
 from services.api.problems import problem
 from services.api.tokens import TokenRole
-from services.api.wording.entries import explain, item, line
+from services.api.wording.downloads import COLUMNS, download_line, file_name
+from services.api.wording.entries import explain, item
 from services.audit.prove import prove
+from services.credits.directory import read_directory
 from services.read_models.activity import NEWEST, Before, Filter, read_activity, read_all, read_entries, who_paid
 from services.runtime.errors import Refused
 from services.store.shards import shard_of
 
 PAGE_MAX = 200
-COLUMNS = (
-    "at", "type", "description", "member_id", "feature", "credits", "included", "additional", "balance_after", "id",
-)  # fmt: skip
-# With these a spreadsheet takes a cell for a formula; the wide forms are those of CJK keyboards.
-FORMULA = ("=", "+", "-", "@", "|", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 CSV = {200: {"content": {"text/csv": {"schema": {"type": "string"}}}}}
 FOLLOWED = {
     "entry": link("get_entry", "Why the newest entry is what it is.", id="$response.body#/items/0/id"),
@@ -76,10 +74,10 @@ async def get_activity(
     selection = Filter(since, frozenset(kind) if kind else None, member)
     cards = await ask.context.cards.current()
     if "text/csv" in accept:
-        name = f'attachment; filename="credit-activity-{days}-days.csv"'
+        name = file_name(ask.team_id, since, ask.context.clock())
         return StreamingResponse(
             _lines(ask, selection, cards), media_type="text/csv",
-            headers={"content-disposition": name, "cache-control": "no-store"},
+            headers={"content-disposition": f'attachment; filename="{name}"', "cache-control": "no-store"},
         )  # fmt: skip
     before = NEWEST if cursor is None else parse_cursor(cursor)
     rows = await read_activity(ask.quick_read(), ask.team_id, selection, before=before, limit=limit + 1)
@@ -107,13 +105,18 @@ def parse_cursor(cursor: str) -> Before:
 
 async def _lines(ask: TeamRequest, selection: Filter, cards: RateCards) -> AsyncIterator[str]:
     yield _csv([COLUMNS])
+    team = await read_directory(ask.quick_read(), ask.team_id)
+    names = {member.member_id: member.name for member in team.members} if team else {}
+    line_of = partial(
+        download_line, cards=cards, catalog=ask.context.catalog, names=names,
+        sees_receipts=ask.caller.role in SEES_PAYMENTS,
+    )  # fmt: skip
     async with aclosing(read_all(ask.quick_read(), ask.team_id, selection)) as pages:
         while True:
             # One page at a time, whoever downloads: each keeps a session and the event loop from all who ask for less.
             async with ask.context.downloads.of(0):
                 rows = await anext(pages, None)
-                lines = (line(row, cards, ask.context.catalog) for row in rows or [])
-                text = _csv([[_cell(column, one) for column in COLUMNS] for one in lines])
+                text = _csv(map(line_of, rows or []))
             if rows is None:
                 return
             yield text
@@ -123,13 +126,6 @@ def _csv(rows: Iterable[Iterable[str]]) -> str:
     text = StringIO()
     csv.writer(text, lineterminator="\r\n").writerows(rows)
     return text.getvalue()
-
-
-def _cell(column: str, one: Json) -> str:
-    """A cell; text that a spreadsheet would run as a formula is kept text by an apostrophe."""
-    text = "" if one[column] is None else str(one[column])
-    is_text = column in ("description", "member_id", "feature")
-    return f"'{text}" if is_text and text.startswith(FORMULA) else text
 
 
 @route(

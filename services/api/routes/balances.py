@@ -7,17 +7,16 @@ from fastapi import APIRouter, Query
 from pydantic import AwareDatetime
 from starlette.responses import Response
 
-from projections.balance.state import NEVER
-from schemas.credits import format_credits
 from schemas.instants import instant
-from schemas.places import Place, place_of
+from schemas.places import place_of
 from services.api.access import AllowedRequest, TeamRequest, route, unknown_team
-from services.api.answers import Json, answer
+from services.api.answers import answer
 from services.api.models.parts import Position
 from services.api.models.reads import Balance
 from services.api.openapi.route_docs import link
 from services.api.problems import problem
 from services.api.tokens import TokenRole
+from services.api.wording.balances import balance_body
 from services.read_models.balances import ExactBalance, read_balance
 from services.read_models.history import balance_as_of, refuse_the_future
 from services.runtime.errors import Unavailable
@@ -89,16 +88,3 @@ def parse_position(text: str, team_id: str) -> tuple[int, int]:
     if shard != shard_of(team_id) or position >= 2**63:
         raise problem(422, "wrong_position", f"{text} is no position of this team: its shard is {shard_of(team_id)}")
     return shard, position
-
-
-def balance_body(exact: ExactBalance, position: int) -> Json:
-    """A balance as everybody reads it."""
-    team = exact.team
-    refilled = team.allowance and team.cycle_ends_at != NEVER
-    return {
-        "total": format_credits(team.total), "included": format_credits(team.included),
-        "additional": format_credits(team.additional), "held": format_credits(team.held(exact.at)),
-        "available": format_credits(team.available(exact.at)), "allowance": format_credits(team.allowance),
-        "next_refill_at": instant(team.cycle_ends_at) if refilled else None, "plan": team.plan,
-        "top_up_enabled": team.top_up.enabled, "position": str(Place(exact.shard, position)), "as_of": instant(exact.at),
-    }  # fmt: skip

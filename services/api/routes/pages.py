@@ -16,6 +16,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from services.api.answers import names
 from services.api.context import ApiContext
 from services.api.problems import problem
 
@@ -100,7 +101,7 @@ def _send(file: File, request: Request) -> Response:
     is_gzipped = "gzip" in request.headers.get("accept-encoding", "")
     etag = f'"{file.etag}{"-gzip" if is_gzipped else ""}"'
     headers = {**HEADERS, "etag": etag, "vary": "Accept-Encoding"}
-    if request.headers.get("if-none-match") == etag:
+    if names(request.headers.getlist("if-none-match"), etag):
         return Response(status_code=304, headers=headers)
     if is_gzipped:
         return Response(file.gzipped, headers=headers | {"content-encoding": "gzip"}, media_type=file.kind)

@@ -19,8 +19,9 @@ from schemas.places import Place
 from services.api.access import AllowedRequest, TeamRequest, route, unknown_team
 from services.api.answers import Json
 from services.api.models.parts import Position
-from services.api.routes.balances import balance_body, parse_position
+from services.api.routes.balances import parse_position
 from services.api.tokens import TokenRole
+from services.api.wording.balances import balance_body
 from services.api.wording.entries import item
 from services.read_models.activity import ActivityRow, read_after
 from services.read_models.balances import ExactBalance, read_balance

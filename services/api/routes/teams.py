@@ -115,9 +115,10 @@ async def _head(connection: Connection, ask: TeamRequest) -> CommandAnswer:
     fails=("unknown_plan", "unknown_zone", "invalid_team", "invalid_anchor", "anchor_fixed", *KEYED),
 )  # fmt: skip
 async def put_plan(ask: AllowedRequest, body: PlanBody, key: Key = None) -> Response:
-    """Give a team a plan.
+    """Give a team a plan, or what the catalog gives for its plan now.
 
-    The first one brings the team into being; an upgrade counts at once, a downgrade from the next cycle.
+    The first one brings the team into being; an upgrade counts at once, a downgrade from the next cycle, and so do
+    other credits for the plan that the team has.
     """
 
     async def assign(connection: Connection, _: str) -> CommandAnswer:

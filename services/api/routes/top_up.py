@@ -9,7 +9,7 @@ from fastapi import APIRouter, Header
 from starlette.responses import Response
 
 from services.api.access import SEES_PAYMENTS, AllowedRequest, TeamRequest, route, unknown_team
-from services.api.answers import Json, answer
+from services.api.answers import Json, answer, names
 from services.api.idempotency import KEYED, CommandAnswer, Key, answer_once
 from services.api.models.money import TopUp, TopUpBody, TopUpConfirmation, TopUpConfirmBody
 from services.api.openapi.codes import AT_STRIPE
@@ -61,7 +61,7 @@ async def put_top_up(
 
     async def configure(connection: Connection, _: str) -> CommandAnswer:
         in_force = await read_top_up_settings(connection, ask.team_id)
-        if if_match is not None and if_match not in ("*", etag(in_force)):
+        if if_match is not None and not names(ask.request.headers.getlist("if-match"), etag(in_force)):
             raise problem(412, "changed_meanwhile", "somebody else changed the settings; look at them and save again")
         settings = settings_of(body, in_force.settings, ask.context.catalog, ask.caller.sub)
         if settings.enabled:

@@ -1,8 +1,11 @@
 """What customers read, from values alone: no database, no request.
 
 amounts     credits as decimals
+balances    what a team has
+downloads   a line of the activity as a spreadsheet has it
 entries     the activity in words, and everything that an entry follows from
 links       addresses that others have named
 reversals   money that went back
 top_ups     settings of top-ups, and what is wrong with them
+values      JSON, and times that may be none
 """

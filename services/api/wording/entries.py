@@ -24,11 +24,12 @@ from schemas.facts import (
     UsageVoided,
 )
 from schemas.instants import instant
+from schemas.money import format_money
 from schemas.places import Place
 from schemas.pricing import NotPriced, Priced, RateCards
-from services.api.answers import Json, instant_or_none
 from services.api.wording.links import receipt_link
 from services.api.wording.reversals import describe_reversal, detail_of_reversal
+from services.api.wording.values import Json, instant_or_none
 from services.read_models.activity import ActivityRow, PaidLot
 
 MADE = {
@@ -61,10 +62,7 @@ def item(row: ActivityRow, cards: RateCards, catalog: Catalog) -> Json:
 
 
 def line(row: ActivityRow, cards: RateCards, catalog: Catalog) -> Json:
-    """An entry as a line of a download, which says less.
-
-    To work out a million formulas again takes longer than all the rest.
-    """
+    """What a row and a line of a download both say of an entry: nothing that takes long to work out."""
     entry = row.entry
     return {
         "at": instant(entry.occurred_at), "type": entry.kind.value, "description": describe(entry, row.fact, cards, catalog),
@@ -131,10 +129,26 @@ def detail(  # noqa: PLR0911 - a case for each fact that says more
             return fact.reason or None
         case TopUpSkipped():
             return fact.detail or SKIPPED[fact.reason]
+        case CreditsPurchased() | CreditsToppedUp():
+            return f"{format_money(fact.charge_cents, fact.currency)} · payment #{payment_of(entry, fact)}"
         case ChargeRefunded() | ChargeDisputed() | DisputeClosed():
-            return detail_of_reversal(entry, fact)
+            return f"{detail_of_reversal(entry, fact)} · payment #{payment_of(entry, fact)}"
         case TopUpFailed():
             return fact.message or FAILED[fact.reason]
+        case _:
+            return None
+
+
+def payment_of(entry: BalanceEntry, fact: AnyFact) -> int | None:
+    """The number by which people match money that went back with what it had paid for: the same in both rows.
+
+    It is the position at which the credits came, and names nothing at Stripe: members see it, too.
+    """
+    match fact:
+        case CreditsPurchased() | CreditsToppedUp():
+            return entry.position
+        case ChargeRefunded() | ChargeDisputed() | DisputeClosed():
+            return fact.lot
         case _:
             return None
 
@@ -168,7 +182,7 @@ def explain(row: ActivityRow, paid: list[PaidLot], cards: RateCards, catalog: Ca
         **item(row, cards, catalog),
         "position": str(Place(row.shard, row.entry.position)),
         "price": _price(row.fact, cards) if row.entry.kind is ActivityKind.USAGE else None,
-        "paid_by": [_paid_by(row.shard, lot) for lot in paid],
+        "paid_by": [_paid_by(row.shard, lot, past_zero=row.entry.balance_after < 0) for lot in paid],
         "charge": charge(row.fact, sees_receipts=sees_receipts),
         "reason": detail(row.entry, row.fact, cards),
     }
@@ -188,10 +202,16 @@ def _price(fact: AnyFact, cards: RateCards) -> Json | None:
     }  # fmt: skip
 
 
-def _paid_by(shard: int, lot: PaidLot) -> Json:
+def _paid_by(shard: int, lot: PaidLot, *, past_zero: bool) -> Json:
+    """A lot that paid.
+
+    What none could pay need not have taken the team past zero: usage of before a purchase, recorded after it, finds no
+    lot of its time, and is taken off what came later.
+    """
+    unpaid = "Past zero" if past_zero else "Credits that came later"
     return {
         "lot": str(Place(shard, lot.lot)) if lot.kind else None, "kind": lot.kind.value if lot.kind else "overdraft",
-        "name": MADE[lot.kind] if lot.kind else "Past zero", "gained_at": instant_or_none(lot.starts_at),
+        "name": MADE[lot.kind] if lot.kind else unpaid, "gained_at": instant_or_none(lot.starts_at),
         "ends_at": _end(lot.ends_at), "credits": format_credits(lot.credits),
     }  # fmt: skip
 

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from projections.top_ups.decisions import foresee, next_charge
+from projections.top_ups.decisions import foresee, next_charge, obstacle_ahead
 from projections.top_ups.months import month_of
 from projections.top_ups.state import TopUpChoices, TopUps
 from schemas.catalog import Catalog
@@ -10,10 +10,10 @@ from schemas.credits import MICRO, MicroCredits, format_credits
 from schemas.facts import TopUpConfigured, TopUpRequested, TopUpSkipped
 from schemas.instants import instant
 from schemas.money import format_money
-from services.api.answers import Json
 from services.api.models.money import TopUpBody
 from services.api.problems import problem
 from services.api.wording.amounts import micro_if_any, shown
+from services.api.wording.values import Json
 
 COOL_DOWN_SECONDS = 300
 THRESHOLD_MAX = 10**9 * MICRO
@@ -80,7 +80,7 @@ def problems_of(settings: TopUpConfigured, catalog: Catalog, cap_currency: str |
 
 def top_up_body(going: TopUps, available: MicroCredits, now: datetime, catalog: Catalog, *, sees_card: bool) -> Json:
     """Settings as everybody reads them, and what becomes of them at the moment."""
-    decision = foresee(going, available, now, catalog)
+    decision = foresee(going, available, now, catalog) or obstacle_ahead(going, now, catalog)
     state, reason = _state(going, decision)
     charges, price = going.charges_cents(month_of(now, going.zone)), catalog.top_up
     return {

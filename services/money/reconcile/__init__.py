@@ -3,5 +3,6 @@
 schedule   when it runs by itself
 compare    every payment against the log, every credit against Stripe
 breaks     where the two differ, and what to do next: pure
+report     what a comparison saw, and the time that it is about
 reads      what it asks of the store
 """

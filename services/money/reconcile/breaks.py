@@ -1,4 +1,4 @@
-"""Where Stripe and the log differ about a payment: eight types of break, each with what is so and what to do next.
+"""Where Stripe and the log differ about a payment: nine types of break, each with what is so and what to do next.
 
 Pure.
 
@@ -6,6 +6,8 @@ Pure.
     differs               money came for something that the log has lost, and what stands upon it can't be believed
     credited_not_paid     credits are there, and no money (or the money is another team's)
     amount_mismatch       what was paid is not what the log says, or not what we had asked for
+    credits_mismatch      the credits are not those that were sold for the money: by what was asked for, by what stands
+                          upon the payment, or, where the log does not say, by the catalog
     duplicate_credit      one payment brought credits twice
     refund_not_clawed     more was refunded (or less) than the log says
     dispute_unhandled     a dispute stands otherwise than the log says
@@ -40,6 +42,7 @@ class BreakKind(StrEnum):
     DIFFERS = "differs"
     CREDITED_NOT_PAID = "credited_not_paid"
     AMOUNT_MISMATCH = "amount_mismatch"
+    CREDITS_MISMATCH = "credits_mismatch"
     DUPLICATE_CREDIT = "duplicate_credit"
     REFUND_NOT_CLAWED = "refund_not_clawed"
     DISPUTE_UNHANDLED = "dispute_unhandled"
@@ -47,14 +50,15 @@ class BreakKind(StrEnum):
 
 
 BY_HAND = frozenset(
-    {BreakKind.PAID_NOT_CREDITED, BreakKind.DIFFERS, BreakKind.CREDITED_NOT_PAID, BreakKind.AMOUNT_MISMATCH, BreakKind.DUPLICATE_CREDIT, BreakKind.ORPHAN_INTENT}
+    {BreakKind.PAID_NOT_CREDITED, BreakKind.DIFFERS, BreakKind.CREDITED_NOT_PAID, BreakKind.AMOUNT_MISMATCH, BreakKind.CREDITS_MISMATCH, BreakKind.DUPLICATE_CREDIT, BreakKind.ORPHAN_INTENT}
 )  # fmt: skip
 
 
 class Payment(NamedTuple):
     """One payment as both sides have it: `intent` is None where Stripe knows of none.
 
-    `lost`: of a payment of ours that the log does not know, what it was for, or why that can't be believed.
+    `lost`: of a payment of ours that the log does not know, what it was for, or why that can't be believed. `stamped`:
+    what stands upon it that we had asked for.
     """
 
     payment_intent_id: str
@@ -64,6 +68,7 @@ class Payment(NamedTuple):
     account: Account | None = None
     intended: IntendedPayment | None = None
     lost: PaymentRequest | Doubt | None = None
+    stamped: PaymentRequest | None = None
 
 
 class Break(NamedTuple):
@@ -90,7 +95,12 @@ def _team(payment: Payment) -> str | None:
     return payment.intent.metadata.get("team_id") if payment.intent is not None else None
 
 
-def is_quiet(intent: Intent, credits: Sequence[Credit], reversed_by_log: Container[str]) -> bool:
+def is_quiet(
+    intent: Intent,
+    credits: Sequence[Credit],
+    reversed_by_log: Container[str],
+    stamped: PaymentRequest | None = None,
+) -> bool:
     """True when one look is enough to see that both sides say the same; all others are looked at one by one."""
     if intent.state == "cancelled":
         return not credits
@@ -99,6 +109,8 @@ def is_quiet(intent: Intent, credits: Sequence[Credit], reversed_by_log: Contain
     if len(credits) != 1 or intent.refunded_cents or intent.disputed or intent.id in reversed_by_log:
         return False
     (credit,) = credits
+    if _other_credits(credit, stamped) is not None:
+        return False
     return (intent.amount_cents, intent.currency, intent.metadata.get("team_id")) == (
         credit.charge_cents, credit.currency, credit.team_id,
     )  # fmt: skip
@@ -175,7 +187,17 @@ def _of_credited(payment: Payment, credit: Credit) -> PlainBreaks:
     if (intent.amount_cents, intent.currency) != (credit.charge_cents, credit.currency):
         what = f"{_money(intent)} were paid, the log says {format_money(credit.charge_cents, credit.currency)} at {credit.place}"
         yield BreakKind.AMOUNT_MISMATCH, what, _by_hand(intent.id)
+    elif (fault := _other_credits(credit, payment.stamped)) is not None:
+        yield BreakKind.CREDITS_MISMATCH, f"{fault}, at {credit.place}", _by_hand(intent.id)
     yield from _of_reversed(payment, intent)
+
+
+def _other_credits(credit: Credit, stamped: PaymentRequest | None) -> str | None:
+    """How a payment's credits are others than were sold; what stands upon it is out of reach of who edits the log."""
+    if credit.fault is None and stamped is not None and stamped.credits != credit.credits:
+        wanted, gained = format_credits(stamped.credits), format_credits(credit.credits)
+        return f"{wanted} credits were asked for by what stands upon the payment, {gained} were given"
+    return credit.fault
 
 
 def _of_reversed(payment: Payment, intent: Intent) -> PlainBreaks:

@@ -1,7 +1,8 @@
 """Reconciliation: every payment at Stripe against the log, and every credit of the log against Stripe.
 
 Stripe is listed, never searched: its search may lag by an hour. Three lists name the payments of a time: intents made,
-refunds and disputes opened then, of older payments too. The log names those that brought credits then, and those that
+refunds and disputes opened then, of older payments too. Credits are held against the money as well: they are those that
+were asked for, by the log and by what stands upon the payment. The log names those that brought credits then, and those that
 are disputed and undecided. Whatever one look does not settle is looked at alone, the log before and after Stripe. So
 what happens meanwhile is never taken for a break, and what is only under way is given a moment to arrive.
 
@@ -13,11 +14,10 @@ have (`claw`) is asked for.
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from schemas.catalog import Catalog, load_catalog
-from schemas.credits import MicroCredits
 from services.money.adopting import Doubt, PaidIntent, adopt, believe
 from services.money.checkout import flow as pages
 from services.money.checkout import rows as checkouts
@@ -25,12 +25,13 @@ from services.money.reconcile.breaks import BY_HAND, Break, BreakKind, Payment, 
 from services.money.reconcile.reads import (
     Credit,
     IntendedPayment,
+    credits_between,
     credits_of,
-    credits_since,
     reversed_by_log,
     settled_by_hand,
     wanted_by,
 )
+from services.money.reconcile.report import BEGINNING, END, Period, Report
 from services.money.reversals import follow, read_account
 from services.money.stamps import PaymentRequest, Stamps, kind_of, read_stamps
 from services.money.stripe_client import Charges, Intent, Missing
@@ -39,7 +40,6 @@ from services.runtime.errors import Unavailable
 from services.runtime.logs import get_log
 from services.store.connect import Connection, Transaction
 
-BEGINNING = datetime(2011, 1, 1, tzinfo=UTC)  # before Stripe
 CLOCKS_DIFFER = timedelta(hours=1)
 LOOKS_MAX = 10
 SETTLE_SECONDS = (0.5, 1.5)  # what is under way arrives meanwhile
@@ -63,35 +63,19 @@ class Sides:
     stamps: Stamps
 
 
-@dataclass(slots=True)
-class Report:
-    """What a comparison saw, what it healed, and what it leaves; sums by currency are minor units."""
-
-    payments: int = 0
-    credits: MicroCredits = 0
-    charged: dict[str, int] = field(default_factory=dict)
-    credited: dict[str, int] = field(default_factory=dict)
-    breaks: list[Break] = field(default_factory=list)
-    healed: list[Break] = field(default_factory=list)
-
-    @property
-    def by_type(self) -> dict[str, int]:
-        """How many breaks of each type are left; the types that there are none of, too."""
-        return {kind.value: sum(one.type is kind for one in self.breaks) for kind in BreakKind}
-
-
 async def reconcile(
     connection: Connection,
     charges: Charges,
     *,
-    since: datetime | None = None,
+    since: datetime = BEGINNING,
+    until: datetime = END,
     heal: bool = False,
     claw: bool = False,
     catalog: Catalog | None = None,
     settle_seconds: Iterable[float] = SETTLE_SECONDS,
     on_payments: OnPayments = lambda _: None,
 ) -> Report:
-    """Compare Stripe with the log, both ways; without `since`, from the beginning.
+    """Compare Stripe with the log, both ways: the payments that Stripe made from `since` until before `until`.
 
     Not to be called within a transaction: it takes as long as Stripe takes. `catalog` (the package's, unless told)
     says which prices are believed of payments that the log has lost.
@@ -99,57 +83,58 @@ async def reconcile(
     Raises:
         Unavailable: Stripe does not answer, time and again.
     """
-    report, start = Report(), since or BEGINNING
+    report = Report(Period(since, until))
     sides = Sides(connection, charges, catalog or load_catalog(), await read_stamps(connection))
-    suspects = await _suspects(sides, start, report, on_payments)
-    breaks = await _examine_all(sides, suspects, suspects)
+    suspects = await _suspects(sides, report, on_payments)
+    payments = await _examine_all(sides, suspects, suspects)
+    breaks = _breaks_in(payments)
     for seconds in settle_seconds:
         if any(one.type in MAY_BE_UNDER_WAY for one in breaks):
             await asyncio.sleep(seconds)
-            breaks = await _examine_all(sides, _payments_of(breaks), suspects)
+            payments |= await _examine_all(sides, _payments_of(breaks), suspects)
+            breaks = _breaks_in(payments)
     asked_for = (HEALED if heal else frozenset[BreakKind]()) | (CLAWED if claw else frozenset[BreakKind]())
     acted = [one for one in breaks if one.type in asked_for and await _heal(sides, one)]
-    report.breaks = breaks
     if heal or claw:
-        report.breaks = await _examine_all(sides, _payments_of(breaks), suspects)
-        open_breaks = {(one.type, one.payment_intent_id) for one in report.breaks}
+        payments |= await _examine_all(sides, _payments_of(breaks), suspects)
+        breaks = _breaks_in(payments)
+        open_breaks = {(one.type, one.payment_intent_id) for one in breaks}
         report.healed = [one for one in acted if (one.type, one.payment_intent_id) not in open_breaks]
-    by_hand = await settled_by_hand(connection) if report.breaks else set()
-    report.breaks = [one for one in report.breaks if not (one.type in BY_HAND and one.payment_intent_id in by_hand)]
+    for payment in payments.values():
+        report.count(payment)
+    by_hand = await settled_by_hand(connection) if breaks else set()
+    report.breaks = [one for one in breaks if not (one.type in BY_HAND and one.payment_intent_id in by_hand)]
     return report
 
 
-async def _suspects(
-    sides: Sides, since: datetime, report: Report, on_payments: OnPayments
-) -> dict[str, tuple[str, ...]]:
-    """The payments that one look does not settle, and the teams whose they may be."""
-    connection, charges = sides.connection, sides.charges
-    log = await credits_since(connection, since - CLOCKS_DIFFER if since > BEGINNING else since)
-    went_back = await reversed_by_log(connection, since)
+async def _suspects(sides: Sides, report: Report, on_payments: OnPayments) -> dict[str, tuple[str, ...]]:
+    """The payments that one look does not settle, and the teams whose they may be; the others are counted."""
+    connection, charges, period = sides.connection, sides.charges, report.period
     credits: dict[str, list[Credit]] = {}
-    for credit in log:
+    for credit in await credits_between(connection, sides.catalog, *period.wider(CLOCKS_DIFFER)):
         credits.setdefault(credit.payment_intent_id, []).append(credit)
-        _add(report.credited, credit.currency, credit.charge_cents)
-    report.credits = len(log)
+    went_back = await reversed_by_log(connection, *period)
     suspects: dict[str, tuple[str, ...]] = {}
-    async for intent in _all_intents(charges, since):
+    async for intent in _all_intents(charges, period):
         if intent.metadata.get("log", sides.stamps.log) != sides.stamps.log:
             continue  # another Creditwell's, at the same account
         report.payments += 1
         on_payments(1)
-        credited = credits.pop(intent.id, [])
-        if intent.state == "succeeded" and (credited or "team_id" in intent.metadata):
-            _add(report.charged, intent.currency, intent.amount_cents)
-        if not is_quiet(intent, credited, went_back):
+        credited, stamped = tuple(credits.pop(intent.id, ())), sides.stamps.claimed(intent)
+        if is_quiet(intent, credited, went_back, stamped):
+            report.count(Payment(intent.id, intent, credits=credited))
+        else:
             suspects[intent.id] = tuple({one.team_id for one in credited} | _team_of(intent))
         went_back.discard(intent.id)
-    # What is left over of either side: credits whose payment was not listed, and older payments of which something went
-    # back.
+    # What is left over of either side: credits of this time whose payment was not listed, and other payments of which
+    # something went back then.
     for name, left_over in credits.items():
-        suspects[name] = tuple({one.team_id for one in left_over})
-    listed = charges.list_refunded(created_after=since), charges.list_disputed(created_after=since)
-    if since > BEGINNING:
-        went_back.update([name for names in listed async for name in names])
+        if any(period.holds(one.recorded_at) for one in left_over):
+            suspects[name] = tuple({one.team_id for one in left_over})
+    since, until = period.asked
+    if since is not None:  # else their payments were listed
+        for of_kind in (charges.list_refunded, charges.list_disputed):
+            went_back.update([name async for name in of_kind(created_after=since, created_before=until)])
     for name in went_back - suspects.keys():
         suspects[name] = ()
     return suspects
@@ -159,19 +144,15 @@ def _team_of(intent: Intent | None) -> set[str]:
     return {intent.metadata["team_id"]} if intent is not None and "team_id" in intent.metadata else set()
 
 
-def _add(sums: dict[str, int], currency: str, cents: int) -> None:
-    sums[currency] = sums.get(currency, 0) + cents
-
-
-async def _all_intents(charges: Charges, since: datetime) -> AsyncIterator[Intent]:
-    """Every intent made since, newest first; where Stripe stops answering, it goes on from there."""
-    before: datetime | None = None
+async def _all_intents(charges: Charges, period: Period) -> AsyncIterator[Intent]:
+    """Every intent made then, newest first; where Stripe stops answering, it goes on from there."""
+    _, before = period.asked
     intent_ids: set[str] = set()
     failures = 0
     while failures < TRIES_MAX:
         try:
-            async for intent in charges.list_intents(created_after=since, created_before=before):
-                if intent.id not in intent_ids:
+            async for intent in charges.list_intents(created_after=period.since, created_before=before):
+                if intent.id not in intent_ids and period.holds(intent.created_at):
                     intent_ids.add(intent.id)
                     before, failures = intent.created_at + timedelta(seconds=1), 0
                     yield intent
@@ -188,23 +169,28 @@ def _payments_of(breaks: Iterable[Break]) -> Iterable[str]:
     return dict.fromkeys(one.payment_intent_id for one in breaks)
 
 
-async def _examine_all(sides: Sides, names: Iterable[str], teams: Mapping[str, tuple[str, ...]]) -> list[Break]:
-    return [one for name in names for one in await _examine(sides, name, teams[name])]
+def _breaks_in(payments: Mapping[str, Payment]) -> list[Break]:
+    return [one for payment in payments.values() for one in breaks_of(payment)]
 
 
-async def _examine(sides: Sides, name: str, teams: tuple[str, ...]) -> list[Break]:
+async def _examine_all(sides: Sides, names: Iterable[str], teams: Mapping[str, tuple[str, ...]]) -> dict[str, Payment]:
+    return {name: await _examine(sides, name, teams[name]) for name in names}
+
+
+async def _examine(sides: Sides, name: str, teams: tuple[str, ...]) -> Payment:
     """One payment on both sides, at a moment at which the log did not move."""
     connection, charges = sides.connection, sides.charges
     if not teams:
         teams = tuple(_team_of(await _retrieve(charges, name)))
     for _ in range(LOOKS_MAX):
-        before = await _by_log(connection, name, teams)
+        before = await _by_log(sides, name, teams)
         intent = await _retrieve(charges, name)
         disputes = await charges.disputes_of(name) if intent is not None and intent.disputed else ()
         intended = None if before.credits or intent is None else await wanted_by(connection, intent.metadata)
         lost = None if before.credits or intent is None or intended is not None else await _lost(sides, intent)
-        if await _by_log(connection, name, teams) == before:
-            return breaks_of(before._replace(intent=intent, disputes=disputes, intended=intended, lost=lost))
+        stamped = sides.stamps.claimed(intent) if intent is not None else None
+        if await _by_log(sides, name, teams) == before:
+            return before._replace(intent=intent, disputes=disputes, intended=intended, lost=lost, stamped=stamped)
     raise Unavailable(f"{name} moves while it is looked at")
 
 
@@ -218,12 +204,13 @@ async def _lost(sides: Sides, intent: Intent) -> PaymentRequest | Doubt | None:
 
 
 async def _with_page(sides: Sides, intent: Intent) -> PaidIntent:
-    return PaidIntent(intent, await sides.charges.find_checkout(intent.id) if kind_of(intent) == "purchase" else None)
+    page = await sides.charges.find_checkout(intent.id) if kind_of(intent) == "purchase" else None
+    return PaidIntent(intent, page, await sides.charges.disputes_of(intent.id) if intent.disputed else ())
 
 
-async def _by_log(connection: Connection, name: str, teams: tuple[str, ...]) -> Payment:
-    credits = await credits_of(connection, teams, name)
-    account = await read_account(connection, credits[0].team_id, name) if credits else None
+async def _by_log(sides: Sides, name: str, teams: tuple[str, ...]) -> Payment:
+    credits = await credits_of(sides.connection, sides.catalog, teams, name)
+    account = await read_account(sides.connection, credits[0].team_id, name) if credits else None
     return Payment(name, None, credits=credits, account=account)
 
 

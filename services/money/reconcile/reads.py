@@ -7,11 +7,13 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
-from projections.balance.state import ALWAYS
-from schemas.credits import MicroCredits
+from projections.balance.state import ALWAYS, NEVER
+from projections.sold import purchase_differs, top_up_differs
+from schemas.catalog import Catalog
+from schemas.credits import MicroCredits, format_credits
 from schemas.facts import (
     ChargeDisputed,
     ChargeRefunded,
@@ -19,11 +21,15 @@ from schemas.facts import (
     CreditsPurchased,
     CreditsToppedUp,
     DisputeClosed,
+    PurchaseRequested,
     Stored,
+    TopUpRequested,
 )
+from services.money.adopting import is_price
 from services.money.checkout import rows as checkouts
-from services.money.checkout.purchases import true_to_log
+from services.money.checkout.purchases import PURCHASES, true_to_log
 from services.money.checkout.rows import CheckoutRow
+from services.money.stamps import Kind
 from services.money.top_ups import attempts
 from services.money.top_ups.crediting import answer_of, read_request
 from services.store.connect import Connection
@@ -34,16 +40,19 @@ from services.store.shards import shard_of
 GAINS = ("credits.purchased.v1", "credits.topped_up.v1")
 REVERSALS = ("charge.refunded.v1", "charge.disputed.v1", "dispute.closed.v1")
 LEASE = timedelta(minutes=15)
+JUDGED_TOGETHER = 1_000  # payments whose requests are read at once
 
 # The condition on types is that of the index `facts_but_work`: usage, nearly all of the log, is not read.
 OF_TYPES = f"""
     SELECT {FACT_COLUMNS} FROM facts
-    WHERE type NOT LIKE 'usage.%' AND type NOT LIKE 'hold.%' AND type = ANY($1) AND recorded_at >= $2
+    WHERE type NOT LIKE 'usage.%' AND type NOT LIKE 'hold.%' AND type = ANY($1)
+      AND recorded_at >= $2 AND recorded_at < $3
     ORDER BY shard, position
 """
 COUNT = """
     SELECT count(*) FROM facts
-    WHERE type NOT LIKE 'usage.%' AND type NOT LIKE 'hold.%' AND type = ANY($1) AND recorded_at >= $2
+    WHERE type NOT LIKE 'usage.%' AND type NOT LIKE 'hold.%' AND type = ANY($1)
+      AND recorded_at >= $2 AND recorded_at < $3
 """
 OF_TEAM = f"""
     SELECT {FACT_COLUMNS} FROM facts
@@ -65,15 +74,17 @@ READ_RESULTS = "SELECT name, breaks, ended_at FROM reconciliations ORDER BY name
 
 
 class Credit(NamedTuple):
-    """Credits that a payment brought, by the log."""
+    """Credits that a payment brought, by the log. `fault`: how they are others than were sold for the money."""
 
     team_id: str
     place: str
-    kind: Literal["purchase", "top-up"]
+    kind: Kind
     payment_intent_id: str
     credits: MicroCredits
     charge_cents: int
     currency: str
+    recorded_at: datetime
+    fault: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +94,7 @@ class IntendedPayment:
     `answered_by`: whose credits are there. `fault`: what was found wrong when the payment was to be credited.
     """
 
-    kind: Literal["purchase", "top-up"]
+    kind: Kind
     id: UUID
     team_id: str
     credits: MicroCredits
@@ -96,22 +107,26 @@ class IntendedPayment:
     fault: str | None = None
 
 
-async def credits_since(connection: Connection, since: datetime) -> list[Credit]:
-    """All credits that payments brought since; about 300 bytes of memory for each."""
-    return [credit_of(stored_of(row)) for row in await connection.fetch(OF_TYPES, GAINS, since)]
+async def credits_between(connection: Connection, catalog: Catalog, since: datetime, until: datetime) -> list[Credit]:
+    """All credits that payments brought from `since` until before `until`; about 300 bytes of memory for each."""
+    rows = await connection.fetch(OF_TYPES, GAINS, since, until)
+    credits: list[Credit] = []
+    for begin in range(0, len(rows), JUDGED_TOGETHER):
+        credits += await _judged(connection, catalog, [stored_of(row) for row in rows[begin : begin + JUDGED_TOGETHER]])
+    return credits
 
 
-async def count_credits(connection: Connection, since: datetime) -> int:
-    """How many payments brought credits since: about as many as Stripe will list."""
-    count: int = await connection.fetchval(COUNT, GAINS, since)
+async def count_credits(connection: Connection, since: datetime, until: datetime) -> int:
+    """How many payments brought credits then: about as many as Stripe will list."""
+    count: int = await connection.fetchval(COUNT, GAINS, since, until)
     return count
 
 
-async def reversed_by_log(connection: Connection, since: datetime) -> set[str]:
-    """The payments of which, by the log, something went back since, or that are disputed and undecided."""
+async def reversed_by_log(connection: Connection, since: datetime, until: datetime) -> set[str]:
+    """The payments of which, by the log, something went back then, or that were disputed and undecided."""
     recent: set[str] = set()
     undecided: dict[str, str] = {}
-    for row in await connection.fetch(OF_TYPES, REVERSALS, ALWAYS):
+    for row in await connection.fetch(OF_TYPES, REVERSALS, ALWAYS, until):
         fact = stored_of(row).fact()
         assert isinstance(fact, ChargeRefunded | ChargeDisputed | DisputeClosed)
         if row["recorded_at"] >= since:
@@ -125,28 +140,62 @@ async def reversed_by_log(connection: Connection, since: datetime) -> set[str]:
 
 async def settled_by_hand(connection: Connection) -> set[str]:
     """What adjustments refer to: a payment that a person has dealt with, among others."""
-    facts = [stored_of(row).fact() for row in await connection.fetch(OF_TYPES, (CreditsAdjusted.type,), ALWAYS)]
+    facts = [stored_of(row).fact() for row in await connection.fetch(OF_TYPES, (CreditsAdjusted.type,), ALWAYS, NEVER)]
     return {fact.refers_to for fact in facts if isinstance(fact, CreditsAdjusted) and fact.refers_to is not None}
 
 
-async def credits_of(connection: Connection, team_ids: Sequence[str], payment_intent_id: str) -> tuple[Credit, ...]:
+async def credits_of(
+    connection: Connection, catalog: Catalog, team_ids: Sequence[str], payment_intent_id: str
+) -> tuple[Credit, ...]:
     """The credits that one payment brought to these teams, under whatever name."""
-    credits = [
-        credit_of(stored_of(row))
+    facts = [
+        stored_of(row)
         for team_id in team_ids
         for row in await connection.fetch(OF_TEAM, shard_of(team_id), team_id, GAINS)
     ]
-    return tuple(credit for credit in credits if credit.payment_intent_id == payment_intent_id)
+    mine = [stored for stored in facts if _gain(stored).payment_intent_id == payment_intent_id]
+    return tuple(await _judged(connection, catalog, mine))
 
 
-def credit_of(stored: Stored) -> Credit:
-    """What a fact says that a payment brought."""
+async def _judged(connection: Connection, catalog: Catalog, gains: Sequence[Stored]) -> list[Credit]:
+    """Each with how it differs from what was sold: by the fact that asked for it, or else by the catalog."""
+    requests = await find(connection, [_asked_by(stored) for stored in gains])
+    return [_credit_of(stored, requests.get(_asked_by(stored)), catalog) for stored in gains]
+
+
+def _gain(stored: Stored) -> CreditsPurchased | CreditsToppedUp:
     fact = stored.fact()
-    assert isinstance(fact, CreditsPurchased | CreditsToppedUp)
-    kind: Literal["purchase", "top-up"] = "purchase" if isinstance(fact, CreditsPurchased) else "top-up"
+    assert isinstance(fact, CreditsPurchased | CreditsToppedUp), "by its type"
+    return fact
+
+
+def _asked_by(stored: Stored) -> Identity:
+    """The name of the fact by which the credits were asked for."""
+    match _gain(stored):
+        case CreditsPurchased(purchase_id=purchase_id):
+            return Identity(stored.team_id, PURCHASES, f"purchase:{purchase_id}")
+        case CreditsToppedUp(attempt_id=attempt_id):
+            return Identity(stored.team_id, attempts.TOP_UPS, f"requested:{attempt_id}")
+
+
+def _credit_of(stored: Stored, asked: Stored | None, catalog: Catalog) -> Credit:
+    fact, request = _gain(stored), asked.fact() if asked is not None else None
+    kind: Kind = "purchase" if isinstance(fact, CreditsPurchased) else "top-up"
+    fault = None
+    if isinstance(fact, CreditsPurchased) and isinstance(request, PurchaseRequested):
+        fault = next(purchase_differs(fact, request), None)
+    elif isinstance(fact, CreditsToppedUp) and isinstance(request, TopUpRequested):
+        fault = next(top_up_differs(fact, request), None)
+    elif not is_price(catalog, kind, fact.credits, fact.charge_cents - _tax(fact), fact.currency):
+        fault = f"nobody asked for them, and the catalog has another price for {format_credits(fact.credits)} credits"
     return Credit(
-        stored.team_id, stored.place, kind, fact.payment_intent_id, fact.credits, fact.charge_cents, fact.currency
-    )
+        stored.team_id, stored.place, kind, fact.payment_intent_id, fact.credits, fact.charge_cents, fact.currency,
+        stored.recorded_at, fault,
+    )  # fmt: skip
+
+
+def _tax(fact: CreditsPurchased | CreditsToppedUp) -> int:
+    return (fact.tax_cents or 0) if isinstance(fact, CreditsPurchased) else 0
 
 
 async def wanted_by(connection: Connection, metadata: Mapping[str, str]) -> IntendedPayment | None:

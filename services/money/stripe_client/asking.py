@@ -5,7 +5,9 @@ from byte to byte, so that a slow drip would outlast a lease; ours counts from t
 """
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
@@ -97,6 +99,12 @@ class Asking:
             if not page.has_more:
                 return
             params["starting_after"] = page.data[-1].id
+
+
+def seconds_between(after: datetime, before: datetime | None) -> Json:
+    """Stripe's filter for a time, by whole seconds: from the one that holds `after`, to the end of `before`'s."""
+    created = {"gte": math.floor(after.timestamp())}
+    return created if before is None else {**created, "lt": math.ceil(before.timestamp())}
 
 
 def key_of(stem: str, try_number: int) -> str:

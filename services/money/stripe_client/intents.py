@@ -1,6 +1,5 @@
 """Payment intents: made without moving money, confirmed, cancelled, found again."""
 
-import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from datetime import datetime
 from typing import Any, Final
@@ -10,7 +9,7 @@ import stripe
 from stripe.params import PaymentIntentConfirmParams
 
 from services.money.stripe_client.answers import Intent
-from services.money.stripe_client.asking import Asking, key_of
+from services.money.stripe_client.asking import Asking, key_of, seconds_between
 from services.money.stripe_client.errors import WrongRequest
 from services.money.stripe_client.reading import Json, intent_of
 
@@ -109,10 +108,7 @@ class Intents(Asking):
         By listing, which sees what was written a moment ago; Stripe's search may lag by an hour.
         Not `whole`: without cards, charges, refunds and receipts, which Stripe would have to look up one by one.
         """
-        created = {"gte": math.floor(created_after.timestamp())}
-        if created_before is not None:
-            created["lt"] = math.ceil(created_before.timestamp())
-        params: Json = {"created": created}
+        params: Json = {"created": seconds_between(created_after, created_before)}
         if whole:
             params["expand"] = [f"data.{part}" for part in WHOLE_INTENT]
         if customer_id is not None:

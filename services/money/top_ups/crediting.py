@@ -53,10 +53,12 @@ async def credit_top_up(
         return None
     requested = await read_request(connection, team_id, attempt_id)
     assert requested is not None, f"nobody asked for {attempt_id}"
+    brings = requested.credits if credits is None else credits
+    decided_here = (requested.credits, requested.charge_cents) == (brings, intent.amount_cents)
     fact = CreditsToppedUp(
-        credits=requested.credits if credits is None else credits, attempt_id=str(attempt_id), payment_intent_id=intent.id,
-        charge_cents=intent.amount_cents, currency=intent.currency, charge_id=intent.charge_id,
-        receipt_url=intent.receipt_url,
+        credits=brings, attempt_id=str(attempt_id), payment_intent_id=intent.id, charge_cents=intent.amount_cents,
+        currency=intent.currency, charge_id=intent.charge_id, receipt_url=intent.receipt_url,
+        found_payment=None if credits is None or decided_here else True,
     )  # fmt: skip
     await end(connection, team_id, attempt_id)
     await append_top_up(connection, state, [NewFact(*payment, now, fact)])

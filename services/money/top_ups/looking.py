@@ -222,14 +222,16 @@ class Looking:
         return Look.OVER
 
     async def _payment(self, lease: Lease, intent: Intent) -> PaidIntent:
-        """With the page on which it was paid; a page that we know is followed first, as its own news would have it."""
+        """With its disputes and the page on which it was paid; a page that we know is followed first, as its own news would have it."""
+        disputes = await self.charges.disputes_of(intent.id) if intent.disputed else ()
         if kind_of(intent) != "purchase":
-            return PaidIntent(intent)
+            return PaidIntent(intent, disputes=disputes)
         record = await self._page_of(lease, intent)
         if record is not None and record.session_id is not None:
             await pages.follow(self.charges, self._transaction, record)
         page = await self.charges.find_checkout(intent.id)
-        return PaidIntent(intent, await self.charges.retrieve_checkout(page.id) if page is not None else None)
+        page = await self.charges.retrieve_checkout(page.id) if page is not None else None
+        return PaidIntent(intent, page, disputes)
 
     @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[Connection]:
@@ -257,7 +259,12 @@ class Looking:
         if not any(one.attempt_id == lease.attempt_id for one in due):
             await self._give_way(connection, lease, own, now, differs=bool(faults))
         for one in sorted(due, key=lambda one: one.attempt_id != lease.attempt_id):
-            await give(connection, team_id, one)
+            # Asked once more: of two payments for one attempt the first has answered it by now.
+            match await owed(connection, stamps, self.catalog, team_id, one.payment):
+                case Owed() as still:
+                    await give(connection, team_id, still)
+                case Doubt() as doubt:
+                    faults[one.payment.intent.id] = doubt.why
         if faults:
             await self._pause(connection, lease, now, *next(iter(faults.items())))
         return faults

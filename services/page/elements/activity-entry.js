@@ -43,7 +43,8 @@ const LOOKS = {
   top_up_skipped: [CROSS, "warned"],
 };
 
-const SAID_BY_THE_SERVER = new Set(["usage", "refund", "dispute", "top_up_skipped"]); // other details are the words of a person or a bank
+const MINUTE = 60_000;
+const SAID_BY_THE_SERVER = new Set(["usage", "purchase", "top_up", "refund", "dispute", "top_up_skipped"]); // other details are the words of a person or a bank
 
 export const entryStyle = css`
   .plus { color: var(--good); }
@@ -166,14 +167,14 @@ export function entryRows(item, element, nameOf) {
   });
   const member = item.member_id && nameOf(item.member_id);
   const detail = detailOf(item);
-  const at = h("time", { datetime: item.at, title: whenExactly(item.at) }, when(item.at));
+  const at = h("time", { datetime: item.recorded_at, title: whenExactly(item.recorded_at) }, when(item.recorded_at));
   const what = h(
     "div",
     {},
     item.type !== "usage" && h("span", { class: "unseen" }, `${TYPES[item.type] ?? item.type}: `),
     toggle,
     detail && h("span", { class: "quiet more" }, detail),
-    h("span", { class: "quiet narrow" }, [when(item.at), member].filter(Boolean).join(" · ")),
+    h("span", { class: "quiet narrow" }, [when(item.recorded_at), member].filter(Boolean).join(" · ")),
   );
   // The button is what keyboards and screen readers know; a pointer may hit the whole row, or mark its text.
   const row = h("tr", { class: "entry", "data-id": item.id });
@@ -194,9 +195,11 @@ export function entryRows(item, element, nameOf) {
  *
  * @param {Api.ActivityItem} item
  */
-function detailOf({ type, detail }) {
+function detailOf({ type, detail, at, recorded_at: recorded }) {
+  // Entries are in the order in which they were recorded, so that is the time which stands beside them.
+  const before = Date.parse(recorded) - Date.parse(at) >= MINUTE && `happened ${when(at)}`;
   const said = detail && capital(SAID_BY_THE_SERVER.has(type) ? inOwnNumbers(detail.replace(/ = [\d.]+ credits?/, "")) : detail);
-  return type === "usage" ? [TYPES.usage, said].filter(Boolean).join(" · ") : said;
+  return [type === "usage" && TYPES.usage, said, before].filter(Boolean).join(" · ");
 }
 
 /**
@@ -225,13 +228,13 @@ function explain(item, element, why) {
  */
 function explanation(entry, element) {
   const { price, paid_by: paid, charge } = entry;
-  const came = entry.late ? `, came in ${when(entry.recorded_at)}` : "";
+  const came = entry.recorded_at === entry.at ? "" : `, recorded ${when(entry.recorded_at)}`;
   /** @type {(false | null | [string, Content | Content[]])[]} */
   const lines = [
     ["When", whenExactly(entry.at) + came],
     price && ["Rate", rate(price, element)],
     price && ["Formula", inOwnNumbers(price.formula)],
-    paid.length > 0 && [paidBy(entry), paid.map(lot)],
+    paid.length > 0 && [paidBy(entry), paid.map((one) => lot(one, isNegative(entry.balance_after)))],
     charge && ["Charge", charged(charge)],
     ["Balance after", credits(entry.balance_after)],
   ];
@@ -274,10 +277,14 @@ function paidBy({ type, credits: amount }) {
   return type === "usage" ? "Paid by" : "Taken from";
 }
 
-/** @param {Api.PaidBy} paid */
-function lot({ kind, name, gained_at: at, credits: amount }) {
+/**
+ * @param {Api.PaidBy} paid
+ * @param {boolean} isPastZero  whether the balance was below zero then: nothing else is red
+ */
+function lot({ kind, name, gained_at: at, credits: amount }, isPastZero) {
   const since = at ? `, ${onDayOfYear(at)}` : "";
-  return h("span", { class: "paid" }, h("span", { class: `chip ${kind}` }, name + since), ` ${credits(amount)} `);
+  const look = kind === "overdraft" && !isPastZero ? "additional" : kind;
+  return h("span", { class: "paid" }, h("span", { class: `chip ${look}` }, name + since), ` ${credits(amount)} `);
 }
 
 /**

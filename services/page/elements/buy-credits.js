@@ -145,7 +145,8 @@ export class BuyCredits extends CreditsElement {
         body.replaceChildren(failure("The packs did not load.", state));
       }
     }, dialog);
-    load(async () => ({ packs: await this.session.share("v1/packs"), used: await usedByDay(this.session) }));
+    const pace = usedByDay(this.session).catch(() => []); // nobody waits for a forecast who wants to buy
+    load(async () => ({ packs: await this.session.share("v1/packs"), used: await pace }));
   }
 
   /**

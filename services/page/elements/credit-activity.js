@@ -10,6 +10,7 @@ import { entryRows, entryStyle } from "./activity-entry.js";
 
 const PAGE = 25;
 const SKETCHED = 12; // lines of a list that is still to come
+const NEW_NAMES_EVERY = 60_000; // milliseconds; somebody who joined meanwhile has a name, too
 const GROWN = 100; // rows that the first page may grow to before it is asked for anew
 
 const sheet = css`
@@ -74,6 +75,7 @@ const sheet = css`
 
 export class CreditActivity extends CreditsElement {
   #load = loader((/** @type {Loading<Api.Activity>} */ state) => this.#show(state), this);
+  #team = loader((/** @type {Loading<Api.Team>} */ state) => state.phase === "ready" && this.#know(state.value.members), this);
   #filter = new Filter();
   /** @type {Came | null} */
   #heard = null; // while a page is asked for: what came meanwhile, which its answer may not know
@@ -89,6 +91,7 @@ export class CreditActivity extends CreditsElement {
   #drawn = new Map(); // the rows of entries, by id: drawn again, they stay as they were, open or in focus
   /** @type {Map<string, string>} */
   #names = new Map();
+  #askedNames = Date.now();
   #body = h("div", { part: "body" });
   #shown = h("span", { class: "quiet number" });
   #newer = h("button", { type: "button", onclick: () => this.#leaf(this.#before.pop() ?? null) }, "Newer");
@@ -114,10 +117,17 @@ export class CreditActivity extends CreditsElement {
   begin(session) {
     this.#follow();
     this.hear("activity", (came) => this.#came(came));
-    session.share("").then(
-      ({ members }) => this.#know(members),
-      () => {},
-    ); // without names, ids are shown
+    this.hear("changed", (path) => path === "" && this.#askNames(session));
+    this.#askNames(session);
+  }
+
+  /**
+   * Until names are there, ids are shown; it goes on asking.
+   *
+   * @param {Session} session
+   */
+  #askNames(session) {
+    this.#team(() => session.share(""), { quietly: true });
   }
 
   /** A filter that is shared with others. */
@@ -229,9 +239,17 @@ export class CreditActivity extends CreditsElement {
 
   /** @param {Api.ActivityItem} item */
   #rows(item) {
+    if (item.member_id && this.#names.size && !this.#names.has(item.member_id)) this.#askAnew();
     const rows = this.#drawn.get(item.id) ?? entryRows(item, this, (id) => this.#names.get(id) ?? id);
     this.#drawn.set(item.id, rows);
     return rows;
+  }
+
+  /** Somebody is shown who was not in the team when its names were asked for. */
+  #askAnew() {
+    if (Date.now() - this.#askedNames < NEW_NAMES_EVERY) return;
+    this.#askedNames = Date.now();
+    this.session.renew("");
   }
 
   /** Where one is among the pages; the buttons stay the same, so that who presses one keeps the focus. */
@@ -279,7 +297,8 @@ export class CreditActivity extends CreditsElement {
     this.#download.disabled = true;
     try {
       const response = await this.session.fetch(this.#query(), { accept: "text/csv" });
-      const link = h("a", { href: URL.createObjectURL(await response.blob()), download: `credit-activity-${this.#filter.days}-days.csv` });
+      const [, name = "credit-activity.csv"] = /filename="([^"]+)"/.exec(response.headers.get("content-disposition") ?? "") ?? [];
+      const link = h("a", { href: URL.createObjectURL(await response.blob()), download: name });
       link.click();
       setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
     } catch (problem) {

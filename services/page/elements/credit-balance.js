@@ -7,6 +7,8 @@ import { failure, loader, skeleton } from "../loading.js";
 import { css } from "../style.js";
 import { atTime, credits, creditsInTwo, isNegative, isZero, onDay, until, whenExactly } from "../words.js";
 
+const QUARTERS = 4;
+
 const sheet = css`
   .skeleton { min-height: 206px; } /* what comes is as high, so that nothing moves */
   .total {
@@ -23,6 +25,10 @@ const sheet = css`
   .total small {
     font-size: 0.58em;
     letter-spacing: -0.02em;
+  }
+  .total .chip {
+    align-self: center;
+    letter-spacing: 0;
   }
   .total .unit {
     font-size: 16px;
@@ -44,6 +50,7 @@ const sheet = css`
     border-radius: 2px;
     transition: width 0.4s;
   }
+  .bar.low { box-shadow: 0 0 0 1px var(--warn); }
   dl {
     display: grid;
     grid-template-columns: repeat(auto-fit, minmax(130px, max-content));
@@ -123,6 +130,7 @@ const LINKS = {
 
 export class CreditBalance extends CreditsElement {
   #load = loader((/** @type {Loading<Api.Balance>} */ state) => this.#show(state), this);
+  #pace = loader((/** @type {Loading<number[]>} */ state) => state.phase === "ready" && this.#know(state.value), this);
   #body = h("div", { part: "body" });
   #live = h("span", { class: "live quiet" });
   #said = h("span", { class: "unseen", role: "status" }); // the line's state is read out when it changes, not every second
@@ -141,7 +149,7 @@ export class CreditBalance extends CreditsElement {
     this.hear("balance", (balance) => this.#show({ phase: "ready", value: balance }));
     this.hear("link", () => this.#showLink());
     this.#showLink();
-    this.#load(async () => (session.balance ??= await session.get("/balance"))).then(() => this.#askPace(session));
+    this.#load(async () => (session.balance ??= await session.get("/balance"))).then(() => this.#pace(() => usedByDay(session), { quietly: true }));
   }
 
   /** @param {Loading<Api.Balance>} state */
@@ -158,9 +166,9 @@ export class CreditBalance extends CreditsElement {
     }
   }
 
-  /** @param {Session} session */
-  async #askPace(session) {
-    this.#used = await usedByDay(session);
+  /** @param {number[]} used  on each of the last days */
+  #know(used) {
+    this.#used = used;
     if (this.session.balance) this.#balance(this.session.balance);
   }
 
@@ -185,13 +193,17 @@ export class CreditBalance extends CreditsElement {
     const lasts = lasting(this.#used, balance);
     const foot = [refill(balance), lasts && h("p", {}, "Lasts ", ...lasts, " at this pace")].filter(Boolean);
     this.#body.replaceChildren(
-      h("p", { class: "total", part: "total" }, total, h("span", { class: "unit" }, "credits")),
+      h("p", { class: "total", part: "total" }, total, h("span", { class: "unit" }, "credits"), balance.low && lowChip(balance)),
       bar(balance),
       h("dl", {}, parts),
       ...(foot.length ? [h("div", { class: "foot" }, foot)] : []),
     );
   }
 }
+
+/** @param {Api.Balance} balance */
+const lowChip = ({ available, low_below: below }) =>
+  h("span", { class: "chip warn" }, isZero(available) || isNegative(available) ? "None left" : `Low: below ${credits(below)}`);
 
 /**
  * @param {string} kind
@@ -204,18 +216,22 @@ function part(kind, name, amount, more = null) {
 }
 
 /**
- * Included, additional and, out of both, what is held; widths are for the eye, so numbers will do.
+ * Included, additional and, out of both, what is held, against what a full balance is: the allowance, and what was bought. A balance at
+ * its threshold fills no more than a quarter, so that what is low looks low also where there is no allowance. Widths are for the eye, so
+ * numbers will do.
  *
  * @param {Api.Balance} balance
  */
-function bar({ included, additional, held }) {
+function bar({ included, additional, held, allowance, low, low_below: below }) {
   /** @type {[kind: string, amount: number][]} */
   const share = [
     ["included", Math.max(0, Number(included))],
     ["additional", Math.max(0, Number(additional))],
   ];
-  const whole = share.reduce((sum, [, amount]) => sum + amount, 0);
-  let kept = Math.min(whole, Number(held));
+  const there = share.reduce((sum, [, amount]) => sum + amount, 0);
+  const gone = Math.max(0, Number(allowance) - Math.max(0, Number(included)));
+  const whole = Math.max(there + gone, QUARTERS * Number(below));
+  let kept = Math.min(there, Number(held));
   /** @type {[kind: string, amount: number][]} */
   const pieces = [];
   // What is held will be burned first from the included credits, so that is where it is taken off.
@@ -224,15 +240,15 @@ function bar({ included, additional, held }) {
     kept -= taken;
     pieces.push([kind, amount - taken]);
   }
-  pieces.push(["held", Math.min(whole, Number(held))]);
+  pieces.push(["held", Math.min(there, Number(held))]);
   const drawn = pieces
-    .filter(([, amount]) => amount > 0 && whole > 0)
+    .filter(([, amount]) => amount > 0)
     .map(([kind, amount]) => {
       const piece = h("i", { class: kind });
       piece.style.width = `${(100 * amount) / whole}%`;
       return piece;
     });
-  return h("div", { class: "bar", "aria-hidden": "true", part: "bar" }, drawn);
+  return h("div", { class: `bar${low ? " low" : ""}`, "aria-hidden": "true", part: "bar" }, drawn);
 }
 
 /** @param {Api.Balance} balance */

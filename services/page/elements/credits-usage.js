@@ -62,7 +62,7 @@ const sheet = css`
     border-color: currentColor;
   }
   /* What the banner says in full need not be said again below it. */
-  .notice.warn:not([hidden]) ~ .all top-up-settings::part(reason) { display: none; }
+  .notice.says-why:not([hidden]) ~ .all top-up-settings::part(reason) { display: none; }
   .notice.calm {
     --ink: var(--text);
     --ground: color-mix(in srgb, var(--accent) 10%, transparent);
@@ -196,7 +196,7 @@ export class CreditsUsage extends CreditsElement {
     this.#notice.dataset.said = said;
     this.#notice.hidden = !banner;
     if (!banner) return;
-    this.#notice.className = `notice ${banner.kind}`;
+    this.#notice.className = `notice ${banner.kind}${banner.saysWhy ? " says-why" : ""}`;
     const act = h("button", { type: "button", onclick: () => this.#act(banner.action) }, ACTIONS[banner.action]);
     this.#notice.replaceChildren(h("p", {}, h("strong", {}, banner.title), ` ${banner.text}`), act);
   }

@@ -1,13 +1,16 @@
 // <rate-card>: how many credits each feature costs, by category, with what it needs; what a piece of work would cost; and the cards
 // of other times.
 
+import { typed } from "../amounts.js";
 import { h } from "../dom.js";
 import { CreditsElement } from "../element.js";
 import { failure, loader, skeleton } from "../loading.js";
 import { css } from "../style.js";
-import { attributes, capital, credits, inCredits, onDayOfYear, per, typed, units } from "../words.js";
+import { attributes, capital, credits, inCredits, isZero, onDayOfYear, per, sentence, units } from "../words.js";
 
 const PAUSE = 250; // milliseconds after the last key
+const QUANTITY_PLACES = 9;
+const LIKE = "1.5"; // a quantity, to show how one is written
 
 /**
  * @typedef {Api.RateCardDate & { until?: string }} Span  a card with the time in which it was in force
@@ -69,7 +72,7 @@ const sheet = css`
     break-inside: avoid;
   }
   .cost {
-    margin-top: 4px;
+    margin-top: 18px;
     display: flex;
     flex-wrap: wrap;
     align-items: center;
@@ -306,13 +309,18 @@ function calculator(session, categories) {
     const known = rates[Number(which.value)];
     if (!known) return;
     const { feature, rate } = known;
-    const quantity = typed(many.value);
+    const quantity = typed(many.value, QUANTITY_PLACES);
+    const isAmount = quantity !== null && !isZero(quantity);
     unit.textContent = units(feature, quantity ?? "");
-    if (!quantity || !/[1-9]/.test(quantity)) return cost.replaceChildren("Say how many.");
+    many.setAttribute("aria-invalid", String(!isAmount));
+    if (!isAmount) return cost.replaceChildren(`How many: write a number that is more than 0, such as ${credits(LIKE)}.`);
     await new Promise((resolve) => setTimeout(resolve, PAUSE));
     if (mine !== turn) return;
     const item = { feature: feature.feature, quantity, attributes: rate.attributes };
-    const said = await session.send("POST", "/quotes", { items: [item] }).then(answerOf, ({ message }) => [message]);
+    const said = await session.send("POST", "/quotes", { items: [item] }).then(
+      (quote) => answerOf(quote, `${credits(quantity)} ${units(feature, quantity)}`),
+      ({ message }) => [sentence(message)],
+    );
     if (mine === turn) cost.replaceChildren(...said);
   };
   which.addEventListener("change", ask);
@@ -321,11 +329,17 @@ function calculator(session, categories) {
   return h("div", { class: "cost" }, h("strong", {}, "What would this cost?"), which, many, unit, cost);
 }
 
-/** @param {Api.Quote} quote */
-function answerOf({ items: [item] }) {
+/**
+ * The amount that was asked about is read back: who typed another one sees it here.
+ *
+ * @param {Api.Quote} quote
+ * @param {string} asked
+ */
+function answerOf({ items: [item] }, asked) {
   if (!item) return [];
+  if (item.credits === null) return [sentence(item.detail)];
   const why = item.detail ? `, but ${item.detail}` : "";
-  return ["= ", h("strong", {}, inCredits(item.credits ?? "0")), h("span", { class: "quiet" }, item.allowed ? "" : why)];
+  return [`${asked} = `, h("strong", {}, inCredits(item.credits)), h("span", { class: "quiet" }, item.allowed ? "" : why)];
 }
 
 customElements.define("rate-card", RateCard);

@@ -1,14 +1,16 @@
 // The dialog of <top-up-settings>: the rule as a sentence with gaps, and what it would mean before it is saved.
 
+import { typed, typedMoney } from "../amounts.js";
 import { openDialog, wrong } from "../dialog.js";
 import { choices, h } from "../dom.js";
 import { failure, loader, skeleton } from "../loading.js";
 import { newKey } from "../session.js";
 import { css } from "../style.js";
-import { cardName, credits, currencySign, inOwnNumbers, money, moneyField, onDay, sentence, typed, typedMoney } from "../words.js";
+import { credits, inOwnNumbers, money, moneyField, sentence, withCurrency } from "../words.js";
+import { foreseen, note } from "./top-up-meaning.js";
 
 const BEGIN_CAP = "200";
-const DATES_MAX = 6;
+const LIKE = "1234.5"; // an amount, to show how one is written
 const TIMES_MAX = 1_000;
 const MINUTES_MAX = 24 * 60;
 const PAUSE = 300; // milliseconds after the last key, before the server is asked
@@ -16,7 +18,7 @@ const BEGIN = { threshold: "500", credits: "2000", restore_to: "5000" };
 
 /**
  * @typedef {{ known: Api.TopUp, etag: string | null }} Settings
- * @typedef {{ body: Api.TopUpBody, problem?: undefined } | { problem: string, body?: undefined }} Wanted  what is typed, or what is wrong with it
+ * @typedef {{ body: Api.TopUpBody, problem?: undefined, field?: undefined } | { problem: string, field: HTMLInputElement, body?: undefined }} Wanted  what is typed, or what is wrong with it
  */
 
 const sheet = css`
@@ -116,6 +118,8 @@ function editKnown(element, { known, etag }, { enable = false, told = null } = {
   const gaps = h("div", { class: "meaning" }, fields.elements);
   let key = newKey();
   let turn = 0;
+  /** @type {Api.TopUpBody | null} */
+  let agreed = null; // what was read back; this and nothing else is saved
 
   /** @returns {Wanted} */
   const wanted = () => (on.checked ? fields.read() : { body: { enabled: false } });
@@ -128,12 +132,15 @@ function editKnown(element, { known, etag }, { enable = false, told = null } = {
   const foresee = async () => {
     const mine = ++turn;
     key = newKey();
+    agreed = null;
     gaps.hidden = !on.checked;
     save.disabled = true;
     fields.price.textContent = "…";
-    const { body, problem } = wanted();
+    const { body, problem, field } = wanted();
+    fields.mark(field);
     if (!body) return say(wrong({ message: problem }));
     if (!on.checked) {
+      agreed = body;
       save.disabled = false;
       return say(note("Top-ups are off. Nothing is charged, and your amounts are kept."));
     }
@@ -144,8 +151,10 @@ function editKnown(element, { known, etag }, { enable = false, told = null } = {
     if (mine !== turn) return;
     if (said instanceof Error)
       return say(said.final ? wrong(inWords(said)) : failure("What this would charge is not known.", { problem: said, again: foresee }));
+    fields.price.textContent = said.each ? money(said.each) : "";
+    agreed = body;
     save.disabled = false;
-    say(...foreseen(said, fields, known.card));
+    say(...foreseen(said, body, known));
   };
   /**
    * Somebody else was faster: what they saved is to be looked at before it is changed.
@@ -169,8 +178,7 @@ function editKnown(element, { known, etag }, { enable = false, told = null } = {
     };
     save.disabled = true;
     try {
-      const { body } = wanted();
-      if (body) await session.send("PUT", "/top-up", body, { key, headers: etag ? { "if-match": etag } : {} });
+      if (agreed) await session.send("PUT", "/top-up", agreed, { key, headers: etag ? { "if-match": etag } : {} });
       dialog.close();
       session.renew("/top-up");
     } catch (error) {
@@ -244,22 +252,39 @@ function fieldsOf(known) {
     value: how,
     onchange: choose,
   });
-  for (const field of [threshold, fixed, full, cap, times, minutes]) field.addEventListener("input", () => heard.dispatchEvent(new Event("input")));
+  const inputs = [threshold, fixed, full, cap, times, minutes];
+  for (const field of inputs) field.addEventListener("input", () => heard.dispatchEvent(new Event("input")));
 
+  /**
+   * @param {HTMLInputElement} field
+   * @param {string} how
+   */
+  const asking = (field, how) => ({ problem: `${field.getAttribute("aria-label")}: write ${how}.`, field });
   /** @returns {Wanted} */
   const read = () => {
-    const monthly = cap.value.trim() ? typedMoney(cap.value, currency) : null;
-    const amounts = { threshold: typed(threshold.value), ...(how === "add" ? { credits: typed(fixed.value) } : { restore_to: typed(full.value) }) };
-    if (Object.values(amounts).includes(null)) return { problem: "Write the credits as a number." };
-    if (cap.value.trim() && monthly === null) return { problem: "Write the most to charge in a month as an amount of money, or leave it empty." };
-    if (times.value.trim() && !isWhole(times.value, TIMES_MAX))
-      return { problem: `Write how often as a whole number from 1 to ${credits(TIMES_MAX)}, or leave it empty.` };
-    if (!isWhole(minutes.value, MINUTES_MAX)) return { problem: `Write the minutes between as a whole number from 1 to ${credits(MINUTES_MAX)}.` };
-    const more = {
+    const second = how === "add" ? fixed : full;
+    const [low, added] = [typed(threshold.value), typed(second.value)];
+    const [most, often] = [cap.value.trim(), times.value.trim()];
+    const monthly = most ? typedMoney(most, currency) : null;
+    const number = `a number such as ${credits(LIKE)}`;
+    if (low === null) return asking(threshold, number);
+    if (added === null) return asking(second, number);
+    if (most && monthly === null) return asking(cap, `an amount of money such as ${moneyField(likeMoney(currency))}, or leave it empty`);
+    if (often && !isWhole(often, TIMES_MAX)) return asking(times, `a whole number from 1 to ${credits(TIMES_MAX)}, or leave it empty`);
+    if (!isWhole(minutes.value, MINUTES_MAX)) return asking(minutes, `a whole number from 1 to ${credits(MINUTES_MAX)}`);
+    const body = {
+      enabled: true,
+      threshold: low,
+      ...(how === "add" ? { credits: added } : { restore_to: added }),
       monthly_cap: monthly === null ? null : { amount: monthly, currency },
-      max_per_month: times.value.trim() ? Number(times.value) : null,
+      max_per_month: often ? Number(typed(often)) : null,
+      cool_down_seconds: 60 * Number(typed(minutes.value)),
     };
-    return { body: { enabled: true, ...amounts, ...more, cool_down_seconds: 60 * Number(minutes.value) } };
+    return { body };
+  };
+  /** @param {HTMLInputElement} [wrongly] */
+  const mark = (wrongly) => {
+    for (const field of inputs) field.setAttribute("aria-invalid", String(field === wrongly));
   };
   const elements = [
     kind,
@@ -272,7 +297,7 @@ function fieldsOf(known) {
       adding,
       filling,
       ", at most ",
-      h("span", { class: "money" }, currencySign(currency), cap),
+      h("span", { class: "money" }, withCurrency(currency, cap)),
       " a\u00a0month.",
     ),
     several,
@@ -283,14 +308,20 @@ function fieldsOf(known) {
       h("p", { class: "sentence" }, "At most ", times, " top-ups a month, at least ", minutes, " minutes apart."),
     ),
   ];
-  return { elements, read, price, hear: (/** @type {() => void} */ listener) => heard.addEventListener("input", listener) };
+  return { elements, read, mark, price, hear: (/** @type {() => void} */ listener) => heard.addEventListener("input", listener) };
 }
+
+/** @param {string} currency */
+const likeMoney = (currency) => ({ amount: 123450, currency }); // in any currency: with decimals where it has some
 
 /**
  * @param {string} text
  * @param {number} most
  */
-const isWhole = (text, most) => /^\d+$/.test(text.trim()) && Number(text) >= 1 && Number(text) <= most;
+const isWhole = (text, most) => {
+  const number = Number(typed(text, 0) ?? "0");
+  return number >= 1 && number <= most;
+};
 
 /**
  * What the server says of settings, as a sentence.
@@ -298,41 +329,3 @@ const isWhole = (text, most) => /^\d+$/.test(text.trim()) && Number(text) >= 1 &
  * @param {Said} problem
  */
 const inWords = ({ message }) => ({ message: sentence(inOwnNumbers(message)) });
-
-/** @param {Content | Content[]} said */
-const note = (said) => h("p", { class: "note" }, said);
-
-/**
- * What the settings would have meant, and what they mean now; the server says both.
- *
- * @param {Api.Simulation} said
- * @param {{ price: HTMLElement }} fields
- * @param {Api.Card | null} card
- */
-function foreseen({ charges, total, days, each, next_charge_preview: next }, fields, card) {
-  fields.price.textContent = each ? money(each) : "";
-  const past =
-    charges && total
-      ? [`In the last ${days} days this would have charged `, ...pastOf(charges, total), "."]
-      : `It is not known what this would have charged in the last ${days} days: too much has happened to look through.`;
-  const now = next?.now && `saving now will charge ${money(next)}${card ? ` to ${cardName(card)}` : ""}`;
-  const later = next?.not_now === "no_payment_method" && `${money(next)} will be charged as soon as there is a card`;
-  const said = now || later;
-  return [
-    note(past),
-    said
-      ? h("p", { class: "note warned" }, "Available credits are below the threshold: ", h("strong", {}, said), ".")
-      : note(h("strong", {}, "Saving charges nothing now.")),
-  ];
-}
-
-/**
- * @param {Api.SimulatedCharge[]} charges
- * @param {Api.Money} total
- */
-function pastOf(charges, total) {
-  if (!charges.length) return [h("strong", {}, "nothing")];
-  const days = [...new Set(charges.map(({ at }) => onDay(at)))];
-  const dates = days.length > DATES_MAX ? `${days.slice(0, DATES_MAX).join(", ")} …` : new Intl.ListFormat(undefined).format(days);
-  return [h("strong", {}, `${charges.length === 1 ? "once" : `${charges.length} times`}, ${money(total)}`), `: ${dates}`];
-}

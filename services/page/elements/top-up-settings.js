@@ -19,6 +19,9 @@ const STATES = {
   action_required: ["Needs you", "warn"],
 };
 
+/** @type {[name: string, look: string]} */
+const CANNOT = ["Can't run", "warn"]; // switched on, and yet nothing would be charged: no card, a cap that is reached or too small
+
 const sheet = css`
   section.card {
     display: flex;
@@ -124,7 +127,7 @@ export class TopUpSettings extends CreditsElement {
 
   /** @param {Api.TopUp} known */
   #draw(known) {
-    const [name, look] = STATES[known.state] ?? [known.state, ""];
+    const [name, look] = known.state === "on" && known.reason ? CANNOT : (STATES[known.state] ?? [known.state, ""]);
     this.#state.className = `chip ${look}`;
     this.#state.textContent = name;
     const open = h("button", { type: "button", part: "button", onclick: () => this.open() }, known.enabled ? "Configure top-ups" : "Enable top-ups");

@@ -20,13 +20,14 @@ const AS = { chart: "Chart", table: "Table" };
 /** @typedef {Known & { member: string, zone: string }} Looked */
 
 const sheet = css`
+  /* Other colours than those of kinds of credits: a feature is no kind. */
   :host {
-    --series-1: var(--creditwell-series-1, light-dark(#3b4fe0, #8f9bff));
-    --series-2: var(--creditwell-series-2, light-dark(#0f9486, #2fc7b1));
-    --series-3: var(--creditwell-series-3, light-dark(#c87a00, #f4b54d));
-    --series-4: var(--creditwell-series-4, light-dark(#d6456b, #fb8aa5));
-    --series-5: var(--creditwell-series-5, light-dark(#7b3fc4, #c08bf5));
-    --series-6: var(--creditwell-series-6, light-dark(#2e8bc9, #62bdf0));
+    --series-1: var(--creditwell-series-1, light-dark(#1f7fbf, #62bdf0));
+    --series-2: var(--creditwell-series-2, light-dark(#b86e00, #f4b54d));
+    --series-3: var(--creditwell-series-3, light-dark(#d6456b, #fb8aa5));
+    --series-4: var(--creditwell-series-4, light-dark(#8a3fb8, #d09bf7));
+    --series-5: var(--creditwell-series-5, light-dark(#6d8412, #b5cf5a));
+    --series-6: var(--creditwell-series-6, light-dark(#9a5b3c, #d39f7f));
     --series-7: var(--creditwell-series-7, light-dark(#8b8d94, #7d808b));
   }
   .tools {

@@ -7,14 +7,14 @@
 -- The log: one append-only table of facts in 64 shards, and what must commit together with it.
 
 CREATE TABLE store_constants (
-    name text PRIMARY KEY,
-    value text NOT NULL
+    name text COLLATE "C" PRIMARY KEY,
+    value text COLLATE "C" NOT NULL
 );
 COMMENT ON TABLE store_constants IS 'What may never change once facts exist: the number of shards, the name of the log.';
 INSERT INTO store_constants (name, value) VALUES ('shards', '64'), ('log', gen_random_uuid()::text);
 
 CREATE TABLE store_secrets (
-    name text PRIMARY KEY,
+    name text COLLATE "C" PRIMARY KEY,
     value bytea NOT NULL
 );
 COMMENT ON TABLE store_secrets IS 'Keys that come back with the store: ''payments'' proves that what stands upon an intent of Stripe''s is ours.';
@@ -37,10 +37,10 @@ CREATE TABLE facts (
     position bigint NOT NULL,
     recorded_at timestamptz NOT NULL,
     occurred_at timestamptz NOT NULL,
-    team_id text NOT NULL,
-    source text NOT NULL,
-    id text NOT NULL,
-    type text NOT NULL,
+    team_id text COLLATE "C" NOT NULL,
+    source text COLLATE "C" NOT NULL,
+    id text COLLATE "C" NOT NULL,
+    type text COLLATE "C" NOT NULL,
     body bytea NOT NULL,
     leaf bytea NOT NULL,
     CONSTRAINT facts_pkey PRIMARY KEY (shard, position),
@@ -81,7 +81,7 @@ CREATE TABLE signed_checkpoints (
     signed_at timestamptz NOT NULL,
     unpublished boolean NOT NULL,
     hashes bytea NOT NULL,
-    note text NOT NULL
+    note text COLLATE "C" NOT NULL
 );
 COMMENT ON TABLE signed_checkpoints IS 'Signed notes (C2SP tlog-checkpoint): note n signs the root over the leaves of notes 1 to n.';
 COMMENT ON COLUMN signed_checkpoints.unpublished IS 'It reaches beyond what the relay had published, because Kafka was away.';
@@ -102,10 +102,10 @@ COMMENT ON COLUMN signed_shards.blocks IS 'Root (RFC 6962) over the hashes of th
 
 -- Where the recorder goes on in Kafka. Kafka's own commits are for lag dashboards and never read back.
 CREATE TABLE kafka_cursors (
-    topic text NOT NULL,
+    topic text COLLATE "C" NOT NULL,
     partition integer NOT NULL,
     epoch bigint NOT NULL,
-    owner text NOT NULL,
+    owner text COLLATE "C" NOT NULL,
     next_offset bigint NOT NULL,
     last_hash bytea,
     passed_at timestamptz NOT NULL DEFAULT '-infinity',
@@ -116,15 +116,15 @@ COMMENT ON COLUMN kafka_cursors.last_hash IS 'SHA-256 of the record before next_
 COMMENT ON COLUMN kafka_cursors.passed_at IS 'Everything that Kafka received before this moment is in the log.';
 
 CREATE TABLE refused (
-    topic text NOT NULL,
+    topic text COLLATE "C" NOT NULL,
     partition integer NOT NULL,
     "offset" bigint NOT NULL,
     refused_at timestamptz NOT NULL,
-    reason text NOT NULL,
-    detail text NOT NULL,
-    team_id text,
-    source text,
-    event_id text,
+    reason text COLLATE "C" NOT NULL,
+    detail text COLLATE "C" NOT NULL,
+    team_id text COLLATE "C",
+    source text COLLATE "C",
+    event_id text COLLATE "C",
     key bytea,
     value bytea,
     headers jsonb NOT NULL DEFAULT '[]',
@@ -138,9 +138,9 @@ COMMENT ON TABLE refused IS 'Usage that can not be stored, as it arrived (of mor
 -- What came again after it was stored: the receipt says how often.
 CREATE TABLE repeats (
     shard smallint NOT NULL,
-    team_id text NOT NULL,
-    source text NOT NULL,
-    id text NOT NULL,
+    team_id text COLLATE "C" NOT NULL,
+    source text COLLATE "C" NOT NULL,
+    id text COLLATE "C" NOT NULL,
     duplicates bigint NOT NULL DEFAULT 0,
     conflicts bigint NOT NULL DEFAULT 0,
     PRIMARY KEY (shard, team_id, source, id)
@@ -148,7 +148,7 @@ CREATE TABLE repeats (
 
 CREATE TABLE voided_usages (
     shard smallint NOT NULL,
-    team_id text NOT NULL,
+    team_id text COLLATE "C" NOT NULL,
     usage_position bigint NOT NULL,
     void_position bigint NOT NULL,
     PRIMARY KEY (shard, team_id, usage_position)
@@ -157,11 +157,11 @@ COMMENT ON TABLE voided_usages IS 'Each usage is taken back once at most.';
 
 -- What goes wrong for one team while it goes on for all others. Written by whoever halted, deleted when it went well.
 CREATE TABLE halted (
-    work text NOT NULL,
-    name text NOT NULL,
+    work text COLLATE "C" NOT NULL,
+    name text COLLATE "C" NOT NULL,
     shard smallint,
     position bigint,
-    why text NOT NULL,
+    why text COLLATE "C" NOT NULL,
     since timestamptz NOT NULL DEFAULT clock_timestamp(),
     tried_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (work, name)
@@ -171,11 +171,11 @@ COMMENT ON TABLE halted IS 'Work that is halted for one team, shard or event of 
 -- The teams that exist and the cycle that each is in: whoever appends first appends the refills that are due.
 CREATE TABLE teams (
     shard smallint NOT NULL,
-    team_id text NOT NULL,
-    plan text NOT NULL,
-    plan_assigned_id text NOT NULL,
+    team_id text COLLATE "C" NOT NULL,
+    plan text COLLATE "C" NOT NULL,
+    plan_assigned_id text COLLATE "C" NOT NULL,
     anchor timestamptz NOT NULL,
-    zone text NOT NULL,
+    zone text COLLATE "C" NOT NULL,
     allowance_credits bigint NOT NULL,
     cycle integer NOT NULL,
     cycle_ends_at timestamptz NOT NULL,
@@ -188,11 +188,11 @@ COMMENT ON TABLE teams IS 'The plan and the open cycle of each team, moved on by
 
 -- Where each reader of the log goes on; claimed shard by shard, fenced by the epoch.
 CREATE TABLE checkpoints (
-    reader text NOT NULL,
+    reader text COLLATE "C" NOT NULL,
     shard smallint NOT NULL,
     position bigint NOT NULL DEFAULT 0,
     epoch bigint NOT NULL DEFAULT 0,
-    owner text NOT NULL DEFAULT '',
+    owner text COLLATE "C" NOT NULL DEFAULT '',
     seen_at timestamptz NOT NULL DEFAULT '-infinity',
     PRIMARY KEY (reader, shard)
 ) WITH (fillfactor = 10, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
@@ -200,8 +200,8 @@ COMMENT ON TABLE checkpoints IS 'Positions that a reader has finished, a vector 
 
 -- Who reads: the shards are shared out among these.
 CREATE TABLE readers (
-    reader text NOT NULL,
-    owner text NOT NULL,
+    reader text COLLATE "C" NOT NULL,
+    owner text COLLATE "C" NOT NULL,
     seen_at timestamptz NOT NULL,
     PRIMARY KEY (reader, owner)
 );
@@ -210,11 +210,11 @@ COMMENT ON TABLE readers IS 'The processes that live, by their last sign of life
 -- Which version of each projection is read; a rebuild switches it in one transaction. The digest tells that another
 -- build made the tables, before a statement finds out by a column that is missing.
 CREATE TABLE projections (
-    name text PRIMARY KEY,
+    name text COLLATE "C" PRIMARY KEY,
     version integer NOT NULL,
     previous_version integer,
     switched_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    sha256 text
+    sha256 text COLLATE "C"
 );
 COMMENT ON TABLE projections IS 'The live version of each projection; its tables carry the version in their names.';
 COMMENT ON COLUMN projections.sha256 IS 'SHA-256 of the DDL that made the live version, without its comments; NULL: made before this was kept.';
@@ -419,18 +419,18 @@ COMMENT ON FUNCTION share_projection IS 'Called for each table and view of a pro
 
 CREATE TABLE team_names (
     shard smallint NOT NULL,
-    team_id text NOT NULL,
-    name text NOT NULL,
+    team_id text COLLATE "C" NOT NULL,
+    name text COLLATE "C" NOT NULL,
     PRIMARY KEY (shard, team_id)
 );
 COMMENT ON TABLE team_names IS 'What each team is called.';
 
 CREATE TABLE members (
     shard smallint NOT NULL,
-    team_id text NOT NULL,
-    member_id text NOT NULL,
-    name text NOT NULL,
-    role text NOT NULL,
+    team_id text COLLATE "C" NOT NULL,
+    member_id text COLLATE "C" NOT NULL,
+    name text COLLATE "C" NOT NULL,
+    role text COLLATE "C" NOT NULL,
     since timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (shard, team_id, member_id),
     CONSTRAINT members_role CHECK (role IN ('member', 'admin'))
@@ -441,10 +441,10 @@ COMMENT ON COLUMN members.role IS 'An admin may spend; whoever is not one is tol
 -- A command and its answer, written by the transaction that did what the command says: both happened, or neither.
 CREATE TABLE command_answers (
     shard smallint NOT NULL,
-    team_id text NOT NULL,
-    sub text NOT NULL,
-    route text NOT NULL,
-    key text NOT NULL,
+    team_id text COLLATE "C" NOT NULL,
+    sub text COLLATE "C" NOT NULL,
+    route text COLLATE "C" NOT NULL,
+    key text COLLATE "C" NOT NULL,
     body_sha256 bytea NOT NULL,
     status smallint NOT NULL DEFAULT 0,
     answer bytea NOT NULL DEFAULT '',
@@ -464,13 +464,13 @@ GRANT SELECT ON team_names, members TO creditwell_worker;
 
 CREATE TABLE holds (
     shard smallint NOT NULL,
-    team_id text NOT NULL,
-    hold_id text NOT NULL,
-    member_id text,
+    team_id text COLLATE "C" NOT NULL,
+    hold_id text COLLATE "C" NOT NULL,
+    member_id text COLLATE "C",
     credits bigint NOT NULL,
     placed_at timestamptz NOT NULL,
     expires_at timestamptz NOT NULL,
-    state text NOT NULL DEFAULT 'open',
+    state text COLLATE "C" NOT NULL DEFAULT 'open',
     PRIMARY KEY (shard, team_id, hold_id),
     CONSTRAINT holds_state CHECK (state IN ('open', 'settled', 'released', 'expired')),
     CONSTRAINT holds_a_day_at_most CHECK (expires_at <= placed_at + interval '24 hours')
@@ -483,8 +483,8 @@ COMMENT ON COLUMN holds.state IS 'An open hold past expires_at has ended, too, w
 
 CREATE TABLE member_limits (
     shard smallint NOT NULL,
-    team_id text NOT NULL,
-    member_id text NOT NULL,
+    team_id text COLLATE "C" NOT NULL,
+    member_id text COLLATE "C" NOT NULL,
     number integer NOT NULL,
     position bigint NOT NULL,
     daily bigint,
@@ -526,10 +526,10 @@ GRANT SELECT ON member_limits TO creditwell_worker, creditwell_projector;
 
 CREATE TABLE top_ups (
     shard smallint NOT NULL,
-    team_id text NOT NULL,
+    team_id text COLLATE "C" NOT NULL,
     position bigint NOT NULL,
     version integer NOT NULL,
-    state text NOT NULL,
+    state text COLLATE "C" NOT NULL,
     enabled boolean NOT NULL,
     due_at timestamptz,
     enough_at bigint NOT NULL,
@@ -542,13 +542,13 @@ COMMENT ON COLUMN top_ups.enough_at IS 'The position at which a due decision fou
 
 CREATE TABLE top_up_attempts (
     shard smallint NOT NULL,
-    team_id text NOT NULL,
+    team_id text COLLATE "C" NOT NULL,
     attempt_id uuid NOT NULL,
-    payment_intent_id text,
+    payment_intent_id text COLLATE "C",
     create_try integer NOT NULL DEFAULT 0,
     confirm_try integer NOT NULL DEFAULT 1,
     cancel_try integer NOT NULL DEFAULT 1,
-    owner text NOT NULL,
+    owner text COLLATE "C" NOT NULL,
     leased_until timestamptz NOT NULL,
     look_at timestamptz NOT NULL,
     looks integer NOT NULL DEFAULT 0,
@@ -577,9 +577,9 @@ GRANT SELECT ON store_secrets TO creditwell_worker, creditwell_api;
 
 CREATE TABLE stripe_customers (
     shard smallint NOT NULL,
-    team_id text NOT NULL,
-    customer_id text NOT NULL,
-    payment_method_id text,
+    team_id text COLLATE "C" NOT NULL,
+    customer_id text COLLATE "C" NOT NULL,
+    payment_method_id text COLLATE "C",
     card_created_at timestamptz,
     PRIMARY KEY (shard, team_id)
 );
@@ -590,31 +590,31 @@ COMMENT ON COLUMN stripe_customers.card_created_at IS 'When that card was saved,
 
 CREATE TABLE checkouts (
     shard smallint NOT NULL,
-    team_id text NOT NULL,
+    team_id text COLLATE "C" NOT NULL,
     id uuid NOT NULL,
-    mode text NOT NULL,
-    customer_id text NOT NULL,
-    asked_by text NOT NULL,
+    mode text COLLATE "C" NOT NULL,
+    customer_id text COLLATE "C" NOT NULL,
+    asked_by text COLLATE "C" NOT NULL,
     asked_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    return_url text NOT NULL,
-    pack text,
-    name text,
+    return_url text COLLATE "C" NOT NULL,
+    pack text COLLATE "C",
+    name text COLLATE "C",
     credits bigint,
     charge_cents bigint,
-    currency text,
+    currency text COLLATE "C",
     keeps_card boolean NOT NULL,
     taxed boolean NOT NULL,
     create_try integer NOT NULL DEFAULT 1,
-    session_id text,
-    url text,
+    session_id text COLLATE "C",
+    url text COLLATE "C",
     expires_at timestamptz,
-    state text NOT NULL DEFAULT 'open',
-    detail text,
-    payment_intent_id text,
-    receipt_url text,
-    card_state text,
-    brand text,
-    last4 text,
+    state text COLLATE "C" NOT NULL DEFAULT 'open',
+    detail text COLLATE "C",
+    payment_intent_id text COLLATE "C",
+    receipt_url text COLLATE "C",
+    card_state text COLLATE "C",
+    brand text COLLATE "C",
+    last4 text COLLATE "C",
     position bigint,
     look_at timestamptz,
     PRIMARY KEY (shard, team_id, id),
@@ -647,22 +647,22 @@ GRANT SELECT ON stripe_customers, checkouts TO creditwell_reader;
 -- on it asks Stripe how things are now. Waiting events are worked on in the order in which they come due.
 
 CREATE TABLE stripe_inbox (
-    event_id text PRIMARY KEY,
-    type text NOT NULL,
-    object_kind text NOT NULL,
-    object_id text NOT NULL,
-    intent_id text,
-    attempt_id text,
+    event_id text COLLATE "C" PRIMARY KEY,
+    type text COLLATE "C" NOT NULL,
+    object_kind text COLLATE "C" NOT NULL,
+    object_id text COLLATE "C" NOT NULL,
+    intent_id text COLLATE "C",
+    attempt_id text COLLATE "C",
     created_at timestamptz NOT NULL,
     received_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     deliveries integer NOT NULL DEFAULT 1,
     done_at timestamptz,
-    charge_id text,
-    customer_id text,
-    checkout_id text,
+    charge_id text COLLATE "C",
+    customer_id text COLLATE "C",
+    checkout_id text COLLATE "C",
     tries integer NOT NULL DEFAULT 0,
     look_at timestamptz NOT NULL DEFAULT '-infinity',
-    outcome text
+    outcome text COLLATE "C"
 );
 CREATE INDEX stripe_inbox_waiting ON stripe_inbox (look_at) WHERE done_at IS NULL;
 COMMENT ON TABLE stripe_inbox IS 'Webhooks of Stripe: each event once, however often it comes.';
@@ -678,7 +678,7 @@ GRANT SELECT ON stripe_inbox TO creditwell_reader;
 -- Reconciliation with Stripe finds those that nobody told: when each comparison is due, and what the last one found.
 
 CREATE TABLE reconciliations (
-    name text PRIMARY KEY,
+    name text COLLATE "C" PRIMARY KEY,
     due_at timestamptz NOT NULL,
     began_at timestamptz,
     ended_at timestamptz,
@@ -701,14 +701,14 @@ GRANT SELECT ON reconciliations TO creditwell_reader;
 CREATE TABLE notices (
     shard smallint NOT NULL,
     position bigint NOT NULL,
-    team_id text NOT NULL,
-    type text NOT NULL,
-    notice_id text NOT NULL,
-    body text NOT NULL,
-    state text NOT NULL DEFAULT 'waiting',
+    team_id text COLLATE "C" NOT NULL,
+    type text COLLATE "C" NOT NULL,
+    notice_id text COLLATE "C" NOT NULL,
+    body text COLLATE "C" NOT NULL,
+    state text COLLATE "C" NOT NULL DEFAULT 'waiting',
     tries integer NOT NULL DEFAULT 0,
     due_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    last_answer text,
+    last_answer text COLLATE "C",
     noticed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     ended_at timestamptz,
     PRIMARY KEY (shard, position),

@@ -16,7 +16,7 @@ from schemas.catalog import load_catalog
 from schemas.credits import MICRO
 from schemas.facts import CreditsGranted, NewFact, UsageRecorded
 from services.api.tokens import TokenRole
-from services.audit.checkpoints import new_key_pair, parse_signing_key
+from services.audit.checkpoints import new_key_pair, parse_public_key, parse_signing_key
 from services.audit.sign_log import sign_log
 from services.cli import app
 from services.credits.plans import assign_plan
@@ -272,7 +272,10 @@ def test_a_token_is_minted_in_development_alone() -> None:
 def test_a_signing_key_comes_with_its_public_half() -> None:
     pair = json.loads(run("signing-key", "--json").stdout)
     assert parse_signing_key(pair["signing_key"])
-    assert len(run("signing-key").stdout.split()) == 2
+    labelled = dict(line.split("=", 1) for line in run("signing-key").stdout.split())
+    private, public = labelled["CREDITWELL_SIGNING_KEY"], labelled["CREDITWELL_PUBLIC_KEY"]
+    raw_public = parse_signing_key(private).public_key().public_bytes_raw()
+    assert parse_public_key(public).public_bytes_raw() == raw_public
 
 
 def test_what_is_used_wrongly_exits_2_and_says_what_to_write(company: str) -> None:

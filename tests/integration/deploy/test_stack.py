@@ -215,7 +215,7 @@ def test_ctrl_c_while_the_stack_starts_leaves_nothing(temporary: Path) -> None:
 async def test_the_topics_of_the_contract_are_there_and_are_made_only_once(native: Stack) -> None:
     await create_topics(native.kafka)
 
-    wanted, found = {"usage": 8, "credits.events": 8, "usage.refused": 1}, {}
+    wanted, found = {"usage": 64, "credits.events": 64, "usage.refused": 1}, {}
     admin = AIOKafkaAdminClient(bootstrap_servers=native.kafka)
     await admin.start()
 

@@ -31,6 +31,7 @@ from services.read_models.low_balance import judge
 from services.store.connect import Connection
 from tests.faults.rush import a_worker
 from tests.support.desk import Desk, assert_books_agree, available, has, leases_over, new_team, settings
+from tests.support.payments import Paid, dispute, refund
 from tests.support.serving import connected, store, used
 from tests.support.two_lives import Life, a_copy, a_life
 
@@ -510,6 +511,56 @@ async def test_the_same_attempt_of_another_life_that_was_paid_with_another_amoun
         state = await read_top_ups(life.connection, team)
         assert [reserved.cents for reserved in state.reserved.values()] == [500]
         await assert_books_agree(life.connection, desk, team, charges=1)
+        assert await money_that_follows_from_nothing(life.connection) == []
+        report = await reconcile(life.connection, desk.charges, catalog=life.worker.catalog, settle_seconds=())
+        assert (report.breaks, report.charged, report.credited) == ([], {"usd": 500}, {"usd": 500})
+
+
+@pytest.mark.parametrize("went_back", ["refund", "dispute"])
+async def test_of_a_lost_payment_that_went_back_in_part_no_more_than_is_left_is_credited(
+    went_back: str, stack: Stack, database: str, desk: Desk
+) -> None:
+    async with forgotten(stack, database, desk) as (life, team):
+        (lost,) = await intents(desk)
+        if went_back == "refund":
+            await refund(desk, lost["id"], 200)
+        else:
+            await dispute(desk, Paid(team, await desk.charges.retrieve(lost["id"])), amount=200)
+        before = await available(life.connection, team)
+
+        await life.is_charged(team, 150, 60, 90)
+
+        assert await available(life.connection, team) - before == 500 - 200 - 300
+        written = "SELECT count(*), count(DISTINCT xmin::text) FROM facts WHERE type = ANY($1)"
+        kinds = ["credits.topped_up.v1", "charge.refunded.v1", "charge.disputed.v1"]
+        facts, transactions = await life.connection.fetchrow(written, kinds) or (0, 0)
+        assert (facts, transactions) == (2, 1)  # nobody could spend what had gone back
+        assert await money_that_follows_from_nothing(life.connection) == []
+
+
+async def test_of_two_lost_payments_of_one_attempt_one_is_credited_and_the_other_is_for_a_person(
+    stack: Stack, database: str, desk: Desk
+) -> None:
+    async with forgotten(stack, database, desk) as (life, team):
+        (lost,) = await intents(desk)
+        card = (await read_top_ups(life.connection, team)).card
+        assert card is not None
+        again = await desk.http.post("/v1/payment_intents", data={
+            "amount": "500", "currency": "usd", "customer": card.customer_id, "payment_method": card.payment_method_id,
+            "confirm": "true", **{f"metadata[{name}]": value for name, value in lost["metadata"].items()},
+        })  # fmt: skip
+        assert again.is_success, again.text
+
+        await life.is_charged(team, 150, 60, 90)
+
+        (credited,) = await life.of_type(team, CreditsToppedUp)
+        (paused,) = await life.of_type(team, TopUpSuspended)
+        assert {credited.payment_intent_id, paused.payment_intent_id} == {lost["id"], again.json()["id"]}
+        assert [fact.reason for fact in await life.of_type(team, TopUpFailed)] == ["payment_found"]
+        report = await reconcile(life.connection, desk.charges, catalog=life.worker.catalog, settle_seconds=())
+        assert [(one.type, one.payment_intent_id) for one in report.breaks] == [
+            (BreakKind.ORPHAN_INTENT, paused.payment_intent_id)
+        ]
 
 
 @pytest.mark.parametrize("kept", ["declined", "wrong"])

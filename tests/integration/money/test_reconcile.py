@@ -15,14 +15,16 @@ from prometheus_client import generate_latest
 from deploy.local.stack import Stack
 from schemas.catalog import load_catalog
 from schemas.credits import MICRO
-from schemas.facts import CreditsAdjusted, NewFact, TopUpRequested
+from schemas.facts import CreditsAdjusted, CreditsPurchased, CreditsToppedUp, NewFact, TopUpRequested
 from services.money.checkout import rows as checkouts
 from services.money.checkout.purchases import request_purchase
 from services.money.reconcile.breaks import BreakKind
-from services.money.reconcile.compare import Report, reconcile
+from services.money.reconcile.compare import reconcile
 from services.money.reconcile.reads import credits_of
+from services.money.reconcile.report import Report
 from services.money.reconcile.schedule import keep_reconciled
-from services.money.top_ups.attempts import TOP_UPS
+from services.money.stamps import PaymentRequest, read_stamps
+from services.money.top_ups.attempts import STRIPE, TOP_UPS
 from services.runtime.health import Health
 from services.store.append import append, take_head
 from services.store.connect import Connection, connect_pool
@@ -33,6 +35,7 @@ from tests.support.payments import (
     Paid,
     a_payment,
     a_team,
+    asked_for,
     bought,
     by_hand,
     charged,
@@ -118,6 +121,79 @@ async def test_payments_that_agree_are_no_breaks(connection: Connection, desk: D
 
     assert report.breaks == []
     assert (report.charged, report.credited) == ({"usd": 4 * CENTS}, {"usd": 4 * CENTS})
+    assert (report.refunded, report.refunded_by_log) == ({"usd": 1_000}, {"usd": 1_000})
+    assert (report.disputed, report.disputed_by_log) == ({}, {})
+
+
+async def test_what_went_back_is_totalled_on_both_sides(connection: Connection, desk: Desk) -> None:
+    heard, unheard = await a_payment(connection, desk), await a_payment(connection, desk)
+    await dispute(desk, heard, amount=700)
+    await follow(connection, desk.charges, heard.id)
+    await refund(desk, unheard, 500)
+
+    report = await compare(connection, desk)
+    clawed = await compare(connection, desk, claw=True)
+
+    assert (report.refunded, report.refunded_by_log) == ({"usd": 500}, {})
+    assert (report.disputed, report.disputed_by_log) == ({"usd": 700}, {"usd": 700})
+    assert (clawed.refunded, clawed.refunded_by_log) == ({"usd": 500}, {"usd": 500})
+
+
+async def test_a_payment_belongs_to_the_one_time_in_which_stripe_made_it(connection: Connection, desk: Desk) -> None:
+    async def at(moment: datetime, until: datetime | None = None) -> tuple[int, int, dict[str, int], dict[str, int]]:
+        report = await compare(connection, desk, since=moment, **({} if until is None else {"until": until}))
+        assert report.breaks == []
+        return report.payments, report.credits, report.charged, report.refunded
+
+    first = await a_payment(connection, desk)
+    await desk.order("clock", advance_seconds=3_600)
+    second = await a_payment(connection, desk)
+    await refund(desk, first, 500)
+    await follow(connection, desk.charges, first.id)
+    begin, middle = first.intent.created_at, second.intent.created_at
+    end = middle + timedelta(seconds=1)
+
+    one = (1, 1, {"usd": CENTS})
+    assert await at(begin, middle) == (*one, {"usd": 500})
+    assert await at(middle, end) == (*one, {})
+    assert await at(begin - timedelta(hours=1), begin) == (0, 0, {}, {})
+    assert await at(begin, end) == (2, 2, {"usd": 2 * CENTS}, {"usd": 500})
+    assert (await at(end))[0] == 0
+    assert (await at(begin + timedelta(microseconds=1)))[0] == 1
+
+
+async def test_credits_that_nobody_asked_for_are_those_of_the_catalog_or_a_mismatch(
+    connection: Connection, desk: Desk
+) -> None:
+    for credits in (2_000, CREDITS):  # the pack's for this money, and another
+        paid = await charged(desk, await a_team(connection))
+        await store_alone(connection, paid, bought(paid, credits=credits))
+
+    assert await found(connection, desk, heal=True) == [(BreakKind.CREDITS_MISMATCH, paid.id)]
+
+
+async def test_credits_that_a_forged_request_explains_are_found_by_what_stands_upon_the_payment(
+    database: str, connection: Connection, desk: Desk
+) -> None:
+    team = await a_team(connection)
+    card = await desk.card(team, "pm_card_visa")
+    asked = PaymentRequest("top-up", team, str(uuid4()), CREDITS * MICRO, CENTS, "usd", card.customer_id, "low", 0)
+    stamp = (await read_stamps(connection)).write(asked)
+    paid = await charged(desk, team, metadata=stamp, attempt_id=UUID(asked.id))
+    dear = topped_up(paid, credits=9 * CREDITS)
+    async with connection.transaction():
+        await append(connection, [asked_for(paid, dear, credits=9 * CREDITS)])
+    await store_alone(connection, paid, dear)
+
+    assert await found(connection, desk) == [(BreakKind.CREDITS_MISMATCH, paid.id)]
+    async with connected(as_role(database, "reader")) as reader:
+        assert await found(reader, desk) == [(BreakKind.CREDITS_MISMATCH, paid.id)]
+
+
+async def store_alone(connection: Connection, paid: Paid, fact: CreditsPurchased | CreditsToppedUp) -> None:
+    """The payment's credits, and nothing that asked for them."""
+    async with connection.transaction():
+        await append(connection, [NewFact(paid.team, STRIPE, paid.id, datetime.now(UTC), fact)])
 
 
 async def seed(kind: BreakKind, connection: Connection, desk: Desk) -> str:
@@ -137,6 +213,10 @@ async def seed(kind: BreakKind, connection: Connection, desk: Desk) -> str:
         case BreakKind.AMOUNT_MISMATCH:
             paid = await charged(desk, await a_team(connection))
             await credited(connection, paid, bought(paid, charge_cents=CENTS - 1))
+            return paid.id
+        case BreakKind.CREDITS_MISMATCH:
+            paid = await charged(desk, await a_team(connection))
+            await credited(connection, paid, bought(paid, credits=CREDITS + 1))
             return paid.id
         case BreakKind.DUPLICATE_CREDIT:
             paid = await a_payment(connection, desk)
@@ -231,7 +311,8 @@ async def test_two_payments_for_one_attempt_are_answered_once_and_the_other_is_f
 
     report = await compare(connection, desk, heal=True)
 
-    (credit,) = await credits_of(connection, [paid.team], paid.id) + await credits_of(connection, [paid.team], again)
+    catalog = load_catalog()
+    (credit,) = [c for one in (paid.id, again) for c in await credits_of(connection, catalog, [paid.team], one)]
     (orphan,) = {paid.id, again} - {credit.payment_intent_id}
     assert [(one.type, one.payment_intent_id) for one in report.breaks] == [(BreakKind.ORPHAN_INTENT, orphan)]
     assert [one.payment_intent_id for one in report.healed] == [credit.payment_intent_id]
@@ -379,7 +460,12 @@ async def test_the_command_says_it_in_a_table_and_in_json_and_ends_as_scripts_ex
     assert healed.split()[0] == "paid_not_credited"
     assert left.split()[0] == "orphan_intent"
 
-    for arguments, key in ((("--since", "yesterday"), KEY), ((), "sk_test_wrong")):
+    code, said, _ = await run(stack, reader, desk, "--json", "--since", "2020-01-01", "--until", "2021-01-01")
+    document = json.loads(said)
+    assert (code, document["payments"], document["until"]) == (0, 0, "2021-01-01T00:00:00+00:00")
+
+    backwards = ("--since", "2021-01-01", "--until", "2021-01-01")
+    for arguments, key in ((("--since", "yesterday"), KEY), ((), "sk_test_wrong"), (backwards, KEY)):
         code, _, complaints = await run(stack, reader, desk, *arguments, key=key)
         assert code == 2, complaints
         assert complaints.startswith("creditwell: ")

@@ -24,7 +24,7 @@ from services.runtime.health import Health
 from services.runtime.settings import Settings
 from services.store.claims import Claims
 from services.store.connect import Connection
-from services.store.read import read_after
+from services.store.read import read_after, read_round
 from services.store.shards import SHARDS, shard_of
 from services.usage.refusals import RefusedRecord, keep_refusals
 from tests.support.serving import as_role, connected, leases_run_out, plan, read_topic, serving, store, used
@@ -273,3 +273,24 @@ async def test_what_is_stored_while_kafka_or_the_database_restarts_is_published_
             for team, records in (await published(stack, [*before, *during, *after])).items():
                 expected = [stored.position for stored in await log_of(connection, team)]
                 assert first_seen(positions(records)) == expected
+
+
+async def test_a_round_is_cut_by_bytes_and_every_shard_has_a_part_in_it(database: str) -> None:
+    async with connected(database) as connection:
+        teams = await some_teams(connection)
+        shards = {shard_of(team) for team in teams}
+        body_bytes = len((await log_of(connection, teams[0]))[1].body)
+
+        read = await read_round(connection, dict.fromkeys(shards, 0), dict.fromkeys(shards, 15), 5 * body_bytes)
+        least = await read_round(connection, dict.fromkeys(shards, 0), dict.fromkeys(shards, 15), 1)
+
+        assert {shard: [stored.position for stored in facts] for shard, facts in least.items()} == {
+            shard: [1] for shard in shards
+        }
+        for shard, facts in read.items():
+            bodies = [len(stored.body) for stored in facts]
+            assert [stored.position for stored in facts] == list(range(1, len(facts) + 1))
+            assert sum(bodies[:-1]) < 5 * body_bytes <= sum(bodies)
+            assert len(facts) < 15
+            assert shard in shards
+        assert read.keys() == shards

@@ -19,7 +19,7 @@ from services.store.identities import Identity, find
 from services.store.proofs import merkle_root
 from services.store.read import heads, read_after
 from services.store.shards import SHARDS, shard_of
-from services.usage.cursors import CursorStep, claim_cursor, move_cursors
+from services.usage.cursors import CursorStep, claim_cursors, move_cursors
 from tests.conftest import url_of
 from tests.support.connections import connections
 from tests.support.facts import granted, new, now, planned, store, usage
@@ -296,9 +296,9 @@ SLOW_TO_WRITE = """
 
 async def test_invariant_04_the_cursor_moves_for_its_owner_and_for_nobody_else(world: ServiceWorld) -> None:
     (start,) = {await world.connection.fetchval("SELECT next_offset FROM kafka_cursors WHERE partition = 3")}
-    old = await claim_cursor(world.connection, "usage", 3, "old", 0)
+    (old,) = await claim_cursors(world.connection, "usage", "old", {3: 0})
     await move_cursors(world.connection, "usage", [step(3, old.epoch, start, start + 10)])
-    young = await claim_cursor(world.connection, "usage", 3, "young", 0)
+    (young,) = await claim_cursors(world.connection, "usage", "young", {3: 0})
 
     assert young.next_offset == start + 10
     for wrong in (
@@ -323,18 +323,18 @@ def step(partition: int, epoch: int, from_offset: int, to_offset: int) -> Cursor
 async def test_invariant_04_a_claim_waits_for_the_batch_that_is_being_stored_and_goes_on_after_it(
     world: ServiceWorld,
 ) -> None:
-    cursor = await claim_cursor(world.connection, "usage", 3, "old", 0)
+    (cursor,) = await claim_cursors(world.connection, "usage", "old", {3: 0})
     async with connections(world.database, 1) as (stranger,):
         transaction = world.connection.transaction()
         await transaction.start()
         await move_cursors(
             world.connection, "usage", [step(3, cursor.epoch, cursor.next_offset, cursor.next_offset + 5)]
         )
-        claiming = asyncio.create_task(claim_cursor(stranger, "usage", 3, "new", 0))
+        claiming = asyncio.create_task(claim_cursors(stranger, "usage", "new", {3: 0}))
         await wait_for_locks(world.connection, 1)
         assert not claiming.done()
         await transaction.commit()
-        claimed = await claiming
+        (claimed,) = await claiming
 
     assert (claimed.epoch, claimed.next_offset) == (cursor.epoch + 1, cursor.next_offset + 5)
 

@@ -12,6 +12,7 @@ from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from deploy.local.servers.topics import create_topics
 from schemas.topics import USAGE
 from services.runtime.errors import LogChanged
+from tests.conftest import PARTITIONS
 from tests.support.fleet import Fleet
 from tests.support.load import Load, Pressure
 from tests.support.oracle import Oracle
@@ -259,7 +260,7 @@ async def make_topic_anew(world: ServiceWorld) -> None:
             return USAGE not in await admin.list_topics()
 
         await until(gone, what="the topic is deleted")
-        await create_topics(world.stack.kafka)
+        await create_topics(world.stack.kafka, partitions=PARTITIONS)
     finally:
         await admin.close()
     world.ends.clear()

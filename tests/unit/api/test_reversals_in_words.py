@@ -7,10 +7,10 @@ import pytest
 from projections.balance.state import DEBT, ActivityKind, BalanceEntry, LotPayment
 from schemas.catalog import load_catalog
 from schemas.credits import MICRO
-from schemas.facts import ChargeDisputed, ChargeRefunded, DisputeClosed
+from schemas.facts import ChargeDisputed, ChargeRefunded, CreditsPurchased, DisputeClosed
 from schemas.money import format_money
 from schemas.pricing import RateCards
-from services.api.wording.entries import charge, describe, detail
+from services.api.wording.entries import charge, describe, detail, payment_of
 from services.api.wording.reversals import Reversal
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
@@ -45,19 +45,22 @@ def told(fact: Reversal, *paid: LotPayment) -> tuple[str, str | None]:
 
 
 def test_a_refund_says_how_much_of_the_payment_was_given_back() -> None:
-    assert told(refunded(), LotPayment(1, 250 * MICRO)) == ("Refund", "5.00 USD of 20.00 USD refunded so far")
+    assert told(refunded(), LotPayment(1, 250 * MICRO)) == (
+        "Refund",
+        "5.00 USD of 20.00 USD refunded so far · payment #1",
+    )
 
 
 def test_credits_that_were_spent_already_are_named() -> None:
     assert told(refunded(), LotPayment(1, 50 * MICRO), LotPayment(DEBT, 200 * MICRO)) == (
         "Refund",
-        "5.00 USD of 20.00 USD refunded so far; 200 of the credits were spent already and count below zero",
+        "5.00 USD of 20.00 USD refunded so far; 200 of the credits were spent already and count below zero · payment #1",
     )
 
 
 def test_a_refund_that_failed_says_so() -> None:
     fact = refunded(0, clawed_credits=0, reinstated_credits=MICRO)
-    assert told(fact) == ("Refund did not go through", "0.00 USD of 20.00 USD refunded so far")
+    assert told(fact) == ("Refund did not go through", "0.00 USD of 20.00 USD refunded so far · payment #1")
 
 
 @pytest.mark.parametrize(
@@ -70,7 +73,17 @@ def test_a_refund_that_failed_says_so() -> None:
     ],
 )
 def test_every_turn_of_a_dispute_has_its_words(fact: Reversal, words: tuple[str, str]) -> None:
-    assert told(fact) == words
+    assert told(fact) == (words[0], f"{words[1]} · payment #1")
+
+
+def test_what_went_back_has_the_number_of_the_payment_that_it_was() -> None:
+    bought = CreditsPurchased(
+        credits=MICRO, pack="mini", payment_intent_id="pi", charge_cents=2_000, currency="usd", charge_id="ch_1"
+    )
+    entry = BalanceEntry(1, 0, ActivityKind.PURCHASE, NOW, NOW, None, None, 0, MICRO, MICRO, ())
+
+    assert detail(entry, bought, CARDS) == "20.00 USD · payment #1"
+    assert payment_of(entry, bought) == payment_of(entry, refunded()) == payment_of(entry, disputed()) == 1
 
 
 def test_the_charge_behind_a_refund_is_shown_and_its_id_to_those_alone_who_see_receipts() -> None:

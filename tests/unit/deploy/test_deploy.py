@@ -3,6 +3,7 @@
 import ast
 import re
 import shutil
+import stat
 import subprocess
 import sys
 import tomllib
@@ -14,8 +15,7 @@ import pytest
 import yaml
 
 from deploy.local.servers.containers import KAFKA_IMAGE
-from deploy.local.servers.topics import PARTITIONS
-from schemas.topics import TOPICS
+from services.audit.checkpoints import parse_public_key, parse_signing_key
 from services.runtime.processes import PROCESSES
 from services.runtime.settings_loading import unknown_variables
 
@@ -58,10 +58,10 @@ def test_who_works_through_masses_gives_way_here_too() -> None:
 
 
 def test_every_process_of_the_command_line_is_deployed_with_a_role_of_its_own() -> None:
-    assert {*PROCESSES, "migrate"} == OURS
+    assert {*PROCESSES, "migrate", "topics"} == OURS
     for name in PROCESSES:
         assert SERVICES[name]["command"] == ["serve", name]
-    for name in OURS:
+    for name in OURS - {"topics"}:
         url = SERVICES[name]["environment"]["CREDITWELL_DATABASE"]
         assert url.startswith(f"postgresql://creditwell_{ROLE[name]}:${{{ROLE[name].upper()}_PASSWORD:?"), name
 
@@ -82,8 +82,14 @@ def test_no_secret_has_a_default_and_none_is_written_down() -> None:
                 assert value.startswith("${"), key
 
 
-def test_every_variable_that_is_needed_comes_out_of_the_script_for_new_secrets() -> None:
-    made = subprocess.run([DEPLOY / "new-secrets.sh"], capture_output=True, text=True, check=True).stdout
+def new_secrets(file: Path) -> str:
+    """What the script for new secrets writes."""
+    subprocess.run([DEPLOY / "new-secrets.sh", file], capture_output=True, check=True, umask=0)
+    return file.read_text()
+
+
+def test_every_variable_that_is_needed_comes_out_of_the_script_for_new_secrets(tmp_path: Path) -> None:
+    made = new_secrets(tmp_path / ".env")
     given = dict(line.split("=", 1) for line in made.splitlines() if not line.startswith("#"))
 
     assert set(given) == {
@@ -93,6 +99,26 @@ def test_every_variable_that_is_needed_comes_out_of_the_script_for_new_secrets()
     assert len(passwords) == 8
     assert all(re.fullmatch(r"[0-9a-f]{48}", password) for password in passwords)
     assert ".env" in (DEPLOY / ".gitignore").read_text().split()
+
+
+def test_secrets_are_for_their_owner_alone_and_are_never_written_over(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    made = new_secrets(file)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+    again = subprocess.run([DEPLOY / "new-secrets.sh", file], capture_output=True, text=True, check=False)
+    assert (again.returncode, file.read_text()) == (1, made)
+    assert "is there already" in again.stderr
+
+
+def test_the_public_half_of_the_signing_key_is_labelled_beside_it(tmp_path: Path) -> None:
+    lines = dict(line.lstrip("# ").split("=", 1) for line in new_secrets(tmp_path / ".env").splitlines() if "=" in line)
+    private, public = parse_signing_key(lines["SIGNING_KEY"]), lines["CREDITWELL_PUBLIC_KEY"]
+
+    if shutil.which("openssl") is None:
+        assert public == "see the log of the signer"
+    else:
+        assert parse_public_key(public).public_bytes_raw() == private.public_key().public_bytes_raw()
 
 
 def test_every_setting_that_is_given_exists() -> None:
@@ -148,19 +174,15 @@ def test_kafka_and_postgresql_are_reachable_from_inside_alone() -> None:
     assert SERVICES["kafka"]["networks"] == SERVICES["postgres"]["networks"] == ["inside"]
 
 
-def test_topics_are_those_of_the_local_stack() -> None:
-    script = (DEPLOY / "topics.sh").read_text()
-    made = {
-        name: (parts, days, kind)
-        for name, parts, days, kind in re.findall(r"^topic (\S+) (\S+) (\d+) (\w+)$", script, re.MULTILINE)
-    }
+def test_topics_are_made_by_the_command_before_anybody_needs_them_one_copy_for_one_broker() -> None:
+    topics = SERVICES["topics"]
 
-    assert made.keys() == TOPICS.keys()
-    assert f"${{2:-{PARTITIONS}}}" in script
-    for name, (_, days, kind) in made.items():
-        assert int(days) * 24 * 60 * 60 * 1000 == int(TOPICS[name]["retention.ms"])
-        assert kind == TOPICS[name].get("message.timestamp.type", "CreateTime")
-        assert f"max.message.bytes={TOPICS[name]['max.message.bytes']}" in script
+    assert topics["command"] == ["topics", "create", "--copies", "1"]
+    assert topics["environment"] == {"CREDITWELL_KAFKA": "kafka:9092"}
+    assert topics["depends_on"] == {"kafka": {"condition": "service_healthy"}}
+    assert topics["restart"] == "no"
+    for name in PROCESSES:
+        assert SERVICES[name]["depends_on"]["topics"] == {"condition": "service_completed_successfully"}
 
 
 def pinned(lock: str) -> dict[str, str]:
@@ -231,8 +253,8 @@ def test_docker_accepts_the_file(tmp_path: Path) -> None:
     docker = shutil.which("docker")
     if docker is None or subprocess.run([docker, "compose", "version"], capture_output=True, check=False).returncode:
         pytest.skip("docker compose is not installed here: compose.yaml is checked by the other tests alone")
-    made = subprocess.run([DEPLOY / "new-secrets.sh"], capture_output=True, text=True, check=True).stdout
     env = tmp_path / ".env"
+    made = new_secrets(env)
     env.write_text(re.sub(r"=$", "=filled-in", made, flags=re.MULTILINE))
 
     subprocess.run(

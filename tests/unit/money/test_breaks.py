@@ -29,7 +29,7 @@ def paid(*, refunded: int = 0, disputed: bool = False) -> Intent:
 
 
 def credit(**changes: object) -> Credit:
-    usual = Credit("team_42", "7:1", "purchase", "pi_1", 1_000 * MICRO, CENTS, "usd")
+    usual = Credit("team_42", "7:1", "purchase", "pi_1", 1_000 * MICRO, CENTS, "usd", NOW)
     return usual._replace(**changes)  # type: ignore[arg-type]
 
 

@@ -1,7 +1,7 @@
 """Colours that mean something are seen against the card they stand on, in both themes (WCAG 2.2, 1.4.11)."""
 
 import re
-from itertools import pairwise
+from itertools import combinations, pairwise
 from pathlib import Path
 
 import pytest
@@ -9,6 +9,7 @@ import pytest
 PAGE = Path(__file__).parents[3] / "services" / "page"
 TOKEN = re.compile(r"--([a-z0-9-]+): var\(--creditwell-[a-z0-9-]+, light-dark\(#(\w+), #(\w+)\)\)")
 GRAPHIC_MIN = 3.0
+APART_MIN = 90.0
 
 
 def tokens(name: str) -> dict[str, tuple[str, str]]:
@@ -39,3 +40,19 @@ def test_a_graphic_is_seen_on_its_card(name: str, theme: int) -> None:
 
 def test_the_series_of_the_chart_are_found() -> None:
     assert len(SERIES) == 7
+
+
+def apart(one: str, other: str) -> float:
+    """How far two colours are from one another to the eye, roughly ("redmean"); black and white are 765 apart."""
+    (r1, g1, b1), (r2, g2, b2) = (bytes.fromhex(colour) for colour in (one, other))
+    mean = (r1 + r2) / 2
+    weighted = (2 + mean / 256) * (r1 - r2) ** 2 + 4 * (g1 - g2) ** 2 + (2 + (255 - mean) / 256) * (b1 - b2) ** 2
+    return float(weighted**0.5)
+
+
+@pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
+def test_no_series_looks_like_another_or_like_a_kind_of_credits(theme: int) -> None:
+    meant = [*SERIES.values(), *(SHARED[kind] for kind in ("included", "additional"))]
+    colours = [colour[theme] for colour in meant]
+
+    assert min(apart(one, other) for one, other in combinations(colours, 2)) >= APART_MIN

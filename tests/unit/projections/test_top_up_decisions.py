@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from projections.top_ups.decisions import attempt_of, decide, foresee, next_charge, resumption_due, suspension_due
+from projections.top_ups.decisions import (
+    attempt_of,
+    decide,
+    foresee,
+    next_charge,
+    obstacle_ahead,
+    resumption_due,
+    suspension_due,
+)
 from projections.top_ups.months import next_month
 from projections.top_ups.state import DECLINES_MAX, OFTEN, TopUps, evolve
 from projections.top_ups.steps import AttemptStep, is_wanted, next_step
@@ -353,6 +361,15 @@ def test_what_saving_would_charge_at_once_is_foreseen_with_what_is_in_the_way() 
     assert isinstance(capped, TopUpSkipped)
     assert capped.reason == "cap_money"
     assert foresee(team.then(settings(enabled=False)).state, 0, team.now, CATALOG) is None
+
+
+def test_a_cap_that_is_too_small_for_the_next_top_up_is_known_before_the_balance_is_low() -> None:
+    team = ready()
+    assert obstacle_ahead(team.state, team.now, CATALOG) is None
+
+    for changed, reason in ((settings(monthly_cap_cents=400), "cap_money"), (settings(enabled=False), None)):
+        ahead = obstacle_ahead(team.then(changed).state, team.now, CATALOG)
+        assert (ahead and ahead.reason) == reason
 
 
 def test_a_team_that_tops_up_again_and_again_within_a_day_stands_out() -> None:

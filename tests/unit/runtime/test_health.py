@@ -1,13 +1,15 @@
 """Who is stuck is told by the work that waits and does not move."""
 
 import asyncio
-from datetime import UTC, datetime
 
 from aiokafka import TopicPartition
+from prometheus_client import generate_latest
 
 from services.runtime.health import STUCK_SECONDS, Health, health_app
 from services.runtime.settings import Settings
 from services.usage.partitions import Owned, Partitions
+
+USAGE = {"process": "recorder", "work": "usage"}
 
 
 def behind(health: Health) -> Partitions:
@@ -38,8 +40,33 @@ def test_a_partition_that_was_given_away_while_it_was_behind_is_nobodys_standsti
     seconds[0] = STUCK_SECONDS + 1
 
     assert health.stuck() == []
-    lag = {"process": "recorder", "work": "usage-3"}
-    assert health.registry.get_sample_value("creditwell_lag", lag) is None
+    assert lag_of_usage(health) is None
+
+
+def test_sixty_four_partitions_are_one_series_which_says_how_the_worst_one_does() -> None:
+    seconds = [0.0]
+    health = Health("recorder", lambda: seconds[0])
+    health_app(health)
+    for partition in range(64):
+        health.lag(f"usage-{partition}", 100 + partition % 60)
+    seconds[0] = 10
+    health.beat("usage")
+    health.beat("usage-59")
+
+    assert lag_of_usage(health) == 159
+    assert health.worst()["usage"][0] == "usage-59"
+    assert health.registry.get_sample_value("creditwell_progress_age_seconds", USAGE) == 0
+    assert (
+        sum(line.startswith("creditwell_lag{") for line in generate_latest(health.registry).decode().splitlines()) == 1
+    )
+
+    seconds[0] = STUCK_SECONDS + 5
+
+    assert sorted(health.stuck()) == sorted(f"usage-{partition}" for partition in range(64) if partition != 59)
+
+
+def lag_of_usage(health: Health) -> float | None:
+    return health.registry.get_sample_value("creditwell_lag", USAGE)
 
 
 async def test_a_partition_that_is_lost_while_it_is_looked_at_says_no_more_how_much_of_it_waits() -> None:
@@ -54,9 +81,7 @@ async def test_a_partition_that_is_lost_while_it_is_looked_at_says_no_more_how_m
             return await answer
 
     partitions.consumer_of = Consumer
-    looking = asyncio.ensure_future(
-        partitions._note_progress(partitions.owned[3], 5_000, 5_000, lambda: False, datetime.now(UTC))
-    )
+    looking = asyncio.ensure_future(partitions._is_through(partitions.owned[3], 5_000, 5_000, lambda: False))
     await asyncio.sleep(0)
     partitions.disown()
     answer.set_result(0)

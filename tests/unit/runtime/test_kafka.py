@@ -11,6 +11,8 @@ from faststream.kafka.security import parse_security
 
 import services
 from services.runtime import kafka
+from services.runtime.kafka import clients
+from services.runtime.kafka.tokens import KafkaTokens
 from services.runtime.settings import Settings, WrongSettings
 
 CLIENTS = frozenset({"AIOKafkaProducer", "AIOKafkaConsumer", "AIOKafkaAdminClient", "AIOKafkaClient", "KafkaBroker"})
@@ -50,7 +52,7 @@ def test_no_service_makes_a_client_by_hand() -> None:
     by_hand = {
         f"{path.relative_to(SERVICES)}:{line}"
         for path in SERVICES.rglob("*.py")
-        if path != Path(kafka.__file__)
+        if path != Path(clients.__file__)
         for line in made_in(path.read_text())
     }
 
@@ -109,6 +111,23 @@ async def test_producer_consumer_and_broker_prove_who_they_are_in_the_same_way()
         assert context.verify_mode is ssl.CERT_REQUIRED
 
 
+BY_TOKEN: dict[str, Any] = {
+    "kafka_sasl_mechanism": "OAUTHBEARER",
+    "kafka_token_url": "https://login.example.com/token",
+    "kafka_token_client_id": "recorder",
+    "kafka_token_client_secret": "secret",
+}
+
+
+async def test_tokens_are_given_to_every_client_in_the_same_way() -> None:
+    settings = secured("SASL_SSL", **BY_TOKEN)
+    options, theirs = kafka.connection_of(settings), parse_security(kafka.security_of(settings))
+
+    assert options["sasl_mechanism"] == theirs["sasl_mechanism"] == "OAUTHBEARER"
+    assert theirs["security_protocol"] == "SASL_SSL"
+    assert isinstance(options["sasl_oauth_token_provider"], KafkaTokens)
+
+
 @pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"])
 @pytest.mark.parametrize("protocol", ["SASL_PLAINTEXT", "SASL_SSL"])
 def test_every_login_is_taken_by_aiokafka_and_by_faststream(mechanism: str, protocol: str) -> None:
@@ -134,6 +153,17 @@ def test_without_security_nothing_of_it_is_said() -> None:
         (LOGIN, "CREDITWELL_KAFKA_SASL_MECHANISM is set, but CREDITWELL_KAFKA_SECURITY_PROTOCOL is PLAINTEXT"),
         ({"kafka_security_protocol": "SSL", **LOGIN}, "but CREDITWELL_KAFKA_SECURITY_PROTOCOL is SSL: write SASL_SSL"),
         ({"kafka_ca_file": __file__}, "CREDITWELL_KAFKA_CA_FILE is set, but"),
+        (BY_TOKEN, "CREDITWELL_KAFKA_SASL_MECHANISM is set, but CREDITWELL_KAFKA_SECURITY_PROTOCOL is PLAINTEXT"),
+        (
+            {"kafka_security_protocol": "SASL_SSL", "kafka_sasl_mechanism": "OAUTHBEARER"},
+            "CREDITWELL_KAFKA_TOKEN_CLIENT_ID, CREDITWELL_KAFKA_TOKEN_CLIENT_SECRET too, or CREDITWELL_KAFKA_TOKEN_FILE",
+        ),
+        ({"kafka_security_protocol": "SASL_SSL", **BY_TOKEN, "kafka_token_client_secret": None}, "set CREDITWELL_KAFKA_TOKEN_CLIENT_SECRET"),
+        ({"kafka_security_protocol": "SASL_SSL", **BY_TOKEN, "kafka_token_file": __file__}, "CREDITWELL_KAFKA_TOKEN_URL, not both"),
+        ({"kafka_security_protocol": "SASL_SSL", **LOGIN, "kafka_token_file": __file__}, "CREDITWELL_KAFKA_TOKEN_FILE is set, but"),
+        ({"kafka_security_protocol": "SASL_SSL", **BY_TOKEN, "kafka_sasl_username": "me"}, "CREDITWELL_KAFKA_SASL_USERNAME is set, but"),
+        ({"kafka_security_protocol": "SASL_SSL", **BY_TOKEN, "kafka_token_url": "http://a/b"}, "CREDITWELL_KAFKA_TOKEN_URL begins with http"),
+        ({"kafka_security_protocol": "SASL_SSL", **BY_TOKEN, "kafka_sasl_extensions": "a=b\x01"}, "kafka_sasl_extensions"),
         ({"kafka_security_protocol": "SSL", "kafka_key_file": __file__}, "so set CREDITWELL_KAFKA_CERTIFICATE_FILE too"),
     ],
 )  # fmt: skip

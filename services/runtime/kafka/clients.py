@@ -10,7 +10,9 @@ import ssl
 from typing import TYPE_CHECKING, Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
 
+from services.runtime.kafka.tokens import KafkaTokens
 from services.runtime.settings import Settings, WrongSettings, advice, variable
 
 if TYPE_CHECKING:
@@ -26,7 +28,9 @@ def connection_of(settings: Settings) -> dict[str, Any]:
     options: dict[str, Any] = {"bootstrap_servers": settings.needed("kafka").split(",")}
     if settings.kafka_security_protocol != "PLAINTEXT":
         options |= {"security_protocol": settings.kafka_security_protocol, "ssl_context": _tls(settings)}
-    if settings.kafka_sasl_mechanism is not None:
+    if settings.kafka_sasl_mechanism == "OAUTHBEARER":
+        options |= {"sasl_mechanism": "OAUTHBEARER", "sasl_oauth_token_provider": KafkaTokens(settings)}
+    elif settings.kafka_sasl_mechanism is not None:
         options |= {
             "sasl_mechanism": settings.kafka_sasl_mechanism,
             "sasl_plain_username": settings.needed("kafka_sasl_username"),
@@ -62,14 +66,16 @@ def _no_password() -> str:
 
 
 def security_of(settings: Settings) -> "BaseSecurity | None":
-    """The same as FastStream calls it."""
-    from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
+    """The same as FastStream calls it; it takes the tokens of OAUTHBEARER apart from this."""
+    from faststream.security import BaseSecurity, SASLOAuthBearer, SASLPlaintext, SASLScram256, SASLScram512
 
     if settings.kafka_security_protocol == "PLAINTEXT":
         return None
     tls = _tls(settings)
     if settings.kafka_sasl_mechanism is None:
         return BaseSecurity(ssl_context=tls, use_ssl=True)
+    if settings.kafka_sasl_mechanism == "OAUTHBEARER":
+        return SASLOAuthBearer(ssl_context=tls, use_ssl=tls is not None)
     made = {"PLAIN": SASLPlaintext, "SCRAM-SHA-256": SASLScram256, "SCRAM-SHA-512": SASLScram512}
     return made[settings.kafka_sasl_mechanism](
         username=settings.needed("kafka_sasl_username"), password=settings.needed("kafka_sasl_password"),
@@ -94,6 +100,11 @@ def consumer(settings: Settings, *topics: str, client_id: str, **options: Any) -
     return AIOKafkaConsumer(*topics, **connection_of(settings), client_id=client_id, **options)
 
 
+def admin(settings: Settings, *, client_id: str) -> AIOKafkaAdminClient:
+    """A client for what belongs to whoever runs Kafka; it is not started yet."""
+    return AIOKafkaAdminClient(**connection_of(settings), client_id=client_id)
+
+
 def broker(settings: Settings, *, client_id: str, **options: Any) -> "KafkaBroker":
     """FastStream's broker, which makes the consumers of its subscribers; it is not started yet.
 
@@ -103,5 +114,8 @@ def broker(settings: Settings, *, client_id: str, **options: Any) -> "KafkaBroke
     """
     from faststream.kafka import KafkaBroker  # the recorder's alone, and much to load
 
-    servers = connection_of(settings)["bootstrap_servers"]
-    return KafkaBroker(servers, security=security_of(settings), client_id=client_id, **options)
+    connection = connection_of(settings)
+    tokens = {name: value for name, value in connection.items() if name == "sasl_oauth_token_provider"}
+    return KafkaBroker(
+        connection["bootstrap_servers"], security=security_of(settings), client_id=client_id, **tokens, **options
+    )

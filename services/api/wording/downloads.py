@@ -1,0 +1,80 @@
+"""A line of a downloaded activity: what spreadsheets and finance want beside the page, with names and money.
+
+Programs rely on the names and the order of columns: new ones come at the end.
+"""
+
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import datetime
+
+from schemas.catalog import Catalog
+from schemas.facts import ChargeRefunded, CreditsPurchased, CreditsToppedUp, HoldCaptured, UsageRecorded
+from schemas.instants import instant
+from schemas.money import major_units
+from schemas.pricing import NotPriced, RateCards
+from services.api.wording.entries import line, payment_of
+from services.api.wording.links import receipt_link
+from services.api.wording.values import Json
+from services.read_models.activity import ActivityRow
+
+COLUMNS = (
+    "at", "type", "description", "member_id", "feature", "credits", "included", "additional", "balance_after", "id",
+    "recorded_at", "member", "quantity", "rate", "rate_card", "charged", "refunded_so_far", "currency", "payment",
+    "receipt_url",
+)  # fmt: skip
+# With these a spreadsheet takes a cell for a formula; the wide forms are those of CJK keyboards.
+FORMULA = ("=", "+", "-", "@", "|", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+WRITTEN = frozenset({"description", "member_id", "feature", "member"})  # by people and other programs
+UNSAFE = re.compile(r"[^A-Za-z0-9_.-]+")
+
+
+def file_name(team_id: str, since: datetime, until: datetime) -> str:
+    """Whose activity it is, and of which days (UTC): safe in a header and on any disk."""
+    team = UNSAFE.sub("-", team_id).strip("-.") or "team"
+    return f"credit-activity-{team}-{since.date().isoformat()}-to-{until.date().isoformat()}.csv"
+
+
+def download_line(
+    row: ActivityRow, cards: RateCards, catalog: Catalog, names: Mapping[str, str], *, sees_receipts: bool
+) -> list[str]:
+    """The cells of an entry; receipts are for admins and finance alone."""
+    first = line(row, cards, catalog)
+    more = {
+        "recorded_at": instant(row.entry.recorded_at), "member": names.get(first["member_id"] or ""),
+        **_usage(row, cards), **_money(row, sees_receipts=sees_receipts),
+    }  # fmt: skip
+    return [_cell(column, (first | more).get(column)) for column in COLUMNS]
+
+
+def _usage(row: ActivityRow, cards: RateCards) -> Json:
+    """What was counted and what one of it cost, without the formula: to work out a million of them takes too long."""
+    fact = row.fact
+    if not isinstance(fact, UsageRecorded | HoldCaptured) or fact.feature is None or fact.rate_card is None:
+        return {}
+    counted: Json = {"quantity": fact.quantity, "rate_card": fact.rate_card}
+    card = cards.version(fact.rate_card)
+    if card is not None:
+        with suppress(NotPriced):
+            counted["rate"] = card.find(fact.feature).rate(fact.attributes)[0].credits
+    return counted
+
+
+def _money(row: ActivityRow, *, sees_receipts: bool) -> Json:
+    fact, payment = row.fact, payment_of(row.entry, row.fact)
+    match fact:
+        case CreditsPurchased() | CreditsToppedUp():
+            paid = {"charged": major_units(fact.charge_cents, fact.currency), "currency": fact.currency}
+            receipt = receipt_link(fact.receipt_url) if sees_receipts else None
+            return {**paid, "payment": payment, "receipt_url": receipt}
+        case ChargeRefunded():
+            refunded = major_units(fact.refunded_cents, fact.currency)
+            return {"refunded_so_far": refunded, "currency": fact.currency, "payment": payment}
+        case _:
+            return {"payment": payment}
+
+
+def _cell(column: str, value: object) -> str:
+    """A cell; text that a spreadsheet would run as a formula is kept text by an apostrophe."""
+    text = "" if value is None else str(value)
+    return f"'{text}" if column in WRITTEN and text.startswith(FORMULA) else text

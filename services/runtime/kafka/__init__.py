@@ -1,0 +1,12 @@
+"""Kafka, as every process meets it: clients from the settings, tokens, and the topics of the contract.
+
+clients      how Kafka is reached, and every client of ours
+tokens       tokens for brokers that want OAUTHBEARER, renewed before they end
+topics       what the topics must be, and where they differ: values alone
+topic_admin  the topics looked at, made and mended
+assurance    what the topics promise, told at each start
+"""
+
+from services.runtime.kafka.clients import admin, broker, connection_of, consumer, producer, security_of
+
+__all__ = ["admin", "broker", "connection_of", "consumer", "producer", "security_of"]

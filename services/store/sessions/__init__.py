@@ -1,0 +1,6 @@
+"""Sessions at the database: opened where there is an answer, looked at, and replaced when they are dead.
+
+hosts          which host to ask, and whether a failure passes
+session_check  what a session must be for us to rely on it
+pool           sessions that are alive, or soon replaced
+"""

@@ -1,0 +1,271 @@
+"""A pool whose sessions are alive, or soon replaced.
+
+A network may drop a session without a word, a server may freeze, a primary may become a standby while its sessions
+live on. So whoever gets a session that was idle gets one that has just answered; one session asks the server each
+second, and when nobody answers, or when writes are taken elsewhere, all others are ended: whoever waits on them hears
+it at once, and the next ones are opened where there is an answer.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Mapping
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+import asyncpg
+from asyncpg.pool import PoolAcquireContext
+
+from services.runtime.health import Health
+from services.runtime.logs import get_log
+from services.runtime.settings import WrongSettings
+from services.store.sessions.hosts import (
+    FORGETFUL,
+    FORGOTTEN,
+    GONE,
+    Hosts,
+    NobodyThere,
+    Opened,
+    Session,
+    raise_if_wrong,
+)
+from services.store.sessions.session_check import READS_ONLY
+
+if TYPE_CHECKING:
+    BasePool = asyncpg.Pool[asyncpg.Record]
+    BaseAcquireContext = PoolAcquireContext[asyncpg.Record]
+else:
+    BasePool, BaseAcquireContext = asyncpg.Pool, PoolAcquireContext
+
+IDLE_SECONDS = 5.0
+IN_USE = float("inf")
+SILENT_SECONDS = 3  # without an answer it does not
+LOOK_SECONDS = 1.0
+CLOSE_SECONDS = 5.0
+QUERIES_MAX = 2**62  # of one session: a new one costs a handshake, in the middle of somebody's request
+ABSENT = "the database's server"
+
+# What it says of a session that it could not open anew is a traceback each time; we say it once, in words.
+logging.getLogger("asyncpg.pool").setLevel(logging.ERROR)
+
+
+class Silent(ConnectionError):
+    """An idle session does not answer."""
+
+
+class Pool(BasePool):
+    """Sessions that are opened at the start and kept; see the module."""
+
+    def __init__(
+        self,
+        hosts: Hosts,
+        settings: Mapping[str, str],
+        *,
+        size: int,
+        command_timeout: float,
+        health: Health | None,
+        idle_seconds: float = IDLE_SECONDS,
+    ) -> None:
+        """`settings` are the session's own; `health` is told of a server that is away or takes no writes.
+
+        A session that was used within `idle_seconds` is handed out without asking whether it lives.
+        """
+        super().__init__(
+            min_size=size, max_size=size, max_queries=QUERIES_MAX, max_inactive_connection_lifetime=0,
+            connect=self._open, setup=self._prove, reset=self._note, loop=None,
+            connection_class=asyncpg.Connection, record_class=asyncpg.Record,
+        )  # fmt: skip
+        self._hosts, self._settings, self._command_timeout, self._health = hosts, settings, command_timeout, health
+        self._idle_seconds = idle_seconds
+        self._used: WeakKeyDictionary[Session, float] = WeakKeyDictionary()
+        self._was_let_in = False
+        self._watching: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Open all sessions and begin to watch their server.
+
+        Raises:
+            WrongSettings: patience would not help. ConnectionError: it might.
+        """
+        await self
+        watching = await self._open_any()
+        try:
+            async with self.acquire() as session:
+                await _check_pooler(session, watching.session)
+        except BaseException:
+            watching.session.terminate()
+            raise
+        self._watching = asyncio.create_task(self._watch(watching))
+
+    def acquire(self, *, timeout: float | None = None) -> "_Acquiring":
+        """A session that has answered in the last seconds."""
+        return _Acquiring(self, timeout)
+
+    async def close(self) -> None:
+        """Say goodbye, also to a server that hears nothing any more."""
+        self._stop_watching()
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await super().close()
+        except TimeoutError:
+            super().terminate()
+
+    def terminate(self) -> None:
+        """End all sessions at once."""
+        self._stop_watching()
+        super().terminate()
+
+    def _stop_watching(self) -> None:
+        if self._watching is not None:
+            self._watching.cancel()
+            self._watching = None
+
+    async def _open(self, *_: object, **__: object) -> Session:
+        try:
+            opened = await self._open_any()
+        except WrongSettings as wrong:
+            if not self._was_let_in:
+                raise
+            # It was right before: a password that is being changed, say, and not ours to end for.
+            raise ConnectionError(str(wrong)) from None
+        self._was_let_in = True
+        self._used[opened.session] = self._now()
+        return opened.session
+
+    async def _open_any(self) -> Opened:
+        return await self._hosts.open_session(self._settings, command_timeout=self._command_timeout)
+
+    async def _note(self, session: Session) -> None:
+        """Between two uses. A statement to make sure of anything would be a round trip in every request.
+
+        Settings, locks and cursors of ours end with their transaction, and one that is open asyncpg rolls back.
+        """
+        self._used[session] = self._now()
+
+    async def _prove(self, proxy: Any) -> None:
+        """Whoever gets an idle session gets one that answers."""
+        session: Session = proxy._con  # noqa: SLF001 - the proxy of a moment is not what we know it by
+        try:
+            if not self._is_idle(session) or await _answers(session.execute("SELECT 1"), session):
+                self._used[session] = IN_USE
+                return
+        except GONE:
+            session.terminate()
+            raise Silent from None
+        for other in [other for other in self._used if self._is_idle(other)]:
+            other.terminate()  # forgotten together, most likely: nobody need find out one by one
+        raise Silent
+
+    def _is_idle(self, session: Session) -> bool:
+        return self._now() - self._used[session] >= self._idle_seconds
+
+    async def _watch(self, opened: Opened) -> None:
+        """Look at the server until cancelled."""
+        while True:
+            try:
+                await self._look(opened.session)
+            except GONE as error:
+                get_log().info("the session that watches the database has ended", why=repr(error))
+            finally:
+                opened.session.terminate()
+            opened = await self._watch_anew()
+
+    async def _watch_anew(self) -> Opened:
+        while True:
+            try:
+                return await self._open_any()
+            except (OSError, WrongSettings) as error:
+                self._say(str(error))
+                if isinstance(error, NobodyThere):
+                    self._end_all()
+                await asyncio.sleep(LOOK_SECONDS)
+
+    async def _look(self, session: Session) -> None:
+        """Until the server does not answer, or another one takes writes."""
+        while True:
+            if not await _answers(asking := asyncio.ensure_future(session.fetchval(READS_ONLY)), session):
+                self._say(f"the server has not answered for {SILENT_SECONDS} s")
+                self._end_all()
+                return
+            if asking.result():
+                self._say("the server takes no writes (read-only)")
+                if await self._elsewhere():
+                    self._end_all()
+                    return
+            elif self._health is not None:
+                self._health.back(ABSENT)
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def _elsewhere(self) -> bool:
+        """True when a new session would take writes."""
+        opened = await self._open_any()
+        opened.session.terminate()
+        return not opened.reads_only
+
+    def _end_all(self) -> None:
+        for session in list(self._used):
+            session.terminate()
+
+    def _say(self, why: str) -> None:
+        if self._health is not None:
+            self._health.away(ABSENT, why)
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+
+class _Acquiring(BaseAcquireContext):
+    """The way to a session of the pool and back."""
+
+    async def __aenter__(self) -> Any:
+        while True:
+            try:
+                return await super().__aenter__()
+            except Silent:
+                continue
+
+    async def __aexit__(self, *exc: object) -> None:
+        if any(isinstance(one, asyncpg.ReadOnlySQLTransactionError) for one in exc) and self.connection is not None:
+            self.connection.terminate()  # the next one may be opened at the server that takes writes now
+        await super().__aexit__(*exc)
+
+
+async def _check_pooler(session: Any, other: Session) -> None:
+    """Behind a pooler by transactions a statement that was prepared must be known to every session.
+
+    Raises:
+        WrongSettings: it is not.
+    """
+    if session.get_server_pid() == await session.fetchval("SELECT pg_backend_pid()"):
+        return
+    try:
+        statement = await session.prepare("SELECT 1")
+        async with other.transaction():  # keeps the session at the server that the statement was prepared in
+            await other.fetchval("SELECT 2")
+            await statement.fetchval(timeout=SILENT_SECONDS)
+    except TimeoutError:
+        get_log().warning("a pooler has no second session for this process")
+    except FORGOTTEN:
+        raise WrongSettings(f"CREDITWELL_DATABASE is wrong: {FORGETFUL}.") from None
+    except asyncpg.ProtocolViolationError as error:
+        raise_if_wrong(error)
+        raise
+
+
+async def _answers(asking: Awaitable[object], session: Session) -> bool:
+    """False when there is no answer, and the session is ended; what else goes wrong is raised.
+
+    By the second and not all at once: a process that was frozen finds that the time is over and the answer there.
+    """
+    task = asyncio.ensure_future(asking)
+    try:
+        for _ in range(SILENT_SECONDS):
+            done, _pending = await asyncio.wait({task}, timeout=1)
+            if done:
+                task.result()
+                return True
+    finally:
+        if not task.done():
+            session.terminate()
+            await asyncio.wait({task})
+            task.exception()
+    return False

@@ -1,0 +1,73 @@
+"""What an emitter is told wrongly is refused where it is told, and what Kafka's client says over and over is not passed on."""
+
+import logging
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from schemas.emitter import Emitter, InvalidReport
+from schemas.emitter.arguments import NOT_YOURS
+from schemas.emitter.logs import quieten_client
+
+NOWHERE = "127.0.0.1:1"
+CLIENT = logging.getLogger("aiokafka.of_a_test")  # the conftest hushes the client's own
+
+
+def an_emitter(spool: Path, **changed: Any) -> Emitter:
+    return Emitter(**{"kafka": NOWHERE, "source": "/features/video", "spool": spool, **changed})
+
+
+@pytest.fixture
+def emitter(tmp_path: Path) -> Iterator[Emitter]:
+    emitter = an_emitter(tmp_path)
+    yield emitter
+    emitter.close(0)
+
+
+@pytest.mark.parametrize(
+    ("argument", "given", "words"),
+    [
+        ("fsync", "sometimes", "fsync: 'sometimes' is not one of always, interval, never"),
+        ("kafka", "", "kafka: '' names no broker; write host:port"),
+        ("kafka", "kafka-1:9092,,kafka-2:9092", "names no broker"),
+        ("kafka", "kafka-1:9092 kafka-2:9092", "names no broker"),
+    ],
+)
+def test_a_wrong_argument_is_named_when_the_emitter_is_made(
+    tmp_path: Path, argument: str, given: str, words: str
+) -> None:
+    with pytest.raises(ValueError, match=words):
+        an_emitter(tmp_path, **{argument: given})
+    an_emitter(tmp_path).close(0)  # the spool was let go of
+
+
+@pytest.mark.parametrize("option", NOT_YOURS)
+def test_an_option_that_the_emitters_promises_rest_on_is_not_yours_to_set(tmp_path: Path, option: str) -> None:
+    with pytest.raises(TypeError, match=f"kafka_options: {option} is not yours to set: "):
+        an_emitter(tmp_path, kafka_options={option: 1})
+
+
+@pytest.mark.parametrize("reason", ["", " \n"])
+def test_usage_is_not_taken_back_without_a_reason(emitter: Emitter, reason: str) -> None:
+    with pytest.raises(InvalidReport, match="reason: it is empty"):
+        emitter.void(team="team_42", usage="u", reason=reason)
+    assert emitter.metrics().refused == 1
+
+
+def test_the_client_is_quiet_in_the_emitters_thread_and_in_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    def say() -> None:
+        quieten_client()
+        CLIENT.error("unable to connect, again")
+
+    with caplog.at_level(logging.DEBUG):
+        speaking = threading.Thread(target=say)
+        speaking.start()
+        speaking.join()
+        CLIENT.error("somebody else's")
+
+    assert [(one.levelname, one.getMessage()) for one in caplog.records] == [
+        ("DEBUG", "aiokafka.of_a_test: unable to connect, again"), ("ERROR", "somebody else's"),
+    ]  # fmt: skip
