@@ -285,6 +285,7 @@ TAMPERS: dict[str, tuple[Tamper, str]] = {
     "note-of-another-time": (_note(2, time="2026-11-23T10:16:31.123456Z"), "checkpoint 2"),
     "note-published-after-all": (_note(4, unpublished=False), "checkpoint 4"),
     "note-of-other-shards": (_later_note, "checkpoint 2"),
+    "note-of-another-past": (_note(2, text=sign(Checkpoint(ORIGIN, 2, GENESIS), KEY)), "checkpoint 2"),
     "no-note": (_note(3, text="creditwell/7f9c\n3\n"), "checkpoint 3"),
     "signed-anew": (_another_past, "anchor 00000000000000000001.anchor"),
 }

@@ -11,11 +11,13 @@ from deploy.verifier import creditwell_verify
 from services.audit.anchors import parse_anchor
 from services.audit.checkpoints import parse_public_key
 from services.audit.entry_proof import check_proof
-from services.audit.notes.chain_check import ChainCheck
+from services.audit.notes.chain_check import ChainCheck, Growth
 from services.audit.notes.note_walk import NoteWalk, StoredNote
+from services.audit.notes.tree import root_over
 from services.audit.notes.vectors import SignedShard
 from services.audit.verdict import LogProblem, Verified, what_is_missing
 from services.audit.walk import StoredBlock, Walk
+from services.store.proofs import leaf_of
 from tests.vectors.making import FOLDER, ORIGIN, documents, row_of
 
 LOGS = sorted(file.stem for file in FOLDER.glob("log-*.json"))
@@ -81,6 +83,25 @@ def walked(shard: int, rows: dict[str, list[Json]]) -> list[Any]:
         if row["shard"] == shard:
             walk.fact(row["position"], row_of(row), b64decode(row["leaf"]))
     return walk.end(heads[0]["last"], b64decode(heads[0]["hash"])) if heads else walk.end(0, bytes(32))
+
+
+def test_a_note_that_covers_other_blocks_than_the_chain_has_is_named_once() -> None:
+    chain, other = ChainCheck({31: 9}), SignedShard(4, b"4" * 32, root_over([leaf_of(b"4" * 32)]))
+    right = SignedShard(9, b"9" * 32, root_over([leaf_of(b"9" * 32)]))
+    at = datetime(2026, 11, 23, 10, tzinfo=UTC)
+
+    spans = chain.expect([Growth("checkpoint 1", at, 31, other), Growth("checkpoint 2", at, 31, right)])
+    for last, link in ((2, b"2" * 32), (4, b"4" * 32), (9, b"9" * 32)):
+        chain.block(31, last, link)
+    chain.end()
+
+    assert spans == {31: (0, 9)}
+    assert chain.problems == [
+        LogProblem(
+            "31:1 to 31:4",
+            "something here was rewritten after it was signed by checkpoint 1 of 2026-11-23 10:00:00 UTC",
+        )
+    ]
 
 
 def begins(place: str) -> str:
