@@ -17,7 +17,7 @@ QUARTER = timedelta(minutes=15)
 MIDNIGHT = datetime(2000, 1, 1, tzinfo=UTC)  # any: quarters are counted from it
 
 VIEW = """
-    SELECT u.shard, u.team_id, u.day, f.key AS feature, u.member_id,
+    SELECT u.shard, u.team_id, u.day, f.key COLLATE "C" AS feature, u.member_id,
            (f.value ->> 0)::bigint AS credits, (f.value ->> 1)::bigint AS uses
     FROM usage_v0 u CROSS JOIN LATERAL jsonb_each(u.features) f
 """

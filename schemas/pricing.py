@@ -1,14 +1,15 @@
 """The price of a usage: rate cards made ready, and the one in force at an instant.
 
-Usage is priced once, at the recorder's door, with the card in force at the usage's own time: `CompiledCard.price` is
-that hot path.
+Usage is priced once, at the recorder's door, with the card in force at the usage's own time. That hot path,
+`CompiledCard.price_as_written`, has whole numbers alone: a rate has nine places at most, so it is a whole number of
+thousandths of a micro-credit. What a price is, `credits.credits_for` says.
 """
 
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import Decimal
 from typing import Literal, get_args
 
 from .credits import ENTRY_MAX, EXACT, MICRO, MicroCredits, format_credits
@@ -18,6 +19,7 @@ UnpricedReason = Literal["unknown_feature", "unknown_rate", "too_large", "before
 
 
 REASONS: tuple[str, ...] = get_args(UnpricedReason)
+THOUSANDTHS = 1_000  # of a micro-credit
 MEMO_MAX = 4_096  # attributes come from strangers
 SHOWN_MAX = 12  # rates that an error lists
 DETAIL_MAX = 500
@@ -61,14 +63,14 @@ class CompiledFeature:
         self.feature = feature
         self.keys = tuple(sorted({name for rate in feature.rates for name in rate.attributes}))
         self.most_specific_first = sorted(feature.rates, key=lambda rate: -len(rate.attributes))
-        self.memo: dict[tuple[str | None, ...], tuple[Rate, Decimal]] = {}
+        self.memo: dict[tuple[str | None, ...], tuple[Rate, int]] = {}
 
-    def rate(self, attributes: Mapping[str, str] | None) -> tuple[Rate, Decimal]:
-        """The rate of a usage, and its micro-credits per unit. Raises NotPriced, unknown_rate."""
+    def rate(self, attributes: Mapping[str, str] | None) -> tuple[Rate, int]:
+        """The rate of a usage, and its thousandths of a micro-credit per unit. Raises NotPriced, unknown_rate."""
         values = tuple([attributes.get(key) for key in self.keys]) if attributes else (None,) * len(self.keys)
         return self.memo.get(values) or self.search(values)
 
-    def search(self, values: tuple[str | None, ...]) -> tuple[Rate, Decimal]:
+    def search(self, values: tuple[str | None, ...]) -> tuple[Rate, int]:
         """The same, for attributes that were not seen before.
 
         Raises:
@@ -79,7 +81,8 @@ class CompiledFeature:
             if rate.attributes.items() <= usage.items():
                 if len(self.memo) >= MEMO_MAX:
                     self.memo.clear()
-                self.memo[values] = match = rate, EXACT.multiply(Decimal(rate.credits), Decimal(MICRO))
+                exact = EXACT.multiply(Decimal(rate.credits), Decimal(MICRO * THOUSANDTHS))
+                self.memo[values] = match = rate, int(exact)
                 return match
         possible = [shown(rate.attributes) for rate in self.feature.rates[:SHOWN_MAX]]
         more = " | …" if len(self.feature.rates) > SHOWN_MAX else ""
@@ -106,12 +109,21 @@ class CompiledCard:
         Raises:
             NotPriced: unknown_feature, unknown_rate or too_large.
         """
+        return self.price_as_written(feature, f"{quantity:f}", attributes)
+
+    def price_as_written(self, feature: str, quantity: str, attributes: Mapping[str, str] | None) -> int:
+        """As `price`, for a quantity as usage has it: digits, and perhaps a point and more digits.
+
+        Raises:
+            NotPriced: unknown_feature, unknown_rate or too_large.
+        """
         compiled = self.features.get(feature)
         if compiled is None:
             raise self.unknown(feature)
-        # The micro-credits of a unit are exact, so this product is the one that `credits_for` rounds.
-        exact = EXACT.multiply(compiled.rate(attributes)[1], quantity)
-        micro = int(exact.to_integral_value(ROUND_HALF_UP, EXACT))
+        thousandths = compiled.rate(attributes)[1]
+        whole, _, part = quantity.partition(".")
+        one: int = THOUSANDTHS * 10 ** len(part)  # even, so that its half is whole, too
+        micro = (thousandths * int(whole + part) + one // 2) // one
         if micro > ENTRY_MAX:
             raise NotPriced(
                 "too_large",

@@ -81,10 +81,10 @@ class UsageVoidReported(_Event):
 AnyUsage = UsageReported | UsageVoidReported
 
 # Members that are not known are passed over; of this one must be known that it is there.
-_WithBase64 = msgspec.defstruct(
+FastUsage = msgspec.defstruct(
     "UsageReported", [("data_base64", object, None)], bases=(struct_of(UsageReported),), frozen=True, kw_only=True
 )
-_FAST = msgspec.json.Decoder(_WithBase64).decode
+_FAST = msgspec.json.Decoder(FastUsage).decode
 _INSTANT = Annotated[datetime, msgspec.Meta(tz=True)]
 _ANY: dict[str, TypeAdapter[Any]] = {
     "usage.reported.v1": TypeAdapter(UsageReported),
@@ -111,28 +111,56 @@ def parse_usage(value: bytes | None, headers: Sequence[tuple[str, bytes]]) -> An
     return event if _plainly_right(event) else _parse_slowly(with_data(load_json(value)))
 
 
+_REMEMBERED_MAX = 100_000
+_sources: set[str] = set()  # what was right before, and comes again with every usage; nothing that is wrong, or long
+_ids: set[str] = set()
+_names: set[str] = set()
+
+
 def _plainly_right(event: UsageReported) -> bool:
     """True for what the model would take as it is; of the rest it finds out itself."""
     data = event.data
-    member, hold = data.member_id or "-", data.hold_id or "-"
-    texts: tuple[str, ...] = (event.source, event.id, event.subject, data.feature, member, hold)
-    if data.attributes:
-        if len(data.attributes) > ATTRIBUTES_MAX:
-            return False
-        texts = (*texts, *data.attributes, *data.attributes.values())
-    lengths = [*map(len, texts)]
+    member, hold, attributes = data.member_id, data.hold_id, data.attributes
     return (
-        min(lengths) > 0
-        and max(lengths) <= NAME_MAX
-        and "".join(texts).isprintable()
-        and is_id(event.subject)
-        and is_id(member)
-        and " " not in event.source
+        (event.source in _sources or _like_a_source(event.source))
+        and 0 < len(event.id) <= NAME_MAX
+        and event.id.isprintable()
+        and (event.subject in _ids or _like_an_id(event.subject))
+        and (data.feature in _names or _like_a_name(data.feature))
         and _CANONICAL(data.quantity) is not None
-        and data.member_id != ""
-        and data.hold_id != ""
+        and (member is None or member in _ids or _like_an_id(member))
+        and (hold is None or (0 < len(hold) <= NAME_MAX and hold.isprintable()))
+        and (not attributes or _are_names(attributes))
         and event.data_base64 is None  # type: ignore[attr-defined]  # the struct's alone
     )
+
+
+def _are_names(attributes: Mapping[str, str]) -> bool:
+    if len(attributes) > ATTRIBUTES_MAX:
+        return False
+    for name, value in attributes.items():
+        if not ((name in _names or _like_a_name(name)) and (value in _names or _like_a_name(value))):
+            return False
+    return True
+
+
+def _like_a_name(text: str) -> bool:
+    return 0 < len(text) <= NAME_MAX and text.isprintable() and _remember(_names, text)
+
+
+def _like_a_source(text: str) -> bool:
+    return 0 < len(text) <= NAME_MAX and text.isprintable() and " " not in text and _remember(_sources, text)
+
+
+def _like_an_id(text: str) -> bool:
+    return 0 < len(text) <= NAME_MAX and text.isprintable() and is_id(text) and _remember(_ids, text)
+
+
+def _remember(texts: set[str], text: str) -> bool:
+    if len(texts) >= _REMEMBERED_MAX:
+        texts.clear()
+    texts.add(text)
+    return True
 
 
 def _usual(event: UsageReported) -> UsageReported:

@@ -23,7 +23,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from services.runtime.health import Health, health_routes
+from services.runtime.health import Health
+from services.runtime.health_pages import health_routes
 from services.runtime.http_server import listen
 
 TOLERANCE_SECONDS = 300

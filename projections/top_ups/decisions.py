@@ -59,11 +59,10 @@ def obstacle_ahead(state: TopUps, now: datetime, catalog: Catalog) -> TopUpSkipp
     if not state.enabled or state.settings is None:
         return None
     then = state.but(episode=Episode(ran_low_id=""), point=Point(name="next", at=now), cool_until=now)
-    found = _obstacle(then, now, catalog)
-    if found is None:
-        decision = _within_caps(then, state.settings, state.settings.threshold_credits, now, catalog)
-        found = decision if isinstance(decision, TopUpSkipped) else None
-    return found if found is not None and found.reason in LASTING else None
+    decision = _obstacle(then, now, catalog) or _within_caps(
+        then, state.settings, state.settings.threshold_credits, now, catalog
+    )
+    return decision if isinstance(decision, TopUpSkipped) and decision.reason in LASTING else None
 
 
 def _obstacle(state: TopUps, now: datetime, catalog: Catalog) -> TopUpSkipped | None:

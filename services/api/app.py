@@ -30,7 +30,7 @@ from services.api.routes import (
     usage_reports,
     webhook,
 )
-from services.runtime.health import health_routes
+from services.runtime.health_pages import health_routes
 
 MODULES = (
     teams,

@@ -19,14 +19,13 @@ from services.runtime.gc_tuning import look_for_garbage_in_passing
 from services.runtime.health import Health
 from services.runtime.http_protocol import Limits
 from services.runtime.http_server import listen
+from services.runtime.processes import PROCESSES
 from services.runtime.settings import Settings
 from services.runtime.settings_loading import catalog_of
 from services.store.connect import AWAY, Pool, connect_pool, connect_when_there
 
 CONNECTIONS = 10
 LOOK_SECONDS = 2.0
-# A caller's Host header says where a payer would come back to, unless we know it ourselves.
-OUTSIDE_DEVELOPMENT = ("public_url", "jwks", "jwt_issuer", "jwt_audience")
 # A download has begun to be answered, and has no other way to say "busy" than to break off.
 DOWNLOAD_PATIENCE_SECONDS = 300
 
@@ -44,7 +43,7 @@ async def serve(
     started: asyncio.Event | None = None,
 ) -> None:
     """Run until told to stop; requests that are under way are finished. Waits for a database that is away."""
-    settings.require("database", "kafka", *settings.outside_development(*OUTSIDE_DEVELOPMENT))
+    settings.require(*PROCESSES["api"].needed(settings))
     catalog, tokens = catalog_of(settings), tokens_of(settings, clock)
     pool = await _connect(settings, stop, health)
     if pool is None:

@@ -208,10 +208,16 @@ async def _compare(
             differs(team_id, table, name, "the row", "nothing", "a row")
             continue
         for column, expected, value in zip(columns, right, row, strict=True):
-            if _comparable(column, expected) != _comparable(column, value):
+            if not _same(column, expected, value):
                 differs(team_id, table, name, column, expected, value)
     for key in sorted(should, key=str):
         differs(str(key[0]), table, " ".join(map(str, key[1:])), "the row", "a row", "missing")
+
+
+def _same(column: str, expected: object, value: object) -> bool:
+    if column == "number" and isinstance(expected, int) and isinstance(value, int):
+        return value >= expected  # it only grows: putting a row right counts, too
+    return _comparable(column, expected) == _comparable(column, value)
 
 
 def _comparable(column: str, value: object) -> object:

@@ -21,6 +21,7 @@ from schemas.facts import RATE_CARD_TEAM, RateCardPublished, Stored, UnknownFact
 from schemas.places import Place
 from schemas.pricing import RateCards
 from services.audit.derived import AuditFinding, examine_shard, readable
+from services.audit.fence import PIN
 from services.credits.rate_cards import load_rate_cards
 from services.read_models.activity_rows import row_of
 from services.read_models.balances import PROJECTOR
@@ -166,6 +167,7 @@ async def replay(
     Balances, lots and usage are compared where the whole log is folded: not with `until`, which stops before.
     """
     replayed = Replayed()
+    await connection.execute(PIN)
     shards = range(SHARDS) if scope.team_id is None else [shard_of(scope.team_id)]
     cards = await _rate_cards(connection, replayed) if scope.audit else None
     for shard in shards:

@@ -23,6 +23,7 @@ from services.runtime.clock import Clock, pause, system_clock
 from services.runtime.errors import LogChanged
 from services.runtime.health import Health
 from services.runtime.logs import get_log
+from services.runtime.processes import PROCESSES
 from services.runtime.retry import Retry
 from services.runtime.settings import Settings, WrongSettings, advice
 from services.store.connect import AWAY, Connection, Pool, connect_pool, connect_when_there
@@ -33,7 +34,7 @@ PUBLISHED = "SELECT shard, position FROM checkpoints WHERE reader = 'relay'"
 
 async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: Clock = system_clock) -> None:
     """Sign until told to stop."""
-    settings.require("database", *settings.outside_development("signing_key"))
+    settings.require(*PROCESSES["signer"].needed(settings))
     key = signing_key(settings)
 
     async def connect() -> Pool:

@@ -1,6 +1,7 @@
 """Is the log what was recorded?
 
-Every fact against its leaf, every block against its facts, the chain, the signed checkpoints.
+Every fact against its leaf, every block against its facts, the chain, the signed checkpoints; no identity stands
+twice; and the fence around it all (`fence`).
 
 Read shard by shard, each in one snapshot, as the very bytes that leaves are made of: PostgreSQL's binary COPY. Memory
 stays bounded however long the log is. Nothing is written, and whoever may read everything may verify: role
@@ -17,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from schemas.places import Place
 from services.audit.anchors import anchors_in
 from services.audit.checkpoints import signer_of
+from services.audit.fence import PIN, TWICE, holes
 from services.audit.notes.checking import NotesCheck, start_at
 from services.audit.notes.vectors import EMPTY_SHARD, SignedShard
 from services.audit.verdict import LogProblem, Verified
@@ -59,7 +61,7 @@ async def verify(
     from_checkpoint: int | None = None,
     on_facts: OnFacts = lambda _: None,
 ) -> Verified:
-    """Check the log, all of it or what is newer than a checkpoint that was verified before.
+    """Check the log, all of it or what is newer than a checkpoint that was verified before, and the fence around it.
 
     `on_facts` is told how many more facts were read.
 
@@ -67,24 +69,22 @@ async def verify(
         Refused: that checkpoint is not there, or is not one to begin at.
     """
     verified = Verified(signatures_checked=bool(keys))
+    await connection.execute(PIN)
     anchored = anchors_in(anchors) if anchors else []  # listed first: the database has each of them by now
     start = None if from_checkpoint is None else await start_at(connection, from_checkpoint, keys)
     before = {} if start is None else start.signed.vector.shards
     verified.verified_before = sum(signed.last for signed in before.values())
     for shard in range(SHARDS):
         await _verify_shard(connection, shard, before.get(shard, EMPTY_SHARD), verified, on_facts)
-    for shard, position in await connection.fetch(STRAYS, SHARDS):
-        verified.problems.append(
-            LogProblem(
-                str(Place(shard, position)), "there is no such shard: this fact was put into the log without Creditwell"
-            )
-        )
+    stray = "there is no such shard: this fact was put into the log without Creditwell"
+    verified.problems += [LogProblem(str(Place(*row)), stray) for row in await connection.fetch(STRAYS, SHARDS)]
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         check = await NotesCheck.begin(connection, keys, verified, start)
         await check.notes()
         if start is not None and verified.signed_at is None:  # there is no newer note
             verified.signed_at, verified.signed_by = start.signed.vector.signed_at, signer_of(start.signed.note, keys)
         await check.anchors(anchored)
+    verified.problems += [LogProblem(name, what) for name, what in await holes(connection)]
     return verified
 
 
@@ -105,10 +105,15 @@ async def _verify_shard(
             if until == LAST:
                 break
             start = until + 1
+        # Of what was verified before, it is known already; and the fence has the constraint.
+        repeats = await connection.fetch(TWICE, shard) if before.last == 0 else []
     findings = walk.end(*head) if head else walk.end(before.last, before.head)
     verified.facts += walk.facts
     verified.more += walk.more
     verified.problems += [LogProblem(finding.place, finding.what) for finding in findings]
+    for first, again in repeats:
+        what = f"its identity (team, source, id) stands at {Place(shard, first)} already"
+        verified.problems.append(LogProblem(str(Place(shard, again)), what))
     if head is None:
         verified.problems.append(LogProblem(str(Place(shard, 1)), f"the head of shard {shard} was taken away"))
 

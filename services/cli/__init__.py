@@ -42,8 +42,8 @@ app = typer.Typer(
 )
 
 
-def _say_version(wanted: bool) -> None:  # noqa: FBT001 - as typer calls it
-    if wanted:
+def _say_version(is_asked_for: bool) -> None:  # noqa: FBT001 - as typer calls it
+    if is_asked_for:
         print(f"creditwell {version('creditwell')}")
         raise typer.Exit
 

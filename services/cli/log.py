@@ -64,9 +64,10 @@ def verify(
     unsigned: Unsigned = False,
     as_json: AsJson = False,
 ) -> None:
-    """Check every fact, proof and signed checkpoint of the log; exit code 1 names the first bad place.
+    """Check every fact, proof and signed checkpoint of the log, and the fence around it: constraints, triggers, grants.
 
-    With files: check these proofs and nothing else.
+    Exit code 1 names the first bad place, and each object that is not what the migrations made. With files: check these proofs and nothing
+    else.
     """
     from services.audit.verdict import Verified, what_is_missing
     from services.audit.verify import size_of_log
@@ -129,7 +130,7 @@ def _show(verified: "Verified", seconds: float) -> None:
     if unsigned := max(0, verified.verified_before + verified.facts - verified.signed):
         print(f"{unsigned:,} facts are newer than the last signed checkpoint")
     print(
-        "the log is not what was recorded, or not shown to be"
+        "the log is not what was recorded, or not shown to be, or the fence around it is not what the migrations made"
         if verified.problems
         else f"the log is what was recorded: {verified.basis}"
     )

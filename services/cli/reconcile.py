@@ -68,7 +68,7 @@ def reconcile(
 
 
 def _document(report: "Report") -> dict[str, object]:
-    since, until = report.period.asked
+    since, until = report.period.bounds
     return {
         "ok": not report.breaks, "since": since.isoformat() if since is not None else None,
         "until": until.isoformat() if until is not None else None, "payments": report.payments,

@@ -1,4 +1,4 @@
-"""`creditwell topics …`: the topics of the contract, made, checked and mended, with the login of the other processes."""
+"""`creditwell topics …`: the topics of the contract, made, checked and mended, with the login of every process."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -10,11 +10,12 @@ import typer
 from schemas.topics import COPIES, PARTITIONS
 from services.cli.showing import FOUND_WRONG, NOT_NOW, AsJson, fail, print_json, print_table
 from services.runtime.errors import Unavailable
-from services.runtime.kafka.topics import Difference, Mend, is_usual
 from services.runtime.settings_loading import exit_used_wrongly, load_settings
 
 if TYPE_CHECKING:
     from aiokafka.admin import AIOKafkaAdminClient
+
+    from services.runtime.kafka.topics import Difference
 
 T = TypeVar("T")
 Copies = Annotated[int, typer.Option(min=1, max=100, help="On how many brokers each record is kept.")]
@@ -36,6 +37,7 @@ def create(
     A topic keeps the number of copies with which it was made. Exit code 3 where brokers are still missing.
     """
     from services.runtime.kafka import topic_admin
+    from services.runtime.kafka.topics import is_usual
 
     if not is_usual(partitions):
         exit_used_wrongly(f"--partitions {partitions}: write a power of two up to {PARTITIONS}.")
@@ -84,21 +86,23 @@ def fix(
     _show(_look(copies), as_json=as_json)
 
 
-def _look(copies: int) -> list[Difference]:
+def _look(copies: int) -> "list[Difference]":
     from services.runtime.kafka import topic_admin
 
-    async def work(client: "AIOKafkaAdminClient") -> list[Difference]:
+    async def work(client: "AIOKafkaAdminClient") -> "list[Difference]":
         return (await topic_admin.look(client)).differences(copies)
 
     return _with_kafka(work)
 
 
-def _show(differences: list[Difference], *, as_json: bool) -> None:
+def _show(differences: "list[Difference]", *, as_json: bool) -> None:
+    from services.runtime.kafka.topics import Mend
+
     if as_json:
         print_json({"differences": [asdict(one) for one in differences]})
     elif differences:
         rows = [(one.topic, one.what, one.stands, one.right, one.mend, one.advice) for one in differences]
-        print_table("Topics", ("topic", "what", "is", "must be", "mended by", "how"), rows)
+        print_table("Topics", ("topic", "what", "is", "must be", "mended by", "how"), rows, prose=["how"])
     else:
         print("The topics are as they must be.")
     raise typer.Exit(FOUND_WRONG if any(one.mend is not Mend.NONE for one in differences) else 0)

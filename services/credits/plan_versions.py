@@ -1,7 +1,7 @@
 """New versions of plans: the catalog gives other credits for a plan, and every team that has it is moved on.
 
-A row of `teams` only says which teams there are; what each has, the log says. Each team is moved in a transaction of its
-own, so thousands of them hold nobody up. What goes wrong for one is named and stops no other. Who has the catalog's
+A row of `teams` only says which teams there are; what each has, the log says. Each team is moved in a transaction of
+its own, so thousands of them hold nobody up. What goes wrong for one is named and stops no other. Who has the catalog's
 version already is left alone, so a run may be repeated at any time.
 """
 

@@ -16,7 +16,7 @@ from operator import itemgetter
 from time import monotonic
 from typing import NamedTuple
 
-from projections.balance.state import ALWAYS
+from projections.balance.state import ALWAYS, NEVER
 from schemas.facts import CreditsExpired, NewFact
 from services.credits.holds import EXPIRY, expire_holds
 from services.credits.sealing import passed_at, seal, teams_to_seal
@@ -45,6 +45,20 @@ SEAL_SECONDS = 20.0
 DUE = """
     SELECT shard, team_id FROM teams WHERE cycle_ends_at <= statement_timestamp() AND team_id <> ALL($2)
     ORDER BY cycle_ends_at LIMIT $1
+"""
+
+# A row that somebody put there, of no plan in the log, is never refilled: it would be found again each time, before all
+# others. It rests until its first plan.
+REST = """
+    UPDATE teams SET cycle_ends_at = $3
+    FROM unnest($1::smallint[], $2::text[]) AS looked_at (shard, team_id)
+    WHERE teams.shard = looked_at.shard AND teams.team_id = looked_at.team_id
+      AND cycle_ends_at <= statement_timestamp() AND NOT EXISTS (
+          SELECT FROM facts f
+          WHERE f.shard = teams.shard AND f.team_id = teams.team_id
+            AND f.type IN ('plan.assigned.v1', 'credits.refilled.v1') AND f.type = 'plan.assigned.v1'
+      )
+    RETURNING teams.team_id
 """
 
 ENDED = "SELECT team_id FROM balance WHERE next_end <= statement_timestamp() AND team_id <> ALL($2) LIMIT $1"
@@ -116,7 +130,11 @@ async def refill_due(connection: Connection, halts: Halts | None = None) -> int:
 
     due = await connection.fetch(DUE, TEAMS_MAX, halts.waiting())
     count = await _each_or_alone(connection, halts, ((row["shard"], row["team_id"]) for row in due), refill)
-    await halts.settle(connection, [row["team_id"] for row in due])
+    shards, team_ids = [row["shard"] for row in due], [row["team_id"] for row in due]
+    await halts.settle(connection, team_ids)
+    if due and (strays := await connection.fetch(REST, shards, team_ids, NEVER)):
+        some = [row["team_id"] for row in strays[:10]]
+        get_log().error("rows of teams that have no plan in the log", count=len(strays), team_ids=some)
     return count
 
 

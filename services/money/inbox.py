@@ -66,6 +66,13 @@ LATER = """
     RETURNING done_at IS NOT NULL
 """
 
+PAGE = "page "  # how a page is named beside the events
+STILL_OPEN = f"""
+    SELECT name FROM unnest($1::text[]) AS halted (name)
+    WHERE EXISTS (SELECT FROM stripe_inbox WHERE event_id = name AND done_at IS NULL)
+       OR EXISTS (SELECT FROM checkouts WHERE '{PAGE}' || id::text = name AND look_at IS NOT NULL)
+"""
+
 DONE = "UPDATE stripe_inbox SET done_at = clock_timestamp(), outcome = $2 WHERE event_id = $1 AND done_at IS NULL"
 
 
@@ -131,10 +138,18 @@ async def work_on_inbox(pool: Pool, charges: Charges, stop: asyncio.Event, healt
             for one in event:
                 tasks.create_task(_alone(worker, halts, one.event_id, work_on(worker, one)))
             for record in waiting:
-                tasks.create_task(_alone(worker, halts, f"page {record.id}", look_at(worker, record)))
+                tasks.create_task(_alone(worker, halts, f"{PAGE}{record.id}", look_at(worker, record)))
         health.beat("inbox")
         if not event and not waiting:
+            await _settle(pool, halts)
             await pause(stop, LOOK_SECONDS)
+
+
+async def _settle(pool: Pool, halts: Halts) -> None:
+    """What was halted and is done by now, by another process or by a person, is named no more."""
+    if names := halts.due():
+        async with pool.acquire() as connection:
+            await halts.settle(connection, [row["name"] for row in await connection.fetch(STILL_OPEN, names)])
 
 
 async def work_on(worker: InboxWorker, event: InboxEvent) -> None:
@@ -209,6 +224,7 @@ async def follow_intent(worker: InboxWorker, event: InboxEvent) -> EventOutcome:
 
     async def wake(connection: Connection) -> str:
         woken = await attempts.wake(connection, event.intent_id, event.attempt_id)
+        woken = woken or await attempts.reopen(connection, event.intent_id)
         return "a top-up is looked at" if woken else "no payment of ours, or one that is over"
 
     return wake

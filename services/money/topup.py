@@ -25,6 +25,7 @@ from services.money.stripe_client import charges_of
 from services.money.top_ups import attempts
 from services.money.top_ups.attempts import TOP_UPS
 from services.money.top_ups.charging import Charging
+from services.money.top_ups.due import oldest_seconds, teams_due
 from services.read_models.balances import read_balance
 from services.read_models.rebuild import live_versions
 from services.runtime import kafka
@@ -33,6 +34,7 @@ from services.runtime.crashpoints import crashpoint
 from services.runtime.errors import Unavailable
 from services.runtime.health import Health
 from services.runtime.logs import get_log
+from services.runtime.processes import PROCESSES
 from services.runtime.retry import keep_going
 from services.runtime.settings import Settings
 from services.runtime.settings_loading import catalog_of
@@ -54,7 +56,7 @@ HEAD_BYTES = 1_000  # the type stands before the data
 async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: Clock = system_clock) -> None:
     """Charge what is due until told to stop; it goes by the database's clock."""
     del clock
-    settings.require("kafka", "database", "stripe_key")
+    settings.require(*PROCESSES["topup"].needed(settings))
     catalog, owner, figures = catalog_of(settings), f"topup-{uuid4()}", Figures(health)
 
     async def charge() -> None:
@@ -137,13 +139,13 @@ async def sweep(worker: "Worker", stop: asyncio.Event) -> None:
         worker.health.back("the database")
         worker.health.ready()
         await worker.halts.begin(connection)
-        for team_id in worker.halts.again_at:
-            worker.want(team_id)
         while not stop.is_set():
-            for team_id in await attempts.teams_due(connection, SWEEP_MAX, worker.halts.waiting()):
+            due = await teams_due(connection, SWEEP_MAX, worker.halts.waiting())
+            # Who is halted is looked at though nothing is due any more, or it would be named for ever.
+            for team_id in {*due, *worker.halts.due()}:
                 worker.want(team_id)
             worker.health.lag("topup", len(worker.waiting))
-            worker.figures.oldest.set(await attempts.oldest_seconds(connection))
+            worker.figures.oldest.set(await oldest_seconds(connection))
             await pause(stop, SWEEP_SECONDS)
 
 

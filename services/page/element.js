@@ -7,6 +7,9 @@ import { base } from "./style.js";
 /** @type {WeakMap<Function, Map<string | null, Session>>} */
 const sessions = new WeakMap(); // by getToken, then by team: elements that share both share one stream
 
+/** @type {(keyof News)[]} */
+const TOLD = ["balance", "activity", "link", "ended"]; // to a host product, as events of the element: see host.d.ts
+
 /** An element of the page. Give it a `session`, or a `getToken` callback that gives (a promise of) a token whenever one is needed. */
 export class CreditsElement extends HTMLElement {
   static live = true; // whether it shows what changes by itself
@@ -88,6 +91,7 @@ export class CreditsElement extends HTMLElement {
   #start() {
     if (this.#left || !this.isConnected || this.#session === undefined) return;
     this.#left = new AbortController();
+    if (this.#session) for (const name of TOLD) this.hear(name, (detail) => this.dispatchEvent(new CustomEvent(`creditwell-${name}`, { detail })));
     this.begin(this.session);
     if (this.#isLive) this.#session?.join();
   }

@@ -93,12 +93,12 @@ def shares(behind: Mapping[int, int], most: int) -> dict[int, int]:
 
     Whoever needs less than an equal share leaves the rest to the others, so one shard far behind fills the round alone.
     """
-    given: dict[int, int] = {}
-    left = most
+    parts: dict[int, int] = {}
+    remaining = most
     for count, (shard, facts) in enumerate(sorted(behind.items(), key=lambda item: (item[1], item[0]))):
-        given[shard] = max(1, min(facts, left // (len(behind) - count)))
-        left -= given[shard]
-    return given
+        parts[shard] = max(1, min(facts, remaining // (len(behind) - count)))
+        remaining -= parts[shard]
+    return parts
 
 
 def fill(batches: Batches, facts: Mapping[int, Sequence[Stored]]) -> dict[int, int]:

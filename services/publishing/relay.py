@@ -34,6 +34,7 @@ from services.runtime.crashpoints import crashpoint
 from services.runtime.health import Health
 from services.runtime.kafka.assurance import Assurance
 from services.runtime.logs import get_log
+from services.runtime.processes import PROCESSES
 from services.runtime.retry import keep_going
 from services.runtime.settings import Settings
 from services.store.claims import Claims
@@ -76,7 +77,7 @@ REFUSED_AFTER = """
 async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: Clock = system_clock) -> None:
     """Publish until told to stop. What is away is waited for; anything else that goes wrong ends the process."""
     del clock  # nothing here depends on the time of day
-    settings.require("kafka", "database", *(("notice_secret",) if settings.notice_url is not None else ()))
+    settings.require(*PROCESSES["relay"].needed(settings))
     owner = f"relay-{uuid4()}"
     claims, refused = (Claims(reader, owner, settings.lease_seconds) for reader in ("relay", "relay-refused"))
 

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 
 from projections import usage
 from projections.balance.fold import evolve
+from projections.balance.plain import use_plainly
 from projections.balance.snapshots import Snapshot, note
 from projections.balance.state import ActivityKind, BalanceEntry, Lot, LotPayment, TeamBalance
-from schemas.facts import RATE_CARD_TEAM, AnyFact, Stored, UsageVoided
+from schemas.facts import RATE_CARD_TEAM, AnyFact, Stored, UsageRecorded, UsageVoided
 from services.read_models.activity_rows import pack_row
 from services.read_models.snapshots import save_snapshots
 from services.read_models.states import load, paid_for, save
@@ -128,7 +129,7 @@ class Projecting:
                     if stored.type == UsageVoided.type and isinstance(fact, UsageVoided):
                         entries = evolve(team, stored, fact, *await self._paid(connection, batch, stored, fact, team))
                     else:
-                        entries = evolve(team, stored, fact)
+                        entries = _evolve(team, stored, fact)
                     batch.touched[stored.team_id] = (shard, team)
                     snapshot = note(team, stored)
                     if snapshot is not None:
@@ -174,6 +175,13 @@ class Projecting:
             self.used.update(await load_days(connection, missing, version))
         usage.merge(self.used, cells)
         await save_days(connection, self.used, cells, version)
+
+
+def _evolve(team: TeamBalance, stored: Stored, fact: AnyFact) -> list[BalanceEntry]:
+    """As `evolve`, the short way where there is one."""
+    if isinstance(fact, UsageRecorded) and (entry := use_plainly(team, stored, fact)) is not None:
+        return [entry]
+    return evolve(team, stored, fact)
 
 
 def _note(batch: ProjectedBatch, stored: Stored, fact: AnyFact, team: TeamBalance, entries: list[BalanceEntry]) -> None:

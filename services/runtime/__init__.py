@@ -10,6 +10,7 @@ retry             waiting for what is away
 kafka             Kafka's clients, made from the settings, their tokens, and the topics
 errors            the three kinds of failure
 health            alive, ready, getting on?
+health_pages      the same over HTTP, and metrics
 http_server       an application on an address
 http_protocol     what a caller may send before anybody knows who that is
 logs              structured lines on standard error

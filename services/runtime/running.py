@@ -18,7 +18,8 @@ import uvloop
 from services.runtime.clock import until_stopped
 from services.runtime.errors import Refused
 from services.runtime.gc_tuning import stop_looking_for_garbage
-from services.runtime.health import Health, health_app
+from services.runtime.health import Health
+from services.runtime.health_pages import health_app
 from services.runtime.http_server import listen
 from services.runtime.logs import configure_logs, get_log
 from services.runtime.niceness import give_way

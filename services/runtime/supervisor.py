@@ -17,6 +17,7 @@ import httpx2
 from services.runtime.clock import pause, until_stopped
 from services.runtime.health import Health
 from services.runtime.logs import get_log
+from services.runtime.processes import PROCESSES
 from services.runtime.running import DRAIN_SECONDS
 from services.runtime.settings import Settings, WrongSettings, variable
 from services.runtime.settings_loading import USED_WRONGLY
@@ -49,7 +50,12 @@ def children_of(names: Sequence[str], health_port: int) -> list[SupervisedProces
 
 
 async def supervise(names: Sequence[str], settings: Settings, stop: asyncio.Event, health: Health) -> None:
-    """Keep every process running until `stop`."""
+    """Keep every process running until `stop`.
+
+    Raises:
+        WrongSettings: one of them misses a setting; it names all that are missing, of all of them.
+    """
+    settings.require(*dict.fromkeys(needed for name in names for needed in PROCESSES[name].needed(settings)))
     children = children_of(names, settings.health_port)
     async with asyncio.TaskGroup() as group:
         for child in children:

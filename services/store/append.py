@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
-from operator import attrgetter
+from operator import itemgetter
 from struct import pack
 from typing import NamedTuple
 
@@ -23,9 +23,10 @@ from services.runtime.crashpoints import crashpoint
 from services.store.connect import Connection, in_memory
 from services.store.copying import COPY_BEGIN, COPY_END, microseconds
 from services.store.cycles import move_cycles, refills_due
-from services.store.proofs import block_hash, leaf_of, merkle_root, pack_known, pack_place
+from services.store.proofs import block_hash, merkle_root, pack_known, rows_and_leaves
 from services.store.shards import shard_of
 
+BY_SHARD = itemgetter(0)  # of `Ready`
 COPY_ROWS_MIN = 64  # a few rows are quicker by INSERT; roles under row-level security may not COPY at all
 
 TAKE_HEADS = "SELECT shard, next, head, recorded_at, by_insert, refills_due FROM take_heads($1, $2, $3)"
@@ -154,11 +155,34 @@ async def append_ready(connection: Connection, facts: Sequence[Ready], head: Loc
     recorded_at = heads[0].recorded_at
     crashpoint("append:heads_taken")
     due = await refills_due(connection, teams, recorded_at, known_zones=True) if heads[0].refills_due else []
-    in_order = (
-        sorted([*map(make_ready, due), *facts], key=attrgetter("shard"))
-        if due
-        else sorted(facts, key=attrgetter("shard"))
-    )
+    in_order = sorted([*map(make_ready, due), *facts], key=BY_SHARD)
+    await _write(connection, in_order, heads)
+    crashpoint("append:written")
+    await move_cycles(connection, [fact.new for fact in in_order])
+    positions = dict(zip(map(id, in_order), _places(in_order, heads), strict=True))
+    return Appended([positions[id(fact)] for fact in facts], recorded_at)
+
+
+async def append_plain(connection: Connection, facts: Sequence[Ready]) -> datetime | None:
+    """As `append_ready`, for usage that names no hold: it opens no cycle and nobody asks for its places.
+
+    When it was recorded; None where refills are due, with nothing done but the heads taken: `append_ready` goes on.
+
+    Raises:
+        AlreadyStored: one of the facts has an identity that is in the log.
+    """
+    teams = {fact.new.team_id: fact.shard for fact in facts}
+    heads = await _take_heads(connection, sorted({*teams.values()}), teams)
+    if heads[0].refills_due:
+        return None
+    crashpoint("append:heads_taken")
+    await _write(connection, sorted(facts, key=BY_SHARD), heads)
+    crashpoint("append:written")
+    return heads[0].recorded_at
+
+
+async def _write(connection: Connection, in_order: Sequence[Ready], heads: Sequence[LockedHead]) -> None:
+    recorded_at = heads[0].recorded_at
     packed = _pack(in_order, {head.shard: head for head in heads}, recorded_at)
     try:
         if len(in_order) < COPY_ROWS_MIN or heads[0].by_insert:
@@ -170,10 +194,6 @@ async def append_ready(connection: Connection, facts: Sequence[Ready], head: Loc
         if violation.constraint_name == "facts_identity":
             raise AlreadyStored(violation.detail) from violation
         raise
-    crashpoint("append:written")
-    await move_cycles(connection, [fact.new for fact in in_order])
-    positions = dict(zip(map(id, in_order), _places(in_order, heads), strict=True))
-    return Appended([positions[id(fact)] for fact in facts], recorded_at)
 
 
 def _places(in_order: Sequence[Ready], heads: Sequence[LockedHead]) -> Iterable[Place]:
@@ -189,18 +209,13 @@ def _pack(in_order: Sequence[Ready], heads: Mapping[int, LockedHead], recorded_a
     rows: list[bytes] = []
     leaves: list[bytes] = []
     blocks: list[BlockRow] = []
-    for shard, group in groupby(in_order, key=attrgetter("shard")):
-        first = position = heads[shard].next
-        start = len(leaves)
-        for fact in group:
-            row = pack_place(shard, position, recorded) + fact.packed
-            rows.append(row)
-            leaves.append(leaf_of(row))
-            position += 1
-        root = merkle_root(leaves[start:])
-        blocks.append(
-            (shard, first, position - 1, root, block_hash(shard, first, position - 1, heads[shard].hash, root))
-        )
+    for shard, group in groupby(in_order, key=BY_SHARD):
+        first = heads[shard].next
+        mine, hashes = rows_and_leaves(shard, first, recorded, [fact.packed for fact in group])
+        rows += mine
+        leaves += hashes
+        last, root = first + len(mine) - 1, merkle_root(hashes)
+        blocks.append((shard, first, last, root, block_hash(shard, first, last, heads[shard].hash, root)))
     return Packed(rows, leaves, blocks)
 
 

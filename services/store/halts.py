@@ -59,6 +59,11 @@ class Halts:
         now = self.health.now()
         return [name for name, again_at in self.again_at.items() if again_at > now]
 
+    def due(self) -> list[str]:
+        """Who is halted and is to be tried again now, or may have nothing left to be tried for."""
+        now = self.health.now()
+        return [name for name, again_at in self.again_at.items() if again_at <= now]
+
     @asynccontextmanager
     async def guard(self, connection: Connection, name: str) -> AsyncIterator[None]:
         """Halt `name` if what is done inside goes wrong, let it go on if not. Outside of any transaction."""

@@ -1,14 +1,11 @@
 """Brings the store up to date: numbered SQL files, each applied once, in order, and functions, made anew at each run.
 
-A run is one transaction, and the only one: just the empty journal is made before it. So no process meets the tables of
-one build and the functions of another, and a run that dies leaves nothing. A migration that was applied and then edited
-is refused. A function is edited where it stands, in the folder `functions`; only one that takes or returns something
-else needs a migration, which drops the old one.
+A run is one transaction. So no process meets the tables of one build and the functions of another, and a run that dies
+leaves nothing. A migration that was applied and then edited is refused. A function is edited where it stands, in the
+folder `functions`; only one that takes or returns something else needs a migration, which drops the old one.
 
 Projections have no migrations: their tables carry a version and are built by a replay.
 """
-
-from contextlib import suppress
 
 import asyncpg
 
@@ -36,9 +33,15 @@ async def migrate(connection: Connection) -> list[str]:
         Refused: another build made the database, a migration that was applied has changed since, or the store was made
             with another number of shards.
     """
-    with suppress(asyncpg.UniqueViolationError, asyncpg.DuplicateTableError):  # another run has just made it
-        await connection.execute(JOURNAL)
+    try:
+        return await _migrate(connection)
+    except (asyncpg.UniqueViolationError, asyncpg.DuplicateTableError):  # another run has made the journal meanwhile
+        return await _migrate(connection)
+
+
+async def _migrate(connection: Connection) -> list[str]:
     async with connection.transaction():
+        await connection.execute(JOURNAL)
         await connection.execute(ONE_AT_A_TIME)
         applied = {row["name"]: row["sha256"] for row in await connection.fetch(APPLIED)}
         check_same_history(applied)

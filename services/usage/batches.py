@@ -1,9 +1,11 @@
-"""Records of a batch: parsed, cut to transactions, and how far each cursor moves."""
+"""Records of a batch: parsed, cut to transactions, and how far each cursor moves.
+
+Kafka gives the records of a partition in a row, so everything about claims and cursors is asked once for such a run.
+"""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from itertools import takewhile
 from typing import NamedTuple
 
 from aiokafka import ConsumerRecord
@@ -19,35 +21,54 @@ from services.usage.refusals import RefusedRecord
 BATCH_MAX = 5_000  # one transaction; smaller while somebody waits for a head row
 PARSED_AT_ONCE = 100  # half a millisecond
 
+ParsedRecord = ParsedUsage | RefusedRecord | Passed
 
-class ParsedRecord(NamedTuple):
-    """A parsed record in hand, with the claim under which it was read."""
+
+class ParsedRun(NamedTuple):
+    """Parsed records of one partition, one after the other, with the claim under which they were read."""
 
     owned: Owned
-    parsed: ParsedUsage | RefusedRecord | Passed
+    parsed: Sequence[ParsedRecord]
+    has_voids: bool
+
+    @property
+    def end(self) -> int:
+        """The offset behind them."""
+        return self.parsed[-1].record.offset + 1
+
+    def cut(self, count: int) -> tuple["ParsedRun", "ParsedRun"]:
+        """The first so many, and the rest; neither is empty."""
+        return self._replace(parsed=self.parsed[:count]), self._replace(parsed=self.parsed[count:])
 
 
-async def parse(records: Sequence[tuple[Owned, ConsumerRecord]]) -> list[ParsedRecord]:
+async def parse(runs: Iterable[tuple[Owned, Sequence[ConsumerRecord]]]) -> list[ParsedRun]:
     """Parse a batch, and let go every now and then.
 
     The batch before has heads locked while it waits for its next statement.
     """
-    items: list[ParsedRecord] = []
-    for start in range(0, len(records), PARSED_AT_ONCE):
-        items += [ParsedRecord(owned, door.parse(record)) for owned, record in records[start : start + PARSED_AT_ONCE]]
-        await asyncio.sleep(0)
-    return items
+    parsed_runs: list[ParsedRun] = []
+    for owned, records in runs:
+        parsed: list[ParsedRecord] = []
+        for start in range(0, len(records), PARSED_AT_ONCE):
+            parsed += map(door.parse, records[start : start + PARSED_AT_ONCE])
+            await asyncio.sleep(0)
+        parsed_runs.append(ParsedRun(owned, parsed, any(map(_is_void, parsed))))
+    return parsed_runs
 
 
-def steps(some: Sequence[ParsedRecord], now: datetime) -> list[CursorStep]:
+def _is_void(parsed: ParsedRecord) -> bool:
+    return type(parsed) is ParsedUsage and type(parsed.event) is UsageVoidReported
+
+
+def steps(runs: Sequence[ParsedRun], now: datetime) -> list[CursorStep]:
     """How far each cursor moves with these records."""
-    last = {item.owned.partition: item for item in some}
+    last = {run.owned.partition: run for run in runs}
     return [
         CursorStep(
-            partition, item.owned.epoch, item.owned.next_offset, item.parsed.record.offset + 1,
-            hash_of(item.parsed.record), _kafka_time(item.parsed.record.timestamp, now),
+            partition, run.owned.epoch, run.owned.next_offset, run.end, hash_of(run.parsed[-1].record),
+            _kafka_time(run.parsed[-1].record.timestamp, now),
         )
-        for partition, item in sorted(last.items())
+        for partition, run in sorted(last.items())
     ]  # fmt: skip
 
 
@@ -58,24 +79,32 @@ def _kafka_time(milliseconds: int, now: datetime) -> datetime:
     return datetime.fromtimestamp(milliseconds / 1000, UTC)
 
 
-def next_items(items: Sequence[ParsedRecord], most: int) -> Sequence[ParsedRecord]:
-    """What goes into the next transaction, at least one record of those in hand.
+def next_runs(runs: Sequence[ParsedRun], most: int) -> tuple[list[ParsedRun], list[ParsedRun]]:
+    """What goes into the next transaction, at least one record of those in hand, and the rest.
 
     While batches are small because somebody has waited for a head, it is of one partition: no other shards are locked
     meanwhile.
     """
-    some = items[: _chunk_end(items, most)]
-    if most == BATCH_MAX:
-        return some
-    return list(takewhile(lambda item: item.owned is items[0].owned, some))
+    room = _room(runs, most)
+    batch_runs: list[ParsedRun] = []
+    for index, run in enumerate(runs):
+        if batch_runs and (room == 0 or (most < BATCH_MAX and run.owned is not runs[0].owned)):
+            return batch_runs, list(runs[index:])
+        if len(run.parsed) > room:
+            first, rest = run.cut(room)
+            return [*batch_runs, first], [rest, *runs[index + 1 :]]
+        batch_runs.append(run)
+        room -= len(run.parsed)
+    return batch_runs, []
 
 
-def _chunk_end(items: Sequence[ParsedRecord], most: int) -> int:
+def _room(runs: Sequence[ParsedRun], most: int) -> int:
     """At most `most`, and no void together with the usage that it takes back, whose position it must know."""
-    if not any(type(parsed) is ParsedUsage and type(parsed.event) is UsageVoidReported for _, parsed in items[:most]):
+    if not any(run.has_voids for run in runs):
         return most
     identities: set[Identity] = set()
-    for index, (_, parsed) in enumerate(items[:most]):
+    in_hand = (parsed for run in runs for parsed in run.parsed)
+    for index, parsed in zip(range(most), in_hand, strict=False):
         if not isinstance(parsed, ParsedUsage):
             continue
         if isinstance(parsed.event, UsageVoidReported) and door.target(parsed.event) in identities:

@@ -18,6 +18,7 @@ from services.runtime import kafka
 from services.runtime.clock import Clock, system_clock, until_stopped
 from services.runtime.health import Health
 from services.runtime.kafka.assurance import Assurance
+from services.runtime.processes import PROCESSES
 from services.runtime.settings import Settings
 from services.store.connect import AWAY, Pool, connect_pool, connect_when_there
 from services.usage.batches import BATCH_MAX
@@ -72,7 +73,7 @@ def attach(broker: KafkaBroker, recorder: Recorder, session_timeout_ms: int, sto
 
 async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: Clock = system_clock) -> None:
     """Run until told to stop, or until something is wrong that repeating can't mend."""
-    settings.require("kafka", "database")
+    settings.require(*PROCESSES["recorder"].needed(settings))
     accept_any_batch()
 
     async def connect() -> Pool:

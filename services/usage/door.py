@@ -8,7 +8,6 @@ writes the outcome.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from decimal import Decimal
 from typing import NamedTuple
 
 from schemas.cloudevents import BadUsage
@@ -70,6 +69,7 @@ class BatchOutcome:
     """The outcome of a batch: every record is in exactly one of the first three.
 
     `settles` are the holds that its facts settle, `ended` those that they name and that were over, or never there.
+    `plain` tells that all its facts are usage that names no hold.
     """
 
     facts: list[Ready]
@@ -77,6 +77,7 @@ class BatchOutcome:
     repeats: list[RepeatedUsage]
     settles: set[HoldKey] = field(default_factory=set)
     ended: set[HoldKey] = field(default_factory=set)
+    plain: bool = True
 
 
 def parse(record: KafkaRecord) -> ParsedUsage | RefusedRecord | Passed:
@@ -143,12 +144,13 @@ def judge(usages: Iterable[ParsedUsage], context: StoredContext, cards: RateCard
         except (NotPriced, BadUsage) as refused:
             outcome.refusals.append(_refuse(usage.record, usage.event, refused.reason, refused.detail))
             continue
-        if isinstance(fact.fact, UsageVoided):
+        if type(fact.fact) is UsageVoided:  # to ask a pydantic model whose instance something is takes longer
             taken_back = (fact.team_id, fact.fact.usage_position)
             if taken_back in voided:
                 outcome.repeats.append(RepeatedUsage(usage, same=True))
                 continue
             voided.add(taken_back)
+        outcome.plain &= type(fact.fact) is UsageRecorded and fact.fact.hold_id is None
         first_by_identity[identity] = usage
         outcome.facts.append(make_ready(fact))
     return outcome
@@ -192,7 +194,7 @@ def _priced(event: UsageReported, cards: RateCards, now: datetime) -> UsageRecor
     return UsageRecorded(
         feature=data.feature,
         quantity=data.quantity,
-        credits=card.price(data.feature, Decimal(data.quantity), data.attributes),
+        credits=card.price_as_written(data.feature, data.quantity, data.attributes),
         rate_card=card.version,
         member_id=data.member_id,
         attributes=data.attributes or None,

@@ -13,6 +13,8 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from hashlib import sha256
+from itertools import groupby
+from operator import attrgetter
 from typing import Any, TypeVar
 
 import structlog
@@ -31,6 +33,7 @@ from services.usage.metrics import tell_of_transaction
 from services.usage.refusals import KafkaRecord
 
 CHECK_SECONDS = 30
+CHECK_BYTES = 64 * 1024  # of each partition: one record is looked at, and a backlog may lie behind it
 CLOCKS_DIFFER = timedelta(seconds=5)  # between Kafka's clock and ours
 ADVICE = "Nothing was skipped. Restore the topic, or move the cursor on purpose."
 
@@ -70,21 +73,20 @@ class Partitions:
         """Aiokafka's consumer."""
         return self.consumer_of()
 
-    async def check(self, records: Sequence[R]) -> list[tuple[Owned, R]]:
-        """The records of owned partitions, with their claims.
+    async def check(self, records: Sequence[R]) -> list[tuple[Owned, list[R]]]:
+        """The records of owned partitions, by runs of one partition, with their claims.
 
         Raises:
             LogChanged: the topic begins anew, or lacks records that were never stored.
         """
-        held = dict(self.owned)
-        for record in records:
-            mine = held.get(record.partition)
-            if mine is None:
-                continue
-            if record.offset != mine.read_to:
-                await self._explain(record, mine.read_to)
-            mine.read_to = record.offset + 1
-        return [(mine, record) for record in records if (mine := held.get(record.partition)) is not None]
+        grouped = ((partition, list(run)) for partition, run in groupby(records, key=attrgetter("partition")))
+        runs = [(mine, run) for partition, run in grouped if (mine := self.owned.get(partition)) is not None]
+        for mine, run in runs:
+            for record in run:
+                if record.offset != mine.read_to:
+                    await self._explain(record, mine.read_to)
+                mine.read_to = record.offset + 1
+        return runs
 
     async def _explain(self, record: KafkaRecord, expected: int) -> None:
         """Transaction markers and aborted records leave gaps, too; but then the topic still begins before them."""
@@ -247,7 +249,7 @@ async def check_last_records(settings: Settings, cursors: Iterable[Cursor]) -> N
         return
     consumer = kafka.consumer(
         settings, client_id="creditwell-recorder-check", enable_auto_commit=False, auto_offset_reset="none",
-        isolation_level="read_committed",
+        isolation_level="read_committed", max_partition_fetch_bytes=CHECK_BYTES,
     )  # fmt: skip
     async with consumer, asyncio.timeout(CHECK_SECONDS):
         consumer.assign(list(waiting))
@@ -257,6 +259,9 @@ async def check_last_records(settings: Settings, cursors: Iterable[Cursor]) -> N
             for place, records in (await consumer.getmany(timeout_ms=100)).items():
                 if place in waiting:
                     _check_hash(waiting.pop(place), records[0])
+                    consumer.pause(
+                        place
+                    )  # a batch larger than asked for comes only for the first partition of an answer
 
 
 def _check_hash(cursor: Cursor, record: KafkaRecord) -> None:

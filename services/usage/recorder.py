@@ -1,9 +1,9 @@
 """The recorder: usage from Kafka becomes facts, exactly once.
 
 From broker to row the way has six frames of ours. `receive` parses a batch. `_store_all` cuts it to transactions.
-`_store_patiently` repeats one until it is stored or somebody else's. `_write` judges and writes it. `append_ready`
-gives the facts their positions and packs them. `_copy` sends the rows. What they ask on the way (`door.parse`,
-`door.judge`) only decides.
+`_store_patiently` repeats one until it is stored or somebody else's. `_write` judges and writes it. `append_plain`
+(where there is more than usage, `append_ready`) gives the facts their positions and packs them. `_copy` sends the rows.
+What they ask on the way (`door.parse`, `door.judge`) only decides.
 
 The transaction that appends the facts also moves the Kafka cursors, so a batch counts wholly or not at all, whatever
 dies and whenever. Kafka's own commits are for lag dashboards and are never read back. While PostgreSQL writes one
@@ -24,7 +24,7 @@ from aiokafka import ConsumerRecord
 
 from schemas.pricing import RateCards
 from schemas.topics import USAGE
-from schemas.usage import UsageVoidReported
+from schemas.usage import FastUsage, UsageVoidReported
 from services.credits.hold_settlement import live_or_settled, settle_holds
 from services.credits.holds import HoldKey
 from services.credits.rate_cards import load_rate_cards
@@ -33,14 +33,14 @@ from services.runtime.crashpoints import crashpoint
 from services.runtime.errors import Fenced, Unavailable
 from services.runtime.health import Health
 from services.runtime.retry import Retry
-from services.store.append import AlreadyStored, append_ready
+from services.store.append import AlreadyStored, append_plain, append_ready
 from services.store.connect import AWAY, Connection, Pool
 from services.store.identities import Identity, count_repeats, find
 from services.store.shards import shard_of
 from services.usage import door
-from services.usage.batches import BATCH_MAX, ParsedRecord, next_items, parse, steps
+from services.usage.batches import BATCH_MAX, ParsedRecord, ParsedRun, next_runs, parse, steps
 from services.usage.cursors import CursorStep, move_cursors
-from services.usage.door import BatchOutcome, ParsedUsage, Passed, StoredContext
+from services.usage.door import BatchOutcome, ParsedUsage, StoredContext
 from services.usage.metrics import RecorderMetrics, RefusedShare
 from services.usage.partitions import Partitions
 from services.usage.refusals import RefusedRecord, keep_refusals
@@ -128,24 +128,24 @@ class Recorder:
         began = monotonic()
         try:
             crashpoint("recorder:fetched")
-            items = await parse(await self.partitions.check(records))
+            runs = await parse(await self.partitions.check(records))
             if self.storing is not None:
                 await asyncio.wait({self.storing})
             if not self.failed.done():
-                self.storing = asyncio.create_task(self._store_all(items))
+                self.storing = asyncio.create_task(self._store_all(runs))
         except Exception as error:  # noqa: BLE001 - handed to `serve`, which ends the process with it
             self.fail(error)
         finally:
             self.handed = False
         await asyncio.sleep(max(0.0, began + PACE_SECONDS - monotonic()))
 
-    async def _store_all(self, items: list[ParsedRecord]) -> None:
+    async def _store_all(self, runs: list[ParsedRun]) -> None:
         """Store a batch, in as many transactions as it takes, or end the process. Raises nothing."""
         try:
-            while not self.failed.done() and (items := [item for item in items if not item.owned.lost]):
-                batch_items = next_items(items, self.batch)
-                if await self._store_patiently(batch_items):
-                    items = items[len(batch_items) :]
+            while not self.failed.done() and (runs := [run for run in runs if not run.owned.lost]):
+                batch_runs, rest = next_runs(runs, self.batch)
+                if await self._store_patiently(batch_runs):
+                    runs = rest
         except Exception as error:  # noqa: BLE001 - handed to `serve`, which ends the process with it
             self.fail(error)
 
@@ -157,36 +157,34 @@ class Recorder:
                 task.cancel()
             await asyncio.wait({self.storing})
 
-    async def _store_patiently(self, batch_items: Sequence[ParsedRecord]) -> bool:
+    async def _store_patiently(self, batch_runs: Sequence[ParsedRun]) -> bool:
         """Store one transaction's worth, however long it takes; False when a partition in it has another owner now.
 
         When the answer to COMMIT is lost, the same steps are tried again: the compare-and-swap of the cursors finds
         out.
         """
-        cursor_steps = steps(batch_items, self.clock())
+        cursor_steps = steps(batch_runs, self.clock())
+        batch_items = [parsed for run in batch_runs for parsed in run.parsed]
         retry = Retry("the store", (*AWAY, Unavailable), health=self.health)  # without a stop: `finish` sets the end
-        while not any(item.owned.lost for item in batch_items):
+        while not any(run.owned.lost for run in batch_runs):
             async with retry:
                 try:
-                    await self._write([item.parsed for item in batch_items], cursor_steps)
+                    await self._write(batch_items, cursor_steps)
                 except Fenced as fenced:
-                    if not await self.partitions.settle({item.owned for item in batch_items}, cursor_steps):
+                    if not await self.partitions.settle({run.owned for run in batch_runs}, cursor_steps):
                         log.warning("a partition has another owner now; its records are dropped here", why=str(fenced))
                         break
                 except AlreadyStored:
                     self.look_first = LOOK_FIRST_BATCHES
                     continue
-                for item in batch_items:
-                    item.owned.next_offset = item.parsed.record.offset + 1
-                for partition in {item.owned.partition for item in batch_items}:
-                    self.health.beat(f"{USAGE}-{partition}")
+                for run in batch_runs:
+                    run.owned.next_offset = run.end
+                    self.health.beat(f"{USAGE}-{run.owned.partition}")
                 return True
         self.health.back("the store")  # whoever owns the partition now waits for it
         return False
 
-    async def _write(
-        self, batch_items: Sequence[ParsedUsage | RefusedRecord | Passed], steps: Sequence[CursorStep]
-    ) -> None:
+    async def _write(self, batch_items: Sequence[ParsedRecord], steps: Sequence[CursorStep]) -> None:
         """Judge one transaction's worth, then cursors, refusals, repeats, facts: all or nothing."""
         cards = await self._cards()
         usages = [item for item in batch_items if isinstance(item, ParsedUsage)]
@@ -202,12 +200,7 @@ class Recorder:
                 await count_repeats(connection, [(repeat.usage.identity, repeat.same) for repeat in outcome.repeats])
                 append_began = monotonic()
                 if outcome.facts:
-                    appended = await append_ready(connection, outcome.facts)
-                    self.appended_at = appended.recorded_at
-                    await note_voids(
-                        connection, zip((fact.new for fact in outcome.facts), appended.places, strict=True)
-                    )
-                    await settle_holds(connection, outcome.settles, outcome.ended, appended.recorded_at)
+                    await self._append(connection, outcome)
                 slow = monotonic() - append_began > HELD_MAX_SECONDS
                 waited = slow and bool(await connection.fetchval(SOMEBODY_WAITS))
                 crashpoint("recorder:before_commit")
@@ -219,6 +212,16 @@ class Recorder:
             else min(BATCH_MAX, self.batch + max(1, self.batch // GROWS_BY))
         )
         self._count(outcome)
+
+    async def _append(self, connection: Connection, outcome: BatchOutcome) -> None:
+        """The facts of a batch, and what follows from them in their transaction."""
+        if outcome.plain and (recorded_at := await append_plain(connection, outcome.facts)) is not None:
+            self.appended_at = recorded_at
+            return
+        appended = await append_ready(connection, outcome.facts)
+        self.appended_at = appended.recorded_at  # before what may be in vain
+        await note_voids(connection, zip((fact.new for fact in outcome.facts), appended.places, strict=True))
+        await settle_holds(connection, outcome.settles, outcome.ended, appended.recorded_at)
 
     def _count(self, outcome: BatchOutcome) -> None:
         self.look_first = LOOK_FIRST_BATCHES if outcome.repeats else max(0, self.look_first - 1)
@@ -234,10 +237,13 @@ class Recorder:
         if newcomers := sorted(subjects - self.teams):
             rows = await connection.fetch(KNOWN_TEAMS, [shard_of(team) for team in newcomers], newcomers)
             self.teams.update(row["team_id"] for row in rows)
-        voids = [usage for usage in usages if type(usage.event) is UsageVoidReported]
+        not_plain = [
+            usage for usage in usages if not isinstance(usage.event, FastUsage) or usage.event.data.hold_id is not None
+        ]
+        voids = [usage for usage in not_plain if type(usage.event) is UsageVoidReported]
         held = {
             usage.identity: HoldKey(usage.event.subject, hold_id)
-            for usage in usages
+            for usage in not_plain
             if (hold_id := usage.event.data.hold_id) is not None
         }
         # Holds before identities: what settled a hold a moment ago is then found below, and its like is a repeat of it.

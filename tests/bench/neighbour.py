@@ -46,7 +46,7 @@ async def others_alone_and_beside(
     ground: Ground, world: LocalWorld, others: Sequence[BenchTeam], hostile: BenchTeam
 ) -> tuple[Others, Others]:
     """Their times without the hostile team and beside it, while 1,000 usages a second arrive."""
-    seconds = 2 * SECONDS + BEGINS_SECONDS + WARM_SECONDS + STARTS_SECONDS
+    seconds = 2 * SECONDS + BEGINS_SECONDS + WARM_SECONDS + 4 * STARTS_SECONDS
     events = usage_events(others, VISIBLE_AT_RATE * seconds, "neighbour")
     names = (*RECORDERS, "projector", "api")
     world = at_free_ports(world)

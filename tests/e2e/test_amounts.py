@@ -88,6 +88,9 @@ async def test_a_reader_buys_caps_and_calculates_with_the_signs_of_their_own_lan
 ) -> None:  # fmt: skip
     await running.begin()
     await save_card(running, desk)
+    admin = running.client("admin", member="mem_2")
+    before = {"enabled": False, "threshold": "500", "credits": "2000", "cool_down_seconds": 90}
+    assert (await admin.put(f"{running.path}/top-up", json=before)).is_success
     async with visiting(running, browser, locale=locale) as visit:
         page = await visit.open()
         await visit.top_ups.get_by_role("button", name="Enable top-ups").click()
@@ -107,8 +110,9 @@ async def test_a_reader_buys_caps_and_calculates_with_the_signs_of_their_own_lan
         await cap.evaluate("field => (field.value = '5')")  # behind the reader's back: what was read back is saved
         await save.click()
         await expect(visit.top_ups).to_contain_text(f"at most {echoed} a\u00a0month")
-        kept = (await running.client("admin", member="mem_2").get(f"{running.path}/top-up")).json()
+        kept = (await admin.get(f"{running.path}/top-up")).json()
         assert kept["monthly_cap"] == {"amount": 199_950, "currency": "usd"}
+        assert kept["cool_down_seconds"] == 90, "what nobody touched stays, also where it is shown rounded"
 
         await page.get_by_role("button", name="Buy credits").click()
         await pay(page, visit.dialog.get_by_role("button", name=f"Pay {pack} with Stripe"), press=r"^Pay ")

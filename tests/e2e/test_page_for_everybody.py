@@ -20,6 +20,10 @@ from tests.support.page import BOUGHT, PHONE, Scheme, Visit, used, visiting
 
 AXE = Path(__file__).with_name("axe") / "axe.min.js"
 SCRIPTS_MAX_BYTES = 40_000
+LISTEN = """element => {
+    window.heard = [];
+    element.addEventListener("creditwell-balance", ({ detail }) => heard.push(["balance", detail.available]));
+}"""
 CHART = {"/usage/elements/usage-chart.js", "/usage/stacks.js"}
 
 
@@ -293,8 +297,12 @@ async def test_a_host_product_on_another_origin_embeds_the_elements_in_its_own_c
         await expect(visit.balance.first).to_contain_text("2,900")
         accent = "e => getComputedStyle(e.shadowRoot.querySelector('.bar .included')).backgroundColor"
         assert await visit.page.locator("main > credit-balance").evaluate(accent) == "rgb(163, 25, 91)"
+        await visit.page.locator("main > credit-balance").evaluate(LISTEN)
         await running.tell(used(50))
         await expect(visit.balance.first).to_contain_text("2,850")
+        await visit.page.wait_for_function(
+            "heard.some(([name, available]) => name === 'balance' && available === '2850')"
+        )
         await visit.page.get_by_text("Credits and usage").click()
         await expect(visit.entries.first).to_contain_text("AI image")
 

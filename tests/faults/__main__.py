@@ -1,11 +1,12 @@
 """`make faults`: a storm of seeded injections over one long-lived Creditwell, counted after each; then money.
 
-    python -m tests.faults                                200 injections, then all of --money, --bounds and --decoders
+    python -m tests.faults                                200 injections, then all of --money, --promoted, --bounds and --decoders
     python -m tests.faults --seed 4711 --count 1          that injection again, as it was
     python -m tests.faults --only crash,freeze_at         these kinds alone
-    python -m tests.faults --money                        1,000 runs of the money matrix (tests/faults/money.py), then 1,000
+    python -m tests.faults --money                        2,000 runs of the money matrix (tests/faults/money.py), then 1,000
                                                           teams that run low at once (tests/faults/rush.py)
     python -m tests.faults --money --seed 39 --count 1    that run again
+    python -m tests.faults --promoted                     20 standbys that were behind, promoted (tests/faults/promoted.py)
     python -m tests.faults --bounds                       times that are promised (tests/faults/bounds.py), alone
     python -m tests.faults --decoders                     10,000 events, read by both decoders (tests/support/decoders.py)
     python -m tests.faults --simulate                     60 days of 10,000 teams with top-ups, without a socket
@@ -32,13 +33,14 @@ from deploy.local.stack import Stack, start_stack
 from services.money.stripe_client.pace import PER_SECOND
 from tests.faults import bounds, matrix
 from tests.faults.injections import INJECTIONS
+from tests.faults.promoted import promotions
 from tests.faults.rush import rush
 from tests.faults.scene import Scene, a_scene
 from tests.support.decoders import check_decoders
 from tests.support.top_up_simulator import simulate
 
-INJECTIONS_USUAL, MONEY_USUAL, TEAMS_USUAL, CROWD = 200, 1_000, 10_000, 1_000
-EVENTS_USUAL = 10_000
+INJECTIONS_USUAL, MONEY_USUAL, TEAMS_USUAL, CROWD = 200, 2_000, 10_000, 1_000
+EVENTS_USUAL, PROMOTED_USUAL = 10_000, 20
 THOROUGH_EVERY = 20  # a replay of everything, compared with the live projections
 
 
@@ -61,6 +63,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="of the first injection; drawn when not given")
     parser.add_argument("--count", type=int, help="how many injections, runs or teams")
     parser.add_argument("--money", action="store_true", help="the money matrix alone")
+    parser.add_argument("--promoted", action="store_true", help="standbys that were behind and are promoted, alone")
     parser.add_argument("--bounds", action="store_true", help="times that are promised, measured and judged, alone")
     parser.add_argument("--decoders", action="store_true", help="usage, read by both of its decoders, alone")
     parser.add_argument("--simulate", action="store_true", help="two months of many teams with top-ups, alone")
@@ -76,6 +79,8 @@ def main() -> int:
         return simulated(range(seed, seed + (given.count or TEAMS_USUAL)), console)
     if given.decoders:
         return decoded(given.count or EVENTS_USUAL, console)
+    if given.promoted:
+        return promoted(range(seed, seed + (given.count or PROMOTED_USUAL)), console)
     alone = given.money or given.bounds or given.only or given.count is not None
     code = 0 if alone else decoded(EVENTS_USUAL, console)
     with start_stack(say=speaker(), name="faults", native=True) as stack:
@@ -87,6 +92,8 @@ def main() -> int:
             code |= matrix.report(asyncio.run(money(stack, seeds, console)), console)
         if given.count is None and not (given.only or given.bounds):
             code |= asyncio.run(crowd(stack, console))
+        if not alone:
+            code |= promoted(range(seed, seed + PROMOTED_USUAL), console)
         if given.bounds or not alone:
             code |= bounds.report(asyncio.run(bounds.measure(stack)), console)
     return code
@@ -98,6 +105,12 @@ async def money(stack: Stack, seeds: Sequence[int], console: Console) -> matrix.
         wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL)
     )  # that much fails is the point
     return await matrix.play_many(stack, await matrix.empty_database(stack.database), seeds, console)
+
+
+def promoted(seeds: Sequence[int], console: Console) -> int:
+    """The exit code."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    return promotions(seeds, console)
 
 
 async def crowd(stack: Stack, console: Console) -> int:

@@ -69,14 +69,18 @@ def _out_of_order(told: Sequence[AnyFact]) -> list[str]:
     return found + ([f"{under_way} never ended"] if under_way else [])
 
 
-def unexpected(bank: str, log: Sequence[Stored], *, interrupted: bool) -> list[str]:
-    """What must have come of one low balance, given what the bank says; less, where the team changed its mind meanwhile."""
+def unexpected(bank: str, log: Sequence[Stored], *, interrupted: bool, goes_back: bool = False) -> list[str]:
+    """What must have come of one low balance, given what the bank says; less, where the team changed its mind meanwhile.
+
+    In a store that went back, attempts give way to what they find, also while another worker gives way.
+    """
     names = Counter(type(stored.fact()) for stored in log)
-    if names[TopUpRequested] > 4 or names[TopUpFailed] > 3:
+    most = 10 if goes_back else 4
+    if names[TopUpRequested] > most or names[TopUpFailed] >= most:
         return [f"{names[TopUpRequested]} attempts, {names[TopUpFailed]} failures"]
     if names[CreditsToppedUp] > 1:
         return [f"{names[CreditsToppedUp]} top-ups, where one is enough"]
-    if interrupted:
+    if interrupted or goes_back:
         return []
     if bank == "yes" and (names[TopUpRequested], names[CreditsToppedUp]) != (1, 1):
         return [f"the bank says yes: {names[TopUpRequested]} attempts, {names[CreditsToppedUp]} top-ups"]

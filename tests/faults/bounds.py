@@ -30,6 +30,7 @@ from services.read_models import projector
 from services.runtime.health import Health
 from services.runtime.settings import LEASE_SECONDS
 from services.runtime.settings_loading import load_settings
+from tests.faults import failover
 from tests.faults.matrix import empty_database
 from tests.support.api import Api, an_api, events
 from tests.support.browser import a_browser
@@ -39,6 +40,7 @@ from tests.support.page import visiting
 from tests.support.serving import ROOT
 from tests.support.world import ServiceWorld, a_world
 
+SWITCH_SECONDS, FORGOTTEN_SECONDS = 10, 5
 NOWHERE = "127.0.0.1:9"
 CONFIRM = "POST /v1/payment_intents/{id}/confirm"
 ENDS = """
@@ -75,6 +77,10 @@ async def measure(stack: Stack) -> list[Measured]:
         ),
         Measured("a program with an emitter ends without Kafka", 10, await asyncio.to_thread(_ends)),
         Measured("an answer that drips in is given up, of a patience of 1 s", 4, await _drips()),
+        Measured("a pool writes at a standby that was promoted", SWITCH_SECONDS, await failover.promoted()),
+        Measured("a pool writes at the second host, the first frozen", SWITCH_SECONDS, await failover.frozen(database)),
+        Measured("a pool writes where writes are taken again", SWITCH_SECONDS, await failover.writable_again(database)),
+        Measured("a read whose idle session was forgotten", FORGOTTEN_SECONDS, await failover.forgotten(database)),
         Measured("a projector goes on after its sessions were ended", LEASE_SECONDS / 2, await _goes_on(stack)),
     ]
     async with an_api(stack, database) as api, _projecting(database):

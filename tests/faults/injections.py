@@ -11,6 +11,7 @@ from typing import Literal
 
 from services.read_models.rebuild import TABLES, begin, build, compare_shard, discard, live_versions, switch
 from services.store.shards import SHARDS
+from tests.faults import database, hostile
 from tests.faults.scene import RECORDERS, Scene
 from tests.support.proxy import Cut
 from tests.support.usage import raw
@@ -260,4 +261,15 @@ INJECTIONS: dict[str, tuple[Injection, int]] = {  # with how often they are draw
     "bursts": (bursts, 4),
     "stripe": (stripe, 4),
     "rebuilds": (rebuilds, 4),
+    "packed_batch": (hostile.packed_batch, 4),
+    "open_transaction": (hostile.open_transaction, 4),
+    "poison": (hostile.poison, 4),
+    "read_only": (database.read_only, 4),
+    "frozen_host": (database.frozen_host, 4),
+    "silent_nat": (database.silent_nat, 4),
+    "latency": (database.latency, 4),
+    "stall": (database.stall, 4),
+    "max_connections": (database.max_connections, 4),
+    "conflicts": (database.conflicts, 6),
+    "disk_full": (database.disk_full, 3),
 }

@@ -15,6 +15,7 @@ from services.read_models.rebuild import ensure_projections
 from services.store.migrate import migrate
 from tests.conftest import url_of
 from tests.faults.money import CELLS, KILLED_EVERY, RUNS_PER_DESK, Run, ground, play, run_of
+from tests.support.two_lives import a_copy
 
 TOLD_EVERY = 100
 
@@ -53,9 +54,16 @@ async def play_many(
     killed_every: int = KILLED_EVERY,
 ) -> Tally:
     """Play each seed; `killed_every`: so many runs in tasks, and then one whose worker is a process that is killed; 0 for none."""
+    async with a_copy(stack, database) as earlier:  # while nobody is connected to it
+        return await _play_all(stack, (database, earlier), seeds, console, killed_every)
+
+
+async def _play_all(
+    stack: Stack, stores: tuple[str, str], seeds: Sequence[int], console: Console | None, killed_every: int
+) -> Tally:
     tally, began = Tally(), time.monotonic()
     for start in range(0, len(seeds), RUNS_PER_DESK):
-        async with ground(stack, database, seed=seeds[start]) as scene:
+        async with ground(stack, *stores, seed=seeds[start]) as scene:
             for seed in seeds[start : start + RUNS_PER_DESK]:
                 run, number = run_of(seed), len(tally.runs) + 1
                 killed = bool(killed_every) and number % killed_every == 0
@@ -78,7 +86,7 @@ async def play_many(
 
 def report(tally: Tally, console: Console) -> int:
     """A table of what was played, and the exit code."""
-    cells = len({(run.step, run.workers, run.away, run.fault) for run in tally.runs})
+    cells = len({(run.step, run.workers, run.away, run.fault, run.goes_back) for run in tally.runs})
     table = Table(
         title=f"{len(tally.runs)} runs in {cells} of {len(CELLS)} cells, {tally.deaths.total()} deaths, "
         f"{tally.killed} runs with a process that was killed"
@@ -86,7 +94,7 @@ def report(tally: Tally, console: Console) -> int:
     for heading in ("", "what", "played", "died", "broken"):
         table.add_column(heading, justify="right" if heading in {"played", "died", "broken"} else "left")
     broken = [run for run, _ in tally.broken]
-    for heading in ("step", "workers", "away", "fault", "bank", "meanwhile"):
+    for heading in ("step", "workers", "away", "fault", "bank", "meanwhile", "goes_back"):
         played = Counter(str(getattr(run, heading)) for run in tally.runs)
         wrong = Counter(str(getattr(run, heading)) for run in broken)
         for number, (what, count) in enumerate(sorted(played.items())):

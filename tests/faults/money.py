@@ -1,7 +1,11 @@
 """The money matrix: a worker dies at a named step of a top-up, Stripe fails, days go by, and the stand-in's own books are asked.
 
-Each seed is one cell of steps x workers x time away x Stripe's fault; what the bank says, which request is spoiled and what the
-team does meanwhile is drawn from the seed too. As many seeds in a row as there are cells play each of them once.
+Each seed is one cell of steps x workers x time away x Stripe's fault x does the store go back; what the bank says, which
+request is spoiled and what the team does meanwhile is drawn from the seed too. As many seeds in a row as there are cells play
+each of them once.
+
+How a store goes back. There are two of them with the same log, name and keys, and the team is in both. One lives until the
+death; from then on the other one works, which has heard nothing of it: the same usage is recorded again, in one piece or two.
 
 How a death is played. In most runs the worker is a task of this process, and dies of an exception that nothing catches: its
 transaction is rolled back and its lease stays, as after `kill -9`; what the kernel does beyond (sockets reset, memory gone) is
@@ -16,8 +20,8 @@ import asyncio
 import signal
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from itertools import product
 from random import Random
@@ -26,7 +30,7 @@ from typing import Any, NoReturn
 from deploy.local.stack import Stack
 from projections.top_ups.state import TopUps
 from schemas.credits import MICRO
-from schemas.facts import CreditsPurchased, PaymentMethodChanged
+from schemas.facts import AnyFact, CreditsPurchased, PaymentMethodChanged
 from services.money.top_ups.attempts import read_top_ups
 from services.money.top_ups.charging import confirm_by_owner
 from services.money.topup import Worker
@@ -44,11 +48,14 @@ ANYWHERE = "anywhere"
 STEPS = (
     ANYWHERE, "topup:decided", "topup:requested", "topup:leased", "topup:sending", "topup:created", "topup:recorded",
     "topup:confirmed", "topup:cancelled", "topup:asked", "topup:crediting", "topup:credited", "topup:failed",
+    "topup:looked", "topup:gave_way", "topup:adopting",
 )  # fmt: skip
+OF_LOST_PAYMENTS = ("topup:looked", "topup:gave_way", "topup:adopting")  # which only a store that went back comes to
 WORKERS = (1, 3)
 AWAY = (timedelta(0), timedelta(hours=23), timedelta(hours=25), timedelta(days=8))
 FAULTS = ("none", "timeout", "reset", "cached 500", "409", "429")
-CELLS = tuple(product(STEPS, WORKERS, AWAY, FAULTS))
+GOES_BACK = (False, True)
+CELLS = tuple(product(STEPS, WORKERS, AWAY, FAULTS, GOES_BACK))
 
 HOW = {
     "timeout": ("silence_after", "silence_before"), "reset": ("reset_after", "reset_before"),
@@ -63,8 +70,9 @@ CARDS = {"generic_decline": "pm_card_chargeCustomerFail", "authentication_requir
 STEP_NEEDS = {
     "topup:cancelled": ("generic_decline", "lost_card"), "topup:failed": ("generic_decline", "lost_card"),
     "topup:asked": ("authentication_required",), "topup:crediting": ("yes", "processing"),
-    "topup:credited": ("yes", "processing"),
+    "topup:credited": ("yes", "processing"), **dict.fromkeys(OF_LOST_PAYMENTS, ("yes",)),
 }  # fmt: skip
+AGAIN = ((300,), (150, 150))  # how the usage comes again to a store that went back
 MEANWHILE = {"nothing": 14, "somebody pays": 1, "switched off": 1, "another card": 1}
 TIMEOUT_SECONDS = 0.25
 ROUNDS_MAX = 60
@@ -96,25 +104,35 @@ class Run:
     how: str
     times: int
     meanwhile: str
+    again: tuple[int, ...] = ()
+
+    @property
+    def goes_back(self) -> bool:
+        """Another store goes on, in which the usage is recorded once more."""
+        return bool(self.again)
 
     def __str__(self) -> str:
         spoiled = f", {self.how} x{self.times} at {self.route}" if self.fault != "none" else ""
         return (
             f"seed {self.seed}: dies at {self.step}:{self.passing}, {self.workers} workers, back after {self.away}, "
-            f"the bank says {self.bank}{spoiled}, meanwhile {self.meanwhile}"
+            f"the bank says {self.bank}{spoiled}, meanwhile {self.meanwhile}, recorded again {self.again or 'never'}"
         )
 
 
 def run_of(seed: int) -> Run:
     """The run of a seed, always the same."""
-    random, (step, workers, away, fault) = Random(seed), CELLS[seed % len(CELLS)]
+    random, (step, workers, away, fault, goes_back) = Random(seed), CELLS[seed % len(CELLS)]
     banks = {bank: weight for bank, weight in BANK.items() if bank in STEP_NEEDS.get(step, tuple(BANK))}
-    return Run(
+    run = Run(
         seed, step, workers, away, fault, passing=random.choice((1, 1, 2)),
         bank=random.choices(list(banks), list(banks.values()))[0], route=random.choice(ROUTES),
         how=random.choice(HOW.get(fault, ("none",))), times=random.choice((1, 1, 2, 3)),
         meanwhile=random.choices(list(MEANWHILE), list(MEANWHILE.values()))[0],
     )  # fmt: skip
+    if step in OF_LOST_PAYMENTS:
+        return replace(run, again=AGAIN[-1], meanwhile="nothing")
+    # Who is not low any more looks for nothing: what was lost is then found by reconciliation.
+    return replace(run, again=random.choice(AGAIN), meanwhile="nothing") if goes_back else run
 
 
 def must_kill(run: Run) -> bool:
@@ -124,13 +142,17 @@ def must_kill(run: Run) -> bool:
 
 @dataclass
 class Ground:
-    """Where runs take place: a database of all of them, and a stand-in whose books begin anew now and then."""
+    """Where runs take place: a database of all of them, and a stand-in whose books begin anew now and then.
+
+    `earlier` is the store as it was before, for runs in which it goes back.
+    """
 
     stack: Stack
     database: str
     pool: Pool
     desk: Desk
     connection: Connection
+    earlier: "Ground | None" = None
     looks: int = 0
     deaths: Counter[str] = field(default_factory=Counter)  # by step, since somebody last took them away
     spare: PaymentMethodChanged | None = None  # a card that the team may change to
@@ -142,12 +164,22 @@ class Ground:
 
 
 @asynccontextmanager
-async def ground(stack: Stack, database: str, *, seed: int) -> AsyncIterator[Ground]:
-    """A stand-in with empty books before a database that others may have used."""
+async def ground(stack: Stack, database: str, earlier: str, *, seed: int) -> AsyncIterator[Ground]:
+    """A stand-in with empty books before two databases that others may have used: the store, and as it was before."""
+    async with (
+        a_desk(seed=seed, timeout_seconds=TIMEOUT_SECONDS, per_second=10_000) as desk,
+        AsyncExitStack() as stores,
+    ):
+        before, now = [await stores.enter_async_context(_store(stack, url, desk)) for url in (earlier, database)]
+        now.earlier, before.deaths = before, now.deaths
+        yield now
+
+
+@asynccontextmanager
+async def _store(stack: Stack, database: str, desk: Desk) -> AsyncIterator[Ground]:
     pool = await connect_pool(as_role(database, "worker"), process="topup", size=6)
-    async with pool, a_desk(seed=seed, timeout_seconds=TIMEOUT_SECONDS, per_second=10_000) as desk:
-        async with connected(database) as connection:
-            yield Ground(stack, database, pool, desk, connection)
+    async with pool, connected(database) as connection:
+        yield Ground(stack, database, pool, desk, connection)
 
 
 async def play(scene: Ground, run: Run, *, killed: bool = False) -> list[str]:
@@ -162,6 +194,8 @@ async def play(scene: Ground, run: Run, *, killed: bool = False) -> list[str]:
         await store(scene.connection, team, [used(300)])
         await judge(scene.connection, team)
         await _die(scene, run, team)
+    if run.goes_back:
+        scene = await _go_back(scene, run, team)
     await scene.desk.order("clock", advance_seconds=int(run.away.total_seconds()))
     await scene.connection.execute(TIME_GOES_BY, team, run.away)
     await _meanwhile(scene, run, team)
@@ -174,20 +208,33 @@ async def play(scene: Ground, run: Run, *, killed: bool = False) -> list[str]:
         wrong.append("the saved fold is not the log's")
     if must_kill(run) and scene.deaths.total() == died_before:
         wrong.append(f"nobody died at {run.step}, which this run must come to")
-    return [*unsettled, *wrong, *unexpected(run.bank, told, interrupted=run.meanwhile != "nothing")]
+    interrupted = run.meanwhile != "nothing"
+    return [*unsettled, *wrong, *unexpected(run.bank, told, interrupted=interrupted, goes_back=run.goes_back)]
 
 
 async def _team(scene: Ground, run: Run) -> str:
     team = f"team_{run.seed}_{scene.looks}"
     card = await scene.desk.card(team, CARDS.get(run.bank, "pm_card_visa"))
     scene.spare = await scene.desk.card(team, "pm_card_mastercard")
-    await store(scene.connection, team, [plan(1_200, zone=zone_at_midday()), card, settings(monthly_cap_cents=2_000)])
+    begin: list[AnyFact] = [plan(1_200, zone=zone_at_midday()), card, settings(monthly_cap_cents=2_000)]
+    await store(scene.connection, team, begin)
+    if run.goes_back and scene.earlier is not None:
+        await store(scene.earlier.connection, team, begin)
     if run.bank in ("lost_card", "processing"):
         method = card.payment_method_id
         await scene.desk.order(
             "outcomes", outcome=run.bank, payment_method=method, times=1 if run.bank == "processing" else 99
         )
     return team
+
+
+async def _go_back(scene: Ground, run: Run, team: str) -> Ground:
+    """The store as it was before anything was used; the usage is recorded again, and the crossing may fall elsewhere."""
+    assert scene.earlier is not None
+    for credits in run.again:
+        await store(scene.earlier.connection, team, [used(credits)])
+    await judge(scene.earlier.connection, team)
+    return scene.earlier
 
 
 async def _die(scene: Ground, run: Run, team: str) -> None:
@@ -273,13 +320,14 @@ async def _enough(scene: Ground, team: str) -> bool:
 
 async def _others_do_their_part(scene: Ground, run: Run, team: str, state: TopUps) -> None:
     """The bank settles what it was at; the owner confirms, or lets it be for days."""
+    intents = await _intents(scene, team)
+    outcome = Random(run.seed).choice(("succeeded", "generic_decline"))
+    for name in (name for name, intent in intents.items() if intent["status"] == "processing"):
+        await scene.desk.order(f"payment_intents/{name}/settle", outcome=outcome)
+        return
     if state.open is None or state.open.payment_intent_id is None:
         return
-    intents = await _intents(scene, team)
-    if intents[state.open.payment_intent_id]["status"] == "processing":
-        outcome = Random(run.seed).choice(("succeeded", "generic_decline"))
-        await scene.desk.order(f"payment_intents/{state.open.payment_intent_id}/settle", outcome=outcome)
-    elif state.open.action_required and run.seed % 2:
+    if state.open.action_required and run.seed % 2:
         await _ended(scene, run, [asyncio.create_task(_confirm(scene, team)) for _ in range(2)])
     elif state.open.action_required:
         await scene.connection.execute(TIME_GOES_BY, team, timedelta(days=2))

@@ -28,6 +28,7 @@ from services.read_models.rebuild import ensure_projections
 from services.store.append import append
 from services.store.connect import Connection
 from services.store.migrate import migrate
+from services.store.shards import shard_of
 from tests.support.fleet import Fleet
 from tests.support.load import Load, Pressure
 from tests.support.oracle import Oracle, drained
@@ -119,13 +120,38 @@ class Scene:
         """Wait until so many duplicates have been counted."""
         await self._beyond(self.repeated, goal, f"{goal} duplicates are counted")
 
-    async def refused(self) -> int:
-        """How many records were refused."""
-        return await self._number("SELECT count(*) FROM refused")
+    async def refused(self, reason: str = "%") -> int:
+        """How many records were refused, for any reason or for this one."""
+        return await self._number("SELECT count(*) FROM refused WHERE reason LIKE $1", reason)
 
-    async def more_refused(self, goal: int) -> None:
+    async def more_refused(self, goal: int, reason: str = "%") -> None:
         """Wait until so many records were refused."""
-        await self._beyond(self.refused, goal, f"{goal} records are refused")
+        await self._beyond(lambda: self.refused(reason), goal, f"{goal} records are refused")
+
+    async def halted(self) -> set[str]:
+        """For whom some work is halted."""
+        return set(await self._answer("SELECT coalesce(array_agg(name), '{}') FROM halted"))
+
+    async def replace_holds(self, team_id: str, holds: str) -> str:
+        """Write over the open holds of a team in the projection; what stood there. Nobody may be folding."""
+        before: str = await self._answer("SELECT holds::text FROM balance WHERE team_id = $1", team_id)
+        await self._answer("UPDATE balance SET holds = $2::jsonb WHERE team_id = $1", team_id, holds)
+        return before
+
+    async def others_are_projected(self, team_id: str) -> None:
+        """Wait until every shard but this team's is folded as far as it is recorded now."""
+        goal = await self._answer(
+            "SELECT array_agg(next - 1 ORDER BY shard) FROM shard_heads WHERE shard <> $1", shard_of(team_id)
+        )
+
+        async def look() -> bool:
+            reached = await self._answer(
+                "SELECT array_agg(position ORDER BY shard) FROM checkpoints WHERE reader = 'projector' AND shard <> $1",
+                shard_of(team_id),
+            )
+            return all(at >= head for at, head in zip(reached, goal, strict=True))
+
+        await until(look, what=f"all but the shard of {team_id} are projected")
 
     async def server_started_at(self) -> datetime:
         """Since when PostgreSQL has been running."""
@@ -147,15 +173,15 @@ class Scene:
 
         await until(look, what="a request to Stripe fails as it was ordered to")
 
-    async def _number(self, question: str) -> int:
-        number: int = await self._answer(question)
+    async def _number(self, question: str, *values: object) -> int:
+        number: int = await self._answer(question, *values)
         return number
 
-    async def _answer(self, question: str) -> Any:
+    async def _answer(self, question: str, *values: object) -> Any:
         async with self.asking:
             if self.connection.is_closed():
                 await self.reconnect()
-            return await self.connection.fetchval(question)
+            return await self.connection.fetchval(question, *values)
 
     async def _beyond(self, count: Callable[[], Awaitable[int]], goal: int, what: str) -> None:
         """Wait until a count has reached its goal, also while the database is away."""

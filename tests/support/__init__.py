@@ -25,11 +25,17 @@ projections          live rows, and the same from a fold of the whole log
 model                a slow, obvious model of a team's credits
 oracle               after the storm: is everything in the log, once, in order?
 relayed              was everything published?
-secured              a Kafka that wants a login or a certificate
+secured              a Kafka that wants a login, a token or a certificate
+token_endpoint       an OAuth endpoint that gives tokens for client credentials
+packed               batches that are small in Kafka and large when they are unpacked
 topics               topics, read with another client
 top_up_simulator     sixty days of teams, banks and admins that mean no good
 connections          several sessions of the database
 proxy                a network that fails on purpose
+changing_proxy       an HTTP proxy that changes headers as nginx does
+nginx                a real nginx, as the docs set it up
+pgbouncer            a real PgBouncer
+production           a database as deploy/roles.sql makes it
 eleven               a database as older builds made it
 page                 the Usage page, opened by somebody
 browser              a real Chromium

@@ -52,6 +52,12 @@ class Fleet:
         for name in names:
             await self.processes.wait_ready(name, f"http://127.0.0.1:{self.ports[name]}/readyz", timeout_seconds=within)
 
+    async def health(self, name: str) -> dict[str, Any]:
+        """What a process says of itself."""
+        async with httpx2.AsyncClient(trust_env=False, timeout=5) as client:
+            said: dict[str, Any] = (await client.get(f"http://127.0.0.1:{self.ports[name]}/healthz")).json()
+        return said
+
     async def metric(self, name: str, metric: str) -> float:
         """A number that a process shows; 0 while it does not."""
         async with httpx2.AsyncClient(trust_env=False, timeout=5) as client:

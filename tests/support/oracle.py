@@ -67,6 +67,9 @@ class Oracle:
     said: dict[Identity, list[tuple[int, int, str]]] = field(default_factory=lambda: defaultdict(list))
     order: dict[tuple[str, int], list[Identity]] = field(default_factory=lambda: defaultdict(list))
     bad: set[tuple[int, int]] = field(default_factory=set)
+    part_of_one: set[tuple[int, int]] = field(
+        default_factory=set
+    )  # of a batch that is refused as one, all but the first
     facts: dict[int, list[Fact]] = field(default_factory=lambda: {shard: [] for shard in range(64)})
     stored: dict[Identity, Fact] = field(default_factory=dict)
     chain: dict[int, tuple[int, bytes]] = field(default_factory=lambda: dict.fromkeys(range(64), (0, bytes(32))))
@@ -86,6 +89,10 @@ class Oracle:
         await self._follow_chain(connection)
         return [*self.found, *await self._heads(connection)]
 
+    def refused_as_one(self, partition: int, base: int, count: int) -> None:
+        """These records lie in one batch that nobody has to unpack."""
+        self.part_of_one |= {(partition, base + n) for n in range(1, count)}
+
     async def ends(self) -> dict[int, int]:
         """Where the topic ends now."""
         return await self._topic().ends()
@@ -101,6 +108,8 @@ class Oracle:
         return self._usage
 
     def _hear(self, record: Read) -> None:
+        if (record.partition, record.offset) in self.part_of_one:
+            return
         said = judge(record, self.teams)
         if said is None or (said.takes_back is not None and said.takes_back not in self.said):
             self.bad.add((record.partition, record.offset))

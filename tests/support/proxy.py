@@ -49,6 +49,7 @@ class Proxy:
     listens_on: int = 0
     delay_seconds: float = 0.0  # before each piece, in both directions
     forgotten: int = 0  # pieces that went nowhere
+    delayed: int = 0  # pieces that took longer
     stalled: int = 0  # pieces that had to wait
     settings_that_pass: frozenset[bytes] | None = None  # of a session's first words; None: all
     era: int = 0
@@ -73,6 +74,7 @@ class Proxy:
     async def let_pass(self, era: int) -> bool:
         """Wait as long as this network makes one wait; False for what goes nowhere."""
         if self.delay_seconds:
+            self.delayed += 1
             await asyncio.sleep(self.delay_seconds)
         if not self.going.is_set():
             self.stalled += 1

@@ -33,6 +33,8 @@ INSECURE = (
     b"Never run this for real teams.</aside>"
 )
 
+HOST_TYPES = frozenset({"api.d.ts", "host.d.ts"})  # for those who embed it; the others are for those who write the page
+
 # A comment that has its lines to itself: types and words for those who write the page.
 # They are a sixth of what a browser would load.
 COMMENT = re.compile(rb"^[ \t]*/\*\*(?:(?!\*/).)*\*/$", re.MULTILINE | re.DOTALL)
@@ -60,7 +62,7 @@ def load_files() -> dict[str, File]:
         for file in folder.iterdir():
             if file.is_dir():
                 folders.append((f"{prefix}{file.name}/", file))
-            elif not file.name.endswith(".d.ts"):  # types are for those who write the page
+            elif not file.name.endswith(".d.ts") or file.name in HOST_TYPES:
                 body = file.read_bytes()
                 files_by_path[prefix + file.name] = _file(
                     without_comments(body) if file.name.endswith(".js") else body, guess_type(file.name)[0]

@@ -123,7 +123,7 @@ def _of_uncredited(payment: Payment) -> PlainBreaks:
     if intent.state != "succeeded":
         yield from _of_unpaid(intent, intended)
         return
-    if intent.refunded_cents >= intent.amount_cents:
+    if intent.given_back:
         return  # given back whole: nobody owes anybody anything
     if intended is None and payment.lost is not None:
         yield _of_lost(intent, payment.lost)
@@ -195,8 +195,8 @@ def _of_credited(payment: Payment, credit: Credit) -> PlainBreaks:
 def _other_credits(credit: Credit, stamped: PaymentRequest | None) -> str | None:
     """How a payment's credits are others than were sold; what stands upon it is out of reach of who edits the log."""
     if credit.fault is None and stamped is not None and stamped.credits != credit.credits:
-        wanted, gained = format_credits(stamped.credits), format_credits(credit.credits)
-        return f"{wanted} credits were asked for by what stands upon the payment, {gained} were given"
+        sold, gained = format_credits(stamped.credits), format_credits(credit.credits)
+        return f"{sold} credits were asked for by what stands upon the payment, {gained} were given"
     return credit.fault
 
 

@@ -1,10 +1,11 @@
 """Reconciliation: every payment at Stripe against the log, and every credit of the log against Stripe.
 
 Stripe is listed, never searched: its search may lag by an hour. Three lists name the payments of a time: intents made,
-refunds and disputes opened then, of older payments too. Credits are held against the money as well: they are those that
-were asked for, by the log and by what stands upon the payment. The log names those that brought credits then, and those that
-are disputed and undecided. Whatever one look does not settle is looked at alone, the log before and after Stripe. So
-what happens meanwhile is never taken for a break, and what is only under way is given a moment to arrive.
+refunds and disputes opened then, of older payments too. Credits are held against the money as well: they are those
+that were asked for, by the log and by what stands upon the payment. The log names the payments that brought credits
+then, and those that are disputed and undecided. Whatever one look does not settle is looked at alone, the log before
+and after Stripe. So what happens meanwhile is never taken for a break, and what is only under way is given a moment to
+arrive.
 
 `paid_not_credited` is healed as the worker would have done it: the credits that we had asked for, named after the
 payment, which can be credited once. Everything else is a person's decision. To take back what a lost webhook should
@@ -131,7 +132,7 @@ async def _suspects(sides: Sides, report: Report, on_payments: OnPayments) -> di
     for name, left_over in credits.items():
         if any(period.holds(one.recorded_at) for one in left_over):
             suspects[name] = tuple({one.team_id for one in left_over})
-    since, until = period.asked
+    since, until = period.bounds
     if since is not None:  # else their payments were listed
         for of_kind in (charges.list_refunded, charges.list_disputed):
             went_back.update([name async for name in of_kind(created_after=since, created_before=until)])
@@ -146,7 +147,7 @@ def _team_of(intent: Intent | None) -> set[str]:
 
 async def _all_intents(charges: Charges, period: Period) -> AsyncIterator[Intent]:
     """Every intent made then, newest first; where Stripe stops answering, it goes on from there."""
-    _, before = period.asked
+    _, before = period.bounds
     intent_ids: set[str] = set()
     failures = 0
     while failures < TRIES_MAX:

@@ -178,8 +178,8 @@ def _asked_by(stored: Stored) -> Identity:
             return Identity(stored.team_id, attempts.TOP_UPS, f"requested:{attempt_id}")
 
 
-def _credit_of(stored: Stored, asked: Stored | None, catalog: Catalog) -> Credit:
-    fact, request = _gain(stored), asked.fact() if asked is not None else None
+def _credit_of(stored: Stored, request_of: Stored | None, catalog: Catalog) -> Credit:
+    fact, request = _gain(stored), request_of.fact() if request_of is not None else None
     kind: Kind = "purchase" if isinstance(fact, CreditsPurchased) else "top-up"
     fault = None
     if isinstance(fact, CreditsPurchased) and isinstance(request, PurchaseRequested):

@@ -31,7 +31,7 @@ class Period(NamedTuple):
         return Period(since, self.until + by if self.until < END else self.until)
 
     @property
-    def asked(self) -> tuple[datetime | None, datetime | None]:
+    def bounds(self) -> tuple[datetime | None, datetime | None]:
         """Both ends as somebody said them; None where nobody did."""
         return self.since if self.since > BEGINNING else None, self.until if self.until < END else None
 

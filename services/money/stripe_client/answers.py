@@ -102,6 +102,11 @@ class Intent:
         """Money may still move by it: an attempt must not end while this holds."""
         return self.state not in {"succeeded", "cancelled"}
 
+    @property
+    def given_back(self) -> bool:
+        """All of the money went back: nobody owes anybody anything."""
+        return self.refunded_cents >= self.amount_cents
+
 
 @dataclass(frozen=True, slots=True)
 class Dispute:

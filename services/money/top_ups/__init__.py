@@ -2,6 +2,7 @@
 
 settings    how a team's top-ups work
 attempts    their state, saved, and who works on which charge
+due         whom to look at
 charging    one attempt, taken through Stripe
 looking     before money moves: payments that the log has lost
 crediting   what was paid becomes credits, once

@@ -50,35 +50,6 @@ BEGIN = """
         requested_at = excluded.requested_at, payment_intent_id = NULL, create_try = 0, ended_at = NULL
 """
 
-# Low by the log, and something happened since the last decision, or its time has come. A balance that was found above
-# the threshold (`enough_at`) is looked at again once it has moved. Where top-ups are off nothing is due, but that they
-# were switched off; teams that run low without them may be many.
-DECISIONS_DUE = """
-    SELECT b.team_id FROM balance b LEFT JOIN top_ups t USING (shard, team_id)
-    WHERE b.low AND b.team_id <> ALL($2) AND (b.top_up_enabled OR t.enabled) AND (
-        (t.due_at <= statement_timestamp() AND (b.position > t.enough_at OR b.next_end <= statement_timestamp()))
-        OR EXISTS (
-            SELECT FROM facts f
-            WHERE f.shard = b.shard AND f.team_id = b.team_id AND f.position > coalesce(t.position, 0)
-              AND f.type NOT LIKE 'usage.%' AND f.type NOT LIKE 'hold.%'
-        )
-    )
-    ORDER BY t.due_at NULLS FIRST LIMIT $1
-"""
-
-ATTEMPTS_DUE = """
-    SELECT team_id, attempt_id FROM top_up_attempts
-    WHERE ended_at IS NULL AND look_at <= statement_timestamp() AND leased_until <= statement_timestamp()
-      AND team_id <> ALL($2)
-    ORDER BY look_at LIMIT $1
-"""
-
-# Whoever is asked to confirm at the bank may take their time; everybody else should be quick.
-OLDEST = """
-    SELECT coalesce(extract(epoch FROM clock_timestamp() - min(requested_at)), 0)::float8
-    FROM top_up_attempts WHERE ended_at IS NULL AND asked_at IS NULL
-"""
-
 LEASE = """
     UPDATE top_up_attempts SET owner = $3, leased_until = clock_timestamp() + make_interval(secs => $4)
     WHERE shard = $1 AND team_id = $2 AND ended_at IS NULL AND (owner = $3 OR leased_until <= clock_timestamp())
@@ -133,6 +104,9 @@ WAKE = """
     UPDATE top_up_attempts SET look_at = clock_timestamp(), looks = 0
     WHERE ended_at IS NULL AND (payment_intent_id = $1 OR attempt_id::text = $2)
 """
+
+# The unique index on intents finds it.
+ENDED = "SELECT team_id, attempt_id FROM top_up_attempts WHERE payment_intent_id = $1 AND ended_at IS NOT NULL"
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,25 +242,26 @@ async def is_stored(connection: Connection, team_id: str, fact_id: str) -> bool:
     return identity in await find(connection, [identity])
 
 
-async def teams_due(connection: Connection, limit: int, but: Sequence[str] = ()) -> set[str]:
-    """Teams, `but` these, with a decision that is due or may be, or with an attempt to go on with."""
-    decisions = await connection.fetch(DECISIONS_DUE, limit, list(but))
-    under_way = await connection.fetch(ATTEMPTS_DUE, limit, list(but))
-    return {row["team_id"] for row in (*decisions, *under_way)}
-
-
-async def oldest_seconds(connection: Connection) -> float:
-    """For how long the oldest attempt has been under way that waits for nobody's confirmation.
-
-    0 where there is none.
-    """
-    seconds: float = await connection.fetchval(OLDEST)
-    return seconds
-
-
 async def wake(connection: Connection, intent_id: str | None, attempt_id: str | None) -> bool:
     """Have the attempt looked at that Stripe has news of; whoever looks asks Stripe for the truth.
 
     False if there is none.
     """
     return await connection.execute(WAKE, intent_id, attempt_id) != "UPDATE 0"
+
+
+async def reopen(connection: Connection, intent_id: str | None) -> bool:
+    """Put the row of an attempt right that somebody has set to ended, though the log has it open.
+
+    `intent_id` is that of its intent, of which Stripe has news. False if the attempt is over.
+    """
+    row = await connection.fetchrow(ENDED, intent_id)
+    if row is None or not _is_open(await read_top_ups(connection, row["team_id"]), row["attempt_id"]):
+        return False
+    state, _ = await lock_top_ups(connection, row["team_id"])
+    await put_right(connection, state)
+    return await wake(connection, intent_id, None)
+
+
+def _is_open(state: TopUps, attempt_id: UUID) -> bool:
+    return state.open is not None and state.open.attempt_id == str(attempt_id)

@@ -98,14 +98,12 @@ class Looking:
         if lost is None:
             return Look.WAIT
         crashpoint("topup:looked")
-        ended = [await self._end(lease, attempt, intent) for intent in lost]
-        if under_way := [
-            intent.id for intent in ended if intent is not None and intent.state not in ("succeeded", "cancelled")
-        ]:
+        ended = [after for intent in lost if (after := await self._end(lease, attempt, intent)) is not None]
+        if under_way := [intent.id for intent in ended if intent.payable]:
             get_log().warning("a payment of this team is under way at Stripe: nothing is charged until it is decided",
                               team_id=lease.team_id, attempt_id=attempt.attempt_id, payment_intent_ids=under_way)  # fmt: skip
             return Look.WAIT
-        paid = [intent for intent in ended if intent is not None and intent.state == "succeeded" and _is_kept(intent)]
+        paid = [intent for intent in ended if intent.state == "succeeded" and not intent.given_back]
         return await self._answer(lease, own, stamps, paid) if paid else Look.CLEAR
 
     async def take(self, lease: Lease, own: Intent) -> Look:
@@ -222,7 +220,7 @@ class Looking:
         return Look.OVER
 
     async def _payment(self, lease: Lease, intent: Intent) -> PaidIntent:
-        """With its disputes and the page on which it was paid; a page that we know is followed first, as its own news would have it."""
+        """With its disputes and its page; a page that we know is followed first, as its own news would have it."""
         disputes = await self.charges.disputes_of(intent.id) if intent.disputed else ()
         if kind_of(intent) != "purchase":
             return PaidIntent(intent, disputes=disputes)
@@ -299,8 +297,3 @@ class Looking:
     async def _append(self, connection: Connection, team_id: str, now: datetime, name: str, fact: AnyFact) -> None:
         state = await attempts.fold_top_ups(connection, team_id)
         await attempts.append_top_up(connection, state, [NewFact(team_id, TOP_UPS, name, now, fact)])
-
-
-def _is_kept(intent: Intent) -> bool:
-    """False where everything was given back: nobody owes anybody anything."""
-    return intent.refunded_cents < intent.amount_cents

@@ -10,6 +10,7 @@ import { credits, inOwnNumbers, money, moneyField, sentence, withCurrency } from
 import { foreseen, note } from "./top-up-meaning.js";
 
 const BEGIN_CAP = "200";
+const COOL_DOWN = 300; // seconds
 const LIKE = "1234.5"; // an amount, to show how one is written
 const TIMES_MAX = 1_000;
 const MINUTES_MAX = 24 * 60;
@@ -228,7 +229,9 @@ function fieldsOf(known) {
     placeholder: moneyField({ amount: known.price.monthly_cap, currency }),
   });
   const times = text(known.max_per_month ?? "", "Most top-ups in a month", { placeholder: "any" });
-  const minutes = text(Math.round((known.cool_down_seconds ?? 300) / 60), "Minutes between two top-ups");
+  const apart = known.cool_down_seconds ?? COOL_DOWN;
+  const apartShown = credits(Math.round(apart / 60)); // who leaves it as it is keeps the seconds, too
+  const minutes = text(apartShown, "Minutes between two top-ups");
   const price = h("strong", { class: "price number" });
   const adding = h("span", {}, "add ", fixed, " credits for ", price);
   const filling = h("span", {}, "fill it up to ", full, " credits");
@@ -271,14 +274,15 @@ function fieldsOf(known) {
     if (added === null) return asking(second, number);
     if (most && monthly === null) return asking(cap, `an amount of money such as ${moneyField(likeMoney(currency))}, or leave it empty`);
     if (often && !isWhole(often, TIMES_MAX)) return asking(times, `a whole number from 1 to ${credits(TIMES_MAX)}, or leave it empty`);
-    if (!isWhole(minutes.value, MINUTES_MAX)) return asking(minutes, `a whole number from 1 to ${credits(MINUTES_MAX)}`);
+    const keepsApart = minutes.value === apartShown;
+    if (!keepsApart && !isWhole(minutes.value, MINUTES_MAX)) return asking(minutes, `a whole number from 1 to ${credits(MINUTES_MAX)}`);
     const body = {
       enabled: true,
       threshold: low,
       ...(how === "add" ? { credits: added } : { restore_to: added }),
       monthly_cap: monthly === null ? null : { amount: monthly, currency },
       max_per_month: often ? Number(typed(often)) : null,
-      cool_down_seconds: 60 * Number(typed(minutes.value)),
+      cool_down_seconds: keepsApart ? apart : 60 * Number(typed(minutes.value)),
     };
     return { body };
   };

@@ -46,7 +46,18 @@ function readBack({ threshold, credits: fixed, restore_to: full, monthly_cap: ca
   const costs = fixed && each ? [" for ", strong(money(each))] : [];
   const often = times ? [`, ${times === 1 ? "once" : `${credits(times)} times`} at most`] : [];
   const most = strong(money(cap ?? { amount: usual, currency }));
-  return ["Saved is: below ", strong(credits(threshold ?? "")), " credits, ", ...adds, ...costs, ", at most ", most, " a\u00a0month", ...often, "."];
+  return [
+    "This saves: below ",
+    strong(credits(threshold ?? "")),
+    " credits, ",
+    ...adds,
+    ...costs,
+    ", at most ",
+    most,
+    " a\u00a0month",
+    ...often,
+    ".",
+  ];
 }
 
 /**

@@ -121,7 +121,7 @@ class KafkaTokens(AbstractTokenProvider):  # type: ignore[misc]
         return self._token_in(response.status_code, body)
 
     def _token_in(self, status: int, body: bytes) -> Token:
-        """The token of an answer, as RFC 6749 has it. Nothing of the answer but its error is repeated: it may be secret."""
+        """The token of an answer, as RFC 6749 has it. Of the answer only its error is repeated: the rest is secret."""
         name = variable("kafka_token_url")
         try:
             answer = json.loads(body)

@@ -77,9 +77,9 @@ async def look(client: AIOKafkaAdminClient, names: Iterable[str] = TOPICS) -> Cl
 
 
 async def _configs(client: AIOKafkaAdminClient, names: Iterable[str]) -> dict[str, dict[str, str]]:
-    asked = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
+    resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
     configs: dict[str, dict[str, str]] = {}
-    for response in await client.describe_configs(asked) if asked else ():
+    for response in await client.describe_configs(resources) if resources else ():
         for code, message, _, name, entries in response.resources:
             if code == UnknownTopicOrPartitionError.errno:
                 continue  # made or deleted a moment ago, and the brokers do not agree yet

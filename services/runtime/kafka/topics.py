@@ -122,7 +122,7 @@ def _of_config(topic: Topic, config: str, right: str) -> tuple[Mend, str]:
 def more_copies(
     topics: Mapping[str, Topic], brokers: Sequence[int], copies: int
 ) -> dict[str, dict[int, tuple[int, ...]]]:
-    """For each partition that has too few copies, its brokers and those that get one: whoever has the fewest comes first.
+    """For each partition that has too few copies, its brokers and those that get one, whoever has the fewest first.
 
     The order of those that are there stays: it says who leads.
     """

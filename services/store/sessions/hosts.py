@@ -44,7 +44,7 @@ NOT_OURS = {
 }
 FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
 # PgBouncer has one SQLSTATE for whatever goes wrong, be it for ever or for a moment.
-FOR_EVER = ("startup parameter", "no such user", "no such database", "authentication failed")
+FOR_EVER = ("startup parameter", "no such user", "no such database", "authentication failed", "pooling mode")
 WRONG = (
     asyncpg.ClientConfigurationError,
     asyncpg.InvalidAuthorizationSpecificationError,  # a wrong password, too
@@ -185,7 +185,7 @@ def name_of(host: Host | None) -> str:
 
 def raise_if_wrong(error: Exception) -> None:
     """Raise WrongSettings for what no patience mends."""
-    if isinstance(error, asyncpg.ProtocolViolationError):
+    if isinstance(error, asyncpg.PostgresConnectionError):
         if not any(sign in str(error) for sign in FOR_EVER):
             return
         what = f"{error}. A pooler says so: see `docs/postgresql.md` for what it must let pass"

@@ -42,6 +42,8 @@ SILENT_SECONDS = 3  # without an answer it does not
 LOOK_SECONDS = 1.0
 CLOSE_SECONDS = 5.0
 QUERIES_MAX = 2**62  # of one session: a new one costs a handshake, in the middle of somebody's request
+PROBES = 3
+BACKEND = "SELECT pg_backend_pid()"
 ABSENT = "the database's server"
 
 # What it says of a session that it could not open anew is a traceback each time; we say it once, in words.
@@ -235,18 +237,19 @@ async def _check_pooler(session: Any, other: Session) -> None:
     Raises:
         WrongSettings: it is not.
     """
-    if session.get_server_pid() == await session.fetchval("SELECT pg_backend_pid()"):
-        return
     try:
-        statement = await session.prepare("SELECT 1")
-        async with other.transaction():  # keeps the session at the server that the statement was prepared in
-            await other.fetchval("SELECT 2")
-            await statement.fetchval(timeout=SILENT_SECONDS)
+        if session.get_server_pid() == await session.fetchval(BACKEND):
+            return
+        for _ in range(PROBES):
+            await session.fetchval(BACKEND)
+            async with other.transaction():  # takes the server's session that was just used, or another one
+                await other.fetchval(BACKEND)
+                await session.fetchval(BACKEND, timeout=SILENT_SECONDS)
     except TimeoutError:
         get_log().warning("a pooler has no second session for this process")
     except FORGOTTEN:
         raise WrongSettings(f"CREDITWELL_DATABASE is wrong: {FORGETFUL}.") from None
-    except asyncpg.ProtocolViolationError as error:
+    except asyncpg.PostgresConnectionError as error:
         raise_if_wrong(error)
         raise
 

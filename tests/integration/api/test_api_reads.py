@@ -270,10 +270,11 @@ async def test_the_download_holds_everything_that_the_filter_shows(api: Api) -> 
     rows = list(csv.DictReader(StringIO(answer.text)))
 
     assert answer.headers["content-type"].startswith("text/csv")
+    assert f'filename="credit-activity-{api.team_id}-' in answer.headers["content-disposition"]
     assert len({row["id"] for row in rows}) == len(rows) == 4_500
     members = {row["member_id"] for row in rows}
     assert members == {f"'{sign}1+1" for sign in FORMULAS}, "a spreadsheet must not run what a member is called"
-    assert rows[0]["credits"] == "-1"
+    assert (rows[0]["credits"], rows[0]["quantity"], rows[0]["rate_card"]) == ("-1", "1", "1")
 
 
 async def test_an_entry_says_which_rate_which_formula_and_which_lots_paid(api: Api) -> None:

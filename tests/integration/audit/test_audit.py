@@ -236,6 +236,21 @@ async def test_an_edited_table_gives_nobody_anything(connection: Connection, sta
     assert missing_is_fine or {difference.team_id for difference in edited} >= {TEAM}, "the edit was named"
 
 
+async def test_a_limit_that_was_put_right_is_no_difference_any_more(connection: Connection) -> None:
+    await told(connection)
+    async with connection.transaction():
+        await set_limit(connection, TEAM, "mem_1", Limit(daily=MICRO), limited_by=None)
+    await connection.execute("UPDATE member_limits SET number = number + 1, daily = 1_000_000_000_000")
+    edited = (await replay(connection, AUDIT)).differences
+
+    for limit in (Limit(daily=MICRO), Limit(daily=2 * MICRO)):  # the same, which is put right, and another
+        async with connection.transaction():
+            await set_limit(connection, TEAM, "mem_1", limit, limited_by=None)
+        left = [one for one in (await replay(connection, AUDIT)).differences if one.team_id == TEAM]
+        assert list(map(str, left)) == []
+    assert ("member_limits", "daily") in {(one.table, one.column) for one in edited if one.team_id == TEAM}
+
+
 @pytest.mark.parametrize("statement", FOUND)
 async def test_what_somebody_did_without_the_triggers_is_found_with_team_and_place(
     connection: Connection, statement: str

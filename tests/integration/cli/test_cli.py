@@ -39,6 +39,11 @@ def run(*arguments: str, **environment: str) -> Result:
     return CliRunner().invoke(app, [*arguments], env={"CREDITWELL_LOG_FORMAT": "json", **given})
 
 
+def unwrapped(shown: str) -> str:
+    """What a table says, its lines as one."""
+    return " ".join(shown.split())
+
+
 def on(database: str, work: Callable[[Connection], Awaitable[object]]) -> None:
     async def connected() -> None:
         connection = await asyncpg.connect(database)
@@ -206,7 +211,7 @@ def test_verify_exits_0_on_an_honest_log_and_1_with_the_place_on_another(company
         (["--from-checkpoint", "7"], "the log has no checkpoint 7"),
     ):
         lacks = run("verify", *options, database=company + READER)
-        assert (lacks.exit_code, lacking in lacks.stdout + lacks.stderr) == (1, True), options
+        assert (lacks.exit_code, lacking in unwrapped(lacks.stdout + lacks.stderr)) == (1, True), options
     proved = run("prove", f"{shard_of('team_1')}:2:0", database=company + READER)
     assert (proved.exit_code, json.loads(proved.stdout)["fact"]["team_id"]) == (0, "team_1")
     proof, other = tmp_path / "proof.json", tmp_path / "other.json"
@@ -231,7 +236,7 @@ def test_verify_exits_0_on_an_honest_log_and_1_with_the_place_on_another(company
     changed = run("verify", "--unsigned", database=company + READER)
     assert changed.exit_code == 1
     assert f"{shard_of('team_1')}:2" in changed.stdout
-    assert "was changed after it was recorded" in changed.stdout
+    assert "was changed after it was recorded" in unwrapped(changed.stdout)
 
 
 def test_replay_exits_0_when_projections_agree_and_1_with_the_place_when_not(company: str) -> None:

@@ -9,7 +9,7 @@ from services.api import idempotency
 from services.credits import refill
 from services.money import inbox
 from services.money.checkout import rows as checkouts
-from services.money.top_ups import attempts
+from services.money.top_ups import due
 from services.publishing import notice_rows
 from services.store.append import TAKE_HEADS, append
 from services.store.connect import Connection
@@ -21,7 +21,7 @@ LOOKS = {
     "refills": refill.DUE,
     "lots that end": refill.ENDED,
     "holds that end": refill.HOLDS_ENDED,
-    "attempts": attempts.ATTEMPTS_DUE,
+    "attempts": due.ATTEMPTS_DUE,
     "what Stripe said": inbox.TAKE,
     "checkouts": checkouts.DUE,
     "notices": notice_rows.DUE,

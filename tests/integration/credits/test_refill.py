@@ -18,7 +18,7 @@ from schemas.facts import (
     PeriodSealed,
     Stored,
 )
-from services.credits.refill import expire_due, expire_holds_due, refill_due, seal_due
+from services.credits.refill import DUE, TEAMS_MAX, expire_due, expire_holds_due, refill_due, seal_due
 from services.read_models.balances import read_balance
 from services.store.append import append
 from services.store.connect import Connection
@@ -281,3 +281,19 @@ async def projected(connection: Connection, team: str) -> bool:
 async def told_low(connection: Connection, team: str) -> bool:
     """The log says that the balance ran low."""
     return any(isinstance(stored.fact(), BalanceRanLow) for stored in await facts_of(connection, team))
+
+
+async def test_rows_of_teams_that_the_log_does_not_know_keep_no_team_from_its_refill(connection: Connection) -> None:
+    team = await new_team(connection, ago=timedelta(days=1))
+    await connection.execute(
+        "INSERT INTO teams (shard, team_id, plan, plan_assigned_id, anchor, zone, allowance_credits, cycle, cycle_ends_at) "
+        "SELECT n % 64, 'nobody_' || n, 'pro', 'plan', now(), 'UTC', 1, 0, '2020-01-01' FROM generate_series(1, $1) AS n",
+        TEAMS_MAX + 1,
+    )
+
+    for _ in range(2):
+        await refill_due(connection)
+
+    assert await kinds(connection, team) == ["CreditsRefilled"]
+    assert await connection.fetchval("SELECT count(*) FROM facts") == 2
+    assert await connection.fetch(DUE, TEAMS_MAX, []) == []

@@ -9,11 +9,12 @@ import pytest
 from deploy.local.stack import Stack
 from schemas.credits import MICRO
 from schemas.facts import CreditsPurchased, CreditsToppedUp, TopUpFailed
+from services.audit.replay import ReplayScope, replay
 from services.money.checkout import rows as checkouts
 from services.money.checkout.rows import CheckoutRow
 from services.money.inbox import InboxEvent, InboxWorker, keep_news, look_at, take_news, work_on
 from services.money.reconcile.compare import reconcile
-from services.money.top_ups.attempts import read_top_ups
+from services.money.top_ups.attempts import read_top_ups, reopen
 from services.publishing.webhooks import DELAYS
 from services.runtime.errors import Unavailable
 from services.store.connect import Connection
@@ -180,3 +181,27 @@ async def test_a_refused_charge_is_asked_for_again_after_an_hour_at_the_earliest
             await life.worker.look_at(team)
 
         assert len(await of_type(life.connection, team, TopUpFailed)) == 1
+
+
+@pytest.mark.parametrize("heard", ["a fact", "news of Stripe's"])
+async def test_an_attempt_whose_row_somebody_has_set_to_ended_goes_on_with_the_next_that_is_heard(
+    heard: str, database: str, desk: Desk
+) -> None:
+    async with a_team_that_is_low(database, desk) as (life, team):
+        await life.dies_at(team, "topup:recorded")
+        await life.connection.execute("UPDATE top_up_attempts SET ended_at = clock_timestamp()")
+        (difference,) = (await replay(life.connection, ReplayScope(team))).differences
+        assert (difference.table, difference.column) == ("top_up_attempts", "open")
+
+        if heard == "a fact":
+            await life.worker.look_at(team)
+        else:
+            intent_id = (await desk.books())["payment_intents"][0]["id"]
+            async with life.worker.pool.acquire() as connection, connection.transaction():
+                assert await reopen(connection, intent_id)
+        await leases_over(life.connection)
+        await life.worker.look_at(team)
+
+        assert await has(life.connection, team, CreditsToppedUp)
+        async with life.worker.pool.acquire() as connection, connection.transaction():
+            assert not await reopen(connection, (await desk.books())["payment_intents"][0]["id"])

@@ -17,6 +17,9 @@ from schemas.credits import MICRO
 from schemas.facts import BalanceRanLow, CreditsGranted, CreditsToppedUp
 from services.cli import app
 from services.credits.refill import refill_due, seal_due
+from services.money.inbox import work_on_inbox
+from services.money.top_ups.due import teams_due
+from services.money.topup import sweep
 from services.read_models import projector
 from services.read_models.low_balance import judge
 from services.runtime.health import STUCK_SECONDS, Health
@@ -271,6 +274,52 @@ async def test_a_team_whose_top_ups_can_not_be_read_is_halted_and_the_others_are
     await until_halted(connection, ("top-ups", bad))
     topped_up = "SELECT count(*) FROM facts WHERE team_id = $1 AND type = 'credits.topped_up.v1'"
     assert await connection.fetchval(topped_up, bad) == 0
+
+
+async def test_a_team_whose_top_ups_are_halted_is_named_no_more_once_nothing_is_due(
+    database: str, connection: Connection, desk: Desk
+) -> None:
+    team = await stand_in.new_team(connection, desk)
+    bodies = "SELECT body FROM facts WHERE team_id = $1 AND type = 'top_up.configured.v1'"
+    right = await connection.fetchval(bodies, team)
+    await connection.execute("ALTER TABLE facts DISABLE TRIGGER ALL")
+    spoil = "UPDATE facts SET body = $2 WHERE team_id = $1 AND type = 'top_up.configured.v1'"
+    await connection.execute(spoil, team, b"no JSON")
+
+    async with projecting(database), await connect_pool(as_role(database, "worker"), process="test", size=4) as pool:
+        worker, stop = a_worker(pool, desk), asyncio.Event()
+        await worker.look_at_guarded(team)
+        await until_halted(connection, ("top-ups", team))
+        await connection.execute(spoil, team, right)
+        assert team not in await teams_due(connection, 500)
+        a_minute_later(worker.health)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(sweep(worker, stop))
+            tasks.create_task(worker.work())
+            await until_halted(connection)
+            stop.set()
+            worker.finish(1)
+    assert worker.health.halted == {}
+
+
+async def test_news_of_stripes_that_is_halted_is_named_no_more_once_somebody_else_is_done_with_it(
+    database: str, connection: Connection, desk: Desk
+) -> None:
+    await connection.execute(
+        "INSERT INTO stripe_inbox (event_id, type, object_kind, object_id, created_at, look_at, done_at) VALUES "
+        "('evt_done', 'x', 'x', 'x', now(), 'infinity', now()), ('evt_open', 'x', 'x', 'x', now(), 'infinity', NULL)"
+    )
+    before = Halts("inbox", Health("topup"))
+    for name in ("evt_done", "evt_open", f"page {uuid4()}"):
+        await before.halt(connection, name, ValueError("no such thing"))
+    stop, health = asyncio.Event(), Health("topup")
+
+    async with await connect_pool(as_role(database, "worker"), process="test", size=2) as pool:
+        working = asyncio.create_task(work_on_inbox(pool, desk.charges, stop, health))
+        await until_halted(connection, ("inbox", "evt_open"))
+        stop.set()
+        await working
+    assert [name for _, name in health.halted] == ["evt_open"]
 
 
 async def test_an_operator_reads_who_is_halted_and_why(connection: Connection, database: str) -> None:

@@ -4,38 +4,23 @@ from hashlib import sha256
 
 import pytest
 from aiokafka import AIOKafkaProducer
-from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from tests.integration.usage.test_bad_input import peak_memory_mb
 from tests.support.fleet import Fleet
+from tests.support.packed import CODECS, bomb, send_batch
 from tests.support.usage import used
 from tests.support.world import ServiceWorld
 
-MB = 2**20
-RECORDS = 200
+RECORDS = 200  # of a megabyte each
 MANY = 20
-CODECS = {"gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
 HEADER_BYTES = 61
 
 
-def bomb(codec: int) -> bytes:
-    """A batch of 200 records of a megabyte of zeros each, as Kafka is sent it."""
-    batch = DefaultRecordBatchBuilder(2, codec, 0, -1, -1, -1, 2**31 - 1)
-    for offset in range(RECORDS):
-        batch.append(offset, timestamp=0, key=b"team_1", value=bytes(MB), headers=[])
-    return bytes(batch.build())
-
-
-async def send_batch(world: ServiceWorld, producer: AIOKafkaProducer, batch: bytes, *, partition: int) -> int:
-    """Send these bytes; the offset of the first record."""
-    builder = producer.create_batch()
-    builder.append(timestamp=None, key=b"x", value=b"x")
-    builder.close()
-    builder._build()
-    builder._buffer = batch
-    done = await (await producer.send_batch(builder, "usage", partition=partition))
-    world.ends[partition] = done.offset + RECORDS
-    return int(done.offset)
+async def send(world: ServiceWorld, producer: AIOKafkaProducer, batch: bytes, *, partition: int) -> int:
+    """Send these bytes, whose last record the recorder has to pass; the offset of the first."""
+    base = await send_batch(producer, batch, partition=partition)
+    world.ends[partition] = base + RECORDS
+    return base
 
 
 @pytest.mark.parametrize("name", CODECS)
@@ -43,12 +28,12 @@ async def test_a_batch_of_two_hundred_megabytes_in_some_kilobytes_is_refused_as_
     world: ServiceWorld, name: str
 ) -> None:
     await world.team("team_1")
-    batch = bomb(CODECS[name])
+    batch = bomb(CODECS[name], megabytes=RECORDS)
 
     async with world.recorder():
         ((partition, _),) = await world.send(used("team_1", "before"))
         async with AIOKafkaProducer(bootstrap_servers=world.stack.kafka) as producer:
-            base = await send_batch(world, producer, batch, partition=partition)
+            base = await send(world, producer, batch, partition=partition)
         await world.recorded()
     async with world.recorder():  # another begins behind it, and knows the topic again
         await world.send(used("team_1", "after"))
@@ -64,7 +49,7 @@ async def test_many_such_batches_cost_no_recorder_its_memory_or_its_place_in_the
     world: ServiceWorld, fleet: Fleet
 ) -> None:
     await world.team("team_1")
-    batches = [bomb(CODECS[name]) for name in ("gzip", "zstd", "lz4")]
+    batches = [bomb(CODECS[name], megabytes=RECORDS) for name in ("gzip", "zstd", "lz4")]
     partitions = sorted(await world.cursors())
     fleet.start("recorder")
     await fleet.ready("recorder")
@@ -75,7 +60,7 @@ async def test_many_such_batches_cost_no_recorder_its_memory_or_its_place_in_the
 
     async with AIOKafkaProducer(bootstrap_servers=world.stack.kafka) as producer:
         for n in range(MANY):
-            await send_batch(world, producer, batches[n % 3], partition=partitions[n % len(partitions)])
+            await send(world, producer, batches[n % 3], partition=partitions[n % len(partitions)])
     await world.send(*[used("team_1", f"after-{n}") for n in range(5)])
     await world.recorded()
 

@@ -28,6 +28,22 @@ def test_a_cast_before_code_and_a_rule_of_a_style_stay() -> None:
     assert without_comments(script) == b"/** @type {Element} */ (found)?.focus();\n  /* wide */\n\nrun(); /** end */\n"
 
 
-def test_declarations_of_types_are_not_sent() -> None:
-    assert not any(name.endswith(".ts") for name in FILES)
-    assert (PAGE / "api.d.ts").exists()
+def test_of_the_types_those_for_host_products_are_sent() -> None:
+    assert {name for name in FILES if name.endswith(".ts")} == {"api.d.ts", "host.d.ts"}
+    assert (PAGE / "page.d.ts").exists()
+
+
+def test_every_event_and_element_that_a_host_product_is_told_of_is_documented_and_typed() -> None:
+    types, docs = (PAGE / "host.d.ts").read_text("utf-8"), (PAGE.parents[1] / "docs" / "page.md").read_text("utf-8")
+    told = re.search(r"const TOLD = \[(.*?)\]", (PAGE / "element.js").read_text("utf-8"))
+    assert told is not None
+    events = [f"creditwell-{name}" for name in re.findall(r'"(\w+)"', told[1])]
+    elements = re.findall(
+        r'customElements\.define\("([a-z-]+)"', "".join(FILES[name].body.decode() for name in SCRIPTS)
+    )
+
+    assert len(events) == 4
+    assert len(elements) == 7
+    for name in (*events, *elements):
+        assert f'"{name}"' in types, name
+        assert name in docs, name

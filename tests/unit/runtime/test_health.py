@@ -5,7 +5,8 @@ import asyncio
 from aiokafka import TopicPartition
 from prometheus_client import generate_latest
 
-from services.runtime.health import STUCK_SECONDS, Health, health_app
+from services.runtime.health import STUCK_SECONDS, Health
+from services.runtime.health_pages import health_app
 from services.runtime.settings import Settings
 from services.usage.partitions import Owned, Partitions
 

@@ -12,10 +12,13 @@ import pytest
 from pydantic import SecretStr
 
 from services.api.serving import serve
-from services.runtime.health import STUCK_SECONDS, Health, health_app
+from services.runtime.health import STUCK_SECONDS, Health
+from services.runtime.health_pages import health_app
 from services.runtime.logs import configure_logs, get_log
+from services.runtime.processes import PROCESSES
 from services.runtime.settings import Settings, WrongSettings, advice
 from services.runtime.settings_loading import OTHERS, load_settings, unknown_variables
+from services.runtime.supervisor import supervise
 
 CANARY = "canary-4f1c9e"
 SECRETS = {
@@ -132,6 +135,34 @@ async def test_an_api_in_production_names_all_that_is_missing_at_once() -> None:
     said = str(missing.value)
     for name in ("DATABASE", "KAFKA", "PUBLIC_URL", "JWKS", "JWT_ISSUER", "JWT_AUDIENCE"):
         assert f"CREDITWELL_{name} is not set." in said
+
+
+@pytest.mark.parametrize(
+    ("process", "missing"),
+    [
+        ("recorder", ["KAFKA"]),
+        ("relay", ["KAFKA", "NOTICE_SECRET"]),
+        ("topup", ["KAFKA", "STRIPE_KEY"]),
+        ("signer", ["SIGNING_KEY"]),
+    ],
+)
+async def test_every_process_names_all_that_is_missing_at_once(process: str, missing: list[str]) -> None:
+    settings = load_settings(notice_url="https://app.example.com/hook")
+    with pytest.raises(WrongSettings) as wrong:
+        await PROCESSES[process].main()(settings, asyncio.Event(), Health(process))
+
+    assert [one.partition(" ")[0] for one in wrong.value.sentences] == [
+        f"CREDITWELL_{name}" for name in ("DATABASE", *missing)
+    ]
+
+
+async def test_all_processes_together_name_what_any_of_them_misses() -> None:
+    with pytest.raises(WrongSettings) as wrong:
+        await supervise(tuple(PROCESSES), load_settings(), asyncio.Event(), Health("all"))
+
+    variables = {one.partition(" ")[0] for one in wrong.value.sentences}
+    assert variables > {"CREDITWELL_KAFKA", "CREDITWELL_STRIPE_KEY", "CREDITWELL_SIGNING_KEY", "CREDITWELL_JWKS"}
+    assert len(variables) == len(wrong.value.sentences)
 
 
 def test_an_empty_variable_is_an_unset_one(monkeypatch: pytest.MonkeyPatch) -> None:

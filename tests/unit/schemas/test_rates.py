@@ -13,6 +13,7 @@ from schemas.catalog import load_catalog
 from schemas.credits import ENTRY_MAX, MICRO, credits_for
 from schemas.pricing import DETAIL_MAX, MEMO_MAX, CompiledCard, NotPriced, RateCards
 from schemas.rates import RateCard, RateCardInvalid, Requires, parse_rate_card
+from schemas.usage import canonical_quantity
 
 NEW_YEAR = datetime(2026, 1, 1, tzinfo=UTC)
 QUANTITIES = st.decimals(Decimal("0.000000001"), Decimal("999999999999.999999999"), places=9)
@@ -100,6 +101,14 @@ def test_a_price_is_rate_times_quantity_rounded_half_up_once(quantity: Decimal, 
             card.price("ai_image.generate", quantity, None)
     else:
         assert card.price("ai_image.generate", quantity, None) == expected
+
+
+@given(QUANTITIES, st.decimals(0, Decimal("999.999999999"), places=9))
+def test_a_quantity_as_usage_has_it_costs_what_the_decimals_say(quantity: Decimal, rate: Decimal) -> None:
+    card = compiled(feature(rates=[{"credits": f"{rate:f}"}]))
+    written = canonical_quantity(f"{quantity:f}")
+    if credits_for(rate, quantity) <= ENTRY_MAX:
+        assert card.price_as_written("ai_image.generate", written, None) == credits_for(rate, quantity)
 
 
 def test_half_a_micro_credit_is_rounded_up() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from schemas import usage
 from schemas.cloudevents import BadUsage
 from schemas.usage import digest_of_report, parse_usage
 from tests.support.decoders import check_decoders
@@ -143,3 +144,22 @@ def test_more_than_six_places_of_a_second_are_the_same_microsecond_in_both_modes
 
 def test_whatever_both_decoders_take_means_the_same() -> None:
     check_decoders(500)
+
+
+def test_what_was_right_in_one_place_is_not_taken_for_right_in_another() -> None:
+    for _ in range(2):  # the first time it is looked at, the second time it may be remembered
+        assert parsed(EVENT_BYTES) == RIGHT
+        assert refused(EVENT | {"subject": EVENT["source"]})[0] == "wrong_shape"
+        parsed(json.dumps(reported("team_1", "a", tier="low res")).encode())
+        assert refused(EVENT | {"subject": "low res"})[0] == "wrong_shape"
+        assert refused(EVENT | {"source": "low res"})[0] == "wrong_shape"
+
+
+def test_what_strangers_send_does_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(usage, "_REMEMBERED_MAX", 10)
+    for texts in (usage._names, usage._ids, usage._sources):
+        texts.clear()
+    for number in range(30):
+        parsed(json.dumps(reported(f"team_{number}", "a", tier=f"t{number}", source=f"/features/{number}")).encode())
+
+    assert max(map(len, (usage._names, usage._ids, usage._sources))) <= 10
