@@ -64,10 +64,10 @@ def verify(
     unsigned: Unsigned = False,
     as_json: AsJson = False,
 ) -> None:
-    """Check every fact, proof and signed checkpoint of the log, and the fence around it: constraints, triggers, grants.
+    """Check each fact, proof and signed checkpoint of the log, and its fence: constraints, triggers, grants.
 
-    Exit code 1 names the first bad place, and each object that is not what the migrations made. With files: check these proofs and nothing
-    else.
+    Exit code 1 names the first bad place, and each object that is not what the migrations made. With files: check these
+    proofs and nothing else.
     """
     from services.audit.verdict import Verified, what_is_missing
     from services.audit.verify import size_of_log
