@@ -50,7 +50,8 @@ ROWS_OF_TEAMS = """
 """
 BALANCE = """
     SELECT team_id, position, as_of, included, additional, debt, next_end, plan, zone, allowance, cycle_ends_at, sealed_until,
-           notice_threshold, top_up_enabled, top_up_threshold, low, "out", alarm, holds
+           notice_threshold, top_up_enabled, top_up_threshold, low, "out", alarm, holds,
+           debt_payers
     FROM balance WHERE shard = $1 AND ($2::text IS NULL OR team_id = $2)
 """
 LOTS = """
@@ -62,7 +63,7 @@ USAGE = """
     FROM usage WHERE shard = $1 AND ($2::text IS NULL OR team_id = $2)
 """
 SNAPSHOTS = """
-    SELECT team_id, position, recorded_at, true_from, after, late_before, late_positions, late_times, state::text
+    SELECT team_id, position, recorded_at, true_from, after, late_before, late_positions, late_times, state::text, fold
     FROM balance_snapshots WHERE shard = $1 AND ($2::text IS NULL OR team_id = $2)
 """
 
@@ -274,8 +275,7 @@ async def _paid(connection: Connection, fold: _Shard, stored: Stored, fact: Usag
     payments = fold.paid.get((stored.team_id, fact.usage_position))
     if payments is not None:
         return payments
-    paid, _ = await paid_for(connection, stored.shard, stored.team_id, fact.usage_position)
-    return paid
+    return await paid_for(connection, stored.shard, stored.team_id, fact.usage_position)
 
 
 def _in_window(
@@ -396,6 +396,6 @@ def _compare_row(
 
 
 def _comparable(column: str, value: object) -> object:
-    if column in {"holds", "state"} and isinstance(value, str):
+    if column in {"holds", "debt_payers", "state"} and isinstance(value, str):
         return json.loads(value)  # jsonb writes it in a way of its own
     return value

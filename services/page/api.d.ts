@@ -185,18 +185,6 @@ declare namespace Api {
     hard: boolean;
   }
 
-  /** A member's limit and what counts against it. That is what was used today and this month, and what open holds set aside. */
-  interface MemberSpending {
-    position: string;
-    member_id: string;
-    daily: string | null;
-    monthly: string | null;
-    hard: boolean;
-    used_today: string;
-    used_this_month: string;
-    held: string;
-  }
-
   /** Minor units with their currency. */
   interface Money {
     amount: number;
@@ -213,7 +201,7 @@ declare namespace Api {
     prices: Record<string, number>;
   }
 
-  /** A lot that paid, and how much of it. Without a lot, it is what the balance went past zero by. */
+  /** A lot that paid, and how much of it. Without a lot, it is what the balance went past zero by. Of credits that came, it is what of them paid what was below zero. Of credits that were given back, it is to whom they went. */
   interface PaidBy {
     lot: string | null;
     kind: LotKind | "overdraft";
@@ -479,7 +467,6 @@ declare namespace Api {
     "v1/rate-cards": RateCardDate[];
     "v1/packs": Pack[];
     [path: `/holds/${string}`]: Hold;
-    [path: `/members/${string}/limit`]: MemberSpending;
     "/top-up": TopUp;
     [path: `/purchases/${string}`]: Purchase;
     "/payment-method": PaymentMethod;
