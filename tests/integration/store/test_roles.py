@@ -21,7 +21,15 @@ from tests.support.production import a_production
 NOW = datetime(2026, 11, 23, 10, tzinfo=UTC)
 GOLDEN = Path(__file__).with_name("privileges.txt")
 GOLDEN_SETTINGS = Path(__file__).with_name("role_settings.txt")
-ROLES = ("owner", "recorder", "projector", "worker", "api", "reader", "signer")  # which see the tables; the analyst sees none
+ROLES = (
+    "owner",
+    "recorder",
+    "projector",
+    "worker",
+    "api",
+    "reader",
+    "signer",
+)  # which see the tables; the analyst sees none
 APPENDING = ("recorder", "projector", "worker", "api")
 APPEND_ONLY = {
     "facts": "shard", "blocks": "shard", "signed_checkpoints": "number", "signed_shards": "shard", "refused": "size",
@@ -258,7 +266,11 @@ async def test_the_signer_sees_the_chain_and_not_what_is_in_it(two_teams: str) -
 async def test_an_analyst_sees_the_schema_analytics_and_nothing_else(two_teams: str) -> None:
     async with connected(two_teams, "analyst") as analyst:
         assert await analyst.fetch(SEEN_ELSEWHERE) == []
-        for statement in ("SELECT * FROM public.facts", "SELECT * FROM public.balance", "SELECT public.lock_team(0, '')"):
+        for statement in (
+            "SELECT * FROM public.facts",
+            "SELECT * FROM public.balance",
+            "SELECT public.lock_team(0, '')",
+        ):
             with pytest.raises(asyncpg.InsufficientPrivilegeError, match="schema public"):
                 await analyst.fetch(statement)
         with pytest.raises(asyncpg.InsufficientPrivilegeError, match="schema analytics"):
