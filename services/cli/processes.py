@@ -53,10 +53,10 @@ def migrate(*, as_json: AsJson = False) -> None:
     async def bring_up_to_date(connection: Connection) -> dict[str, object]:
         applied = await apply_missing(connection)
         projections = await ensure_projections(connection)
-        await renew_analytics(connection)
         async with connection.transaction():
             seeded = await seed_catalog(connection, catalog)
         await check_shape(connection)
+        await renew_analytics(connection)
         return {"applied": applied, "projections": projections, "seeded_rate_card": seeded}
 
     done = with_database(bring_up_to_date)

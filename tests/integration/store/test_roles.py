@@ -300,6 +300,7 @@ async def test_in_production_nobody_needs_to_be_a_superuser_once_the_roles_are_t
                 await reader.execute("CREATE TABLE mine (x integer)")
             lines = [line for (line,) in await reader.fetch(SETTINGS_OF_ROLES)]
         async with connected(login("analyst")) as analyst:
+            assert await analyst.fetchval("SELECT count(*) FROM usage") == 100
             await analyst.execute("SET default_transaction_read_only = off")
             with pytest.raises(asyncpg.InsufficientPrivilegeError, match="temporary tables"):
                 await analyst.execute("CREATE TEMP TABLE mine (x integer)")
