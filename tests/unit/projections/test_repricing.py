@@ -52,8 +52,8 @@ def test_what_was_used_before_keeps_its_price_and_what_has_none_is_named() -> No
     log = Past(Random(1815)).tell(600)
     later = log[-1].recorded_at + timedelta(days=365)
 
-    assert not repriced(log, card("2"), since=later).recorded
-    assert repriced(log, card("2"), since=later).change == 0
+    before = repriced(log, card("2"), since=later)
+    assert (before.change, before.balance_simulated) == (0, before.balance_recorded)
     other = repriced(log, card("1", feature="ai_text.write"))
     assert other.simulated == other.recorded
     assert [IMAGE in detail for detail in other.unpriced] == [True]
