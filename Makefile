@@ -58,8 +58,10 @@ docs: $(READY) ## write anew what is generated from the code: JSON Schemas, Asyn
 	@$(BIN)/python -m services.api.openapi.typescript
 	@$(BIN)/python -m deploy.docs.generate
 
-wheel: $(READY) ## build creditwell-emitter, for the teams that emit usage, into dist/
-	@"$$(deploy/local/uv.sh $(CURDIR)/$(BIN)/python)" build --quiet --wheel --python $(BIN)/python --no-build-isolation --out-dir dist deploy/emitter
+wheel: $(READY) ## build into dist/ creditwell-emitter, for teams that emit usage, and creditwell-verify, for auditors
+	@for folder in emitter verifier; do \
+		"$$(deploy/local/uv.sh $(CURDIR)/$(BIN)/python)" build --quiet --wheel --python $(BIN)/python --no-build-isolation --out-dir dist deploy/$$folder || exit 1; \
+	done
 	@ls dist/*.whl
 
 clean: ## stop everything that runs from this checkout and remove its state

@@ -6,6 +6,7 @@
     faults        everything, while it is killed, frozen and cut off: `make faults`
     bench         everything, as fast as it goes: `make bench`
     support       what several kinds share
+    vectors       logs and proofs for verifiers, with what each must find
     conftest      the stack that all tests of a run share, and how examples are drawn
 
 `clocks/` runs the tests that speak of the calendar on other days: `make dates`.

@@ -9,6 +9,8 @@ notes         its vector, its tree, and what is checked of them
 anchors       copies of the notes outside the database
 verify        the whole log against its proofs and the notes
 verdict       what was found, and how much it rests on
+entry_proof   the proof of one fact, checked without the log: pure
+prove         and made
 fence         what keeps the log, against what the migrations made
 walk          one shard, from its beginning: pure
 replay        the log folded anew, against the live projections

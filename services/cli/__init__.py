@@ -10,6 +10,7 @@ by the command that needs them, so that `--help` is quick and a process loads on
 
     processes   what runs or prepares something
     log         verify, replay, rebuild
+    proofs      single entries, proved
     teams       one team: its balance, its activity
     plans       what the catalog gives for them
     refused     usage that was not accepted
@@ -26,7 +27,7 @@ from typing import Annotated
 
 import typer
 
-from services.cli import halted, log, notices, plans, processes, reconcile, refused, teams, topics
+from services.cli import halted, log, notices, plans, processes, proofs, reconcile, refused, teams, topics
 from services.runtime.settings import WrongSettings
 from services.runtime.settings_loading import exit_used_wrongly, say_used_wrongly, unknown_variables
 
@@ -67,6 +68,7 @@ app.command("signing-key")(processes.signing_key)
 app.command()(teams.balance)
 app.command()(teams.activity)
 app.command()(log.verify)
+app.command()(proofs.prove)
 app.command()(log.replay)
 app.command()(log.rebuild)
 app.command()(reconcile.reconcile)

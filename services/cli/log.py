@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from schemas.credits import format_credits
+from services.cli.proofs import verify_files
 from services.cli.showing import (
     FOUND_WRONG,
     AsJson,
@@ -33,31 +34,40 @@ if TYPE_CHECKING:
 SHOWN_MAX = 20
 
 
+Files = Annotated[
+    list[Path] | None,
+    typer.Argument(metavar="[FILE]...", help="Proofs of entries, to be checked without the database."),
+]
+Anchors = Annotated[Path | None, typer.Option(help="The folder of anchors; CREDITWELL_ANCHORS if not given.")]
+PublicKeys = Annotated[list[str] | None, typer.Option(help="Who may have signed; CREDITWELL_PUBLIC_KEY if not given.")]
+MaxUnsigned = Annotated[
+    str | None,
+    typer.Option(
+        help="How old the newest checkpoint and anchor may be: 90s, 10m, 2h; twice the anchors' interval if not given."
+    ),
+]
+FromCheckpoint = Annotated[
+    int | None, typer.Option(min=1, help="Only what is newer than this checkpoint, which you have verified before.")
+]
+Unsigned = Annotated[
+    bool, typer.Option("--unsigned", help="Look at the log alone: no key, no checkpoint and no age is asked for.")
+]
+
+
 def verify(
+    files: Files = None,
     *,
-    anchors: Annotated[
-        Path | None, typer.Option(help="The folder of anchors; CREDITWELL_ANCHORS if not given.")
-    ] = None,
-    public_key: Annotated[
-        list[str] | None, typer.Option(help="Who may have signed; CREDITWELL_PUBLIC_KEY if not given.")
-    ] = None,
-    max_unsigned: Annotated[
-        str | None,
-        typer.Option(
-            help="How old the newest checkpoint and anchor may be: 90s, 10m, 2h; twice the anchors' interval if not given."
-        ),
-    ] = None,
-    from_checkpoint: Annotated[
-        int | None, typer.Option(min=1, help="Only what is newer than this checkpoint, which you have verified before.")
-    ] = None,
-    unsigned: Annotated[
-        bool, typer.Option("--unsigned", help="Look at the log alone: no key, no checkpoint and no age is asked for.")
-    ] = False,
+    anchors: Anchors = None,
+    public_key: PublicKeys = None,
+    max_unsigned: MaxUnsigned = None,
+    from_checkpoint: FromCheckpoint = None,
+    unsigned: Unsigned = False,
     as_json: AsJson = False,
 ) -> None:
     """Check every fact, proof and signed checkpoint of the log, and the fence around it: constraints, triggers, grants.
 
-    Exit code 1 names the first bad place, and each object that is not what the migrations made.
+    Exit code 1 names the first bad place, and each object that is not what the migrations made. With files: check these proofs and nothing
+    else.
     """
     from services.audit.verdict import Verified, what_is_missing
     from services.audit.verify import size_of_log
@@ -68,6 +78,8 @@ def verify(
     if folder is not None and not folder.is_dir():
         exit_used_wrongly(f"--anchors: {folder} is not a folder.")
     keys = _public_keys(settings, public_key or [])
+    if files:
+        verify_files(files, keys, unsigned=unsigned, as_json=as_json)
     chosen = parse_duration(max_unsigned, "--max-unsigned")
     age = timedelta(seconds=2 * settings.anchor_every_seconds) if chosen is None else chosen
     began = monotonic()

@@ -185,18 +185,6 @@ declare namespace Api {
     hard: boolean;
   }
 
-  /** A member's limit and what counts against it. That is what was used today and this month, and what open holds set aside. */
-  interface MemberSpending {
-    position: string;
-    member_id: string;
-    daily: string | null;
-    monthly: string | null;
-    hard: boolean;
-    used_today: string;
-    used_this_month: string;
-    held: string;
-  }
-
   /** Minor units with their currency. */
   interface Money {
     amount: number;
@@ -479,7 +467,6 @@ declare namespace Api {
     "v1/rate-cards": RateCardDate[];
     "v1/packs": Pack[];
     [path: `/holds/${string}`]: Hold;
-    [path: `/members/${string}/limit`]: MemberSpending;
     "/top-up": TopUp;
     [path: `/purchases/${string}`]: Purchase;
     "/payment-method": PaymentMethod;

@@ -59,6 +59,54 @@ ENTRY: Example = {
     }],
     "charge": None, "reason": ITEM["detail"],
 }  # fmt: skip
+PROOF: Example = {
+    "format": "creditwell proof 1",
+    "fact": {
+        "shard": 31,
+        "position": 10,
+        "recorded_at": "2026-11-23T10:15:40.123456Z",
+        "occurred_at": "2026-11-23T00:15:30.123456Z",
+        "team_id": "team_42",
+        "source": "/features/video",
+        "id": "use-10-ß",
+        "type": "usage.recorded.v1",
+        "body": '{"feature":"ai_video.generate","quantity":"10","credits":1000000,"rate_card":1}',
+    },
+    "block": {
+        "first": 6,
+        "last": 12,
+        "before": "c6n3TItzrHNqzNzGKC5Sk3i9C/LuXoNXVqV+X7yV4Tk=",
+        "path": (
+            "VleKJhMirQP4Tlf9dD9Q88BqaVgOvT8lkELosHyfZphjTXT3izYS0pMOpJtCyO9ajnsTf6fCSLwXy/M1OwwQlVGBDYyQuQwW0IZt"
+            "zIGXW5iXc9O5jTrwGtMqTpyJU3DP"
+        ),
+    },
+    "shard": {
+        "last": 12,
+        "head": "uNJkD6OPAr7fcZuA45wdkLjVFJr/pZA+/BPm5Wu3HtY=",
+        "index": 1,
+        "size": 2,
+        "blocks": "qDd1cxoPG1Si966o00zrcpbs1qCOUQy8qWRpexkLAcY=",
+        "path": (
+            "E0gG+ZBSvaWejr68a1R9XmoLfvLRGrYuYLiZATvzkKs9F3fw8ZumJuLZZBXINMPDgZGv24HH+Lhih3ux1eckwKn/JVDCzPJVGPNp"
+            "rLkRtmkly/qocHRlVnT6YBCJZ5Tr/EG11LBnUtJMrO2iQrpkgt89GLcwbSk7d8YtAopC3PMMMm9MqakjJ0v7Yjl7l23SK9LH/91r"
+            "0MMMWHz3RmCR7z06lSoKZ7vE8Cjl4PSN7Rfgg5bCfBsRo4/6z5cU1PTF"
+        ),
+    },
+    "note": {
+        "number": 2,
+        "time": "2026-11-23T10:16:30.123456Z",
+        "unpublished": False,
+        "path": "FvLpdcuWPisYckZ17UTxHxQHNrZdXwq/k9IaIHsugeI=",
+        "text": (
+            "creditwell/7f9c\n"
+            "2\n"
+            "D94PERk1AHzRJig+JKgvG3GSJqptSdZXR1G1Yjf+Nfc=\n"
+            "\n"
+            "— creditwell/7f9c 2EXqY6kYnVTrT6W1/DoNvCNt3iUN1yy8K6iMjMulKzMikhtBbLk8nggX9pIQ8XwHRRkJRbPCwYttVwhPcWkgbeNHqwQ=\n"
+        ),
+    },
+}
 USED: Example = {
     "by": "feature", "days": 30, "since": "2026-10-25", "position": POSITION,
     "items": [{

@@ -165,6 +165,62 @@ class ChargeAnswer(BaseModel):
     receipt_url: str | None = None
 
 
+class ProvedFact(BaseModel):
+    """The fact, column by column: its leaf is made of exactly these."""
+
+    shard: int
+    position: int
+    recorded_at: Instant
+    occurred_at: Instant
+    team_id: str
+    source: str
+    id: str
+    type: str
+    body: str = Field(description="The JSON text as it is stored, to the byte.")
+
+
+class ProvedBlock(BaseModel):
+    """The block of the fact, and the path of its leaf to the block's root."""
+
+    first: int
+    last: int
+    before: str = Field(description="Hash of the block before, in base64.")
+    path: str = Field(description="Hashes one after another, in base64.")
+
+
+class ProvedShard(BaseModel):
+    """The line of the shard in the note: the block is `index` of `size` since the note before."""
+
+    last: int
+    head: str
+    index: int
+    size: int
+    blocks: str = Field(description="Path of the block to the root over these.")
+    path: str = Field(description="Path of the line to the root over all shards.")
+
+
+class ProvedNote(BaseModel):
+    """The leaf of the note that first covers the fact, its path, and the signed note to which that leads."""
+
+    number: int
+    time: Instant
+    unpublished: bool
+    path: str
+    text: str
+
+
+class EntryProof(BaseModel):
+    """Everything that proves one fact: docs/log-format.md says how it is checked."""
+
+    model_config = like(examples.PROOF)
+
+    format: Literal["creditwell proof 1"]
+    fact: ProvedFact
+    block: ProvedBlock
+    shard: ProvedShard
+    note: ProvedNote
+
+
 class EntryAnswer(ActivityItem):
     """An entry with everything that it follows from."""
 

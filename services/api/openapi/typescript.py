@@ -59,6 +59,8 @@ def types_of(document: Json) -> str:
     """The document as a file of declarations."""
     got, commands = [], []
     for method, path, asks, body, answer in _operations(document):
+        if method == "get" and _is_within_a_pattern(path, document["paths"]):
+            continue  # a pattern for it would have to fit the wider one's type; the page asks for none of these
         if method == "get":
             got.append(f"{_key(path)}: {answer};")
             if asks:
@@ -89,6 +91,10 @@ def _operations(document: Json) -> Iterator[tuple[str, str, bool, str, str]]:
                 content = answer.get("content", {}).get(JSON)
                 if status.startswith("2") and content:
                     yield method, path, asks, _type(body["schema"]) if body else "null", _type(content["schema"])
+
+
+def _is_within_a_pattern(path: str, paths: Iterable[str]) -> bool:
+    return any(other.endswith("}") and other.count("{") > 1 and path.startswith(f"{other}/") for other in paths)
 
 
 def _key(path: str, *, before: str = "", more: str = "") -> str:

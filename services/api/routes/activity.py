@@ -12,21 +12,25 @@ from io import StringIO
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Header, Path, Query
+from fastapi_problem.error import Problem
 from starlette.responses import Response, StreamingResponse
 
 from projections.balance.state import ActivityKind
 from schemas.facts import Name
+from schemas.places import Place
 from schemas.pricing import RateCards
 from services.api.access import SEES_PAYMENTS, AllowedRequest, TeamRequest, route
 from services.api.answers import answer
-from services.api.models.reads import Activity, EntryAnswer
+from services.api.models.reads import Activity, EntryAnswer, EntryProof
 from services.api.openapi.route_docs import link
 from services.api.problems import problem
 from services.api.tokens import TokenRole
 from services.api.wording.downloads import COLUMNS, download_line, file_name
 from services.api.wording.entries import explain, item
+from services.audit.prove import prove
 from services.credits.directory import read_directory
 from services.read_models.activity import NEWEST, Before, Filter, read_activity, read_all, read_entries, who_paid
+from services.runtime.errors import Refused
 from services.store.shards import shard_of
 
 PAGE_MAX = 200
@@ -35,6 +39,7 @@ FOLLOWED = {
     "entry": link("get_entry", "Why the newest entry is what it is.", id="$response.body#/items/0/id"),
     "next": link("get_activity", "The next page, if there is one.", cursor="$response.body#/next_cursor"),
 }
+STATUS = {"unknown_entry": 404, "not_signed_yet": 409, "unknown_checkpoint": 422}
 ENTRY_ID = re.compile(r"([0-9]{1,2}):([0-9]{1,18}):([0-9]{1,5})", re.ASCII)
 
 Days = Annotated[Literal["1", "7", "30"], Query(description="The window, n × 24 hours back from now.")]
@@ -140,4 +145,30 @@ async def get_entry(
                 paid = await who_paid(ask.quick_read(), ask.team_id, row.entry.paid, tail)
                 sees = ask.caller.role in SEES_PAYMENTS
                 return answer(explain(row, paid, cards, ask.context.catalog, sees_receipts=sees))
-    raise problem(404, "unknown_entry", f"this team has no entry {entry_id!r}")
+    raise _unknown(entry_id)
+
+
+@route(
+    routes, "GET", "/v1/teams/{team}/entries/{id}/proof", TokenRole.MEMBER, gives=EntryProof, tags=["credits"],
+    fails=("unknown_entry", "not_signed_yet", "unknown_checkpoint"),
+)  # fmt: skip
+async def get_proof(
+    ask: AllowedRequest,
+    entry_id: Annotated[str, Path(alias="id", max_length=64, examples=["31:20418:0"])],
+    to: Annotated[
+        int | None, Query(ge=1, le=2**62, description="A newer signed checkpoint that the proof is to lead to.")
+    ] = None,
+) -> Response:
+    """The proof that the fact of an entry is in the signed log: `creditwell verify proof.json` checks it offline."""
+    named = ENTRY_ID.fullmatch(entry_id)
+    if named is None or int(named[1]) != shard_of(ask.team_id):
+        raise _unknown(entry_id)
+    try:
+        async with ask.snapshot() as connection:
+            return answer(await prove(connection, Place(int(named[1]), int(named[2])), ask.team_id, to=to))
+    except Refused as refused:
+        raise problem(STATUS[refused.reason], refused.reason, refused.detail) from refused
+
+
+def _unknown(entry_id: str) -> Problem:
+    return problem(404, "unknown_entry", f"this team has no entry {entry_id!r}")

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from services.audit.anchors import note_of, parse_anchor, read_anchor
 from services.audit.checkpoints import Checkpoint, NoteInvalid, origin_of, parse, signer_of
 from services.audit.notes.chain_check import ChainCheck, Growth
-from services.audit.notes.note_walk import UNKNOWN_KEY, NoteWalk, StoredNote
+from services.audit.notes.note_walk import NoteWalk, StoredNote
 from services.audit.notes.tree import Frontier, LeafSpan, nodes_of
 from services.audit.notes.vectors import ShardTree, SignedShard, Vector
 from services.audit.sign_log import LOG, Signed, hashes_at, signed_shards, tree_nodes
@@ -121,9 +121,8 @@ class NotesCheck:
             while rows and rows[0]["number"] <= note.number:  # with those of notes that are not there
                 _, shard, last, head, blocks = rows.popleft()
                 grown[shard] = SignedShard(last, head, blocks)
-            exact = note.number == self.walk.number + 1
             self.walk.note(note, grown)
-            growths += (Growth(note.name, note.signed_at, shard, signed, exact) for shard, signed in grown.items())
+            growths += self.walk.growths(note, grown)
         self.verified.checkpoints += len(notes)
         await self._against_chain(growths)
 
@@ -158,7 +157,7 @@ class NotesCheck:
         except NoteInvalid as invalid:
             self._problem(name, str(invalid))
             return
-        problem = self._what_is_wrong(anchored, stored, newest)
+        problem = self.walk.anchor(anchored.checkpoint, anchored.note, stored, newest)
         if problem is not None:
             self._problem(name, problem)
         if anchored.checkpoint.origin != self.walk.origin:
@@ -171,25 +170,5 @@ class NotesCheck:
         if problem is None:
             self.verified.anchored_at = anchored.vector.signed_at
 
-    def _what_is_wrong(self, anchored: Signed, stored: str | None, newest: int) -> str | None:
-        checkpoint = anchored.checkpoint
-        if checkpoint.origin != self.walk.origin:
-            return f"it is of another log, {checkpoint.origin}"
-        if self.walk.keys and signer_of(anchored.note, self.walk.keys) is None:
-            return UNKNOWN_KEY
-        if checkpoint.size > newest:
-            return "the database has no checkpoint as new as this one: facts were taken away, or an old backup was restored"
-        if stored is None or not _is_note(stored, checkpoint):
-            return f"checkpoint {checkpoint.size} of the database says something else"
-        return None
-
     def _problem(self, place: str, what: str) -> None:
         self.verified.problems.append(LogProblem(place, what))
-
-
-def _is_note(stored: str, checkpoint: Checkpoint) -> bool:
-    """True where a stored note says the same, whoever else has signed it."""
-    try:
-        return parse(stored) == checkpoint
-    except NoteInvalid:
-        return False

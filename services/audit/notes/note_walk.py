@@ -17,6 +17,7 @@ from typing import NamedTuple
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from services.audit.checkpoints import Checkpoint, NoteInvalid, parse, signer_of
+from services.audit.notes.chain_check import Growth
 from services.audit.notes.tree import Frontier
 from services.audit.notes.vectors import ShardTree, SignedShard, leaf_text
 from services.audit.verdict import LogProblem
@@ -65,6 +66,7 @@ class NoteWalk:
     newest: StoredNote | None = None
     gap: int = 0
     problems: list[LogProblem] = field(default_factory=list)
+    _grown_at: dict[int, int] = field(default_factory=dict)  # the note at which each shard had last grown
     _differs: bool = False  # said of the note before
 
     def note(self, stored: StoredNote, grown: Mapping[int, SignedShard]) -> None:
@@ -85,6 +87,18 @@ class NoteWalk:
             self.tree = Frontier(stored.number, [stored.hashes[-HASH_BYTES:]])
         self._judge(stored)
 
+    def growths(self, stored: StoredNote, grown: Mapping[int, SignedShard]) -> list[Growth]:
+        """What the note that was just walked over says of the shards.
+
+        After a gap it is not known since when a shard had grown.
+        """
+        growths = [
+            Growth(stored.name, stored.signed_at, shard, signed, exact=self._grown_at.get(shard, 0) >= self.gap)
+            for shard, signed in grown.items()
+        ]
+        self._grown_at |= dict.fromkeys(grown, stored.number)
+        return growths
+
     def end(self) -> str | None:
         """After the last note: the key that signed it, of those that are known."""
         if self.newest is None or not self.keys:
@@ -93,6 +107,21 @@ class NoteWalk:
         if signer is None:
             self._problem(self.newest.name, UNKNOWN_KEY)
         return signer
+
+    def anchor(self, checkpoint: Checkpoint, note: str, stored: str | None, newest: int) -> str | None:
+        """What is wrong with a note from outside.
+
+        `stored` is the note of its number in the database, `newest` the number of the newest one.
+        """
+        if checkpoint.origin != self.origin:
+            return f"it is of another log, {checkpoint.origin}"
+        if self.keys and signer_of(note, self.keys) is None:
+            return UNKNOWN_KEY
+        if checkpoint.size > newest:
+            return "the database has no checkpoint as new as this one: facts were taken away, or an old backup was restored"
+        if stored is None or not _is_note(stored, checkpoint):
+            return f"checkpoint {checkpoint.size} of the database says something else"
+        return None
 
     def _grow(self, tree: Frontier, stored: StoredNote, leaf: bytes) -> None:
         if b"".join(tree.append(leaf)) != stored.hashes:
@@ -118,3 +147,11 @@ class NoteWalk:
 
     def _problem(self, place: str, what: str) -> None:
         self.problems.append(LogProblem(place, what))
+
+
+def _is_note(stored: str, checkpoint: Checkpoint) -> bool:
+    """True where a stored note says the same, whoever else has signed it."""
+    try:
+        return parse(stored) == checkpoint
+    except NoteInvalid:
+        return False

@@ -393,6 +393,15 @@ SELECT keep_teams_apart(of_teams) FROM unnest('{facts,teams,refused,repeats,void
 CREATE POLICY rate_cards ON facts FOR SELECT TO creditwell_api
 USING (team_id = 'creditwell' AND (SELECT current_setting('creditwell.team', true)) <> '');
 
+-- The proof of an entry needs the leaves beside it, and those may be of other teams: hashes, which tell nothing of them.
+CREATE FUNCTION leaves_of_block(of_shard smallint, of_last bigint) RETURNS TABLE (place bigint, leaf bytea)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public AS $$
+    SELECT f.position, f.leaf FROM blocks AS b JOIN facts AS f ON f.shard = b.shard AND f.position BETWEEN b.first AND b.last
+    WHERE b.shard = of_shard AND b.last = of_last
+$$;
+REVOKE ALL ON FUNCTION leaves_of_block FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION leaves_of_block TO creditwell_api, creditwell_reader;
+
 CREATE FUNCTION share_projection(projection regclass) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     IF (SELECT relkind FROM pg_class WHERE oid = projection) = 'r' THEN

@@ -20,6 +20,7 @@ CONTRACT = {
     ("GET", "/v1/teams/{team}/activity"): "member",
     ("GET", "/v1/teams/{team}/usage"): "member",
     ("GET", "/v1/teams/{team}/entries/{id}"): "member",
+    ("GET", "/v1/teams/{team}/entries/{id}/proof"): "member",
     ("GET", "/v1/teams/{team}/stream"): "member",
     ("GET", "/v1/rate-card"): "member admin service finance operator",
     ("GET", "/v1/rate-cards"): "member admin service finance operator",

@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx2
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from schemas.catalog import load_catalog
 from schemas.credits import MICRO
@@ -24,6 +25,8 @@ from schemas.facts import (
     UsageVoided,
 )
 from schemas.pricing import RateCards
+from services.audit.entry_proof import check_proof
+from services.audit.sign_log import sign_log
 from services.read_models import projector
 from services.runtime.health import Health
 from services.runtime.settings_loading import load_settings
@@ -288,10 +291,27 @@ async def test_an_entry_says_which_rate_which_formula_and_which_lots_paid(api: A
         assert entry["position"] == str(usage)
 
 
+async def test_an_entry_is_proved_as_soon_as_it_is_signed(api: Api) -> None:
+    key = Ed25519PrivateKey.generate()
+    usage = (await api.tell(used("video_export.render", "84", resolution="1080p"))).places[0]
+    answer = await api.member.get(f"{api.path}/entries/{usage}:0/proof")
+    assert (answer.status_code, answer.json()["code"]) == (409, "not_signed_yet")
+
+    signed = await sign_log(api.connection, key, datetime.now(UTC))
+    assert signed is not None
+    proof = await get(api, f"/entries/{usage}:0/proof")
+    assert check_proof(proof, [key.public_key()])[1] is None
+    assert (proof["fact"]["team_id"], proof["note"]["number"]) == (api.team_id, signed.number)
+    answer = await api.member.get(f"{api.path}/entries/{usage}:0/proof", params={"to": signed.number + 1})
+    assert (answer.status_code, answer.json()["code"]) == (422, "unknown_checkpoint")
+
+
 async def test_an_entry_of_nobody_is_not_there(api: Api) -> None:
     for entry_id in ("0:1:0", "nonsense", "0:99999999999999999:0", (await get(api, "/balance"))["position"] + ":7"):
         answer = await api.member.get(f"{api.path}/entries/{entry_id}")
         assert (answer.status_code, answer.json()["code"]) == (404, "unknown_entry")
+    answer = await api.member.get(f"{api.path}/entries/0:1:0/proof")
+    assert (answer.status_code, answer.json()["code"]) == (404, "unknown_entry")
 
 
 async def test_usage_adds_up_by_feature_member_and_day_and_a_void_takes_it_back(api: Api) -> None:

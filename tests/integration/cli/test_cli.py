@@ -212,6 +212,18 @@ def test_verify_exits_0_on_an_honest_log_and_1_with_the_place_on_another(company
     ):
         lacks = run("verify", *options, database=company + READER)
         assert (lacks.exit_code, lacking in unwrapped(lacks.stdout + lacks.stderr)) == (1, True), options
+    proved = run("prove", f"{shard_of('team_1')}:2:0", database=company + READER)
+    assert (proved.exit_code, json.loads(proved.stdout)["fact"]["team_id"]) == (0, "team_1")
+    proof, other = tmp_path / "proof.json", tmp_path / "other.json"
+    proof.write_text(proved.stdout)
+    other.write_bytes(b"\xff")
+    offline = run("verify", str(proof), "--public-key", public)
+    assert (offline.exit_code, "it is in the signed log" in offline.stdout) == (0, True)
+    mixed = run("verify", str(proof), str(other), "--public-key", public, "--json")
+    assert (mixed.exit_code, [file["ok"] for file in json.loads(mixed.stdout)["files"]]) == (1, [True, False])
+    assert run("verify", str(proof)).exit_code == 2
+    assert run("prove", "nonsense", database=company + READER).exit_code == 2
+    assert run("prove", "0:99", database=company + READER).exit_code == 1
     wrong = run("verify", "--max-unsigned", "soon", database=company + READER)
     assert (wrong.exit_code, "write 90s, 10m, 2h or 1d" in wrong.stderr) == (2, True)
 

@@ -14,6 +14,8 @@ from services.audit.anchors import note_of, parse_anchor, text_of_anchor
 from services.audit.checkpoints import (
     Checkpoint,
     NoteInvalid,
+    base64_of,
+    key_id,
     new_key_pair,
     parse,
     parse_public_key,
@@ -137,12 +139,11 @@ def test_a_signature_is_checked_with_either_form_of_the_public_key(public: str) 
 
 
 def test_a_signature_in_the_name_of_another_log_counts_for_nothing() -> None:
-    key = parse_signing_key(KEY)
-    other = sign(Checkpoint("creditwell/other", 1, GENESIS), key)
-    text, signature = NOTE.partition("\n\n")[0], other.partition("\n\n")[2]
+    key, name = parse_signing_key(KEY), "creditwell/other"
+    text = NOTE.partition("\n\n")[0]
+    signature = base64_of(key_id(name, key.public_key()) + key.sign(f"{text}\n".encode()))
 
-    assert signer_of(other, [key.public_key()])
-    assert signer_of(f"{text}\n\n{signature}", [key.public_key()]) is None
+    assert signer_of(f"{text}\n\n— {name} {signature}\n", [key.public_key()]) is None
 
 
 def test_signatures_of_others_beside_ours_are_ignored() -> None:

@@ -25,6 +25,7 @@ LONG_FILES = {
     "deploy/local/stripe/objects/checkout.py": "one kind of object of the stand-in, with its endpoints",
     "deploy/local/stripe/objects/customers.py": "one kind of object of the stand-in, with its endpoints",
     "deploy/local/stripe/objects/intents.py": "one kind of object of the stand-in, with its endpoints",
+    "deploy/verifier/creditwell_verify.py": "one file, so that it may be carried anywhere",
     "projections/balance/fold.py": "the rules of the balance, in one place that finance can read",
     "projections/top_ups/state.py": "a state and its fold, with a case for each fact",
     "services/audit/replay.py": "one comparison of the log with each projection",

@@ -1,0 +1,1 @@
+"""A verifier that shares no code with the product: one file that may be carried anywhere."""
