@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from schemas.credits import format_credits
+from services.cli.exports import check_folders, folders_of
 from services.cli.proofs import verify_files
 from services.cli.showing import (
     FOUND_WRONG,
@@ -36,7 +37,10 @@ SHOWN_MAX = 20
 
 Files = Annotated[
     list[Path] | None,
-    typer.Argument(metavar="[FILE]...", help="Proofs of entries, to be checked without the database."),
+    typer.Argument(metavar="[PATH]...", help="Proofs of entries, or folders of exports: checked without the database."),
+]
+WithDatabase = Annotated[
+    bool, typer.Option("--with-database", help="With folders: and what the database has after them.")
 ]
 Anchors = Annotated[Path | None, typer.Option(help="The folder of anchors; CREDITWELL_ANCHORS if not given.")]
 PublicKeys = Annotated[list[str] | None, typer.Option(help="Who may have signed; CREDITWELL_PUBLIC_KEY if not given.")]
@@ -62,12 +66,13 @@ def verify(
     max_unsigned: MaxUnsigned = None,
     from_checkpoint: FromCheckpoint = None,
     unsigned: Unsigned = False,
+    with_rest: WithDatabase = False,
     as_json: AsJson = False,
 ) -> None:
     """Check every fact, proof and signed checkpoint of the log, and the fence around it: constraints, triggers, grants.
 
-    Exit code 1 names the first bad place, and each object that is not what the migrations made. With files: check these proofs and nothing
-    else.
+    Exit code 1 names the first bad place, and each object that is not what the migrations made. With paths: check these
+    proofs, or exports and archives, and nothing else.
     """
     from services.audit.verdict import Verified, what_is_missing
     from services.audit.verify import size_of_log
@@ -78,23 +83,29 @@ def verify(
     if folder is not None and not folder.is_dir():
         exit_used_wrongly(f"--anchors: {folder} is not a folder.")
     keys = _public_keys(settings, public_key or [])
-    if files:
+    folders = folders_of(files or [])
+    if files and not folders:
         verify_files(files, keys, unsigned=unsigned, as_json=as_json)
     chosen = parse_duration(max_unsigned, "--max-unsigned")
     age = timedelta(seconds=2 * settings.anchor_every_seconds) if chosen is None else chosen
     began = monotonic()
+    exports = check_folders(folders, keys, unsigned=unsigned) if folders else None
+    ends = {} if exports is None else exports.ends
 
     async def work(connection: Connection) -> Verified:
         with progress("verifying", await size_of_log(connection)) as tell:
             verified = await verify_log(
-                connection, anchors=folder, keys=keys, from_checkpoint=from_checkpoint, on_facts=tell
+                connection, anchors=folder, keys=keys, from_checkpoint=from_checkpoint, after=ends, on_facts=tell
             )
         if not unsigned:
             now = await connection.fetchval("SELECT clock_timestamp()")
             verified.problems += what_is_missing(verified, now, age, anchors_wanted=folder is not None)
         return verified
 
-    verified = with_database(work)
+    if exports is None:
+        verified = with_database(work)
+    else:
+        verified = exports.verified.and_rest(with_database(work)) if with_rest else exports.verified
     seconds = monotonic() - began
     if as_json:
         print_json(_as_json(verified, seconds))
