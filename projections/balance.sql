@@ -7,6 +7,7 @@ CREATE TABLE balance_v0 (
     included bigint NOT NULL,
     additional bigint NOT NULL,
     debt bigint NOT NULL,
+    debt_payers jsonb NOT NULL,
     next_end timestamptz NOT NULL,
     plan text COLLATE "C" NOT NULL,
     plan_position bigint NOT NULL,
@@ -33,6 +34,7 @@ COMMENT ON TABLE balance_v0 IS 'What each team owns after its last folded fact, 
 COMMENT ON COLUMN balance_v0.included IS 'Left of the plan''s monthly allowance.';
 COMMENT ON COLUMN balance_v0.additional IS 'All that is not included; negative where usage went past zero.';
 COMMENT ON COLUMN balance_v0.debt IS 'Usage that no lot paid for; part of additional.';
+COMMENT ON COLUMN balance_v0.debt_payers IS 'Which lots have paid debt since, the newest last: lot and micro-credits.';
 COMMENT ON COLUMN balance_v0.true_from IS 'As of any instant from here on, the facts up to position come to this row.';
 COMMENT ON COLUMN balance_v0.stretch IS 'The facts since the last snapshot, as far as the next one speaks of them.';
 COMMENT ON COLUMN balance_v0.alarm IS 'The log has not said yet that this balance ran low, ran out or recovered.';
@@ -52,6 +54,7 @@ CREATE TABLE lots_v0 (
 ) WITH (fillfactor = 50);
 CREATE INDEX lots_v0_open ON lots_v0 (shard, team_id) WHERE NOT settled;
 COMMENT ON TABLE lots_v0 IS 'Credits gained at one time, with what is left of them; lot is the position of the fact that brought them.';
+COMMENT ON COLUMN lots_v0.lot IS 'Below zero for the second lot that one void brought.';
 COMMENT ON COLUMN lots_v0.settled IS 'Nothing but a void can change it any more.';
 
 CREATE TABLE balance_snapshots_v0 (
@@ -65,9 +68,11 @@ CREATE TABLE balance_snapshots_v0 (
     late_positions bigint [] NOT NULL,
     late_times timestamptz [] NOT NULL,
     state jsonb NOT NULL,
+    fold smallint NOT NULL,
     PRIMARY KEY (shard, team_id, position)
 );
 COMMENT ON TABLE balance_snapshots_v0 IS 'The balance of a team after each thousandth of its facts: where reads of the past begin.';
 COMMENT ON COLUMN balance_snapshots_v0.true_from IS 'As of any instant from here on, the facts up to position come to this state.';
 COMMENT ON COLUMN balance_snapshots_v0.after IS 'The position of the snapshot before.';
 COMMENT ON COLUMN balance_snapshots_v0.late_before IS 'Of the facts since then, those that occurred before this instant are listed.';
+COMMENT ON COLUMN balance_snapshots_v0.fold IS 'The number of the fold that made it.';

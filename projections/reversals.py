@@ -9,9 +9,9 @@ what lies between the two, fact by fact. Told the same twice, there is none.
   up to the same as all at once, and a charge that went back whole takes exactly what it brought, never more.
 - A dispute that is opened freezes; won, it gives back; lost, the credits are gone for good. An inquiry only asks and
   takes nothing.
-- The policy for credits that are spent already: they become debt of the additional credits. They are never absorbed in
-  silence and never taken from other lots; the balance may be negative, and the activity says why. See
-  `projections.balance`.
+- The policy for credits that are spent already, also where they paid a debt: other credits that never end pay them, the
+  oldest first. Only the rest is debt. Included credits and those that end are not touched. They are never absorbed in
+  silence; the balance may be negative, and the activity says why. See `projections.balance.debt`.
 """
 
 from collections.abc import Mapping

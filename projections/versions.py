@@ -1,7 +1,8 @@
 """Names of projection tables: SQL is written for version 0 and can be pasted into psql after one replacement.
 
 A projection's tables carry its version in their names (`balance_v1`). A changed shape is a new version, built beside
-the old one by a replay.
+the old one by a replay. The number of the fold is part of each shape: other rows in equal tables are another version
+too, and all projections follow from the one fold.
 """
 
 import re
@@ -10,6 +11,7 @@ from hashlib import sha256
 from importlib.resources import files
 
 from projections import usage
+from projections.balance.fold import FOLD
 
 VIEWS = {"usage": usage.VIEW}  # whose rows are not the table's
 
@@ -26,10 +28,15 @@ def tables(name: str, version: int) -> str:
 
 
 @cache
-def shape_of(name: str) -> str:
-    """SHA-256 of what makes a projection's tables and view, comments and blanks aside.
+def shape_of(name: str, fold: int = FOLD) -> str:
+    """SHA-256 of what makes a projection: its fold, and its tables and view, comments and blanks aside.
 
-    Another one means other tables.
+    Another one means other tables, or other rows in them.
     """
     sql = re.sub(r"--.*", "", tables(name, 0) + VIEWS.get(name, ""))
-    return sha256(" ".join(sql.split()).encode()).hexdigest()
+    return sha256(f"fold {fold} {' '.join(sql.split())}".encode()).hexdigest()
+
+
+def shape_of_all(names: tuple[str, ...]) -> str:
+    """SHA-256 of the shapes of several projections."""
+    return sha256("".join(map(shape_of, names)).encode()).hexdigest()

@@ -6,10 +6,13 @@ as-of reads and tests all run it. Its rules (design: credits 6-8, 11, 12):
 - A balance is the sum of its entries. Each entry's `credits` is `included + additional`, and `balance_after` is the one
   before it plus `credits`: so statements tie out.
 - Burn order is total: included, then what ends soonest, then oldest first, then by lot. A lot pays only for usage
-  inside its interval. What no lot pays is debt: `additional` goes negative, and the page says so.
+  inside its interval. What these lots can't pay, never-ending credits pay, also for a time before they came. What is
+  left is debt: `additional` goes negative, and the page says so. Never-ending credits that come pay it first.
+- A correction that names a lot burns that one first. Without a name it burns like usage.
 - A lot's end is an entry of its own, booked by the first fact after it. Until its cycle is sealed, late usage still
   burns what was left; that gives back as much of the expiry. After the seal, it counts in the open cycle, marked late,
-  and so does what happened before the first cycle.
+  and so does what happened before the first cycle. Whatever its type, an entry whose own time is sealed is late; only
+  refills and expiries keep their cycle.
 - Holds set aside an amount, not lots.
 
 No clock, no randomness, no input or output. The state belongs to the caller and is changed in place: 50,000 facts a
@@ -20,7 +23,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import assert_never
 
-from projections.balance.lots import burn, end_lots, enter, enter_expiry, gain, owe, restore, settle_lots, what_fits
+from projections.balance.debt import cover, forget_payers
+from projections.balance.lots import burn, end_lots, enter, enter_expiry, gain, restore, settle_lots, what_fits
 from projections.balance.state import (
     ALWAYS,
     NEVER,
@@ -77,6 +81,11 @@ from schemas.facts import (
     UsageRecorded,
     UsageVoided,
 )  # fmt: skip
+
+# Which fold this is. A history that comes to something else under the next build, by the smallest entry, is another
+# number: databases that the old one filled are refused until they are built anew. Once a statement was made, no entry
+# of a sealed cycle may change: what must be folded otherwise from then on is a new member of its fact.
+FOLD = 2
 
 
 def evolve(  # noqa: C901 - a case for each family of facts, closed by assert_never
@@ -135,7 +144,6 @@ def _use(team: TeamBalance, stored: Stored, fact: UsageRecorded, entries: list[B
         _settle_hold(team, fact.hold_id, recorded_at)
     enter(
         team, stored, entries, ActivityKind.USAGE, -burned.included, -burned.additional, fact.member_id, fact.feature, burned.paid,
-        late=late,
     )  # fmt: skip
     if burned.back_included or burned.back_additional:
         enter_expiry(team, entries, recorded_at, occurred_at, burned.back_included, burned.back_additional)
@@ -160,10 +168,10 @@ def _take_back(
     paid: tuple[LotPayment, ...],
     settled: Mapping[int, Lot],
 ) -> None:
-    """Return the credits of a usage to the lots that paid it."""
-    returned = what_fits(team, paid)
-    included = restore(team, stored, returned, settled)
-    additional = sum(part.credits for part in returned) - included
+    """Return the credits of a usage to the lots that paid it, and to those that paid what it owed."""
+    fitting = what_fits(team, paid)
+    included, returned = restore(team, stored, fitting, settled)
+    additional = sum(part.credits for part in fitting) - included
     enter(
         team, stored, entries, ActivityKind.USAGE_VOIDED, included, additional, fact.member_id, fact.feature, returned,
     )  # fmt: skip
@@ -175,19 +183,20 @@ def _change_credits(team: TeamBalance, stored: Stored, fact: AnyCreditsFact, ent
         case CreditsRefilled(credits=credits):
             _refill(team, stored, fact, entries)
         case CreditsPurchased(credits=credits):
-            gained = gain(team, stored, LotKind.PURCHASED, credits, stored.occurred_at)
-            enter(team, stored, entries, ActivityKind.PURCHASE, 0, gained, fact.member_id)
+            gained, paid = gain(team, stored, LotKind.PURCHASED, credits, stored.occurred_at)
+            enter(team, stored, entries, ActivityKind.PURCHASE, 0, gained, fact.member_id, paid=paid)
         case CreditsToppedUp(credits=credits):
-            gained = gain(team, stored, LotKind.TOPPED_UP, credits, stored.occurred_at)
-            enter(team, stored, entries, ActivityKind.TOP_UP, 0, gained)
+            gained, paid = gain(team, stored, LotKind.TOPPED_UP, credits, stored.occurred_at)
+            enter(team, stored, entries, ActivityKind.TOP_UP, 0, gained, paid=paid)
         case CreditsGranted(credits=credits):
-            gained = gain(team, stored, LotKind.PROMOTIONAL, credits, stored.occurred_at, fact.expires_at or NEVER)
-            enter(team, stored, entries, ActivityKind.GRANT, 0, gained)
+            ends_at = fact.expires_at or NEVER
+            gained, paid = gain(team, stored, LotKind.PROMOTIONAL, credits, stored.occurred_at, ends_at)
+            enter(team, stored, entries, ActivityKind.GRANT, 0, gained, paid=paid)
         case CreditsAdjusted(credits=credits) if credits >= 0:
-            gained = gain(team, stored, LotKind.ADJUSTED, credits, stored.occurred_at)
-            enter(team, stored, entries, ActivityKind.ADJUSTMENT, 0, gained)
+            gained, paid = gain(team, stored, LotKind.ADJUSTED, credits, stored.occurred_at)
+            enter(team, stored, entries, ActivityKind.ADJUSTMENT, 0, gained, paid=paid)
         case CreditsAdjusted(credits=credits):
-            burned = burn(team, -credits, stored.recorded_at)
+            burned = burn(team, -credits, stored.recorded_at, fact.burns_lot)
             enter(
                 team, stored, entries, ActivityKind.ADJUSTMENT, -burned.included, -burned.additional, paid=burned.paid
             )
@@ -199,7 +208,7 @@ def _change_credits(team: TeamBalance, stored: Stored, fact: AnyCreditsFact, ent
 
 def _refill(team: TeamBalance, stored: Stored, fact: CreditsRefilled, entries: list[BalanceEntry]) -> None:
     """The included credits of a cycle; of one that is over already, they end at once."""
-    gained = gain(team, stored, LotKind.INCLUDED, fact.credits, fact.starts_at, fact.ends_at)
+    gained, _ = gain(team, stored, LotKind.INCLUDED, fact.credits, fact.starts_at, fact.ends_at)
     team.cycle_ends_at = fact.ends_at
     if team.sealed_until == ALWAYS:
         team.sealed_until = fact.starts_at  # before a team's first cycle nothing could pay
@@ -263,8 +272,8 @@ def _claw_back(
 ) -> None:
     """Take credits of a payment back, or give them back as a lot of their own.
 
-    What is taken comes from the unspent part of the payment's own lots, and from no other; what was spent already
-    becomes debt.
+    What is taken comes from the unspent part of the payment's own lots first. What was spent already, be it for a debt,
+    is a need like any other: never-ending lots pay it, and the rest is debt.
     """
     paid: list[LotPayment] = []
     remaining = clawed
@@ -277,9 +286,11 @@ def _claw_back(
             team.changed[number] = lot
             paid.append(LotPayment(number, unspent))
     if remaining:
-        clawed -= remaining - owe(team, remaining, paid)
+        clawed -= remaining - cover(team, remaining, paid)
+    forget_payers(team, lots)
     if back:
-        back = gain(team, stored, LotKind.REINSTATED, back, stored.occurred_at)
+        back, paid_debt = gain(team, stored, LotKind.REINSTATED, back, stored.occurred_at)
+        paid += paid_debt
     settle_lots(team)
     enter(team, stored, entries, kind, 0, back - clawed, paid=tuple(paid))
 

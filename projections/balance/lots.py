@@ -4,6 +4,7 @@ from bisect import insort
 from collections.abc import Mapping
 from datetime import datetime
 
+from projections.balance.debt import cover, lot_numbered, pay_debt, put_back, return_debt
 from projections.balance.state import (
     BALANCE_MAX,
     DEBT,
@@ -18,7 +19,17 @@ from projections.balance.state import (
 )
 from schemas.credits import MicroCredits
 from schemas.facts import (
+    AnyFact,
+    ChargeDisputed,
+    ChargeRefunded,
+    CreditsAdjusted,
+    CreditsGranted,
+    CreditsPurchased,
+    CreditsRefilled,
+    CreditsToppedUp,
+    DisputeClosed,
     Stored,
+    UsageVoided,
 )
 
 
@@ -47,26 +58,45 @@ def gain(
     credits: MicroCredits,
     starts_at: datetime,
     ends_at: datetime = NEVER,
-) -> MicroCredits:
-    """Have a lot more; returns how many credits it has.
+    number: int | None = None,
+) -> tuple[MicroCredits, tuple[LotPayment, ...]]:
+    """Have a lot more, named after its fact unless by a `number` of its own. One that never ends pays debt at once.
 
-    They are fewer than asked for where the balance would pass `BALANCE_MAX`.
+    Returns:
+        How many credits came, fewer than asked for where the balance would pass `BALANCE_MAX`; and what paid debt.
     """
     credits = max(0, min(credits, BALANCE_MAX - team.total))
-    lot = Lot(stored.position, kind, credits, credits, starts_at, ends_at)
+    lot = Lot(stored.position if number is None else number, kind, credits, credits, starts_at, ends_at)
     insort(team.lots, lot)
     team.changed[lot.lot] = lot
     team.next_end = min(team.next_end, ends_at)
     team.true_from = max(team.true_from, starts_at)
-    return credits
+    paid = pay_debt(team, lot)
+    if paid and not lot.remaining:
+        settle_lots(team)
+    return credits, paid
 
 
-def burn(team: TeamBalance, credits: MicroCredits, at: datetime) -> BurnResult:
-    """Take credits from the lots whose interval holds `at`, in burn order.
+def may_bring_lot(fact: AnyFact) -> bool:
+    """True for a fact whose position may be the number of a lot: a void's, too, where a lot that paid has ended."""
+    match fact:
+        case CreditsRefilled() | CreditsPurchased() | CreditsToppedUp() | CreditsGranted() | UsageVoided():
+            return True
+        case CreditsAdjusted():
+            return fact.credits >= 0
+        case ChargeRefunded() | ChargeDisputed() | DisputeClosed():
+            return bool(fact.reinstated_credits)
+        case _:
+            return False
 
-    What no lot pays becomes debt, up to `BALANCE_MAX`.
+
+def burn(team: TeamBalance, credits: MicroCredits, at: datetime, first: int | None = None) -> BurnResult:
+    """Take credits from the lots whose interval holds `at`, in burn order; from the lot `first` before all others.
+
+    What they can't pay is covered by never-ending lots, or becomes debt, up to `BALANCE_MAX`.
     """
-    for lot in team.lots:
+    lots = team.lots if first is None else sorted(team.lots, key=lambda lot: lot.lot != first)
+    for lot in lots:
         if lot.remaining and lot.starts_at <= at < lot.ends_at:
             if not 0 < credits < lot.remaining or lot.ended:
                 break
@@ -78,8 +108,7 @@ def burn(team: TeamBalance, credits: MicroCredits, at: datetime) -> BurnResult:
     remaining = credits
     included = back_included = back_additional = 0
     parts: list[LotPayment] = []
-    emptied = False
-    for lot in team.lots:
+    for lot in lots:
         if not remaining:
             break
         if not lot.remaining or lot.starts_at > at or lot.ends_at <= at:
@@ -93,22 +122,12 @@ def burn(team: TeamBalance, credits: MicroCredits, at: datetime) -> BurnResult:
             included += take
             back_included += take if lot.ended else 0
         else:
-            emptied = emptied or not lot.remaining
             back_additional += take if lot.ended else 0
     if remaining:
-        credits -= remaining - owe(team, remaining, parts)
-    if emptied:
+        credits -= remaining - cover(team, remaining, parts)
+    if parts and parts[0].lot != DEBT:
         settle_lots(team)
     return BurnResult(tuple(parts), included, credits - included, back_included, back_additional)
-
-
-def owe(team: TeamBalance, credits: MicroCredits, paid: list[LotPayment]) -> MicroCredits:
-    """Owe more; how many credits, which is fewer than asked where the debt would pass `BALANCE_MAX`."""
-    owed = max(0, min(credits, BALANCE_MAX - team.debt))
-    if owed:
-        team.debt += owed
-        paid.append(LotPayment(DEBT, owed))
-    return owed
 
 
 def what_fits(team: TeamBalance, paid: tuple[LotPayment, ...]) -> tuple[LotPayment, ...]:
@@ -127,30 +146,38 @@ def what_fits(team: TeamBalance, paid: tuple[LotPayment, ...]) -> tuple[LotPayme
 
 def restore(
     team: TeamBalance, stored: Stored, paid: tuple[LotPayment, ...], settled: Mapping[int, Lot]
-) -> MicroCredits:
-    """Return a usage's credits to the lots that paid; how many of them are included now.
+) -> tuple[MicroCredits, tuple[LotPayment, ...]]:
+    """Return a usage's credits to those who paid.
 
-    Where such a lot has ended, its part returns as a lot that ends with the open cycle.
+    Where such a lot has ended, its part returns as a lot that ends with the open cycle. What nobody is remembered to
+    have paid of a debt returns as a lot that never ends.
+
+    Returns:
+        How many of the credits are included now, and to whom they went.
     """
-    lots = {lot.lot: lot for lot in team.lots}
-    included = homeless = 0
+    included = homeless = ownerless = 0
+    returned: list[LotPayment] = []
     for number, credits in paid:
         if number == DEBT:
-            team.debt -= credits
+            parts, rest = return_debt(team, credits, settled)
+            returned += parts
+            ownerless += rest
             continue
-        lot = lots.get(number) or settled[number]
+        lot = lot_numbered(team, number, settled)
+        returned.append(LotPayment(number, credits))
         if lot.ended or lot.ends_at <= stored.recorded_at:
             homeless += credits
             continue
-        lot.remaining += credits
-        team.changed[number] = lot
+        put_back(team, lot, credits)
         included += credits if lot.kind is LotKind.INCLUDED else 0
-        if number not in lots:
-            insort(team.lots, lot)
-            team.next_end = min(team.next_end, lot.ends_at)
     if homeless:
-        included += gain(team, stored, LotKind.INCLUDED, homeless, stored.recorded_at, team.cycle_ends_at)
-    return included
+        included += gain(team, stored, LotKind.INCLUDED, homeless, stored.recorded_at, team.cycle_ends_at)[0]
+    if ownerless:
+        number = -stored.position if homeless else stored.position
+        gain(team, stored, LotKind.ADJUSTED, ownerless, stored.recorded_at, number=number)
+        returned.append(LotPayment(number, ownerless))
+    settle_lots(team)
+    return included, tuple(returned)
 
 
 def settle_lots(team: TeamBalance) -> None:
@@ -177,10 +204,9 @@ def enter(
     member_id: str | None = None,
     feature: str | None = None,
     paid: tuple[LotPayment, ...] = (),
-    *,
-    late: bool = False,
 ) -> None:
-    """Book what a fact did, as the next of its entries."""
+    """Book what a fact did, as the next of its entries: late where its own time is sealed. Refills keep their cycle."""
+    late = stored.occurred_at < team.sealed_until and kind is not ActivityKind.REFILL
     team.included += included
     team.additional += additional
     entries.append(

@@ -20,7 +20,8 @@ late. What comes days after its time is late, and costs a read itself alone, rat
 why the smallest time within each stretch would not do. A stretch with too many of them lists none and is read as a
 whole. Facts are counted per team, whatever batch they came in, so that a rebuild leaves the same rows.
 
-Snapshots change what a read costs, never what it says: any of them may be missing.
+Snapshots change what a read costs, never what it says: any of them may be missing. Each has the number of the fold that
+made it, and another fold passes it over.
 """
 
 from dataclasses import fields
@@ -29,6 +30,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from projections.balance.fold import FOLD
 from projections.balance.lots import is_settled
 from projections.balance.state import ALWAYS, Stretch, TeamBalance
 from schemas.facts import Stored
@@ -52,6 +54,7 @@ class Snapshot(NamedTuple):
     late_positions: list[int]
     late_times: list[datetime]
     state: str
+    fold: int
 
 
 def note(team: TeamBalance, stored: Stored) -> Snapshot | None:
@@ -68,7 +71,7 @@ def note(team: TeamBalance, stored: Stored) -> Snapshot | None:
     team.stretch = Stretch(after=stored.position, late_before=stretch.next_late_before, next_late_before=team.true_from)
     return Snapshot(
         stored.shard, team.team_id, stored.position, stored.recorded_at, team.true_from, stretch.after, stretch.late_before,
-        [position for position, _ in stretch.late], [occurred_at for _, occurred_at in stretch.late], encode(team),
+        [position for position, _ in stretch.late], [occurred_at for _, occurred_at in stretch.late], encode(team), FOLD,
     )  # fmt: skip
 
 

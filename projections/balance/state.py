@@ -16,6 +16,7 @@ ALWAYS = datetime(1900, 1, 1, tzinfo=UTC)
 BALANCE_MAX = 4 * 10**12 * MICRO
 
 DEBT = 0  # stands for "no lot" where a lot's number is expected; positions begin with 1
+DEBT_PAYERS_MAX = 100  # whoever paid debt before the newest ones is forgotten, so that a state stays small
 
 
 class LotKind(StrEnum):
@@ -48,7 +49,10 @@ class ActivityKind(StrEnum):
 
 @dataclass(slots=True, eq=False)
 class Lot:
-    """Credits gained at one time; its number is the position of the fact that brought it."""
+    """Credits gained at one time; its number is the position of the fact that brought it.
+
+    A void may bring two. The second one's number is that position below zero.
+    """
 
     lot: int
     kind: LotKind
@@ -60,6 +64,11 @@ class Lot:
 
     def __lt__(self, other: "Lot") -> bool:
         return self._burns < other._burns
+
+    @property
+    def is_never_ending(self) -> bool:
+        """Such a lot pays debt; included and ending ones never do."""
+        return self.ends_at == NEVER and self.kind is not LotKind.INCLUDED
 
     @property
     def _burns(self) -> tuple[bool, datetime, datetime, int]:
@@ -105,8 +114,8 @@ class BalanceEntry(NamedTuple):
         included: the change of the included credits.
         additional: the change of the additional credits.
         balance_after: the balance after this entry.
-        paid: the lots that paid, or to which credits returned.
-        late: usage of a sealed cycle, which counts in the open one.
+        paid: the lots that paid, or to which credits returned; of credits that came, what paid debt at once.
+        late: its own time lies in a sealed cycle, so it counts in the open one. No refill is late, and no expiry.
     """
 
     position: int
@@ -159,7 +168,8 @@ class TeamBalance:
         as_of: when that fact was recorded.
         included: what the lots of the open cycle add to the balance.
         additional: what all other lots add, less the debt; it may be negative.
-        debt: what was used and no lot could pay.
+        debt: what was used and no lot could pay; while there is some, no never-ending lot has credits.
+        debt_payers: which lots have paid debt since, the newest last: to them it returns when its usage is voided.
         lots: in burn order, without those that nothing can touch any more.
         holds: open holds, by their id.
         next_end: the earliest end of a lot that has not ended.
@@ -184,6 +194,7 @@ class TeamBalance:
     included: MicroCredits = 0
     additional: MicroCredits = 0
     debt: MicroCredits = 0
+    debt_payers: list[LotPayment] = field(default_factory=list)
     lots: list[Lot] = field(default_factory=list)
     holds: dict[str, OpenHold] = field(default_factory=dict)
     next_end: datetime = NEVER

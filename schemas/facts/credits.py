@@ -62,6 +62,7 @@ class CreditsPurchased(CreditsFact, type="credits.purchased.v1"):
     member_id: Name | None = None
     charge_id: Name | None = None
     receipt_url: str | None = None
+    paid_at: AwareDatetime | None = None
 
 
 class CreditsToppedUp(CreditsFact, type="credits.topped_up.v1"):
@@ -74,9 +75,11 @@ class CreditsToppedUp(CreditsFact, type="credits.topped_up.v1"):
     attempt_id: Name
     payment_intent_id: Name
     charge_cents: Cents
+    tax_cents: Cents | None = None
     currency: Currency
     charge_id: Name | None = None
     receipt_url: str | None = None
+    paid_at: AwareDatetime | None = None
     found_payment: Literal[True] | None = None
 
 
@@ -90,11 +93,15 @@ class CreditsGranted(CreditsFact, type="credits.granted.v1"):
 
 
 class CreditsAdjusted(CreditsFact, type="credits.adjusted.v1"):
-    """A person corrected the balance, with a reason and a reference."""
+    """A person corrected the balance, with a reason and a reference.
+
+    Where that reference is the place of credits that came, `burns_lot` is their lot: what is taken burns it first.
+    """
 
     credits: SignedMicroCredits
     reason: Text
     refers_to: str | None = None
+    burns_lot: int | None = None
     adjusted_by: Name | None = None
     approved_by: Name | None = None
 

@@ -24,6 +24,10 @@ TWICE = """
     SELECT min(position) AS first, max(position) AS again FROM facts WHERE shard = $1
     GROUP BY team_id || '', source || '', id || '' HAVING count(*) > 1 ORDER BY again LIMIT 100
 """
+TWICE_SINCE = """
+    SELECT f.position AS first, g.position AS again FROM facts g JOIN facts f USING (shard, team_id, source, id)
+    WHERE g.shard = $1 AND g.position > $2 AND f.position < g.position ORDER BY again LIMIT 100
+"""
 
 PLAIN_INDEX = "plain index"
 MADE_BY_US = """
@@ -157,3 +161,9 @@ def _differences(
             yield name, f"{part} is not what the migrations made: {says}; it should be: {should}"
         elif not part.startswith(PLAIN_INDEX) and (part != "kind" or not name.startswith("function ")):
             yield name, f"no migration made {part}: {says}"
+
+
+async def identities_twice(connection: Connection, shard: int, after: int) -> list[tuple[int, int]]:
+    """Positions at which one identity stands: the first, and another one after `after`."""
+    rows = await (connection.fetch(TWICE, shard) if after == 0 else connection.fetch(TWICE_SINCE, shard, after))
+    return [(row["first"], row["again"]) for row in rows]

@@ -5,7 +5,8 @@
     plans      anchor and zone stay; each refill is that of the newest plan, of the next cycle of the calendar
     payments   see `follows_money`
 
-What people decide (grants, adjustments, settings) follows from nothing and is not judged.
+What people decide (grants, adjustments, settings) follows from nothing and is not judged; but the lot that a correction
+burns is one that came before it.
 """
 
 from collections.abc import Iterator
@@ -13,11 +14,13 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal, InvalidOperation
 
+from projections.balance.lots import may_bring_lot
 from schemas.credits import MicroCredits, format_credits
 from schemas.cycles import cycle, cycle_at
 from schemas.facts import (
     OURS,
     AnyFact,
+    CreditsAdjusted,
     CreditsRefilled,
     HoldCaptured,
     HoldExpired,
@@ -64,6 +67,7 @@ class TeamAudit:
     refilled: MicroCredits = 0
     usages: dict[int, tuple[Stored, UsageRecorded]] = field(default_factory=dict)
     taken_back: set[int] = field(default_factory=set)
+    lots: set[int] = field(default_factory=set)
     holds: dict[str, AuditedHold] = field(default_factory=dict)
     money: MoneyAudit = field(init=False)
 
@@ -73,6 +77,10 @@ class TeamAudit:
     def take(self, stored: Stored, fact: AnyFact) -> list[str]:
         """What is wrong with this fact, given those before it."""
         problems = list(self._judge(stored, fact))
+        if isinstance(fact, CreditsAdjusted) and fact.burns_lot is not None and fact.burns_lot not in self.lots:
+            problems.append(f"no credits came at {fact.burns_lot} before this, and it burns them first")
+        if may_bring_lot(fact):
+            self.lots.add(stored.position)
         if stored.source.startswith(OURS) == isinstance(fact, UsageRecorded | UsageVoided):
             problems.append(f"{stored.source!r} is no source of a {stored.type}")
         return problems

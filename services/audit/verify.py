@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from schemas.places import Place
 from services.audit.anchors import anchors_in
 from services.audit.checkpoints import signer_of
-from services.audit.fence import PIN, TWICE, holes
+from services.audit.fence import PIN, holes, identities_twice
 from services.audit.notes.checking import NotesCheck, start_at
 from services.audit.notes.tree import EMPTY_ROOT
 from services.audit.notes.vectors import EMPTY_SHARD, SignedShard
@@ -110,8 +110,7 @@ async def _verify_shard(
             if until == LAST:
                 break
             start = until + 1
-        # Of what was verified before, it is known already; and the fence has the constraint.
-        repeats = await connection.fetch(TWICE, shard) if before.last == 0 else []
+        repeats = await identities_twice(connection, shard, before.last)
     findings = walk.end(*head) if head else walk.end(before.last, before.head)
     verified.facts += walk.facts
     verified.more += walk.more

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from schemas.credits import format_credits
-from services.cli.exports import check_folders, folders_of
+from services.cli.exports import archives_in, check_folders, folders_of, parse_bound, replay_archives, scope_of
 from services.cli.proofs import verify_files
 from services.cli.showing import (
     FOUND_WRONG,
     AsJson,
     instant_or_none,
     parse_duration,
-    parse_instant,
     print_json,
     print_table,
     progress,
@@ -69,7 +68,7 @@ def verify(
     with_rest: WithDatabase = False,
     as_json: AsJson = False,
 ) -> None:
-    """Check every fact, proof and signed checkpoint of the log, and the fence around it: constraints, triggers, grants.
+    """Check each fact, proof and signed checkpoint of the log, and its fence: constraints, triggers, grants.
 
     Exit code 1 names the first bad place, and each object that is not what the migrations made. With paths: check these
     proofs, or exports and archives, and nothing else.
@@ -160,9 +159,15 @@ def _public_keys(settings: Settings, arguments: list[str]) -> "list[Ed25519Publi
 
 
 def replay(
+    folders: Annotated[
+        list[Path] | None, typer.Argument(metavar="[DIR]...", help="Archives, folded without the database.")
+    ] = None,
     *,
     team: Annotated[str | None, typer.Option(help="Only this team.")] = None,
-    since: Annotated[str | None, typer.Option("--from", help="Compare the activity recorded from here on.")] = None,
+    since: Annotated[
+        str | None,
+        typer.Option("--from", help="Compare the activity recorded from here on: an instant, or shard:position."),
+    ] = None,
     until: Annotated[
         str | None, typer.Option(help="Compare the activity recorded before; balances are left out.")
     ] = None,
@@ -170,19 +175,26 @@ def replay(
         bool,
         typer.Option("--audit", help="Check as well that facts follow from facts: prices, refills, payments, caps."),
     ] = False,
+    with_rest: WithDatabase = False,
     as_json: AsJson = False,
 ) -> None:
-    """Fold the log anew and compare with every table that is made from it; exit code 1 names the first difference."""
-    from services.audit.replay import EARLIEST, LATEST, Replayed, ReplayScope, size_of_replay
+    """Fold the log anew and compare with every table that is made from it; exit code 1 names the first difference.
+
+    A place stands for the append that it was part of. With folders: fold the archives, and with --with-database what
+    comes after them, too.
+    """
+    from services.audit.replay import Replayed, size_of_replay
     from services.audit.replay import replay as replay_log
     from services.store.read import heads
 
-    scope = ReplayScope(
-        team, parse_instant(since, "--from") or EARLIEST, parse_instant(until, "--until") or LATEST, audit
-    )
+    archives = archives_in(folders) if folders else None
+    if archives is not None and not with_rest:
+        replay_archives(archives, as_json=as_json)
+    bounds = parse_bound(since, "--from"), parse_bound(until, "--until")
     began = monotonic()
 
     async def work(connection: Connection) -> tuple[Replayed, int]:
+        scope = await scope_of(connection, bounds, team, archives, audit=audit)
         folded = await size_of_replay(connection)
         behind = sum((await heads(connection)).values()) - folded
         with progress("replaying", folded) as tell:
@@ -192,13 +204,7 @@ def replay(
     seconds = monotonic() - began
     if team is not None and not replayed.teams:
         exit_used_wrongly(f"there is no team {team!r}.")
-    totals = {
-        kind.value: {
-            "entries": total.entries, "credits": format_credits(total.included + total.additional),
-            "included": format_credits(total.included), "additional": format_credits(total.additional),
-        }
-        for kind, total in sorted(replayed.totals.items())
-    }  # fmt: skip
+    totals = _totals(replayed)
     if as_json:
         print_json({
             "ok": not replayed.differences and not replayed.findings, "facts": replayed.facts, "behind": behind, "teams": replayed.teams, "totals": totals,
@@ -210,6 +216,16 @@ def replay(
     else:
         _show_replayed(replayed, totals, behind, seconds, audit=audit)
     raise typer.Exit(FOUND_WRONG if replayed.differences or replayed.findings else 0)
+
+
+def _totals(replayed: "Replayed") -> dict[str, dict[str, Any]]:
+    return {
+        kind.value: {
+            "entries": total.entries, "credits": format_credits(total.included + total.additional),
+            "included": format_credits(total.included), "additional": format_credits(total.additional),
+        }
+        for kind, total in sorted(replayed.totals.items())
+    }  # fmt: skip
 
 
 def _show_replayed(

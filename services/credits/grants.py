@@ -1,16 +1,21 @@
 """Credits that a person gives or corrects: grants, which may expire, and adjustments, which say what they refer to."""
 
+import re
 from datetime import datetime
 
+from projections.balance.lots import may_bring_lot
 from schemas.credits import ENTRY_MAX, format_credits
 from schemas.facts import CreditsAdjusted, CreditsGranted, NewFact
 from schemas.places import Place
 from services.runtime.errors import Refused
 from services.store.append import append
 from services.store.connect import Connection
+from services.store.read import READ_TEAM, stored_of
+from services.store.shards import shard_of
 from services.store.teams import lock_known_team
 
 GIFTS = "creditwell:gifts"
+PLACE = re.compile(r"([0-9]{1,2}):([0-9]{1,18})(?::[0-9]{1,5})?", re.ASCII)  # of a fact, or an entry's id
 
 
 async def grant(connection: Connection, team_id: str, gift_id: str, gift: CreditsGranted) -> Place:
@@ -31,6 +36,8 @@ async def grant(connection: Connection, team_id: str, gift_id: str, gift: Credit
 async def adjust(connection: Connection, team_id: str, gift_id: str, adjustment: CreditsAdjusted) -> Place:
     """Correct a team's balance, up or down, in the caller's transaction; never by setting it.
 
+    What is taken burns first the lot to which the correction refers, if it does.
+
     Raises:
         Refused: unknown_team or invalid_credits.
         AlreadyStored: this adjustment was made.
@@ -40,7 +47,25 @@ async def adjust(connection: Connection, team_id: str, gift_id: str, adjustment:
         raise Refused(
             "invalid_credits", f"an adjustment is not 0 and at most {format_credits(ENTRY_MAX)} credits either way"
         )
+    if adjustment.credits < 0 and (lot := await _lot_named(connection, team_id, adjustment.refers_to)) is not None:
+        adjustment = adjustment.model_copy(update={"burns_lot": lot})
     return await _append(connection, team_id, gift_id, now, adjustment)
+
+
+async def _lot_named(connection: Connection, team_id: str, refers_to: str | None) -> int | None:
+    """The number of the lot at the place that a correction refers to.
+
+    None for any other text, and for a place where nothing of this team brought credits.
+    """
+    place = PLACE.fullmatch(refers_to or "")
+    if place is None or int(place[1]) != shard_of(team_id):
+        return None
+    position = int(place[2])
+    row = await connection.fetchrow(READ_TEAM, int(place[1]), team_id, position - 1, 1)
+    stored = stored_of(row) if row is not None else None
+    if stored is None or stored.position != position or not may_bring_lot(stored.fact()):
+        return None
+    return position
 
 
 async def _append(

@@ -10,4 +10,6 @@ manifest   what an export says of itself
 exporting  an export, shard by shard, to be taken up again after a kill
 folders    an export in a folder: its manifest and files, and the next one
 checking   an export against itself and the note, without a database
+archive    a closed month
+replaying  archives folded, shard by shard
 """

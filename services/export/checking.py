@@ -62,7 +62,7 @@ def check_exports(
             exports.append(ExportFolder.read(folder))
         except (ManifestInvalid, OSError) as error:
             checked.verified.problems.append(LogProblem(str(folder), f"its manifest: {error}"))
-    exports.sort(key=lambda export: (export.month or "", sum(span.first for span in export.spans.values())))
+    exports.sort(key=ExportFolder.order)
     for export in exports:
         checked.verified.problems += contents(export)
         if export.manifest.request.what == EVENTS.name:

@@ -33,7 +33,7 @@ from services.export.manifest import (
     save,
     save_unfinished,
 )
-from services.export.spans import MICROSECOND, Bound, anchor_text, note_for, spans_of
+from services.export.spans import MICROSECOND, Bound, anchor_text, covers, note_for, spans_of
 from services.export.tables import BLOCK_COLUMNS, EVENTS, TABLES, Table, blocks_of
 from services.runtime.errors import Refused
 from services.store.connect import Connection
@@ -111,7 +111,10 @@ async def _begin(connection: Connection, table: Table, request: ExportRequest, f
         else:
             since, until = _bound(request.since), _bound(request.until)
             spans = await spans_of(connection, since, until, team_id=request.team, folded=table.folded)
-        note = await note_for(connection, spans)
+        month_ended = None if request.month is None or request.until is None else datetime.fromisoformat(request.until)
+        note = await note_for(connection, spans, month_ended)
+        if month_ended is not None and (note is None or note.vector.signed_at < month_ended or not covers(note, spans)):
+            raise Refused("not_signed_yet", f"no checkpoint that was signed after {request.month} covers it yet")
         manifest = Manifest(
             FORMAT, origin_of(await connection.fetchval(LOG)), request, instant(now), spans,
             None if note is None else await anchor_text(connection, note),

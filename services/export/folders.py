@@ -39,6 +39,11 @@ class ExportFolder:
         """Of which month it is the archive, if it is one."""
         return self.manifest.request.month
 
+    def order(self) -> tuple[int, int, str]:
+        """Where it stands among others of the same log; months in which nothing was recorded stand at one place."""
+        spans = self.spans.values()
+        return sum(span.first for span in spans), sum(span.last for span in spans), self.month or ""
+
     def files(self, table: str, shard: int) -> list[FileDigest]:
         """Those of a table and a shard, in the order of their months."""
         name = f"shard-{shard:02d}.{self.manifest.request.file_format}"

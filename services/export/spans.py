@@ -30,6 +30,7 @@ COVERING = """
     ) AS number
     FROM unnest($1::smallint[], $2::bigint[]) AS wanted (shard, last)
 """
+SIGNED_SINCE = "SELECT min(number) FROM signed_checkpoints WHERE signed_at >= $1"
 NOTE = """
     SELECT number, signed_at, unpublished, note FROM signed_checkpoints
     WHERE $1::bigint IS NULL OR number = $1 ORDER BY number DESC LIMIT 1
@@ -54,6 +55,19 @@ async def positions_before(connection: Connection, at: datetime, ends: Mapping[i
             else:
                 high[shard] = position - 1
     return low
+
+
+async def recorded_at(connection: Connection, place: Place) -> datetime:
+    """When a fact was recorded.
+
+    Raises:
+        Refused: `unknown_place`, there is none.
+    """
+    row = await connection.fetchrow(RECORDED, [place.shard], [place.position])
+    if row is None:
+        raise Refused("unknown_place", f"the log has no fact at {place}")
+    at: datetime = row["recorded_at"]
+    return at
 
 
 async def spans_of(
@@ -114,8 +128,12 @@ def _hash(hashes: Mapping[tuple[int, int], bytes], shard: int, last: int) -> str
     return None if block_hash is None else base64_of(block_hash)
 
 
-async def note_for(connection: Connection, spans: list[ShardSpan]) -> Signed | None:
+async def note_for(
+    connection: Connection, spans: list[ShardSpan], signed_since: datetime | None = None
+) -> Signed | None:
     """The first note that reaches to the end of all spans; else the newest one, if there is any.
+
+    `signed_since`: the first one, too, that was signed then or later.
 
     Raises:
         LogChanged: what is stored of the notes is incomplete.
@@ -123,6 +141,8 @@ async def note_for(connection: Connection, spans: list[ShardSpan]) -> Signed | N
     targets = [span for span in spans if span.last]
     rows = await connection.fetch(COVERING, [span.shard for span in targets], [span.last for span in targets])
     numbers = [row["number"] for row in rows]
+    if signed_since is not None:
+        numbers.append(await connection.fetchval(SIGNED_SINCE, signed_since))
     number = None if not numbers or None in numbers else max(numbers)
     row = await connection.fetchrow(NOTE, number)
     if row is None:

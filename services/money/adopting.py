@@ -198,8 +198,8 @@ async def _give_purchase(connection: Connection, request: PaymentRequest, paymen
     tax_cents = page.tax_cents if page is not None else 0
     fact = CreditsPurchased(
         credits=request.credits, pack=request.pack, payment_intent_id=intent.id, charge_cents=intent.amount_cents,
-        tax_cents=tax_cents or None, currency=intent.currency, charge_id=intent.charge_id,
-        receipt_url=intent.receipt_url, purchase_id=request.id,
+        tax_cents=tax_cents or intent.tax_cents or None, currency=intent.currency, charge_id=intent.charge_id,
+        receipt_url=intent.receipt_url, purchase_id=request.id, paid_at=intent.paid_at,
     )  # fmt: skip
     new = [NewFact(request.team_id, STRIPE, intent.id, now, fact)]
     identity = identity_of(request.team_id, UUID(request.id))

@@ -18,7 +18,7 @@ from projections.balance.lots import end_lots
 from projections.balance.state import ActivityKind, BalanceEntry, Lot, LotKind, LotPayment, TeamBalance
 from schemas.credits import MicroCredits
 from schemas.facts import AnyFact, NewFact, Stored, UsageVoided
-from services.read_models.states import paid_for, team_of
+from services.read_models.states import paid_for, settled_lots, team_of
 from services.runtime.errors import Unavailable
 from services.store.cycles import OpenCycle, refills_of
 from services.store.protocols import Reads
@@ -31,7 +31,7 @@ TAIL_MAX = 5_000  # facts of one team that a read folds by itself; beyond, waiti
 EXACT = """
     SELECT c.folded, b.shard, b.team_id, b.position, b.as_of, b.included, b.additional, b.debt, b.next_end, b.plan, b.zone,
            b.allowance, b.cycle_ends_at, b.sealed_until, b.notice_threshold, b.top_up_enabled, b.top_up_threshold, b.low,
-           b."out", b.holds,
+           b."out", b.holds, b.debt_payers,
            (SELECT jsonb_agg(jsonb_build_array(
                 l.lot, l.kind, l.gained, l.remaining, l.starts_at AT TIME ZONE 'UTC', l.ends_at AT TIME ZONE 'UTC', l.ended))
             FROM lots l WHERE l.shard = $1 AND l.team_id = $2 AND NOT l.settled) AS lots,
@@ -187,11 +187,12 @@ async def fold(connection: Reads, team: TeamBalance, newer: Sequence[Stored]) ->
         fact = stored.fact()
         if not isinstance(fact, UsageVoided):
             entries = evolve(team, stored, fact)
-        elif fact.usage_position in paid_here:
-            entries = evolve(team, stored, fact, paid_here[fact.usage_position], team.changed)
         else:
-            paid, lots = await paid_for(connection, stored.shard, team.team_id, fact.usage_position)
-            entries = evolve(team, stored, fact, paid, {**lots, **team.changed})
+            paid = paid_here.get(fact.usage_position)
+            if paid is None:
+                paid = await paid_for(connection, stored.shard, team.team_id, fact.usage_position)
+            settled = await settled_lots(connection, stored.shard, team, paid)
+            entries = evolve(team, stored, fact, paid, settled)
         for entry in entries:
             new_entries.append(StoredEntry(stored, fact, entry))
             if entry.kind is ActivityKind.USAGE:

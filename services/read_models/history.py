@@ -22,7 +22,7 @@ from schemas.facts import RATE_CARD_TEAM, PlanAssigned, Stored, UsageRecorded, U
 from schemas.instants import instant
 from services.read_models.balances import ExactBalance, fold_due
 from services.read_models.snapshots import Span, facts_within, newest_snapshot, rest_of, spans_to_read
-from services.read_models.states import paid_for
+from services.read_models.states import paid_for, settled_lots
 from services.runtime.errors import Refused
 from services.store.cycles import refill
 from services.store.protocols import Reads
@@ -131,11 +131,12 @@ async def _take(connection: Reads, past: _Past, stored: Stored) -> None:
         entries = evolve(team, timely, fact)
         if isinstance(fact, UsageRecorded) and stored.position in past.voided:
             past.paid[stored.position] = next((entry.paid for entry in entries if entry.paid), ())
-    elif fact.usage_position <= past.began:
-        paid, lots = await paid_for(connection, past.shard, team.team_id, fact.usage_position)
-        evolve(team, timely, fact, paid, {**lots, **team.changed})
-    elif fact.usage_position in past.paid:  # else the usage itself had not occurred by then
-        evolve(team, timely, fact, past.paid[fact.usage_position], team.changed)
+        return
+    paid = past.paid.get(fact.usage_position)
+    if fact.usage_position <= past.began:
+        paid = await paid_for(connection, past.shard, team.team_id, fact.usage_position)
+    if paid is not None:  # else the usage itself had not occurred by then
+        evolve(team, timely, fact, paid, await settled_lots(connection, past.shard, team, paid))
 
 
 async def _at(connection: Reads, past: _Past) -> ExactBalance | None:

@@ -17,7 +17,7 @@ from projections.balance.fold import evolve
 from projections.balance.state import LotPayment, TeamBalance
 from schemas.facts import Stored, UsageRecorded, UsageVoided
 from services.read_models.snapshots import newest_snapshot
-from services.read_models.states import paid_for
+from services.read_models.states import paid_for, settled_lots
 from services.store.protocols import Reads
 from services.store.read import READ_TEAM, stored_of
 from services.store.shards import shard_of
@@ -71,11 +71,11 @@ async def _take(connection: Reads, walk: LowWalk, stored: Stored) -> None:
         entries = evolve(team, stored, fact)
         if isinstance(fact, UsageRecorded):
             walk.paid[stored.position] = next((entry.paid for entry in entries if entry.paid), ())
-    elif fact.usage_position in walk.paid:
-        evolve(team, stored, fact, walk.paid[fact.usage_position], team.changed)
     else:
-        paid, lots = await paid_for(connection, stored.shard, team.team_id, fact.usage_position)
-        evolve(team, stored, fact, paid, {**lots, **team.changed})
+        paid = walk.paid.get(fact.usage_position)
+        if paid is None:
+            paid = await paid_for(connection, stored.shard, team.team_id, fact.usage_position)
+        evolve(team, stored, fact, paid, await settled_lots(connection, stored.shard, team, paid))
     walk.newest = stored
     if team.low or not _is_below(team, stored.recorded_at):
         walk.first = None

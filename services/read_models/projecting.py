@@ -15,7 +15,7 @@ from projections.balance.state import ActivityKind, BalanceEntry, Lot, LotPaymen
 from schemas.facts import RATE_CARD_TEAM, AnyFact, Stored, UsageRecorded, UsageVoided
 from services.read_models.activity_rows import pack_row
 from services.read_models.snapshots import save_snapshots
-from services.read_models.states import load, paid_for, save
+from services.read_models.states import load, paid_for, save, settled_lots
 from services.read_models.usage_rows import load_days, save_days
 from services.runtime.crashpoints import crashpoint
 from services.store.claims import Claims
@@ -149,10 +149,9 @@ class Projecting:
         self, connection: Connection, batch: ProjectedBatch, stored: Stored, fact: UsageVoided, team: TeamBalance
     ) -> tuple[tuple[LotPayment, ...], Mapping[int, Lot]]:
         paid = batch.paid.get((stored.team_id, fact.usage_position))
-        if paid is not None:
-            return paid, team.changed
-        paid, lots = await paid_for(connection, stored.shard, stored.team_id, fact.usage_position, self.versions)
-        return paid, {**lots, **team.changed}
+        if paid is None:
+            paid = await paid_for(connection, stored.shard, stored.team_id, fact.usage_position, self.versions)
+        return paid, await settled_lots(connection, stored.shard, team, paid, self.versions)
 
     async def _save(self, connection: Connection, batch: ProjectedBatch) -> None:
         if batch.touched:

@@ -28,6 +28,7 @@ from services.store.claims import Claims
 from services.store.connect import AWAY, Connection, Pool, connect_pool, connect_when_there
 from services.store.halts import EVERYBODYS, Halts
 from services.store.read import heads, read_after
+from services.store.schema_check import check_shape
 
 BATCH_MAX = 30_000  # facts of one transaction; the more, the fewer cells and balances are written per fact
 BATCH_SMALL = (
@@ -149,7 +150,9 @@ async def _project_while_owner(
     while not stop.is_set():
         if monotonic() >= renew_at:
             if await claims.join(connection):
-                # Read after the claim: a later switch of versions fences it.
+                # Read after the claim: a later switch of versions fences it. What another build has switched to is not
+                # for this fold.
+                await check_shape(connection)
                 projecting.versions = await live_versions(connection)
                 projecting.forget()
                 await halted.begin(connection, claims.positions)

@@ -6,7 +6,7 @@ compares. The switch is one transaction: the views and the row in `projections` 
 new epoch, so that the projector is fenced, joins again and goes on with the new tables. Readers use the views and never
 see a gap.
 
-A killed rebuild goes on from its checkpoints when it is started again.
+A killed rebuild goes on from its checkpoints when it is started again. Another fold, or other tables, begin anew.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 
-from projections.versions import VIEWS, at_version, shape_of, tables
+from projections.versions import VIEWS, at_version, shape_of, shape_of_all, tables
 from services.read_models.balances import PROJECTOR
 from services.read_models.projecting import Projecting
 from services.runtime.errors import Fenced, LogChanged
@@ -39,6 +39,7 @@ FOLDED = "SELECT coalesce(sum(position), 0)::bigint FROM checkpoints WHERE reade
 ONE_AT_A_TIME = "LOCK TABLE projections IN SHARE ROW EXCLUSIVE MODE"
 SHARED = "SELECT share_projection($1::text::regclass)"
 LIVE = "SELECT name, version FROM projections"
+BEGUN = "SELECT EXISTS (SELECT FROM checkpoints WHERE reader = $1)"
 GO_LIVE = """
     INSERT INTO projections (name, version, sha256) VALUES ($1, $2, $3)
     ON CONFLICT (name) DO UPDATE
@@ -157,8 +158,8 @@ def _build_alone(database: str, version: int, shards: list[int]) -> int:
 
 
 def reader_of(version: int) -> str:
-    """The name under which a rebuild keeps its checkpoints."""
-    return f"rebuild-{version}"
+    """The name under which a rebuild keeps its checkpoints; one of another fold or other tables has another name."""
+    return f"rebuild-{version}-{shape_of_all(tuple(TABLES))[:12]}"
 
 
 async def begin(connection: Connection) -> int:
@@ -167,8 +168,10 @@ async def begin(connection: Connection) -> int:
         await _alone(connection)
         live = await live_versions(connection)
         version = 1 + max(live.values())
-        if await connection.fetchval("SELECT to_regclass($1)", f"balance_v{version}") is None:
+        if not await connection.fetchval(BEGUN, reader_of(version)):
+            await connection.execute("DELETE FROM checkpoints WHERE reader LIKE $1", f"rebuild-{version}-%")
             for name in TABLES:
+                await _drop(connection, name, version)  # rows of a build that was killed would stand beside ours
                 await _make(connection, name, version)
         # Nowhere else: who came late would begin anew, in tables that were switched to meanwhile.
         await Claims(reader_of(version), "").make_rows(connection)
@@ -276,11 +279,14 @@ async def discard(connection: Connection, version: int) -> None:
     async with connection.transaction():
         await _alone(connection)
         live = await live_versions(connection)
-        for name, tables_ in TABLES.items():
+        for name in TABLES:
             if live[name] != version:
-                for table in tables_:
-                    await connection.execute(f"DROP TABLE IF EXISTS {table}_v{version}")
+                await _drop(connection, name, version)
         await connection.execute("DELETE FROM checkpoints WHERE reader = $1", reader_of(version))
+
+
+async def _drop(connection: Connection, name: str, version: int) -> None:
+    await connection.execute("DROP TABLE IF EXISTS " + ", ".join(f"{table}_v{version}" for table in TABLES[name]))
 
 
 async def drop_previous(connection: Connection) -> None:
@@ -290,6 +296,5 @@ async def drop_previous(connection: Connection) -> None:
         "WHERE previous_version IS NOT NULL AND switched_at < clock_timestamp() - interval '1 day'"
     )
     for row in rows:
-        for table in TABLES[row["name"]]:
-            await connection.execute(at_version(f"DROP TABLE IF EXISTS {table}_v0", row["previous_version"]))
+        await _drop(connection, row["name"], row["previous_version"])
         await connection.execute("UPDATE projections SET previous_version = NULL WHERE name = $1", row["name"])

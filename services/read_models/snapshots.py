@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
+from projections.balance.fold import FOLD
 from projections.balance.snapshots import Snapshot, decode
 from projections.balance.state import TeamBalance
 from projections.versions import at_version
@@ -19,12 +20,14 @@ END = 2**63 - 1
 
 SAVE = """
     INSERT INTO balance_snapshots_v0
-        (shard, team_id, position, recorded_at, true_from, after, late_before, late_positions, late_times, state)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+        (shard, team_id, position, recorded_at, true_from, after, late_before, late_positions, late_times, state,
+         fold)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
 """
 
 NEWEST = """
-    SELECT state FROM balance_snapshots WHERE shard = $1 AND team_id = $2 AND recorded_at <= $3 AND true_from <= $4
+    SELECT state FROM balance_snapshots
+    WHERE shard = $1 AND team_id = $2 AND recorded_at <= $3 AND true_from <= $4 AND fold = $5
     ORDER BY position DESC LIMIT 1
 """
 
@@ -66,7 +69,7 @@ async def newest_snapshot(
 
     A fresh one where nothing was saved.
     """
-    row = await connection.fetchrow(NEWEST, shard, team_id, known_at, at)
+    row = await connection.fetchrow(NEWEST, shard, team_id, known_at, at, FOLD)
     return TeamBalance(team_id) if row is None else decode(row["state"])
 
 

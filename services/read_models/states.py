@@ -12,7 +12,7 @@ import asyncpg
 import msgspec
 
 from projections.balance.lots import is_settled
-from projections.balance.state import Lot, LotKind, LotPayment, OpenHold, Stretch, TeamBalance, TopUpSettings
+from projections.balance.state import DEBT, Lot, LotKind, LotPayment, OpenHold, Stretch, TeamBalance, TopUpSettings
 from projections.versions import at_version
 from schemas.places import Place
 from services.read_models.activity_rows import paid_of
@@ -22,7 +22,7 @@ from services.store.protocols import Reads
 LOAD = """
     SELECT b.shard, b.team_id, b.position, b.as_of, b.included, b.additional, b.debt, b.next_end, b.plan, b.zone,
            b.allowance, b.cycle_ends_at, b.sealed_until, b.notice_threshold, b.top_up_enabled, b.top_up_threshold,
-           b.low, b."out", b.holds, b.plan_position, b.true_from, b.stretch
+           b.low, b."out", b.holds, b.debt_payers, b.plan_position, b.true_from, b.stretch
     FROM unnest($1::smallint[], $2::text[]) AS wanted (shard, team_id) JOIN balance_v0 b USING (shard, team_id)
 """
 
@@ -35,11 +35,11 @@ LOAD_LOTS = """
 SAVE = """
     INSERT INTO balance_v0 (shard, team_id, position, as_of, included, additional, debt, next_end, plan, zone, allowance,
                             cycle_ends_at, sealed_until, notice_threshold, top_up_enabled, top_up_threshold, low, "out",
-                            alarm, holds, plan_position, true_from, stretch)
+                            alarm, holds, debt_payers, plan_position, true_from, stretch)
     SELECT * FROM unnest($1::smallint[], $2::text[], $3::bigint[], $4::timestamptz[], $5::bigint[], $6::bigint[],
                          $7::bigint[], $8::timestamptz[], $9::text[], $10::text[], $11::bigint[], $12::timestamptz[],
                          $13::timestamptz[], $14::bigint[], $15::boolean[], $16::bigint[], $17::boolean[], $18::boolean[],
-                         $19::boolean[], $20::jsonb[], $21::bigint[], $22::timestamptz[], $23::jsonb[])
+                         $19::boolean[], $20::jsonb[], $21::jsonb[], $22::bigint[], $23::timestamptz[], $24::jsonb[])
     ON CONFLICT (shard, team_id) DO UPDATE
     SET position = excluded.position, as_of = excluded.as_of, included = excluded.included,
         additional = excluded.additional, debt = excluded.debt, next_end = excluded.next_end, plan = excluded.plan,
@@ -47,7 +47,7 @@ SAVE = """
         sealed_until = excluded.sealed_until, notice_threshold = excluded.notice_threshold,
         top_up_enabled = excluded.top_up_enabled, top_up_threshold = excluded.top_up_threshold, low = excluded.low,
         "out" = excluded."out", alarm = excluded.alarm, holds = excluded.holds,
-        plan_position = excluded.plan_position, true_from = excluded.true_from, stretch = excluded.stretch
+        debt_payers = excluded.debt_payers, plan_position = excluded.plan_position, true_from = excluded.true_from, stretch = excluded.stretch
 """
 
 SAVE_LOTS = """
@@ -103,6 +103,7 @@ def team_of(row: asyncpg.Record) -> TeamBalance:
             hold_id: OpenHold(credits, datetime.fromisoformat(until))
             for hold_id, (credits, until) in json.loads(row["holds"]).items()
         },
+        debt_payers=[LotPayment(lot, credits) for lot, credits in json.loads(row["debt_payers"])],
     )  # fmt: skip
 
 
@@ -135,11 +136,12 @@ async def save(connection: Connection, teams: Iterable[tuple[int, TeamBalance]],
 
 
 def balance_row(team: TeamBalance) -> tuple[object, ...]:
-    """A team's row of `balance` from `team_id` to `holds`: what replay compares."""
+    """A team's row of `balance` from `team_id` to `debt_payers`: what replay compares."""
     return (
         team.team_id, team.position, team.as_of, team.included, team.additional, team.debt, team.next_end, team.plan,
         team.zone, team.allowance, team.cycle_ends_at, team.sealed_until, team.notice_threshold, team.top_up.enabled,
         team.top_up.threshold, team.low, team.out, team.alarm(), _holds(team),
+        json.dumps(team.debt_payers),
     )  # fmt: skip
 
 
@@ -160,18 +162,28 @@ def _holds(team: TeamBalance) -> str:
 
 async def paid_for(
     connection: Reads, shard: int, team_id: str, usage_position: int, versions: Mapping[str, int] = LIVE
-) -> tuple[tuple[LotPayment, ...], dict[int, Lot]]:
-    """Who paid a usage, and those lots as a void finds them once they are settled: with nothing left.
+) -> tuple[LotPayment, ...]:
+    """Who paid a usage, by the activity. Each projection has a version of its own: one may have been switched alone."""
+    row = await connection.fetchrow(at_version(PAID, versions.get("activity")), [shard], [team_id], [usage_position])
+    assert row is not None, f"usage {Place(shard, usage_position)} has no activity row"
+    return paid_of(row["paid"])
 
-    Each projection has a version of its own: one of them may have been switched alone.
+
+async def settled_lots(
+    connection: Reads, shard: int, team: TeamBalance, paid: Iterable[LotPayment], versions: Mapping[str, int] = LIVE
+) -> Mapping[int, Lot]:
+    """The settled lots that the void of a usage may touch, as a void finds them: with nothing left.
+
+    They are those that paid the usage, and where it was debt, those that paid debt since.
 
     The rows may be newer than the state that the void is folded into. A settled lot that has not ended has nothing
     left, and one that has ended is told by its time. So `remaining` and `ended` are not taken from them.
     """
-    row = await connection.fetchrow(at_version(PAID, versions.get("activity")), [shard], [team_id], [usage_position])
-    assert row is not None, f"usage {Place(shard, usage_position)} has no activity row"
-    paid = paid_of(row["paid"])
-    lots = await connection.fetch(
-        at_version(PAID_LOTS, versions.get("balance")), shard, team_id, [part.lot for part in paid]
-    )
-    return paid, {lot["lot"]: replace(lot_of(lot), remaining=0, ended=False) for lot in lots}
+    numbers = {part.lot for part in paid}
+    if DEBT in numbers:
+        numbers |= {payer.lot for payer in team.debt_payers}
+    numbers -= {DEBT, *team.changed, *(lot.lot for lot in team.lots)}
+    if not numbers:
+        return team.changed
+    rows = await connection.fetch(at_version(PAID_LOTS, versions.get("balance")), shard, team.team_id, sorted(numbers))
+    return {**{row["lot"]: replace(lot_of(row), remaining=0, ended=False) for row in rows}, **team.changed}

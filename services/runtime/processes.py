@@ -27,9 +27,9 @@ class Main(Protocol):
 class ServiceProcess:
     """One process, started by `creditwell serve NAME`.
 
-    `module` offers it as `serve`. `role` is its role at the database without `creditwell_`. `settings` are those that it
-    reads beside its database, `needs` those that it can't do without, `keys` those that only insecure development can do
-    without. `gives_way` says that it works through masses while others answer somebody.
+    `module` offers it as `serve`, `role` is its role at the database without `creditwell_`, `settings` are those that
+    it reads beside its database, `needs` those that it can't do without, `keys` those that it can do without only in
+    insecure development. `gives_way` says that it works through masses while others answer somebody.
     """
 
     name: str

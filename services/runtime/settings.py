@@ -112,12 +112,12 @@ class Settings(BaseSettings):
     signing_key: SecretStr | None = Field(
         None,
         description="The Ed25519 key of the signer: 32 bytes in base64, made by `creditwell signing-key`.",
-        examples=["the output of `creditwell signing-key`"],
+        examples=["what `creditwell signing-key` prints"],
     )
     public_key: str | None = Field(
         None,
         description="The public half of the signing key, for `creditwell verify`; several, separated by commas, after a rotation.",
-        examples=["the second line of `creditwell signing-key`"],
+        examples=["what `creditwell signing-key` prints"],
     )
     anchors: Path | None = Field(
         None,

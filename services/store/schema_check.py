@@ -45,7 +45,8 @@ async def check_shape(database: "Reads", *, projections: bool = True) -> None:
         which = changed[0] if len(changed) == 1 else "all"
         raise Refused(
             "projection_changed",
-            f"another build made the tables of {', '.join(changed)}: run `creditwell rebuild {which}`",
+            f"another build made the tables of {', '.join(changed)}, or filled them by another fold: "
+            f"run `creditwell rebuild {which}`",
         )
 
 

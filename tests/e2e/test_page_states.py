@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 from playwright.async_api import Browser, Route, expect
 
 from schemas.credits import MICRO
-from schemas.facts import CreditsPurchased, HoldCaptured, HoldPlaced, TopUpSuspended
+from schemas.facts import CreditsGranted, CreditsPurchased, HoldCaptured, HoldPlaced, TopUpSuspended
 from tests.support.api import Api
 from tests.support.desk import Desk
-from tests.support.page import BOUGHT, Visit, save_card, used, visiting
+from tests.support.page import Visit, save_card, used, visiting
 
 LONG_AGO = timedelta(minutes=90)
 WIDTH = "bar => bar.firstElementChild.getBoundingClientRect().width / bar.getBoundingClientRect().width"
@@ -99,8 +99,9 @@ async def test_rows_stand_in_the_order_of_the_time_that_they_show_and_red_is_for
 ) -> None:
     api, before = visit.api, datetime.now(UTC)
     await api.tell(used(1), at=before - LONG_AGO)
-    await api.tell(used(2_999), BOUGHT)
-    await api.tell(used(4), at=before)  # of before the purchase, recorded after it
+    gift = CreditsGranted(credits=5_000 * MICRO, reason="a week of it", expires_at=before + timedelta(days=7))
+    await api.tell(used(2_999), gift)
+    await api.tell(used(4), at=before)  # of before the gift, recorded after it
     await api.tell(used(5_100))
     await visit.open()
 

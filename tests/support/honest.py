@@ -18,6 +18,7 @@ from projections.top_ups.state import TopUps
 from schemas.catalog import Catalog, load_catalog
 from schemas.credits import MICRO
 from schemas.facts import CreditsAdjusted, CreditsGranted, NewFact, PaymentMethodChanged, TopUpConfigured
+from schemas.places import Place
 from schemas.pricing import RateCards
 from schemas.usage import UsageVoidReported, parse_usage
 from services.credits.grants import adjust, grant
@@ -112,6 +113,7 @@ class Honest:
     usages: list[tuple[str, str]] = field(default_factory=list)
     holds: list[tuple[str, str]] = field(default_factory=list)
     paid: list[tuple[str, str]] = field(default_factory=list)
+    given: list[tuple[str, Place]] = field(default_factory=list)
 
     async def begin(self) -> None:
         """Plans, cards, settings."""
@@ -208,9 +210,13 @@ class Honest:
         credits = MICRO * self.random.randint(1, 50)
         async with self.connection.transaction():
             if self.random.random() < 0.5:
-                await grant(self.connection, team, self.name, CreditsGranted(credits=credits, reason="test"))
+                gift = CreditsGranted(credits=credits, reason="test")
+                self.given.append((team, await grant(self.connection, team, self.name, gift)))
             else:
-                await adjust(self.connection, team, self.name, CreditsAdjusted(credits=-credits, reason="test"))
+                gifts = [str(place) for owner, place in self.given if owner == team]
+                refers_to = self.random.choice(["ticket 7", *gifts])
+                correction = CreditsAdjusted(credits=-credits, reason="test", refers_to=refers_to)
+                await adjust(self.connection, team, self.name, correction)
 
     async def _limit(self, team: str) -> None:
         limit = Limit(daily=MICRO * self.random.choice((10_000, 20_000)), hard=self.random.random() < 0.5)

@@ -7,11 +7,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 FOREVER = datetime.max.replace(tzinfo=UTC)
+LONG_AGO = datetime.min.replace(tzinfo=UTC)
+PAYERS_MAX = 100
 
 
-@dataclass
+@dataclass(eq=False)
 class Bag:
-    """Credits gained at one time."""
+    """Credits gained at one time; nothing is ever forgotten."""
 
     number: int
     included: bool
@@ -24,79 +26,136 @@ class Bag:
         """Who pays first: included, what ends soonest, what is oldest."""
         return not self.included, self.ends_at, self.starts_at, self.number
 
+    @property
+    def never_ends(self) -> bool:
+        """Only such a bag pays debt."""
+        return self.ends_at == FOREVER and not self.included
+
+
+Payment = tuple[Bag | None, int]  # None is debt
+
 
 @dataclass
 class Purse:
-    """What a team has. Enough for facts within one open cycle; nothing ends or is sealed here."""
+    """What a team has. Everything is worked out anew from all bags, each time."""
 
     bags: list[Bag] = field(default_factory=list)
     debt: int = 0
-    paid: dict[int, list[tuple[Bag, int]]] = field(default_factory=dict)
-    owed: dict[int, int] = field(default_factory=dict)
+    payers: list[tuple[Bag, int]] = field(default_factory=list)
+    paid: dict[int, list[Payment]] = field(default_factory=dict)
+    now: datetime = LONG_AGO
+    sealed: datetime = LONG_AGO
+    cycle_ends: datetime = FOREVER
     uses: int = 0
     used: int = 0
 
     @property
-    def began(self) -> datetime:
-        """Where the first cycle starts; what happened before it counts when it comes in."""
-        return min((bag.starts_at for bag in self.bags if bag.included), default=FOREVER)
-
-    @property
     def included(self) -> int:
-        return sum(bag.left for bag in self.bags if bag.included)
+        return sum(bag.left for bag in self.bags if bag.included and bag.ends_at > self.now)
 
     @property
     def additional(self) -> int:
-        return sum(bag.left for bag in self.bags if not bag.included) - self.debt
+        return sum(bag.left for bag in self.bags if not bag.included and bag.ends_at > self.now) - self.debt
 
     def told(self, position: int, type: str, occurred_at: datetime, recorded_at: datetime, body: bytes) -> None:
         """The next fact of the team."""
         data = json.loads(body)
+        credits, self.now = data.get("credits", 0), recorded_at
         match type:
             case "usage.recorded.v1":
-                self._use(position, data["credits"], occurred_at if occurred_at >= self.began else recorded_at)
+                self._use(position, credits, recorded_at if occurred_at < self.sealed else occurred_at)
+            case "hold.captured.v1":
+                self._use(position, credits, recorded_at)
             case "usage.voided.v1":
-                self._void(data["usage_position"])
+                self._void(position, data["usage_position"])
             case "credits.refilled.v1":
-                self._gain(position, True, instant(data["starts_at"]), instant(data["ends_at"]), data["credits"])
-            case "credits.topped_up.v1" | "credits.purchased.v1":
-                self._gain(position, False, occurred_at, FOREVER, data["credits"])
-            case "credits.granted.v1":
+                self._refill(position, instant(data["starts_at"]), instant(data["ends_at"]), credits)
+            case "period.sealed.v1":
+                self.sealed = max(self.sealed, instant(data["ends_at"]))
+            case "credits.adjusted.v1" if credits < 0:
+                self._need(-credits, recorded_at, first=data.get("burns_lot"))
+            case "credits.topped_up.v1" | "credits.purchased.v1" | "credits.granted.v1" | "credits.adjusted.v1":
                 ends_at = instant(data["expires_at"]) if "expires_at" in data else FOREVER
-                self._gain(position, False, occurred_at, ends_at, data["credits"])
+                self._gain(Bag(position, included=False, starts_at=occurred_at, ends_at=ends_at, left=credits))
             case "charge.refunded.v1" | "charge.disputed.v1" | "dispute.closed.v1":
                 taken = data.get("clawed_credits", data.get("frozen_credits", 0))
-                self._take_back({data["lot"], *data.get("reinstated_lots", ())}, taken)
-                self._gain(position, False, occurred_at, FOREVER, data.get("reinstated_credits", 0))
+                if type != "dispute.closed.v1":
+                    self._take_back({data["lot"], *data.get("reinstated_lots", ())}, taken)
+                if back := data.get("reinstated_credits", 0):
+                    self._gain(Bag(position, included=False, starts_at=occurred_at, ends_at=FOREVER, left=back))
             case _:
                 pass
 
-    def _take_back(self, numbers: set[int], credits: int) -> None:
-        for bag in self.bags:
-            if bag.number in numbers:
-                share = min(bag.left, credits)
-                bag.left, credits = bag.left - share, credits - share
-        self.debt += credits
+    def _refill(self, position: int, starts_at: datetime, ends_at: datetime, credits: int) -> None:
+        if self.sealed == LONG_AGO:
+            self.sealed = starts_at  # what happened before the first cycle counts when it comes in
+        self.cycle_ends = ends_at
+        self._gain(Bag(position, included=True, starts_at=starts_at, ends_at=ends_at, left=credits))
 
-    def _gain(self, position: int, included: bool, starts_at: datetime, ends_at: datetime, credits: int) -> None:
-        self.bags.append(Bag(position, included, starts_at, ends_at, credits))
+    def _gain(self, bag: Bag) -> None:
+        """Credits that come; those that never end pay the debt first."""
+        self.bags.append(bag)
+        self._pay_debt(bag)
+
+    def _pay_debt(self, bag: Bag) -> None:
+        share = min(bag.left, self.debt) if bag.never_ends else 0
+        if share:
+            bag.left, self.debt = bag.left - share, self.debt - share
+            self.payers = [*self.payers, (bag, share)][-PAYERS_MAX:]
+
+    def _need(self, credits: int, at: datetime, first: int | None = None) -> list[Payment]:
+        """Bags of that time pay, then bags that never end, then nobody does."""
+        in_time = sorted((bag for bag in self.bags if bag.starts_at <= at < bag.ends_at), key=lambda bag: bag.order)
+        return self._take(credits, [*(bag for bag in in_time if bag.number == first), *in_time])
+
+    def _take_back(self, numbers: set[int], credits: int) -> None:
+        """Of a payment: from its own bags, then from those that never end. What they paid of a debt stays paid."""
+        self._take(credits, [bag for bag in self.bags if bag.number in numbers])
+        self.payers = [(bag, share) for bag, share in self.payers if bag.number not in numbers]
+
+    def _take(self, credits: int, bags: list[Bag]) -> list[Payment]:
+        endless = sorted((bag for bag in self.bags if bag.never_ends), key=lambda bag: bag.order)
+        payments: list[Payment] = []
+        for bag in [*bags, *(bag for bag in endless if bag.starts_at <= self.now)]:
+            share = min(bag.left, credits)
+            bag.left, credits = bag.left - share, credits - share
+            payments.append((bag, share))
+        self.debt += credits
+        return [*payments, (None, credits)]
 
     def _use(self, position: int, credits: int, at: datetime) -> None:
         self.uses, self.used = self.uses + 1, self.used + credits
-        payers = []
-        for bag in sorted(self.bags, key=lambda bag: bag.order):
-            if bag.starts_at <= at < bag.ends_at and bag.left and credits:
-                share = min(bag.left, credits)
-                bag.left, credits = bag.left - share, credits - share
-                payers.append((bag, share))
-        self.paid[position], self.owed[position] = payers, credits
-        self.debt += credits
+        self.paid[position] = self._need(credits, at)
 
-    def _void(self, usage: int) -> None:
+    def _void(self, position: int, usage: int) -> None:
+        homeless = nobodys = 0
         for bag, share in self.paid[usage]:
-            bag.left += share
-        self.debt -= self.owed[usage]
-        self.uses, self.used = self.uses - 1, self.used - self.owed[usage] - sum(share for _, share in self.paid[usage])
+            self.used -= share
+            if bag is None:
+                nobodys += self._return_debt(share)
+            elif bag.ends_at > self.now:
+                bag.left += share
+                self._pay_debt(bag)
+            else:
+                homeless += share
+        if homeless:
+            self._gain(Bag(position, included=True, starts_at=self.now, ends_at=self.cycle_ends, left=homeless))
+        if nobodys:
+            number = -position if homeless else position
+            self._gain(Bag(number, included=False, starts_at=self.now, ends_at=FOREVER, left=nobodys))
+        self.uses -= 1
+
+    def _return_debt(self, credits: int) -> int:
+        """To the debt, then to those who paid debt, the newest first; what is left is nobody's."""
+        share = min(self.debt, credits)
+        self.debt, credits = self.debt - share, credits - share
+        while credits and self.payers:
+            bag, paid = self.payers.pop()
+            share = min(paid, credits)
+            bag.left, credits = bag.left + share, credits - share
+            if share < paid:
+                self.payers.append((bag, paid - share))
+        return credits
 
 
 def instant(text: str) -> datetime:

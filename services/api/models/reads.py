@@ -129,7 +129,11 @@ class Usage(BaseModel):
 
 
 class PaidBy(BaseModel):
-    """A lot that paid, and how much of it. Without a lot, it is what the balance went past zero by."""
+    """A lot that paid, and how much of it. Without a lot, it is what the balance went past zero by.
+
+    Of credits that came, it is what of them paid what was below zero. Of credits that were given back, it is to whom
+    they went.
+    """
 
     lot: Position | None
     kind: LotKind | Literal["overdraft"]

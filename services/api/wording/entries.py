@@ -111,17 +111,29 @@ def describe(  # noqa: C901, PLR0911 - a case for each kind, closed by assert_ne
             assert_never(entry.kind)
 
 
-def detail(  # noqa: PLR0911 - a case for each fact that says more
+def detail(entry: BalanceEntry, fact: AnyFact, cards: RateCards) -> str | None:
+    """One line more, where there is something to say."""
+    late = "counted in the open cycle, it came in late" if entry.late else None
+    return " · ".join(part for part in (_detail(entry, fact, cards), _paid_debt(entry, fact), late) if part) or None
+
+
+def _paid_debt(entry: BalanceEntry, fact: AnyFact) -> str | None:
+    """What of credits that came paid what was below zero."""
+    if entry.credits <= 0 or isinstance(fact, UsageVoided):
+        return None
+    paid = sum(part.credits for part in entry.paid)
+    return f"{format_credits(paid)} of the credits paid what was below zero" if paid else None
+
+
+def _detail(  # noqa: PLR0911 - a case for each fact that says more
     entry: BalanceEntry, fact: AnyFact, cards: RateCards
 ) -> str | None:
-    """One line more, where there is something to say."""
     if entry.kind is ActivityKind.EXPIRY:
         return "Usage that came in late was paid by them" if entry.credits > 0 else None
     match fact:
         case UsageRecorded():
             priced = price_of(fact, cards)
-            counted = f"{priced.formula} · rate card {fact.rate_card}" if priced else f"Rate card {fact.rate_card}"
-            return f"{counted} · counted in the open cycle, it came in late" if entry.late else counted
+            return f"{priced.formula} · rate card {fact.rate_card}" if priced else f"Rate card {fact.rate_card}"
         case HoldCaptured():
             priced = price_of(fact, cards)
             return f"{priced.formula} · rate card {priced.rate_card} · captured from a hold" if priced else None
@@ -178,11 +190,12 @@ def _feature_name(feature: str | None, fact: AnyFact, cards: RateCards) -> str:
 
 def explain(row: ActivityRow, paid: list[PaidLot], cards: RateCards, catalog: Catalog, *, sees_receipts: bool) -> Json:
     """An entry with everything that it follows from. Receipts and charge ids are for admins and finance alone."""
+    past_zero = row.entry.balance_after < 0 or row.entry.credits > 0
     return {
         **item(row, cards, catalog),
         "position": str(Place(row.shard, row.entry.position)),
         "price": _price(row.fact, cards) if row.entry.kind is ActivityKind.USAGE else None,
-        "paid_by": [_paid_by(row.shard, lot, past_zero=row.entry.balance_after < 0) for lot in paid],
+        "paid_by": [_paid_by(row.shard, lot, past_zero=past_zero) for lot in paid],
         "charge": charge(row.fact, sees_receipts=sees_receipts),
         "reason": detail(row.entry, row.fact, cards),
     }
@@ -205,12 +218,12 @@ def _price(fact: AnyFact, cards: RateCards) -> Json | None:
 def _paid_by(shard: int, lot: PaidLot, *, past_zero: bool) -> Json:
     """A lot that paid.
 
-    What none could pay need not have taken the team past zero: usage of before a purchase, recorded after it, finds no
-    lot of its time, and is taken off what came later.
+    What none could pay need not have taken the team past zero: credits that end, and included ones, pay for no earlier
+    time. It is taken off what came later.
     """
     unpaid = "Past zero" if past_zero else "Credits that came later"
     return {
-        "lot": str(Place(shard, lot.lot)) if lot.kind else None, "kind": lot.kind.value if lot.kind else "overdraft",
+        "lot": str(Place(shard, abs(lot.lot))) if lot.kind else None, "kind": lot.kind.value if lot.kind else "overdraft",
         "name": MADE[lot.kind] if lot.kind else unpaid, "gained_at": instant_or_none(lot.starts_at),
         "ends_at": _end(lot.ends_at), "credits": format_credits(lot.credits),
     }  # fmt: skip

@@ -24,17 +24,31 @@ def describe_reversal(fact: Reversal) -> str:
 
 def detail_of_reversal(entry: BalanceEntry, fact: Reversal) -> str:
     """How much money, and what became of the credits that it had brought."""
-    spent = sum(paid.credits for paid in entry.paid if paid.lot == DEBT)
-    owed = f"; {format_credits(spent)} of the credits were spent already and count below zero" if spent else ""
     match fact:
         case ChargeRefunded():
             whole = f" of {format_money(fact.charge_cents, fact.currency)}" if fact.charge_cents is not None else ""
-            return f"{format_money(fact.refunded_cents, fact.currency)}{whole} refunded so far{owed}"
+            return f"{format_money(fact.refunded_cents, fact.currency)}{whole} refunded so far{_spent(entry, fact)}"
         case ChargeDisputed():
             disputed = f"{format_money(fact.disputed_cents, fact.currency)} disputed with the bank"
-            return f"{disputed}: the credits are frozen until it decides{owed}"
+            return f"{disputed}: the credits are frozen until it decides{_spent(entry, fact)}"
         case DisputeClosed(outcome="lost"):
             return "The bank decided against the payment: its credits are gone for good"
         case DisputeClosed():
-            back = fact.reinstated_credits
-            return "The credits are back" if back else "There was nothing to give back"
+            return "The credits are back" if fact.reinstated_credits else "There was nothing to give back"
+
+
+def _spent(entry: BalanceEntry, fact: ChargeRefunded | ChargeDisputed) -> str:
+    """What of the payment's credits was spent already, and who stands for it now."""
+    own = {fact.lot, *(fact.reinstated_lots or ()), entry.position}
+    others = sum(paid.credits for paid in entry.paid if paid.lot not in own | {DEBT})
+    owed = sum(paid.credits for paid in entry.paid if paid.lot == DEBT)
+    match bool(others), bool(owed):
+        case False, False:
+            return ""
+        case False, True:
+            who = " and count below zero"
+        case True, False:
+            who = " and were taken of other credits"
+        case _:
+            who = f": {format_credits(others)} were taken of other credits, {format_credits(owed)} count below zero"
+    return f"; {format_credits(others + owed)} of the credits were spent already{who}"

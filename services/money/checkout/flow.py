@@ -277,9 +277,8 @@ async def _credit(connection: Connection, row: CheckoutRow, checkout: Checkout, 
     assert intent is not None
     fact = CreditsPurchased(
         credits=row.credits or 0, pack=row.pack or "", payment_intent_id=intent.id, charge_cents=intent.amount_cents,
-        tax_cents=checkout.tax_cents or None, currency=intent.currency, purchase_id=str(row.id),
-        member_id=row.asked_by, charge_id=intent.charge_id,
-        receipt_url=intent.receipt_url,
+        tax_cents=checkout.tax_cents or intent.tax_cents or None, currency=intent.currency, purchase_id=str(row.id),
+        member_id=row.asked_by, charge_id=intent.charge_id, receipt_url=intent.receipt_url, paid_at=intent.paid_at,
     )  # fmt: skip
     identity = Identity(row.team_id, STRIPE, intent.id)
     credited = (await find(connection, [identity])).get(identity)

@@ -79,7 +79,11 @@ class Decline:
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """What is to be paid, and how far that has come. Only `succeeded` is money; `processing` is not yet."""
+    """What is to be paid, and how far that has come. Only `succeeded` is money; `processing` is not yet.
+
+    `paid_at` is when the bank gave the money, where the charge came with the intent. `tax_cents` is the part of the
+    amount that is tax, where whoever made the intent said so.
+    """
 
     id: str
     state: IntentState
@@ -96,6 +100,8 @@ class Intent:
     action_url: str | None
     metadata: Mapping[str, str]
     created_at: datetime
+    paid_at: datetime | None = None
+    tax_cents: int | None = None
 
     @property
     def payable(self) -> bool:

@@ -14,6 +14,7 @@ def intent_of(body: Json) -> Intent:
     charge = charge if isinstance(charge, dict) else {}
     fault = body.get("last_payment_error")
     action = (body.get("next_action") or {}).get("redirect_to_url") or {}
+    tax = (body.get("amount_details") or {}).get("tax") or {}
     status = body["status"]
     return Intent(
         id=body["id"],
@@ -31,6 +32,8 @@ def intent_of(body: Json) -> Intent:
         action_url=action.get("url"),
         metadata=body.get("metadata") or {},
         created_at=moment_of(body["created"]),
+        paid_at=moment_of(charge["created"]) if charge.get("paid") else None,
+        tax_cents=tax.get("total_tax_amount"),
     )
 
 

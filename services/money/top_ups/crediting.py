@@ -57,7 +57,8 @@ async def credit_top_up(
     decided_here = (requested.credits, requested.charge_cents) == (brings, intent.amount_cents)
     fact = CreditsToppedUp(
         credits=brings, attempt_id=str(attempt_id), payment_intent_id=intent.id, charge_cents=intent.amount_cents,
-        currency=intent.currency, charge_id=intent.charge_id, receipt_url=intent.receipt_url,
+        tax_cents=intent.tax_cents or None, currency=intent.currency, charge_id=intent.charge_id,
+        receipt_url=intent.receipt_url, paid_at=intent.paid_at,
         found_payment=None if credits is None or decided_here else True,
     )  # fmt: skip
     await end(connection, team_id, attempt_id)

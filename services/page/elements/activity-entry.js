@@ -273,7 +273,7 @@ function lookAtCard(element, version, since) {
 
 /** @param {Api.Entry} entry */
 function paidBy({ type, credits: amount }) {
-  if (!isNegative(amount)) return "Given back to";
+  if (!isNegative(amount)) return type === "usage_voided" ? "Given back to" : "Paid what was below zero";
   return type === "usage" ? "Paid by" : "Taken from";
 }
 

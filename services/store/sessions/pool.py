@@ -79,6 +79,7 @@ class Pool(BasePool):
         self._hosts, self._settings, self._command_timeout, self._health = hosts, settings, command_timeout, health
         self._idle_seconds = idle_seconds
         self._used: WeakKeyDictionary[Session, float] = WeakKeyDictionary()
+        self._opened_at: WeakKeyDictionary[Session, float] = WeakKeyDictionary()
         self._was_let_in = False
         self._watching: asyncio.Task[None] | None = None
 
@@ -130,7 +131,7 @@ class Pool(BasePool):
             # It was right before: a password that is being changed, say, and not ours to end for.
             raise ConnectionError(str(wrong)) from None
         self._was_let_in = True
-        self._used[opened.session] = self._now()
+        self._used[opened.session] = self._opened_at[opened.session] = self._now()
         return opened.session
 
     async def _open_any(self) -> Opened:
@@ -163,18 +164,25 @@ class Pool(BasePool):
     async def _watch(self, opened: Opened) -> None:
         """Look at the server until cancelled."""
         while True:
+            to_be_replaced = False
             try:
                 await self._look(opened.session)
-            except GONE as error:
+                to_be_replaced = True
+            except (*GONE, WrongSettings) as error:
                 get_log().info("the session that watches the database has ended", why=repr(error))
             finally:
                 opened.session.terminate()
-            opened = await self._watch_anew()
+            opened, began = await self._watch_anew()
+            if to_be_replaced:
+                # Also those that were opened meanwhile: what befell the old watching session may have befallen them.
+                self._end_all(opened_before=began)
 
-    async def _watch_anew(self) -> Opened:
+    async def _watch_anew(self) -> tuple[Opened, float]:
+        """A watching session, and when its opening began."""
         while True:
+            began = self._now()
             try:
-                return await self._open_any()
+                return await self._open_any(), began
             except (OSError, WrongSettings) as error:
                 self._say(str(error))
                 if isinstance(error, NobodyThere):
@@ -182,7 +190,7 @@ class Pool(BasePool):
                 await asyncio.sleep(LOOK_SECONDS)
 
     async def _look(self, session: Session) -> None:
-        """Until the server does not answer, or another one takes writes."""
+        """Until the server does not answer, or another one takes writes: then all sessions are to be replaced."""
         while True:
             if not await _answers(asking := asyncio.ensure_future(session.fetchval(READS_ONLY)), session):
                 self._say(f"the server has not answered for {SILENT_SECONDS} s")
@@ -191,7 +199,6 @@ class Pool(BasePool):
             if asking.result():
                 self._say("the server takes no writes (read-only)")
                 if await self._elsewhere():
-                    self._end_all()
                     return
             elif self._health is not None:
                 self._health.back(ABSENT)
@@ -203,8 +210,8 @@ class Pool(BasePool):
         opened.session.terminate()
         return not opened.reads_only
 
-    def _end_all(self) -> None:
-        for session in list(self._used):
+    def _end_all(self, *, opened_before: float = float("inf")) -> None:
+        for session in [one for one, opened_at in self._opened_at.items() if opened_at < opened_before]:
             session.terminate()
 
     def _say(self, why: str) -> None:

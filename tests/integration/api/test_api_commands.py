@@ -9,6 +9,7 @@ import httpx2
 import pytest
 
 from schemas.facts import NO_ID
+from services.store.shards import shard_of
 from tests.support.api import Api, in_a_while, key
 
 GRANT = {"credits": "12.5", "reason": "welcome"}
@@ -208,6 +209,49 @@ async def test_an_adjustment_corrects_up_or_down_and_says_who_and_why(api: Api) 
 
     assert (entry["type"], entry["credits"], entry["reason"]) == ("adjustment", "-100.25", "counted twice")
     assert await total(api) == "2899.75"
+
+
+@pytest.mark.parametrize("named", ["position", "id"])
+async def test_a_gift_that_is_taken_back_takes_the_gift_and_nothing_included(api: Api, named: str) -> None:
+    gift = {"credits": "500", "reason": "welcome"}
+    given = said(await api.operator.post(f"{api.path}/grants", json=gift, headers=key("give")), 201)
+    back = {"credits": "-500", "reason": "a mistake", "refers_to": given[named]}
+
+    taken = said(await api.operator.post(f"{api.path}/adjustments", json=back, headers=key("take")), 201)
+
+    entry = said(await api.admin.get(f"{api.path}/entries/{taken['id']}"))
+    assert (entry["included"], entry["additional"]) == ("0", "-500")
+    assert [(lot["lot"], lot["credits"]) for lot in entry["paid_by"]] == [(given["position"], "500")]
+    assert await total(api) == "3000"
+
+
+@pytest.mark.parametrize("refers_to", ["{shard}:1", "{shard}:999999", "{other}:2", "0:0", "ticket 7", "7:x", "1:2:3:4"])
+async def test_a_correction_that_refers_to_no_credits_of_the_team_burns_included_ones_first(
+    api: Api, refers_to: str
+) -> None:
+    shard = shard_of(api.team_id)
+    named = refers_to.format(shard=shard, other=(shard + 1) % 64)  # the first fact is the plan, which brings no credits
+    gift = {"credits": "500", "reason": "welcome"}
+    said(await api.operator.post(f"{api.path}/grants", json=gift, headers=key("give")), 201)
+    back = {"credits": "-500", "reason": "a mistake", "refers_to": named}
+
+    taken = said(await api.operator.post(f"{api.path}/adjustments", json=back, headers=key("take")), 201)
+
+    entry = said(await api.admin.get(f"{api.path}/entries/{taken['id']}"))
+    assert (entry["included"], entry["additional"]) == ("-500", "0")
+
+
+async def test_what_never_ends_says_what_of_it_paid_what_was_below_zero(api: Api) -> None:
+    below = {"credits": "-3100", "reason": "counted wrong"}
+    said(await api.operator.post(f"{api.path}/adjustments", json=below, headers=key("below")), 201)
+    gift = {"credits": "500", "reason": "sorry"}
+
+    given = said(await api.operator.post(f"{api.path}/grants", json=gift, headers=key("give")), 201)
+
+    entry = said(await api.admin.get(f"{api.path}/entries/{given['id']}"))
+    assert (entry["credits"], entry["balance_after"]) == ("500", "400")
+    assert [(lot["lot"], lot["credits"]) for lot in entry["paid_by"]] == [(given["position"], "100")]
+    assert entry["detail"] == "sorry · 100 of the credits paid what was below zero"
 
 
 async def test_nobody_approves_an_adjustment_of_their_own(api: Api) -> None:

@@ -334,6 +334,9 @@ def forgeries() -> dict[str, tuple[NewFact, ...]]:
         "100000 usd are the cap": (ours("f", request),),
         "one was under way": (ours("f", request),),
         "pi_x has brought no credits": (ours("f", refund),),
+        "no credits came at 999999 before this": (
+            ours("f", CreditsAdjusted(credits=-MICRO, reason="x", burns_lot=999_999)),
+        ),
         "2 are taken back": (ours("pi_x", paid), ours("f", refund)),
     }  # fmt: skip
 

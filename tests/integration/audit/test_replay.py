@@ -26,6 +26,8 @@ from services.audit.replay import ReplayDifference, ReplayScope, replay, size_of
 from services.credits.holds import PLACE
 from services.credits.plans import assign_plan
 from services.credits.rate_cards import seed_catalog
+from services.read_models.activity import Filter, read_activity
+from services.read_models.balances import read_balance
 from services.store.append import append
 from services.store.connect import Connection
 from services.store.read import follow, heads
@@ -150,11 +152,54 @@ async def test_projections_built_in_many_small_steps_are_the_same_as_in_one(data
         await connection.close()
 
 
+async def test_a_void_finds_whoever_has_paid_debt_however_long_ago_they_settled(connection: Connection) -> None:
+    team, position = "team_d", dict[str, int]()
+    async with connection.transaction():
+        await assign_plan(connection, load_catalog(), team, "pro")
+
+    async def tell(name: str, fact: AnyFact) -> None:
+        await add(connection, NewFact(team, SOURCE, name, datetime.now(UTC), fact))
+        position[name] = (await facts_of(connection, team))[-1].position
+
+    async def use(name: str, credits: int) -> None:
+        await tell(name, UsageRecorded(feature="ai_audio.music", quantity="1", credits=credits * MICRO, rate_card=1))
+
+    async def buy(name: str, credits: int) -> None:
+        money = {"payment_intent_id": name, "charge_cents": 1, "currency": "usd"}
+        await tell(name, CreditsPurchased(credits=credits * MICRO, pack="mini", **money))
+
+    async def paid_of_voids() -> list[list[tuple[int, int]]]:
+        rows = await read_activity(connection, team, Filter(kinds=frozenset({ActivityKind.USAGE_VOIDED})), limit=9)
+        return [[(part.lot, part.credits // MICRO) for part in row.entry.paid] for row in rows]
+
+    await use("all that is included", 3_000)
+    await use("old", 30)
+    await buy("long ago", 30)
+    await project(connection)
+    await use("new", 10)
+    await buy("now", 10)
+    for name in ("old", "new"):
+        await void(connection, next(one for one in await facts_of(connection, team) if one.position == position[name]))
+
+    expected = [[(position["long ago"], 10)], [(position["now"], 10), (position["long ago"], 20)]]
+    assert await paid_of_voids() == expected  # by a read, which has the state of before and only open lots
+    exact = await read_balance(connection, team, datetime.now(UTC))
+    assert exact is not None
+    assert {lot.lot: lot.remaining // MICRO for lot in exact.team.lots if lot.is_never_ending} == {
+        position["long ago"]: 30, position["now"]: 10,
+    }  # fmt: skip
+    await project(connection)
+
+    assert await paid_of_voids() == expected
+    assert list(map(str, (await replay(connection)).differences)) == []
+
+
 @pytest.mark.parametrize(
     ("change", "table", "column"),
     [
         ("UPDATE balance_v1 SET included = included + 1 WHERE team_id = 'team_b'", "balance", "included"),
         ("UPDATE balance_v1 SET holds = '{}' WHERE team_id = 'team_b'", "balance", "holds"),
+        ("UPDATE balance_v1 SET debt_payers = '[[1, 5]]' WHERE team_id = 'team_b'", "balance", "debt_payers"),
         ("DELETE FROM balance_v1 WHERE team_id = 'team_b'", "balance", "the row"),
         (
             "UPDATE lots_v1 SET remaining = remaining + 1 WHERE team_id = 'team_b' AND kind = 'included'",

@@ -103,6 +103,7 @@ async def test_what_was_charged_before_the_store_went_back_is_credited_and_not_c
 
         (credited,) = await life.of_type(team, CreditsToppedUp)
         assert (credited.payment_intent_id, credited.credits) == (request["id"], 500 * MICRO)
+        assert credited.paid_at is not None
         assert await available(life.connection, team) == 1_200 - sum(usages) + 500
         await assert_books_agree(life.connection, desk, team, charges=1)
 
@@ -193,7 +194,11 @@ async def test_a_purchase_that_was_lost_is_credited_as_it_was_asked_for(
             assert (bought.payment_intent_id, bought.credits, bought.pack) == (
                 charge["payment_intent"], 2_000 * MICRO, "mini",
             )  # fmt: skip
-            assert (bought.charge_cents, bought.charge_id is not None) == (2_000, True)
+            assert (bought.charge_cents, bought.charge_id is not None, bought.paid_at is not None) == (
+                2_000,
+                True,
+                True,
+            )
             assert [fact.reason for fact in await second.of_type(team, TopUpFailed)] == ["payment_found"]
             (sold,) = await second.of_type(team, PurchaseRequested)
             assert (sold.purchase_id, sold.found_payment) == (bought.purchase_id, bought.payment_intent_id)

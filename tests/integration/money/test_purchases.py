@@ -323,6 +323,7 @@ async def test_tax_comes_on_top_and_the_credits_are_those_of_the_pack(shop: Shop
     await assert_credited_once(shop, page, charged=5_712)
     (fact,) = await shop.told(CreditsPurchased)
     assert fact.tax_cents == 912
+    assert fact.paid_at == (await shop.desk.charges.retrieve(fact.payment_intent_id)).paid_at is not None
 
 
 async def test_every_pack_of_the_catalog_is_sold_for_its_price_in_each_of_its_currencies(shop: Shop) -> None:

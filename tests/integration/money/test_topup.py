@@ -271,10 +271,11 @@ async def test_a_paid_attempt_is_answered_by_the_same_fact_whoever_sees_the_mone
         intent = await desk.charges.retrieve(made["id"])
         assert intent.charge_id
         assert intent.receipt_url
+        assert intent.paid_at is not None
         assert await of_type(connection, team, CreditsToppedUp) == [
             CreditsToppedUp(
                 credits=500 * MICRO, attempt_id=request.attempt_id, payment_intent_id=intent.id, charge_cents=500,
-                currency="usd", charge_id=intent.charge_id, receipt_url=intent.receipt_url,
+                currency="usd", charge_id=intent.charge_id, receipt_url=intent.receipt_url, paid_at=intent.paid_at,
             )
         ]  # fmt: skip
         await assert_books_agree(connection, desk, team, charges=1)

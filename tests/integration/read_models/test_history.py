@@ -63,7 +63,7 @@ def said(exact: ExactBalance | None) -> object:
     team = exact.team
     return (
         exact.position, team.included, team.additional, team.debt, team.held(exact.at), team.plan, team.allowance,
-        team.cycle_ends_at, team.top_up.enabled,
+        team.cycle_ends_at, team.top_up.enabled, tuple(team.debt_payers),
     )  # fmt: skip
 
 

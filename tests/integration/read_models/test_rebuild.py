@@ -18,6 +18,7 @@ from services.read_models.rebuild import (
     drop_previous,
     live_positions,
     live_versions,
+    reader_of,
     switch,
 )
 from services.runtime.errors import Fenced
@@ -228,7 +229,7 @@ async def test_a_rebuild_that_was_killed_goes_on_where_it_was(world: ServiceWorl
         await building
     await world.connection.execute("SELECT pg_advisory_unlock(1)")
     already = await world.connection.fetchval(
-        "SELECT sum(position) FROM checkpoints WHERE reader = $1", f"rebuild-{version}"
+        "SELECT sum(position) FROM checkpoints WHERE reader = $1", reader_of(version)
     )
     assert already > 0
 
@@ -239,6 +240,24 @@ async def test_a_rebuild_that_was_killed_goes_on_where_it_was(world: ServiceWorl
         assert await compare_shard(world.connection, version, shard, "another") == []
     await switch(world.connection, version, list(TABLES), "another")
     assert await every_row(world.connection) == before
+
+
+async def test_what_another_fold_was_killed_at_is_begun_anew(connection: Connection) -> None:
+    version = await begin(connection)
+    await connection.execute(
+        f"INSERT INTO usage_v{version} (shard, team_id, day, member_id, features) VALUES (0, 't', '2026-11-30', '', '{{}}')"
+    )
+    assert await begin(connection) == version
+    assert await connection.fetchval(f"SELECT count(*) FROM usage_v{version}") == 1
+
+    await connection.execute(
+        "UPDATE checkpoints SET reader = $2 WHERE reader = $1", reader_of(version), f"rebuild-{version}-another"
+    )
+
+    assert await begin(connection) == version
+    assert await connection.fetchval(f"SELECT count(*) FROM usage_v{version}") == 0
+    readers = await connection.fetch("SELECT DISTINCT reader FROM checkpoints WHERE reader LIKE 'rebuild-%'")
+    assert [row["reader"] for row in readers] == [reader_of(version)]
 
 
 @pytest.mark.parametrize(

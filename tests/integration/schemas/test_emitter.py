@@ -152,21 +152,21 @@ def test_others_understand_a_report(stack: Stack, topic: str, emitter: Emitter) 
 def test_a_void_names_the_usage_of_its_own_source(stack: Stack, topic: str, emitter: Emitter) -> None:
     usage = report(emitter)
     emitter.void(team="team_0", usage=usage, reason="the clip was unusable")
-    emitter.void(team="team_0", usage="job-1", reason="")
+    emitter.void(team="team_0", usage="job-1", reason="the job was cancelled")
     assert emitter.flush(30)
 
     voids = [parse_usage(message.value(), []) for message in received(stack.kafka, topic)][1:]
     assert all(isinstance(void, UsageVoidReported) for void in voids)
     assert [void.data.model_dump() for void in voids] == [
         {"usage_source": SOURCE, "usage_id": usage.id, "reason": "the clip was unusable"},
-        {"usage_source": SOURCE, "usage_id": "job-1", "reason": ""},
+        {"usage_source": SOURCE, "usage_id": "job-1", "reason": "the job was cancelled"},
     ]
 
 
 def test_only_the_team_and_the_source_of_a_usage_can_void_it(stranded: Emitter) -> None:
     usage = report(stranded)
     with pytest.raises(InvalidReport, match="it was reported for team_0 by /features/video"):
-        stranded.void(team="team_1", usage=usage, reason="")
+        stranded.void(team="team_1", usage=usage, reason="wrong")
 
 
 def test_a_teams_reports_are_in_order_in_the_partition_of_kafkas_default(

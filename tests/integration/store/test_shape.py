@@ -4,6 +4,8 @@ import asyncio
 
 import pytest
 
+from projections.balance.fold import FOLD
+from projections.versions import shape_of
 from services.credits import refill
 from services.read_models.rebuild import TABLES, begin, ensure_projections, switch
 from services.runtime.errors import Refused
@@ -19,14 +21,18 @@ FORGET_NEWEST = f"UPDATE migrations SET name = '9999_next.sql' WHERE name = '{NE
 OTHER_MIGRATION = f"UPDATE migrations SET sha256 = 'of another build' WHERE name = '{NEWEST}'"
 OTHER_FUNCTION = "DELETE FROM migrations WHERE name LIKE 'functions/lock_team.sql@%'"
 OTHER_BALANCE = "UPDATE projections SET sha256 = 'of another build' WHERE name = 'balance'"
+# Tables of this build, filled by the fold before this one.
+OTHER_FOLD = "UPDATE projections SET sha256 = CASE name " + " ".join(
+    f"WHEN '{name}' THEN '{shape_of(name, FOLD - 1)}'" for name in TABLES
+) + " END"  # fmt: skip
 OLD_TABLES = "UPDATE projections SET sha256 = NULL"
 WRONG = {
     FORGET_NEWEST: f"migrations_missing: the database lacks {NEWEST}: run `creditwell migrate`",
     "DROP TABLE migrations CASCADE": "migrations_missing: the database was never migrated: run `creditwell migrate`",
     OTHER_MIGRATION: f"migration_changed: {NEWEST} was applied with other contents, by another build",
     OTHER_FUNCTION: "migrations_missing: the database lacks functions/lock_team.sql@[0-9a-f]+: run `creditwell migrate`",
-    OTHER_BALANCE: "projection_changed: another build made the tables of balance: run `creditwell rebuild balance`",
-    OLD_TABLES: "projection_changed: .* activity, balance, usage: run `creditwell rebuild all`",
+    OTHER_BALANCE: "projection_changed: another build made the tables of balance, .*: run `creditwell rebuild balance`",
+    OLD_TABLES: "projection_changed: .* activity, balance, usage, .*: run `creditwell rebuild all`",
 }
 
 
@@ -85,10 +91,11 @@ async def test_a_database_that_a_newer_build_has_migrated_is_not_refused(connect
     await check_shape(connection)
 
 
-async def test_a_rebuild_makes_the_tables_this_builds_again(connection: Connection) -> None:
-    await connection.execute(OLD_TABLES)
+@pytest.mark.parametrize("happened", [OLD_TABLES, OTHER_FOLD], ids=["another build's", "another fold's"])
+async def test_a_rebuild_makes_the_tables_this_builds_again(connection: Connection, happened: str) -> None:
+    await connection.execute(happened)
     await ensure_projections(connection)  # leaves what is there as it is
-    with pytest.raises(Refused, match="projection_changed"):
+    with pytest.raises(Refused, match="or filled them by another fold: run `creditwell rebuild all`"):
         await check_shape(connection)
 
     await switch(connection, await begin(connection), list(TABLES), "test")

@@ -6,7 +6,7 @@ from decimal import Decimal
 import pytest
 from fastapi_problem.error import Problem
 
-from projections.balance.state import ActivityKind, BalanceEntry, LotKind
+from projections.balance.state import ActivityKind, BalanceEntry, LotKind, LotPayment
 from schemas.catalog import load_catalog
 from schemas.credits import MICRO
 from schemas.facts import (
@@ -39,8 +39,10 @@ USED = UsageRecorded(
 )  # fmt: skip
 
 
-def entry(kind: ActivityKind, *, included: int = 0, additional: int = 0, late: bool = False) -> BalanceEntry:
-    return BalanceEntry(7, 0, kind, NOW, NOW, "mem_7", "ai_video.generate", included, additional, 0, (), late)
+def entry(
+    kind: ActivityKind, *, included: int = 0, additional: int = 0, late: bool = False, paid: tuple[LotPayment, ...] = ()
+) -> BalanceEntry:
+    return BalanceEntry(7, 0, kind, NOW, NOW, "mem_7", "ai_video.generate", included, additional, 0, paid, late)
 
 
 def refill(*, upgrade: bool) -> CreditsRefilled:
@@ -67,6 +69,16 @@ def test_usage_is_called_as_the_rate_card_calls_it_and_shows_its_formula() -> No
 def test_usage_that_came_in_late_says_so() -> None:
     assert "counted in the open cycle, it came in late" in (
         detail(entry(ActivityKind.USAGE, late=True), USED, CARDS) or ""
+    )
+
+
+def test_whatever_came_in_late_says_so_after_all_else() -> None:
+    paid = {"credits": 50 * MICRO, "payment_intent_id": "pi", "charge_cents": 4_800, "currency": "usd"}
+    bought = CreditsPurchased(pack="mini", **paid)
+    one = entry(ActivityKind.PURCHASE, additional=50 * MICRO, late=True, paid=(LotPayment(7, 30 * MICRO),))
+
+    assert detail(one, bought, CARDS) == (
+        "48.00 USD · payment #7 · 30 of the credits paid what was below zero · counted in the open cycle, it came in late"
     )
 
 

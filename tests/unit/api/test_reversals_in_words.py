@@ -58,6 +58,23 @@ def test_credits_that_were_spent_already_are_named() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("paid", "words"),
+    [
+        ([(1, 50), (9, 200)], "; 200 of the credits were spent already and were taken of other credits"),
+        (
+            [(1, 50), (9, 120), (DEBT, 80)],
+            "; 200 of the credits were spent already: 120 were taken of other credits, 80 count below zero",
+        ),
+    ],
+)
+def test_other_credits_that_were_taken_for_those_that_were_spent_are_named(
+    paid: list[tuple[int, int]], words: str
+) -> None:
+    _, detail = told(refunded(), *(LotPayment(lot, credits * MICRO) for lot, credits in paid))
+    assert detail == f"5.00 USD of 20.00 USD refunded so far{words} · payment #1"
+
+
 def test_a_refund_that_failed_says_so() -> None:
     fact = refunded(0, clawed_credits=0, reinstated_credits=MICRO)
     assert told(fact) == ("Refund did not go through", "0.00 USD of 20.00 USD refunded so far · payment #1")

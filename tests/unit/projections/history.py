@@ -58,7 +58,7 @@ class History:
         fact = UsageRecorded(feature="ai_video.generate", quantity="1", credits=credits * MICRO, rate_card=1)
         return self.then(fact, recorded=recorded, occurred=occurred)
 
-    def voided(self, position: int, *, recorded: datetime) -> list[BalanceEntry]:
+    def voided(self, position: int, *, recorded: datetime, occurred: datetime | None = None) -> list[BalanceEntry]:
         """A usage is taken back."""
         usage = self.stored[position - 1]
         fact = usage.fact()
@@ -68,7 +68,7 @@ class History:
                 usage_source=usage.source, usage_id=usage.id, usage_position=position,
                 usage_occurred_at=usage.occurred_at, credits=fact.credits, feature=fact.feature, reason="the job failed",
             ),
-            recorded=recorded,
+            recorded=recorded, occurred=occurred,
         )  # fmt: skip
 
     def refilled(
@@ -80,7 +80,7 @@ class History:
         )
         return self.then(fact, recorded=recorded or starts, occurred=starts)
 
-    def purchased(self, credits: int, *, recorded: datetime) -> list[BalanceEntry]:
+    def purchased(self, credits: int, *, recorded: datetime, occurred: datetime | None = None) -> list[BalanceEntry]:
         """A pack."""
         fact = CreditsPurchased(
             credits=credits * MICRO,
@@ -89,13 +89,14 @@ class History:
             charge_cents=1,
             currency="usd",
         )
-        return self.then(fact, recorded=recorded)
+        return self.then(fact, recorded=recorded, occurred=occurred)
 
-    def granted(self, credits: int, *, recorded: datetime, expires: datetime | None = None) -> list[BalanceEntry]:
+    def granted(
+        self, credits: int, *, recorded: datetime, expires: datetime | None = None, occurred: datetime | None = None
+    ) -> list[BalanceEntry]:
         """A gift."""
-        return self.then(
-            CreditsGranted(credits=credits * MICRO, reason="welcome", expires_at=expires), recorded=recorded
-        )
+        fact = CreditsGranted(credits=credits * MICRO, reason="welcome", expires_at=expires)
+        return self.then(fact, recorded=recorded, occurred=occurred)
 
     def sealed(self, *, ends: datetime, recorded: datetime) -> list[BalanceEntry]:
         """A cycle is final."""

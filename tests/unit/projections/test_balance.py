@@ -261,8 +261,9 @@ def test_a_refund_takes_the_unspent_part_of_its_own_lot_first(history: History) 
         recorded=at(4),
     )
 
+    assert [(part.lot, part.credits // MICRO) for part in history.entries[-1].paid] == [(2, 30), (3, 20)]
     assert history.balance() == (0, 30)
-    assert history.team.debt == 20 * MICRO
+    assert history.team.debt == 0
 
 
 def test_an_adjustment_downwards_burns_like_usage(history: History) -> None:

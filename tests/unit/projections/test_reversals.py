@@ -91,14 +91,23 @@ def test_the_unspent_part_of_the_same_lot_goes_first_and_what_was_spent_becomes_
     assert payment.additional == -600
 
 
-def test_credits_of_other_lots_are_not_touched_by_a_refund(payment: Payment) -> None:
+def test_what_was_spent_of_a_refunded_payment_other_credits_pay_before_it_is_debt(payment: Payment) -> None:
     payment.used(1_000)
-    payment.told.purchased(300, recorded=at(5))
+    payment.told.purchased(300, recorded=at(3))
+    payment.says(CENTS)
+
+    assert payment.told.entries[-1].paid == (LotPayment(3, 300 * MICRO), LotPayment(DEBT, 700 * MICRO))
+    assert payment.told.team.lots == []
+    assert payment.additional == -700
+
+
+def test_credits_that_end_pay_for_no_refund(payment: Payment) -> None:
+    payment.used(1_000)
+    payment.told.granted(300, recorded=at(5), expires=at(90))
     payment.says(CENTS)
 
     assert [(lot.lot, lot.remaining) for lot in payment.told.team.lots] == [(3, 300 * MICRO)]
     assert payment.told.team.debt == 1_000 * MICRO
-    assert payment.additional == -700
 
 
 def test_an_opened_dispute_freezes_the_credits(payment: Payment) -> None:

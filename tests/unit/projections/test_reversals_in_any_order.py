@@ -120,10 +120,12 @@ class Payments(RuleBasedStateMachine):
         assert self.accounts[number].clawed == self.banks[number].clawed
 
     def _unspent_first(self, own: set[int], paid: tuple[LotPayment, ...]) -> None:
-        """Taken from the payment's own lots, and turned into debt only when nothing is left in them."""
-        assert {part.lot for part in paid} <= own | {DEBT}
+        """Taken from the payment's own lots, then from others, and turned into debt only when nothing is left."""
+        left = {lot.lot for lot in self.told.team.lots if lot.is_never_ending and lot.remaining}
+        if {part.lot for part in paid} - own - {self.told.stored[-1].position}:
+            assert not left & own
         if DEBT in {part.lot for part in paid}:
-            assert not [lot for lot in self.told.team.lots if lot.lot in own and lot.remaining]
+            assert not left
 
     def _bank(self, which: int) -> Bank:
         return self.banks[which % len(self.banks)]
