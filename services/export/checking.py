@@ -29,8 +29,10 @@ from services.export.manifest import ManifestInvalid, ShardSpan
 from services.export.tables import BLOCK_COLUMNS, EVENT_COLUMNS, EVENTS
 from services.store.copying import microseconds
 from services.store.proofs import GENESIS, block_hash, leaf_of, pack_known, pack_place
+from services.store.shards import SHARDS
 
 SAID_MAX = 100  # of facts without a chain
+CUT = "these facts were asked for, and the export leaves them out"
 
 
 @dataclass(slots=True)
@@ -84,11 +86,26 @@ class _Facts:
 
     def check(self, *, unsigned: bool) -> None:
         signed = self._note(unsigned=unsigned)
+        self._whole(signed)
         for span in self.export.manifest.shards:
             try:
                 self._shard(span, signed)
             except (ValueError, OSError, TypeError, AttributeError, OverflowError) as error:
                 self._problem(f"{self.export.name}, shard {span.shard}", f"its files can't be read ({error})")
+
+    def _whole(self, signed: Signed | None) -> None:
+        """Does the manifest speak of all that was asked for?"""
+        request, spans = self.export.manifest.request, self.export.spans
+        of_one_shard = any(text is not None and text.count(":") == 1 for text in (request.since, request.until))
+        if request.team is None and not of_one_shard:
+            for shard in sorted(set(range(SHARDS)) - spans.keys()):
+                self._problem(f"{self.export.name}, shard {shard}", "the manifest says nothing of it")
+        for shard, span in sorted(spans.items()):
+            if request.since is None and span.first != 1:
+                self._problem(Finding(shard, 1, span.first - 1, "").place, CUT)
+            noted = EMPTY_SHARD if signed is None else signed.vector.shards.get(shard, EMPTY_SHARD)
+            if request.until is None and span.last < noted.last:
+                self._problem(Finding(shard, span.last + 1, noted.last, "").place, CUT)
 
     def _note(self, *, unsigned: bool) -> Signed | None:
         """The note of the export, and who signed it."""

@@ -9,7 +9,7 @@ from services.audit.verdict import LogProblem
 from services.audit.walk import Finding
 from services.export.columns import Column, Row
 from services.export.files import FileDigest, digest_of, read_rows
-from services.export.manifest import MANIFEST, Manifest, ShardSpan, is_export, read_manifest
+from services.export.manifest import MANIFEST, Manifest, ManifestInvalid, ShardSpan, is_export, read_manifest
 
 NOT_HERE = "these facts are in none of the folders"
 ANOTHER_PAST = "the facts after it follow from other ones: the two are not of one log, or one was rewritten"
@@ -25,8 +25,17 @@ class ExportFolder:
 
     @classmethod
     def read(cls, folder: Path) -> "ExportFolder":
-        """Raises as `read_manifest`."""
+        """The export in a folder.
+
+        Raises:
+            ManifestInvalid, OSError: as `read_manifest`; or it names a file outside the folder.
+        """
         manifest = read_manifest(folder)
+        for file in manifest.files:
+            path = PurePosixPath(file.path)
+            if path.is_absolute() or ".." in path.parts:
+                message = f"it names a file outside the folder, {file.path}"
+                raise ManifestInvalid(message)
         return cls(folder, manifest, {span.shard: span for span in manifest.shards})
 
     @property
@@ -121,11 +130,8 @@ def contents(export: ExportFolder) -> list[LogProblem]:
 
 
 def _what_is_wrong(folder: Path, file: FileDigest) -> str | None:
-    path = PurePosixPath(file.path)
-    if path.is_absolute() or ".." in path.parts:
-        return "the manifest names a file outside the folder"
     try:
-        with (folder / path).open("rb") as opened:
+        with (folder / file.path).open("rb") as opened:
             digest = digest_of(opened)
             size = opened.tell()
     except FileNotFoundError:

@@ -10,6 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from deploy.local.stack import Stack
+from schemas.instants import instant
 from services.audit.checkpoints import base64_of
 from services.audit.sign_log import sign_log
 from services.export.checking import check_exports, packed_row
@@ -183,4 +184,31 @@ def test_a_file_outside_the_folder_is_not_opened(copy: Path) -> None:
     manifest.files.append(FileDigest("../outside", 0, 1, "00"))
     save(copy, manifest)
 
-    assert said(copy) == [f"{copy}/../outside: the manifest names a file outside the folder"]
+    assert said(copy) == [f"{copy}: its manifest: it names a file outside the folder, ../outside"]
+
+
+async def test_a_part_is_covered_by_a_later_note_through_the_blocks_between(log: Connection, tmp_path: Path) -> None:
+    recorded = await log.fetchval("SELECT recorded_at FROM facts WHERE shard = $1 AND position = 6", SHARD)
+    part = tmp_path / "part"
+    manifest, _ = await export(log, ExportRequest("events", FileFormat.JSONL, until=instant(recorded)), part)
+
+    verified = check_exports([part], KEYS).verified
+
+    assert verified.problems == []
+    assert 0 < verified.facts == verified.signed == manifest.rows
+    change(part, lambda blocks: blocks[:-1], columns=BLOCK_COLUMNS)
+    (problem,) = said(part)
+    assert "facts of this shard, the log has" in problem
+
+
+def test_a_manifest_that_leaves_out_what_was_asked_for_is_no_way_to_hide_it(copy: Path) -> None:
+    manifest = read_manifest(copy)
+    kept = [span for span in manifest.shards if span.shard != SHARD]
+    (span,) = (span for span in manifest.shards if span.shard == SHARD)
+    for shards, place in (
+        (kept, f"{copy}, shard {SHARD}"),
+        ([*kept, msgspec.structs.replace(span, first=3)], f"{SHARD}:1 to {SHARD}:2"),
+        ([*kept, msgspec.structs.replace(span, last=span.last - 1)], f"{SHARD}:{span.last}"),
+    ):
+        save(copy, msgspec.structs.replace(manifest, shards=shards))
+        assert [problem for problem in said(copy) if problem.startswith(f"{place}: ")], place
