@@ -17,7 +17,7 @@ from services.audit.checkpoints import origin_of
 from services.audit.notes.vectors import EMPTY_SHARD
 from services.audit.sign_log import LOG
 from services.export.columns import Row
-from services.export.files import PART, FileDigest, TableFile
+from services.export.files import PART, FileDigest, FileFormat, TableFile
 from services.export.manifest import (
     FORMAT,
     ExportRequest,
@@ -33,6 +33,7 @@ from services.export.manifest import (
     save,
     save_unfinished,
 )
+from services.export.parquet import pyarrow
 from services.export.spans import MICROSECOND, Bound, anchor_text, covers, note_for, spans_of
 from services.export.tables import BLOCK_COLUMNS, EVENTS, TABLES, Table, blocks_of
 from services.runtime.errors import Refused
@@ -79,11 +80,13 @@ def table_of(request: ExportRequest) -> Table:
     """The table that is asked for.
 
     Raises:
-        Refused: it is not written in this format.
+        Refused: it is not written in this format, or pyarrow is missing.
     """
     table = TABLES[request.what]
     if request.file_format not in table.formats:
         raise Refused("wrong_format", f"{request.what} are written as {' or '.join(table.formats)}")
+    if request.file_format is FileFormat.PARQUET:
+        pyarrow()
     return table
 
 
