@@ -9,6 +9,7 @@ No clock, no connection, no format of PostgreSQL's.
     repricing     what a team would have paid by another rate card
     sold          does what a payment brought follow from what was asked for?
     reversals     one account for each payment of which money went back
+    columns       balances from columns of facts: what any engine maps over the files of a shard
     notices       which facts the host product is told of, and in what words
     analytics     the views that analysts read
     versions      the DDL, and the numbers in the names of tables

@@ -17,8 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from services.audit.anchors import anchors_in, parse_anchor, read_anchor, write_anchor
 from services.audit.checkpoints import NoteInvalid, parse_signing_key, verifier_key
 from services.audit.notes.published import Bounds, Waiting
-from services.audit.notes.tree import inclusion, root_of
-from services.audit.sign_log import Signed, newest_signed, sign_log, tree_nodes
+from services.audit.sign_log import Signed, newest_signed, path_of_note, sign_log
 from services.runtime.clock import Clock, pause, system_clock
 from services.runtime.errors import LogChanged
 from services.runtime.health import Health
@@ -129,10 +128,9 @@ class Signing:
             anchored is not None and newest.vector.signed_at - anchored.vector.signed_at < self.every
         ):
             return
-        spans = inclusion(newest.number - 1, newest.number)
-        hashes = await tree_nodes(connection, spans)
+        path = await path_of_note(connection, newest.number)
         try:
-            write_anchor(folder, newest, [root_of(span, hashes) for span in spans])
+            write_anchor(folder, newest, path)
         except OSError as error:
             self.health.away("anchors", error)
             get_log().error(

@@ -11,6 +11,7 @@ by the command that needs them, so that `--help` is quick and a process loads on
     processes   what runs or prepares something
     log         verify, replay, rebuild
     proofs      single entries, proved
+    exports     tables for other tools
     teams       one team: its balance, its activity
     plans       what the catalog gives for them
     refused     usage that was not accepted
@@ -28,7 +29,20 @@ from typing import Annotated
 
 import typer
 
-from services.cli import halted, log, notices, plans, processes, proofs, reconcile, refused, simulate, teams, topics
+from services.cli import (
+    exports,
+    halted,
+    log,
+    notices,
+    plans,
+    processes,
+    proofs,
+    reconcile,
+    refused,
+    simulate,
+    teams,
+    topics,
+)
 from services.runtime.settings import WrongSettings
 from services.runtime.settings_loading import exit_used_wrongly, say_used_wrongly, unknown_variables
 
@@ -72,7 +86,9 @@ app.command()(log.verify)
 app.command()(proofs.prove)
 app.command()(log.replay)
 app.command()(log.rebuild)
+app.command()(exports.archive)
 app.command()(reconcile.reconcile)
+app.add_typer(exports.app, name="export")
 app.add_typer(plans.app, name="plans")
 app.add_typer(simulate.app, name="simulate")
 app.add_typer(refused.app, name="refused")

@@ -1,14 +1,12 @@
 """`GET /v1/teams/{team}/activity` and `…/entries/{id}`: what happened to the credits, and why."""
 
-import csv
 import re
 from base64 import b64decode, urlsafe_b64encode
 from binascii import Error as NotBase64
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import aclosing, nullcontext
 from datetime import timedelta
 from functools import partial
-from io import StringIO
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Header, Path, Query
@@ -29,6 +27,7 @@ from services.api.wording.downloads import COLUMNS, download_line, file_name
 from services.api.wording.entries import explain, item
 from services.audit.prove import prove
 from services.credits.directory import read_directory
+from services.export.csv_text import csv_lines
 from services.read_models.activity import NEWEST, Before, Filter, read_activity, read_all, read_entries, who_paid
 from services.runtime.errors import Refused
 from services.store.shards import shard_of
@@ -104,7 +103,7 @@ def parse_cursor(cursor: str) -> Before:
 
 
 async def _lines(ask: TeamRequest, selection: Filter, cards: RateCards) -> AsyncIterator[str]:
-    yield _csv([COLUMNS])
+    yield csv_lines([COLUMNS])
     team = await read_directory(ask.quick_read(), ask.team_id)
     names = {member.member_id: member.name for member in team.members} if team else {}
     line_of = partial(
@@ -116,16 +115,10 @@ async def _lines(ask: TeamRequest, selection: Filter, cards: RateCards) -> Async
             # One page at a time, whoever downloads: each keeps a session and the event loop from all who ask for less.
             async with ask.context.downloads.of(0):
                 rows = await anext(pages, None)
-                text = _csv(map(line_of, rows or []))
+                text = csv_lines(map(line_of, rows or []))
             if rows is None:
                 return
             yield text
-
-
-def _csv(rows: Iterable[Iterable[str]]) -> str:
-    text = StringIO()
-    csv.writer(text, lineterminator="\r\n").writerows(rows)
-    return text.getvalue()
 
 
 @route(

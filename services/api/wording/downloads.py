@@ -16,6 +16,7 @@ from schemas.pricing import NotPriced, RateCards
 from services.api.wording.entries import line, payment_of
 from services.api.wording.links import receipt_link
 from services.api.wording.values import Json
+from services.export.csv_text import safe_text
 from services.read_models.activity import ActivityRow
 
 COLUMNS = (
@@ -23,8 +24,6 @@ COLUMNS = (
     "recorded_at", "member", "quantity", "rate", "rate_card", "charged", "refunded_so_far", "currency", "payment",
     "receipt_url",
 )  # fmt: skip
-# With these a spreadsheet takes a cell for a formula; the wide forms are those of CJK keyboards.
-FORMULA = ("=", "+", "-", "@", "|", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 WRITTEN = frozenset({"description", "member_id", "feature", "member"})  # by people and other programs
 UNSAFE = re.compile(r"[^A-Za-z0-9_.-]+")
 
@@ -77,4 +76,4 @@ def _money(row: ActivityRow, *, sees_receipts: bool) -> Json:
 def _cell(column: str, value: object) -> str:
     """A cell; text that a spreadsheet would run as a formula is kept text by an apostrophe."""
     text = "" if value is None else str(value)
-    return f"'{text}" if column in WRITTEN and text.startswith(FORMULA) else text
+    return safe_text(text) if column in WRITTEN else text
