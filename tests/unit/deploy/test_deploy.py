@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from deploy.local.servers.containers import KAFKA_IMAGE
+from services import VERSION
 from services.audit.checkpoints import parse_public_key, parse_signing_key
 from services.runtime.processes import PROCESSES
 from services.runtime.settings_loading import unknown_variables
@@ -137,6 +138,10 @@ def test_every_image_has_a_pinned_version() -> None:
         assert re.search(r":\d+\.\d+(\.\d+)?(-[\w.-]+)?$", image), image
     assert f"creditwell:{PROJECT['version']}" in images
     assert KAFKA_IMAGE in images
+
+
+def test_the_version_that_processes_tell_is_the_projects() -> None:
+    assert PROJECT["version"] == VERSION
 
 
 def test_nothing_of_ours_runs_as_root_or_may_become_it() -> None:
