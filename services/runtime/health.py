@@ -27,7 +27,7 @@ class WorkProgress:
     behind_since: float = 0.0
 
     def still_seconds(self, now: float) -> float:
-        """For how long some of it has waited and nothing has moved; 0 where nothing waits: who is idle stands not still."""
+        """For how long some of it has waited and nothing has moved; 0 where nothing waits."""
         return now - max(self.moved_at, self.behind_since) if self.lag else 0.0
 
 

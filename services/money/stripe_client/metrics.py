@@ -15,13 +15,13 @@ class StripeMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self._seconds = Histogram(
             "creditwell_stripe_seconds", "How long Stripe took to answer, by what was asked and what came back.",
-            ["asked", "outcome"], registry=registry, buckets=SECONDS,
+            ["endpoint", "outcome"], registry=registry, buckets=SECONDS,
         )  # fmt: skip
 
     def answered(self, endpoint: str, began: float, error: BaseException | None) -> None:
         """Count one question that was sent at `began`, by `perf_counter`; `endpoint` is the library's method."""
-        asked = endpoint.removesuffix("_async").replace("Service.", ".") or "unknown"
-        self._seconds.labels(asked, _outcome(error)).observe(perf_counter() - began)
+        name = endpoint.removesuffix("_async").replace("Service.", ".") or "unknown"
+        self._seconds.labels(name, _outcome(error)).observe(perf_counter() - began)
 
 
 def _outcome(error: BaseException | None) -> str:

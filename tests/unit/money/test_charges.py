@@ -265,7 +265,7 @@ async def test_what_stripe_answers_is_counted_by_what_was_asked_and_what_came_of
             await charges.ask(question(stripe.APIConnectionError("gone")))  # type: ignore[no-untyped-call]  # as the library has it
 
     def count(outcome: str) -> float | None:
-        labels = {"asked": "PaymentIntent.create", "outcome": outcome}
+        labels = {"endpoint": "PaymentIntent.create", "outcome": outcome}
         return registry.get_sample_value("creditwell_stripe_seconds_count", labels)
 
     assert (count("answered"), count("no_answer"), count("declined")) == (1, 1, None)
