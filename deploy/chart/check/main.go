@@ -83,6 +83,9 @@ func chart(folder, file string) (problems []string) {
 				continue
 			}
 			count++
+			if os.Getenv("PRINT") != "" {
+				fmt.Println(document)
+			}
 			if err := strictly(document); err != nil {
 				problems = append(problems, fmt.Sprintf("%s with %s: %v\n%s", name, file, err, document))
 			}
@@ -112,19 +115,18 @@ func rules(folder string) (problems []string) {
 	if err != nil {
 		return []string{err.Error()}
 	}
-	queries := parser.NewParser(parser.Options{})
-	_, errs := rulefmt.Parse(text, false, model.UTF8Validation, queries)
+	_, errs := rulefmt.Parse(text, false, model.UTF8Validation)
 	for _, err := range errs {
 		problems = append(problems, "alerts.yaml: "+err.Error())
 	}
 	files, _ := filepath.Glob(filepath.Join(folder, "dashboards", "*.json"))
 	for _, file := range files {
-		problems = append(problems, dashboard(file, queries)...)
+		problems = append(problems, dashboard(file)...)
 	}
 	return problems
 }
 
-func dashboard(file string, queries parser.Parser) (problems []string) {
+func dashboard(file string) (problems []string) {
 	var found struct {
 		Panels []struct{ Targets []struct{ Expr string } }
 	}
@@ -137,7 +139,7 @@ func dashboard(file string, queries parser.Parser) (problems []string) {
 	}
 	for _, panel := range found.Panels {
 		for _, target := range panel.Targets {
-			if _, err := queries.ParseExpr(strings.ReplaceAll(target.Expr, "$__rate_interval", "5m")); err != nil {
+			if _, err := parser.ParseExpr(strings.ReplaceAll(target.Expr, "$__rate_interval", "5m")); err != nil {
 				problems = append(problems, fmt.Sprintf("%s: %v", file, err))
 			}
 		}

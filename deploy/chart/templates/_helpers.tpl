@@ -35,6 +35,7 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 {{- $own := dict "CREDITWELL_SECRETS_DIR" "/run/secrets/creditwell" }}
 {{- if .kafka }}
 {{- $_ := set $own "CREDITWELL_KAFKA" (required "kafka.servers is empty: write the bootstrap servers of Kafka" .root.Values.kafka.servers) }}
+{{- $own = mergeOverwrite $own (deepCopy .root.Values.kafka.settings) }}
 {{- end }}
 {{- if .root.Values.catalog.configMap }}
 {{- $_ := set $own "CREDITWELL_CATALOG" "/etc/creditwell/catalog.toml" }}
@@ -67,6 +68,7 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 {{/* What every pod has. Called as the environment. */}}
 {{- define "creditwell.pod" -}}
 automountServiceAccountToken: false
+{{- /* Kubernetes would set CREDITWELL_API_PORT=tcp://… for the Service creditwell-api. */}}
 enableServiceLinks: false
 {{- with .root.Values.imagePullSecrets }}
 imagePullSecrets:
