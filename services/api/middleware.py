@@ -70,13 +70,13 @@ class RequestMiddleware:
 
 
 def _say(scope: Scope, status: int | None, seconds: float) -> None:
-    """One line about a request that is over; no status where nobody was there any more to be answered."""
+    """One line about a request that is over; no status where the caller hung up before an answer."""
     route = getattr(scope.get("route"), "path", "none")
     if route in PROBES and status == 200:
         return
     caller = scope.get("state", {}).get("caller")
     of_caller = {} if caller is None else {"role": caller.role, "team": team_hash(caller.team_id)}
-    say = log.warning if status is None or status >= 500 else log.info
+    say = log.warning if status is not None and status >= 500 else log.info
     say("request", method=scope["method"], route=route, status=status, ms=round(seconds * 1000, 1), **of_caller)
 
 
