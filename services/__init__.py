@@ -16,3 +16,5 @@ A room imports from those below it in this list, never from those above; `money`
 neighbours and import nothing of each other. Below all of them lie `projections`, what facts mean, and `schemas`, what
 can be said.
 """
+
+VERSION = "0.1.0"  # as in pyproject.toml; the image has no metadata of a package

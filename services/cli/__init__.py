@@ -24,11 +24,11 @@ by the command that needs them, so that `--help` is quick and a process loads on
 """
 
 import os
-from importlib.metadata import version
 from typing import Annotated
 
 import typer
 
+from services import VERSION
 from services.cli import (
     exports,
     halted,
@@ -59,7 +59,7 @@ app = typer.Typer(
 
 def _say_version(is_asked_for: bool) -> None:  # noqa: FBT001 - as typer calls it
     if is_asked_for:
-        print(f"creditwell {version('creditwell')}")
+        print(f"creditwell {VERSION}")
         raise typer.Exit
 
 

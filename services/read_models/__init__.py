@@ -2,6 +2,7 @@
 
     projector       the process
     projecting      a batch of facts becomes changed rows, saved with the checkpoint
+    flow            credits and money that flow, counted for dashboards
     states          rows of `balance` and `lots`
     activity_rows   rows of `activity`, packed for COPY
     usage_rows      rows of `usage`

@@ -14,6 +14,7 @@ from projections.balance.snapshots import Snapshot, note
 from projections.balance.state import ActivityKind, BalanceEntry, Lot, LotPayment, TeamBalance
 from schemas.facts import RATE_CARD_TEAM, AnyFact, Stored, UsageRecorded, UsageVoided
 from services.read_models.activity_rows import pack_row
+from services.read_models.flow import Flow
 from services.read_models.snapshots import save_snapshots
 from services.read_models.states import load, paid_for, save, settled_lots
 from services.read_models.usage_rows import load_days, save_days
@@ -46,6 +47,7 @@ class ProjectedBatch:
     cells: usage.Cells = field(default_factory=dict)
     paid: dict[tuple[str, int], tuple[LotPayment, ...]] = field(default_factory=dict)
     snapshots: list[Snapshot] = field(default_factory=list)
+    flow: Flow = field(default_factory=Flow)
 
 
 @dataclass(slots=True)
@@ -186,6 +188,7 @@ def _evolve(team: TeamBalance, stored: Stored, fact: AnyFact) -> list[BalanceEnt
 def _note(batch: ProjectedBatch, stored: Stored, fact: AnyFact, team: TeamBalance, entries: list[BalanceEntry]) -> None:
     """Keep what the entries of a fact say for activity and usage."""
     for entry in entries:
+        batch.flow.note(fact, entry)
         batch.activity.append(pack_row(stored.shard, stored.team_id, entry))
         if entry.kind is ActivityKind.USAGE:
             usage.add(batch.cells, stored.shard, stored.team_id, team.zone, entry, stored.occurred_at)

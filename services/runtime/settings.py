@@ -194,6 +194,12 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Which log lines are written.", examples=["info"]
     )
+    log_levels: str = Field(
+        "",
+        pattern=r"^([\w.]+=(debug|info|warning|error)(,|$))*$",
+        description="Other levels for single loggers, separated by commas: `access` is one line for each request, the rest are modules of ours and libraries.",
+        examples=["access=warning,services.money=debug"],
+    )
     log_format: Literal["auto", "json", "console"] = Field(
         "auto", description="JSON lines, or text for people; auto: text on a terminal.", examples=["json"]
     )

@@ -353,6 +353,8 @@ GRANT SELECT ON halted TO creditwell_reader;
 -- The workers: relay, top-ups, refills and sealing.
 GRANT INSERT, UPDATE ON checkpoints TO creditwell_worker;
 GRANT SELECT ON kafka_cursors, refused TO creditwell_worker;
+-- And tells how far the log is signed.
+GRANT SELECT ON signed_shards TO creditwell_worker;
 
 -- The API: also brings teams into being and changes their plans. It folds old balances anew, and a fold must know which
 -- usages were taken back.

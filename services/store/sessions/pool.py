@@ -192,6 +192,7 @@ class Pool(BasePool):
     async def _look(self, session: Session) -> None:
         """Until the server does not answer, or another one takes writes: then all sessions are to be replaced."""
         while True:
+            began = self._now()
             if not await _answers(asking := asyncio.ensure_future(session.fetchval(READS_ONLY)), session):
                 self._say(f"the server has not answered for {SILENT_SECONDS} s")
                 self._end_all()
@@ -202,6 +203,7 @@ class Pool(BasePool):
                     return
             elif self._health is not None:
                 self._health.back(ABSENT)
+                self._health.database_seconds.observe(self._now() - began)
             await asyncio.sleep(LOOK_SECONDS)
 
     async def _elsewhere(self) -> bool:

@@ -3,11 +3,13 @@
 from typing import Any
 
 import httpx2
+from structlog.testing import capture_logs
 
 from deploy.local.stack import Stack
 from schemas.credits import MICRO
 from schemas.facts import CreditsGranted, CreditsPurchased
 from services.api.access import allowed
+from services.api.middleware import team_hash
 from services.api.tokens import TokenRole
 from tests.support.api import Api, an_api, key
 
@@ -212,3 +214,16 @@ async def test_a_store_that_goes_away_for_a_moment_is_503_and_then_goes_on(api: 
     assert {answer.status_code for answer in answers} <= {200, 503}
     assert answers[-1].status_code == 200
     assert all(answer.json()["code"] == "unavailable" for answer in answers if answer.status_code == 503)
+
+
+async def test_the_line_about_a_request_tells_role_and_team_also_of_who_may_not(api: Api) -> None:
+    with capture_logs() as lines:
+        await api.member.get("/v1/teams/team_1/balance")
+        await api.member.post("/v1/teams/team_1/grants", json={})
+        await api.member.get("/v1/teams/team_1/balance", headers={"authorization": "Bearer nonsense"})
+
+    requests = [line for line in lines if line["event"] == "request"]
+    assert [(line["status"], line.get("role"), line.get("team")) for line in requests] == [
+        (200, "member", team_hash("team_1")), (403, "member", team_hash("team_1")), (401, None, None),
+    ]  # fmt: skip
+    assert {line["route"] for line in requests} == {"/v1/teams/{team}/balance", "/v1/teams/{team}/grants"}
