@@ -5,8 +5,9 @@
               2   used wrongly: arguments or settings
               3   could not be done now: the database or Kafka does not answer
 
-Each command has `--json`: one JSON document on standard output, everything else on standard error. Modules are imported
-by the command that needs them, so that `--help` is quick and a process loads only what it runs.
+Each command has `--json`, or `--format json` where there are more formats: one JSON document on standard output,
+everything else on standard error. Modules are imported by the command that needs them, so that `--help` is quick and a
+process loads only what it runs.
 
     processes   what runs or prepares something
     log         verify, replay, rebuild
@@ -18,6 +19,7 @@ by the command that needs them, so that `--help` is quick and a process loads on
     topics      Kafka's topics: made, checked, mended
     halted      teams for which some work goes wrong
     reconcile   Stripe against the log
+    revenue     a month of the books
     showing     what commands share
 """
 
@@ -27,7 +29,7 @@ from typing import Annotated
 
 import typer
 
-from services.cli import halted, log, notices, plans, processes, proofs, reconcile, refused, teams, topics
+from services.cli import halted, log, notices, plans, processes, proofs, reconcile, refused, revenue, teams, topics
 from services.runtime.settings import WrongSettings
 from services.runtime.settings_loading import exit_used_wrongly, say_used_wrongly, unknown_variables
 
@@ -72,6 +74,7 @@ app.command()(proofs.prove)
 app.command()(log.replay)
 app.command()(log.rebuild)
 app.command()(reconcile.reconcile)
+app.command()(revenue.revenue)
 app.add_typer(plans.app, name="plans")
 app.add_typer(refused.app, name="refused")
 app.add_typer(notices.app, name="notices")

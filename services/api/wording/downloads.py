@@ -13,6 +13,7 @@ from schemas.facts import ChargeRefunded, CreditsPurchased, CreditsToppedUp, Hol
 from schemas.instants import instant
 from schemas.money import major_units
 from schemas.pricing import NotPriced, RateCards
+from schemas.spreadsheets import as_text
 from services.api.wording.entries import line, payment_of
 from services.api.wording.links import receipt_link
 from services.api.wording.values import Json
@@ -23,8 +24,6 @@ COLUMNS = (
     "recorded_at", "member", "quantity", "rate", "rate_card", "charged", "refunded_so_far", "currency", "payment",
     "receipt_url",
 )  # fmt: skip
-# With these a spreadsheet takes a cell for a formula; the wide forms are those of CJK keyboards.
-FORMULA = ("=", "+", "-", "@", "|", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 WRITTEN = frozenset({"description", "member_id", "feature", "member"})  # by people and other programs
 UNSAFE = re.compile(r"[^A-Za-z0-9_.-]+")
 
@@ -75,6 +74,5 @@ def _money(row: ActivityRow, *, sees_receipts: bool) -> Json:
 
 
 def _cell(column: str, value: object) -> str:
-    """A cell; text that a spreadsheet would run as a formula is kept text by an apostrophe."""
     text = "" if value is None else str(value)
-    return f"'{text}" if column in WRITTEN and text.startswith(FORMULA) else text
+    return as_text(text) if column in WRITTEN else text
