@@ -7,6 +7,7 @@ No clock, no connection, no format of PostgreSQL's.
     usage         credits and uses per day, member and feature
     entitlement   may this work be done?
     books         what paid credits are worth, and where each cent of a payment is
+    statements    what happened to a team's credits in a sealed cycle
     sold          does what a payment brought follow from what was asked for?
     reversals     one account for each payment of which money went back
     notices       which facts the host product is told of, and in what words

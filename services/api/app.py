@@ -30,6 +30,7 @@ from services.api.routes import (
     usage_reports,
     webhook,
 )
+from services.api.routes.finance import statements
 from services.runtime.health_pages import health_routes
 
 MODULES = (
@@ -37,6 +38,7 @@ MODULES = (
     balances,
     activity,
     usage,
+    statements,
     streams,
     rates,
     quotes,

@@ -20,6 +20,7 @@ process loads only what it runs.
     halted      teams for which some work goes wrong
     reconcile   Stripe against the log
     revenue     a month of the books
+    statements  a team's sealed cycle
     showing     what commands share
 """
 
@@ -29,7 +30,20 @@ from typing import Annotated
 
 import typer
 
-from services.cli import halted, log, notices, plans, processes, proofs, reconcile, refused, revenue, teams, topics
+from services.cli import (
+    halted,
+    log,
+    notices,
+    plans,
+    processes,
+    proofs,
+    reconcile,
+    refused,
+    revenue,
+    statements,
+    teams,
+    topics,
+)
 from services.runtime.settings import WrongSettings
 from services.runtime.settings_loading import exit_used_wrongly, say_used_wrongly, unknown_variables
 
@@ -75,6 +89,7 @@ app.command()(log.replay)
 app.command()(log.rebuild)
 app.command()(reconcile.reconcile)
 app.command()(revenue.revenue)
+app.command()(statements.statement)
 app.add_typer(plans.app, name="plans")
 app.add_typer(refused.app, name="refused")
 app.add_typer(notices.app, name="notices")

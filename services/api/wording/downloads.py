@@ -30,8 +30,16 @@ UNSAFE = re.compile(r"[^A-Za-z0-9_.-]+")
 
 def file_name(team_id: str, since: datetime, until: datetime) -> str:
     """Whose activity it is, and of which days (UTC): safe in a header and on any disk."""
-    team = UNSAFE.sub("-", team_id).strip("-.") or "team"
-    return f"credit-activity-{team}-{since.date().isoformat()}-to-{until.date().isoformat()}.csv"
+    return f"credit-activity-{_safe(team_id)}-{since.date().isoformat()}-to-{until.date().isoformat()}.csv"
+
+
+def statement_name(team_id: str, cycle: int) -> str:
+    """Whose statement it is, and of which cycle."""
+    return f"credit-statement-{_safe(team_id)}-{cycle}.csv"
+
+
+def _safe(team_id: str) -> str:
+    return UNSAFE.sub("-", team_id).strip("-.") or "team"
 
 
 def download_line(

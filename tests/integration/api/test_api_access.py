@@ -21,6 +21,8 @@ CONTRACT = {
     ("GET", "/v1/teams/{team}/usage"): "member",
     ("GET", "/v1/teams/{team}/entries/{id}"): "member",
     ("GET", "/v1/teams/{team}/entries/{id}/proof"): "member",
+    ("GET", "/v1/teams/{team}/statements"): "admin finance",
+    ("GET", "/v1/teams/{team}/statements/{cycle}"): "admin finance",
     ("GET", "/v1/teams/{team}/stream"): "member",
     ("GET", "/v1/rate-card"): "member admin service finance operator",
     ("GET", "/v1/rate-cards"): "member admin service finance operator",
@@ -116,7 +118,7 @@ async def test_another_teams_things_are_not_there_whatever_the_role_and_the_rout
 
 async def request(client: httpx2.AsyncClient, method: str, path: str, team: str) -> httpx2.Response:
     """A request to a route that says as little as it can; a stream is left after its first answer."""
-    url = path.format(team=team, id="0:1:0", member="mem_9")
+    url = path.format(team=team, id="0:1:0", member="mem_9", cycle="0")
     body: dict[str, Any] = {} if method == "GET" else {"json": {}}
     if path.endswith("/stream"):
         async with client.stream(method, url) as response:
