@@ -107,3 +107,27 @@ async def test_a_statement_is_a_spreadsheet_or_a_page_for_whoever_wants_one_and_
     assert (await statement(api, team, "7")).exit_code == 1
     assert (await statement(api, team, "soon")).exit_code == 2
     assert (await statement(api, "team_nobody", "0")).exit_code == 2
+
+
+async def test_finance_of_every_team_is_told_which_teams_there_are_and_nobody_else_is(api: Api) -> None:
+    for number in range(5):
+        await api.team(f"{api.team_id}_{number}")
+    finance, told, cursor = api.client("finance", "*"), [], None
+    while True:
+        query = {"limit": "2", **({"cursor": cursor} if cursor else {})}
+        page = (await finance.get("/v1/teams", params=query)).json()
+        told += page["items"]
+        assert len(page["items"]) <= 2
+        if (cursor := page["next_cursor"]) is None:
+            break
+
+    ids = [team["id"] for team in told]
+    assert len(ids) == len(set(ids))
+    assert {api.team_id, *(f"{api.team_id}_{number}" for number in range(5))} <= set(ids)
+    assert {"id": api.team_id, "name": f"Team {api.team_id}", "plan": "pro", "zone": api.zone} in told
+    assert (await api.client("finance").get("/v1/teams")).json()["code"] == "every_team_required"
+    assert (await finance.get("/v1/teams", params={"cursor": "nonsense!"})).json()["code"] == "invalid_cursor"
+    async with api.connection.transaction():
+        await api.connection.execute("SELECT set_config('creditwell.team', $1, true)", api.team_id)
+        await api.connection.execute("SET LOCAL ROLE creditwell_api")
+        assert await api.connection.fetch("SELECT * FROM teams_after(-1::smallint, '', 9)") == []
