@@ -21,6 +21,7 @@ process loads only what it runs.
     reconcile   Stripe against the log
     revenue     a month of the books
     statements  a team's sealed cycle
+    simulate    what another rate card would have cost
     showing     what commands share
 """
 
@@ -40,6 +41,7 @@ from services.cli import (
     reconcile,
     refused,
     revenue,
+    simulate,
     statements,
     teams,
     topics,
@@ -91,6 +93,7 @@ app.command()(reconcile.reconcile)
 app.command()(revenue.revenue)
 app.command()(statements.statement)
 app.add_typer(plans.app, name="plans")
+app.add_typer(simulate.app, name="simulate")
 app.add_typer(refused.app, name="refused")
 app.add_typer(notices.app, name="notices")
 app.add_typer(halted.app, name="halted")

@@ -7,6 +7,8 @@
     usage_rows      rows of `usage`
     snapshots       rows of `balance_snapshots`, by which balances of the past are found
     rebuild         versions: made, compared, switched
+    comparing       rows that two versions do not share
+    analysts        the views that analysts read, made over the live versions
     balances        balances, exact at the head of the log
     unfolded        what the log says beyond the projections
     activity        the activity, page by page

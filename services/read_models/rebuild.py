@@ -13,12 +13,13 @@ import asyncio
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 
 from projections.versions import VIEWS, at_version, shape_of, shape_of_all, tables
+from services.read_models.analysts import drop_analytics, make_analytics
 from services.read_models.balances import PROJECTOR
+from services.read_models.comparing import RowDifference, compare_tables
 from services.read_models.projecting import Projecting
 from services.runtime.errors import Fenced, LogChanged
 from services.runtime.gc_tuning import stop_looking_for_garbage
@@ -30,7 +31,6 @@ from services.store.shards import SHARDS
 TABLES = {"balance": ("balance", "lots", "balance_snapshots"), "activity": ("activity",), "usage": ("usage",)}
 BATCH_MAX = 20_000
 SHARDS_AT_ONCE = 8  # few, so that the pages that a batch touches lie together
-DIFFERENCES_SHOWN = 5
 PROGRESS_SECONDS = 0.2
 
 FOLDED = "SELECT coalesce(sum(position), 0)::bigint FROM checkpoints WHERE reader = $1"
@@ -48,20 +48,6 @@ GO_LIVE = """
 """
 LOCK_LIVE = "SELECT shard, position FROM checkpoints WHERE reader = $1 AND shard = ANY($2) ORDER BY shard FOR UPDATE"
 FENCE_LIVE = "UPDATE checkpoints SET epoch = epoch + 1, owner = '' WHERE reader = $1"
-COMMON_COLUMNS = """
-    SELECT string_agg(quote_ident(a.column_name), ', ' ORDER BY a.ordinal_position)
-    FROM information_schema.columns a JOIN information_schema.columns b USING (table_schema, column_name)
-    WHERE a.table_schema = current_schema() AND a.table_name = $1 AND b.table_name = $2
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class RowDifference:
-    """A row that live and rebuilt tables do not share."""
-
-    table: str
-    found_in: str
-    row: str
 
 
 async def _alone(connection: Connection) -> None:
@@ -79,11 +65,21 @@ async def ensure_projections(connection: Connection) -> dict[str, int]:
     """Make version 1 of what does not exist yet; the live versions."""
     async with connection.transaction():
         await _alone(connection)
-        live = await live_versions(connection)
-        for name in TABLES.keys() - live.keys():
+        missing = TABLES.keys() - (await live_versions(connection)).keys()
+        for name in missing:
             await _make(connection, name, 1)
             await _show(connection, name, 1)
-        return await live_versions(connection)
+        live = await live_versions(connection)
+        if missing:
+            await make_analytics(connection, live)
+        return live
+
+
+async def renew_analytics(connection: Connection) -> None:
+    """Make the analysts' views as this build has them; `creditwell migrate` does it, as it makes functions anew."""
+    async with connection.transaction():
+        await _alone(connection)
+        await make_analytics(connection, await live_versions(connection))
 
 
 async def _make(connection: Connection, name: str, version: int) -> None:
@@ -223,7 +219,7 @@ async def compare_shard(connection: Connection, version: int, shard: int, owner:
             difference
             for name, tables_ in TABLES.items()
             for table in tables_
-            for difference in await _compare(connection, f"{table}_v{live[name]}", f"{table}_v{version}", shard)
+            for difference in await compare_tables(connection, f"{table}_v{live[name]}", f"{table}_v{version}", shard)
         ]
 
 
@@ -240,21 +236,6 @@ async def _catch_up(connection: Connection, projecting: Projecting, shards: list
         )
 
 
-async def _compare(connection: Connection, live: str, built: str, shard: int) -> list[RowDifference]:
-    columns = await connection.fetchval(COMMON_COLUMNS, live, built)
-    digest = "SELECT count(*), sum(hashtextextended(row({0})::text, 0)::numeric) FROM {1} WHERE shard = $1"
-    if await connection.fetchrow(digest.format(columns, live), shard) == await connection.fetchrow(
-        digest.format(columns, built), shard
-    ):
-        return []
-    rows = "SELECT row({0})::text FROM (SELECT {0} FROM {1} WHERE shard = $1 EXCEPT SELECT {0} FROM {2} WHERE shard = $1 LIMIT {3}) d"
-    return [
-        RowDifference(live, where, row[0])
-        for where, here, there in (("live", live, built), ("rebuilt", built, live))
-        for row in await connection.fetch(rows.format(columns, here, there, DIFFERENCES_SHOWN), shard)
-    ]
-
-
 async def switch(connection: Connection, version: int, names: list[str], owner: str) -> None:
     """Make these projections' new version the live one, at an equal checkpoint vector, in one transaction.
 
@@ -267,9 +248,11 @@ async def switch(connection: Connection, version: int, names: list[str], owner: 
         await _alone(connection)
         if version in (await live_versions(connection)).values():
             raise Fenced(f"{reader_of(version)}: another process has switched to it")
+        await drop_analytics(connection)  # first: nobody may wait for a projector that waits for an analyst
         await _catch_up(connection, projecting, list(range(SHARDS)))
         for name in names:
             await _show(connection, name, version)
+        await make_analytics(connection, await live_versions(connection))
         await connection.execute(FENCE_LIVE, PROJECTOR)
         await connection.execute("DELETE FROM checkpoints WHERE reader = $1", reader_of(version))
 
