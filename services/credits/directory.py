@@ -68,7 +68,7 @@ async def read_directory(connection: Reads, team_id: str) -> DirectoryTeam | Non
 
 
 async def read_teams(connection: Reads, after: tuple[int, str], limit: int) -> list[tuple[int, DirectoryTeam]]:
-    """The next teams in the order of (shard, team), without their members; none for who does not speak for every team."""
+    """The next teams by (shard, team), without members; none for a session that does not speak for every team."""
     rows = await connection.fetch(TEAMS, *after, limit)
     return [
         (row["shard"], DirectoryTeam(row["team_id"], row["name"] or row["team_id"], row["plan"], row["zone"], ()))
