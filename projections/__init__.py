@@ -6,6 +6,8 @@ No clock, no connection, no format of PostgreSQL's.
     top_ups       what the log says about automatic top-ups, and what is decided from it
     usage         credits and uses per day, member and feature
     entitlement   may this work be done?
+    books         what paid credits are worth, and where each cent of a payment is
+    statements    what happened to a team's credits in a sealed cycle
     repricing     what a team would have paid by another rate card
     sold          does what a payment brought follow from what was asked for?
     reversals     one account for each payment of which money went back

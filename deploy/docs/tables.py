@@ -17,7 +17,7 @@ from schemas.facts import FACTS
 from schemas.notices import NOTICES, NoticeData
 from services.api.openapi.codes import MEANINGS
 from services.cli import app
-from services.export.columns import Column
+from services.export.columns import ExportedColumn
 from services.export.parquet import schema_of
 from services.export.tables import BALANCE_COLUMNS, BLOCK_COLUMNS, ENTRY_COLUMNS, EVENT_COLUMNS
 from services.runtime.processes import PROCESSES
@@ -208,7 +208,7 @@ def dbt_sources() -> str:
     return "\n".join(lines) + "\n"
 
 
-def exported_columns(of: Sequence[Column]) -> str:
+def exported_columns(of: Sequence[ExportedColumn]) -> str:
     """The columns of an export, and their types in Parquet."""
     types = schema_of(of)
     rows = (

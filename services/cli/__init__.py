@@ -5,8 +5,9 @@
               2   used wrongly: arguments or settings
               3   could not be done now: the database or Kafka does not answer
 
-Each command has `--json`: one JSON document on standard output, everything else on standard error. Modules are imported
-by the command that needs them, so that `--help` is quick and a process loads only what it runs.
+Each command has `--json`, or `--format json` where there are more formats: one JSON document on standard output,
+everything else on standard error. Modules are imported by the command that needs them, so that `--help` is quick and a
+process loads only what it runs.
 
     processes   what runs or prepares something
     log         verify, replay, rebuild
@@ -19,6 +20,8 @@ by the command that needs them, so that `--help` is quick and a process loads on
     topics      Kafka's topics: made, checked, mended
     halted      teams for which some work goes wrong
     reconcile   Stripe against the log
+    revenue     a month of the books
+    statements  a team's sealed cycle
     simulate    what another rate card would have cost
     showing     what commands share
 """
@@ -39,7 +42,9 @@ from services.cli import (
     proofs,
     reconcile,
     refused,
+    revenue,
     simulate,
+    statements,
     teams,
     topics,
 )
@@ -89,6 +94,8 @@ app.command()(log.rebuild)
 app.command()(exports.archive)
 app.command()(reconcile.reconcile)
 app.add_typer(exports.app, name="export")
+app.command()(revenue.revenue)
+app.command()(statements.statement)
 app.add_typer(plans.app, name="plans")
 app.add_typer(simulate.app, name="simulate")
 app.add_typer(refused.app, name="refused")

@@ -1,7 +1,6 @@
 """Out of the database: exports that other tools read, and archives of closed months that stand for the log.
 
 columns    what a table is made of, in every format
-csv_text   CSV, and text that no spreadsheet runs as a formula
 files      writing and reading a file of a format
 parquet    Parquet, where pyarrow is installed
 spans      what is asked for, as positions of each shard; the note that signs them

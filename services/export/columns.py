@@ -20,7 +20,7 @@ class ColumnType(StrEnum):
     TEXTS = "texts"  # a map of strings
 
 
-class Column(NamedTuple):
+class ExportedColumn(NamedTuple):
     """One column, and its meaning for the page about exports."""
 
     name: str

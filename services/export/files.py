@@ -17,8 +17,8 @@ import msgspec
 
 from schemas.credits import format_credits, parse_credits
 from schemas.instants import instant
-from services.export.columns import Column, ColumnType, Row
-from services.export.csv_text import csv_lines, safe_text
+from schemas.spreadsheets import as_text, csv_lines
+from services.export.columns import ColumnType, ExportedColumn, Row
 from services.export.parquet import ParquetRows, read_parquet
 
 PART = ".part"
@@ -58,7 +58,7 @@ class FileDigest(msgspec.Struct, frozen=True):
 class TableFile:
     """A file that is being written."""
 
-    def __init__(self, folder: Path, path: str, columns: Sequence[Column], file_format: FileFormat) -> None:
+    def __init__(self, folder: Path, path: str, columns: Sequence[ExportedColumn], file_format: FileFormat) -> None:
         self.path, self._file, self.rows = path, folder / path, 0
         self._file.parent.mkdir(parents=True, exist_ok=True)
         self._open = self._file.with_name(self._file.name + PART).open("w+b")
@@ -102,7 +102,7 @@ def write_whole(file: Path, data: bytes) -> None:
 
 
 class _CsvRows:
-    def __init__(self, file: BinaryIO, columns: Sequence[Column]) -> None:
+    def __init__(self, file: BinaryIO, columns: Sequence[ExportedColumn]) -> None:
         self._file, self._cells = file, [CELLS[column.type] for column in columns]
         self._file.write(csv_lines([[column.name for column in columns]]).encode())
 
@@ -119,7 +119,7 @@ def _cell(to_text: ToText, value: object) -> str:
 
 
 class _JsonRows:
-    def __init__(self, file: BinaryIO, columns: Sequence[Column]) -> None:
+    def __init__(self, file: BinaryIO, columns: Sequence[ExportedColumn]) -> None:
         self._file, self._columns = file, columns
 
     def write(self, rows: Sequence[Row]) -> None:
@@ -138,14 +138,14 @@ class _JsonRows:
         pass
 
 
-ROWS: dict[FileFormat, Callable[[BinaryIO, Sequence[Column]], FileRows]] = {
+ROWS: dict[FileFormat, Callable[[BinaryIO, Sequence[ExportedColumn]], FileRows]] = {
     FileFormat.CSV: _CsvRows,
     FileFormat.JSONL: _JsonRows,
     FileFormat.PARQUET: ParquetRows,
 }
 
 
-def read_rows(file: Path, columns: Sequence[Column]) -> Iterator[list[Row]]:
+def read_rows(file: Path, columns: Sequence[ExportedColumn]) -> Iterator[list[Row]]:
     """The rows of a file of JSON lines or Parquet, page by page.
 
     Raises:
@@ -171,7 +171,7 @@ def read_rows(file: Path, columns: Sequence[Column]) -> Iterator[list[Row]]:
         yield page
 
 
-def _key(column: Column) -> str:
+def _key(column: ExportedColumn) -> str:
     return column.name + AS_BYTES if column.type is ColumnType.JSON else column.name
 
 
@@ -204,7 +204,7 @@ VALUES: dict[ColumnType, ToText] = {
 }  # fmt: skip
 CELLS: dict[ColumnType, ToText] = VALUES | {
     ColumnType.FLAG: lambda value: "true" if value else "false",
-    ColumnType.TEXT: lambda value: safe_text(str(value)),
+    ColumnType.TEXT: lambda value: as_text(str(value)),
     ColumnType.TEXTS: _object_text,
 }
 READERS: dict[ColumnType, Callable[..., object]] = {

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from schemas.places import Place
 from services.audit.verdict import LogProblem
 from services.audit.walk import Finding
-from services.export.columns import Column, Row
+from services.export.columns import ExportedColumn, Row
 from services.export.files import FileDigest, digest_of, read_rows
 from services.export.manifest import MANIFEST, Manifest, ManifestInvalid, ShardSpan, is_export, read_manifest
 
@@ -65,7 +65,7 @@ class ExportFolder:
             key=lambda file: file.path,
         )
 
-    def rows(self, table: str, columns: Sequence[Column], shard: int) -> Iterator[Row]:
+    def rows(self, table: str, columns: Sequence[ExportedColumn], shard: int) -> Iterator[Row]:
         """The rows of a table and a shard, in their order. Raises as `read_rows`."""
         for file in self.files(table, shard):
             for page in read_rows(self.folder / file.path, columns):

@@ -9,7 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from services.export.columns import Column, ColumnType, Row
+from services.export.columns import ColumnType, ExportedColumn, Row
 from services.runtime.errors import Refused
 
 BATCH = 20_000
@@ -30,7 +30,7 @@ def pyarrow() -> Any:
     return pyarrow
 
 
-def schema_of(columns: Sequence[Column]) -> Any:
+def schema_of(columns: Sequence[ExportedColumn]) -> Any:
     """The Arrow schema of a table.
 
     Raises:
@@ -49,7 +49,7 @@ def schema_of(columns: Sequence[Column]) -> Any:
 class ParquetRows:
     """Rows on their way into a file: groups of a size that depends on nothing but the rows."""
 
-    def __init__(self, file: BinaryIO, columns: Sequence[Column]) -> None:
+    def __init__(self, file: BinaryIO, columns: Sequence[ExportedColumn]) -> None:
         self._arrow, self._schema, self._columns = pyarrow(), schema_of(columns), columns
         self._batches: list[Any] = []
         self._waiting = 0
@@ -91,7 +91,7 @@ def _arrow_values(column_type: ColumnType, values: Sequence[Any]) -> Sequence[An
             return values
 
 
-def read_parquet(file: Path, columns: Sequence[Column]) -> Iterator[list[Row]]:
+def read_parquet(file: Path, columns: Sequence[ExportedColumn]) -> Iterator[list[Row]]:
     """The rows of a file, page by page.
 
     Raises:
@@ -110,7 +110,7 @@ def read_parquet(file: Path, columns: Sequence[Column]) -> Iterator[list[Row]]:
             )
 
 
-def _python_values(column: Column, array: Any) -> list[Any]:
+def _python_values(column: ExportedColumn, array: Any) -> list[Any]:
     values: list[Any] = array.to_pylist()
     match column.type:
         case ColumnType.CREDITS:

@@ -16,7 +16,7 @@ from schemas.facts import (
     decode,
 )
 from schemas.places import Place
-from services.export.columns import Column, ColumnType, Row
+from services.export.columns import ColumnType, ExportedColumn, Row
 from services.export.files import FileFormat
 from services.export.manifest import ExportRequest, ShardSpan, Sums
 from services.read_models.history import balances_as_of
@@ -46,7 +46,7 @@ class Table:
     """
 
     name: str
-    columns: Sequence[Column]
+    columns: Sequence[ExportedColumn]
     formats: Sequence[FileFormat]
     rows: Callable[[Connection, ShardSpan, ExportRequest], Rows]
     by_month: bool = True
@@ -172,66 +172,66 @@ async def _balances(connection: Connection, span: ShardSpan, request: ExportRequ
 
 
 PLACE = (
-    Column("shard", INTEGER, "0 to 63"),
-    Column("position", INTEGER, "place in the shard: from 1, without gaps"),
+    ExportedColumn("shard", INTEGER, "0 to 63"),
+    ExportedColumn("position", INTEGER, "place in the shard: from 1, without gaps"),
 )
 TIMES = (
-    Column("recorded_at", INSTANT, "when it was stored"),
-    Column("occurred_at", INSTANT, "when it happened"),
+    ExportedColumn("recorded_at", INSTANT, "when it was stored"),
+    ExportedColumn("occurred_at", INSTANT, "when it happened"),
 )
 EVENT_COLUMNS = (
     *PLACE,
     *TIMES,
-    Column("team_id", TEXT, "whose it is"),
-    Column("source", TEXT, "who reported it"),
-    Column("id", TEXT, "its name there; team, source and id identify a fact"),
-    Column("type", TEXT, "what happened: docs/facts.md"),
-    Column("body", ColumnType.JSON, "the bytes as they were stored"),
-    Column("leaf", ColumnType.BYTES, "SHA-256 over all other columns: docs/log-format.md"),
+    ExportedColumn("team_id", TEXT, "whose it is"),
+    ExportedColumn("source", TEXT, "who reported it"),
+    ExportedColumn("id", TEXT, "its name there; team, source and id identify a fact"),
+    ExportedColumn("type", TEXT, "what happened: docs/facts.md"),
+    ExportedColumn("body", ColumnType.JSON, "the bytes as they were stored"),
+    ExportedColumn("leaf", ColumnType.BYTES, "SHA-256 over all other columns: docs/log-format.md"),
 )
 BLOCK_COLUMNS = (
-    Column("shard", INTEGER, "0 to 63"),
-    Column("first", INTEGER, "its first position"),
-    Column("last", INTEGER, "its last position"),
-    Column("root", ColumnType.BYTES, "Merkle root over the leaves of its facts"),
-    Column("hash", ColumnType.BYTES, "its link in the chain of the shard"),
+    ExportedColumn("shard", INTEGER, "0 to 63"),
+    ExportedColumn("first", INTEGER, "its first position"),
+    ExportedColumn("last", INTEGER, "its last position"),
+    ExportedColumn("root", ColumnType.BYTES, "Merkle root over the leaves of its facts"),
+    ExportedColumn("hash", ColumnType.BYTES, "its link in the chain of the shard"),
 )
 ENTRY_COLUMNS = (
     *PLACE,
-    Column("part", INTEGER, "which of the fact's entries, from 0"),
-    Column("id", TEXT, "as the API calls it: shard:position:part"),
+    ExportedColumn("part", INTEGER, "which of the fact's entries, from 0"),
+    ExportedColumn("id", TEXT, "as the API calls it: shard:position:part"),
     *TIMES,
-    Column("team_id", TEXT, "whose it is"),
-    Column("type", TEXT, "of the entry: usage, purchase, refill …"),
-    Column("member_id", TEXT, "who did it, where that is known"),
-    Column("feature", TEXT, "what was used"),
-    Column("credits", CREDITS, "the change of the balance"),
-    Column("included", CREDITS, "its part of the included credits"),
-    Column("additional", CREDITS, "its part of the additional credits"),
-    Column("balance_after", CREDITS, "the team's balance after it"),
-    Column("late", FLAG, "it came after its cycle was sealed, and counts in the open one"),
-    Column("fact_type", TEXT, "of the fact that it follows from"),
-    Column("source", TEXT, "who reported the fact"),
-    Column("fact_id", TEXT, "its name there"),
-    Column("quantity", TEXT, "what was used, an exact decimal"),
-    Column("rate_card", INTEGER, "the rate card by which it was priced"),
-    Column("attributes", ColumnType.TEXTS, "attributes of the usage"),
-    Column("tier", TEXT, "the attribute of that name"),
-    Column("charge_cents", INTEGER, "what was charged for these credits, in the minor unit of the currency"),
-    Column("currency", TEXT, "of the charge"),
+    ExportedColumn("team_id", TEXT, "whose it is"),
+    ExportedColumn("type", TEXT, "of the entry: usage, purchase, refill …"),
+    ExportedColumn("member_id", TEXT, "who did it, where that is known"),
+    ExportedColumn("feature", TEXT, "what was used"),
+    ExportedColumn("credits", CREDITS, "the change of the balance"),
+    ExportedColumn("included", CREDITS, "its part of the included credits"),
+    ExportedColumn("additional", CREDITS, "its part of the additional credits"),
+    ExportedColumn("balance_after", CREDITS, "the team's balance after it"),
+    ExportedColumn("late", FLAG, "it came after its cycle was sealed, and counts in the open one"),
+    ExportedColumn("fact_type", TEXT, "of the fact that it follows from"),
+    ExportedColumn("source", TEXT, "who reported the fact"),
+    ExportedColumn("fact_id", TEXT, "its name there"),
+    ExportedColumn("quantity", TEXT, "what was used, an exact decimal"),
+    ExportedColumn("rate_card", INTEGER, "the rate card by which it was priced"),
+    ExportedColumn("attributes", ColumnType.TEXTS, "attributes of the usage"),
+    ExportedColumn("tier", TEXT, "the attribute of that name"),
+    ExportedColumn("charge_cents", INTEGER, "what was charged for these credits, in the minor unit of the currency"),
+    ExportedColumn("currency", TEXT, "of the charge"),
 )
 BALANCE_COLUMNS = (
-    Column("shard", INTEGER, "0 to 63"),
-    Column("team_id", TEXT, "whose it is"),
-    Column("position", INTEGER, "of the last fact that counts in it"),
-    Column("at", INSTANT, "the moment"),
-    Column("plan", TEXT, "in force then"),
-    Column("credits", CREDITS, "the balance"),
-    Column("included", CREDITS, "its part of the included credits"),
-    Column("additional", CREDITS, "its part of the additional credits; negative where there is debt"),
-    Column("held", CREDITS, "set aside by holds"),
-    Column("available", CREDITS, "the balance without what is held"),
-    Column("debt", CREDITS, "what was used and nothing could pay"),
+    ExportedColumn("shard", INTEGER, "0 to 63"),
+    ExportedColumn("team_id", TEXT, "whose it is"),
+    ExportedColumn("position", INTEGER, "of the last fact that counts in it"),
+    ExportedColumn("at", INSTANT, "the moment"),
+    ExportedColumn("plan", TEXT, "in force then"),
+    ExportedColumn("credits", CREDITS, "the balance"),
+    ExportedColumn("included", CREDITS, "its part of the included credits"),
+    ExportedColumn("additional", CREDITS, "its part of the additional credits; negative where there is debt"),
+    ExportedColumn("held", CREDITS, "set aside by holds"),
+    ExportedColumn("available", CREDITS, "the balance without what is held"),
+    ExportedColumn("debt", CREDITS, "what was used and nothing could pay"),
 )
 ALL = (FileFormat.CSV, FileFormat.JSONL, FileFormat.PARQUET)
 EVENTS = Table("events", EVENT_COLUMNS, (FileFormat.JSONL, FileFormat.PARQUET), _events)

@@ -24,22 +24,29 @@ Before = tuple[int, int]  # position and part
 NEWEST: Before = (2**63 - 1, 2**15 - 1)
 CSV_PAGE = 500  # of a download; others wait for the API's core meanwhile, some 10 ms
 
-# From the last position recorded before an instant on, which is found by halving: times never run backwards within a
-# shard, so no index on time is needed.
-PAGE = """
-    WITH RECURSIVE halves (low, high) AS (
+
+def _last_before(name: str, instant: str) -> str:
+    """The position recorded last before an instant, found by halving: the row of `name` with the narrowest span.
+
+    Times never run backwards within a shard, so no index on time is needed.
+    """
+    return f"""{name} (low, high) AS (
         SELECT 0::bigint, max(position) + 1 FROM activity
-        WHERE shard = $1 AND team_id = $2 AND $9::timestamptz IS NOT NULL
+        WHERE shard = $1 AND team_id = $2 AND {instant}::timestamptz IS NOT NULL
         UNION ALL
-        SELECT CASE WHEN probe.recorded_at < $9 THEN probe.position ELSE low END,
-               CASE WHEN probe.recorded_at < $9 THEN high ELSE (low + high) / 2 END
-        FROM halves LEFT JOIN LATERAL (
+        SELECT CASE WHEN probe.recorded_at < {instant} THEN probe.position ELSE low END,
+               CASE WHEN probe.recorded_at < {instant} THEN high ELSE (low + high) / 2 END
+        FROM {name} LEFT JOIN LATERAL (
             SELECT position, recorded_at FROM activity
             WHERE shard = $1 AND team_id = $2 AND position >= (low + high) / 2 AND position < high
             ORDER BY position LIMIT 1
         ) AS probe ON true
         WHERE high - low > 1
-    )
+    )"""
+
+
+PAGE = f"""
+    WITH RECURSIVE {_last_before("halves", "$9")}, {_last_before("ends", "$10")}
     SELECT a.position, a.part, a.kind, a.recorded_at, a.occurred_at, a.member_id, a.feature, a.included, a.additional,
            a.balance_after, a.paid, a.late, f.type, f.body,
            (SELECT max(position) FROM checkpoints WHERE reader = 'projector' AND shard = $1) AS folded
@@ -47,6 +54,8 @@ PAGE = """
         SELECT * FROM activity
         WHERE shard = $1 AND team_id = $2 AND (position, part) < ($4, $5)
           AND position > greatest($3, (SELECT low FROM halves ORDER BY high - low LIMIT 1))
+          AND position <= CASE WHEN $10::timestamptz IS NULL THEN {2**63 - 1}
+                               ELSE (SELECT low FROM ends ORDER BY high - low LIMIT 1) END
           AND ($6::text[] IS NULL OR kind = ANY ($6)) AND ($7::text IS NULL OR member_id = $7)
         ORDER BY position DESC, part DESC LIMIT $8
     ) AS a CROSS JOIN LATERAL (SELECT type, body FROM facts WHERE shard = $1 AND position = a.position OFFSET 0) AS f
@@ -90,16 +99,18 @@ class PaidLot(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which entries are wanted; None means all."""
+    """Which entries are wanted, recorded from `since` on and before `until`; None means all."""
 
     since: datetime | None = None
     kinds: frozenset[ActivityKind] | None = None
     member_id: str | None = None
+    until: datetime | None = None
 
     def wants(self, entry: BalanceEntry) -> bool:
         """True if the entry is among them."""
         return (
             (self.since is None or entry.recorded_at >= self.since)
+            and (self.until is None or entry.recorded_at < self.until)
             and (self.kinds is None or entry.kind in self.kinds)
             and (self.member_id is None or entry.member_id == self.member_id)
         )
@@ -150,7 +161,9 @@ async def _fetch_page(
 ) -> list[asyncpg.Record]:
     shard, page = shard_of(team_id), page_statement(selection)
     kinds = None if selection.kinds is None else sorted(selection.kinds)
-    return await connection.fetch(page, shard, team_id, 0, *before, kinds, selection.member_id, limit, selection.since)
+    return await connection.fetch(
+        page, shard, team_id, 0, *before, kinds, selection.member_id, limit, selection.since, selection.until
+    )
 
 
 def page_statement(selection: Filter) -> str:
@@ -203,7 +216,7 @@ async def read_after(connection: Reads, team_id: str, position: int, limit: int)
     if position < unfolded.reached and len(rows) < limit:
         shard, before = unfolded.shard, (unfolded.reached + 1, 0)
         rows_before = await connection.fetch(
-            PAGE, shard, team_id, position, *before, None, None, limit - len(rows), None
+            PAGE, shard, team_id, position, *before, None, None, limit - len(rows), None, None
         )
         rows += [_row(shard, row) for row in rows_before]
     return rows

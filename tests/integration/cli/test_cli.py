@@ -159,6 +159,10 @@ def test_balance_and_activity_are_readable_by_people_and_by_scripts(company: str
     assert [(one["type"], one["credits"]) for one in json.loads(activity.stdout)["items"]] == [
         ("usage", "-250"), ("grant", "100"), ("refill", "3000"),
     ]  # fmt: skip
+    for span, count in ((("--from", "2000-01-01"), 3), (("--until", "2000-01-01"), 0)):
+        shown = run("activity", "team_1", *span, "--json", database=company + READER)
+        assert len(json.loads(shown.stdout)["items"]) == count, shown.stderr
+    assert run("activity", "team_1", "--from", "2001-01-01", "--until", "2000-01-01").exit_code == 2
     table = run("activity", "team_1", database=company + READER).stdout
     assert "mem_7" in table
     assert "-250" in table

@@ -1,4 +1,4 @@
-"""CSV as RFC 4180 has it, and text that no spreadsheet takes for a formula."""
+"""CSV as RFC 4180 has it, and cells that no spreadsheet takes for a formula."""
 
 import csv
 from collections.abc import Iterable
@@ -8,9 +8,9 @@ from io import StringIO
 FORMULA = ("=", "+", "-", "@", "|", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
-def safe_text(text: str) -> str:
-    """Text by people and other programs: one that a spreadsheet would run is kept text by an apostrophe."""
-    return f"'{text}" if text.startswith(FORMULA) else text
+def as_text(cell: str) -> str:
+    """Text that a spreadsheet would run as a formula is kept text by an apostrophe. Numbers do not belong here."""
+    return f"'{cell}" if cell.startswith(FORMULA) else cell
 
 
 def csv_lines(rows: Iterable[Iterable[str]]) -> str:
