@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from services.export.columns import Column, ColumnType
+from services.export.columns import ColumnType, ExportedColumn
 from services.export.files import FileFormat, TableFile, read_rows
 from services.runtime.errors import Refused
 
-COLUMNS = [Column(column_type.value, column_type, "") for column_type in ColumnType]
+COLUMNS = [ExportedColumn(column_type.value, column_type, "") for column_type in ColumnType]
 AT = datetime(2026, 11, 23, 10, 15, 30, 123456, tzinfo=UTC)
 ROWS: list[tuple[object, ...]] = [
     (-(2**63), -1_500_000, True, AT, 'é,"\r\n', b"\x00\xff", b'{"a": 1.10}', {"tier": "low", "a": "=1"}),
