@@ -89,7 +89,7 @@ def find_sealed(cycles: TeamCycles, number: int, grace: timedelta) -> SealedCycl
     """The cycle of this number.
 
     Raises:
-        Refused: `not_sealed_yet`, and when it will be; `unknown_cycle`, the team did not exist yet.
+        Refused: `not_sealed_yet`, and when it will be; `unknown_cycle`, the team did not exist yet, or the calendar ends before.
     """
     if number < cycles.first:
         raise Refused("unknown_cycle", f"the first cycle of {cycles.team_id} is {cycles.first}")
@@ -100,7 +100,10 @@ def find_sealed(cycles: TeamCycles, number: int, grace: timedelta) -> SealedCycl
         raise Refused(
             "not_sealed_yet", f"cycle {number} is sealed, and no signed checkpoint covers it yet; ask in a minute"
         )
-    due = cycle(cycles.plan.anchor, cycles.plan.zone, number).ends_at + grace
+    try:
+        due = cycle(cycles.plan.anchor, cycles.plan.zone, number).ends_at + grace
+    except (ValueError, OverflowError) as never:
+        raise Refused("unknown_cycle", f"cycle {number} of {cycles.team_id} lies outside the calendar") from never
     raise Refused("not_sealed_yet", f"cycle {number} is not sealed yet; it will be from {instant(due)} on")
 
 

@@ -221,12 +221,12 @@ async def test_a_store_that_goes_away_for_a_moment_is_503_and_then_goes_on(api: 
 
 async def test_the_line_about_a_request_tells_role_and_team_also_of_who_may_not(api: Api) -> None:
     with capture_logs() as lines:
-        await api.member.get("/v1/teams/team_1/balance")
-        await api.member.post("/v1/teams/team_1/grants", json={})
-        await api.member.get("/v1/teams/team_1/balance", headers={"authorization": "Bearer nonsense"})
+        await api.member.get(f"{api.path}/balance")
+        await api.member.post(f"{api.path}/grants", json={})
+        await api.member.get(f"{api.path}/balance", headers={"authorization": "Bearer nonsense"})
 
     requests = [line for line in lines if line["event"] == "request"]
     assert [(line["status"], line.get("role"), line.get("team")) for line in requests] == [
-        (200, "member", team_hash("team_1")), (403, "member", team_hash("team_1")), (401, None, None),
+        (200, "member", team_hash(api.team_id)), (403, "member", team_hash(api.team_id)), (401, None, None),
     ]  # fmt: skip
     assert {line["route"] for line in requests} == {"/v1/teams/{team}/balance", "/v1/teams/{team}/grants"}
