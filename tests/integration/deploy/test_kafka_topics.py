@@ -205,8 +205,12 @@ async def test_topics_that_were_made_a_broker_too_early_get_their_copies(
             return await creditwell(broker, "fix", "--copies", "2") == (0, {"differences": []})
 
         await until(mended, what="nothing is left to mend")
-        topics = (await look(client)).topics
-        assert all(set(topic.in_sync.values()) == {2} for topic in topics.values())
+
+        async def copied() -> bool:
+            topics = (await look(client)).topics
+            return all(set(topic.in_sync.values()) == {2} for topic in topics.values())
+
+        await until(copied, what="every partition has two copies that are in sync")
         assert (await creditwell(broker, "check", "--copies", "2")) == (0, {"differences": []})
         for topic in TOPICS:  # so that nothing of them is missed when the second broker is gone
             await client.delete_topics([topic])
