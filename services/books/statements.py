@@ -89,7 +89,7 @@ def find_sealed(cycles: TeamCycles, number: int, grace: timedelta) -> SealedCycl
     """The cycle of this number.
 
     Raises:
-        Refused: `not_sealed_yet`, and when it will be; `unknown_cycle`, the team did not exist yet, or the calendar ends before.
+        Refused: `not_sealed_yet`, and when it will be; `unknown_cycle`, before the team existed or after the calendar.
     """
     if number < cycles.first:
         raise Refused("unknown_cycle", f"the first cycle of {cycles.team_id} is {cycles.first}")
