@@ -22,8 +22,9 @@ from schemas.facts import (
     TopUpConfigured,
     UsageVoided,
 )
+from services.read_models.balances import PROJECTOR
 from services.read_models.projecting import Projecting
-from services.read_models.rebuild import live_versions
+from services.read_models.versions import live_versions
 from services.store.claims import Claims
 from services.store.connect import Connection
 from services.store.cycles import refill
@@ -173,7 +174,7 @@ def _voids(log: Sequence[Stored]) -> list[tuple[Stored, UsageVoided]]:
 
 async def project(connection: Connection, *, batch: int) -> None:
     """Fold the shard up to its head, so many facts at a time, and forget all states now and then."""
-    projecting = Projecting(Claims("projector", "test"), await live_versions(connection))
+    projecting = Projecting(Claims(PROJECTOR, "test"), await live_versions(connection))
     await projecting.claims.make_rows(connection)
     await projecting.claims.take(connection, [SHARD])
     while facts := await read_after(connection, {SHARD: projecting.claims.positions[SHARD]}, batch):
