@@ -34,7 +34,7 @@ def at_version(sql: str, version: int | None) -> str:
 
 
 def live(sql: str) -> str:
-    """The statement for what is live of this build: its views, and `projector_v0` for the reader that stands at them."""
+    """The statement for what is live of this build: its views, and its reader, which SQL calls `projector_v0`."""
     return at_version(sql, None)
 
 

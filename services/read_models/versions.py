@@ -1,8 +1,8 @@
 """Versions of the projections: made, shown, dropped. Each build has versions of its own.
 
 A build is told by its shape: the tables that it reads and writes, and the number of its fold. Its projector fills its
-versions, by checkpoints whose reader has the shape in its name; its readers use views that have it, too. So builds work
-side by side, for as long as both are wanted: neither can write into the other's tables, for it owns no checkpoint there.
+versions, by checkpoints whose reader has the shape in its name. Its readers use views that have it, too. So builds work
+side by side: neither can write into the other's tables, for it owns no checkpoint there.
 Views without a shape in their names, and those of analysts, show what went live last.
 
 A build that comes to a store that has facts makes its tables beside the live ones. Nobody reads them until its
