@@ -17,7 +17,7 @@ process loads only what it runs.
     plans       what the catalog gives for them
     refused     usage that was not accepted
     notices     what the host product was told
-    topics      Kafka's topics: made, checked, mended
+    topics      Kafka's topics: created, checked, fixed
     halted      teams for which some work goes wrong
     reconcile   Stripe against the log
     revenue     a month of the books
