@@ -45,8 +45,8 @@ def revenue(
 ) -> None:
     """Where the cents of each payment are at the end of a month: earned, owed, refunded, disputed, or tax.
 
-    It asks the log alone, so a past month is the same for ever. Exit code 1: the accounts do not balance. docs/revenue.md has
-    the rules.
+    It asks the log alone, so a past month is the same for ever. Exit code 1: the accounts do not balance.
+    docs/revenue.md has the rules.
     """
     from projections.books.month import month_of
     from services.books.folding import fold_month, size_of_log
