@@ -53,6 +53,13 @@ WHERE type NOT LIKE 'usage.%' AND type NOT LIKE 'hold.%';
 -- Plans and refills, two a month for a team: who refills needs the newest of each.
 CREATE INDEX facts_of_cycles ON facts (shard, team_id, position)
 WHERE type IN ('plan.assigned.v1', 'credits.refilled.v1');
+-- What payments brought and took, by its time: reconciliation looks each hour at what is new. The list is OF_MONEY in
+-- services/money/reconcile/reads.py.
+CREATE INDEX facts_of_money ON facts (recorded_at)
+WHERE type IN (
+    'credits.purchased.v1', 'credits.topped_up.v1', 'charge.refunded.v1', 'charge.disputed.v1', 'dispute.closed.v1',
+    'credits.adjusted.v1'
+);
 -- What a host is told of, found without reading the usage between. The list is that of schemas/notices.py.
 CREATE INDEX facts_to_tell ON facts (shard, position)
 WHERE type IN (
@@ -691,11 +698,11 @@ CREATE TABLE stripe_inbox (
     outcome text COLLATE "C"
 );
 CREATE INDEX stripe_inbox_waiting ON stripe_inbox (look_at) WHERE done_at IS NULL;
-COMMENT ON TABLE stripe_inbox IS 'Webhooks of Stripe: each event once, however often it comes.';
+COMMENT ON TABLE stripe_inbox IS 'Webhooks of Stripe: each event once, however often it comes. Kept for 90 days after it is done.';
 COMMENT ON COLUMN stripe_inbox.look_at IS 'When to work on it; ahead of now while somebody does, and after Stripe did not answer.';
 COMMENT ON COLUMN stripe_inbox.outcome IS 'What it led to, or why it led to nothing.';
 
-GRANT SELECT, INSERT, UPDATE ON stripe_inbox TO creditwell_worker;
+GRANT SELECT, INSERT, UPDATE, DELETE ON stripe_inbox TO creditwell_worker;
 GRANT INSERT, UPDATE (deliveries), SELECT (event_id, deliveries) ON stripe_inbox TO creditwell_api;
 GRANT SELECT ON stripe_inbox TO creditwell_reader;
 
