@@ -17,6 +17,7 @@ demo: $(READY) ## play a video product with several teams on a real Kafka and Po
 test: $(READY) ## run all tests, those in a browser too
 	@deploy/local/browser.sh
 	@deploy/local/node.sh tests/e2e/node tests/integration/schemas/asyncapi
+	@$(BIN)/python -m deploy.local.servers.archive
 	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-unit: $(READY) ## run the unit tests: no servers, less than a minute
