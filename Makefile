@@ -5,6 +5,9 @@ ARGS ?=
 BIN := .venv/bin
 READY := .venv/ready
 
+# Images of Python set it. Then each of our processes would compile anew all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help demo test test-unit dates outside-checks chart-check check fmt bench faults up down migrate docs wheel clean
 .DEFAULT_GOAL := help
 

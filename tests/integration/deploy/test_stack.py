@@ -186,7 +186,7 @@ def test_a_stack_that_cannot_start_says_why_and_leaves_nothing(
     monkeypatch.setenv("_JAVA_OPTIONS", "-Xmx1k")  # wins over what the command line says
 
     with (
-        pytest.raises(StackTrouble, match=r"(?s)Kafka: .*Too small maximum heap"),
+        pytest.raises(StackTrouble, match=r"(?s)Kafka: .*larger value than the maximum heap"),
         start_stack(say=print, name="test-broken", native=True),
     ):
         pass
