@@ -4,7 +4,7 @@
 
 makes it where it is missing: a broker starts, ends in order, and its JVM writes it. A broker that finds it starts for a
 third of the processor time: 1.6 s, not 4.7; formatting its storage takes 0.8 s, not 1.2. To make it takes as long as
-four starts. `make test` starts fifty brokers, so it begins with this; everybody else uses the file where it is there.
+four starts. `make test` starts some twenty brokers, so it begins with this; everybody else uses the file where it is.
 """
 
 import os
