@@ -33,8 +33,8 @@ from services.money.checkout.purchases import request_purchase
 from services.money.reversals import append_reversals, read_account
 from services.money.stamps import PaymentRequest, words_of
 from services.money.stripe_client import Checkout, Intent, StripeCard
-from services.money.top_ups.attempts import lock_top_ups
 from services.money.top_ups import crediting
+from services.money.top_ups.attempts import lock_top_ups
 from services.money.top_ups.settings import configure_top_ups, read_top_up_settings
 from services.money.topup import Figures, Worker
 from services.read_models.balances import PROJECTOR
@@ -43,7 +43,7 @@ from services.read_models.projecting import Projecting
 from services.read_models.rebuild import live_versions
 from services.runtime.errors import Refused
 from services.runtime.health import Health
-from services.store.append import AlreadyStored, append, append_ready, take_head
+from services.store.append import AlreadyStored, append_ready, take_head
 from services.store.claims import Claims
 from services.store.connect import Connection
 from services.store.identities import Identity, find

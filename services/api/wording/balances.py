@@ -15,7 +15,9 @@ def balance_body(exact: ExactBalance, position: int) -> Json:
     """
     team, available = exact.team, exact.team.available(exact.at)
     refilled = team.allowance and team.cycle_ends_at != NEVER
-    given = sum(lot.gained for lot in team.lots if lot.kind is LotKind.INCLUDED and lot.starts_at <= exact.at < lot.ends_at)
+    given = sum(
+        lot.gained for lot in team.lots if lot.kind is LotKind.INCLUDED and lot.starts_at <= exact.at < lot.ends_at
+    )
     return {
         "total": format_credits(team.total), "included": format_credits(team.included),
         "additional": format_credits(team.additional), "held": format_credits(team.held(exact.at)),

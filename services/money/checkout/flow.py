@@ -227,8 +227,6 @@ def difference(row: CheckoutRow, checkout: Checkout, intent: Intent) -> str | No
     if row.credits is None:
         return "the log does not say that this was sold"
     expected, request = f"{row.charge_cents} {row.currency}", request_of(row)
-    if not says(checkout.metadata, request) or not says(intent.metadata, request):
-        return "what stands upon the page or its payment is not what we wrote: it may be another purchase's"
     if (checkout.subtotal_cents, checkout.currency) != (row.charge_cents, row.currency):
         return f"we had asked for {expected}, and the page for {checkout.subtotal_cents} {checkout.currency}"
     if (intent.amount_cents, intent.currency) != (checkout.amount_cents, checkout.currency):
@@ -236,6 +234,8 @@ def difference(row: CheckoutRow, checkout: Checkout, intent: Intent) -> str | No
     tax = checkout.tax_cents if row.taxed else 0
     if intent.amount_cents - (row.charge_cents or 0) not in (0, tax):
         return f"we had asked for {expected}, and {intent.amount_cents} were paid with {tax} of tax"
+    if not (says(checkout.metadata, request) and says(intent.metadata, request)):
+        return "what stands upon the page or its payment is not what we wrote: it may be another purchase's"
     return None
 
 

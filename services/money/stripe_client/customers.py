@@ -35,8 +35,14 @@ class Customers(Asking):
             Missing: there is no such customer; with `team_id`, none that was made for this team.
         """
         customer = (await self.ask(self.api.customers.retrieve_async(customer_id))).to_dict()
-        if team_id is not None and not customer.get("deleted") and customer.get("metadata", {}).get("team_id") != team_id:
-            raise Missing(f"customer {customer_id} was not made for {team_id}", status=None, code=None, param="customer")
+        if (
+            team_id is not None
+            and not customer.get("deleted")
+            and customer.get("metadata", {}).get("team_id") != team_id
+        ):
+            raise Missing(
+                f"customer {customer_id} was not made for {team_id}", status=None, code=None, param="customer"
+            )
         method_id = id_of((customer.get("invoice_settings") or {}).get("default_payment_method"))
         if method_id is None:
             return None

@@ -72,7 +72,8 @@ async def test_a_team_whose_zone_this_build_does_not_know_is_told_so_and_nobody_
     await move_to(api.connection, nowhere, NOWHERE)
     if refill_due:
         await api.connection.execute(
-            "UPDATE teams SET cycle = cycle - 1, cycle_ends_at = clock_timestamp() - interval '1 hour' WHERE team_id = $1", nowhere
+            "UPDATE teams SET cycle = cycle - 1, cycle_ends_at = clock_timestamp() - interval '1 hour' WHERE team_id = $1",
+            nowhere,
         )
     hold = {"credits": "1", "member_id": "mem_1"}
     usage = {"feature": "ai_image.generate", "quantity": "1", "attributes": {"tier": "low"}}

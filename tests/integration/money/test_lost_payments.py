@@ -376,7 +376,9 @@ async def test_an_attempts_own_intent_that_somebody_has_edited_is_neither_confir
         (ended,) = await life.of_type(paid, TopUpFailed)
         (paused,) = await life.of_type(paid, TopUpSuspended)
         assert (ended.reason, paused.cause) == ("payment_differs", "payment")
-        report = await reconcile(life.connection, desk.charges, catalog=life.worker.catalog, heal=True, settle_seconds=())
+        report = await reconcile(
+            life.connection, desk.charges, catalog=life.worker.catalog, heal=True, settle_seconds=()
+        )
         assert (len(report.breaks), report.healed) == (1, [])
 
 

@@ -287,7 +287,7 @@ async def swap_pages(shop: Shop, of: dict[str, Any], to: dict[str, Any]) -> None
     session = await shop.api.connection.fetchval(
         "UPDATE checkouts SET look_at = NULL WHERE id = $1 RETURNING session_id", of["id"]
     )
-    await shop.api.connection.execute("UPDATE checkouts SET session_id = 'gone' WHERE id = $1", of["id"])
+    await shop.api.connection.execute("UPDATE checkouts SET session_id = 'gone:' || id WHERE id = $1", of["id"])
     await shop.api.connection.execute("UPDATE checkouts SET session_id = $2 WHERE id = $1", to["id"], session)
 
 
