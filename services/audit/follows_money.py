@@ -148,9 +148,9 @@ class MoneyAudit:
         if fact.lot != payment.position:
             yield f"the credits of {fact.payment_intent_id} are lot {payment.position}, not {fact.lot}"
         payment.account = evolve_account(payment.account, stored, fact)
-        taken, right = payment.account.clawed, payment.account.owed
-        if taken != right:
+        clawed, right = payment.account.clawed, payment.account.owed
+        if clawed != right:
             yield (
-                f"of {format_credits(payment.credits)} credits {format_credits(taken)} are taken back, and "
+                f"of {format_credits(payment.credits)} credits {format_credits(clawed)} are taken back, and "
                 f"{format_credits(right)} are due"
             )

@@ -115,8 +115,8 @@ def words_of(request: PaymentRequest) -> dict[str, str]:
 
 def is_for(intent: Intent, request: PaymentRequest) -> bool:
     """True if an intent is what the log asked for: its money, its customer, and each word that stands upon it."""
-    asked = (request.amount_cents, request.currency, request.customer_id)
-    return (intent.amount_cents, intent.currency, intent.customer_id) == asked and says(intent.metadata, request)
+    money = (request.amount_cents, request.currency, request.customer_id)
+    return (intent.amount_cents, intent.currency, intent.customer_id) == money and says(intent.metadata, request)
 
 
 def says(metadata: Mapping[str, str], request: PaymentRequest) -> bool:

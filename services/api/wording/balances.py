@@ -15,14 +15,14 @@ def balance_body(exact: ExactBalance, position: int) -> Json:
     """
     team, available = exact.team, exact.team.available(exact.at)
     refilled = team.allowance and team.cycle_ends_at != NEVER
-    given = sum(
+    allowance = sum(
         lot.gained for lot in team.lots if lot.kind is LotKind.INCLUDED and lot.starts_at <= exact.at < lot.ends_at
     )
     return {
         "total": format_credits(team.total), "included": format_credits(team.included),
         "additional": format_credits(team.additional), "held": format_credits(team.held(exact.at)),
         "available": format_credits(available), "low": available < team.threshold,
-        "low_below": format_credits(team.threshold), "allowance": format_credits(given),
+        "low_below": format_credits(team.threshold), "allowance": format_credits(allowance),
         "next_refill_at": instant(team.cycle_ends_at) if refilled else None,
         "next_allowance": format_credits(team.allowance), "plan": team.plan,
         "top_up_enabled": team.top_up.enabled, "position": str(Place(exact.shard, position)), "as_of": instant(exact.at),

@@ -238,9 +238,9 @@ def _differs(intent: Intent, intended: IntendedPayment) -> str | None:
     """
     if intent.metadata.get("team_id") != intended.team_id:
         return f"{_money(intent)} were paid by {intent.metadata.get('team_id')} for {intended.kind} {intended.id} of {intended.team_id}"
-    asked = intended.request
-    other_customer = asked is not None and intended.kind == "top-up" and asked.customer_id != intent.customer_id
-    if other_customer or (asked is not None and not says(intent.metadata, asked)):
+    request = intended.request
+    other_customer = request is not None and intended.kind == "top-up" and request.customer_id != intent.customer_id
+    if other_customer or (request is not None and not says(intent.metadata, request)):
         return f"{_money(intent)} were paid for {intended.kind} {intended.id}, and what stands upon the payment is not what we wrote"
     more = intent.amount_cents - intended.charge_cents
     if intent.currency == intended.currency and (more == 0 or (intended.taxed and more > 0)):

@@ -171,8 +171,8 @@ class Charging:
         earlier = await self._made_before(lease, attempt)
         # Another life of the log may have decided otherwise under the same name.
         # What was not confirmed then never will be.
-        asked = request_of(lease.team_id, attempt)
-        usable = [one for one in earlier if one.state != "requires_confirmation" or is_for(one, asked)]
+        request = request_of(lease.team_id, attempt)
+        usable = [one for one in earlier if one.state != "requires_confirmation" or is_for(one, request)]
         for other in (one for one in earlier if one not in usable[:1]):  # before one is recorded
             await self._drop_orphan(lease, other)
         intent = usable[0] if usable else await self._create(lease, attempt)

@@ -84,12 +84,12 @@ async def read_request(connection: Connection, team_id: str, attempt_id: UUID) -
     return fact
 
 
-def request_of(team_id: str, asked: Attempt | TopUpRequested) -> PaymentRequest:
+def request_of(team_id: str, attempt: Attempt | TopUpRequested) -> PaymentRequest:
     """What an attempt asks for, as it stands upon its intent."""
-    number = asked.number if isinstance(asked, Attempt) else asked.attempt
+    number = attempt.number if isinstance(attempt, Attempt) else attempt.attempt
     return PaymentRequest(
-        "top-up", team_id, asked.attempt_id, asked.credits, asked.charge_cents, asked.currency, asked.customer_id,
-        episode=asked.ran_low_id, number=number,
+        "top-up", team_id, attempt.attempt_id, attempt.credits, attempt.charge_cents, attempt.currency, attempt.customer_id,
+        episode=attempt.ran_low_id, number=number,
     )  # fmt: skip
 
 

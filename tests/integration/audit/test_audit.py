@@ -162,7 +162,7 @@ EDITED = [
     "UPDATE balance_v1 SET top_up_threshold = 1_000_000_000_000, low = false",
     "UPDATE lots_v1 SET kind = 'purchased', ends_at = '9999-01-01'",
     "UPDATE activity_v1 SET included = 0, additional = 0 WHERE kind = 'usage'",
-    "UPDATE usage_v1 SET credits = 0",
+    "UPDATE usage_v1 SET features = '{}'",
     """INSERT INTO notices (shard, position, team_id, type, notice_id, body)
        SELECT shard, 99_999 + row_number() OVER (), team_id, 'credits.topped_up.v1', 'x', '{}' FROM teams""",
     """INSERT INTO teams (shard, team_id, plan, plan_assigned_id, anchor, zone, allowance_credits, cycle, cycle_ends_at)
