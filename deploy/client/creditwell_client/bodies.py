@@ -44,6 +44,7 @@ class Balance(TypedDict):
     low_below: str
     allowance: str
     next_refill_at: str | None
+    next_allowance: str
     plan: str
     top_up_enabled: bool
     position: str
