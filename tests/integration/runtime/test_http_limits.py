@@ -213,8 +213,38 @@ async def test_one_connection_too_many_is_told_when_to_come_back_and_the_others_
 
 
 async def test_an_answer_before_the_body_has_come_is_not_followed_by_another() -> None:
-    async with a_server(Limits(body_seconds=0.3)) as port:
+    async with a_server(Limits(body_seconds=0.3, answered_seconds=PATIENCE_SECONDS)) as port:
         answer = await asked(port, b"POST /early HTTP/1.1\r\nHost: creditwell\r\nContent-Length: 5\r\n\r\n12")
 
     assert answer.endswith(b"early")
     assert answer.count(b"HTTP/1.1 ") == 1
+
+
+async def test_whoever_is_answered_before_the_body_has_come_does_not_keep_the_connection_for_it() -> None:
+    head = b"POST /early HTTP/1.1\r\nHost: creditwell\r\nContent-Length: 900000\r\n\r\n"
+    async with a_server(Limits(body_seconds=10 * PATIENCE_SECONDS, answered_seconds=0.3)) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        dripping = asyncio.create_task(drip(writer, head))
+        assert (await reader.readuntil(b"early")).startswith(b"HTTP/1.1 200")
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await dripping
+
+
+async def drip(writer: asyncio.StreamWriter, head: bytes) -> None:
+    """A byte now and then, until the server has had enough."""
+    writer.write(head)
+    while not writer.transport.is_closing():
+        writer.write(b"x")
+        await asyncio.sleep(0.05)
+
+
+async def test_a_request_behind_one_that_was_answered_early_has_the_whole_time_for_its_body() -> None:
+    head = b"POST / HTTP/1.1\r\nHost: creditwell\r\nContent-Length: 2\r\nConnection: close\r\n\r\n"
+    early = b"POST /early HTTP/1.1\r\nHost: creditwell\r\nContent-Length: 1\r\n\r\nx"
+    async with a_server(Limits(answered_seconds=0)) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(early + head + b"1")
+        assert (await reader.readuntil(b"early")).startswith(b"HTTP/1.1 200")
+        await asyncio.sleep(0.05)
+        writer.write(b"2")
+        assert (await reader.read()).endswith(b"\r\n\r\n2")
