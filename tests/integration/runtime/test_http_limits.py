@@ -13,6 +13,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from services.runtime.health import Health
+from services.runtime.health_pages import health_app
 from services.runtime.http_protocol import BoundedProtocol, Limits
 from services.runtime.http_server import listen
 from tests.support.api import free_port
@@ -36,11 +38,11 @@ APP = Starlette(routes=[Route("/", echo, methods=["GET", "POST"]), Route("/early
 
 
 @asynccontextmanager
-async def a_server(limits: Limits = LIMITS) -> AsyncIterator[int]:
+async def a_server(limits: Limits = LIMITS, app: Starlette = APP) -> AsyncIterator[int]:
     """Its port."""
     stop, started, port = asyncio.Event(), asyncio.Event(), free_port()
     serving = asyncio.create_task(
-        listen(APP, host="127.0.0.1", port=port, port_setting="health_port", stop=stop, started=started, limits=limits)
+        listen(app, host="127.0.0.1", port=port, port_setting="health_port", stop=stop, started=started, limits=limits)
     )
     try:
         await started.wait()
@@ -248,3 +250,14 @@ async def test_a_request_behind_one_that_was_answered_early_has_the_whole_time_f
         await asyncio.sleep(0.05)
         writer.write(b"2")
         assert (await reader.read()).endswith(b"\r\n\r\n2")
+
+
+async def test_the_health_port_takes_no_more_than_the_others() -> None:
+    head = b"GET /metrics HTTP/1.1\r\nHost: creditwell\r\n"
+    many = b"".join(b"x-%d: y\r\n" % n for n in range(200))
+    endless = b"POST /healthz HTTP/1.1\r\nHost: creditwell\r\nTransfer-Encoding: chunked\r\n\r\n"
+    async with a_server(Limits(head_seconds=0.3, answered_seconds=0.3), health_app(Health("probe"))) as port:
+        assert problem(await asked(port, head + many + b"\r\n")) == (431, "head_too_large")
+        assert problem(await asked(port, head + b"x-slow: ")) == (408, "too_slow")
+        assert (await asked(port, endless + b"1\r\nx\r\n")).startswith(b"HTTP/1.1 405")
+        assert (await asked(port, head + b"connection: close\r\n\r\n")).startswith(b"HTTP/1.1 200")
