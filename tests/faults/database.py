@@ -208,10 +208,9 @@ async def _beside_a_pooler(scene: Scene, mode: str) -> None:
 @asynccontextmanager
 async def _by_role(superuser: Connection) -> AsyncIterator[None]:
     """What the pooler keeps from passing comes with the login, as docs/postgresql.md has it."""
-    login, database = (
-        await superuser.fetchrow("SELECT quote_ident(session_user), quote_ident(current_database())") or ()
+    of_login: str = await superuser.fetchval(
+        "SELECT format('ALTER ROLE %I IN DATABASE %I', session_user, current_database())"
     )
-    of_login = f"ALTER ROLE {login} IN DATABASE {database}"
     try:
         for setting, value in BY_ROLE.items():
             await superuser.execute(f"{of_login} SET {setting} = '{value}'")
