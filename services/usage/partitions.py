@@ -9,10 +9,9 @@ the record before the cursor is read again and its hash compared. Later, offsets
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from hashlib import sha256
 from itertools import groupby
 from operator import attrgetter
 from typing import Any, TypeVar
@@ -21,7 +20,6 @@ import structlog
 from aiokafka import ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError
 
-from services.runtime import kafka
 from services.runtime.clock import until_stopped
 from services.runtime.errors import LogChanged
 from services.runtime.health import Health
@@ -29,13 +27,11 @@ from services.runtime.retry import until_answered
 from services.runtime.settings import Settings
 from services.store.connect import AWAY, Pool
 from services.usage.cursors import Cursor, CursorStep, claim_cursors, note_passed, read_cursors
+from services.usage.last_records import ADVICE, check_last_records
 from services.usage.metrics import tell_of_transaction
 from services.usage.refusals import KafkaRecord
 
-CHECK_SECONDS = 30
-CHECK_BYTES = 64 * 1024  # of each partition: one record is looked at, and a backlog may lie behind it
 CLOCKS_DIFFER = timedelta(seconds=5)  # between Kafka's clock and ours
-ADVICE = "Nothing was skipped. Restore the topic, or move the cursor on purpose."
 
 T = TypeVar("T")
 R = TypeVar("R", bound=KafkaRecord)
@@ -47,7 +43,8 @@ log = structlog.get_logger("recorder")
 class Owned:
     """A partition from one claim to the next: everything before `next_offset` is stored, before `read_to` in hand.
 
-    Nothing before `through` was left to be recorded when it was last looked at: transactions end with Kafka's own markers.
+    Nothing before `through` was left to be recorded when it was last looked at: transactions end with markers of
+    Kafka's.
     """
 
     partition: int
@@ -251,40 +248,6 @@ class Rebalances(ConsumerRebalanceListener):  # type: ignore[misc]
             self.fail(error)
 
 
-async def check_last_records(settings: Settings, cursors: Iterable[Cursor]) -> None:
-    """Read the record before each cursor again and compare its hash.
-
-    Raises:
-        LogChanged: the topic is not the one that was recorded.
-    """
-    waiting = {TopicPartition(c.topic, c.partition): c for c in cursors if c.last_hash is not None}
-    if not waiting:
-        return
-    consumer = kafka.consumer(
-        settings, client_id="creditwell-recorder-check", enable_auto_commit=False, auto_offset_reset="none",
-        isolation_level="read_committed", max_partition_fetch_bytes=CHECK_BYTES,
-    )  # fmt: skip
-    async with consumer, asyncio.timeout(CHECK_SECONDS):
-        consumer.assign(list(waiting))
-        for place, cursor in waiting.items():
-            consumer.seek(place, cursor.next_offset - 1)
-        while waiting:
-            for place, records in (await consumer.getmany(timeout_ms=100)).items():
-                if place in waiting:
-                    _check_hash(waiting.pop(place), records[0])
-                    consumer.pause(
-                        place
-                    )  # a batch larger than asked for comes only for the first partition of an answer
-
-
-def _check_hash(cursor: Cursor, record: KafkaRecord) -> None:
-    if (record.offset, hash_of(record)) != (cursor.next_offset - 1, cursor.last_hash):
-        raise LogChanged(
-            f"{cursor.topic}-{cursor.partition}: the record at offset {cursor.next_offset - 1} is not the one that was recorded last: "
-            f"the topic was made anew or cut. {ADVICE}"
-        )
-
-
 def _check_range(cursor: Cursor, start: int, end: int) -> None:
     through = max(cursor.next_offset, cursor.through)
     if start > through:
@@ -301,11 +264,6 @@ def _overtaken(topic: str, partition: int, expected: int, start: int) -> LogChan
         f"{topic}-{partition}: offsets {expected} to {start - 1} were never recorded and are gone: retention passed the recorder by, or "
         f"somebody deleted them. {ADVICE}"
     )
-
-
-def hash_of(record: KafkaRecord) -> bytes:
-    """What tells a record from another one at the same offset."""
-    return sha256((record.key or b"") + b"\0" + (record.value or b"")).digest()
 
 
 def by_partition(offsets: Mapping[TopicPartition, int]) -> dict[int, int]:

@@ -4,11 +4,11 @@ The signature counts over the very bytes of the body. The answer is 200 as soon 
 stored before; whoever works on it (the top-up worker) asks Stripe how things are now. Amounts and states in the body
 are never believed, so neither order nor repetition nor delay matters, and none of it is kept.
 
-What the headers alone give away (no signature, one of another time, a length that no event has) is refused before a byte
-of the body is read; the rest has to come within some seconds. Whoever sends what no secret of ours has signed may do so
-only now and then; what Stripe signed is never sent away for what else comes from its address. However many of Stripe's come at once, two at a time are stored, so that all who ask
-for a balance find a session free. One that has waited too long, or finds no database, is answered 503: Stripe sends it
-again, for three days.
+What the headers alone give away (no signature, one of another time, a length that no event has) is refused before a
+byte of the body is read; the rest has to come within some seconds. Whoever sends what no secret of ours has signed
+may do so only now and then; what Stripe signed is never sent away for what else comes from its address. However many
+of Stripe's come at once, two at a time are stored, so that all who ask for a balance find a session free. One that
+has waited too long, or finds no database, is answered 503: Stripe sends it again, for three days.
 """
 
 import asyncio
