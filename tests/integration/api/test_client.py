@@ -5,8 +5,8 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import timedelta
+from contextlib import asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,9 @@ from deploy.client.creditwell_client import (
     Unauthenticated,
     Unavailable,
 )
+from deploy.client.creditwell_client.settling import Settlement
 from services.api.tokens import TokenRole, mint
-from tests.support.api import Api
+from tests.support.api import Api, key
 from tests.support.proxy import Cut, Plan, a_proxy
 from tests.support.waiting import until
 
@@ -201,14 +202,19 @@ async def test_work_that_ends_while_the_api_is_away_is_captured_when_it_is_back(
 
 
 async def test_work_whose_hold_has_expired_meanwhile_is_reported_as_usage(api: Api, tmp_path: Path) -> None:
-    async with a_client(api, source=SOURCE, spool=tmp_path) as credits, AsyncExitStack() as later:
-        async with credits.hold(team=api.team_id, member="mem_1", items=FOUR_IMAGES, ttl=900) as hold:
-            hold.used(4)
-            later.enter_context(api.clock.later(timedelta(minutes=20)))
-        assert hold.captured is None
-        assert await nothing_waits(credits)
+    body = {"items": FOUR_IMAGES, "ttl_seconds": 1, "member_id": "mem_1"}
+    placed = (await api.service.post(f"{api.path}/holds", json=body, headers=key())).json()
+    kept = Settlement.now(api.team_id, placed["id"], "mem_1", FOUR_IMAGES)
+    (tmp_path / f"{placed['id']}.json").write_bytes(kept.dump())
+    ends_at = datetime.fromisoformat(placed["expires_at"])
+    await until(lambda: api.connection.fetchval("SELECT clock_timestamp() > $1", ends_at), what="the hold has expired")
 
-    receipt = await api.service.get(f"{api.path}/receipts", params={"source": SOURCE, "id": f"{hold.id}:0"})
+    async with a_client(api, source=SOURCE, spool=tmp_path) as credits:
+        await until(lambda: nothing_waits(credits), what="the spool is empty")
+
+    assert list(tmp_path.glob("*.json")) == []
+    assert await left(api) == ("3000", "0")  # until a recorder has seen what Kafka has
+    receipt = await api.service.get(f"{api.path}/receipts", params={"source": SOURCE, "id": f"{placed['id']}:0"})
     assert receipt.json()["status"] == "pending"
 
 
