@@ -1,7 +1,8 @@
 """Ask Creditwell what a team can afford, and set credits aside around a model call.
 
-    credits = AsyncClient("https://credits.example.com", token=token, source="/features/chat", spool="/var/spool/credits/0")
-    async with credits.hold(team="team_42", member="mem_7", items=[{"feature": "ai_chat.answer", "quantity": "2000"}]) as hold:
+    credits = AsyncClient(URL, token=token, source="/features/chat", spool="/var/spool/credits/0")
+    about_2000_tokens = [{"feature": "ai_chat.answer", "quantity": "2000"}]
+    async with credits.hold(team="team_42", member="mem_7", items=about_2000_tokens) as hold:
         answer = await model(...)
         hold.used(quantity=answer.usage.total_tokens)
 
@@ -20,7 +21,7 @@ usage without a hold is the emitter's (`creditwell-emitter`).
     errors     what can go wrong
 """
 
-from .captures import SpoolInUse
+from .captures import CaptureSpoolInUse
 from .clients import AsyncClient, Client
 from .errors import (
     ApiError,
@@ -28,15 +29,15 @@ from .errors import (
     Exhausted,
     Forbidden,
     HoldEnded,
-    HoldExpired,
+    HoldHasExpired,
     InvalidRequest,
     MemberLimitReached,
+    NoAnswer,
+    NotAllowed,
     NotFound,
-    NotPermitted,
     PlanRequired,
     TopUpsRequired,
     Unauthenticated,
-    Unavailable,
 )
 from .holds import AsyncHold, SyncHold
 
@@ -44,20 +45,20 @@ __all__ = [
     "ApiError",
     "AsyncClient",
     "AsyncHold",
+    "CaptureSpoolInUse",
     "Client",
     "CreditwellError",
     "Exhausted",
     "Forbidden",
     "HoldEnded",
-    "HoldExpired",
+    "HoldHasExpired",
     "InvalidRequest",
     "MemberLimitReached",
+    "NoAnswer",
+    "NotAllowed",
     "NotFound",
-    "NotPermitted",
     "PlanRequired",
-    "SpoolInUse",
     "SyncHold",
     "TopUpsRequired",
     "Unauthenticated",
-    "Unavailable",
 ]

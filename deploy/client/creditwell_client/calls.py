@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote as quoted
 
-from .errors import ApiError, Unavailable, error_of
+from .errors import ApiError, NoAnswer, error_of
 
 T = TypeVar("T")
 Item = Mapping[str, Any]
@@ -20,7 +20,7 @@ AGAIN = {429, 502, 503, 504}
 
 
 @dataclass(frozen=True, slots=True)
-class Call(Generic[T]):
+class ApiCall(Generic[T]):
     """A request whose good answer is a T."""
 
     method: str
@@ -55,7 +55,7 @@ def exchange(patience_seconds: float) -> Steps[Any]:
 
     Raises:
         ApiError: the API said no.
-        Unavailable: it said nothing that counts in time.
+        NoAnswer: it said nothing that counts in time.
     """
     began, wait = time.monotonic(), FIRST_WAIT_SECONDS
     while True:
@@ -66,8 +66,8 @@ def exchange(patience_seconds: float) -> Steps[Any]:
             raise said_no(answer)
         pause = answer.retry_after if answer.retry_after is not None else random.uniform(wait / 2, wait)
         if time.monotonic() - began + pause > patience_seconds:
-            told = said_no(answer) if answer.status else answer.trouble
-            raise Unavailable(f"no answer that counts within {patience_seconds:g} s: {told}")
+            last = said_no(answer) if answer.status else answer.trouble
+            raise NoAnswer(f"no answer that counts within {patience_seconds:g} s: {last}")
         yield pause
         wait = min(2 * wait, LONGEST_WAIT_SECONDS)
 

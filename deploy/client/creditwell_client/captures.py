@@ -11,8 +11,8 @@ from typing import Any, Self
 
 import httpx2
 
-from .calls import Call
-from .errors import ApiError, CreditwellError, Unavailable
+from .calls import ApiCall
+from .errors import ApiError, CreditwellError, NoAnswer
 from .sending import Token, send
 from .settling import Settlement, drive, settle
 
@@ -20,7 +20,7 @@ PATIENCE_SECONDS, PAUSE_SECONDS, STOP_SECONDS = 30.0, 2.0, 5.0
 logger = logging.getLogger(__name__)
 
 
-class SpoolInUse(CreditwellError):
+class CaptureSpoolInUse(CreditwellError):
     """Another process has this spool."""
 
 
@@ -34,7 +34,7 @@ class Captures:
         """Take the folder, and begin to send what an earlier process left in it.
 
         Raises:
-            SpoolInUse: another process has it.
+            CaptureSpoolInUse: another process has it.
         """
         folder.mkdir(parents=True, exist_ok=True)
         self.source = source
@@ -44,11 +44,13 @@ class Captures:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             self._lock.close()
-            raise SpoolInUse(f"{folder}: another process has this spool; give each process one of its own") from error
+            raise CaptureSpoolInUse(
+                f"{folder}: another process has this spool; give each process one of its own"
+            ) from error
         self._http = httpx2.Client(base_url=url, timeout=10.0)
-        self._wanted, self._stopping = threading.Event(), False
+        self._woken, self._stopping = threading.Event(), False
         self._own: set[str] = set()  # of blocks that are settling at this moment
-        self._wanted.set()
+        self._woken.set()
         self._thread = threading.Thread(target=self._run, name="creditwell-captures", daemon=True)
         self._thread.start()
 
@@ -81,7 +83,7 @@ class Captures:
             self._path(hold).rename(self._folder / f"{hold}.refused.json")
             raise
         except BaseException:
-            self._wanted.set()
+            self._woken.set()
             raise
         else:
             self._path(hold).unlink()
@@ -95,7 +97,7 @@ class Captures:
     def close(self) -> None:
         """Let go of the folder. What waits is sent by the next client that opens it."""
         self._stopping = True
-        self._wanted.set()
+        self._woken.set()
         self._thread.join(STOP_SECONDS)
         self._http.close()
         self._lock.close()
@@ -108,11 +110,11 @@ class Captures:
 
     def _run(self) -> None:
         while not self._stopping:
-            self._wanted.wait()
-            self._wanted.clear()
+            self._woken.wait()
+            self._woken.clear()
             while not self._stopping and not self._bring():
-                self._wanted.wait(PAUSE_SECONDS)
-                self._wanted.clear()
+                self._woken.wait(PAUSE_SECONDS)
+                self._woken.clear()
 
     def _bring(self) -> bool:
         """Whether nothing is left that waits for the API."""
@@ -125,10 +127,10 @@ class Captures:
                     drive(settle(work, self.source), self._send)
             except ApiError:
                 logger.exception("work under hold %s was refused, and is kept in %s", path.stem, self._folder)
-            except Unavailable as trouble:
+            except NoAnswer as trouble:
                 logger.warning("work under hold %s waits in %s: %s", path.stem, self._folder, trouble)
                 return False
         return True
 
-    def _send(self, call: Call[Any]) -> Any:
+    def _send(self, call: ApiCall[Any]) -> Any:
         return send(self._http, call, self._token, PATIENCE_SECONDS)

@@ -12,9 +12,9 @@ import httpx2
 
 from . import requests
 from .bodies import ActivityItem, Balance, Quote, Receipt, TopUp
-from .calls import Answer, Call, Item, exchange
+from .calls import Answer, ApiCall, Item, exchange
 from .captures import Captures
-from .holds import AsyncHold, SyncHold, Work
+from .holds import AsyncHold, PlannedBlock, SyncHold
 from .sending import Token, answer_of, request, send
 
 T = TypeVar("T")
@@ -31,20 +31,20 @@ class _Remembered:
     MOST = 1_000
 
     def __init__(self) -> None:
-        self._known: dict[str, tuple[float, bool]] = {}
+        self._quotes: dict[str, tuple[float, bool]] = {}
 
     @staticmethod
     def key(team: str, items: Sequence[Item]) -> str:
         return json.dumps([team, [dict(item) for item in items]], sort_keys=True, default=str)
 
     def get(self, key: str, max_age_seconds: float) -> bool | None:
-        at, allowed = self._known.get(key, (float("-inf"), False))
+        at, allowed = self._quotes.get(key, (float("-inf"), False))
         return allowed if time.monotonic() - at < max_age_seconds else None
 
     def put(self, key: str, *, allowed: bool) -> None:
-        if len(self._known) >= self.MOST:
-            self._known.clear()
-        self._known[key] = (time.monotonic(), allowed)
+        if len(self._quotes) >= self.MOST:
+            self._quotes.clear()
+        self._quotes[key] = (time.monotonic(), allowed)
 
 
 class AsyncClient:
@@ -59,25 +59,25 @@ class AsyncClient:
         spool: Path | str | None = None,
         patience_seconds: float = PATIENCE_SECONDS,
     ) -> None:
-        """`token` is a text, or a function that has a fresh one at hand: it is called for each request. `spool` keeps captures that the API has not taken yet.
+        """`token` is a text, or a function that has a fresh one at hand: it is called for each request.
 
-        With a spool, give the `source` of your service, too: work whose hold has expired meanwhile is reported as plain
+        `spool` keeps captures that the API has not taken yet. With a spool, give the `source` of your service, too: work whose hold has expired meanwhile is reported as plain
         usage of that source. A spool belongs to one process at a time.
 
         Raises:
             ValueError: a spool without a source.
-            SpoolInUse: another process has the spool.
+            CaptureSpoolInUse: another process has the spool.
         """
         self._http = httpx2.AsyncClient(base_url=url, timeout=TIMEOUT_SECONDS)
         self._token, self._patience, self._remembered = token, patience_seconds, _Remembered()
         self.captures = Captures.of(spool, source, url, token)
 
-    async def send(self, call: Call[T]) -> T:
+    async def send(self, call: ApiCall[T]) -> T:
         """Send a call, again where that helps.
 
         Raises:
             ApiError: the API said no.
-            Unavailable: no answer that counts came in time.
+            NoAnswer: no answer that counts came in time.
         """
         steps = exchange(self._patience)
         pause = next(steps)
@@ -91,7 +91,7 @@ class AsyncClient:
             except StopIteration as done:
                 return cast("T", done.value)
 
-    async def _answer(self, call: Call[Any]) -> Answer:
+    async def _answer(self, call: ApiCall[Any]) -> Answer:
         try:
             return answer_of(await self._http.send(request(self._http, call, self._token)))
         except httpx2.TransportError as trouble:
@@ -137,7 +137,7 @@ class AsyncClient:
 
     def hold(self, *, team: str, items: Sequence[Item], member: str | None = None, ttl: int = TTL_SECONDS) -> AsyncHold:
         """Set credits aside for as long as an `async with` block runs; see `AsyncHold`."""
-        return AsyncHold(self, Work(team, items, member, ttl))
+        return AsyncHold(self, PlannedBlock(team, items, member, ttl))
 
     async def close(self) -> None:
         """Let go of connections and of the spool. What waits in it is sent by the next client that opens it."""
@@ -171,7 +171,7 @@ class Client:
         self._token, self._patience, self._remembered = token, patience_seconds, _Remembered()
         self.captures = Captures.of(spool, source, url, token)
 
-    def send(self, call: Call[T]) -> T:
+    def send(self, call: ApiCall[T]) -> T:
         """Send a call, again where that helps. Raises as `AsyncClient.send`."""
         return send(self._http, call, self._token, self._patience)
 
@@ -212,7 +212,7 @@ class Client:
 
     def hold(self, *, team: str, items: Sequence[Item], member: str | None = None, ttl: int = TTL_SECONDS) -> SyncHold:
         """Set credits aside for as long as a `with` block runs; see `SyncHold`."""
-        return SyncHold(self, Work(team, items, member, ttl))
+        return SyncHold(self, PlannedBlock(team, items, member, ttl))
 
     def close(self) -> None:
         """Let go of connections and of the spool. What waits in it is sent by the next client that opens it."""

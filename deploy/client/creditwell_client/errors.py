@@ -7,7 +7,7 @@ class CreditwellError(Exception):
     """Of every error of this client."""
 
 
-class Unavailable(CreditwellError):
+class NoAnswer(CreditwellError):
     """No answer that counts within the patience of the client. The same again, later, is harmless."""
 
 
@@ -26,23 +26,23 @@ class ApiError(CreditwellError):
         super().__init__(f"{self.code}: {problem.get('detail') or problem.get('title') or status}")
 
 
-class NotPermitted(ApiError):
+class NotAllowed(ApiError):
     """The team may not do this work now."""
 
 
-class Exhausted(NotPermitted):
+class Exhausted(NotAllowed):
     """The team can't afford it."""
 
 
-class PlanRequired(NotPermitted):
+class PlanRequired(NotAllowed):
     """The feature needs a larger plan."""
 
 
-class TopUpsRequired(NotPermitted):
+class TopUpsRequired(NotAllowed):
     """The feature needs automatic top-ups."""
 
 
-class MemberLimitReached(NotPermitted):
+class MemberLimitReached(NotAllowed):
     """The member has used what their limit allows."""
 
 
@@ -50,7 +50,7 @@ class HoldEnded(ApiError):
     """The hold was settled, released, or has expired."""
 
 
-class HoldExpired(HoldEnded):
+class HoldHasExpired(HoldEnded):
     """The hold has expired: what was set aside is free again."""
 
 
@@ -79,12 +79,12 @@ BY_CODE: dict[str, type[ApiError]] = {
     "unknown_rate": InvalidRequest,
     "hold_settled": HoldEnded,
     "hold_released": HoldEnded,
-    "hold_expired": HoldExpired,
+    "hold_expired": HoldHasExpired,
 }
 BY_STATUS: dict[int, type[ApiError]] = {
     400: InvalidRequest,
     401: Unauthenticated,
-    402: NotPermitted,
+    402: NotAllowed,
     403: Forbidden,
     404: NotFound,
     413: InvalidRequest,

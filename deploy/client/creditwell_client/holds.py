@@ -1,10 +1,11 @@
 """Credits set aside while a block runs.
 
-    async with credits.hold(team="team_42", member="mem_7", items=[{"feature": "ai_chat.answer", "quantity": "2000"}]) as hold:
+    about_2000_tokens = [{"feature": "ai_chat.answer", "quantity": "2000"}]
+    async with credits.hold(team="team_42", member="mem_7", items=about_2000_tokens) as hold:
         answer = await model(...)
         hold.used(quantity=answer.usage.total_tokens)
 
-Entering places the hold: `NotPermitted` says that the team may not do the work. While the block runs the hold is made
+Entering places the hold: `NotAllowed` says that the team may not do the work. While the block runs the hold is made
 longer. At its end what was used is captured and the rest is free again; a block that used nothing, or failed before it
 used anything, costs nothing. What was used before a failure was used, and is captured.
 """
@@ -22,8 +23,8 @@ from uuid import uuid4
 
 from . import requests
 from .bodies import Captured
-from .calls import Call, Item
-from .errors import ApiError, CreditwellError, Unavailable
+from .calls import ApiCall, Item
+from .errors import ApiError, CreditwellError, NoAnswer
 from .settling import Settlement, drive, drive_async, settle
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class PlannedBlock:
     """What a block is about to do."""
 
     team: str
@@ -52,7 +53,7 @@ class Block:
         captured: what the API answered when the work was captured.
     """
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: PlannedBlock) -> None:
         self.work = work
         self.id, self.credits = "", "0"
         self.captured: Captured | None = None
@@ -89,14 +90,14 @@ class Block:
             item["quantity"] = str(quantity)
         self._used.append(item)
 
-    def _place(self) -> Call[Any]:
+    def _place(self) -> ApiCall[Any]:
         return requests.place(self.work.team, self.work.items, self.work.ttl, self.work.member, self._key)
 
-    def _extend(self) -> Call[Any]:
+    def _extend(self) -> ApiCall[Any]:
         self._extensions += 1
         return requests.extend(self.work.team, self.id, self.work.ttl, f"extend:{self.id}:{self._extensions}")
 
-    def _release(self) -> Call[Any]:
+    def _release(self) -> ApiCall[Any]:
         return requests.release(self.work.team, self.id, f"release:{self.id}")
 
     def settlement(self) -> Settlement:
@@ -109,12 +110,12 @@ class Block:
 
 
 class AsyncHold(Block):
-    """For `async with`. Entering raises `NotPermitted`, another `ApiError`, or `Unavailable`.
+    """For `async with`. Entering raises `NotAllowed`, another `ApiError`, or `NoAnswer`.
 
-    Leaving raises `ApiError` where the API will not take what was used; `Unavailable` only without a spool.
+    Leaving raises `ApiError` where the API will not take what was used; `NoAnswer` only without a spool.
     """
 
-    def __init__(self, client: "AsyncClient", work: Work) -> None:
+    def __init__(self, client: "AsyncClient", work: PlannedBlock) -> None:
         super().__init__(work)
         self._client = client
 
@@ -145,7 +146,7 @@ class AsyncHold(Block):
             await asyncio.sleep(self._pause_seconds)
             try:
                 await self._client.send(self._extend())
-            except Unavailable as trouble:
+            except NoAnswer as trouble:
                 logger.warning("hold %s is not made longer: %s", self.id, trouble)
             except ApiError as no:  # 24 hours have passed, or somebody else has ended it
                 logger.warning("hold %s can't be made longer: %s", self.id, no)
@@ -163,14 +164,14 @@ class AsyncHold(Block):
             self.captured = await drive_async(settle(work, None), self._client.send)
             return
         await asyncio.to_thread(captures.keep, work)
-        with suppress(Unavailable), captures.outcome(work.hold):
+        with suppress(NoAnswer), captures.outcome(work.hold):
             self.captured = await drive_async(settle(work, captures.source), self._client.send)
 
 
 class SyncHold(Block):
     """For `with`. Raises as `AsyncHold`."""
 
-    def __init__(self, client: "Client", work: Work) -> None:
+    def __init__(self, client: "Client", work: PlannedBlock) -> None:
         super().__init__(work)
         self._client = client
         self._over = threading.Event()
@@ -200,7 +201,7 @@ class SyncHold(Block):
         while not self._over.wait(self._pause_seconds):
             try:
                 self._client.send(self._extend())
-            except Unavailable as trouble:
+            except NoAnswer as trouble:
                 logger.warning("hold %s is not made longer: %s", self.id, trouble)
             except ApiError as no:  # 24 hours have passed, or somebody else has ended it
                 logger.warning("hold %s can't be made longer: %s", self.id, no)
@@ -218,5 +219,5 @@ class SyncHold(Block):
             self.captured = drive(settle(work, None), self._client.send)
             return
         captures.keep(work)
-        with suppress(Unavailable), captures.outcome(work.hold):
+        with suppress(NoAnswer), captures.outcome(work.hold):
             self.captured = drive(settle(work, captures.source), self._client.send)

@@ -7,13 +7,13 @@ from typing import Any, TypeVar, cast
 
 import httpx2
 
-from .calls import Answer, Call, exchange
+from .calls import Answer, ApiCall, exchange
 
 T = TypeVar("T")
 Token = str | Callable[[], str]
 
 
-def request(http: httpx2.Client | httpx2.AsyncClient, call: Call[Any], token: Token) -> httpx2.Request:
+def request(http: httpx2.Client | httpx2.AsyncClient, call: ApiCall[Any], token: Token) -> httpx2.Request:
     """The call as a request."""
     bearer = token if isinstance(token, str) else token()
     headers = {**call.headers, "authorization": f"Bearer {bearer}"}
@@ -33,12 +33,12 @@ def answer_of(response: httpx2.Response) -> Answer:
     return Answer(response.status_code, body, float(after) if after.isdecimal() else None)
 
 
-def send(http: httpx2.Client, call: Call[T], token: Token, patience_seconds: float) -> T:
+def send(http: httpx2.Client, call: ApiCall[T], token: Token, patience_seconds: float) -> T:
     """Send a call, again where that helps.
 
     Raises:
         ApiError: the API said no.
-        Unavailable: no answer that counts came in time.
+        NoAnswer: no answer that counts came in time.
     """
     steps = exchange(patience_seconds)
     pause = next(steps)
@@ -53,7 +53,7 @@ def send(http: httpx2.Client, call: Call[T], token: Token, patience_seconds: flo
             return cast("T", done.value)
 
 
-def _answer(http: httpx2.Client, call: Call[Any], token: Token) -> Answer:
+def _answer(http: httpx2.Client, call: ApiCall[Any], token: Token) -> Answer:
     try:
         return answer_of(http.send(request(http, call, token)))
     except httpx2.TransportError as trouble:

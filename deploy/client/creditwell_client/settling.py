@@ -8,10 +8,10 @@ from typing import Any, Self
 
 from . import requests
 from .bodies import Captured
-from .calls import Call, Item
-from .errors import CreditwellError, HoldExpired, error_of
+from .calls import ApiCall, Item
+from .errors import CreditwellError, HoldHasExpired, error_of
 
-Settling = Generator[Call[Any], Any, Captured | None]
+Settling = Generator[ApiCall[Any], Any, Captured | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +55,11 @@ def settle(work: Settlement, source: str | None) -> Settling:
 
     Raises:
         ApiError: the API said no.
-        Unavailable: no answer that counts came in time; the same again is harmless.
+        NoAnswer: no answer that counts came in time; the same again is harmless.
     """
     try:
         captured: Captured = yield requests.capture(work.team, work.hold, work.items, work.key)
-    except HoldExpired:
+    except HoldHasExpired:
         if source is None:
             raise
     else:
@@ -71,7 +71,7 @@ def settle(work: Settlement, source: str | None) -> Settling:
     return None
 
 
-def drive(steps: Settling, send: Callable[[Call[Any]], Any]) -> Captured | None:
+def drive(steps: Settling, send: Callable[[ApiCall[Any]], Any]) -> Captured | None:
     """Settle with a function that sends. Raises as `settle`."""
     call = next(steps)
     while True:
@@ -87,7 +87,7 @@ def drive(steps: Settling, send: Callable[[Call[Any]], Any]) -> Captured | None:
             return captured
 
 
-async def drive_async(steps: Settling, send: Callable[[Call[Any]], Awaitable[Any]]) -> Captured | None:
+async def drive_async(steps: Settling, send: Callable[[ApiCall[Any]], Awaitable[Any]]) -> Captured | None:
     """The same, for coroutines."""
     call = next(steps)
     while True:

@@ -1,6 +1,6 @@
 """Writes down the API's bodies as types for the client of Python, so that a check knows when the two drift apart.
 
-    python -m services.api.openapi.python_types            writes deploy/client/creditwell_client/bodies.py
+    python -m services.api.openapi.python_types            writes bodies.py of creditwell_client
     python -m services.api.openapi.python_types --check    exits 1 when it is out of date
 
 Derived from the OpenAPI document: what the client's own calls answer, and the models that these name.
@@ -14,7 +14,7 @@ from typing import Any
 
 from services.api.app import new_app
 
-FILE = Path(__file__).parents[3] / "deploy" / "client" / "creditwell_client" / "bodies.py"
+FILE = Path(__file__).parents[3] / "deploy/client/creditwell_client/bodies.py"
 OPERATIONS = (
     "get_balance", "get_activity", "get_receipt", "get_top_up", "post_quote", "post_hold", "post_extend", "post_capture",
     "post_release",
@@ -46,16 +46,16 @@ def main(arguments: Sequence[str], file: Path = FILE) -> int:
 def types_of(document: Json) -> str:
     """The answers of the client's calls as a module."""
     models: Json = document["components"]["schemas"]
-    found: dict[str, str] = {}
+    written: dict[str, str] = {}
     waiting = list(_answers(document))
     while waiting:
         name = waiting.pop()
-        if name not in found:
-            found[name] = _model(name, models[name])
-            waiting += [other for other in re.findall(r"\w+", found[name]) if other in models]
-    plain = sorted(name for name in found if "class " not in found[name])
-    classes = sorted(found.keys() - set(plain))
-    text = "\n\n\n".join(["\n".join(found[name] for name in plain), *map(found.__getitem__, classes)])
+        if name not in written:
+            written[name] = _model(name, models[name])
+            waiting += [other for other in re.findall(r"\w+", written[name]) if other in models]
+    plain = sorted(name for name in written if "class " not in written[name])
+    classes = sorted(written.keys() - set(plain))
+    text = "\n\n\n".join(["\n".join(written[name] for name in plain), *map(written.__getitem__, classes)])
     imports = [name for name in ("Literal", "NotRequired", "TypedDict") if name in text]
     return FORM.format(imports=", ".join(imports), models=text)
 
@@ -111,8 +111,8 @@ def _type(schema: Json) -> str:  # noqa: PLR0911  # a case for each kind
 
 def _union(kinds: Sequence[Json]) -> str:
     """Alternatives; a name that is not there yet is quoted as a whole."""
-    told = " | ".join(dict.fromkeys(_type(kind) for kind in kinds))
-    return f'"{told.replace(chr(34), "")}"' if '"' in told and " | " in told else told
+    text = " | ".join(dict.fromkeys(_type(kind) for kind in kinds))
+    return f'"{text.replace(chr(34), "")}"' if '"' in text and " | " in text else text
 
 
 if __name__ == "__main__":

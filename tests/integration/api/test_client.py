@@ -14,13 +14,13 @@ import pytest
 
 from deploy.client.creditwell_client import (
     AsyncClient,
+    CaptureSpoolInUse,
     Client,
     Exhausted,
     InvalidRequest,
+    NoAnswer,
     NotFound,
-    SpoolInUse,
     Unauthenticated,
-    Unavailable,
 )
 from deploy.client.creditwell_client.settling import Settlement
 from services.api.tokens import TokenRole, mint
@@ -147,7 +147,7 @@ async def test_errors_are_known_by_what_to_do_about_them(api: Api, credits: Asyn
         with pytest.raises(Unauthenticated):
             await stranger.balance(api.team_id)
     async with a_client(api, url="http://127.0.0.1:9", patience_seconds=0) as alone:
-        with pytest.raises(Unavailable):
+        with pytest.raises(NoAnswer):
             await alone.balance(api.team_id)
 
 
@@ -229,7 +229,7 @@ async def test_what_the_api_will_never_take_is_kept_for_a_person(api: Api, tmp_p
 
 async def test_a_spool_is_one_clients_and_names_a_source(api: Api, tmp_path: Path) -> None:
     async with a_client(api, source=SOURCE, spool=tmp_path):
-        with pytest.raises(SpoolInUse, match="one of its own"):
+        with pytest.raises(CaptureSpoolInUse, match="one of its own"):
             AsyncClient(api.url, token="", source=SOURCE, spool=tmp_path)
     with pytest.raises(ValueError, match="a source"):
         AsyncClient(api.url, token="", spool=tmp_path)
