@@ -61,8 +61,9 @@ class AsyncClient:
     ) -> None:
         """`token` is a text, or a function that has a fresh one at hand: it is called for each request.
 
-        `spool` keeps captures that the API has not taken yet. With a spool, give the `source` of your service, too: work whose hold has expired meanwhile is reported as plain
-        usage of that source. A spool belongs to one process at a time.
+        `spool` keeps captures that the API has not taken yet. With a spool, give the `source` of your service, too:
+        work whose hold has expired meanwhile is reported as plain usage of that source. A spool belongs to one process
+        at a time.
 
         Raises:
             ValueError: a spool without a source.
