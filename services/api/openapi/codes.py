@@ -78,7 +78,7 @@ MEANINGS: Mapping[int, Mapping[str, str]] = {
         "too_soon": "a rate card must take effect at least 60 seconds from now",
         "too_large": "the value is larger than one entry or record can hold",
         "unknown_plan": "the plan is not sold",
-        "unknown_zone": "there is no such time zone",
+        "unknown_zone": "there is no such time zone, or this build does not know that of the team",
         "unknown_pack": "the pack is not sold",
         "unknown_currency": "the pack has no price in this currency",
         "unknown_feature": "the rate card has no such feature",
