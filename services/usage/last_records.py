@@ -47,7 +47,7 @@ def _check_hash(cursor: Cursor, record: KafkaRecord) -> None:
     if (record.offset, hash_of(record)) != (cursor.next_offset - 1, cursor.last_hash):
         raise LogChanged(
             f"{cursor.topic}-{cursor.partition}: the record at offset {cursor.next_offset - 1} is not the one that was recorded last: "
-            f"the topic was made anew or cut. {ADVICE}"
+            f"the topic was recreated or truncated. {ADVICE}"
         )
 
 

@@ -97,7 +97,7 @@ class Partitions:
         expected = mine.read_to
         if record.offset < expected:
             raise LogChanged(
-                f"{self.topic}-{record.partition}: offset {record.offset} came after {expected - 1}: the topic was made anew. {ADVICE}"
+                f"{self.topic}-{record.partition}: offset {record.offset} came after {expected - 1}: the topic was recreated. {ADVICE}"
             )
         place = TopicPartition(self.topic, record.partition)
         start = (await self._answered(lambda: self.consumer.beginning_offsets([place])))[place]
@@ -255,7 +255,7 @@ def _check_range(cursor: Cursor, start: int, end: int) -> None:
     if end < cursor.next_offset:
         raise LogChanged(
             f"{cursor.topic}-{cursor.partition}: everything before offset {cursor.next_offset} is recorded, but the topic ends at {end}: "
-            f"it was made anew or cut. {ADVICE}"
+            f"it was recreated or truncated. {ADVICE}"
         )
 
 
