@@ -42,6 +42,7 @@ MEANINGS: Mapping[int, Mapping[str, str]] = {
         "before_first_rate_card": "no rate card was in force at that instant",
     },
     405: {"method_not_allowed": "this URL does not support the method; the header Allow names those that it supports"},
+    408: {"too_slow": "the body did not come in time"},
     409: {
         "already_done": "a command with this Idempotency-Key was carried out; read what it did",
         "anchor_fixed": "anchor and zone stay as the first plan had them",
