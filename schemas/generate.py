@@ -17,9 +17,10 @@ from pydantic import BaseModel
 
 from .facts import FACTS
 from .notices import NOTICES, schema_of_notice
+from .quantities import NUMBER_SCHEMA
 from .rates import RateCard
 from .topics import EVENTS, REFUSED
-from .usage import NUMBER_SCHEMA, UsageReported, UsageVoidReported
+from .usage import UsageReported, UsageVoidReported
 
 HERE = Path(__file__).parent
 JSON_SCHEMA = "https://json-schema.org/draft/2020-12/schema"
@@ -107,8 +108,12 @@ def numbers_allowed(schema: Json) -> Json:
     """A quantity may also arrive as a JSON number; the recorder turns it into the string that the model shows."""
     usage = schema.get("$defs", {}).get("ReportedUsage")
     if usage:
+        text, null = usage["properties"]["quantity"]["anyOf"]
         number = {**NUMBER_SCHEMA, "exclusiveMinimum": 0}
-        usage["properties"]["quantity"] = {"anyOf": [usage["properties"]["quantity"], number], "title": "Quantity"}
+        usage["properties"]["quantity"] = {"anyOf": [text, number, null], "default": None, "title": "Quantity"}
+        several = usage["properties"]["quantities"]["anyOf"][0]
+        several["additionalProperties"] = {"anyOf": [text, {**NUMBER_SCHEMA, "minimum": 0}]}
+        several["propertyNames"] = {"maxLength": 64, "pattern": "^[a-z][a-z0-9_]*$"}
     return schema
 
 

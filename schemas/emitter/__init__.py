@@ -122,7 +122,8 @@ class Emitter:
         *,
         team: str,
         feature: str,
-        quantity: str | int | Decimal,
+        quantity: str | int | Decimal | None = None,
+        quantities: Mapping[str, str | int | Decimal] | None = None,
         member: str | None = None,
         attributes: Mapping[str, str] | None = None,
         hold: str | None = None,
@@ -131,9 +132,10 @@ class Emitter:
     ) -> Receipt:
         """Say that a feature did paid work for a team. Returns at once; from then on it can't be lost.
 
-        `quantity` is in the feature's own unit; `at` is when it happened, now unless told; `hold` settles a hold. `id`
-        makes repeating a call harmless: pass the id of your job, and the usage counts once however often the job is
-        tried.
+        `quantity` is in the feature's own unit. Where one use is measured in several, as a call of a model is,
+        `quantities` has each by its name on the rate card, and `quantity` is left out; of some, nothing may have been
+        used. `at` is when it happened, now unless told; `hold` settles a hold. `id` makes repeating a call harmless:
+        pass the id of your job, and the usage counts once however often the job is tried.
 
         Raises:
             InvalidReport: an argument is wrong.
@@ -142,7 +144,7 @@ class Emitter:
         """
         data = {
             "feature": feature,
-            "quantity": self.checked(quantity),
+            **self.measured(quantity, quantities),
             "member_id": member,
             "attributes": dict(attributes) if attributes else None,
             "hold_id": hold,
@@ -273,18 +275,12 @@ class Emitter:
         self.sender.wake()
         return Receipt(team, self.source, event.id, event.time)
 
-    def checked(self, quantity: object) -> str:
-        """A quantity as text, exact. Raises InvalidReport."""
-        text = arguments.quantity_text(quantity)
-        if text is None:
-            kind = type(quantity).__name__
-            raise self.invalid(
-                f"quantity: {quantity!r:.80} is a {kind}: pass a str such as '12.5', an int or a Decimal"
-            )
-        if not arguments.PLAIN_QUANTITY.fullmatch(text) or not text.strip("0."):
-            limits = "more than zero, with at most 12 digits before the point and 9 after it"
-            raise self.invalid(f"quantity: {text!r:.80} is not one: pass a plain decimal, {limits}")
-        return text
+    def measured(self, quantity: object, quantities: Mapping[str, object] | None) -> dict[str, Any]:
+        """How much was used, as text, exact. Raises InvalidReport."""
+        try:
+            return arguments.measured(quantity, quantities)
+        except ValueError as wrong:
+            raise self.invalid(str(wrong)) from None
 
     def invalid(self, message: str) -> InvalidReport:
         """Count a report that is not taken."""

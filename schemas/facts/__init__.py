@@ -65,7 +65,24 @@ from .money import (
     TopUpSkipped,
     TopUpSuspended,
 )
-from .names import ID, ID_MAX, NO_ID, OURS, RATE_CARD_TEAM, Attributes, Cents, Currency, Fact, Id, Name, Text, is_id
+from .names import (
+    ID,
+    ID_MAX,
+    NO_ID,
+    OURS,
+    QUANTITIES_MAX,
+    RATE_CARD_TEAM,
+    Attributes,
+    Cents,
+    Currency,
+    Fact,
+    Id,
+    Name,
+    Quantities,
+    QuantityName,
+    Text,
+    is_id,
+)
 from .usage import AnyUsageFact, UsageRecorded, UsageVoided
 
 __all__ = [
@@ -75,6 +92,7 @@ __all__ = [
     "ID_MAX",
     "NO_ID",
     "OURS",
+    "QUANTITIES_MAX",
     "RATE_CARD_TEAM",
     "AdminFact",
     "AnyAdminFact",
@@ -120,6 +138,8 @@ __all__ = [
     "PeriodSealed",
     "PlanAssigned",
     "PurchaseRequested",
+    "Quantities",
+    "QuantityName",
     "RateCardPublished",
     "ReversalFact",
     "Stored",

@@ -12,7 +12,6 @@ burns is one that came before it.
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from decimal import Decimal, InvalidOperation
 
 from projections.balance.lots import may_bring_lot
 from schemas.credits import MicroCredits, format_credits
@@ -33,6 +32,7 @@ from schemas.facts import (
     UsageVoided,
 )
 from schemas.pricing import NotPriced, RateCards
+from schemas.rates import shown
 from services.audit.follows_money import MoneyAudit
 
 LASTS_MAX = timedelta(hours=24)
@@ -106,7 +106,7 @@ class TeamAudit:
         if stored.position in self.voided:
             self.usages[stored.position] = (stored, fact)
         at = min(stored.occurred_at, stored.recorded_at)
-        yield from self._priced(fact.rate_card, fact.feature, fact.quantity, fact.attributes, fact.credits, at, stored)
+        yield from self._priced(fact, at, stored)
         if fact.hold_id is None or (hold := self.holds.get(fact.hold_id)) is None:
             return
         if hold.state == "settled":
@@ -114,33 +114,30 @@ class TeamAudit:
         elif hold.state == "open" and hold.expires_at > stored.recorded_at:
             hold.state = "settled"
 
-    def _priced(
-        self,
-        version: int | None,
-        feature: str | None,
-        quantity: str | None,
-        attributes: dict[str, str] | None,
-        credits: MicroCredits,
-        at: datetime,
-        stored: Stored,
-    ) -> Problems:
+    def _priced(self, fact: UsageRecorded | HoldCaptured, at: datetime, stored: Stored) -> Problems:
         """The price by the card that is named, and whether that card was in force; nothing for what was not priced."""
-        if version is None or feature is None or quantity is None:
+        version, feature, quantity, quantities = fact.rate_card, fact.feature, fact.quantity, fact.quantities
+        if version is None or feature is None:
             return
+        if (quantity is None) == (quantities is None):
+            yield "it has neither a quantity nor several, or both"
+            return
+        used = quantity or shown(quantities or {})
         card = self.cards.version(version) if self.cards is not None else None
         if self.cards is None or card is None:
             yield f"nobody published rate card {version}"
             return
         try:
-            right = card.price(feature, Decimal(quantity), attributes)
+            right = card.price_used(feature, quantity, quantities, fact.attributes)
             # What happens about now was priced by a clock that may be a little behind the database's.
             sooner = min(at, stored.recorded_at - CLOCKS_DIFFER)
             in_force = {self.cards.in_force(at).version, self._earlier(sooner)}
-        except (NotPriced, InvalidOperation) as no:
-            yield f"{quantity} of {feature} has no price: {no}"
+        except (NotPriced, ValueError) as no:
+            yield f"{used} of {feature} has no price: {no}"
             return
-        if right != credits:
-            yield f"{quantity} of {feature} costs {format_credits(right)} by rate card {version}, not {format_credits(credits)}"
+        if right != fact.credits:
+            says = format_credits(fact.credits)
+            yield f"{used} of {feature} costs {format_credits(right)} by rate card {version}, not {says}"
         if version not in in_force:
             yield f"rate card {version} was not in force then"
 
@@ -199,9 +196,7 @@ class TeamAudit:
         elif fact.remaining_credits != max(0, hold.credits - fact.credits):
             yield f"hold {fact.hold_id} has {format_credits(max(0, hold.credits - fact.credits))} left after this"
         hold.credits = fact.remaining_credits or 0
-        yield from self._priced(
-            fact.rate_card, fact.feature, fact.quantity, fact.attributes, fact.credits, stored.recorded_at, stored
-        )
+        yield from self._priced(fact, stored.recorded_at, stored)
 
     def _plan(self, stored: Stored, fact: PlanAssigned) -> Problems:
         if self.plan is not None and (fact.anchor, fact.zone) != (self.plan.anchor, self.plan.zone):

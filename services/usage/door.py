@@ -191,10 +191,15 @@ def _priced(event: UsageReported, cards: RateCards, now: datetime) -> UsageRecor
     Not every recorder knows a later card yet.
     """
     data, card = event.data, cards.in_force(min(event.time, now))
+    if data.quantity is not None:
+        credits = card.price_as_written(data.feature, data.quantity, data.attributes)
+    else:
+        credits = card.price_used(data.feature, None, data.quantities, data.attributes)
     return UsageRecorded(
         feature=data.feature,
         quantity=data.quantity,
-        credits=card.price_as_written(data.feature, data.quantity, data.attributes),
+        quantities=data.quantities,
+        credits=credits,
         rate_card=card.version,
         member_id=data.member_id,
         attributes=data.attributes or None,
