@@ -83,7 +83,7 @@ SELECT
 FROM :usage u
 WHERE u.uses <> 0 OR u.credits <> 0;
 
--- One quantity of a use that has several: a row for each, with its part of the price. The parts of a use, rounded once, are its credits.
+-- One quantity of a use that has several, and its part of the price. The parts of a use, rounded once, are its credits.
 CREATE VIEW analytics.usage_components AS
 SELECT
     u.team_id, -- Whose credits paid.

@@ -292,7 +292,12 @@ function row(feature, rate, [quantity, cost], today) {
   return h(
     "tr",
     {},
-    h("th", { scope: "row" }, `${rateName(feature, rate)}${quantity && `, ${quantityName(quantity)}`} `, notes.length > 0 && h("span", { class: "notes" }, notes)),
+    h(
+      "th",
+      { scope: "row" },
+      `${rateName(feature, rate)}${quantity && `, ${quantityName(quantity)}`} `,
+      notes.length > 0 && h("span", { class: "notes" }, notes),
+    ),
     h("td", { class: "per quiet" }, per(feature)),
     h("td", { class: "credits number" }, credits(cost)),
   );
