@@ -10,8 +10,7 @@ import json
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
-from hashlib import sha256
+from datetime import datetime
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import msgspec
@@ -27,7 +26,7 @@ from pydantic import (
 )
 
 from .cloudevents import BadUsage, attributes_of, is_binary, load_json, with_data
-from .facts import QUANTITIES_MAX, Id, Name, Text, UsageRecorded, UsageVoided, is_id
+from .facts import QUANTITIES_MAX, Id, Name, Text, is_id
 from .fast import struct_of
 from .problems import advice
 from .quantities import (
@@ -76,6 +75,23 @@ class VoidedUsage(BaseModel):
     reason: Text
 
 
+class AmendedUsage(BaseModel):
+    """The data of `usage.amended.v1`: how much a usage of the same source really was. All else of it stays."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", json_schema_extra={"oneOf": ONE_OR_SEVERAL})
+    hold_id: ClassVar[None] = None  # nor does an amendment
+    usage_id: Name
+    reason: Text
+    quantity: Quantity | None = None
+    quantities: ReportedQuantities | None = None
+
+    @model_validator(mode="after")
+    def it_has_one_quantity_or_several(self) -> Self:
+        """Raises ValueError."""
+        one_or_several(self.quantity, self.quantities)
+        return self
+
+
 class _Event(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
     specversion: Literal["1.0"]
@@ -99,7 +115,14 @@ class UsageVoidReported(_Event):
     data: VoidedUsage
 
 
-AnyUsage = UsageReported | UsageVoidReported
+class UsageAmendReported(_Event):
+    """A feature says how much a reported usage really was: it is taken back and recorded anew."""
+
+    type: Literal["usage.amended.v1"]
+    data: AmendedUsage
+
+
+AnyUsage = UsageReported | UsageVoidReported | UsageAmendReported
 
 # Members that are not known are passed over; of this one must be known that it is there.
 FastUsage = msgspec.defstruct(
@@ -110,8 +133,10 @@ _INSTANT = Annotated[datetime, msgspec.Meta(tz=True)]
 _ANY: dict[str, TypeAdapter[Any]] = {
     "usage.reported.v1": TypeAdapter(UsageReported),
     "usage.voided.v1": TypeAdapter(UsageVoidReported),
+    "usage.amended.v1": TypeAdapter(UsageAmendReported),
 }
 _PATHS = {name.rpartition(".")[0] for name in _ANY}
+_SEND = "send usage.reported.v1, usage.voided.v1 or usage.amended.v1"
 
 
 def parse_usage(value: bytes | None, headers: Sequence[tuple[str, bytes]]) -> AnyUsage:
@@ -199,7 +224,7 @@ def _remember(texts: set[str], text: str) -> bool:
     return True
 
 
-def _usual(event: UsageReported) -> UsageReported:
+def _usual(event: UsageReported | UsageAmendReported) -> AnyUsage:
     data = event.data
     one = None if data.quantity is None else canonical_quantity(data.quantity)
     several = None if data.quantities is None else canonical_quantities(data.quantities)
@@ -228,7 +253,7 @@ def _parse_slowly(event: Any) -> AnyUsage:
         raise _explained(error, event) from None
     except RecursionError:
         raise BadUsage("wrong_shape", "the event is nested too deeply", event) from None
-    return _usual(usage) if isinstance(usage, UsageReported) else usage
+    return usage if isinstance(usage, UsageVoidReported) else _usual(usage)
 
 
 def _time_of(text: str) -> str:
@@ -247,11 +272,11 @@ def _number(number: Any) -> float:
 
 def _unknown(kind: Any, event: dict[str, Any]) -> BadUsage:
     if kind is None:
-        return BadUsage("wrong_shape", "type is missing; send usage.reported.v1 or usage.voided.v1", event)
+        return BadUsage("wrong_shape", f"type is missing; {_SEND}", event)
     name = str(kind)[:128]
     if name.rpartition(".")[0] in _PATHS:
         return BadUsage("unknown_version", f"{name} is not known here; send version v1", event)
-    return BadUsage("unknown_type", f"{name} is not known; send usage.reported.v1 or usage.voided.v1", event)
+    return BadUsage("unknown_type", f"{name} is not known; {_SEND}", event)
 
 
 def _exact(data: dict[str, Any], event: dict[str, Any]) -> dict[str, Any]:
@@ -265,30 +290,3 @@ def _explained(error: ValidationError, event: dict[str, Any]) -> BadUsage:
     first = error.errors(include_url=False)[0]
     where = ".".join(str(step) for step in first["loc"][:4])[:120]
     return BadUsage("wrong_shape", f"{where}: {advice(first)}"[:300] if where else advice(first)[:300], event)
-
-
-def digest(kind: str, subject: str, time: datetime, data: Mapping[str, Any]) -> bytes:
-    """SHA-256 over what was said, in canonical form: equal for a repetition, different for a contradiction."""
-    present = {name: value for name, value in data.items() if value not in (None, {})}
-    canonical = json.dumps(
-        [kind, subject, time.astimezone(UTC).isoformat(), present], sort_keys=True, separators=(",", ":")
-    )
-    return sha256(canonical.encode()).digest()
-
-
-def digest_of_report(event: AnyUsage) -> bytes:
-    """The digest of an event that arrived."""
-    data = event.data
-    members = msgspec.structs.asdict(data) if isinstance(data, msgspec.Struct) else data.model_dump()
-    return digest(event.type, event.subject, event.time, members)
-
-
-def digest_of_fact(team_id: str, occurred_at: datetime, fact: UsageRecorded | UsageVoided) -> bytes:
-    """The digest of the event that a stored fact was made of."""
-    if isinstance(fact, UsageVoided):
-        return digest(
-            "usage.voided.v1", team_id, occurred_at, {name: getattr(fact, name) for name in VoidedUsage.model_fields}
-        )
-    return digest(
-        "usage.reported.v1", team_id, occurred_at, {name: getattr(fact, name) for name in ReportedUsage.model_fields}
-    )

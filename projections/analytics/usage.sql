@@ -22,7 +22,8 @@ SELECT
     f.source, -- The feature service that reported it.
     f.id AS event_id, -- The id of the report: team, source and id are one use, for ever.
     f.shard || ':' || f.position AS position, -- Its place in the log, as the API says it.
-    body.said -> 'quantities' AS quantities -- By name, where it has several quantities: a JSON object of decimals.
+    body.said -> 'quantities' AS quantities, -- By name, where it has several quantities: a JSON object of decimals.
+    f.shard || ':' || (body.said ->> 'corrects') AS corrects -- The place of the use that it replaces, which was taken back.
 FROM facts f
 CROSS JOIN LATERAL (SELECT convert_from(f.body, 'UTF8')::jsonb AS said OFFSET 0) body
 LEFT JOIN voided_usages v ON v.shard = f.shard AND v.team_id = f.team_id AND v.usage_position = f.position

@@ -66,6 +66,7 @@ from .money import (
     TopUpSuspended,
 )
 from .names import (
+    AMENDMENTS,
     ID,
     ID_MAX,
     NO_ID,
@@ -86,6 +87,7 @@ from .names import (
 from .usage import AnyUsageFact, UsageRecorded, UsageVoided
 
 __all__ = [
+    "AMENDMENTS",
     "DECODE",
     "FACTS",
     "ID",

@@ -65,6 +65,7 @@ Cents = Annotated[int, Field(strict=True, ge=0, description="Minor units of the 
 
 RATE_CARD_TEAM = "creditwell"  # rate cards belong to nobody's team; their subject is the product itself
 OURS = "creditwell:"  # sources that begin so are written by Creditwell alone
+AMENDMENTS = "creditwell:amendments"  # of what takes a usage back because another one replaces it
 
 
 class Fact(BaseModel):

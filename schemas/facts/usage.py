@@ -26,6 +26,10 @@ class UsageRecorded(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     quantities: Annotated[
         dict[str, str] | None, msgspec.Meta(description="What one use took of several things, in place of a quantity.")
     ] = None
+    # A usage that corrects another one is recorded right behind the void that takes that one back.
+    corrects: Annotated[int | None, msgspec.Meta(description="Position of the usage that this one replaces.")] = None
+    corrects_id: Annotated[str | None, msgspec.Meta(description="Its id; the source is the same.")] = None
+    reason: Annotated[str | None, msgspec.Meta(description="Why it was corrected.")] = None
 
     def body(self) -> bytes:
         """As `Fact.body`."""

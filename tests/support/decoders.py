@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from schemas import usage
 from schemas.cloudevents import BadUsage, load_json, with_data
-from schemas.usage import AnyUsage, digest_of_report, parse_usage
+from schemas.digests import digest_of_report
+from schemas.usage import AnyUsage, parse_usage
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12)
 ODD = st.sampled_from(

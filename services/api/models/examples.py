@@ -175,7 +175,7 @@ MEMBER_LIMIT: Example = {"member_id": "mem_8", **LIMIT, "position": POSITION}
 
 RECEIPT: Example = {
     "status": "applied", "position": POSITION, "recorded_at": ITEM["recorded_at"], "credits": "-60", "reason": None,
-    "detail": None, "duplicates": 0, "conflicts": 0,
+    "detail": None, "duplicates": 0, "conflicts": 0, "corrects": None,
 }  # fmt: skip
 PENDING: Example = {
     **RECEIPT, "status": "pending", "position": None, "recorded_at": None, "credits": None, **USAGE,

@@ -220,6 +220,7 @@ class ReceiptAnswer(BaseModel):
     detail: str | None
     duplicates: int
     conflicts: int
+    corrects: Annotated[Position | None, Field(description="The usage that an amendment took back and replaced.")]
 
 
 class SentReceipt(ReceiptAnswer):
@@ -266,7 +267,7 @@ class CloudEvent(BaseModel):
     model_config = like(examples.EVENT) | ConfigDict(extra="allow")
 
     specversion: Literal["1.0"]
-    type: Literal["usage.reported.v1", "usage.voided.v1"]
+    type: Literal["usage.reported.v1", "usage.voided.v1", "usage.amended.v1"]
     source: Source
     id: Name
     subject: Id

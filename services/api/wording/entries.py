@@ -132,7 +132,8 @@ def _detail(  # noqa: PLR0911 - a case for each fact that says more
     match fact:
         case UsageRecorded():
             priced = price_of(fact, cards)
-            return f"{_in_short(priced)} · rate card {fact.rate_card}" if priced else f"Rate card {fact.rate_card}"
+            used = f"{_in_short(priced)} · rate card {fact.rate_card}" if priced else f"Rate card {fact.rate_card}"
+            return used if fact.corrects is None else f"{used} · corrected: {fact.reason}"
         case HoldCaptured():
             priced = price_of(fact, cards)
             return f"{_in_short(priced)} · rate card {priced.rate_card} · captured from a hold" if priced else None

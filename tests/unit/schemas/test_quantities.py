@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 
 from schemas.cloudevents import BadUsage
 from schemas.credits import ENTRY_MAX, MICRO
+from schemas.digests import digest_of_fact, digest_of_report
 from schemas.emitter import Emitter, InvalidReport
 from schemas.facts import HoldCaptured, UsageRecorded, decode
 from schemas.pricing import CompiledCard, NotPriced, explain_price
 from schemas.quantities import canonical_quantities
 from schemas.rates import RateCardInvalid, parse_rate_card
-from schemas.usage import digest_of_fact, digest_of_report, parse_usage
+from schemas.usage import parse_usage
 from tests.support.usage import binary, reported
 
 FEATURE = "ai_chat.answer"
