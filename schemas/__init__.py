@@ -9,7 +9,6 @@
     topics       the Kafka topics of the contract
     rates        rate cards
     pricing      the price of a usage
-    seeding      a rate card made of what models cost
     catalog      plans, packs, the first rate card
     credits      whole micro-credits inside, decimals outside
     money        minor units, as people read them

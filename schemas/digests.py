@@ -35,8 +35,8 @@ def digest_of_fact(team_id: str, occurred_at: datetime, fact: UsageRecorded | Us
     if isinstance(fact, UsageVoided):
         return digest("usage.voided.v1", team_id, occurred_at, _members(fact, VoidedUsage.model_fields))
     if fact.corrects is not None:
-        said = _members(fact, AmendedUsage.model_fields.keys() - {"usage_id"}) | {"usage_id": fact.corrects_id}
-        return digest("usage.amended.v1", team_id, None, said)
+        members = _members(fact, AmendedUsage.model_fields.keys() - {"usage_id"}) | {"usage_id": fact.corrects_id}
+        return digest("usage.amended.v1", team_id, None, members)
     return digest("usage.reported.v1", team_id, occurred_at, _members(fact, ReportedUsage.model_fields))
 
 

@@ -8,6 +8,7 @@ of what each costs, exactly, and is rounded once as well: so no entry ever diffe
     features  which rate a usage has
     cards     what it costs, by the card in force
     formulas  how the price came about
+    seeding   a card to start from, made of what models cost
 """
 
 from .cards import CompiledCard, RateCards

@@ -58,10 +58,10 @@ def seed(
     Each model is a rate of the feature `ai_model.answer` or `ai_model.embed`, with a price for each kind of token.
     Look it through, give it to `simulate rate-card`, then publish it.
     """
+    from schemas.pricing.seeding import ModelsUnusable, SeedTerms, card_of, parse_models, rates_of
     from schemas.rates import RateCardInvalid, parse_rate_card
-    from schemas.seeding import ModelsUnusable, Terms, card_of, parse_models, rates_of
 
-    terms = Terms(_decimal(margin, "--margin", at_least=Decimal(-100)), _decimal(credit, "--credit"))
+    terms = SeedTerms(_decimal(margin, "--margin", at_least=Decimal(-100)), _decimal(credit, "--credit"))
     tomorrow = datetime.combine(system_clock().date() + timedelta(days=1), time(), UTC)
     effective_from = parse_instant(since, "--from") or tomorrow
     try:

@@ -15,7 +15,7 @@ from schemas.pricing import RateCards
 from schemas.usage import AnyUsage, UsageAmendReported, UsageVoidReported
 from services.store.identities import Identity
 
-Found = Mapping[Identity, Stored]  # what the log has of the identities that a batch names
+StoredUsages = Mapping[Identity, Stored]  # what the log has of the identities that a batch names
 
 
 def target_of(event: AnyUsage) -> Identity | None:
@@ -29,9 +29,9 @@ def target_of(event: AnyUsage) -> Identity | None:
             return None
 
 
-def _target(event: UsageVoidReported | UsageAmendReported, found: Found) -> tuple[Stored, UsageRecorded]:
+def _target(event: UsageVoidReported | UsageAmendReported, by_identity: StoredUsages) -> tuple[Stored, UsageRecorded]:
     identity = target_of(event)
-    usage = found.get(identity) if identity is not None else None
+    usage = by_identity.get(identity) if identity is not None else None
     fact = read(usage) if usage is not None else None
     if usage is None or not isinstance(fact, UsageRecorded):
         raise BadUsage(
@@ -40,11 +40,11 @@ def _target(event: UsageVoidReported | UsageAmendReported, found: Found) -> tupl
     return usage, fact
 
 
-def void(event: UsageVoidReported, found: Found) -> UsageVoided:
+def void(event: UsageVoidReported, by_identity: StoredUsages) -> UsageVoided:
     """What takes a usage back. Raises BadUsage: wrong_source, unknown_usage, unreadable_fact."""
     if event.data.usage_source != event.source:
         raise BadUsage("wrong_source", "only the source that reported a usage can take it back")
-    return _voided(*_target(event, found), event.data.reason)
+    return _voided(*_target(event, by_identity), event.data.reason)
 
 
 def _voided(usage: Stored, fact: UsageRecorded, reason: str) -> UsageVoided:
@@ -60,14 +60,14 @@ def _voided(usage: Stored, fact: UsageRecorded, reason: str) -> UsageVoided:
     )
 
 
-def amended(event: UsageAmendReported, found: Found, cards: RateCards, now: datetime) -> NewFact:
+def amended(event: UsageAmendReported, by_identity: StoredUsages, cards: RateCards, now: datetime) -> NewFact:
     """The usage as it really was, at the time of the work and so by the card of that time.
 
     Raises:
         BadUsage: unknown_usage, usage_of_hold, unreadable_fact.
         NotPriced: the card has no price for so much of it.
     """
-    usage, fact = _target(event, found)
+    usage, fact = _target(event, by_identity)
     if fact.hold_id is not None:
         raise BadUsage(
             "usage_of_hold", f"{usage.id!r} settled a hold, which ends once; void it, and report what was used anew"
@@ -88,14 +88,14 @@ def amended(event: UsageAmendReported, found: Found, cards: RateCards, now: date
     return NewFact(event.subject, event.source, event.id, usage.occurred_at, amended)
 
 
-def taken_back_for(event: UsageAmendReported, found: Found, voided: set[tuple[str, int]]) -> NewFact:
+def taken_back_for(event: UsageAmendReported, by_identity: StoredUsages, voided: set[tuple[str, int]]) -> NewFact:
     """What takes the usage back that an amendment replaces; its identity is ours, for the event's own is the usage's.
 
     It stands right before the usage that replaces it. `voided` is told.
 
     Raises BadUsage: already_taken_back.
     """
-    usage, fact = _target(event, found)
+    usage, fact = _target(event, by_identity)
     place = (event.subject, usage.position)
     if place in voided:
         raise BadUsage(
@@ -107,7 +107,10 @@ def taken_back_for(event: UsageAmendReported, found: Found, voided: set[tuple[st
 
 
 def read(stored: Stored) -> AnyFact:
-    """A fact of the log. One that this build can't read refuses the usage that needs it, and stops no other team's."""
+    """A fact of the log. One that this build can't read refuses the usage that needs it, and stops no other team's.
+
+    Raises BadUsage: unreadable_fact.
+    """
     try:
         return stored.fact()
     except (ValueError, UnknownFact) as error:

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
 from schemas.pricing import CompiledCard
+from schemas.pricing.seeding import SeedTerms
 from schemas.rates import parse_rate_card
-from schemas.seeding import Terms
 from services.cli import app
 
 MODELS = Path(__file__).with_name("models.json")
@@ -83,7 +83,7 @@ def test_models_of_a_provider_alone_are_taken() -> None:
 def test_a_rate_is_the_cost_with_its_margin_and_what_does_not_fit_is_rounded_up(
     cost: Decimal, margin: int, credit: str
 ) -> None:
-    text, is_rounded = Terms(Decimal(margin), Decimal(credit)).credits_for_a_million(cost)
+    text, is_rounded = SeedTerms(Decimal(margin), Decimal(credit)).credits_for_a_million(cost)
     money, right = Decimal(text) * Decimal(credit) * 100, cost * 1_000_000 * (100 + margin)
 
     assert (money > right) is is_rounded

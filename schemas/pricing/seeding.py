@@ -13,8 +13,8 @@ from fnmatch import fnmatchcase
 from fractions import Fraction
 from typing import Any
 
-from .instants import instant
-from .rates import FEATURE_RATES_MAX
+from ..instants import instant
+from ..rates import FEATURE_RATES_MAX
 
 MILLION = 1_000_000
 PLACES = 10**9
@@ -40,7 +40,7 @@ class ModelsUnusable(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class SeedTerms:
     """How money becomes credits: a margin in percent, and what one credit is worth in the money of the list."""
 
     margin: Decimal
@@ -82,7 +82,7 @@ def parse_models(text: str) -> dict[str, Any]:
 
 
 def rates_of(
-    models: Mapping[str, Any], terms: Terms, *, providers: Sequence[str] = (), patterns: Sequence[str] = ()
+    models: Mapping[str, Any], terms: SeedTerms, *, providers: Sequence[str] = (), patterns: Sequence[str] = ()
 ) -> list[ModelRate]:
     """A rate for each model that answers or embeds and has a price, in the order of their names.
 
@@ -106,7 +106,7 @@ def rates_of(
     return rates
 
 
-def _rate(model: str, about: Mapping[str, Any], terms: Terms) -> ModelRate | None:
+def _rate(model: str, about: Mapping[str, Any], terms: SeedTerms) -> ModelRate | None:
     feature = FEATURES.get(str(about.get("mode")))
     costs = {
         name: cost
@@ -122,13 +122,13 @@ def _rate(model: str, about: Mapping[str, Any], terms: Terms) -> ModelRate | Non
     )  # fmt: skip
 
 
-def card_of(rates: Iterable[ModelRate], terms: Terms, effective_from: datetime) -> str:
+def card_of(rates: Iterable[ModelRate], terms: SeedTerms, effective_from: datetime) -> str:
     """The card as TOML, for a person to look through."""
     rates = list(rates)
     return "\n".join((*_head(terms, effective_from), *_features(rates), ""))
 
 
-def _head(terms: Terms, effective_from: datetime) -> Iterator[str]:
+def _head(terms: SeedTerms, effective_from: datetime) -> Iterator[str]:
     yield f"# Made by creditwell rate-card seed: the list's prices and {terms.margin:f} % on top, one credit for {terms.credit:f}."
     yield "# Behind each rate stands what the list asks for a million tokens. Look them through: a list may be old or wrong."
     yield f"effective_from = {instant(effective_from)}"
