@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from schemas.cloudevents import BadUsage
 from schemas.digests import digest_of_fact, digest_of_report
-from schemas.facts import OURS, NewFact, Stored, UsageRecorded, UsageVoided
+from schemas.facts import AMENDMENTS, OURS, NewFact, Stored, UsageRecorded, UsageVoided
 from schemas.pricing import NotPriced, RateCards
 from schemas.usage import AnyUsage, UsageAmendReported, UsageReported, UsageVoidReported, parse_usage
 from services.credits.holds import HoldKey, HoldState
@@ -73,6 +73,11 @@ class BatchOutcome:
     settles: set[HoldKey] = field(default_factory=set)
     ended: set[HoldKey] = field(default_factory=set)
     plain: bool = True
+
+    @property
+    def recorded(self) -> int:
+        """How many records became facts: an amendment makes two, of which one has an identity of ours."""
+        return len(self.facts) if self.plain else sum(fact.new.source != AMENDMENTS for fact in self.facts)
 
 
 def parse(record: KafkaRecord) -> ParsedUsage | RefusedRecord | Passed:

@@ -230,12 +230,12 @@ class Recorder:
 
     def _count(self, outcome: BatchOutcome, conflicts: Sequence[RefusedRecord]) -> None:
         self.look_first = LOOK_FIRST_BATCHES if outcome.repeats else max(0, self.look_first - 1)
-        self.metrics.records.labels("recorded").inc(len(outcome.facts))
+        self.metrics.records.labels("recorded").inc(outcome.recorded)
         self.metrics.records.labels("refused").inc(len(outcome.refusals))
         self.metrics.records.labels("repeated").inc(len(outcome.repeats))
         for refused in (*outcome.refusals, *conflicts):
             self.metrics.refused.labels(refused.reason).inc()
-        self.refusing.count(len(outcome.facts) + len(outcome.refusals) + len(outcome.repeats), outcome.refusals)
+        self.refusing.count(outcome.recorded + len(outcome.refusals) + len(outcome.repeats), outcome.refusals)
         self.health.beat(USAGE)
 
     async def _context_of(self, connection: Connection, usages: Sequence[ParsedUsage]) -> StoredContext:
