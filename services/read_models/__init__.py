@@ -1,6 +1,7 @@
 """What the log says, kept in PostgreSQL to be read quickly: a cache, which a replay can make anew.
 
     projector       the process
+    reading         the next batch of facts, of a backlog read ahead
     projecting      a batch of facts becomes changed rows, saved with the checkpoint
     states          rows of `balance` and `lots`
     activity_rows   rows of `activity`, packed for COPY

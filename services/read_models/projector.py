@@ -1,6 +1,7 @@
 """The projector: facts become balances, activity and usage, and the log is told when a balance runs low.
 
-Its loop is short: which shards moved, read what is new, fold it, save it with the checkpoints in one transaction.
+Its loop is short: read what is new, fold it, save it with the checkpoints. Of a backlog the next batch is read
+meanwhile.
 Beside it runs the low-balance watch, which decides on exact balances under the shard's lock, so that no replay can
 cause a charge.
 """
@@ -18,8 +19,9 @@ from schemas.facts import Stored
 from services.read_models.balances import PROJECTOR
 from services.read_models.low_balance import watch_low
 from services.read_models.projecting import Poisoned, Projecting
+from services.read_models.reading import Reading
 from services.read_models.rebuild import drop_previous, ensure_projections, live_versions
-from services.runtime.clock import Clock, system_clock
+from services.runtime.clock import Clock, pause, system_clock
 from services.runtime.errors import Fenced
 from services.runtime.health import Health
 from services.runtime.retry import keep_going
@@ -27,14 +29,13 @@ from services.runtime.settings import Settings
 from services.store.claims import Claims
 from services.store.connect import AWAY, Connection, Pool, connect_pool, connect_when_there
 from services.store.halts import EVERYBODYS, Halts
-from services.store.read import heads, read_after
 from services.store.schema_check import check_shape
+from services.store.sessions.bell import Bell, Patience
 
-BATCH_MAX = 30_000  # facts of one transaction; the more, the fewer cells and balances are written per fact
 BATCH_SMALL = (
     2_000  # after fewer, let more come together: each batch writes a team's balance once, however much it used
 )
-IDLE_SECONDS = 0.01
+PACE_SECONDS = 0.01  # from such a batch to the next at least
 DROP_SECONDS = 3600
 
 log = structlog.get_logger("projector")
@@ -108,7 +109,7 @@ async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: 
 
     async def connect() -> Pool:
         return await connect_pool(
-            database, process="projector", size=3, lease_seconds=settings.lease_seconds, health=health
+            database, process="projector", size=3, lease_seconds=settings.lease_seconds, health=health, listens=True
         )
 
     pool = await connect_when_there(connect, stop, health)
@@ -116,21 +117,25 @@ async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: 
         return
     claims = Claims(PROJECTOR, f"projector-{uuid4()}", settings.lease_seconds)
     folded = Counter("creditwell_projected_facts", "Facts folded into the live projections", registry=health.registry)
+    alarmed = Bell()
     try:
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(_project(pool, claims, stop, health, folded))
-            tasks.create_task(watch_low(pool, stop, health, clock))
+            tasks.create_task(_project(pool, claims, stop, health, folded, alarmed))
+            tasks.create_task(watch_low(pool, stop, health, clock, alarmed=alarmed))
     finally:
         await pool.close()
 
 
-async def _project(pool: Pool, claims: Claims, stop: asyncio.Event, health: Health, folded: Counter) -> None:
+async def _project(
+    pool: Pool, claims: Claims, stop: asyncio.Event, health: Health, folded: Counter, alarmed: Bell
+) -> None:
     async def project() -> None:
         while not stop.is_set():
             try:
-                async with pool.acquire() as connection:
+                async with pool.acquire() as connection, Reading(pool) as reading:
                     await claims.leave(connection)  # what a broken connection left claimed need not wait for the lease
-                    await _project_while_owner(connection, claims, stop, health, folded)
+                    projecting = Projecting(claims, {}, alarmed=alarmed)
+                    await _project_while_owner(connection, reading, projecting, stop, health, folded)
             except Fenced as fenced:
                 log.info("joining again", why=str(fenced))
 
@@ -138,12 +143,17 @@ async def _project(pool: Pool, claims: Claims, stop: asyncio.Event, health: Heal
 
 
 async def _project_while_owner(
-    connection: Connection, claims: Claims, stop: asyncio.Event, health: Health, folded: Counter
+    connection: Connection,
+    reading: Reading,
+    projecting: Projecting,
+    stop: asyncio.Event,
+    health: Health,
+    folded: Counter,
 ) -> None:
     """Fold what comes, until told to stop or fenced; the versions are those that were live at the beginning."""
     await ensure_projections(connection)
-    projecting = Projecting(claims, {})
-    halted = HaltedShards(Halts("projector", health))
+    claims, halted = projecting.claims, HaltedShards(Halts("projector", health))
+    patience = Patience(reading.pool.heard, stop)
     renew_at = drop_at = 0.0
     health.back("the database")
     health.ready(True)
@@ -160,22 +170,18 @@ async def _project_while_owner(
         if monotonic() >= drop_at:
             await drop_previous(connection)
             drop_at = monotonic() + DROP_SECONDS
-        behind = await _behind(connection, claims, health, halted.waiting())
-        if not behind:
-            await asyncio.sleep(IDLE_SECONDS)
+        began, waiting = monotonic(), halted.waiting()
+        facts, missing = await reading.read(
+            connection, {shard: at for shard, at in claims.positions.items() if shard not in waiting}
+        )
+        health.lag("projector", missing)
+        if not facts:
+            await patience.wait()
             continue
-        facts = await read_after(connection, behind, max(1, BATCH_MAX // len(behind)))
         count = await halted.project(connection, projecting, facts)
         folded.inc(count)
         health.beat("projector")
+        patience.found()
         if count < BATCH_SMALL:
-            await asyncio.sleep(IDLE_SECONDS)
+            await pause(stop, began + PACE_SECONDS - monotonic())
     await claims.leave(connection)
-
-
-async def _behind(connection: Connection, claims: Claims, health: Health, halted: Collection[int]) -> dict[int, int]:
-    """The claimed shards that have facts after their checkpoints, with these checkpoints; but those that are halted."""
-    ends = await heads(connection)
-    lags = {shard: ends[shard] - at for shard, at in claims.positions.items() if shard not in halted}
-    health.lag("projector", sum(lags.values()))
-    return {shard: claims.positions[shard] for shard, missing in lags.items() if missing}
