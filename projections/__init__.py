@@ -5,6 +5,7 @@ No clock, no connection, no format of PostgreSQL's.
     balance       what a team has: lots, holds, debt; the one fold that everything derives from
     top_ups       what the log says about automatic top-ups, and what is decided from it
     usage         credits and uses per day, member and feature
+    activity      entries and runs of them, in SQL
     entitlement   may this work be done?
     sold          does what a payment brought follow from what was asked for?
     reversals     one account for each payment of which money went back

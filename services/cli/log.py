@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from services.audit.replay import Replayed
     from services.audit.verdict import Verified
-    from services.read_models.rebuild import RowDifference
+    from services.read_models.comparing import RowDifference
 
 SHOWN_MAX = 20
 

@@ -40,7 +40,7 @@ from services.runtime.settings import Settings
 from services.store.claims import Claims
 from services.store.connect import AWAY, RETRYABLE, Connection, connect_pool
 from services.store.read import read_round
-from services.store.sessions.bell import Patience
+from services.store.sessions.bell import IdleWait
 from services.store.shards import partition_of
 
 # Read, sent and acknowledged well within the lease. Of a fact the bytes of its body count; the usual has 500.
@@ -94,7 +94,7 @@ async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: 
         async with pool, _producer(settings) as producer, pool.acquire() as connection:
             await claims.leave(connection)  # what a broken connection left claimed need not wait for the lease
             await refused.leave(connection)
-            await _relay(Relaying(connection, producer, claims, stop, health), refused, Patience(pool.heard, stop))
+            await _relay(Relaying(connection, producer, claims, stop, health), refused, IdleWait(pool.heard, stop))
 
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(keep_going(AWAY_NAME, relay, stop, health, away=(*RETRYABLE, KafkaError)))
@@ -102,7 +102,7 @@ async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: 
         tasks.create_task(Assurance(settings, health, EVENTS, REFUSED).until_told(stop))
 
 
-async def _relay(facts: "Relaying", refused: Claims, patience: Patience) -> None:
+async def _relay(facts: "Relaying", refused: Claims, idle: IdleWait) -> None:
     # Facts first: should a refused record be what ends this connection, they go on all the same.
     stop, joined, looked = facts.stop, 0.0, time.monotonic()
     try:
@@ -118,9 +118,9 @@ async def _relay(facts: "Relaying", refused: Claims, patience: Patience) -> None
                 looked = time.monotonic()
                 busy |= await relay_refused(facts, refused)
             if busy:
-                patience.found()
+                idle.work_came()
             else:
-                await patience.wait()
+                await idle.wait()
         await facts.finish()
     finally:
         with suppress(*AWAY):  # then it is done at the next connection, or by the lease

@@ -4,10 +4,12 @@
     reading         the next batch of facts, of a backlog read ahead
     projecting      a batch of facts becomes changed rows, saved with the checkpoint
     states          rows of `balance` and `lots`
-    activity_rows   rows of `activity`, packed for COPY
+    activity_rows   entries of the activity, a row to each
+    activity_runs   runs of plain usage, many entries to a row
     usage_rows      rows of `usage`
     snapshots       rows of `balance_snapshots`, by which balances of the past are found
-    rebuild         versions: made, compared, switched
+    rebuild         versions: made, switched
+    comparing       versions: compared
     balances        balances, exact at the head of the log
     unfolded        what the log says beyond the projections
     activity        the activity, page by page

@@ -1,4 +1,4 @@
-"""Rows of `activity` in PostgreSQL: one per entry, in the order of the log.
+"""Rows of `activity_rows` in PostgreSQL: one per entry, in the order of the log.
 
 Many rows are packed as PostgreSQL's binary COPY carries them: there is one for every fact, and a driver that works out
 the type of each of fourteen columns takes six times as long. A few go with the checkpoint, in one statement.
@@ -15,7 +15,7 @@ from services.store.claims import IS_OURS, Part, columns, in_braces
 from services.store.copying import microseconds
 
 INSERT = f"""
-    INSERT INTO activity_v0
+    INSERT INTO activity_rows_v0
         (shard, team_id, position, part, kind, recorded_at, occurred_at, member_id, feature, included, additional,
          balance_after, paid, late)
     SELECT shard, team_id, position, part, kind, recorded_at, occurred_at, member_id, feature, included, additional,
@@ -28,6 +28,8 @@ INSERT = f"""
     WHERE {IS_OURS}
 """
 COLUMNS = 14
+
+EntryOfTeam = tuple[int, str, BalanceEntry]  # with its shard
 
 NULL = b"\xff\xff\xff\xff"
 BIGINT = 20  # the type's number in every PostgreSQL
@@ -42,7 +44,7 @@ _PAID_BY_ONE = Struct(">iqiqiqiiiiiiiqiqiB")  # credits, paid (an array of two: 
 
 
 def row_of(team_id: str, entry: BalanceEntry) -> tuple[object, ...]:
-    """One row of `activity_v…`, as a query gives it, without its shard."""
+    """One row of `activity_rows_v…`, as a query gives it, without its shard."""
     return (
         team_id, entry.position, entry.part, entry.kind, entry.recorded_at, entry.occurred_at, entry.member_id,
         entry.feature, entry.included, entry.additional, entry.balance_after,
@@ -50,7 +52,7 @@ def row_of(team_id: str, entry: BalanceEntry) -> tuple[object, ...]:
     )  # fmt: skip
 
 
-def saved_entries(rows: Iterable[tuple[int, str, BalanceEntry]], version: int) -> Part:
+def saved_entries(rows: Iterable[EntryOfTeam], version: int) -> Part:
     """What writes entries, each with its shard and its team, in the statement that moves the checkpoint."""
     written = [
         (shard, team_id, *entry[:10], in_braces(chain.from_iterable(entry.paid)), entry.late)

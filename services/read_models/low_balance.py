@@ -30,7 +30,7 @@ from services.store.connect import RETRYABLE, Connection, Pool
 from services.store.halts import Halts
 from services.store.identities import Identity, find
 from services.store.refills import append_refills_due
-from services.store.sessions.bell import Bell, Patience
+from services.store.sessions.bell import Bell, IdleWait
 
 LOW_BALANCE = "creditwell:low_balance"
 Crossing = BalanceRanLow | BalanceRecovered | BalanceRanOut
@@ -53,19 +53,22 @@ ALARMS = """
 async def watch_low(
     pool: Pool, stop: asyncio.Event, health: Health, clock: Clock = system_clock, *, alarmed: Bell
 ) -> None:
-    """Judge every alarm until told to stop; it goes by the database's clock. `alarmed` rings when there are new ones."""
+    """Judge every alarm until told to stop; it goes by the database's clock.
+
+    `alarmed` rings when there are new ones.
+    """
     del clock
 
     async def watch() -> None:
         async with pool.acquire() as connection:
             await ensure_projections(connection)
             health.back("low balances")
-            await _watch(pool, connection, stop, health, Patience(alarmed, stop))
+            await _watch(pool, connection, stop, health, IdleWait(alarmed, stop))
 
     await keep_going("low balances", watch, stop, health, away=RETRYABLE)
 
 
-async def _watch(pool: Pool, connection: Connection, stop: asyncio.Event, health: Health, patience: Patience) -> None:
+async def _watch(pool: Pool, connection: Connection, stop: asyncio.Event, health: Health, idle: IdleWait) -> None:
     judged: dict[str, int] = {}
     halts = Halts("low balances", health)
     await halts.begin(connection)
@@ -86,10 +89,10 @@ async def _watch(pool: Pool, connection: Connection, stop: asyncio.Event, health
         if len(judged) > JUDGED_MAX:
             judged.clear()  # it only saves looking twice
         if alarms:
-            patience.found()
+            idle.work_came()
             await pause(stop, wait_seconds)
         else:
-            await patience.wait()
+            await idle.wait()
 
 
 async def judge(connection: Connection, team_id: str) -> int:

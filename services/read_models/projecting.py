@@ -4,7 +4,7 @@ Live projector and rebuild run this. States stay in memory between batches: they
 compare-and-swap succeeds, and thrown away when it does not.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from projections import usage
@@ -13,7 +13,8 @@ from projections.balance.plain import use_plainly
 from projections.balance.snapshots import Snapshot, note
 from projections.balance.state import ActivityKind, BalanceEntry, Lot, LotPayment, TeamBalance
 from schemas.facts import RATE_CARD_TEAM, AnyFact, Stored, UsageRecorded, UsageVoided
-from services.read_models.activity_rows import pack_row, saved_entries
+from services.read_models.activity_rows import EntryOfTeam, pack_row, saved_entries
+from services.read_models.activity_runs import into_runs, pack_run
 from services.read_models.snapshots import saved_snapshots
 from services.read_models.states import load, paid_for, saved, settled_lots
 from services.read_models.usage_rows import load_days, saved_days
@@ -44,7 +45,7 @@ class ProjectedBatch:
     has_voids: bool = False
     reached: dict[int, int] = field(default_factory=dict)
     touched: dict[str, tuple[int, TeamBalance]] = field(default_factory=dict)
-    activity: list[tuple[int, str, BalanceEntry]] = field(default_factory=list)
+    activity: list[EntryOfTeam] = field(default_factory=list)
     cells: usage.Cells = field(default_factory=dict)
     paid: dict[tuple[str, int], tuple[LotPayment, ...]] = field(default_factory=dict)
     snapshots: list[Snapshot] = field(default_factory=list)
@@ -155,21 +156,19 @@ class Projecting:
         return paid, await settled_lots(connection, stored.shard, team, paid, self.versions)
 
     async def _save(self, connection: Connection, batch: ProjectedBatch) -> None:
-        """In one statement, which is its own transaction; only many entries need one around it."""
+        """In one statement, which is its own transaction. Many entries are worth one around it, and go as runs."""
         if len(batch.activity) < COPY_ROWS_MIN:
             await self._move(connection, batch, batch.activity)
             return
+        runs, alone = into_runs(batch.activity)
+        version = self.versions["activity"]
         async with connection.transaction():
             await self._move(connection, batch, [])
-            data = b"".join((COPY_BEGIN, *(pack_row(*row) for row in batch.activity), COPY_END))
-            await connection.copy_to_table(
-                f"activity_v{self.versions['activity']}", source=in_memory(data), format="binary"
-            )
+            await _copy(connection, f"activity_runs_v{version}", map(pack_run, runs))
+            await _copy(connection, f"activity_rows_v{version}", (pack_row(*one) for one in alone))
             crashpoint("projector:saved")
 
-    async def _move(
-        self, connection: Connection, batch: ProjectedBatch, entries: Sequence[tuple[int, str, BalanceEntry]]
-    ) -> None:
+    async def _move(self, connection: Connection, batch: ProjectedBatch, entries: Sequence[EntryOfTeam]) -> None:
         """Move the checkpoints, with all that changed beside the activity, and with these entries of it."""
         versions = self.versions
         await self._count_usage(connection, batch.cells)
@@ -187,6 +186,13 @@ class Projecting:
         if missing := cells.keys() - self.used.keys():
             self.used.update(await load_days(connection, missing, self.versions["usage"]))
         usage.merge(self.used, cells)
+
+
+async def _copy(connection: Connection, table: str, rows: Iterable[bytes]) -> None:
+    if packed := b"".join(rows):
+        await connection.copy_to_table(
+            table, source=in_memory(b"".join((COPY_BEGIN, packed, COPY_END))), format="binary"
+        )
 
 
 def _evolve(team: TeamBalance, stored: Stored, fact: AnyFact) -> list[BalanceEntry]:

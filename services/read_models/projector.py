@@ -30,7 +30,7 @@ from services.store.claims import Claims
 from services.store.connect import AWAY, Connection, Pool, connect_pool, connect_when_there
 from services.store.halts import EVERYBODYS, Halts
 from services.store.schema_check import check_shape
-from services.store.sessions.bell import Bell, Patience
+from services.store.sessions.bell import Bell, IdleWait
 
 BATCH_SMALL = (
     2_000  # after fewer, let more come together: each batch writes a team's balance once, however much it used
@@ -153,7 +153,7 @@ async def _project_while_owner(
     """Fold what comes, until told to stop or fenced; the versions are those that were live at the beginning."""
     await ensure_projections(connection)
     claims, halted = projecting.claims, HaltedShards(Halts("projector", health))
-    patience = Patience(reading.pool.heard, stop)
+    idle = IdleWait(reading.pool.heard, stop)
     renew_at = drop_at = 0.0
     health.back("the database")
     health.ready(True)
@@ -176,12 +176,12 @@ async def _project_while_owner(
         )
         health.lag("projector", missing)
         if not facts:
-            await patience.wait()
+            await idle.wait()
             continue
         count = await halted.project(connection, projecting, facts)
         folded.inc(count)
         health.beat("projector")
-        patience.found()
+        idle.work_came()
         if count < BATCH_SMALL:
             await pause(stop, began + PACE_SECONDS - monotonic())
     await claims.leave(connection)

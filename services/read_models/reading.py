@@ -45,7 +45,7 @@ class Reading:
         Raises:
             LogChanged: a position is missing.
         """
-        facts, missing = await self._taken(positions)
+        facts, missing = await self._take_ahead(positions)
         if not facts:
             facts, missing = await read_new(connection, positions, BATCH_MAX)
         if sum(map(len, facts.values())) >= AHEAD_MIN:
@@ -53,7 +53,7 @@ class Reading:
             self.ahead = asyncio.create_task(self._read_ahead({**positions, **reached}))
         return facts, missing
 
-    async def _taken(self, positions: Mapping[int, int]) -> Facts:
+    async def _take_ahead(self, positions: Mapping[int, int]) -> Facts:
         """What was read ahead, as far as it goes on at these positions."""
         ahead, self.ahead = self.ahead, None
         if ahead is None:

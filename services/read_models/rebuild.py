@@ -13,12 +13,12 @@ import asyncio
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 
 from projections.versions import VIEWS, at_version, shape_of, shape_of_all, tables
 from services.read_models.balances import PROJECTOR
+from services.read_models.comparing import RowDifference, compare, compared
 from services.read_models.projecting import Projecting
 from services.runtime.errors import Fenced, LogChanged
 from services.runtime.gc_tuning import stop_looking_for_garbage
@@ -27,10 +27,13 @@ from services.store.connect import Connection, connect
 from services.store.read import read_after
 from services.store.shards import SHARDS
 
-TABLES = {"balance": ("balance", "lots", "balance_snapshots"), "activity": ("activity",), "usage": ("usage",)}
+TABLES = {
+    "balance": ("balance", "lots", "balance_snapshots"),
+    "activity": ("activity_rows", "activity_runs"),
+    "usage": ("usage",),
+}
 BATCH_MAX = 20_000
 SHARDS_AT_ONCE = 8  # few, so that the pages that a batch touches lie together
-DIFFERENCES_SHOWN = 5
 PROGRESS_SECONDS = 0.2
 
 FOLDED = "SELECT coalesce(sum(position), 0)::bigint FROM checkpoints WHERE reader = $1"
@@ -48,20 +51,6 @@ GO_LIVE = """
 """
 LOCK_LIVE = "SELECT shard, position FROM checkpoints WHERE reader = $1 AND shard = ANY($2) ORDER BY shard FOR UPDATE"
 FENCE_LIVE = "UPDATE checkpoints SET epoch = epoch + 1, owner = '' WHERE reader = $1"
-COMMON_COLUMNS = """
-    SELECT string_agg(quote_ident(a.column_name), ', ' ORDER BY a.ordinal_position)
-    FROM information_schema.columns a JOIN information_schema.columns b USING (table_schema, column_name)
-    WHERE a.table_schema = current_schema() AND a.table_name = $1 AND b.table_name = $2
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class RowDifference:
-    """A row that live and rebuilt tables do not share."""
-
-    table: str
-    found_in: str
-    row: str
 
 
 async def _alone(connection: Connection) -> None:
@@ -95,11 +84,11 @@ async def _make(connection: Connection, name: str, version: int) -> None:
 
 async def _show(connection: Connection, name: str, version: int) -> None:
     """Make the views show a version."""
-    for table in TABLES[name]:
-        await connection.execute(f"DROP VIEW IF EXISTS {table}")
-        shown = at_version(VIEWS.get(table, f"SELECT * FROM {table}_v0"), version)
-        await connection.execute(f"CREATE VIEW {table} WITH (security_invoker = true) AS {shown}")
-        await connection.execute(SHARED, table)
+    for view in {name: None, **dict.fromkeys(TABLES[name])}:  # the projection's own, and one for each table
+        await connection.execute(f"DROP VIEW IF EXISTS {view}")
+        shown = at_version(VIEWS.get(view, f"SELECT * FROM {view}_v0"), version)
+        await connection.execute(f"CREATE VIEW {view} WITH (security_invoker = true) AS {shown}")
+        await connection.execute(SHARED, view)
     await connection.execute(GO_LIVE, name, version, shape_of(name))
 
 
@@ -222,8 +211,8 @@ async def compare_shard(connection: Connection, version: int, shard: int, owner:
         return [
             difference
             for name, tables_ in TABLES.items()
-            for table in tables_
-            for difference in await _compare(connection, f"{table}_v{live[name]}", f"{table}_v{version}", shard)
+            for table in compared(name, tables_)
+            for difference in await compare(connection, table, live[name], version, shard)
         ]
 
 
@@ -238,21 +227,6 @@ async def _catch_up(connection: Connection, projecting: Projecting, shards: list
         raise LogChanged(
             "the rebuilt projections are ahead of the live ones: the live checkpoints were moved back; rebuild again"
         )
-
-
-async def _compare(connection: Connection, live: str, built: str, shard: int) -> list[RowDifference]:
-    columns = await connection.fetchval(COMMON_COLUMNS, live, built)
-    digest = "SELECT count(*), sum(hashtextextended(row({0})::text, 0)::numeric) FROM {1} WHERE shard = $1"
-    if await connection.fetchrow(digest.format(columns, live), shard) == await connection.fetchrow(
-        digest.format(columns, built), shard
-    ):
-        return []
-    rows = "SELECT row({0})::text FROM (SELECT {0} FROM {1} WHERE shard = $1 EXCEPT SELECT {0} FROM {2} WHERE shard = $1 LIMIT {3}) d"
-    return [
-        RowDifference(live, where, row[0])
-        for where, here, there in (("live", live, built), ("rebuilt", built, live))
-        for row in await connection.fetch(rows.format(columns, here, there, DIFFERENCES_SHOWN), shard)
-    ]
 
 
 async def switch(connection: Connection, version: int, names: list[str], owner: str) -> None:

@@ -11,6 +11,7 @@ from datetime import datetime
 import asyncpg
 import msgspec
 
+from projections.activity import RUN_ENTRIES, RUN_SPAN_MAX
 from projections.balance.lots import is_settled
 from projections.balance.state import DEBT, Lot, LotKind, LotPayment, OpenHold, Stretch, TeamBalance, TopUpSettings
 from projections.versions import at_version
@@ -63,10 +64,12 @@ SAVE_LOTS = f"""
 
 SAVE_COLUMNS, LOT_COLUMNS = 24, 10
 
-PAID = """
-    SELECT a.team_id, a.position, a.paid
-    FROM unnest($1::smallint[], $2::text[], $3::bigint[]) AS wanted (shard, team_id, position)
-    JOIN activity_v0 a USING (shard, team_id, position) WHERE a.kind = 'usage'
+PAID = f"""
+    SELECT paid FROM activity_rows_v0 WHERE shard = $1 AND team_id = $2 AND position = $3 AND kind = 'usage'
+    UNION ALL
+    SELECT ARRAY[r.lot, e.credits] FROM activity_runs_v0 r CROSS JOIN LATERAL {RUN_ENTRIES}
+    WHERE r.shard = $1 AND r.team_id = $2 AND r.first <= $3 AND r.first > $3 - {RUN_SPAN_MAX} AND r.last >= $3
+      AND e.position = $3
 """
 
 PAID_LOTS = """
@@ -170,7 +173,7 @@ async def paid_for(
     connection: Reads, shard: int, team_id: str, usage_position: int, versions: Mapping[str, int] = LIVE
 ) -> tuple[LotPayment, ...]:
     """Who paid a usage, by the activity. Each projection has a version of its own: one may have been switched alone."""
-    row = await connection.fetchrow(at_version(PAID, versions.get("activity")), [shard], [team_id], [usage_position])
+    row = await connection.fetchrow(at_version(PAID, versions.get("activity")), shard, team_id, usage_position)
     assert row is not None, f"usage {Place(shard, usage_position)} has no activity row"
     return paid_of(row["paid"])
 

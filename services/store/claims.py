@@ -101,7 +101,7 @@ def _together(parts: tuple[tuple[str, int], ...]) -> str:
     """One statement of several, each given with how many parameters it has."""
     texts, before = [FENCED], FENCED_PARAMETERS
     for number, (sql, parameters) in enumerate(parts):
-        numbered = re.sub(r"\$(\d+)", lambda found, before=before: f"${int(found[1]) + before}", sql)  # type: ignore[misc]
+        numbered = re.sub(r"\$(\d+)", lambda mark, before=before: f"${int(mark[1]) + before}", sql)  # type: ignore[misc]
         texts.append(f"part_{number} AS ({numbered})")
         before += parameters
     return f"WITH {', '.join(texts)} {MISSING}"

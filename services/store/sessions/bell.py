@@ -10,7 +10,7 @@ import asyncio
 from typing import Any
 from weakref import WeakSet
 
-CHANNEL = "creditwell_facts"
+CHANNEL = "facts_appended"
 NOTIFY = f"NOTIFY {CHANNEL}"
 FIRST_SECONDS, MOST_SECONDS = 0.01, 0.1
 
@@ -63,14 +63,14 @@ class Bell:
         return rung
 
 
-class Patience:
+class IdleWait:
     """How long to wait before looking again: longer each time that nothing was found."""
 
     def __init__(self, bell: Bell, stop: asyncio.Event) -> None:
         self._bell, self._stop = bell, stop
         self._seconds = FIRST_SECONDS
 
-    def found(self) -> None:
+    def work_came(self) -> None:
         """There was something: what comes next may be near."""
         self._seconds = FIRST_SECONDS
 

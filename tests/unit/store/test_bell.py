@@ -2,7 +2,7 @@
 
 import asyncio
 
-from services.store.sessions.bell import Bell, Patience
+from services.store.sessions.bell import Bell, IdleWait
 
 LONG_SECONDS = 600
 
@@ -24,7 +24,7 @@ async def test_who_is_told_to_stop_waits_no_longer() -> None:
 
 
 async def test_who_hears_nothing_looks_by_himself() -> None:
-    patience = Patience(Bell(), asyncio.Event())
+    idle = IdleWait(Bell(), asyncio.Event())
 
     for _ in range(5):
-        await patience.wait()
+        await idle.wait()
