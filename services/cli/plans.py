@@ -74,6 +74,6 @@ def _show(applied: "PlansApplied", *, dry_run: bool) -> None:
     if applied.not_sold:
         print(f"{applied.not_sold:,} teams have a plan that is not sold any more, and keep it")
     if applied.failed:
-        print_table("Could not be moved", ("team", "why"), applied.failed[:SHOWN_MAX])
+        print_table("Could not be moved", ("team", "why"), applied.failed[:SHOWN_MAX], prose=["why"])
         rest = len(applied.failed) - SHOWN_MAX
         print(f"and {rest:,} more" if rest > 0 else "", end="\n" if rest > 0 else "")

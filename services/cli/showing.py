@@ -13,6 +13,7 @@ from typing import Annotated, Any, NoReturn, TypeVar
 import asyncpg
 import typer
 from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.console import Console
 from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
@@ -90,10 +91,12 @@ def print_table(
     screen, cells = console(), [["" if value is None else str(value) for value in row] for row in rows]
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     right, wrapped = set(numbers), set(prose)
-    for column in columns:
+    for number, column in enumerate(columns):
+        # Said to the library for each column: of one that is not to be wrapped it would take the longest word for enough.
+        lines = (line for row in cells for line in row[number].splitlines())
         table.add_column(
             column, justify="right" if column in right else "left", no_wrap=column not in wrapped, overflow="fold",
-            min_width=PROSE_WIDTH_MIN if column in wrapped else None,
+            min_width=PROSE_WIDTH_MIN if column in wrapped else max(map(cell_len, lines), default=0),
         )  # fmt: skip
     for row in cells:
         table.add_row(*map(Text, row))

@@ -17,8 +17,11 @@ from schemas.facts import (
 )
 
 
-def against_the_books(books: dict[str, Any], team: str, log: Sequence[Stored]) -> list[str]:
-    """Charges are credits, one for one; no attempt is paid twice; nothing is left that could still be paid; steps are in order."""
+def against_the_books(books: dict[str, Any], team: str, log: Sequence[Stored], *, goes_back: bool = False) -> list[str]:
+    """Charges are credits, one for one; no attempt is paid twice; nothing is left that could still be paid; steps are in order.
+
+    In a store that went back, what its earlier life had paid for an attempt may answer the same attempt.
+    """
     told = [stored.fact() for stored in log]
     intents = {found["id"]: found for found in books["payment_intents"] if found["metadata"].get("team_id") == team}
     paid = Counter(
@@ -42,10 +45,10 @@ def against_the_books(books: dict[str, Any], team: str, log: Sequence[Stored]) -
         found.append(f"an attempt was paid twice: {dict(succeeded)}")
     if payable:
         found.append(f"intents that can still be paid: {payable}")
-    return [*found, *_out_of_order(told)]
+    return [*found, *_out_of_order(told, goes_back=goes_back)]
 
 
-def _out_of_order(told: Sequence[AnyFact]) -> list[str]:
+def _out_of_order(told: Sequence[AnyFact], *, goes_back: bool) -> list[str]:
     """One attempt at a time, each with its steps in order."""
     found: list[str] = []
     under_way: str | None = None
@@ -58,6 +61,8 @@ def _out_of_order(told: Sequence[AnyFact]) -> list[str]:
             case TopUpIntentCreated():
                 found += ["an intent of no attempt, or a second one"] if intent or fact.attempt_id != under_way else []
                 intent = fact.payment_intent_id
+            case CreditsToppedUp() if goes_back:
+                found += ["credits of no attempt"] if fact.attempt_id != under_way else []
             case TopUpActionRequired() | CreditsToppedUp():
                 found += (
                     ["a step of no attempt"] if (fact.attempt_id, fact.payment_intent_id) != (under_way, intent) else []

@@ -203,7 +203,7 @@ async def play(scene: Ground, run: Run, *, killed: bool = False) -> list[str]:
     disarm()  # until now whoever comes to the step for the first time dies there, in the recovery too
     await scene.desk.http.delete("/_control/faults")
     told = await facts(scene.connection, team)
-    wrong = against_the_books(await scene.desk.books(), team, told)
+    wrong = against_the_books(await scene.desk.books(), team, told, goes_back=run.goes_back)
     if await read_top_ups(scene.connection, team) != folded_anew(team, told):
         wrong.append("the saved fold is not the log's")
     if must_kill(run) and scene.deaths.total() == died_before:

@@ -2,10 +2,16 @@
 
 from deploy.local.stack import Stack
 from tests.faults.matrix import play_many
-from tests.faults.money import CELLS, STEPS
+from tests.faults.money import ANYWHERE, CELLS, STEPS, must_kill, run_of
 
-# Every step, number of workers, time away and fault, in stores that go back and in others, though not each with each.
-SAMPLE = range(0, len(CELLS), 17)
+# Every number of workers, time away and fault, in stores that go back and in others, though not each with each; and for
+# each step one run in which somebody dies there whatever the timing.
+SURELY = [
+    next(seed for seed in range(len(CELLS)) if run_of(seed).step == step and must_kill(run_of(seed)))
+    for step in STEPS
+    if step != ANYWHERE
+]
+SAMPLE = sorted({*range(0, len(CELLS), 37), *SURELY})
 
 
 async def test_whoever_dies_wherever_and_whatever_stripe_answers_charges_are_credits_and_no_attempt_is_paid_twice(

@@ -63,3 +63,11 @@ def test_what_is_shown_is_at_most_80_columns_wide_and_breaks_no_id(
     assert max(map(len, shown.splitlines())) <= 80
     assert all(shown.count(cell) == 2 for cell in (row[0], row[2], row[3]))
     assert len(re.findall("says", shown)) == 2 * (length // 8)
+
+
+def test_a_sentence_in_a_column_of_names_cuts_no_name(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table("Could not be moved", ("team", "why"), [("team_2", "it says so " * 30)])
+
+    shown = capsys.readouterr().out
+    assert "team_2" in shown
+    assert shown.count("says") == 30
