@@ -42,7 +42,8 @@ def is_plain(entry: BalanceEntry) -> bool:
     if entry.kind is not ActivityKind.USAGE or entry.part or entry.late or len(entry.paid) != 1:
         return False
     lot, credits = entry.paid[0]
-    return lot != DEBT and credits > 0 and (entry.included, entry.additional) in {(-credits, 0), (0, -credits)}
+    included, additional = entry.included, entry.additional
+    return lot != DEBT and credits > 0 and included + additional == -credits and not (included and additional)
 
 
 def into_runs(entries: Iterable[EntryOfTeam]) -> tuple[list[Run], list[EntryOfTeam]]:
