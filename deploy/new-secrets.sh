@@ -15,7 +15,7 @@ public_half() {
 }
 
 secrets() {
-    for name in POSTGRES MIGRATOR RECORDER PROJECTOR WORKER API READER SIGNER; do
+    for name in POSTGRES MIGRATOR RECORDER PROJECTOR WORKER API READER ANALYST SIGNER; do
         echo "${name}_PASSWORD=$(password)"
     done
     echo "# The signer's: keep it. Its public half is for whoever verifies; the signer logs it, too (key=…)."

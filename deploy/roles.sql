@@ -1,13 +1,13 @@
 -- Logins and the database, for production. Run by a superuser, before the first `creditwell migrate` and again to change a password:
 --
 --     psql -v migrator_password=… -v recorder_password=… -v projector_password=… -v worker_password=… -v api_password=…
---          -v reader_password=… -v signer_password=… -v database=creditwell -f deploy/roles.sql postgresql://postgres@db/postgres
+--          -v reader_password=… -v analyst_password=… -v signer_password=… -v database=creditwell -f deploy/roles.sql postgresql://postgres@db/postgres
 --
 -- A password that is not given is a syntax error: there is no default. What each role may do is said by the store's migrations.
 \set ON_ERROR_STOP on
 
 SELECT format('CREATE ROLE %I', name)
-FROM unnest('{creditwell_owner,creditwell_migrator,creditwell_recorder,creditwell_projector,creditwell_worker,creditwell_api,creditwell_reader,creditwell_signer}'::text[]) AS name
+FROM unnest('{creditwell_owner,creditwell_migrator,creditwell_recorder,creditwell_projector,creditwell_worker,creditwell_api,creditwell_reader,creditwell_analyst,creditwell_signer}'::text[]) AS name
 WHERE to_regrole(name) IS NULL
 \gexec
 
@@ -25,11 +25,13 @@ ALTER ROLE creditwell_api LOGIN PASSWORD :'api_password';
 ALTER ROLE creditwell_signer LOGIN PASSWORD :'signer_password';
 ALTER ROLE creditwell_reader LOGIN PASSWORD :'reader_password';
 ALTER ROLE creditwell_reader SET default_transaction_read_only = on;
+ALTER ROLE creditwell_analyst LOGIN PASSWORD :'analyst_password';
+ALTER ROLE creditwell_analyst SET default_transaction_read_only = on;
 
 -- What a session of ours rests on. Each process asks for the same when it connects, and looks whether it got it; a pooler keeps that
 -- from passing, and a role brings it along all the same. Time-outs are for a lease of 10 s: see CREDITWELL_LEASE_SECONDS.
 SELECT format('ALTER ROLE %I SET %I = %L', role, name, value)
-FROM unnest('{creditwell_migrator,creditwell_recorder,creditwell_projector,creditwell_worker,creditwell_api,creditwell_reader,creditwell_signer}'::text[]) AS role,
+FROM unnest('{creditwell_migrator,creditwell_recorder,creditwell_projector,creditwell_worker,creditwell_api,creditwell_reader,creditwell_analyst,creditwell_signer}'::text[]) AS role,
      (VALUES ('timezone', 'UTC'), ('search_path', 'public'), ('default_transaction_isolation', 'read committed'), ('jit', 'off')) AS everywhere (name, value)
 UNION ALL
 SELECT format('ALTER ROLE %I SET %I = %L', role, name, value)
@@ -45,6 +47,13 @@ ALTER ROLE creditwell_reader CONNECTION LIMIT 20;
 ALTER ROLE creditwell_reader SET statement_timeout = '15min';
 ALTER ROLE creditwell_reader SET idle_in_transaction_session_timeout = '1min';
 ALTER ROLE creditwell_reader SET idle_session_timeout = '1h';
+ALTER ROLE creditwell_analyst CONNECTION LIMIT 10;
+ALTER ROLE creditwell_analyst SET search_path = analytics;
+ALTER ROLE creditwell_analyst SET statement_timeout = '1min';
+ALTER ROLE creditwell_analyst SET idle_in_transaction_session_timeout = '1min';
+ALTER ROLE creditwell_analyst SET idle_session_timeout = '1h';
+-- Only a superuser may raise this one: a query that sorts the log does not fill the disk of those who record.
+ALTER ROLE creditwell_analyst SET temp_file_limit = '10GB';
 ALTER ROLE creditwell_migrator CONNECTION LIMIT 5;
 ALTER ROLE creditwell_signer CONNECTION LIMIT 10;
 
@@ -52,4 +61,5 @@ SELECT format('CREATE DATABASE %I OWNER creditwell_owner', :'database') WHERE NO
 \gexec
 REVOKE ALL ON DATABASE :"database" FROM PUBLIC;
 GRANT CONNECT ON DATABASE :"database"
-TO creditwell_migrator, creditwell_recorder, creditwell_projector, creditwell_worker, creditwell_api, creditwell_reader, creditwell_signer;
+TO creditwell_migrator, creditwell_recorder, creditwell_projector, creditwell_worker, creditwell_api, creditwell_reader, creditwell_analyst,
+creditwell_signer;

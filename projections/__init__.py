@@ -7,9 +7,11 @@ No clock, no connection, no format of PostgreSQL's.
     usage         credits and uses per day, member and feature
     activity      entries and runs of them, in SQL
     entitlement   may this work be done?
+    repricing     what a team would have paid by another rate card
     sold          does what a payment brought follow from what was asked for?
     reversals     one account for each payment of which money went back
     notices       which facts the host product is told of, and in what words
+    analytics     the views that analysts read
     versions      the DDL, and the numbers in the names of tables
 
 Live projector, replay, audit and tests run the same functions. `services.read_models` keeps in PostgreSQL what they

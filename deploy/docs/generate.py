@@ -3,6 +3,8 @@
     python -m deploy.docs.generate            writes each table anew
     python -m deploy.docs.generate --check    exits 1, naming each page that is out of date
 
+Files that nobody writes by hand, as `analytics-sources.yml`, are written whole.
+
 A page is prose, written by hand. What follows from the code stands in it between `<!-- table: NAME -->` and
 `<!-- end -->`.
 """
@@ -12,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from deploy.docs.tables import TABLES
+from deploy.docs.tables import FILES, TABLES
 
 DOCS = Path(__file__).parents[2] / "docs"
 TABLE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -24,14 +26,20 @@ def main(arguments: Sequence[str], docs: Path = DOCS) -> int:
         print(f"unknown argument {', '.join(sorted(unknown))}: only --check is known", file=sys.stderr)
         return 2
     pages = {path: path.read_text("utf-8") for path in sorted(docs.rglob("*.md"))}
-    stale = [path for path, text in pages.items() if filled(text) != text]
+    pages |= {path: path.read_text("utf-8") for name in FILES if (path := docs / name).exists()}
+    stale = [path for path, text in pages.items() if as_it_should_be(path, text) != text]
     if "--check" in arguments:
         for path in stale:
             print(f"docs/{path.relative_to(docs)} is out of date: run python -m deploy.docs.generate", file=sys.stderr)
         return 1 if stale else 0
     for path in stale:
-        path.write_text(filled(pages[path]), "utf-8")
+        path.write_text(as_it_should_be(path, pages[path]), "utf-8")
     return 0
+
+
+def as_it_should_be(path: Path, text: str) -> str:
+    """A file that is written whole, or a page with its tables."""
+    return FILES[path.name]() if path.name in FILES else filled(text)
 
 
 def filled(page: str) -> str:

@@ -3,6 +3,7 @@
 import ast
 import importlib
 import inspect
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from textwrap import fill
@@ -11,6 +12,7 @@ from typing import NamedTuple
 import typer.main
 from pydantic.fields import FieldInfo
 
+from projections.analytics import views
 from schemas.facts import FACTS
 from schemas.notices import NOTICES, NoticeData
 from services.api.openapi.codes import MEANINGS
@@ -182,11 +184,33 @@ def processes() -> str:
     return table(("process", "database role", "runs", "gives way to those that answer"), rows)
 
 
+def analytics() -> str:
+    """Every view of analysts, with its columns."""
+    return "\n".join(
+        f"#### {view.name}\n\n{view.meaning}\n\n{table(('column', 'what it says'), ((f'`{name}`', text) for name, text in view.columns))}"
+        for view in views()
+    )
+
+
+def dbt_sources() -> str:
+    """The same for dbt. A JSON string is a YAML string."""
+    lines = [
+        "# Written by `make docs` from projections/analytics; copy it into the models of a dbt project.",
+        "version: 2", "sources:", "  - name: creditwell", "    schema: analytics", "    tables:",
+    ]  # fmt: skip
+    for view in views():
+        lines += [f"      - name: {view.name}", f"        description: {json.dumps(view.meaning)}", "        columns:"]
+        for name, meaning in view.columns:
+            lines += [f"          - name: {name}", f"            description: {json.dumps(meaning)}"]
+    return "\n".join(lines) + "\n"
+
+
 def first_line(of: type) -> str:
     """The first sentence of a class's docstring."""
     return (inspect.getdoc(of) or "").partition("\n")[0].rstrip(".")
 
 
 TABLES: Mapping[str, Callable[[], str]] = {
-    one.__name__: one for one in (settings, commands, metrics, errors, notices, facts, processes)
+    one.__name__: one for one in (settings, commands, metrics, errors, notices, facts, processes, analytics)
 }
+FILES: Mapping[str, Callable[[], str]] = {"analytics-sources.yml": dbt_sources}

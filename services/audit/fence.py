@@ -37,7 +37,7 @@ MADE_BY_US = """
 FENCE = """
     WITH process AS (
         SELECT oid, rolname FROM pg_roles
-        WHERE rolname = ANY('{creditwell_recorder,creditwell_projector,creditwell_worker,creditwell_api,creditwell_reader,creditwell_signer}')
+        WHERE rolname = ANY('{creditwell_recorder,creditwell_projector,creditwell_worker,creditwell_api,creditwell_reader,creditwell_analyst,creditwell_signer}')
     ), ours AS (
         SELECT c.* FROM pg_class c WHERE c.relnamespace = 'public'::regnamespace AND c.relname = ANY($1)
     ), granted AS (
@@ -48,7 +48,7 @@ FENCE = """
         FROM ours o JOIN pg_attribute t ON t.attrelid = o.oid, aclexplode(t.attacl) a
         UNION ALL
         SELECT 'schema ' || n.nspname, n.nspowner, a.grantee, a.privilege_type, NULL
-        FROM pg_namespace n, aclexplode(n.nspacl) a WHERE n.nspname = 'public'
+        FROM pg_namespace n, aclexplode(n.nspacl) a WHERE n.nspname IN ('public', 'analytics')
     ), to_role AS (
         SELECT object, CASE grantee WHEN 0 THEN 'everybody' ELSE pg_get_userbyid(grantee) END AS role, privilege_type,
                '(' || string_agg(of_column, ', ' ORDER BY of_column) || ')' AS columns

@@ -18,6 +18,7 @@ by the command that needs them, so that `--help` is quick and a process loads on
     topics      Kafka's topics: made, checked, mended
     halted      teams for which some work goes wrong
     reconcile   Stripe against the log
+    simulate    what another rate card would have cost
     showing     what commands share
 """
 
@@ -27,7 +28,7 @@ from typing import Annotated
 
 import typer
 
-from services.cli import halted, log, notices, plans, processes, proofs, reconcile, refused, teams, topics
+from services.cli import halted, log, notices, plans, processes, proofs, reconcile, refused, simulate, teams, topics
 from services.runtime.settings import WrongSettings
 from services.runtime.settings_loading import exit_used_wrongly, say_used_wrongly, unknown_variables
 
@@ -73,6 +74,7 @@ app.command()(log.replay)
 app.command()(log.rebuild)
 app.command()(reconcile.reconcile)
 app.add_typer(plans.app, name="plans")
+app.add_typer(simulate.app, name="simulate")
 app.add_typer(refused.app, name="refused")
 app.add_typer(notices.app, name="notices")
 app.add_typer(halted.app, name="halted")

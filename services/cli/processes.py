@@ -39,7 +39,7 @@ def migrate(*, as_json: AsJson = False) -> None:
     """Bring the store up to date and seed its first rate card; may run at any time and any number of times."""
     from schemas.catalog import CatalogInvalid, load_catalog
     from services.credits.rate_cards import seed_catalog
-    from services.read_models.rebuild import ensure_projections
+    from services.read_models.rebuild import ensure_projections, renew_analytics
     from services.store.connect import Connection
     from services.store.migrate import migrate as apply_missing
     from services.store.schema_check import check_shape
@@ -56,6 +56,7 @@ def migrate(*, as_json: AsJson = False) -> None:
         async with connection.transaction():
             seeded = await seed_catalog(connection, catalog)
         await check_shape(connection)
+        await renew_analytics(connection)
         return {"applied": applied, "projections": projections, "seeded_rate_card": seeded}
 
     done = with_database(bring_up_to_date)

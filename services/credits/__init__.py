@@ -8,6 +8,7 @@
     hold_settlement  usage that names a hold settles it
     grants       credits that a person gives or corrects
     rate_cards   prices, published as facts
+    repricing    what teams would have paid by a card that is not published
     directory    names, beside the log, so that they can be erased
     refill       the process: what the calendar brings
     sealing      a cycle becomes final

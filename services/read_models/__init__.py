@@ -1,7 +1,6 @@
 """What the log says, kept in PostgreSQL to be read quickly: a cache, which a replay can make anew.
 
     projector       the process
-    reading         the next batch of facts, of a backlog read ahead
     projecting      a batch of facts becomes changed rows, saved with the checkpoint
     states          rows of `balance` and `lots`
     activity_rows   entries of the activity, a row to each
@@ -9,7 +8,8 @@
     usage_rows      rows of `usage`
     snapshots       rows of `balance_snapshots`, by which balances of the past are found
     rebuild         versions: made, switched
-    comparing       versions: compared
+    comparing       which rows two versions do not share
+    analysts        the views that analysts read, made over the live versions
     balances        balances, exact at the head of the log
     unfolded        what the log says beyond the projections
     activity        the activity, page by page

@@ -10,6 +10,8 @@ import asyncio
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from time import monotonic
+from types import TracebackType
+from typing import Self
 from uuid import uuid4
 
 import structlog
@@ -19,7 +21,6 @@ from schemas.facts import Stored
 from services.read_models.balances import PROJECTOR
 from services.read_models.low_balance import watch_low
 from services.read_models.projecting import Poisoned, Projecting
-from services.read_models.reading import Reading
 from services.read_models.rebuild import drop_previous, ensure_projections, live_versions
 from services.runtime.clock import Clock, pause, system_clock
 from services.runtime.errors import Fenced
@@ -29,14 +30,19 @@ from services.runtime.settings import Settings
 from services.store.claims import Claims
 from services.store.connect import AWAY, Connection, Pool, connect_pool, connect_when_there
 from services.store.halts import EVERYBODYS, Halts
+from services.store.read import read_new
 from services.store.schema_check import check_shape
 from services.store.sessions.bell import Bell, IdleWait
 
+BATCH_MAX = 20_000  # facts; the more, the fewer cells and balances are written per fact. Two such are in memory
+AHEAD_MIN = 2_000  # after fewer, there is nothing to read yet
 BATCH_SMALL = (
     2_000  # after fewer, let more come together: each batch writes a team's balance once, however much it used
 )
 PACE_SECONDS = 0.01  # from such a batch to the next at least
 DROP_SECONDS = 3600
+
+Facts = tuple[dict[int, list[Stored]], int]  # by shard, and how many there are in all
 
 log = structlog.get_logger("projector")
 
@@ -101,6 +107,56 @@ class HaltedShards:
             await self.halts.go_on(connection, [before])
         self.names[shard] = name
         await self.halts.halt(connection, name, error, shard=shard, position=position)
+
+
+@dataclass(slots=True)
+class Reading:
+    """What is folded next. Of a backlog the next batch is read while one is folded and saved.
+
+    Facts never change, and positions have no gaps. So what was read ahead is right as long as it goes on where its
+    shard stands by then; else it is dropped and read when its time comes. It ends with the block that it is opened for.
+    """
+
+    pool: Pool
+    ahead: asyncio.Task[Facts] | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.ahead is not None:
+            self.ahead.cancel()
+            await asyncio.wait({self.ahead})
+            if not self.ahead.cancelled():
+                self.ahead.exception()  # nobody asks for it any more
+
+    async def read(self, connection: Connection, positions: Mapping[int, int]) -> Facts:
+        """The next facts after these positions, some of each shard that has any, and how many there are in all.
+
+        Raises:
+            LogChanged: a position is missing.
+        """
+        facts, missing = await self._take_ahead(positions)
+        if not facts:
+            facts, missing = await read_new(connection, positions, BATCH_MAX)
+        if sum(map(len, facts.values())) >= AHEAD_MIN:
+            reached = {shard: read[-1].position for shard, read in facts.items()}
+            self.ahead = asyncio.create_task(self._read_ahead({**positions, **reached}))
+        return facts, missing
+
+    async def _take_ahead(self, positions: Mapping[int, int]) -> Facts:
+        """What was read ahead, as far as it goes on at these positions."""
+        ahead, self.ahead = self.ahead, None
+        if ahead is None:
+            return {}, 0
+        facts, missing = await ahead
+        return {shard: read for shard, read in facts.items() if positions.get(shard) == read[0].position - 1}, missing
+
+    async def _read_ahead(self, positions: Mapping[int, int]) -> Facts:
+        async with self.pool.acquire() as connection:
+            return await read_new(connection, positions, BATCH_MAX)
 
 
 async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: Clock = system_clock) -> None:

@@ -17,6 +17,7 @@ from functools import partial
 from multiprocessing import get_context
 
 from projections.versions import VIEWS, at_version, shape_of, shape_of_all, tables
+from services.read_models.analysts import drop_analytics, make_analytics
 from services.read_models.balances import PROJECTOR
 from services.read_models.comparing import RowDifference, compare, compared
 from services.read_models.projecting import Projecting
@@ -68,11 +69,21 @@ async def ensure_projections(connection: Connection) -> dict[str, int]:
     """Make version 1 of what does not exist yet; the live versions."""
     async with connection.transaction():
         await _alone(connection)
-        live = await live_versions(connection)
-        for name in TABLES.keys() - live.keys():
+        missing = TABLES.keys() - (await live_versions(connection)).keys()
+        for name in missing:
             await _make(connection, name, 1)
             await _show(connection, name, 1)
-        return await live_versions(connection)
+        live = await live_versions(connection)
+        if missing:
+            await make_analytics(connection, live)
+        return live
+
+
+async def renew_analytics(connection: Connection) -> None:
+    """Make the analysts' views as this build has them; `creditwell migrate` does it, as it makes functions anew."""
+    async with connection.transaction():
+        await _alone(connection)
+        await make_analytics(connection, await live_versions(connection))
 
 
 async def _make(connection: Connection, name: str, version: int) -> None:
@@ -241,9 +252,11 @@ async def switch(connection: Connection, version: int, names: list[str], owner: 
         await _alone(connection)
         if version in (await live_versions(connection)).values():
             raise Fenced(f"{reader_of(version)}: another process has switched to it")
+        await drop_analytics(connection)  # first: nobody may wait for a projector that waits for an analyst
         await _catch_up(connection, projecting, list(range(SHARDS)))
         for name in names:
             await _show(connection, name, version)
+        await make_analytics(connection, await live_versions(connection))
         await connection.execute(FENCE_LIVE, PROJECTOR)
         await connection.execute("DELETE FROM checkpoints WHERE reader = $1", reader_of(version))
 

@@ -29,6 +29,7 @@ from services.store.append import Appended, append
 from services.store.connect import Connection
 from tests.conftest import url_of
 from tests.support.facts import zone_at_midday
+from tests.support.waiting import PATIENCE_SECONDS
 
 SOURCES = ("/features/*",)
 NO_LIMITS = {
@@ -87,7 +88,7 @@ class Api:
 
     def _client(self, token: str) -> httpx2.AsyncClient:
         headers = {"authorization": f"Bearer {token}"}
-        return httpx2.AsyncClient(base_url=self.url, headers=headers, trust_env=False, timeout=15)
+        return httpx2.AsyncClient(base_url=self.url, headers=headers, trust_env=False, timeout=PATIENCE_SECONDS)
 
     @property
     def member(self) -> httpx2.AsyncClient:
@@ -169,7 +170,7 @@ async def an_api(stack: Stack, database: str, **settings: Any) -> AsyncIterator[
     health, clock = Health("api"), ApiClock()
     serving = asyncio.create_task(serve(loaded, stop, health, clock, started=started))
     waiting = asyncio.create_task(started.wait())
-    await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED, timeout=20)
+    await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED, timeout=PATIENCE_SECONDS)
     if serving.done():
         waiting.cancel()
         serving.result()

@@ -13,7 +13,7 @@ from deploy.local.stack import Stack
 from services.store.migrate import migrate
 
 ROLES_SQL = Path(__file__).parents[2] / "deploy" / "roles.sql"
-LOGINS = ("migrator", "recorder", "projector", "worker", "api", "reader", "signer")
+LOGINS = ("migrator", "recorder", "projector", "worker", "api", "reader", "analyst", "signer")
 
 
 @asynccontextmanager

@@ -307,7 +307,7 @@ DO $$
 DECLARE
     wanted text;
 BEGIN
-    FOREACH wanted IN ARRAY ARRAY['recorder', 'projector', 'worker', 'api', 'reader', 'signer', 'owner'] LOOP
+    FOREACH wanted IN ARRAY ARRAY['recorder', 'projector', 'worker', 'api', 'reader', 'analyst', 'signer', 'owner'] LOOP
         IF to_regrole('creditwell_' || wanted) IS NULL THEN
             BEGIN
                 EXECUTE format(
@@ -321,9 +321,9 @@ BEGIN
     END LOOP;
 END $$;
 
-REVOKE CREATE ON SCHEMA public FROM PUBLIC;
+REVOKE ALL ON SCHEMA public FROM PUBLIC;
 GRANT USAGE ON SCHEMA public
-TO creditwell_recorder, creditwell_projector, creditwell_worker, creditwell_api, creditwell_reader, creditwell_signer;
+TO creditwell_recorder, creditwell_projector, creditwell_worker, creditwell_api, creditwell_reader, creditwell_signer, creditwell_owner;
 
 -- What everybody may read: places, never anybody's rows.
 GRANT SELECT ON store_constants, migrations, shard_heads, checkpoints, projections
@@ -362,9 +362,18 @@ GRANT SELECT ON refused, repeats, kafka_cursors, voided_usages TO creditwell_api
 -- And proves single entries: hashes of the log, never anybody's rows.
 GRANT SELECT ON blocks, signed_checkpoints, signed_shards TO creditwell_api;
 
--- Finance, analytics, verification: reads everything, writes nothing.
+-- Finance, verification: reads everything, writes nothing.
 GRANT SELECT ON facts, blocks, signed_checkpoints, signed_shards, kafka_cursors, refused, repeats, voided_usages, teams
 TO creditwell_reader;
+
+-- Analysts: commented views in a schema of their own, and nothing of what those are made of. The projector makes the
+-- views, for they stand on the tables of a version: see `projections/analytics`. Each view reads by its maker's rights.
+CREATE SCHEMA analytics;
+COMMENT ON SCHEMA analytics IS 'Usage, credits and money in views for analysts; docs/analytics.md has questions with their SQL.';
+GRANT USAGE ON SCHEMA analytics TO creditwell_analyst, creditwell_reader;
+GRANT USAGE, CREATE ON SCHEMA analytics TO creditwell_projector;
+GRANT SELECT ON voided_usages TO creditwell_projector;
+GRANT SELECT (refused_at, reason, source) ON refused TO creditwell_projector;
 
 -- The signer: sees the chain and not what is in it.
 GRANT SELECT ON blocks, signed_checkpoints, signed_shards TO creditwell_signer;
@@ -517,6 +526,7 @@ GRANT SELECT, UPDATE (state) ON holds TO creditwell_recorder, creditwell_worker;
 GRANT SELECT, INSERT, UPDATE (credits, expires_at, state) ON holds TO creditwell_api;
 GRANT SELECT, INSERT, UPDATE (number, position, daily, monthly, hard) ON member_limits TO creditwell_api;
 GRANT SELECT ON holds, member_limits TO creditwell_reader;
+GRANT SELECT ON holds TO creditwell_projector; -- for the analysts' view
 -- Whoever reads a balance is told whether members of the team have limits.
 GRANT SELECT ON member_limits TO creditwell_worker, creditwell_projector;
 

@@ -49,7 +49,7 @@ HOLES = [
     ("ALTER TABLE store_secrets ALTER value DROP NOT NULL", "store_secrets", "column value"),
     ("CREATE RULE gone AS ON INSERT TO blocks DO INSTEAD NOTHING", "blocks", "rule gone"),
     ("CREATE TABLE more () INHERITS (facts)", "facts", "heir more"),
-    ("DROP TABLE voided_usages", "voided_usages", "kind is missing"),
+    ("DROP TABLE voided_usages CASCADE", "voided_usages", "kind is missing"),
     ("ALTER TABLE facts SET UNLOGGED", "facts", "not durable"),
     (
         "CREATE OR REPLACE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",

@@ -111,7 +111,7 @@ def company(database: str) -> str:
 
 
 def test_migrate_brings_an_empty_database_up_to_date_and_seeds_the_rate_card_once(stack: Any, database: str) -> None:
-    on(database, lambda connection: connection.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public"))
+    on(database, lambda connection: connection.execute("DROP SCHEMA public, analytics CASCADE; CREATE SCHEMA public"))
 
     first, second = (run("migrate", "--json", database=database) for _ in range(2))
 

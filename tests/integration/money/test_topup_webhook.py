@@ -14,7 +14,7 @@ from schemas.facts import CreditsToppedUp
 from tests.support.api import Api, an_api
 from tests.support.desk import KEY, Desk, assert_books_agree, facts, has, new_team, working
 from tests.support.serving import connected, store, used
-from tests.support.waiting import until
+from tests.support.waiting import PATIENCE_SECONDS, until
 
 SECRET, NEXT_SECRET = "whsec_now", "whsec_next"  # the stand-in's own
 PATH = "/v1/stripe/webhook"
@@ -39,7 +39,7 @@ def event(event_id: str = "evt_1", **changes: Any) -> bytes:
 async def post(api: Api, body: bytes, signature: str | None) -> httpx2.Response:
     """What anybody on the internet may try."""
     headers = {} if signature is None else {"stripe-signature": signature}
-    async with httpx2.AsyncClient(base_url=api.url, trust_env=False, timeout=10) as stranger:
+    async with httpx2.AsyncClient(base_url=api.url, trust_env=False, timeout=PATIENCE_SECONDS) as stranger:
         return await stranger.post(PATH, content=body, headers=headers)
 
 

@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from services.read_models import reading
-from services.read_models.reading import Reading
+from services.read_models import projector
+from services.read_models.projector import Reading
 from services.store.connect import Pool, connect_pool
 from services.store.shards import shard_of
 from tests.support.facts import granted, store
@@ -18,8 +18,8 @@ SHARD = shard_of(TEAM)
 @pytest.fixture
 async def pool(world: ServiceWorld, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Pool]:
     """A log of ten facts in one shard, which is read by twos and always ahead."""
-    monkeypatch.setattr(reading, "BATCH_MAX", 2)
-    monkeypatch.setattr(reading, "AHEAD_MIN", 1)
+    monkeypatch.setattr(projector, "BATCH_MAX", 2)
+    monkeypatch.setattr(projector, "AHEAD_MIN", 1)
     await store(world.connection, *[granted(TEAM, f"gift-{n}") for n in range(10)])
     async with await connect_pool(world.database, process="test", size=2, projections=False) as pool:
         yield pool

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 
 import psutil
 import pytest
@@ -36,7 +37,12 @@ def signer_environment(database: str) -> dict[str, str]:
 
 
 def children_of(process: psutil.Process) -> set[int]:
-    return {child.pid for child in process.children() if "services.cli" in child.cmdline()}
+    found = set()
+    for child in process.children():
+        with suppress(psutil.NoSuchProcess):  # it may end while it is looked at
+            if "services.cli" in child.cmdline():
+                found.add(child.pid)
+    return found
 
 
 async def one(look: Callable[[], set[int]]) -> int:

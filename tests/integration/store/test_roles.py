@@ -21,7 +21,15 @@ from tests.support.production import a_production
 NOW = datetime(2026, 11, 23, 10, tzinfo=UTC)
 GOLDEN = Path(__file__).with_name("privileges.txt")
 GOLDEN_SETTINGS = Path(__file__).with_name("role_settings.txt")
-ROLES = ("owner", "recorder", "projector", "worker", "api", "reader", "signer")
+ROLES = (
+    "owner",
+    "recorder",
+    "projector",
+    "worker",
+    "api",
+    "reader",
+    "signer",
+)  # which see the tables; the analyst sees none
 APPENDING = ("recorder", "projector", "worker", "api")
 APPEND_ONLY = {
     "facts": "shard", "blocks": "shard", "signed_checkpoints": "number", "signed_shards": "shard", "refused": "size",
@@ -30,12 +38,13 @@ CHANGES = ("UPDATE {} SET {} = {}", "DELETE FROM {}", "TRUNCATE {}")
 
 PRIVILEGES = """
     WITH granted AS (
-        SELECT c.oid, c.relname, a.grantee, a.privilege_type, NULL AS column_name
-        FROM pg_class c, aclexplode(c.relacl) a WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'v', 'S')
+        SELECT c.oid, c.oid::regclass::text AS relname, a.grantee, a.privilege_type, NULL AS column_name
+        FROM pg_class c, aclexplode(c.relacl) a
+        WHERE c.relnamespace IN ('public'::regnamespace, 'analytics'::regnamespace) AND c.relkind IN ('r', 'v', 'S')
         UNION ALL
-        SELECT c.oid, c.relname, a.grantee, a.privilege_type, t.attname
+        SELECT c.oid, c.oid::regclass::text, a.grantee, a.privilege_type, t.attname
         FROM pg_class c JOIN pg_attribute t ON t.attrelid = c.oid, aclexplode(t.attacl) a
-        WHERE c.relnamespace = 'public'::regnamespace
+        WHERE c.relnamespace IN ('public'::regnamespace, 'analytics'::regnamespace)
     )
     SELECT grantee::regrole::text AS role, relname, string_agg(DISTINCT privilege_type || coalesce(columns, ''), ', ') AS privileges
     FROM (
@@ -49,8 +58,9 @@ PRIVILEGES = """
     GROUP BY grantee, relname ORDER BY grantee::regrole::text COLLATE "C", relname COLLATE "C"
 """
 OWNED = """
-    SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'v')
-    AND relowner = to_regrole('creditwell_projector') ORDER BY relname COLLATE "C"
+    SELECT oid::regclass::text FROM pg_class
+    WHERE relnamespace IN ('public'::regnamespace, 'analytics'::regnamespace) AND relkind IN ('r', 'v')
+    AND relowner = to_regrole('creditwell_projector') ORDER BY oid::regclass::text COLLATE "C"
 """
 POLICIES = """
     SELECT p.tablename, p.policyname, p.cmd, array_to_string(p.roles, ' ') AS roles, p.qual, p.with_check
@@ -76,6 +86,11 @@ BY_LOCALE = """
     SELECT attrelid::regclass || '.' || attname FROM pg_attribute JOIN pg_class c ON c.oid = attrelid
     WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'v', 'i') AND attnum > 0
     AND attcollation NOT IN (0, (SELECT oid FROM pg_collation WHERE collname = 'C'))
+"""
+SEEN_ELSEWHERE = """
+    SELECT c.oid::regclass::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname NOT IN ('analytics', 'pg_catalog', 'information_schema') AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
+    AND has_schema_privilege(n.oid, 'USAGE')
 """
 WITHOUT_INVOKER = """
     SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'v'
@@ -138,7 +153,7 @@ async def test_no_role_of_ours_logs_in_is_a_superuser_or_bypasses_row_level_secu
             "SELECT rolname, rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication AS mighty, rolbypassrls "
             "FROM pg_roles WHERE rolname LIKE 'creditwell%'"
         )
-    assert {row["rolname"].removeprefix("creditwell_") for row in rows} >= set(ROLES)
+    assert {row["rolname"].removeprefix("creditwell_") for row in rows} >= {*ROLES, "analyst"}
     assert not any(row["mighty"] for row in rows)
     assert [row["rolname"] for row in rows if row["rolbypassrls"]] == ["creditwell_recorder"]
 
@@ -248,6 +263,20 @@ async def test_the_signer_sees_the_chain_and_not_what_is_in_it(two_teams: str) -
             await signer.fetch("SELECT * FROM facts")
 
 
+async def test_an_analyst_sees_the_schema_analytics_and_nothing_else(two_teams: str) -> None:
+    async with connected(two_teams, "analyst") as analyst:
+        assert await analyst.fetch(SEEN_ELSEWHERE) == []
+        for statement in (
+            "SELECT * FROM public.facts",
+            "SELECT * FROM public.balance",
+            "SELECT public.lock_team(0, '')",
+        ):
+            with pytest.raises(asyncpg.InsufficientPrivilegeError, match="schema public"):
+                await analyst.fetch(statement)
+        with pytest.raises(asyncpg.InsufficientPrivilegeError, match="schema analytics"):
+            await analyst.execute("CREATE TABLE analytics.mine (x integer)")
+
+
 async def test_migrating_again_changes_nothing(database: str) -> None:
     async with connected(database) as connection:
         assert await migrate(connection) == []
@@ -270,6 +299,13 @@ async def test_in_production_nobody_needs_to_be_a_superuser_once_the_roles_are_t
             with pytest.raises(asyncpg.ReadOnlySQLTransactionError):
                 await reader.execute("CREATE TABLE mine (x integer)")
             lines = [line for (line,) in await reader.fetch(SETTINGS_OF_ROLES)]
+        async with connected(login("analyst")) as analyst:
+            assert await analyst.fetchval("SELECT count(*) FROM usage") == 100
+            await analyst.execute("SET default_transaction_read_only = off")
+            with pytest.raises(asyncpg.InsufficientPrivilegeError, match="temporary tables"):
+                await analyst.execute("CREATE TEMP TABLE mine (x integer)")
+            with pytest.raises(asyncpg.InsufficientPrivilegeError, match="temp_file_limit"):
+                await analyst.execute("SET temp_file_limit = -1")
     in_force = tmp_path / GOLDEN_SETTINGS.name
     in_force.write_text("\n".join(lines) + "\n")
 

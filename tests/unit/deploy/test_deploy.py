@@ -96,7 +96,7 @@ def test_every_variable_that_is_needed_comes_out_of_the_script_for_new_secrets(t
         name for service in SERVICES.values() for text in texts(service) for name in re.findall(r"\$\{(\w+)", text)
     }
     passwords = {value for name, value in given.items() if name.endswith("_PASSWORD")}
-    assert len(passwords) == 8
+    assert len(passwords) == 9
     assert all(re.fullmatch(r"[0-9a-f]{48}", password) for password in passwords)
     assert ".env" in (DEPLOY / ".gitignore").read_text().split()
 

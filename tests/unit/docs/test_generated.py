@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from deploy.docs import generate
-from deploy.docs.tables import TABLES
+from deploy.docs.tables import FILES, TABLES
 from schemas.facts import FACTS
 from schemas.notices import NOTICES
 from services.api.openapi.codes import MEANINGS
@@ -33,6 +33,10 @@ def test_every_table_stands_in_a_page() -> None:
     pages = "".join(path.read_text("utf-8") for path in (ROOT / "docs").rglob("*.md"))
 
     assert sorted(re.findall(r"<!-- table: (\w+) -->", pages)) == sorted(TABLES)
+
+
+def test_every_file_that_is_written_whole_is_there() -> None:
+    assert [name for name in FILES if not (ROOT / "docs" / name).exists()] == []
 
 
 def test_a_page_that_is_out_of_date_is_named_and_written_anew(

@@ -1,0 +1,83 @@
+-- One use of a feature, as it was recorded: also what was taken back, or settled a hold. It only grows.
+CREATE VIEW analytics.usage AS
+SELECT
+    f.team_id, -- Whose credits paid.
+    body.said ->> 'member_id' AS member_id, -- Who did the work; null where it was nobody's in particular.
+    body.said ->> 'feature' AS feature, -- What was used; null for a captured hold that named no feature.
+    p.category, -- The heading of the feature on the rate card that priced the use.
+    body.said -> 'attributes' ->> 'tier' AS tier, -- The attribute tier, as the feature service reported it.
+    body.said -> 'attributes' AS attributes, -- All reported attributes, as a JSON object of texts.
+    (body.said ->> 'quantity')::numeric AS quantity, -- How much was used, in units.
+    p.unit, -- What the quantity counts.
+    (body.said ->> 'credits')::bigint * 0.000001 AS credits, -- What the use cost, in credits.
+    (body.said ->> 'rate_card')::integer AS rate_card, -- The version of the rate card that priced it.
+    f.occurred_at, -- When the work was done.
+    f.recorded_at, -- When it was stored: recorded_at <= K is what was known at K.
+    (
+        SELECT a.late FROM :activity a
+        WHERE a.shard = f.shard AND a.team_id = f.team_id AND a.position = f.position AND a.kind = 'usage'
+    ) AS late, -- It came after its cycle was sealed and counts in the open one; null until it is folded.
+    w.recorded_at AS taken_back_at, -- When it was taken back; null where it was not.
+    body.said ->> 'hold_id' AS hold_id, -- The hold that it settled.
+    f.source, -- The feature service that reported it.
+    f.id AS event_id, -- The id of the report: team, source and id are one use, for ever.
+    f.shard || ':' || f.position AS position -- Its place in the log, as the API says it.
+FROM facts f
+CROSS JOIN LATERAL (SELECT convert_from(f.body, 'UTF8')::jsonb AS said OFFSET 0) body
+LEFT JOIN voided_usages v ON v.shard = f.shard AND v.team_id = f.team_id AND v.usage_position = f.position
+LEFT JOIN facts w ON w.shard = v.shard AND w.position = v.void_position
+LEFT JOIN (
+    SELECT
+        (card.data ->> 'version')::integer AS version, feature ->> 'feature' AS feature, min(category ->> 'id') AS category,
+        min(coalesce(feature ->> 'unit', feature ->> 'per')) AS unit
+    FROM facts c
+    CROSS JOIN LATERAL (SELECT convert_from(c.body, 'UTF8')::jsonb -> 'card' AS data) card
+    CROSS JOIN LATERAL jsonb_array_elements(card.data -> 'categories') AS category
+    CROSS JOIN LATERAL jsonb_array_elements(category -> 'features') AS feature
+    WHERE c.shard = :rate_card_shard AND c.team_id = 'creditwell' AND c.type = 'rate_card.published.v1'
+    GROUP BY 1, 2
+) p ON p.version = (body.said ->> 'rate_card')::integer AND p.feature = body.said ->> 'feature'
+WHERE f.type IN ('usage.recorded.v1', 'hold.captured.v1');
+
+-- Uses by team, member, feature, tier and day. Every use is decoded for it: name a team or days where the log is long.
+CREATE VIEW analytics.usage_daily AS
+SELECT
+    (u.occurred_at AT TIME ZONE t.zone)::date AS day, -- The day of the work in the team's zone.
+    (u.occurred_at AT TIME ZONE 'UTC')::date AS day_utc, -- The day of the work in UTC.
+    u.team_id, -- Whose credits paid.
+    u.member_id, -- Who did the work; null where it was nobody's in particular.
+    u.feature, -- What was used.
+    u.tier, -- The attribute tier.
+    count(*) AS uses, -- How many uses, those taken back among them.
+    sum(u.quantity) AS quantity, -- How much was used, in units of the feature.
+    sum(u.credits) AS credits, -- What they cost, those taken back among them.
+    coalesce(sum(u.credits) FILTER (WHERE u.taken_back_at IS NOT NULL), 0) AS taken_back -- Credits of them that were taken back.
+FROM analytics.usage u JOIN teams t USING (team_id)
+GROUP BY 1, 2, 3, 4, 5, 6;
+
+-- Uses by team, member, feature, tier and hour. Every use is decoded for it, as for usage_daily.
+CREATE VIEW analytics.usage_hourly AS
+SELECT
+    date_trunc('hour', u.occurred_at, 'UTC') AS hour, -- The beginning of the hour of the work.
+    u.team_id, -- Whose credits paid.
+    u.member_id, -- Who did the work; null where it was nobody's in particular.
+    u.feature, -- What was used.
+    u.tier, -- The attribute tier.
+    count(*) AS uses, -- How many uses, those taken back among them.
+    sum(u.quantity) AS quantity, -- How much was used, in units of the feature.
+    sum(u.credits) AS credits, -- What they cost, those taken back among them.
+    coalesce(sum(u.credits) FILTER (WHERE u.taken_back_at IS NOT NULL), 0) AS taken_back -- Credits of them that were taken back.
+FROM analytics.usage u
+GROUP BY 1, 2, 3, 4, 5;
+
+-- Uses by team, member, feature and day, counted while the log is folded: quick over all teams and years.
+CREATE VIEW analytics.usage_folded AS
+SELECT
+    u.day, -- The day of the work in the team's zone.
+    u.team_id, -- Whose credits paid.
+    nullif(u.member_id, '') AS member_id, -- Who did the work; null where it was nobody's in particular.
+    nullif(u.feature, '') AS feature, -- What was used.
+    u.uses, -- How many uses, without those taken back.
+    u.credits * 0.000001 AS credits -- What they cost, without those taken back.
+FROM :usage u
+WHERE u.uses <> 0 OR u.credits <> 0;

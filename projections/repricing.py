@@ -1,0 +1,110 @@
+"""What a team would have paid had another rate card held: its whole log, folded twice by the one fold.
+
+The first fold takes every fact as it is, the second prices the usage since an instant anew. So credits are burned from
+the same lots in the same order, what is taken back returns what it cost, and a card that prices alike changes nothing.
+Usage that the card has no price for keeps its own, and is counted.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+
+import msgspec
+
+from projections.balance.fold import evolve
+from projections.balance.state import ActivityKind, LotPayment, TeamBalance
+from schemas.credits import MicroCredits
+from schemas.facts import AnyFact, HoldCaptured, Stored, UsageRecorded, UsageVoided
+from schemas.pricing import CompiledCard, NotPriced
+
+USED = (ActivityKind.USAGE, ActivityKind.USAGE_VOIDED)
+
+
+@dataclass(slots=True)
+class _Course:
+    """One of the two folds: a balance, who paid what may be taken back, and credits used by feature."""
+
+    team: TeamBalance
+    paid: dict[int, tuple[LotPayment, ...]] = field(default_factory=dict)
+    used: Counter[str] = field(default_factory=Counter)
+
+    def take(self, stored: Stored, fact: AnyFact, voided: frozenset[int], *, counts: bool) -> None:
+        """One fact further; `counts` where its usage lies in the stretch that is asked for."""
+        returned = self.paid.get(fact.usage_position, ()) if isinstance(fact, UsageVoided) else ()
+        for entry in evolve(self.team, stored, fact, returned, self.team.changed):
+            if entry.kind not in USED:
+                continue
+            if entry.position in voided:
+                self.paid[entry.position] = entry.paid
+            if counts:
+                self.used[entry.feature or ""] -= entry.credits
+
+
+@dataclass(slots=True)
+class Repriced:
+    """A team under two prices; credits by feature are those used less those taken back, in micro-credits.
+
+    Attributes:
+        team_id: whose log it is.
+        recorded: credits by feature as they were recorded.
+        simulated: credits by feature by the other card.
+        balance_recorded: the balance after its last fact.
+        balance_simulated: the same by the other card, with the credits that came as they came.
+        unpriced: how often the card had no price, by its reason in words.
+    """
+
+    team_id: str
+    recorded: Counter[str]
+    simulated: Counter[str]
+    balance_recorded: MicroCredits
+    balance_simulated: MicroCredits
+    unpriced: Counter[str]
+
+    @property
+    def change(self) -> MicroCredits:
+        """How many credits more it would have paid."""
+        return self.simulated.total() - self.recorded.total()
+
+
+class Repricing:
+    """A team's log, fact by fact from its first; `voided` are the positions of usage that is taken back in it."""
+
+    def __init__(self, team_id: str, card: CompiledCard, since: datetime, voided: frozenset[int]) -> None:
+        self.card, self.since, self.voided = card, since, voided
+        self.as_recorded, self.as_simulated = _Course(TeamBalance(team_id)), _Course(TeamBalance(team_id))
+        self.unpriced: Counter[str] = Counter()
+
+    def take(self, facts: Iterable[Stored]) -> None:
+        """Go on by these facts. Raises what `Stored.fact` does."""
+        for stored in facts:
+            fact = stored.fact()
+            worked_at = fact.usage_occurred_at if isinstance(fact, UsageVoided) else stored.occurred_at
+            counts = worked_at >= self.since
+            self.as_recorded.take(stored, fact, self.voided, counts=counts)
+            self.as_simulated.take(stored, self._priced(fact) if counts else fact, self.voided, counts=counts)
+
+    def _priced(self, fact: AnyFact) -> AnyFact:
+        if not isinstance(fact, UsageRecorded | HoldCaptured) or fact.feature is None or fact.quantity is None:
+            return fact
+        try:
+            credits = self.card.price(fact.feature, Decimal(fact.quantity), fact.attributes)
+        except NotPriced as unpriced:
+            self.unpriced[unpriced.detail] += 1
+            return fact
+        if isinstance(fact, UsageRecorded):
+            return msgspec.structs.replace(fact, credits=credits)
+        return fact.model_copy(update={"credits": credits})
+
+    def result(self) -> Repriced:
+        """What came of it so far."""
+        recorded, simulated = self.as_recorded, self.as_simulated
+        return Repriced(
+            recorded.team.team_id,
+            recorded.used,
+            simulated.used,
+            recorded.team.total,
+            simulated.team.total,
+            self.unpriced,
+        )

@@ -1,0 +1,150 @@
+"""`creditwell simulate …`: what would have been, had something else been decided."""
+
+import csv
+import sys
+import tomllib
+from collections import Counter
+from collections.abc import Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from schemas.credits import format_credits
+from services.cli.showing import FOUND_WRONG, AsJson, parse_duration, print_json, print_table, progress, with_database
+from services.runtime.clock import system_clock
+from services.runtime.errors import Refused
+from services.runtime.settings_loading import exit_used_wrongly
+from services.store.connect import Connection
+
+if TYPE_CHECKING:
+    from projections.repricing import Repriced
+    from schemas.pricing import CompiledCard
+
+SHOWN_MAX = 10
+FEATURES = ("feature", "recorded", "simulated", "difference")
+TEAMS = ("team", "recorded", "simulated", "difference", "balance", "balance then")
+
+app = typer.Typer(help="What would have been, had something else been decided.", no_args_is_help=True)
+
+
+@app.callback()
+def simulate() -> None:
+    """What would have been, had something else been decided."""
+
+
+@app.command("rate-card")
+def rate_card(
+    file: Annotated[Path, typer.Argument(metavar="NEW.toml", help="The card: its own file, or a catalog with one.")],
+    *,
+    last: Annotated[str, typer.Option(help="Price the usage of this long anew: 90d, 12h.")] = "90d",
+    team: Annotated[str | None, typer.Option(help="This team alone.")] = None,
+    as_csv: Annotated[bool, typer.Option("--csv", help="A line for each team and feature instead of tables.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """What every team would have paid by another rate card, by the same fold as balances; nothing is changed.
+
+    It reads the log from its beginning. Purchases and top-ups stay as they were. Usage that the card has no price for
+    keeps its own and is named; then the exit code is 1.
+    """
+    from services.credits.repricing import reprice
+
+    length = parse_duration(last, "--last")
+    assert length is not None
+    card = _card_of(file)
+
+    async def work(connection: Connection) -> "list[Repriced]":
+        total = 1 if team is not None else await connection.fetchval("SELECT count(*) FROM teams")
+        repriced: list[Repriced] = []
+        try:
+            with progress("folding", total, of="teams") as tell:
+                async for one in reprice(connection, card, since=system_clock() - length, team_id=team):
+                    repriced.append(one)
+                    tell(1)
+        except Refused as refused:
+            exit_used_wrongly(f"{refused.detail}.")
+        return repriced
+
+    teams = with_database(work)
+    unpriced = sum((one.unpriced for one in teams), Counter[str]())
+    if as_csv:
+        _write_csv(teams)
+    elif as_json:
+        _write_json(teams, unpriced)
+    else:
+        _show(teams, unpriced)
+    raise typer.Exit(FOUND_WRONG if unpriced else 0)
+
+
+def _card_of(file: Path) -> "CompiledCard":
+    from schemas.pricing import CompiledCard
+    from schemas.rates import RateCardInvalid, parse_rate_card
+
+    try:
+        document = tomllib.loads(file.read_text("utf-8"), parse_float=Decimal)
+        card = document.get("rate_card", document)
+        return CompiledCard(parse_rate_card({"version": 1, **card} if isinstance(card, Mapping) else card))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        exit_used_wrongly(f"{file} can't be read: {error}.")
+    except RateCardInvalid as invalid:
+        exit_used_wrongly(*(f"{file} is wrong: {problem}" for problem in invalid.problems))
+
+
+def by_feature(teams: "list[Repriced]") -> list[tuple[str, int, int]]:
+    """Feature, credits recorded and credits simulated of all teams together; what changes most first."""
+    recorded = sum((one.recorded for one in teams), Counter[str]())
+    simulated = sum((one.simulated for one in teams), Counter[str]())
+    rows = [(feature, recorded[feature], simulated[feature]) for feature in {*recorded, *simulated}]
+    return sorted(rows, key=lambda row: (-abs(row[2] - row[1]), row[0]))
+
+
+def most_changed(teams: "list[Repriced]") -> "list[Repriced]":
+    """The teams for which it makes most of a difference."""
+    return sorted((one for one in teams if one.change), key=lambda one: (-abs(one.change), one.team_id))[:SHOWN_MAX]
+
+
+def _compared(recorded: int, simulated: int) -> dict[str, Any]:
+    return {
+        "recorded": format_credits(recorded), "simulated": format_credits(simulated),
+        "difference": format_credits(simulated - recorded),
+    }  # fmt: skip
+
+
+def _team(one: "Repriced") -> dict[str, Any]:
+    return {
+        "team": one.team_id, **_compared(one.recorded.total(), one.simulated.total()),
+        "balance_recorded": format_credits(one.balance_recorded), "balance_simulated": format_credits(one.balance_simulated),
+    }  # fmt: skip
+
+
+def _write_json(teams: "list[Repriced]", unpriced: Counter[str]) -> None:
+    recorded, simulated = (
+        sum(one.recorded.total() for one in teams),
+        sum(one.simulated.total() for one in teams),
+    )
+    print_json({
+        "ok": not unpriced, "teams": len(teams), **_compared(recorded, simulated),
+        "features": [{"feature": feature, **_compared(*credits)} for feature, *credits in by_feature(teams)],
+        "most_changed": [_team(one) for one in most_changed(teams)], "unpriced": dict(unpriced),
+    })  # fmt: skip
+
+
+def _write_csv(teams: "list[Repriced]") -> None:
+    lines = csv.writer(sys.stdout, lineterminator="\n")
+    lines.writerow(("team", *FEATURES))
+    for one in teams:
+        for feature, *credits in sorted(by_feature([one])):
+            lines.writerow((one.team_id, feature, *_compared(*credits).values()))
+
+
+def _show(teams: "list[Repriced]", unpriced: Counter[str]) -> None:
+    features = [(feature, *_compared(*credits).values()) for feature, *credits in by_feature(teams)]
+    print_table("Credits by feature", FEATURES, features, numbers=FEATURES[1:])
+    changed = [tuple(_team(one).values()) for one in most_changed(teams)]
+    print_table("Teams that change most", TEAMS, changed, numbers=TEAMS[1:])
+    more = sum(one.change > 0 for one in teams)
+    less = sum(one.change < 0 for one in teams)
+    print(f"{more:,} of {len(teams):,} teams would have paid more, {less:,} less")
+    for detail, uses in unpriced.most_common(SHOWN_MAX):
+        print(f"no price for {uses:,} uses, which keep theirs: {detail}")

@@ -1,0 +1,167 @@
+"""Each question of docs/analytics.md gets the right answer, asked as an analyst asks it."""
+
+import re
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from schemas.catalog import load_catalog
+from schemas.credits import MICRO
+from schemas.facts import (
+    ChargeDisputed,
+    ChargeRefunded,
+    CreditsPurchased,
+    CreditsToppedUp,
+    DisputeClosed,
+    NewFact,
+    TopUpRequested,
+    UsageRecorded,
+)
+from services.credits.rate_cards import seed_catalog
+from services.read_models.projecting import Projecting
+from services.read_models.rebuild import live_versions
+from services.store.claims import Claims
+from services.store.connect import Connection
+from services.store.read import read_after
+from services.store.shards import SHARDS, shard_of
+from tests.support.facts import new, now, planned, store, usage, void
+from tests.support.past import VOIDED
+from tests.support.serving import as_role, connected
+
+PAGE = Path(__file__).parents[3] / "docs" / "analytics.md"
+QUESTION = re.compile(r"^### (.+?)\n.*?```sql\n(.*?)```", re.MULTILINE | re.DOTALL)
+REFUSED = """
+    INSERT INTO refused (topic, partition, "offset", refused_at, reason, detail, source, sha256, size)
+    VALUES ('usage', 0, 1, now(), 'unknown_feature', '', '/features/test', '', 0)
+"""
+
+
+def days_ago(days: int, hour: int) -> datetime:
+    """An hour of a day in UTC that no window of a question ends in."""
+    return (now() - timedelta(days=days)).replace(hour=hour, minute=0, second=0, microsecond=0)
+
+
+@pytest.fixture
+async def told(connection: Connection) -> datetime:
+    """Two teams with usage of two features, a purchase, a top-up, a debt, something taken back and something refused.
+
+    When the top-up was recorded.
+    """
+    async with connection.transaction():
+        await seed_catalog(connection, load_catalog())
+    began = now() - timedelta(days=20)
+    await store(connection, *planned("team_a", anchor=began), *planned("team_b", credits=10, anchor=began))
+    await store(connection, new("team_a", "bought", CreditsPurchased(
+        credits=1000 * MICRO, pack="mini", payment_intent_id="pi_1", charge_cents=1200, tax_cents=200, currency="usd",
+    ), at=now() - timedelta(days=40)))  # fmt: skip
+    await store(
+        connection, usage("team_a", "use-1", 30, at=days_ago(5, 12)), usage("team_a", "use-2", 80, at=days_ago(5, 13)),
+        render("team_a", "use-3", at=days_ago(6, 9)), usage("team_b", "use-4", 15, at=days_ago(5, 12)),
+    )  # fmt: skip
+    taken = await store(connection, usage("team_a", "use-5", 7, at=days_ago(6, 9)))
+    of = taken.places[0].position
+    back = await store(connection, void("team_a", "void", of="use-5", position=of, at=days_ago(6, 9), credits=7))
+    await connection.execute(VOIDED, shard_of("team_a"), "team_a", of, back.places[0].position)
+    await store(connection, new("team_a", "decided", TopUpRequested(
+        attempt_id="one", ran_low_id="low", attempt=1, credits=500 * MICRO, charge_cents=500, currency="usd",
+        customer_id="cus_1", payment_method_id="pm_1",
+    )), new("team_a", "charged", CreditsToppedUp(
+        credits=500 * MICRO, attempt_id="one", payment_intent_id="pi_2", charge_cents=500, currency="usd",
+    )))  # fmt: skip
+    await connection.execute(REFUSED)
+    await fold_all(connection)
+    recorded: datetime = await connection.fetchval("SELECT recorded_at FROM facts WHERE id = 'charged'")
+    return recorded
+
+
+def render(team_id: str, id: str, *, at: datetime) -> NewFact:
+    """A rendered video of 20 credits, by another member."""
+    return new(team_id, id, UsageRecorded(
+        feature="video_export.render", quantity="2.5", credits=20 * MICRO, rate_card=1, member_id="mem_2",
+        attributes={"tier": "720p"},
+    ), at=at)  # fmt: skip
+
+
+async def fold_all(connection: Connection) -> None:
+    """Project every shard up to its head."""
+    projecting = Projecting(Claims("projector", "test"), await live_versions(connection))
+    await projecting.claims.make_rows(connection)
+    await projecting.claims.take(connection, list(range(SHARDS)))
+    while facts := await read_after(connection, projecting.claims.positions, 100):
+        await projecting.project(connection, facts)
+
+
+def answers(told: datetime) -> dict[str, list[tuple[object, ...]]]:
+    """What each question must be answered with."""
+    d5, d6 = days_ago(5, 12).date(), days_ago(6, 12).date()
+    month = date(told.astimezone(UTC).year, told.astimezone(UTC).month, 1)
+    bought = (now() - timedelta(days=40)).date().replace(day=1)
+    image, video = "ai_image.generate", "video_export.render"
+    return {
+        "Usage by feature a day": [(d6, video, 1, 20), (d5, image, 3, 125)],
+        "Usage by member": [("team_a", "mem_1", 2, 110), ("team_a", "mem_2", 1, 20), ("team_b", "mem_1", 1, 15)],
+        "Usage by tier": [(image, "low", 3, 125, "image", 125), (video, "720p", 1, Decimal("2.5"), "second", 20)],
+        "Usage by hour of the day": [(9, 2, 27), (12, 2, 45), (13, 1, 80)],
+        "Cohorts of purchases, and how much of each is left": [
+            (bought, 1, 1000, 970, Decimal("97.0")), (month, 1, 500, 500, 100),
+        ],
+        "Credits and money outstanding, by kind and age": [
+            ("debt", None, -5, None, None), ("purchased", "older", 970, Decimal("9.70"), "usd"),
+            ("topped_up", "to 30 days", 500, Decimal("5.00"), "usd"),
+        ],
+        "Top-ups by team and month, and which are more than usual": [("team_a", month, 1, 5, "usd", None, False)],
+        "Refused usage by source and reason": [("/features/test", "unknown_feature", 1, Decimal("16.7"))],
+        "Burn rate, and days left": [
+            ("team_b", -5, Decimal("0.5"), -10), ("team_a", 1470, Decimal(130) / 30, Decimal("339.2")),
+        ],
+        "Revenue by feature": [(video, Decimal("0.20"), "usd"), (image, Decimal("0.10"), "usd")],
+    }  # fmt: skip
+
+
+async def test_each_question_of_the_page_has_the_answer_that_the_facts_give(database: str, told: datetime) -> None:
+    questions = dict(QUESTION.findall(PAGE.read_text("utf-8")))
+    expected = answers(told)
+    assert list(questions) == list(expected)
+    async with connected(as_role(database, "analyst")) as analyst:
+        await analyst.execute("SET search_path = analytics")
+        for question, sql in questions.items():
+            found = [tuple(map(rounded, row)) for row in await analyst.fetch(sql)]
+            assert found == [tuple(map(rounded, row)) for row in expected[question]], question
+
+
+PAYMENTS = "SELECT kind, gross, tax, net, currency, refunded, disputed, outcome FROM analytics.payments ORDER BY lot"
+
+
+async def test_a_payment_says_what_went_back_of_it_in_units_of_its_currency(connection: Connection) -> None:
+    await store(connection, *planned("team_a"))
+    lots = [
+        (await store(connection, new("team_a", f"bought-{n}", CreditsPurchased(
+            credits=100 * MICRO, pack="mini", payment_intent_id=f"pi_{n}", charge_cents=1000, currency=currency,
+        )))).places[0].position
+        for n, currency in enumerate(("usd", "jpy", "kwd", "usd", "usd"))
+    ]  # fmt: skip
+    for n, cents in ((0, 300), (0, 400), (1, 1000)):
+        await store(connection, new("team_a", f"back-{n}-{cents}", ChargeRefunded(
+            payment_intent_id=f"pi_{n}", lot=lots[n], refunded_cents=cents, currency="usd", clawed_credits=0,
+        )))  # fmt: skip
+    for n in (2, 3):
+        await store(connection, new("team_a", f"disputed-{n}", ChargeDisputed(
+            payment_intent_id=f"pi_{n}", dispute_id=f"dp_{n}", lot=lots[n], disputed_cents=1000, currency="usd", frozen_credits=0,
+        )))  # fmt: skip
+    await store(connection, new("team_a", "won", DisputeClosed(
+        payment_intent_id="pi_3", dispute_id="dp_3", lot=lots[3], outcome="won", reinstated_credits=0,
+    )))  # fmt: skip
+
+    assert [tuple(row) for row in await connection.fetch(PAYMENTS)] == [
+        ("purchase", 10, 0, 10, "usd", 4, 0, "partly_refunded"),
+        ("purchase", 1000, 0, 1000, "jpy", 1000, 0, "refunded"),
+        ("purchase", 1, 0, 1, "kwd", 0, 1, "disputed"),
+        ("purchase", 10, 0, 10, "usd", 0, 0, "paid"),
+        ("purchase", 10, 0, 10, "usd", 0, 0, "paid"),
+    ]
+
+
+def rounded(value: object) -> object:
+    return round(value, 6) if isinstance(value, Decimal) else value
