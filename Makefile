@@ -5,7 +5,7 @@ ARGS ?=
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: help demo test test-unit dates outside-checks check fmt bench faults up down migrate docs wheel clean
+.PHONY: help demo test test-unit dates outside-checks chart-check check fmt bench faults up down migrate docs wheel clean
 .DEFAULT_GOAL := help
 
 help: ## list the verbs
@@ -28,6 +28,9 @@ dates: $(READY) ## run what speaks of the calendar when a year ends, on a leap d
 
 outside-checks: $(READY) ## try the API behind a real nginx, where one is installed
 	@OUTSIDE_CHECKS=1 $(BIN)/python -m pytest tests/integration/api/test_behind_a_proxy.py $(ARGS)
+
+chart-check: ## lint and render the Helm chart, hold it to Kubernetes' own types, and read the alerts as Prometheus does (Go)
+	@cd deploy/chart/check && GOTOOLCHAIN=local go run . .. ../../monitoring values/*.yaml
 
 check: $(READY) ## format, lint, types, imports, shell, SQL, JavaScript, generated files
 	@deploy/local/check.sh
@@ -53,10 +56,11 @@ down: $(READY) ## stop what `make up` started
 migrate: $(READY) ## bring the database of CREDITWELL_DATABASE to the newest schema
 	@$(BIN)/creditwell migrate $(ARGS)
 
-docs: $(READY) ## write anew what is generated from the code: JSON Schemas, AsyncAPI, the page's types, tables of docs/
+docs: $(READY) ## write anew what is generated from the code: JSON Schemas, AsyncAPI, the page's types, tables of docs/, dashboards
 	@$(BIN)/python -m schemas.generate
 	@$(BIN)/python -m services.api.openapi.typescript
 	@$(BIN)/python -m deploy.docs.generate
+	@$(BIN)/python -m deploy.monitoring.dashboards
 
 wheel: $(READY) ## build into dist/ creditwell-emitter, for teams that emit usage, and creditwell-verify, for auditors
 	@for folder in emitter verifier; do \

@@ -21,6 +21,7 @@ secrets() {
     echo "# The signer's: keep it. Its public half is for whoever verifies; the signer logs it, too (key=…)."
     echo "SIGNING_KEY=$signing_key"
     echo "# CREDITWELL_PUBLIC_KEY=$public_key"
+    echo "PUBLIC_KEY=$known_key"
     echo "# The host product verifies notices with it."
     echo "NOTICE_SECRET=whsec_$(head -c 32 /dev/urandom | base64)"
     cat <<'END'
@@ -30,7 +31,10 @@ STRIPE_WEBHOOK_SECRET=
 JWKS=
 JWT_ISSUER=
 JWT_AUDIENCE=
+PUBLIC_URL=
 CORS_ORIGINS=
+# The addresses of your proxy as the API sees them, for example 172.16.0.0/12; may stay empty:
+API_PROXIES=
 # Where your product takes notices, and where it shows the Usage page; may stay empty:
 NOTICE_URL=
 USAGE_PAGE=
@@ -42,8 +46,8 @@ if [ -e "$file" ]; then
     exit 1
 fi
 signing_key=$(head -c 32 /dev/urandom | base64)
-public_key=$(public_half "$signing_key")
-: "${public_key:=see the log of the signer}"
+known_key=$(public_half "$signing_key")
+public_key=${known_key:-see the log of the signer}
 text=$(secrets)
 set -C # whoever made the file meanwhile keeps it
 printf '%s\n' "$text" >"$file"

@@ -7,9 +7,12 @@ No clock, no connection, no format of PostgreSQL's.
     usage         credits and uses per day, member and feature
     activity      entries and runs of them, in SQL
     entitlement   may this work be done?
+    books         what paid credits are worth, and where each cent of a payment is
+    statements    what happened to a team's credits in a sealed cycle
     repricing     what a team would have paid by another rate card
     sold          does what a payment brought follow from what was asked for?
     reversals     one account for each payment of which money went back
+    columns       balances from columns of facts: what any engine maps over the files of a shard
     notices       which facts the host product is told of, and in what words
     analytics     the views that analysts read
     versions      the DDL, and the numbers in the names of tables

@@ -13,6 +13,7 @@
     cycles       when a team's months begin and end
     instants     an instant as text
     places       a place in the log, `shard:position`
+    spreadsheets  cells that no spreadsheet runs
     problems     what is wrong with a document, in words
     fast         a decoder for what comes by the million
     generate     writes the JSON Schemas and the AsyncAPI

@@ -2,6 +2,8 @@
 
     cli           `creditwell …`, the command line
     api           HTTP, the stream of what changes, and the Usage page, whose files are in `page/`
+    export        tables for other tools, archives of months
+    books         a month of revenue, and statements: what finance closes with
     money         top-ups, purchases, cards, refunds, reconciliation: the one room that asks Stripe
     usage         usage from Kafka into the log
     audit         is the log what was recorded? Signed checkpoints, verification, replay
@@ -15,3 +17,5 @@ A room imports from those below it in this list, never from those above; `money`
 neighbours and import nothing of each other. Below all of them lie `projections`, what facts mean, and `schemas`, what
 can be said.
 """
+
+VERSION = "0.1.0"  # as in pyproject.toml; the image has no metadata of a package

@@ -4,7 +4,7 @@ import ast
 import importlib
 import inspect
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from textwrap import fill
 from typing import NamedTuple
@@ -17,6 +17,9 @@ from schemas.facts import FACTS
 from schemas.notices import NOTICES, NoticeData
 from services.api.openapi.codes import MEANINGS
 from services.cli import app
+from services.export.columns import ExportedColumn
+from services.export.parquet import schema_of
+from services.export.tables import BALANCE_COLUMNS, BLOCK_COLUMNS, ENTRY_COLUMNS, EVENT_COLUMNS
 from services.runtime.processes import PROCESSES
 from services.runtime.settings import Settings, variable
 
@@ -205,12 +208,55 @@ def dbt_sources() -> str:
     return "\n".join(lines) + "\n"
 
 
+def exported_columns(of: Sequence[ExportedColumn]) -> str:
+    """The columns of an export, and their types in Parquet."""
+    types = schema_of(of)
+    rows = (
+        (f"`{column.name}`", f"`{types.field(column.name).type}`".replace("\n", " "), column.meaning) for column in of
+    )
+    return table(("column", "type", "what it is"), rows)
+
+
+def exported_events() -> str:
+    """What `creditwell export events` and `archive` write of each fact."""
+    return exported_columns(EVENT_COLUMNS)
+
+
+def exported_blocks() -> str:
+    """What they write of each block."""
+    return exported_columns(BLOCK_COLUMNS)
+
+
+def exported_entries() -> str:
+    """What `creditwell export entries` writes."""
+    return exported_columns(ENTRY_COLUMNS)
+
+
+def exported_balances() -> str:
+    """What `creditwell export balances` writes."""
+    return exported_columns(BALANCE_COLUMNS)
+
+
 def first_line(of: type) -> str:
     """The first sentence of a class's docstring."""
     return (inspect.getdoc(of) or "").partition("\n")[0].rstrip(".")
 
 
 TABLES: Mapping[str, Callable[[], str]] = {
-    one.__name__: one for one in (settings, commands, metrics, errors, notices, facts, processes, analytics)
+    one.__name__: one
+    for one in (
+        settings,
+        commands,
+        metrics,
+        errors,
+        notices,
+        facts,
+        processes,
+        analytics,
+        exported_events,
+        exported_blocks,
+        exported_entries,
+        exported_balances,
+    )
 }
 FILES: Mapping[str, Callable[[], str]] = {"analytics-sources.yml": dbt_sources}

@@ -43,6 +43,7 @@ step shell shell
 step sql $bin/squawk services/store/migrations/*.sql services/store/functions/*.sql
 step schemas $bin/python -m schemas.generate --check
 step docs $bin/python -m deploy.docs.generate --check
+step dashboards $bin/python -m deploy.monitoring.dashboards --check
 step api $bin/python -m services.api.openapi.typescript --check
 if wanted javascript; then
     if ! deploy/local/node.sh deploy/local/javascript tests/e2e/node; then

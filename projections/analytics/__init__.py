@@ -29,7 +29,7 @@ VIEW = re.compile(r"^-- (.+)\n(CREATE VIEW analytics\.(\w+) AS\n(?:.*\n)*?.*);$"
 COLUMN = re.compile(r"^    .*?(\w+),? -- (.+)$", re.MULTILINE)
 
 
-class Column(NamedTuple):
+class ViewColumn(NamedTuple):
     """A column of a view and what it says."""
 
     name: str
@@ -41,7 +41,7 @@ class View(NamedTuple):
 
     name: str
     meaning: str
-    columns: tuple[Column, ...]
+    columns: tuple[ViewColumn, ...]
     sql: str
 
 
@@ -57,7 +57,7 @@ def _sql(file: str) -> str:
 
 def _views_in(text: str) -> Iterator[View]:
     for meaning, sql, name in VIEW.findall(text):
-        yield View(name, meaning, tuple(Column(*column) for column in COLUMN.findall(sql)), sql)
+        yield View(name, meaning, tuple(ViewColumn(*column) for column in COLUMN.findall(sql)), sql)
 
 
 def view_sql(view: View, versions: Mapping[str, int], shard_of_rate_cards: int) -> str:

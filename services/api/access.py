@@ -189,6 +189,7 @@ async def _check(
     except BadToken as bad:
         context.rate_limiter.failed(address_of(request))
         raise unauthenticated(str(bad)) from bad
+    request.state.caller = caller  # for the line in the log, whatever comes of the request
     context.rate_limiter.let_in(caller)
     if team_id is not None and not caller.may_see(team_id):
         raise unknown_team(team_id)

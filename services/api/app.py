@@ -30,13 +30,16 @@ from services.api.routes import (
     usage_reports,
     webhook,
 )
+from services.api.routes.finance import every_team, statements
 from services.runtime.health_pages import health_routes
 
 MODULES = (
     teams,
+    every_team,
     balances,
     activity,
     usage,
+    statements,
     streams,
     rates,
     quotes,

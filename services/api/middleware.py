@@ -1,8 +1,15 @@
-"""Around every request: an id, a limit on its body, what may not be in an address, how long it took."""
+"""Around every request: an id, a limit on its body, what may not be in an address, how long it took, a line in the log.
 
+What anybody logs while a request is answered has its id, and so has the line about it: route, status, milliseconds to
+the end of the answer, the caller's role, and his team as the beginning of a hash. Probes of health that went well are
+left out. `CREDITWELL_LOG_LEVELS=access=warning` leaves only those that failed by our fault.
+"""
+
+from hashlib import sha256
 from time import perf_counter
 from uuid import uuid4
 
+import structlog
 from prometheus_client import CollectorRegistry, Histogram
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -12,7 +19,10 @@ from services.api.problems import problem, problem_response
 
 BODY_MAX = 4 * 1024 * 1024  # a full batch of usage; a single record may have 1 MiB
 REQUEST_ID_MAX = 100
+PROBES = ("/healthz", "/readyz")
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.015, 0.025, 0.04, 0.075, 0.15, 0.3, 1, 5, 30)
+
+log = structlog.get_logger("access")
 
 
 class RequestMiddleware:
@@ -31,9 +41,12 @@ class RequestMiddleware:
             await self._app(scope, receive, send)
             return
         request_id, began = _request_id(scope), perf_counter()
+        status: int | None = None
 
         async def answered(message: Message) -> None:
+            nonlocal status
             if message["type"] == "http.response.start":
+                status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers["x-request-id"] = request_id
                 headers.setdefault("x-content-type-options", "nosniff")
@@ -41,12 +54,35 @@ class RequestMiddleware:
                 self._seconds.labels(path, scope["method"], message["status"]).observe(perf_counter() - began)
             await send(message)
 
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            try:
+                await self._answer(scope, receive, answered)
+            finally:
+                _say(scope, status, perf_counter() - began)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         # PostgreSQL has no text with NUL in it, so no address may have.
         if "\x00" in scope["path"] or b"%00" in scope["query_string"]:
             refused = problem_response(problem(400, "bad_request", "the address has a NUL in it"))
-            await refused(scope, receive, answered)
+            await refused(scope, receive, send)
         else:
-            await self._app(scope, _limited(receive), answered)
+            await self._app(scope, _limited(receive), send)
+
+
+def _say(scope: Scope, status: int | None, seconds: float) -> None:
+    """One line about a request that is over; no status where the caller hung up before an answer."""
+    route = getattr(scope.get("route"), "path", "none")
+    if route in PROBES and status == 200:
+        return
+    caller = scope.get("state", {}).get("caller")
+    of_caller = {} if caller is None else {"role": caller.role, "team": team_hash(caller.team_id)}
+    say = log.warning if status is not None and status >= 500 else log.info
+    say("request", method=scope["method"], route=route, status=status, ms=round(seconds * 1000, 1), **of_caller)
+
+
+def team_hash(team_id: str) -> str:
+    """What stands for a team in the lines about requests: `printf %s TEAM | sha256sum | cut -c1-12`."""
+    return sha256(team_id.encode()).hexdigest()[:12]
 
 
 def _limited(receive: Receive) -> Receive:

@@ -69,6 +69,9 @@ class RateLimiter:
             "creditwell_http_too_many_requests", "Requests that were answered 429, by which limit", ["limit"],
             registry=registry,
         )  # fmt: skip
+        self._open_now = prometheus_client.Gauge(
+            "creditwell_http_open", "Streams and downloads that are open", ["kind"], registry=registry
+        )
 
     def let_in(self, caller: Caller) -> None:
         """Count a request of a verified caller.
@@ -100,9 +103,11 @@ class RateLimiter:
         if 0 < most <= opened[name]:
             raise self._too_many(kind, f"one caller may have {most} {kind} open at once", OPEN_AGAIN_SECONDS)
         opened[name] += 1
+        self._open_now.labels(kind).inc()
         try:
             yield
         finally:
+            self._open_now.labels(kind).dec()
             opened[name] -= 1
             if not opened[name]:
                 del opened[name]

@@ -13,7 +13,7 @@ from services.api.routes.webhook import WEBHOOK_LANES
 from services.api.tokens import tokens_of
 from services.api.usage_producer import UsageProducer
 from services.api.watch import HeadWatch
-from services.money.stripe_client import charges_of
+from services.money.stripe_client import StripeMetrics, charges_of
 from services.runtime.clock import Clock, pause, system_clock
 from services.runtime.gc_tuning import look_for_garbage_in_passing
 from services.runtime.health import Health
@@ -48,7 +48,7 @@ async def serve(
     pool = await _connect(settings, stop, health)
     if pool is None:
         return
-    charges = charges_of(settings) if settings.stripe_key else None
+    charges = charges_of(settings, StripeMetrics(health.registry)) if settings.stripe_key else None
     context = ApiContext(
         settings=settings, pool=pool, tokens=tokens, rate_limiter=RateLimiter(settings, health.registry), catalog=catalog,
         cards=CurrentRateCards(pool), charges=charges, reports=UsageProducer(settings), watch=HeadWatch(pool, stop),

@@ -137,13 +137,22 @@ class Replayed:
 class ReplayScope:
     """What is compared: one team or all, and the activity recorded from `since` on and before `until`.
 
-    `audit`: do facts follow from facts, too?
+    `audit`: do facts follow from facts, too? `shard`: only this one. `archived`: the facts of a shard that archives
+    hold, page by page, from the first one on; the database's follow.
     """
 
     team_id: str | None = None
     since: datetime = EARLIEST
     until: datetime = LATEST
     audit: bool = False
+    shard: int | None = None
+    archived: Callable[[int], Iterable[list[Stored]]] = lambda _: ()
+
+    @property
+    def shards(self) -> Sequence[int]:
+        """Those in question."""
+        one = self.shard if self.team_id is None else shard_of(self.team_id)
+        return range(SHARDS) if one is None else [one]
 
 
 @dataclass(slots=True)
@@ -176,9 +185,8 @@ async def replay(
     """
     replayed = Replayed()
     await connection.execute(PIN)
-    shards = range(SHARDS) if scope.team_id is None else [shard_of(scope.team_id)]
     cards = await _rate_cards(connection, replayed) if scope.audit else None
-    for shard in shards:
+    for shard in scope.shards:
         async with connection.transaction(isolation="repeatable_read", readonly=True):
             await _replay_shard(connection, shard, scope, replayed, on_facts)
             if scope.until == LATEST:
@@ -227,8 +235,7 @@ async def _replay_shard(
 async def _facts(connection: Connection, shard: int, scope: ReplayScope) -> AsyncIterator[list[Stored]]:
     """The facts that the live projections have folded, and that were recorded before `until`."""
     folded = await connection.fetchval(FOLDED, PROJECTOR, shard)
-    pages = follow(connection, shard, page=PAGE) if scope.team_id is None else _team(connection, shard, scope.team_id)
-    async for page in pages:
+    async for page in _pages(connection, shard, scope):
         facts = [stored for stored in page if stored.position <= folded and stored.recorded_at < scope.until]
         if facts:
             yield facts
@@ -236,8 +243,24 @@ async def _facts(connection: Connection, shard: int, scope: ReplayScope) -> Asyn
             return
 
 
-async def _team(connection: Connection, shard: int, team_id: str) -> AsyncIterator[list[Stored]]:
+async def _pages(connection: Connection, shard: int, scope: ReplayScope) -> AsyncIterator[list[Stored]]:
+    """Those of the archives, and then those of the database."""
     after = 0
+    for archived in scope.archived(shard):
+        after = archived[-1].position if archived else after
+        page = [stored for stored in archived if scope.team_id in {None, stored.team_id}]
+        if page:
+            yield page
+    newer = (
+        follow(connection, shard, after=after, page=PAGE)
+        if scope.team_id is None
+        else _team(connection, shard, scope.team_id, after)
+    )
+    async for page in newer:
+        yield page
+
+
+async def _team(connection: Connection, shard: int, team_id: str, after: int) -> AsyncIterator[list[Stored]]:
     while facts := await read_team(connection, shard, team_id, after, PAGE):
         yield facts
         after = facts[-1].position

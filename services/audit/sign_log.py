@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from services.audit.checkpoints import Checkpoint, origin_of, parse, sign
 from services.audit.notes.published import Bounds
-from services.audit.notes.tree import Frontier, LeafSpan, Node, nodes_of, root_of
+from services.audit.notes.tree import Frontier, LeafSpan, Node, inclusion, nodes_of, root_of
 from services.audit.notes.vectors import EMPTY_SHARD, SignedShard, Vector
 from services.runtime.errors import LogChanged
 from services.store.connect import Connection
@@ -164,6 +164,13 @@ async def tree_nodes(connection: Connection, spans: Sequence[LeafSpan]) -> dict[
             raise LogChanged(message)
         hashes[node] = row[start : start + HASH_BYTES]
     return hashes
+
+
+async def path_of_note(connection: Connection, number: int) -> list[bytes]:
+    """What proves that the vector of a note is the last leaf of its tree. Raises as `tree_nodes`."""
+    spans = inclusion(number - 1, number)
+    hashes = await tree_nodes(connection, spans)
+    return [root_of(span, hashes) for span in spans]
 
 
 async def _tree_before(connection: Connection, origin: str, before: Signed | None) -> Frontier:

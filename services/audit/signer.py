@@ -13,12 +13,12 @@ from pathlib import Path
 
 import asyncpg
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from prometheus_client import Gauge
 
 from services.audit.anchors import anchors_in, parse_anchor, read_anchor, write_anchor
 from services.audit.checkpoints import NoteInvalid, parse_signing_key, verifier_key
 from services.audit.notes.published import Bounds, Waiting
-from services.audit.notes.tree import inclusion, root_of
-from services.audit.sign_log import Signed, newest_signed, sign_log, tree_nodes
+from services.audit.sign_log import Signed, newest_signed, path_of_note, sign_log
 from services.runtime.clock import Clock, pause, system_clock
 from services.runtime.errors import LogChanged
 from services.runtime.health import Health
@@ -94,11 +94,20 @@ class Signing:
     health: Health
     last: Signed | None = None
     waiting: Waiting = field(default_factory=Waiting)
+    anchored_at: Gauge = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.anchored_at = Gauge(
+            "creditwell_anchor_timestamp_seconds", "When the newest note in the folder of anchors was signed.",
+            registry=self.health.registry,
+        )  # fmt: skip
 
     async def round(self, pool: Pool) -> None:
         """Sign if anything was added, and put a note into the folder when it is time."""
         async with pool.acquire() as connection:
             anchored = None if self.anchors is None else _newest(self.anchors)
+            if anchored is not None:
+                self.anchored_at.set(anchored.vector.signed_at.timestamp())
             earlier = [note for note in (anchored, self.last) if note is not None]
             self.last = await self._sign(connection, earlier) or self.last
             if self.anchors is not None:
@@ -129,10 +138,9 @@ class Signing:
             anchored is not None and newest.vector.signed_at - anchored.vector.signed_at < self.every
         ):
             return
-        spans = inclusion(newest.number - 1, newest.number)
-        hashes = await tree_nodes(connection, spans)
+        path = await path_of_note(connection, newest.number)
         try:
-            write_anchor(folder, newest, [root_of(span, hashes) for span in spans])
+            write_anchor(folder, newest, path)
         except OSError as error:
             self.health.away("anchors", error)
             get_log().error(

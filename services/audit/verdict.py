@@ -1,6 +1,6 @@
 """What a verification read and found, and how much its verdict rests on."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -43,6 +43,18 @@ class Verified:
     signatures_checked: bool = False
     problems: list[LogProblem] = field(default_factory=list)
     more: int = 0
+
+    def and_rest(self, rest: "Verified") -> "Verified":
+        """This, of exports, with what was found in the database after them."""
+        return replace(
+            rest,
+            facts=self.facts + rest.facts,
+            verified_before=0,
+            blocks=self.blocks + rest.blocks,
+            checkpoints=self.checkpoints + rest.checkpoints,
+            problems=self.problems + rest.problems,
+            more=self.more + rest.more,
+        )
 
     @property
     def basis(self) -> str:

@@ -8,7 +8,7 @@ stays bounded however long the log is. Nothing is written, and whoever may read 
 `creditwell_reader`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from struct import Struct
 from struct import error as TooShort  # noqa: N812 - what it means here
@@ -20,7 +20,9 @@ from services.audit.anchors import anchors_in
 from services.audit.checkpoints import signer_of
 from services.audit.fence import PIN, holes, identities_twice
 from services.audit.notes.checking import NotesCheck, start_at
+from services.audit.notes.tree import EMPTY_ROOT
 from services.audit.notes.vectors import EMPTY_SHARD, SignedShard
+from services.audit.sign_log import ShardEnd
 from services.audit.verdict import LogProblem, Verified
 from services.audit.walk import StoredBlock, Walk
 from services.store.connect import Connection
@@ -59,10 +61,12 @@ async def verify(
     anchors: Path | None = None,
     keys: Sequence[Ed25519PublicKey] = (),
     from_checkpoint: int | None = None,
+    after: Mapping[int, ShardEnd] | None = None,
     on_facts: OnFacts = lambda _: None,
 ) -> Verified:
     """Check the log, all of it or what is newer than a checkpoint that was verified before, and the fence around it.
 
+    `after` says where each shard ends in exports that were verified before: only facts after these are read.
     `on_facts` is told how many more facts were read.
 
     Raises:
@@ -72,7 +76,8 @@ async def verify(
     await connection.execute(PIN)
     anchored = anchors_in(anchors) if anchors else []  # listed first: the database has each of them by now
     start = None if from_checkpoint is None else await start_at(connection, from_checkpoint, keys)
-    before = {} if start is None else start.signed.vector.shards
+    before = {} if start is None else dict(start.signed.vector.shards)
+    before |= {shard: SignedShard(*end, EMPTY_ROOT) for shard, end in (after or {}).items() if end.last}
     verified.verified_before = sum(signed.last for signed in before.values())
     for shard in range(SHARDS):
         await _verify_shard(connection, shard, before.get(shard, EMPTY_SHARD), verified, on_facts)

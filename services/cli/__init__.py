@@ -5,12 +5,14 @@
               2   used wrongly: arguments or settings
               3   could not be done now: the database or Kafka does not answer
 
-Each command has `--json`: one JSON document on standard output, everything else on standard error. Modules are imported
-by the command that needs them, so that `--help` is quick and a process loads only what it runs.
+Each command has `--json`, or `--format json` where there are more formats: one JSON document on standard output,
+everything else on standard error. Modules are imported by the command that needs them, so that `--help` is quick and a
+process loads only what it runs.
 
     processes   what runs or prepares something
     log         verify, replay, rebuild
     proofs      single entries, proved
+    exports     tables for other tools
     teams       one team: its balance, its activity
     plans       what the catalog gives for them
     refused     usage that was not accepted
@@ -18,17 +20,34 @@ by the command that needs them, so that `--help` is quick and a process loads on
     topics      Kafka's topics: made, checked, mended
     halted      teams for which some work goes wrong
     reconcile   Stripe against the log
+    revenue     a month of the books
+    statements  a team's sealed cycle
     simulate    what another rate card would have cost
     showing     what commands share
 """
 
 import os
-from importlib.metadata import version
 from typing import Annotated
 
 import typer
 
-from services.cli import halted, log, notices, plans, processes, proofs, reconcile, refused, simulate, teams, topics
+from services import VERSION
+from services.cli import (
+    exports,
+    halted,
+    log,
+    notices,
+    plans,
+    processes,
+    proofs,
+    reconcile,
+    refused,
+    revenue,
+    simulate,
+    statements,
+    teams,
+    topics,
+)
 from services.runtime.settings import WrongSettings
 from services.runtime.settings_loading import exit_used_wrongly, say_used_wrongly, unknown_variables
 
@@ -45,7 +64,7 @@ app = typer.Typer(
 
 def _say_version(is_asked_for: bool) -> None:  # noqa: FBT001 - as typer calls it
     if is_asked_for:
-        print(f"creditwell {version('creditwell')}")
+        print(f"creditwell {VERSION}")
         raise typer.Exit
 
 
@@ -72,7 +91,11 @@ app.command()(log.verify)
 app.command()(proofs.prove)
 app.command()(log.replay)
 app.command()(log.rebuild)
+app.command()(exports.archive)
 app.command()(reconcile.reconcile)
+app.add_typer(exports.app, name="export")
+app.command()(revenue.revenue)
+app.command()(statements.statement)
 app.add_typer(plans.app, name="plans")
 app.add_typer(simulate.app, name="simulate")
 app.add_typer(refused.app, name="refused")

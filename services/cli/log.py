@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from schemas.credits import format_credits
+from services.cli.exports import archives_in, check_folders, folders_of, parse_bound, replay_archives, scope_of
 from services.cli.proofs import verify_files
 from services.cli.showing import (
     FOUND_WRONG,
     AsJson,
     instant_or_none,
     parse_duration,
-    parse_instant,
     print_json,
     print_table,
     progress,
@@ -36,7 +36,10 @@ SHOWN_MAX = 20
 
 Files = Annotated[
     list[Path] | None,
-    typer.Argument(metavar="[FILE]...", help="Proofs of entries, to be checked without the database."),
+    typer.Argument(metavar="[PATH]...", help="Proofs of entries, or folders of exports: checked without the database."),
+]
+WithDatabase = Annotated[
+    bool, typer.Option("--with-database", help="With folders: and what the database has after them.")
 ]
 Anchors = Annotated[Path | None, typer.Option(help="The folder of anchors; CREDITWELL_ANCHORS if not given.")]
 PublicKeys = Annotated[list[str] | None, typer.Option(help="Who may have signed; CREDITWELL_PUBLIC_KEY if not given.")]
@@ -62,12 +65,13 @@ def verify(
     max_unsigned: MaxUnsigned = None,
     from_checkpoint: FromCheckpoint = None,
     unsigned: Unsigned = False,
+    with_rest: WithDatabase = False,
     as_json: AsJson = False,
 ) -> None:
     """Check each fact, proof and signed checkpoint of the log, and its fence: constraints, triggers, grants.
 
-    Exit code 1 names the first bad place, and each object that is not what the migrations made. With files: check these
-    proofs and nothing else.
+    Exit code 1 names the first bad place, and each object that is not what the migrations made. With paths: check these
+    proofs, or exports and archives, and nothing else.
     """
     from services.audit.verdict import Verified, what_is_missing
     from services.audit.verify import size_of_log
@@ -78,23 +82,29 @@ def verify(
     if folder is not None and not folder.is_dir():
         exit_used_wrongly(f"--anchors: {folder} is not a folder.")
     keys = _public_keys(settings, public_key or [])
-    if files:
+    folders = folders_of(files or [])
+    if files and not folders:
         verify_files(files, keys, unsigned=unsigned, as_json=as_json)
     chosen = parse_duration(max_unsigned, "--max-unsigned")
     age = timedelta(seconds=2 * settings.anchor_every_seconds) if chosen is None else chosen
     began = monotonic()
+    exports = check_folders(folders, keys, unsigned=unsigned) if folders else None
+    ends = {} if exports is None else exports.ends
 
     async def work(connection: Connection) -> Verified:
         with progress("verifying", await size_of_log(connection)) as tell:
             verified = await verify_log(
-                connection, anchors=folder, keys=keys, from_checkpoint=from_checkpoint, on_facts=tell
+                connection, anchors=folder, keys=keys, from_checkpoint=from_checkpoint, after=ends, on_facts=tell
             )
         if not unsigned:
             now = await connection.fetchval("SELECT clock_timestamp()")
             verified.problems += what_is_missing(verified, now, age, anchors_wanted=folder is not None)
         return verified
 
-    verified = with_database(work)
+    if exports is None:
+        verified = with_database(work)
+    else:
+        verified = exports.verified.and_rest(with_database(work)) if with_rest else exports.verified
     seconds = monotonic() - began
     if as_json:
         print_json(_as_json(verified, seconds))
@@ -149,9 +159,15 @@ def _public_keys(settings: Settings, arguments: list[str]) -> "list[Ed25519Publi
 
 
 def replay(
+    folders: Annotated[
+        list[Path] | None, typer.Argument(metavar="[DIR]...", help="Archives, folded without the database.")
+    ] = None,
     *,
     team: Annotated[str | None, typer.Option(help="Only this team.")] = None,
-    since: Annotated[str | None, typer.Option("--from", help="Compare the activity recorded from here on.")] = None,
+    since: Annotated[
+        str | None,
+        typer.Option("--from", help="Compare the activity recorded from here on: an instant, or shard:position."),
+    ] = None,
     until: Annotated[
         str | None, typer.Option(help="Compare the activity recorded before; balances are left out.")
     ] = None,
@@ -159,19 +175,26 @@ def replay(
         bool,
         typer.Option("--audit", help="Check as well that facts follow from facts: prices, refills, payments, caps."),
     ] = False,
+    with_rest: WithDatabase = False,
     as_json: AsJson = False,
 ) -> None:
-    """Fold the log anew and compare with every table that is made from it; exit code 1 names the first difference."""
-    from services.audit.replay import EARLIEST, LATEST, Replayed, ReplayScope, size_of_replay
+    """Fold the log anew and compare with every table that is made from it; exit code 1 names the first difference.
+
+    A place stands for the append that it was part of. With folders: fold the archives, and with --with-database what
+    comes after them, too.
+    """
+    from services.audit.replay import Replayed, size_of_replay
     from services.audit.replay import replay as replay_log
     from services.store.read import heads
 
-    scope = ReplayScope(
-        team, parse_instant(since, "--from") or EARLIEST, parse_instant(until, "--until") or LATEST, audit
-    )
+    archives = archives_in(folders) if folders else None
+    if archives is not None and not with_rest:
+        replay_archives(archives, as_json=as_json)
+    bounds = parse_bound(since, "--from"), parse_bound(until, "--until")
     began = monotonic()
 
     async def work(connection: Connection) -> tuple[Replayed, int]:
+        scope = await scope_of(connection, bounds, team, archives, audit=audit)
         folded = await size_of_replay(connection)
         behind = sum((await heads(connection)).values()) - folded
         with progress("replaying", folded) as tell:
@@ -181,13 +204,7 @@ def replay(
     seconds = monotonic() - began
     if team is not None and not replayed.teams:
         exit_used_wrongly(f"there is no team {team!r}.")
-    totals = {
-        kind.value: {
-            "entries": total.entries, "credits": format_credits(total.included + total.additional),
-            "included": format_credits(total.included), "additional": format_credits(total.additional),
-        }
-        for kind, total in sorted(replayed.totals.items())
-    }  # fmt: skip
+    totals = _totals(replayed)
     if as_json:
         print_json({
             "ok": not replayed.differences and not replayed.findings, "facts": replayed.facts, "behind": behind, "teams": replayed.teams, "totals": totals,
@@ -199,6 +216,16 @@ def replay(
     else:
         _show_replayed(replayed, totals, behind, seconds, audit=audit)
     raise typer.Exit(FOUND_WRONG if replayed.differences or replayed.findings else 0)
+
+
+def _totals(replayed: "Replayed") -> dict[str, dict[str, Any]]:
+    return {
+        kind.value: {
+            "entries": total.entries, "credits": format_credits(total.included + total.additional),
+            "included": format_credits(total.included), "additional": format_credits(total.additional),
+        }
+        for kind, total in sorted(replayed.totals.items())
+    }  # fmt: skip
 
 
 def _show_replayed(

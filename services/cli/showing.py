@@ -92,7 +92,7 @@ def print_table(
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     right, wrapped = set(numbers), set(prose)
     for number, column in enumerate(columns):
-        # Said to the library for each column: of one that is not to be wrapped it would take the longest word for enough.
+        # Said for each column: of one that is not wrapped the library would take the longest word for enough.
         lines = (line for row in cells for line in row[number].splitlines())
         table.add_column(
             column, justify="right" if column in right else "left", no_wrap=column not in wrapped, overflow="fold",

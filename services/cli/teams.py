@@ -65,7 +65,11 @@ def balance(
 def activity(
     team: TeamArgument,
     *,
-    days: Annotated[int, typer.Option(min=1, help="How many times 24 hours back.")] = 30,
+    days: Annotated[int, typer.Option(min=1, max=36_500, help="How many times 24 hours back.")] = 30,
+    since: Annotated[
+        str | None, typer.Option("--from", help="Recorded at this instant or later; instead of --days.")
+    ] = None,
+    until: Annotated[str | None, typer.Option("--until", help="Recorded before this instant.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="At most so many entries.")] = 50,
     as_json: AsJson = False,
 ) -> None:
@@ -76,12 +80,16 @@ def activity(
     from services.read_models.balances import read_balance
 
     catalog, now = catalog_of(load_settings()), system_clock()
+    end = parse_instant(until, "--until")
+    start = parse_instant(since, "--from") or (end or now) - timedelta(days=days)
+    if end is not None and end <= start:
+        exit_used_wrongly("--until: it is not after --from.")
 
     async def work(connection: Connection) -> list[dict[str, object]] | None:
         if await read_balance(connection, team, now) is None:
             return None
         cards = await load_rate_cards(connection)
-        rows = await read_activity(connection, team, Filter(since=now - timedelta(days=days)), limit=limit)
+        rows = await read_activity(connection, team, Filter(since=start, until=end), limit=limit)
         return [dict(item(row, cards, catalog)) for row in rows]
 
     items = with_database(work)
@@ -94,4 +102,5 @@ def activity(
         (to_the_second(one["recorded_at"]), *(one[key] for key in ("description", "member_id", "credits", "balance_after", "id")))
         for one in items
     ]  # fmt: skip
-    print_table(f"{team}, the last {days} days", ACTIVITY_COLUMNS, rows, numbers=("credits", "after"), prose=["what"])
+    title = f"{team}, the last {days} days" if since is until is None else f"{team}, {start} to {end or now}"
+    print_table(title, ACTIVITY_COLUMNS, rows, numbers=("credits", "after"), prose=["what"])

@@ -11,6 +11,7 @@
     repricing    what teams would have paid by a card that is not published
     directory    names, beside the log, so that they can be erased
     refill       the process: what the calendar brings
+    store_watch  what waits in the store, and for how long
     sealing      a cycle becomes final
 
 It moves no money, and speaks to PostgreSQL alone.

@@ -18,6 +18,7 @@ TEAM = """
     FROM teams t LEFT JOIN team_names n USING (shard, team_id)
     WHERE t.shard = $1 AND t.team_id = $2
 """
+TEAMS = "SELECT shard, team_id, name, plan, zone FROM teams_after($1::smallint, $2, $3)"
 ADMINS = """
     SELECT member_id, name, role FROM members WHERE shard = $1 AND team_id = $2 AND role = 'admin' ORDER BY name, member_id
 """
@@ -64,6 +65,15 @@ async def read_directory(connection: Reads, team_id: str) -> DirectoryTeam | Non
         return None
     members = tuple(DirectoryMember(*member) for member in json.loads(row["members"]))
     return DirectoryTeam(team_id, row["name"] or team_id, row["plan"], row["zone"], members)
+
+
+async def read_teams(connection: Reads, after: tuple[int, str], limit: int) -> list[tuple[int, DirectoryTeam]]:
+    """The next teams by (shard, team), without members; none for a session that does not speak for every team."""
+    rows = await connection.fetch(TEAMS, *after, limit)
+    return [
+        (row["shard"], DirectoryTeam(row["team_id"], row["name"] or row["team_id"], row["plan"], row["zone"], ()))
+        for row in rows
+    ]
 
 
 async def read_admins(connection: Connection, team_id: str) -> list[DirectoryMember]:

@@ -20,6 +20,7 @@ from projections.balance.state import ALWAYS, NEVER
 from schemas.facts import CreditsExpired, NewFact
 from services.credits.holds import EXPIRY, expire_holds
 from services.credits.sealing import passed_at, seal, teams_to_seal
+from services.credits.store_watch import StoreWatch
 from services.read_models.balances import read_balance
 from services.read_models.rebuild import live_versions
 from services.runtime.clock import Clock, pause, system_clock
@@ -85,6 +86,8 @@ async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: 
     del clock
     grace = timedelta(seconds=settings.seal_grace_seconds)
 
+    watch = StoreWatch(health.registry)
+
     async def work() -> None:
         pool = await connect_pool(
             settings.needed("database"), process="refill", lease_seconds=settings.lease_seconds, size=1,
@@ -95,17 +98,20 @@ async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: 
                 raise Unavailable("the projector has not made its tables yet")
             health.back("the database")
             health.ready()
-            await _work(connection, grace, stop, health)
+            await _work(connection, grace, stop, health, watch)
 
     await keep_going("the database", work, stop, health, away=RETRYABLE)
 
 
-async def _work(connection: Connection, grace: timedelta, stop: asyncio.Event, health: Health) -> None:
+async def _work(
+    connection: Connection, grace: timedelta, stop: asyncio.Event, health: Health, watch: StoreWatch
+) -> None:
     sealed = float("-inf")
     halted = Halted(*(Halts(work, health) for work in Halted._fields))
     for halts in halted:
         await halts.begin(connection)
     while not stop.is_set():
+        await watch.look_when_due(connection)
         busy = await refill_due(connection, halted.refill)
         busy += await expire_due(connection, halted.expiry) + await expire_holds_due(connection, halted.holds)
         if monotonic() - sealed >= SEAL_SECONDS:

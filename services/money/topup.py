@@ -21,7 +21,7 @@ from schemas.facts import NewFact, TopUpRequested, TopUpSkipped
 from schemas.topics import EVENTS
 from services.money.inbox import NOBODYS, work_on_inbox
 from services.money.reconcile.schedule import keep_reconciled
-from services.money.stripe_client import charges_of
+from services.money.stripe_client import StripeMetrics, charges_of
 from services.money.top_ups import attempts
 from services.money.top_ups.attempts import TOP_UPS
 from services.money.top_ups.charging import Charging
@@ -58,13 +58,14 @@ async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: 
     del clock
     settings.require(*PROCESSES["topup"].needed(settings))
     catalog, owner, figures = catalog_of(settings), f"topup-{uuid4()}", Figures(health)
+    stripe = StripeMetrics(health.registry)
 
     async def charge() -> None:
         pool = await connect_pool(
             settings.needed("database"), process="topup", lease_seconds=settings.lease_seconds, size=WORKERS // 2,
             health=health,
         )  # fmt: skip
-        async with pool, charges_of(settings) as charges:
+        async with pool, charges_of(settings, stripe) as charges:
             worker = Worker(pool, Charging(pool, charges, catalog, owner), catalog, owner, health, figures)
             await _serve(settings, worker, stop)
 

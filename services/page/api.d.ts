@@ -322,6 +322,14 @@ declare namespace Api {
     plan?: string | null;
   }
 
+  /** Where the cycle was sealed, and the first signed checkpoint that covers it, with the SHA-256 of its text. */
+  interface SealAnswer {
+    position: string;
+    recorded_at: string;
+    checkpoint: number;
+    sha256: string;
+  }
+
   /** A top-up that would have been made. */
   interface SimulatedCharge {
     credits: string;
@@ -337,6 +345,116 @@ declare namespace Api {
     total: Money | null;
     each: TopUpCost | null;
     next_charge_preview: ChargePreview | null;
+  }
+
+  /** A statement. opening + refilled + bought + topped_up + granted + given_back + adjusted + taken_back - used - expired - refunded - disputed = closing, and the next one's opening is this closing. */
+  interface StatementAnswer {
+    format: "creditwell statement 1";
+    log: string;
+    team_id: string;
+    plan: string;
+    zone: string;
+    cycle: number;
+    starts_at: string;
+    ends_at: string;
+    sealed: SealAnswer;
+    opening: StatementSum;
+    refilled: StatementSum;
+    bought: StatementSum;
+    topped_up: StatementSum;
+    granted: StatementSum;
+    given_back: StatementSum;
+    adjusted: StatementSum;
+    taken_back: StatementSum;
+    used: StatementSum;
+    expired: StatementSum;
+    refunded: StatementSum;
+    disputed: StatementSum;
+    closing: StatementSum;
+    by_feature: StatementFeature[];
+    by_member: StatementMember[];
+    payments: StatementPayment[];
+    late: StatementLate[];
+    corrections: StatementCorrection[];
+    left: Record<string, string>;
+    rate_cards: number[];
+  }
+
+  /** What was counted of a feature. */
+  interface StatementComponent {
+    name: string;
+    unit: string;
+    quantity: string;
+    uses: number;
+    credits: string;
+  }
+
+  /** A correction by a person; who and why stand at its entry. */
+  interface StatementCorrection {
+    position: string;
+    at: string;
+    credits: string;
+    refers_to: string | null;
+  }
+
+  /** Work of one feature; null is work that named none. */
+  interface StatementFeature {
+    feature: string | null;
+    name: string;
+    components: StatementComponent[];
+    taken_back: string;
+  }
+
+  /** A cycle that has a statement. */
+  interface StatementHead {
+    cycle: number;
+    starts_at: string;
+    ends_at: string;
+    position: string;
+    sealed_at: string;
+    checkpoint: number;
+  }
+
+  /** What belongs to an earlier cycle, came after its seal and counts here. */
+  interface StatementLate {
+    cycle: number;
+    entries: number;
+    credits: string;
+  }
+
+  /** The cycles that have a statement, newest first. */
+  interface StatementList {
+    items: StatementHead[];
+  }
+
+  /** Work of one member; null is nobody. */
+  interface StatementMember {
+    member_id: string | null;
+    uses: number;
+    used: string;
+    taken_back: string;
+  }
+
+  /** A payment of the cycle, or an older one of which money moved in it; `refunded` and so on are of this cycle. */
+  interface StatementPayment {
+    payment: string;
+    position: string;
+    at: string;
+    paid_in_this_cycle: boolean;
+    credits: string;
+    currency: string;
+    gross: string;
+    tax: string;
+    refunded: string;
+    disputed: string;
+    won_back: string;
+  }
+
+  /** Credits of one line. */
+  interface StatementSum {
+    total: string;
+    included: string;
+    additional: string;
   }
 
   /** A team as people know it. */
@@ -462,6 +580,8 @@ declare namespace Api {
     [path: `/entries/${string}`]: Entry;
     "/usage": Usage;
     [path: `/usage?${string}`]: Usage;
+    "/statements": StatementList;
+    [path: `/statements/${string}`]: StatementAnswer;
     "v1/rate-card": RateCard;
     [path: `v1/rate-card?${string}`]: RateCard;
     "v1/rate-cards": RateCardDate[];

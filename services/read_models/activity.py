@@ -25,27 +25,35 @@ Before = tuple[int, int]  # position and part
 NEWEST: Before = (2**63 - 1, 2**15 - 1)
 CSV_PAGE = 500  # of a download; others wait for the API's core meanwhile, some 10 ms
 
-# From the last position recorded before an instant on, which is found by halving the team's facts: times never run
-# backwards within a shard, so no index on time is needed.
-SINCE = """
-    halves (low, high) AS (
+
+def _last_before(name: str, instant: str) -> str:
+    """The position recorded last before an instant, found by halving the team's facts.
+
+    It is `low` of the row of `name` with the narrowest span. Times never run backwards within a shard, so no index on
+    time is needed.
+    """
+    return f"""{name} (low, high) AS (
         SELECT 0::bigint, max(position) + 1 FROM facts
-        WHERE shard = $1 AND team_id = $2 AND $9::timestamptz IS NOT NULL
+        WHERE shard = $1 AND team_id = $2 AND {instant}::timestamptz IS NOT NULL
         UNION ALL
-        SELECT CASE WHEN probe.recorded_at < $9 THEN probe.position ELSE low END,
-               CASE WHEN probe.recorded_at < $9 THEN high ELSE (low + high) / 2 END
-        FROM halves LEFT JOIN LATERAL (
+        SELECT CASE WHEN probe.recorded_at < {instant} THEN probe.position ELSE low END,
+               CASE WHEN probe.recorded_at < {instant} THEN high ELSE (low + high) / 2 END
+        FROM {name} LEFT JOIN LATERAL (
             SELECT position, recorded_at FROM facts
             WHERE shard = $1 AND team_id = $2 AND position >= (low + high) / 2 AND position < high
             ORDER BY position LIMIT 1
         ) AS probe ON true
         WHERE high - low > 1
-    ), beyond AS (SELECT greatest($3, (SELECT low FROM halves ORDER BY high - low LIMIT 1)) AS position)
-"""
+    )"""
+
 
 # Runs do not overlap: newest first by their first positions, and within each, is newest first.
 PAGE = f"""
-    WITH RECURSIVE {SINCE}
+    WITH RECURSIVE {_last_before("halves", "$9")}, {_last_before("ends", "$10")}, bounds AS (
+        SELECT greatest($3, (SELECT low FROM halves ORDER BY high - low LIMIT 1)) AS beyond,
+               CASE WHEN $10::timestamptz IS NULL THEN {2**63 - 1}
+                    ELSE (SELECT low FROM ends ORDER BY high - low LIMIT 1) END AS up_to
+    )
     SELECT a.position, a.part, a.kind, a.recorded_at, a.occurred_at, a.member_id, a.feature, a.included, a.additional,
            a.balance_after, a.paid, a.late, f.type, f.body,
            (SELECT max(position) FROM checkpoints WHERE reader = 'projector' AND shard = $1) AS folded
@@ -53,17 +61,18 @@ PAGE = f"""
         SELECT * FROM (
             SELECT * FROM activity_rows
             WHERE shard = $1 AND team_id = $2 AND (position, part) < ($4, $5)
-              AND position > (SELECT position FROM beyond)
+              AND position > (SELECT beyond FROM bounds) AND position <= (SELECT up_to FROM bounds)
               AND ($6::text[] IS NULL OR kind = ANY ($6)) AND ($7::text IS NULL OR member_id = $7)
             ORDER BY position DESC, part DESC LIMIT $8
         ) AS alone
         UNION ALL
         SELECT * FROM (
             SELECT {RUN_COLUMNS} FROM activity_runs r CROSS JOIN LATERAL {RUN_ENTRIES}
-            WHERE r.shard = $1 AND r.team_id = $2 AND r.first <= $4
-              AND r.first > (SELECT position - {RUN_SPAN_MAX} FROM beyond) AND r.last > (SELECT position FROM beyond)
+            WHERE r.shard = $1 AND r.team_id = $2 AND r.first <= $4 AND r.first <= (SELECT up_to FROM bounds)
+              AND r.first > (SELECT beyond - {RUN_SPAN_MAX} FROM bounds) AND r.last > (SELECT beyond FROM bounds)
               AND ($6::text[] IS NULL OR 'usage' = ANY ($6)) AND ($7::text IS NULL OR $7 = ANY (r.members))
-              AND (e.position, 0) < ($4, $5) AND e.position > (SELECT position FROM beyond)
+              AND (e.position, 0) < ($4, $5)
+              AND e.position > (SELECT beyond FROM bounds) AND e.position <= (SELECT up_to FROM bounds)
               AND ($7::text IS NULL OR r.members[e.member] = $7)
             ORDER BY r.first DESC, e.position DESC LIMIT $8
         ) AS in_runs
@@ -115,16 +124,18 @@ class PaidLot(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which entries are wanted; None means all."""
+    """Which entries are wanted, recorded from `since` on and before `until`; None means all."""
 
     since: datetime | None = None
     kinds: frozenset[ActivityKind] | None = None
     member_id: str | None = None
+    until: datetime | None = None
 
     def wants(self, entry: BalanceEntry) -> bool:
         """True if the entry is among them."""
         return (
             (self.since is None or entry.recorded_at >= self.since)
+            and (self.until is None or entry.recorded_at < self.until)
             and (self.kinds is None or entry.kind in self.kinds)
             and (self.member_id is None or entry.member_id == self.member_id)
         )
@@ -175,7 +186,9 @@ async def _fetch_page(
 ) -> list[asyncpg.Record]:
     shard, page = shard_of(team_id), page_statement(selection)
     kinds = None if selection.kinds is None else sorted(selection.kinds)
-    return await connection.fetch(page, shard, team_id, 0, *before, kinds, selection.member_id, limit, selection.since)
+    return await connection.fetch(
+        page, shard, team_id, 0, *before, kinds, selection.member_id, limit, selection.since, selection.until
+    )
 
 
 def page_statement(selection: Filter) -> str:
@@ -228,7 +241,7 @@ async def read_after(connection: Reads, team_id: str, position: int, limit: int)
     if position < unfolded.reached and len(rows) < limit:
         shard, before = unfolded.shard, (unfolded.reached + 1, 0)
         rows_before = await connection.fetch(
-            PAGE, shard, team_id, position, *before, None, None, limit - len(rows), None
+            PAGE, shard, team_id, position, *before, None, None, limit - len(rows), None, None
         )
         rows += [_row(shard, row) for row in rows_before]
     return rows

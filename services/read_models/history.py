@@ -10,6 +10,7 @@ the recorded beginning of most facts, as for a team whose past was imported out 
 occurred by then.
 """
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -17,7 +18,7 @@ from projections.balance.fold import evolve
 from projections.balance.lots import end_lots
 from projections.balance.state import LotPayment, TeamBalance
 from schemas.cycles import cycle_at
-from schemas.facts import PlanAssigned, Stored, UsageRecorded, UsageVoided
+from schemas.facts import RATE_CARD_TEAM, PlanAssigned, Stored, UsageRecorded, UsageVoided
 from schemas.instants import instant
 from services.read_models.balances import ExactBalance, fold_due
 from services.read_models.snapshots import Span, facts_within, newest_snapshot, rest_of, spans_to_read
@@ -25,15 +26,25 @@ from services.read_models.states import paid_for, settled_lots
 from services.runtime.errors import Refused
 from services.store.cycles import refill
 from services.store.protocols import Reads
-from services.store.read import READ_TEAM, stored_of
+from services.store.read import FACT_COLUMNS, READ_TEAM, stored_of
 from services.store.shards import shard_of
 
 PAGE = 500  # facts between two chances for others to run
+PASS_PAGE = 5_000
 
 VOIDED = """
     SELECT v.usage_position FROM unnest($3::bigint[], $4::bigint[]) AS among (after, until)
     JOIN voided_usages v ON v.usage_position > among.after AND v.usage_position <= among.until
     WHERE v.shard = $1 AND v.team_id = $2
+"""
+# Of a whole shard, for one pass over it.
+VOIDED_OF_SHARD = (
+    "SELECT team_id, usage_position FROM voided_usages WHERE shard = $1 AND ($2::text IS NULL OR team_id = $2)"
+)
+OCCURRED = f"""
+    SELECT {FACT_COLUMNS} FROM facts
+    WHERE shard = $1 AND position > $2 AND position <= $3 AND occurred_at <= $4 AND ($5::text IS NULL OR team_id = $5)
+    ORDER BY position LIMIT $6
 """
 
 
@@ -46,6 +57,7 @@ class _Past:
     at: datetime
     began: int
     voided: frozenset[int]
+    plan: tuple[str, PlanAssigned] | None = None  # the id and the fact of the last one that was read
     paid: dict[int, tuple[LotPayment, ...]] = field(default_factory=dict)
 
 
@@ -73,6 +85,34 @@ async def balance_as_of(connection: Reads, team_id: str, *, at: datetime, known_
     return await _at(connection, past)
 
 
+async def balances_as_of(
+    connection: Reads, shard: int, *, at: datetime, known_until: int, team_id: str | None = None
+) -> AsyncIterator[ExactBalance]:
+    """The balances at `at` of every team of a shard that existed then, or of one, by the facts up to a position.
+
+    One pass over the shard's facts, without snapshots; in the order of the teams' ids.
+    """
+    voided: dict[str, set[int]] = {}
+    for row in await connection.fetch(VOIDED_OF_SHARD, shard, team_id):
+        voided.setdefault(row["team_id"], set()).add(row["usage_position"])
+    teams: dict[str, _Past] = {}
+    after = 0
+    while rows := await connection.fetch(OCCURRED, shard, after, known_until, at, team_id, PASS_PAGE):
+        for stored in map(stored_of, rows):
+            after = stored.position
+            if stored.team_id == RATE_CARD_TEAM:
+                continue
+            past = teams.get(stored.team_id)
+            if past is None:
+                of_team = frozenset(voided.get(stored.team_id, ()))
+                past = teams[stored.team_id] = _Past(TeamBalance(stored.team_id), shard, at, 0, of_team)
+            await _take(connection, past, stored)
+    for _, past in sorted(teams.items()):
+        balance = await _at(connection, past)
+        if balance is not None:
+            yield balance
+
+
 async def _voided(connection: Reads, shard: int, team_id: str, spans: list[Span]) -> frozenset[int]:
     """The usages that will be read and were taken back at some time: only of them who paid must be remembered."""
     if not spans:
@@ -85,6 +125,8 @@ async def _take(connection: Reads, past: _Past, stored: Stored) -> None:
     team, fact = past.team, stored.fact()
     # What was recorded after `at` is taken as if it had been in time: no lot ends before its end.
     timely = stored._replace(recorded_at=min(stored.recorded_at, past.at))
+    if isinstance(fact, PlanAssigned):
+        past.plan = (stored.id, fact)
     if not isinstance(fact, UsageVoided):
         entries = evolve(team, timely, fact)
         if isinstance(fact, UsageRecorded) and stored.position in past.voided:
@@ -102,16 +144,16 @@ async def _at(connection: Reads, past: _Past) -> ExactBalance | None:
     if not team.plan_position:
         return None
     if team.cycle_ends_at <= at:
-        assigned = await _plan(connection, past)
-        plan = assigned.fact()
-        assert isinstance(plan, PlanAssigned)
+        plan_id, plan = past.plan or await _plan(connection, past)
         first, last = (cycle_at(plan.anchor, plan.zone, instant) for instant in (team.cycle_ends_at, at))
-        fold_due(team, shard, [refill(plan, assigned.id, team.team_id, k) for k in range(first, last + 1)], at)
+        fold_due(team, shard, [refill(plan, plan_id, team.team_id, k) for k in range(first, last + 1)], at)
     end_lots(team, at, [])
     return ExactBalance(team, shard, team.position, at)
 
 
-async def _plan(connection: Reads, past: _Past) -> Stored:
+async def _plan(connection: Reads, past: _Past) -> tuple[str, PlanAssigned]:
     row = await connection.fetchrow(READ_TEAM, past.shard, past.team.team_id, past.team.plan_position - 1, 1)
     assert row is not None, "a plan's fact is in the log for ever"
-    return stored_of(row)
+    stored, fact = stored_of(row), stored_of(row).fact()
+    assert isinstance(fact, PlanAssigned)
+    return stored.id, fact

@@ -15,6 +15,7 @@ from projections.balance.state import ActivityKind, BalanceEntry, Lot, LotPaymen
 from schemas.facts import RATE_CARD_TEAM, AnyFact, Stored, UsageRecorded, UsageVoided
 from services.read_models.activity_rows import EntryOfTeam, pack_row, saved_entries
 from services.read_models.activity_runs import into_runs, pack_run
+from services.read_models.flow import Flow
 from services.read_models.snapshots import saved_snapshots
 from services.read_models.states import load, paid_for, saved, settled_lots
 from services.read_models.usage_rows import load_days, saved_days
@@ -49,6 +50,7 @@ class ProjectedBatch:
     cells: usage.Cells = field(default_factory=dict)
     paid: dict[tuple[str, int], tuple[LotPayment, ...]] = field(default_factory=dict)
     snapshots: list[Snapshot] = field(default_factory=list)
+    flow: Flow = field(default_factory=Flow)
 
 
 @dataclass(slots=True)
@@ -205,6 +207,7 @@ def _evolve(team: TeamBalance, stored: Stored, fact: AnyFact) -> list[BalanceEnt
 def _note(batch: ProjectedBatch, stored: Stored, fact: AnyFact, team: TeamBalance, entries: list[BalanceEntry]) -> None:
     """Keep what the entries of a fact say for activity and usage."""
     for entry in entries:
+        batch.flow.note(fact, entry)
         batch.activity.append((stored.shard, stored.team_id, entry))
         if entry.kind is ActivityKind.USAGE:
             usage.add(batch.cells, stored.shard, stored.team_id, team.zone, entry, stored.occurred_at)

@@ -15,10 +15,10 @@ from typing import Self
 from uuid import uuid4
 
 import structlog
-from prometheus_client import Counter
 
 from schemas.facts import Stored
 from services.read_models.balances import PROJECTOR
+from services.read_models.flow import ProjectorMetrics
 from services.read_models.low_balance import watch_low
 from services.read_models.projecting import Poisoned, Projecting
 from services.read_models.rebuild import drop_previous, ensure_projections, live_versions
@@ -58,6 +58,7 @@ class HaltedShards:
     """
 
     halts: Halts
+    metrics: ProjectorMetrics
     names: dict[int, str] = field(default_factory=dict)
 
     async def begin(self, connection: Connection, shards: Collection[int]) -> None:
@@ -74,11 +75,13 @@ class HaltedShards:
     async def project(self, connection: Connection, projecting: Projecting, facts: Mapping[int, list[Stored]]) -> int:
         """Fold and save all of it, or what can be, and halt the shards of the rest; how many facts were saved."""
         try:
-            await projecting.project(connection, facts)
+            with self.metrics.fold_seconds.time():
+                batch = await projecting.project(connection, facts)
         except EVERYBODYS:
             raise
         except Exception:  # noqa: BLE001 - which shard it is will be found out
             return sum([await self._project_alone(connection, projecting, shard, facts[shard]) for shard in facts])
+        self.metrics.count(batch.flow)
         for shard in self.names.keys() & facts.keys():
             await self.halts.go_on(connection, [self.names.pop(shard)])
         return sum(map(len, facts.values()))
@@ -87,7 +90,7 @@ class HaltedShards:
         self, connection: Connection, projecting: Projecting, shard: int, read: list[Stored]
     ) -> int:
         try:
-            await projecting.project(connection, {shard: read})
+            batch = await projecting.project(connection, {shard: read})
         except EVERYBODYS:
             raise
         except Poisoned as poisoned:
@@ -98,6 +101,7 @@ class HaltedShards:
         except Exception as error:  # noqa: BLE001 - what can't be saved is somebody's in this shard
             await self._halt(connection, shard, f"shard {shard}", error, read[0].position)
             return 0
+        self.metrics.count(batch.flow)
         if shard in self.names:
             await self.halts.go_on(connection, [self.names.pop(shard)])
         return len(read)
@@ -172,18 +176,17 @@ async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: 
     if pool is None:
         return
     claims = Claims(PROJECTOR, f"projector-{uuid4()}", settings.lease_seconds)
-    folded = Counter("creditwell_projected_facts", "Facts folded into the live projections", registry=health.registry)
-    alarmed = Bell()
+    metrics, alarmed = ProjectorMetrics(health.registry), Bell()
     try:
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(_project(pool, claims, stop, health, folded, alarmed))
+            tasks.create_task(_project(pool, claims, stop, health, metrics, alarmed))
             tasks.create_task(watch_low(pool, stop, health, clock, alarmed=alarmed))
     finally:
         await pool.close()
 
 
 async def _project(
-    pool: Pool, claims: Claims, stop: asyncio.Event, health: Health, folded: Counter, alarmed: Bell
+    pool: Pool, claims: Claims, stop: asyncio.Event, health: Health, metrics: ProjectorMetrics, alarmed: Bell
 ) -> None:
     async def project() -> None:
         while not stop.is_set():
@@ -191,7 +194,7 @@ async def _project(
                 async with pool.acquire() as connection, Reading(pool) as reading:
                     await claims.leave(connection)  # what a broken connection left claimed need not wait for the lease
                     projecting = Projecting(claims, {}, alarmed=alarmed)
-                    await _project_while_owner(connection, reading, projecting, stop, health, folded)
+                    await _project_while_owner(connection, reading, projecting, stop, health, metrics)
             except Fenced as fenced:
                 log.info("joining again", why=str(fenced))
 
@@ -204,11 +207,11 @@ async def _project_while_owner(
     projecting: Projecting,
     stop: asyncio.Event,
     health: Health,
-    folded: Counter,
+    metrics: ProjectorMetrics,
 ) -> None:
     """Fold what comes, until told to stop or fenced; the versions are those that were live at the beginning."""
     await ensure_projections(connection)
-    claims, halted = projecting.claims, HaltedShards(Halts("projector", health))
+    claims, halted = projecting.claims, HaltedShards(Halts("projector", health), metrics)
     idle = IdleWait(reading.pool.heard, stop)
     renew_at = drop_at = 0.0
     health.back("the database")
@@ -235,7 +238,7 @@ async def _project_while_owner(
             await idle.wait()
             continue
         count = await halted.project(connection, projecting, facts)
-        folded.inc(count)
+        metrics.facts.inc(count)
         health.beat("projector")
         idle.work_came()
         if count < BATCH_SMALL:

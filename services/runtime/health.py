@@ -11,9 +11,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Counter, Histogram
 
 STUCK_SECONDS = 30
+ROUND_TRIPS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 3)
 PARTITION = re.compile(r"(.+)-\d+", re.ASCII)  # usage-17: partition 17 of usage
 
 
@@ -24,6 +25,10 @@ class WorkProgress:
     lag: int = 0
     moved_at: float = 0.0
     behind_since: float = 0.0
+
+    def still_seconds(self, now: float) -> float:
+        """For how long some of it has waited and nothing has moved; 0 where nothing waits."""
+        return now - max(self.moved_at, self.behind_since) if self.lag else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +53,18 @@ class Health:
     notes: list[str] = field(default_factory=list)  # what was seen at the start, and is worth knowing
     back_at: float = 0.0
     is_ready: bool = False
+    database_seconds: Histogram = field(init=False)
+    failures: Counter = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.database_seconds = Histogram(
+            "creditwell_database_seconds", "How long the database takes to answer, asked once a second.",
+            registry=self.registry, buckets=ROUND_TRIPS,
+        )  # fmt: skip
+        self.failures = Counter(
+            "creditwell_away", "How often something did not answer, or was taken over, by the kind of the error.",
+            ["what", "error"], registry=self.registry,
+        )  # fmt: skip
 
     def beat(self, name: str) -> None:
         """Something moved: a batch was stored, folded, published."""
@@ -88,6 +105,7 @@ class Health:
     def away(self, what: str, why: object = "") -> None:
         """Kafka, the database or Stripe does not answer: to wait is right, and nobody is stuck meanwhile."""
         self.absent[what] = str(why)
+        self.failures.labels(what, type(why).__name__ if isinstance(why, BaseException) else "silent").inc()
 
     def back(self, what: str) -> None:
         """It answers again."""

@@ -6,6 +6,7 @@ Beside `health`, so that who is told of a process's health, or has none, loads n
 from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
+from platform import python_version
 
 from prometheus_client import GCCollector, PlatformCollector, ProcessCollector, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -16,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from services import VERSION
 from services.runtime.health import Health, kind_of
 
 HALTED_MAX = 100  # named in one answer; `creditwell halted list` has all of them
@@ -27,7 +29,7 @@ def health_routes(health: Health) -> list[Route]:
     async def healthz(_: Request) -> Response:
         stuck = health.stuck()
         work = {
-            kind: {"lag": work.lag, "seconds_since_progress": round(health.now() - work.moved_at, 1), "worst": name}
+            kind: {"lag": work.lag, "seconds_since_progress": round(work.still_seconds(health.now()), 1), "worst": name}
             for kind, (name, work) in health.worst().items()
         }
         held_up = {name: held.why for name, held in health.held_up.items()}
@@ -74,11 +76,13 @@ class _Gauges(Collector):
             labels=["process", "work"],
         )
         idle = GaugeMetricFamily(
-            "creditwell_progress_age_seconds", "Since when nothing of this work moved.", labels=["process", "work"]
+            "creditwell_progress_age_seconds",
+            "For how long work has waited and nothing of it moved; 0 where nothing waits.",
+            labels=["process", "work"],
         )
         for kind, (_, work) in health.worst().items():
             lag.add_metric([health.process, kind], work.lag)
-            idle.add_metric([health.process, kind], now - work.moved_at)
+            idle.add_metric([health.process, kind], work.still_seconds(now))
         ready = GaugeMetricFamily("creditwell_ready", "1 while the process can do its work.", labels=["process"])
         ready.add_metric([health.process], int(health.is_ready and not health.absent))
         stuck = GaugeMetricFamily("creditwell_stuck", "How many kinds of work are stuck.", labels=["process"])
@@ -99,4 +103,8 @@ class _Gauges(Collector):
         )  # fmt: skip
         for name, count in Counter(work for work, _ in health.halted).items():
             halted.add_metric([health.process, name], count)
-        yield from (lag, idle, ready, stuck, held_up, halted)
+        build = GaugeMetricFamily(
+            "creditwell_build_info", "Always 1; which build this is.", labels=["process", "version", "python"]
+        )
+        build.add_metric([health.process, VERSION, python_version()], 1)
+        yield from (lag, idle, ready, stuck, held_up, halted, build)

@@ -32,6 +32,7 @@ def get_log() -> FilteringBoundLogger:
 def configure_logs(settings: Settings, process: str) -> None:
     """Send everything that this process says, and its libraries, to standard error."""
     level = getattr(logging, settings.log_level.upper())
+    levels = levels_of(settings)
     first: EventDict = {"insecure_dev": True} if settings.insecure_dev else {}
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -44,11 +45,19 @@ def configure_logs(settings: Settings, process: str) -> None:
     logging.basicConfig(handlers=[handler], level=level, force=True)
     for name in QUIET:
         logging.getLogger(name).setLevel(max(level, logging.WARNING))
+    for name, own in levels.items():
+        logging.getLogger(name).setLevel(own)
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
+        wrapper_class=structlog.make_filtering_bound_logger(min([level, *levels.values()])),
         logger_factory=structlog.stdlib.LoggerFactory(),
     )
+
+
+def levels_of(settings: Settings) -> dict[str, int]:
+    """The level of each logger that has one of its own."""
+    pairs = (pair.partition("=") for pair in settings.log_levels.split(",") if pair)
+    return {name: getattr(logging, level.upper()) for name, _, level in pairs}
 
 
 def _say_first(fixed: EventDict) -> Processor:

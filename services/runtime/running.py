@@ -22,6 +22,7 @@ from services.runtime.health import Health
 from services.runtime.health_pages import health_app
 from services.runtime.http_server import listen
 from services.runtime.logs import configure_logs, get_log
+from services.runtime.minutes import say_each_minute
 from services.runtime.niceness import give_way
 from services.runtime.processes import PROCESSES, Main
 from services.runtime.settings import Settings, WrongSettings
@@ -71,7 +72,11 @@ async def _run(name: str, main: Main, settings: Settings, *, stop_at_eof: bool) 
     health = Health(name)
     async with _health_server(health, settings):
         get_log().info("started", pid=os.getpid())
-        return await _work(main(settings, stop, health), stop, health)
+        telling = asyncio.create_task(say_each_minute(health, stop))
+        try:
+            return await _work(main(settings, stop, health), stop, health)
+        finally:
+            telling.cancel()
 
 
 async def _work(work: Coroutine[Any, Any, None], stop: asyncio.Event, health: Health) -> bool:

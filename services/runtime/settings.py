@@ -16,6 +16,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, FilePath, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from schemas.cycles import load_zone
+
 LEASE_SECONDS = 10.0
 PREFIX = "CREDITWELL_"
 LIVE_PREFIX_MAX = 10  # sk_live_, rk_live_
@@ -194,6 +196,12 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Which log lines are written.", examples=["info"]
     )
+    log_levels: str = Field(
+        "",
+        pattern=r"^([\w.]+=(debug|info|warning|error)(,|$))*$",
+        description="Other levels for single loggers, separated by commas: `access` is one line for each request, the rest are modules of ours and libraries.",
+        examples=["access=warning,services.money=debug"],
+    )
     log_format: Literal["auto", "json", "console"] = Field(
         "auto", description="JSON lines, or text for people; auto: text on a terminal.", examples=["json"]
     )
@@ -298,6 +306,11 @@ class Settings(BaseSettings):
         description="How long after its end a cycle still takes late usage before it is sealed.",
         examples=["3600"],
     )
+    books_zone: str = Field(
+        "UTC",
+        description="The time zone of the months of `creditwell revenue`; choose it once: another one has other months.",
+        examples=["Europe/Berlin"],
+    )
     sign_every_seconds: int = Field(
         30, ge=1, le=60, description="How often the signer signs when anything has changed.", examples=["30"]
     )
@@ -335,6 +348,12 @@ class Settings(BaseSettings):
         if database is not None and not database.get_secret_value().startswith(("postgresql://", "postgres://")):
             raise ValueError("it is not a postgresql:// URL")
         return database
+
+    @field_validator("books_zone")
+    @classmethod
+    def _known_zone(cls, zone: str) -> str:
+        load_zone(zone)  # says what is wrong
+        return zone
 
     @field_validator("jwks")
     @classmethod

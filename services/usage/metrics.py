@@ -5,12 +5,13 @@ from dataclasses import dataclass, field
 from time import monotonic
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from services.runtime.health import Health
 from services.usage.refusals import RefusedRecord
 
 REFUSED_MINUTE_SECONDS = 60
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
 REFUSED_ALARM_MIN = 20  # fewer records say nothing about a share
 
 log = structlog.get_logger("recorder")
@@ -23,8 +24,21 @@ class RecorderMetrics:
         self.records = Counter(
             "creditwell_usage_records", "Usage read from Kafka, by what became of it", ["outcome"], registry=registry
         )
+        self.refused = Counter(
+            "creditwell_usage_refused", "Usage that was refused, by reason", ["reason"], registry=registry
+        )
         self.refused_share = Gauge(
             "creditwell_usage_refused_share", "Share of refused usage, judged each minute", registry=registry
+        )
+        self.append_seconds = Histogram(
+            "creditwell_append_seconds", "How long a batch of usage took to be written, before its COMMIT",
+            registry=registry, buckets=SECONDS,
+        )  # fmt: skip
+        self.commit_seconds = Histogram(
+            "creditwell_commit_seconds",
+            "How long the COMMIT of a batch of usage took",
+            registry=registry,
+            buckets=SECONDS,
         )
 
 

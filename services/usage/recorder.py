@@ -204,14 +204,18 @@ class Recorder:
                 slow = monotonic() - append_began > HELD_MAX_SECONDS
                 waited = slow and bool(await connection.fetchval(SOMEBODY_WAITS))
                 crashpoint("recorder:before_commit")
+                written = monotonic()
             crashpoint("recorder:committed")
-            held_seconds = monotonic() - began
+            committed = monotonic()
+        held_seconds = committed - began
+        self.metrics.append_seconds.observe(written - began)
+        self.metrics.commit_seconds.observe(committed - written)
         self.batch = (
             max(BATCH_MIN, int(len(batch_items) * HELD_MAX_SECONDS / held_seconds))
             if waited
             else min(BATCH_MAX, self.batch + max(1, self.batch // GROWS_BY))
         )
-        self._count(outcome)
+        self._count(outcome, conflicts)
 
     async def _append(self, connection: Connection, outcome: BatchOutcome) -> None:
         """The facts of a batch, and what follows from them in their transaction."""
@@ -223,11 +227,13 @@ class Recorder:
         await note_voids(connection, zip((fact.new for fact in outcome.facts), appended.places, strict=True))
         await settle_holds(connection, outcome.settles, outcome.ended, appended.recorded_at)
 
-    def _count(self, outcome: BatchOutcome) -> None:
+    def _count(self, outcome: BatchOutcome, conflicts: Sequence[RefusedRecord]) -> None:
         self.look_first = LOOK_FIRST_BATCHES if outcome.repeats else max(0, self.look_first - 1)
         self.metrics.records.labels("recorded").inc(len(outcome.facts))
         self.metrics.records.labels("refused").inc(len(outcome.refusals))
         self.metrics.records.labels("repeated").inc(len(outcome.repeats))
+        for refused in (*outcome.refusals, *conflicts):
+            self.metrics.refused.labels(refused.reason).inc()
         self.refusing.count(len(outcome.facts) + len(outcome.refusals) + len(outcome.repeats), outcome.refusals)
         self.health.beat(USAGE)
 

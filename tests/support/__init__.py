@@ -22,6 +22,8 @@ honest               random histories, told by the product's own functions
 heads                heads of shards, moved by hand
 past                 a team's past, recorded as if then
 projections          live rows, and the same from a fold of the whole log
+months               some teams over some months, with proofs and notes
+bookkeeping          one team's history told to the books, and the worked example of docs/revenue.md
 model                a slow, obvious model of a team's credits
 fold_one             what balances came to before never-ending credits paid the debt
 oracle               after the storm: is everything in the log, once, in order?

@@ -34,6 +34,7 @@ TEAM: Example = {
     "id": "team_42", "name": "Northlight Studio", "zone": "Europe/Berlin", "plan": "pro", "plan_name": "Pro",
     "members": [{**ADMIN, "role": "admin"}, {"id": "mem_8", "name": "Ben Okafor", "role": "member"}], "admins": [ADMIN],
 }  # fmt: skip
+LISTED_TEAM: Example = {name: TEAM[name] for name in ("id", "name", "plan", "zone")}
 PLAN: Example = {"plan": "pro", "anchor": "2026-11-01T09:00:00.000000Z", "zone": "Europe/Berlin"}
 BALANCE: Example = {
     "total": "4400", "included": "2400", "additional": "2000", "held": "60", "available": "4340", "low": False,
@@ -113,6 +114,37 @@ USED: Example = {
         "feature": "ai_image.generate", "name": "AI image", "credits": "600", "uses": 10,
         "features": {"ai_image.generate": "600"}, "members": {"mem_7": "540", "mem_8": "60"},
     }],
+}  # fmt: skip
+
+NONE: Example = {"total": "0", "included": "0", "additional": "0"}
+OCTOBER: Example = {
+    "cycle": 0, "starts_at": "2026-10-01T07:00:00.000000Z", "ends_at": "2026-11-01T08:00:00.000000Z",
+}  # fmt: skip
+STATEMENT_HEAD: Example = {
+    **OCTOBER, "position": "40:19077", "sealed_at": "2026-11-01T09:00:11.904113Z", "checkpoint": 20_419,
+}  # fmt: skip
+STATEMENT: Example = {
+    "format": "creditwell statement 1", "log": "7f9c", "team_id": "team_42", "plan": "pro", "zone": "Europe/Berlin", **OCTOBER,
+    "sealed": {
+        "position": "40:19077", "recorded_at": STATEMENT_HEAD["sealed_at"], "checkpoint": 20_419,
+        "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+    },
+    "opening": NONE, "refilled": {"total": "3000", "included": "3000", "additional": "0"},
+    "bought": {"total": "5000", "included": "0", "additional": "5000"}, "topped_up": NONE, "granted": NONE, "given_back": NONE,
+    "adjusted": NONE, "taken_back": NONE, "used": {"total": "1200", "included": "1200", "additional": "0"},
+    "expired": {"total": "1800", "included": "1800", "additional": "0"}, "refunded": NONE, "disputed": NONE,
+    "closing": {"total": "5000", "included": "0", "additional": "5000"},
+    "by_feature": [{
+        "feature": "ai_image.generate", "name": "AI image", "taken_back": "0",
+        "components": [{"name": "AI image", "unit": "images", "quantity": "80", "uses": 20, "credits": "1200"}],
+    }],
+    "by_member": [{"member_id": "mem_7", "uses": 20, "used": "1200", "taken_back": "0"}],
+    "payments": [{
+        "payment": "pi_1", "position": "40:18020", "at": "2026-10-12T10:15:30.123456Z", "paid_in_this_cycle": True,
+        "credits": "5000", "currency": "usd", "gross": "48.00", "tax": "0.00", "refunded": "0.00", "disputed": "0.00",
+        "won_back": "0.00",
+    }],
+    "late": [], "corrections": [], "left": {"purchased": "5000"}, "rate_cards": [1],
 }  # fmt: skip
 
 PACK: Example = {

@@ -36,6 +36,24 @@ class TeamAnswer(BaseModel):
     admins: list[Admin]
 
 
+class ListedTeam(BaseModel):
+    """A team in the list of all."""
+
+    id: str
+    name: str
+    plan: str
+    zone: str
+
+
+class TeamList(BaseModel):
+    """A page of the teams that there are, in an order that stays."""
+
+    model_config = like({"items": [examples.LISTED_TEAM], "next_cursor": "NDB8dGVhbV80Mg"})
+
+    items: list[ListedTeam]
+    next_cursor: str | None
+
+
 class Balance(BaseModel):
     """What a team has: total = included + additional, available = total - held.
 

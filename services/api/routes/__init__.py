@@ -5,6 +5,7 @@ Each is thin: it asks a room below, and says the answer in the words of `models`
 balances          what a team has, now or then
 activity          what happened to it, and why
 usage             what was used, for the charts
+finance           what finance reads: statements, and which teams there are
 streams           both as they change
 rates             prices
 quotes            what work would cost, and whether it may be done

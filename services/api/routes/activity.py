@@ -1,24 +1,24 @@
 """`GET /v1/teams/{team}/activity` and `…/entries/{id}`: what happened to the credits, and why."""
 
-import csv
 import re
 from base64 import b64decode, urlsafe_b64encode
 from binascii import Error as NotBase64
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import aclosing, nullcontext
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
-from io import StringIO
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Header, Path, Query
 from fastapi_problem.error import Problem
+from pydantic import AwareDatetime
 from starlette.responses import Response, StreamingResponse
 
 from projections.balance.state import ActivityKind
 from schemas.facts import Name
 from schemas.places import Place
 from schemas.pricing import RateCards
+from schemas.spreadsheets import csv_lines
 from services.api.access import SEES_PAYMENTS, AllowedRequest, TeamRequest, route
 from services.api.answers import answer
 from services.api.models.reads import Activity, EntryAnswer, EntryProof
@@ -34,6 +34,7 @@ from services.runtime.errors import Refused
 from services.store.shards import shard_of
 
 PAGE_MAX = 200
+EARLIEST = datetime.min.replace(tzinfo=UTC)
 CSV = {200: {"content": {"text/csv": {"schema": {"type": "string"}}}}}
 FOLLOWED = {
     "entry": link("get_entry", "Why the newest entry is what it is.", id="$response.body#/items/0/id"),
@@ -61,6 +62,13 @@ async def get_activity(
     ask: AllowedRequest,
     _counted: Annotated[None, Depends(_download)],
     days: Days = "30",
+    since: Annotated[
+        AwareDatetime | None, Query(alias="from", description="Recorded at this instant or later; instead of `days`.")
+    ] = None,
+    until: Annotated[
+        AwareDatetime | None,
+        Query(description="Recorded before this instant; without `from`, `days` count back from here."),
+    ] = None,
     kind: Annotated[
         list[ActivityKind] | None, Query(alias="type", max_length=len(ActivityKind), description="Only these types.")
     ] = None,
@@ -70,11 +78,13 @@ async def get_activity(
     accept: Annotated[str, Header()] = "",
 ) -> Response:
     """Credit activity, newest first; as CSV, all of it."""
-    since = ask.context.clock() - timedelta(days=int(days))
-    selection = Filter(since, frozenset(kind) if kind else None, member)
+    until = until and _utc(until)
+    end = until or ask.context.clock()
+    since = _utc(since) if since else _back(end, timedelta(days=int(days)))
+    selection = Filter(since, frozenset(kind) if kind else None, member, until)
     cards = await ask.context.cards.current()
     if "text/csv" in accept:
-        name = file_name(ask.team_id, since, ask.context.clock())
+        name = file_name(ask.team_id, since, end)
         return StreamingResponse(
             _lines(ask, selection, cards), media_type="text/csv",
             headers={"content-disposition": f'attachment; filename="{name}"', "cache-control": "no-store"},
@@ -84,6 +94,19 @@ async def get_activity(
     items = [item(row, cards, ask.context.catalog) for row in rows[:limit]]
     following = write_cursor(rows[limit - 1].entry[:2]) if len(rows) > limit else None
     return answer({"items": items, "next_cursor": following})
+
+
+def _utc(at: datetime) -> datetime:
+    """The same instant in UTC, as near to it as the calendar goes."""
+    try:
+        return at.astimezone(UTC)
+    except OverflowError:
+        return EARLIEST if at.year == 1 else datetime.max.replace(tzinfo=UTC)
+
+
+def _back(end: datetime, span: timedelta) -> datetime:
+    """A span before an instant, as far as the calendar goes."""
+    return end - span if end - EARLIEST > span else EARLIEST
 
 
 def write_cursor(before: Before) -> str:
@@ -104,7 +127,7 @@ def parse_cursor(cursor: str) -> Before:
 
 
 async def _lines(ask: TeamRequest, selection: Filter, cards: RateCards) -> AsyncIterator[str]:
-    yield _csv([COLUMNS])
+    yield csv_lines([COLUMNS])
     team = await read_directory(ask.quick_read(), ask.team_id)
     names = {member.member_id: member.name for member in team.members} if team else {}
     line_of = partial(
@@ -116,16 +139,10 @@ async def _lines(ask: TeamRequest, selection: Filter, cards: RateCards) -> Async
             # One page at a time, whoever downloads: each keeps a session and the event loop from all who ask for less.
             async with ask.context.downloads.of(0):
                 rows = await anext(pages, None)
-                text = _csv(map(line_of, rows or []))
+                text = csv_lines(map(line_of, rows or []))
             if rows is None:
                 return
             yield text
-
-
-def _csv(rows: Iterable[Iterable[str]]) -> str:
-    text = StringIO()
-    csv.writer(text, lineterminator="\r\n").writerows(rows)
-    return text.getvalue()
 
 
 @route(

@@ -6,6 +6,7 @@ downloads   a line of the activity as a spreadsheet has it
 entries     the activity in words, and everything that an entry follows from
 links       addresses that others have named
 reversals   money that went back
+statement_page   a statement as a page to print
 top_ups     settings of top-ups, and what is wrong with them
 values      JSON, and times that may be none
 """

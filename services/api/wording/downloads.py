@@ -13,6 +13,7 @@ from schemas.facts import ChargeRefunded, CreditsPurchased, CreditsToppedUp, Hol
 from schemas.instants import instant
 from schemas.money import major_units
 from schemas.pricing import NotPriced, RateCards
+from schemas.spreadsheets import as_text
 from services.api.wording.entries import line, payment_of
 from services.api.wording.links import receipt_link
 from services.api.wording.values import Json
@@ -23,16 +24,22 @@ COLUMNS = (
     "recorded_at", "member", "quantity", "rate", "rate_card", "charged", "refunded_so_far", "currency", "payment",
     "receipt_url",
 )  # fmt: skip
-# With these a spreadsheet takes a cell for a formula; the wide forms are those of CJK keyboards.
-FORMULA = ("=", "+", "-", "@", "|", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 WRITTEN = frozenset({"description", "member_id", "feature", "member"})  # by people and other programs
 UNSAFE = re.compile(r"[^A-Za-z0-9_.-]+")
 
 
 def file_name(team_id: str, since: datetime, until: datetime) -> str:
     """Whose activity it is, and of which days (UTC): safe in a header and on any disk."""
-    team = UNSAFE.sub("-", team_id).strip("-.") or "team"
-    return f"credit-activity-{team}-{since.date().isoformat()}-to-{until.date().isoformat()}.csv"
+    return f"credit-activity-{_safe(team_id)}-{since.date().isoformat()}-to-{until.date().isoformat()}.csv"
+
+
+def statement_name(team_id: str, cycle: int) -> str:
+    """Whose statement it is, and of which cycle."""
+    return f"credit-statement-{_safe(team_id)}-{cycle}.csv"
+
+
+def _safe(team_id: str) -> str:
+    return UNSAFE.sub("-", team_id).strip("-.") or "team"
 
 
 def download_line(
@@ -75,6 +82,5 @@ def _money(row: ActivityRow, *, sees_receipts: bool) -> Json:
 
 
 def _cell(column: str, value: object) -> str:
-    """A cell; text that a spreadsheet would run as a formula is kept text by an apostrophe."""
     text = "" if value is None else str(value)
-    return f"'{text}" if column in WRITTEN and text.startswith(FORMULA) else text
+    return as_text(text) if column in WRITTEN else text

@@ -21,6 +21,7 @@ Its modules:
     answers     what comes back, in our words
     reading     from Stripe's JSON to those
     errors      what comes back instead
+    metrics     how long it takes, and what comes back, counted
     intents     payment intents
     checkouts   Stripe's own pages
     customers   customers and their cards
@@ -43,13 +44,14 @@ from services.money.stripe_client.checkouts import Checkouts
 from services.money.stripe_client.customers import Customers
 from services.money.stripe_client.errors import Busy, Declined, Forged, Missing, Thin, Unknown, WrongRequest
 from services.money.stripe_client.intents import Intents
+from services.money.stripe_client.metrics import StripeMetrics
 from services.money.stripe_client.reversals import Reversals
 from services.money.stripe_client.webhooks import verify_webhook
 from services.runtime.settings import Settings
 
 __all__ = [
     "TIMEOUT_SECONDS", "Busy", "Charges", "Checkout", "Decline", "Declined", "Dispute", "Forged", "Intent",
-    "IntentState", "Missing", "Remedy", "StripeCard", "Thin", "Unknown", "WebhookEvent", "WrongRequest", "charges_of",
+    "IntentState", "Missing", "Remedy", "StripeCard", "StripeMetrics", "Thin", "Unknown", "WebhookEvent", "WrongRequest", "charges_of",
     "verify_webhook",
 ]  # fmt: skip
 
@@ -58,6 +60,8 @@ class Charges(Intents, Reversals, Customers, Checkouts):
     """Our account at Stripe. One per process; close it, or use it as `async with`."""
 
 
-def charges_of(settings: Settings) -> Charges:
+def charges_of(settings: Settings, metrics: StripeMetrics | None = None) -> Charges:
     """The account of the settings, asked no faster than they allow; raises WrongSettings where there is no key."""
-    return Charges(settings.needed("stripe_key"), api_base=settings.stripe_api, per_second=settings.stripe_rate)
+    return Charges(
+        settings.needed("stripe_key"), api_base=settings.stripe_api, per_second=settings.stripe_rate, metrics=metrics
+    )

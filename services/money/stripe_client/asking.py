@@ -8,6 +8,7 @@ import asyncio
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from datetime import datetime
+from time import perf_counter
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
@@ -15,6 +16,7 @@ import stripe
 
 from services.money.stripe_client.carrier import Carrier
 from services.money.stripe_client.errors import Busy, Unknown, meaning
+from services.money.stripe_client.metrics import StripeMetrics
 from services.money.stripe_client.pace import PER_SECOND, Paces
 from services.money.stripe_client.reading import Json
 
@@ -36,6 +38,7 @@ class Asking:
         api_base: str | None = None,
         timeout_seconds: float = TIMEOUT_SECONDS,
         per_second: int = PER_SECOND,
+        metrics: StripeMetrics | None = None,
     ) -> None:
         """`api_base` leads to a stand-in. Raises ValueError when a live key would travel in the open."""
         self.live = secret_key.startswith(("sk_live_", "rk_live_"))
@@ -44,6 +47,7 @@ class Asking:
             raise ValueError(message)
         self._timeout_seconds = timeout_seconds
         self._paces = Paces(per_second)
+        self._metrics = metrics
         self._http = Carrier(timeout_seconds)
         self.api = stripe.StripeClient(
             secret_key,
@@ -69,17 +73,27 @@ class Asking:
         endpoint = str(getattr(question, "__qualname__", ""))  # the library has a method for each
         try:
             await self._paces.turn(endpoint)
+            return await self._ask_now(question, endpoint)
+        finally:
+            question.close()  # one that was given up in the line was never asked
+
+    async def _ask_now(self, question: Coroutine[Any, Any, T], endpoint: str) -> T:
+        began = perf_counter()
+        wrong: Exception | None = None
+        try:
             async with asyncio.timeout(self._timeout_seconds):
                 return await question
         except TimeoutError:
-            raise Unknown("no_answer") from None
+            wrong = no_answer = Unknown("no_answer")
+            raise no_answer from None
         except stripe.StripeError as error:
-            answer = meaning(error)
+            wrong = answer = meaning(error)
             if isinstance(answer, Busy):
                 self._paces.hold(endpoint, answer.retry_after_seconds or 0, everybody=not answer.of_endpoint)
             raise answer from error
         finally:
-            question.close()  # one that was given up in the line was never asked
+            if self._metrics is not None:
+                self._metrics.answered(endpoint, began, wrong)
 
     async def each(
         self,

@@ -353,6 +353,8 @@ GRANT SELECT ON halted TO creditwell_reader;
 -- The workers: relay, top-ups, refills and sealing.
 GRANT INSERT, UPDATE ON checkpoints TO creditwell_worker;
 GRANT SELECT ON kafka_cursors, refused TO creditwell_worker;
+-- And tells how far the log is signed.
+GRANT SELECT ON signed_shards TO creditwell_worker;
 
 -- The API: also brings teams into being and changes their plans. It folds old balances anew, and a fold must know which
 -- usages were taken back.
@@ -466,6 +468,17 @@ COMMENT ON TABLE command_answers IS 'Idempotency-Key: the same command gets the 
 SELECT keep_teams_apart(of_teams) FROM unnest('{team_names,members,command_answers}'::regclass[]) AS of_teams;
 GRANT SELECT, INSERT, UPDATE, DELETE ON team_names, members, command_answers TO creditwell_api;
 GRANT SELECT ON team_names, members TO creditwell_worker;
+
+-- Finance and operators of every team ask which there are. A session that speaks for one team is told of none.
+CREATE FUNCTION teams_after(after_shard smallint, after_team text, most integer)
+RETURNS TABLE (shard smallint, team_id text, name text, plan text, zone text)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public AS $$
+    SELECT t.shard, t.team_id, n.name, t.plan, t.zone FROM teams AS t LEFT JOIN team_names AS n USING (shard, team_id)
+    WHERE current_setting('creditwell.team', true) = '*' AND (t.shard, t.team_id) > (after_shard, after_team)
+    ORDER BY t.shard, t.team_id LIMIT most
+$$;
+REVOKE ALL ON FUNCTION teams_after FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION teams_after TO creditwell_api;
 
 
 -- Holds and limits of members: how they stand after the last fact about them. The log alone decides; both tables can be

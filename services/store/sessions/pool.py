@@ -200,6 +200,7 @@ class Pool(BasePool):
         """Until the server does not answer, or another one takes writes: then all sessions are to be replaced."""
         to_listen = self._listens
         while True:
+            began = self._now()
             asking = asyncio.ensure_future(session.fetchval(READS_ONLY))
             if not await self._is_answered(asking, session):
                 return
@@ -209,6 +210,7 @@ class Pool(BasePool):
                     return
             elif self._health is not None:
                 self._health.back(ABSENT)
+                self._health.database_seconds.observe(self._now() - began)
             if to_listen and not asking.result():  # a standby refuses it
                 to_listen = False
                 if not await self._is_answered(session.add_listener(CHANNEL, self.heard.on_notify), session):

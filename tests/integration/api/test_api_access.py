@@ -3,11 +3,13 @@
 from typing import Any
 
 import httpx2
+from structlog.testing import capture_logs
 
 from deploy.local.stack import Stack
 from schemas.credits import MICRO
 from schemas.facts import CreditsGranted, CreditsPurchased
 from services.api.access import allowed
+from services.api.middleware import team_hash
 from services.api.tokens import TokenRole
 from tests.support.api import Api, an_api, key
 
@@ -15,12 +17,15 @@ GRANT = CreditsGranted(credits=5 * MICRO, reason="welcome")
 
 # The table of the contract: method and path, and the roles that it names.
 CONTRACT = {
+    ("GET", "/v1/teams"): "finance",
     ("GET", "/v1/teams/{team}"): "member",
     ("GET", "/v1/teams/{team}/balance"): "member service",
     ("GET", "/v1/teams/{team}/activity"): "member",
     ("GET", "/v1/teams/{team}/usage"): "member",
     ("GET", "/v1/teams/{team}/entries/{id}"): "member",
     ("GET", "/v1/teams/{team}/entries/{id}/proof"): "member",
+    ("GET", "/v1/teams/{team}/statements"): "admin finance",
+    ("GET", "/v1/teams/{team}/statements/{cycle}"): "admin finance",
     ("GET", "/v1/teams/{team}/stream"): "member",
     ("GET", "/v1/rate-card"): "member admin service finance operator",
     ("GET", "/v1/rate-cards"): "member admin service finance operator",
@@ -52,7 +57,7 @@ CONTRACT = {
     ("POST", "/v1/teams/{team}/adjustments"): "operator",
     ("POST", "/v1/rate-cards"): "operator",
 }
-FOR_EVERY_TEAM = ("POST", "/v1/rate-cards")  # the one command that holds for every team
+FOR_EVERY_TEAM = [("GET", "/v1/teams"), ("POST", "/v1/rate-cards")]  # what holds for every team
 
 
 async def test_every_route_names_its_roles_and_they_are_those_of_the_contract(api: Api) -> None:
@@ -75,7 +80,7 @@ async def test_each_role_gets_what_it_may_and_a_reason_where_it_may_not(api: Api
     for (method, path), named in CONTRACT.items():
         roles = allowed(method, [TokenRole(name) for name in named.split()])
         for role in TokenRole:
-            team = "*" if (method, path) == FOR_EVERY_TEAM and role in roles else api.team_id
+            team = "*" if (method, path) in FOR_EVERY_TEAM and role in roles else api.team_id
             own = await request(api.client(role, team), method, path, api.team_id)
             if role in roles:
                 assert own.status_code not in (401, 403), f"{role} {method} {path}: {own.text}"
@@ -96,7 +101,7 @@ async def test_what_holds_for_every_team_needs_a_token_of_every_team(api: Api) -
 
     answer = await api.client("operator").post("/v1/rate-cards", json=card)
 
-    assert told_to_operators == [FOR_EVERY_TEAM]
+    assert told_to_operators == FOR_EVERY_TEAM[-1:], "the list of teams is a read"
     assert document["paths"]["/v1/rate-cards"]["post"]["x-every-team"] is True
     assert (answer.status_code, answer.json()["code"]) == (403, "every_team_required")
     assert answer.json()["detail"] == 'this holds for every team and needs a token with team "*"; yours names one team'
@@ -116,7 +121,7 @@ async def test_another_teams_things_are_not_there_whatever_the_role_and_the_rout
 
 async def request(client: httpx2.AsyncClient, method: str, path: str, team: str) -> httpx2.Response:
     """A request to a route that says as little as it can; a stream is left after its first answer."""
-    url = path.format(team=team, id="0:1:0", member="mem_9")
+    url = path.format(team=team, id="0:1:0", member="mem_9", cycle="0")
     body: dict[str, Any] = {} if method == "GET" else {"json": {}}
     if path.endswith("/stream"):
         async with client.stream(method, url) as response:
@@ -212,3 +217,16 @@ async def test_a_store_that_goes_away_for_a_moment_is_503_and_then_goes_on(api: 
     assert {answer.status_code for answer in answers} <= {200, 503}
     assert answers[-1].status_code == 200
     assert all(answer.json()["code"] == "unavailable" for answer in answers if answer.status_code == 503)
+
+
+async def test_the_line_about_a_request_tells_role_and_team_also_of_who_may_not(api: Api) -> None:
+    with capture_logs() as lines:
+        await api.member.get("/v1/teams/team_1/balance")
+        await api.member.post("/v1/teams/team_1/grants", json={})
+        await api.member.get("/v1/teams/team_1/balance", headers={"authorization": "Bearer nonsense"})
+
+    requests = [line for line in lines if line["event"] == "request"]
+    assert [(line["status"], line.get("role"), line.get("team")) for line in requests] == [
+        (200, "member", team_hash("team_1")), (403, "member", team_hash("team_1")), (401, None, None),
+    ]  # fmt: skip
+    assert {line["route"] for line in requests} == {"/v1/teams/{team}/balance", "/v1/teams/{team}/grants"}

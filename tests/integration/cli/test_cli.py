@@ -159,6 +159,10 @@ def test_balance_and_activity_are_readable_by_people_and_by_scripts(company: str
     assert [(one["type"], one["credits"]) for one in json.loads(activity.stdout)["items"]] == [
         ("usage", "-250"), ("grant", "100"), ("refill", "3000"),
     ]  # fmt: skip
+    for span, count in ((("--from", "2000-01-01"), 3), (("--until", "2000-01-01"), 0)):
+        shown = run("activity", "team_1", *span, "--json", database=company + READER)
+        assert len(json.loads(shown.stdout)["items"]) == count, shown.stderr
+    assert run("activity", "team_1", "--from", "2001-01-01", "--until", "2000-01-01").exit_code == 2
     table = run("activity", "team_1", database=company + READER).stdout
     assert "mem_7" in table
     assert "-250" in table
@@ -317,3 +321,47 @@ def test_every_command_answers_help() -> None:
         result = run(*words, "--help")
         assert result.exit_code == 0, words
         assert "Usage: " in result.stdout
+
+
+def test_exports_and_archives_are_made_and_checked_by_their_exit_codes(database: str, tmp_path: Path) -> None:
+    private, public = new_key_pair()
+
+    async def two_teams(connection: Connection) -> None:
+        async with connection.transaction():
+            await seed_catalog(connection, load_catalog())
+            for team in ("team_1", "team_2"):
+                await assign_plan(connection, load_catalog(), team, "pro")
+        await sign_log(connection, parse_signing_key(private), datetime.now(UTC))
+
+    on(database, two_teams)
+    reader = partial(run, database=database + READER)
+    facts, balances, month = tmp_path / "facts", tmp_path / "balances", f"{datetime.now(UTC):%Y-%m}"
+
+    made = reader("export", "events", "--out", str(facts), "--json")
+    assert (made.exit_code, json.loads(made.stdout)["there_before"]) == (0, False), made.stderr
+    assert "it was there already" in reader("export", "events", "--out", str(facts)).stdout
+    table = reader("export", "balances", "--out", str(balances), "--format", "csv")
+    assert (table.exit_code, "2 rows" in table.stdout) == (0, True), table.stderr
+    for wrong in (
+        ("export", "entries", "--out", str(facts)),
+        ("export", "events", "--out", str(tmp_path / "csv"), "--format", "csv"),
+        ("export", "balances", "--out", str(tmp_path / "late"), "--at", "2999-01-01"),
+        ("export", "events", "--out", str(tmp_path / "two"), "--from", "1:1", "--until", "2:1"),
+        ("archive", month, str(tmp_path)),
+        ("verify", str(facts), "--public-key", "none"),
+        ("verify", str(facts)),
+    ):
+        assert reader(*wrong).exit_code == 2, wrong
+
+    verified = run("verify", str(facts), str(balances), "--public-key", public, "--json")
+    assert (verified.exit_code, json.loads(verified.stdout)["problems"]) == (0, []), verified.stderr
+    assert "signed by creditwell/" in run("verify", str(facts), "--public-key", public).stdout
+    both = reader("verify", str(facts), "--with-database", "--public-key", public, "--max-unsigned", "1d", "--json")
+    assert (both.exit_code, json.loads(both.stdout)["problems"]) == (0, []), both.stderr
+    assert json.loads(both.stdout)["facts"] == json.loads(made.stdout)["rows"]
+    folded = run("replay", str(facts), "--json")
+    assert (folded.exit_code, json.loads(folded.stdout)["teams"]) == (0, 2), folded.stderr
+    (next(facts.glob("events/*/*"))).unlink()
+    assert "it is missing" in unwrapped(run("verify", str(facts), "--public-key", public).stdout)
+    assert run("verify", str(facts), "--public-key", public).exit_code == 1
+    assert run("replay", str(facts)).exit_code == 1

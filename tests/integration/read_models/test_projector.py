@@ -26,7 +26,7 @@ END_SESSIONS = """
 
 
 async def test_facts_become_a_balance_activity_and_usage(world: ServiceWorld) -> None:
-    async with world.projector():
+    async with world.projector() as service:
         await store(world.connection, *planned("team_1", credits=10))
         await store(world.connection, granted("team_1", "gift", 5), usage("team_1", "a", 3), usage("team_1", "b", 9))
         await world.projected()
@@ -41,6 +41,10 @@ async def test_facts_become_a_balance_activity_and_usage(world: ServiceWorld) ->
     used = await world.connection.fetchrow("SELECT credits, uses FROM usage")
     assert used is not None
     assert tuple(used) == (12_000_000, 2)
+    flows = (("usage", "out", 12), ("grant", "in", 5), ("refill", "in", 10), ("usage", "in", None))
+    for kind, direction, credits in flows:
+        labels = {"kind": kind, "direction": direction}
+        assert service.health.registry.get_sample_value("creditwell_credits_total", labels) == credits
 
 
 @pytest.mark.parametrize("seed", range(3))

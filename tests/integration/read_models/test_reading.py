@@ -133,10 +133,12 @@ async def test_of_a_long_log_a_balance_reads_what_is_not_folded_and_a_page_what_
             (Filter(since, frozenset({ActivityKind.REFILL, ActivityKind.DISPUTE})), NEWEST),
             (Filter(since, frozenset({ActivityKind.USAGE, ActivityKind.REFUND})), NEWEST),
             (Filter(since, None, "mem_1"), (LONG // 2, 0)),
+            (Filter(since, until=now() - timedelta(hours=1)), NEWEST),
+            (Filter(None, until=now()), NEWEST),
             (Filter(since, frozenset({ActivityKind.USAGE}), "mem_1"), NEWEST),
         ):
             kinds = None if wanted.kinds is None else sorted(wanted.kinds)
-            asked = (shard, "team_1", 0, *cursor, kinds, wanted.member_id, 26, wanted.since)
+            asked = (shard, "team_1", 0, *cursor, kinds, wanted.member_id, 26, wanted.since, wanted.until)
             assert await rows_read(api, page_statement(wanted), *asked) < 200, wanted
 
 

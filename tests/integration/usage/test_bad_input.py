@@ -354,7 +354,10 @@ async def test_when_more_than_half_is_refused_the_recorder_says_so_loudly_and_go
         async with world.recorder() as service:
             await world.send(*[raw(b"nonsense") for _ in range(60)], *[used("team_1", f"good-{n}") for n in range(40)])
             await world.recorded()
-            share = service.health.registry.get_sample_value("creditwell_usage_refused_share")
+            value = service.health.registry.get_sample_value
+            share = value("creditwell_usage_refused_share")
+            refused = value("creditwell_usage_refused_total", {"reason": "not_json"})
+            written = value("creditwell_commit_seconds_count")
 
     loud = [line for line in lines if line["log_level"] == "error"]
     assert loud, lines
@@ -362,6 +365,8 @@ async def test_when_more_than_half_is_refused_the_recorder_says_so_loudly_and_go
     assert loud[0]["last_reason"] == "not_json"
     assert share is not None
     assert share > 0.5
+    assert refused == 60
+    assert written
     assert len(await world.usage_ids()) == 40
 
 

@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from deploy.local.servers.containers import KAFKA_IMAGE
+from services import VERSION
 from services.audit.checkpoints import parse_public_key, parse_signing_key
 from services.runtime.processes import PROCESSES
 from services.runtime.settings_loading import unknown_variables
@@ -29,14 +30,15 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 OURS = {name for name, service in SERVICES.items() if str(service["image"]).startswith("creditwell:")}
 ROLE = {
     "migrate": "migrator", "recorder": "recorder", "projector": "projector", "relay": "worker", "topup": "worker",
-    "refill": "worker", "signer": "signer", "api": "api",
+    "refill": "worker", "signer": "signer", "api": "api", "tools": "reader",
 }  # fmt: skip
-OPTIONAL = {"CORS_ORIGINS", "NOTICE_URL", "USAGE_PAGE"}
+OPTIONAL = {"API_PROXIES", "CORS_ORIGINS", "NOTICE_URL", "PUBLIC_KEY", "USAGE_PAGE"}
 SECRETS = {
     "relay": {"CREDITWELL_NOTICE_SECRET"},
     "signer": {"CREDITWELL_SIGNING_KEY"},
     "topup": {"CREDITWELL_STRIPE_KEY"},
     "api": {"CREDITWELL_STRIPE_KEY", "CREDITWELL_STRIPE_WEBHOOK_SECRET"},
+    "tools": {"CREDITWELL_STRIPE_KEY", "CREDITWELL_PUBLIC_KEY"},
 }
 
 
@@ -58,7 +60,7 @@ def test_who_works_through_masses_gives_way_here_too() -> None:
 
 
 def test_every_process_of_the_command_line_is_deployed_with_a_role_of_its_own() -> None:
-    assert {*PROCESSES, "migrate", "topics"} == OURS
+    assert {*PROCESSES, "migrate", "topics", "tools"} == OURS
     for name in PROCESSES:
         assert SERVICES[name]["command"] == ["serve", name]
     for name in OURS - {"topics"}:
@@ -139,6 +141,10 @@ def test_every_image_has_a_pinned_version() -> None:
     assert KAFKA_IMAGE in images
 
 
+def test_the_version_that_processes_tell_is_the_projects() -> None:
+    assert PROJECT["version"] == VERSION
+
+
 def test_nothing_of_ours_runs_as_root_or_may_become_it() -> None:
     final = DOCKERFILE.rpartition("\nFROM ")[2]
     assert re.findall(r"^USER (\S+)", final, re.MULTILINE) == ["10001:10001"]
@@ -171,7 +177,38 @@ def test_kafka_and_postgresql_are_reachable_from_inside_alone() -> None:
     assert COMPOSE["networks"]["inside"]["internal"]
     assert {name for name, service in SERVICES.items() if "ports" in service} == {"api"}
     assert all(port.startswith("127.0.0.1:") for port in SERVICES["api"]["ports"])
-    assert SERVICES["kafka"]["networks"] == SERVICES["postgres"]["networks"] == ["inside"]
+    assert SERVICES["kafka"]["networks"] == ["inside", "features"]
+    assert SERVICES["postgres"]["networks"] == ["inside"]
+    assert all("features" not in service["networks"] for name, service in SERVICES.items() if name != "kafka")
+
+
+def test_each_process_is_given_what_it_can_not_do_without() -> None:
+    for name, process in PROCESSES.items():
+        given = {key.removeprefix("CREDITWELL_").lower() for key in SERVICES[name]["environment"]}
+        assert given >= {"database", *process.needs, *process.keys}, name
+
+
+def test_metrics_and_health_of_each_process_are_reachable_from_beside_it() -> None:
+    port = re.search(r"CREDITWELL_HEALTH_PORT=(\d+)", DOCKERFILE)
+    assert port is not None
+    assert int(port[1]) > 0
+    for name in PROCESSES:
+        assert SERVICES[name]["environment"]["CREDITWELL_HEALTH_HOST"] == "0.0.0.0", name
+        assert "inside" in SERVICES[name]["networks"], name
+
+
+def test_every_process_has_the_catalog_that_it_is_told_of() -> None:
+    for name in OURS - {"topics"}:
+        places = [volume.split(":")[1] for volume in SERVICES[name]["volumes"]]
+        assert SERVICES[name]["environment"]["CREDITWELL_CATALOG"] in places, name
+
+
+def test_finance_has_a_service_that_reads_and_starts_with_nobody() -> None:
+    tools = SERVICES["tools"]
+
+    assert tools["profiles"] == ["tools"]
+    assert tools["restart"] == "no"
+    assert any(volume.endswith(":ro") and volume.startswith("anchors:") for volume in tools["volumes"])
 
 
 def test_topics_are_made_by_the_command_before_anybody_needs_them_one_copy_for_one_broker() -> None:

@@ -26,6 +26,8 @@ FORBIDDEN = {
     "services/usage/door.py": "services.money.topup",
     "services/money/topup.py": "services.audit.verify",
     "services/audit/verify.py": "services.publishing.relay",
+    "services/export/files.py": "services.api.tokens",
+    "services/audit/walk.py": "services.export.files",
     "services/publishing/notices.py": "services.usage.door",
     "services/api/tokens.py": "services.cli.teams",
     "projections/versions.py": "services.store.read",

@@ -10,6 +10,7 @@ import pytest
 import stripe
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
 
 from deploy.local.stripe.webhooks import sign
 from services.money.stripe_client import (
@@ -18,6 +19,8 @@ from services.money.stripe_client import (
     Dispute,
     Forged,
     Remedy,
+    StripeMetrics,
+    Unknown,
     WebhookEvent,
     charges_of,
     verify_webhook,
@@ -245,3 +248,24 @@ async def test_stripe_is_asked_as_the_settings_say() -> None:
 
     async with charges_of(settings) as charges:
         assert charges._paces._all._apart_seconds == 1 / 4
+
+
+async def test_what_stripe_answers_is_counted_by_what_was_asked_and_what_came_of_it() -> None:
+    registry = CollectorRegistry()
+
+    async def question(error: Exception | None) -> str:
+        if error is not None:
+            raise error
+        return "pi_1"
+
+    question.__qualname__ = "PaymentIntentService.create_async"  # as the library names its own
+    async with Charges("sk_test_secret", metrics=StripeMetrics(registry)) as charges:
+        assert await charges.ask(question(None)) == "pi_1"
+        with pytest.raises(Unknown):
+            await charges.ask(question(stripe.APIConnectionError("gone")))  # type: ignore[no-untyped-call]  # as the library has it
+
+    def count(outcome: str) -> float | None:
+        labels = {"endpoint": "PaymentIntent.create", "outcome": outcome}
+        return registry.get_sample_value("creditwell_stripe_seconds_count", labels)
+
+    assert (count("answered"), count("no_answer"), count("declined")) == (1, 1, None)

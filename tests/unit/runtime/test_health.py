@@ -5,11 +5,13 @@ import asyncio
 from aiokafka import TopicPartition
 from prometheus_client import generate_latest
 
+from services import VERSION
 from services.runtime.health import STUCK_SECONDS, Health
 from services.runtime.health_pages import health_app
 from services.runtime.settings import Settings
 from services.usage.partitions import Owned, Partitions
 
+RELAY = {"process": "relay", "work": "relay"}
 USAGE = {"process": "recorder", "work": "usage"}
 
 
@@ -29,6 +31,46 @@ def test_a_partition_that_waits_and_does_not_move_is_stuck() -> None:
     seconds[0] = STUCK_SECONDS + 1
 
     assert health.stuck() == ["usage-3"]
+
+
+def test_a_process_that_has_nothing_to_do_stands_not_still_however_long() -> None:
+    seconds = [0.0]
+    health = Health("relay", lambda: seconds[0])
+    health_app(health)
+    health.lag("relay", 3)
+    health.beat("relay")
+    seconds[0] = 5
+    assert health.registry.get_sample_value("creditwell_progress_age_seconds", RELAY) == 5
+
+    health.lag("relay", 0)
+    seconds[0] = 3_600
+
+    assert health.registry.get_sample_value("creditwell_progress_age_seconds", RELAY) == 0
+
+    health.lag("relay", 1)
+    seconds[0] = 3_607
+
+    assert health.registry.get_sample_value("creditwell_progress_age_seconds", RELAY) == 7
+
+
+def test_what_is_away_is_counted_by_the_kind_of_its_error() -> None:
+    health = Health("relay")
+
+    health.away("Kafka", ConnectionResetError("gone"))
+    health.away("Kafka", ConnectionResetError("gone"))
+    health.away("the database's server", "the server has not answered for 3 s")
+
+    value = health.registry.get_sample_value
+    assert value("creditwell_away_total", {"what": "Kafka", "error": "ConnectionResetError"}) == 2
+    assert value("creditwell_away_total", {"what": "the database's server", "error": "silent"}) == 1
+
+
+def test_every_process_says_which_build_it_is() -> None:
+    health = Health("relay")
+    health_app(health)
+
+    (line,) = [line for line in generate_latest(health.registry).decode().splitlines() if "build_info{" in line]
+    assert f'version="{VERSION}"' in line
 
 
 def test_a_partition_that_was_given_away_while_it_was_behind_is_nobodys_standstill_here() -> None:

@@ -1,0 +1,1 @@
+"""Exports, archives and what is folded from them."""
