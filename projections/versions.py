@@ -10,10 +10,10 @@ from functools import cache
 from hashlib import sha256
 from importlib.resources import files
 
-from projections import usage
+from projections import activity, usage
 from projections.balance.fold import FOLD
 
-VIEWS = {"usage": usage.VIEW}  # whose rows are not the table's
+VIEWS = {"activity": activity.VIEW, "usage": usage.VIEW}  # whose rows are not a table's
 
 
 @cache

@@ -4,11 +4,12 @@
     projecting      a batch of facts becomes changed rows, saved with the checkpoint
     flow            credits and money that flow, counted for dashboards
     states          rows of `balance` and `lots`
-    activity_rows   rows of `activity`, packed for COPY
+    activity_rows   entries of the activity, a row to each
+    activity_runs   runs of plain usage, many entries to a row
     usage_rows      rows of `usage`
     snapshots       rows of `balance_snapshots`, by which balances of the past are found
-    rebuild         versions: made, compared, switched
-    comparing       rows that two versions do not share
+    rebuild         versions: made, switched
+    comparing       which rows two versions do not share
     analysts        the views that analysts read, made over the live versions
     balances        balances, exact at the head of the log
     unfolded        what the log says beyond the projections

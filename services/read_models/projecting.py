@@ -4,7 +4,7 @@ Live projector and rebuild run this. States stay in memory between batches: they
 compare-and-swap succeeds, and thrown away when it does not.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from projections import usage
@@ -13,19 +13,22 @@ from projections.balance.plain import use_plainly
 from projections.balance.snapshots import Snapshot, note
 from projections.balance.state import ActivityKind, BalanceEntry, Lot, LotPayment, TeamBalance
 from schemas.facts import RATE_CARD_TEAM, AnyFact, Stored, UsageRecorded, UsageVoided
-from services.read_models.activity_rows import pack_row
+from services.read_models.activity_rows import EntryOfTeam, pack_row, saved_entries
+from services.read_models.activity_runs import into_runs, pack_run
 from services.read_models.flow import Flow
-from services.read_models.snapshots import save_snapshots
-from services.read_models.states import load, paid_for, save, settled_lots
-from services.read_models.usage_rows import load_days, save_days
+from services.read_models.snapshots import saved_snapshots
+from services.read_models.states import load, paid_for, saved, settled_lots
+from services.read_models.usage_rows import load_days, saved_days
 from services.runtime.crashpoints import crashpoint
 from services.store.claims import Claims
 from services.store.connect import Connection, in_memory
 from services.store.copying import COPY_BEGIN, COPY_END
 from services.store.halts import EVERYBODYS
+from services.store.sessions.bell import Bell
 
 STATES_MAX = 100_000  # about a kilobyte each
 MEMBER_DAYS_MAX = 50_000  # about as much
+COPY_ROWS_MIN = 200  # fewer cost less as an argument than a transaction's round trips do
 
 
 class Poisoned(Exception):
@@ -43,7 +46,7 @@ class ProjectedBatch:
     has_voids: bool = False
     reached: dict[int, int] = field(default_factory=dict)
     touched: dict[str, tuple[int, TeamBalance]] = field(default_factory=dict)
-    activity: list[bytes] = field(default_factory=list)
+    activity: list[EntryOfTeam] = field(default_factory=list)
     cells: usage.Cells = field(default_factory=dict)
     paid: dict[tuple[str, int], tuple[LotPayment, ...]] = field(default_factory=dict)
     snapshots: list[Snapshot] = field(default_factory=list)
@@ -58,6 +61,7 @@ class Projecting:
     versions: Mapping[str, int]
     states: dict[str, TeamBalance] = field(default_factory=dict)
     used: usage.Cells = field(default_factory=dict)
+    alarmed: Bell = field(default_factory=Bell)  # rung when the log may have something to say about a balance
 
     def forget(self) -> None:
         """What is in memory may be wrong: load it anew when it is needed."""
@@ -65,7 +69,7 @@ class Projecting:
         self.used.clear()
 
     async def project(self, connection: Connection, facts: Mapping[int, list[Stored]]) -> ProjectedBatch:
-        """Fold the next facts of each shard and save what changed, in one transaction with the checkpoints.
+        """Fold the next facts of each shard and save what changed together with the checkpoints.
 
         Raises:
             Fenced: another process owns one of the shards; the states are gone, join again.
@@ -75,11 +79,7 @@ class Projecting:
             await self._load(connection, facts)
             batch = await self._fold(connection, facts)
             crashpoint("projector:folded")
-            async with connection.transaction():
-                await self.claims.lock_and_move(connection, batch.reached)
-                crashpoint("projector:moved")
-                await self._save(connection, batch)
-                crashpoint("projector:saved")
+            await self._save(connection, batch)
             crashpoint("projector:committed")
         except BaseException:
             self.forget()
@@ -87,6 +87,8 @@ class Projecting:
         self.claims.moved(batch.reached)
         for _, team in batch.touched.values():
             team.changed.clear()
+        if any(team.alarm() for _, team in batch.touched.values()):
+            self.alarmed.ring()
         return batch
 
     async def _load(self, connection: Connection, facts: Mapping[int, list[Stored]]) -> None:
@@ -156,26 +158,43 @@ class Projecting:
         return paid, await settled_lots(connection, stored.shard, team, paid, self.versions)
 
     async def _save(self, connection: Connection, batch: ProjectedBatch) -> None:
-        if batch.touched:
-            await save(connection, batch.touched.values(), self.versions["balance"])
-        if batch.snapshots:
-            await save_snapshots(connection, batch.snapshots, self.versions["balance"])
-        if batch.activity:
-            data = b"".join((COPY_BEGIN, *batch.activity, COPY_END))
-            await connection.copy_to_table(
-                f"activity_v{self.versions['activity']}", source=in_memory(data), format="binary"
-            )
-        if batch.cells:
-            await self._save_usage(connection, batch.cells)
+        """In one statement, which is its own transaction. Many entries are worth one around it, and go as runs."""
+        if len(batch.activity) < COPY_ROWS_MIN:
+            await self._move(connection, batch, batch.activity)
+            return
+        runs, alone = into_runs(batch.activity)
+        version = self.versions["activity"]
+        async with connection.transaction():
+            await self._move(connection, batch, [])
+            await _copy(connection, f"activity_runs_v{version}", map(pack_run, runs))
+            await _copy(connection, f"activity_rows_v{version}", (pack_row(*one) for one in alone))
+            crashpoint("projector:saved")
 
-    async def _save_usage(self, connection: Connection, cells: usage.Cells) -> None:
-        version = self.versions["usage"]
+    async def _move(self, connection: Connection, batch: ProjectedBatch, entries: Sequence[EntryOfTeam]) -> None:
+        """Move the checkpoints, with all that changed beside the activity, and with these entries of it."""
+        versions = self.versions
+        await self._count_usage(connection, batch.cells)
+        parts = [
+            *saved(batch.touched.values(), versions["balance"]),
+            saved_snapshots(batch.snapshots, versions["balance"]),
+            saved_days(self.used, batch.cells, versions["usage"]),
+            saved_entries(entries, versions["activity"]),
+        ]
+        await self.claims.lock_and_move(connection, batch.reached, parts)
+
+    async def _count_usage(self, connection: Connection, cells: usage.Cells) -> None:
         if len(self.used) > MEMBER_DAYS_MAX:
             self.used.clear()
         if missing := cells.keys() - self.used.keys():
-            self.used.update(await load_days(connection, missing, version))
+            self.used.update(await load_days(connection, missing, self.versions["usage"]))
         usage.merge(self.used, cells)
-        await save_days(connection, self.used, cells, version)
+
+
+async def _copy(connection: Connection, table: str, rows: Iterable[bytes]) -> None:
+    if packed := b"".join(rows):
+        await connection.copy_to_table(
+            table, source=in_memory(b"".join((COPY_BEGIN, packed, COPY_END))), format="binary"
+        )
 
 
 def _evolve(team: TeamBalance, stored: Stored, fact: AnyFact) -> list[BalanceEntry]:
@@ -189,7 +208,7 @@ def _note(batch: ProjectedBatch, stored: Stored, fact: AnyFact, team: TeamBalanc
     """Keep what the entries of a fact say for activity and usage."""
     for entry in entries:
         batch.flow.note(fact, entry)
-        batch.activity.append(pack_row(stored.shard, stored.team_id, entry))
+        batch.activity.append((stored.shard, stored.team_id, entry))
         if entry.kind is ActivityKind.USAGE:
             usage.add(batch.cells, stored.shard, stored.team_id, team.zone, entry, stored.occurred_at)
             if batch.has_voids:

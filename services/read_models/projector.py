@@ -1,6 +1,7 @@
 """The projector: facts become balances, activity and usage, and the log is told when a balance runs low.
 
-Its loop is short: which shards moved, read what is new, fold it, save it with the checkpoints in one transaction.
+Its loop is short: read what is new, fold it, save it with the checkpoints. Of a backlog the next batch is read
+meanwhile.
 Beside it runs the low-balance watch, which decides on exact balances under the shard's lock, so that no replay can
 cause a charge.
 """
@@ -9,6 +10,8 @@ import asyncio
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from time import monotonic
+from types import TracebackType
+from typing import Self
 from uuid import uuid4
 
 import structlog
@@ -19,7 +22,7 @@ from services.read_models.flow import ProjectorMetrics
 from services.read_models.low_balance import watch_low
 from services.read_models.projecting import Poisoned, Projecting
 from services.read_models.rebuild import drop_previous, ensure_projections, live_versions
-from services.runtime.clock import Clock, system_clock
+from services.runtime.clock import Clock, pause, system_clock
 from services.runtime.errors import Fenced
 from services.runtime.health import Health
 from services.runtime.retry import keep_going
@@ -27,15 +30,19 @@ from services.runtime.settings import Settings
 from services.store.claims import Claims
 from services.store.connect import AWAY, Connection, Pool, connect_pool, connect_when_there
 from services.store.halts import EVERYBODYS, Halts
-from services.store.read import heads, read_after
+from services.store.read import read_new
 from services.store.schema_check import check_shape
+from services.store.sessions.bell import Bell, IdleWait
 
-BATCH_MAX = 30_000  # facts of one transaction; the more, the fewer cells and balances are written per fact
+BATCH_MAX = 20_000  # facts; the more, the fewer cells and balances are written per fact. Two such are in memory
+AHEAD_MIN = 2_000  # after fewer, there is nothing to read yet
 BATCH_SMALL = (
     2_000  # after fewer, let more come together: each batch writes a team's balance once, however much it used
 )
-IDLE_SECONDS = 0.01
+PACE_SECONDS = 0.01  # from such a batch to the next at least
 DROP_SECONDS = 3600
+
+Facts = tuple[dict[int, list[Stored]], int]  # by shard, and how many there are in all
 
 log = structlog.get_logger("projector")
 
@@ -106,35 +113,88 @@ class HaltedShards:
         await self.halts.halt(connection, name, error, shard=shard, position=position)
 
 
+@dataclass(slots=True)
+class Reading:
+    """What is folded next. Of a backlog the next batch is read while one is folded and saved.
+
+    Facts never change, and positions have no gaps. So what was read ahead is right as long as it goes on where its
+    shard stands by then; else it is dropped and read when its time comes. It ends with the block that it is opened for.
+    """
+
+    pool: Pool
+    ahead: asyncio.Task[Facts] | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.ahead is not None:
+            self.ahead.cancel()
+            await asyncio.wait({self.ahead})
+            if not self.ahead.cancelled():
+                self.ahead.exception()  # nobody asks for it any more
+
+    async def read(self, connection: Connection, positions: Mapping[int, int]) -> Facts:
+        """The next facts after these positions, some of each shard that has any, and how many there are in all.
+
+        Raises:
+            LogChanged: a position is missing.
+        """
+        facts, missing = await self._take_ahead(positions)
+        if not facts:
+            facts, missing = await read_new(connection, positions, BATCH_MAX)
+        if sum(map(len, facts.values())) >= AHEAD_MIN:
+            reached = {shard: read[-1].position for shard, read in facts.items()}
+            self.ahead = asyncio.create_task(self._read_ahead({**positions, **reached}))
+        return facts, missing
+
+    async def _take_ahead(self, positions: Mapping[int, int]) -> Facts:
+        """What was read ahead, as far as it goes on at these positions."""
+        ahead, self.ahead = self.ahead, None
+        if ahead is None:
+            return {}, 0
+        facts, missing = await ahead
+        return {shard: read for shard, read in facts.items() if positions.get(shard) == read[0].position - 1}, missing
+
+    async def _read_ahead(self, positions: Mapping[int, int]) -> Facts:
+        async with self.pool.acquire() as connection:
+            return await read_new(connection, positions, BATCH_MAX)
+
+
 async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: Clock = system_clock) -> None:
     """Run until told to stop."""
     database = settings.needed("database")
 
     async def connect() -> Pool:
         return await connect_pool(
-            database, process="projector", size=3, lease_seconds=settings.lease_seconds, health=health
+            database, process="projector", size=3, lease_seconds=settings.lease_seconds, health=health, listens=True
         )
 
     pool = await connect_when_there(connect, stop, health)
     if pool is None:
         return
     claims = Claims(PROJECTOR, f"projector-{uuid4()}", settings.lease_seconds)
-    metrics = ProjectorMetrics(health.registry)
+    metrics, alarmed = ProjectorMetrics(health.registry), Bell()
     try:
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(_project(pool, claims, stop, health, metrics))
-            tasks.create_task(watch_low(pool, stop, health, clock))
+            tasks.create_task(_project(pool, claims, stop, health, metrics, alarmed))
+            tasks.create_task(watch_low(pool, stop, health, clock, alarmed=alarmed))
     finally:
         await pool.close()
 
 
-async def _project(pool: Pool, claims: Claims, stop: asyncio.Event, health: Health, metrics: ProjectorMetrics) -> None:
+async def _project(
+    pool: Pool, claims: Claims, stop: asyncio.Event, health: Health, metrics: ProjectorMetrics, alarmed: Bell
+) -> None:
     async def project() -> None:
         while not stop.is_set():
             try:
-                async with pool.acquire() as connection:
+                async with pool.acquire() as connection, Reading(pool) as reading:
                     await claims.leave(connection)  # what a broken connection left claimed need not wait for the lease
-                    await _project_while_owner(connection, claims, stop, health, metrics)
+                    projecting = Projecting(claims, {}, alarmed=alarmed)
+                    await _project_while_owner(connection, reading, projecting, stop, health, metrics)
             except Fenced as fenced:
                 log.info("joining again", why=str(fenced))
 
@@ -142,12 +202,17 @@ async def _project(pool: Pool, claims: Claims, stop: asyncio.Event, health: Heal
 
 
 async def _project_while_owner(
-    connection: Connection, claims: Claims, stop: asyncio.Event, health: Health, metrics: ProjectorMetrics
+    connection: Connection,
+    reading: Reading,
+    projecting: Projecting,
+    stop: asyncio.Event,
+    health: Health,
+    metrics: ProjectorMetrics,
 ) -> None:
     """Fold what comes, until told to stop or fenced; the versions are those that were live at the beginning."""
     await ensure_projections(connection)
-    projecting = Projecting(claims, {})
-    halted = HaltedShards(Halts("projector", health), metrics)
+    claims, halted = projecting.claims, HaltedShards(Halts("projector", health), metrics)
+    idle = IdleWait(reading.pool.heard, stop)
     renew_at = drop_at = 0.0
     health.back("the database")
     health.ready(True)
@@ -164,22 +229,18 @@ async def _project_while_owner(
         if monotonic() >= drop_at:
             await drop_previous(connection)
             drop_at = monotonic() + DROP_SECONDS
-        behind = await _behind(connection, claims, health, halted.waiting())
-        if not behind:
-            await asyncio.sleep(IDLE_SECONDS)
+        began, waiting = monotonic(), halted.waiting()
+        facts, missing = await reading.read(
+            connection, {shard: at for shard, at in claims.positions.items() if shard not in waiting}
+        )
+        health.lag("projector", missing)
+        if not facts:
+            await idle.wait()
             continue
-        facts = await read_after(connection, behind, max(1, BATCH_MAX // len(behind)))
         count = await halted.project(connection, projecting, facts)
         metrics.facts.inc(count)
         health.beat("projector")
+        idle.work_came()
         if count < BATCH_SMALL:
-            await asyncio.sleep(IDLE_SECONDS)
+            await pause(stop, began + PACE_SECONDS - monotonic())
     await claims.leave(connection)
-
-
-async def _behind(connection: Connection, claims: Claims, health: Health, halted: Collection[int]) -> dict[int, int]:
-    """The claimed shards that have facts after their checkpoints, with these checkpoints; but those that are halted."""
-    ends = await heads(connection)
-    lags = {shard: ends[shard] - at for shard, at in claims.positions.items() if shard not in halted}
-    health.lag("projector", sum(lags.values()))
-    return {shard: claims.positions[shard] for shard, missing in lags.items() if missing}

@@ -19,7 +19,7 @@ from multiprocessing import get_context
 from projections.versions import VIEWS, at_version, shape_of, shape_of_all, tables
 from services.read_models.analysts import drop_analytics, make_analytics
 from services.read_models.balances import PROJECTOR
-from services.read_models.comparing import RowDifference, compare_tables
+from services.read_models.comparing import RowDifference, compare, compared
 from services.read_models.projecting import Projecting
 from services.runtime.errors import Fenced, LogChanged
 from services.runtime.gc_tuning import stop_looking_for_garbage
@@ -28,7 +28,11 @@ from services.store.connect import Connection, connect
 from services.store.read import read_after
 from services.store.shards import SHARDS
 
-TABLES = {"balance": ("balance", "lots", "balance_snapshots"), "activity": ("activity",), "usage": ("usage",)}
+TABLES = {
+    "balance": ("balance", "lots", "balance_snapshots"),
+    "activity": ("activity_rows", "activity_runs"),
+    "usage": ("usage",),
+}
 BATCH_MAX = 20_000
 SHARDS_AT_ONCE = 8  # few, so that the pages that a batch touches lie together
 PROGRESS_SECONDS = 0.2
@@ -91,11 +95,11 @@ async def _make(connection: Connection, name: str, version: int) -> None:
 
 async def _show(connection: Connection, name: str, version: int) -> None:
     """Make the views show a version."""
-    for table in TABLES[name]:
-        await connection.execute(f"DROP VIEW IF EXISTS {table}")
-        shown = at_version(VIEWS.get(table, f"SELECT * FROM {table}_v0"), version)
-        await connection.execute(f"CREATE VIEW {table} WITH (security_invoker = true) AS {shown}")
-        await connection.execute(SHARED, table)
+    for view in {name: None, **dict.fromkeys(TABLES[name])}:  # the projection's own, and one for each table
+        await connection.execute(f"DROP VIEW IF EXISTS {view}")
+        shown = at_version(VIEWS.get(view, f"SELECT * FROM {view}_v0"), version)
+        await connection.execute(f"CREATE VIEW {view} WITH (security_invoker = true) AS {shown}")
+        await connection.execute(SHARED, view)
     await connection.execute(GO_LIVE, name, version, shape_of(name))
 
 
@@ -218,8 +222,8 @@ async def compare_shard(connection: Connection, version: int, shard: int, owner:
         return [
             difference
             for name, tables_ in TABLES.items()
-            for table in tables_
-            for difference in await compare_tables(connection, f"{table}_v{live[name]}", f"{table}_v{version}", shard)
+            for table in compared(name, tables_)
+            for difference in await compare(connection, table, live[name], version, shard)
         ]
 
 

@@ -5,8 +5,7 @@ too: a gap means that somebody removed a fact, and nothing may be read past it.
 """
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-
-import asyncpg
+from typing import Any
 
 from schemas.facts import Stored
 from services.runtime.errors import LogChanged
@@ -16,7 +15,7 @@ from services.store.protocols import Reads
 # What every statement selects that gives facts: the fields of `Stored`, which are columns of `facts`.
 FACT_COLUMNS = ", ".join(Stored._fields)
 # The fact in such a row. It is called for every fact that is read, so no function of ours stands around it.
-stored_of: Callable[[asyncpg.Record], Stored] = Stored._make
+stored_of: Callable[[Iterable[Any]], Stored] = Stored._make
 
 READ_AFTER = f"""
     SELECT f.* FROM unnest($1::smallint[], $2::bigint[]) AS seen (shard, position)
@@ -24,6 +23,21 @@ READ_AFTER = f"""
         SELECT {FACT_COLUMNS} FROM facts WHERE facts.shard = seen.shard AND facts.position > seen.position
         ORDER BY facts.position LIMIT $3
     ) AS f
+"""
+
+# As much of each shard that has grown as there are so many facts for all of them, and how many are missing there.
+READ_NEW = f"""
+    SELECT f.*, behind.missing
+    FROM (
+        SELECT h.shard, seen.position, h.next - 1 - seen.position AS missing, count(*) OVER () AS shards
+        FROM unnest($1::smallint[], $2::bigint[]) AS seen (shard, position)
+        JOIN shard_heads h ON h.shard = seen.shard AND h.next - 1 > seen.position
+    ) AS behind
+    CROSS JOIN LATERAL (
+        SELECT {FACT_COLUMNS} FROM facts WHERE facts.shard = behind.shard AND facts.position > behind.position
+        ORDER BY facts.position LIMIT greatest(1, $3 / behind.shards)
+    ) AS f
+    ORDER BY f.shard, f.position
 """
 
 # Of each shard up to so many facts, and of those as many as fit into so many bytes, at least one.
@@ -72,7 +86,22 @@ async def read_after(
         LogChanged: a position is missing.
     """
     rows = await connection.fetch(READ_AFTER, list(positions), list(positions.values()), limit_per_shard)
-    return _by_shard(rows, positions)
+    return _by_shard(map(stored_of, rows), positions)
+
+
+async def read_new(
+    connection: Connection, positions: Mapping[int, int], most: int
+) -> tuple[dict[int, list[Stored]], int]:
+    """The next facts of the shards that have grown beyond the positions seen, some `most` in all.
+
+    And how many there are in all.
+
+    Raises:
+        LogChanged: a position is missing.
+    """
+    rows = await connection.fetch(READ_NEW, list(positions), list(positions.values()), most)
+    missing = {row[0]: row[-1] for row in rows}
+    return _by_shard((stored_of(row[:-1]) for row in rows), positions), sum(missing.values())
 
 
 async def read_round(
@@ -86,13 +115,13 @@ async def read_round(
     rows = await connection.fetch(
         READ_ROUND, list(positions), list(positions.values()), [most[shard] for shard in positions], bytes_per_shard
     )
-    return _by_shard(rows, positions)
+    return _by_shard(map(stored_of, rows), positions)
 
 
-def _by_shard(rows: Iterable[asyncpg.Record], positions: Mapping[int, int]) -> dict[int, list[Stored]]:
+def _by_shard(stored_in_order: Iterable[Stored], positions: Mapping[int, int]) -> dict[int, list[Stored]]:
     facts: dict[int, list[Stored]] = {}
-    for row in rows:
-        facts.setdefault(row[0], []).append(stored_of(row))
+    for stored in stored_in_order:
+        facts.setdefault(stored.shard, []).append(stored)
     for shard, read in facts.items():
         _check_gapless(positions[shard], read)
     return facts
