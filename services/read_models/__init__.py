@@ -2,6 +2,7 @@
 
     projector       the process
     projecting      a batch of facts becomes changed rows, saved with the checkpoint
+    folding         such a batch in memory, and the short way of plain usage through it
     flow            credits and money that flow, counted for dashboards
     states          rows of `balance` and `lots`
     activity_rows   entries of the activity, a row to each

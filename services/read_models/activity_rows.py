@@ -75,7 +75,7 @@ def pack_row(shard: int, team_id: str, entry: BalanceEntry) -> bytes:
             ),
         ))  # fmt: skip
     return b"".join((
-        _team(shard, team_id), _PLACE.pack(8, entry.position, 2, entry.part), _text(entry.kind),
+        _team(shard, team_id), _PLACE.pack(8, entry.position, 2, entry.part), pack_text(entry.kind),
         _TIMES.pack(8, recorded, 8, occurred), _names(entry.member_id, entry.feature),
         _CREDITS.pack(8, entry.included, 8, entry.additional, 8, entry.balance_after), _paid(entry),
     ))  # fmt: skip
@@ -83,15 +83,16 @@ def pack_row(shard: int, team_id: str, entry: BalanceEntry) -> bytes:
 
 @lru_cache(maxsize=100_000)
 def _team(shard: int, team_id: str) -> bytes:
-    return _HEAD.pack(14, 2, shard) + _text(team_id)
+    return _HEAD.pack(14, 2, shard) + pack_text(team_id)
 
 
 @lru_cache(maxsize=100_000)
 def _names(member_id: str | None, feature: str | None) -> bytes:
-    return _text(member_id) + _text(feature)
+    return pack_text(member_id) + pack_text(feature)
 
 
-def _text(text: str | None) -> bytes:
+def pack_text(text: str | None) -> bytes:
+    """A text, or none, with its length before it."""
     if text is None:
         return NULL
     data = text.encode()

@@ -16,7 +16,6 @@ from uuid import uuid4
 
 import structlog
 
-from schemas.facts import Stored
 from services.read_models.balances import PROJECTOR
 from services.read_models.flow import ProjectorMetrics
 from services.read_models.low_balance import watch_low
@@ -30,7 +29,7 @@ from services.runtime.settings import Settings
 from services.store.claims import Claims
 from services.store.connect import AWAY, Connection, Pool, connect_pool, connect_when_there
 from services.store.halts import EVERYBODYS, Halts
-from services.store.read import read_new
+from services.store.read import RawFact, read_raw_new
 from services.store.schema_check import check_shape
 from services.store.sessions.bell import Bell, IdleWait
 
@@ -42,7 +41,7 @@ BATCH_SMALL = (
 PACE_SECONDS = 0.01  # from such a batch to the next at least
 DROP_SECONDS = 3600
 
-Facts = tuple[dict[int, list[Stored]], int]  # by shard, and how many there are in all
+Facts = tuple[dict[int, list[RawFact]], int]  # by shard, and how many there are in all
 
 log = structlog.get_logger("projector")
 
@@ -72,7 +71,7 @@ class HaltedShards:
         waiting = set(self.halts.waiting())
         return {shard for shard, name in self.names.items() if name in waiting}
 
-    async def project(self, connection: Connection, projecting: Projecting, facts: Mapping[int, list[Stored]]) -> int:
+    async def project(self, connection: Connection, projecting: Projecting, facts: Mapping[int, list[RawFact]]) -> int:
         """Fold and save all of it, or what can be, and halt the shards of the rest; how many facts were saved."""
         try:
             with self.metrics.fold_seconds.time():
@@ -87,19 +86,19 @@ class HaltedShards:
         return sum(map(len, facts.values()))
 
     async def _project_alone(
-        self, connection: Connection, projecting: Projecting, shard: int, read: list[Stored]
+        self, connection: Connection, projecting: Projecting, shard: int, read: list[RawFact]
     ) -> int:
         try:
             batch = await projecting.project(connection, {shard: read})
         except EVERYBODYS:
             raise
         except Poisoned as poisoned:
-            before = [stored for stored in read if stored.position < poisoned.stored.position]
+            before = [row for row in read if row["position"] < poisoned.stored.position]
             count = await self._project_alone(connection, projecting, shard, before) if before else 0
             await self._halt(connection, shard, poisoned.stored.team_id, poisoned, poisoned.stored.position)
             return count
         except Exception as error:  # noqa: BLE001 - what can't be saved is somebody's in this shard
-            await self._halt(connection, shard, f"shard {shard}", error, read[0].position)
+            await self._halt(connection, shard, f"shard {shard}", error, read[0]["position"])
             return 0
         self.metrics.count(batch.flow)
         if shard in self.names:
@@ -144,9 +143,9 @@ class Reading:
         """
         facts, missing = await self._take_ahead(positions)
         if not facts:
-            facts, missing = await read_new(connection, positions, BATCH_MAX)
+            facts, missing = await read_raw_new(connection, positions, BATCH_MAX)
         if sum(map(len, facts.values())) >= AHEAD_MIN:
-            reached = {shard: read[-1].position for shard, read in facts.items()}
+            reached = {shard: read[-1]["position"] for shard, read in facts.items()}
             self.ahead = asyncio.create_task(self._read_ahead({**positions, **reached}))
         return facts, missing
 
@@ -156,11 +155,13 @@ class Reading:
         if ahead is None:
             return {}, 0
         facts, missing = await ahead
-        return {shard: read for shard, read in facts.items() if positions.get(shard) == read[0].position - 1}, missing
+        return {
+            shard: read for shard, read in facts.items() if positions.get(shard) == read[0]["position"] - 1
+        }, missing
 
     async def _read_ahead(self, positions: Mapping[int, int]) -> Facts:
         async with self.pool.acquire() as connection:
-            return await read_new(connection, positions, BATCH_MAX)
+            return await read_raw_new(connection, positions, BATCH_MAX)
 
 
 async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: Clock = system_clock) -> None:

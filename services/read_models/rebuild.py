@@ -25,7 +25,7 @@ from services.runtime.errors import Fenced, LogChanged
 from services.runtime.gc_tuning import stop_looking_for_garbage
 from services.store.claims import Claims
 from services.store.connect import Connection, connect
-from services.store.read import read_after
+from services.store.read import read_raw_after
 from services.store.shards import SHARDS
 
 TABLES = {
@@ -200,8 +200,8 @@ def _behind(positions: Mapping[int, int], goal: Mapping[int, int]) -> dict[int, 
 async def _step(
     connection: Connection, projecting: Projecting, behind: Mapping[int, int], goal: Mapping[int, int]
 ) -> int:
-    facts = await read_after(connection, behind, BATCH_MAX // len(behind))
-    facts_to_goal = {shard: [fact for fact in read if fact.position <= goal[shard]] for shard, read in facts.items()}
+    facts = await read_raw_after(connection, behind, BATCH_MAX // len(behind))
+    facts_to_goal = {shard: read[: goal[shard] - behind[shard]] for shard, read in facts.items()}
     await projecting.project(connection, facts_to_goal)
     return sum(map(len, facts_to_goal.values()))
 

@@ -27,7 +27,7 @@ from services.read_models.rebuild import live_versions
 from services.store.claims import Claims
 from services.store.connect import Connection
 from services.store.cycles import refill
-from services.store.read import read_after
+from services.store.read import read_raw_after
 from services.store.shards import shard_of
 from tests.support.facts import new, usage, void
 from tests.support.heads import heads_unguarded
@@ -176,7 +176,7 @@ async def project(connection: Connection, *, batch: int) -> None:
     projecting = Projecting(Claims("projector", "test"), await live_versions(connection))
     await projecting.claims.make_rows(connection)
     await projecting.claims.take(connection, [SHARD])
-    while facts := await read_after(connection, {SHARD: projecting.claims.positions[SHARD]}, batch):
+    while facts := await read_raw_after(connection, {SHARD: projecting.claims.positions[SHARD]}, batch):
         await projecting.project(connection, facts)
-        if facts[SHARD][-1].position % 3 == 0:
+        if facts[SHARD][-1]["position"] % 3 == 0:
             projecting.forget()

@@ -28,7 +28,7 @@ async def pool(world: ServiceWorld, monkeypatch: pytest.MonkeyPatch) -> AsyncIte
 async def read(reading: Reading, pool: Pool, position: int) -> list[int]:
     async with pool.acquire() as connection:
         facts, _ = await reading.read(connection, {SHARD: position})
-    return [stored.position for stored in facts.get(SHARD, [])]
+    return [row["position"] for row in facts.get(SHARD, [])]
 
 
 async def test_a_backlog_is_read_to_its_end_and_nothing_beyond(pool: Pool) -> None:
