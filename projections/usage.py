@@ -57,18 +57,20 @@ def add(cells: Cells, shard: int, team_id: str, zone: str, entry: BalanceEntry, 
 
 
 def add_plainly(
-    cells: Cells, known: Cells, place: tuple[int, str, date], usages: Iterable[tuple[str | None, str, MicroCredits]]
+    cells: Cells, loaded: Cells, place: tuple[int, str, date], usages: Iterable[tuple[str | None, str, MicroCredits]]
 ) -> set[MemberDay]:
     """Count usages of a team (with its shard) on one day, each by its member, its feature and its credits.
 
-    In `known` where the member's day is there already, else in `cells`; which days those are.
+    In `loaded` where the member's day is there already, else in `cells`; which days those are.
     """
     days: dict[str | None, dict[str, FeatureUse]] = {}
     for member_id, feature, used in usages:
         features = days.get(member_id)
         if features is None:
             member_day = (*place, member_id or "")
-            features = days[member_id] = known[member_day] if member_day in known else cells.setdefault(member_day, {})
+            features = days[member_id] = (
+                loaded[member_day] if member_day in loaded else cells.setdefault(member_day, {})
+            )
         credits, uses = features.get(feature, NOTHING)
         features[feature] = (credits + used, uses + 1)
     return {(*place, member_id or "") for member_id in days}

@@ -4,10 +4,9 @@
     projecting      a batch of facts becomes changed rows, saved with the checkpoint
     folding         such a batch in memory, and the short way of plain usage through it
     flow            credits and money that flow, counted for dashboards
-    states          rows of `balance` and `lots`
+    states          rows of `balance`, `lots` and `usage`
     activity_rows   entries of the activity, a row to each
     activity_runs   runs of plain usage, many entries to a row
-    usage_rows      rows of `usage`
     snapshots       rows of `balance_snapshots`, by which balances of the past are found
     rebuild         versions: made, switched
     comparing       which rows two versions do not share

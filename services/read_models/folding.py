@@ -28,11 +28,11 @@ _decode_usage: Callable[[bytes], UsageRecorded] = DECODE[UsageRecorded.type]
 class ProjectedBatch:
     """What a batch of facts changed, and the positions it reached.
 
-    Usage is counted in `known` for member days that are in memory already, else in `cells`; `counted` names both.
+    Usage is counted in `loaded` for member days that are in memory already, else in `cells`; `counted` names both.
     `paid` says who paid for usage that is not in `runs`.
     """
 
-    known: usage.Cells = field(default_factory=dict)
+    loaded: usage.Cells = field(default_factory=dict)
     reached: dict[int, int] = field(default_factory=dict)
     touched: dict[str, tuple[int, TeamBalance]] = field(default_factory=dict)
     entries: list[EntryOfTeam] = field(default_factory=list)
@@ -67,7 +67,10 @@ class ProjectedBatch:
 
 
 def fold_plainly(batch: ProjectedBatch, shard: int, team: TeamBalance, rows: Sequence[RawFact]) -> Iterator[RawFact]:
-    """Fold usage of a team, with nothing of it between; what is not plain comes back, to be folded before one goes on."""
+    """Fold usage of a team, with nothing of it between.
+
+    What is not plain is given back: the caller folds it before it asks for the next.
+    """
     try:
         columns = _Columns.of(rows)
     except ValueError:  # whose it is, `evolve` will find out
@@ -147,7 +150,7 @@ def _note_plainly(
     batch.flow.went[ActivityKind.USAGE] += sum(credits)
     usages = list(zip(members, features, credits, strict=True))
     for day, first, last in _days(team.zone, occurred):
-        batch.counted |= usage.add_plainly(batch.cells, batch.known, (shard, team.team_id, day), usages[first:last])
+        batch.counted |= usage.add_plainly(batch.cells, batch.loaded, (shard, team.team_id, day), usages[first:last])
 
 
 def _days(zone: str, occurred: Sequence[bytes]) -> Iterator[tuple[date, int, int]]:

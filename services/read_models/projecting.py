@@ -17,8 +17,7 @@ from services.read_models.activity_rows import EntryOfTeam, pack_row, saved_entr
 from services.read_models.activity_runs import entries_of, pack_run, spans
 from services.read_models.folding import ProjectedBatch, fold_plainly
 from services.read_models.snapshots import saved_snapshots
-from services.read_models.states import load, paid_for, saved, settled_lots
-from services.read_models.usage_rows import load_days, saved_days
+from services.read_models.states import load, load_days, paid_for, saved, saved_days, settled_lots
 from services.runtime.crashpoints import crashpoint
 from services.store.claims import Claims
 from services.store.connect import Connection, in_memory

@@ -1,10 +1,10 @@
-"""States of teams in PostgreSQL: rows of `balance` and `lots`.
+"""States of teams in PostgreSQL: rows of `balance` and `lots`, and of `usage` for each day of a member.
 
 The projector loads and saves them with its checkpoint.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -14,6 +14,7 @@ import msgspec
 from projections.activity import RUN_ENTRIES, RUN_SPAN_MAX
 from projections.balance.lots import is_settled
 from projections.balance.state import DEBT, Lot, LotKind, LotPayment, OpenHold, Stretch, TeamBalance, TopUpSettings
+from projections.usage import Cells, FeatureUse, MemberDay
 from projections.versions import at_version
 from schemas.places import Place
 from services.read_models.activity_rows import paid_of
@@ -76,6 +77,26 @@ PAID_LOTS = """
     SELECT lot, kind, gained, remaining, starts_at, ends_at, ended
     FROM lots_v0 WHERE shard = $1 AND team_id = $2 AND lot = ANY($3)
 """
+
+LOAD_DAYS = """
+    SELECT u.shard, u.team_id, u.day, u.member_id, u.features
+    FROM unnest($1::smallint[], $2::text[], $3::date[], $4::text[]) AS wanted (shard, team_id, day, member_id)
+    JOIN usage_v0 u USING (shard, team_id, day, member_id)
+"""
+
+SAVE_DAYS = f"""
+    INSERT INTO usage_v0 (shard, team_id, day, member_id, features)
+    SELECT shard, team_id, day, member_id, features
+    FROM unnest($1::smallint[], $2::text[], $3::date[], $4::text[], $5::jsonb[])
+        AS u (shard, team_id, day, member_id, features)
+    WHERE {IS_OURS}
+    ON CONFLICT (shard, team_id, day, member_id) DO UPDATE SET features = excluded.features
+"""
+
+MEMBER_DAY = ("shard", "team_id", "day", "member_id")
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(dict[str, FeatureUse]).decode
 
 LIVE: Mapping[str, int] = {}  # no versions named: the views
 
@@ -196,3 +217,20 @@ async def settled_lots(
         return team.changed
     rows = await connection.fetch(at_version(PAID_LOTS, versions.get("balance")), shard, team.team_id, sorted(numbers))
     return {**{row["lot"]: replace(lot_of(row), remaining=0, ended=False) for row in rows}, **team.changed}
+
+
+async def load_days(connection: Connection, member_days: Collection[MemberDay], version: int) -> Cells:
+    """What is saved for these members and days; a day without usage has no row."""
+    cells: Cells = {}
+    for shard, team_id, day, member_id, features in await connection.fetch(
+        at_version(LOAD_DAYS, version), *columns(list(member_days), len(MEMBER_DAY))
+    ):
+        cells[shard, team_id, day, member_id] = _decode(features)
+    return cells
+
+
+def saved_days(cells: Cells, member_days: Collection[MemberDay], version: int) -> Part:
+    """What writes these days whole, in the statement that moves the checkpoint."""
+    ordered = sorted(member_days)  # the order of the primary key: two writers never wait for each other in a circle
+    features = [_encode(cells[member_day]).decode() for member_day in ordered]
+    return Part(at_version(SAVE_DAYS, version), [*columns(ordered, len(MEMBER_DAY)), features])

@@ -29,10 +29,10 @@ _packed: dict[str, bytes] = {}
 
 def pack_known(occurred_at: datetime, team_id: str, source: str, id: str, type: str, body: bytes) -> bytes:
     """The part of a row that is known before its place is. Text must be encodable as UTF-8."""
-    name, length, known = id.encode(), _LENGTH.pack, _packed.get
+    name, length, packed = id.encode(), _LENGTH.pack, _packed.get
     return b"".join((
-        _TIME.pack(8, microseconds(occurred_at)), known(team_id) or _pack(team_id), known(source) or _pack(source),
-        length(len(name)), name, known(type) or _pack(type), length(len(body)), body,
+        _TIME.pack(8, microseconds(occurred_at)), packed(team_id) or _pack(team_id), packed(source) or _pack(source),
+        length(len(name)), name, packed(type) or _pack(type), length(len(body)), body,
     ))  # fmt: skip
 
 
