@@ -20,10 +20,26 @@ RUN_ENTRIES = """
         AS e (position, recorded_at, occurred_at, member, feature, credits, balance_after)
 """
 
+COLUMNS = """shard, team_id, position, part, kind, recorded_at, occurred_at, member_id, feature, included, additional,
+           balance_after, paid, late"""
+
 VIEW = f"""
-    SELECT shard, team_id, position, part, kind, recorded_at, occurred_at, member_id, feature, included, additional,
-           balance_after, paid, late
-    FROM activity_rows_v0
+    SELECT {COLUMNS} FROM activity_rows_v0
     UNION ALL
     SELECT {RUN_COLUMNS} FROM activity_runs_v0 r CROSS JOIN LATERAL {RUN_ENTRIES}
 """
+
+
+def entries_between(shard: str, team_id: str, low: str, high: str) -> str:
+    """SQL for a team's entries from one position to another, as the view shows them, where indexes find them.
+
+    All four are SQL. The view itself would unpack every run of the team.
+    """
+    return f"""
+        SELECT {COLUMNS} FROM activity_rows_v0 AS a
+        WHERE a.shard = {shard} AND a.team_id = {team_id} AND a.position BETWEEN {low} AND {high}
+        UNION ALL
+        SELECT {RUN_COLUMNS} FROM activity_runs_v0 AS r CROSS JOIN LATERAL {RUN_ENTRIES}
+        WHERE r.shard = {shard} AND r.team_id = {team_id} AND r.first > {low} - {RUN_SPAN_MAX} AND r.first <= {high}
+          AND r.last >= {low} AND e.position BETWEEN {low} AND {high}
+    """

@@ -40,7 +40,7 @@ CREATE TABLE activity_runs_v0 (
     credits bigint [] STORAGE PLAIN NOT NULL,
     balances bigint [] STORAGE PLAIN NOT NULL,
     PRIMARY KEY (shard, team_id, first)
-);
+) WITH (toast_tuple_target = 8160); -- names stay in the row, too: who looks for a member's reads nothing beside it
 COMMENT ON TABLE activity_runs_v0 IS 'Plain usage in the activity, in micro-credits: runs of one team that one lot paid.';
 COMMENT ON COLUMN activity_runs_v0.is_included IS 'The lot is of the plan''s monthly allowance.';
 COMMENT ON COLUMN activity_runs_v0.members IS 'Whose usage is in it, each once: a run without a member need not be read for that one.';

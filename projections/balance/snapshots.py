@@ -57,6 +57,11 @@ class Snapshot(NamedTuple):
     fold: int
 
 
+def takes_one(stretch: Stretch, facts: int) -> bool:
+    """Whether one of so many further facts takes a snapshot."""
+    return stretch.facts + facts >= EVERY
+
+
 def note(team: TeamBalance, stored: Stored) -> Snapshot | None:
     """Called with each fact, when it has been folded.
 

@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 import asyncpg
 
-from projections.activity import RUN_COLUMNS, RUN_ENTRIES, RUN_SPAN_MAX
+from projections.activity import RUN_COLUMNS, RUN_ENTRIES, RUN_SPAN_MAX, entries_between
 from projections.balance.state import ActivityKind, BalanceEntry, LotKind, LotPayment
+from projections.versions import at_version
 from schemas.credits import MicroCredits
 from schemas.facts import AnyFact, decode
 from schemas.places import Place
@@ -84,13 +85,7 @@ PAGE = f"""
 ENTRIES_OF = f"""
     SELECT a.position, a.part, a.kind, a.recorded_at, a.occurred_at, a.member_id, a.feature, a.included, a.additional,
            a.balance_after, a.paid, a.late, f.type, f.body
-    FROM (
-        SELECT * FROM activity_rows WHERE shard = $1 AND team_id = $2 AND position = $3
-        UNION ALL
-        SELECT {RUN_COLUMNS} FROM activity_runs r CROSS JOIN LATERAL {RUN_ENTRIES}
-        WHERE r.shard = $1 AND r.team_id = $2 AND r.first <= $3 AND r.first > $3 - {RUN_SPAN_MAX} AND r.last >= $3
-          AND e.position = $3
-    ) AS a JOIN facts f ON f.shard = $1 AND f.position = a.position
+    FROM ({at_version(entries_between("$1", "$2", "$3", "$3"), None)}) AS a JOIN facts f ON f.shard = $1 AND f.position = a.position
     ORDER BY a.part
 """
 

@@ -11,7 +11,7 @@ from datetime import datetime
 import asyncpg
 import msgspec
 
-from projections.activity import RUN_ENTRIES, RUN_SPAN_MAX
+from projections.activity import entries_between
 from projections.balance.lots import is_settled
 from projections.balance.state import DEBT, Lot, LotKind, LotPayment, OpenHold, Stretch, TeamBalance, TopUpSettings
 from projections.usage import Cells, FeatureUse, MemberDay
@@ -65,13 +65,7 @@ SAVE_LOTS = f"""
 
 SAVE_COLUMNS, LOT_COLUMNS = 24, 10
 
-PAID = f"""
-    SELECT paid FROM activity_rows_v0 WHERE shard = $1 AND team_id = $2 AND position = $3 AND kind = 'usage'
-    UNION ALL
-    SELECT ARRAY[r.lot, e.credits] FROM activity_runs_v0 r CROSS JOIN LATERAL {RUN_ENTRIES}
-    WHERE r.shard = $1 AND r.team_id = $2 AND r.first <= $3 AND r.first > $3 - {RUN_SPAN_MAX} AND r.last >= $3
-      AND e.position = $3
-"""
+PAID = f"SELECT paid FROM ({entries_between('$1', '$2', '$3', '$3')}) AS a WHERE kind = 'usage'"
 
 PAID_LOTS = """
     SELECT lot, kind, gained, remaining, starts_at, ends_at, ended

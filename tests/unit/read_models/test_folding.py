@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from projections import usage
-from projections.balance import plain, snapshots
+from projections.balance import snapshots
 from projections.balance.fold import evolve
 from projections.balance.snapshots import encode
 from projections.balance.state import ActivityKind, LotPayment, TeamBalance
@@ -106,7 +106,6 @@ def test_random_histories_come_to_the_same_both_ways(
     short, long = Folded(), Folded()
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plain, "EVERY", every)
         patch.setattr(snapshots, "EVERY", every)
         for start in range(0, len(stored_facts), together):
             short.fold(stored_facts[start : start + together], plainly=True)
