@@ -3,11 +3,11 @@
 Each SQL file here has the views of a subject. The sentence above a view is its comment, the one behind a column is the
 column's: so the database, docs/analytics.md and dbt all say the same.
 
-In the SQL, `:activity`, `:balance`, `:lots` and `:usage` are the rows of the live version of a projection, and
-`:activity_rows` and `:activity_runs` the tables behind the first. `:sales` are the payments that brought credits,
-`:minor_units` how many of them a unit of `currency` has, `:run_span` how far a run reaches. All of it is plain SQL after
-that. `OFFSET 0` has a body parsed once for a row, however many of its members are asked for, and not at all where none
-is.
+In the SQL, `:activity`, `:balance`, `:lots` and `:usage` are the rows of the live version of a projection.
+`:activity_rows` and `:activity_runs` are the tables behind the first, `:run_span` is how far a run reaches.
+`:sales` are the payments that brought credits, `:minor_units` how many of them a unit of `currency` has. All of it is
+plain SQL after that. `OFFSET 0` has a body parsed once for a row, however many of its members are asked for, and not at
+all where none is.
 """
 
 import re
