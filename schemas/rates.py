@@ -10,13 +10,10 @@ balances are known.
 
 import re
 from collections.abc import Mapping, Sequence
-from datetime import UTC
 from itertools import combinations
 from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import (
-    AfterValidator,
-    AwareDatetime,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -27,6 +24,7 @@ from pydantic import (
 )
 
 from .facts import Attributes
+from .instants import GivenInstant
 from .problems import problems_of
 
 Per = Literal["use", "second", "character", "gb_day"]
@@ -158,7 +156,7 @@ class RateCard(Frozen):
     """What every feature costs from an instant on. Publishing a new version is the only way to change a price."""
 
     version: Annotated[int, Field(strict=True, ge=1, lt=2**31)]
-    effective_from: Annotated[AwareDatetime, AfterValidator(lambda instant: instant.astimezone(UTC))]
+    effective_from: GivenInstant
     categories: Annotated[tuple[Category, ...], Field(min_length=1, max_length=100)]
 
     @model_validator(mode="after")

@@ -11,7 +11,7 @@ from itertools import accumulate
 from operator import sub
 from typing import NamedTuple
 
-from projections.balance.snapshots import takes_one
+from projections.balance.snapshots import CADENCE, Cadence, takes_one
 from projections.balance.state import Lot, LotKind, TeamBalance
 from schemas.credits import MicroCredits
 
@@ -42,10 +42,10 @@ class PlainPayment(NamedTuple):
     balances: list[MicroCredits]
 
 
-def use_plainly(team: TeamBalance, usages: Usages) -> PlainPayment | None:
+def use_plainly(team: TeamBalance, usages: Usages, cadence: Cadence = CADENCE) -> PlainPayment | None:
     """Take `team` past usages; None, and nothing is changed, where there is more to any of them."""
     credits, stretch = usages.credits, team.stretch
-    if team.debt or team.next_end <= usages.recorded_at or takes_one(stretch, len(credits)):
+    if team.debt or team.next_end <= usages.recorded_at or takes_one(stretch, len(credits), cadence):
         return None
     if usages.earliest < team.sealed_until or usages.earliest < stretch.late_before:
         return None

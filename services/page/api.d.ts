@@ -32,7 +32,7 @@ declare namespace Api {
     name: string;
   }
 
-  /** What a team has: total = included + additional, available = total - held. `low`: fewer are available than `low_below`, the threshold of top-ups or, where they are off, the plan's. */
+  /** What a team has: total = included + additional, available = total - held. `low`: fewer are available than `low_below`, the threshold of top-ups or, where they are off, the plan's. `allowance`: the included credits that the open cycle was given; `next_allowance`: those that the next one brings. */
   interface Balance {
     total: string;
     included: string;
@@ -43,6 +43,7 @@ declare namespace Api {
     low_below: string;
     allowance: string;
     next_refill_at: string | null;
+    next_allowance: string;
     plan: string;
     top_up_enabled: boolean;
     position: string;

@@ -12,7 +12,7 @@ from itertools import groupby, takewhile
 
 from projections import usage
 from projections.balance.plain import PlainPayment, Usages, use_plainly
-from projections.balance.snapshots import Snapshot, note
+from projections.balance.snapshots import CADENCE, Cadence, Snapshot, note
 from projections.balance.state import ActivityKind, BalanceEntry, LotPayment, TeamBalance
 from schemas.facts import DECODE, AnyFact, Stored, UsageRecorded, UsageVoided
 from services.read_models.activity_rows import EntryOfTeam
@@ -33,6 +33,7 @@ class ProjectedBatch:
     """
 
     loaded: usage.Cells = field(default_factory=dict)
+    cadence: Cadence = CADENCE
     reached: dict[int, int] = field(default_factory=dict)
     touched: dict[str, tuple[int, TeamBalance]] = field(default_factory=dict)
     entries: list[EntryOfTeam] = field(default_factory=list)
@@ -45,7 +46,7 @@ class ProjectedBatch:
 
     def note(self, team: TeamBalance, stored: Stored, fact: AnyFact, entries: Sequence[BalanceEntry]) -> None:
         """Keep what `evolve` made of a fact."""
-        snapshot = note(team, stored)
+        snapshot = note(team, stored, self.cadence)
         if snapshot is not None:
             self.snapshots.append(snapshot)
         for entry in entries:
@@ -80,7 +81,7 @@ def fold_plainly(batch: ProjectedBatch, shard: int, team: TeamBalance, rows: Seq
     while parts:
         start, stop = parts.pop()
         part = columns.part(start, stop)
-        payment = None if part is None else use_plainly(team, part)
+        payment = None if part is None else use_plainly(team, part, batch.cadence)
         if payment is not None:
             _note_plainly(batch, shard, team, columns, start, stop, payment)
         elif stop - start == 1:

@@ -11,6 +11,7 @@ from operator import attrgetter, itemgetter
 
 from projections import usage
 from projections.balance.fold import evolve
+from projections.balance.snapshots import CADENCE, Cadence
 from projections.balance.state import Lot, LotPayment, TeamBalance
 from schemas.facts import RATE_CARD_TEAM, Stored, UsageRecorded, UsageVoided
 from services.read_models.activity_rows import EntryOfTeam, pack_row, saved_entries
@@ -48,6 +49,7 @@ class Projecting:
 
     claims: Claims
     versions: Mapping[str, int]
+    cadence: Cadence = CADENCE
     states: dict[str, TeamBalance] = field(default_factory=dict)
     used: usage.Cells = field(default_factory=dict)
     alarmed: Bell = field(default_factory=Bell)  # rung when the log may have something to say about a balance
@@ -109,7 +111,7 @@ class Projecting:
                     raise Poisoned(stored_of_raw(row)) from error
 
     async def _fold(self, connection: Connection, facts: FactsByShard) -> ProjectedBatch:
-        batch = ProjectedBatch(self.used)
+        batch = ProjectedBatch(self.used, self.cadence)
         for shard, read in facts.items():
             by_team: dict[str, list[RawFact]] = {}
             for row in read:

@@ -2,6 +2,7 @@
 
 consuming       the process: its subscription, its loop, its end
 partitions      those that it owns, claimed in the store
+last_records    whether the topic is the one that was recorded
 recorder        a batch becomes a transaction
 batches         records parsed, and cut to transactions
 door            a raw record becomes a fact or a refusal

@@ -15,7 +15,8 @@ from services.store.identities import Identity
 from services.usage import door
 from services.usage.cursors import CursorStep
 from services.usage.door import ParsedUsage, Passed
-from services.usage.partitions import Owned, hash_of
+from services.usage.last_records import hash_of
+from services.usage.partitions import Owned
 from services.usage.refusals import RefusedRecord
 
 BATCH_MAX = 5_000  # one transaction; smaller while somebody waits for a head row

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from schemas.cloudevents import BadUsage
 from schemas.facts import OURS, AnyFact, NewFact, Stored, UnknownFact, UsageRecorded, UsageVoided
+from schemas.instants import is_meant
 from schemas.pricing import NotPriced, RateCards
 from schemas.usage import (
     AnyUsage,
@@ -27,7 +28,6 @@ from services.store.identities import Identity
 from services.usage.kafka_headers import BatchNotRead
 from services.usage.refusals import RECORD_MAX, KafkaRecord, RefusedRecord
 
-YEARS = (1970, 9990)
 AHEAD_MAX = timedelta(minutes=5)  # clocks differ; beyond that, somebody's is wrong
 NAMES_MAX_BYTES = {"subject": 512, "source": 1024, "id": 512}  # as of usage that is right: an index holds all three
 
@@ -99,7 +99,7 @@ def parse(record: KafkaRecord) -> ParsedUsage | RefusedRecord | Passed:
             "reserved_source",
             f"sources that begin with {OURS!r} are Creditwell's own; name your service",
         )
-    if not YEARS[0] <= event.time.year <= YEARS[1]:
+    if not is_meant(event.time):
         return _refuse(record, event, "wrong_time", f"time is in the year {event.time.year}; send when it happened")
     return ParsedUsage(record, event, Identity(event.subject, event.source, event.id))
 

@@ -39,7 +39,7 @@ PLAN: Example = {"plan": "pro", "anchor": "2026-11-01T09:00:00.000000Z", "zone":
 BALANCE: Example = {
     "total": "4400", "included": "2400", "additional": "2000", "held": "60", "available": "4340", "low": False,
     "low_below": "2500", "allowance": "3000",
-    "next_refill_at": REFILL, "plan": "pro", "top_up_enabled": True, "position": POSITION, "as_of": AT,
+    "next_refill_at": REFILL, "next_allowance": "3000", "plan": "pro", "top_up_enabled": True, "position": POSITION, "as_of": AT,
 }  # fmt: skip
 
 ITEM: Example = {

@@ -58,6 +58,7 @@ class Balance(BaseModel):
     """What a team has: total = included + additional, available = total - held.
 
     `low`: fewer are available than `low_below`, the threshold of top-ups or, where they are off, the plan's.
+    `allowance`: the included credits that the open cycle was given; `next_allowance`: those that the next one brings.
     """
 
     model_config = like(examples.BALANCE)
@@ -71,6 +72,7 @@ class Balance(BaseModel):
     low_below: CreditsText
     allowance: CreditsText
     next_refill_at: Instant | None
+    next_allowance: CreditsText
     plan: str
     top_up_enabled: bool
     position: Position

@@ -42,6 +42,7 @@ MEANINGS: Mapping[int, Mapping[str, str]] = {
         "before_first_rate_card": "no rate card was in force at that instant",
     },
     405: {"method_not_allowed": "this URL does not support the method; the header Allow names those that it supports"},
+    408: {"too_slow": "the body did not come in time"},
     409: {
         "already_done": "a command with this Idempotency-Key was carried out; read what it did",
         "anchor_fixed": "anchor and zone stay as the first plan had them",
@@ -78,7 +79,7 @@ MEANINGS: Mapping[int, Mapping[str, str]] = {
         "too_soon": "a rate card must take effect at least 60 seconds from now",
         "too_large": "the value is larger than one entry or record can hold",
         "unknown_plan": "the plan is not sold",
-        "unknown_zone": "there is no such time zone",
+        "unknown_zone": "there is no such time zone, or this build does not know that of the team",
         "unknown_pack": "the pack is not sold",
         "unknown_currency": "the pack has no price in this currency",
         "unknown_feature": "the rate card has no such feature",

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from projections.balance.plain import PlainPayment, Usages, use_plainly
-from projections.balance.snapshots import EVERY, encode, note
+from projections.balance.snapshots import CADENCE, encode, note
 from projections.balance.state import TeamBalance
 from schemas.credits import MICRO
 from schemas.facts import Stored, UsageRecorded
@@ -57,7 +57,7 @@ def test_many_usages_are_taken_at_once_as_the_long_way_takes_each() -> None:
 
 def test_the_fact_that_takes_a_snapshot_is_left_to_the_long_way() -> None:
     history = a_team()
-    history.team.stretch.facts = EVERY - 2
+    history.team.stretch.facts = CADENCE.every - 2
 
     assert use_plainly(history.team, usages_of(usage(history))) is not None
     assert use_plainly(history.team, usages_of(usage(history))) is None

@@ -8,9 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from projections import usage
-from projections.balance import snapshots
 from projections.balance.fold import evolve
-from projections.balance.snapshots import encode
+from projections.balance.snapshots import CADENCE, Cadence, encode
 from projections.balance.state import ActivityKind, LotPayment, TeamBalance
 from schemas.credits import MICRO
 from schemas.facts import BalanceRanOut, HoldPlaced, Stored, UsageRecorded, UsageVoided
@@ -27,7 +26,8 @@ MEMBERS: list[str | None] = [None, "mem_1", "mem_2"]
 class Folded:
     """A history that is folded by batches, and all that comes of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, cadence: Cadence = CADENCE) -> None:
+        self.cadence = cadence
         self.team = TeamBalance("team_42", zone="Asia/Kathmandu")
         self.lots: dict[int, Any] = {}
         self.paid: dict[int, tuple[LotPayment, ...]] = {}
@@ -39,7 +39,7 @@ class Folded:
 
     def fold(self, stored_facts: list[Stored], *, plainly: bool) -> None:
         """Take one batch, as `Projecting` does."""
-        batch = ProjectedBatch(self.used)
+        batch = ProjectedBatch(self.used, self.cadence)
         self.first = stored_facts[0].position
         for type_, group in groupby(stored_facts, key=lambda stored: stored.type):
             facts = list(group)
@@ -103,15 +103,13 @@ def test_random_histories_come_to_the_same_both_ways(
 ) -> None:
     stored_facts = [with_hold(one) if one.position in with_holds else one for one in tell(steps).told.stored]
     stored_facts = [ran_out(one) if one.position in run_out else of_a_member(one) for one in stored_facts]
-    short, long = Folded(), Folded()
+    short, long = Folded(Cadence(every=every)), Folded(Cadence(every=every))
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(snapshots, "EVERY", every)
-        for start in range(0, len(stored_facts), together):
-            short.fold(stored_facts[start : start + together], plainly=True)
-            long.fold(stored_facts[start : start + together], plainly=False)
+    for start in range(0, len(stored_facts), together):
+        short.fold(stored_facts[start : start + together], plainly=True)
+        long.fold(stored_facts[start : start + together], plainly=False)
 
-            assert short.everything() == long.everything()
+        assert short.everything() == long.everything()
 
 
 def with_hold(stored: Stored) -> Stored:
