@@ -101,7 +101,7 @@ class _Columns:
     members: list[str | None]
     features: list[str]
     credits: list[int]
-    holds: list[str | None]
+    is_special: list[bool]  # names a hold, has several quantities, or corrects another
 
     @classmethod
     def of(cls, rows: Sequence[RawFact]) -> "_Columns":
@@ -110,19 +110,23 @@ class _Columns:
         facts = list(map(_decode_usage, bodies))
         return cls(
             positions, recorded, occurred, [fact.member_id for fact in facts], [fact.feature for fact in facts],
-            [fact.credits for fact in facts], [fact.hold_id for fact in facts],
+            [fact.credits for fact in facts], list(map(_is_special, facts)),
         )  # fmt: skip
 
     def part(self, start: int, stop: int) -> Usages | None:
-        """Some of them; None where one names a hold, or is older than times can be compared raw."""
+        """Some of them; None where one is special, or older than times can be compared raw."""
         occurred = self.occurred[start:stop]
         latest = max(occurred)
-        if any(self.holds[start:stop]) or latest > LATEST_RAW:
+        if any(self.is_special[start:stop]) or latest > LATEST_RAW:
             return None
         return Usages(
             self.credits[start:stop], instant(min(occurred)), instant(latest), self.positions[stop - 1],
             instant(self.recorded[stop - 1]),
         )  # fmt: skip
+
+
+def _is_special(fact: UsageRecorded) -> bool:
+    return fact.hold_id is not None or fact.quantity is None or fact.corrects is not None
 
 
 def _note_plainly(

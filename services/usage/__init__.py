@@ -10,6 +10,7 @@ kafka_headers   headers that are not text, batches that are not read
 unpacking       what was compressed, within a bound
 cursors         where it goes on, moved in the transaction that appends
 refusals        what was refused, with its bytes and its reason
+taking_back     voids, and amendments: a usage is taken back and recorded anew
 voids           a usage is taken back once at most
 receipts        what became of a usage, for whoever reported it
 metrics         what is counted, and the alarm about refusals

@@ -16,6 +16,7 @@ two_lives            a store that goes back in time, and what it charges then
 promoted             a standby that was behind, and is promoted
 desk                 the stand-in for Stripe, and what both books must agree upon
 usage                usage as feature services write it, with none of our code
+calls                calls of a model, and a card that prices their tokens
 decoders             usage in every way that JSON allows, read by both decoders
 load                 usage as a busy product sends it, from a seed
 history              random histories, stored fact by fact

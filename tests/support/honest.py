@@ -20,7 +20,7 @@ from schemas.credits import MICRO
 from schemas.facts import CreditsAdjusted, CreditsGranted, TopUpConfigured
 from schemas.places import Place
 from schemas.pricing import RateCards
-from schemas.usage import UsageVoidReported, parse_usage
+from schemas.usage import parse_usage
 from services.credits.grants import adjust, grant
 from services.credits.hold_settlement import live_or_settled, settle_holds
 from services.credits.holds import CapturedPart, HoldKey, capture, expire_holds, extend, release
@@ -50,6 +50,7 @@ from services.store.identities import Identity, find
 from services.store.read import heads, read_raw_after
 from services.store.shards import SHARDS
 from services.usage import door
+from services.usage.taking_back import target_of
 from services.usage.voids import note_voids, voided_among
 from tests.support.facts import now, zone_at_midday
 from tests.support.holds import held
@@ -84,7 +85,7 @@ async def _stored(connection: Connection, usages: Sequence[door.ParsedUsage]) ->
         HoldKey(usage.event.subject, hold_id) for usage in usages if (hold_id := usage.event.data.hold_id) is not None
     }
     holds = await live_or_settled(connection, named)
-    targets = [door.target(usage.event) for usage in usages if isinstance(usage.event, UsageVoidReported)]
+    targets = [target for usage in usages if (target := target_of(usage.event)) is not None]
     stored = await find(connection, [*(usage.identity for usage in usages), *targets])
     known = door.StoredContext(
         frozenset(usage.event.subject for usage in usages),

@@ -84,6 +84,7 @@ MEANINGS: Mapping[int, Mapping[str, str]] = {
         "unknown_currency": "the pack has no price in this currency",
         "unknown_feature": "the rate card has no such feature",
         "unknown_rate": "the rate card has no rate for these attributes",
+        "unknown_quantity": "the rate has no price for a quantity; `detail` names those that it prices",
     },
     429: {"too_many_requests": "too many requests, or too many open streams; the header Retry-After says when to try again"},
     500: {"internal": "our mistake; it has been logged"},

@@ -192,3 +192,13 @@ def test_work_of_before_2000_is_folded_the_long_way() -> None:
     old = raw(used._replace(occurred_at=used.occurred_at.replace(year=1999)))
 
     assert list(fold_plainly(batch, 7, folded.team, [old])) == [old]
+
+
+@pytest.mark.parametrize("members", [{"quantities": {"tokens": "1"}}, {"quantity": "1", "corrects": 1}], ids=str)
+def test_usage_of_several_quantities_and_a_correction_are_folded_the_long_way(members: dict[str, Any]) -> None:
+    grant, used = plain_usages(1)
+    folded, batch = Folded(), ProjectedBatch()
+    folded.fold([grant], plainly=True)
+    row = raw(used._replace(body=UsageRecorded(feature="f", credits=3, rate_card=1, **members).body()))
+
+    assert list(fold_plainly(batch, 7, folded.team, [row])) == [row]
