@@ -40,13 +40,13 @@ from services.runtime.settings import Settings
 from services.store.claims import Claims
 from services.store.connect import AWAY, RETRYABLE, Connection, connect_pool
 from services.store.read import read_round
+from services.store.sessions.bell import IdleWait
 from services.store.shards import partition_of
 
 # Read, sent and acknowledged well within the lease. Of a fact the bytes of its body count; the usual has 500.
 ROUND_FACTS = 4_000
 ROUND_BYTES = 8 * 1024 * 1024
 ROUND_REFUSED_BYTES = 4 * 1024 * 1024
-IDLE_SECONDS = 0.01
 REFUSED_SECONDS = 0.2
 
 BEHIND = """
@@ -89,11 +89,12 @@ async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: 
             size=1,
             projections=False,
             health=health,
+            listens=True,
         )
         async with pool, _producer(settings) as producer, pool.acquire() as connection:
             await claims.leave(connection)  # what a broken connection left claimed need not wait for the lease
             await refused.leave(connection)
-            await _relay(Relaying(connection, producer, claims, stop, health), refused)
+            await _relay(Relaying(connection, producer, claims, stop, health), refused, IdleWait(pool.heard, stop))
 
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(keep_going(AWAY_NAME, relay, stop, health, away=(*RETRYABLE, KafkaError)))
@@ -101,7 +102,7 @@ async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: 
         tasks.create_task(Assurance(settings, health, EVENTS, REFUSED).until_told(stop))
 
 
-async def _relay(facts: "Relaying", refused: Claims) -> None:
+async def _relay(facts: "Relaying", refused: Claims, idle: IdleWait) -> None:
     # Facts first: should a refused record be what ends this connection, they go on all the same.
     stop, joined, looked = facts.stop, 0.0, time.monotonic()
     try:
@@ -116,8 +117,10 @@ async def _relay(facts: "Relaying", refused: Claims) -> None:
             if time.monotonic() - looked >= REFUSED_SECONDS:
                 looked = time.monotonic()
                 busy |= await relay_refused(facts, refused)
-            if not busy:
-                await asyncio.sleep(IDLE_SECONDS)
+            if busy:
+                idle.work_came()
+            else:
+                await idle.wait()
         await facts.finish()
     finally:
         with suppress(*AWAY):  # then it is done at the next connection, or by the lease

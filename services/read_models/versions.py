@@ -145,9 +145,9 @@ async def show(connection: Connection, versions: Mapping[str, int]) -> None:
     """Make the views show these versions of this build's projections, in the caller's transaction."""
     await drop_analytics(connection)
     for name, version in versions.items():
-        for table in TABLES[name]:
-            shown = at_version(VIEWS.get(table, f"SELECT * FROM {table}_v0"), version)
-            for view in (table, live(f"{table}_v0")):
+        for shows in dict.fromkeys((name, *TABLES[name])):  # the projection's own, and one for each table
+            shown = at_version(VIEWS.get(shows, f"SELECT * FROM {shows}_v0"), version)
+            for view in (shows, live(f"{shows}_v0")):
                 await connection.execute(f"DROP VIEW IF EXISTS {view}")
                 await connection.execute(f"CREATE VIEW {view} WITH (security_invoker = true) AS {shown}")
                 await connection.execute(SHARED, view)

@@ -73,6 +73,7 @@ async def connect_pool(
     settings: Mapping[str, str] | None = None,
     projections: bool = True,
     health: Health | None = None,
+    listens: bool = False,
 ) -> Pool:
     """A pool whose sessions are named after the process, speak UTC and give up in time.
 
@@ -80,6 +81,7 @@ async def connect_pool(
     handshake.
     PostgreSQL ends a session that stands still inside a transaction for half a lease: who takes the work over finds no
     locks. The roles have the same settings, for what a pooler keeps from passing.
+    One that `listens` rings its bell `heard` when facts were appended by anybody.
 
     Raises:
         Refused: another build made the database, or the `projections` that the process reads.
@@ -94,7 +96,8 @@ async def connect_pool(
         **(settings or {}),
     }
     pool = Pool(
-        Hosts(database), session_settings, size=size, command_timeout=statement_timeout_ms / 1000 + 5, health=health
+        Hosts(database), session_settings, size=size, command_timeout=statement_timeout_ms / 1000 + 5, health=health,
+        listens=listens,
     )  # fmt: skip
     try:
         await pool.start()

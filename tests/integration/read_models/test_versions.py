@@ -28,7 +28,7 @@ from services.read_models.versions import (
 from services.runtime.errors import Fenced
 from services.store.claims import Claims
 from services.store.connect import Connection
-from services.store.read import heads, read_after
+from services.store.read import heads, read_raw_after
 from services.store.shards import SHARDS, shard_of
 from tests.conftest import url_of
 from tests.support.facts import granted, new, planned, store, usage
@@ -176,7 +176,7 @@ async def test_what_another_build_left_is_dropped_a_day_after_its_last_sign_and_
     await asleep.claims.make_rows(world.connection)
     await asleep.claims.take(world.connection, list(range(SHARDS)))
     shard = shard_of("team_1")
-    await asleep.project(world.connection, await read_after(world.connection, {shard: 0}, 10))
+    await asleep.project(world.connection, await read_raw_after(world.connection, {shard: 0}, 10))
     await store(world.connection, usage("team_1", "later"))
     await another_build_was_here(world.connection)
     await ensure_projections(world.connection)
@@ -201,6 +201,6 @@ async def test_what_another_build_left_is_dropped_a_day_after_its_last_sign_and_
     assert {live("usage_v0"), "usage_v2", "balance_v2"} <= there
     assert await world.connection.fetchval("SELECT count(*) FROM projections WHERE sha256 = $1", OTHER) == 0
     asleep.claims.reader = f"projector_of_{OTHER[:8]}"  # as it called itself when it fell asleep
-    later = await read_after(world.connection, {shard: asleep.claims.positions[shard]}, 10)
+    later = await read_raw_after(world.connection, {shard: asleep.claims.positions[shard]}, 10)
     with pytest.raises(Fenced):
         await asleep.project(world.connection, later)
