@@ -8,10 +8,9 @@
     activity_rows   entries of the activity, a row to each
     activity_runs   runs of plain usage, many entries to a row
     snapshots       rows of `balance_snapshots`, by which balances of the past are found
-    versions        versions of the projections, for each build: made, live, dropped
+    versions        versions of the projections, for each build: made, live, dropped; the views over them
     rebuild         a version is built beside the live one, compared, switched
     comparing       which rows two versions do not share
-    analysts        the views that analysts read, made over the live versions
     balances        balances, exact at the head of the log
     unfolded        what the log says beyond the projections
     activity        the activity, page by page

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from itertools import chain, groupby
 from operator import attrgetter, itemgetter
 
+import asyncpg
+
 from projections import usage
 from projections.balance.fold import evolve
 from projections.balance.snapshots import CADENCE, Cadence
@@ -20,6 +22,7 @@ from services.read_models.folding import ProjectedBatch, fold_plainly
 from services.read_models.snapshots import saved_snapshots
 from services.read_models.states import load, load_days, paid_for, saved, saved_days, settled_lots
 from services.runtime.crashpoints import crashpoint
+from services.runtime.errors import Fenced
 from services.store.claims import Claims
 from services.store.connect import Connection, in_memory
 from services.store.copying import COPY_BEGIN, COPY_END
@@ -63,7 +66,7 @@ class Projecting:
         """Fold the next facts of each shard and save what changed together with the checkpoints.
 
         Raises:
-            Fenced: another process owns one of the shards; the states are gone, join again.
+            Fenced: another process owns one of the shards, or the tables are gone; the states are gone, join again.
             Poisoned: nothing is saved; what comes before that fact in its shard, and the other shards, can be.
         """
         try:
@@ -72,6 +75,9 @@ class Projecting:
             crashpoint("projector:folded")
             await self._save(connection, batch)
             crashpoint("projector:committed")
+        except asyncpg.UndefinedTableError as gone:
+            self.forget()
+            raise Fenced("the tables of this build were dropped: another build's went live a day ago") from gone
         except BaseException:
             self.forget()
             raise

@@ -21,13 +21,13 @@ from multiprocessing import get_context
 
 from projections.balance.snapshots import CADENCE, Cadence
 from projections.versions import SHAPE, TABLES
-from services.read_models.analysts import drop_analytics
 from services.read_models.balances import PROJECTOR
 from services.read_models.comparing import RowDifference, compare, compared
 from services.read_models.projecting import Projecting
 from services.read_models.versions import (
     alone,
     drop,
+    drop_analytics,
     ensure_projections,
     go_live_when_filled,
     live_versions,

@@ -14,8 +14,7 @@ from deploy.local.stack import Stack
 from projections.versions import SHAPE, TABLES, live
 from schemas.facts import AnyFact, UnknownFact
 from schemas.facts.admin import AdminFact
-from services.read_models import versions
-from services.read_models.balances import PROJECTOR
+from services.read_models.balances import PROJECTOR, TAIL_MAX
 from services.read_models.projecting import Projecting
 from services.read_models.rebuild import rebuild
 from services.read_models.versions import (
@@ -47,8 +46,8 @@ RENAMED = (
     f"UPDATE checkpoints SET reader = 'projector_of_{OTHER[:8]}' WHERE reader = '{PROJECTOR}'",
     *(
         f"ALTER VIEW {live(f'{table}_v0')} RENAME TO {table}_of_{OTHER[:8]}"
-        for tables in TABLES.values()
-        for table in tables
+        for name, tables in TABLES.items()
+        for table in {name, *tables}
     ),
 )
 SAME = "SELECT team_id, position, included, additional, debt, holds::text FROM {} ORDER BY team_id"
@@ -129,11 +128,8 @@ async def halted(connection: Connection, team_id: str) -> str | None:
     return why
 
 
-async def test_the_tables_of_a_build_that_comes_later_are_read_once_they_are_filled(
-    world: ServiceWorld, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(versions, "TAIL_MAX", 5)
-    await store(world.connection, *planned("team_1"), *(usage("team_1", f"use_{n}") for n in range(9)))
+async def test_the_tables_of_a_build_that_comes_later_are_read_once_they_are_filled(world: ServiceWorld) -> None:
+    await store(world.connection, *planned("team_1"), *(usage("team_1", f"use_{n}") for n in range(TAIL_MAX + 1)))
     await another_build_was_here(world.connection)
 
     assert await ensure_projections(world.connection) == {}
