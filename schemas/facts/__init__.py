@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from ..places import Place
-from .admin import AdminFact, AnyAdminFact, MemberErased, MemberLimited, RateCardPublished
+from .admin import AdminFact, AnyAdminFact, MemberErased, MemberLimited, RateCardPublished, ResumedShard, StoreResumed
 from .credits import (
     AnyCreditsFact,
     AnyCrossingFact,
@@ -121,7 +121,9 @@ __all__ = [
     "PlanAssigned",
     "PurchaseRequested",
     "RateCardPublished",
+    "ResumedShard",
     "ReversalFact",
+    "StoreResumed",
     "Stored",
     "Text",
     "TopUpActionRequired",

@@ -12,6 +12,7 @@ process loads only what it runs.
     processes   what runs or prepares something
     log         verify, replay, rebuild
     proofs      single entries, proved
+    resume      a store that went back in time, a copy
     exports     tables for other tools
     teams       one team: its balance, its activity
     plans       what the catalog gives for them
@@ -42,6 +43,7 @@ from services.cli import (
     proofs,
     reconcile,
     refused,
+    resume,
     revenue,
     simulate,
     statements,
@@ -91,6 +93,8 @@ app.command()(log.verify)
 app.command()(proofs.prove)
 app.command()(log.replay)
 app.command()(log.rebuild)
+app.command()(resume.resume)
+app.command()(resume.fork)
 app.command()(exports.archive)
 app.command()(reconcile.reconcile)
 app.add_typer(exports.app, name="export")

@@ -88,6 +88,7 @@ MEANINGS: Mapping[int, Mapping[str, str]] = {
     500: {"internal": "our mistake; it has been logged"},
     503: {
         "unavailable": "the store does not answer; say the same again in a moment",
+        "store_unchecked": "the store has changed servers, and nobody has looked yet whether it is the newest; nothing was done",
         "busy": "too many wait for the same; say it again in a moment",
         "no_keys": "the keys that sign tokens can't be had",
         "not_yet": "the position is not in the log yet",

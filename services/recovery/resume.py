@@ -1,0 +1,202 @@
+"""A store that went back in time goes on, with everything of the tail that was published.
+
+All of it in one transaction, with every head locked: facts, blocks, heads, the tables that follow, the relay's place,
+the new life of the server and the fact that says so. So whoever is killed has done nothing, and whoever runs it again
+after it was done finds nothing to do.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from schemas.facts import RATE_CARD_TEAM, NewFact, ResumedShard, Stored, StoreResumed
+from services.audit.sign_log import LOG, Signed
+from services.credits.rate_cards import load_rate_cards
+from services.money.stripe_client import Charges
+from services.publishing.beyond import Beyond, Compared, compare, keep_offsets, read_beyond
+from services.recovery.anchored import proven
+from services.recovery.tables import make_tables
+from services.recovery.tail import Head, Tail, tails_of
+from services.recovery.witnesses import hear_witnesses
+from services.runtime.crashpoints import crashpoint
+from services.runtime.errors import Refused
+from services.runtime.settings import Settings
+from services.store.append import append
+from services.store.connect import Connection
+from services.store.lives import Life, Standing, admit, standing
+
+RESUMED = "creditwell:store"
+PAGE = 2_000
+
+LOCK = "SELECT shard, next - 1 AS last, head, recorded_at FROM shard_heads ORDER BY shard FOR UPDATE"
+HEADS = LOCK.removesuffix(" FOR UPDATE")
+FACTS = """
+    INSERT INTO facts (shard, position, recorded_at, occurred_at, team_id, source, id, type, body, leaf)
+    SELECT * FROM unnest($1::smallint[], $2::bigint[], $3::timestamptz[], $4::timestamptz[], $5::text[], $6::text[],
+                         $7::text[], $8::text[], $9::bytea[], $10::bytea[])
+"""
+BLOCKS = """
+    INSERT INTO blocks (shard, first, last, root, hash)
+    SELECT * FROM unnest($1::smallint[], $2::bigint[], $3::bigint[], $4::bytea[], $5::bytea[])
+"""
+MOVE = "UPDATE shard_heads SET next = $2 + 1, head = $3, recorded_at = $4 WHERE shard = $1"
+# Whoever published this shard before is fenced: its next move matches no row.
+RELAYED = """
+    INSERT INTO checkpoints (reader, shard, position) VALUES ('relay', $1, $2)
+    ON CONFLICT (reader, shard) DO UPDATE
+    SET position = greatest(checkpoints.position, excluded.position), epoch = checkpoints.epoch + 1
+"""
+
+
+class Given(NamedTuple):
+    """What a person has said.
+
+    `accept`: what nobody but the topic knows of may come back. `as_it_is`: what can't come back is given up. `apply`:
+    do it, and do not only say it.
+    """
+
+    by: str
+    accept: bool = False
+    as_it_is: bool = False
+    apply: bool = False
+
+
+@dataclass(slots=True)
+class Resumed:
+    """What was found and done.
+
+    Attributes:
+        went_back: the store is not the newest, or nobody can tell.
+        tails: what comes back, by shard.
+        unknown: of that, what nobody but the topic knows of.
+        in_the_way: why nothing can come back.
+        done: the log goes on.
+    """
+
+    seen: Standing
+    went_back: bool
+    tails: Mapping[int, Tail] = field(default_factory=dict)
+    unknown: list[Stored] = field(default_factory=list)
+    in_the_way: list[str] = field(default_factory=list)
+    done: bool = False
+
+    @property
+    def facts(self) -> list[Stored]:
+        """What comes back, in order."""
+        return [stored for _, tail in sorted(self.tails.items()) for stored in tail.facts]
+
+
+async def resume(
+    connection: Connection,
+    settings: Settings,
+    given: Given,
+    *,
+    charges: Charges | None = None,
+    anchored: Sequence[Signed] = (),
+) -> Resumed:
+    """Say what was lost and what comes back, and with `apply` bring it back.
+
+    `anchored` are signed notes that lie outside the database.
+
+    Raises:
+        Refused: `not_resumed`: a person has to say more, or a fact that would come back does not follow from the log.
+        KafkaError, Unavailable: the topic or Stripe can't be asked now.
+    """
+    seen = await standing(connection)
+    if seen.life is Life.KNOWN and seen.looked:
+        return Resumed(seen, went_back=False)
+    beyond = await read_beyond(settings, connection)
+    found = await _find(connection, beyond, seen)
+    if found.tails:
+        tails = list(found.tails.values())
+        known = proven(anchored, await connection.fetchval(LOG), found.tails)
+        witnesses = await hear_witnesses(settings, connection, tails, charges, known)
+        found.unknown = witnesses.unknown(tails)
+    if given.apply:
+        async with connection.transaction():
+            await _apply(connection, beyond, found, given)
+        found.done = True
+    return found
+
+
+async def _find(connection: Connection, beyond: Beyond, seen: Standing) -> Resumed:
+    heads = {shard: Head(last, hash_, at) for shard, last, hash_, at in await connection.fetch(HEADS)}
+    compared = await compare(connection, beyond.published)
+    found = Resumed(seen, went_back=seen.life is Life.WENT_BACK or compared.why(beyond.gone) is not None)
+    found.tails, wrong = tails_of(compared.lost, heads)
+    found.in_the_way = [*beyond.gone, *_contradictions(compared), *wrong]
+    return found
+
+
+def _contradictions(compared: Compared) -> list[str]:
+    places = sorted({(one.stored.shard, one.stored.position) for one in compared.contradicted})
+    if not places:
+        return []
+    first = ", ".join(f"{shard}:{position}" for shard, position in places[:10])
+    return [
+        f"the log went on without what was published: it holds something else at {len(places)} places, from {first}"
+    ]
+
+
+async def _apply(connection: Connection, beyond: Beyond, found: Resumed, given: Given) -> None:
+    heads = {shard: Head(last, hash_, at) for shard, last, hash_, at in await connection.fetch(LOCK)}
+    now = await standing(connection)
+    if (now.number, now.went_back) != (found.seen.number, found.seen.went_back):
+        raise Refused("not_resumed", "somebody else was quicker, or the store changed meanwhile: look again")
+    if found.in_the_way and not given.as_it_is:
+        raise Refused("not_resumed", f"{found.in_the_way[0]}; with --as-it-is the log goes on as it is")
+    if found.unknown and not (given.accept or found.in_the_way):
+        raise Refused(
+            "not_resumed",
+            f"nobody but the topic knows of {len(found.unknown)} facts, the first at {found.unknown[0].place}: look at them, "
+            "then say --accept",
+        )
+    tails: Mapping[int, Tail] = {} if found.in_the_way else found.tails
+    for shard, tail in tails.items():
+        if tail.facts[0].position != heads[shard].last + 1:
+            raise Refused("not_resumed", f"shard {shard} has grown meanwhile: look again")
+        await _bring_back(connection, shard, tail)
+    crashpoint("resume:facts")
+    await _make_tables(connection, tails)
+    crashpoint("resume:tables")
+    life = await admit(connection, "resumed", given.by)
+    await connection.execute("DELETE FROM published_offsets")
+    await keep_offsets(connection, beyond.ends)
+    await _say(connection, found, tails, given, life or 0)
+    crashpoint("resume:said")
+
+
+async def _bring_back(connection: Connection, shard: int, tail: Tail) -> None:
+    for begin in range(0, len(tail.facts), PAGE):
+        page = [(*stored, leaf) for stored, leaf in zip(tail.facts, tail.leaves, strict=True)][begin : begin + PAGE]
+        await connection.execute(FACTS, *map(list, zip(*page, strict=True)))
+    await connection.execute(BLOCKS, *map(list, zip(*tail.blocks, strict=True)))
+    await connection.execute(MOVE, shard, tail.head.last, tail.head.hash, tail.head.recorded_at)
+    await connection.execute(RELAYED, shard, tail.head.last)
+
+
+async def _make_tables(connection: Connection, tails: Mapping[int, Tail]) -> None:
+    if not tails:
+        return
+    cards = await load_rate_cards(connection)
+    for shard, tail in tails.items():
+        if wrong := await make_tables(connection, shard, tail.facts, cards):
+            raise Refused(
+                "not_resumed",
+                f"{len(wrong)} of the facts that would come back do not follow from the log: {wrong[0]}; somebody wrote them "
+                "to the topic. With --as-it-is the log goes on without any",
+            )
+
+
+async def _say(connection: Connection, found: Resumed, tails: Mapping[int, Tail], given: Given, life: int) -> None:
+    """The fact that names the stretch. The first that this life appends."""
+    came_back = tuple(
+        ResumedShard(shard=shard, first=tail.facts[0].position, last=tail.head.last, head=tail.head.hash.hex())
+        for shard, tail in sorted(tails.items())
+    )  # fmt: skip
+    fact = StoreResumed(
+        life=life, came_back=came_back, accepted=0 if found.in_the_way else len(found.unknown),
+        why="; ".join([found.seen.went_back or str(found.seen.life), *found.in_the_way])[:500], resumed_by=given.by,
+    )  # fmt: skip
+    now = await connection.fetchval("SELECT clock_timestamp()")
+    await append(connection, [NewFact(RATE_CARD_TEAM, RESUMED, f"resumed:{life}", now, fact)])
