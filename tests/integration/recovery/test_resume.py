@@ -14,7 +14,7 @@ from services.audit.replay import ReplayScope, replay
 from services.audit.verify import verify
 from services.publishing.batches import Origin
 from services.publishing.looking import Looking
-from services.recovery.resume import Given, resume
+from services.recovery.resume import Given, Resumed, resume
 from services.runtime.crashpoints import arm
 from services.runtime.errors import Refused, Unavailable
 from services.runtime.health import Health
@@ -41,7 +41,7 @@ class Lost:
     connection: Connection
     before: Connection
 
-    async def resume(self, given: Given = BY):
+    async def resume(self, given: Given = BY) -> Resumed:
         """As the command does."""
         return await resume(self.connection, settings_of(self.stack, "postgresql://nobody"), given)
 
