@@ -24,6 +24,10 @@ LOST_MOMENTS = (
     "no synchronous standby is declared (synchronous_standby_names): what was answered in the last moments before a "
     "failover and not published yet can be lost"
 )
+BLIND = (
+    "the database's server does not say its timeline (pg_walfile_name), so a promotion looks like a restart: others go on "
+    "before the relay has looked"
+)
 ELSEWHERE = (
     "the log has come to another cluster or database: a copy gets a name of its own by `creditwell fork`; where the log "
     "itself has moved, run `creditwell resume`"
@@ -100,6 +104,8 @@ class Looking:
         raise Unavailable(sentence, code=code)
 
     def _tell(self, seen: Standing) -> None:
+        if seen.blind:
+            self._note(BLIND)
         if not seen.synchronous:
             self._note(LOST_MOMENTS)
 

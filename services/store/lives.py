@@ -20,7 +20,7 @@ STANDING = """
            here.started_at = l.started_at AND here.database = l.database AS known,
            (here.system_identifier, here.database) IS NOT DISTINCT FROM (l.system_identifier, l.database) AS same_server,
            here.timeline IS NOT DISTINCT FROM l.timeline AS same_timeline,
-           here.synchronous AS synchronous, l.synchronous AS was_synchronous
+           here.synchronous AS synchronous, here.timeline IS NULL AS blind
     FROM this_life() AS here CROSS JOIN (SELECT * FROM store_lives ORDER BY number DESC LIMIT 1) AS l
 """
 CHECK = "SELECT check_life()"
@@ -58,7 +58,7 @@ class Standing:
     """The newest life that the log knows, and what the server's life is beside it.
 
     `looked`: what was published has been compared with the log in this life. `synchronous`: a synchronous standby is
-    declared now; `was_synchronous`: one was when the newest life began.
+    declared now. `blind`: the server does not say its timeline, so a promotion looks like a restart.
     """
 
     number: int
@@ -66,7 +66,7 @@ class Standing:
     looked: bool
     went_back: str | None
     synchronous: bool
-    was_synchronous: bool
+    blind: bool
 
 
 async def standing(connection: "Connection") -> Standing:
@@ -75,7 +75,7 @@ async def standing(connection: "Connection") -> Standing:
     assert row is not None, "a migrated store has a life"
     return Standing(
         row["number"], _life(row), row["known"] and row["looked"], row["went_back"], row["synchronous"],
-        row["was_synchronous"],
+        row["blind"],
     )  # fmt: skip
 
 
