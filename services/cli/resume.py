@@ -1,4 +1,4 @@
-"""`creditwell resume` and `creditwell fork`: a store that went back in time goes on; a copy becomes a log of its own."""
+"""`creditwell resume` and `fork`: a store that went back in time goes on; a copy becomes a log of its own."""
 
 import asyncio
 from contextlib import AsyncExitStack
@@ -14,7 +14,7 @@ from services.runtime.settings_loading import exit_used_wrongly, load_settings
 from services.store.connect import Connection
 
 if TYPE_CHECKING:
-    from services.recovery.resume import Given, Resumed
+    from services.recovery.resume import Orders, Resumed
 
 SHOWN_MAX = 20
 By = Annotated[str, typer.Option("--by", help="Who says so: it stands in the log.")]
@@ -38,28 +38,28 @@ def resume(
 ) -> None:
     """Let a store that went back in time go on: what was published comes back at its positions, with its proofs.
 
-    It compares the log with credits.events, and usage with the topic usage, payments with Stripe where a key is set, and
-    anchors where there are any. Exit code 1 while the store may not go on.
+    It compares the log with credits.events, usage with the topic usage, payments with Stripe where a key is set, and
+    looks at anchors where there are any. Exit code 1 while the store may not go on.
     """
-    from services.recovery.resume import Given
+    from services.recovery.resume import Orders
 
     if apply and not by:
         exit_used_wrongly("--apply: say --by WHO, too.")
     settings = load_settings()
     settings.require("database", "kafka")
-    given = Given(by, accept=accept, as_it_is=as_it_is, apply=apply)
+    orders = Orders(by, accept=accept, as_it_is=as_it_is, apply=apply)
     try:
-        found = with_database(lambda connection: _resume(connection, settings, given))
+        report = with_database(lambda connection: _resume(connection, settings, orders))
     except KafkaError as away:
         fail(NOT_NOW, f"Kafka does not answer: {away!r}")
     if as_json:
-        print_json(_document(found))
+        print_json(_document(report))
     else:
-        _show(found)
-    raise typer.Exit(FOUND_WRONG if found.went_back and not found.done else 0)
+        _show(report)
+    raise typer.Exit(FOUND_WRONG if report.went_back and not report.done else 0)
 
 
-async def _resume(connection: Connection, settings: Settings, given: "Given") -> "Resumed":
+async def _resume(connection: Connection, settings: Settings, orders: "Orders") -> "Resumed":
     from services.money.stripe_client import charges_of
     from services.recovery.anchored import proven_by
     from services.recovery.resume import resume as go_on
@@ -67,17 +67,17 @@ async def _resume(connection: Connection, settings: Settings, given: "Given") ->
     async with AsyncExitStack() as opened:
         charges = None if settings.stripe_key is None else await opened.enter_async_context(charges_of(settings))
         proven = await asyncio.to_thread(proven_by, settings)
-        return await go_on(connection, settings, given, charges=charges, anchored=proven)
+        return await go_on(connection, settings, orders, charges=charges, anchored=proven)
 
 
-def _document(found: "Resumed") -> dict[str, Any]:
-    facts = found.facts
+def _document(report: "Resumed") -> dict[str, Any]:
+    facts = report.facts
     return {
-        "went_back": found.went_back, "life": found.seen.life, "why": found.seen.went_back, "done": found.done,
+        "went_back": report.went_back, "life": report.standing.life, "why": report.standing.went_back, "done": report.done,
         "comes_back": len(facts), "from": instant(facts[0].recorded_at) if facts else None,
         "to": instant(max(stored.recorded_at for stored in facts)) if facts else None,
-        "shards": {shard: [tail.facts[0].position, tail.head.last] for shard, tail in sorted(found.tails.items())},
-        "unknown": [_named(stored) for stored in found.unknown], "in_the_way": found.in_the_way,
+        "shards": {shard: [tail.facts[0].position, tail.head.last] for shard, tail in sorted(report.tails.items())},
+        "unknown": [_named(stored) for stored in report.unknown], "in_the_way": report.in_the_way,
     }  # fmt: skip
 
 
@@ -91,23 +91,23 @@ def _named(stored: Any) -> dict[str, str]:
     }
 
 
-def _show(found: "Resumed") -> None:
-    facts = found.facts
-    if not found.went_back and not facts:
-        print(f"the log has all that was published; this life of the server is {found.seen.life}")
+def _show(report: "Resumed") -> None:
+    facts = report.facts
+    if not report.went_back and not facts:
+        print(f"the log has all that was published; this life of the server is {report.standing.life}")
     if facts:
         began, ended = min(one.recorded_at for one in facts), max(one.recorded_at for one in facts)
-        print(f"{len(facts):,} facts of {len(found.tails)} shards are in the topic and not in the log, recorded from")
+        print(f"{len(facts):,} facts of {len(report.tails)} shards are in the topic and not in the log, recorded from")
         print(f"{instant(began)} to {instant(ended)}; what was answered then and not published is lost")
-    for sentence in found.in_the_way[:SHOWN_MAX]:
+    for sentence in report.in_the_way[:SHOWN_MAX]:
         print(f"in the way: {sentence}")
-    if found.unknown:
-        rows = [tuple(_named(stored).values()) for stored in found.unknown[:SHOWN_MAX]]
+    if report.unknown:
+        rows = [tuple(_named(stored).values()) for stored in report.unknown[:SHOWN_MAX]]
         print_table("Nobody but the topic knows of these", ("place", "team", "type", "source", "id"), rows)
-        print(f"{len(found.unknown):,} in all; --accept brings them back, too")
-    if found.done:
+        print(f"{len(report.unknown):,} in all; --accept brings them back, too")
+    if report.done:
         print("the log goes on; now run `creditwell reconcile`, `creditwell verify` and `creditwell replay`")
-    elif found.went_back or facts:
+    elif report.went_back or facts:
         print("nothing was done: say --apply --by WHO")
 
 

@@ -124,7 +124,7 @@ def fill(batches: Batches, facts: Mapping[int, Sequence[Stored]], origin: "Origi
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Of which log and which life of its server facts are, and of which blocks: what brings them back where they are lost.
+    """Of which log, which life of its server and which blocks facts are: what brings them back where they are lost.
 
     `blocks` are the first and last positions of the blocks of each shard, ascending; every fact is in one of them.
     """

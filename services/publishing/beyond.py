@@ -33,7 +33,7 @@ KEEP = """
 """
 AT = f"""
     SELECT {FACT_COLUMNS} FROM facts
-    JOIN unnest($1::smallint[], $2::bigint[]) AS wanted (shard, position) USING (shard, position)
+    JOIN unnest($1::smallint[], $2::bigint[]) AS place (shard, position) USING (shard, position)
 """
 
 
@@ -72,17 +72,17 @@ class Compared:
 
     def why(self, gone: Sequence[str]) -> str | None:
         """In one sentence, how far the store went back; None where it did not, as far as the topic tells."""
-        said = []
+        sentences = []
         if self.lost:
             shards = {shard for shard, _ in self.lost}
             times = [one.stored.recorded_at for published in self.lost.values() for one in published]
-            said.append(
+            sentences.append(
                 f"{len(self.lost)} facts of {len(shards)} shards were published and are not in the log, "
                 f"recorded from {min(times):%Y-%m-%dT%H:%M:%S.%fZ} to {max(times):%Y-%m-%dT%H:%M:%S.%fZ}"
             )
         if self.contradicted:
-            said.append(f"at {len(self.contradicted)} published positions the log holds something else")
-        return "; ".join([*said, *gone]) or None
+            sentences.append(f"at {len(self.contradicted)} published positions the log holds something else")
+        return "; ".join([*sentences, *gone]) or None
 
 
 async def read_beyond(settings: Settings, connection: Connection) -> Beyond:
@@ -97,7 +97,7 @@ async def read_beyond(settings: Settings, connection: Connection) -> Beyond:
         places = await places_of(consumer, EVENTS)
         starts, ends = await consumer.beginning_offsets(places), await consumer.end_offsets(places)
         beyond = Beyond(ends={place.partition: end for place, end in ends.items()})
-        wanted = {}
+        spans = {}
         for place in places:
             since = offsets.get(place.partition, starts[place])
             if ends[place] < since:
@@ -109,8 +109,8 @@ async def read_beyond(settings: Settings, connection: Connection) -> Beyond:
                     f"{EVENTS}-{place.partition} begins at {starts[place]}, after {since}: it has forgotten"
                 )
             elif ends[place] > since:
-                wanted[place] = (since, ends[place])
-        async for record in records_of(consumer, wanted):
+                spans[place] = (since, ends[place])
+        async for record in records_of(consumer, spans):
             one = read_published(record, log)
             if one is None:
                 beyond.foreign += 1
@@ -144,23 +144,23 @@ async def places_of(consumer: AIOKafkaConsumer, topic: str) -> list[TopicPartiti
 
 
 async def records_of(
-    consumer: AIOKafkaConsumer, wanted: Mapping[TopicPartition, tuple[int, int]]
+    consumer: AIOKafkaConsumer, spans: Mapping[TopicPartition, tuple[int, int]]
 ) -> AsyncIterator[ConsumerRecord]:
     """The records from the first offset of each partition to the second. Raises KafkaError."""
-    if not wanted:
+    if not spans:
         return
-    consumer.assign(list(wanted))
-    for place, (since, _) in wanted.items():
+    consumer.assign(list(spans))
+    for place, (since, _) in spans.items():
         consumer.seek(place, since)
-    left = dict(wanted)
-    while left:
-        for place, records in (await consumer.getmany(*left, timeout_ms=500)).items():
+    open_places = dict(spans)
+    while open_places:
+        for place, records in (await consumer.getmany(*open_places, timeout_ms=500)).items():
             for record in records:
-                if record.offset < wanted[place][1]:
+                if record.offset < spans[place][1]:
                     yield record
-        for place in list(left):  # markers of transactions are passed and never given
-            if await consumer.position(place) >= wanted[place][1]:
-                del left[place]
+        for place in list(open_places):  # markers of transactions are passed and never given
+            if await consumer.position(place) >= spans[place][1]:
+                del open_places[place]
                 consumer.pause(place)
 
 
@@ -203,6 +203,6 @@ def _pages(published: Sequence[Published]) -> Iterator[Sequence[Published]]:
 
 
 async def keep_offsets(connection: Connection, ends: Mapping[int, int]) -> None:
-    """Kafka has acknowledged everything before these offsets. After the checkpoint: what is before them is in the log."""
+    """Kafka has acknowledged everything before these offsets. After the checkpoint: all of it is in the log."""
     if ends:
         await connection.execute(KEEP, list(ends), list(ends.values()))

@@ -16,7 +16,7 @@ from services.runtime.health import Health
 from services.runtime.logs import get_log
 from services.runtime.settings import Settings
 from services.store.connect import Connection
-from services.store.lives import Life, Standing, check_life, note_look, standing
+from services.store.lives import Life, LifeStanding, check_life, note_look, read_standing
 
 STORE = "the store"
 RESUME = "run `creditwell resume`, which says what was lost"
@@ -35,12 +35,12 @@ ELSEWHERE = (
 
 
 @dataclass(slots=True)
-class Looking:
+class StoreLook:
     """What the relay tells of the store's lives."""
 
     settings: Settings
     health: Health
-    said: set[str] = field(default_factory=set)
+    sentences: set[str] = field(default_factory=set)
     went_back: Gauge = field(init=False)
 
     def __post_init__(self) -> None:
@@ -55,31 +55,31 @@ class Looking:
         Raises:
             Unavailable: it may not. KafkaError: what was published can't be read now.
         """
-        seen = await standing(connection)
-        if seen.life is Life.RESTARTED:
+        stands = await read_standing(connection)
+        if stands.life is Life.RESTARTED:
             await check_life(connection)  # it goes on; what was published is looked at all the same
-            seen = await standing(connection)
-        if seen.life is Life.WENT_BACK:
-            self._refuse("store_went_back", f"{seen.went_back}; {RESUME}", went_back=True)
-        if seen.life is Life.ELSEWHERE:
+            stands = await read_standing(connection)
+        if stands.life is Life.WENT_BACK:
+            self._refuse("store_went_back", f"{stands.went_back}; {RESUME}", went_back=True)
+        if stands.life is Life.ELSEWHERE:
             self._refuse("store_unchecked", ELSEWHERE)
-        if seen.life is not Life.KNOWN or not seen.looked:
-            await self._look(connection, seen)
-            seen = await standing(connection)
+        if stands.life is not Life.SAME or not stands.looked:
+            await self._look(connection, stands)
+            stands = await read_standing(connection)
         else:
             await self._begin(connection)
         self.went_back.set(0)
         self.health.back(STORE)
-        self._tell(seen)
-        return seen.number
+        self._tell(stands)
+        return stands.number
 
-    async def _look(self, connection: Connection, seen: Standing) -> None:
+    async def _look(self, connection: Connection, stands: LifeStanding) -> None:
         """Compare, and write down what came of it."""
         beyond = await read_beyond(self.settings, connection)
         # A server that was only restarted is the one that it was, also where the topic can't tell any more.
-        is_proof_needed = seen.life is not Life.KNOWN
+        is_proof_needed = stands.life is not Life.SAME
         why = (await compare(connection, beyond.published)).why(beyond.gone if is_proof_needed else ())
-        await note_look(connection, seen, why)
+        await note_look(connection, stands, why)
         for gone in beyond.gone:
             self._note(f"{gone}: whether the log has all that was published can't be told")
         if why is not None:
@@ -97,20 +97,20 @@ class Looking:
     def _refuse(self, code: str, why: str, *, went_back: bool = False) -> None:
         sentence = f"{code}: {why}"
         self.went_back.set(int(went_back))
-        if sentence not in self.said:
-            self.said.add(sentence)
+        if sentence not in self.sentences:
+            self.sentences.add(sentence)
             get_log().error(code, why=why)
         self.health.away(STORE, sentence)
         raise Unavailable(sentence, code=code)
 
-    def _tell(self, seen: Standing) -> None:
-        if seen.blind:
+    def _tell(self, stands: LifeStanding) -> None:
+        if stands.blind:
             self._note(BLIND)
-        if not seen.synchronous:
+        if not stands.synchronous:
             self._note(LOST_MOMENTS)
 
     def _note(self, sentence: str) -> None:
-        if sentence not in self.said:
-            self.said.add(sentence)
+        if sentence not in self.sentences:
+            self.sentences.add(sentence)
             self.health.notes.append(sentence)
             get_log().warning("the store", note=sentence)

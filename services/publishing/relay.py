@@ -29,7 +29,7 @@ from schemas.facts import Stored
 from schemas.topics import EVENTS, RECORD_BYTES_MAX, REFUSED, USAGE
 from services.publishing.batches import AWAY_NAME, BATCH_BYTES, GOODBYE_SECONDS, Batches, Headers, Origin, fill, shares
 from services.publishing.beyond import keep_offsets
-from services.publishing.looking import Looking
+from services.publishing.looking import StoreLook
 from services.publishing.notices import notify
 from services.runtime import kafka
 from services.runtime.clock import Clock, system_clock
@@ -97,7 +97,7 @@ async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: 
     settings.require(*PROCESSES["relay"].needed(settings))
     owner = f"relay-{uuid4()}"
     claims, refused = (Claims(reader, owner, settings.lease_seconds) for reader in ("relay", "relay-refused"))
-    looking = Looking(settings, health)
+    looking = StoreLook(settings, health)
 
     async def relay() -> None:
         pool = await connect_pool(

@@ -23,7 +23,7 @@ from services.runtime.errors import Refused
 from services.runtime.settings import Settings
 from services.store.append import append
 from services.store.connect import Connection
-from services.store.lives import Life, Standing, admit, standing
+from services.store.lives import Life, LifeStanding, admit, read_standing
 
 RESUMED = "creditwell:store"
 PAGE = 2_000
@@ -48,10 +48,10 @@ RELAYED = """
 """
 
 
-class Given(NamedTuple):
+class Orders(NamedTuple):
     """What a person has said.
 
-    `accept`: what nobody but the topic knows of may come back. `as_it_is`: what can't come back is given up. `apply`:
+    `accept`: what nobody but the topic knows of may come back. `as_it_is`: what can't come back is orders up. `apply`:
     do it, and do not only say it.
     """
 
@@ -63,7 +63,7 @@ class Given(NamedTuple):
 
 @dataclass(slots=True)
 class Resumed:
-    """What was found and done.
+    """What was report and done.
 
     Attributes:
         went_back: the store is not the newest, or nobody can tell.
@@ -73,7 +73,7 @@ class Resumed:
         done: the log goes on.
     """
 
-    seen: Standing
+    standing: LifeStanding
     went_back: bool
     tails: Mapping[int, Tail] = field(default_factory=dict)
     unknown: list[Stored] = field(default_factory=list)
@@ -89,7 +89,7 @@ class Resumed:
 async def resume(
     connection: Connection,
     settings: Settings,
-    given: Given,
+    orders: Orders,
     *,
     charges: Charges | None = None,
     anchored: Sequence[Signed] = (),
@@ -102,30 +102,30 @@ async def resume(
         Refused: `not_resumed`: a person has to say more, or a fact that would come back does not follow from the log.
         KafkaError, Unavailable: the topic or Stripe can't be asked now.
     """
-    seen = await standing(connection)
-    if seen.life is Life.KNOWN and seen.looked:
-        return Resumed(seen, went_back=False)
+    stands = await read_standing(connection)
+    if stands.life is Life.SAME and stands.looked:
+        return Resumed(stands, went_back=False)
     beyond = await read_beyond(settings, connection)
-    found = await _find(connection, beyond, seen)
-    if found.tails:
-        tails = list(found.tails.values())
-        known = proven(anchored, await connection.fetchval(LOG), found.tails)
-        witnesses = await hear_witnesses(settings, connection, tails, charges, known)
-        found.unknown = witnesses.unknown(tails)
-    if given.apply:
+    report = await _find(connection, beyond, stands)
+    if report.tails:
+        tails = list(report.tails.values())
+        covered = proven(anchored, await connection.fetchval(LOG), report.tails)
+        witnesses = await hear_witnesses(settings, connection, tails, charges, covered)
+        report.unknown = witnesses.unknown(tails)
+    if orders.apply:
         async with connection.transaction():
-            await _apply(connection, beyond, found, given)
-        found.done = True
-    return found
+            await _apply(connection, beyond, report, orders)
+        report.done = True
+    return report
 
 
-async def _find(connection: Connection, beyond: Beyond, seen: Standing) -> Resumed:
+async def _find(connection: Connection, beyond: Beyond, stands: LifeStanding) -> Resumed:
     heads = {shard: Head(last, hash_, at) for shard, last, hash_, at in await connection.fetch(HEADS)}
     compared = await compare(connection, beyond.published)
-    found = Resumed(seen, went_back=seen.life is Life.WENT_BACK or compared.why(beyond.gone) is not None)
-    found.tails, wrong = tails_of(compared.lost, heads)
-    found.in_the_way = [*beyond.gone, *_contradictions(compared), *wrong]
-    return found
+    report = Resumed(stands, went_back=stands.life is Life.WENT_BACK or compared.why(beyond.gone) is not None)
+    report.tails, wrong = tails_of(compared.lost, heads)
+    report.in_the_way = [*beyond.gone, *_contradictions(compared), *wrong]
+    return report
 
 
 def _contradictions(compared: Compared) -> list[str]:
@@ -138,20 +138,20 @@ def _contradictions(compared: Compared) -> list[str]:
     ]
 
 
-async def _apply(connection: Connection, beyond: Beyond, found: Resumed, given: Given) -> None:
+async def _apply(connection: Connection, beyond: Beyond, report: Resumed, orders: Orders) -> None:
     heads = {shard: Head(last, hash_, at) for shard, last, hash_, at in await connection.fetch(LOCK)}
-    now = await standing(connection)
-    if (now.number, now.went_back) != (found.seen.number, found.seen.went_back):
+    now = await read_standing(connection)
+    if (now.number, now.went_back) != (report.standing.number, report.standing.went_back):
         raise Refused("not_resumed", "somebody else was quicker, or the store changed meanwhile: look again")
-    if found.in_the_way and not given.as_it_is:
-        raise Refused("not_resumed", f"{found.in_the_way[0]}; with --as-it-is the log goes on as it is")
-    if found.unknown and not (given.accept or found.in_the_way):
+    if report.in_the_way and not orders.as_it_is:
+        raise Refused("not_resumed", f"{report.in_the_way[0]}; with --as-it-is the log goes on as it is")
+    if report.unknown and not (orders.accept or report.in_the_way):
         raise Refused(
             "not_resumed",
-            f"nobody but the topic knows of {len(found.unknown)} facts, the first at {found.unknown[0].place}: look at them, "
+            f"nobody but the topic knows of {len(report.unknown)} facts, the first at {report.unknown[0].place}: look at them, "
             "then say --accept",
         )
-    tails: Mapping[int, Tail] = {} if found.in_the_way else found.tails
+    tails: Mapping[int, Tail] = {} if report.in_the_way else report.tails
     for shard, tail in tails.items():
         if tail.facts[0].position != heads[shard].last + 1:
             raise Refused("not_resumed", f"shard {shard} has grown meanwhile: look again")
@@ -159,10 +159,10 @@ async def _apply(connection: Connection, beyond: Beyond, found: Resumed, given: 
     crashpoint("resume:facts")
     await _make_tables(connection, tails)
     crashpoint("resume:tables")
-    life = await admit(connection, "resumed", given.by)
+    life = await admit(connection, "resumed", orders.by)
     await connection.execute("DELETE FROM published_offsets")
     await keep_offsets(connection, beyond.ends)
-    await _say(connection, found, tails, given, life or 0)
+    await _say(connection, report, tails, orders, life or 0)
     crashpoint("resume:said")
 
 
@@ -188,15 +188,15 @@ async def _make_tables(connection: Connection, tails: Mapping[int, Tail]) -> Non
             )
 
 
-async def _say(connection: Connection, found: Resumed, tails: Mapping[int, Tail], given: Given, life: int) -> None:
+async def _say(connection: Connection, report: Resumed, tails: Mapping[int, Tail], orders: Orders, life: int) -> None:
     """The fact that names the stretch. The first that this life appends."""
     came_back = tuple(
         ResumedShard(shard=shard, first=tail.facts[0].position, last=tail.head.last, head=tail.head.hash.hex())
         for shard, tail in sorted(tails.items())
     )  # fmt: skip
     fact = StoreResumed(
-        life=life, came_back=came_back, accepted=0 if found.in_the_way else len(found.unknown),
-        why="; ".join([found.seen.went_back or str(found.seen.life), *found.in_the_way])[:500], resumed_by=given.by,
+        life=life, came_back=came_back, accepted=0 if report.in_the_way else len(report.unknown),
+        why="; ".join([report.standing.went_back or str(report.standing.life), *report.in_the_way])[:500], resumed_by=orders.by,
     )  # fmt: skip
     now = await connection.fetchval("SELECT clock_timestamp()")
     await append(connection, [NewFact(RATE_CARD_TEAM, RESUMED, f"resumed:{life}", now, fact)])

@@ -1,4 +1,4 @@
-"""The tables that move with an append, for the teams that are touched: made from the log by what `replay` holds them to.
+"""The tables that move with an append, of the teams that are touched: made by what `replay` holds them to.
 
 A row goes the way that the log went from where it stood, so the triggers that let rows go one way alone let it pass.
 Projections need nothing: their checkpoints stand before the tail, and the projector folds on.
@@ -72,7 +72,7 @@ async def make_tables(
     """Make the rows of each team that the tail touches; what in the tail does not follow from the facts before it."""
     wrong: list[str] = []
     begins = min(stored.position for stored in tail)
-    asked = {
+    requested = {
         (stored.team_id, fact.attempt_id): stored.recorded_at
         for stored in tail if isinstance(fact := stored.fact(), TopUpRequested)
     }  # fmt: skip
@@ -86,7 +86,7 @@ async def make_tables(
             problems = audit.take(stored, fact)
             if stored.position >= begins:
                 wrong += [f"{stored.place} of {team_id}: {what}" for what in problems]
-        await _keep(connection, shard, expected, asked)
+        await _keep(connection, shard, expected, requested)
     return wrong
 
 
@@ -101,7 +101,7 @@ async def _facts(connection: Connection, shard: int, team_id: str, tail: Collect
     return sorted({stored.position: stored for stored in (*facts, *tail)}.values(), key=lambda one: one.position)
 
 
-async def _keep(connection: Connection, shard: int, made: Expected, asked: Mapping[tuple[str, str], datetime]) -> None:
+async def _keep(connection: Connection, shard: int, made: Expected, requested: Mapping[tuple[str, str], datetime]) -> None:
     for row in made.team_rows():
         await connection.execute(TEAMS, shard, *row)
     for name, hold in made.holds.items():
@@ -114,7 +114,7 @@ async def _keep(connection: Connection, shard: int, made: Expected, asked: Mappi
         await connection.execute(VOIDS, shard, *void)
     # Those that have ended first: one at most is open.
     for team_id, attempt_id, intent_id, is_open in sorted(made.attempt_rows(), key=lambda row: bool(row[3])):
-        at = asked.get((str(team_id), str(attempt_id)))
+        at = requested.get((str(team_id), str(attempt_id)))
         if at is not None or not is_open:
             await connection.execute(ATTEMPTS, shard, team_id, attempt_id, intent_id, is_open, at or BEFORE)
     for purchase in made.purchase_rows():

@@ -95,7 +95,7 @@ async def hear_witnesses(
     Raises:
         KafkaError, Unavailable: one of them does not answer.
     """
-    wanted = {
+    identities = {
         Identity(stored.team_id, stored.source, stored.id)
         for tail in tails for stored in tail.facts if stored.type.startswith("usage.")
     }  # fmt: skip
@@ -104,17 +104,17 @@ async def hear_witnesses(
         for tail in tails for stored in tail.facts
         if isinstance(fact := stored.fact(), CreditsToppedUp | CreditsPurchased)
     }  # fmt: skip
-    reported = await _reported(settings, connection, wanted) if wanted else {}
+    reported = await _reported(settings, connection, identities) if identities else {}
     paid = {} if charges is None else await _paid(charges, payments)
     return Witnesses(reported, paid, proven)
 
 
 async def _reported(
-    settings: Settings, connection: Connection, wanted: set[Identity]
+    settings: Settings, connection: Connection, identities: set[Identity]
 ) -> dict[Identity, frozenset[bytes]]:
     """Usage behind the cursors of the restored store: whatever was recorded since, was recorded from there."""
     cursors = await read_cursors(connection, USAGE)
-    found: dict[Identity, frozenset[bytes]] = {}
+    digests: dict[Identity, frozenset[bytes]] = {}
     async with a_consumer(settings) as consumer:
         places = await places_of(consumer, USAGE)
         starts, ends = await consumer.beginning_offsets(places), await consumer.end_offsets(places)
@@ -127,10 +127,10 @@ async def _reported(
         record: Any
         async for record in records_of(consumer, spans):
             usage = parse(record)
-            if isinstance(usage, ParsedUsage) and usage.identity in wanted:
+            if isinstance(usage, ParsedUsage) and usage.identity in identities:
                 digest = digest_of_report(usage.event)
-                found[usage.identity] = found.get(usage.identity, frozenset()) | {digest}
-    return found
+                digests[usage.identity] = digests.get(usage.identity, frozenset()) | {digest}
+    return digests
 
 
 async def _paid(charges: Charges, payments: Iterable[str]) -> dict[str, int]:

@@ -46,7 +46,7 @@ class StoreUnchecked(asyncpg.PostgresError):
 class Life(StrEnum):
     """What the server's life is to the log."""
 
-    KNOWN = "known"  # the log goes on in it
+    SAME = "the same"  # the log goes on in it
     RESTARTED = "restarted"  # the same server, started anew
     PROMOTED = "promoted"  # the same system on another timeline: a standby, or a restore
     ELSEWHERE = "elsewhere"  # another cluster or database: a copy, until a person says otherwise
@@ -54,7 +54,7 @@ class Life(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class LifeStanding:
     """The newest life that the log knows, and what the server's life is beside it.
 
     `looked`: what was published has been compared with the log in this life. `synchronous`: a synchronous standby is
@@ -69,11 +69,11 @@ class Standing:
     blind: bool
 
 
-async def standing(connection: "Connection") -> Standing:
+async def read_standing(connection: "Connection") -> LifeStanding:
     """How the log and its server stand to each other; it changes nothing."""
     row = await connection.fetchrow(STANDING)
     assert row is not None, "a migrated store has a life"
-    return Standing(
+    return LifeStanding(
         row["number"], _life(row), row["known"] and row["looked"], row["went_back"], row["synchronous"],
         row["blind"],
     )  # fmt: skip
@@ -83,7 +83,7 @@ def _life(row: asyncpg.Record) -> Life:
     if row["went_back"] is not None:
         return Life.WENT_BACK
     if row["known"]:
-        return Life.KNOWN
+        return Life.SAME
     if not row["same_server"]:
         return Life.ELSEWHERE
     return Life.RESTARTED if row["same_timeline"] else Life.PROMOTED
@@ -104,15 +104,15 @@ async def admit(connection: "Connection", how: str, by: str | None = None) -> in
     return number
 
 
-async def note_look(connection: "Connection", seen: Standing, went_back: str | None) -> None:
+async def note_look(connection: "Connection", stands: LifeStanding, went_back: str | None) -> None:
     """What a look has found, of the life that was seen before it: the log goes on, or nobody does."""
     why = None if went_back is None else went_back[:WHY_MAX]
-    if seen.life is Life.PROMOTED:
+    if stands.life is Life.PROMOTED:
         await connection.fetchval(ADMIT, "looked", None, True, why)
     elif why is None:
-        await connection.execute(LOOKED, seen.number)
+        await connection.execute(LOOKED, stands.number)
     else:
-        await connection.execute(WENT_BACK, seen.number, why)
+        await connection.execute(WENT_BACK, stands.number, why)
 
 
 async def fork(connection: "Connection", by: str) -> str:

@@ -1,6 +1,6 @@
 """`make faults`: a storm of seeded injections over one long-lived Creditwell, counted after each; then money.
 
-    python -m tests.faults                                200 injections, then all of --money, --promoted, --went-back, --bounds and --decoders
+    python -m tests.faults                                200 injections, then all of the others but --simulate
     python -m tests.faults --seed 4711 --count 1          that injection again, as it was
     python -m tests.faults --only crash,freeze_at         these kinds alone
     python -m tests.faults --money                        2,000 runs of the money matrix (tests/faults/money.py), then 1,000

@@ -1,7 +1,7 @@
-"""A standby that was behind is promoted under load, and what was published comes back: again and again, on real servers.
+"""A standby that was behind is promoted under load, and what was published comes back, on real servers.
 
-Each seed is a primary with its asynchronous standby. Recorder, projector and relay work on it; at a drawn moment the standby
-loses its network, at another one the relay is gone, and at last the primary. Then the standby is the store. It must
+Each seed is a primary with its asynchronous standby. Recorder, projector and relay work on it; at a drawn moment the
+standby loses its network, at another one the relay is gone, and at last the primary. Then the standby is the store. It must
 refuse to go on, take back what was published, with the hashes that it had, and have everything that was reported once.
 """
 
@@ -25,8 +25,8 @@ from services.audit.replay import ReplayScope, replay
 from services.audit.verify import verify
 from services.publishing import relay
 from services.publishing.beyond import compare, read_beyond
-from services.publishing.looking import Looking
-from services.recovery.resume import Given, resume
+from services.publishing.looking import StoreLook
+from services.recovery.resume import Orders, resume
 from services.runtime.errors import Unavailable
 from services.runtime.health import Health
 from services.store.connect import Connection
@@ -121,11 +121,11 @@ async def _after(
         published = await read_beyond(settings, connection)
         lost = (await compare(connection, published.published)).lost
         try:
-            await Looking(settings, Health("relay")).until_sure(connection)
+            await StoreLook(settings, Health("relay")).until_sure(connection)
             wrong += ["the relay did not see that it went back"] if lost else []
         except Unavailable:
             wrong += [] if lost else ["the relay saw what is not there"]
-        await resume(connection, settings, Given("faults", accept=False, apply=True))
+        await resume(connection, settings, Orders("faults", accept=False, apply=True))
         wrong += await _as_published(connection, before)
     async with a_second_world(stack, database) as world:
         async with world.recorder(), world.projector(), _relaying(world):

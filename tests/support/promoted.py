@@ -11,7 +11,7 @@ import pytest
 from deploy.local.children import Guard
 from deploy.local.servers.postgres import NativePostgres
 from services.read_models.rebuild import ensure_projections
-from services.store.lives import Life, StoreUnchecked, admit, standing
+from services.store.lives import Life, StoreUnchecked, admit, read_standing
 from services.store.migrate import migrate
 from tests.support.waiting import until
 
@@ -76,7 +76,7 @@ async def let_go_on(url: str) -> None:
     """Nothing was published, so nobody but a person can say that the standby's log may go on; before, it may not."""
     connection = await asyncpg.connect(url)
     try:
-        assert (await standing(connection)).life is Life.PROMOTED
+        assert (await read_standing(connection)).life is Life.PROMOTED
         with pytest.raises(StoreUnchecked):
             await connection.execute("SELECT check_life()")
         await admit(connection, "resumed", "test")

@@ -13,13 +13,13 @@ from schemas.facts import AnyFact, CreditsGranted, CreditsToppedUp, HoldPlaced, 
 from services.audit.replay import ReplayScope, replay
 from services.audit.verify import verify
 from services.publishing.batches import Origin
-from services.publishing.looking import Looking
-from services.recovery.resume import Given, Resumed, resume
+from services.publishing.looking import StoreLook
+from services.recovery.resume import Orders, Resumed, resume
 from services.runtime.crashpoints import arm
 from services.runtime.errors import Refused, Unavailable
 from services.runtime.health import Health
 from services.store.connect import Connection
-from services.store.lives import LOG, Life, StoreUnchecked, fork, standing
+from services.store.lives import LOG, Life, StoreUnchecked, fork, read_standing
 from services.store.shards import shard_of
 from tests.support.facts import now
 from tests.support.lives import RESTARTED, begin_to_publish, gone_back, publish, put, record_usage, settings_of
@@ -30,7 +30,7 @@ from tests.support.world import ServiceWorld
 TEAM = "team_1"
 SHARD = shard_of(TEAM)
 HEADS = "SELECT shard, next, head, recorded_at FROM shard_heads ORDER BY shard"
-BY = Given("ops", apply=True)
+BY = Orders("ops", apply=True)
 
 
 @dataclass
@@ -41,9 +41,9 @@ class Lost:
     connection: Connection
     before: Connection
 
-    async def resume(self, given: Given = BY) -> Resumed:
+    async def resume(self, orders: Orders = BY) -> Resumed:
         """As the command does."""
-        return await resume(self.connection, settings_of(self.stack, "postgresql://nobody"), given)
+        return await resume(self.connection, settings_of(self.stack, "postgresql://nobody"), orders)
 
 
 @asynccontextmanager
@@ -84,7 +84,7 @@ async def test_what_was_published_comes_back_at_its_positions_with_the_hashes_th
         with pytest.raises(StoreUnchecked, match="store_unchecked"):
             await store(back.connection, TEAM, [used(1)])
 
-        said = await back.resume(Given(""))
+        said = await back.resume(Orders(""))
         assert ([stored.id for stored in said.facts][:2], said.unknown, said.in_the_way) == (["u2", "u3"], [], [])
         assert await ids(back.connection) == ["u1"]
 
@@ -137,7 +137,7 @@ async def test_what_nobody_but_the_topic_knows_of_comes_back_by_a_persons_word_a
     world: ServiceWorld, fact: CreditsGranted
 ) -> None:
     async with lost(world, fact) as back:
-        assert [stored.type for stored in (await back.resume(Given(""))).unknown] == [fact.type]
+        assert [stored.type for stored in (await back.resume(Orders(""))).unknown] == [fact.type]
         with pytest.raises(Refused, match="--accept"):
             await back.resume()
         assert await ids(back.connection) == ["u1"]
@@ -157,7 +157,7 @@ async def test_usage_that_nobody_reported_is_not_believed(world: ServiceWorld) -
         await record_usage(world, TEAM, "forged", reported_too=False)
         await publish(world.stack, world.connection)
 
-        assert [stored.id for stored in (await back.resume(Given(""))).unknown] == ["forged"]
+        assert [stored.id for stored in (await back.resume(Orders(""))).unknown] == ["forged"]
 
 
 async def test_a_refill_that_does_not_follow_is_refused_whoever_accepts_it(world: ServiceWorld) -> None:
@@ -203,7 +203,7 @@ async def test_a_gap_in_the_topic_brings_nothing_back_unless_a_person_gives_it_u
 
 async def test_the_relay_publishes_nothing_from_a_store_that_went_back_and_says_so(world: ServiceWorld) -> None:
     async with lost(world) as back:
-        looking = Looking(settings_of(back.stack, "postgresql://nobody"), health := Health("relay"))
+        looking = StoreLook(settings_of(back.stack, "postgresql://nobody"), health := Health("relay"))
 
         with pytest.raises(Unavailable, match="store_went_back"):
             await looking.until_sure(back.connection)
@@ -222,7 +222,7 @@ async def test_a_standby_that_was_not_behind_goes_on_when_the_relay_has_looked(w
         with pytest.raises(StoreUnchecked):
             await store(back.connection, TEAM, [used(1)])
 
-        await Looking(settings_of(back.stack, "postgresql://nobody"), Health("relay")).until_sure(back.connection)
+        await StoreLook(settings_of(back.stack, "postgresql://nobody"), Health("relay")).until_sure(back.connection)
 
         await store(back.connection, TEAM, [used(1)])
 
@@ -234,10 +234,10 @@ async def test_a_restart_keeps_nobody_waiting_and_is_looked_at_all_the_same(worl
 
     await store(world.connection, TEAM, [used(1)])
 
-    assert (await standing(world.connection)).looked is False
-    looking = Looking(settings_of(world.stack, world.database), Health("relay"))
+    assert (await read_standing(world.connection)).looked is False
+    looking = StoreLook(settings_of(world.stack, world.database), Health("relay"))
     await looking.until_sure(world.connection)
-    assert (await standing(world.connection)).looked
+    assert (await read_standing(world.connection)).looked
 
 
 async def test_a_copy_neither_appends_nor_publishes_until_it_is_a_log_of_its_own(world: ServiceWorld) -> None:
@@ -247,10 +247,10 @@ async def test_a_copy_neither_appends_nor_publishes_until_it_is_a_log_of_its_own
     async with gone_back(world.stack, world.database, life="SELECT 1") as copy, connected(copy) as connection:
         with pytest.raises(StoreUnchecked):
             await store(connection, TEAM, [used(1)])
-        looking = Looking(settings_of(world.stack, copy), Health("relay"))
+        looking = StoreLook(settings_of(world.stack, copy), Health("relay"))
         with pytest.raises(Unavailable, match="creditwell fork"):
             await looking.until_sure(connection)
-        assert (await standing(connection)).life is Life.ELSEWHERE
+        assert (await read_standing(connection)).life is Life.ELSEWHERE
 
         assert await fork(connection, "ops") != log
 
@@ -264,6 +264,6 @@ async def test_a_log_that_begins_to_publish_where_another_one_does_says_so(world
     await publish(world.stack, world.connection)
     health = Health("relay")
 
-    await Looking(settings_of(world.stack, world.database), health).until_sure(world.connection)
+    await StoreLook(settings_of(world.stack, world.database), health).until_sure(world.connection)
 
     assert any("they are another log's" in note for note in health.notes)
