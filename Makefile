@@ -56,7 +56,7 @@ down: $(READY) ## stop what `make up` started
 migrate: $(READY) ## bring the database of CREDITWELL_DATABASE to the newest schema
 	@$(BIN)/creditwell migrate $(ARGS)
 
-docs: $(READY) ## write anew what is generated from the code: JSON Schemas, AsyncAPI, the page's types, tables of docs/, dashboards
+docs: $(READY) ## generate again what follows from the code: JSON Schemas, AsyncAPI, the page's types, tables of docs/, dashboards
 	@$(BIN)/python -m schemas.generate
 	@$(BIN)/python -m services.api.openapi.typescript
 	@$(BIN)/python -m deploy.docs.generate

@@ -1,6 +1,7 @@
 """`make up`, `make down`, `make clean`: the stack and every process in the background.
 
     .creditwell/up.json    who owns what runs, and what it tells other programs; gone when it is
+    .creditwell/up.env     the first team for a shell: API, TEAM, MEMBER_TOKEN, SERVICE_TOKEN; gone with it
     .creditwell/up.log     what it said since
 
 `up` starts itself once more as that owner, in a session of its own, and passes on what it says until everything is
@@ -8,9 +9,9 @@ ready.
 """
 
 import importlib
-import importlib.util
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -18,7 +19,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from deploy.local.folders import ROOT, STATE, remove_all
 from deploy.local.owners import DOWN_SECONDS, end, living_owner, ourselves, owners
@@ -28,6 +29,7 @@ from deploy.local.stack import Stack, start_stack
 from deploy.local.trouble import StackTrouble, tail
 
 UP = STATE / "up.json"
+ENVIRONMENT = STATE / "up.env"
 LOG = STATE / "up.log"
 WORLD = "deploy.local.world"
 READY = "READY "
@@ -122,6 +124,8 @@ def own(say: Say) -> None:
     ):
         UP.touch(mode=0o600)  # it has passwords and keys in it
         UP.write_text(json.dumps({"owner": ourselves("up").as_json(), "addresses": dict(addresses)}))
+        ENVIRONMENT.touch(mode=0o600)
+        ENVIRONMENT.write_text(shell_variables(addresses))
         try:
             print(READY + json.dumps(dict(addresses)), flush=True)
             os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # `up` has gone
@@ -129,25 +133,33 @@ def own(say: Say) -> None:
                 signal.pause()
         finally:
             UP.unlink(missing_ok=True)
+            ENVIRONMENT.unlink(missing_ok=True)
 
 
 @contextmanager
-def world(stack: Stack, processes: Processes, say: Say) -> Iterator[Mapping[str, object]]:
+def world(stack: Stack, processes: Processes, say: Say) -> Iterator[Mapping[str, Any]]:
     """Every process of ours on the stack, and what other programs should know of it.
 
     `deploy.local.world` says how.
     """
-    if importlib.util.find_spec(WORLD) is None:
-        yield {"kafka": stack.kafka, "database": stack.database}
-        return
     with importlib.import_module(WORLD).run_world(stack, processes, say=say) as addresses:
         yield addresses
 
 
-def addresses_by_owner() -> dict[str, object] | None:
+def shell_variables(addresses: Mapping[str, Any]) -> str:
+    """The API, the first team and two of its tokens, for a shell to read: what the README's commands use."""
+    team = addresses["teams"][0]
+    tokens = team["tokens"]
+    variables = {
+        "API": addresses["api"], "TEAM": team["id"], "MEMBER_TOKEN": tokens["member"], "SERVICE_TOKEN": tokens["service"],
+    }  # fmt: skip
+    return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in variables.items())
+
+
+def addresses_by_owner() -> dict[str, Any] | None:
     if living_owner(UP) is None:
         return None
-    state: dict[str, object] = json.loads(UP.read_text())["addresses"]
+    state: dict[str, Any] = json.loads(UP.read_text())["addresses"]
     return state
 
 

@@ -22,12 +22,14 @@ from schemas.cycles import Cycle
 from schemas.facts import AnyFact, Stored, UsageVoided
 
 INSTANT = timedelta(microseconds=1)
-# What of the balance's change a line of the statement counts; work and what goes is told without its minus.
-LINES = {
+# The line of the statement that counts an entry, and with which sign; top-ups that brought nothing change nothing.
+# Every kind stands here: what no line counted would be missing between the opening and the closing balance.
+LINES: dict[ActivityKind, tuple[str, int] | None] = {
     ActivityKind.REFILL: ("refilled", 1), ActivityKind.PURCHASE: ("bought", 1), ActivityKind.TOP_UP: ("topped_up", 1),
     ActivityKind.GRANT: ("granted", 1), ActivityKind.ADJUSTMENT: ("adjusted", 1), ActivityKind.USAGE: ("used", -1),
     ActivityKind.USAGE_VOIDED: ("taken_back", 1), ActivityKind.EXPIRY: ("expired", -1),
     ActivityKind.REFUND: ("refunded", -1), ActivityKind.DISPUTE: ("disputed", -1),
+    ActivityKind.TOP_UP_FAILED: None, ActivityKind.TOP_UP_SKIPPED: None,
 }  # fmt: skip
 GAINS = ("refilled", "bought", "topped_up", "granted", "given_back", "adjusted", "taken_back")
 LOSSES = ("used", "expired", "refunded", "disputed")
@@ -155,4 +157,4 @@ def ends_at(own: datetime, recorded_at: datetime, sealed_until: datetime) -> dat
 def _line_of(entry: BalanceEntry) -> tuple[str, int] | None:
     if entry.kind in (ActivityKind.REFUND, ActivityKind.DISPUTE) and entry.credits > 0:
         return "given_back", 1
-    return LINES.get(entry.kind)  # top-ups that brought nothing change nothing
+    return LINES[entry.kind]

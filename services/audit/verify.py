@@ -8,11 +8,13 @@ stays bounded however long the log is. Nothing is written, and whoever may read 
 `creditwell_reader`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from struct import Struct
 from struct import error as TooShort  # noqa: N812 - what it means here
 
+import asyncpg
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from schemas.places import Place
@@ -40,6 +42,9 @@ FACTS = f"""
     SELECT {FACT_COLUMNS}, leaf
     FROM facts WHERE shard = $1 AND position BETWEEN $2 AND $3 ORDER BY position
 """
+# A page whose checksum is wrong, or an index that contradicts itself. What others can't read either is no outage.
+DAMAGED = (asyncpg.DataCorruptedError, asyncpg.IndexCorruptedError)
+UNREADABLE = "from here on it can't be read: the disk has damaged it. Restore the store as docs/backup.md says."
 STRAYS = "SELECT shard, position FROM facts WHERE shard < 0 OR shard >= $1 ORDER BY shard, position LIMIT 100"
 
 _FIXED = Struct(">hihiqiqiq")  # ten columns: shard, position, recorded_at, occurred_at, each with its length
@@ -82,26 +87,62 @@ async def verify(
     for shard in range(SHARDS):
         await _verify_shard(connection, shard, before.get(shard, EMPTY_SHARD), verified, on_facts)
     stray = "there is no such shard: this fact was put into the log without Creditwell"
-    verified.problems += [LogProblem(str(Place(*row)), stray) for row in await connection.fetch(STRAYS, SHARDS)]
-    async with connection.transaction(isolation="repeatable_read", readonly=True):
-        check = await NotesCheck.begin(connection, keys, verified, start)
-        await check.notes()
-        if start is not None and verified.signed_at is None:  # there is no newer note
-            verified.signed_at, verified.signed_by = start.signed.vector.signed_at, signer_of(start.signed.note, keys)
-        await check.anchors(anchored)
+    with naming_damage(verified, lambda: "facts"):
+        verified.problems += [LogProblem(str(Place(*row)), stray) for row in await connection.fetch(STRAYS, SHARDS)]
+    with naming_damage(verified, lambda: "signed_checkpoints"):
+        async with connection.transaction(isolation="repeatable_read", readonly=True):
+            check = await NotesCheck.begin(connection, keys, verified, start)
+            await check.notes()
+            if start is not None and verified.signed_at is None:  # there is no newer note
+                signed = start.signed
+                verified.signed_at, verified.signed_by = signed.vector.signed_at, signer_of(signed.note, keys)
+            await check.anchors(anchored)
     verified.problems += [LogProblem(name, what) for name, what in await holes(connection)]
     return verified
+
+
+@contextmanager
+def naming_damage(verified: Verified, place: Callable[[], str]) -> Iterator[None]:
+    """A page that PostgreSQL can't read is a finding like any other, and the rest is read all the same."""
+    try:
+        yield
+    except DAMAGED as damaged:
+        verified.problems.append(LogProblem(place(), f"{UNREADABLE} PostgreSQL says: {damaged}"))
 
 
 async def _verify_shard(
     connection: Connection, shard: int, before: SignedShard, verified: Verified, on_facts: OnFacts
 ) -> None:
+    walk = Walk(shard) if before.last == 0 else Walk.after(shard, before.last, before.head)
+    with naming_damage(verified, lambda: str(Place(shard, walk.next))):
+        await _verify_walk(connection, walk, before, verified, on_facts)
+    verified.facts += walk.facts
+    verified.more += walk.more
+
+
+async def _verify_walk(
+    connection: Connection, walk: Walk, before: SignedShard, verified: Verified, on_facts: OnFacts
+) -> None:
+    shard = walk.shard
+    head, repeats = await _read_shard(connection, walk, before.last, verified, on_facts)
+    findings = walk.end(*head) if head else walk.end(before.last, before.head)
+    verified.problems += [LogProblem(finding.place, finding.what) for finding in findings]
+    for first, again in repeats:
+        what = f"its identity (team, source, id) stands at {Place(shard, first)} already"
+        verified.problems.append(LogProblem(str(Place(shard, again)), what))
+    if head is None:
+        verified.problems.append(LogProblem(str(Place(shard, 1)), f"the head of shard {shard} was taken away"))
+
+
+async def _read_shard(
+    connection: Connection, walk: Walk, after: int, verified: Verified, on_facts: OnFacts
+) -> tuple[tuple[int, bytes] | None, list[tuple[int, int]]]:
+    """The shard's head, and the positions that share an identity; the walk has seen the rest."""
     async with connection.transaction(isolation="repeatable_read", readonly=True):
-        head = await connection.fetchrow(HEAD, shard)
-        walk = Walk(shard) if before.last == 0 else Walk.after(shard, before.last, before.head)
-        start = FIRST if before.last == 0 else before.last + 1
+        head = await connection.fetchrow(HEAD, walk.shard)
+        start = FIRST if after == 0 else after + 1
         while True:
-            blocks = await connection.fetch(BLOCKS, shard, start, BLOCKS_MAX)
+            blocks = await connection.fetch(BLOCKS, walk.shard, start, BLOCKS_MAX)
             for block in blocks:
                 walk.block(StoredBlock(*block))
             verified.blocks += len(blocks)
@@ -110,16 +151,7 @@ async def _verify_shard(
             if until == LAST:
                 break
             start = until + 1
-        repeats = await identities_twice(connection, shard, before.last)
-    findings = walk.end(*head) if head else walk.end(before.last, before.head)
-    verified.facts += walk.facts
-    verified.more += walk.more
-    verified.problems += [LogProblem(finding.place, finding.what) for finding in findings]
-    for first, again in repeats:
-        what = f"its identity (team, source, id) stands at {Place(shard, first)} already"
-        verified.problems.append(LogProblem(str(Place(shard, again)), what))
-    if head is None:
-        verified.problems.append(LogProblem(str(Place(shard, 1)), f"the head of shard {shard} was taken away"))
+        return (head["last"], head["head"]) if head else None, await identities_twice(connection, walk.shard, after)
 
 
 async def _walk_facts(connection: Connection, walk: Walk, start: int, until: int, on_facts: OnFacts) -> None:

@@ -114,6 +114,11 @@ class Walk:
         """The walk from a place on that was verified before."""
         return cls(shard, _start=last, _next=last + 1, _covered=last, _links=(head,))
 
+    @property
+    def next(self) -> int:
+        """The position that is expected next."""
+        return self._next
+
     def block(self, block: StoredBlock) -> None:
         """The next block: does it begin where the one before ended?"""
         if block.first > self._covered + 1:

@@ -10,15 +10,15 @@ everything else on standard error. Modules are imported by the command that need
 process loads only what it runs.
 
     processes   what runs or prepares something
-    log         verify, replay, rebuild
-    proofs      single entries, proved
+    log         replay, rebuild
+    proofs      verify; single entries, proved
     resume      a store that went back in time, a copy
     exports     tables for other tools
     teams       one team: its balance, its activity
     plans       what the catalog gives for them
     refused     usage that was not accepted
     notices     what the host product was told
-    topics      Kafka's topics: made, checked, mended
+    topics      Kafka's topics: created, checked, fixed
     halted      teams for which some work goes wrong
     reconcile   Stripe against the log
     revenue     a month of the books
@@ -89,7 +89,7 @@ app.command()(processes.token)
 app.command("signing-key")(processes.signing_key)
 app.command()(teams.balance)
 app.command()(teams.activity)
-app.command()(log.verify)
+app.command()(proofs.verify)
 app.command()(proofs.prove)
 app.command()(log.replay)
 app.command()(log.rebuild)

@@ -1,6 +1,5 @@
-"""Commands over the whole log: is it what was recorded, and do the projections say what it says?"""
+"""Commands over the projections: do they say what the log says? And the next version of them."""
 
-from datetime import timedelta
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Annotated, Any
@@ -8,180 +7,52 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from schemas.credits import format_credits
-from services.cli.exports import archives_in, check_folders, folders_of, parse_bound, replay_archives, scope_of
-from services.cli.proofs import verify_files
+from services.cli.exports import archives_in, parse_bound, replay_archives, scope_of
 from services.cli.showing import (
     FOUND_WRONG,
+    SHOWN_MAX,
     AsJson,
-    instant_or_none,
-    parse_duration,
+    WithDatabase,
     print_json,
     print_table,
     progress,
     with_database,
 )
-from services.runtime.settings import Settings
 from services.runtime.settings_loading import exit_used_wrongly, load_settings
 from services.store.connect import Connection
 
 if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
     from services.audit.replay import Replayed
-    from services.audit.verdict import Verified
     from services.read_models.comparing import RowDifference
 
-SHOWN_MAX = 20
 
-
-Files = Annotated[
-    list[Path] | None,
-    typer.Argument(metavar="[PATH]...", help="Proofs of entries, or folders of exports: checked without the database."),
+Archives = Annotated[
+    list[Path] | None, typer.Argument(metavar="[DIR]...", help="Archives, folded without the database.")
 ]
-WithDatabase = Annotated[
-    bool, typer.Option("--with-database", help="With folders: and what the database has after them.")
-]
-Anchors = Annotated[Path | None, typer.Option(help="The folder of anchors; CREDITWELL_ANCHORS if not given.")]
-PublicKeys = Annotated[list[str] | None, typer.Option(help="Who may have signed; CREDITWELL_PUBLIC_KEY if not given.")]
-MaxUnsigned = Annotated[
+Since = Annotated[
     str | None,
-    typer.Option(
-        help="How old the newest checkpoint and anchor may be: 90s, 10m, 2h; twice the anchors' interval if not given."
-    ),
+    typer.Option("--from", help="Compare the activity recorded from here on: an instant, or shard:position."),
 ]
-FromCheckpoint = Annotated[
-    int | None, typer.Option(min=1, help="Only what is newer than this checkpoint, which you have verified before.")
+Until = Annotated[str | None, typer.Option(help="Compare the activity recorded before; balances are left out.")]
+Audit = Annotated[
+    bool, typer.Option("--audit", help="Check as well that facts follow from facts: prices, refills, payments, caps.")
 ]
-Unsigned = Annotated[
-    bool, typer.Option("--unsigned", help="Look at the log alone: no key, no checkpoint and no age is asked for.")
-]
-
-
-def verify(
-    files: Files = None,
-    *,
-    anchors: Anchors = None,
-    public_key: PublicKeys = None,
-    max_unsigned: MaxUnsigned = None,
-    from_checkpoint: FromCheckpoint = None,
-    unsigned: Unsigned = False,
-    with_rest: WithDatabase = False,
-    as_json: AsJson = False,
-) -> None:
-    """Check each fact, proof and signed checkpoint of the log, and its fence: constraints, triggers, grants.
-
-    Exit code 1 names the first bad place, and each object that is not what the migrations made. With paths: check these
-    proofs, or exports and archives, and nothing else.
-    """
-    from services.audit.verdict import Verified, what_is_missing
-    from services.audit.verify import size_of_log
-    from services.audit.verify import verify as verify_log
-
-    settings = load_settings()
-    folder = anchors or settings.anchors
-    if folder is not None and not folder.is_dir():
-        exit_used_wrongly(f"--anchors: {folder} is not a folder.")
-    keys = _public_keys(settings, public_key or [])
-    folders = folders_of(files or [])
-    if files and not folders:
-        verify_files(files, keys, unsigned=unsigned, as_json=as_json)
-    chosen = parse_duration(max_unsigned, "--max-unsigned")
-    age = timedelta(seconds=2 * settings.anchor_every_seconds) if chosen is None else chosen
-    began = monotonic()
-    exports = check_folders(folders, keys, unsigned=unsigned) if folders else None
-    ends = {} if exports is None else exports.ends
-
-    async def work(connection: Connection) -> Verified:
-        with progress("verifying", await size_of_log(connection)) as tell:
-            verified = await verify_log(
-                connection, anchors=folder, keys=keys, from_checkpoint=from_checkpoint, after=ends, on_facts=tell
-            )
-        if not unsigned:
-            now = await connection.fetchval("SELECT clock_timestamp()")
-            verified.problems += what_is_missing(verified, now, age, anchors_wanted=folder is not None)
-        return verified
-
-    if exports is None:
-        verified = with_database(work)
-    else:
-        verified = exports.verified.and_rest(with_database(work)) if with_rest else exports.verified
-    seconds = monotonic() - began
-    if as_json:
-        print_json(_as_json(verified, seconds))
-    else:
-        _show(verified, seconds)
-    raise typer.Exit(FOUND_WRONG if verified.problems else 0)
-
-
-def _as_json(verified: "Verified", seconds: float) -> dict[str, Any]:
-    return {
-        "ok": not verified.problems, "basis": None if verified.problems else verified.basis, "facts": verified.facts,
-        "verified_before": verified.verified_before, "blocks": verified.blocks,
-        "checkpoints": verified.checkpoints, "anchors": verified.anchors, "signed_facts": verified.signed,
-        "signed_at": instant_or_none(verified.signed_at), "signed_by": verified.signed_by,
-        "anchored_at": instant_or_none(verified.anchored_at),
-        "signatures": "checked" if verified.signatures_checked else "unchecked",
-        "problems": [problem._asdict() for problem in verified.problems], "more_problems": verified.more,
-        "seconds": round(seconds, 3),
-    }  # fmt: skip
-
-
-def _show(verified: "Verified", seconds: float) -> None:
-    if verified.problems:
-        shown = verified.problems[:SHOWN_MAX]
-        print_table("What is wrong, first place first", ("place", "what"), shown, prose=["what"])
-        rest = len(verified.problems) - len(shown) + verified.more
-        print(f"and {rest:,} more" if rest else "", end="\n" if rest else "")
-    notes = f"{verified.checkpoints:,} signed checkpoints, {verified.anchors:,} anchors"
-    print(f"{verified.facts:,} facts in {verified.blocks:,} blocks, {notes}")
-    print(f"read in {seconds:,.1f} s, {verified.facts / seconds:,.0f}/s")
-    if verified.verified_before:
-        print(f"{verified.verified_before:,} older facts were verified before, up to the checkpoint that was given")
-    if unsigned := max(0, verified.verified_before + verified.facts - verified.signed):
-        print(f"{unsigned:,} facts are newer than the last signed checkpoint")
-    print(
-        "the log is not what was recorded, or not shown to be, or the fence around it is not what the migrations made"
-        if verified.problems
-        else f"the log is what was recorded: {verified.basis}"
-    )
-
-
-def _public_keys(settings: Settings, arguments: list[str]) -> "list[Ed25519PublicKey]":
-    from services.audit.checkpoints import parse_public_key, parse_signing_key
-
-    texts = arguments or [text.strip() for text in (settings.public_key or "").split(",") if text.strip()]
-    try:
-        if not texts and settings.signing_key is not None:
-            return [parse_signing_key(settings.signing_key.get_secret_value()).public_key()]
-        return [parse_public_key(text) for text in texts]
-    except ValueError as error:
-        exit_used_wrongly(f"--public-key: {error}.")
 
 
 def replay(
-    folders: Annotated[
-        list[Path] | None, typer.Argument(metavar="[DIR]...", help="Archives, folded without the database.")
-    ] = None,
+    folders: Archives = None,
     *,
     team: Annotated[str | None, typer.Option(help="Only this team.")] = None,
-    since: Annotated[
-        str | None,
-        typer.Option("--from", help="Compare the activity recorded from here on: an instant, or shard:position."),
-    ] = None,
-    until: Annotated[
-        str | None, typer.Option(help="Compare the activity recorded before; balances are left out.")
-    ] = None,
-    audit: Annotated[
-        bool,
-        typer.Option("--audit", help="Check as well that facts follow from facts: prices, refills, payments, caps."),
-    ] = False,
+    since: Since = None,
+    until: Until = None,
+    audit: Audit = False,
     with_rest: WithDatabase = False,
     as_json: AsJson = False,
 ) -> None:
-    """Fold the log anew and compare with every table that is made from it; exit code 1 names the first difference.
+    """Fold the log from its beginning and compare with every table that follows from it.
 
-    A place stands for the append that it was part of. With folders: fold the archives, and with --with-database what
-    comes after them, too.
+    Exit code 1 names the first difference. A place stands for the append that it was part of. With folders: fold the
+    archives, and with --with-database what comes after them, too.
     """
     from services.audit.replay import Replayed, size_of_replay
     from services.audit.replay import replay as replay_log

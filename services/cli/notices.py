@@ -58,7 +58,7 @@ def retry(
     every: Annotated[bool, typer.Option("--all", help="Everything that waits or was given up.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Send notices now, under the same id, and begin to count their tries anew; exit code 1 where one can't be."""
+    """Send notices now, under the same id, and count their tries from 0 again; exit code 1 where one can't be."""
     if every == bool(ids):
         exit_used_wrongly("name notices by their ids, or write --all.")
     rows = with_database(lambda connection: connection.fetch(RETRY, ids or [], every))

@@ -95,7 +95,7 @@ def token(
 
 
 def signing_key(*, as_json: AsJson = False) -> None:
-    """Make a key for the signer: its private half for CREDITWELL_SIGNING_KEY, its public one for whoever verifies.
+    """Make a key for the signer: its private half for CREDITWELL_SIGNING_KEY, its public one for those who verify.
 
     The public half is what auditors keep (CREDITWELL_PUBLIC_KEY, `verify --public-key`).
     """

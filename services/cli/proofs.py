@@ -1,14 +1,31 @@
-"""Single entries: their proofs, made from the log and checked without it."""
+"""Is the log what was recorded? The whole of it, exports of it, and single entries by their proofs."""
 
 import json
+from collections.abc import Mapping
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from schemas.places import place_of
-from services.cli.showing import FOUND_WRONG, print_json, with_database
-from services.runtime.settings_loading import exit_used_wrongly
+from services.cli.exports import check_folders, folders_of
+from services.cli.showing import (
+    FOUND_WRONG,
+    SHOWN_MAX,
+    AsJson,
+    WithDatabase,
+    instant_or_none,
+    parse_duration,
+    print_json,
+    print_table,
+    progress,
+    with_database,
+)
+from services.runtime.settings import Settings
+from services.runtime.settings_loading import exit_used_wrongly, load_settings
 from services.store.connect import Connection
 
 if TYPE_CHECKING:
@@ -16,7 +33,141 @@ if TYPE_CHECKING:
 
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-    from services.audit.verdict import LogProblem
+    from services.audit.sign_log import ShardEnd
+    from services.audit.verdict import LogProblem, Verified
+
+
+Files = Annotated[
+    list[Path] | None,
+    typer.Argument(metavar="[PATH]...", help="Proofs of entries, or folders of exports: checked without the database."),
+]
+Anchors = Annotated[Path | None, typer.Option(help="The folder of anchors; CREDITWELL_ANCHORS if not given.")]
+PublicKeys = Annotated[list[str] | None, typer.Option(help="Who may have signed; CREDITWELL_PUBLIC_KEY if not given.")]
+MaxUnsigned = Annotated[
+    str | None,
+    typer.Option(
+        help="How old the newest checkpoint and anchor may be: 90s, 10m, 2h; twice the anchors' interval if not given."
+    ),
+]
+FromCheckpoint = Annotated[
+    int | None, typer.Option(min=1, help="Only what is newer than this checkpoint, which you have verified before.")
+]
+Unsigned = Annotated[
+    bool, typer.Option("--unsigned", help="Look at the log alone: no key, no checkpoint and no age is asked for.")
+]
+
+
+def verify(
+    files: Files = None,
+    *,
+    anchors: Anchors = None,
+    public_key: PublicKeys = None,
+    max_unsigned: MaxUnsigned = None,
+    from_checkpoint: FromCheckpoint = None,
+    unsigned: Unsigned = False,
+    with_rest: WithDatabase = False,
+    as_json: AsJson = False,
+) -> None:
+    """Check each fact, proof and signed checkpoint of the log, and its fence: constraints, triggers, grants.
+
+    Exit code 1 names the first bad place, and each object that is not what the migrations made. With paths: check these
+    proofs, or exports and archives, and nothing else.
+    """
+    settings = load_settings()
+    folder = anchors or settings.anchors
+    if folder is not None and not folder.is_dir():
+        exit_used_wrongly(f"--anchors: {folder} is not a folder.")
+    keys = _public_keys(settings, public_key or [])
+    folders = folders_of(files or [])
+    if files and not folders:
+        verify_files(files, keys, unsigned=unsigned, as_json=as_json)
+    chosen = parse_duration(max_unsigned, "--max-unsigned")
+    age = timedelta(seconds=2 * settings.anchor_every_seconds) if chosen is None else chosen
+    began = monotonic()
+    exports = check_folders(folders, keys, unsigned=unsigned) if folders else None
+    check_database = partial(
+        _verify_database, anchors=folder, keys=keys, from_checkpoint=from_checkpoint,
+        after={} if exports is None else exports.ends, age=None if unsigned else age,
+    )  # fmt: skip
+    if exports is None:
+        verified = with_database(check_database)
+    else:
+        verified = exports.verified.and_rest(with_database(check_database)) if with_rest else exports.verified
+    seconds = monotonic() - began
+    if as_json:
+        print_json(_as_json(verified, seconds))
+    else:
+        _show(verified, seconds)
+    raise typer.Exit(FOUND_WRONG if verified.problems else 0)
+
+
+async def _verify_database(
+    connection: Connection,
+    *,
+    anchors: Path | None,
+    keys: "list[Ed25519PublicKey]",
+    from_checkpoint: int | None,
+    after: Mapping[int, "ShardEnd"],
+    age: timedelta | None,
+) -> "Verified":
+    """The log after the shards' ends that exports have; with an `age`, also how old its newest checkpoint is."""
+    from services.audit.verdict import what_is_missing
+    from services.audit.verify import size_of_log
+    from services.audit.verify import verify as verify_log
+
+    with progress("verifying", await size_of_log(connection)) as tell:
+        verified = await verify_log(
+            connection, anchors=anchors, keys=keys, from_checkpoint=from_checkpoint, after=after, on_facts=tell
+        )
+    if age is not None:
+        now = await connection.fetchval("SELECT clock_timestamp()")
+        verified.problems += what_is_missing(verified, now, age, anchors_wanted=anchors is not None)
+    return verified
+
+
+def _as_json(verified: "Verified", seconds: float) -> dict[str, Any]:
+    return {
+        "ok": not verified.problems, "basis": None if verified.problems else verified.basis, "facts": verified.facts,
+        "verified_before": verified.verified_before, "blocks": verified.blocks,
+        "checkpoints": verified.checkpoints, "anchors": verified.anchors, "signed_facts": verified.signed,
+        "signed_at": instant_or_none(verified.signed_at), "signed_by": verified.signed_by,
+        "anchored_at": instant_or_none(verified.anchored_at),
+        "signatures": "checked" if verified.signatures_checked else "unchecked",
+        "problems": [problem._asdict() for problem in verified.problems], "more_problems": verified.more,
+        "seconds": round(seconds, 3),
+    }  # fmt: skip
+
+
+def _show(verified: "Verified", seconds: float) -> None:
+    if verified.problems:
+        shown = verified.problems[:SHOWN_MAX]
+        print_table("What is wrong, first place first", ("place", "what"), shown, prose=["what"])
+        rest = len(verified.problems) - len(shown) + verified.more
+        print(f"and {rest:,} more" if rest else "", end="\n" if rest else "")
+    notes = f"{verified.checkpoints:,} signed checkpoints, {verified.anchors:,} anchors"
+    print(f"{verified.facts:,} facts in {verified.blocks:,} blocks, {notes}")
+    print(f"read in {seconds:,.1f} s, {verified.facts / seconds:,.0f}/s")
+    if verified.verified_before:
+        print(f"{verified.verified_before:,} older facts were verified before, up to the checkpoint that was given")
+    if unsigned := max(0, verified.verified_before + verified.facts - verified.signed):
+        print(f"{unsigned:,} facts are newer than the last signed checkpoint")
+    print(
+        "the log is not what was recorded, or not shown to be, or the fence around it is not what the migrations made"
+        if verified.problems
+        else f"the log is what was recorded: {verified.basis}"
+    )
+
+
+def _public_keys(settings: Settings, arguments: list[str]) -> "list[Ed25519PublicKey]":
+    from services.audit.checkpoints import parse_public_key, parse_signing_key
+
+    texts = arguments or [text.strip() for text in (settings.public_key or "").split(",") if text.strip()]
+    try:
+        if not texts and settings.signing_key is not None:
+            return [parse_signing_key(settings.signing_key.get_secret_value()).public_key()]
+        return [parse_public_key(text) for text in texts]
+    except ValueError as error:
+        exit_used_wrongly(f"--public-key: {error}.")
 
 
 def prove(

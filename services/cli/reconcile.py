@@ -14,20 +14,22 @@ if TYPE_CHECKING:
     from services.money.reconcile.report import Report
 
 
+Since = Annotated[
+    str | None, typer.Option(help="Payments, refunds and disputes from here on; everything if not given.")
+]
+Until = Annotated[str | None, typer.Option(help="Payments, refunds and disputes before; everything if not given.")]
+Heal = Annotated[
+    bool, typer.Option("--heal", help="Give the credits of payments that we had asked for and that brought none.")
+]
+Claw = Annotated[bool, typer.Option("--claw", help="Follow refunds and disputes that no webhook told of, too.")]
+
+
 def reconcile(
     *,
-    since: Annotated[
-        str | None, typer.Option(help="Payments, refunds and disputes from here on; everything if not given.")
-    ] = None,
-    until: Annotated[
-        str | None, typer.Option(help="Payments, refunds and disputes before; everything if not given.")
-    ] = None,
-    heal: Annotated[
-        bool, typer.Option("--heal", help="Give the credits of payments that we had asked for and that brought none.")
-    ] = False,
-    claw: Annotated[
-        bool, typer.Option("--claw", help="Follow refunds and disputes that no webhook told of, too.")
-    ] = False,
+    since: Since = None,
+    until: Until = None,
+    heal: Heal = False,
+    claw: Claw = False,
     as_json: AsJson = False,
 ) -> None:
     """Compare Stripe with the log, both ways; exit code 1 when something is left, each with its next step.

@@ -146,7 +146,7 @@ def retry(
     else:
         print(f"{len(retried.sent):,} sent again; `creditwell refused list` shows what is refused again")
         for place in retried.truncated:
-            print(f"{place}: too big to be kept whole; report it anew, in smaller pieces")
+            print(f"{place}: too big to be kept whole; report it again, in smaller pieces")
         for place in retried.not_found:
             print(f"{place}: nothing was refused there")
     raise typer.Exit(FOUND_WRONG if retried.truncated or retried.not_found else 0)

@@ -45,8 +45,8 @@ def revenue(
 ) -> None:
     """Where the cents of each payment are at the end of a month: earned, owed, refunded, disputed, or tax.
 
-    It asks the log alone, so a past month is the same for ever. Exit code 1: the books do not tie. docs/revenue.md has
-    the rules.
+    It asks the log alone, so a past month is the same for ever. Exit code 1: the accounts do not balance.
+    docs/revenue.md has the rules.
     """
     from projections.books.month import month_of
     from services.books.folding import fold_month, size_of_log
@@ -141,4 +141,4 @@ def _end(books: "MonthBooks") -> None:
     for sentence in books.wrong:
         print(f"creditwell: {sentence}", file=sys.stderr)
     if not is_right(books):
-        fail(FOUND_WRONG, "the books do not tie; run `creditwell replay --audit`")
+        fail(FOUND_WRONG, "the accounts do not balance; run `creditwell replay --audit`")

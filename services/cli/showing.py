@@ -26,6 +26,7 @@ from services.runtime.settings import WrongSettings
 from services.runtime.settings_loading import exit_used_wrongly, load_settings
 from services.store.connect import AWAY, Connection, connect
 
+SHOWN_MAX = 20  # of what is wrong
 FOUND_WRONG, NOT_NOW = 1, 3
 PLAIN_LINE_SECONDS = 10
 PROSE_WIDTH_MIN = 16
@@ -34,6 +35,9 @@ WIDTH_ASKED = 10_000  # so that a table says how wide it would have to be
 UNITS = {"s": timedelta(seconds=1), "m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 
 T = TypeVar("T")
+WithDatabase = Annotated[
+    bool, typer.Option("--with-database", help="With folders: and what the database has after them.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document instead of tables.")]
 TeamArgument = Annotated[str, typer.Argument(metavar="TEAM", help="The team's id.")]
 

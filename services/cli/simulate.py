@@ -38,7 +38,7 @@ def simulate() -> None:
 def rate_card(
     file: Annotated[Path, typer.Argument(metavar="NEW.toml", help="The card: its own file, or a catalog with one.")],
     *,
-    last: Annotated[str, typer.Option(help="Price the usage of this long anew: 90d, 12h.")] = "90d",
+    last: Annotated[str, typer.Option(help="Price again the usage of this long: 90d, 12h.")] = "90d",
     team: Annotated[str | None, typer.Option(help="This team alone.")] = None,
     as_csv: Annotated[bool, typer.Option("--csv", help="A line for each team and feature instead of tables.")] = False,
     as_json: AsJson = False,

@@ -1,4 +1,4 @@
-"""`creditwell topics …`: the topics of the contract, made, checked and mended, with the login of every process."""
+"""`creditwell topics …`: the topics of the contract, created, checked and fixed, with the login of every process."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -60,7 +60,7 @@ def create(
 
 @app.command()
 def check(*, copies: Copies = COPIES, as_json: AsJson = False) -> None:
-    """Where the topics are not as they must be; exit code 1 where that has to be mended."""
+    """Show where topics differ from what Creditwell needs. Exit code 1: something has to be fixed."""
     _show(_look(copies), as_json=as_json)
 
 
@@ -71,10 +71,10 @@ def fix(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make what is missing, mend settings, and have Kafka make missing copies; then check.
+    """Create missing topics, correct settings, and have Kafka make missing copies; then check.
 
     Partitions are never changed: for that producers have to stop. Copies are made in the background; as soon as they
-    are there, run it again, and acknowledgements wait for two of them. Exit code 1 where something is left to mend.
+    are there, run it again, and acknowledgements wait for two of them. Exit code 1: something still has to be fixed.
     """
     from services.runtime.kafka import topic_admin
 
@@ -102,7 +102,7 @@ def _show(differences: "list[Difference]", *, as_json: bool) -> None:
         print_json({"differences": [asdict(one) for one in differences]})
     elif differences:
         rows = [(one.topic, one.what, one.stands, one.right, one.mend, one.advice) for one in differences]
-        print_table("Topics", ("topic", "what", "is", "must be", "mended by", "how"), rows, prose=["how"])
+        print_table("Topics", ("topic", "what", "is", "must be", "fixed by", "how"), rows, prose=["how"])
     else:
         print("The topics are as they must be.")
     raise typer.Exit(FOUND_WRONG if any(one.mend is not Mend.NONE for one in differences) else 0)

@@ -154,7 +154,7 @@ def read_unfinished(folder: Path) -> UnfinishedExport | None:
     except FileNotFoundError:
         return None
     except ValueError as error:
-        message = f"{UNFINISHED} can't be read ({error}): empty the folder and begin anew"
+        message = f"{UNFINISHED} can't be read ({error}): empty the folder and start again"
         raise ManifestInvalid(message) from error
 
 

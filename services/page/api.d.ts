@@ -1,4 +1,4 @@
-// What the API answers and what it is asked with, from its OpenAPI document: `make docs` writes this file anew.
+// What the API answers and what it is asked with, from its OpenAPI document: `make docs` writes this file.
 // A path is as a Session takes it: one of the team's own begins with a slash, and the empty one is the team itself.
 // Only what members and admins may ask for is here.
 

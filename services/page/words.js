@@ -208,7 +208,9 @@ export function moneyField({ amount, currency }) {
   return new Intl.NumberFormat(undefined, { minimumFractionDigits: shown, maximumFractionDigits: shown }).format(decimal(amount, digits));
 }
 
+/** @type {Record<Api.Feature["per"], string>} */
 const PER = { use: "per use", second: "per second", character: "per character", gb_day: "per GB/day" };
+/** @type {Record<Api.Feature["per"], string>} */
 const UNITS = { use: "use", second: "second", character: "character", gb_day: "GB-day" };
 
 /**

@@ -101,7 +101,9 @@ async def _facts(connection: Connection, shard: int, team_id: str, tail: Collect
     return sorted({stored.position: stored for stored in (*facts, *tail)}.values(), key=lambda one: one.position)
 
 
-async def _keep(connection: Connection, shard: int, made: Expected, requested: Mapping[tuple[str, str], datetime]) -> None:
+async def _keep(
+    connection: Connection, shard: int, made: Expected, requested: Mapping[tuple[str, str], datetime]
+) -> None:
     for row in made.team_rows():
         await connection.execute(TEAMS, shard, *row)
     for name, hold in made.holds.items():

@@ -49,18 +49,7 @@ async def listen(
     Raises:
         WrongSettings: the port is taken, or not ours to take.
     """
-    try:
-        listener = socket.create_server(
-            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=2048
-        )
-    except OSError as error:
-        if error.errno not in (errno.EADDRINUSE, errno.EACCES, errno.EADDRNOTAVAIL):
-            raise
-        message = f"{variable(port_setting)} is wrong: can't listen on {host}:{port}: {os.strerror(error.errno)}."
-        raise WrongSettings(message) from error
-    # Connections inherit it. asyncio sets it where a socket says that it speaks TCP, which those of `create_server` do
-    # not; without it, the end of an answer waits 40 ms for the acknowledgement of its beginning.
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    listener = _listener(host, port, port_setting)
     _make_room(limits.connections)
     server = _Server(
         uvicorn.Config(
@@ -83,6 +72,22 @@ async def listen(
     finally:
         server.should_exit = True
         await serving
+
+
+def _listener(host: str, port: int, port_setting: str) -> socket.socket:
+    try:
+        listener = socket.create_server(
+            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=2048
+        )
+    except OSError as error:
+        if error.errno not in (errno.EADDRINUSE, errno.EACCES, errno.EADDRNOTAVAIL):
+            raise
+        message = f"{variable(port_setting)} is wrong: can't listen on {host}:{port}: {os.strerror(error.errno)}."
+        raise WrongSettings(message) from error
+    # Connections inherit it. asyncio sets it where a socket says that it speaks TCP, which those of `create_server` do
+    # not; without it, the end of an answer waits 40 ms for the acknowledgement of its beginning.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
 def _until_hung_up(app: ASGIApp) -> ASGIApp:

@@ -79,7 +79,7 @@ class Retry:
         if self._health is not None:
             self._health.away(self._what, error)
         get_log().warning(
-            "away or taken over; beginning anew",
+            "away or taken over; starting again",
             what=self._what, why=repr(error), next_try_seconds=round(wait_seconds, 4),
         )  # fmt: skip
         await self._wait(self._stop, wait_seconds)

@@ -76,7 +76,7 @@ class Settings(BaseSettings):
         100,
         ge=1,
         le=10_000,
-        description="How many questions a second this process asks Stripe at most.",
+        description="The most requests a second that this process sends to Stripe.",
         examples=[100],
     )
     stripe_webhook_secret: SecretStr | None = Field(
@@ -170,7 +170,7 @@ class Settings(BaseSettings):
     )
     api_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
         ("127.0.0.1", "::1"),
-        description="Addresses and networks of proxies, separated by commas, that the API believes who asks (`X-Forwarded-For`).",
+        description="Addresses and networks of proxies, separated by commas, from which the API takes the address of the caller (`X-Forwarded-For`).",
         examples=["10.0.0.0/8,192.0.2.7"],
     )
     api_streams_per_caller: int = Field(
@@ -184,7 +184,7 @@ class Settings(BaseSettings):
         2_000,
         ge=10,
         le=100_000,
-        description="How many connections one API process takes, those of open streams among them; who comes later is told 503.",
+        description="How many connections one API process takes, those of open streams among them; later ones get 503.",
         examples=["2000"],
     )
     health_host: str = Field(
@@ -207,11 +207,13 @@ class Settings(BaseSettings):
     )
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT",
-        description="How Kafka is spoken to: encrypted, with a login, both or neither.",
+        description="How processes connect to Kafka: encrypted, with a login, both or neither.",
         examples=["SASL_SSL"],
     )
     kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] | None = Field(
-        None, description="How the login is proved; with SASL_PLAINTEXT and SASL_SSL.", examples=["SCRAM-SHA-512"]
+        None,
+        description="The SASL mechanism of the login; with SASL_PLAINTEXT and SASL_SSL.",
+        examples=["SCRAM-SHA-512"],
     )
     kafka_sasl_username: str | None = Field(None, description="The login at Kafka.", examples=["creditwell-recorder"])
     kafka_sasl_password: SecretStr | None = Field(
@@ -219,7 +221,7 @@ class Settings(BaseSettings):
     )
     kafka_token_file: FilePath | None = Field(
         None,
-        description="With OAUTHBEARER: a file with the token, read again for each connection; somebody else keeps it fresh.",
+        description="With OAUTHBEARER: a file with the token, read again for each connection; another program keeps it fresh.",
         examples=["/var/run/secrets/kafka/token"],
     )
     kafka_token_url: str | None = Field(
@@ -229,7 +231,7 @@ class Settings(BaseSettings):
         examples=["https://login.example.com/oauth2/token"],
     )
     kafka_token_client_id: str | None = Field(
-        None, description="Who asks that endpoint for a token.", examples=["creditwell-recorder"]
+        None, description="The client id for that endpoint.", examples=["creditwell-recorder"]
     )
     kafka_token_client_secret: SecretStr | None = Field(
         None, description="The secret of that client.", examples=["the secret of the client"]
@@ -242,7 +244,7 @@ class Settings(BaseSettings):
     kafka_sasl_extensions: str | None = Field(
         None,
         pattern=r"^[A-Za-z]+=[!-+\--~]+(,[A-Za-z]+=[!-+\--~]+)*$",  # RFC 7628, without the comma
-        description="What else the broker wants to hear with OAUTHBEARER: name=value, separated by commas.",
+        description="Extensions that the broker needs with OAUTHBEARER: name=value, separated by commas.",
         examples=["logicalCluster=lkc-123,identityPoolId=pool-456"],
     )
     kafka_ca_file: FilePath | None = Field(
@@ -271,7 +273,7 @@ class Settings(BaseSettings):
         LEASE_SECONDS,
         ge=1,
         le=300,
-        description="After how long others take over the work of a process that stands still; after half of it PostgreSQL ends what it has open.",
+        description="After how long others take over the work of a process that stands still; after half of it PostgreSQL ends its open transactions.",
         examples=["10"],
     )
     rate_cards_reload_seconds: float = Field(

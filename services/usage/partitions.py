@@ -92,7 +92,7 @@ class Partitions:
         """Transaction markers and aborted records leave gaps, too; but then the topic still begins before them."""
         if record.offset < expected:
             raise LogChanged(
-                f"{self.topic}-{record.partition}: offset {record.offset} came after {expected - 1}: the topic was made anew. {ADVICE}"
+                f"{self.topic}-{record.partition}: offset {record.offset} came after {expected - 1}: the topic was recreated. {ADVICE}"
             )
         place = TopicPartition(self.topic, record.partition)
         start = (await self._answered(lambda: self.consumer.beginning_offsets([place])))[place]
@@ -268,7 +268,7 @@ def _check_hash(cursor: Cursor, record: KafkaRecord) -> None:
     if (record.offset, hash_of(record)) != (cursor.next_offset - 1, cursor.last_hash):
         raise LogChanged(
             f"{cursor.topic}-{cursor.partition}: the record at offset {cursor.next_offset - 1} is not the one that was recorded last: "
-            f"the topic was made anew or cut. {ADVICE}"
+            f"the topic was recreated or truncated. {ADVICE}"
         )
 
 
@@ -278,7 +278,7 @@ def _check_range(cursor: Cursor, start: int, end: int) -> None:
     if end < cursor.next_offset:
         raise LogChanged(
             f"{cursor.topic}-{cursor.partition}: everything before offset {cursor.next_offset} is recorded, but the topic ends at {end}: "
-            f"it was made anew or cut. {ADVICE}"
+            f"it was recreated or truncated. {ADVICE}"
         )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from deploy.local.__main__ import shell_variables
 from deploy.local.processes import Processes
 from deploy.local.stack import start_stack
 from deploy.local.world import LocalWorld, start_world
@@ -33,21 +34,17 @@ def world() -> Iterator[LocalWorld]:
         yield asyncio.run(start_world(stack, processes, say=print))
 
 
-def test_one_event_is_sent_and_read_back_with_the_commands_of_the_readme(world: LocalWorld) -> None:
-    team = world.teams[0]
-    variables = {
-        **os.environ,
-        "API": world.api,
-        "TEAM": team.id,
-        "SERVICE_TOKEN": world.token(team.id, "svc", TokenRole.SERVICE),
-        "MEMBER_TOKEN": world.token(team.id, team.members[1].member_id, TokenRole.MEMBER),
-        "NO_PROXY": "127.0.0.1",
-    }
+def test_one_event_is_sent_and_read_back_with_the_commands_of_the_readme(world: LocalWorld, tmp_path: Path) -> None:
+    environment = tmp_path / "up.env"
+    environment.write_text(shell_variables(world.as_document()))
     (commands,) = [block for block in BLOCKS if "/v1/usage" in block]
     send, receipt, balance, activity = re.split(r"\n(?=curl)", commands.strip())
 
     def run(command: str) -> Any:
-        done = subprocess.run(["bash", "-euc", command], env=variables, capture_output=True, text=True, timeout=30)
+        done = subprocess.run(
+            ["sh", "-euc", f". {environment}\n{command}"], env={**os.environ, "NO_PROXY": "127.0.0.1"},
+            capture_output=True, text=True, timeout=30,
+        )  # fmt: skip
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from random import Random
 from typing import Any
+from urllib.parse import urlsplit
 
 import asyncpg
 import httpx2
@@ -231,6 +232,7 @@ class Scene:
             *await self.oracle.wrong_balances(self.connection),
             *await self.relayed.problems(self.connection, self.oracle.facts),
             *self._deaths(),
+            *self._secrets_told(),
         ]
         if thorough and await every_row(self.connection) != await folded_anew(self.connection):
             found.append("O5 the live projections are not what a replay gives")
@@ -277,6 +279,17 @@ class Scene:
         if open_attempts or low:
             found.append(f"O7 {open_attempts} attempts are open, {low} teams with top-ups are low")
         return found
+
+    def _secrets_told(self) -> list[str]:
+        """O9: what nobody may read in a log, whatever went wrong meanwhile."""
+        secrets = {"Stripe's key": STRIPE_KEY, "the database's password": urlsplit(self.database).password or ""}
+        logs = [self.processes[name].log for name in self.fleet.ports]
+        return [
+            f"O9 {what} stands in {log.name}"
+            for log in logs
+            for what, secret in secrets.items()
+            if secret.encode() in log.read_bytes()
+        ]
 
     def _deaths(self) -> list[str]:
         """O9: who ended though nobody asked."""

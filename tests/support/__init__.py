@@ -8,6 +8,7 @@ tokens               tokens of an issuer that tests play, and forged ones
 limits               the clock of the API's limits
 openapi              the OpenAPI document, held tightly
 schemathesis_hooks   what schemathesis must know
+cited                the tests that a page names
 facts                facts in a few words
 holds                holds in a few words
 payments             payments, charged and credited

@@ -181,7 +181,7 @@ def _replayed(_: ReportedWork, actual: DemoFigures, __: Catalog) -> Check:
     outcome = actual.replayed
     holds = outcome.get("ok") is True
     figures = (
-        f"{outcome.get('facts'):,} facts of {counted(outcome.get('teams', 0), 'team')} folded anew"
+        f"{outcome.get('facts'):,} facts of {counted(outcome.get('teams', 0), 'team')} folded again"
         if holds
         else str(outcome)
     )

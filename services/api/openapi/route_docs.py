@@ -75,6 +75,8 @@ def balance_then(gives: Any) -> Links:
 
 
 def _failures(codes: Collection[Code]) -> Iterator[tuple[int, dict[str, Any]]]:
+    if unknown := {code for code in codes if isinstance(code, str)} - STATUS.keys():
+        raise KeyError(f"services/api/openapi/codes.py gives no meaning to {', '.join(sorted(unknown))}")
     named = {(STATUS[code], code) if isinstance(code, str) else code for code in codes}
     for status, meanings in MEANINGS.items():
         if possible := {code: meaning for code, meaning in meanings.items() if (status, code) in named}:

@@ -209,7 +209,7 @@ async def test_a_topic_made_anew_stops_the_recorder_and_skips_nothing(world: Ser
     await make_topic_anew(world)
     await world.send(*[used("team_1", f"new-{n}") for n in range(sent_since)])
 
-    await stops_with(world, "made anew or cut")
+    await stops_with(world, "recreated or truncated")
     assert await world.cursors() == reached
     assert await world.usage_ids() == ["a", "b"]
 

@@ -1,6 +1,7 @@
 """The OpenAPI document is whole: every operation says what it is for, shows an example of all that goes in and out, and names how it fails."""
 
 import json
+import pkgutil
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
@@ -22,9 +23,11 @@ from schemas.facts import (
     TopUpSuspended,
 )
 from schemas.notices import NOTICES
-from services.api.app import new_app
+from services.api import routes
+from services.api.app import MODULES, new_app
 from services.api.models.examples import AT, ATTEMPT_ID, REFILL, SOON
 from services.api.openapi.codes import MEANINGS, STATUS
+from services.api.openapi.route_docs import answers
 from tests.support.openapi import close, resolve
 
 DOCUMENT = close(new_app().openapi())
@@ -158,3 +161,14 @@ def test_nothing_in_an_address_or_a_header_is_null() -> None:
         assert {"type": "null"} not in [
             kind for parameter in operation.get("parameters", ()) for kind in parameter["schema"].get("anyOf", ())
         ]
+
+
+def test_every_module_of_routes_is_offered() -> None:
+    there = {found.name for found in pkgutil.walk_packages(routes.__path__, f"{routes.__name__}.") if not found.ispkg}
+
+    assert {module.__name__ for module in MODULES} == there
+
+
+def test_a_code_without_a_meaning_is_named_with_the_file_where_it_belongs() -> None:
+    with pytest.raises(KeyError, match=r"codes\.py gives no meaning to no_such_code"):
+        answers(200, None, "Anything", codes={"no_such_code", "forbidden"}, links={}, more={})

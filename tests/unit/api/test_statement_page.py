@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from projections.balance.state import TeamBalance
+from projections.balance.state import LotKind, TeamBalance
 from projections.statements.document import SUMS, SealedCycle, csv_of, document, json_of
-from projections.statements.fold import StatementFold
+from projections.statements.fold import GAINS, LOSSES, StatementFold
 from schemas.credits import MICRO
 from schemas.cycles import Cycle
 from schemas.facts import (
@@ -20,7 +20,7 @@ from schemas.facts import (
 )
 from schemas.places import Place
 from services.api.models.statements import StatementAnswer
-from services.api.wording.statement_page import PageNames, statement_page
+from services.api.wording.statement_page import KINDS, LABELS, PageNames, statement_page
 from tests.unit.projections.history import MONTH, NOON, History
 
 SCRIPT = "<script>alert(1)</script>"
@@ -104,3 +104,8 @@ def test_no_cell_of_the_csv_is_a_formula() -> None:
     assert "payment,'=1+1," in text
     assert "used_by,'@sum," in text
     assert "balance,adjusted,,,,,-10,0,-10," in text
+
+
+def test_every_line_and_every_kind_of_lot_has_words_on_the_page() -> None:
+    assert LABELS.keys() == {"opening", *GAINS, *LOSSES, "closing"}
+    assert KINDS.keys() == {*LotKind, "debt"}

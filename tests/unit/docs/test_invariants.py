@@ -1,15 +1,15 @@
 """Each invariant is told once, under its number, and names tests that there are; whoever cites a number finds it."""
 
-import ast
 import re
 from pathlib import Path
 
 import pytest
 
+from tests.support.cited import NAMED, missing_tests
+
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs/invariants.md").read_text("utf-8")
 SECTIONS = dict(re.findall(r"^### (\d+)\. .*?\n(.*?)(?=^##|\Z)", PAGE, re.DOTALL | re.MULTILINE))
-NAMED = re.compile(r"`(tests/[\w/]+\.py)(?:::(\w+))?`")
 SOURCES = sorted(
     path
     for folder in ("schemas", "projections", "services", "deploy", "tests", "docs")
@@ -27,17 +27,8 @@ def test_there_are_the_twenty_two() -> None:
 
 @pytest.mark.parametrize("number", SECTIONS)
 def test_an_invariant_names_tests_that_there_are(number: str) -> None:
-    named = NAMED.findall(SECTIONS[number])
-
-    assert named
-    for file, test in named:
-        assert (ROOT / file).is_file(), file
-        assert not test or test in functions_of(ROOT / file), f"{file}::{test}"
-
-
-def functions_of(file: Path) -> set[str]:
-    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
-    return {node.name for node in ast.walk(ast.parse(file.read_text("utf-8"))) if isinstance(node, functions)}
+    assert NAMED.search(SECTIONS[number])
+    assert missing_tests(SECTIONS[number]) == []
 
 
 def cited(text: str) -> set[str]:

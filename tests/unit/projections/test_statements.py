@@ -4,8 +4,8 @@ from datetime import datetime
 
 from hypothesis import given, settings
 
-from projections.balance.state import TeamBalance
-from projections.statements.fold import StatementFold
+from projections.balance.state import ActivityKind, TeamBalance
+from projections.statements.fold import GAINS, LINES, LOSSES, StatementFold
 from schemas.cycles import Cycle
 from schemas.facts import PeriodSealed, Stored
 from tests.unit.projections.history import MONTH, NOON
@@ -58,3 +58,8 @@ def test_each_statement_ties_begins_where_the_last_one_ended_and_is_the_same_for
         features = fold.lines.by_feature.values()
         assert sum(work.used for work in features) == fold.sums["used"].total
         assert sum(work.taken_back for work in features) == fold.sums["taken_back"].total
+
+
+def test_every_kind_of_entry_is_counted_by_a_line_or_by_none_on_purpose() -> None:
+    assert LINES.keys() == set(ActivityKind)
+    assert {*GAINS, *LOSSES} == {line[0] for line in LINES.values() if line is not None} | {"given_back"}

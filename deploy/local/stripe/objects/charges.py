@@ -5,6 +5,28 @@ from ..call import CREATED, EXPAND, PAGE, Call, Endpoint, listing
 from ..cards import BankDecline
 from ..errors import Json
 
+# What every charge begins with, as Stripe's API shows it.
+NEW_CHARGE: Json = {
+    "object": "charge",
+    "amount_refunded": 0,
+    "application": None,
+    "application_fee": None,
+    "application_fee_amount": None,
+    "calculated_statement_descriptor": "CREDITWELL",
+    "disputed": False,
+    "failure_balance_transaction": None,
+    "livemode": False,
+    "on_behalf_of": None,
+    "receipt_number": None,
+    "refunded": False,
+    "review": None,
+    "shipping": None,
+    "source_transfer": None,
+    "statement_descriptor": None,
+    "transfer_data": None,
+    "transfer_group": None,
+}
+
 
 def charge(books: Books, intent: Json, method: Json, *, base_url: str, decline: BankDecline | None) -> Json:
     """The bank's answer to one confirmed intent, as Stripe keeps it."""
@@ -13,30 +35,21 @@ def charge(books: Books, intent: Json, method: Json, *, base_url: str, decline: 
     return books.add(
         "charge",
         {
+            **NEW_CHARGE,
             "id": identity,
-            "object": "charge",
             "amount": intent["amount"],
             "amount_captured": intent["amount"] if paid else 0,
-            "amount_refunded": 0,
-            "application": None,
-            "application_fee": None,
-            "application_fee_amount": None,
             "balance_transaction": books.new_id("txn") if paid else None,
             "billing_details": method["billing_details"],
-            "calculated_statement_descriptor": "CREDITWELL",
             "captured": paid,
             "created": books.clock.now(),
             "currency": intent["currency"],
             "customer": intent["customer"],
             "description": intent["description"],
-            "disputed": False,
-            "failure_balance_transaction": None,
             "failure_code": None if decline is None else decline.code,
             "failure_message": None if decline is None else decline.message,
             "fraud_details": {},
-            "livemode": False,
             "metadata": intent["metadata"],
-            "on_behalf_of": None,
             "outcome": _outcome(decline),
             "paid": paid,
             "payment_intent": intent["id"],
@@ -44,17 +57,9 @@ def charge(books: Books, intent: Json, method: Json, *, base_url: str, decline: 
             "payment_method_details": {"type": "card", "card": _card_details(method)},
             "radar_options": {},
             "receipt_email": intent["receipt_email"],
-            "receipt_number": None,
             "receipt_url": f"{base_url}/receipts/{identity}" if paid else None,
-            "refunded": False,
-            "review": None,
-            "shipping": None,
-            "source_transfer": None,
-            "statement_descriptor": None,
             "statement_descriptor_suffix": intent["statement_descriptor_suffix"],
             "status": "succeeded" if paid else "failed",
-            "transfer_data": None,
-            "transfer_group": None,
         },
     )
 

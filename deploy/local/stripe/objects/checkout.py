@@ -45,6 +45,34 @@ CREATE = {
     "submit_type": str,
     "locale": str,
 }
+# What every session begins with, as Stripe's API shows it.
+CUSTOM_TEXTS = ("after_submit", "shipping_address", "submit", "terms_of_service_acceptance")
+NEW_SESSION: Json = {
+    "after_expiration": None,
+    "allow_promotion_codes": None,
+    "client_secret": None,
+    "consent": None,
+    "consent_collection": None,
+    "currency_conversion": None,
+    "customer_details": None,
+    "customer_email": None,
+    "invoice": None,
+    "invoice_creation": None,
+    "livemode": False,
+    "payment_intent": None,
+    "payment_link": None,
+    "payment_method_collection": "always",
+    "payment_method_configuration_details": None,
+    "recovered_from": None,
+    "saved_payment_method_options": None,
+    "setup_intent": None,
+    "shipping_address_collection": None,
+    "shipping_cost": None,
+    "status": "open",
+    "subscription": None,
+    "ui_mode": "hosted_page",
+    "wallet_options": None,
+}
 
 
 def complete(books: Books, session: Json, method_name: str, *, base_url: str) -> CardVerdict:
@@ -143,8 +171,7 @@ def _create(call: Call) -> Json:
     if "customer" in params:
         of_customer(call.books, params["customer"])
     if mode == "payment":
-        lines = _lines(params)
-        return _new_session(call, lines)
+        return _new_session(call, _lines(params))
     session = _new_session(call, [])
     data = params.get("setup_intent_data", {})
     setup = new_setup(
@@ -188,73 +215,41 @@ def _new_session(call: Call, lines: list[Json]) -> Json:
         raise invalid("expires_at", "The `expires_at` timestamp must be between 30 minutes and 24 hours from now.")
     taxed = params.get("automatic_tax", {}).get("enabled", False)
     tax = _tax(call.books, subtotal or 0) if taxed else 0
+    computed = {"liability": {"type": "self"}, "provider": "stripe", "status": "complete"} if taxed else {}
     return call.books.add(
         "checkout.session",
         {
+            **NEW_SESSION,
             "id": identity,
             "object": "checkout.session",
             "adaptive_pricing": params.get("adaptive_pricing", {"enabled": True}) if payment else None,
-            "after_expiration": None,
-            "allow_promotion_codes": None,
             "amount_subtotal": subtotal,
             "amount_total": None if subtotal is None else subtotal + tax,
-            "automatic_tax": {
-                "enabled": taxed,
-                "liability": {"type": "self"} if taxed else None,
-                "provider": "stripe" if taxed else None,
-                "status": "complete" if taxed else None,
-            },
+            "automatic_tax": {"enabled": taxed, **dict.fromkeys(("liability", "provider", "status"))} | computed,
             "billing_address_collection": params.get("billing_address_collection"),
             "cancel_url": params.get("cancel_url"),
             "client_reference_id": params.get("client_reference_id"),
-            "client_secret": None,
-            "consent": None,
-            "consent_collection": None,
             "created": call.now,
             "currency": lines[0]["currency"] if payment else params.get("currency"),
-            "currency_conversion": None,
             "custom_fields": [],
-            "custom_text": {
-                "after_submit": None,
-                "shipping_address": None,
-                "submit": None,
-                "terms_of_service_acceptance": None,
-            },
+            "custom_text": dict.fromkeys(CUSTOM_TEXTS),
             "customer": params.get("customer"),
             "customer_creation": None if "customer" in params else "if_required",
-            "customer_details": None,
-            "customer_email": None,
             "discounts": [],
             "expires_at": expires_at,
-            "invoice": None,
-            "invoice_creation": None,
-            "livemode": False,
             "locale": params.get("locale"),
             "metadata": params.get("metadata", {}),
             "mode": params["mode"],
-            "payment_intent": None,
-            "payment_link": None,
-            "payment_method_collection": "always",
-            "payment_method_configuration_details": None,
             "payment_method_options": {},
             "allowed_payment_method_types": params.get("allowed_payment_method_types"),
             "payment_method_types": ["card"],
             "payment_status": "unpaid" if payment else "no_payment_required",
             "phone_number_collection": {"enabled": False},
-            "recovered_from": None,
-            "saved_payment_method_options": None,
-            "setup_intent": None,
-            "shipping_address_collection": None,
-            "shipping_cost": None,
             "shipping_options": [],
-            "status": "open",
             "submit_type": params.get("submit_type"),
-            "subscription": None,
             "success_url": params["success_url"],
             "total_details": {"amount_discount": 0, "amount_shipping": 0, "amount_tax": tax} if payment else None,
-            "ui_mode": "hosted_page",
             "url": f"{call.base_url}/pay/{identity}",
-            "wallet_options": None,
             "_lines": lines,
             "_payment_intent_data": params.get("payment_intent_data", {}),
         },
