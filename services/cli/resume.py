@@ -31,7 +31,7 @@ def resume(
     as_it_is: Annotated[
         bool,
         typer.Option(
-            "--as-it-is", help="Go on with the log as it is, where nothing can come back: what is lost stays so."
+            "--as-it-is", help="Go on with the log as it is: nothing comes back, and the log names what is given up."
         ),
     ] = False,
     as_json: AsJson = False,
@@ -56,7 +56,7 @@ def resume(
         print_json(_document(report))
     else:
         _show(report)
-    raise typer.Exit(FOUND_WRONG if report.went_back and not report.done else 0)
+    raise typer.Exit(FOUND_WRONG if report.waits else 0)
 
 
 async def _resume(connection: Connection, settings: Settings, orders: "Orders") -> "Resumed":
@@ -73,7 +73,7 @@ async def _resume(connection: Connection, settings: Settings, orders: "Orders") 
 def _document(report: "Resumed") -> dict[str, Any]:
     facts = report.facts
     return {
-        "went_back": report.went_back, "life": report.standing.life, "why": report.standing.went_back, "done": report.done,
+        "waits": report.waits, "went_back": report.went_back, "life": report.standing.life, "why": report.standing.went_back, "done": report.done,
         "comes_back": len(facts), "from": instant(facts[0].recorded_at) if facts else None,
         "to": instant(max(stored.recorded_at for stored in facts)) if facts else None,
         "shards": {shard: [tail.facts[0].position, tail.head.last] for shard, tail in sorted(report.tails.items())},
@@ -107,7 +107,7 @@ def _show(report: "Resumed") -> None:
         print(f"{len(report.unknown):,} in all; --accept brings them back, too")
     if report.done:
         print("the log goes on; now run `creditwell reconcile`, `creditwell verify` and `creditwell replay`")
-    elif report.went_back or facts:
+    elif report.waits:
         print("nothing was done: say --apply --by WHO")
 
 

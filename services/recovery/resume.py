@@ -51,8 +51,8 @@ RELAYED = """
 class Orders(NamedTuple):
     """What a person has said.
 
-    `accept`: what nobody but the topic knows of may come back. `as_it_is`: what can't come back is orders up. `apply`:
-    do it, and do not only say it.
+    `accept`: what nobody but the topic knows of may come back. `as_it_is`: nothing comes back, and what was
+    lost is given up. `apply`: do it, and do not only say it.
     """
 
     by: str
@@ -63,10 +63,11 @@ class Orders(NamedTuple):
 
 @dataclass(slots=True)
 class Resumed:
-    """What was report and done.
+    """What was found and done.
 
     Attributes:
         went_back: the store is not the newest, or nobody can tell.
+        lost: of each shard, the first and the last published position that the log lacks or contradicts.
         tails: what comes back, by shard.
         unknown: of that, what nobody but the topic knows of.
         in_the_way: why nothing can come back.
@@ -75,10 +76,16 @@ class Resumed:
 
     standing: LifeStanding
     went_back: bool
+    lost: Mapping[int, tuple[int, int]] = field(default_factory=dict)
     tails: Mapping[int, Tail] = field(default_factory=dict)
     unknown: list[Stored] = field(default_factory=list)
     in_the_way: list[str] = field(default_factory=list)
     done: bool = False
+
+    @property
+    def waits(self) -> bool:
+        """Nobody goes on with the log."""
+        return not self.done and (self.went_back or self.standing.life in (Life.PROMOTED, Life.ELSEWHERE))
 
     @property
     def facts(self) -> list[Stored]:
@@ -112,7 +119,7 @@ async def resume(
         covered = proven(anchored, await connection.fetchval(LOG), report.tails)
         witnesses = await hear_witnesses(settings, connection, tails, charges, covered)
         report.unknown = witnesses.unknown(tails)
-    if orders.apply:
+    if orders.apply and report.waits:
         async with connection.transaction():
             await _apply(connection, beyond, report, orders)
         report.done = True
@@ -123,9 +130,19 @@ async def _find(connection: Connection, beyond: Beyond, stands: LifeStanding) ->
     heads = {shard: Head(last, hash_, at) for shard, last, hash_, at in await connection.fetch(HEADS)}
     compared = await compare(connection, beyond.published)
     report = Resumed(stands, went_back=stands.life is Life.WENT_BACK or compared.why(beyond.gone) is not None)
+    report.lost = _spans({*compared.lost, *((one.stored.shard, one.stored.position) for one in compared.contradicted)})
     report.tails, wrong = tails_of(compared.lost, heads)
     report.in_the_way = [*beyond.gone, *_contradictions(compared), *wrong]
     return report
+
+
+def _spans(places: set[tuple[int, int]]) -> dict[int, tuple[int, int]]:
+    """Of each shard the first and the last."""
+    spans: dict[int, tuple[int, int]] = {}
+    for shard, position in sorted(places):
+        first, _ = spans.get(shard, (position, position))
+        spans[shard] = first, position
+    return spans
 
 
 def _contradictions(compared: Compared) -> list[str]:
@@ -145,13 +162,13 @@ async def _apply(connection: Connection, beyond: Beyond, report: Resumed, orders
         raise Refused("not_resumed", "somebody else was quicker, or the store changed meanwhile: look again")
     if report.in_the_way and not orders.as_it_is:
         raise Refused("not_resumed", f"{report.in_the_way[0]}; with --as-it-is the log goes on as it is")
-    if report.unknown and not (orders.accept or report.in_the_way):
+    if report.unknown and not (orders.accept or orders.as_it_is):
         raise Refused(
             "not_resumed",
             f"nobody but the topic knows of {len(report.unknown)} facts, the first at {report.unknown[0].place}: look at them, "
             "then say --accept",
         )
-    tails: Mapping[int, Tail] = {} if report.in_the_way else report.tails
+    tails: Mapping[int, Tail] = {} if orders.as_it_is else report.tails
     for shard, tail in tails.items():
         if tail.facts[0].position != heads[shard].last + 1:
             raise Refused("not_resumed", f"shard {shard} has grown meanwhile: look again")
@@ -162,7 +179,14 @@ async def _apply(connection: Connection, beyond: Beyond, report: Resumed, orders
     life = await admit(connection, "resumed", orders.by)
     await connection.execute("DELETE FROM published_offsets")
     await keep_offsets(connection, beyond.ends)
-    await _say(connection, report, tails, orders, life or 0)
+    given_up = report.lost if orders.as_it_is else {}
+    came_back = {shard: (tail.facts[0].position, tail.head.last) for shard, tail in tails.items()}
+    ends = heads | {shard: tail.head for shard, tail in tails.items()}
+    await _say(connection, StoreResumed(
+        life=life or 0, came_back=_shards(came_back, ends), given_up=_shards(given_up, ends),
+        accepted=0 if orders.as_it_is else len(report.unknown), resumed_by=orders.by,
+        why="; ".join([report.standing.went_back or str(report.standing.life), *report.in_the_way])[:500],
+    ))  # fmt: skip
     crashpoint("resume:said")
 
 
@@ -188,15 +212,14 @@ async def _make_tables(connection: Connection, tails: Mapping[int, Tail]) -> Non
             )
 
 
-async def _say(connection: Connection, report: Resumed, tails: Mapping[int, Tail], orders: Orders, life: int) -> None:
-    """The fact that names the stretch. The first that this life appends."""
-    came_back = tuple(
-        ResumedShard(shard=shard, first=tail.facts[0].position, last=tail.head.last, head=tail.head.hash.hex())
-        for shard, tail in sorted(tails.items())
+def _shards(spans: Mapping[int, tuple[int, int]], ends: Mapping[int, Head]) -> tuple[ResumedShard, ...]:
+    return tuple(
+        ResumedShard(shard=shard, first=first, last=last, head=ends[shard].hash.hex())
+        for shard, (first, last) in sorted(spans.items()) if shard in ends
     )  # fmt: skip
-    fact = StoreResumed(
-        life=life, came_back=came_back, accepted=0 if report.in_the_way else len(report.unknown),
-        why="; ".join([report.standing.went_back or str(report.standing.life), *report.in_the_way])[:500], resumed_by=orders.by,
-    )  # fmt: skip
+
+
+async def _say(connection: Connection, resumed: StoreResumed) -> None:
+    """The fact that names the stretch: the first that this life appends."""
     now = await connection.fetchval("SELECT clock_timestamp()")
-    await append(connection, [NewFact(RATE_CARD_TEAM, RESUMED, f"resumed:{life}", now, fact)])
+    await append(connection, [NewFact(RATE_CARD_TEAM, RESUMED, f"resumed:{resumed.life}", now, resumed)])

@@ -1,17 +1,21 @@
 """A store goes back in time: nobody goes on with it until what was published has come back, and nothing else comes."""
 
+import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
 import pytest
+from typer.testing import CliRunner
 
 from deploy.local.stack import Stack
 from schemas.credits import MICRO
 from schemas.facts import AnyFact, CreditsGranted, CreditsToppedUp, HoldPlaced, MemberLimited, StoreResumed
 from services.audit.replay import ReplayScope, replay
 from services.audit.verify import verify
+from services.cli import app
 from services.publishing.batches import Origin
 from services.publishing.looking import StoreLook
 from services.recovery.resume import Orders, Resumed, resume
@@ -40,6 +44,7 @@ class Lost:
     stack: Stack
     connection: Connection
     before: Connection
+    url: str
 
     async def resume(self, orders: Orders = BY) -> Resumed:
         """As the command does."""
@@ -64,7 +69,7 @@ async def lost(
         if publishes:
             await publish(world.stack, world.connection)
         async with connected(copy) as connection:
-            yield Lost(world.stack, connection, world.connection)
+            yield Lost(world.stack, connection, world.connection, copy)
 
 
 async def heads_of(connection: Connection) -> list[object]:
@@ -198,7 +203,28 @@ async def test_a_gap_in_the_topic_brings_nothing_back_unless_a_person_gives_it_u
         assert (await back.resume(BY._replace(as_it_is=True))).done
 
         assert await ids(back.connection) == ["u1"]
+        (named,) = [fact async for fact in resumed(back.connection)]
+        assert [(one.shard, one.first, one.last) for one in named.given_up] == [(SHARD, last.position, last.position)]
         await store(back.connection, TEAM, [used(1)])
+
+
+async def test_the_command_says_what_it_would_do_and_does_it_when_somebody_says_so(
+    world: ServiceWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with lost(world) as back:
+        monkeypatch.setenv("CREDITWELL_KAFKA", world.stack.kafka)
+        monkeypatch.setenv("CREDITWELL_DATABASE", back.url)
+
+        dry, done, again = [
+            await asyncio.to_thread(CliRunner().invoke, app, ["resume", "--json", *more])
+            for more in ([], ["--apply", "--by", "ops"], [])
+        ]  # fmt: skip
+
+        assert (dry.exit_code, done.exit_code, again.exit_code) == (1, 0, 0)
+        plan = json.loads(dry.stdout)
+        assert (plan["waits"], plan["comes_back"], plan["unknown"], plan["done"]) == (True, 2, [], False)
+        assert (json.loads(done.stdout)["done"], json.loads(again.stdout)["waits"]) == (True, False)
+        assert await ids(back.connection) == ["u1", "u2", "u3"]
 
 
 async def test_the_relay_publishes_nothing_from_a_store_that_went_back_and_says_so(world: ServiceWorld) -> None:
