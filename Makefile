@@ -5,6 +5,9 @@ ARGS ?=
 BIN := .venv/bin
 READY := .venv/ready
 
+# Images of Python set it. Then each of our processes would compile anew all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help demo test test-unit dates outside-checks chart-check check fmt bench faults up down migrate docs wheel clean
 .DEFAULT_GOAL := help
 
@@ -17,6 +20,7 @@ demo: $(READY) ## play a video product with several teams on a real Kafka and Po
 test: $(READY) ## run all tests, those in a browser too
 	@deploy/local/browser.sh
 	@deploy/local/node.sh tests/e2e/node tests/integration/schemas/asyncapi
+	@$(BIN)/python -m deploy.local.servers.archive
 	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-unit: $(READY) ## run the unit tests: no servers, less than a minute
@@ -56,14 +60,15 @@ down: $(READY) ## stop what `make up` started
 migrate: $(READY) ## bring the database of CREDITWELL_DATABASE to the newest schema
 	@$(BIN)/creditwell migrate $(ARGS)
 
-docs: $(READY) ## generate again what follows from the code: JSON Schemas, AsyncAPI, the page's types, tables of docs/, dashboards
+docs: $(READY) ## generate again what follows from the code: JSON Schemas, AsyncAPI, types of the page and of the client, tables of docs/, dashboards
 	@$(BIN)/python -m schemas.generate
 	@$(BIN)/python -m services.api.openapi.typescript
+	@$(BIN)/python -m services.api.openapi.python_types
 	@$(BIN)/python -m deploy.docs.generate
 	@$(BIN)/python -m deploy.monitoring.dashboards
 
-wheel: $(READY) ## build into dist/ creditwell-emitter, for teams that emit usage, and creditwell-verify, for auditors
-	@for folder in emitter verifier; do \
+wheel: $(READY) ## build into dist/ creditwell-emitter and creditwell-client, for feature teams, and creditwell-verify, for auditors
+	@for folder in emitter client verifier; do \
 		"$$(deploy/local/uv.sh $(CURDIR)/$(BIN)/python)" build --quiet --wheel --python $(BIN)/python --no-build-isolation --out-dir dist deploy/$$folder || exit 1; \
 	done
 	@ls dist/*.whl

@@ -45,6 +45,7 @@ step schemas $bin/python -m schemas.generate --check
 step docs $bin/python -m deploy.docs.generate --check
 step dashboards $bin/python -m deploy.monitoring.dashboards --check
 step api $bin/python -m services.api.openapi.typescript --check
+step client $bin/python -m services.api.openapi.python_types --check
 if wanted javascript; then
     if ! deploy/local/node.sh deploy/local/javascript tests/e2e/node; then
         failed="$failed javascript"

@@ -35,10 +35,17 @@ from projections.balance.lots import is_settled
 from projections.balance.state import ALWAYS, Stretch, TeamBalance
 from schemas.facts import Stored
 
-EVERY = 1_000  # facts; half a byte to a fact, and a read folds some two thousand of them
-LATE_MAX = 100  # a tenth: with more, one reads nearly every page of the stretch anyway
-
 _STATE = [field.name for field in fields(TeamBalance) if field.name not in ("changed", "stretch")]
+
+
+class Cadence(NamedTuple):
+    """How often a team leaves a snapshot. Live projector and rebuild have the same one, or their rows differ."""
+
+    every: int = 1_000  # facts; half a byte to a fact, and a read folds some two thousand of them
+    late_max: int = 100  # a tenth: with more, one reads nearly every page of the stretch anyway
+
+
+CADENCE = Cadence()
 
 
 class Snapshot(NamedTuple):
@@ -57,7 +64,7 @@ class Snapshot(NamedTuple):
     fold: int
 
 
-def note(team: TeamBalance, stored: Stored) -> Snapshot | None:
+def note(team: TeamBalance, stored: Stored, cadence: Cadence = CADENCE) -> Snapshot | None:
     """Called with each fact, when it has been folded.
 
     Counts it, lists it if it is late, and takes a snapshot after every so many.
@@ -65,8 +72,8 @@ def note(team: TeamBalance, stored: Stored) -> Snapshot | None:
     stretch = team.stretch
     stretch.facts += 1
     if stored.occurred_at < stretch.late_before:
-        _list_late(stretch, stored)
-    if stretch.facts < EVERY:
+        _list_late(stretch, stored, cadence.late_max)
+    if stretch.facts < cadence.every:
         return None
     team.stretch = Stretch(after=stored.position, late_before=stretch.next_late_before, next_late_before=team.true_from)
     return Snapshot(
@@ -75,8 +82,8 @@ def note(team: TeamBalance, stored: Stored) -> Snapshot | None:
     )  # fmt: skip
 
 
-def _list_late(stretch: Stretch, stored: Stored) -> None:
-    if len(stretch.late) < LATE_MAX:
+def _list_late(stretch: Stretch, stored: Stored, late_max: int) -> None:
+    if len(stretch.late) < late_max:
         stretch.late.append((stored.position, stored.occurred_at))
     else:
         stretch.late_before = ALWAYS

@@ -135,7 +135,7 @@ def _entry(row: Any) -> Row:
     return (
         shard, position, part, f"{place}:{part}", recorded_at, occurred_at, team_id, kind, member_id, feature,
         included + additional, included, additional, balance_after, late, fact_type, source, fact_id,
-        *_used(kind, fact), *_charged(kind, fact),
+        *_used(kind, fact), *_charged(kind, fact), _quantities(kind, fact),
     )  # fmt: skip
 
 
@@ -145,6 +145,13 @@ def _used(kind: str, fact: AnyFact) -> tuple[object, ...]:
         return None, None, None, None
     attributes = dict(fact.attributes) if fact.attributes else None
     return fact.quantity, fact.rate_card, attributes, (attributes or {}).get("tier")
+
+
+def _quantities(kind: str, fact: AnyFact) -> dict[str, str] | None:
+    """Several quantities, where an entry is about a use that has them."""
+    if kind != ActivityKind.USAGE or not isinstance(fact, UsageRecorded | HoldCaptured):
+        return None
+    return fact.quantities
 
 
 def _charged(kind: str, fact: AnyFact) -> tuple[object, ...]:
@@ -219,6 +226,7 @@ ENTRY_COLUMNS = (
     ExportedColumn("tier", TEXT, "the attribute of that name"),
     ExportedColumn("charge_cents", INTEGER, "what was charged for these credits, in the minor unit of the currency"),
     ExportedColumn("currency", TEXT, "of the charge"),
+    ExportedColumn("quantities", ColumnType.TEXTS, "what was used, by name, where it has several quantities"),
 )
 BALANCE_COLUMNS = (
     ExportedColumn("shard", INTEGER, "0 to 63"),

@@ -100,8 +100,9 @@ class StoreLook:
         if sentence not in self.sentences:
             self.sentences.add(sentence)
             get_log().error(code, why=why)
-        self.health.away(STORE, sentence)
-        raise Unavailable(sentence, code=code)
+        refusal = Unavailable(sentence, code=code)
+        self.health.away(STORE, refusal)
+        raise refusal
 
     def _tell(self, stands: LifeStanding) -> None:
         if stands.blind:

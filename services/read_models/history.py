@@ -68,7 +68,9 @@ def refuse_the_future(now: datetime, *instants: datetime | None) -> None:
         raise Refused("in_the_future", f"{instant(latest)} has not come yet; it is {instant(now)}")
 
 
-async def balance_as_of(connection: Reads, team_id: str, *, at: datetime, known_at: datetime) -> ExactBalance | None:
+async def balance_as_of(
+    connection: Reads, team_id: str, *, at: datetime, known_at: datetime, page: int = PAGE
+) -> ExactBalance | None:
     """The balance at `at`, by what was recorded until `known_at`; None if the team did not exist then."""
     shard = shard_of(team_id)
     team = await newest_snapshot(connection, shard, team_id, at=at, known_at=known_at)
@@ -76,12 +78,12 @@ async def balance_as_of(connection: Reads, team_id: str, *, at: datetime, known_
     voided = await _voided(connection, shard, team_id, spans)
     past = _Past(team, shard, at, team.position, voided)
     while spans:
-        facts = await facts_within(connection, shard, team_id, spans, at=at, limit=PAGE)
+        facts = await facts_within(connection, shard, team_id, spans, at=at, limit=page)
         for stored in facts:
             if stored.recorded_at > known_at:
                 return await _at(connection, past)
             await _take(connection, past, stored)
-        spans = rest_of(spans, facts[-1].position) if len(facts) == PAGE else []
+        spans = rest_of(spans, facts[-1].position) if len(facts) == page else []
     return await _at(connection, past)
 
 

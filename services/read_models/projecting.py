@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from projections import usage
 from projections.balance.fold import evolve
 from projections.balance.plain import use_plainly
-from projections.balance.snapshots import Snapshot, note
+from projections.balance.snapshots import CADENCE, Cadence, Snapshot, note
 from projections.balance.state import ActivityKind, BalanceEntry, Lot, LotPayment, TeamBalance
 from schemas.facts import RATE_CARD_TEAM, AnyFact, Stored, UsageRecorded, UsageVoided
 from services.read_models.activity_rows import pack_row
@@ -56,6 +56,7 @@ class Projecting:
 
     claims: Claims
     versions: Mapping[str, int]
+    cadence: Cadence = CADENCE
     states: dict[str, TeamBalance] = field(default_factory=dict)
     used: usage.Cells = field(default_factory=dict)
 
@@ -133,7 +134,7 @@ class Projecting:
                     else:
                         entries = _evolve(team, stored, fact)
                     batch.touched[stored.team_id] = (shard, team)
-                    snapshot = note(team, stored)
+                    snapshot = note(team, stored, self.cadence)
                     if snapshot is not None:
                         batch.snapshots.append(snapshot)
                     if entries:

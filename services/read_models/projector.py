@@ -22,7 +22,7 @@ from services.read_models.rebuild import drop_previous, ensure_projections, live
 from services.runtime.clock import Clock, system_clock
 from services.runtime.errors import Fenced
 from services.runtime.health import Health
-from services.runtime.retry import keep_going
+from services.runtime.retry import FIRST_SECONDS, keep_going
 from services.runtime.settings import Settings
 from services.store.claims import Claims
 from services.store.connect import AWAY, Connection, Pool, connect_pool, connect_when_there
@@ -106,8 +106,14 @@ class HaltedShards:
         await self.halts.halt(connection, name, error, shard=shard, position=position)
 
 
-async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: Clock = system_clock) -> None:
-    """Run until told to stop."""
+async def serve(
+    settings: Settings,
+    stop: asyncio.Event,
+    health: Health,
+    clock: Clock = system_clock,
+    first_wait_seconds: float = FIRST_SECONDS,
+) -> None:
+    """Run until told to stop; what is away is waited for so long at first."""
     database = settings.needed("database")
 
     async def connect() -> Pool:
@@ -122,13 +128,20 @@ async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: 
     metrics = ProjectorMetrics(health.registry)
     try:
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(_project(pool, claims, stop, health, metrics))
+            tasks.create_task(_project(pool, claims, stop, health, metrics, first_wait_seconds))
             tasks.create_task(watch_low(pool, stop, health, clock))
     finally:
         await pool.close()
 
 
-async def _project(pool: Pool, claims: Claims, stop: asyncio.Event, health: Health, metrics: ProjectorMetrics) -> None:
+async def _project(
+    pool: Pool,
+    claims: Claims,
+    stop: asyncio.Event,
+    health: Health,
+    metrics: ProjectorMetrics,
+    first_wait_seconds: float,
+) -> None:
     async def project() -> None:
         while not stop.is_set():
             try:
@@ -138,7 +151,7 @@ async def _project(pool: Pool, claims: Claims, stop: asyncio.Event, health: Heal
             except Fenced as fenced:
                 log.info("joining again", why=str(fenced))
 
-    await keep_going("the database", project, stop, health, away=AWAY)
+    await keep_going("the database", project, stop, health, away=AWAY, first_seconds=first_wait_seconds)
 
 
 async def _project_while_owner(

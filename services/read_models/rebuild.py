@@ -16,6 +16,7 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
 
+from projections.balance.snapshots import CADENCE, Cadence
 from projections.versions import VIEWS, at_version, shape_of, shape_of_all, tables
 from services.read_models.analysts import drop_analytics, make_analytics
 from services.read_models.balances import PROJECTOR
@@ -174,12 +175,12 @@ async def begin(connection: Connection) -> int:
     return version
 
 
-async def build(connection: Connection, version: int, shards: list[int], owner: str) -> int:
+async def build(connection: Connection, version: int, shards: list[int], owner: str, cadence: Cadence = CADENCE) -> int:
     """Fold these shards from their checkpoints to where the live version stands now; how many facts that were.
 
     Never beyond: what is compared and switched must stand at equal positions.
     """
-    projecting = Projecting(Claims(reader_of(version), owner), dict.fromkeys(TABLES, version))
+    projecting = Projecting(Claims(reader_of(version), owner), dict.fromkeys(TABLES, version), cadence)
     await projecting.claims.take(connection, shards)
     goal = await live_positions(connection)
     folded = 0
@@ -208,9 +209,11 @@ async def live_positions(connection: Connection) -> dict[int, int]:
     return dict.fromkeys(range(SHARDS), 0) | {row["shard"]: row["position"] for row in rows}
 
 
-async def compare_shard(connection: Connection, version: int, shard: int, owner: str) -> list[RowDifference]:
+async def compare_shard(
+    connection: Connection, version: int, shard: int, owner: str, cadence: Cadence = CADENCE
+) -> list[RowDifference]:
     """Bring one shard to the very position of the live version, hold that still, and name the rows that differ."""
-    projecting = Projecting(Claims(reader_of(version), owner), dict.fromkeys(TABLES, version))
+    projecting = Projecting(Claims(reader_of(version), owner), dict.fromkeys(TABLES, version), cadence)
     await projecting.claims.take(connection, [shard])
     async with connection.transaction():
         await _catch_up(connection, projecting, [shard])
@@ -236,13 +239,15 @@ async def _catch_up(connection: Connection, projecting: Projecting, shards: list
         )
 
 
-async def switch(connection: Connection, version: int, names: list[str], owner: str) -> None:
+async def switch(
+    connection: Connection, version: int, names: list[str], owner: str, cadence: Cadence = CADENCE
+) -> None:
     """Make these projections' new version the live one, at an equal checkpoint vector, in one transaction.
 
     Raises:
         Fenced: another rebuild has switched to it, or is at it.
     """
-    projecting = Projecting(Claims(reader_of(version), owner), dict.fromkeys(TABLES, version))
+    projecting = Projecting(Claims(reader_of(version), owner), dict.fromkeys(TABLES, version), cadence)
     await projecting.claims.take(connection, list(range(SHARDS)))
     async with connection.transaction():
         await _alone(connection)

@@ -11,6 +11,7 @@ from typing import Any
 
 from aiokafka import TopicPartition
 
+from schemas.digests import digest_of_fact, digest_of_report
 from schemas.facts import (
     OURS,
     BalanceRanLow,
@@ -33,7 +34,6 @@ from schemas.facts import (
     UsageVoided,
 )
 from schemas.topics import USAGE
-from schemas.usage import digest_of_fact, digest_of_report
 from services.money.stripe_client import Charges, Missing
 from services.publishing.beyond import a_consumer, places_of, records_of
 from services.recovery.tail import Tail

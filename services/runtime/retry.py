@@ -47,6 +47,7 @@ class Retry:
         now: Callable[[], float] | None = None,
         chance: Callable[[], float] = random.random,
         wait: Callable[[asyncio.Event, float], Awaitable[None]] = pause,
+        first_seconds: float = FIRST_SECONDS,
     ) -> None:
         """`now` is the clock in seconds, by default that of `health`; `chance` gives 0 to 1.
 
@@ -56,7 +57,7 @@ class Retry:
         self._stop = asyncio.Event() if stop is None else stop
         self._now = now or self._clock
         self._chance, self._wait = chance, wait
-        self._delay_seconds = FIRST_SECONDS
+        self._first_seconds = self._delay_seconds = first_seconds
         self._began = 0.0
 
     async def __aenter__(self) -> None:
@@ -66,14 +67,14 @@ class Retry:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
         if error is None:
-            self._delay_seconds = FIRST_SECONDS
+            self._delay_seconds = self._first_seconds
             if self._health is not None:
                 self._health.back(self._what)
             return False
         if not isinstance(error, self._away):
             return False
         if self._now() - self._began > LONG_SECONDS:
-            self._delay_seconds = FIRST_SECONDS
+            self._delay_seconds = self._first_seconds
         wait_seconds = self._delay_seconds * (1 - self._chance() / 2)
         self._delay_seconds = min(self._delay_seconds * 2, MOST_SECONDS)
         if self._health is not None:
@@ -96,6 +97,7 @@ async def keep_going(
     health: Health,
     *,
     away: tuple[type[Exception], ...],
+    first_seconds: float = FIRST_SECONDS,
 ) -> None:
     """Run `work` until it returns, or until told to stop.
 
@@ -103,7 +105,7 @@ async def keep_going(
 
     `away` are the exceptions that mean so; any other one is raised.
     """
-    retry = Retry(what, away, health=health, stop=stop)
+    retry = Retry(what, away, health=health, stop=stop, first_seconds=first_seconds)
     while not stop.is_set():
         async with retry:
             await work()

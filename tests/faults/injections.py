@@ -269,6 +269,7 @@ INJECTIONS: dict[str, tuple[Injection, int]] = {  # with how often they are draw
     "silent_nat": (database.silent_nat, 4),
     "latency": (database.latency, 4),
     "stall": (database.stall, 4),
+    "pooler": (database.pooler, 4),
     "max_connections": (database.max_connections, 4),
     "conflicts": (database.conflicts, 6),
     "disk_full": (database.disk_full, 3),

@@ -17,6 +17,7 @@ lives                what a store publishes, and a copy of it that is the store 
 promoted             a standby that was behind, and is promoted
 desk                 the stand-in for Stripe, and what both books must agree upon
 usage                usage as feature services write it, with none of our code
+calls                calls of a model, and a card that prices their tokens
 decoders             usage in every way that JSON allows, read by both decoders
 load                 usage as a busy product sends it, from a seed
 history              random histories, stored fact by fact

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from random import Random
 
+from projections.balance.snapshots import CADENCE, Cadence
 from schemas.credits import MICRO
 from schemas.cycles import cycle_at, cycle_start
 from schemas.facts import (
@@ -171,12 +172,14 @@ def _voids(log: Sequence[Stored]) -> list[tuple[Stored, UsageVoided]]:
     return [(stored, fact) for stored, fact in facts if isinstance(fact, UsageVoided)]
 
 
-async def project(connection: Connection, *, batch: int) -> None:
-    """Fold the shard up to its head, so many facts at a time, and forget all states now and then."""
-    projecting = Projecting(Claims("projector", "test"), await live_versions(connection))
+async def project(
+    connection: Connection, *, batch: int, cadence: Cadence = CADENCE, shards: Sequence[int] = (SHARD,)
+) -> None:
+    """Fold the shards up to their heads, so many facts at a time, and forget all states now and then."""
+    projecting = Projecting(Claims("projector", "test"), await live_versions(connection), cadence)
     await projecting.claims.make_rows(connection)
-    await projecting.claims.take(connection, [SHARD])
-    while facts := await read_after(connection, {SHARD: projecting.claims.positions[SHARD]}, batch):
+    await projecting.claims.take(connection, list(shards))
+    while facts := await read_after(connection, projecting.claims.positions, batch):
         await projecting.project(connection, facts)
-        if facts[SHARD][-1].position % 3 == 0:
+        if max(read[-1].position for read in facts.values()) % 3 == 0:
             projecting.forget()

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from projections.balance.snapshots import CADENCE, Cadence
 from services.read_models.rebuild import TABLES, begin, compare_shard, discard, live_versions
 from services.store.connect import Connection
 from services.store.shards import SHARDS
@@ -14,11 +15,11 @@ async def every_row(connection: Connection) -> Rows:
     return await _rows(connection, await live_versions(connection))
 
 
-async def folded_anew(connection: Connection) -> Rows:
+async def folded_anew(connection: Connection, cadence: Cadence = CADENCE) -> Rows:
     """What a replay gives up to where the live projections stand; its tables are gone afterwards."""
     version = await begin(connection)
     for shard in range(SHARDS):
-        await compare_shard(connection, version, shard, "test")
+        await compare_shard(connection, version, shard, "test", cadence)
     rows = await _rows(connection, dict.fromkeys(TABLES, version))
     await discard(connection, version)
     return rows

@@ -51,6 +51,7 @@ class Proxy:
     forgotten: int = 0  # pieces that went nowhere
     delayed: int = 0  # pieces that took longer
     stalled: int = 0  # pieces that had to wait
+    answered_bytes: int = 0  # of the server, to whoever asked
     settings_that_pass: frozenset[bytes] | None = None  # of a session's first words; None: all
     era: int = 0
     going: asyncio.Event = field(default_factory=asyncio.Event)
@@ -138,6 +139,7 @@ class Proxy:
         try:
             while said := await reader.read(CHUNK):
                 if await self.let_pass(era):
+                    self.answered_bytes += len(said)
                     writer.write(said)
                     await writer.drain()
             await self.let_pass(era)

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import asyncpg
@@ -22,6 +23,7 @@ from services.read_models import projector
 from services.read_models.balances import read_balance
 from services.runtime.clock import system_clock
 from services.runtime.health import Health
+from services.runtime.retry import FIRST_SECONDS
 from services.runtime.settings_loading import load_settings
 from services.store.connect import AWAY, Connection
 from services.store.read import heads, read_after
@@ -137,9 +139,12 @@ class ServiceWorld:
         """A recorder in this event loop, until the block ends; what it raised is raised at the end."""
         return self._serving("recorder", consuming.serve, kafka_session_timeout_ms=6_000, **settings)
 
-    def projector(self, **settings: Any) -> AbstractAsyncContextManager[Service]:
+    def projector(
+        self, *, first_wait_seconds: float = FIRST_SECONDS, **settings: Any
+    ) -> AbstractAsyncContextManager[Service]:
         """A projector in the same way."""
-        return self._serving("projector", projector.serve, **settings)
+        serve = partial(projector.serve, first_wait_seconds=first_wait_seconds)
+        return self._serving("projector", serve, **settings)
 
     @asynccontextmanager
     async def _serving(

@@ -104,9 +104,7 @@ async def _perform(
     await watch.skip()
     screen.programme(pages(world), tries(world))
     screen.curtain(seconds)
-    with stopped_by_ctrl_c(stop):
-        if seconds is not None:
-            asyncio.get_running_loop().call_later(seconds, stop.set)
+    with stopped_by_ctrl_c(stop, or_after_seconds=seconds):
         playing = asyncio.create_task(
             play(world.kafka, world.stack.folder / "spools", cast, catalog.rate_card, reported, stop)
         )
@@ -134,9 +132,11 @@ async def _watch_until(playing: "asyncio.Task[None]", watch: LogWatch, screen: S
 
 
 @contextmanager
-def stopped_by_ctrl_c(stop: asyncio.Event) -> Iterator[None]:
+def stopped_by_ctrl_c(stop: asyncio.Event, *, or_after_seconds: float | None) -> Iterator[None]:
     """The first Ctrl-C ends the play in an orderly way; once it is over, the next one ends everything at once."""
     loop = asyncio.get_running_loop()
+    if or_after_seconds is not None:
+        loop.call_later(or_after_seconds, stop.set)
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     try:

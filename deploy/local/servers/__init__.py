@@ -2,6 +2,7 @@
 
 kafka        a real Kafka from its jars
 jars         those jars, by their hashes
+archive      what a JVM knows of Kafka's classes, for the next one
 postgres     a real PostgreSQL from a wheel
 containers   both in Docker, where Docker answers
 topics       the topics of the contract

@@ -34,7 +34,7 @@ BROKER_PORT = 9092
 CONTROLLER_PORT = 9093
 
 
-def start(guard: Guard, folder: Path, *, say: Say) -> tuple[str, str] | None:
+def start(guard: Guard, folder: Path, *, say: Say, start_seconds: float = START_SECONDS) -> tuple[str, str] | None:
     """Bootstrap servers and the superuser's URL, or None where no Docker answers.
 
     When one answers and fails, that is said.
@@ -49,10 +49,10 @@ def start(guard: Guard, folder: Path, *, say: Say) -> tuple[str, str] | None:
         grace_seconds=STOP_SECONDS,
     )
     try:
-        wait_until(answer.exists, Patience("Docker", owner, log, at_most_seconds=START_SECONDS))
+        wait_until(answer.exists, Patience("Docker", owner, log, at_most_seconds=start_seconds))
     except StackTrouble:
         if owner.poll() != NO_DOCKER:
-            reason = f"not ready within {START_SECONDS} s" if owner.poll() is None else tail(log, lines=1).strip()
+            reason = f"not ready within {start_seconds} s" if owner.poll() is None else tail(log, lines=1).strip()
             say(f"Docker: {reason}; going on without it")
         signal_group(owner, signal.SIGTERM)  # it stops what it has started, while we go on; the guard sees to its end
         return None

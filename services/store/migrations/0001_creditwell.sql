@@ -107,11 +107,14 @@ CREATE TABLE kafka_cursors (
     epoch bigint NOT NULL,
     owner text COLLATE "C" NOT NULL,
     next_offset bigint NOT NULL,
+    through bigint NOT NULL DEFAULT 0,
     last_hash bytea,
     passed_at timestamptz NOT NULL DEFAULT '-infinity',
     PRIMARY KEY (topic, partition)
 ) WITH (fillfactor = 10, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
 COMMENT ON COLUMN kafka_cursors.epoch IS 'Each new owner raises it: whoever holds an older one is fenced.';
+COMMENT ON COLUMN kafka_cursors.through IS
+'Between next_offset and here was nothing to record: Kafka''s own markers, and what was taken back with its transaction.';
 COMMENT ON COLUMN kafka_cursors.last_hash IS 'SHA-256 of the record before next_offset: tells a truncated or remade topic.';
 COMMENT ON COLUMN kafka_cursors.passed_at IS 'Everything that Kafka received before this moment is in the log.';
 

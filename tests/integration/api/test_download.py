@@ -4,7 +4,6 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
@@ -12,17 +11,18 @@ import pytest
 
 from deploy.local.stack import Stack
 from schemas.facts import NewFact
-from services.api.routes import activity
 from services.api.tokens import TokenRole, mint
-from services.read_models.activity import ActivityRow, Filter, read_all
 from services.store.append import append
-from services.store.protocols import Reads
 from tests.integration.api.test_api_reads import projected, used
 from tests.support.api import Api, a_database, an_api
+from tests.support.proxy import Proxy, a_proxy
 from tests.support.waiting import until
 
 ROWS, AT_ONCE = 40_000, 5_000
-AHEAD_MAX = ROWS // 2  # four megabytes: so much Linux takes off a server's hands before anybody has read it
+MEMBER = "m" * 128
+ROW_BYTES = 500  # as PostgreSQL sends a row, or somewhat more
+AHEAD_BYTES = ROWS * ROW_BYTES // 2  # seven megabytes Linux takes off a server's hands before anybody has read them
+STILL_BYTES = 100 * ROW_BYTES  # a fifth of a page; the API has other questions, too
 
 LONG_AGO = """
     SELECT count(*) FROM pg_stat_activity
@@ -31,11 +31,25 @@ LONG_AGO = """
 
 
 @pytest.fixture(scope="module")
-async def api(stack: Stack, template: str) -> AsyncIterator[Api]:
+async def database(stack: Stack, template: str) -> AsyncIterator[str]:
+    """Of this module."""
+    async with a_database(stack, template) as database:
+        yield database
+
+
+@pytest.fixture(scope="module")
+async def proxy(database: str) -> AsyncIterator[Proxy]:
+    """Between API and PostgreSQL: what the API reads passes here."""
+    async with a_proxy(database) as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope="module")
+async def api(stack: Stack, database: str, proxy: Proxy) -> AsyncIterator[Api]:
     """An API with a team of much activity, each entry a long line."""
-    async with a_database(stack, template) as database, an_api(stack, database) as api:
+    async with an_api(stack, proxy.url(database)) as api:
         await api.begin()
-        usage = used(member="m" * 128)
+        usage = used(member=MEMBER)
         for first in range(0, ROWS, AT_ONCE):
             facts = [
                 NewFact(api.team_id, "/features/test", f"bulk_{first + n}", datetime.now(UTC), usage)
@@ -45,31 +59,6 @@ async def api(stack: Stack, template: str) -> AsyncIterator[Api]:
                 await append(api.connection, facts)
         await projected(api)
         yield api
-
-
-@dataclass
-class Served:
-    """How far the API has read for a download, and whether it still does."""
-
-    rows: int = 0
-    over: bool = False
-
-
-@pytest.fixture
-def served(monkeypatch: pytest.MonkeyPatch) -> Served:
-    """Looks on while the API reads."""
-    seen = Served()
-
-    async def looked_on(connection: Reads, team_id: str, wanted: Filter) -> AsyncIterator[list[ActivityRow]]:
-        try:
-            async for rows in read_all(connection, team_id, wanted):
-                seen.rows += len(rows)
-                yield rows
-        finally:
-            seen.over = True
-
-    monkeypatch.setattr(activity, "read_all", looked_on)
-    return seen
 
 
 @asynccontextmanager
@@ -90,37 +79,43 @@ async def download(api: Api) -> AsyncIterator[socket.socket]:
         yield client
 
 
-async def test_a_download_waits_for_a_client_that_does_not_read_and_holds_nothing_open(
-    api: Api, served: Served
-) -> None:
+async def test_a_download_waits_for_a_client_that_does_not_read_and_holds_nothing_open(api: Api, proxy: Proxy) -> None:
+    before = proxy.answered_bytes
     async with download(api) as client:
-        await stands_still(served)
+        await stands_still(proxy)
 
-        assert 0 < served.rows < AHEAD_MAX
-        assert not served.over
+        assert proxy.answered_bytes - before < AHEAD_BYTES
+        assert downloads(api) == 1
         assert await api.connection.fetchval(LONG_AGO) == 0
 
-        lines = 0
+        body = bytearray()
         while piece := await asyncio.get_running_loop().sock_recv(client, 2**20):
-            lines += piece.count(b"m" * 128)
-    assert served.rows == ROWS + 1, "every usage, and the refill that came with the plan"
-    assert lines > 0.9 * ROWS, "but for those that two pieces share"
+            body += piece
+    assert proxy.answered_bytes - before > 2 * AHEAD_BYTES
+    assert body.count(MEMBER.encode()) == ROWS, "every usage"
+    assert body.count(b",refill,") == 1, "and the refill that came with the plan"
 
 
-async def test_a_download_ends_when_its_client_goes_away(api: Api, served: Served) -> None:
+async def test_a_download_ends_when_its_client_goes_away(api: Api, proxy: Proxy) -> None:
+    before = proxy.answered_bytes
     async with download(api):
-        await stands_still(served)
+        await stands_still(proxy)
 
     async def over() -> bool:
-        return served.over
+        return downloads(api) == 0
 
     await until(over, what="the API has noticed")
-    assert served.rows < AHEAD_MAX
+    assert proxy.answered_bytes - before < AHEAD_BYTES
 
 
-async def stands_still(served: Served) -> None:
+def downloads(api: Api) -> float | None:
+    """How many are open."""
+    return api.health.registry.get_sample_value("creditwell_http_open", {"kind": "downloads"})
+
+
+async def stands_still(proxy: Proxy) -> None:
     """Returns when the API has begun and then read nothing for a while."""
-    before = 0
-    while served.rows != before or not served.rows:
-        before = served.rows
+    begin = before = proxy.answered_bytes
+    while proxy.answered_bytes > before + STILL_BYTES or before < begin + STILL_BYTES:
+        before = proxy.answered_bytes
         await asyncio.sleep(0.5)

@@ -25,7 +25,7 @@ from deploy.local.children import WHEN_ANNOUNCED, Guard
 from deploy.local.folders import ROOT, RUN, folder_of, free_ports, new_lock
 from deploy.local.owners import wait_for_guard
 from deploy.local.processes import Processes
-from deploy.local.servers import containers, kafka
+from deploy.local.servers import containers
 from deploy.local.servers.topics import create_topics
 from deploy.local.stack import Stack, start_stack
 from deploy.local.trouble import StackTrouble
@@ -36,7 +36,7 @@ GONE_SECONDS = 20
 OWNER = """
 import sys
 from pathlib import Path
-from deploy.local.servers import containers, kafka
+from deploy.local.servers import containers
 from deploy.local.children import WHEN_ANNOUNCED, Guard
 from deploy.local.folders import folder_of
 
@@ -183,10 +183,10 @@ def test_a_program_that_the_guard_never_heard_of_never_begins(tmp_path: Path) ->
 def test_a_stack_that_cannot_start_says_why_and_leaves_nothing(
     temporary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kafka, "MEMORY", ("-Xmx1k",))
+    monkeypatch.setenv("_JAVA_OPTIONS", "-Xmx1k")  # wins over what the command line says
 
     with (
-        pytest.raises(StackTrouble, match=r"(?s)Kafka: .*Too small maximum heap"),
+        pytest.raises(StackTrouble, match=r"(?s)Kafka: .*larger value than the maximum heap"),
         start_stack(say=print, name="test-broken", native=True),
     ):
         pass
@@ -344,13 +344,12 @@ def test_half_an_environment_is_refused_by_name(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_docker_that_takes_too_long_is_given_up_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(containers, "START_SECONDS", 4)
     (tmp_path / "logs").mkdir()
     said: list[str] = []
     guard = Guard(tmp_path / "lock")
     with broken_docker(thinks_seconds=60) as address:
         monkeypatch.setenv("DOCKER_HOST", address)
-        started = containers.start(guard, tmp_path, say=said.append)
+        started = containers.start(guard, tmp_path, say=said.append, start_seconds=4)
         guard.close()
 
     assert (started, said) == (None, ["Docker: not ready within 4 s; going on without it"])

@@ -16,6 +16,7 @@ from deploy.local.stack import Stack
 from schemas.catalog import load_catalog
 from schemas.credits import MICRO
 from schemas.facts import CreditsAdjusted, CreditsPurchased, CreditsToppedUp, NewFact, TopUpRequested
+from services.money.checkout import flow as pages
 from services.money.checkout import rows as checkouts
 from services.money.checkout.purchases import request_purchase
 from services.money.reconcile.breaks import BreakKind
@@ -23,8 +24,9 @@ from services.money.reconcile.compare import reconcile
 from services.money.reconcile.reads import credits_of
 from services.money.reconcile.report import Report
 from services.money.reconcile.schedule import keep_reconciled
-from services.money.stamps import PaymentRequest, read_stamps
+from services.money.stamps import PaymentRequest, read_stamps, words_of
 from services.money.top_ups.attempts import STRIPE, TOP_UPS
+from services.money.top_ups.crediting import request_of
 from services.runtime.health import Health
 from services.store.append import append, take_head
 from services.store.connect import Connection, connect_pool
@@ -63,35 +65,40 @@ async def found(connection: Connection, desk: Desk, **asked: Any) -> list[tuple[
     return sorted((one.type, one.payment_intent_id) for one in report.breaks)
 
 
-async def requested(connection: Connection, team: str, attempt_id: UUID, *, cents: int = CENTS) -> None:
+async def requested(
+    connection: Connection, team: str, attempt_id: UUID, *, cents: int = CENTS, customer_id: str = "cus_1"
+) -> TopUpRequested:
     """A top-up that was decided, and of which no more is known."""
     fact = TopUpRequested(
         attempt_id=str(attempt_id), ran_low_id="low", attempt=0, credits=CREDITS * MICRO, charge_cents=cents,
-        currency="usd", customer_id="cus_1", payment_method_id="pm_1",
+        currency="usd", customer_id=customer_id, payment_method_id="pm_1",
     )  # fmt: skip
     async with connection.transaction():
         await append(connection, [NewFact(team, TOP_UPS, f"requested:{attempt_id}", datetime.now(UTC), fact)])
+    return fact
 
 
 async def paid_for_attempt(connection: Connection, desk: Desk, *, cents: int = CENTS) -> Paid:
     """Money for a top-up that we had decided on; its worker died, and its webhook was lost."""
     team, attempt_id = await a_team(connection), uuid4()
-    await requested(connection, team, attempt_id)
-    return await charged(desk, team, cents=cents, attempt_id=attempt_id)
+    customer_id = await desk.charges.ensure_customer(team)
+    asked = request_of(team, await requested(connection, team, attempt_id, customer_id=customer_id))
+    return await charged(desk, team, cents=cents, attempt_id=attempt_id, metadata=words_of(asked))
 
 
 async def bought_page(connection: Connection, desk: Desk) -> Paid:
     """A pack that was paid on Stripe's page, of which nobody has heard."""
     team, purchase_id = await a_team(connection), uuid4()
     customer_id = await desk.charges.ensure_customer(team)
-    page = await desk.charges.create_checkout(
-        purchase_id=str(purchase_id), team_id=team, customer_id=customer_id, name="1,000 credits", amount_cents=CENTS,
-        currency="usd", success_url="https://example.com/done", cancel_url="https://example.com/no",
-    )  # fmt: skip
     record = checkouts.CheckoutRow(
         team_id=team, id=purchase_id, mode="payment", customer_id=customer_id, asked_by="mem_1",
         return_url="https://example.com/", pack="mini", name="1,000 credits", credits=CREDITS * MICRO, charge_cents=CENTS,
         currency="usd", keeps_card=False, taxed=False,
+    )  # fmt: skip
+    page = await desk.charges.create_checkout(
+        purchase_id=str(purchase_id), team_id=team, customer_id=customer_id, name="1,000 credits", amount_cents=CENTS,
+        currency="usd", success_url="https://example.com/done", cancel_url="https://example.com/no",
+        metadata=words_of(pages.request_of(record)),
     )  # fmt: skip
     async with connection.transaction():
         await checkouts.begin(connection, record)
@@ -292,15 +299,17 @@ async def test_what_differs_from_what_we_had_asked_for_is_never_credited_by_itse
     again = await by_hand(desk, metadata={"team_id": twice.team, "attempt_id": attempt_id})
     payable = await by_hand(desk, confirm=False, metadata={"team_id": twice.team, "attempt_id": attempt_id})
     strange = await by_hand(desk, metadata={"team_id": "nobody", "attempt_id": "no uuid"})
+    edited = await paid_for_attempt(connection, desk)
+    await desk.http.post(f"/v1/payment_intents/{edited.id}", data={"metadata[credits]": "9"})
 
     left = await found(connection, desk, heal=True, claw=True)
 
     assert left == sorted([
-        (BreakKind.AMOUNT_MISMATCH, less.id),
+        *((BreakKind.AMOUNT_MISMATCH, one.id) for one in (less, edited)),
         *((BreakKind.ORPHAN_INTENT, intent_id) for intent_id in (again, payable)),
         (BreakKind.PAID_NOT_CREDITED, strange),  # it says that it is ours, and not for how many credits
     ])  # fmt: skip
-    assert await available(connection, less.team) == 0
+    assert (await available(connection, less.team), await available(connection, edited.team)) == (0, 0)
 
 
 async def test_two_payments_for_one_attempt_are_answered_once_and_the_other_is_for_a_person_to_refund(

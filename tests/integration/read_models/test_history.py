@@ -9,16 +9,15 @@ from typing import Any
 import asyncpg
 import pytest
 
-from projections.balance import snapshots
 from projections.balance.fold import evolve
 from projections.balance.lots import end_lots
+from projections.balance.snapshots import Cadence
 from projections.balance.state import ActivityKind, LotPayment, TeamBalance
 from schemas.credits import MICRO
 from schemas.cycles import cycle_at
 from schemas.facts import CreditsGranted, HoldPlaced, PlanAssigned, Stored, UsageRecorded, UsageVoided
-from services.read_models import history
 from services.read_models.balances import ExactBalance, fold_due
-from services.read_models.history import balance_as_of
+from services.read_models.history import PAGE, balance_as_of
 from services.read_models.snapshots import FACTS
 from services.store.connect import Connection
 from services.store.cycles import refill
@@ -86,34 +85,33 @@ def told_by(log: Sequence[Stored]) -> TeamBalance:
     return exact.team
 
 
-async def assert_told(connection: Connection, expected: Mapping[Asked, object]) -> None:
+async def assert_told(connection: Connection, expected: Mapping[Asked, object], *, page: int = PAGE) -> None:
     for (at, known_at), told in expected.items():
-        exact = await balance_as_of(connection, TEAM, at=at, known_at=known_at)
+        exact = await balance_as_of(connection, TEAM, at=at, known_at=known_at, page=page)
         assert said(exact) == told, f"at {at}, known at {known_at}"
 
 
 @pytest.mark.parametrize("seed", [1, 3, 9])
 async def test_a_balance_of_the_past_is_the_plain_fold_whichever_snapshots_are_there(
-    world: ServiceWorld, monkeypatch: pytest.MonkeyPatch, seed: int
+    world: ServiceWorld, seed: int
 ) -> None:
     random = Random(seed)
-    monkeypatch.setattr(snapshots, "EVERY", random.choice((3, 5, 8)))
-    monkeypatch.setattr(snapshots, "LATE_MAX", random.choice((1, 2, 100)))
-    monkeypatch.setattr(history, "PAGE", random.choice((1, 4, 500)))
+    cadence = Cadence(every=random.choice((3, 5, 8)), late_max=random.choice((1, 2, 100)))
+    page = random.choice((1, 4, 500))
     log = Past(random).tell(250)
     projected = log[: -random.choice((1, 2, 40))]
     await lay(world.connection, projected)
-    await project(world.connection, batch=random.choice((1, 10, 1_000)))
+    await project(world.connection, batch=random.choice((1, 10, 1_000)), cadence=cadence)
     await lay(world.connection, log[len(projected) :])
     expected = {asked: said(plain(log, *asked)) for asked in questions(random, log, 100)}
 
-    await assert_told(world.connection, expected)
+    await assert_told(world.connection, expected, page=page)
 
     await world.connection.execute("DELETE FROM balance_snapshots_v1 WHERE position % 3 = $1", seed % 3)
-    await assert_told(world.connection, expected)
+    await assert_told(world.connection, expected, page=page)
 
     await world.connection.execute("DELETE FROM balance_snapshots_v1")
-    await assert_told(world.connection, expected)
+    await assert_told(world.connection, expected, page=page)
 
 
 def minutes(count: float) -> datetime:
@@ -138,14 +136,13 @@ def lot_that_came_back(past: Past) -> None:
 
 @pytest.mark.parametrize("story", [expired_hold, lot_that_came_back])
 async def test_a_snapshot_is_not_used_for_instants_at_which_its_facts_meant_something_else(
-    world: ServiceWorld, monkeypatch: pytest.MonkeyPatch, story: Callable[[Past], None]
+    world: ServiceWorld, story: Callable[[Past], None]
 ) -> None:
-    monkeypatch.setattr(snapshots, "EVERY", 1)
     past = Past(Random(0))
     past.tell(2)
     story(past)
     await lay(world.connection, past.log)
-    await project(world.connection, batch=100)
+    await project(world.connection, batch=100, cadence=Cadence(every=1))
     # Each fact alone leaves a snapshot: of all sets of them, these leave a read to begin at each one.
     for kept in range(len(past.log), 0, -1):
         asked = [(minutes(at), past.log[-1].recorded_at) for at in (1, 2, 10, 29, 30, 31, 40, 59, 60, 61, 100, 400)]
@@ -153,15 +150,13 @@ async def test_a_snapshot_is_not_used_for_instants_at_which_its_facts_meant_some
         await world.connection.execute("DELETE FROM balance_snapshots_v1 WHERE position = $1", kept)
 
 
-async def test_snapshots_are_the_same_whatever_batches_their_facts_come_in(
-    world: ServiceWorld, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(snapshots, "EVERY", 7)
+async def test_snapshots_are_the_same_whatever_batches_their_facts_come_in(world: ServiceWorld) -> None:
+    cadence = Cadence(every=7)
     await lay(world.connection, Past(Random(5)).tell(300))
-    await project(world.connection, batch=2)
+    await project(world.connection, batch=2, cadence=cadence)
     taken = (await every_row(world.connection))["balance_snapshots"]
 
-    again = (await folded_anew(world.connection))["balance_snapshots"]
+    again = (await folded_anew(world.connection, cadence))["balance_snapshots"]
 
     assert len(taken) == 300 // 7
     assert again == taken
@@ -187,9 +182,8 @@ class Watching:
 
 
 async def test_a_balance_of_the_past_reads_two_stretches_and_what_was_late_however_long_the_log_is(
-    world: ServiceWorld, monkeypatch: pytest.MonkeyPatch
+    world: ServiceWorld,
 ) -> None:
-    monkeypatch.setattr(snapshots, "EVERY", 50)
     past = Past(Random(0))
     past.tell(2)
     for n in range(2_000):
@@ -197,7 +191,7 @@ async def test_a_balance_of_the_past_reads_two_stretches_and_what_was_late_howev
         recorded = minutes(10 * n + 1)
         past.then(f"used-{n}", usage(TEAM, f"used-{n}").fact, recorded, occurred=max(recorded - late, BEGIN))
     await lay(world.connection, past.log)
-    await project(world.connection, batch=500)
+    await project(world.connection, batch=500, cadence=Cadence(every=50))
     end = past.log[-1].recorded_at
 
     for at in (minutes(10 * n) for n in range(0, 2_000, 97)):

@@ -177,11 +177,8 @@ async def test_a_projector_that_had_many_outages_in_its_life_is_as_quick_after_t
     assert len(set(first_waits)) > 1, "projectors that lost the database together come back together"
 
 
-async def test_a_projector_that_waits_for_the_database_stops_when_it_is_asked_to(
-    world: ServiceWorld, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(retry, "FIRST_SECONDS", 3_600.0)
-    async with world.projector() as service:
+async def test_a_projector_that_waits_for_the_database_stops_when_it_is_asked_to(world: ServiceWorld) -> None:
+    async with world.projector(first_wait_seconds=3_600.0) as service:
         await store(world.connection, *planned("team_1"))
         await world.projected()
         await world.connection.execute(END_SESSIONS)

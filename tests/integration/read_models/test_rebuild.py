@@ -6,7 +6,7 @@ from random import Random
 import asyncpg
 import pytest
 
-from projections.balance import snapshots
+from projections.balance.snapshots import CADENCE, Cadence
 from schemas.credits import MICRO
 from services.read_models.rebuild import (
     ONE_AT_A_TIME,
@@ -30,6 +30,7 @@ from tests.support.connections import connections
 from tests.support.facts import granted, planned, store, usage, void
 from tests.support.history import Histories
 from tests.support.holds import wait_for_locks
+from tests.support.past import project
 from tests.support.projections import every_row, folded_anew
 from tests.support.world import ServiceWorld
 
@@ -47,26 +48,29 @@ async def a_busy_world(world: ServiceWorld, *, seed: int, facts: int = 200) -> H
     return histories
 
 
-async def rebuild_all(connection: Connection, *, names: list[str] | None = None) -> int:
+async def rebuild_all(connection: Connection, *, names: list[str] | None = None, cadence: Cadence = CADENCE) -> int:
     """What `creditwell rebuild` does; the version that is live afterwards."""
     version = await begin(connection)
-    await build(connection, version, ALL, "test")
+    await build(connection, version, ALL, "test", cadence)
     for shard in ALL:
-        assert await compare_shard(connection, version, shard, "test") == []
-    await switch(connection, version, names or list(TABLES), "test")
+        assert await compare_shard(connection, version, shard, "test", cadence) == []
+    await switch(connection, version, names or list(TABLES), "test", cadence)
     return version
 
 
 @pytest.mark.parametrize("seed", [21, 22])
 async def test_invariant_09_a_rebuild_from_the_beginning_gives_the_same_rows_bit_for_bit(
-    world: ServiceWorld, monkeypatch: pytest.MonkeyPatch, seed: int
+    world: ServiceWorld, seed: int
 ) -> None:
-    monkeypatch.setattr(snapshots, "EVERY", 7)
-    await a_busy_world(world, seed=seed)
+    cadence = Cadence(every=7)
+    histories = Histories(Random(seed), TEAMS)
+    await histories.begin(world.connection)
+    await histories.go_on(world.connection, 200)
+    await project(world.connection, batch=10, cadence=cadence, shards=ALL)
     before = await every_row(world.connection)
     assert len(before["balance_snapshots"]) > 20
 
-    version = await rebuild_all(world.connection)
+    version = await rebuild_all(world.connection, cadence=cadence)
 
     assert version == 2
     assert set((await live_versions(world.connection)).values()) == {2}

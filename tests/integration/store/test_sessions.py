@@ -108,6 +108,19 @@ async def test_an_idle_session_that_a_network_forgot_is_replaced_before_anybody_
             assert await other.fetchval("SELECT 1") == 1
 
 
+async def test_a_session_that_ends_just_behind_its_answer_is_handed_to_nobody(database: str) -> None:
+    pool = Pool(Hosts(database), UTC, size=1, command_timeout=600, health=None, idle_seconds=0)
+    async with pool:
+        async with pool.acquire() as session:
+            ending: asyncpg.Connection[asyncpg.Record] = session._con
+            ending.add_query_logger(lambda _: ending.terminate())
+
+        async with pool.acquire() as another:
+            assert another._con is not ending
+            assert await another.fetchval("SELECT 1") == 1
+        assert ending.is_closed()
+
+
 async def test_who_waits_for_a_server_that_froze_hears_of_it_and_goes_on_when_it_answers(
     database: str, proxy: Proxy
 ) -> None:

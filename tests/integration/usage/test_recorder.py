@@ -1,5 +1,6 @@
 """The recorder stores what arrives exactly once, whatever order and company it arrives in."""
 
+import gc
 import json
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -10,6 +11,7 @@ from uuid import uuid4
 import pytest
 from aiokafka import AIOKafkaProducer
 from faststream import AckPolicy
+from faststream.kafka.subscriber.usecase import BatchSubscriber
 
 from deploy.local.stack import Stack
 from schemas.catalog import load_catalog
@@ -17,7 +19,6 @@ from schemas.facts import RATE_CARD_TEAM, NewFact, RateCardPublished
 from schemas.rates import parse_rate_card
 from services.credits.rate_cards import CARDS, seed_catalog
 from services.store.append import append
-from services.usage import consuming
 from services.usage.receipts import Status, read_receipt
 from tests.support.usage import SOURCE, Message, binary, raw, reported, structured, used, voided
 from tests.support.waiting import until
@@ -337,21 +338,12 @@ async def test_nonsense_does_not_move_the_order_of_its_neighbours(world: Service
     assert len(await world.refused()) == 50
 
 
-async def test_no_default_of_the_libraries_is_trusted_where_it_is_unsafe_for_money(
-    world: ServiceWorld, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made: list[Any] = []
-
-    def watched(*args: Any) -> Any:
-        made.append(recorder_attach(*args))
-        return made[-1]
-
-    recorder_attach = consuming.attach
-    monkeypatch.setattr(consuming, "attach", watched)
+async def test_no_default_of_the_libraries_is_trusted_where_it_is_unsafe_for_money(world: ServiceWorld) -> None:
     async with world.recorder() as service:
         await until_ready(service)
-        (subscriber,) = made
-        consumer = subscriber.consumer
+        # Of all that this process has made, what consumes now; an earlier recorder's have stopped.
+        (subscriber,) = [found for found in gc.get_objects() if type(found) is BatchSubscriber and found.running]
+        consumer: Any = subscriber.consumer
 
         assert subscriber.ack_policy is AckPolicy.MANUAL
         assert consumer._enable_auto_commit is False

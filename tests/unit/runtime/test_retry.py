@@ -101,8 +101,7 @@ async def test_what_does_not_mean_away_is_raised_and_not_waited_for(time: Time, 
     assert not health.absent
 
 
-async def test_a_stop_ends_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.runtime.retry.FIRST_SECONDS", 3_600.0)
+async def test_a_stop_ends_the_wait() -> None:
     stop, health, tries = asyncio.Event(), Health("probe"), 0
 
     async def work() -> None:
@@ -111,13 +110,12 @@ async def test_a_stop_ends_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
         asyncio.get_running_loop().call_soon(stop.set)
         raise OSError
 
-    await asyncio.wait_for(keep_going("the world", work, stop, health, away=AWAY), 60)
+    await asyncio.wait_for(keep_going("the world", work, stop, health, away=AWAY, first_seconds=3_600.0), 60)
 
     assert tries == 1
 
 
-async def test_work_goes_on_until_it_returns(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.runtime.retry.FIRST_SECONDS", 0.0)
+async def test_work_goes_on_until_it_returns() -> None:
     health, outcomes = Health("probe"), [OSError, OSError, None]
 
     async def work() -> None:
@@ -130,8 +128,7 @@ async def test_work_goes_on_until_it_returns(monkeypatch: pytest.MonkeyPatch) ->
     assert not health.absent
 
 
-async def test_a_question_is_asked_until_there_is_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.runtime.retry.FIRST_SECONDS", 0.0)
+async def test_a_question_is_asked_until_there_is_an_answer() -> None:
     answers = ["42"]
 
     async def ask() -> str:

@@ -8,7 +8,8 @@ import pytest
 
 from schemas import usage
 from schemas.cloudevents import BadUsage
-from schemas.usage import digest_of_report, parse_usage
+from schemas.digests import digest_of_report
+from schemas.usage import parse_usage
 from tests.support.decoders import check_decoders
 from tests.support.usage import binary, reported, structured, voided
 
@@ -155,11 +156,13 @@ def test_what_was_right_in_one_place_is_not_taken_for_right_in_another() -> None
         assert refused(EVENT | {"source": "low res"})[0] == "wrong_shape"
 
 
-def test_what_strangers_send_does_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(usage, "_REMEMBERED_MAX", 10)
-    for texts in (usage._names, usage._ids, usage._sources):
+def test_what_strangers_send_does_not_fill_the_memory() -> None:
+    remembered = (usage._names, usage._ids, usage._sources)
+    for texts in remembered:
         texts.clear()
+        texts.update(f"earlier_{number}" for number in range(usage._REMEMBERED_MAX - 10))
     for number in range(30):
         parsed(json.dumps(reported(f"team_{number}", "a", tier=f"t{number}", source=f"/features/{number}")).encode())
+        assert max(map(len, remembered)) <= usage._REMEMBERED_MAX
 
-    assert max(map(len, (usage._names, usage._ids, usage._sources))) <= 10
+    assert all(0 < len(texts) < 100 for texts in remembered), "none was full, or it was not forgotten"
