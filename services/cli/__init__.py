@@ -12,14 +12,13 @@ process loads only what it runs.
     processes   what runs or prepares something
     log         replay, rebuild
     proofs      verify; single entries, proved
-    resume      a store that went back in time, a copy
     exports     tables for other tools
     teams       one team: its balance, its activity
     plans       what the catalog gives for them
     refused     usage that was not accepted
     notices     what the host product was told
     topics      Kafka's topics: created, checked, fixed
-    halted      teams for which some work goes wrong
+    trouble     teams for which some work is halted; a store that went back in time
     reconcile   Stripe against the log
     revenue     a month of the books
     statements  a team's sealed cycle
@@ -36,7 +35,6 @@ import typer
 from services import VERSION
 from services.cli import (
     exports,
-    halted,
     log,
     notices,
     plans,
@@ -45,13 +43,13 @@ from services.cli import (
     rate_cards,
     reconcile,
     refused,
-    resume,
     revenue,
     simulate,
     statements,
     teams,
     topics,
 )
+from services.cli.trouble import halted, resume
 from services.runtime.settings import WrongSettings
 from services.runtime.settings_loading import exit_used_wrongly, say_used_wrongly, unknown_variables
 

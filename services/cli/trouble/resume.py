@@ -5,7 +5,6 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from aiokafka.errors import KafkaError
 
 from schemas.instants import instant
 from services.cli.showing import FOUND_WRONG, NOT_NOW, AsJson, fail, print_json, print_table, with_database
@@ -41,6 +40,8 @@ def resume(
     It compares the log with credits.events, usage with the topic usage, payments with Stripe where a key is set, and
     looks at anchors where there are any. Exit code 1 while the store may not go on.
     """
+    from aiokafka.errors import KafkaError
+
     from services.recovery.resume import Orders
 
     if apply and not by:
