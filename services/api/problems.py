@@ -23,6 +23,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from schemas.cycles import UnknownZone
+from schemas.facts import UnknownFact
 from schemas.pricing import NotPriced
 from schemas.problems import advice
 from services.api.openapi.codes import STATUS, title_of, type_of
@@ -59,7 +60,7 @@ def problem_response(raised: Problem) -> Response:
 def handle_problems(app: FastAPI) -> None:
     """Answer every failure of an application in this one form."""
     handlers = {
-        Problem: _as_it_is, Refused: _refused, NotPriced: _not_priced, UnknownZone: _unknown_zone, Unknown: _stripe_away, Busy: _stripe_away, Unavailable: _unavailable, AlreadyStored: _already_stored,
+        Problem: _as_it_is, Refused: _refused, NotPriced: _not_priced, UnknownZone: _unknown_zone, Unknown: _stripe_away, Busy: _stripe_away, Unavailable: _unavailable, UnknownFact: _newer, AlreadyStored: _already_stored,
         ClientDisconnect: _hung_up, **dict.fromkeys(AWAY, _away), StoreUnchecked: _unchecked, Exception: _ours,
     }  # fmt: skip
     eh = new_exception_handler(
@@ -91,6 +92,12 @@ def _unknown_zone(_: ExceptionHandler, request: Request, unknown: UnknownZone) -
 
 def _unavailable(_: ExceptionHandler, __: Request, unavailable: Unavailable) -> Problem:
     return problem(503, unavailable.code, str(unavailable), headers=dict(AGAIN))
+
+
+def _newer(_: ExceptionHandler, request: Request, unknown: UnknownFact) -> Problem:
+    """While two builds run side by side, another process may know it."""
+    log.warning("a newer build wrote of this team", path=request.url.path, type=unknown.type_name)
+    return problem(503, "unavailable", str(unknown), headers=dict(AGAIN))
 
 
 def _stripe_away(_: ExceptionHandler, request: Request, error: Unavailable) -> Problem:

@@ -45,6 +45,7 @@ production           a database as deploy/roles.sql makes it
 eleven               a database as older builds made it
 page                 the Usage page, opened by somebody
 browser              a real Chromium
+next_build           the build after this one, as a changed copy of the source tree
 node                 programs in Node
 absent               what this machine may not have
 waiting              until something is so, never without an end

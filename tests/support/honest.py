@@ -40,7 +40,7 @@ from services.money.topup import Figures, Worker
 from services.read_models.balances import PROJECTOR
 from services.read_models.low_balance import judge
 from services.read_models.projecting import Projecting
-from services.read_models.rebuild import live_versions
+from services.read_models.versions import live_versions
 from services.runtime.errors import Refused
 from services.runtime.health import Health
 from services.store.append import AlreadyStored, append_ready, take_head
