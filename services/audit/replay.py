@@ -19,7 +19,7 @@ from projections.balance.snapshots import note
 from projections.balance.state import ActivityKind, BalanceEntry, LotPayment, TeamBalance
 from projections.versions import live
 from schemas.credits import MicroCredits
-from schemas.facts import RATE_CARD_TEAM, RateCardPublished, Stored, UnknownFact, UsageVoided
+from schemas.facts import RATE_CARD_TEAM, Stored, UnknownFact, UsageVoided
 from schemas.places import Place
 from schemas.pricing import RateCards
 from services.audit.derived import AuditFinding, examine_shard, readable
@@ -272,7 +272,7 @@ async def _take(
 ) -> Sequence[tuple[str, BalanceEntry]]:
     """Fold one fact; its entries, with the team."""
     fact = readable(stored, replayed.finds)
-    if fact is None or isinstance(fact, RateCardPublished):
+    if fact is None or stored.team_id == RATE_CARD_TEAM:
         return ()
     team = fold.teams.get(stored.team_id)
     if team is None:

@@ -14,6 +14,7 @@ from services.runtime.errors import Fenced, Unavailable
 from services.runtime.health import Health
 from services.runtime.retry import keep_going
 from services.runtime.settings import LEASE_SECONDS
+from services.store.lives import StoreUnchecked
 from services.store.schema_check import check_shape
 from services.store.sessions.hosts import Hosts, Session
 from services.store.sessions.pool import ABSENT
@@ -52,6 +53,7 @@ AWAY = (
     asyncpg.InsufficientResourcesError,  # connections, memory, disk
     asyncpg.PostgresIOError,
     asyncpg.ReadOnlySQLTransactionError,  # a standby that was a primary, or a primary that is to write no more
+    StoreUnchecked,  # a promoted standby, say, until the relay has looked at what was published
 )
 
 # The same for whoever works for as long as it takes: a shard that somebody else owns is waited for, too.
