@@ -3,9 +3,10 @@
 from datetime import UTC, datetime
 from typing import Annotated
 
-from pydantic import AfterValidator, AwareDatetime
+from pydantic import AfterValidator, AwareDatetime, WithJsonSchema
 
 YEARS = (1970, 9990)  # in any zone, and with some cycles added, an instant of these has a date
+OF_THESE_YEARS = r"^(19[7-9]\d|[2-8]\d{3}|9[0-8]\d{2}|99[0-8]\d|9990)-"
 
 
 def instant(at: datetime) -> str:
@@ -25,4 +26,8 @@ def _meant(at: datetime) -> datetime:
     return at.astimezone(UTC)
 
 
-GivenInstant = Annotated[AwareDatetime, AfterValidator(_meant)]
+GivenInstant = Annotated[
+    AwareDatetime,
+    AfterValidator(_meant),
+    WithJsonSchema({"type": "string", "format": "date-time", "pattern": OF_THESE_YEARS}),
+]

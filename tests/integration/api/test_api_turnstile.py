@@ -340,7 +340,7 @@ async def locked(api: Api, table: str) -> AsyncIterator[Connection]:
 
 @pytest.mark.parametrize(
     ("path", "accept", "table"),
-    [("balance?at={now}", "application/json", "balance_snapshots"), ("activity", "text/csv", "activity")],
+    [("balance?at={now}", "application/json", "balance_snapshots"), ("activity", "text/csv", "activity_rows")],
     ids=["balances of the past", "downloads"],
 )
 async def test_what_is_dear_waits_for_its_like_and_keeps_nobody_from_a_balance(
@@ -359,7 +359,7 @@ async def test_what_is_dear_waits_for_its_like_and_keeps_nobody_from_a_balance(
 
 
 async def test_one_caller_has_only_some_downloads_open_at_once(streams: Api) -> None:
-    async with locked(streams, "activity"), AsyncExitStack() as stack:
+    async with locked(streams, "activity_rows"), AsyncExitStack() as stack:
 
         async def download(client: httpx2.AsyncClient) -> httpx2.Response:
             request = client.stream("GET", f"{streams.path}/activity", headers={"accept": "text/csv"})

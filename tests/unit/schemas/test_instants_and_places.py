@@ -1,5 +1,6 @@
 """An instant and a place in the log have one spelling each, wherever they are read."""
 
+import re
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from schemas.facts import HoldReleased, Stored
-from schemas.instants import GivenInstant, instant
+from schemas.instants import YEARS, GivenInstant, instant
 from schemas.places import Place, place_of
 from services.publishing.batches import cloud_event
 
@@ -71,6 +72,13 @@ def test_what_names_no_place_is_refused(text: str) -> None:
 def test_an_instant_that_no_calendar_of_ours_has_is_given_back_in_words(text: str) -> None:
     with pytest.raises(ValidationError, match="can't be meant"):
         TypeAdapter(GivenInstant).validate_json(f'"{text}"')
+
+
+@given(st.integers(0, 9999))
+def test_the_years_of_the_schema_are_those_that_are_taken(year: int) -> None:
+    schema = TypeAdapter(GivenInstant).json_schema()
+
+    assert bool(re.search(schema["pattern"], f"{year:04}-01-01T00:00:00Z")) == (YEARS[0] <= year <= YEARS[1])
 
 
 def test_an_instant_that_is_given_in_another_offset_is_the_same_in_utc() -> None:
