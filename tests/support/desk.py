@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import httpx2
 
+from deploy.local.processes import PLAIN_HTTP
 from deploy.local.stack import Stack
 from deploy.local.stripe import create_app, running
 from projections.top_ups.state import TopUps, evolve
@@ -73,7 +74,9 @@ async def a_desk(*, seed: int = 1, **told: Any) -> AsyncIterator[Desk]:
     headers = {"Authorization": f"Bearer {KEY}"}
     async with (
         running(app) as url,
-        httpx2.AsyncClient(base_url=url, headers=headers, trust_env=False, timeout=PATIENCE_SECONDS) as http,
+        httpx2.AsyncClient(
+            base_url=url, headers=headers, trust_env=False, verify=PLAIN_HTTP, timeout=PATIENCE_SECONDS
+        ) as http,
         Charges(KEY, api_base=url, **told) as charges,
         Charges(KEY, api_base=url, **(told | {"timeout_seconds": PATIENCE_SECONDS})) as patient,
     ):
