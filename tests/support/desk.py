@@ -33,6 +33,7 @@ from tests.support.serving import as_role, plan, store
 from tests.support.waiting import PATIENCE_SECONDS
 
 KEY = "sk_test_stand_in"
+AT_ONCE = 10_000  # requests a second: a test that is not about our pace does not wait for it
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class Desk:
 async def a_desk(*, seed: int = 1, **told: Any) -> AsyncIterator[Desk]:
     """A stand-in of its own; `told` is how to talk to it."""
     app = create_app(secret_key=KEY, webhook_url=None, webhook_secret="", seed=seed)
-    headers = {"Authorization": f"Bearer {KEY}"}
+    headers, told = {"Authorization": f"Bearer {KEY}"}, {"per_second": AT_ONCE} | told
     async with (
         running(app) as url,
         httpx2.AsyncClient(
