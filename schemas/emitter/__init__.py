@@ -17,6 +17,7 @@ Plain calls are quick enough for coroutines; `async with`, `flush_async` and `cl
     logs      what the client of Kafka says meanwhile
     arguments  what callers pass, checked
     ids       ids of reports
+    receipts  what was reported, and what an emitter did
 """
 
 import asyncio
@@ -25,7 +26,6 @@ import logging
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -36,11 +36,14 @@ from pydantic import ValidationError
 
 from ..problems import problems_of
 from ..topics import USAGE
-from ..usage import AnyUsage, UsageReported, UsageVoidReported
+from ..usage import AnyUsage, UsageAmendReported, UsageReported, UsageVoidReported
 from . import arguments
 from .ids import uuid7s
+from .receipts import Metrics, Receipt
 from .sender import Sender
 from .spool import SPOOL_MAX_BYTES, Fsync, Spool
+
+__all__ = ["Emitter", "InvalidReport", "Metrics", "Receipt"]
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 AHEAD_MAX = timedelta(minutes=5)  # the recorder refuses what is further in its future
@@ -50,29 +53,6 @@ logger = logging.getLogger(__name__)
 
 class InvalidReport(ValueError):
     """A report that would be refused, today and tomorrow. The message names the argument and what to pass instead."""
-
-
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """What was reported. (team, source, id) is its identity, for ever."""
-
-    team: str
-    source: str
-    id: str
-    at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Metrics:
-    """What an emitter did since it was made, and what waits."""
-
-    reported: int
-    refused: int  # invalid, or no room
-    delivered: int  # those that an earlier process left, too
-    spooled: int  # waiting now
-    damaged: int  # files of the spool that could not be read to their end
-    oldest_age_seconds: float | None  # of those waiting
-    trouble: str | None  # why Kafka takes none
 
 
 class Emitter:
@@ -122,7 +102,8 @@ class Emitter:
         *,
         team: str,
         feature: str,
-        quantity: str | int | Decimal,
+        quantity: str | int | Decimal | None = None,
+        quantities: Mapping[str, str | int | Decimal] | None = None,
         member: str | None = None,
         attributes: Mapping[str, str] | None = None,
         hold: str | None = None,
@@ -131,9 +112,10 @@ class Emitter:
     ) -> Receipt:
         """Say that a feature did paid work for a team. Returns at once; from then on it can't be lost.
 
-        `quantity` is in the feature's own unit; `at` is when it happened, now unless told; `hold` settles a hold. `id`
-        makes repeating a call harmless: pass the id of your job, and the usage counts once however often the job is
-        tried.
+        `quantity` is in the feature's own unit. Where one use is measured in several, as a call of a model is,
+        `quantities` has each by its name on the rate card, and `quantity` is left out; of some, nothing may have been
+        used. `at` is when it happened, now unless told; `hold` settles a hold. `id` makes repeating a call harmless:
+        pass the id of your job, and the usage counts once however often the job is tried.
 
         Raises:
             InvalidReport: an argument is wrong.
@@ -142,7 +124,7 @@ class Emitter:
         """
         data = {
             "feature": feature,
-            "quantity": self.checked(quantity),
+            **self.measured(quantity, quantities),
             "member_id": member,
             "attributes": dict(attributes) if attributes else None,
             "hold_id": hold,
@@ -164,16 +146,38 @@ class Emitter:
 
         Raises as `report` does.
         """
+        data = {"usage_source": self.source, **self.about(team, usage, reason)}
+        return self.keep(UsageVoidReported, "usage.voided.v1", team, data, at, id)
+
+    def amend(
+        self,
+        *,
+        team: str,
+        usage: Receipt | str,
+        reason: str,
+        quantity: str | int | Decimal | None = None,
+        quantities: Mapping[str, str | int | Decimal] | None = None,
+        at: datetime | None = None,
+        id: str | None = None,
+    ) -> Receipt:
+        """Say how much a usage really was: it is taken back, and recorded anew with all else as it was.
+
+        The receipt is the new usage's, and may be amended in its turn. Raises as `report` does.
+        """
+        data = {**self.about(team, usage, reason), **self.measured(quantity, quantities)}
+        return self.keep(UsageAmendReported, "usage.amended.v1", team, data, at, id)
+
+    def about(self, team: str, usage: Receipt | str, reason: str) -> dict[str, Any]:
+        """Which usage is meant, and why. Raises InvalidReport."""
         if isinstance(usage, Receipt):
             if (usage.team, usage.source) != (team, self.source):
                 raise self.invalid(
-                    f"usage: it was reported for {usage.team} by {usage.source}, and only they can void it"
+                    f"usage: it was reported for {usage.team} by {usage.source}, and only they can void or amend it"
                 )
             usage = usage.id
         if isinstance(reason, str) and not reason.strip():
             raise self.invalid("reason: it is empty; say why, for the team reads it beside the credits that return")
-        data = {"usage_source": self.source, "usage_id": usage, "reason": reason}
-        return self.keep(UsageVoidReported, "usage.voided.v1", team, data, at, id)
+        return {"usage_id": usage, "reason": reason}
 
     def flush(self, timeout_seconds: float | None = None) -> bool:
         """Wait until Kafka has everything that was reported before this call; False if it has not in time."""
@@ -237,7 +241,7 @@ class Emitter:
 
     def keep(
         self,
-        model: type[UsageReported] | type[UsageVoidReported],
+        model: type[UsageReported] | type[UsageVoidReported] | type[UsageAmendReported],
         kind: str,
         team: str,
         data: dict[str, Any],
@@ -273,18 +277,12 @@ class Emitter:
         self.sender.wake()
         return Receipt(team, self.source, event.id, event.time)
 
-    def checked(self, quantity: object) -> str:
-        """A quantity as text, exact. Raises InvalidReport."""
-        text = arguments.quantity_text(quantity)
-        if text is None:
-            kind = type(quantity).__name__
-            raise self.invalid(
-                f"quantity: {quantity!r:.80} is a {kind}: pass a str such as '12.5', an int or a Decimal"
-            )
-        if not arguments.PLAIN_QUANTITY.fullmatch(text) or not text.strip("0."):
-            limits = "more than zero, with at most 12 digits before the point and 9 after it"
-            raise self.invalid(f"quantity: {text!r:.80} is not one: pass a plain decimal, {limits}")
-        return text
+    def measured(self, quantity: object, quantities: Mapping[str, object] | None) -> dict[str, Any]:
+        """How much was used, as text, exact. Raises InvalidReport."""
+        try:
+            return arguments.measured(quantity, quantities)
+        except ValueError as wrong:
+            raise self.invalid(str(wrong)) from None
 
     def invalid(self, message: str) -> InvalidReport:
         """Count a report that is not taken."""

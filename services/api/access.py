@@ -168,10 +168,12 @@ def _codes_of(method: str, path: str, roles: Collection[TokenRole], *, takes_jso
         yield "not_found"
     if "{team}" in path:
         yield "unknown_team"
+        yield "unknown_zone"
         if TokenRole.ADMIN in roles and TokenRole.MEMBER not in roles:
             yield "ask_your_admin"
     if method != "GET":
         yield LONG_BODY
+        yield "store_unchecked"
     if takes_json:
         yield "unsupported_media_type"
 
