@@ -39,5 +39,5 @@ class Carrier(stripe.HTTPClient):
 
 @cache
 def trusted() -> ssl.SSLContext:
-    """Stripe is trusted by the certificates that its library brings, whatever the machine trusts; they are read once."""
+    """Stripe is trusted by the certificates that its library brings, whatever the machine trusts; read once."""
     return ssl.create_default_context(cafile=stripe.ca_bundle_path)
