@@ -13,6 +13,7 @@ import asyncpg
 import httpx2
 
 from deploy.local.folders import free_ports
+from deploy.local.processes import PLAIN_HTTP
 from deploy.local.stack import Stack
 from schemas.catalog import load_catalog
 from schemas.facts import AnyFact, NewFact
@@ -84,11 +85,16 @@ class Api:
         """A client with a token of this role, by default for the test's own team."""
         sources = SOURCES if role == "service" else ()
         about = {"team": team or self.team_id, "member": "mem_1", "role": TokenRole(role), "sources": sources} | token
-        return self.clients.setdefault(repr(about), self._client(mint(self.settings, **about)))
+        known = repr(about)
+        if known not in self.clients:
+            self.clients[known] = self._client(mint(self.settings, **about))
+        return self.clients[known]
 
     def _client(self, token: str) -> httpx2.AsyncClient:
         headers = {"authorization": f"Bearer {token}"}
-        return httpx2.AsyncClient(base_url=self.url, headers=headers, trust_env=False, timeout=PATIENCE_SECONDS)
+        return httpx2.AsyncClient(
+            base_url=self.url, headers=headers, trust_env=False, verify=PLAIN_HTTP, timeout=PATIENCE_SECONDS
+        )
 
     @property
     def member(self) -> httpx2.AsyncClient:

@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import httpx2
 
+from deploy.local.processes import PLAIN_HTTP
 from deploy.local.stack import Stack
 from deploy.local.stripe import create_app, running
 from projections.top_ups.state import TopUps, evolve
@@ -32,6 +33,7 @@ from tests.support.serving import as_role, plan, store
 from tests.support.waiting import PATIENCE_SECONDS
 
 KEY = "sk_test_stand_in"
+AT_ONCE = 10_000  # requests a second: a test that is not about our pace does not wait for it
 
 
 @dataclass(frozen=True)
@@ -70,10 +72,12 @@ class Desk:
 async def a_desk(*, seed: int = 1, **told: Any) -> AsyncIterator[Desk]:
     """A stand-in of its own; `told` is how to talk to it."""
     app = create_app(secret_key=KEY, webhook_url=None, webhook_secret="", seed=seed)
-    headers = {"Authorization": f"Bearer {KEY}"}
+    headers, told = {"Authorization": f"Bearer {KEY}"}, {"per_second": AT_ONCE} | told
     async with (
         running(app) as url,
-        httpx2.AsyncClient(base_url=url, headers=headers, trust_env=False, timeout=PATIENCE_SECONDS) as http,
+        httpx2.AsyncClient(
+            base_url=url, headers=headers, trust_env=False, verify=PLAIN_HTTP, timeout=PATIENCE_SECONDS
+        ) as http,
         Charges(KEY, api_base=url, **told) as charges,
         Charges(KEY, api_base=url, **(told | {"timeout_seconds": PATIENCE_SECONDS})) as patient,
     ):

@@ -3,6 +3,8 @@
 import asyncio
 import signal
 import subprocess
+import sys
+import tempfile
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -95,14 +97,30 @@ async def serving(name: str, environment: Mapping[str, str], *, crash_at: str | 
         await asyncio.to_thread(process.wait)
 
 
-def start(command: Sequence[str], environment: Mapping[str, str]) -> Forked | subprocess.Popen[bytes]:
-    """A process whose output is ours; from the fork server where the system has one."""
+def start(
+    command: Sequence[str], environment: Mapping[str, str], *, output: int = 1, errors: int = 2
+) -> Forked | subprocess.Popen[bytes]:
+    """A process that writes into these files, ours by default; from the fork server where the system has one."""
     server = fork_server()
     if server is None:
-        return subprocess.Popen(command, cwd=ROOT, env=environment)
-    process = server.fork(output=1, errors=2)
+        return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=errors)
+    process = server.fork(output=output, errors=errors)
     process.begin(command, env=environment, cwd=ROOT)
     return process
+
+
+async def run(*arguments: str, environment: Mapping[str, str]) -> tuple[int, str, str]:
+    """`creditwell …` as a process of its own: exit code, output, complaints."""
+    command = [sys.executable, "-m", "services.cli", *arguments]
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+        process = start(command, {**own_environment(), **environment}, output=output.fileno(), errors=errors.fileno())
+        try:
+            code = await asyncio.to_thread(process.wait, PATIENCE_SECONDS)
+        finally:
+            process.send_signal(signal.SIGKILL)
+        output.seek(0)
+        errors.seek(0)
+        return code, output.read().decode(), errors.read().decode()
 
 
 @asynccontextmanager

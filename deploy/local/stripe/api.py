@@ -266,7 +266,7 @@ async def _pairs(request: Request) -> Pairs:
 
 
 def _json(status: int, body: Json, headers: dict[str, str] | None = None) -> Response:
-    return Response(json.dumps(body, indent=2), status, headers, media_type="application/json")
+    return Response(json.dumps(body), status, headers, media_type="application/json")
 
 
 def _request_id(world: StripeStandIn) -> str:

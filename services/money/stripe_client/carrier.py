@@ -5,6 +5,7 @@ The library's own asynchronous clients need httpx, which has had no release sinc
 
 import ssl
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import httpx2
@@ -18,9 +19,7 @@ class Carrier(stripe.HTTPClient):
 
     def __init__(self, timeout_seconds: float) -> None:
         super().__init__()
-        # Stripe is trusted by the certificates that its library brings, whatever the machine trusts.
-        trusted = ssl.create_default_context(cafile=stripe.ca_bundle_path)
-        self._client = httpx2.AsyncClient(verify=trusted, timeout=timeout_seconds)
+        self._client = httpx2.AsyncClient(verify=trusted(), timeout=timeout_seconds)
 
     async def request_async(
         self, method: str, url: str, headers: Mapping[str, str], post_data: Any = None
@@ -36,3 +35,9 @@ class Carrier(stripe.HTTPClient):
     async def close_async(self) -> None:
         """Closes the connections."""
         await self._client.aclose()
+
+
+@cache
+def trusted() -> ssl.SSLContext:
+    """Stripe is trusted by the certificates that its library brings, whatever the machine trusts; read once."""
+    return ssl.create_default_context(cafile=stripe.ca_bundle_path)

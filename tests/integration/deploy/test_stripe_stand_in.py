@@ -38,8 +38,8 @@ from services.money.stripe_client import (
     read_signature,
     verify_webhook,
 )
+from tests.support.desk import AT_ONCE, KEY
 
-KEY = "sk_test_stand_in"
 SECRET = "whsec_stand_in"
 START = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
 PATIENCE_SECONDS = 1.0  # how long these tests wait for an answer that does not come
@@ -179,7 +179,7 @@ def attempt(number: int) -> UUID:
 async def desk_of(app: Starlette) -> AsyncIterator[Desk]:
     async with (
         running(app) as url,
-        Charges(KEY, api_base=url) as charges,
+        Charges(KEY, api_base=url, per_second=AT_ONCE) as charges,
         httpx2.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {KEY}"}, trust_env=False) as http,
     ):
         yield Desk(url, http, charges)
@@ -418,12 +418,12 @@ async def test_a_conflict_that_stripe_reports_is_unknown_too(desk: Desk) -> None
 
 async def test_a_busy_stripe_says_when_to_come_back_and_has_done_nothing(desk: Desk) -> None:
     intent = await desk.intent()
-    await desk.spoil(CONFIRM, "busy", seconds=7)
+    await desk.spoil(CONFIRM, "busy", seconds=2)
 
     with pytest.raises(Busy) as busy:
         await desk.confirm(intent)
 
-    assert busy.value.retry_after_seconds == 7
+    assert busy.value.retry_after_seconds == 2
     assert (await desk.confirm(intent)).state == "succeeded"
 
 

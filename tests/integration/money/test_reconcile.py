@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-import os
-import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,7 +10,6 @@ from uuid import UUID, uuid4
 import pytest
 from prometheus_client import generate_latest
 
-from deploy.local.stack import Stack
 from schemas.catalog import load_catalog
 from schemas.credits import MICRO
 from schemas.facts import CreditsAdjusted, CreditsPurchased, CreditsToppedUp, NewFact, TopUpRequested
@@ -30,6 +27,7 @@ from services.money.top_ups.crediting import request_of
 from services.runtime.health import Health
 from services.store.append import append, take_head
 from services.store.connect import Connection, connect_pool
+from tests.support import serving
 from tests.support.desk import KEY, Desk, available
 from tests.support.payments import (
     CENTS,
@@ -48,7 +46,7 @@ from tests.support.payments import (
     refund,
     topped_up,
 )
-from tests.support.serving import ROOT, as_role, connected, store
+from tests.support.serving import as_role, connected, store
 from tests.support.waiting import until
 
 NEWS = """
@@ -451,37 +449,32 @@ async def test_what_a_comparison_reads_of_the_log_is_found_by_its_time(connectio
     assert any(line.strip().startswith("Index Cond: ((recorded_at >= ") for (line,) in plan), plan
 
 
-async def run(stack: Stack, database: str, desk: Desk, *arguments: str, key: str = KEY) -> tuple[int, str, str]:
+async def run(database: str, desk: Desk, *arguments: str, key: str = KEY) -> tuple[int, str, str]:
     """`creditwell reconcile …`: exit code, output, complaints."""
     environment = {
-        **os.environ, "CREDITWELL_DATABASE": database, "CREDITWELL_STRIPE_KEY": key, "CREDITWELL_STRIPE_API": desk.url,
+        "CREDITWELL_DATABASE": database, "CREDITWELL_STRIPE_KEY": key, "CREDITWELL_STRIPE_API": desk.url,
         "CREDITWELL_INSECURE_DEV": "1",
     }  # fmt: skip
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "services.cli", "reconcile", *arguments, cwd=ROOT, env=environment,
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    said, complaints = await process.communicate()
-    return process.returncode or 0, said.decode(), complaints.decode()
+    return await serving.run("reconcile", *arguments, environment=environment)
 
 
 async def test_the_command_says_it_in_a_table_and_in_json_and_ends_as_scripts_expect(
-    stack: Stack, database: str, connection: Connection, desk: Desk
+    database: str, connection: Connection, desk: Desk
 ) -> None:
     reader, worker = as_role(database, "reader"), as_role(database, "worker")
     await a_payment(connection, desk)
-    code, said, _ = await run(stack, reader, desk)
+    code, said, _ = await run(reader, desk)
     assert (code, said.splitlines()[-1]) == (0, "Stripe and the log say the same")
 
     attempt, orphan = await paid_for_attempt(connection, desk), await seed(BreakKind.ORPHAN_INTENT, connection, desk)
-    code, said, _ = await run(stack, reader, desk, "--json")
+    code, said, _ = await run(reader, desk, "--json")
     document = json.loads(said)
     assert code == 1
     assert {one["type"]: one["payment_intent_id"] for one in document["breaks"]} == {
         "paid_not_credited": attempt.id, "orphan_intent": orphan,
     }  # fmt: skip
 
-    code, said, complaints = await run(stack, worker, desk, "--heal")
+    code, said, complaints = await run(worker, desk, "--heal")
     assert code == 1
     assert "reconciled" in complaints
     healed, left = said.split("Stripe and the log differ")
@@ -491,12 +484,12 @@ async def test_the_command_says_it_in_a_table_and_in_json_and_ends_as_scripts_ex
     assert "orphan_intent" in left
     assert orphan in left
 
-    code, said, _ = await run(stack, reader, desk, "--json", "--since", "2020-01-01", "--until", "2021-01-01")
+    code, said, _ = await run(reader, desk, "--json", "--since", "2020-01-01", "--until", "2021-01-01")
     document = json.loads(said)
     assert (code, document["payments"], document["until"]) == (0, 0, "2021-01-01T00:00:00+00:00")
 
     backwards = ("--since", "2021-01-01", "--until", "2021-01-01")
     for arguments, key in ((("--since", "yesterday"), KEY), ((), "sk_test_wrong"), (backwards, KEY)):
-        code, _, complaints = await run(stack, reader, desk, *arguments, key=key)
+        code, _, complaints = await run(reader, desk, *arguments, key=key)
         assert code == 2, complaints
         assert complaints.startswith("creditwell: ")

@@ -54,12 +54,12 @@ class Silent(SimpleHTTPRequestHandler):
 
 
 def wheel(program: bytes) -> bytes:
-    """A wheel with one program in it."""
+    """A wheel with one program in it, the same bytes each time: a ZipInfo of its own says 1980, a bare name the time of day."""
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
-        archive.writestr("uv/__init__.py", b"")
-        archive.writestr("uv-0.9.1.data/scripts/uvx", b"another program")
-        archive.writestr("uv-0.9.1.data/scripts/uv", program)
+        archive.writestr(zipfile.ZipInfo("uv/__init__.py"), b"")
+        archive.writestr(zipfile.ZipInfo("uv-0.9.1.data/scripts/uvx"), b"another program")
+        archive.writestr(zipfile.ZipInfo("uv-0.9.1.data/scripts/uv"), program)
     return packed.getvalue()
 
 
