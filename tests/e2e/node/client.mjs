@@ -98,7 +98,7 @@ const scenarios = {
   },
 
   async longer() {
-    return credits.hold({ ...work, ttl: 3 }, async (hold) => {
+    return credits.hold({ ...work, ttl: 5 }, async (hold) => {
       const ends = async () => (await credits.send(placed(hold.id))).expires_at;
       const first = await ends();
       while ((await ends()) === first) await wait(50);
