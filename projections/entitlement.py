@@ -10,7 +10,6 @@ It is asked before work starts. Work that was done is recorded whatever the answ
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Literal, NamedTuple, get_args
 
 from projections.balance.state import TeamBalance
@@ -24,12 +23,13 @@ Warn = Literal["member_limit"]
 
 
 class PlannedWork(NamedTuple):
-    """Work that is about to be done, and who does it."""
+    """Work that is about to be done, and who does it; it is measured by `quantity`, or by several `quantities`."""
 
     feature: str
-    quantity: Decimal
+    quantity: str | None
     attributes: Mapping[str, str]
     member_id: str | None = None
+    quantities: Mapping[str, str] | None = None
 
 
 class Amount(NamedTuple):
@@ -133,7 +133,7 @@ def _lacking(work: PlannedWork | Amount, team: TeamBalance, card: CompiledCard, 
     if isinstance(work, Amount):
         return Verdict(work.credits)
     try:
-        credits = card.price(work.feature, work.quantity, work.attributes)
+        credits = card.price_used(work.feature, work.quantity, work.quantities, work.attributes)
         needed = card.requirements(work.feature, work.attributes)
     except NotPriced as not_priced:
         if not_priced.reason == "too_large":

@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
-from decimal import Decimal
 
 import msgspec
 
@@ -86,10 +85,10 @@ class Repricing:
             self.as_simulated.take(stored, self._priced(fact) if counts else fact, self.voided, counts=counts)
 
     def _priced(self, fact: AnyFact) -> AnyFact:
-        if not isinstance(fact, UsageRecorded | HoldCaptured) or fact.feature is None or fact.quantity is None:
+        if not isinstance(fact, UsageRecorded | HoldCaptured) or fact.feature is None or fact.rate_card is None:
             return fact
         try:
-            credits = self.card.price(fact.feature, Decimal(fact.quantity), fact.attributes)
+            credits = self.card.price_used(fact.feature, fact.quantity, fact.quantities, fact.attributes)
         except NotPriced as unpriced:
             self.unpriced[unpriced.detail] += 1
             return fact

@@ -2,6 +2,8 @@
 
     facts        what can have happened: the facts of the log
     usage        what feature services report
+    quantities   how much it was, one or several by name
+    digests      what makes an event the same as one before
     cloudevents  how it is written: formats, data in base64
     notices      what the host product is told
     topics       the Kafka topics of the contract

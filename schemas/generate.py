@@ -17,9 +17,10 @@ from pydantic import BaseModel
 
 from .facts import FACTS
 from .notices import NOTICES, schema_of_notice
+from .quantities import NUMBER_SCHEMA
 from .rates import RateCard
 from .topics import EVENTS, REFUSED
-from .usage import NUMBER_SCHEMA, UsageReported, UsageVoidReported
+from .usage import UsageAmendReported, UsageReported, UsageVoidReported
 
 HERE = Path(__file__).parent
 JSON_SCHEMA = "https://json-schema.org/draft/2020-12/schema"
@@ -27,7 +28,11 @@ KAFKA_BINDING = "0.5.0"
 LANGUAGE_VERSION = "1.0.0"  # of what is said on the topics, not of the software that says it
 
 Json = dict[str, Any]
-USAGE: dict[str, type[BaseModel]] = {"usage.reported.v1": UsageReported, "usage.voided.v1": UsageVoidReported}
+USAGE: dict[str, type[BaseModel]] = {
+    "usage.reported.v1": UsageReported,
+    "usage.voided.v1": UsageVoidReported,
+    "usage.amended.v1": UsageAmendReported,
+}
 
 EVENTS_DESCRIPTION = (
     "Every stored fact, in order per team, at least once: drop positions that you have seen. "
@@ -105,10 +110,14 @@ def schema_of(model: type[BaseModel | msgspec.Struct], title: str) -> Json:
 
 def numbers_allowed(schema: Json) -> Json:
     """A quantity may also arrive as a JSON number; the recorder turns it into the string that the model shows."""
-    usage = schema.get("$defs", {}).get("ReportedUsage")
-    if usage:
+    defined = schema.get("$defs", {})
+    if usage := defined.get("ReportedUsage") or defined.get("AmendedUsage"):
+        text, null = usage["properties"]["quantity"]["anyOf"]
         number = {**NUMBER_SCHEMA, "exclusiveMinimum": 0}
-        usage["properties"]["quantity"] = {"anyOf": [usage["properties"]["quantity"], number], "title": "Quantity"}
+        usage["properties"]["quantity"] = {"anyOf": [text, number, null], "default": None, "title": "Quantity"}
+        several = usage["properties"]["quantities"]["anyOf"][0]
+        several["additionalProperties"] = {"anyOf": [text, {**NUMBER_SCHEMA, "minimum": 0}]}
+        several["propertyNames"] = {"maxLength": 64, "pattern": "^[a-z][a-z0-9_]*$"}
     return schema
 
 

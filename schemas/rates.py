@@ -4,36 +4,38 @@ A card lists features by category; a feature has one rate or several, told apart
 The most specific rate counts: the one that names the most of a usage's attributes and contradicts none of them. A card
 in which two rates could claim the same usage is invalid, so a price never depends on the order of rates.
 
+A rate has one price, or one for each quantity of which a use may take some: input tokens, cached ones, output tokens.
+
 `schemas.pricing` prices usage by them. Nothing here knows of teams: who may use a feature is decided where plans and
 balances are known.
 """
 
 import re
 from collections.abc import Mapping, Sequence
-from datetime import UTC
 from itertools import combinations
 from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import (
-    AfterValidator,
-    AwareDatetime,
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
+    JsonValue,
     StringConstraints,
     ValidationError,
     model_validator,
 )
 
-from .facts import Attributes
+from .facts import QUANTITIES_MAX, Attributes, QuantityName
+from .instants import GivenInstant
 from .problems import problems_of
 
-Per = Literal["use", "second", "character", "gb_day"]
+Per = Literal["use", "second", "character", "token", "gb_day"]
 UNITS: dict[str, tuple[str, str]] = {
     "use": ("use", "uses"),
     "second": ("second", "seconds"),
     "character": ("character", "characters"),
+    "token": ("token", "tokens"),
     "gb_day": ("GB-day", "GB-days"),
 }
 Slug = Annotated[str, StringConstraints(max_length=64, pattern=r"^[a-z][a-z0-9_]*$")]
@@ -43,6 +45,7 @@ RATE = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?", re.ASCII)
 
 T = TypeVar("T")
 
+ForUnits = Literal[1, 1_000, 1_000_000]
 CARD_FEATURES_MAX = 1_000
 FEATURE_RATES_MAX = 200  # every pair is compared when a card is published
 
@@ -65,7 +68,13 @@ def rate_credits(value: object) -> object:
 RateCredits = Annotated[
     str,
     BeforeValidator(rate_credits),
-    Field(pattern=f"^{RATE.pattern}$", description="Credits for one unit, a plain decimal."),
+    Field(pattern=f"^{RATE.pattern}$", description="Credits for one unit, or for `for_units`: a plain decimal."),
+]
+CreditsByQuantity = Annotated[
+    dict[QuantityName, RateCredits],
+    Field(
+        min_length=1, max_length=QUANTITIES_MAX, description="Credits for each quantity of which a use may take some."
+    ),
 ]
 
 
@@ -99,29 +108,49 @@ class Requires(Frozen):
 NOTHING_REQUIRED = Requires()
 
 
+ONE_PRICE: list[JsonValue] = [{"required": ["credits"]}, {"required": ["credits_by_quantity"]}]
+
+
 class Rate(Frozen):
-    """The credits of one unit, for usages with these attributes; what it requires comes on top of the feature's own."""
+    """The credits of one unit, for usages with these attributes; what it requires comes on top of the feature's own.
+
+    A rate has `credits`, or `credits_by_quantity` for usage that reports several quantities; the other is absent.
+    """
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": ONE_PRICE})
 
     attributes: Attributes = Field(default_factory=dict)
-    credits: RateCredits
+    credits: Annotated[RateCredits | None, Field(exclude_if=lambda credits: credits is None)] = None
+    credits_by_quantity: Annotated[CreditsByQuantity | None, Field(exclude_if=lambda credits: credits is None)] = None
     # Most rates add no requirement; the member appears only where one does.
     requires: Annotated[Requires | None, Field(exclude_if=lambda requires: requires is None)] = None
 
+    @model_validator(mode="after")
+    def it_has_one_price_or_one_for_each_quantity(self) -> Self:
+        """Never both: which of them counts would be a guess."""
+        if (self.credits is None) == (self.credits_by_quantity is None):
+            raise ValueError("write either credits, or credits_by_quantity for usage that reports several quantities")
+        return self
+
 
 class Feature(Frozen):
-    """A feature with its unit and its rates. `unit` is what people call one use of it, say `image`."""
+    """A feature with its unit and its rates. `unit` is what people call one use of it, say `image`.
+
+    `for_units` says for how many units the credits of its rates are: a price for a million tokens is written as such.
+    """
 
     feature: FeatureId
     name: Label
     per: Per
     # Few uses have a name; the member appears only where one does.
     unit: Annotated[Slug | None, Field(exclude_if=lambda unit: unit is None)] = None
+    for_units: Annotated[ForUnits, Field(exclude_if=lambda units: units == 1)] = 1
     requires: Requires = NOTHING_REQUIRED
     rates: Annotated[tuple[Rate, ...], Field(min_length=1, max_length=FEATURE_RATES_MAX)]
 
     @model_validator(mode="after")
     def only_a_use_has_a_name_of_its_own(self) -> Self:
-        """Seconds, characters and GB-days are called what they are."""
+        """Seconds, characters, tokens and GB-days are called what they are."""
         if self.unit is not None and self.per != "use":
             raise ValueError(f"unit names what one use is, and this feature is priced per {self.per}: leave it out")
         return self
@@ -130,6 +159,20 @@ class Feature(Frozen):
     def units(self) -> tuple[str, str]:
         """One of its unit, and several."""
         return (self.unit, f"{self.unit}s") if self.unit else UNITS[self.per]
+
+    @property
+    def by_quantity(self) -> bool:
+        """True where usage reports several quantities, each with a price of its own."""
+        return self.rates[0].credits_by_quantity is not None
+
+    @model_validator(mode="after")
+    def all_rates_are_alike(self) -> Self:
+        """Whether usage reports a quantity or several is said by the feature, and not by attributes."""
+        if len({rate.credits is None for rate in self.rates}) > 1:
+            raise ValueError(
+                "some rates have credits, others credits_by_quantity: usage of a feature reports one or the other"
+            )
+        return self
 
     @model_validator(mode="after")
     def each_usage_has_at_most_one_rate(self) -> Self:
@@ -158,7 +201,7 @@ class RateCard(Frozen):
     """What every feature costs from an instant on. Publishing a new version is the only way to change a price."""
 
     version: Annotated[int, Field(strict=True, ge=1, lt=2**31)]
-    effective_from: Annotated[AwareDatetime, AfterValidator(lambda instant: instant.astimezone(UTC))]
+    effective_from: GivenInstant
     categories: Annotated[tuple[Category, ...], Field(min_length=1, max_length=100)]
 
     @model_validator(mode="after")

@@ -10,39 +10,59 @@ import json
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
-from decimal import Decimal
-from hashlib import sha256
-from typing import Annotated, Any, ClassVar, Literal
+from datetime import datetime
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import msgspec
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 
 from .cloudevents import BadUsage, attributes_of, is_binary, load_json, with_data
-from .facts import Id, Name, Text, UsageRecorded, UsageVoided, is_id
+from .facts import QUANTITIES_MAX, Id, Name, Text, is_id
 from .fast import struct_of
-from .problems import advice, as_written
+from .problems import advice
+from .quantities import (
+    ONE_OR_SEVERAL,
+    Quantity,
+    ReportedQuantities,
+    canonical_quantities,
+    canonical_quantity,
+    exact_quantities,
+    one_or_several,
+)
 
-QUANTITY = r"^[0-9]{1,12}(\.[0-9]{1,9})?$"
-NUMBER_DIGITS_MAX = 15  # more do not survive the journey through JSON numbers of other languages
-NUMBER_SCHEMA = {"type": "number", "description": f"At most {NUMBER_DIGITS_MAX} digits; write a string for more."}
 ATTRIBUTES_MAX = 20
 NAME_MAX = 128
+_LIKE_A_QUANTITY = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII).fullmatch
 _CANONICAL = re.compile(r"(?!0$)(?:0|[1-9][0-9]{0,11})(?:\.[0-9]{0,8}[1-9])?", re.ASCII).fullmatch
 
-Quantity = Annotated[str, StringConstraints(pattern=QUANTITY)]
 Source = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^[^\x00-\x20\x7f]+$")]
 
 
 class ReportedUsage(BaseModel):
-    """The data of `usage.reported.v1`: what was used, never what it costs."""
+    """The data of `usage.reported.v1`: what was used, never what it costs. It has `quantity` or `quantities`."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", json_schema_extra={"oneOf": ONE_OR_SEVERAL})
     feature: Name
-    quantity: Quantity
+    quantity: Quantity | None = None
     member_id: Id | None = None
     attributes: Annotated[dict[Name, Name], Field(max_length=ATTRIBUTES_MAX)] | None = None
     hold_id: Name | None = None
+    quantities: ReportedQuantities | None = None
+
+    @model_validator(mode="after")
+    def it_has_one_quantity_or_several(self) -> Self:
+        """Raises ValueError."""
+        one_or_several(self.quantity, self.quantities)
+        return self
 
 
 class VoidedUsage(BaseModel):
@@ -53,6 +73,23 @@ class VoidedUsage(BaseModel):
     usage_source: Source
     usage_id: Name
     reason: Text
+
+
+class AmendedUsage(BaseModel):
+    """The data of `usage.amended.v1`: how much a usage of the same source really was. All else of it stays."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", json_schema_extra={"oneOf": ONE_OR_SEVERAL})
+    hold_id: ClassVar[None] = None  # nor does an amendment
+    usage_id: Name
+    reason: Text
+    quantity: Quantity | None = None
+    quantities: ReportedQuantities | None = None
+
+    @model_validator(mode="after")
+    def it_has_one_quantity_or_several(self) -> Self:
+        """Raises ValueError."""
+        one_or_several(self.quantity, self.quantities)
+        return self
 
 
 class _Event(BaseModel):
@@ -78,7 +115,14 @@ class UsageVoidReported(_Event):
     data: VoidedUsage
 
 
-AnyUsage = UsageReported | UsageVoidReported
+class UsageAmendReported(_Event):
+    """A feature says how much a reported usage really was: it is taken back and recorded anew."""
+
+    type: Literal["usage.amended.v1"]
+    data: AmendedUsage
+
+
+AnyUsage = UsageReported | UsageVoidReported | UsageAmendReported
 
 # Members that are not known are passed over; of this one must be known that it is there.
 FastUsage = msgspec.defstruct(
@@ -89,8 +133,10 @@ _INSTANT = Annotated[datetime, msgspec.Meta(tz=True)]
 _ANY: dict[str, TypeAdapter[Any]] = {
     "usage.reported.v1": TypeAdapter(UsageReported),
     "usage.voided.v1": TypeAdapter(UsageVoidReported),
+    "usage.amended.v1": TypeAdapter(UsageAmendReported),
 }
 _PATHS = {name.rpartition(".")[0] for name in _ANY}
+_SEND = "send usage.reported.v1, usage.voided.v1 or usage.amended.v1"
 
 
 def parse_usage(value: bytes | None, headers: Sequence[tuple[str, bytes]]) -> AnyUsage:
@@ -127,12 +173,27 @@ def _plainly_right(event: UsageReported) -> bool:
         and event.id.isprintable()
         and (event.subject in _ids or _like_an_id(event.subject))
         and (data.feature in _names or _like_a_name(data.feature))
-        and _CANONICAL(data.quantity) is not None
+        and (
+            (data.quantity is not None and data.quantities is None and _CANONICAL(data.quantity) is not None)
+            or (data.quantity is None and data.quantities is not None and _are_quantities(data.quantities))
+        )
         and (member is None or member in _ids or _like_an_id(member))
         and (hold is None or (0 < len(hold) <= NAME_MAX and hold.isprintable()))
         and (not attributes or _are_names(attributes))
         and event.data_base64 is None  # type: ignore[attr-defined]  # the struct's alone
     )
+
+
+def _are_quantities(quantities: Mapping[str, str]) -> bool:
+    """True for what is written as it is stored: every name as it should be, in order, and of each more than 0."""
+    if not 0 < len(quantities) <= QUANTITIES_MAX:
+        return False
+    before = ""
+    for name, quantity in quantities.items():
+        if name <= before or not _LIKE_A_QUANTITY(name) or _CANONICAL(quantity) is None:
+            return False
+        before = name
+    return True
 
 
 def _are_names(attributes: Mapping[str, str]) -> bool:
@@ -163,21 +224,15 @@ def _remember(texts: set[str], text: str) -> bool:
     return True
 
 
-def _usual(event: UsageReported) -> UsageReported:
-    quantity = canonical_quantity(event.data.quantity)
-    if quantity == "0":
+def _usual(event: UsageReported | UsageAmendReported) -> AnyUsage:
+    data = event.data
+    one = None if data.quantity is None else canonical_quantity(data.quantity)
+    several = None if data.quantities is None else canonical_quantities(data.quantities)
+    if one == "0" or several == {}:
         named = {"subject": event.subject, "source": event.source, "id": event.id}
-        raise BadUsage("bad_quantity", "quantity: 0 is nothing; report only what was used", named)
-    if quantity == event.data.quantity:
-        return event
-    return event.model_copy(update={"data": event.data.model_copy(update={"quantity": quantity})})
-
-
-def canonical_quantity(quantity: str) -> str:
-    """Without zeros that say nothing: "012.50" is "12.5"."""
-    whole, _, part = quantity.partition(".")
-    whole, part = whole.lstrip("0") or "0", part.rstrip("0")
-    return f"{whole}.{part}" if part else whole
+        detail = "quantity: 0 is nothing" if several is None else "quantities: all of them are 0, which is nothing"
+        raise BadUsage("bad_quantity", f"{detail}; report only what was used", named)
+    return event.model_copy(update={"data": data.model_copy(update={"quantity": one, "quantities": several})})
 
 
 def _parse_slowly(event: Any) -> AnyUsage:
@@ -188,8 +243,8 @@ def _parse_slowly(event: Any) -> AnyUsage:
     if adapter is None:
         raise _unknown(kind, event)
     data = event.get("data")
-    if isinstance(data, dict) and "quantity" in data:
-        event = {**event, "data": {**data, "quantity": _quantity_of(data["quantity"], event)}}
+    if isinstance(data, dict) and not data.keys().isdisjoint(("quantity", "quantities")):
+        event = {**event, "data": _exact(data, event)}
     if isinstance(time := event.get("time"), str):
         event = {**event, "time": _time_of(time)}
     try:
@@ -198,7 +253,7 @@ def _parse_slowly(event: Any) -> AnyUsage:
         raise _explained(error, event) from None
     except RecursionError:
         raise BadUsage("wrong_shape", "the event is nested too deeply", event) from None
-    return _usual(usage) if isinstance(usage, UsageReported) else usage
+    return usage if isinstance(usage, UsageVoidReported) else _usual(usage)
 
 
 def _time_of(text: str) -> str:
@@ -217,79 +272,21 @@ def _number(number: Any) -> float:
 
 def _unknown(kind: Any, event: dict[str, Any]) -> BadUsage:
     if kind is None:
-        return BadUsage("wrong_shape", "type is missing; send usage.reported.v1 or usage.voided.v1", event)
+        return BadUsage("wrong_shape", f"type is missing; {_SEND}", event)
     name = str(kind)[:128]
     if name.rpartition(".")[0] in _PATHS:
         return BadUsage("unknown_version", f"{name} is not known here; send version v1", event)
-    return BadUsage("unknown_type", f"{name} is not known; send usage.reported.v1 or usage.voided.v1", event)
+    return BadUsage("unknown_type", f"{name} is not known; {_SEND}", event)
 
 
-def _quantity_of(quantity: Any, event: dict[str, Any]) -> str:
+def _exact(data: dict[str, Any], event: dict[str, Any]) -> dict[str, Any]:
     try:
-        return exact_quantity(quantity)
+        return exact_quantities(data)
     except ValueError as error:
-        raise BadUsage("bad_quantity", f"quantity: {error}", event) from None
-
-
-def exact_quantity(quantity: object) -> str:
-    """A quantity as text, exact, whoever is told it: a string, or a number of JSON that was read as int or Decimal.
-
-    Raises:
-        ValueError: it is neither, or has more digits than are kept.
-    """
-    match quantity:
-        case str():
-            text = quantity
-        case int() | Decimal() if not isinstance(quantity, bool):
-            number = Decimal(quantity)
-            if len(number.as_tuple().digits) > NUMBER_DIGITS_MAX or abs(number.adjusted()) > NUMBER_DIGITS_MAX:
-                raise ValueError(f"a JSON number of more than {NUMBER_DIGITS_MAX} digits may have lost some; {_ADVICE}")
-            text = f"{number:f}"
-        case _:
-            raise ValueError(f"{as_written(quantity)} is no quantity; {_ADVICE}")
-    if not _fits(text):
-        raise ValueError(f"{text[:40]!r} is no quantity; {_ADVICE}")
-    return text
-
-
-_ADVICE = 'send a string greater than 0 such as "12.5", with at most 12 digits before and 9 after the point'
-
-
-def _fits(text: str) -> bool:
-    whole, point, part = text.partition(".")
-    if not text.isascii() or not whole.isdigit() or len(whole) > 12:
-        return False
-    return not point or (part.isdigit() and len(part) <= 9)
+        raise BadUsage("bad_quantity", str(error)[:300], event) from None
 
 
 def _explained(error: ValidationError, event: dict[str, Any]) -> BadUsage:
     first = error.errors(include_url=False)[0]
     where = ".".join(str(step) for step in first["loc"][:4])[:120]
     return BadUsage("wrong_shape", f"{where}: {advice(first)}"[:300] if where else advice(first)[:300], event)
-
-
-def digest(kind: str, subject: str, time: datetime, data: Mapping[str, Any]) -> bytes:
-    """SHA-256 over what was said, in canonical form: equal for a repetition, different for a contradiction."""
-    present = {name: value for name, value in data.items() if value not in (None, {})}
-    canonical = json.dumps(
-        [kind, subject, time.astimezone(UTC).isoformat(), present], sort_keys=True, separators=(",", ":")
-    )
-    return sha256(canonical.encode()).digest()
-
-
-def digest_of_report(event: AnyUsage) -> bytes:
-    """The digest of an event that arrived."""
-    data = event.data
-    members = msgspec.structs.asdict(data) if isinstance(data, msgspec.Struct) else data.model_dump()
-    return digest(event.type, event.subject, event.time, members)
-
-
-def digest_of_fact(team_id: str, occurred_at: datetime, fact: UsageRecorded | UsageVoided) -> bytes:
-    """The digest of the event that a stored fact was made of."""
-    if isinstance(fact, UsageVoided):
-        return digest(
-            "usage.voided.v1", team_id, occurred_at, {name: getattr(fact, name) for name in VoidedUsage.model_fields}
-        )
-    return digest(
-        "usage.reported.v1", team_id, occurred_at, {name: getattr(fact, name) for name in ReportedUsage.model_fields}
-    )

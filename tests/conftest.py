@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from deploy.local.stack import Stack, start_stack
-from services.read_models.rebuild import ensure_projections
+from services.read_models.versions import ensure_projections
 from services.store.migrate import migrate
 
 # What aiokafka says while a broker is away, several lines a second. It would drown the assertion of a test that fails.

@@ -21,7 +21,9 @@ SELECT
     body.said ->> 'hold_id' AS hold_id, -- The hold that it settled.
     f.source, -- The feature service that reported it.
     f.id AS event_id, -- The id of the report: team, source and id are one use, for ever.
-    f.shard || ':' || f.position AS position -- Its place in the log, as the API says it.
+    f.shard || ':' || f.position AS position, -- Its place in the log, as the API says it.
+    body.said -> 'quantities' AS quantities, -- By name, where it has several quantities: a JSON object of decimals.
+    f.shard || ':' || (body.said ->> 'corrects') AS corrects -- The place of the use that it replaces, which was taken back.
 FROM facts f
 CROSS JOIN LATERAL (SELECT convert_from(f.body, 'UTF8')::jsonb AS said OFFSET 0) body
 LEFT JOIN voided_usages v ON v.shard = f.shard AND v.team_id = f.team_id AND v.usage_position = f.position
@@ -81,3 +83,43 @@ SELECT
     u.credits * 0.000001 AS credits -- What they cost, without those taken back.
 FROM :usage u
 WHERE u.uses <> 0 OR u.credits <> 0;
+
+-- One quantity of a use that has several, and its part of the price. The parts of a use, rounded once, are its credits.
+CREATE VIEW analytics.usage_components AS
+SELECT
+    u.team_id, -- Whose credits paid.
+    u.member_id, -- Who did the work; null where it was nobody's in particular.
+    u.feature, -- What was used.
+    u.tier, -- The attribute tier.
+    u.attributes, -- All reported attributes, as a JSON object of texts.
+    q.key AS quantity_name, -- Which of its quantities, as the rate card names it.
+    q.value::numeric AS quantity, -- How much was used of it.
+    rate.credits * card.one AS rate, -- What one of it costs, in credits.
+    q.value::numeric * rate.credits * card.one AS credits, -- Its part of the price, in credits: exact, so with more than six places.
+    u.rate_card, -- The version of the rate card that priced it.
+    u.occurred_at, -- When the work was done.
+    u.recorded_at, -- When it was stored.
+    u.taken_back_at, -- When the use was taken back; null where it was not.
+    u.hold_id, -- The hold that it settled.
+    u.source, -- The feature service that reported it.
+    u.event_id, -- The id of the report.
+    u.position -- The place of the use in the log, as the API says it.
+FROM analytics.usage u
+CROSS JOIN LATERAL jsonb_each_text(u.quantities) q
+LEFT JOIN (
+    SELECT
+        (fact.data ->> 'version')::integer AS version, feature ->> 'feature' AS feature, feature -> 'rates' AS rates,
+        CASE coalesce(feature ->> 'for_units', '1') WHEN '1' THEN 1 WHEN '1000' THEN 0.001 ELSE 0.000001 END AS one
+    FROM facts c
+    CROSS JOIN LATERAL (SELECT convert_from(c.body, 'UTF8')::jsonb -> 'card' AS data) fact
+    CROSS JOIN LATERAL jsonb_array_elements(fact.data -> 'categories') AS category
+    CROSS JOIN LATERAL jsonb_array_elements(category -> 'features') AS feature
+    WHERE c.shard = :rate_card_shard AND c.team_id = 'creditwell' AND c.type = 'rate_card.published.v1'
+) card ON card.version = u.rate_card AND card.feature = u.feature
+LEFT JOIN LATERAL (
+    SELECT (one_rate -> 'credits_by_quantity' ->> q.key)::numeric AS credits
+    FROM jsonb_array_elements(card.rates) AS one_rate
+    WHERE coalesce(u.attributes, '{}') @> coalesce(one_rate -> 'attributes', '{}')
+    ORDER BY (SELECT count(*) FROM jsonb_object_keys(coalesce(one_rate -> 'attributes', '{}'))) DESC
+    LIMIT 1
+) rate ON true;

@@ -6,7 +6,7 @@ Nobody's name is in it, so its bytes can stay for ever.
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from projections.statements.fold import GAINS, LOSSES, CreditSum, StatementFold
@@ -86,16 +86,7 @@ def csv_of(statement: Document) -> str:
 def _rows(statement: Document) -> Iterator[dict[str, object]]:
     for name in SUMS:
         yield {"section": "balance", "what": name, **statement[name]}
-    for feature in statement["by_feature"]:
-        what = as_text(feature["feature"] or "")
-        for component in feature["components"]:
-            shown = {key: component[key] for key in ("quantity", "unit", "uses")}
-            yield {
-                "section": "used", "what": what, "name": as_text(component["name"]), **shown,
-                "total": component["credits"],
-            }  # fmt: skip
-        if feature["taken_back"] != "0":
-            yield {"section": "taken_back", "what": what, "total": feature["taken_back"]}
+    yield from _feature_rows(statement["by_feature"])
     for member in statement["by_member"]:
         what = as_text(member["member_id"] or "")
         yield {"section": "used_by", "what": what, "uses": member["uses"], "total": member["used"]}
@@ -110,6 +101,21 @@ def _rows(statement: Document) -> Iterator[dict[str, object]]:
         yield {"section": "left", "what": kind, "total": credits}
 
 
+def _feature_rows(features: Iterable[Document]) -> Iterator[dict[str, object]]:
+    for feature in features:
+        what = as_text(feature["feature"] or "")
+        for component in feature["components"]:
+            shown = {key: component[key] for key in ("quantity", "unit", "uses")}
+            yield {
+                "section": "used", "what": what, "name": as_text(component["name"]), **shown,
+                "total": component["credits"],
+            }  # fmt: skip
+        for name, quantity in feature.get("quantities", {}).items():
+            yield {"section": "used_of", "what": what, "name": name, "quantity": quantity}
+        if feature["taken_back"] != "0":
+            yield {"section": "taken_back", "what": what, "total": feature["taken_back"]}
+
+
 def _sum(credits: CreditSum) -> dict[str, str]:
     parts = {"total": credits.total, "included": credits.included, "additional": credits.additional}
     return {name: format_credits(part) for name, part in parts.items()}
@@ -121,9 +127,10 @@ def _feature(feature: str, work: WorkSum, names: FeatureNames) -> Document:
         "name": name, "unit": unit, "quantity": f"{work.quantity.normalize():f}", "uses": work.uses,
         "credits": format_credits(work.used),
     }  # fmt: skip
+    several = {name: f"{used.normalize():f}" for name, used in sorted(work.quantities.items())}
     return {
         "feature": feature or None, "name": name, "components": [component],
-        "taken_back": format_credits(work.taken_back),
+        "taken_back": format_credits(work.taken_back), **({"quantities": several} if several else {}),
     }  # fmt: skip
 
 

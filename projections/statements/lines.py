@@ -31,6 +31,7 @@ class WorkSum:
 
     uses: int = 0
     quantity: Decimal = Decimal(0)
+    quantities: dict[str, Decimal] = field(default_factory=dict)
     used: MicroCredits = 0
     taken_back: MicroCredits = 0
 
@@ -100,13 +101,16 @@ class StatementLines:
             late.entries, late.credits = late.entries + 1, late.credits + entry.credits
 
     def _use(self, entry: BalanceEntry, fact: AnyFact) -> None:
-        quantity = fact.quantity if isinstance(fact, UsageRecorded | HoldCaptured) else None
+        used = fact if isinstance(fact, UsageRecorded | HoldCaptured) else None
+        quantity, several = (used.quantity, used.quantities or {}) if used else (None, {})
         for work in self._work(entry):
             work.uses += 1
             work.quantity += Decimal(quantity or 0)
+            for name, each in several.items():
+                work.quantities[name] = work.quantities.get(name, Decimal(0)) + Decimal(each)
             work.used -= entry.credits
-        if isinstance(fact, UsageRecorded | HoldCaptured) and fact.rate_card is not None:
-            self.rate_cards.add(fact.rate_card)
+        if used and used.rate_card is not None:
+            self.rate_cards.add(used.rate_card)
 
     def _work(self, entry: BalanceEntry) -> tuple[WorkSum, WorkSum]:
         return (

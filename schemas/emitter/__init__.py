@@ -7,9 +7,9 @@
 A service that has no Kafka names the API instead: `Emitter(http="https://credits.example.com", token=…, …)`.
 
 A report is checked, written to the spool, and that is all the caller waits for (some 20 µs); a thread of its own brings
-it to Kafka or to the API. While they are away reports wait on disk, and after a crash they are sent again with the same
-ids: at least once, and Creditwell counts each once. So a spool belongs to one process at a time, and must come back with it: name it
-after the worker's number, not after its pid, and make the emitter after forking.
+it to Kafka or to the API. While that is away reports wait on disk, and after a crash they are sent again with the same
+ids: at least once, and Creditwell counts each once. So a spool belongs to one process at a time, and must come back
+with it: name it after the worker's number, not after its pid, and make the emitter after forking.
 
 Plain calls are quick enough for coroutines; `async with`, `flush_async` and `close_async` are for what waits.
 
@@ -24,7 +24,7 @@ Plain calls are quick enough for coroutines; `async with`, `flush_async` and `cl
     logs          what the client of Kafka says meanwhile
     arguments     what callers pass, checked
     ids           ids of reports
-    receipts      what was reported, and what an emitter did
+    receipts      what callers get back
 """
 
 import asyncio
@@ -43,11 +43,11 @@ from pydantic import ValidationError
 
 from ..problems import problems_of
 from ..topics import USAGE
-from ..usage import AnyUsage, UsageReported, UsageVoidReported
+from ..usage import AnyUsage, UsageAmendReported, UsageReported, UsageVoidReported
 from . import arguments
 from .http_sender import Token
 from .ids import uuid7s
-from .receipts import Metrics, Receipt
+from .receipts import InvalidReport, Metrics, Receipt
 from .spool import SPOOL_MAX_BYTES, Fsync, Spool
 from .ways import chosen_way
 
@@ -57,10 +57,6 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 AHEAD_MAX = timedelta(minutes=5)  # the recorder refuses what is further in its future
 EXIT_TIMEOUT_SECONDS = 5.0
 logger = logging.getLogger(__name__)
-
-
-class InvalidReport(ValueError):
-    """A report that would be refused, today and tomorrow. The message names the argument and what to pass instead."""
 
 
 class Emitter:
@@ -82,8 +78,7 @@ class Emitter:
     ) -> None:
         """Open the spool and start sending what an earlier process left in it. Kafka or the API need not be there.
 
-        `kafka` or `http` says where it goes; the API also wants a `token`, a text or a function that has a fresh one: it
-        is called for each request.
+        `kafka` or `http` says where to. The API wants a `token`, a text or a function: it is called for each request.
 
         `fsync` says what a power failure may take. With "interval", the default, it is the last 100 ms that has
         not arrived yet. With "always" it is nothing, and each report waits for the disk. With "never" it is what the
@@ -91,8 +86,7 @@ class Emitter:
         producer (security, compression).
 
         Raises:
-            ValueError: the source is none, or is one of Creditwell's own; no such `fsync`; `kafka` names no broker, or
-                `http` no API, or both or neither are there.
+            ValueError: no such source, or one of Creditwell's own; no such `fsync`; not one place to report to.
             SpoolInUse: another process has the spool.
             TypeError: aiokafka does not know one of the options, or it is not yours to set.
         """
@@ -116,7 +110,8 @@ class Emitter:
         *,
         team: str,
         feature: str,
-        quantity: str | int | Decimal,
+        quantity: str | int | Decimal | None = None,
+        quantities: Mapping[str, str | int | Decimal] | None = None,
         member: str | None = None,
         attributes: Mapping[str, str] | None = None,
         hold: str | None = None,
@@ -125,9 +120,10 @@ class Emitter:
     ) -> Receipt:
         """Say that a feature did paid work for a team. Returns at once; from then on it can't be lost.
 
-        `quantity` is in the feature's own unit; `at` is when it happened, now unless told; `hold` settles a hold. `id`
-        makes repeating a call harmless: pass the id of your job, and the usage counts once however often the job is
-        tried.
+        `quantity` is in the feature's own unit. Where one use is measured in several, as a call of a model is,
+        `quantities` has each by its name on the rate card, and `quantity` is left out; of some, nothing may have been
+        used. `at` is when it happened, now unless told; `hold` settles a hold. `id` makes repeating a call harmless:
+        pass the id of your job, and the usage counts once however often the job is tried.
 
         Raises:
             InvalidReport: an argument is wrong.
@@ -136,7 +132,7 @@ class Emitter:
         """
         data = {
             "feature": feature,
-            "quantity": self.checked(quantity),
+            **self.measured(quantity, quantities),
             "member_id": member,
             "attributes": dict(attributes) if attributes else None,
             "hold_id": hold,
@@ -158,16 +154,38 @@ class Emitter:
 
         Raises as `report` does.
         """
+        data = {"usage_source": self.source, **self.about(team, usage, reason)}
+        return self.keep(UsageVoidReported, "usage.voided.v1", team, data, at, id)
+
+    def amend(
+        self,
+        *,
+        team: str,
+        usage: Receipt | str,
+        reason: str,
+        quantity: str | int | Decimal | None = None,
+        quantities: Mapping[str, str | int | Decimal] | None = None,
+        at: datetime | None = None,
+        id: str | None = None,
+    ) -> Receipt:
+        """Say how much a usage really was: it is taken back, and recorded anew with all else as it was.
+
+        The receipt is the new usage's, and may be amended in its turn. Raises as `report` does.
+        """
+        data = {**self.about(team, usage, reason), **self.measured(quantity, quantities)}
+        return self.keep(UsageAmendReported, "usage.amended.v1", team, data, at, id)
+
+    def about(self, team: str, usage: Receipt | str, reason: str) -> dict[str, Any]:
+        """Which usage is meant, and why. Raises InvalidReport."""
         if isinstance(usage, Receipt):
             if (usage.team, usage.source) != (team, self.source):
                 raise self.invalid(
-                    f"usage: it was reported for {usage.team} by {usage.source}, and only they can void it"
+                    f"usage: it was reported for {usage.team} by {usage.source}, and only they can void or amend it"
                 )
             usage = usage.id
         if isinstance(reason, str) and not reason.strip():
             raise self.invalid("reason: it is empty; say why, for the team reads it beside the credits that return")
-        data = {"usage_source": self.source, "usage_id": usage, "reason": reason}
-        return self.keep(UsageVoidReported, "usage.voided.v1", team, data, at, id)
+        return {"usage_id": usage, "reason": reason}
 
     def flush(self, timeout_seconds: float | None = None) -> bool:
         """Wait until everything that was reported before this call has arrived; False if it has not in time."""
@@ -232,7 +250,7 @@ class Emitter:
 
     def keep(
         self,
-        model: type[UsageReported] | type[UsageVoidReported],
+        model: type[UsageReported] | type[UsageVoidReported] | type[UsageAmendReported],
         kind: str,
         team: str,
         data: dict[str, Any],
@@ -268,18 +286,12 @@ class Emitter:
         self.sender.wake()
         return Receipt(team, self.source, event.id, event.time)
 
-    def checked(self, quantity: object) -> str:
-        """A quantity as text, exact. Raises InvalidReport."""
-        text = arguments.quantity_text(quantity)
-        if text is None:
-            kind = type(quantity).__name__
-            raise self.invalid(
-                f"quantity: {quantity!r:.80} is a {kind}: pass a str such as '12.5', an int or a Decimal"
-            )
-        if not arguments.PLAIN_QUANTITY.fullmatch(text) or not text.strip("0."):
-            limits = "more than zero, with at most 12 digits before the point and 9 after it"
-            raise self.invalid(f"quantity: {text!r:.80} is not one: pass a plain decimal, {limits}")
-        return text
+    def measured(self, quantity: object, quantities: Mapping[str, object] | None) -> dict[str, Any]:
+        """How much was used, as text, exact. Raises InvalidReport."""
+        try:
+            return arguments.measured(quantity, quantities)
+        except ValueError as wrong:
+            raise self.invalid(str(wrong)) from None
 
     def invalid(self, message: str) -> InvalidReport:
         """Count a report that is not taken."""

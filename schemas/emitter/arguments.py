@@ -10,9 +10,11 @@ from pydantic import TypeAdapter, ValidationError
 
 from ..facts import OURS
 from ..problems import problems_of
-from ..usage import QUANTITY, Source
+from ..quantities import QUANTITY
+from ..usage import Source
 from .spool import Fsync
 
+LIMITS = "more than zero, with at most 12 digits before the point and 9 after it"
 PLAIN_QUANTITY = re.compile(QUANTITY)
 NOT_YOURS = {  # options of the client that the emitter's promises rest on, and why
     "bootstrap_servers": "it is the argument kafka",
@@ -46,6 +48,42 @@ def valid_source(source: str) -> str:
             f"source: {source!r} begins with {OURS!r}, which is Creditwell's own; write one like /features/video"
         )
     return source
+
+
+def measured(quantity: object, quantities: Mapping[str, object] | None) -> dict[str, Any]:
+    """The members of an event that say how much was used: one quantity, or several.
+
+    Raises:
+        ValueError: both are there or none, one is no quantity, or of nothing something was used.
+    """
+    if quantities is None:
+        if quantity is None:
+            raise ValueError("quantity: it is missing; pass how much was used, or quantities where that is several")
+        text = checked("quantity", quantity)
+        if not text.strip("0."):
+            raise ValueError(f"quantity: {text!r:.80} is not one: pass a plain decimal, {LIMITS}")
+        return {"quantity": text}
+    if quantity is not None:
+        raise ValueError("quantity: there are quantities, too; pass one or the other")
+    if not isinstance(quantities, Mapping):  # said like the rest, as a report that is wrong
+        raise ValueError(  # noqa: TRY004 - it becomes an InvalidReport
+            f"quantities: {quantities!r:.80} is not a dict: pass one such as {{'input_token': 1200}}"
+        )
+    several = {name: checked(f"quantities.{name}", each) for name, each in quantities.items()}
+    if not any(text.strip("0.") for text in several.values()):
+        raise ValueError("quantities: all of them are 0; report only what was used")
+    return {"quantities": several}
+
+
+def checked(name: str, quantity: object) -> str:
+    """A quantity as text, exact; 0 is one here. Raises ValueError."""
+    text = quantity_text(quantity)
+    if text is None:
+        kind = type(quantity).__name__
+        raise ValueError(f"{name}: {quantity!r:.80} is a {kind}: pass a str such as '12.5', an int or a Decimal")
+    if not PLAIN_QUANTITY.fullmatch(text):
+        raise ValueError(f"{name}: {text!r:.80} is not one: pass a plain decimal, {LIMITS}")
+    return text
 
 
 def quantity_text(quantity: object) -> str | None:

@@ -26,7 +26,7 @@ BATCH_MAX_RECORDS = 1_000  # as many as the API takes at once
 CONNECT_SECONDS = 3.0  # less than STOP_SECONDS: nothing can interrupt it
 ANSWER_SECONDS = 15.0  # more than the API waits for Kafka
 ANSWER_MAX_BYTES = 4 * 1024 * 1024
-ASKED_MAX_SECONDS = 60.0  # a proxy's idea of later may be a day
+RETRY_AFTER_MAX_SECONDS = 60.0  # a proxy's idea of later may be a day
 INTERRUPT_SECONDS = 0.05
 
 
@@ -117,8 +117,9 @@ class HttpSender(Sender):
                 return 0
             case later:
                 self.in_trouble(later.reason)
-                asked = later.retry_after_seconds
-                return self.next_pause() if asked is None else min(asked, ASKED_MAX_SECONDS)
+                if later.retry_after_seconds is not None:
+                    return min(later.retry_after_seconds, RETRY_AFTER_MAX_SECONDS)
+                return self.next_pause()
 
     def next_pause(self) -> float:
         """Twice as long each time, until something is delivered."""

@@ -1,7 +1,11 @@
-"""What callers get back: the receipt of a report, and what an emitter did so far."""
+"""What callers get back: the receipt of a report or why there is none, and what an emitter did so far."""
 
 from dataclasses import dataclass
 from datetime import datetime
+
+
+class InvalidReport(ValueError):
+    """A report that would be refused, today and tomorrow. The message names the argument and what to pass instead."""
 
 
 @dataclass(frozen=True, slots=True)

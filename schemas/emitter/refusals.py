@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 
 class RefusedReports:
-    """The file `refused.jsonl` of a spool: a line for each report, with why. One that was killed may write one twice."""
+    """The file `refused.jsonl` of a spool: a line for each report, with why; after a crash perhaps two."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "refused.jsonl"

@@ -1,4 +1,4 @@
-"""What brings reports from the spool to Creditwell, whatever the way: by Kafka (`kafka_sender`) or HTTP (`http_sender`)."""
+"""What brings reports from the spool to Creditwell, by Kafka (`kafka_sender`) or by HTTP (`http_sender`)."""
 
 import logging
 import threading
@@ -50,7 +50,7 @@ class Sender(ABC):
         """
 
     def wait_until_delivered(self, timeout_seconds: float | None) -> bool:
-        """Wait until everything that is in the spool by now has arrived; False if it has not in time, or was stopped."""
+        """Wait until all that is in the spool by now has arrived; False if it has not in time, or was stopped."""
         goal = self.spool.leftover_count + self.spool.appended
         with self.progress:
             self.progress.wait_for(lambda: self.stopping or self.spool.dropped >= goal, timeout_seconds)

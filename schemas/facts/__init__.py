@@ -65,16 +65,36 @@ from .money import (
     TopUpSkipped,
     TopUpSuspended,
 )
-from .names import ID, ID_MAX, NO_ID, OURS, RATE_CARD_TEAM, Attributes, Cents, Currency, Fact, Id, Name, Text, is_id
+from .names import (
+    AMENDMENTS,
+    ID,
+    ID_MAX,
+    NO_ID,
+    OURS,
+    QUANTITIES_MAX,
+    RATE_CARD_TEAM,
+    Attributes,
+    Cents,
+    Currency,
+    Fact,
+    Id,
+    Name,
+    Quantities,
+    QuantityName,
+    Text,
+    is_id,
+)
 from .usage import AnyUsageFact, UsageRecorded, UsageVoided
 
 __all__ = [
+    "AMENDMENTS",
     "DECODE",
     "FACTS",
     "ID",
     "ID_MAX",
     "NO_ID",
     "OURS",
+    "QUANTITIES_MAX",
     "RATE_CARD_TEAM",
     "AdminFact",
     "AnyAdminFact",
@@ -120,6 +140,8 @@ __all__ = [
     "PeriodSealed",
     "PlanAssigned",
     "PurchaseRequested",
+    "Quantities",
+    "QuantityName",
     "RateCardPublished",
     "ReversalFact",
     "Stored",

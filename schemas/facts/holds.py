@@ -3,7 +3,7 @@
 from pydantic import AwareDatetime
 
 from ..credits import UnsignedMicroCredits
-from .names import Attributes, Fact, Name
+from .names import Attributes, Fact, Name, Quantities
 
 
 class HoldFact(Fact):
@@ -34,6 +34,7 @@ class HoldCaptured(HoldFact, type="hold.captured.v1"):
     feature: Name | None = None
     member_id: Name | None = None
     quantity: str | None = None
+    quantities: Quantities | None = None
     attributes: Attributes | None = None
     rate_card: int | None = None
     remaining_credits: UnsignedMicroCredits | None = None

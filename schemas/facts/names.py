@@ -44,11 +44,28 @@ Attributes = Annotated[
     dict[Name, Name],
     WithJsonSchema({"type": "object", "propertyNames": _NAMED, "additionalProperties": _NAMED}),
 ]
+QUANTITIES_MAX = 20  # of one usage
+_QUANTITY_NAME = {"maxLength": 64, "pattern": r"^[a-z][a-z0-9_]*$"}
+QuantityName = Annotated[str, StringConstraints(max_length=64, pattern=r"^[a-z][a-z0-9_]*$")]
+# What one use took of several things, by their names: exact decimals, {"input_token": "1200", "output_token": "350"}.
+Quantities = Annotated[
+    dict[QuantityName, str],
+    WithJsonSchema(
+        {
+            "type": "object",
+            "propertyNames": _QUANTITY_NAME,
+            "additionalProperties": {"type": "string"},
+            "minProperties": 1,
+            "maxProperties": QUANTITIES_MAX,
+        }
+    ),
+]
 Currency = Annotated[str, StringConstraints(pattern=r"^[a-z]{3}$")]
 Cents = Annotated[int, Field(strict=True, ge=0, description="Minor units of the currency.")]
 
 RATE_CARD_TEAM = "creditwell"  # rate cards belong to nobody's team; their subject is the product itself
 OURS = "creditwell:"  # sources that begin so are written by Creditwell alone
+AMENDMENTS = "creditwell:amendments"  # of what takes a usage back because another one replaces it
 
 
 class Fact(BaseModel):

@@ -17,12 +17,19 @@ class UsageRecorded(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
 
     type: ClassVar[str] = "usage.recorded.v1"
     feature: Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
-    quantity: str
+    quantity: Annotated[str | None, msgspec.Meta(description="Absent where there are quantities.")] = None
     credits: Annotated[MicroCredits, msgspec.Meta(ge=0, description="Micro-credits, never negative.")]
     rate_card: int
     member_id: Annotated[str, msgspec.Meta(min_length=1, max_length=128)] | None = None
     attributes: dict[str, str] | None = None
     hold_id: Annotated[str, msgspec.Meta(min_length=1, max_length=128)] | None = None
+    quantities: Annotated[
+        dict[str, str] | None, msgspec.Meta(description="What one use took of several things, in place of a quantity.")
+    ] = None
+    # A usage that corrects another one is recorded right behind the void that takes that one back.
+    corrects: Annotated[int | None, msgspec.Meta(description="Position of the usage that this one replaces.")] = None
+    corrects_id: Annotated[str | None, msgspec.Meta(description="Its id; the source is the same.")] = None
+    reason: Annotated[str | None, msgspec.Meta(description="Why it was corrected.")] = None
 
     def body(self) -> bytes:
         """As `Fact.body`."""

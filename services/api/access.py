@@ -168,6 +168,7 @@ def _codes_of(method: str, path: str, roles: Collection[TokenRole], *, takes_jso
         yield "not_found"
     if "{team}" in path:
         yield "unknown_team"
+        yield "unknown_zone"
         if TokenRole.ADMIN in roles and TokenRole.MEMBER not in roles:
             yield "ask_your_admin"
     if method != "GET":

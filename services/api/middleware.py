@@ -66,7 +66,7 @@ class RequestMiddleware:
             refused = problem_response(problem(400, "bad_request", "the address has a NUL in it"))
             await refused(scope, receive, send)
         else:
-            await self._app(scope, _limited(receive), send)
+            await self._app(scope, _limited(receive, int(Headers(scope=scope).get("content-length", 0))), send)
 
 
 def _say(scope: Scope, status: int | None, seconds: float) -> None:
@@ -85,18 +85,19 @@ def team_hash(team_id: str) -> str:
     return sha256(team_id.encode()).hexdigest()[:12]
 
 
-def _limited(receive: Receive) -> Receive:
-    """The body as it comes, but not without end."""
+def _limited(receive: Receive, announced: int) -> Receive:
+    """The body as it comes, but not without end; nothing of one that is announced to be too long."""
     came = 0
 
     async def counted() -> Message:
         nonlocal came
-        message = await receive()
-        came += len(message.get("body", b""))
-        if came > BODY_MAX:
-            # This kind of exception passes through FastAPI and Starlette unchanged, wherever the body is read.
-            raise HTTPException(413, f"a body has at most {BODY_MAX} bytes")
-        return message
+        if announced <= BODY_MAX:
+            message = await receive()
+            came += len(message.get("body", b""))
+            if came <= BODY_MAX:
+                return message
+        # This kind of exception passes through FastAPI and Starlette unchanged, wherever the body is read.
+        raise HTTPException(413, f"a body has at most {BODY_MAX} bytes")
 
     return counted
 

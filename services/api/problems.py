@@ -3,6 +3,7 @@
     Refused      422 with its reason as the code, or what `codes.py` says of it
     Unavailable  503: the same request may succeed in a moment; `stripe_away` where it is Stripe that does not answer
     NotPriced    422 with its reason
+    UnknownZone  422 `unknown_zone`: this build can't reckon the team's cycles, another one may
     the rest     500 `internal`: our mistake; the log has it, the answer does not
 
 A caller may act on the code; the words may change.
@@ -21,6 +22,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
+from schemas.cycles import UnknownZone
+from schemas.facts import UnknownFact
 from schemas.pricing import NotPriced
 from schemas.problems import advice
 from services.api.openapi.codes import STATUS, title_of, type_of
@@ -56,7 +59,7 @@ def problem_response(raised: Problem) -> Response:
 def handle_problems(app: FastAPI) -> None:
     """Answer every failure of an application in this one form."""
     handlers = {
-        Problem: _as_it_is, Refused: _refused, NotPriced: _not_priced, Unknown: _stripe_away, Busy: _stripe_away, Unavailable: _unavailable, AlreadyStored: _already_stored,
+        Problem: _as_it_is, Refused: _refused, NotPriced: _not_priced, UnknownZone: _unknown_zone, Unknown: _stripe_away, Busy: _stripe_away, Unavailable: _unavailable, UnknownFact: _newer, AlreadyStored: _already_stored,
         ClientDisconnect: _hung_up, **dict.fromkeys(AWAY, _away), Exception: _ours,
     }  # fmt: skip
     eh = new_exception_handler(
@@ -81,8 +84,19 @@ def _not_priced(_: ExceptionHandler, __: Request, not_priced: NotPriced) -> Prob
     return problem(STATUS.get(not_priced.reason, 422), not_priced.reason, not_priced.detail)
 
 
+def _unknown_zone(_: ExceptionHandler, request: Request, unknown: UnknownZone) -> Problem:
+    log.error("this build can't reckon a team's cycles", path=request.url.path, why=str(unknown))
+    return problem(422, "unknown_zone", f"this build can't reckon the team's cycles: {unknown}")
+
+
 def _unavailable(_: ExceptionHandler, __: Request, unavailable: Unavailable) -> Problem:
     return problem(503, unavailable.code, str(unavailable), headers=dict(AGAIN))
+
+
+def _newer(_: ExceptionHandler, request: Request, unknown: UnknownFact) -> Problem:
+    """While two builds run side by side, another process may know it."""
+    log.warning("a newer build wrote of this team", path=request.url.path, type=unknown.type_name)
+    return problem(503, "unavailable", str(unknown), headers=dict(AGAIN))
 
 
 def _stripe_away(_: ExceptionHandler, request: Request, error: Unavailable) -> Problem:

@@ -99,7 +99,7 @@ async def _look_at_database(context: ApiContext, stop: asyncio.Event) -> None:
         try:
             await context.pool.fetchval("SELECT 1")
         except AWAY as away:
-            context.health.away("database", repr(away))
+            context.health.away("database", away)
         else:
             context.health.back("database")
             context.health.ready()

@@ -23,6 +23,7 @@ from schemas.facts import (
     HoldPlaced,
     HoldReleased,
     MemberLimited,
+    PaymentMethodChanged,
     PeriodSealed,
     PlanAssigned,
     PurchaseRequested,
@@ -82,6 +83,7 @@ class Expected:
     attempts: dict[Key, tuple[str | None, bool]] = field(default_factory=dict)
     purchases: dict[Key, PurchaseRequested] = field(default_factory=dict)
     paid: set[Key] = field(default_factory=set)
+    cards: dict[str, PaymentMethodChanged] = field(default_factory=dict)
     top_ups: dict[str, TopUps] = field(default_factory=dict)
 
     def take(self, stored: Stored, fact: AnyFact) -> None:  # noqa: C901 - a case for each kind of fact
@@ -106,6 +108,8 @@ class Expected:
                 self.limits[key] = (
                     *key, number, stored.position, fact.daily_credits, fact.monthly_credits, fact.hard,
                 )  # fmt: skip
+            case PaymentMethodChanged():
+                self.cards[team_id] = fact
             case PurchaseRequested():
                 self.purchases[team_id, fact.purchase_id] = fact
             case CreditsPurchased():
@@ -197,6 +201,12 @@ class Expected:
                 team_id, purchase_id, sold.pack, sold.credits, sold.price_cents, sold.currency, sold.taxed,
                 sold.keeps_card, credited,
             )  # fmt: skip
+
+    def card_rows(self) -> Iterable[TableRow]:
+        """Rows of `stripe_customers` that name a card."""
+        for team_id, card in self.cards.items():
+            if card.payment_method_id is not None:
+                yield team_id, card.customer_id, card.payment_method_id
 
     def top_up_rows(self) -> Iterable[TableRow]:
         """Rows of `top_ups`: the fold as it was where it was saved."""

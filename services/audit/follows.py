@@ -12,12 +12,12 @@ burns is one that came before it.
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from decimal import Decimal, InvalidOperation
 
 from projections.balance.lots import may_bring_lot
 from schemas.credits import MicroCredits, format_credits
 from schemas.cycles import cycle, cycle_at
 from schemas.facts import (
+    AMENDMENTS,
     OURS,
     AnyFact,
     CreditsAdjusted,
@@ -33,6 +33,7 @@ from schemas.facts import (
     UsageVoided,
 )
 from schemas.pricing import NotPriced, RateCards
+from schemas.rates import shown
 from services.audit.follows_money import MoneyAudit
 
 LASTS_MAX = timedelta(hours=24)
@@ -67,6 +68,7 @@ class TeamAudit:
     refilled: MicroCredits = 0
     usages: dict[int, tuple[Stored, UsageRecorded]] = field(default_factory=dict)
     taken_back: set[int] = field(default_factory=set)
+    amending: UsageVoided | None = None
     lots: set[int] = field(default_factory=set)
     holds: dict[str, AuditedHold] = field(default_factory=dict)
     money: MoneyAudit = field(init=False)
@@ -76,14 +78,31 @@ class TeamAudit:
 
     def take(self, stored: Stored, fact: AnyFact) -> list[str]:
         """What is wrong with this fact, given those before it."""
-        problems = list(self._judge(stored, fact))
+        amending, self.amending = self.amending, None
+        problems = [*self._amends(stored, fact, amending), *self._judge(stored, fact)]
         if isinstance(fact, CreditsAdjusted) and fact.burns_lot is not None and fact.burns_lot not in self.lots:
             problems.append(f"no credits came at {fact.burns_lot} before this, and it burns them first")
         if may_bring_lot(fact):
             self.lots.add(stored.position)
-        if stored.source.startswith(OURS) == isinstance(fact, UsageRecorded | UsageVoided):
+        amends = isinstance(fact, UsageVoided) and stored.source == AMENDMENTS
+        if not amends and stored.source.startswith(OURS) == isinstance(fact, UsageRecorded | UsageVoided):
             problems.append(f"{stored.source!r} is no source of a {stored.type}")
         return problems
+
+    def _amends(self, stored: Stored, fact: AnyFact, amending: UsageVoided | None) -> Problems:
+        """A usage that corrects another one stands right behind what took that one back, and nothing else does."""
+        if isinstance(fact, UsageVoided) and stored.source == AMENDMENTS:
+            self.amending = fact
+        corrects = (fact.corrects, fact.corrects_id) if isinstance(fact, UsageRecorded) else (None, None)
+        taken_back = (None, None) if amending is None else (amending.usage_position, amending.usage_id)
+        if corrects != taken_back:
+            yield f"it corrects the usage at {corrects[0]}, and the one at {taken_back[0]} was taken back for it"
+        elif amending is not None:
+            pair = self.usages.get(amending.usage_position)
+            if (stored.source, stored.occurred_at) != (amending.usage_source, amending.usage_occurred_at) or (
+                pair and isinstance(fact, UsageRecorded) and _all_but_how_much(fact) != _all_but_how_much(pair[1])
+            ):
+                yield f"it changes more than the quantity of the usage at {amending.usage_position}"
 
     def _judge(self, stored: Stored, fact: AnyFact) -> Problems:  # noqa: PLR0911 - a case for each kind of fact
         match fact:
@@ -106,7 +125,7 @@ class TeamAudit:
         if stored.position in self.voided:
             self.usages[stored.position] = (stored, fact)
         at = min(stored.occurred_at, stored.recorded_at)
-        yield from self._priced(fact.rate_card, fact.feature, fact.quantity, fact.attributes, fact.credits, at, stored)
+        yield from self._priced(fact, at, stored)
         if fact.hold_id is None or (hold := self.holds.get(fact.hold_id)) is None:
             return
         if hold.state == "settled":
@@ -114,33 +133,30 @@ class TeamAudit:
         elif hold.state == "open" and hold.expires_at > stored.recorded_at:
             hold.state = "settled"
 
-    def _priced(
-        self,
-        version: int | None,
-        feature: str | None,
-        quantity: str | None,
-        attributes: dict[str, str] | None,
-        credits: MicroCredits,
-        at: datetime,
-        stored: Stored,
-    ) -> Problems:
+    def _priced(self, fact: UsageRecorded | HoldCaptured, at: datetime, stored: Stored) -> Problems:
         """The price by the card that is named, and whether that card was in force; nothing for what was not priced."""
-        if version is None or feature is None or quantity is None:
+        version, feature, quantity, quantities = fact.rate_card, fact.feature, fact.quantity, fact.quantities
+        if version is None or feature is None:
             return
+        if (quantity is None) == (quantities is None):
+            yield "it has neither a quantity nor several, or both"
+            return
+        used = quantity or shown(quantities or {})
         card = self.cards.version(version) if self.cards is not None else None
         if self.cards is None or card is None:
             yield f"nobody published rate card {version}"
             return
         try:
-            right = card.price(feature, Decimal(quantity), attributes)
+            right = card.price_used(feature, quantity, quantities, fact.attributes)
             # What happens about now was priced by a clock that may be a little behind the database's.
             sooner = min(at, stored.recorded_at - CLOCKS_DIFFER)
             in_force = {self.cards.in_force(at).version, self._earlier(sooner)}
-        except (NotPriced, InvalidOperation) as no:
-            yield f"{quantity} of {feature} has no price: {no}"
+        except (NotPriced, ValueError) as no:
+            yield f"{used} of {feature} has no price: {no}"
             return
-        if right != credits:
-            yield f"{quantity} of {feature} costs {format_credits(right)} by rate card {version}, not {format_credits(credits)}"
+        if right != fact.credits:
+            says = format_credits(fact.credits)
+            yield f"{used} of {feature} costs {format_credits(right)} by rate card {version}, not {says}"
         if version not in in_force:
             yield f"rate card {version} was not in force then"
 
@@ -161,7 +177,7 @@ class TeamAudit:
         says = (fact.usage_source, fact.usage_id, fact.usage_occurred_at, fact.credits, fact.feature, fact.member_id)
         if says != (usage.source, usage.id, usage.occurred_at, recorded.credits, recorded.feature, recorded.member_id):
             yield f"it takes back something else than was recorded at {fact.usage_position}"
-        if stored.source != usage.source:
+        if stored.source not in (usage.source, AMENDMENTS):
             yield f"{stored.source!r} takes back what {usage.source!r} reported"
 
     def _place(self, stored: Stored, fact: HoldPlaced) -> Problems:
@@ -199,9 +215,7 @@ class TeamAudit:
         elif fact.remaining_credits != max(0, hold.credits - fact.credits):
             yield f"hold {fact.hold_id} has {format_credits(max(0, hold.credits - fact.credits))} left after this"
         hold.credits = fact.remaining_credits or 0
-        yield from self._priced(
-            fact.rate_card, fact.feature, fact.quantity, fact.attributes, fact.credits, stored.recorded_at, stored
-        )
+        yield from self._priced(fact, stored.recorded_at, stored)
 
     def _plan(self, stored: Stored, fact: PlanAssigned) -> Problems:
         if self.plan is not None and (fact.anchor, fact.zone) != (self.plan.anchor, self.plan.zone):
@@ -229,3 +243,7 @@ class TeamAudit:
         if (fact.starts_at, fact.ends_at) != (starts_at, calendar.ends_at) or fact.starts_at > stored.recorded_at:
             yield f"cycle {fact.cycle} is another stretch of the calendar, or has not begun"
         self.cycle, self.refilled = max(fact.cycle, self.cycle or fact.cycle), self.refilled + fact.credits
+
+
+def _all_but_how_much(usage: UsageRecorded) -> tuple[object, ...]:
+    return usage.feature, usage.member_id, usage.attributes, usage.hold_id

@@ -1,12 +1,15 @@
 """Do payments follow from what was asked for? One team's money, fact by fact, as the audit sees it. Pure.
 
 Each purchase and top-up brings what was frozen when it was asked for, once. Each charge was allowed by the settings,
-the card and the caps of the moment at which it was decided. What went back of a payment is no more than it brought.
+the card and the caps of the moment at which it was decided, and each of its steps is one of the attempt that is under
+way. What is taken back of a payment is its part of the money that went back, no more and no less.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from projections.reversals import Account, open_account
+from projections.reversals import evolve as evolve_account
 from projections.sold import purchase_differs, top_up_differs
 from projections.top_ups.decisions import attempt_of
 from projections.top_ups.months import month_of
@@ -21,6 +24,9 @@ from schemas.facts import (
     DisputeClosed,
     PurchaseRequested,
     Stored,
+    TopUpActionRequired,
+    TopUpFailed,
+    TopUpIntentCreated,
     TopUpRequested,
 )
 from schemas.money import MOST
@@ -30,11 +36,11 @@ Problems = Iterator[str]
 
 @dataclass(slots=True)
 class AuditedPayment:
-    """What a payment brought, at which position, and what of it is taken back now."""
+    """What a payment brought, at which position, and its account: what went back of it by now."""
 
     position: int
     credits: MicroCredits
-    reversed_credits: MicroCredits = 0
+    account: Account
 
 
 @dataclass(slots=True)
@@ -60,13 +66,15 @@ class MoneyAudit:
             case CreditsToppedUp():
                 yield from self._top_up(stored, fact)
             case ChargeRefunded() | ChargeDisputed() | DisputeClosed():
-                yield from self._reversal(fact)
+                yield from self._reversal(stored, fact)
+            case TopUpIntentCreated() | TopUpActionRequired() | TopUpFailed():
+                yield from self._step(fact)
             case _:
                 pass
         self.top_ups = evolve(self.top_ups or TopUps(team_id=self.team_id), stored, fact)
 
     def _purchase(self, stored: Stored, fact: CreditsPurchased) -> Problems:
-        yield from self._brought(stored, fact.payment_intent_id, fact.credits)
+        yield from self._brought(stored, fact)
         sold = self.purchases.get(fact.purchase_id or "")
         if sold is None:
             yield "nobody asked for this purchase"
@@ -76,12 +84,23 @@ class MoneyAudit:
         self.answered.add(sold.purchase_id)
         yield from purchase_differs(fact, sold)
 
-    def _brought(self, stored: Stored, payment_id: str, credits: MicroCredits) -> Problems:
+    def _step(self, fact: TopUpIntentCreated | TopUpActionRequired | TopUpFailed) -> Problems:
+        """A step of the attempt that is under way, with the intent that it has: an end gives its caps back."""
+        attempt = self.top_ups.open if self.top_ups is not None else None
+        if attempt is None or attempt.attempt_id != fact.attempt_id:
+            yield f"attempt {fact.attempt_id} was not under way"
+            return
+        has, names = attempt.payment_intent_id, fact.payment_intent_id
+        if has is not None if isinstance(fact, TopUpIntentCreated) else names not in (None, has):
+            yield f"attempt {fact.attempt_id} has {has}, not {names}"
+
+    def _brought(self, stored: Stored, fact: CreditsPurchased | CreditsToppedUp) -> Problems:
+        payment_id = fact.payment_intent_id
         if payment_id in self.payments:
             yield f"{payment_id} brought credits before"
         if stored.id != payment_id:
             yield f"it is not named after its payment {payment_id}"
-        self.payments.setdefault(payment_id, AuditedPayment(stored.position, credits))
+        self.payments.setdefault(payment_id, AuditedPayment(stored.position, fact.credits, open_account(stored, fact)))
 
     def _request(self, stored: Stored, fact: TopUpRequested) -> Problems:
         self.requests[fact.attempt_id] = fact
@@ -109,7 +128,7 @@ class MoneyAudit:
             yield f"{fact.charge_cents} {fact.currency} are more than one charge may take"
 
     def _top_up(self, stored: Stored, fact: CreditsToppedUp) -> Problems:
-        yield from self._brought(stored, fact.payment_intent_id, fact.credits)
+        yield from self._brought(stored, fact)
         request = self.requests.get(fact.attempt_id)
         if request is None:
             yield f"nobody asked for attempt {fact.attempt_id}"
@@ -121,19 +140,17 @@ class MoneyAudit:
             yield f"attempt {fact.attempt_id} was taken over for {request.found_payment}"
         yield from top_up_differs(fact, request)
 
-    def _reversal(self, fact: ChargeRefunded | ChargeDisputed | DisputeClosed) -> Problems:
+    def _reversal(self, stored: Stored, fact: ChargeRefunded | ChargeDisputed | DisputeClosed) -> Problems:
         payment = self.payments.get(fact.payment_intent_id)
         if payment is None:
             yield f"{fact.payment_intent_id} has brought no credits"
             return
         if fact.lot != payment.position:
             yield f"the credits of {fact.payment_intent_id} are lot {payment.position}, not {fact.lot}"
-        match fact:
-            case ChargeRefunded():
-                payment.reversed_credits += fact.clawed_credits - (fact.reinstated_credits or 0)
-            case ChargeDisputed():
-                payment.reversed_credits += fact.frozen_credits - (fact.reinstated_credits or 0)
-            case DisputeClosed():
-                payment.reversed_credits -= fact.reinstated_credits
-        if not 0 <= payment.reversed_credits <= payment.credits:
-            yield f"of {format_credits(payment.credits)} credits {format_credits(payment.reversed_credits)} are taken back"
+        payment.account = evolve_account(payment.account, stored, fact)
+        clawed, right = payment.account.clawed, payment.account.owed
+        if clawed != right:
+            yield (
+                f"of {format_credits(payment.credits)} credits {format_credits(clawed)} are taken back, and "
+                f"{format_credits(right)} are due"
+            )

@@ -22,6 +22,7 @@ process loads only what it runs.
     reconcile   Stripe against the log
     revenue     a month of the books
     statements  a team's sealed cycle
+    rate_cards  cards in files, made and checked
     simulate    what another rate card would have cost
     showing     what commands share
 """
@@ -40,6 +41,7 @@ from services.cli import (
     plans,
     processes,
     proofs,
+    rate_cards,
     reconcile,
     refused,
     revenue,
@@ -97,6 +99,7 @@ app.add_typer(exports.app, name="export")
 app.command()(revenue.revenue)
 app.command()(statements.statement)
 app.add_typer(plans.app, name="plans")
+app.add_typer(rate_cards.app, name="rate-card")
 app.add_typer(simulate.app, name="simulate")
 app.add_typer(refused.app, name="refused")
 app.add_typer(notices.app, name="notices")

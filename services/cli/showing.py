@@ -20,7 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.table import Table
 from rich.text import Text
 
-from schemas.instants import instant
+from schemas.instants import instant, is_meant
 from services.runtime.errors import Fenced, LogChanged, Refused, Unavailable
 from services.runtime.settings import WrongSettings
 from services.runtime.settings_loading import exit_used_wrongly, load_settings
@@ -139,6 +139,8 @@ def parse_instant(text: str | None, option: str) -> datetime | None:
         parsed = datetime.fromisoformat(text)
     except ValueError:
         exit_used_wrongly(f"{option}: {text!r} is no instant: write 2026-11-23 or 2026-11-23T10:15:00Z.")
+    if not is_meant(parsed):
+        exit_used_wrongly(f"{option}: the year of {text} can't be meant.")
     return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed
 
 

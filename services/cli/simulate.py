@@ -2,16 +2,14 @@
 
 import csv
 import sys
-import tomllib
 from collections import Counter
-from collections.abc import Mapping
-from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from schemas.credits import format_credits
+from services.cli.rate_cards import read_card
 from services.cli.showing import FOUND_WRONG, AsJson, parse_duration, print_json, print_table, progress, with_database
 from services.runtime.clock import system_clock
 from services.runtime.errors import Refused
@@ -20,7 +18,6 @@ from services.store.connect import Connection
 
 if TYPE_CHECKING:
     from projections.repricing import Repriced
-    from schemas.pricing import CompiledCard
 
 SHOWN_MAX = 10
 FEATURES = ("feature", "recorded", "simulated", "difference")
@@ -48,11 +45,12 @@ def rate_card(
     It reads the log from its beginning. Purchases and top-ups stay as they were. Usage that the card has no price for
     keeps its own and is named; then the exit code is 1.
     """
+    from schemas.pricing import CompiledCard
     from services.credits.repricing import reprice
 
     length = parse_duration(last, "--last")
     assert length is not None
-    card = _card_of(file)
+    card = CompiledCard(read_card(file))
 
     async def work(connection: Connection) -> "list[Repriced]":
         total = 1 if team is not None else await connection.fetchval("SELECT count(*) FROM teams")
@@ -75,20 +73,6 @@ def rate_card(
     else:
         _show(teams, unpriced)
     raise typer.Exit(FOUND_WRONG if unpriced else 0)
-
-
-def _card_of(file: Path) -> "CompiledCard":
-    from schemas.pricing import CompiledCard
-    from schemas.rates import RateCardInvalid, parse_rate_card
-
-    try:
-        document = tomllib.loads(file.read_text("utf-8"), parse_float=Decimal)
-        card = document.get("rate_card", document)
-        return CompiledCard(parse_rate_card({"version": 1, **card} if isinstance(card, Mapping) else card))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        exit_used_wrongly(f"{file} can't be read: {error}.")
-    except RateCardInvalid as invalid:
-        exit_used_wrongly(*(f"{file} is wrong: {problem}" for problem in invalid.problems))
 
 
 def by_feature(teams: "list[Repriced]") -> list[tuple[str, int, int]]:

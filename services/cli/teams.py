@@ -21,7 +21,7 @@ from services.store.connect import Connection
 
 BALANCE_LINES = (
     ("total", "Credits"), ("included", "  included"), ("additional", "  additional"), ("held", "Held"), ("available", "Available"),
-    ("low_below", "  low below"), ("plan", "Plan"), ("allowance", "  allowance per cycle"), ("next_refill_at", "  next refill"), ("top_up_enabled", "Top-ups"),
+    ("low_below", "  low below"), ("plan", "Plan"), ("allowance", "  allowance per cycle"), ("next_refill_at", "  next refill"), ("next_allowance", "  credits then"), ("top_up_enabled", "Top-ups"),
     ("position", "Position"), ("as_of", "As of"),
 )  # fmt: skip
 ACTIVITY_COLUMNS = ("recorded (UTC)", "what", "member", "credits", "after", "id")

@@ -20,7 +20,7 @@ from typing import NamedTuple
 from projections.entitlement import Amount, Permission, PlannedWork, permit
 from schemas.catalog import Catalog
 from schemas.credits import MicroCredits
-from schemas.facts import HoldCaptured, HoldExpired, HoldExtended, HoldPlaced, HoldReleased, NewFact
+from schemas.facts import HoldCaptured, HoldExpired, HoldExtended, HoldPlaced, HoldReleased, NewFact, Quantities
 from schemas.places import Place
 from schemas.pricing import CompiledCard
 from services.credits.deciding import lock_to_decide
@@ -104,6 +104,7 @@ class CapturedPart(NamedTuple):
     attributes: dict[str, str] | None = None
     rate_card: int | None = None
     member_id: str | None = None
+    quantities: Quantities | None = None
 
 
 class NotPermitted(Refused):
@@ -216,7 +217,7 @@ async def capture(
         settles = final and number == len(parts)
         fact = HoldCaptured(
             hold_id=hold_id, credits=part.credits, feature=part.feature, member_id=part.member_id or hold.member_id,
-            quantity=part.quantity, attributes=part.attributes, rate_card=part.rate_card,
+            quantity=part.quantity, quantities=part.quantities, attributes=part.attributes, rate_card=part.rate_card,
             remaining_credits=None if settles else remaining,
         )  # fmt: skip
         facts.append(NewFact(team_id, HOLDS, end_of(hold_id) if settles else f"capture:{fact_id}:{number}", now, fact))

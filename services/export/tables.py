@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from projections.balance.state import ActivityKind
+from projections.versions import live
 from schemas.facts import (
     AnyFact,
     CreditsPurchased,
@@ -86,16 +87,16 @@ BLOCKS_OF = """
     SELECT shard, first, last, root, hash FROM blocks
     WHERE shard = $1 AND last > $2 AND last <= $3 AND first >= $4 ORDER BY last LIMIT $5
 """
-ENTRIES_OF = """
+ENTRIES_OF = live("""
     SELECT f.*, a.part, a.kind, a.member_id, a.feature, a.included, a.additional, a.balance_after, a.late
     FROM (
         SELECT shard, position, recorded_at, occurred_at, team_id, source, id, type, body FROM facts
         WHERE shard = $1 AND position > $2 AND position <= $3 AND ($4::text IS NULL OR team_id = $4)
         ORDER BY position LIMIT $5
     ) AS f
-    LEFT JOIN activity AS a ON a.shard = f.shard AND a.team_id = f.team_id AND a.position = f.position
+    LEFT JOIN activity_v0 AS a ON a.shard = f.shard AND a.team_id = f.team_id AND a.position = f.position
     ORDER BY f.position, a.part
-"""
+""")
 
 
 async def _events(connection: Connection, span: ShardSpan, request: ExportRequest) -> Rows:
@@ -135,7 +136,7 @@ def _entry(row: Any) -> Row:
     return (
         shard, position, part, f"{place}:{part}", recorded_at, occurred_at, team_id, kind, member_id, feature,
         included + additional, included, additional, balance_after, late, fact_type, source, fact_id,
-        *_used(kind, fact), *_charged(kind, fact),
+        *_used(kind, fact), *_charged(kind, fact), _quantities(kind, fact),
     )  # fmt: skip
 
 
@@ -145,6 +146,13 @@ def _used(kind: str, fact: AnyFact) -> tuple[object, ...]:
         return None, None, None, None
     attributes = dict(fact.attributes) if fact.attributes else None
     return fact.quantity, fact.rate_card, attributes, (attributes or {}).get("tier")
+
+
+def _quantities(kind: str, fact: AnyFact) -> dict[str, str] | None:
+    """Several quantities, where an entry is about a use that has them."""
+    if kind != ActivityKind.USAGE or not isinstance(fact, UsageRecorded | HoldCaptured):
+        return None
+    return fact.quantities
 
 
 def _charged(kind: str, fact: AnyFact) -> tuple[object, ...]:
@@ -219,6 +227,7 @@ ENTRY_COLUMNS = (
     ExportedColumn("tier", TEXT, "the attribute of that name"),
     ExportedColumn("charge_cents", INTEGER, "what was charged for these credits, in the minor unit of the currency"),
     ExportedColumn("currency", TEXT, "of the charge"),
+    ExportedColumn("quantities", ColumnType.TEXTS, "what was used, by name, where it has several quantities"),
 )
 BALANCE_COLUMNS = (
     ExportedColumn("shard", INTEGER, "0 to 63"),

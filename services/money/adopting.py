@@ -17,10 +17,10 @@ from schemas.facts import CreditsPurchased, NewFact, PurchaseRequested, TopUpInt
 from schemas.money import format_money
 from services.money.checkout.purchases import identity_of
 from services.money.reversals import append_reversals, read_account, seen_of
-from services.money.stamps import Kind, PaymentRequest, Stamps, has_stamp, kind_of
+from services.money.stamps import Kind, PaymentRequest, Stamps, has_stamp, is_for, kind_of
 from services.money.stripe_client import Checkout, Dispute, Intent
 from services.money.top_ups.attempts import REOPEN, STRIPE, TOP_UPS, append_top_up, fold_top_ups
-from services.money.top_ups.crediting import answer_of, credit_top_up, read_request
+from services.money.top_ups.crediting import answer_of, credit_top_up, read_request, request_of
 from services.store.append import append, lock_shard
 from services.store.connect import Connection
 from services.store.identities import Identity, find
@@ -120,7 +120,7 @@ async def owed(
     fault, attempt_id, requested = await _by_log(connection, team_id, intent)
     if fault is not None:
         return Doubt(fault, differs=True)
-    if requested is not None and (requested.charge_cents, requested.currency) == (intent.amount_cents, intent.currency):
+    if requested is not None and is_for(intent, request_of(team_id, requested)):
         return Owed(payment, attempt_id, requested=True, request=None)
     request = await believe(connection, stamps, catalog, team_id, payment)
     return request if isinstance(request, Doubt) else Owed(payment, attempt_id, requested is not None, request)

@@ -286,7 +286,8 @@ async def follow_card(worker: InboxWorker, event: InboxEvent) -> EventOutcome:
         await pages.follow(worker.charges, worker.transaction, record)
     async with worker.transaction() as connection:
         change = await customers.last_card_change(connection, team_id)
-    card = await worker.charges.card_of(customer.customer_id)
+    # Whose customer it is, the log says or else Stripe: a row that names another one's would have his card charged.
+    card = await worker.charges.card_of(customer.customer_id, team_id=None if customer.by_log else team_id)
 
     async def act(connection: Connection) -> str:
         return await pages.notice_card(connection, team_id, customer.customer_id, card, change, news_id=event.event_id)

@@ -20,6 +20,7 @@ credits.
 import hashlib
 import hmac
 import json
+from collections.abc import Mapping
 from dataclasses import astuple, dataclass
 from typing import Final, Literal
 
@@ -63,15 +64,7 @@ class Stamps:
 
     def write(self, request: PaymentRequest) -> dict[str, str]:
         """The metadata of an intent or a Checkout; the same for the same question."""
-        more = (
-            {"episode": request.episode, "number": str(request.number)}
-            if request.kind == "top-up"
-            else {"pack": request.pack}
-        )
-        return {
-            "log": self.log, "team_id": request.team_id, NAMES[request.kind]: request.id, "credits": str(request.credits),
-            "amount": str(request.amount_cents), **more, "mac": self._mac(request),
-        }  # fmt: skip
+        return {"log": self.log, **words_of(request), "mac": self._mac(request)}
 
     def is_ours(self, intent: Intent, team_id: str) -> bool:
         """True for an intent of this team and of no other log; builds before the stamps named no log."""
@@ -105,6 +98,30 @@ async def read_stamps(connection: Connection) -> Stamps:
     """The store's own; with the key for the roles that charge."""
     may_read = await connection.fetchval(MAY_READ)
     return Stamps(await connection.fetchval(LOG), await connection.fetchval(KEY) if may_read else None)
+
+
+def words_of(request: PaymentRequest) -> dict[str, str]:
+    """What a stamp says of a request; anybody can read it, and write it."""
+    more = (
+        {"episode": request.episode, "number": str(request.number)}
+        if request.kind == "top-up"
+        else {"pack": request.pack}
+    )
+    return {
+        "team_id": request.team_id, NAMES[request.kind]: request.id, "credits": str(request.credits),
+        "amount": str(request.amount_cents), **more,
+    }  # fmt: skip
+
+
+def is_for(intent: Intent, request: PaymentRequest) -> bool:
+    """True if an intent is what the log asked for: its money, its customer, and each word that stands upon it."""
+    money = (request.amount_cents, request.currency, request.customer_id)
+    return (intent.amount_cents, intent.currency, intent.customer_id) == money and says(intent.metadata, request)
+
+
+def says(metadata: Mapping[str, str], request: PaymentRequest) -> bool:
+    """True if this stands upon a payment or its page; the log's own request needs no MAC."""
+    return words_of(request).items() <= metadata.items()
 
 
 def kind_of(intent: Intent) -> Kind | None:

@@ -32,7 +32,7 @@ declare namespace Api {
     name: string;
   }
 
-  /** What a team has: total = included + additional, available = total - held. `low`: fewer are available than `low_below`, the threshold of top-ups or, where they are off, the plan's. */
+  /** What a team has: total = included + additional, available = total - held. `low`: fewer are available than `low_below`, the threshold of top-ups or, where they are off, the plan's. `allowance`: the included credits that the open cycle was given; `next_allowance`: those that the next one brings. */
   interface Balance {
     total: string;
     included: string;
@@ -43,6 +43,7 @@ declare namespace Api {
     low_below: string;
     allowance: string;
     next_refill_at: string | null;
+    next_allowance: string;
     plan: string;
     top_up_enabled: boolean;
     position: string;
@@ -125,12 +126,13 @@ declare namespace Api {
     reason: string | null;
   }
 
-  /** A feature with its unit and its rates. `unit` is what people call one use of it, say `image`. */
+  /** A feature with its unit and its rates. `unit` is what people call one use of it, say `image`. `for_units` says for how many units the credits of its rates are: a price for a million tokens is written as such. */
   interface Feature {
     feature: string;
     name: string;
-    per: "use" | "second" | "character" | "gb_day";
+    per: "use" | "second" | "character" | "token" | "gb_day";
     unit?: string | null;
+    for_units?: 1 | 1000 | 1000000;
     requires?: Requires;
     rates: Rate[];
   }
@@ -148,12 +150,13 @@ declare namespace Api {
   /** What became of a hold. All but `open` are final. */
   type HoldState = "open" | "settled" | "released" | "expired";
 
-  /** Work that is about to be done. */
+  /** Work that is about to be done, or was done: `quantity`, or `quantities` where its rate prices several. */
   interface Item {
     feature: string;
-    quantity: string | number;
+    quantity?: string | number | null;
     attributes?: Record<string, string>;
     member_id?: string | null;
+    quantities?: Record<string, string | number> | null;
   }
 
   /** The type of an activity row, as the customer reads it. */
@@ -219,18 +222,29 @@ declare namespace Api {
     position: string;
   }
 
-  /** How a price came about. */
+  /** How a price came about. A use of several quantities has no `quantity` and no `rate`, but `components`. `for_units` says for how many units each rate is. */
   interface Price {
     rate_card: number;
     in_force_since: string;
     feature: string;
     name: string;
-    per: "use" | "second" | "character" | "gb_day";
+    per: "use" | "second" | "character" | "token" | "gb_day";
     unit: string | null;
-    quantity: string;
+    quantity: string | null;
     attributes: Record<string, string>;
     rate_attributes: Record<string, string>;
+    rate: string | null;
+    for_units: number;
+    formula: string;
+    components: PriceComponent[];
+  }
+
+  /** One of several quantities of a use, with its part of the price: exact, and so with any number of places. The sum of these parts is rounded once, to the credits of the entry. */
+  interface PriceComponent {
+    quantity: string;
+    used: string;
     rate: string;
+    credits: string;
     formula: string;
   }
 
@@ -296,10 +310,11 @@ declare namespace Api {
     warning: "member_limit" | null;
   }
 
-  /** The credits of one unit, for usages with these attributes; what it requires comes on top of the feature's own. */
+  /** The credits of one unit, for usages with these attributes; what it requires comes on top of the feature's own. A rate has `credits`, or `credits_by_quantity` for usage that reports several quantities; the other is absent. */
   interface Rate {
     attributes?: Record<string, string>;
-    credits: string;
+    credits?: string | null;
+    credits_by_quantity?: Record<string, string> | null;
     requires?: Requires | null;
   }
 
@@ -403,6 +418,7 @@ declare namespace Api {
     name: string;
     components: StatementComponent[];
     taken_back: string;
+    quantities?: Record<string, string> | null;
   }
 
   /** A cycle that has a statement. */

@@ -73,7 +73,7 @@ function lasts(pace, balance, now) {
     additional -= Math.max(0, pace - included);
     included = Math.max(0, included - pace);
     if (refill > day + 1) continue;
-    included = Number(balance.allowance);
+    included = Number(balance.next_allowance);
     refill += CYCLE;
   }
   return FAR;

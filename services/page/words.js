@@ -209,16 +209,32 @@ export function moneyField({ amount, currency }) {
 }
 
 /** @type {Record<Api.Feature["per"], string>} */
-const PER = { use: "per use", second: "per second", character: "per character", gb_day: "per GB/day" };
+const PER = { use: "per use", second: "per second", character: "per character", token: "per token", gb_day: "per GB/day" };
 /** @type {Record<Api.Feature["per"], string>} */
-const UNITS = { use: "use", second: "second", character: "character", gb_day: "GB-day" };
+const UNITS = { use: "use", second: "second", character: "character", token: "token", gb_day: "GB-day" };
 
 /**
- * "per second", or "per image" where a use has a name.
+ * "per second", or "per image" where a use has a name; "per 1,000,000 tokens" where a price is for so many.
  *
- * @param {{ unit?: string | null, per: keyof typeof PER }} feature
+ * @param {{ unit?: string | null, per: keyof typeof PER, for_units?: number }} feature
  */
-export const per = (feature) => (feature.unit ? `per ${feature.unit}` : PER[feature.per]);
+export function per(feature) {
+  const { for_units: many = 1 } = feature;
+  if (many > 1) return `per ${credits(many)} ${units(feature, String(many))}`;
+  return feature.unit ? `per ${feature.unit}` : PER[feature.per];
+}
+
+/**
+ * The name of one of several quantities as people read it: "cached input tokens".
+ *
+ * @param {string} name
+ * @param {string} [quantity]
+ */
+export function quantityName(name, quantity = "") {
+  const words = name.replaceAll("_", " ");
+  if (isOne(quantity)) return words;
+  return /(s|x|ch|sh)$/.test(words) ? `${words}es` : `${words}s`;
+}
 
 /**
  * "seconds", "images"; "image" where it is one.

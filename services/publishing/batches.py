@@ -83,7 +83,7 @@ class Batches:
             async with asyncio.timeout(1):
                 await self.producer.client.fetch_all_metadata()
         except (KafkaError, TimeoutError) as away:
-            health.away(AWAY_NAME, repr(away))
+            health.away(AWAY_NAME, away)
         else:
             health.back(AWAY_NAME)
 

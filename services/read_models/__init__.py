@@ -7,7 +7,8 @@
     activity_rows   rows of `activity`, packed for COPY
     usage_rows      rows of `usage`
     snapshots       rows of `balance_snapshots`, by which balances of the past are found
-    rebuild         versions: made, compared, switched
+    versions        versions of the projections, for each build: made, live, dropped
+    rebuild         a version is built anew beside the live one, compared, switched
     comparing       rows that two versions do not share
     analysts        the views that analysts read, made over the live versions
     balances        balances, exact at the head of the log

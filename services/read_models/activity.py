@@ -12,6 +12,7 @@ from typing import NamedTuple
 import asyncpg
 
 from projections.balance.state import ActivityKind, BalanceEntry, LotKind, LotPayment
+from projections.versions import live
 from schemas.credits import MicroCredits
 from schemas.facts import AnyFact, decode
 from schemas.places import Place
@@ -31,13 +32,13 @@ def _last_before(name: str, instant: str) -> str:
     Times never run backwards within a shard, so no index on time is needed.
     """
     return f"""{name} (low, high) AS (
-        SELECT 0::bigint, max(position) + 1 FROM activity
+        SELECT 0::bigint, max(position) + 1 FROM activity_v0
         WHERE shard = $1 AND team_id = $2 AND {instant}::timestamptz IS NOT NULL
         UNION ALL
         SELECT CASE WHEN probe.recorded_at < {instant} THEN probe.position ELSE low END,
                CASE WHEN probe.recorded_at < {instant} THEN high ELSE (low + high) / 2 END
         FROM {name} LEFT JOIN LATERAL (
-            SELECT position, recorded_at FROM activity
+            SELECT position, recorded_at FROM activity_v0
             WHERE shard = $1 AND team_id = $2 AND position >= (low + high) / 2 AND position < high
             ORDER BY position LIMIT 1
         ) AS probe ON true
@@ -45,13 +46,13 @@ def _last_before(name: str, instant: str) -> str:
     )"""
 
 
-PAGE = f"""
+PAGE = live(f"""
     WITH RECURSIVE {_last_before("halves", "$9")}, {_last_before("ends", "$10")}
     SELECT a.position, a.part, a.kind, a.recorded_at, a.occurred_at, a.member_id, a.feature, a.included, a.additional,
            a.balance_after, a.paid, a.late, f.type, f.body,
-           (SELECT max(position) FROM checkpoints WHERE reader = 'projector' AND shard = $1) AS folded
+           (SELECT max(position) FROM checkpoints WHERE reader = 'projector_v0' AND shard = $1) AS folded
     FROM (
-        SELECT * FROM activity
+        SELECT * FROM activity_v0
         WHERE shard = $1 AND team_id = $2 AND (position, part) < ($4, $5)
           AND position > greatest($3, (SELECT low FROM halves ORDER BY high - low LIMIT 1))
           AND position <= CASE WHEN $10::timestamptz IS NULL THEN {2**63 - 1}
@@ -60,18 +61,18 @@ PAGE = f"""
         ORDER BY position DESC, part DESC LIMIT $8
     ) AS a CROSS JOIN LATERAL (SELECT type, body FROM facts WHERE shard = $1 AND position = a.position OFFSET 0) AS f
     ORDER BY a.position DESC, a.part DESC
-"""
+""")
 
-ENTRIES_OF = """
+ENTRIES_OF = live("""
     SELECT a.position, a.part, a.kind, a.recorded_at, a.occurred_at, a.member_id, a.feature, a.included, a.additional,
            a.balance_after, a.paid, a.late, f.type, f.body
-    FROM activity a JOIN facts f ON f.shard = a.shard AND f.position = a.position
+    FROM activity_v0 a JOIN facts f ON f.shard = a.shard AND f.position = a.position
     WHERE a.shard = $1 AND a.team_id = $2 AND a.position = $3 ORDER BY a.part
-"""
+""")
 
-LOTS = """
-    SELECT lot, kind, gained, starts_at, ends_at FROM lots WHERE shard = $1 AND team_id = $2 AND lot = ANY($3) ORDER BY lot
-"""
+LOTS = live("""
+    SELECT lot, kind, gained, starts_at, ends_at FROM lots_v0 WHERE shard = $1 AND team_id = $2 AND lot = ANY($3) ORDER BY lot
+""")
 
 
 class ActivityRow(NamedTuple):

@@ -16,10 +16,11 @@ from datetime import datetime
 
 from projections.balance.crossings import crossings
 from projections.balance.state import TeamBalance
+from projections.versions import live
 from schemas.facts import BalanceRanLow, BalanceRanOut, BalanceRecovered, NewFact
 from services.read_models.balances import read_balance
 from services.read_models.low_cause import LowWalk, begin_walk, go_on, low_name
-from services.read_models.rebuild import ensure_projections
+from services.read_models.versions import ensure_projections
 from services.runtime.clock import Clock, pause, system_clock
 from services.runtime.crashpoints import crashpoint
 from services.runtime.errors import Unavailable
@@ -30,6 +31,7 @@ from services.store.connect import RETRYABLE, Connection, Pool
 from services.store.halts import Halts
 from services.store.identities import Identity, find
 from services.store.refills import append_refills_due
+from services.store.schema_check import check_shape
 
 LOW_BALANCE = "creditwell:low_balance"
 Crossing = BalanceRanLow | BalanceRecovered | BalanceRanOut
@@ -40,14 +42,14 @@ TEAMS_MAX = 200  # of one look
 JUDGED_MAX = 10_000
 
 # Teams whose alarm was judged at this position or later are waiting for the projector, or for nothing.
-ALARMS = """
-    SELECT b.team_id FROM balance b
+ALARMS = live("""
+    SELECT b.team_id FROM balance_v0 b
     WHERE b.alarm AND b.team_id <> ALL($4) AND NOT EXISTS (
         SELECT FROM unnest($1::text[], $2::bigint[]) AS judged (team_id, position)
         WHERE judged.team_id = b.team_id AND judged.position >= b.position
     )
     LIMIT $3
-"""
+""")
 
 
 async def watch_low(pool: Pool, stop: asyncio.Event, health: Health, clock: Clock = system_clock) -> None:
@@ -57,6 +59,7 @@ async def watch_low(pool: Pool, stop: asyncio.Event, health: Health, clock: Cloc
     async def watch() -> None:
         async with pool.acquire() as connection:
             await ensure_projections(connection)
+            await check_shape(connection)  # before ours are live, the projector of the build before judges by its own
             health.back("low balances")
             await _watch(connection, stop, health)
 

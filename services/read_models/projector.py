@@ -18,7 +18,7 @@ from services.read_models.balances import PROJECTOR
 from services.read_models.flow import ProjectorMetrics
 from services.read_models.low_balance import watch_low
 from services.read_models.projecting import Poisoned, Projecting
-from services.read_models.rebuild import drop_previous, ensure_projections, live_versions
+from services.read_models.versions import drop_previous, ensure_projections, go_live_when_filled, made_versions
 from services.runtime.clock import Clock, system_clock
 from services.runtime.errors import Fenced
 from services.runtime.health import Health
@@ -28,7 +28,6 @@ from services.store.claims import Claims
 from services.store.connect import AWAY, Connection, Pool, connect_pool, connect_when_there
 from services.store.halts import EVERYBODYS, Halts
 from services.store.read import heads, read_after
-from services.store.schema_check import check_shape
 
 BATCH_MAX = 30_000  # facts of one transaction; the more, the fewer cells and balances are written per fact
 BATCH_SMALL = (
@@ -36,6 +35,7 @@ BATCH_SMALL = (
 )
 IDLE_SECONDS = 0.01
 DROP_SECONDS = 3600
+LIVE_SECONDS = 1.0  # from one look whether what is filled can be read to the next
 
 log = structlog.get_logger("projector")
 
@@ -118,7 +118,12 @@ async def serve(
 
     async def connect() -> Pool:
         return await connect_pool(
-            database, process="projector", size=3, lease_seconds=settings.lease_seconds, health=health
+            database,
+            process="projector",
+            size=3,
+            lease_seconds=settings.lease_seconds,
+            projections=False,
+            health=health,
         )
 
     pool = await connect_when_there(connect, stop, health)
@@ -161,19 +166,20 @@ async def _project_while_owner(
     await ensure_projections(connection)
     projecting = Projecting(claims, {})
     halted = HaltedShards(Halts("projector", health), metrics)
-    renew_at = drop_at = 0.0
+    renew_at = drop_at = live_at = 0.0
     health.back("the database")
-    health.ready(True)
     while not stop.is_set():
         if monotonic() >= renew_at:
             if await claims.join(connection):
-                # Read after the claim: a later switch of versions fences it. What another build has switched to is not
-                # for this fold.
-                await check_shape(connection)
-                projecting.versions = await live_versions(connection)
+                # Read after the claim: a later switch of versions fences it.
+                projecting.versions = await made_versions(connection)
                 projecting.forget()
                 await halted.begin(connection, claims.positions)
             renew_at = monotonic() + claims.renew_seconds
+        if monotonic() >= live_at:
+            live = await go_live_when_filled(connection)
+            health.ready(live)
+            live_at = float("inf") if live else monotonic() + LIVE_SECONDS
         if monotonic() >= drop_at:
             await drop_previous(connection)
             drop_at = monotonic() + DROP_SECONDS

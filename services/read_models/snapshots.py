@@ -10,7 +10,7 @@ from typing import NamedTuple
 from projections.balance.fold import FOLD
 from projections.balance.snapshots import Snapshot, decode
 from projections.balance.state import TeamBalance
-from projections.versions import at_version
+from projections.versions import at_version, live
 from schemas.facts import Stored
 from services.store.connect import Connection
 from services.store.protocols import Reads
@@ -25,19 +25,19 @@ SAVE = """
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
 """
 
-NEWEST = """
-    SELECT state FROM balance_snapshots
+NEWEST = live("""
+    SELECT state FROM balance_snapshots_v0
     WHERE shard = $1 AND team_id = $2 AND recorded_at <= $3 AND true_from <= $4 AND fold = $5
     ORDER BY position DESC LIMIT 1
-"""
+""")
 
-STRETCHES = """
+STRETCHES = live("""
     SELECT after, position, late_before > $4 AS listed, recorded_at > $5 AS ends, ARRAY(
         SELECT late.position FROM unnest(late_positions, late_times) AS late (position, occurred_at)
         WHERE late.occurred_at <= $4 ORDER BY late.position
     ) AS late
-    FROM balance_snapshots WHERE shard = $1 AND team_id = $2 AND position > $3 ORDER BY position
-"""
+    FROM balance_snapshots_v0 WHERE shard = $1 AND team_id = $2 AND position > $3 ORDER BY position
+""")
 
 FACTS = f"""
     SELECT f.* FROM unnest($3::bigint[], $4::bigint[]) AS among (after, until)

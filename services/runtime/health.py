@@ -102,10 +102,10 @@ class Health:
         """From now on (or no more) it can do its work."""
         self.is_ready = is_ready
 
-    def away(self, what: str, why: object = "") -> None:
+    def away(self, what: str, why: BaseException) -> None:
         """Kafka, the database or Stripe does not answer: to wait is right, and nobody is stuck meanwhile."""
-        self.absent[what] = str(why)
-        self.failures.labels(what, type(why).__name__ if isinstance(why, BaseException) else "silent").inc()
+        self.absent[what] = str(why) or repr(why)
+        self.failures.labels(what, type(why).__name__).inc()
 
     def back(self, what: str) -> None:
         """It answers again."""

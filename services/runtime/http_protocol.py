@@ -32,6 +32,7 @@ class Limits:
     rest_bytes: int = 16 * 1024 * 1024
     head_seconds: float = 10.0
     body_seconds: float = 60.0
+    answered_seconds: float = 5.0  # for the rest of a body that nobody reads: its sender is to see the answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +132,12 @@ class BoundedProtocol(HttpToolsProtocol):
         """Nothing is awaited until the next request begins; how long that may take is uvicorn's keep-alive."""
         self._in_head, self._open_bytes, self._turned, self._due = True, 0, True, None
         super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """The application has said all, perhaps before the body came to its end."""
+        if not self._in_head and self.cycle.response_complete:
+            self._wait_at_most(self._limits.answered_seconds)
+        super().on_response_complete()
 
     def send_400_response(self, msg: str) -> None:
         """The parser has stopped: at a limit of ours, or at what is no HTTP."""

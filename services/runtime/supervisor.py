@@ -74,7 +74,7 @@ async def _keep_running(child: SupervisedProcess, stop: asyncio.Event, health: H
             raise WrongSettings(f"{child.name} can't start with these settings.")
         failures = 1 if loop.time() - began > LONG_SECONDS else failures + 1
         wait_seconds = RESTART_SECONDS[min(failures, len(RESTART_SECONDS)) - 1]
-        health.away(child.name, f"ended with code {code}")
+        health.away(child.name, ChildProcessError(f"ended with code {code}"))
         get_log().error("child ended", child=child.name, code=code, again_in_seconds=wait_seconds)
         await pause(stop, wait_seconds)
         health.back(child.name)

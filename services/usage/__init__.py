@@ -2,6 +2,7 @@
 
 consuming       the process: its subscription, its loop, its end
 partitions      those that it owns, claimed in the store
+last_records    whether the topic is the one that was recorded
 recorder        a batch becomes a transaction
 batches         records parsed, and cut to transactions
 door            a raw record becomes a fact or a refusal
@@ -9,6 +10,7 @@ kafka_headers   headers that are not text, batches that are not read
 unpacking       what was compressed, within a bound
 cursors         where it goes on, moved in the transaction that appends
 refusals        what was refused, with its bytes and its reason
+taking_back     voids, and amendments: a usage is taken back and recorded anew
 voids           a usage is taken back once at most
 receipts        what became of a usage, for whoever reported it
 metrics         what is counted, and the alarm about refusals

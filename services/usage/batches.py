@@ -10,17 +10,20 @@ from typing import NamedTuple
 
 from aiokafka import ConsumerRecord
 
-from schemas.usage import UsageVoidReported
+from schemas.usage import UsageAmendReported, UsageVoidReported
 from services.store.identities import Identity
 from services.usage import door
 from services.usage.cursors import CursorStep
 from services.usage.door import ParsedUsage, Passed
-from services.usage.partitions import Owned, hash_of
+from services.usage.last_records import hash_of
+from services.usage.partitions import Owned
 from services.usage.refusals import RefusedRecord
+from services.usage.taking_back import target_of
 
 BATCH_MAX = 5_000  # one transaction; smaller while somebody waits for a head row
 PARSED_AT_ONCE = 100  # half a millisecond
 
+TAKE_BACK = (UsageVoidReported, UsageAmendReported)
 ParsedRecord = ParsedUsage | RefusedRecord | Passed
 
 
@@ -57,7 +60,7 @@ async def parse(runs: Iterable[tuple[Owned, Sequence[ConsumerRecord]]]) -> list[
 
 
 def _is_void(parsed: ParsedRecord) -> bool:
-    return type(parsed) is ParsedUsage and type(parsed.event) is UsageVoidReported
+    return type(parsed) is ParsedUsage and type(parsed.event) in TAKE_BACK
 
 
 def steps(runs: Sequence[ParsedRun], now: datetime) -> list[CursorStep]:
@@ -99,7 +102,7 @@ def next_runs(runs: Sequence[ParsedRun], most: int) -> tuple[list[ParsedRun], li
 
 
 def _room(runs: Sequence[ParsedRun], most: int) -> int:
-    """At most `most`, and no void together with the usage that it takes back, whose position it must know."""
+    """At most `most`, and nothing that takes a usage back together with it, whose position it must know."""
     if not any(run.has_voids for run in runs):
         return most
     identities: set[Identity] = set()
@@ -107,7 +110,7 @@ def _room(runs: Sequence[ParsedRun], most: int) -> int:
     for index, parsed in zip(range(most), in_hand, strict=False):
         if not isinstance(parsed, ParsedUsage):
             continue
-        if isinstance(parsed.event, UsageVoidReported) and door.target(parsed.event) in identities:
+        if target_of(parsed.event) in identities:
             return index
         identities.add(parsed.identity)
     return most

@@ -15,12 +15,16 @@ from services.store.connect import Connection
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """A partition that this process owns: everything before `next_offset` is in the log."""
+    """A partition that this process owns: everything before `next_offset` is in the log.
+
+    From there to `through`, where that is more, was nothing for the log.
+    """
 
     topic: str
     partition: int
     epoch: int
     next_offset: int
+    through: int
     last_hash: bytes | None
 
 
@@ -42,7 +46,7 @@ CLAIM = """
     SELECT $1, start.partition, 1, $2, start.next_offset
     FROM unnest($3::integer[], $4::bigint[]) AS start (partition, next_offset) ORDER BY start.partition
     ON CONFLICT (topic, partition) DO UPDATE SET epoch = kafka_cursors.epoch + 1, owner = excluded.owner
-    RETURNING topic, partition, epoch, next_offset, last_hash
+    RETURNING topic, partition, epoch, next_offset, through, last_hash
 """
 
 SWAP = """
@@ -55,7 +59,8 @@ SWAP = """
         ORDER BY c.partition FOR UPDATE OF c
     )
     UPDATE kafka_cursors c
-    SET next_offset = s.to_offset, last_hash = coalesce(s.last_hash, c.last_hash), passed_at = greatest(c.passed_at, s.passed_at)
+    SET next_offset = s.to_offset, through = s.to_offset, last_hash = coalesce(s.last_hash, c.last_hash),
+        passed_at = greatest(c.passed_at, s.passed_at)
     FROM step s JOIN mine USING (partition)
     WHERE c.topic = $1 AND c.partition = s.partition AND c.epoch = s.epoch AND c.next_offset = s.from_offset
     RETURNING c.partition
@@ -63,15 +68,15 @@ SWAP = """
 
 PASSED = """
     WITH mine AS (
-        SELECT c.partition FROM kafka_cursors c
-        JOIN unnest($2::integer[], $3::bigint[]) AS o (partition, epoch) USING (partition, epoch)
+        SELECT c.partition, o.through FROM kafka_cursors c
+        JOIN unnest($2::integer[], $3::bigint[], $4::bigint[]) AS o (partition, epoch, through) USING (partition, epoch)
         WHERE c.topic = $1 ORDER BY c.partition FOR UPDATE OF c
     )
-    UPDATE kafka_cursors c SET passed_at = greatest(c.passed_at, $4)
+    UPDATE kafka_cursors c SET passed_at = greatest(c.passed_at, $5), through = mine.through
     FROM mine WHERE c.topic = $1 AND c.partition = mine.partition
 """
 
-READ = "SELECT topic, partition, epoch, next_offset, last_hash FROM kafka_cursors WHERE topic = $1"
+READ = "SELECT topic, partition, epoch, next_offset, through, last_hash FROM kafka_cursors WHERE topic = $1"
 
 
 async def claim_cursors(
@@ -101,6 +106,12 @@ async def read_cursors(connection: Connection, topic: str) -> dict[int, Cursor]:
     return {row["partition"]: Cursor(*row) for row in await connection.fetch(READ, topic)}
 
 
-async def note_passed(connection: Connection, topic: str, epochs: Mapping[int, int], moment: datetime) -> None:
-    """Everything that Kafka received until then is in the log, for the partitions that are still owned as given."""
-    await connection.execute(PASSED, topic, list(epochs), list(epochs.values()), moment)
+async def note_passed(
+    connection: Connection, topic: str, through: Mapping[int, tuple[int, int]], moment: datetime
+) -> None:
+    """Everything that Kafka received until then is in the log, for the partitions that are still owned as given.
+
+    `through` has the epoch of each, and the offset before which nothing is left to be recorded.
+    """
+    epochs, offsets = zip(*through.values(), strict=True)
+    await connection.execute(PASSED, topic, list(through), epochs, offsets, moment)

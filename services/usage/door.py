@@ -11,23 +11,18 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from schemas.cloudevents import BadUsage
-from schemas.facts import OURS, AnyFact, NewFact, Stored, UnknownFact, UsageRecorded, UsageVoided
+from schemas.digests import digest_of_fact, digest_of_report
+from schemas.facts import AMENDMENTS, OURS, NewFact, Stored, UsageRecorded, UsageVoided
+from schemas.instants import is_meant
 from schemas.pricing import NotPriced, RateCards
-from schemas.usage import (
-    AnyUsage,
-    UsageReported,
-    UsageVoidReported,
-    digest_of_fact,
-    digest_of_report,
-    parse_usage,
-)
+from schemas.usage import AnyUsage, UsageAmendReported, UsageReported, UsageVoidReported, parse_usage
 from services.credits.holds import HoldKey, HoldState
 from services.store.append import Ready, make_ready
 from services.store.identities import Identity
 from services.usage.kafka_headers import BatchNotRead
 from services.usage.refusals import RECORD_MAX, KafkaRecord, RefusedRecord
+from services.usage.taking_back import amended, read, taken_back_for, void
 
-YEARS = (1970, 9990)
 AHEAD_MAX = timedelta(minutes=5)  # clocks differ; beyond that, somebody's is wrong
 NAMES_MAX_BYTES = {"subject": 512, "source": 1024, "id": 512}  # as of usage that is right: an index holds all three
 
@@ -79,6 +74,11 @@ class BatchOutcome:
     ended: set[HoldKey] = field(default_factory=set)
     plain: bool = True
 
+    @property
+    def recorded(self) -> int:
+        """How many records became facts: an amendment makes two, of which one has an identity of ours."""
+        return len(self.facts) if self.plain else sum(fact.new.source != AMENDMENTS for fact in self.facts)
+
 
 def parse(record: KafkaRecord) -> ParsedUsage | RefusedRecord | Passed:
     """Read one record. Nothing that it contains raises."""
@@ -99,7 +99,7 @@ def parse(record: KafkaRecord) -> ParsedUsage | RefusedRecord | Passed:
             "reserved_source",
             f"sources that begin with {OURS!r} are Creditwell's own; name your service",
         )
-    if not YEARS[0] <= event.time.year <= YEARS[1]:
+    if not is_meant(event.time):
         return _refuse(record, event, "wrong_time", f"time is in the year {event.time.year}; send when it happened")
     return ParsedUsage(record, event, Identity(event.subject, event.source, event.id))
 
@@ -123,7 +123,10 @@ def _refuse(record: KafkaRecord, event: AnyUsage, reason: str, detail: str) -> R
 
 
 def judge(usages: Iterable[ParsedUsage], context: StoredContext, cards: RateCards, now: datetime) -> BatchOutcome:
-    """Decide on each usage of a batch, in order. A void must not share a batch with the usage that it takes back."""
+    """Decide on each usage of a batch, in order.
+
+    What takes a usage back must not share a batch with it.
+    """
     outcome = BatchOutcome([], [], [])
     first_by_identity: dict[Identity, ParsedUsage] = {}
     voided = set(context.voided)
@@ -139,6 +142,9 @@ def judge(usages: Iterable[ParsedUsage], context: StoredContext, cards: RateCard
                 outcome.repeats.append(RepeatedUsage(usage, _says_the_same(usage, before)))
                 continue
             fact = _fact_of(usage.event, context, cards, now)
+            if type(usage.event) is UsageAmendReported:
+                outcome.facts.append(make_ready(taken_back_for(usage.event, context.stored, voided)))
+                outcome.plain = False
             if (hold_id := usage.event.data.hold_id) is not None:
                 _settle(HoldKey(fact.team_id, hold_id), context, outcome)
         except (NotPriced, BadUsage) as refused:
@@ -157,21 +163,10 @@ def judge(usages: Iterable[ParsedUsage], context: StoredContext, cards: RateCard
 
 
 def _says_the_same(usage: ParsedUsage, before: Stored) -> bool:
-    fact = _read(before)
+    fact = read(before)
     if not isinstance(fact, UsageRecorded | UsageVoided):
         return False
     return digest_of_report(usage.event) == digest_of_fact(before.team_id, before.occurred_at, fact)
-
-
-def _read(stored: Stored) -> AnyFact:
-    """A fact of the log. One that this build can't read refuses the usage that needs it, and stops no other team's."""
-    try:
-        return stored.fact()
-    except (ValueError, UnknownFact) as error:
-        detail = (
-            f"the log's fact {stored.place} can't be read by this build: {error}; report this again when it is mended"
-        )
-        raise BadUsage("unreadable_fact", detail[:400]) from error
 
 
 def _fact_of(event: AnyUsage, context: StoredContext, cards: RateCards, now: datetime) -> NewFact:
@@ -181,7 +176,9 @@ def _fact_of(event: AnyUsage, context: StoredContext, cards: RateCards, now: dat
         raise BadUsage(
             "future_time", f"time is {event.time - now} ahead of ours; check the clock, or send it when it has happened"
         )
-    fact = _void(event, context) if isinstance(event, UsageVoidReported) else _priced(event, cards, now)
+    if isinstance(event, UsageAmendReported):
+        return amended(event, context.stored, cards, now)
+    fact = void(event, context.stored) if isinstance(event, UsageVoidReported) else _priced(event, cards, now)
     return NewFact(event.subject, event.source, event.id, event.time, fact)
 
 
@@ -191,10 +188,15 @@ def _priced(event: UsageReported, cards: RateCards, now: datetime) -> UsageRecor
     Not every recorder knows a later card yet.
     """
     data, card = event.data, cards.in_force(min(event.time, now))
+    if data.quantity is not None:
+        credits = card.price_as_written(data.feature, data.quantity, data.attributes)
+    else:
+        credits = card.price_used(data.feature, None, data.quantities, data.attributes)
     return UsageRecorded(
         feature=data.feature,
         quantity=data.quantity,
-        credits=card.price_as_written(data.feature, data.quantity, data.attributes),
+        quantities=data.quantities,
+        credits=credits,
         rate_card=card.version,
         member_id=data.member_id,
         attributes=data.attributes or None,
@@ -214,29 +216,3 @@ def _settle(hold: HoldKey, context: StoredContext, outcome: BatchOutcome) -> Non
             f"hold {hold.hold_id!r} was settled already; report further work under a hold of its own, or none",
         )
     (outcome.settles if state is HoldState.OPEN else outcome.ended).add(hold)
-
-
-def target(event: UsageVoidReported) -> Identity:
-    """The usage that a void takes back."""
-    return Identity(event.subject, event.data.usage_source, event.data.usage_id)
-
-
-def _void(event: UsageVoidReported, context: StoredContext) -> UsageVoided:
-    if event.data.usage_source != event.source:
-        raise BadUsage("wrong_source", "only the source that reported a usage can take it back")
-    usage = context.stored.get(target(event))
-    fact = _read(usage) if usage is not None else None
-    if usage is None or not isinstance(fact, UsageRecorded):
-        raise BadUsage(
-            "unknown_usage", f"no usage {event.data.usage_id!r} of this source is recorded for {event.subject!r}"
-        )
-    return UsageVoided(
-        usage_source=event.data.usage_source,
-        usage_id=event.data.usage_id,
-        usage_position=usage.position,
-        usage_occurred_at=usage.occurred_at,
-        credits=fact.credits,
-        feature=fact.feature,
-        reason=event.data.reason,
-        member_id=fact.member_id,
-    )

@@ -9,10 +9,9 @@ the record before the cursor is read again and its hash compared. Later, offsets
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from hashlib import sha256
 from itertools import groupby
 from operator import attrgetter
 from typing import Any, TypeVar
@@ -21,7 +20,6 @@ import structlog
 from aiokafka import ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError
 
-from services.runtime import kafka
 from services.runtime.clock import until_stopped
 from services.runtime.errors import LogChanged
 from services.runtime.health import Health
@@ -29,13 +27,11 @@ from services.runtime.retry import until_answered
 from services.runtime.settings import Settings
 from services.store.connect import AWAY, Pool
 from services.usage.cursors import Cursor, CursorStep, claim_cursors, note_passed, read_cursors
+from services.usage.last_records import ADVICE, check_last_records
 from services.usage.metrics import tell_of_transaction
 from services.usage.refusals import KafkaRecord
 
-CHECK_SECONDS = 30
-CHECK_BYTES = 64 * 1024  # of each partition: one record is looked at, and a backlog may lie behind it
 CLOCKS_DIFFER = timedelta(seconds=5)  # between Kafka's clock and ours
-ADVICE = "Nothing was skipped. Restore the topic, or move the cursor on purpose."
 
 T = TypeVar("T")
 R = TypeVar("R", bound=KafkaRecord)
@@ -45,12 +41,17 @@ log = structlog.get_logger("recorder")
 
 @dataclass(slots=True, eq=False)
 class Owned:
-    """A partition from one claim to the next: everything before `next_offset` is stored, before `read_to` in hand."""
+    """A partition from one claim to the next: everything before `next_offset` is stored, before `read_to` in hand.
+
+    Nothing before `through` was left to be recorded when it was last looked at: transactions end with markers of
+    Kafka's.
+    """
 
     partition: int
     epoch: int
     next_offset: int
     read_to: int
+    through: int = 0
     lost: bool = False
 
 
@@ -84,19 +85,23 @@ class Partitions:
         for mine, run in runs:
             for record in run:
                 if record.offset != mine.read_to:
-                    await self._explain(record, mine.read_to)
+                    await self._explain(record, mine)
                 mine.read_to = record.offset + 1
         return sorted(runs, key=lambda run: run[0].partition)  # a partition's runs stay in their order
 
-    async def _explain(self, record: KafkaRecord, expected: int) -> None:
-        """Transaction markers and aborted records leave gaps, too; but then the topic still begins before them."""
+    async def _explain(self, record: KafkaRecord, mine: Owned) -> None:
+        """Transaction markers and aborted records leave gaps, too; but then the topic still begins before them.
+
+        Or it was seen that they were nothing else.
+        """
+        expected = mine.read_to
         if record.offset < expected:
             raise LogChanged(
                 f"{self.topic}-{record.partition}: offset {record.offset} came after {expected - 1}: the topic was recreated. {ADVICE}"
             )
         place = TopicPartition(self.topic, record.partition)
         start = (await self._answered(lambda: self.consumer.beginning_offsets([place])))[place]
-        if start > expected:
+        if start > max(expected, mine.through):
             raise _overtaken(self.topic, record.partition, expected, start)
 
     async def _answered(self, ask: Callable[[], Awaitable[T]]) -> T:
@@ -129,17 +134,21 @@ class Partitions:
                 _check_range(cursor, start[cursor.partition], end[cursor.partition])
             checkable = [cursor for cursor in cursors if cursor.next_offset > start[cursor.partition]]
             await self._answered(lambda: check_last_records(self.settings, checkable))
-            self._go_on(cursors)
+            self._go_on(cursors, start)
 
-    def _go_on(self, cursors: Sequence[Cursor]) -> None:
+    def _go_on(self, cursors: Sequence[Cursor], start: Mapping[int, int]) -> None:
         """Seek and own, with no await between: a record that was fetched from elsewhere is never ours."""
+        owned: dict[int, Owned] = {}
+        for cursor in cursors:
+            begin = max(cursor.next_offset, start[cursor.partition])
+            owned[cursor.partition] = Owned(cursor.partition, cursor.epoch, cursor.next_offset, begin, begin)
         try:
-            for cursor in cursors:
-                self.consumer.seek(TopicPartition(self.topic, cursor.partition), cursor.next_offset)
+            for mine in owned.values():
+                self.consumer.seek(TopicPartition(self.topic, mine.partition), mine.read_to)
         except IllegalStateError as error:
             log.info("assigned anew while claiming; the next claim is on its way", error=str(error))
             return
-        self.owned = {c.partition: Owned(c.partition, c.epoch, c.next_offset, c.next_offset) for c in cursors}
+        self.owned = owned
 
     async def _claim_cursors(self, start: Mapping[int, int]) -> list[Cursor]:
         async with self.pool.acquire() as connection:
@@ -185,18 +194,19 @@ class Partitions:
         # In this order: what was there first and is not readable afterwards lies in a transaction, or behind one.
         end = by_partition(await self.uncommitted.end_offsets(assigned))
         readable = by_partition(await self.consumer.end_offsets(assigned))
-        through: dict[int, int] = {}
+        through: dict[int, tuple[int, int]] = {}
         for partition, mine in list(self.owned.items()):
             if partition not in start or partition not in stood:
                 continue
-            if start[partition] > mine.next_offset:
+            if start[partition] > max(mine.next_offset, mine.through):
                 raise _overtaken(self.topic, partition, mine.next_offset, start[partition])
             if end[partition] < stood[partition]:
                 raise LogChanged(
                     f"{self.topic}-{partition} ends at {end[partition]}, before what is recorded: it was cut. {ADVICE}"
                 )
             if await self._is_through(mine, end[partition], readable[partition], busy):
-                through[partition] = mine.epoch
+                mine.through = max(mine.through, end[partition])
+                through[partition] = mine.epoch, mine.through
         if through:
             async with self.pool.acquire() as connection:
                 await note_passed(connection, self.topic, through, asked_at - CLOCKS_DIFFER)
@@ -238,43 +248,10 @@ class Rebalances(ConsumerRebalanceListener):  # type: ignore[misc]
             self.fail(error)
 
 
-async def check_last_records(settings: Settings, cursors: Iterable[Cursor]) -> None:
-    """Read the record before each cursor again and compare its hash.
-
-    Raises:
-        LogChanged: the topic is not the one that was recorded.
-    """
-    waiting = {TopicPartition(c.topic, c.partition): c for c in cursors if c.last_hash is not None}
-    if not waiting:
-        return
-    consumer = kafka.consumer(
-        settings, client_id="creditwell-recorder-check", enable_auto_commit=False, auto_offset_reset="none",
-        isolation_level="read_committed", max_partition_fetch_bytes=CHECK_BYTES,
-    )  # fmt: skip
-    async with consumer, asyncio.timeout(CHECK_SECONDS):
-        consumer.assign(list(waiting))
-        for place, cursor in waiting.items():
-            consumer.seek(place, cursor.next_offset - 1)
-        while waiting:
-            for place, records in (await consumer.getmany(timeout_ms=100)).items():
-                if place in waiting:
-                    _check_hash(waiting.pop(place), records[0])
-                    consumer.pause(
-                        place
-                    )  # a batch larger than asked for comes only for the first partition of an answer
-
-
-def _check_hash(cursor: Cursor, record: KafkaRecord) -> None:
-    if (record.offset, hash_of(record)) != (cursor.next_offset - 1, cursor.last_hash):
-        raise LogChanged(
-            f"{cursor.topic}-{cursor.partition}: the record at offset {cursor.next_offset - 1} is not the one that was recorded last: "
-            f"the topic was recreated or truncated. {ADVICE}"
-        )
-
-
 def _check_range(cursor: Cursor, start: int, end: int) -> None:
-    if start > cursor.next_offset:
-        raise _overtaken(cursor.topic, cursor.partition, cursor.next_offset, start)
+    through = max(cursor.next_offset, cursor.through)
+    if start > through:
+        raise _overtaken(cursor.topic, cursor.partition, through, start)
     if end < cursor.next_offset:
         raise LogChanged(
             f"{cursor.topic}-{cursor.partition}: everything before offset {cursor.next_offset} is recorded, but the topic ends at {end}: "
@@ -287,11 +264,6 @@ def _overtaken(topic: str, partition: int, expected: int, start: int) -> LogChan
         f"{topic}-{partition}: offsets {expected} to {start - 1} were never recorded and are gone: retention passed the recorder by, or "
         f"somebody deleted them. {ADVICE}"
     )
-
-
-def hash_of(record: KafkaRecord) -> bytes:
-    """What tells a record from another one at the same offset."""
-    return sha256((record.key or b"") + b"\0" + (record.value or b"")).digest()
 
 
 def by_partition(offsets: Mapping[TopicPartition, int]) -> dict[int, int]:

@@ -9,6 +9,7 @@ import asyncpg
 from projections.balance.state import ActivityKind
 from schemas.credits import MicroCredits
 from schemas.facts import Stored, UsageRecorded, UsageVoided
+from schemas.places import Place
 from services.read_models.activity import read_entries
 from services.store.connect import Connection
 from services.store.identities import Identity, find
@@ -46,6 +47,7 @@ class UsageReceipt:
     detail: str | None = None
     duplicates: int = 0
     conflicts: int = 0
+    corrects: str | None = None
 
 
 async def read_receipt(connection: Connection, team_id: str, source: str, event_id: str) -> UsageReceipt:
@@ -62,8 +64,9 @@ async def read_receipt(connection: Connection, team_id: str, source: str, event_
         return UsageReceipt(Status.APPLIED if duplicates else Status.PENDING, duplicates=duplicates)
     status = Status.LATE if await _is_late(connection, stored) else Status.APPLIED
     return UsageReceipt(
-        status, stored.place, stored.recorded_at, _credits(stored), duplicates=duplicates, conflicts=conflicts
-    )
+        status, stored.place, stored.recorded_at, _credits(stored), duplicates=duplicates, conflicts=conflicts,
+        corrects=_corrects(stored),
+    )  # fmt: skip
 
 
 def _refused(row: asyncpg.Record) -> UsageReceipt:
@@ -73,6 +76,13 @@ def _refused(row: asyncpg.Record) -> UsageReceipt:
 async def _is_late(connection: Connection, stored: Stored) -> bool:
     rows, _ = await read_entries(connection, stored.team_id, stored.position)
     return any(row.entry.late for row in rows if row.entry.kind is ActivityKind.USAGE)
+
+
+def _corrects(stored: Stored) -> str | None:
+    fact = stored.fact()
+    if not isinstance(fact, UsageRecorded) or fact.corrects is None:
+        return None
+    return str(Place(stored.shard, fact.corrects))
 
 
 def _credits(stored: Stored) -> int | None:

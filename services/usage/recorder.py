@@ -24,7 +24,7 @@ from aiokafka import ConsumerRecord
 
 from schemas.pricing import RateCards
 from schemas.topics import USAGE
-from schemas.usage import FastUsage, UsageVoidReported
+from schemas.usage import FastUsage
 from services.credits.hold_settlement import live_or_settled, settle_holds
 from services.credits.holds import HoldKey
 from services.credits.rate_cards import load_rate_cards
@@ -38,12 +38,13 @@ from services.store.connect import AWAY, Connection, Pool
 from services.store.identities import Identity, count_repeats, find
 from services.store.shards import shard_of
 from services.usage import door
-from services.usage.batches import BATCH_MAX, ParsedRecord, ParsedRun, next_runs, parse, steps
+from services.usage.batches import BATCH_MAX, TAKE_BACK, ParsedRecord, ParsedRun, next_runs, parse, steps
 from services.usage.cursors import CursorStep, move_cursors
 from services.usage.door import BatchOutcome, ParsedUsage, StoredContext
 from services.usage.metrics import RecorderMetrics, RefusedShare
 from services.usage.partitions import Partitions
 from services.usage.refusals import RefusedRecord, keep_refusals
+from services.usage.taking_back import target_of
 from services.usage.voids import note_voids, voided_among
 
 BATCH_MIN = 200
@@ -229,12 +230,12 @@ class Recorder:
 
     def _count(self, outcome: BatchOutcome, conflicts: Sequence[RefusedRecord]) -> None:
         self.look_first = LOOK_FIRST_BATCHES if outcome.repeats else max(0, self.look_first - 1)
-        self.metrics.records.labels("recorded").inc(len(outcome.facts))
+        self.metrics.records.labels("recorded").inc(outcome.recorded)
         self.metrics.records.labels("refused").inc(len(outcome.refusals))
         self.metrics.records.labels("repeated").inc(len(outcome.repeats))
         for refused in (*outcome.refusals, *conflicts):
             self.metrics.refused.labels(refused.reason).inc()
-        self.refusing.count(len(outcome.facts) + len(outcome.refusals) + len(outcome.repeats), outcome.refusals)
+        self.refusing.count(outcome.recorded + len(outcome.refusals) + len(outcome.repeats), outcome.refusals)
         self.health.beat(USAGE)
 
     async def _context_of(self, connection: Connection, usages: Sequence[ParsedUsage]) -> StoredContext:
@@ -246,7 +247,7 @@ class Recorder:
         not_plain = [
             usage for usage in usages if not isinstance(usage.event, FastUsage) or usage.event.data.hold_id is not None
         ]
-        voids = [usage for usage in not_plain if type(usage.event) is UsageVoidReported]
+        voids = [usage for usage in not_plain if type(usage.event) in TAKE_BACK]
         held = {
             usage.identity: HoldKey(usage.event.subject, hold_id)
             for usage in not_plain
@@ -255,7 +256,7 @@ class Recorder:
         # Holds before identities: what settled a hold a moment ago is then found below, and its like is a repeat of it.
         holds = await live_or_settled(connection, set(held.values()), self.appended_at)
         identities: set[Identity] = {usage.identity for usage in (usages if self.look_first else voids)} | held.keys()
-        identities.update(door.target(usage.event) for usage in voids if isinstance(usage.event, UsageVoidReported))
+        identities.update(target for usage in voids if (target := target_of(usage.event)) is not None)
         stored = await find(connection, identities)
         voided = await voided_among(connection, stored.values()) if voids else frozenset()
         return StoredContext(frozenset(subjects & self.teams), stored, voided, holds)

@@ -255,11 +255,18 @@ class Run:
     async def _neighbour(self, world: LocalWorld) -> None:
         others, hostile = [self.teams[0], *self.teams[2:]], self.teams[1]
         alone, beside = await neighbour.others_alone_and_beside(self.ground, world, others, hostile)
-        figures = self.figures
-        figures.neighbour_balance_p99_ms, figures.neighbour_balance_p99_alone_ms = beside.balance_ms, alone.balance_ms
-        figures.neighbour_quote_p99_ms, figures.neighbour_quote_p99_alone_ms = beside.quote_ms, alone.quote_ms
-        figures.neighbour_hold_p99_ms, figures.neighbour_hold_p99_alone_ms = beside.hold_ms, alone.hold_ms
-        self.ground.say(f"Bench: p99 of others beside a hostile team {beside}, without it {alone}")
+        ratios = []
+        for kind in neighbour.KINDS:
+            setattr(self.figures, f"neighbour_{kind}_p99_ms", beside.p99_ms(kind))
+            setattr(self.figures, f"neighbour_{kind}_p99_alone_ms", alone.p99_ms(kind))
+            ratios.append(beside.p99_ms(kind) / alone.p99_ms(kind))
+        self.figures.neighbour_ratio = max(ratios)
+        self.ground.say(
+            "Bench: p99 of others beside a hostile team: "
+            + ", ".join(
+                f"{kind} {beside.p99_ms(kind):.1f} ms, alone {alone.p99_ms(kind):.1f} ms" for kind in neighbour.KINDS
+            )
+        )
 
     def conclude(self) -> None:
         """Medians, and what follows from them."""

@@ -1,7 +1,8 @@
 """The time from a report to the balance that shows it."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from random import Random
@@ -59,17 +60,24 @@ async def visible_latency(
         rows = await owner.fetch(POSITIONS, [team.id for team in probes])
         found = {row["team_id"]: row["position"] for row in rows}
         waiting = [Probe(team, found[team.id]) for team in probes]
-        to = producer(world.kafka, linger_ms=0)
-        feeding = asyncio.create_task(_feed(to, teams, VISIBLE_AT_RATE - PROBES_PER_SECOND))
-        try:
+        async with fed_without_end(world.kafka, teams, VISIBLE_AT_RATE - PROBES_PER_SECOND) as to:
             await asyncio.sleep(WARM_SECONDS)
             await asyncio.gather(_send_probes(to, waiting), _watch(world, owner, waiting))
-        finally:
-            feeding.cancel()
-            await asyncio.wait({feeding})
-            await asyncio.to_thread(to.flush, 30)
     await ground.stop(*names)
     return [(probe.seen_at - probe.sent_at) * 1000 for probe in waiting]
+
+
+@asynccontextmanager
+async def fed_without_end(kafka: str, teams: Sequence[BenchTeam], per_second: int) -> AsyncIterator[Producer]:
+    """Usage is made up and reported at a steady rate during the block, by this producer."""
+    to = producer(kafka, linger_ms=0)
+    feeding = asyncio.create_task(_feed(to, teams, per_second))
+    try:
+        yield to
+    finally:
+        feeding.cancel()
+        await asyncio.wait({feeding})
+        await asyncio.to_thread(to.flush, 30)
 
 
 async def _feed(to: Producer, teams: Sequence[BenchTeam], per_second: int) -> None:

@@ -2,7 +2,8 @@
 
 Open loop: every request has its moment in a timetable, whether or not those before it were answered. It is timed from that moment
 if its reader was still waiting for an answer then, so that a stall counts for everybody who would have asked meanwhile; and else
-from when it was sent, because that a reader woke late on a busy machine is not the API's doing.
+from when it was sent, because that a reader woke late on a busy machine is not the API's doing. What is still due when the time is over
+is not asked any more, and has waited until then.
 """
 
 import asyncio
@@ -184,6 +185,9 @@ def _read(
     free_at = 0.0
     for turn, kind in enumerate(kinds):
         due = began + (turn + number / READERS) * READERS / PER_SECOND
+        if (late := perf_counter() - due) > 0 and due + late > began + seconds:
+            times[kind].append(late * 1000)  # it has waited so long, and is not asked any more
+            continue
         sleep(max(0.0, due - perf_counter()))
         request = random.choice(requests[kind])
         sent_at = perf_counter()

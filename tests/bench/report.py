@@ -24,6 +24,7 @@ AIMS: Mapping[str, tuple[str, float]] = {
     "activity_p99_ms": ("≤", 25),
     "top_up_p99_ms": ("≤", 500),
     "hold_p99_ms": ("≤", 40),
+    "neighbour_ratio": ("≤", 1.5),
     "csv_rows_per_s": ("≥", 20_000),
     "csv_rss_mb": ("≤", 30),
     "as_of_p99_ms": ("≤", 50),
@@ -71,6 +72,7 @@ class Figures:
     neighbour_quote_p99_alone_ms: float | None = None
     neighbour_hold_p99_ms: float | None = None
     neighbour_hold_p99_alone_ms: float | None = None
+    neighbour_ratio: float | None = None  # of the kind that suffers most
     hold_p50_ms: float | None = None
     hold_p99_ms: float | None = None
     capture_p99_ms: float | None = None

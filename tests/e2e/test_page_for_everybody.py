@@ -226,10 +226,10 @@ async def test_how_long_credits_last_is_a_range_and_is_not_said_with_too_little_
     said = await page.evaluate(
         """async () => {
             const { forecast } = await import("/usage/forecast.js");
-            const balance = { available: "1000", included: "0", next_refill_at: null, allowance: "0" };
+            const balance = { available: "1000", included: "0", next_refill_at: null, next_allowance: "0" };
             const known = forecast(Array(29).fill(100), balance);
             const soon = new Date(Date.now() + 4 * 86_400_000).toISOString();
-            const refilled = forecast(Array(29).fill(200), { ...balance, allowance: "2400", next_refill_at: soon });
+            const refilled = forecast(Array(29).fill(200), { ...balance, next_allowance: "2400", next_refill_at: soon });
             return [forecast([100, 100, 100, 100], balance), forecast(Array(29).fill(0), balance), known.least, known.most,
                 refilled.least];
         }"""

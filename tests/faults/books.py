@@ -20,7 +20,8 @@ from schemas.facts import (
 def against_the_books(books: dict[str, Any], team: str, log: Sequence[Stored], *, goes_back: bool = False) -> list[str]:
     """Charges are credits, one for one; no attempt is paid twice; nothing is left that could still be paid; steps are in order.
 
-    In a store that went back, what its earlier life had paid for an attempt may answer the same attempt.
+    In a store that went back, what its earlier life had paid for an attempt may answer the same attempt, and also once
+    that has given way: where Stripe's answer to its cancel was lost, it ends as cancelled before the payment is answered.
     """
     told = [stored.fact() for stored in log]
     intents = {found["id"]: found for found in books["payment_intents"] if found["metadata"].get("team_id") == team}
@@ -53,6 +54,7 @@ def _out_of_order(told: Sequence[AnyFact], *, goes_back: bool) -> list[str]:
     found: list[str] = []
     under_way: str | None = None
     intent: str | None = None
+    failed: set[str] = set()
     for fact in told:
         match fact:
             case TopUpRequested():
@@ -62,14 +64,15 @@ def _out_of_order(told: Sequence[AnyFact], *, goes_back: bool) -> list[str]:
                 found += ["an intent of no attempt, or a second one"] if intent or fact.attempt_id != under_way else []
                 intent = fact.payment_intent_id
             case CreditsToppedUp() if goes_back:
-                found += ["credits of no attempt"] if fact.attempt_id != under_way else []
+                found += ["credits of no attempt"] if fact.attempt_id not in {under_way, *failed} else []
             case TopUpActionRequired() | CreditsToppedUp():
                 found += (
                     ["a step of no attempt"] if (fact.attempt_id, fact.payment_intent_id) != (under_way, intent) else []
                 )
             case TopUpFailed():
                 found += ["a failure of no attempt"] if fact.attempt_id != under_way else []
-        if isinstance(fact, CreditsToppedUp | TopUpFailed):
+                failed.add(fact.attempt_id)
+        if isinstance(fact, CreditsToppedUp | TopUpFailed) and fact.attempt_id == under_way:
             under_way = None
     return found + ([f"{under_way} never ended"] if under_way else [])
 

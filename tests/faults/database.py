@@ -9,13 +9,16 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from random import Random
+from urllib.parse import urlsplit
 
 import asyncpg
 import httpx2
+import pytest
 
 from deploy.local.folders import unprivileged_user
 from services.store.connect import Connection
 from tests.faults.scene import ALWAYS, RECORDERS, Scene
+from tests.support.pgbouncer import IGNORED, KEEPS_STATEMENTS, a_pooler, version
 from tests.support.waiting import until
 
 SESSIONS = "application_name LIKE 'creditwell-%' AND datname = current_database() AND pid <> pg_backend_pid()"
@@ -33,6 +36,7 @@ CONFLICTS = """
     CREATE TRIGGER storm_conflict AFTER INSERT ON facts FOR EACH STATEMENT EXECUTE FUNCTION storm_conflict();
 """
 PEACE = "DROP FUNCTION IF EXISTS storm_conflict CASCADE; DROP SEQUENCE IF EXISTS storm_conflicts"
+BY_ROLE = {"statement_timeout": "30s", "lock_timeout": "15s", "idle_in_transaction_session_timeout": "5s"}
 DISK_MB = 32  # beside what is moved there
 
 
@@ -164,6 +168,67 @@ async def disk_full(scene: Scene, random: Random) -> None:
                 await superuser.execute("CHECKPOINT")  # what was dropped lies there until then
                 await superuser.execute("DROP TABLESPACE storm")
     await scene.more_facts(20)
+
+
+async def pooler(scene: Scene, random: Random) -> None:
+    """A PgBouncer comes between, dies, and now and then comes again; it hands sessions round by transaction where it can."""
+    direct, lives = (scene.proxy.host, scene.proxy.port), random.randint(1, 2)
+    try:
+        mode = "transaction" if version() >= KEEPS_STATEMENTS else "session"
+    except pytest.skip.Exception as not_here:
+        scene.say(f"not played: {not_here}")
+        return
+    scene.say(f"PgBouncer comes between, by {mode}, and is killed{', twice' * (lives - 1)}")
+    try:
+        for _ in range(lives):
+            await _beside_a_pooler(scene, mode)
+    finally:
+        scene.proxy.host, scene.proxy.port = direct
+    await scene.more_facts(20)
+
+
+async def _beside_a_pooler(scene: Scene, mode: str) -> None:
+    """All sessions of ours come by way of it: those that came by another are ended."""
+    settings = {"pool_mode": mode, "ignore_startup_parameters": f"{IGNORED},role"}
+    if mode == "transaction":
+        settings["max_prepared_statements"] = "200"
+    else:
+        settings["default_pool_size"] = "50"  # each keeps one
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        async with _superuser(scene) as superuser, _by_role(superuser):
+            with a_pooler(Path(folder), scene.database, settings) as url:
+                scene.proxy.host, scene.proxy.port = "127.0.0.1", urlsplit(url).port or 0
+                assert await superuser.fetchval(END_SESSIONS), "nobody had a session"
+                if mode == "transaction":
+                    await _handed_round(superuser)
+                await scene.more_facts(50)
+
+
+@asynccontextmanager
+async def _by_role(superuser: Connection) -> AsyncIterator[None]:
+    """What the pooler keeps from passing comes with the login, as docs/postgresql.md has it."""
+    of_login: str = await superuser.fetchval(
+        "SELECT format('ALTER ROLE %I IN DATABASE %I', session_user, current_database())"
+    )
+    try:
+        for setting, value in BY_ROLE.items():
+            await superuser.execute(f"{of_login} SET {setting} = '{value}'")
+        yield
+    finally:
+        await superuser.execute(f"{of_login} RESET ALL")
+
+
+async def _handed_round(superuser: Connection) -> None:
+    """Wait until one session of the server has served two processes."""
+    served: dict[int, set[str]] = {}
+
+    async def look() -> bool:
+        for row in await superuser.fetch(f"SELECT pid, application_name FROM pg_stat_activity WHERE {SESSIONS}"):
+            served.setdefault(row["pid"], set()).add(row["application_name"])
+        return any(len(names) > 1 for names in served.values())
+
+    await until(look, what="a session of the server serves two processes")
 
 
 async def _fill(superuser: Connection) -> int:

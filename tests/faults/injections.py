@@ -9,7 +9,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from random import Random
 from typing import Literal
 
-from services.read_models.rebuild import TABLES, begin, build, compare_shard, discard, live_versions, switch
+from projections.versions import TABLES
+from services.read_models.rebuild import begin, build, compare_shard, discard, switch
+from services.read_models.versions import live_versions
 from services.store.shards import SHARDS
 from tests.faults import database, hostile
 from tests.faults.scene import RECORDERS, Scene
@@ -269,6 +271,7 @@ INJECTIONS: dict[str, tuple[Injection, int]] = {  # with how often they are draw
     "silent_nat": (database.silent_nat, 4),
     "latency": (database.latency, 4),
     "stall": (database.stall, 4),
+    "pooler": (database.pooler, 4),
     "max_connections": (database.max_connections, 4),
     "conflicts": (database.conflicts, 6),
     "disk_full": (database.disk_full, 3),

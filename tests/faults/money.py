@@ -136,7 +136,12 @@ def run_of(seed: int) -> Run:
 
 
 def must_kill(run: Run) -> bool:
-    """Whether this run comes to its step whatever the timing: nothing else goes wrong, and the first who comes there dies."""
+    """Whether this run comes to its step whatever the timing: nothing else goes wrong, and the first who comes there dies.
+
+    A payment that is undecided when the store goes back is answered as one that was found, which has steps of its own.
+    """
+    if run.goes_back and run.bank == "processing" and run.step in ("topup:crediting", "topup:credited"):
+        return False
     return run.fault == "none" and run.meanwhile == "nothing" and run.passing == 1 and run.step != ANYWHERE
 
 

@@ -16,6 +16,7 @@ two_lives            a store that goes back in time, and what it charges then
 promoted             a standby that was behind, and is promoted
 desk                 the stand-in for Stripe, and what both books must agree upon
 usage                usage as feature services write it, with none of our code
+calls                calls of a model, and a card that prices their tokens
 decoders             usage in every way that JSON allows, read by both decoders
 load                 usage as a busy product sends it, from a seed
 history              random histories, stored fact by fact
@@ -43,6 +44,7 @@ production           a database as deploy/roles.sql makes it
 eleven               a database as older builds made it
 page                 the Usage page, opened by somebody
 browser              a real Chromium
+next_build           the build after this one, as a changed copy of the source tree
 node                 programs in Node
 absent               what this machine may not have
 waiting              until something is so, never without an end

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from schemas import usage
 from schemas.cloudevents import BadUsage, load_json, with_data
-from schemas.usage import AnyUsage, digest_of_report, parse_usage
+from schemas.digests import digest_of_report
+from schemas.usage import AnyUsage, parse_usage
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12)
 ODD = st.sampled_from(
@@ -22,7 +23,14 @@ NUMBERS = st.sampled_from(["1", "1.0", "1.5", "0", "-1", "1e3", "1E-2", "1234567
 RAW = st.one_of(NUMBERS, st.sampled_from(["null", "[]", "{}", '""', '"1"', '"\\ud800"', '"\\u0041"']))
 QUANTITIES = st.one_of(
     st.from_regex(r"[0-9]{1,4}(\.[0-9]{1,4})?", fullmatch=True).map(json.dumps),
-    st.sampled_from(['"012.500"', '"0"', '"1."', '".5"', '"1e3"', '" 1"', '"1000000000000"', '"٣"']), NUMBERS,
+    st.sampled_from(['"012.500"', '"0"', '"1."', '".5"', '"1e3"', '" 1"', '"1000000000000"', '"٣"', "null"]),
+    NUMBERS,
+)
+SEVERAL = st.one_of(
+    st.dictionaries(st.sampled_from(["a", "input_token", "A", "é", "x" * 64, "x" * 65]), QUANTITIES, max_size=3).map(
+        lambda several: written([*several.items()])
+    ),
+    st.just('{"a": "1", "a": "2"}'), RAW,
 )  # fmt: skip
 TIMES = st.builds(
     "{}-{}-{}{}{}:{}:{}{}{}".format,
@@ -49,7 +57,7 @@ CHANGES = st.one_of(
     st.tuples(st.just("time"), TIMES),
 )
 DATA_CHANGES = st.one_of(
-    st.tuples(st.just("quantity"), QUANTITIES), st.tuples(st.just("attributes"), ATTRIBUTES),
+    st.tuples(st.just("quantity"), QUANTITIES), st.tuples(st.just("quantities"), SEVERAL), st.tuples(st.just("attributes"), ATTRIBUTES),
     st.tuples(st.sampled_from(["feature", "member_id", "hold_id", "prompt"]), VALUES),
 )  # fmt: skip
 

@@ -17,10 +17,10 @@ from projections.reversals import PaymentAtStripe
 from projections.top_ups.state import TopUps
 from schemas.catalog import Catalog, load_catalog
 from schemas.credits import MICRO
-from schemas.facts import CreditsAdjusted, CreditsGranted, NewFact, PaymentMethodChanged, TopUpConfigured
+from schemas.facts import CreditsAdjusted, CreditsGranted, TopUpConfigured
 from schemas.places import Place
 from schemas.pricing import RateCards
-from schemas.usage import UsageVoidReported, parse_usage
+from schemas.usage import parse_usage
 from services.credits.grants import adjust, grant
 from services.credits.hold_settlement import live_or_settled, settle_holds
 from services.credits.holds import CapturedPart, HoldKey, capture, expire_holds, extend, release
@@ -28,26 +28,29 @@ from services.credits.limits import set_limit
 from services.credits.plans import assign_plan
 from services.credits.rate_cards import seed_catalog
 from services.money.checkout import rows as checkouts
-from services.money.checkout.flow import CARDS, PageAtStripe, act
+from services.money.checkout.flow import PageAtStripe, act, change_card, request_of
 from services.money.checkout.purchases import request_purchase
 from services.money.reversals import append_reversals, read_account
-from services.money.stripe_client import Checkout, Intent
-from services.money.top_ups.crediting import credit_top_up
+from services.money.stamps import PaymentRequest, words_of
+from services.money.stripe_client import Checkout, Intent, StripeCard
+from services.money.top_ups import crediting
+from services.money.top_ups.attempts import lock_top_ups
 from services.money.top_ups.settings import configure_top_ups, read_top_up_settings
 from services.money.topup import Figures, Worker
 from services.read_models.balances import PROJECTOR
 from services.read_models.low_balance import judge
 from services.read_models.projecting import Projecting
-from services.read_models.rebuild import live_versions
+from services.read_models.versions import live_versions
 from services.runtime.errors import Refused
 from services.runtime.health import Health
-from services.store.append import AlreadyStored, append, append_ready, take_head
+from services.store.append import AlreadyStored, append_ready, take_head
 from services.store.claims import Claims
 from services.store.connect import Connection
 from services.store.identities import Identity, find
 from services.store.read import heads, read_after
 from services.store.shards import SHARDS
 from services.usage import door
+from services.usage.taking_back import target_of
 from services.usage.voids import note_voids, voided_among
 from tests.support.facts import now, zone_at_midday
 from tests.support.holds import held
@@ -82,7 +85,7 @@ async def _stored(connection: Connection, usages: Sequence[door.ParsedUsage]) ->
         HoldKey(usage.event.subject, hold_id) for usage in usages if (hold_id := usage.event.data.hold_id) is not None
     }
     holds = await live_or_settled(connection, named)
-    targets = [door.target(usage.event) for usage in usages if isinstance(usage.event, UsageVoidReported)]
+    targets = [target for usage in usages if (target := target_of(usage.event)) is not None]
     stored = await find(connection, [*(usage.identity for usage in usages), *targets])
     known = door.StoredContext(
         frozenset(usage.event.subject for usage in usages),
@@ -228,11 +231,10 @@ class Honest:
             await assign_plan(self.connection, self.catalog, team, self.random.choice(list(self.catalog.plans)))
 
     async def _card(self, team: str) -> None:
-        card = PaymentMethodChanged(
-            customer_id=f"cus_{team}", payment_method_id=f"pm_{team}_{self.told}", fingerprint=f"fp_{team}_{self.told}"
-        )
+        card = StripeCard(f"pm_{team}_{self.told}", "visa", "4242", f"fp_{team}_{self.told}", now())
         async with self.connection.transaction():
-            await append(self.connection, [NewFact(team, CARDS, f"card:{uuid4()}", now(), card)])
+            state, at = await lock_top_ups(self.connection, team)
+            await change_card(self.connection, state, f"cus_{team}", card, at, fact_id=f"card:{uuid4()}")
 
     async def _configure(self, team: str) -> None:
         threshold, most = self.random.choice((1_000, 4_000)), self.random.choice((2, 9))
@@ -269,10 +271,10 @@ class Honest:
 
     async def pay(self, record: checkouts.CheckoutRow) -> None:
         """Somebody pays on the page what it asks for."""
-        intent = intent_of(f"pi_{record.id}", record.team_id, record.charge_cents or 0)
+        intent = intent_of(f"pi_{record.id}", request_of(record))
         page = Checkout(
             "cs", "payment", "complete", True, None, intent.amount_cents, intent.amount_cents, 0, "usd", None, intent, None,
-            {}, now(), now(),
+            intent.metadata, now(), now(),
         )  # fmt: skip
         async with self.connection.transaction():
             after = await act(self.connection, record, PageAtStripe(page, in_use=False))
@@ -291,9 +293,9 @@ class Honest:
         async with self.connection.transaction():
             state = await worker.decide(self.connection, team)
         if state.open is not None and paid:
-            intent = intent_of(f"pi_{state.open.attempt_id}", team, state.open.charge_cents)
+            intent = intent_of(f"pi_{state.open.attempt_id}", crediting.request_of(team, state.open))
             async with self.connection.transaction():
-                await credit_top_up(self.connection, team, UUID(state.open.attempt_id), intent)
+                await crediting.credit_top_up(self.connection, team, UUID(state.open.attempt_id), intent)
             self.paid.append((team, intent.id))
         return state
 
@@ -307,11 +309,11 @@ class Honest:
                 await append_reversals(self.connection, team, account, PaymentAtStripe(cents, {}))
 
 
-def intent_of(intent_id: str, team: str, cents: int, *, at: datetime | None = None) -> Intent:
-    """A payment that has succeeded."""
+def intent_of(intent_id: str, request: PaymentRequest, *, at: datetime | None = None) -> Intent:
+    """A payment that has succeeded, of what was asked for."""
     return Intent(
-        intent_id, "succeeded", cents, "usd", None, None, None, None, None, None, 0, False, None, {"team_id": team},
-        at or now(),
+        intent_id, "succeeded", request.amount_cents, request.currency, request.customer_id, None, None, None, None, None, 0,
+        False, None, words_of(request), at or now(),
     )  # fmt: skip
 
 

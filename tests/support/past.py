@@ -23,8 +23,9 @@ from schemas.facts import (
     TopUpConfigured,
     UsageVoided,
 )
+from services.read_models.balances import PROJECTOR
 from services.read_models.projecting import Projecting
-from services.read_models.rebuild import live_versions
+from services.read_models.versions import live_versions
 from services.store.claims import Claims
 from services.store.connect import Connection
 from services.store.cycles import refill
@@ -176,7 +177,7 @@ async def project(
     connection: Connection, *, batch: int, cadence: Cadence = CADENCE, shards: Sequence[int] = (SHARD,)
 ) -> None:
     """Fold the shards up to their heads, so many facts at a time, and forget all states now and then."""
-    projecting = Projecting(Claims("projector", "test"), await live_versions(connection), cadence)
+    projecting = Projecting(Claims(PROJECTOR, "test"), await live_versions(connection), cadence)
     await projecting.claims.make_rows(connection)
     await projecting.claims.take(connection, list(shards))
     while facts := await read_after(connection, projecting.claims.positions, batch):

@@ -17,6 +17,12 @@ FOLDER = STATE / "pgbouncer"
 PACKAGES = ("pgbouncer", "libevent-2.1-7t64", "libevent-2.1-7", "libcares2", "libc-ares2")  # of two names one exists
 KEEPS_STATEMENTS = (1, 21)
 
+# What it would refuse at the start of a session: docs/postgresql.md.
+IGNORED = (
+    "default_transaction_isolation,enable_bitmapscan,enable_sort,idle_in_transaction_session_timeout,jit,lock_timeout,"
+    "search_path,statement_timeout"
+)
+
 
 def program() -> Path:
     """Where it is; the test is skipped where it can't be had."""
@@ -51,7 +57,7 @@ def version() -> tuple[int, int]:
 
 @contextmanager
 def a_pooler(folder: Path, database: str, settings: Mapping[str, str]) -> Iterator[str]:
-    """The database of this URL by way of a PgBouncer with these settings, as the same login."""
+    """The database of this URL by way of a PgBouncer with these settings, as the same login, until it is killed."""
     login = urlsplit(database)
     (port,) = free_ports(1)
     (folder / "users.txt").write_text(f'"{login.username}" "{login.password}"\n')
@@ -72,7 +78,7 @@ def a_pooler(folder: Path, database: str, settings: Mapping[str, str]) -> Iterat
         until_in_a_thread(lambda: _listens(folder, running), what="PgBouncer listens")
         yield urlunsplit(login._replace(netloc=login.netloc.rpartition("@")[0] + f"@127.0.0.1:{port}"))
     finally:
-        running.terminate()
+        running.kill()  # asked to end, it would wait for its last client
         running.wait()
 
 

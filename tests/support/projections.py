@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 
 from projections.balance.snapshots import CADENCE, Cadence
-from services.read_models.rebuild import TABLES, begin, compare_shard, discard, live_versions
+from projections.versions import TABLES
+from services.read_models.rebuild import begin, compare_shard, discard
+from services.read_models.versions import live_versions
 from services.store.connect import Connection
 from services.store.shards import SHARDS
 

@@ -9,7 +9,7 @@ import asyncpg
 
 from deploy.local.children import Guard
 from deploy.local.servers.postgres import NativePostgres
-from services.read_models.rebuild import ensure_projections
+from services.read_models.versions import ensure_projections
 from services.store.migrate import migrate
 from tests.support.waiting import until
 

@@ -62,6 +62,14 @@ def voided(team_id: str, id: str, *, of: str, reason: str = "it failed", **envel
     }
 
 
+def amended(team_id: str, id: str, *, of: str, reason: str | None = "counted wrongly", **more: Any) -> dict[str, Any]:
+    """A `usage.amended.v1` that says how much the usage `of` really was: `quantity=` or `quantities=`."""
+    data = {"usage_id": of, "reason": reason} | {
+        name: more.pop(name) for name in ("quantity", "quantities") if name in more
+    }
+    return reported(team_id, id, **more) | {"type": "usage.amended.v1", "data": data}
+
+
 def structured(event: dict[str, Any], *, key: bytes | None = None, **record: Any) -> Message:
     """An event in CloudEvents' structured mode, under its team's key."""
     return Message(event["subject"].encode() if key is None else key, json.dumps(event).encode(), **record)

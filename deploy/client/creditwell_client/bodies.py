@@ -44,6 +44,7 @@ class Balance(TypedDict):
     low_below: str
     allowance: str
     next_refill_at: str | None
+    next_allowance: str
     plan: str
     top_up_enabled: bool
     position: str
@@ -124,12 +125,24 @@ class Price(TypedDict):
     in_force_since: str
     feature: str
     name: str
-    per: Literal['use', 'second', 'character', 'gb_day']
+    per: Literal['use', 'second', 'character', 'token', 'gb_day']
     unit: str | None
-    quantity: str
+    quantity: str | None
     attributes: dict[str, str]
     rate_attributes: dict[str, str]
+    rate: str | None
+    for_units: int
+    formula: str
+    components: list["PriceComponent"]
+
+
+class PriceComponent(TypedDict):
+    """One of several quantities of a use, with its part of the price."""
+
+    quantity: str
+    used: str
     rate: str
+    credits: str
     formula: str
 
 
@@ -166,6 +179,7 @@ class Receipt(TypedDict):
     detail: str | None
     duplicates: int
     conflicts: int
+    corrects: str | None
 
 
 class TopUp(TypedDict):

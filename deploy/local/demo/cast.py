@@ -123,7 +123,7 @@ def cost(card: RateCard, feature: str, attributes: StepAttributes | None, quanti
     They are worked out without the code that prices at the door.
     """
     (rate,) = [
-        rate.credits
+        rate.credits or "0"
         for category in card.categories
         for one in category.features
         for rate in one.rates

@@ -39,7 +39,7 @@ PLAN: Example = {"plan": "pro", "anchor": "2026-11-01T09:00:00.000000Z", "zone":
 BALANCE: Example = {
     "total": "4400", "included": "2400", "additional": "2000", "held": "60", "available": "4340", "low": False,
     "low_below": "2500", "allowance": "3000",
-    "next_refill_at": REFILL, "plan": "pro", "top_up_enabled": True, "position": POSITION, "as_of": AT,
+    "next_refill_at": REFILL, "next_allowance": "3000", "plan": "pro", "top_up_enabled": True, "position": POSITION, "as_of": AT,
 }  # fmt: skip
 
 ITEM: Example = {
@@ -52,6 +52,7 @@ ENTRY: Example = {
     "price": {
         "rate_card": 1, "in_force_since": "2025-01-01T00:00:00.000000Z", "feature": "ai_image.generate", "name": "AI image",
         "per": "use", "unit": "image", "quantity": "4", "attributes": {"tier": "high"}, "rate_attributes": {"tier": "high"}, "rate": "15",
+        "for_units": 1, "components": [],
         "formula": "4 images × 15 = 60 credits",
     },
     "paid_by": [{
@@ -174,7 +175,7 @@ MEMBER_LIMIT: Example = {"member_id": "mem_8", **LIMIT, "position": POSITION}
 
 RECEIPT: Example = {
     "status": "applied", "position": POSITION, "recorded_at": ITEM["recorded_at"], "credits": "-60", "reason": None,
-    "detail": None, "duplicates": 0, "conflicts": 0,
+    "detail": None, "duplicates": 0, "conflicts": 0, "corrects": None,
 }  # fmt: skip
 PENDING: Example = {
     **RECEIPT, "status": "pending", "position": None, "recorded_at": None, "credits": None, **USAGE,

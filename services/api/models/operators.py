@@ -3,11 +3,11 @@
 from typing import Literal
 
 from pydantic import (
-    AwareDatetime,
     BaseModel,
 )
 
 from schemas.facts import Name, Text
+from schemas.instants import GivenInstant
 from services.api.models import examples
 from services.api.models.parts import Body, CreditsText, Instant, Moved, NonEmptyText, like
 
@@ -35,7 +35,7 @@ class PlanBody(Body):
     model_config = like(examples.PLAN)
 
     plan: Name
-    anchor: AwareDatetime | None = None
+    anchor: GivenInstant | None = None
     zone: Name | None = None
 
 
@@ -56,7 +56,7 @@ class GrantBody(Body):
 
     credits: CreditsText
     reason: NonEmptyText
-    expires_at: AwareDatetime | None = None
+    expires_at: GivenInstant | None = None
 
 
 class AdjustmentBody(Body):

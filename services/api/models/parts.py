@@ -16,7 +16,7 @@ from pydantic import (
 from projections.entitlement import DenialReason, Warn
 from schemas.credits import DECIMAL_CREDITS
 from schemas.facts import Currency, Text
-from schemas.usage import NUMBER_SCHEMA, QUANTITY, exact_quantity
+from schemas.quantities import NUMBER_SCHEMA, QUANTITY, exact_quantity
 from services.api.models import examples
 
 ITEMS_MAX = 100

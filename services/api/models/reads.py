@@ -58,6 +58,7 @@ class Balance(BaseModel):
     """What a team has: total = included + additional, available = total - held.
 
     `low`: fewer are available than `low_below`, the threshold of top-ups or, where they are off, the plan's.
+    `allowance`: the included credits that the open cycle was given; `next_allowance`: those that the next one brings.
     """
 
     model_config = like(examples.BALANCE)
@@ -71,6 +72,7 @@ class Balance(BaseModel):
     low_below: CreditsText
     allowance: CreditsText
     next_refill_at: Instant | None
+    next_allowance: CreditsText
     plan: str
     top_up_enabled: bool
     position: Position
@@ -161,8 +163,24 @@ class PaidBy(BaseModel):
     credits: CreditsText
 
 
+class PriceComponent(BaseModel):
+    """One of several quantities of a use, with its part of the price: exact, and so with any number of places.
+
+    The sum of these parts is rounded once, to the credits of the entry.
+    """
+
+    quantity: str
+    used: str
+    rate: str
+    credits: str
+    formula: str
+
+
 class Price(BaseModel):
-    """How a price came about."""
+    """How a price came about. A use of several quantities has no `quantity` and no `rate`, but `components`.
+
+    `for_units` says for how many units each rate is.
+    """
 
     rate_card: int
     in_force_since: Instant
@@ -170,11 +188,13 @@ class Price(BaseModel):
     name: str
     per: Per
     unit: str | None
-    quantity: str
+    quantity: str | None
     attributes: dict[str, str]
     rate_attributes: dict[str, str]
-    rate: str
+    rate: str | None
+    for_units: int
     formula: str
+    components: list[PriceComponent]
 
 
 class ChargeAnswer(BaseModel):

@@ -65,6 +65,12 @@ class StatementFeature(BaseModel):
     name: str
     components: list[StatementComponent]
     taken_back: CreditsText
+    quantities: Annotated[
+        dict[str, str] | None,
+        Field(
+            exclude_if=lambda quantities: quantities is None, description="Present where uses have several quantities."
+        ),
+    ] = None
 
 
 class StatementMember(BaseModel):

@@ -3,6 +3,7 @@
 from typing import Annotated, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -13,7 +14,8 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from projections.entitlement import DenialReason, Warn
-from schemas.facts import Attributes, Id, Name
+from schemas.facts import QUANTITIES_MAX, Attributes, Id, Name, QuantityName
+from schemas.quantities import ONE_OR_SEVERAL, canonical_quantities, one_or_several
 from schemas.usage import Source
 from services.api.models import examples
 from services.api.models.parts import (
@@ -33,13 +35,33 @@ from services.credits.holds import LASTS_MAX, HoldState
 from services.usage.receipts import Status
 
 
+def _without_zeros(quantities: dict[str, str]) -> dict[str, str]:
+    """As usage has them; of nothing but zeros one is left, as an item may have a quantity of 0."""
+    return canonical_quantities(quantities) or dict.fromkeys([min(quantities)], "0")
+
+
+ItemQuantities = Annotated[
+    dict[QuantityName, QuantityText],
+    Field(min_length=1, max_length=QUANTITIES_MAX, examples=[{"input_token": "1200", "output_token": "350"}]),
+    AfterValidator(_without_zeros),
+]
+
+
 class Item(Body):
-    """Work that is about to be done."""
+    """Work that is about to be done, or was done: `quantity`, or `quantities` where its rate prices several."""
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": ONE_OR_SEVERAL})
 
     feature: Name
-    quantity: QuantityText
+    quantity: QuantityText | None = None
     attributes: Attributes = Field(default_factory=dict)
     member_id: Id | None = None
+    quantities: ItemQuantities | None = None
+
+    @model_validator(mode="after")
+    def _one_quantity_or_several(self) -> Self:
+        one_or_several(self.quantity, self.quantities)
+        return self
 
 
 class QuoteBody(Body):
@@ -198,6 +220,7 @@ class ReceiptAnswer(BaseModel):
     detail: str | None
     duplicates: int
     conflicts: int
+    corrects: Annotated[Position | None, Field(description="The usage that an amendment took back and replaced.")]
 
 
 class SentReceipt(ReceiptAnswer):
@@ -244,7 +267,7 @@ class CloudEvent(BaseModel):
     model_config = like(examples.EVENT) | ConfigDict(extra="allow")
 
     specversion: Literal["1.0"]
-    type: Literal["usage.reported.v1", "usage.voided.v1"]
+    type: Literal["usage.reported.v1", "usage.voided.v1", "usage.amended.v1"]
     source: Source
     id: Name
     subject: Id

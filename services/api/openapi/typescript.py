@@ -1,6 +1,6 @@
 """Writes down the API's bodies as types, so that a check knows when somebody reads what the API does not send.
 
-    python -m services.api.openapi.typescript            writes api.d.ts of the page and bodies.d.ts of @creditwell/client
+    python -m services.api.openapi.typescript            writes api.d.ts of the page and bodies.d.ts of the client
     python -m services.api.openapi.typescript --check    exits 1 when one of them is out of date
 
 Derived from the OpenAPI document. The page's file is only read by editors and `make check`: nothing of it is served.

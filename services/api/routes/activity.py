@@ -11,11 +11,11 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Header, Path, Query
 from fastapi_problem.error import Problem
-from pydantic import AwareDatetime
 from starlette.responses import Response, StreamingResponse
 
 from projections.balance.state import ActivityKind
 from schemas.facts import Name
+from schemas.instants import GivenInstant
 from schemas.places import Place
 from schemas.pricing import RateCards
 from schemas.spreadsheets import csv_lines
@@ -63,10 +63,10 @@ async def get_activity(
     _counted: Annotated[None, Depends(_download)],
     days: Days = "30",
     since: Annotated[
-        AwareDatetime | None, Query(alias="from", description="Recorded at this instant or later; instead of `days`.")
+        GivenInstant | None, Query(alias="from", description="Recorded at this instant or later; instead of `days`.")
     ] = None,
     until: Annotated[
-        AwareDatetime | None,
+        GivenInstant | None,
         Query(description="Recorded before this instant; without `from`, `days` count back from here."),
     ] = None,
     kind: Annotated[

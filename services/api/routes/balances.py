@@ -4,10 +4,9 @@ from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import AwareDatetime
 from starlette.responses import Response
 
-from schemas.instants import instant
+from schemas.instants import GivenInstant, instant
 from schemas.places import place_of
 from services.api.access import AllowedRequest, TeamRequest, route, unknown_team
 from services.api.answers import answer
@@ -37,8 +36,8 @@ routes = APIRouter()
 )  # fmt: skip
 async def get_balance(
     ask: AllowedRequest,
-    at: Annotated[AwareDatetime | None, Query(description="The balance at this instant.")] = None,
-    known_at: Annotated[AwareDatetime | None, Query(description="By what was known at this instant.")] = None,
+    at: Annotated[GivenInstant | None, Query(description="The balance at this instant.")] = None,
+    known_at: Annotated[GivenInstant | None, Query(description="By what was known at this instant.")] = None,
     at_least: Annotated[Position | None, Query(description="Wait until this position counts, at most 5 s.")] = None,
 ) -> Response:
     """What the team has."""

@@ -5,7 +5,6 @@ answer sends the same again, whatever died meanwhile.
 """
 
 from datetime import timedelta
-from decimal import Decimal
 from typing import Annotated
 
 from fastapi import APIRouter, Path
@@ -103,7 +102,7 @@ async def post_extend(ask: AllowedRequest, hold_id: HoldId, body: ExtendBody, ke
 
 @route(
     routes, "POST", "/v1/teams/{team}/holds/{id}/capture", TokenRole.SERVICE, gives=Captured, tags=TAGS,
-    fails=("invalid_credits", "unknown_feature", "unknown_rate", "too_large", *OVER, *PRICED, *NAMED),
+    fails=("invalid_credits", "unknown_feature", "unknown_rate", "unknown_quantity", "too_large", *OVER, *PRICED, *NAMED),
 )  # fmt: skip
 async def post_capture(ask: AllowedRequest, hold_id: HoldId, body: CaptureBody, key: RequiredKey) -> Response:
     """Record what the work used. What is left of the hold is free again, unless this capture is not the final one.
@@ -168,9 +167,9 @@ def _parts(body: CaptureBody, card: CompiledCard) -> list[holds.CapturedPart]:
 
 
 def _priced(item: Item, card: CompiledCard) -> holds.CapturedPart:
-    credits = card.price(item.feature, Decimal(item.quantity), item.attributes)
+    credits = card.price_used(item.feature, item.quantity, item.quantities, item.attributes)
     return holds.CapturedPart(
-        credits, item.feature, item.quantity, item.attributes or None, card.version, item.member_id
+        credits, item.feature, item.quantity, item.attributes or None, card.version, item.member_id, item.quantities
     )
 
 

@@ -4,7 +4,6 @@ Asked before work starts. It reserves nothing: work that runs long places a hold
 """
 
 from collections.abc import Iterable
-from decimal import Decimal
 
 from fastapi import APIRouter
 from starlette.responses import Response
@@ -50,7 +49,7 @@ async def post_quote(ask: AllowedRequest, body: QuoteBody) -> Response:
 def works(items: Iterable[Item], member_id: str | None = None) -> list[PlannedWork]:
     """What is asked for; items that name nobody are `member_id`'s."""
     return [
-        PlannedWork(item.feature, Decimal(item.quantity), item.attributes, item.member_id or member_id)
+        PlannedWork(item.feature, item.quantity, item.attributes, item.member_id or member_id, item.quantities)
         for item in items
     ]
 

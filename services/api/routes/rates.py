@@ -3,13 +3,12 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import AwareDatetime
 from starlette.responses import Response
 
 from schemas.catalog import Catalog
 from schemas.credits import format_credits
 from schemas.facts import RATE_CARD_TEAM
-from schemas.instants import instant
+from schemas.instants import GivenInstant, instant
 from schemas.rates import RateCard, RateCardInvalid, parse_rate_card
 from services.api.access import ANYONE, AllowedRequest, route
 from services.api.answers import JSON, Json, answer
@@ -29,7 +28,7 @@ routes = APIRouter()
 @route(routes, "GET", "/v1/rate-card", *ANYONE, gives=RateCard, tags=["prices"], fails=PRICED)
 async def get_rate_card(
     ask: AllowedRequest,
-    at: Annotated[AwareDatetime | None, Query(description="The card in force at this instant.")] = None,
+    at: Annotated[GivenInstant | None, Query(description="The card in force at this instant.")] = None,
 ) -> Response:
     """What each feature costs."""
     card = (await ask.context.cards.current()).in_force(at or ask.context.clock()).card

@@ -165,5 +165,5 @@ def receipt_body(became: Became) -> Json:
     return {
         "status": became.status.value, "position": became.place, "recorded_at": instant_or_none(became.recorded_at),
         "credits": None if became.credits is None else format_credits(became.credits), "reason": became.reason,
-        "detail": became.detail, "duplicates": became.duplicates, "conflicts": became.conflicts,
+        "detail": became.detail, "duplicates": became.duplicates, "conflicts": became.conflicts, "corrects": became.corrects,
     }  # fmt: skip

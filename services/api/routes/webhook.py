@@ -4,15 +4,18 @@ The signature counts over the very bytes of the body. The answer is 200 as soon 
 stored before; whoever works on it (the top-up worker) asks Stripe how things are now. Amounts and states in the body
 are never believed, so neither order nor repetition nor delay matters, and none of it is kept.
 
-Whoever sends what no secret of ours has signed may do so only now and then; what Stripe signed is never sent away for
-what else comes from its address. However many of Stripe's come at once, two at a time are stored, so that all who ask
-for a balance find a session free. One that has waited too long, or finds no database, is answered 503: Stripe sends it
-again, for three days.
+What the headers alone give away (no signature, one of another time, a length that no event has) is refused before a
+byte of the body is read; the rest has to come within some seconds. Whoever sends what no secret of ours has signed
+may do so only now and then; what Stripe signed is never sent away for what else comes from its address. However many
+of Stripe's come at once, two at a time are stored, so that all who ask for a balance find a session free. One that
+has waited too long, or finds no database, is answered 503: Stripe sends it again, for three days.
 """
 
+import asyncio
 from binascii import crc32
 
 from fastapi import APIRouter
+from fastapi_problem.error import Problem
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -25,16 +28,17 @@ from services.api.openapi.route_docs import answers
 from services.api.problems import problem
 from services.api.rate_limits import address_of
 from services.money.inbox import InboxEvent, keep_news
-from services.money.stripe_client import Forged, Thin, WebhookEvent, verify_webhook
+from services.money.stripe_client import Forged, Thin, WebhookEvent, read_signature, verify_webhook
 from services.runtime.logs import get_log
 from services.runtime.settings import Settings
 
 BODY_MAX = 256 * 1024
+BODY_SECONDS = 10
 WEBHOOK_LANES = 2
 
 FAILS = (
     "bad_request", "signature_missing", "signature_wrong", "too_old", "from_the_future", "unreadable", "thin_event", "wrong_mode",
-    LONG_BODY, "too_many_requests", "internal", "unavailable", "busy", "no_webhook_secret",
+    LONG_BODY, "too_slow", "too_many_requests", "internal", "unavailable", "busy", "no_webhook_secret",
 )  # fmt: skip
 UNSIGNED = ("signature_missing", "signature_wrong")  # an event that is too old was signed
 SIGNATURE = {
@@ -53,14 +57,14 @@ routes = APIRouter()
 async def receive(request: Request) -> Response:
     """Store a signed event. 400 for whatever Stripe did not send to us, now."""
     context: ApiContext = request.app.state.context
-    body = await read_body(request)
     secrets = secrets_of(context.settings)
     if not secrets:
         raise problem(
             503, "no_webhook_secret", "CREDITWELL_STRIPE_WEBHOOK_SECRET is not set, so nothing can be believed"
         )
     try:
-        event = verify_webhook(body, request.headers.get("stripe-signature", ""), secrets, context.clock())
+        signature = read_signature(request.headers.get("stripe-signature", ""), context.clock())
+        event = verify_webhook(await read_body(request), signature, secrets)
     except Forged as forged:
         if forged.reason in UNSIGNED:
             context.rate_limiter.forged(address_of(request))
@@ -77,16 +81,27 @@ async def receive(request: Request) -> Response:
     return JSONResponse({"received": event.id})
 
 
-async def read_body(request: Request) -> bytes:
-    """The body, unless it is larger than any event of Stripe's."""
+async def read_body(request: Request, *, within_seconds: float = BODY_SECONDS) -> bytes:
+    """The body, unless it is larger than any event of Stripe's, or comes too slowly for one."""
     parts: list[bytes] = []
     size = 0
-    async for part in request.stream():
-        size += len(part)
-        if size > BODY_MAX:
-            raise problem(413, "too_large", f"an event has at most {BODY_MAX} bytes")
-        parts.append(part)
+    if int(request.headers.get("content-length", 0)) > BODY_MAX:  # which the server has found to be a number
+        raise too_large()
+    try:
+        async with asyncio.timeout(within_seconds):
+            async for part in request.stream():
+                size += len(part)
+                if size > BODY_MAX:
+                    raise too_large()
+                parts.append(part)
+    except TimeoutError:
+        raise problem(408, "too_slow", f"an event has to come within {within_seconds:g} seconds") from None
     return b"".join(parts)
+
+
+def too_large() -> Problem:
+    """No event is."""
+    return problem(413, "too_large", f"an event has at most {BODY_MAX} bytes")
 
 
 def secrets_of(settings: Settings) -> list[str]:

@@ -22,7 +22,7 @@ from services.read_models.activity import ActivityRow
 COLUMNS = (
     "at", "type", "description", "member_id", "feature", "credits", "included", "additional", "balance_after", "id",
     "recorded_at", "member", "quantity", "rate", "rate_card", "charged", "refunded_so_far", "currency", "payment",
-    "receipt_url",
+    "receipt_url", "quantities", "rates",
 )  # fmt: skip
 WRITTEN = frozenset({"description", "member_id", "feature", "member"})  # by people and other programs
 UNSAFE = re.compile(r"[^A-Za-z0-9_.-]+")
@@ -59,12 +59,22 @@ def _usage(row: ActivityRow, cards: RateCards) -> Json:
     fact = row.fact
     if not isinstance(fact, UsageRecorded | HoldCaptured) or fact.feature is None or fact.rate_card is None:
         return {}
-    counted: Json = {"quantity": fact.quantity, "rate_card": fact.rate_card}
+    counted: Json = {"quantity": fact.quantity, "rate_card": fact.rate_card, "quantities": _several(fact.quantities)}
     card = cards.version(fact.rate_card)
     if card is not None:
         with suppress(NotPriced):
-            counted["rate"] = card.find(fact.feature).rate(fact.attributes)[0].credits
+            feature = card.find(fact.feature)
+            rate = feature.rate_for(fact.attributes)
+            counted["rate"] = rate.credits
+            prices = {name: (rate.credits_by_quantity or {}).get(name) for name in fact.quantities or {}}
+            counted["rates"] = _several(prices, of=feature.feature.for_units)
     return counted
+
+
+def _several(named: Mapping[str, str | None] | None, of: int = 1) -> str | None:
+    """Several quantities, or the prices of so many of each, in one cell."""
+    per = f"/{of}" if of > 1 else ""
+    return "; ".join(f"{name}={text}{per}" for name, text in sorted((named or {}).items())) or None
 
 
 def _money(row: ActivityRow, *, sees_receipts: bool) -> Json:

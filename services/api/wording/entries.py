@@ -1,7 +1,6 @@
 """What the customer reads: an entry of the activity in words, and everything that it follows from."""
 
 from datetime import datetime
-from decimal import Decimal
 from typing import assert_never
 
 from projections.balance.state import NEVER, ActivityKind, BalanceEntry, LotKind
@@ -26,7 +25,7 @@ from schemas.facts import (
 from schemas.instants import instant
 from schemas.money import format_money
 from schemas.places import Place
-from schemas.pricing import NotPriced, Priced, RateCards
+from schemas.pricing import NotPriced, Priced, RateCards, explain_price
 from services.api.wording.links import receipt_link
 from services.api.wording.reversals import describe_reversal, detail_of_reversal
 from services.api.wording.values import Json, instant_or_none
@@ -133,10 +132,11 @@ def _detail(  # noqa: PLR0911 - a case for each fact that says more
     match fact:
         case UsageRecorded():
             priced = price_of(fact, cards)
-            return f"{priced.formula} · rate card {fact.rate_card}" if priced else f"Rate card {fact.rate_card}"
+            used = f"{_in_short(priced)} · rate card {fact.rate_card}" if priced else f"Rate card {fact.rate_card}"
+            return used if fact.corrects is None else f"{used} · corrected: {fact.reason}"
         case HoldCaptured():
             priced = price_of(fact, cards)
-            return f"{priced.formula} · rate card {priced.rate_card} · captured from a hold" if priced else None
+            return f"{_in_short(priced)} · rate card {priced.rate_card} · captured from a hold" if priced else None
         case UsageVoided() | CreditsGranted() | CreditsAdjusted():
             return fact.reason or None
         case TopUpSkipped():
@@ -149,6 +149,11 @@ def _detail(  # noqa: PLR0911 - a case for each fact that says more
             return fact.message or FAILED[fact.reason]
         case _:
             return None
+
+
+def _in_short(priced: Priced) -> str:
+    """The formula; of several quantities what was used of each, for a line has no room for all their formulas."""
+    return ", ".join(component.used for component in priced.components) or priced.formula
 
 
 def payment_of(entry: BalanceEntry, fact: AnyFact) -> int | None:
@@ -171,10 +176,10 @@ def price_of(fact: UsageRecorded | HoldCaptured, cards: RateCards) -> Priced | N
     None for one whose card or feature this process does not know yet, or that had none.
     """
     card = None if fact.rate_card is None else cards.version(fact.rate_card)
-    if card is None or fact.feature is None or fact.quantity is None:
+    if card is None or fact.feature is None:
         return None
     try:
-        return card.explain(fact.feature, Decimal(fact.quantity), fact.attributes)
+        return explain_price(card, fact.feature, fact.quantity, fact.quantities, fact.attributes)
     except NotPriced:
         return None
 
@@ -209,9 +214,16 @@ def _price(fact: AnyFact, cards: RateCards) -> Json | None:
         return None
     return {
         "rate_card": priced.rate_card, "in_force_since": instant(card.effective_from), "feature": priced.feature,
-        "name": priced.name, "per": priced.per, "unit": priced.unit, "quantity": f"{priced.quantity:f}",
+        "name": priced.name, "per": priced.per, "unit": priced.unit, "quantity": priced.quantity,
         "attributes": fact.attributes or {}, "rate_attributes": dict(priced.rate_attributes),
-        "rate": priced.rate_credits, "formula": priced.formula,
+        "rate": priced.rate_credits, "for_units": priced.for_units, "formula": priced.formula,
+        "components": [
+            {
+                "quantity": one.name, "used": one.quantity, "rate": one.rate_credits, "credits": f"{one.credits.normalize():f}",
+                "formula": one.formula,
+            }
+            for one in priced.components
+        ],
     }  # fmt: skip
 
 

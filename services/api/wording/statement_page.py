@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any, NamedTuple
 
+from schemas.pricing import words_of
 from services.api.wording.links import receipt_link
 
 STYLE = """
@@ -94,6 +95,8 @@ def _features(statement: Statement) -> Iterable[Row]:
     for feature in statement["by_feature"]:
         for one in feature["components"]:
             yield one["name"] or "Other", one["quantity"], one["unit"], one["uses"], one["credits"]
+        for name, quantity in feature.get("quantities", {}).items():
+            yield feature["name"], quantity, words_of(name, quantity), "", ""
 
 
 def _members(statement: Statement, names: PageNames) -> Iterable[Row]:

@@ -1,6 +1,7 @@
 """What Stripe calls each team, and the card that its top-ups are charged to: the way from Stripe's news to a team.
 
-The log says which card is in use; a row here is written with the fact that says so, under the lock of the team's shard.
+The log says which card is in use, and whose; a row here is written with the fact that says so, under the lock of the
+team's shard, and only shortens the way. Where the log names a customer, that one counts, whatever the row says.
 """
 
 from dataclasses import dataclass
@@ -50,15 +51,17 @@ class Customer:
     customer_id: str
     payment_method_id: str | None = None
     card_created_at: datetime | None = None
+    by_log: bool = False
 
 
 async def read_customer(connection: Connection, team_id: str) -> Customer | None:
-    """A team's customer, if Stripe knows the team; the one whose card the log names, if nothing else does."""
+    """A team's customer, if Stripe knows the team: the one whose card the log names, before what the row says."""
     row = await connection.fetchrow(READ, shard_of(team_id), team_id)
-    if row is not None:
-        return Customer(**dict(row))
     change = await last_card_change(connection, team_id)
-    return None if change is None or change[1].payment_method_id is None else Customer(change[1].customer_id)
+    named = None if change is None or change[1].payment_method_id is None else change[1].customer_id
+    if row is not None and named in (None, row["customer_id"]):
+        return Customer(**dict(row), by_log=named is not None)
+    return None if named is None else Customer(named, by_log=True)
 
 
 async def keep_customer(connection: Connection, team_id: str, customer_id: str) -> str:

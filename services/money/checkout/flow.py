@@ -18,7 +18,7 @@ from services.money.checkout import rows as checkouts
 from services.money.checkout.customers import CardChange
 from services.money.checkout.purchases import request_purchase, true_to_log
 from services.money.checkout.rows import CheckoutRow, CheckoutState
-from services.money.stamps import PaymentRequest, Stamps, read_stamps
+from services.money.stamps import PaymentRequest, Stamps, read_stamps, says
 from services.money.stripe_client import Charges, Checkout, Intent, Missing, StripeCard, Unknown, WrongRequest
 from services.money.top_ups.attempts import STRIPE, read_top_ups
 from services.runtime.crashpoints import crashpoint
@@ -58,7 +58,8 @@ async def open_page(charges: Charges, transaction: Transaction, page: CheckoutRo
         customer_id = customer.customer_id if customer is not None else await _new_customer(charges, page)
         async with transaction() as connection:
             head = await take_head(connection, page.team_id)
-            customer_id = await customers.keep_customer(connection, page.team_id, customer_id)
+            kept_id = await customers.keep_customer(connection, page.team_id, customer_id)
+            customer_id = kept_id if customer is None else customer_id
             stored, new = await checkouts.begin(connection, replace(page, customer_id=customer_id))
             if new and stored.mode == "payment":
                 await request_purchase(connection, stored, head)
@@ -107,16 +108,21 @@ async def _ask_for_page(charges: Charges, stamps: Stamps, row: CheckoutRow) -> C
             success_url=_back(row, "payment_method"), cancel_url=_back(row, "payment_method", "&cancelled=1"),
             try_number=row.create_try,
         )  # fmt: skip
-    assert row.charge_cents is not None
-    request = PaymentRequest(
-        "purchase", row.team_id, str(row.id), row.credits or 0, row.charge_cents, row.currency or "",
-        row.customer_id, pack=row.pack or "",
-    )  # fmt: skip
+    request = request_of(row)
     return await charges.create_checkout(
         purchase_id=str(row.id), team_id=row.team_id, customer_id=row.customer_id, name=row.name or "",
-        amount_cents=row.charge_cents, currency=row.currency or "", save_card=row.keeps_card,
+        amount_cents=request.amount_cents, currency=request.currency, save_card=row.keeps_card,
         automatic_tax=row.taxed, success_url=_back(row, "purchase"),
         cancel_url=_back(row, "purchase", "&cancelled=1"), metadata=stamps.write(request), try_number=row.create_try,
+    )  # fmt: skip
+
+
+def request_of(row: CheckoutRow) -> PaymentRequest:
+    """What a purchase asks for, as it stands upon its page and its intent; `row` is true to the log."""
+    assert row.charge_cents is not None, f"nothing was sold on {row.id}"
+    return PaymentRequest(
+        "purchase", row.team_id, str(row.id), row.credits or 0, row.charge_cents, row.currency or "",
+        row.customer_id, pack=row.pack or "",
     )  # fmt: skip
 
 
@@ -176,7 +182,7 @@ async def look(charges: Charges, row: CheckoutRow, newest: datetime | None) -> P
     ):
         return PageAtStripe(checkout, in_use=False)
     try:
-        await charges.use_card(row.customer_id, checkout.card.payment_method_id)
+        await charges.use_card(_customer_of(row, checkout), checkout.card.payment_method_id)
     except Missing:
         return PageAtStripe(replace(checkout, card=None), in_use=False)  # removed again, or its customer was deleted
     except Unavailable:
@@ -191,7 +197,7 @@ def judge(row: CheckoutRow, checkout: Checkout) -> tuple[CheckoutState, str | No
     if row.state in ("credited", "saved", "superseded"):
         return row.state, row.detail
     if row.mode == "setup":
-        return _judge_card(checkout)
+        return _judge_card(row, checkout)
     intent = checkout.intent
     if intent is not None and intent.state == "succeeded":
         fault = difference(row, checkout, intent)
@@ -204,7 +210,9 @@ def judge(row: CheckoutRow, checkout: Checkout) -> tuple[CheckoutState, str | No
     return ("processing", None) if intent is not None and intent.state == "processing" else ("failed", why)
 
 
-def _judge_card(checkout: Checkout) -> tuple[CheckoutState, str | None]:
+def _judge_card(row: CheckoutRow, checkout: Checkout) -> tuple[CheckoutState, str | None]:
+    if not {"team_id": row.team_id, "change_id": str(row.id)}.items() <= checkout.metadata.items():
+        return "failed", "the page was opened for somebody else's card"
     match checkout.state:
         case "open":
             return "open", None
@@ -218,7 +226,7 @@ def difference(row: CheckoutRow, checkout: Checkout, intent: Intent) -> str | No
     """What was paid other than we had asked for, if anything; tax may lie in the price or come on top of it."""
     if row.credits is None:
         return "the log does not say that this was sold"
-    expected = f"{row.charge_cents} {row.currency}"
+    expected, request = f"{row.charge_cents} {row.currency}", request_of(row)
     if (checkout.subtotal_cents, checkout.currency) != (row.charge_cents, row.currency):
         return f"we had asked for {expected}, and the page for {checkout.subtotal_cents} {checkout.currency}"
     if (intent.amount_cents, intent.currency) != (checkout.amount_cents, checkout.currency):
@@ -226,6 +234,8 @@ def difference(row: CheckoutRow, checkout: Checkout, intent: Intent) -> str | No
     tax = checkout.tax_cents if row.taxed else 0
     if intent.amount_cents - (row.charge_cents or 0) not in (0, tax):
         return f"we had asked for {expected}, and {intent.amount_cents} were paid with {tax} of tax"
+    if not (says(checkout.metadata, request) and says(intent.metadata, request)):
+        return "what stands upon the page or its payment is not what we wrote: it may be another purchase's"
     return None
 
 
@@ -304,9 +314,15 @@ async def _keep_card(connection: Connection, row: CheckoutRow, page: PageAtStrip
         return row
     top_ups = await read_top_ups(connection, row.team_id)
     position = await change_card(
-        connection, top_ups, row.customer_id, card, now, fact_id=f"card:{row.id}", changed_by=row.asked_by
-    )
+        connection, top_ups, _customer_of(row, page.checkout), card, now, fact_id=f"card:{row.id}",
+        changed_by=row.asked_by,
+    )  # fmt: skip
     return replace(row, card_state="saved", brand=card.brand, last4=card.last4, position=row.position or position)
+
+
+def _customer_of(row: CheckoutRow, checkout: Checkout) -> str:
+    """Whose card was saved on a page, by Stripe's word."""
+    return checkout.customer_id or row.customer_id
 
 
 async def change_card(

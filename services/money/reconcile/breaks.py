@@ -29,7 +29,7 @@ from schemas.money import format_money
 from services.money.adopting import Doubt
 from services.money.reconcile.reads import Credit, IntendedPayment
 from services.money.reversals import seen_of
-from services.money.stamps import PaymentRequest
+from services.money.stamps import PaymentRequest, says
 from services.money.stripe_client import Dispute, Intent
 
 OURS = frozenset({"attempt_id", "purchase_id"})  # what an intent of ours says in its metadata
@@ -238,6 +238,10 @@ def _differs(intent: Intent, intended: IntendedPayment) -> str | None:
     """
     if intent.metadata.get("team_id") != intended.team_id:
         return f"{_money(intent)} were paid by {intent.metadata.get('team_id')} for {intended.kind} {intended.id} of {intended.team_id}"
+    request = intended.request
+    other_customer = request is not None and intended.kind == "top-up" and request.customer_id != intent.customer_id
+    if other_customer or (request is not None and not says(intent.metadata, request)):
+        return f"{_money(intent)} were paid for {intended.kind} {intended.id}, and what stands upon the payment is not what we wrote"
     more = intent.amount_cents - intended.charge_cents
     if intent.currency == intended.currency and (more == 0 or (intended.taxed and more > 0)):
         return None

@@ -26,12 +26,13 @@ from schemas.facts import (
     TopUpRequested,
 )
 from services.money.adopting import is_price
+from services.money.checkout import flow as pages
 from services.money.checkout import rows as checkouts
 from services.money.checkout.purchases import PURCHASES, true_to_log
 from services.money.checkout.rows import CheckoutRow
-from services.money.stamps import Kind
+from services.money.stamps import Kind, PaymentRequest
 from services.money.top_ups import attempts
-from services.money.top_ups.crediting import answer_of, read_request
+from services.money.top_ups.crediting import answer_of, read_request, request_of
 from services.store.connect import Connection
 from services.store.identities import Identity, find
 from services.store.read import FACT_COLUMNS, stored_of
@@ -42,17 +43,16 @@ REVERSALS = ("charge.refunded.v1", "charge.disputed.v1", "dispute.closed.v1")
 LEASE = timedelta(minutes=15)
 JUDGED_TOGETHER = 1_000  # payments whose requests are read at once
 
-# The condition on types is that of the index `facts_but_work`: usage, nearly all of the log, is not read.
+# The condition on types is that of the index `facts_of_money`: nothing else of the log is read.
+OF_MONEY = (*GAINS, *REVERSALS, "credits.adjusted.v1")
 OF_TYPES = f"""
     SELECT {FACT_COLUMNS} FROM facts
-    WHERE type NOT LIKE 'usage.%' AND type NOT LIKE 'hold.%' AND type = ANY($1)
-      AND recorded_at >= $2 AND recorded_at < $3
+    WHERE type IN {OF_MONEY} AND type = ANY($1) AND recorded_at >= $2 AND recorded_at < $3
     ORDER BY shard, position
 """
-COUNT = """
+COUNT = f"""
     SELECT count(*) FROM facts
-    WHERE type NOT LIKE 'usage.%' AND type NOT LIKE 'hold.%' AND type = ANY($1)
-      AND recorded_at >= $2 AND recorded_at < $3
+    WHERE type IN {OF_MONEY} AND type = ANY($1) AND recorded_at >= $2 AND recorded_at < $3
 """
 OF_TEAM = f"""
     SELECT {FACT_COLUMNS} FROM facts
@@ -69,6 +69,8 @@ FINISH = """
     SET due_at = began_at + $2::interval, ended_at = clock_timestamp(), payments = $3, healed = $4, breaks = $5
     WHERE name = $1
 """
+# Stripe sends an event again for three days, and forgets it after thirty.
+FORGET_NEWS = "DELETE FROM stripe_inbox WHERE done_at < clock_timestamp() - interval '90 days'"
 LATER = "UPDATE reconciliations SET due_at = clock_timestamp() + $2::interval WHERE name = $1"
 READ_RESULTS = "SELECT name, breaks, ended_at FROM reconciliations ORDER BY name"
 
@@ -92,6 +94,7 @@ class IntendedPayment:
     """What we had meant to be paid, written down before anybody was asked for money.
 
     `answered_by`: whose credits are there. `fault`: what was found wrong when the payment was to be credited.
+    `request`: as it was to stand upon the payment; None where the log does not say that it was asked for.
     """
 
     kind: Kind
@@ -105,6 +108,7 @@ class IntendedPayment:
     open: bool
     taxed: bool = False
     fault: str | None = None
+    request: PaymentRequest | None = None
 
 
 async def credits_between(connection: Connection, catalog: Catalog, since: datetime, until: datetime) -> list[Credit]:
@@ -218,6 +222,7 @@ async def _attempt(connection: Connection, team_id: str, attempt_id: UUID) -> In
         "top-up", attempt_id, team_id, requested.credits, requested.charge_cents, requested.currency,
         under_way.payment_intent_id if under_way is not None else None,
         await answer_of(connection, team_id, attempt_id), open=under_way is not None,
+        request=request_of(team_id, requested),
     )  # fmt: skip
 
 
@@ -232,6 +237,7 @@ async def _purchase(connection: Connection, purchase_id: UUID) -> IntendedPaymen
         record.payment_intent_id, await _paid_by(connection, record),
         open=record.state in ("open", "processing"), taxed=record.taxed,
         fault=record.detail if record.state == "differs" else unsold,
+        request=None if record.credits is None else pages.request_of(record),
     )  # fmt: skip
 
 
@@ -254,6 +260,11 @@ async def finish(
 ) -> None:
     """Write down what a comparison found, and when the next one is due."""
     await connection.execute(FINISH, name, every, payments, healed, json.dumps(dict(breaks)))
+
+
+async def forget_news(connection: Connection) -> None:
+    """Delete news of Stripe's that was done with long ago; what came of it stands in the log."""
+    await connection.execute(FORGET_NEWS)
 
 
 async def later(connection: Connection, name: str, wait: timedelta) -> None:

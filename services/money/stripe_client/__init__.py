@@ -46,13 +46,13 @@ from services.money.stripe_client.errors import Busy, Declined, Forged, Missing,
 from services.money.stripe_client.intents import Intents
 from services.money.stripe_client.metrics import StripeMetrics
 from services.money.stripe_client.reversals import Reversals
-from services.money.stripe_client.webhooks import verify_webhook
+from services.money.stripe_client.webhooks import WebhookSignature, read_signature, verify_webhook
 from services.runtime.settings import Settings
 
 __all__ = [
     "TIMEOUT_SECONDS", "Busy", "Charges", "Checkout", "Decline", "Declined", "Dispute", "Forged", "Intent",
-    "IntentState", "Missing", "Remedy", "StripeCard", "StripeMetrics", "Thin", "Unknown", "WebhookEvent", "WrongRequest", "charges_of",
-    "verify_webhook",
+    "IntentState", "Missing", "Remedy", "StripeCard", "StripeMetrics", "Thin", "Unknown", "WebhookEvent", "WebhookSignature", "WrongRequest",
+    "charges_of", "read_signature", "verify_webhook",
 ]  # fmt: skip
 
 

@@ -28,9 +28,21 @@ class Customers(Asking):
         )
         return made.id
 
-    async def card_of(self, customer_id: str) -> StripeCard | None:
-        """The card that top-ups are charged to: the customer's default; None as well when the customer was deleted."""
+    async def card_of(self, customer_id: str, *, team_id: str | None = None) -> StripeCard | None:
+        """The card that top-ups are charged to: the customer's default; None as well when the customer was deleted.
+
+        Raises:
+            Missing: there is no such customer; with `team_id`, none that was made for this team.
+        """
         customer = (await self.ask(self.api.customers.retrieve_async(customer_id))).to_dict()
+        if (
+            team_id is not None
+            and not customer.get("deleted")
+            and customer.get("metadata", {}).get("team_id") != team_id
+        ):
+            raise Missing(
+                f"customer {customer_id} was not made for {team_id}", status=None, code=None, param="customer"
+            )
         method_id = id_of((customer.get("invoice_settings") or {}).get("default_payment_method"))
         if method_id is None:
             return None

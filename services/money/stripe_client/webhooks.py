@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 from services.money.stripe_client.answers import WebhookEvent
 from services.money.stripe_client.errors import Forged, Thin
@@ -16,17 +17,37 @@ SET_UP = (
     "this is a thin event, which says too little: in Stripe's dashboard, give this address a destination with the payload style "
     "Snapshot and the events of your own account, and remove the thin one"
 )
+SECONDS = re.compile(r"\d{1,12}", re.ASCII).fullmatch
+SHA256 = re.compile(r"[0-9a-f]{64}").fullmatch
 ID_LENGTH_MAX = 255  # what Stripe says of its own; an index of PostgreSQL takes no row of some kilobytes
 
 
-def verify_webhook(
-    raw_body: bytes,
-    signature_header: str,
-    secrets: Sequence[str],
-    now: datetime,
-    tolerance_seconds: int = 300,
-) -> WebhookEvent:
-    """The event, if one of our secrets signed these very bytes not long ago, and not in the future either.
+class WebhookSignature(NamedTuple):
+    """When a webhook says that it was sent, in seconds since 1970, and who is said to have signed it, in hex."""
+
+    sent_at: int
+    signatures: tuple[str, ...]
+
+
+def read_signature(header: str, now: datetime, tolerance_seconds: int = 300) -> WebhookSignature:
+    """What the header `Stripe-Signature` says, if it was sent not long ago, and not in the future either.
+
+    So much can be said before a byte of the body is read; nothing of it is proved yet. Raises Forged.
+    """
+    parts = [part.strip().partition("=") for part in header.split(",")]
+    times = [text for name, _, text in parts if name == "t"]
+    signatures = tuple(text for name, _, text in parts if name == "v1" and SHA256(text))
+    if len(times) != 1 or not SECONDS(times[0]) or not signatures:
+        raise Forged("signature_missing", "the Stripe-Signature header has no time and signature")
+    age_seconds = now.timestamp() - int(times[0])
+    if abs(age_seconds) > tolerance_seconds:
+        reason, when = ("too_old", "before") if age_seconds > 0 else ("from_the_future", "after")
+        raise Forged(reason, f"sent {abs(age_seconds):.0f} s {when} now by our clock")
+    return WebhookSignature(int(times[0]), signatures)
+
+
+def verify_webhook(raw_body: bytes, signature: WebhookSignature, secrets: Sequence[str]) -> WebhookEvent:
+    """The event, if one of our secrets signed these very bytes at that time.
 
     Several secrets are for the time while one replaces another. Raises Forged; ValueError when we have no secret, since
     an empty one would let anybody in. Raises Thin for an event of Stripe's that is not one of those we ask it for.
@@ -34,29 +55,15 @@ def verify_webhook(
     if not secrets or not all(secret.strip() for secret in secrets):
         message = "no webhook secret is set: CREDITWELL_STRIPE_WEBHOOK_SECRET"
         raise ValueError(message)
-    sent_at, signatures = _signatures(signature_header)
-    signed = f"{sent_at}.".encode() + raw_body
+    signed = f"{signature.sent_at}.".encode() + raw_body
     genuine = False
     for secret in secrets:
         expected = hmac.new(secret.encode(), signed, hashlib.sha256).hexdigest()
-        for signature in signatures:
-            genuine |= hmac.compare_digest(expected.encode(), signature.encode())
+        for claimed in signature.signatures:
+            genuine |= hmac.compare_digest(expected, claimed)
     if not genuine:
         raise Forged("signature_wrong", "no secret of ours signed this body")
-    age_seconds = now.timestamp() - sent_at
-    if abs(age_seconds) > tolerance_seconds:
-        reason, when = ("too_old", "before") if age_seconds > 0 else ("from_the_future", "after")
-        raise Forged(reason, f"sent {abs(age_seconds):.0f} s {when} now by our clock")
     return _event(raw_body)
-
-
-def _signatures(header: str) -> tuple[int, list[str]]:
-    parts = [part.strip().partition("=") for part in header.split(",")]
-    times = [text for name, _, text in parts if name == "t"]
-    signatures = [text for name, _, text in parts if name == "v1"]
-    if len(times) != 1 or not re.fullmatch(r"\d{1,12}", times[0], re.ASCII) or not signatures:
-        raise Forged("signature_missing", "the Stripe-Signature header has no time and signature")
-    return int(times[0]), signatures
 
 
 def _event(raw_body: bytes) -> WebhookEvent:

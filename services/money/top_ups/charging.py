@@ -36,12 +36,12 @@ from schemas.facts import (
     TopUpIntentCancelled,
     TopUpIntentCreated,
 )
-from services.money.stamps import PaymentRequest, read_stamps
+from services.money.stamps import is_for, read_stamps
 from services.money.stripe_client import Busy, Charges, Decline, Declined, Intent, Missing, Unknown, WrongRequest
 from services.money.stripe_client.errors import WrongKey
 from services.money.top_ups import attempts
 from services.money.top_ups.attempts import TOP_UPS, Lease
-from services.money.top_ups.crediting import credit_top_up
+from services.money.top_ups.crediting import credit_top_up, request_of
 from services.money.top_ups.looking import LOOK_BACK, Look, Looking
 from services.runtime.crashpoints import crashpoint
 from services.runtime.errors import Refused
@@ -161,7 +161,7 @@ class Charging:
         decided = state.open
         if decided is None or (decided.attempt_id, decided.payment_intent_id) != (attempt.attempt_id, intent.id):
             return AttemptStep.WAIT  # somebody else took it further meanwhile
-        same = (intent.amount_cents, intent.currency) == (decided.charge_cents, decided.currency)
+        same = is_for(intent, request_of(lease.team_id, decided))
         return AttemptStep.CONFIRM if same and is_wanted(state, decided, self.catalog) else AttemptStep.CANCEL
 
     async def _intent(self, lease: Lease, attempt: Attempt) -> Intent | None:
@@ -171,7 +171,8 @@ class Charging:
         earlier = await self._made_before(lease, attempt)
         # Another life of the log may have decided otherwise under the same name.
         # What was not confirmed then never will be.
-        usable = [one for one in earlier if one.state != "requires_confirmation" or _asks_for(one, attempt)]
+        request = request_of(lease.team_id, attempt)
+        usable = [one for one in earlier if one.state != "requires_confirmation" or is_for(one, request)]
         for other in (one for one in earlier if one not in usable[:1]):  # before one is recorded
             await self._drop_orphan(lease, other)
         intent = usable[0] if usable else await self._create(lease, attempt)
@@ -307,7 +308,8 @@ class Charging:
 
     async def _credit(self, lease: Lease, attempt: Attempt, intent: Intent) -> None:
         """Answer money by credits; whoever comes second finds it answered."""
-        if not _asks_for(intent, attempt):  # another life of the log had decided otherwise under the same name
+        # Another life of the log had decided otherwise under the same name, or somebody has edited what stands upon it.
+        if not is_for(intent, request_of(lease.team_id, attempt)):
             await self._looking.take(lease, intent)
             return
         async with self.pool.acquire() as connection, connection.transaction():
@@ -395,18 +397,6 @@ async def confirm_by_owner(charges: Charges, transaction: Transaction, team_id: 
     async with transaction() as connection:
         await attempts.wake(connection, intent.id, waiting.attempt_id)
     return intent
-
-
-def request_of(team_id: str, attempt: Attempt) -> PaymentRequest:
-    """What an attempt asks for, as it stands upon its intent."""
-    return PaymentRequest(
-        "top-up", team_id, attempt.attempt_id, attempt.credits, attempt.charge_cents, attempt.currency, attempt.customer_id,
-        episode=attempt.ran_low_id, number=attempt.number,
-    )  # fmt: skip
-
-
-def _asks_for(intent: Intent, attempt: Attempt) -> bool:
-    return (intent.amount_cents, intent.currency) == (attempt.charge_cents, attempt.currency)
 
 
 def _remedy(intent: Intent) -> str | None:

@@ -6,12 +6,16 @@ and what is in the log afterwards is the same, whoever wins:
 - the credits are those that were frozen when the charge was decided, and the charge is what Stripe took;
 - a payment is credited once, by its id, and an attempt is answered once. A second payment for the same attempt brings
   nothing: a person refunds it;
-- money that came for an attempt which was taken for failed is credited all the same, for it had been asked for.
+- money that came for an attempt which was taken for failed is credited all the same, for it had been asked for;
+- an intent that is not what the attempt asked for, by its money, its customer or a word upon it, brings nothing by what
+  the attempt says. What it is owed is for `services.money.adopting`, or for a person.
 """
 
 from uuid import UUID
 
+from projections.top_ups.state import Attempt
 from schemas.facts import CreditsToppedUp, NewFact, TopUpRequested
+from services.money.stamps import PaymentRequest, is_for
 from services.money.stripe_client import Intent
 from services.money.top_ups.attempts import STRIPE, TOP_UPS, append_top_up, end, lock_top_ups
 from services.store.connect import Connection
@@ -38,10 +42,11 @@ async def credit_top_up(
         team_id: whose attempt it is.
         attempt_id: one that was requested.
         intent: as Stripe has it now; it has succeeded.
-        credits: the intent's own, where it is of another amount than the request (`services.money.adopting`).
+        credits: the intent's own, where it is not what the request asked for (`services.money.adopting`).
 
     Returns:
-        The credits; None where this payment is credited already, or another one has answered the attempt.
+        The credits; None where this payment is credited already, another one has answered the attempt, or, without
+        `credits`, the attempt had asked for something else.
     """
     assert intent.state == "succeeded", f"{intent.id} is {intent.state}: that is no money"
     state, now = await lock_top_ups(connection, team_id)
@@ -53,6 +58,8 @@ async def credit_top_up(
         return None
     requested = await read_request(connection, team_id, attempt_id)
     assert requested is not None, f"nobody asked for {attempt_id}"
+    if credits is None and not is_for(intent, request_of(team_id, requested)):
+        return None
     brings = requested.credits if credits is None else credits
     decided_here = (requested.credits, requested.charge_cents) == (brings, intent.amount_cents)
     fact = CreditsToppedUp(
@@ -75,6 +82,15 @@ async def read_request(connection: Connection, team_id: str, attempt_id: UUID) -
     fact = stored.fact()
     assert isinstance(fact, TopUpRequested), f"{stored.place} is no request"
     return fact
+
+
+def request_of(team_id: str, attempt: Attempt | TopUpRequested) -> PaymentRequest:
+    """What an attempt asks for, as it stands upon its intent."""
+    number = attempt.number if isinstance(attempt, Attempt) else attempt.attempt
+    return PaymentRequest(
+        "top-up", team_id, attempt.attempt_id, attempt.credits, attempt.charge_cents, attempt.currency, attempt.customer_id,
+        episode=attempt.ran_low_id, number=number,
+    )  # fmt: skip
 
 
 async def answer_of(connection: Connection, team_id: str, attempt_id: UUID) -> str | None:

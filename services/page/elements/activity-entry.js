@@ -16,6 +16,7 @@ import {
   money,
   onDayOfYear,
   per,
+  quantityName,
   TYPES,
   when,
   whenExactly,
@@ -134,6 +135,7 @@ export const entryStyle = css`
     min-height: 0;
     font-weight: 400;
   }
+  .explanation .part { display: block; }
   .paid { margin-inline-end: 10px; }
   .entry.fresh td {
     animation: arrive 2.5s ease-out;
@@ -233,7 +235,7 @@ function explanation(entry, element) {
   const lines = [
     ["When", whenExactly(entry.at) + came],
     price && ["Rate", rate(price, element)],
-    price && ["Formula", inOwnNumbers(price.formula)],
+    price && ["Formula", formula(price)],
     paid.length > 0 && [paidBy(entry), paid.map((one) => lot(one, isNegative(entry.balance_after)))],
     charge && ["Charge", charged(charge)],
     ["Balance after", credits(entry.balance_after)],
@@ -253,7 +255,22 @@ function rate(price, element) {
   const { name, rate_attributes: named, rate: each, rate_card: version, in_force_since: since } = price;
   const what = Object.keys(named).length ? `${name}, ${attributes(named).toLowerCase()}` : name;
   const look = h("button", { type: "button", class: "link", onclick: () => lookAtCard(element, version, since) }, `rate card ${version}`);
-  return [`${what} · ${inCredits(each)} ${per(price)} · `, look, `, in force since ${onDayOfYear(since)}`];
+  const cost = each ? `${inCredits(each)} ${per(price)}` : per(price);
+  return [`${what} · ${cost} · `, look, `, in force since ${onDayOfYear(since)}`];
+}
+
+/**
+ * Of several quantities each has a line; what they come to together is rounded once, and stands below them.
+ *
+ * @param {Api.Price} price
+ */
+function formula({ formula: whole, components, for_units: many }) {
+  if (components.length === 0) return inOwnNumbers(whole);
+  const each = components.map(({ quantity, used, rate: of, credits: part }) => {
+    const price = many > 1 ? `${credits(of)} per ${credits(many)}` : credits(of);
+    return h("div", { class: "part" }, `${credits(used)} ${quantityName(quantity, used)} × ${price} = ${inCredits(part)}`);
+  });
+  return [...each, inOwnNumbers(`together ${whole.slice(whole.lastIndexOf("=") + 2)}`)];
 }
 
 /**

@@ -251,11 +251,15 @@ function bar({ included, additional, held, allowance, low, low_below: below }) {
   return h("div", { class: `bar${low ? " low" : ""}`, "aria-hidden": "true", part: "bar" }, drawn);
 }
 
-/** @param {Api.Balance} balance */
-function refill({ next_refill_at: at }) {
+/**
+ * When the next refill comes, and of how much where that is not what this cycle was given: a plan of other credits counts from then.
+ *
+ * @param {Api.Balance} balance
+ */
+function refill({ next_refill_at: at, allowance, next_allowance: next }) {
   if (!at) return null;
   const date = h("time", { datetime: at, title: whenExactly(at) }, h("strong", {}, onDay(at)));
-  return h("p", {}, "Next refill ", date, `, ${until(at)}`);
+  return h("p", {}, "Next refill ", date, `, ${until(at)}`, next !== allowance && `, with ${credits(next)} credits`);
 }
 
 customElements.define("credit-balance", CreditBalance);

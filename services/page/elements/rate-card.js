@@ -6,7 +6,7 @@ import { h } from "../dom.js";
 import { CreditsElement } from "../element.js";
 import { failure, loader, skeleton } from "../loading.js";
 import { css } from "../style.js";
-import { attributes, capital, credits, inCredits, isZero, onDayOfYear, per, sentence, units } from "../words.js";
+import { attributes, capital, credits, inCredits, isZero, onDayOfYear, per, quantityName, sentence, units } from "../words.js";
 
 const PAUSE = 250; // milliseconds after the last key
 const QUANTITY_PLACES = 9;
@@ -81,6 +81,7 @@ const sheet = css`
     border-radius: 10px;
     background: var(--inset);
   }
+  .cost .fields { display: contents; }
   .cost select { max-width: min(100%, 320px); }
   .cost input { width: 88px; background: var(--card); }
   .cost output {
@@ -200,8 +201,17 @@ function lasted(card, now) {
 /**
  * @param {Api.Feature} feature
  * @param {Api.Rate} rate
+ * @param {string} [quantity]
  */
-const keyOf = (feature, rate) => JSON.stringify([feature.feature, Object.entries(rate.attributes ?? {}).sort()]);
+const keyOf = (feature, rate, quantity = "") => JSON.stringify([feature.feature, Object.entries(rate.attributes ?? {}).sort(), quantity]);
+
+/**
+ * What a rate costs, and of what: one price, or one for each quantity.
+ *
+ * @param {Api.Rate} rate
+ * @returns {[quantity: string, credits: string][]}
+ */
+const pricesOf = ({ credits: one, credits_by_quantity: several }) => (several ? Object.entries(several) : [["", one ?? ""]]);
 
 /**
  * What each rate of a card costs, by what it is for.
@@ -211,7 +221,9 @@ const keyOf = (feature, rate) => JSON.stringify([feature.feature, Object.entries
 const ratesOf = ({ categories }) =>
   new Map(
     categories.flatMap(({ features }) =>
-      features.flatMap((feature) => feature.rates.map((rate) => /** @type {const} */ ([keyOf(feature, rate), rate.credits]))),
+      features.flatMap((feature) =>
+        feature.rates.flatMap((rate) => pricesOf(rate).map(([quantity, cost]) => /** @type {const} */ ([keyOf(feature, rate, quantity), cost]))),
+      ),
     ),
   );
 
@@ -228,7 +240,11 @@ function category(name, features, today) {
     { class: "unseen" },
     ["Feature", "Unit", "Credits"].map((title) => h("th", { scope: "col" }, title)),
   );
-  const rows = features.flatMap((feature) => feature.rates.map((rate) => row(feature, rate, today && (today.get(keyOf(feature, rate)) ?? NEW))));
+  const rows = features.flatMap((feature) =>
+    feature.rates.flatMap((rate) =>
+      pricesOf(rate).map(([quantity, cost]) => row(feature, rate, [quantity, cost], today && (today.get(keyOf(feature, rate, quantity)) ?? NEW))),
+    ),
+  );
   return h("table", {}, h("caption", {}, name), h("thead", {}, head), h("tbody", {}, rows));
 }
 
@@ -263,21 +279,27 @@ function legend({ categories }) {
 /**
  * @param {Api.Feature} feature
  * @param {Api.Rate} rate
+ * @param {[quantity: string, credits: string]} price
  * @param {string | null} today
  */
-function row(feature, rate, today) {
+function row(feature, rate, [quantity, cost], today) {
   const plan = planOf(feature, rate);
   const notes = [
     plan && planChip(plan),
     needsTopUps(feature, rate) && topUpsChip(),
-    today && today !== rate.credits && h("span", { class: "chip number" }, today === NEW ? "not on today's card" : `today ${credits(today)}`),
+    today && today !== cost && h("span", { class: "chip number" }, today === NEW ? "not on today's card" : `today ${credits(today)}`),
   ].filter(Boolean);
   return h(
     "tr",
     {},
-    h("th", { scope: "row" }, `${rateName(feature, rate)} `, notes.length > 0 && h("span", { class: "notes" }, notes)),
+    h(
+      "th",
+      { scope: "row" },
+      `${rateName(feature, rate)}${quantity && `, ${quantityName(quantity)}`} `,
+      notes.length > 0 && h("span", { class: "notes" }, notes),
+    ),
     h("td", { class: "per quiet" }, per(feature)),
-    h("td", { class: "credits number" }, credits(rate.credits)),
+    h("td", { class: "credits number" }, credits(cost)),
   );
 }
 
@@ -300,8 +322,7 @@ function calculator(session, categories) {
     { "aria-label": "Feature" },
     rates.map((known, place) => new Option(rateName(known.feature, known.rate), String(place))),
   );
-  const many = h("input", { type: "text", inputmode: "decimal", value: "30", "aria-label": "How many", maxlength: "12" });
-  const unit = h("span", {});
+  const fields = h("span", { class: "fields" });
   const cost = h("output", { class: "number" });
   let turn = 0;
   const ask = async () => {
@@ -309,24 +330,68 @@ function calculator(session, categories) {
     const known = rates[Number(which.value)];
     if (!known) return;
     const { feature, rate } = known;
-    const quantity = typed(many.value, QUANTITY_PLACES);
-    const isAmount = quantity !== null && !isZero(quantity);
-    unit.textContent = units(feature, quantity ?? "");
-    many.setAttribute("aria-invalid", String(!isAmount));
-    if (!isAmount) return cost.replaceChildren(`How many: write a number that is more than 0, such as ${credits(LIKE)}.`);
+    const amounts = [...fields.querySelectorAll("input")].map((field) => amountIn(field, feature));
+    if (amounts.some(({ isAmount }) => !isAmount)) {
+      return cost.replaceChildren(`How many: write a number that is more than 0, such as ${credits(LIKE)}.`);
+    }
     await new Promise((resolve) => setTimeout(resolve, PAUSE));
     if (mine !== turn) return;
-    const item = { feature: feature.feature, quantity, attributes: rate.attributes };
+    const item = { feature: feature.feature, attributes: rate.attributes, ...measured(amounts) };
+    const asked = amounts.map(({ quantity, unit }) => `${credits(quantity)} ${unit}`).join(", ");
     const said = await session.send("POST", "/quotes", { items: [item] }).then(
-      (quote) => answerOf(quote, `${credits(quantity)} ${units(feature, quantity)}`),
+      (quote) => answerOf(quote, asked),
       ({ message }) => [sentence(message)],
     );
     if (mine === turn) cost.replaceChildren(...said);
   };
-  which.addEventListener("change", ask);
-  many.addEventListener("input", ask);
-  ask();
-  return h("div", { class: "cost" }, h("strong", {}, "What would this cost?"), which, many, unit, cost);
+  const choose = () => {
+    const known = rates[Number(which.value)];
+    fields.replaceChildren(...(known ? pricesOf(known.rate).flatMap(([name]) => field(name)) : []));
+    ask();
+  };
+  which.addEventListener("change", choose);
+  fields.addEventListener("input", ask);
+  choose();
+  return h("div", { class: "cost" }, h("strong", {}, "What would this cost?"), which, fields, cost);
+}
+
+/**
+ * Where somebody writes how much it would be: once, or once for each quantity.
+ *
+ * @param {string} name  of the quantity, where there are several
+ */
+function field(name) {
+  const label = name ? `How many ${quantityName(name)}` : "How many";
+  const value = name ? "1000" : "30";
+  const input = h("input", { type: "text", inputmode: "decimal", value, "aria-label": label, maxlength: "12", "data-quantity": name });
+  return [input, h("span", {})];
+}
+
+/**
+ * What stands in a field, which is marked where it is no amount; its unit is written behind it. Of several quantities one may be 0.
+ *
+ * @param {HTMLInputElement} input
+ * @param {Api.Feature} feature
+ */
+function amountIn(input, feature) {
+  const name = input.dataset.quantity ?? "";
+  const quantity = typed(input.value, QUANTITY_PLACES);
+  const isAmount = quantity !== null && (name !== "" || !isZero(quantity));
+  const unit = name ? quantityName(name, quantity ?? "") : units(feature, quantity ?? "");
+  input.setAttribute("aria-invalid", String(!isAmount));
+  /** @type {Element} */ (input.nextElementSibling).textContent = unit;
+  return { name, quantity: quantity ?? "", isAmount, unit };
+}
+
+/**
+ * A quantity, or several by their names, as a quote asks for them.
+ *
+ * @param {{ name: string, quantity: string }[]} amounts
+ */
+function measured(amounts) {
+  const several = amounts.filter(({ name }) => name);
+  if (several.length === 0) return { quantity: amounts[0]?.quantity ?? "0" };
+  return { quantities: Object.fromEntries(several.map(({ name, quantity }) => [name, quantity])) };
 }
 
 /**

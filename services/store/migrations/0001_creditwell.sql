@@ -53,6 +53,13 @@ WHERE type NOT LIKE 'usage.%' AND type NOT LIKE 'hold.%';
 -- Plans and refills, two a month for a team: who refills needs the newest of each.
 CREATE INDEX facts_of_cycles ON facts (shard, team_id, position)
 WHERE type IN ('plan.assigned.v1', 'credits.refilled.v1');
+-- What payments brought and took, by its time: reconciliation looks each hour at what is new. The list is OF_MONEY in
+-- services/money/reconcile/reads.py.
+CREATE INDEX facts_of_money ON facts (recorded_at)
+WHERE type IN (
+    'credits.purchased.v1', 'credits.topped_up.v1', 'charge.refunded.v1', 'charge.disputed.v1', 'dispute.closed.v1',
+    'credits.adjusted.v1'
+);
 -- What a host is told of, found without reading the usage between. The list is that of schemas/notices.py.
 CREATE INDEX facts_to_tell ON facts (shard, position)
 WHERE type IN (
@@ -107,11 +114,14 @@ CREATE TABLE kafka_cursors (
     epoch bigint NOT NULL,
     owner text COLLATE "C" NOT NULL,
     next_offset bigint NOT NULL,
+    through bigint NOT NULL DEFAULT 0,
     last_hash bytea,
     passed_at timestamptz NOT NULL DEFAULT '-infinity',
     PRIMARY KEY (topic, partition)
 ) WITH (fillfactor = 10, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
 COMMENT ON COLUMN kafka_cursors.epoch IS 'Each new owner raises it: whoever holds an older one is fenced.';
+COMMENT ON COLUMN kafka_cursors.through IS
+'Between next_offset and here was nothing to record: Kafka''s own markers, and what was taken back with its transaction.';
 COMMENT ON COLUMN kafka_cursors.last_hash IS 'SHA-256 of the record before next_offset: tells a truncated or remade topic.';
 COMMENT ON COLUMN kafka_cursors.passed_at IS 'Everything that Kafka received before this moment is in the log.';
 
@@ -207,17 +217,20 @@ CREATE TABLE readers (
 );
 COMMENT ON TABLE readers IS 'The processes that live, by their last sign of life.';
 
--- Which version of each projection is read; a rebuild switches it in one transaction. The digest tells that another
--- build made the tables, before a statement finds out by a column that is missing.
+-- Which version of each projection is filled and read, for each build: those of two builds stand side by side. The digest
+-- tells a build from another, before a statement finds out by a column that is missing.
 CREATE TABLE projections (
-    name text COLLATE "C" PRIMARY KEY,
+    sha256 text COLLATE "C" NOT NULL,
+    name text COLLATE "C" NOT NULL,
     version integer NOT NULL,
     previous_version integer,
-    switched_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    sha256 text COLLATE "C"
+    made_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    switched_at timestamptz,
+    PRIMARY KEY (sha256, name)
 );
-COMMENT ON TABLE projections IS 'The live version of each projection; its tables carry the version in their names.';
-COMMENT ON COLUMN projections.sha256 IS 'SHA-256 of the DDL that made the live version, without its comments; NULL: made before this was kept.';
+COMMENT ON TABLE projections IS 'The version of each projection that a build reads and fills; its tables carry the version in their names.';
+COMMENT ON COLUMN projections.sha256 IS 'SHA-256 of the build''s fold and of the DDL of its projections, without comments.';
+COMMENT ON COLUMN projections.switched_at IS 'Since when it is read; NULL: its projector has not caught up with the log yet.';
 
 -- Nothing that happened is changed or taken away: not by role, and not by the owner either. ALWAYS, because other
 -- triggers sleep while session_replication_role is `replica`; CREATE TRIGGER can't say it.
@@ -346,7 +359,7 @@ GRANT SELECT, INSERT ON refused, voided_usages TO creditwell_recorder;
 GRANT CREATE ON SCHEMA public TO creditwell_projector;
 GRANT INSERT, UPDATE, DELETE ON checkpoints TO creditwell_projector;
 GRANT SELECT, INSERT, UPDATE, DELETE ON readers TO creditwell_projector, creditwell_worker;
-GRANT INSERT, UPDATE ON projections TO creditwell_projector;
+GRANT INSERT, UPDATE, DELETE ON projections TO creditwell_projector;
 GRANT SELECT, INSERT, UPDATE, DELETE ON halted TO creditwell_projector, creditwell_worker;
 GRANT SELECT ON halted TO creditwell_reader;
 
@@ -688,11 +701,11 @@ CREATE TABLE stripe_inbox (
     outcome text COLLATE "C"
 );
 CREATE INDEX stripe_inbox_waiting ON stripe_inbox (look_at) WHERE done_at IS NULL;
-COMMENT ON TABLE stripe_inbox IS 'Webhooks of Stripe: each event once, however often it comes.';
+COMMENT ON TABLE stripe_inbox IS 'Webhooks of Stripe: each event once, however often it comes. Kept for 90 days after it is done.';
 COMMENT ON COLUMN stripe_inbox.look_at IS 'When to work on it; ahead of now while somebody does, and after Stripe did not answer.';
 COMMENT ON COLUMN stripe_inbox.outcome IS 'What it led to, or why it led to nothing.';
 
-GRANT SELECT, INSERT, UPDATE ON stripe_inbox TO creditwell_worker;
+GRANT SELECT, INSERT, UPDATE, DELETE ON stripe_inbox TO creditwell_worker;
 GRANT INSERT, UPDATE (deliveries), SELECT (event_id, deliveries) ON stripe_inbox TO creditwell_api;
 GRANT SELECT ON stripe_inbox TO creditwell_reader;
 

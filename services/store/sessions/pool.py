@@ -51,7 +51,11 @@ logging.getLogger("asyncpg.pool").setLevel(logging.ERROR)
 
 
 class Silent(ConnectionError):
-    """An idle session does not answer."""
+    """A session does not answer."""
+
+
+class ReadsOnly(ConnectionError):
+    """A server that takes no writes."""
 
 
 class Pool(BasePool):
@@ -148,15 +152,17 @@ class Pool(BasePool):
         """Whoever gets an idle session gets one that answers."""
         session: Session = proxy._con  # noqa: SLF001 - the proxy of a moment is not what we know it by
         try:
-            if not self._is_idle(session) or await _answers(session.execute("SELECT 1"), session):
-                self._used[session] = IN_USE
-                return
+            is_silent = self._is_idle(session) and not await _answers(session.execute("SELECT 1"), session)
         except GONE:
             session.terminate()
             raise Silent from None
-        for other in [other for other in self._used if self._is_idle(other)]:
-            other.terminate()  # forgotten together, most likely: nobody need find out one by one
-        raise Silent
+        if not is_silent and not session.is_closed():
+            self._used[session] = IN_USE
+            return
+        if is_silent:
+            for other in [other for other in self._used if self._is_idle(other)]:
+                other.terminate()  # forgotten together, most likely: nobody need find out one by one
+        raise Silent  # also where it ended just behind its answer: asyncpg hands out a place without a session then
 
     def _is_idle(self, session: Session) -> bool:
         return self._now() - self._used[session] >= self._idle_seconds
@@ -184,7 +190,7 @@ class Pool(BasePool):
             try:
                 return await self._open_any(), began
             except (OSError, WrongSettings) as error:
-                self._say(str(error))
+                self._say(error)
                 if isinstance(error, NobodyThere):
                     self._end_all()
                 await asyncio.sleep(LOOK_SECONDS)
@@ -194,11 +200,11 @@ class Pool(BasePool):
         while True:
             began = self._now()
             if not await _answers(asking := asyncio.ensure_future(session.fetchval(READS_ONLY)), session):
-                self._say(f"the server has not answered for {SILENT_SECONDS} s")
+                self._say(Silent(f"the server has not answered for {SILENT_SECONDS} s"))
                 self._end_all()
                 return
             if asking.result():
-                self._say("the server takes no writes (read-only)")
+                self._say(ReadsOnly("the server takes no writes (read-only)"))
                 if await self._elsewhere():
                     return
             elif self._health is not None:
@@ -216,7 +222,7 @@ class Pool(BasePool):
         for session in [one for one, opened_at in self._opened_at.items() if opened_at < opened_before]:
             session.terminate()
 
-    def _say(self, why: str) -> None:
+    def _say(self, why: Exception) -> None:
         if self._health is not None:
             self._health.away(ABSENT, why)
 

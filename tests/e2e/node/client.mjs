@@ -59,6 +59,17 @@ const scenarios = {
     return { ...seen, captured: kept?.captured, result, late, after: await credits.balance(team) };
   },
 
+  /** A call of a model, which is measured in several things. */
+  async tokens() {
+    const about = { feature: "ai_chat.answer", attributes: { model: "large" } };
+    const items = [{ ...about, quantities: { input_token: "2000", output_token: "500" } }];
+    const hold = await credits.hold({ team, member: "mem_1", items }, (hold) => {
+      hold.used({ input_token: 1200, cached_input_token: 800n, output_token: "350" });
+      return hold;
+    });
+    return [hold.credits, hold.captured?.captured];
+  },
+
   async failures() {
     const left = [];
     for (const images of [0, 1]) {

@@ -10,6 +10,7 @@ import pytest
 
 from schemas.facts import NO_ID
 from services.store.shards import shard_of
+from tests.integration.store.test_halts import NOWHERE, move_to
 from tests.support.api import Api, in_a_while, key
 
 GRANT = {"credits": "12.5", "reason": "welcome"}
@@ -52,12 +53,49 @@ async def test_the_same_plan_again_changes_nothing(api: Api) -> None:
 
 async def test_an_upgrade_adds_the_difference_at_once_and_only_once_in_a_cycle(api: Api) -> None:
     await api.team("climbers", "free")
-    totals = []
+    seen = []
     for plan in ("pro", "free", "pro"):
         said(await api.operator.put("/v1/teams/climbers/plan", json={"plan": plan}))
-        totals.append(await total(api, "climbers"))
+        balance = said(await api.operator.get("/v1/teams/climbers/balance"))
+        seen.append((balance["total"], balance["allowance"], balance["next_allowance"]))
 
-    assert totals == ["3000", "3000", "3000"]
+    # Fewer credits count from the next cycle, and until then the allowance is what this one was given.
+    assert seen == [("3000", "3000", "3000"), ("3000", "3000", "300"), ("3000", "3000", "3000")]
+
+
+@pytest.mark.parametrize("refill_due", [False, True])
+async def test_a_team_whose_zone_this_build_does_not_know_is_told_so_and_nobody_else(
+    api: Api, *, refill_due: bool
+) -> None:
+    nowhere = f"nowhere_{refill_due}"
+    await api.team(nowhere)
+    await move_to(api.connection, nowhere, NOWHERE)
+    if refill_due:
+        await api.connection.execute(
+            "UPDATE teams SET cycle = cycle - 1, cycle_ends_at = clock_timestamp() - interval '1 hour' WHERE team_id = $1",
+            nowhere,
+        )
+    hold = {"credits": "1", "member_id": "mem_1"}
+    usage = {"feature": "ai_image.generate", "quantity": "1", "attributes": {"tier": "low"}}
+
+    async def asked(team: str) -> list[httpx2.Response]:
+        service, path = api.client("service", team), f"/v1/teams/{team}"
+        return [
+            await api.client("member", team).get(f"{path}/balance"),
+            await service.post(f"{path}/holds", json=hold, headers=key(f"hold {team}")),
+            await service.post(f"{path}/quotes", json={"items": [usage]}),
+            await api.client("member", team).get(f"{path}/activity"),
+            await api.operator.post(f"{path}/grants", json=GRANT, headers=key(f"grant {team}")),
+            await api.client("admin", team).get(f"{path}/top-up"),
+        ]
+
+    there, here = await asked(nowhere), await asked(api.team_id)
+
+    assert all(answer.status_code < 300 for answer in here), [answer.text for answer in here]
+    refused = [answer for answer in there if answer.status_code >= 300]
+    assert {(answer.status_code, answer.json()["code"]) for answer in refused} <= {(422, "unknown_zone")}
+    assert all(NOWHERE in answer.json()["detail"] for answer in refused)
+    assert refused or not refill_due
 
 
 async def test_many_who_upgrade_a_team_at_the_same_moment_upgrade_it_once(api: Api) -> None:

@@ -109,7 +109,7 @@ async def test_what_has_not_been_seen_is_pending(api: Api) -> None:
 
     assert answer.json() == {
         "status": "pending", "position": None, "recorded_at": None, "credits": None, "reason": None, "detail": None,
-        "duplicates": 0, "conflicts": 0,
+        "duplicates": 0, "conflicts": 0, "corrects": None,
     }  # fmt: skip
 
 

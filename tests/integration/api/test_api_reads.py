@@ -77,7 +77,7 @@ async def projected(api: Api) -> None:
 
     async def is_folded() -> bool:
         behind = await api.connection.fetchval(
-            "SELECT count(*) FROM shard_heads h LEFT JOIN checkpoints c ON c.reader = 'projector' AND c.shard = h.shard "
+            "SELECT count(*) FROM shard_heads h LEFT JOIN checkpoints c ON c.reader LIKE 'projector_of_%' AND c.shard = h.shard "
             "WHERE h.next - 1 > coalesce(c.position, 0)"
         )
         return bool(behind == 0)
@@ -157,6 +157,23 @@ async def test_the_future_has_no_balance_and_neither_has_the_time_before_the_fir
 
     assert (ahead.status_code, ahead.json()["code"]) == (422, "in_the_future")
     assert (before.status_code, before.json()["code"]) == (404, "no_balance_then")
+
+
+async def test_an_instant_at_the_end_of_the_calendar_is_refused_at_every_door(api: Api) -> None:
+    doors = [("/balance", "at"), ("/balance", "known_at"), ("/activity", "from"), ("/activity", "until")]
+    asked = [api.member.get(f"{api.path}{path}", params={name: at}) for path, name in doors for at in ENDS_OF_TIME]
+    asked += [api.member.get("/v1/rate-card", params={"at": at}) for at in ENDS_OF_TIME]
+    gift = {"credits": "1", "reason": "for ever"}
+    asked += [
+        api.operator.post(f"{api.path}/grants", json=gift | {"expires_at": at}, headers=key(at)) for at in ENDS_OF_TIME
+    ]
+    asked += [
+        api.operator.put(f"{api.path}/plan", json={"plan": "pro", "anchor": at}, headers=key(at)) for at in ENDS_OF_TIME
+    ]
+
+    for answer in await asyncio.gather(*asked):
+        assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request"), answer.url
+        assert "can't be meant" in answer.json()["detail"]
 
 
 async def test_a_read_waits_for_the_position_that_it_is_asked_to_know(api: Api) -> None:
@@ -459,6 +476,14 @@ async def test_a_body_that_is_wrong_is_told_so_in_the_words_of_a_person(api: Api
     for path, body, words in WRONG_BODIES:
         answer = await asking(api, path).post(path, content=body, headers={"content-type": "application/json"})
         assert (answer.status_code, answer.json()["detail"]) == (422, words)
+
+
+ENDS_OF_TIME = (
+    "0001-01-01T00:00:00+14:00",
+    "0001-01-01T00:00:00Z",
+    "9999-12-31T23:59:59-14:00",
+    "9999-12-31T23:59:59Z",
+)
 
 
 @pytest.mark.parametrize("kind", ["", "text/plain", "application/x-www-form-urlencoded", "application/jsonp"])

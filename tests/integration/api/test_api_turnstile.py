@@ -311,6 +311,7 @@ async def test_who_hangs_up_in_the_middle_of_a_body_is_nobodys_mistake(
     token = mint(api.settings, team=api.team_id, member="mem_1", role=TokenRole.SERVICE)
     head = (
         f"POST {path.format(team=api.team_id)} HTTP/1.1\r\nHost: creditwell\r\nAuthorization: Bearer {token}\r\n"
+        f"Stripe-Signature: {sign(SECRET, b'', int(time.time()))}\r\n"
         "Content-Type: application/json\r\nIdempotency-Key: 1\r\nContent-Length: 100\r\n\r\n{"
     )
     with capture_logs() as lines:

@@ -12,6 +12,7 @@ import pytest
 
 from services.api.tokens import TokenRole, mint
 from tests.support.api import Api, key
+from tests.support.calls import USED, publish_chat
 from tests.support.node import NODE, PROGRAMS, need_node, run_node
 from tests.support.proxy import Cut, Plan, a_proxy
 from tests.support.waiting import until
@@ -157,6 +158,19 @@ async def test_a_token_that_does_not_count_is_nothing_against_the_work(api: Api,
     await run(api, "waits", token="none", source=SOURCE, spool=str(tmp_path))
 
     assert files(tmp_path) == ["h.json"]
+
+
+async def test_a_call_of_a_model_is_held_and_captured_in_tokens(api: Api) -> None:
+    await publish_chat(api.connection)
+    items = [{"feature": "ai_chat.answer", "attributes": {"model": "large"}, "quantities": USED}]
+
+    async def has_a_price() -> bool:
+        answer = await api.service.post(f"{api.path}/quotes", json={"items": items})
+        return answer.status_code == 200 and bool(answer.json()["allowed"])
+
+    await until(has_a_price, what="the API knows the card")
+
+    assert await run(api, "tokens") == ["0.75", "0.51"]
 
 
 async def test_a_spool_is_one_clients_and_names_a_source(api: Api, tmp_path: Path) -> None:

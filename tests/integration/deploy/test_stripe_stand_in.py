@@ -35,6 +35,7 @@ from services.money.stripe_client import (
     Unknown,
     WebhookEvent,
     WrongRequest,
+    read_signature,
     verify_webhook,
 )
 
@@ -162,7 +163,9 @@ class Inbox:
 
     def events(self) -> list[WebhookEvent]:
         """All that came, each with its signature verified."""
-        return [verify_webhook(body, header, [SECRET], datetime.now(UTC)) for body, header in self.received]
+        return [
+            verify_webhook(body, read_signature(header, datetime.now(UTC)), [SECRET]) for body, header in self.received
+        ]
 
     def types(self) -> list[str]:
         return [event.type for event in self.events()]

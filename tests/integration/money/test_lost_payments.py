@@ -355,6 +355,33 @@ async def test_nothing_is_minted_from_what_somebody_wrote_upon_an_intent_and_a_p
         assert report.breaks == []
 
 
+@pytest.mark.parametrize("metadata", [{"credits": "9"}, {"team_id": "team_other"}, {"episode": "low:other"}])
+async def test_an_attempts_own_intent_that_somebody_has_edited_is_neither_confirmed_nor_answered_by_what_the_attempt_says(
+    metadata: dict[str, str], database: str, desk: Desk
+) -> None:
+    async with a_life(database, desk) as life:
+        unpaid, paid = [await new_team(life.connection, desk, cool_down_seconds=300) for _ in range(2)]
+        for team, point in ((unpaid, "topup:recorded"), (paid, "topup:confirmed")):
+            await life.runs_low(team)
+            await life.dies_at(team, point)
+        for intent in await intents(desk):
+            await edit(desk, intent["id"], **metadata)
+
+        for team in (unpaid, paid):
+            await leases_over(life.connection)
+            await life.worker.look_at(team)
+
+        assert [one["status"] for one in await intents(desk)] == ["canceled", "succeeded"]
+        assert await life.of_type(unpaid, CreditsToppedUp) == await life.of_type(paid, CreditsToppedUp) == []
+        (ended,) = await life.of_type(paid, TopUpFailed)
+        (paused,) = await life.of_type(paid, TopUpSuspended)
+        assert (ended.reason, paused.cause) == ("payment_differs", "payment")
+        report = await reconcile(
+            life.connection, desk.charges, catalog=life.worker.catalog, heal=True, settle_seconds=()
+        )
+        assert (len(report.breaks), report.healed) == (1, [])
+
+
 async def test_settings_that_are_saved_again_look_again_and_pause_again_where_nobody_has_settled_anything(
     stack: Stack, database: str, desk: Desk
 ) -> None:
@@ -597,7 +624,7 @@ async def test_an_old_answer_that_stripe_has_kept_is_no_refusal(kept: str, datab
 async def stamp_of(life: Life, team: str) -> dict[str, str]:
     """The metadata that the open attempt's intent will have."""
     from services.money.stamps import read_stamps
-    from services.money.top_ups.charging import request_of
+    from services.money.top_ups.crediting import request_of
 
     state = await read_top_ups(life.connection, team)
     assert state.open is not None

@@ -6,7 +6,7 @@ Whoever tells us first, the browser or a webhook, once or often, late or never: 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 from uuid import uuid4
@@ -273,6 +273,72 @@ async def test_whoever_edits_the_row_of_a_page_changes_nothing_about_what_was_so
     assert (bought.credits, bought.charge_cents, bought.pack, bought.purchase_id) == (
         5_000 * MICRO, 4_800, "standard", page["id"],
     )  # fmt: skip
+
+
+async def another_team(shop: Shop) -> Shop:
+    """Another team at the same shop."""
+    other = Shop(replace(shop.api, team_id=f"{shop.api.team_id}_other"), shop.desk)
+    await other.api.team()
+    return other
+
+
+async def swap_pages(shop: Shop, of: dict[str, Any], to: dict[str, Any]) -> None:
+    """Somebody edits the table: the page of one request becomes another one's."""
+    session = await shop.api.connection.fetchval(
+        "UPDATE checkouts SET look_at = NULL WHERE id = $1 RETURNING session_id", of["id"]
+    )
+    await shop.api.connection.execute("UPDATE checkouts SET session_id = 'gone:' || id WHERE id = $1", of["id"])
+    await shop.api.connection.execute("UPDATE checkouts SET session_id = $2 WHERE id = $1", to["id"], session)
+
+
+async def test_the_page_of_another_teams_purchase_brings_nobody_else_credits(shop: Shop) -> None:
+    other = await another_team(shop)
+    page, not_paid = await shop.bought(), await other.bought()
+    await shop.press(page)
+    assert (await shop.back(page))["state"] == "credited"
+    await swap_pages(shop, page, not_paid)
+
+    said = await other.back(not_paid)
+
+    assert (said["state"], await other.told(CreditsPurchased)) == ("differs", [])
+    assert len(await shop.told(CreditsPurchased)) == 1
+
+
+async def test_the_card_of_another_team_is_never_charged_whatever_the_tables_say(shop: Shop) -> None:
+    other = await another_team(shop)
+    page, not_saved, bought = await shop.saving(), await other.saving(), await other.bought()
+    await shop.press(page)
+    assert (await shop.back(page, "payment-method"))["state"] == "saved"
+    (saved,) = await shop.told(PaymentMethodChanged)
+    await shop.hears()
+
+    await swap_pages(shop, page, not_saved)
+    said = await other.back(not_saved, "payment-method")
+    # As if the customer were the other team's. Stripe tells of it.
+    await shop.api.connection.execute("DELETE FROM stripe_customers WHERE team_id = $1", shop.api.team_id)
+    await shop.api.connection.execute(
+        "UPDATE stripe_customers SET customer_id = $2 WHERE team_id = $1", other.api.team_id, saved.customer_id
+    )
+    await shop.desk.http.post(f"/v1/customers/{saved.customer_id}", data={"metadata[seen]": "yes"})
+    await shop.hears()
+
+    assert (said["state"], bought["state"]) == ("failed", "open")
+    assert await other.told(PaymentMethodChanged) == []
+
+
+async def test_whose_card_it_is_the_log_says_and_not_the_table(shop: Shop) -> None:
+    page = await shop.saving()
+    await shop.press(page)
+    await shop.back(page, "payment-method")
+    (saved,) = await shop.told(PaymentMethodChanged)
+    await shop.api.connection.execute(
+        "UPDATE stripe_customers SET customer_id = 'cus_other' WHERE team_id = $1", shop.api.team_id
+    )
+
+    bought = await shop.bought()
+
+    customer = await shop.api.connection.fetchval("SELECT customer_id FROM checkouts WHERE id = $1", bought["id"])
+    assert customer == saved.customer_id
 
 
 async def test_a_page_that_the_log_does_not_know_brings_no_credits(shop: Shop) -> None:

@@ -16,15 +16,17 @@ from deploy.local.stack import Stack
 from schemas.catalog import load_catalog
 from schemas.credits import MICRO
 from schemas.facts import CreditsAdjusted, CreditsPurchased, CreditsToppedUp, NewFact, TopUpRequested
+from services.money.checkout import flow as pages
 from services.money.checkout import rows as checkouts
 from services.money.checkout.purchases import request_purchase
 from services.money.reconcile.breaks import BreakKind
 from services.money.reconcile.compare import reconcile
-from services.money.reconcile.reads import credits_of
+from services.money.reconcile.reads import COUNT, GAINS, OF_TYPES, credits_of
 from services.money.reconcile.report import Report
 from services.money.reconcile.schedule import keep_reconciled
-from services.money.stamps import PaymentRequest, read_stamps
+from services.money.stamps import PaymentRequest, read_stamps, words_of
 from services.money.top_ups.attempts import STRIPE, TOP_UPS
+from services.money.top_ups.crediting import request_of
 from services.runtime.health import Health
 from services.store.append import append, take_head
 from services.store.connect import Connection, connect_pool
@@ -49,6 +51,11 @@ from tests.support.payments import (
 from tests.support.serving import ROOT, as_role, connected, store
 from tests.support.waiting import until
 
+NEWS = """
+    INSERT INTO stripe_inbox (event_id, type, object_kind, object_id, created_at, done_at)
+    VALUES ($1, 't', 'k', 'o', clock_timestamp(), clock_timestamp() - $2::text::interval)
+"""
+
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
 
 
@@ -63,35 +70,40 @@ async def found(connection: Connection, desk: Desk, **asked: Any) -> list[tuple[
     return sorted((one.type, one.payment_intent_id) for one in report.breaks)
 
 
-async def requested(connection: Connection, team: str, attempt_id: UUID, *, cents: int = CENTS) -> None:
+async def requested(
+    connection: Connection, team: str, attempt_id: UUID, *, cents: int = CENTS, customer_id: str = "cus_1"
+) -> TopUpRequested:
     """A top-up that was decided, and of which no more is known."""
     fact = TopUpRequested(
         attempt_id=str(attempt_id), ran_low_id="low", attempt=0, credits=CREDITS * MICRO, charge_cents=cents,
-        currency="usd", customer_id="cus_1", payment_method_id="pm_1",
+        currency="usd", customer_id=customer_id, payment_method_id="pm_1",
     )  # fmt: skip
     async with connection.transaction():
         await append(connection, [NewFact(team, TOP_UPS, f"requested:{attempt_id}", datetime.now(UTC), fact)])
+    return fact
 
 
 async def paid_for_attempt(connection: Connection, desk: Desk, *, cents: int = CENTS) -> Paid:
     """Money for a top-up that we had decided on; its worker died, and its webhook was lost."""
     team, attempt_id = await a_team(connection), uuid4()
-    await requested(connection, team, attempt_id)
-    return await charged(desk, team, cents=cents, attempt_id=attempt_id)
+    customer_id = await desk.charges.ensure_customer(team)
+    asked = request_of(team, await requested(connection, team, attempt_id, customer_id=customer_id))
+    return await charged(desk, team, cents=cents, attempt_id=attempt_id, metadata=words_of(asked))
 
 
 async def bought_page(connection: Connection, desk: Desk) -> Paid:
     """A pack that was paid on Stripe's page, of which nobody has heard."""
     team, purchase_id = await a_team(connection), uuid4()
     customer_id = await desk.charges.ensure_customer(team)
-    page = await desk.charges.create_checkout(
-        purchase_id=str(purchase_id), team_id=team, customer_id=customer_id, name="1,000 credits", amount_cents=CENTS,
-        currency="usd", success_url="https://example.com/done", cancel_url="https://example.com/no",
-    )  # fmt: skip
     record = checkouts.CheckoutRow(
         team_id=team, id=purchase_id, mode="payment", customer_id=customer_id, asked_by="mem_1",
         return_url="https://example.com/", pack="mini", name="1,000 credits", credits=CREDITS * MICRO, charge_cents=CENTS,
         currency="usd", keeps_card=False, taxed=False,
+    )  # fmt: skip
+    page = await desk.charges.create_checkout(
+        purchase_id=str(purchase_id), team_id=team, customer_id=customer_id, name="1,000 credits", amount_cents=CENTS,
+        currency="usd", success_url="https://example.com/done", cancel_url="https://example.com/no",
+        metadata=words_of(pages.request_of(record)),
     )  # fmt: skip
     async with connection.transaction():
         await checkouts.begin(connection, record)
@@ -292,15 +304,17 @@ async def test_what_differs_from_what_we_had_asked_for_is_never_credited_by_itse
     again = await by_hand(desk, metadata={"team_id": twice.team, "attempt_id": attempt_id})
     payable = await by_hand(desk, confirm=False, metadata={"team_id": twice.team, "attempt_id": attempt_id})
     strange = await by_hand(desk, metadata={"team_id": "nobody", "attempt_id": "no uuid"})
+    edited = await paid_for_attempt(connection, desk)
+    await desk.http.post(f"/v1/payment_intents/{edited.id}", data={"metadata[credits]": "9"})
 
     left = await found(connection, desk, heal=True, claw=True)
 
     assert left == sorted([
-        (BreakKind.AMOUNT_MISMATCH, less.id),
+        *((BreakKind.AMOUNT_MISMATCH, one.id) for one in (less, edited)),
         *((BreakKind.ORPHAN_INTENT, intent_id) for intent_id in (again, payable)),
         (BreakKind.PAID_NOT_CREDITED, strange),  # it says that it is ours, and not for how many credits
     ])  # fmt: skip
-    assert await available(connection, less.team) == 0
+    assert (await available(connection, less.team), await available(connection, edited.team)) == (0, 0)
 
 
 async def test_two_payments_for_one_attempt_are_answered_once_and_the_other_is_for_a_person_to_refund(
@@ -404,6 +418,7 @@ async def test_it_runs_by_itself_when_it_is_due_heals_and_says_what_is_left(
     attempt = await paid_for_attempt(connection, desk)
     await seed(BreakKind.ORPHAN_INTENT, connection, desk)
     await connection.execute("UPDATE reconciliations SET due_at = clock_timestamp()")
+    await connection.executemany(NEWS, [["old", "91 days"], ["young", "89 days"], ["waits", None]])
     stop, health = asyncio.Event(), Health("topup")
     async with await connect_pool(as_role(database, "worker"), process="test", size=2) as pool:
         keeping = asyncio.create_task(keep_reconciled(pool, desk.charges, load_catalog(), stop, health))
@@ -419,8 +434,21 @@ async def test_it_runs_by_itself_when_it_is_due_heals_and_says_what_is_left(
             "SELECT name, payments, healed, due_at > clock_timestamp() AS waits FROM reconciliations ORDER BY name"
         )
         assert [tuple(row) for row in rows] == [("daily", 2, 0, True), ("hourly", 2, 1, True)]
+        kept = await connection.fetch("SELECT event_id FROM stripe_inbox ORDER BY event_id")
+        assert [row["event_id"] for row in kept] == ["waits", "young"]
         stop.set()
         await keeping
+
+
+@pytest.mark.parametrize("statement", [OF_TYPES, COUNT], ids=["the facts", "how many"])
+async def test_what_a_comparison_reads_of_the_log_is_found_by_its_time(connection: Connection, statement: str) -> None:
+    await connection.execute("SET enable_seqscan = off")
+    since = datetime.now(UTC) - timedelta(days=1)
+
+    plan = await connection.fetch(f"EXPLAIN {statement}", GAINS, since, since + timedelta(days=2))
+
+    assert any("facts_of_money" in line for (line,) in plan), plan
+    assert any(line.strip().startswith("Index Cond: ((recorded_at >= ") for (line,) in plan), plan
 
 
 async def run(stack: Stack, database: str, desk: Desk, *arguments: str, key: str = KEY) -> tuple[int, str, str]:

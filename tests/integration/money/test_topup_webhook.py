@@ -1,9 +1,11 @@
 """Stripe's webhooks: believed only when signed, stored before they are worked on, credited once however they come."""
 
+import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx2
 import pytest
@@ -78,7 +80,7 @@ async def test_what_stripe_did_not_sign_just_now_for_us_is_refused_and_not_store
     live = event(livemode=True)
     for attempt, signature, code in [
         (body, None, "signature_missing"),
-        (body, "t=1,v1=", "signature_wrong"),
+        (body, "t=1,v1=", "signature_missing"),
         (body, sign("whsec_wrong", body, now), "signature_wrong"),
         (altered, sign(SECRET, body, now), "signature_wrong"),
         (body, sign(SECRET, body, now - 301), "too_old"),
@@ -98,6 +100,31 @@ async def test_a_body_larger_than_any_event_is_refused_before_it_is_read(api: Ap
     answer = await post(api, body, sign(SECRET, body, int(time.time())))
 
     assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
+
+
+async def test_what_its_head_gives_away_is_refused_before_a_byte_of_the_body_comes(api: Api) -> None:
+    now, right = int(time.time()), "0" * 64
+    for headers, status, code in [
+        ({}, 400, "signature_missing"),
+        ({"stripe-signature": f"t={now},v1=no hash"}, 400, "signature_missing"),
+        ({"stripe-signature": f"t={now - 3600},v1={right}"}, 400, "too_old"),
+        ({"stripe-signature": f"t={now + 3600},v1={right}"}, 400, "from_the_future"),
+        ({"stripe-signature": f"t={now},v1={right}", "content-length": str(2**20)}, 413, "too_large"),
+    ]:
+        assert await answered_to_a_head({"content-length": "1000"} | headers, api) == (status, code)
+
+
+async def answered_to_a_head(headers: dict[str, str], api: Api) -> tuple[int, str]:
+    """Status and code for whoever sends nothing more."""
+    address = urlsplit(api.url)
+    reader, writer = await asyncio.open_connection(address.hostname, address.port)
+    lines = [f"POST {PATH} HTTP/1.1", "host: creditwell", *(f"{name}: {value}" for name, value in headers.items())]
+    writer.write("\r\n".join([*lines, "", ""]).encode())
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        head = (await reader.readuntil(b"\r\n\r\n")).lower()
+        body = await reader.readexactly(int(head.partition(b"content-length: ")[2].split()[0]))
+    writer.close()
+    return int(head.split()[1]), json.loads(body)["code"]
 
 
 @pytest.mark.parametrize("twist", ["as they come", "double", "hold", "lose"])

@@ -74,7 +74,7 @@ async def test_two_projectors_share_the_work_and_fold_each_fact_once(world: Serv
 
 async def owners(world: ServiceWorld) -> bool:
     rows = await world.connection.fetch(
-        "SELECT owner, count(*) FROM checkpoints WHERE reader = 'projector' GROUP BY owner"
+        "SELECT owner, count(*) FROM checkpoints WHERE reader LIKE 'projector_of_%' GROUP BY owner"
     )
     return sorted(row["count"] for row in rows) == [32, 32]
 

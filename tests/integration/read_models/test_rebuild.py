@@ -7,20 +7,10 @@ import asyncpg
 import pytest
 
 from projections.balance.snapshots import CADENCE, Cadence
+from projections.versions import TABLES
 from schemas.credits import MICRO
-from services.read_models.rebuild import (
-    ONE_AT_A_TIME,
-    TABLES,
-    begin,
-    build,
-    compare_shard,
-    discard,
-    drop_previous,
-    live_positions,
-    live_versions,
-    reader_of,
-    switch,
-)
+from services.read_models.rebuild import begin, build, compare_shard, discard, live_positions, reader_of, switch
+from services.read_models.versions import ONE_AT_A_TIME, drop_previous, live_versions
 from services.runtime.errors import Fenced
 from services.store.connect import Connection
 from services.store.read import heads

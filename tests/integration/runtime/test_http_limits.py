@@ -13,6 +13,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from services.runtime.health import Health
+from services.runtime.health_pages import health_app
 from services.runtime.http_protocol import BoundedProtocol, Limits
 from services.runtime.http_server import listen
 from tests.support.api import free_port
@@ -36,11 +38,11 @@ APP = Starlette(routes=[Route("/", echo, methods=["GET", "POST"]), Route("/early
 
 
 @asynccontextmanager
-async def a_server(limits: Limits = LIMITS) -> AsyncIterator[int]:
+async def a_server(limits: Limits = LIMITS, app: Starlette = APP) -> AsyncIterator[int]:
     """Its port."""
     stop, started, port = asyncio.Event(), asyncio.Event(), free_port()
     serving = asyncio.create_task(
-        listen(APP, host="127.0.0.1", port=port, port_setting="health_port", stop=stop, started=started, limits=limits)
+        listen(app, host="127.0.0.1", port=port, port_setting="health_port", stop=stop, started=started, limits=limits)
     )
     try:
         await started.wait()
@@ -213,8 +215,49 @@ async def test_one_connection_too_many_is_told_when_to_come_back_and_the_others_
 
 
 async def test_an_answer_before_the_body_has_come_is_not_followed_by_another() -> None:
-    async with a_server(Limits(body_seconds=0.3)) as port:
+    async with a_server(Limits(body_seconds=0.3, answered_seconds=PATIENCE_SECONDS)) as port:
         answer = await asked(port, b"POST /early HTTP/1.1\r\nHost: creditwell\r\nContent-Length: 5\r\n\r\n12")
 
     assert answer.endswith(b"early")
     assert answer.count(b"HTTP/1.1 ") == 1
+
+
+async def test_whoever_is_answered_before_the_body_has_come_does_not_keep_the_connection_for_it() -> None:
+    head = b"POST /early HTTP/1.1\r\nHost: creditwell\r\nContent-Length: 900000\r\n\r\n"
+    async with a_server(Limits(body_seconds=10 * PATIENCE_SECONDS, answered_seconds=0.3)) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        dripping = asyncio.create_task(drip(writer, head))
+        assert (await reader.readuntil(b"early")).startswith(b"HTTP/1.1 200")
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await dripping
+
+
+async def drip(writer: asyncio.StreamWriter, head: bytes) -> None:
+    """A byte now and then, until the server has had enough."""
+    writer.write(head)
+    while not writer.transport.is_closing():
+        writer.write(b"x")
+        await asyncio.sleep(0.05)
+
+
+async def test_a_request_behind_one_that_was_answered_early_has_the_whole_time_for_its_body() -> None:
+    head = b"POST / HTTP/1.1\r\nHost: creditwell\r\nContent-Length: 2\r\nConnection: close\r\n\r\n"
+    early = b"POST /early HTTP/1.1\r\nHost: creditwell\r\nContent-Length: 1\r\n\r\nx"
+    async with a_server(Limits(answered_seconds=0)) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(early + head + b"1")
+        assert (await reader.readuntil(b"early")).startswith(b"HTTP/1.1 200")
+        await asyncio.sleep(0.05)
+        writer.write(b"2")
+        assert (await reader.read()).endswith(b"\r\n\r\n2")
+
+
+async def test_the_health_port_takes_no_more_than_the_others() -> None:
+    head = b"GET /metrics HTTP/1.1\r\nHost: creditwell\r\n"
+    many = b"".join(b"x-%d: y\r\n" % n for n in range(200))
+    endless = b"POST /healthz HTTP/1.1\r\nHost: creditwell\r\nTransfer-Encoding: chunked\r\n\r\n"
+    async with a_server(Limits(head_seconds=0.3, answered_seconds=0.3), health_app(Health("probe"))) as port:
+        assert problem(await asked(port, head + many + b"\r\n")) == (431, "head_too_large")
+        assert problem(await asked(port, head + b"x-slow: ")) == (408, "too_slow")
+        assert (await asked(port, endless + b"1\r\nx\r\n")).startswith(b"HTTP/1.1 405")
+        assert (await asked(port, head + b"connection: close\r\n\r\n")).startswith(b"HTTP/1.1 200")

@@ -202,7 +202,7 @@ def test_quantities_are_text_whole_numbers_or_decimals(stranded: Emitter, quanti
     [
         ({"quantity": 12.5}, "quantity: 12.5 is a float: pass a str such as '12.5', an int or a Decimal"),
         ({"quantity": True}, "quantity: True is a bool"),
-        ({"quantity": None}, "quantity: None is a NoneType"),
+        ({"quantity": None}, "quantity: it is missing"),
         ({"quantity": "0"}, "quantity: '0' is not one: pass a plain decimal, more than zero"),
         ({"quantity": "0.000"}, "quantity: '0.000' is not one"),
         ({"quantity": -1}, "quantity: '-1' is not one"),

@@ -10,7 +10,7 @@ import pytest
 from deploy.local.stack import Stack
 from services.runtime.settings import WrongSettings
 from services.store.connect import connect_pool
-from tests.support.pgbouncer import KEEPS_STATEMENTS, a_pooler, version
+from tests.support.pgbouncer import IGNORED, KEEPS_STATEMENTS, a_pooler, version
 from tests.support.production import a_production, migrated
 from tests.support.proxy import a_proxy
 
@@ -18,10 +18,6 @@ Login = Callable[[str], str]
 
 # What PgBouncer passes by itself: see docs/postgresql.md.
 PASSED = frozenset({b"user", b"database", b"client_encoding", b"application_name", b"TimeZone", b"timezone"})
-IGNORED = (
-    "default_transaction_isolation,enable_bitmapscan,enable_sort,idle_in_transaction_session_timeout,jit,lock_timeout,"
-    "search_path,statement_timeout"
-)
 BY_ROLE = {"recorder": 30_000, "projector": 30_000, "worker": 30_000, "signer": 30_000, "api": 10_000}
 
 

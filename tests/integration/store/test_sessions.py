@@ -11,7 +11,7 @@ import pytest
 
 from deploy.local.stack import Stack
 from services.read_models import projector
-from services.read_models.rebuild import ensure_projections
+from services.read_models.versions import ensure_projections
 from services.runtime.health import Health
 from services.runtime.settings import WrongSettings
 from services.runtime.settings_loading import load_settings
@@ -106,6 +106,19 @@ async def test_an_idle_session_that_a_network_forgot_is_replaced_before_anybody_
         assert proxy.forgotten, "a session was asked, and did not answer"
         async with pool.acquire(), pool.acquire() as other:
             assert await other.fetchval("SELECT 1") == 1
+
+
+async def test_a_session_that_ends_just_behind_its_answer_is_handed_to_nobody(database: str) -> None:
+    pool = Pool(Hosts(database), UTC, size=1, command_timeout=600, health=None, idle_seconds=0)
+    async with pool:
+        async with pool.acquire() as session:
+            ending: asyncpg.Connection[asyncpg.Record] = session._con
+            ending.add_query_logger(lambda _: ending.terminate())
+
+        async with pool.acquire() as another:
+            assert another._con is not ending
+            assert await another.fetchval("SELECT 1") == 1
+        assert ending.is_closed()
 
 
 async def test_who_waits_for_a_server_that_froze_hears_of_it_and_goes_on_when_it_answers(

@@ -195,7 +195,7 @@ for what, (text, shown) in NO_TEXT.items():
     # Python's reader lets a lone surrogate pass, and the types and quantities that are read with it name the value.
     wrong = (NO_JSON,) if what == "a lone surrogate" else None
     BAD[f"{what} in type"] = (member("type", text), "unknown_type")
-    WORDS[f"{what} in type"] = (" is not known; send usage.reported.v1 or usage.voided.v1",)
+    WORDS[f"{what} in type"] = (" is not known; send usage.reported.v1, usage.voided.v1 or usage.amended.v1",)
     for place in ("source", "id", "subject", "time", "specversion", "data"):
         BAD[f"{what} in {place}"] = (member(place, text), "wrong_shape")
         WORDS[f"{what} in {place}"] = wrong or (f"{place}: ", f"'{shown}'")

@@ -3,21 +3,23 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from random import Random
 
 import pytest
-from aiokafka import TopicPartition
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from deploy.local.servers.topics import create_topics
 from schemas.topics import USAGE
 from services.runtime.errors import LogChanged
 from tests.conftest import PARTITIONS
+from tests.integration.usage.test_open_transaction import until_passed
 from tests.support.fleet import Fleet
 from tests.support.load import Load, Pressure
 from tests.support.oracle import Oracle
 from tests.support.proxy import Cut, a_proxy
-from tests.support.usage import used
+from tests.support.usage import raw, used
 from tests.support.waiting import until
 from tests.support.world import ServiceWorld, a_consumer, ends_of, nobody_died
 
@@ -174,6 +176,42 @@ async def test_a_topic_that_was_cut_before_the_cursor_stops_the_recorder_and_ski
 
     assert await world.cursors() == reached
     assert await world.usage_ids() == ["recorded"]
+
+
+async def test_retention_that_passes_the_marker_of_a_transaction_has_overtaken_nobody(world: ServiceWorld) -> None:
+    await world.team("team_1")
+    async with AIOKafkaProducer(bootstrap_servers=world.stack.kafka, transactional_id=world.database) as producer:
+        async with world.recorder():
+            async with producer.transaction():
+                usage = used("team_1", "the last one")
+                done = await producer.send_and_wait(USAGE, usage.value, key=usage.key)
+            partition, marker = done.partition, done.offset + 1
+            world.ends[partition] = marker
+            await world.recorded()
+            await until_through(world, partition, marker + 1)
+            await cut_topic(world, partition, marker + 1)
+            began = datetime.now(UTC)
+            await until_passed(world.connection, began)  # under the running recorder
+        assert (await world.cursors())[partition] == marker
+
+    async with world.recorder():  # and at a new claim
+        await world.send(raw(used("team_1", "later").value, partition=partition))
+        await world.recorded()
+    assert await world.usage_ids() == ["the last one", "later"]
+
+    await world.send(*[raw(used("team_1", f"lost-{n}").value, partition=partition) for n in range(3)])
+    await cut_topic(world, partition, world.ends[partition] - 1)
+    await stops_with(world, "were never recorded")
+
+
+async def until_through(world: ServiceWorld, partition: int, offset: int) -> None:
+    async def look() -> bool:
+        through: int = await world.connection.fetchval(
+            "SELECT through FROM kafka_cursors WHERE topic = $1 AND partition = $2", USAGE, partition
+        )
+        return through == offset
+
+    await until(look, what=f"nothing before {offset} is left to record")
 
 
 async def test_a_topic_that_is_cut_under_a_running_recorder_stops_it_and_skips_nothing(

@@ -7,7 +7,7 @@ from random import Random
 import pytest
 from rich.console import Console
 
-from schemas.usage import canonical_quantity
+from schemas.quantities import canonical_quantity
 from tests.bench.machine import LOUD_PERCENT, Loudness
 from tests.bench.options import options
 from tests.bench.report import Figures, Rounds, as_json, show

@@ -23,6 +23,7 @@ from services.money.stripe_client import (
     Unknown,
     WebhookEvent,
     charges_of,
+    read_signature,
     verify_webhook,
 )
 from services.money.stripe_client.answers import COURSES, TAKES_NOTHING
@@ -55,7 +56,7 @@ def signed(body: bytes = BODY, *, secret: str = SECRET, age: timedelta = timedel
 
 
 def verified(header: str, body: bytes = BODY, secrets: tuple[str, ...] = (SECRET,)) -> WebhookEvent:
-    return verify_webhook(body, header, secrets, NOW)
+    return verify_webhook(body, read_signature(header, NOW), secrets)
 
 
 def imported(source: str) -> set[str]:

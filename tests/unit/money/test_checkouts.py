@@ -7,8 +7,9 @@ from uuid import UUID
 
 import pytest
 
-from services.money.checkout.flow import judge
+from services.money.checkout.flow import judge, request_of
 from services.money.checkout.rows import CheckoutRow
+from services.money.stamps import words_of
 from services.money.stripe_client import Checkout, Decline, Intent, StripeCard
 
 NOW = datetime(2026, 11, 23, 10, 15, 30, tzinfo=UTC)
@@ -24,13 +25,16 @@ SAVING = replace(
 INTENT = Intent(
     id="pi_1", state="succeeded", amount_cents=4_800, currency="usd", customer_id="cus_1", payment_method_id="pm_1",
     card=CARD, decline=None, charge_id="ch_1", receipt_url=None, refunded_cents=0, disputed=False, action_url=None,
-    metadata={}, created_at=NOW,
+    metadata=words_of(request_of(BUYING)), created_at=NOW,
 )  # fmt: skip
 PAID = Checkout(
     id="cs_1", mode="payment", state="complete", paid=True, url=None, amount_cents=4_800, subtotal_cents=4_800, tax_cents=0,
-    currency="usd", customer_id="cus_1", intent=INTENT, card=CARD, metadata={}, created_at=NOW, expires_at=NOW,
+    currency="usd", customer_id="cus_1", intent=INTENT, card=CARD, metadata=INTENT.metadata, created_at=NOW, expires_at=NOW,
 )  # fmt: skip
-SAVED = replace(PAID, mode="setup", paid=False, amount_cents=None, subtotal_cents=None, currency=None, intent=None)
+SAVED = replace(
+    PAID, mode="setup", paid=False, amount_cents=None, subtotal_cents=None, currency=None, intent=None,
+    metadata={"team_id": SAVING.team_id, "change_id": str(SAVING.id)},
+)  # fmt: skip
 DECLINED = Decline("card_declined", "insufficient_funds", "Your card has insufficient funds.")
 
 
@@ -62,6 +66,8 @@ def test_tax_may_come_on_top_of_a_price_or_lie_in_it(checkout: Checkout) -> None
         seen(amount_cents=4_799, intent={"amount_cents": 4_799}),
         taxed(total=5_712, tax=912),
         taxed(total=4_000, tax=-800),
+        seen(metadata={}),
+        seen(intent={"metadata": {**INTENT.metadata, "team_id": "team_43"}}),
     ],
 )
 def test_what_was_paid_otherwise_is_not_credited_and_says_how(checkout: Checkout) -> None:
@@ -115,6 +121,7 @@ def test_what_is_done_stays_done_whatever_stripe_says_later(state: Any) -> None:
         (replace(SAVED, state="open"), "open"),
         (replace(SAVED, card=None), "failed"),
         (replace(SAVED, state="expired", card=None), "expired"),
+        (replace(SAVED, metadata={"team_id": "team_43", "change_id": str(SAVING.id)}), "failed"),
     ],
 )
 def test_a_card_is_saved_when_its_page_is_complete(checkout: Checkout, state: str) -> None:

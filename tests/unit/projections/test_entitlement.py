@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime
-from decimal import Decimal
 
 import pytest
 
@@ -21,7 +20,7 @@ ADA = "mem_1"
 
 
 def work(feature: str, quantity: str = "1", member: str | None = None, **attributes: str) -> PlannedWork:
-    return PlannedWork(feature, Decimal(quantity), attributes, member)
+    return PlannedWork(feature, quantity, attributes, member)
 
 
 LOW = work("ai_image.generate", tier="low")  # 1 credit

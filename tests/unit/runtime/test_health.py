@@ -9,6 +9,7 @@ from services import VERSION
 from services.runtime.health import STUCK_SECONDS, Health
 from services.runtime.health_pages import health_app
 from services.runtime.settings import Settings
+from services.store.sessions.pool import Silent
 from services.usage.partitions import Owned, Partitions
 
 RELAY = {"process": "relay", "work": "relay"}
@@ -58,11 +59,15 @@ def test_what_is_away_is_counted_by_the_kind_of_its_error() -> None:
 
     health.away("Kafka", ConnectionResetError("gone"))
     health.away("Kafka", ConnectionResetError("gone"))
-    health.away("the database's server", "the server has not answered for 3 s")
+    health.away("the database's server", Silent("the server has not answered for 3 s"))
+    health.away("database", TimeoutError())
 
     value = health.registry.get_sample_value
     assert value("creditwell_away_total", {"what": "Kafka", "error": "ConnectionResetError"}) == 2
-    assert value("creditwell_away_total", {"what": "the database's server", "error": "silent"}) == 1
+    assert value("creditwell_away_total", {"what": "the database's server", "error": "Silent"}) == 1
+    assert value("creditwell_away_total", {"what": "database", "error": "TimeoutError"}) == 1
+    assert health.absent["the database's server"] == "the server has not answered for 3 s"
+    assert health.absent["database"] == "TimeoutError()", "it has no words of its own"
 
 
 def test_every_process_says_which_build_it_is() -> None:

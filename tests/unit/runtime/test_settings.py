@@ -302,7 +302,7 @@ async def test_stuck_means_that_work_waits_and_nothing_moves_while_the_world_is_
     assert (await client.get("/healthz")).status_code == 200
 
     clock.seconds += STUCK_SECONDS + 1
-    health.away("database", "connection refused")
+    health.away("database", OSError("connection refused"))
     assert (await client.get("/healthz")).status_code == 200
     health.back("database")
     clock.seconds += STUCK_SECONDS - 1
@@ -321,7 +321,7 @@ async def test_ready_means_that_the_process_said_so_and_everything_it_needs_is_t
     assert (await client.get("/readyz")).status_code == 503
     health.ready()
     assert (await client.get("/readyz")).status_code == 200
-    health.away("kafka", "no brokers")
+    health.away("kafka", OSError("no brokers"))
     answer = await client.get("/readyz")
     assert (answer.status_code, answer.json()["away"]) == (503, {"kafka": "no brokers"})
     health.back("kafka")

@@ -158,4 +158,8 @@ def test_every_stored_fact_is_on_the_topic_of_facts() -> None:
     document = json.loads((generate.HERE / "asyncapi.json").read_text(encoding="utf-8"))
 
     assert set(document["channels"]["creditsEvents"]["messages"]) == {f"stored.{name}" for name in FACTS}
-    assert set(document["channels"]["usage"]["messages"]) == {"usage.reported.v1", "usage.voided.v1"}
+    assert set(document["channels"]["usage"]["messages"]) == {
+        "usage.reported.v1",
+        "usage.voided.v1",
+        "usage.amended.v1",
+    }

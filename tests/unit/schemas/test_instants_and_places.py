@@ -5,9 +5,10 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
 
 from schemas.facts import HoldReleased, Stored
-from schemas.instants import instant
+from schemas.instants import GivenInstant, instant
 from schemas.places import Place, place_of
 from services.publishing.batches import cloud_event
 
@@ -61,3 +62,18 @@ def test_a_place_is_read_as_it_was_written(shard: int, position: int) -> None:
 def test_what_names_no_place_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"unpack|invalid literal"):
         place_of(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["0001-01-01T00:00:00+14:00", "1969-12-31T23:59:59Z", "9991-01-01T00:00:00Z", "9999-12-31T23:59:59.999999-14:00"],
+)
+def test_an_instant_that_no_calendar_of_ours_has_is_given_back_in_words(text: str) -> None:
+    with pytest.raises(ValidationError, match="can't be meant"):
+        TypeAdapter(GivenInstant).validate_json(f'"{text}"')
+
+
+def test_an_instant_that_is_given_in_another_offset_is_the_same_in_utc() -> None:
+    given = TypeAdapter(GivenInstant).validate_json('"9990-12-31T23:59:59-14:00"')
+
+    assert instant(given) == "9991-01-01T13:59:59.000000Z"

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from schemas.catalog import load_catalog
 from schemas.credits import ENTRY_MAX, MICRO, credits_for
-from schemas.pricing import DETAIL_MAX, MEMO_MAX, CompiledCard, NotPriced, RateCards
+from schemas.pricing import DETAIL_MAX, MEMO_MAX, CompiledCard, NotPriced, RateCards, explain_price
+from schemas.quantities import canonical_quantity
 from schemas.rates import RateCard, RateCardInvalid, Requires, parse_rate_card
-from schemas.usage import canonical_quantity
 
 NEW_YEAR = datetime(2026, 1, 1, tzinfo=UTC)
 QUANTITIES = st.decimals(Decimal("0.000000001"), Decimal("999999999999.999999999"), places=9)
@@ -147,10 +147,11 @@ def test_a_missing_tier_is_refused() -> None:
 
 def test_an_unknown_feature_is_refused_by_name() -> None:
     card = compiled()
-    for ask in (card.price, card.explain):
-        with pytest.raises(NotPriced, match=r"'ai_image\.generat' is not on rate card 1") as refused:
-            ask("ai_image.generat", Decimal(1), None)
-        assert refused.value.reason == "unknown_feature"
+    with pytest.raises(NotPriced, match=r"'ai_image\.generat' is not on rate card 1") as refused:
+        card.price("ai_image.generat", Decimal(1), None)
+    assert refused.value.reason == "unknown_feature"
+    with pytest.raises(NotPriced, match="unknown_feature"):
+        explain_price(card, "ai_image.generat", "1", None, None)
     with pytest.raises(NotPriced, match="unknown_feature"):
         card.requirements("", None)
 
@@ -191,12 +192,12 @@ def test_a_price_explains_itself() -> None:
         )
     )
 
-    why = card.explain("ai_video.generate", Decimal("12.5"), {"tier": "high", "job": "1"})
+    why = explain_price(card, "ai_video.generate", "12.5", None, {"tier": "high", "job": "1"})
 
     assert why.formula == "12.5 seconds × 25 = 312.5 credits"
     assert (why.rate_card, why.category, why.name, why.per) == (1, "ai_image", "AI video clip", "second")
     assert (why.rate_attributes, why.rate_credits, why.credits) == ({"tier": "high"}, "25", 312_500_000)
-    assert card.explain("ai_video.generate", Decimal(1), {"tier": "high"}).formula == "1 second × 25 = 25 credits"
+    assert explain_price(card, "ai_video.generate", "1", None, {"tier": "high"}).formula == "1 second × 25 = 25 credits"
 
 
 def cards(*since: tuple[int, datetime]) -> RateCards:
@@ -269,9 +270,9 @@ def test_a_card_has_the_shape_that_the_contract_promises() -> None:
 def test_what_a_use_is_called_is_said_in_formulas_and_only_of_uses() -> None:
     card = compiled(feature(unit="image"))
 
-    assert card.explain("ai_image.generate", Decimal(1), None).formula == "1 image × 4 = 4 credits"
-    assert card.explain("ai_image.generate", Decimal(3), None).formula == "3 images × 4 = 12 credits"
-    assert card.explain("ai_image.generate", Decimal("0.25"), None).formula == "0.25 images × 4 = 1 credit"
+    assert explain_price(card, "ai_image.generate", "1", None, None).formula == "1 image × 4 = 4 credits"
+    assert explain_price(card, "ai_image.generate", "3", None, None).formula == "3 images × 4 = 12 credits"
+    assert explain_price(card, "ai_image.generate", "0.25", None, None).formula == "0.25 images × 4 = 1 credit"
     with pytest.raises(RateCardInvalid, match="priced per second: leave it out"):
         compiled(feature(per="second", unit="image"))
 
@@ -304,7 +305,7 @@ def test_a_card_reads_back_from_what_it_writes() -> None:
             "two rates have the same attributes, no attributes: keep one",
         ),
         ({"rates": []}, "features[ai_image.generate].rates: "),
-        ({"rates": [{}]}, "rates[1].credits: is missing"),
+        ({"rates": [{}]}, "rates[1]: write either credits, or credits_by_quantity"),
         ({"require": {"top_ups": True}}, "features[ai_image.generate].require: is not a key that is known here"),
         ({"requires": {"top_up": True}}, "requires.top_up: is not a key that is known here"),
         ({"feature": "AI Image"}, "feature: 'AI Image' does not match"),

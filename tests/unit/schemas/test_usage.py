@@ -8,7 +8,8 @@ import pytest
 
 from schemas import usage
 from schemas.cloudevents import BadUsage
-from schemas.usage import digest_of_report, parse_usage
+from schemas.digests import digest_of_report
+from schemas.usage import parse_usage
 from tests.support.decoders import check_decoders
 from tests.support.usage import binary, reported, structured, voided
 

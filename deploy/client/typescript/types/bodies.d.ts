@@ -23,7 +23,7 @@ export interface ActivityItem {
   id: string;
 }
 
-/** What a team has: total = included + additional, available = total - held. `low`: fewer are available than `low_below`, the threshold of top-ups or, where they are off, the plan's. */
+/** What a team has: total = included + additional, available = total - held. `low`: fewer are available than `low_below`, the threshold of top-ups or, where they are off, the plan's. `allowance`: the included credits that the open cycle was given; `next_allowance`: those that the next one brings. */
 export interface Balance {
   total: string;
   included: string;
@@ -34,6 +34,7 @@ export interface Balance {
   low_below: string;
   allowance: string;
   next_refill_at: string | null;
+  next_allowance: string;
   plan: string;
   top_up_enabled: boolean;
   position: string;
@@ -106,18 +107,29 @@ export interface Placed {
   warning: "member_limit" | null;
 }
 
-/** How a price came about. */
+/** How a price came about. A use of several quantities has no `quantity` and no `rate`, but `components`. `for_units` says for how many units each rate is. */
 export interface Price {
   rate_card: number;
   in_force_since: string;
   feature: string;
   name: string;
-  per: "use" | "second" | "character" | "gb_day";
+  per: "use" | "second" | "character" | "token" | "gb_day";
   unit: string | null;
-  quantity: string;
+  quantity: string | null;
   attributes: Record<string, string>;
   rate_attributes: Record<string, string>;
+  rate: string | null;
+  for_units: number;
+  formula: string;
+  components: PriceComponent[];
+}
+
+/** One of several quantities of a use, with its part of the price: exact, and so with any number of places. The sum of these parts is rounded once, to the credits of the entry. */
+export interface PriceComponent {
+  quantity: string;
+  used: string;
   rate: string;
+  credits: string;
   formula: string;
 }
 
@@ -151,6 +163,7 @@ export interface Receipt {
   detail: string | null;
   duplicates: number;
   conflicts: number;
+  corrects: string | null;
 }
 
 /** What became of a usage; `late`: it counts in the open cycle because its own was sealed. */

@@ -1,0 +1,44 @@
+"""What makes an event the same as one that came before: a digest over what it says."""
+
+import json
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Any
+
+import msgspec
+
+from .facts import UsageRecorded, UsageVoided
+from .usage import AmendedUsage, AnyUsage, ReportedUsage, UsageAmendReported, VoidedUsage
+
+
+def digest(kind: str, subject: str, time: datetime | None, data: Mapping[str, Any]) -> bytes:
+    """SHA-256 over what was said, in canonical form: equal for a repetition, different for a contradiction."""
+    present = {name: value for name, value in data.items() if value not in (None, {})}
+    at = None if time is None else time.astimezone(UTC).isoformat()
+    canonical = json.dumps([kind, subject, at, present], sort_keys=True, separators=(",", ":"))
+    return sha256(canonical.encode()).digest()
+
+
+def digest_of_report(event: AnyUsage) -> bytes:
+    """The digest of an event that arrived.
+
+    When an amendment was made is no part of it: the usage that it records has the time of the work.
+    """
+    data = event.data
+    members = msgspec.structs.asdict(data) if isinstance(data, msgspec.Struct) else data.model_dump()
+    return digest(event.type, event.subject, None if isinstance(event, UsageAmendReported) else event.time, members)
+
+
+def digest_of_fact(team_id: str, occurred_at: datetime, fact: UsageRecorded | UsageVoided) -> bytes:
+    """The digest of the event that a stored fact was made of."""
+    if isinstance(fact, UsageVoided):
+        return digest("usage.voided.v1", team_id, occurred_at, _members(fact, VoidedUsage.model_fields))
+    if fact.corrects is not None:
+        members = _members(fact, AmendedUsage.model_fields.keys() - {"usage_id"}) | {"usage_id": fact.corrects_id}
+        return digest("usage.amended.v1", team_id, None, members)
+    return digest("usage.reported.v1", team_id, occurred_at, _members(fact, ReportedUsage.model_fields))
+
+
+def _members(fact: UsageRecorded | UsageVoided, names: Iterable[str]) -> dict[str, Any]:
+    return {name: getattr(fact, name) for name in names}
