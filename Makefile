@@ -74,7 +74,7 @@ wheel: $(READY) ## build into dist/ creditwell-emitter and the two clients, for 
 		"$$(deploy/local/uv.sh $(CURDIR)/$(BIN)/python)" build --quiet --wheel --python $(BIN)/python --no-build-isolation --out-dir dist deploy/$$folder || exit 1; \
 	done
 	@deploy/local/node.sh
-	@deploy/local/npm.sh pack --silent --pack-destination dist ./deploy/client/typescript
+	@deploy/local/npm.sh pack --silent --pack-destination dist ./deploy/client/typescript >/dev/null
 	@ls dist/*.whl dist/*.tgz
 
 clean: ## stop everything that runs from this checkout and remove its state

@@ -2,8 +2,10 @@
  * A feature service with @creditwell/client. On standard input: { url, token, team, source?, spool?, patienceSeconds?, does }, where `does`
  * names what it does. Prints what came of it as JSON.
  */
+import { spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { setTimeout as wait } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
 
 import { Creditwell as InBrowsers } from "../../../deploy/client/typescript/src/index.js";
 import { ApiError, Creditwell, CreditwellError } from "../../../deploy/client/typescript/src/node.js";
@@ -154,11 +156,14 @@ const scenarios = {
   async spools() {
     const again = () => new Creditwell({ ...options, ...spool });
     const inUse = await errorOf(again);
+    const input = JSON.stringify({ ...options, team, source, spool: folder, does: "takes" });
+    const other = spawnSync(process.execPath, [fileURLToPath(import.meta.url)], { input, encoding: "utf8" });
+    const inAnotherProcess = other.stderr.includes("CaptureSpoolInUse");
     await credits.close();
     const reopened = await errorOf(async () => again().close());
     const sourceless = await errorOf(() => new Creditwell({ ...options, spool: folder }));
     const inBrowsers = await errorOf(() => new InBrowsers({ ...options, ...spool }));
-    return { inUse, reopened, sourceless, inBrowsers };
+    return { inUse, inAnotherProcess, reopened, sourceless, inBrowsers };
   },
 };
 
