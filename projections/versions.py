@@ -14,12 +14,16 @@ from functools import cache
 from hashlib import sha256
 from importlib.resources import files
 
-from projections import usage
+from projections import activity, usage
 from projections.balance.fold import FOLD
 
 # The tables of each projection.
-TABLES = {"balance": ("balance", "lots", "balance_snapshots"), "activity": ("activity",), "usage": ("usage",)}
-VIEWS = {"usage": usage.VIEW}  # whose rows are not the table's
+TABLES = {
+    "balance": ("balance", "lots", "balance_snapshots"),
+    "activity": ("activity_rows", "activity_runs"),
+    "usage": ("usage",),
+}
+VIEWS = {"activity": activity.VIEW, "usage": usage.VIEW}  # whose rows are not a table's
 
 
 def tables(name: str, version: int) -> str:

@@ -31,6 +31,7 @@ from services.money.stripe_client import Busy, Unknown
 from services.runtime.errors import Refused, Unavailable
 from services.store.append import AlreadyStored
 from services.store.connect import AWAY
+from services.store.lives import StoreUnchecked
 
 CODES = {
     400: "bad_request",
@@ -60,7 +61,7 @@ def handle_problems(app: FastAPI) -> None:
     """Answer every failure of an application in this one form."""
     handlers = {
         Problem: _as_it_is, Refused: _refused, NotPriced: _not_priced, UnknownZone: _unknown_zone, Unknown: _stripe_away, Busy: _stripe_away, Unavailable: _unavailable, UnknownFact: _newer, AlreadyStored: _already_stored,
-        ClientDisconnect: _hung_up, **dict.fromkeys(AWAY, _away), Exception: _ours,
+        ClientDisconnect: _hung_up, **dict.fromkeys(AWAY, _away), StoreUnchecked: _unchecked, Exception: _ours,
     }  # fmt: skip
     eh = new_exception_handler(
         handlers=handlers, http_exception_handler=_http, request_validation_handler=_invalid,  # type: ignore[arg-type]
@@ -112,6 +113,10 @@ def _already_stored(_: ExceptionHandler, __: Request, ___: AlreadyStored) -> Pro
 def _away(_: ExceptionHandler, request: Request, error: Exception) -> Problem:
     log.warning("the database does not answer", path=request.url.path, error=repr(error))
     return problem(503, "unavailable", "the store does not answer; try again in a moment", headers=dict(AGAIN))
+
+
+def _unchecked(_: ExceptionHandler, __: Request, unchecked: StoreUnchecked) -> Problem:
+    return problem(503, "store_unchecked", f"{unchecked}; nothing was done", headers={"retry-after": "3"})
 
 
 def _hung_up(_: ExceptionHandler, request: Request, __: ClientDisconnect) -> Problem:

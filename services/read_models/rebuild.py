@@ -21,13 +21,13 @@ from multiprocessing import get_context
 
 from projections.balance.snapshots import CADENCE, Cadence
 from projections.versions import SHAPE, TABLES
-from services.read_models.analysts import drop_analytics
 from services.read_models.balances import PROJECTOR
-from services.read_models.comparing import RowDifference, compare_tables
+from services.read_models.comparing import RowDifference, compare, compared
 from services.read_models.projecting import Projecting
 from services.read_models.versions import (
     alone,
     drop,
+    drop_analytics,
     ensure_projections,
     go_live_when_filled,
     live_versions,
@@ -41,7 +41,7 @@ from services.runtime.errors import Fenced, LogChanged, Refused
 from services.runtime.gc_tuning import stop_looking_for_garbage
 from services.store.claims import Claims
 from services.store.connect import Connection, connect
-from services.store.read import heads, read_after
+from services.store.read import heads, read_raw_after
 from services.store.shards import SHARDS
 
 BATCH_MAX = 20_000
@@ -176,8 +176,8 @@ def _behind(positions: Mapping[int, int], goal: Mapping[int, int]) -> dict[int, 
 async def _step(
     connection: Connection, projecting: Projecting, behind: Mapping[int, int], goal: Mapping[int, int]
 ) -> int:
-    facts = await read_after(connection, behind, BATCH_MAX // len(behind))
-    facts_to_goal = {shard: [fact for fact in read if fact.position <= goal[shard]] for shard, read in facts.items()}
+    facts = await read_raw_after(connection, behind, BATCH_MAX // len(behind))
+    facts_to_goal = {shard: read[: goal[shard] - behind[shard]] for shard, read in facts.items()}
     await projecting.project(connection, facts_to_goal)
     return sum(map(len, facts_to_goal.values()))
 
@@ -200,8 +200,8 @@ async def compare_shard(
         return [
             difference
             for name, tables_ in TABLES.items()
-            for table in tables_
-            for difference in await compare_tables(connection, f"{table}_v{live[name]}", f"{table}_v{version}", shard)
+            for table in compared(name, tables_)
+            for difference in await compare(connection, table, live[name], version, shard)
         ]
 
 

@@ -7,14 +7,20 @@ Views without a shape in their names, and those of analysts, show what went live
 
 A build that comes to a store that has facts makes its tables beside the live ones. Nobody reads them until its
 projector has caught up with the log; then they go live, once.
+
+A view of analysts that stands on a table keeps it from being replaced. So a switch drops them before it locks anything
+that others wait for, and makes them again at its end, in its transaction: whoever asks meanwhile waits and gets the new
+ones. They belong to the projector, whose tables they read, and show analysts nothing but their columns.
 """
 
 from collections.abc import Iterable, Mapping
 
+from projections.analytics import View, view_sql, views
 from projections.versions import SHAPE, TABLES, VIEWS, at_version, live, of_build, tables
-from services.read_models.analysts import drop_analytics, make_analytics
+from schemas.facts import RATE_CARD_TEAM
 from services.read_models.balances import PROJECTOR, TAIL_MAX
 from services.store.connect import Connection
+from services.store.shards import shard_of
 
 # No advisory lock, which whoever may connect can take: this one is for those who may write there.
 ONE_AT_A_TIME = "LOCK TABLE projections IN SHARE ROW EXCLUSIVE MODE"
@@ -52,6 +58,11 @@ RELATIONS = """
     SELECT oid::regclass::text FROM pg_class
     WHERE relkind = $1 AND relnamespace = 'public'::regnamespace AND relowner = current_user::regrole AND relname ~ $2
 """
+
+STANDING = "SELECT oid::regclass::text FROM pg_class WHERE relnamespace = 'analytics'::regnamespace AND relkind = 'v'"
+# What stands on another of them goes with it: there is nothing of anybody else's in this schema.
+DROP = "DROP VIEW IF EXISTS {} CASCADE"
+SHARE = "GRANT SELECT ON analytics.{} TO creditwell_analyst, creditwell_reader"
 
 
 async def alone(connection: Connection) -> None:
@@ -145,9 +156,9 @@ async def show(connection: Connection, versions: Mapping[str, int]) -> None:
     """Make the views show these versions of this build's projections, in the caller's transaction."""
     await drop_analytics(connection)
     for name, version in versions.items():
-        for table in TABLES[name]:
-            shown = at_version(VIEWS.get(table, f"SELECT * FROM {table}_v0"), version)
-            for view in (table, live(f"{table}_v0")):
+        for shows in dict.fromkeys((name, *TABLES[name])):  # the projection's own, and one for each table
+            shown = at_version(VIEWS.get(shows, f"SELECT * FROM {shows}_v0"), version)
+            for view in (shows, live(f"{shows}_v0")):
                 await connection.execute(f"DROP VIEW IF EXISTS {view}")
                 await connection.execute(f"CREATE VIEW {view} WITH (security_invoker = true) AS {shown}")
                 await connection.execute(SHARED, view)
@@ -185,3 +196,28 @@ async def _drop_build(connection: Connection, shape: str, versions: list[int]) -
     for table in ("checkpoints", "readers"):
         await connection.execute(f"DELETE FROM {table} WHERE reader = $1", f"projector{of_build(shape)}")
     await connection.execute("DELETE FROM projections WHERE sha256 = $1", shape)
+
+
+async def drop_analytics(connection: Connection) -> None:
+    """Drop every view of analysts, in the caller's transaction; waits for whoever reads one."""
+    for (view,) in await connection.fetch(STANDING):
+        await connection.execute(DROP.format(view))
+
+
+async def make_analytics(connection: Connection, live: Mapping[str, int]) -> None:
+    """Make every view anew over these live versions, in the caller's transaction, as the projector."""
+    await drop_analytics(connection)
+    for view in views():
+        await connection.execute(view_sql(view, live, shard_of(RATE_CARD_TEAM)))
+        await connection.execute(";\n".join((SHARE.format(view.name), *_comments(view))))
+
+
+def _comments(view: View) -> list[str]:
+    return [
+        f"COMMENT ON VIEW analytics.{view.name} IS {_quoted(view.meaning)}",
+        *(f'COMMENT ON COLUMN analytics.{view.name}."{name}" IS {_quoted(meaning)}' for name, meaning in view.columns),
+    ]
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

@@ -25,7 +25,7 @@ CRASH_POINTS = {
         "recorder:fetched", "recorder:cursor_moved", "append:heads_taken", "append:written", "recorder:before_commit",
         "recorder:committed",
     ),
-    "projector": ("projector:folded", "projector:moved", "projector:saved", "projector:committed", "low:appended"),
+    "projector": ("projector:folded", "projector:saved", "projector:committed", "low:appended"),
     "relay": ("relay:read", "relay:sent", "relay:acked", "relay:moved"),
     "topup": ("topup:requested", "topup:created", "topup:recorded", "topup:confirmed", "topup:credited"),
 }  # fmt: skip

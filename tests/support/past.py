@@ -29,7 +29,7 @@ from services.read_models.versions import live_versions
 from services.store.claims import Claims
 from services.store.connect import Connection
 from services.store.cycles import refill
-from services.store.read import read_after
+from services.store.read import read_raw_after
 from services.store.shards import shard_of
 from tests.support.facts import new, usage, void
 from tests.support.heads import heads_unguarded
@@ -180,7 +180,7 @@ async def project(
     projecting = Projecting(Claims(PROJECTOR, "test"), await live_versions(connection), cadence)
     await projecting.claims.make_rows(connection)
     await projecting.claims.take(connection, list(shards))
-    while facts := await read_after(connection, projecting.claims.positions, batch):
+    while facts := await read_raw_after(connection, projecting.claims.positions, batch):
         await projecting.project(connection, facts)
-        if max(read[-1].position for read in facts.values()) % 3 == 0:
+        if max(read[-1]["position"] for read in facts.values()) % 3 == 0:
             projecting.forget()

@@ -368,6 +368,8 @@ GRANT INSERT, UPDATE ON checkpoints TO creditwell_worker;
 GRANT SELECT ON kafka_cursors, refused TO creditwell_worker;
 -- And tells how far the log is signed.
 GRANT SELECT ON signed_shards TO creditwell_worker;
+-- And of which block each fact is.
+GRANT SELECT ON blocks TO creditwell_worker;
 
 -- The API: also brings teams into being and changes their plans. It folds old balances anew, and a fold must know which
 -- usages were taken back.
@@ -762,3 +764,116 @@ COMMENT ON COLUMN notices.last_answer IS 'What came of the last try: an HTTP sta
 SELECT keep_teams_apart('notices');
 GRANT SELECT, INSERT, UPDATE, DELETE ON notices TO creditwell_worker;
 GRANT SELECT ON notices TO creditwell_reader;
+
+
+-- Lives: whether the server is the one on which this log last went on. A standby that was behind, a restored backup and a
+-- copy of production hold a log, but maybe not the newest one. Until somebody has looked, nobody goes on with it.
+
+CREATE TABLE store_lives (
+    number bigint PRIMARY KEY,
+    system_identifier bigint,
+    timeline text COLLATE "C",
+    database oid NOT NULL,
+    started_at timestamptz NOT NULL,
+    synchronous boolean NOT NULL,
+    begun_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    how text COLLATE "C" NOT NULL,
+    admitted_by text COLLATE "C",
+    heads bigint[] NOT NULL,
+    looked_at timestamptz,
+    went_back text COLLATE "C",
+    CONSTRAINT store_lives_how CHECK (how IN ('made', 'restarted', 'looked', 'resumed', 'forked'))
+);
+COMMENT ON TABLE store_lives IS 'The lives of the database''s server in which the log went on, the newest last; a life is known by when the server was started.';
+COMMENT ON COLUMN store_lives.system_identifier IS 'Of the cluster; NULL where the server does not say it, and so with the timeline.';
+COMMENT ON COLUMN store_lives.synchronous IS 'A synchronous standby was declared when this life began.';
+COMMENT ON COLUMN store_lives.heads IS 'The last position of each shard when this life began.';
+COMMENT ON COLUMN store_lives.looked_at IS 'When the log was compared with what had been published.';
+COMMENT ON COLUMN store_lives.went_back IS 'What was published and the log lacks: nobody goes on until `creditwell resume`.';
+
+-- How far Kafka has acknowledged what this log published: whatever lies beyond is read when a new life begins.
+CREATE TABLE published_offsets (
+    partition integer PRIMARY KEY,
+    next_offset bigint NOT NULL
+) WITH (fillfactor = 50);
+COMMENT ON TABLE published_offsets IS 'For each partition of credits.events the offset behind the last acknowledged record.';
+
+-- Two of them some managed servers refuse. What is not known is left out of the comparison.
+CREATE FUNCTION this_life() RETURNS TABLE (
+    system_identifier bigint, timeline text, database oid, started_at timestamptz, synchronous boolean
+) LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public AS $$
+BEGIN
+    BEGIN
+        SELECT s.system_identifier INTO system_identifier FROM pg_control_system() AS s;
+    EXCEPTION WHEN insufficient_privilege OR undefined_function OR feature_not_supported THEN
+        NULL;
+    END;
+    BEGIN
+        timeline := left(pg_walfile_name(pg_current_wal_insert_lsn()), 8);
+    EXCEPTION WHEN insufficient_privilege OR undefined_function OR feature_not_supported THEN
+        NULL;
+    END;
+    SELECT d.oid INTO database FROM pg_database AS d WHERE d.datname = current_database();
+    started_at := pg_postmaster_start_time();
+    synchronous := current_setting('synchronous_standby_names') <> '';
+    RETURN NEXT;
+END $$;
+COMMENT ON FUNCTION this_life IS 'What tells this life of the server from any other.';
+
+CREATE FUNCTION admit_life(how text, admitted_by text DEFAULT NULL, looked boolean DEFAULT false, went_back text DEFAULT NULL)
+RETURNS bigint LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, public AS $$
+    INSERT INTO store_lives (
+        number, system_identifier, timeline, database, started_at, synchronous, how, admitted_by, heads, looked_at, went_back
+    )
+    SELECT (SELECT coalesce(max(l.number), 0) + 1 FROM store_lives AS l), t.system_identifier, t.timeline, t.database,
+           t.started_at, t.synchronous, admit_life.how, admit_life.admitted_by,
+           (SELECT array_agg(h.next - 1 ORDER BY h.shard) FROM shard_heads AS h),
+           CASE WHEN admit_life.looked THEN clock_timestamp() END, admit_life.went_back
+    FROM this_life() AS t
+    ON CONFLICT (number) DO NOTHING
+    RETURNING number
+$$;
+COMMENT ON FUNCTION admit_life IS 'From now on this life of the server is the log''s, or with `went_back` it is known not to be.';
+REVOKE ALL ON FUNCTION admit_life FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION admit_life TO creditwell_worker;
+
+-- A restart of the same server lost nothing that was committed: it goes on at once, and the relay looks behind.
+CREATE FUNCTION go_on_after_restart() RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public AS $$
+DECLARE
+    newest store_lives;
+    here record;
+BEGIN
+    SELECT * INTO newest FROM store_lives ORDER BY number DESC LIMIT 1;
+    SELECT * INTO here FROM this_life();
+    IF newest.went_back IS NOT NULL THEN
+        RAISE EXCEPTION 'store_went_back: %', newest.went_back
+            USING ERRCODE = 'CW001', HINT = 'Run `creditwell resume`.';
+    ELSIF (here.system_identifier, here.timeline, here.database)
+        IS NOT DISTINCT FROM (newest.system_identifier, newest.timeline, newest.database) THEN
+        IF here.started_at <> newest.started_at THEN
+            PERFORM admit_life('restarted');
+        END IF;
+        RETURN true;
+    END IF;
+    RAISE EXCEPTION 'store_unchecked: the log has come to another server or another of its lives'
+        USING ERRCODE = 'CW001', HINT = 'The relay looks at what was published; where that needs a person, run `creditwell resume`.';
+END $$;
+
+CREATE FUNCTION check_life() RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+    -- By the start alone: a standby, a restored copy and a clone all have one of their own. The rest tells how they differ.
+    PERFORM FROM store_lives AS l
+    WHERE l.number = (SELECT max(m.number) FROM store_lives AS m) AND l.started_at = pg_postmaster_start_time()
+      AND l.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database()) AND l.went_back IS NULL;
+    RETURN FOUND OR go_on_after_restart();
+END $$;
+COMMENT ON FUNCTION check_life IS 'True, or refuses (CW001): called by whoever appends, moves a cursor or publishes.';
+
+GRANT SELECT ON store_lives
+TO creditwell_recorder, creditwell_projector, creditwell_worker, creditwell_api, creditwell_reader, creditwell_signer;
+GRANT UPDATE (looked_at, went_back) ON store_lives TO creditwell_worker;
+GRANT SELECT, INSERT, UPDATE ON published_offsets TO creditwell_worker;
+GRANT SELECT ON published_offsets TO creditwell_reader;
+
+SELECT admit_life('made', looked => true);

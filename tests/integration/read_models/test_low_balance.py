@@ -231,7 +231,7 @@ async def test_a_projection_that_is_built_anew_tells_nothing_again(database: str
             team = await new_team(connection, 100, notice=50)
             await store(connection, team, [used(120), CreditsGranted(credits=200 * MICRO, reason="rescue")])
             before = await settled(connection, team)
-        await connection.execute("TRUNCATE balance_v1, lots_v1, activity_v1, usage_v1")
+        await connection.execute("TRUNCATE balance_v1, lots_v1, activity_rows_v1, activity_runs_v1, usage_v1")
         await connection.execute("UPDATE checkpoints SET position = 0 WHERE reader LIKE 'projector_of_%'")
 
         async with projecting(database):

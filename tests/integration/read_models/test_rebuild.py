@@ -186,7 +186,7 @@ async def test_a_version_that_was_switched_away_is_kept_for_a_day_and_dropped_af
     assert await every_row(world.connection) == before == await folded_anew(world.connection)
 
 
-LIVE_TABLES = {"balance_v2", "balance_snapshots_v2", "lots_v2", "usage_v2", "activity_v1"}
+LIVE_TABLES = {"balance_v2", "balance_snapshots_v2", "lots_v2", "usage_v2", "activity_rows_v1", "activity_runs_v1"}
 
 
 async def switched_ago(connection: Connection, ago: str) -> None:
@@ -259,7 +259,7 @@ async def test_what_another_fold_was_killed_at_is_begun_anew(connection: Connect
     [
         ("UPDATE balance_v1 SET additional = additional + 1 WHERE team_id = 'team_3'", "balance_v1"),
         ("UPDATE lots_v1 SET remaining = remaining - 1 WHERE team_id = 'team_3'", "lots_v1"),
-        ("DELETE FROM activity_v1 WHERE team_id = 'team_3' AND kind = 'usage'", "activity_v1"),
+        ("DELETE FROM activity_rows_v1 WHERE team_id = 'team_3' AND kind = 'usage'", "activity_v1"),
         ("UPDATE usage_v1 SET features = '{}' WHERE team_id = 'team_3'", "usage_v1"),
     ],
 )  # fmt: skip

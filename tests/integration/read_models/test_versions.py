@@ -14,8 +14,7 @@ from deploy.local.stack import Stack
 from projections.versions import SHAPE, TABLES, live
 from schemas.facts import AnyFact, UnknownFact
 from schemas.facts.admin import AdminFact
-from services.read_models import versions
-from services.read_models.balances import PROJECTOR
+from services.read_models.balances import PROJECTOR, TAIL_MAX
 from services.read_models.projecting import Projecting
 from services.read_models.rebuild import rebuild
 from services.read_models.versions import (
@@ -28,7 +27,7 @@ from services.read_models.versions import (
 from services.runtime.errors import Fenced
 from services.store.claims import Claims
 from services.store.connect import Connection
-from services.store.read import heads, read_after
+from services.store.read import heads, read_raw_after
 from services.store.shards import SHARDS, shard_of
 from tests.conftest import url_of
 from tests.support.facts import granted, new, planned, store, usage
@@ -47,8 +46,8 @@ RENAMED = (
     f"UPDATE checkpoints SET reader = 'projector_of_{OTHER[:8]}' WHERE reader = '{PROJECTOR}'",
     *(
         f"ALTER VIEW {live(f'{table}_v0')} RENAME TO {table}_of_{OTHER[:8]}"
-        for tables in TABLES.values()
-        for table in tables
+        for name, tables in TABLES.items()
+        for table in {name, *tables}
     ),
 )
 SAME = "SELECT team_id, position, included, additional, debt, holds::text FROM {} ORDER BY team_id"
@@ -129,11 +128,8 @@ async def halted(connection: Connection, team_id: str) -> str | None:
     return why
 
 
-async def test_the_tables_of_a_build_that_comes_later_are_read_once_they_are_filled(
-    world: ServiceWorld, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(versions, "TAIL_MAX", 5)
-    await store(world.connection, *planned("team_1"), *(usage("team_1", f"use_{n}") for n in range(9)))
+async def test_the_tables_of_a_build_that_comes_later_are_read_once_they_are_filled(world: ServiceWorld) -> None:
+    await store(world.connection, *planned("team_1"), *(usage("team_1", f"use_{n}") for n in range(TAIL_MAX + 1)))
     await another_build_was_here(world.connection)
 
     assert await ensure_projections(world.connection) == {}
@@ -176,7 +172,7 @@ async def test_what_another_build_left_is_dropped_a_day_after_its_last_sign_and_
     await asleep.claims.make_rows(world.connection)
     await asleep.claims.take(world.connection, list(range(SHARDS)))
     shard = shard_of("team_1")
-    await asleep.project(world.connection, await read_after(world.connection, {shard: 0}, 10))
+    await asleep.project(world.connection, await read_raw_after(world.connection, {shard: 0}, 10))
     await store(world.connection, usage("team_1", "later"))
     await another_build_was_here(world.connection)
     await ensure_projections(world.connection)
@@ -201,6 +197,6 @@ async def test_what_another_build_left_is_dropped_a_day_after_its_last_sign_and_
     assert {live("usage_v0"), "usage_v2", "balance_v2"} <= there
     assert await world.connection.fetchval("SELECT count(*) FROM projections WHERE sha256 = $1", OTHER) == 0
     asleep.claims.reader = f"projector_of_{OTHER[:8]}"  # as it called itself when it fell asleep
-    later = await read_after(world.connection, {shard: asleep.claims.positions[shard]}, 10)
+    later = await read_raw_after(world.connection, {shard: asleep.claims.positions[shard]}, 10)
     with pytest.raises(Fenced):
         await asleep.project(world.connection, later)
