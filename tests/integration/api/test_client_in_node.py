@@ -27,6 +27,12 @@ def node() -> None:
     need_node()
 
 
+@pytest.fixture(scope="module", autouse=True)
+async def tokens_have_a_price(running: Api) -> None:
+    """Before the API looks at its cards for the first time; it looks again after ten seconds."""
+    await publish_chat(running.connection)
+
+
 def service(api: Api) -> str:
     return mint(api.settings, team=api.team_id, member="chat", role=TokenRole.SERVICE, sources=("/features/*",))
 
@@ -162,7 +168,6 @@ async def test_a_token_that_does_not_count_is_nothing_against_the_work(api: Api,
 
 
 async def test_a_call_of_a_model_is_held_and_captured_in_tokens(api: Api) -> None:
-    await publish_chat(api.connection)
     items = [{"feature": "ai_chat.answer", "attributes": {"model": "large"}, "quantities": USED}]
 
     async def has_a_price() -> bool:
