@@ -60,18 +60,22 @@ down: $(READY) ## stop what `make up` started
 migrate: $(READY) ## bring the database of CREDITWELL_DATABASE to the newest schema
 	@$(BIN)/creditwell migrate $(ARGS)
 
-docs: $(READY) ## generate again what follows from the code: JSON Schemas, AsyncAPI, types of the page and of the client, tables of docs/, dashboards
+docs: $(READY) ## generate again what follows from the code: JSON Schemas, AsyncAPI, types of the page and of the clients, tables of docs/, dashboards
 	@$(BIN)/python -m schemas.generate
 	@$(BIN)/python -m services.api.openapi.typescript
 	@$(BIN)/python -m services.api.openapi.python_types
+	@deploy/local/node.sh deploy/local/javascript
+	@deploy/local/javascript/client_types.sh
 	@$(BIN)/python -m deploy.docs.generate
 	@$(BIN)/python -m deploy.monitoring.dashboards
 
-wheel: $(READY) ## build into dist/ creditwell-emitter and creditwell-client, for feature teams, and creditwell-verify, for auditors
+wheel: $(READY) ## build into dist/ creditwell-emitter and the two clients, for feature teams, and creditwell-verify, for auditors
 	@for folder in emitter client verifier; do \
 		"$$(deploy/local/uv.sh $(CURDIR)/$(BIN)/python)" build --quiet --wheel --python $(BIN)/python --no-build-isolation --out-dir dist deploy/$$folder || exit 1; \
 	done
-	@ls dist/*.whl
+	@deploy/local/node.sh
+	@deploy/local/npm.sh pack --silent --pack-destination dist ./deploy/client/typescript >/dev/null
+	@ls dist/*.whl dist/*.tgz
 
 clean: ## stop everything that runs from this checkout and remove its state
 	@if [ -e $(READY) ]; then $(BIN)/python -m deploy.local clean; fi

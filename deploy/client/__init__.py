@@ -1,1 +1,1 @@
-"""The client of the API for Python: a wheel of its own that shares no code with the product."""
+"""The clients of the API: a wheel for Python and an npm package for TypeScript. They share no code with the product."""

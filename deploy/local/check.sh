@@ -33,7 +33,8 @@ shell() { find .ci deploy tests -name node_modules -prune -o \( -name '*.sh' -o 
 browser_types() { deploy/local/javascript/run.sh typescript/bin/tsc -p .; }
 host_types() { deploy/local/javascript/run.sh typescript/bin/tsc --ignoreConfig --noEmit --strict --types "" --lib es2024,dom services/page/api.d.ts services/page/host.d.ts; }
 node_types() { deploy/local/javascript/run.sh typescript/bin/tsc -p tests/e2e/node; }
-javascript() { deploy/local/javascript/run.sh @biomejs/biome/bin/biome check --error-on-warnings && browser_types && host_types && node_types; }
+client_types() { deploy/local/javascript/client_types.sh --check; }
+javascript() { deploy/local/javascript/run.sh @biomejs/biome/bin/biome check --error-on-warnings && browser_types && host_types && node_types && client_types; }
 
 step format $bin/ruff format --check .
 step lint $bin/ruff check .

@@ -4,20 +4,27 @@
     receipt = emitter.report(team="team_42", feature="ai_video.generate", quantity="12.5", attributes={"tier": "high"})
     emitter.void(team="team_42", usage=receipt, reason="the clip was unusable")
 
+A service that has no Kafka names the API instead: `Emitter(http="https://credits.example.com", token=…, …)`.
+
 A report is checked, written to the spool, and that is all the caller waits for (some 20 µs); a thread of its own brings
-it to Kafka. While Kafka is away reports wait on disk, and after a crash they are sent again with the same ids: at least
-once, and Creditwell counts each once. So a spool belongs to one process at a time, and must come back with it: name it
-after the worker's number, not after its pid, and make the emitter after forking.
+it to Kafka or to the API. While that is away reports wait on disk, and after a crash they are sent again with the same
+ids: at least once, and Creditwell counts each once. So a spool belongs to one process at a time, and must come back
+with it: name it after the worker's number, not after its pid, and make the emitter after forking.
 
 Plain calls are quick enough for coroutines; `async with`, `flush_async` and `close_async` are for what waits.
 
-    spool     reports on disk until Kafka has them
-    segment   one file of it
-    sender    the thread that brings them there
-    logs      what the client of Kafka says meanwhile
-    arguments  what callers pass, checked
-    ids       ids of reports
-    receipts  what was reported, and what an emitter did
+    spool         reports on disk until they have arrived
+    segment       one file of it
+    ways          to Kafka or to the API
+    sender        what brings reports there, whatever the way
+    kafka_sender  the thread of the one way
+    http_sender   the thread of the other
+    verdicts      what an answer of the API means for a batch
+    refusals      reports that the API will never take, on disk
+    logs          what the client of Kafka says meanwhile
+    arguments     what callers pass, checked
+    ids           ids of reports
+    receipts      what callers get back
 """
 
 import asyncio
@@ -38,10 +45,11 @@ from ..problems import problems_of
 from ..topics import USAGE
 from ..usage import AnyUsage, UsageAmendReported, UsageReported, UsageVoidReported
 from . import arguments
+from .http_sender import Token
 from .ids import uuid7s
-from .receipts import Metrics, Receipt
-from .sender import Sender
+from .receipts import InvalidReport, Metrics, Receipt
 from .spool import SPOOL_MAX_BYTES, Fsync, Spool
+from .ways import chosen_way
 
 __all__ = ["Emitter", "InvalidReport", "Metrics", "Receipt"]
 
@@ -51,45 +59,45 @@ EXIT_TIMEOUT_SECONDS = 5.0
 logger = logging.getLogger(__name__)
 
 
-class InvalidReport(ValueError):
-    """A report that would be refused, today and tomorrow. The message names the argument and what to pass instead."""
-
-
 class Emitter:
     """Reports usage of one source. Safe to share between threads and coroutines, not between processes."""
 
     def __init__(
         self,
         *,
-        kafka: str,
         source: str,
         spool: Path | str,
+        kafka: str | None = None,
+        http: str | None = None,
+        token: Token | None = None,
         topic: str = USAGE,
         spool_max_bytes: int = SPOOL_MAX_BYTES,
         fsync: Fsync = "interval",
         exit_timeout_seconds: float = EXIT_TIMEOUT_SECONDS,
         kafka_options: Mapping[str, Any] | None = None,
     ) -> None:
-        """Open the spool and start sending what an earlier process left in it. Kafka need not be there.
+        """Open the spool and start sending what an earlier process left in it. Kafka or the API need not be there.
 
-        `fsync` says what a power failure may take. With "interval", the default, it is the last 100 ms that Kafka does
-        not have yet. With "always" it is nothing, and each report waits for the disk. With "never" it is what the
+        `kafka` or `http` says where to. The API wants a `token`, a text or a function: it is called for each request.
+
+        `fsync` says what a power failure may take. With "interval", the default, it is the last 100 ms that has
+        not arrived yet. With "always" it is nothing, and each report waits for the disk. With "never" it is what the
         kernel had not written. The death of the process takes nothing in any case. `kafka_options` go to aiokafka's
         producer (security, compression).
 
         Raises:
-            ValueError: the source is none, or is one of Creditwell's own; `kafka` names no broker; no such `fsync`.
+            ValueError: no such source, or one of Creditwell's own; no such `fsync`; not one place to report to.
             SpoolInUse: another process has the spool.
             TypeError: aiokafka does not know one of the options, or it is not yours to set.
         """
-        servers, options = arguments.valid_servers(kafka), arguments.valid_options(kafka_options or {})
+        new_sender = chosen_way(kafka=kafka, topic=topic, kafka_options=kafka_options, http=http, token=token)
         self.source = arguments.valid_source(source)
         self.exit_timeout_seconds = exit_timeout_seconds
         self.spool = Spool(Path(spool), max_bytes=spool_max_bytes, fsync=arguments.valid_fsync(fsync))
         self.ids = uuid7s()
         self.mutex = threading.Lock()
         self.refused = 0
-        self.sender = Sender(self.spool, servers, topic, options)
+        self.sender = new_sender(self.spool)
         try:
             self.sender.start()
         except BaseException:
@@ -119,7 +127,7 @@ class Emitter:
 
         Raises:
             InvalidReport: an argument is wrong.
-            SpoolFull: Kafka has been away for so long that there is no room.
+            SpoolFull: nothing was taken for so long that there is no room.
             SpoolClosed: the emitter was closed, or made before this process was forked.
         """
         data = {
@@ -180,7 +188,7 @@ class Emitter:
         return {"usage_id": usage, "reason": reason}
 
     def flush(self, timeout_seconds: float | None = None) -> bool:
-        """Wait until Kafka has everything that was reported before this call; False if it has not in time."""
+        """Wait until everything that was reported before this call has arrived; False if it has not in time."""
         if not self.spool.open:
             return not self.spool.pending()
         return self.sender.wait_until_delivered(timeout_seconds)
@@ -216,7 +224,8 @@ class Emitter:
         return Metrics(
             reported=self.spool.appended,
             refused=self.refused,
-            delivered=self.spool.dropped,
+            delivered=self.spool.dropped - self.sender.put_aside,
+            put_aside=self.sender.put_aside,
             spooled=self.spool.pending(),
             damaged=self.spool.damaged,
             oldest_age_seconds=None if oldest is None else max(0.0, time.time() - oldest / 1_000_000),

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, get_args
+from urllib.parse import urlsplit
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -113,6 +114,18 @@ def valid_servers(kafka: str) -> str:
     if not all(len(server.split()) == 1 for server in kafka.split(",")):
         raise ValueError(f"kafka: {kafka!r} names no broker; write host:port, several as kafka-1:9092,kafka-2:9092")
     return kafka
+
+
+def valid_url(http: str) -> str:
+    """Where the API is. Raises ValueError for what is no address of one."""
+    try:
+        parts = urlsplit(http)
+        is_one = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError:  # such as a port that is no number
+        is_one = False
+    if not is_one or parts.query or parts.fragment:
+        raise ValueError(f"http: {http!r} is no address of the API; write one like https://credits.example.com")
+    return http
 
 
 def valid_fsync(fsync: str) -> Fsync:

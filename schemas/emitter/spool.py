@@ -1,13 +1,14 @@
-"""Reports on disk until Kafka has them: append-only segment files, one process at a time.
+"""Reports on disk until they have arrived: append-only segment files, one process at a time.
 
 What was appended survives the death of the process, because the kernel owns the pages; against a power failure, `fsync`
 says how long the disk may lag behind. The folder holds:
 
     00000000000000000007.spool    reports in the order in which they came; see segment.py
-    delivered                     up to where Kafka has everything: segment, offset, CRC-32
+    delivered                     up to where everything has arrived: segment, offset, CRC-32
+    refused.jsonl                 what the API will never take; see refusals.py
     lock                          held by the process that uses the spool
 
-Nothing is thrown away before Kafka has it. Bytes that can't be read (a torn end after a power failure, a rotten disk)
+Nothing is thrown away before it has arrived. Bytes that can't be read (a torn end after a power failure, a rotten disk)
 stay in a file that ends in `.damaged`. A place that was delivered but not yet written down is delivered again after a
 restart.
 """
@@ -37,7 +38,7 @@ Fsync = Literal["always", "interval", "never"]
 
 
 class SpoolFull(Exception):
-    """There is no room for another report until Kafka takes some. Nothing that was reported is lost."""
+    """There is no room for another report until some have been sent. Nothing that was reported is lost."""
 
 
 class SpoolInUse(Exception):
@@ -50,7 +51,7 @@ class SpoolClosed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class SpoolBatch:
-    """The oldest records that Kafka does not have yet, and the place after them."""
+    """The oldest records that have not arrived yet, and the place after them."""
 
     records: tuple[SpoolRecord, ...]
     segment: int
@@ -122,7 +123,7 @@ class Spool:
             self.appended += 1
 
     def pending(self) -> int:
-        """How many records Kafka does not have yet."""
+        """How many records have not arrived yet."""
         return self.leftover_count + self.appended - self.dropped
 
     def oldest(self) -> int | None:
@@ -153,7 +154,7 @@ class Spool:
         return SpoolBatch(tuple(records), segment.number, end)
 
     def drop(self, batch: SpoolBatch) -> None:
-        """Kafka has these records: write it down."""
+        """These records have arrived: write it down."""
         with self.mutex:
             place = batch.segment.to_bytes(8, "little") + batch.end.to_bytes(8, "little")
             os.pwrite(self.delivered_file, place + crc32(place).to_bytes(4, "little"), 0)
@@ -161,7 +162,7 @@ class Spool:
             self.dropped += len(batch.records)
 
     def sync(self) -> None:
-        """Bring to the disk what Kafka does not have yet, unless `fsync` is "never"."""
+        """Bring to the disk what has not arrived yet, unless `fsync` is "never"."""
         if self.fsync == "never" or not self.pending():
             return
         with self.mutex:
@@ -192,7 +193,7 @@ class Spool:
         if used + self.segment_bytes > self.max_bytes:
             raise SpoolFull(
                 f"{self.pending()} reports wait in {self.folder}, which may hold {self.max_bytes} bytes:"
-                " report again when Kafka has taken some, or give the spool more room"
+                " report again when some have been sent, or give the spool more room"
             )
         path = self.folder / f"{self.next_number:020d}.spool"
         try:

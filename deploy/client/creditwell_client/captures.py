@@ -12,7 +12,7 @@ from typing import Any, Self
 import httpx2
 
 from .calls import ApiCall
-from .errors import ApiError, CreditwellError, NoAnswer
+from .errors import ApiError, CreditwellError, NoAnswer, Unauthenticated
 from .sending import Token, send
 from .settling import Settlement, drive, settle
 
@@ -27,7 +27,8 @@ class CaptureSpoolInUse(CreditwellError):
 class Captures:
     """A folder with a file for each settlement that the API has not taken. Safe to share between threads.
 
-    `ID.json` waits; `ID.refused.json` was refused for good and is kept for a person to look at.
+    `ID.json` waits; `ID.refused.json` was refused for good, and `ID.damaged.json` can't be read: they are kept for a
+    person to look at.
     """
 
     def __init__(self, folder: Path, source: str, url: str, token: Token) -> None:
@@ -79,8 +80,11 @@ class Captures:
         """While the block settles what was kept: then it is taken, refused for good, or left to the thread."""
         try:
             yield
+        except Unauthenticated:  # the token may be replaced by one that counts: that is nothing against the work
+            self._woken.set()
+            raise
         except ApiError:
-            self._path(hold).rename(self._folder / f"{hold}.refused.json")
+            self._put_aside(hold, "refused")
             raise
         except BaseException:
             self._woken.set()
@@ -105,16 +109,20 @@ class Captures:
     def _path(self, hold: str) -> Path:
         return self._folder / f"{hold}.json"
 
+    def _put_aside(self, hold: str, why: str) -> None:
+        self._path(hold).rename(self._folder / f"{hold}.{why}.json")
+
     def _waiting(self) -> list[Path]:
-        return sorted(path for path in self._folder.glob("*.json") if not path.name.endswith(".refused.json"))
+        aside = (".refused.json", ".damaged.json")
+        return sorted(path for path in self._folder.glob("*.json") if not path.name.endswith(aside))
 
     def _run(self) -> None:
         while not self._stopping:
             self._woken.wait()
             self._woken.clear()
             while not self._stopping and not self._bring():
+                self._woken.clear()  # it was set by what has failed just now
                 self._woken.wait(PAUSE_SECONDS)
-                self._woken.clear()
 
     def _bring(self) -> bool:
         """Whether nothing is left that waits for the API."""
@@ -122,15 +130,27 @@ class Captures:
             if self._stopping or path.stem in self._own:
                 continue
             try:
-                with self.outcome(path.stem):
-                    work = Settlement.load(path.read_bytes())
-                    drive(settle(work, self.source), self._send)
-            except ApiError:
-                logger.exception("work under hold %s was refused, and is kept in %s", path.stem, self._folder)
-            except NoAnswer as trouble:
+                self._settle(path)
+            except (NoAnswer, Unauthenticated) as trouble:
                 logger.warning("work under hold %s waits in %s: %s", path.stem, self._folder, trouble)
                 return False
+            except ApiError:
+                logger.exception("work under hold %s was refused, and is kept in %s", path.stem, self._folder)
+            except Exception:  # of the disk, or of the function that gives tokens: it may be over in a moment
+                logger.exception("work under hold %s waits in %s", path.stem, self._folder)
+                return False
         return True
+
+    def _settle(self, path: Path) -> None:
+        data = path.read_bytes()
+        try:
+            work = Settlement.load(data)
+        except (ValueError, TypeError):
+            self._put_aside(path.stem, "damaged")
+            logger.exception("work under hold %s can't be read, and is kept in %s", path.stem, self._folder)
+            return
+        with self.outcome(path.stem):
+            drive(settle(work, self.source), self._send)
 
     def _send(self, call: ApiCall[Any]) -> Any:
         return send(self._http, call, self._token, PATIENCE_SECONDS)

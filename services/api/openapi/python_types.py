@@ -47,7 +47,7 @@ def types_of(document: Json) -> str:
     """The answers of the client's calls as a module."""
     models: Json = document["components"]["schemas"]
     written: dict[str, str] = {}
-    waiting = list(_answers(document))
+    waiting = list(answers_of_calls(document))
     while waiting:
         name = waiting.pop()
         if name not in written:
@@ -60,7 +60,8 @@ def types_of(document: Json) -> str:
     return FORM.format(imports=", ".join(imports), models=text)
 
 
-def _answers(document: Json) -> Iterator[str]:
+def answers_of_calls(document: Json) -> Iterator[str]:
+    """The names of the models that the calls of the clients answer with."""
     for methods in document["paths"].values():
         for operation in methods.values():
             if operation.get("operationId") in OPERATIONS:

@@ -1,21 +1,25 @@
-"""Writes down the API's bodies as types, so that a check knows when the page reads what the API does not send.
+"""Writes down the API's bodies as types, so that a check knows when somebody reads what the API does not send.
 
-    python -m services.api.openapi.typescript            writes services/page/api.d.ts
-    python -m services.api.openapi.typescript --check    exits 1 when it is out of date
+    python -m services.api.openapi.typescript            writes api.d.ts of the page and bodies.d.ts of the client
+    python -m services.api.openapi.typescript --check    exits 1 when one of them is out of date
 
-Derived from the OpenAPI document, and only read by editors and `make check`: nothing of it is served.
+Derived from the OpenAPI document. The page's file is only read by editors and `make check`: nothing of it is served.
+The client's has what its own calls answer, as that of Python has.
 """
 
 import json
 import re
 import sys
+import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from services.api.app import new_app
+from services.api.openapi.python_types import answers_of_calls
 
 FILE = Path(__file__).parents[2] / "page" / "api.d.ts"
+CLIENT_FILE = Path(__file__).parents[3] / "deploy/client/typescript/types/bodies.d.ts"
 JSON = "application/json"
 OF_THE_PAGE = {"member", "admin"}
 PARAMETER = re.compile(r"\{\w+\}")
@@ -43,16 +47,33 @@ declare namespace Api {{
 """
 
 
-def main(arguments: Sequence[str], file: Path = FILE) -> int:
-    """Write the file, or with --check say whether it is as it should be."""
-    declarations = types_of(new_app().openapi())
-    if file.exists() and file.read_text("utf-8") == declarations:
-        return 0
+CLIENT_FORM = """\
+// What the API answers, from its OpenAPI document: `make docs` writes this file anew.
+
+{models}
+"""
+
+
+def main(arguments: Sequence[str], file: Path = FILE, client_file: Path = CLIENT_FILE) -> int:
+    """Write the files, or with --check say whether they are as they should be."""
+    document = new_app().openapi()
+    declarations = {file: types_of(document), client_file: client_types_of(document)}
+    stale = [path for path, text in declarations.items() if not path.exists() or path.read_text("utf-8") != text]
     if "--check" in arguments:
-        print(f"{file.name} is out of date: run make docs", file=sys.stderr)
-        return 1
-    file.write_text(declarations, "utf-8")
+        for path in stale:
+            print(f"{path.name} is out of date: run make docs", file=sys.stderr)
+        return int(bool(stale))
+    for path in stale:
+        path.write_text(declarations[path], "utf-8")
     return 0
+
+
+def client_types_of(document: Json) -> str:
+    """The answers of the client's calls as a module of declarations."""
+    models: Json = document["components"]["schemas"]
+    names = _reached(models, answers_of_calls(document))
+    declared = textwrap.dedent("\n\n".join(_model(name, models[name]) for name in names))
+    return CLIENT_FORM.format(models=re.sub(r"^(interface|type) ", r"export \1 ", declared, flags=re.MULTILINE))
 
 
 def types_of(document: Json) -> str:

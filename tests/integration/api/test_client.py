@@ -227,6 +227,28 @@ async def test_what_the_api_will_never_take_is_kept_for_a_person(api: Api, tmp_p
     assert [path.name for path in tmp_path.glob("*.json")] == [f"{hold.id}.refused.json"]
 
 
+async def test_a_token_that_does_not_count_is_nothing_against_the_work_and_what_can_t_be_read_stops_no_other(
+    api: Api, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    placed = (await api.service.post(f"{api.path}/holds", json={"items": FOUR_IMAGES}, headers=key())).json()
+    kept = Settlement.now(api.team_id, placed["id"], None, FOUR_IMAGES)
+    (tmp_path / f"{placed['id']}.json").write_bytes(kept.dump())
+    (tmp_path / "before.json").write_text('{"team": "te')
+    tokens = ["worn-out"]
+
+    async with a_client(api, source=SOURCE, spool=tmp_path, token=lambda: tokens[-1]) as credits:
+
+        async def waits() -> bool:
+            return "unauthenticated" in caplog.text
+
+        await until(waits, what="the API has said that the token does not count")
+        tokens.append(token(api))
+        await until(lambda: nothing_waits(credits), what="the spool is empty")
+
+    assert [path.name for path in tmp_path.glob("*.json")] == ["before.damaged.json"]
+    assert await left(api) == ("2984", "0")
+
+
 async def test_a_spool_is_one_clients_and_names_a_source(api: Api, tmp_path: Path) -> None:
     async with a_client(api, source=SOURCE, spool=tmp_path):
         with pytest.raises(CaptureSpoolInUse, match="one of its own"):

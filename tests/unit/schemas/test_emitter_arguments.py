@@ -1,6 +1,7 @@
 """What an emitter is told wrongly is refused where it is told, and what Kafka's client says over and over is not passed on."""
 
 import logging
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,6 +35,9 @@ def emitter(tmp_path: Path) -> Iterator[Emitter]:
         ("kafka", "", "kafka: '' names no broker; write host:port"),
         ("kafka", "kafka-1:9092,,kafka-2:9092", "names no broker"),
         ("kafka", "kafka-1:9092 kafka-2:9092", "names no broker"),
+        ("kafka", None, "name one way: kafka="),
+        ("http", "https://credits.example.com", "name one way: kafka="),
+        ("token", "eyJ", "token: Kafka takes none"),
     ],
 )
 def test_a_wrong_argument_is_named_when_the_emitter_is_made(
@@ -42,6 +46,28 @@ def test_a_wrong_argument_is_named_when_the_emitter_is_made(
     with pytest.raises(ValueError, match=words):
         an_emitter(tmp_path, **{argument: given})
     an_emitter(tmp_path).close(0)  # the spool was let go of
+
+
+@pytest.mark.parametrize(
+    ("argument", "given", "words"),
+    [
+        ("http", "", "http: '' is no address of the API; write one like https://credits.example.com"),
+        ("http", "credits.example.com", "is no address"),
+        ("http", "http://credits:eight", "is no address"),
+        ("http", "ftp://credits.example.com", "is no address"),
+        ("http", "https://credits.example.com?team=1", "is no address"),
+        ("token", "", "token: the API needs one"),
+        ("token", None, "token: the API needs one"),
+        ("kafka_options", {}, "kafka_options: they are for Kafka"),
+    ],
+)
+def test_a_wrong_argument_of_an_emitter_by_http_is_named(
+    tmp_path: Path, argument: str, given: object, words: str
+) -> None:
+    about = {"kafka": None, "http": "https://credits.example.com", "token": "eyJ"}
+    with pytest.raises(ValueError, match=re.escape(words)):
+        an_emitter(tmp_path, **(about | {argument: given}))
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("option", NOT_YOURS)

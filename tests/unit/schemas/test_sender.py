@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from schemas.emitter.sender import Sender
+from schemas.emitter.kafka_sender import KafkaSender
 from schemas.emitter.spool import Spool
 
 
@@ -26,7 +26,7 @@ def spool(tmp_path: Path) -> Iterator[Delivering]:
 
 
 def test_a_flush_waits_for_every_report_though_some_are_delivered_while_it_counts_them(spool: Delivering) -> None:
-    sender = Sender(spool, "", "usage", {})
+    sender = KafkaSender(spool, "", "usage", {})
     for number in range(2):
         spool.append(b"team_1", b"{}", number)
 
