@@ -1,7 +1,7 @@
 """Usage that one open lot pays, which nearly all is: what `evolve` does to it, without an object for each step.
 
 `evolve` stays the definition: replay and audit run it alone, and a test tells random histories both ways. Whatever is
-not plain is left to it untouched: debt, holds, more than one lot, late usage, lots that end or become empty.
+not plain is left to it untouched: debt, holds, amendments, more than one lot, late usage, lots that end or become empty.
 """
 
 from projections.balance.state import ActivityKind, BalanceEntry, LotKind, LotPayment, TeamBalance
@@ -11,7 +11,9 @@ from schemas.facts import Stored, UsageRecorded
 def use_plainly(team: TeamBalance, stored: Stored, fact: UsageRecorded) -> BalanceEntry | None:
     """Take `team` past a usage; None, and nothing is changed, where there is more to it."""
     occurred_at, credits = stored.occurred_at, fact.credits
-    if fact.hold_id is not None or team.debt or occurred_at < team.sealed_until or team.next_end <= stored.recorded_at:
+    if fact.hold_id is not None or fact.corrects is not None or team.debt:
+        return None
+    if occurred_at < team.sealed_until or team.next_end <= stored.recorded_at:
         return None
     for lot in team.lots:
         if lot.remaining and lot.starts_at <= occurred_at < lot.ends_at:

@@ -3,7 +3,7 @@
 An amendment is two facts, one behind the other in one transaction: what takes the old usage back, under an identity of
 ours, and the new usage under the identity of the event. So everybody who reads the log knows both already. It keeps
 whatever the old usage said but how much it was, and its time: what was given back stands in the lots that paid, they
-were open at that time, and so the new usage burns them first.
+were open at that time, and so the new usage burns them first. The fold sees to it where such a lot has ended since.
 """
 
 from collections.abc import Mapping
