@@ -88,7 +88,9 @@ def amended(event: UsageAmendReported, by_identity: StoredUsages, cards: RateCar
     return NewFact(event.subject, event.source, event.id, usage.occurred_at, amended)
 
 
-def taken_back_for(event: UsageAmendReported, by_identity: StoredUsages, voided: set[tuple[str, int]]) -> NewFact:
+def taken_back_for(
+    event: UsageAmendReported, by_identity: StoredUsages, voided: dict[tuple[str, int], bool]
+) -> NewFact:
     """What takes the usage back that an amendment replaces; its identity is ours, for the event's own is the usage's.
 
     It stands right before the usage that replaces it. `voided` is told.
@@ -98,10 +100,8 @@ def taken_back_for(event: UsageAmendReported, by_identity: StoredUsages, voided:
     usage, fact = _target(event, by_identity)
     place = (event.subject, usage.position)
     if place in voided:
-        raise BadUsage(
-            "already_taken_back", f"{usage.id!r} was taken back already; amend what replaced it, if anything"
-        )
-    voided.add(place)
+        raise already_taken_back(usage.id)
+    voided[place] = True
     void = _voided(usage, fact, event.data.reason)
     return NewFact(event.subject, AMENDMENTS, f"void:{usage.position}", event.time, void)
 
@@ -118,3 +118,9 @@ def read(stored: Stored) -> AnyFact:
             f"the log's fact {stored.place} can't be read by this build: {error}; report this again when it is mended"
         )
         raise BadUsage("unreadable_fact", detail[:400]) from error
+
+
+def already_taken_back(usage_id: str) -> BadUsage:
+    """Of a usage that was voided or amended before. The void of one that was amended is no repetition: it would lie."""
+    detail = f"{usage_id!r} was taken back already; void or amend what replaced it, if anything"
+    return BadUsage("already_taken_back", detail)
