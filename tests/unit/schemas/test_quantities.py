@@ -101,6 +101,13 @@ def test_one_of_several_quantities_costs_what_it_would_cost_alone(
     assert several.price_quantities(FEATURE, {"token": f"{quantity:f}"}, None) == expected
 
 
+def test_a_part_of_a_price_has_all_its_digits_however_many() -> None:
+    card = card_with(chat({"credits_by_quantity": {"input_token": "1234.123456789"}}, for_units=1_000))
+    priced = explain_price(card, FEATURE, None, {"input_token": "1234567.123456789"}, None)
+
+    assert [f"{part.credits:f}" for part in priced.components] == ["1523608.246038544567750190521"]
+
+
 def test_half_a_micro_credit_in_each_of_two_parts_is_one_and_not_two() -> None:
     card = card_with(chat({"credits_by_quantity": {"a": "0.5", "b": "0.5"}}))
 
