@@ -201,7 +201,7 @@ def test_the_same_quantities_are_the_same_usage_however_they_are_written(quantit
         ({"quantities": {"input_token": "-1"}}, "bad_quantity", "quantities.input_token: '-1' is no quantity"),
         ({"quantities": {"input_token": None}}, "bad_quantity", "quantities.input_token: null is no quantity"),
         ({"quantities": {"Input": "1"}}, "wrong_shape", "data.quantities.Input.[key]: 'Input' does not match"),
-        ({"quantities": {f"q{n}": "1" for n in range(21)}}, "wrong_shape", "data.quantities: "),
+        ({"quantities": {f"q{n}": "1" for n in range(21)}}, "wrong_shape", "data.quantities: has more than 20"),
         ({"quantities": ["1"]}, "wrong_shape", "data.quantities: a list is not an object"),
         ({"quantity": None}, "bad_quantity", "quantity: null is no quantity"),
     ],
