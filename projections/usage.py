@@ -5,7 +5,7 @@ one day, with all features in it: a batch of facts touches few such rows, and wo
 as it has facts. The view `usage` shows each feature by itself.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
 
@@ -54,6 +54,26 @@ def add(cells: Cells, shard: int, team_id: str, zone: str, entry: BalanceEntry, 
         credits - entry.included - entry.additional,
         uses + (1 if entry.kind is ActivityKind.USAGE else -1),
     )
+
+
+def add_plainly(
+    cells: Cells, loaded: Cells, place: tuple[int, str, date], usages: Iterable[tuple[str | None, str, MicroCredits]]
+) -> set[MemberDay]:
+    """Count usages of a team (with its shard) on one day, each by its member, its feature and its credits.
+
+    In `loaded` where the member's day is there already, else in `cells`; which days those are.
+    """
+    days: dict[str | None, dict[str, FeatureUse]] = {}
+    for member_id, feature, used in usages:
+        features = days.get(member_id)
+        if features is None:
+            member_day = (*place, member_id or "")
+            features = days[member_id] = (
+                loaded[member_day] if member_day in loaded else cells.setdefault(member_day, {})
+            )
+        credits, uses = features.get(feature, NOTHING)
+        features[feature] = (credits + used, uses + 1)
+    return {(*place, member_id or "") for member_id in days}
 
 
 def rows(cells: Cells) -> Iterator[UsageRow]:

@@ -43,6 +43,13 @@ USAGE_DESCRIPTION = (
     "What feature services report, keyed by team with Kafka's default partitioner, in CloudEvents' structured mode (shown here) "
     "or binary mode (attributes as ce_ headers, data as value)."
 )
+FACT_HEADERS = {
+    "content-type": "application/cloudevents+json; charset=UTF-8.",
+    "creditwell-origin": (
+        "Of which log the fact is, in which life of its database's server it was published, and the first and last position "
+        "of its block, separated by spaces: what brings it back to a store that lost it."
+    ),
+}
 REFUSED_HEADERS = {
     "refused-reason": "A stable code.",
     "refused-detail": "What to change.",
@@ -195,7 +202,11 @@ def fact_message(name: str, fact: type[BaseModel | msgspec.Struct]) -> Json:
         "data": {"$ref": f"./json/facts/{name}.json"},
     }
     payload = {"type": "object", "required": list(properties), "properties": properties}
-    return message(name, first_line(fact), payload, "application/cloudevents+json", "The team.")
+    headers = {name: {"type": "string", "description": text} for name, text in FACT_HEADERS.items()}
+    return {
+        **message(name, first_line(fact), payload, "application/cloudevents+json", "The team."),
+        "headers": {"type": "object", "required": ["content-type"], "properties": headers},
+    }
 
 
 def refused_message() -> Json:

@@ -4,6 +4,7 @@
     api           HTTP, the stream of what changes, and the Usage page, whose files are in `page/`
     export        tables for other tools, archives of months
     books         a month of revenue, and statements: what finance closes with
+    recovery      a store that went back in time: what was published comes back
     money         top-ups, purchases, cards, refunds, reconciliation: the one room that asks Stripe
     usage         usage from Kafka into the log
     audit         is the log what was recorded? Signed checkpoints, verification, replay

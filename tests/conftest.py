@@ -13,7 +13,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from deploy.local.stack import Stack, start_stack
-from services.read_models.rebuild import ensure_projections
+from services.read_models.versions import ensure_projections
+from services.store.lives import admit, fork
 from services.store.migrate import migrate
 
 # What aiokafka says while a broker is away, several lines a second. It would drown the assertion of a test that fails.
@@ -80,14 +81,25 @@ async def database(stack: Stack, template: str) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def a_database(stack: Stack, template: str) -> AsyncIterator[str]:
-    """As the fixture `database`, for fixtures that live longer than a test."""
+async def a_database(stack: Stack, template: str, *, same_log: bool = False) -> AsyncIterator[str]:
+    """As the fixture `database`, for fixtures that live longer than a test; with `same_log`, of the template's name."""
     name = f"test_{secrets.token_hex(6)}"
     await _on_server(stack.database, f"CREATE DATABASE {name} TEMPLATE {template}")
     try:
+        await begin_life(url_of(stack.database, name), same_log=same_log)
         yield url_of(stack.database, name)
     finally:
         await _on_server(stack.database, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+async def begin_life(database: str, *, same_log: bool = False) -> None:
+    """A copy of a store is a log of its own, or with `same_log` the one that goes on."""
+    connection = await asyncpg.connect(database)
+    try:
+        if await connection.fetchval("SELECT to_regclass('store_lives') IS NOT NULL"):
+            await (admit(connection, "looked") if same_log else fork(connection, "test"))
+    finally:
+        await connection.close()
 
 
 def url_of(server: str, name: str, *, role: str | None = None) -> str:

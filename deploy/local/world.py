@@ -28,7 +28,7 @@ from schemas.topics import USAGE
 from services.api.tokens import EVERY_TEAM, TokenRole, mint
 from services.audit.checkpoints import new_key_pair
 from services.credits.rate_cards import seed_catalog
-from services.read_models.rebuild import ensure_projections
+from services.read_models.versions import ensure_projections
 from services.runtime.processes import PROCESSES
 from services.runtime.settings import Settings
 from services.store.connect import Connection

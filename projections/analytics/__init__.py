@@ -3,10 +3,11 @@
 Each SQL file here has the views of a subject. The sentence above a view is its comment, the one behind a column is the
 column's: so the database, docs/analytics.md and dbt all say the same.
 
-In the SQL, `:activity`, `:balance`, `:lots` and `:usage` are the rows of the live version of a projection, `:sales` the
-payments that brought credits, `:minor_units` how many of them a unit of `currency` has. All of it is plain SQL after
-that. `OFFSET 0` has a body parsed once for a row, however many of its members are asked for, and not at all where none
-is.
+In the SQL, `:activity`, `:balance`, `:lots` and `:usage` are the rows of the live version of a projection, and
+`:projector` is the reader that stands at them. `:activity_rows` and `:activity_runs` are the tables behind the first,
+`:run_span` is how far a run reaches. `:sales` are the payments that brought credits, `:minor_units` how many of them a
+unit of `currency` has. All of it is plain SQL after that. `OFFSET 0` has a body parsed once for a row, however many of
+its members are asked for, and not at all where none is.
 """
 
 import re
@@ -15,12 +16,15 @@ from functools import cache
 from importlib.resources import files
 from typing import NamedTuple
 
-from projections.versions import VIEWS, at_version
+from projections.activity import RUN_SPAN_MAX
+from projections.versions import VIEWS, at_version, live
 from schemas.money import THOUSANDTHS, WHOLE
 
 FILES = ("usage", "credits", "teams", "money")
 ROWS_OF = {
     "activity": "activity",
+    "activity_rows": "activity",
+    "activity_runs": "activity",
     "balance": "balance",
     "lots": "balance",
     "usage": "usage",
@@ -68,7 +72,8 @@ def view_sql(view: View, versions: Mapping[str, int], shard_of_rate_cards: int) 
     }
     meanings = {
         **rows, "sales": f"({_sql('sales').partition(chr(10))[2]})", "usage_table": f"usage_v{versions['usage']}",
-        "minor_units": _minor_units(), "rate_card_shard": str(shard_of_rate_cards),
+        "minor_units": _minor_units(), "projector": live("'projector_v0'"), "rate_card_shard": str(shard_of_rate_cards),
+        "run_span": str(RUN_SPAN_MAX),
     }  # fmt: skip
     return re.sub(r"(?<!:):([a-z_]+)\b", lambda name: meanings[name[1]], view.sql)
 

@@ -93,7 +93,7 @@ SELECT
     greatest(h.next - 1 - c.position, 0) AS facts_behind -- Facts of the team's shard that are not folded yet.
 FROM :balance b
 JOIN shard_heads h USING (shard)
-LEFT JOIN checkpoints c ON c.shard = b.shard AND c.reader = 'projector'
+LEFT JOIN checkpoints c ON c.shard = b.shard AND c.reader = :projector
 CROSS JOIN LATERAL (
     SELECT coalesce(sum((hold.value ->> 0)::bigint), 0) * 0.000001 AS credits FROM jsonb_each(b.holds) AS hold
     WHERE (hold.value ->> 1)::timestamptz > now()

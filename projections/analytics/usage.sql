@@ -13,9 +13,17 @@ SELECT
     (body.said ->> 'rate_card')::integer AS rate_card, -- The version of the rate card that priced it.
     f.occurred_at, -- When the work was done.
     f.recorded_at, -- When it was stored: recorded_at <= K is what was known at K.
-    (
-        SELECT a.late FROM :activity a
-        WHERE a.shard = f.shard AND a.team_id = f.team_id AND a.position = f.position AND a.kind = 'usage'
+    coalesce(
+        (
+            SELECT a.late FROM :activity_rows a
+            WHERE a.shard = f.shard AND a.team_id = f.team_id AND a.position = f.position AND a.kind = 'usage'
+        ),
+        (
+            SELECT false FROM :activity_runs r
+            WHERE r.shard = f.shard AND r.team_id = f.team_id AND r.first <= f.position AND r.first > f.position - :run_span
+              AND f.position = ANY(r.positions)
+            ORDER BY r.first DESC LIMIT 1
+        )
     ) AS late, -- It came after its cycle was sealed and counts in the open one; null until it is folded.
     w.recorded_at AS taken_back_at, -- When it was taken back; null where it was not.
     body.said ->> 'hold_id' AS hold_id, -- The hold that it settled.

@@ -94,7 +94,7 @@ from schemas.facts import (
 )  # fmt: skip
 
 # Which fold this is. A history that comes to something else under the next build, by the smallest entry, is another
-# number: databases that the old one filled are refused until they are built anew. Once a statement was made, no entry
+# number: its projector fills tables of its own, beside those of the build before. Once a statement was made, no entry
 # of a sealed cycle may change: what must be folded otherwise from then on is a new member of its fact.
 FOLD = 2
 

@@ -157,8 +157,8 @@ def restore(
 ) -> tuple[MicroCredits, tuple[LotPayment, ...]]:
     """Return a usage's credits to those who paid.
 
-    Where such a lot has ended, its part returns as a lot from `since` to the end of the open cycle. What nobody is remembered to
-    have paid of a debt returns as a lot that never ends.
+    Where such a lot has ended, its part returns as a lot from `since` to the end of the open cycle. What nobody is
+    remembered to have paid of a debt returns as a lot that never ends.
 
     Returns:
         How many of the credits are included now, and to whom they went.

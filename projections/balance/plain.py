@@ -1,38 +1,77 @@
-"""Usage that one open lot pays, which nearly all is: what `evolve` does to it, without an object for each step.
+"""Usage that one open lot pays, which nearly all is: what `evolve` does to it, to much of it at once.
 
 `evolve` stays the definition: replay and audit run it alone, and a test tells random histories both ways. Whatever is
-not plain is left to it untouched: debt, holds, amendments, more than one lot, late usage, lots that end or become empty.
+not plain is left to it untouched: debt, holds, amendments, more than one lot, late usage, lots that end or become empty,
+and the fact that takes a snapshot.
 """
 
-from projections.balance.state import ActivityKind, BalanceEntry, LotKind, LotPayment, TeamBalance
-from schemas.facts import Stored, UsageRecorded
+from collections.abc import Sequence
+from datetime import datetime
+from itertools import accumulate
+from operator import sub
+from typing import NamedTuple
+
+from projections.balance.snapshots import CADENCE, Cadence, takes_one
+from projections.balance.state import Lot, LotKind, TeamBalance
+from schemas.credits import MicroCredits
 
 
-def use_plainly(team: TeamBalance, stored: Stored, fact: UsageRecorded) -> BalanceEntry | None:
-    """Take `team` past a usage; None, and nothing is changed, where there is more to it."""
-    occurred_at, credits = stored.occurred_at, fact.credits
-    if fact.hold_id is not None or fact.corrects is not None or team.debt:
+class Usages(NamedTuple):
+    """Usages of a team that name no hold and correct nothing, in order, with no other fact of the team between them.
+
+    Attributes:
+        credits: what each costs.
+        earliest: when the first of the work was done.
+        latest: when the last of it was.
+        position: of the last fact.
+        recorded_at: of the last fact.
+    """
+
+    credits: Sequence[MicroCredits]
+    earliest: datetime
+    latest: datetime
+    position: int
+    recorded_at: datetime
+
+
+class PlainPayment(NamedTuple):
+    """The lot that paid all of it, and the balance after each usage."""
+
+    lot: int
+    is_included: bool
+    balances: list[MicroCredits]
+
+
+def use_plainly(team: TeamBalance, usages: Usages, cadence: Cadence = CADENCE) -> PlainPayment | None:
+    """Take `team` past usages; None, and nothing is changed, where there is more to any of them."""
+    credits, stretch = usages.credits, team.stretch
+    if team.debt or team.next_end <= usages.recorded_at or takes_one(stretch, len(credits), cadence):
         return None
-    if occurred_at < team.sealed_until or team.next_end <= stored.recorded_at:
+    if usages.earliest < team.sealed_until or usages.earliest < stretch.late_before:
         return None
-    for lot in team.lots:
-        if lot.remaining and lot.starts_at <= occurred_at < lot.ends_at:
-            break
-    else:
+    lot, total = _payer(team, usages), sum(credits)
+    if lot is None or min(credits) <= 0 or total >= lot.remaining:
         return None
-    if lot.ended or not 0 < credits < lot.remaining:
-        return None
-    lot.remaining -= credits
+    balances = list(accumulate(credits, sub, initial=team.total))[1:]
+    is_included = lot.kind is LotKind.INCLUDED
+    lot.remaining -= total
     team.changed[lot.lot] = lot
-    team.position, team.as_of = stored.position, stored.recorded_at
-    team.true_from = max(team.true_from, occurred_at)
-    if lot.kind is LotKind.INCLUDED:
-        included, additional = -credits, 0
-        team.included -= credits
+    if is_included:
+        team.included -= total
     else:
-        included, additional = 0, -credits
-        team.additional -= credits
-    return BalanceEntry(
-        stored.position, 0, ActivityKind.USAGE, stored.recorded_at, occurred_at, fact.member_id, fact.feature, included,
-        additional, team.included + team.additional, (LotPayment(lot.lot, credits),),
-    )  # fmt: skip
+        team.additional -= total
+    team.position, team.as_of = usages.position, usages.recorded_at
+    team.true_from = max(team.true_from, usages.latest)
+    stretch.facts += len(credits)
+    return PlainPayment(lot.lot, is_included, balances)
+
+
+def _payer(team: TeamBalance, usages: Usages) -> Lot | None:
+    """The open lot that is the first to pay for each of these times; none where they differ in that."""
+    for lot in team.lots:
+        if not lot.remaining or lot.ends_at <= usages.earliest or usages.latest < lot.starts_at:
+            continue
+        if lot.ended or usages.earliest < lot.starts_at or lot.ends_at <= usages.latest:
+            return None
+        return lot
+    return None

@@ -64,6 +64,11 @@ class Snapshot(NamedTuple):
     fold: int
 
 
+def takes_one(stretch: Stretch, facts: int, cadence: Cadence) -> bool:
+    """Whether one of so many further facts takes a snapshot."""
+    return stretch.facts + facts >= cadence.every
+
+
 def note(team: TeamBalance, stored: Stored, cadence: Cadence = CADENCE) -> Snapshot | None:
     """Called with each fact, when it has been folded.
 

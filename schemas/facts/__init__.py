@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from ..places import Place
-from .admin import AdminFact, AnyAdminFact, MemberErased, MemberLimited, RateCardPublished
+from .admin import AdminFact, AnyAdminFact, MemberErased, MemberLimited, RateCardPublished, ResumedShard, StoreResumed
 from .credits import (
     AnyCreditsFact,
     AnyCrossingFact,
@@ -143,7 +143,9 @@ __all__ = [
     "Quantities",
     "QuantityName",
     "RateCardPublished",
+    "ResumedShard",
     "ReversalFact",
+    "StoreResumed",
     "Stored",
     "Text",
     "TopUpActionRequired",

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from pydantic import AwareDatetime
+from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from ..credits import UnsignedMicroCredits
-from .names import Fact, Name
+from .names import Fact, Name, Text
 
 
 class AdminFact(Fact):
@@ -20,6 +20,32 @@ class MemberLimited(AdminFact, type="member.limited.v1"):
     monthly_credits: UnsignedMicroCredits | None = None
     hard: bool = True
     limited_by: Name | None = None
+
+
+class ResumedShard(BaseModel):
+    """A shard of a store that went back: its facts from `first` to `last` came back, or are given up."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    shard: int
+    first: int
+    last: int
+    head: Name
+
+
+class StoreResumed(AdminFact, type="store.resumed.v1"):
+    """The store had gone back in time, and goes on: what was published came back at its positions, or was given up.
+
+    `head` is the hash of the last block then, in hex; of what is given up, that of the log as it is. `accepted` is how
+    many of the facts that came back nobody but the topic knew of.
+    """
+
+    life: int
+    came_back: tuple[ResumedShard, ...] = ()
+    given_up: tuple[ResumedShard, ...] = ()
+    accepted: int = 0
+    why: Text
+    resumed_by: Name
 
 
 class MemberErased(AdminFact, type="member.erased.v1"):
@@ -37,4 +63,4 @@ class RateCardPublished(AdminFact, type="rate_card.published.v1"):
     published_by: Name | None = None
 
 
-AnyAdminFact = MemberLimited | MemberErased | RateCardPublished
+AnyAdminFact = MemberLimited | MemberErased | RateCardPublished | StoreResumed

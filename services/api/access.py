@@ -173,6 +173,7 @@ def _codes_of(method: str, path: str, roles: Collection[TokenRole], *, takes_jso
             yield "ask_your_admin"
     if method != "GET":
         yield LONG_BODY
+        yield "store_unchecked"
     if takes_json:
         yield "unsupported_media_type"
 

@@ -23,6 +23,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from schemas.cycles import UnknownZone
+from schemas.facts import UnknownFact
 from schemas.pricing import NotPriced
 from schemas.problems import advice
 from services.api.openapi.codes import STATUS, title_of, type_of
@@ -30,6 +31,7 @@ from services.money.stripe_client import Busy, Unknown
 from services.runtime.errors import Refused, Unavailable
 from services.store.append import AlreadyStored
 from services.store.connect import AWAY
+from services.store.lives import StoreUnchecked
 
 CODES = {
     400: "bad_request",
@@ -58,8 +60,8 @@ def problem_response(raised: Problem) -> Response:
 def handle_problems(app: FastAPI) -> None:
     """Answer every failure of an application in this one form."""
     handlers = {
-        Problem: _as_it_is, Refused: _refused, NotPriced: _not_priced, UnknownZone: _unknown_zone, Unknown: _stripe_away, Busy: _stripe_away, Unavailable: _unavailable, AlreadyStored: _already_stored,
-        ClientDisconnect: _hung_up, **dict.fromkeys(AWAY, _away), Exception: _ours,
+        Problem: _as_it_is, Refused: _refused, NotPriced: _not_priced, UnknownZone: _unknown_zone, Unknown: _stripe_away, Busy: _stripe_away, Unavailable: _unavailable, UnknownFact: _newer, AlreadyStored: _already_stored,
+        ClientDisconnect: _hung_up, **dict.fromkeys(AWAY, _away), StoreUnchecked: _unchecked, Exception: _ours,
     }  # fmt: skip
     eh = new_exception_handler(
         handlers=handlers, http_exception_handler=_http, request_validation_handler=_invalid,  # type: ignore[arg-type]
@@ -92,6 +94,12 @@ def _unavailable(_: ExceptionHandler, __: Request, unavailable: Unavailable) -> 
     return problem(503, unavailable.code, str(unavailable), headers=dict(AGAIN))
 
 
+def _newer(_: ExceptionHandler, request: Request, unknown: UnknownFact) -> Problem:
+    """While two builds run side by side, another process may know it."""
+    log.warning("a newer build wrote of this team", path=request.url.path, type=unknown.type_name)
+    return problem(503, "unavailable", str(unknown), headers=dict(AGAIN))
+
+
 def _stripe_away(_: ExceptionHandler, request: Request, error: Unavailable) -> Problem:
     log.warning("Stripe does not answer", path=request.url.path, error=repr(error))
     detail = "Stripe does not answer; try the same again in a moment: nothing is charged twice"
@@ -105,6 +113,10 @@ def _already_stored(_: ExceptionHandler, __: Request, ___: AlreadyStored) -> Pro
 def _away(_: ExceptionHandler, request: Request, error: Exception) -> Problem:
     log.warning("the database does not answer", path=request.url.path, error=repr(error))
     return problem(503, "unavailable", "the store does not answer; try again in a moment", headers=dict(AGAIN))
+
+
+def _unchecked(_: ExceptionHandler, __: Request, unchecked: StoreUnchecked) -> Problem:
+    return problem(503, "store_unchecked", f"{unchecked}; nothing was done", headers={"retry-after": "3"})
 
 
 def _hung_up(_: ExceptionHandler, request: Request, __: ClientDisconnect) -> Problem:

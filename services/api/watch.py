@@ -1,7 +1,7 @@
 """Watching the heads of the log: who waits for something new is woken when their shard has moved.
 
-One statement for all who wait, and none while nobody does. NOTIFY would be an event, but it makes every commit of the
-store wait for every other one, so the heads are looked at instead.
+One statement for all who wait, and none while nobody does. Readers of the log are woken by NOTIFY; here that would be a
+statement for each append of all teams, for the few that somebody watches.
 """
 
 import asyncio

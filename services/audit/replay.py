@@ -13,11 +13,13 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from projections import usage
+from projections.activity import RUN_COLUMNS, RUN_ENTRIES, RUN_SPAN_MAX
 from projections.balance.fold import evolve
 from projections.balance.snapshots import note
 from projections.balance.state import ActivityKind, BalanceEntry, LotPayment, TeamBalance
+from projections.versions import live
 from schemas.credits import MicroCredits
-from schemas.facts import RATE_CARD_TEAM, RateCardPublished, Stored, UnknownFact, UsageVoided
+from schemas.facts import RATE_CARD_TEAM, Stored, UnknownFact, UsageVoided
 from schemas.places import Place
 from schemas.pricing import RateCards
 from services.audit.derived import AuditFinding, examine_shard, readable
@@ -38,34 +40,40 @@ EARLIEST, LATEST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo
 FOLDED = "SELECT coalesce(max(position), 0) FROM checkpoints WHERE reader = $1 AND shard = $2"
 SIZE = "SELECT coalesce(sum(position), 0)::bigint FROM checkpoints WHERE reader = $1"
 VOIDED = "SELECT team_id, usage_position FROM voided_usages WHERE shard = $1 AND ($2::text IS NULL OR team_id = $2)"
-ACTIVITY = """
-    SELECT team_id, position, part, kind, recorded_at, occurred_at, member_id, feature, included, additional, balance_after,
-           paid, late
-    FROM activity
-    WHERE shard = $1 AND team_id = ANY($2) AND position BETWEEN $3 AND $4 AND recorded_at >= $5 AND recorded_at < $6
-"""
-ROWS_OF_TEAMS = """
-    SELECT team_id, count(*) FROM activity
+ENTRY_COLUMNS = """team_id, position, part, kind, recorded_at, occurred_at, member_id, feature, included, additional,
+           balance_after, paid, late"""
+ACTIVITY = live(f"""
+    SELECT {ENTRY_COLUMNS} FROM (
+        SELECT * FROM activity_rows_v0 WHERE shard = $1 AND team_id = ANY($2) AND position BETWEEN $3 AND $4
+        UNION ALL
+        SELECT {RUN_COLUMNS} FROM activity_runs_v0 r CROSS JOIN LATERAL {RUN_ENTRIES}
+        WHERE r.shard = $1 AND r.team_id = ANY($2) AND r.first > $3 - {RUN_SPAN_MAX} AND r.first <= $4 AND r.last >= $3
+          AND e.position BETWEEN $3 AND $4
+    ) AS entries
+    WHERE recorded_at >= $5 AND recorded_at < $6
+""")
+ROWS_OF_TEAMS = live("""
+    SELECT team_id, count(*) FROM activity_v0
     WHERE shard = $1 AND ($2::text IS NULL OR team_id = $2) AND recorded_at >= $3 AND recorded_at < $4 GROUP BY team_id
-"""
-BALANCE = """
+""")
+BALANCE = live("""
     SELECT team_id, position, as_of, included, additional, debt, next_end, plan, zone, allowance, cycle_ends_at, sealed_until,
            notice_threshold, top_up_enabled, top_up_threshold, low, "out", alarm, holds,
            debt_payers
-    FROM balance WHERE shard = $1 AND ($2::text IS NULL OR team_id = $2)
-"""
-LOTS = """
+    FROM balance_v0 WHERE shard = $1 AND ($2::text IS NULL OR team_id = $2)
+""")
+LOTS = live("""
     SELECT team_id, lot, kind, gained, remaining, starts_at, ends_at, ended, settled
-    FROM lots WHERE shard = $1 AND ($2::text IS NULL OR team_id = $2)
-"""
-USAGE = """
+    FROM lots_v0 WHERE shard = $1 AND ($2::text IS NULL OR team_id = $2)
+""")
+USAGE = live("""
     SELECT team_id, day, feature, member_id, credits, uses
-    FROM usage WHERE shard = $1 AND ($2::text IS NULL OR team_id = $2)
-"""
-SNAPSHOTS = """
+    FROM usage_v0 WHERE shard = $1 AND ($2::text IS NULL OR team_id = $2)
+""")
+SNAPSHOTS = live("""
     SELECT team_id, position, recorded_at, true_from, after, late_before, late_positions, late_times, state::text, fold
-    FROM balance_snapshots WHERE shard = $1 AND ($2::text IS NULL OR team_id = $2)
-"""
+    FROM balance_snapshots_v0 WHERE shard = $1 AND ($2::text IS NULL OR team_id = $2)
+""")
 
 ProjectionRow = tuple[object, ...]
 EntryKey = tuple[str, int, int]  # team, position, part
@@ -264,7 +272,7 @@ async def _take(
 ) -> Sequence[tuple[str, BalanceEntry]]:
     """Fold one fact; its entries, with the team."""
     fact = readable(stored, replayed.finds)
-    if fact is None or isinstance(fact, RateCardPublished):
+    if fact is None or stored.team_id == RATE_CARD_TEAM:
         return ()
     team = fold.teams.get(stored.team_id)
     if team is None:

@@ -1,7 +1,7 @@
 """The signer: says every half minute, with its signature, what the log was.
 
 It may only read heads, blocks and the relay's checkpoint, and add notes, and it alone has the key. It refuses to sign a
-log that does not hold what it signed before, and dies over it: whoever starts it again sees why in its last line. Where
+log that does not hold what it signed before: it is not ready then, says why once, and looks again in each round. Where
 nothing changes it signs with each anchor, so that the age of the newest note tells whether it is at work.
 """
 
@@ -27,6 +27,7 @@ from services.runtime.processes import PROCESSES
 from services.runtime.retry import Retry
 from services.runtime.settings import Settings, WrongSettings, advice
 from services.store.connect import AWAY, Connection, Pool, connect_pool, connect_when_there
+from services.store.lives import check_life
 from services.store.read import heads
 
 PUBLISHED = "SELECT shard, position FROM checkpoints WHERE reader = 'relay'"
@@ -51,9 +52,8 @@ async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: 
     try:
         while not stop.is_set():
             async with retry:
-                await signing.round(pool)
+                await signing.round_or_refusal(pool)
                 health.back("database")
-                health.beat("signer")
                 health.ready()
                 await pause(stop, settings.sign_every_seconds)
     finally:
@@ -84,6 +84,7 @@ class Signing:
     Attributes:
         every: how often a note goes into the folder of anchors.
         last: the newest note that this process has signed.
+        refused: why the log was not signed in the last round.
         waiting: which shards wait for the relay.
     """
 
@@ -93,6 +94,7 @@ class Signing:
     every: timedelta
     health: Health
     last: Signed | None = None
+    refused: str | None = None
     waiting: Waiting = field(default_factory=Waiting)
     anchored_at: Gauge = field(init=False)
 
@@ -102,9 +104,24 @@ class Signing:
             registry=self.health.registry,
         )  # fmt: skip
 
+    async def round_or_refusal(self, pool: Pool) -> None:
+        """As `round`. Of a log that changed it says so, once: a new start would mend nothing."""
+        try:
+            await self.round(pool)
+        except LogChanged as changed:
+            if str(changed) != self.refused:
+                get_log().error("the log is not signed", why=str(changed))
+            self.refused = str(changed)
+            self.health.away("the log", changed)
+            return
+        self.refused = None
+        self.health.back("the log")
+        self.health.beat("signer")
+
     async def round(self, pool: Pool) -> None:
         """Sign if anything was added, and put a note into the folder when it is time."""
         async with pool.acquire() as connection:
+            await check_life(connection)
             anchored = None if self.anchors is None else _newest(self.anchors)
             if anchored is not None:
                 self.anchored_at.set(anchored.vector.signed_at.timestamp())

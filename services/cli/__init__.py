@@ -18,7 +18,7 @@ process loads only what it runs.
     refused     usage that was not accepted
     notices     what the host product was told
     topics      Kafka's topics: created, checked, fixed
-    halted      teams for which some work goes wrong
+    trouble     teams for which some work is halted; a store that went back in time
     reconcile   Stripe against the log
     revenue     a month of the books
     statements  a team's sealed cycle
@@ -35,7 +35,6 @@ import typer
 from services import VERSION
 from services.cli import (
     exports,
-    halted,
     log,
     notices,
     plans,
@@ -50,6 +49,7 @@ from services.cli import (
     teams,
     topics,
 )
+from services.cli.trouble import halted, resume
 from services.runtime.settings import WrongSettings
 from services.runtime.settings_loading import exit_used_wrongly, say_used_wrongly, unknown_variables
 
@@ -93,6 +93,8 @@ app.command()(proofs.verify)
 app.command()(proofs.prove)
 app.command()(log.replay)
 app.command()(log.rebuild)
+app.command()(resume.resume)
+app.command()(resume.fork)
 app.command()(exports.archive)
 app.command()(reconcile.reconcile)
 app.add_typer(exports.app, name="export")

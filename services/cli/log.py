@@ -137,7 +137,8 @@ def rebuild(
 
     Exit code 1 shows what differed.
     """
-    from services.read_models.rebuild import TABLES, live_positions
+    from projections.versions import TABLES
+    from services.read_models.rebuild import live_positions
     from services.read_models.rebuild import rebuild as rebuild_projections
 
     if name not in (*TABLES, "all"):

@@ -39,10 +39,9 @@ def migrate(*, as_json: AsJson = False) -> None:
     """Bring the store up to date and seed its first rate card; may run at any time and any number of times."""
     from schemas.catalog import CatalogInvalid, load_catalog
     from services.credits.rate_cards import seed_catalog
-    from services.read_models.rebuild import ensure_projections, renew_analytics
+    from services.read_models.versions import ensure_projections, show_to_people
     from services.store.connect import Connection
     from services.store.migrate import migrate as apply_missing
-    from services.store.schema_check import check_shape
 
     settings = load_settings()
     try:
@@ -55,8 +54,7 @@ def migrate(*, as_json: AsJson = False) -> None:
         projections = await ensure_projections(connection)
         async with connection.transaction():
             seeded = await seed_catalog(connection, catalog)
-        await check_shape(connection)
-        await renew_analytics(connection)
+        await show_to_people(connection)
         return {"applied": applied, "projections": projections, "seeded_rate_card": seeded}
 
     done = with_database(bring_up_to_date)
@@ -66,6 +64,11 @@ def migrate(*, as_json: AsJson = False) -> None:
     print(f"applied {', '.join(applied)}" if (applied := done["applied"]) else "nothing to apply")  # type: ignore[arg-type]
     if done["seeded_rate_card"]:
         print("published rate card 1 from the catalog")
+    if not done["projections"]:
+        print(
+            "the projections of this build are made by its projector, beside those that are live; on every core by "
+            "`creditwell rebuild all`"
+        )
 
 
 def token(

@@ -14,6 +14,7 @@ import asyncpg
 
 from projections.entitlement import Limit, Spending
 from projections.usage import day_of
+from projections.versions import live
 from schemas.credits import ENTRY_MAX, format_credits
 from schemas.facts import HoldCaptured, MemberLimited, NewFact, Stored, UsageRecorded, UsageVoided
 from schemas.places import Place
@@ -46,20 +47,20 @@ SET = """
 """
 
 # One statement is one snapshot: the usage is that of the checkpoint, whatever the projector does meanwhile.
-SPENDING = """
+SPENDING = live("""
     SELECT asked.member_id, l.daily, l.monthly, l.hard, coalesce(c.position, 0) AS folded,
-           (SELECT coalesce(sum(u.credits), 0)::bigint FROM usage u
+           (SELECT coalesce(sum(u.credits), 0)::bigint FROM usage_v0 u
             WHERE u.shard = $1 AND u.team_id = $2 AND u.day = $5 AND u.member_id = asked.member_id) AS today,
-           (SELECT coalesce(sum(u.credits), 0)::bigint FROM usage u
+           (SELECT coalesce(sum(u.credits), 0)::bigint FROM usage_v0 u
             WHERE u.shard = $1 AND u.team_id = $2 AND u.day BETWEEN $4 AND $5 AND u.member_id = asked.member_id) AS month,
            (SELECT coalesce(sum(h.credits), 0)::bigint FROM holds h
             WHERE h.shard = $1 AND h.team_id = $2 AND h.member_id = asked.member_id
               AND h.state = 'open' AND h.expires_at > $6) AS held
     FROM unnest($3::text[]) AS asked (member_id)
     LEFT JOIN member_limits l ON l.shard = $1 AND l.team_id = $2 AND l.member_id = asked.member_id
-    LEFT JOIN checkpoints c ON c.reader = 'projector' AND c.shard = $1
+    LEFT JOIN checkpoints c ON c.reader = 'projector_v0' AND c.shard = $1
     WHERE $7 OR l.daily IS NOT NULL OR l.monthly IS NOT NULL
-"""
+""")
 
 SINCE = f"""
     SELECT {FACT_COLUMNS} FROM facts

@@ -17,12 +17,13 @@ from time import monotonic
 from typing import NamedTuple
 
 from projections.balance.state import ALWAYS, NEVER
+from projections.versions import live
 from schemas.facts import CreditsExpired, NewFact
 from services.credits.holds import EXPIRY, expire_holds
 from services.credits.sealing import passed_at, seal, teams_to_seal
 from services.credits.store_watch import StoreWatch
 from services.read_models.balances import read_balance
-from services.read_models.rebuild import live_versions
+from services.read_models.versions import live_versions
 from services.runtime.clock import Clock, pause, system_clock
 from services.runtime.crashpoints import crashpoint
 from services.runtime.errors import Unavailable
@@ -62,7 +63,7 @@ REST = """
     RETURNING teams.team_id
 """
 
-ENDED = "SELECT team_id FROM balance WHERE next_end <= statement_timestamp() AND team_id <> ALL($2) LIMIT $1"
+ENDED = live("SELECT team_id FROM balance_v0 WHERE next_end <= statement_timestamp() AND team_id <> ALL($2) LIMIT $1")
 
 HOLDS_ENDED = """
     SELECT DISTINCT team_id FROM (

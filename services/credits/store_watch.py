@@ -18,7 +18,7 @@ RELAY = "relay"
 # moved stands at -infinity: who can't say how old the oldest usage is says that it is infinitely old.
 WAITING = """
     WITH behind AS (
-        SELECT reader AS work, shard, position FROM checkpoints WHERE reader = ANY($1)
+        SELECT split_part(reader, '_of_', 1) AS work, shard, position FROM checkpoints WHERE reader = ANY($1)
         UNION ALL
         SELECT 'signer', h.shard, coalesce(signed.last, 0) FROM shard_heads h LEFT JOIN LATERAL (
             SELECT last FROM signed_shards s WHERE s.shard = h.shard ORDER BY number DESC LIMIT 1

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
+from projections.versions import live
 from schemas.places import Place
 from services.audit.anchors import text_of_anchor
 from services.audit.checkpoints import base64_of, parse
@@ -22,7 +23,7 @@ RECORDED = """
     SELECT shard, position, recorded_at
     FROM unnest($1::smallint[], $2::bigint[]) AS wanted (shard, position) JOIN facts USING (shard, position)
 """
-FOLDED = "SELECT shard, position FROM checkpoints WHERE reader = 'projector'"
+FOLDED = live("SELECT shard, position FROM checkpoints WHERE reader = 'projector_v0'")
 # The first note that reaches so far in each shard.
 COVERING = """
     SELECT (

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from projections.activity import entries_between
 from projections.balance.state import ActivityKind
+from projections.versions import live
 from schemas.facts import (
     AnyFact,
     CreditsPurchased,
@@ -86,16 +88,22 @@ BLOCKS_OF = """
     SELECT shard, first, last, root, hash FROM blocks
     WHERE shard = $1 AND last > $2 AND last <= $3 AND first >= $4 ORDER BY last LIMIT $5
 """
-ENTRIES_OF = """
-    SELECT f.*, a.part, a.kind, a.member_id, a.feature, a.included, a.additional, a.balance_after, a.late
-    FROM (
-        SELECT shard, position, recorded_at, occurred_at, team_id, source, id, type, body FROM facts
+ENTRIES_OF = live(f"""
+    WITH page AS MATERIALIZED (
+        SELECT {FACT_COLUMNS} FROM facts
         WHERE shard = $1 AND position > $2 AND position <= $3 AND ($4::text IS NULL OR team_id = $4)
         ORDER BY position LIMIT $5
-    ) AS f
-    LEFT JOIN activity AS a ON a.shard = f.shard AND a.team_id = f.team_id AND a.position = f.position
+    ), teams AS (
+        SELECT team_id, min(position) AS low, max(position) AS high FROM page GROUP BY team_id
+    )
+    SELECT f.*, a.part, a.kind, a.member_id, a.feature, a.included, a.additional, a.balance_after, a.late
+    FROM page AS f
+    LEFT JOIN (
+        SELECT a.* FROM teams
+        CROSS JOIN LATERAL ({entries_between("$1", "teams.team_id", "teams.low", "teams.high")}) AS a
+    ) AS a ON a.team_id = f.team_id AND a.position = f.position
     ORDER BY f.position, a.part
-"""
+""")
 
 
 async def _events(connection: Connection, span: ShardSpan, request: ExportRequest) -> Rows:

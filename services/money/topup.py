@@ -27,7 +27,7 @@ from services.money.top_ups.attempts import TOP_UPS
 from services.money.top_ups.charging import Charging
 from services.money.top_ups.due import oldest_seconds, teams_due
 from services.read_models.balances import read_balance
-from services.read_models.rebuild import live_versions
+from services.read_models.versions import live_versions
 from services.runtime import kafka
 from services.runtime.clock import Clock, pause, system_clock, until_stopped
 from services.runtime.crashpoints import crashpoint

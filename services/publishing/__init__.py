@@ -2,6 +2,8 @@
 
     relay         the process: facts and refused records, in order, at least once
     batches       facts as Kafka's records, one batch for each partition
+    looking       before anything is published: is this log the newest?
+    beyond        what Kafka holds behind what the store knows of
     notices       the notices that are due, sent
     notice_rows   found in the log once, kept until the host has them
     webhooks      one signed request, its answer, the next try

@@ -3,7 +3,9 @@
 import asyncio
 import time
 from asyncio import Future
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from json.encoder import encode_basestring  # C
 from typing import Any
@@ -22,6 +24,7 @@ GOODBYE_SECONDS = 5
 AWAY_NAME = "Kafka or the database"
 
 Headers = list[tuple[str, bytes]]
+ORIGIN = "creditwell-origin"
 HEADERS: Headers = [("content-type", b"application/cloudevents+json; charset=UTF-8")]
 
 
@@ -35,6 +38,7 @@ class Batches:
         self.now_ms = int(time.time() * 1000)
         self.builders: dict[int, Any] = {}
         self.acks: set[Future[Any]] = set()
+        self.ends: dict[int, int] = {}  # of each partition, the offset behind what Kafka has acknowledged
 
     def add(self, partition: int, key: bytes | None, value: bytes | None, headers: Headers) -> bool:
         """False when the partition's batch is full."""
@@ -67,7 +71,9 @@ class Batches:
         while self.acks:
             done, self.acks = await asyncio.wait(self.acks, timeout=1)
             for ack in done:
-                ack.result()
+                sent = ack.result()
+                if sent.offset >= 0:  # Kafka does not say it of a batch that it had before
+                    self.ends[sent.partition] = sent.offset + self.builders[sent.partition].record_count()
             if self.acks:
                 await self._say_whether_away(health)
                 patience -= stop.is_set()
@@ -101,18 +107,41 @@ def shares(behind: Mapping[int, int], most: int) -> dict[int, int]:
     return parts
 
 
-def fill(batches: Batches, facts: Mapping[int, Sequence[Stored]]) -> dict[int, int]:
+def fill(batches: Batches, facts: Mapping[int, Sequence[Stored]], origin: "Origin") -> dict[int, int]:
     """Put facts into batches, each shard up to the first that does not fit; the positions reached."""
     reached: dict[int, int] = {}
     full: set[int] = set()
     for shard, read in facts.items():
         for stored in read:
             key, partition = route(stored.team_id, batches.partitions)
-            if partition in full or not batches.add(partition, key, cloud_event(stored), HEADERS):
+            headers = [*HEADERS, (ORIGIN, origin.of(stored))]
+            if partition in full or not batches.add(partition, key, cloud_event(stored), headers):
                 full.add(partition)
                 break
             reached[shard] = stored.position
     return reached
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Of which log, which life of its server and which blocks facts are: what brings them back where they are lost.
+
+    `blocks` are the first and last positions of the blocks of each shard, ascending; every fact is in one of them.
+    """
+
+    log: str
+    life: int
+    blocks: Mapping[int, Sequence[tuple[int, int]]]
+
+    def of(self, stored: Stored) -> bytes:
+        """The header of a fact: log, life, and the first and last position of its block."""
+        blocks = self.blocks[stored.shard]
+        first, last = blocks[bisect_left(blocks, stored.position, key=_last)]
+        return f"{self.log} {self.life} {first} {last}".encode()
+
+
+def _last(block: tuple[int, int]) -> int:
+    return block[1]
 
 
 @lru_cache(maxsize=200_000)

@@ -15,8 +15,8 @@ committed.
 import asyncio
 import time
 from base64 import b64decode
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from json import loads
 from uuid import uuid4
@@ -25,8 +25,11 @@ import asyncpg
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
+from schemas.facts import Stored
 from schemas.topics import EVENTS, RECORD_BYTES_MAX, REFUSED, USAGE
-from services.publishing.batches import AWAY_NAME, BATCH_BYTES, GOODBYE_SECONDS, Batches, Headers, fill, shares
+from services.publishing.batches import AWAY_NAME, BATCH_BYTES, GOODBYE_SECONDS, Batches, Headers, Origin, fill, shares
+from services.publishing.beyond import keep_offsets
+from services.publishing.looking import StoreLook
 from services.publishing.notices import notify
 from services.runtime import kafka
 from services.runtime.clock import Clock, system_clock
@@ -39,20 +42,34 @@ from services.runtime.retry import keep_going
 from services.runtime.settings import Settings
 from services.store.claims import Claims
 from services.store.connect import AWAY, RETRYABLE, Connection, connect_pool
+from services.store.lives import LOG
 from services.store.read import read_round
+from services.store.sessions.bell import IdleWait
 from services.store.shards import partition_of
 
 # Read, sent and acknowledged well within the lease. Of a fact the bytes of its body count; the usual has 500.
 ROUND_FACTS = 4_000
 ROUND_BYTES = 8 * 1024 * 1024
 ROUND_REFUSED_BYTES = 4 * 1024 * 1024
-IDLE_SECONDS = 0.01
 REFUSED_SECONDS = 0.2
 
 BEHIND = """
     SELECT seen.shard, h.next - 1 - seen.position AS facts
-    FROM unnest($1::smallint[], $2::bigint[]) AS seen (shard, position)
+    FROM check_life() AS may
+    JOIN unnest($1::smallint[], $2::bigint[]) AS seen (shard, position) ON may
     JOIN shard_heads h ON h.shard = seen.shard AND h.next - 1 > seen.position
+"""
+
+# Blocks follow each other, so no more of them can hold so many facts.
+BLOCKS = """
+    SELECT b.shard, b.first, b.last
+    FROM unnest($1::smallint[], $2::bigint[], $3::bigint[]) AS part (shard, first, last)
+    CROSS JOIN LATERAL (
+        SELECT blocks.shard, blocks.first, blocks.last FROM blocks
+        WHERE blocks.shard = part.shard AND blocks.last >= part.first
+        ORDER BY blocks.last LIMIT part.last - part.first + 1
+    ) AS b
+    WHERE b.first <= part.last ORDER BY b.shard, b.last
 """
 
 # A partition's refused rows are written under its cursor's lock, in order: whoever has seen one never meets an earlier
@@ -80,6 +97,7 @@ async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: 
     settings.require(*PROCESSES["relay"].needed(settings))
     owner = f"relay-{uuid4()}"
     claims, refused = (Claims(reader, owner, settings.lease_seconds) for reader in ("relay", "relay-refused"))
+    looking = StoreLook(settings, health)
 
     async def relay() -> None:
         pool = await connect_pool(
@@ -89,11 +107,17 @@ async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: 
             size=1,
             projections=False,
             health=health,
+            listens=True,
         )
-        async with pool, _producer(settings) as producer, pool.acquire() as connection:
+        async with pool, pool.acquire() as connection, AsyncExitStack() as open_producer:
+            # A session is of one life of the server, from its beginning to its end.
+            life = await looking.until_sure(connection)
+            producer = await open_producer.enter_async_context(_producer(settings))
             await claims.leave(connection)  # what a broken connection left claimed need not wait for the lease
             await refused.leave(connection)
-            await _relay(Relaying(connection, producer, claims, stop, health), refused)
+            log = await connection.fetchval(LOG)
+            relaying = Relaying(connection, producer, claims, stop, health, log, life)
+            await _relay(relaying, refused, IdleWait(pool.heard, stop))
 
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(keep_going(AWAY_NAME, relay, stop, health, away=(*RETRYABLE, KafkaError)))
@@ -101,7 +125,7 @@ async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: 
         tasks.create_task(Assurance(settings, health, EVENTS, REFUSED).until_told(stop))
 
 
-async def _relay(facts: "Relaying", refused: Claims) -> None:
+async def _relay(facts: "Relaying", refused: Claims, idle: IdleWait) -> None:
     # Facts first: should a refused record be what ends this connection, they go on all the same.
     stop, joined, looked = facts.stop, 0.0, time.monotonic()
     try:
@@ -116,8 +140,10 @@ async def _relay(facts: "Relaying", refused: Claims) -> None:
             if time.monotonic() - looked >= REFUSED_SECONDS:
                 looked = time.monotonic()
                 busy |= await relay_refused(facts, refused)
-            if not busy:
-                await asyncio.sleep(IDLE_SECONDS)
+            if busy:
+                idle.work_came()
+            else:
+                await idle.wait()
         await facts.finish()
     finally:
         with suppress(*AWAY):  # then it is done at the next connection, or by the lease
@@ -160,6 +186,8 @@ class Relaying:
     claims: Claims
     stop: asyncio.Event
     health: Health
+    log: str
+    life: int
     sent: Round | None = None
 
     async def round(self) -> bool:
@@ -203,10 +231,18 @@ class Relaying:
         )  # fmt: skip
         crashpoint("relay:read")
         batches = Batches(self.producer, EVENTS, len(await self.producer.partitions_for(EVENTS)))
-        return Round(batches, fill(batches, facts))
+        return Round(batches, fill(batches, facts, await self._origin(facts)))
+
+    async def _origin(self, facts: Mapping[int, Sequence[Stored]]) -> Origin:
+        firsts, lasts = [read[0].position for read in facts.values()], [read[-1].position for read in facts.values()]
+        blocks: dict[int, list[tuple[int, int]]] = {}
+        for shard, first, last in await self.connection.fetch(BLOCKS, list(facts), firsts, lasts):
+            blocks.setdefault(shard, []).append((first, last))
+        return Origin(self.log, self.life, blocks)
 
     async def _move(self, acknowledged: Round) -> None:
         await self.claims.lock_and_move(self.connection, acknowledged.reached)
+        await keep_offsets(self.connection, acknowledged.batches.ends)
         self.claims.moved(acknowledged.reached)
         self.health.beat("relay")
         crashpoint("relay:moved")

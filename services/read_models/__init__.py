@@ -2,14 +2,15 @@
 
     projector       the process
     projecting      a batch of facts becomes changed rows, saved with the checkpoint
+    folding         such a batch in memory, and the short way of plain usage through it
     flow            credits and money that flow, counted for dashboards
-    states          rows of `balance` and `lots`
-    activity_rows   rows of `activity`, packed for COPY
-    usage_rows      rows of `usage`
+    states          rows of `balance`, `lots` and `usage`
+    activity_rows   entries of the activity, a row to each
+    activity_runs   runs of plain usage, many entries to a row
     snapshots       rows of `balance_snapshots`, by which balances of the past are found
-    rebuild         versions: made, compared, switched
-    comparing       rows that two versions do not share
-    analysts        the views that analysts read, made over the live versions
+    versions        versions of the projections, for each build: made, live, dropped; the views over them
+    rebuild         a version is built beside the live one, compared, switched
+    comparing       which rows two versions do not share
     balances        balances, exact at the head of the log
     unfolded        what the log says beyond the projections
     activity        the activity, page by page

@@ -11,7 +11,9 @@ from typing import NamedTuple
 
 import asyncpg
 
+from projections.activity import RUN_COLUMNS, RUN_ENTRIES, RUN_SPAN_MAX, entries_between
 from projections.balance.state import ActivityKind, BalanceEntry, LotKind, LotPayment
+from projections.versions import live
 from schemas.credits import MicroCredits
 from schemas.facts import AnyFact, decode
 from schemas.places import Place
@@ -26,18 +28,19 @@ CSV_PAGE = 500  # of a download; others wait for the API's core meanwhile, some 
 
 
 def _last_before(name: str, instant: str) -> str:
-    """The position recorded last before an instant, found by halving: the row of `name` with the narrowest span.
+    """The position recorded last before an instant, found by halving the team's facts.
 
-    Times never run backwards within a shard, so no index on time is needed.
+    It is `low` of the row of `name` with the narrowest span. Times never run backwards within a shard, so no index on
+    time is needed.
     """
     return f"""{name} (low, high) AS (
-        SELECT 0::bigint, max(position) + 1 FROM activity
+        SELECT 0::bigint, max(position) + 1 FROM facts
         WHERE shard = $1 AND team_id = $2 AND {instant}::timestamptz IS NOT NULL
         UNION ALL
         SELECT CASE WHEN probe.recorded_at < {instant} THEN probe.position ELSE low END,
                CASE WHEN probe.recorded_at < {instant} THEN high ELSE (low + high) / 2 END
         FROM {name} LEFT JOIN LATERAL (
-            SELECT position, recorded_at FROM activity
+            SELECT position, recorded_at FROM facts
             WHERE shard = $1 AND team_id = $2 AND position >= (low + high) / 2 AND position < high
             ORDER BY position LIMIT 1
         ) AS probe ON true
@@ -45,33 +48,50 @@ def _last_before(name: str, instant: str) -> str:
     )"""
 
 
-PAGE = f"""
-    WITH RECURSIVE {_last_before("halves", "$9")}, {_last_before("ends", "$10")}
+# Runs do not overlap: newest first by their first positions, and within each, is newest first.
+PAGE = live(f"""
+    WITH RECURSIVE {_last_before("halves", "$9")}, {_last_before("ends", "$10")}, bounds AS (
+        SELECT greatest($3, (SELECT low FROM halves ORDER BY high - low LIMIT 1)) AS beyond,
+               CASE WHEN $10::timestamptz IS NULL THEN {2**63 - 1}
+                    ELSE (SELECT low FROM ends ORDER BY high - low LIMIT 1) END AS up_to
+    )
     SELECT a.position, a.part, a.kind, a.recorded_at, a.occurred_at, a.member_id, a.feature, a.included, a.additional,
            a.balance_after, a.paid, a.late, f.type, f.body,
-           (SELECT max(position) FROM checkpoints WHERE reader = 'projector' AND shard = $1) AS folded
+           (SELECT max(position) FROM checkpoints WHERE reader = 'projector_v0' AND shard = $1) AS folded
     FROM (
-        SELECT * FROM activity
-        WHERE shard = $1 AND team_id = $2 AND (position, part) < ($4, $5)
-          AND position > greatest($3, (SELECT low FROM halves ORDER BY high - low LIMIT 1))
-          AND position <= CASE WHEN $10::timestamptz IS NULL THEN {2**63 - 1}
-                               ELSE (SELECT low FROM ends ORDER BY high - low LIMIT 1) END
-          AND ($6::text[] IS NULL OR kind = ANY ($6)) AND ($7::text IS NULL OR member_id = $7)
+        SELECT * FROM (
+            SELECT * FROM activity_rows_v0
+            WHERE shard = $1 AND team_id = $2 AND (position, part) < ($4, $5)
+              AND position > (SELECT beyond FROM bounds) AND position <= (SELECT up_to FROM bounds)
+              AND ($6::text[] IS NULL OR kind = ANY ($6)) AND ($7::text IS NULL OR member_id = $7)
+            ORDER BY position DESC, part DESC LIMIT $8
+        ) AS alone
+        UNION ALL
+        SELECT * FROM (
+            SELECT {RUN_COLUMNS} FROM activity_runs_v0 r CROSS JOIN LATERAL {RUN_ENTRIES}
+            WHERE r.shard = $1 AND r.team_id = $2 AND r.first <= $4 AND r.first <= (SELECT up_to FROM bounds)
+              AND r.first > (SELECT beyond - {RUN_SPAN_MAX} FROM bounds) AND r.last > (SELECT beyond FROM bounds)
+              AND ($6::text[] IS NULL OR 'usage' = ANY ($6)) AND ($7::text IS NULL OR $7 = ANY (r.members))
+              AND (e.position, 0) < ($4, $5)
+              AND e.position > (SELECT beyond FROM bounds) AND e.position <= (SELECT up_to FROM bounds)
+              AND ($7::text IS NULL OR r.members[e.member] = $7)
+            ORDER BY r.first DESC, e.position DESC LIMIT $8
+        ) AS in_runs
         ORDER BY position DESC, part DESC LIMIT $8
     ) AS a CROSS JOIN LATERAL (SELECT type, body FROM facts WHERE shard = $1 AND position = a.position OFFSET 0) AS f
     ORDER BY a.position DESC, a.part DESC
-"""
+""")
 
-ENTRIES_OF = """
+ENTRIES_OF = live(f"""
     SELECT a.position, a.part, a.kind, a.recorded_at, a.occurred_at, a.member_id, a.feature, a.included, a.additional,
            a.balance_after, a.paid, a.late, f.type, f.body
-    FROM activity a JOIN facts f ON f.shard = a.shard AND f.position = a.position
-    WHERE a.shard = $1 AND a.team_id = $2 AND a.position = $3 ORDER BY a.part
-"""
+    FROM ({entries_between("$1", "$2", "$3", "$3")}) AS a JOIN facts f ON f.shard = $1 AND f.position = a.position
+    ORDER BY a.part
+""")
 
-LOTS = """
-    SELECT lot, kind, gained, starts_at, ends_at FROM lots WHERE shard = $1 AND team_id = $2 AND lot = ANY($3) ORDER BY lot
-"""
+LOTS = live("""
+    SELECT lot, kind, gained, starts_at, ends_at FROM lots_v0 WHERE shard = $1 AND team_id = $2 AND lot = ANY($3) ORDER BY lot
+""")
 
 
 class ActivityRow(NamedTuple):
@@ -170,7 +190,7 @@ def page_statement(selection: Filter) -> str:
     """`PAGE`; what is rare, among a team's million usages, is found by an index of its own."""
     if selection.kinds is None or ActivityKind.USAGE in selection.kinds:
         return PAGE
-    return PAGE.replace("($6::text[] IS NULL", "kind <> 'usage' AND ($6::text[] IS NULL")
+    return PAGE.replace("AND ($6::text[] IS NULL OR kind", "AND kind <> 'usage' AND ($6::text[] IS NULL OR kind")
 
 
 def _row(shard: int, row: asyncpg.Record) -> ActivityRow:

@@ -16,6 +16,7 @@ import asyncpg
 from projections.balance.fold import evolve
 from projections.balance.lots import end_lots
 from projections.balance.state import ActivityKind, BalanceEntry, Lot, LotKind, LotPayment, TeamBalance
+from projections.versions import live
 from schemas.credits import MicroCredits
 from schemas.facts import AnyFact, NewFact, Stored, UsageVoided
 from services.read_models.states import paid_for, settled_lots, team_of
@@ -24,23 +25,25 @@ from services.store.cycles import OpenCycle, refills_of
 from services.store.protocols import Reads
 from services.store.shards import shard_of
 
-PROJECTOR = "projector"  # the reader whose checkpoints the live projections stand at
+# The reader whose checkpoints the projections of this build stand at: another build has another one, and tables of its
+# own. So neither can write into what is the other's.
+PROJECTOR = live("projector_v0")
 NOT_YET = 2**62  # positions of refills that the log does not have yet lie beyond all others
 TAIL_MAX = 5_000  # facts of one team that a read folds by itself; beyond, waiting is better than guessing
 
-EXACT = """
+EXACT = live("""
     SELECT c.folded, b.shard, b.team_id, b.position, b.as_of, b.included, b.additional, b.debt, b.next_end, b.plan, b.zone,
            b.allowance, b.cycle_ends_at, b.sealed_until, b.notice_threshold, b.top_up_enabled, b.top_up_threshold, b.low,
            b."out", b.holds, b.debt_payers,
            (SELECT jsonb_agg(jsonb_build_array(
                 l.lot, l.kind, l.gained, l.remaining, l.starts_at AT TIME ZONE 'UTC', l.ends_at AT TIME ZONE 'UTC', l.ended))
-            FROM lots l WHERE l.shard = $1 AND l.team_id = $2 AND NOT l.settled) AS lots,
+            FROM lots_v0 l WHERE l.shard = $1 AND l.team_id = $2 AND NOT l.settled) AS lots,
            t.plan AS plan_now, t.plan_assigned_id, t.anchor, t.zone AS zone_now, t.allowance_credits, t.cycle,
            t.cycle_ends_at AS open_until,
            EXISTS (SELECT FROM member_limits m WHERE m.shard = $1 AND m.team_id = $2) AS limited,
            newer.positions, newer.recorded, newer.occurred, newer.sources, newer.ids, newer.types, newer.bodies
-    FROM (SELECT coalesce(max(position), 0) AS folded FROM checkpoints WHERE reader = 'projector' AND shard = $1) AS c
-    LEFT JOIN balance b ON b.shard = $1 AND b.team_id = $2
+    FROM (SELECT coalesce(max(position), 0) AS folded FROM checkpoints WHERE reader = 'projector_v0' AND shard = $1) AS c
+    LEFT JOIN balance_v0 b ON b.shard = $1 AND b.team_id = $2
     LEFT JOIN teams t ON t.shard = $1 AND t.team_id = $2
     CROSS JOIN LATERAL (
         SELECT array_agg(position) AS positions, array_agg(f.recorded_at) AS recorded,
@@ -51,7 +54,7 @@ EXACT = """
             WHERE shard = $1 AND team_id = $2 AND position > c.folded ORDER BY position LIMIT $3
         ) AS f
     ) AS newer
-"""
+""")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,16 @@
-"""Rows that the live and the rebuilt table of a projection do not share."""
+"""Two versions of a projection: which rows they do not share.
 
+Tables are compared row by row. The activity is compared as its view shows it: which entries share a row is nobody's
+business.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from projections.versions import VIEWS, at_version
 from services.store.connect import Connection
 
+AS_SHOWN = ("activity",)
 DIFFERENCES_SHOWN = 5
 
 COMMON_COLUMNS = """
@@ -22,17 +29,27 @@ class RowDifference:
     row: str
 
 
-async def compare_tables(connection: Connection, live: str, built: str, shard: int) -> list[RowDifference]:
-    """The first rows of a shard that stand in one of two tables alone; nothing where they say the same."""
-    columns = await connection.fetchval(COMMON_COLUMNS, live, built)
+def compared(name: str, tables: Sequence[str]) -> Sequence[str]:
+    """What of a projection is compared."""
+    return (name,) if name in AS_SHOWN else tables
+
+
+async def compare(connection: Connection, table: str, live: int, built: int, shard: int) -> list[RowDifference]:
+    """The first rows of a shard that the live version and another one do not share."""
+    if table in AS_SHOWN:
+        live_rows, built_rows = (f"({at_version(VIEWS[table], version)}) AS {table}" for version in (live, built))
+        columns = await connection.fetchval(COMMON_COLUMNS, table, table)
+    else:
+        live_rows, built_rows = f"{table}_v{live}", f"{table}_v{built}"
+        columns = await connection.fetchval(COMMON_COLUMNS, live_rows, built_rows)
     digest = "SELECT count(*), sum(hashtextextended(row({0})::text, 0)::numeric) FROM {1} WHERE shard = $1"
-    if await connection.fetchrow(digest.format(columns, live), shard) == await connection.fetchrow(
-        digest.format(columns, built), shard
+    if await connection.fetchrow(digest.format(columns, live_rows), shard) == await connection.fetchrow(
+        digest.format(columns, built_rows), shard
     ):
         return []
     rows = "SELECT row({0})::text FROM (SELECT {0} FROM {1} WHERE shard = $1 EXCEPT SELECT {0} FROM {2} WHERE shard = $1 LIMIT {3}) d"
     return [
-        RowDifference(live, where, row[0])
-        for where, here, there in (("live", live, built), ("rebuilt", built, live))
+        RowDifference(f"{table}_v{live}", where, row[0])
+        for where, here, there in (("live", live_rows, built_rows), ("rebuilt", built_rows, live_rows))
         for row in await connection.fetch(rows.format(columns, here, there, DIFFERENCES_SHOWN), shard)
     ]

@@ -16,10 +16,11 @@ from datetime import datetime
 
 from projections.balance.crossings import crossings
 from projections.balance.state import TeamBalance
+from projections.versions import live
 from schemas.facts import BalanceRanLow, BalanceRanOut, BalanceRecovered, NewFact
 from services.read_models.balances import read_balance
 from services.read_models.low_cause import LowWalk, begin_walk, go_on, low_name
-from services.read_models.rebuild import ensure_projections
+from services.read_models.versions import ensure_projections
 from services.runtime.clock import Clock, pause, system_clock
 from services.runtime.crashpoints import crashpoint
 from services.runtime.errors import Unavailable
@@ -30,47 +31,54 @@ from services.store.connect import RETRYABLE, Connection, Pool
 from services.store.halts import Halts
 from services.store.identities import Identity, find
 from services.store.refills import append_refills_due
+from services.store.schema_check import check_shape
+from services.store.sessions.bell import Bell, IdleWait
 
 LOW_BALANCE = "creditwell:low_balance"
 Crossing = BalanceRanLow | BalanceRecovered | BalanceRanOut
 NAMES = {BalanceRanLow: "low", BalanceRanOut: "out", BalanceRecovered: "recovered"}
-IDLE_SECONDS = 0.01
 CATCHING_UP_SECONDS = 0.25
 TEAMS_MAX = 200  # of one look
 JUDGED_MAX = 10_000
 
 # Teams whose alarm was judged at this position or later are waiting for the projector, or for nothing.
-ALARMS = """
-    SELECT b.team_id FROM balance b
+ALARMS = live("""
+    SELECT b.team_id FROM balance_v0 b
     WHERE b.alarm AND b.team_id <> ALL($4) AND NOT EXISTS (
         SELECT FROM unnest($1::text[], $2::bigint[]) AS judged (team_id, position)
         WHERE judged.team_id = b.team_id AND judged.position >= b.position
     )
     LIMIT $3
-"""
+""")
 
 
-async def watch_low(pool: Pool, stop: asyncio.Event, health: Health, clock: Clock = system_clock) -> None:
-    """Judge every alarm until told to stop; it goes by the database's clock."""
+async def watch_low(
+    pool: Pool, stop: asyncio.Event, health: Health, clock: Clock = system_clock, *, alarmed: Bell
+) -> None:
+    """Judge every alarm until told to stop; it goes by the database's clock.
+
+    `alarmed` rings when there are new ones.
+    """
     del clock
 
     async def watch() -> None:
         async with pool.acquire() as connection:
             await ensure_projections(connection)
+            await check_shape(connection)  # before ours are live, the projector of the build before judges by its own
             health.back("low balances")
-            await _watch(connection, stop, health)
+            await _watch(pool, connection, stop, health, IdleWait(alarmed, stop))
 
     await keep_going("low balances", watch, stop, health, away=RETRYABLE)
 
 
-async def _watch(connection: Connection, stop: asyncio.Event, health: Health) -> None:
+async def _watch(pool: Pool, connection: Connection, stop: asyncio.Event, health: Health, idle: IdleWait) -> None:
     judged: dict[str, int] = {}
     halts = Halts("low balances", health)
     await halts.begin(connection)
     while not stop.is_set():
         alarms = await connection.fetch(ALARMS, list(judged), list(judged.values()), TEAMS_MAX, halts.waiting())
         health.lag("low balances", len(alarms))
-        wait_seconds = 0.0 if alarms else IDLE_SECONDS
+        wait_seconds = 0.0
         for alarm in alarms:
             try:
                 async with halts.guard(connection, alarm["team_id"]):
@@ -79,10 +87,15 @@ async def _watch(connection: Connection, stop: asyncio.Event, health: Health) ->
                 wait_seconds = CATCHING_UP_SECONDS
             else:
                 health.beat("low balances")
+        pool.tell(connection)
         await halts.settle(connection, [alarm["team_id"] for alarm in alarms])
         if len(judged) > JUDGED_MAX:
             judged.clear()  # it only saves looking twice
-        await pause(stop, wait_seconds)
+        if alarms:
+            idle.work_came()
+            await pause(stop, wait_seconds)
+        else:
+            await idle.wait()
 
 
 async def judge(connection: Connection, team_id: str) -> int:

@@ -4,28 +4,38 @@ Live projector and rebuild run this. States stay in memory between batches: they
 compare-and-swap succeeds, and thrown away when it does not.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, groupby
+from operator import attrgetter, itemgetter
+
+import asyncpg
 
 from projections import usage
 from projections.balance.fold import evolve
-from projections.balance.plain import use_plainly
-from projections.balance.snapshots import CADENCE, Cadence, Snapshot, note
-from projections.balance.state import ActivityKind, BalanceEntry, Lot, LotPayment, TeamBalance
-from schemas.facts import RATE_CARD_TEAM, AnyFact, Stored, UsageRecorded, UsageVoided
-from services.read_models.activity_rows import pack_row
-from services.read_models.flow import Flow
-from services.read_models.snapshots import save_snapshots
-from services.read_models.states import load, paid_for, save, settled_lots
-from services.read_models.usage_rows import load_days, save_days
+from projections.balance.snapshots import CADENCE, Cadence
+from projections.balance.state import Lot, LotPayment, TeamBalance
+from schemas.facts import RATE_CARD_TEAM, Stored, UsageRecorded, UsageVoided
+from services.read_models.activity_rows import EntryOfTeam, pack_row, saved_entries
+from services.read_models.activity_runs import entries_of, pack_run, spans
+from services.read_models.folding import ProjectedBatch, fold_plainly
+from services.read_models.snapshots import saved_snapshots
+from services.read_models.states import load, load_days, paid_for, saved, saved_days, settled_lots
 from services.runtime.crashpoints import crashpoint
+from services.runtime.errors import Fenced
 from services.store.claims import Claims
 from services.store.connect import Connection, in_memory
 from services.store.copying import COPY_BEGIN, COPY_END
 from services.store.halts import EVERYBODYS
+from services.store.read import RawFact, stored_of_raw
+from services.store.sessions.bell import Bell
+
+FactsByShard = Mapping[int, Sequence[RawFact]]
+BY_TYPE = itemgetter(3)
 
 STATES_MAX = 100_000  # about a kilobyte each
 MEMBER_DAYS_MAX = 50_000  # about as much
+COPY_ROWS_MIN = 200  # fewer cost less as an argument than a transaction's round trips do
 
 
 class Poisoned(Exception):
@@ -37,20 +47,6 @@ class Poisoned(Exception):
 
 
 @dataclass(slots=True)
-class ProjectedBatch:
-    """What a batch of facts changed, and the positions it reached. `paid` is kept where the batch has voids."""
-
-    has_voids: bool = False
-    reached: dict[int, int] = field(default_factory=dict)
-    touched: dict[str, tuple[int, TeamBalance]] = field(default_factory=dict)
-    activity: list[bytes] = field(default_factory=list)
-    cells: usage.Cells = field(default_factory=dict)
-    paid: dict[tuple[str, int], tuple[LotPayment, ...]] = field(default_factory=dict)
-    snapshots: list[Snapshot] = field(default_factory=list)
-    flow: Flow = field(default_factory=Flow)
-
-
-@dataclass(slots=True)
 class Projecting:
     """The states of the teams in the shards that a reader has claimed, for one set of projection versions."""
 
@@ -59,44 +55,47 @@ class Projecting:
     cadence: Cadence = CADENCE
     states: dict[str, TeamBalance] = field(default_factory=dict)
     used: usage.Cells = field(default_factory=dict)
+    alarmed: Bell = field(default_factory=Bell)  # rung when the log may have something to say about a balance
 
     def forget(self) -> None:
         """What is in memory may be wrong: load it anew when it is needed."""
         self.states.clear()
         self.used.clear()
 
-    async def project(self, connection: Connection, facts: Mapping[int, list[Stored]]) -> ProjectedBatch:
-        """Fold the next facts of each shard and save what changed, in one transaction with the checkpoints.
+    async def project(self, connection: Connection, facts: FactsByShard) -> ProjectedBatch:
+        """Fold the next facts of each shard and save what changed together with the checkpoints.
 
         Raises:
-            Fenced: another process owns one of the shards; the states are gone, join again.
+            Fenced: another process owns one of the shards, or the tables are gone; the states are gone, join again.
             Poisoned: nothing is saved; what comes before that fact in its shard, and the other shards, can be.
         """
         try:
             await self._load(connection, facts)
             batch = await self._fold(connection, facts)
             crashpoint("projector:folded")
-            async with connection.transaction():
-                await self.claims.lock_and_move(connection, batch.reached)
-                crashpoint("projector:moved")
-                await self._save(connection, batch)
-                crashpoint("projector:saved")
+            await self._save(connection, batch)
             crashpoint("projector:committed")
+        except asyncpg.UndefinedTableError as gone:
+            self.forget()
+            raise Fenced("the tables of this build were dropped: another build's went live a day ago") from gone
         except BaseException:
             self.forget()
             raise
         self.claims.moved(batch.reached)
         for _, team in batch.touched.values():
             team.changed.clear()
+        if any(team.alarm() for _, team in batch.touched.values()):
+            self.alarmed.ring()
         return batch
 
-    async def _load(self, connection: Connection, facts: Mapping[int, list[Stored]]) -> None:
+    async def _load(self, connection: Connection, facts: FactsByShard) -> None:
         if len(self.states) > STATES_MAX:
             self.states.clear()
+        if len(self.used) > MEMBER_DAYS_MAX:
+            self.used.clear()
         states = self.states
-        missing = {
-            (stored.shard, stored.team_id) for read in facts.values() for stored in read if stored.team_id not in states
-        }
+        teams = {(row[0], row[2]) for read in facts.values() for row in read}
+        missing = [one for one in teams if one[1] not in states]
         if missing:
             try:
                 states.update(await load(connection, sorted(missing), self.versions["balance"]))
@@ -106,94 +105,111 @@ class Projecting:
                 await self._load_alone(connection, facts)
                 raise
 
-    async def _load_alone(self, connection: Connection, facts: Mapping[int, list[Stored]]) -> None:
+    async def _load_alone(self, connection: Connection, facts: FactsByShard) -> None:
         """Find out whose state can't be read."""
         for read in facts.values():
-            for stored in {stored.team_id: stored for stored in reversed(read)}.values():
+            for row in {row["team_id"]: row for row in reversed(read)}.values():
                 try:
-                    await load(connection, [(stored.shard, stored.team_id)], self.versions["balance"])
+                    await load(connection, [(row["shard"], row["team_id"])], self.versions["balance"])
+                except EVERYBODYS:
+                    raise
+                except Exception as error:
+                    raise Poisoned(stored_of_raw(row)) from error
+
+    async def _fold(self, connection: Connection, facts: FactsByShard) -> ProjectedBatch:
+        batch = ProjectedBatch(self.used, self.cadence)
+        for shard, read in facts.items():
+            by_team: dict[str, list[RawFact]] = {}
+            for row in read:
+                by_team.setdefault(row[2], []).append(row)
+            poisoned = []
+            for team_id, rows in by_team.items():
+                try:
+                    await self._fold_team(connection, batch, shard, team_id, rows)
+                except Poisoned as found:
+                    poisoned.append(found)
+            if poisoned:
+                raise min(poisoned, key=attrgetter("stored.position"))
+            batch.reached[shard] = read[-1]["position"]
+        return batch
+
+    async def _fold_team(
+        self, connection: Connection, batch: ProjectedBatch, shard: int, team_id: str, rows: Sequence[RawFact]
+    ) -> None:
+        """A team's facts of a batch, in order."""
+        for type_, group in groupby(rows, key=BY_TYPE):
+            is_plain = type_ == UsageRecorded.type and team_id != RATE_CARD_TEAM
+            facts = list(group)
+            for row in fold_plainly(batch, shard, self.states[team_id], facts) if is_plain else facts:
+                stored = stored_of_raw(row)
+                try:
+                    await self._fold_one(connection, batch, stored)
                 except EVERYBODYS:
                     raise
                 except Exception as error:
                     raise Poisoned(stored) from error
+        if team_id != RATE_CARD_TEAM:
+            batch.touched[team_id] = shard, self.states[team_id]
 
-    async def _fold(self, connection: Connection, facts: Mapping[int, list[Stored]]) -> ProjectedBatch:
-        batch = ProjectedBatch(
-            has_voids=any(stored.type == UsageVoided.type for read in facts.values() for stored in read)
-        )
-        stored = None
-        try:
-            for shard, read in facts.items():
-                for stored in read:
-                    fact = stored.fact()
-                    if stored.team_id == RATE_CARD_TEAM:
-                        continue
-                    team = self.states[stored.team_id]
-                    if stored.type == UsageVoided.type and isinstance(fact, UsageVoided):
-                        entries = evolve(team, stored, fact, *await self._paid(connection, batch, stored, fact, team))
-                    else:
-                        entries = _evolve(team, stored, fact)
-                    batch.touched[stored.team_id] = (shard, team)
-                    snapshot = note(team, stored, self.cadence)
-                    if snapshot is not None:
-                        batch.snapshots.append(snapshot)
-                    if entries:
-                        _note(batch, stored, fact, team, entries)
-                batch.reached[shard] = read[-1].position
-        except EVERYBODYS:
-            raise
-        except Exception as error:
-            if stored is None:
-                raise
-            raise Poisoned(stored) from error
-        return batch
+    async def _fold_one(self, connection: Connection, batch: ProjectedBatch, stored: Stored) -> None:
+        """By the definition."""
+        fact = stored.fact()
+        if stored.team_id == RATE_CARD_TEAM:
+            return
+        team = self.states[stored.team_id]
+        if isinstance(fact, UsageVoided):
+            entries = evolve(team, stored, fact, *await self._paid(connection, batch, stored, fact, team))
+        else:
+            entries = evolve(team, stored, fact)
+        batch.note(team, stored, fact, entries)
 
     async def _paid(
         self, connection: Connection, batch: ProjectedBatch, stored: Stored, fact: UsageVoided, team: TeamBalance
     ) -> tuple[tuple[LotPayment, ...], Mapping[int, Lot]]:
-        paid = batch.paid.get((stored.team_id, fact.usage_position))
+        paid = batch.paid_for(stored.team_id, fact.usage_position)
         if paid is None:
             paid = await paid_for(connection, stored.shard, stored.team_id, fact.usage_position, self.versions)
         return paid, await settled_lots(connection, stored.shard, team, paid, self.versions)
 
     async def _save(self, connection: Connection, batch: ProjectedBatch) -> None:
-        if batch.touched:
-            await save(connection, batch.touched.values(), self.versions["balance"])
-        if batch.snapshots:
-            await save_snapshots(connection, batch.snapshots, self.versions["balance"])
-        if batch.activity:
-            data = b"".join((COPY_BEGIN, *batch.activity, COPY_END))
-            await connection.copy_to_table(
-                f"activity_v{self.versions['activity']}", source=in_memory(data), format="binary"
+        """In one statement, which is its own transaction. Many entries are worth one around it, and go as runs."""
+        parts = [(run, start, stop) for run in batch.runs for start, stop in spans(run.positions)]
+        is_small = len(batch.entries) + sum(stop - start for _, start, stop in parts) < COPY_ROWS_MIN
+        alone = [part for part in parts if is_small or part[2] - part[1] == 1]
+        entries = [*batch.entries, *chain.from_iterable(entries_of(*part) for part in alone)]
+        if is_small:
+            await self._move(connection, batch, entries)
+            return
+        version = self.versions["activity"]
+        async with connection.transaction():
+            await self._move(connection, batch, [])
+            await _copy(
+                connection, f"activity_runs_v{version}", (pack_run(*one) for one in parts if one[2] - one[1] > 1)
             )
-        if batch.cells:
-            await self._save_usage(connection, batch.cells)
+            await _copy(connection, f"activity_rows_v{version}", (pack_row(*one) for one in entries))
+            crashpoint("projector:saved")
 
-    async def _save_usage(self, connection: Connection, cells: usage.Cells) -> None:
-        version = self.versions["usage"]
-        if len(self.used) > MEMBER_DAYS_MAX:
-            self.used.clear()
-        if missing := cells.keys() - self.used.keys():
-            self.used.update(await load_days(connection, missing, version))
-        usage.merge(self.used, cells)
-        await save_days(connection, self.used, cells, version)
+    async def _move(self, connection: Connection, batch: ProjectedBatch, entries: Sequence[EntryOfTeam]) -> None:
+        """Move the checkpoints, with all that changed beside the activity, and with these entries of it."""
+        versions = self.versions
+        await self._count_usage(connection, batch)
+        parts = [
+            *saved(batch.touched.values(), versions["balance"]),
+            saved_snapshots(batch.snapshots, versions["balance"]),
+            saved_days(self.used, batch.counted, versions["usage"]),
+            saved_entries(entries, versions["activity"]),
+        ]
+        await self.claims.lock_and_move(connection, batch.reached, parts)
+
+    async def _count_usage(self, connection: Connection, batch: ProjectedBatch) -> None:
+        batch.counted |= batch.cells.keys()
+        if missing := batch.cells.keys() - self.used.keys():
+            self.used.update(await load_days(connection, missing, self.versions["usage"]))
+        usage.merge(self.used, batch.cells)
 
 
-def _evolve(team: TeamBalance, stored: Stored, fact: AnyFact) -> list[BalanceEntry]:
-    """As `evolve`, the short way where there is one."""
-    if isinstance(fact, UsageRecorded) and (entry := use_plainly(team, stored, fact)) is not None:
-        return [entry]
-    return evolve(team, stored, fact)
-
-
-def _note(batch: ProjectedBatch, stored: Stored, fact: AnyFact, team: TeamBalance, entries: list[BalanceEntry]) -> None:
-    """Keep what the entries of a fact say for activity and usage."""
-    for entry in entries:
-        batch.flow.note(fact, entry)
-        batch.activity.append(pack_row(stored.shard, stored.team_id, entry))
-        if entry.kind is ActivityKind.USAGE:
-            usage.add(batch.cells, stored.shard, stored.team_id, team.zone, entry, stored.occurred_at)
-            if batch.has_voids:
-                batch.paid[stored.team_id, entry.position] = entry.paid
-        elif isinstance(fact, UsageVoided) and entry.kind is ActivityKind.USAGE_VOIDED:
-            usage.add(batch.cells, stored.shard, stored.team_id, team.zone, entry, fact.usage_occurred_at)
+async def _copy(connection: Connection, table: str, rows: Iterable[bytes]) -> None:
+    if packed := b"".join(rows):
+        await connection.copy_to_table(
+            table, source=in_memory(b"".join((COPY_BEGIN, packed, COPY_END))), format="binary"
+        )

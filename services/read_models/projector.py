@@ -1,6 +1,7 @@
 """The projector: facts become balances, activity and usage, and the log is told when a balance runs low.
 
-Its loop is short: which shards moved, read what is new, fold it, save it with the checkpoints in one transaction.
+Its loop is short: read what is new, fold it, save it with the checkpoints. Of a backlog the next batch is read
+meanwhile.
 Beside it runs the low-balance watch, which decides on exact balances under the shard's lock, so that no replay can
 cause a charge.
 """
@@ -9,17 +10,18 @@ import asyncio
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from time import monotonic
+from types import TracebackType
+from typing import Self
 from uuid import uuid4
 
 import structlog
 
-from schemas.facts import Stored
 from services.read_models.balances import PROJECTOR
 from services.read_models.flow import ProjectorMetrics
 from services.read_models.low_balance import watch_low
 from services.read_models.projecting import Poisoned, Projecting
-from services.read_models.rebuild import drop_previous, ensure_projections, live_versions
-from services.runtime.clock import Clock, system_clock
+from services.read_models.versions import drop_previous, ensure_projections, go_live_when_filled, made_versions
+from services.runtime.clock import Clock, pause, system_clock
 from services.runtime.errors import Fenced
 from services.runtime.health import Health
 from services.runtime.retry import FIRST_SECONDS, keep_going
@@ -27,15 +29,19 @@ from services.runtime.settings import Settings
 from services.store.claims import Claims
 from services.store.connect import AWAY, Connection, Pool, connect_pool, connect_when_there
 from services.store.halts import EVERYBODYS, Halts
-from services.store.read import heads, read_after
-from services.store.schema_check import check_shape
+from services.store.read import RawFact, read_raw_new
+from services.store.sessions.bell import Bell, IdleWait
 
-BATCH_MAX = 30_000  # facts of one transaction; the more, the fewer cells and balances are written per fact
+BATCH_MAX = 20_000  # facts; the more, the fewer cells and balances are written per fact. Two such are in memory
+AHEAD_MIN = 2_000  # after fewer, there is nothing to read yet
 BATCH_SMALL = (
     2_000  # after fewer, let more come together: each batch writes a team's balance once, however much it used
 )
-IDLE_SECONDS = 0.01
+PACE_SECONDS = 0.01  # from such a batch to the next at least
 DROP_SECONDS = 3600
+LIVE_SECONDS = 1.0  # from one look whether what is filled can be read to the next
+
+Facts = tuple[dict[int, list[RawFact]], int]  # by shard, and how many there are in all
 
 log = structlog.get_logger("projector")
 
@@ -65,7 +71,7 @@ class HaltedShards:
         waiting = set(self.halts.waiting())
         return {shard for shard, name in self.names.items() if name in waiting}
 
-    async def project(self, connection: Connection, projecting: Projecting, facts: Mapping[int, list[Stored]]) -> int:
+    async def project(self, connection: Connection, projecting: Projecting, facts: Mapping[int, list[RawFact]]) -> int:
         """Fold and save all of it, or what can be, and halt the shards of the rest; how many facts were saved."""
         try:
             with self.metrics.fold_seconds.time():
@@ -80,19 +86,19 @@ class HaltedShards:
         return sum(map(len, facts.values()))
 
     async def _project_alone(
-        self, connection: Connection, projecting: Projecting, shard: int, read: list[Stored]
+        self, connection: Connection, projecting: Projecting, shard: int, read: list[RawFact]
     ) -> int:
         try:
             batch = await projecting.project(connection, {shard: read})
         except EVERYBODYS:
             raise
         except Poisoned as poisoned:
-            before = [stored for stored in read if stored.position < poisoned.stored.position]
+            before = [row for row in read if row["position"] < poisoned.stored.position]
             count = await self._project_alone(connection, projecting, shard, before) if before else 0
             await self._halt(connection, shard, poisoned.stored.team_id, poisoned, poisoned.stored.position)
             return count
         except Exception as error:  # noqa: BLE001 - what can't be saved is somebody's in this shard
-            await self._halt(connection, shard, f"shard {shard}", error, read[0].position)
+            await self._halt(connection, shard, f"shard {shard}", error, read[0]["position"])
             return 0
         self.metrics.count(batch.flow)
         if shard in self.names:
@@ -104,6 +110,58 @@ class HaltedShards:
             await self.halts.go_on(connection, [before])
         self.names[shard] = name
         await self.halts.halt(connection, name, error, shard=shard, position=position)
+
+
+@dataclass(slots=True)
+class Reading:
+    """What is folded next. Of a backlog the next batch is read while one is folded and saved.
+
+    Facts never change, and positions have no gaps. So what was read ahead is right as long as it goes on where its
+    shard stands by then; else it is dropped and read when its time comes. It ends with the block that it is opened for.
+    """
+
+    pool: Pool
+    ahead: asyncio.Task[Facts] | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.ahead is not None:
+            self.ahead.cancel()
+            await asyncio.wait({self.ahead})
+            if not self.ahead.cancelled():
+                self.ahead.exception()  # nobody asks for it any more
+
+    async def read(self, connection: Connection, positions: Mapping[int, int]) -> Facts:
+        """The next facts after these positions, some of each shard that has any, and how many there are in all.
+
+        Raises:
+            LogChanged: a position is missing.
+        """
+        facts, missing = await self._take_ahead(positions)
+        if not facts:
+            facts, missing = await read_raw_new(connection, positions, BATCH_MAX)
+        if sum(map(len, facts.values())) >= AHEAD_MIN:
+            reached = {shard: read[-1]["position"] for shard, read in facts.items()}
+            self.ahead = asyncio.create_task(self._read_ahead({**positions, **reached}))
+        return facts, missing
+
+    async def _take_ahead(self, positions: Mapping[int, int]) -> Facts:
+        """What was read ahead, as far as it goes on at these positions."""
+        ahead, self.ahead = self.ahead, None
+        if ahead is None:
+            return {}, 0
+        facts, missing = await ahead
+        return {
+            shard: read for shard, read in facts.items() if positions.get(shard) == read[0]["position"] - 1
+        }, missing
+
+    async def _read_ahead(self, positions: Mapping[int, int]) -> Facts:
+        async with self.pool.acquire() as connection:
+            return await read_raw_new(connection, positions, BATCH_MAX)
 
 
 async def serve(
@@ -118,18 +176,24 @@ async def serve(
 
     async def connect() -> Pool:
         return await connect_pool(
-            database, process="projector", size=3, lease_seconds=settings.lease_seconds, health=health
+            database,
+            process="projector",
+            size=3,
+            lease_seconds=settings.lease_seconds,
+            projections=False,
+            health=health,
+            listens=True,
         )
 
     pool = await connect_when_there(connect, stop, health)
     if pool is None:
         return
     claims = Claims(PROJECTOR, f"projector-{uuid4()}", settings.lease_seconds)
-    metrics = ProjectorMetrics(health.registry)
+    metrics, alarmed = ProjectorMetrics(health.registry), Bell()
     try:
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(_project(pool, claims, stop, health, metrics, first_wait_seconds))
-            tasks.create_task(watch_low(pool, stop, health, clock))
+            tasks.create_task(_project(pool, claims, stop, health, metrics, alarmed, first_wait_seconds))
+            tasks.create_task(watch_low(pool, stop, health, clock, alarmed=alarmed))
     finally:
         await pool.close()
 
@@ -140,14 +204,16 @@ async def _project(
     stop: asyncio.Event,
     health: Health,
     metrics: ProjectorMetrics,
+    alarmed: Bell,
     first_wait_seconds: float,
 ) -> None:
     async def project() -> None:
         while not stop.is_set():
             try:
-                async with pool.acquire() as connection:
+                async with pool.acquire() as connection, Reading(pool) as reading:
                     await claims.leave(connection)  # what a broken connection left claimed need not wait for the lease
-                    await _project_while_owner(connection, claims, stop, health, metrics)
+                    projecting = Projecting(claims, {}, alarmed=alarmed)
+                    await _project_while_owner(connection, reading, projecting, stop, health, metrics)
             except Fenced as fenced:
                 log.info("joining again", why=str(fenced))
 
@@ -155,44 +221,46 @@ async def _project(
 
 
 async def _project_while_owner(
-    connection: Connection, claims: Claims, stop: asyncio.Event, health: Health, metrics: ProjectorMetrics
+    connection: Connection,
+    reading: Reading,
+    projecting: Projecting,
+    stop: asyncio.Event,
+    health: Health,
+    metrics: ProjectorMetrics,
 ) -> None:
     """Fold what comes, until told to stop or fenced; the versions are those that were live at the beginning."""
     await ensure_projections(connection)
-    projecting = Projecting(claims, {})
-    halted = HaltedShards(Halts("projector", health), metrics)
-    renew_at = drop_at = 0.0
+    claims, halted = projecting.claims, HaltedShards(Halts("projector", health), metrics)
+    idle = IdleWait(reading.pool.heard, stop)
+    renew_at = drop_at = live_at = 0.0
     health.back("the database")
-    health.ready(True)
     while not stop.is_set():
         if monotonic() >= renew_at:
             if await claims.join(connection):
-                # Read after the claim: a later switch of versions fences it. What another build has switched to is not
-                # for this fold.
-                await check_shape(connection)
-                projecting.versions = await live_versions(connection)
+                # Read after the claim: a later switch of versions fences it.
+                projecting.versions = await made_versions(connection)
                 projecting.forget()
                 await halted.begin(connection, claims.positions)
             renew_at = monotonic() + claims.renew_seconds
+        if monotonic() >= live_at:
+            live = await go_live_when_filled(connection)
+            health.ready(live)
+            live_at = float("inf") if live else monotonic() + LIVE_SECONDS
         if monotonic() >= drop_at:
             await drop_previous(connection)
             drop_at = monotonic() + DROP_SECONDS
-        behind = await _behind(connection, claims, health, halted.waiting())
-        if not behind:
-            await asyncio.sleep(IDLE_SECONDS)
+        began, waiting = monotonic(), halted.waiting()
+        facts, missing = await reading.read(
+            connection, {shard: at for shard, at in claims.positions.items() if shard not in waiting}
+        )
+        health.lag("projector", missing)
+        if not facts:
+            await idle.wait()
             continue
-        facts = await read_after(connection, behind, max(1, BATCH_MAX // len(behind)))
         count = await halted.project(connection, projecting, facts)
         metrics.facts.inc(count)
         health.beat("projector")
+        idle.work_came()
         if count < BATCH_SMALL:
-            await asyncio.sleep(IDLE_SECONDS)
+            await pause(stop, began + PACE_SECONDS - monotonic())
     await claims.leave(connection)
-
-
-async def _behind(connection: Connection, claims: Claims, health: Health, halted: Collection[int]) -> dict[int, int]:
-    """The claimed shards that have facts after their checkpoints, with these checkpoints; but those that are halted."""
-    ends = await heads(connection)
-    lags = {shard: ends[shard] - at for shard, at in claims.positions.items() if shard not in halted}
-    health.lag("projector", sum(lags.values()))
-    return {shard: claims.positions[shard] for shard, missing in lags.items() if missing}

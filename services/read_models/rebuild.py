@@ -1,10 +1,13 @@
-"""Versions of the projections: made, built anew beside the live ones, compared, switched.
+"""A version of the projections is built anew beside the live one, compared, switched.
 
 A rebuild reads the log from its beginning into tables of the next version, all projections at once since activity and
 usage follow from the balance fold. Then, shard by shard, it stands at the very position of the live version and
 compares. The switch is one transaction: the views and the row in `projections` change, and the live checkpoints get a
 new epoch, so that the projector is fenced, joins again and goes on with the new tables. Readers use the views and never
 see a gap.
+
+For a build that nothing is live of, there is nothing to compare with: its own tables are filled on all cores, as its
+projector fills them on one.
 
 A killed rebuild goes on from its checkpoints when it is started again. Another fold, or other tables, begin anew.
 """
@@ -17,87 +20,39 @@ from functools import partial
 from multiprocessing import get_context
 
 from projections.balance.snapshots import CADENCE, Cadence
-from projections.versions import VIEWS, at_version, shape_of, shape_of_all, tables
-from services.read_models.analysts import drop_analytics, make_analytics
+from projections.versions import SHAPE, TABLES
 from services.read_models.balances import PROJECTOR
-from services.read_models.comparing import RowDifference, compare_tables
+from services.read_models.comparing import RowDifference, compare, compared
 from services.read_models.projecting import Projecting
-from services.runtime.errors import Fenced, LogChanged
+from services.read_models.versions import (
+    alone,
+    drop,
+    drop_analytics,
+    ensure_projections,
+    go_live_when_filled,
+    live_versions,
+    made_versions,
+    make_anew,
+    next_version,
+    note,
+    show,
+)
+from services.runtime.errors import Fenced, LogChanged, Refused
 from services.runtime.gc_tuning import stop_looking_for_garbage
 from services.store.claims import Claims
 from services.store.connect import Connection, connect
-from services.store.read import read_after
+from services.store.read import heads, read_raw_after
 from services.store.shards import SHARDS
 
-TABLES = {"balance": ("balance", "lots", "balance_snapshots"), "activity": ("activity",), "usage": ("usage",)}
 BATCH_MAX = 20_000
 SHARDS_AT_ONCE = 8  # few, so that the pages that a batch touches lie together
 PROGRESS_SECONDS = 0.2
 
 FOLDED = "SELECT coalesce(sum(position), 0)::bigint FROM checkpoints WHERE reader = $1"
 
-# No advisory lock, which whoever may connect can take: this one is for those who may write there.
-ONE_AT_A_TIME = "LOCK TABLE projections IN SHARE ROW EXCLUSIVE MODE"
-SHARED = "SELECT share_projection($1::text::regclass)"
-LIVE = "SELECT name, version FROM projections"
 BEGUN = "SELECT EXISTS (SELECT FROM checkpoints WHERE reader = $1)"
-GO_LIVE = """
-    INSERT INTO projections (name, version, sha256) VALUES ($1, $2, $3)
-    ON CONFLICT (name) DO UPDATE
-    SET previous_version = projections.version, version = excluded.version, sha256 = excluded.sha256,
-        switched_at = clock_timestamp()
-"""
 LOCK_LIVE = "SELECT shard, position FROM checkpoints WHERE reader = $1 AND shard = ANY($2) ORDER BY shard FOR UPDATE"
 FENCE_LIVE = "UPDATE checkpoints SET epoch = epoch + 1, owner = '' WHERE reader = $1"
-
-
-async def _alone(connection: Connection) -> None:
-    """Nobody else makes or switches versions in this transaction, and what it makes belongs to the projector."""
-    await connection.execute(ONE_AT_A_TIME)
-    await connection.execute("SET LOCAL ROLE creditwell_projector")
-
-
-async def live_versions(connection: Connection) -> dict[str, int]:
-    """Which version of each projection is read now."""
-    return {row["name"]: row["version"] for row in await connection.fetch(LIVE)}
-
-
-async def ensure_projections(connection: Connection) -> dict[str, int]:
-    """Make version 1 of what does not exist yet; the live versions."""
-    async with connection.transaction():
-        await _alone(connection)
-        missing = TABLES.keys() - (await live_versions(connection)).keys()
-        for name in missing:
-            await _make(connection, name, 1)
-            await _show(connection, name, 1)
-        live = await live_versions(connection)
-        if missing:
-            await make_analytics(connection, live)
-        return live
-
-
-async def renew_analytics(connection: Connection) -> None:
-    """Make the analysts' views as this build has them; `creditwell migrate` does it, as it makes functions anew."""
-    async with connection.transaction():
-        await _alone(connection)
-        await make_analytics(connection, await live_versions(connection))
-
-
-async def _make(connection: Connection, name: str, version: int) -> None:
-    """Make the tables of a version."""
-    await connection.execute(tables(name, version))
-    for table in TABLES[name]:
-        await connection.execute(SHARED, f"{table}_v{version}")
-
-
-async def _show(connection: Connection, name: str, version: int) -> None:
-    """Make the views show a version."""
-    for table in TABLES[name]:
-        await connection.execute(f"DROP VIEW IF EXISTS {table}")
-        shown = at_version(VIEWS.get(table, f"SELECT * FROM {table}_v0"), version)
-        await connection.execute(f"CREATE VIEW {table} WITH (security_invoker = true) AS {shown}")
-        await connection.execute(SHARED, table)
-    await connection.execute(GO_LIVE, name, version, shape_of(name))
 
 
 async def rebuild(
@@ -106,11 +61,20 @@ async def rebuild(
     """Build the next version of all projections, compare it with the live one, and switch `names` to it.
 
     With `shadow` the live versions stay as they are. `on_facts` hears now and then how many facts are folded, of how
-    many. What comes back are the first rows that differ, by table: nothing, when the rebuilt ones say the same.
+    many. What comes back are the first rows that differ, by table: nothing, when the rebuilt ones say the same, or when
+    nothing of this build was live.
+
+    Raises:
+        Refused: `nothing_live`, with `shadow`.
     """
     connection = await connect(database, process="rebuild")
     try:
-        await ensure_projections(connection)
+        if not await ensure_projections(connection):
+            if shadow:
+                raise Refused("nothing_live", "there are no projections of this build yet to be compared with")
+            while not await go_live_when_filled(connection):
+                await build_on_all_cores(connection, database, None, on_facts)
+            return []
         version = await begin(connection)
         await build_on_all_cores(connection, database, version, on_facts)
         differences = [d for shard in range(SHARDS) for d in await compare_shard(connection, version, shard, "rebuild")]
@@ -123,9 +87,12 @@ async def rebuild(
 
 
 async def build_on_all_cores(
-    connection: Connection, database: str, version: int, on_facts: Callable[[int, int], None]
+    connection: Connection, database: str, version: int | None, on_facts: Callable[[int, int], None]
 ) -> None:
-    """Fold everything up to the head of now, a process to a core; each takes its shards by turns."""
+    """Fold everything up to the head of now, a process to a core; each takes its shards by turns.
+
+    Without a `version`, into the tables that this build's projector fills.
+    """
     cores = os.cpu_count() or 1
     loop = asyncio.get_running_loop()
     with ProcessPoolExecutor(cores, get_context("spawn")) as pool:
@@ -135,18 +102,21 @@ async def build_on_all_cores(
         )
         while not building.done():
             await asyncio.wait([building], timeout=PROGRESS_SECONDS)
-            folded = await connection.fetchval(FOLDED, reader_of(version))
-            on_facts(folded, sum((await live_positions(connection)).values()))
+            folded = await connection.fetchval(FOLDED, PROJECTOR if version is None else reader_of(version))
+            goal = await (heads if version is None else live_positions)(connection)
+            on_facts(folded, sum(goal.values()))
         await building
 
 
-def _build_alone(database: str, version: int, shards: list[int]) -> int:
+def _build_alone(database: str, version: int | None, shards: list[int]) -> int:
     """What each of these processes runs."""
     stop_looking_for_garbage()
 
     async def run() -> int:
         connection = await connect(database, process="rebuild")
         try:
+            if version is None:
+                return await fill(connection, shards, f"rebuild-{os.getpid()}")
             return await build(connection, version, shards, f"rebuild-{os.getpid()}")
         finally:
             await connection.close()
@@ -156,20 +126,16 @@ def _build_alone(database: str, version: int, shards: list[int]) -> int:
 
 def reader_of(version: int) -> str:
     """The name under which a rebuild keeps its checkpoints; one of another fold or other tables has another name."""
-    return f"rebuild-{version}-{shape_of_all(tuple(TABLES))[:12]}"
+    return f"rebuild-{version}-{SHAPE[:12]}"
 
 
 async def begin(connection: Connection) -> int:
     """Make the tables of the next version, or find those of a rebuild that was interrupted; its number."""
     async with connection.transaction():
-        await _alone(connection)
-        live = await live_versions(connection)
-        version = 1 + max(live.values())
+        await alone(connection)
+        version = await next_version(connection)
         if not await connection.fetchval(BEGUN, reader_of(version)):
-            await connection.execute("DELETE FROM checkpoints WHERE reader LIKE $1", f"rebuild-{version}-%")
-            for name in TABLES:
-                await _drop(connection, name, version)  # rows of a build that was killed would stand beside ours
-                await _make(connection, name, version)
+            await make_anew(connection, version)
         # Nowhere else: who came late would begin anew, in tables that were switched to meanwhile.
         await Claims(reader_of(version), "").make_rows(connection)
     return version
@@ -182,7 +148,20 @@ async def build(connection: Connection, version: int, shards: list[int], owner: 
     """
     projecting = Projecting(Claims(reader_of(version), owner), dict.fromkeys(TABLES, version), cadence)
     await projecting.claims.take(connection, shards)
-    goal = await live_positions(connection)
+    return await _fold_to(connection, projecting, await live_positions(connection))
+
+
+async def fill(connection: Connection, shards: list[int], owner: str) -> int:
+    """Fold these shards as this build's projector does, up to the head of now; how many facts that were."""
+    projecting = Projecting(Claims(PROJECTOR, owner), await made_versions(connection))
+    await projecting.claims.make_rows(connection)
+    await projecting.claims.take(connection, shards)
+    folded = await _fold_to(connection, projecting, await heads(connection))
+    await projecting.claims.leave(connection)
+    return folded
+
+
+async def _fold_to(connection: Connection, projecting: Projecting, goal: Mapping[int, int]) -> int:
     folded = 0
     while behind := _behind(projecting.claims.positions, goal):
         some = dict(list(behind.items())[:SHARDS_AT_ONCE])
@@ -197,8 +176,8 @@ def _behind(positions: Mapping[int, int], goal: Mapping[int, int]) -> dict[int, 
 async def _step(
     connection: Connection, projecting: Projecting, behind: Mapping[int, int], goal: Mapping[int, int]
 ) -> int:
-    facts = await read_after(connection, behind, BATCH_MAX // len(behind))
-    facts_to_goal = {shard: [fact for fact in read if fact.position <= goal[shard]] for shard, read in facts.items()}
+    facts = await read_raw_after(connection, behind, BATCH_MAX // len(behind))
+    facts_to_goal = {shard: read[: goal[shard] - behind[shard]] for shard, read in facts.items()}
     await projecting.project(connection, facts_to_goal)
     return sum(map(len, facts_to_goal.values()))
 
@@ -221,8 +200,8 @@ async def compare_shard(
         return [
             difference
             for name, tables_ in TABLES.items()
-            for table in tables_
-            for difference in await compare_tables(connection, f"{table}_v{live[name]}", f"{table}_v{version}", shard)
+            for table in compared(name, tables_)
+            for difference in await compare(connection, table, live[name], version, shard)
         ]
 
 
@@ -250,14 +229,13 @@ async def switch(
     projecting = Projecting(Claims(reader_of(version), owner), dict.fromkeys(TABLES, version), cadence)
     await projecting.claims.take(connection, list(range(SHARDS)))
     async with connection.transaction():
-        await _alone(connection)
+        await alone(connection)
         if version in (await live_versions(connection)).values():
             raise Fenced(f"{reader_of(version)}: another process has switched to it")
         await drop_analytics(connection)  # first: nobody may wait for a projector that waits for an analyst
         await _catch_up(connection, projecting, list(range(SHARDS)))
-        for name in names:
-            await _show(connection, name, version)
-        await make_analytics(connection, await live_versions(connection))
+        await note(connection, names, version)
+        await show(connection, dict.fromkeys(names, version))
         await connection.execute(FENCE_LIVE, PROJECTOR)
         await connection.execute("DELETE FROM checkpoints WHERE reader = $1", reader_of(version))
 
@@ -265,24 +243,9 @@ async def switch(
 async def discard(connection: Connection, version: int) -> None:
     """Drop what a rebuild made and nobody reads."""
     async with connection.transaction():
-        await _alone(connection)
+        await alone(connection)
         live = await live_versions(connection)
         for name in TABLES:
             if live[name] != version:
-                await _drop(connection, name, version)
+                await drop(connection, name, version)
         await connection.execute("DELETE FROM checkpoints WHERE reader = $1", reader_of(version))
-
-
-async def _drop(connection: Connection, name: str, version: int) -> None:
-    await connection.execute("DROP TABLE IF EXISTS " + ", ".join(f"{table}_v{version}" for table in TABLES[name]))
-
-
-async def drop_previous(connection: Connection) -> None:
-    """Drop versions that were switched away from a day ago: until then, one could go back at once."""
-    rows = await connection.fetch(
-        "SELECT name, previous_version FROM projections "
-        "WHERE previous_version IS NOT NULL AND switched_at < clock_timestamp() - interval '1 day'"
-    )
-    for row in rows:
-        await _drop(connection, row["name"], row["previous_version"])
-        await connection.execute("UPDATE projections SET previous_version = NULL WHERE name = $1", row["name"])

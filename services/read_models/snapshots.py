@@ -10,34 +10,38 @@ from typing import NamedTuple
 from projections.balance.fold import FOLD
 from projections.balance.snapshots import Snapshot, decode
 from projections.balance.state import TeamBalance
-from projections.versions import at_version
+from projections.versions import at_version, live
 from schemas.facts import Stored
-from services.store.connect import Connection
+from services.store.claims import IS_OURS, Part, columns, in_braces
 from services.store.protocols import Reads
 from services.store.read import FACT_COLUMNS, stored_of
 
 END = 2**63 - 1
 
-SAVE = """
+SAVE = f"""
     INSERT INTO balance_snapshots_v0
-        (shard, team_id, position, recorded_at, true_from, after, late_before, late_positions, late_times, state,
-         fold)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+        (shard, team_id, position, recorded_at, true_from, after, late_before, late_positions, late_times, state, fold)
+    SELECT shard, team_id, position, recorded_at, true_from, after, late_before, late_positions::bigint[],
+           late_times::timestamptz[], state, fold
+    FROM unnest($1::smallint[], $2::text[], $3::bigint[], $4::timestamptz[], $5::timestamptz[], $6::bigint[],
+                $7::timestamptz[], $8::text[], $9::text[], $10::jsonb[], $11::smallint[])
+        AS s (shard, team_id, position, recorded_at, true_from, after, late_before, late_positions, late_times, state, fold)
+    WHERE {IS_OURS}
 """
 
-NEWEST = """
-    SELECT state FROM balance_snapshots
+NEWEST = live("""
+    SELECT state FROM balance_snapshots_v0
     WHERE shard = $1 AND team_id = $2 AND recorded_at <= $3 AND true_from <= $4 AND fold = $5
     ORDER BY position DESC LIMIT 1
-"""
+""")
 
-STRETCHES = """
+STRETCHES = live("""
     SELECT after, position, late_before > $4 AS listed, recorded_at > $5 AS ends, ARRAY(
         SELECT late.position FROM unnest(late_positions, late_times) AS late (position, occurred_at)
         WHERE late.occurred_at <= $4 ORDER BY late.position
     ) AS late
-    FROM balance_snapshots WHERE shard = $1 AND team_id = $2 AND position > $3 ORDER BY position
-"""
+    FROM balance_snapshots_v0 WHERE shard = $1 AND team_id = $2 AND position > $3 ORDER BY position
+""")
 
 FACTS = f"""
     SELECT f.* FROM unnest($3::bigint[], $4::bigint[]) AS among (after, until)
@@ -57,9 +61,13 @@ class Span(NamedTuple):
     until: int
 
 
-async def save_snapshots(connection: Connection, snapshots: Sequence[Snapshot], version: int) -> None:
-    """Within the transaction that moves the checkpoint."""
-    await connection.executemany(at_version(SAVE, version), snapshots)
+def saved_snapshots(snapshots: Sequence[Snapshot], version: int) -> Part:
+    """What writes them, in the statement that moves the checkpoint."""
+    rows = [
+        one._replace(late_positions=in_braces(one.late_positions), late_times=in_braces(map(str, one.late_times)))  # type: ignore[arg-type]
+        for one in snapshots
+    ]
+    return Part(at_version(SAVE, version), columns(rows, len(Snapshot._fields)))
 
 
 async def newest_snapshot(

@@ -1,21 +1,24 @@
-"""States of teams in PostgreSQL: rows of `balance` and `lots`.
+"""States of teams in PostgreSQL: rows of `balance` and `lots`, and of `usage` for each day of a member.
 
 The projector loads and saves them with its checkpoint.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
 import asyncpg
 import msgspec
 
+from projections.activity import entries_between
 from projections.balance.lots import is_settled
 from projections.balance.state import DEBT, Lot, LotKind, LotPayment, OpenHold, Stretch, TeamBalance, TopUpSettings
+from projections.usage import Cells, FeatureUse, MemberDay
 from projections.versions import at_version
 from schemas.places import Place
 from services.read_models.activity_rows import paid_of
+from services.store.claims import IS_OURS, Part, columns
 from services.store.connect import Connection
 from services.store.protocols import Reads
 
@@ -32,7 +35,7 @@ LOAD_LOTS = """
     JOIN lots_v0 l ON l.shard = wanted.shard AND l.team_id = wanted.team_id AND NOT l.settled
 """
 
-SAVE = """
+SAVE = f"""
     INSERT INTO balance_v0 (shard, team_id, position, as_of, included, additional, debt, next_end, plan, zone, allowance,
                             cycle_ends_at, sealed_until, notice_threshold, top_up_enabled, top_up_threshold, low, "out",
                             alarm, holds, debt_payers, plan_position, true_from, stretch)
@@ -40,6 +43,7 @@ SAVE = """
                          $7::bigint[], $8::timestamptz[], $9::text[], $10::text[], $11::bigint[], $12::timestamptz[],
                          $13::timestamptz[], $14::bigint[], $15::boolean[], $16::bigint[], $17::boolean[], $18::boolean[],
                          $19::boolean[], $20::jsonb[], $21::jsonb[], $22::bigint[], $23::timestamptz[], $24::jsonb[])
+    WHERE {IS_OURS}
     ON CONFLICT (shard, team_id) DO UPDATE
     SET position = excluded.position, as_of = excluded.as_of, included = excluded.included,
         additional = excluded.additional, debt = excluded.debt, next_end = excluded.next_end, plan = excluded.plan,
@@ -50,24 +54,43 @@ SAVE = """
         debt_payers = excluded.debt_payers, plan_position = excluded.plan_position, true_from = excluded.true_from, stretch = excluded.stretch
 """
 
-SAVE_LOTS = """
+SAVE_LOTS = f"""
     INSERT INTO lots_v0 (shard, team_id, lot, kind, gained, remaining, starts_at, ends_at, ended, settled)
     SELECT * FROM unnest($1::smallint[], $2::text[], $3::bigint[], $4::text[], $5::bigint[], $6::bigint[],
                          $7::timestamptz[], $8::timestamptz[], $9::boolean[], $10::boolean[])
+    WHERE {IS_OURS}
     ON CONFLICT (shard, team_id, lot) DO UPDATE
     SET remaining = excluded.remaining, ended = excluded.ended, settled = excluded.settled
 """
 
-PAID = """
-    SELECT a.team_id, a.position, a.paid
-    FROM unnest($1::smallint[], $2::text[], $3::bigint[]) AS wanted (shard, team_id, position)
-    JOIN activity_v0 a USING (shard, team_id, position) WHERE a.kind = 'usage'
-"""
+SAVE_COLUMNS, LOT_COLUMNS = 24, 10
+
+PAID = f"SELECT paid FROM ({entries_between('$1', '$2', '$3', '$3')}) AS a WHERE kind = 'usage'"
 
 PAID_LOTS = """
     SELECT lot, kind, gained, remaining, starts_at, ends_at, ended
     FROM lots_v0 WHERE shard = $1 AND team_id = $2 AND lot = ANY($3)
 """
+
+LOAD_DAYS = """
+    SELECT u.shard, u.team_id, u.day, u.member_id, u.features
+    FROM unnest($1::smallint[], $2::text[], $3::date[], $4::text[]) AS wanted (shard, team_id, day, member_id)
+    JOIN usage_v0 u USING (shard, team_id, day, member_id)
+"""
+
+SAVE_DAYS = f"""
+    INSERT INTO usage_v0 (shard, team_id, day, member_id, features)
+    SELECT shard, team_id, day, member_id, features
+    FROM unnest($1::smallint[], $2::text[], $3::date[], $4::text[], $5::jsonb[])
+        AS u (shard, team_id, day, member_id, features)
+    WHERE {IS_OURS}
+    ON CONFLICT (shard, team_id, day, member_id) DO UPDATE SET features = excluded.features
+"""
+
+MEMBER_DAY = ("shard", "team_id", "day", "member_id")
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(dict[str, FeatureUse]).decode
 
 LIVE: Mapping[str, int] = {}  # no versions named: the views
 
@@ -120,8 +143,8 @@ def lot_of(row: asyncpg.Record) -> Lot:
     )
 
 
-async def save(connection: Connection, teams: Iterable[tuple[int, TeamBalance]], version: int) -> None:
-    """Write states and changed lots, within the transaction that moves the checkpoint."""
+def saved(teams: Iterable[tuple[int, TeamBalance]], version: int) -> list[Part]:
+    """What writes states and changed lots, in the statement that moves the checkpoint."""
     states = list(teams)
     rows = [
         (
@@ -129,10 +152,11 @@ async def save(connection: Connection, teams: Iterable[tuple[int, TeamBalance]],
         )
         for shard, team in states
     ]  # fmt: skip
-    await connection.execute(at_version(SAVE, version), *map(list, zip(*rows, strict=True)))
     lots = [(shard, *lot_row(team, lot)) for shard, team in states for lot in team.changed.values()]
-    if lots:
-        await connection.execute(at_version(SAVE_LOTS, version), *map(list, zip(*lots, strict=True)))
+    return [
+        Part(at_version(SAVE, version), columns(rows, SAVE_COLUMNS)),
+        Part(at_version(SAVE_LOTS, version), columns(lots, LOT_COLUMNS)),
+    ]
 
 
 def balance_row(team: TeamBalance) -> tuple[object, ...]:
@@ -164,7 +188,7 @@ async def paid_for(
     connection: Reads, shard: int, team_id: str, usage_position: int, versions: Mapping[str, int] = LIVE
 ) -> tuple[LotPayment, ...]:
     """Who paid a usage, by the activity. Each projection has a version of its own: one may have been switched alone."""
-    row = await connection.fetchrow(at_version(PAID, versions.get("activity")), [shard], [team_id], [usage_position])
+    row = await connection.fetchrow(at_version(PAID, versions.get("activity")), shard, team_id, usage_position)
     assert row is not None, f"usage {Place(shard, usage_position)} has no activity row"
     return paid_of(row["paid"])
 
@@ -187,3 +211,20 @@ async def settled_lots(
         return team.changed
     rows = await connection.fetch(at_version(PAID_LOTS, versions.get("balance")), shard, team.team_id, sorted(numbers))
     return {**{row["lot"]: replace(lot_of(row), remaining=0, ended=False) for row in rows}, **team.changed}
+
+
+async def load_days(connection: Connection, member_days: Collection[MemberDay], version: int) -> Cells:
+    """What is saved for these members and days; a day without usage has no row."""
+    cells: Cells = {}
+    for shard, team_id, day, member_id, features in await connection.fetch(
+        at_version(LOAD_DAYS, version), *columns(list(member_days), len(MEMBER_DAY))
+    ):
+        cells[shard, team_id, day, member_id] = _decode(features)
+    return cells
+
+
+def saved_days(cells: Cells, member_days: Collection[MemberDay], version: int) -> Part:
+    """What writes these days whole, in the statement that moves the checkpoint."""
+    ordered = sorted(member_days)  # the order of the primary key: two writers never wait for each other in a circle
+    features = [_encode(cells[member_day]).decode() for member_day in ordered]
+    return Part(at_version(SAVE_DAYS, version), [*columns(ordered, len(MEMBER_DAY)), features])

@@ -6,7 +6,8 @@ place that takes the configured secrets out.
 
 import logging
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from time import monotonic
 from typing import cast
 from urllib.parse import unquote, urlsplit
 
@@ -21,6 +22,8 @@ REDACTED = "[secret]"
 SECRET_LENGTH_MIN = 6  # anything shorter stands in ordinary words, too
 
 # Libraries that tell of every request or heartbeat at level info.
+KAFKA_CLIENT = "aiokafka"
+KAFKA_CLIENT_SECONDS = 60.0
 QUIET = ("aiokafka", "asyncio", "faststream", "httpcore2", "httpx2", "stripe", "uvicorn.access", "uvicorn.error")
 
 
@@ -42,6 +45,8 @@ def configure_logs(settings: Settings, process: str) -> None:
     ]
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Formatter(secrets_of(settings), foreign_pre_chain=shared, processors=_render(settings)))
+    if KAFKA_CLIENT not in levels:
+        handler.addFilter(OneLineOfMany())
     logging.basicConfig(handlers=[handler], level=level, force=True)
     for name in QUIET:
         logging.getLogger(name).setLevel(max(level, logging.WARNING))
@@ -52,6 +57,35 @@ def configure_logs(settings: Settings, process: str) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(min([level, *levels.values()])),
         logger_factory=structlog.stdlib.LoggerFactory(),
     )
+
+
+class OneLineOfMany(logging.Filter):
+    """Of what Kafka's client says, one line a minute, which counts those that were left out since the one before.
+
+    While brokers are away it says several a second at level error, each about one connection. That Kafka is away our
+    own lines and `/readyz` say. What comes with a traceback passes. Whoever gives `aiokafka` a level of its own
+    (CREDITWELL_LOG_LEVELS) gets all of it.
+    """
+
+    def __init__(self, now: Callable[[], float] = monotonic) -> None:
+        super().__init__()
+        self._now = now
+        self._told_at = float("-inf")
+        self._untold = 0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the line is told; one that stands for others is changed to say so."""
+        if record.name.partition(".")[0] != KAFKA_CLIENT or record.exc_info:
+            return True
+        if self._now() - self._told_at < KAFKA_CLIENT_SECONDS:
+            self._untold += 1
+            return False
+        more = f" ({self._untold:,} lines of its were left out since the last one)" if self._untold else ""
+        record.msg, record.args = f"Kafka's client: {record.getMessage()}{more}", ()
+        if record.levelno > logging.WARNING:
+            record.levelno, record.levelname = logging.WARNING, logging.getLevelName(logging.WARNING)
+        self._told_at, self._untold = self._now(), 0
+        return True
 
 
 def levels_of(settings: Settings) -> dict[str, int]:

@@ -9,6 +9,7 @@
     proofs         leaves, Merkle roots, the chain of blocks
     cycles         refills that are due come with the next append
     refills        and before a decision
+    lives          may the log go on at this server?
     claims         readers share the shards, with fenced checkpoints
     halts          what goes wrong for one team halts it alone
     connect        connections, bounded in number and in patience

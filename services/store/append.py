@@ -24,6 +24,7 @@ from services.store.connect import Connection, in_memory
 from services.store.copying import COPY_BEGIN, COPY_END, microseconds
 from services.store.cycles import move_cycles, refills_due
 from services.store.proofs import block_hash, merkle_root, pack_known, rows_and_leaves
+from services.store.sessions.bell import note_append
 from services.store.shards import shard_of
 
 BY_SHARD = itemgetter(0)  # of `Ready`
@@ -190,6 +191,7 @@ async def _write(connection: Connection, in_order: Sequence[Ready], heads: Seque
         else:
             await _copy(connection, packed)
             await connection.execute(MOVE_HEADS, *map(list, zip(*packed.blocks, strict=True)), recorded_at)
+        note_append(connection)
     except asyncpg.UniqueViolationError as violation:
         if violation.constraint_name == "facts_identity":
             raise AlreadyStored(violation.detail) from violation

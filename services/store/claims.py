@@ -4,8 +4,12 @@ A claim is a lease by the database's clock. Whoever finds one run out raises its
 the former owner's next move matches no row and ends as `Fenced`.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
+from itertools import chain
+from typing import NamedTuple
 
 from services.runtime.errors import Fenced
 from services.runtime.settings import LEASE_SECONDS
@@ -50,18 +54,57 @@ RENEW = """
 
 RELEASE = "UPDATE checkpoints SET owner = '' WHERE reader = $1 AND owner = $2 AND shard = ANY($3)"
 
-MOVE = """
-    WITH step AS (
+# All of the shards or none: what is written in the same statement asks `fence` whether it may be.
+FENCED = """
+    step AS (
         SELECT * FROM unnest($2::smallint[], $3::bigint[], $4::bigint[], $5::bigint[]) AS s (shard, epoch, seen, position)
     ), mine AS (
         SELECT c.shard FROM checkpoints c JOIN step s USING (shard)
         WHERE c.reader = $1 AND c.epoch = s.epoch AND c.position = s.seen
         ORDER BY c.shard FOR UPDATE OF c
+    ), fence AS (
+        SELECT (SELECT count(*) FROM mine) = (SELECT count(*) FROM step) AS is_ours
+    ), moved AS (
+        UPDATE checkpoints c SET position = s.position, seen_at = clock_timestamp()
+        FROM step s JOIN mine USING (shard)
+        WHERE c.reader = $1 AND c.shard = s.shard AND (SELECT is_ours FROM fence)
     )
-    UPDATE checkpoints c SET position = s.position, seen_at = clock_timestamp()
-    FROM step s JOIN mine USING (shard) WHERE c.reader = $1 AND c.shard = s.shard
-    RETURNING c.shard
 """
+MISSING = "SELECT (SELECT count(*) FROM step) - (SELECT count(*) FROM mine)"
+FENCED_PARAMETERS = 5
+
+IS_OURS = "(SELECT is_ours FROM fence)"
+
+
+class Part(NamedTuple):
+    """What is written together with a move of the checkpoints: a statement and its arguments.
+
+    It names the condition `IS_OURS`, and it counts its parameters from $1.
+    """
+
+    sql: str
+    arguments: Sequence[object]
+
+
+def columns(rows: Sequence[Sequence[object]], count: int) -> list[list[object]]:
+    """Rows as `unnest` takes them; empty columns where there are none."""
+    return [list(column) for column in zip(*rows, strict=True)] or [[] for _ in range(count)]
+
+
+def in_braces(values: Iterable[object]) -> str:
+    """An array as text, where each row has one of its own: `unnest` would take them all for one. None has a comma."""
+    return "{" + ",".join(map(str, values)) + "}"
+
+
+@cache
+def _together(parts: tuple[tuple[str, int], ...]) -> str:
+    """One statement of several, each given with how many parameters it has."""
+    texts, before = [FENCED], FENCED_PARAMETERS
+    for number, (sql, parameters) in enumerate(parts):
+        numbered = re.sub(r"\$(\d+)", lambda mark, before=before: f"${int(mark[1]) + before}", sql)  # type: ignore[misc]
+        texts.append(f"part_{number} AS ({numbered})")
+        before += parameters
+    return f"WITH {', '.join(texts)} {MISSING}"
 
 
 @dataclass(slots=True)
@@ -127,19 +170,24 @@ class Claims:
         for shard in shards:
             del self.epochs[shard], self.positions[shard]
 
-    async def lock_and_move(self, connection: Connection, reached: Mapping[int, int]) -> None:
-        """Move the checkpoints within the caller's transaction; call `moved` after COMMIT.
+    async def lock_and_move(
+        self, connection: Connection, reached: Mapping[int, int], parts: Sequence[Part] = ()
+    ) -> None:
+        """Move the checkpoints and write `parts`, in one statement; call `moved` after COMMIT.
+
+        Without a transaction of the caller's, the statement is its own.
 
         Raises:
-            Fenced: a shard has another owner, or its checkpoint stands elsewhere.
+            Fenced: a shard has another owner, or its checkpoint stands elsewhere. Nothing was moved or written.
         """
         shards = list(reached)
-        rows = await connection.fetch(
-            MOVE, self.reader, shards, [self.epochs[s] for s in shards], [self.positions[s] for s in shards],
-            list(reached.values()),
+        missing = await connection.fetchval(
+            _together(tuple((part.sql, len(part.arguments)) for part in parts)),
+            self.reader, shards, [self.epochs[s] for s in shards], [self.positions[s] for s in shards],
+            list(reached.values()), *chain.from_iterable(part.arguments for part in parts),
         )  # fmt: skip
-        if len(rows) != len(shards):
-            raise Fenced(f"{self.reader}: another process owns {len(shards) - len(rows)} of {len(shards)} shards")
+        if missing:
+            raise Fenced(f"{self.reader}: another process owns {missing} of {len(shards)} shards")
 
     def moved(self, reached: Mapping[int, int]) -> None:
         """The transaction is committed."""

@@ -14,6 +14,7 @@ from services.runtime.errors import Fenced, Unavailable
 from services.runtime.health import Health
 from services.runtime.retry import keep_going
 from services.runtime.settings import LEASE_SECONDS
+from services.store.lives import StoreUnchecked
 from services.store.schema_check import check_shape
 from services.store.sessions.hosts import Hosts, Session
 from services.store.sessions.pool import ABSENT
@@ -52,6 +53,7 @@ AWAY = (
     asyncpg.InsufficientResourcesError,  # connections, memory, disk
     asyncpg.PostgresIOError,
     asyncpg.ReadOnlySQLTransactionError,  # a standby that was a primary, or a primary that is to write no more
+    StoreUnchecked,  # a promoted standby, say, until the relay has looked at what was published
 )
 
 # The same for whoever works for as long as it takes: a shard that somebody else owns is waited for, too.
@@ -73,6 +75,7 @@ async def connect_pool(
     settings: Mapping[str, str] | None = None,
     projections: bool = True,
     health: Health | None = None,
+    listens: bool = False,
 ) -> Pool:
     """A pool whose sessions are named after the process, speak UTC and give up in time.
 
@@ -80,6 +83,7 @@ async def connect_pool(
     handshake.
     PostgreSQL ends a session that stands still inside a transaction for half a lease: who takes the work over finds no
     locks. The roles have the same settings, for what a pooler keeps from passing.
+    One that `listens` rings its bell `heard` when facts were appended by anybody.
 
     Raises:
         Refused: another build made the database, or the `projections` that the process reads.
@@ -94,7 +98,8 @@ async def connect_pool(
         **(settings or {}),
     }
     pool = Pool(
-        Hosts(database), session_settings, size=size, command_timeout=statement_timeout_ms / 1000 + 5, health=health
+        Hosts(database), session_settings, size=size, command_timeout=statement_timeout_ms / 1000 + 5, health=health,
+        listens=listens,
     )  # fmt: skip
     try:
         await pool.start()

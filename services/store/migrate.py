@@ -4,6 +4,9 @@ A run is one transaction. So no process meets the tables of one build and the fu
 leaves nothing. A migration that was applied and then edited is refused. A function is edited where it stands, in the
 folder `functions`; only one that takes or returns something else needs a migration, which drops the old one.
 
+Migrations only add, so that the build before goes on beside this one. Where a newer build was here, an older one leaves
+the functions as they are.
+
 Projections have no migrations: their tables carry a version and are built by a replay.
 """
 
@@ -46,8 +49,9 @@ async def _migrate(connection: Connection) -> list[str]:
         applied = {row["name"]: row["sha256"] for row in await connection.fetch(APPLIED)}
         check_same_history(applied)
         missing = {name: sql for name, sql in migrations().items() if name not in applied}
+        newer = any(not name.startswith("functions/") for name in applied.keys() - migrations().keys())
         # Last, so that a function may use what a migration makes.
-        statements = missing | functions()
+        statements = missing | ({} if newer else functions())
         for name, sql in statements.items():
             await connection.execute(sql)
             await connection.execute(NOTE, name, digest(sql))

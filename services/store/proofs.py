@@ -20,18 +20,29 @@ RowsAndLeaves = tuple[list[bytes], list[bytes]]
 
 GENESIS = bytes(32)
 _PLACE = Struct(">ihiqiq")
-_TIME = Struct(">iqi")
+_TIME = Struct(">iq")
 _LENGTH = Struct(">i")
 _BLOCK = Struct(">chqq")
+PACKED_MAX = 100_000
+_packed: dict[str, bytes] = {}
 
 
 def pack_known(occurred_at: datetime, team_id: str, source: str, id: str, type: str, body: bytes) -> bytes:
     """The part of a row that is known before its place is. Text must be encodable as UTF-8."""
-    team, origin, name, kind, length = team_id.encode(), source.encode(), id.encode(), type.encode(), _LENGTH.pack
+    name, length, packed = id.encode(), _LENGTH.pack, _packed.get
     return b"".join((
-        _TIME.pack(8, microseconds(occurred_at), len(team)), team,
-        length(len(origin)), origin, length(len(name)), name, length(len(kind)), kind, length(len(body)), body,
+        _TIME.pack(8, microseconds(occurred_at)), packed(team_id) or _pack(team_id), packed(source) or _pack(source),
+        length(len(name)), name, packed(type) or _pack(type), length(len(body)), body,
     ))  # fmt: skip
+
+
+def _pack(text: str) -> bytes:
+    """What comes again with many facts, with its length before it."""
+    if len(_packed) >= PACKED_MAX:
+        _packed.clear()
+    data = text.encode()
+    _packed[text] = packed = _LENGTH.pack(len(data)) + data
+    return packed
 
 
 def pack_place(shard: int, position: int, recorded_microseconds: int) -> bytes:

@@ -5,18 +5,25 @@ too: a gap means that somebody removed a fact, and nothing may be read past it.
 """
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
 
 import asyncpg
 
 from schemas.facts import Stored
 from services.runtime.errors import LogChanged
 from services.store.connect import Connection
+from services.store.copying import instant
 from services.store.protocols import Reads
 
 # What every statement selects that gives facts: the fields of `Stored`, which are columns of `facts`.
 FACT_COLUMNS = ", ".join(Stored._fields)
 # The fact in such a row. It is called for every fact that is read, so no function of ours stands around it.
-stored_of: Callable[[asyncpg.Record], Stored] = Stored._make
+stored_of: Callable[[Iterable[Any]], Stored] = Stored._make
+
+RawFact = asyncpg.Record  # with RAW_COLUMNS
+BY_SHARD = itemgetter(0)
 
 READ_AFTER = f"""
     SELECT f.* FROM unnest($1::smallint[], $2::bigint[]) AS seen (shard, position)
@@ -24,6 +31,33 @@ READ_AFTER = f"""
         SELECT {FACT_COLUMNS} FROM facts WHERE facts.shard = seen.shard AND facts.position > seen.position
         ORDER BY facts.position LIMIT $3
     ) AS f
+"""
+
+# What a fold needs of facts that come by the million: their times are left as PostgreSQL sends them, and go on so.
+RAW_COLUMNS = """shard, position, team_id, type, body, timestamptz_send(recorded_at) AS recorded_at,
+           timestamptz_send(occurred_at) AS occurred_at, source, id"""
+
+READ_RAW_AFTER = f"""
+    SELECT f.* FROM unnest($1::smallint[], $2::bigint[]) AS seen (shard, position)
+    CROSS JOIN LATERAL (
+        SELECT {RAW_COLUMNS} FROM facts WHERE facts.shard = seen.shard AND facts.position > seen.position
+        ORDER BY facts.position LIMIT $3
+    ) AS f
+"""
+
+# As much of each shard that has grown as there are so many facts for all of them, and how many are missing there.
+READ_RAW_NEW = f"""
+    SELECT f.*, behind.missing
+    FROM (
+        SELECT h.shard, seen.position, h.next - 1 - seen.position AS missing, count(*) OVER () AS shards
+        FROM unnest($1::smallint[], $2::bigint[]) AS seen (shard, position)
+        JOIN shard_heads h ON h.shard = seen.shard AND h.next - 1 > seen.position
+    ) AS behind
+    CROSS JOIN LATERAL (
+        SELECT {RAW_COLUMNS} FROM facts WHERE facts.shard = behind.shard AND facts.position > behind.position
+        ORDER BY facts.position LIMIT greatest(1, $3 / behind.shards)
+    ) AS f
+    ORDER BY f.shard, f.position
 """
 
 # Of each shard up to so many facts, and of those as many as fit into so many bytes, at least one.
@@ -72,7 +106,42 @@ async def read_after(
         LogChanged: a position is missing.
     """
     rows = await connection.fetch(READ_AFTER, list(positions), list(positions.values()), limit_per_shard)
-    return _by_shard(rows, positions)
+    return _by_shard(map(stored_of, rows), positions)
+
+
+async def read_raw_after(
+    connection: Connection, positions: Mapping[int, int], limit_per_shard: int
+) -> dict[int, list[RawFact]]:
+    """As `read_after`, for a fold: see `RAW_COLUMNS`.
+
+    Raises:
+        LogChanged: a position is missing.
+    """
+    rows = await connection.fetch(READ_RAW_AFTER, list(positions), list(positions.values()), limit_per_shard)
+    return _cut_by_shard(rows, positions)
+
+
+async def read_raw_new(
+    connection: Connection, positions: Mapping[int, int], most: int
+) -> tuple[dict[int, list[RawFact]], int]:
+    """The next facts of the shards that have grown beyond the positions seen, some `most` in all, for a fold.
+
+    And how many there are in all.
+
+    Raises:
+        LogChanged: a position is missing.
+    """
+    rows = await connection.fetch(READ_RAW_NEW, list(positions), list(positions.values()), most)
+    facts = _cut_by_shard(rows, positions)
+    return facts, sum(read[-1]["missing"] for read in facts.values())
+
+
+def stored_of_raw(row: RawFact) -> Stored:
+    """The fact in such a row."""
+    return Stored(
+        row["shard"], row["position"], instant(row["recorded_at"]), instant(row["occurred_at"]), row["team_id"], row["source"],
+        row["id"], row["type"], row["body"],
+    )  # fmt: skip
 
 
 async def read_round(
@@ -86,15 +155,24 @@ async def read_round(
     rows = await connection.fetch(
         READ_ROUND, list(positions), list(positions.values()), [most[shard] for shard in positions], bytes_per_shard
     )
-    return _by_shard(rows, positions)
+    return _by_shard(map(stored_of, rows), positions)
 
 
-def _by_shard(rows: Iterable[asyncpg.Record], positions: Mapping[int, int]) -> dict[int, list[Stored]]:
+def _by_shard(stored_in_order: Iterable[Stored], positions: Mapping[int, int]) -> dict[int, list[Stored]]:
     facts: dict[int, list[Stored]] = {}
-    for row in rows:
-        facts.setdefault(row[0], []).append(stored_of(row))
+    for stored in stored_in_order:
+        facts.setdefault(stored.shard, []).append(stored)
     for shard, read in facts.items():
         _check_gapless(positions[shard], read)
+    return facts
+
+
+def _cut_by_shard(rows: Iterable[RawFact], positions: Mapping[int, int]) -> dict[int, list[RawFact]]:
+    """Rows of one shard stand together, in the order of their positions."""
+    facts = {shard: list(read) for shard, read in groupby(rows, key=BY_SHARD)}
+    for shard, read in facts.items():
+        if read[-1]["position"] != positions[shard] + len(read):
+            _check_gapless(positions[shard], list(map(stored_of_raw, read)))
     return facts
 
 

@@ -13,22 +13,22 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
-from projections.versions import shape_of
-from services.runtime.errors import Refused
+from projections.versions import SHAPE
+from services.runtime.errors import Refused, Unavailable
 
 if TYPE_CHECKING:
     from services.store.protocols import Reads
 
 APPLIED = "SELECT name, sha256 FROM migrations"
-MADE = "SELECT name, sha256 FROM projections ORDER BY name"
+LIVE = "SELECT count(*) AS live FROM projections WHERE sha256 = $1 AND switched_at IS NOT NULL"
 
 
 async def check_shape(database: "Reads", *, projections: bool = True) -> None:
     """Refuse a database that another build made; `projections` for whoever reads them.
 
     Raises:
-        Refused: `migrations_missing`, `migrations_replaced`, `migration_changed` or `projection_changed`; the detail
-            says what to do.
+        Refused: `migrations_missing`, `migrations_replaced` or `migration_changed`; the detail says what to do.
+        Unavailable: this build's projections are not live yet (`projections_not_there`).
     """
     try:
         applied = {row["name"]: row["sha256"] for row in await database.fetch(APPLIED)}
@@ -40,13 +40,12 @@ async def check_shape(database: "Reads", *, projections: bool = True) -> None:
         raise Refused("migrations_missing", f"the database {lacks}: run `creditwell migrate`")
     if not projections:
         return
-    made = await database.fetch(MADE)
-    if changed := [row["name"] for row in made if row["sha256"] != shape_of(row["name"])]:
-        which = changed[0] if len(changed) == 1 else "all"
-        raise Refused(
-            "projection_changed",
-            f"another build made the tables of {', '.join(changed)}, or filled them by another fold: "
-            f"run `creditwell rebuild {which}`",
+    row = await database.fetchrow(LIVE, SHAPE)
+    if row is None or not row["live"]:
+        raise Unavailable(
+            "the projections of this build are not there yet: its projector makes them, beside those of the build "
+            "before; `creditwell rebuild all` does so on every core",
+            code="projections_not_there",
         )
 
 

@@ -44,7 +44,8 @@ class CursorStep:
 CLAIM = """
     INSERT INTO kafka_cursors (topic, partition, epoch, owner, next_offset)
     SELECT $1, start.partition, 1, $2, start.next_offset
-    FROM unnest($3::integer[], $4::bigint[]) AS start (partition, next_offset) ORDER BY start.partition
+    FROM check_life() AS may JOIN unnest($3::integer[], $4::bigint[]) AS start (partition, next_offset) ON may
+    ORDER BY start.partition
     ON CONFLICT (topic, partition) DO UPDATE SET epoch = kafka_cursors.epoch + 1, owner = excluded.owner
     RETURNING topic, partition, epoch, next_offset, through, last_hash
 """
@@ -54,7 +55,7 @@ SWAP = """
         SELECT * FROM unnest($2::integer[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bytea[], $7::timestamptz[])
             AS s (partition, epoch, from_offset, to_offset, last_hash, passed_at)
     ), mine AS (
-        SELECT c.partition FROM kafka_cursors c JOIN step s USING (partition)
+        SELECT c.partition FROM check_life() AS may JOIN kafka_cursors c ON may JOIN step s USING (partition)
         WHERE c.topic = $1 AND c.epoch = s.epoch AND c.next_offset = s.from_offset
         ORDER BY c.partition FOR UPDATE OF c
     )

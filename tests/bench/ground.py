@@ -16,6 +16,7 @@ from deploy.local.stack import Stack
 from deploy.local.trouble import StackTrouble
 from deploy.local.world import LocalWorld, check_alive, connected
 from services.store.connect import Connection
+from services.store.lives import fork
 from services.usage.cursors import claim_cursors
 from tests.bench.machine import Loudness, started_seconds
 
@@ -76,6 +77,7 @@ async def fresh_world(ground: Ground) -> AsyncIterator[LocalWorld]:
             logins={role: in_database(url, name) for role, url in ground.world.logins.items()},
         )
         async with connected(world.database) as owner:
+            await fork(owner, "bench")
             await owner.execute("DELETE FROM kafka_cursors")  # the template's, where the topic had a life before ours
             await claim_cursors(owner, "usage", "bench", await ends(world.kafka, "usage"))
         try:

@@ -1,12 +1,14 @@
 """`make faults`: a storm of seeded injections over one long-lived Creditwell, counted after each; then money.
 
-    python -m tests.faults                                200 injections, then all of --money, --promoted, --bounds and --decoders
+    python -m tests.faults                                200 injections, then all of the others but --simulate
     python -m tests.faults --seed 4711 --count 1          that injection again, as it was
     python -m tests.faults --only crash,freeze_at         these kinds alone
     python -m tests.faults --money                        2,000 runs of the money matrix (tests/faults/money.py), then 1,000
                                                           teams that run low at once (tests/faults/rush.py)
     python -m tests.faults --money --seed 39 --count 1    that run again
     python -m tests.faults --promoted                     20 standbys that were behind, promoted (tests/faults/promoted.py)
+    python -m tests.faults --went-back                    20 stores that went back and were resumed (tests/faults/went_back.py)
+    python -m tests.faults --upgrade                      to the next build and back under load (tests/faults/upgrade.py)
     python -m tests.faults --bounds                       times that are promised (tests/faults/bounds.py), alone
     python -m tests.faults --decoders                     10,000 events, read by both decoders (tests/support/decoders.py)
     python -m tests.faults --simulate                     60 days of 10,000 teams with top-ups, without a socket
@@ -36,6 +38,8 @@ from tests.faults.injections import INJECTIONS
 from tests.faults.promoted import promotions
 from tests.faults.rush import rush
 from tests.faults.scene import Scene, a_scene
+from tests.faults.upgrade import upgrade
+from tests.faults.went_back import resumptions
 from tests.support.decoders import check_decoders
 from tests.support.top_up_simulator import simulate
 
@@ -64,6 +68,8 @@ def main() -> int:
     parser.add_argument("--count", type=int, help="how many injections, runs or teams")
     parser.add_argument("--money", action="store_true", help="the money matrix alone")
     parser.add_argument("--promoted", action="store_true", help="standbys that were behind and are promoted, alone")
+    parser.add_argument("--went-back", action="store_true", help="stores that went back and are resumed, alone")
+    parser.add_argument("--upgrade", action="store_true", help="to the next build and back under load, alone")
     parser.add_argument("--bounds", action="store_true", help="times that are promised, measured and judged, alone")
     parser.add_argument("--decoders", action="store_true", help="usage, read by both of its decoders, alone")
     parser.add_argument("--simulate", action="store_true", help="two months of many teams with top-ups, alone")
@@ -81,19 +87,25 @@ def main() -> int:
         return decoded(given.count or EVENTS_USUAL, console)
     if given.promoted:
         return promoted(range(seed, seed + (given.count or PROMOTED_USUAL)), console)
-    alone = given.money or given.bounds or given.only or given.count is not None
+    if given.went_back:
+        with start_stack(say=speaker(), name="faults", native=True) as stack:
+            return went_back(stack, range(seed, seed + (given.count or PROMOTED_USUAL)), console)
+    alone = given.money or given.bounds or given.upgrade or given.only or given.count is not None
     code = 0 if alone else decoded(EVENTS_USUAL, console)
     with start_stack(say=speaker(), name="faults", native=True) as stack:
-        if not (given.money or given.bounds):
+        if not (given.money or given.bounds or given.upgrade):
             seeds = range(seed, seed + (given.count or INJECTIONS_USUAL))
             code = report(asyncio.run(storm(stack, seeds, only, console)), console)
         if given.money or not alone:
             seeds = range(seed, seed + (given.count if given.money and given.count else MONEY_USUAL))
             code |= matrix.report(asyncio.run(money(stack, seeds, console)), console)
-        if given.count is None and not (given.only or given.bounds):
+        if given.count is None and not (given.only or given.bounds or given.upgrade):
             code |= asyncio.run(crowd(stack, console))
         if not alone:
             code |= promoted(range(seed, seed + PROMOTED_USUAL), console)
+            code |= went_back(stack, range(seed, seed + PROMOTED_USUAL), console)
+        if given.upgrade or not alone:
+            code |= bool(asyncio.run(upgrade(stack, seed, console)))
         if given.bounds or not alone:
             code |= bounds.report(asyncio.run(bounds.measure(stack)), console)
     return code
@@ -111,6 +123,12 @@ def promoted(seeds: Sequence[int], console: Console) -> int:
     """The exit code."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     return promotions(seeds, console)
+
+
+def went_back(stack: Stack, seeds: Sequence[int], console: Console) -> int:
+    """The exit code."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    return resumptions(stack, seeds, console)
 
 
 async def crowd(stack: Stack, console: Console) -> int:

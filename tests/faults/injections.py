@@ -9,7 +9,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from random import Random
 from typing import Literal
 
-from services.read_models.rebuild import TABLES, begin, build, compare_shard, discard, live_versions, switch
+from projections.versions import TABLES
+from services.read_models.rebuild import begin, build, compare_shard, discard, switch
+from services.read_models.versions import live_versions
 from services.store.shards import SHARDS
 from tests.faults import database, hostile
 from tests.faults.scene import RECORDERS, Scene
@@ -23,7 +25,7 @@ CRASH_POINTS = {
         "recorder:fetched", "recorder:cursor_moved", "append:heads_taken", "append:written", "recorder:before_commit",
         "recorder:committed",
     ),
-    "projector": ("projector:folded", "projector:moved", "projector:saved", "projector:committed", "low:appended"),
+    "projector": ("projector:folded", "projector:saved", "projector:committed", "low:appended"),
     "relay": ("relay:read", "relay:sent", "relay:acked", "relay:moved"),
     "topup": ("topup:requested", "topup:created", "topup:recorded", "topup:confirmed", "topup:credited"),
 }  # fmt: skip

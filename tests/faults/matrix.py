@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from deploy.local.stack import Stack
-from services.read_models.rebuild import ensure_projections
+from services.read_models.versions import ensure_projections
 from services.store.migrate import migrate
 from tests.conftest import url_of
 from tests.faults.money import CELLS, KILLED_EVERY, RUNS_PER_DESK, Run, ground, play, run_of

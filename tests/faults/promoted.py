@@ -22,7 +22,7 @@ from schemas.credits import MICRO
 from schemas.facts import CreditsToppedUp, HoldPlaced, HoldReleased, TopUpRequested
 from tests.support.desk import Desk, a_desk, leases_over, new_team
 from tests.support.facts import now
-from tests.support.promoted import a_primary, behind, make_tables, promote
+from tests.support.promoted import a_primary, behind, let_go_on, make_tables, promote
 from tests.support.serving import connected, store
 from tests.support.two_lives import Life, a_life
 
@@ -58,6 +58,7 @@ async def play(primary: NativePostgres, desk: Desk, runs: Sequence[TeamRun]) -> 
             await first.runs_low(team)
             await (first.worker.look_at(team) if run.died_at is None else first.dies_at(team, run.died_at))
     await promote(primary, standby)
+    await let_go_on(standby.url)
     async with a_life(standby.url, desk) as second:
         if any([await second.of_type(team, TopUpRequested) for team in teams]):
             return ["the standby was not behind"]

@@ -25,7 +25,8 @@ from schemas.facts import AnyFact, NewFact, PaymentMethodChanged, TopUpConfigure
 from services.credits.plans import assign_plan
 from services.credits.rate_cards import seed_catalog
 from services.money.stripe_client import Charges
-from services.read_models.rebuild import ensure_projections
+from services.read_models.balances import PROJECTOR
+from services.read_models.versions import ensure_projections
 from services.store.append import append
 from services.store.connect import Connection
 from services.store.migrate import migrate
@@ -55,7 +56,7 @@ LEASES_RUN_OUT = (
     "UPDATE readers SET seen_at = '-infinity' WHERE reader = ANY($1)",
     "UPDATE top_up_attempts SET leased_until = '-infinity' WHERE ended_at IS NULL AND 'topup' = ANY($1)",
 )
-READERS = {"projector": ["projector"], "relay": ["relay", "relay-refused"], "topup": ["topup"]}
+READERS = {"projector": [PROJECTOR], "relay": ["relay", "relay-refused"], "topup": ["topup"]}
 
 
 @dataclass
@@ -147,7 +148,7 @@ class Scene:
 
         async def look() -> bool:
             reached = await self._answer(
-                "SELECT array_agg(position ORDER BY shard) FROM checkpoints WHERE reader = 'projector' AND shard <> $1",
+                "SELECT array_agg(position ORDER BY shard) FROM checkpoints WHERE reader LIKE 'projector_of_%' AND shard <> $1",
                 shard_of(team_id),
             )
             return all(at >= head for at, head in zip(reached, goal, strict=True))

@@ -13,6 +13,7 @@ facts                facts in a few words
 holds                holds in a few words
 payments             payments, charged and credited
 two_lives            a store that goes back in time, and what it charges then
+lives                what a store publishes, and a copy of it that is the store from then on
 promoted             a standby that was behind, and is promoted
 desk                 the stand-in for Stripe, and what both books must agree upon
 usage                usage as feature services write it, with none of our code
@@ -44,6 +45,7 @@ production           a database as deploy/roles.sql makes it
 eleven               a database as older builds made it
 page                 the Usage page, opened by somebody
 browser              a real Chromium
+next_build           the build after this one, as a changed copy of the source tree
 node                 programs in Node
 absent               what this machine may not have
 waiting              until something is so, never without an end

@@ -27,7 +27,7 @@ from services.runtime.settings import Settings
 from services.runtime.settings_loading import load_settings
 from services.store.append import Appended, append
 from services.store.connect import Connection
-from tests.conftest import url_of
+from tests.conftest import begin_life, url_of
 from tests.support.facts import zone_at_midday
 from tests.support.waiting import PATIENCE_SECONDS
 
@@ -149,6 +149,7 @@ async def a_database(stack: Stack, template: str) -> AsyncIterator[str]:
     connection = await asyncpg.connect(stack.database)
     await connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
     try:
+        await begin_life(url_of(stack.database, name))
         yield url_of(stack.database, name)
     finally:
         await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")

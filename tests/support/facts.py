@@ -43,11 +43,17 @@ def granted(team_id: str, id: str, credits: int = 1, *, ends_after: timedelta | 
 
 
 def usage(
-    team_id: str, id: str, credits: int = 1, *, at: datetime | None = None, hold_id: str | None = None
+    team_id: str,
+    id: str,
+    credits: int = 1,
+    *,
+    at: datetime | None = None,
+    hold_id: str | None = None,
+    member_id: str | None = "mem_1",
 ) -> NewFact:
     """A usage of whole credits, as the recorder would store it."""
     fact = UsageRecorded(
-        feature="ai_image.generate", quantity=str(credits), credits=credits * MICRO, rate_card=1, member_id="mem_1",
+        feature="ai_image.generate", quantity=str(credits), credits=credits * MICRO, rate_card=1, member_id=member_id,
         attributes={"tier": "low"}, hold_id=hold_id,
     )  # fmt: skip
     return new(team_id, id, fact, at=at)

@@ -3,11 +3,12 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import httpx2
 
-from deploy.local.folders import free_ports
+from deploy.local.folders import ROOT, free_ports
 from deploy.local.processes import Process, Processes, service_command
 from deploy.local.stack import Stack
 from services.runtime.processes import PROCESSES
@@ -26,6 +27,7 @@ class Fleet:
     database: str  # a superuser's URL
     common: dict[str, str] = field(default_factory=dict)
     ports: dict[str, int] = field(default_factory=dict)
+    root: Path = ROOT  # of the source tree that they run
 
     def start(self, name: str, **env: str) -> Process:
         """Start `name`; `crash_at="append:written:2"` becomes CREDITWELL_CRASH_AT."""
@@ -41,7 +43,8 @@ class Fleet:
             "CREDITWELL_LOG_FORMAT": "json",
         }
         own = {f"CREDITWELL_{key.upper()}": value for key, value in env.items()}
-        return self.processes.start(name, service_command(program), fixed | self.common | own, may_end=bool(own))
+        env = fixed | self.common | own
+        return self.processes.start(name, service_command(program), env, cwd=self.root, may_end=bool(own))
 
     def url(self, program: str) -> str:
         """The database as this program's role sees it."""

@@ -40,14 +40,14 @@ from services.money.topup import Figures, Worker
 from services.read_models.balances import PROJECTOR
 from services.read_models.low_balance import judge
 from services.read_models.projecting import Projecting
-from services.read_models.rebuild import live_versions
+from services.read_models.versions import live_versions
 from services.runtime.errors import Refused
 from services.runtime.health import Health
 from services.store.append import AlreadyStored, append_ready, take_head
 from services.store.claims import Claims
 from services.store.connect import Connection
 from services.store.identities import Identity, find
-from services.store.read import heads, read_after
+from services.store.read import heads, read_raw_after
 from services.store.shards import SHARDS
 from services.usage import door
 from services.usage.taking_back import target_of
@@ -65,7 +65,7 @@ async def project(connection: Connection) -> None:
     ends = await heads(connection)
     behind = {shard: position for shard, position in projecting.claims.positions.items() if position < ends[shard]}
     if behind:
-        await projecting.project(connection, await read_after(connection, behind, 10_000))
+        await projecting.project(connection, await read_raw_after(connection, behind, 10_000))
     await projecting.claims.leave(connection)
 
 

@@ -310,7 +310,9 @@ def some(what: str, things: Iterable[Any]) -> list[str]:
 
 READERS_BEHIND = """
     SELECT c.reader, sum(h.next - 1 - c.position)::bigint AS facts FROM checkpoints c JOIN shard_heads h USING (shard)
-    WHERE c.reader IN ('projector', 'relay') GROUP BY c.reader HAVING sum(h.next - 1 - c.position) > 0
+    WHERE c.reader IN ('relay', (
+        SELECT 'projector_of_' || left(sha256, 8) FROM projections ORDER BY switched_at DESC NULLS LAST LIMIT 1
+    )) GROUP BY c.reader HAVING sum(h.next - 1 - c.position) > 0
 """
 
 REFUSALS_WAITING = """

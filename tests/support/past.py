@@ -23,12 +23,13 @@ from schemas.facts import (
     TopUpConfigured,
     UsageVoided,
 )
+from services.read_models.balances import PROJECTOR
 from services.read_models.projecting import Projecting
-from services.read_models.rebuild import live_versions
+from services.read_models.versions import live_versions
 from services.store.claims import Claims
 from services.store.connect import Connection
 from services.store.cycles import refill
-from services.store.read import read_after
+from services.store.read import read_raw_after
 from services.store.shards import shard_of
 from tests.support.facts import new, usage, void
 from tests.support.heads import heads_unguarded
@@ -176,10 +177,10 @@ async def project(
     connection: Connection, *, batch: int, cadence: Cadence = CADENCE, shards: Sequence[int] = (SHARD,)
 ) -> None:
     """Fold the shards up to their heads, so many facts at a time, and forget all states now and then."""
-    projecting = Projecting(Claims("projector", "test"), await live_versions(connection), cadence)
+    projecting = Projecting(Claims(PROJECTOR, "test"), await live_versions(connection), cadence)
     await projecting.claims.make_rows(connection)
     await projecting.claims.take(connection, list(shards))
-    while facts := await read_after(connection, projecting.claims.positions, batch):
+    while facts := await read_raw_after(connection, projecting.claims.positions, batch):
         await projecting.project(connection, facts)
-        if max(read[-1].position for read in facts.values()) % 3 == 0:
+        if max(read[-1]["position"] for read in facts.values()) % 3 == 0:
             projecting.forget()

@@ -3,7 +3,10 @@
 from collections.abc import Mapping
 
 from projections.balance.snapshots import CADENCE, Cadence
-from services.read_models.rebuild import TABLES, begin, compare_shard, discard, live_versions
+from projections.versions import TABLES, VIEWS, at_version
+from services.read_models.comparing import AS_SHOWN, compared
+from services.read_models.rebuild import begin, compare_shard, discard
+from services.read_models.versions import live_versions
 from services.store.connect import Connection
 from services.store.shards import SHARDS
 
@@ -11,7 +14,7 @@ Rows = dict[str, list[str]]
 
 
 async def every_row(connection: Connection) -> Rows:
-    """What the live tables hold, as text, sorted."""
+    """What the live tables hold, as text, sorted; of the activity its entries, whichever share a row."""
     return await _rows(connection, await live_versions(connection))
 
 
@@ -27,7 +30,13 @@ async def folded_anew(connection: Connection, cadence: Cadence = CADENCE) -> Row
 
 async def _rows(connection: Connection, versions: Mapping[str, int]) -> Rows:
     return {
-        table: sorted(row[0] for row in await connection.fetch(f"SELECT t::text FROM {table}_v{versions[name]} t"))
+        table: sorted(
+            row[0] for row in await connection.fetch(f"SELECT t::text FROM {_source(table, versions[name])} t")
+        )
         for name, tables in TABLES.items()
-        for table in tables
+        for table in compared(name, tables)
     }
+
+
+def _source(table: str, version: int) -> str:
+    return f"({at_version(VIEWS[table], version)})" if table in AS_SHOWN else f"{table}_v{version}"

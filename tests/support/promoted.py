@@ -6,10 +6,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import asyncpg
+import pytest
 
 from deploy.local.children import Guard
 from deploy.local.servers.postgres import NativePostgres
-from services.read_models.rebuild import ensure_projections
+from services.read_models.versions import ensure_projections
+from services.store.lives import Life, StoreUnchecked, admit, read_standing
 from services.store.migrate import migrate
 from tests.support.waiting import until
 
@@ -66,5 +68,17 @@ async def promote(primary: NativePostgres, standby: NativePostgres) -> None:
     connection = await asyncpg.connect(standby.url)
     try:
         assert await connection.fetchval("SELECT pg_promote()")
+    finally:
+        await connection.close()
+
+
+async def let_go_on(url: str) -> None:
+    """Nothing was published, so nobody but a person can say that the standby's log may go on; before, it may not."""
+    connection = await asyncpg.connect(url)
+    try:
+        assert (await read_standing(connection)).life is Life.PROMOTED
+        with pytest.raises(StoreUnchecked):
+            await connection.execute("SELECT check_life()")
+        await admit(connection, "resumed", "test")
     finally:
         await connection.close()

@@ -80,5 +80,5 @@ async def a_life(database: str, desk: Desk) -> AsyncIterator[Life]:
 @asynccontextmanager
 async def a_copy(stack: Stack, database: str) -> AsyncIterator[str]:
     """The store as it is now, for later. Nobody may be connected to it at this moment."""
-    async with a_database(stack, database.rpartition("/")[2]) as copy:
+    async with a_database(stack, database.rpartition("/")[2], same_log=True) as copy:
         yield copy

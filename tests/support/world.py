@@ -20,7 +20,7 @@ from schemas.topics import RECORD_BYTES_MAX, USAGE
 from services.credits.plans import assign_plan
 from services.credits.rate_cards import seed_catalog
 from services.read_models import projector
-from services.read_models.balances import read_balance
+from services.read_models.balances import PROJECTOR, read_balance
 from services.runtime.clock import system_clock
 from services.runtime.health import Health
 from services.runtime.retry import FIRST_SECONDS
@@ -168,7 +168,7 @@ class ServiceWorld:
 
         async def look() -> bool:
             self.raise_if_dead()
-            rows = await self.connection.fetch("SELECT shard, position FROM checkpoints WHERE reader = 'projector'")
+            rows = await self.connection.fetch("SELECT shard, position FROM checkpoints WHERE reader = $1", PROJECTOR)
             reached = {row["shard"]: row["position"] for row in rows}
             return all(reached.get(shard, 0) >= position for shard, position in goal.items())
 

@@ -90,6 +90,7 @@ MEANINGS: Mapping[int, Mapping[str, str]] = {
     500: {"internal": "our mistake; it has been logged"},
     503: {
         "unavailable": "the database does not answer; send the same request again in a moment",
+        "store_unchecked": "the store has changed servers, and nobody has looked yet whether it is the newest; nothing was done",
         "busy": "too many requests are waiting for the same lock; send it again in a moment",
         "no_keys": "the keys that verify tokens can't be fetched",
         "not_yet": "the position is not in the log yet",

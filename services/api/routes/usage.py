@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from projections.balance.state import ActivityKind
 from projections.usage import Cells, UsageRow, add, rows
+from projections.versions import live
 from schemas.credits import format_credits
 from schemas.cycles import load_zone
 from schemas.facts import Name, UsageVoided
@@ -27,10 +28,10 @@ from services.store.shards import shard_of
 By = Literal["feature", "member", "day"]
 
 ZONE = "SELECT zone FROM teams WHERE shard = $1 AND team_id = $2"
-ROWS = """
-    SELECT shard, team_id, day, feature, member_id, credits, uses FROM usage
+ROWS = live("""
+    SELECT shard, team_id, day, feature, member_id, credits, uses FROM usage_v0
     WHERE shard = $1 AND team_id = $2 AND day >= $3
-"""
+""")
 
 routes = APIRouter()
 

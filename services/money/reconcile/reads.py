@@ -43,17 +43,16 @@ REVERSALS = ("charge.refunded.v1", "charge.disputed.v1", "dispute.closed.v1")
 LEASE = timedelta(minutes=15)
 JUDGED_TOGETHER = 1_000  # payments whose requests are read at once
 
-# The condition on types is that of the index `facts_but_work`: usage, nearly all of the log, is not read.
+# The condition on types is that of the index `facts_of_money`: nothing else of the log is read.
+OF_MONEY = (*GAINS, *REVERSALS, "credits.adjusted.v1")
 OF_TYPES = f"""
     SELECT {FACT_COLUMNS} FROM facts
-    WHERE type NOT LIKE 'usage.%' AND type NOT LIKE 'hold.%' AND type = ANY($1)
-      AND recorded_at >= $2 AND recorded_at < $3
+    WHERE type IN {OF_MONEY} AND type = ANY($1) AND recorded_at >= $2 AND recorded_at < $3
     ORDER BY shard, position
 """
-COUNT = """
+COUNT = f"""
     SELECT count(*) FROM facts
-    WHERE type NOT LIKE 'usage.%' AND type NOT LIKE 'hold.%' AND type = ANY($1)
-      AND recorded_at >= $2 AND recorded_at < $3
+    WHERE type IN {OF_MONEY} AND type = ANY($1) AND recorded_at >= $2 AND recorded_at < $3
 """
 OF_TEAM = f"""
     SELECT {FACT_COLUMNS} FROM facts
@@ -70,6 +69,8 @@ FINISH = """
     SET due_at = began_at + $2::interval, ended_at = clock_timestamp(), payments = $3, healed = $4, breaks = $5
     WHERE name = $1
 """
+# Stripe sends an event again for three days, and forgets it after thirty.
+FORGET_NEWS = "DELETE FROM stripe_inbox WHERE done_at < clock_timestamp() - interval '90 days'"
 LATER = "UPDATE reconciliations SET due_at = clock_timestamp() + $2::interval WHERE name = $1"
 READ_RESULTS = "SELECT name, breaks, ended_at FROM reconciliations ORDER BY name"
 
@@ -259,6 +260,11 @@ async def finish(
 ) -> None:
     """Write down what a comparison found, and when the next one is due."""
     await connection.execute(FINISH, name, every, payments, healed, json.dumps(dict(breaks)))
+
+
+async def forget_news(connection: Connection) -> None:
+    """Delete news of Stripe's that was done with long ago; what came of it stands in the log."""
+    await connection.execute(FORGET_NEWS)
 
 
 async def later(connection: Connection, name: str, wait: timedelta) -> None:

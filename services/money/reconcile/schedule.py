@@ -15,7 +15,7 @@ from prometheus_client import Gauge
 from schemas.catalog import Catalog
 from services.money.reconcile.breaks import BreakKind
 from services.money.reconcile.compare import reconcile
-from services.money.reconcile.reads import claim, finish, later, read_results
+from services.money.reconcile.reads import claim, finish, forget_news, later, read_results
 from services.money.stripe_client import Charges
 from services.runtime.clock import pause, until_stopped
 from services.runtime.crashpoints import crashpoint
@@ -59,6 +59,8 @@ async def _look(pool: Pool, charges: Charges, catalog: Catalog, gauge: Gauge, ha
         if began_at is not None:
             async with pool.acquire() as connection, halts.guard(connection, name):
                 await _run(pool, charges, catalog, name, began_at)
+                if name == "daily":
+                    await forget_news(connection)
     async with pool.acquire() as connection:
         last = await read_results(connection)
     for kind in BreakKind:

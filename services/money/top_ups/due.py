@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 
+from projections.versions import live
 from services.store.connect import Connection
 
 # Low by the log, and something happened since the last decision, or its time has come. A balance that was found above
 # the threshold (`enough_at`) is looked at again once it has moved. Where top-ups are off nothing is due, but that they
 # were switched off; teams that run low without them may be many.
-DECISIONS_DUE = """
-    SELECT b.team_id FROM balance b LEFT JOIN top_ups t USING (shard, team_id)
+DECISIONS_DUE = live("""
+    SELECT b.team_id FROM balance_v0 b LEFT JOIN top_ups t USING (shard, team_id)
     WHERE b.low AND b.team_id <> ALL($2) AND (b.top_up_enabled OR t.enabled) AND (
         (t.due_at <= statement_timestamp() AND (b.position > t.enough_at OR b.next_end <= statement_timestamp()))
         OR EXISTS (
@@ -18,7 +19,7 @@ DECISIONS_DUE = """
         )
     )
     ORDER BY t.due_at NULLS FIRST LIMIT $1
-"""
+""")
 
 ATTEMPTS_DUE = """
     SELECT team_id, attempt_id FROM top_up_attempts

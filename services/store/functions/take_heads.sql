@@ -14,6 +14,8 @@ DECLARE
 BEGIN
     -- Ascending, so that two writers of the same shards never wait for each other in a circle. Locked to COMMIT.
     PERFORM FROM shard_heads AS h WHERE h.shard = ANY (wanted) ORDER BY h.shard FOR UPDATE;
+    -- Under the lock: whoever ends a life has had every head.
+    PERFORM check_life();
     -- The database's clock, and never backwards within a shard.
     SELECT greatest(max(h.recorded_at), clock_timestamp()) INTO latest FROM shard_heads AS h WHERE h.shard = ANY (wanted);
     RETURN QUERY

@@ -53,6 +53,13 @@ WHERE type NOT LIKE 'usage.%' AND type NOT LIKE 'hold.%';
 -- Plans and refills, two a month for a team: who refills needs the newest of each.
 CREATE INDEX facts_of_cycles ON facts (shard, team_id, position)
 WHERE type IN ('plan.assigned.v1', 'credits.refilled.v1');
+-- What payments brought and took, by its time: reconciliation looks each hour at what is new. The list is OF_MONEY in
+-- services/money/reconcile/reads.py.
+CREATE INDEX facts_of_money ON facts (recorded_at)
+WHERE type IN (
+    'credits.purchased.v1', 'credits.topped_up.v1', 'charge.refunded.v1', 'charge.disputed.v1', 'dispute.closed.v1',
+    'credits.adjusted.v1'
+);
 -- What a host is told of, found without reading the usage between. The list is that of schemas/notices.py.
 CREATE INDEX facts_to_tell ON facts (shard, position)
 WHERE type IN (
@@ -210,17 +217,20 @@ CREATE TABLE readers (
 );
 COMMENT ON TABLE readers IS 'The processes that live, by their last sign of life.';
 
--- Which version of each projection is read; a rebuild switches it in one transaction. The digest tells that another
--- build made the tables, before a statement finds out by a column that is missing.
+-- Which version of each projection is filled and read, for each build: those of two builds stand side by side. The digest
+-- tells a build from another, before a statement finds out by a column that is missing.
 CREATE TABLE projections (
-    name text COLLATE "C" PRIMARY KEY,
+    sha256 text COLLATE "C" NOT NULL,
+    name text COLLATE "C" NOT NULL,
     version integer NOT NULL,
     previous_version integer,
-    switched_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    sha256 text COLLATE "C"
+    made_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    switched_at timestamptz,
+    PRIMARY KEY (sha256, name)
 );
-COMMENT ON TABLE projections IS 'The live version of each projection; its tables carry the version in their names.';
-COMMENT ON COLUMN projections.sha256 IS 'SHA-256 of the DDL that made the live version, without its comments; NULL: made before this was kept.';
+COMMENT ON TABLE projections IS 'The version of each projection that a build reads and fills; its tables carry the version in their names.';
+COMMENT ON COLUMN projections.sha256 IS 'SHA-256 of the build''s fold and of the DDL of its projections, without comments.';
+COMMENT ON COLUMN projections.switched_at IS 'Since when it is read; NULL: its projector has not caught up with the log yet.';
 
 -- Nothing that happened is changed or taken away: not by role, and not by the owner either. ALWAYS, because other
 -- triggers sleep while session_replication_role is `replica`; CREATE TRIGGER can't say it.
@@ -349,7 +359,7 @@ GRANT SELECT, INSERT ON refused, voided_usages TO creditwell_recorder;
 GRANT CREATE ON SCHEMA public TO creditwell_projector;
 GRANT INSERT, UPDATE, DELETE ON checkpoints TO creditwell_projector;
 GRANT SELECT, INSERT, UPDATE, DELETE ON readers TO creditwell_projector, creditwell_worker;
-GRANT INSERT, UPDATE ON projections TO creditwell_projector;
+GRANT INSERT, UPDATE, DELETE ON projections TO creditwell_projector;
 GRANT SELECT, INSERT, UPDATE, DELETE ON halted TO creditwell_projector, creditwell_worker;
 GRANT SELECT ON halted TO creditwell_reader;
 
@@ -358,6 +368,8 @@ GRANT INSERT, UPDATE ON checkpoints TO creditwell_worker;
 GRANT SELECT ON kafka_cursors, refused TO creditwell_worker;
 -- And tells how far the log is signed.
 GRANT SELECT ON signed_shards TO creditwell_worker;
+-- And of which block each fact is.
+GRANT SELECT ON blocks TO creditwell_worker;
 
 -- The API: also brings teams into being and changes their plans. It folds old balances anew, and a fold must know which
 -- usages were taken back.
@@ -691,11 +703,11 @@ CREATE TABLE stripe_inbox (
     outcome text COLLATE "C"
 );
 CREATE INDEX stripe_inbox_waiting ON stripe_inbox (look_at) WHERE done_at IS NULL;
-COMMENT ON TABLE stripe_inbox IS 'Webhooks of Stripe: each event once, however often it comes.';
+COMMENT ON TABLE stripe_inbox IS 'Webhooks of Stripe: each event once, however often it comes. Kept for 90 days after it is done.';
 COMMENT ON COLUMN stripe_inbox.look_at IS 'When to work on it; ahead of now while somebody does, and after Stripe did not answer.';
 COMMENT ON COLUMN stripe_inbox.outcome IS 'What it led to, or why it led to nothing.';
 
-GRANT SELECT, INSERT, UPDATE ON stripe_inbox TO creditwell_worker;
+GRANT SELECT, INSERT, UPDATE, DELETE ON stripe_inbox TO creditwell_worker;
 GRANT INSERT, UPDATE (deliveries), SELECT (event_id, deliveries) ON stripe_inbox TO creditwell_api;
 GRANT SELECT ON stripe_inbox TO creditwell_reader;
 
@@ -752,3 +764,116 @@ COMMENT ON COLUMN notices.last_answer IS 'What came of the last try: an HTTP sta
 SELECT keep_teams_apart('notices');
 GRANT SELECT, INSERT, UPDATE, DELETE ON notices TO creditwell_worker;
 GRANT SELECT ON notices TO creditwell_reader;
+
+
+-- Lives: whether the server is the one on which this log last went on. A standby that was behind, a restored backup and a
+-- copy of production hold a log, but maybe not the newest one. Until somebody has looked, nobody goes on with it.
+
+CREATE TABLE store_lives (
+    number bigint PRIMARY KEY,
+    system_identifier bigint,
+    timeline text COLLATE "C",
+    database oid NOT NULL,
+    started_at timestamptz NOT NULL,
+    synchronous boolean NOT NULL,
+    begun_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    how text COLLATE "C" NOT NULL,
+    admitted_by text COLLATE "C",
+    heads bigint[] NOT NULL,
+    looked_at timestamptz,
+    went_back text COLLATE "C",
+    CONSTRAINT store_lives_how CHECK (how IN ('made', 'restarted', 'looked', 'resumed', 'forked'))
+);
+COMMENT ON TABLE store_lives IS 'The lives of the database''s server in which the log went on, the newest last; a life is known by when the server was started.';
+COMMENT ON COLUMN store_lives.system_identifier IS 'Of the cluster; NULL where the server does not say it, and so with the timeline.';
+COMMENT ON COLUMN store_lives.synchronous IS 'A synchronous standby was declared when this life began.';
+COMMENT ON COLUMN store_lives.heads IS 'The last position of each shard when this life began.';
+COMMENT ON COLUMN store_lives.looked_at IS 'When the log was compared with what had been published.';
+COMMENT ON COLUMN store_lives.went_back IS 'What was published and the log lacks: nobody goes on until `creditwell resume`.';
+
+-- How far Kafka has acknowledged what this log published: whatever lies beyond is read when a new life begins.
+CREATE TABLE published_offsets (
+    partition integer PRIMARY KEY,
+    next_offset bigint NOT NULL
+) WITH (fillfactor = 50);
+COMMENT ON TABLE published_offsets IS 'For each partition of credits.events the offset behind the last acknowledged record.';
+
+-- Two of them some managed servers refuse. What is not known is left out of the comparison.
+CREATE FUNCTION this_life() RETURNS TABLE (
+    system_identifier bigint, timeline text, database oid, started_at timestamptz, synchronous boolean
+) LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public AS $$
+BEGIN
+    BEGIN
+        SELECT s.system_identifier INTO system_identifier FROM pg_control_system() AS s;
+    EXCEPTION WHEN insufficient_privilege OR undefined_function OR feature_not_supported THEN
+        NULL;
+    END;
+    BEGIN
+        timeline := left(pg_walfile_name(pg_current_wal_insert_lsn()), 8);
+    EXCEPTION WHEN insufficient_privilege OR undefined_function OR feature_not_supported THEN
+        NULL;
+    END;
+    SELECT d.oid INTO database FROM pg_database AS d WHERE d.datname = current_database();
+    started_at := pg_postmaster_start_time();
+    synchronous := current_setting('synchronous_standby_names') <> '';
+    RETURN NEXT;
+END $$;
+COMMENT ON FUNCTION this_life IS 'What tells this life of the server from any other.';
+
+CREATE FUNCTION admit_life(how text, admitted_by text DEFAULT NULL, looked boolean DEFAULT false, went_back text DEFAULT NULL)
+RETURNS bigint LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, public AS $$
+    INSERT INTO store_lives (
+        number, system_identifier, timeline, database, started_at, synchronous, how, admitted_by, heads, looked_at, went_back
+    )
+    SELECT (SELECT coalesce(max(l.number), 0) + 1 FROM store_lives AS l), t.system_identifier, t.timeline, t.database,
+           t.started_at, t.synchronous, admit_life.how, admit_life.admitted_by,
+           (SELECT array_agg(h.next - 1 ORDER BY h.shard) FROM shard_heads AS h),
+           CASE WHEN admit_life.looked THEN clock_timestamp() END, admit_life.went_back
+    FROM this_life() AS t
+    ON CONFLICT (number) DO NOTHING
+    RETURNING number
+$$;
+COMMENT ON FUNCTION admit_life IS 'From now on this life of the server is the log''s, or with `went_back` it is known not to be.';
+REVOKE ALL ON FUNCTION admit_life FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION admit_life TO creditwell_worker;
+
+-- A restart of the same server lost nothing that was committed: it goes on at once, and the relay looks behind.
+CREATE FUNCTION go_on_after_restart() RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public AS $$
+DECLARE
+    newest store_lives;
+    here record;
+BEGIN
+    SELECT * INTO newest FROM store_lives ORDER BY number DESC LIMIT 1;
+    SELECT * INTO here FROM this_life();
+    IF newest.went_back IS NOT NULL THEN
+        RAISE EXCEPTION 'store_went_back: %', newest.went_back
+            USING ERRCODE = 'CW001', HINT = 'Run `creditwell resume`.';
+    ELSIF (here.system_identifier, here.timeline, here.database)
+        IS NOT DISTINCT FROM (newest.system_identifier, newest.timeline, newest.database) THEN
+        IF here.started_at <> newest.started_at THEN
+            PERFORM admit_life('restarted');
+        END IF;
+        RETURN true;
+    END IF;
+    RAISE EXCEPTION 'store_unchecked: the log has come to another server or another of its lives'
+        USING ERRCODE = 'CW001', HINT = 'The relay looks at what was published; where that needs a person, run `creditwell resume`.';
+END $$;
+
+CREATE FUNCTION check_life() RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+    -- By the start alone: a standby, a restored copy and a clone all have one of their own. The rest tells how they differ.
+    PERFORM FROM store_lives AS l
+    WHERE l.number = (SELECT max(m.number) FROM store_lives AS m) AND l.started_at = pg_postmaster_start_time()
+      AND l.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database()) AND l.went_back IS NULL;
+    RETURN FOUND OR go_on_after_restart();
+END $$;
+COMMENT ON FUNCTION check_life IS 'True, or refuses (CW001): called by whoever appends, moves a cursor or publishes.';
+
+GRANT SELECT ON store_lives
+TO creditwell_recorder, creditwell_projector, creditwell_worker, creditwell_api, creditwell_reader, creditwell_signer;
+GRANT UPDATE (looked_at, went_back) ON store_lives TO creditwell_worker;
+GRANT SELECT, INSERT, UPDATE ON published_offsets TO creditwell_worker;
+GRANT SELECT ON published_offsets TO creditwell_reader;
+
+SELECT admit_life('made', looked => true);

@@ -3,7 +3,8 @@
 A network may drop a session without a word, a server may freeze, a primary may become a standby while its sessions
 live on. So whoever gets a session that was idle gets one that has just answered; one session asks the server each
 second, and when nobody answers, or when writes are taken elsewhere, all others are ended: whoever waits on them hears
-it at once, and the next ones are opened where there is an answer.
+it at once, and the next ones are opened where there is an answer. The same session tells others of facts that were
+appended here, and hears of theirs (`bell`).
 """
 
 import asyncio
@@ -18,15 +19,14 @@ from asyncpg.pool import PoolAcquireContext
 from services.runtime.health import Health
 from services.runtime.logs import get_log
 from services.runtime.settings import WrongSettings
+from services.store.sessions.answers import SILENT_SECONDS, answers, check_pooler
+from services.store.sessions.bell import CHANNEL, NOTIFY, Bell, has_appended
 from services.store.sessions.hosts import (
-    FORGETFUL,
-    FORGOTTEN,
     GONE,
     Hosts,
     NobodyThere,
     Opened,
     Session,
-    raise_if_wrong,
 )
 from services.store.sessions.session_check import READS_ONLY
 
@@ -38,12 +38,9 @@ else:
 
 IDLE_SECONDS = 5.0
 IN_USE = float("inf")
-SILENT_SECONDS = 3  # without an answer it does not
 LOOK_SECONDS = 1.0
 CLOSE_SECONDS = 5.0
 QUERIES_MAX = 2**62  # of one session: a new one costs a handshake, in the middle of somebody's request
-PROBES = 3
-BACKEND = "SELECT pg_backend_pid()"
 ABSENT = "the database's server"
 
 # What it says of a session that it could not open anew is a traceback each time; we say it once, in words.
@@ -70,8 +67,11 @@ class Pool(BasePool):
         command_timeout: float,
         health: Health | None,
         idle_seconds: float = IDLE_SECONDS,
+        listens: bool = False,
     ) -> None:
         """`settings` are the session's own; `health` is told of a server that is away or takes no writes.
+
+        `heard` rings when anybody says that there are facts, if the pool `listens`.
 
         A session that was used within `idle_seconds` is handed out without asking whether it lives.
         """
@@ -82,6 +82,8 @@ class Pool(BasePool):
         )  # fmt: skip
         self._hosts, self._settings, self._command_timeout, self._health = hosts, settings, command_timeout, health
         self._idle_seconds = idle_seconds
+        self.heard, self._listens = Bell(), listens
+        self._to_tell = Bell()
         self._used: WeakKeyDictionary[Session, float] = WeakKeyDictionary()
         self._opened_at: WeakKeyDictionary[Session, float] = WeakKeyDictionary()
         self._was_let_in = False
@@ -97,11 +99,16 @@ class Pool(BasePool):
         watching = await self._open_any()
         try:
             async with self.acquire() as session:
-                await _check_pooler(session, watching.session)
+                await check_pooler(session, watching.session)
         except BaseException:
             watching.session.terminate()
             raise
         self._watching = asyncio.create_task(self._watch(watching))
+
+    def tell(self, connection: Any) -> None:
+        """Tell who waits for facts, if this session has appended any: after COMMIT, by whoever keeps the session."""
+        if has_appended(connection):
+            self._to_tell.ring()
 
     def acquire(self, *, timeout: float | None = None) -> "_Acquiring":
         """A session that has answered in the last seconds."""
@@ -152,7 +159,7 @@ class Pool(BasePool):
         """Whoever gets an idle session gets one that answers."""
         session: Session = proxy._con  # noqa: SLF001 - the proxy of a moment is not what we know it by
         try:
-            is_silent = self._is_idle(session) and not await _answers(session.execute("SELECT 1"), session)
+            is_silent = self._is_idle(session) and not await answers(session.execute("SELECT 1"), session)
         except GONE:
             session.terminate()
             raise Silent from None
@@ -197,11 +204,11 @@ class Pool(BasePool):
 
     async def _look(self, session: Session) -> None:
         """Until the server does not answer, or another one takes writes: then all sessions are to be replaced."""
+        to_listen = self._listens
         while True:
             began = self._now()
-            if not await _answers(asking := asyncio.ensure_future(session.fetchval(READS_ONLY)), session):
-                self._say(Silent(f"the server has not answered for {SILENT_SECONDS} s"))
-                self._end_all()
+            asking = asyncio.ensure_future(session.fetchval(READS_ONLY))
+            if not await self._is_answered(asking, session):
                 return
             if asking.result():
                 self._say(ReadsOnly("the server takes no writes (read-only)"))
@@ -210,7 +217,23 @@ class Pool(BasePool):
             elif self._health is not None:
                 self._health.back(ABSENT)
                 self._health.database_seconds.observe(self._now() - began)
-            await asyncio.sleep(LOOK_SECONDS)
+            if to_listen and not asking.result():  # a standby refuses it
+                to_listen = False
+                if not await self._is_answered(session.add_listener(CHANNEL, self.heard.on_notify), session):
+                    return
+                self.heard.ring()  # for what came before
+            look_at = self._now() + LOOK_SECONDS
+            while (seconds := look_at - self._now()) > 0:
+                if await self._to_tell.wait(seconds) and not await self._is_answered(session.execute(NOTIFY), session):
+                    return
+
+    async def _is_answered(self, asking: Awaitable[object], session: Session) -> bool:
+        """False where the server does not answer: then all sessions are ended."""
+        if await answers(asking, session):
+            return True
+        self._say(Silent(f"the server has not answered for {SILENT_SECONDS} s"))
+        self._end_all()
+        return False
 
     async def _elsewhere(self) -> bool:
         """True when a new session would take writes."""
@@ -233,6 +256,8 @@ class Pool(BasePool):
 class _Acquiring(BaseAcquireContext):
     """The way to a session of the pool and back."""
 
+    pool: Pool
+
     async def __aenter__(self) -> Any:
         while True:
             try:
@@ -241,49 +266,8 @@ class _Acquiring(BaseAcquireContext):
                 continue
 
     async def __aexit__(self, *exc: object) -> None:
+        if self.connection is not None:
+            self.pool.tell(self.connection)
         if any(isinstance(one, asyncpg.ReadOnlySQLTransactionError) for one in exc) and self.connection is not None:
             self.connection.terminate()  # the next one may be opened at the server that takes writes now
         await super().__aexit__(*exc)
-
-
-async def _check_pooler(session: Any, other: Session) -> None:
-    """Behind a pooler by transactions a statement that was prepared must be known to every session.
-
-    Raises:
-        WrongSettings: it is not.
-    """
-    try:
-        if session.get_server_pid() == await session.fetchval(BACKEND):
-            return
-        for _ in range(PROBES):
-            await session.fetchval(BACKEND)
-            async with other.transaction():  # takes the server's session that was just used, or another one
-                await other.fetchval(BACKEND)
-                await session.fetchval(BACKEND, timeout=SILENT_SECONDS)
-    except TimeoutError:
-        get_log().warning("a pooler has no second session for this process")
-    except FORGOTTEN:
-        raise WrongSettings(f"CREDITWELL_DATABASE is wrong: {FORGETFUL}.") from None
-    except asyncpg.PostgresConnectionError as error:
-        raise_if_wrong(error)
-        raise
-
-
-async def _answers(asking: Awaitable[object], session: Session) -> bool:
-    """False when there is no answer, and the session is ended; what else goes wrong is raised.
-
-    By the second and not all at once: a process that was frozen finds that the time is over and the answer there.
-    """
-    task = asyncio.ensure_future(asking)
-    try:
-        for _ in range(SILENT_SECONDS):
-            done, _pending = await asyncio.wait({task}, timeout=1)
-            if done:
-                task.result()
-                return True
-    finally:
-        if not task.done():
-            session.terminate()
-            await asyncio.wait({task})
-            task.exception()
-    return False

@@ -77,7 +77,7 @@ async def projected(api: Api) -> None:
 
     async def is_folded() -> bool:
         behind = await api.connection.fetchval(
-            "SELECT count(*) FROM shard_heads h LEFT JOIN checkpoints c ON c.reader = 'projector' AND c.shard = h.shard "
+            "SELECT count(*) FROM shard_heads h LEFT JOIN checkpoints c ON c.reader LIKE 'projector_of_%' AND c.shard = h.shard "
             "WHERE h.next - 1 > coalesce(c.position, 0)"
         )
         return bool(behind == 0)

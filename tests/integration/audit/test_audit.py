@@ -161,7 +161,7 @@ EDITED = [
     "UPDATE balance_v1 SET additional = -1_000_000_000_000, included = 0",
     "UPDATE balance_v1 SET top_up_threshold = 1_000_000_000_000, low = false",
     "UPDATE lots_v1 SET kind = 'purchased', ends_at = '9999-01-01'",
-    "UPDATE activity_v1 SET included = 0, additional = 0 WHERE kind = 'usage'",
+    "UPDATE activity_rows_v1 SET included = 0, additional = 0 WHERE kind = 'usage'",
     "UPDATE usage_v1 SET features = '{}'",
     """INSERT INTO notices (shard, position, team_id, type, notice_id, body)
        SELECT shard, 99_999 + row_number() OVER (), team_id, 'credits.topped_up.v1', 'x', '{}' FROM teams""",

@@ -208,12 +208,16 @@ async def test_a_void_finds_whoever_has_paid_debt_however_long_ago_they_settled(
         ),
         ("DELETE FROM lots_v1 WHERE team_id = 'team_b' AND kind = 'included'", "lots", "the row"),
         (
-            "UPDATE activity_v1 SET balance_after = 7 WHERE team_id = 'team_b' AND position = 9",
+            "UPDATE activity_rows_v1 SET balance_after = 7 WHERE team_id = 'team_b' AND position = 9",
             "activity",
             "balance_after",
         ),
-        ("DELETE FROM activity_v1 WHERE team_id = 'team_b' AND kind = 'refill'", "activity", "the row"),
-        ("UPDATE activity_v1 SET position = 99999 WHERE team_id = 'team_b' AND kind = 'refill'", "activity", "the row"),
+        ("DELETE FROM activity_rows_v1 WHERE team_id = 'team_b' AND kind = 'refill'", "activity", "the row"),
+        (
+            "UPDATE activity_rows_v1 SET position = 99999 WHERE team_id = 'team_b' AND kind = 'refill'",
+            "activity",
+            "the row",
+        ),
         (
             "UPDATE usage_v1 SET features = replace(features::text, ', 1]', ', 2]')::jsonb WHERE team_id = 'team_b'",
             "usage",
@@ -237,8 +241,8 @@ async def test_whatever_is_changed_in_a_projection_is_named(
 
 async def test_rows_of_a_team_that_nobody_knows_are_named(connection: Connection) -> None:
     await connection.execute(
-        "INSERT INTO activity_v1 SELECT shard, 'team_x', position, part, kind, recorded_at, occurred_at, member_id, feature, "
-        "included, additional, balance_after, paid, late FROM activity_v1 WHERE team_id = 'team_a' LIMIT 1"
+        "INSERT INTO activity_rows_v1 SELECT shard, 'team_x', position, part, kind, recorded_at, occurred_at, member_id, feature, "
+        "included, additional, balance_after, paid, late FROM activity_rows_v1 WHERE team_id = 'team_a' LIMIT 1"
     )
 
     assert (await replay(connection)).differences == [ReplayDifference("team_x", "activity", "", "rows", 0, 1)]

@@ -206,7 +206,7 @@ async def folded(api: Api) -> bool:
     """The projector has everything of the team's shard."""
     behind = await api.connection.fetchval(
         "SELECT sum(h.next - 1 - coalesce(c.position, 0)) FROM shard_heads h "
-        "LEFT JOIN checkpoints c ON c.shard = h.shard AND c.reader = 'projector'"
+        "LEFT JOIN checkpoints c ON c.shard = h.shard AND c.reader LIKE 'projector_of_%'"
     )
     return bool(behind == 0)
 

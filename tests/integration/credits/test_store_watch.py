@@ -6,6 +6,7 @@ from math import inf
 from prometheus_client import CollectorRegistry
 
 from services.credits.store_watch import StoreWatch
+from services.read_models.balances import PROJECTOR
 from services.store.connect import Connection
 from services.store.shards import shard_of
 from tests.support.facts import now, planned, store, usage
@@ -46,7 +47,7 @@ async def test_what_waits_is_as_old_as_the_oldest_of_it_and_nothing_where_all_is
 
         await store(connection, *planned("team_1"), usage("team_1", "a"))
         await held(connection, "render", 1)
-        for reader in ("projector", "relay"):
+        for reader in (PROJECTOR, "relay"):
             await connection.execute(READER, reader)
         shard = shard_of("team_1")
         end = await connection.fetchval("SELECT next - 1 FROM shard_heads WHERE shard = $1", shard)

@@ -21,7 +21,7 @@ from services.money.checkout import rows as checkouts
 from services.money.checkout.purchases import request_purchase
 from services.money.reconcile.breaks import BreakKind
 from services.money.reconcile.compare import reconcile
-from services.money.reconcile.reads import credits_of
+from services.money.reconcile.reads import COUNT, GAINS, OF_TYPES, credits_of
 from services.money.reconcile.report import Report
 from services.money.reconcile.schedule import keep_reconciled
 from services.money.stamps import PaymentRequest, read_stamps, words_of
@@ -50,6 +50,11 @@ from tests.support.payments import (
 )
 from tests.support.serving import ROOT, as_role, connected, store
 from tests.support.waiting import until
+
+NEWS = """
+    INSERT INTO stripe_inbox (event_id, type, object_kind, object_id, created_at, done_at)
+    VALUES ($1, 't', 'k', 'o', clock_timestamp(), clock_timestamp() - $2::text::interval)
+"""
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
 
@@ -413,6 +418,7 @@ async def test_it_runs_by_itself_when_it_is_due_heals_and_says_what_is_left(
     attempt = await paid_for_attempt(connection, desk)
     await seed(BreakKind.ORPHAN_INTENT, connection, desk)
     await connection.execute("UPDATE reconciliations SET due_at = clock_timestamp()")
+    await connection.executemany(NEWS, [["old", "91 days"], ["young", "89 days"], ["waits", None]])
     stop, health = asyncio.Event(), Health("topup")
     async with await connect_pool(as_role(database, "worker"), process="test", size=2) as pool:
         keeping = asyncio.create_task(keep_reconciled(pool, desk.charges, load_catalog(), stop, health))
@@ -428,8 +434,21 @@ async def test_it_runs_by_itself_when_it_is_due_heals_and_says_what_is_left(
             "SELECT name, payments, healed, due_at > clock_timestamp() AS waits FROM reconciliations ORDER BY name"
         )
         assert [tuple(row) for row in rows] == [("daily", 2, 0, True), ("hourly", 2, 1, True)]
+        kept = await connection.fetch("SELECT event_id FROM stripe_inbox ORDER BY event_id")
+        assert [row["event_id"] for row in kept] == ["waits", "young"]
         stop.set()
         await keeping
+
+
+@pytest.mark.parametrize("statement", [OF_TYPES, COUNT], ids=["the facts", "how many"])
+async def test_what_a_comparison_reads_of_the_log_is_found_by_its_time(connection: Connection, statement: str) -> None:
+    await connection.execute("SET enable_seqscan = off")
+    since = datetime.now(UTC) - timedelta(days=1)
+
+    plan = await connection.fetch(f"EXPLAIN {statement}", GAINS, since, since + timedelta(days=2))
+
+    assert any("facts_of_money" in line for (line,) in plan), plan
+    assert any(line.strip().startswith("Index Cond: ((recorded_at >= ") for (line,) in plan), plan
 
 
 async def run(stack: Stack, database: str, desk: Desk, *arguments: str, key: str = KEY) -> tuple[int, str, str]:

@@ -154,8 +154,8 @@ async def test_a_crossing_is_told_once_however_often_usage_follows_and_however_o
             await store(connection, team, [used(1), used(1)])
         stop.set()
         await projecting
-        await connection.execute("TRUNCATE balance_v1, lots_v1, activity_v1, usage_v1")
-        await connection.execute("UPDATE checkpoints SET position = 0 WHERE reader = 'projector'")
+        await connection.execute("TRUNCATE balance_v1, lots_v1, activity_rows_v1, activity_runs_v1, usage_v1")
+        await connection.execute("UPDATE checkpoints SET position = 0 WHERE reader LIKE 'projector_of_%'")
         stop.clear()
         projecting = asyncio.create_task(project())
         await rebuild(as_role(database, "projector"), ["balance"], shadow=True)

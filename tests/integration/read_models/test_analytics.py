@@ -10,7 +10,7 @@ from projections.balance.fold import evolve
 from projections.balance.state import LotPayment, TeamBalance
 from schemas.credits import MICRO
 from schemas.facts import HoldCaptured, Stored, UsageRecorded, UsageVoided
-from services.read_models.rebuild import renew_analytics
+from services.read_models.versions import show_to_people
 from services.store.connect import Connection
 from tests.integration.read_models.test_rebuild import a_busy_world, rebuild_all
 from tests.support.past import TEAM, Past, lay, project
@@ -116,7 +116,7 @@ async def test_the_views_of_an_older_build_are_replaced_by_the_migration(connect
         "SET ROLE creditwell_projector; CREATE OR REPLACE VIEW analytics.old AS SELECT * FROM analytics.usage; RESET ROLE"
     )
 
-    await renew_analytics(connection)
+    await show_to_people(connection)
 
     with pytest.raises(asyncpg.UndefinedTableError):
         await connection.fetch("SELECT * FROM analytics.old")

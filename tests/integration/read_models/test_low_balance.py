@@ -72,7 +72,7 @@ async def settled(connection: Connection, team: str) -> list[tuple[str, int]]:
         shard = shard_of(team)
         behind = await connection.fetchval(
             "SELECT h.next - 1 > c.position FROM shard_heads h JOIN checkpoints c USING (shard) "
-            "WHERE c.reader = 'projector' AND c.shard = $1", shard,
+            "WHERE c.reader LIKE 'projector_of_%' AND c.shard = $1", shard,
         )  # fmt: skip
         return behind is False and not await connection.fetchval("SELECT alarm FROM balance WHERE team_id = $1", team)
 
@@ -231,8 +231,8 @@ async def test_a_projection_that_is_built_anew_tells_nothing_again(database: str
             team = await new_team(connection, 100, notice=50)
             await store(connection, team, [used(120), CreditsGranted(credits=200 * MICRO, reason="rescue")])
             before = await settled(connection, team)
-        await connection.execute("TRUNCATE balance_v1, lots_v1, activity_v1, usage_v1")
-        await connection.execute("UPDATE checkpoints SET position = 0 WHERE reader = 'projector'")
+        await connection.execute("TRUNCATE balance_v1, lots_v1, activity_rows_v1, activity_runs_v1, usage_v1")
+        await connection.execute("UPDATE checkpoints SET position = 0 WHERE reader LIKE 'projector_of_%'")
 
         async with projecting(database):
             assert await settled(connection, team) == before

@@ -7,6 +7,7 @@ from time import monotonic
 import pytest
 from structlog.testing import capture_logs
 
+from services.read_models.projecting import COPY_ROWS_MIN
 from services.runtime import retry
 from tests.support.facts import granted, planned, store, usage
 from tests.support.fleet import Fleet
@@ -74,7 +75,7 @@ async def test_two_projectors_share_the_work_and_fold_each_fact_once(world: Serv
 
 async def owners(world: ServiceWorld) -> bool:
     rows = await world.connection.fetch(
-        "SELECT owner, count(*) FROM checkpoints WHERE reader = 'projector' GROUP BY owner"
+        "SELECT owner, count(*) FROM checkpoints WHERE reader LIKE 'projector_of_%' GROUP BY owner"
     )
     return sorted(row["count"] for row in rows) == [32, 32]
 
@@ -107,7 +108,7 @@ async def test_a_projector_frozen_inside_its_transaction_holds_nobody_up_for_lon
 ) -> None:
     histories = Histories(Random(13), TEAMS)
     await histories.begin(world.connection)
-    await histories.go_on(world.connection, 100)
+    await histories.go_on(world.connection, 2 * COPY_ROWS_MIN)  # so many that one statement does not carry them
 
     fleet.start("projector-1", stop_at="projector:saved:1", lease_seconds="2")
     await fleet.frozen("projector-1")  # PostgreSQL ends the session that hangs, by itself

@@ -20,11 +20,12 @@ from schemas.facts import (
     UsageRecorded,
 )
 from services.credits.rate_cards import seed_catalog
+from services.read_models.balances import PROJECTOR
 from services.read_models.projecting import Projecting
-from services.read_models.rebuild import live_versions
+from services.read_models.versions import live_versions
 from services.store.claims import Claims
 from services.store.connect import Connection
-from services.store.read import read_after
+from services.store.read import read_raw_after
 from services.store.shards import SHARDS, shard_of
 from tests.support.facts import new, now, planned, store, usage, void
 from tests.support.past import VOIDED
@@ -86,10 +87,10 @@ def render(team_id: str, id: str, *, at: datetime) -> NewFact:
 
 async def fold_all(connection: Connection) -> None:
     """Project every shard up to its head."""
-    projecting = Projecting(Claims("projector", "test"), await live_versions(connection))
+    projecting = Projecting(Claims(PROJECTOR, "test"), await live_versions(connection))
     await projecting.claims.make_rows(connection)
     await projecting.claims.take(connection, list(range(SHARDS)))
-    while facts := await read_after(connection, projecting.claims.positions, 100):
+    while facts := await read_raw_after(connection, projecting.claims.positions, 100):
         await projecting.project(connection, facts)
 
 

@@ -7,20 +7,10 @@ import asyncpg
 import pytest
 
 from projections.balance.snapshots import CADENCE, Cadence
+from projections.versions import TABLES
 from schemas.credits import MICRO
-from services.read_models.rebuild import (
-    ONE_AT_A_TIME,
-    TABLES,
-    begin,
-    build,
-    compare_shard,
-    discard,
-    drop_previous,
-    live_positions,
-    live_versions,
-    reader_of,
-    switch,
-)
+from services.read_models.rebuild import begin, build, compare_shard, discard, live_positions, reader_of, switch
+from services.read_models.versions import ONE_AT_A_TIME, drop_previous, live_versions
 from services.runtime.errors import Fenced
 from services.store.connect import Connection
 from services.store.read import heads
@@ -196,7 +186,7 @@ async def test_a_version_that_was_switched_away_is_kept_for_a_day_and_dropped_af
     assert await every_row(world.connection) == before == await folded_anew(world.connection)
 
 
-LIVE_TABLES = {"balance_v2", "balance_snapshots_v2", "lots_v2", "usage_v2", "activity_v1"}
+LIVE_TABLES = {"balance_v2", "balance_snapshots_v2", "lots_v2", "usage_v2", "activity_rows_v1", "activity_runs_v1"}
 
 
 async def switched_ago(connection: Connection, ago: str) -> None:
@@ -269,7 +259,7 @@ async def test_what_another_fold_was_killed_at_is_begun_anew(connection: Connect
     [
         ("UPDATE balance_v1 SET additional = additional + 1 WHERE team_id = 'team_3'", "balance_v1"),
         ("UPDATE lots_v1 SET remaining = remaining - 1 WHERE team_id = 'team_3'", "lots_v1"),
-        ("DELETE FROM activity_v1 WHERE team_id = 'team_3' AND kind = 'usage'", "activity_v1"),
+        ("DELETE FROM activity_rows_v1 WHERE team_id = 'team_3' AND kind = 'usage'", "activity_v1"),
         ("UPDATE usage_v1 SET features = '{}' WHERE team_id = 'team_3'", "usage_v1"),
     ],
 )  # fmt: skip

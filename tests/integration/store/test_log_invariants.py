@@ -13,7 +13,7 @@ from confluent_kafka import Message, Producer
 from services.runtime.errors import Fenced, Refused
 from services.store import migrate, shards
 from services.store.append import AlreadyStored, append
-from services.store.claims import Claims
+from services.store.claims import IS_OURS, Claims, Part
 from services.store.connect import Connection
 from services.store.identities import Identity, find
 from services.store.proofs import merkle_root
@@ -364,6 +364,9 @@ async def test_invariant_04_readers_of_the_log_are_fenced_in_the_same_way(world:
     assert Counter(positions.values()) == {0: 54, 1: 10}
 
 
+WRITTEN_WITH_IT = Part(f"INSERT INTO halted (work, name, why) SELECT $1, $2, '' WHERE {IS_OURS}", ["tests", "test"])
+
+
 @pytest.mark.parametrize(
     ("epochs_ago", "positions_ago"),
     [(1, 0), (0, 1), (-1, 0), (0, -1)],
@@ -375,15 +378,16 @@ async def test_invariant_04_a_checkpoint_moves_for_its_owner_from_where_it_stand
     reader = Claims("test", "reader")
     await reader.make_rows(world.connection)
     await reader.take(world.connection, [0, 1, 2])
-    await reader.lock_and_move(world.connection, {0: 5, 1: 5, 2: 5})
+    await reader.lock_and_move(world.connection, {0: 5, 1: 5, 2: 5}, [WRITTEN_WITH_IT])
+    assert await world.connection.fetchval("DELETE FROM halted RETURNING name") == "test"
     reader.moved({0: 5, 1: 5, 2: 5})
     reader.epochs[1] -= epochs_ago
     reader.positions[1] -= positions_ago
 
-    with pytest.raises(Fenced, match="1 of 3"):
-        async with world.connection.transaction():
-            await reader.lock_and_move(world.connection, {0: 6, 1: 6, 2: 6})
+    with pytest.raises(Fenced, match="1 of 3"):  # without a transaction, which would undo it
+        await reader.lock_and_move(world.connection, {0: 6, 1: 6, 2: 6}, [WRITTEN_WITH_IT])
 
+    assert await world.connection.fetchval("SELECT count(*) FROM halted") == 0
     rows = await world.connection.fetch("SELECT position FROM checkpoints WHERE reader = 'test' AND shard < 3")
     assert [row["position"] for row in rows] == [5, 5, 5]
 

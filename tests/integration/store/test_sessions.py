@@ -11,7 +11,7 @@ import pytest
 
 from deploy.local.stack import Stack
 from services.read_models import projector
-from services.read_models.rebuild import ensure_projections
+from services.read_models.versions import ensure_projections
 from services.runtime.health import Health
 from services.runtime.settings import WrongSettings
 from services.runtime.settings_loading import load_settings

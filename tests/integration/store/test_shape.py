@@ -4,10 +4,8 @@ import asyncio
 
 import pytest
 
-from projections.balance.fold import FOLD
-from projections.versions import shape_of
 from services.credits import refill
-from services.read_models.rebuild import TABLES, begin, ensure_projections, switch
+from services.read_models.versions import ensure_projections, go_live_when_filled
 from services.runtime.errors import Refused
 from services.runtime.health import Health
 from services.runtime.settings import Settings
@@ -15,24 +13,18 @@ from services.store.connect import Connection, connect_pool
 from services.store.schema_check import check_shape, migrations
 from tests.support.eleven import migrated_by_the_eleven
 from tests.support.serving import as_role
+from tests.support.waiting import until
 
 NEWEST = max(migrations())
 FORGET_NEWEST = f"UPDATE migrations SET name = '9999_next.sql' WHERE name = '{NEWEST}'"
 OTHER_MIGRATION = f"UPDATE migrations SET sha256 = 'of another build' WHERE name = '{NEWEST}'"
 OTHER_FUNCTION = "DELETE FROM migrations WHERE name LIKE 'functions/lock_team.sql@%'"
-OTHER_BALANCE = "UPDATE projections SET sha256 = 'of another build' WHERE name = 'balance'"
-# Tables of this build, filled by the fold before this one.
-OTHER_FOLD = "UPDATE projections SET sha256 = CASE name " + " ".join(
-    f"WHEN '{name}' THEN '{shape_of(name, FOLD - 1)}'" for name in TABLES
-) + " END"  # fmt: skip
-OLD_TABLES = "UPDATE projections SET sha256 = NULL"
+OTHER_BUILD = "UPDATE projections SET sha256 = 'of another build'"
 WRONG = {
     FORGET_NEWEST: f"migrations_missing: the database lacks {NEWEST}: run `creditwell migrate`",
     "DROP TABLE migrations CASCADE": "migrations_missing: the database was never migrated: run `creditwell migrate`",
     OTHER_MIGRATION: f"migration_changed: {NEWEST} was applied with other contents, by another build",
     OTHER_FUNCTION: "migrations_missing: the database lacks functions/lock_team.sql@[0-9a-f]+: run `creditwell migrate`",
-    OTHER_BALANCE: "projection_changed: another build made the tables of balance, .*: run `creditwell rebuild balance`",
-    OLD_TABLES: "projection_changed: .* activity, balance, usage, .*: run `creditwell rebuild all`",
 }
 
 
@@ -75,7 +67,7 @@ async def test_whatever_role_a_process_has_it_may_ask(connection: Connection, da
 
 
 async def test_who_reads_no_projection_goes_on_until_they_are_rebuilt(connection: Connection, database: str) -> None:
-    await connection.execute(OLD_TABLES)
+    await connection.execute(OTHER_BUILD)
 
     pool = await connect_pool(as_role(database, "recorder"), process="test", size=1, projections=False)
 
@@ -91,13 +83,25 @@ async def test_a_database_that_a_newer_build_has_migrated_is_not_refused(connect
     await check_shape(connection)
 
 
-@pytest.mark.parametrize("happened", [OLD_TABLES, OTHER_FOLD], ids=["another build's", "another fold's"])
-async def test_a_rebuild_makes_the_tables_this_builds_again(connection: Connection, happened: str) -> None:
-    await connection.execute(happened)
-    await ensure_projections(connection)  # leaves what is there as it is
-    with pytest.raises(Refused, match="or filled them by another fold: run `creditwell rebuild all`"):
-        await check_shape(connection)
+async def test_who_reads_projections_waits_until_those_of_its_build_are_there(
+    connection: Connection, database: str
+) -> None:
+    await connection.execute(OTHER_BUILD)
+    health, stop = Health("refill"), asyncio.Event()
+    serving = asyncio.create_task(refill.serve(Settings(database=as_role(database, "worker")), stop, health))
 
-    await switch(connection, await begin(connection), list(TABLES), "test")
+    async def waits() -> bool:
+        return "the database" in health.absent
 
-    await check_shape(connection)
+    async def works() -> bool:
+        return health.is_ready
+
+    await until(waits)
+    assert "the projections of this build are not there yet: its projector makes them" in health.absent["the database"]
+
+    assert not await ensure_projections(connection)
+    assert await go_live_when_filled(connection)
+
+    await until(works)
+    stop.set()
+    await serving

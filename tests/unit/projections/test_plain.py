@@ -2,81 +2,30 @@
 
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import replace
 from datetime import timedelta
-from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from projections.balance.fold import evolve
-from projections.balance.plain import use_plainly
-from projections.balance.snapshots import encode, note
-from projections.balance.state import ActivityKind, TeamBalance
+from projections.balance.plain import PlainPayment, Usages, use_plainly
+from projections.balance.snapshots import CADENCE, encode, note
+from projections.balance.state import TeamBalance
 from schemas.credits import MICRO
-from schemas.facts import BalanceRanOut, HoldPlaced, Stored, UsageRecorded, UsageVoided
+from schemas.facts import Stored, UsageRecorded
 from tests.unit.projections.history import MONTH, NOON, History, at
-from tests.unit.projections.random_history import STEPS, Step, tell
 
 USAGE = UsageRecorded(feature="ai_video.generate", quantity="1", credits=3 * MICRO, rate_card=1, member_id="mem_1")
 
 
 def whole(team: TeamBalance) -> tuple[object, ...]:
     """All of a state, with what is yet to be saved of it."""
-    return encode(team), team.stretch, sorted(team.changed), [replace(lot) for lot in team.changed.values()]
+    return encode(team), team.stretch, str(sorted(team.changed.items()))
 
 
-def fold(stored_facts: list[Stored], *, plainly: bool) -> tuple[list[Any], int]:
-    """State and entries after each fact, and how many went the short way."""
-    history, short = History(), 0
-    seen: list[Any] = []
-    for stored in stored_facts:
-        fact, team = stored.fact(), history.team
-        entry = use_plainly(team, stored, fact) if plainly and isinstance(fact, UsageRecorded) else None
-        short += entry is not None
-        paid = history.paid.get(fact.usage_position, ()) if isinstance(fact, UsageVoided) else ()
-        entries = [entry] if entry else evolve(team, stored, fact, paid, history.lots)
-        history.lots.update(team.changed)
-        history.paid.update((one.position, one.paid) for one in entries if one.kind is ActivityKind.USAGE)
-        seen.append((entries, [str(lot) for lot in team.changed.values()], encode(team), note(team, stored)))
-    return seen, short
-
-
-@given(STEPS, st.sets(st.integers(1, 60)), st.sets(st.integers(1, 60)))
-@settings(max_examples=200, deadline=None)
-def test_random_histories_come_to_the_same_both_ways(
-    steps: list[Step], with_holds: set[int], run_out: set[int]
-) -> None:
-    told = tell(steps).told
-    stored_facts = [with_hold(one) if one.position in with_holds else one for one in told.stored]
-    stored_facts = [ran_out(one) if one.position in run_out else one for one in stored_facts]
-
-    assert fold(stored_facts, plainly=True)[0] == fold(stored_facts, plainly=False)[0]
-
-
-def with_hold(stored: Stored) -> Stored:
-    """A usage that names a hold; a gift becomes that hold."""
-    match stored.fact():
-        case UsageRecorded() as fact:
-            body = UsageRecorded(
-                feature=fact.feature, quantity="1", credits=fact.credits, rate_card=1, hold_id="h"
-            ).body()
-            return stored._replace(body=body)
-        case _ if stored.type == "credits.granted.v1":
-            held = HoldPlaced(hold_id="h", credits=MICRO, expires_at=stored.recorded_at + MONTH)
-            return stored._replace(type=held.type, body=held.body())
-        case _:
-            return stored
-
-
-def ran_out(stored: Stored) -> Stored:
-    """The log says so at a place where a pack was bought."""
-    if stored.type != "credits.purchased.v1":
-        return stored
-    return stored._replace(
-        type=BalanceRanOut.type, body=BalanceRanOut(available_credits=0, crossed_at_position=1).body()
-    )
+def usages_of(*stored_facts: Stored) -> Usages:
+    """Usages, one after the other."""
+    times = [stored.occurred_at for stored in stored_facts]
+    credits = [fact.credits for stored in stored_facts if isinstance(fact := stored.fact(), UsageRecorded)]
+    return Usages(credits, min(times), max(times), stored_facts[-1].position, stored_facts[-1].recorded_at)
 
 
 def a_team() -> History:
@@ -92,22 +41,32 @@ def usage(history: History, fact: UsageRecorded = USAGE, *, after: timedelta = t
     return Stored(7, len(history.stored) + 1, when, when, "team_42", "test", "u", fact.type, fact.body())
 
 
-def test_what_is_plain_goes_the_short_way() -> None:
-    told = a_team()
+def test_many_usages_are_taken_at_once_as_the_long_way_takes_each() -> None:
+    short, long = a_team(), a_team()
     for minute in range(2, 12):
-        told.used(3, recorded=at(minute))
+        long.used(3, recorded=at(minute))
+        note(long.team, long.stored[-1])
 
-    assert fold(told.stored, plainly=True)[1] == 10
+    payment = use_plainly(short.team, usages_of(*long.stored[2:]))
+
+    assert payment is not None
+    assert (payment.lot, payment.is_included) == (1, True)
+    assert payment.balances == [entry.balance_after for entry in long.entries[2:]]
+    assert whole(short.team) == whole(long.team)
+
+
+def test_the_fact_that_takes_a_snapshot_is_left_to_the_long_way() -> None:
+    history = a_team()
+    history.team.stretch.facts = CADENCE.every - 2
+
+    assert use_plainly(history.team, usages_of(usage(history))) is not None
+    assert use_plainly(history.team, usages_of(usage(history))) is None
 
 
 def owes(history: History) -> Stored:
     history.used(300, recorded=at(2))
     history.granted(500, recorded=at(3), expires=NOON + MONTH)  # what ends pays no debt
     return usage(history)
-
-
-def names_a_hold(history: History) -> Stored:
-    return usage(history, UsageRecorded(feature="f", quantity="1", credits=MICRO, rate_card=1, hold_id="h"))
 
 
 def empties_its_lot(history: History) -> Stored:
@@ -123,19 +82,47 @@ def is_late(history: History) -> Stored:
     return usage(history)._replace(occurred_at=at(10))
 
 
+def is_older_than_a_snapshot_counts_on(history: History) -> Stored:
+    history.team.stretch.late_before = at(30)
+    return usage(history)._replace(occurred_at=at(10))
+
+
+def two_lots_pay(history: History) -> Stored:
+    history.granted(500, recorded=at(3), expires=NOON + MONTH)
+    return usage(history, UsageRecorded(feature="f", quantity="1", credits=100 * MICRO, rate_card=1))
+
+
 def comes_after_an_end(history: History) -> Stored:
     return usage(history, after=MONTH)
 
 
+def test_usages_that_different_lots_pay_are_not_taken_at_once() -> None:
+    history = a_team()
+    before, after = usage(history), usage(history, after=timedelta(hours=2))
+    history.team.lots[0].starts_at = after.occurred_at
+
+    assert use_plainly(history.team, usages_of(before, after)) is None
+    assert use_plainly(history.team, usages_of(before)) == PlainPayment(2, False, [197 * MICRO])
+    assert use_plainly(history.team, usages_of(after)) == PlainPayment(1, True, [194 * MICRO])
+
+
 @pytest.mark.parametrize(
-    "story", [owes, names_a_hold, empties_its_lot, costs_nothing, is_late, comes_after_an_end], ids=lambda f: f.__name__
+    "story",
+    [
+        owes,
+        empties_its_lot,
+        two_lots_pay,
+        costs_nothing,
+        is_late,
+        is_older_than_a_snapshot_counts_on,
+        comes_after_an_end,
+    ],
+    ids=lambda f: f.__name__,
 )
 def test_what_is_more_is_left_to_the_long_way_untouched(story: Callable[[History], Stored]) -> None:
     history = a_team()
     stored = story(history)
-    fact, before = stored.fact(), deepcopy(whole(history.team))
-    assert isinstance(fact, UsageRecorded)
+    before = deepcopy(whole(history.team))
 
-    assert use_plainly(history.team, stored, fact) is None
-    assert encode(history.team) == before[0]
-    assert str(whole(history.team)[1:]) == str(before[1:])
+    assert use_plainly(history.team, usages_of(stored)) is None
+    assert whole(history.team) == before

@@ -1,0 +1,5 @@
+"""Commands for when something is wrong.
+
+halted   teams for which some work goes wrong
+resume   a store that went back in time, a copy of one
+"""

@@ -1,0 +1,145 @@
+"""Who else knows of a fact that was lost? What nobody knows comes back by a person's word alone.
+
+What lies after the last note rests on the topic, and whoever may write there could add to it. So usage must stand in
+the topic `usage` as well, with the same contents, and a payment at Stripe. What an anchor covers is proven. Some facts
+follow from others, and are checked against those. The rest (grants, plans, settings, captures, limits) is listed.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from aiokafka import TopicPartition
+
+from schemas.digests import digest_of_fact, digest_of_report
+from schemas.facts import (
+    OURS,
+    BalanceRanLow,
+    BalanceRanOut,
+    BalanceRecovered,
+    CreditsExpired,
+    CreditsPurchased,
+    CreditsRefilled,
+    CreditsToppedUp,
+    HoldExpired,
+    HoldExtended,
+    HoldPlaced,
+    HoldReleased,
+    PeriodSealed,
+    PurchaseRequested,
+    Stored,
+    TopUpConfigured,
+    TopUpFact,
+    UsageRecorded,
+    UsageVoided,
+)
+from schemas.topics import USAGE
+from services.money.stripe_client import Charges, Missing
+from services.publishing.beyond import a_consumer, places_of, records_of
+from services.recovery.tail import Tail
+from services.runtime.settings import Settings
+from services.store.connect import Connection
+from services.store.identities import Identity
+from services.usage.cursors import read_cursors
+from services.usage.door import ParsedUsage, parse
+
+FOLLOWS = (
+    CreditsRefilled, CreditsExpired, PeriodSealed, BalanceRanLow, BalanceRanOut, BalanceRecovered, HoldPlaced,
+    HoldExtended, HoldReleased, HoldExpired, TopUpFact, PurchaseRequested,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Witnesses:
+    """What others say.
+
+    Attributes:
+        reported: by identity, the digests of the usage that stands in the topic.
+        paid: the amount in minor units of each payment that Stripe calls succeeded.
+        proven: the last position of each shard that an anchor covers.
+    """
+
+    reported: Mapping[Identity, frozenset[bytes]]
+    paid: Mapping[str, int]
+    proven: Mapping[int, int]
+
+    def unknown(self, tails: Iterable[Tail]) -> list[Stored]:
+        """The facts that nobody else knows of."""
+        return [stored for tail in tails for stored in tail.facts if not self._know(stored)]
+
+    def _know(self, stored: Stored) -> bool:
+        if stored.position <= self.proven.get(stored.shard, 0):
+            return True
+        fact = stored.fact()
+        match fact:
+            case UsageRecorded() | UsageVoided():
+                digests = self.reported.get(Identity(stored.team_id, stored.source, stored.id), frozenset())
+                return digest_of_fact(stored.team_id, stored.occurred_at, fact) in digests
+            case CreditsToppedUp() | CreditsPurchased():
+                return self.paid.get(fact.payment_intent_id) == fact.charge_cents
+            case TopUpConfigured():
+                return False
+            case _:
+                return isinstance(fact, FOLLOWS) and stored.source.startswith(OURS)
+
+
+async def hear_witnesses(
+    settings: Settings,
+    connection: Connection,
+    tails: Sequence[Tail],
+    charges: Charges | None,
+    proven: Mapping[int, int],
+) -> Witnesses:
+    """Ask the topic and Stripe; without `charges` Stripe says nothing.
+
+    Raises:
+        KafkaError, Unavailable: one of them does not answer.
+    """
+    identities = {
+        Identity(stored.team_id, stored.source, stored.id)
+        for tail in tails for stored in tail.facts if stored.type.startswith("usage.")
+    }  # fmt: skip
+    payments = {
+        fact.payment_intent_id
+        for tail in tails for stored in tail.facts
+        if isinstance(fact := stored.fact(), CreditsToppedUp | CreditsPurchased)
+    }  # fmt: skip
+    reported = await _reported(settings, connection, identities) if identities else {}
+    paid = {} if charges is None else await _paid(charges, payments)
+    return Witnesses(reported, paid, proven)
+
+
+async def _reported(
+    settings: Settings, connection: Connection, identities: set[Identity]
+) -> dict[Identity, frozenset[bytes]]:
+    """Usage behind the cursors of the restored store: whatever was recorded since, was recorded from there."""
+    cursors = await read_cursors(connection, USAGE)
+    digests: dict[Identity, frozenset[bytes]] = {}
+    async with a_consumer(settings) as consumer:
+        places = await places_of(consumer, USAGE)
+        starts, ends = await consumer.beginning_offsets(places), await consumer.end_offsets(places)
+        spans: dict[TopicPartition, tuple[int, int]] = {}
+        for place in places:
+            cursor = cursors.get(place.partition)
+            since = max(starts[place], 0 if cursor is None else cursor.next_offset)
+            if since < ends[place]:
+                spans[place] = (since, ends[place])
+        record: Any
+        async for record in records_of(consumer, spans):
+            usage = parse(record)
+            if isinstance(usage, ParsedUsage) and usage.identity in identities:
+                digest = digest_of_report(usage.event)
+                digests[usage.identity] = digests.get(usage.identity, frozenset()) | {digest}
+    return digests
+
+
+async def _paid(charges: Charges, payments: Iterable[str]) -> dict[str, int]:
+    paid: dict[str, int] = {}
+    for payment in sorted(payments):
+        try:
+            intent = await charges.retrieve(payment)
+        except Missing:
+            continue
+        if intent.state == "succeeded":
+            paid[payment] = intent.amount_cents
+    return paid

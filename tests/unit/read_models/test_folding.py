@@ -1,0 +1,204 @@
+"""A batch is folded the short way where it can be, to the very state, entries and counts of `evolve`."""
+
+from itertools import groupby
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from projections import usage
+from projections.balance.fold import evolve
+from projections.balance.snapshots import CADENCE, Cadence, encode
+from projections.balance.state import ActivityKind, LotPayment, TeamBalance
+from schemas.credits import MICRO
+from schemas.facts import BalanceRanOut, HoldPlaced, Stored, UsageRecorded, UsageVoided
+from services.read_models.activity_rows import row_of
+from services.read_models.activity_runs import entries_of
+from services.read_models.folding import ProjectedBatch, fold_plainly
+from services.store.copying import microseconds
+from tests.unit.projections.history import MONTH, History, at
+from tests.unit.projections.random_history import STEPS, Step, tell
+
+MEMBERS: list[str | None] = [None, "mem_1", "mem_2"]
+
+
+class Folded:
+    """A history that is folded by batches, and all that comes of it."""
+
+    def __init__(self, cadence: Cadence = CADENCE) -> None:
+        self.cadence = cadence
+        self.team = TeamBalance("team_42", zone="Asia/Kathmandu")
+        self.lots: dict[int, Any] = {}
+        self.paid: dict[int, tuple[LotPayment, ...]] = {}
+        self.used: usage.Cells = {}
+        self.entries: list[tuple[object, ...]] = []
+        self.flow: list[object] = []
+        self.snapshots: list[object] = []
+        self.short = self.first = 0
+
+    def fold(self, stored_facts: list[Stored], *, plainly: bool) -> None:
+        """Take one batch, as `Projecting` does."""
+        batch = ProjectedBatch(self.used, self.cadence)
+        self.first = stored_facts[0].position
+        for type_, group in groupby(stored_facts, key=lambda stored: stored.type):
+            facts = list(group)
+            if plainly and type_ == UsageRecorded.type:
+                left = fold_plainly(batch, 7, self.team, [raw(stored) for stored in facts])
+                by_position = {stored.position: stored for stored in facts}
+                for row in left:
+                    self._fold_one(batch, by_position[row[1]])
+            else:
+                for stored in facts:
+                    self._fold_one(batch, stored)
+        self._take(batch)
+
+    def _fold_one(self, batch: ProjectedBatch, stored: Stored) -> None:
+        fact = stored.fact()
+        paid: tuple[LotPayment, ...] = ()
+        if isinstance(fact, UsageVoided):
+            in_batch = batch.paid_for("team_42", fact.usage_position)
+            paid = self.paid.get(fact.usage_position, ()) if in_batch is None else in_batch
+            assert in_batch is not None or fact.usage_position < self.first
+        entries = evolve(self.team, stored, fact, paid, self.lots)
+        self.lots.update(self.team.changed)
+        self.paid.update((entry.position, entry.paid) for entry in entries if entry.kind is ActivityKind.USAGE)
+        batch.note(self.team, stored, fact, entries)
+
+    def _take(self, batch: ProjectedBatch) -> None:
+        alone = [entry for run in batch.runs for entry in entries_of(run, 0, len(run.positions))]
+        self.short += len(alone)
+        self.lots.update(self.team.changed)
+        self.paid.update((entry.position, entry.paid) for _, _, entry in alone)
+        entries = sorted([*batch.entries, *alone], key=lambda one: one[2][:2])
+        self.entries += [(shard, *row_of(team_id, entry)) for shard, team_id, entry in entries]
+        assert batch.counted | batch.cells.keys() >= {
+            (7, "team_42", usage.day_of(self.team.zone, entry.occurred_at), entry.member_id or "")
+            for *_, entry in alone
+        }
+        usage.merge(self.used, batch.cells)
+        self.flow.append((dict(batch.flow.came), dict(batch.flow.went)))
+        self.snapshots += batch.snapshots
+
+    def everything(self) -> tuple[object, ...]:
+        """What is saved, and what the next batch goes on from."""
+        changed = str(sorted(self.team.changed.items()))
+        return encode(self.team), self.team.stretch, changed, self.entries, self.used, self.flow, self.snapshots
+
+
+def raw(stored: Stored) -> Any:
+    """As PostgreSQL sends it to a fold."""
+    recorded, occurred = (
+        microseconds(at).to_bytes(8, "big", signed=True) for at in (stored.recorded_at, stored.occurred_at)
+    )
+    return (
+        stored.shard, stored.position, stored.team_id, stored.type, stored.body, recorded, occurred, stored.source, stored.id,
+    )  # fmt: skip
+
+
+@given(STEPS, st.sets(st.integers(1, 60)), st.sets(st.integers(1, 60)), st.integers(1, 20), st.integers(2, 9))
+@settings(max_examples=200, deadline=None)
+def test_random_histories_come_to_the_same_both_ways(
+    steps: list[Step], with_holds: set[int], run_out: set[int], together: int, every: int
+) -> None:
+    stored_facts = [with_hold(one) if one.position in with_holds else one for one in tell(steps).told.stored]
+    stored_facts = [ran_out(one) if one.position in run_out else of_a_member(one) for one in stored_facts]
+    short, long = Folded(Cadence(every=every)), Folded(Cadence(every=every))
+
+    for start in range(0, len(stored_facts), together):
+        short.fold(stored_facts[start : start + together], plainly=True)
+        long.fold(stored_facts[start : start + together], plainly=False)
+
+        assert short.everything() == long.everything()
+
+
+def with_hold(stored: Stored) -> Stored:
+    """A usage that names a hold; a gift becomes that hold."""
+    match stored.fact():
+        case UsageRecorded() as fact:
+            body = UsageRecorded(
+                feature=fact.feature, quantity="1", credits=fact.credits, rate_card=1, hold_id="h"
+            ).body()
+            return stored._replace(body=body)
+        case _ if stored.type == "credits.granted.v1":
+            held = HoldPlaced(hold_id="h", credits=MICRO, expires_at=stored.recorded_at + MONTH)
+            return stored._replace(type=held.type, body=held.body())
+        case _:
+            return stored
+
+
+def ran_out(stored: Stored) -> Stored:
+    """The log says so at a place where a pack was bought."""
+    if stored.type != "credits.purchased.v1":
+        return stored
+    return stored._replace(
+        type=BalanceRanOut.type, body=BalanceRanOut(available_credits=0, crossed_at_position=1).body()
+    )
+
+
+def of_a_member(stored: Stored) -> Stored:
+    """Usage of one member or another, of one feature or another."""
+    fact = stored.fact()
+    if not isinstance(fact, UsageRecorded) or fact.hold_id is not None:
+        return stored
+    return stored._replace(body=UsageRecorded(
+        feature=f"feature_{stored.position % 2}", quantity="1", credits=fact.credits, rate_card=1,
+        member_id=MEMBERS[stored.position % 3],
+    ).body())  # fmt: skip
+
+
+def plain_usages(count: int) -> list[Stored]:
+    history = History()
+    history.granted(1_000, recorded=at(0))
+    for minute in range(count):
+        history.used(3, recorded=at(minute + 1))
+    return history.stored
+
+
+def test_what_is_plain_goes_the_short_way() -> None:
+    folded = Folded()
+    folded.fold(plain_usages(50), plainly=True)
+
+    assert folded.short == 50
+
+
+@pytest.mark.parametrize("odd", [0, 1, 30, 49])
+def test_one_usage_among_many_that_names_a_hold_is_folded_alone(odd: int) -> None:
+    grant, *usages = plain_usages(50)
+    short, long = Folded(), Folded()
+    stored_facts = [grant, *usages[:odd], with_hold(usages[odd]), *usages[odd + 1 :]]
+
+    short.fold(stored_facts, plainly=True)
+    long.fold(stored_facts, plainly=False)
+
+    assert short.short == 49
+    assert short.everything() == long.everything()
+
+
+@pytest.mark.parametrize("body", [b"{}", b"{", b'{"feature":"f","quantity":"1","credits":-1,"rate_card":1}'])
+def test_where_one_can_not_be_read_the_long_way_finds_it(body: bytes) -> None:
+    grant, *usages = plain_usages(3)
+    folded, batch = Folded(), ProjectedBatch()
+    folded.fold([grant], plainly=True)
+    rows = [raw(usages[0]), raw(usages[1]._replace(body=body)), raw(usages[2])]
+
+    assert list(fold_plainly(batch, 7, folded.team, rows)) == rows
+
+
+def test_work_of_before_2000_is_folded_the_long_way() -> None:
+    grant, used = plain_usages(1)
+    folded, batch = Folded(), ProjectedBatch()
+    folded.fold([grant], plainly=True)
+    old = raw(used._replace(occurred_at=used.occurred_at.replace(year=1999)))
+
+    assert list(fold_plainly(batch, 7, folded.team, [old])) == [old]
+
+
+@pytest.mark.parametrize("members", [{"quantities": {"tokens": "1"}}, {"quantity": "1", "corrects": 1}], ids=str)
+def test_usage_of_several_quantities_and_a_correction_are_folded_the_long_way(members: dict[str, Any]) -> None:
+    grant, used = plain_usages(1)
+    folded, batch = Folded(), ProjectedBatch()
+    folded.fold([grant], plainly=True)
+    row = raw(used._replace(body=UsageRecorded(feature="f", credits=3, rate_card=1, **members).body()))
+
+    assert list(fold_plainly(batch, 7, folded.team, [row])) == [row]
