@@ -1,8 +1,8 @@
 """Usage that one open lot pays, which nearly all is: what `evolve` does to it, to much of it at once.
 
 `evolve` stays the definition: replay and audit run it alone, and a test tells random histories both ways. Whatever is
-not plain is left to it untouched: debt, holds, amendments, more than one lot, late usage, lots that end or become empty,
-and the fact that takes a snapshot.
+not plain is left to it untouched: debt, holds, amendments, more than one lot, late usage, lots that end or become
+empty, and the fact that takes a snapshot.
 """
 
 from collections.abc import Sequence

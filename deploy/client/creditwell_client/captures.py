@@ -145,7 +145,7 @@ class Captures:
                 self._stopping.wait(PAUSE_SECONDS)
 
     def _bring(self) -> bool:
-        """Whether nothing is left that waits for the API. Each is judged alone; only an API that is away ends a turn."""
+        """Whether nothing is left that waits. Each is judged alone; only an API that is away ends a turn."""
         all_brought = True
         for path in self._waiting():
             if self._stopping.is_set():

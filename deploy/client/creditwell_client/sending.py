@@ -13,19 +13,23 @@ T = TypeVar("T")
 Token = str | Callable[[], str]
 
 
-class _NoToken(Exception):
+class TokenMissing(Exception):
     """The function that has tokens at hand raised."""
 
 
-TROUBLES = (httpx2.RequestError, _NoToken)
+TROUBLES = (httpx2.RequestError, TokenMissing)
 
 
 def request(http: httpx2.Client | httpx2.AsyncClient, call: ApiCall[Any], token: Token) -> httpx2.Request:
-    """The call as a request. Raises one of `TROUBLES` where there is no token now."""
+    """The call as a request.
+
+    Raises:
+        TokenMissing: there is no token now.
+    """
     try:
         bearer = token if isinstance(token, str) else token()
     except Exception as error:
-        raise _NoToken(f"there is no token: {error!r}") from error
+        raise TokenMissing(f"there is no token: {error!r}") from error
     headers = {**call.headers, "authorization": f"Bearer {bearer}"}
     return http.build_request(
         call.method, call.path, params=dict(call.query), headers=headers,
