@@ -73,6 +73,8 @@ def advice(problem: Mapping[str, Any]) -> str:
         case "too_short":
             least = problem["ctx"]["min_length"]
             sentence = f"needs at least {least} {'entry' if least == 1 else 'entries'} and has {problem['ctx']['actual_length']}"
+        case "too_long":
+            sentence = f"has more than {problem['ctx']['max_length']} entries"
         case "json_invalid":
             sentence = f"is not JSON: {problem['ctx']['error']}"
         case _:

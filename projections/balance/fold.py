@@ -24,7 +24,17 @@ from datetime import datetime
 from typing import assert_never
 
 from projections.balance.debt import cover, forget_payers
-from projections.balance.lots import burn, end_lots, enter, enter_expiry, gain, restore, settle_lots, what_fits
+from projections.balance.lots import (
+    burn,
+    end_lots,
+    enter,
+    enter_expiry,
+    gain,
+    open_included,
+    restore,
+    settle_lots,
+    what_fits,
+)
 from projections.balance.state import (
     ALWAYS,
     NEVER,
@@ -39,6 +49,7 @@ from projections.balance.state import (
 )
 from schemas.credits import MicroCredits
 from schemas.facts import (
+    AMENDMENTS,
     AdminFact,
     AnyCreditsFact,
     AnyCrossingFact,
@@ -139,7 +150,8 @@ def _use(team: TeamBalance, stored: Stored, fact: UsageRecorded, entries: list[B
     """Burn for work that was done; nearly every fact is this one."""
     recorded_at, occurred_at = stored.recorded_at, stored.occurred_at
     late = occurred_at < team.sealed_until
-    burned = burn(team, fact.credits, recorded_at if late else occurred_at)
+    given_back = () if fact.corrects is None else open_included(team)
+    burned = burn(team, fact.credits, recorded_at if late else occurred_at, given_back)
     if fact.hold_id is not None:
         _settle_hold(team, fact.hold_id, recorded_at)
     enter(
@@ -168,9 +180,14 @@ def _take_back(
     paid: tuple[LotPayment, ...],
     settled: Mapping[int, Lot],
 ) -> None:
-    """Return the credits of a usage to the lots that paid it, and to those that paid what it owed."""
+    """Return the credits of a usage to the lots that paid it, and to those that paid what it owed.
+
+    What an amendment gives back can pay from the time of the work on: what replaces the usage has that time.
+    """
     fitting = what_fits(team, paid)
-    included, returned = restore(team, stored, fitting, settled)
+    is_amended = stored.source == AMENDMENTS
+    since = min(fact.usage_occurred_at, stored.recorded_at) if is_amended else stored.recorded_at
+    included, returned = restore(team, stored, fitting, settled, since)
     additional = sum(part.credits for part in fitting) - included
     enter(
         team, stored, entries, ActivityKind.USAGE_VOIDED, included, additional, fact.member_id, fact.feature, returned,
@@ -196,7 +213,7 @@ def _change_credits(team: TeamBalance, stored: Stored, fact: AnyCreditsFact, ent
             gained, paid = gain(team, stored, LotKind.ADJUSTED, credits, stored.occurred_at)
             enter(team, stored, entries, ActivityKind.ADJUSTMENT, 0, gained, paid=paid)
         case CreditsAdjusted(credits=credits):
-            burned = burn(team, -credits, stored.recorded_at, fact.burns_lot)
+            burned = burn(team, -credits, stored.recorded_at, () if fact.burns_lot is None else (fact.burns_lot,))
             enter(
                 team, stored, entries, ActivityKind.ADJUSTMENT, -burned.included, -burned.additional, paid=burned.paid
             )

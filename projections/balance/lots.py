@@ -1,7 +1,7 @@
 """How lots gain, burn, end and settle; each step changes a team's state in place."""
 
 from bisect import insort
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 
 from projections.balance.debt import cover, lot_numbered, pay_debt, put_back, return_debt
@@ -90,12 +90,20 @@ def may_bring_lot(fact: AnyFact) -> bool:
             return False
 
 
-def burn(team: TeamBalance, credits: MicroCredits, at: datetime, first: int | None = None) -> BurnResult:
-    """Take credits from the lots whose interval holds `at`, in burn order; from the lot `first` before all others.
+def open_included(team: TeamBalance) -> list[int]:
+    """The included lots that have not ended, which pay first what replaces a usage: never what has ended already.
+
+    Of those that were open when old work was done, all are what amendments gave back.
+    """
+    return [lot.lot for lot in team.lots if lot.kind is LotKind.INCLUDED and not lot.ended]
+
+
+def burn(team: TeamBalance, credits: MicroCredits, at: datetime, first: Collection[int] = ()) -> BurnResult:
+    """Take credits from the lots whose interval holds `at`, in burn order; from those in `first` before all others.
 
     What they can't pay is covered by never-ending lots, or becomes debt, up to `BALANCE_MAX`.
     """
-    lots = team.lots if first is None else sorted(team.lots, key=lambda lot: lot.lot != first)
+    lots = sorted(team.lots, key=lambda lot: lot.lot not in first) if first else team.lots
     for lot in lots:
         if lot.remaining and lot.starts_at <= at < lot.ends_at:
             if not 0 < credits < lot.remaining or lot.ended:
@@ -145,12 +153,12 @@ def what_fits(team: TeamBalance, paid: tuple[LotPayment, ...]) -> tuple[LotPayme
 
 
 def restore(
-    team: TeamBalance, stored: Stored, paid: tuple[LotPayment, ...], settled: Mapping[int, Lot]
+    team: TeamBalance, stored: Stored, paid: tuple[LotPayment, ...], settled: Mapping[int, Lot], since: datetime
 ) -> tuple[MicroCredits, tuple[LotPayment, ...]]:
     """Return a usage's credits to those who paid.
 
-    Where such a lot has ended, its part returns as a lot that ends with the open cycle. What nobody is remembered to
-    have paid of a debt returns as a lot that never ends.
+    Where such a lot has ended, its part returns as a lot from `since` to the end of the open cycle. What nobody is
+    remembered to have paid of a debt returns as a lot that never ends.
 
     Returns:
         How many of the credits are included now, and to whom they went.
@@ -171,10 +179,10 @@ def restore(
         put_back(team, lot, credits)
         included += credits if lot.kind is LotKind.INCLUDED else 0
     if homeless:
-        included += gain(team, stored, LotKind.INCLUDED, homeless, stored.recorded_at, team.cycle_ends_at)[0]
+        included += gain(team, stored, LotKind.INCLUDED, homeless, since, team.cycle_ends_at)[0]
     if ownerless:
         number = -stored.position if homeless else stored.position
-        gain(team, stored, LotKind.ADJUSTED, ownerless, stored.recorded_at, number=number)
+        gain(team, stored, LotKind.ADJUSTED, ownerless, since, number=number)
         returned.append(LotPayment(number, ownerless))
     settle_lots(team)
     return included, tuple(returned)

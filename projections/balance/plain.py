@@ -1,8 +1,8 @@
 """Usage that one open lot pays, which nearly all is: what `evolve` does to it, to much of it at once.
 
 `evolve` stays the definition: replay and audit run it alone, and a test tells random histories both ways. Whatever is
-not plain is left to it untouched: debt, holds, more than one lot, late usage, lots that end or become empty, and the
-fact that takes a snapshot.
+not plain is left to it untouched: debt, holds, amendments, more than one lot, late usage, lots that end or become
+empty, and the fact that takes a snapshot.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from schemas.credits import MicroCredits
 
 
 class Usages(NamedTuple):
-    """Usages of a team that name no hold, in order, with no other fact of the team between them.
+    """Usages of a team that name no hold and correct nothing, in order, with no other fact of the team between them.
 
     Attributes:
         credits: what each costs.

@@ -93,7 +93,8 @@ def _components(feature: Feature, rate: Rate, quantities: Mapping[str, str]) -> 
     for name, credits in (rate.credits_by_quantity or {}).items():
         if name in quantities:
             quantity = quantities[name]
-            exact = EXACT.divide(EXACT.multiply(Decimal(quantity), Decimal(credits)), Decimal(feature.for_units))
+            product = EXACT.multiply(Decimal(quantity), Decimal(credits))
+            exact = EXACT.normalize(EXACT.divide(product, Decimal(feature.for_units)))
             each = credits if feature.for_units == 1 else f"{credits} per {feature.for_units:,}"
             used = f"{quantity} {words_of(name, quantity)}"
             components.append(PricedQuantity(name, quantity, used, credits, exact, f"{used} × {each}"))

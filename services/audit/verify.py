@@ -42,8 +42,11 @@ FACTS = f"""
     SELECT {FACT_COLUMNS}, leaf
     FROM facts WHERE shard = $1 AND position BETWEEN $2 AND $3 ORDER BY position
 """
-# A page whose checksum is wrong, or an index that contradicts itself. What others can't read either is no outage.
-DAMAGED = (asyncpg.DataCorruptedError, asyncpg.IndexCorruptedError)
+# A page whose checksum is wrong or that the disk does not give, a file that is gone, an index that contradicts itself.
+# What others can't read either is no outage.
+DAMAGED = (
+    asyncpg.DataCorruptedError, asyncpg.IndexCorruptedError, asyncpg.PostgresIOError, asyncpg.UndefinedFileError,
+)  # fmt: skip
 UNREADABLE = "from here on it can't be read: the disk has damaged it. Restore the store as docs/backup.md says."
 STRAYS = "SELECT shard, position FROM facts WHERE shard < 0 OR shard >= $1 ORDER BY shard, position LIMIT 100"
 

@@ -21,7 +21,7 @@ from services.store.append import Ready, make_ready
 from services.store.identities import Identity
 from services.usage.kafka_headers import BatchNotRead
 from services.usage.refusals import RECORD_MAX, KafkaRecord, RefusedRecord
-from services.usage.taking_back import amended, read, taken_back_for, void
+from services.usage.taking_back import already_taken_back, amended, read, taken_back_for, void
 
 AHEAD_MAX = timedelta(minutes=5)  # clocks differ; beyond that, somebody's is wrong
 NAMES_MAX_BYTES = {"subject": 512, "source": 1024, "id": 512}  # as of usage that is right: an index holds all three
@@ -51,11 +51,14 @@ class RepeatedUsage:
 
 @dataclass(frozen=True, slots=True)
 class StoredContext:
-    """What the store knows of a batch's teams, voids, identities and holds."""
+    """What the store knows of a batch's teams, voids, identities and holds.
+
+    `voided` has (team, position) of usage that was taken back, and whether an amendment has replaced it.
+    """
 
     teams: frozenset[str]
     stored: Mapping[Identity, Stored]
-    voided: frozenset[tuple[str, int]]
+    voided: Mapping[tuple[str, int], bool]
     holds: Mapping[HoldKey, HoldState] = field(default_factory=dict)
 
 
@@ -129,7 +132,7 @@ def judge(usages: Iterable[ParsedUsage], context: StoredContext, cards: RateCard
     """
     outcome = BatchOutcome([], [], [])
     first_by_identity: dict[Identity, ParsedUsage] = {}
-    voided = set(context.voided)
+    voided = dict(context.voided)
     for usage in usages:
         identity = usage.identity
         if (earlier := first_by_identity.get(identity)) is not None:
@@ -145,17 +148,18 @@ def judge(usages: Iterable[ParsedUsage], context: StoredContext, cards: RateCard
             if type(usage.event) is UsageAmendReported:
                 outcome.facts.append(make_ready(taken_back_for(usage.event, context.stored, voided)))
                 outcome.plain = False
+            elif type(fact.fact) is UsageVoided and voided.get(place := (fact.team_id, fact.fact.usage_position)):
+                raise already_taken_back(fact.fact.usage_id)
             if (hold_id := usage.event.data.hold_id) is not None:
                 _settle(HoldKey(fact.team_id, hold_id), context, outcome)
         except (NotPriced, BadUsage) as refused:
             outcome.refusals.append(_refuse(usage.record, usage.event, refused.reason, refused.detail))
             continue
         if type(fact.fact) is UsageVoided:  # to ask a pydantic model whose instance something is takes longer
-            taken_back = (fact.team_id, fact.fact.usage_position)
-            if taken_back in voided:
+            if place in voided:
                 outcome.repeats.append(RepeatedUsage(usage, same=True))
                 continue
-            voided.add(taken_back)
+            voided[place] = False
         outcome.plain &= type(fact.fact) is UsageRecorded and fact.fact.hold_id is None
         first_by_identity[identity] = usage
         outcome.facts.append(make_ready(fact))

@@ -258,7 +258,7 @@ class Recorder:
         identities: set[Identity] = {usage.identity for usage in (usages if self.look_first else voids)} | held.keys()
         identities.update(target for usage in voids if (target := target_of(usage.event)) is not None)
         stored = await find(connection, identities)
-        voided = await voided_among(connection, stored.values()) if voids else frozenset()
+        voided = await voided_among(connection, stored.values()) if voids else {}
         return StoredContext(frozenset(subjects & self.teams), stored, voided, holds)
 
     async def _cards(self) -> RateCards:

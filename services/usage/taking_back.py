@@ -3,7 +3,7 @@
 An amendment is two facts, one behind the other in one transaction: what takes the old usage back, under an identity of
 ours, and the new usage under the identity of the event. So everybody who reads the log knows both already. It keeps
 whatever the old usage said but how much it was, and its time: what was given back stands in the lots that paid, they
-were open at that time, and so the new usage burns them first.
+were open at that time, and so the new usage burns them first. The fold sees to it where such a lot has ended since.
 """
 
 from collections.abc import Mapping
@@ -88,7 +88,9 @@ def amended(event: UsageAmendReported, by_identity: StoredUsages, cards: RateCar
     return NewFact(event.subject, event.source, event.id, usage.occurred_at, amended)
 
 
-def taken_back_for(event: UsageAmendReported, by_identity: StoredUsages, voided: set[tuple[str, int]]) -> NewFact:
+def taken_back_for(
+    event: UsageAmendReported, by_identity: StoredUsages, voided: dict[tuple[str, int], bool]
+) -> NewFact:
     """What takes the usage back that an amendment replaces; its identity is ours, for the event's own is the usage's.
 
     It stands right before the usage that replaces it. `voided` is told.
@@ -98,10 +100,8 @@ def taken_back_for(event: UsageAmendReported, by_identity: StoredUsages, voided:
     usage, fact = _target(event, by_identity)
     place = (event.subject, usage.position)
     if place in voided:
-        raise BadUsage(
-            "already_taken_back", f"{usage.id!r} was taken back already; amend what replaced it, if anything"
-        )
-    voided.add(place)
+        raise already_taken_back(usage.id)
+    voided[place] = True
     void = _voided(usage, fact, event.data.reason)
     return NewFact(event.subject, AMENDMENTS, f"void:{usage.position}", event.time, void)
 
@@ -118,3 +118,9 @@ def read(stored: Stored) -> AnyFact:
             f"the log's fact {stored.place} can't be read by this build: {error}; report this again when it is mended"
         )
         raise BadUsage("unreadable_fact", detail[:400]) from error
+
+
+def already_taken_back(usage_id: str) -> BadUsage:
+    """Of a usage that was voided or amended before. The void of one that was amended is no repetition: it would lie."""
+    detail = f"{usage_id!r} was taken back already; void or amend what replaced it, if anything"
+    return BadUsage("already_taken_back", detail)

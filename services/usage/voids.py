@@ -4,16 +4,17 @@ from collections.abc import Iterable
 
 import asyncpg
 
-from schemas.facts import NewFact, Stored, UsageVoided
+from schemas.facts import AMENDMENTS, NewFact, Stored, UsageVoided
 from schemas.places import Place
 from services.store.append import AlreadyStored
 from services.store.connect import Connection
 from services.store.shards import shard_of
 
 VOIDED = """
-    SELECT v.team_id, v.usage_position
+    SELECT v.team_id, v.usage_position, void.source
     FROM unnest($1::smallint[], $2::text[], $3::bigint[]) AS asked (shard, team_id, usage_position)
     JOIN voided_usages v USING (shard, team_id, usage_position)
+    JOIN facts void ON void.shard = v.shard AND void.position = v.void_position
 """
 
 NOTE = """
@@ -22,13 +23,13 @@ NOTE = """
 """
 
 
-async def voided_among(connection: Connection, facts: Iterable[Stored]) -> frozenset[tuple[str, int]]:
-    """(team, position) of those facts that were taken back already."""
+async def voided_among(connection: Connection, facts: Iterable[Stored]) -> dict[tuple[str, int], bool]:
+    """(team, position) of those facts that were taken back already; True where an amendment has replaced them."""
     places = [(fact.shard, fact.team_id, fact.position) for fact in facts]
     if not places:
-        return frozenset()
+        return {}
     rows = await connection.fetch(VOIDED, *map(list, zip(*places, strict=True)))
-    return frozenset((row["team_id"], row["usage_position"]) for row in rows)
+    return {(row["team_id"], row["usage_position"]): row["source"] == AMENDMENTS for row in rows}
 
 
 async def note_voids(connection: Connection, appended: Iterable[tuple[NewFact, Place]]) -> None:

@@ -67,7 +67,7 @@ async def record_usage(world: ServiceWorld, team: str, *ids: str, reported_too: 
             await world.send(message)
         usage = parse(message)  # type: ignore[arg-type]  # all that it reads of a record
         assert isinstance(usage, ParsedUsage)
-        context = StoredContext(frozenset({team}), {}, frozenset())
+        context = StoredContext(frozenset({team}), {}, {})
         outcome = judge([usage], context, cards, datetime.now(UTC))
         async with world.connection.transaction():
             await append_ready(world.connection, outcome.facts)

@@ -46,6 +46,11 @@ class Answer:
     retry_after: float | None = None
     trouble: str = ""
 
+    @property
+    def is_ours(self) -> bool:
+        """Whether it is a good answer of the API: a redirection and the page of a proxy are none."""
+        return 200 <= self.status < 300 and isinstance(self.body, dict)
+
 
 Steps = Generator[float | None, Answer, T]
 
@@ -61,10 +66,11 @@ def exchange(patience_seconds: float) -> Steps[Any]:
     while True:
         answer = yield None
         if answer.status and answer.status not in AGAIN:
-            if answer.status < 400:
+            if answer.is_ours:
                 return answer.body
-            raise said_no(answer)
-        pause = answer.retry_after if answer.retry_after is not None else random.uniform(wait / 2, wait)
+            if answer.status >= 400:
+                raise said_no(answer)
+        pause = max(answer.retry_after or 0.0, random.uniform(wait / 2, wait))
         if time.monotonic() - began + pause > patience_seconds:
             last = said_no(answer) if answer.status else answer.trouble
             raise NoAnswer(f"no answer that counts within {patience_seconds:g} s: {last}")

@@ -15,7 +15,7 @@ from .bodies import ActivityItem, Balance, Quote, Receipt, TopUp
 from .calls import Answer, ApiCall, Item, exchange
 from .captures import Captures
 from .holds import AsyncHold, PlannedBlock, SyncHold
-from .sending import Token, answer_of, request, send
+from .sending import TROUBLES, Token, answer_of, request, send
 
 T = TypeVar("T")
 
@@ -63,7 +63,7 @@ class AsyncClient:
 
         `spool` keeps captures that the API has not taken yet. With a spool, give the `source` of your service, too:
         work whose hold has expired meanwhile is reported as plain usage of that source. A spool belongs to one process
-        at a time.
+        at a time: where processes are forked, make the client after the fork.
 
         Raises:
             ValueError: a spool without a source.
@@ -72,6 +72,7 @@ class AsyncClient:
         self._http = httpx2.AsyncClient(base_url=url, timeout=TIMEOUT_SECONDS)
         self._token, self._patience, self._remembered = token, patience_seconds, _Remembered()
         self.captures = Captures.of(spool, source, url, token)
+        self.finishing: set[asyncio.Task[None]] = set()  # blocks that were left and are not settled yet
 
     async def send(self, call: ApiCall[T]) -> T:
         """Send a call, again where that helps.
@@ -95,7 +96,7 @@ class AsyncClient:
     async def _answer(self, call: ApiCall[Any]) -> Answer:
         try:
             return answer_of(await self._http.send(request(self._http, call, self._token)))
-        except httpx2.TransportError as trouble:
+        except TROUBLES as trouble:
             return Answer(0, trouble=repr(trouble))
 
     async def balance(self, team: str, *, at_least: str | None = None) -> Balance:
@@ -142,6 +143,8 @@ class AsyncClient:
 
     async def close(self) -> None:
         """Let go of connections and of the spool. What waits in it is sent by the next client that opens it."""
+        if self.finishing:
+            await asyncio.wait(self.finishing)
         await self._http.aclose()
         if self.captures is not None:
             await asyncio.to_thread(self.captures.close)

@@ -25,6 +25,15 @@ class ApiError(CreditwellError):
         self.code = str(problem.get("code", "unknown"))
         super().__init__(f"{self.code}: {problem.get('detail') or problem.get('title') or status}")
 
+    @property
+    def is_verdict(self) -> bool:
+        """Whether the API has judged what was asked, so that the same again changes nothing.
+
+        A page of a proxy, a server that fails, and a token that does not count are no verdicts.
+        """
+        is_about_the_call = self.status in NOT_ABOUT_THE_WORK or self.code in ("unknown", "not_found")
+        return 400 <= self.status < 500 and not is_about_the_call
+
 
 class NotAllowed(ApiError):
     """The team may not do this work now."""
@@ -91,6 +100,9 @@ BY_STATUS: dict[int, type[ApiError]] = {
     415: InvalidRequest,
     422: InvalidRequest,
 }
+
+
+NOT_ABOUT_THE_WORK = {401, 403, 408, 425, 429}
 
 
 def error_of(status: int, problem: dict[str, Any]) -> ApiError:

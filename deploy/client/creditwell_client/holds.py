@@ -12,11 +12,11 @@ used anything, costs nothing. What was used before a failure was used, and is ca
 
 import asyncio
 import logging
+import re
 import threading
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from uuid import uuid4
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .clients import AsyncClient, Client
 
 Quantity = str | int | Decimal
+_IS_QUANTITY = re.compile(r"[0-9]{1,12}(\.[0-9]{1,9})?", re.ASCII).fullmatch
 logger = logging.getLogger(__name__)
 
 
@@ -74,7 +75,8 @@ class Block:
         Feature and attributes are those of the hold's only item unless told.
 
         Raises:
-            ValueError: neither a quantity nor several, or both; several items and no feature.
+            ValueError: neither a quantity nor several, or both; no quantity that a capture may have; several items
+                and no feature.
         """
         if (quantity is None) == (not quantities):
             raise ValueError("say one quantity, used(quantity=12), or several by name, used(input_token=900)")
@@ -85,12 +87,14 @@ class Block:
         if attributes is not None or planned.get("attributes"):
             item["attributes"] = dict(attributes if attributes is not None else planned["attributes"])
         if quantities:
-            item["quantities"] = {name: str(value) for name, value in quantities.items()}
+            item["quantities"] = {name: _text_of(value, name) for name, value in quantities.items()}
         else:
-            item["quantity"] = str(quantity)
+            item["quantity"] = _text_of(quantity, "quantity")
         self._used.append(item)
 
     def _place(self) -> ApiCall[Any]:
+        if self.id:
+            raise RuntimeError(f"hold {self.id} was a block's already: make one for each block")
         return requests.place(self.work.team, self.work.items, self.work.ttl, self.work.member, self._key)
 
     def _extend(self) -> ApiCall[Any]:
@@ -109,10 +113,22 @@ class Block:
         return self.work.ttl / 3
 
 
+def _text_of(quantity: object, name: str) -> str:
+    """A quantity as the API takes it, so that what is wrong is known here and not when the work is over."""
+    try:
+        text = f"{Decimal(str(quantity)):f}"
+    except InvalidOperation:
+        text = ""
+    if not _IS_QUANTITY(text):
+        raise ValueError(f"{name}: {quantity!r} is no quantity; at most 12 digits before and 9 after the point")
+    return text
+
+
 class AsyncHold(Block):
     """For `async with`. Entering raises `NotAllowed`, another `ApiError`, or `NoAnswer`.
 
-    Leaving raises `ApiError` where the API will not take what was used; `NoAnswer` only without a spool.
+    Leaving raises `ApiError` where the API will not take what was used; with a spool only where it never will, and no
+    `NoAnswer`. A block that is cancelled, however often, is settled all the same, behind its back.
     """
 
     def __init__(self, client: "AsyncClient", work: PlannedBlock) -> None:
@@ -129,8 +145,12 @@ class AsyncHold(Block):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._extending.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._extending
+        finish = asyncio.create_task(self._finish(error))
+        self._client.finishing.add(finish)
+        finish.add_done_callback(self._client.finishing.discard)
+        await asyncio.shield(finish)
+
+    async def _finish(self, error: BaseException | None) -> None:
         if not self._used:
             await self._give_up()
             return
@@ -148,9 +168,10 @@ class AsyncHold(Block):
                 await self._client.send(self._extend())
             except NoAnswer as trouble:
                 logger.warning("hold %s is not made longer: %s", self.id, trouble)
-            except ApiError as no:  # 24 hours have passed, or somebody else has ended it
+            except ApiError as no:
                 logger.warning("hold %s can't be made longer: %s", self.id, no)
-                return
+                if no.is_verdict:  # 24 hours have passed, or somebody else has ended it
+                    return
 
     async def _give_up(self) -> None:
         try:
@@ -163,8 +184,9 @@ class AsyncHold(Block):
         if captures is None:
             self.captured = await drive_async(settle(work, None), self._client.send)
             return
-        await asyncio.to_thread(captures.keep, work)
-        with suppress(NoAnswer), captures.outcome(work.hold):
+        with captures.settling(work.hold):
+            # No task, and so nothing that the end of a loop cancels.
+            await asyncio.shield(asyncio.get_running_loop().run_in_executor(None, captures.keep, work))
             self.captured = await drive_async(settle(work, captures.source), self._client.send)
 
 
@@ -203,9 +225,10 @@ class SyncHold(Block):
                 self._client.send(self._extend())
             except NoAnswer as trouble:
                 logger.warning("hold %s is not made longer: %s", self.id, trouble)
-            except ApiError as no:  # 24 hours have passed, or somebody else has ended it
+            except ApiError as no:
                 logger.warning("hold %s can't be made longer: %s", self.id, no)
-                return
+                if no.is_verdict:  # 24 hours have passed, or somebody else has ended it
+                    return
 
     def _give_up(self) -> None:
         try:
@@ -218,6 +241,6 @@ class SyncHold(Block):
         if captures is None:
             self.captured = drive(settle(work, None), self._client.send)
             return
-        captures.keep(work)
-        with suppress(NoAnswer), captures.outcome(work.hold):
+        with captures.settling(work.hold):
+            captures.keep(work)
             self.captured = drive(settle(work, captures.source), self._client.send)

@@ -13,9 +13,23 @@ T = TypeVar("T")
 Token = str | Callable[[], str]
 
 
+class TokenMissing(Exception):
+    """The function that has tokens at hand raised."""
+
+
+TROUBLES = (httpx2.RequestError, TokenMissing)
+
+
 def request(http: httpx2.Client | httpx2.AsyncClient, call: ApiCall[Any], token: Token) -> httpx2.Request:
-    """The call as a request."""
-    bearer = token if isinstance(token, str) else token()
+    """The call as a request.
+
+    Raises:
+        TokenMissing: there is no token now.
+    """
+    try:
+        bearer = token if isinstance(token, str) else token()
+    except Exception as error:
+        raise TokenMissing(f"there is no token: {error!r}") from error
     headers = {**call.headers, "authorization": f"Bearer {bearer}"}
     return http.build_request(
         call.method, call.path, params=dict(call.query), headers=headers,
@@ -27,7 +41,7 @@ def answer_of(response: httpx2.Response) -> Answer:
     """The response, with its body where that is JSON."""
     try:
         body = response.json() if response.content else None
-    except ValueError:
+    except (ValueError, RecursionError):
         body = None
     after = response.headers.get("retry-after", "")
     return Answer(response.status_code, body, float(after) if after.isdecimal() else None)
@@ -56,5 +70,5 @@ def send(http: httpx2.Client, call: ApiCall[T], token: Token, patience_seconds: 
 def _answer(http: httpx2.Client, call: ApiCall[Any], token: Token) -> Answer:
     try:
         return answer_of(http.send(request(http, call, token)))
-    except httpx2.TransportError as trouble:
+    except TROUBLES as trouble:
         return Answer(0, trouble=repr(trouble))

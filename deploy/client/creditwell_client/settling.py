@@ -4,6 +4,7 @@ import json
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any, Self
 
 from . import requests
@@ -11,6 +12,7 @@ from .bodies import Captured
 from .calls import ApiCall, Item
 from .errors import CreditwellError, HoldHasExpired, error_of
 
+ITEMS_MAX = 100  # of one capture
 Settling = Generator[ApiCall[Any], Any, Captured | None]
 
 
@@ -27,8 +29,9 @@ class Settlement:
 
     @classmethod
     def now(cls, team: str, hold: str, member: str | None, items: Sequence[Item]) -> Self:
-        """Of work that ends now."""
-        return cls(team, hold, member, items, datetime.now(UTC).isoformat(), f"capture:{hold}")
+        """Of work that ends now. Of more items than a capture may have, those that are alike are added up."""
+        fitting = items if len(items) <= ITEMS_MAX else _added_up(items)
+        return cls(team, hold, member, fitting, datetime.now(UTC).isoformat(), f"capture:{hold}")
 
     def dump(self) -> bytes:
         """As JSON."""
@@ -37,7 +40,10 @@ class Settlement:
     @classmethod
     def load(cls, data: bytes) -> Self:
         """From JSON. Raises ValueError or TypeError where it is not whole."""
-        return cls(**json.loads(data))
+        work = cls(**json.loads(data))
+        if not isinstance(work.items, list) or not all(isinstance(item, dict) for item in work.items):
+            raise TypeError("items is no list of objects")
+        return work
 
     def events(self, source: str) -> list[dict[str, Any]]:
         """The same work as plain usage."""
@@ -48,6 +54,24 @@ class Settlement:
             }
             for number, item in enumerate(self.items)
         ]  # fmt: skip
+
+
+def _added_up(items: Sequence[Item]) -> list[Item]:
+    """One item for all of a feature that have the same attributes and name the same quantities."""
+    alike: dict[str, dict[str, Any]] = {}
+    for item in items:
+        several = item.get("quantities")
+        amounts: dict[str, str] = several or {"": item["quantity"]}
+        key = json.dumps([item["feature"], item.get("attributes"), sorted(amounts)], sort_keys=True)
+        before = alike.get(key)
+        sums = {name: amounts[name] for name in amounts} if before is None else _sums(before, amounts)
+        alike[key] = {**item, **({"quantities": sums} if several else {"quantity": sums[""]})}
+    return list(alike.values())
+
+
+def _sums(before: Item, amounts: dict[str, str]) -> dict[str, str]:
+    earlier = before.get("quantities") or {"": before["quantity"]}
+    return {name: f"{Decimal(earlier[name]) + Decimal(amount):f}" for name, amount in amounts.items()}
 
 
 def settle(work: Settlement, source: str | None) -> Settling:

@@ -219,7 +219,7 @@ def _price(fact: AnyFact, cards: RateCards) -> Json | None:
         "rate": priced.rate_credits, "for_units": priced.for_units, "formula": priced.formula,
         "components": [
             {
-                "quantity": one.name, "used": one.quantity, "rate": one.rate_credits, "credits": f"{one.credits.normalize():f}",
+                "quantity": one.name, "used": one.quantity, "rate": one.rate_credits, "credits": f"{one.credits:f}",
                 "formula": one.formula,
             }
             for one in priced.components

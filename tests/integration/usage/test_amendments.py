@@ -100,6 +100,7 @@ async def test_what_can_not_be_amended_is_refused_with_its_reason_and_nothing_is
         "another source": (amended("team_1", "another source", of="a", quantity="2", source="/features/other"), "unknown_usage"),
         "another team": (amended("team_2", "another team", of="a", quantity="2"), "unknown_usage"),
         "nothing": (amended("team_1", "nothing", of="nobody", quantity="2"), "unknown_usage"),
+        "void of amended": (voided("team_1", "void of amended", of="changed"), "already_taken_back"),
         "of a hold": (amended("team_1", "of a hold", of="held", quantity="2"), "usage_of_hold"),
         "taken back": (amended("team_1", "taken back", of="gone", quantity="2"), "already_taken_back"),
         "amended": (amended("team_1", "amended", of="changed", quantity="2"), "already_taken_back"),

@@ -8,6 +8,7 @@ from projections.balance.lots import end_lots
 from projections.balance.state import ActivityKind, BalanceEntry, Lot, LotPayment, TeamBalance
 from schemas.credits import MICRO
 from schemas.facts import (
+    AMENDMENTS,
     AnyFact,
     CreditsGranted,
     CreditsPurchased,
@@ -37,11 +38,13 @@ class History:
     lots: dict[int, Lot] = field(default_factory=dict)
     paid: dict[int, tuple[LotPayment, ...]] = field(default_factory=dict)
 
-    def then(self, fact: AnyFact, *, recorded: datetime, occurred: datetime | None = None) -> list[BalanceEntry]:
+    def then(
+        self, fact: AnyFact, *, recorded: datetime, occurred: datetime | None = None, source: str = "test"
+    ) -> list[BalanceEntry]:
         """Record a fact; what it did to the balance."""
         position = len(self.stored) + 1
         stored = Stored(
-            7, position, recorded, occurred or recorded, "team_42", "test", str(position), fact.type, fact.body()
+            7, position, recorded, occurred or recorded, "team_42", source, str(position), fact.type, fact.body()
         )
         self.stored.append(stored)
         paid: tuple[LotPayment, ...] = ()
@@ -58,7 +61,9 @@ class History:
         fact = UsageRecorded(feature="ai_video.generate", quantity="1", credits=credits * MICRO, rate_card=1)
         return self.then(fact, recorded=recorded, occurred=occurred)
 
-    def voided(self, position: int, *, recorded: datetime, occurred: datetime | None = None) -> list[BalanceEntry]:
+    def voided(
+        self, position: int, *, recorded: datetime, occurred: datetime | None = None, source: str = "test"
+    ) -> list[BalanceEntry]:
         """A usage is taken back."""
         usage = self.stored[position - 1]
         fact = usage.fact()
@@ -68,8 +73,18 @@ class History:
                 usage_source=usage.source, usage_id=usage.id, usage_position=position,
                 usage_occurred_at=usage.occurred_at, credits=fact.credits, feature=fact.feature, reason="the job failed",
             ),
-            recorded=recorded, occurred=occurred,
+            recorded=recorded, occurred=occurred, source=source,
         )  # fmt: skip
+
+    def amended(self, position: int, credits: int, *, recorded: datetime) -> list[BalanceEntry]:
+        """A usage is taken back and recorded anew, at its own time."""
+        usage = self.stored[position - 1]
+        back = self.voided(position, recorded=recorded, source=AMENDMENTS)
+        fact = UsageRecorded(
+            feature="ai_video.generate", quantity="1", credits=credits * MICRO, rate_card=1, corrects=position,
+            corrects_id=usage.id, reason="counted wrongly",
+        )  # fmt: skip
+        return back + self.then(fact, recorded=recorded, occurred=usage.occurred_at)
 
     def refilled(
         self, credits: int, *, starts: datetime, ends: datetime, recorded: datetime | None = None

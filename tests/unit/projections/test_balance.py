@@ -158,6 +158,49 @@ def test_a_void_after_the_lot_ended_returns_credits_until_the_end_of_the_open_cy
     assert history.balance(now=NOON + 2 * MONTH) == (0, 0)
 
 
+@pytest.mark.parametrize(("unspent", "anew", "left"), [
+    (0, 39, (101, 500)), (0, 40, (100, 500)), (0, 45, (100, 495)),
+    # What the ended lot had left pays more work of its time, and nothing that was paid already.
+    (60, 39, (101, 500)), (60, 40, (100, 500)), (60, 45, (100, 500)),
+])  # fmt: skip
+@pytest.mark.parametrize("is_sealed", [False, True])
+def test_what_an_amendment_gives_back_pays_first_though_the_lot_that_paid_has_ended(
+    history: History, unspent: int, anew: int, left: tuple[int, int], *, is_sealed: bool
+) -> None:
+    begins = NOON + MONTH
+    history.used(60 - unspent, recorded=at(1))
+    history.used(40, recorded=at(2))
+    history.purchased(500, recorded=at(3))
+    history.refilled(100, starts=begins, ends=begins + MONTH)
+    if is_sealed:
+        history.sealed(ends=begins, recorded=begins + timedelta(minutes=4))
+        left = (140 - anew, 500)
+
+    history.amended(3, anew, recorded=begins + timedelta(minutes=5))
+
+    assert history.balance() == left
+
+
+def test_amendments_one_after_the_other_bring_nobody_credits(history: History) -> None:
+    begins = NOON + MONTH
+    history.used(40, recorded=at(2))
+    history.refilled(100, starts=begins, ends=begins + MONTH)
+    for minute in range(5):
+        usage = history.entries[-1].position if minute else 2
+        history.amended(usage, 40, recorded=begins + timedelta(minutes=minute))
+
+    assert history.balance() == (100, 0)
+
+
+def test_what_an_amendment_gives_back_of_a_debt_that_was_paid_pays_the_usage_anew(history: History) -> None:
+    history.used(130, recorded=at(2))
+    history.purchased(50, recorded=at(3))
+    history.amended(2, 120, recorded=at(4))
+
+    assert history.balance() == (0, 30)
+    assert history.team.debt == 0
+
+
 def test_a_void_of_an_exhausted_pack_fills_it_again(history: History) -> None:
     history.purchased(20, recorded=at(1))
     history.used(120, recorded=at(2))

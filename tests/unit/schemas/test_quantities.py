@@ -101,6 +101,13 @@ def test_one_of_several_quantities_costs_what_it_would_cost_alone(
     assert several.price_quantities(FEATURE, {"token": f"{quantity:f}"}, None) == expected
 
 
+def test_a_part_of_a_price_has_all_its_digits_however_many() -> None:
+    card = card_with(chat({"credits_by_quantity": {"input_token": "1234.123456789"}}, for_units=1_000))
+    priced = explain_price(card, FEATURE, None, {"input_token": "1234567.123456789"}, None)
+
+    assert [f"{part.credits:f}" for part in priced.components] == ["1523608.246038544567750190521"]
+
+
 def test_half_a_micro_credit_in_each_of_two_parts_is_one_and_not_two() -> None:
     card = card_with(chat({"credits_by_quantity": {"a": "0.5", "b": "0.5"}}))
 
@@ -194,7 +201,7 @@ def test_the_same_quantities_are_the_same_usage_however_they_are_written(quantit
         ({"quantities": {"input_token": "-1"}}, "bad_quantity", "quantities.input_token: '-1' is no quantity"),
         ({"quantities": {"input_token": None}}, "bad_quantity", "quantities.input_token: null is no quantity"),
         ({"quantities": {"Input": "1"}}, "wrong_shape", "data.quantities.Input.[key]: 'Input' does not match"),
-        ({"quantities": {f"q{n}": "1" for n in range(21)}}, "wrong_shape", "data.quantities: "),
+        ({"quantities": {f"q{n}": "1" for n in range(21)}}, "wrong_shape", "data.quantities: has more than 20"),
         ({"quantities": ["1"]}, "wrong_shape", "data.quantities: a list is not an object"),
         ({"quantity": None}, "bad_quantity", "quantity: null is no quantity"),
     ],

@@ -21,7 +21,7 @@ def card_of(usage_at: datetime, *known: RateCard) -> int:
     message = used("team_1", "a", at=usage_at)
     parsed = parse(ConsumerRecord("usage", 0, 0, 0, 0, message.key, message.value, None, 0, 0, ()))
     assert isinstance(parsed, ParsedUsage)
-    (ready,) = judge([parsed], StoredContext(frozenset({"team_1"}), {}, frozenset()), RateCards(known), NOW).facts
+    (ready,) = judge([parsed], StoredContext(frozenset({"team_1"}), {}, {}), RateCards(known), NOW).facts
     assert isinstance(ready.new.fact, UsageRecorded)
     return ready.new.fact.rate_card
 
