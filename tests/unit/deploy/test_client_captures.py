@@ -94,7 +94,7 @@ def names(spool: Path) -> list[str]:
 
 async def nothing_waits(spool: Path) -> None:
     async def none() -> bool:
-        return not any(not name.endswith(".refused.json") for name in names(spool))
+        return all(name.endswith((".refused.json", ".damaged.json")) for name in names(spool))
 
     await until(none, what="nothing waits")
 
@@ -133,7 +133,7 @@ async def test_one_that_is_damaged_or_not_taken_stops_no_other(tmp_path: Path) -
         async with AsyncClient(api.url, token="t", source=SOURCE, spool=tmp_path):
             await nothing_waits(tmp_path)
 
-    assert names(tmp_path) == [f"{name}.refused.json" for name in "abcd"]
+    assert names(tmp_path) == ["a.damaged.json", "b.damaged.json", "c.damaged.json", "d.refused.json"]
     assert [hold for hold, _ in api.captures] == ["d", "e", "f", "e"]
 
 
