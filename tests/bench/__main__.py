@@ -15,6 +15,7 @@ from deploy.local.trouble import StackTrouble
 from deploy.local.world import LocalWorld, connected, prepare_world
 from schemas.catalog import load_catalog
 from services.credits.plans import assign_plan
+from services.read_models.balances import PROJECTOR
 from services.store.connect import Connection
 from tests.bench import charging, copying, growth, holds, idle, large, latency, neighbour, reading, throughput
 from tests.bench.ground import Ground, Span, check_all_recorded, fresh_world, own_template
@@ -203,7 +204,7 @@ class Run:
         if ordered_ids:
             self.figures.cost_growth, self.figures.cost_growth_facts = none and grown.rate / none, self.wanted.growth
             await world.serve("projector")
-            await throughput.catch_up(world, owner, "projector")
+            await throughput.catch_up(world, owner, PROJECTOR)
             await self.ground.stop("projector")
             self.sizes = await growth.sizes(owner)
             self.sized_events = await owner.fetchval("SELECT count(*) FROM facts WHERE type = 'usage.recorded.v1'")

@@ -19,6 +19,7 @@ from deploy.local.world import LocalWorld, at_free_ports, connected
 from schemas.catalog import load_catalog
 from services.api.tokens import TokenRole
 from services.credits.plans import assign_plan
+from services.read_models.balances import PROJECTOR
 from tests.bench.ground import SETTLE, WARM_SECONDS, Ground
 from tests.bench.reading import STARTS_SECONDS, fed
 from tests.bench.throughput import CURSORS, RECORDERS, catch_up, in_worker, worker
@@ -55,7 +56,7 @@ async def hold_times(ground: Ground, world: LocalWorld, teams: Sequence[BenchTea
     async with connected(world.database) as owner:
         async with owner.transaction():
             await assign_plan(owner, load_catalog(), "storm", "pro")
-        await catch_up(world, owner, "projector")
+        await catch_up(world, owner, PROJECTOR)
         await owner.execute(SETTLE)
         callers = [(team.id, world.token(team.id, "bench", TokenRole.SERVICE)) for team in teams]
         with worker() as caller:

@@ -4,6 +4,7 @@ import asyncio
 from time import perf_counter
 
 from deploy.local.world import LocalWorld, at_free_ports, connected, start_stripe
+from services.read_models.balances import PROJECTOR
 from services.runtime.processes import PROCESSES
 from tests.bench.ground import SETTLE, Ground
 from tests.bench.machine import started_seconds
@@ -22,7 +23,7 @@ async def idle_percent(ground: Ground, world: LocalWorld) -> float:
     await start_stripe(world)
     await world.serve(*names)
     async with connected(world.database) as owner:
-        for reader in ("projector", "relay"):
+        for reader in (PROJECTOR, "relay"):
             await catch_up(world, owner, reader)
         await owner.execute(SETTLE)
     await asyncio.sleep(SETTLES_SECONDS)

@@ -12,6 +12,7 @@ from confluent_kafka import Producer
 
 from deploy.local.trouble import StackTrouble
 from deploy.local.world import LocalWorld, check_alive, connected
+from services.read_models.balances import PROJECTOR
 from services.store.connect import Connection
 from services.store.shards import shard_of
 from tests.bench.ground import WARM_SECONDS, Ground
@@ -55,7 +56,7 @@ async def visible_latency(
     names = ("recorder", "projector", "relay")
     await world.serve(*names)
     async with connected(world.database) as owner:
-        await catch_up(world, owner, "projector")
+        await catch_up(world, owner, PROJECTOR)
         await catch_up(world, owner, "relay")
         rows = await owner.fetch(POSITIONS, [team.id for team in probes])
         found = {row["team_id"]: row["position"] for row in rows}

@@ -24,6 +24,7 @@ from deploy.local.trouble import StackTrouble, tail
 from deploy.local.world import LocalWorld, at_free_ports, connected
 from services.api.rate_limits import DOWNLOADS_MAX
 from services.api.tokens import TokenRole
+from services.read_models.balances import PROJECTOR
 from tests.bench.ground import SETTLE, WARM_SECONDS, Ground
 from tests.bench.holds import Caller, hold_in_worker
 from tests.bench.large import LIFE
@@ -59,7 +60,7 @@ async def others_alone_and_beside(
     world = at_free_ports(world)
     await world.serve(*names, env=AS_A_TEAM)
     async with connected(world.database) as owner:
-        await catch_up(world, owner, "projector")
+        await catch_up(world, owner, PROJECTOR)
         requests = await requests_of(world, owner, others, others[0])
         life = (await owner.fetch(LIFE, hostile.id))[0]
         await owner.execute(SETTLE)

@@ -24,6 +24,7 @@ from deploy.local.trouble import StackTrouble, tail
 from deploy.local.world import LocalWorld, at_free_ports, connected
 from services.api.routes.activity import write_cursor
 from services.api.tokens import TokenRole
+from services.read_models.balances import PROJECTOR
 from services.store.connect import Connection
 from tests.bench.ground import SETTLE, WARM_SECONDS, Ground
 from tests.bench.throughput import CURSORS, RECORDERS, catch_up, in_worker, worker
@@ -71,7 +72,7 @@ async def reads(
     world = at_free_ports(world)
     await world.serve(*names, env=AS_A_TEAM)
     async with connected(world.database) as owner:
-        await catch_up(world, owner, "projector")
+        await catch_up(world, owner, PROJECTOR)
         requests = await requests_of(world, owner, teams, hot)
         await owner.execute(SETTLE)
         with worker() as reader:

@@ -14,6 +14,7 @@ import uvloop
 from deploy.local.servers.topic_ends import ends
 from deploy.local.world import LocalWorld, check_alive, connected
 from schemas.topics import PARTITIONS
+from services.read_models.balances import PROJECTOR
 from services.read_models.rebuild import begin, build, discard
 from services.store.connect import Connection
 from services.store.read import heads
@@ -54,12 +55,12 @@ async def visible(ground: Ground, world: LocalWorld, events: Sequence[Event]) ->
     """Facts from a backlog to balance, activity and usage, with two recorders and a projector; bytes of WAL of each."""
     async with connected(world.database) as owner:
         await world.serve("projector")
-        await catch_up(world, owner, "projector")
+        await catch_up(world, owner, PROJECTOR)
         before, wal_before = await owner.fetchval(HEADS), await owner.fetchval(WAL)
         goal = await lay_backlog(world, owner, events)
 
         async def seen() -> tuple[int, bool]:
-            cursors, head, count = [await owner.fetchval(*ask) for ask in ((CURSORS,), (HEADS,), (READER, "projector"))]
+            cursors, head, count = [await owner.fetchval(*ask) for ask in ((CURSORS,), (HEADS,), (READER, PROJECTOR))]
             return count, cursors == goal and count == head
 
         async def first_stored() -> bool:

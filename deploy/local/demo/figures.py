@@ -26,6 +26,7 @@ from projections.notices import notice_of
 from schemas.credits import MicroCredits, parse_credits
 from schemas.facts import CreditsPurchased, CreditsToppedUp, Stored, UsageRecorded, UsageVoided
 from services.api.tokens import TokenRole
+from services.read_models.balances import PROJECTOR
 from services.store.connect import Connection
 from services.store.identities import Identity
 from services.store.read import heads, read_after
@@ -122,8 +123,8 @@ async def _waiting_for(
     """What has not arrived yet, in words; nothing when all has."""
     if (remaining := goal - await reader.fetchval(CURSORS)) > 0:
         return f"usage in Kafka that is not recorded ({remaining} records)"
-    for name in ("projector", "relay"):
-        if shards := await reader.fetch(BEHIND, name):
+    for name, reader_of_log in (("projector", PROJECTOR), ("relay", "relay")):
+        if shards := await reader.fetch(BEHIND, reader_of_log):
             return f"something in the log that the {name} has not read ({len(shards)} shards)"
     for what, statement in WAITING.items():
         if (count := await reader.fetchval(statement)) > 0:

@@ -346,7 +346,9 @@ function calculator(session, categories) {
   };
   const choose = () => {
     const known = rates[Number(which.value)];
-    fields.replaceChildren(...(known ? pricesOf(known.rate).flatMap(([name]) => field(name)) : []));
+    // What was typed stays: who compares two tiers asks about the same work.
+    const before = new Map([...fields.querySelectorAll("input")].map(({ dataset, value }) => [dataset.quantity ?? "", value]));
+    fields.replaceChildren(...(known ? pricesOf(known.rate).flatMap(([name]) => field(name, before.get(name))) : []));
     ask();
   };
   which.addEventListener("change", choose);
@@ -359,10 +361,10 @@ function calculator(session, categories) {
  * Where somebody writes how much it would be: once, or once for each quantity.
  *
  * @param {string} name  of the quantity, where there are several
+ * @param {string} [value]
  */
-function field(name) {
+function field(name, value = name ? "1000" : "30") {
   const label = name ? `How many ${quantityName(name)}` : "How many";
-  const value = name ? "1000" : "30";
   const input = h("input", { type: "text", inputmode: "decimal", value, "aria-label": label, maxlength: "12", "data-quantity": name });
   return [input, h("span", {})];
 }
