@@ -14,18 +14,20 @@ from tests.support.api import Api, a_database, an_api
 from tests.support.calls import USED, called, publish_chat
 from tests.support.desk import KEY, Desk
 from tests.support.page import Visit
+from tests.support.serving import connected
 
 
 @pytest.fixture(scope="module")
 async def running(stack: Stack, template: str, desk: Desk) -> AsyncIterator[Api]:
     """An API of its own and everything behind it, where a card prices the tokens of two models."""
-    async with (
-        a_database(stack, template) as database,
-        an_api(stack, database, stripe_key=KEY, stripe_api=desk.url) as api,
-        workers(stack, api, desk),
-    ):
-        await publish_chat(api.connection)
-        yield api
+    async with a_database(stack, template) as database:
+        async with connected(database) as connection:
+            await publish_chat(connection)
+        async with (
+            an_api(stack, database, stripe_key=KEY, stripe_api=desk.url) as api,
+            workers(stack, api, desk),
+        ):
+            yield api
 
 
 async def test_a_call_of_a_model_is_one_row_that_says_what_each_of_its_tokens_cost(visit: Visit) -> None:

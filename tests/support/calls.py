@@ -6,7 +6,7 @@ from typing import Any
 from schemas.catalog import load_catalog
 from schemas.facts import RATE_CARD_TEAM, NewFact, RateCardPublished
 from schemas.rates import parse_rate_card
-from services.credits.rate_cards import CARDS
+from services.credits.rate_cards import CARDS, seed_catalog
 from services.store.append import append
 from services.store.connect import Connection
 from services.store.numbered import numbered
@@ -27,13 +27,17 @@ CHAT = {
 
 
 async def publish_chat(connection: Connection) -> None:
-    """Card 2, in force for long: the catalog's, and one feature whose uses have several quantities."""
+    """Card 2, in force for long: the catalog's, and one feature whose uses have several quantities.
+
+    To be called before anybody looks at the cards: who has looked does so again after some seconds.
+    """
     first = load_catalog().rate_card.model_dump(mode="json")
     category = {"id": "ai_chat", "name": "AI chat", "features": [CHAT]}
     card = {**first, "version": 2, "effective_from": SINCE, "categories": [*first["categories"], category]}
     written = parse_rate_card(card).model_dump(mode="json")
     fact = RateCardPublished(version=2, effective_from=SINCE, card=written)
     async with connection.transaction():
+        await seed_catalog(connection, load_catalog())
         await append(connection, [NewFact(RATE_CARD_TEAM, CARDS, numbered("card", 2), SINCE, fact)])
 
 

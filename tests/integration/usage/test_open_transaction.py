@@ -66,8 +66,8 @@ async def until_held(service: Service, work: str) -> None:
 
 
 async def passed(connection: Connection) -> dict[int, datetime]:
-    """By partition, the moment up to which everything that Kafka received is in the log."""
-    return {row["partition"]: row["passed_at"] for row in await connection.fetch(PASSED)}
+    """By partition, the moment up to which everything that Kafka received is in the log; at first, none."""
+    return {row["partition"]: row["passed_at"].replace(tzinfo=UTC) for row in await connection.fetch(PASSED)}
 
 
 async def until_passed(connection: Connection, moment: datetime, *, but: int | None = None) -> None:
