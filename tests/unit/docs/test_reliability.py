@@ -15,7 +15,7 @@ SHOWN, NOT_SHOWN = (
 )
 OF_FAULTS = re.compile(r"`make faults`: ((?:`[\w-]+`(?:, )?)+)")
 FAULTS = 48
-VERBS = {"--promoted", "--money"}
+VERBS = {"--promoted", "--money", "--went-back", "--upgrade"}
 
 
 def kinds_of(text: str) -> set[str]:
