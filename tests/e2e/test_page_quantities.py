@@ -9,12 +9,18 @@ import pytest
 from playwright.async_api import expect
 
 from deploy.local.stack import Stack
+from schemas.facts import UsageRecorded
 from tests.e2e.conftest import workers
 from tests.support.api import Api, a_database, an_api
-from tests.support.calls import USED, called, publish_chat
+from tests.support.calls import USED, publish_chat
 from tests.support.desk import KEY, Desk
 from tests.support.page import Visit
 from tests.support.serving import connected
+
+CALL = UsageRecorded(
+    feature="ai_chat.answer", quantity=None, quantities=USED, credits=510_000, rate_card=2, member_id="mem_1",
+    attributes={"model": "large"},
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +38,7 @@ async def running(stack: Stack, template: str, desk: Desk) -> AsyncIterator[Api]
 
 async def test_a_call_of_a_model_is_one_row_that_says_what_each_of_its_tokens_cost(visit: Visit) -> None:
     page = await visit.open()
-    answer = await visit.api.service.post("/v1/usage", json=called(visit.api.team_id, "call"))
-    assert answer.status_code == 202, answer.text
+    await visit.api.tell(CALL)
 
     row = visit.entries.filter(has_text="Chat answer")
     await expect(row).to_contain_text("1,200 input tokens, 800 cached input tokens, 350 output tokens")

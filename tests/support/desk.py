@@ -45,6 +45,10 @@ class Desk:
     charges: Charges
     patient: Charges  # for what a test only arranges, where `charges` gives up soon
 
+    async def forget(self, path: str) -> None:
+        """What was ordered there happens no more."""
+        (await self.http.delete(f"/_control/{path}")).raise_for_status()
+
     async def order(self, path: str, **body: Any) -> Any:
         """Something that nobody may order at Stripe."""
         answer = await self.http.post(f"/_control/{path}", json=body)
