@@ -48,7 +48,10 @@ async def running(stack: Stack, template: str, desk: Desk) -> AsyncIterator[Api]
 
 @asynccontextmanager
 async def workers(stack: Stack, api: Api, desk: Desk) -> AsyncIterator[None]:
-    """A recorder, a projector, a relay and a top-up worker."""
+    """A recorder, a projector, a relay and a top-up worker.
+
+    Once on a broker: the recorders of a second database would share its partitions, and take usage of the first.
+    """
     await begin_at(api.connection, await ends_of(stack.kafka))
     database = api.settings.needed("database").partition("?")[0]
     settings = load_settings(

@@ -10,10 +10,8 @@ from playwright.async_api import expect
 
 from deploy.local.stack import Stack
 from schemas.facts import UsageRecorded
-from tests.e2e.conftest import workers
 from tests.support.api import Api, a_database, an_api
 from tests.support.calls import USED, publish_chat
-from tests.support.desk import KEY, Desk
 from tests.support.page import Visit
 from tests.support.serving import connected
 
@@ -24,15 +22,12 @@ CALL = UsageRecorded(
 
 
 @pytest.fixture(scope="module")
-async def running(stack: Stack, template: str, desk: Desk) -> AsyncIterator[Api]:
-    """An API of its own and everything behind it, where a card prices the tokens of two models."""
+async def running(stack: Stack, template: str) -> AsyncIterator[Api]:
+    """An API of its own, where a card prices the tokens of two models."""
     async with a_database(stack, template) as database:
         async with connected(database) as connection:
             await publish_chat(connection)
-        async with (
-            an_api(stack, database, stripe_key=KEY, stripe_api=desk.url) as api,
-            workers(stack, api, desk),
-        ):
+        async with an_api(stack, database) as api:
             yield api
 
 
