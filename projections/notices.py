@@ -70,18 +70,9 @@ def _say(fact: AnyFact) -> dict[str, Any] | None:  # noqa: PLR0911 - a case for 
         case BalanceRanOut():
             return _ran_out(fact)
         case BalanceRecovered():
-            return {
-                "title": "Credits are back above the threshold",
-                "message": f"{_words(fact.available_credits)} credits are available again. There is nothing to be done.",
-                "available": format_credits(fact.available_credits), "threshold": format_credits(fact.threshold_credits),
-            }  # fmt: skip
+            return _recovered(fact)
         case TopUpFailed():
-            return {
-                "title": "A top-up failed",
-                "message": f"No money was taken and no credits were added. {FAILED[fact.reason]}",
-                "attempt_id": fact.attempt_id, "reason": fact.reason, "decline_code": fact.decline_code,
-                "next_try_at": fact.next_try_at,
-            }  # fmt: skip
+            return _failed(fact)
         case TopUpActionRequired():
             return {
                 "title": "Confirm the payment of a top-up",
@@ -129,6 +120,22 @@ def _ran_out(fact: BalanceRanOut) -> dict[str, Any]:
         "title": "Credits are used up",
         "message": f"All credits are used or set aside{below}. New work may be refused until there are some again: an admin can buy credits on the Usage page.",
         "available": format_credits(fact.available_credits),
+    }  # fmt: skip
+
+
+def _recovered(fact: BalanceRecovered) -> dict[str, Any]:
+    return {
+        "title": "Credits are back above the threshold",
+        "message": f"{_words(fact.available_credits)} credits are available again. There is nothing to be done.",
+        "available": format_credits(fact.available_credits), "threshold": format_credits(fact.threshold_credits),
+    }  # fmt: skip
+
+
+def _failed(fact: TopUpFailed) -> dict[str, Any]:
+    return {
+        "title": "A top-up failed", "message": f"No money was taken and no credits were added. {FAILED[fact.reason]}",
+        "attempt_id": fact.attempt_id, "reason": fact.reason, "decline_code": fact.decline_code,
+        "next_try_at": fact.next_try_at,
     }  # fmt: skip
 
 

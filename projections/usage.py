@@ -22,7 +22,7 @@ VIEW = """
     FROM usage_v0 u CROSS JOIN LATERAL jsonb_each(u.features) f
 """
 
-MemberDay = tuple[int, str, date, str]  # shard, team, day, member: empty where the work was nobody's in particular
+MemberDay = tuple[int, str, date, str]  # shard, team, day, member: empty where no member is named
 FeatureUse = tuple[int, int]  # credits and uses of one feature
 NOTHING = (0, 0)
 

@@ -97,7 +97,7 @@ def described(name: str, command: typer.core.TyperCommand) -> str:
     for one in shown:
         called = one.metavar if one.param_type_name == "argument" else ", ".join(one.opts)
         sentences = [getattr(one, "help", None) or ""]
-        if isinstance(one.default, int | str) and one.default is not False:
+        if isinstance(one.default, int | str) and one.default is not False and one.default != "":
             sentences.append(f"Default: {one.default}.")
         lines.append(f"- `{called}`: {' '.join(sentences).strip()}")
     return "\n".join(lines).rstrip() + "\n"

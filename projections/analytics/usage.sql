@@ -2,7 +2,7 @@
 CREATE VIEW analytics.usage AS
 SELECT
     f.team_id, -- Whose credits paid.
-    body.said ->> 'member_id' AS member_id, -- Who did the work; null where it was nobody's in particular.
+    body.said ->> 'member_id' AS member_id, -- Who did the work; null where no member is named.
     body.said ->> 'feature' AS feature, -- What was used; null for a captured hold that named no feature.
     p.category, -- The heading of the feature on the rate card that priced the use.
     body.said -> 'attributes' ->> 'tier' AS tier, -- The attribute tier, as the feature service reported it.
@@ -55,7 +55,7 @@ SELECT
     (u.occurred_at AT TIME ZONE t.zone)::date AS day, -- The day of the work in the team's zone.
     (u.occurred_at AT TIME ZONE 'UTC')::date AS day_utc, -- The day of the work in UTC.
     u.team_id, -- Whose credits paid.
-    u.member_id, -- Who did the work; null where it was nobody's in particular.
+    u.member_id, -- Who did the work; null where no member is named.
     u.feature, -- What was used.
     u.tier, -- The attribute tier.
     count(*) AS uses, -- How many uses, those taken back among them.
@@ -70,7 +70,7 @@ CREATE VIEW analytics.usage_hourly AS
 SELECT
     date_trunc('hour', u.occurred_at, 'UTC') AS hour, -- The beginning of the hour of the work.
     u.team_id, -- Whose credits paid.
-    u.member_id, -- Who did the work; null where it was nobody's in particular.
+    u.member_id, -- Who did the work; null where no member is named.
     u.feature, -- What was used.
     u.tier, -- The attribute tier.
     count(*) AS uses, -- How many uses, those taken back among them.
@@ -85,7 +85,7 @@ CREATE VIEW analytics.usage_folded AS
 SELECT
     u.day, -- The day of the work in the team's zone.
     u.team_id, -- Whose credits paid.
-    nullif(u.member_id, '') AS member_id, -- Who did the work; null where it was nobody's in particular.
+    nullif(u.member_id, '') AS member_id, -- Who did the work; null where no member is named.
     nullif(u.feature, '') AS feature, -- What was used.
     u.uses, -- How many uses, without those taken back.
     u.credits * 0.000001 AS credits -- What they cost, without those taken back.
@@ -96,7 +96,7 @@ WHERE u.uses <> 0 OR u.credits <> 0;
 CREATE VIEW analytics.usage_components AS
 SELECT
     u.team_id, -- Whose credits paid.
-    u.member_id, -- Who did the work; null where it was nobody's in particular.
+    u.member_id, -- Who did the work; null where no member is named.
     u.feature, -- What was used.
     u.tier, -- The attribute tier.
     u.attributes, -- All reported attributes, as a JSON object of texts.

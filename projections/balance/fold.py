@@ -13,17 +13,17 @@ as-of reads and tests all run it. Its rules (design: credits 6-8, 11, 12):
   burns what was left; that gives back as much of the expiry. After the seal, it counts in the open cycle, marked late,
   and so does what happened before the first cycle. Whatever its type, an entry whose own time is sealed is late; only
   refills and expiries keep their cycle.
-- Holds set aside an amount, not lots.
+- Holds set aside an amount, not lots (`holds`).
+- What goes back of a payment takes its own lots first (`reversals`).
 
 No clock, no randomness, no input or output. The state belongs to the caller and is changed in place: 50,000 facts a
 second leave no time for copies. After an exception it is void.
 """
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import assert_never
 
-from projections.balance.debt import cover, forget_payers
+from projections.balance.holds import set_aside, settle_hold
 from projections.balance.lots import (
     burn,
     end_lots,
@@ -35,6 +35,7 @@ from projections.balance.lots import (
     settle_lots,
     what_fits,
 )
+from projections.balance.reversals import reverse
 from projections.balance.state import (
     ALWAYS,
     NEVER,
@@ -43,26 +44,21 @@ from projections.balance.state import (
     Lot,
     LotKind,
     LotPayment,
-    OpenHold,
     TeamBalance,
     TopUpSettings,
 )
-from schemas.credits import MicroCredits
 from schemas.facts import (
     AMENDMENTS,
     AdminFact,
+    AnyAdminFact,
     AnyCreditsFact,
     AnyCrossingFact,
     AnyCycleFact,
     AnyFact,
-    AnyHoldFact,
-    AnyReversalFact,
     AnyTopUpFact,
     BalanceRanLow,
     BalanceRanOut,
     BalanceRecovered,
-    ChargeDisputed,
-    ChargeRefunded,
     CreditsAdjusted,
     CreditsExpired,
     CreditsFact,
@@ -72,13 +68,7 @@ from schemas.facts import (
     CreditsToppedUp,
     CrossingFact,
     CycleFact,
-    DisputeClosed,
-    HoldCaptured,
-    HoldExpired,
-    HoldExtended,
     HoldFact,
-    HoldPlaced,
-    HoldReleased,
     PaymentMethodChanged,
     PeriodSealed,
     PlanAssigned,
@@ -99,7 +89,7 @@ from schemas.facts import (
 FOLD = 2
 
 
-def evolve(  # noqa: C901 - a case for each family of facts, closed by assert_never
+def evolve(
     team: TeamBalance,
     stored: Stored,
     fact: AnyFact,
@@ -128,19 +118,11 @@ def evolve(  # noqa: C901 - a case for each family of facts, closed by assert_ne
         case CreditsFact():
             _change_credits(team, stored, fact, entries)
         case HoldFact():
-            _hold(team, stored, fact, entries)
+            set_aside(team, stored, fact, entries)
         case ReversalFact():
-            _reverse(team, stored, fact, entries)
-        case CycleFact():
-            _turn(team, stored, fact)
-        case CrossingFact():
-            _cross(team, fact)
-        case TopUpFact():
-            _top_up(team, stored, fact, entries)
-        case PaymentMethodChanged() | PurchaseRequested() | AdminFact():
-            pass
+            reverse(team, stored, fact, entries)
         case _:
-            assert_never(fact)
+            _move_no_credits(team, stored, fact, entries)
     if team.out and _credits_came(fact, entries) and team.available(recorded_at) > 0:
         team.out = False
     return entries
@@ -153,23 +135,12 @@ def _use(team: TeamBalance, stored: Stored, fact: UsageRecorded, entries: list[B
     given_back = () if fact.corrects is None else open_included(team)
     burned = burn(team, fact.credits, recorded_at if late else occurred_at, given_back)
     if fact.hold_id is not None:
-        _settle_hold(team, fact.hold_id, recorded_at)
+        settle_hold(team, fact.hold_id, recorded_at)
     enter(
         team, stored, entries, ActivityKind.USAGE, -burned.included, -burned.additional, fact.member_id, fact.feature, burned.paid,
     )  # fmt: skip
     if burned.back_included or burned.back_additional:
         enter_expiry(team, entries, recorded_at, occurred_at, burned.back_included, burned.back_additional)
-
-
-def _settle_hold(team: TeamBalance, hold_id: str, at: datetime) -> None:
-    """Usage settles a hold that is there; where its time is over or it has ended, it is plain usage."""
-    hold = team.holds.get(hold_id)
-    if hold is None:
-        return
-    if hold.expires_at > at:
-        del team.holds[hold_id]
-    else:
-        team.true_from = max(team.true_from, hold.expires_at)
 
 
 def _take_back(
@@ -234,82 +205,24 @@ def _refill(team: TeamBalance, stored: Stored, fact: CreditsRefilled, entries: l
         end_lots(team, stored.recorded_at, entries)
 
 
-def _hold(team: TeamBalance, stored: Stored, fact: AnyHoldFact, entries: list[BalanceEntry]) -> None:
-    """Set an amount aside, or let go of it; only a capture burns."""
-    hold = team.holds.get(fact.hold_id)
-    match fact:
-        case HoldPlaced():
-            team.holds[fact.hold_id] = OpenHold(fact.credits, fact.expires_at)
-        case HoldExtended():
-            if hold is not None:
-                team.holds[fact.hold_id] = hold._replace(expires_at=fact.expires_at)
-        case HoldCaptured():
-            burned = burn(team, fact.credits, stored.recorded_at)
-            if fact.remaining_credits is None:
-                team.holds.pop(fact.hold_id, None)
-            elif hold is not None:
-                team.holds[fact.hold_id] = hold._replace(credits=fact.remaining_credits)
-            enter(
-                team, stored, entries, ActivityKind.USAGE, -burned.included, -burned.additional, fact.member_id, fact.feature,
-                burned.paid,
-            )  # fmt: skip
-        case HoldReleased() | HoldExpired():
-            team.holds.pop(fact.hold_id, None)
-        case _:
-            assert_never(fact)
-
-
-def _reverse(team: TeamBalance, stored: Stored, fact: AnyReversalFact, entries: list[BalanceEntry]) -> None:
-    """What went back of a payment, and what of it came back since."""
-    match fact:
-        case ChargeRefunded():
-            clawed, back = fact.clawed_credits, fact.reinstated_credits or 0
-            _claw_back(
-                team, stored, entries, ActivityKind.REFUND, (fact.lot, *(fact.reinstated_lots or ())), clawed, back
-            )
-        case ChargeDisputed():
-            frozen, back = fact.frozen_credits, fact.reinstated_credits or 0
-            _claw_back(
-                team, stored, entries, ActivityKind.DISPUTE, (fact.lot, *(fact.reinstated_lots or ())), frozen, back
-            )
-        case DisputeClosed():
-            _claw_back(team, stored, entries, ActivityKind.DISPUTE, (), 0, fact.reinstated_credits)
-        case _:
-            assert_never(fact)
-
-
-def _claw_back(
+def _move_no_credits(
     team: TeamBalance,
     stored: Stored,
+    fact: AnyCycleFact | AnyCrossingFact | AnyTopUpFact | PaymentMethodChanged | PurchaseRequested | AnyAdminFact,
     entries: list[BalanceEntry],
-    kind: ActivityKind,
-    lots: tuple[int, ...],
-    clawed: MicroCredits,
-    back: MicroCredits,
 ) -> None:
-    """Take credits of a payment back, or give them back as a lot of their own.
-
-    What is taken comes from the unspent part of the payment's own lots first. What was spent already, be it for a debt,
-    is a need like any other: never-ending lots pay it, and the rest is debt.
-    """
-    paid: list[LotPayment] = []
-    remaining = clawed
-    for number in lots:
-        lot = next((lot for lot in team.lots if lot.lot == number), None)
-        unspent = min(lot.remaining, remaining) if lot is not None else 0
-        if lot is not None and unspent:
-            remaining -= unspent
-            lot.remaining -= unspent
-            team.changed[number] = lot
-            paid.append(LotPayment(number, unspent))
-    if remaining:
-        clawed -= remaining - cover(team, remaining, paid)
-    forget_payers(team, lots)
-    if back:
-        back, paid_debt = gain(team, stored, LotKind.REINSTATED, back, stored.occurred_at)
-        paid += paid_debt
-    settle_lots(team)
-    enter(team, stored, entries, kind, 0, back - clawed, paid=tuple(paid))
+    """The facts that bring and burn no credits: what they say of the team is kept, or shown."""
+    match fact:
+        case CycleFact():
+            _turn(team, stored, fact)
+        case CrossingFact():
+            _cross(team, fact)
+        case TopUpFact():
+            _top_up(team, stored, fact, entries)
+        case PaymentMethodChanged() | PurchaseRequested() | AdminFact():
+            pass
+        case _:
+            assert_never(fact)
 
 
 def _turn(team: TeamBalance, stored: Stored, fact: AnyCycleFact) -> None:

@@ -20,8 +20,8 @@ from projections.balance.fold import evolve as evolve_balance
 from projections.balance.lots import end_lots
 from projections.balance.state import ALWAYS, LotPayment, TeamBalance
 from projections.top_ups.decisions import decide
+from projections.top_ups.fold import evolve as evolve_top_ups
 from projections.top_ups.state import ChargedCard, TopUps
-from projections.top_ups.state import evolve as evolve_top_ups
 from schemas.catalog import Catalog
 from schemas.credits import MicroCredits
 from schemas.facts import (

@@ -136,14 +136,12 @@ def route(
 
     def offer(handler: RouteFunction) -> RouteFunction:
         takes_json = "body" in handler.__annotations__ or "requestBody" in extra
-        codes = {*fails, *_codes_of(method, path, roles, takes_json=takes_json)}
-        if for_every_team:
-            codes.add("every_team_required")
+        rule_codes = _codes_of(method, path, roles, takes_json=takes_json, for_every_team=for_every_team)
         docstring = cleandoc(handler.__doc__ or "")
         summary = docstring.partition("\n")[0].partition(". ")[0].rstrip(".")
         made: Callable[[RouteFunction], RouteFunction] = routes.api_route(
             path, methods=[method], operation_id=handler.__name__, summary=summary, description=docstring, status_code=status,
-            response_model=None, responses=answers(status, gives, summary, codes=codes, links=links, more=more),
+            response_model=None, responses=answers(status, gives, summary, codes={*fails, *rule_codes}, links=links, more=more),
             dependencies=[Depends(_team)] if "{team}" in path else [], openapi_extra=extra, **documented,
         )  # fmt: skip
         return made(handler)
@@ -151,7 +149,9 @@ def route(
     return offer
 
 
-def _codes_of(method: str, path: str, roles: Collection[TokenRole], *, takes_json: bool) -> Iterator[Code]:
+def _codes_of(
+    method: str, path: str, roles: Collection[TokenRole], *, takes_json: bool, for_every_team: bool
+) -> Iterator[Code]:
     """How a route can fail whatever it does, by its method, its address and who may use it."""
     yield from (
         "bad_request",
@@ -164,6 +164,8 @@ def _codes_of(method: str, path: str, roles: Collection[TokenRole], *, takes_jso
     )
     if len(roles) < len(TokenRole):
         yield "forbidden"
+    if for_every_team:
+        yield "every_team_required"
     if "{" in path:
         yield "not_found"
     if "{team}" in path:

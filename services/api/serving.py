@@ -1,6 +1,7 @@
 """The process: connections, keys and catalog, then the application until it is told to stop."""
 
 import asyncio
+from functools import partial
 
 from prometheus_client import Counter
 
@@ -78,18 +79,10 @@ async def serve(
 
 async def _connect(settings: Settings, stop: asyncio.Event, health: Health) -> Pool | None:
     """A pool as soon as the database answers; None if the process is told to stop before."""
-
-    async def connect() -> Pool:
-        return await connect_pool(
-            settings.needed("database"),
-            process="api",
-            size=CONNECTIONS,
-            lease_seconds=settings.lease_seconds,
-            statement_timeout_ms=10_000,
-            settings=BY_INDEX,
-            health=health,
-        )
-
+    connect = partial(
+        connect_pool, settings.needed("database"), process="api", size=CONNECTIONS, lease_seconds=settings.lease_seconds,
+        statement_timeout_ms=10_000, settings=BY_INDEX, health=health,
+    )  # fmt: skip
     return await connect_when_there(connect, stop, health)
 
 

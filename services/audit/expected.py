@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from projections.top_ups.fold import evolve as evolve_top_ups
 from projections.top_ups.state import TopUps
-from projections.top_ups.state import evolve as evolve_top_ups
 from schemas.credits import MicroCredits
 from schemas.cycles import cycle_at, cycle_start
 from schemas.facts import (

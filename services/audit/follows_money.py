@@ -12,8 +12,9 @@ from projections.reversals import Account, open_account
 from projections.reversals import evolve as evolve_account
 from projections.sold import purchase_differs, top_up_differs
 from projections.top_ups.decisions import attempt_of
+from projections.top_ups.fold import evolve
 from projections.top_ups.months import month_of
-from projections.top_ups.state import TopUps, evolve
+from projections.top_ups.state import TopUps
 from schemas.credits import MicroCredits, format_credits
 from schemas.facts import (
     AnyFact,

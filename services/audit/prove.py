@@ -5,6 +5,8 @@ Whoever sees one team alone may ask: of other teams only hashes are read.
 
 from typing import Any
 
+from asyncpg import Record
+
 from schemas.instants import instant
 from schemas.places import Place
 from services.audit.checkpoints import base64_of
@@ -54,9 +56,6 @@ async def prove(connection: Connection, place: Place, team_id: str | None = None
     if block is None or block["leaves"] is None or len(block["leaves"]) <= block["last"] - block["first"]:
         message = f"the proof of {place} was taken away; run `creditwell verify`"
         raise LogChanged(message)
-    hashes = await connection.fetch(HASHES, shard, line["before"], line["last"])
-    index = [one["last"] for one in hashes].index(block["last"])
-    tree = ShardTree(await signed_shards(connection, line["number"]))
     return _checked(place, {
         "format": FORMAT,
         "fact": {
@@ -68,11 +67,7 @@ async def prove(connection: Connection, place: Place, team_id: str | None = None
             "first": block["first"], "last": block["last"], "before": base64_of(block["before"] or bytes(32)),
             "path": path_text(path_in(block["leaves"], position - block["first"])),
         },
-        "shard": {
-            "last": line["last"], "head": base64_of(line["head"]), "index": index, "size": len(hashes),
-            "blocks": path_text(path_in([leaf_of(one["hash"]) for one in hashes], index)),
-            "path": path_text(tree.path(shard)),
-        },
+        "shard": await _shard(connection, shard, line, block["last"]),
         "note": await _note(connection, line["number"], to or line["number"]),
     })  # fmt: skip
 
@@ -89,6 +84,18 @@ def _checked(place: Place, proof: Json) -> Json:
         message = f"what is stored does not prove {place} ({problem.what}); run `creditwell verify`"
         raise LogChanged(message)
     return proof
+
+
+async def _shard(connection: Connection, shard: int, line: Record, end: int) -> Json:
+    """The line of the shard in its note, the way to it from the block that ends at `end`, and its way to the vector."""
+    hashes = await connection.fetch(HASHES, shard, line["before"], line["last"])
+    index = [one["last"] for one in hashes].index(end)
+    tree = ShardTree(await signed_shards(connection, line["number"]))
+    return {
+        "last": line["last"], "head": base64_of(line["head"]), "index": index, "size": len(hashes),
+        "blocks": path_text(path_in([leaf_of(one["hash"]) for one in hashes], index)),
+        "path": path_text(tree.path(shard)),
+    }  # fmt: skip
 
 
 async def _note(connection: Connection, number: int, to: int) -> dict[str, Any]:

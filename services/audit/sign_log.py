@@ -123,10 +123,18 @@ async def sign_log(
         hashes = tree.append(vector.leaf_hash)
         checkpoint = Checkpoint(origin, tree.size, tree.root)
         signed = Signed(checkpoint, vector, sign(checkpoint, key))
-        await connection.execute(KEEP, tree.size, now, unpublished, b"".join(hashes), signed.note)
-        columns = [list(grown), *map(list, zip(*grown.values(), strict=True))] if grown else [[], [], [], []]
-        await connection.execute(KEEP_SHARDS, tree.size, *columns)
+        await _keep(connection, signed, hashes, grown)
         return signed
+
+
+async def _keep(
+    connection: Connection, signed: Signed, hashes: Sequence[bytes], grown: Mapping[int, SignedShard]
+) -> None:
+    """Store a note, the hashes that it completes, and the lines of the shards that have grown."""
+    now, unpublished = signed.vector.signed_at, signed.vector.unpublished
+    await connection.execute(KEEP, signed.number, now, unpublished, b"".join(hashes), signed.note)
+    columns = [list(grown), *map(list, zip(*grown.values(), strict=True))] if grown else [[], [], [], []]
+    await connection.execute(KEEP_SHARDS, signed.number, *columns)
 
 
 async def newest_signed(connection: Connection) -> Signed | None:

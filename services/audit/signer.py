@@ -9,6 +9,7 @@ import asyncio
 import time
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import asyncpg
@@ -37,13 +38,10 @@ async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: 
     """Sign until told to stop."""
     settings.require(*PROCESSES["signer"].needed(settings))
     key = signing_key(settings)
-
-    async def connect() -> Pool:
-        return await connect_pool(
-            settings.needed("database"), process="signer", lease_seconds=settings.lease_seconds, size=1,
-            projections=False, health=health,
-        )  # fmt: skip
-
+    connect = partial(
+        connect_pool, settings.needed("database"), process="signer", lease_seconds=settings.lease_seconds, size=1,
+        projections=False, health=health,
+    )  # fmt: skip
     pool = await connect_when_there(connect, stop, health)
     if pool is None:
         return

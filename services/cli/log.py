@@ -1,5 +1,6 @@
 """Commands over the projections: do they say what the log says? And the next version of them."""
 
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Annotated, Any
@@ -23,6 +24,8 @@ from services.store.connect import Connection
 
 if TYPE_CHECKING:
     from services.audit.replay import Replayed
+    from services.export.replaying import Archives as ReadArchives
+    from services.export.spans import Bound
     from services.read_models.comparing import RowDifference
 
 
@@ -51,42 +54,43 @@ def replay(
 ) -> None:
     """Fold the log from its beginning and compare with every table that follows from it.
 
-    Exit code 1 names the first difference. A place stands for the append that it was part of. With folders: fold the
+    Exit code 1 names the first difference. A place stands for the moment of its append. With folders: fold the
     archives, and with --with-database what comes after them, too.
     """
-    from services.audit.replay import Replayed, size_of_replay
-    from services.audit.replay import replay as replay_log
-    from services.store.read import heads
-
     archives = archives_in(folders) if folders else None
     if archives is not None and not with_rest:
         replay_archives(archives, as_json=as_json)
     bounds = parse_bound(since, "--from"), parse_bound(until, "--until")
     began = monotonic()
-
-    async def work(connection: Connection) -> tuple[Replayed, int]:
-        scope = await scope_of(connection, bounds, team, archives, audit=audit)
-        folded = await size_of_replay(connection)
-        behind = sum((await heads(connection)).values()) - folded
-        with progress("replaying", folded) as tell:
-            return await replay_log(connection, scope, tell), behind
-
-    replayed, behind = with_database(work)
+    replayed, behind = with_database(partial(_replay, bounds=bounds, team_id=team, archives=archives, audit=audit))
     seconds = monotonic() - began
     if team is not None and not replayed.teams:
         exit_used_wrongly(f"there is no team {team!r}.")
-    totals = _totals(replayed)
     if as_json:
-        print_json({
-            "ok": not replayed.differences and not replayed.findings, "facts": replayed.facts, "behind": behind, "teams": replayed.teams, "totals": totals,
-            "differences": [difference._asdict() for difference in replayed.differences],
-            "more_differences": replayed.more,
-            "findings": [finding._asdict() for finding in replayed.findings], "more_findings": replayed.more_findings,
-            "seconds": round(seconds, 3), "facts_per_s": round(replayed.facts / seconds),
-        })  # fmt: skip
+        print_json(_replayed_document(replayed, behind, seconds))
     else:
-        _show_replayed(replayed, totals, behind, seconds, audit=audit)
+        _show_replayed(replayed, behind, seconds, audit=audit)
     raise typer.Exit(FOUND_WRONG if replayed.differences or replayed.findings else 0)
+
+
+async def _replay(
+    connection: Connection,
+    *,
+    bounds: "tuple[Bound | None, Bound | None]",
+    team_id: str | None,
+    archives: "ReadArchives | None",
+    audit: bool,
+) -> "tuple[Replayed, int]":
+    """What was folded, and how many facts the projections have not folded yet."""
+    from services.audit.replay import replay as replay_log
+    from services.audit.replay import size_of_replay
+    from services.store.read import heads
+
+    scope = await scope_of(connection, bounds, team_id, archives, audit=audit)
+    folded = await size_of_replay(connection)
+    behind = sum((await heads(connection)).values()) - folded
+    with progress("replaying", folded) as tell:
+        return await replay_log(connection, scope, tell), behind
 
 
 def _totals(replayed: "Replayed") -> dict[str, dict[str, Any]]:
@@ -99,14 +103,23 @@ def _totals(replayed: "Replayed") -> dict[str, dict[str, Any]]:
     }  # fmt: skip
 
 
-def _show_replayed(
-    replayed: "Replayed", totals: "dict[str, dict[str, Any]]", behind: int, seconds: float, *, audit: bool
-) -> None:
+def _replayed_document(replayed: "Replayed", behind: int, seconds: float) -> dict[str, Any]:
+    return {
+        "ok": not replayed.differences and not replayed.findings, "facts": replayed.facts, "behind": behind,
+        "teams": replayed.teams, "totals": _totals(replayed),
+        "differences": [difference._asdict() for difference in replayed.differences],
+        "more_differences": replayed.more,
+        "findings": [finding._asdict() for finding in replayed.findings], "more_findings": replayed.more_findings,
+        "seconds": round(seconds, 3), "facts_per_s": round(replayed.facts / seconds),
+    }  # fmt: skip
+
+
+def _show_replayed(replayed: "Replayed", behind: int, seconds: float, *, audit: bool) -> None:
     columns = ("type", "entries", "credits", "included", "additional")
     print_table(
         "What the log says",
         columns,
-        [(kind, *total.values()) for kind, total in totals.items()],
+        [(kind, *total.values()) for kind, total in _totals(replayed).items()],
         numbers=columns[1:],
     )
     for difference in replayed.differences[:SHOWN_MAX]:

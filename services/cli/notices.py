@@ -33,7 +33,7 @@ def list_notices(
     *,
     team: Annotated[str | None, typer.Option(help="Only this team's.")] = None,
     state: Annotated[NoticeState | None, typer.Option(help="Only with this state.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=100_000)] = 50,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="At most so many.")] = 50,
     as_json: AsJson = False,
 ) -> None:
     """The newest notices, and how many there are of each state; those that ended long ago are gone."""

@@ -31,7 +31,7 @@ def apply(
 ) -> None:
     """Move every team to what the catalog gives for its plan now, from its next cycle, each by a fact.
 
-    It may run at any time and any number of times, with the database role of `migrate`. A team that has a newer version
+    It may run at any time, any number of times, with the database role of `migrate`. A team that has a newer version
     of its plan than the catalog stays as it is. Exit code 1 names the teams that could not be moved.
     """
     from services.credits.plan_versions import apply_plans, count_teams

@@ -36,7 +36,7 @@ def serve(
 
 
 def migrate(*, as_json: AsJson = False) -> None:
-    """Bring the store up to date and seed its first rate card; may run at any time and any number of times."""
+    """Bring the store up to date and seed its first rate card. It may run at any time, any number of times."""
     from schemas.catalog import CatalogInvalid, load_catalog
     from services.credits.rate_cards import seed_catalog
     from services.read_models.versions import ensure_projections, show_to_people
@@ -114,10 +114,10 @@ def signing_key(*, as_json: AsJson = False) -> None:
 
 def demo(
     *,
-    seconds: Annotated[int | None, typer.Option(help="End by itself after so long.")] = None,
+    seconds: Annotated[int | None, typer.Option(help="Stop after so many seconds.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Play a video product with several teams on a real Kafka and PostgreSQL, until Ctrl-C."""
+    """Run a demo: a video product with several teams on a real Kafka and PostgreSQL, until Ctrl-C."""
     main = _of_the_source_tree("deploy.local.demo", "make demo")
     raise typer.Exit(main(seconds=seconds, as_json=as_json))
 

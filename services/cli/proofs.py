@@ -53,7 +53,7 @@ FromCheckpoint = Annotated[
     int | None, typer.Option(min=1, help="Only what is newer than this checkpoint, which you have verified before.")
 ]
 Unsigned = Annotated[
-    bool, typer.Option("--unsigned", help="Look at the log alone: no key, no checkpoint and no age is asked for.")
+    bool, typer.Option("--unsigned", help="Check the log alone, without keys, checkpoints and their age.")
 ]
 
 
@@ -74,9 +74,7 @@ def verify(
     proofs, or exports and archives, and nothing else.
     """
     settings = load_settings()
-    folder = anchors or settings.anchors
-    if folder is not None and not folder.is_dir():
-        exit_used_wrongly(f"--anchors: {folder} is not a folder.")
+    folder = _folder_of_anchors(anchors or settings.anchors)
     keys = _public_keys(settings, public_key or [])
     folders = folders_of(files or [])
     if files and not folders:
@@ -156,6 +154,12 @@ def _show(verified: "Verified", seconds: float) -> None:
         if verified.problems
         else f"the log is what was recorded: {verified.basis}"
     )
+
+
+def _folder_of_anchors(folder: Path | None) -> Path | None:
+    if folder is not None and not folder.is_dir():
+        exit_used_wrongly(f"--anchors: {folder} is not a folder.")
+    return folder
 
 
 def _public_keys(settings: Settings, arguments: list[str]) -> "list[Ed25519PublicKey]":

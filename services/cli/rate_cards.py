@@ -28,7 +28,9 @@ def rate_card() -> None:
 def check(
     file: Annotated[Path, typer.Argument(metavar="CARD.toml", help="The card: its own file, or a catalog with one.")],
     *,
-    version: Annotated[int, typer.Option(min=1, help="The number that it shall have; the next one is published.")] = 1,
+    version: Annotated[
+        int, typer.Option(min=1, help="The version that the card gets. Only the next one can be published.")
+    ] = 1,
     as_json: AsJson = False,
 ) -> None:
     """What is wrong with a card, by its place. With `--json` the card as `POST /v1/rate-cards` takes it."""
@@ -46,17 +48,15 @@ def seed(
     models: Annotated[Path, typer.Option(help="What models cost: LiteLLM's published list, a file of JSON.")],
     *,
     credit: Annotated[str, typer.Option(help="What one credit is worth, in the money of the list: 0.01.")],
-    margin: Annotated[str, typer.Option(help="Per cent on top of what a model costs.")] = "0",
+    margin: Annotated[str, typer.Option(help="Percent added to what a model costs.")] = "0",
     provider: Annotated[list[str] | None, typer.Option(help="Models of this provider alone; may be repeated.")] = None,
     model: Annotated[list[str] | None, typer.Option(help="Models of this name alone: gpt-5*; may be repeated.")] = None,
-    since: Annotated[
-        str | None, typer.Option("--from", help="From when it shall be in force; tomorrow unless told.")
-    ] = None,
+    since: Annotated[str | None, typer.Option("--from", help="When it takes effect; tomorrow if not given.")] = None,
 ) -> None:
     """A card to start from, as TOML on standard output, made from a list of what models cost. Nothing is fetched.
 
     Each model is a rate of the feature `ai_model.answer` or `ai_model.embed`, with a price for each kind of token.
-    Look it through, give it to `simulate rate-card`, then publish it.
+    Review it, try it with `simulate rate-card`, then publish it.
     """
     from schemas.pricing.seeding import ModelsUnusable, SeedTerms, card_of, parse_models, rates_of
     from schemas.rates import RateCardInvalid, parse_rate_card

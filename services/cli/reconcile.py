@@ -1,11 +1,14 @@
 """`creditwell reconcile`: does Stripe say what the log says, payment by payment, to the cent?"""
 
+from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from schemas.money import format_money
 from services.cli.showing import FOUND_WRONG, AsJson, parse_instant, print_json, print_table, progress, with_database
+from services.runtime.settings import Settings
 from services.runtime.settings_loading import catalog_of, exit_used_wrongly, load_settings
 from services.store.connect import Connection
 
@@ -19,9 +22,9 @@ Since = Annotated[
 ]
 Until = Annotated[str | None, typer.Option(help="Payments, refunds and disputes before; everything if not given.")]
 Heal = Annotated[
-    bool, typer.Option("--heal", help="Give the credits of payments that we had asked for and that brought none.")
+    bool, typer.Option("--heal", help="Add the credits of payments that we asked for and that brought none.")
 ]
-Claw = Annotated[bool, typer.Option("--claw", help="Follow refunds and disputes that no webhook told of, too.")]
+Claw = Annotated[bool, typer.Option("--claw", help="Follow refunds and disputes as well that no webhook reported.")]
 
 
 def reconcile(
@@ -32,14 +35,13 @@ def reconcile(
     claw: Claw = False,
     as_json: AsJson = False,
 ) -> None:
-    """Compare Stripe with the log, both ways; exit code 1 when something is left, each with its next step.
+    """Compare Stripe with the log, both ways.
 
-    A payment belongs to the second in which Stripe made it; a time holds its beginning and not its end.
+    Exit code 1: differences are left, each with its next step. A payment belongs to the second in which Stripe made it.
+    The range includes its start and not its end.
     """
-    from services.money.reconcile.compare import reconcile as compare
-    from services.money.reconcile.reads import count_credits
     from services.money.reconcile.report import BEGINNING, END
-    from services.money.stripe_client import WrongRequest, charges_of
+    from services.money.stripe_client import WrongRequest
     from services.runtime.logs import configure_logs
 
     settings = load_settings()
@@ -48,18 +50,8 @@ def reconcile(
         exit_used_wrongly("--until: it is not after --since.")
     settings.require("database", "stripe_key")
     configure_logs(settings, "reconcile")
-    catalog = catalog_of(settings)
-
-    async def work(connection: Connection) -> "Report":
-        expected = await count_credits(connection, start, end)
-        async with charges_of(settings) as charges:
-            with progress("reconciling", expected, of="payments") as tell:
-                return await compare(
-                    connection, charges, since=start, until=end, heal=heal, claw=claw, catalog=catalog, on_payments=tell
-                )
-
     try:
-        report = with_database(work)
+        report = with_database(partial(_compare, settings=settings, since=start, until=end, heal=heal, claw=claw))
     except WrongRequest as wrong:
         exit_used_wrongly(f"Stripe refuses to answer ({wrong}): check CREDITWELL_STRIPE_KEY and CREDITWELL_STRIPE_API.")
     if as_json:
@@ -67,6 +59,21 @@ def reconcile(
     else:
         _show(report)
     raise typer.Exit(FOUND_WRONG if report.breaks else 0)
+
+
+async def _compare(
+    connection: Connection, *, settings: Settings, since: datetime, until: datetime, heal: bool, claw: bool
+) -> "Report":
+    from services.money.reconcile.compare import reconcile as compare
+    from services.money.reconcile.reads import count_credits
+    from services.money.stripe_client import charges_of
+
+    catalog, expected = catalog_of(settings), await count_credits(connection, since, until)
+    async with charges_of(settings) as charges:
+        with progress("reconciling", expected, of="payments") as tell:
+            return await compare(
+                connection, charges, since=since, until=until, heal=heal, claw=claw, catalog=catalog, on_payments=tell
+            )
 
 
 def _document(report: "Report") -> dict[str, object]:

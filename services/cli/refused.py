@@ -58,7 +58,7 @@ def list_refused(
     *,
     team: Annotated[str | None, typer.Option(help="Only this team's.")] = None,
     reason: Annotated[str | None, typer.Option(help="Only with this reason.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=100_000)] = 50,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="At most so many.")] = 50,
     as_json: AsJson = False,
 ) -> None:
     """The newest refused records, and how many there are of each reason."""

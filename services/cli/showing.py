@@ -36,7 +36,7 @@ UNITS = {"s": timedelta(seconds=1), "m": timedelta(minutes=1), "h": timedelta(ho
 
 T = TypeVar("T")
 WithDatabase = Annotated[
-    bool, typer.Option("--with-database", help="With folders: and what the database has after them.")
+    bool, typer.Option("--with-database", help="With folders: also what the database has after them.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document instead of tables.")]
 TeamArgument = Annotated[str, typer.Argument(metavar="TEAM", help="The team's id.")]

@@ -3,6 +3,8 @@
 import csv
 import sys
 from collections import Counter
+from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +20,7 @@ from services.store.connect import Connection
 
 if TYPE_CHECKING:
     from projections.repricing import Repriced
+    from schemas.pricing import CompiledCard
 
 SHOWN_MAX = 10
 FEATURES = ("feature", "recorded", "simulated", "difference")
@@ -46,25 +49,11 @@ def rate_card(
     keeps its own and is named; then the exit code is 1.
     """
     from schemas.pricing import CompiledCard
-    from services.credits.repricing import reprice
 
     length = parse_duration(last, "--last")
     assert length is not None
     card = CompiledCard(read_card(file))
-
-    async def work(connection: Connection) -> "list[Repriced]":
-        total = 1 if team is not None else await connection.fetchval("SELECT count(*) FROM teams")
-        repriced: list[Repriced] = []
-        try:
-            with progress("folding", total, of="teams") as tell:
-                async for one in reprice(connection, card, since=system_clock() - length, team_id=team):
-                    repriced.append(one)
-                    tell(1)
-        except Refused as refused:
-            exit_used_wrongly(f"{refused.detail}.")
-        return repriced
-
-    teams = with_database(work)
+    teams = with_database(partial(_reprice, card=card, since=system_clock() - length, team_id=team))
     unpriced = sum((one.unpriced for one in teams), Counter[str]())
     if as_csv:
         _write_csv(teams)
@@ -73,6 +62,23 @@ def rate_card(
     else:
         _show(teams, unpriced)
     raise typer.Exit(FOUND_WRONG if unpriced else 0)
+
+
+async def _reprice(
+    connection: Connection, *, card: "CompiledCard", since: datetime, team_id: str | None
+) -> "list[Repriced]":
+    from services.credits.repricing import reprice
+
+    total = 1 if team_id is not None else await connection.fetchval("SELECT count(*) FROM teams")
+    repriced: list[Repriced] = []
+    try:
+        with progress("folding", total, of="teams") as tell:
+            async for one in reprice(connection, card, since=since, team_id=team_id):
+                repriced.append(one)
+                tell(1)
+    except Refused as refused:
+        exit_used_wrongly(f"{refused.detail}.")
+    return repriced
 
 
 def by_feature(teams: "list[Repriced]") -> list[tuple[str, int, int]]:

@@ -1,6 +1,6 @@
 """Commands about one team: what it has, and what happened to it."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Annotated
 
 import typer
@@ -25,16 +25,17 @@ BALANCE_LINES = (
     ("position", "Position"), ("as_of", "As of"),
 )  # fmt: skip
 ACTIVITY_COLUMNS = ("recorded (UTC)", "what", "member", "credits", "after", "id")
+ACTIVITY_KEYS = ("description", "member_id", "credits", "balance_after", "id")  # the same, but for the first
 
 
 def balance(
     team: TeamArgument,
     *,
     at: Annotated[str | None, typer.Option(help="The balance at this instant.")] = None,
-    known_at: Annotated[str | None, typer.Option(help="By what was known at this instant.")] = None,
+    known_at: Annotated[str | None, typer.Option(help="Count only what was known at this instant.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """What a team has: exact at the head of the log, or as of then."""
+    """What a team has, exactly: now, or at an instant of the past."""
     from services.api.wording.balances import balance_body
     from services.read_models.balances import ExactBalance, read_balance
     from services.read_models.history import balance_as_of, refuse_the_future
@@ -80,10 +81,7 @@ def activity(
     from services.read_models.balances import read_balance
 
     catalog, now = catalog_of(load_settings()), system_clock()
-    end = parse_instant(until, "--until")
-    start = parse_instant(since, "--from") or (end or now) - timedelta(days=days)
-    if end is not None and end <= start:
-        exit_used_wrongly("--until: it is not after --from.")
+    start, end = _window(since, until, days, now)
 
     async def work(connection: Connection) -> list[dict[str, object]] | None:
         if await read_balance(connection, team, now) is None:
@@ -98,9 +96,15 @@ def activity(
     if as_json:
         print_json({"items": items})
         return
-    rows = [
-        (to_the_second(one["recorded_at"]), *(one[key] for key in ("description", "member_id", "credits", "balance_after", "id")))
-        for one in items
-    ]  # fmt: skip
     title = f"{team}, the last {days} days" if since is until is None else f"{team}, {start} to {end or now}"
+    rows = [(to_the_second(one["recorded_at"]), *(one[key] for key in ACTIVITY_KEYS)) for one in items]
     print_table(title, ACTIVITY_COLUMNS, rows, numbers=("credits", "after"), prose=["what"])
+
+
+def _window(since: str | None, until: str | None, days: int, now: datetime) -> tuple[datetime, datetime | None]:
+    """The times between which entries are shown; no end where everything up to now is."""
+    end = parse_instant(until, "--until")
+    start = parse_instant(since, "--from") or (end or now) - timedelta(days=days)
+    if end is not None and end <= start:
+        exit_used_wrongly("--until: it is not after --from.")
+    return start, end

@@ -186,8 +186,11 @@ async def _balances(connection: Connection, span: ShardSpan, request: ExportRequ
     yield rows
 
 
+SHARD = ExportedColumn("shard", INTEGER, "0 to 63")
+TEAM = ExportedColumn("team_id", TEXT, "whose it is")
+SOURCE = ExportedColumn("source", TEXT, "who reported the fact")
 PLACE = (
-    ExportedColumn("shard", INTEGER, "0 to 63"),
+    SHARD,
     ExportedColumn("position", INTEGER, "place in the shard: from 1, without gaps"),
 )
 TIMES = (
@@ -197,15 +200,15 @@ TIMES = (
 EVENT_COLUMNS = (
     *PLACE,
     *TIMES,
-    ExportedColumn("team_id", TEXT, "whose it is"),
-    ExportedColumn("source", TEXT, "who reported it"),
+    TEAM,
+    SOURCE,
     ExportedColumn("id", TEXT, "its name there; team, source and id identify a fact"),
     ExportedColumn("type", TEXT, "what happened: docs/facts.md"),
     ExportedColumn("body", ColumnType.JSON, "the bytes as they were stored"),
     ExportedColumn("leaf", ColumnType.BYTES, "SHA-256 over all other columns: docs/log-format.md"),
 )
 BLOCK_COLUMNS = (
-    ExportedColumn("shard", INTEGER, "0 to 63"),
+    SHARD,
     ExportedColumn("first", INTEGER, "its first position"),
     ExportedColumn("last", INTEGER, "its last position"),
     ExportedColumn("root", ColumnType.BYTES, "Merkle root over the leaves of its facts"),
@@ -216,7 +219,7 @@ ENTRY_COLUMNS = (
     ExportedColumn("part", INTEGER, "which of the fact's entries, from 0"),
     ExportedColumn("id", TEXT, "as the API calls it: shard:position:part"),
     *TIMES,
-    ExportedColumn("team_id", TEXT, "whose it is"),
+    TEAM,
     ExportedColumn("type", TEXT, "of the entry: usage, purchase, refill …"),
     ExportedColumn("member_id", TEXT, "who did it, where that is known"),
     ExportedColumn("feature", TEXT, "what was used"),
@@ -226,7 +229,7 @@ ENTRY_COLUMNS = (
     ExportedColumn("balance_after", CREDITS, "the team's balance after it"),
     ExportedColumn("late", FLAG, "it came after its cycle was sealed, and counts in the open one"),
     ExportedColumn("fact_type", TEXT, "of the fact that it follows from"),
-    ExportedColumn("source", TEXT, "who reported the fact"),
+    SOURCE,
     ExportedColumn("fact_id", TEXT, "its name there"),
     ExportedColumn("quantity", TEXT, "what was used, an exact decimal"),
     ExportedColumn("rate_card", INTEGER, "the rate card by which it was priced"),
@@ -237,8 +240,8 @@ ENTRY_COLUMNS = (
     ExportedColumn("quantities", ColumnType.TEXTS, "what was used, by name, where it has several quantities"),
 )
 BALANCE_COLUMNS = (
-    ExportedColumn("shard", INTEGER, "0 to 63"),
-    ExportedColumn("team_id", TEXT, "whose it is"),
+    SHARD,
+    TEAM,
     ExportedColumn("position", INTEGER, "of the last fact that counts in it"),
     ExportedColumn("at", INSTANT, "the moment"),
     ExportedColumn("plan", TEXT, "in force then"),

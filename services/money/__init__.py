@@ -4,6 +4,7 @@ topup           the process: whoever ran low is charged, once
 top_ups         automatic top-ups: settings, attempts, charging
 checkout        Stripe's pages: packs, cards, customers
 inbox           Stripe's news, one after the other
+inbox_rows      the rows of these news
 stamps          what we write upon every intent, and can prove
 adopting        payments that the log has lost, and what they are owed
 reversals       refunds and disputes

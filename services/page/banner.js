@@ -52,6 +52,6 @@ function troubleOf({ state, reason, enabled, next_charge_preview: next }) {
 
 /** @param {Api.Balance} balance */
 function ranOut({ total, held }) {
-  if (Number(total) < 0) return `${credits(plus("0", total.slice(1)))} credits were used past zero. ${REFUSED}`;
+  if (Number(total) < 0) return `${credits(plus("0", total.slice(1)))} credits were used beyond your balance. ${REFUSED}`;
   return Number(held) > 0 ? "What is left is held for running work." : REFUSED;
 }

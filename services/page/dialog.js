@@ -44,7 +44,7 @@ export async function askAnAdmin(element, { title, what, request }) {
   const admins = known?.admins ?? [];
   const team = known?.name ?? "";
   const names = new Intl.ListFormat(undefined, { type: "conjunction" }).format(admins.map(({ name }) => name));
-  const nobody = known ? "Nobody is named as an admin yet." : "The names of your admins did not load.";
+  const nobody = known ? "Your team has no named admin yet." : "The names of your admins did not load.";
   const whom = names ? `${admins.length > 1 ? "Your admins" : "Your admin"}: ${names}.` : nobody;
   const words = `${request}${team ? ` Our team is ${team}.` : ""} ${location.origin}${location.pathname}`;
   const copy = h("button", { type: "button", class: "primary" }, "Copy a request for them");
@@ -80,7 +80,7 @@ export function wrong(problem) {
  */
 export async function visitStripe(session, ask) {
   const tab = session.newTab ? open("", "_blank") : window;
-  if (!tab) throw new Error("The browser did not open a tab for Stripe. Allow this page to, and try again.");
+  if (!tab) throw new Error("The browser did not open a tab for Stripe. Allow this page to open tabs, and try again.");
   try {
     const address = await ask();
     if (address) tab.location.assign(address);

@@ -2,7 +2,7 @@
 
 const NAMED_MAX = 6; // series with a colour of their own; the others are one
 const REST = "\u0000rest";
-const NOBODY = { feature: "Work under a hold", member: "Nobody in particular" }; // held credits may be captured without a feature
+const NOBODY = { feature: "Work under a hold", member: "No member" }; // held credits may be captured without a feature
 
 /**
  * @typedef {{ since: string, days: number, items: Api.UsedOnDay[], features: Map<string, string>, members: Map<string, string> }} Known

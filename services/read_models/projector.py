@@ -9,6 +9,7 @@ cause a charge.
 import asyncio
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from time import monotonic
 from types import TracebackType
 from typing import Self
@@ -164,6 +165,36 @@ class Reading:
             return await read_raw_new(connection, positions, BATCH_MAX)
 
 
+@dataclass(slots=True)
+class Upkeep:
+    """What is due between two batches, and when: the claim on the shards, the switch of tables, the end of old ones."""
+
+    projecting: Projecting
+    halted: HaltedShards
+    health: Health
+    renew_at: float = 0.0
+    live_at: float = 0.0
+    drop_at: float = 0.0
+
+    async def do_what_is_due(self, connection: Connection) -> None:
+        """Renew the claim, look whether these tables can be read by now, and drop those of the build before."""
+        claims = self.projecting.claims
+        if monotonic() >= self.renew_at:
+            if await claims.join(connection):
+                # Read after the claim: a later switch of versions fences it.
+                self.projecting.versions = await made_versions(connection)
+                self.projecting.forget()
+                await self.halted.begin(connection, claims.positions)
+            self.renew_at = monotonic() + claims.renew_seconds
+        if monotonic() >= self.live_at:
+            live = await go_live_when_filled(connection)
+            self.health.ready(live)
+            self.live_at = float("inf") if live else monotonic() + LIVE_SECONDS
+        if monotonic() >= self.drop_at:
+            await drop_previous(connection)
+            self.drop_at = monotonic() + DROP_SECONDS
+
+
 async def serve(
     settings: Settings,
     stop: asyncio.Event,
@@ -172,19 +203,10 @@ async def serve(
     first_wait_seconds: float = FIRST_SECONDS,
 ) -> None:
     """Run until told to stop; what is away is waited for so long at first."""
-    database = settings.needed("database")
-
-    async def connect() -> Pool:
-        return await connect_pool(
-            database,
-            process="projector",
-            size=3,
-            lease_seconds=settings.lease_seconds,
-            projections=False,
-            health=health,
-            listens=True,
-        )
-
+    connect = partial(
+        connect_pool, settings.needed("database"), process="projector", size=3, lease_seconds=settings.lease_seconds,
+        projections=False, health=health, listens=True,
+    )  # fmt: skip
     pool = await connect_when_there(connect, stop, health)
     if pool is None:
         return
@@ -232,23 +254,10 @@ async def _project_while_owner(
     await ensure_projections(connection)
     claims, halted = projecting.claims, HaltedShards(Halts("projector", health), metrics)
     idle = IdleWait(reading.pool.heard, stop)
-    renew_at = drop_at = live_at = 0.0
+    upkeep = Upkeep(projecting, halted, health)
     health.back("the database")
     while not stop.is_set():
-        if monotonic() >= renew_at:
-            if await claims.join(connection):
-                # Read after the claim: a later switch of versions fences it.
-                projecting.versions = await made_versions(connection)
-                projecting.forget()
-                await halted.begin(connection, claims.positions)
-            renew_at = monotonic() + claims.renew_seconds
-        if monotonic() >= live_at:
-            live = await go_live_when_filled(connection)
-            health.ready(live)
-            live_at = float("inf") if live else monotonic() + LIVE_SECONDS
-        if monotonic() >= drop_at:
-            await drop_previous(connection)
-            drop_at = monotonic() + DROP_SECONDS
+        await upkeep.do_what_is_due(connection)
         began, waiting = monotonic(), halted.waiting()
         facts, missing = await reading.read(
             connection, {shard: at for shard, at in claims.positions.items() if shard not in waiting}

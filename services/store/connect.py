@@ -89,14 +89,7 @@ async def connect_pool(
         Refused: another build made the database, or the `projections` that the process reads.
         WrongSettings: the URL is wrong, or what it leads to is not what we rely on: it would never be back.
     """
-    session_settings = {
-        **_everybodys(process),
-        "jit": "off",  # compiling a statement takes longer than any of ours
-        "statement_timeout": str(statement_timeout_ms),
-        "lock_timeout": str(LOCK_TIMEOUT_MS),
-        "idle_in_transaction_session_timeout": str(int(lease_seconds * 500)),
-        **(settings or {}),
-    }
+    session_settings = {**_services(process, lease_seconds, statement_timeout_ms), **(settings or {})}
     pool = Pool(
         Hosts(database), session_settings, size=size, command_timeout=statement_timeout_ms / 1000 + 5, health=health,
         listens=listens,
@@ -118,6 +111,17 @@ async def connect(database: str, *, process: str) -> Session:
     """
     opened = await Hosts(database).open_session(_everybodys(process) | {"statement_timeout": "0"})
     return opened.session
+
+
+def _services(process: str, lease_seconds: float, statement_timeout_ms: int) -> dict[str, str]:
+    """Settings of a service's sessions: they give up in time."""
+    return {
+        **_everybodys(process),
+        "jit": "off",  # compiling a statement takes longer than any of ours
+        "statement_timeout": str(statement_timeout_ms),
+        "lock_timeout": str(LOCK_TIMEOUT_MS),
+        "idle_in_transaction_session_timeout": str(int(lease_seconds * 500)),
+    }
 
 
 def _everybodys(process: str) -> dict[str, str]:

@@ -123,9 +123,7 @@ async def test_a_reader_buys_caps_and_calculates_with_the_signs_of_their_own_lan
         card = page.get_by_role("region", name="Rate card")
         await card.get_by_label("Feature").select_option(label="AI video clip \u00b7 High")
         await card.get_by_label("How many").fill("1,5" if seconds == "1.5" else "1.5")
-        await expect(card.get_by_role("status")).to_have_text(
-            f"How many: write a number that is more than 0, such as {seconds}."
-        )
+        await expect(card.get_by_role("status")).to_have_text(f"How many: write a number above 0, such as {seconds}.")
         await card.get_by_label("How many").fill(seconds)
         await expect(card.get_by_role("status")).to_contain_text(
             re.compile(rf"^{re.escape(seconds)} seconds = 37[,.]5 credits")

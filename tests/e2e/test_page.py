@@ -127,7 +127,7 @@ async def test_the_log_can_be_narrowed_to_one_type_and_one_member(visit: Visit) 
     await expect(visit.entries).to_contain_text("Ada")
 
     await visit.activity.get_by_label("Event type").select_option(label="Refunds")
-    await expect(visit.activity).to_contain_text("Nothing of this kind in the last 7 days")
+    await expect(visit.activity).to_contain_text("Nothing matches in the last 7 days")
 
 
 async def test_the_download_holds_what_the_filter_shows(visit: Visit) -> None:
@@ -452,7 +452,7 @@ async def test_a_balance_past_zero_is_stated(visit: Visit) -> None:
 
     await expect(page.get_by_text("Your team has run out of credits.")).to_be_visible()
     await expect(visit.balance).to_contain_text("−100.5")
-    await expect(visit.balance).to_contain_text("used past zero")
+    await expect(visit.balance).to_contain_text("used beyond your balance")
 
 
 async def test_insecure_development_says_so_on_the_page(visit: Visit) -> None:

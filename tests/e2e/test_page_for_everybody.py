@@ -69,7 +69,7 @@ async def test_axe_finds_nothing_where_there_is_nothing_or_nothing_may_be_shown(
     async with visiting(running, browser, scheme, PHONE, bypass_csp=True, reduced_motion="reduce") as visit:
         page = await visit.open("member")
         await visit.activity.get_by_label("Event type").select_option(label="Refunds")
-        await expect(visit.activity).to_contain_text("Nothing of this kind")
+        await expect(visit.activity).to_contain_text("Nothing matches")
         await page.get_by_role("button", name="Buy credits").click()
         await expect(visit.dialog).to_contain_text("Your admin: Grace.")
         assert await findings(page) == []

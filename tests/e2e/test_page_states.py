@@ -45,7 +45,7 @@ async def test_a_worse_banner_is_never_hidden_by_a_lesser_one_and_still_leads_ou
     page = await visit.open()
 
     banner = page.get_by_role("status").filter(has_text="Your team has run out of credits.")
-    await expect(banner).to_contain_text("3,000 credits were used past zero.")
+    await expect(banner).to_contain_text("3,000 credits were used beyond your balance.")
     await expect(banner).to_contain_text("Top-ups are paused. The card was declined three times")
     await expect(banner.get_by_role("button")).to_have_text("Change card")
     await expect(visit.balance).to_contain_text("None left")
@@ -124,7 +124,7 @@ async def test_plain_credits_that_were_captured_are_work_under_a_hold_among_feat
 
     await expect(visit.chart.locator(".legend li")).to_have_text(["Work under a hold", "AI image"])
     await visit.chart.get_by_text("By member", exact=True).click()
-    await expect(visit.chart.locator(".legend li")).to_have_text(["Nobody in particular", "Ada"])
+    await expect(visit.chart.locator(".legend li")).to_have_text(["No member", "Ada"])
 
 
 async def test_a_purchase_says_its_price_and_its_number(visit: Visit) -> None:

@@ -13,7 +13,8 @@ import httpx2
 from deploy.local.processes import PLAIN_HTTP
 from deploy.local.stack import Stack
 from deploy.local.stripe import create_app, running
-from projections.top_ups.state import TopUps, evolve
+from projections.top_ups.fold import evolve
+from projections.top_ups.state import TopUps
 from schemas.credits import MICRO
 from schemas.facts import CreditsToppedUp, PaymentMethodChanged, Stored, TopUpConfigured
 from services.credits import refill

@@ -28,8 +28,9 @@ from services.credits.limits import set_limit
 from services.credits.plans import assign_plan
 from services.credits.rate_cards import seed_catalog
 from services.money.checkout import rows as checkouts
-from services.money.checkout.flow import PageAtStripe, act, change_card, request_of
-from services.money.checkout.purchases import request_purchase
+from services.money.checkout.cards import change_card
+from services.money.checkout.flow import PageAtStripe, act
+from services.money.checkout.purchases import request_of, request_purchase
 from services.money.reversals import append_reversals, read_account
 from services.money.stamps import PaymentRequest, words_of
 from services.money.stripe_client import Checkout, Intent, StripeCard

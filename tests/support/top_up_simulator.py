@@ -13,7 +13,8 @@ from zoneinfo import ZoneInfo
 
 from projections.balance.state import recovered
 from projections.top_ups.decisions import decide, foresee, resumption_due, suspension_due
-from projections.top_ups.state import DECLINES_MAX, TopUps, evolve
+from projections.top_ups.fold import evolve
+from projections.top_ups.state import DECLINES_MAX, TopUps
 from projections.top_ups.steps import AttemptStep, is_wanted, next_step
 from schemas.catalog import load_catalog
 from schemas.credits import MICRO

@@ -19,7 +19,8 @@ from deploy.local.children import Guard, signal_group
 from deploy.local.folders import ROOT, free_ports
 from deploy.local.say import Say
 from deploy.local.servers.kafka import properties
-from deploy.local.servers.postgres import DATABASE, INITDB_ARGS, OWNER, settings
+from deploy.local.servers.postgres import DATABASE, OWNER
+from deploy.local.servers.postgres_settings import INITDB_ARGS, settings
 from deploy.local.together import together
 from deploy.local.trouble import StackTrouble, tail
 from deploy.local.waiting import Patience, wait_until

@@ -24,13 +24,14 @@ from .errors import Json, StripeError, card_error, invalid, key_in_use, missing_
 from .faults import Fault
 from .forms import read
 from .idempotency import SavedAnswer
-from .objects import charges, checkout, customers, events, intents, reversals, setups
+from .objects import charges, checkout, customers, events, intents, payment_methods, reversals, setups
 from .world import StripeStandIn
 
 BODY_BYTES_MAX = 1_000_000
 KEY_LENGTH_MAX = 255
 ENDPOINTS: Final = [
     *customers.ENDPOINTS,
+    *payment_methods.ENDPOINTS,
     *intents.ENDPOINTS,
     *charges.ENDPOINTS,
     *setups.ENDPOINTS,

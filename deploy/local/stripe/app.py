@@ -39,17 +39,6 @@ def create_app(
     world = StripeStandIn(books=books, secret_key=secret_key, keys=KeysInFlight(books))
     webhook_sender = WebhookSender(books, Address(webhook_url, webhook_secret))
 
-    @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        rounds = asyncio.create_task(webhook_sender.run())
-        try:
-            yield
-        finally:
-            rounds.cancel()
-            with suppress(asyncio.CancelledError):
-                await rounds
-            books.close()
-
     async def healthy(_: Request) -> Response:
         return JSONResponse({"status": "live"})
 
@@ -60,5 +49,18 @@ def create_app(
             *control.routes(world, webhook_sender),
             *pages.routes(world),
         ],
-        lifespan=lifespan,
+        lifespan=lambda _: _sending_webhooks(webhook_sender, books),
     )
+
+
+@asynccontextmanager
+async def _sending_webhooks(webhook_sender: WebhookSender, books: Books) -> AsyncIterator[None]:
+    """The life of a stand-in: webhooks go out while it runs, and its books are closed with it."""
+    rounds = asyncio.create_task(webhook_sender.run())
+    try:
+        yield
+    finally:
+        rounds.cancel()
+        with suppress(asyncio.CancelledError):
+            await rounds
+        books.close()

@@ -81,6 +81,13 @@ class Books:
             raise no_such(kind, identity, param)
         return body
 
+    def customer(self, identity: str, *, param: str = "customer") -> Json:
+        """A customer that was not deleted; raises StripeError when there is none."""
+        customer = self.get("customer", identity, param=param)
+        if customer.get("deleted"):
+            raise no_such("customer", identity, param)
+        return customer
+
     def note(self, name: str) -> Json:
         """A small object of the stand-in's own: its counters, its clock."""
         return self.find("note", name) or self.add("note", {"id": name})

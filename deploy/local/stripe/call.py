@@ -58,6 +58,12 @@ class Endpoint:
     needs: tuple[str, ...] = ()
 
 
+def matching(call: Call, kind: str, names: Iterable[str]) -> list[Json]:
+    """The objects of a kind, newest first, which have what the parameters of these names ask for."""
+    criteria = {name: call.params[name] for name in names if name in call.params}
+    return [one for one in call.books.newest_first(kind) if all(one[name] == text for name, text in criteria.items())]
+
+
 def listing(call: Call, objects: Iterable[Json], *, url: str) -> Json:
     """A page of `objects`, which comes newest first, between the created bounds and after the object that is named."""
     bounds = call.params.get("created", {})

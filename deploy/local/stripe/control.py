@@ -30,9 +30,9 @@ from starlette.routing import Route
 from .books import Books, shown
 from .cards import BankDecline, ordered
 from .errors import Json, StripeError
+from .objects.bank import settle
 from .objects.checkout import session_of
 from .objects.events import tell
-from .objects.intents import settle
 from .objects.reversals import appeal_dispute, close_dispute, fail_refund, open_dispute
 from .webhooks import DeliveryRule, WebhookSender
 from .world import StripeStandIn
@@ -58,6 +58,7 @@ def routes(world: StripeStandIn, webhook_sender: WebhookSender) -> list[Route]:
         *_of_the_books(world, webhook_sender),
         *_of_the_script(world),
         *_of_the_bank(world),
+        *_of_money_back(world),
         *_of_webhooks(world, webhook_sender),
     ]
 
@@ -164,6 +165,16 @@ def _of_the_bank(world: StripeStandIn) -> list[Route]:
         _tell_of_session(books, intent, failed=isinstance(answer, BankDecline))
         return intent
 
+    return [
+        _route(world, "POST", "outcomes", outcomes),
+        _route(world, "POST", "tax", tax),
+        _route(world, "POST", "payment_intents/{id}/settle", settle_intent),
+    ]
+
+
+def _of_money_back(world: StripeStandIn) -> list[Route]:
+    books = world.books
+
     async def dispute(_: Request, body: Json) -> Json:
         paid = books.get("charge", body["charge"])
         return open_dispute(books, paid, reason=body.get("reason", "fraudulent"), amount=body.get("amount"))
@@ -179,9 +190,6 @@ def _of_the_bank(world: StripeStandIn) -> list[Route]:
         return fail_refund(books, books.get("refund", request.path_params["id"]))
 
     return [
-        _route(world, "POST", "outcomes", outcomes),
-        _route(world, "POST", "tax", tax),
-        _route(world, "POST", "payment_intents/{id}/settle", settle_intent),
         _route(world, "POST", "refunds/{id}/fail", fail),
         _route(world, "POST", "disputes", dispute),
         _route(world, "POST", "disputes/{id}/close", close),

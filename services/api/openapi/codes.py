@@ -99,7 +99,7 @@ MEANINGS: Mapping[int, Mapping[str, str]] = {
         "kafka_away": "Kafka does not answer; send the same request again in a moment",
         "stripe_away": "Stripe does not answer; send the same request again in a moment: nothing is charged twice",
         "no_stripe_key": "no Stripe key is set, so nothing can be bought",
-        "no_webhook_secret": "no webhook secret is set, so webhooks can not be verified",
+        "no_webhook_secret": "no webhook secret is set, so webhooks can't be verified",
     },
 }  # fmt: skip
 STATUS = {code: status for status, codes in MEANINGS.items() for code in codes}

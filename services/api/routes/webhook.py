@@ -27,7 +27,7 @@ from services.api.openapi.codes import LONG_BODY
 from services.api.openapi.route_docs import answers
 from services.api.problems import problem
 from services.api.rate_limits import address_of
-from services.money.inbox import InboxEvent, keep_news
+from services.money.inbox_rows import InboxEvent, keep_news
 from services.money.stripe_client import Forged, Thin, WebhookEvent, read_signature, verify_webhook
 from services.runtime.logs import get_log
 from services.runtime.settings import Settings

@@ -117,11 +117,11 @@ def detail(entry: BalanceEntry, fact: AnyFact, cards: RateCards) -> str | None:
 
 
 def _paid_debt(entry: BalanceEntry, fact: AnyFact) -> str | None:
-    """What of credits that came paid what was below zero."""
+    """What of credits that came paid off a negative balance."""
     if entry.credits <= 0 or isinstance(fact, UsageVoided):
         return None
     paid = sum(part.credits for part in entry.paid)
-    return f"{format_credits(paid)} of the credits paid what was below zero" if paid else None
+    return f"{format_credits(paid)} of the credits paid off the negative balance" if paid else None
 
 
 def _detail(  # noqa: PLR0911 - a case for each fact that says more

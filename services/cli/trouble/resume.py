@@ -16,13 +16,15 @@ if TYPE_CHECKING:
     from services.recovery.resume import Orders, Resumed
 
 SHOWN_MAX = 20
-By = Annotated[str, typer.Option("--by", help="Who says so: it stands in the log.")]
+By = Annotated[str, typer.Option("--by", help="Your name; the log keeps it.")]
 
 
 def resume(
     *,
     by: By = "",
-    apply: Annotated[bool, typer.Option("--apply", help="Do it; without, it is only said what would be done.")] = False,
+    apply: Annotated[
+        bool, typer.Option("--apply", help="Do it. Without this, the command only says what it would do.")
+    ] = False,
     accept: Annotated[
         bool,
         typer.Option("--accept", help="Bring back also what nobody but the topic knows of; look at the list first."),

@@ -11,15 +11,15 @@ nobody else can credit it either.
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from projections.top_ups.state import TopUps
-from schemas.facts import CreditsPurchased, NewFact, PaymentMethodChanged
+from schemas.facts import CreditsPurchased, NewFact
 from services.money.checkout import customers
 from services.money.checkout import rows as checkouts
-from services.money.checkout.customers import CardChange
-from services.money.checkout.purchases import request_purchase, true_to_log
+from services.money.checkout.cards import change_card
+from services.money.checkout.outcome import judge
+from services.money.checkout.purchases import request_of, request_purchase, true_to_log
 from services.money.checkout.rows import CheckoutRow, CheckoutState
-from services.money.stamps import PaymentRequest, Stamps, read_stamps, says
-from services.money.stripe_client import Charges, Checkout, Intent, Missing, StripeCard, Unknown, WrongRequest
+from services.money.stamps import Stamps, read_stamps
+from services.money.stripe_client import Charges, Checkout, Missing, Unknown, WrongRequest
 from services.money.top_ups.attempts import STRIPE, read_top_ups
 from services.runtime.crashpoints import crashpoint
 from services.runtime.errors import Refused, Unavailable
@@ -28,8 +28,6 @@ from services.store.append import append, lock_shard, take_head
 from services.store.connect import Connection, Transaction
 from services.store.identities import Identity, find
 from services.store.teams import team_exists, unknown_team
-
-CARDS = "creditwell:cards"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,15 +115,6 @@ async def _ask_for_page(charges: Charges, stamps: Stamps, row: CheckoutRow) -> C
     )  # fmt: skip
 
 
-def request_of(row: CheckoutRow) -> PaymentRequest:
-    """What a purchase asks for, as it stands upon its page and its intent; `row` is true to the log."""
-    assert row.charge_cents is not None, f"nothing was sold on {row.id}"
-    return PaymentRequest(
-        "purchase", row.team_id, str(row.id), row.credits or 0, row.charge_cents, row.currency or "",
-        row.customer_id, pack=row.pack or "",
-    )  # fmt: skip
-
-
 def _back(row: CheckoutRow, name: str, more: str = "") -> str:
     """Where the browser comes back to, which is told what to ask for."""
     return f"{row.return_url}{'&' if '?' in row.return_url else '?'}{name}={row.id}{more}"
@@ -190,53 +179,6 @@ async def look(charges: Charges, row: CheckoutRow, newest: datetime | None) -> P
             raise
         return PageAtStripe(checkout, in_use=False)  # the credits need not wait; the card comes with the next look
     return PageAtStripe(checkout, in_use=True)
-
-
-def judge(row: CheckoutRow, checkout: Checkout) -> tuple[CheckoutState, str | None]:
-    """What has become of a page, and why. Money is what an intent says that has succeeded, and nothing else."""
-    if row.state in ("credited", "saved", "superseded"):
-        return row.state, row.detail
-    if row.mode == "setup":
-        return _judge_card(row, checkout)
-    intent = checkout.intent
-    if intent is not None and intent.state == "succeeded":
-        fault = difference(row, checkout, intent)
-        return ("credited", None) if fault is None else ("differs", fault)
-    if checkout.state == "expired":
-        return "expired", "nobody paid in time"
-    why = intent.decline.message[:500] if intent is not None and intent.decline is not None else None
-    if checkout.state == "open":
-        return "open", why
-    return ("processing", None) if intent is not None and intent.state == "processing" else ("failed", why)
-
-
-def _judge_card(row: CheckoutRow, checkout: Checkout) -> tuple[CheckoutState, str | None]:
-    if not {"team_id": row.team_id, "change_id": str(row.id)}.items() <= checkout.metadata.items():
-        return "failed", "the page was opened for somebody else's card"
-    match checkout.state:
-        case "open":
-            return "open", None
-        case "expired":
-            return "expired", "no card was saved in time"
-        case "complete":
-            return ("saved", None) if checkout.card is not None else ("failed", "there is no card")
-
-
-def difference(row: CheckoutRow, checkout: Checkout, intent: Intent) -> str | None:
-    """What was paid other than we had asked for, if anything; tax may lie in the price or come on top of it."""
-    if row.credits is None:
-        return "the log does not say that this was sold"
-    expected, request = f"{row.charge_cents} {row.currency}", request_of(row)
-    if (checkout.subtotal_cents, checkout.currency) != (row.charge_cents, row.currency):
-        return f"we had asked for {expected}, and the page for {checkout.subtotal_cents} {checkout.currency}"
-    if (intent.amount_cents, intent.currency) != (checkout.amount_cents, checkout.currency):
-        return f"{intent.amount_cents} {intent.currency} were paid, not {checkout.amount_cents} {checkout.currency}"
-    tax = checkout.tax_cents if row.taxed else 0
-    if intent.amount_cents - (row.charge_cents or 0) not in (0, tax):
-        return f"we had asked for {expected}, and {intent.amount_cents} were paid with {tax} of tax"
-    if not (says(checkout.metadata, request) and says(intent.metadata, request)):
-        return "what stands upon the page or its payment is not what we wrote: it may be another purchase's"
-    return None
 
 
 async def act(connection: Connection, row: CheckoutRow, page: PageAtStripe) -> CheckoutRow:
@@ -323,61 +265,3 @@ async def _keep_card(connection: Connection, row: CheckoutRow, page: PageAtStrip
 def _customer_of(row: CheckoutRow, checkout: Checkout) -> str:
     """Whose card was saved on a page, by Stripe's word."""
     return checkout.customer_id or row.customer_id
-
-
-async def change_card(
-    connection: Connection,
-    top_ups: TopUps,
-    customer_id: str,
-    card: StripeCard | None,
-    now: datetime,
-    *,
-    fact_id: str,
-    changed_by: str | None = None,
-) -> int:
-    """Append that this is the card now, or that there is none, unless the log says so already.
-
-    Returns the position of the log then.
-
-    `top_ups` are the team's at the head of the log, under the lock of its shard.
-    """
-    team_id, payment_method_id = top_ups.team_id, card.payment_method_id if card is not None else None
-    await customers.keep_customer(connection, team_id, customer_id)
-    await customers.use_card(
-        connection, team_id, customer_id, payment_method_id, card.created_at if card is not None else None
-    )
-    if payment_method_id == (top_ups.card.payment_method_id if top_ups.card is not None else None):
-        return top_ups.position
-    fact = PaymentMethodChanged(
-        customer_id=customer_id, payment_method_id=payment_method_id, brand=card.brand if card else None,
-        last4=card.last4 if card else None, fingerprint=(card.fingerprint or None) if card else None, changed_by=changed_by,
-    )  # fmt: skip
-    appended = await append(connection, [NewFact(team_id, CARDS, fact_id, now, fact)])
-    return appended.places[0].position
-
-
-async def notice_card(
-    connection: Connection,
-    team_id: str,
-    customer_id: str,
-    card: StripeCard | None,
-    change: CardChange | None,
-    *,
-    news_id: str,
-) -> str:
-    """What changed at Stripe without us, as a fact: a card that was removed, or another default. What came of it.
-
-    `change` is what the log said before Stripe was asked. Raises Unavailable if it says something newer: ask again.
-    """
-    now = await lock_shard(connection, team_id)
-    if await customers.last_card_change(connection, team_id) != change:
-        raise Unavailable("the card was changed while Stripe was asked for it")
-    customer, top_ups = await customers.read_customer(connection, team_id), await read_top_ups(connection, team_id)
-    if customer is None or customer.customer_id != customer_id:
-        return "not the customer of today"
-    ours = top_ups.card is not None and top_ups.card.payment_method_id == customer.payment_method_id
-    if card is None and not ours:
-        return "no card, as before"  # ours is the default by our own doing; another one may never have been
-    before = top_ups.position
-    after = await change_card(connection, top_ups, customer_id, card, now, fact_id=f"card:{news_id}")
-    return "the card, as before" if after == before else "the card was changed" if card else "the card was removed"

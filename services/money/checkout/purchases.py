@@ -9,6 +9,7 @@ from uuid import UUID
 
 from schemas.facts import NewFact, PurchaseRequested
 from services.money.checkout.rows import CheckoutRow
+from services.money.stamps import PaymentRequest
 from services.store.append import LockedHead, append
 from services.store.connect import Connection
 from services.store.identities import Identity, find
@@ -48,3 +49,12 @@ async def true_to_log(connection: Connection, record: CheckoutRow) -> CheckoutRo
 def identity_of(team_id: str, purchase_id: UUID) -> Identity:
     """The name of the fact that a purchase was asked for."""
     return Identity(team_id, PURCHASES, f"purchase:{purchase_id}")
+
+
+def request_of(row: CheckoutRow) -> PaymentRequest:
+    """What a purchase asks for, as it stands upon its page and its intent; `row` is true to the log."""
+    assert row.charge_cents is not None, f"nothing was sold on {row.id}"
+    return PaymentRequest(
+        "purchase", row.team_id, str(row.id), row.credits or 0, row.charge_cents, row.currency or "",
+        row.customer_id, pack=row.pack or "",
+    )  # fmt: skip

@@ -87,13 +87,8 @@ async def reconcile(
     report = Report(Period(since, until))
     sides = Sides(connection, charges, catalog or load_catalog(), await read_stamps(connection))
     suspects = await _suspects(sides, report, on_payments)
-    payments = await _examine_all(sides, suspects, suspects)
+    payments = await _examine_settled(sides, suspects, settle_seconds)
     breaks = _breaks_in(payments)
-    for seconds in settle_seconds:
-        if any(one.type in MAY_BE_UNDER_WAY for one in breaks):
-            await asyncio.sleep(seconds)
-            payments |= await _examine_all(sides, _payments_of(breaks), suspects)
-            breaks = _breaks_in(payments)
     asked_for = (HEALED if heal else frozenset[BreakKind]()) | (CLAWED if claw else frozenset[BreakKind]())
     acted = [one for one in breaks if one.type in asked_for and await _heal(sides, one)]
     if heal or claw:
@@ -176,6 +171,19 @@ def _breaks_in(payments: Mapping[str, Payment]) -> list[Break]:
 
 async def _examine_all(sides: Sides, names: Iterable[str], teams: Mapping[str, tuple[str, ...]]) -> dict[str, Payment]:
     return {name: await _examine(sides, name, teams[name]) for name in names}
+
+
+async def _examine_settled(
+    sides: Sides, suspects: Mapping[str, tuple[str, ...]], settle_seconds: Iterable[float]
+) -> dict[str, Payment]:
+    """Every suspect on both sides; what may be under way is looked at again after each of these times."""
+    payments = await _examine_all(sides, suspects, suspects)
+    for seconds in settle_seconds:
+        breaks = _breaks_in(payments)
+        if any(one.type in MAY_BE_UNDER_WAY for one in breaks):
+            await asyncio.sleep(seconds)
+            payments |= await _examine_all(sides, _payments_of(breaks), suspects)
+    return payments
 
 
 async def _examine(sides: Sides, name: str, teams: tuple[str, ...]) -> Payment:

@@ -26,7 +26,7 @@ from schemas.facts import (
     TopUpRequested,
 )
 from services.money.adopting import is_price
-from services.money.checkout import flow as pages
+from services.money.checkout import purchases
 from services.money.checkout import rows as checkouts
 from services.money.checkout.purchases import PURCHASES, true_to_log
 from services.money.checkout.rows import CheckoutRow
@@ -237,7 +237,7 @@ async def _purchase(connection: Connection, purchase_id: UUID) -> IntendedPaymen
         record.payment_intent_id, await _paid_by(connection, record),
         open=record.state in ("open", "processing"), taxed=record.taxed,
         fault=record.detail if record.state == "differs" else unsold,
-        request=None if record.credits is None else pages.request_of(record),
+        request=None if record.credits is None else purchases.request_of(record),
     )  # fmt: skip
 
 

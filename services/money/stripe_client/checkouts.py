@@ -1,13 +1,30 @@
 """Checkouts: Stripe's own pages, on which a person pays for a pack or saves a card."""
 
 from collections.abc import Mapping
+from typing import Literal
 
 from stripe.params.checkout import SessionCreateParams
+from stripe.params.checkout import SessionCreateParamsLineItemPriceData as PriceData
 
 from services.money.stripe_client.answers import Checkout
 from services.money.stripe_client.asking import Asking, key_of
 from services.money.stripe_client.errors import Missing, WrongRequest
 from services.money.stripe_client.reading import checkout_of
+
+
+def _page(
+    mode: Literal["payment", "setup"],
+    team_id: str,
+    customer_id: str,
+    metadata: dict[str, str],
+    success_url: str,
+    cancel_url: str,
+) -> SessionCreateParams:
+    """What every page of ours is opened with."""
+    return {
+        "mode": mode, "customer": customer_id, "client_reference_id": team_id, "allowed_payment_method_types": ["card"],
+        "metadata": metadata, "success_url": success_url, "cancel_url": cancel_url,
+    }  # fmt: skip
 
 
 class Checkouts(Asking):
@@ -34,24 +51,12 @@ class Checkouts(Asking):
         The next `try_number` is for a key that is spent: nobody has seen the page that the earlier one may have made.
         """
         all_metadata = {"team_id": team_id, "purchase_id": purchase_id, **(metadata or {})}
-        params: SessionCreateParams = {
-            "mode": "payment",
-            "customer": customer_id,
-            "client_reference_id": team_id,
-            "allowed_payment_method_types": ["card"],
-            "line_items": [
-                {
-                    "quantity": 1,
-                    "price_data": {"currency": currency, "unit_amount": amount_cents, "product_data": {"name": name}},
-                }
-            ],
-            "payment_intent_data": {"metadata": all_metadata},
-            "metadata": all_metadata,
-            "success_url": success_url,
-            "cancel_url": cancel_url,
-            # The catalog has a price for each currency that we sell in; the account's own setting would change it.
-            "adaptive_pricing": {"enabled": False},
-        }
+        params = _page("payment", team_id, customer_id, all_metadata, success_url, cancel_url)
+        price: PriceData = {"currency": currency, "unit_amount": amount_cents, "product_data": {"name": name}}
+        params["line_items"] = [{"quantity": 1, "price_data": price}]
+        params["payment_intent_data"] = {"metadata": all_metadata}
+        # The catalog has a price for each currency that we sell in; the account's own setting would change it.
+        params["adaptive_pricing"] = {"enabled": False}
         if save_card:
             params["payment_intent_data"]["setup_future_usage"] = "off_session"
         if automatic_tax:
@@ -71,16 +76,8 @@ class Checkouts(Asking):
     ) -> Checkout:
         """A page to save a card on; nothing is charged."""
         metadata = {"team_id": team_id, "change_id": change_id}
-        params: SessionCreateParams = {
-            "mode": "setup",
-            "customer": customer_id,
-            "client_reference_id": team_id,
-            "allowed_payment_method_types": ["card"],
-            "setup_intent_data": {"metadata": metadata},
-            "metadata": metadata,
-            "success_url": success_url,
-            "cancel_url": cancel_url,
-        }
+        params = _page("setup", team_id, customer_id, metadata, success_url, cancel_url)
+        params["setup_intent_data"] = {"metadata": metadata}
         return await self._open_checkout(params, key_of(f"card:{change_id}:checkout", try_number))
 
     async def retrieve_checkout(self, checkout_id: str) -> Checkout:

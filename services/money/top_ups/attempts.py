@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from projections.top_ups.state import VERSION, TopUps, evolve
+from projections.top_ups.fold import evolve
+from projections.top_ups.state import VERSION, TopUps
 from schemas.facts import NewFact, Stored, TopUpRequested
 from services.store.append import append, lock_shard
 from services.store.connect import Connection

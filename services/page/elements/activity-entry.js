@@ -290,7 +290,7 @@ function lookAtCard(element, version, since) {
 
 /** @param {Api.Entry} entry */
 function paidBy({ type, credits: amount }) {
-  if (!isNegative(amount)) return type === "usage_voided" ? "Given back to" : "Paid what was below zero";
+  if (!isNegative(amount)) return type === "usage_voided" ? "Given back to" : "Paid off the negative balance";
   return type === "usage" ? "Paid by" : "Taken from";
 }
 

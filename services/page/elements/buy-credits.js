@@ -241,7 +241,7 @@ function told({ state, credits: amount, detail }) {
     case "failed":
       return ["The payment failed", detail ?? "The bank declined it. Nothing was charged."];
     default:
-      return ["Something went wrong", detail ?? "This purchase is not known here."];
+      return ["Something went wrong", detail ?? "This purchase was not found."];
   }
 }
 

@@ -335,12 +335,12 @@ function isAfter({ id }, { id: other }) {
 
 /** @param {Filter} filter */
 function nothing({ days, type, member }) {
-  const said = type || member ? "Nothing of this kind" : "Nothing used";
+  const said = type || member ? "Nothing matches" : "No activity";
   return h(
     "div",
     { class: "empty" },
     h("strong", {}, `${said} ${during(days)}`),
-    h("p", { class: "quiet" }, "Usage appears here within a second of happening."),
+    h("p", { class: "quiet" }, "Usage appears here within a second."),
   );
 }
 

@@ -185,7 +185,7 @@ export class CreditBalance extends CreditsElement {
     const ofAllowance = isZero(balance.allowance) ? null : h("span", {}, ` of ${credits(balance.allowance)}`);
     const parts = [
       part("included", "Included", credits(balance.included), ofAllowance),
-      part("additional", "Additional", credits(balance.additional), owed && h("span", {}, " used past zero")),
+      part("additional", "Additional", credits(balance.additional), owed && h("span", {}, " used beyond your balance")),
       !isZero(balance.held) && part("held", "Held for running work", credits(balance.held)),
     ];
     const [whole, fraction] = creditsInTwo(balance.total);

@@ -332,7 +332,7 @@ function calculator(session, categories) {
     const { feature, rate } = known;
     const amounts = [...fields.querySelectorAll("input")].map((field) => amountIn(field, feature));
     if (amounts.some(({ isAmount }) => !isAmount)) {
-      return cost.replaceChildren(`How many: write a number that is more than 0, such as ${credits(LIKE)}.`);
+      return cost.replaceChildren(`How many: write a number above 0, such as ${credits(LIKE)}.`);
     }
     await new Promise((resolve) => setTimeout(resolve, PAUSE));
     if (mine !== turn) return;

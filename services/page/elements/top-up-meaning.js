@@ -19,7 +19,7 @@ export function foreseen({ charges, total, days, each, next_charge_preview: next
   const past =
     charges && total
       ? [`In the last ${days} days this would have charged `, ...pastOf(charges, total), "."]
-      : `It is not known what this would have charged in the last ${days} days: too much has happened to look through.`;
+      : `What this would have charged in the last ${days} days is not known: there is too much activity to check.`;
   const now = next?.now && `saving now will charge ${money(next)}${card ? ` to ${cardName(card)}` : ""}`;
   const later = next?.not_now === "no_payment_method" && `${money(next)} will be charged as soon as there is a card`;
   const said = now || later;

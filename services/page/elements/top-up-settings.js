@@ -16,7 +16,7 @@ const STATES = {
   on: ["On", "good"],
   charging: ["Charging", "good"],
   suspended: ["Paused", "warn"],
-  action_required: ["Needs you", "warn"],
+  action_required: ["Action needed", "warn"],
 };
 
 /** @type {[name: string, look: string]} */

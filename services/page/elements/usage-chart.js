@@ -297,8 +297,8 @@ export class UsageChart extends CreditsElement {
     this.#zone.textContent = `${days === 1 ? "Today" : "Days"} in ${zone.replaceAll("_", " ")}`;
     if (!data.total) {
       const said = [
-        h("strong", {}, `Nothing used ${days === 1 ? "today" : during(days)}`),
-        h("p", { class: "quiet" }, "The first use is drawn here as it happens."),
+        h("strong", {}, `No usage ${days === 1 ? "today" : during(days)}`),
+        h("p", { class: "quiet" }, "Usage appears here as it happens."),
       ];
       this.#body.replaceChildren(h("div", { class: "empty" }, said));
     } else if (this.#as === "table") {

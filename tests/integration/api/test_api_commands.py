@@ -289,7 +289,7 @@ async def test_what_never_ends_says_what_of_it_paid_what_was_below_zero(api: Api
     entry = said(await api.admin.get(f"{api.path}/entries/{given['id']}"))
     assert (entry["credits"], entry["balance_after"]) == ("500", "400")
     assert [(lot["lot"], lot["credits"]) for lot in entry["paid_by"]] == [(given["position"], "100")]
-    assert entry["detail"] == "sorry · 100 of the credits paid what was below zero"
+    assert entry["detail"] == "sorry · 100 of the credits paid off the negative balance"
 
 
 async def test_nobody_approves_an_adjustment_of_their_own(api: Api) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from services.api import idempotency
 from services.credits import refill
-from services.money import inbox
+from services.money import inbox_rows
 from services.money.checkout import rows as checkouts
 from services.money.top_ups import due
 from services.publishing import notice_rows
@@ -22,7 +22,7 @@ LOOKS = {
     "lots that end": refill.ENDED,
     "holds that end": refill.HOLDS_ENDED,
     "attempts": due.ATTEMPTS_DUE,
-    "what Stripe said": inbox.TAKE,
+    "what Stripe said": inbox_rows.TAKE,
     "checkouts": checkouts.DUE,
     "notices": notice_rows.DUE,
     "notices to forget": notice_rows.FORGET,

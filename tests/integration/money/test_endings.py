@@ -12,7 +12,8 @@ from schemas.facts import CreditsPurchased, CreditsToppedUp, TopUpFailed
 from services.audit.replay import ReplayScope, replay
 from services.money.checkout import rows as checkouts
 from services.money.checkout.rows import CheckoutRow
-from services.money.inbox import InboxEvent, InboxWorker, keep_news, look_at, take_news, work_on
+from services.money.inbox import InboxWorker, look_at, work_on
+from services.money.inbox_rows import InboxEvent, keep_news, take_news
 from services.money.reconcile.compare import reconcile
 from services.money.top_ups.attempts import read_top_ups, reopen
 from services.publishing.webhooks import DELAYS

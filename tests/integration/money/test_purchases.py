@@ -19,7 +19,8 @@ from schemas.credits import MICRO
 from schemas.facts import CreditsPurchased, PaymentMethodChanged, PurchaseRequested, TopUpResumed, TopUpSuspended
 from services.money.checkout import rows as checkouts
 from services.money.checkout.flow import follow
-from services.money.inbox import InboxEvent, InboxWorker, work_on
+from services.money.inbox import InboxWorker, work_on
+from services.money.inbox_rows import InboxEvent
 from services.money.reconcile.compare import transactions_on
 from services.runtime.crashpoints import arm
 from services.runtime.errors import Unavailable

@@ -13,7 +13,7 @@ from prometheus_client import generate_latest
 from schemas.catalog import load_catalog
 from schemas.credits import MICRO
 from schemas.facts import CreditsAdjusted, CreditsPurchased, CreditsToppedUp, NewFact, TopUpRequested
-from services.money.checkout import flow as pages
+from services.money.checkout import purchases
 from services.money.checkout import rows as checkouts
 from services.money.checkout.purchases import request_purchase
 from services.money.reconcile.breaks import BreakKind
@@ -101,7 +101,7 @@ async def bought_page(connection: Connection, desk: Desk) -> Paid:
     page = await desk.charges.create_checkout(
         purchase_id=str(purchase_id), team_id=team, customer_id=customer_id, name="1,000 credits", amount_cents=CENTS,
         currency="usd", success_url="https://example.com/done", cancel_url="https://example.com/no",
-        metadata=words_of(pages.request_of(record)),
+        metadata=words_of(purchases.request_of(record)),
     )  # fmt: skip
     async with connection.transaction():
         await checkouts.begin(connection, record)

@@ -18,7 +18,8 @@ from schemas.facts import (
     TopUpSkipped,
     TopUpSuspended,
 )
-from services.money.inbox import InboxEvent, InboxWorker, work_on
+from services.money.inbox import InboxWorker, work_on
+from services.money.inbox_rows import InboxEvent
 from services.money.reversals import ReversalOutcome
 from services.money.top_ups.attempts import read_top_ups
 from services.read_models.balances import read_balance

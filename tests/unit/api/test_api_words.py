@@ -78,7 +78,7 @@ def test_whatever_came_in_late_says_so_after_all_else() -> None:
     one = entry(ActivityKind.PURCHASE, additional=50 * MICRO, late=True, paid=(LotPayment(7, 30 * MICRO),))
 
     assert detail(one, bought, CARDS) == (
-        "48.00 USD · payment #7 · 30 of the credits paid what was below zero · counted in the open cycle, it came in late"
+        "48.00 USD · payment #7 · 30 of the credits paid off the negative balance · counted in the open cycle, it came in late"
     )
 
 

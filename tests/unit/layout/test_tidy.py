@@ -18,24 +18,19 @@ FILES = {
 TREES = {file: ast.parse(source) for file, source in FILES.items()}
 
 FILE_LINES_MAX = 300
-FUNCTION_LINES_MAX = 60
+FUNCTION_LINES_MAX = 40
 PROSE_LINE_MAX = 120
 
 # Each with its reason. The list may only shrink: a file that has become shorter must leave it.
 LONG_FILES = {
-    "deploy/local/servers/postgres.py": "one server: made, started, crashed, followed",
-    "deploy/local/stripe/objects/customers.py": "one kind of object of the stand-in, with its endpoints",
-    "deploy/local/stripe/objects/intents.py": "one kind of object of the stand-in, with its endpoints",
     "deploy/verifier/creditwell_verify.py": "one file, so that it may be carried anywhere",
-    "projections/balance/fold.py": "the rules of the balance, in one place that finance can read",
-    "projections/top_ups/state.py": "a state and its fold, with a case for each fact",
     "services/audit/replay.py": "one comparison of the log with each projection",
-    "services/money/checkout/flow.py": "the way of a page through Stripe, step by step",
-    "services/money/inbox.py": "what each kind of event of Stripe's leads to",
     "services/money/top_ups/charging.py": "the way of an attempt through Stripe, step by step",
     "services/runtime/settings.py": "one declaration for each setting, with its words and its example",
 }
-LONG_FUNCTIONS: dict[str, str] = {}
+LONG_FUNCTIONS = {
+    "schemas/emitter/__init__.py:Emitter.__init__": "most of it says what each option is for",
+}
 
 # They say what was done to something, and not what it is.
 PARTICIPLES = {"said", "told", "wanted", "found", "known", "asked", "given", "taken", "left", "seen"}

@@ -7,7 +7,8 @@ from uuid import UUID
 
 import pytest
 
-from services.money.checkout.flow import judge, request_of
+from services.money.checkout.outcome import judge
+from services.money.checkout.purchases import request_of
 from services.money.checkout.rows import CheckoutRow
 from services.money.stamps import words_of
 from services.money.stripe_client import Checkout, Decline, Intent, StripeCard

@@ -7,8 +7,9 @@ from projections.balance.crossings import crossings
 from projections.balance.fold import evolve as evolve_balance
 from projections.balance.state import TeamBalance
 from projections.top_ups.decisions import decide
+from projections.top_ups.fold import evolve
 from projections.top_ups.simulation import SimulatedTopUp, simulate
-from projections.top_ups.state import TopUps, evolve
+from projections.top_ups.state import TopUps
 from schemas.catalog import load_catalog
 from schemas.credits import MICRO
 from schemas.facts import (

@@ -16,8 +16,9 @@ from projections.top_ups.decisions import (
     resumption_due,
     suspension_due,
 )
+from projections.top_ups.fold import evolve
 from projections.top_ups.months import next_month
-from projections.top_ups.state import DECLINES_MAX, OFTEN, TopUps, evolve
+from projections.top_ups.state import DECLINES_MAX, OFTEN, TopUps
 from projections.top_ups.steps import AttemptStep, is_wanted, next_step
 from schemas.catalog import load_catalog
 from schemas.credits import MICRO

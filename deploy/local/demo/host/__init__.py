@@ -31,14 +31,34 @@ FILES = ("host.css", "host.js")
 def create_app(api: str, team: str, people: Mapping[str, TokenRole]) -> Starlette:
     """The site. `people` may sign in by saying who they are, which only a demo allows."""
     settings = Settings(insecure_dev=True, jwks=None)
+
+    async def token(request: Request) -> Response:
+        member = request.query_params.get("as", "")
+        if member not in people:
+            return PlainTextResponse("nobody of this name is signed in", 403)
+        return PlainTextResponse(
+            mint(settings, team=team, member=member, role=people[member], lasts=TOKEN_LASTS),
+            headers={"cache-control": "no-store"},
+        )
+
+    async def healthz(_: Request) -> Response:
+        return PlainTextResponse("ok")
+
+    return Starlette(
+        routes=[
+            Route("/token", token), Route("/healthz", healthz), *_image_service(settings, api, team, people),
+            *_pages(api),
+        ]
+    )  # fmt: skip
+
+
+def _pages(api: str) -> list[Route]:
+    """The page and its files, which take scripts and data from here and from the API alone."""
     policy = (
         f"default-src 'none'; script-src 'self' {api}; style-src 'self'; connect-src 'self' {api}; img-src data:; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
     headers = {"content-security-policy": policy, "referrer-policy": "no-referrer", "cache-control": "no-cache"}
-    service = mint(
-        settings, team=team, member="host-images", role=TokenRole.SERVICE, sources=(SOURCE,), lasts=timedelta(days=1)
-    )
 
     async def page(_: Request) -> Response:
         return Response(_read("index.html").replace(b"{api}", api.encode()), headers=headers, media_type="text/html")
@@ -49,14 +69,14 @@ def create_app(api: str, team: str, people: Mapping[str, TokenRole]) -> Starlett
             return PlainTextResponse("not found", 404)
         return Response(_read(name), headers=headers, media_type=guess_type(name)[0])
 
-    async def token(request: Request) -> Response:
-        member = request.query_params.get("as", "")
-        if member not in people:
-            return PlainTextResponse("nobody of this name is signed in", 403)
-        return PlainTextResponse(
-            mint(settings, team=team, member=member, role=people[member], lasts=TOKEN_LASTS),
-            headers={"cache-control": "no-store"},
-        )
+    return [Route("/", page), Route("/{name}", file)]
+
+
+def _image_service(settings: Settings, api: str, team: str, people: Mapping[str, TokenRole]) -> list[Route]:
+    """What makes images, and reports each with a token of its own."""
+    service = mint(
+        settings, team=team, member="host-images", role=TokenRole.SERVICE, sources=(SOURCE,), lasts=timedelta(days=1)
+    )
 
     async def generate(request: Request) -> Response:
         body = await request.json()
@@ -70,15 +90,7 @@ def create_app(api: str, team: str, people: Mapping[str, TokenRole]) -> Starlett
             )
         return JSONResponse(answer.json(), answer.status_code)
 
-    async def healthz(_: Request) -> Response:
-        return PlainTextResponse("ok")
-
-    return Starlette(
-        routes=[
-            Route("/", page), Route("/token", token), Route("/generate", generate, methods=["POST"]), Route("/healthz", healthz),
-            Route("/{name}", file),
-        ]
-    )  # fmt: skip
+    return [Route("/generate", generate, methods=["POST"])]
 
 
 def _read(name: str) -> bytes:

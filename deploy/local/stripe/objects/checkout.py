@@ -4,13 +4,14 @@ A session grants nothing while it is unpaid: `payment_status` says so, not `stat
 """
 
 from ..books import Books
-from ..call import CREATED, EXPAND, METADATA, PAGE, Call, Endpoint, listing
+from ..call import CREATED, EXPAND, METADATA, PAGE, Call, Endpoint, listing, matching
 from ..cards import BankDecline, CardVerdict
 from ..errors import Json, StripeError, invalid, missing_parameter, unexpected_state
 from ..forms import MAP
-from .customers import of_customer, payment_method
+from .bank import pay
 from .events import tell
-from .intents import cancel_with_page, new_intent, pay
+from .intents import cancel_with_page, new_intent
+from .payment_methods import payment_method
 from .setups import new_setup, set_up
 
 EXPIRES_AFTER_SECONDS, EXPIRES_MIN_SECONDS = 86_400, 1_800
@@ -73,6 +74,11 @@ NEW_SESSION: Json = {
     "ui_mode": "hosted_page",
     "wallet_options": None,
 }
+# What a session shows as it was given.
+AS_GIVEN = (
+    "allowed_payment_method_types", "billing_address_collection", "cancel_url", "client_reference_id", "customer", "locale",
+    "submit_type", "success_url",
+)  # fmt: skip
 
 
 def complete(books: Books, session: Json, method_name: str, *, base_url: str) -> CardVerdict:
@@ -169,7 +175,7 @@ def _create(call: Call) -> Json:
     if "success_url" not in params:
         raise missing_parameter("success_url")
     if "customer" in params:
-        of_customer(call.books, params["customer"])
+        call.books.customer(params["customer"])
     if mode == "payment":
         return _new_session(call, _lines(params))
     session = _new_session(call, [])
@@ -210,9 +216,6 @@ def _new_session(call: Call, lines: list[Json]) -> Json:
     params, identity = call.params, call.books.new_id("cs_test")
     payment = params["mode"] == "payment"
     subtotal = sum(line["amount"] for line in lines) if payment else None
-    expires_at = params.get("expires_at", call.now + EXPIRES_AFTER_SECONDS)
-    if not call.now + EXPIRES_MIN_SECONDS <= expires_at <= call.now + EXPIRES_AFTER_SECONDS:
-        raise invalid("expires_at", "The `expires_at` timestamp must be between 30 minutes and 24 hours from now.")
     taxed = params.get("automatic_tax", {}).get("enabled", False)
     tax = _tax(call.books, subtotal or 0) if taxed else 0
     computed = {"liability": {"type": "self"}, "provider": "stripe", "status": "complete"} if taxed else {}
@@ -220,40 +223,40 @@ def _new_session(call: Call, lines: list[Json]) -> Json:
         "checkout.session",
         {
             **NEW_SESSION,
+            **{name: params.get(name) for name in AS_GIVEN},
             "id": identity,
             "object": "checkout.session",
             "adaptive_pricing": params.get("adaptive_pricing", {"enabled": True}) if payment else None,
             "amount_subtotal": subtotal,
             "amount_total": None if subtotal is None else subtotal + tax,
             "automatic_tax": {"enabled": taxed, **dict.fromkeys(("liability", "provider", "status"))} | computed,
-            "billing_address_collection": params.get("billing_address_collection"),
-            "cancel_url": params.get("cancel_url"),
-            "client_reference_id": params.get("client_reference_id"),
             "created": call.now,
             "currency": lines[0]["currency"] if payment else params.get("currency"),
             "custom_fields": [],
             "custom_text": dict.fromkeys(CUSTOM_TEXTS),
-            "customer": params.get("customer"),
             "customer_creation": None if "customer" in params else "if_required",
             "discounts": [],
-            "expires_at": expires_at,
-            "locale": params.get("locale"),
+            "expires_at": _expires_at(call),
             "metadata": params.get("metadata", {}),
             "mode": params["mode"],
             "payment_method_options": {},
-            "allowed_payment_method_types": params.get("allowed_payment_method_types"),
             "payment_method_types": ["card"],
             "payment_status": "unpaid" if payment else "no_payment_required",
             "phone_number_collection": {"enabled": False},
             "shipping_options": [],
-            "submit_type": params.get("submit_type"),
-            "success_url": params["success_url"],
             "total_details": {"amount_discount": 0, "amount_shipping": 0, "amount_tax": tax} if payment else None,
             "url": f"{call.base_url}/pay/{identity}",
             "_lines": lines,
             "_payment_intent_data": params.get("payment_intent_data", {}),
         },
     )
+
+
+def _expires_at(call: Call) -> int:
+    expires_at: int = call.params.get("expires_at", call.now + EXPIRES_AFTER_SECONDS)
+    if not call.now + EXPIRES_MIN_SECONDS <= expires_at <= call.now + EXPIRES_AFTER_SECONDS:
+        raise invalid("expires_at", "The `expires_at` timestamp must be between 30 minutes and 24 hours from now.")
+    return expires_at
 
 
 def _tax(books: Books, subtotal: int) -> int:
@@ -269,13 +272,9 @@ def _retrieve(call: Call) -> Json:
 
 
 def _list(call: Call) -> Json:
-    names = ("customer", "payment_intent", "status")
-    criteria = {name: call.params[name] for name in names if name in call.params}
-    matches = []
     for session in call.books.newest_first("checkout.session"):
         expire_when_due(call.books, session)
-        if all(session[name] == value for name, value in criteria.items()):
-            matches.append(session)
+    matches = matching(call, "checkout.session", ("customer", "payment_intent", "status"))
     return listing(call, matches, url="/v1/checkout/sessions")
 
 

@@ -7,20 +7,13 @@ either. These three are what our own charging rests on, and the tests try them h
 import re
 
 from ..books import Books, shown
-from ..call import CREATED, EXPAND, METADATA, PAGE, Call, Endpoint, listing
-from ..cards import (
-    AUTHENTICATION_FAILED,
-    AUTHENTICATION_REQUIRED,
-    BankDecline,
-    CardVerdict,
-    ordered,
-    verdict,
-)
-from ..errors import Json, StripeError, card_error, invalid, unexpected_state
-from .charges import charge
-from .customers import card_of, merged, of_customer, payment_method
+from ..call import CREATED, EXPAND, METADATA, PAGE, Call, Endpoint, listing, matching
+from ..cards import AUTHENTICATION_FAILED, AUTHENTICATION_REQUIRED, BankDecline, CardVerdict
+from ..errors import Json, StripeError, invalid, unexpected_state
+from .bank import declined, pay, settle
+from .customers import merged
 from .events import tell
-from .reversals import open_dispute
+from .payment_methods import payment_method
 
 AMOUNT_MAX = 99_999_999
 AMOUNT_MIN_DEFAULT, AMOUNT_MIN = 50, {"gbp": 30, "jpy": 50, "sek": 300, "nok": 300, "dkk": 250, "chf": 50}
@@ -86,7 +79,7 @@ def new_intent(books: Books, *, amount: int, currency: str, customer: str | None
     """An intent that has not been confirmed; raises StripeError when Stripe would not make it."""
     _check_amount(amount, currency)
     if customer is not None:
-        of_customer(books, customer)
+        books.customer(customer)
     if method is not None:
         _check_owner(method, customer)
     identity = books.new_id("pi")
@@ -110,37 +103,6 @@ def new_intent(books: Books, *, amount: int, currency: str, customer: str | None
     )
 
 
-def pay(
-    books: Books, intent: Json, method: Json, *, base_url: str, off_session: bool, authenticated: bool = False
-) -> CardVerdict:
-    """Asks the bank, once, and writes down what it said; the caller tells the person or the program."""
-    intent["_confirmations"] += 1
-    answer = _ordered_by_script(books, intent, method) or verdict(
-        card_of(method), set_up=method["_set_up"], off_session=off_session, authenticated=authenticated
-    )
-    intent["payment_method"] = method["id"]
-    settle(books, intent, answer, base_url=base_url)
-    return answer
-
-
-def settle(books: Books, intent: Json, answer: CardVerdict, *, base_url: str) -> None:
-    """Brings an intent to where the bank's answer leaves it, with its charge and its events."""
-    method = books.get("payment_method", intent["payment_method"])
-    intent["next_action"], intent["processing"] = None, None
-    match answer:
-        case "succeeded":
-            _succeed(books, intent, method, base_url)
-        case "processing":
-            intent["status"], intent["processing"] = "processing", {"type": "card", "card": {}}
-            tell(books, "payment_intent.processing", intent)
-        case "requires_action":
-            intent["status"], intent["next_action"] = "requires_action", _next_action(intent, base_url)
-            tell(books, "payment_intent.requires_action", intent)
-        case BankDecline():
-            _fail(books, intent, method, answer, base_url)
-    books.changed("payment_intent", intent)
-
-
 def authenticate(books: Books, intent: Json, *, passed: bool, base_url: str) -> CardVerdict:
     """The owner of the card has answered its bank's 3D Secure page."""
     if intent["status"] != "requires_action":
@@ -152,19 +114,6 @@ def authenticate(books: Books, intent: Json, *, passed: bool, base_url: str) -> 
     return AUTHENTICATION_FAILED
 
 
-def declined(answer: BankDecline, intent: Json) -> StripeError:
-    """The 402 that tells a program of a decline, with the intent as it stands now."""
-    return card_error(
-        answer.message,
-        answer.code,
-        decline_code=answer.decline_code,
-        advice_code=answer.advice_code,
-        charge=intent["latest_charge"],
-        payment_intent=shown(intent),
-        payment_method=intent["last_payment_error"]["payment_method"],
-    )
-
-
 def cancel_with_page(books: Books, intent: Json) -> None:
     """Its Checkout is over: nobody can pay it any more, unless the bank has it already."""
     if intent["status"] in CANCELLABLE:
@@ -172,55 +121,6 @@ def cancel_with_page(books: Books, intent: Json) -> None:
         intent["cancellation_reason"], intent["next_action"] = "automatic", None
         books.changed("payment_intent", intent)
         tell(books, "payment_intent.canceled", intent)
-
-
-def _succeed(books: Books, intent: Json, method: Json, base_url: str) -> None:
-    paid = charge(books, intent, method, base_url=base_url, decline=None)
-    intent["status"], intent["amount_received"] = "succeeded", intent["amount"]
-    intent["latest_charge"], intent["last_payment_error"] = paid["id"], None
-    if intent["setup_future_usage"] == "off_session":
-        method["_set_up"] = True
-        if intent["customer"] is not None and method["customer"] is None:
-            method["customer"] = intent["customer"]
-            tell(books, "payment_method.attached", method)
-        books.changed("payment_method", method)
-    tell(books, "charge.succeeded", paid)
-    tell(books, "payment_intent.succeeded", intent)
-    reason = card_of(method).dispute
-    if reason is not None:
-        open_dispute(books, paid, reason=reason)
-
-
-def _fail(books: Books, intent: Json, method: Json, decline: BankDecline, base_url: str) -> None:
-    error: Json = {"code": decline.code, "message": decline.message, "type": "card_error"}
-    error |= {"doc_url": f"https://stripe.com/docs/error-codes/{decline.code.replace('_', '-')}"}
-    if decline is not AUTHENTICATION_FAILED:
-        failed = charge(books, intent, method, base_url=base_url, decline=decline)
-        intent["latest_charge"] = error["charge"] = failed["id"]
-        tell(books, "charge.failed", failed)
-    details = {"decline_code": decline.decline_code, "advice_code": decline.advice_code}
-    error |= {name: value for name, value in details.items() if value is not None}
-    intent["last_payment_error"] = {**error, "payment_method": shown(method)}
-    intent["payment_method"], intent["status"] = None, "requires_payment_method"
-    tell(books, "payment_intent.payment_failed", intent)
-
-
-def _next_action(intent: Json, base_url: str) -> Json:
-    page = f"{base_url}/authenticate/{intent['id']}"
-    if intent.get("_return_url") is None:
-        return {"type": "use_stripe_sdk", "use_stripe_sdk": {"type": "three_d_secure_redirect", "stripe_js": page}}
-    return {"type": "redirect_to_url", "redirect_to_url": {"url": page, "return_url": intent["_return_url"]}}
-
-
-def _ordered_by_script(books: Books, intent: Json, method: Json) -> CardVerdict | None:
-    note = books.note("outcomes")
-    for order in note.get("orders", []):
-        pairs = ((order["customer"], intent["customer"]), (order["payment_method"], method["id"]))
-        if order["times"] > 0 and all(name in {None, present} for name, present in pairs):
-            order["times"] -= 1
-            books.changed("note", note)
-            return ordered(order["outcome"])
-    return None
 
 
 def _check_amount(amount: int, currency: str) -> None:
@@ -354,12 +254,7 @@ def _list(call: Call) -> Json:
     customer = call.params.get("customer")
     if customer is not None:
         call.books.get("customer", customer, param="customer")  # one that was deleted keeps its payments
-    matches = (
-        intent
-        for intent in call.books.newest_first("payment_intent")
-        if customer is None or intent["customer"] == customer
-    )
-    return listing(call, matches, url="/v1/payment_intents")
+    return listing(call, matching(call, "payment_intent", ["customer"]), url="/v1/payment_intents")
 
 
 ENDPOINTS = [

@@ -4,7 +4,7 @@
 """
 
 from ..books import Books
-from ..call import CREATED, EXPAND, METADATA, PAGE, Call, Endpoint, listing
+from ..call import CREATED, EXPAND, METADATA, PAGE, Call, Endpoint, listing, matching
 from ..errors import Json, StripeError, invalid, missing_parameter, unexpected_state
 from .events import tell
 
@@ -74,16 +74,26 @@ def open_dispute(books: Books, paid: Json, *, reason: str, amount: int | None = 
     Raises:
         StripeError: the charge is disputed already, or was not paid.
     """
-    inquiry = reason == "inquiry"
     if paid["disputed"] or paid["status"] != "succeeded":
         raise StripeError(400, f"Charge {paid['id']} can't be disputed.")
+    dispute = _new_dispute(books, paid, reason=reason, amount=paid["amount"] if amount is None else amount)
+    paid["disputed"] = True
+    books.changed("charge", paid)
+    tell(books, "charge.dispute.created", dispute)
+    if reason != "inquiry":
+        tell(books, "charge.dispute.funds_withdrawn", dispute)
+    return dispute
+
+
+def _new_dispute(books: Books, paid: Json, *, reason: str, amount: int) -> Json:
+    inquiry = reason == "inquiry"
     case_type = "inquiry" if inquiry else "chargeback"
-    dispute = books.add(
+    return books.add(
         "dispute",
         {
             "id": books.new_id("du"),
             "object": "dispute",
-            "amount": paid["amount"] if amount is None else amount,
+            "amount": amount,
             "balance_transactions": [],
             "charge": paid["id"],
             "created": books.clock.now(),
@@ -109,12 +119,6 @@ def open_dispute(books: Books, paid: Json, *, reason: str, amount: int | None = 
             "status": "warning_needs_response" if inquiry else "needs_response",
         },
     )
-    paid["disputed"] = True
-    books.changed("charge", paid)
-    tell(books, "charge.dispute.created", dispute)
-    if not inquiry:
-        tell(books, "charge.dispute.funds_withdrawn", dispute)
-    return dispute
 
 
 def close_dispute(books: Books, dispute: Json, *, won: bool) -> Json:
@@ -168,13 +172,7 @@ def _create_refund(call: Call) -> Json:
 
 
 def _of_charge(call: Call, kind: str, url: str) -> Json:
-    criteria = {name: call.params[name] for name in ("charge", "payment_intent") if name in call.params}
-    matches = (
-        body
-        for body in call.books.newest_first(kind)
-        if all(body[name] == identity for name, identity in criteria.items())
-    )
-    return listing(call, matches, url=url)
+    return listing(call, matching(call, kind, ("charge", "payment_intent")), url=url)
 
 
 def _list_refunds(call: Call) -> Json:

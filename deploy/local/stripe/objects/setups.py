@@ -1,11 +1,11 @@
 """SetupIntents: putting a card on file without taking money."""
 
 from ..books import Books, shown
-from ..call import CREATED, EXPAND, METADATA, PAGE, Call, Endpoint, listing
+from ..call import CREATED, EXPAND, METADATA, PAGE, Call, Endpoint, listing, matching
 from ..cards import AUTHENTICATION_FAILED, BankDecline
 from ..errors import Json, StripeError, invalid, unexpected_state
-from .customers import attach, card_of, of_customer, payment_method
 from .events import tell
+from .payment_methods import attach, card_of, payment_method
 
 CONFIRM = {**EXPAND, "payment_method": str, "return_url": str}
 CREATE = {
@@ -22,7 +22,7 @@ CREATE = {
 def new_setup(books: Books, *, customer: str | None, usage: str, metadata: dict[str, str]) -> Json:
     """A SetupIntent that still waits for its card."""
     if customer is not None:
-        of_customer(books, customer)
+        books.customer(customer)
     identity = books.new_id("seti")
     setup = books.add(
         "setup_intent",
@@ -167,9 +167,7 @@ def _retrieve(call: Call) -> Json:
 
 
 def _list(call: Call) -> Json:
-    customer = call.params.get("customer")
-    matches = (one for one in call.books.newest_first("setup_intent") if customer in {None, one["customer"]})
-    return listing(call, matches, url="/v1/setup_intents")
+    return listing(call, matching(call, "setup_intent", ["customer"]), url="/v1/setup_intents")
 
 
 ENDPOINTS = [
