@@ -59,8 +59,8 @@ class Outcome:
     problems: tuple[str, ...]
 
 
-def main() -> int:
-    """The exit code."""
+def arguments() -> argparse.Namespace:
+    """What was asked for; `kinds` has the kinds of injections, all unless some are named."""
     parser = argparse.ArgumentParser(
         prog="make faults ARGS=…", description="Kill, freeze and restart everything under load."
     )
@@ -75,9 +75,15 @@ def main() -> int:
     parser.add_argument("--simulate", action="store_true", help="two months of many teams with top-ups, alone")
     parser.add_argument("--only", default="", help=f"kinds, separated by commas: {', '.join(INJECTIONS)}")
     given = parser.parse_args()
-    only = [name for name in given.only.split(",") if name] or list(INJECTIONS)
-    if unknown := sorted(set(only) - set(INJECTIONS)):
+    given.kinds = [name for name in given.only.split(",") if name] or list(INJECTIONS)
+    if unknown := sorted(set(given.kinds) - set(INJECTIONS)):
         parser.error(f"no such kind: {', '.join(unknown)}; there are {', '.join(INJECTIONS)}")
+    return given
+
+
+def main() -> int:
+    """The exit code."""
+    given = arguments()
     seed = given.seed if given.seed is not None else int(time.time()) % 1_000_000
     logging.disable(logging.CRITICAL)  # of the libraries in this process: that brokers go away is the point
     console = Console(soft_wrap=True, highlight=False)
@@ -95,7 +101,7 @@ def main() -> int:
     with start_stack(say=speaker(), name="faults", native=True) as stack:
         if not (given.money or given.bounds or given.upgrade):
             seeds = range(seed, seed + (given.count or INJECTIONS_USUAL))
-            code = report(asyncio.run(storm(stack, seeds, only, console)), console)
+            code = report(asyncio.run(storm(stack, seeds, given.kinds, console)), console)
         if given.money or not alone:
             seeds = range(seed, seed + (given.count if given.money and given.count else MONEY_USUAL))
             code |= matrix.report(asyncio.run(money(stack, seeds, console)), console)
