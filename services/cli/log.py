@@ -56,6 +56,8 @@ def replay(
 
     Exit code 1 names the first difference. A place stands for the moment of its append. With folders: fold the
     archives, and with --with-database what comes after them, too.
+
+    Example: creditwell replay --audit
     """
     archives = archives_in(folders) if folders else None
     if archives is not None and not with_rest:
@@ -149,6 +151,8 @@ def rebuild(
     """Build the next version of a projection beside the live one, compare, and switch.
 
     Exit code 1 shows what differed.
+
+    Example: creditwell rebuild activity
     """
     from projections.versions import TABLES
     from services.read_models.rebuild import live_positions
@@ -171,12 +175,16 @@ def rebuild(
             return await rebuild_projections(url, names, shadow=shadow, on_facts=on_facts)
 
     differences = with_database(work)
+    _show_rebuilt(differences, folded, [] if shadow else names, as_json=as_json)
+    raise typer.Exit(FOUND_WRONG if differences else 0)
+
+
+def _show_rebuilt(differences: "list[RowDifference]", folded: int, switched: list[str], *, as_json: bool) -> None:
     if as_json:
         rows = [{"table": d.table, "in": d.found_in, "row": d.row} for d in differences]
-        print_json({"ok": not differences, "switched": [] if shadow else names, "facts": folded, "differences": rows})
+        print_json({"ok": not differences, "switched": switched, "facts": folded, "differences": rows})
     else:
         for difference in differences:
             print(f"{difference.table}: only in the {difference.found_in} version: {difference.row}")
         print(f"{folded:,} facts folded; the live version said {'something else' if differences else 'the same'}")
-        print("nothing was switched" if shadow else f"switched: {', '.join(names)}")
-    raise typer.Exit(FOUND_WRONG if differences else 0)
+        print(f"switched: {', '.join(switched)}" if switched else "nothing was switched")

@@ -6,7 +6,7 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -72,6 +72,8 @@ def verify(
 
     Exit code 1 names the first bad place, and each object that is not what the migrations made. With paths: check these
     proofs, or exports and archives, and nothing else.
+
+    Example: creditwell verify --anchors anchors --public-key kzBX6tFTqRfDaIED8mD3dpKVqbxsecQWtqYaHN76xdg=
     """
     settings = load_settings()
     folder = _folder_of_anchors(anchors or settings.anchors)
@@ -91,7 +93,10 @@ def verify(
         verified = with_database(check_database)
     else:
         verified = exports.verified.and_rest(with_database(check_database)) if with_rest else exports.verified
-    seconds = monotonic() - began
+    _end(verified, monotonic() - began, as_json=as_json)
+
+
+def _end(verified: "Verified", seconds: float, *, as_json: bool) -> NoReturn:
     if as_json:
         print_json(_as_json(verified, seconds))
     else:
@@ -181,7 +186,10 @@ def prove(
         int | None, typer.Option(min=1, help="A newer signed checkpoint that the proof is to lead to.")
     ] = None,
 ) -> None:
-    """Print the proof that a fact is in the signed log; `creditwell verify FILE` checks it without the database."""
+    """Print the proof that a fact is in the signed log; `creditwell verify FILE` checks it without the database.
+
+    Example: creditwell prove 31:1207 --to 12
+    """
     from services.audit.prove import prove as prove_fact
 
     try:

@@ -39,6 +39,8 @@ def reconcile(
 
     Exit code 1: differences are left, each with its next step. A payment belongs to the second in which Stripe made it.
     The range includes its start and not its end.
+
+    Example: creditwell reconcile --until 2026-11-01
     """
     from services.money.reconcile.report import BEGINNING, END
     from services.money.stripe_client import WrongRequest

@@ -1,6 +1,7 @@
 """`creditwell revenue`: what was earned in a month, and what is still owed to those who paid."""
 
 import sys
+from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +14,7 @@ from services.runtime.settings_loading import exit_used_wrongly, load_settings
 from services.store.connect import Connection
 
 if TYPE_CHECKING:
-    from projections.books.month import MonthBooks
+    from projections.books.month import Month, MonthBooks
 
 
 class RevenueFormat(StrEnum):
@@ -47,17 +48,13 @@ def revenue(
 
     It asks the log alone, so a past month is the same for ever. Exit code 1: the accounts do not balance.
     docs/revenue.md has the rules.
+
+    Example: creditwell revenue 2026-10 --format beancount
     """
-    from projections.books.month import month_of
     from services.books.folding import fold_month, size_of_log
 
-    settings = load_settings()
-    try:
-        chosen = month_of(month, settings.books_zone)
-    except ValueError:
-        exit_used_wrongly(f"{month!r} is no month: write 2026-10.")
-    if chosen.starts_at > (now := system_clock()):
-        exit_used_wrongly(f"{month} has not begun.")
+    now = system_clock()
+    chosen = _month_begun(month, now)
     if ageing and (by is not None or format_ is RevenueFormat.BEANCOUNT):
         exit_used_wrongly("--ageing goes with --format table, json or csv, and without --by.")
 
@@ -71,6 +68,18 @@ def revenue(
     else:
         _write(books, format_, by, is_open=chosen.ends_at > now)
     _end(books)
+
+
+def _month_begun(month: str, now: datetime) -> "Month":
+    from projections.books.month import month_of
+
+    try:
+        chosen = month_of(month, load_settings().books_zone)
+    except ValueError:
+        exit_used_wrongly(f"{month!r} is no month: write 2026-10.")
+    if chosen.starts_at > now:
+        exit_used_wrongly(f"{month} has not begun.")
+    return chosen
 
 
 def _write(books: "MonthBooks", format_: RevenueFormat, by: By | None, *, is_open: bool) -> None:

@@ -17,30 +17,32 @@ if TYPE_CHECKING:
 
 SHOWN_MAX = 20
 By = Annotated[str, typer.Option("--by", help="Your name; the log keeps it.")]
+Apply = Annotated[bool, typer.Option("--apply", help="Do it. Without this, the command only says what it would do.")]
+Accept = Annotated[
+    bool, typer.Option("--accept", help="Bring back also what nobody but the topic knows of; look at the list first.")
+]
+AsItIs = Annotated[
+    bool,
+    typer.Option(
+        "--as-it-is", help="Go on with the log as it is: nothing comes back, and the log names what is given up."
+    ),
+]
 
 
 def resume(
     *,
     by: By = "",
-    apply: Annotated[
-        bool, typer.Option("--apply", help="Do it. Without this, the command only says what it would do.")
-    ] = False,
-    accept: Annotated[
-        bool,
-        typer.Option("--accept", help="Bring back also what nobody but the topic knows of; look at the list first."),
-    ] = False,
-    as_it_is: Annotated[
-        bool,
-        typer.Option(
-            "--as-it-is", help="Go on with the log as it is: nothing comes back, and the log names what is given up."
-        ),
-    ] = False,
+    apply: Apply = False,
+    accept: Accept = False,
+    as_it_is: AsItIs = False,
     as_json: AsJson = False,
 ) -> None:
     """Let a store that went back in time go on: what was published comes back at its positions, with its proofs.
 
     It compares the log with credits.events, usage with the topic usage, payments with Stripe where a key is set, and
     looks at anchors where there are any. Exit code 1 while the store may not go on.
+
+    Example: creditwell resume --by ana --apply
     """
     from aiokafka.errors import KafkaError
 
@@ -118,6 +120,8 @@ def fork(*, by: By, as_json: AsJson = False) -> None:
     """Make this copy of a store a log of its own, with another name: it may append, and publishes to other topics.
 
     Give it a Kafka and a key of Stripe's of its own, too: what the first log published and charged is not this one's.
+
+    Example: creditwell fork --by ana
     """
     from services.store.lives import fork as make_own
 
