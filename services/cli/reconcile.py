@@ -24,7 +24,7 @@ Until = Annotated[str | None, typer.Option(help="Payments, refunds and disputes 
 Heal = Annotated[
     bool, typer.Option("--heal", help="Add the credits of payments that we asked for and that brought none.")
 ]
-Claw = Annotated[bool, typer.Option("--claw", help="Follow refunds and disputes as well that no webhook reported.")]
+Claw = Annotated[bool, typer.Option("--claw", help="Also follow refunds and disputes that no webhook reported.")]
 
 
 def reconcile(

@@ -149,10 +149,10 @@ class Usage(BaseModel):
 
 
 class PaidBy(BaseModel):
-    """A lot that paid, and how much of it. Without a lot, it is what the balance went past zero by.
+    """A lot that paid, and how much of it. Without a lot, it is how far the balance went below zero.
 
-    Of credits that came, it is what of them paid off the negative balance. Of credits that were given back, it is to whom
-    they went.
+    Of credits that came, it is the part that paid off the negative balance. Of credits that were given back, it is to
+    whom they went.
     """
 
     lot: Position | None

@@ -336,12 +336,7 @@ function isAfter({ id }, { id: other }) {
 /** @param {Filter} filter */
 function nothing({ days, type, member }) {
   const said = type || member ? "Nothing matches" : "No activity";
-  return h(
-    "div",
-    { class: "empty" },
-    h("strong", {}, `${said} ${during(days)}`),
-    h("p", { class: "quiet" }, "Usage appears here within a second."),
-  );
+  return h("div", { class: "empty" }, h("strong", {}, `${said} ${during(days)}`), h("p", { class: "quiet" }, "Usage appears here within a second."));
 }
 
 customElements.define("credit-activity", CreditActivity);
