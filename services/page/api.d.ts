@@ -204,7 +204,7 @@ declare namespace Api {
     prices: Record<string, number>;
   }
 
-  /** A lot that paid, and how much of it. Without a lot, it is what the balance went past zero by. Of credits that came, it is what of them paid off the negative balance. Of credits that were given back, it is to whom they went. */
+  /** A lot that paid, and how much of it. Without a lot, it is how far the balance went below zero. Of credits that came, it is the part that paid off the negative balance. Of credits that were given back, it is to whom they went. */
   interface PaidBy {
     lot: string | null;
     kind: LotKind | "overdraft";
