@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -21,7 +20,7 @@ from services.runtime.health import Health
 from services.runtime.kafka.assurance import Assurance
 from services.runtime.processes import PROCESSES
 from services.runtime.settings import Settings
-from services.store.connect import AWAY, connect_pool, connect_when_there
+from services.store.connect import AWAY, Pool, connect_pool, connect_when_there
 from services.usage.batches import BATCH_MAX
 from services.usage.kafka_headers import accept_any_batch
 from services.usage.metrics import RecorderMetrics, RefusedShare
@@ -76,10 +75,13 @@ async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: 
     """Run until told to stop, or until something is wrong that repeating can't mend."""
     settings.require(*PROCESSES["recorder"].needed(settings))
     accept_any_batch()
-    connect = partial(
-        connect_pool, settings.needed("database"), process="recorder", lease_seconds=settings.lease_seconds, size=3,
-        projections=False, health=health,
-    )  # fmt: skip
+
+    async def connect() -> Pool:
+        return await connect_pool(
+            settings.needed("database"), process="recorder", lease_seconds=settings.lease_seconds, size=3,
+            projections=False, health=health,
+        )  # fmt: skip
+
     pool = await connect_when_there(connect, stop, health)
     if pool is None:
         return
