@@ -7,6 +7,7 @@ A violated identity aborts the caller's transaction as `AlreadyStored`; who expe
 first. So the case without duplicates, which is nearly always, pays nothing for it.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -95,11 +96,11 @@ class Appended:
 
 def make_ready(new: NewFact) -> Ready:
     """Pack a fact. Raises UnicodeEncodeError for text that UTF-8 can't carry."""
-    body, kind = new.fact.body(), new.fact.type
-    return Ready(
-        shard_of(new.team_id), new, kind, body,
-        pack_known(new.occurred_at, new.team_id, new.source, new.id, kind, body),
-    )  # fmt: skip
+    team_id, source, id_, occurred_at, fact = new
+    body, kind = fact.body(), fact.type
+    packed = pack_known(occurred_at, team_id, source, id_, kind, body)
+    # As `Ready(…)`, which takes twice as long: this is done for every fact.
+    return tuple.__new__(Ready, (shard_of(team_id), new, kind, body, packed))
 
 
 class LockedHead(NamedTuple):
@@ -172,12 +173,17 @@ async def append_plain(connection: Connection, facts: Sequence[Ready]) -> dateti
     Raises:
         AlreadyStored: one of the facts has an identity that is in the log.
     """
-    teams = {fact.new.team_id: fact.shard for fact in facts}
+    by_team: defaultdict[str, list[Ready]] = defaultdict(list)
+    for fact in facts:
+        by_team[fact.new.team_id].append(fact)
+    teams = {team_id: of_team[0].shard for team_id, of_team in by_team.items()}
     heads = await _take_heads(connection, sorted({*teams.values()}), teams)
     if heads[0].refills_due:
         return None
     crashpoint("append:heads_taken")
-    await _write(connection, sorted(facts, key=BY_SHARD), heads)
+    # Of a shard team by team: what lies together in an index is written together.
+    in_order = [fact for team_id in sorted(teams, key=lambda one: (teams[one], one)) for fact in by_team[team_id]]
+    await _write(connection, in_order, heads)
     crashpoint("append:written")
     return heads[0].recorded_at
 
