@@ -45,8 +45,8 @@ READ_RAW_AFTER = f"""
     ) AS f
 """
 
-# Of each shard that has grown, and how many are missing there: one half of so many facts is shared out equally, so that a
-# shard far behind keeps nobody waiting, the other by what is missing, so that all of a backlog ends at once.
+# Of each shard that has grown, and how many are missing there: one half of so many facts is shared out equally, so
+# that a shard far behind keeps nobody waiting, the other by what is missing, so that all of a backlog ends at once.
 READ_RAW_NEW = f"""
     SELECT f.*, behind.missing
     FROM (

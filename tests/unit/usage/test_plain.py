@@ -34,7 +34,9 @@ DATA = some.fixed_dictionaries(
     {
         "feature": some.sampled_from([*["ai_image.generate"] * 6, "ai_video.generate", "no.such"]),
         "quantity": some.sampled_from(["1", "12.5", "0.000000001", "999999999999"]),
-        "attributes": some.sampled_from([*[{"tier": "low"}] * 6, {"tier": "high", "more": "1"}, {"tier": "no such"}, {}]),
+        "attributes": some.sampled_from(
+            [*[{"tier": "low"}] * 6, {"tier": "high", "more": "1"}, {"tier": "no such"}, {}]
+        ),
     },
     optional={"member_id": some.sampled_from(["mem_1", "mem_2"])},
 )
