@@ -26,7 +26,7 @@ from schemas.pricing import CompiledCard
 from services.credits.deciding import lock_to_decide
 from services.runtime.crashpoints import crashpoint
 from services.runtime.errors import Refused
-from services.store.append import AlreadyStored, Appended, LockedHead, append, lock_shard, take_head
+from services.store.append import AlreadyStored, Appended, Beside, LockedHead, append, lock_shard, take_head
 from services.store.connect import Connection
 from services.store.identities import Identity, find
 from services.store.protocols import Reads
@@ -38,18 +38,19 @@ EXPIRY = "creditwell:expiry"
 LASTS_MAX = timedelta(hours=24)
 OPEN_MAX = 10_000  # of one team: every one of them is read when the next is placed
 
-
 READ = """
     SELECT hold_id, member_id, credits, placed_at, expires_at, state FROM holds
     WHERE shard = $1 AND team_id = $2 AND hold_id = $3
 """
 
 PLACE = """
-    INSERT INTO holds (shard, team_id, hold_id, member_id, credits, placed_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7)
+    INSERT INTO holds (shard, team_id, hold_id, member_id, credits, placed_at, expires_at)
+    SELECT $1::smallint, $2::text, $3::text, $4::text, $5::bigint, $6::timestamptz, $7::timestamptz FROM appended
 """
 
 MOVE = """
-    UPDATE holds SET credits = $4, expires_at = $5, state = $6 WHERE shard = $1 AND team_id = $2 AND hold_id = $3
+    UPDATE holds SET credits = $4, expires_at = $5, state = $6 FROM appended
+    WHERE shard = $1 AND team_id = $2 AND hold_id = $3
 """
 
 ENDED = """
@@ -159,10 +160,9 @@ async def place(
     now = head.recorded_at
     hold = CurrentHold(hold_id, member_id, permission.credits, now, now + lasts, HoldState.OPEN)
     fact = HoldPlaced(hold_id=hold_id, credits=hold.credits, expires_at=hold.expires_at, member_id=member_id)
-    appended = await append(connection, [NewFact(team_id, HOLDS, f"hold:{hold_id}", now, fact)], head)
-    await connection.execute(
-        PLACE, shard_of(team_id), team_id, hold_id, member_id, hold.credits, hold.placed_at, hold.expires_at
-    )
+    row = (shard_of(team_id), team_id, hold_id, member_id, hold.credits, hold.placed_at, hold.expires_at)
+    new = NewFact(team_id, HOLDS, f"hold:{hold_id}", now, fact)
+    appended = await append(connection, [new], head, Beside(PLACE, row))
     crashpoint("hold:placed")
     return hold, permission, appended.places[0]
 
@@ -193,8 +193,8 @@ async def extend(
     if longer.expires_at > hold.placed_at + LASTS_MAX:
         raise Refused("invalid_ttl", f"a hold ends at most {LASTS_MAX // timedelta(hours=1)} hours after it was placed")
     fact = HoldExtended(hold_id=hold_id, expires_at=longer.expires_at)
-    appended = await append(connection, [NewFact(team_id, HOLDS, f"extend:{fact_id}", now, fact)], head)
-    await _move(connection, team_id, longer)
+    new = NewFact(team_id, HOLDS, f"extend:{fact_id}", now, fact)
+    appended = await append(connection, [new], head, _moved(team_id, longer))
     return longer, appended.places[0]
 
 
@@ -221,9 +221,8 @@ async def capture(
             remaining_credits=None if settles else remaining,
         )  # fmt: skip
         facts.append(NewFact(team_id, HOLDS, end_of(hold_id) if settles else f"capture:{fact_id}:{number}", now, fact))
-    appended = await _append_end(connection, hold_id, facts, head)
     captured = replace(hold, state=HoldState.SETTLED) if final else replace(hold, credits=remaining)
-    await _move(connection, team_id, captured)
+    appended = await _append_end(connection, captured, facts, head)
     crashpoint("hold:captured")
     return captured, appended.places[-1]
 
@@ -239,8 +238,7 @@ async def release(connection: Connection, team_id: str, hold_id: str) -> tuple[C
     hold = await _open(connection, team_id, hold_id, now)
     released = replace(hold, state=HoldState.RELEASED)
     fact = NewFact(team_id, HOLDS, end_of(hold_id), now, HoldReleased(hold_id=hold_id))
-    appended = await _append_end(connection, hold_id, [fact], head)
-    await _move(connection, team_id, released)
+    appended = await _append_end(connection, released, [fact], head)
     return released, appended.places[0]
 
 
@@ -269,14 +267,16 @@ def end_of(hold_id: str) -> str:
     return f"end:{hold_id}"
 
 
-async def _append_end(connection: Connection, hold_id: str, facts: Sequence[NewFact], head: LockedHead) -> Appended:
+async def _append_end(
+    connection: Connection, hold: CurrentHold, facts: Sequence[NewFact], head: LockedHead
+) -> Appended:
     """Raises Refused: hold_settled, where the log says that it has ended, whatever its row says."""
     try:
-        return await append(connection, facts, head)
+        return await append(connection, facts, head, _moved(facts[0].team_id, hold))
     except AlreadyStored as ended:
-        if facts[-1].id != end_of(hold_id):
+        if facts[-1].id != end_of(hold.hold_id):
             raise
-        raise Refused("hold_settled", f"hold {hold_id!r:.140} has ended already") from ended
+        raise Refused("hold_settled", f"hold {hold.hold_id!r:.140} has ended already") from ended
 
 
 async def _open(connection: Connection, team_id: str, hold_id: str, now: datetime) -> CurrentHold:
@@ -293,7 +293,6 @@ def unknown_hold(hold_id: str) -> Refused:
     return Refused("unknown_hold", f"there is no hold {hold_id!r:.140} of this team")
 
 
-async def _move(connection: Connection, team_id: str, hold: CurrentHold) -> None:
-    await connection.execute(
-        MOVE, shard_of(team_id), team_id, hold.hold_id, hold.credits, hold.expires_at, hold.state.value
-    )
+def _moved(team_id: str, hold: CurrentHold) -> Beside:
+    """What moves a hold's row with its fact."""
+    return Beside(MOVE, (shard_of(team_id), team_id, hold.hold_id, hold.credits, hold.expires_at, hold.state.value))

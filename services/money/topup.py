@@ -44,6 +44,7 @@ from services.store.refills import append_refills_due
 
 GROUP = "creditwell-topup"
 WORKERS = 16  # attempts at once
+WAIT_MS = 500  # for records; what comes ends it at once, and each look at all partitions costs a millisecond
 SWEEP_SECONDS = 1.0
 SWEEP_MAX = 500
 GOODBYE_SECONDS = 1.0
@@ -102,8 +103,9 @@ async def _serve(settings: Settings, worker: "Worker", stop: asyncio.Event) -> N
 async def listen(settings: Settings, worker: "Worker", stop: asyncio.Event) -> None:
     """Look at the teams that Kafka names; what it names while nobody listens is found by the sweep."""
     consumer = kafka.consumer(
-        settings, EVENTS, client_id="creditwell-topup", group_id=GROUP, auto_offset_reset="latest", fetch_max_wait_ms=50
-    )
+        settings, EVENTS, client_id="creditwell-topup", group_id=GROUP, auto_offset_reset="latest",
+        fetch_max_wait_ms=WAIT_MS,
+    )  # fmt: skip
     try:
         await until_stopped(_read(consumer, worker), stop)
     finally:
@@ -117,7 +119,7 @@ async def _read(consumer: AIOKafkaConsumer, worker: "Worker") -> None:
     await consumer.start()
     worker.health.back("Kafka")
     while True:
-        for records in (await consumer.getmany(timeout_ms=200)).values():
+        for records in (await consumer.getmany(timeout_ms=WAIT_MS)).values():
             for record in filter(wakes, records):
                 worker.want(record.key.decode())
 

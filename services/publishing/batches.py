@@ -3,8 +3,7 @@
 import asyncio
 import time
 from asyncio import Future
-from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from json.encoder import encode_basestring  # C
@@ -112,9 +111,8 @@ def fill(batches: Batches, facts: Mapping[int, Sequence[Stored]], origin: "Origi
     reached: dict[int, int] = {}
     full: set[int] = set()
     for shard, read in facts.items():
-        for stored in read:
+        for stored, headers in zip(read, origin.headers(read), strict=True):
             key, partition = route(stored.team_id, batches.partitions)
-            headers = [*HEADERS, (ORIGIN, origin.of(stored))]
             if partition in full or not batches.add(partition, key, cloud_event(stored), headers):
                 full.add(partition)
                 break
@@ -133,15 +131,18 @@ class Origin:
     life: int
     blocks: Mapping[int, Sequence[tuple[int, int]]]
 
-    def of(self, stored: Stored) -> bytes:
-        """The header of a fact: log, life, and the first and last position of its block."""
-        blocks = self.blocks[stored.shard]
-        first, last = blocks[bisect_left(blocks, stored.position, key=_last)]
-        return f"{self.log} {self.life} {first} {last}".encode()
+    def headers(self, read: Sequence[Stored]) -> Iterator[Headers]:
+        """Of each fact, of some of one shard in order: log, life, and the first and last position of its block.
 
-
-def _last(block: tuple[int, int]) -> int:
-    return block[1]
+        Those of a block share them.
+        """
+        blocks, last = iter(self.blocks[read[0].shard]), 0
+        headers: Headers = []
+        for stored in read:
+            while stored.position > last:
+                first, last = next(blocks)
+                headers = [*HEADERS, (ORIGIN, f"{self.log} {self.life} {first} {last}".encode())]
+            yield headers
 
 
 @lru_cache(maxsize=200_000)

@@ -34,11 +34,9 @@ from services.store.read import RawFact, read_raw_new
 from services.store.sessions.bell import Bell, IdleWait
 
 BATCH_MAX = 20_000  # facts; the more, the fewer cells and balances are written per fact. Two such are in memory
-AHEAD_MIN = 2_000  # after fewer, there is nothing to read yet
-BATCH_SMALL = (
-    2_000  # after fewer, let more come together: each batch writes a team's balance once, however much it used
-)
-PACE_SECONDS = 0.01  # from such a batch to the next at least
+# From one batch to the next at least, for each batch writes a team's balance and days once, however much it used. The
+# more comes, the longer it comes together; of a backlog nothing waits.
+PACE_SECONDS, PACE_OF_A_FACT_SECONDS, PACE_MOST_SECONDS = 0.01, 50e-6, 0.2
 DROP_SECONDS = 3600
 LIVE_SECONDS = 1.0  # from one look whether what is filled can be read to the next
 
@@ -145,7 +143,7 @@ class Reading:
         facts, missing = await self._take_ahead(positions)
         if not facts:
             facts, missing = await read_raw_new(connection, positions, BATCH_MAX)
-        if sum(map(len, facts.values())) >= AHEAD_MIN:
+        if missing > sum(map(len, facts.values())):
             reached = {shard: read[-1]["position"] for shard, read in facts.items()}
             self.ahead = asyncio.create_task(self._read_ahead({**positions, **reached}))
         return facts, missing
@@ -270,6 +268,11 @@ async def _project_while_owner(
         metrics.facts.inc(count)
         health.beat("projector")
         idle.work_came()
-        if count < BATCH_SMALL:
-            await pause(stop, began + PACE_SECONDS - monotonic())
+        if missing <= count:
+            await pause(stop, began + pace_seconds(count) - monotonic())
     await claims.leave(connection)
+
+
+def pace_seconds(count: int) -> float:
+    """How long a batch of so many facts lasts at least."""
+    return max(PACE_SECONDS, min(PACE_MOST_SECONDS, count * PACE_OF_A_FACT_SECONDS))

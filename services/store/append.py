@@ -7,9 +7,11 @@ A violated identity aborts the caller's transaction as `AlreadyStored`; who expe
 first. So the case without duplicates, which is nearly always, pays nothing for it.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from itertools import groupby
 from operator import itemgetter
 from struct import pack
@@ -20,6 +22,7 @@ import asyncpg
 from schemas.facts import NewFact, PlanAssigned
 from schemas.places import Place
 from services.runtime.crashpoints import crashpoint
+from services.store.claims import renumbered
 from services.store.connect import Connection, in_memory
 from services.store.copying import COPY_BEGIN, COPY_END, microseconds
 from services.store.cycles import move_cycles, refills_due
@@ -46,18 +49,32 @@ CHAIN = """
 MOVE_HEADS = f"WITH {CHAIN}"
 
 # A few facts and the heads behind them in one round trip, for everybody else waits until COMMIT.
-INSERT_FACTS = f"""
-    WITH fact AS (
+FACTS = """
+    fact AS (
         INSERT INTO facts (shard, position, recorded_at, occurred_at, team_id, source, id, type, body, leaf)
         SELECT shard, position, $6, occurred_at, team_id, source, id, type, body, leaf
         FROM unnest($7::smallint[], $8::bigint[], $9::timestamptz[], $10::text[], $11::text[], $12::text[], $13::text[],
                     $14::bytea[], $15::bytea[])
             AS f (shard, position, occurred_at, team_id, source, id, type, body, leaf)
-    ), {CHAIN}
+        RETURNING position
+    ), appended AS (
+        SELECT count(*) FROM fact
+    )
 """
+FACTS_PARAMETERS = 15
 
 
 BlockRow = tuple[int, int, int, bytes, bytes]  # shard, first, last, root, hash
+
+
+class Beside(NamedTuple):
+    """What an append writes besides, in one statement with the facts and after them: nobody waits for one more answer.
+
+    It selects from `appended`, which has one row, and counts its parameters from $1.
+    """
+
+    sql: str
+    arguments: Sequence[object]
 
 
 class Packed(NamedTuple):
@@ -95,11 +112,11 @@ class Appended:
 
 def make_ready(new: NewFact) -> Ready:
     """Pack a fact. Raises UnicodeEncodeError for text that UTF-8 can't carry."""
-    body, kind = new.fact.body(), new.fact.type
-    return Ready(
-        shard_of(new.team_id), new, kind, body,
-        pack_known(new.occurred_at, new.team_id, new.source, new.id, kind, body),
-    )  # fmt: skip
+    team_id, source, id_, occurred_at, fact = new
+    body, kind = fact.body(), fact.type
+    packed = pack_known(occurred_at, team_id, source, id_, kind, body)
+    # As `Ready(…)`, which takes twice as long: this is done for every fact.
+    return tuple.__new__(Ready, (shard_of(team_id), new, kind, body, packed))
 
 
 class LockedHead(NamedTuple):
@@ -132,18 +149,22 @@ async def _take_heads(connection: Connection, shards: list[int], teams: Mapping[
     return [LockedHead(*row) for row in await connection.fetch(TAKE_HEADS, shards, list(teams.values()), list(teams))]
 
 
-async def append(connection: Connection, facts: Iterable[NewFact], head: LockedHead | None = None) -> Appended:
-    """Append facts within the caller's transaction.
+async def append(
+    connection: Connection, facts: Iterable[NewFact], head: LockedHead | None = None, beside: Beside | None = None
+) -> Appended:
+    """Append facts within the caller's transaction, at most a few where something is written `beside`.
 
     `head` is the one that the caller has taken for the one team of all these facts, and not appended to since.
 
     Raises:
         AlreadyStored: an identity (team, source, id) is taken; nothing of this transaction will stay.
     """
-    return await append_ready(connection, [make_ready(new) for new in facts], head)
+    return await append_ready(connection, [make_ready(new) for new in facts], head, beside)
 
 
-async def append_ready(connection: Connection, facts: Sequence[Ready], head: LockedHead | None = None) -> Appended:
+async def append_ready(
+    connection: Connection, facts: Sequence[Ready], head: LockedHead | None = None, beside: Beside | None = None
+) -> Appended:
     """As `append`, for facts that are packed already. The refills that are due go before them.
 
     Raises:
@@ -157,7 +178,7 @@ async def append_ready(connection: Connection, facts: Sequence[Ready], head: Loc
     crashpoint("append:heads_taken")
     due = await refills_due(connection, teams, recorded_at, known_zones=True) if heads[0].refills_due else []
     in_order = sorted([*map(make_ready, due), *facts], key=BY_SHARD)
-    await _write(connection, in_order, heads)
+    await _write(connection, in_order, heads, beside)
     crashpoint("append:written")
     await move_cycles(connection, [fact.new for fact in in_order])
     positions = dict(zip(map(id, in_order), _places(in_order, heads), strict=True))
@@ -172,22 +193,29 @@ async def append_plain(connection: Connection, facts: Sequence[Ready]) -> dateti
     Raises:
         AlreadyStored: one of the facts has an identity that is in the log.
     """
-    teams = {fact.new.team_id: fact.shard for fact in facts}
+    by_team: defaultdict[str, list[Ready]] = defaultdict(list)
+    for fact in facts:
+        by_team[fact.new.team_id].append(fact)
+    teams = {team_id: of_team[0].shard for team_id, of_team in by_team.items()}
     heads = await _take_heads(connection, sorted({*teams.values()}), teams)
     if heads[0].refills_due:
         return None
     crashpoint("append:heads_taken")
-    await _write(connection, sorted(facts, key=BY_SHARD), heads)
+    # Of a shard team by team: what lies together in an index is written together.
+    in_order = [fact for team_id in sorted(teams, key=lambda one: (teams[one], one)) for fact in by_team[team_id]]
+    await _write(connection, in_order, heads)
     crashpoint("append:written")
     return heads[0].recorded_at
 
 
-async def _write(connection: Connection, in_order: Sequence[Ready], heads: Sequence[LockedHead]) -> None:
+async def _write(
+    connection: Connection, in_order: Sequence[Ready], heads: Sequence[LockedHead], beside: Beside | None = None
+) -> None:
     recorded_at = heads[0].recorded_at
     packed = _pack(in_order, {head.shard: head for head in heads}, recorded_at)
     try:
-        if len(in_order) < COPY_ROWS_MIN or heads[0].by_insert:
-            await _insert(connection, in_order, packed, recorded_at)
+        if len(in_order) < COPY_ROWS_MIN or heads[0].by_insert or beside is not None:
+            await _insert(connection, in_order, packed, recorded_at, beside)
         else:
             await _copy(connection, packed)
             await connection.execute(MOVE_HEADS, *map(list, zip(*packed.blocks, strict=True)), recorded_at)
@@ -230,12 +258,21 @@ async def _copy(connection: Connection, packed: Packed) -> None:
     await connection.copy_to_table("facts", source=in_memory(b"".join(data)), format="binary")
 
 
-async def _insert(connection: Connection, in_order: Sequence[Ready], packed: Packed, recorded_at: datetime) -> None:
+async def _insert(
+    connection: Connection, in_order: Sequence[Ready], packed: Packed, recorded_at: datetime, beside: Beside | None
+) -> None:
     positions = [position for _, first, last, _, _ in packed.blocks for position in range(first, last + 1)]
     news = [fact.new for fact in in_order]
+    sql, arguments = beside or (None, ())
     await connection.execute(
-        INSERT_FACTS, *map(list, zip(*packed.blocks, strict=True)), recorded_at,
+        _insert_facts(sql), *map(list, zip(*packed.blocks, strict=True)), recorded_at,
         [fact.shard for fact in in_order], positions, [new.occurred_at for new in news],
         [new.team_id for new in news], [new.source for new in news], [new.id for new in news],
-        [fact.type for fact in in_order], [fact.body for fact in in_order], packed.leaves,
+        [fact.type for fact in in_order], [fact.body for fact in in_order], packed.leaves, *arguments,
     )  # fmt: skip
+
+
+@cache
+def _insert_facts(beside: str | None) -> str:
+    parts = [FACTS] if beside is None else [FACTS, f"beside AS ({renumbered(beside, FACTS_PARAMETERS)})"]
+    return f"WITH {', '.join(parts)}, {CHAIN}"

@@ -96,13 +96,17 @@ def in_braces(values: Iterable[object]) -> str:
     return "{" + ",".join(map(str, values)) + "}"
 
 
+def renumbered(sql: str, before: int) -> str:
+    """A statement behind so many parameters of others."""
+    return re.sub(r"\$(\d+)", lambda mark: f"${int(mark[1]) + before}", sql)
+
+
 @cache
 def _together(parts: tuple[tuple[str, int], ...]) -> str:
     """One statement of several, each given with how many parameters it has."""
     texts, before = [FENCED], FENCED_PARAMETERS
     for number, (sql, parameters) in enumerate(parts):
-        numbered = re.sub(r"\$(\d+)", lambda mark, before=before: f"${int(mark[1]) + before}", sql)  # type: ignore[misc]
-        texts.append(f"part_{number} AS ({numbered})")
+        texts.append(f"part_{number} AS ({renumbered(sql, before)})")
         before += parameters
     return f"WITH {', '.join(texts)} {MISSING}"
 

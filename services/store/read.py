@@ -45,17 +45,20 @@ READ_RAW_AFTER = f"""
     ) AS f
 """
 
-# As much of each shard that has grown as there are so many facts for all of them, and how many are missing there.
+# Of each shard that has grown, and how many are missing there: one half of so many facts is shared out equally, so
+# that a shard far behind keeps nobody waiting, the other by what is missing, so that all of a backlog ends at once.
 READ_RAW_NEW = f"""
     SELECT f.*, behind.missing
     FROM (
-        SELECT h.shard, seen.position, h.next - 1 - seen.position AS missing, count(*) OVER () AS shards
+        SELECT h.shard, seen.position, h.next - 1 - seen.position AS missing,
+               0.5 / count(*) OVER () AS equal_share,
+               0.5 * (h.next - 1 - seen.position) / sum(h.next - 1 - seen.position) OVER () AS own_share
         FROM unnest($1::smallint[], $2::bigint[]) AS seen (shard, position)
         JOIN shard_heads h ON h.shard = seen.shard AND h.next - 1 > seen.position
     ) AS behind
     CROSS JOIN LATERAL (
         SELECT {RAW_COLUMNS} FROM facts WHERE facts.shard = behind.shard AND facts.position > behind.position
-        ORDER BY facts.position LIMIT greatest(1, $3 / behind.shards)
+        ORDER BY facts.position LIMIT greatest(1, ($3::bigint * (behind.equal_share + behind.own_share))::bigint)
     ) AS f
     ORDER BY f.shard, f.position
 """

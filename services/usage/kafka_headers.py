@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+import msgspec
+from aiokafka import TopicPartition
 from aiokafka.consumer import fetcher
 from aiokafka.record.default_records import DefaultRecordBatch, _DefaultRecordBatchPy
 from aiokafka.record.memory_records import _MemoryRecordsPy
@@ -55,6 +57,31 @@ class _StandIn:
     key: bytes | None = None
     headers: Sequence[tuple[str, bytes]] = ()
     checksum: int | None = None
+
+
+class FetchedRecord(msgspec.Struct, gc=False):
+    """A `KafkaRecord`: of what aiokafka gives, which takes three times as long to make, what we ask for."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]]
+
+
+class _PartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]
+    """The records of a partition, as ours."""
+
+    def __iter__(self) -> Iterator[FetchedRecord]:
+        records: Iterator[FetchedRecord] = self._records_iterator
+        return records
+
+    def _consumer_record(self, tp: TopicPartition, record: Any) -> FetchedRecord:
+        return FetchedRecord(
+            tp.topic, tp.partition, record.offset, record.timestamp, record.key, record.value, record.headers
+        )
 
 
 class _Turn:
@@ -173,3 +200,4 @@ class _Records(_MemoryRecordsPy):  # type: ignore[misc]
 def accept_any_batch() -> None:
     """From now on the consumers of this process read such records, too."""
     fetcher.MemoryRecords = _Records
+    fetcher.PartitionRecords = _PartitionRecords

@@ -83,11 +83,17 @@ class Partitions:
         grouped = ((partition, list(run)) for partition, run in groupby(records, key=attrgetter("partition")))
         runs = [(mine, run) for partition, run in grouped if (mine := self.owned.get(partition)) is not None]
         for mine, run in runs:
-            for record in run:
-                if record.offset != mine.read_to:
-                    await self._explain(record, mine)
-                mine.read_to = record.offset + 1
+            first, last = run[0].offset, run[-1].offset
+            if first != mine.read_to or last - first != len(run) - 1:  # they ascend
+                await self._explain_gaps(run, mine)
+            mine.read_to = last + 1
         return sorted(runs, key=lambda run: run[0].partition)  # a partition's runs stay in their order
+
+    async def _explain_gaps(self, run: Sequence[KafkaRecord], mine: Owned) -> None:
+        for record in run:
+            if record.offset != mine.read_to:
+                await self._explain(record, mine)
+            mine.read_to = record.offset + 1
 
     async def _explain(self, record: KafkaRecord, mine: Owned) -> None:
         """Transaction markers and aborted records leave gaps, too; but then the topic still begins before them.

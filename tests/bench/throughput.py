@@ -16,6 +16,7 @@ from deploy.local.world import LocalWorld, check_alive, connected
 from schemas.topics import PARTITIONS
 from services.read_models.balances import PROJECTOR
 from services.read_models.rebuild import begin, build, discard
+from services.runtime.gc_tuning import stop_looking_for_garbage
 from services.store.connect import Connection
 from services.store.read import heads
 from tests.bench.ground import LOOK_SECONDS, SETTLE, Ground, Span, span
@@ -181,6 +182,7 @@ def build_in_worker(database: str, version: int, shards: list[int], owner: str) 
         async with connected(database) as connection:
             return await build(connection, version, shards, owner)
 
+    stop_looking_for_garbage()  # as the processes of a rebuild do
     return uvloop.run(work())
 
 

@@ -12,7 +12,7 @@ from deploy.local.stack import Stack
 from schemas.facts import Stored
 from schemas.topics import EVENTS
 from services.credits.rate_cards import load_rate_cards
-from services.publishing.batches import HEADERS, ORIGIN, Origin, cloud_event, route
+from services.publishing.batches import Origin, cloud_event, route
 from services.publishing.beyond import keep_offsets, read_ends
 from services.runtime.settings import Settings
 from services.store.append import append_ready
@@ -105,7 +105,7 @@ async def put(stack: Stack, facts: Iterable[Stored], origin: Origin) -> None:
         count = len(await producer.partitions_for(EVENTS))
         for stored in facts:
             key, partition = route(stored.team_id, count)
-            headers = [*HEADERS, (ORIGIN, origin.of(stored))]
+            (headers,) = origin.headers([stored])
             await producer.send_and_wait(EVENTS, cloud_event(stored), key=key, partition=partition, headers=headers)
     finally:
         await producer.stop()

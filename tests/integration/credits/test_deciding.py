@@ -162,3 +162,16 @@ async def test_rather_no_decision_than_a_guess(world: ServiceWorld) -> None:
 
     with pytest.raises(Unavailable, match="wait to be folded"):
         await decide_while(world, somebody_else)
+
+
+async def test_whoever_wants_the_shard_waits_for_one_answer_of_a_hold_before_its_commit(world: ServiceWorld) -> None:
+    await store(world.connection, *planned("team_1", credits=10))
+    asked: list[str] = []
+    world.connection.add_query_logger(lambda query: asked.append(query.query))
+
+    await held(world.connection, "work", 4)
+    await asyncio.sleep(0)  # the last of them is told in the next turn of the loop
+
+    under_the_lock = asked[asked.index(LOCK) + 1 :]
+    assert under_the_lock.pop() == "COMMIT;"
+    assert len(under_the_lock) == 1

@@ -7,6 +7,7 @@ import pytest
 from services.read_models import projector
 from services.read_models.projector import Reading
 from services.store.connect import Pool, connect_pool
+from services.store.read import read_raw_new
 from services.store.shards import shard_of
 from tests.support.facts import granted, store
 from tests.support.world import ServiceWorld
@@ -17,9 +18,8 @@ SHARD = shard_of(TEAM)
 
 @pytest.fixture
 async def pool(world: ServiceWorld, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Pool]:
-    """A log of ten facts in one shard, which is read by twos and always ahead."""
+    """A log of ten facts in one shard, which is read by twos."""
     monkeypatch.setattr(projector, "BATCH_MAX", 2)
-    monkeypatch.setattr(projector, "AHEAD_MIN", 1)
     await store(world.connection, *[granted(TEAM, f"gift-{n}") for n in range(10)])
     async with await connect_pool(world.database, process="test", size=2, projections=False) as pool:
         yield pool
@@ -52,3 +52,13 @@ async def test_of_a_shard_that_is_left_alone_nothing_is_folded(pool: Pool) -> No
 
         async with pool.acquire() as connection:
             assert await reading.read(connection, {}) == ({}, 0)
+
+
+async def test_a_shard_far_behind_has_most_of_a_batch_and_keeps_nobody_waiting(pool: Pool, world: ServiceWorld) -> None:
+    other = next(f"team_{n}" for n in range(2, 99) if shard_of(f"team_{n}") != SHARD)
+    await store(world.connection, granted(other, "gift"))
+
+    facts, missing = await read_raw_new(world.connection, {SHARD: 0, shard_of(other): 0}, 8)
+
+    assert {shard: len(read) for shard, read in facts.items()} == {SHARD: 6, shard_of(other): 1}
+    assert missing == 11

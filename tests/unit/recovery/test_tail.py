@@ -100,7 +100,7 @@ def test_what_is_in_the_way_is_named_and_nothing_of_the_shard_comes_back(name: s
 
 def test_a_record_is_of_this_log_only_byte_for_byte() -> None:
     stored, origin = a_fact(6), Origin("log-a", 3, {SHARD: [(1, 4), (5, 9)]})
-    record = Record(stored, origin.of(stored))
+    record = Record(stored, dict(next(origin.headers([stored])))[ORIGIN])
 
     assert read_published(record, "log-a") == Published(stored, 3, 5, 9)
     assert read_published(record, "log-b") is None
