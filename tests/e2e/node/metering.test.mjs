@@ -1,6 +1,8 @@
 /** The middleware of @creditwell/client with the real AI SDK and its providers of OpenAI and Anthropic; their HTTP is tests/vectors/answers. */
 import { deepEqual, equal, match, rejects } from "node:assert/strict";
-import { readFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { describe, test } from "node:test";
 
 import { createAnthropic } from "@ai-sdk/anthropic";
@@ -28,6 +30,13 @@ class Uses {
   of = [];
   /** @type {import("../../../deploy/client/typescript/types/index.js").UncountedCall[]} */
   uncounted = [];
+  /** @type {(() => void)[]} */
+  ending = [];
+
+  /** @param {() => void} tell */
+  beforeEnd(tell) {
+    this.ending.push(tell);
+  }
 
   /**
    * @param {unknown} quantities
@@ -121,6 +130,18 @@ describe("calls that end in other ways", () => {
     deepEqual(uses.uncounted, [{ model: "gpt-5", reason: "the answer was left before the provider had said what it used" }]);
   });
 
+  test("a stream that is open when the callback ends is told, and not again when it is read after all", async () => {
+    const uses = new Uses();
+    const { textStream } = streamed(metered(OPENAI["chat, streamed"] ?? REFUSED, uses));
+    const reader = textStream.getReader();
+    await reader.read();
+    for (const tell of uses.ending) tell();
+    while (!(await reader.read()).done);
+
+    deepEqual(uses.told, []);
+    equal(uses.uncounted.length, 1);
+  });
+
   test("an answer is not lost over a report that fails", async () => {
     const uses = new Uses();
     uses.used = () => {
@@ -141,4 +162,28 @@ describe("calls that end in other ways", () => {
     deepEqual(uses.told, [{ input_token: 2600, output_token: 46, reasoning_token: 12 }]);
     deepEqual(uses.of, [{ feature: "ai_model.answer", attributes: { model: "gpt-5" } }]);
   });
+});
+
+test("the program of the page runs, and the hold is captured with what the answer used", async (context) => {
+  const [, program = ""] = readFileSync(new URL("../../../docs/model-calls.md", import.meta.url), "utf8").match(/```js\n(.*?)```/s) ?? [];
+  const client = new URL("../../../deploy/client/typescript/src/node.js", import.meta.url).href;
+  const spool = mkdtempSync(join(tmpdir(), "creditwell-"));
+  const located = program
+    .replace(/from "([^"]+)"/g, (_, name) => `from "${name === "@creditwell/client" ? client : import.meta.resolve(name)}"`)
+    .replace("/var/spool/creditwell/0", spool);
+  Object.assign(process.env, { CREDITWELL_TOKEN: "t", OPENAI_API_KEY: "sk" });
+  /** @type {any[]} */
+  const captured = [];
+  context.mock.method(globalThis, "fetch", async (/** @type {string} */ url, /** @type {{ body: string }} */ { body }) => {
+    if (url.endsWith("/capture")) captured.push(JSON.parse(body).items);
+    const answer = url.includes("openai") ? OPENAI.response?.body : { id: "h1", credits: "1", state: "settled", captured: "1" };
+    return new Response(JSON.stringify(answer), { headers: { "content-type": "application/json" } });
+  });
+
+  const { answer } = await import(`data:text/javascript,${encodeURIComponent(located)}`);
+
+  equal(await answer("team_42", "mem_7", "Which?"), "Blue whales.");
+  const quantities = { input_token: "200", cached_input_token: "2000", cache_write_token: "400", output_token: "58" };
+  deepEqual(captured, [[{ feature: "ai_model.answer", attributes: { model: "gpt-5" }, quantities }]]);
+  rmSync(spool, { recursive: true });
 });

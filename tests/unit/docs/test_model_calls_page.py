@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,15 +12,19 @@ from typing import Any
 
 import httpx2
 import pytest
+from typer.testing import CliRunner
 
 import schemas.emitter
 from deploy.client.creditwell_client.metering import counts, wrapping
+from schemas.rates import parse_rate_card
+from services.cli import app
 from tests.support.client_api import ClientApi, an_api
 from tests.support.model_provider import ModelProvider, a_provider, vectors
 from tests.support.waiting import until
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs/model-calls.md").read_text("utf-8")
+MODELS = ROOT / "tests/unit/cli/models.json"  # a small part of the list
 PYTHON = re.findall(r"^```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
 WITHOUT_LITELLM = [block for block in PYTHON if "litellm" not in block]  # that is run by `make outside-checks`
 RESPONSE, MESSAGE = vectors("openai")["response"], vectors("anthropic")["message"]
@@ -113,6 +118,23 @@ async def test_a_service_may_charge_at_least_something(
         await page["answer_or_at_least"]("team_42", "mem_7", "Which animal is the largest?")
 
     assert [items[0]["quantities"] for items in captured(api)] == [{"input_token": "7"}]
+
+
+def test_a_card_is_made_with_the_commands_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "model_prices_and_context_window.json").write_bytes(MODELS.read_bytes())
+    (commands,) = re.findall(r"^```sh\n(creditwell .*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+    seed, check, publish = (shlex.split(line) for line in commands.splitlines())
+    for command in (seed, check):
+        done = CliRunner().invoke(app, command[1:-1])
+        assert done.exit_code == 0, done.output
+        (tmp_path / command[-1].removeprefix(">")).write_text(done.stdout)
+
+    card = parse_rate_card(json.loads((tmp_path / publish[-1].removeprefix("@")).read_bytes()))
+
+    assert card.version == 2
+    assert publish[2] == "$API/v1/rate-cards"
+    assert [rate.attributes for rate in card.categories[0].features[0].rates] == [{"model": "gpt-5"}]
 
 
 def test_the_callback_for_litellm_is_called_as_it_is_defined() -> None:

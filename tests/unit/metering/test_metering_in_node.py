@@ -10,7 +10,7 @@ def test_the_middleware_counts_each_answer_to_the_token() -> None:
     need_node()
 
     done = subprocess.run(
-        [NODE, "--test", "--test-reporter=tap", PROGRAMS / "metering.test.mjs"],
+        [NODE, "--no-warnings", "--test", "--test-reporter=tap", PROGRAMS / "metering.test.mjs"],
         capture_output=True, text=True, timeout=120,
     )  # fmt: skip
 

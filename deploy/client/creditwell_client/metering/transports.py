@@ -94,7 +94,8 @@ def _call_of(request: httpx2.Request, provider: str) -> tuple[AskedCall | None, 
     if way is None or body is None:
         return None, request
     model = str(body.get("model", ""))
-    options = body.get("stream_options") or {}
+    options = body.get("stream_options")
+    options = options if isinstance(options, dict) else {}
     if way != COMPLETIONS or not body.get("stream") or options.get("include_usage"):
         return AskedCall(provider, model, hides_usage=False), request
     content = json.dumps({**body, "stream_options": {**options, "include_usage": True}}).encode()

@@ -47,7 +47,7 @@ const SILENT = "the answer does not say what it used";
 /**
  * The middleware of one hold: `wrapLanguageModel({ model, middleware: metering(hold) })`.
  *
- * @param {Pick<import("./holds.js").Hold, "used">} hold
+ * @param {Pick<import("./holds.js").Hold, "used" | "beforeEnd">} hold
  * @param {MeteringOptions} [options]
  */
 export function metering(hold, { feature, attributes, priced = PRICED, uncounted = warn } = {}) {
@@ -95,18 +95,19 @@ export function metering(hold, { feature, attributes, priced = PRICED, uncounted
      */
     async wrapStream({ doStream, model }) {
       const result = await doStream();
-      return { ...result, stream: watched(result.stream, (finish, reason) => report(model.modelId, finish, reason)) };
+      const { stream, leave } = watched(result.stream, (finish, reason) => report(model.modelId, finish, reason));
+      hold.beforeEnd(leave);
+      return { ...result, stream };
     },
   };
 }
 
 /**
- * The same parts; says once how the stream ended, before its reader knows.
+ * The same parts; says once how the stream ended, before its reader knows, or that it was left.
  *
  * @template {{ type: string }} Part
  * @param {ReadableStream<Part>} stream
  * @param {(finish: Finish | null, reason: string) => void} ended
- * @returns {ReadableStream<Part>}
  */
 function watched(stream, ended) {
   const reader = stream.getReader();
@@ -120,7 +121,9 @@ function watched(stream, ended) {
     if (!over && !failed) ended(finish, reason);
     over = true;
   };
-  return new ReadableStream({
+  const leave = () => end(null, LEFT);
+  /** @type {ReadableStream<Part>} */
+  const same = new ReadableStream({
     async pull(controller) {
       try {
         const { done, value } = await reader.read();
@@ -132,15 +135,16 @@ function watched(stream, ended) {
         if (value.type === "finish") end(/** @type {Part & Finish} */ (/** @type {unknown} */ (value)), SILENT);
         controller.enqueue(value);
       } catch (error) {
-        end(null, LEFT);
+        leave();
         throw error;
       }
     },
     async cancel(reason) {
-      end(null, LEFT);
+      leave();
       await reader.cancel(reason);
     },
   });
+  return { stream: same, leave };
 }
 
 /**
