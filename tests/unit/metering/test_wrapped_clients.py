@@ -372,6 +372,11 @@ def test_a_client_goes_on_unmetered_beside_its_wrapped_copy_and_shares_its_conne
         assert plain.is_closed()
 
 
+def test_a_client_that_is_wrapped_is_not_wrapped_again_and_counts_nothing_twice(uses: Uses) -> None:
+    with openai.OpenAI(api_key="sk") as plain, pytest.raises(TypeError, match="would count twice"):
+        wrap(wrap(plain, uses).with_options(timeout=5), uses)
+
+
 class NotAProvider:
     """Something else."""
 

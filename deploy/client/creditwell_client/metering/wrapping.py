@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Collection
 from typing import Any, TypeVar, cast
+from weakref import WeakSet
 
 import httpx2
 
@@ -16,6 +17,7 @@ PROVIDERS = {
     "openai": ("OpenAI", "AsyncOpenAI", "AzureOpenAI", "AsyncAzureOpenAI"),
     "anthropic": ("Anthropic", "AsyncAnthropic"),
 }
+WRAPPED: WeakSet[object] = WeakSet()
 
 
 def wrap(
@@ -36,12 +38,14 @@ def wrap(
     is.
 
     Raises:
-        TypeError: it is no client of OpenAI's or Anthropic's that sends with httpx2.
+        TypeError: it is no client of OpenAI's or Anthropic's that sends with httpx2, or is wrapped already.
         ValueError: several items are held, and no feature is named.
     """
     provider = _provider_of(client)
     # The one private name: neither library has a public way to the client that sends.
     inner: Any = getattr(client, "_client", None)
+    if inner in WRAPPED:
+        raise TypeError("it is wrapped already, and would count twice; wrap the client that it was made of")
     meter = CallMeter(to, feature, attributes, priced, uncounted)
     outer: httpx2.Client | httpx2.AsyncClient
     if isinstance(inner, httpx2.Client):
@@ -50,6 +54,7 @@ def wrap(
         outer = httpx2.AsyncClient(transport=AsyncMeteredTransport(inner, provider, meter), **_as_set(inner))
     else:
         raise TypeError(f"{type(client).__name__} sends with {type(inner)}: only what sends with httpx2 is metered")
+    WRAPPED.add(outer)
     return cast("C", cast("Any", client).copy(http_client=outer))
 
 
