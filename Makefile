@@ -30,7 +30,8 @@ dates: $(READY) ## run what speaks of the calendar when a year ends, on a leap d
 	@deploy/local/browser.sh
 	@tests/clocks/run.sh $(ARGS)
 
-outside-checks: $(READY) ## try the API behind a real nginx, where one is installed
+outside-checks: $(READY) ## try LiteLLM and makers of API clients, and the API behind a real nginx, where one is installed
+	@tests/outside/run.sh
 	@OUTSIDE_CHECKS=1 $(BIN)/python -m pytest tests/integration/api/test_behind_a_proxy.py $(ARGS)
 
 chart-check: ## lint and render the Helm chart, hold it to Kubernetes' own types, and let Prometheus evaluate each alert (Go)
@@ -79,7 +80,7 @@ wheel: $(READY) ## build into dist/ creditwell-emitter and the two clients, for 
 
 clean: ## stop everything that runs from this checkout and remove its state
 	@if [ -e $(READY) ]; then $(BIN)/python -m deploy.local clean; fi
-	@rm -rf .creditwell dist deploy/local/javascript/node_modules tests/e2e/node/node_modules tests/integration/schemas/asyncapi/node_modules
+	@rm -rf .creditwell dist deploy/local/javascript/node_modules tests/e2e/node/node_modules tests/integration/schemas/asyncapi/node_modules tests/outside/node_modules
 
 $(READY): requirements.lock pyproject.toml deploy/local/setup.sh
 	@deploy/local/setup.sh $(PYTHON)

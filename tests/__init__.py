@@ -5,6 +5,7 @@
     e2e           everything, in a real browser or another language
     faults        everything, while it is killed, frozen and cut off: `make faults`
     bench         everything, as fast as it goes: `make bench`
+    outside       others' programs that are too large for every run: `make outside-checks`
     support       what several kinds share
     vectors       logs and proofs for verifiers, with what each must find
     conftest      the stack that all tests of a run share, and how examples are drawn

@@ -9,6 +9,7 @@
     python -m tests.faults --promoted                     20 standbys that were behind, promoted (tests/faults/promoted.py)
     python -m tests.faults --went-back                    20 stores that went back and were resumed (tests/faults/went_back.py)
     python -m tests.faults --upgrade                      to the next build and back under load (tests/faults/upgrade.py)
+    python -m tests.faults --holds                        1,000 blocks of services that are killed (tests/faults/holds.py)
     python -m tests.faults --bounds                       times that are promised (tests/faults/bounds.py), alone
     python -m tests.faults --decoders                     10,000 events, read by both decoders (tests/support/decoders.py)
     python -m tests.faults --simulate                     60 days of 10,000 teams with top-ups, without a socket
@@ -34,6 +35,7 @@ from deploy.local.say import speaker
 from deploy.local.stack import Stack, start_stack
 from services.money.stripe_client.pace import PER_SECOND
 from tests.faults import bounds, matrix
+from tests.faults.holds import kill_amid_holds
 from tests.faults.injections import INJECTIONS
 from tests.faults.promoted import promotions
 from tests.faults.rush import rush
@@ -44,7 +46,7 @@ from tests.support.decoders import check_decoders
 from tests.support.top_up_simulator import simulate
 
 INJECTIONS_USUAL, MONEY_USUAL, TEAMS_USUAL, CROWD = 200, 2_000, 10_000, 1_000
-EVENTS_USUAL, PROMOTED_USUAL = 10_000, 20
+EVENTS_USUAL, PROMOTED_USUAL, BLOCKS_USUAL = 10_000, 20, 1_000
 THOROUGH_EVERY = 20  # a replay of everything, compared with the live projections
 
 
@@ -70,6 +72,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--promoted", action="store_true", help="standbys that were behind and are promoted, alone")
     parser.add_argument("--went-back", action="store_true", help="stores that went back and are resumed, alone")
     parser.add_argument("--upgrade", action="store_true", help="to the next build and back under load, alone")
+    parser.add_argument("--holds", action="store_true", help="blocks of services that are killed, alone")
     parser.add_argument("--bounds", action="store_true", help="times that are promised, measured and judged, alone")
     parser.add_argument("--decoders", action="store_true", help="usage, read by both of its decoders, alone")
     parser.add_argument("--simulate", action="store_true", help="two months of many teams with top-ups, alone")
@@ -96,6 +99,9 @@ def main() -> int:
     if given.went_back:
         with start_stack(say=speaker(), name="faults", native=True) as stack:
             return went_back(stack, range(seed, seed + (given.count or PROMOTED_USUAL)), console)
+    if given.holds:
+        with start_stack(say=speaker(), name="faults", native=True) as stack:
+            return holds(stack, seed, given.count or BLOCKS_USUAL, console)
     alone = given.money or given.bounds or given.upgrade or given.only or given.count is not None
     code = 0 if alone else decoded(EVENTS_USUAL, console)
     with start_stack(say=speaker(), name="faults", native=True) as stack:
@@ -110,6 +116,7 @@ def main() -> int:
         if not alone:
             code |= promoted(range(seed, seed + PROMOTED_USUAL), console)
             code |= went_back(stack, range(seed, seed + PROMOTED_USUAL), console)
+            code |= holds(stack, seed, BLOCKS_USUAL, console)
         if given.upgrade or not alone:
             code |= bool(asyncio.run(upgrade(stack, seed, console)))
         if given.bounds or not alone:
@@ -135,6 +142,12 @@ def went_back(stack: Stack, seeds: Sequence[int], console: Console) -> int:
     """The exit code."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     return resumptions(stack, seeds, console)
+
+
+def holds(stack: Stack, seed: int, blocks: int, console: Console) -> int:
+    """The exit code."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    return asyncio.run(kill_amid_holds(stack, seed, blocks, console))
 
 
 async def crowd(stack: Stack, console: Console) -> int:

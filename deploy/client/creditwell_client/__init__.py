@@ -10,15 +10,17 @@ The hold is placed before the work, made longer while it runs, and captured with
 that was used is lost: not when the API is away, not when the process dies. `Client` is the same for threads. Reporting
 usage without a hold is the emitter's (`creditwell-emitter`).
 
-    clients    the two clients
-    holds      credits set aside while a block runs
-    requests   the calls
-    bodies     what they answer, from the API's own document
-    calls      a call, and when it is sent again
-    sending    a call as a request of HTTP
-    settling   what finished work comes to
-    captures   settlements on disk until the API has taken them
-    errors     what can go wrong
+    clients     the two clients
+    holds       credits set aside while a block runs
+    requests    the calls
+    bodies      what they answer, from the API's own document
+    calls       a call, and when it is sent again
+    sending     a call as a request of HTTP
+    settling    what finished work comes to
+    captures    settlements on disk until the API has taken them
+    errors      what can go wrong
+    metering    calls of models, metered by wrapping a provider's client
+    mcp_server  what a team has and used, for MCP clients
 """
 
 from .captures import CaptureSpoolInUse

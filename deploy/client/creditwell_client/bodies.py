@@ -1,9 +1,10 @@
 """What the API answers, from its OpenAPI document: `make docs` writes this file anew."""
 
-from typing import Literal, TypedDict
+from typing import Literal, NotRequired, TypedDict
 
 HoldState = Literal['open', 'settled', 'released', 'expired']
 Kind = Literal['usage', 'usage_voided', 'purchase', 'top_up', 'refill', 'grant', 'adjustment', 'expiry', 'refund', 'dispute', 'top_up_failed', 'top_up_skipped']
+LotKind = Literal['included', 'purchased', 'topped_up', 'promotional', 'adjusted', 'reinstated']
 Status = Literal['pending', 'applied', 'late', 'refused']
 
 
@@ -70,6 +71,16 @@ class Card(TypedDict):
     last4: str | None
 
 
+class Charge(TypedDict):
+    """The money behind an entry."""
+
+    amount: int
+    currency: str
+    payment_intent_id: NotRequired[str | None]
+    charge_id: NotRequired[str | None]
+    receipt_url: NotRequired[str | None]
+
+
 class ChargePreview(TypedDict):
     """What the next top-up adds and charges."""
 
@@ -88,6 +99,29 @@ class ChargedThisMonth(TypedDict):
     count: int
 
 
+class Entry(TypedDict):
+    """An entry with everything that it follows from."""
+
+    at: str
+    recorded_at: str
+    type: "Kind"
+    description: str
+    detail: str | None
+    member_id: str | None
+    feature: str | None
+    credits: str
+    included: str
+    additional: str
+    balance_after: str
+    late: bool
+    id: str
+    position: str
+    price: "Price | None"
+    paid_by: list["PaidBy"]
+    charge: "Charge | None"
+    reason: str | None
+
+
 class Hold(TypedDict):
     """A hold."""
 
@@ -104,6 +138,17 @@ class Money(TypedDict):
 
     amount: int
     currency: str
+
+
+class PaidBy(TypedDict):
+    """A lot that paid, and how much of it."""
+
+    lot: str | None
+    kind: "LotKind | Literal['overdraft']"
+    name: str
+    gained_at: str | None
+    ends_at: str | None
+    credits: str
 
 
 class Placed(TypedDict):
@@ -211,3 +256,44 @@ class TopUpPrice(TypedDict):
     monthly_cap: int
     min_credits: str
     step: str
+
+
+class Usage(TypedDict):
+    """What was used, added up."""
+
+    by: Literal['feature', 'member', 'day']
+    days: int
+    since: str
+    items: "list[UsedOfFeature] | list[UsedByMember] | list[UsedOnDay]"
+    position: str
+
+
+class UsedByMember(TypedDict):
+    """What a member used."""
+
+    credits: str
+    uses: int
+    features: dict[str, str]
+    members: dict[str, str]
+    member_id: str | None
+
+
+class UsedOfFeature(TypedDict):
+    """What was used of a feature."""
+
+    credits: str
+    uses: int
+    features: dict[str, str]
+    members: dict[str, str]
+    feature: str
+    name: str
+
+
+class UsedOnDay(TypedDict):
+    """What was used on a day of the team's own."""
+
+    credits: str
+    uses: int
+    features: dict[str, str]
+    members: dict[str, str]
+    day: str

@@ -14,7 +14,7 @@ import asyncio
 import logging
 import re
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from types import TracebackType
@@ -52,6 +52,7 @@ class Block:
         id: of the hold, once it is placed.
         credits: what is set aside, a decimal text.
         captured: what the API answered when the work was captured.
+        before_end: is called when the block ends, while `used` is still heard: streams that are open say what they know.
     """
 
     def __init__(self, work: PlannedBlock) -> None:
@@ -61,6 +62,8 @@ class Block:
         self._key = str(uuid4())
         self._used: list[dict[str, Any]] = []
         self._extensions = 0
+        self.before_end: list[Callable[[], None]] = []
+        self._is_over = False
 
     def used(
         self,
@@ -77,12 +80,13 @@ class Block:
         Raises:
             ValueError: neither a quantity nor several, or both; no quantity that a capture may have; several items
                 and no feature.
+            RuntimeError: the block has ended: what it used is being captured, and nothing comes after that.
         """
+        if self._is_over:
+            raise RuntimeError(f"hold {self.id} has ended; say what was used, and read streams to their end, within it")
         if (quantity is None) == (not quantities):
             raise ValueError("say one quantity, used(quantity=12), or several by name, used(input_token=900)")
-        if feature is None and len(self.work.items) != 1:
-            raise ValueError(f"feature: the hold is for {len(self.work.items)} items; say of which this was used")
-        planned: Item = self.work.items[0] if feature is None else {"feature": feature}
+        planned = self.planned(feature)
         item: dict[str, Any] = {"feature": planned["feature"]}
         if attributes is not None or planned.get("attributes"):
             item["attributes"] = dict(attributes if attributes is not None else planned["attributes"])
@@ -91,6 +95,14 @@ class Block:
         else:
             item["quantity"] = _text_of(quantity, "quantity")
         self._used.append(item)
+
+    def planned(self, feature: str | None) -> Item:
+        """The item that work is of: the only one, or one of that feature. Raises ValueError where that is not clear."""
+        if feature is not None:
+            return {"feature": feature}
+        if len(self.work.items) != 1:
+            raise ValueError(f"feature: the hold is for {len(self.work.items)} items; say of which this was used")
+        return self.work.items[0]
 
     def _place(self) -> ApiCall[Any]:
         if self.id:
@@ -103,6 +115,11 @@ class Block:
 
     def _release(self) -> ApiCall[Any]:
         return requests.release(self.work.team, self.id, f"release:{self.id}")
+
+    def _end(self) -> None:
+        for tell in self.before_end:
+            tell()
+        self._is_over = True
 
     def settlement(self) -> Settlement:
         """What was used so far, as it would be settled now."""
@@ -144,6 +161,7 @@ class AsyncHold(Block):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._end()
         self._extending.cancel()
         finish = asyncio.create_task(self._finish(error))
         self._client.finishing.add(finish)
@@ -208,6 +226,7 @@ class SyncHold(Block):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._end()
         self._over.set()
         if not self._used:
             self._give_up()

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from .bodies import Activity, Balance, Captured, Hold, Placed, Quote, Receipt, TopUp
+from .bodies import Activity, Balance, Captured, Entry, Hold, Placed, Quote, Receipt, TopUp, Usage
 from .calls import ApiCall, Item, team_path
 
 
@@ -19,6 +19,16 @@ def quote(team: str, items: Sequence[Item]) -> ApiCall[Quote]:
 def activity(team: str, days: int, cursor: str | None) -> ApiCall[Activity]:
     """A page of the credit activity."""
     return ApiCall("GET", team_path(team, "activity"), {"days": days} | ({} if cursor is None else {"cursor": cursor}))
+
+
+def entry(team: str, id: str) -> ApiCall[Entry]:
+    """Why an entry of the activity is what it is."""
+    return ApiCall("GET", team_path(team, "entries", id))
+
+
+def usage(team: str, by: str, days: int) -> ApiCall[Usage]:
+    """Credits and uses of the last days, added up."""
+    return ApiCall("GET", team_path(team, "usage"), {"by": by, "days": days})
 
 
 def receipt(team: str, source: str, id: str) -> ApiCall[Receipt]:

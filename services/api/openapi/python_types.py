@@ -16,8 +16,8 @@ from services.api.app import new_app
 
 FILE = Path(__file__).parents[3] / "deploy/client/creditwell_client/bodies.py"
 OPERATIONS = (
-    "get_balance", "get_activity", "get_receipt", "get_top_up", "post_quote", "post_hold", "post_extend", "post_capture",
-    "post_release",
+    "get_balance", "get_activity", "get_entry", "get_usage", "get_receipt", "get_top_up", "post_quote", "post_hold",
+    "post_extend", "post_capture", "post_release",
 )  # fmt: skip
 
 Json = dict[str, Any]

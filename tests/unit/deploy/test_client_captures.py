@@ -1,12 +1,9 @@
 """What a block of the Python client has used is neither lost nor held up, whatever an API, a disk or a token does."""
 
 import asyncio
-import json
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from decimal import Decimal
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -15,69 +12,11 @@ import pytest
 from deploy.client.creditwell_client import AsyncClient, Client, InvalidRequest, NoAnswer
 from deploy.client.creditwell_client.calls import Answer, exchange
 from deploy.client.creditwell_client.settling import ITEMS_MAX, Settlement
+from tests.support.client_api import TAKEN, Reply, an_api
 from tests.support.waiting import until
 
 ITEMS = [{"feature": "chat", "quantity": "1", "attributes": {"model": "large"}}]
 SOURCE = "/features/chat"
-Reply = tuple[int, Any]
-
-
-class StandIn(ThreadingHTTPServer):
-    """An API that answers captures as it is told, the last answer for ever; holds are placed as h1, h2, …"""
-
-    daemon_threads = True
-
-    def __init__(self, *replies: Reply) -> None:
-        self.replies, self.captures, self.placed = list(replies), list[Any](), 0
-        self.hears = threading.Event()
-        self.answers = threading.Event()
-        self.answers.set()
-        super().__init__(("127.0.0.1", 0), _Handler)
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
-
-    def reply(self, path: str, body: Any) -> Reply:
-        if not path.endswith("/capture"):
-            self.placed += path.endswith("/holds")
-            return 200, {"id": f"h{self.placed}", "credits": "1"}
-        self.captures.append((path.split("/")[-2], body))
-        self.hears.set()
-        self.answers.wait()
-        return self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: StandIn
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        status, answer = self.server.reply(self.path, body)
-        content = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
-        self.send_response(status)
-        self.send_header("content-length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
-
-
-@contextmanager
-def an_api(*replies: Reply) -> Iterator[StandIn]:
-    with StandIn(*(replies or (TAKEN,))) as api:
-        thread = threading.Thread(target=api.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield api
-        finally:
-            api.answers.set()
-            api.shutdown()
-            thread.join()
-
-
-TAKEN: Reply = 200, {"state": "settled", "captured": "1"}
 
 
 def no(status: int, code: str) -> Reply:

@@ -34,6 +34,8 @@ export class Hold {
   #planned;
   /** @type {import("./requests.js").Item[]} */
   #used = [];
+  /** @type {(() => void)[]} */
+  #ending = [];
   #over = false;
 
   /**
@@ -69,11 +71,21 @@ export class Hold {
   }
 
   /**
+   * Call this when the callback ends, while `used` is still heard: what is open says then what it knows.
+   *
+   * @param {() => void} tell
+   */
+  beforeEnd(tell) {
+    this.#ending.push(tell);
+  }
+
+  /**
    * What was used, once nothing more can be.
    *
    * @internal
    */
   end() {
+    for (const tell of this.#ending) tell();
     this.#over = true;
     return this.#used;
   }

@@ -13,6 +13,7 @@
  *
  *     client    the methods
  *     holds     credits set aside while a callback runs
+ *     metering  a middleware for the Vercel AI SDK
  *     requests  the calls; types/bodies.d.ts has what they answer, from the API's own document
  *     calls     how a call is sent, and when it is sent again
  *     settling  what finished work comes to
@@ -27,6 +28,8 @@
  * @typedef {import("./requests.js").Item} Item
  * @typedef {import("./holds.js").Work} Work
  * @typedef {import("./holds.js").Quantity} Quantity
+ * @typedef {import("./metering.js").MeteringOptions} MeteringOptions
+ * @typedef {import("./metering.js").UncountedCall} UncountedCall
  * @typedef {import("../types/bodies.js").ActivityItem} ActivityItem
  * @typedef {import("../types/bodies.js").Balance} Balance
  * @typedef {import("../types/bodies.js").Captured} Captured
@@ -38,3 +41,4 @@
 export { Creditwell } from "./client.js";
 export * from "./errors.js";
 export { Hold } from "./holds.js";
+export { metering } from "./metering.js";

@@ -58,6 +58,15 @@ export interface Card {
   last4: string | null;
 }
 
+/** The money behind an entry. What names it at Stripe is for admins and finance alone. */
+export interface Charge {
+  amount: number;
+  currency: string;
+  payment_intent_id?: string | null;
+  charge_id?: string | null;
+  receipt_url?: string | null;
+}
+
 /** What the next top-up adds and charges. `now` if the balance is low already: at once, unless `not_now` says what is in the way. A cap that is too small for the next one, or a plan without top-ups, is said before the balance is low. */
 export interface ChargePreview {
   credits: string;
@@ -72,6 +81,28 @@ export interface ChargedThisMonth {
   amount: number;
   currency: string;
   count: number;
+}
+
+/** An entry with everything that it follows from. */
+export interface Entry {
+  at: string;
+  recorded_at: string;
+  type: Kind;
+  description: string;
+  detail: string | null;
+  member_id: string | null;
+  feature: string | null;
+  credits: string;
+  included: string;
+  additional: string;
+  balance_after: string;
+  late: boolean;
+  id: string;
+  position: string;
+  price: Price | null;
+  paid_by: PaidBy[];
+  charge: Charge | null;
+  reason: string | null;
 }
 
 /** A hold. `credits` are what is set aside, or what was when it ended. */
@@ -90,10 +121,23 @@ export type HoldState = "open" | "settled" | "released" | "expired";
 /** The type of an activity row, as the customer reads it. */
 export type Kind = "usage" | "usage_voided" | "purchase" | "top_up" | "refill" | "grant" | "adjustment" | "expiry" | "refund" | "dispute" | "top_up_failed" | "top_up_skipped";
 
+/** Where a lot comes from; all but `included` are additional to the customer. */
+export type LotKind = "included" | "purchased" | "topped_up" | "promotional" | "adjusted" | "reinstated";
+
 /** Minor units with their currency. */
 export interface Money {
   amount: number;
   currency: string;
+}
+
+/** A lot that paid, and how much of it. Without a lot, it is what the balance went past zero by. Of credits that came, it is what of them paid what was below zero. Of credits that were given back, it is to whom they went. */
+export interface PaidBy {
+  lot: string | null;
+  kind: LotKind | "overdraft";
+  name: string;
+  gained_at: string | null;
+  ends_at: string | null;
+  credits: string;
 }
 
 /** A hold that was placed; `warning` says that a member's soft limit is reached. */
@@ -196,4 +240,41 @@ export interface TopUpPrice {
   monthly_cap: number;
   min_credits: string;
   step: string;
+}
+
+/** What was used, added up. */
+export interface Usage {
+  by: "feature" | "member" | "day";
+  days: number;
+  since: string;
+  items: UsedOfFeature[] | UsedByMember[] | UsedOnDay[];
+  position: string;
+}
+
+/** What a member used; null is nobody. */
+export interface UsedByMember {
+  credits: string;
+  uses: number;
+  features: Record<string, string>;
+  members: Record<string, string>;
+  member_id: string | null;
+}
+
+/** What was used of a feature. */
+export interface UsedOfFeature {
+  credits: string;
+  uses: number;
+  features: Record<string, string>;
+  members: Record<string, string>;
+  feature: string;
+  name: string;
+}
+
+/** What was used on a day of the team's own. */
+export interface UsedOnDay {
+  credits: string;
+  uses: number;
+  features: Record<string, string>;
+  members: Record<string, string>;
+  day: string;
 }

@@ -13,6 +13,7 @@
  *
  *     client    the methods
  *     holds     credits set aside while a callback runs
+ *     metering  a middleware for the Vercel AI SDK
  *     requests  the calls; types/bodies.d.ts has what they answer, from the API's own document
  *     calls     how a call is sent, and when it is sent again
  *     settling  what finished work comes to
@@ -25,6 +26,8 @@ export type Options = import("./client.js").Options;
 export type Item = import("./requests.js").Item;
 export type Work = import("./holds.js").Work;
 export type Quantity = import("./holds.js").Quantity;
+export type MeteringOptions = import("./metering.js").MeteringOptions;
+export type UncountedCall = import("./metering.js").UncountedCall;
 export type ActivityItem = import("../types/bodies.js").ActivityItem;
 export type Balance = import("../types/bodies.js").Balance;
 export type Captured = import("../types/bodies.js").Captured;
@@ -37,6 +40,8 @@ export type TopUp = import("../types/bodies.js").TopUp;
  * @typedef {import("./requests.js").Item} Item
  * @typedef {import("./holds.js").Work} Work
  * @typedef {import("./holds.js").Quantity} Quantity
+ * @typedef {import("./metering.js").MeteringOptions} MeteringOptions
+ * @typedef {import("./metering.js").UncountedCall} UncountedCall
  * @typedef {import("../types/bodies.js").ActivityItem} ActivityItem
  * @typedef {import("../types/bodies.js").Balance} Balance
  * @typedef {import("../types/bodies.js").Captured} Captured
@@ -47,3 +52,4 @@ export type TopUp = import("../types/bodies.js").TopUp;
 export { Creditwell } from "./client.js";
 export * from "./errors.js";
 export { Hold } from "./holds.js";
+export { metering } from "./metering.js";

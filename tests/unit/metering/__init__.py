@@ -1,0 +1,1 @@
+"""Calls of models: what wrapped clients of providers count, and what becomes of it."""
