@@ -1,6 +1,7 @@
 """What commands share: the database, tables, progress, JSON, and how they end."""
 
 import asyncio
+import errno
 import json
 import re
 import sys
@@ -28,6 +29,7 @@ from services.store.connect import AWAY, Connection, connect
 
 SHOWN_MAX = 20  # of what is wrong
 FOUND_WRONG, NOT_NOW = 1, 3
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # of a file, never of a connection
 PLAIN_LINE_SECONDS = 10
 PROSE_WIDTH_MIN = 16
 WIDTH_ASKED = 10_000  # so that a table says how wide it would have to be
@@ -65,6 +67,10 @@ async def _with_database(url: str, work: Callable[[Connection], Awaitable[T]]) -
     except asyncpg.UndefinedTableError as error:
         exit_used_wrongly(f"CREDITWELL_DATABASE is not up to date: {error}; run `creditwell migrate`.")
     except AWAY as error:
+        if isinstance(error, OSError) and error.filename is not None:
+            exit_used_wrongly(f"{error.filename}: {error.strerror}.")
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            fail(NOT_NOW, f"a file can't be written: {error.strerror}")
         fail(NOT_NOW, f"the database does not answer: {error}")
 
 

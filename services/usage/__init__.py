@@ -6,8 +6,6 @@ last_records    whether the topic is the one that was recorded
 recorder        a batch becomes a transaction
 batches         records parsed, and cut to transactions
 door            a raw record becomes a fact or a refusal
-kafka_headers   headers that are not text, batches that are not read
-unpacking       what was compressed, within a bound
 cursors         where it goes on, moved in the transaction that appends
 refusals        what was refused, with its bytes and its reason
 taking_back     voids, and amendments: a usage is taken back and recorded anew

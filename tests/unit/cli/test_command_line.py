@@ -9,7 +9,7 @@ from importlib.metadata import version
 import pytest
 from typer.testing import CliRunner, Result
 
-from services.cli import app
+from services.cli import app, main
 from services.cli.showing import print_table
 
 COLUMNS = ("at", "why", "id", "credits")
@@ -42,6 +42,37 @@ def test_a_balance_is_asked_for_without_web_framework_kafka_or_stripe() -> None:
 
 def test_the_version_is_said() -> None:
     assert run("--version").stdout == f"creditwell {version('creditwell')}\n"
+
+
+@pytest.mark.parametrize(
+    "arguments", [["balance", "a\udcff"], ["refused", "list", "--team", "\udced\udca0"], ["\udcff"]], ids=ascii
+)
+def test_bytes_that_are_no_text_are_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["creditwell", *arguments])
+
+    with pytest.raises(SystemExit) as ended:
+        main()
+
+    assert ended.value.code == 2
+    assert f"{arguments[-1]!r} is no text in UTF-8." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (("--team", "a b", "--member", "m"), "nobody would be let in by it: the claim team is no team's"),
+        (("--team", "t", "--member", "a/b"), "nobody would be let in by it: the claim sub is no member's"),
+        (("--team", "*", "--member", "m"), "a token of role member belongs to one team"),
+        (("--team", "t", "--member", "m", "--role", "chief"), "there is no role 'chief'"),
+    ],
+)
+def test_no_token_is_minted_that_lets_nobody_in(given: tuple[str, ...], words: str) -> None:
+    minted = run("token", *given, CREDITWELL_INSECURE_DEV="1")
+
+    assert (minted.exit_code, minted.stdout) == (2, "")
+    assert words in minted.stderr
 
 
 @pytest.mark.parametrize("command", [("signing-key", "--json"), ("balance", "team_1"), ("refused", "list")])
