@@ -19,7 +19,6 @@ from services.api.middleware import BODY_MAX
 from services.api.problems import problem
 
 _SPACES = " \t\n\r"
-_SPACE = re.compile(rf"[{_SPACES}]*").match
 # What is no number, and half a letter, end somewhere all the same.
 _LENIENT = json.JSONDecoder(parse_int=str, parse_float=str).raw_decode
 JSON_KIND = re.compile(r"application/(.+\+)?json").fullmatch
@@ -118,16 +117,22 @@ def entries_of(body: bytes) -> list[bytes]:
         text, entries = body.decode().strip(_SPACES), []
         at, sign = 1, ","
         while sign == ",":
-            begin = _SPACE(text, at).end()
+            begin = _past_spaces(text, at)
             _, end = _LENIENT(text, begin)
             entries.append(text[begin:end].encode())
-            at = _SPACE(text, end).end() + 1
+            at = _past_spaces(text, end) + 1
             sign = text[at - 1 : at]
     except (ValueError, ArithmeticError, RecursionError) as error:
         raise _no_json("the body", error) from error
     if sign != "]" or at != len(text):
         raise _no_json("the body", f"after entry {len(entries)} there is neither a comma nor the list's end")
     return entries
+
+
+def _past_spaces(text: str, at: int) -> int:
+    while at < len(text) and text[at] in _SPACES:
+        at += 1
+    return at
 
 
 def _no_json(name: str, why: object) -> Problem:

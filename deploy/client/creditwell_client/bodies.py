@@ -86,6 +86,7 @@ class ChargedThisMonth(TypedDict):
     amount: int
     currency: str
     count: int
+    month: str
 
 
 class Hold(TypedDict):

@@ -26,8 +26,8 @@ async def test_a_consumer_passes_what_it_can_not_read_and_unpacks_nothing_withou
         consumer.assign([place])
         consumer.seek(place, 0)
         while await consumer.position(place) <= last.offset:
-            for record in (await consumer.getmany(place, timeout_ms=500)).get(place, ()):
-                read.append(record.value)
+            records = (await consumer.getmany(place, timeout_ms=500)).get(place, [])
+            read += [record.value for record in records]
 
     assert read[-2:] == [b"named", b"the last"]
     assert len(read) == 2 * len(CODECS) + 2, "of each large batch its beginning and its end"

@@ -104,6 +104,15 @@ def test_what_is_shown_is_at_most_80_columns_wide_and_breaks_no_id(
     assert len(re.findall("says", shown)) == 2 * (length // 8)
 
 
+@pytest.mark.parametrize("text", ["\x1b[31mred", "\x9b31mred", "a\rb", "a\x08b", "\u202egpj.exe", "\u2066a"], ids=ascii)
+def test_no_name_tells_a_terminal_anything(capsys: pytest.CaptureFixture[str], text: str) -> None:
+    print_table("Members", ("name",), [(text,)])
+
+    shown = capsys.readouterr().out
+    assert repr(text)[1:-1] in shown
+    assert text not in shown
+
+
 def test_a_sentence_in_a_column_of_names_cuts_no_name(capsys: pytest.CaptureFixture[str]) -> None:
     print_table("Could not be moved", ("team", "why"), [("team_2", "it says so " * 30)])
 

@@ -72,6 +72,7 @@ export interface ChargedThisMonth {
   amount: number;
   currency: string;
   count: number;
+  month: string;
 }
 
 /** A hold. `credits` are what is set aside, or what was when it ended. */
