@@ -111,3 +111,17 @@ def test_a_record_is_of_this_log_only_byte_for_byte() -> None:
     assert read_published(record, "log-a") is None
     record = Record(stored, b"log-a three 5 9")
     assert read_published(record, "log-a") is None
+
+
+@pytest.mark.parametrize(
+    ("shard", "position"), [(64, 6), (40_000, 6), (-1, 6), (SHARD, 0), (SHARD, -6), (SHARD, 2**63), (10**30, 10**30)]
+)
+def test_what_strangers_write_beside_the_facts_is_nobodys_and_stops_nobody(shard: int, position: int) -> None:
+    stored = a_fact(position, shard=shard)
+    record = Record(stored, f"log-a 3 {position} {position}".encode())
+    assert read_published(record, "log-a") is None
+    for value in (b"[" * 100_000, b'{"a":' * 50_000 + b',"data":{}}', b"\0" * 1_000, b""):
+        record.value = value
+        assert read_published(record, "log-a") is None
+    record.headers = [(name, None) for name, _ in record.headers]
+    assert read_published(record, "log-a") is None
