@@ -120,7 +120,7 @@ def print_table(
 
 def _harmless(text: str) -> str:
     """Text that tells a terminal nothing and turns no other text around: names are what somebody wrote."""
-    return _COMMANDS.sub(lambda found: repr(found[0])[1:-1], text)
+    return _COMMANDS.sub(lambda letter: repr(letter[0])[1:-1], text)
 
 
 def _print_blocks(screen: Console, title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

@@ -24,7 +24,8 @@ class Record:
     """Of Kafka."""
 
     def __init__(self, stored: Stored, origin: bytes) -> None:
-        self.value, self.headers = cloud_event(stored), [(ORIGIN, origin)]
+        self.value = cloud_event(stored)
+        self.headers: list[tuple[str, bytes | None]] = [(ORIGIN, origin)]
 
 
 def a_fact(position: int, *, at: datetime = AT, team: str = TEAM, body: bytes = BODY, shard: int = SHARD) -> Stored:
