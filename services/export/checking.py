@@ -157,21 +157,21 @@ class ShardChecked:
 
 def check_shard(export: ExportFolder, signed: Signed | None, span: ShardSpan) -> ShardChecked:
     """One shard of an export of facts, by itself."""
-    check = _Shard(export, span)
+    check = _ShardCheck(export, span)
     try:
         check.check(signed)
     except (ValueError, OSError, TypeError, AttributeError, OverflowError) as error:
         check.problem(f"{export.name}, shard {span.shard}", f"its files can't be read ({error})")
-    return check.found
+    return check.result
 
 
 @dataclass(slots=True)
-class _Shard:
+class _ShardCheck:
     """The check of one shard."""
 
     export: ExportFolder
     span: ShardSpan
-    found: ShardChecked = field(default_factory=ShardChecked)
+    result: ShardChecked = field(default_factory=ShardChecked)
 
     def check(self, signed: Signed | None) -> None:
         span = self.span
@@ -180,7 +180,7 @@ class _Shard:
             return
         before, head = hash_from(span.before), hash_from(span.head)
         hashes = self._walk(before, head, signed)
-        self.found.end = ShardEnd(span.last, head)
+        self.result.end = ShardEnd(span.last, head)
         if signed is None:
             return
         in_note = signed.vector.shards.get(span.shard, EMPTY_SHARD)
@@ -188,8 +188,8 @@ class _Shard:
             growth = Growth(f"checkpoint {signed.number}", signed.vector.signed_at, span.shard, in_note)
             chain = ChainCheck({span.shard: max(hashes)}, agreed={span.shard: span.first - 1})
             chain.head(growth, hashes.get(in_note.last))
-            self.found.problems += chain.problems
-        self.found.signed = min(max(in_note.last - span.first + 1, 0), span.last - span.first + 1)
+            self.result.problems += chain.problems
+        self.result.signed = min(max(in_note.last - span.first + 1, 0), span.last - span.first + 1)
 
     def _walk(self, before: bytes, head: bytes, signed: Signed | None) -> dict[int, bytes]:
         """Walk over it; the hashes where the note may say how the shard ends."""
@@ -201,7 +201,7 @@ class _Shard:
 
         def give(block: StoredBlock) -> StoredBlock | None:
             walk.block(block)
-            self.found.blocks += 1
+            self.result.blocks += 1
             if block.last == noted:
                 hashes[noted] = block.hash
             return next(blocks, None)
@@ -213,8 +213,8 @@ class _Shard:
             walk.fact(row[1], packed_row(row), row[-1] or b"")
         while block is not None and block.last <= span.last:
             block = give(block)
-        self.found.problems += _problems(walk.end(span.last, head))
-        self.found.facts, self.found.more = walk.facts, walk.more
+        self.result.problems += _problems(walk.end(span.last, head))
+        self.result.facts, self.result.more = walk.facts, walk.more
         if span.first == 1 and before != GENESIS:
             self.problem(f"{shard}:1", "its manifest has facts before the first one")
         end = ShardEnd(span.last, head)
@@ -228,7 +228,7 @@ class _Shard:
         span, of_team = self.span, self.export.manifest.request.team is not None
         findings, expected = [], span.first
         for row in self._rows(EVENTS.name):
-            self.found.facts += 1
+            self.result.facts += 1
             position = row[1]
             if leaf_of(packed_row(row)) != row[-1]:
                 findings.append(Finding(span.shard, position, position, CHANGED))
@@ -237,15 +237,15 @@ class _Shard:
             expected = position + 1
         if expected <= span.last and not of_team:
             findings.append(Finding(span.shard, expected, span.last, MISSING))
-        self.found.problems += _problems(findings[:SAID_MAX])
-        self.found.more = len(findings[SAID_MAX:])
+        self.result.problems += _problems(findings[:SAID_MAX])
+        self.result.more = len(findings[SAID_MAX:])
 
     def _rows(self, table: str) -> Iterator[Any]:
         columns = EVENT_COLUMNS if table == EVENTS.name else BLOCK_COLUMNS
         return self.export.rows(table, columns, self.span.shard)
 
     def problem(self, place: str, what: str) -> None:
-        self.found.problems.append(LogProblem(place, what))
+        self.result.problems.append(LogProblem(place, what))
 
 
 def packed_row(row: Any) -> bytes:

@@ -7,14 +7,14 @@ from contextlib import contextmanager
 from multiprocessing import get_context
 from typing import TypeVar
 
-Given = TypeVar("Given")
-Done = TypeVar("Done")
+Item = TypeVar("Item")
+Outcome = TypeVar("Outcome")
 
 WORTH_IT = 100_000  # rows: with fewer, starting the processes takes longer than the work
 
 
 @contextmanager
-def on_every_core(work: Callable[[Given], Done], items: Sequence[Given], rows: int) -> Iterator[Iterator[Done]]:
+def on_every_core(work: Callable[[Item], Outcome], items: Sequence[Item], rows: int) -> Iterator[Iterator[Outcome]]:
     """What becomes of each item, in their order; so many rows are in all of them.
 
     `work` and what goes in and out is pickled, exceptions too. Results that wait for others are held in memory.
