@@ -19,6 +19,8 @@ BINARY_PREFIX = "ce_"
 BINARY = ("ce_specversion", "ce_type")
 STRUCTURED = b"application/cloudevents"
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # a reader may ignore it: RFC 8259 §8.1
+TEXTS_DEEP = 2  # data.attributes.tier
+_LONE_SURROGATE = re.compile(r"[\ud800-\udfff]").search
 _JSON_TYPE = re.compile(r"\s*([^;\s]+/)?([^;\s/]+\+)?json\s*(;.*)?", re.IGNORECASE | re.DOTALL).fullmatch
 
 
@@ -80,6 +82,9 @@ def with_data(event: Any) -> Any:
 
 def load_json(value: bytes) -> Any:
     """What the bytes say, with the digits that its numbers have. Raises BadUsage: not_json."""
+    if value[:1] == b"\0":
+        detail = "the value begins with NUL, as serializers with a schema registry write it; send JSON as it is"
+        raise BadUsage("not_json", detail)
     try:
         return json.loads(
             value.removeprefix(BYTE_ORDER_MARK).decode(), parse_float=Decimal, parse_constant=_no_constant
@@ -88,6 +93,28 @@ def load_json(value: bytes) -> Any:
         raise BadUsage("not_json", "the value is nested too deeply") from None
     except (ValueError, ArithmeticError) as error:
         raise BadUsage("not_json", f"the value is not JSON in UTF-8: {error}"[:300]) from None
+
+
+def is_utf_8(value: bytes) -> bool:
+    """True for bytes that are text."""
+    try:
+        value.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def half_a_letter(node: Any, path: tuple[str, ...] = ()) -> tuple[tuple[str, ...], str] | None:
+    """A text with a surrogate alone, and the way to it: JavaScript writes one for a text that was cut within a letter.
+
+    It looks no deeper than usage has texts.
+    """
+    if isinstance(node, str):
+        return (path, node) if _LONE_SURROGATE(node) else None
+    if not isinstance(node, dict) or len(path) > TEXTS_DEEP:
+        return None
+    inner = (half_a_letter(part, (*path, name)) for name, value in node.items() for part in (name, value))
+    return next((halved for halved in inner if halved is not None), None)
 
 
 def _no_constant(name: str) -> Any:

@@ -1,6 +1,10 @@
 """A fact's place in the log."""
 
+import re
 from typing import NamedTuple
+
+PLACE = re.compile(r"([0-9]{1,2}):([0-9]{1,19})").fullmatch
+POSITION_MAX = 2**63 - 1  # the store's integers end there
 
 
 class Place(NamedTuple):
@@ -15,5 +19,7 @@ class Place(NamedTuple):
 
 def place_of(text: str) -> Place:
     """The place that `str()` of one names. Raises ValueError."""
-    shard, position = text.split(":")
-    return Place(int(shard), int(position))
+    parts = PLACE(text)
+    if parts is None or int(parts[2]) > POSITION_MAX:
+        raise ValueError(f"{text!r:.80} is no place: write shard:position, as 31:20418")
+    return Place(int(parts[1]), int(parts[2]))

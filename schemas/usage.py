@@ -14,21 +14,12 @@ from datetime import datetime
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import msgspec
-from pydantic import (
-    AwareDatetime,
-    BaseModel,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    TypeAdapter,
-    ValidationError,
-    model_validator,
-)
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
-from .cloudevents import BadUsage, attributes_of, is_binary, load_json, with_data
+from .cloudevents import BadUsage, attributes_of, half_a_letter, is_binary, is_utf_8, load_json, with_data
 from .facts import QUANTITIES_MAX, Id, Name, Text, is_id
 from .fast import struct_of
-from .problems import advice
+from .problems import advice, as_written
 from .quantities import (
     ONE_OR_SEVERAL,
     Quantity,
@@ -130,12 +121,12 @@ FastUsage = msgspec.defstruct(
 )
 _FAST = msgspec.json.Decoder(FastUsage).decode
 _INSTANT = Annotated[datetime, msgspec.Meta(tz=True)]
-_ANY: dict[str, TypeAdapter[Any]] = {
-    "usage.reported.v1": TypeAdapter(UsageReported),
-    "usage.voided.v1": TypeAdapter(UsageVoidReported),
-    "usage.amended.v1": TypeAdapter(UsageAmendReported),
+_MODELS: dict[str, tuple[type[UsageReported | UsageVoidReported | UsageAmendReported], type[BaseModel]]] = {
+    "usage.reported.v1": (UsageReported, ReportedUsage),
+    "usage.voided.v1": (UsageVoidReported, VoidedUsage),
+    "usage.amended.v1": (UsageAmendReported, AmendedUsage),
 }
-_PATHS = {name.rpartition(".")[0] for name in _ANY}
+_PATHS = {name.rpartition(".")[0] for name in _MODELS}
 _SEND = "send usage.reported.v1, usage.voided.v1 or usage.amended.v1"
 
 
@@ -154,7 +145,9 @@ def parse_usage(value: bytes | None, headers: Sequence[tuple[str, bytes]]) -> An
         event: UsageReported = _FAST(value)  # type: ignore[assignment]  # it has the fields of the model
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return _parse_slowly(with_data(load_json(value)))
-    return event if _plainly_right(event) else _parse_slowly(with_data(load_json(value)))
+    # The fast decoder does not look at the letters of members that nobody knows.
+    right = _plainly_right(event) and (value.isascii() or is_utf_8(value))
+    return event if right else _parse_slowly(with_data(load_json(value)))
 
 
 _REMEMBERED_MAX = 100_000
@@ -239,18 +232,22 @@ def _parse_slowly(event: Any) -> AnyUsage:
     if not isinstance(event, dict):
         raise BadUsage("wrong_shape", "the value is not a JSON object; send a CloudEvent")
     kind = event.get("type")
-    adapter = _ANY.get(kind) if isinstance(kind, str) else None
-    if adapter is None:
+    if not isinstance(kind, str) or kind not in _MODELS:
         raise _unknown(kind, event)
+    model, data_model = _MODELS[kind]
     data = event.get("data")
     if isinstance(data, dict) and not data.keys().isdisjoint(("quantity", "quantities")):
         event = {**event, "data": _exact(data, event)}
     if isinstance(time := event.get("time"), str):
         event = {**event, "time": _time_of(time)}
+    # What stands in other members, were it no text at all, is nobody's concern.
+    members = {name: event[name] for name in model.model_fields if name in event}
+    if isinstance(data := event.get("data"), dict):
+        members["data"] = {name: data[name] for name in data_model.model_fields if name in data}
     try:
-        usage: AnyUsage = adapter.validate_json(json.dumps(event, default=_number))
+        usage = model.model_validate_json(json.dumps(members, default=_number))
     except ValidationError as error:
-        raise _explained(error, event) from None
+        raise _explained(error, event, members) from None
     except RecursionError:
         raise BadUsage("wrong_shape", "the event is nested too deeply", event) from None
     return usage if isinstance(usage, UsageVoidReported) else _usual(usage)
@@ -286,7 +283,11 @@ def _exact(data: dict[str, Any], event: dict[str, Any]) -> dict[str, Any]:
         raise BadUsage("bad_quantity", str(error)[:300], event) from None
 
 
-def _explained(error: ValidationError, event: dict[str, Any]) -> BadUsage:
+def _explained(error: ValidationError, event: dict[str, Any], members: dict[str, Any]) -> BadUsage:
+    if (halved := half_a_letter(members)) is not None:
+        path, text = halved
+        detail = f"{'.'.join(path)[:120]}: {as_written(text)} has half of a letter; cut texts between letters"
+        return BadUsage("wrong_shape", detail[:300], event)
     first = error.errors(include_url=False)[0]
     where = ".".join(str(step) for step in first["loc"][:4])[:120]
     return BadUsage("wrong_shape", f"{where}: {advice(first)}"[:300] if where else advice(first)[:300], event)

@@ -27,6 +27,7 @@ import uvicorn.protocols.http.httptools_impl
 
 from deploy.local.forkserver import send_number
 from deploy.local.stripe import server
+from services.api.app import openapi_document
 from services.cli import app
 from services.runtime import crashpoints, running, supervisor
 from services.runtime.processes import PROCESSES
@@ -51,6 +52,7 @@ class ForkedChild:
 
 def main(control: socket.socket) -> None:
     """Serve; in each child, become what it is to be."""
+    openapi_document()  # or every API makes it anew
     gc.collect()
     gc.freeze()  # or every search for garbage in a child makes a copy of all that it shares with us
     line = serve(control)

@@ -54,7 +54,6 @@ from .ways import chosen_way
 __all__ = ["Emitter", "InvalidReport", "Metrics", "Receipt"]
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-AHEAD_MAX = timedelta(minutes=5)  # the recorder refuses what is further in its future
 EXIT_TIMEOUT_SECONDS = 5.0
 logger = logging.getLogger(__name__)
 
@@ -93,7 +92,7 @@ class Emitter:
         new_sender = chosen_way(kafka=kafka, topic=topic, kafka_options=kafka_options, http=http, token=token)
         self.source = arguments.valid_source(source)
         self.exit_timeout_seconds = exit_timeout_seconds
-        self.spool = Spool(Path(spool), max_bytes=spool_max_bytes, fsync=arguments.valid_fsync(fsync))
+        self.spool = Spool(arguments.valid_spool(spool), max_bytes=spool_max_bytes, fsync=arguments.valid_fsync(fsync))
         self.ids = uuid7s()
         self.mutex = threading.Lock()
         self.refused = 0
@@ -134,7 +133,7 @@ class Emitter:
             "feature": feature,
             **self.measured(quantity, quantities),
             "member_id": member,
-            "attributes": dict(attributes) if attributes else None,
+            "attributes": attributes or None,
             "hold_id": hold,
         }
         return self.keep(UsageReported, "usage.reported.v1", team, data, at, id)
@@ -273,10 +272,11 @@ class Emitter:
         }
         try:
             event: AnyUsage = model.model_validate(document)
+            arguments.valid_time(event.time, now)
         except ValidationError as error:
             raise self.invalid("; ".join(map(arguments.in_callers_words, problems_of(document, error)))) from error
-        if event.time - now > AHEAD_MAX:
-            raise self.invalid(f"at: {event.time.isoformat()} lies ahead of this clock; report what has happened")
+        except ValueError as wrong:
+            raise self.invalid(str(wrong)) from None
         try:
             self.spool.append(team.encode(), event.__pydantic_serializer__.to_json(event, exclude_none=True), now_us)
         except Exception:

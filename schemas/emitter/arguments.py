@@ -2,19 +2,26 @@
 
 import re
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, get_args
 from urllib.parse import urlsplit
 
 from pydantic import TypeAdapter, ValidationError
 
 from ..facts import OURS
+from ..instants import is_meant
 from ..problems import problems_of
 from ..quantities import QUANTITY
+from ..topics import USAGE
 from ..usage import Source
 from .spool import Fsync
 
 LIMITS = "more than zero, with at most 12 digits before the point and 9 after it"
+AHEAD_MAX = timedelta(minutes=5)  # the recorder refuses what is further in its future
+TOPIC = re.compile(r"[a-zA-Z0-9._-]{1,249}").fullmatch  # https://kafka.apache.org/documentation/#basic_ops_add_topic
+QUANTITY_DIGITS_MAX = 100  # far more than a quantity may have
 PLAIN_QUANTITY = re.compile(QUANTITY)
 NOT_YOURS = {  # options of the client that the emitter's promises rest on, and why
     "bootstrap_servers": "it is the argument kafka",
@@ -48,6 +55,14 @@ def valid_source(source: str) -> str:
             f"source: {source!r} begins with {OURS!r}, which is Creditwell's own; write one like /features/video"
         )
     return source
+
+
+def valid_time(at: datetime, now: datetime) -> None:
+    """Refuse an instant that the recorder would refuse. Raises ValueError."""
+    if not is_meant(at):
+        raise ValueError(f"at: the year {at.year} can't be meant; say when it happened")
+    if at - now > AHEAD_MAX:
+        raise ValueError(f"at: {at.isoformat()} lies ahead of this clock; report what has happened")
 
 
 def measured(quantity: object, quantities: Mapping[str, object] | None) -> dict[str, Any]:
@@ -95,8 +110,8 @@ def quantity_text(quantity: object) -> str | None:
             return quantity
         case int():
             return str(quantity)
-        case Decimal():
-            return f"{quantity:f}"
+        case Decimal():  # written out only where that is no book
+            return f"{quantity:f}" if abs(quantity.adjusted()) < QUANTITY_DIGITS_MAX else str(quantity)
         case _:
             return None
 
@@ -107,6 +122,22 @@ def in_callers_words(problem: str) -> str:
         if problem.startswith(member):
             return argument + problem.removeprefix(member)
     return problem
+
+
+def valid_spool(spool: Path | str) -> Path:
+    """The folder of the spool. Raises ValueError: it has no name, and would be whatever folder a process begins in."""
+    if not str(spool).strip():
+        raise ValueError(
+            "spool: it is empty; name a folder that is this process's own, such as /var/spool/creditwell/0"
+        )
+    return Path(spool)
+
+
+def valid_topic(topic: str) -> str:
+    """A topic, if Kafka can have one of that name. Raises ValueError."""
+    if TOPIC(topic) is None or topic in {".", ".."}:
+        raise ValueError(f"topic: {topic!r} is no name of a topic; leave it out, it is {USAGE!r}")
+    return topic
 
 
 def valid_servers(kafka: str) -> str:

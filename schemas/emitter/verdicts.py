@@ -56,7 +56,7 @@ def answer_of(status: int, content: bytes, retry_after: str) -> ApiAnswer:
     """An answer of HTTP as it is read here; a proxy's page has no members."""
     try:
         body = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         body = None
     return ApiAnswer(
         status,

@@ -25,7 +25,8 @@ def chosen_way(
         if token is not None:
             raise ValueError("token: Kafka takes none; kafka_options have its security")
         servers, options = arguments.valid_servers(kafka), arguments.valid_options(kafka_options or {})
-        return lambda spool: KafkaSender(spool, servers, topic, options)
+        name = arguments.valid_topic(topic)
+        return lambda spool: KafkaSender(spool, servers, name, options)
     if kafka_options is not None:
         raise ValueError("kafka_options: they are for Kafka, and this emitter reports by HTTP")
     if not token:

@@ -1,11 +1,15 @@
 """The application: its routes, what surrounds them, and the document that describes them."""
 
+import json
 from functools import cache
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp
 
+from services.api.answers import JSON
 from services.api.context import ApiContext
 from services.api.middleware import RequestMiddleware
 from services.api.openapi.document import write_document
@@ -63,6 +67,12 @@ def create_app(context: ApiContext) -> ASGIApp:
     """The API and the Usage page, as an ASGI application."""
     app = new_app()
     app.state.context = context
+    document = openapi_document()  # at the start, and not while the first who asks and everybody else wait
+
+    async def describe(_: Request) -> Response:
+        return Response(document, media_type=JSON)
+
+    app.add_route("/openapi.json", describe, include_in_schema=False)
     for routes in (app.router.routes, app.state.offered):
         routes.extend(health_routes(context.health))
     app.add_middleware(
@@ -72,10 +82,17 @@ def create_app(context: ApiContext) -> ASGIApp:
     return RequestMiddleware(app, context.health.registry)
 
 
+@cache
+def openapi_document() -> bytes:
+    """The document of every route, made once: that takes half a second, in which nobody else is answered."""
+    return json.dumps(new_app().openapi(), ensure_ascii=False, separators=(",", ":")).encode()
+
+
 def new_app() -> FastAPI:
     """Every route, and the document that describes them, with nothing behind them yet."""
     app = FastAPI(
-        title="Creditwell", version="1", description=ABOUT, docs_url=None, redoc_url=None, redirect_slashes=False,
+        title="Creditwell", version="1", description=ABOUT, openapi_url=None, docs_url=None, redoc_url=None,
+        redirect_slashes=False,
     )  # fmt: skip
     for module in MODULES:
         app.include_router(module.routes)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any, NoReturn
 
+from fastapi_problem.error import Problem
 from pydantic import BaseModel
 from starlette.requests import Request
 
@@ -17,6 +18,9 @@ from services.api.answers import JSON
 from services.api.middleware import BODY_MAX
 from services.api.problems import problem
 
+_SPACES = " \t\n\r"
+# What is no number, and half a letter, end somewhere all the same.
+_LENIENT = json.JSONDecoder(parse_int=str, parse_float=str).raw_decode
 JSON_KIND = re.compile(r"application/(.+\+)?json").fullmatch
 
 
@@ -95,12 +99,44 @@ def media_type_of(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-def parse_json(body: bytes, *, parse_float: Callable[[str], Any] = float) -> Any:
-    """What the body says. Raises Problem: invalid_request, it is not JSON."""
+def parse_json(body: bytes, *, parse_float: Callable[[str], Any] = float, name: str = "the body") -> Any:
+    """What the body says. Raises Problem: invalid_request, it is not JSON in UTF-8."""
     try:
-        return json.loads(body, parse_float=parse_float, parse_constant=_no_number)
+        return json.loads(body.decode("utf-8-sig"), parse_float=parse_float, parse_constant=_no_number)
     except (ValueError, ArithmeticError, RecursionError) as error:
-        raise problem(422, "invalid_request", f"the body is not JSON: {error}") from error
+        raise _no_json(name, error) from error
+
+
+def entries_of(body: bytes) -> list[bytes]:
+    """The entries of a list in their own bytes, where a strict reader stops at one: each is to be judged alone.
+
+    Raises:
+        Problem: invalid_request, nobody knows where an entry ends.
+    """
+    try:
+        text, entries = body.decode().strip(_SPACES), []
+        at, sign = 1, ","
+        while sign == ",":
+            begin = _past_spaces(text, at)
+            _, end = _LENIENT(text, begin)
+            entries.append(text[begin:end].encode())
+            at = _past_spaces(text, end) + 1
+            sign = text[at - 1 : at]
+    except (ValueError, ArithmeticError, RecursionError) as error:
+        raise _no_json("the body", error) from error
+    if sign != "]" or at != len(text):
+        raise _no_json("the body", f"after entry {len(entries)} there is neither a comma nor the list's end")
+    return entries
+
+
+def _past_spaces(text: str, at: int) -> int:
+    while at < len(text) and text[at] in _SPACES:
+        at += 1
+    return at
+
+
+def _no_json(name: str, why: object) -> Problem:
+    return problem(422, "invalid_request", f"{name} is not JSON: {why}")
 
 
 def _no_number(text: str) -> NoReturn:

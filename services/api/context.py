@@ -46,6 +46,7 @@ class ApiContext:
     simulations: Lanes  # one of each, for what is dear: a page of a download, a balance of the past
     downloads: Lanes
     past: Lanes
+    filtered: Lanes  # one for each shard: what is rare in a large team's activity is looked for in all of it
     webhooks: Lanes  # two, for all that Stripe sends
     health: Health
     clock: Clock

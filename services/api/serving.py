@@ -54,7 +54,7 @@ async def serve(
         settings=settings, pool=pool, tokens=tokens, rate_limiter=RateLimiter(settings, health.registry), catalog=catalog,
         cards=CurrentRateCards(pool), charges=charges, reports=UsageProducer(settings), watch=HeadWatch(pool, stop),
         lanes=Lanes(), simulations=Lanes(1), downloads=Lanes(1, patience_seconds=DOWNLOAD_PATIENCE_SECONDS),
-        past=Lanes(1), webhooks=Lanes(WEBHOOK_LANES), health=health, clock=clock,
+        past=Lanes(1), filtered=Lanes(), webhooks=Lanes(WEBHOOK_LANES), health=health, clock=clock,
         thin_events=Counter(
             "creditwell_stripe_thin_events", "Webhooks of Stripe's in their thin form: set up a destination with snapshots.",
             registry=health.registry,

@@ -28,6 +28,7 @@ process loads only what it runs.
 """
 
 import os
+import sys
 from typing import Annotated
 
 import typer
@@ -113,6 +114,9 @@ app.command(context_settings=ANYTHING, add_help_option=False)(processes.bench)
 
 def main() -> None:
     """The command `creditwell`."""
+    for argument in sys.argv[1:]:
+        if any("\ud800" <= letter <= "\udfff" for letter in argument):  # bytes that are no text, as Python has them
+            exit_used_wrongly(f"{argument!r:.80} is no text in UTF-8.")
     try:
         app(prog_name="creditwell")
     except WrongSettings as wrong:

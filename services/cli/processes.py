@@ -1,5 +1,6 @@
 """Commands that run or prepare something: processes, migrations, keys and tokens of development, demo and bench."""
 
+import asyncio
 import importlib
 from functools import partial
 from typing import Annotated, Any
@@ -91,7 +92,7 @@ def token(
 
     Example: creditwell token --team team_42 --member mem_7 --role admin
     """
-    from services.api.tokens import EVERY_TEAM, FOR_EVERY_TEAM, mint
+    from services.api.tokens import BadToken, mint, tokens_of
     from services.runtime.errors import Refused
 
     settings = load_settings()
@@ -101,8 +102,10 @@ def token(
         exit_used_wrongly(f"{refused}.")
     except ValueError:
         exit_used_wrongly(f"there is no role {role!r}: write member, admin, service, finance or operator.")
-    if team == EVERY_TEAM and role not in FOR_EVERY_TEAM:
-        exit_used_wrongly(f"a token of role {role} belongs to one team: name it.")
+    try:
+        asyncio.run(tokens_of(settings).verify(minted))
+    except BadToken as bad:
+        exit_used_wrongly(f"nobody would be let in by it: {bad}.")
     print_json({"token": minted}) if as_json else print(minted)
 
 

@@ -22,7 +22,7 @@ from services.usage.refusals import TRUNCATED
 if TYPE_CHECKING:
     from aiokafka import AIOKafkaProducer
 
-PLACE = re.compile(r"(.+):([0-9]+):([0-9]+)", re.ASCII)
+PLACE = re.compile(r"(.+):([0-9]{1,9}):([0-9]{1,18})", re.ASCII)
 COLUMNS = ("refused_at", "reason", "detail", "team_id", "source", "event_id", "size", "place")
 
 LIST = """

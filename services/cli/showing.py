@@ -1,6 +1,7 @@
 """What commands share: the database, tables, progress, JSON, and how they end."""
 
 import asyncio
+import errno
 import json
 import re
 import sys
@@ -28,10 +29,12 @@ from services.store.connect import AWAY, Connection, connect
 
 SHOWN_MAX = 20  # of what is wrong
 FOUND_WRONG, NOT_NOW = 1, 3
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # of a file, never of a connection
 PLAIN_LINE_SECONDS = 10
 PROSE_WIDTH_MIN = 16
 WIDTH_ASKED = 10_000  # so that a table says how wide it would have to be
 
+_COMMANDS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 UNITS = {"s": timedelta(seconds=1), "m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 
 T = TypeVar("T")
@@ -65,6 +68,10 @@ async def _with_database(url: str, work: Callable[[Connection], Awaitable[T]]) -
     except asyncpg.UndefinedTableError as error:
         exit_used_wrongly(f"CREDITWELL_DATABASE is not up to date: {error}; run `creditwell migrate`.")
     except AWAY as error:
+        if isinstance(error, OSError) and error.filename is not None:
+            exit_used_wrongly(f"{error.filename}: {error.strerror}.")
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            fail(NOT_NOW, f"a file can't be written: {error.strerror}")
         fail(NOT_NOW, f"the database does not answer: {error}")
 
 
@@ -92,7 +99,7 @@ def print_table(
     Numbers line up on the right, prose is wrapped, and nothing else is ever broken: rows that are too wide are shown
     one below the other, a line for each value.
     """
-    screen, cells = console(), [["" if value is None else str(value) for value in row] for row in rows]
+    screen, cells = console(), [["" if value is None else _harmless(str(value)) for value in row] for row in rows]
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     right, wrapped = set(numbers), set(prose)
     for number, column in enumerate(columns):
@@ -109,6 +116,11 @@ def print_table(
         screen.print(table)
     else:
         _print_blocks(screen, title, columns, cells)
+
+
+def _harmless(text: str) -> str:
+    """Text that tells a terminal nothing and turns no other text around: names are what somebody wrote."""
+    return _COMMANDS.sub(lambda letter: repr(letter[0])[1:-1], text)
 
 
 def _print_blocks(screen: Console, title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

@@ -10,6 +10,7 @@ import asyncpg
 import typer
 
 from schemas.cycles import instant_of, load_zone
+from schemas.instants import is_meant
 from services.cli.showing import TeamArgument, with_database
 from services.runtime.settings_loading import exit_used_wrongly, load_settings
 from services.store.connect import Connection
@@ -77,6 +78,8 @@ def _number(cycles: "TeamCycles", period: str) -> int:
         noon = datetime.fromisoformat(period) + NOON
     except ValueError:
         exit_used_wrongly(f"{period!r} is no date: write 2026-11-23.")
+    if not is_meant(noon):
+        exit_used_wrongly(f"the year of {period} can't be meant.")
     return cycles.number_at(instant_of(noon, load_zone(cycles.plan.zone)))
 
 

@@ -7,7 +7,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from schemas.instants import instant
+from schemas.instants import YEARS, instant
 from services.export.exporting import NOW, OnRows, export
 from services.export.files import FileFormat
 from services.export.folders import next_month
@@ -44,7 +44,7 @@ def bounds_of(month: str) -> tuple[datetime, datetime]:
     Raises:
         Refused: `wrong_month`.
     """
-    if not MONTH.fullmatch(month) or month < "1900":
+    if not MONTH.fullmatch(month) or not YEARS[0] <= int(month[:4]) <= YEARS[1]:
         raise Refused("wrong_month", f"{month!r} is no month: write it as 2026-10")
     begin, end = (datetime.fromisoformat(f"{of}-01").replace(tzinfo=UTC) for of in (month, next_month(month)))
     return begin, end

@@ -17,7 +17,7 @@ from prometheus_client import Counter, Gauge
 from projections.top_ups.decisions import decide, resumption_due
 from projections.top_ups.state import OFTEN, TopUps
 from schemas.catalog import Catalog
-from schemas.facts import NewFact, TopUpRequested, TopUpSkipped
+from schemas.facts import NewFact, TopUpRequested, TopUpSkipped, is_id
 from schemas.topics import EVENTS
 from services.money.inbox import NOBODYS, work_on_inbox
 from services.money.reconcile.schedule import keep_reconciled
@@ -120,14 +120,20 @@ async def _read(consumer: AIOKafkaConsumer, worker: "Worker") -> None:
     worker.health.back("Kafka")
     while True:
         for records in (await consumer.getmany(timeout_ms=WAIT_MS)).values():
-            for record in filter(wakes, records):
-                worker.want(record.key.decode())
+            for team_id in filter(None, map(whom_it_wakes, records)):
+                worker.want(team_id)
 
 
-def wakes(record: ConsumerRecord) -> bool:
-    """True for a fact after which a team may have to be charged."""
+def whom_it_wakes(record: ConsumerRecord) -> str | None:
+    """The team that may have to be charged after a fact; None where nobody may, or where this is no fact."""
     head = (record.value or b"")[:HEAD_BYTES]
-    return any(kind in head for kind in WAKES)
+    if not any(kind in head for kind in WAKES):
+        return None
+    try:
+        team_id = (record.key or b"").decode()
+    except UnicodeDecodeError:
+        return None
+    return team_id if is_id(team_id) else None
 
 
 async def sweep(worker: "Worker", stop: asyncio.Event) -> None:

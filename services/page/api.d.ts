@@ -102,6 +102,7 @@ declare namespace Api {
     amount: number;
     currency: string;
     count: number;
+    month: string;
   }
 
   /** An entry with everything that it follows from. */

@@ -1,4 +1,4 @@
-// Numbers, dates and money as the reader's own language writes them.
+// Numbers, dates and money as the reader's own language writes them. Words are the page's: English, also where a clock gives them.
 
 import { digitsOf } from "./currencies.js";
 
@@ -12,8 +12,8 @@ const dayInUtc = new Intl.DateTimeFormat(undefined, { month: "short", day: "nume
 const dayOfYear = new Intl.DateTimeFormat(undefined, { dateStyle: "medium" });
 const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
 const hour = new Intl.DateTimeFormat(undefined, { timeStyle: "short" });
-const away = new Intl.RelativeTimeFormat(undefined, { numeric: "auto" });
-const month = new Intl.DateTimeFormat(undefined, { month: "long" });
+const away = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
+const month = new Intl.DateTimeFormat("en", { month: "long", timeZone: "UTC" });
 
 const DAY = 86_400_000;
 const HOUR = 3_600_000;
@@ -105,7 +105,13 @@ export const onDayOfYear = (text) => dayOfYear.format(new Date(text));
 export const atTime = (text) => clock.format(new Date(text));
 /** @param {string} text */
 export const atHour = (text) => hour.format(new Date(text));
-export const inMonth = (date = new Date()) => month.format(date);
+
+/**
+ * A month that is named without a day, `2026-11`: the team's, whatever the reader's calendar shows.
+ *
+ * @param {string} text
+ */
+export const inMonth = (text) => month.format(new Date(`${text}-01T00:00:00Z`));
 
 /**
  * A day that is named without a time, `2026-11-23`: the same one wherever it is read.

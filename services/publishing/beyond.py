@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from schemas.facts import Stored
+from schemas.places import POSITION_MAX
 from schemas.topics import EVENTS
 from services.publishing.batches import ORIGIN, cloud_event
 from services.runtime import kafka
@@ -22,6 +23,7 @@ from services.runtime.settings import Settings
 from services.store.connect import Connection
 from services.store.lives import LOG
 from services.store.read import FACT_COLUMNS, stored_of
+from services.store.shards import SHARDS
 
 DATA = b',"data":'
 PLACES_MAX = 1_000
@@ -166,7 +168,7 @@ async def records_of(
 
 def read_published(record: Any, log: str) -> Published | None:
     """A record of this log; None for any other, and for what only looks like one."""
-    origin = dict(record.headers).get(ORIGIN, b"").decode("ascii", "replace").split(" ")
+    origin = (dict(record.headers).get(ORIGIN) or b"").decode("ascii", "replace").split(" ")
     if len(origin) != 4 or origin[0] != log or record.value is None:
         return None
     try:
@@ -177,7 +179,8 @@ def read_published(record: Any, log: str) -> Published | None:
             datetime.fromisoformat(event["time"]), event["subject"], event["source"], event["id"], event["type"], rest[:-1],
         )  # fmt: skip
         exact = bool(data) and cloud_event(stored) == record.value and first <= stored.position <= last
-    except (ValueError, KeyError, TypeError, AttributeError):
+        exact &= 0 <= stored.shard < SHARDS and 0 < stored.position <= POSITION_MAX
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return None
     return Published(stored, life, first, last) if exact else None
 

@@ -91,7 +91,7 @@ def retry_after(headers: Mapping[str, str], now: datetime) -> timedelta:
         return timedelta(seconds=min(int(text[:9]), RETRY_AFTER_MAX.total_seconds()))
     try:
         until = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, TypeError, LookupError, OverflowError):  # the library reads what nobody would write
         return timedelta()
     until = until if until.tzinfo is not None else until.replace(tzinfo=UTC)
     return min(max(until - now, timedelta()), RETRY_AFTER_MAX)

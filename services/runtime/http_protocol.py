@@ -4,6 +4,9 @@ httptools keeps a header until it is complete, and copies it with each piece tha
 event loop for seconds. So a request ends with 431 as soon as its head is too large, and with 408 when its head or its
 body does not come in time. A connection beyond the limit is answered with 503. Each of these answers is a problem
 document (RFC 9457), and ends the connection.
+
+An answer that nobody reads would keep its connection for ever, also one that was closed: closing waits until all of it
+is sent. So a connection of whose answer nothing is taken for a while is cut.
 """
 
 import asyncio
@@ -33,6 +36,7 @@ class Limits:
     head_seconds: float = 10.0
     body_seconds: float = 60.0
     answered_seconds: float = 5.0  # for the rest of a body that nobody reads: its sender is to see the answer
+    unread_seconds: float = 30.0  # at most twice as long an answer waits of which not a byte is taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +66,13 @@ class BoundedProtocol(HttpToolsProtocol):
         self._dropped = 0  # bytes, since it was refused
         self._due: float | None = None  # by when that has to be complete, by the loop's clock
         self._timer: asyncio.TimerHandle | None = None
+        self._unread = 0  # bytes of an answer that waited when it was last looked at
+        self._reader_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take it, or say that there are too many."""
         super().connection_made(transport)
+        self._reader_timer = self.loop.call_later(self._limits.unread_seconds, self._look_at_the_reader)
         if len(self.connections) > self._limits.connections:
             detail = "this process has as many connections as it takes; try again in a moment"
             self._refuse(RefusedRequest(HTTPStatus.SERVICE_UNAVAILABLE, "busy", detail))
@@ -74,8 +81,9 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It is over, whoever ended it."""
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._reader_timer):
+            if timer is not None:
+                timer.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -179,6 +187,16 @@ class BoundedProtocol(HttpToolsProtocol):
             else f"a body has to come within {self._limits.body_seconds:g} seconds"
         )
         self._refuse(RefusedRequest(HTTPStatus.REQUEST_TIMEOUT, "too_slow", detail))
+
+    def _look_at_the_reader(self) -> None:
+        """Cut a connection on which an answer waits, no less of it than at the last look."""
+        waits = self.flow.write_paused or self.transport.is_closing()  # nothing is written meanwhile
+        unread = self.transport.get_write_buffer_size() if waits else 0
+        if unread and unread == self._unread:
+            self.transport.abort()
+            return
+        self._unread = unread
+        self._reader_timer = self.loop.call_later(self._limits.unread_seconds, self._look_at_the_reader)
 
     def _refuse(self, why: RefusedRequest) -> None:
         self._refused = why

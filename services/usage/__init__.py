@@ -7,8 +7,6 @@ recorder        a batch becomes a transaction
 batches         records parsed, and cut to transactions
 door            a raw record becomes a fact or a refusal
 plain           the short way of what is nearly always there
-kafka_headers   fetched records: headers that are not text, batches that are not read
-unpacking       what was compressed, within a bound
 cursors         where it goes on, moved in the transaction that appends
 refusals        what was refused, with its bytes and its reason
 taking_back     voids, and amendments: a usage is taken back and recorded anew

@@ -23,7 +23,6 @@ from services.runtime.processes import PROCESSES
 from services.runtime.settings import Settings
 from services.store.connect import AWAY, Pool, connect_pool, connect_when_there
 from services.usage.batches import BATCH_MAX
-from services.usage.kafka_headers import accept_any_batch
 from services.usage.metrics import RecorderMetrics, RefusedShare
 from services.usage.partitions import Partitions, Rebalances
 from services.usage.recorder import Recorder
@@ -85,7 +84,6 @@ async def _next_records(consumer: AIOKafkaConsumer) -> tuple[ConsumerRecord, ...
 async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: Clock = system_clock) -> None:
     """Run until told to stop, or until something is wrong that repeating can't mend."""
     settings.require(*PROCESSES["recorder"].needed(settings))
-    accept_any_batch()
 
     async def connect() -> Pool:
         return await connect_pool(

@@ -17,9 +17,9 @@ from schemas.instants import is_meant
 from schemas.pricing import NotPriced, RateCards
 from schemas.usage import AnyUsage, UsageAmendReported, UsageReported, UsageVoidReported, parse_usage
 from services.credits.holds import HoldKey, HoldState
+from services.runtime.kafka.any_batch import BatchNotRead
 from services.store.append import Ready, make_ready
 from services.store.identities import Identity
-from services.usage.kafka_headers import BatchNotRead
 from services.usage.plain import PlainPricing
 from services.usage.refusals import RECORD_MAX, KafkaRecord, RefusedRecord
 from services.usage.taking_back import already_taken_back, amended, read, taken_back_for, void

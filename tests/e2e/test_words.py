@@ -38,6 +38,17 @@ async def test_how_long_until_a_date_is_counted_as_a_calendar_does(
     assert await said(running, browser, calls, timezone_id="Europe/Berlin") == [words]
 
 
+@pytest.mark.parametrize("locale", ["en-US", "de-DE", "ja-JP"])
+async def test_words_are_the_pages_own_whatever_language_writes_the_numbers(
+    running: Api, browser: Browser, locale: str
+) -> None:
+    """The page is English: "in 30 Tagen" within an English sentence is neither."""
+    calls = "words.until('2026-12-30T12:00', new Date('2026-11-30T12:00')), words.inMonth('2026-11')"
+
+    told = await said(running, browser, calls, locale=locale, timezone_id="Asia/Tokyo")
+    assert told == ["in 30 days", "November"]
+
+
 async def test_one_is_called_one(running: Api, browser: Browser) -> None:
     image = "{ per: 'use', unit: 'image' }"
     calls = f"""words.inCredits('1'), words.inCredits('-1'), words.inCredits('1.5'), words.inCredits('0'),

@@ -97,6 +97,7 @@ class ChargedThisMonth(TypedDict):
     amount: int
     currency: str
     count: int
+    month: str
 
 
 class Entry(TypedDict):

@@ -198,7 +198,7 @@ TOP_UP: Example = {
     **TOP_UP_BODY, "restore_to": None, "state": "on", "reason": None,
     "next_charge_preview": {**TOP_UP_COST, "now": False, "not_now": None},
     "price": {"unit_price": "1", "currency": "usd", "max_charge": 50_000, "monthly_cap": 200_000, "min_credits": "500", "step": "100"},
-    "charged_this_month": {"amount": 1_500, "currency": "usd", "count": 3}, "card": {"brand": "visa", "last4": "4242"},
+    "charged_this_month": {"amount": 1_500, "currency": "usd", "count": 3, "month": "2026-11"}, "card": {"brand": "visa", "last4": "4242"},
     "cool_until": None, "position": "40:20391",
 }  # fmt: skip
 SIMULATION: Example = {

@@ -76,6 +76,7 @@ class ChargedThisMonth(BaseModel):
     amount: Cents
     currency: Currency
     count: int
+    month: Annotated[str, Field(description="Which month that is by the team's own clock.", examples=["2026-11"])]
 
 
 class TopUpConfirmation(BaseModel):

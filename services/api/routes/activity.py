@@ -56,7 +56,7 @@ async def _download(ask: AllowedRequest, accept: Annotated[str, Header()] = "") 
 
 @route(
     routes, "GET", "/v1/teams/{team}/activity", TokenRole.MEMBER, gives=Activity, tags=["credits"], responses=CSV,
-    fails=("invalid_cursor", "no_rate_card", "catching_up"), links=FOLLOWED,
+    fails=("invalid_cursor", "no_rate_card", "catching_up", "busy"), links=FOLLOWED,
 )  # fmt: skip
 async def get_activity(
     ask: AllowedRequest,
@@ -90,7 +90,8 @@ async def get_activity(
             headers={"content-disposition": f'attachment; filename="{name}"', "cache-control": "no-store"},
         )  # fmt: skip
     before = NEWEST if cursor is None else parse_cursor(cursor)
-    rows = await read_activity(ask.quick_read(), ask.team_id, selection, before=before, limit=limit + 1)
+    async with ask.context.filtered.of(shard_of(ask.team_id)) if kind or member else nullcontext():
+        rows = await read_activity(ask.quick_read(), ask.team_id, selection, before=before, limit=limit + 1)
     items = [item(row, cards, ask.context.catalog) for row in rows[:limit]]
     following = write_cursor(rows[limit - 1].entry[:2]) if len(rows) > limit else None
     return answer({"items": items, "next_cursor": following})

@@ -83,7 +83,10 @@ async def wait_for(ask: TeamRequest, at_least: str) -> int:
 
 def parse_position(text: str, team_id: str) -> tuple[int, int]:
     """Shard and position, if they can be the team's own."""
-    shard, position = place_of(text)
-    if shard != shard_of(team_id) or position >= 2**63:
+    try:
+        shard, position = place_of(text)
+    except ValueError:
+        shard = position = -1
+    if shard != shard_of(team_id):
         raise problem(422, "wrong_position", f"{text} is no position of this team: its shard is {shard_of(team_id)}")
     return shard, position

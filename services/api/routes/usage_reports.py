@@ -21,7 +21,7 @@ from schemas.problems import problems_of
 from schemas.usage import Source
 from services.api.access import AllowedRequest, route
 from services.api.answers import Json, answer, instant_or_none
-from services.api.bodies import body_of, media_type_of, parse_json, schema_of
+from services.api.bodies import body_of, entries_of, media_type_of, parse_json, schema_of
 from services.api.models import examples
 from services.api.models.work import CloudEvent, ReceiptAnswer, Sent, SentInPart
 from services.api.openapi.route_docs import link
@@ -75,7 +75,7 @@ async def post_usage(ask: AllowedRequest) -> Response:
 
 def _judged(event: bytes, name: str, caller: Caller) -> dict[str, Any] | Problem:
     try:
-        checked = _check(parse_json(event), name, caller)
+        checked = _check(parse_json(event, name=name), name, caller)
     except Problem as wrong:
         if wrong.status == FORBIDDEN:
             raise  # what a token may not do is nobody's slip: nothing of such a batch is sent
@@ -105,13 +105,9 @@ def _events(body: bytes, kind: str) -> list[bytes]:
     body = body.removeprefix(BYTE_ORDER_MARK)
     is_list = body.lstrip()[:1] == b"["
     try:
-        events = (
-            msgspec.json.decode(body, type=list[msgspec.Raw])
-            if is_list
-            else [msgspec.json.decode(body, type=msgspec.Raw)]
-        )
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise problem(422, "invalid_request", f"the body is not JSON: {error}") from error
+        events = msgspec.json.decode(body, type=list[msgspec.Raw]) if is_list else [body]
+    except (msgspec.DecodeError, RecursionError):
+        events = entries_of(body)
     if not 0 < len(events) <= BATCH_MAX or (kind == BATCH and not is_list):
         raise problem(422, "invalid_request", f"a batch is a list of 1 to {BATCH_MAX} events")
     return [bytes(event) for event in events]

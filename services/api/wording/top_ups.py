@@ -82,7 +82,8 @@ def top_up_body(going: TopUps, available: MicroCredits, now: datetime, catalog: 
     """Settings as everybody reads them, and what becomes of them at the moment."""
     decision = foresee(going, available, now, catalog) or obstacle_ahead(going, now, catalog)
     state, reason = _state(going, decision)
-    charges, price = going.charges_cents(month_of(now, going.zone)), catalog.top_up
+    month, price = month_of(now, going.zone), catalog.top_up
+    charges = going.charges_cents(month)
     return {
         "enabled": going.enabled, **_chosen(going.settings), "state": state, "reason": reason,
         "next_charge_preview": _preview(going, available, decision, catalog),
@@ -91,7 +92,9 @@ def top_up_body(going: TopUps, available: MicroCredits, now: datetime, catalog: 
             "max_charge": price.max_charge, "monthly_cap": price.monthly_cap,
             "min_credits": format_credits(price.min_credits), "step": format_credits(price.step),
         },
-        "charged_this_month": {"amount": sum(charges), "currency": price.currency, "count": len(charges)},
+        "charged_this_month": {
+            "amount": sum(charges), "currency": price.currency, "count": len(charges), "month": month,
+        },
         "card": {"brand": going.card.brand, "last4": going.card.last4} if sees_card and going.card else None,
         "cool_until": instant(going.cool_until) if going.cool_until > now else None,
     }  # fmt: skip

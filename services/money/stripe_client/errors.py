@@ -9,6 +9,8 @@ from services.money.stripe_client.answers import Decline, Intent, Remedy
 from services.money.stripe_client.reading import decline_of, intent_of
 from services.runtime.errors import Refused, Unavailable
 
+WAIT_SECONDS_MAX = 600  # what stands between may write any number, and nobody's card would be charged meanwhile
+
 
 class Declined(Refused):
     """The bank's definite no (402). No money moved; `intent` is as the no has left it, still payable."""
@@ -94,9 +96,10 @@ def meaning(error: stripe.StripeError) -> Exception:
             body = details.get("payment_intent")
             return Declined(decline_of(details), None if body is None else intent_of(body), replayed=replayed)
         case stripe.RateLimitError():
-            after = headers.get("retry-after", "")
+            after = headers.get("retry-after", "")[:9]
             reason = headers.get("stripe-rate-limited-reason", "")
-            return Busy(int(after) if after.isdecimal() else None, of_endpoint=reason.startswith("endpoint"))
+            wait = min(int(after), WAIT_SECONDS_MAX) if after.isascii() and after.isdecimal() else None
+            return Busy(wait, of_endpoint=reason.startswith("endpoint"))
         case stripe.APIConnectionError():
             return Unknown("no_answer")
         case stripe.IdempotencyError():

@@ -56,10 +56,9 @@ const sheet = css`
   nav span { display: flex; gap: 10px; }
   .newer-came { margin-top: 12px; }
   @media (max-width: 860px) {
-    th.at { width: 136px; }
     th.member { width: 124px; }
     th.amount { width: 92px; }
-    select { max-width: 148px; }
+    select { max-width: 164px; }
   }
   @media (max-width: 640px) {
     table { table-layout: auto; }

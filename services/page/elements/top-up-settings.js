@@ -237,7 +237,9 @@ function spent({ state, charged_this_month: charged, monthly_cap: cap }) {
   const said = h(
     "p",
     { class: "quiet" },
-    cap ? `${money(charged)} of ${money(cap)} ${taken} in ${inMonth()}` : `${money(charged)} ${taken} in ${inMonth()}${times}`,
+    cap
+      ? `${money(charged)} of ${money(cap)} ${taken} in ${inMonth(charged.month)}`
+      : `${money(charged)} ${taken} in ${inMonth(charged.month)}${times}`,
   );
   const bar = h("i", { "aria-hidden": "true" });
   if (cap) bar.style.backgroundSize = `${Math.min(100, (100 * charged.amount) / cap.amount)}% 100%`;

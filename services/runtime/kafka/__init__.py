@@ -1,6 +1,8 @@
 """Kafka, as every process meets it: clients from the settings, tokens, and the topics of the contract.
 
 clients      how Kafka is reached, and every client of ours
+any_batch    what consumers are given of batches that can't be read, or should not be
+unpacking    what producers have compressed, unpacked within a bound
 tokens       tokens for brokers that want OAUTHBEARER, renewed before they end
 topics       what the topics must be, and where they differ: values alone
 topic_admin  the topics looked at, made and mended

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 
+from services.runtime.kafka.any_batch import accept_any_batch
 from services.runtime.kafka.tokens import KafkaTokens
 from services.runtime.settings import Settings, WrongSettings, advice, variable
 
@@ -96,7 +97,8 @@ def producer(settings: Settings, *, client_id: str, **options: Any) -> AIOKafkaP
 
 
 def consumer(settings: Settings, *topics: str, client_id: str, **options: Any) -> AIOKafkaConsumer:
-    """A consumer that is not started yet. `options` are aiokafka's."""
+    """A consumer that is not started yet, and that no batch can stop. `options` are aiokafka's."""
+    accept_any_batch()
     return AIOKafkaConsumer(*topics, **connection_of(settings), client_id=client_id, **options)
 
 
@@ -114,6 +116,7 @@ def broker(settings: Settings, *, client_id: str, **options: Any) -> "KafkaBroke
     """
     from faststream.kafka import KafkaBroker  # the recorder's alone, and much to load
 
+    accept_any_batch()
     connection = connection_of(settings)
     tokens = {name: value for name, value in connection.items() if name == "sasl_oauth_token_provider"}
     return KafkaBroker(

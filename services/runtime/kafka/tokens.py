@@ -25,6 +25,7 @@ from services.runtime.settings import Settings, variable
 ANSWER_SECONDS = 10
 ANSWER_BYTES_MAX = 64 * 1024
 KEPT_SHARE = 0.8  # of its life
+LIFE_SECONDS_MAX = 7 * 24 * 3_600  # what an endpoint writes is no reason to keep a token for ever
 LIFE_SECONDS = 300  # of a token that says nothing of its end, for how long it is kept
 TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*", re.ASCII)  # RFC 6750; anything else would end the login's message early
 
@@ -125,7 +126,7 @@ class KafkaTokens(AbstractTokenProvider):  # type: ignore[misc]
         name = variable("kafka_token_url")
         try:
             answer = json.loads(body)
-        except ValueError:
+        except (ValueError, RecursionError):
             answer = None
         if not isinstance(answer, dict):
             raise NoToken(f"{name} answers {status} with no JSON object: it is no token endpoint")
@@ -138,7 +139,7 @@ class KafkaTokens(AbstractTokenProvider):  # type: ignore[misc]
         if isinstance(life, str) and life.isascii() and life.isdecimal():
             life = int(life)  # as some endpoints write it
         if isinstance(life, int | float) and not isinstance(life, bool) and life >= 0:
-            return Token(token.text, self._now() + life)
+            return Token(token.text, self._now() + min(life, LIFE_SECONDS_MAX))
         return token
 
 
@@ -163,5 +164,5 @@ def _end_of(text: str) -> float | None:
     try:
         claims = json.loads(urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
         return float(claims["exp"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None

@@ -174,6 +174,22 @@ async def test_each_event_of_a_batch_is_judged_alone(api: Api) -> None:
         await receipt(api, event["id"])
 
 
+async def test_what_a_strict_reader_stops_at_takes_no_other_event_along(api: Api) -> None:
+    batch = json.dumps([
+        usage(api, "first"), usage(api, "cut", comment="\ud83d"), usage(api, "\ud83d"), usage(api, "x") | {"comment": float("nan")},
+        usage(api, "last"),
+    ])  # fmt: skip
+
+    answer = await api.service.post("/v1/usage", content=f" {batch}\n", headers=BATCH)
+
+    results = answer.json()["results"]
+    assert [result["status"] for result in results] == [202, 202, 422, 422, 202]
+    assert "event 3: id: " in results[2]["detail"]
+    assert results[3]["detail"] == "event 4 is not JSON: NaN is not a number in JSON"
+    for event_id in ("first", "cut", "last"):
+        await receipt(api, event_id)
+
+
 async def test_a_batch_of_which_nothing_can_be_sent_is_refused(api: Api) -> None:
     answer = await api.service.post("/v1/usage", content=b"[{}, 7]", headers=BATCH)
 

@@ -340,8 +340,13 @@ async def locked(api: Api, table: str) -> AsyncIterator[Connection]:
 
 @pytest.mark.parametrize(
     ("path", "accept", "table"),
-    [("balance?at={now}", "application/json", "balance_snapshots"), ("activity", "text/csv", "activity_rows")],
-    ids=["balances of the past", "downloads"],
+    [
+        ("balance?at={now}", "application/json", "balance_snapshots"),
+        ("activity", "text/csv", "activity_rows"),
+        ("activity?type=dispute", "application/json", "activity_rows"),
+        ("activity?member=x", "application/json", "activity_rows"),
+    ],
+    ids=["balances of the past", "downloads", "one type of activity", "one member's activity"],
 )
 async def test_what_is_dear_waits_for_its_like_and_keeps_nobody_from_a_balance(
     streams: Api, path: str, accept: str, table: str

@@ -35,6 +35,7 @@ from schemas.facts import (
     TopUpSkipped,
     UsageRecorded,
 )
+from services.api.app import openapi_document
 from services.credits.directory import DirectoryMember
 from tests.integration.api.test_api_live import a_recorder
 from tests.support.api import NO_LIMITS, Api, a_database, an_api, key
@@ -104,6 +105,15 @@ ASKED: dict[str, Any] = {
         "time": "2026-11-23T10:15:30Z", "data": {"feature": "ai_image.generate", "quantity": "1"},
     },
 }  # fmt: skip
+
+
+async def test_the_document_is_there_before_anybody_asks_for_it(api: Api) -> None:
+    assert openapi_document.cache_info().currsize == 1, "made at the start"
+
+    answer = await api.member.get("/openapi.json", headers={"authorization": ""})
+
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
+    assert answer.content == openapi_document()
 
 
 async def test_every_link_of_a_good_answer_leads_to_another_one(api: Api) -> None:

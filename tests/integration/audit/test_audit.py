@@ -104,6 +104,8 @@ REFUSED = [
     "UPDATE member_limits SET number = number - 1",
     "UPDATE shard_heads SET next = next + 5 WHERE next > 1",
     "UPDATE shard_heads SET next = next - 1 WHERE next > 1",
+    "UPDATE shard_heads SET next = 1 WHERE next > 1",
+    "UPDATE shard_heads SET recorded_at = 'infinity'",
     "UPDATE shard_heads SET recorded_at = recorded_at + interval '1 year' WHERE next > 1",
     "UPDATE shard_heads SET recorded_at = recorded_at - interval '1 day' WHERE next > 1",
 ]

@@ -55,6 +55,30 @@ def on(database: str, work: Callable[[Connection], Awaitable[object]]) -> None:
     asyncio.run(connected())
 
 
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("refused show usage:3:99999999999999999999", "is no place: write topic:partition:offset"),
+        ("refused show usage:99999999999:1", "is no place: write topic:partition:offset"),
+        ("prove 99999999999999999999:1", "is no entry: write shard:position"),
+        ("prove 1:99999999999999999999:5", "is no entry: write shard:position"),
+        ("replay --from 63:99999999999999999999", "--from: '63:99999999999999999999' is no instant"),
+        ("statement team_1 0001-01-01", "the year of 0001-01-01 can't be meant"),
+        ("statement team_1 9999-12-31", "the year of 9999-12-31 can't be meant"),
+        ("export events --out /proc/nowhere", "/proc/nowhere: No such file or directory"),
+        ("export events --out /dev/full/folder", "/dev/full/folder"),
+    ],
+)
+async def test_what_is_beyond_every_bound_is_said_in_a_sentence(world: ServiceWorld, command: str, words: str) -> None:
+    await world.team("team_1")
+
+    asked = await asyncio.to_thread(run, *command.split(), database=world.database)
+
+    assert asked.exit_code == 2, asked.output
+    assert words in unwrapped(asked.stderr)
+    assert "Traceback" not in asked.stderr
+
+
 async def test_refused_usage_is_sent_again_when_what_was_wrong_is_put_right(world: ServiceWorld) -> None:
     big = structured(reported("team_1", "big") | {"comment": "x" * 2**20})
     async with world.recorder():

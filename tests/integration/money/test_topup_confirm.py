@@ -46,7 +46,7 @@ async def test_an_admin_confirms_at_the_bank_what_waits_and_the_credits_of_that_
         assert (elsewhere.status_code, elsewhere.json()["code"]) == (422, "invalid_return_url")
         assert (shown["state"], shown["next_charge_preview"]["not_now"]) == ("action_required", "in_flight")
         assert (shown["card"], to_member["card"]) == ({"brand": "visa", "last4": "3184"}, None)
-        assert shown["charged_this_month"] == {"amount": 500, "currency": "usd", "count": 1}
+        assert {"amount": 500, "currency": "usd", "count": 1}.items() <= shown["charged_this_month"].items()
         assert shown["price"] == {
             "unit_price": "1", "currency": "usd", "min_credits": "500", "step": "100", "max_charge": 50_000, "monthly_cap": 200_000,
         }  # fmt: skip

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import json
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -34,7 +35,18 @@ async def early(_: Request) -> Response:
     return PlainTextResponse("early")
 
 
-APP = Starlette(routes=[Route("/", echo, methods=["GET", "POST"]), Route("/early", early, methods=["POST"])])
+async def large(_: Request) -> Response:
+    """More than the system takes off a server's hands."""
+    return PlainTextResponse(MEGABYTE * 4)
+
+
+APP = Starlette(
+    routes=[
+        Route("/", echo, methods=["GET", "POST"]),
+        Route("/early", early, methods=["POST"]),
+        Route("/large", large),
+    ]
+)
 
 
 @asynccontextmanager
@@ -250,6 +262,38 @@ async def test_a_request_behind_one_that_was_answered_early_has_the_whole_time_f
         await asyncio.sleep(0.05)
         writer.write(b"2")
         assert (await reader.read()).endswith(b"\r\n\r\n2")
+
+
+@pytest.mark.parametrize("connection", ["close", "keep-alive"])
+async def test_an_answer_that_nobody_reads_keeps_no_connection(connection: str) -> None:
+    async with a_server(Limits(connections=1, unread_seconds=0.2)) as port:
+        with a_client_that_does_not_read(port) as client:
+            client.sendall(f"GET /large HTTP/1.1\r\nHost: creditwell\r\nConnection: {connection}\r\n\r\n".encode() * 3)
+
+            async def served() -> bool:
+                return (await asked(port, HEAD + b"connection: close\r\n\r\n")).startswith(b"HTTP/1.1 200")
+
+            await until(served, what="the only place is free again")
+
+
+def a_client_that_does_not_read(port: int) -> socket.socket:
+    """It has hardly any room for an answer."""
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+    client.connect(("127.0.0.1", port))
+    return client
+
+
+async def test_an_answer_that_is_read_slowly_comes_whole() -> None:
+    async with a_server(Limits(unread_seconds=5.0)) as port:
+        with a_client_that_does_not_read(port) as client:
+            client.setblocking(False)
+            client.send(b"GET /large HTTP/1.1\r\nHost: creditwell\r\nConnection: close\r\n\r\n")
+            loop, size = asyncio.get_running_loop(), 0
+            while piece := await loop.sock_recv(client, 2**18):
+                size += len(piece)
+                await asyncio.sleep(0.005)
+    assert size > 4 * len(MEGABYTE)
 
 
 async def test_the_health_port_takes_no_more_than_the_others() -> None:

@@ -214,6 +214,8 @@ def test_quantities_are_text_whole_numbers_or_decimals(stranded: Emitter, quanti
         ({"quantity": Decimal("NaN")}, "quantity: 'NaN' is not one"),
         ({"quantity": Decimal("1E-10")}, "at most 12 digits before the point and 9 after it"),
         ({"quantity": 10**12}, "at most 12 digits"),
+        ({"quantity": Decimal("1E+999999999999999")}, "quantity: '1E+999999999999999' is not one"),
+        ({"quantity": Decimal("1E-999999999999999")}, "quantity: '1E-999999999999999' is not one"),
         ({"team": ""}, "team: string should have at least 1 character"),
         ({"team": "a\x00b"}, "team: an id has 1 to 128 characters, no space, no control character"),
         ({"team": "x" * 129}, "team: string should have at most 128 characters"),
@@ -224,6 +226,8 @@ def test_quantities_are_text_whole_numbers_or_decimals(stranded: Emitter, quanti
         ({"member": "a/b"}, "no dot at its beginning, not 'a/b'"),
         ({"hold": "\x7f"}, "hold: "),
         ({"id": ""}, "id: "),
+        ({"attributes": ["low"]}, "attributes: a list is not an object"),
+        ({"attributes": 7}, "attributes: 7 is not an object"),
         ({"attributes": {"tier": 3}}, "attributes.tier: input should be a valid string, not 3"),
         ({"attributes": {str(key): "x" for key in range(21)}}, "attributes: has more than 20 entries"),
         (
@@ -231,6 +235,8 @@ def test_quantities_are_text_whole_numbers_or_decimals(stranded: Emitter, quanti
             "at: 2026-01-01 00:00:00 is not an instant: write one with its offset",
         ),
         ({"at": "2026-01-01T00:00:00Z"}, "at: "),
+        ({"at": datetime(1, 1, 1, tzinfo=UTC)}, "at: the year 1 can't be meant"),
+        ({"at": datetime.max.replace(tzinfo=UTC)}, "at: the year 9999 can't be meant"),
         ({"at": datetime(3026, 1, 1, tzinfo=UTC)}, "at: 3026-01-01T00:00:00+00:00 lies ahead of this clock"),
     ],
 )

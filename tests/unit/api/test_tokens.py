@@ -209,6 +209,16 @@ async def test_members_of_a_header_that_nobody_knows_are_ignored(more: dict[str,
     assert (await verifier().verify(token)).sub == "mem_7"
 
 
+@pytest.mark.parametrize(
+    "crit", [None, True, 0, 1.5, {}, "kid", [], [1], [None], [["kid"]], ["kid"], ["exp"], ["b64"]], ids=repr
+)
+async def test_whatever_a_header_calls_critical_is_refused_and_breaks_nothing(crit: Any) -> None:
+    token = forged({"alg": "ES256", "kid": "ec", "crit": crit}, claims_at(NOW), by_key(EC))
+
+    with pytest.raises(BadToken, match="not accepted"):
+        await verifier().verify(token)
+
+
 @pytest.mark.parametrize("ahead", [-0.05, 2, 30, 59.5, 60])
 async def test_an_issuer_whose_clock_is_a_minute_ahead_lets_people_in(ahead: float) -> None:
     begins_at = NOW.timestamp() + ahead
@@ -216,7 +226,7 @@ async def test_an_issuer_whose_clock_is_a_minute_ahead_lets_people_in(ahead: flo
     assert (await verifier().verify(signed(nbf=begins_at, iat=begins_at))).sub == "mem_7"
 
 
-@pytest.mark.parametrize("begins_at", [NOW.timestamp() + 61, "now", True, [0], 1e300])
+@pytest.mark.parametrize("begins_at", [NOW.timestamp() + 61, "now", True, [0], 1e300, float("nan")])
 async def test_a_token_that_begins_later_or_at_no_time_is_refused(begins_at: Any) -> None:
     with pytest.raises(BadToken, match=r"not valid yet|nbf is not a time"):
         await verifier().verify(signed(nbf=begins_at))

@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 
 import schemas
 from deploy.docs.tables import all_commands, text_and_example
-from services.cli import app
+from services.cli import app, main
 from services.cli.showing import print_table
 
 HERE = Path(__file__).parent
@@ -52,6 +52,37 @@ def test_the_version_is_said() -> None:
     assert run("--version").stdout == f"creditwell {version('creditwell')}\n"
 
 
+@pytest.mark.parametrize(
+    "arguments", [["balance", "a\udcff"], ["refused", "list", "--team", "\udced\udca0"], ["\udcff"]], ids=ascii
+)
+def test_bytes_that_are_no_text_are_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["creditwell", *arguments])
+
+    with pytest.raises(SystemExit) as ended:
+        main()
+
+    assert ended.value.code == 2
+    assert f"{arguments[-1]!r} is no text in UTF-8." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (("--team", "a b", "--member", "m"), "nobody would be let in by it: the claim team is no team's"),
+        (("--team", "t", "--member", "a/b"), "nobody would be let in by it: the claim sub is no member's"),
+        (("--team", "*", "--member", "m"), "a token of role member belongs to one team"),
+        (("--team", "t", "--member", "m", "--role", "chief"), "there is no role 'chief'"),
+    ],
+)
+def test_no_token_is_minted_that_lets_nobody_in(given: tuple[str, ...], words: str) -> None:
+    minted = run("token", *given, CREDITWELL_INSECURE_DEV="1")
+
+    assert (minted.exit_code, minted.stdout) == (2, "")
+    assert words in minted.stderr
+
+
 @pytest.mark.parametrize("command", [("signing-key", "--json"), ("balance", "team_1"), ("refused", "list")])
 def test_a_misspelt_variable_is_named_by_every_command(command: tuple[str, ...]) -> None:
     said = run(*command, CREDITWELL_SIGNIN_KEY="x").stderr
@@ -71,6 +102,15 @@ def test_what_is_shown_is_at_most_80_columns_wide_and_breaks_no_id(
     assert max(map(len, shown.splitlines())) <= 80
     assert all(shown.count(cell) == 2 for cell in (row[0], row[2], row[3]))
     assert len(re.findall("says", shown)) == 2 * (length // 8)
+
+
+@pytest.mark.parametrize("text", ["\x1b[31mred", "\x9b31mred", "a\rb", "a\x08b", "\u202egpj.exe", "\u2066a"], ids=ascii)
+def test_no_name_tells_a_terminal_anything(capsys: pytest.CaptureFixture[str], text: str) -> None:
+    print_table("Members", ("name",), [(text,)])
+
+    shown = capsys.readouterr().out
+    assert repr(text)[1:-1] in shown
+    assert text not in shown
 
 
 def test_a_sentence_in_a_column_of_names_cuts_no_name(capsys: pytest.CaptureFixture[str]) -> None:

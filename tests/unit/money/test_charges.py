@@ -27,6 +27,7 @@ from services.money.stripe_client import (
     verify_webhook,
 )
 from services.money.stripe_client.answers import COURSES, TAKES_NOTHING
+from services.money.stripe_client.errors import Busy, meaning
 from services.runtime.settings_loading import load_settings
 
 NOW = datetime(2026, 11, 23, 10, 15, 30, tzinfo=UTC)
@@ -270,3 +271,14 @@ async def test_what_stripe_answers_is_counted_by_what_was_asked_and_what_came_of
         return registry.get_sample_value("creditwell_stripe_seconds_count", labels)
 
     assert (count("answered"), count("no_answer"), count("declined")) == (1, 1, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("7", 7), ("", None), ("soon", None), ("-5", None), ("\u0663", None), ("99999999999", 600), ("9" * 5_000, 600)],
+)
+def test_stripe_may_ask_for_time_and_what_stands_between_not_for_years(text: str, seconds: int | None) -> None:
+    busy = meaning(stripe.RateLimitError("slow down", headers={"retry-after": text}))
+
+    assert isinstance(busy, Busy)
+    assert busy.retry_after_seconds == seconds

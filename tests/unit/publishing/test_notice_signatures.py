@@ -151,6 +151,8 @@ def test_gone_is_a_no_for_good() -> None:
         ("-5", timedelta()),
         ("²", timedelta()),
         ("soon", timedelta()),
+        ("99999999999 Jan -5 23:59:59 -2400 Jan 23:59:59", timedelta()),
+        ("Mon, 23 Nov 99999 10:16:30 GMT", timedelta()),
         ("", timedelta()),
     ],
 )

@@ -24,7 +24,8 @@ class Record:
     """Of Kafka."""
 
     def __init__(self, stored: Stored, origin: bytes) -> None:
-        self.value, self.headers = cloud_event(stored), [(ORIGIN, origin)]
+        self.value = cloud_event(stored)
+        self.headers: list[tuple[str, bytes | None]] = [(ORIGIN, origin)]
 
 
 def a_fact(position: int, *, at: datetime = AT, team: str = TEAM, body: bytes = BODY, shard: int = SHARD) -> Stored:
@@ -110,4 +111,18 @@ def test_a_record_is_of_this_log_only_byte_for_byte() -> None:
     record = Record(stored, b"log-a 3 7 9")  # a block that it is not in
     assert read_published(record, "log-a") is None
     record = Record(stored, b"log-a three 5 9")
+    assert read_published(record, "log-a") is None
+
+
+@pytest.mark.parametrize(
+    ("shard", "position"), [(64, 6), (40_000, 6), (-1, 6), (SHARD, 0), (SHARD, -6), (SHARD, 2**63), (10**30, 10**30)]
+)
+def test_what_strangers_write_beside_the_facts_is_nobodys_and_stops_nobody(shard: int, position: int) -> None:
+    stored = a_fact(position, shard=shard)
+    record = Record(stored, f"log-a 3 {position} {position}".encode())
+    assert read_published(record, "log-a") is None
+    for value in (b"[" * 100_000, b'{"a":' * 50_000 + b',"data":{}}', b"\0" * 1_000, b""):
+        record.value = value
+        assert read_published(record, "log-a") is None
+    record.headers = [(name, None) for name, _ in record.headers]
     assert read_published(record, "log-a") is None

@@ -38,6 +38,8 @@ def emitter(tmp_path: Path) -> Iterator[Emitter]:
         ("kafka", None, "name one way: kafka="),
         ("http", "https://credits.example.com", "name one way: kafka="),
         ("token", "eyJ", "token: Kafka takes none"),
+        ("topic", "", "topic: '' is no name of a topic"),
+        ("topic", "usage,usage2", "is no name of a topic"),
     ],
 )
 def test_a_wrong_argument_is_named_when_the_emitter_is_made(
@@ -46,6 +48,12 @@ def test_a_wrong_argument_is_named_when_the_emitter_is_made(
     with pytest.raises(ValueError, match=words):
         an_emitter(tmp_path, **{argument: given})
     an_emitter(tmp_path).close(0)  # the spool was let go of
+
+
+@pytest.mark.parametrize("spool", ["", " "])
+def test_a_spool_has_a_name(spool: str) -> None:
+    with pytest.raises(ValueError, match="spool: it is empty; name a folder"):
+        Emitter(kafka=NOWHERE, source="/features/video", spool=spool)
 
 
 @pytest.mark.parametrize(

@@ -59,9 +59,12 @@ def test_a_place_is_read_as_it_was_written(shard: int, position: int) -> None:
     assert place_of(str(place)) == place
 
 
-@pytest.mark.parametrize("text", ["", "31", "31:", ":7", "31:7:0", "a:b"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "31", "31:", ":7", "31:7:0", "a:b", "-1:7", "31:+7", "31:1_0", "31:\uff17", "131:7", f"31:{2**63}", "31:7\n"],
+)
 def test_what_names_no_place_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r"unpack|invalid literal"):
+    with pytest.raises(ValueError, match="is no place"):
         place_of(text)
 
 

@@ -133,6 +133,58 @@ def test_a_byte_order_mark_is_passed_over() -> None:
     assert refused(mark + mark + EVENT_BYTES)[0] == "not_json"
 
 
+HALF = "a cat \ud83d"  # as JavaScript cuts and writes a text: "\\ud83d" is half of an emoji
+
+
+@pytest.mark.parametrize("name", ["comment", "data.prompt"])
+def test_half_a_letter_in_a_member_that_nobody_knows_is_nobodys_concern(name: str) -> None:
+    event = json.loads(EVENT_BYTES)
+    place = event["data"] if "." in name else event
+    place[name.rpartition(".")[2]] = {HALF: [HALF]}
+
+    assert parsed(json.dumps(event).encode()) == RIGHT
+    assert parsed(json.dumps(event["data"]).encode(), *binary(EVENT).headers) == RIGHT
+
+
+@pytest.mark.parametrize(
+    "name", ["source", "id", "subject", "time", "specversion", "data", "data.feature", "data.member_id", "data.hold_id"]
+)
+def test_half_a_letter_in_one_that_counts_is_refused_by_its_name(name: str) -> None:
+    event = json.loads(EVENT_BYTES)
+    place = event["data"] if "." in name else event
+    place[name.rpartition(".")[2]] = HALF
+
+    reason, detail = refused(event)
+
+    assert (reason, detail.partition(": ")[0]) == ("wrong_shape", name)
+    assert "half of a letter" in detail
+
+
+@pytest.mark.parametrize("attributes", [{"tier": HALF}, {HALF: "low"}, {HALF: {"deep": [HALF] * 3}}])
+def test_nor_is_it_taken_in_an_attribute(attributes: dict[str, Any]) -> None:
+    event = json.loads(EVENT_BYTES)
+    event["data"]["attributes"] = attributes
+
+    reason, detail = refused(event)
+
+    assert reason == "wrong_shape"
+    assert detail.startswith("data.attributes.")
+    assert "half of a letter" in detail
+
+
+@pytest.mark.parametrize("quantity", ["1", "01"], ids=["for the fast decoder", "for the slow one"])
+def test_bytes_that_are_no_text_make_no_event_wherever_they_stand(quantity: str) -> None:
+    event = reported("team_1", "a", at=AT, quantity=quantity) | {"comment": "HERE"}
+
+    assert refused(json.dumps(event).encode().replace(b"HERE", b"caf\xe9"))[0] == "not_json"
+
+
+def test_a_serializer_with_a_schema_registry_is_told_what_to_send() -> None:
+    reason, detail = refused(b"\0\0\0\0\7" + EVENT_BYTES)
+
+    assert (reason, "schema registry" in detail) == ("not_json", True)
+
+
 @pytest.mark.parametrize("places", ["1234565", "1234567", "9999999", "123456499", "000000999"])
 def test_more_than_six_places_of_a_second_are_the_same_microsecond_in_both_modes(places: str) -> None:
     event = reported("team_1", "a", at=f"2026-11-23T10:15:59.{places}Z")

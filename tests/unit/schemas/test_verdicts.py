@@ -68,5 +68,6 @@ def test_what_is_not_against_an_event_is_sent_again_and_says_why(status: int, co
 )
 def test_an_answer_is_read_whatever_a_proxy_makes_of_it(retry_after: str, seconds: float | None) -> None:
     assert answer_of(503, b"<html>", retry_after) == ApiAnswer(503, {}, seconds)
+    assert answer_of(503, b"[" * 100_000, retry_after) == ApiAnswer(503, {}, seconds)
     assert answer_of(503, json.dumps(["a list"]).encode(), retry_after) == ApiAnswer(503, {}, seconds)
     assert answer_of(503, b'{"code": "kafka_away"}', retry_after).body == {"code": "kafka_away"}

@@ -13,7 +13,7 @@ from schemas.instants import instant
 from schemas.pricing import RateCards
 from services.usage import door
 from services.usage.door import AHEAD_MAX, BatchOutcome, ParsedUsage, StoredContext, judge, parse
-from services.usage.kafka_headers import FetchedRecord
+from services.runtime.kafka.any_batch import FetchedRecord
 from services.usage.plain import PlainPricing
 
 NOW = datetime(2026, 11, 23, 10, tzinfo=UTC)

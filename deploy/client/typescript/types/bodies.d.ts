@@ -81,6 +81,7 @@ export interface ChargedThisMonth {
   amount: number;
   currency: string;
   count: number;
+  month: string;
 }
 
 /** An entry with everything that it follows from. */

@@ -7,7 +7,7 @@ from random import Random
 import pytest
 from aiokafka import codec as aiokafka
 
-from services.usage.unpacking import UNPACKED_MAX, NotUnpacked, unpack
+from services.runtime.kafka.unpacking import UNPACKED_MAX, NotUnpacked, unpack
 
 TEXT = Random(7).randbytes(1_000) * 50
 CODECS: dict[str, tuple[int, Callable[[bytes], bytes]]] = {

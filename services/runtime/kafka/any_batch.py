@@ -1,4 +1,6 @@
-"""Batches that aiokafka can't read, or should not, must be refused like any other record, not stop the recorder.
+"""Batches that aiokafka can't read, or should not, are handed out like any other record, and stop nobody.
+
+That holds for every consumer of ours: whoever may write to a topic could end who reads it otherwise.
 
 It decodes header names strictly while it hands out a fetched batch: one record with a name that is not UTF-8 makes
 every fetch of its partition fail, for ever. So the batches of this process try aiokafka's fast parser first, and where
@@ -23,14 +25,14 @@ from aiokafka.consumer import fetcher
 from aiokafka.record.default_records import DefaultRecordBatch, _DefaultRecordBatchPy
 from aiokafka.record.memory_records import _MemoryRecordsPy
 
-from services.usage.refusals import BEGINNING
-from services.usage.unpacking import UNPACKED_MAX, NotUnpacked, unpack
+from services.runtime.kafka.unpacking import UNPACKED_MAX, NotUnpacked, unpack
 
 MAGIC_OFFSET = 16
 DEFAULT_MAGIC = 2
 CODEC_OFFSET = 22  # the lower byte of the attributes
 CODEC_MASK = 0x07
 HEADER_BYTES = 61
+MARK_BYTES = 64 * 1024  # of a batch, in the record that marks its end: enough to tell it from another
 TURN_MAX = (
     2 * UNPACKED_MAX
 )  # unpacked in one turn of the event loop: less than a tenth of a second, and what is in hand
@@ -172,7 +174,7 @@ class _Batch:
         value.reason, value.detail = error.reason, error.detail
         yield _StandIn(batch.base_offset, batch.max_timestamp, batch.timestamp_type, value)
         if (last := batch.next_offset - 1) > batch.base_offset:
-            yield _StandIn(last, batch.max_timestamp, batch.timestamp_type, BatchNotRead(value[:BEGINNING]))
+            yield _StandIn(last, batch.max_timestamp, batch.timestamp_type, BatchNotRead(value[:MARK_BYTES]))
 
 
 class _Records(_MemoryRecordsPy):  # type: ignore[misc]
@@ -198,6 +200,6 @@ class _Records(_MemoryRecordsPy):  # type: ignore[misc]
 
 
 def accept_any_batch() -> None:
-    """From now on the consumers of this process read such records, too."""
+    """From now on the consumers of this process read such records, too. Whoever makes one calls this."""
     fetcher.MemoryRecords = _Records
     fetcher.PartitionRecords = _PartitionRecords
