@@ -11,9 +11,9 @@ from hypothesis import strategies as some
 from schemas.catalog import load_catalog
 from schemas.instants import instant
 from schemas.pricing import RateCards
+from services.runtime.kafka.any_batch import FetchedRecord
 from services.usage import door
 from services.usage.door import AHEAD_MAX, BatchOutcome, ParsedUsage, StoredContext, judge, parse
-from services.runtime.kafka.any_batch import FetchedRecord
 from services.usage.plain import PlainPricing
 
 NOW = datetime(2026, 11, 23, 10, tzinfo=UTC)
