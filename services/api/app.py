@@ -30,7 +30,7 @@ from services.api.routes import (
     usage_reports,
     webhook,
 )
-from services.api.routes.finance import every_team, statements
+from services.api.routes.finance import approvals, changes, corrections, every_team, statements
 from services.runtime.health_pages import health_routes
 
 MODULES = (
@@ -51,6 +51,9 @@ MODULES = (
     purchases,
     payment_methods,
     grants,
+    approvals,
+    corrections,
+    changes,
     webhook,
     pages,
 )
