@@ -81,12 +81,14 @@ async def post_approve(ask: AllowedRequest, request_id: RequestId, key: Key = No
     routes, "POST", "/v1/teams/{team}/adjustments/{id}/reject", *DECIDERS, gives=RequestAnswer, tags=["operators"],
     fails=ENDED,
 )  # fmt: skip
-async def post_reject(ask: AllowedRequest, request_id: RequestId, body: RejectBody, key: Key = None) -> Response:
+async def post_reject(
+    ask: AllowedRequest, request_id: RequestId, body: RejectBody | None = None, key: Key = None
+) -> Response:
     """Reject what another person has asked for; nothing moves."""
 
     async def decline(connection: Connection, _: str) -> CommandAnswer:
         locked = await lock_request(connection, ask.team_id, request_id, ask.caller.sub)
-        place = await reject(connection, ask.team_id, locked, ask.caller.sub, body.reason)
+        place = await reject(connection, ask.team_id, locked, ask.caller.sub, body and body.reason)
         return CommandAnswer(request_answer(request_id, locked.request, RequestState.REJECTED, place))
 
     return await answer_once(ask, key, decline)
