@@ -74,7 +74,7 @@ async def test_nobody_approves_what_they_asked_for_with_another_token_of_theirs(
     for client in (
         api.client("operator"), api.client("operator", "*"), api.client("finance"), api.client("finance", "*"),
     ):  # fmt: skip
-        for decision in (client.post(f"{path}/approve"), client.post(f"{path}/reject")):
+        for decision in (client.post(f"{path}/approve"), client.post(f"{path}/reject", json={})):
             answer = await decision
             assert (answer.status_code, answer.json()["code"]) == (403, "own_approval")
 

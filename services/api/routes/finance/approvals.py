@@ -32,7 +32,6 @@ PAGE_MAX = 200
 DECIDERS = (TokenRole.OPERATOR, TokenRole.FINANCE)
 ENDED = ("unknown_request", "own_approval", "request_approved", "request_rejected", "request_expired", *KEYED)
 LISTED = {
-    "approve": link("post_approve", "Approve the newest, as another person.", id="$response.body#/items/0/id"),
     "next": link("get_adjustments", "The next page, if there is one.", cursor="$response.body#/next_cursor"),
 }
 
@@ -81,14 +80,12 @@ async def post_approve(ask: AllowedRequest, request_id: RequestId, key: Key = No
     routes, "POST", "/v1/teams/{team}/adjustments/{id}/reject", *DECIDERS, gives=RequestAnswer, tags=["operators"],
     fails=ENDED,
 )  # fmt: skip
-async def post_reject(
-    ask: AllowedRequest, request_id: RequestId, body: RejectBody | None = None, key: Key = None
-) -> Response:
+async def post_reject(ask: AllowedRequest, request_id: RequestId, body: RejectBody, key: Key = None) -> Response:
     """Reject what another person has asked for; nothing moves."""
 
     async def decline(connection: Connection, _: str) -> CommandAnswer:
         locked = await lock_request(connection, ask.team_id, request_id, ask.caller.sub)
-        place = await reject(connection, ask.team_id, locked, ask.caller.sub, body and body.reason)
+        place = await reject(connection, ask.team_id, locked, ask.caller.sub, body.reason)
         return CommandAnswer(request_answer(request_id, locked.request, RequestState.REJECTED, place))
 
     return await answer_once(ask, key, decline)
