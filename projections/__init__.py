@@ -11,6 +11,7 @@ No clock, no connection, no format of PostgreSQL's.
     statements    what happened to a team's credits in a sealed cycle
     repricing     what a team would have paid by another rate card
     sold          does what a payment brought follow from what was asked for?
+    approvals     how many credits a person has moved alone
     reversals     one account for each payment of which money went back
     columns       balances from columns of facts: what any engine maps over the files of a shard
     notices       which facts the host product is told of, and in what words

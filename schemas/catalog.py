@@ -142,12 +142,19 @@ class CatalogTopUpPrice(Frozen):
         return int(exact.to_integral_value(ROUND_CEILING, EXACT))
 
 
+class Adjustments(Frozen):
+    """How many credits one person may move alone, of one team in one day: by grants, adjustments and corrections."""
+
+    approval_above_credits: CreditAmount = 1_000 * MICRO
+
+
 class Catalog(Frozen):
     """Everything that is sold. Plans are in order, from the smallest to the largest."""
 
     plans: Annotated[dict[Slug, Plan], Field(min_length=1)]
     packs: Annotated[dict[Slug, CatalogPack], Field(min_length=1)]
     top_up: CatalogTopUpPrice
+    adjustments: Adjustments = Adjustments()
     rate_card: RateCard
 
     @model_validator(mode="after")

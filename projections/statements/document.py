@@ -60,7 +60,7 @@ def document(log: str, sealed: SealedCycle, fold: StatementFold, names: FeatureN
         "corrections": [
             {
                 "position": str(Place(shard, one.position)), "at": instant(one.at), "credits": format_credits(one.credits),
-                "refers_to": one.refers_to,
+                "refers_to": one.refers_to if one.usage_position is None else str(Place(shard, one.usage_position)),
             }
             for one in lines.corrections
         ],

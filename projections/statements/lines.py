@@ -65,12 +65,16 @@ class LateSum:
 
 
 class Correction(NamedTuple):
-    """A correction by a person. Who and why stand at its entry, where they can be erased."""
+    """A correction by a person. Who and why stand at its entry, where they can be erased.
+
+    Of usage that a person took back, `usage_position` says of which; what was used in truth is usage like any other.
+    """
 
     position: int
     at: datetime
     credits: MicroCredits
     refers_to: str | None
+    usage_position: int | None = None
 
 
 @dataclass(slots=True)
@@ -93,6 +97,9 @@ class StatementLines:
         elif entry.kind is ActivityKind.USAGE_VOIDED:
             for work in self._work(entry):
                 work.taken_back += entry.credits
+            if isinstance(fact, UsageVoided) and fact.corrected_by is not None:
+                usage = fact.usage_position
+                self.corrections.append(Correction(entry.position, entry.occurred_at, entry.credits, None, usage))
         elif isinstance(fact, CreditsAdjusted) and entry.kind is ActivityKind.ADJUSTMENT:
             self.corrections.append(Correction(entry.position, entry.occurred_at, entry.credits, fact.refers_to))
         if entry.late:

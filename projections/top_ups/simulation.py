@@ -33,6 +33,7 @@ from schemas.facts import (
     ChargeRefunded,
     CreditsToppedUp,
     DisputeClosed,
+    HoldCaptured,
     PaymentMethodChanged,
     Stored,
     TopUpActionRequired,
@@ -139,7 +140,7 @@ class _Walk:
         """One fact further."""
         paid = self.paid.get(fact.usage_position, ()) if isinstance(fact, UsageVoided) else ()
         entries = evolve_balance(self.team, stored, fact, paid, self.team.changed)
-        if isinstance(fact, UsageRecorded) and stored.position in self.voided:
+        if isinstance(fact, UsageRecorded | HoldCaptured) and stored.position in self.voided:
             self.paid[stored.position] = next((entry.paid for entry in entries if entry.paid), ())
         self.top_ups = evolve_top_ups(self.top_ups, stored, fact)
 

@@ -11,7 +11,7 @@ their family, and closes its match with `assert_never`: a new fact in no family 
     credits    cycles, credits that come and end, crossings of a balance
     holds      credits set aside
     money      cards, top-ups, refunds, disputes
-    admin      limits of members, rate cards, erasure
+    admin      limits of members, rate cards, erasure, what waits for another person
     names      what their fields are made of
 
 Facts carry opaque ids only. Names of people live in the directory, which can be erased.
@@ -24,7 +24,17 @@ from typing import Any, NamedTuple
 import msgspec
 
 from ..places import Place
-from .admin import AdminFact, AnyAdminFact, MemberErased, MemberLimited, RateCardPublished, ResumedShard, StoreResumed
+from .admin import (
+    AdjustmentRejected,
+    AdjustmentRequested,
+    AdminFact,
+    AnyAdminFact,
+    MemberErased,
+    MemberLimited,
+    RateCardPublished,
+    ResumedShard,
+    StoreResumed,
+)
 from .credits import (
     AnyCreditsFact,
     AnyCrossingFact,
@@ -96,6 +106,8 @@ __all__ = [
     "OURS",
     "QUANTITIES_MAX",
     "RATE_CARD_TEAM",
+    "AdjustmentRejected",
+    "AdjustmentRequested",
     "AdminFact",
     "AnyAdminFact",
     "AnyCreditsFact",

@@ -1,11 +1,11 @@
 """Facts about what operators and admins decide: limits, rate cards, erasure."""
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
-from ..credits import UnsignedMicroCredits
-from .names import Fact, Name, Text
+from ..credits import SignedMicroCredits, UnsignedMicroCredits
+from .names import Fact, Name, Quantities, Text
 
 
 class AdminFact(Fact):
@@ -48,6 +48,34 @@ class StoreResumed(AdminFact, type="store.resumed.v1"):
     resumed_by: Name
 
 
+class AdjustmentRequested(AdminFact, type="adjustment.requested.v1"):
+    """Somebody asked for more than one person may move alone: it waits for another one, and moves no credits yet.
+
+    `credits` is by how much the balance would change. `approval_above_credits` is the limit of that day. A correction
+    names the usage that it takes back, and what was used in truth, if anything was.
+    """
+
+    kind: Literal["grant", "adjustment", "correction"]
+    credits: SignedMicroCredits
+    reason: Text
+    requested_by: Name
+    approval_above_credits: UnsignedMicroCredits
+    waits_until: AwareDatetime
+    refers_to: str | None = None
+    expires_at: AwareDatetime | None = None
+    usage_position: int | None = None
+    quantity: str | None = None
+    quantities: Quantities | None = None
+
+
+class AdjustmentRejected(AdminFact, type="adjustment.rejected.v1"):
+    """Another person rejected what somebody had asked for; no credits moved."""
+
+    request: Name
+    rejected_by: Name
+    reason: Text | None = None
+
+
 class MemberErased(AdminFact, type="member.erased.v1"):
     """What the directory knew of a member is gone; the opaque id stays."""
 
@@ -63,4 +91,6 @@ class RateCardPublished(AdminFact, type="rate_card.published.v1"):
     published_by: Name | None = None
 
 
-AnyAdminFact = MemberLimited | MemberErased | RateCardPublished | StoreResumed
+AnyAdminFact = (
+    MemberLimited | MemberErased | RateCardPublished | StoreResumed | AdjustmentRequested | AdjustmentRejected
+)

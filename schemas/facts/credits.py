@@ -84,18 +84,25 @@ class CreditsToppedUp(CreditsFact, type="credits.topped_up.v1"):
 
 
 class CreditsGranted(CreditsFact, type="credits.granted.v1"):
-    """Promotional credits were given; they may expire."""
+    """Promotional credits were given; they may expire.
+
+    By one person alone within `approval_above_credits` a day, or by a `request` that another one approved.
+    """
 
     credits: UnsignedMicroCredits
     reason: Text
     expires_at: AwareDatetime | None = None
     granted_by: Name | None = None
+    approval_above_credits: UnsignedMicroCredits | None = None
+    request: Name | None = None
+    approved_by: Name | None = None
 
 
 class CreditsAdjusted(CreditsFact, type="credits.adjusted.v1"):
     """A person corrected the balance, with a reason and a reference.
 
-    Where that reference is the place of credits that came, `burns_lot` is their lot: what is taken burns it first.
+    Where that reference is the place of credits that came, `burns_lot` is their lot: what is taken burns it first. One
+    person alone moves `approval_above_credits` a day; more is a `request` that another one approved.
     """
 
     credits: SignedMicroCredits
@@ -104,6 +111,8 @@ class CreditsAdjusted(CreditsFact, type="credits.adjusted.v1"):
     burns_lot: int | None = None
     adjusted_by: Name | None = None
     approved_by: Name | None = None
+    approval_above_credits: UnsignedMicroCredits | None = None
+    request: Name | None = None
 
 
 class CreditsExpired(CreditsFact, type="credits.expired.v1"):

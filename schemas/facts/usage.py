@@ -40,16 +40,24 @@ _ENCODE = msgspec.json.Encoder().encode
 
 
 class UsageVoided(Fact, type="usage.voided.v1"):
-    """A usage was taken back by the service that reported it; its credits return to the lots that paid."""
+    """A usage was taken back; its credits return to the lots that paid.
+
+    By the service that reported it, or by an operator who corrects it: alone within `approval_above_credits` a day, or
+    by a `request` that another person approved. Of a capture of plain credits there is no feature.
+    """
 
     usage_source: str
     usage_id: str
     usage_position: int
     usage_occurred_at: AwareDatetime
     credits: UnsignedMicroCredits
-    feature: Name
+    feature: Name | None = None
     reason: Text
     member_id: Name | None = None
+    corrected_by: Name | None = None
+    approval_above_credits: UnsignedMicroCredits | None = None
+    request: Name | None = None
+    approved_by: Name | None = None
 
 
 AnyUsageFact = UsageRecorded | UsageVoided

@@ -34,7 +34,7 @@ from services.api.routes import (
     usage_reports,
     webhook,
 )
-from services.api.routes.finance import every_team, statements
+from services.api.routes.finance import approvals, changes, corrections, every_team, statements
 from services.runtime.health_pages import health_routes
 
 MODULES = (
@@ -55,6 +55,9 @@ MODULES = (
     purchases,
     payment_methods,
     grants,
+    approvals,
+    corrections,
+    changes,
     webhook,
     pages,
 )

@@ -18,4 +18,5 @@ derived       the tables that move with an append, against the log
 expected      what these tables must hold: pure
 follows       whether facts follow from facts: pure
 follows_money   the same for payments and charges
+follows_people  and for what people decide: alone, or by two
 """

@@ -4,9 +4,10 @@
     holds      ended once, never after their end, never for longer than a day
     plans      anchor and zone stay; each refill is that of the newest plan, of the next cycle of the calendar
     payments   see `follows_money`
+    people     see `follows_people`
 
-What people decide (grants, adjustments, settings) follows from nothing and is not judged; but the lot that a correction
-burns is one that came before it.
+What people decide (grants, adjustments, settings) follows from nothing; but who may decide it is judged, and the lot
+that a correction burns is one that came before it.
 """
 
 from collections.abc import Iterator
@@ -35,9 +36,12 @@ from schemas.facts import (
 from schemas.pricing import NotPriced, RateCards
 from schemas.rates import shown
 from services.audit.follows_money import MoneyAudit
+from services.audit.follows_people import PeopleAudit
+from services.credits.approvals import CORRECTIONS, REQUESTS
 
 LASTS_MAX = timedelta(hours=24)
 CLOCKS_DIFFER = timedelta(minutes=5)  # a recorder's and the database's
+CORRECTED = (CORRECTIONS, REQUESTS)  # sources of usage that a person corrected, alone or by two
 Problems = Iterator[str]
 
 
@@ -66,11 +70,12 @@ class TeamAudit:
     assigned_at: datetime | None = None
     cycle: int | None = None
     refilled: MicroCredits = 0
-    usages: dict[int, tuple[Stored, UsageRecorded]] = field(default_factory=dict)
+    usages: dict[int, tuple[Stored, UsageRecorded | HoldCaptured]] = field(default_factory=dict)
     taken_back: set[int] = field(default_factory=set)
     amending: UsageVoided | None = None
     lots: set[int] = field(default_factory=set)
     holds: dict[str, AuditedHold] = field(default_factory=dict)
+    people: PeopleAudit = field(default_factory=PeopleAudit)
     money: MoneyAudit = field(init=False)
 
     def __post_init__(self) -> None:
@@ -79,15 +84,30 @@ class TeamAudit:
     def take(self, stored: Stored, fact: AnyFact) -> list[str]:
         """What is wrong with this fact, given those before it."""
         amending, self.amending = self.amending, None
+        if stored.position in self.voided and isinstance(fact, UsageRecorded | HoldCaptured):
+            self.usages[stored.position] = (stored, fact)
         problems = [*self._amends(stored, fact, amending), *self._judge(stored, fact)]
+        problems += self.people.judge(stored, fact, amending, is_half=self.amending is not None)
         if isinstance(fact, CreditsAdjusted) and fact.burns_lot is not None and fact.burns_lot not in self.lots:
             problems.append(f"no credits came at {fact.burns_lot} before this, and it burns them first")
         if may_bring_lot(fact):
             self.lots.add(stored.position)
-        amends = isinstance(fact, UsageVoided) and stored.source == AMENDMENTS
-        if not amends and stored.source.startswith(OURS) == isinstance(fact, UsageRecorded | UsageVoided):
+        if not self._is_source(stored, fact, amending):
             problems.append(f"{stored.source!r} is no source of a {stored.type}")
         return problems
+
+    def _is_source(self, stored: Stored, fact: AnyFact, amending: UsageVoided | None) -> bool:
+        """Usage is a service's; ours are amendments, and what a person corrected."""
+        match fact:
+            case UsageVoided() if stored.source == AMENDMENTS:
+                return True
+            case UsageVoided(corrected_by=person):
+                return stored.source in CORRECTED if person is not None else not stored.source.startswith(OURS)
+            case UsageRecorded():
+                by_person = amending is not None and amending.corrected_by is not None
+                return stored.source in CORRECTED if by_person else not stored.source.startswith(OURS)
+            case _:
+                return stored.source.startswith(OURS)
 
     def _amends(self, stored: Stored, fact: AnyFact, amending: UsageVoided | None) -> Problems:
         """A usage that corrects another one stands right behind what took that one back, and nothing else does."""
@@ -98,9 +118,12 @@ class TeamAudit:
         if corrects != taken_back:
             yield f"it corrects the usage at {corrects[0]}, and the one at {taken_back[0]} was taken back for it"
         elif amending is not None:
-            pair = self.usages.get(amending.usage_position)
-            if (stored.source, stored.occurred_at) != (amending.usage_source, amending.usage_occurred_at) or (
-                pair and isinstance(fact, UsageRecorded) and _all_but_how_much(fact) != _all_but_how_much(pair[1])
+            by_person, pair = amending.corrected_by is not None, self.usages.get(amending.usage_position)
+            source = stored.source if by_person else amending.usage_source
+            if (stored.source, stored.occurred_at) != (source, amending.usage_occurred_at) or (
+                pair
+                and isinstance(fact, UsageRecorded)
+                and _all_but_how_much(fact) != _all_but_how_much(pair[1], held=not by_person)
             ):
                 yield f"it changes more than the quantity of the usage at {amending.usage_position}"
 
@@ -122,10 +145,9 @@ class TeamAudit:
                 return self.money.judge(stored, fact)
 
     def _usage(self, stored: Stored, fact: UsageRecorded) -> Problems:
-        if stored.position in self.voided:
-            self.usages[stored.position] = (stored, fact)
-        at = min(stored.occurred_at, stored.recorded_at)
-        yield from self._priced(fact, at, stored)
+        first = self.usages.get(fact.corrects or 0)
+        recorded_at = stored.recorded_at if first is None or stored.source not in CORRECTED else first[0].recorded_at
+        yield from self._priced(fact, min(stored.occurred_at, recorded_at), recorded_at)
         if fact.hold_id is None or (hold := self.holds.get(fact.hold_id)) is None:
             return
         if hold.state == "settled":
@@ -133,7 +155,7 @@ class TeamAudit:
         elif hold.state == "open" and hold.expires_at > stored.recorded_at:
             hold.state = "settled"
 
-    def _priced(self, fact: UsageRecorded | HoldCaptured, at: datetime, stored: Stored) -> Problems:
+    def _priced(self, fact: UsageRecorded | HoldCaptured, at: datetime, recorded_at: datetime) -> Problems:
         """The price by the card that is named, and whether that card was in force; nothing for what was not priced."""
         version, feature, quantity, quantities = fact.rate_card, fact.feature, fact.quantity, fact.quantities
         if version is None or feature is None:
@@ -149,7 +171,7 @@ class TeamAudit:
         try:
             right = card.price_used(feature, quantity, quantities, fact.attributes)
             # What happens about now was priced by a clock that may be a little behind the database's.
-            sooner = min(at, stored.recorded_at - CLOCKS_DIFFER)
+            sooner = min(at, recorded_at - CLOCKS_DIFFER)
             in_force = {self.cards.in_force(at).version, self._earlier(sooner)}
         except (NotPriced, ValueError) as no:
             yield f"{used} of {feature} has no price: {no}"
@@ -177,7 +199,7 @@ class TeamAudit:
         says = (fact.usage_source, fact.usage_id, fact.usage_occurred_at, fact.credits, fact.feature, fact.member_id)
         if says != (usage.source, usage.id, usage.occurred_at, recorded.credits, recorded.feature, recorded.member_id):
             yield f"it takes back something else than was recorded at {fact.usage_position}"
-        if stored.source not in (usage.source, AMENDMENTS):
+        if stored.source not in (usage.source, AMENDMENTS) and fact.corrected_by is None:
             yield f"{stored.source!r} takes back what {usage.source!r} reported"
 
     def _place(self, stored: Stored, fact: HoldPlaced) -> Problems:
@@ -215,7 +237,7 @@ class TeamAudit:
         elif fact.remaining_credits != max(0, hold.credits - fact.credits):
             yield f"hold {fact.hold_id} has {format_credits(max(0, hold.credits - fact.credits))} left after this"
         hold.credits = fact.remaining_credits or 0
-        yield from self._priced(fact, stored.recorded_at, stored)
+        yield from self._priced(fact, stored.recorded_at, stored.recorded_at)
 
     def _plan(self, stored: Stored, fact: PlanAssigned) -> Problems:
         if self.plan is not None and (fact.anchor, fact.zone) != (self.plan.anchor, self.plan.zone):
@@ -245,5 +267,6 @@ class TeamAudit:
         self.cycle, self.refilled = max(fact.cycle, self.cycle or fact.cycle), self.refilled + fact.credits
 
 
-def _all_but_how_much(usage: UsageRecorded) -> tuple[object, ...]:
-    return usage.feature, usage.member_id, usage.attributes, usage.hold_id
+def _all_but_how_much(usage: UsageRecorded | HoldCaptured, *, held: bool = True) -> tuple[object, ...]:
+    """What a correction keeps. Where a person corrects what settled a hold, the hold has ended: `held` is false."""
+    return usage.feature, usage.member_id, usage.attributes, usage.hold_id if held else None

@@ -7,6 +7,8 @@
     holds        credits set aside for work that runs
     hold_settlement  usage that names a hold settles it
     grants       credits that a person gives or corrects
+    approvals    what one person may not move alone: it waits for another one
+    changes      what people decided, of every team
     rate_cards   prices, published as facts
     repricing    what teams would have paid by a card that is not published
     directory    names, beside the log, so that they can be erased

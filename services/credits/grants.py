@@ -18,7 +18,9 @@ GIFTS = "creditwell:gifts"
 PLACE = re.compile(r"([0-9]{1,2}):([0-9]{1,18})(?::[0-9]{1,5})?", re.ASCII)  # of a fact, or an entry's id
 
 
-async def grant(connection: Connection, team_id: str, gift_id: str, gift: CreditsGranted) -> Place:
+async def grant(
+    connection: Connection, team_id: str, gift_id: str, gift: CreditsGranted, *, source: str = GIFTS
+) -> Place:
     """Give a team promotional credits, in the caller's transaction; `gift_id` makes a repeated attempt the same gift.
 
     Raises:
@@ -26,14 +28,21 @@ async def grant(connection: Connection, team_id: str, gift_id: str, gift: Credit
         AlreadyStored: this gift was given.
     """
     now = await lock_known_team(connection, team_id)
+    check_grant(gift, now)
+    return await _append(connection, NewFact(team_id, source, gift_id, now, gift))
+
+
+def check_grant(gift: CreditsGranted, now: datetime) -> None:
+    """Raises Refused: invalid_credits or invalid_expiry."""
     if not 0 < gift.credits <= ENTRY_MAX:
         raise Refused("invalid_credits", f"a grant is more than 0 and at most {format_credits(ENTRY_MAX)} credits")
     if gift.expires_at is not None and gift.expires_at <= now:
         raise Refused("invalid_expiry", f"expires_at {gift.expires_at.isoformat()} is not in the future")
-    return await _append(connection, team_id, gift_id, now, gift)
 
 
-async def adjust(connection: Connection, team_id: str, gift_id: str, adjustment: CreditsAdjusted) -> Place:
+async def adjust(
+    connection: Connection, team_id: str, gift_id: str, adjustment: CreditsAdjusted, *, source: str = GIFTS
+) -> Place:
     """Correct a team's balance, up or down, in the caller's transaction; never by setting it.
 
     What is taken burns first the lot to which the correction refers, if it does.
@@ -43,13 +52,18 @@ async def adjust(connection: Connection, team_id: str, gift_id: str, adjustment:
         AlreadyStored: this adjustment was made.
     """
     now = await lock_known_team(connection, team_id)
+    check_adjustment(adjustment)
+    if adjustment.credits < 0 and (lot := await _lot_named(connection, team_id, adjustment.refers_to)) is not None:
+        adjustment = adjustment.model_copy(update={"burns_lot": lot})
+    return await _append(connection, NewFact(team_id, source, gift_id, now, adjustment))
+
+
+def check_adjustment(adjustment: CreditsAdjusted) -> None:
+    """Raises Refused: invalid_credits."""
     if not 0 < abs(adjustment.credits) <= ENTRY_MAX:
         raise Refused(
             "invalid_credits", f"an adjustment is not 0 and at most {format_credits(ENTRY_MAX)} credits either way"
         )
-    if adjustment.credits < 0 and (lot := await _lot_named(connection, team_id, adjustment.refers_to)) is not None:
-        adjustment = adjustment.model_copy(update={"burns_lot": lot})
-    return await _append(connection, team_id, gift_id, now, adjustment)
 
 
 async def _lot_named(connection: Connection, team_id: str, refers_to: str | None) -> int | None:
@@ -68,8 +82,6 @@ async def _lot_named(connection: Connection, team_id: str, refers_to: str | None
     return position
 
 
-async def _append(
-    connection: Connection, team_id: str, gift_id: str, now: datetime, fact: CreditsGranted | CreditsAdjusted
-) -> Place:
-    appended = await append(connection, [NewFact(team_id, GIFTS, gift_id, now, fact)])
+async def _append(connection: Connection, new: NewFact) -> Place:
+    appended = await append(connection, [new])
     return appended.places[0]

@@ -125,6 +125,8 @@ declare namespace Api {
     paid_by: PaidBy[];
     charge: Charge | null;
     reason: string | null;
+    corrects: string | null;
+    taken_back_by: string | null;
   }
 
   /** A feature with its unit and its rates. `unit` is what people call one use of it, say `image`. `for_units` says for how many units the credits of its rates are: a price for a million tokens is written as such. */

@@ -18,7 +18,7 @@ from projections.balance.fold import evolve
 from projections.balance.lots import end_lots
 from projections.balance.state import LotPayment, TeamBalance
 from schemas.cycles import cycle_at
-from schemas.facts import RATE_CARD_TEAM, PlanAssigned, Stored, UsageRecorded, UsageVoided
+from schemas.facts import RATE_CARD_TEAM, HoldCaptured, PlanAssigned, Stored, UsageRecorded, UsageVoided
 from schemas.instants import instant
 from services.read_models.balances import ExactBalance, fold_due
 from services.read_models.snapshots import Span, facts_within, newest_snapshot, rest_of, spans_to_read
@@ -131,7 +131,7 @@ async def _take(connection: Reads, past: _Past, stored: Stored) -> None:
         past.plan = (stored.id, fact)
     if not isinstance(fact, UsageVoided):
         entries = evolve(team, timely, fact)
-        if isinstance(fact, UsageRecorded) and stored.position in past.voided:
+        if isinstance(fact, UsageRecorded | HoldCaptured) and stored.position in past.voided:
             past.paid[stored.position] = next((entry.paid for entry in entries if entry.paid), ())
         return
     paid = past.paid.get(fact.usage_position)

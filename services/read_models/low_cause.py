@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 
 from projections.balance.fold import evolve
 from projections.balance.state import LotPayment, TeamBalance
-from schemas.facts import Stored, UsageRecorded, UsageVoided
+from schemas.facts import HoldCaptured, Stored, UsageRecorded, UsageVoided
 from services.read_models.snapshots import newest_snapshot
 from services.read_models.states import paid_for, settled_lots
 from services.store.protocols import Reads
@@ -69,7 +69,7 @@ async def _take(connection: Reads, walk: LowWalk, stored: Stored) -> None:
     team, fact = walk.team, stored.fact()
     if not isinstance(fact, UsageVoided):
         entries = evolve(team, stored, fact)
-        if isinstance(fact, UsageRecorded):
+        if isinstance(fact, UsageRecorded | HoldCaptured):
             walk.paid[stored.position] = next((entry.paid for entry in entries if entry.paid), ())
     else:
         paid = walk.paid.get(fact.usage_position)

@@ -10,6 +10,7 @@ plain           the short way of what is nearly always there
 cursors         where it goes on, moved in the transaction that appends
 refusals        what was refused, with its bytes and its reason
 taking_back     voids, and amendments: a usage is taken back and recorded anew
+correcting      usage and captures that an operator corrects, in the same way
 voids           a usage is taken back once at most
 receipts        what became of a usage, for whoever reported it
 metrics         what is counted, and the alarm about refusals

@@ -10,9 +10,19 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from schemas.cloudevents import BadUsage
-from schemas.facts import AMENDMENTS, AnyFact, NewFact, Stored, UnknownFact, UsageRecorded, UsageVoided
-from schemas.pricing import RateCards
-from schemas.usage import AnyUsage, UsageAmendReported, UsageVoidReported
+from schemas.facts import (
+    AMENDMENTS,
+    AdjustmentRequested,
+    AnyFact,
+    HoldCaptured,
+    NewFact,
+    Stored,
+    UnknownFact,
+    UsageRecorded,
+    UsageVoided,
+)
+from schemas.pricing import CompiledCard, RateCards
+from schemas.usage import AmendedUsage, AnyUsage, UsageAmendReported, UsageVoidReported
 from services.store.identities import Identity
 
 StoredUsages = Mapping[Identity, Stored]  # what the log has of the identities that a batch names
@@ -44,10 +54,11 @@ def void(event: UsageVoidReported, by_identity: StoredUsages) -> UsageVoided:
     """What takes a usage back. Raises BadUsage: wrong_source, unknown_usage, unreadable_fact."""
     if event.data.usage_source != event.source:
         raise BadUsage("wrong_source", "only the source that reported a usage can take it back")
-    return _voided(*_target(event, by_identity), event.data.reason)
+    return voided(*_target(event, by_identity), event.data.reason)
 
 
-def _voided(usage: Stored, fact: UsageRecorded, reason: str) -> UsageVoided:
+def voided(usage: Stored, fact: UsageRecorded | HoldCaptured, reason: str) -> UsageVoided:
+    """What takes this usage back, be it a capture: whatever it cost returns."""
     return UsageVoided(
         usage_source=usage.source,
         usage_id=usage.id,
@@ -72,38 +83,50 @@ def amended(event: UsageAmendReported, by_identity: StoredUsages, cards: RateCar
         raise BadUsage(
             "usage_of_hold", f"{usage.id!r} settled a hold, which ends once; void it, and report what was used anew"
         )
-    data, card = event.data, cards.in_force(min(usage.occurred_at, now))
-    amended = UsageRecorded(
-        feature=fact.feature,
-        quantity=data.quantity,
-        quantities=data.quantities,
-        credits=card.price_used(fact.feature, data.quantity, data.quantities, fact.attributes),
+    anew = recorded_anew(usage, fact.feature, fact, event.data, cards.in_force(min(usage.occurred_at, now)))
+    return NewFact(event.subject, event.source, event.id, usage.occurred_at, anew)
+
+
+def recorded_anew(
+    usage: Stored,
+    feature: str,
+    fact: UsageRecorded | HoldCaptured,
+    really: AmendedUsage | AdjustmentRequested,
+    card: CompiledCard,
+) -> UsageRecorded:
+    """A usage, or a capture, of this feature as it really was. Raises NotPriced, as the card does."""
+    return UsageRecorded(
+        feature=feature,
+        quantity=really.quantity,
+        quantities=really.quantities,
+        credits=card.price_used(feature, really.quantity, really.quantities, fact.attributes),
         rate_card=card.version,
         member_id=fact.member_id,
         attributes=fact.attributes,
         corrects=usage.position,
         corrects_id=usage.id,
-        reason=data.reason,
+        reason=really.reason,
     )
-    return NewFact(event.subject, event.source, event.id, usage.occurred_at, amended)
 
 
-def taken_back_for(
-    event: UsageAmendReported, by_identity: StoredUsages, voided: dict[tuple[str, int], bool]
-) -> NewFact:
+def taken_back_for(event: UsageAmendReported, by_identity: StoredUsages, voids: dict[tuple[str, int], bool]) -> NewFact:
     """What takes the usage back that an amendment replaces; its identity is ours, for the event's own is the usage's.
 
-    It stands right before the usage that replaces it. `voided` is told.
+    It stands right before the usage that replaces it. `voids` is told.
 
     Raises BadUsage: already_taken_back.
     """
     usage, fact = _target(event, by_identity)
     place = (event.subject, usage.position)
-    if place in voided:
+    if place in voids:
         raise already_taken_back(usage.id)
-    voided[place] = True
-    void = _voided(usage, fact, event.data.reason)
-    return NewFact(event.subject, AMENDMENTS, f"void:{usage.position}", event.time, void)
+    voids[place] = True
+    return taken_back(usage, voided(usage, fact, event.data.reason), event.time)
+
+
+def taken_back(usage: Stored, void: UsageVoided, at: datetime) -> NewFact:
+    """What stands right before the usage that replaces this one."""
+    return NewFact(usage.team_id, AMENDMENTS, f"void:{usage.position}", at, void)
 
 
 def read(stored: Stored) -> AnyFact:

@@ -8,6 +8,7 @@ from schemas.facts import AMENDMENTS, NewFact, Stored, UsageVoided
 from schemas.places import Place
 from services.store.append import AlreadyStored
 from services.store.connect import Connection
+from services.store.protocols import Reads
 from services.store.shards import shard_of
 
 VOIDED = """
@@ -16,6 +17,8 @@ VOIDED = """
     JOIN voided_usages v USING (shard, team_id, usage_position)
     JOIN facts void ON void.shard = v.shard AND void.position = v.void_position
 """
+
+VOID_OF = "SELECT void_position FROM voided_usages WHERE shard = $1 AND team_id = $2 AND usage_position = $3"
 
 NOTE = """
     INSERT INTO voided_usages (shard, team_id, usage_position, void_position)
@@ -30,6 +33,13 @@ async def voided_among(connection: Connection, facts: Iterable[Stored]) -> dict[
         return {}
     rows = await connection.fetch(VOIDED, *map(list, zip(*places, strict=True)))
     return {(row["team_id"], row["usage_position"]): row["source"] == AMENDMENTS for row in rows}
+
+
+async def read_void(connection: Reads, team_id: str, usage_position: int) -> Place | None:
+    """Where a usage was taken back, if it was."""
+    shard = shard_of(team_id)
+    row = await connection.fetchrow(VOID_OF, shard, team_id, usage_position)
+    return None if row is None else Place(shard, row["void_position"])
 
 
 async def note_voids(connection: Connection, appended: Iterable[tuple[NewFact, Place]]) -> None:

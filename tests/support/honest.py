@@ -17,10 +17,18 @@ from projections.reversals import PaymentAtStripe
 from projections.top_ups.state import TopUps
 from schemas.catalog import Catalog, load_catalog
 from schemas.credits import MICRO
-from schemas.facts import CreditsAdjusted, CreditsGranted, TopUpConfigured
+from schemas.facts import (
+    AdjustmentRequested,
+    CreditsAdjusted,
+    CreditsGranted,
+    HoldCaptured,
+    TopUpConfigured,
+    UsageRecorded,
+)
 from schemas.places import Place
 from schemas.pricing import RateCards
 from schemas.usage import parse_usage
+from services.credits.approvals import Approval, WaitingRequest, approve_gift, give_or_ask, lock_request, reject
 from services.credits.grants import adjust, grant
 from services.credits.hold_settlement import live_or_settled, settle_holds
 from services.credits.holds import CapturedPart, HoldKey, capture, expire_holds, extend, release
@@ -51,6 +59,7 @@ from services.store.identities import Identity, find
 from services.store.read import heads, read_raw_after
 from services.store.shards import SHARDS
 from services.usage import door
+from services.usage.correcting import approve_correction, correct_or_ask
 from services.usage.taking_back import target_of
 from services.usage.voids import note_voids, voided_among
 from tests.support.facts import now, zone_at_midday
@@ -118,6 +127,7 @@ class Honest:
     holds: list[tuple[str, str]] = field(default_factory=list)
     paid: list[tuple[str, str]] = field(default_factory=list)
     given: list[tuple[str, Place]] = field(default_factory=list)
+    asked: list[tuple[str, str]] = field(default_factory=list)
 
     async def begin(self) -> None:
         """Plans, cards, settings."""
@@ -134,7 +144,7 @@ class Honest:
         """Tell so many things more."""
         steps = (
             self._use, self._use, self._use, self._void, self._hold, self._hold, self._end_hold, self._end_hold, self._give,
-            self._limit, self._plan, self._buy, self._top_up, self._refund, self._configure, self._card,
+            self._ask, self._decide, self._correct, self._limit, self._plan, self._buy, self._top_up, self._refund, self._configure, self._card,
         )  # fmt: skip
         for _ in range(count):
             self.told += 1
@@ -221,6 +231,52 @@ class Honest:
                 refers_to = self.random.choice(["ticket 7", *gifts])
                 correction = CreditsAdjusted(credits=-credits, reason="test", refers_to=refers_to)
                 await adjust(self.connection, team, self.name, correction)
+
+    def _asked(self, kind: str, **more: Any) -> AdjustmentRequested:
+        """What a person asks for, of whom there are two; half of it is within the limit."""
+        return AdjustmentRequested.model_validate(
+            {"kind": kind, "credits": 0, "reason": "test", "requested_by": self._person(), "waits_until": now(),
+             "approval_above_credits": 100 * MICRO} | more
+        )  # fmt: skip
+
+    def _person(self) -> str:
+        return self.random.choice(("op_1", "op_2"))
+
+    async def _ask(self, team: str) -> None:
+        kind, credits = self.random.choice((("grant", 1), ("adjustment", -1))), MICRO * self.random.randint(1, 200)
+        async with self.connection.transaction():
+            asked = self._asked(kind[0], credits=credits * kind[1])
+            self._keep(team, await give_or_ask(self.connection, team, self.name, asked))
+
+    async def _correct(self, team: str) -> None:
+        query = "SELECT position FROM facts WHERE team_id = $1 AND type = ANY($2) ORDER BY position DESC LIMIT 9"
+        rows = await self.connection.fetch(query, team, [UsageRecorded.type, HoldCaptured.type])
+        if not rows:
+            return
+        quantity = self.random.choice((None, str(self.random.randint(1, 99))))
+        asked = self._asked("correction", usage_position=self.random.choice(rows)["position"], quantity=quantity)
+        async with self.connection.transaction():
+            cards = RateCards([self.catalog.rate_card])
+            self._keep(team, await correct_or_ask(self.connection, team, self.name, asked, cards))
+
+    def _keep(self, team: str, given: object) -> None:
+        if isinstance(given, WaitingRequest):
+            self.asked.append((team, given.request_id))
+
+    async def _decide(self, _: str) -> None:
+        if not self.asked:
+            return
+        team, request_id = self.random.choice(self.asked)
+        approval = Approval(request_id, self._person())
+        async with self.connection.transaction():
+            locked = await lock_request(self.connection, team, request_id, approval.approved_by)
+            if self.random.random() < 0.3:
+                await reject(self.connection, team, locked, approval.approved_by, None)
+            elif locked.request.kind == "correction":
+                cards = RateCards([self.catalog.rate_card])
+                await approve_correction(self.connection, team, locked, approval, cards)
+            else:
+                await approve_gift(self.connection, team, locked, approval)
 
     async def _limit(self, team: str) -> None:
         limit = Limit(daily=MICRO * self.random.choice((10_000, 20_000)), hard=self.random.random() < 0.5)

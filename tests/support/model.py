@@ -57,17 +57,23 @@ class Purse:
     def additional(self) -> int:
         return sum(bag.left for bag in self.bags if not bag.included and bag.ends_at > self.now) - self.debt
 
-    def told(self, position: int, type: str, occurred_at: datetime, recorded_at: datetime, body: bytes) -> None:
+    def told(
+        self, position: int, type: str, occurred_at: datetime, recorded_at: datetime, body: bytes, source: str = ""
+    ) -> None:
         """The next fact of the team."""
         data = json.loads(body)
         credits, self.now = data.get("credits", 0), recorded_at
         match type:
             case "usage.recorded.v1":
-                self._use(position, credits, recorded_at if occurred_at < self.sealed else occurred_at)
+                at = recorded_at if occurred_at < self.sealed else occurred_at
+                self._use(position, credits, at, again="corrects" in data)
             case "hold.captured.v1":
                 self._use(position, credits, recorded_at)
             case "usage.voided.v1":
-                self._void(position, data["usage_position"])
+                # What is recorded anew has the time of the work, and what comes back pays from then on.
+                again = source == "creditwell:amendments"
+                since = min(instant(data["usage_occurred_at"]), recorded_at) if again else recorded_at
+                self._void(position, data["usage_position"], since)
             case "credits.refilled.v1":
                 self._refill(position, instant(data["starts_at"]), instant(data["ends_at"]), credits)
             case "period.sealed.v1":
@@ -103,10 +109,14 @@ class Purse:
             bag.left, self.debt = bag.left - share, self.debt - share
             self.payers = [*self.payers, (bag, share)][-PAYERS_MAX:]
 
-    def _need(self, credits: int, at: datetime, first: int | None = None) -> list[Payment]:
-        """Bags of that time pay, then bags that never end, then nobody does."""
+    def _need(self, credits: int, at: datetime, first: int | None = None, *, again: bool = False) -> list[Payment]:
+        """Bags of that time pay, then bags that never end, then nobody does.
+
+        What is recorded `again` is paid first by what was included and has not ended.
+        """
         in_time = sorted((bag for bag in self.bags if bag.starts_at <= at < bag.ends_at), key=lambda bag: bag.order)
-        return self._take(credits, [*(bag for bag in in_time if bag.number == first), *in_time])
+        open_ones = [bag for bag in in_time if again and bag.included and bag.ends_at > self.now]
+        return self._take(credits, [*(bag for bag in in_time if bag.number == first), *open_ones, *in_time])
 
     def _take_back(self, numbers: set[int], credits: int) -> None:
         """Of a payment: from its own bags, then from those that never end. What they paid of a debt stays paid."""
@@ -123,11 +133,11 @@ class Purse:
         self.debt += credits
         return [*payments, (None, credits)]
 
-    def _use(self, position: int, credits: int, at: datetime) -> None:
+    def _use(self, position: int, credits: int, at: datetime, *, again: bool = False) -> None:
         self.uses, self.used = self.uses + 1, self.used + credits
-        self.paid[position] = self._need(credits, at)
+        self.paid[position] = self._need(credits, at, again=again)
 
-    def _void(self, position: int, usage: int) -> None:
+    def _void(self, position: int, usage: int, since: datetime) -> None:
         homeless = nobodys = 0
         for bag, share in self.paid[usage]:
             self.used -= share
@@ -139,10 +149,10 @@ class Purse:
             else:
                 homeless += share
         if homeless:
-            self._gain(Bag(position, included=True, starts_at=self.now, ends_at=self.cycle_ends, left=homeless))
+            self._gain(Bag(position, included=True, starts_at=since, ends_at=self.cycle_ends, left=homeless))
         if nobodys:
             number = -position if homeless else position
-            self._gain(Bag(number, included=False, starts_at=self.now, ends_at=FOREVER, left=nobodys))
+            self._gain(Bag(number, included=False, starts_at=since, ends_at=FOREVER, left=nobodys))
         self.uses -= 1
 
     def _return_debt(self, credits: int) -> int:

@@ -114,7 +114,9 @@ class Past:
         elif draw < 0.65 and self.usages:
             self._void(name, self.now)
         elif draw < 0.85:
-            self._record(new(TEAM, name, self._hold(name) if draw < 0.75 else self._gain(name), at=self.now))
+            stored = self._record(new(TEAM, name, self._hold(name) if draw < 0.75 else self._gain(name), at=self.now))
+            if isinstance(captured := stored.fact(), HoldCaptured):
+                self.usages.append((stored, captured.credits // MICRO))  # an operator may take it back
         elif draw < 0.95:
             self._record(new(TEAM, name, self._rare(), at=self.now))
         else:
@@ -130,6 +132,9 @@ class Past:
     def _void(self, name: str, at: datetime) -> None:
         taken, credits = self.usages.pop(self.random.randrange(len(self.usages)))
         told = void(TEAM, name, of=taken.id, position=taken.position, at=taken.occurred_at, credits=credits)
+        if isinstance(captured := taken.fact(), HoldCaptured):
+            assert isinstance(told.fact, UsageVoided)
+            told = told._replace(fact=told.fact.model_copy(update={"feature": captured.feature}))
         self._record(told._replace(occurred_at=at))
 
     def _gain(self, name: str) -> AnyFact:

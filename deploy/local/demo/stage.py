@@ -55,11 +55,20 @@ async def set_stage(world: LocalWorld) -> None:
     """Returns when everything is in the log."""
     async with httpx2.AsyncClient(trust_env=False, timeout=20) as client:
         front = HostFront(world, client)
-        await front.send("POST", "/grants", WELCOME, team=NORTHLIGHT, member="operator_desk", role=TokenRole.OPERATOR)
+        await welcome(front)
         for team, member, settings in TOP_UPS:
             await visit(front, "/payment-method", {}, "saved", team=team, member=member)
             await front.send("PUT", "/top-up", settings, team=team, member=member, role=TokenRole.ADMIN)
         await visit(front, "/purchases", {"pack": "mini"}, "credited", team=HARBOR, member="mem_hana")
+
+
+async def welcome(front: HostFront) -> None:
+    """An operator gives more than one person may: another one, of finance, approves it."""
+    waiting = await front.send(
+        "POST", "/grants", WELCOME, team=NORTHLIGHT, member="operator_desk", role=TokenRole.OPERATOR
+    )
+    approve = f"/adjustments/{waiting['id']}/approve"
+    await front.send("POST", approve, {}, team=NORTHLIGHT, member="finance_desk", role=TokenRole.FINANCE)
 
 
 async def visit(front: HostFront, path: str, body: object, state: str, *, team: str, member: str) -> None:

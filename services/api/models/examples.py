@@ -59,7 +59,7 @@ ENTRY: Example = {
         "lot": "40:20017", "kind": "included", "name": "Included credits", "gained_at": PLAN["anchor"], "ends_at": REFILL,
         "credits": "60",
     }],
-    "charge": None, "reason": ITEM["detail"],
+    "charge": None, "reason": ITEM["detail"], "corrects": None, "taken_back_by": None,
 }  # fmt: skip
 PROOF: Example = {
     "format": "creditwell proof 1",
@@ -188,7 +188,23 @@ NOT_SENT: Example = {
 }  # fmt: skip
 
 GRANT: Example = {"credits": "250", "reason": "An apology for yesterday", "expires_at": REFILL}
-ADJUSTMENT: Example = {"credits": "-12.5", "reason": "Counted twice", "refers_to": POSITION, "approved_by": "mem_9"}
+ADJUSTMENT: Example = {"credits": "-12.5", "reason": "Counted twice", "refers_to": POSITION}
+CORRECTION: Example = {"quantity": "3", "reason": "One image was empty"}
+CORRECTED: Example = {
+    "id": "40:20419:0", "corrects": ITEM["id"], "entry": "40:20420:0", "credits": "15", "position": "40:20420",
+}  # fmt: skip
+REQUEST: Example = {
+    "id": "0b6f9d2b-5c1e-5f7a-9a53-2f1f6f0f4b63", "state": "waiting", "kind": "grant", "credits": "5000",
+    "waits_until": "2026-12-07T10:15:30.123456Z", "entry": None, "position": POSITION,
+}  # fmt: skip
+CHANGE: Example = {
+    "at": AT, "team_id": "team_42", "type": "plan.assigned.v1", "what": "Plan pro, version 1: 3000 credits a cycle",
+    "by": "mem_9", "approved_by": None, "position": POSITION,
+}  # fmt: skip
+REQUESTED: Example = {
+    **REQUEST, "reason": GRANT["reason"], "requested_by": "mem_9", "requested_at": AT, "refers_to": None,
+    "expires_at": REFILL, "corrects": None, "quantity": None, "quantities": None, "ended_by": None, "ended_at": None,
+}  # fmt: skip
 
 TOP_UP_COST: Example = {"credits": "500", "amount": 500, "currency": "usd"}
 TOP_UP_BODY: Example = {

@@ -273,3 +273,5 @@ class EntryAnswer(ActivityItem):
     paid_by: list[PaidBy]
     charge: ChargeAnswer | None
     reason: str | None
+    corrects: str | None = Field(description="The entry of the usage that this one takes back, or replaces.")
+    taken_back_by: str | None = Field(description="The entry that took this usage back.")

@@ -29,9 +29,19 @@ from services.api.wording.downloads import COLUMNS, download_line, file_name
 from services.api.wording.entries import explain, item
 from services.audit.prove import prove
 from services.credits.directory import read_directory
-from services.read_models.activity import NEWEST, Before, Filter, read_activity, read_all, read_entries, who_paid
+from services.read_models.activity import (
+    NEWEST,
+    ActivityRow,
+    Before,
+    Filter,
+    read_activity,
+    read_all,
+    read_entries,
+    who_paid,
+)
 from services.runtime.errors import Refused
 from services.store.shards import shard_of
+from services.usage.voids import read_void
 
 PAGE_MAX = 200
 EARLIEST = datetime.min.replace(tzinfo=UTC)
@@ -162,8 +172,17 @@ async def get_entry(
             if row.entry.part == int(named[3]):
                 paid = await who_paid(ask.quick_read(), ask.team_id, row.entry.paid, tail)
                 sees = ask.caller.role in SEES_PAYMENTS
-                return answer(explain(row, paid, cards, ask.context.catalog, sees_receipts=sees))
+                explained = explain(row, paid, cards, ask.context.catalog, sees_receipts=sees)
+                return answer({**explained, "taken_back_by": await _taken_back_by(ask, row)})
     raise _unknown(entry_id)
+
+
+async def _taken_back_by(ask: TeamRequest, row: ActivityRow) -> str | None:
+    """The original of a correction stays, and points to what took it back."""
+    if row.entry.kind is not ActivityKind.USAGE:
+        return None
+    void = await read_void(ask.quick_read(), ask.team_id, row.entry.position)
+    return None if void is None else f"{void}:0"
 
 
 @route(

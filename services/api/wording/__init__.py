@@ -1,6 +1,8 @@
 """What customers read, from values alone: no database, no request.
 
 amounts     credits as decimals
+approvals   what waits for another person
+changes     what people decided
 balances    what a team has
 downloads   a line of the activity as a spreadsheet has it
 entries     the activity in words, and everything that an entry follows from

@@ -231,7 +231,7 @@ function explain(item, element, why) {
 function explanation(entry, element) {
   const { price, paid_by: paid, charge } = entry;
   const came = entry.recorded_at === entry.at ? "" : `, recorded ${when(entry.recorded_at)}`;
-  /** @type {(false | null | [string, Content | Content[]])[]} */
+  /** @type {(false | null | "" | [string, Content | Content[]])[]} */
   const lines = [
     ["When", whenExactly(entry.at) + came],
     price && ["Rate", rate(price, element)],
@@ -239,6 +239,8 @@ function explanation(entry, element) {
     paid.length > 0 && [paidBy(entry), paid.map((one) => lot(one, isNegative(entry.balance_after)))],
     charge && ["Charge", charged(charge)],
     ["Balance after", credits(entry.balance_after)],
+    entry.taken_back_by && ["Since then", "Taken back"],
+    entry.corrects && entry.type === "usage" && ["Replaces", "Usage that was taken back"],
   ];
   return h(
     "dl",

@@ -376,6 +376,8 @@ GRANT SELECT ON blocks TO creditwell_worker;
 GRANT INSERT ON teams TO creditwell_api;
 GRANT UPDATE (plan, plan_assigned_id, allowance_credits) ON teams TO creditwell_api;
 GRANT SELECT ON refused, repeats, kafka_cursors, voided_usages TO creditwell_api;
+-- And takes usage back that operators correct.
+GRANT INSERT ON voided_usages TO creditwell_api;
 -- And proves single entries: hashes of the log, never anybody's rows.
 GRANT SELECT ON blocks, signed_checkpoints, signed_shards TO creditwell_api;
 
@@ -494,6 +496,19 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public AS $$
 $$;
 REVOKE ALL ON FUNCTION teams_after FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION teams_after TO creditwell_api;
+
+-- And what people decided: so many facts that are no work, with the bodies of those types alone.
+CREATE FUNCTION changes_after(after_shard smallint, after_team text, after_position bigint, of_types text [], most integer)
+RETURNS TABLE (shard smallint, team_id text, "position" bigint, recorded_at timestamptz, type text, body bytea)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public AS $$
+    SELECT f.shard, f.team_id, f.position, f.recorded_at, f.type, CASE WHEN f.type = ANY(of_types) THEN f.body END
+    FROM facts AS f
+    WHERE current_setting('creditwell.team', true) = '*' AND f.type NOT LIKE 'usage.%' AND f.type NOT LIKE 'hold.%'
+      AND (f.shard, f.team_id, f.position) > (after_shard, after_team, after_position)
+    ORDER BY f.shard, f.team_id, f.position LIMIT most
+$$;
+REVOKE ALL ON FUNCTION changes_after FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION changes_after TO creditwell_api;
 
 
 -- Holds and limits of members: how they stand after the last fact about them. The log alone decides; both tables can be

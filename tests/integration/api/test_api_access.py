@@ -18,6 +18,7 @@ GRANT = CreditsGranted(credits=5 * MICRO, reason="welcome")
 # The table of the contract: method and path, and the roles that it names.
 CONTRACT = {
     ("GET", "/v1/teams"): "finance",
+    ("GET", "/v1/changes"): "finance",
     ("GET", "/v1/teams/{team}"): "member",
     ("GET", "/v1/teams/{team}/balance"): "member service",
     ("GET", "/v1/teams/{team}/activity"): "member",
@@ -55,9 +56,13 @@ CONTRACT = {
     ("PUT", "/v1/teams/{team}/plan"): "operator",
     ("POST", "/v1/teams/{team}/grants"): "operator",
     ("POST", "/v1/teams/{team}/adjustments"): "operator",
+    ("POST", "/v1/teams/{team}/entries/{id}/correct"): "operator",
+    ("GET", "/v1/teams/{team}/adjustments"): "finance",
+    ("POST", "/v1/teams/{team}/adjustments/{id}/approve"): "operator finance",
+    ("POST", "/v1/teams/{team}/adjustments/{id}/reject"): "operator finance",
     ("POST", "/v1/rate-cards"): "operator",
 }
-FOR_EVERY_TEAM = [("GET", "/v1/teams"), ("POST", "/v1/rate-cards")]  # what holds for every team
+FOR_EVERY_TEAM = [("GET", "/v1/teams"), ("GET", "/v1/changes"), ("POST", "/v1/rate-cards")]  # what holds for every team
 
 
 async def test_every_route_names_its_roles_and_they_are_those_of_the_contract(api: Api) -> None:
@@ -101,7 +106,7 @@ async def test_what_holds_for_every_team_needs_a_token_of_every_team(api: Api) -
 
     answer = await api.client("operator").post("/v1/rate-cards", json=card)
 
-    assert told_to_operators == FOR_EVERY_TEAM[-1:], "the list of teams is a read"
+    assert told_to_operators == FOR_EVERY_TEAM[-1:], "the others are reads"
     assert document["paths"]["/v1/rate-cards"]["post"]["x-every-team"] is True
     assert (answer.status_code, answer.json()["code"]) == (403, "every_team_required")
     assert answer.json()["detail"] == 'this holds for every team and needs a token with team "*"; yours names one team'

@@ -319,7 +319,9 @@ async def test_a_limit_that_was_put_right_is_no_difference_any_more(history: Hon
     connection = history.connection
     async with connection.transaction():
         await set_limit(connection, TEAM, "mem_1", Limit(daily=MICRO), limited_by=None)
-    await connection.execute("UPDATE member_limits SET number = number + 1, daily = 1_000_000_000_000")
+    await connection.execute(
+        "UPDATE member_limits SET number = number + 1, daily = 1_000_000_000_000 WHERE member_id = 'mem_1'"
+    )
     edited = (await audit(connection)).differences
 
     for limit in (Limit(daily=MICRO), Limit(daily=2 * MICRO)):  # the same, which is put right, and another

@@ -15,7 +15,7 @@ from projections.balance.snapshots import Cadence
 from projections.balance.state import ActivityKind, LotPayment, TeamBalance
 from schemas.credits import MICRO
 from schemas.cycles import cycle_at
-from schemas.facts import CreditsGranted, HoldPlaced, PlanAssigned, Stored, UsageRecorded, UsageVoided
+from schemas.facts import CreditsGranted, HoldCaptured, HoldPlaced, PlanAssigned, Stored, UsageRecorded, UsageVoided
 from services.read_models.balances import ExactBalance, fold_due
 from services.read_models.history import PAGE, balance_as_of
 from services.read_models.snapshots import FACTS
@@ -41,7 +41,7 @@ def plain(log: Sequence[Stored], at: datetime, known_at: datetime) -> ExactBalan
         timely = stored._replace(recorded_at=min(stored.recorded_at, at))
         who = paid[fact.usage_position] if isinstance(fact, UsageVoided) else ()
         entries = evolve(team, timely, fact, who, team.changed)
-        if isinstance(fact, UsageRecorded):
+        if isinstance(fact, UsageRecorded | HoldCaptured):
             paid[stored.position] = next(entry.paid for entry in entries if entry.kind is ActivityKind.USAGE)
         if isinstance(fact, PlanAssigned):
             plan = (stored.id, fact)

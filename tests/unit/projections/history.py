@@ -13,6 +13,7 @@ from schemas.facts import (
     CreditsGranted,
     CreditsPurchased,
     CreditsRefilled,
+    HoldCaptured,
     PeriodSealed,
     Stored,
     UsageRecorded,
@@ -64,10 +65,10 @@ class History:
     def voided(
         self, position: int, *, recorded: datetime, occurred: datetime | None = None, source: str = "test"
     ) -> list[BalanceEntry]:
-        """A usage is taken back."""
+        """A usage, or a capture, is taken back."""
         usage = self.stored[position - 1]
         fact = usage.fact()
-        assert isinstance(fact, UsageRecorded)
+        assert isinstance(fact, UsageRecorded | HoldCaptured)
         return self.then(
             UsageVoided(
                 usage_source=usage.source, usage_id=usage.id, usage_position=position,

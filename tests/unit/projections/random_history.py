@@ -14,7 +14,7 @@ HOUR = timedelta(hours=1)
 Step = tuple[str, int, int]  # what, whole credits, hours
 WHATS = (
     "use", "use", "use", "late", "capture", "buy", "buy", "grant", "give for ever", "take", "take of a lot", "refund",
-    "refund fails", "void", "void", "late void", "late skip", "seal", "wait",
+    "refund fails", "void", "void", "late void", "correct", "late skip", "seal", "wait",
 )  # fmt: skip
 STEPS = st.lists(st.tuples(st.sampled_from(WHATS), st.integers(1, 150), st.integers(0, 60)), max_size=60)
 
@@ -54,9 +54,14 @@ class RandomHistory:
                 self._use(credits, self.now - MONTH)
             case "capture":
                 self.told.then(HoldCaptured(hold_id="h", credits=credits * MICRO), recorded=self.now)
+                self.usages.append(len(self.told.stored))  # it is taken back as usage is
             case "void" | "late void" if self.usages:
                 usage = self.usages.pop(credits % len(self.usages))
                 self.told.voided(usage, recorded=self.now, occurred=self.now - MONTH * (what == "late void"))
+            case "correct" if self.usages:
+                usage = self.usages.pop(hours % len(self.usages))
+                self.told.amended(usage, credits, recorded=self.now)
+                self.usages.append(len(self.told.stored))
             case "late skip":
                 fact = TopUpSkipped(ran_low_id="low", decision="d", reason="disabled")
                 self.told.then(fact, recorded=self.now, occurred=self.now - MONTH)

@@ -26,7 +26,7 @@ def purse_of(told: History, now: datetime) -> Purse:
     """What the model says of the same story, at an instant after it."""
     purse = Purse()
     for stored in told.stored:
-        purse.told(*columns(stored))
+        purse.told(*columns(stored), stored.source)
     purse.now = now
     return purse
 
@@ -59,7 +59,7 @@ def test_nobody_owes_while_credits_that_never_end_are_left(steps: list[Step]) ->
 @given(STEPS)
 @settings(max_examples=200, deadline=None)
 def test_who_pays_a_debt_changes_no_entry_no_part_and_no_total(steps: list[Step]) -> None:
-    told, before = tell([step for step in steps if step[0] != "take of a lot"]).told, FoldOne()
+    told, before = tell([step for step in steps if step[0] not in ("take of a lot", "correct")]).told, FoldOne()
 
     entries = [
         (stored.position, part, *entry)

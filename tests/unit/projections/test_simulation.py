@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 from projections.balance.crossings import crossings
 from projections.balance.fold import evolve as evolve_balance
-from projections.balance.state import TeamBalance
+from projections.balance.state import LotPayment, TeamBalance
 from projections.top_ups.decisions import decide
 from projections.top_ups.fold import evolve
 from projections.top_ups.simulation import SimulatedTopUp, simulate
@@ -16,12 +16,14 @@ from schemas.facts import (
     AnyFact,
     CreditsPurchased,
     CreditsToppedUp,
+    HoldCaptured,
     PaymentMethodChanged,
     PlanAssigned,
     Stored,
     TopUpConfigured,
     TopUpRequested,
     UsageRecorded,
+    UsageVoided,
 )
 
 CATALOG = load_catalog()
@@ -55,13 +57,13 @@ class Log:
             )
         )
 
-    def say(self, fact: AnyFact, hours: float = 0) -> None:
+    def say(self, fact: AnyFact, hours: float = 0, paid: tuple[LotPayment, ...] = ()) -> None:
         at = NOON + hours * HOUR
         stored = Stored(
             0, len(self.facts) + 1, at, at, "team", "/test", f"fact_{len(self.facts)}", fact.type, fact.body()
         )
         self.facts.append(stored)
-        evolve_balance(self.team, stored, fact)
+        evolve_balance(self.team, stored, fact, paid)
         self.top_ups = evolve(self.top_ups, stored, fact)
 
     def use(self, credits: int, hours: float) -> None:
@@ -123,6 +125,23 @@ def test_other_settings_than_the_actual_ones_charge_as_if_those_had_never_been()
 
     assert [charge.at for charge in larger] == [NOON + hour * HOUR for hour in (6, 16)]
     assert sum(charge.charge_cents for charge in larger) == 8_000
+
+
+def test_a_capture_that_was_taken_back_has_charged_nobody() -> None:
+    log = Log()
+    log.say(HoldCaptured(hold_id="h", credits=1_500 * MICRO, feature="ai_image.generate"), 1)
+    capture = log.facts[-1]
+    paid = (LotPayment(3, 1_500 * MICRO),)
+    void = UsageVoided(
+        usage_source=capture.source, usage_id=capture.id, usage_position=capture.position,
+        usage_occurred_at=capture.occurred_at, credits=1_500 * MICRO, feature="ai_image.generate", reason="it failed",
+        corrected_by="op_1",
+    )  # fmt: skip
+    log.say(void, 2, paid)
+    log.use(1_000, 3)
+
+    assert log.team.total == 2_000 * MICRO
+    assert log.simulated(settings(), since=0.5) == []
 
 
 def test_a_cap_ends_the_charges_of_its_month_and_the_next_month_begins_anew() -> None:

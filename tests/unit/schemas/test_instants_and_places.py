@@ -77,6 +77,12 @@ def test_an_instant_that_no_calendar_of_ours_has_is_given_back_in_words(text: st
         TypeAdapter(GivenInstant).validate_json(f'"{text}"')
 
 
+@pytest.mark.parametrize("number", ["0.5", '"0.5"', "1795428930", '"1795428930"', '"1e9"'])
+def test_a_number_is_no_instant(number: str) -> None:
+    with pytest.raises(ValidationError, match="is a number: write an instant"):
+        TypeAdapter(GivenInstant).validate_json(number)
+
+
 @given(st.integers(0, 9999))
 def test_the_years_of_the_schema_are_those_that_are_taken(year: int) -> None:
     schema = TypeAdapter(GivenInstant).json_schema()
