@@ -121,6 +121,8 @@ class Entry(TypedDict):
     paid_by: list["PaidBy"]
     charge: "Charge | None"
     reason: str | None
+    corrects: str | None
+    taken_back_by: str | None
 
 
 class Hold(TypedDict):

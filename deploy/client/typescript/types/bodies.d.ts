@@ -104,6 +104,8 @@ export interface Entry {
   paid_by: PaidBy[];
   charge: Charge | null;
   reason: string | null;
+  corrects: string | null;
+  taken_back_by: string | null;
 }
 
 /** A hold. `credits` are what is set aside, or what was when it ended. */
@@ -131,7 +133,7 @@ export interface Money {
   currency: string;
 }
 
-/** A lot that paid, and how much of it. Without a lot, it is what the balance went past zero by. Of credits that came, it is what of them paid what was below zero. Of credits that were given back, it is to whom they went. */
+/** A lot that paid, and how much of it. Without a lot, it is how far the balance went below zero. Of credits that came, it is the part that paid off the negative balance. Of credits that were given back, it is to whom they went. */
 export interface PaidBy {
   lot: string | null;
   kind: LotKind | "overdraft";
