@@ -62,6 +62,12 @@ export declare class Hold {
         feature?: string;
         attributes?: Record<string, string>;
     }): void;
+    /**
+     * Call this when the callback ends, while `used` is still heard: what is open says then what it knows.
+     *
+     * @param {() => void} tell
+     */
+    beforeEnd(tell: () => void): void;
 }
 /**
  * Place a hold, run the callback, and capture what it used. Throws as the callback does, and as `Creditwell.hold` says.

@@ -52,10 +52,10 @@ export type Finish = {
 /**
  * The middleware of one hold: `wrapLanguageModel({ model, middleware: metering(hold) })`.
  *
- * @param {Pick<import("./holds.js").Hold, "used">} hold
+ * @param {Pick<import("./holds.js").Hold, "used" | "beforeEnd">} hold
  * @param {MeteringOptions} [options]
  */
-export declare function metering(hold: Pick<import("./holds.js").Hold, "used">, { feature, attributes, priced, uncounted }?: MeteringOptions): {
+export declare function metering(hold: Pick<import("./holds.js").Hold, "used" | "beforeEnd">, { feature, attributes, priced, uncounted }?: MeteringOptions): {
     specificationVersion: "v4";
     /**
      * @template {Finish} R
