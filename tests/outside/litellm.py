@@ -53,7 +53,7 @@ async def call(answer: Vector, *, awaited: bool, usage_is_asked_for: bool = True
     )
     stream = "events" in answer
     with a_provider(answer) as provider:
-        options = {"stream": True} if stream else {}
+        options: dict[str, Any] = {"stream": True} if stream else {}
         if stream and usage_is_asked_for:
             options["stream_options"] = {"include_usage": True}
         asked = {
