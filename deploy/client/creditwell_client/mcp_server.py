@@ -70,7 +70,7 @@ def new_server(url: str, team: str, token: Token) -> MCPServer:
 
     @server.tool(annotations=READS)
     async def balance() -> dict[str, Any]:
-        """What the team has: in total, of each kind, held for running work, available, and when the next refill comes."""
+        """What the team has: total, of each kind, held for running work, available, and when the next refill comes."""
         return await ask(requests.balance(team))
 
     @server.tool(annotations=READS)
@@ -95,7 +95,10 @@ def new_server(url: str, team: str, token: Token) -> MCPServer:
         quantities: dict[str, str] | None = None,
         attributes: dict[str, str] | None = None,
     ) -> dict[str, Any]:
-        """What work would cost now, and whether the team may do it. Give `quantity`, or `quantities` by name. Reserves nothing."""
+        """What work would cost now, and whether the team may do it. It reserves nothing.
+
+        Give `quantity`, or `quantities` by name.
+        """
         item = {"feature": feature, "quantity": quantity, "quantities": quantities, "attributes": attributes}
         return await ask(requests.quote(team, [{name: value for name, value in item.items() if value is not None}]))
 
