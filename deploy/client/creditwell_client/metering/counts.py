@@ -79,7 +79,7 @@ def anthropic_quantities(usage: Any, *, priced: Collection[str] = PRICED) -> dic
 
 
 def _parted(whole: str, count: int, parts: Mapping[str, int]) -> dict[str, int]:
-    """The whole without its parts, and the parts. Parts that overlap are counted once, in the order in which they are."""
+    """The whole without its parts, and the parts. Parts that overlap are counted once, the first first."""
     quantities, rest = {}, count
     for name, part in parts.items():
         quantities[name] = min(part, rest)
