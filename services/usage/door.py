@@ -140,8 +140,7 @@ def judge(usages: Iterable[ParsedUsage], context: StoredContext, cards: RateCard
     for usage in usages:
         identity = usage.identity
         is_new = identity not in first_by_identity and identity not in context.stored
-        ready = plain.fact_of(usage.event) if plain is not None and is_new else None
-        if ready is not None:
+        if is_new and plain is not None and (ready := plain.fact_of(usage.event)) is not None:
             first_by_identity[identity] = usage
             outcome.facts.append(ready)
             continue

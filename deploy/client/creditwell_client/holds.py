@@ -52,7 +52,7 @@ class Block:
         id: of the hold, once it is placed.
         credits: what is set aside, a decimal text.
         captured: what the API answered when the work was captured.
-        before_end: is called when the block ends, while `used` is still heard: streams that are open say what they know.
+        before_end: is called when the block ends, while `used` is still heard: open streams say what they know.
     """
 
     def __init__(self, work: PlannedBlock) -> None:

@@ -9,7 +9,7 @@ not see a figure there doesn't see it here. Needs the extra `creditwell-client[m
 import argparse
 import os
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -68,9 +68,16 @@ def new_server(url: str, team: str, token: Token) -> MCPServer:
             raise ToolError(str(no)) from no
         return answer
 
+    _add_tools(server, team, ask)
+    return server
+
+
+def _add_tools(server: MCPServer, team: str, ask: Callable[[ApiCall[Any]], Awaitable[dict[str, Any]]]) -> None:
+    """What may be asked of one team; nothing that changes anything."""
+
     @server.tool(annotations=READS)
     async def balance() -> dict[str, Any]:
-        """What the team has: in total, of each kind, held for running work, available, and when the next refill comes."""
+        """What the team has: total, of each kind, held for running work, available, and when the next refill comes."""
         return await ask(requests.balance(team))
 
     @server.tool(annotations=READS)
@@ -95,11 +102,12 @@ def new_server(url: str, team: str, token: Token) -> MCPServer:
         quantities: dict[str, str] | None = None,
         attributes: dict[str, str] | None = None,
     ) -> dict[str, Any]:
-        """What work would cost now, and whether the team may do it. Give `quantity`, or `quantities` by name. Reserves nothing."""
+        """What work would cost now, and whether the team may do it. It reserves nothing.
+
+        Give `quantity`, or `quantities` by name.
+        """
         item = {"feature": feature, "quantity": quantity, "quantities": quantities, "attributes": attributes}
         return await ask(requests.quote(team, [{name: value for name, value in item.items() if value is not None}]))
-
-    return server
 
 
 def _token() -> Token | None:

@@ -84,7 +84,7 @@ def _failures(codes: Collection[Code]) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def _failure(status: int, possible: Mapping[str, str]) -> dict[str, Any]:
-    # Not `const`: generators of clients merge an enum with what the model says, and leave an answer out where they can't.
+    # Not `const`: generators of clients merge an enum with what the model says, and leave out what they can't.
     this = {"properties": {"status": {"type": "integer", "enum": [status]}, "code": {"enum": [*possible]}}}
     return {
         "description": "\n".join(f"- `{code}`: {meaning}" for code, meaning in possible.items()),

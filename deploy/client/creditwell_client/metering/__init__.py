@@ -4,8 +4,8 @@
         answer = await wrap(AsyncOpenAI(), hold).chat.completions.create(model="gpt-5", messages=messages)
 
 Answers are read as they pass, whole or streamed, however the provider's library is called (`create`, `parse`, `stream`,
-raw answers), and what the provider says of usage is reported as the quantities of a rate card. Neither library is needed
-to import this.
+raw answers), and what the provider says of usage is reported as the quantities of a rate card. Neither library is
+needed to import this.
 
     wrapping       `wrap`, for the clients of OpenAI and Anthropic
     transports     between a provider's client and its HTTP

@@ -1,4 +1,4 @@
-"""A provider's answer as it passes: what it says of usage, whole or streamed, and nothing that the caller did not ask for."""
+"""A provider's answer as it passes, whole or streamed: what it says of usage, and nothing that nobody asked for."""
 
 import json
 import re

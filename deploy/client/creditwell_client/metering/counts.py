@@ -24,7 +24,7 @@ PRICED = frozenset(
         "output_token", "output_audio_token",
     }
 )  # fmt: skip
-"""The quantities that are counted unless told. Reasoning tokens are output tokens: no large provider prices them apart."""
+"""The quantities that are counted unless told. Reasoning tokens are output: no large provider prices them apart."""
 
 
 class UnreadableUsage(ValueError):
@@ -32,7 +32,7 @@ class UnreadableUsage(ValueError):
 
 
 def openai_quantities(usage: Any, *, priced: Collection[str] = PRICED) -> dict[str, int]:
-    """Of OpenAI's `usage`, of chat completions, responses or embeddings; also LiteLLM's, and that of compatible servers.
+    """Of OpenAI's `usage`, of chat completions, responses or embeddings; also LiteLLM's, and of compatible servers.
 
     Input tokens contain cached ones, cache writes and audio; output tokens contain reasoning and audio. A server that
     counts reasoning beside its output tokens is known by its total.
@@ -79,7 +79,7 @@ def anthropic_quantities(usage: Any, *, priced: Collection[str] = PRICED) -> dic
 
 
 def _parted(whole: str, count: int, parts: Mapping[str, int]) -> dict[str, int]:
-    """The whole without its parts, and the parts. Parts that overlap are counted once, in the order in which they stand."""
+    """The whole without its parts, and the parts. Parts that overlap are counted once, the first first."""
     quantities, rest = {}, count
     for name, part in parts.items():
         quantities[name] = min(part, rest)

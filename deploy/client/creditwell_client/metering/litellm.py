@@ -4,7 +4,7 @@
     whose = {"creditwell_team": "team_42", "creditwell_member": "mem_7"}
     litellm.completion(model="gpt-5", messages=messages, metadata=whose)
 
-LiteLLM calls back when an answer is whole, on a thread of its own and perhaps after the block around the call has ended.
+LiteLLM calls back when an answer is whole, on a thread of its own and perhaps after the block around the call is over.
 So it is told to an emitter and not to a hold; in a hold say `hold.used(**openai_quantities(answer.usage))` yourself.
 A call that failed, and a stream that was left, call nothing back: they cost nothing, and neither does an answer from
 LiteLLM's own cache. For a stream of which nobody asked the provider for usage LiteLLM guesses the counts: that is not

@@ -35,7 +35,7 @@ class UsageEmitter(Protocol):
 
 
 class TeamUsage:
-    """Usage without a hold: of one team, and of a member of it, through an emitter. Cheap: make one for each request."""
+    """Usage without a hold: of one team, and of a member of it, through an emitter. Make one for each request."""
 
     def __init__(
         self,

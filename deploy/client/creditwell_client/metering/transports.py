@@ -1,4 +1,4 @@
-"""Between a provider's client and its own HTTP client: calls go through as they are, and answers are read as they pass."""
+"""Between a provider's client and its HTTP client: calls go through as they are, answers are read as they pass."""
 
 import json
 from collections.abc import AsyncIterator, Iterator
