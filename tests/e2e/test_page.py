@@ -15,7 +15,8 @@ from deploy.local.stack import Stack
 from schemas.credits import MICRO
 from schemas.facts import ChargeRefunded, CreditsGranted, HoldPlaced, UsageVoided
 from services.runtime.clock import system_clock
-from tests.support.api import Api, a_database, an_api
+from tests.conftest import a_database
+from tests.support.api import Api, an_api
 from tests.support.desk import Desk
 from tests.support.page import BOUGHT, DESKTOP, PHONE, SMALL, Scheme, Visit, save_card, used, visiting
 from tests.support.usage import reported

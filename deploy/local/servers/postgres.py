@@ -23,7 +23,7 @@ import asyncpg
 import psutil
 
 from deploy.local.children import Guard, signal_group
-from deploy.local.folders import folder_outside, free_ports, unprivileged_user
+from deploy.local.folders import disk_in_memory, folder_outside, free_ports, unprivileged_user
 from deploy.local.say import Say
 from deploy.local.trouble import StackTrouble, tail
 from deploy.local.waiting import LOOK_SECONDS, Patience, wait_for_end, wait_until
@@ -79,6 +79,10 @@ def durability(*, durable: bool) -> dict[str, str]:
     return dict.fromkeys(("fsync", "full_page_writes"), "on" if durable else "off")
 
 
+# Not durable is what tests use: small databases, of which each is dropped, in memory where there is room.
+NOT_DURABLE = durability(durable=False) | {"shared_buffers": "128MB", "min_wal_size": "80MB", "max_wal_size": "512MB"}
+
+
 def environment() -> dict[str, str]:
     """The server's own, so that it is the same on every machine; of ours only the clock."""
     return {"LC_ALL": "C", "PATH": os.defpath, **{name: os.environ[name] for name in CLOCK if name in os.environ}}
@@ -97,6 +101,9 @@ class NativePostgres:
             guard.remove_at_end(self._home)
         self._log = folder / "logs" / "postgres.log"
         self._data = self._home / "postgres"
+        if not durable and (memory := disk_in_memory()):
+            self._data = folder_outside(folder, memory) / "postgres"
+            guard.remove_at_end(self._data.parent)
         (self._port,) = free_ports(1)
         self._password = secrets.token_urlsafe(18)
         self._server: subprocess.Popen[bytes] | None = None
@@ -275,7 +282,7 @@ class NativePostgres:
         with (self._data / "postgresql.conf").open("a") as file:
             file.writelines(
                 f"{name} = '{value}'\n"
-                for name, value in (settings() | durability(durable=self._durable) | here).items()
+                for name, value in (settings() | ({} if self._durable else NOT_DURABLE) | here).items()
             )
 
     def _is_ready(self) -> bool:

@@ -26,7 +26,7 @@ from services.runtime.errors import Refused
 from services.store.connect import Connection
 from services.store.read import heads
 from services.store.shards import shard_of
-from tests.support.api import a_database
+from tests.conftest import a_database
 from tests.support.honest import project
 from tests.support.months import TEAMS, lay_months, told
 from tests.support.serving import connected
