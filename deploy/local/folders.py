@@ -61,15 +61,13 @@ def folder_outside(folder: Path, within: Path | None = None) -> Path:
     return outside
 
 
-def disk_in_memory() -> Path | None:
-    """For what need not outlive the machine; None where there is none, or too little room.
+def disk_in_memory(memory: Path = MEMORY, free_min: int = MEMORY_FREE_MIN) -> Path | None:
+    """For what need not outlive the machine; None where there is none, or fewer bytes free.
 
     On ext4 a file that is made soon after others were removed costs more the more they were: databases of 400 files
     each, made and dropped for test after test, took a third of the processor time of `make test`.
     """
-    if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free >= MEMORY_FREE_MIN:
-        return MEMORY
-    return None
+    return memory if os.access(memory, os.W_OK) and shutil.disk_usage(memory).free >= free_min else None
 
 
 def remove_abandoned() -> None:

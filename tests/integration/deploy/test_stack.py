@@ -21,7 +21,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 
 from deploy.local.children import WHEN_ANNOUNCED, Guard
-from deploy.local.folders import ROOT, RUN, folder_of, free_ports, new_lock
+from deploy.local.folders import ROOT, RUN, disk_in_memory, folder_of, free_ports, new_lock
 from deploy.local.owners import wait_for_guard
 from deploy.local.processes import Processes
 from deploy.local.servers import containers
@@ -272,9 +272,11 @@ async def test_postgres_is_as_durable_as_in_production(native: Stack) -> None:
     assert found == {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}
 
 
-async def test_postgres_that_waits_for_no_disk_refuses_to_be_crashed(stack: Stack) -> None:
+async def test_postgres_that_waits_for_no_disk_lies_in_memory_and_refuses_to_be_crashed(stack: Stack) -> None:
     async with connection(stack.database) as asked:
         assert await asked.fetchval("SHOW fsync") == "off"
+        data = Path(await asked.fetchval("SHOW data_directory"))
+        assert data.is_relative_to(disk_in_memory() or data.anchor)
 
     for crash in (stack.kill_postgres, lambda: stack.restart_postgres("immediate")):
         with pytest.raises(StackTrouble, match="is not durable"):
