@@ -25,7 +25,8 @@ from deploy.local.folders import ROOT, own_environment
 from deploy.local.trouble import StackTrouble
 
 MODULE = "deploy.local.forking"
-RUNS = ("services.cli", "deploy.local.stripe")  # what the server has loaded
+# What the server has loaded, or little less than all of it.
+RUNS = ("services.cli", "deploy.local.stripe", "deploy.local.receiver", "deploy.local.demo.host")
 NUMBER_BYTES = 8  # of a pid and of an exit code between us and the server
 FORK = b"f"
 

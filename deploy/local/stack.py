@@ -97,9 +97,9 @@ def start_stack(
     """A fresh stack while the block runs; afterwards everything that was started is gone, whichever way the block ends.
 
     Any number may run side by side. With `keep`, logs and data stay in `.creditwell/run/` until `make clean`. Whoever
-    wants to restart servers asks for `native` ones, whatever else there is. With `durable=False` a native PostgreSQL
-    waits for no disk, and refuses to be crashed. `partitions` are those of topics that are made. May raise
-    `StackTrouble`.
+    wants to restart servers asks for `native` ones, whatever else there is. `durable=False` is for tests: a native
+    PostgreSQL waits for no disk, and refuses to be crashed; a native Kafka is made for some minutes. `partitions` are
+    those of topics that are made. May raise `StackTrouble`.
     """
     remove_abandoned()
     lock = new_lock(name)
@@ -155,7 +155,7 @@ def from_containers(guard: Guard, folder: Path, say: Say, partitions: int) -> St
 def natively(guard: Guard, folder: Path, say: Say, *, durable: bool, partitions: int) -> Stack:
     """Processes of this machine, both at once."""
     kafka, postgres = (
-        NativeKafka(guard, folder, say=say, partitions=partitions),
+        NativeKafka(guard, folder, say=say, partitions=partitions, short_lived=not durable),
         NativePostgres(guard, folder, say=say, durable=durable),
     )
     together(kafka.create, postgres.create)

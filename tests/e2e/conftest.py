@@ -14,7 +14,8 @@ from services.read_models import projector
 from services.runtime.health import Health
 from services.runtime.settings_loading import load_settings
 from services.usage import consuming
-from tests.support.api import Api, a_database, an_api, free_port
+from tests.conftest import a_database
+from tests.support.api import Api, an_api, free_port
 from tests.support.browser import a_browser
 from tests.support.desk import KEY, Desk, a_desk
 from tests.support.page import Visit, visiting

@@ -10,7 +10,8 @@ from playwright.async_api import expect
 
 from deploy.local.stack import Stack
 from schemas.facts import UsageRecorded
-from tests.support.api import Api, a_database, an_api
+from tests.conftest import a_database
+from tests.support.api import Api, an_api
 from tests.support.calls import USED, publish_chat
 from tests.support.page import Visit
 from tests.support.serving import connected

@@ -15,8 +15,9 @@ from schemas.rates import parse_rate_card
 from services.credits.rate_cards import CARDS
 from services.store.append import append
 from services.store.numbered import numbered
+from tests.conftest import a_database
 from tests.e2e.test_page_for_everybody import findings
-from tests.support.api import Api, a_database, an_api
+from tests.support.api import Api, an_api
 from tests.support.page import PHONE, Scheme, Visit, used, visiting
 
 DAY = timedelta(days=1)

@@ -14,6 +14,7 @@ import httpx2
 import pytest
 
 from deploy.local.__main__ import shell_variables
+from deploy.local.forkserver import fork_server
 from deploy.local.processes import Processes
 from deploy.local.stack import start_stack
 from deploy.local.world import LocalWorld, start_world
@@ -30,7 +31,10 @@ PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 @pytest.fixture(scope="module")
 def world() -> Iterator[LocalWorld]:
     """A whole Creditwell, as `make up` starts it."""
-    with start_stack(say=print, name="readme") as stack, Processes(stack, say=print) as processes:
+    with (
+        start_stack(say=print, name="readme") as stack,
+        Processes(stack, say=print, forks=fork_server()) as processes,
+    ):
         yield asyncio.run(start_world(stack, processes, say=print))
 
 

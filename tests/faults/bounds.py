@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from statistics import median
 from time import monotonic
 from uuid import uuid4
 
@@ -24,12 +25,14 @@ from rich.table import Table
 
 from deploy.local.stack import Stack
 from schemas.emitter import Emitter
+from schemas.facts import CreditsGranted
 from services.money.stripe_client import Charges
 from services.money.stripe_client.errors import Unknown
 from services.read_models import projector
 from services.runtime.health import Health
 from services.runtime.settings import LEASE_SECONDS
 from services.runtime.settings_loading import load_settings
+from services.store.connect import Connection
 from tests.faults import failover
 from tests.faults.matrix import empty_database
 from tests.support.api import Api, an_api, events
@@ -37,7 +40,9 @@ from tests.support.browser import a_browser
 from tests.support.desk import KEY, a_desk
 from tests.support.facts import granted, planned, store
 from tests.support.page import visiting
-from tests.support.serving import ROOT
+from tests.support.serving import ROOT, plan, used
+from tests.support.serving import store as tell
+from tests.support.waiting import until
 from tests.support.world import ServiceWorld, a_world
 
 SWITCH_SECONDS, FORGOTTEN_SECONDS = 10, 5
@@ -47,9 +52,15 @@ ENDS = """
 import sys
 from pathlib import Path
 from schemas.emitter import Emitter
+from schemas.facts import CreditsGranted
 emitter = Emitter(kafka=sys.argv[1], source="/features/video", spool=Path(sys.argv[2]), exit_timeout_seconds=1)
 for number in range(200):
     emitter.report(team="team_42", feature="ai_image.generate", quantity=1)
+"""
+LOW_AFTER = """
+    SELECT extract(epoch FROM low.recorded_at - used.recorded_at)::float8
+    FROM facts AS low JOIN facts AS used USING (team_id)
+    WHERE team_id = $1 AND low.type = 'balance.ran_low.v1' AND used.type = 'usage.recorded.v1'
 """
 
 
@@ -82,6 +93,7 @@ async def measure(stack: Stack) -> list[Measured]:
         Measured("a pool writes where writes are taken again", SWITCH_SECONDS, await failover.writable_again(database)),
         Measured("a read whose idle session was forgotten", FORGOTTEN_SECONDS, await failover.forgotten(database)),
         Measured("a projector goes on after its sessions were ended", LEASE_SECONDS / 2, await _goes_on(stack)),
+        Measured("a low balance is told, the middle of 7 teams", 0.25, await _low_is_told(stack)),
     ]
     async with an_api(stack, database) as api, _projecting(database):
         await api.begin()
@@ -165,6 +177,18 @@ async def _goes_on(stack: Stack) -> float:
         await _end_sessions(world)
         await store(world.connection, granted("team_1", "gift"))
         return await _timed(world.projected)
+
+
+async def _low_is_told(stack: Stack) -> float:
+    """After the usage that crosses the threshold, by the store's clock; some 0.04 s, with the projector's part."""
+    async with a_world(stack, await empty_database(stack.database)) as world, world.projector():
+        return median([await _told_low_after(world.connection, f"team_{n}") for n in range(7)])
+
+
+async def _told_low_after(connection: Connection, team: str) -> float:
+    await tell(connection, team, [plan(100, notice=50), CreditsGranted(credits=0, reason="opens the first cycle")])
+    await tell(connection, team, [used(60)])
+    return await until(lambda: connection.fetchval(LOW_AFTER, team), what=f"{team} is told low")
 
 
 async def _end_sessions(world: ServiceWorld) -> None:

@@ -8,7 +8,8 @@ from deploy.local.forkserver import fork_server
 from deploy.local.processes import Processes
 from deploy.local.stack import Stack
 from services.store.connect import Connection
-from tests.support.api import Api, a_database, an_api
+from tests.conftest import a_database
+from tests.support.api import Api, an_api
 from tests.support.desk import Desk, a_desk
 from tests.support.fleet import Fleet
 from tests.support.serving import connected

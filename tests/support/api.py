@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import secrets
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -28,7 +27,6 @@ from services.runtime.settings import Settings
 from services.runtime.settings_loading import load_settings
 from services.store.append import Appended, append
 from services.store.connect import Connection
-from tests.conftest import begin_life, url_of
 from tests.support.facts import zone_at_midday
 from tests.support.waiting import PATIENCE_SECONDS
 
@@ -146,20 +144,6 @@ class Api:
             await name_team(self.connection, team, f"Team {team}")
             for member in members:
                 await put_member(self.connection, team, member)
-
-
-@asynccontextmanager
-async def a_database(stack: Stack, template: str) -> AsyncIterator[str]:
-    """A superuser's URL of a copy of the template, for as many tests as share it."""
-    name = f"api_{secrets.token_hex(6)}"
-    connection = await asyncpg.connect(stack.database)
-    await connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
-    try:
-        await begin_life(url_of(stack.database, name))
-        yield url_of(stack.database, name)
-    finally:
-        await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
-        await connection.close()
 
 
 @asynccontextmanager

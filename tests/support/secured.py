@@ -4,9 +4,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from ipaddress import IPv4Address
 from pathlib import Path
 
+from confluent_kafka import KafkaException
 from confluent_kafka.admin import (  # type: ignore[attr-defined]
     AclBinding,
     AclOperation,
@@ -28,10 +30,13 @@ from deploy.local.children import Guard
 from deploy.local.folders import free_ports
 from deploy.local.servers.kafka import NativeKafka
 from schemas.topics import USAGE
+from tests.support.waiting import until_in_a_thread
 
 PASSWORD = "a password, with = and spaces"
 RECORDER, FEATURE, STRANGER, OPERATOR = "recorder", "feature", "stranger", "operator"
+LOGINS = (RECORDER, FEATURE, STRANGER, OPERATOR)
 GROUP = "creditwell-recorder"
+ANSWER_SECONDS = 10
 
 SECURITY = """
 listeners=PLAINTEXT://127.0.0.1:{plain},CONTROLLER://127.0.0.1:{controller},LOGIN://127.0.0.1:{login},MUTUAL://127.0.0.1:{mutual},TOKEN://127.0.0.1:{token}
@@ -79,14 +84,14 @@ def a_secured_kafka(folder: Path) -> Iterator[SecuredKafka]:
     (folder / "logs").mkdir()
     guard = Guard(folder / "lock")
     try:
-        broker = NativeKafka(guard, folder, say=print)
+        broker = NativeKafka(guard, folder, say=print, short_lived=True)
         broker.create()
         login, mutual, token = free_ports(3)
         _certificates(folder)
         properties = folder / "kafka.properties"
         before = dict(line.split("=", 1) for line in properties.read_text().splitlines())
         controller = before["controller.quorum.bootstrap.servers"].rpartition(":")[2]
-        users = " ".join(f'user_{name}="{PASSWORD}"' for name in (RECORDER, FEATURE, STRANGER, OPERATOR))
+        users = " ".join(f'user_{name}="{PASSWORD}"' for name in LOGINS)
         more = SECURITY.format(
             plain=broker.servers.rpartition(":")[2],
             controller=controller,
@@ -100,9 +105,27 @@ def a_secured_kafka(folder: Path) -> Iterator[SecuredKafka]:
         properties.write_text("".join(f"{name}={value}\n" for name, value in after.items()))
         broker.restart()
         _rights(broker.servers)
-        yield SecuredKafka(broker.servers, f"127.0.0.1:{login}", f"127.0.0.1:{mutual}", f"127.0.0.1:{token}", folder)
+        secured = SecuredKafka(
+            broker.servers, f"127.0.0.1:{login}", f"127.0.0.1:{mutual}", f"127.0.0.1:{token}", folder
+        )
+        for name in LOGINS:
+            until_in_a_thread(partial(_is_known, secured, name), what=f"{name} may log in")
+        yield secured
     finally:
         guard.close()
+
+
+def _is_known(secured: SecuredKafka, name: str) -> bool:
+    """A broker learns of a login, and before it of rights, a moment after the controller has taken them."""
+    asking = AdminClient({
+        "bootstrap.servers": secured.login, "security.protocol": "SASL_SSL", "sasl.mechanism": "SCRAM-SHA-512",
+        "sasl.username": name, "sasl.password": PASSWORD, "ssl.ca.location": str(secured.authority),
+        "reconnect.backoff.max.ms": 100, "log_level": 2,
+    })  # fmt: skip
+    try:
+        return bool(asking.list_topics(timeout=ANSWER_SECONDS).brokers)
+    except KafkaException:
+        return False
 
 
 def _rights(servers: str) -> None:
@@ -121,7 +144,7 @@ def _rights(servers: str) -> None:
         done.result()
     logins = [
         UserScramCredentialUpsertion(name, ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 4096), PASSWORD.encode())
-        for name in (RECORDER, FEATURE, STRANGER, OPERATOR)
+        for name in LOGINS
     ]
     for done in admin.alter_user_scram_credentials([*logins]).values():
         done.result()

@@ -34,6 +34,7 @@ from deploy.local.demo.reported import ReportedWork
 from deploy.local.demo.screen import Screen
 from deploy.local.demo.stage import set_stage, start_host
 from deploy.local.demo.watch import LogWatch
+from deploy.local.forkserver import fork_server
 from deploy.local.processes import Processes
 from deploy.local.servers.topic_ends import ends
 from deploy.local.stack import Stack, start_stack
@@ -54,7 +55,10 @@ def main(*, seconds: int | None = None, as_json: bool = False) -> int:
     """0 everything holds · 1 something does not, and was named · 130 interrupted before the curtain."""
     screen = Screen(new_console(to_stderr=as_json))
     try:
-        with start_stack(say=screen.say, name="demo") as stack, Processes(stack, say=screen.say) as processes:
+        with (
+            start_stack(say=screen.say, name="demo") as stack,
+            Processes(stack, say=screen.say, forks=fork_server()) as processes,
+        ):
             figures, checks = uvloop.run(demo(stack, processes, screen, seconds))
     except StackTrouble as trouble:
         screen.quiet()

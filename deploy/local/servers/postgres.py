@@ -22,9 +22,9 @@ import asyncpg
 import psutil
 
 from deploy.local.children import Guard, signal_group
-from deploy.local.folders import folder_outside, free_ports, unprivileged_user
+from deploy.local.folders import disk_in_memory, folder_outside, free_ports, unprivileged_user
 from deploy.local.say import Say
-from deploy.local.servers.postgres_settings import INITDB_ARGS, durability, environment, settings
+from deploy.local.servers.postgres_settings import INITDB_ARGS, NOT_DURABLE, durability, environment, settings
 from deploy.local.trouble import StackTrouble, tail
 from deploy.local.waiting import LOOK_SECONDS, Patience, wait_for_end, wait_until
 
@@ -54,6 +54,9 @@ class NativePostgres:
             guard.remove_at_end(self._home)
         self._log = folder / "logs" / "postgres.log"
         self._data = self._home / "postgres"
+        if not durable and (memory := disk_in_memory()):
+            self._data = folder_outside(folder, memory) / "postgres"
+            guard.remove_at_end(self._data.parent)
         (self._port,) = free_ports(1)
         self._password = secrets.token_urlsafe(18)
         self._server: subprocess.Popen[bytes] | None = None
@@ -232,7 +235,7 @@ class NativePostgres:
         with (self._data / "postgresql.conf").open("a") as file:
             file.writelines(
                 f"{name} = '{value}'\n"
-                for name, value in (settings() | durability(durable=self._durable) | here).items()
+                for name, value in (settings() | ({} if self._durable else NOT_DURABLE) | here).items()
             )
 
     def _is_ready(self) -> bool:

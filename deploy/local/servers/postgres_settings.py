@@ -40,6 +40,10 @@ def durability(*, durable: bool) -> dict[str, str]:
     return dict.fromkeys(("fsync", "full_page_writes"), "on" if durable else "off")
 
 
+# Not durable is what tests use: small databases, of which each is dropped, in memory where there is room.
+NOT_DURABLE = durability(durable=False) | {"shared_buffers": "128MB", "min_wal_size": "80MB", "max_wal_size": "512MB"}
+
+
 def environment() -> dict[str, str]:
     """The server's own, so that it is the same on every machine; of ours only the clock."""
     return {"LC_ALL": "C", "PATH": os.defpath, **{name: os.environ[name] for name in CLOCK if name in os.environ}}

@@ -19,7 +19,8 @@ from schemas.facts import CreditsGranted
 from services.runtime.health import Health
 from services.runtime.settings_loading import load_settings
 from services.usage import consuming
-from tests.support.api import Api, Event, a_database, an_api, events, key
+from tests.conftest import a_database
+from tests.support.api import Api, Event, an_api, events, key
 from tests.support.usage import reported
 from tests.support.waiting import until
 from tests.support.world import begin_at, ends_of

@@ -24,7 +24,8 @@ from services.api.routes.webhook import WEBHOOK_LANES
 from services.api.serving import CONNECTIONS
 from services.api.tokens import TokenRole, mint
 from services.store.connect import Connection
-from tests.support.api import Api, a_database, an_api, in_a_while
+from tests.conftest import a_database
+from tests.support.api import Api, an_api, in_a_while
 from tests.support.holds import WAITING, wait_for_locks
 from tests.support.limits import LimitsClock, limits_clock
 from tests.support.openapi import resolve

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from deploy.local.stack import Stack
-from tests.support.api import Api, a_database, an_api, events
+from tests.conftest import a_database
+from tests.support.api import Api, an_api, events
 from tests.support.changing_proxy import a_changing_proxy
 from tests.support.nginx import an_nginx
 from tests.support.usage import reported

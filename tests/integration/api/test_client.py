@@ -121,7 +121,7 @@ async def test_a_block_that_is_cancelled_is_captured_as_far_as_it_came(api: Api,
 
 
 async def test_a_hold_is_made_longer_while_its_block_runs(api: Api, credits: AsyncClient) -> None:
-    async with credits.hold(team=api.team_id, items=FOUR_IMAGES, ttl=3) as hold:
+    async with credits.hold(team=api.team_id, items=FOUR_IMAGES, ttl=6) as hold:
         path = f"{api.path}/holds/{hold.id}"
         ends_at = (await api.service.get(path)).json()["expires_at"]
 

@@ -37,8 +37,9 @@ from schemas.facts import (
 )
 from services.api.app import openapi_document
 from services.credits.directory import DirectoryMember
+from tests.conftest import a_database
 from tests.integration.api.test_api_live import a_recorder
-from tests.support.api import NO_LIMITS, Api, a_database, an_api, key
+from tests.support.api import NO_LIMITS, Api, an_api, key
 from tests.support.desk import KEY, Desk, a_desk, has, settings, working
 from tests.support.openapi import brought
 from tests.support.serving import store, used

@@ -20,6 +20,7 @@ from services.store.append import lock_shard
 from services.store.connect import Connection
 from tests.support.api import Api, key
 from tests.support.fleet import Fleet
+from tests.support.heads import it_is
 from tests.support.holds import wait_for_locks
 from tests.support.serving import connected
 from tests.support.waiting import until
@@ -245,16 +246,17 @@ async def test_a_hold_that_makes_no_sense_is_refused_in_words(api: Api, body: di
 
 
 async def test_a_hold_past_its_end_is_gone_before_anybody_has_written_that_down(api: Api) -> None:
-    placed = await hold(api, credits="3000", ttl_seconds=1)
+    placed = await hold(api, credits="3000", ttl_seconds=600)
     assert refused(await ask(api, "", "no room", credits="1")) == (402, "exhausted")
     end = datetime.fromisoformat(placed["expires_at"])
-    await until(lambda: api.connection.fetchval("SELECT clock_timestamp() > $1", end))
 
-    assert await credits(api) == ("3000", "0", "3000")
-    assert said(await api.service.get(f"{api.path}/holds/{placed['id']}"))["state"] == "expired"
-    for action, body in (("capture", {"credits": "1"}), ("extend", {"ttl_seconds": 60}), ("release", {})):
-        assert refused(await ask(api, f"/{placed['id']}/{action}", "late", **body)) == (409, "hold_expired")
-    said(await ask(api, "", "room", credits="3000"), 201)
+    with api.clock.later(timedelta(minutes=10)):
+        async with it_is(api.connection, end, api.team_id):
+            assert await credits(api) == ("3000", "0", "3000")
+            assert said(await api.service.get(f"{api.path}/holds/{placed['id']}"))["state"] == "expired"
+            for action, body in (("capture", {"credits": "1"}), ("extend", {"ttl_seconds": 60}), ("release", {})):
+                assert refused(await ask(api, f"/{placed['id']}/{action}", "late", **body)) == (409, "hold_expired")
+            said(await ask(api, "", "room", credits="3000"), 201)
     assert await ended(api.connection, api.team_id) == []
 
 

@@ -53,7 +53,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def running(folder: Path) -> Iterator[NativeKafka]:
     guard = Guard(folder / "lock")
     try:
-        broker = NativeKafka(guard, folder, say=print)
+        broker = NativeKafka(guard, folder, say=print, short_lived=True)
         broker.create()
         yield broker
     finally:

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,16 +21,14 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 
 from deploy.local.children import WHEN_ANNOUNCED, Guard
-from deploy.local.folders import ROOT, RUN, folder_of, free_ports, new_lock
+from deploy.local.folders import ROOT, RUN, disk_in_memory, folder_of, free_ports, new_lock
 from deploy.local.owners import wait_for_guard
 from deploy.local.processes import Processes
 from deploy.local.servers import containers
 from deploy.local.servers.topics import create_topics
 from deploy.local.stack import Stack, start_stack
 from deploy.local.trouble import StackTrouble
-from tests.support.waiting import until
-
-GONE_SECONDS = 20
+from tests.support.waiting import PATIENCE_SECONDS, until, until_in_a_thread
 
 OWNER = """
 import sys
@@ -135,7 +132,7 @@ def test_nothing_is_left_of_an_owner_that_ends() -> None:
     lock = new_lock("test-guard")
     owner, said = begin(OWNER, str(lock))
 
-    owner.communicate(timeout=GONE_SECONDS)
+    owner.communicate(timeout=PATIENCE_SECONDS)
 
     wait_for_end_of_guard(lock)
     assert [group for group in map(int, said) if members(group)] == []
@@ -160,16 +157,17 @@ def test_a_guard_whose_new_lock_was_taken_for_an_abandoned_one_makes_it_anew(tmp
 
     with lock.open("r+") as again, pytest.raises(BlockingIOError):
         fcntl.flock(again, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    guard.communicate(timeout=GONE_SECONDS)
+    guard.communicate(timeout=PATIENCE_SECONDS)
     assert not lock.exists()
 
 
 def until_open(pid: int, path: Path) -> None:
     """Another process has opened a file."""
-    ends_at = time.monotonic() + GONE_SECONDS
-    while str(path) not in (opened.path for opened in psutil.Process(pid).open_files()):
-        assert time.monotonic() < ends_at
-        time.sleep(0.01)
+
+    def is_open() -> bool:
+        return str(path) in {opened.path for opened in psutil.Process(pid).open_files()}
+
+    until_in_a_thread(is_open, what=f"{path} is open")
 
 
 def test_a_program_that_the_guard_never_heard_of_never_begins(tmp_path: Path) -> None:
@@ -206,7 +204,7 @@ def test_ctrl_c_while_the_stack_starts_leaves_nothing(temporary: Path) -> None:
 
     owner.send_signal(signal.SIGINT)
 
-    assert owner.wait(GONE_SECONDS) != 0
+    assert owner.wait(PATIENCE_SECONDS) != 0
     assert [server for server in servers if server.is_running() and server.status() != psutil.STATUS_ZOMBIE] == []
     assert list(RUN.glob("test-ended-*")) == []
     assert list(temporary.iterdir()) == []
@@ -274,9 +272,11 @@ async def test_postgres_is_as_durable_as_in_production(native: Stack) -> None:
     assert found == {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}
 
 
-async def test_postgres_that_waits_for_no_disk_refuses_to_be_crashed(stack: Stack) -> None:
+async def test_postgres_that_waits_for_no_disk_lies_in_memory_and_refuses_to_be_crashed(stack: Stack) -> None:
     async with connection(stack.database) as asked:
         assert await asked.fetchval("SHOW fsync") == "off"
+        data = Path(await asked.fetchval("SHOW data_directory"))
+        assert data.is_relative_to(disk_in_memory() or data.anchor)
 
     for crash in (stack.kill_postgres, lambda: stack.restart_postgres("immediate")):
         with pytest.raises(StackTrouble, match="is not durable"):
@@ -309,7 +309,7 @@ async def test_a_stack_whose_owner_is_killed_leaves_no_server_and_no_file_and_th
     children = psutil.Process(neighbour.owner.pid).children(recursive=True)
     servers = [child for child in children if child.name() in {"java", "postgres"}]
     folder = neighbour.folder
-    outside = Path((folder / "outside").read_text()) if os.geteuid() == 0 else folder
+    outside = Path((folder / "outside").read_text().strip()) if os.geteuid() == 0 else folder
     assert {server.name() for server in servers} == {"java", "postgres"}
 
     neighbour.owner.kill()
@@ -393,7 +393,7 @@ async def test_a_process_is_ready_when_its_address_says_so(processes: Processes)
     await processes.wait_ready("web", f"http://127.0.0.1:{port}/")
 
     with pytest.raises(StackTrouble, match="404"):
-        await processes.wait_ready("web", f"http://127.0.0.1:{port}/nothing-here", timeout_seconds=0.5)
+        await processes.wait_ready("web", f"http://127.0.0.1:{port}/nothing-here", timeout_seconds=1)
 
 
 async def test_waiting_for_a_process_that_cannot_start_ends_with_its_last_words(processes: Processes) -> None:
@@ -440,10 +440,10 @@ def wait_for_end_of_guard(lock: Path) -> None:
 
 
 async def becomes(process: psutil.Process, status: str) -> None:
-    deadline = time.monotonic() + GONE_SECONDS
-    while process.status() != status:
-        assert time.monotonic() < deadline, f"still {process.status()}"
-        await asyncio.sleep(0.01)
+    async def is_so() -> bool:
+        return process.status() == status
+
+    await until(is_so, what=f"the process is {status}")
 
 
 @contextlib.asynccontextmanager

@@ -28,9 +28,9 @@ from services.runtime.errors import Refused
 from services.store.connect import Connection
 from services.store.read import heads
 from services.store.shards import SHARDS, shard_of
-from tests.support.api import a_database
+from tests.conftest import a_database
 from tests.support.honest import project
-from tests.support.months import TEAMS, lay_months, told
+from tests.support.months import TEAMS, lay_months, month_of, told
 from tests.support.serving import connected
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
@@ -142,7 +142,7 @@ async def test_an_archive_is_made_once_and_only_of_a_month_that_is_over_and_sign
     with pytest.raises(Refused, match="is no month"):
         await archive(log, "2025-13", tmp_path)
     with pytest.raises(Refused, match="no checkpoint that was signed after"):
-        await archive(log, "2026-10", tmp_path)
+        await archive(log, month_of(bounds_of(months[-1])[1]), tmp_path)
     await archive(log, months[0], tmp_path)
     await archive(log, months[3], tmp_path)
     assert months_missing(tmp_path, months[3]) != []

@@ -21,7 +21,7 @@ from services.export.tables import BLOCK_COLUMNS, EVENT_COLUMNS
 from services.store.connect import Connection
 from services.store.proofs import GENESIS, block_hash, leaf_of, merkle_root
 from services.store.shards import shard_of
-from tests.support.api import a_database
+from tests.conftest import a_database
 from tests.support.facts import now, planned, store, usage
 from tests.support.serving import connected
 

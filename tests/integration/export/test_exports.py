@@ -26,7 +26,7 @@ from services.runtime.errors import Refused, Unavailable
 from services.store.connect import Connection
 from services.store.read import heads
 from services.store.shards import shard_of
-from tests.support.api import a_database
+from tests.conftest import a_database
 from tests.support.facts import new, now, store
 from tests.support.honest import Honest, project
 from tests.support.serving import connected

@@ -25,7 +25,8 @@ from services.money.reconcile.compare import transactions_on
 from services.runtime.crashpoints import arm
 from services.runtime.errors import Unavailable
 from services.store.connect import connect_pool
-from tests.support.api import Api, a_database, an_api, key
+from tests.conftest import a_database
+from tests.support.api import Api, an_api, key
 from tests.support.desk import KEY, Desk, a_desk, facts, of_type, settings, working
 from tests.support.serving import as_role, used
 from tests.support.waiting import until

@@ -110,9 +110,9 @@ async def test_holds_expiring_lots_and_settings_cross_the_threshold_without_any_
         for trigger, team in zip(TRIGGERS, teams, strict=True):
             try:
                 await until(lambda team=team: has(connection, team, CreditsToppedUp))  # type: ignore[misc]
-            except TimeoutError as late:
-                told = [stored.type for stored in await facts(connection, team)]
-                raise AssertionError(f"{trigger.__name__}: {told}") from late
+            except AssertionError as late:
+                late.add_note(f"{trigger.__name__}: {[stored.type for stored in await facts(connection, team)]}")
+                raise
 
         books = await desk.books()
         assert sorted(charge["metadata"]["team_id"] for charge in books["charges"]) == sorted(teams)

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from deploy.local.folders import ROOT, free_ports
-from services.runtime.niceness import OF_THE_SESSION
+from services.runtime.niceness import NICENESS, OF_THE_SESSION
 from services.runtime.settings import variable
 
 # What a process does is a function here: the plumbing around it is what is tested.
@@ -137,6 +137,7 @@ def test_a_port_that_is_taken_ends_the_process_with_code_2_and_names_the_setting
     holder.communicate(timeout=60)
 
 
+NICENESS_MAX = 19  # the system's
 SHARES = "import os; print(os.nice(0), open('/proc/self/autogroup').read(), flush=True); await stop.wait()"
 
 
@@ -151,16 +152,17 @@ def shares_of(name: str, *, own_session: bool) -> tuple[int, int | None]:
     assert process.stdout is not None
     said = process.stdout.readline()
     process.terminate()
-    process.communicate(timeout=20)
+    process.communicate(timeout=60)
     return shares(said)
 
 
 @pytest.mark.skipif(not OF_THE_SESSION.exists(), reason="this system does not share its processors out by sessions")
 def test_who_works_through_masses_gives_way_to_who_answers() -> None:
     own, session = shares(f"{os.nice(0)} {OF_THE_SESSION.read_text()}")
+    given_way = min(own + NICENESS, NICENESS_MAX)  # whoever runs the tests may give way, too
 
-    assert shares_of("recorder", own_session=False) == (own + 8, session)  # others are part of this session
+    assert shares_of("recorder", own_session=False) == (given_way, session)  # others are part of this session
     in_its_own, api_in_its_own = (shares_of(name, own_session=True) for name in ("recorder", "api"))
-    assert (in_its_own[0], api_in_its_own[0]) == (own + 8, own)
+    assert (in_its_own[0], api_in_its_own[0]) == (given_way, own)
     # Where sharing by sessions is switched off, a new session has no group either.
     assert (in_its_own[1], api_in_its_own[1]) in {(8, 0), (None, None)}

@@ -3,6 +3,8 @@
 That is said, nothing is sealed meanwhile, and nobody is started anew.
 """
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
 from aiokafka import AIOKafkaProducer
@@ -21,16 +23,10 @@ async def test_usage_behind_an_open_transaction_is_lag_and_holds_sealing_up_and_
     world: ServiceWorld,
 ) -> None:
     await world.team("team_1")
-    async with (
-        AIOKafkaProducer(
-            bootstrap_servers=world.stack.kafka, transactional_id=world.database, transaction_timeout_ms=600_000
-        ) as producer,
-        world.recorder() as service,
-    ):
+    async with a_transaction(world.stack.kafka, world.database) as producer, world.recorder() as service:
         ((partition, _),) = await world.send(used("team_1", "before"))
         await world.recorded()
         work = f"usage-{partition}"
-        await producer.begin_transaction()
         inside = used("team_1", "inside")
         await producer.send_and_wait(USAGE, inside.value, key=inside.key, partition=partition)
         began = datetime.now(UTC)
@@ -56,6 +52,23 @@ async def test_usage_behind_an_open_transaction_is_lag_and_holds_sealing_up_and_
 
         await until(goes_on, what="nothing waits any more")
         assert await world.usage_ids() == ["before", "inside", "behind"]
+
+
+@asynccontextmanager
+async def a_transaction(kafka: str, name: str) -> AsyncIterator[AIOKafkaProducer]:
+    """One that is open until it is committed, and whatever happens no longer than the block.
+
+    Everybody's usage behind it would wait: the topic is that of all tests.
+    """
+    async with AIOKafkaProducer(
+        bootstrap_servers=kafka, transactional_id=name, transaction_timeout_ms=600_000
+    ) as producer:
+        await producer.begin_transaction()
+        try:
+            yield producer
+        except BaseException:
+            await producer.abort_transaction()
+            raise
 
 
 async def until_held(service: Service, work: str) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 import grimp
 import pytest
 
+from tests.conftest import LONG
+
 ROOT = Path(__file__).parents[3]
 PACKAGES = ("schemas", "projections", "services", "deploy", "tests")
 FOLDER_MAX = 17
@@ -81,3 +83,8 @@ def test_no_folder_holds_more_modules_than_one_keeps_in_mind() -> None:
     assert {folder: size for folder, size in sizes.items() if size > FOLDER_MAX} == {}, (
         "make a folder of some of them, by meaning, as services/api/routes/finance"
     )
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_a_file_of_tests_that_begins_first_is_there(name: str) -> None:
+    assert len(list((ROOT / "tests").rglob(name))) == 1
