@@ -91,7 +91,12 @@ def test_usage_is_not_taken_back_without_a_reason(emitter: Emitter, reason: str)
     assert emitter.metrics().refused == 1
 
 
-def test_the_client_is_quiet_in_the_emitters_thread_and_in_no_other(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_client_is_quiet_in_the_emitters_thread_and_in_no_other(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A command that ran in this process before has a log of its own, which shortens what the client says.
+    monkeypatch.setattr(logging.getLogger(), "handlers", [caplog.handler])
+
     def say() -> None:
         quieten_client()
         CLIENT.error("unable to connect, again")
