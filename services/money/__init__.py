@@ -5,6 +5,7 @@ top_ups         automatic top-ups: settings, attempts, charging
 checkout        Stripe's pages: packs, cards, customers
 inbox           Stripe's news, one after the other
 stamps          what we write upon every intent, and can prove
+payment_details  receipts and the digits of cards, beside the log
 adopting        payments that the log has lost, and what they are owed
 reversals       refunds and disputes
 reconcile       Stripe against the log, both ways

@@ -302,6 +302,13 @@ class Settings(BaseSettings):
         description="The address of the Usage page for links in notices, with `{team}` where the team's id belongs; the API's own page where unset.",
         examples=["https://app.example.com/teams/{team}/usage"],
     )
+    refused_bytes_days: int = Field(
+        90,
+        ge=1,
+        le=3_650,
+        description="How many days the bytes of refused usage are kept; afterwards its reason and SHA-256 are left.",
+        examples=["30"],
+    )
     seal_grace_seconds: int = Field(
         3600,
         ge=0,

@@ -18,6 +18,7 @@ from services.api.problems import problem
 from services.api.stripe_return import position_of, return_url_of, stripe_of
 from services.api.tokens import TokenRole
 from services.api.wording.top_ups import settings_of, top_up_body
+from services.money.payment_details import ask_card, read_details, with_digits
 from services.money.stripe_client import Intent
 from services.money.top_ups.attempts import read_top_ups
 from services.money.top_ups.charging import confirm_by_owner
@@ -41,6 +42,8 @@ routes = APIRouter()
 )  # fmt: skip
 async def get_top_up(ask: AllowedRequest) -> Response:
     """How top-ups work. `ETag` names these settings for `If-Match`."""
+    if ask.caller.role in SEES_PAYMENTS:
+        await _ask_digits(ask)
     async with ask.transaction() as connection:
         in_force = await read_top_up_settings(connection, ask.team_id)
         body = await _top_up_answer(connection, ask, in_force)
@@ -118,5 +121,16 @@ async def _top_up_answer(connection: Connection, ask: TeamRequest, in_force: Set
     if exact is None:
         raise unknown_team(ask.team_id)
     going = await read_top_ups(connection, ask.team_id)
+    if going.card is not None and ask.caller.role in SEES_PAYMENTS:
+        details = await read_details(connection, ask.team_id, [going.card.payment_method_id])
+        going = going.but(card=with_digits(going.card, details))
     body = top_up_body(going, exact.available, now, ask.context.catalog, sees_card=ask.caller.role in SEES_PAYMENTS)
     return {**body, "position": None if in_force.place is None else str(in_force.place)}
+
+
+async def _ask_digits(ask: TeamRequest) -> None:
+    """Have Stripe say what people know the card by, where that is not kept: while no transaction is open."""
+    async with ask.transaction() as connection:
+        card = (await read_top_ups(connection, ask.team_id)).card
+    if card is not None and card.last4 is None:
+        await ask_card(ask.context.charges, ask.quick_read(), ask.transaction, ask.team_id, card.payment_method_id)

@@ -18,6 +18,7 @@ from services.money.checkout import rows as checkouts
 from services.money.checkout.customers import CardChange
 from services.money.checkout.purchases import request_purchase, true_to_log
 from services.money.checkout.rows import CheckoutRow, CheckoutState
+from services.money.payment_details import card_mark, keep_card, keep_receipt
 from services.money.stamps import PaymentRequest, Stamps, read_stamps, says
 from services.money.stripe_client import Charges, Checkout, Intent, Missing, StripeCard, Unknown, WrongRequest
 from services.money.top_ups.attempts import STRIPE, read_top_ups
@@ -288,7 +289,7 @@ async def _credit(connection: Connection, row: CheckoutRow, checkout: Checkout, 
     fact = CreditsPurchased(
         credits=row.credits or 0, pack=row.pack or "", payment_intent_id=intent.id, charge_cents=intent.amount_cents,
         tax_cents=checkout.tax_cents or intent.tax_cents or None, currency=intent.currency, purchase_id=str(row.id),
-        member_id=row.asked_by, charge_id=intent.charge_id, receipt_url=intent.receipt_url, paid_at=intent.paid_at,
+        member_id=row.asked_by, charge_id=intent.charge_id, paid_at=intent.paid_at,
     )  # fmt: skip
     identity = Identity(row.team_id, STRIPE, intent.id)
     credited = (await find(connection, [identity])).get(identity)
@@ -296,6 +297,7 @@ async def _credit(connection: Connection, row: CheckoutRow, checkout: Checkout, 
     if position is None:
         appended = await append(connection, [NewFact(*identity, now, fact)])
         position = appended.places[0].position
+        await keep_receipt(connection, row.team_id, intent)
         crashpoint("checkout:credited")
     return replace(row, payment_intent_id=intent.id, receipt_url=intent.receipt_url, position=position)
 
@@ -349,9 +351,11 @@ async def change_card(
     if payment_method_id == (top_ups.card.payment_method_id if top_ups.card is not None else None):
         return top_ups.position
     fact = PaymentMethodChanged(
-        customer_id=customer_id, payment_method_id=payment_method_id, brand=card.brand if card else None,
-        last4=card.last4 if card else None, fingerprint=(card.fingerprint or None) if card else None, changed_by=changed_by,
+        customer_id=customer_id, payment_method_id=payment_method_id,
+        fingerprint=card_mark(customer_id, card) if card else None, changed_by=changed_by,
     )  # fmt: skip
+    if card is not None:
+        await keep_card(connection, team_id, card)
     appended = await append(connection, [NewFact(team_id, CARDS, fact_id, now, fact)])
     return appended.places[0].position
 
