@@ -1,7 +1,7 @@
 """What makes an event the same as one that came before: a digest over what it says."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
@@ -41,8 +41,14 @@ def digest_of_fact(team_id: str, occurred_at: datetime, fact: UsageRecorded | Us
     return digest("usage.reported.v1", team_id, occurred_at, _members(fact, ReportedUsage.model_fields))
 
 
-def is_made_of(event: AnyUsage, team_id: str, occurred_at: datetime, fact: UsageRecorded | UsageVoided) -> bool:
-    """True where a fact says what an event said: all of it, or all but attributes that were left out.
+def is_made_of(
+    event: AnyUsage,
+    team_id: str,
+    occurred_at: datetime,
+    fact: UsageRecorded | UsageVoided,
+    priced: Container[tuple[str, str]] = frozenset(),
+) -> bool:
+    """True where a fact says what an event said: all of it, or all but attributes that no rate names (`priced`).
 
     To tell a repetition, its digest is enough. Here the fact itself is in doubt, and with it what it says of its event.
     """
@@ -51,7 +57,7 @@ def is_made_of(event: AnyUsage, team_id: str, occurred_at: datetime, fact: Usage
     if not isinstance(fact, UsageRecorded) or fact.arrived_sha256 is None:
         return True
     kept, reported = fact.attributes or {}, getattr(event.data, "attributes", None) or {}
-    if not kept.items() <= reported.items():
+    if not kept.items() <= reported.items() or any(pair in priced for pair in reported.items() - kept.items()):
         return False
     stored = digest("usage.reported.v1", team_id, occurred_at, _members(fact, ReportedUsage.model_fields))
     return stored == digest(event.type, event.subject, event.time, {**_members_of_report(event), "attributes": kept})

@@ -44,7 +44,7 @@ TABLES: dict[str, tuple[int, str]] = {
     "member_limits": (2, """
         SELECT team_id, member_id, number, position, daily, monthly, hard FROM member_limits WHERE shard = $1"""),
     "erased_members": (2, """
-        SELECT team_id, member_id, position, wholly FROM erased_members WHERE shard = $1"""),
+        SELECT team_id, member_id, position, wholly_at FROM erased_members WHERE shard = $1"""),
     "voided_usages": (2, """
         SELECT team_id, usage_position, void_position FROM voided_usages WHERE shard = $1"""),
     "top_ups": (1, """

@@ -80,7 +80,7 @@ class Expected:
     holds: dict[Key, HoldRow] = field(default_factory=dict)
     limits: dict[Key, TableRow] = field(default_factory=dict)
     numbers: dict[Key, int] = field(default_factory=dict)
-    erased: dict[Key, tuple[int, bool]] = field(default_factory=dict)
+    erased: dict[Key, tuple[int, int | None]] = field(default_factory=dict)
     voids: dict[Key, int] = field(default_factory=dict)
     attempts: dict[Key, tuple[str | None, bool]] = field(default_factory=dict)
     purchases: dict[Key, PurchaseRequested] = field(default_factory=dict)
@@ -111,9 +111,7 @@ class Expected:
                     *key, number, stored.position, fact.daily_credits, fact.monthly_credits, fact.hard,
                 )  # fmt: skip
             case MemberErased():
-                self.erased[team_id, fact.member_id] = (stored.position, bool(fact.wholly))
-                if fact.wholly:
-                    self.limits.pop((team_id, fact.member_id), None)
+                self._erase(stored, fact)
             case PaymentMethodChanged():
                 self.cards[team_id] = fact
             case PurchaseRequested():
@@ -124,6 +122,13 @@ class Expected:
                 self._attempt(team_id, fact)
             case _:
                 pass  # it moves no such row
+
+    def _erase(self, stored: Stored, fact: MemberErased) -> None:
+        key = (stored.team_id, fact.member_id)
+        if fact.wholly:
+            self.limits.pop(key, None)
+        wholly_at = stored.position if fact.wholly else self.erased.get(key, (0, None))[1]
+        self.erased[key] = (stored.position, wholly_at)
 
     def _fold_top_ups(self, stored: Stored, fact: AnyFact) -> None:
         if stored.position <= self.saved_at.get(stored.team_id, 0):

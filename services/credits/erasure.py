@@ -17,7 +17,7 @@ from services.store.teams import lock_team
 DIRECTORY = "creditwell:directory"
 
 BEFORE = """
-    SELECT e.position, e.wholly,
+    SELECT e.position, e.wholly_at,
            EXISTS (SELECT FROM member_limits l WHERE l.shard = $1 AND l.team_id = $2 AND l.member_id = $3) AS limited
     FROM (VALUES (true)) AS one (row)
     LEFT JOIN erased_members e ON e.shard = $1 AND e.team_id = $2 AND e.member_id = $3
@@ -44,7 +44,7 @@ async def erase_member(
     before = await connection.fetchrow(BEFORE, shard, team_id, member_id)
     assert before is not None, "one row, whatever is in it"
     position = before["position"]
-    if since is not None or position is None or (wholly and (before["limited"] or not before["wholly"])):
+    if since is not None or position is None or (wholly and (before["limited"] or before["wholly_at"] != position)):
         # What there was goes with this transaction, so its time, or the last erasure, makes the fact one and the same.
         after = instant(since) if since is not None else f"after {position or 0}"
         new = NewFact(

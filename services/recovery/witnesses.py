@@ -35,6 +35,7 @@ from schemas.facts import (
 )
 from schemas.topics import USAGE
 from schemas.usage import AnyUsage
+from services.credits.rate_cards import load_rate_cards
 from services.money.stripe_client import Charges, Missing
 from services.publishing.beyond import a_consumer, places_of, records_of
 from services.recovery.tail import Tail
@@ -58,11 +59,13 @@ class Witnesses:
         reported: by identity, the usage that stands in the topic.
         paid: the amount in minor units of each payment that Stripe calls succeeded.
         proven: the last position of each shard that an anchor covers.
+        priced: the attributes that rate cards name: no fact leaves one out.
     """
 
     reported: Mapping[Identity, Sequence[AnyUsage]]
     paid: Mapping[str, int]
     proven: Mapping[int, int]
+    priced: frozenset[tuple[str, str]] = frozenset()
 
     def unknown(self, tails: Iterable[Tail]) -> list[Stored]:
         """The facts that nobody else knows of."""
@@ -75,7 +78,8 @@ class Witnesses:
         match fact:
             case UsageRecorded() | UsageVoided():
                 events = self.reported.get(Identity(stored.team_id, stored.source, stored.id), ())
-                return any(is_made_of(event, stored.team_id, stored.occurred_at, fact) for event in events)
+                of = stored.team_id, stored.occurred_at, fact, self.priced
+                return any(is_made_of(event, *of) for event in events)
             case CreditsToppedUp() | CreditsPurchased():
                 return self.paid.get(fact.payment_intent_id) == fact.charge_cents
             case TopUpConfigured():
@@ -107,7 +111,8 @@ async def hear_witnesses(
     }  # fmt: skip
     reported = await _reported(settings, connection, identities) if identities else {}
     paid = {} if charges is None else await _paid(charges, payments)
-    return Witnesses(reported, paid, proven)
+    priced = (await load_rate_cards(connection)).attributes.priced if reported else frozenset()
+    return Witnesses(reported, paid, proven, priced)
 
 
 async def _reported(

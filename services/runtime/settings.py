@@ -133,7 +133,7 @@ class Settings(BaseSettings):
     )
     catalog: FilePath | None = Field(
         None,
-        description="Plans, packs, the price of a top-up and the first rate card; the catalog of the package where unset.",
+        description="Plans, packs, the price of a top-up, the attributes that the log keeps and the first rate card; the catalog of the package where unset.",
         examples=["/etc/creditwell/catalog.toml"],
     )
     api_host: str = Field("127.0.0.1", description="The address on which the API listens.", examples=["0.0.0.0"])  # noqa: S104

@@ -533,13 +533,14 @@ CREATE TABLE erased_members (
     team_id text COLLATE "C" NOT NULL,
     member_id text COLLATE "C" NOT NULL,
     position bigint NOT NULL,
-    wholly boolean NOT NULL,
+    wholly_at bigint,
     erased_by text COLLATE "C",
     why text COLLATE "C",
     PRIMARY KEY (shard, team_id, member_id)
 );
 COMMENT ON TABLE erased_members IS 'Members whom pages and downloads call "erased member", unless the directory knows them again.';
 COMMENT ON COLUMN erased_members.position IS 'The newest fact that says so. Who did it and why stand here alone, and in no log.';
+COMMENT ON COLUMN erased_members.wholly_at IS 'The newest fact that ended their limits as well.';
 
 SELECT keep_teams_apart(of_teams)
 FROM unnest('{team_names,members,command_answers,erased_members}'::regclass[]) AS of_teams;
@@ -626,10 +627,13 @@ BEGIN
     IF NOT FOUND THEN
         RAISE EXCEPTION 'no member is erased by the fact at %:%', of_shard, of_position USING ERRCODE = 'restrict_violation';
     END IF;
-    INSERT INTO erased_members AS e (shard, team_id, member_id, position, wholly, erased_by, why)
-    VALUES (of_shard, erased.team_id, erased.member_id, of_position, erased.wholly, by_whom, because)
+    INSERT INTO erased_members AS e (shard, team_id, member_id, position, wholly_at, erased_by, why)
+    VALUES (
+        of_shard, erased.team_id, erased.member_id, of_position, CASE WHEN erased.wholly THEN of_position END, by_whom, because
+    )
     ON CONFLICT (shard, team_id, member_id) DO UPDATE
-    SET position = excluded.position, wholly = excluded.wholly, erased_by = excluded.erased_by, why = excluded.why
+    SET position = excluded.position, wholly_at = coalesce(excluded.wholly_at, e.wholly_at),
+        erased_by = excluded.erased_by, why = excluded.why
     WHERE e.position < excluded.position;
     DELETE FROM members AS m
     WHERE m.shard = of_shard AND m.team_id = erased.team_id AND m.member_id = erased.member_id AND m.since <= erased.recorded_at;

@@ -1,6 +1,7 @@
 """Commands by HTTP: plans, grants, adjustments, rate cards, top-up settings, the directory; each once, however often it is sent."""
 
 import asyncio
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import unquote
@@ -451,3 +452,16 @@ async def test_whoever_the_directory_never_knew_is_erased_and_nobody_of_a_team_t
 
     assert known_by_facts["position"]
     assert nowhere.status_code == 404
+
+
+async def test_a_capture_is_stored_with_the_attributes_that_somebody_listed(api: Api) -> None:
+    attributes = {"tier": "low", "note": "a heron for Ada", "model": "no code at all"}
+    work = {"items": [{"feature": "ai_image.generate", "quantity": "2", "attributes": attributes}]}
+    held = (await api.service.post(f"{api.path}/holds", json=work, headers=key("listed"))).json()
+    captured = await api.service.post(f"{api.path}/holds/{held['id']}/capture", json=work, headers=key("listed"))
+
+    assert captured.json()["captured"] == "2"
+    bodies = await api.connection.fetch(
+        "SELECT body FROM facts WHERE team_id = $1 AND type = 'hold.captured.v1'", api.team_id
+    )
+    assert [json.loads(row["body"])["attributes"] for row in bodies] == [{"tier": "low"}]

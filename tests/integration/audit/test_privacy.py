@@ -148,6 +148,9 @@ async def test_names_mails_and_prompts_are_where_the_page_says_and_nowhere_once_
     events = await read_topic(told.stack.kafka, EVENTS, lambda record: record.key == TEAM.encode())
     assert not [one for one in events if any(canary.encode() in (one.value or b"") for canary in CANARIES)]
 
+    async with connection.transaction():  # for whoever comes back the same limit is another fact
+        await set_limit(connection, TEAM, MEMBER, Limit(5 * MICRO, None, hard=False), limited_by="ops")
+    assert await connection.fetchval("SELECT count(*) FROM member_limits") == 1
     assert await rebuild(told.database, ["balance"]) == []
     assert await where(connection) == {}
     replayed = await replay(connection, ReplayScope(audit=True))

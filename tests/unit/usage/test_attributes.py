@@ -153,7 +153,13 @@ def test_a_fact_of_before_the_list_is_compared_with_all_that_it_holds() -> None:
 
 @pytest.mark.parametrize(
     ("change", "is_made_of_it"),
-    [({}, True), ({"credits": 1}, True), ({"quantity": "9"}, False), ({"attributes": {"tier": "high"}}, False)],
+    [
+        ({}, True),
+        ({"credits": 1}, True),  # which its price tells
+        ({"quantity": "9"}, False),
+        ({"attributes": {"tier": "high"}}, False),
+        ({"attributes": None}, False),  # a tier that is left out may cost less
+    ],
 )
 def test_a_forged_fact_is_not_believed_because_it_has_the_digest_of_a_report(
     change: dict[str, Any], is_made_of_it: bool
@@ -162,7 +168,7 @@ def test_a_forged_fact_is_not_believed_because_it_has_the_digest_of_a_report(
     fact = fact_of(judged(usage))
     forged = UsageRecorded(**{name: getattr(fact, name) for name in fact.__struct_fields__} | change)
 
-    assert is_made_of(usage.event, "team_1", usage.event.time, forged) is is_made_of_it
+    assert is_made_of(usage.event, "team_1", usage.event.time, forged, LISTED.attributes.priced) is is_made_of_it
     assert not is_made_of(usage.event, "team_1", usage.event.time + timedelta(seconds=1), forged)
 
 
