@@ -69,7 +69,10 @@ def list_refused(
     limit: Annotated[int, typer.Option(min=1, max=100_000)] = 50,
     as_json: AsJson = False,
 ) -> None:
-    """The newest refused records, and how many there are of each reason."""
+    """The newest refused records, and how many there are of each reason.
+
+    Example: creditwell refused list
+    """
 
     async def work(connection: Connection) -> tuple[list[asyncpg.Record], list[asyncpg.Record]]:
         return await connection.fetch(LIST, team, reason, limit), await connection.fetch(REASONS, team)
@@ -89,7 +92,10 @@ def show(
     *,
     as_json: AsJson = False,
 ) -> None:
-    """One refused record, whole as long as its bytes are kept."""
+    """One refused record, whole as long as its bytes are kept.
+
+    Example: creditwell refused show usage:5:1042
+    """
     parts = _checked(place)
     row = with_database(lambda connection: connection.fetchrow(SHOW, parts[1], int(parts[2]), int(parts[3])))
     if row is None:
@@ -144,6 +150,8 @@ def retry(
     What is still wrong is refused again, and what was recorded meanwhile counts once: sending twice is harmless. Exit
     code 1 where one that was named can't be sent: only a part was kept (it was over 1 MiB, or its key or headers over
     64 KiB), or its bytes are gone. Without places, those whose bytes are gone are passed over.
+
+    Example: creditwell refused retry --reason unknown_feature
     """
     if every == bool(places or team or reason):
         exit_used_wrongly("say which: by their places, --team or --reason, or write --all.")
@@ -185,6 +193,8 @@ def erase(
 
     Its reason, ids and SHA-256 stay, and who erased it and why until the bytes' time would have been over. Exit code 1
     where there are none any more. Kafka's topics `usage` and `usage.refused` have it until their retention is over.
+
+    Example: creditwell refused erase usage:5:1042 --by ticket-118 --reason "a person asked"
     """
     parts = _checked(place)
     arguments = parts[1], int(parts[2]), int(parts[3]), by, reason

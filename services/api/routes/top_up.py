@@ -31,6 +31,7 @@ CHANGES = {
     "change": link("put_top_up", "Change them, unless somebody else has.", **{"if-match": "$response.header.ETag"})
 }
 TAGGED = {200: {"headers": header("ETag")}}
+NO_DIGITS = {"brand": None, "last4": None}
 BACK_HERE = TopUpConfirmBody()  # without a body people come back to our own page
 
 routes = APIRouter()
@@ -42,12 +43,17 @@ routes = APIRouter()
 )  # fmt: skip
 async def get_top_up(ask: AllowedRequest) -> Response:
     """How top-ups work. `ETag` names these settings for `If-Match`."""
-    if ask.caller.role in SEES_PAYMENTS:
+    in_force, body = await _as_it_stands(ask)
+    if body["card"] == NO_DIGITS:
         await _ask_digits(ask)
+        in_force, body = await _as_it_stands(ask)
+    return answer(body, headers={"etag": etag(in_force)})
+
+
+async def _as_it_stands(ask: TeamRequest) -> tuple[SettingsInForce, Json]:
     async with ask.transaction() as connection:
         in_force = await read_top_up_settings(connection, ask.team_id)
-        body = await _top_up_answer(connection, ask, in_force)
-    return answer(body, headers={"etag": etag(in_force)})
+        return in_force, await _top_up_answer(connection, ask, in_force)
 
 
 @route(
@@ -132,5 +138,5 @@ async def _ask_digits(ask: TeamRequest) -> None:
     """Have Stripe say what people know the card by, where that is not kept: while no transaction is open."""
     async with ask.transaction() as connection:
         card = (await read_top_ups(connection, ask.team_id)).card
-    if card is not None and card.last4 is None:
+    if card is not None:
         await ask_card(ask.context.charges, ask.quick_read(), ask.transaction, ask.team_id, card.payment_method_id)

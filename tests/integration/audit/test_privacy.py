@@ -84,9 +84,12 @@ async def careless(world: ServiceWorld) -> None:
     event["data"]["note"] = PROMPT
     dear = reported(TEAM, "dear", tier=PROMPT)
     feature = reported(TEAM, "feature", feature=MAIL)
+    loud = [
+        raw(f"{PROMPT} {number}".encode(), key=TEAM.encode()) for number in range(25)
+    ]  # enough to be said in the log
     await world.send(
         structured(event), structured(dear), structured(feature), raw(NAME.encode(), key=MAIL.encode()),
-        raw(json.dumps(reported(NAME, "nobody", specversion=MAIL)).encode(), key=NAME.encode()),
+        raw(json.dumps(reported(NAME, "nobody", specversion=MAIL)).encode(), key=NAME.encode()), *loud,
     )  # fmt: skip
 
 
@@ -107,7 +110,9 @@ async def told(world: ServiceWorld) -> ServiceWorld:
 
 
 async def test_names_mails_and_prompts_are_where_the_page_says_and_nowhere_once_somebody_is_erased(
-    told: ServiceWorld, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    capfd: pytest.CaptureFixture[str],  # before all others, so that it hears what they log
+    told: ServiceWorld,
+    tmp_path: Path,
 ) -> None:
     connection = told.connection
     assert await where(connection) == {
@@ -161,5 +166,6 @@ async def test_names_mails_and_prompts_are_where_the_page_says_and_nowhere_once_
     await asyncio.to_thread(exported, told, last_page)
     assert in_files(last_page) == []
     logged = "".join(capfd.readouterr())
+    assert "more than half of the usage that arrives is refused" in logged
     assert "bytes of refused records came to their end" in logged
     assert not [canary for canary in CANARIES if canary in logged]
