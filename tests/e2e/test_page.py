@@ -136,7 +136,7 @@ async def test_whoever_was_erased_is_called_so(visit: Visit) -> None:
 
     await visit.open()
 
-    await expect(visit.entries).to_contain_text("Erased member")
+    await expect(visit.entries.first).to_contain_text("Erased member")
     await expect(visit.activity).not_to_contain_text("mem_1")
 
 
