@@ -12,14 +12,16 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, StringConstraints, ValidationError, model_validator
 
 from .credits import EXACT, MICRO, MicroCredits, UnsignedMicroCredits, parse_credits
 from .facts import Cents, Currency
 from .money import MOST, digits_of, format_money, not_taken, rounded_up
+from .pricing.attributes import SHORT_CODE
 from .problems import problems_of
 from .rates import Frozen, Label, RateCard, Slug
 
+LISTED_MAX = 100  # names of attributes
 UNIT_PRICE = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?", re.ASCII)
 
 
@@ -148,6 +150,20 @@ class Adjustments(Frozen):
     approval_above_credits: CreditAmount = 1_000 * MICRO
 
 
+AttributeName = Annotated[str, StringConstraints(pattern=f"^{SHORT_CODE}$")]
+
+
+class UsageTerms(Frozen):
+    """What the log keeps of usage, besides what it is priced by: the attributes of these names.
+
+    They are for analysts, and can't be erased: codes that a feature chooses from, and nothing that people write.
+    """
+
+    attributes: Annotated[tuple[AttributeName, ...], Field(max_length=LISTED_MAX)] = (
+        "model", "resolution", "scale", "tier", "voice",
+    )  # fmt: skip
+
+
 class Catalog(Frozen):
     """Everything that is sold. Plans are in order, from the smallest to the largest."""
 
@@ -156,6 +172,7 @@ class Catalog(Frozen):
     top_up: CatalogTopUpPrice
     adjustments: Adjustments = Adjustments()
     rate_card: RateCard
+    usage: UsageTerms = UsageTerms()
 
     @model_validator(mode="after")
     def what_it_names_is_there(self) -> Self:

@@ -58,8 +58,8 @@ REFUSED_HEADERS = {
     "origin-partition": "Where it was read.",
     "origin-offset": "Where it was read.",
     "refused-truncated": (
-        "Present when only the first 64 KiB of the value or of the key were kept, or no headers, of which there were more: "
-        "the size of the value."
+        "Present when only the first 64 KiB of the value or of the key were kept, or no headers, of which there were more, or "
+        "nothing, because it was erased before it was published: the size of the value."
     ),
 }
 

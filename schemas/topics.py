@@ -31,3 +31,5 @@ TOPICS: Mapping[str, Mapping[str, str]] = {
 
 PARTITIONS = 64  # of new topics: with as many as there are shards, a shard lies in one partition
 COPIES = 3
+
+TRUNCATED = "refused-truncated"  # the header that says that a refused record is not whole, with the size that it had

@@ -86,6 +86,9 @@ DASHBOARDS: Mapping[str, Dashboard] = {
         Panel("Usage refused, by reason", "short", {
             "{{reason}}": "sum by (reason) (rate(creditwell_usage_refused_total[$__rate_interval]))",
         }),
+        Panel("Attributes dropped, by why", "short", {
+            "{{why}}": "sum by (why) (rate(creditwell_usage_attributes_dropped_total[$__rate_interval]))",
+        }),
         Panel("Share of refused usage", "percentunit", {"share": "max(creditwell_usage_refused_share)"}),
         Panel("Requests by status", "short", {
             "{{status}}": "sum by (status) (rate(creditwell_http_seconds_count[$__rate_interval]))",

@@ -77,9 +77,13 @@ class AdjustmentRejected(AdminFact, type="adjustment.rejected.v1"):
 
 
 class MemberErased(AdminFact, type="member.erased.v1"):
-    """What the directory knew of a member is gone; the opaque id stays."""
+    """What the directory knew of a member is gone; the opaque id stays.
+
+    With `wholly`, their limits ended, too, and answers to commands that named them are gone.
+    """
 
     member_id: Name
+    wholly: bool | None = None
 
 
 class RateCardPublished(AdminFact, type="rate_card.published.v1"):

@@ -30,6 +30,11 @@ class UsageRecorded(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     corrects: Annotated[int | None, msgspec.Meta(description="Position of the usage that this one replaces.")] = None
     corrects_id: Annotated[str | None, msgspec.Meta(description="Its id; the source is the same.")] = None
     reason: Annotated[str | None, msgspec.Meta(description="Why it was corrected.")] = None
+    # Attributes that nobody listed are not stored. What arrived with them decides whether a usage comes again.
+    arrived_sha256: Annotated[
+        str | None,
+        msgspec.Meta(description="Where attributes were left out: SHA-256 over the report as it arrived, in hex."),
+    ] = None
 
     def body(self) -> bytes:
         """As `Fact.body`."""

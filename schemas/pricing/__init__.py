@@ -5,12 +5,14 @@ Usage is priced once, at the recorder's door, with the card in force at the usag
 thousandths of a micro-credit. What a price is, `credits.credits_for` says. A usage of several quantities costs the sum
 of what each costs, exactly, and is rounded once as well: so no entry ever differs from its parts by a rounding of them.
 
-    features  which rate a usage has
-    cards     what it costs, by the card in force
-    formulas  how the price came about
-    seeding   a card to start from, made of what models cost
+    features    which rate a usage has
+    attributes  which attributes of a usage are stored
+    cards       what it costs, by the card in force
+    formulas    how the price came about
+    seeding     a card to start from, made of what models cost
 """
 
+from .attributes import KeptAttributes, WhyDropped
 from .cards import CompiledCard, RateCards
 from .features import DETAIL_MAX, MEMO_MAX, REASONS, CompiledFeature, NotPriced
 from .formulas import Priced, PricedQuantity, explain_price, words_of
@@ -21,10 +23,12 @@ __all__ = [
     "REASONS",
     "CompiledCard",
     "CompiledFeature",
+    "KeptAttributes",
     "NotPriced",
     "Priced",
     "PricedQuantity",
     "RateCards",
+    "WhyDropped",
     "explain_price",
     "words_of",
 ]

@@ -7,6 +7,7 @@ from decimal import Decimal
 
 from ..credits import ENTRY_MAX, MicroCredits, format_credits
 from ..rates import RateCard, Requires
+from .attributes import KeptAttributes
 from .features import CompiledFeature, NotPriced
 
 BILLIONTHS = 10**9  # of a unit: the smallest part of one that is told apart
@@ -111,9 +112,10 @@ class RateCards:
     """Every published card, by the time from which it is in force.
 
     Of two cards that begin at the same instant the later version counts: a mistake can be corrected before it begins.
+    Attributes go into the log where a card prices by their name, or where the catalog lists it (`listed`).
     """
 
-    def __init__(self, cards: Iterable[RateCard]) -> None:
+    def __init__(self, cards: Iterable[RateCard], listed: Iterable[str] = ()) -> None:
         ordered = sorted(cards, key=lambda card: (card.effective_from, card.version))
         if not ordered:
             raise ValueError("there is no rate card: nothing can be priced before one is published")
@@ -123,6 +125,7 @@ class RateCards:
         self.compiled = tuple(map(CompiledCard, ordered))
         self.begins = [card.effective_from for card in ordered]
         self.newest_version = max(versions)
+        self.attributes = KeptAttributes(ordered, listed)
 
     def in_force(self, at: datetime) -> CompiledCard:
         """The card whose prices hold at an instant.

@@ -51,6 +51,7 @@ class ApiContext:
     health: Health
     clock: Clock
     thin_events: Counter  # of Stripe's, which nobody can act upon
+    dropped_attributes: Counter  # of captures, which nobody listed
 
 
 @asynccontextmanager

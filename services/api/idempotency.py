@@ -109,6 +109,8 @@ def _id_of(command: Command) -> UUID:
 async def _repeat(connection: Connection, command: Command, digest: bytes) -> Response:
     stored = await connection.fetchrow(STORED_ANSWER, *command)
     assert stored is not None, "whoever holds the key has committed"
+    if not stored["answer"]:
+        raise problem(409, "already_done", "this command was carried out; its answer was erased with a member it named")
     if stored["body_sha256"] != digest:
         raise problem(
             422, "idempotency_key_reused", "this Idempotency-Key came with another body before; use a new one"

@@ -1,6 +1,7 @@
 """The rate cards as the API knows them: looked for again every ten seconds, as recorders do."""
 
 import asyncio
+from collections.abc import Iterable
 from time import monotonic
 
 from schemas.facts import RATE_CARD_TEAM
@@ -15,8 +16,9 @@ SEE_THE_CARDS = "SELECT set_config('creditwell.team', $1, true)"
 class CurrentRateCards:
     """Every published card; the ones in hand are given while somebody looks for newer ones."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, listed: Iterable[str] = ()) -> None:
         self._pool = pool
+        self._listed = tuple(listed)
         self._cards: RateCards | None = None
         self._looked_at = 0.0
         self._one_at_a_time = asyncio.Lock()
@@ -47,4 +49,4 @@ class CurrentRateCards:
     async def _newest(self, connection: Connection) -> RateCards:
         if self._cards is not None and await newest_version(connection) == self._cards.newest_version:
             return self._cards
-        return await load_rate_cards(connection)
+        return await load_rate_cards(connection, self._listed)

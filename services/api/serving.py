@@ -24,6 +24,7 @@ from services.runtime.processes import PROCESSES
 from services.runtime.settings import Settings
 from services.runtime.settings_loading import catalog_of
 from services.store.connect import AWAY, Pool, connect_pool, connect_when_there
+from services.usage.metrics import dropped_attributes
 
 CONNECTIONS = 10
 LOOK_SECONDS = 2.0
@@ -52,9 +53,10 @@ async def serve(
     charges = charges_of(settings, StripeMetrics(health.registry)) if settings.stripe_key else None
     context = ApiContext(
         settings=settings, pool=pool, tokens=tokens, rate_limiter=RateLimiter(settings, health.registry), catalog=catalog,
-        cards=CurrentRateCards(pool), charges=charges, reports=UsageProducer(settings), watch=HeadWatch(pool, stop),
-        lanes=Lanes(), simulations=Lanes(1), downloads=Lanes(1, patience_seconds=DOWNLOAD_PATIENCE_SECONDS),
-        past=Lanes(1), filtered=Lanes(), webhooks=Lanes(WEBHOOK_LANES), health=health, clock=clock,
+        cards=CurrentRateCards(pool, catalog.usage.attributes), charges=charges, reports=UsageProducer(settings),
+        watch=HeadWatch(pool, stop), dropped_attributes=dropped_attributes(health.registry), lanes=Lanes(),
+        simulations=Lanes(1), downloads=Lanes(1, patience_seconds=DOWNLOAD_PATIENCE_SECONDS), past=Lanes(1),
+        filtered=Lanes(), webhooks=Lanes(WEBHOOK_LANES), health=health, clock=clock,
         thin_events=Counter(
             "creditwell_stripe_thin_events", "Webhooks of Stripe's in their thin form: set up a destination with snapshots.",
             registry=health.registry,

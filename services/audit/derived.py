@@ -43,6 +43,8 @@ TABLES: dict[str, tuple[int, str]] = {
         FROM holds WHERE shard = $1"""),
     "member_limits": (2, """
         SELECT team_id, member_id, number, position, daily, monthly, hard FROM member_limits WHERE shard = $1"""),
+    "erased_members": (2, """
+        SELECT team_id, member_id, position, wholly_at FROM erased_members WHERE shard = $1"""),
     "voided_usages": (2, """
         SELECT team_id, usage_position, void_position FROM voided_usages WHERE shard = $1"""),
     "top_ups": (1, """
@@ -184,7 +186,7 @@ async def _compare_all(connection: Connection, examined: Examined, differs: Diff
     made = examined.expected
     rows: dict[str, Iterable[TableRow]] = {
         "teams": made.team_rows(), "holds": made.hold_rows(), "member_limits": made.limits.values(),
-        "voided_usages": made.void_rows(), "top_ups": made.top_up_rows(), "top_up_attempts": made.attempt_rows(),
+        "erased_members": made.erased_rows(), "voided_usages": made.void_rows(), "top_ups": made.top_up_rows(), "top_up_attempts": made.attempt_rows(),
         "checkouts": made.purchase_rows(), "stripe_customers": made.card_rows(),
     }  # fmt: skip
     for table, (keys, sql) in TABLES.items():

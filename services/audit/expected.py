@@ -1,7 +1,7 @@
 """What every derived table must hold, made from the log alone: the rows of one shard, fact by fact. Pure.
 
 `balance`, `lots`, `activity` and `usage` are folded in `services/audit/replay.py`; here are the tables that move in the
-transaction which appends: teams, holds, limits, voids, attempts, pages, and the saved fold of top-ups.
+transaction which appends: teams, holds, limits, erased members, voids, attempts, pages, the saved fold of top-ups.
 """
 
 from collections.abc import Iterable, Mapping
@@ -22,6 +22,7 @@ from schemas.facts import (
     HoldExtended,
     HoldPlaced,
     HoldReleased,
+    MemberErased,
     MemberLimited,
     PaymentMethodChanged,
     PeriodSealed,
@@ -79,6 +80,7 @@ class Expected:
     holds: dict[Key, HoldRow] = field(default_factory=dict)
     limits: dict[Key, TableRow] = field(default_factory=dict)
     numbers: dict[Key, int] = field(default_factory=dict)
+    erased: dict[Key, tuple[int, int | None]] = field(default_factory=dict)
     voids: dict[Key, int] = field(default_factory=dict)
     attempts: dict[Key, tuple[str | None, bool]] = field(default_factory=dict)
     purchases: dict[Key, PurchaseRequested] = field(default_factory=dict)
@@ -86,7 +88,7 @@ class Expected:
     cards: dict[str, PaymentMethodChanged] = field(default_factory=dict)
     top_ups: dict[str, TopUps] = field(default_factory=dict)
 
-    def take(self, stored: Stored, fact: AnyFact) -> None:  # noqa: C901 - a case for each kind of fact
+    def take(self, stored: Stored, fact: AnyFact) -> None:  # noqa: C901, PLR0912 - a case for each kind of fact
         """One fact further."""
         team_id = stored.team_id
         if not stored.type.startswith(("usage.", "hold.")):
@@ -108,6 +110,8 @@ class Expected:
                 self.limits[key] = (
                     *key, number, stored.position, fact.daily_credits, fact.monthly_credits, fact.hard,
                 )  # fmt: skip
+            case MemberErased():
+                self._erase(stored, fact)
             case PaymentMethodChanged():
                 self.cards[team_id] = fact
             case PurchaseRequested():
@@ -118,6 +122,13 @@ class Expected:
                 self._attempt(team_id, fact)
             case _:
                 pass  # it moves no such row
+
+    def _erase(self, stored: Stored, fact: MemberErased) -> None:
+        key = (stored.team_id, fact.member_id)
+        if fact.wholly:
+            self.limits.pop(key, None)
+        wholly_at = stored.position if fact.wholly else self.erased.get(key, (0, None))[1]
+        self.erased[key] = (stored.position, wholly_at)
 
     def _fold_top_ups(self, stored: Stored, fact: AnyFact) -> None:
         if stored.position <= self.saved_at.get(stored.team_id, 0):
@@ -186,6 +197,10 @@ class Expected:
     def void_rows(self) -> Iterable[TableRow]:
         """Rows of `voided_usages`."""
         return ((*key, position) for key, position in self.voids.items())
+
+    def erased_rows(self) -> Iterable[TableRow]:
+        """Rows of `erased_members`."""
+        return ((*key, *erased) for key, erased in self.erased.items())
 
     def attempt_rows(self) -> Iterable[TableRow]:
         """Rows of `top_up_attempts`."""

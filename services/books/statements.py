@@ -18,6 +18,7 @@ from schemas.facts import CreditsPurchased, CreditsToppedUp, PeriodSealed, PlanA
 from schemas.instants import instant
 from schemas.places import Place, place_of
 from schemas.pricing import NotPriced, RateCards
+from services.money.payment_details import read_details
 from services.runtime.errors import LogChanged, Refused
 from services.store.protocols import Reads
 from services.store.read import FACT_COLUMNS, READ_TEAM, stored_of
@@ -130,13 +131,14 @@ async def make_statement(connection: Reads, cycles: TeamCycles, sealed: SealedCy
 
 async def receipts_of(connection: Reads, team_id: str, statement: Document) -> dict[str, str | None]:
     """Where the receipts of a statement's payments are, by payment. They are no part of it: Stripe may move them."""
-    receipts: dict[str, str | None] = {}
+    details = await read_details(connection, team_id, [payment["payment"] for payment in statement["payments"]])
+    receipts = {payment: detail.receipt_url for payment, detail in details.items()}
     for payment in statement["payments"]:
         shard, position = place_of(payment["position"])
         row = await connection.fetchrow(READ_TEAM, shard, team_id, position - 1, 1)
         fact = None if row is None else stored_of(row).fact()
-        if isinstance(fact, CreditsPurchased | CreditsToppedUp):
-            receipts[payment["payment"]] = fact.receipt_url
+        if isinstance(fact, CreditsPurchased | CreditsToppedUp) and fact.receipt_url is not None:
+            receipts[payment["payment"]] = fact.receipt_url  # of an earlier build
     return receipts
 
 

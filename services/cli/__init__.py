@@ -13,7 +13,7 @@ process loads only what it runs.
     log         replay, rebuild
     proofs      verify; single entries, proved
     exports     tables for other tools
-    teams       one team: its balance, its activity
+    teams       one team: its balance, its activity, its members who are erased
     plans       what the catalog gives for them
     refused     usage that was not accepted
     notices     what the host product was told
@@ -90,6 +90,7 @@ app.command()(processes.token)
 app.command("signing-key")(processes.signing_key)
 app.command()(teams.balance)
 app.command()(teams.activity)
+app.command()(teams.erase)
 app.command()(proofs.verify)
 app.command()(proofs.prove)
 app.command()(log.replay)

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Annotated
 import asyncpg
 import typer
 
+from schemas.topics import TRUNCATED
 from services.cli.showing import FOUND_WRONG, AsJson, print_json, print_table, progress, to_the_second, with_database
 from services.runtime.errors import Unavailable
 from services.runtime.settings import Settings
 from services.runtime.settings_loading import exit_used_wrongly, load_settings
 from services.store.connect import Connection
-from services.usage.refusals import TRUNCATED
 
 if TYPE_CHECKING:
     from aiokafka import AIOKafkaProducer
@@ -25,28 +25,36 @@ if TYPE_CHECKING:
 PLACE = re.compile(r"(.+):([0-9]{1,9}):([0-9]{1,18})", re.ASCII)
 COLUMNS = ("refused_at", "reason", "detail", "team_id", "source", "event_id", "size", "place")
 
-LIST = """
-    SELECT to_char(refused_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS refused_at, reason, detail, team_id, source,
-           event_id, size, concat_ws(':', topic, partition, "offset") AS place
-    FROM refused WHERE ($1::text IS NULL OR team_id = $1) AND ($2::text IS NULL OR reason = $2)
+# The bytes come to their end before the rest: see `refused_bytes`.
+WITH_BYTES = 'refused LEFT JOIN refused_bytes b USING (topic, partition, "offset")'
+LIST = f"""
+    SELECT to_char(refused.refused_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS refused_at, reason, detail,
+           refused.team_id, source, event_id, size, concat_ws(':', topic, partition, "offset") AS place
+    FROM {WITH_BYTES} WHERE ($1::text IS NULL OR refused.team_id = $1) AND ($2::text IS NULL OR reason = $2)
     ORDER BY refused.refused_at DESC, topic, partition, "offset" DESC LIMIT $3
 """
 REASONS = (
     "SELECT reason, count(*) FROM refused WHERE $1::text IS NULL OR team_id = $1 GROUP BY reason ORDER BY count DESC"
 )
-SHOW = """
-    SELECT topic, partition, "offset", refused_at, reason, detail, team_id, source, event_id, key, value, headers, sha256, size
-    FROM refused WHERE topic = $1 AND partition = $2 AND "offset" = $3
+SHOW = f"""
+    SELECT topic, partition, "offset", refused.refused_at, reason, detail, refused.team_id, source, event_id, key, value,
+           headers, sha256, size, b.topic IS NOT NULL AS is_kept, erased_at, erased_by, erased_why
+    FROM {WITH_BYTES} WHERE topic = $1 AND partition = $2 AND "offset" = $3
 """
-CHOSEN = """
-    FROM refused WHERE ($1::text[] IS NULL OR concat_ws(':', topic, partition, "offset") = ANY($1))
-      AND ($2::text IS NULL OR team_id = $2) AND ($3::text IS NULL OR reason = $3)
+# Of those that are named by their places also the ones whose bytes are gone, so that it can be said.
+CHOSEN = f"""
+    FROM {WITH_BYTES} WHERE ($1::text[] IS NULL OR concat_ws(':', topic, partition, "offset") = ANY($1))
+      AND ($2::text IS NULL OR refused.team_id = $2) AND ($3::text IS NULL OR reason = $3)
+      AND ($1 IS NOT NULL OR (b.topic IS NOT NULL AND erased_at IS NULL))
 """
 COUNT = f"SELECT count(*) {CHOSEN}"
 CHOOSE = f"""
-    SELECT topic, concat_ws(':', topic, partition, "offset") AS place, key, value, headers {CHOSEN}
+    SELECT topic, concat_ws(':', topic, partition, "offset") AS place, key, value, headers,
+           b.topic IS NOT NULL AND erased_at IS NULL AS is_kept {CHOSEN}
     ORDER BY refused.refused_at, topic, partition, "offset"
 """
+ERASE = "SELECT erase_refused_bytes($1, $2, $3, $4, $5)"
+GONE = "its bytes are gone: they were erased, or had been kept as long as CREDITWELL_REFUSED_BYTES_DAYS says; report it again"
 RECORD_BYTES = 4 * 1024 * 1024  # what is kept whole is 1 MiB at most, with a key and headers
 AT_ONCE = 500
 
@@ -84,7 +92,7 @@ def show(
     *,
     as_json: AsJson = False,
 ) -> None:
-    """One refused record, whole.
+    """One refused record, whole as long as its bytes are kept.
 
     Example: creditwell refused show usage:5:1042
     """
@@ -95,8 +103,8 @@ def show(
     document = {
         "place": place, "refused_at": row["refused_at"].isoformat(), "reason": row["reason"], "detail": row["detail"],
         "team_id": row["team_id"], "source": row["source"], "event_id": row["event_id"], "size": row["size"],
-        "sha256": row["sha256"].hex(), "key": _text(row["key"]),
-        "headers": [[name, _text(b64decode(value))] for name, value in json.loads(row["headers"])],
+        "sha256": row["sha256"].hex(), "bytes": _bytes_of(row), "key": _text(row["key"]),
+        "headers": [[name, _text(b64decode(value))] for name, value in json.loads(row["headers"] or "[]")],
         "value": _text(row["value"]),
     }  # fmt: skip
     if as_json:
@@ -104,7 +112,16 @@ def show(
         return
     named = [(key, value) for key, value in document.items() if key != "value"]
     print_table(f"Refused at {place}", ("what", "is"), named, prose=["is"])
-    print(document["value"])
+    if row["is_kept"] and row["erased_at"] is None:
+        print(document["value"])
+
+
+def _bytes_of(row: asyncpg.Record) -> str:
+    if not row["is_kept"]:
+        return "no longer kept: CREDITWELL_REFUSED_BYTES_DAYS are over"
+    if row["erased_at"] is not None:
+        return f"erased at {row['erased_at'].isoformat(timespec='seconds')} by {row['erased_by']}: {row['erased_why']}"
+    return "kept"
 
 
 @dataclass
@@ -113,6 +130,7 @@ class Retried:
 
     sent: list[str] = field(default_factory=list)
     truncated: list[str] = field(default_factory=list)
+    gone: list[str] = field(default_factory=list)
     not_found: list[str] = field(default_factory=list)
 
 
@@ -130,7 +148,8 @@ def retry(
     """Send refused records again as they came, once what was wrong is put right: a plan assigned, a rate published.
 
     What is still wrong is refused again, and what was recorded meanwhile counts once: sending twice is harmless. Exit
-    code 1 where one can't be sent, of which only a part was kept: it was over 1 MiB, or its key or headers over 64 KiB.
+    code 1 where one that was named can't be sent: only a part was kept (it was over 1 MiB, or its key or headers over
+    64 KiB), or its bytes are gone. Without places, those whose bytes are gone are passed over.
 
     Example: creditwell refused retry --reason unknown_feature
     """
@@ -148,18 +167,45 @@ def retry(
                 return await _send_again(connection, chosen, producer, tell)
 
     retried = with_database(work)
-    retried.not_found = sorted({*(places or ())} - {*retried.sent, *retried.truncated})
+    retried.not_found = sorted({*(places or ())} - {*retried.sent, *retried.truncated, *retried.gone})
     if as_json:
         print_json(asdict(retried))
     else:
         _show_retried(retried)
-    raise typer.Exit(FOUND_WRONG if retried.truncated or retried.not_found else 0)
+    raise typer.Exit(FOUND_WRONG if retried.truncated or retried.gone or retried.not_found else 0)
+
+
+@app.command()
+def erase(
+    place: Annotated[str, typer.Argument(metavar="TOPIC:PARTITION:OFFSET", help="As `refused list` shows it.")],
+    *,
+    by: Annotated[str, typer.Option(help="Who erases it: an opaque id, such as a ticket's or a person's.")],
+    reason: Annotated[str, typer.Option(help="Why, without what is erased.")],
+    as_json: AsJson = False,
+) -> None:
+    """Erase the bytes of one refused record before their time, with the database role of `migrate`.
+
+    Its reason, ids and SHA-256 stay, and who erased it and why until the bytes' time would have been over. Exit code 1
+    where there are none any more. Kafka's topics `usage` and `usage.refused` have it until their retention is over.
+
+    Example: creditwell refused erase usage:5:1042 --by ticket-118 --reason "a person asked"
+    """
+    parts = _checked(place)
+    arguments = parts[1], int(parts[2]), int(parts[3]), by, reason
+    is_erased = bool(with_database(lambda connection: connection.fetchval(ERASE, *arguments)))
+    if as_json:
+        print_json({"place": place, "erased": is_erased})
+    else:
+        print(f"{place}: erased" if is_erased else f"{place}: there are no bytes of it any more, or there never were")
+    raise typer.Exit(0 if is_erased else FOUND_WRONG)
 
 
 def _show_retried(retried: Retried) -> None:
     print(f"{len(retried.sent):,} sent again; `creditwell refused list` shows what is refused again")
     for place in retried.truncated:
         print(f"{place}: too big to be kept whole; report it again, in smaller pieces")
+    for place in retried.gone:
+        print(f"{place}: {GONE}")
     for place in retried.not_found:
         print(f"{place}: nothing was refused there")
 
@@ -178,6 +224,9 @@ async def _send_again(
     async with connection.transaction():
         async for row in connection.cursor(CHOOSE, *chosen):
             tell(1)
+            if not row["is_kept"]:
+                retried.gone.append(row["place"])
+                continue
             headers = [(name, b64decode(value)) for name, value in json.loads(row["headers"])]
             if any(name == TRUNCATED for name, _ in headers):
                 retried.truncated.append(row["place"])

@@ -100,6 +100,6 @@ async def _written(connection: Connection, team_id: str, made: dict[str, object]
                     team = await read_directory(connection, team_id)
             except asyncpg.InsufficientPrivilegeError:
                 team = None  # the reader's role sees nobody's name: the page has ids
-            members = {member.member_id: member.name for member in team.members} if team else {}
+            name, members = (team.name, team.names) if team else (team_id, {})
             receipts = await receipts_of(connection, team_id, made)
-            return statement_page(made, PageNames(team.name if team else team_id, members, receipts))
+            return statement_page(made, PageNames(name, members, receipts))

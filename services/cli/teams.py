@@ -1,4 +1,4 @@
-"""Commands about one team: what it has, and what happened to it."""
+"""Commands about one team: what it has, what happened to it, and who of it is erased."""
 
 from datetime import datetime, timedelta
 from typing import Annotated
@@ -114,3 +114,34 @@ def _window(since: str | None, until: str | None, days: int, now: datetime) -> t
     if end is not None and end <= start:
         exit_used_wrongly("--until: it is not after --from.")
     return start, end
+
+
+def erase(
+    team: TeamArgument,
+    member: Annotated[str, typer.Argument(metavar="MEMBER", help="The member's id.")],
+    *,
+    by: Annotated[str, typer.Option(help="Who erases: an opaque id, such as a ticket's or a person's.")],
+    reason: Annotated[str, typer.Option(help="Why. It stands beside the log and not in it.")],
+    as_json: AsJson = False,
+) -> None:
+    """Erase a member: their name, their limits, and answers to commands that named them.
+
+    Run it with the database role of `migrate`. The log keeps the opaque id, and says that it was erased: `verify` and
+    `replay` stay green. Whoever was erased is not erased again. docs/privacy.md says where else a person may stand.
+
+    Example: creditwell erase team_42 mem_7f3a --by ticket-118 --reason "a person asked"
+    """
+    from services.credits.erasure import erase_member
+
+    async def work(connection: Connection) -> str | None:
+        async with connection.transaction():
+            place = await erase_member(connection, team, member, wholly=True, by=by, reason=reason)
+        return None if place is None else str(place)
+
+    position = with_database(work)
+    if position is None:
+        exit_used_wrongly(f"there is no team {team!r}.")
+    if as_json:
+        print_json({"team": team, "member": member, "position": position})
+    else:
+        print(f"{member} of {team} is erased; the fact stands at {position}")

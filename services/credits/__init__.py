@@ -12,6 +12,7 @@
     rate_cards   prices, published as facts
     repricing    what teams would have paid by a card that is not published
     directory    names, beside the log, so that they can be erased
+    erasure      a member is erased, by a fact that names their opaque id
     refill       the process: what the calendar brings
     store_watch  what waits in the store, and for how long
     sealing      a cycle becomes final

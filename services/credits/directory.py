@@ -14,7 +14,10 @@ from services.store.shards import shard_of
 TEAM = """
     SELECT t.plan, t.zone, n.name,
            coalesce((SELECT jsonb_agg(jsonb_build_array(m.member_id, m.name, m.role) ORDER BY m.name, m.member_id)
-                     FROM members m WHERE m.shard = t.shard AND m.team_id = t.team_id), '[]') AS members
+                     FROM members m WHERE m.shard = t.shard AND m.team_id = t.team_id), '[]') AS members,
+           coalesce((SELECT jsonb_agg(e.member_id ORDER BY e.member_id)
+                     FROM erased_members e LEFT JOIN members m USING (shard, team_id, member_id)
+                     WHERE e.shard = t.shard AND e.team_id = t.team_id AND m.member_id IS NULL), '[]') AS erased
     FROM teams t LEFT JOIN team_names n USING (shard, team_id)
     WHERE t.shard = $1 AND t.team_id = $2
 """
@@ -30,6 +33,7 @@ PUT_MEMBER = """
     INSERT INTO members (shard, team_id, member_id, name, role) VALUES ($1, $2, $3, $4, $5)
     ON CONFLICT (shard, team_id, member_id) DO UPDATE SET name = excluded.name, role = excluded.role
 """
+ERASED_NAME = "erased member"
 DELETE_MEMBER = "DELETE FROM members WHERE shard = $1 AND team_id = $2 AND member_id = $3 RETURNING since"
 
 
@@ -44,13 +48,19 @@ class DirectoryMember:
 
 @dataclass(frozen=True, slots=True)
 class DirectoryTeam:
-    """A team as people know it."""
+    """A team as people know it. `erased` are ids of members whose names are gone."""
 
     team_id: str
     name: str
     plan: str
     zone: str
     members: tuple[DirectoryMember, ...]
+    erased: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> dict[str, str]:
+        """What to call each member, by id."""
+        return dict.fromkeys(self.erased, ERASED_NAME) | {member.member_id: member.name for member in self.members}
 
     @property
     def admins(self) -> tuple[DirectoryMember, ...]:
@@ -64,7 +74,9 @@ async def read_directory(connection: Reads, team_id: str) -> DirectoryTeam | Non
     if row is None:
         return None
     members = tuple(DirectoryMember(*member) for member in json.loads(row["members"]))
-    return DirectoryTeam(team_id, row["name"] or team_id, row["plan"], row["zone"], members)
+    return DirectoryTeam(
+        team_id, row["name"] or team_id, row["plan"], row["zone"], members, tuple(json.loads(row["erased"]))
+    )
 
 
 async def read_teams(connection: Reads, after: tuple[int, str], limit: int) -> list[tuple[int, DirectoryTeam]]:
@@ -92,6 +104,6 @@ async def put_member(connection: Connection, team_id: str, member: DirectoryMemb
 
 
 async def delete_member(connection: Connection, team_id: str, member_id: str) -> datetime | None:
-    """Erase what is known of a member; since when it was known, None if nothing was."""
+    """Take a member out; since when it was known, None if it was not. See `erasure` for what else follows."""
     since: datetime | None = await connection.fetchval(DELETE_MEMBER, shard_of(team_id), team_id, member_id)
     return since

@@ -35,6 +35,8 @@ LAST_LIMIT = f"""
     SELECT {FACT_COLUMNS} FROM facts
     WHERE shard = $1 AND team_id = $2 AND source = '{LIMITS}' AND left(id, -7) = $3 ORDER BY id DESC LIMIT 1
 """
+# Their limits ended, too, with whoever was erased wholly.
+ENDED = "SELECT wholly_at FROM erased_members WHERE shard = $1 AND team_id = $2 AND member_id = $3"
 
 SET = """
     INSERT INTO member_limits (shard, team_id, member_id, number, position, daily, monthly, hard)
@@ -87,7 +89,8 @@ async def set_limit(
     if row is not None:
         last = stored_of(row)
         number, place = number_of(last.id), Place(shard, last.position)
-        if _limit_of(last) == limit:
+        ended: int = await connection.fetchval(ENDED, shard, team_id, member_id) or 0
+        if _limit_of(last) == limit and last.position > ended:
             await connection.execute(SET, shard, team_id, member_id, number, place.position, *limit)
             return place
         number += 1

@@ -5,6 +5,7 @@ nothing with cards that are a minute old. So by then every one of them knows it.
 its own time, or now where its clock runs ahead: so its price is the same whichever recorder takes it.
 """
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from schemas.catalog import Catalog
@@ -21,8 +22,10 @@ CARDS = "creditwell:rate-cards"
 NOTICE = timedelta(seconds=60)
 
 
-async def load_rate_cards(connection: Connection) -> RateCards:
+async def load_rate_cards(connection: Connection, listed: Iterable[str] = ()) -> RateCards:
     """Every card ever published. Under row-level security the session must read as team `creditwell`.
+
+    `listed` are the attributes that the catalog has stored: for whoever records usage.
 
     Raises:
         Unavailable: none is published yet, so nothing can be priced.
@@ -32,7 +35,7 @@ async def load_rate_cards(connection: Connection) -> RateCards:
         raise Unavailable(
             "nothing can be priced before the catalog is seeded; run `creditwell migrate`", code="no_rate_card"
         )
-    return RateCards(cards)
+    return RateCards(cards, listed)
 
 
 def _card_of(stored: Stored) -> RateCard:

@@ -16,6 +16,7 @@ from schemas.credits import MicroCredits
 from schemas.facts import CreditsPurchased, NewFact, PurchaseRequested, TopUpIntentCreated, TopUpRequested
 from schemas.money import format_money
 from services.money.checkout.purchases import identity_of
+from services.money.payment_details import keep_receipt
 from services.money.reversals import append_reversals, read_account, seen_of
 from services.money.stamps import Kind, PaymentRequest, Stamps, has_stamp, is_for, kind_of
 from services.money.stripe_client import Checkout, Dispute, Intent
@@ -199,7 +200,7 @@ async def _give_purchase(connection: Connection, request: PaymentRequest, paymen
     fact = CreditsPurchased(
         credits=request.credits, pack=request.pack, payment_intent_id=intent.id, charge_cents=intent.amount_cents,
         tax_cents=tax_cents or intent.tax_cents or None, currency=intent.currency, charge_id=intent.charge_id,
-        receipt_url=intent.receipt_url, purchase_id=request.id, paid_at=intent.paid_at,
+        purchase_id=request.id, paid_at=intent.paid_at,
     )  # fmt: skip
     new = [NewFact(request.team_id, STRIPE, intent.id, now, fact)]
     identity = identity_of(request.team_id, UUID(request.id))
@@ -210,4 +211,5 @@ async def _give_purchase(connection: Connection, request: PaymentRequest, paymen
             found_payment=intent.id,
         )  # fmt: skip
         new.insert(0, NewFact(*identity, now, sold))
+    await keep_receipt(connection, request.team_id, intent)
     await append(connection, new)

@@ -485,6 +485,7 @@ declare namespace Api {
     plan_name: string;
     members: Member[];
     admins: Admin[];
+    erased: string[];
   }
 
   /** How top-ups work, and where they stand. The card is shown to admins and finance. */

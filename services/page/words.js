@@ -289,3 +289,14 @@ export const attributes = (known) =>
     .map((value) => value.replaceAll("_", " "))
     .map((value, place) => (place ? value : capital(value)))
     .join(", ");
+
+/**
+ * What to call each member, by id; of some the name was erased.
+ *
+ * @param {Api.Team} team
+ */
+export const memberNames = ({ members, erased }) =>
+  new Map([
+    ...erased.map((id) => /** @type {[string, string]} */ ([id, "Erased member"])),
+    ...members.map(({ id, name }) => /** @type {[string, string]} */ ([id, name])),
+  ]);

@@ -1,6 +1,7 @@
 """The log goes out: every fact to Kafka, some as notices to the host product. The store is the outbox.
 
     relay         the process: facts and refused records, in order, at least once
+    refused       refused records, and how long their bytes are kept
     batches       facts as Kafka's records, one batch for each partition
     looking       before anything is published: is this log the newest?
     beyond        what Kafka holds behind what the store knows of

@@ -14,23 +14,22 @@ committed.
 
 import asyncio
 import time
-from base64 import b64decode
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from json import loads
+from datetime import timedelta
 from uuid import uuid4
 
-import asyncpg
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from schemas.facts import Stored
-from schemas.topics import EVENTS, RECORD_BYTES_MAX, REFUSED, USAGE
-from services.publishing.batches import AWAY_NAME, BATCH_BYTES, GOODBYE_SECONDS, Batches, Headers, Origin, fill, shares
+from schemas.topics import EVENTS, RECORD_BYTES_MAX, REFUSED
+from services.publishing.batches import AWAY_NAME, BATCH_BYTES, GOODBYE_SECONDS, Batches, Origin, fill, shares
 from services.publishing.beyond import keep_offsets
 from services.publishing.looking import StoreLook
 from services.publishing.notices import notify
+from services.publishing.refused import RefusedBytes, relay_refused
 from services.runtime import kafka
 from services.runtime.clock import Clock, system_clock
 from services.runtime.crashpoints import crashpoint
@@ -45,12 +44,10 @@ from services.store.connect import AWAY, RETRYABLE, Connection, connect_pool
 from services.store.lives import LOG
 from services.store.read import read_round
 from services.store.sessions.bell import IdleWait
-from services.store.shards import partition_of
 
 # Read, sent and acknowledged well within the lease. Of a fact the bytes of its body count; the usual has 500.
 ROUND_FACTS = 4_000
 ROUND_BYTES = 8 * 1024 * 1024
-ROUND_REFUSED_BYTES = 4 * 1024 * 1024
 REFUSED_SECONDS = 0.2
 
 BEHIND = """
@@ -70,24 +67,6 @@ BLOCKS = """
         ORDER BY blocks.last LIMIT part.last - part.first + 1
     ) AS b
     WHERE b.first <= part.last ORDER BY b.shard, b.last
-"""
-
-# A partition's refused rows are written under its cursor's lock, in order: whoever has seen one never meets an earlier
-# one later.
-REFUSED_AFTER = """
-    SELECT partition, "offset", reason, detail, key, value, headers, sha256
-    FROM (
-        SELECT r.*, sum(r.bytes) OVER (ORDER BY r.partition, r."offset") AS bytes_so_far
-        FROM unnest($2::integer[], $3::bigint[]) AS seen (partition, next_offset)
-        CROSS JOIN LATERAL (
-            SELECT *, octet_length(coalesce(key, '')) + octet_length(coalesce(value, '')) + octet_length(headers::text) AS bytes
-            FROM refused
-            WHERE topic = $1 AND refused.partition = seen.partition AND "offset" >= seen.next_offset
-            ORDER BY "offset" LIMIT 1000
-        ) AS r
-    ) AS waiting
-    WHERE bytes_so_far - bytes < $4
-    ORDER BY partition, "offset"
 """
 
 
@@ -117,7 +96,8 @@ async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: 
             await refused.leave(connection)
             log = await connection.fetchval(LOG)
             relaying = Relaying(connection, producer, claims, stop, health, log, life)
-            await _relay(relaying, refused, IdleWait(pool.heard, stop))
+            keeping = RefusedBytes(timedelta(days=settings.refused_bytes_days))
+            await _relay(relaying, refused, keeping, IdleWait(pool.heard, stop))
 
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(keep_going(AWAY_NAME, relay, stop, health, away=(*RETRYABLE, KafkaError)))
@@ -125,7 +105,7 @@ async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: 
         tasks.create_task(Assurance(settings, health, EVENTS, REFUSED).until_told(stop))
 
 
-async def _relay(facts: "Relaying", refused: Claims, idle: IdleWait) -> None:
+async def _relay(facts: "Relaying", refused: Claims, keeping: RefusedBytes, idle: IdleWait) -> None:
     # Facts first: should a refused record be what ends this connection, they go on all the same.
     stop, joined, looked = facts.stop, 0.0, time.monotonic()
     try:
@@ -139,7 +119,8 @@ async def _relay(facts: "Relaying", refused: Claims, idle: IdleWait) -> None:
             busy = await facts.round()
             if time.monotonic() - looked >= REFUSED_SECONDS:
                 looked = time.monotonic()
-                busy |= await relay_refused(facts, refused)
+                busy |= await relay_refused(facts.connection, facts.producer, refused, facts.stop, facts.health)
+                busy |= await keeping.forget(facts.connection)
             if busy:
                 idle.work_came()
             else:
@@ -246,43 +227,3 @@ class Relaying:
         self.claims.moved(acknowledged.reached)
         self.health.beat("relay")
         crashpoint("relay:moved")
-
-
-async def relay_refused(relaying: Relaying, claims: Claims) -> bool:
-    """Publish refused records as they arrived, with the reason; True when there were any.
-
-    The checkpoint of partition n of `usage` is kept as that of shard n: the offset before which everything is
-    published.
-    """
-    connection, producer = relaying.connection, relaying.producer
-    rows = await connection.fetch(
-        REFUSED_AFTER, USAGE, list(claims.positions), list(claims.positions.values()), ROUND_REFUSED_BYTES
-    )
-    if not rows:
-        return False
-    batches = Batches(producer, REFUSED, len(await producer.partitions_for(REFUSED)))
-    reached: dict[int, int] = {}
-    for row in rows:
-        target = partition_of(row["key"] or b"", batches.partitions)
-        if not batches.add(target, row["key"], row["value"], refused_headers(row)):
-            break
-        reached[row["partition"]] = row["offset"] + 1
-    await batches.send()
-    await batches.acknowledged(relaying.stop, relaying.health)
-    await claims.lock_and_move(connection, reached)
-    claims.moved(reached)
-    return True
-
-
-def refused_headers(row: asyncpg.Record) -> Headers:
-    """The headers as kept (in binary mode they are half of the event), then where it came from and what was wrong."""
-    headers = [(name, b64decode(text)) for name, text in loads(row["headers"])]
-    headers += [
-        ("refused-reason", row["reason"].encode()),
-        ("refused-detail", row["detail"].encode()),
-        ("refused-sha256", row["sha256"].hex().encode()),
-        ("origin-topic", USAGE.encode()),
-        ("origin-partition", b"%d" % row["partition"]),
-        ("origin-offset", b"%d" % row["offset"]),
-    ]
-    return headers

@@ -37,6 +37,7 @@ LIMITS = """
         hard = excluded.hard
     WHERE member_limits.number < excluded.number
 """
+ERASED = "SELECT follow_erasure($1, $2)"
 VOIDS = """
     INSERT INTO voided_usages (shard, team_id, usage_position, void_position) VALUES ($1, $2, $3, $4)
     ON CONFLICT (shard, team_id, usage_position) DO NOTHING
@@ -112,6 +113,8 @@ async def _keep(
         )
     for limit in made.limits.values():
         await connection.execute(LIMITS, shard, *limit)
+    for position, _ in made.erased.values():
+        await connection.execute(ERASED, shard, position)
     for void in made.void_rows():
         await connection.execute(VOIDS, shard, *void)
     # Those that have ended first: one at most is open.

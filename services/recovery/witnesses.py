@@ -11,7 +11,7 @@ from typing import Any
 
 from aiokafka import TopicPartition
 
-from schemas.digests import digest_of_fact, digest_of_report
+from schemas.digests import is_made_of
 from schemas.facts import (
     OURS,
     BalanceRanLow,
@@ -34,6 +34,8 @@ from schemas.facts import (
     UsageVoided,
 )
 from schemas.topics import USAGE
+from schemas.usage import AnyUsage
+from services.credits.rate_cards import load_rate_cards
 from services.money.stripe_client import Charges, Missing
 from services.publishing.beyond import a_consumer, places_of, records_of
 from services.recovery.tail import Tail
@@ -54,14 +56,16 @@ class Witnesses:
     """What others say.
 
     Attributes:
-        reported: by identity, the digests of the usage that stands in the topic.
+        reported: by identity, the usage that stands in the topic.
         paid: the amount in minor units of each payment that Stripe calls succeeded.
         proven: the last position of each shard that an anchor covers.
+        priced: the attributes that rate cards name: no fact leaves one out.
     """
 
-    reported: Mapping[Identity, frozenset[bytes]]
+    reported: Mapping[Identity, Sequence[AnyUsage]]
     paid: Mapping[str, int]
     proven: Mapping[int, int]
+    priced: frozenset[tuple[str, str]] = frozenset()
 
     def unknown(self, tails: Iterable[Tail]) -> list[Stored]:
         """The facts that nobody else knows of."""
@@ -73,8 +77,9 @@ class Witnesses:
         fact = stored.fact()
         match fact:
             case UsageRecorded() | UsageVoided():
-                digests = self.reported.get(Identity(stored.team_id, stored.source, stored.id), frozenset())
-                return digest_of_fact(stored.team_id, stored.occurred_at, fact) in digests
+                events = self.reported.get(Identity(stored.team_id, stored.source, stored.id), ())
+                of = stored.team_id, stored.occurred_at, fact, self.priced
+                return any(is_made_of(event, *of) for event in events)
             case CreditsToppedUp() | CreditsPurchased():
                 return self.paid.get(fact.payment_intent_id) == fact.charge_cents
             case TopUpConfigured():
@@ -106,15 +111,16 @@ async def hear_witnesses(
     }  # fmt: skip
     reported = await _reported(settings, connection, identities) if identities else {}
     paid = {} if charges is None else await _paid(charges, payments)
-    return Witnesses(reported, paid, proven)
+    priced = (await load_rate_cards(connection)).attributes.priced if reported else frozenset()
+    return Witnesses(reported, paid, proven, priced)
 
 
 async def _reported(
     settings: Settings, connection: Connection, identities: set[Identity]
-) -> dict[Identity, frozenset[bytes]]:
+) -> dict[Identity, list[AnyUsage]]:
     """Usage behind the cursors of the restored store: whatever was recorded since, was recorded from there."""
     cursors = await read_cursors(connection, USAGE)
-    digests: dict[Identity, frozenset[bytes]] = {}
+    reported: dict[Identity, list[AnyUsage]] = {}
     async with a_consumer(settings) as consumer:
         places = await places_of(consumer, USAGE)
         starts, ends = await consumer.beginning_offsets(places), await consumer.end_offsets(places)
@@ -128,9 +134,8 @@ async def _reported(
         async for record in records_of(consumer, spans):
             usage = parse(record)
             if isinstance(usage, ParsedUsage) and usage.identity in identities:
-                digest = digest_of_report(usage.event)
-                digests[usage.identity] = digests.get(usage.identity, frozenset()) | {digest}
-    return digests
+                reported.setdefault(usage.identity, []).append(usage.event)
+    return reported
 
 
 async def _paid(charges: Charges, payments: Iterable[str]) -> dict[str, int]:

@@ -133,7 +133,7 @@ class Settings(BaseSettings):
     )
     catalog: FilePath | None = Field(
         None,
-        description="Plans, packs, the price of a top-up and the first rate card; the catalog of the package where unset.",
+        description="Plans, packs, the price of a top-up, the attributes that the log keeps and the first rate card; the catalog of the package where unset.",
         examples=["/etc/creditwell/catalog.toml"],
     )
     api_host: str = Field("127.0.0.1", description="The address on which the API listens.", examples=["0.0.0.0"])  # noqa: S104
@@ -301,6 +301,13 @@ class Settings(BaseSettings):
         max_length=500,
         description="The address of the Usage page for links in notices, with `{team}` where the team's id belongs; the API's own page where unset.",
         examples=["https://app.example.com/teams/{team}/usage"],
+    )
+    refused_bytes_days: int = Field(
+        90,
+        ge=1,
+        le=3_650,
+        description="How many days the bytes of refused usage are kept; afterwards its reason and SHA-256 are left.",
+        examples=["30"],
     )
     seal_grace_seconds: int = Field(
         3600,

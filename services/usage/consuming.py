@@ -21,6 +21,7 @@ from services.runtime.health import Health
 from services.runtime.kafka.assurance import Assurance
 from services.runtime.processes import PROCESSES
 from services.runtime.settings import Settings
+from services.runtime.settings_loading import catalog_of
 from services.store.connect import AWAY, Pool, connect_pool, connect_when_there
 from services.usage.batches import BATCH_MAX
 from services.usage.metrics import RecorderMetrics, RefusedShare
@@ -84,6 +85,7 @@ async def _next_records(consumer: AIOKafkaConsumer) -> tuple[ConsumerRecord, ...
 async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: Clock = system_clock) -> None:
     """Run until told to stop, or until something is wrong that repeating can't mend."""
     settings.require(*PROCESSES["recorder"].needed(settings))
+    listed = catalog_of(settings).usage.attributes
 
     async def connect() -> Pool:
         return await connect_pool(
@@ -97,7 +99,7 @@ async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: 
     partitions = Partitions(USAGE, settings, pool, f"recorder-{uuid4()}", health)
     metrics = RecorderMetrics(health.registry)
     refusing = RefusedShare(metrics.refused_share)
-    recorder = Recorder(pool, partitions, health, clock, metrics, refusing, settings.rate_cards_reload_seconds)
+    recorder = Recorder(pool, partitions, health, clock, metrics, refusing, settings.rate_cards_reload_seconds, listed)
     faststream = logging.getLogger("faststream")
     faststream.setLevel(logging.WARNING)  # below, it tells of every batch
     broker = kafka.broker(

@@ -5,6 +5,7 @@ rate cards, the clock's answer, what the store knows of these teams and identiti
 writes the outcome.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -12,9 +13,9 @@ from typing import NamedTuple
 
 from schemas.cloudevents import BadUsage
 from schemas.digests import digest_of_fact, digest_of_report
-from schemas.facts import AMENDMENTS, OURS, NewFact, Stored, UsageRecorded, UsageVoided
+from schemas.facts import AMENDMENTS, OURS, NewFact, Stored, UsageRecorded, UsageVoided, is_id
 from schemas.instants import is_meant
-from schemas.pricing import NotPriced, RateCards
+from schemas.pricing import NotPriced, RateCards, WhyDropped
 from schemas.usage import AnyUsage, UsageAmendReported, UsageReported, UsageVoidReported, parse_usage
 from services.credits.holds import HoldKey, HoldState
 from services.runtime.kafka.any_batch import BatchNotRead
@@ -68,7 +69,7 @@ class BatchOutcome:
     """The outcome of a batch: every record is in exactly one of the first three.
 
     `settles` are the holds that its facts settle, `ended` those that they name and that were over, or never there.
-    `plain` tells that all its facts are usage that names no hold.
+    `plain` tells that all its facts are usage that names no hold. `dropped` counts attributes that are not stored.
     """
 
     facts: list[Ready]
@@ -77,6 +78,7 @@ class BatchOutcome:
     settles: set[HoldKey] = field(default_factory=set)
     ended: set[HoldKey] = field(default_factory=set)
     plain: bool = True
+    dropped: Counter[WhyDropped] = field(default_factory=Counter)
 
     @property
     def recorded(self) -> int:
@@ -92,8 +94,10 @@ def parse(record: KafkaRecord) -> ParsedUsage | RefusedRecord | Passed:
     try:
         event = parse_usage(record.value, record.headers)
     except BadUsage as bad:
-        names = (_name(bad.event.get(part), most) for part, most in NAMES_MAX_BYTES.items())
-        return RefusedRecord(record, bad.reason, bad.detail, *names)
+        team_id, source, event_id = (_name(bad.event.get(part), most) for part, most in NAMES_MAX_BYTES.items())
+        # What is no id of a team is somebody's text: it stays with the bytes.
+        team_id = team_id if team_id is not None and is_id(team_id) else None
+        return RefusedRecord(record, bad.reason, bad.detail, team_id, source, event_id)
     if record.key != event.subject.encode():
         return _refuse(record, event, "wrong_key", f"the record's key must be its subject, {event.subject!r}")
     if event.source.startswith(OURS):
@@ -148,7 +152,7 @@ def judge(usages: Iterable[ParsedUsage], context: StoredContext, cards: RateCard
             if not is_new:
                 outcome.repeats.append(_repeat(usage, first_by_identity.get(identity), context))
                 continue
-            fact = _fact_of(usage.event, context, cards, now)
+            fact = _fact_of(usage.event, context, cards, now, outcome.dropped)
             if type(usage.event) is UsageAmendReported:
                 outcome.facts.append(make_ready(taken_back_for(usage.event, context.stored, voided)))
                 outcome.plain = False
@@ -184,7 +188,9 @@ def _says_the_same(usage: ParsedUsage, before: Stored) -> bool:
     return digest_of_report(usage.event) == digest_of_fact(before.team_id, before.occurred_at, fact)
 
 
-def _fact_of(event: AnyUsage, context: StoredContext, cards: RateCards, now: datetime) -> NewFact:
+def _fact_of(
+    event: AnyUsage, context: StoredContext, cards: RateCards, now: datetime, dropped: Counter[WhyDropped]
+) -> NewFact:
     if event.subject not in context.teams:
         raise BadUsage("unknown_team", f"{event.subject!r} has no plan yet; assign one, then send this again")
     if event.time > now + AHEAD_MAX:
@@ -193,20 +199,26 @@ def _fact_of(event: AnyUsage, context: StoredContext, cards: RateCards, now: dat
         )
     if isinstance(event, UsageAmendReported):
         return amended(event, context.stored, cards, now)
-    fact = void(event, context.stored) if isinstance(event, UsageVoidReported) else _priced(event, cards, now)
+    fact = void(event, context.stored) if isinstance(event, UsageVoidReported) else _priced(event, cards, now, dropped)
     return NewFact(event.subject, event.source, event.id, event.time, fact)
 
 
-def _priced(event: UsageReported, cards: RateCards, now: datetime) -> UsageRecorded:
+def _priced(event: UsageReported, cards: RateCards, now: datetime, dropped: Counter[WhyDropped]) -> UsageRecorded:
     """By the card in force at the usage's own time; of one that is ahead, now.
 
-    Not every recorder knows a later card yet.
+    Not every recorder knows a later card yet. Of its attributes those are stored that somebody listed.
     """
     data, card = event.data, cards.in_force(min(event.time, now))
     if data.quantity is not None:
         credits = card.price_as_written(data.feature, data.quantity, data.attributes)
     else:
         credits = card.price_used(data.feature, None, data.quantities, data.attributes)
+    attributes, arrived_sha256 = data.attributes, None
+    if attributes and not cards.attributes.keep_all(attributes):
+        attributes, left_out = cards.attributes.sort(attributes)
+        if left_out:
+            dropped.update(left_out)
+            arrived_sha256 = digest_of_report(event).hex()
     return UsageRecorded(
         feature=data.feature,
         quantity=data.quantity,
@@ -214,8 +226,9 @@ def _priced(event: UsageReported, cards: RateCards, now: datetime) -> UsageRecor
         credits=credits,
         rate_card=card.version,
         member_id=data.member_id,
-        attributes=data.attributes or None,
+        attributes=attributes or None,
         hold_id=data.hold_id,
+        arrived_sha256=arrived_sha256,
     )
 
 

@@ -27,6 +27,7 @@ class RecorderMetrics:
         self.refused = Counter(
             "creditwell_usage_refused", "Usage that was refused, by reason", ["reason"], registry=registry
         )
+        self.dropped = dropped_attributes(registry)
         self.refused_share = Gauge(
             "creditwell_usage_refused_share", "Share of refused usage, judged each minute", registry=registry
         )
@@ -40,6 +41,16 @@ class RecorderMetrics:
             registry=registry,
             buckets=SECONDS,
         )
+
+
+def dropped_attributes(registry: CollectorRegistry) -> Counter:
+    """Counted by whoever records work: the recorder, and the API for captures."""
+    return Counter(
+        "creditwell_usage_attributes_dropped",
+        "Attributes of usage that were not stored: nobody listed the name, or the value is no short code",
+        ["why"],
+        registry=registry,
+    )
 
 
 @dataclass(slots=True)
@@ -62,7 +73,7 @@ class RefusedShare:
         if alarming and refused:
             log.error(
                 "more than half of the usage that arrives is refused", refused=self.refused, of=self.all,
-                last_reason=refused[-1].reason, last_detail=refused[-1].detail, do="run `creditwell refused list`",
+                last_reason=refused[-1].reason, do="run `creditwell refused list`",
             )  # fmt: skip
         self.since, self.all, self.refused = monotonic(), 0, 0
 

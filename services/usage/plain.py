@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Self
 
 from schemas.facts import NewFact, UsageRecorded
-from schemas.pricing import CompiledCard, NotPriced, RateCards
+from schemas.pricing import CompiledCard, KeptAttributes, NotPriced, RateCards
 from schemas.usage import AnyUsage, FastUsage, UsageReported
 from services.store.append import Ready, make_ready
 
@@ -25,12 +25,14 @@ class PlainPricing:
         card: the card in force now.
         since: from when it is.
         until: up to when usage may be ahead of our clock, and is priced as if it was now.
+        attributes: which attributes are stored; usage that has others is not plain.
     """
 
     teams: frozenset[str]
     card: CompiledCard
     since: datetime
     until: datetime
+    attributes: KeptAttributes
 
     @classmethod
     def at(cls, now: datetime, ahead_max: timedelta, teams: frozenset[str], cards: RateCards) -> Self | None:
@@ -39,7 +41,7 @@ class PlainPricing:
             card = cards.in_force(now)
         except NotPriced:
             return None
-        return cls(teams, card, card.effective_from, now + ahead_max)
+        return cls(teams, card, card.effective_from, now + ahead_max, cards.attributes)
 
     def fact_of(self, event: AnyUsage) -> Ready | None:
         """The fact of a usage; None where there is more to it, or something wrong: the definition says what."""
@@ -49,7 +51,7 @@ class PlainPricing:
         quantity, attributes = data.quantity, data.attributes
         if quantity is None or data.hold_id is not None or team_id not in self.teams:
             return None
-        if not self.since <= at <= self.until:
+        if not self.since <= at <= self.until or (attributes and not self.attributes.keep_all(attributes)):
             return None
         try:
             credits = self.card.price_as_written(data.feature, quantity, attributes)

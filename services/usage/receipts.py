@@ -19,10 +19,10 @@ REPEATS = """
     SELECT duplicates, conflicts FROM repeats WHERE shard = $1 AND team_id = $2 AND source = $3 AND id = $4
 """
 
-# Of several refusals the last says most: it may have been tried again.
+# Of several refusals the last says most: it may have been tried again. Its sentence goes with its bytes.
 REFUSED = """
-    SELECT reason, detail, refused_at FROM refused
-    WHERE team_id = $1 AND source = $2 AND event_id = $3 ORDER BY refused_at DESC LIMIT 1
+    SELECT r.reason, b.detail, r.refused_at FROM refused r LEFT JOIN refused_bytes b USING (topic, partition, "offset")
+    WHERE r.team_id = $1 AND r.source = $2 AND r.event_id = $3 ORDER BY r.refused_at DESC LIMIT 1
 """
 
 

@@ -74,6 +74,7 @@ class Recorder:
         clock: the time of the process.
         metrics: what dashboards and alerts read.
         refusing: the share of usage that is refused.
+        listed_attributes: which attributes the catalog has stored, besides those that cards price by.
         cards: the rate cards, as they were loaded last.
         cards_at: when that was.
         teams: those that are known to exist.
@@ -92,6 +93,7 @@ class Recorder:
     metrics: RecorderMetrics
     refusing: RefusedShare
     cards_reload_seconds: float
+    listed_attributes: tuple[str, ...] = ()
     cards: RateCards | None = None
     cards_at: float = 0.0
     teams: set[str] = field(default_factory=set)
@@ -235,6 +237,8 @@ class Recorder:
         self.metrics.records.labels("repeated").inc(len(outcome.repeats))
         for refused in (*outcome.refusals, *conflicts):
             self.metrics.refused.labels(refused.reason).inc()
+        for why, count in outcome.dropped.items():
+            self.metrics.dropped.labels(why).inc(count)
         self.refusing.count(outcome.recorded + len(outcome.refusals) + len(outcome.repeats), outcome.refusals)
         self.health.beat(USAGE)
 
@@ -268,7 +272,7 @@ class Recorder:
             return self.cards
         try:
             async with self.pool.acquire() as connection:
-                self.cards, self.cards_at = await load_rate_cards(connection), monotonic()
+                self.cards, self.cards_at = await load_rate_cards(connection, self.listed_attributes), monotonic()
         except AWAY:
             if self.cards is None or age > CARDS_STALE_TIMES * self.cards_reload_seconds:
                 raise

@@ -1,4 +1,8 @@
-"""Refused usage: kept with its bytes and its reason, in the transaction that moves the cursor past it."""
+"""Refused usage: kept with its bytes and its reason, in the transaction that moves the cursor past it.
+
+The reason, the ids and the SHA-256 stay for ever. The bytes, and the sentence that quotes them, stay in a table of
+their own until their time is over (`services/publishing/refused.py`) or somebody erases them.
+"""
 
 import json
 from base64 import b64encode
@@ -8,20 +12,27 @@ from datetime import datetime
 from hashlib import sha256
 from typing import Protocol
 
+from schemas.topics import TRUNCATED
 from services.store.connect import Connection
 
 RECORD_MAX = 1024 * 1024
 BEGINNING = 64 * 1024
-TRUNCATED = "refused-truncated"
 HEADER_BYTES = 8  # what a header takes beside its name and its value, rather more than less
 
 KEEP = """
-    INSERT INTO refused (topic, partition, "offset", refused_at, reason, detail, team_id, source, event_id, key, value,
-                         headers, sha256, size)
-    SELECT topic, partition, "offset", $14, reason, detail, team_id, source, event_id, key, value, headers, sha256, size
-    FROM unnest($1::text[], $2::integer[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
-                $9::bytea[], $10::bytea[], $11::jsonb[], $12::bytea[], $13::bigint[])
-        AS r (topic, partition, "offset", reason, detail, team_id, source, event_id, key, value, headers, sha256, size)
+    WITH r AS (
+        SELECT * FROM unnest($1::text[], $2::integer[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[],
+                             $8::text[], $9::bytea[], $10::bytea[], $11::jsonb[], $12::bytea[], $13::bigint[])
+            AS r (topic, partition, "offset", reason, detail, team_id, source, event_id, key, value, headers, sha256, size)
+    ), kept AS (
+        INSERT INTO refused (topic, partition, "offset", refused_at, reason, team_id, source, event_id, sha256, size)
+        SELECT topic, partition, "offset", $14, reason, team_id, source, event_id, sha256, size FROM r
+        ON CONFLICT (topic, partition, "offset") DO NOTHING
+        RETURNING topic, partition, "offset"
+    )
+    INSERT INTO refused_bytes (topic, partition, "offset", refused_at, team_id, detail, key, value, headers)
+    SELECT topic, partition, "offset", $14, team_id, detail, key, value, headers
+    FROM r JOIN kept USING (topic, partition, "offset")
     ON CONFLICT (topic, partition, "offset") DO NOTHING
 """
 

@@ -134,6 +134,16 @@ async def test_the_log_can_be_narrowed_to_one_type_and_one_member(visit: Visit) 
     await expect(visit.activity).to_contain_text("Nothing matches in the last 7 days")
 
 
+async def test_whoever_was_erased_is_called_so(visit: Visit) -> None:
+    await visit.api.tell(used())
+    await visit.api.operator.delete(f"{visit.api.path}/members/mem_1?erase=true")
+
+    await visit.open()
+
+    await expect(visit.entries.first).to_contain_text("Erased member")
+    await expect(visit.activity).not_to_contain_text("mem_1")
+
+
 async def test_the_download_holds_what_the_filter_shows(visit: Visit) -> None:
     await visit.api.tell(used(), BOUGHT)
     page = await visit.open()

@@ -19,6 +19,7 @@ from schemas.facts import Stored
 from schemas.topics import RECORD_BYTES_MAX, USAGE
 from services.credits.plans import assign_plan
 from services.credits.rate_cards import seed_catalog
+from services.publishing import relay
 from services.read_models import projector
 from services.read_models.balances import PROJECTOR, read_balance
 from services.runtime.clock import system_clock
@@ -33,6 +34,10 @@ from tests.support.waiting import until
 
 # An idempotent producer whose batch has expired is lost: the broker waits for its sequence numbers. So ours never expire.
 PATIENCE_MS = 300_000
+REFUSED = """
+    SELECT r.*, b.detail, b.key, b.value, b.headers
+    FROM refused r LEFT JOIN refused_bytes b USING (topic, partition, "offset") ORDER BY partition, "offset"
+"""
 
 
 @dataclass
@@ -114,8 +119,8 @@ class ServiceWorld:
         return [stored.id for stored in await self.facts(team_id, type="usage.recorded.v1")]
 
     async def refused(self) -> list[asyncpg.Record]:
-        """What was refused, in the order of Kafka."""
-        return await self.connection.fetch('SELECT * FROM refused ORDER BY partition, "offset"')
+        """What was refused, with its bytes, in the order of Kafka."""
+        return await self.connection.fetch(REFUSED)
 
     async def reasons(self) -> list[str]:
         """Why, in the order of Kafka."""
@@ -145,6 +150,10 @@ class ServiceWorld:
         """A projector in the same way."""
         serve = partial(projector.serve, first_wait_seconds=first_wait_seconds)
         return self._serving("projector", serve, **settings)
+
+    def relay(self, **settings: Any) -> AbstractAsyncContextManager[Service]:
+        """A relay in the same way."""
+        return self._serving("relay", relay.serve, **settings)
 
     @asynccontextmanager
     async def _serving(

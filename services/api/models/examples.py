@@ -33,6 +33,7 @@ ADMIN: Example = {"id": "mem_7", "name": "Ada Lindqvist"}
 TEAM: Example = {
     "id": "team_42", "name": "Northlight Studio", "zone": "Europe/Berlin", "plan": "pro", "plan_name": "Pro",
     "members": [{**ADMIN, "role": "admin"}, {"id": "mem_8", "name": "Ben Okafor", "role": "member"}], "admins": [ADMIN],
+    "erased": ["mem_3"],
 }  # fmt: skip
 LISTED_TEAM: Example = {name: TEAM[name] for name in ("id", "name", "plan", "zone")}
 PLAN: Example = {"plan": "pro", "anchor": "2026-11-01T09:00:00.000000Z", "zone": "Europe/Berlin"}

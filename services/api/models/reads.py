@@ -34,6 +34,7 @@ class TeamAnswer(BaseModel):
     plan_name: str
     members: list[MemberAnswer]
     admins: list[Admin]
+    erased: list[str] = Field(description="Ids of members whose names were erased.")
 
 
 class ListedTeam(BaseModel):

@@ -29,6 +29,7 @@ from services.api.wording.downloads import COLUMNS, download_line, file_name
 from services.api.wording.entries import explain, item
 from services.audit.prove import prove
 from services.credits.directory import read_directory
+from services.money.payment_details import ask_receipts, payment_without_receipt, with_receipts
 from services.read_models.activity import (
     NEWEST,
     ActivityRow,
@@ -140,7 +141,7 @@ def parse_cursor(cursor: str) -> Before:
 async def _lines(ask: TeamRequest, selection: Filter, cards: RateCards) -> AsyncIterator[str]:
     yield csv_lines([COLUMNS])
     team = await read_directory(ask.quick_read(), ask.team_id)
-    names = {member.member_id: member.name for member in team.members} if team else {}
+    names = team.names if team else {}
     line_of = partial(
         download_line, cards=cards, catalog=ask.context.catalog, names=names,
         sees_receipts=ask.caller.role in SEES_PAYMENTS,
@@ -150,6 +151,8 @@ async def _lines(ask: TeamRequest, selection: Filter, cards: RateCards) -> Async
             # One page at a time, whoever downloads: each keeps a session and the event loop from all who ask for less.
             async with ask.context.downloads.of(0):
                 rows = await anext(pages, None)
+                if rows is not None and ask.caller.role in SEES_PAYMENTS:
+                    rows = await with_receipts(ask.quick_read(), ask.team_id, rows)
                 text = csv_lines(map(line_of, rows or []))
             if rows is None:
                 return
@@ -172,7 +175,8 @@ async def get_entry(
             if row.entry.part == int(named[3]):
                 paid = await who_paid(ask.quick_read(), ask.team_id, row.entry.paid, tail)
                 sees = ask.caller.role in SEES_PAYMENTS
-                explained = explain(row, paid, cards, ask.context.catalog, sees_receipts=sees)
+                shown = await _with_receipt(ask, row) if sees else row
+                explained = explain(shown, paid, cards, ask.context.catalog, sees_receipts=sees)
                 return answer({**explained, "taken_back_by": await _taken_back_by(ask, row)})
     raise _unknown(entry_id)
 
@@ -205,6 +209,15 @@ async def get_proof(
             return answer(await prove(connection, Place(int(named[1]), int(named[2])), ask.team_id, to=to))
     except Refused as refused:
         raise problem(STATUS[refused.reason], refused.reason, refused.detail) from refused
+
+
+async def _with_receipt(ask: TeamRequest, row: ActivityRow) -> ActivityRow:
+    """The entry of a payment with its receipt; Stripe is asked where that is not kept."""
+    payment = payment_without_receipt(row.fact)
+    if payment is not None:
+        await ask_receipts(ask.context.charges, ask.quick_read(), ask.transaction, ask.team_id, [payment])
+    (shown,) = await with_receipts(ask.quick_read(), ask.team_id, [row])
+    return shown
 
 
 def _unknown(entry_id: str) -> Problem:

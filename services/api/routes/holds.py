@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Path
+from prometheus_client import Counter
 from starlette.responses import Response
 
 from projections.entitlement import REASONS, Amount, PlannedWork
@@ -15,7 +16,7 @@ from schemas.credits import ENTRY_MAX, format_credits
 from schemas.facts import Name
 from schemas.instants import instant
 from schemas.places import Place
-from schemas.pricing import CompiledCard
+from schemas.pricing import CompiledCard, KeptAttributes
 from services.api.access import AllowedRequest, TeamRequest, route
 from services.api.answers import Json, answer
 from services.api.idempotency import NAMED, CommandAnswer, RequiredKey, answer_once
@@ -109,7 +110,8 @@ async def post_capture(ask: AllowedRequest, hold_id: HoldId, body: CaptureBody, 
 
     It was used, so it may exceed the hold, and even the balance.
     """
-    parts = _parts(body, await _card(ask))
+    cards = await ask.context.cards.current()
+    parts = _parts(body, cards.in_force(ask.context.clock()), cards.attributes, ask.context.dropped_attributes)
     captured = sum(part.credits for part in parts)
 
     async def capture(connection: Connection, command_id: str) -> CommandAnswer:
@@ -160,16 +162,22 @@ def _amount(text: str) -> int:
     return credits
 
 
-def _parts(body: CaptureBody, card: CompiledCard) -> list[holds.CapturedPart]:
+def _parts(
+    body: CaptureBody, card: CompiledCard, attributes: KeptAttributes, dropped: Counter
+) -> list[holds.CapturedPart]:
     if body.credits is not None:
         return [holds.CapturedPart(_amount(body.credits))]
-    return [_priced(item, card) for item in body.items or ()]
+    return [_priced(item, card, attributes, dropped) for item in body.items or ()]
 
 
-def _priced(item: Item, card: CompiledCard) -> holds.CapturedPart:
+def _priced(item: Item, card: CompiledCard, attributes: KeptAttributes, dropped: Counter) -> holds.CapturedPart:
+    """As usage at the recorder's door: priced by all that it says, stored with what somebody listed."""
     credits = card.price_used(item.feature, item.quantity, item.quantities, item.attributes)
+    kept, left_out = attributes.sort(item.attributes)
+    for why in left_out:
+        dropped.labels(why).inc()
     return holds.CapturedPart(
-        credits, item.feature, item.quantity, item.attributes or None, card.version, item.member_id, item.quantities
+        credits, item.feature, item.quantity, kept or None, card.version, item.member_id, item.quantities
     )
 
 

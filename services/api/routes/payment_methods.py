@@ -19,6 +19,7 @@ from services.money.checkout import customers
 from services.money.checkout import rows as checkouts
 from services.money.checkout.flow import follow, open_page
 from services.money.checkout.rows import CheckoutRow
+from services.money.payment_details import PaymentDetail, ask_card, read_details
 from services.runtime.errors import Refused
 
 PageId = Annotated[UUID, Path(alias="id", description="What POST answered.")]
@@ -37,8 +38,10 @@ async def get_payment_method(ask: AllowedRequest) -> Response:
     if change is None:
         return answer({"card": None, "changed_at": None, "changed_by": None, "position": position})
     stored, fact = change
-    sees = fact.payment_method_id is not None and ask.caller.role in SEES_PAYMENTS
-    card = {"brand": fact.brand, "last4": fact.last4} if sees else None
+    card: Json | None = None
+    if fact.payment_method_id is not None and ask.caller.role in SEES_PAYMENTS:
+        shown = await digits_of(ask, fact.payment_method_id)
+        card = {"brand": fact.brand or shown.brand, "last4": fact.last4 or shown.last4}
     return answer({
         "card": card, "changed_at": instant(stored.recorded_at), "changed_by": fact.changed_by, "position": position,
     })  # fmt: skip
@@ -73,6 +76,13 @@ async def get_card_page(ask: AllowedRequest, page_id: PageId) -> Response:
     if record.session_id is not None and record.state == "open":
         record = await follow(stripe_of(ask), ask.transaction, record)
     return answer(await _page_answer(ask, record))
+
+
+async def digits_of(ask: TeamRequest, payment_method_id: str) -> PaymentDetail:
+    """What people know a card by; Stripe is asked where that is not kept."""
+    await ask_card(ask.context.charges, ask.quick_read(), ask.transaction, ask.team_id, payment_method_id)
+    details = await read_details(ask.quick_read(), ask.team_id, [payment_method_id])
+    return details.get(payment_method_id, PaymentDetail())
 
 
 async def _page_answer(ask: TeamRequest, record: CheckoutRow) -> Json:

@@ -2,10 +2,10 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Query
 from starlette.responses import Response
 
-from schemas.facts import Id, MemberErased, NewFact
+from schemas.facts import Id, Text
 from schemas.instants import instant
 from schemas.places import Place
 from services.api.access import AllowedRequest, TeamRequest, route, unknown_team
@@ -18,14 +18,11 @@ from services.api.openapi.route_docs import link
 from services.api.problems import problem
 from services.api.tokens import TokenRole
 from services.credits import directory
+from services.credits.erasure import erase_member
 from services.credits.plans import assign_plan, check_team_id
-from services.store.append import append
 from services.store.connect import Connection
 from services.store.read import head_of
 from services.store.shards import shard_of
-from services.store.teams import lock_team
-
-DIRECTORY = "creditwell:directory"
 
 MEMBER = "/v1/teams/{team}/members/{member}"
 LINKS = {"limit": link("get_limit", "What the member may use.", member="$request.path.member")}
@@ -47,7 +44,7 @@ async def get_team(ask: AllowedRequest) -> Response:
         "id": team.team_id, "name": team.name, "zone": team.zone, "plan": team.plan,
         "plan_name": plan.name if plan else team.plan,
         "members": [{"id": one.member_id, "name": one.name, "role": one.role} for one in team.members],
-        "admins": [{"id": one.member_id, "name": one.name} for one in team.admins],
+        "admins": [{"id": one.member_id, "name": one.name} for one in team.admins], "erased": list(team.erased),
     })  # fmt: skip
 
 
@@ -85,24 +82,26 @@ async def put_member(ask: AllowedRequest, member_id: MemberId, body: MemberBody,
 
 
 @route(routes, "DELETE", MEMBER, TokenRole.OPERATOR, gives=Moved, tags=["operators"], fails=("unknown_member", *KEYED))
-async def delete_member(ask: AllowedRequest, member_id: MemberId, key: Key = None) -> Response:
-    """Erase what the directory knows of a member. Their id stays in the log, and means nobody any more."""
+async def delete_member(
+    ask: AllowedRequest,
+    member_id: MemberId,
+    key: Key = None,
+    *,
+    erase: Annotated[bool, Query(description="Also their limits, and answers to commands that named them.")] = False,
+    reason: Annotated[Text | None, Query(description="Why, for whoever looks after it. It is in no log.")] = None,
+) -> Response:
+    """Erase what the directory knows of a member. Their id stays in the log, and means nobody any more.
 
-    async def erase(connection: Connection, _: str) -> CommandAnswer:
-        now, team = await lock_team(connection, ask.team_id)
-        since = await directory.delete_member(connection, ask.team_id, member_id)
-        if since is None:
-            raise problem(404, "unknown_member", f"the directory does not know {member_id!r}")
-        if team is None:
-            return await _head(connection, ask)
-        # The row is gone with this transaction, so its own time makes the fact one and the same for ever.
-        erased = NewFact(
-            ask.team_id, DIRECTORY, f"erased:{member_id}:{instant(since)}", now, MemberErased(member_id=member_id)
-        )
-        appended = await append(connection, [erased])
-        return CommandAnswer({"position": str(appended.places[0])})
+    With `erase` whatever else names them goes, too, and somebody of whom the directory never knew is erased as well.
+    """
 
-    return await answer_once(ask, key, erase)
+    async def work(connection: Connection, _: str) -> CommandAnswer:
+        place = await erase_member(connection, ask.team_id, member_id, wholly=erase, by=ask.caller.sub, reason=reason)
+        if place is not None:
+            return CommandAnswer({"position": str(place)})
+        raise problem(404, "unknown_member", f"the directory does not know {member_id!r}")
+
+    return await answer_once(ask, key, work)
 
 
 async def _head(connection: Connection, ask: TeamRequest) -> CommandAnswer:

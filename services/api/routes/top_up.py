@@ -18,6 +18,7 @@ from services.api.problems import problem
 from services.api.stripe_return import position_of, return_url_of, stripe_of
 from services.api.tokens import TokenRole
 from services.api.wording.top_ups import settings_of, top_up_body
+from services.money.payment_details import ask_card, read_details, with_digits
 from services.money.stripe_client import Intent
 from services.money.top_ups.attempts import read_top_ups
 from services.money.top_ups.charging import confirm_by_owner
@@ -30,6 +31,7 @@ CHANGES = {
     "change": link("put_top_up", "Change them, unless somebody else has.", **{"if-match": "$response.header.ETag"})
 }
 TAGGED = {200: {"headers": header("ETag")}}
+NO_DIGITS = {"brand": None, "last4": None}
 BACK_HERE = TopUpConfirmBody()  # without a body people come back to our own page
 
 routes = APIRouter()
@@ -41,10 +43,17 @@ routes = APIRouter()
 )  # fmt: skip
 async def get_top_up(ask: AllowedRequest) -> Response:
     """How top-ups work. `ETag` names these settings for `If-Match`."""
+    in_force, body = await _as_it_stands(ask)
+    if body["card"] == NO_DIGITS:
+        await _ask_digits(ask)
+        in_force, body = await _as_it_stands(ask)
+    return answer(body, headers={"etag": etag(in_force)})
+
+
+async def _as_it_stands(ask: TeamRequest) -> tuple[SettingsInForce, Json]:
     async with ask.transaction() as connection:
         in_force = await read_top_up_settings(connection, ask.team_id)
-        body = await _top_up_answer(connection, ask, in_force)
-    return answer(body, headers={"etag": etag(in_force)})
+        return in_force, await _top_up_answer(connection, ask, in_force)
 
 
 @route(
@@ -118,5 +127,16 @@ async def _top_up_answer(connection: Connection, ask: TeamRequest, in_force: Set
     if exact is None:
         raise unknown_team(ask.team_id)
     going = await read_top_ups(connection, ask.team_id)
+    if going.card is not None and ask.caller.role in SEES_PAYMENTS:
+        details = await read_details(connection, ask.team_id, [going.card.payment_method_id])
+        going = going.but(card=with_digits(going.card, details))
     body = top_up_body(going, exact.available, now, ask.context.catalog, sees_card=ask.caller.role in SEES_PAYMENTS)
     return {**body, "position": None if in_force.place is None else str(in_force.place)}
+
+
+async def _ask_digits(ask: TeamRequest) -> None:
+    """Have Stripe say what people know the card by, where that is not kept: while no transaction is open."""
+    async with ask.transaction() as connection:
+        card = (await read_top_ups(connection, ask.team_id)).card
+    if card is not None:
+        await ask_card(ask.context.charges, ask.quick_read(), ask.transaction, ask.team_id, card.payment_method_id)

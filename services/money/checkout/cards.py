@@ -6,6 +6,7 @@ from projections.top_ups.state import TopUps
 from schemas.facts import NewFact, PaymentMethodChanged
 from services.money.checkout import customers
 from services.money.checkout.customers import CardChange
+from services.money.payment_details import card_mark, keep_card
 from services.money.stripe_client import StripeCard
 from services.money.top_ups.attempts import read_top_ups
 from services.runtime.errors import Unavailable
@@ -39,9 +40,11 @@ async def change_card(
     if payment_method_id == (top_ups.card.payment_method_id if top_ups.card is not None else None):
         return top_ups.position
     fact = PaymentMethodChanged(
-        customer_id=customer_id, payment_method_id=payment_method_id, brand=card.brand if card else None,
-        last4=card.last4 if card else None, fingerprint=(card.fingerprint or None) if card else None, changed_by=changed_by,
+        customer_id=customer_id, payment_method_id=payment_method_id,
+        fingerprint=card_mark(customer_id, card) if card else None, changed_by=changed_by,
     )  # fmt: skip
+    if card is not None:
+        await keep_card(connection, team_id, card)
     appended = await append(connection, [NewFact(team_id, CARDS, fact_id, now, fact)])
     return appended.places[0].position
 

@@ -18,6 +18,7 @@ from services.money.checkout.cards import change_card
 from services.money.checkout.outcome import judge
 from services.money.checkout.purchases import request_of, request_purchase, true_to_log
 from services.money.checkout.rows import CheckoutRow, CheckoutState
+from services.money.payment_details import keep_receipt
 from services.money.stamps import Stamps, read_stamps
 from services.money.stripe_client import Charges, Checkout, Missing, Unknown, WrongRequest
 from services.money.top_ups.attempts import STRIPE, read_top_ups
@@ -230,7 +231,7 @@ async def _credit(connection: Connection, row: CheckoutRow, checkout: Checkout, 
     fact = CreditsPurchased(
         credits=row.credits or 0, pack=row.pack or "", payment_intent_id=intent.id, charge_cents=intent.amount_cents,
         tax_cents=checkout.tax_cents or intent.tax_cents or None, currency=intent.currency, purchase_id=str(row.id),
-        member_id=row.asked_by, charge_id=intent.charge_id, receipt_url=intent.receipt_url, paid_at=intent.paid_at,
+        member_id=row.asked_by, charge_id=intent.charge_id, paid_at=intent.paid_at,
     )  # fmt: skip
     identity = Identity(row.team_id, STRIPE, intent.id)
     credited = (await find(connection, [identity])).get(identity)
@@ -238,6 +239,7 @@ async def _credit(connection: Connection, row: CheckoutRow, checkout: Checkout, 
     if position is None:
         appended = await append(connection, [NewFact(*identity, now, fact)])
         position = appended.places[0].position
+        await keep_receipt(connection, row.team_id, intent)
         crashpoint("checkout:credited")
     return replace(row, payment_intent_id=intent.id, receipt_url=intent.receipt_url, position=position)
 

@@ -49,6 +49,11 @@ class Customers(Asking):
         method = await self.ask(self.api.payment_methods.retrieve_async(method_id))
         return card_of(method.to_dict())
 
+    async def saved_card(self, payment_method_id: str) -> StripeCard | None:
+        """A card by its own id, whosever it is; None for what is no card. Raises Missing: there is none."""
+        method = await self.ask(self.api.payment_methods.retrieve_async(payment_method_id))
+        return card_of(method.to_dict())
+
     async def has_card(self, customer_id: str, payment_method_id: str) -> bool:
         """False when the card was removed, or its customer deleted.
 

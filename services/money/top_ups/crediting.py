@@ -15,6 +15,7 @@ from uuid import UUID
 
 from projections.top_ups.state import Attempt
 from schemas.facts import CreditsToppedUp, NewFact, TopUpRequested
+from services.money.payment_details import keep_receipt
 from services.money.stamps import PaymentRequest, is_for
 from services.money.stripe_client import Intent
 from services.money.top_ups.attempts import STRIPE, TOP_UPS, append_top_up, end, lock_top_ups
@@ -65,10 +66,11 @@ async def credit_top_up(
     fact = CreditsToppedUp(
         credits=brings, attempt_id=str(attempt_id), payment_intent_id=intent.id, charge_cents=intent.amount_cents,
         tax_cents=intent.tax_cents or None, currency=intent.currency, charge_id=intent.charge_id,
-        receipt_url=intent.receipt_url, paid_at=intent.paid_at,
+        paid_at=intent.paid_at,
         found_payment=None if credits is None or decided_here else True,
     )  # fmt: skip
     await end(connection, team_id, attempt_id)
+    await keep_receipt(connection, team_id, intent)
     await append_top_up(connection, state, [NewFact(*payment, now, fact)])
     return fact
 

@@ -5,7 +5,7 @@ import { CreditsElement } from "../element.js";
 import { DAYS, during, Filter } from "../filter.js";
 import { failure, loader, skeleton } from "../loading.js";
 import { css } from "../style.js";
-import { credits, TYPES } from "../words.js";
+import { credits, memberNames, TYPES } from "../words.js";
 import { entryRows, entryStyle } from "./activity-entry.js";
 
 const PAGE = 25;
@@ -74,7 +74,7 @@ const sheet = css`
 
 export class CreditActivity extends CreditsElement {
   #load = loader((/** @type {Loading<Api.Activity>} */ state) => this.#show(state), this);
-  #team = loader((/** @type {Loading<Api.Team>} */ state) => state.phase === "ready" && this.#know(state.value.members), this);
+  #team = loader((/** @type {Loading<Api.Team>} */ state) => state.phase === "ready" && this.#know(state.value), this);
   #filter = new Filter();
   /** @type {Came | null} */
   #heard = null; // while a page is asked for: what came meanwhile, which its answer may not know
@@ -144,10 +144,11 @@ export class CreditActivity extends CreditsElement {
   /**
    * Who is who; rows that are shown already are drawn anew with it.
    *
-   * @param {Api.Member[]} members
+   * @param {Api.Team} team
    */
-  #know(members) {
-    this.#names = new Map(members.map(({ id, name }) => [id, name]));
+  #know(team) {
+    const { members } = team;
+    this.#names = memberNames(team);
     this.#member.replaceChildren(new Option("All members", ""), ...members.map(({ id, name }) => new Option(name, id)));
     this.#member.value = this.#filter.member;
     this.#drawn.clear();

@@ -6,7 +6,7 @@ import { DAYS, during, Filter } from "../filter.js";
 import { failure, loader, skeleton } from "../loading.js";
 import { namesOf, rounded, scale, stacked } from "../stacks.js";
 import { css } from "../style.js";
-import { credits, creditsRoughly, onDate } from "../words.js";
+import { credits, creditsRoughly, memberNames, onDate } from "../words.js";
 
 const HEIGHT = 240;
 const LEFT = 44;
@@ -245,7 +245,7 @@ export class UsageChart extends CreditsElement {
           this.session.share(""),
         ]);
         const items = /** @type {Api.UsedOnDay[]} */ (used.items); // as asked for
-        return { ...used, items, member, zone: team.zone, features: namesOf(card), members: new Map(team.members.map(({ id, name }) => [id, name])) };
+        return { ...used, items, member, zone: team.zone, features: namesOf(card), members: memberNames(team) };
       },
       { quietly: quietly && this.#known !== null },
     );

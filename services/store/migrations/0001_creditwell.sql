@@ -131,19 +131,64 @@ CREATE TABLE refused (
     "offset" bigint NOT NULL,
     refused_at timestamptz NOT NULL,
     reason text COLLATE "C" NOT NULL,
-    detail text COLLATE "C" NOT NULL,
     team_id text COLLATE "C",
     source text COLLATE "C",
     event_id text COLLATE "C",
-    key bytea,
-    value bytea,
-    headers jsonb NOT NULL DEFAULT '[]',
     sha256 bytea NOT NULL,
     size bigint NOT NULL,
     PRIMARY KEY (topic, partition, "offset")
 );
 CREATE INDEX refused_of_event ON refused (team_id, source, event_id) WHERE event_id IS NOT NULL;
-COMMENT ON TABLE refused IS 'Usage that can not be stored, as it arrived (of more than 1 MiB: its first 64 KiB), with the reason.';
+COMMENT ON TABLE refused IS 'Usage that can not be stored: where it stood, why, and the SHA-256 of its value. For ever.';
+
+-- Nobody knows what is in a record that is no usage: a name, a mail, a prompt. So its bytes, and the sentence that quotes
+-- them, have an end, and can be erased before it.
+CREATE TABLE refused_bytes (
+    topic text COLLATE "C" NOT NULL,
+    partition integer NOT NULL,
+    "offset" bigint NOT NULL,
+    refused_at timestamptz NOT NULL,
+    team_id text COLLATE "C",
+    detail text COLLATE "C",
+    key bytea,
+    value bytea,
+    headers jsonb NOT NULL DEFAULT '[]',
+    erased_at timestamptz,
+    erased_by text COLLATE "C",
+    erased_why text COLLATE "C",
+    PRIMARY KEY (topic, partition, "offset")
+);
+CREATE INDEX refused_bytes_by_age ON refused_bytes (refused_at);
+COMMENT ON TABLE refused_bytes IS 'Refused usage as it arrived (of more than 1 MiB: its first 64 KiB), for CREDITWELL_REFUSED_BYTES_DAYS.';
+COMMENT ON COLUMN refused_bytes.detail IS 'What is wrong with it, in words that quote it.';
+COMMENT ON COLUMN refused_bytes.erased_at IS 'When somebody erased it; until its time is over the row says who, and why.';
+
+-- Whoever may call it can not destroy what is younger than a day.
+CREATE FUNCTION forget_refused_bytes(older_than interval, most integer) RETURNS bigint
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, public AS $$
+    WITH over AS (
+        SELECT b.topic, b.partition, b."offset" FROM refused_bytes AS b
+        WHERE b.refused_at < clock_timestamp() - greatest(older_than, interval '1 day')
+        ORDER BY b.refused_at LIMIT most
+    ), gone AS (
+        DELETE FROM refused_bytes AS b USING over AS o
+        WHERE (b.topic, b.partition, b."offset") = (o.topic, o.partition, o."offset") RETURNING true
+    )
+    SELECT count(*) FROM gone
+$$;
+COMMENT ON FUNCTION forget_refused_bytes IS 'Deletes the oldest bytes whose time is over, at most so many; how many it were.';
+REVOKE ALL ON FUNCTION forget_refused_bytes FROM PUBLIC;
+
+CREATE FUNCTION erase_refused_bytes(of_topic text, of_partition integer, of_offset bigint, by_whom text, why text)
+RETURNS boolean LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, public AS $$
+    UPDATE refused_bytes AS b
+    SET detail = NULL, key = NULL, value = NULL, headers = '[]',
+        erased_at = clock_timestamp(), erased_by = by_whom, erased_why = why
+    WHERE (b.topic, b.partition, b."offset") = (of_topic, of_partition, of_offset) AND b.erased_at IS NULL
+    RETURNING true
+$$;
+COMMENT ON FUNCTION erase_refused_bytes IS 'Empties the bytes of one refused record; NULL where there are none any more.';
+REVOKE ALL ON FUNCTION erase_refused_bytes FROM PUBLIC;
 
 -- What came again after it was stored: the receipt says how often.
 CREATE TABLE repeats (
@@ -353,7 +398,7 @@ TO creditwell_recorder, creditwell_projector, creditwell_worker, creditwell_api;
 
 -- The recorder: from Kafka into the log.
 GRANT SELECT, INSERT, UPDATE ON kafka_cursors, repeats TO creditwell_recorder;
-GRANT SELECT, INSERT ON refused, voided_usages TO creditwell_recorder;
+GRANT SELECT, INSERT ON refused, refused_bytes, voided_usages TO creditwell_recorder;
 
 -- The projector: from the log into tables of its own, which it makes, replaces and drops.
 GRANT CREATE ON SCHEMA public TO creditwell_projector;
@@ -365,7 +410,8 @@ GRANT SELECT ON halted TO creditwell_reader;
 
 -- The workers: relay, top-ups, refills and sealing.
 GRANT INSERT, UPDATE ON checkpoints TO creditwell_worker;
-GRANT SELECT ON kafka_cursors, refused TO creditwell_worker;
+GRANT SELECT ON kafka_cursors, refused, refused_bytes TO creditwell_worker;
+GRANT EXECUTE ON FUNCTION forget_refused_bytes TO creditwell_worker;
 -- And tells how far the log is signed.
 GRANT SELECT ON signed_shards TO creditwell_worker;
 -- And of which block each fact is.
@@ -378,12 +424,13 @@ GRANT UPDATE (plan, plan_assigned_id, allowance_credits) ON teams TO creditwell_
 GRANT SELECT ON refused, repeats, kafka_cursors, voided_usages TO creditwell_api;
 -- And takes usage back that operators correct.
 GRANT INSERT ON voided_usages TO creditwell_api;
+GRANT SELECT (topic, partition, "offset", team_id, detail) ON refused_bytes TO creditwell_api;
 -- And proves single entries: hashes of the log, never anybody's rows.
 GRANT SELECT ON blocks, signed_checkpoints, signed_shards TO creditwell_api;
 
 -- Finance, verification: reads everything, writes nothing.
-GRANT SELECT ON facts, blocks, signed_checkpoints, signed_shards, kafka_cursors, refused, repeats, voided_usages, teams
-TO creditwell_reader;
+GRANT SELECT ON facts, blocks, signed_checkpoints, signed_shards, kafka_cursors, refused, refused_bytes, repeats,
+voided_usages, teams TO creditwell_reader;
 
 -- Analysts: commented views in a schema of their own, and nothing of what those are made of. The projector makes the
 -- views, for they stand on the tables of a version: see `projections/analytics`. Each view reads by its maker's rights.
@@ -415,7 +462,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION keep_teams_apart IS 'Called for each table with a column team_id: the API sees one team at a time, that of the setting creditwell.team.';
 
-SELECT keep_teams_apart(of_teams) FROM unnest('{facts,teams,refused,repeats,voided_usages}'::regclass[]) AS of_teams;
+SELECT keep_teams_apart(of_teams) FROM unnest('{facts,teams,refused,refused_bytes,repeats,voided_usages}'::regclass[]) AS of_teams;
 
 -- What features cost is nobody's secret: whoever speaks for a team may read the rate cards.
 CREATE POLICY rate_cards ON facts FOR SELECT TO creditwell_api
@@ -482,9 +529,26 @@ CREATE TABLE command_answers (
 CREATE INDEX command_answers_by_age ON command_answers (shard, team_id, answered_at);
 COMMENT ON TABLE command_answers IS 'Idempotency-Key: the same command gets the same answer for 30 days.';
 
-SELECT keep_teams_apart(of_teams) FROM unnest('{team_names,members,command_answers}'::regclass[]) AS of_teams;
+-- Whose names are gone: it follows from the facts `member.erased`.
+CREATE TABLE erased_members (
+    shard smallint NOT NULL,
+    team_id text COLLATE "C" NOT NULL,
+    member_id text COLLATE "C" NOT NULL,
+    position bigint NOT NULL,
+    wholly_at bigint,
+    erased_by text COLLATE "C",
+    why text COLLATE "C",
+    PRIMARY KEY (shard, team_id, member_id)
+);
+COMMENT ON TABLE erased_members IS 'Members whom pages and downloads call "erased member", unless the directory knows them again.';
+COMMENT ON COLUMN erased_members.position IS 'The newest fact that says so. Who did it and why stand here alone, and in no log.';
+COMMENT ON COLUMN erased_members.wholly_at IS 'The newest fact that ended their limits as well.';
+
+SELECT keep_teams_apart(of_teams)
+FROM unnest('{team_names,members,command_answers,erased_members}'::regclass[]) AS of_teams;
 GRANT SELECT, INSERT, UPDATE, DELETE ON team_names, members, command_answers TO creditwell_api;
 GRANT SELECT ON team_names, members TO creditwell_worker;
+GRANT SELECT ON erased_members TO creditwell_api, creditwell_worker, creditwell_reader;
 
 -- Finance and operators of every team ask which there are. A session that speaks for one team is told of none.
 CREATE FUNCTION teams_after(after_shard smallint, after_team text, most integer)
@@ -563,6 +627,46 @@ ALTER TABLE member_limits ENABLE ALWAYS TRIGGER member_limits_one_way;
 COMMENT ON TABLE member_limits IS 'What each member may use per day and per month of the team''s zone, in micro-credits; null is no limit, 0 is nothing.';
 COMMENT ON COLUMN member_limits.number IS 'How often it was set; position is the fact that set it last.';
 COMMENT ON COLUMN member_limits.hard IS 'A hard limit refuses quotes and holds, a soft one only marks them. Recorded usage is never refused.';
+
+-- What follows from a fact `member.erased`, and from nothing else; the same again changes nothing. It may be called long
+-- after its fact, where a store went back in time: whatever is newer than the fact stays.
+CREATE FUNCTION follow_erasure(of_shard smallint, of_position bigint, by_whom text DEFAULT NULL, because text DEFAULT NULL)
+RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public AS $$
+DECLARE
+    erased record;
+BEGIN
+    SELECT f.team_id, f.recorded_at, b.body ->> 'member_id' AS member_id, coalesce((b.body ->> 'wholly')::boolean, false) AS wholly
+    INTO erased
+    FROM facts AS f CROSS JOIN LATERAL (SELECT convert_from(f.body, 'UTF8')::jsonb AS body OFFSET 0) AS b
+    WHERE f.shard = of_shard AND f.position = of_position AND f.type = 'member.erased.v1';
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'no member is erased by the fact at %:%', of_shard, of_position USING ERRCODE = 'restrict_violation';
+    END IF;
+    INSERT INTO erased_members AS e (shard, team_id, member_id, position, wholly_at, erased_by, why)
+    VALUES (
+        of_shard, erased.team_id, erased.member_id, of_position, CASE WHEN erased.wholly THEN of_position END, by_whom, because
+    )
+    ON CONFLICT (shard, team_id, member_id) DO UPDATE
+    SET position = excluded.position, wholly_at = coalesce(excluded.wholly_at, e.wholly_at),
+        erased_by = excluded.erased_by, why = excluded.why
+    WHERE e.position < excluded.position;
+    DELETE FROM members AS m
+    WHERE m.shard = of_shard AND m.team_id = erased.team_id AND m.member_id = erased.member_id AND m.since <= erased.recorded_at;
+    IF erased.wholly THEN
+        DELETE FROM member_limits AS l
+        WHERE l.shard = of_shard AND l.team_id = erased.team_id AND l.member_id = erased.member_id AND l.position < of_position;
+        -- The row stays, so that the command is not carried out again; even the hash of its body may tell a name.
+        UPDATE command_answers AS a SET answer = '', body_sha256 = ''
+        WHERE a.shard = of_shard AND a.team_id = erased.team_id AND a.status <> 0 AND a.answered_at <= erased.recorded_at
+          AND (
+              a.sub = erased.member_id OR position('/members/' || erased.member_id || '/' IN a.route || '/') > 0
+              OR position(convert_to(to_json(erased.member_id)::text, 'UTF8') IN a.answer) > 0
+          );
+    END IF;
+END $$;
+COMMENT ON FUNCTION follow_erasure IS 'Takes out of the tables whom the log erased: the directory''s row and, where wholly, limits and answers.';
+REVOKE ALL ON FUNCTION follow_erasure FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION follow_erasure TO creditwell_api;
 
 SELECT keep_teams_apart(of_teams) FROM unnest('{holds,member_limits}'::regclass[]) AS of_teams;
 GRANT SELECT, UPDATE (state) ON holds TO creditwell_recorder, creditwell_worker;
@@ -689,7 +793,21 @@ COMMENT ON COLUMN checkouts.card_state IS 'What became of the card that was to b
 COMMENT ON COLUMN checkouts.position IS 'Where the fact stands that came of it.';
 COMMENT ON COLUMN checkouts.look_at IS 'When to ask Stripe again, should nobody tell us before; null when there is nothing left to do.';
 
-SELECT keep_teams_apart(of_teams) FROM unnest('{stripe_customers,checkouts}'::regclass[]) AS of_teams;
+-- What people like to see of a payment, and decides nothing: it is no part of the log, for a person may be behind it.
+CREATE TABLE payment_details (
+    shard smallint NOT NULL,
+    team_id text COLLATE "C" NOT NULL,
+    stripe_id text COLLATE "C" NOT NULL,
+    receipt_url text COLLATE "C",
+    brand text COLLATE "C",
+    last4 text COLLATE "C",
+    PRIMARY KEY (shard, team_id, stripe_id)
+);
+COMMENT ON TABLE payment_details IS 'Receipts of payments, brand and last digits of cards, by Stripe''s id; what is missing is asked of Stripe again.';
+
+SELECT keep_teams_apart(of_teams) FROM unnest('{stripe_customers,checkouts,payment_details}'::regclass[]) AS of_teams;
+GRANT SELECT, INSERT, UPDATE ON payment_details TO creditwell_api, creditwell_worker;
+GRANT SELECT ON payment_details TO creditwell_reader;
 GRANT SELECT, INSERT, UPDATE ON stripe_customers, checkouts TO creditwell_api;
 GRANT SELECT, UPDATE ON checkouts TO creditwell_worker;
 GRANT SELECT, INSERT, UPDATE ON stripe_customers TO creditwell_worker;

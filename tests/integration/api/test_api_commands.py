@@ -1,6 +1,7 @@
 """Commands by HTTP: plans, grants, adjustments, rate cards, top-up settings, the directory; each once, however often it is sent."""
 
 import asyncio
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import unquote
@@ -9,7 +10,7 @@ import httpx2
 import pytest
 
 from schemas.credits import MICRO
-from schemas.facts import NO_ID, CreditsAdjusted
+from schemas.facts import NO_ID, CreditsAdjusted, UsageRecorded
 from services.store.shards import shard_of
 from tests.integration.store.test_halts import NOWHERE, move_to
 from tests.support.api import Api, in_a_while, key
@@ -401,3 +402,57 @@ async def test_the_directory_names_people_and_forgets_them(api: Api) -> None:
     assert int(erased["position"].split(":")[1]) > int(named["position"].split(":")[1])
     bodies = await api.connection.fetch("SELECT body FROM facts WHERE team_id = $1", api.team_id)
     assert not [row for row in bodies if b"Edsger" in row["body"]], "the log knows ids alone"
+    assert said(await api.member.get(api.path))["erased"] == ["mem_3"]
+
+
+async def test_a_member_is_erased_with_limits_and_answers_and_is_called_so_from_then_on(api: Api) -> None:
+    person, named = f"{api.path}/members/mem_3", {"name": "Edsger", "role": "member"}
+    said(await api.operator.put(person, json=named, headers=key("name")))
+    said(await api.operator.put(f"{person}/limit", json={"daily": "5"}))
+    await api.tell(UsageRecorded(feature="ai_image.generate", quantity="1", credits=4, rate_card=1, member_id="mem_3"))
+    ticket = "?erase=true&reason=ticket-118"
+    assert (await api.admin.delete(person + ticket)).status_code == 403
+
+    erased = said(await api.operator.delete(person + ticket, headers=key("erase")))
+    again = said(await api.operator.delete(person + ticket, headers=key("erase")))
+    once_more = said(await api.operator.delete(person + ticket))
+
+    assert erased["position"] == again["position"] == once_more["position"], "whoever was, is not erased again"
+    late = await api.operator.put(person, json=named, headers=key("name"))
+    assert (late.status_code, late.json()["code"]) == (409, "already_done"), "a late repetition names nobody again"
+    team = said(await api.member.get(api.path))
+    assert (team["erased"], "Edsger" in str(team)) == (["mem_3"], False)
+    assert (await api.member.get(f"{person}/limit")).json()["daily"] is None
+    csv = await api.member.get(f"{api.path}/activity?days=1", headers={"accept": "text/csv"})
+    assert "erased member" in csv.text
+    facts = await api.connection.fetch(
+        "SELECT body FROM facts WHERE team_id = $1 AND type = 'member.erased.v1'", api.team_id
+    )
+    assert [row["body"] for row in facts] == [b'{"member_id":"mem_3","wholly":true}']
+    who = await api.connection.fetchrow("SELECT erased_by, why FROM erased_members WHERE team_id = $1", api.team_id)
+    assert tuple(who or ()) == ("mem_1", "ticket-118")
+
+    said(await api.operator.put(person, json={"name": "Wybe", "role": "member"}))
+    assert said(await api.member.get(api.path))["erased"] == [], "who comes back has a name again"
+    assert said(await api.operator.delete(person + ticket))["position"] != erased["position"]
+
+
+async def test_whoever_the_directory_never_knew_is_erased_and_nobody_of_a_team_that_is_not_there(api: Api) -> None:
+    known_by_facts = said(await api.operator.delete(f"{api.path}/members/mem_9?erase=true"))
+    nowhere = await api.operator.delete("/v1/teams/team_nowhere/members/mem_9?erase=true")
+
+    assert known_by_facts["position"]
+    assert nowhere.status_code == 404
+
+
+async def test_a_capture_is_stored_with_the_attributes_that_somebody_listed(api: Api) -> None:
+    attributes = {"tier": "low", "note": "a heron for Ada", "model": "no code at all"}
+    work = {"items": [{"feature": "ai_image.generate", "quantity": "2", "attributes": attributes}]}
+    held = (await api.service.post(f"{api.path}/holds", json=work, headers=key("listed"))).json()
+    captured = await api.service.post(f"{api.path}/holds/{held['id']}/capture", json=work, headers=key("listed"))
+
+    assert captured.json()["captured"] == "2"
+    bodies = await api.connection.fetch(
+        "SELECT body FROM facts WHERE team_id = $1 AND type = 'hold.captured.v1'", api.team_id
+    )
+    assert [json.loads(row["body"])["attributes"] for row in bodies] == [{"tier": "low"}]

@@ -100,6 +100,14 @@ async def test_refused_usage_is_sent_again_when_what_was_wrong_is_put_right(worl
         assert (again.exit_code, len(said["sent"]), len(said["truncated"])) == (1, 3, 1)
     assert sorted(await world.usage_ids()) == ["binary", "structured"]
     assert (await asyncio.to_thread(retry)).exit_code == 2
+    place = said["sent"][0]
+    topic, partition, offset = place.split(":")
+    erase = "SELECT erase_refused_bytes($1, $2, $3, 'ops', 'a person asked')"
+    assert await world.connection.fetchval(erase, topic, int(partition), int(offset))
+    named = await asyncio.to_thread(retry, place)
+    assert (named.exit_code, f"{place}: its bytes are gone" in named.stdout) == (1, True)
+    others = json.loads((await asyncio.to_thread(retry, "--all", "--json")).stdout)
+    assert (place in others["sent"], others["gone"]) == (False, [])
     assert "usage:0:999: nothing was refused there" in (await asyncio.to_thread(retry, "usage:0:999")).stdout
     gone = await asyncio.to_thread(partial(retry, kafka="127.0.0.1:1"), "--all")
     assert (gone.exit_code, "Kafka does not answer" in gone.stderr) == (3, True)
@@ -126,8 +134,12 @@ def company(database: str) -> str:
                 NewFact("team_1", "s", "use", datetime.now(UTC), used),
             ])  # fmt: skip
         await connection.execute(
-            """INSERT INTO refused (topic, partition, "offset", refused_at, reason, detail, team_id, value, headers, sha256, size)
-            VALUES ('usage', 3, 1042, now(), 'not_json', 'it ends too early', 'team_1', '{"specversion":', '[["n", "AAE="]]', '', 15)"""
+            """WITH refused AS (
+                INSERT INTO refused (topic, partition, "offset", refused_at, reason, team_id, sha256, size)
+                VALUES ('usage', 3, 1042, now(), 'not_json', 'team_1', '', 15)
+            )
+            INSERT INTO refused_bytes (topic, partition, "offset", refused_at, detail, team_id, value, headers)
+            VALUES ('usage', 3, 1042, now(), 'it ends too early', 'team_1', '{"specversion":', '[["n", "AAE="]]')"""
         )
 
     on(database, happen)
@@ -215,6 +227,23 @@ def test_refused_records_are_listed_and_shown_with_their_bytes(company: str) -> 
     assert '{"specversion":' in run("refused", "show", "usage:3:1042", database=company + READER).stdout
     assert run("refused", "show", "usage:3:1043", database=company + READER).exit_code == 2
     assert run("refused", "show", "somewhere", database=company + READER).exit_code == 2
+
+
+def test_the_bytes_of_a_refused_record_are_erased_with_a_reason_and_what_reads_them_says_so(company: str) -> None:
+    erase = partial(run, "refused", "erase", "usage:3:1042", "--by", "ticket-7", "--reason", "a person asked")
+
+    assert erase(database=company + READER).exit_code == 2
+    assert [erase(database=company).exit_code for _ in range(2)] == [0, 1]
+
+    shown = json.loads(run("refused", "show", "usage:3:1042", "--json", database=company + READER).stdout)
+    assert (shown["value"], shown["headers"], shown["detail"]) == (None, [], None)
+    assert shown["bytes"].endswith("by ticket-7: a person asked")
+    assert (shown["reason"], shown["size"]) == ("not_json", 15)
+    listed = json.loads(run("refused", "list", "--json", database=company + READER).stdout)
+    assert [(one["reason"], one["detail"]) for one in listed["items"]] == [("not_json", None)]
+    on(company, lambda connection: connection.execute("DELETE FROM refused_bytes"))
+    shown = json.loads(run("refused", "show", "usage:3:1042", "--json", database=company + READER).stdout)
+    assert shown["bytes"] == "no longer kept: CREDITWELL_REFUSED_BYTES_DAYS are over"
 
 
 def test_verify_exits_0_on_an_honest_log_and_1_with_the_place_on_another(company: str, tmp_path: Path) -> None:

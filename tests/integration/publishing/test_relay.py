@@ -176,6 +176,33 @@ async def test_refused_usage_is_published_as_it_arrived_with_the_reason(stack: S
     assert headers[2]["refused-sha256"] == sha256(big).hexdigest().encode()
 
 
+async def test_of_a_refused_record_that_was_erased_before_it_was_published_its_reason_is_published(
+    stack: Stack, database: str
+) -> None:
+    secret = uuid4().hex.encode()
+    digest = sha256(secret).hexdigest().encode()
+    arrived = Arrived(secret, secret, 11, headers=[("mark", secret)])
+    async with connected(database) as connection:
+        await keep_refusals(
+            connection, [RefusedRecord(arrived, "not_json", f"{secret.decode()} is no JSON")], datetime.now(UTC)
+        )
+        assert await connection.fetchval("SELECT erase_refused_bytes('usage', 3, 11, 'ops', 'a person asked')")
+        async with relaying(stack, database):
+            await until(
+                lambda: connection.fetchval(
+                    "SELECT position = 12 FROM checkpoints WHERE reader = 'relay-refused' AND shard = 3"
+                )
+            )
+        (found,) = await read_topic(stack.kafka, REFUSED, lambda record: ("refused-sha256", digest) in record.headers)
+
+    assert (found.key, found.value) == (None, None)
+    assert dict(found.headers) == {
+        "refused-reason": b"not_json", "refused-detail": b"", "refused-sha256": digest,
+        "refused-truncated": str(len(secret)).encode(),
+        "origin-topic": b"usage", "origin-partition": b"3", "origin-offset": b"11",
+    }  # fmt: skip
+
+
 async def test_a_refused_record_whose_key_or_headers_no_topic_takes_holds_nothing_up(
     stack: Stack, database: str
 ) -> None:

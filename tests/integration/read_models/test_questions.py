@@ -34,8 +34,8 @@ from tests.support.serving import as_role, connected
 PAGE = Path(__file__).parents[3] / "docs" / "analytics.md"
 QUESTION = re.compile(r"^### (.+?)\n.*?```sql\n(.*?)```", re.MULTILINE | re.DOTALL)
 REFUSED = """
-    INSERT INTO refused (topic, partition, "offset", refused_at, reason, detail, source, sha256, size)
-    VALUES ('usage', 0, 1, now(), 'unknown_feature', '', '/features/test', '', 0)
+    INSERT INTO refused (topic, partition, "offset", refused_at, reason, source, sha256, size)
+    VALUES ('usage', 0, 1, now(), 'unknown_feature', '/features/test', '', 0)
 """
 
 

@@ -12,7 +12,15 @@ from typer.testing import CliRunner
 
 from deploy.local.stack import Stack
 from schemas.credits import MICRO
-from schemas.facts import AnyFact, CreditsGranted, CreditsToppedUp, HoldPlaced, MemberLimited, StoreResumed
+from schemas.facts import (
+    AnyFact,
+    CreditsGranted,
+    CreditsToppedUp,
+    HoldPlaced,
+    MemberErased,
+    MemberLimited,
+    StoreResumed,
+)
 from services.audit.replay import ReplayScope, replay
 from services.audit.verify import verify
 from services.cli import app
@@ -293,3 +301,19 @@ async def test_a_log_that_begins_to_publish_where_another_one_does_says_so(world
     await StoreLook(settings_of(world.stack, world.database), health).until_sure(world.connection)
 
     assert any("they are another log's" in note for note in health.notes)
+
+
+async def test_whom_the_lost_part_of_the_log_erased_is_erased_when_it_comes_back(world: ServiceWorld) -> None:
+    async with lost(world, MemberErased(member_id="mem_1", wholly=True), usages=()) as back:
+        await back.connection.execute(
+            "INSERT INTO members (shard, team_id, member_id, name, role, since) VALUES ($1, $2, 'mem_1', 'Ada', 'member', '2025-01-01')",
+            SHARD, TEAM,
+        )  # fmt: skip
+
+        await back.resume(Orders("ops", apply=True, accept=True))
+
+        assert await back.connection.fetch("SELECT name FROM members") == []
+        assert [row["member_id"] for row in await back.connection.fetch("SELECT member_id FROM erased_members")] == [
+            "mem_1"
+        ]
+        assert not (await replay(back.connection, ReplayScope(audit=True))).differences

@@ -259,3 +259,17 @@ def test_a_catalog_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_the_first_rate_card_is_version_1_and_fits_into_a_fact(catalog: Catalog) -> None:
     assert catalog.rate_card.version == 1
     assert json.loads(catalog.rate_card.model_dump_json())["effective_from"] == "2025-01-01T00:00:00Z"
+
+
+@pytest.mark.parametrize("names", ['["two words"]', '[""]', '"tier"', "[1]"])
+def test_what_the_log_keeps_of_usage_is_a_list_of_names(names: str, tmp_path: Path) -> None:
+    listed = 'attributes = ["model", "resolution", "scale", "tier", "voice"]'
+
+    with pytest.raises(CatalogInvalid, match=r"usage\.attributes"):
+        load_catalog(changed(tmp_path, listed, f"attributes = {names}"))
+
+
+def test_a_catalog_that_lists_no_attributes_keeps_what_emitters_send(tmp_path: Path) -> None:
+    listed = '[usage]\nattributes = ["model", "resolution", "scale", "tier", "voice"]\n'
+
+    assert load_catalog(changed(tmp_path, listed, "")).usage == load_catalog().usage

@@ -61,6 +61,7 @@ def records(draw: some.DrawFn) -> FetchedRecord:
 def told(outcome: BatchOutcome) -> tuple[Any, ...]:
     return (
         outcome.facts, outcome.refusals, outcome.repeats, outcome.settles, outcome.ended, outcome.plain, outcome.recorded,
+        outcome.dropped,
     )  # fmt: skip
 
 

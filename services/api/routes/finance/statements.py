@@ -20,6 +20,7 @@ from services.api.wording.downloads import statement_name
 from services.api.wording.statement_page import STYLE, PageNames, statement_page
 from services.books.statements import TeamCycles, find_sealed, make_statement, read_cycles, receipts_of, sealed_cycles
 from services.credits.directory import read_directory
+from services.money.payment_details import ask_receipts
 from services.runtime.errors import Refused
 
 STATUS = {"not_sealed_yet": 409, "unknown_cycle": 404}
@@ -94,6 +95,8 @@ async def _cycles(ask: TeamRequest) -> TeamCycles:
 
 async def _page(ask: TeamRequest, statement: Document) -> str:
     team = await read_directory(ask.quick_read(), ask.team_id)
+    payments = [payment["payment"] for payment in statement["payments"]]
+    await ask_receipts(ask.context.charges, ask.quick_read(), ask.transaction, ask.team_id, payments)
     receipts = await receipts_of(ask.quick_read(), ask.team_id, statement)
-    members = {member.member_id: member.name for member in team.members} if team else {}
-    return statement_page(statement, PageNames(team.name if team else ask.team_id, members, receipts))
+    name, members = (team.name, team.names) if team else (ask.team_id, {})
+    return statement_page(statement, PageNames(name, members, receipts))
