@@ -14,12 +14,13 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from projections.balance.amending import earlier_usage, paid_anew
 from projections.balance.fold import evolve
 from projections.balance.state import ALWAYS, DEBT, ActivityKind, BalanceEntry, Lot, LotPayment, TeamBalance
 from projections.statements.lines import CycleOf, StatementLines
 from schemas.credits import MicroCredits
 from schemas.cycles import Cycle
-from schemas.facts import AnyFact, Stored, UsageVoided
+from schemas.facts import AnyFact, Stored, UsageRecorded
 
 INSTANT = timedelta(microseconds=1)
 # The line of the statement that counts an entry, and with which sign; top-ups that brought nothing change nothing.
@@ -80,13 +81,15 @@ class StatementFold:
         team, fact = self.team, stored.fact()
         sealed_until, debt = team.sealed_until, team.debt
         team.changed.clear()
-        paid = self.paid[fact.usage_position] if isinstance(fact, UsageVoided) else ()
+        earlier = earlier_usage(fact)
+        paid = () if earlier is None else self.paid[earlier]
         entries = evolve(team, stored, fact, paid, self.lots)
         self.lots.update(team.changed)
         at = counts_at(stored.occurred_at, stored.recorded_at, sealed_until)
         for entry in entries:
             if entry.kind is ActivityKind.USAGE:
                 self.paid[entry.position] = entry.paid
+                self._give_back(_paid_now(entry, fact, paid), entry, at, sealed_until)
             self._count(entry, fact, sealed_until)
         if at < self.cycle.ends_at:
             self.lines.pay(stored, fact, counts=at >= self.cycle.starts_at)
@@ -98,8 +101,6 @@ class StatementFold:
     def _count(self, entry: BalanceEntry, fact: AnyFact, sealed_until: datetime) -> None:
         is_end = entry.kind is ActivityKind.EXPIRY
         at = (ends_at if is_end else counts_at)(entry.occurred_at, entry.recorded_at, sealed_until)
-        if entry.kind is ActivityKind.USAGE:
-            self._give_back(entry, at, sealed_until)
         if at >= self.cycle.ends_at:
             return
         if at < self.cycle.starts_at:
@@ -108,9 +109,11 @@ class StatementFold:
             self.sums[line[0]].add(entry, line[1])
             self.lines.add(entry, fact, self.cycle_of)
 
-    def _give_back(self, entry: BalanceEntry, at: datetime, sealed_until: datetime) -> None:
+    def _give_back(
+        self, paid: tuple[LotPayment, ...], entry: BalanceEntry, at: datetime, sealed_until: datetime
+    ) -> None:
         """What an ended lot pays for work of its time was left at the work's end, and not at its own."""
-        for number, credits in entry.paid:
+        for number, credits in paid:
             lot = self.lots.get(number)
             if lot is not None and lot.ended:
                 self._leave(number, at, -credits)
@@ -142,6 +145,11 @@ class StatementFold:
         for number, credits in self.remaining.items():
             kinds[self.lots[number].kind if number != DEBT and credits > 0 else "debt"] += credits
         return {kind: credits for kind, credits in sorted(kinds.items()) if credits}
+
+
+def _paid_now(entry: BalanceEntry, fact: AnyFact, paid: tuple[LotPayment, ...]) -> tuple[LotPayment, ...]:
+    """What a usage takes, without what its lots have paid for the usage that it replaces."""
+    return paid_anew(paid, fact, entry) if isinstance(fact, UsageRecorded) and fact.corrects is not None else entry.paid
 
 
 def counts_at(own: datetime, recorded_at: datetime, sealed_until: datetime) -> datetime:

@@ -2,8 +2,9 @@
 
 An amendment is two facts, one behind the other in one transaction: what takes the old usage back, under an identity of
 ours, and the new usage under the identity of the event. So everybody who reads the log knows both already. It keeps
-whatever the old usage said but how much it was, and its time: what was given back stands in the lots that paid, they
-were open at that time, and so the new usage burns them first. The fold sees to it where such a lot has ended since.
+whatever the old usage said but how much it was, and both have the time of the old one: at no instant of the past do
+both usages count. Who paid the old usage pays the new one, and only the difference moves
+(`projections/balance/amending.py`).
 """
 
 from collections.abc import Mapping
@@ -103,7 +104,7 @@ def taken_back_for(
         raise already_taken_back(usage.id)
     voided[place] = True
     void = _voided(usage, fact, event.data.reason)
-    return NewFact(event.subject, AMENDMENTS, f"void:{usage.position}", event.time, void)
+    return NewFact(event.subject, AMENDMENTS, f"void:{usage.position}", usage.occurred_at, void)
 
 
 def read(stored: Stored) -> AnyFact:

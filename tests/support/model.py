@@ -1,7 +1,7 @@
 """A slow, obvious model of a team's credits: told what happened in order, it knows what must be left. No code of ours."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -57,23 +57,29 @@ class Purse:
     def additional(self) -> int:
         return sum(bag.left for bag in self.bags if not bag.included and bag.ends_at > self.now) - self.debt
 
-    def told(self, position: int, type: str, occurred_at: datetime, recorded_at: datetime, body: bytes) -> None:
+    def told(
+        self, position: int, type: str, occurred_at: datetime, recorded_at: datetime, body: bytes, source: str = ""
+    ) -> None:
         """The next fact of the team."""
         data = json.loads(body)
         credits, self.now = data.get("credits", 0), recorded_at
         match type:
             case "usage.recorded.v1":
-                self._use(position, credits, recorded_at if occurred_at < self.sealed else occurred_at)
+                at = recorded_at if occurred_at < self.sealed else occurred_at
+                self._use(position, credits, at, data.get("corrects"), min(occurred_at, recorded_at))
             case "hold.captured.v1":
-                self._use(position, credits, recorded_at)
+                self._use(position, credits, recorded_at, None, recorded_at)
+            case "usage.voided.v1" if source == "creditwell:amendments":
+                pass  # the usage right behind it says what of it comes back
             case "usage.voided.v1":
-                self._void(position, data["usage_position"])
+                self._return(position, self.paid[data["usage_position"]], self.now)
+                self.uses -= 1
             case "credits.refilled.v1":
                 self._refill(position, instant(data["starts_at"]), instant(data["ends_at"]), credits)
             case "period.sealed.v1":
                 self.sealed = max(self.sealed, instant(data["ends_at"]))
             case "credits.adjusted.v1" if credits < 0:
-                self._need(-credits, recorded_at, first=data.get("burns_lot"))
+                self._need(-credits, recorded_at, [bag for bag in self.bags if bag.number == data.get("burns_lot")])
             case "credits.topped_up.v1" | "credits.purchased.v1" | "credits.granted.v1" | "credits.adjusted.v1":
                 ends_at = instant(data["expires_at"]) if "expires_at" in data else FOREVER
                 self._gain(Bag(position, included=False, starts_at=occurred_at, ends_at=ends_at, left=credits))
@@ -103,10 +109,10 @@ class Purse:
             bag.left, self.debt = bag.left - share, self.debt - share
             self.payers = [*self.payers, (bag, share)][-PAYERS_MAX:]
 
-    def _need(self, credits: int, at: datetime, first: int | None = None) -> list[Payment]:
-        """Bags of that time pay, then bags that never end, then nobody does."""
+    def _need(self, credits: int, at: datetime, first: Collection[Bag] = ()) -> list[Payment]:
+        """Bags of that time pay, these of them first, then bags that never end, then nobody does."""
         in_time = sorted((bag for bag in self.bags if bag.starts_at <= at < bag.ends_at), key=lambda bag: bag.order)
-        return self._take(credits, [*(bag for bag in in_time if bag.number == first), *in_time])
+        return self._take(credits, [*(bag for bag in in_time if bag in first), *in_time])
 
     def _take_back(self, numbers: set[int], credits: int) -> None:
         """Of a payment: from its own bags, then from those that never end. What they paid of a debt stays paid."""
@@ -123,13 +129,24 @@ class Purse:
         self.debt += credits
         return [*payments, (None, credits)]
 
-    def _use(self, position: int, credits: int, at: datetime) -> None:
-        self.uses, self.used = self.uses + 1, self.used + credits
-        self.paid[position] = self._need(credits, at)
+    def _use(self, position: int, credits: int, at: datetime, corrects: int | None, since: datetime) -> None:
+        kept: list[Payment] = []
+        back: list[Payment] = []
+        for bag, share in self.paid[corrects] if corrects is not None else []:
+            keeps = min(share, credits - sum(kept_share for _, kept_share in kept))
+            kept.append((bag, keeps))
+            back.append((bag, share - keeps))
+        more = credits - sum(share for _, share in kept)
+        self.uses, self.used = self.uses + (corrects is None), self.used + more
+        self._return(position, back, since)
+        given_back = (
+            [bag for bag in self.bags if bag.included and bag.ends_at > self.now] if corrects is not None else []
+        )
+        self.paid[position] = [*kept, *self._need(more, at, given_back)]
 
-    def _void(self, position: int, usage: int) -> None:
+    def _return(self, position: int, paid: list[Payment], since: datetime) -> None:
         homeless = nobodys = 0
-        for bag, share in self.paid[usage]:
+        for bag, share in paid:
             self.used -= share
             if bag is None:
                 nobodys += self._return_debt(share)
@@ -139,11 +156,10 @@ class Purse:
             else:
                 homeless += share
         if homeless:
-            self._gain(Bag(position, included=True, starts_at=self.now, ends_at=self.cycle_ends, left=homeless))
+            self._gain(Bag(position, included=True, starts_at=since, ends_at=self.cycle_ends, left=homeless))
         if nobodys:
             number = -position if homeless else position
-            self._gain(Bag(number, included=False, starts_at=self.now, ends_at=FOREVER, left=nobodys))
-        self.uses -= 1
+            self._gain(Bag(number, included=False, starts_at=since, ends_at=FOREVER, left=nobodys))
 
     def _return_debt(self, credits: int) -> int:
         """To the debt, then to those who paid debt, the newest first; what is left is nobody's."""
@@ -168,6 +184,6 @@ def purses(facts: Iterable[Any], known: dict[str, Purse] | None = None) -> dict[
     by_team = {} if known is None else known
     for fact in facts:
         by_team.setdefault(fact.team_id, Purse()).told(
-            fact.position, fact.type, fact.occurred_at, fact.recorded_at, fact.body
+            fact.position, fact.type, fact.occurred_at, fact.recorded_at, fact.body, fact.source
         )
     return by_team

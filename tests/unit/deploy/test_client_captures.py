@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from deploy.client.creditwell_client import AsyncClient, Client, InvalidRequest, NoAnswer
+from deploy.client.creditwell_client import AsyncClient, Client, HoldHasExpired, InvalidRequest, NoAnswer
 from deploy.client.creditwell_client.calls import Answer, exchange
 from deploy.client.creditwell_client.settling import ITEMS_MAX, Settlement
 from tests.support.waiting import until
@@ -23,12 +23,16 @@ Reply = tuple[int, Any]
 
 
 class StandIn(ThreadingHTTPServer):
-    """An API that answers captures as it is told, the last answer for ever; holds are placed as h1, h2, …"""
+    """An API that answers captures as it is told, the last answer for ever; holds are placed as h1, h2, …
+
+    `reported` are the ids and sources of plain usage.
+    """
 
     daemon_threads = True
 
     def __init__(self, *replies: Reply) -> None:
         self.replies, self.captures, self.placed = list(replies), list[Any](), 0
+        self.reported: list[tuple[str, str]] = []
         self.hears = threading.Event()
         self.answers = threading.Event()
         self.answers.set()
@@ -39,6 +43,9 @@ class StandIn(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_address[1]}"
 
     def reply(self, path: str, body: Any) -> Reply:
+        if path == "/v1/usage":
+            self.reported += [(event["id"], event["source"]) for event in body]
+            return 202, {"results": [{"status": 202} for _ in body]}
         if not path.endswith("/capture"):
             self.placed += path.endswith("/holds")
             return 200, {"id": f"h{self.placed}", "credits": "1"}
@@ -121,6 +128,26 @@ async def test_what_is_no_verdict_on_the_work_leaves_it_waiting_until_it_is_take
 
     assert names(tmp_path) == []
     assert len(api.captures) == 2
+
+
+async def test_work_whose_hold_has_expired_is_reported_as_usage_without_a_spool_too_where_there_is_a_source() -> None:
+    def in_a_thread(url: str) -> None:
+        with Client(url, token="t", source=SOURCE) as client, client.hold(team="team_1", items=ITEMS) as hold:
+            hold.used(1)
+
+    with an_api(no(409, "hold_expired")) as api:
+        async with AsyncClient(api.url, token="t", source=SOURCE) as client:
+            async with client.hold(team="team_1", items=ITEMS) as hold:
+                hold.used(1)
+        await asyncio.to_thread(in_a_thread, api.url)
+        assert api.reported == [("h1:0", SOURCE), ("h2:0", SOURCE)]
+
+        async with AsyncClient(api.url, token="t") as client:
+            with pytest.raises(HoldHasExpired):
+                async with client.hold(team="team_1", items=ITEMS) as hold:
+                    hold.used(1)
+
+    assert len(api.reported) == 2
 
 
 async def test_one_that_is_damaged_or_not_taken_stops_no_other(tmp_path: Path) -> None:
