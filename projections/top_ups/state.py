@@ -50,9 +50,11 @@ from schemas.facts import (
     UsageVoided,
 )
 
-VERSION = 3  # of the saved form: states of another version are folded anew
+VERSION = 4  # of the saved form: states of another version are folded anew
 DECLINES_MAX = 3
 RECENT = timedelta(days=1)
+# A clock may show the last month again: in a zone that turns it back over midnight, or where a plan brings another zone.
+MONTH_IS_OVER = timedelta(days=2)
 OFTEN = 6  # within a day: each closes the whole gap, so a team that needs so many has set too little, or has a leak
 
 
@@ -126,6 +128,7 @@ class Reserved(_Value):
 
     month: str
     cents: int
+    currency: str
 
 
 class Point(_Value):
@@ -194,9 +197,13 @@ class TopUps(_Value):
         """True when this team had many top-ups within a day: somebody should look."""
         return len(self.recent) >= OFTEN
 
-    def charges_cents(self, month: str) -> list[int]:
-        """What each top-up of a month takes of its caps, in cents."""
-        return [reserved.cents for reserved in self.reserved.values() if reserved.month == month]
+    def charges_cents(self, month: str, currency: str) -> list[int]:
+        """What each top-up of a month takes of its caps, in cents: nothing of a cap in another currency.
+
+        The catalog's may have changed.
+        """
+        of_month = (reserved for reserved in self.reserved.values() if reserved.month == month)
+        return [reserved.cents if reserved.currency == currency else 0 for reserved in of_month]
 
     def but(self, **changes: object) -> Self:
         """The same with something changed."""
@@ -312,13 +319,14 @@ def _under_way(state: TopUps, attempt_id: str, **changes: object) -> TopUps:
 
 def _requested(state: TopUps, stored: Stored, fact: TopUpRequested) -> TopUps:
     month = month_of(stored.recorded_at, state.zone)
-    kept = {name: reserved for name, reserved in state.reserved.items() if reserved.month == month}
+    oldest = month_of(stored.recorded_at - MONTH_IS_OVER, state.zone)
+    kept = {name: reserved for name, reserved in state.reserved.items() if reserved.month >= oldest}
     attempt = Attempt(
         attempt_id=fact.attempt_id, ran_low_id=fact.ran_low_id, number=fact.attempt, credits=fact.credits, charge_cents=fact.charge_cents,
         currency=fact.currency, customer_id=fact.customer_id, payment_method_id=fact.payment_method_id,
         fingerprint=state.card.fingerprint if state.card is not None else None, requested_at=stored.recorded_at,
     )  # fmt: skip
-    reserved = {**kept, fact.attempt_id: Reserved(month=month, cents=fact.charge_cents)}
+    reserved = {**kept, fact.attempt_id: Reserved(month=month, cents=fact.charge_cents, currency=fact.currency)}
     recent = (*(at for at in state.recent if at > stored.recorded_at - RECENT), stored.recorded_at)[-OFTEN:]
     return state.but(open=attempt, reserved=reserved, recent=recent, point=None)
 

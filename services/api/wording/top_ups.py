@@ -82,7 +82,8 @@ def top_up_body(going: TopUps, available: MicroCredits, now: datetime, catalog: 
     """Settings as everybody reads them, and what becomes of them at the moment."""
     decision = foresee(going, available, now, catalog) or obstacle_ahead(going, now, catalog)
     state, reason = _state(going, decision)
-    charges, price = going.charges_cents(month_of(now, going.zone)), catalog.top_up
+    price = catalog.top_up
+    charges = going.charges_cents(month_of(now, going.zone), price.currency)
     return {
         "enabled": going.enabled, **_chosen(going.settings), "state": state, "reason": reason,
         "next_charge_preview": _preview(going, available, decision, catalog),
