@@ -33,7 +33,7 @@ dates: $(READY) ## run what speaks of the calendar when a year ends, on a leap d
 outside-checks: $(READY) ## try the API behind a real nginx, where one is installed
 	@OUTSIDE_CHECKS=1 $(BIN)/python -m pytest tests/integration/api/test_behind_a_proxy.py $(ARGS)
 
-chart-check: ## lint and render the Helm chart, hold it to Kubernetes' own types, and read the alerts as Prometheus does (Go)
+chart-check: ## lint and render the Helm chart, hold it to Kubernetes' own types, and let Prometheus evaluate each alert (Go)
 	@cd deploy/chart/check && GOTOOLCHAIN=local go run . .. ../../monitoring values/*.yaml
 
 check: $(READY) ## format, lint, types, imports, shell, SQL, JavaScript, generated files

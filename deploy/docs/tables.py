@@ -25,6 +25,7 @@ from services.runtime.settings import Settings, variable
 
 ROOT = Path(__file__).parents[2]
 WIDTH = 120
+EXAMPLE = "\n\nExample: "
 METRICS = {"Counter": "counter", "Gauge": "gauge", "GaugeMetricFamily": "gauge", "Histogram": "histogram"}
 
 
@@ -73,10 +74,11 @@ def default(setting: FieldInfo) -> str:
 
 def commands() -> str:
     """Every command with its arguments and options, as `--help` has them."""
-    return "\n".join(described(f"creditwell {name}", command) for name, command in _commands())
+    return "\n".join(described(f"creditwell {name}", command) for name, command in all_commands())
 
 
-def _commands() -> Iterator[tuple[str, typer.core.TyperCommand]]:
+def all_commands() -> Iterator[tuple[str, typer.core.TyperCommand]]:
+    """Those of groups, too, each with its name without `creditwell`."""
     for name, command in _members(typer.main.get_command(app)):
         if isinstance(command, typer.core.TyperGroup):
             yield from ((f"{name} {member}", one) for member, one in _members(command))
@@ -93,7 +95,9 @@ def described(name: str, command: typer.core.TyperCommand) -> str:
     """One command: a heading, what it does, and what it takes."""
     shown = [parameter for parameter in command.params if not getattr(parameter, "hidden", False)]
     arguments = "".join(f" {one.metavar}" for one in shown if one.param_type_name == "argument")
-    lines = [f"### `{name}{arguments}`", "", fill(" ".join((command.help or "").split()), WIDTH), ""]
+    text, example = text_and_example(command)
+    lines = [f"### `{name}{arguments}`", "", fill(" ".join(text.split()), WIDTH), ""]
+    lines += ["```sh", example, "```", ""]
     for one in shown:
         called = one.metavar if one.param_type_name == "argument" else ", ".join(one.opts)
         sentences = [getattr(one, "help", None) or ""]
@@ -101,6 +105,12 @@ def described(name: str, command: typer.core.TyperCommand) -> str:
             sentences.append(f"Default: {one.default}.")
         lines.append(f"- `{called}`: {' '.join(sentences).strip()}")
     return "\n".join(lines).rstrip() + "\n"
+
+
+def text_and_example(command: typer.core.TyperCommand) -> tuple[str, str]:
+    """What a command does, and one line that uses it."""
+    text, _, example = (command.help or "").partition(EXAMPLE)
+    return text, " ".join(example.split())
 
 
 def metrics() -> str:

@@ -49,7 +49,7 @@ Since = Annotated[
 ]
 Until = Annotated[str | None, typer.Option(help="Only what was recorded before: an instant, or shard:position.")]
 Team = Annotated[str | None, typer.Option(help="Only this team's.")]
-Format = Annotated[FileFormat, typer.Option("--format", help="Parquet needs creditwell[parquet].")]
+Format = Annotated[FileFormat, typer.Option("--format", help="Parquet needs the extra `parquet`.")]
 
 
 def archive(
@@ -60,7 +60,7 @@ def archive(
 ) -> None:
     """Copy a closed month out of the log: its facts and proofs as Parquet, with the checkpoint that signs them.
 
-    Example: `creditwell archive 2026-10 /mnt/archive`
+    Example: creditwell archive 2026-10 /mnt/archive
     """
     from services.export.archive import archive as archive_month
     from services.export.archive import months_missing
@@ -90,7 +90,7 @@ def events(
 ) -> None:
     """The facts of the log as they are stored, with their proofs; `creditwell verify DIR` checks them.
 
-    Example: `creditwell export events --until 2026-11-01 --out october`
+    Example: creditwell export events --until 2026-11-01 --out october
     """
     _of_log("events", out, since, until, team, file_format, as_json=as_json)
 
@@ -107,7 +107,7 @@ def entries(
 ) -> None:
     """The credit activity: what each fact did to a balance.
 
-    Example: `creditwell export entries --from 2026-10-01 --until 2026-11-01 --out october`
+    Example: creditwell export entries --from 2026-10-01 --until 2026-11-01 --out october
     """
     _of_log("entries", out, since, until, team, file_format, as_json=as_json)
 
@@ -124,7 +124,7 @@ def balances(
 ) -> None:
     """The balance of every team at one moment, in one pass over the log: what the end of a month needs.
 
-    Example: `creditwell export balances --at 2026-11-01 --out october`
+    Example: creditwell export balances --at 2026-11-01 --out october
     """
     from services.export.exporting import bound_text
     from services.export.manifest import ExportRequest

@@ -53,6 +53,8 @@ def replay(
 
     Exit code 1 names the first difference. A place stands for the append that it was part of. With folders: fold the
     archives, and with --with-database what comes after them, too.
+
+    Example: creditwell replay --audit
     """
     from services.audit.replay import Replayed, size_of_replay
     from services.audit.replay import replay as replay_log
@@ -136,6 +138,8 @@ def rebuild(
     """Build the next version of a projection beside the live one, compare, and switch.
 
     Exit code 1 shows what differed.
+
+    Example: creditwell rebuild activity
     """
     from projections.versions import TABLES
     from services.read_models.rebuild import live_positions

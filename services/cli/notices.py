@@ -36,7 +36,10 @@ def list_notices(
     limit: Annotated[int, typer.Option(min=1, max=100_000)] = 50,
     as_json: AsJson = False,
 ) -> None:
-    """The newest notices, and how many there are of each state; those that ended long ago are gone."""
+    """The newest notices, and how many there are of each state; those that ended long ago are gone.
+
+    Example: creditwell notices list --state given_up
+    """
 
     async def work(connection: Connection) -> tuple[list[asyncpg.Record], list[asyncpg.Record]]:
         return await connection.fetch(LIST, team, state, limit), await connection.fetch(STATES, team)
@@ -58,7 +61,10 @@ def retry(
     every: Annotated[bool, typer.Option("--all", help="Everything that waits or was given up.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Send notices now, under the same id, and count their tries from 0 again; exit code 1 where one can't be."""
+    """Send notices now, under the same id, and count their tries from 0 again; exit code 1 where one can't be.
+
+    Example: creditwell notices retry --all
+    """
     if every == bool(ids):
         exit_used_wrongly("name notices by their ids, or write --all.")
     rows = with_database(lambda connection: connection.fetch(RETRY, ids or [], every))

@@ -33,6 +33,8 @@ def apply(
 
     It may run at any time and any number of times, with the database role of `migrate`. A team that has a newer version
     of its plan than the catalog stays as it is. Exit code 1 names the teams that could not be moved.
+
+    Example: creditwell plans apply --dry-run
     """
     from services.credits.plan_versions import apply_plans, count_teams
 

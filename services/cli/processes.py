@@ -19,7 +19,10 @@ def serve(
     as_json: Annotated[bool, typer.Option("--json", help="Log lines as JSON, also on a terminal.")] = False,
     stop_at_eof: Annotated[bool, typer.Option(hidden=True)] = False,
 ) -> None:
-    """Run a process until it is asked to stop (SIGTERM or Ctrl-C); `all` runs every one as a child."""
+    """Run a process until it is asked to stop (SIGTERM or Ctrl-C); `all` runs every one as a child.
+
+    Example: creditwell serve recorder
+    """
     from services.runtime.running import run_process
 
     if process not in EVERY:
@@ -36,7 +39,10 @@ def serve(
 
 
 def migrate(*, as_json: AsJson = False) -> None:
-    """Bring the store up to date and seed its first rate card; may run at any time and any number of times."""
+    """Bring the store up to date and seed its first rate card; may run at any time and any number of times.
+
+    Example: creditwell migrate
+    """
     from schemas.catalog import CatalogInvalid, load_catalog
     from services.credits.rate_cards import seed_catalog
     from services.read_models.versions import ensure_projections, show_to_people
@@ -81,7 +87,10 @@ def token(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Mint a token for development (CREDITWELL_INSECURE_DEV=1)."""
+    """Mint a token for development (CREDITWELL_INSECURE_DEV=1).
+
+    Example: creditwell token --team team_42 --member mem_7 --role admin
+    """
     from services.api.tokens import EVERY_TEAM, FOR_EVERY_TEAM, mint
     from services.runtime.errors import Refused
 
@@ -101,6 +110,8 @@ def signing_key(*, as_json: AsJson = False) -> None:
     """Make a key for the signer: its private half for CREDITWELL_SIGNING_KEY, its public one for those who verify.
 
     The public half is what auditors keep (CREDITWELL_PUBLIC_KEY, `verify --public-key`).
+
+    Example: creditwell signing-key --json
     """
     from services.audit.checkpoints import new_key_pair
 
@@ -117,13 +128,19 @@ def demo(
     seconds: Annotated[int | None, typer.Option(help="End by itself after so long.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Play a video product with several teams on a real Kafka and PostgreSQL, until Ctrl-C."""
+    """Play a video product with several teams on a real Kafka and PostgreSQL, until Ctrl-C.
+
+    Example: creditwell demo --seconds 60
+    """
     main = _of_the_source_tree("deploy.local.demo", "make demo")
     raise typer.Exit(main(seconds=seconds, as_json=as_json))
 
 
 def bench(context: typer.Context) -> None:
-    """Measure on this machine; arguments as `python -m tests.bench` takes them."""
+    """Measure on this machine; arguments as `python -m tests.bench` takes them.
+
+    Example: creditwell bench --rounds 1 --only copy,record
+    """
     main = _of_the_source_tree("tests.bench.__main__", "make bench")
     raise typer.Exit(main(context.args))
 

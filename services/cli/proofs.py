@@ -72,6 +72,8 @@ def verify(
 
     Exit code 1 names the first bad place, and each object that is not what the migrations made. With paths: check these
     proofs, or exports and archives, and nothing else.
+
+    Example: creditwell verify --anchors anchors --public-key kzBX6tFTqRfDaIED8mD3dpKVqbxsecQWtqYaHN76xdg=
     """
     settings = load_settings()
     folder = anchors or settings.anchors
@@ -177,7 +179,10 @@ def prove(
         int | None, typer.Option(min=1, help="A newer signed checkpoint that the proof is to lead to.")
     ] = None,
 ) -> None:
-    """Print the proof that a fact is in the signed log; `creditwell verify FILE` checks it without the database."""
+    """Print the proof that a fact is in the signed log; `creditwell verify FILE` checks it without the database.
+
+    Example: creditwell prove 31:1207 --to 12
+    """
     from services.audit.prove import prove as prove_fact
 
     try:

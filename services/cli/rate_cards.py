@@ -31,7 +31,10 @@ def check(
     version: Annotated[int, typer.Option(min=1, help="The number that it shall have; the next one is published.")] = 1,
     as_json: AsJson = False,
 ) -> None:
-    """What is wrong with a card, by its place. With `--json` the card as `POST /v1/rate-cards` takes it."""
+    """What is wrong with a card, by its place. With `--json` the card as `POST /v1/rate-cards` takes it.
+
+    Example: creditwell rate-card check card.toml
+    """
     card = read_card(file, version)
     if as_json:
         print_json(card.model_dump(mode="json"))
@@ -57,6 +60,8 @@ def seed(
 
     Each model is a rate of the feature `ai_model.answer` or `ai_model.embed`, with a price for each kind of token.
     Look it through, give it to `simulate rate-card`, then publish it.
+
+    Example: creditwell rate-card seed --models models.json --margin 30 --credit 0.01
     """
     from schemas.pricing.seeding import ModelsUnusable, SeedTerms, card_of, parse_models, rates_of
     from schemas.rates import RateCardInvalid, parse_rate_card

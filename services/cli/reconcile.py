@@ -35,6 +35,8 @@ def reconcile(
     """Compare Stripe with the log, both ways; exit code 1 when something is left, each with its next step.
 
     A payment belongs to the second in which Stripe made it; a time holds its beginning and not its end.
+
+    Example: creditwell reconcile --until 2026-11-01
     """
     from services.money.reconcile.compare import reconcile as compare
     from services.money.reconcile.reads import count_credits

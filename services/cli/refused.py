@@ -61,7 +61,10 @@ def list_refused(
     limit: Annotated[int, typer.Option(min=1, max=100_000)] = 50,
     as_json: AsJson = False,
 ) -> None:
-    """The newest refused records, and how many there are of each reason."""
+    """The newest refused records, and how many there are of each reason.
+
+    Example: creditwell refused list
+    """
 
     async def work(connection: Connection) -> tuple[list[asyncpg.Record], list[asyncpg.Record]]:
         return await connection.fetch(LIST, team, reason, limit), await connection.fetch(REASONS, team)
@@ -81,7 +84,10 @@ def show(
     *,
     as_json: AsJson = False,
 ) -> None:
-    """One refused record, whole."""
+    """One refused record, whole.
+
+    Example: creditwell refused show usage:5:1042
+    """
     parts = _checked(place)
     row = with_database(lambda connection: connection.fetchrow(SHOW, parts[1], int(parts[2]), int(parts[3])))
     if row is None:
@@ -125,6 +131,8 @@ def retry(
 
     What is still wrong is refused again, and what was recorded meanwhile counts once: sending twice is harmless. Exit
     code 1 where one can't be sent, of which only a part was kept: it was over 1 MiB, or its key or headers over 64 KiB.
+
+    Example: creditwell refused retry --reason unknown_feature
     """
     if every == bool(places or team or reason):
         exit_used_wrongly("say which: by their places, --team or --reason, or write --all.")

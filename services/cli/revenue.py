@@ -47,6 +47,8 @@ def revenue(
 
     It asks the log alone, so a past month is the same for ever. Exit code 1: the accounts do not balance.
     docs/revenue.md has the rules.
+
+    Example: creditwell revenue 2026-10 --format beancount
     """
     from projections.books.month import month_of
     from services.books.folding import fold_month, size_of_log

@@ -44,6 +44,8 @@ def rate_card(
 
     It reads the log from its beginning. Purchases and top-ups stay as they were. Usage that the card has no price for
     keeps its own and is named; then the exit code is 1.
+
+    Example: creditwell simulate rate-card card.toml --last 90d --team team_42
     """
     from schemas.pricing import CompiledCard
     from services.credits.repricing import reprice

@@ -34,7 +34,10 @@ def balance(
     known_at: Annotated[str | None, typer.Option(help="By what was known at this instant.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """What a team has: exact at the head of the log, or as of then."""
+    """What a team has: exact at the head of the log, or as of then.
+
+    Example: creditwell balance team_42 --at 2026-11-01T00:00:00Z
+    """
     from services.api.wording.balances import balance_body
     from services.read_models.balances import ExactBalance, read_balance
     from services.read_models.history import balance_as_of, refuse_the_future
@@ -73,7 +76,10 @@ def activity(
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="At most so many entries.")] = 50,
     as_json: AsJson = False,
 ) -> None:
-    """What happened to a team's credits, newest first."""
+    """What happened to a team's credits, newest first.
+
+    Example: creditwell activity team_42 --from 2026-10-01 --until 2026-11-01 --json
+    """
     from services.api.wording.entries import item
     from services.credits.rate_cards import load_rate_cards
     from services.read_models.activity import Filter, read_activity

@@ -35,6 +35,8 @@ def create(
     """Make the topics that are missing, once there is a broker for each copy; what is there stays as it is.
 
     A topic keeps the number of copies with which it was made. Exit code 3 where brokers are still missing.
+
+    Example: creditwell topics create
     """
     from services.runtime.kafka import topic_admin
     from services.runtime.kafka.topics import is_usual
@@ -60,7 +62,10 @@ def create(
 
 @app.command()
 def check(*, copies: Copies = COPIES, as_json: AsJson = False) -> None:
-    """Show where topics differ from what Creditwell needs. Exit code 1: something has to be fixed."""
+    """Show where topics differ from what Creditwell needs. Exit code 1: something has to be fixed.
+
+    Example: creditwell topics check --json
+    """
     _show(_look(copies), as_json=as_json)
 
 
@@ -75,6 +80,8 @@ def fix(
 
     Partitions are never changed: for that producers have to stop. Copies are made in the background; as soon as they
     are there, run it again, and acknowledgements wait for two of them. Exit code 1: something still has to be fixed.
+
+    Example: creditwell topics fix
     """
     from services.runtime.kafka import topic_admin
 

@@ -95,6 +95,9 @@ class NoticeMetrics:
             "creditwell_notice_tries", "Tries to tell the host product, by what came of them", ["outcome"],
             registry=health.registry,
         )  # fmt: skip
+        # `increase()` does not see a series that begins with 1: each begins with 0.
+        for outcome in ("delivered", "failed", "given_up"):
+            self.tries.labels(outcome)
         self.notices = Gauge(
             "creditwell_notices", "Notices that wait to be delivered, and that were given up", ["state"],
             registry=health.registry,

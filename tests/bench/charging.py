@@ -12,6 +12,7 @@ from time import perf_counter
 from deploy.local.trouble import StackTrouble
 from deploy.local.world import LocalWorld, check_alive, connected
 from schemas.facts import CreditsToppedUp
+from services.read_models.balances import PROJECTOR
 from tests.bench.ground import Ground
 from tests.bench.throughput import catch_up
 from tests.support.desk import KEY, a_desk, new_team
@@ -37,7 +38,7 @@ async def top_ups(ground: Ground, world: LocalWorld) -> Sequence[float]:
         world = replace(world, variables=told)
         teams = [await new_team(owner, desk, cool_down_seconds=300) for _ in range(TEAMS)]
         await world.serve(*names)
-        await catch_up(world, owner, "projector")
+        await catch_up(world, owner, PROJECTOR)
         await catch_up(world, owner, "relay")
         began = perf_counter()
         for number, team in enumerate(teams):

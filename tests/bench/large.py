@@ -14,6 +14,7 @@ import psutil
 
 from deploy.local.world import LocalWorld, at_free_ports, connected
 from services.api.tokens import TokenRole
+from services.read_models.balances import PROJECTOR
 from tests.bench.ground import Ground
 from tests.bench.growth import fill
 from tests.bench.throughput import catch_up, in_worker, worker
@@ -40,7 +41,7 @@ async def read_large(ground: Ground, world: LocalWorld, team: BenchTeam, facts: 
     await fill(world, [team], 0, team, facts, ordered_ids=True)
     await world.serve("projector", "api")
     async with connected(world.database) as owner:
-        await catch_up(world, owner, "projector")
+        await catch_up(world, owner, PROJECTOR)
         began, ended = (await owner.fetch(LIFE, team.id))[0]
     path, token = f"/v1/teams/{team.id}", world.token(team.id, team.members[0], TokenRole.MEMBER)
     with worker() as reader:

@@ -3,7 +3,8 @@
 //	go run . ../ ../../monitoring values.yaml...
 //
 // The chart is linted, and rendered with each file of values. Each document is decoded strictly by the types of
-// Kubernetes: a field that does not exist, or has another type, is an error. Alerts are read as Prometheus reads them.
+// Kubernetes: a field that does not exist, or has another type, is an error. Prometheus evaluates the alerts over the
+// series of alerts.cases.yaml: each has to fire, alone, and none while all is well.
 package main
 
 import (
@@ -36,7 +37,7 @@ func main() {
 		fmt.Fprintln(os.Stderr, "usage: check CHART MONITORING VALUES...")
 		os.Exit(2)
 	}
-	problems := rules(os.Args[2])
+	problems := append(readable(os.Args[2]), alerts(os.Args[2])...)
 	for _, file := range os.Args[3:] {
 		problems = append(problems, chart(os.Args[1], file)...)
 	}
@@ -109,8 +110,8 @@ func strictly(document string) error {
 	return err
 }
 
-// rules reads alerts and the queries of dashboards; what is wrong, in sentences.
-func rules(folder string) (problems []string) {
+// readable reads alerts and the queries of dashboards; what is wrong, in sentences.
+func readable(folder string) (problems []string) {
 	text, err := os.ReadFile(filepath.Join(folder, "alerts.yaml"))
 	if err != nil {
 		return []string{err.Error()}

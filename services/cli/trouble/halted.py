@@ -26,6 +26,8 @@ def list_halted(*, as_json: AsJson = False) -> None:
     """What is halted, for whom and why, the oldest first; exit code 1 where anything is.
 
     It is tried again each minute.
+
+    Example: creditwell halted list --json
     """
     rows = with_database(lambda connection: connection.fetch(LIST))
     if as_json:

@@ -39,6 +39,8 @@ def resume(
 
     It compares the log with credits.events, usage with the topic usage, payments with Stripe where a key is set, and
     looks at anchors where there are any. Exit code 1 while the store may not go on.
+
+    Example: creditwell resume --by ana --apply
     """
     from aiokafka.errors import KafkaError
 
@@ -116,6 +118,8 @@ def fork(*, by: By, as_json: AsJson = False) -> None:
     """Make this copy of a store a log of its own, with another name: it may append, and publishes to other topics.
 
     Give it a Kafka and a key of Stripe's of its own, too: what the first log published and charged is not this one's.
+
+    Example: creditwell fork --by ana
     """
     from services.store.lives import fork as make_own
 

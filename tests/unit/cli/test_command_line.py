@@ -2,18 +2,26 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
 
+import schemas
+from deploy.docs.tables import all_commands, text_and_example
 from services.cli import app
 from services.cli.showing import print_table
 
+HERE = Path(__file__).parent
+CATALOG = Path(schemas.__file__).with_name("catalog.toml")
 COLUMNS = ("at", "why", "id", "credits")
 NOBODY_ANSWERS = "postgresql://somebody@127.0.0.1:1/nowhere"
+EXAMPLES = {name: text_and_example(command)[1] for name, command in all_commands()}
+WITHOUT_END = {"serve", "demo", "bench"}
 ASK = """
 import sys
 from services.cli import main
@@ -71,3 +79,29 @@ def test_a_sentence_in_a_column_of_names_cuts_no_name(capsys: pytest.CaptureFixt
     shown = capsys.readouterr().out
     assert "team_2" in shown
     assert shown.count("says") == 30
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_example_of_a_command_uses_it_rightly(name: str) -> None:
+    """Whoever uses it wrongly is told by an exception of the parser's."""
+    command, *words = shlex.split(EXAMPLES[name])
+    dict(all_commands())[name].make_context(name, words[len(name.split()) :])
+
+    assert [command, *words[: len(name.split())]] == ["creditwell", *name.split()]
+
+
+@pytest.mark.parametrize("name", sorted(EXAMPLES.keys() - WITHOUT_END))
+def test_the_example_of_a_command_comes_as_far_as_the_database(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    (tmp_path / "anchors").mkdir()
+    (tmp_path / "models.json").write_bytes((HERE / "models.json").read_bytes())
+    (tmp_path / "card.toml").write_bytes(CATALOG.read_bytes())
+    monkeypatch.chdir(tmp_path)
+
+    ran = run(
+        *shlex.split(EXAMPLES[name])[1:], CREDITWELL_INSECURE_DEV="1", CREDITWELL_KAFKA="127.0.0.1:1",
+        CREDITWELL_STRIPE_KEY="sk_test_1",
+    )  # fmt: skip
+
+    assert ran.exit_code in (0, 3), ran.output

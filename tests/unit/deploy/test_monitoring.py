@@ -11,6 +11,8 @@ import yaml
 from deploy.docs.tables import MetricDoc, found_metrics
 from deploy.monitoring import dashboards
 from deploy.monitoring.dashboards import DASHBOARDS
+from services.publishing.notices import NoticeMetrics
+from services.runtime.health import Health
 
 ROOT = Path(__file__).parents[3]
 RUNBOOK = (ROOT / "docs/runbook.md").read_text("utf-8")
@@ -21,6 +23,7 @@ METRICS = {metric.name: metric for metric in found_metrics()}
 # The client library's own, and what Prometheus says of a scrape.
 OTHERS = {"process_cpu_seconds_total", "process_resident_memory_bytes", "process_open_fds", "up"}
 SCRAPED = {"job", "instance"}
+CASES = yaml.safe_load((ROOT / "deploy/monitoring/alerts.cases.yaml").read_text("utf-8"))["cases"]
 
 
 def queries() -> Iterator[tuple[str, str]]:
@@ -58,6 +61,20 @@ def test_every_alert_says_how_urgent_it_is_what_it_means_and_where_to_read_on() 
         assert rule["labels"]["severity"] in {"page", "ticket"}, name
         assert set(rule["annotations"]) == {"summary", "meaning", "runbook"}, name
         assert rule["annotations"]["runbook"] == f"docs/runbook.md#{name.lower()}"
+
+
+def test_every_alert_is_shown_what_makes_it_fire() -> None:
+    assert list(dict.fromkeys(case["alert"] for case in CASES if "fires" in case)) == list(RULES)
+
+
+def test_a_series_whose_increase_is_watched_begins_with_zero() -> None:
+    health = Health("notices")
+    NoticeMetrics(health)
+    watched = re.findall(r"increase\((\w+)\{outcome=\"(\w+)\"\}", "\n".join(query for _, query in queries()))
+
+    assert watched
+    for name, outcome in watched:
+        assert health.registry.get_sample_value(name, {"outcome": outcome}) == 0
 
 
 def test_the_runbook_has_a_chapter_for_each_alert_and_no_other() -> None:
