@@ -4,6 +4,7 @@ state       what it is made of: lots, holds, settings; and the entries of the ac
 fold        what each fact does to it
 lots        how lots gain, burn, end and settle
 debt        who pays what no lot of its time could pay
+amending    a usage that replaces another one: only the difference moves
 plain       usage that one open lot pays, the short way
 crossings   low, out, recovered: once per crossing
 snapshots   states of the past, from which a fold can begin

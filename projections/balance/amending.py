@@ -64,28 +64,20 @@ def burn_instead(
     Returns:
         All that paid for the usage; its amounts are those that its void has shown, less what really came back.
     """
-    shown, given = _included_of(team, stored, paid, settled), _sum(paid)
+    total, included = _sum(paid), _included_of(team, stored, paid, settled)
     # Lots and debt stand as before the void. So must the sums, for as long as something is taken or returned by them.
-    team.included, team.additional = team.included - shown, team.additional - given + shown
+    team.included, team.additional = team.included - included, team.additional - total + included
     room = max(0, BALANCE_MAX - team.total)
-    kept, back = _split(paid, max(credits, given - room))
+    kept, back = _split(paid, max(credits, total - room))
     since = min(stored.occurred_at, stored.recorded_at)
     returned = restore(team, stored, back, settled, since)[0] if back else 0
     burned = burn(team, max(0, credits - _sum(kept)), at, _open_included(team))
-    team.included, team.additional = team.included + shown, team.additional + given - shown
+    team.included, team.additional = team.included + included, team.additional + total - included
     return burned._replace(
         paid=_together((*kept, *burned.paid)),
-        included=shown - returned + burned.included,
-        additional=given - shown - (_sum(back) - returned) + burned.additional,
+        included=included - returned + burned.included,
+        additional=total - included - (_sum(back) - returned) + burned.additional,
     )
-
-
-def paid_anew(paid: Paid, fact: UsageRecorded, entry: BalanceEntry) -> Paid:
-    """Of those who paid a usage, what was taken for it now, and not for the usage that it replaces: `paid` for that."""
-    taken = dict(entry.paid)
-    for number, credits in _split(paid, fact.credits)[0]:
-        taken[number] -= credits
-    return tuple(LotPayment(number, credits) for number, credits in taken.items() if credits)
 
 
 def _included_of(team: TeamBalance, stored: Stored, paid: Paid, settled: Mapping[int, Lot]) -> MicroCredits:
@@ -95,7 +87,7 @@ def _included_of(team: TeamBalance, stored: Stored, paid: Paid, settled: Mapping
 
 
 def _open_included(team: TeamBalance) -> list[int]:
-    """The included lots that have not ended. Of those that were open for old work, all are what amendments gave back."""
+    """The included lots that have not ended. Those that hold the time of old work are what amendments gave back."""
     return [lot.lot for lot in team.lots if lot.kind is LotKind.INCLUDED and not lot.ended]
 
 
@@ -113,11 +105,14 @@ def _split(paid: Paid, credits: MicroCredits) -> tuple[Paid, Paid]:
 
 
 def _together(paid: Iterable[LotPayment]) -> Paid:
-    """Each lot once."""
-    sums: dict[int, MicroCredits] = {}
-    for number, credits in paid:
-        sums[number] = sums.get(number, 0) + credits
-    return tuple(LotPayment(number, credits) for number, credits in sums.items())
+    """In their order, which says who gets back first; neighbours as one."""
+    parts: list[LotPayment] = []
+    for part in paid:
+        if parts and parts[-1].lot == part.lot:
+            parts[-1] = LotPayment(part.lot, parts[-1].credits + part.credits)
+        else:
+            parts.append(part)
+    return tuple(parts)
 
 
 def _sum(paid: Paid) -> MicroCredits:

@@ -14,13 +14,13 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from projections.balance.amending import earlier_usage, paid_anew
+from projections.balance.amending import earlier_usage
 from projections.balance.fold import evolve
 from projections.balance.state import ALWAYS, DEBT, ActivityKind, BalanceEntry, Lot, LotPayment, TeamBalance
 from projections.statements.lines import CycleOf, StatementLines
 from schemas.credits import MicroCredits
 from schemas.cycles import Cycle
-from schemas.facts import AnyFact, Stored, UsageRecorded
+from schemas.facts import AnyFact, Stored
 
 INSTANT = timedelta(microseconds=1)
 # The line of the statement that counts an entry, and with which sign; top-ups that brought nothing change nothing.
@@ -89,7 +89,6 @@ class StatementFold:
         for entry in entries:
             if entry.kind is ActivityKind.USAGE:
                 self.paid[entry.position] = entry.paid
-                self._give_back(_paid_now(entry, fact, paid), entry, at, sealed_until)
             self._count(entry, fact, sealed_until)
         if at < self.cycle.ends_at:
             self.lines.pay(stored, fact, counts=at >= self.cycle.starts_at)
@@ -108,16 +107,6 @@ class StatementFold:
         elif (line := _line_of(entry)) is not None:
             self.sums[line[0]].add(entry, line[1])
             self.lines.add(entry, fact, self.cycle_of)
-
-    def _give_back(
-        self, paid: tuple[LotPayment, ...], entry: BalanceEntry, at: datetime, sealed_until: datetime
-    ) -> None:
-        """What an ended lot pays for work of its time was left at the work's end, and not at its own."""
-        for number, credits in paid:
-            lot = self.lots.get(number)
-            if lot is not None and lot.ended:
-                self._leave(number, at, -credits)
-                self._leave(number, ends_at(lot.ends_at, entry.recorded_at, sealed_until), credits)
 
     def _follow(self, number: int, lot: Lot, at: datetime, ends: datetime) -> None:
         """What changed of a lot: by its end, or by the fact."""
@@ -145,11 +134,6 @@ class StatementFold:
         for number, credits in self.remaining.items():
             kinds[self.lots[number].kind if number != DEBT and credits > 0 else "debt"] += credits
         return {kind: credits for kind, credits in sorted(kinds.items()) if credits}
-
-
-def _paid_now(entry: BalanceEntry, fact: AnyFact, paid: tuple[LotPayment, ...]) -> tuple[LotPayment, ...]:
-    """What a usage takes, without what its lots have paid for the usage that it replaces."""
-    return paid_anew(paid, fact, entry) if isinstance(fact, UsageRecorded) and fact.corrects is not None else entry.paid
 
 
 def counts_at(own: datetime, recorded_at: datetime, sealed_until: datetime) -> datetime:

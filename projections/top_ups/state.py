@@ -53,7 +53,7 @@ from schemas.facts import (
 VERSION = 4  # of the saved form: states of another version are folded anew
 DECLINES_MAX = 3
 RECENT = timedelta(days=1)
-# A clock may show the last month again: in a zone that turns it back over midnight, or where a plan brings another zone.
+# A clock may show the last month again: where it is turned back over midnight, or where a plan brings another zone.
 MONTH_IS_OVER = timedelta(days=2)
 OFTEN = 6  # within a day: each closes the whole gap, so a team that needs so many has set too little, or has a leak
 

@@ -339,7 +339,7 @@ async def done_as(connection: Connection, role: str, statement: str) -> bool:
     done = False
     for part in statement.split(";"):
         for team in (TEAM, "team_b"):
-            with suppress(asyncpg.InsufficientPrivilegeError, asyncpg.RestrictViolationError, asyncpg.CheckViolationError):
+            with suppress(asyncpg.InsufficientPrivilegeError, asyncpg.IntegrityConstraintViolationError):
                 async with connection.transaction():
                     await connection.execute("SELECT set_config('creditwell.team', $1, true)", team)
                     await connection.execute(f"SET LOCAL ROLE creditwell_{role}")

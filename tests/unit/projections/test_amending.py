@@ -124,6 +124,47 @@ def test_what_is_more_is_burned_like_usage_of_its_time_and_stands_with_what_was_
     assert history.balance() == (0, 10)
 
 
+def test_whoever_paid_last_gets_back_first_however_often_a_usage_is_amended(history: History) -> None:
+    history.used(101, recorded=at(1))  # 1 of it is debt
+    history.purchased(2, recorded=at(2))
+    history.amended(2, 104, recorded=at(3))
+    assert [(part.lot, part.credits // MICRO) for part in history.entries[-1].paid] == [
+        (1, 100),
+        (DEBT, 1),
+        (3, 1),
+        (DEBT, 2),
+    ]
+
+    history.amended(len(history.stored), 102, recorded=at(4))
+
+    assert [(part.lot, part.credits // MICRO) for part in history.entries[-1].paid] == [(1, 100), (DEBT, 1), (3, 1)]
+    assert (history.team.debt, [tuple(payer) for payer in history.team.debt_payers]) == (0, [(3, MICRO)])
+
+
+def test_down_and_up_again_brings_nobody_what_has_ended(history: History) -> None:
+    begins = NOON + MONTH
+    history.used(40, recorded=at(1))
+    history.refilled(100, starts=begins, ends=begins + MONTH)
+
+    history.amended(2, 10, recorded=begins)
+    assert history.balance() == (130, 0)
+    history.amended(len(history.stored), 40, recorded=begins)
+
+    assert history.balance() == (100, 0)
+
+
+def test_what_would_pass_the_largest_balance_stays_paid(history: History) -> None:
+    history.used(100, recorded=at(1))
+    for minute in range(2, 8):
+        history.granted(ENTRY_MAX // MICRO, recorded=at(minute))
+    assert history.team.total == BALANCE_MAX
+
+    history.amended(2, 10, recorded=at(20))
+
+    assert history.team.total == BALANCE_MAX == sum(lot.remaining for lot in history.team.lots)
+    assert sum(part.credits for part in history.entries[-1].paid) == 100 * MICRO
+
+
 def test_an_amendment_says_both_what_came_back_and_what_was_used(history: History) -> None:
     history.used(40, recorded=at(1))
 

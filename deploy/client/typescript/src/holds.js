@@ -22,6 +22,7 @@ import { settle } from "./settling.js";
  *
  * @typedef {object} Client
  * @property {<T>(call: import("./calls.js").ApiCall<T>, stop?: AbortSignal) => Promise<T>} send
+ * @property {string | null} source
  * @property {import("./captures.js").Captures | null} captures
  * @property {import("./client.js").Log} log
  */
