@@ -8,6 +8,7 @@ A part of one team, or one that begins or ends within a block, has no chain: of 
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,12 @@ from services.audit.sign_log import ShardEnd, Signed
 from services.audit.verdict import LogProblem, Verified
 from services.audit.verify import OnFacts
 from services.audit.walk import CHANGED, MISSING, Finding, StoredBlock, Walk
+from services.export.cores import on_every_core
 from services.export.exporting import BLOCKS
+from services.export.files import FileFormat
 from services.export.folders import ExportFolder, contents
 from services.export.manifest import ManifestInvalid, ShardSpan
+from services.export.parquet import pyarrow
 from services.export.tables import BLOCK_COLUMNS, EVENT_COLUMNS, EVENTS
 from services.store.copying import microseconds
 from services.store.proofs import GENESIS, block_hash, leaf_of, pack_known, pack_place
@@ -85,13 +89,19 @@ class _Facts:
     on_facts: OnFacts
 
     def check(self, *, unsigned: bool) -> None:
+        manifest, verified = self.export.manifest, self.checked.verified
+        if manifest.request.file_format is FileFormat.PARQUET:
+            pyarrow()
         signed = self._note(unsigned=unsigned)
         self._whole(signed)
-        for span in self.export.manifest.shards:
-            try:
-                self._shard(span, signed)
-            except (ValueError, OSError, TypeError, AttributeError, OverflowError) as error:
-                self._problem(f"{self.export.name}, shard {span.shard}", f"its files can't be read ({error})")
+        with on_every_core(partial(check_shard, self.export, signed), manifest.shards, manifest.rows) as shards:
+            for span, shard in zip(manifest.shards, shards, strict=True):
+                verified.facts, verified.blocks = verified.facts + shard.facts, verified.blocks + shard.blocks
+                verified.signed, verified.more = verified.signed + shard.signed, verified.more + shard.more
+                verified.problems += shard.problems
+                if shard.end is not None:
+                    self.checked.ends[span.shard] = shard.end
+                self.on_facts(shard.facts)
 
     def _whole(self, signed: Signed | None) -> None:
         """Does the manifest speak of all that was asked for?"""
@@ -129,13 +139,48 @@ class _Facts:
         verified.signed_at = signed.vector.signed_at
         return signed
 
-    def _shard(self, span: ShardSpan, signed: Signed | None) -> None:
+    def _problem(self, place: str, what: str) -> None:
+        self.checked.verified.problems.append(LogProblem(place, what))
+
+
+@dataclass(slots=True)
+class ShardChecked:
+    """What was found of one shard: as in `Verified`, and where its chain ends, if it has one."""
+
+    facts: int = 0
+    blocks: int = 0
+    signed: int = 0
+    problems: list[LogProblem] = field(default_factory=list)
+    more: int = 0
+    end: ShardEnd | None = None
+
+
+def check_shard(export: ExportFolder, signed: Signed | None, span: ShardSpan) -> ShardChecked:
+    """One shard of an export of facts, by itself."""
+    check = _ShardCheck(export, span)
+    try:
+        check.check(signed)
+    except (ValueError, OSError, TypeError, AttributeError, OverflowError) as error:
+        check.problem(f"{export.name}, shard {span.shard}", f"its files can't be read ({error})")
+    return check.result
+
+
+@dataclass(slots=True)
+class _ShardCheck:
+    """The check of one shard."""
+
+    export: ExportFolder
+    span: ShardSpan
+    result: ShardChecked = field(default_factory=ShardChecked)
+
+    def check(self, signed: Signed | None) -> None:
+        span = self.span
         if self.export.manifest.request.team is not None or span.before is None or span.head is None:
-            self._leaves(span)
+            self._leaves()
             return
         before, head = hash_from(span.before), hash_from(span.head)
-        hashes = self._walk(span, before, head, signed)
-        self.checked.ends[span.shard] = ShardEnd(span.last, head)
+        hashes = self._walk(before, head, signed)
+        self.result.end = ShardEnd(span.last, head)
         if signed is None:
             return
         in_note = signed.vector.shards.get(span.shard, EMPTY_SHARD)
@@ -143,35 +188,35 @@ class _Facts:
             growth = Growth(f"checkpoint {signed.number}", signed.vector.signed_at, span.shard, in_note)
             chain = ChainCheck({span.shard: max(hashes)}, agreed={span.shard: span.first - 1})
             chain.head(growth, hashes.get(in_note.last))
-            self.checked.verified.problems += chain.problems
-        self.checked.verified.signed += min(max(in_note.last - span.first + 1, 0), span.last - span.first + 1)
+            self.result.problems += chain.problems
+        self.result.signed = min(max(in_note.last - span.first + 1, 0), span.last - span.first + 1)
 
-    def _walk(self, span: ShardSpan, before: bytes, head: bytes, signed: Signed | None) -> dict[int, bytes]:
-        """Walk over a shard; the hashes where the note may say how the shard ends."""
-        shard, verified = span.shard, self.checked.verified
+    def _walk(self, before: bytes, head: bytes, signed: Signed | None) -> dict[int, bytes]:
+        """Walk over it; the hashes where the note may say how the shard ends."""
+        span, shard = self.span, self.span.shard
         walk = Walk(shard) if span.first == 1 and before == GENESIS else Walk.after(shard, span.first - 1, before)
-        blocks = (StoredBlock(*row[1:]) for row in self._rows(BLOCKS, shard))
+        blocks = (StoredBlock(*row[1:]) for row in self._rows(BLOCKS))
         noted = span.last if signed is None else signed.vector.shards.get(shard, EMPTY_SHARD).last
         hashes = {span.first - 1: before, span.last: head} if span.last >= span.first else {span.last: head}
 
         def give(block: StoredBlock) -> StoredBlock | None:
             walk.block(block)
-            verified.blocks += 1
+            self.result.blocks += 1
             if block.last == noted:
                 hashes[noted] = block.hash
             return next(blocks, None)
 
         block = next(blocks, None)
-        for row in self._rows(EVENTS.name, shard):
+        for row in self._rows(EVENTS.name):
             while block is not None and block.first <= row[1] and block.last <= span.last:
                 block = give(block)
             walk.fact(row[1], packed_row(row), row[-1] or b"")
         while block is not None and block.last <= span.last:
             block = give(block)
-        verified.problems += _problems(walk.end(span.last, head))
-        verified.facts, verified.more = verified.facts + walk.facts, verified.more + walk.more
+        self.result.problems += _problems(walk.end(span.last, head))
+        self.result.facts, self.result.more = walk.facts, walk.more
         if span.first == 1 and before != GENESIS:
-            self._problem(f"{shard}:1", "its manifest has facts before the first one")
+            self.problem(f"{shard}:1", "its manifest has facts before the first one")
         end = ShardEnd(span.last, head)
         while block is not None and block.first == end.last + 1 and _links(shard, end, block):
             end = ShardEnd(block.last, block.hash)
@@ -179,31 +224,28 @@ class _Facts:
             block = next(blocks, None)
         return hashes
 
-    def _leaves(self, span: ShardSpan) -> None:
-        findings, facts, expected = [], 0, span.first
-        for row in self._rows(EVENTS.name, span.shard):
-            facts += 1
+    def _leaves(self) -> None:
+        span, of_team = self.span, self.export.manifest.request.team is not None
+        findings, expected = [], span.first
+        for row in self._rows(EVENTS.name):
+            self.result.facts += 1
             position = row[1]
             if leaf_of(packed_row(row)) != row[-1]:
                 findings.append(Finding(span.shard, position, position, CHANGED))
-            if position < expected or (position > expected and self.export.manifest.request.team is None):
+            if position < expected or (position > expected and not of_team):
                 findings.append(Finding(span.shard, expected, max(expected, position - 1), MISSING))
             expected = position + 1
-        if expected <= span.last and self.export.manifest.request.team is None:
+        if expected <= span.last and not of_team:
             findings.append(Finding(span.shard, expected, span.last, MISSING))
-        self.checked.verified.facts += facts
-        self.checked.verified.problems += _problems(findings[:SAID_MAX])
-        self.checked.verified.more += len(findings[SAID_MAX:])
+        self.result.problems += _problems(findings[:SAID_MAX])
+        self.result.more = len(findings[SAID_MAX:])
 
-    def _rows(self, table: str, shard: int) -> Iterator[Any]:
+    def _rows(self, table: str) -> Iterator[Any]:
         columns = EVENT_COLUMNS if table == EVENTS.name else BLOCK_COLUMNS
-        for count, row in enumerate(self.export.rows(table, columns, shard), 1):
-            yield row
-            if table == EVENTS.name and count % 1_000 == 0:
-                self.on_facts(1_000)
+        return self.export.rows(table, columns, self.span.shard)
 
-    def _problem(self, place: str, what: str) -> None:
-        self.checked.verified.problems.append(LogProblem(place, what))
+    def problem(self, place: str, what: str) -> None:
+        self.result.problems.append(LogProblem(place, what))
 
 
 def packed_row(row: Any) -> bytes:

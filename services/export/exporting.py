@@ -4,7 +4,7 @@ Positions are fixed when it begins, and the log only grows: whatever is asked fo
 the same rows in the same order.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import datetime
 from functools import partial
 from itertools import groupby
@@ -191,12 +191,11 @@ async def _write(
     name, month = f"shard-{shard:02d}.{request.file_format}", ""
     try:
         async for page in rows:
-            for of_month, some in groupby(page, key=partial(_month, table)):
+            for of_month, some_rows in _by_month(table, page):
                 if file is None or of_month != month:
                     files += [] if file is None else [file.finish()]
                     month, path = of_month, f"{table.name}/{of_month}{name}"
                     file = TableFile(folder, path, table.columns, request.file_format)
-                some_rows = list(some)
                 file.write(some_rows)
                 sums.add(table.sums(some_rows))
                 on_rows(len(some_rows))
@@ -205,6 +204,15 @@ async def _write(
             file.abandon()
         raise
     return files if file is None else [*files, file.finish()], sums
+
+
+def _by_month(table: Table, page: list[Row]) -> Iterator[tuple[str, list[Row]]]:
+    """The rows of each month; they come in the order in which they were recorded."""
+    if page and _month(table, page[0]) == _month(table, page[-1]):
+        yield _month(table, page[0]), page
+        return
+    for month, rows in groupby(page, key=partial(_month, table)):
+        yield month, list(rows)
 
 
 def _month(table: Table, row: Row) -> str:

@@ -6,6 +6,7 @@ The fold is that of everything else; docs/replay-at-scale.md has it on Spark and
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from projections.columns import BALANCES, ShardFold, fold_shard
 from schemas.credits import MicroCredits
 from schemas.facts import Stored, UnknownFact
 from services.audit.verdict import LogProblem
-from services.export.files import read_rows
+from services.export.cores import on_every_core
+from services.export.files import FileFormat, read_rows
 from services.export.folders import ExportFolder
 from services.export.manifest import ManifestInvalid
 from services.export.parquet import pyarrow
@@ -80,20 +82,38 @@ class Archives:
 
 
 def fold_archives(archives: Archives, on_facts: OnFacts = lambda _: None) -> FoldedArchives:
-    """Fold all shards; what can't be read or taken is a problem with its place, and the fold goes on without it."""
+    """Fold all shards; what can't be read or taken is a problem with its place, and the fold goes on without it.
+
+    Raises:
+        Refused: Parquet is to be read and pyarrow is missing.
+    """
+    if any(export.manifest.request.file_format is FileFormat.PARQUET for export in archives.exports):
+        pyarrow()
+    rows = sum(export.manifest.rows for export in archives.exports)
     folded = FoldedArchives()
-    for shard in range(SHARDS):
-        fold = ShardFold()
-        try:
-            for page in archives.facts(shard):
-                for stored in page:
-                    _take(fold, stored, folded)
-                folded.facts += len(page)
-                on_facts(len(page))
-        except (ValueError, OSError, TypeError) as error:
-            _problem(folded, f"shard {shard}", f"its files can't be read ({error})")
-        folded.teams += len(fold.teams)
-        folded.balances += sum(team.total for team in fold.teams.values())
+    with on_every_core(partial(fold_of_shard, archives), range(SHARDS), rows) as shards:
+        for shard in shards:
+            folded.facts, folded.teams = folded.facts + shard.facts, folded.teams + shard.teams
+            folded.balances += shard.balances
+            folded.entries.update(shard.entries)
+            folded.credits.update(shard.credits)
+            folded.problems += shard.problems[: PROBLEMS_MAX - len(folded.problems)]
+            on_facts(shard.facts)
+    return folded
+
+
+def fold_of_shard(archives: Archives, shard: int) -> FoldedArchives:
+    """The same of one shard."""
+    folded, fold = FoldedArchives(), ShardFold()
+    try:
+        for page in archives.facts(shard):
+            for stored in page:
+                _take(fold, stored, folded)
+            folded.facts += len(page)
+    except (ValueError, OSError, TypeError, OverflowError) as error:
+        _problem(folded, f"shard {shard}", f"its files can't be read ({error})")
+    folded.teams = len(fold.teams)
+    folded.balances = sum(team.total for team in fold.teams.values())
     return folded
 
 

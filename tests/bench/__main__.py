@@ -17,7 +17,7 @@ from schemas.catalog import load_catalog
 from services.credits.plans import assign_plan
 from services.read_models.balances import PROJECTOR
 from services.store.connect import Connection
-from tests.bench import charging, copying, growth, holds, idle, large, latency, neighbour, reading, throughput
+from tests.bench import auditing, charging, copying, growth, holds, idle, large, latency, neighbour, reading, throughput
 from tests.bench.ground import Ground, Span, check_all_recorded, fresh_world, own_template
 from tests.bench.machine import Loudness, NotDurable, about, check_durable
 from tests.bench.options import AFTERWARDS, IN_ROUNDS, Options, options
@@ -155,6 +155,9 @@ class Run:
             if asked & {"growth", "balance"}:
                 with heard("growth"):
                     await self._grow(world, owner, ordered_ids=ordered_ids)
+            if "audit" in asked:
+                with heard("audit"):
+                    await self._audit(world)
             if "balance" in asked:
                 with heard("balance"):
                     await self._balance(world)
@@ -210,6 +213,13 @@ class Run:
             self.sized_events = await owner.fetchval("SELECT count(*) FROM facts WHERE type = 'usage.recorded.v1'")
         else:
             self.figures.cost_growth_uuid4 = none and grown.rate / none
+
+    async def _audit(self, world: LocalWorld) -> None:
+        copy, figures = self.rounds.median("copy"), self.figures
+        async for ran in auditing.audits(world):
+            setattr(figures, f"{ran.name}_vs_copy", copy and ran.facts_per_s / copy)
+            figures.audit_rss_mb = max(figures.audit_rss_mb or 0.0, ran.rss_mb)
+            self.ground.say(f"Bench: {ran.name} {ran.facts_per_s:,.0f} facts a second, with {ran.rss_mb:.0f} MB")
 
     def _half_speed(self) -> int:
         full = self.rounds.median(self.wanted.half_of)

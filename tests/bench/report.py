@@ -30,6 +30,12 @@ AIMS: Mapping[str, tuple[str, float]] = {
     "as_of_p99_ms": ("≤", 50),
     "cost_growth": ("≥", 0.85),
     "bytes_per_event": ("≤", 900),
+    "verify_vs_copy": ("≥", 1.0),
+    "export_vs_copy": ("≥", 1.0),
+    "verify_export_vs_copy": ("≥", 1.2),
+    "balances_at_vs_copy": ("≥", 0.5),
+    "revenue_vs_copy": ("≥", 0.5),
+    "audit_rss_mb": ("≤", 500),
     "peak_rss_mb": ("≤", 400),
 }
 
@@ -87,6 +93,12 @@ class Figures:
     cost_growth_uuid4: float | None = None
     cost_growth_facts: int | None = None
     bytes_per_event: float | None = None
+    verify_vs_copy: float | None = None
+    export_vs_copy: float | None = None
+    verify_export_vs_copy: float | None = None
+    balances_at_vs_copy: float | None = None
+    revenue_vs_copy: float | None = None
+    audit_rss_mb: float | None = None
     peak_rss_mb: float | None = None
     load_before: float | None = None
     others_percent: float | None = None  # of the loudest part

@@ -1,7 +1,10 @@
 """A team that writes another language needs only the contract and schemas/json: programs in Node against a whole Creditwell."""
 
 import json
+import re
 from collections.abc import AsyncIterator
+from contextlib import aclosing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +22,7 @@ from tests.support.oracle import drained
 from tests.support.topics import TopicReader
 from tests.support.waiting import until
 
+FACTS_PAGE = Path(__file__).parents[2] / "docs/facts.md"
 NEEDED = ("recorder", "projector", "relay", "api")
 LEFT = {"pro": "2986.765432", "free": "286.765432"}  # of 3,000 and 300, after 1.234568 and 12
 LOG = "SELECT shard, position, type, id FROM facts ORDER BY shard, position"
@@ -128,6 +132,25 @@ async def test_node_reads_the_log_from_kafka_and_drops_what_it_has_seen(read: An
 
     assert sorted(read["facts"], key=lambda fact: (fact["shard"], fact["position"])) == log
     assert read["dropped"] == len(log)
+
+
+@pytest.mark.usefixtures("read")
+async def test_the_consumer_of_the_page_about_facts_gives_each_of_them_once(
+    world: LocalWorld, owner: Connection
+) -> None:
+    log = [dict(row) for row in await owner.fetch(LOG)]
+    (block,) = re.findall(r"```python\n(.*?)```", FACTS_PAGE.read_text("utf-8"), re.DOTALL)
+    page: dict[str, Any] = {}
+    exec(compile(block, str(FACTS_PAGE), "exec"), page)
+
+    given: list[dict[str, Any]] = []
+    async with aclosing(page["facts"](world.kafka, "analytics-python", {})) as reading:
+        async for fact in reading:
+            given.append({name: fact[name] for name in log[0]})
+            if len(given) == len(log):
+                break
+
+    assert sorted(given, key=lambda fact: (fact["shard"], fact["position"])) == log
 
 
 def test_node_reads_the_same_over_http_page_by_page(world: LocalWorld, read: Any) -> None:

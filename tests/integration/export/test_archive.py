@@ -5,6 +5,7 @@ import shutil
 from collections.abc import AsyncIterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,16 +17,17 @@ from services.audit.replay import ReplayScope, replay
 from services.audit.verify import verify
 from services.cli.exports import scope_of
 from services.export.archive import archive, bounds_of, months_missing
-from services.export.checking import check_exports
+from services.export.checking import check_exports, check_shard
+from services.export.cores import WORTH_IT, on_every_core
 from services.export.exporting import export
 from services.export.files import FileFormat
-from services.export.folders import exports_in
+from services.export.folders import ExportFolder, exports_in
 from services.export.manifest import ExportRequest
-from services.export.replaying import Archives, fold_archives, fold_files
+from services.export.replaying import Archives, fold_archives, fold_files, fold_of_shard
 from services.runtime.errors import Refused
 from services.store.connect import Connection
 from services.store.read import heads
-from services.store.shards import shard_of
+from services.store.shards import SHARDS, shard_of
 from tests.support.api import a_database
 from tests.support.honest import project
 from tests.support.months import TEAMS, lay_months, told
@@ -107,6 +109,15 @@ async def test_archives_and_the_rest_of_the_database_say_what_the_database_says(
     assert (replayed.facts, replayed.totals) == (size, of_database.totals)
     assert replayed.differences == of_database.differences, "tables beside the log were not laid"
     assert not {"activity", "balance", "lots", "usage"} & {difference.table for difference in replayed.differences}
+
+
+async def test_what_all_cores_find_of_the_shards_is_what_one_finds(archives: Path) -> None:
+    folders = exports_in(archives)
+    whole, last = Archives.read(folders), ExportFolder.read(folders[-1])
+    spans, shards = last.manifest.shards, range(0, SHARDS, 8)
+    for work, items in ((partial(check_shard, last, None), spans), (partial(fold_of_shard, whole), shards)):
+        with on_every_core(work, items, WORTH_IT) as found:
+            assert list(found) == list(map(work, items))
 
 
 async def test_a_process_pool_folds_the_files_to_the_live_balances(log: Connection, archives: Path) -> None:
