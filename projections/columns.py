@@ -8,9 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from projections.balance.amending import earlier_usage
 from projections.balance.fold import evolve
 from projections.balance.state import ActivityKind, BalanceEntry, LotPayment, TeamBalance
-from schemas.facts import RATE_CARD_TEAM, Stored, UsageVoided
+from schemas.facts import RATE_CARD_TEAM, Stored
 
 Columns = Mapping[str, Sequence[Any]]
 
@@ -34,7 +35,8 @@ class ShardFold:
         if stored.team_id == RATE_CARD_TEAM:
             return []
         fact = stored.fact()
-        paid = self._paid[stored.team_id, fact.usage_position] if isinstance(fact, UsageVoided) else ()
+        earlier = earlier_usage(fact)
+        paid = () if earlier is None else self._paid[stored.team_id, earlier]
         team = self.teams.get(stored.team_id)
         if team is None:
             team = self.teams[stored.team_id] = TeamBalance(stored.team_id)

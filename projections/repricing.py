@@ -12,6 +12,7 @@ from datetime import datetime
 
 import msgspec
 
+from projections.balance.amending import earlier_usage
 from projections.balance.fold import evolve
 from projections.balance.state import ActivityKind, LotPayment, TeamBalance
 from schemas.credits import MicroCredits
@@ -31,8 +32,9 @@ class _Course:
 
     def take(self, stored: Stored, fact: AnyFact, voided: frozenset[int], *, counts: bool) -> None:
         """One fact further; `counts` where its usage lies in the stretch that is asked for."""
-        returned = self.paid.get(fact.usage_position, ()) if isinstance(fact, UsageVoided) else ()
-        for entry in evolve(self.team, stored, fact, returned, self.team.changed):
+        earlier = earlier_usage(fact)
+        paid = () if earlier is None else self.paid.get(earlier, ())
+        for entry in evolve(self.team, stored, fact, paid, self.team.changed):
             if entry.kind not in USED:
                 continue
             if entry.position in voided:

@@ -23,6 +23,7 @@ second leave no time for copies. After an exception it is void.
 from collections.abc import Mapping
 from typing import assert_never
 
+from projections.balance.amending import burn_instead, show_return
 from projections.balance.holds import set_aside, settle_hold
 from projections.balance.lots import (
     burn,
@@ -30,7 +31,6 @@ from projections.balance.lots import (
     enter,
     enter_expiry,
     gain,
-    open_included,
     restore,
     settle_lots,
     what_fits,
@@ -86,7 +86,7 @@ from schemas.facts import (
 # Which fold this is. A history that comes to something else under the next build, by the smallest entry, is another
 # number: its projector fills tables of its own, beside those of the build before. Once a statement was made, no entry
 # of a sealed cycle may change: what must be folded otherwise from then on is a new member of its fact.
-FOLD = 2
+FOLD = 3
 
 
 def evolve(
@@ -98,8 +98,8 @@ def evolve(
 ) -> list[BalanceEntry]:
     """Take `team` one fact further.
 
-    For `UsageVoided`, `paid` says which lots paid the usage, and `settled` has those among them that are not in
-    `team.lots` any more.
+    Where the fact takes back or replaces a usage (`earlier_usage`), `paid` says which lots paid that one, and `settled`
+    has those among them that are not in `team.lots` any more.
 
     Returns:
         The entries, in order; empty for a fact that changes no balance and shows nothing.
@@ -112,7 +112,7 @@ def evolve(
         end_lots(team, recorded_at, entries)
     match fact:
         case UsageRecorded():
-            _use(team, stored, fact, entries)
+            _use(team, stored, fact, entries, paid, settled or {})
         case UsageVoided():
             _take_back(team, stored, fact, entries, paid, settled or {})
         case CreditsFact():
@@ -123,17 +123,26 @@ def evolve(
             reverse(team, stored, fact, entries)
         case _:
             _move_no_credits(team, stored, fact, entries)
-    if team.out and _credits_came(fact, entries) and team.available(recorded_at) > 0:
+    if team.out and _credits_came(stored, fact, entries, paid) and team.available(recorded_at) > 0:
         team.out = False
     return entries
 
 
-def _use(team: TeamBalance, stored: Stored, fact: UsageRecorded, entries: list[BalanceEntry]) -> None:
+def _use(
+    team: TeamBalance,
+    stored: Stored,
+    fact: UsageRecorded,
+    entries: list[BalanceEntry],
+    paid: tuple[LotPayment, ...],
+    settled: Mapping[int, Lot],
+) -> None:
     """Burn for work that was done; nearly every fact is this one."""
     recorded_at, occurred_at = stored.recorded_at, stored.occurred_at
-    late = occurred_at < team.sealed_until
-    given_back = () if fact.corrects is None else open_included(team)
-    burned = burn(team, fact.credits, recorded_at if late else occurred_at, given_back)
+    at = recorded_at if occurred_at < team.sealed_until else occurred_at
+    if fact.corrects is None:
+        burned = burn(team, fact.credits, at)
+    else:
+        burned = burn_instead(team, stored, fact.credits, at, paid, settled)
     if fact.hold_id is not None:
         settle_hold(team, fact.hold_id, recorded_at)
     enter(
@@ -151,14 +160,12 @@ def _take_back(
     paid: tuple[LotPayment, ...],
     settled: Mapping[int, Lot],
 ) -> None:
-    """Return the credits of a usage to the lots that paid it, and to those that paid what it owed.
-
-    What an amendment gives back can pay from the time of the work on: what replaces the usage has that time.
-    """
+    """Return the credits of a usage to the lots that paid it, and to those that paid what it owed."""
+    if stored.source == AMENDMENTS:
+        show_return(team, stored, fact, entries, paid, settled)
+        return
     fitting = what_fits(team, paid)
-    is_amended = stored.source == AMENDMENTS
-    since = min(fact.usage_occurred_at, stored.recorded_at) if is_amended else stored.recorded_at
-    included, returned = restore(team, stored, fitting, settled, since)
+    included, returned = restore(team, stored, fitting, settled, stored.recorded_at)
     additional = sum(part.credits for part in fitting) - included
     enter(
         team, stored, entries, ActivityKind.USAGE_VOIDED, included, additional, fact.member_id, fact.feature, returned,
@@ -265,6 +272,17 @@ def _top_up(team: TeamBalance, stored: Stored, fact: AnyTopUpFact, entries: list
             pass  # its way through Stripe moves no credits
 
 
-def _credits_came(fact: AnyFact, entries: list[BalanceEntry]) -> bool:
-    """False for a hold that goes: work that is held and given up, or settled for less, would else run out each time."""
-    return isinstance(fact, BalanceRecovered) or sum(entry.credits for entry in entries) > 0
+def _credits_came(stored: Stored, fact: AnyFact, entries: list[BalanceEntry], paid: tuple[LotPayment, ...]) -> bool:
+    """False for a hold that goes: work that is held and given up, or settled for less, would else run out each time.
+
+    And for an amendment that gives nothing back: what its void shows the usage behind it takes.
+    """
+    match fact:
+        case BalanceRecovered():
+            return True
+        case UsageVoided() if stored.source == AMENDMENTS:
+            return False
+        case UsageRecorded() if fact.corrects is not None:
+            return sum(part.credits for part in paid) > fact.credits
+        case _:
+            return sum(entry.credits for entry in entries) > 0

@@ -29,6 +29,7 @@ from schemas.facts import (
     CreditsToppedUp,
     DisputeClosed,
     Stored,
+    UsageRecorded,
     UsageVoided,
 )
 
@@ -78,24 +79,21 @@ def gain(
 
 
 def may_bring_lot(fact: AnyFact) -> bool:
-    """True for a fact whose position may be the number of a lot: a void's, too, where a lot that paid has ended."""
+    """True for a fact whose position may be the number of a lot.
+
+    A void's and an amended usage's, too: what a lot has paid that has ended comes back as another one.
+    """
     match fact:
         case CreditsRefilled() | CreditsPurchased() | CreditsToppedUp() | CreditsGranted() | UsageVoided():
             return True
+        case UsageRecorded():
+            return fact.corrects is not None
         case CreditsAdjusted():
             return fact.credits >= 0
         case ChargeRefunded() | ChargeDisputed() | DisputeClosed():
             return bool(fact.reinstated_credits)
         case _:
             return False
-
-
-def open_included(team: TeamBalance) -> list[int]:
-    """The included lots that have not ended, which pay first what replaces a usage: never what has ended already.
-
-    Of those that were open when old work was done, all are what amendments gave back.
-    """
-    return [lot.lot for lot in team.lots if lot.kind is LotKind.INCLUDED and not lot.ended]
 
 
 def burn(team: TeamBalance, credits: MicroCredits, at: datetime, first: Collection[int] = ()) -> BurnResult:
@@ -173,7 +171,7 @@ def restore(
             continue
         lot = lot_numbered(team, number, settled)
         returned.append(LotPayment(number, credits))
-        if lot.ended or lot.ends_at <= stored.recorded_at:
+        if has_ended(lot, stored.recorded_at):
             homeless += credits
             continue
         put_back(team, lot, credits)
@@ -186,6 +184,11 @@ def restore(
         returned.append(LotPayment(number, ownerless))
     settle_lots(team)
     return included, tuple(returned)
+
+
+def has_ended(lot: Lot, at: datetime) -> bool:
+    """By its time, for a lot that was settled may have been loaded from before its end was booked."""
+    return lot.ended or lot.ends_at <= at
 
 
 def settle_lots(team: TeamBalance) -> None:

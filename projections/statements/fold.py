@@ -14,12 +14,13 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from projections.balance.amending import earlier_usage
 from projections.balance.fold import evolve
 from projections.balance.state import ALWAYS, DEBT, ActivityKind, BalanceEntry, Lot, LotPayment, TeamBalance
 from projections.statements.lines import CycleOf, StatementLines
 from schemas.credits import MicroCredits
 from schemas.cycles import Cycle
-from schemas.facts import AnyFact, Stored, UsageVoided
+from schemas.facts import AnyFact, Stored
 
 INSTANT = timedelta(microseconds=1)
 # The line of the statement that counts an entry, and with which sign; top-ups that brought nothing change nothing.
@@ -80,7 +81,8 @@ class StatementFold:
         team, fact = self.team, stored.fact()
         sealed_until, debt = team.sealed_until, team.debt
         team.changed.clear()
-        paid = self.paid[fact.usage_position] if isinstance(fact, UsageVoided) else ()
+        earlier = earlier_usage(fact)
+        paid = () if earlier is None else self.paid[earlier]
         entries = evolve(team, stored, fact, paid, self.lots)
         self.lots.update(team.changed)
         at = counts_at(stored.occurred_at, stored.recorded_at, sealed_until)
@@ -98,8 +100,6 @@ class StatementFold:
     def _count(self, entry: BalanceEntry, fact: AnyFact, sealed_until: datetime) -> None:
         is_end = entry.kind is ActivityKind.EXPIRY
         at = (ends_at if is_end else counts_at)(entry.occurred_at, entry.recorded_at, sealed_until)
-        if entry.kind is ActivityKind.USAGE:
-            self._give_back(entry, at, sealed_until)
         if at >= self.cycle.ends_at:
             return
         if at < self.cycle.starts_at:
@@ -107,14 +107,6 @@ class StatementFold:
         elif (line := _line_of(entry)) is not None:
             self.sums[line[0]].add(entry, line[1])
             self.lines.add(entry, fact, self.cycle_of)
-
-    def _give_back(self, entry: BalanceEntry, at: datetime, sealed_until: datetime) -> None:
-        """What an ended lot pays for work of its time was left at the work's end, and not at its own."""
-        for number, credits in entry.paid:
-            lot = self.lots.get(number)
-            if lot is not None and lot.ended:
-                self._leave(number, at, -credits)
-                self._leave(number, ends_at(lot.ends_at, entry.recorded_at, sealed_until), credits)
 
     def _follow(self, number: int, lot: Lot, at: datetime, ends: datetime) -> None:
         """What changed of a lot: by its end, or by the fact."""

@@ -85,8 +85,8 @@ def _within_caps(
 ) -> TopUpRequested | TopUpSkipped:
     gained, cents = next_charge(chosen, available, catalog)
     month, following = month_of(now, state.zone), next_month(now, state.zone)
-    charges = state.charges_cents(month)
     price, most = catalog.top_up, chosen.max_per_month
+    charges = state.charges_cents(month, price.currency)
     # Who set no cap has one all the same: a mistake upstream must not charge without end.
     cap = price.monthly_cap if chosen.monthly_cap_cents is None else chosen.monthly_cap_cents
     if most is not None and len(charges) >= most:
@@ -95,8 +95,13 @@ def _within_caps(
     if cents > price.max_charge:
         limit = f"one top-up charges {format_money(price.max_charge, price.currency)} at most; buy credits instead"
         return _skip(state, "max_charge", f"{cost}, and {limit}", following)
-    if sum(charges) + cents > cap or chosen.currency != price.currency:
-        charged = f"{format_money(sum(charges), chosen.currency)} of this month's {format_money(cap, chosen.currency)}"
+    if chosen.currency != price.currency:
+        words = (
+            f"top-ups are charged in {price.currency.upper()} now, and these settings are in {chosen.currency.upper()}"
+        )
+        return _skip(state, "cap_money", f"{words}: save them again", following)
+    if sum(charges) + cents > cap:
+        charged = f"{format_money(sum(charges), price.currency)} of this month's {format_money(cap, price.currency)}"
         return _skip(state, "cap_money", f"{cost}, and {charged} are charged or under way", following)
     assert state.episode is not None
     assert state.card is not None

@@ -9,6 +9,7 @@ from typing import assert_never
 from projections.top_ups.months import month_of
 from projections.top_ups.state import (
     DECLINES_MAX,
+    MONTH_IS_OVER,
     OFTEN,
     RECENT,
     Attempt,
@@ -189,13 +190,14 @@ def _under_way(state: TopUps, attempt_id: str, **changes: object) -> TopUps:
 
 def _requested(state: TopUps, stored: Stored, fact: TopUpRequested) -> TopUps:
     month = month_of(stored.recorded_at, state.zone)
-    kept = {name: reserved for name, reserved in state.reserved.items() if reserved.month == month}
+    oldest = month_of(stored.recorded_at - MONTH_IS_OVER, state.zone)
+    kept = {name: reserved for name, reserved in state.reserved.items() if reserved.month >= oldest}
     attempt = Attempt(
         attempt_id=fact.attempt_id, ran_low_id=fact.ran_low_id, number=fact.attempt, credits=fact.credits, charge_cents=fact.charge_cents,
         currency=fact.currency, customer_id=fact.customer_id, payment_method_id=fact.payment_method_id,
         fingerprint=state.card.fingerprint if state.card is not None else None, requested_at=stored.recorded_at,
     )  # fmt: skip
-    reserved = {**kept, fact.attempt_id: Reserved(month=month, cents=fact.charge_cents)}
+    reserved = {**kept, fact.attempt_id: Reserved(month=month, cents=fact.charge_cents, currency=fact.currency)}
     recent = (*(at for at in state.recent if at > stored.recorded_at - RECENT), stored.recorded_at)[-OFTEN:]
     return state.but(open=attempt, reserved=reserved, recent=recent, point=None)
 

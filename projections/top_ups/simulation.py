@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
+from projections.balance.amending import earlier_usage
 from projections.balance.crossings import crossings
 from projections.balance.fold import evolve as evolve_balance
 from projections.balance.lots import end_lots
@@ -138,7 +139,8 @@ class _Walk:
 
     def take(self, stored: Stored, fact: AnyFact) -> None:
         """One fact further."""
-        paid = self.paid.get(fact.usage_position, ()) if isinstance(fact, UsageVoided) else ()
+        earlier = earlier_usage(fact)
+        paid = () if earlier is None else self.paid.get(earlier, ())
         entries = evolve_balance(self.team, stored, fact, paid, self.team.changed)
         if isinstance(fact, UsageRecorded | HoldCaptured) and stored.position in self.voided:
             self.paid[stored.position] = next((entry.paid for entry in entries if entry.paid), ())

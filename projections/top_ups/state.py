@@ -20,9 +20,11 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict
 from projections.balance.state import ALWAYS
 from schemas.credits import MicroCredits
 
-VERSION = 3  # of the saved form: states of another version are folded anew
+VERSION = 4  # of the saved form: states of another version are folded anew
 DECLINES_MAX = 3
 RECENT = timedelta(days=1)
+# A clock may show the last month again: where it is turned back over midnight, or where a plan brings another zone.
+MONTH_IS_OVER = timedelta(days=2)
 OFTEN = 6  # within a day: each closes the whole gap, so a team that needs so many has set too little, or has a leak
 
 
@@ -96,6 +98,7 @@ class Reserved(_Value):
 
     month: str
     cents: int
+    currency: str
 
 
 class Point(_Value):
@@ -164,9 +167,13 @@ class TopUps(_Value):
         """True when this team had many top-ups within a day: somebody should look."""
         return len(self.recent) >= OFTEN
 
-    def charges_cents(self, month: str) -> list[int]:
-        """What each top-up of a month takes of its caps, in cents."""
-        return [reserved.cents for reserved in self.reserved.values() if reserved.month == month]
+    def charges_cents(self, month: str, currency: str) -> list[int]:
+        """What each top-up of a month takes of its caps, in cents: nothing of a cap in another currency.
+
+        The catalog's may have changed.
+        """
+        of_month = (reserved for reserved in self.reserved.values() if reserved.month == month)
+        return [reserved.cents if reserved.currency == currency else 0 for reserved in of_month]
 
     def but(self, **changes: object) -> Self:
         """The same with something changed."""

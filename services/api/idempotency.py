@@ -62,7 +62,9 @@ class CommandAnswer:
 KEYED = ("idempotency_key_reused", "already_done", "busy")  # how every route with a key may fail
 NAMED = (*KEYED, "idempotency_key_required")  # and one that needs it
 
-_key = Header(alias=KEY_HEADER, min_length=1, max_length=255, description="Names this attempt.")
+_key = Header(
+    alias=KEY_HEADER, min_length=1, max_length=255, description="Names this attempt of this caller, the token's `sub`."
+)
 Key = Annotated[str | None, _key]
 RequiredKey = Annotated[str, _key]
 

@@ -199,6 +199,8 @@ class TeamAudit:
         says = (fact.usage_source, fact.usage_id, fact.usage_occurred_at, fact.credits, fact.feature, fact.member_id)
         if says != (usage.source, usage.id, usage.occurred_at, recorded.credits, recorded.feature, recorded.member_id):
             yield f"it takes back something else than was recorded at {fact.usage_position}"
+        if stored.source == AMENDMENTS and stored.occurred_at != usage.occurred_at:
+            yield f"it has not the time of the usage at {fact.usage_position}, which is amended"
         if stored.source not in (usage.source, AMENDMENTS) and fact.corrected_by is None:
             yield f"{stored.source!r} takes back what {usage.source!r} reported"
 

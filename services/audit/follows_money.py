@@ -119,7 +119,7 @@ class MoneyAudit:
             yield "a charge before the end of the cool-down"
         if settings is None:
             return
-        reserved = state.charges_cents(month_of(stored.recorded_at, state.zone))
+        reserved = state.charges_cents(month_of(stored.recorded_at, state.zone), fact.currency)
         most, cap = settings.max_per_month, settings.monthly_cap_cents
         if most is not None and len(reserved) >= most:
             yield f"{most} top-ups a month are the cap, and {len(reserved)} were made"

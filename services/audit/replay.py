@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from projections import usage
 from projections.activity import RUN_COLUMNS, RUN_ENTRIES, RUN_SPAN_MAX
+from projections.balance.amending import earlier_usage
 from projections.balance.fold import evolve
 from projections.balance.snapshots import note
 from projections.balance.state import ActivityKind, BalanceEntry, LotPayment, TeamBalance
@@ -281,10 +282,11 @@ async def _take(
     paid: tuple[LotPayment, ...] = ()
     if isinstance(fact, UsageVoided):
         happened_at = fact.usage_occurred_at
+    if (earlier := earlier_usage(fact)) is not None:
         try:
-            paid = await _paid(connection, fold, stored, fact)
+            paid = await _paid(connection, fold, stored, earlier)
         except AssertionError:  # no row of the activity has it
-            unknown = f"there is no usage at {fact.usage_position} before this"
+            unknown = f"there is no usage at {earlier} before this"
             replayed.finds(AuditFinding(stored.team_id, stored.place, unknown))
             return ()
     entries = evolve(team, stored, fact, paid, team.changed)  # every lot there ever was: nothing is saved in between
@@ -298,15 +300,15 @@ async def _take(
     return [(stored.team_id, entry) for entry in entries]
 
 
-async def _paid(connection: Connection, fold: _Shard, stored: Stored, fact: UsageVoided) -> tuple[LotPayment, ...]:
-    """Who paid the usage that is taken back.
+async def _paid(connection: Connection, fold: _Shard, stored: Stored, earlier: int) -> tuple[LotPayment, ...]:
+    """Who paid the usage that is taken back or replaced.
 
     As this fold saw it, or as the activity says, which was compared by then.
     """
-    payments = fold.paid.get((stored.team_id, fact.usage_position))
+    payments = fold.paid.get((stored.team_id, earlier))
     if payments is not None:
         return payments
-    return await paid_for(connection, stored.shard, stored.team_id, fact.usage_position)
+    return await paid_for(connection, stored.shard, stored.team_id, earlier)
 
 
 def _in_window(

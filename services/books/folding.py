@@ -8,11 +8,12 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from projections.balance.amending import earlier_usage
 from projections.balance.state import ActivityKind, LotPayment, TeamBalance
 from projections.books.accounts import Booking
 from projections.books.fold import TeamBooks, book
 from projections.books.month import Month, MonthBooks
-from schemas.facts import RATE_CARD_TEAM, Stored, UnknownFact, UsageVoided
+from schemas.facts import RATE_CARD_TEAM, Stored, UnknownFact
 from services.runtime.errors import LogChanged
 from services.store.connect import Connection
 from services.store.read import follow
@@ -78,7 +79,8 @@ def _take(shard: _ShardBooks, stored: Stored) -> list[Booking]:
         team = shard.teams[stored.team_id] = TeamBooks(TeamBalance(stored.team_id))
     try:
         fact = stored.fact()
-        paid = shard.paid[stored.team_id, fact.usage_position] if isinstance(fact, UsageVoided) else ()
+        earlier = earlier_usage(fact)
+        paid = () if earlier is None else shard.paid[stored.team_id, earlier]
         entries, bookings = book(team, stored, fact, paid)
     except (UnknownFact, ValueError, KeyError) as error:
         message = f"the fact at {stored.place} can't be booked ({error!r}); run `creditwell replay --audit`"

@@ -13,12 +13,13 @@ from typing import NamedTuple
 
 import asyncpg
 
+from projections.balance.amending import earlier_usage
 from projections.balance.fold import evolve
 from projections.balance.lots import end_lots
 from projections.balance.state import ActivityKind, BalanceEntry, Lot, LotKind, LotPayment, TeamBalance
 from projections.versions import live
 from schemas.credits import MicroCredits
-from schemas.facts import AnyFact, NewFact, Stored, UsageVoided
+from schemas.facts import AnyFact, NewFact, Stored
 from services.read_models.states import paid_for, settled_lots, team_of
 from services.runtime.errors import Unavailable
 from services.store.cycles import OpenCycle, refills_of
@@ -188,12 +189,12 @@ async def fold(connection: Reads, team: TeamBalance, newer: Sequence[Stored]) ->
     paid_here: dict[int, tuple[LotPayment, ...]] = {}
     for stored in newer:
         fact = stored.fact()
-        if not isinstance(fact, UsageVoided):
+        if (earlier := earlier_usage(fact)) is None:
             entries = evolve(team, stored, fact)
         else:
-            paid = paid_here.get(fact.usage_position)
+            paid = paid_here.get(earlier)
             if paid is None:
-                paid = await paid_for(connection, stored.shard, team.team_id, fact.usage_position)
+                paid = await paid_for(connection, stored.shard, team.team_id, earlier)
             settled = await settled_lots(connection, stored.shard, team, paid)
             entries = evolve(team, stored, fact, paid, settled)
         for entry in entries:

@@ -14,11 +14,12 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from projections.balance.amending import earlier_usage
 from projections.balance.fold import evolve
 from projections.balance.lots import end_lots
 from projections.balance.state import LotPayment, TeamBalance
 from schemas.cycles import cycle_at
-from schemas.facts import RATE_CARD_TEAM, HoldCaptured, PlanAssigned, Stored, UsageRecorded, UsageVoided
+from schemas.facts import RATE_CARD_TEAM, HoldCaptured, PlanAssigned, Stored, UsageRecorded
 from schemas.instants import instant
 from services.read_models.balances import ExactBalance, fold_due
 from services.read_models.snapshots import Span, facts_within, newest_snapshot, rest_of, spans_to_read
@@ -129,16 +130,17 @@ async def _take(connection: Reads, past: _Past, stored: Stored) -> None:
     timely = stored._replace(recorded_at=min(stored.recorded_at, past.at))
     if isinstance(fact, PlanAssigned):
         past.plan = (stored.id, fact)
-    if not isinstance(fact, UsageVoided):
+    if (earlier := earlier_usage(fact)) is None:
         entries = evolve(team, timely, fact)
-        if isinstance(fact, UsageRecorded | HoldCaptured) and stored.position in past.voided:
-            past.paid[stored.position] = next((entry.paid for entry in entries if entry.paid), ())
-        return
-    paid = past.paid.get(fact.usage_position)
-    if fact.usage_position <= past.began:
-        paid = await paid_for(connection, past.shard, team.team_id, fact.usage_position)
-    if paid is not None:  # else the usage itself had not occurred by then
-        evolve(team, timely, fact, paid, await settled_lots(connection, past.shard, team, paid))
+    else:
+        paid = past.paid.get(earlier)
+        if earlier <= past.began:
+            paid = await paid_for(connection, past.shard, team.team_id, earlier)
+        if paid is None:  # the usage itself had not occurred by then
+            return
+        entries = evolve(team, timely, fact, paid, await settled_lots(connection, past.shard, team, paid))
+    if isinstance(fact, UsageRecorded | HoldCaptured) and stored.position in past.voided:
+        past.paid[stored.position] = next((entry.paid for entry in entries if entry.paid), ())
 
 
 async def _at(connection: Reads, past: _Past) -> ExactBalance | None:

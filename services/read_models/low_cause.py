@@ -13,9 +13,10 @@ import json
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from projections.balance.amending import earlier_usage
 from projections.balance.fold import evolve
 from projections.balance.state import LotPayment, TeamBalance
-from schemas.facts import HoldCaptured, Stored, UsageRecorded, UsageVoided
+from schemas.facts import AMENDMENTS, HoldCaptured, Stored, UsageRecorded
 from services.read_models.snapshots import newest_snapshot
 from services.read_models.states import paid_for, settled_lots
 from services.store.protocols import Reads
@@ -67,16 +68,18 @@ async def go_on(connection: Reads, walk: LowWalk) -> None:
 
 async def _take(connection: Reads, walk: LowWalk, stored: Stored) -> None:
     team, fact = walk.team, stored.fact()
-    if not isinstance(fact, UsageVoided):
+    if (earlier := earlier_usage(fact)) is None:
         entries = evolve(team, stored, fact)
-        if isinstance(fact, UsageRecorded | HoldCaptured):
-            walk.paid[stored.position] = next((entry.paid for entry in entries if entry.paid), ())
     else:
-        paid = walk.paid.get(fact.usage_position)
+        paid = walk.paid.get(earlier)
         if paid is None:
-            paid = await paid_for(connection, stored.shard, team.team_id, fact.usage_position)
-        evolve(team, stored, fact, paid, await settled_lots(connection, stored.shard, team, paid))
+            paid = await paid_for(connection, stored.shard, team.team_id, earlier)
+        entries = evolve(team, stored, fact, paid, await settled_lots(connection, stored.shard, team, paid))
+    if isinstance(fact, UsageRecorded | HoldCaptured):
+        walk.paid[stored.position] = next((entry.paid for entry in entries if entry.paid), ())
     walk.newest = stored
+    if stored.source == AMENDMENTS:
+        return  # the usage right behind it says what it comes to
     if team.low or not _is_below(team, stored.recorded_at):
         walk.first = None
     elif walk.first is None:

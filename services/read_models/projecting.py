@@ -12,10 +12,11 @@ from operator import attrgetter, itemgetter
 import asyncpg
 
 from projections import usage
+from projections.balance.amending import earlier_usage
 from projections.balance.fold import evolve
 from projections.balance.snapshots import CADENCE, Cadence
 from projections.balance.state import Lot, LotPayment, TeamBalance
-from schemas.facts import RATE_CARD_TEAM, Stored, UsageRecorded, UsageVoided
+from schemas.facts import RATE_CARD_TEAM, Stored, UsageRecorded
 from services.read_models.activity_rows import EntryOfTeam, pack_row, saved_entries
 from services.read_models.activity_runs import entries_of, pack_run, spans
 from services.read_models.folding import ProjectedBatch, fold_plainly
@@ -157,18 +158,19 @@ class Projecting:
         if stored.team_id == RATE_CARD_TEAM:
             return
         team = self.states[stored.team_id]
-        if isinstance(fact, UsageVoided):
-            entries = evolve(team, stored, fact, *await self._paid(connection, batch, stored, fact, team))
-        else:
+        earlier = earlier_usage(fact)
+        if earlier is None:
             entries = evolve(team, stored, fact)
+        else:
+            entries = evolve(team, stored, fact, *await self._paid(connection, batch, stored, earlier, team))
         batch.note(team, stored, fact, entries)
 
     async def _paid(
-        self, connection: Connection, batch: ProjectedBatch, stored: Stored, fact: UsageVoided, team: TeamBalance
+        self, connection: Connection, batch: ProjectedBatch, stored: Stored, earlier: int, team: TeamBalance
     ) -> tuple[tuple[LotPayment, ...], Mapping[int, Lot]]:
-        paid = batch.paid_for(stored.team_id, fact.usage_position)
+        paid = batch.paid_for(stored.team_id, earlier)
         if paid is None:
-            paid = await paid_for(connection, stored.shard, stored.team_id, fact.usage_position, self.versions)
+            paid = await paid_for(connection, stored.shard, stored.team_id, earlier, self.versions)
         return paid, await settled_lots(connection, stored.shard, team, paid, self.versions)
 
     async def _save(self, connection: Connection, batch: ProjectedBatch) -> None:

@@ -250,7 +250,7 @@ async def _project_while_owner(
 ) -> None:
     """Fold what comes, until told to stop or fenced; the versions are those that were live at the beginning."""
     await ensure_projections(connection)
-    claims, halted = projecting.claims, HaltedShards(Halts("projector", health), metrics)
+    claims, halted = projecting.claims, HaltedShards(Halts(PROJECTOR, health), metrics)
     idle = IdleWait(reading.pool.heard, stop)
     upkeep = Upkeep(projecting, halted, health)
     health.back("the database")

@@ -193,8 +193,9 @@ async def _drop_build(connection: Connection, shape: str, versions: list[int]) -
     for kind, ending in named:
         for (relation,) in await connection.fetch(RELATIONS, kind, ending):
             await connection.execute(f"DROP {'VIEW' if kind == b'v' else 'TABLE'} {relation}")
-    for table in ("checkpoints", "readers"):
-        await connection.execute(f"DELETE FROM {table} WHERE reader = $1", f"projector{of_build(shape)}")
+    reader = f"projector{of_build(shape)}"
+    for table, column in (("checkpoints", "reader"), ("readers", "reader"), ("halted", "work")):
+        await connection.execute(f"DELETE FROM {table} WHERE {column} = $1", reader)
     await connection.execute("DELETE FROM projections WHERE sha256 = $1", shape)
 
 

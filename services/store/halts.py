@@ -34,7 +34,13 @@ HALTED = "SELECT name, shard, why FROM halted WHERE work = $1 AND ($2::smallint[
 
 @dataclass(slots=True)
 class Halts:
-    """The teams (or shards, or Stripe's events) for which one kind of work is halted, with the time of the next try."""
+    """The teams (or shards, or Stripe's events) for which one kind of work is halted.
+
+    Attributes:
+        work: as the table names it; another build that works beside this one has a name, and so rows, of its own.
+        health: of this process.
+        again_at: the time of the next try, by name.
+    """
 
     work: str
     health: Health

@@ -155,7 +155,7 @@ async def _append(connection: Connection, correction: PlannedCorrection, source:
     if anew is None:
         facts = [NewFact(usage.team_id, source, name, now, void)]
     else:
-        facts = [taken_back(usage, void, now), NewFact(usage.team_id, source, name, usage.occurred_at, anew)]
+        facts = [taken_back(usage, void), NewFact(usage.team_id, source, name, usage.occurred_at, anew)]
     appended = await append(connection, facts)
     await note_voids(connection, zip(facts, appended.places, strict=True))
     return CorrectedUsage(

@@ -2,8 +2,9 @@
 
 An amendment is two facts, one behind the other in one transaction: what takes the old usage back, under an identity of
 ours, and the new usage under the identity of the event. So everybody who reads the log knows both already. It keeps
-whatever the old usage said but how much it was, and its time: what was given back stands in the lots that paid, they
-were open at that time, and so the new usage burns them first. The fold sees to it where such a lot has ended since.
+whatever the old usage said but how much it was, and both have the time of the old one: at no instant of the past do
+both usages count. Who paid the old usage pays the new one, and only the difference moves
+(`projections/balance/amending.py`).
 """
 
 from collections.abc import Mapping
@@ -121,12 +122,12 @@ def taken_back_for(event: UsageAmendReported, by_identity: StoredUsages, voids: 
     if place in voids:
         raise already_taken_back(usage.id)
     voids[place] = True
-    return taken_back(usage, voided(usage, fact, event.data.reason), event.time)
+    return taken_back(usage, voided(usage, fact, event.data.reason))
 
 
-def taken_back(usage: Stored, void: UsageVoided, at: datetime) -> NewFact:
-    """What stands right before the usage that replaces this one."""
-    return NewFact(usage.team_id, AMENDMENTS, f"void:{usage.position}", at, void)
+def taken_back(usage: Stored, void: UsageVoided) -> NewFact:
+    """What stands right before the usage that replaces this one, with the time of both."""
+    return NewFact(usage.team_id, AMENDMENTS, f"void:{usage.position}", usage.occurred_at, void)
 
 
 def read(stored: Stored) -> AnyFact:

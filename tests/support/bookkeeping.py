@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from projections.balance.amending import earlier_usage
 from projections.balance.state import ActivityKind, LotPayment, TeamBalance
 from projections.books.accounts import BookAccount, Booking
 from projections.books.fold import TeamBooks, book
@@ -44,7 +45,8 @@ class Ledger:
     def tell(self, stored: Stored) -> list[Booking]:
         """Take a stored fact; what it moved."""
         fact = stored.fact()
-        paid = self.paid[fact.usage_position] if isinstance(fact, UsageVoided) else ()
+        earlier = earlier_usage(fact)
+        paid = () if earlier is None else self.paid[earlier]
         entries, bookings = book(self.books, stored, fact, paid)
         self.paid.update((entry.position, entry.paid) for entry in entries if entry.kind is ActivityKind.USAGE)
         self.facts.append(stored)

@@ -31,7 +31,7 @@ class ClientApi(ThreadingHTTPServer):
     def reply(self, path: str, body: Any) -> Reply:
         if path == "/v1/usage":
             self.reported += body
-            return 202, {}
+            return 202, {"results": [{"status": 202} for _ in body]}
         if not path.endswith("/capture"):
             if self.places is not None and path.endswith("/holds"):
                 return self.places

@@ -30,6 +30,9 @@ PROMOTED = """
     UPDATE store_lives SET database = (SELECT oid FROM pg_database WHERE datname = current_database()),
                            timeline = '00000000', started_at = started_at - interval '1 hour'
 """
+LOOKED_AT = """
+    UPDATE store_lives SET timeline = here.timeline, started_at = here.started_at FROM this_life() AS here
+"""
 RESTARTED = "UPDATE store_lives SET started_at = started_at - interval '1 hour'"
 
 

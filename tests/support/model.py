@@ -1,7 +1,7 @@
 """A slow, obvious model of a team's credits: told what happened in order, it knows what must be left. No code of ours."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -66,20 +66,20 @@ class Purse:
         match type:
             case "usage.recorded.v1":
                 at = recorded_at if occurred_at < self.sealed else occurred_at
-                self._use(position, credits, at, again="corrects" in data)
+                self._use(position, credits, at, data.get("corrects"), min(occurred_at, recorded_at))
             case "hold.captured.v1":
-                self._use(position, credits, recorded_at)
+                self._use(position, credits, recorded_at, None, recorded_at)
+            case "usage.voided.v1" if source == "creditwell:amendments":
+                pass  # the usage right behind it says what of it comes back
             case "usage.voided.v1":
-                # What is recorded anew has the time of the work, and what comes back pays from then on.
-                again = source == "creditwell:amendments"
-                since = min(instant(data["usage_occurred_at"]), recorded_at) if again else recorded_at
-                self._void(position, data["usage_position"], since)
+                self._return(position, self.paid[data["usage_position"]], self.now)
+                self.uses -= 1
             case "credits.refilled.v1":
                 self._refill(position, instant(data["starts_at"]), instant(data["ends_at"]), credits)
             case "period.sealed.v1":
                 self.sealed = max(self.sealed, instant(data["ends_at"]))
             case "credits.adjusted.v1" if credits < 0:
-                self._need(-credits, recorded_at, first=data.get("burns_lot"))
+                self._need(-credits, recorded_at, [bag for bag in self.bags if bag.number == data.get("burns_lot")])
             case "credits.topped_up.v1" | "credits.purchased.v1" | "credits.granted.v1" | "credits.adjusted.v1":
                 ends_at = instant(data["expires_at"]) if "expires_at" in data else FOREVER
                 self._gain(Bag(position, included=False, starts_at=occurred_at, ends_at=ends_at, left=credits))
@@ -109,14 +109,10 @@ class Purse:
             bag.left, self.debt = bag.left - share, self.debt - share
             self.payers = [*self.payers, (bag, share)][-PAYERS_MAX:]
 
-    def _need(self, credits: int, at: datetime, first: int | None = None, *, again: bool = False) -> list[Payment]:
-        """Bags of that time pay, then bags that never end, then nobody does.
-
-        What is recorded `again` is paid first by what was included and has not ended.
-        """
+    def _need(self, credits: int, at: datetime, first: Collection[Bag] = ()) -> list[Payment]:
+        """Bags of that time pay, these of them first, then bags that never end, then nobody does."""
         in_time = sorted((bag for bag in self.bags if bag.starts_at <= at < bag.ends_at), key=lambda bag: bag.order)
-        open_ones = [bag for bag in in_time if again and bag.included and bag.ends_at > self.now]
-        return self._take(credits, [*(bag for bag in in_time if bag.number == first), *open_ones, *in_time])
+        return self._take(credits, [*(bag for bag in in_time if bag in first), *in_time])
 
     def _take_back(self, numbers: set[int], credits: int) -> None:
         """Of a payment: from its own bags, then from those that never end. What they paid of a debt stays paid."""
@@ -133,13 +129,24 @@ class Purse:
         self.debt += credits
         return [*payments, (None, credits)]
 
-    def _use(self, position: int, credits: int, at: datetime, *, again: bool = False) -> None:
-        self.uses, self.used = self.uses + 1, self.used + credits
-        self.paid[position] = self._need(credits, at, again=again)
+    def _use(self, position: int, credits: int, at: datetime, corrects: int | None, since: datetime) -> None:
+        kept: list[Payment] = []
+        back: list[Payment] = []
+        for bag, share in self.paid[corrects] if corrects is not None else []:
+            keeps = min(share, credits - sum(kept_share for _, kept_share in kept))
+            kept.append((bag, keeps))
+            back.append((bag, share - keeps))
+        more = credits - sum(share for _, share in kept)
+        self.uses, self.used = self.uses + (corrects is None), self.used + more
+        self._return(position, back, since)
+        given_back = (
+            [bag for bag in self.bags if bag.included and bag.ends_at > self.now] if corrects is not None else []
+        )
+        self.paid[position] = [*kept, *self._need(more, at, given_back)]
 
-    def _void(self, position: int, usage: int, since: datetime) -> None:
+    def _return(self, position: int, paid: list[Payment], since: datetime) -> None:
         homeless = nobodys = 0
-        for bag, share in self.paid[usage]:
+        for bag, share in paid:
             self.used -= share
             if bag is None:
                 nobodys += self._return_debt(share)
@@ -153,7 +160,6 @@ class Purse:
         if nobodys:
             number = -position if homeless else position
             self._gain(Bag(number, included=False, starts_at=since, ends_at=FOREVER, left=nobodys))
-        self.uses -= 1
 
     def _return_debt(self, credits: int) -> int:
         """To the debt, then to those who paid debt, the newest first; what is left is nobody's."""
@@ -178,6 +184,6 @@ def purses(facts: Iterable[Any], known: dict[str, Purse] | None = None) -> dict[
     by_team = {} if known is None else known
     for fact in facts:
         by_team.setdefault(fact.team_id, Purse()).told(
-            fact.position, fact.type, fact.occurred_at, fact.recorded_at, fact.body
+            fact.position, fact.type, fact.occurred_at, fact.recorded_at, fact.body, fact.source
         )
     return by_team

@@ -5,10 +5,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from random import Random
 
+import msgspec
+
 from projections.balance.snapshots import CADENCE, Cadence
 from schemas.credits import MICRO
 from schemas.cycles import cycle_at, cycle_start
 from schemas.facts import (
+    AMENDMENTS,
     AnyFact,
     CreditsAdjusted,
     CreditsGranted,
@@ -21,6 +24,7 @@ from schemas.facts import (
     PlanAssigned,
     Stored,
     TopUpConfigured,
+    UsageRecorded,
     UsageVoided,
 )
 from services.read_models.balances import PROJECTOR
@@ -111,8 +115,10 @@ class Past:
                 timedelta(0), timedelta(0), timedelta(seconds=2), -timedelta(minutes=4), timedelta(days=3), timedelta(days=40),
             ))  # fmt: skip
             self._use(name, max(self.now - late, BEGIN))
-        elif draw < 0.65 and self.usages:
+        elif draw < 0.62 and self.usages:
             self._void(name, self.now)
+        elif draw < 0.65 and self.usages:
+            self._amend(name)
         elif draw < 0.85:
             stored = self._record(new(TEAM, name, self._hold(name) if draw < 0.75 else self._gain(name), at=self.now))
             if isinstance(captured := stored.fact(), HoldCaptured):
@@ -136,6 +142,16 @@ class Past:
             assert isinstance(told.fact, UsageVoided)
             told = told._replace(fact=told.fact.model_copy(update={"feature": captured.feature}))
         self._record(told._replace(occurred_at=at))
+
+    def _amend(self, name: str) -> None:
+        taken, credits = self.usages.pop(self.random.randrange(len(self.usages)))
+        back = void(TEAM, f"void:{name}", of=taken.id, position=taken.position, at=taken.occurred_at, credits=credits)
+        self._record(back._replace(source=AMENDMENTS, occurred_at=taken.occurred_at))
+        credits = self.random.choice((credits, self.random.randint(1, 30)))
+        anew = usage(TEAM, name, credits, at=taken.occurred_at)
+        assert isinstance(anew.fact, UsageRecorded)
+        fact = msgspec.structs.replace(anew.fact, corrects=taken.position, corrects_id=taken.id, reason="test")
+        self.usages.append((self._record(anew._replace(fact=fact)), credits))
 
     def _gain(self, name: str) -> AnyFact:
         credits, ends = max(0, self.random.randint(-10, 40)) * MICRO, self.random.choice((None, 0.001, 3, 20))

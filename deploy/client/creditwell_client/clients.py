@@ -61,9 +61,9 @@ class AsyncClient:
     ) -> None:
         """`token` is a text, or a function that has a fresh one at hand: it is called for each request.
 
-        `spool` keeps captures that the API has not taken yet. With a spool, give the `source` of your service, too:
-        work whose hold has expired meanwhile is reported as plain usage of that source. A spool belongs to one process
-        at a time: where processes are forked, make the client after the fork.
+        Work whose hold has expired meanwhile is reported as plain usage of `source`, your service; without a source
+        its block raises `HoldHasExpired`. `spool` keeps captures that the API has not taken yet, and needs a source. It
+        belongs to one process at a time: where processes are forked, make the client after the fork.
 
         Raises:
             ValueError: a spool without a source.
@@ -71,7 +71,7 @@ class AsyncClient:
         """
         self._http = httpx2.AsyncClient(base_url=url, timeout=TIMEOUT_SECONDS)
         self._token, self._patience, self._remembered = token, patience_seconds, _Remembered()
-        self.captures = Captures.of(spool, source, url, token)
+        self.source, self.captures = source, Captures.of(spool, source, url, token)
         self.finishing: set[asyncio.Task[None]] = set()  # blocks that were left and are not settled yet
 
     async def send(self, call: ApiCall[T]) -> T:
@@ -173,7 +173,7 @@ class Client:
         """As `AsyncClient`."""
         self._http = httpx2.Client(base_url=url, timeout=TIMEOUT_SECONDS)
         self._token, self._patience, self._remembered = token, patience_seconds, _Remembered()
-        self.captures = Captures.of(spool, source, url, token)
+        self.source, self.captures = source, Captures.of(spool, source, url, token)
 
     def send(self, call: ApiCall[T]) -> T:
         """Send a call, again where that helps. Raises as `AsyncClient.send`."""

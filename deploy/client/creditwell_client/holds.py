@@ -200,12 +200,12 @@ class AsyncHold(Block):
     async def _settle(self) -> None:
         work, captures = self.settlement(), self._client.captures
         if captures is None:
-            self.captured = await drive_async(settle(work, None), self._client.send)
+            self.captured = await drive_async(settle(work, self._client.source), self._client.send)
             return
         with captures.settling(work.hold):
             # No task, and so nothing that the end of a loop cancels.
             await asyncio.shield(asyncio.get_running_loop().run_in_executor(None, captures.keep, work))
-            self.captured = await drive_async(settle(work, captures.source), self._client.send)
+            self.captured = await drive_async(settle(work, self._client.source), self._client.send)
 
 
 class SyncHold(Block):
@@ -258,8 +258,8 @@ class SyncHold(Block):
     def _settle(self) -> None:
         work, captures = self.settlement(), self._client.captures
         if captures is None:
-            self.captured = drive(settle(work, None), self._client.send)
+            self.captured = drive(settle(work, self._client.source), self._client.send)
             return
         with captures.settling(work.hold):
             captures.keep(work)
-            self.captured = drive(settle(work, captures.source), self._client.send)
+            self.captured = drive(settle(work, self._client.source), self._client.send)

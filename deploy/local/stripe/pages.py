@@ -18,7 +18,7 @@ from .objects.intents import authenticate
 from .objects.setups import authenticate_setup
 from .world import StripeStandIn
 
-CENTLESS = frozenset({"jpy", "krw", "vnd", "clp"})
+DIGITS = dict.fromkeys(("jpy", "krw", "vnd", "clp"), 0) | dict.fromkeys(("bhd", "jod", "kwd", "omr", "tnd"), 3)
 SYMBOLS = {"usd": "$", "eur": "€", "gbp": "£", "jpy": "¥"}
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'",
@@ -83,8 +83,9 @@ def routes(world: StripeStandIn) -> list[Route]:
 def money(amount: int, currency: str) -> str:
     """`$20.00`, `¥500`: minor units for people."""
     sign, rest = SYMBOLS.get(currency, ""), "" if currency in SYMBOLS else f" {currency.upper()}"
-    digits = f"{amount:,}" if currency in CENTLESS else f"{amount // 100:,}.{amount % 100:02d}"
-    return f"{sign}{digits}{rest}"
+    places = DIGITS.get(currency, 2)
+    whole, part = divmod(amount, 10**places)
+    return f"{sign}{whole:,}{f'.{part:0{places}d}' if places else ''}{rest}"
 
 
 async def _pressed(books: Books, session: Json, request: Request) -> Response:

@@ -59,7 +59,8 @@ class Balance(BaseModel):
     """What a team has: total = included + additional, available = total - held.
 
     `low`: fewer are available than `low_below`, the threshold of top-ups or, where they are off, the plan's.
-    `allowance`: the included credits that the open cycle was given; `next_allowance`: those that the next one brings.
+    `allowance`: the included credits that the open cycle was given, by its refill, an upgrade, or what came back of a
+    cycle that is over: at least what is `included`. `next_allowance`: those that the next refill brings.
     """
 
     model_config = like(examples.BALANCE)

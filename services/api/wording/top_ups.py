@@ -83,7 +83,7 @@ def top_up_body(going: TopUps, available: MicroCredits, now: datetime, catalog: 
     decision = foresee(going, available, now, catalog) or obstacle_ahead(going, now, catalog)
     state, reason = _state(going, decision)
     month, price = month_of(now, going.zone), catalog.top_up
-    charges = going.charges_cents(month)
+    charges = going.charges_cents(month, price.currency)
     return {
         "enabled": going.enabled, **_chosen(going.settings), "state": state, "reason": reason,
         "next_charge_preview": _preview(going, available, decision, catalog),

@@ -15,7 +15,7 @@ const { does, team, source, spool: folder, ...options } = JSON.parse(readFileSyn
 const said = [];
 const log = { warn: (/** @type {string} */ message) => said.push(message), error: (/** @type {string} */ message) => said.push(message) };
 const spool = folder && { source, spool: folder, log };
-const credits = new Creditwell(does === "dies" ? options : { ...options, ...spool });
+const credits = new Creditwell(does === "dies" ? options : { ...options, source, ...spool });
 const FOUR_IMAGES = [{ feature: "ai_image.generate", quantity: "4", attributes: { tier: "standard" } }];
 const work = { team, member: "mem_1", items: FOUR_IMAGES };
 

@@ -14,9 +14,11 @@ import pytest
 from services.api.tokens import TokenRole, mint
 from tests.support.api import Api, key
 from tests.support.calls import USED, publish_chat
+from tests.support.client_api import an_api
 from tests.support.node import NODE, PROGRAMS, need_node, run_node
 from tests.support.proxy import Cut, Plan, a_proxy
 from tests.support.waiting import until
+from tests.unit.deploy.test_client_captures import no
 
 SOURCE = "/features/chat"
 FOUR_IMAGES = [{"feature": "ai_image.generate", "quantity": "4", "attributes": {"tier": "standard"}}]  # 4 credits each
@@ -130,6 +132,13 @@ async def test_work_that_ends_while_the_api_is_away_is_captured_when_it_is_back(
 
     assert captured is None
     assert await left(api) == ("2984", "0")
+
+
+async def test_without_a_spool_it_is_reported_too_where_there_is_a_source(api: Api) -> None:
+    with an_api(no(409, "hold_expired")) as stand_in:
+        assert await run(api, "once", url=stand_in.url, source=SOURCE) is None
+
+    assert [(event["id"], event["source"]) for event in stand_in.reported] == [("h1:0", SOURCE)]
 
 
 async def test_work_whose_hold_has_expired_meanwhile_is_reported_as_usage(api: Api, tmp_path: Path) -> None:

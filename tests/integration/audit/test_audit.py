@@ -184,13 +184,15 @@ QUIET = [
     "DELETE FROM command_answers",
 ]
 
+MINTED = """INSERT INTO holds (shard, team_id, hold_id, credits, placed_at, expires_at)
+       SELECT shard, team_id, 'minted', 9_000_000, now(), now() + interval '1 hour' FROM teams"""
+
 # Who puts in a hold that nobody placed, or switches the triggers off, can do harm, and the audit says what was done.
 FOUND = [
     "ALTER TABLE holds DISABLE TRIGGER USER; UPDATE holds SET state = 'open', expires_at = clock_timestamp() + interval '1 hour'",
     "ALTER TABLE holds DISABLE TRIGGER USER; UPDATE holds SET state = 'open', expires_at = placed_at",
     "ALTER TABLE voided_usages DISABLE TRIGGER USER; DELETE FROM voided_usages",
-    """INSERT INTO holds (shard, team_id, hold_id, credits, placed_at, expires_at)
-       SELECT shard, team_id, 'minted', 9_000_000, now(), now() + interval '1 hour' FROM teams""",
+    MINTED,
     """ALTER TABLE holds DISABLE TRIGGER USER;
        UPDATE holds h SET hold_id = h.hold_id || '-again', state = 'open', expires_at = clock_timestamp() + interval '1 hour'""",
 ]
@@ -313,6 +315,40 @@ async def test_an_edited_table_gives_nobody_anything(history: Honest, statement:
 
     assert list(map(str, replayed.findings)) == [], "every fact follows from those before it, whatever the tables said"
     assert statement in QUIET or {difference.team_id for difference in edited} >= {TEAM}, "the edit was named"
+
+
+@pytest.mark.parametrize("role", ["recorder", "projector", "worker", "api"])
+async def test_whatever_a_running_role_may_edit_gives_nobody_anything_either(history: Honest, role: str) -> None:
+    connection = history.connection
+    set_back = [statement for statement in REFUSED if await done_as(connection, role, statement)]
+    edited = [statement for statement in EDITED if await done_as(connection, role, statement)]
+    named = (await audit(connection)).differences
+
+    await everybody_works(history)
+    await project(connection)
+    findings = (await audit(connection)).findings
+
+    assert set_back == []
+    assert edited, "each may edit what it works with"
+    assert {difference.team_id for difference in named} >= {TEAM}
+    assert list(map(str, findings)) == []
+    harmful = [statement for statement in FOUND if await done_as(connection, role, statement)]
+    assert harmful == ([MINTED] if role == "api" else []), "what the audit finds, and only who places holds may do"
+
+
+async def done_as(connection: Connection, role: str, statement: str) -> bool:
+    """Whether a role has changed anything by a statement: by any part of it, as the API one team after the other."""
+    done = False
+    for part in statement.split(";"):
+        for team in (TEAM, "team_b"):
+            with suppress(asyncpg.InsufficientPrivilegeError, asyncpg.IntegrityConstraintViolationError):
+                async with connection.transaction():
+                    await connection.execute("SELECT set_config('creditwell.team', $1, true)", team)
+                    await connection.execute(f"SET LOCAL ROLE creditwell_{role}")
+                    done |= not (await connection.execute(part)).endswith(" 0")
+            if role != "api":
+                break
+    return done
 
 
 async def test_a_limit_that_was_put_right_is_no_difference_any_more(history: Honest) -> None:

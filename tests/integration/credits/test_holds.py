@@ -198,6 +198,25 @@ async def test_work_may_be_captured_part_by_part_while_the_rest_stays_set_aside(
     assert refused(await ask(api, path, "four", credits="1")) == (409, "hold_settled")
 
 
+async def test_a_capture_sent_again_is_known_by_its_key_and_its_callers_sub(api: Api) -> None:
+    placed = await hold(api, credits="100")
+    path = f"{api.path}/holds/{placed['id']}/capture"
+    other = mint(api.settings, team=api.team_id, member="another", role=TokenRole.SERVICE)
+    part, end = {"credits": "10", "final": False}, {"credits": "5"}
+
+    async def sent(name: str, body: dict[str, Any], *, by_another: bool) -> httpx2.Response:
+        headers = key(name) | ({"authorization": f"Bearer {other}"} if by_another else {})
+        return await api.service.post(path, json=body, headers=headers)
+
+    parts = [said(await sent("part", part, by_another=another)) for another in (False, False, True, True)]
+    ends = [await sent("end", end, by_another=another) for another in (False, False, True)]
+
+    assert [one["credits"] for one in parts] == ["90", "90", "80", "80"]  # two callers, two keys, two captures
+    assert [one.status_code for one in ends] == [200, 200, 409]
+    assert refused(ends[-1]) == (409, "hold_settled")
+    assert await credits(api) == ("2975", "0", "2975")
+
+
 async def test_what_was_used_is_captured_even_past_the_hold_and_past_zero(api: Api) -> None:
     placed = await hold(api, credits="100")
 

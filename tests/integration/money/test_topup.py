@@ -32,6 +32,7 @@ from services.money.topup import Worker
 from services.read_models.low_balance import judge
 from services.runtime.crashpoints import arm
 from services.store.connect import Connection, connect_pool
+from services.store.lives import StoreUnchecked
 from tests.faults.rush import a_worker
 from tests.support.desk import (
     Desk,
@@ -46,6 +47,7 @@ from tests.support.desk import (
     settings,
     working,
 )
+from tests.support.lives import LOOKED_AT, PROMOTED
 from tests.support.payments import a_payment, dispute, follow
 from tests.support.serving import as_role, connected, plan, serving, store, used
 from tests.support.waiting import until
@@ -190,6 +192,22 @@ async def test_an_answer_that_does_not_come_is_asked_for_and_never_leads_to_anot
 
         await assert_books_agree(connection, desk, team, charges=1)
         assert len(await of_type(connection, team, TopUpRequested)) == 1
+
+
+async def test_in_a_life_of_the_server_that_nobody_has_looked_at_no_intent_is_confirmed(
+    database: str, desk: Desk
+) -> None:
+    async with attempt_under_way(database, desk, "topup:recorded") as (connection, worker, team):
+        await connection.execute(PROMOTED)
+        with pytest.raises(StoreUnchecked):
+            await worker.charging.go_on(team)
+        assert [intent["status"] for intent in (await desk.books())["payment_intents"]] == ["requires_confirmation"]
+
+        await connection.execute(LOOKED_AT)
+        await leases_over(connection)
+        await worker.look_at(team)
+
+        await assert_books_agree(connection, desk, team, charges=1)
 
 
 async def test_a_worker_that_lost_its_lease_at_stripe_neither_charges_nor_credits_again(

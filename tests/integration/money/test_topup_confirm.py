@@ -6,9 +6,13 @@ import pytest
 
 from deploy.local.stack import Stack
 from schemas.facts import CreditsToppedUp, TopUpActionRequired, TopUpFailed, TopUpRequested
+from services.read_models.low_balance import judge
+from services.store.connect import connect_pool
+from tests.faults.rush import a_worker
 from tests.support.api import Api, an_api
 from tests.support.desk import KEY, Desk, assert_books_agree, has, new_team, of_type, working
-from tests.support.serving import store, used
+from tests.support.lives import LOOKED_AT, PROMOTED
+from tests.support.serving import as_role, store, used
 from tests.support.waiting import until
 
 HOST = "https://host.example"
@@ -57,6 +61,24 @@ async def test_an_admin_confirms_at_the_bank_what_waits_and_the_credits_of_that_
         assert (after["url"], after["state"]) == (None, "paid")
         assert len(await of_type(api.connection, api.team_id, TopUpRequested)) == 1
         await assert_books_agree(api.connection, desk, api.team_id, charges=1)
+
+
+async def test_in_a_life_of_the_server_that_nobody_has_looked_at_no_owner_confirms(
+    database: str, desk: Desk, api: Api
+) -> None:
+    async with await connect_pool(as_role(database, "worker"), process="test") as pool:
+        api.team_id = await new_team(api.connection, desk, card="pm_card_authenticationRequired")
+        await store(api.connection, api.team_id, [used(300)])
+        await judge(api.connection, api.team_id)
+        await a_worker(pool, desk).look_at(api.team_id)
+    await api.connection.execute(PROMOTED)
+
+    refused = await api.admin.post(f"{api.path}/top-up/confirm", json={})
+    await api.connection.execute(LOOKED_AT)
+    confirmed = await api.admin.post(f"{api.path}/top-up/confirm", json={})
+
+    assert (refused.status_code, refused.json()["code"]) == (503, "store_unchecked")
+    assert confirmed.json()["state"] == "confirm"
 
 
 async def test_whoever_fails_at_the_bank_may_click_again_and_a_bank_that_then_says_no_ends_the_attempt(

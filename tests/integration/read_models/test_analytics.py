@@ -6,6 +6,7 @@ import asyncpg
 import pytest
 
 from projections.analytics import views
+from projections.balance.amending import earlier_usage
 from projections.balance.fold import evolve
 from projections.balance.state import LotPayment, TeamBalance
 from schemas.credits import MICRO
@@ -75,7 +76,8 @@ def folded(prefix: list[Stored]) -> tuple[TeamBalance, int]:
     paid: dict[int, tuple[LotPayment, ...]] = {}
     for stored in prefix:
         fact = stored.fact()
-        returned = paid.get(fact.usage_position, ()) if isinstance(fact, UsageVoided) else ()
+        earlier = earlier_usage(fact)
+        returned = () if earlier is None else paid.get(earlier, ())
         entries = evolve(team, stored, fact, returned, team.changed)
         paid[stored.position] = next((entry.paid for entry in entries if entry.kind == "usage"), ())
         match fact:

@@ -9,13 +9,14 @@ from typing import Any
 import asyncpg
 import pytest
 
+from projections.balance.amending import earlier_usage
 from projections.balance.fold import evolve
 from projections.balance.lots import end_lots
 from projections.balance.snapshots import Cadence
 from projections.balance.state import ActivityKind, LotPayment, TeamBalance
 from schemas.credits import MICRO
 from schemas.cycles import cycle_at
-from schemas.facts import CreditsGranted, HoldCaptured, HoldPlaced, PlanAssigned, Stored, UsageRecorded, UsageVoided
+from schemas.facts import CreditsGranted, HoldCaptured, HoldPlaced, PlanAssigned, Stored, UsageRecorded
 from services.read_models.balances import ExactBalance, fold_due
 from services.read_models.history import PAGE, balance_as_of
 from services.read_models.snapshots import FACTS
@@ -36,10 +37,11 @@ def plain(log: Sequence[Stored], at: datetime, known_at: datetime) -> ExactBalan
         fact = stored.fact()
         if stored.recorded_at > known_at or stored.occurred_at > at:
             continue
-        if isinstance(fact, UsageVoided) and fact.usage_position not in paid:
+        earlier = earlier_usage(fact)
+        if earlier is not None and earlier not in paid:
             continue
         timely = stored._replace(recorded_at=min(stored.recorded_at, at))
-        who = paid[fact.usage_position] if isinstance(fact, UsageVoided) else ()
+        who = () if earlier is None else paid[earlier]
         entries = evolve(team, timely, fact, who, team.changed)
         if isinstance(fact, UsageRecorded | HoldCaptured):
             paid[stored.position] = next(entry.paid for entry in entries if entry.kind is ActivityKind.USAGE)

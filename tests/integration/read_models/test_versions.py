@@ -25,8 +25,10 @@ from services.read_models.versions import (
     made_versions,
 )
 from services.runtime.errors import Fenced
+from services.runtime.health import Health
 from services.store.claims import Claims
 from services.store.connect import Connection
+from services.store.halts import Halts
 from services.store.read import heads, read_raw_after
 from services.store.shards import SHARDS, shard_of
 from tests.conftest import url_of
@@ -44,6 +46,7 @@ OTHER = "0ddba115" + SHAPE[8:]
 RENAMED = (
     f"UPDATE projections SET sha256 = '{OTHER}'",
     f"UPDATE checkpoints SET reader = 'projector_of_{OTHER[:8]}' WHERE reader = '{PROJECTOR}'",
+    f"UPDATE halted SET work = 'projector_of_{OTHER[:8]}' WHERE work = '{PROJECTOR}'",
     *(
         f"ALTER VIEW {live(f'{table}_v0')} RENAME TO {table}_of_{OTHER[:8]}"
         for name, tables in TABLES.items()
@@ -103,7 +106,8 @@ async def test_a_build_and_the_next_work_side_by_side_and_the_first_goes_on_when
             assert await every_row(world.connection) == await folded_anew(world.connection)
 
             await store(world.connection, new("team_3", "noted", cast("AnyFact", MemberNoted(member_id="mem_1"))))
-            why = await until(lambda: halted(world.connection, "team_3"))
+            work, why = await until(lambda: halted(world.connection, "team_3"))
+            assert work == PROJECTOR, "the next build goes on and takes no row of the other's away"
             assert f"unknown fact type '{NEW_FACT}': it was written by a newer version; upgrade this one" in why
             await until(lambda: filled_by_the_next(world.connection))
             with pytest.raises(UnknownFact):
@@ -122,10 +126,10 @@ async def test_a_build_and_the_next_work_side_by_side_and_the_first_goes_on_when
         assert comment.startswith("Next: "), "what a newer build made stays"
 
 
-async def halted(connection: Connection, team_id: str) -> str | None:
-    """Why the projector has halted a team."""
-    why: str | None = await connection.fetchval("SELECT why FROM halted WHERE name = $1", team_id)
-    return why
+async def halted(connection: Connection, team_id: str) -> tuple[str, str] | None:
+    """Whose projector has halted a team, and why."""
+    row = await connection.fetchrow("SELECT work, why FROM halted WHERE name = $1", team_id)
+    return None if row is None else (row["work"], row["why"])
 
 
 async def test_the_tables_of_a_build_that_comes_later_are_read_once_they_are_filled(world: ServiceWorld) -> None:
@@ -174,6 +178,9 @@ async def test_what_another_build_left_is_dropped_a_day_after_its_last_sign_and_
     shard = shard_of("team_1")
     await asleep.project(world.connection, await read_raw_after(world.connection, {shard: 0}, 10))
     await store(world.connection, usage("team_1", "later"))
+    await Halts(PROJECTOR, Health("projector")).halt(
+        world.connection, "team_1", ValueError("it is of that build alone")
+    )
     await another_build_was_here(world.connection)
     await ensure_projections(world.connection)
     assert await go_live_when_filled(world.connection)
@@ -191,6 +198,7 @@ async def test_what_another_build_left_is_dropped_a_day_after_its_last_sign_and_
             await drop_previous(as_projector)
             there = {row["relname"] for row in await world.connection.fetch(RELATIONS)}
             assert (f"balance_of_{OTHER[:8]}" in there, "balance_v1" in there) == (kept, kept), (age, seen)
+            assert bool(await halted(world.connection, "team_1")) == kept
     finally:
         await as_projector.close()
 

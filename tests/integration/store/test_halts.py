@@ -21,6 +21,7 @@ from services.money.inbox import work_on_inbox
 from services.money.top_ups.due import teams_due
 from services.money.topup import sweep
 from services.read_models import projector
+from services.read_models.balances import PROJECTOR
 from services.read_models.low_balance import judge
 from services.runtime.health import STUCK_SECONDS, Health
 from services.runtime.settings import Settings
@@ -116,7 +117,7 @@ async def test_a_fact_that_can_not_be_folded_halts_its_team_and_no_other_shard_u
 
     async with projecting(database) as health:
         await until_included(connection, good, 100)
-        (row,) = await until_halted(connection, ("projector", bad))
+        (row,) = await until_halted(connection, (PROJECTOR, bad))
         await store(connection, good, [used(30)])
         await until_included(connection, good, 70)
 
@@ -152,7 +153,7 @@ async def test_a_state_that_can_not_be_read_halts_its_team_also_for_the_next_pro
 
     async with projecting(database):
         await until_included(connection, good, 40)
-        await until_halted(connection, ("projector", bad))
+        await until_halted(connection, (PROJECTOR, bad))
         await until(lambda: _said_low(connection, good), what="the other is told to be low")
     await connection.execute(holds, bad, "{}")
     async with projecting(database):

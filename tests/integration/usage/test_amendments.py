@@ -5,6 +5,7 @@ from datetime import timedelta
 from schemas.credits import MICRO
 from schemas.facts import CreditsGranted, UsageRecorded, UsageVoided
 from services.audit.replay import ReplayScope, replay
+from services.read_models.history import balance_as_of
 from services.store.connect import Connection
 from services.usage.receipts import read_receipt
 from tests.support.calls import called, publish_chat
@@ -29,7 +30,7 @@ async def test_an_amendment_takes_the_old_usage_back_and_records_the_new_one_beh
     at = now() - timedelta(minutes=2)
     await publish_chat(world.connection)
     await world.team("team_1", anchor=now() - timedelta(days=1))
-    fix = amended("team_1", "fix", of="a", quantity="3")
+    fix = amended("team_1", "fix", of="a", quantity="3") | {"time": (now() + timedelta(minutes=1)).isoformat()}
     calls = amended("team_1", "calls", of="call", quantities={"input_token": 400, "output_token": "0"})
     async with world.recorder(), world.projector():
         # The second stands in one batch with what it takes back; the third says the first one's again, later.
@@ -55,8 +56,11 @@ async def test_an_amendment_takes_the_old_usage_back_and_records_the_new_one_beh
     )  # fmt: skip
     assert (fact.quantity, fact.credits, fact.attributes, fact.member_id) == ("3", 3 * MICRO, {"tier": "low"}, "mem_1")
     assert (fact.corrects, fact.corrects_id, fact.reason) == (old.position, "a", "counted wrongly")
-    assert anew.occurred_at == old.occurred_at
+    assert void.occurred_at == anew.occurred_at == old.occurred_at
     assert (await world.balance()).total == PRO - 3 * MICRO - 50_000  # 400 input tokens of the large model are 0.05
+    then = await balance_as_of(world.connection, "team_1", at=now(), known_at=now())
+    assert then is not None
+    assert then.team.total == PRO - 3 * MICRO - 50_000, "at no instant of the past do both usages count"
     receipt = await read_receipt(world.connection, "team_1", SOURCE, "fix")
     assert (receipt.corrects, receipt.credits, receipt.duplicates, receipt.conflicts) == (old.place, -3 * MICRO, 1, 1)
     assert (await read_receipt(world.connection, "team_1", SOURCE, "a")).corrects is None
@@ -66,6 +70,8 @@ async def test_an_amendment_takes_the_old_usage_back_and_records_the_new_one_beh
     other = "UPDATE facts SET body = convert_to(replace(convert_from(body, 'UTF8'), '\"tier\":\"low\"', '\"tier\":\"standard\"'), 'UTF8')"
     await world.connection.execute(f"{other} WHERE id = 'fix'")
     assert any("it changes more than the quantity" in one for one in await differences(world.connection))
+    await world.connection.execute("UPDATE facts SET occurred_at = recorded_at WHERE source = 'creditwell:amendments'")
+    assert any("it has not the time of the usage" in one for one in await differences(world.connection))
 
 
 async def test_the_lots_that_paid_the_old_usage_pay_the_new_one_first(world: ServiceWorld) -> None:

@@ -27,8 +27,11 @@ from schemas.pricing import RateCards
 from services.api.access import allowed
 from services.api.routes.activity import parse_cursor, write_cursor
 from services.api.tokens import TokenRole
+from services.api.wording.balances import balance_body
 from services.api.wording.entries import FAILED, MADE, SKIPPED, describe, detail, item, price_of
 from services.read_models.activity import ActivityRow
+from services.read_models.balances import ExactBalance
+from tests.unit.projections.history import MONTH, NOON, History, at
 
 NOW = datetime(2026, 11, 23, 10, 15, 30, 123456, tzinfo=UTC)
 CATALOG = load_catalog()
@@ -170,3 +173,16 @@ def test_who_may_do_what_follows_from_the_roles_that_the_contract_names() -> Non
     }
     assert allowed("PUT", [TokenRole.ADMIN]) == {TokenRole.ADMIN}
     assert allowed("PUT", [TokenRole.OPERATOR]) == {TokenRole.OPERATOR}
+
+
+def test_the_allowance_of_a_cycle_is_all_that_it_was_given_so_that_no_more_of_it_is_left_than_there_was() -> None:
+    told = History()
+    told.refilled(100, starts=NOON, ends=NOON + MONTH)
+    told.used(40, recorded=at(1))
+    told.refilled(100, starts=NOON + MONTH, ends=NOON + 2 * MONTH)
+    told.voided(2, recorded=NOON + MONTH)  # of a cycle that is over: it comes back in the open one
+    told.used(30, recorded=NOON + MONTH)
+
+    body = balance_body(ExactBalance(told.team, 7, 5, NOON + MONTH), 5)
+
+    assert (body["included"], body["allowance"]) == ("110", "140")

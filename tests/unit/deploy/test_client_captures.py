@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from deploy.client.creditwell_client import AsyncClient, Client, InvalidRequest, NoAnswer
+from deploy.client.creditwell_client import AsyncClient, Client, HoldHasExpired, InvalidRequest, NoAnswer
 from deploy.client.creditwell_client.calls import Answer, exchange
 from deploy.client.creditwell_client.settling import ITEMS_MAX, Settlement
 from tests.support.client_api import TAKEN, Reply, an_api
@@ -60,6 +60,26 @@ async def test_what_is_no_verdict_on_the_work_leaves_it_waiting_until_it_is_take
 
     assert names(tmp_path) == []
     assert len(api.captures) == 2
+
+
+async def test_work_whose_hold_has_expired_is_reported_as_usage_without_a_spool_too_where_there_is_a_source() -> None:
+    def in_a_thread(url: str) -> None:
+        with Client(url, token="t", source=SOURCE) as client, client.hold(team="team_1", items=ITEMS) as hold:
+            hold.used(1)
+
+    with an_api(no(409, "hold_expired")) as api:
+        async with AsyncClient(api.url, token="t", source=SOURCE) as client:
+            async with client.hold(team="team_1", items=ITEMS) as hold:
+                hold.used(1)
+        await asyncio.to_thread(in_a_thread, api.url)
+        assert [(event["id"], event["source"]) for event in api.reported] == [("h1:0", SOURCE), ("h2:0", SOURCE)]
+
+        async with AsyncClient(api.url, token="t") as client:
+            with pytest.raises(HoldHasExpired):
+                async with client.hold(team="team_1", items=ITEMS) as hold:
+                    hold.used(1)
+
+    assert len(api.reported) == 2
 
 
 async def test_one_that_is_damaged_or_not_taken_stops_no_other(tmp_path: Path) -> None:

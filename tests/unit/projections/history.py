@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+from projections.balance.amending import earlier_usage
 from projections.balance.fold import evolve
 from projections.balance.lots import end_lots
 from projections.balance.state import ActivityKind, BalanceEntry, Lot, LotPayment, TeamBalance
@@ -48,9 +49,8 @@ class History:
             7, position, recorded, occurred or recorded, "team_42", source, str(position), fact.type, fact.body()
         )
         self.stored.append(stored)
-        paid: tuple[LotPayment, ...] = ()
-        if isinstance(fact, UsageVoided):
-            paid = self.paid[fact.usage_position]
+        earlier = earlier_usage(fact)
+        paid = () if earlier is None else self.paid[earlier]
         entries = evolve(self.team, stored, fact, paid, self.lots)
         self.lots.update(self.team.changed)
         self.paid.update((entry.position, entry.paid) for entry in entries if entry.kind is ActivityKind.USAGE)
@@ -80,7 +80,7 @@ class History:
     def amended(self, position: int, credits: int, *, recorded: datetime) -> list[BalanceEntry]:
         """A usage is taken back and recorded anew, at its own time."""
         usage = self.stored[position - 1]
-        back = self.voided(position, recorded=recorded, source=AMENDMENTS)
+        back = self.voided(position, recorded=recorded, occurred=usage.occurred_at, source=AMENDMENTS)
         fact = UsageRecorded(
             feature="ai_video.generate", quantity="1", credits=credits * MICRO, rate_card=1, corrects=position,
             corrects_id=usage.id, reason="counted wrongly",

@@ -14,7 +14,7 @@ HOUR = timedelta(hours=1)
 Step = tuple[str, int, int]  # what, whole credits, hours
 WHATS = (
     "use", "use", "use", "late", "capture", "buy", "buy", "grant", "give for ever", "take", "take of a lot", "refund",
-    "refund fails", "void", "void", "late void", "correct", "late skip", "seal", "wait",
+    "refund fails", "void", "void", "late void", "amend", "amend", "late skip", "seal", "wait",
 )  # fmt: skip
 STEPS = st.lists(st.tuples(st.sampled_from(WHATS), st.integers(1, 150), st.integers(0, 60)), max_size=60)
 
@@ -58,10 +58,8 @@ class RandomHistory:
             case "void" | "late void" if self.usages:
                 usage = self.usages.pop(credits % len(self.usages))
                 self.told.voided(usage, recorded=self.now, occurred=self.now - MONTH * (what == "late void"))
-            case "correct" if self.usages:
-                usage = self.usages.pop(hours % len(self.usages))
-                self.told.amended(usage, credits, recorded=self.now)
-                self.usages.append(len(self.told.stored))
+            case "amend" if self.usages:
+                self.usages.append(self._amend(self.usages.pop(hours % len(self.usages)), credits))
             case "late skip":
                 fact = TopUpSkipped(ran_low_id="low", decision="d", reason="disabled")
                 self.told.then(fact, recorded=self.now, occurred=self.now - MONTH)
@@ -80,6 +78,10 @@ class RandomHistory:
     def _use(self, credits: int, occurred: datetime) -> None:
         self.told.used(credits, recorded=self.now, occurred=occurred)
         self.usages.append(len(self.told.stored))
+
+    def _amend(self, usage: int, credits: int) -> int:
+        self.told.amended(usage, credits, recorded=self.now)
+        return len(self.told.stored)
 
     def _give(self, what: str, credits: int, hours: int) -> None:
         match what:

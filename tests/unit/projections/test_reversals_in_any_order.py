@@ -6,11 +6,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from projections.balance.amending import earlier_usage
 from projections.balance.fold import evolve as fold_balance
 from projections.balance.state import DEBT, ActivityKind, LotPayment, TeamBalance
 from projections.reversals import Account, Disputed, PaymentAtStripe, evolve, fact_due, open_account
 from schemas.credits import MICRO
-from schemas.facts import CreditsPurchased, CreditsToppedUp, UsageVoided
+from schemas.facts import CreditsPurchased, CreditsToppedUp
 from tests.unit.projections.history import MONTH, NOON, History, at
 
 CENTS_MAX = 40
@@ -170,7 +171,8 @@ def replay(told: History) -> TeamBalance:
     again = History()
     for stored in told.stored:
         fact = stored.fact()
-        paid = again.paid[fact.usage_position] if isinstance(fact, UsageVoided) else ()
+        earlier = earlier_usage(fact)
+        paid = () if earlier is None else again.paid[earlier]
         entries = fold_balance(again.team, stored, fact, paid, again.lots)
         again.lots.update(again.team.changed)
         again.paid.update((entry.position, entry.paid) for entry in entries if entry.kind is ActivityKind.USAGE)

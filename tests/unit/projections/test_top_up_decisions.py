@@ -20,7 +20,7 @@ from projections.top_ups.fold import evolve
 from projections.top_ups.months import next_month
 from projections.top_ups.state import DECLINES_MAX, OFTEN, TopUps
 from projections.top_ups.steps import AttemptStep, is_wanted, next_step
-from schemas.catalog import load_catalog
+from schemas.catalog import Catalog, load_catalog
 from schemas.credits import MICRO
 from schemas.facts import (
     AnyFact,
@@ -65,6 +65,7 @@ class Team:
     now: datetime = NOON
     state: TopUps = field(default_factory=lambda: TopUps(team_id="team_42"))
     position: int = 0
+    catalog: Catalog = CATALOG
 
     def then(self, *facts: AnyFact, after: timedelta = timedelta(0)) -> "Team":
         """Record facts, some time later."""
@@ -91,7 +92,7 @@ class Team:
     def decides(self, available: int = 900, after: timedelta = timedelta(0)) -> TopUpRequested | TopUpSkipped | None:
         """What is decided with so many whole credits available; recorded, as the worker does."""
         self.now += after
-        decision = decide(self.state, available * MICRO, self.now, CATALOG)
+        decision = decide(self.state, available * MICRO, self.now, self.catalog)
         if decision is not None:
             self.then(decision)
         return decision

@@ -8,11 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from projections import usage
+from projections.balance.amending import earlier_usage
 from projections.balance.fold import evolve
 from projections.balance.snapshots import CADENCE, Cadence, encode
 from projections.balance.state import ActivityKind, LotPayment, TeamBalance
 from schemas.credits import MICRO
-from schemas.facts import BalanceRanOut, HoldPlaced, Stored, UsageRecorded, UsageVoided
+from schemas.facts import BalanceRanOut, HoldPlaced, Stored, UsageRecorded
 from services.read_models.activity_rows import row_of
 from services.read_models.activity_runs import entries_of
 from services.read_models.folding import ProjectedBatch, fold_plainly
@@ -56,10 +57,10 @@ class Folded:
     def _fold_one(self, batch: ProjectedBatch, stored: Stored) -> None:
         fact = stored.fact()
         paid: tuple[LotPayment, ...] = ()
-        if isinstance(fact, UsageVoided):
-            in_batch = batch.paid_for("team_42", fact.usage_position)
-            paid = self.paid.get(fact.usage_position, ()) if in_batch is None else in_batch
-            assert in_batch is not None or fact.usage_position < self.first
+        if (earlier := earlier_usage(fact)) is not None:
+            in_batch = batch.paid_for("team_42", earlier)
+            paid = self.paid.get(earlier, ()) if in_batch is None else in_batch
+            assert in_batch is not None or earlier < self.first
         entries = evolve(self.team, stored, fact, paid, self.lots)
         self.lots.update(self.team.changed)
         self.paid.update((entry.position, entry.paid) for entry in entries if entry.kind is ActivityKind.USAGE)

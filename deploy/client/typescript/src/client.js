@@ -10,9 +10,10 @@ import * as requests from "./requests.js";
  * @typedef {object} Options
  * @property {string} url  where the API is
  * @property {import("./calls.js").Token} token  a text, or a function that has a fresh one at hand: it is called for each request
- * @property {string} [source]  of your service
- * @property {string} [spool]  a folder for captures that the API has not taken yet, in Node. It needs a `source`: work whose hold has
- *   expired meanwhile is reported as plain usage of it. A spool belongs to one process at a time
+ * @property {string} [source]  of your service: work whose hold has expired meanwhile is reported as plain usage of it. Without a source
+ *   its block throws HoldHasExpired
+ * @property {string} [spool]  a folder for captures that the API has not taken yet, in Node. It needs a `source`. A spool belongs to one
+ *   process at a time
  * @property {number} [patienceSeconds]  how long a call is sent again while no answer counts
  * @property {Log} [log]  the console unless told
  */
@@ -37,10 +38,11 @@ export class Creditwell {
    * @param {OpenCaptures} [openCaptures]  Node's own
    */
   constructor(options, openCaptures = noSpool) {
-    const { url, token, spool, patienceSeconds = PATIENCE_SECONDS, log = console } = options;
+    const { url, token, source = null, spool, patienceSeconds = PATIENCE_SECONDS, log = console } = options;
     this.#api = new Api(url, token);
     this.#patienceSeconds = patienceSeconds;
     this.log = log;
+    this.source = source;
     this.captures = spool === undefined ? null : openCaptures(options, this.#api, log);
   }
 

@@ -22,6 +22,7 @@ import { settle } from "./settling.js";
  *
  * @typedef {object} Client
  * @property {<T>(call: import("./calls.js").ApiCall<T>, stop?: AbortSignal) => Promise<T>} send
+ * @property {string | null} source
  * @property {import("./captures.js").Captures | null} captures
  * @property {import("./client.js").Log} log
  */
@@ -171,10 +172,10 @@ async function giveUp(client, team, hold) {
  */
 async function settled(client, work) {
   const { captures } = client;
-  if (captures === null) return settle(work, null, client.send);
+  if (captures === null) return settle(work, client.source, client.send);
   await captures.keep(work);
   try {
-    return await captures.outcome(work.hold, () => settle(work, captures.source, client.send));
+    return await captures.outcome(work.hold, () => settle(work, client.source, client.send));
   } catch (error) {
     if (error instanceof NoAnswer) return null;
     throw error;

@@ -14,12 +14,13 @@ export type Options = {
      */
     token: import("./calls.js").Token;
     /**
-     * of your service
+     * of your service: work whose hold has expired meanwhile is reported as plain usage of it. Without a source
+     * its block throws HoldHasExpired
      */
     source?: string;
     /**
-     * a folder for captures that the API has not taken yet, in Node. It needs a `source`: work whose hold has
-     * expired meanwhile is reported as plain usage of it. A spool belongs to one process at a time
+     * a folder for captures that the API has not taken yet, in Node. It needs a `source`. A spool belongs to one
+     * process at a time
      */
     spool?: string;
     /**
@@ -36,6 +37,7 @@ export type OpenCaptures = (options: Options, api: Api, log: Log) => import("./c
 export declare class Creditwell {
     #private;
     log: Console | Log;
+    source: string | null;
     captures: import("./captures.js").Captures | null;
     /**
      * Throws TypeError for a spool without a source, and CaptureSpoolInUse where another process has it.

@@ -14,6 +14,7 @@ export type Work = {
 };
 export type Client = {
     send: <T>(call: import("./calls.js").ApiCall<T>, stop?: AbortSignal) => Promise<T>;
+    source: string | null;
     captures: import("./captures.js").Captures | null;
     log: import("./client.js").Log;
 };
@@ -32,6 +33,7 @@ export type Client = {
  *
  * @typedef {object} Client
  * @property {<T>(call: import("./calls.js").ApiCall<T>, stop?: AbortSignal) => Promise<T>} send
+ * @property {string | null} source
  * @property {import("./captures.js").Captures | null} captures
  * @property {import("./client.js").Log} log
  */
