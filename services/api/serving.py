@@ -57,10 +57,7 @@ async def serve(
         watch=HeadWatch(pool, stop), dropped_attributes=dropped_attributes(health.registry), lanes=Lanes(),
         simulations=Lanes(1), downloads=Lanes(1, patience_seconds=DOWNLOAD_PATIENCE_SECONDS), past=Lanes(1),
         filtered=Lanes(), webhooks=Lanes(WEBHOOK_LANES), health=health, clock=clock,
-        thin_events=Counter(
-            "creditwell_stripe_thin_events", "Webhooks of Stripe's in their thin form: set up a destination with snapshots.",
-            registry=health.registry,
-        ),
+        thin_events=_thin_events(health),
     )  # fmt: skip
     app = create_app(context)
     look_for_garbage_in_passing()
@@ -77,6 +74,13 @@ async def serve(
         if charges is not None:
             await charges.close()
         await pool.close()
+
+
+def _thin_events(health: Health) -> Counter:
+    return Counter(
+        "creditwell_stripe_thin_events", "Webhooks of Stripe's in their thin form: set up a destination with snapshots.",
+        registry=health.registry,
+    )  # fmt: skip
 
 
 async def _connect(settings: Settings, stop: asyncio.Event, health: Health) -> Pool | None:

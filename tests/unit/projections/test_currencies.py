@@ -65,7 +65,7 @@ def test_a_cap_holds_to_the_last_minor_unit_and_says_so_as_its_currency_is_writt
     assert (first.charge_cents, first.currency) == (cost, currency)
     told = top_up_body(team.succeeded(first).state, 900 * MICRO, team.now, catalog, sees_card=True)
 
-    assert told["charged_this_month"] == {"amount": cost, "currency": currency, "count": 1}
+    assert told["charged_this_month"] == {"amount": cost, "currency": currency, "count": 1, "month": "2026-11"}
     assert told["next_charge_preview"]["amount"] == cost
     assert team.skips(after=COOL_DOWN) == "cap_money"
     assert shown in (top_up_body(team.state, 900 * MICRO, team.now, catalog, sees_card=True)["reason"] or "")

@@ -107,7 +107,9 @@ def test_what_was_charged_in_another_currency_is_never_added_to_what_is_charged_
 
     assert before["reason"] == "top-ups are charged in JPY now, and these settings are in USD: save them again"
     assert after["reason"] is None
-    assert before["charged_this_month"] == after["charged_this_month"] == {"amount": 0, "currency": "jpy", "count": 1}
+    assert before["charged_this_month"] == after["charged_this_month"] == {
+        "amount": 0, "currency": "jpy", "count": 1, "month": "2026-11",
+    }  # fmt: skip
 
 
 def told(team: Team, catalog: Catalog) -> dict[str, object]:
