@@ -52,7 +52,6 @@ ENDS = """
 import sys
 from pathlib import Path
 from schemas.emitter import Emitter
-from schemas.facts import CreditsGranted
 emitter = Emitter(kafka=sys.argv[1], source="/features/video", spool=Path(sys.argv[2]), exit_timeout_seconds=1)
 for number in range(200):
     emitter.report(team="team_42", feature="ai_image.generate", quantity=1)
