@@ -14,8 +14,8 @@ SHOWN, NOT_SHOWN = (
     for part in PAGE.split("## Not shown")
 )
 OF_FAULTS = re.compile(r"`make faults`: ((?:`[\w-]+`(?:, )?)+)")
-FAULTS = 48
-VERBS = {"--promoted", "--money", "--went-back", "--upgrade"}
+FAULTS = 49
+VERBS = {"--promoted", "--money", "--went-back", "--upgrade", "--holds"}
 
 
 def kinds_of(text: str) -> set[str]:
