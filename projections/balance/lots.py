@@ -187,7 +187,7 @@ def restore(
 
 
 def has_ended(lot: Lot, at: datetime) -> bool:
-    """By its time, for a lot that was settled may have been loaded from before its end was booked."""
+    """By its time as well: a settled lot may be loaded as it was before its end was booked."""
     return lot.ended or lot.ends_at <= at
 
 

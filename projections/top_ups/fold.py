@@ -130,9 +130,8 @@ def _configured(state: TopUps, stored: Stored, fact: TopUpConfigured) -> TopUps:
     concerns = fact.enabled or state.enabled
     state = state.but(settings=chosen)
     if state.suspension is not None and state.suspension.cause == "payment":
-        return _paid(
-            state, stored
-        )  # who saves them again has been told why they pause; what is not settled is found again
+        # Who saves them again has been told why they pause; what is not settled is found again.
+        return _paid(state, stored)
     return _decide_anew(state, f"settings:{stored.position}", stored.recorded_at) if concerns else state
 
 

@@ -110,7 +110,7 @@ def quantity_text(quantity: object) -> str | None:
             return quantity
         case int():
             return str(quantity)
-        case Decimal():  # written out only where that is no book
+        case Decimal():  # 1E+999999999, written out, would be a text of a gigabyte
             return f"{quantity:f}" if abs(quantity.adjusted()) < QUANTITY_DIGITS_MAX else str(quantity)
         case _:
             return None

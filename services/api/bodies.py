@@ -19,7 +19,7 @@ from services.api.middleware import BODY_MAX
 from services.api.problems import problem
 
 _SPACES = " \t\n\r"
-# What is no number, and half a letter, end somewhere all the same.
+# Takes NaN and half of a letter as they come: it only has to find where an entry ends.
 _LENIENT = json.JSONDecoder(parse_int=str, parse_float=str).raw_decode
 JSON_KIND = re.compile(r"application/(.+\+)?json").fullmatch
 

@@ -35,7 +35,7 @@ LAST_LIMIT = f"""
     SELECT {FACT_COLUMNS} FROM facts
     WHERE shard = $1 AND team_id = $2 AND source = '{LIMITS}' AND left(id, -7) = $3 ORDER BY id DESC LIMIT 1
 """
-# Their limits ended, too, with whoever was erased wholly.
+# Where a member was erased wholly: the limits before that have ended.
 ENDED = "SELECT wholly_at FROM erased_members WHERE shard = $1 AND team_id = $2 AND member_id = $3"
 
 SET = """

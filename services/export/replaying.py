@@ -103,7 +103,7 @@ def fold_archives(archives: Archives, on_facts: OnFacts = lambda _: None) -> Fol
 
 
 def fold_of_shard(archives: Archives, shard: int) -> FoldedArchives:
-    """The same of one shard."""
+    """Fold one shard, as `fold_archives` folds all."""
     folded, fold = FoldedArchives(), ShardFold()
     try:
         for page in archives.facts(shard):

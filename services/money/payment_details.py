@@ -118,7 +118,7 @@ async def ask_receipts(
 async def ask_card(
     charges: Charges | None, reads: Reads, transaction: Transaction, team_id: str, payment_method_id: str
 ) -> None:
-    """The same for a card."""
+    """Ask Stripe for the brand and digits of a card that are not kept. Where it does not answer, none are shown."""
     if charges is None or await read_details(reads, team_id, [payment_method_id]):
         return
     try:

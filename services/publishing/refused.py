@@ -74,7 +74,7 @@ async def relay_refused(
 def refused_headers(row: asyncpg.Record) -> Headers:
     """The headers as kept (in binary mode they are half of the event), then where it came from and what was wrong.
 
-    Of a record whose bytes were erased, or had come to their end, before it was published, only that is left.
+    Where its bytes were erased, or their time was over, before it was published, there are no headers as kept.
     """
     headers = [(name, b64decode(text)) for name, text in loads(row["headers"])]
     if not row["is_whole"]:

@@ -22,8 +22,8 @@ log = structlog.get_logger("http")
 
 LIMITS = Limits()
 OTHER_FILES = 200  # of a process, beside its connections over HTTP
-# Of an answer that nobody reads, so much lies in the system. It takes more only once a third of it is gone, and what is
-# left to itself takes megabytes: then who reads slowly could not be told from who does not read.
+# The system buffers so much of an answer, and takes more only once a third of that was read. By itself it buffers
+# megabytes: then a client that reads slowly looks like one that does not read.
 SEND_BYTES = 128 * 1024
 CLOSE_SECONDS = 5  # for requests that are under way when the process stops
 

@@ -97,7 +97,7 @@ def in_braces(values: Iterable[object]) -> str:
 
 
 def renumbered(sql: str, before: int) -> str:
-    """A statement behind so many parameters of others."""
+    """A statement whose parameters are numbered after so many of others."""
     return re.sub(r"\$(\d+)", lambda mark: f"${int(mark[1]) + before}", sql)
 
 

@@ -31,8 +31,8 @@ from services.usage.recorder import Recorder
 GROUP = "creditwell-recorder"
 LOOK_AROUND_SECONDS = 2
 WAIT_MS = 500  # for records; what comes ends it at once
-# The broker answers as soon as there is anything. What came for a partition while a batch was stored for long is
-# fetched on only when the answer for the others is there: so no longer than a full batch takes.
+# The broker answers as soon as there is anything. A partition that was not asked for, because its records waited for a
+# long batch, is asked for only after the answer for the others. So an answer takes no longer than a full batch does.
 FETCH_WAIT_MS = 100
 METADATA_MAX_AGE_MS = 10_000  # a topic that was made anew, or has grown, is noticed in this time
 

@@ -64,7 +64,7 @@ async def post_adjustment(ask: AllowedRequest, body: AdjustmentBody, key: Requir
 
 
 def request_of(ask: TeamRequest, kind: str, credits: MicroCredits, **more: Any) -> AdjustmentRequested:
-    """What the caller asks for, whether or not it will have to wait; until when, is said where it does."""
+    """What the caller asks for, whether or not it has to wait. If it does, `ask` says anew until when."""
     return AdjustmentRequested.model_validate(
         {
             "kind": kind, "credits": credits, "requested_by": ask.caller.sub, "waits_until": ask.context.clock() + WAITS,
