@@ -109,7 +109,7 @@ def quantity_text(quantity: object) -> str | None:
         case str():
             return quantity
         case int():
-            return str(quantity)
+            return str(quantity) if abs(quantity) < 10**QUANTITY_DIGITS_MAX else f"{Decimal(quantity):.1e}"
         case Decimal():  # 1E+999999999, written out, would be a text of a gigabyte
             return f"{quantity:f}" if abs(quantity.adjusted()) < QUANTITY_DIGITS_MAX else str(quantity)
         case _:

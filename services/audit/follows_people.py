@@ -60,8 +60,10 @@ class PeopleAudit:
     def _request(self, stored: Stored, fact: AdjustmentRequested) -> Problems:
         self.requests[stored.id] = fact
         waits = fact.waits_until - stored.recorded_at
-        if stored.source != REQUESTS or not WAITS - DECIDES_WITHIN <= waits <= WAITS:
-            yield "a request waits for 14 days, and this one for longer or shorter"
+        if stored.source != REQUESTS:
+            yield f"{stored.source!r} is no source of a request"
+        if not WAITS - DECIDES_WITHIN <= waits <= WAITS:
+            yield f"a request waits for {WAITS.days} days, and this one for longer or shorter"
 
     def _move(self, stored: Stored, fact: AnyFact, what: MovedCredits, taken_back: UsageVoided | None) -> Problems:
         if what.request is not None or what.approved_by is not None:

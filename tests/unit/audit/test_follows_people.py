@@ -110,6 +110,7 @@ FOUND: dict[str, tuple[str, tuple[Told, ...]]] = {
         "waits for 14 days",
         ((REQUESTS, "r", REQUEST.model_copy(update={"waits_until": AT + 2 * WAITS})),),
     ),
+    "of another source": ("is no source of a request", ((GIFTS, "r", REQUEST),)),
     "over the limit": ("moved 1000.000001 credits alone", (alone(LIMIT), alone(-1))),
     "another correction": (
         "something else", ((REQUESTS, "r", CORRECTION.model_copy(update={"quantity": "2"})), *TWO),

@@ -50,6 +50,16 @@ def test_a_wrong_argument_is_named_when_the_emitter_is_made(
     an_emitter(tmp_path).close(0)  # the spool was let go of
 
 
+@pytest.mark.parametrize(
+    ("quantity", "shown"), [(10**100, "1.0e+100"), (-(10**5_000), "-1.0e+5000")], ids=["large", "endless"]
+)
+def test_a_whole_number_beyond_every_bound_is_named_and_not_written_out(
+    emitter: Emitter, quantity: int, shown: str
+) -> None:
+    with pytest.raises(InvalidReport, match=f"quantity: '{re.escape(shown)}' is not one: pass a plain decimal"):
+        emitter.report(team="team_1", feature="ai_video.generate", quantity=quantity)
+
+
 @pytest.mark.parametrize("spool", ["", " "])
 def test_a_spool_has_a_name(spool: str) -> None:
     with pytest.raises(ValueError, match="spool: it is empty; name a folder"):
