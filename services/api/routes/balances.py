@@ -88,5 +88,7 @@ def parse_position(text: str, team_id: str) -> tuple[int, int]:
     except ValueError:
         shard = position = -1
     if shard != shard_of(team_id):
-        raise problem(422, "wrong_position", f"{text} is no position of this team: its shard is {shard_of(team_id)}")
+        raise problem(
+            422, "wrong_position", f"{text:.140} is no position of this team: its shard is {shard_of(team_id)}"
+        )
     return shard, position

@@ -401,6 +401,7 @@ async def test_a_team_has_a_name_a_zone_a_plan_members_and_admins(api: Api) -> N
             {"id": "mem_2", "name": "Grace", "role": "admin"},
         ],
         "admins": [{"id": "mem_2", "name": "Grace"}],
+        "erased": [],
     }  # fmt: skip
 
 

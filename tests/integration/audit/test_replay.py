@@ -28,7 +28,7 @@ from services.credits.plans import assign_plan
 from services.credits.rate_cards import seed_catalog
 from services.read_models.activity import Filter, read_activity
 from services.read_models.balances import read_balance
-from services.store.append import append
+from services.store.append import Beside, append, take_head
 from services.store.connect import Connection
 from services.store.read import follow, heads
 from services.store.shards import shard_of
@@ -100,13 +100,13 @@ async def void(connection: Connection, usage: Stored) -> None:
 
 async def add(connection: Connection, new: NewFact) -> None:
     async with connection.transaction():
-        appended = await append(connection, [new])
-        await note_voids(connection, [(new, appended.places[0])])
+        head, beside = await take_head(connection, new.team_id), None
         if isinstance(new.fact, HoldPlaced):
             hold, shard = new.fact, shard_of(new.team_id)
-            await connection.execute(
-                PLACE, shard, new.team_id, hold.hold_id, None, hold.credits, appended.recorded_at, hold.expires_at
-            )
+            row = (shard, new.team_id, hold.hold_id, None, hold.credits, head.recorded_at, hold.expires_at)
+            beside = Beside(PLACE, row)
+        appended = await append(connection, [new], head, beside)
+        await note_voids(connection, [(new, appended.places[0])])
 
 
 async def facts_of(connection: Connection, team: str) -> list[Stored]:

@@ -101,6 +101,7 @@ QUESTIONS: dict[str, list[Question]] = {
         ),
     ],
     "cancel": [lambda charges: charges.cancel("pi_1")],
+    "saved_card": [lambda charges: charges.saved_card("pm_1")],
     "retrieve": [lambda charges: charges.retrieve("pi_1")],
     "list_intents": [
         _list,
