@@ -7,12 +7,14 @@ follow from others, and are checked against those. The rest (grants, plans, sett
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 from aiokafka import TopicPartition
 
 from schemas.digests import is_made_of
 from schemas.facts import (
+    AMENDMENTS,
     OURS,
     BalanceRanLow,
     BalanceRanOut,
@@ -69,7 +71,24 @@ class Witnesses:
 
     def unknown(self, tails: Iterable[Tail]) -> list[Stored]:
         """The facts that nobody else knows of."""
-        return [stored for tail in tails for stored in tail.facts if not self._know(stored)]
+        return [
+            stored
+            for tail in tails
+            for stored, behind in zip_longest(tail.facts, tail.facts[1:])
+            if not (self._know(stored) or self._know_amendment(stored, behind))
+        ]
+
+    def _know_amendment(self, stored: Stored, behind: Stored | None) -> bool:
+        """True for what takes a usage back because the one behind it replaces it, as the topic says."""
+        if stored.source != AMENDMENTS or behind is None or behind.team_id != stored.team_id:
+            return False
+        void, usage = stored.fact(), behind.fact()
+        return (
+            isinstance(void, UsageVoided)
+            and isinstance(usage, UsageRecorded)
+            and (usage.corrects, usage.corrects_id) == (void.usage_position, void.usage_id)
+            and self._know(behind)
+        )
 
     def _know(self, stored: Stored) -> bool:
         if stored.position <= self.proven.get(stored.shard, 0):
