@@ -2,8 +2,8 @@
 
 Of each shard everything after its head must be in the topic, without a gap, and nothing else may stand there by now.
 Then leaves, blocks and chain come to the very hashes that they had, and whatever was signed holds again. A last block
-that was published in part is shorter than it was: no note covers it, for the signer signs whole published blocks. It may not
-end within an amendment: what takes a usage back is wrong without the usage that replaces it.
+that was published in part is shorter than it was: no note covers it, for the signer signs whole published blocks. It
+may not end within an amendment: what takes a usage back is wrong without the usage that replaces it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
