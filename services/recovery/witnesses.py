@@ -6,6 +6,7 @@ follow from others, and are checked against those. The rest (grants, plans, sett
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
@@ -29,12 +30,15 @@ from schemas.facts import (
     HoldReleased,
     PeriodSealed,
     PurchaseRequested,
+    RateCardPublished,
     Stored,
     TopUpConfigured,
     TopUpFact,
     UsageRecorded,
     UsageVoided,
 )
+from schemas.pricing import KeptAttributes
+from schemas.rates import RateCard, RateCardInvalid, parse_rate_card
 from schemas.topics import USAGE
 from schemas.usage import AnyUsage
 from services.credits.rate_cards import load_rate_cards
@@ -130,8 +134,18 @@ async def hear_witnesses(
     }  # fmt: skip
     reported = await _reported(settings, connection, identities) if identities else {}
     paid = {} if charges is None else await _paid(charges, payments)
-    priced = (await load_rate_cards(connection)).attributes.priced if reported else frozenset()
-    return Witnesses(reported, paid, proven, priced)
+    priced_before = (await load_rate_cards(connection)).attributes.priced if reported else frozenset()
+    return Witnesses(reported, paid, proven, priced_before | priced_in(tails))
+
+
+def priced_in(tails: Iterable[Tail]) -> frozenset[tuple[str, str]]:
+    """The attributes that rate cards name which are lost themselves: usage behind them was priced by them."""
+    facts = [stored.fact() for tail in tails for stored in tail.facts if stored.type == RateCardPublished.type]
+    cards: list[RateCard] = []
+    for fact in facts:
+        with suppress(RateCardInvalid):  # by that nothing was priced
+            cards += [parse_rate_card(fact.card)] if isinstance(fact, RateCardPublished) else []
+    return KeptAttributes(cards, ()).priced
 
 
 async def _reported(

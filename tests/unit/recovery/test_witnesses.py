@@ -4,10 +4,11 @@ from datetime import UTC, datetime
 
 import pytest
 
-from schemas.facts import AMENDMENTS, AnyFact, Stored, UsageRecorded, UsageVoided
+from schemas.catalog import load_catalog
+from schemas.facts import AMENDMENTS, RATE_CARD_TEAM, AnyFact, RateCardPublished, Stored, UsageRecorded, UsageVoided
 from schemas.usage import AmendedUsage, UsageAmendReported
 from services.recovery.tail import Tail
-from services.recovery.witnesses import Witnesses
+from services.recovery.witnesses import Witnesses, priced_in
 from services.store.identities import Identity
 
 AT = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -50,3 +51,12 @@ def test_what_is_taken_back_for_nothing_that_was_reported_is_not_believed(
 ) -> None:
     assert "void:3" in unknown((AMENDMENTS, "void:3", void), usage)
     assert unknown((AMENDMENTS, "void:3", VOID)) == ["void:3"]
+
+
+def test_what_a_lost_rate_card_prices_by_no_lost_usage_may_leave_out() -> None:
+    card = load_catalog().rate_card
+    fact = RateCardPublished(version=2, effective_from=AT, card=card.model_dump(mode="json"))
+    stored = Stored(7, 9, AT, AT, RATE_CARD_TEAM, "creditwell:rate-cards", "card:2", fact.type, fact.body())
+
+    assert ("tier", "low") in priced_in([Tail([stored], [], [])])
+    assert priced_in([]) == frozenset()
