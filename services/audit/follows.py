@@ -147,7 +147,8 @@ class TeamAudit:
     def _usage(self, stored: Stored, fact: UsageRecorded) -> Problems:
         first = self.usages.get(fact.corrects or 0)
         recorded_at = stored.recorded_at if first is None or stored.source not in CORRECTED else first[0].recorded_at
-        yield from self._priced(fact, min(stored.occurred_at, recorded_at), recorded_at)
+        before = None if first is None else first[1].rate_card  # what is corrected keeps its card
+        yield from self._priced(fact, min(stored.occurred_at, recorded_at), recorded_at, before)
         if fact.hold_id is None or (hold := self.holds.get(fact.hold_id)) is None:
             return
         if hold.state == "settled":
@@ -155,7 +156,9 @@ class TeamAudit:
         elif hold.state == "open" and hold.expires_at > stored.recorded_at:
             hold.state = "settled"
 
-    def _priced(self, fact: UsageRecorded | HoldCaptured, at: datetime, recorded_at: datetime) -> Problems:
+    def _priced(
+        self, fact: UsageRecorded | HoldCaptured, at: datetime, recorded_at: datetime, before: int | None = None
+    ) -> Problems:
         """The price by the card that is named, and whether that card was in force; nothing for what was not priced."""
         version, feature, quantity, quantities = fact.rate_card, fact.feature, fact.quantity, fact.quantities
         if version is None or feature is None:
@@ -172,7 +175,7 @@ class TeamAudit:
             right = card.price_used(feature, quantity, quantities, fact.attributes)
             # What happens about now was priced by a clock that may be a little behind the database's.
             sooner = min(at, recorded_at - CLOCKS_DIFFER)
-            in_force = {self.cards.in_force(at).version, self._earlier(sooner)}
+            in_force = {self.cards.in_force(at).version, self._earlier(sooner), before}
         except (NotPriced, ValueError) as no:
             yield f"{used} of {feature} has no price: {no}"
             return

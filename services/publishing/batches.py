@@ -12,13 +12,14 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from schemas.facts import Stored
+from schemas.facts import AMENDMENTS, Stored
 from schemas.instants import instant
 from services.runtime.errors import Unavailable
 from services.runtime.health import Health
 from services.store.shards import partition_of
 
 BATCH_BYTES = 1_000_000  # to each partition in a round; brokers take 1 MiB unless told otherwise
+AMENDMENT_BYTES = 64 * 1024  # of its two facts together, rather more than less
 GOODBYE_SECONDS = 5
 AWAY_NAME = "Kafka or the database"
 
@@ -45,6 +46,11 @@ class Batches:
         if builder is None:
             builder = self.builders[partition] = self.producer.create_batch()
         return builder.append(timestamp=self.now_ms, key=key, value=value, headers=headers) is not None
+
+    def has_room(self, partition: int, size: int) -> bool:
+        """True where so many bytes fit into the partition's batch for sure."""
+        builder = self.builders.get(partition)
+        return builder is None or builder.size() + size <= BATCH_BYTES
 
     async def send(self) -> None:
         """Hand the batches to the producer, which sends them in the background."""
@@ -107,17 +113,30 @@ def shares(behind: Mapping[int, int], most: int) -> dict[int, int]:
 
 
 def fill(batches: Batches, facts: Mapping[int, Sequence[Stored]], origin: "Origin") -> dict[int, int]:
-    """Put facts into batches, each shard up to the first that does not fit; the positions reached."""
+    """Put facts into batches, each shard up to the first that does not fit; the positions reached.
+
+    Kafka has a batch whole or not at all. So an amendment, which is two facts, goes out in one: half of it is wrong.
+    """
     reached: dict[int, int] = {}
     full: set[int] = set()
-    for shard, read in facts.items():
+    for shard, round_of_shard in facts.items():
+        read = _without_half(round_of_shard)
         for stored, headers in zip(read, origin.headers(read), strict=True):
             key, partition = route(stored.team_id, batches.partitions)
-            if partition in full or not batches.add(partition, key, cloud_event(stored), headers):
+            if (
+                partition in full
+                or (stored.source == AMENDMENTS and not batches.has_room(partition, AMENDMENT_BYTES))
+                or not batches.add(partition, key, cloud_event(stored), headers)
+            ):
                 full.add(partition)
                 break
             reached[shard] = stored.position
     return reached
+
+
+def _without_half(read: Sequence[Stored]) -> Sequence[Stored]:
+    """Facts of a shard; what takes a usage back waits for the round that has the usage behind it as well."""
+    return read[:-1] if len(read) > 1 and read[-1].source == AMENDMENTS else read
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,8 @@
 
 Of each shard everything after its head must be in the topic, without a gap, and nothing else may stand there by now.
 Then leaves, blocks and chain come to the very hashes that they had, and whatever was signed holds again. A last block
-that was published in part is shorter than it was: no note covers it, for the signer signs whole published blocks.
+that was published in part is shorter than it was: no note covers it, for the signer signs whole published blocks. It
+may not end within an amendment: what takes a usage back is wrong without the usage that replaces it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,7 +12,7 @@ from datetime import datetime
 from itertools import groupby
 from typing import NamedTuple
 
-from schemas.facts import Stored, UnknownFact
+from schemas.facts import AMENDMENTS, Stored, UnknownFact
 from services.publishing.beyond import Published
 from services.store.append import BlockRow
 from services.store.copying import microseconds
@@ -81,6 +82,8 @@ def _faults(head: Head, published: Sequence[Sequence[Published]]) -> Iterator[st
         except (UnknownFact, ValueError, TypeError) as unreadable:
             yield f"{stored.place} can't be read: {unreadable}"[:300]
         before, expected = stored.recorded_at, expected + 1
+    if published[-1][0].stored.source == AMENDMENTS:
+        yield f"{published[-1][0].stored.place} takes back what is amended, and what replaces it is not in the topic"
     yield from _of_blocks(head, [same[0] for same in published])
 
 

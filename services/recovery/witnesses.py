@@ -6,13 +6,16 @@ follow from others, and are checked against those. The rest (grants, plans, sett
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 from aiokafka import TopicPartition
 
 from schemas.digests import is_made_of
 from schemas.facts import (
+    AMENDMENTS,
     OURS,
     BalanceRanLow,
     BalanceRanOut,
@@ -27,12 +30,15 @@ from schemas.facts import (
     HoldReleased,
     PeriodSealed,
     PurchaseRequested,
+    RateCardPublished,
     Stored,
     TopUpConfigured,
     TopUpFact,
     UsageRecorded,
     UsageVoided,
 )
+from schemas.pricing import KeptAttributes
+from schemas.rates import RateCard, RateCardInvalid, parse_rate_card
 from schemas.topics import USAGE
 from schemas.usage import AnyUsage
 from services.credits.rate_cards import load_rate_cards
@@ -69,7 +75,24 @@ class Witnesses:
 
     def unknown(self, tails: Iterable[Tail]) -> list[Stored]:
         """The facts that nobody else knows of."""
-        return [stored for tail in tails for stored in tail.facts if not self._know(stored)]
+        return [
+            stored
+            for tail in tails
+            for stored, behind in zip_longest(tail.facts, tail.facts[1:])
+            if not (self._know(stored) or self._know_amendment(stored, behind))
+        ]
+
+    def _know_amendment(self, stored: Stored, behind: Stored | None) -> bool:
+        """True for what takes a usage back because the one behind it replaces it, as the topic says."""
+        if stored.source != AMENDMENTS or behind is None or behind.team_id != stored.team_id:
+            return False
+        void, usage = stored.fact(), behind.fact()
+        return (
+            isinstance(void, UsageVoided)
+            and isinstance(usage, UsageRecorded)
+            and (usage.corrects, usage.corrects_id) == (void.usage_position, void.usage_id)
+            and self._know(behind)
+        )
 
     def _know(self, stored: Stored) -> bool:
         if stored.position <= self.proven.get(stored.shard, 0):
@@ -111,8 +134,18 @@ async def hear_witnesses(
     }  # fmt: skip
     reported = await _reported(settings, connection, identities) if identities else {}
     paid = {} if charges is None else await _paid(charges, payments)
-    priced = (await load_rate_cards(connection)).attributes.priced if reported else frozenset()
-    return Witnesses(reported, paid, proven, priced)
+    priced_before = (await load_rate_cards(connection)).attributes.priced if reported else frozenset()
+    return Witnesses(reported, paid, proven, priced_before | priced_in(tails))
+
+
+def priced_in(tails: Iterable[Tail]) -> frozenset[tuple[str, str]]:
+    """The attributes that rate cards name which are lost themselves: usage behind them was priced by them."""
+    facts = [stored.fact() for tail in tails for stored in tail.facts if stored.type == RateCardPublished.type]
+    cards: list[RateCard] = []
+    for fact in facts:
+        with suppress(RateCardInvalid):  # by that nothing was priced
+            cards += [parse_rate_card(fact.card)] if isinstance(fact, RateCardPublished) else []
+    return KeptAttributes(cards, ()).priced
 
 
 async def _reported(

@@ -17,7 +17,7 @@ from schemas.facts import (
     UsageVoided,
 )
 from schemas.places import Place
-from schemas.pricing import CompiledCard, RateCards
+from schemas.pricing import RateCards
 from services.credits.approvals import (
     CORRECTIONS,
     REQUESTS,
@@ -34,7 +34,7 @@ from services.store.connect import Connection
 from services.store.read import FACT_COLUMNS, stored_of
 from services.store.shards import shard_of
 from services.store.teams import lock_known_team
-from services.usage.taking_back import recorded_anew, taken_back, voided
+from services.usage.taking_back import card_of, recorded_anew, taken_back, voided
 from services.usage.voids import note_voids
 
 AT = f"SELECT {FACT_COLUMNS} FROM facts WHERE shard = $1 AND position = $2 AND team_id = $3"
@@ -114,7 +114,7 @@ async def _plan(
         raise Refused("unknown_entry", "there is no usage of this team there, and nothing else can be corrected so")
     void = voided(usage, fact, request.reason).model_copy(update={"corrected_by": request.requested_by})
     is_void = request.quantity is None and request.quantities is None
-    anew = None if is_void else recorded_anew(usage, _feature_of(fact), fact, request, _card_of(usage, cards))
+    anew = None if is_void else recorded_anew(usage, _feature_of(fact), fact, request, card_of(usage, fact, cards))
     credits = fact.credits - (0 if anew is None else anew.credits)
     return PlannedCorrection(usage, request.model_copy(update={"credits": credits}), void, anew)
 
@@ -123,11 +123,6 @@ def _feature_of(fact: UsageRecorded | HoldCaptured) -> str:
     if fact.feature is None:
         raise Refused("plain_credits", "plain credits were captured here, which have no quantity: void them")
     return fact.feature
-
-
-def _card_of(usage: Stored, cards: RateCards) -> CompiledCard:
-    """The card in force at the time of a usage: the same whenever somebody asks."""
-    return cards.in_force(min(usage.occurred_at, usage.recorded_at))
 
 
 async def _corrected_before(connection: Connection, correction: PlannedCorrection) -> CorrectedUsage | None:

@@ -198,7 +198,7 @@ def _fact_of(
             "future_time", f"time is {event.time - now} ahead of ours; check the clock, or send it when it has happened"
         )
     if isinstance(event, UsageAmendReported):
-        return amended(event, context.stored, cards, now)
+        return amended(event, context.stored, cards)
     fact = void(event, context.stored) if isinstance(event, UsageVoidReported) else _priced(event, cards, now, dropped)
     return NewFact(event.subject, event.source, event.id, event.time, fact)
 

@@ -8,7 +8,6 @@ both usages count. Who paid the old usage pays the new one, and only the differe
 """
 
 from collections.abc import Mapping
-from datetime import datetime
 
 from schemas.cloudevents import BadUsage
 from schemas.facts import (
@@ -72,8 +71,8 @@ def voided(usage: Stored, fact: UsageRecorded | HoldCaptured, reason: str) -> Us
     )
 
 
-def amended(event: UsageAmendReported, by_identity: StoredUsages, cards: RateCards, now: datetime) -> NewFact:
-    """The usage as it really was, at the time of the work and so by the card of that time.
+def amended(event: UsageAmendReported, by_identity: StoredUsages, cards: RateCards) -> NewFact:
+    """The usage as it really was, at the time of the work and by the card of that time.
 
     Raises:
         BadUsage: unknown_usage, usage_of_hold, unreadable_fact.
@@ -84,8 +83,14 @@ def amended(event: UsageAmendReported, by_identity: StoredUsages, cards: RateCar
         raise BadUsage(
             "usage_of_hold", f"{usage.id!r} settled a hold, which ends once; void it, and report what was used anew"
         )
-    anew = recorded_anew(usage, fact.feature, fact, event.data, cards.in_force(min(usage.occurred_at, now)))
+    anew = recorded_anew(usage, fact.feature, fact, event.data, card_of(usage, fact, cards))
     return NewFact(event.subject, event.source, event.id, usage.occurred_at, anew)
+
+
+def card_of(usage: Stored, fact: UsageRecorded | HoldCaptured, cards: RateCards) -> CompiledCard:
+    """The card that has priced a usage: the same however often it is corrected, and though its clock was ahead."""
+    card = None if fact.rate_card is None else cards.version(fact.rate_card)
+    return card or cards.in_force(min(usage.occurred_at, usage.recorded_at))
 
 
 def recorded_anew(

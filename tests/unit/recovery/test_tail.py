@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from schemas.credits import MICRO
-from schemas.facts import CreditsGranted, Stored
+from schemas.facts import AMENDMENTS, CreditsGranted, Stored
 from services.publishing.batches import ORIGIN, Origin, cloud_event
 from services.publishing.beyond import Published, read_published
 from services.recovery.tail import Head, tails_of
@@ -28,8 +28,16 @@ class Record:
         self.headers: list[tuple[str, bytes | None]] = [(ORIGIN, origin)]
 
 
-def a_fact(position: int, *, at: datetime = AT, team: str = TEAM, body: bytes = BODY, shard: int = SHARD) -> Stored:
-    return Stored(shard, position, at, at, team, "creditwell:test", f"g{position}", "credits.granted.v1", body)
+def a_fact(
+    position: int,
+    *,
+    at: datetime = AT,
+    team: str = TEAM,
+    body: bytes = BODY,
+    shard: int = SHARD,
+    source: str = "creditwell:test",
+) -> Stored:
+    return Stored(shard, position, at, at, team, source, f"g{position}", "credits.granted.v1", body)
 
 
 def lost(*published: Published) -> dict[tuple[int, int], list[Published]]:
@@ -85,6 +93,9 @@ WRONG: dict[str, tuple[Callable[[], list[Published]], str]] = {
     ),
     "a team of another shard": (lambda: [Published(a_fact(5, team="team_2"), 1, 5, 5)], "is not of this shard"),
     "a body that is none": (lambda: [Published(a_fact(5, body=b"{}"), 1, 5, 5)], "can't be read"),
+    "an end within an amendment": (
+        lambda: [Published(a_fact(5), 1, 5, 7), Published(a_fact(6, source=AMENDMENTS), 1, 5, 7)], "what replaces it is not",
+    ),
     "no such shard": (lambda: [Published(a_fact(5, shard=99), 1, 5, 5)], "there is no shard 99"),
 }  # fmt: skip
 
