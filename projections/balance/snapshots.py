@@ -33,7 +33,7 @@ import msgspec
 from projections.balance.fold import FOLD
 from projections.balance.lots import is_settled
 from projections.balance.state import ALWAYS, Stretch, TeamBalance
-from schemas.facts import Stored
+from schemas.facts import AMENDMENTS, Stored
 
 _STATE = [field.name for field in fields(TeamBalance) if field.name not in ("changed", "stretch")]
 
@@ -78,7 +78,8 @@ def note(team: TeamBalance, stored: Stored, cadence: Cadence = CADENCE) -> Snaps
     stretch.facts += 1
     if stored.occurred_at < stretch.late_before:
         _list_late(stretch, stored, cadence.late_max)
-    if stretch.facts < cadence.every:
+    # Between what takes a usage back and the usage behind it, sum and lots are not those of any moment.
+    if stretch.facts < cadence.every or stored.source == AMENDMENTS:
         return None
     team.stretch = Stretch(after=stored.position, late_before=stretch.next_late_before, next_late_before=team.true_from)
     return Snapshot(

@@ -9,6 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from projections.balance.lots import end_lots
+from projections.balance.snapshots import Cadence, note
 from projections.balance.state import BALANCE_MAX, DEBT, TeamBalance
 from schemas.credits import ENTRY_MAX, MICRO
 from schemas.facts import BalanceRanOut, HoldCaptured, HoldExpired, HoldPlaced, UsageRecorded
@@ -219,3 +220,13 @@ def test_at_the_largest_balance_an_amendment_to_the_same_amount_moves_nothing_ei
     history.amended(usage, cost(history, usage), recorded=at(20))
 
     assert state(history.team) == before
+
+
+def test_no_snapshot_shows_a_balance_between_the_two_facts_of_an_amendment(history: History) -> None:
+    history.used(40, recorded=at(1))
+    history.amended(2, 30, recorded=at(2))
+    team, cadence = history.team, Cadence(every=3)
+
+    taken = [note(team, stored, cadence) for stored in history.stored]
+
+    assert [snapshot.position for snapshot in taken if snapshot is not None] == [4]
