@@ -178,18 +178,15 @@ async def _serving(stack: Stack, url: str, desk: Desk, names: Sequence[str]) -> 
     """Processes of ours in this event loop, and what they say of themselves."""
     stop, healths = asyncio.Event(), {name: Health(name) for name in names}
     common = {"kafka": stack.kafka, "stripe_key": KEY, "stripe_api": desk.url, "insecure_dev": True}
-    tasks = []
-    for name, health in healths.items():
-        database = as_role(url, ROLES.get(name, name)) if name != "resume" else url
-        own = {"kafka_session_timeout_ms": 6_000} if name == "recorder" else {}
-        tasks.append(
-            asyncio.create_task(PROCESSES[name](load_settings(**common, **own, database=database), stop, health))
-        )
-    try:
-        yield healths
-    finally:
-        stop.set()
-        await asyncio.gather(*tasks)
+    async with asyncio.TaskGroup() as group:  # the block ends with whoever dies
+        for name, health in healths.items():
+            database = as_role(url, ROLES.get(name, name)) if name != "resume" else url
+            own = {"kafka_session_timeout_ms": 6_000} if name == "recorder" else {}
+            group.create_task(PROCESSES[name](load_settings(**common, **own, database=database), stop, health))
+        try:
+            yield healths
+        finally:
+            stop.set()
 
 
 async def _says(health: Health, what: str, why: str) -> bool:
@@ -224,8 +221,8 @@ def restores(stack: Stack, seeds: Sequence[int], console: Console) -> int:
         with tempfile.TemporaryDirectory() as folder, an_archiving_primary(Path(folder)) as primary:
             try:
                 wrong = asyncio.run(play(stack, primary, seed))
-            except AssertionError as late:
-                wrong = [str(late)]
+            except (AssertionError, ExceptionGroup) as died:
+                wrong = [repr(died)]
         broken += bool(wrong)
         verdict = f"[red]BROKEN[/] {'; '.join(wrong)}" if wrong else "nobody charged twice, all usage once"
         console.print(f"{number:4}/{len(seeds)}  seed {seed}  restored, {KINDS[seed % len(KINDS)]}: {verdict}")

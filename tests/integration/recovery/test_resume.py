@@ -42,10 +42,11 @@ from services.runtime.health import Health
 from services.store.connect import Connection
 from services.store.lives import LOG, Life, StoreUnchecked, fork, read_standing
 from services.store.shards import shard_of
+from tests.support.desk import Desk, assert_books_agree, settings
 from tests.support.facts import now
 from tests.support.lives import RESTARTED, begin_to_publish, gone_back, publish, put, record_usage, settings_of
 from tests.support.serving import connected, store, used
-from tests.support.two_lives import Died, die
+from tests.support.two_lives import Died, a_life, die
 from tests.support.waiting import until
 from tests.support.world import ServiceWorld
 
@@ -329,14 +330,34 @@ async def test_whom_the_lost_part_of_the_log_erased_is_erased_when_it_comes_back
         assert not (await replay(back.connection, ReplayScope(audit=True))).differences
 
 
+async def test_a_top_up_that_was_lost_comes_back_with_its_attempt_because_stripe_has_it(
+    world: ServiceWorld, desk: Desk
+) -> None:
+    async with lost(world, usages=(), publishes=False) as back:
+        low = settings(threshold_credits=10_000 * MICRO, cool_down_seconds=300)
+        await store(back.before, TEAM, [await desk.card(TEAM, "pm_card_visa"), low])
+        async with a_life(world.database, desk) as first:
+            await first.is_charged(TEAM, 1)
+        await publish(back.stack, back.before)
+
+        done = await resume(
+            back.connection, settings_of(back.stack, back.url), BY._replace(accept=True), charges=desk.charges
+        )
+
+        types = {stored.type for stored in done.unknown}
+        assert types == {"payment_method.changed.v1", "top_up.configured.v1", "usage.recorded.v1"}
+        assert (await replay(back.connection, ReplayScope(), lambda _: None)).differences == []
+        await assert_books_agree(back.connection, desk, TEAM, charges=1)
+
+
 async def test_whoever_watches_brings_back_what_needs_no_person_once_nobody_publishes(world: ServiceWorld) -> None:
     async with lost(world) as back:
-        settings = settings_of(back.stack, back.url)
-        watching = Watching(settings, back.connection, health := Health("resume"), quiet_seconds=0)
+        of_store = settings_of(back.stack, back.url)
+        watching = Watching(of_store, back.connection, health := Health("resume"), quiet_seconds=0)
         await watching.round()
         assert "the relay looks at what was published" in health.absent["the store"]
         with pytest.raises(Unavailable):
-            await StoreLook(settings, Health("relay")).until_sure(back.connection)
+            await StoreLook(of_store, Health("relay")).until_sure(back.connection)
 
         watching.quiet_seconds = math.inf
         await watching.round()
@@ -353,11 +374,11 @@ async def test_whoever_watches_brings_back_what_needs_no_person_once_nobody_publ
 
 async def test_whoever_watches_leaves_to_a_person_what_needs_one_and_says_so(world: ServiceWorld) -> None:
     async with lost(world, CreditsGranted(credits=MICRO, reason="a gift", granted_by="me")) as back:
-        settings = settings_of(back.stack, back.url)
+        of_store = settings_of(back.stack, back.url)
         with pytest.raises(Unavailable):
-            await StoreLook(settings, Health("relay")).until_sure(back.connection)
+            await StoreLook(of_store, Health("relay")).until_sure(back.connection)
 
-        await Watching(settings, back.connection, health := Health("resume"), quiet_seconds=0).round()
+        await Watching(of_store, back.connection, health := Health("resume"), quiet_seconds=0).round()
 
         assert "nobody but the topic knows of 1 facts" in health.absent["the store"]
         assert await ids(back.connection) == ["u1"]
@@ -388,7 +409,9 @@ async def test_where_another_life_still_publishes_as_this_log_nobody_goes_on(
 
 
 async def is_published(connection: Connection, fact: Stored) -> bool:
-    reached = await connection.fetchval("SELECT position FROM checkpoints WHERE reader = 'relay' AND shard = $1", fact.shard)
+    reached = await connection.fetchval(
+        "SELECT position FROM checkpoints WHERE reader = 'relay' AND shard = $1", fact.shard
+    )
     return reached is not None and reached >= fact.position
 
 
@@ -404,9 +427,8 @@ async def test_notes_that_were_lost_with_the_store_are_named_and_their_anchors_s
         signed = await sign_log(back.before, key, now())
         assert signed is not None
         write_anchor(tmp_path, signed, await path_of_note(back.before, signed.number))
-        settings = settings_of(back.stack, "postgresql://nobody")
 
-        done = await resume(back.connection, settings, BY, anchored=[signed])
+        done = await resume(back.connection, settings_of(back.stack, "postgresql://nobody"), BY, anchored=[signed])
 
         assert done.lost_notes == (1, 1)
         (named,) = [fact async for fact in resumed(back.connection)]
