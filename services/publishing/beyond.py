@@ -146,8 +146,8 @@ async def read_ends(settings: Settings) -> dict[int, int]:
 async def a_consumer(settings: Settings) -> AsyncIterator[AIOKafkaConsumer]:
     """A consumer of no group, for a look. Raises KafkaError."""
     consumer = kafka.consumer(settings, client_id="creditwell-look", enable_auto_commit=False)
-    await consumer.start()
     try:
+        await consumer.start()
         yield consumer
     finally:
         await consumer.stop()

@@ -9,6 +9,7 @@ all usage that was reported is recorded once, and each published position is tru
 
 import asyncio
 import tempfile
+import traceback
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -222,7 +223,7 @@ def restores(stack: Stack, seeds: Sequence[int], console: Console) -> int:
             try:
                 wrong = asyncio.run(play(stack, primary, seed))
             except (AssertionError, ExceptionGroup) as died:
-                wrong = [repr(died)]
+                wrong = ["".join(traceback.format_exception(died)[-1500:])]
         broken += bool(wrong)
         verdict = f"[red]BROKEN[/] {'; '.join(wrong)}" if wrong else "nobody charged twice, all usage once"
         console.print(f"{number:4}/{len(seeds)}  seed {seed}  restored, {KINDS[seed % len(KINDS)]}: {verdict}")
