@@ -128,9 +128,9 @@ async def read_spans(settings: Settings, log: str, spans: Mapping[int, tuple[int
         KafkaError: it can't be read now.
     """
     async with a_consumer(settings) as consumer:
-        wanted = {TopicPartition(EVENTS, partition): span for partition, span in spans.items()}
-        starts = await consumer.beginning_offsets(list(wanted))
-        there = {place: (max(since, starts[place]), end) for place, (since, end) in wanted.items()}
+        places = {TopicPartition(EVENTS, partition): span for partition, span in spans.items()}
+        starts = await consumer.beginning_offsets(list(places))
+        there = {place: (max(since, starts[place]), end) for place, (since, end) in places.items()}
         read = [read_published(record, log) async for record in records_of(consumer, there)]
         return [one for one in read if one is not None]
 

@@ -2,8 +2,8 @@
 
 It runs beside the other processes with the login of the migrations, which none of those has. The relay looks and finds
 that the store went back; then this brings back what was published, under the very conditions of the command without
-`--accept` and without `--as-it-is`, and once nobody has published anything for some time: an old primary that still runs
-would. Everything else it says, and leaves to a person.
+`--accept` and without `--as-it-is`. Before that nobody may have published anything for some time: an old primary that
+still runs would. Everything else it says, and leaves to a person.
 """
 
 import asyncio
@@ -46,8 +46,8 @@ async def watch(settings: Settings, stop: asyncio.Event, health: Health) -> None
         async with AsyncExitStack() as opened:
             connection = await connect(settings.needed("database"), process="resume")
             opened.push_async_callback(connection.close)
-            asked = None if settings.stripe_key is None else await opened.enter_async_context(charges_of(settings))
-            watching = Watching(settings, connection, health, asked)
+            charges = None if settings.stripe_key is None else await opened.enter_async_context(charges_of(settings))
+            watching = Watching(settings, connection, health, charges)
             while not stop.is_set():
                 await watching.round()
                 health.back(AWAY_NAME)

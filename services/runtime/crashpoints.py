@@ -1,7 +1,8 @@
 """Named places where a fault test may end, or stop, the process.
 
 `CREDITWELL_CRASH_AT=recorder:copied:3` ends it with SIGKILL at the third passing; `CREDITWELL_STOP_AT` stops it with
-SIGSTOP instead, and `CREDITWELL_TERM_AT` asks it to end, with SIGTERM. Unset, a crash point costs one dictionary look-up.
+SIGSTOP instead, and `CREDITWELL_TERM_AT` asks it to end, with SIGTERM. Unset, a crash point costs one look-up in a
+dictionary.
 """
 
 import os

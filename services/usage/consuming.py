@@ -18,6 +18,7 @@ from schemas.topics import RECORD_BYTES_MAX, USAGE
 from services.runtime import kafka
 from services.runtime.clock import Clock, system_clock, until_stopped
 from services.runtime.health import Health
+from services.runtime.kafka import topic_admin
 from services.runtime.kafka.assurance import Assurance
 from services.runtime.processes import PROCESSES
 from services.runtime.retry import keep_going
@@ -120,12 +121,8 @@ async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: 
 
 async def _is_there(settings: Settings, health: Health) -> None:
     """FastStream's broker starts once and gives up for good: so it is started when Kafka answers."""
-    consumer = kafka.consumer(settings, client_id=f"{GROUP}-start", enable_auto_commit=False)
-    try:
-        await consumer.start()
-    finally:
-        await consumer.stop()
-    health.back(KAFKA)
+    async with topic_admin.administering(settings, client_id=f"{GROUP}-start"):
+        health.back(KAFKA)
 
 
 async def _run(

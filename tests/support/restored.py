@@ -21,13 +21,11 @@ from tests.support.waiting import until
 class ArchivingPostgres(NativePostgres):
     """As docs/backup.md asks for: base backups, and every segment of the write-ahead log."""
 
-    def create(self) -> None:
-        """A new cluster that archives from its beginning."""
-        super().create()
+    def _initdb(self) -> None:
+        super()._initdb()
         self._folder("archive")
         command = f"test ! -f {self._home}/archive/%f && cp %p {self._home}/archive/%f"
         self._set(self._data, archive_mode="on", archive_command=command)
-        self.restart()
 
     def backup(self) -> None:
         """A base backup, as `pg_basebackup` makes it."""
