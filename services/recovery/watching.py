@@ -108,6 +108,7 @@ class Watching:
         except Refused as person:
             self._wait(str(person))
         else:
+            self.health.back(STORE)
             get_log().info("the store had gone back and goes on", facts=len(done.facts), shards=len(done.tails))
 
     def _wait(self, sentence: str) -> None:

@@ -118,14 +118,14 @@ async def play(stack: Stack, primary: ArchivingPostgres, seed: int) -> list[str]
             await old.aclose()
             await asyncio.to_thread(primary.stop, "immediate")
         restored = await primary.restored(then)
-        wrong = await _goes_on(stack, restored.url, desk, load, kind, old, primary)
-        return [*wrong, *await _judge(stack, restored.url, desk, load, begin)]
+        await _goes_on(stack, restored.url, desk, load, kind, old, primary)
+        return await _judge(stack, restored.url, desk, load, begin)
 
 
 async def _goes_on(
     stack: Stack, url: str, desk: Desk, load: Load, kind: str, old: AsyncExitStack, primary: ArchivingPostgres
-) -> list[str]:
-    """From the restore until everything has come back; what the processes did not say."""
+) -> None:
+    """From the restore until everything has come back; AssertionError for what the processes did not say."""
     if kind == KINDS[2]:
         assert stack.native_kafka is not None
         await asyncio.to_thread(stack.native_kafka.stop)
@@ -153,8 +153,11 @@ async def _goes_on(
         )
         await until(lambda: _is_published(connection), within=PATIENCE_SECONDS, what="all is published")
         await load.world.projected()
-        left = {name: health.absent for name, health in healths.items() if health.absent}
-        return [f"still away: {left}"] if left else []
+        await until(lambda: _nothing_is_away(healths), what="nobody waits for anything any more")
+
+
+async def _nothing_is_away(healths: Mapping[str, Health]) -> bool:
+    return not any(health.absent for health in healths.values())
 
 
 async def _judge(stack: Stack, url: str, desk: Desk, load: Load, begin: Mapping[int, int]) -> list[str]:

@@ -366,7 +366,6 @@ async def test_whoever_watches_brings_back_what_needs_no_person_once_nobody_publ
         assert "it goes on when nothing was published" in health.absent["the store"]
         watching.quiet_seconds = 0
         await watching.round()
-        await watching.round()
 
         assert health.absent == {}
         assert await ids(back.connection) == ["u1", "u2", "u3"]
