@@ -76,9 +76,9 @@ class Load:
             await self._send(team, LOW)
             self.low.append(team)
 
-    async def until_cancelled(self) -> None:
+    async def until_told(self, stop: asyncio.Event) -> None:
         """A little at a time."""
-        while True:
+        while not stop.is_set():
             await self.some(1)
             await asyncio.sleep(0.2)
 
@@ -138,11 +138,12 @@ async def _goes_on(
             await asyncio.to_thread(stack.native_kafka.start)  # type: ignore[union-attr]
         await until(lambda: _says(healths["relay"], "the store", "store_went_back"), what="the relay says so")
         if kind == KINDS[1]:
-            sending = asyncio.create_task(load.until_cancelled())
+            stop = asyncio.Event()
+            sending = asyncio.create_task(load.until_told(stop))
             await until(lambda: _says(healths["resume"], "the store", "nothing was published"), what="the watch waits")
             await load.some(5, runs_low=1)
-            sending.cancel()
-            await asyncio.wait({sending})
+            stop.set()
+            await sending
             await old.aclose()
             await asyncio.to_thread(primary.stop, "immediate")
         await until(lambda: _goes(connection), within=PATIENCE_SECONDS, what="the log goes on")
