@@ -15,7 +15,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from functools import partial
 from typing import NamedTuple
 
 from projections.entitlement import Amount, Permission, PlannedWork, permit
@@ -83,6 +82,7 @@ class CurrentHold:
     state: HoldState
 
 
+# What the caller has to remember of a command, written with its fact, in the same statement.
 Keep = Callable[[CurrentHold, Place], Beside]
 
 
@@ -131,8 +131,6 @@ async def place(
 ) -> tuple[CurrentHold, Permission, Place]:
     """Set credits aside if the team may do this work and can afford it, in the caller's transaction.
 
-    Here and below `keep` says what is written with the fact, in its statement: what the caller has to remember of it.
-
     Raises:
         Refused: unknown_team, too_many_holds, invalid_ttl, or as `NotPermitted` one of the five answers.
         NotPriced: too_large.
@@ -156,8 +154,7 @@ async def place(
     fact = HoldPlaced(hold_id=hold_id, credits=hold.credits, expires_at=hold.expires_at, member_id=member_id)
     row = (shard_of(team_id), team_id, hold_id, member_id, hold.credits, hold.placed_at, hold.expires_at)
     new = NewFact(team_id, HOLDS, f"hold:{hold_id}", now, fact)
-    told = None if keep is None else partial(keep, hold, permission)
-    appended = await append(connection, [new], head, _beside(Beside(PLACE, row), told))
+    appended = await append(connection, [new], head, _beside(Beside(PLACE, row), keep, hold, permission))
     crashpoint("hold:placed")
     return hold, permission, appended.places[0]
 
@@ -281,8 +278,8 @@ def unknown_hold(hold_id: str) -> Refused:
 def _moved(team_id: str, hold: CurrentHold, keep: Keep | None) -> WriteBeside:
     """What moves a hold's row with its fact."""
     row = (shard_of(team_id), team_id, hold.hold_id, hold.credits, hold.expires_at, hold.state.value)
-    return _beside(Beside(MOVE, row), None if keep is None else partial(keep, hold))
+    return _beside(Beside(MOVE, row), keep, hold)
 
 
-def _beside(row: Beside, keep: Callable[[Place], Beside] | None) -> WriteBeside:
-    return lambda places: (row,) if keep is None else (row, keep(places[-1]))
+def _beside(row: Beside, keep: Callable[..., Beside] | None, *about: object) -> WriteBeside:
+    return lambda places: (row,) if keep is None else (row, keep(*about, places[-1]))

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
-from itertools import chain, groupby, repeat
+from itertools import chain, groupby
 from operator import itemgetter
 from struct import pack
 from typing import NamedTuple
@@ -31,7 +31,6 @@ from services.store.sessions.bell import note_append
 from services.store.shards import shard_of
 
 BY_SHARD = itemgetter(0)  # of `Ready`
-COLUMNS, LEAF_LENGTH = repeat(pack(">h", 10)), repeat(pack(">i", 32))  # of each row that is copied
 COPY_ROWS_MIN = 64  # a few rows are quicker by INSERT; roles under row-level security may not COPY at all
 
 TAKE_HEADS = "SELECT shard, next, head, recorded_at, by_insert, refills_due FROM take_heads($1, $2, $3)"
@@ -85,7 +84,7 @@ WriteBeside = Callable[[Sequence[Place]], Sequence[Beside]]
 class Packed(NamedTuple):
     """Facts in the order of their shards, as the table wants them.
 
-    The rows of each shard as COPY takes them, the leaf of each fact, and the block of each shard.
+    Row and leaf of each, and the block of each shard.
     """
 
     rows: list[bytes]
@@ -248,7 +247,7 @@ def _pack(in_order: Sequence[Ready], heads: Mapping[int, LockedHead], recorded_a
     for shard, group in groupby(in_order, key=BY_SHARD):
         first = heads[shard].next
         mine, hashes = rows_and_leaves(shard, first, recorded, [fact.packed for fact in group])
-        rows.append(b"".join(chain.from_iterable(zip(COLUMNS, mine, LEAF_LENGTH, hashes, strict=False))))
+        rows += mine
         leaves += hashes
         last, root = first + len(mine) - 1, merkle_root(hashes)
         blocks.append((shard, first, last, root, block_hash(shard, first, last, heads[shard].hash, root)))
@@ -256,8 +255,12 @@ def _pack(in_order: Sequence[Ready], heads: Mapping[int, LockedHead], recorded_a
 
 
 async def _copy(connection: Connection, packed: Packed) -> None:
-    data = b"".join((COPY_BEGIN, *packed.rows, COPY_END))
-    await connection.copy_to_table("facts", source=in_memory(data), format="binary")
+    columns, leaf_length = pack(">h", 10), pack(">i", 32)
+    data = [COPY_BEGIN]
+    for row, leaf in zip(packed.rows, packed.leaves, strict=True):
+        data += (columns, row, leaf_length, leaf)
+    data.append(COPY_END)
+    await connection.copy_to_table("facts", source=in_memory(b"".join(data)), format="binary")
 
 
 async def _insert(
