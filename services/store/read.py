@@ -33,9 +33,11 @@ READ_AFTER = f"""
     ) AS f
 """
 
-# What a fold needs of facts that come by the million: their times are left as PostgreSQL sends them, and go on so.
+# What a fold needs of facts that come by the million: their times are left as PostgreSQL sends them, and go on so. Who
+# reported a usage, and under which id, changes no balance.
 RAW_COLUMNS = """shard, position, team_id, type, body, timestamptz_send(recorded_at) AS recorded_at,
-           timestamptz_send(occurred_at) AS occurred_at, source, id"""
+           timestamptz_send(occurred_at) AS occurred_at, CASE WHEN type <> 'usage.recorded.v1' THEN source END AS source,
+           CASE WHEN type <> 'usage.recorded.v1' THEN id END AS id"""
 
 READ_RAW_AFTER = f"""
     SELECT f.* FROM unnest($1::smallint[], $2::bigint[]) AS seen (shard, position)
@@ -140,10 +142,10 @@ async def read_raw_new(
 
 
 def stored_of_raw(row: RawFact) -> Stored:
-    """The fact in such a row."""
+    """The fact in such a row, a usage without its source and its id."""
     return Stored(
-        row["shard"], row["position"], instant(row["recorded_at"]), instant(row["occurred_at"]), row["team_id"], row["source"],
-        row["id"], row["type"], row["body"],
+        row["shard"], row["position"], instant(row["recorded_at"]), instant(row["occurred_at"]), row["team_id"],
+        row["source"] or "", row["id"] or "", row["type"], row["body"],
     )  # fmt: skip
 
 
