@@ -1,7 +1,7 @@
 """Folding in memory: what a batch of facts changes, and the short way of a team's plain usage through it.
 
 Teams are folded one after the other, for none looks at another's facts. What of a team's usage is plain is taken at
-once; where it is not, each half is tried, and a single fact that is not plain goes to `evolve`.
+once; else it is cut where a lot or a stretch ends, or in halves, and a single fact that is not plain goes to `evolve`.
 """
 
 from bisect import bisect_left
@@ -11,7 +11,7 @@ from datetime import date
 from itertools import groupby, takewhile
 
 from projections import usage
-from projections.balance.plain import PlainPayment, Usages, use_plainly
+from projections.balance.plain import PlainPayment, Usages, plain_at_first, use_plainly
 from projections.balance.snapshots import CADENCE, Cadence, Snapshot, note
 from projections.balance.state import ActivityKind, BalanceEntry, LotPayment, TeamBalance
 from schemas.credits import MicroCredits
@@ -91,8 +91,14 @@ def fold_plainly(batch: ProjectedBatch, shard: int, team: TeamBalance, rows: Seq
         elif stop - start == 1:
             yield rows[start]
         else:
-            middle = (start + stop) // 2
+            middle = start + _first_part(team, usages, stop - start, batch.cadence)
             parts += [(middle, stop), (start, middle)]
+
+
+def _first_part(team: TeamBalance, usages: Usages | None, count: int, cadence: Cadence) -> int:
+    """How many of so many usages that are not all plain to try by themselves: those that can be, or half of them."""
+    at_first = count if usages is None else plain_at_first(team, usages, cadence)
+    return count // 2 if at_first == count else max(1, at_first)
 
 
 @dataclass(slots=True)
@@ -110,7 +116,7 @@ class _Columns:
     @classmethod
     def of(cls, rows: Sequence[RawFact]) -> "_Columns":
         """Raises ValueError: a body is not what was written."""
-        facts = [_decode_usage(row[4]) for row in rows]
+        facts = list(map(_decode_usage, [row[4] for row in rows]))
         return cls(
             [row[1] for row in rows], [row[5] for row in rows], [row[6] for row in rows],
             [fact.member_id for fact in facts], [fact.feature for fact in facts], [fact.credits for fact in facts],

@@ -32,7 +32,7 @@ from services.store.read import RawFact, stored_of_raw
 from services.store.sessions.bell import Bell
 
 FactsByShard = Mapping[int, Sequence[RawFact]]
-BY_TYPE = itemgetter(3)
+BY_TEAM, BY_TYPE = itemgetter(2), itemgetter(3)
 
 STATES_MAX = 100_000  # about a kilobyte each
 MEMBER_DAYS_MAX = 50_000  # about as much
@@ -95,8 +95,9 @@ class Projecting:
         if sum(map(len, self.used.values())) > MEMBER_DAYS_MAX:
             self.used.clear()
         states = self.states
-        teams = {(row[0], row[2]) for read in facts.values() for row in read}
-        missing = [one for one in teams if one[1] not in states]
+        missing = [
+            (shard, team_id) for shard, read in facts.items() for team_id in {*map(BY_TEAM, read)} - states.keys()
+        ]
         if missing:
             try:
                 states.update(await load(connection, sorted(missing), self.versions["balance"]))
@@ -138,9 +139,8 @@ class Projecting:
         self, connection: Connection, batch: ProjectedBatch, shard: int, team_id: str, rows: Sequence[RawFact]
     ) -> None:
         """A team's facts of a batch, in order."""
-        for type_, group in groupby(rows, key=BY_TYPE):
-            is_plain = type_ == UsageRecorded.type and team_id != RATE_CARD_TEAM
-            facts = list(group)
+        for facts in _by_type(rows):
+            is_plain = facts[0]["type"] == UsageRecorded.type and team_id != RATE_CARD_TEAM
             for row in fold_plainly(batch, shard, self.states[team_id], facts) if is_plain else facts:
                 stored = stored_of_raw(row)
                 try:
@@ -216,6 +216,13 @@ class Projecting:
             for team_day, saved_members in (await load_days(connection, missing, self.versions["usage"])).items():
                 self.used.setdefault(team_day, {}).update(saved_members)
         usage.merge(self.used, batch.cells)
+
+
+def _by_type(rows: Sequence[RawFact]) -> Iterable[Sequence[RawFact]]:
+    """Facts of one type that have no other between them; nearly always that is all of them."""
+    if len(set(map(BY_TYPE, rows))) == 1:
+        return [rows]
+    return [list(facts) for _, facts in groupby(rows, key=BY_TYPE)]
 
 
 async def _copy(connection: Connection, table: str, rows: Iterable[bytes]) -> None:
