@@ -1,12 +1,12 @@
 """Parquet, by pyarrow: an extra, `creditwell[parquet]`, for it is larger than everything else together.
 
 Types that every engine reads alike: 64-bit integers, `timestamp[us, UTC]`, `decimal128(24, 6)` for credits, strings,
-binary, and a map of strings. No categories, no floats. Compressed with zstd.
+binary, a map of strings; and for views of analysts days and `decimal128(38, 18)`. No categories, no floats. Compressed with zstd.
 """
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
+from decimal import Context, Decimal
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -15,6 +15,7 @@ from services.runtime.errors import Refused
 
 BATCH = 20_000
 EPOCH = datetime.fromtimestamp(0, UTC)
+WIDE, PLACES = Context(prec=38), Decimal(1).scaleb(-18)  # the widest decimals that every engine has
 GROUP_MAX = 128_000  # rows that are compressed together, and so held in memory until then
 
 
@@ -44,6 +45,7 @@ def schema_of(columns: Sequence[ExportedColumn]) -> Any:
         ColumnType.INSTANT: arrow.timestamp("us", tz="UTC"), ColumnType.TEXT: arrow.string(),
         ColumnType.BYTES: arrow.binary(), ColumnType.JSON: arrow.binary(),
         ColumnType.TEXTS: arrow.map_(arrow.string(), arrow.string()),
+        ColumnType.DECIMAL: arrow.decimal128(38, 18), ColumnType.DATE: arrow.date32(),
     }  # fmt: skip
     return arrow.schema([arrow.field(column.name, types[column.type]) for column in columns])
 
@@ -89,6 +91,8 @@ def _arrow_values(column_type: ColumnType, values: Sequence[Any]) -> Sequence[An
             return [None if value is None else Decimal(value).scaleb(-6) for value in values]
         case ColumnType.TEXTS:
             return [None if value is None else sorted(value.items()) for value in values]
+        case ColumnType.DECIMAL:
+            return [None if value is None else value.quantize(PLACES, context=WIDE) for value in values]
         case _:
             return values
 
