@@ -27,6 +27,7 @@ history              random histories, stored fact by fact
 honest               random histories, told by the product's own functions
 heads                heads of shards, moved by hand
 past                 a team's past, recorded as if then
+questions            the questions of docs/analytics.md
 projections          live rows, and the same from a fold of the whole log
 months               some teams over some months, with proofs and notes
 bookkeeping          one team's history told to the books, and the worked example of docs/revenue.md
