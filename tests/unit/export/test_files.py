@@ -9,6 +9,7 @@ import pytest
 
 from services.export.columns import ColumnType, ExportedColumn
 from services.export.files import FileFormat, TableFile, read_rows
+from services.export.parquet import check_parquet
 from services.runtime.errors import Refused
 
 COLUMNS = [ExportedColumn(column_type.value, column_type, "") for column_type in ColumnType]
@@ -73,3 +74,10 @@ def test_without_pyarrow_a_sentence_says_what_to_install(tmp_path: Path, monkeyp
 
     with pytest.raises(Refused, match=r"install creditwell\[parquet\]"):
         TableFile(tmp_path, "a/b.parquet", COLUMNS, FileFormat.PARQUET)
+
+
+def test_who_only_shares_work_out_is_told_what_to_install_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+
+    with pytest.raises(Refused, match=r"install creditwell\[parquet\]"):
+        check_parquet()
