@@ -62,13 +62,13 @@ def add_plainly(
 
     In `loaded` where the member's day is there already, else in `cells`; which members those are.
     """
-    members = loaded.get(team_day, {})
+    loaded_members = loaded.get(team_day, {})
     by_member: dict[str | None, dict[str, FeatureUse]] = {}
     for member_id, feature, used in usages:
         features = by_member.get(member_id)
         if features is None:
             member = member_id or ""
-            features = members.get(member)
+            features = loaded_members.get(member)
             if features is None:
                 features = cells.setdefault(team_day, {}).setdefault(member, {})
             by_member[member_id] = features
@@ -87,10 +87,10 @@ def rows(cells: Cells) -> Iterator[UsageRow]:
 
 def merge(cells: Cells, more: Cells) -> None:
     """Add `more` to what `cells` say about the same members and days."""
-    for team_day, used in more.items():
-        members = cells.setdefault(team_day, {})
-        for member_id, fresh in used.items():
-            features = members.setdefault(member_id, {})
+    for team_day, members in more.items():
+        sums = cells.setdefault(team_day, {})
+        for member_id, fresh in members.items():
+            features = sums.setdefault(member_id, {})
             for feature, (credits, uses) in fresh.items():
                 credits_before, uses_before = features.get(feature, NOTHING)
                 features[feature] = (credits_before + credits, uses_before + uses)

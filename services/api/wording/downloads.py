@@ -46,11 +46,11 @@ def download_line(
     row: ActivityRow, cards: RateCards, catalog: Catalog, names: Mapping[str, str], *, sees_receipts: bool
 ) -> list[str]:
     """The cells of an entry; receipts are for admins and finance alone."""
-    entry = line(row, cards, catalog)
-    entry["recorded_at"] = instant(row.entry.recorded_at)
-    entry["member"] = names.get(entry["member_id"] or "")
-    entry |= _usage(row, cards) | _money(row, sees_receipts=sees_receipts)
-    return [_cell(column, entry.get(column)) for column in COLUMNS]
+    values = line(row, cards, catalog)
+    values["recorded_at"] = instant(row.entry.recorded_at)
+    values["member"] = names.get(values["member_id"] or "")
+    values |= _usage(row, cards) | _money(row, sees_receipts=sees_receipts)
+    return [_cell(column, values.get(column)) for column in COLUMNS]
 
 
 def _usage(row: ActivityRow, cards: RateCards) -> Json:
