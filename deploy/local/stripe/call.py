@@ -27,8 +27,10 @@ KIND_BY_PREFIX: Final = {
     "du": "dispute",
     "pi": "payment_intent",
     "pm": "payment_method",
+    "po": "payout",
     "re": "refund",
     "seti": "setup_intent",
+    "txn": "balance_transaction",
 }
 
 
