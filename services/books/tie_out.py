@@ -158,8 +158,9 @@ async def _lines(
     """Why each of these differs; each payment is looked at alone."""
     teams: dict[str, tuple[str, ...]] = {key.payment: () for key in keys}
     for move in books.cash:
-        if move.key.payment in teams and move.team_id is not None:
-            teams[move.key.payment] = (move.team_id,)
+        name = move.key.payment
+        if name in teams and move.team_id is not None and move.team_id not in teams[name]:
+            teams[name] += (move.team_id,)
     for looked in await look_at(connection, charges, teams, catalog=catalog, settle_seconds=settle_seconds):
         name = looked.payment.payment_intent_id
         moves = [] if looked.payment.intent is None else await charges.moves_of(name)

@@ -10,7 +10,7 @@ from schemas.catalog import Catalog
 from schemas.instants import instant
 from services.audit.replay import ReplayScope, replay
 from services.audit.verdict import LogProblem, Verified
-from services.books.closing.month_folder import STRIPE, MonthFolder, write_lines, write_text
+from services.books.closing.month_folder import STRIPE, MonthFolder, lines_of, write_text
 from services.books.closing.verdicts import CloseCheck
 from services.books.tie_out import tie_out
 from services.books.tie_out_tables import csv_of, document
@@ -66,9 +66,8 @@ async def check_stripe(
     """
     month, kept = books.month, folder / STRIPE
     report = await reconcile(connection, charges, since=month.starts_at, until=month.ends_at, catalog=catalog)
-    moves: list[dict[str, object]] = []
-    tied = await tie_out(connection, charges, books, catalog, on_move=lambda move: moves.append(_kept(move)))
-    write_lines(kept / "balance_transactions.jsonl", moves[::-1])
+    with lines_of(kept / "balance_transactions.jsonl") as keep:
+        tied = await tie_out(connection, charges, books, catalog, on_move=lambda move: keep(_kept(move)))
     write_text(kept / "breaks.json", [one._asdict() | {"type": one.type.value} for one in report.breaks])
     write_text(kept / "tie_out.json", document(tied))
     write_text(kept / "tie_out.csv", csv_of(tied))

@@ -13,6 +13,7 @@ Whatever else is there says what was checked this time: see `verdicts`.
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from schemas.places import Place, place_of
 from schemas.pricing import RateCards
 from services.books.closing.ledger import CoveringNote, Ledger
 from services.books.closing.month_end import end_of_shard
-from services.export.files import FileFormat, TableFile, digest_of, write_whole
+from services.export.files import PART, FileFormat, TableFile, digest_of, write_whole
 from services.export.tables import BALANCE_COLUMNS, balance_row
 from services.runtime.errors import Refused
 from services.store.shards import SHARDS
@@ -137,7 +138,15 @@ def write_text(file: Path, content: object) -> None:
     write_whole(file, text.encode())
 
 
-def write_lines(file: Path, rows: list[dict[str, object]]) -> None:
-    """Rows as JSON lines. Raises OSError."""
+@contextmanager
+def lines_of(file: Path) -> Iterator[Callable[[object], None]]:
+    """Takes rows as they come, and writes each as a line of JSON; the file is there once all are. Raises OSError."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(file, msgspec.json.Encoder().encode_lines(rows))
+    unfinished, encoder = file.with_name(file.name + PART), msgspec.json.Encoder()
+    with unfinished.open("wb") as rows:
+
+        def write(row: object) -> None:
+            rows.write(encoder.encode(row) + b"\n")
+
+        yield write
+    unfinished.replace(file)

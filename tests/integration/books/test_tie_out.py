@@ -20,8 +20,10 @@ from services.money.reversals import source_of
 from services.money.top_ups.attempts import STRIPE
 from services.store.connect import Connection
 from services.store.numbered import numbered
+from services.store.shards import shard_of
 from tests.support.desk import KEY, Desk, a_desk
-from tests.support.past import SHARD, TEAM, lay
+from tests.support.heads import heads_unguarded
+from tests.support.past import INSERT, MOVE_HEAD, SHARD, TEAM, lay
 from tests.support.payments import Paid, asked_for, bought, by_hand, charged, decide, dispute, refund
 
 OCTOBER, NOVEMBER = datetime(2016, 10, 1, tzinfo=UTC), datetime(2016, 11, 1, tzinfo=UTC)
@@ -185,6 +187,23 @@ async def test_each_break_is_named_with_what_it_moves(books: Books) -> None:
     for line in tied.lines:
         between[line.key.currency, line.key.kind] -= line.cents
     assert not any(between.values()), "the lines explain the whole difference"
+
+
+async def test_a_payment_that_two_teams_were_credited_for_is_one_break(books: Books, connection: Connection) -> None:
+    await books.at(OCTOBER + timedelta(days=3))
+    paid = await books.pay()
+    other = bought(paid)
+    stored = Stored(
+        shard_of("team_b"), 1, books.now + SOON, books.now + SOON, "team_b", STRIPE, paid.id, other.type, other.body()
+    )  # fmt: skip
+    await connection.execute(INSERT, *stored)
+    async with heads_unguarded(connection):
+        await connection.execute(MOVE_HEAD, stored.shard, 2)
+
+    tied = await books.tied()
+
+    first = tied.breaks[0]
+    assert (first.type.value, first.key.payment, first.cents) == ("duplicate_credit", paid.id, -2_000)
 
 
 async def test_what_needs_nobody_is_no_break(books: Books) -> None:
