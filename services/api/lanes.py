@@ -12,12 +12,15 @@ who asks for much.
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
+from math import inf
 
 from services.runtime.errors import Unavailable
 from services.store.shards import SHARDS
 
 PATIENCE_SECONDS = 15  # as long as a lock in the database is waited for
 COURTESY_SECONDS = 0.1  # a page waits no longer: on a process that is always busy, what is dear gets on slowly
+PACE_SECONDS = 0.01  # from page to page while others ask, too: some 3 ms of them are the page's
+BUSY_SECONDS = 0.1  # so long after an answer others are thought to ask
 
 
 class Lanes:
@@ -54,6 +57,7 @@ class Crowd:
         self._under_way = set[object]()
         self._gone = asyncio.Event()
         self._gone.set()
+        self._busy_until = self._rests_until = -inf
 
     @contextmanager
     def joined(self, request: object) -> Iterator[None]:
@@ -63,6 +67,8 @@ class Crowd:
         try:
             yield
         finally:
+            if request in self._under_way:
+                self._busy_until = _now() + BUSY_SECONDS
             self.step_aside(request)
 
     def step_aside(self, request: object) -> None:
@@ -72,7 +78,15 @@ class Crowd:
             self._gone.set()
 
     async def passed(self) -> None:
-        """Nobody else is being answered, or it has been waited for long enough."""
+        """Nobody else is being answered, and the last page was long enough ago; or it was waited for long enough."""
         with suppress(TimeoutError):
             async with asyncio.timeout(self._courtesy_seconds):
                 await self._gone.wait()
+                while (now := _now()) < min(self._rests_until, self._busy_until):
+                    await asyncio.sleep(self._rests_until - now)
+                    await self._gone.wait()
+        self._rests_until = _now() + PACE_SECONDS
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
