@@ -58,9 +58,9 @@ def list_(
 
     Example: creditwell requests list team_42
     """
-    from services.api.wording.approvals import request_item
+    from services.api.wording.approvals import entries_of, request_item
     from services.credits.approvals import read_requests
-    from services.read_models.activity import NEWEST
+    from services.read_models.activity import NEWEST, own_entry_ids
 
     async def work(connection: Connection) -> list[dict[str, Any]]:
         async with connection.transaction(readonly=True):
@@ -68,7 +68,9 @@ def list_(
             rows = await read_requests(
                 connection, team, None if every else state, before=NEWEST[0], limit=LISTED_MAX, now=system_clock()
             )
-        return [request_item(row) for row in rows]
+            positions = {position for row in rows for position in entries_of(row) if position is not None}
+            ids = await own_entry_ids(connection, team, sorted(positions))
+        return [request_item(row, ids) for row in rows]
 
     items = with_database(work)
     if as_json:
@@ -95,6 +97,7 @@ def approve(team: TeamArgument, request_id: RequestArgument, *, token: TokenFile
 
     async def decide(connection: Connection, person: str) -> dict[str, Any]:
         from services.api.wording.approvals import request_answer
+        from services.read_models.activity import own_entry_id
         from services.usage.approving import approve as approve_request
 
         cards = await _read_cards(connection)
@@ -103,7 +106,8 @@ def approve(team: TeamArgument, request_id: RequestArgument, *, token: TokenFile
             approved = await approve_request(connection, team, request_id, person, cards)
         except NotPriced as unpriced:
             fail(FOUND_WRONG, str(unpriced))
-        return request_answer(request_id, approved.request, RequestState.APPROVED, approved.place)
+        entry = await own_entry_id(connection, team, approved.place)
+        return request_answer(request_id, approved.request, RequestState.APPROVED, approved.place, entry)
 
     _decide(team, token, decide, as_json=as_json)
 

@@ -54,7 +54,6 @@ def _new_refund(books: Books, paid: Json, *, amount: int, reason: str | None, me
             "charge": paid["id"],
             "created": books.clock.now(),
             "currency": currency,
-            "failure_balance_transaction": None,
             "destination_details": {"card": {"type": "refund", "reference_status": "pending"}, "type": "card"},
             "metadata": metadata,
             "payment_intent": paid["payment_intent"],
