@@ -46,11 +46,11 @@ def download_line(
     row: ActivityRow, cards: RateCards, catalog: Catalog, names: Mapping[str, str], *, sees_receipts: bool
 ) -> list[str]:
     """The cells of an entry; receipts are for admins and finance alone."""
-    cells = line(row, cards, catalog)
-    cells["recorded_at"] = instant(row.entry.recorded_at)
-    cells["member"] = names.get(cells["member_id"] or "")
-    cells |= _usage(row, cards) | _money(row, sees_receipts=sees_receipts)
-    return [_cell(column, cells.get(column)) for column in COLUMNS]
+    values = line(row, cards, catalog)
+    values["recorded_at"] = instant(row.entry.recorded_at)
+    values["member"] = names.get(values["member_id"] or "")
+    values |= _usage(row, cards) | _money(row, sees_receipts=sees_receipts)
+    return [_cell(column, values.get(column)) for column in COLUMNS]
 
 
 def _usage(row: ActivityRow, cards: RateCards) -> Json:
