@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -190,7 +191,9 @@ async def test_a_call_of_a_model_is_held_and_captured_in_tokens(api: Api) -> Non
 
 async def test_a_spool_is_one_living_clients_and_names_a_source(api: Api, tmp_path: Path) -> None:
     # Of a process that has ended; on Linux its pid belongs to another by now, and elsewhere to none.
-    (tmp_path / ("lock--1-1" if sys.platform == "linux" else "lock--99999999-1")).touch()
+    dead = tmp_path / ("lock---1-1" if sys.platform == "linux" else "lock---99999999-1")
+    dead.touch()
+    os.utime(dead, (0, 0))
 
     assert await run(api, "spools", source=SOURCE, spool=str(tmp_path)) == {
         "inUse": ["CaptureSpoolInUse", True],
