@@ -5,9 +5,9 @@ one day, with all features in it: a batch of facts touches few such rows, and wo
 as it has facts. The view `usage` shows each feature by itself.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from projections.balance.state import ActivityKind, BalanceEntry
 from schemas.credits import MicroCredits
@@ -25,6 +25,7 @@ VIEW = """
 MemberDay = tuple[int, str, date, str]  # shard, team, day, member: empty where no member is named
 FeatureUse = tuple[int, int]  # credits and uses of one feature
 NOTHING = (0, 0)
+Key = TypeVar("Key")
 
 
 class UsageRow(NamedTuple):
@@ -83,10 +84,10 @@ def rows(cells: Cells) -> Iterator[UsageRow]:
             yield UsageRow(shard, team_id, day, feature, member_id, *used)
 
 
-def merge(cells: Cells, more: Cells) -> None:
-    """Add `more` to what `cells` say about the same members and days."""
-    for member_day, fresh in more.items():
-        features = cells.setdefault(member_day, {})
+def merge(cells: dict[Key, dict[str, FeatureUse]], more: Mapping[Key, Mapping[str, FeatureUse]]) -> None:
+    """Add `more` to what `cells` say about the same, by feature."""
+    for key, fresh in more.items():
+        features = cells.setdefault(key, {})
         for feature, (credits, uses) in fresh.items():
             credits_before, uses_before = features.get(feature, NOTHING)
             features[feature] = (credits_before + credits, uses_before + uses)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from itertools import groupby, takewhile
 
-from projections import usage
+from projections import usage, usage_by_attribute
 from projections.balance.plain import PlainPayment, Usages, use_plainly
 from projections.balance.snapshots import CADENCE, Cadence, Snapshot, note
 from projections.balance.state import ActivityKind, BalanceEntry, LotPayment, TeamBalance
@@ -29,23 +29,32 @@ class ProjectedBatch:
     """What a batch of facts changed, and the positions it reached.
 
     Usage is counted in `loaded` for member days that are in memory already, else in `cells`; `counted` names both.
-    `paid` says who paid for usage that is not in `runs`.
+    `paid` says who paid for usage that is not in `runs`. In `attributed` it is counted by the attributes in `names`.
     """
 
     loaded: usage.Cells = field(default_factory=dict)
     cadence: Cadence = CADENCE
+    names: Sequence[str] = ()
     reached: dict[int, int] = field(default_factory=dict)
     touched: dict[str, tuple[int, TeamBalance]] = field(default_factory=dict)
     entries: list[EntryOfTeam] = field(default_factory=list)
     runs: list[PlainRun] = field(default_factory=list)
     cells: usage.Cells = field(default_factory=dict)
     counted: set[usage.MemberDay] = field(default_factory=set)
+    attributed: usage_by_attribute.AttributeCells = field(default_factory=dict)
     paid: dict[tuple[str, int], tuple[LotPayment, ...]] = field(default_factory=dict)
     snapshots: list[Snapshot] = field(default_factory=list)
     flow: Flow = field(default_factory=Flow)
 
-    def note(self, team: TeamBalance, stored: Stored, fact: AnyFact, entries: Sequence[BalanceEntry]) -> None:
-        """Keep what `evolve` made of a fact."""
+    def note(
+        self,
+        team: TeamBalance,
+        stored: Stored,
+        fact: AnyFact,
+        entries: Sequence[BalanceEntry],
+        attributes: usage_by_attribute.Attributes,
+    ) -> None:
+        """Keep what `evolve` made of a fact. `attributes` are those of the usage that it records or takes back."""
         snapshot = note(team, stored, self.cadence)
         if snapshot is not None:
             self.snapshots.append(snapshot)
@@ -53,10 +62,16 @@ class ProjectedBatch:
             self.flow.note(fact, entry)
             self.entries.append((stored.shard, stored.team_id, entry))
             if entry.kind is ActivityKind.USAGE:
-                usage.add(self.cells, stored.shard, stored.team_id, team.zone, entry, stored.occurred_at)
+                happened_at = stored.occurred_at
                 self.paid[stored.team_id, entry.position] = entry.paid
             elif isinstance(fact, UsageVoided) and entry.kind is ActivityKind.USAGE_VOIDED:
-                usage.add(self.cells, stored.shard, stored.team_id, team.zone, entry, fact.usage_occurred_at)
+                happened_at = fact.usage_occurred_at
+            else:
+                continue
+            place = stored.shard, stored.team_id
+            usage.add(self.cells, *place, team.zone, entry, happened_at)
+            if self.names:
+                usage_by_attribute.add(self.attributed, self.names, place, team.zone, entry, happened_at, attributes)
 
     def paid_for(self, team_id: str, position: int) -> tuple[LotPayment, ...] | None:
         """Who paid for a usage of the team that is folded now; None if it is not in this batch."""
@@ -73,7 +88,7 @@ def fold_plainly(batch: ProjectedBatch, shard: int, team: TeamBalance, rows: Seq
     What is not plain is given back: the caller folds it before it asks for the next.
     """
     try:
-        columns = _Columns.of(rows)
+        columns = _Columns.of(rows, with_attributes=bool(batch.names))
     except ValueError:  # whose it is, `evolve` will find out
         yield from rows
         return
@@ -101,16 +116,18 @@ class _Columns:
     members: list[str | None]
     features: list[str]
     credits: list[int]
-    is_special: list[bool]  # names a hold, has several quantities, or corrects another
+    is_special: list[bool]  # names a hold, or corrects another
+    attributes: list[dict[str, str] | None]  # none where nobody counts by them
 
     @classmethod
-    def of(cls, rows: Sequence[RawFact]) -> "_Columns":
+    def of(cls, rows: Sequence[RawFact], *, with_attributes: bool) -> "_Columns":
         """Raises ValueError: a body is not what was written."""
         _, positions, _, _, bodies, recorded, occurred, *_ = zip(*rows, strict=True)
         facts = list(map(_decode_usage, bodies))
         return cls(
             positions, recorded, occurred, [fact.member_id for fact in facts], [fact.feature for fact in facts],
             [fact.credits for fact in facts], list(map(_is_special, facts)),
+            [fact.attributes for fact in facts] if with_attributes else [],
         )  # fmt: skip
 
     def part(self, start: int, stop: int) -> Usages | None:
@@ -126,7 +143,7 @@ class _Columns:
 
 
 def _is_special(fact: UsageRecorded) -> bool:
-    return fact.hold_id is not None or fact.quantity is None or fact.corrects is not None
+    return fact.hold_id is not None or fact.corrects is not None
 
 
 def _note_plainly(
@@ -155,7 +172,12 @@ def _note_plainly(
     batch.flow.went[ActivityKind.USAGE] += sum(credits)
     usages = list(zip(members, features, credits, strict=True))
     for day, first, last in _days(team.zone, occurred):
-        batch.counted |= usage.add_plainly(batch.cells, batch.loaded, (shard, team.team_id, day), usages[first:last])
+        place = shard, team.team_id, day
+        batch.counted |= usage.add_plainly(batch.cells, batch.loaded, place, usages[first:last])
+        if batch.names:
+            attributes = columns.attributes[start + first : start + last]
+            attributed = ((*used, each) for used, each in zip(usages[first:last], attributes, strict=True))
+            usage_by_attribute.add_plainly(batch.attributed, batch.names, place, attributed)
 
 
 def _days(zone: str, occurred: Sequence[bytes]) -> Iterator[tuple[date, int, int]]:

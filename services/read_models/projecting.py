@@ -11,7 +11,7 @@ from operator import attrgetter, itemgetter
 
 import asyncpg
 
-from projections import usage
+from projections import usage, usage_by_attribute
 from projections.balance.amending import earlier_usage
 from projections.balance.fold import evolve
 from projections.balance.snapshots import CADENCE, Cadence
@@ -21,7 +21,18 @@ from services.read_models.activity_rows import EntryOfTeam, pack_row, saved_entr
 from services.read_models.activity_runs import entries_of, pack_run, spans
 from services.read_models.folding import ProjectedBatch, fold_plainly
 from services.read_models.snapshots import saved_snapshots
-from services.read_models.states import load, load_days, paid_for, saved, saved_days, settled_lots
+from services.read_models.states import (
+    attributes_of,
+    counted_attributes,
+    load,
+    load_attributes,
+    load_days,
+    paid_for,
+    saved,
+    saved_attributes,
+    saved_days,
+    settled_lots,
+)
 from services.runtime.crashpoints import crashpoint
 from services.runtime.errors import Fenced
 from services.store.claims import Claims
@@ -56,12 +67,16 @@ class Projecting:
     cadence: Cadence = CADENCE
     states: dict[str, TeamBalance] = field(default_factory=dict)
     used: usage.Cells = field(default_factory=dict)
+    names: tuple[str, ...] | None = None  # of attributes that these versions count usage by, once they are read
+    attributed: usage_by_attribute.AttributeCells = field(default_factory=dict)
     alarmed: Bell = field(default_factory=Bell)  # rung when the log may have something to say about a balance
 
     def forget(self) -> None:
         """What is in memory may be wrong: load it anew when it is needed."""
         self.states.clear()
         self.used.clear()
+        self.attributed.clear()
+        self.names = None
 
     async def project(self, connection: Connection, facts: FactsByShard) -> ProjectedBatch:
         """Fold the next facts of each shard and save what changed together with the checkpoints.
@@ -94,6 +109,10 @@ class Projecting:
             self.states.clear()
         if len(self.used) > MEMBER_DAYS_MAX:
             self.used.clear()
+        if len(self.attributed) > MEMBER_DAYS_MAX:
+            self.attributed.clear()
+        if self.names is None:
+            self.names = await counted_attributes(connection, self.versions["usage"])
         states = self.states
         teams = {(row[0], row[2]) for read in facts.values() for row in read}
         missing = [one for one in teams if one[1] not in states]
@@ -118,7 +137,7 @@ class Projecting:
                     raise Poisoned(stored_of_raw(row)) from error
 
     async def _fold(self, connection: Connection, facts: FactsByShard) -> ProjectedBatch:
-        batch = ProjectedBatch(self.used, self.cadence)
+        batch = ProjectedBatch(self.used, self.cadence, self.names or ())
         for shard, read in facts.items():
             by_team: dict[str, list[RawFact]] = {}
             for row in read:
@@ -163,7 +182,8 @@ class Projecting:
             entries = evolve(team, stored, fact)
         else:
             entries = evolve(team, stored, fact, *await self._paid(connection, batch, stored, earlier, team))
-        batch.note(team, stored, fact, entries)
+        attributes = await attributes_of(connection, stored.shard, fact) if batch.names else None
+        batch.note(team, stored, fact, entries, attributes)
 
     async def _paid(
         self, connection: Connection, batch: ProjectedBatch, stored: Stored, earlier: int, team: TeamBalance
@@ -201,6 +221,8 @@ class Projecting:
             saved_days(self.used, batch.counted, versions["usage"]),
             saved_entries(entries, versions["activity"]),
         ]
+        if batch.attributed:
+            parts.append(saved_attributes(await self._count_attributes(connection, batch), versions["usage"]))
         await self.claims.lock_and_move(connection, batch.reached, parts)
 
     async def _count_usage(self, connection: Connection, batch: ProjectedBatch) -> None:
@@ -208,6 +230,16 @@ class Projecting:
         if missing := batch.cells.keys() - self.used.keys():
             self.used.update(await load_days(connection, missing, self.versions["usage"]))
         usage.merge(self.used, batch.cells)
+
+    async def _count_attributes(
+        self, connection: Connection, batch: ProjectedBatch
+    ) -> usage_by_attribute.AttributeCells:
+        """The days of attributes that the batch has changed, whole."""
+        missing = {key: used for key, used in batch.attributed.items() if key not in self.attributed}
+        if missing:
+            self.attributed.update(await load_attributes(connection, missing, self.versions["usage"]))
+        usage.merge(self.attributed, batch.attributed)
+        return {key: self.attributed[key] for key in batch.attributed}
 
 
 async def _copy(connection: Connection, table: str, rows: Iterable[bytes]) -> None:
