@@ -146,9 +146,9 @@ async def _lines(ask: TeamRequest, selection: Filter, cards: RateCards) -> Async
         download_line, cards=cards, catalog=ask.context.catalog, names=names,
         sees_receipts=ask.caller.role in SEES_PAYMENTS,
     )  # fmt: skip
-    async with aclosing(read_all(ask.quick_read(), ask.team_id, selection)) as pages:
+    async with aclosing(read_all(ask.patient_read(), ask.team_id, selection)) as pages:
         while True:
-            # One page at a time, whoever downloads: each keeps a session and the event loop from all who ask for less.
+            # One page at a time, whoever downloads, and none while somebody asks for less.
             async with ask.context.downloads.of(0):
                 rows = await anext(pages, None)
                 if rows is not None and ask.caller.role in SEES_PAYMENTS:
