@@ -81,9 +81,14 @@ def _add_tools(server: MCPServer, team: str, ask: Callable[[ApiCall[Any]], Await
         return await ask(requests.balance(team))
 
     @server.tool(annotations=READS)
-    async def usage(by: Literal["feature", "member", "day"] = "feature", days: Days = 30) -> dict[str, Any]:
-        """Credits and uses of the last days, added up by feature, member or day."""
-        return await ask(requests.usage(team, by, days))
+    async def usage(
+        by: Literal["feature", "member", "day", "attribute"] = "feature", days: Days = 30, attribute: str | None = None
+    ) -> dict[str, Any]:
+        """Credits and uses of the last days, added up by feature, member, day, or by the values of an attribute.
+
+        `attributes` of the answer names those that usage is counted by.
+        """
+        return await ask(requests.usage(team, by, days, attribute))
 
     @server.tool(annotations=READS)
     async def activity(days: Days = 30, cursor: str | None = None) -> dict[str, Any]:

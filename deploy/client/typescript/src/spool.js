@@ -150,7 +150,7 @@ export class Spool {
     if (!this.#isOpen) return;
     this.#isOpen = false;
     while (this.#segments.length && this.#offset >= (this.#segments[0]?.end ?? 0)) this.#removeFirst();
-    for (const { file } of this.#segments) fs.closeSync(file);
+    for (const { file } of this.#segments.splice(0)) fs.closeSync(file);
     fs.closeSync(this.#delivered);
     this.#lock.release();
   }
