@@ -78,6 +78,15 @@ def _count(
             features[feature] = credits_before + credits, uses_before + uses
 
 
+def merge(cells: AttributeCells, more: AttributeCells) -> None:
+    """Add `more` to what `cells` say about the same."""
+    for attribute_day, fresh in more.items():
+        features = cells.setdefault(attribute_day, {})
+        for feature, (credits, uses) in fresh.items():
+            credits_before, uses_before = features.get(feature, NOTHING)
+            features[feature] = credits_before + credits, uses_before + uses
+
+
 def rows(cells: AttributeCells) -> Iterator[AttributeRow]:
     """Each feature by itself."""
     for attribute_day, features in cells.items():

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from projections import usage
+from projections import usage, usage_by_attribute
 from projections.balance.amending import earlier_usage
 from projections.balance.fold import evolve
 from projections.balance.snapshots import CADENCE, Cadence, encode
@@ -79,12 +79,11 @@ class Folded:
         self.paid.update((entry.position, entry.paid) for _, _, entry in alone)
         entries = sorted([*batch.entries, *alone], key=lambda one: one[2][:2])
         self.entries += [(shard, *row_of(team_id, entry)) for shard, team_id, entry in entries]
-        assert batch.counted | batch.cells.keys() >= {
-            (7, "team_42", usage.day_of(self.team.zone, entry.occurred_at), entry.member_id or "")
-            for *_, entry in alone
-        }
+        for *_, entry in alone:
+            team_day = (7, "team_42", usage.day_of(self.team.zone, entry.occurred_at))
+            assert (entry.member_id or "") in batch.counted[team_day]
         usage.merge(self.used, batch.cells)
-        usage.merge(self.attributed, batch.attributed)
+        usage_by_attribute.merge(self.attributed, batch.attributed)
         self.flow.append((dict(batch.flow.came), dict(batch.flow.went)))
         self.snapshots += batch.snapshots
 
