@@ -5,7 +5,7 @@ one day, with all features in it: a batch of facts touches few such rows, and wo
 as it has facts. The view `usage` shows each feature by itself.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
 

@@ -27,8 +27,9 @@ from services.audit.derived import AuditFinding, examine_shard, readable
 from services.audit.fence import PIN
 from services.credits.rate_cards import load_rate_cards
 from services.read_models.activity_rows import row_of
+from services.read_models.attributes import attributes_of
 from services.read_models.balances import PROJECTOR
-from services.read_models.states import attributes_of, balance_row, lot_row, paid_for
+from services.read_models.states import balance_row, lot_row, paid_for
 from services.runtime.errors import Unavailable
 from services.store.connect import Connection
 from services.store.read import follow, read_team

@@ -185,7 +185,12 @@ def _note_plainly(
         members = usage.add_plainly(batch.cells, batch.loaded, team_day, used)
         batch.counted.setdefault(team_day, set()).update(members)
         if batch.names:
-            place = part.members[first:last], part.features[first:last], part.credits[first:last], part.attributes[first:last]
+            place = (
+                part.members[first:last],
+                part.features[first:last],
+                part.credits[first:last],
+                part.attributes[first:last],
+            )
             usage_by_attribute.add_plainly(batch.attributed, batch.names, team_day, zip(*place, strict=True))
 
 

@@ -19,21 +19,10 @@ from projections.balance.state import Lot, LotPayment, TeamBalance
 from schemas.facts import RATE_CARD_TEAM, Stored, UsageRecorded
 from services.read_models.activity_rows import EntryOfTeam, pack_row, saved_entries
 from services.read_models.activity_runs import entries_of, pack_run, spans
+from services.read_models.attributes import attributes_of, counted_attributes, load_attributes, saved_attributes
 from services.read_models.folding import ProjectedBatch, fold_plainly
 from services.read_models.snapshots import saved_snapshots
-from services.read_models.states import (
-    attributes_of,
-    counted_attributes,
-    load,
-    load_attributes,
-    load_days,
-    paid_for,
-    saved,
-    saved_attributes,
-    saved_days,
-    saved_plainly,
-    settled_lots,
-)
+from services.read_models.states import load, load_days, paid_for, saved, saved_days, saved_plainly, settled_lots
 from services.runtime.crashpoints import crashpoint
 from services.runtime.errors import Fenced
 from services.store.claims import Claims

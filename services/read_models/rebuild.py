@@ -21,10 +21,10 @@ from multiprocessing import get_context
 
 from projections.balance.snapshots import CADENCE, Cadence
 from projections.versions import SHAPE, TABLES
+from services.read_models.attributes import counted_attributes
 from services.read_models.balances import PROJECTOR
 from services.read_models.comparing import RowDifference, compare, compared
 from services.read_models.projecting import Projecting
-from services.read_models.states import counted_attributes
 from services.read_models.versions import (
     alone,
     drop,

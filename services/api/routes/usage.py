@@ -24,8 +24,8 @@ from services.api.openapi.codes import PRICED
 from services.api.routes.activity import Days
 from services.api.tokens import TokenRole
 from services.api.wording.usage_sums import By, DayOfUse, add_up, by_feature, by_value
+from services.read_models.attributes import attributes_of
 from services.read_models.balances import StoredEntry
-from services.read_models.states import attributes_of
 from services.read_models.unfolded import Unfolded, read_unfolded
 from services.runtime.errors import Refused
 from services.store.connect import Connection
