@@ -47,9 +47,9 @@ FEATURES = (
 TOKENS = ("input_token", "cached_input_token", "output_token")
 CALLS_OF_MODELS = {
     "id": "bench", "name": "Calls of models", "features": [
-        {"feature": "bench.tokens", "name": "Tokens", "per": "token", "for_units": "1000000",
+        {"feature": "bench.tokens", "name": "Tokens", "per": "token", "for_units": 1_000_000,
          "rates": [{"attributes": {"model": "large"}, "credits": "125"}]},
-        {"feature": "bench.call", "name": "Call", "per": "token", "for_units": "1000000",
+        {"feature": "bench.call", "name": "Call", "per": "token", "for_units": 1_000_000,
          "rates": [{"attributes": {"model": "large"},
                     "credits_by_quantity": {"input_token": "125", "cached_input_token": "12.5", "output_token": "1000"}}]},
     ],
