@@ -27,7 +27,7 @@ FILES = ("host.css", "host.js")
 
 
 def create_app(api: str, team: str, people: Mapping[str, TokenRole], images: str = "") -> Starlette:
-    """The site. `people` may sign in by saying who they are, which only a demo allows. `images`: where they are made."""
+    """The site. `people` sign in by saying who they are, which only a demo allows. `images`: where they are made."""
     settings = Settings(insecure_dev=True, jwks=None)
 
     async def token(request: Request) -> Response:
