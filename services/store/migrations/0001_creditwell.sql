@@ -482,7 +482,10 @@ GRANT EXECUTE ON FUNCTION leaves_of_block TO creditwell_api, creditwell_reader;
 
 CREATE FUNCTION share_projection(projection regclass) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-    IF (SELECT relkind FROM pg_class WHERE oid = projection) = 'r' THEN
+    IF EXISTS (
+        SELECT FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
+        WHERE c.oid = projection AND c.relkind = 'r' AND a.attname = 'team_id'
+    ) THEN
         PERFORM keep_teams_apart(projection);
     END IF;
     EXECUTE format(
