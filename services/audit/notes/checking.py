@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -80,12 +80,13 @@ async def start_at(connection: Connection, number: int, keys: Sequence[Ed25519Pu
 
 @dataclass(slots=True)
 class NotesCheck:
-    """The check of all notes from a start on, and of anchors."""
+    """The check of all notes from a start on, and of anchors; `held` are those that hold, oldest first."""
 
     connection: Connection
     verified: Verified
     walk: NoteWalk
     chain: ChainCheck
+    held: list[Path] = field(default_factory=list)
 
     @classmethod
     async def begin(
@@ -152,6 +153,7 @@ class NotesCheck:
         try:
             text = read_anchor(file)
             if stored is not None and note_of(text) == stored and not whole:
+                self.held.append(file)
                 return
             anchored = parse_anchor(text)
         except NoteInvalid as invalid:
@@ -169,6 +171,7 @@ class NotesCheck:
             self.chain.head(growth, hashes.get((shard, signed.last)))
         if problem is None:
             self.verified.anchored_at = anchored.vector.signed_at
+            self.held.append(file)
 
     def _problem(self, place: str, what: str) -> None:
         self.verified.problems.append(LogProblem(place, what))
