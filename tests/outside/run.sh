@@ -1,5 +1,6 @@
 #!/bin/sh
-# Tries what others build with ours: makers of API clients, and LiteLLM. They are installed under .creditwell/outside, apart from .venv.
+# Tries what others build with ours: makers of API clients, LiteLLM, readers and witnesses of signed notes in Go.
+# They are installed under .creditwell/outside, apart from .venv.
 # Usage: tests/outside/run.sh
 set -eu
 cd "$(dirname "$0")/../.."
@@ -13,3 +14,5 @@ fi
 deploy/local/node.sh tests/outside
 .venv/bin/python -m tests.outside.generators
 LITELLM_LOCAL_MODEL_COST_MAP=True $own/bin/python -m tests.outside.litellm
+GOBIN=$PWD/$own/bin GOTOOLCHAIN=local go install filippo.io/torchwood/cmd/litewitness@v0.6.1 filippo.io/torchwood/cmd/witnessctl@v0.6.1
+GOTOOLCHAIN=local .venv/bin/python -m tests.outside.witnesses $own/bin
