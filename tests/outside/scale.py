@@ -1,9 +1,8 @@
-"""The fold over the files of an archive, on engines of others: one process, a pool, Dask, Ray and Spark.
+"""The fold over the files of an archive, on a process pool and on Dask, compared with one process.
 
 Usage: python -m tests.outside.scale, by a Python that has them. Each must come to the same rows.
 """
 
-import glob
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -13,12 +12,11 @@ from typing import Any
 
 from projections.columns import BALANCES
 from services.export.files import FileFormat, TableFile
-from services.export.replaying import fold_files, fold_table
+from services.export.replaying import fold_files
 from services.export.tables import EVENT_COLUMNS
 from tests.support.months import month_of, told
 
 FACTS, WORKERS = 2_000, 2
-ROW = "shard long, team_id string, position long, as_of timestamp, included long, additional long, debt long"
 Folded = list[tuple[Any, ...]]
 
 
@@ -63,34 +61,6 @@ def in_dask(root: Path) -> Folded:
         return rows_of(client.gather(client.map(fold_files, files_of_shards(root))))
 
 
-def in_ray(root: Path) -> Folded:
-    """Two workers, over the files as one table."""
-    import ray
-
-    ray.init(num_cpus=WORKERS, include_dashboard=False)
-    try:
-        facts = ray.data.read_parquet(glob.glob(f"{root}/*/events/*/*.parquet"))
-        folded = facts.groupby("shard").map_groups(fold_table, batch_format="pyarrow")
-        return sorted(tuple(row[name] for name in BALANCES) for row in folded.take_all())
-    finally:
-        ray.shutdown()
-
-
-def in_spark(root: Path) -> Folded:
-    """Two executors, each a process."""
-    from pyspark.sql import SparkSession
-
-    builder = SparkSession.builder.master(f"local-cluster[{WORKERS},1,1024]")
-    builder = builder.config("spark.executorEnv.PYTHONPATH", str(Path.cwd()))
-    spark = builder.config("spark.sql.session.timeZone", "UTC").getOrCreate()
-    try:
-        facts = spark.read.parquet(f"{root}/*/events/*/*.parquet")
-        balances = facts.groupBy("shard").applyInArrow(fold_table, ROW)
-        return rows_of([balances.toArrow().to_pydict()])
-    finally:
-        spark.stop()
-
-
 def rows_of(folded: Iterable[Mapping[str, Sequence[Any]]]) -> Folded:
     """All rows of some columns, in order."""
     return sorted(row for columns in folded for row in zip(*(columns[name] for name in BALANCES), strict=True))
@@ -98,9 +68,7 @@ def rows_of(folded: Iterable[Mapping[str, Sequence[Any]]]) -> Folded:
 
 def main() -> None:
     """One after the other, with a line for each."""
-    engines: dict[str, Callable[[Path], Folded]] = {
-        "a process pool": in_a_pool, "Dask": in_dask, "Ray": in_ray, "Spark": in_spark,
-    }  # fmt: skip
+    engines: dict[str, Callable[[Path], Folded]] = {"a process pool": in_a_pool, "Dask": in_dask}
     with TemporaryDirectory(prefix="scale-") as folder:
         root = Path(folder)
         lay_archives(root)
