@@ -31,7 +31,7 @@ dates: $(READY) ## run what speaks of the calendar when a year ends, on a leap d
 	@deploy/local/browser.sh
 	@tests/clocks/run.sh $(ARGS)
 
-outside-checks: $(READY) ## try LiteLLM and makers of API clients, and the API behind a real nginx, where one is installed
+outside-checks: $(READY) ## try what others make of ours: API clients, LiteLLM, witnesses of notes, engines for the fold, a real nginx
 	@tests/outside/run.sh
 	@OUTSIDE_CHECKS=1 $(BIN)/python -m pytest tests/integration/api/test_behind_a_proxy.py $(ARGS)
 

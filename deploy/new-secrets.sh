@@ -38,6 +38,12 @@ API_PROXIES=
 # Where your product takes notices, and where it shows the Usage page; may stay empty:
 NOTICE_URL=
 USAGE_PAGE=
+# Witnesses outside for the signer (docs/log-format.md); may stay empty. TSA_CA is a path inside the containers, such as
+# /var/lib/creditwell/anchors/tsa-ca.pem:
+TSA_URL=
+TSA_CA=
+WITNESS_URL=
+WITNESS_KEY=
 END
 }
 

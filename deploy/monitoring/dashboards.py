@@ -80,7 +80,10 @@ DASHBOARDS: Mapping[str, Dashboard] = {
         }),
         Panel("How long Stripe takes", "s", _quantiles("creditwell_stripe_seconds", "endpoint")),
         Panel("Holds that are open", "short", {"holds": "max(creditwell_holds_open)"}),
-        Panel("Newest anchor", "s", {"age": "time() - max(creditwell_anchor_timestamp_seconds > 0)"}),
+        Panel("Newest anchor, and newest with a word of each witness", "s", {
+            "age": "time() - max(creditwell_anchor_timestamp_seconds > 0)",
+            "{{witness}}": "time() - max by (witness) (creditwell_witnessed_timestamp_seconds)",
+        }),
     )),
     "refused": Dashboard("Creditwell: is anything refused?", (
         Panel("Usage refused, by reason", "short", {

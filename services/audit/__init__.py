@@ -6,6 +6,7 @@ signer        the process: a signed checkpoint each half minute
 sign_log      a note only for a log that holds all that was signed before
 checkpoints   what a note says, and its signature
 notes         its vector, its tree, and what is checked of them
+outside       what witnesses say of anchors
 anchors       copies of the notes outside the database
 verify        the whole log against its proofs and the notes
 verdict       what was found, and how much it rests on

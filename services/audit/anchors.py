@@ -76,20 +76,25 @@ def write_anchor(folder: Path, signed: Signed, path: Sequence[bytes]) -> Path:
     """Put an anchor into the folder, whole or not at all; one that is there already stays as it is."""
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{signed.number:020d}{SUFFIX}"
+    write_once(file, text_of_anchor(signed, path).encode())
+    return file
+
+
+def write_once(file: Path, data: bytes) -> None:
+    """Write a file, whole or not at all; one that is there already stays as it is."""
     if file.exists():
-        return file
-    unfinished = file.with_suffix(f".{os.getpid()}.part")
-    with unfinished.open("w", encoding="utf-8", newline="\n") as written:
-        written.write(text_of_anchor(signed, path))
+        return
+    unfinished = file.with_name(f"{file.name}.{os.getpid()}.part")
+    with unfinished.open("wb") as written:
+        written.write(data)
         written.flush()
         os.fsync(written.fileno())
     unfinished.rename(file)
-    handle = os.open(folder, os.O_RDONLY)
+    handle = os.open(file.parent, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
-    return file
 
 
 def anchors_in(folder: Path) -> list[Path]:

@@ -85,7 +85,7 @@ def signer_of(note: str, keys: Sequence[Ed25519PublicKey]) -> str | None:
     origin, signed = text.partition("\n")[0], f"{text}\n".encode()
     for name, signature in SIGNATURE.findall(signatures):
         for key in keys if name == origin else ():
-            if _fits(key, _bytes_or_nothing(signature), name, signed):
+            if _fits(key, bytes_or_nothing(signature), name, signed):
                 return verifier_key(name, key)
     return None
 
@@ -112,7 +112,7 @@ def verifier_key(name: str, key: Ed25519PublicKey) -> str:
 
 def parse_signing_key(text: str) -> Ed25519PrivateKey:
     """The private key of `CREDITWELL_SIGNING_KEY`. Raises ValueError; the text is never in the message."""
-    key = _bytes_or_nothing(text)
+    key = bytes_or_nothing(text)
     if len(key) != KEY_BYTES:
         message = "it is not 32 bytes in base64"
         raise ValueError(message)
@@ -122,7 +122,7 @@ def parse_signing_key(text: str) -> Ed25519PrivateKey:
 def parse_public_key(text: str) -> Ed25519PublicKey:
     """A public key in either form. Raises ValueError."""
     parts = VERIFIER_KEY.fullmatch(text)
-    key = _bytes_or_nothing(parts[3])[1:] if parts else _bytes_or_nothing(text)
+    key = bytes_or_nothing(parts[3])[1:] if parts else bytes_or_nothing(text)
     if len(key) != KEY_BYTES:
         message = f"{text!r} is not an Ed25519 public key: 32 bytes in base64, or name+id+key"
         raise ValueError(message)
@@ -149,7 +149,8 @@ def hash_from(text: str) -> bytes:
     return data
 
 
-def _bytes_or_nothing(text: str) -> bytes:
+def bytes_or_nothing(text: str) -> bytes:
+    """What was written in base64; nothing where it was not."""
     try:
         return b64decode(text, validate=True)
     except (NotBase64, ValueError):

@@ -7,10 +7,12 @@ nothing changes it signs with each anchor, so that the age of the newest note te
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import asyncpg
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -19,6 +21,10 @@ from prometheus_client import Gauge
 from services.audit.anchors import anchors_in, parse_anchor, read_anchor, write_anchor
 from services.audit.checkpoints import NoteInvalid, parse_signing_key, verifier_key
 from services.audit.notes.published import Bounds, Waiting
+from services.audit.outside.asking import Witnessing
+from services.audit.outside.cosignatures import Cosigner, CosigningWitness
+from services.audit.outside.timestamps import TimestampAuthority, TimestampService, authorities_in
+from services.audit.outside.witness import Witness
 from services.audit.sign_log import Signed, newest_signed, path_of_note, sign_log
 from services.runtime.clock import Clock, pause, system_clock
 from services.runtime.errors import LogChanged
@@ -26,10 +32,13 @@ from services.runtime.health import Health
 from services.runtime.logs import get_log
 from services.runtime.processes import PROCESSES
 from services.runtime.retry import Retry
-from services.runtime.settings import Settings, WrongSettings, advice
+from services.runtime.settings import Settings, WrongSettings, advice, variable
 from services.store.connect import AWAY, Connection, Pool, connect_pool, connect_when_there
 from services.store.lives import check_life
 from services.store.read import heads
+
+SettingValue = TypeVar("SettingValue")
+Parsed = TypeVar("Parsed")
 
 PUBLISHED = "SELECT shard, position FROM checkpoints WHERE reader = 'relay'"
 
@@ -37,7 +46,7 @@ PUBLISHED = "SELECT shard, position FROM checkpoints WHERE reader = 'relay'"
 async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: Clock = system_clock) -> None:
     """Sign until told to stop."""
     settings.require(*PROCESSES["signer"].needed(settings))
-    key = signing_key(settings)
+    key, witnesses = signing_key(settings), witnesses_of(settings)
     connect = partial(
         connect_pool, settings.needed("database"), process="signer", lease_seconds=settings.lease_seconds, size=1,
         projections=False, health=health,
@@ -46,16 +55,24 @@ async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: 
     if pool is None:
         return
     signing = Signing(key, clock, settings.anchors, timedelta(seconds=settings.anchor_every_seconds), health)
-    retry = Retry("database", AWAY, health=health, stop=stop)
     try:
-        while not stop.is_set():
-            async with retry:
-                await signing.round_or_refusal(pool)
-                health.back("database")
-                health.ready()
-                await pause(stop, settings.sign_every_seconds)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(_sign_on(signing, pool, settings.sign_every_seconds, stop))
+            if settings.anchors is not None and witnesses:
+                asking = Witnessing(pool, settings.anchors, clock, health)
+                tasks.create_task(asking.serve(witnesses, settings.sign_every_seconds, stop))
     finally:
         await pool.close()
+
+
+async def _sign_on(signing: "Signing", pool: Pool, every_seconds: float, stop: asyncio.Event) -> None:
+    retry = Retry("database", AWAY, health=signing.health, stop=stop)
+    while not stop.is_set():
+        async with retry:
+            await signing.round_or_refusal(pool)
+            signing.health.back("database")
+            signing.health.ready()
+            await pause(stop, every_seconds)
 
 
 def signing_key(settings: Settings) -> Ed25519PrivateKey:
@@ -68,10 +85,30 @@ def signing_key(settings: Settings) -> Ed25519PrivateKey:
     if settings.signing_key is None:
         get_log().warning("signing with a key that nobody keeps; set CREDITWELL_SIGNING_KEY")
         return Ed25519PrivateKey.generate()
+    return _read("signing_key", parse_signing_key, settings.signing_key.get_secret_value())
+
+
+def witnesses_of(settings: Settings) -> list[Witness]:
+    """Those outside that are to be asked for a word on each anchor.
+
+    Raises:
+        WrongSettings: what is to check them is no key or certificate.
+    """
+    witnesses: list[Witness] = []
+    if settings.tsa_url is not None and settings.tsa_ca is not None:
+        authorities = _read("tsa_ca", authorities_in, settings.tsa_ca)
+        witnesses.append(TimestampService(settings.tsa_url, TimestampAuthority(authorities)))
+    if settings.witness_url is not None and settings.witness_key is not None:
+        cosigner = _read("witness_key", Cosigner.parse, settings.witness_key)
+        witnesses.append(CosigningWitness(settings.witness_url, cosigner))
+    return witnesses
+
+
+def _read(name: str, parse: Callable[[SettingValue], Parsed], value: SettingValue) -> Parsed:
     try:
-        return parse_signing_key(settings.signing_key.get_secret_value())
-    except ValueError as error:
-        message = f"CREDITWELL_SIGNING_KEY is wrong: {error}. {advice('signing_key')}"
+        return parse(value)
+    except (ValueError, OSError) as error:
+        message = f"{variable(name)} is wrong: {error}. {advice(name)}"
         raise WrongSettings(message) from None
 
 

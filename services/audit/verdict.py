@@ -12,6 +12,13 @@ class LogProblem(NamedTuple):
     what: str
 
 
+class Witnessed(NamedTuple):
+    """The newest word of a witness outside: when it saw the anchor, by its clock, and when that was signed, by ours."""
+
+    at: datetime
+    signed_at: datetime
+
+
 @dataclass(slots=True)
 class Verified:
     """What was read, and what is wrong.
@@ -26,6 +33,7 @@ class Verified:
         signed_at: when that note was signed.
         signed_by: the key that signed it, of those that are known.
         anchored_at: when the newest anchor was signed; None where there is none that is right.
+        witnesses: of each witness outside that was asked for, its newest word that holds.
         signatures_checked: whether any key is known.
         problems: what is wrong, up to a limit.
         more: how many problems are not listed.
@@ -40,6 +48,7 @@ class Verified:
     signed_at: datetime | None = None
     signed_by: str | None = None
     anchored_at: datetime | None = None
+    witnesses: dict[str, Witnessed | None] = field(default_factory=dict)
     signatures_checked: bool = False
     problems: list[LogProblem] = field(default_factory=list)
     more: int = 0
@@ -60,7 +69,10 @@ class Verified:
     def basis(self) -> str:
         """How much the verdict rests on, the strongest that holds."""
         if self.anchored_at is not None:
-            return f"anchored outside, newest at {self.anchored_at:%Y-%m-%d %H:%M:%S} UTC"
+            by_others = "".join(
+                f"; by {name}, newest at {_utc(word.at)}" for name, word in self.witnesses.items() if word is not None
+            )
+            return f"anchored outside, newest at {_utc(self.anchored_at)}{by_others}"
         if self.signed_by is not None:
             return f"signed by {self.signed_by}"
         return "consistent with itself"
@@ -79,12 +91,18 @@ def what_is_missing(
                 LogProblem("checkpoints", "there are facts and no signed checkpoint: is the signer at work?")
             )
     elif now - verified.signed_at > max_unsigned:
-        what = f"the newest is of {verified.signed_at:%Y-%m-%d %H:%M:%S} UTC, older than --max-unsigned: is the signer at work?"
+        what = f"the newest is of {_utc(verified.signed_at)}, older than --max-unsigned: is the signer at work?"
         missing.append(LogProblem("checkpoints", what))
-    if anchors_wanted and (verified.facts or verified.verified_before):
-        if verified.anchored_at is None:
-            missing.append(LogProblem("anchors", "the folder has none that holds"))
-        elif now - verified.anchored_at > max_unsigned:
-            what = f"the newest is of {verified.anchored_at:%Y-%m-%d %H:%M:%S} UTC, older than --max-unsigned"
-            missing.append(LogProblem("anchors", what))
+    if verified.facts or verified.verified_before:
+        outside = {"anchors": verified.anchored_at} if anchors_wanted else {}
+        outside |= {name: word and min(word) for name, word in verified.witnesses.items()}
+        for name, newest in outside.items():
+            if newest is None:
+                missing.append(LogProblem(name, "the folder has none that holds"))
+            elif now - newest > max_unsigned:
+                missing.append(LogProblem(name, f"the newest is of {_utc(newest)}, older than --max-unsigned"))
     return missing
+
+
+def _utc(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"

@@ -21,9 +21,11 @@ from schemas.places import Place
 from services.audit.anchors import anchors_in
 from services.audit.checkpoints import signer_of
 from services.audit.fence import PIN, holes, identities_twice
-from services.audit.notes.checking import NotesCheck, start_at
+from services.audit.notes.checking import NotesCheck, Start, start_at
 from services.audit.notes.tree import EMPTY_ROOT
 from services.audit.notes.vectors import EMPTY_SHARD, SignedShard
+from services.audit.outside.checking import check_words
+from services.audit.outside.witness import Attestor
 from services.audit.sign_log import ShardEnd
 from services.audit.verdict import LogProblem, Verified
 from services.audit.walk import StoredBlock, Walk
@@ -48,6 +50,7 @@ DAMAGED = (
     asyncpg.DataCorruptedError, asyncpg.IndexCorruptedError, asyncpg.PostgresIOError, asyncpg.UndefinedFileError,
 )  # fmt: skip
 UNREADABLE = "from here on it can't be read: the disk has damaged it. Restore the store as docs/backup.md says."
+STRAY = "there is no such shard: this fact was put into the log without Creditwell"
 STRAYS = "SELECT shard, position FROM facts WHERE shard < 0 OR shard >= $1 ORDER BY shard, position LIMIT 100"
 
 _FIXED = Struct(">hihiqiqiq")  # ten columns: shard, position, recorded_at, occurred_at, each with its length
@@ -68,14 +71,15 @@ async def verify(
     *,
     anchors: Path | None = None,
     keys: Sequence[Ed25519PublicKey] = (),
+    attestors: Sequence[Attestor] = (),
     from_checkpoint: int | None = None,
     after: Mapping[int, ShardEnd] | None = None,
     on_facts: OnFacts = lambda _: None,
 ) -> Verified:
     """Check the log, all of it or what is newer than a checkpoint that was verified before, and the fence around it.
 
-    `after` says where each shard ends in exports that were verified before: only facts after these are read.
-    `on_facts` is told how many more facts were read.
+    `attestors` are witnesses outside whose words on anchors are looked for. `after` says where each shard ends in
+    exports that were verified before: only facts after these are read. `on_facts` is told of more that were read.
 
     Raises:
         Refused: that checkpoint is not there, or is not one to begin at.
@@ -89,19 +93,32 @@ async def verify(
     verified.verified_before = sum(signed.last for signed in before.values())
     for shard in range(SHARDS):
         await _verify_shard(connection, shard, before.get(shard, EMPTY_SHARD), verified, on_facts)
-    stray = "there is no such shard: this fact was put into the log without Creditwell"
     with naming_damage(verified, lambda: "facts"):
-        verified.problems += [LogProblem(str(Place(*row)), stray) for row in await connection.fetch(STRAYS, SHARDS)]
+        strays = await connection.fetch(STRAYS, SHARDS)
+        verified.problems += [LogProblem(str(Place(*row)), STRAY) for row in strays]
     with naming_damage(verified, lambda: "signed_checkpoints"):
-        async with connection.transaction(isolation="repeatable_read", readonly=True):
-            check = await NotesCheck.begin(connection, keys, verified, start)
-            await check.notes()
-            if start is not None and verified.signed_at is None:  # there is no newer note
-                signed = start.signed
-                verified.signed_at, verified.signed_by = signed.vector.signed_at, signer_of(signed.note, keys)
-            await check.anchors(anchored)
+        held = await _verify_notes(connection, keys, anchored, start, verified)
+        check_words(held, attestors, verified)
     verified.problems += [LogProblem(name, what) for name, what in await holes(connection)]
     return verified
+
+
+async def _verify_notes(
+    connection: Connection,
+    keys: Sequence[Ed25519PublicKey],
+    anchors: Sequence[Path],
+    start: Start | None,
+    verified: Verified,
+) -> list[Path]:
+    """Notes and anchors; the anchors that hold, oldest first."""
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        check = await NotesCheck.begin(connection, keys, verified, start)
+        await check.notes()
+        if start is not None and verified.signed_at is None:  # there is no newer note
+            signed = start.signed
+            verified.signed_at, verified.signed_by = signed.vector.signed_at, signer_of(signed.note, keys)
+        await check.anchors(anchors)
+    return check.held
 
 
 @contextmanager

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+    from services.audit.outside.witness import Attestor
     from services.audit.sign_log import ShardEnd
     from services.audit.verdict import LogProblem, Verified
 
@@ -43,6 +44,18 @@ Files = Annotated[
 ]
 Anchors = Annotated[Path | None, typer.Option(help="The folder of anchors; CREDITWELL_ANCHORS if not given.")]
 PublicKeys = Annotated[list[str] | None, typer.Option(help="Who may have signed; CREDITWELL_PUBLIC_KEY if not given.")]
+TsaCa = Annotated[
+    Path | None,
+    typer.Option(
+        help="Whose timestamps must lie beside the anchors, certificates in PEM; CREDITWELL_TSA_CA if not given."
+    ),
+]
+WitnessKeys = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Whose cosignatures must lie beside the anchors, name+id+key; CREDITWELL_WITNESS_KEY if not given."
+    ),
+]
 MaxUnsigned = Annotated[
     str | None,
     typer.Option(
@@ -62,6 +75,8 @@ def verify(
     *,
     anchors: Anchors = None,
     public_key: PublicKeys = None,
+    tsa_ca: TsaCa = None,
+    witness_key: WitnessKeys = None,
     max_unsigned: MaxUnsigned = None,
     from_checkpoint: FromCheckpoint = None,
     unsigned: Unsigned = False,
@@ -81,12 +96,13 @@ def verify(
     folders = folders_of(files or [])
     if files and not folders:
         verify_files(files, keys, unsigned=unsigned, as_json=as_json)
+    attestors = [] if folders and not with_rest else _attestors(settings, folder, tsa_ca, witness_key or [])
     chosen = parse_duration(max_unsigned, "--max-unsigned")
     age = timedelta(seconds=2 * settings.anchor_every_seconds) if chosen is None else chosen
     began = monotonic()
     exports = check_folders(folders, keys, unsigned=unsigned) if folders else None
     check_database = partial(
-        verify_database, anchors=folder, keys=keys, from_checkpoint=from_checkpoint,
+        verify_database, anchors=folder, keys=keys, attestors=attestors, from_checkpoint=from_checkpoint,
         after={} if exports is None else exports.ends, age=None if unsigned else age,
     )  # fmt: skip
     if exports is None:
@@ -109,6 +125,7 @@ async def verify_database(
     *,
     anchors: Path | None,
     keys: "list[Ed25519PublicKey]",
+    attestors: "list[Attestor]",
     from_checkpoint: int | None,
     after: Mapping[int, "ShardEnd"],
     age: timedelta | None,
@@ -120,8 +137,9 @@ async def verify_database(
 
     with progress("verifying", await size_of_log(connection)) as tell:
         verified = await verify_log(
-            connection, anchors=anchors, keys=keys, from_checkpoint=from_checkpoint, after=after, on_facts=tell
-        )
+            connection, anchors=anchors, keys=keys, attestors=attestors, from_checkpoint=from_checkpoint, after=after,
+            on_facts=tell,
+        )  # fmt: skip
     if age is not None:
         now = await connection.fetchval("SELECT clock_timestamp()")
         verified.problems += what_is_missing(verified, now, age, anchors_wanted=anchors is not None)
@@ -135,6 +153,7 @@ def _as_json(verified: "Verified", seconds: float) -> dict[str, Any]:
         "checkpoints": verified.checkpoints, "anchors": verified.anchors, "signed_facts": verified.signed,
         "signed_at": instant_or_none(verified.signed_at), "signed_by": verified.signed_by,
         "anchored_at": instant_or_none(verified.anchored_at),
+        "witnesses": {name: instant_or_none(word and word.at) for name, word in verified.witnesses.items()},
         "signatures": "checked" if verified.signatures_checked else "unchecked",
         "problems": [problem._asdict() for problem in verified.problems], "more_problems": verified.more,
         "seconds": round(seconds, 3),
@@ -166,6 +185,23 @@ def folder_of_anchors(folder: Path | None) -> Path | None:
     if folder is not None and not folder.is_dir():
         exit_used_wrongly(f"--anchors: {folder} is not a folder.")
     return folder
+
+
+def _attestors(settings: Settings, folder: Path | None, tsa_ca: Path | None, keys: list[str]) -> "list[Attestor]":
+    from services.audit.outside.cosignatures import Cosigner
+    from services.audit.outside.timestamps import TimestampAuthority, authorities_in
+
+    file = tsa_ca or settings.tsa_ca
+    texts = keys or ([] if settings.witness_key is None else [settings.witness_key])
+    option = "--witness-key" if file is None else "--tsa-ca"
+    if folder is None and (file is not None or texts):
+        exit_used_wrongly(f"{option}: what witnesses say lies beside the anchors: give --anchors too.")
+    try:
+        authorities = [] if file is None else [TimestampAuthority(authorities_in(file))]
+        option = "--witness-key"
+        return [*authorities, *map(Cosigner.parse, texts)]
+    except (ValueError, OSError) as error:
+        exit_used_wrongly(f"{option}: {error}.")
 
 
 def public_keys(settings: Settings, arguments: list[str]) -> "list[Ed25519PublicKey]":

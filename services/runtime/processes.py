@@ -66,7 +66,10 @@ _TABLE = (
         ("kafka", "stripe_key"),
     ),
     ServiceProcess("refill", "services.credits.refill", "worker"),
-    ServiceProcess("signer", "services.audit.signer", "signer", frozenset({"signing_key", "anchors"}), keys=("signing_key",)),
+    ServiceProcess(
+        "signer", "services.audit.signer", "signer",
+        frozenset({"signing_key", "anchors", "tsa_url", "tsa_ca", "witness_url", "witness_key"}), keys=("signing_key",),
+    ),
     ServiceProcess(
         "api", "services.api.serving", "api",
         frozenset({"kafka", "stripe_api", "stripe_key", "stripe_webhook_secret", "api_port", "cors_origins"}),

@@ -126,6 +126,28 @@ class Settings(BaseSettings):
         description="A folder outside the database where signed checkpoints are written, too.",
         examples=["/var/lib/creditwell/anchors"],
     )
+    tsa_url: str | None = Field(
+        None,
+        pattern=r"^https?://[^\s#@]+$",
+        description="A timestamp authority (RFC 3161) that the signer has stamp each anchor; its answer lies beside the anchor.",
+        examples=["http://timestamp.example.com"],
+    )
+    tsa_ca: FilePath | None = Field(
+        None,
+        description="The certificates that sign the timestamp authority's, in PEM; `creditwell verify` checks timestamps with them, too.",
+        examples=["/etc/creditwell/tsa-ca.pem"],
+    )
+    witness_url: str | None = Field(
+        None,
+        pattern=r"^https?://[^\s?#@]+$",
+        description="A witness (C2SP tlog-witness) that the signer has cosign the note of each anchor; its cosignature lies beside the anchor.",
+        examples=["https://witness.example.com/log"],
+    )
+    witness_key: str | None = Field(
+        None,
+        description="The public key of the witness, as it publishes it; `creditwell verify` checks cosignatures with it, too.",
+        examples=["witness.example.com+7f2a0c11+BE6x…"],
+    )
     insecure_dev: bool = Field(
         False,
         description="Run without keys, for development alone: every log line and the page say so.",
@@ -402,6 +424,15 @@ class Settings(BaseSettings):
                     f"{variable(name)} begins with http://; write https:// (http is for CREDITWELL_INSECURE_DEV=1)"
                 )
                 raise ValueError(message)
+        return self
+
+    @model_validator(mode="after")
+    def _witnesses_whole(self) -> Self:
+        """Whoever is asked can be checked, and has a folder for what it says. http will do: what it says is signed."""
+        for address, check in (("tsa_url", "tsa_ca"), ("witness_url", "witness_key")):
+            missing = [name for name in (check, "anchors") if getattr(self, name) is None]
+            if getattr(self, address) is not None and missing:
+                raise ValueError(f"{variable(address)} is set, so set {' and '.join(map(variable, missing))} too")
         return self
 
     @model_validator(mode="after")

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Tries what others build with ours: makers of API clients, LiteLLM, and beancount, which reads our journals. They are installed under .creditwell/outside, apart from .venv.
+# Tries what others build with ours: makers of API clients, LiteLLM, beancount, which reads our journals, readers and
+# witnesses of signed notes in Go. They are installed under .creditwell/outside, apart from .venv.
 # Usage: tests/outside/run.sh
 set -eu
 cd "$(dirname "$0")/../.."
@@ -16,3 +17,12 @@ for journal in tests/unit/projections/golden/*.beancount; do
 done
 .venv/bin/python -m tests.outside.generators
 LITELLM_LOCAL_MODEL_COST_MAP=True $own/bin/python -m tests.outside.litellm
+GOBIN=$PWD/$own/bin GOTOOLCHAIN=local go install filippo.io/torchwood/cmd/litewitness@v0.6.1 filippo.io/torchwood/cmd/witnessctl@v0.6.1
+GOTOOLCHAIN=local .venv/bin/python -m tests.outside.witnesses $own/bin
+if ! cat deploy/image.lock tests/outside/scale.txt | cmp -s - $own/scale-installed; then
+    "$uv" venv --quiet --clear --no-python-downloads --python .venv/bin/python $own/scale
+    "$uv" pip install --quiet --python $own/scale/bin/python --require-hashes -r deploy/image.lock
+    "$uv" pip install --quiet --python $own/scale/bin/python -r tests/outside/scale.txt
+    cat deploy/image.lock tests/outside/scale.txt > $own/scale-installed
+fi
+$own/scale/bin/python -m tests.outside.scale

@@ -37,6 +37,8 @@ oracle               after the storm: is everything in the log, once, in order?
 relayed              was everything published?
 secured              a Kafka that wants a login, a token or a certificate
 token_endpoint       an OAuth endpoint that gives tokens for client credentials
+timestamps           an authority that stamps the time, as RFC 3161 has it
+cosigning            a witness that cosigns notes, as C2SP has it
 packed               batches that are small in Kafka and large when they are unpacked
 topics               topics, read with another client
 top_up_simulator     sixty days of teams, banks and admins that mean no good

@@ -7,6 +7,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -198,6 +199,19 @@ def honest(key: Ed25519PrivateKey = KEY) -> History:
     return history
 
 
+def by_chance(chance: Random) -> History:
+    """An honest log of some blocks of some facts, with notes and anchors here and there and one at the end."""
+    history = History()
+    for _ in range(chance.randint(1, 12)):
+        history.append(chance.choice((SHARD, OTHER)), chance.randint(1, 6))
+        if chance.random() < 0.5:
+            history.sign(unpublished=chance.random() < 0.2)
+            if chance.random() < 0.5:
+                history.anchor()
+    history.sign()
+    return history
+
+
 Tamper = Callable[[History], object]
 
 
@@ -232,6 +246,10 @@ def _forge_to_the_end(history: History) -> None:
 
 def _cut(history: History) -> None:
     history.facts[SHARD], history.blocks[SHARD] = history.facts[SHARD][:12], history.blocks[SHARD][:3]
+
+
+def _cut_the_beginning(history: History) -> None:
+    history.facts[SHARD], history.blocks[SHARD] = history.facts[SHARD][4:], history.blocks[SHARD][1:]
 
 
 def _old_backup(history: History) -> None:
@@ -279,6 +297,7 @@ TAMPERS: dict[str, tuple[Tamper, str]] = {
     "forged-to-the-end": (_forge_to_the_end, f"{SHARD}:5"),
     "deleted-block": (lambda history: history.blocks[SHARD].pop(2), f"{SHARD}:6"),
     "cut-off": (_cut, f"{SHARD}:13"),
+    "cut-off-at-the-beginning": (_cut_the_beginning, f"{SHARD}:1"),
     "old-backup": (_old_backup, "anchor 00000000000000000004.anchor"),
     "without-notes": (_without_notes, "checkpoints"),
     "note-deleted": (lambda history: history.notes.pop(1), "checkpoint 2"),
@@ -324,6 +343,12 @@ def _proofs() -> dict[str, tuple[Json, bool]]:
     }  # fmt: skip
 
 
+def document_of(history: History, finding: str | None) -> Json:
+    """A log for verifiers, with where its first finding begins."""
+    public = verifier_key(ORIGIN, KEY.public_key())
+    return {"public_key": public, "finding": finding, "lines": history.lines(), "anchors": history.anchors}
+
+
 def documents() -> dict[str, str]:
     """Every file by its name, without its ending."""
     public = verifier_key(ORIGIN, KEY.public_key())
@@ -335,9 +360,7 @@ def documents() -> dict[str, str]:
         tamper(history)
         logs[name] = history, finding
     for name, (history, begins) in logs.items():
-        written[f"log-{name}"] = {
-            "public_key": public, "finding": begins, "lines": history.lines(), "anchors": history.anchors,
-        }  # fmt: skip
+        written[f"log-{name}"] = document_of(history, begins)
     for name, (proof, holds) in _proofs().items():
         written[name] = {"public_key": public, "finding": None if holds else "proof", "proof": proof}
     return {name: json.dumps(document, ensure_ascii=False, indent=1) + "\n" for name, document in written.items()}

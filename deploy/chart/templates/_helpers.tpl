@@ -5,7 +5,7 @@ projector: {kafka: false, https: false}
 relay: {kafka: true, https: true}
 topup: {kafka: true, https: true}
 refill: {kafka: false, https: false}
-signer: {kafka: false, https: false}
+signer: {kafka: false, https: true}
 api: {kafka: true, https: true}
 {{- end }}
 

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -90,7 +90,8 @@ async def start_at(connection: Connection, number: int, keys: Sequence[Ed25519Pu
 class NotesCheck:
     """The check of all notes from a start on, and of anchors.
 
-    `lost` are the first and last numbers of notes that were lost when the store went back, as the log says.
+    `lost` are the first and last numbers of notes that were lost when the store went back, as the log says. `held` are
+    the anchors that hold, oldest first.
     """
 
     connection: Connection
@@ -98,6 +99,7 @@ class NotesCheck:
     walk: NoteWalk
     chain: ChainCheck
     lost: Sequence[tuple[int, int]] = ()
+    held: list[Path] = field(default_factory=list)
 
     @classmethod
     async def begin(
@@ -166,6 +168,7 @@ class NotesCheck:
         try:
             text = read_anchor(file)
             if stored is not None and note_of(text) == stored and not whole:
+                self.held.append(file)
                 return
             anchored = parse_anchor(text)
         except NoteInvalid as invalid:
@@ -184,6 +187,7 @@ class NotesCheck:
             self.chain.head(growth, hashes.get((shard, signed.last)))
         if problem is None:
             self.verified.anchored_at = anchored.vector.signed_at
+            self.held.append(file)
 
     def _problem(self, place: str, what: str) -> None:
         self.verified.problems.append(LogProblem(place, what))

@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import asyncpg
@@ -25,7 +26,7 @@ from services.store.append import append
 from services.store.connect import Connection
 from services.store.shards import shard_of
 from tests.support.absent import absent
-from tests.vectors.making import FOLDER
+from tests.vectors.making import FOLDER, by_chance, document_of
 
 TEAM = "team_a"
 SHARD = shard_of(TEAM)
@@ -143,6 +144,10 @@ async def test_the_verifier_in_go_finds_what_the_vectors_say_and_accepts_a_real_
     ):
         document = {"public_key": key, "finding": None, **part}
         (tmp_path / f"{name}.json").write_text(json.dumps(document), "utf-8")
+    for seed in range(100):
+        (tmp_path / f"by-chance-{seed}.json").write_text(
+            json.dumps(document_of(by_chance(Random(seed)), None)), "utf-8"
+        )
     files = [*sorted(FOLDER.glob("*.json")), *sorted(tmp_path.glob("*.json"))]
 
     outcome = run_go(str(tmp_path / "verify"), *map(str, files))

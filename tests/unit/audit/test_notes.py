@@ -1,5 +1,6 @@
 """Trees that grow, how far may be signed, and how much a verdict rests on."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -20,7 +21,7 @@ from services.audit.notes.tree import (
     root_of_path,
     root_over,
 )
-from services.audit.verdict import Verified, what_is_missing
+from services.audit.verdict import Verified, Witnessed, what_is_missing
 from services.store.proofs import leaf_of
 
 NOW = datetime(2026, 11, 23, 10, tzinfo=UTC)
@@ -134,7 +135,19 @@ def test_a_verdict_wants_a_key_a_note_and_an_anchor_that_are_not_too_old() -> No
     assert missing(Verified(signatures_checked=True), anchors_wanted=True) == []  # an empty log has nothing to show
 
 
+def test_a_witness_that_was_asked_for_has_given_its_word_on_an_anchor_that_is_not_too_old() -> None:
+    late, early = NOW - MAX_UNSIGNED, NOW - MAX_UNSIGNED - timedelta(seconds=1)
+    signed = Verified(facts=1, signatures_checked=True, signed_at=late, anchored_at=late)
+
+    assert missing(replace(signed, witnesses={"w": None})) == ["w"]
+    assert missing(replace(signed, witnesses={"w": Witnessed(late, late)})) == []
+    assert missing(replace(signed, witnesses={"w": Witnessed(early, late)})) == ["w"]
+    assert missing(replace(signed, witnesses={"w": Witnessed(NOW, early)})) == ["w"]  # a new word on an old anchor
+
+
 def test_the_verdict_says_how_much_it_rests_on() -> None:
     assert Verified().basis == "consistent with itself"
     assert Verified(signed_by="creditwell/x+1+y").basis == "signed by creditwell/x+1+y"
+    seen = Verified(anchored_at=NOW, witnesses={"w": Witnessed(NOW + MAX_UNSIGNED, NOW), "v": None})
+    assert seen.basis == "anchored outside, newest at 2026-11-23 10:00:00 UTC; by w, newest at 2026-11-23 10:10:00 UTC"
     assert Verified(signed_by="k", anchored_at=NOW).basis == "anchored outside, newest at 2026-11-23 10:00:00 UTC"

@@ -32,13 +32,16 @@ ROLE = {
     "migrate": "migrator", "recorder": "recorder", "projector": "projector", "relay": "worker", "topup": "worker",
     "refill": "worker", "signer": "signer", "api": "api", "tools": "reader",
 }  # fmt: skip
-OPTIONAL = {"API_PROXIES", "CORS_ORIGINS", "NOTICE_URL", "PUBLIC_KEY", "USAGE_PAGE"}
+OPTIONAL = {
+    "API_PROXIES", "CORS_ORIGINS", "NOTICE_URL", "PUBLIC_KEY", "TSA_CA", "TSA_URL", "USAGE_PAGE", "WITNESS_KEY",
+    "WITNESS_URL",
+}  # fmt: skip
 SECRETS = {
     "relay": {"CREDITWELL_NOTICE_SECRET"},
-    "signer": {"CREDITWELL_SIGNING_KEY"},
+    "signer": {"CREDITWELL_SIGNING_KEY", "CREDITWELL_WITNESS_KEY"},
     "topup": {"CREDITWELL_STRIPE_KEY"},
     "api": {"CREDITWELL_STRIPE_KEY", "CREDITWELL_STRIPE_WEBHOOK_SECRET"},
-    "tools": {"CREDITWELL_STRIPE_KEY", "CREDITWELL_PUBLIC_KEY"},
+    "tools": {"CREDITWELL_STRIPE_KEY", "CREDITWELL_PUBLIC_KEY", "CREDITWELL_WITNESS_KEY"},
 }
 
 

@@ -165,6 +165,24 @@ async def test_all_processes_together_name_what_any_of_them_misses() -> None:
     assert len(variables) == len(wrong.value.sentences)
 
 
+@pytest.mark.parametrize(
+    ("chosen", "missing"),
+    [
+        ({"tsa_url": "http://tsa.example.com"}, "CREDITWELL_TSA_CA and CREDITWELL_ANCHORS"),
+        ({"tsa_url": "http://tsa.example.com", "anchors": "/anchors"}, "CREDITWELL_TSA_CA"),
+        ({"witness_url": "https://witness.example.com/w1", "anchors": "/anchors"}, "CREDITWELL_WITNESS_KEY"),
+        ({"witness_url": "https://witness.example.com/w1", "witness_key": "w1+0+0"}, "CREDITWELL_ANCHORS"),
+    ],
+)
+def test_a_witness_needs_what_checks_its_word_and_a_place_for_it(
+    chosen: dict[str, str], missing: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        load_settings(**chosen)
+
+    assert f"is set, so set {missing} too." in capsys.readouterr().err
+
+
 def test_an_empty_variable_is_an_unset_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CREDITWELL_STRIPE_API", "")
 
@@ -195,7 +213,7 @@ def test_every_setting_says_what_it_is_and_gives_an_example() -> None:
 
 def test_every_setting_whose_name_sounds_secret_is_kept_secret() -> None:
     for name, field in Settings.model_fields.items():
-        if name.endswith(("_key", "_secret", "_password")) and name != "public_key":
+        if name.endswith(("_key", "_secret", "_password")) and name not in ("public_key", "witness_key"):
             assert field.annotation == SecretStr | None, name
 
 

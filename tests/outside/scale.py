@@ -1,0 +1,83 @@
+"""The fold over the files of an archive, on a process pool and on Dask, compared with one process.
+
+Usage: python -m tests.outside.scale, by a Python that has them. Each must come to the same rows.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from projections.columns import BALANCES
+from services.export.files import FileFormat, TableFile
+from services.export.replaying import fold_files
+from services.export.tables import EVENT_COLUMNS
+from tests.support.months import month_of, told
+
+FACTS, WORKERS = 2_000, 2
+Folded = list[tuple[Any, ...]]
+
+
+def lay_archives(root: Path) -> None:
+    """The facts of some teams over some months, as `creditwell archive` lays them."""
+    files: dict[str, list[tuple[Any, ...]]] = {}
+    for stored in told(FACTS, seed=4):
+        month = month_of(stored.recorded_at)
+        path = f"{month}/events/recorded={month}/shard-{stored.shard:02d}.parquet"
+        files.setdefault(path, []).append((*stored, bytes(32)))
+    for path, rows in files.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        table = TableFile(root, path, EVENT_COLUMNS, FileFormat.PARQUET)
+        table.write(rows)
+        table.finish()
+
+
+def files_of_shards(root: Path) -> list[list[str]]:
+    """The files of each shard, in the order of their months."""
+    shards: dict[str, list[str]] = {}
+    for file in sorted(root.glob("*/events/*/*.parquet"), key=lambda file: file.parent.name):
+        shards.setdefault(file.name, []).append(str(file))
+    return list(shards.values())
+
+
+def in_one_process(root: Path) -> Folded:
+    """The measure of the others."""
+    return rows_of(map(fold_files, files_of_shards(root)))
+
+
+def in_a_pool(root: Path) -> Folded:
+    """The standard library's."""
+    with ProcessPoolExecutor(WORKERS, get_context("spawn")) as pool:
+        return rows_of(pool.map(fold_files, files_of_shards(root)))
+
+
+def in_dask(root: Path) -> Folded:
+    """Two worker processes."""
+    from distributed import Client, LocalCluster
+
+    with LocalCluster(WORKERS, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster) as client:
+        return rows_of(client.gather(client.map(fold_files, files_of_shards(root))))
+
+
+def rows_of(folded: Iterable[Mapping[str, Sequence[Any]]]) -> Folded:
+    """All rows of some columns, in order."""
+    return sorted(row for columns in folded for row in zip(*(columns[name] for name in BALANCES), strict=True))
+
+
+def main() -> None:
+    """One after the other, with a line for each."""
+    engines: dict[str, Callable[[Path], Folded]] = {"a process pool": in_a_pool, "Dask": in_dask}
+    with TemporaryDirectory(prefix="scale-") as folder:
+        root = Path(folder)
+        lay_archives(root)
+        expected = in_one_process(root)
+        for name, fold in engines.items():
+            folded = fold(root)
+            assert folded == expected, f"{name} folds to something else"
+            print(f"{name} folds {len(expected)} teams to the same balances as one process")
+
+
+if __name__ == "__main__":
+    main()
