@@ -1,7 +1,7 @@
 """Is the log what was recorded? The whole of it, exports of it, and single entries by their proofs."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -96,7 +96,7 @@ def verify(
     folders = folders_of(files or [])
     if files and not folders:
         verify_files(files, keys, unsigned=unsigned, as_json=as_json)
-    attestors = [] if folders and not with_rest else _attestors(settings, folder, tsa_ca, witness_key or [])
+    attestors = [] if folders and not with_rest else attestors_of(settings, folder, tsa_ca, witness_key or [])
     chosen = parse_duration(max_unsigned, "--max-unsigned")
     age = timedelta(seconds=2 * settings.anchor_every_seconds) if chosen is None else chosen
     began = monotonic()
@@ -187,7 +187,10 @@ def folder_of_anchors(folder: Path | None) -> Path | None:
     return folder
 
 
-def _attestors(settings: Settings, folder: Path | None, tsa_ca: Path | None, keys: list[str]) -> "list[Attestor]":
+def attestors_of(
+    settings: Settings, folder: Path | None, tsa_ca: Path | None = None, keys: Sequence[str] = ()
+) -> "list[Attestor]":
+    """The witnesses whose words count: those given, or those of the settings; ends the process for one that is none."""
     from services.audit.outside.cosignatures import Cosigner
     from services.audit.outside.timestamps import TimestampAuthority, authorities_in
 

@@ -11,7 +11,15 @@ import typer
 
 from services.cli.exports import archives_in, check_folders, folders_of, or_used_wrongly
 from services.cli.finance.revenue import month_begun
-from services.cli.proofs import Anchors, PublicKeys, Unsigned, folder_of_anchors, public_keys, verify_database
+from services.cli.proofs import (
+    Anchors,
+    PublicKeys,
+    Unsigned,
+    attestors_of,
+    folder_of_anchors,
+    public_keys,
+    verify_database,
+)
 from services.cli.showing import FOUND_WRONG, AsJson, fail, print_json, print_table, progress, with_database
 from services.runtime.clock import system_clock
 from services.runtime.errors import LogChanged, Refused
@@ -110,8 +118,9 @@ async def _from_database(connection: Connection, order: CloseOrder) -> "tuple[Mo
     written = await _write(order, ledger, log)
     age = None if order.unsigned else timedelta(seconds=2 * settings.anchor_every_seconds)
     verified = await verify_database(
-        connection, anchors=order.anchors, keys=order.keys, from_checkpoint=None, after={}, age=age
-    )
+        connection, anchors=order.anchors, keys=order.keys, attestors=attestors_of(settings, order.anchors),
+        from_checkpoint=None, after={}, age=age,
+    )  # fmt: skip
     with progress("replaying", await size_of_log(connection)) as tell:
         replayed = await check_replayed(connection, tell)
     checks = [check_verified(verified), replayed, *check_books(written)]
