@@ -70,13 +70,14 @@ docs: $(READY) ## generate again what follows from the code: JSON Schemas, Async
 	@$(BIN)/python -m deploy.docs.generate
 	@$(BIN)/python -m deploy.monitoring.dashboards
 
-wheel: $(READY) ## build into dist/ creditwell-emitter and the two clients, for feature teams, and creditwell-verify, for auditors
+wheel: $(READY) ## build into dist/ creditwell-emitter, the two clients, creditwell-verify, and the image's bill of materials
 	@for folder in emitter client verifier; do \
 		"$$(deploy/local/uv.sh $(CURDIR)/$(BIN)/python)" build --quiet --wheel --python $(BIN)/python --no-build-isolation --out-dir dist deploy/$$folder || exit 1; \
 	done
 	@deploy/local/node.sh
 	@deploy/local/npm.sh pack --silent --pack-destination dist ./deploy/client/typescript >/dev/null
-	@ls dist/*.whl dist/*.tgz
+	@$(BIN)/python -m deploy.sbom dist/creditwell.cdx.json
+	@ls dist/*.whl dist/*.tgz dist/*.cdx.json
 
 clean: ## stop everything that runs from this checkout and remove its state
 	@if [ -e $(READY) ]; then $(BIN)/python -m deploy.local clean; fi

@@ -6,6 +6,7 @@ Used from the source tree, never shipped.
     docs    the tables of `docs/` that follow from the code
     monitoring  alerts and dashboards
     client   what feature teams install to ask the API
+    sbom     what the image is made of, as CycloneDX
     verifier   one file that checks the log without the product
 
 Beside them: `Dockerfile` and `compose.yaml`, `roles.sql` (logins of the database),

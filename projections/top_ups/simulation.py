@@ -11,7 +11,6 @@ Pure: no clock, no store.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
@@ -50,11 +49,12 @@ from schemas.facts import (
     UsageVoided,
 )
 
-LEFT_OUT = (
-    BalanceRanLow, BalanceRecovered, BalanceRanOut, CreditsToppedUp, PaymentMethodChanged, TopUpActionRequired,
-    TopUpConfigured, TopUpFailed, TopUpIntentCancelled, TopUpIntentCreated, TopUpRequested, TopUpResumed, TopUpSkipped,
-    TopUpSuspended,
+# What came of top-ups that were made for real.
+CAME_OF_IT = (
+    BalanceRanLow, BalanceRecovered, BalanceRanOut, CreditsToppedUp, TopUpActionRequired, TopUpFailed,
+    TopUpIntentCancelled, TopUpIntentCreated, TopUpRequested, TopUpResumed, TopUpSkipped, TopUpSuspended,
 )  # fmt: skip
+CHOSEN = (PaymentMethodChanged, TopUpConfigured)
 SIMULATED = 2**62  # positions of facts that never were: beyond every real one
 CARD = ChargedCard(customer_id="simulated", payment_method_id="simulated", fingerprint="simulated")
 
@@ -81,21 +81,15 @@ def simulate(
             if isinstance(fact, CreditsToppedUp) and stored.recorded_at >= since
         ]
     voided = frozenset(fact.usage_position for _, fact in history if isinstance(fact, UsageVoided))
-    walk = _Walk(TeamBalance(facts[0].team_id), TopUps(team_id=facts[0].team_id), facts[0].shard, voided, catalog)
+    walk = TopUpWalk(facts[0].team_id, facts[0].shard, voided, catalog, since)
     before = [one for one in history if one[0].recorded_at < since]
     for stored, fact in before:
         walk.take(stored, fact)
-    walk.begin(settings, since)
-    now = since
-    for stored, fact in _without_top_ups(history[len(before) :]):
-        if stored.recorded_at > now:  # what was appended together counts together: a plan and its credits, for one
-            walk.settle(now)
-            now = stored.recorded_at
-            walk.wait(now)
-        walk.take(stored, fact)
-    walk.settle(now)
-    walk.wait(until)
-    return walk.charges
+    walk.begin(settings)
+    for stored, fact in history[len(before) :]:
+        if not isinstance(fact, CHOSEN):
+            walk.go_on(stored, fact)
+    return walk.end(until)
 
 
 def _always_in_force(history: Iterable[tuple[Stored, AnyFact]], settings: TopUpConfigured, since: datetime) -> bool:
@@ -113,45 +107,58 @@ def _always_in_force(history: Iterable[tuple[Stored, AnyFact]], settings: TopUpC
     return latest == settings
 
 
-def _without_top_ups(history: Iterable[tuple[Stored, AnyFact]]) -> Iterable[tuple[Stored, AnyFact]]:
-    """What would have happened anyway."""
-    gone: set[str] = set()
-    for stored, fact in history:
+class TopUpWalk:
+    """Two folds of a team's log side by side, and the charges that came of them.
+
+    `take` each fact before the instant `since`, then `begin`; `go_on` by each one after it, and `end`.
+    """
+
+    def __init__(self, team_id: str, shard: int, voided: frozenset[int], catalog: Catalog, since: datetime) -> None:
+        """`voided` are the positions of usage that is taken back somewhere in the log."""
+        self.team, self.top_ups = TeamBalance(team_id), TopUps(team_id=team_id)
+        self.shard, self.voided, self.catalog, self.now = shard, voided, catalog, since
+        self.charges: list[SimulatedTopUp] = []
+        self._paid: dict[int, tuple[LotPayment, ...]] = {}
+        self._gone: set[str] = set()  # payments of top-ups that were made for real
+        self._made_up = 0
+
+    def go_on(self, stored: Stored, fact: AnyFact) -> None:
+        """One fact further, and before it what time brought; real top-ups and all that came of them are left out."""
         if isinstance(fact, CreditsToppedUp):
-            gone.add(fact.payment_intent_id)
-        is_gone = isinstance(fact, ChargeRefunded | ChargeDisputed | DisputeClosed) and fact.payment_intent_id in gone
-        if not is_gone and not isinstance(fact, LEFT_OUT):
-            yield stored, fact
+            self._gone.add(fact.payment_intent_id)
+        if isinstance(fact, CAME_OF_IT) or (
+            isinstance(fact, ChargeRefunded | ChargeDisputed | DisputeClosed) and fact.payment_intent_id in self._gone
+        ):
+            return
+        if stored.recorded_at > self.now:  # what was appended together counts together: a plan and its credits, for one
+            self.settle(self.now)
+            self.now = stored.recorded_at
+            self.wait(self.now)
+        self.take(stored, fact)
 
-
-@dataclass(slots=True)
-class _Walk:
-    """Two folds side by side, and what came of them."""
-
-    team: TeamBalance
-    top_ups: TopUps
-    shard: int
-    voided: frozenset[int]
-    catalog: Catalog
-    charges: list[SimulatedTopUp] = field(default_factory=list)
-    paid: dict[int, tuple[LotPayment, ...]] = field(default_factory=dict)
-    made_up: int = 0
+    def end(self, until: datetime) -> list[SimulatedTopUp]:
+        """All charges, with those that time alone brings up to an instant."""
+        self.settle(self.now)
+        self.wait(until)
+        return self.charges
 
     def take(self, stored: Stored, fact: AnyFact) -> None:
         """One fact further."""
         earlier = earlier_usage(fact)
-        paid = () if earlier is None else self.paid.get(earlier, ())
+        paid = () if earlier is None else self._paid.get(earlier, ())
         entries = evolve_balance(self.team, stored, fact, paid, self.team.changed)
         if isinstance(fact, UsageRecorded | HoldCaptured) and stored.position in self.voided:
-            self.paid[stored.position] = next((entry.paid for entry in entries if entry.paid), ())
+            self._paid[stored.position] = next((entry.paid for entry in entries if entry.paid), ())
         self.top_ups = evolve_top_ups(self.top_ups, stored, fact)
 
-    def begin(self, settings: TopUpConfigured, at: datetime) -> None:
-        """From now on with these settings, a card that works, and nothing under way."""
+    def begin(self, settings: TopUpConfigured | None = None) -> None:
+        """From `since` on nothing is under way and no card declined; with `settings` these hold, with a card."""
         self.top_ups = self.top_ups.but(
-            card=CARD, open=None, suspension=None, declines=0, card_is_dead=False, cool_until=ALWAYS
-        )
-        self._say(settings, at)
+            open=None, suspension=None, declines=0, card_is_dead=False, cool_until=ALWAYS,
+            card=self.top_ups.card if settings is None else CARD,
+        )  # fmt: skip
+        if settings is not None:
+            self._say(settings, self.now)
 
     def wait(self, until: datetime) -> None:
         """Take the decisions that time alone brings: the end of a cool-down, a new month."""
@@ -179,10 +186,10 @@ class _Walk:
         self.take(self._stored(fact, at), fact)
 
     def _stored(self, fact: AnyFact, at: datetime) -> Stored:
-        self.made_up += 1
-        name = f"simulated:{self.made_up}"
+        self._made_up += 1
+        name = f"simulated:{self._made_up}"
         return Stored(
-            self.shard, SIMULATED + self.made_up, at, at, self.team.team_id, "simulated", name, fact.type, b""
+            self.shard, SIMULATED + self._made_up, at, at, self.team.team_id, "simulated", name, fact.type, b""
         )
 
 

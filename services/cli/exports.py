@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Awaitable
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -10,7 +9,7 @@ import msgspec
 import typer
 
 from schemas.credits import format_credits
-from schemas.places import Place, place_of
+from schemas.places import place_of
 from services.cli.showing import (
     FOUND_WRONG,
     NOT_NOW,
@@ -27,15 +26,14 @@ from services.export.files import FileFormat
 from services.runtime.errors import Refused
 from services.runtime.settings_loading import exit_used_wrongly
 from services.store.connect import Connection
-from services.store.shards import shard_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-    from services.audit.replay import ReplayScope
     from services.export.checking import ExportsChecked
+    from services.export.exporting import Exporter
     from services.export.manifest import ExportRequest, Manifest
     from services.export.replaying import Archives
     from services.export.spans import Bound
@@ -135,6 +133,30 @@ def balances(
     _export(ExportRequest("balances", file_format, team=team, at=then, known_at=known_until), out, as_json=as_json)
 
 
+@app.command()
+def analytics(
+    out: Out,
+    view: Annotated[list[str] | None, typer.Option(help="Only this view; give it again for another one.")] = None,
+    since: Annotated[str | None, typer.Option("--from", help="Of what has recorded_at: from this instant on.")] = None,
+    until: Annotated[str | None, typer.Option(help="Of what has recorded_at: before this instant.")] = None,
+    team: Team = None,
+    file_format: Format = FileFormat.PARQUET,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """The views of docs/analytics.md as they are at one moment, a file each: for DuckDB, a warehouse, a notebook.
+
+    Example: creditwell export analytics --view usage --view lots --out today
+    """
+    from services.export.exporting import bound_text
+    from services.export.manifest import ExportRequest
+    from services.export.views import export_views
+
+    first, last = bound_text(parse_instant(since, "--from")), bound_text(parse_instant(until, "--until"))
+    request = ExportRequest("analytics", file_format, since=first, until=last, team=team, views=tuple(view or ()))
+    _export(request, out, as_json=as_json, by=export_views)
+
+
 def _of_log(
     what: str,
     out: Path,
@@ -165,13 +187,13 @@ def parse_bound(text: str | None, option: str) -> "Bound | None":
     return place
 
 
-def _export(request: "ExportRequest", out: Path, *, as_json: bool) -> None:
+def _export(request: "ExportRequest", out: Path, *, as_json: bool, by: "Exporter | None" = None) -> None:
     from services.export.exporting import export
     from services.store.read import heads
 
     async def work(connection: Connection) -> "tuple[Manifest, bool]":
         with progress("exporting", sum((await heads(connection)).values()), of="rows") as tell:
-            return await or_used_wrongly(export(connection, request, out, tell))
+            return await or_used_wrongly((by or export)(connection, request, out, tell))
 
     try:
         manifest, there_before = with_database(work)
@@ -267,29 +289,3 @@ def replay_archives(archives: "Archives", *, as_json: bool) -> NoReturn:
         if folded.problems:
             print_table("What is wrong", ("place", "what"), folded.problems[:20], prose=["what"])
     raise typer.Exit(FOUND_WRONG if folded.problems else 0)
-
-
-async def scope_of(
-    connection: Connection,
-    bounds: "tuple[Bound | None, Bound | None]",
-    team: str | None,
-    archives: "Archives | None",
-    *,
-    audit: bool,
-) -> "ReplayScope":
-    """What a replay compares; a place stands for the moment at which it was recorded.
-
-    Raises:
-        Refused: `wrong_bounds`, they are of different shards; `unknown_place`.
-    """
-    from services.audit.replay import EARLIEST, LATEST, ReplayScope
-    from services.export.spans import recorded_at
-
-    places = [bound for bound in bounds if isinstance(bound, Place)]
-    shards = {place.shard for place in places} | (set() if team is None else {shard_of(team)})
-    if places and len(shards) > 1:
-        raise Refused("wrong_bounds", "--from, --until and --team are of different shards")
-    since, until = [await recorded_at(connection, bound) if isinstance(bound, Place) else bound for bound in bounds]
-    shard = places[0].shard if places else None
-    scope = ReplayScope(team, since or EARLIEST, until or LATEST, audit, shard)
-    return scope if archives is None else replace(scope, archived=archives.facts)

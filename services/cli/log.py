@@ -1,5 +1,6 @@
 """Commands over the projections: do they say what the log says? And the next version of them."""
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from time import monotonic
@@ -8,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from schemas.credits import format_credits
-from services.cli.exports import archives_in, parse_bound, replay_archives, scope_of
+from schemas.places import Place
+from services.cli.exports import archives_in, parse_bound, replay_archives
 from services.cli.showing import (
     FOUND_WRONG,
     SHOWN_MAX,
@@ -19,11 +21,13 @@ from services.cli.showing import (
     progress,
     with_database,
 )
+from services.runtime.errors import Refused
 from services.runtime.settings_loading import exit_used_wrongly, load_settings
 from services.store.connect import Connection
+from services.store.shards import shard_of
 
 if TYPE_CHECKING:
-    from services.audit.replay import Replayed
+    from services.audit.replay import Replayed, ReplayScope
     from services.export.replaying import Archives as ReadArchives
     from services.export.spans import Bound
     from services.read_models.comparing import RowDifference
@@ -93,6 +97,32 @@ async def _replay(
     behind = sum((await heads(connection)).values()) - folded
     with progress("replaying", folded) as tell:
         return await replay_log(connection, scope, tell), behind
+
+
+async def scope_of(
+    connection: Connection,
+    bounds: "tuple[Bound | None, Bound | None]",
+    team: str | None,
+    archives: "ReadArchives | None",
+    *,
+    audit: bool,
+) -> "ReplayScope":
+    """What a replay compares; a place stands for the moment at which it was recorded.
+
+    Raises:
+        Refused: `wrong_bounds`, they are of different shards; `unknown_place`.
+    """
+    from services.audit.replay import EARLIEST, LATEST, ReplayScope
+    from services.export.spans import recorded_at
+
+    places = [bound for bound in bounds if isinstance(bound, Place)]
+    shards = {place.shard for place in places} | (set() if team is None else {shard_of(team)})
+    if places and len(shards) > 1:
+        raise Refused("wrong_bounds", "--from, --until and --team are of different shards")
+    since, until = [await recorded_at(connection, bound) if isinstance(bound, Place) else bound for bound in bounds]
+    shard = places[0].shard if places else None
+    scope = ReplayScope(team, since or EARLIEST, until or LATEST, audit, shard)
+    return scope if archives is None else replace(scope, archived=archives.facts)
 
 
 def _totals(replayed: "Replayed") -> dict[str, dict[str, Any]]:

@@ -3,7 +3,7 @@
 import csv
 import sys
 from collections import Counter
-from datetime import datetime
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,16 +15,17 @@ from services.cli.rate_cards import read_card
 from services.cli.showing import FOUND_WRONG, AsJson, parse_duration, print_json, print_table, progress, with_database
 from services.runtime.clock import system_clock
 from services.runtime.errors import Refused
-from services.runtime.settings_loading import exit_used_wrongly
+from services.runtime.settings_loading import catalog_of, exit_used_wrongly, load_settings
 from services.store.connect import Connection
 
 if TYPE_CHECKING:
-    from projections.repricing import Repriced
+    from projections.repricing import Charged, Repriced
+    from schemas.catalog import Catalog
     from schemas.pricing import CompiledCard
 
 SHOWN_MAX = 10
 FEATURES = ("feature", "recorded", "simulated", "difference")
-TEAMS = ("team", "recorded", "simulated", "difference", "balance", "balance then")
+TEAMS = ("team", "recorded", "simulated", "difference", "balance", "balance then", "top-ups", "top-ups then")
 
 app = typer.Typer(help="What would have been, had something else been decided.", no_args_is_help=True)
 
@@ -43,10 +44,11 @@ def rate_card(
     as_csv: Annotated[bool, typer.Option("--csv", help="A line for each team and feature instead of tables.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """What every team would have paid by another rate card, by the same fold as balances; nothing is changed.
+    """What every team would have paid by another rate card, and what top-ups would have charged; nothing is changed.
 
-    It reads the log from its beginning. Purchases and top-ups stay as they were. Usage that the card has no price for
-    keeps its own and is named; then the exit code is 1.
+    It reads the log from its beginning, by the same folds that run for real. In balances, what was bought stays as it
+    was. Top-ups are decided anew, by each team's own settings and a bank that takes each charge. Usage that the card
+    has no price for keeps its own and is named; then the exit code is 1.
 
     Example: creditwell simulate rate-card card.toml --last 90d --team team_42
     """
@@ -55,7 +57,8 @@ def rate_card(
     length = parse_duration(last, "--last")
     assert length is not None
     card = CompiledCard(read_card(file))
-    teams = with_database(partial(_reprice, card=card, since=system_clock() - length, team_id=team))
+    catalog = catalog_of(load_settings())
+    teams = with_database(partial(_reprice, card=card, catalog=catalog, length=length, team_id=team))
     unpriced = sum((one.unpriced for one in teams), Counter[str]())
     if as_csv:
         _write_csv(teams)
@@ -67,20 +70,32 @@ def rate_card(
 
 
 async def _reprice(
-    connection: Connection, *, card: "CompiledCard", since: datetime, team_id: str | None
+    connection: Connection, *, card: "CompiledCard", catalog: "Catalog", length: timedelta, team_id: str | None
 ) -> "list[Repriced]":
     from services.credits.repricing import reprice
 
     total = 1 if team_id is not None else await connection.fetchval("SELECT count(*) FROM teams")
     repriced: list[Repriced] = []
+    now = system_clock()
     try:
         with progress("folding", total, of="teams") as tell:
-            async for one in reprice(connection, card, since=since, team_id=team_id):
+            async for one in reprice(connection, card, catalog, since=now - length, until=now, team_id=team_id):
                 repriced.append(one)
                 tell(1)
     except Refused as refused:
         exit_used_wrongly(f"{refused.detail}.")
     return repriced
+
+
+def charged_by(teams: "list[Repriced]") -> "tuple[Charged, Charged]":
+    """The top-ups of all teams together: those of the log, and those of the other card."""
+    from projections.repricing import Charged
+
+    recorded, simulated = Charged(), Charged()
+    for one in teams:
+        recorded.include(one.charged_recorded)
+        simulated.include(one.charged_simulated)
+    return recorded, simulated
 
 
 def by_feature(teams: "list[Repriced]") -> list[tuple[str, int, int]]:
@@ -103,11 +118,22 @@ def _compared(recorded: int, simulated: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _charges(one: "Charged") -> dict[str, Any]:
+    return {"count": one.count, "minor_units": dict(sorted(one.cents.items()))}
+
+
 def _team(one: "Repriced") -> dict[str, Any]:
     return {
         "team": one.team_id, **_compared(one.recorded.total(), one.simulated.total()),
         "balance_recorded": format_credits(one.balance_recorded), "balance_simulated": format_credits(one.balance_simulated),
+        "top_ups_recorded": _charges(one.charged_recorded), "top_ups_simulated": _charges(one.charged_simulated),
     }  # fmt: skip
+
+
+def _money(one: "Charged") -> str:
+    from schemas.money import format_money
+
+    return ", ".join(format_money(cents, currency) for currency, cents in sorted(one.cents.items())) or "nothing"
 
 
 def _write_json(teams: "list[Repriced]", unpriced: Counter[str]) -> None:
@@ -118,6 +144,7 @@ def _write_json(teams: "list[Repriced]", unpriced: Counter[str]) -> None:
     print_json({
         "ok": not unpriced, "teams": len(teams), **_compared(recorded, simulated),
         "features": [{"feature": feature, **_compared(*credits)} for feature, *credits in by_feature(teams)],
+        "top_ups": dict(zip(("recorded", "simulated"), map(_charges, charged_by(teams)), strict=True)),
         "most_changed": [_team(one) for one in most_changed(teams)], "unpriced": dict(unpriced),
     })  # fmt: skip
 
@@ -133,10 +160,15 @@ def _write_csv(teams: "list[Repriced]") -> None:
 def _show(teams: "list[Repriced]", unpriced: Counter[str]) -> None:
     features = [(feature, *_compared(*credits).values()) for feature, *credits in by_feature(teams)]
     print_table("Credits by feature", FEATURES, features, numbers=FEATURES[1:])
-    changed = [tuple(_team(one).values()) for one in most_changed(teams)]
+    changed = [
+        (*list(_team(one).values())[:-2], one.charged_recorded.count, one.charged_simulated.count)
+        for one in most_changed(teams)
+    ]
     print_table("Teams that change most", TEAMS, changed, numbers=TEAMS[1:])
     more = sum(one.change > 0 for one in teams)
     less = sum(one.change < 0 for one in teams)
     print(f"{more:,} of {len(teams):,} teams would have paid more, {less:,} less")
+    for kind, charged in zip(("were charged", "would have been"), charged_by(teams), strict=True):
+        print(f"{charged.count:,} top-ups {kind}: {_money(charged)}")
     for detail, uses in unpriced.most_common(SHOWN_MAX):
         print(f"no price for {uses:,} uses, which keep theirs: {detail}")

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from datetime import datetime
 
 from projections.repricing import Repriced, Repricing
+from schemas.catalog import Catalog
 from schemas.pricing import CompiledCard
 from services.runtime.errors import Refused
 from services.store.connect import Connection
@@ -15,9 +16,15 @@ VOIDED = "SELECT usage_position FROM voided_usages WHERE shard = $1 AND team_id 
 
 
 async def reprice(
-    connection: Connection, card: CompiledCard, *, since: datetime, team_id: str | None = None
+    connection: Connection,
+    card: CompiledCard,
+    catalog: Catalog,
+    *,
+    since: datetime,
+    until: datetime,
+    team_id: str | None = None,
 ) -> AsyncIterator[Repriced]:
-    """Each team, or the one that is named, by this card since an instant.
+    """Each team, or the one that is named, by this card between two instants; the catalog says what top-ups cost.
 
     Raises:
         Refused: `unknown_team`.
@@ -27,8 +34,8 @@ async def reprice(
         raise Refused("unknown_team", f"there is no team {team_id!r}")
     for shard, team in teams:
         voided = frozenset(row[0] for row in await connection.fetch(VOIDED, shard, team))
-        repricing, after = Repricing(team, card, since, voided), 0
+        repricing, after = Repricing((team, shard), card, catalog, since, voided), 0
         while facts := await read_team(connection, shard, team, after, PAGE):
             repricing.take(facts)
             after = facts[-1].position
-        yield repricing.result()
+        yield repricing.result(until)

@@ -5,6 +5,7 @@ files      writing and reading a file of a format
 parquet    Parquet, where pyarrow is installed
 spans      what is asked for, as positions of each shard; the note that signs them
 tables     the rows of each kind of export
+views      the views of analysts, in one snapshot
 manifest   what an export says of itself
 exporting  an export, shard by shard, to be taken up again after a kill
 cores      work on shards, by a process to each core

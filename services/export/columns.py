@@ -18,6 +18,8 @@ class ColumnType(StrEnum):
     BYTES = "bytes"
     JSON = "json"  # bytes that hold JSON: as bytes in Parquet, as text and as bytes in JSON
     TEXTS = "texts"  # a map of strings
+    DECIMAL = "decimal"  # a Decimal in Python; Parquet keeps 18 places of it
+    DATE = "date"
 
 
 class ExportedColumn(NamedTuple):

@@ -4,7 +4,7 @@ Positions are fixed when it begins, and the log only grows: whatever is asked fo
 the same rows in the same order.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import datetime
 from functools import partial
 from itertools import groupby
@@ -43,6 +43,7 @@ BLOCKS = "blocks"
 NOW = "SELECT clock_timestamp()"
 
 OnRows = Callable[[int], None]
+Exporter = Callable[[Connection, ExportRequest, Path, OnRows], Awaitable[tuple[Manifest, bool]]]
 
 
 async def export(
@@ -59,6 +60,23 @@ async def export(
         OSError: the folder can't be written.
     """
     table = table_of(request)
+    there, unfinished = left_in(folder, request)
+    if there is not None:
+        return there, True
+    if unfinished is None:
+        unfinished = await _begin(connection, table, request, folder)
+    await _go_on(connection, table, unfinished, folder, on_rows)
+    manifest = complete(unfinished, has_credits=table.has("credits"), has_money=table.has("charge_cents"))
+    save(folder, manifest)
+    return manifest, False
+
+
+def left_in(folder: Path, request: ExportRequest) -> tuple[Manifest | None, UnfinishedExport | None]:
+    """What is there of the same export: all of it, or how far one came that was killed. Else the folder is made.
+
+    Raises:
+        Refused: another export, or something else, is in the folder.
+    """
     try:
         there = read_manifest(folder) if is_export(folder) else None
         unfinished = read_unfinished(folder)
@@ -66,14 +84,11 @@ async def export(
         raise Refused("folder_in_use", f"{folder}: {invalid}") from invalid
     if there is not None:
         _check_same(there.request, request, folder)
-        return there, True
-    if unfinished is None:
-        unfinished = await _begin(connection, table, request, folder)
-    _check_same(unfinished.manifest.request, request, folder)
-    await _go_on(connection, table, unfinished, folder, on_rows)
-    manifest = complete(unfinished, has_credits=table.has("credits"), has_money=table.has("charge_cents"))
-    save(folder, manifest)
-    return manifest, False
+    elif unfinished is not None:
+        _check_same(unfinished.manifest.request, request, folder)
+    else:
+        _make_empty(folder)
+    return there, unfinished
 
 
 def table_of(request: ExportRequest) -> Table:
@@ -92,8 +107,8 @@ def table_of(request: ExportRequest) -> Table:
 
 def _check_same(there: ExportRequest, request: ExportRequest, folder: Path) -> None:
     """An instant that was not given is the one of the beginning."""
-    same = (there.what, there.file_format, there.since, there.until, there.team, there.month) == (
-        request.what, request.file_format, request.since, request.until, request.team, request.month,
+    same = (there.what, there.file_format, there.since, there.until, there.team, there.month, there.views) == (
+        request.what, request.file_format, request.since, request.until, request.team, request.month, request.views,
     ) and all(new is None or old == new for old, new in ((there.at, request.at), (there.known_at, request.known_at)))  # fmt: skip
     if not same:
         raise Refused(
@@ -103,7 +118,6 @@ def _check_same(there: ExportRequest, request: ExportRequest, folder: Path) -> N
 
 async def _begin(connection: Connection, table: Table, request: ExportRequest, folder: Path) -> UnfinishedExport:
     """Fix the positions."""
-    _make_empty(folder)
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         now = await connection.fetchval(NOW)
         if table.name == "balances":

@@ -6,7 +6,8 @@ A file is there whole or not at all: it is written beside its place, brought to 
 import os
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime
+from datetime import date, datetime
+from decimal import Decimal
 from enum import StrEnum
 from hashlib import file_digest
 from io import BufferedRandom, BufferedReader
@@ -189,6 +190,11 @@ def _instant(value: object) -> str:
     return instant(value)
 
 
+def _decimal(value: object) -> str:
+    assert isinstance(value, Decimal)
+    return f"{value:f}"
+
+
 def _base64(value: object) -> str:
     assert isinstance(value, bytes)
     return b64encode(value).decode()
@@ -201,6 +207,7 @@ def _object_text(value: object) -> str:
 VALUES: dict[ColumnType, ToText] = {
     ColumnType.INTEGER: _same, ColumnType.CREDITS: _credits, ColumnType.FLAG: _same, ColumnType.INSTANT: _instant,
     ColumnType.TEXT: _same, ColumnType.BYTES: _base64, ColumnType.JSON: _base64, ColumnType.TEXTS: _same,
+    ColumnType.DECIMAL: _decimal, ColumnType.DATE: str,
 }  # fmt: skip
 CELLS: dict[ColumnType, ToText] = VALUES | {
     ColumnType.FLAG: lambda value: "true" if value else "false",
@@ -210,5 +217,5 @@ CELLS: dict[ColumnType, ToText] = VALUES | {
 READERS: dict[ColumnType, Callable[..., object]] = {
     ColumnType.INTEGER: int, ColumnType.CREDITS: parse_credits, ColumnType.FLAG: bool,
     ColumnType.INSTANT: datetime.fromisoformat, ColumnType.TEXT: str, ColumnType.BYTES: b64decode,
-    ColumnType.JSON: b64decode, ColumnType.TEXTS: dict,
+    ColumnType.JSON: b64decode, ColumnType.TEXTS: dict, ColumnType.DECIMAL: Decimal, ColumnType.DATE: date.fromisoformat,
 }  # fmt: skip

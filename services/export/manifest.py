@@ -23,13 +23,14 @@ class ExportRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     """What an export was asked for; instants in RFC 3339, places as `shard:position`.
 
     Attributes:
-        what: events, entries or balances.
+        what: events, entries or balances; analytics for views of analysts.
         file_format: of its tables.
         since: only what was recorded from here on.
         until: only what was recorded before.
         team: only this team's.
         at: balances at this instant, those known at `known_at`.
         month: it is the archive of this month.
+        views: these views of analysts; all of them where none is named.
     """
 
     what: str
@@ -40,6 +41,7 @@ class ExportRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     at: str | None = None
     known_at: str | None = None
     month: str | None = None
+    views: tuple[str, ...] = ()
 
 
 class ShardSpan(msgspec.Struct, frozen=True):

@@ -1,21 +1,34 @@
 """Parquet, by pyarrow: an extra, `creditwell[parquet]`, for it is larger than everything else together.
 
 Types that every engine reads alike: 64-bit integers, `timestamp[us, UTC]`, `decimal128(24, 6)` for credits, strings,
-binary, and a map of strings. No categories, no floats. Compressed with zstd.
+binary, a map of strings; and for views of analysts days and `decimal128(38, 18)`. No categories, no floats. Compressed with zstd.
 """
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
+from decimal import Context, Decimal
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from services.export.columns import ColumnType, ExportedColumn, Row
 from services.runtime.errors import Refused
 
-BATCH = 20_000
+PAGE = 5_000
 EPOCH = datetime.fromtimestamp(0, UTC)
-GROUP_MAX = 128_000  # rows that are compressed together, and so held in memory until then
+MISSING = "Parquet needs pyarrow: install creditwell[parquet], or ask for --format jsonl"
+WIDE, PLACES = Context(prec=38), Decimal(1).scaleb(-18)  # the widest decimals that every engine has
+GROUP_MAX = 64_000  # rows that are compressed together, and so held in memory until then
+
+
+def check_parquet() -> None:
+    """See that the library is there, without loading it: who only shares work out needs none of its memory.
+
+    Raises:
+        Refused: as `pyarrow`.
+    """
+    if find_spec("pyarrow") is None:
+        raise Refused("no_parquet", MISSING)
 
 
 def pyarrow() -> Any:
@@ -27,8 +40,7 @@ def pyarrow() -> Any:
     try:
         import pyarrow.parquet
     except ImportError:
-        message = "Parquet needs pyarrow: install creditwell[parquet], or ask for --format jsonl"
-        raise Refused("no_parquet", message) from None
+        raise Refused("no_parquet", MISSING) from None
     return pyarrow
 
 
@@ -44,6 +56,7 @@ def schema_of(columns: Sequence[ExportedColumn]) -> Any:
         ColumnType.INSTANT: arrow.timestamp("us", tz="UTC"), ColumnType.TEXT: arrow.string(),
         ColumnType.BYTES: arrow.binary(), ColumnType.JSON: arrow.binary(),
         ColumnType.TEXTS: arrow.map_(arrow.string(), arrow.string()),
+        ColumnType.DECIMAL: arrow.decimal128(38, 18), ColumnType.DATE: arrow.date32(),
     }  # fmt: skip
     return arrow.schema([arrow.field(column.name, types[column.type]) for column in columns])
 
@@ -89,6 +102,8 @@ def _arrow_values(column_type: ColumnType, values: Sequence[Any]) -> Sequence[An
             return [None if value is None else Decimal(value).scaleb(-6) for value in values]
         case ColumnType.TEXTS:
             return [None if value is None else sorted(value.items()) for value in values]
+        case ColumnType.DECIMAL:
+            return [None if value is None else value.quantize(PLACES, context=WIDE) for value in values]
         case _:
             return values
 
@@ -106,7 +121,7 @@ def read_parquet(file: Path, columns: Sequence[ExportedColumn]) -> Iterator[list
         if not parquet.schema_arrow.equals(expected):
             message = "its columns are not those of this table"
             raise ValueError(message)
-        for batch in parquet.iter_batches(batch_size=BATCH):
+        for batch in parquet.iter_batches(batch_size=PAGE):
             yield list(
                 zip(*(_python_values(column, array) for column, array in zip(columns, batch, strict=True)), strict=True)
             )

@@ -89,6 +89,12 @@ ENTRIES_OF = live(f"""
     ORDER BY a.part
 """)
 
+# Lots that had ended by the time of a fact stand before it, among its entries: its own is the first after them.
+OWN_ENTRIES = live("""
+    SELECT position, min(part) AS part FROM activity_rows_v0
+    WHERE shard = $1 AND team_id = $2 AND position = ANY ($3) AND kind <> 'expiry' GROUP BY position
+""")
+
 LOTS = live("""
     SELECT lot, kind, gained, starts_at, ends_at FROM lots_v0 WHERE shard = $1 AND team_id = $2 AND lot = ANY($3) ORDER BY lot
 """)
@@ -227,6 +233,28 @@ async def read_entries(connection: Reads, team_id: str, position: int) -> tuple[
             _row(unfolded.shard, row) for row in await connection.fetch(ENTRIES_OF, unfolded.shard, team_id, position)
         ]
     return rows, unfolded
+
+
+async def own_entry_ids(connection: Reads, team_id: str, positions: Sequence[int]) -> dict[int, str]:
+    """What names the entry in which each of these facts shows itself: what expired right before it is not it.
+
+    Raises:
+        Unavailable: the projections are too far behind (`catching_up`).
+    """
+    if not positions:
+        return {}
+    shard, _, unfolded, _ = await read_unfolded(connection, team_id)
+    parts = {row["position"]: row["part"] for row in await connection.fetch(OWN_ENTRIES, shard, team_id, positions)}
+    for one in reversed(unfolded):
+        if one.entry.kind is not ActivityKind.EXPIRY:
+            parts[one.entry.position] = one.entry.part
+    # Plain usage goes into runs only where it is the one entry of its fact.
+    return {position: f"{Place(shard, position)}:{parts.get(position, 0)}" for position in positions}
+
+
+async def own_entry_id(connection: Reads, team_id: str, place: Place) -> str:
+    """What names the entry of one fact, as `own_entry_ids`."""
+    return (await own_entry_ids(connection, team_id, [place.position]))[place.position]
 
 
 async def read_after(connection: Reads, team_id: str, position: int, limit: int) -> list[ActivityRow]:

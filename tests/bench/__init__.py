@@ -17,6 +17,8 @@ others took is told, and what was measured beside more than 10 % of them is not 
         growth    a million facts more (ten, with `--growth 10000000`): the same backlog again, and bytes per event
         audit     of that log: `verify`, an export to Parquet and `verify` of it, all balances of one moment, a month of revenue;
                   whole runs of the commands, and the most memory that one took
+        questions the ten questions of docs/analytics.md over that log, while 1,000 usages a second are stored, and what these
+                  take meanwhile and without
         balance   a hundred reads a second over HTTP, of balances, quotes and pages of the activity of a team with a
                   hundred thousand facts (or as many as `--hot-team` says), while usage arrives at half of the speed of `visible`
         holds     a hundred commands a second that place and capture holds, at the same speed; and a thousand holds at once, of

@@ -17,7 +17,20 @@ from schemas.catalog import load_catalog
 from services.credits.plans import assign_plan
 from services.read_models.balances import PROJECTOR
 from services.store.connect import Connection
-from tests.bench import auditing, charging, copying, growth, holds, idle, large, latency, neighbour, reading, throughput
+from tests.bench import (
+    auditing,
+    charging,
+    copying,
+    growth,
+    holds,
+    idle,
+    large,
+    latency,
+    neighbour,
+    questions,
+    reading,
+    throughput,
+)
 from tests.bench.ground import Ground, Span, check_all_recorded, fresh_world, own_template
 from tests.bench.machine import Loudness, NotDurable, about, check_durable
 from tests.bench.options import AFTERWARDS, IN_ROUNDS, Options, options
@@ -158,6 +171,9 @@ class Run:
             if "audit" in asked:
                 with heard("audit"):
                     await self._audit(world)
+            if "questions" in asked:
+                with heard("questions"):
+                    await self._questions(world)
             if "balance" in asked:
                 with heard("balance"):
                     await self._balance(world)
@@ -220,6 +236,17 @@ class Run:
             setattr(figures, f"{ran.name}_vs_copy", copy and ran.facts_per_s / copy)
             figures.audit_rss_mb = max(figures.audit_rss_mb or 0.0, ran.rss_mb)
             self.ground.say(f"Bench: {ran.name} {ran.facts_per_s:,.0f} facts a second, with {ran.rss_mb:.0f} MB")
+
+    async def _questions(self, world: LocalWorld) -> None:
+        asked = await questions.ask_all(self.ground, world, self.teams, self.probes)
+        p99, alone = (latency.percentile(times, 99) for times in (asked.beside_ms, asked.alone_ms))
+        self.figures.slowest_question_s, self.figures.visible_p99_beside_questions = (
+            max(asked.seconds.values()),
+            p99 / alone,
+        )
+        for name, seconds in asked.seconds.items():
+            self.ground.say(f"Bench: {seconds:.1f} s: {name}")
+        self.ground.say(f"Bench: usage is visible with p99 {p99:.1f} ms beside questions, {alone:.1f} ms without")
 
     def _half_speed(self) -> int:
         full = self.rounds.median(self.wanted.half_of)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from tests.bench.workload import TEAMS
 
 IN_ROUNDS = ("copy", "record", "visible", "relay", "replay")
-AFTERWARDS = ("idle", "latency", "charging", "growth", "audit", "balance", "holds", "large", "neighbour")
+AFTERWARDS = ("idle", "latency", "charging", "growth", "audit", "questions", "balance", "holds", "large", "neighbour")
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,13 @@ def options(arguments: Sequence[str]) -> Options:
 
 def missing(wanted: Options) -> str | None:
     """What can't be measured, because nobody measures what it takes; None where all can."""
-    needs = {"balance": wanted.half_of, "holds": wanted.half_of, "neighbour": "large", "audit": "growth"}
+    needs = {
+        "balance": wanted.half_of,
+        "holds": wanted.half_of,
+        "neighbour": "large",
+        "audit": "growth",
+        "questions": "growth",
+    }
     for part, needed in needs.items():
         if part in wanted.only and needed not in wanted.only:
             return f"`{part}` needs what `{needed}` finds; add it: --only {needed},{part}"

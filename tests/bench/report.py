@@ -36,6 +36,8 @@ AIMS: Mapping[str, tuple[str, float]] = {
     "balances_at_vs_copy": ("≥", 0.5),
     "revenue_vs_copy": ("≥", 0.5),
     "audit_rss_mb": ("≤", 500),
+    "slowest_question_s": ("≤", 10),
+    "visible_p99_beside_questions": ("≤", 1.2),
     "peak_rss_mb": ("≤", 400),
 }
 
@@ -99,6 +101,8 @@ class Figures:
     balances_at_vs_copy: float | None = None
     revenue_vs_copy: float | None = None
     audit_rss_mb: float | None = None
+    slowest_question_s: float | None = None
+    visible_p99_beside_questions: float | None = None  # to the same without
     peak_rss_mb: float | None = None
     load_before: float | None = None
     others_percent: float | None = None  # of the loudest part

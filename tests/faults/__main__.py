@@ -3,11 +3,17 @@
     python -m tests.faults                                200 injections, then all of the others but --simulate
     python -m tests.faults --seed 4711 --count 1          that injection again, as it was
     python -m tests.faults --only crash,freeze_at         these kinds alone
+    python -m tests.faults --hours 2 --keep-going --rotate 200 --out runs.jsonl --resume runs.jsonl
+                                                          by the clock, also after one that broke; a new Creditwell for each
+                                                          200; each a line of a file, which the same command goes on with
     python -m tests.faults --money                        2,000 runs of the money matrix (tests/faults/money.py), then 1,000
                                                           teams that run low at once (tests/faults/rush.py)
     python -m tests.faults --money --seed 39 --count 1    that run again
     python -m tests.faults --promoted                     20 standbys that were behind, promoted (tests/faults/promoted.py)
     python -m tests.faults --went-back                    20 stores that went back and were resumed (tests/faults/went_back.py)
+    python -m tests.faults --restored                     9 backups restored to a moment of the past (tests/faults/servers/restored.py)
+    python -m tests.faults --brokers                      three brokers, killed in turn (tests/faults/servers/brokers.py)
+    python -m tests.faults --grown                        topics that get more partitions (tests/faults/servers/grown.py)
     python -m tests.faults --upgrade                      to the next build and back under load (tests/faults/upgrade.py)
     python -m tests.faults --holds                        1,000 blocks of services that are killed (tests/faults/holds.py)
     python -m tests.faults --bounds                       times that are promised (tests/faults/bounds.py), alone
@@ -22,14 +28,11 @@ import asyncio
 import logging
 import sys
 import time
-from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
-from random import Random
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import structlog
 from rich.console import Console
-from rich.table import Table
 
 from deploy.local.say import speaker
 from deploy.local.stack import Stack, start_stack
@@ -39,26 +42,15 @@ from tests.faults.holds import kill_amid_holds
 from tests.faults.injections import INJECTIONS
 from tests.faults.promoted import promotions
 from tests.faults.rush import rush
-from tests.faults.scene import Scene, a_scene
+from tests.faults.servers import brokers, grown, restored
+from tests.faults.storm import Plan, read_outcomes, report, storm
 from tests.faults.upgrade import upgrade
 from tests.faults.went_back import resumptions
 from tests.support.decoders import check_decoders
 from tests.support.top_up_simulator import simulate
 
 INJECTIONS_USUAL, MONEY_USUAL, TEAMS_USUAL, CROWD = 200, 2_000, 10_000, 1_000
-EVENTS_USUAL, PROMOTED_USUAL, BLOCKS_USUAL = 10_000, 20, 1_000
-THOROUGH_EVERY = 20  # a replay of everything, compared with the live projections
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one injection."""
-
-    seed: int
-    name: str
-    seconds: float
-    said: str
-    problems: tuple[str, ...]
+EVENTS_USUAL, PROMOTED_USUAL, BLOCKS_USUAL, RESTORED_USUAL = 10_000, 20, 1_000, 9
 
 
 def arguments() -> argparse.Namespace:
@@ -68,9 +60,17 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--seed", type=int, help="of the first injection; drawn when not given")
     parser.add_argument("--count", type=int, help="how many injections, runs or teams")
+    parser.add_argument("--hours", type=float, help="injections until this time is over, instead of a number of them")
+    parser.add_argument("--keep-going", action="store_true", help="after an injection that broke: in a new Creditwell")
+    parser.add_argument("--rotate", type=int, help="injections before a new Creditwell takes over; else one plays all")
+    parser.add_argument("--out", type=Path, help="add a line of JSON for each injection to this file")
+    parser.add_argument("--resume", type=Path, help="go on after the last injection of this file, if it is there")
     parser.add_argument("--money", action="store_true", help="the money matrix alone")
     parser.add_argument("--promoted", action="store_true", help="standbys that were behind and are promoted, alone")
     parser.add_argument("--went-back", action="store_true", help="stores that went back and are resumed, alone")
+    parser.add_argument("--restored", action="store_true", help="backups restored to a moment of the past, alone")
+    parser.add_argument("--brokers", action="store_true", help="three brokers that are killed in turn, alone")
+    parser.add_argument("--grown", action="store_true", help="topics that get more partitions under load, alone")
     parser.add_argument("--upgrade", action="store_true", help="to the next build and back under load, alone")
     parser.add_argument("--holds", action="store_true", help="blocks of services that are killed, alone")
     parser.add_argument("--bounds", action="store_true", help="times that are promised, measured and judged, alone")
@@ -78,6 +78,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--simulate", action="store_true", help="two months of many teams with top-ups, alone")
     parser.add_argument("--only", default="", help=f"kinds, separated by commas: {', '.join(INJECTIONS)}")
     given = parser.parse_args()
+    given.storm = given.hours or given.keep_going or given.rotate or given.out or given.resume
     given.kinds = [name for name in given.only.split(",") if name] or list(INJECTIONS)
     if unknown := sorted(set(given.kinds) - set(INJECTIONS)):
         parser.error(f"no such kind: {', '.join(unknown)}; there are {', '.join(INJECTIONS)}")
@@ -96,32 +97,50 @@ def main() -> int:
         return decoded(given.count or EVENTS_USUAL, console)
     if given.promoted:
         return promoted(range(seed, seed + (given.count or PROMOTED_USUAL)), console)
-    if given.went_back:
-        with start_stack(say=speaker(), name="faults", native=True) as stack:
-            return went_back(stack, range(seed, seed + (given.count or PROMOTED_USUAL)), console)
-    if given.holds:
-        with start_stack(say=speaker(), name="faults", native=True) as stack:
-            return holds(stack, seed, given.count or BLOCKS_USUAL, console)
-    alone = given.money or given.bounds or given.upgrade or given.only or given.count is not None
+    if given.grown:
+        return growth(seed, console)
+    on_servers: dict[str, Callable[[Stack], int]] = {
+        "went_back": lambda stack: went_back(stack, range(seed, seed + (given.count or PROMOTED_USUAL)), console),
+        "restored": lambda stack: restores(stack, range(seed, seed + (given.count or RESTORED_USUAL)), console),
+        "brokers": lambda stack: brokers.brokers(stack, seed, console),
+        "holds": lambda stack: holds(stack, seed, given.count or BLOCKS_USUAL, console),
+    }
+    for name, run in on_servers.items():
+        if getattr(given, name):
+            with start_stack(say=speaker(), name="faults", native=True) as stack:
+                return run(stack)
+    alone = given.money or given.bounds or given.upgrade or given.only or given.count is not None or given.storm
     code = 0 if alone else decoded(EVENTS_USUAL, console)
     with start_stack(say=speaker(), name="faults", native=True) as stack:
         if not (given.money or given.bounds or given.upgrade):
-            seeds = range(seed, seed + (given.count or INJECTIONS_USUAL))
-            code = report(asyncio.run(storm(stack, seeds, given.kinds, console)), console)
+            code = report(asyncio.run(storm(stack, plan_of(given, seed), console)), console)
         if given.money or not alone:
             seeds = range(seed, seed + (given.count if given.money and given.count else MONEY_USUAL))
             code |= matrix.report(asyncio.run(money(stack, seeds, console)), console)
-        if given.count is None and not (given.only or given.bounds or given.upgrade):
+        if given.count is None and not (given.only or given.bounds or given.upgrade or given.storm):
             code |= asyncio.run(crowd(stack, console))
         if not alone:
             code |= promoted(range(seed, seed + PROMOTED_USUAL), console)
             code |= went_back(stack, range(seed, seed + PROMOTED_USUAL), console)
+            code |= restores(stack, range(seed, seed + RESTORED_USUAL), console)
             code |= holds(stack, seed, BLOCKS_USUAL, console)
+            code |= brokers.brokers(stack, seed, console)
         if given.upgrade or not alone:
             code |= bool(asyncio.run(upgrade(stack, seed, console)))
         if given.bounds or not alone:
             code |= bounds.report(asyncio.run(bounds.measure(stack)), console)
-    return code
+    return code if alone else code | growth(seed, console)
+
+
+def plan_of(given: argparse.Namespace, seed: int) -> Plan:
+    """The storm that was asked for."""
+    earlier = read_outcomes(given.resume) if given.resume is not None and given.resume.exists() else []
+    count = None if given.hours is not None and given.count is None else given.count or INJECTIONS_USUAL
+    return Plan(
+        first=seed if given.seed is not None or not earlier else earlier[-1].seed + 1, kinds=given.kinds, count=count,
+        seconds=None if given.hours is None else given.hours * 3_600, keep_going=given.keep_going, rotate=given.rotate,
+        out=given.out, earlier=earlier,
+    )  # fmt: skip
 
 
 async def money(stack: Stack, seeds: Sequence[int], console: Console) -> matrix.Tally:
@@ -142,6 +161,18 @@ def went_back(stack: Stack, seeds: Sequence[int], console: Console) -> int:
     """The exit code."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     return resumptions(stack, seeds, console)
+
+
+def restores(stack: Stack, seeds: Sequence[int], console: Console) -> int:
+    """The exit code."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    return restored.restores(stack, seeds, console)
+
+
+def growth(seed: int, console: Console) -> int:
+    """The exit code; on a broker of its own, for topics do not shrink again."""
+    with start_stack(say=speaker(), name="faults", native=True, partitions=grown.BEFORE) as stack:
+        return grown.growth(stack, seed, console)
 
 
 def holds(stack: Stack, seed: int, blocks: int, console: Console) -> int:
@@ -186,66 +217,6 @@ def simulated(seeds: Sequence[int], console: Console) -> int:
                 f"{number:6}/{len(seeds)} teams, seeds {seeds[0]} to {seed}, {wrong} broken ({rate:.0f} a second)"
             )
     return 1 if wrong else 0
-
-
-async def storm(stack: Stack, seeds: Sequence[int], only: Sequence[str], console: Console) -> list[Outcome]:
-    """Play one injection after the other; a broken scene ends it."""
-    outcomes: list[Outcome] = []
-    began = time.monotonic()
-    async with a_scene(stack, stack.database, seed=seeds[0]) as scene:
-        await scene.more_facts(100)
-        for number, seed in enumerate(seeds, 1):
-            thorough = number % THOROUGH_EVERY == 0 or number == len(seeds)
-            outcome = await play(scene, seed, only, thorough=thorough)
-            outcomes.append(outcome)
-            rate = number / (time.monotonic() - began) * 60
-            left = (len(seeds) - number) / rate
-            verdict = "[green]ok[/]" if not outcome.problems else "[red]BROKEN[/]"
-            console.print(
-                f"{number:4}/{len(seeds)}  seed {seed}  {outcome.name:12} {outcome.seconds:5.1f} s  {verdict}  "
-                f"{outcome.said}  [dim]({rate:.1f} a minute, {left:.0f} min left)[/]"
-            )
-            if outcome.problems:
-                for problem in outcome.problems[:20]:
-                    console.print(f"        {problem}", markup=False)
-                break
-    return outcomes
-
-
-async def play(scene: Scene, seed: int, only: Sequence[str], *, thorough: bool) -> Outcome:
-    """One injection, everything that it breaks healed, and what the oracles say afterwards."""
-    random = Random(seed)
-    (name,) = random.choices(list(only), [INJECTIONS[kind][1] for kind in only])
-    began = time.monotonic()
-    scene.said.clear()
-    try:
-        await INJECTIONS[name][0](scene, random)
-        await scene.heal()
-        problems = await scene.problems(thorough=thorough)
-    except Exception as error:  # an injection that can't be played has found something, too
-        problems = [f"{type(error).__name__}: {error}"]
-    return Outcome(seed, name, time.monotonic() - began, "; ".join(scene.said), tuple(problems))
-
-
-def report(outcomes: Sequence[Outcome], console: Console) -> int:
-    """A table of the kinds, and the exit code."""
-    by_kind: dict[str, list[Outcome]] = defaultdict(list)
-    for outcome in outcomes:
-        by_kind[outcome.name].append(outcome)
-    table = Table(title=f"{len(outcomes)} injections")
-    for heading in ("kind", "played", "broken", "seconds (longest)"):
-        table.add_column(heading, justify="left" if heading == "kind" else "right")
-    for name, played in sorted(by_kind.items()):
-        broken = sum(bool(outcome.problems) for outcome in played)
-        table.add_row(name, str(len(played)), str(broken), f"{max(outcome.seconds for outcome in played):.1f}")
-    console.print(table)
-    failed = [outcome for outcome in outcomes if outcome.problems]
-    for outcome in failed:
-        console.print(
-            f"seed {outcome.seed} ({outcome.name}: {outcome.said}) broke: {outcome.problems[0]}", markup=False
-        )
-        console.print(f"again: make faults ARGS='--seed {outcome.seed} --count 1 --only {outcome.name}'", markup=False)
-    return 1 if failed else 0
 
 
 if __name__ == "__main__":

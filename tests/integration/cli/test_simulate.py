@@ -43,13 +43,17 @@ async def test_what_another_card_would_have_cost_is_said_by_feature_and_by_team(
     assert told["features"] == [
         {"feature": "ai_image.generate", "recorded": "32", "simulated": "48", "difference": "16"}
     ]
+    nothing = {"count": 0, "minor_units": {}}
+    assert told["top_ups"] == {"recorded": nothing, "simulated": nothing}
     assert [(one["team"], one["difference"], one["balance_simulated"]) for one in told["most_changed"]] == [
         ("team_a", "15", "5"), ("team_b", "1", "97"),
     ]  # fmt: skip
 
     lines = (await run(str(card), "--csv", "--team", "team_b")).stdout.splitlines()
     assert lines == ["team,feature,recorded,simulated,difference", "team_b,ai_image.generate,2,3,1"]
-    assert "2 of 2 teams would have paid more" in (await run(str(card))).stdout
+    shown = (await run(str(card))).stdout
+    assert "2 of 2 teams would have paid more" in shown
+    assert "0 top-ups were charged: nothing\n0 top-ups would have been: nothing" in shown
 
     card.write_text(CARD.replace("ai_image.generate", "ai_text.write"))
     unpriced = await run(str(card))

@@ -15,7 +15,7 @@ from deploy.local.stack import Stack
 from schemas.places import Place
 from services.audit.replay import ReplayScope, replay
 from services.audit.verify import verify
-from services.cli.exports import scope_of
+from services.cli.log import scope_of
 from services.export.archive import archive, bounds_of, months_missing
 from services.export.checking import check_exports, check_shard
 from services.export.cores import WORTH_IT, on_every_core

@@ -208,8 +208,10 @@ async def test_bounds_are_times_or_places(log: Connection, tmp_path: Path) -> No
     ]
     middle = times[len(times) // 2]
 
-    async def exported(name: str, **bounds: str) -> list[tuple[int, int]]:
-        manifest, _ = await export(log, ExportRequest("events", FileFormat.JSONL, **bounds), tmp_path / name)
+    async def exported(
+        name: str, since: str | None = None, until: str | None = None, team: str | None = None
+    ) -> list[tuple[int, int]]:
+        manifest, _ = await export(log, ExportRequest("events", FileFormat.JSONL, since, until, team), tmp_path / name)
         files = [tmp_path / name / file.path for file in manifest.files if file.path.startswith("events/")]
         return [(row[0], row[1]) for file in files for page in read_rows(file, EVENT_COLUMNS) for row in page]  # type: ignore[misc]
 

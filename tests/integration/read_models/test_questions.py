@@ -1,9 +1,9 @@
-"""Each question of docs/analytics.md gets the right answer, asked as an analyst asks it."""
+"""Each question of docs/analytics.md gets the right answer, asked as an analyst asks it, and over the export."""
 
-import re
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,20 +19,24 @@ from schemas.facts import (
     TopUpRequested,
     UsageRecorded,
 )
+from schemas.instants import instant
 from services.credits.rate_cards import seed_catalog
+from services.export.files import FileFormat
+from services.export.manifest import ExportRequest
+from services.export.views import export_views
 from services.read_models.balances import PROJECTOR
 from services.read_models.projecting import Projecting
 from services.read_models.versions import live_versions
+from services.runtime.errors import Refused
 from services.store.claims import Claims
 from services.store.connect import Connection
 from services.store.read import read_raw_after
 from services.store.shards import SHARDS, shard_of
 from tests.support.facts import new, now, planned, store, usage, void
 from tests.support.past import VOIDED
+from tests.support.questions import opening, questions
 from tests.support.serving import as_role, connected
 
-PAGE = Path(__file__).parents[3] / "docs" / "analytics.md"
-QUESTION = re.compile(r"^### (.+?)\n.*?```sql\n(.*?)```", re.MULTILINE | re.DOTALL)
 REFUSED = """
     INSERT INTO refused (topic, partition, "offset", refused_at, reason, source, sha256, size)
     VALUES ('usage', 0, 1, now(), 'unknown_feature', '/features/test', '', 0)
@@ -122,14 +126,55 @@ def answers(told: datetime) -> dict[str, list[tuple[object, ...]]]:
 
 
 async def test_each_question_of_the_page_has_the_answer_that_the_facts_give(database: str, told: datetime) -> None:
-    questions = dict(QUESTION.findall(PAGE.read_text("utf-8")))
     expected = answers(told)
-    assert list(questions) == list(expected)
+    assert list(questions()) == list(expected)
     async with connected(as_role(database, "analyst")) as analyst:
         await analyst.execute("SET search_path = analytics")
-        for question, sql in questions.items():
+        for question, sql in questions().items():
             found = [tuple(map(rounded, row)) for row in await analyst.fetch(sql)]
             assert found == [tuple(map(rounded, row)) for row in expected[question]], question
+
+
+async def test_duckdb_gives_the_same_answers_over_the_files_of_the_export(
+    database: str, told: datetime, tmp_path: Path
+) -> None:
+    today = tmp_path / "today"
+    async with connected(as_role(database, "reader")) as reader:
+        manifest, _ = await export_views(reader, ExportRequest("analytics", FileFormat.PARQUET), today)
+    found: dict[str, Any] = {}
+    exec(opening().replace('"today"', repr(str(today))), found)
+
+    expected = answers(told)
+    for question, sql in questions().items():
+        rows = [tuple(map(rounded, row)) for row in found["reader"].execute(sql).fetchall()]
+        assert rows == [tuple(map(rounded, row)) for row in expected[question]], question
+    assert {file.path: file.rows for file in manifest.files}["usage.parquet"] == 5
+
+
+async def test_an_export_of_views_takes_what_is_asked_for_in_each_format(
+    database: str, told: datetime, tmp_path: Path
+) -> None:
+    async with connected(as_role(database, "reader")) as reader:
+        for file_format in FileFormat:
+            request = ExportRequest(
+                "analytics", file_format, until=instant(told), team="team_a", views=("payments", "usage", "freshness")
+            )
+            manifest, there = await export_views(reader, request, tmp_path / file_format)
+            again = await export_views(reader, request, tmp_path / file_format)
+            assert (there, again) == (False, (manifest, True))
+            assert {file.path.partition(".")[0]: file.rows for file in manifest.files} == {
+                "freshness": 1, "payments": 2, "usage": 4,
+            }  # fmt: skip
+        with pytest.raises(Refused, match="there is no view secrets; there are usage"):
+            await export_views(
+                reader, ExportRequest("analytics", FileFormat.CSV, views=("secrets",)), tmp_path / "none"
+            )
+    lines = (tmp_path / "csv" / "usage.csv").read_text().splitlines()
+    assert lines[0].startswith("team_id,member_id,feature,category,tier,attributes,quantity,unit,credits,")
+    (video,) = (line for line in lines if ",video_export.render," in line)
+    assert video.startswith("team_a,mem_2,video_export.render,")
+    assert '"{""tier"":""720p""}",2.5,second,20.000000,' in video
+    assert '"attributes":{"tier":"720p"},"quantity":"2.5"' in (tmp_path / "jsonl" / "usage.jsonl").read_text()
 
 
 PAYMENTS = "SELECT kind, gross, tax, net, currency, refunded, disputed, outcome FROM analytics.payments ORDER BY lot"
@@ -165,4 +210,4 @@ async def test_a_payment_says_what_went_back_of_it_in_units_of_its_currency(conn
 
 
 def rounded(value: object) -> object:
-    return round(value, 6) if isinstance(value, Decimal) else value
+    return round(Decimal(value), 6) if isinstance(value, Decimal | float) else value

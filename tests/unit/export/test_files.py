@@ -2,7 +2,8 @@
 
 import csv
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,13 @@ from services.runtime.errors import Refused
 COLUMNS = [ExportedColumn(column_type.value, column_type, "") for column_type in ColumnType]
 AT = datetime(2026, 11, 23, 10, 15, 30, 123456, tzinfo=UTC)
 ROWS: list[tuple[object, ...]] = [
-    (-(2**63), -1_500_000, True, AT, 'é,"\r\n', b"\x00\xff", b'{"a": 1.10}', {"tier": "low", "a": "=1"}),
-    (2**63 - 1, 4 * 10**18, False, AT.replace(year=1900), "", b"", b"\xff", {}),
+    (
+        -(2**63), -1_500_000, True, AT, 'é,"\r\n', b"\x00\xff", b'{"a": 1.10}', {"tier": "low", "a": "=1"},
+        Decimal("-1E-18"), date(2024, 2, 29),
+    ),
+    (
+        2**63 - 1, 4 * 10**18, False, AT.replace(year=1900), "", b"", b"\xff", {}, Decimal("9" * 20), date(1900, 1, 1),
+    ),
     (None,) * len(ColumnType),
 ]  # fmt: skip
 READ_BACK = (FileFormat.JSONL, FileFormat.PARQUET)
@@ -37,15 +43,17 @@ def test_every_type_comes_back_to_the_last_digit(tmp_path: Path, file_format: Fi
 
 def test_csv_has_plain_decimals_and_no_formula(tmp_path: Path) -> None:
     signs = ("=", "+", "-", "@", "\t", "\r")
-    rows: list[tuple[object, ...]] = [(1, -5, True, AT, f"{sign}1+1", b"", b"", {}) for sign in signs]
+    rows: list[tuple[object, ...]] = [
+        (1, -5, True, AT, f"{sign}1+1", b"", b"", {}, Decimal("1E+2"), AT.date()) for sign in signs
+    ]
 
     file = written(tmp_path, FileFormat.CSV, rows)
 
     with file.open(newline="", encoding="utf-8") as lines:
         read = list(csv.DictReader(lines))
     assert [row["text"] for row in read] == [f"'{sign}1+1" for sign in signs]
-    assert {(row["credits"], row["flag"], row["instant"]) for row in read} == {
-        ("-0.000005", "true", "2026-11-23T10:15:30.123456Z")
+    assert {(row["credits"], row["flag"], row["instant"], row["decimal"], row["date"]) for row in read} == {
+        ("-0.000005", "true", "2026-11-23T10:15:30.123456Z", "100", "2026-11-23")
     }
     assert file.read_bytes().count(b"\r\n") == len(rows) + 1
 
@@ -73,3 +81,12 @@ def test_without_pyarrow_a_sentence_says_what_to_install(tmp_path: Path, monkeyp
 
     with pytest.raises(Refused, match=r"install creditwell\[parquet\]"):
         TableFile(tmp_path, "a/b.parquet", COLUMNS, FileFormat.PARQUET)
+
+
+def test_a_decimal_of_more_places_is_rounded_in_parquet_and_whole_as_text(tmp_path: Path) -> None:
+    column = [ExportedColumn("value", ColumnType.DECIMAL, "")]
+    third = Decimal("0." + "3" * 30)
+    for file_format, expected in ((FileFormat.PARQUET, Decimal("0." + "3" * 18)), (FileFormat.JSONL, third)):
+        file = TableFile(tmp_path, f"third.{file_format}", column, file_format)
+        file.write([(third,)])
+        assert list(read_rows(tmp_path / file.finish().path, column)) in ([[(expected,)]], [[[expected]]])

@@ -1,0 +1,1 @@
+"""The storms of `make faults`, without a storm."""
