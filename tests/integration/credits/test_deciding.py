@@ -6,20 +6,20 @@ from typing import Any, cast
 
 import pytest
 
-from projections.entitlement import Limit
+from projections.entitlement import Amount, Limit
 from schemas.catalog import load_catalog
 from schemas.credits import MICRO
 from services.credits.deciding import LOCK, DecisionState, lock_to_decide
-from services.credits.holds import NotPermitted
+from services.credits.holds import CapturedPart, NotPermitted, capture, place
 from services.credits.limits import set_limit
 from services.credits.plans import assign_plan
 from services.read_models.balances import TAIL_MAX
 from services.runtime.errors import Unavailable
-from services.store.append import append
+from services.store.append import Beside, append
 from services.store.connect import Connection
 from tests.support.connections import connections
 from tests.support.facts import granted, now, planned, store, usage, void, zone_at_midday
-from tests.support.holds import held, wait_for_locks
+from tests.support.holds import CARDS, CATALOG, held, wait_for_locks
 from tests.support.world import ServiceWorld
 
 CREDIT = MICRO
@@ -175,3 +175,30 @@ async def test_whoever_wants_the_shard_waits_for_one_answer_of_a_hold_before_its
     under_the_lock = asked[asked.index(LOCK) + 1 :]
     assert under_the_lock.pop() == "COMMIT;"
     assert len(under_the_lock) == 1
+
+
+async def test_a_command_about_a_hold_is_two_statements_from_the_lock_on_its_answer_among_them(
+    world: ServiceWorld,
+) -> None:
+    await store(world.connection, *planned("team_1", credits=10))
+    statements: list[str] = []
+    with world.connection.query_logger(lambda logged: statements.append(logged.query)):
+        async with world.connection.transaction():
+            await place(
+                world.connection, "team_1", "h", [Amount(CREDIT, None)], lasts=timedelta(hours=1), member_id=None,
+                card=CARDS.in_force(now()), catalog=CATALOG, keep=lambda *_: remembered("placed"),
+            )  # fmt: skip
+            await capture(
+                world.connection, "team_1", "h", "c", [CapturedPart(CREDIT)], final=True,
+                keep=lambda *_: remembered("captured"),
+            )  # fmt: skip
+
+    between = [sql for sql in statements if sql.strip(";") not in ("BEGIN", "COMMIT")]
+    assert [LOCK in sql or "lock_hold" in sql for sql in between] == [False, True, False, True, False]
+    assert await world.connection.fetchval("SELECT count(*) FROM repeats WHERE id IN ('placed', 'captured')") == 2
+
+
+def remembered(what: str) -> Beside:
+    """What a caller writes with a fact: here into a table that has nothing to do with it."""
+    sql = "INSERT INTO repeats (shard, team_id, source, id) SELECT 0, 'team_1', 'test', $1::text FROM appended"
+    return Beside(sql, (what,))
