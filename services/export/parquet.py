@@ -1,7 +1,8 @@
 """Parquet, by pyarrow: an extra, `creditwell[parquet]`, for it is larger than everything else together.
 
 Types that every engine reads alike: 64-bit integers, `timestamp[us, UTC]`, `decimal128(24, 6)` for credits, strings,
-binary, a map of strings; and for views of analysts days and `decimal128(38, 18)`. No categories, no floats. Compressed with zstd.
+binary, a map of strings; and for views of analysts days and `decimal128(38, 18)`. No categories, no floats. Compressed
+with zstd.
 """
 
 from collections.abc import Iterator, Sequence
