@@ -22,7 +22,7 @@ VIEW = """
     FROM usage_v0 u CROSS JOIN LATERAL jsonb_each(u.features) f
 """
 
-MemberDay = tuple[int, str, date, str]  # shard, team, day, member: empty where no member is named
+TeamDay = tuple[int, str, date]  # with its shard
 FeatureUse = tuple[int, int]  # credits and uses of one feature
 NOTHING = (0, 0)
 
@@ -39,15 +39,14 @@ class UsageRow(NamedTuple):
     uses: int
 
 
-Cells = dict[MemberDay, dict[str, FeatureUse]]
+MembersUse = dict[str, dict[str, FeatureUse]]  # by member, empty where none is named, and by feature
+Cells = dict[TeamDay, MembersUse]
 
 
 def add(cells: Cells, shard: int, team_id: str, zone: str, entry: BalanceEntry, happened_at: datetime) -> None:
     """Count a usage or its void; `happened_at` is when the work was done, also for a void of it."""
-    member_day = (shard, team_id, day_of(zone, happened_at), entry.member_id or "")
-    features = cells.get(member_day)
-    if features is None:
-        features = cells[member_day] = {}
+    members = cells.setdefault((shard, team_id, day_of(zone, happened_at)), {})
+    features = members.setdefault(entry.member_id or "", {})
     feature = entry.feature or ""
     credits, uses = features.get(feature, NOTHING)
     features[feature] = (
@@ -57,39 +56,44 @@ def add(cells: Cells, shard: int, team_id: str, zone: str, entry: BalanceEntry, 
 
 
 def add_plainly(
-    cells: Cells, loaded: Cells, place: tuple[int, str, date], usages: Iterable[tuple[str | None, str, MicroCredits]]
-) -> set[MemberDay]:
-    """Count usages of a team (with its shard) on one day, each by its member, its feature and its credits.
+    cells: Cells, loaded: Cells, team_day: TeamDay, usages: Iterable[tuple[str | None, str, MicroCredits]]
+) -> set[str]:
+    """Count usages of a team on one day, each by its member, its feature and its credits.
 
-    In `loaded` where the member's day is there already, else in `cells`; which days those are.
+    In `loaded` where the member's day is there already, else in `cells`; which members those are.
     """
-    days: dict[str | None, dict[str, FeatureUse]] = {}
+    known = loaded.get(team_day, {})
+    by_member: dict[str | None, dict[str, FeatureUse]] = {}
     for member_id, feature, used in usages:
-        features = days.get(member_id)
+        features = by_member.get(member_id)
         if features is None:
-            member_day = (*place, member_id or "")
-            features = days[member_id] = (
-                loaded[member_day] if member_day in loaded else cells.setdefault(member_day, {})
-            )
+            member = member_id or ""
+            features = known.get(member)
+            if features is None:
+                features = cells.setdefault(team_day, {}).setdefault(member, {})
+            by_member[member_id] = features
         credits, uses = features.get(feature, NOTHING)
         features[feature] = (credits + used, uses + 1)
-    return {(*place, member_id or "") for member_id in days}
+    return {member_id or "" for member_id in by_member}
 
 
 def rows(cells: Cells) -> Iterator[UsageRow]:
     """Each feature by itself."""
-    for (shard, team_id, day, member_id), features in cells.items():
-        for feature, used in features.items():
-            yield UsageRow(shard, team_id, day, feature, member_id, *used)
+    for (shard, team_id, day), members in cells.items():
+        for member_id, features in members.items():
+            for feature, used in features.items():
+                yield UsageRow(shard, team_id, day, feature, member_id, *used)
 
 
 def merge(cells: Cells, more: Cells) -> None:
     """Add `more` to what `cells` say about the same members and days."""
-    for member_day, fresh in more.items():
-        features = cells.setdefault(member_day, {})
-        for feature, (credits, uses) in fresh.items():
-            credits_before, uses_before = features.get(feature, NOTHING)
-            features[feature] = (credits_before + credits, uses_before + uses)
+    for team_day, members in more.items():
+        known = cells.setdefault(team_day, {})
+        for member_id, fresh in members.items():
+            features = known.setdefault(member_id, {})
+            for feature, (credits, uses) in fresh.items():
+                credits_before, uses_before = features.get(feature, NOTHING)
+                features[feature] = (credits_before + credits, uses_before + uses)
 
 
 _quarters: dict[str, tuple[datetime, datetime, date]] = {}  # the one last asked about, of each zone

@@ -130,9 +130,13 @@ class Processes:
     def resume(self, name: str) -> None:
         signal_group(self[name].child, signal.SIGCONT)
 
+    def ask_to_stop(self, name: str) -> None:
+        """SIGTERM, and no more."""
+        self._end(name, signal.SIGTERM)
+
     async def stop(self, name: str, *, timeout_seconds: float = STOP_SECONDS) -> int:
         """SIGTERM, and kill -9 when it takes too long (which is said). Returns the exit code."""
-        self._end(name, signal.SIGTERM)
+        self.ask_to_stop(name)
         self.resume(name)
         try:
             return await self.ended(name, timeout_seconds=timeout_seconds)

@@ -5,6 +5,7 @@ not plain is left to it untouched: debt, holds, amendments, more than one lot, l
 empty, and the fact that takes a snapshot.
 """
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from datetime import datetime
 from itertools import accumulate
@@ -64,6 +65,16 @@ def use_plainly(team: TeamBalance, usages: Usages, cadence: Cadence = CADENCE) -
     team.true_from = max(team.true_from, usages.latest)
     stretch.facts += len(credits)
     return PlainPayment(lot.lot, is_included, balances)
+
+
+def plain_at_first(team: TeamBalance, usages: Usages, cadence: Cadence = CADENCE) -> int:
+    """How many of them, from the first on, can be plain at most: what the lot can pay, and before the next snapshot.
+
+    It is where to cut what `use_plainly` did not take. All of them: something else is in the way.
+    """
+    most = min(len(usages.credits), cadence.every - 1 - team.stretch.facts)
+    lot = _payer(team, usages)
+    return most if lot is None else min(most, bisect_left(list(accumulate(usages.credits)), lot.remaining))
 
 
 def _payer(team: TeamBalance, usages: Usages) -> Lot | None:

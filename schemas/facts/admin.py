@@ -37,7 +37,8 @@ class StoreResumed(AdminFact, type="store.resumed.v1"):
     """The store had gone back in time, and goes on: what was published came back at its positions, or was given up.
 
     `head` is the hash of the last block then, in hex; of what is given up, that of the log as it is. `accepted` is how
-    many of the facts that came back nobody but the topic knew of.
+    many of the facts that came back nobody but the topic knew of. `lost_notes` are the first and the last signed
+    checkpoint that were lost with the store: anchors alone have them.
     """
 
     life: int
@@ -46,6 +47,7 @@ class StoreResumed(AdminFact, type="store.resumed.v1"):
     accepted: int = 0
     why: Text
     resumed_by: Name
+    lost_notes: tuple[int, int] | None = None
 
 
 class AdjustmentRequested(AdminFact, type="adjustment.requested.v1"):

@@ -16,7 +16,7 @@
     answers          what answers are made of
     problems         what goes wrong, in one form
     idempotency      commands that may come twice
-    lanes            those about one shard, one at a time
+    lanes            those about one shard, one at a time; what is dear after all others
     watch            whoever waits for news of a shard is woken
     rate_cards       the rate cards, looked for again now and then
     usage_producer   usage that comes by HTTP goes to Kafka

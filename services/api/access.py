@@ -22,7 +22,7 @@ from starlette.responses import Response
 
 from schemas.facts import Id
 from services.api.bodies import ExactRequest
-from services.api.context import ApiContext, QuickRead, as_team
+from services.api.context import ApiContext, PatientRead, QuickRead, as_team
 from services.api.openapi.codes import LONG_BODY
 from services.api.openapi.route_docs import Code, Links, answers, balance_then
 from services.api.problems import problem
@@ -62,6 +62,11 @@ class TeamRequest:
         """For reading this team alone and nothing else: as quick as it gets."""
         return QuickRead(self.context.pool, self._own)
 
+    def patient_read(self) -> PatientRead:
+        """The same for who reads much, page by page: others go first from now on."""
+        self.context.crowd.step_aside(self.request)
+        return PatientRead(self.context.pool, self._own, self.context.crowd)
+
     @property
     def _own(self) -> str:
         return self.team_id if self.caller.team_id == EVERY_TEAM else self.caller.team_id
@@ -97,12 +102,13 @@ class CheckedRoute(APIRoute):
             await _check(exact, exact.path_params.get("team"), roles, for_every_team=for_every_team)
             if self.body_field is not None and await exact.body():
                 await exact.json()  # read here: whatever fails in FastAPI's own reading it calls a bad request
-            try:
-                return await answer(exact)
-            except SESSION_LOST:
-                if request.method != "GET":
-                    raise
-                return await answer(exact)  # it only reads, and the session that died under it is replaced
+            with exact.app.state.context.crowd.joined(exact):
+                try:
+                    return await answer(exact)
+                except SESSION_LOST:
+                    if request.method != "GET":
+                        raise
+                    return await answer(exact)  # it only reads, and the session that died under it is replaced
 
         return check_and_answer
 

@@ -10,7 +10,7 @@ import asyncpg
 from prometheus_client import Counter
 
 from schemas.catalog import Catalog
-from services.api.lanes import Lanes
+from services.api.lanes import Crowd, Lanes
 from services.api.rate_cards import CurrentRateCards
 from services.api.rate_limits import RateLimiter
 from services.api.tokens import Tokens
@@ -42,6 +42,7 @@ class ApiContext:
     charges: Charges | None
     reports: UsageProducer
     watch: HeadWatch
+    crowd: Crowd
     lanes: Lanes
     simulations: Lanes  # one of each, for what is dear: a page of a download, a balance of the past
     downloads: Lanes
@@ -87,6 +88,26 @@ class QuickRead:
     async def fetchrow(self, query: str, /, *args: object) -> asyncpg.Record | None:
         """The first row, if there is one."""
         return await self._pool.fetchrow(see_for_one_statement(query, len(args) + 1), *args, self._team_id)
+
+
+class PatientRead(QuickRead):
+    """The same for who reads much: before each statement those go first who want little."""
+
+    __slots__ = ("_crowd",)
+
+    def __init__(self, pool: Pool, team_id: str, crowd: Crowd) -> None:
+        super().__init__(pool, team_id)
+        self._crowd = crowd
+
+    async def fetch(self, query: str, /, *args: object) -> list[asyncpg.Record]:
+        """All rows, in their order."""
+        await self._crowd.passed()
+        return await super().fetch(query, *args)
+
+    async def fetchrow(self, query: str, /, *args: object) -> asyncpg.Record | None:
+        """The first row, if there is one."""
+        await self._crowd.passed()
+        return await super().fetchrow(query, *args)
 
 
 @cache

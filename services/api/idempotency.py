@@ -17,6 +17,7 @@ from starlette.responses import Response
 from services.api.access import TeamRequest
 from services.api.answers import answer
 from services.api.problems import KEY_HEADER, problem
+from services.store.append import Beside
 from services.store.connect import Connection
 from services.store.shards import shard_of
 
@@ -52,11 +53,12 @@ KEEP = """
 
 @dataclass(frozen=True, slots=True)
 class CommandAnswer:
-    """What a command answers."""
+    """What a command answers; it `is_kept` where the work has written it beside its facts, as `kept` says."""
 
     body: object
     status: int = 200
     etag: str | None = None
+    is_kept: bool = False
 
 
 KEYED = ("idempotency_key_reused", "already_done", "busy")  # how every route with a key may fail
@@ -88,8 +90,15 @@ async def answer_once(ask: TeamRequest, key: str | None, work: CommandWork, *, t
         if not await connection.fetchval(CLAIM, *command, digest):
             return await _repeat(connection, command, digest)
         answered = await work(connection, str(_id_of(command)))
-        await connection.execute(KEEP, *command, answered.status, to_json([answered.body, answered.etag]))
+        if not answered.is_kept:
+            await connection.execute(*_keep(command, answered))
     return _response(answered)
+
+
+def kept(ask: TeamRequest, key: str, answered: CommandAnswer) -> Beside:
+    """What keeps the answer, for work that writes it in the statement of its facts: its lock is held the shorter."""
+    sql, *arguments = _keep(_command(ask, key, ask.team_id), answered)
+    return Beside(sql, arguments)
 
 
 def id_of_command(ask: TeamRequest, key: str) -> UUID:
@@ -102,6 +111,10 @@ def id_of_command(ask: TeamRequest, key: str) -> UUID:
 
 def _command(ask: TeamRequest, key: str, team_id: str) -> Command:
     return (shard_of(team_id), team_id, ask.caller.sub, f"{ask.request.method} {ask.request.url.path}", key)
+
+
+def _keep(command: Command, answered: CommandAnswer) -> tuple[str, *tuple[object, ...]]:
+    return KEEP, *command, answered.status, to_json([answered.body, answered.etag])
 
 
 def _id_of(command: Command) -> UUID:

@@ -7,7 +7,7 @@ from prometheus_client import Counter
 
 from services.api.app import create_app
 from services.api.context import ApiContext
-from services.api.lanes import Lanes
+from services.api.lanes import Crowd, Lanes
 from services.api.rate_cards import CurrentRateCards
 from services.api.rate_limits import RateLimiter
 from services.api.routes.webhook import WEBHOOK_LANES
@@ -54,7 +54,7 @@ async def serve(
     context = ApiContext(
         settings=settings, pool=pool, tokens=tokens, rate_limiter=RateLimiter(settings, health.registry), catalog=catalog,
         cards=CurrentRateCards(pool, catalog.usage.attributes), charges=charges, reports=UsageProducer(settings),
-        watch=HeadWatch(pool, stop), dropped_attributes=dropped_attributes(health.registry), lanes=Lanes(),
+        watch=HeadWatch(pool, stop), dropped_attributes=dropped_attributes(health.registry), crowd=Crowd(), lanes=Lanes(),
         simulations=Lanes(1), downloads=Lanes(1, patience_seconds=DOWNLOAD_PATIENCE_SECONDS), past=Lanes(1),
         filtered=Lanes(), webhooks=Lanes(WEBHOOK_LANES), health=health, clock=clock,
         thin_events=_thin_events(health),

@@ -1,14 +1,16 @@
-"""Usage that names a hold settles it: the holds of a batch, in the transaction of the batch.
+"""Holds that end without a command: usage that names one settles it, and the clock ends the others.
 
-`services.credits.holds` says what a hold is.
+The holds of a batch of usage are settled in the transaction of the batch. `services.credits.holds` says what a hold is.
 """
 
 from collections.abc import Collection
 from datetime import datetime
 
-from services.credits.holds import HoldKey, HoldState
-from services.store.append import AlreadyStored
+from schemas.facts import HoldExpired, HoldReleased, NewFact
+from services.credits.holds import HOLDS, HoldKey, HoldState, end_of
+from services.store.append import AlreadyStored, append, lock_shard
 from services.store.connect import Connection
+from services.store.identities import Identity, find
 from services.store.shards import shard_of
 
 # At the moment of the last append, where that is later than now: a shard's time never goes back, though the clock may.
@@ -32,6 +34,19 @@ LASTING = """
     SELECT FROM unnest($1::smallint[], $2::text[], $3::text[]) AS named (shard, team_id, hold_id)
     JOIN holds h USING (shard, team_id, hold_id) WHERE h.state = 'open' AND h.expires_at > $4
 """
+
+ENDED = """
+    SELECT hold_id, expires_at FROM holds
+    WHERE shard = $1 AND team_id = $2 AND state = 'open' AND expires_at <= $3 ORDER BY expires_at, hold_id LIMIT $4
+"""
+
+END = """
+    UPDATE holds SET state = ended.state
+    FROM unnest($3::text[], $4::text[]) AS ended (hold_id, state)
+    WHERE holds.shard = $1 AND holds.team_id = $2 AND holds.hold_id = ended.hold_id AND holds.state = 'open'
+"""
+
+ENDED_AS = {HoldReleased.type: HoldState.RELEASED, HoldExpired.type: HoldState.EXPIRED}  # else by a capture
 
 
 async def live_or_settled(
@@ -69,3 +84,23 @@ async def settle_holds(
 def _named(holds: Collection[HoldKey]) -> tuple[list[int], list[str], list[str]]:
     teams, ids = map(list, zip(*holds, strict=True))
     return [shard_of(team) for team in teams], teams, ids
+
+
+async def expire_holds(connection: Connection, team_id: str, most: int) -> int:
+    """Append the end of a team's holds whose time is over, at most so many, in the caller's transaction; how many."""
+    now = await lock_shard(connection, team_id)
+    rows = await connection.fetch(ENDED, shard_of(team_id), team_id, now, most)
+    if not rows:
+        return 0
+    facts = [
+        NewFact(team_id, HOLDS, end_of(row["hold_id"]), row["expires_at"], HoldExpired(hold_id=row["hold_id"]))
+        for row in rows
+    ]
+    # A row that was set back moves on to what the log says of its hold.
+    stored = await find(connection, [Identity(new.team_id, new.source, new.id) for new in facts])
+    if missing := [new for new in facts if Identity(new.team_id, new.source, new.id) not in stored]:
+        await append(connection, missing)
+    states = {end.id: ENDED_AS.get(end.type, HoldState.SETTLED) for end in stored.values()}
+    ended = [states.get(new.id, HoldState.EXPIRED).value for new in facts]
+    await connection.execute(END, shard_of(team_id), team_id, [row["hold_id"] for row in rows], ended)
+    return len(missing)

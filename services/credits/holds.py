@@ -11,7 +11,7 @@ Stated policy: what is captured was used, so it is recorded in full: it may exce
 Permission was asked when the hold was placed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -20,21 +20,19 @@ from typing import NamedTuple
 from projections.entitlement import Amount, Permission, PlannedWork, permit
 from schemas.catalog import Catalog
 from schemas.credits import MicroCredits
-from schemas.facts import HoldCaptured, HoldExpired, HoldExtended, HoldPlaced, HoldReleased, NewFact, Quantities
+from schemas.facts import HoldCaptured, HoldExtended, HoldPlaced, HoldReleased, NewFact, Quantities
 from schemas.places import Place
 from schemas.pricing import CompiledCard
 from services.credits.deciding import lock_to_decide
 from services.runtime.crashpoints import crashpoint
 from services.runtime.errors import Refused
-from services.store.append import AlreadyStored, Appended, Beside, LockedHead, append, lock_shard, take_head
+from services.store.append import AlreadyStored, Appended, Beside, LockedHead, WriteBeside, append
 from services.store.connect import Connection
-from services.store.identities import Identity, find
 from services.store.protocols import Reads
 from services.store.shards import shard_of
 from services.store.teams import unknown_team
 
 HOLDS = "creditwell:holds"
-EXPIRY = "creditwell:expiry"
 LASTS_MAX = timedelta(hours=24)
 OPEN_MAX = 10_000  # of one team: every one of them is read when the next is placed
 
@@ -42,6 +40,8 @@ READ = """
     SELECT hold_id, member_id, credits, placed_at, expires_at, state FROM holds
     WHERE shard = $1 AND team_id = $2 AND hold_id = $3
 """
+
+LOCK = "SELECT * FROM lock_hold($1, $2, $3)"
 
 PLACE = """
     INSERT INTO holds (shard, team_id, hold_id, member_id, credits, placed_at, expires_at)
@@ -51,17 +51,6 @@ PLACE = """
 MOVE = """
     UPDATE holds SET credits = $4, expires_at = $5, state = $6 FROM appended
     WHERE shard = $1 AND team_id = $2 AND hold_id = $3
-"""
-
-ENDED = """
-    SELECT hold_id, expires_at FROM holds
-    WHERE shard = $1 AND team_id = $2 AND state = 'open' AND expires_at <= $3 ORDER BY expires_at, hold_id LIMIT $4
-"""
-
-END = """
-    UPDATE holds SET state = ended.state
-    FROM unnest($3::text[], $4::text[]) AS ended (hold_id, state)
-    WHERE holds.shard = $1 AND holds.team_id = $2 AND holds.hold_id = ended.hold_id AND holds.state = 'open'
 """
 
 
@@ -81,9 +70,6 @@ class HoldState(StrEnum):
     EXPIRED = "expired"
 
 
-ENDED_AS = {HoldReleased.type: HoldState.RELEASED, HoldExpired.type: HoldState.EXPIRED}  # else by a capture
-
-
 @dataclass(frozen=True, slots=True)
 class CurrentHold:
     """A hold as it stands; `credits` is what is set aside, or was when the hold ended."""
@@ -94,6 +80,10 @@ class CurrentHold:
     placed_at: datetime
     expires_at: datetime
     state: HoldState
+
+
+# What the caller has to remember of a command, written with its fact, in the same statement.
+Keep = Callable[[CurrentHold, Place], Beside]
 
 
 class CapturedPart(NamedTuple):
@@ -117,11 +107,12 @@ class NotPermitted(Refused):
 
 
 async def read_hold(connection: Reads, team_id: str, hold_id: str, now: datetime) -> CurrentHold | None:
-    """A hold as it is at an instant; under the shard's lock it stays so."""
+    """A hold as it is at an instant."""
     row = await connection.fetchrow(READ, shard_of(team_id), team_id, hold_id)
-    if row is None:
-        return None
-    hold = CurrentHold(*row)
+    return None if row is None else _as_of(CurrentHold(*row), now)
+
+
+def _as_of(hold: CurrentHold, now: datetime) -> CurrentHold:
     ended = hold.state == HoldState.OPEN and hold.expires_at <= now
     return replace(hold, state=HoldState.EXPIRED if ended else HoldState(hold.state))
 
@@ -136,6 +127,7 @@ async def place(
     member_id: str | None,
     card: CompiledCard,
     catalog: Catalog,
+    keep: Callable[[CurrentHold, Permission, Place], Beside] | None = None,
 ) -> tuple[CurrentHold, Permission, Place]:
     """Set credits aside if the team may do this work and can afford it, in the caller's transaction.
 
@@ -162,7 +154,7 @@ async def place(
     fact = HoldPlaced(hold_id=hold_id, credits=hold.credits, expires_at=hold.expires_at, member_id=member_id)
     row = (shard_of(team_id), team_id, hold_id, member_id, hold.credits, hold.placed_at, hold.expires_at)
     new = NewFact(team_id, HOLDS, f"hold:{hold_id}", now, fact)
-    appended = await append(connection, [new], head, Beside(PLACE, row))
+    appended = await append(connection, [new], head, _beside(Beside(PLACE, row), keep, hold, permission))
     crashpoint("hold:placed")
     return hold, permission, appended.places[0]
 
@@ -176,7 +168,7 @@ def check_lasts(lasts: timedelta) -> None:
 
 
 async def extend(
-    connection: Connection, team_id: str, hold_id: str, fact_id: str, lasts: timedelta
+    connection: Connection, team_id: str, hold_id: str, fact_id: str, lasts: timedelta, *, keep: Keep | None = None
 ) -> tuple[CurrentHold, Place]:
     """Let a hold end so much later than now.
 
@@ -186,20 +178,26 @@ async def extend(
         Refused: unknown_hold, hold_settled, hold_released, hold_expired or invalid_ttl.
     """
     check_lasts(lasts)
-    head = await take_head(connection, team_id)
+    head, hold = await _lock_open(connection, team_id, hold_id)
     now = head.recorded_at
-    hold = await _open(connection, team_id, hold_id, now)
     longer = replace(hold, expires_at=max(hold.expires_at, now + lasts))
     if longer.expires_at > hold.placed_at + LASTS_MAX:
         raise Refused("invalid_ttl", f"a hold ends at most {LASTS_MAX // timedelta(hours=1)} hours after it was placed")
     fact = HoldExtended(hold_id=hold_id, expires_at=longer.expires_at)
     new = NewFact(team_id, HOLDS, f"extend:{fact_id}", now, fact)
-    appended = await append(connection, [new], head, _moved(team_id, longer))
+    appended = await append(connection, [new], head, _moved(team_id, longer, keep))
     return longer, appended.places[0]
 
 
 async def capture(
-    connection: Connection, team_id: str, hold_id: str, fact_id: str, parts: Sequence[CapturedPart], *, final: bool
+    connection: Connection,
+    team_id: str,
+    hold_id: str,
+    fact_id: str,
+    parts: Sequence[CapturedPart],
+    *,
+    final: bool,
+    keep: Keep | None = None,
 ) -> tuple[CurrentHold, Place]:
     """Record what the work used.
 
@@ -208,9 +206,8 @@ async def capture(
     Raises:
         Refused: unknown_hold, hold_settled, hold_released or hold_expired.
     """
-    head = await take_head(connection, team_id)
+    head, hold = await _lock_open(connection, team_id, hold_id)
     now = head.recorded_at
-    hold = await _open(connection, team_id, hold_id, now)
     facts, remaining = [], hold.credits
     for number, part in enumerate(parts, 1):
         remaining = max(0, remaining - part.credits)
@@ -222,44 +219,25 @@ async def capture(
         )  # fmt: skip
         facts.append(NewFact(team_id, HOLDS, end_of(hold_id) if settles else f"capture:{fact_id}:{number}", now, fact))
     captured = replace(hold, state=HoldState.SETTLED) if final else replace(hold, credits=remaining)
-    appended = await _append_end(connection, captured, facts, head)
+    appended = await _append_end(connection, captured, facts, head, keep)
     crashpoint("hold:captured")
     return captured, appended.places[-1]
 
 
-async def release(connection: Connection, team_id: str, hold_id: str) -> tuple[CurrentHold, Place]:
+async def release(
+    connection: Connection, team_id: str, hold_id: str, *, keep: Keep | None = None
+) -> tuple[CurrentHold, Place]:
     """Give a hold up; nothing was used.
 
     Raises:
         Refused: unknown_hold, hold_settled, hold_released or hold_expired.
     """
-    head = await take_head(connection, team_id)
+    head, hold = await _lock_open(connection, team_id, hold_id)
     now = head.recorded_at
-    hold = await _open(connection, team_id, hold_id, now)
     released = replace(hold, state=HoldState.RELEASED)
     fact = NewFact(team_id, HOLDS, end_of(hold_id), now, HoldReleased(hold_id=hold_id))
-    appended = await _append_end(connection, released, [fact], head)
+    appended = await _append_end(connection, released, [fact], head, keep)
     return released, appended.places[0]
-
-
-async def expire_holds(connection: Connection, team_id: str, most: int) -> int:
-    """Append the end of a team's holds whose time is over, at most so many, in the caller's transaction; how many."""
-    now = await lock_shard(connection, team_id)
-    rows = await connection.fetch(ENDED, shard_of(team_id), team_id, now, most)
-    if not rows:
-        return 0
-    facts = [
-        NewFact(team_id, HOLDS, end_of(row["hold_id"]), row["expires_at"], HoldExpired(hold_id=row["hold_id"]))
-        for row in rows
-    ]
-    # A row that was set back moves on to what the log says of its hold.
-    stored = await find(connection, [Identity(new.team_id, new.source, new.id) for new in facts])
-    if missing := [new for new in facts if Identity(new.team_id, new.source, new.id) not in stored]:
-        await append(connection, missing)
-    states = {end.id: ENDED_AS.get(end.type, HoldState.SETTLED) for end in stored.values()}
-    ended = [states.get(new.id, HoldState.EXPIRED).value for new in facts]
-    await connection.execute(END, shard_of(team_id), team_id, [row["hold_id"] for row in rows], ended)
-    return len(missing)
 
 
 def end_of(hold_id: str) -> str:
@@ -268,24 +246,28 @@ def end_of(hold_id: str) -> str:
 
 
 async def _append_end(
-    connection: Connection, hold: CurrentHold, facts: Sequence[NewFact], head: LockedHead
+    connection: Connection, hold: CurrentHold, facts: Sequence[NewFact], head: LockedHead, keep: Keep | None
 ) -> Appended:
     """Raises Refused: hold_settled, where the log says that it has ended, whatever its row says."""
     try:
-        return await append(connection, facts, head, _moved(facts[0].team_id, hold))
+        return await append(connection, facts, head, _moved(facts[0].team_id, hold, keep))
     except AlreadyStored as ended:
         if facts[-1].id != end_of(hold.hold_id):
             raise
         raise Refused("hold_settled", f"hold {hold.hold_id!r:.140} has ended already") from ended
 
 
-async def _open(connection: Connection, team_id: str, hold_id: str, now: datetime) -> CurrentHold:
-    hold = await read_hold(connection, team_id, hold_id, now)
-    if hold is None:
+async def _lock_open(connection: Connection, team_id: str, hold_id: str) -> tuple[LockedHead, CurrentHold]:
+    """The head of the team's shard, locked until COMMIT, and the hold, which is open."""
+    row = await connection.fetchrow(LOCK, shard_of(team_id), team_id, hold_id)
+    assert row is not None, "a function that answers with one row"
+    head, found = LockedHead(*row[:6]), row[6:]
+    if found[0] is None:
         raise unknown_hold(hold_id)
+    hold = _as_of(CurrentHold(*found), head.recorded_at)
     if hold.state is not HoldState.OPEN:
         raise Refused(f"hold_{hold.state}", f"hold {hold_id!r:.140} is {hold.state} already")
-    return hold
+    return head, hold
 
 
 def unknown_hold(hold_id: str) -> Refused:
@@ -293,6 +275,11 @@ def unknown_hold(hold_id: str) -> Refused:
     return Refused("unknown_hold", f"there is no hold {hold_id!r:.140} of this team")
 
 
-def _moved(team_id: str, hold: CurrentHold) -> Beside:
+def _moved(team_id: str, hold: CurrentHold, keep: Keep | None) -> WriteBeside:
     """What moves a hold's row with its fact."""
-    return Beside(MOVE, (shard_of(team_id), team_id, hold.hold_id, hold.credits, hold.expires_at, hold.state.value))
+    row = (shard_of(team_id), team_id, hold.hold_id, hold.credits, hold.expires_at, hold.state.value)
+    return _beside(Beside(MOVE, row), keep, hold)
+
+
+def _beside(row: Beside, keep: Callable[..., Beside] | None, *about: object) -> WriteBeside:
+    return lambda places: (row,) if keep is None else (row, keep(*about, places[-1]))

@@ -19,7 +19,7 @@ from typing import NamedTuple
 from projections.balance.state import ALWAYS, NEVER
 from projections.versions import live
 from schemas.facts import CreditsExpired, NewFact
-from services.credits.holds import EXPIRY, expire_holds
+from services.credits.hold_settlement import expire_holds
 from services.credits.sealing import passed_at, seal, teams_to_seal
 from services.credits.store_watch import StoreWatch
 from services.read_models.balances import read_balance
@@ -37,6 +37,7 @@ from services.store.halts import EVERYBODYS, Halts
 from services.store.identities import not_stored
 from services.store.refills import append_refills_due
 
+EXPIRY = "creditwell:expiry"
 TEAMS_MAX = 500  # of one look
 TOGETHER = 100  # teams of one shard in one transaction: some milliseconds under its lock
 LOOK_SECONDS = 1.0

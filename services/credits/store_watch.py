@@ -11,7 +11,7 @@ from schemas.topics import USAGE
 from services.read_models.balances import PROJECTOR
 from services.store.connect import Connection
 
-LOOK_SECONDS = 15.0
+LOOK_SECONDS, SIZES_SECONDS = 15.0, 300.0
 RELAY = "relay"
 
 # Positions have no gaps, so what a reader has not finished begins right after its checkpoint. A cursor that nobody has
@@ -44,6 +44,11 @@ USAGE_AGE = """
     FROM kafka_cursors WHERE topic = $1
 """
 HOLDS = "SELECT count(*) FROM holds WHERE state = 'open'"
+# With indexes and what is stored out of line.
+SIZES = """
+    SELECT c.relname, pg_total_relation_size(c.oid) AS bytes FROM pg_class AS c
+    WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r'
+"""
 
 
 class StoreWatch:
@@ -56,7 +61,10 @@ class StoreWatch:
         )  # fmt: skip
         self._waiting = Gauge("creditwell_waiting", "How much waits in the store, by work", ["work"], registry=registry)
         self._holds = Gauge("creditwell_holds_open", "Holds that are open", registry=registry)
-        self._looked_at = float("-inf")
+        self._bytes = Gauge(
+            "creditwell_table_bytes", "How much room a table takes, with its indexes", ["table"], registry=registry
+        )
+        self._looked_at = self._sized_at = float("-inf")
 
     async def look_when_due(self, connection: Connection) -> None:
         """Look, unless that was a moment ago."""
@@ -72,3 +80,8 @@ class StoreWatch:
         usage_seconds = await connection.fetchval(USAGE_AGE, USAGE)
         self._oldest.labels("usage").set(usage_seconds or 0)
         self._holds.set(await connection.fetchval(HOLDS))
+        if monotonic() - self._sized_at >= SIZES_SECONDS:
+            self._sized_at = monotonic()
+            self._bytes.clear()  # tables of a version go with it
+            for table, size in await connection.fetch(SIZES):
+                self._bytes.labels(table).set(size or 0)

@@ -29,7 +29,7 @@ from services.export.exporting import BLOCKS
 from services.export.files import FileFormat
 from services.export.folders import ExportFolder, contents
 from services.export.manifest import ManifestInvalid, ShardSpan
-from services.export.parquet import pyarrow
+from services.export.parquet import check_parquet
 from services.export.tables import BLOCK_COLUMNS, EVENT_COLUMNS, EVENTS
 from services.store.copying import microseconds
 from services.store.proofs import GENESIS, block_hash, leaf_of, pack_known, pack_place
@@ -91,7 +91,7 @@ class _Facts:
     def check(self, *, unsigned: bool) -> None:
         manifest, verified = self.export.manifest, self.checked.verified
         if manifest.request.file_format is FileFormat.PARQUET:
-            pyarrow()
+            check_parquet()
         signed = self._note(unsigned=unsigned)
         self._whole(signed)
         with on_every_core(partial(check_shard, self.export, signed), manifest.shards, manifest.rows) as shards:

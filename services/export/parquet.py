@@ -8,16 +8,28 @@ with zstd.
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Context, Decimal
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from services.export.columns import ColumnType, ExportedColumn, Row
 from services.runtime.errors import Refused
 
-BATCH = 20_000
+PAGE = 5_000
 EPOCH = datetime.fromtimestamp(0, UTC)
+MISSING = "Parquet needs pyarrow: install creditwell[parquet], or ask for --format jsonl"
 WIDE, PLACES = Context(prec=38), Decimal(1).scaleb(-18)  # the widest decimals that every engine has
-GROUP_MAX = 128_000  # rows that are compressed together, and so held in memory until then
+GROUP_MAX = 64_000  # rows that are compressed together, and so held in memory until then
+
+
+def check_parquet() -> None:
+    """See that the library is there, without loading it: who only shares work out needs none of its memory.
+
+    Raises:
+        Refused: as `pyarrow`.
+    """
+    if find_spec("pyarrow") is None:
+        raise Refused("no_parquet", MISSING)
 
 
 def pyarrow() -> Any:
@@ -29,8 +41,7 @@ def pyarrow() -> Any:
     try:
         import pyarrow.parquet
     except ImportError:
-        message = "Parquet needs pyarrow: install creditwell[parquet], or ask for --format jsonl"
-        raise Refused("no_parquet", message) from None
+        raise Refused("no_parquet", MISSING) from None
     return pyarrow
 
 
@@ -111,7 +122,7 @@ def read_parquet(file: Path, columns: Sequence[ExportedColumn]) -> Iterator[list
         if not parquet.schema_arrow.equals(expected):
             message = "its columns are not those of this table"
             raise ValueError(message)
-        for batch in parquet.iter_batches(batch_size=BATCH):
+        for batch in parquet.iter_batches(batch_size=PAGE):
             yield list(
                 zip(*(_python_values(column, array) for column, array in zip(columns, batch, strict=True)), strict=True)
             )

@@ -19,7 +19,7 @@ from services.export.cores import on_every_core
 from services.export.files import FileFormat, read_rows
 from services.export.folders import ExportFolder
 from services.export.manifest import ManifestInvalid
-from services.export.parquet import pyarrow
+from services.export.parquet import check_parquet, pyarrow
 from services.export.tables import EVENT_COLUMNS, EVENTS
 from services.runtime.errors import Refused
 from services.store.shards import SHARDS
@@ -88,7 +88,7 @@ def fold_archives(archives: Archives, on_facts: OnFacts = lambda _: None) -> Fol
         Refused: Parquet is to be read and pyarrow is missing.
     """
     if any(export.manifest.request.file_format is FileFormat.PARQUET for export in archives.exports):
-        pyarrow()
+        check_parquet()
     rows = sum(export.manifest.rows for export in archives.exports)
     folded = FoldedArchives()
     with on_every_core(partial(fold_of_shard, archives), range(SHARDS), rows) as shards:

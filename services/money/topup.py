@@ -8,6 +8,7 @@ to charge, too. How an attempt then comes to its end is told in `services.money.
 import asyncio
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import timedelta
 from uuid import uuid4
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
@@ -91,7 +92,14 @@ async def _serve(settings: Settings, worker: "Worker", stop: asyncio.Event) -> N
             ),
             keep_going(
                 "the database",
-                lambda: keep_reconciled(worker.pool, worker.charging.charges, worker.catalog, stop, worker.health),
+                lambda: keep_reconciled(
+                    worker.pool,
+                    worker.charging.charges,
+                    worker.catalog,
+                    stop,
+                    worker.health,
+                    news_kept=timedelta(days=settings.stripe_inbox_days),
+                ),
                 stop,
                 worker.health,
                 away=RETRYABLE,

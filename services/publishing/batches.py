@@ -38,7 +38,7 @@ class Batches:
         self.now_ms = int(time.time() * 1000)
         self.builders: dict[int, Any] = {}
         self.acks: set[Future[Any]] = set()
-        self.ends: dict[int, int] = {}  # of each partition, the offset behind what Kafka has acknowledged
+        self.places: dict[int, tuple[int, int]] = {}  # of each partition, from where to where Kafka has put the batch
 
     def add(self, partition: int, key: bytes | None, value: bytes | None, headers: Headers) -> bool:
         """False when the partition's batch is full."""
@@ -78,7 +78,8 @@ class Batches:
             for ack in done:
                 sent = ack.result()
                 if sent.offset >= 0:  # Kafka does not say it of a batch that it had before
-                    self.ends[sent.partition] = sent.offset + self.builders[sent.partition].record_count()
+                    end = sent.offset + self.builders[sent.partition].record_count()
+                    self.places[sent.partition] = sent.offset, end
             if self.acks:
                 await self._say_whether_away(health)
                 patience -= stop.is_set()

@@ -94,7 +94,7 @@ async def read_beyond(settings: Settings, connection: Connection) -> Beyond:
         KafkaError: it can't be read now.
     """
     log = await connection.fetchval(LOG)
-    offsets = {row["partition"]: row["next_offset"] for row in await connection.fetch(OFFSETS)}
+    offsets = await kept_offsets(connection)
     async with a_consumer(settings) as consumer:
         places = await places_of(consumer, EVENTS)
         starts, ends = await consumer.beginning_offsets(places), await consumer.end_offsets(places)
@@ -121,6 +121,20 @@ async def read_beyond(settings: Settings, connection: Connection) -> Beyond:
         return beyond
 
 
+async def read_spans(settings: Settings, log: str, spans: Mapping[int, tuple[int, int]]) -> list[Published]:
+    """Facts of this log between two offsets of each partition; what the topic has forgotten is left out.
+
+    Raises:
+        KafkaError: it can't be read now.
+    """
+    async with a_consumer(settings) as consumer:
+        places = {TopicPartition(EVENTS, partition): span for partition, span in spans.items()}
+        starts = await consumer.beginning_offsets(list(places))
+        there = {place: (max(since, starts[place]), end) for place, (since, end) in places.items()}
+        read = [read_published(record, log) async for record in records_of(consumer, there)]
+        return [one for one in read if one is not None]
+
+
 async def read_ends(settings: Settings) -> dict[int, int]:
     """Where each partition of the topic ends. Raises KafkaError."""
     async with a_consumer(settings) as consumer:
@@ -132,8 +146,8 @@ async def read_ends(settings: Settings) -> dict[int, int]:
 async def a_consumer(settings: Settings) -> AsyncIterator[AIOKafkaConsumer]:
     """A consumer of no group, for a look. Raises KafkaError."""
     consumer = kafka.consumer(settings, client_id="creditwell-look", enable_auto_commit=False)
-    await consumer.start()
     try:
+        await consumer.start()
         yield consumer
     finally:
         await consumer.stop()
@@ -203,6 +217,11 @@ async def compare(connection: Connection, published: Sequence[Published]) -> Com
 
 def _pages(published: Sequence[Published]) -> Iterator[Sequence[Published]]:
     return (published[begin : begin + PLACES_MAX] for begin in range(0, len(published), PLACES_MAX))
+
+
+async def kept_offsets(connection: Connection) -> dict[int, int]:
+    """Of each partition, the offset behind what Kafka is known to have acknowledged."""
+    return {row["partition"]: row["next_offset"] for row in await connection.fetch(OFFSETS)}
 
 
 async def keep_offsets(connection: Connection, ends: Mapping[int, int]) -> None:

@@ -20,7 +20,6 @@ from services.store.read import FACT_COLUMNS, stored_of
 
 NOTICES = "notices"  # the reader's name
 LATE = timedelta(days=3)  # older news is not sent by itself: who comes back from afar is not flooded
-KEPT = timedelta(days=30)
 FACTS_MAX = 200  # of one look, over all shards
 NAMESPACE = UUID("3f0e6c54-5a6b-5d7c-9b1e-7d2f0a4c8e11")
 
@@ -223,6 +222,6 @@ async def count(connection: Connection, shards: Collection[int]) -> Counts:
     return Counts(*(await connection.fetchrow(COUNTS, list(shards)) or (0, 0, 0.0)))
 
 
-async def forget_old(connection: Connection) -> None:
-    """Drop what ended long ago; the log keeps the facts."""
-    await connection.execute(FORGET, KEPT)
+async def forget_old(connection: Connection, kept: timedelta) -> None:
+    """Drop what ended so long ago; the log keeps the facts."""
+    await connection.execute(FORGET, kept)

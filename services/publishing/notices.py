@@ -20,6 +20,7 @@ import asyncio
 import random
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import timedelta
 from time import monotonic
 from uuid import uuid4
 
@@ -82,7 +83,8 @@ async def notify(
         ):
             await claims.leave(connection)  # what a broken connection left claimed need not wait for the lease
             host = NoticeHost(client, url, keys, timeout_seconds)
-            await Notifying(connection, host, page, claims, stop, health, metrics, count_seconds).run()
+            kept = timedelta(days=settings.notice_days)
+            await Notifying(connection, host, page, claims, stop, health, metrics, kept, count_seconds).run()
 
     await keep_going(AWAY_NAME, work, stop, health, away=RETRYABLE)
 
@@ -121,6 +123,7 @@ class Notifying:
     stop: asyncio.Event
     health: Health
     metrics: NoticeMetrics
+    kept: timedelta
     count_seconds: float = COUNT_SECONDS
     sending: dict[asyncio.Task[HostAnswer], Due] = field(default_factory=dict)
     halts: Halts = field(init=False)
@@ -209,4 +212,4 @@ class Notifying:
         self.metrics.notices.labels("waiting").set(waiting)
         self.metrics.notices.labels("given_up").set(given_up)
         self.metrics.oldest.set(oldest_seconds)
-        await notice_rows.forget_old(self.connection)
+        await notice_rows.forget_old(self.connection, self.kept)

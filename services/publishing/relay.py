@@ -26,9 +26,10 @@ from aiokafka.errors import KafkaError
 from schemas.facts import Stored
 from schemas.topics import EVENTS, RECORD_BYTES_MAX, REFUSED
 from services.publishing.batches import AWAY_NAME, BATCH_BYTES, GOODBYE_SECONDS, Batches, Origin, fill, shares
-from services.publishing.beyond import keep_offsets
+from services.publishing.beyond import keep_offsets, kept_offsets
 from services.publishing.looking import StoreLook
 from services.publishing.notices import notify
+from services.publishing.others import Others
 from services.publishing.refused import RefusedBytes, relay_refused
 from services.runtime import kafka
 from services.runtime.clock import Clock, system_clock
@@ -95,7 +96,8 @@ async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: 
             await claims.leave(connection)  # what a broken connection left claimed need not wait for the lease
             await refused.leave(connection)
             log = await connection.fetchval(LOG)
-            relaying = Relaying(connection, producer, claims, stop, health, log, life)
+            others = Others(settings, log, await kept_offsets(connection))
+            relaying = Relaying(connection, producer, claims, stop, health, log, life, others)
             keeping = RefusedBytes(timedelta(days=settings.refused_bytes_days))
             await _relay(relaying, refused, keeping, IdleWait(pool.heard, stop))
 
@@ -169,6 +171,7 @@ class Relaying:
     health: Health
     log: str
     life: int
+    others: Others
     sent: Round | None = None
 
     async def round(self) -> bool:
@@ -223,7 +226,10 @@ class Relaying:
 
     async def _move(self, acknowledged: Round) -> None:
         await self.claims.lock_and_move(self.connection, acknowledged.reached)
-        await keep_offsets(self.connection, acknowledged.batches.ends)
+        places = acknowledged.batches.places
+        self.others.acknowledged(places)
+        await keep_offsets(self.connection, self.others.sure(places))
         self.claims.moved(acknowledged.reached)
         self.health.beat("relay")
         crashpoint("relay:moved")
+        await self.others.look(self.connection)

@@ -6,9 +6,9 @@ the view `activity` shows of them does not.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from struct import Struct, pack
 
 from projections.activity import RUN_LENGTH_MAX, RUN_SPAN_MAX
@@ -69,17 +69,29 @@ def spans(positions: Sequence[int]) -> Iterator[tuple[int, int]]:
 
 def pack_run(run: PlainRun, start: int, stop: int) -> bytes:
     """Some of its usages as a row of `activity_runs_v…`, as COPY carries it."""
-    count, positions = stop - start, run.positions[start:stop]
+    positions = run.positions[start:stop]
     members, by_member = _numbered(run.members[start:stop])
     features, of_feature = _numbered(run.features[start:stop])
+    bigints, instants, smallints = _of_length(stop - start)
     return b"".join((
         _team(run.shard, run.team_id), _BOUNDS(8, positions[0], 8, positions[-1], 8, run.lot, 1, run.is_included),
         _texts(members), _texts(features),
-        _bigints(positions), _instants(run.recorded[start:stop]), _instants(run.occurred[start:stop]),
-        _ARRAY(20 + 6 * count, 1, 0, SMALLINT, count, 1), by_member,
-        _ARRAY(20 + 6 * count, 1, 0, SMALLINT, count, 1), of_feature,
-        _bigints(run.credits[start:stop]), _bigints(run.balances[start:stop]),
+        bigints(*_with_sizes(positions)),
+        instants, _EIGHT_BYTES.join(run.recorded[start:stop]), instants, _EIGHT_BYTES.join(run.occurred[start:stop]),
+        smallints, by_member, smallints, of_feature,
+        bigints(*_with_sizes(run.credits[start:stop])), bigints(*_with_sizes(run.balances[start:stop])),
     ))  # fmt: skip
+
+
+@cache
+def _of_length(count: int) -> tuple[Callable[..., bytes], bytes, bytes]:
+    """What packs an array of so many bigints; what stands before one of times, and before one of smallints."""
+    head = (20 + 12 * count, 1, 0, BIGINT, count, 1)
+    return (
+        partial(Struct(">iiiiii" + "iq" * count).pack, *head),
+        _ARRAY(20 + 12 * count, 1, 0, TIMESTAMPTZ, count, 1) + _EIGHT_BYTES,
+        _ARRAY(20 + 6 * count, 1, 0, SMALLINT, count, 1),
+    )
 
 
 @lru_cache(maxsize=100_000)
@@ -102,18 +114,8 @@ def _texts(texts: Sequence[str | None]) -> bytes:
     return _ARRAY(20 + len(data), 1, None in texts, TEXT, len(texts), 1) + data
 
 
-def _instants(times: Sequence[bytes]) -> bytes:
-    count = len(times)
-    return _ARRAY(20 + 12 * count, 1, 0, TIMESTAMPTZ, count, 1) + _EIGHT_BYTES + _EIGHT_BYTES.join(times)
-
-
-def _bigints(numbers: Sequence[int]) -> bytes:
-    count = len(numbers)
-    with_sizes = [8] * (2 * count)
+def _with_sizes(numbers: Sequence[int]) -> list[int]:
+    """Each number with its size in bytes before it."""
+    with_sizes = [8] * (2 * len(numbers))
     with_sizes[1::2] = numbers
-    return _ARRAY(20 + 12 * count, 1, 0, BIGINT, count, 1) + _bigint_pairs(count).pack(*with_sizes)
-
-
-@cache
-def _bigint_pairs(count: int) -> Struct:
-    return Struct(">" + "iq" * count)
+    return with_sizes

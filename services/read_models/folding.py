@@ -1,7 +1,7 @@
 """Folding in memory: what a batch of facts changes, and the short way of a team's plain usage through it.
 
 Teams are folded one after the other, for none looks at another's facts. What of a team's usage is plain is taken at
-once; where it is not, each half is tried, and a single fact that is not plain goes to `evolve`.
+once; else it is cut where a lot or a stretch ends, or in halves, and a single fact that is not plain goes to `evolve`.
 """
 
 from bisect import bisect_left
@@ -11,9 +11,10 @@ from datetime import date
 from itertools import groupby, takewhile
 
 from projections import usage
-from projections.balance.plain import PlainPayment, Usages, use_plainly
+from projections.balance.plain import PlainPayment, Usages, plain_at_first, use_plainly
 from projections.balance.snapshots import CADENCE, Cadence, Snapshot, note
 from projections.balance.state import ActivityKind, BalanceEntry, LotPayment, TeamBalance
+from schemas.credits import MicroCredits
 from schemas.facts import DECODE, AnyFact, Stored, UsageRecorded, UsageVoided
 from services.read_models.activity_rows import EntryOfTeam
 from services.read_models.activity_runs import PlainRun
@@ -28,7 +29,7 @@ _decode_usage: Callable[[bytes], UsageRecorded] = DECODE[UsageRecorded.type]
 class ProjectedBatch:
     """What a batch of facts changed, and the positions it reached.
 
-    Usage is counted in `loaded` for member days that are in memory already, else in `cells`; `counted` names both.
+    Usage is counted in `loaded` for members' days that are in memory already, else in `cells`; `counted` names those.
     `paid` says who paid for usage that is not in `runs`.
     """
 
@@ -36,16 +37,18 @@ class ProjectedBatch:
     cadence: Cadence = CADENCE
     reached: dict[int, int] = field(default_factory=dict)
     touched: dict[str, tuple[int, TeamBalance]] = field(default_factory=dict)
+    evolved: set[str] = field(default_factory=set)  # of those, which had more than plain usage
     entries: list[EntryOfTeam] = field(default_factory=list)
     runs: list[PlainRun] = field(default_factory=list)
     cells: usage.Cells = field(default_factory=dict)
-    counted: set[usage.MemberDay] = field(default_factory=set)
+    counted: dict[usage.TeamDay, set[str]] = field(default_factory=dict)
     paid: dict[tuple[str, int], tuple[LotPayment, ...]] = field(default_factory=dict)
     snapshots: list[Snapshot] = field(default_factory=list)
     flow: Flow = field(default_factory=Flow)
 
     def note(self, team: TeamBalance, stored: Stored, fact: AnyFact, entries: Sequence[BalanceEntry]) -> None:
         """Keep what `evolve` made of a fact."""
+        self.evolved.add(team.team_id)
         snapshot = note(team, stored, self.cadence)
         if snapshot is not None:
             self.snapshots.append(snapshot)
@@ -80,88 +83,95 @@ def fold_plainly(batch: ProjectedBatch, shard: int, team: TeamBalance, rows: Seq
     parts = [(0, len(rows))]
     while parts:
         start, stop = parts.pop()
-        part = columns.part(start, stop)
-        payment = None if part is None else use_plainly(team, part, batch.cadence)
-        if payment is not None:
-            _note_plainly(batch, shard, team, columns, start, stop, payment)
+        part = columns.cut(start, stop)
+        usages = part.plain_usages()
+        payment = None if usages is None else use_plainly(team, usages, batch.cadence)
+        if usages is not None and payment is not None:
+            _note_plainly(batch, shard, team, part, usages, payment)
         elif stop - start == 1:
             yield rows[start]
         else:
-            middle = (start + stop) // 2
+            middle = start + _first_part(team, usages, stop - start, batch.cadence)
             parts += [(middle, stop), (start, middle)]
+
+
+def _first_part(team: TeamBalance, usages: Usages | None, count: int, cadence: Cadence) -> int:
+    """How many of so many usages that are not all plain to try by themselves: those that can be, or half of them."""
+    at_first = count if usages is None else plain_at_first(team, usages, cadence)
+    return count // 2 if at_first == count else max(1, at_first)
 
 
 @dataclass(slots=True)
 class _Columns:
     """Usages, column by column; times are raw."""
 
-    positions: tuple[int, ...]
-    recorded: tuple[bytes, ...]
-    occurred: tuple[bytes, ...]
+    positions: list[int]
+    recorded: list[bytes]
+    occurred: list[bytes]
     members: list[str | None]
     features: list[str]
-    credits: list[int]
+    credits: list[MicroCredits]
     is_special: list[bool]  # names a hold, has several quantities, or corrects another
 
     @classmethod
     def of(cls, rows: Sequence[RawFact]) -> "_Columns":
         """Raises ValueError: a body is not what was written."""
-        _, positions, _, _, bodies, recorded, occurred, *_ = zip(*rows, strict=True)
-        facts = list(map(_decode_usage, bodies))
+        facts = list(map(_decode_usage, [row[4] for row in rows]))
         return cls(
-            positions, recorded, occurred, [fact.member_id for fact in facts], [fact.feature for fact in facts],
-            [fact.credits for fact in facts], list(map(_is_special, facts)),
+            [row[1] for row in rows], [row[5] for row in rows], [row[6] for row in rows],
+            [fact.member_id for fact in facts], [fact.feature for fact in facts], [fact.credits for fact in facts],
+            [fact.hold_id is not None or fact.quantity is None or fact.corrects is not None for fact in facts],
         )  # fmt: skip
 
-    def part(self, start: int, stop: int) -> Usages | None:
-        """Some of them; None where one is special, or older than times can be compared raw."""
-        occurred = self.occurred[start:stop]
-        latest = max(occurred)
-        if any(self.is_special[start:stop]) or latest > LATEST_RAW:
+    def cut(self, start: int, stop: int) -> "_Columns":
+        """Some of them: itself where it is all."""
+        if stop - start == len(self.positions):
+            return self
+        return _Columns(
+            self.positions[start:stop], self.recorded[start:stop], self.occurred[start:stop], self.members[start:stop],
+            self.features[start:stop], self.credits[start:stop], self.is_special[start:stop],
+        )  # fmt: skip
+
+    def plain_usages(self) -> Usages | None:
+        """As `use_plainly` takes them; None where one is special, or older than times can be compared raw."""
+        latest = max(self.occurred)
+        if True in self.is_special or latest > LATEST_RAW:
             return None
         return Usages(
-            self.credits[start:stop], instant(min(occurred)), instant(latest), self.positions[stop - 1],
-            instant(self.recorded[stop - 1]),
-        )  # fmt: skip
-
-
-def _is_special(fact: UsageRecorded) -> bool:
-    return fact.hold_id is not None or fact.quantity is None or fact.corrects is not None
+            self.credits, instant(min(self.occurred)), instant(latest), self.positions[-1], instant(self.recorded[-1])
+        )
 
 
 def _note_plainly(
-    batch: ProjectedBatch,
-    shard: int,
-    team: TeamBalance,
-    columns: _Columns,
-    start: int,
-    stop: int,
-    payment: PlainPayment,
+    batch: ProjectedBatch, shard: int, team: TeamBalance, part: _Columns, usages: Usages, payment: PlainPayment
 ) -> None:
-    """Keep what plain usage did."""
+    """Keep what plain usage did. The lists of `part` are the run's from now on, where it is a new one."""
     run = batch.runs[-1] if batch.runs else None
     if run is None or run.team_id != team.team_id or run.lot != payment.lot or run.is_included != payment.is_included:
-        run = PlainRun(shard, team.team_id, payment.lot, payment.is_included)
-        batch.runs.append(run)
-    members, features, credits = columns.members[start:stop], columns.features[start:stop], columns.credits[start:stop]
-    occurred = columns.occurred[start:stop]
-    run.positions += columns.positions[start:stop]
-    run.recorded += columns.recorded[start:stop]
-    run.occurred += occurred
-    run.members += members
-    run.features += features
-    run.credits += credits
-    run.balances += payment.balances
-    batch.flow.went[ActivityKind.USAGE] += sum(credits)
-    usages = list(zip(members, features, credits, strict=True))
-    for day, first, last in _days(team.zone, occurred):
-        batch.counted |= usage.add_plainly(batch.cells, batch.loaded, (shard, team.team_id, day), usages[first:last])
+        batch.runs.append(PlainRun(
+            shard, team.team_id, payment.lot, payment.is_included, part.positions, part.recorded, part.occurred, part.members,
+            part.features, part.credits, payment.balances,
+        ))  # fmt: skip
+    else:
+        run.positions += part.positions
+        run.recorded += part.recorded
+        run.occurred += part.occurred
+        run.members += part.members
+        run.features += part.features
+        run.credits += part.credits
+        run.balances += payment.balances
+    batch.flow.went[ActivityKind.USAGE] += sum(part.credits)
+    for day, first, last in _days(team.zone, part.occurred, usages):
+        team_day = shard, team.team_id, day
+        used = zip(part.members[first:last], part.features[first:last], part.credits[first:last], strict=True)
+        members = usage.add_plainly(batch.cells, batch.loaded, team_day, used)
+        batch.counted.setdefault(team_day, set()).update(members)
 
 
-def _days(zone: str, occurred: Sequence[bytes]) -> Iterator[tuple[date, int, int]]:
+def _days(zone: str, occurred: Sequence[bytes], usages: Usages) -> Iterator[tuple[date, int, int]]:
     """The days of the team on which work was done, and from where to where it is of that day."""
-    day = usage.day_of(zone, instant(min(occurred)))
-    if day == usage.day_of(zone, instant(max(occurred))):
+    day = usage.day_of(zone, usages.earliest)
+    if day == usage.day_of(zone, usages.latest):
         yield day, 0, len(occurred)
         return
     start = 0

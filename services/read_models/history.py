@@ -30,7 +30,7 @@ from services.store.protocols import Reads
 from services.store.read import FACT_COLUMNS, READ_TEAM, stored_of
 from services.store.shards import shard_of
 
-PAGE = 500  # facts between two chances for others to run
+PAGE = 200  # facts between two chances for others to run
 PASS_PAGE = 5_000
 
 VOIDED = """

@@ -21,7 +21,7 @@ from services.read_models.activity_rows import EntryOfTeam, pack_row, saved_entr
 from services.read_models.activity_runs import entries_of, pack_run, spans
 from services.read_models.folding import ProjectedBatch, fold_plainly
 from services.read_models.snapshots import saved_snapshots
-from services.read_models.states import load, load_days, paid_for, saved, saved_days, settled_lots
+from services.read_models.states import load, load_days, paid_for, saved, saved_days, saved_plainly, settled_lots
 from services.runtime.crashpoints import crashpoint
 from services.runtime.errors import Fenced
 from services.store.claims import Claims
@@ -32,7 +32,7 @@ from services.store.read import RawFact, stored_of_raw
 from services.store.sessions.bell import Bell
 
 FactsByShard = Mapping[int, Sequence[RawFact]]
-BY_TYPE = itemgetter(3)
+BY_TEAM, BY_TYPE = itemgetter(2), itemgetter(3)
 
 STATES_MAX = 100_000  # about a kilobyte each
 MEMBER_DAYS_MAX = 50_000  # about as much
@@ -92,11 +92,12 @@ class Projecting:
     async def _load(self, connection: Connection, facts: FactsByShard) -> None:
         if len(self.states) > STATES_MAX:
             self.states.clear()
-        if len(self.used) > MEMBER_DAYS_MAX:
+        if sum(map(len, self.used.values())) > MEMBER_DAYS_MAX:
             self.used.clear()
         states = self.states
-        teams = {(row[0], row[2]) for read in facts.values() for row in read}
-        missing = [one for one in teams if one[1] not in states]
+        missing = [
+            (shard, team_id) for shard, read in facts.items() for team_id in {*map(BY_TEAM, read)} - states.keys()
+        ]
         if missing:
             try:
                 states.update(await load(connection, sorted(missing), self.versions["balance"]))
@@ -138,9 +139,8 @@ class Projecting:
         self, connection: Connection, batch: ProjectedBatch, shard: int, team_id: str, rows: Sequence[RawFact]
     ) -> None:
         """A team's facts of a batch, in order."""
-        for type_, group in groupby(rows, key=BY_TYPE):
-            is_plain = type_ == UsageRecorded.type and team_id != RATE_CARD_TEAM
-            facts = list(group)
+        for facts in _by_type(rows):
+            is_plain = facts[0]["type"] == UsageRecorded.type and team_id != RATE_CARD_TEAM
             for row in fold_plainly(batch, shard, self.states[team_id], facts) if is_plain else facts:
                 stored = stored_of_raw(row)
                 try:
@@ -195,8 +195,11 @@ class Projecting:
         """Move the checkpoints, with all that changed beside the activity, and with these entries of it."""
         versions = self.versions
         await self._count_usage(connection, batch)
+        evolved = [batch.touched[team_id] for team_id in batch.evolved]
+        plain = [touched for team_id, touched in batch.touched.items() if team_id not in batch.evolved]
         parts = [
-            *saved(batch.touched.values(), versions["balance"]),
+            *saved(evolved, versions["balance"]),
+            *saved_plainly(plain, versions["balance"]),
             saved_snapshots(batch.snapshots, versions["balance"]),
             saved_days(self.used, batch.counted, versions["usage"]),
             saved_entries(entries, versions["activity"]),
@@ -204,10 +207,22 @@ class Projecting:
         await self.claims.lock_and_move(connection, batch.reached, parts)
 
     async def _count_usage(self, connection: Connection, batch: ProjectedBatch) -> None:
-        batch.counted |= batch.cells.keys()
-        if missing := batch.cells.keys() - self.used.keys():
-            self.used.update(await load_days(connection, missing, self.versions["usage"]))
+        missing = {}
+        for team_day, members in batch.cells.items():
+            batch.counted.setdefault(team_day, set()).update(members)
+            if unknown := members.keys() - self.used.get(team_day, {}).keys():
+                missing[team_day] = unknown
+        if missing:
+            for team_day, saved_members in (await load_days(connection, missing, self.versions["usage"])).items():
+                self.used.setdefault(team_day, {}).update(saved_members)
         usage.merge(self.used, batch.cells)
+
+
+def _by_type(rows: Sequence[RawFact]) -> Iterable[Sequence[RawFact]]:
+    """Facts of one type that have no other between them; nearly always that is all of them."""
+    if len(set(map(BY_TYPE, rows))) == 1:
+        return [rows]
+    return [list(facts) for _, facts in groupby(rows, key=BY_TYPE)]
 
 
 async def _copy(connection: Connection, table: str, rows: Iterable[bytes]) -> None:

@@ -7,7 +7,7 @@ cause a charge.
 """
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from time import monotonic
@@ -40,7 +40,7 @@ PACE_SECONDS, PACE_OF_A_FACT_SECONDS, PACE_MOST_SECONDS = 0.01, 50e-6, 0.2
 DROP_SECONDS = 3600
 LIVE_SECONDS = 1.0  # from one look whether what is filled can be read to the next
 
-Facts = tuple[dict[int, list[RawFact]], int]  # by shard, and how many there are in all
+Facts = tuple[Mapping[int, Sequence[RawFact]], int]  # by shard, and how many there are in all
 
 log = structlog.get_logger("projector")
 
@@ -70,7 +70,9 @@ class HaltedShards:
         waiting = set(self.halts.waiting())
         return {shard for shard, name in self.names.items() if name in waiting}
 
-    async def project(self, connection: Connection, projecting: Projecting, facts: Mapping[int, list[RawFact]]) -> int:
+    async def project(
+        self, connection: Connection, projecting: Projecting, facts: Mapping[int, Sequence[RawFact]]
+    ) -> int:
         """Fold and save all of it, or what can be, and halt the shards of the rest; how many facts were saved."""
         try:
             with self.metrics.fold_seconds.time():
@@ -85,7 +87,7 @@ class HaltedShards:
         return sum(map(len, facts.values()))
 
     async def _project_alone(
-        self, connection: Connection, projecting: Projecting, shard: int, read: list[RawFact]
+        self, connection: Connection, projecting: Projecting, shard: int, read: Sequence[RawFact]
     ) -> int:
         try:
             batch = await projecting.project(connection, {shard: read})

@@ -14,7 +14,7 @@ import msgspec
 from projections.activity import entries_between
 from projections.balance.lots import is_settled
 from projections.balance.state import DEBT, Lot, LotKind, LotPayment, OpenHold, Stretch, TeamBalance, TopUpSettings
-from projections.usage import Cells, FeatureUse, MemberDay
+from projections.usage import Cells, FeatureUse, TeamDay
 from projections.versions import at_version
 from schemas.places import Place
 from services.read_models.activity_rows import paid_of
@@ -63,7 +63,24 @@ SAVE_LOTS = f"""
     SET remaining = excluded.remaining, ended = excluded.ended, settled = excluded.settled
 """
 
-SAVE_COLUMNS, LOT_COLUMNS = 24, 10
+# Of a team whose facts were all plain usage, in a batch: nothing else of it has changed, and its rows are there.
+SAVE_PLAIN = f"""
+    UPDATE balance_v0 b
+    SET position = s.position, as_of = s.as_of, included = s.included, additional = s.additional, alarm = s.alarm,
+        true_from = s.true_from, stretch = s.stretch
+    FROM unnest($1::smallint[], $2::text[], $3::bigint[], $4::timestamptz[], $5::bigint[], $6::bigint[], $7::boolean[],
+                $8::timestamptz[], $9::jsonb[])
+        AS s (shard, team_id, position, as_of, included, additional, alarm, true_from, stretch)
+    WHERE b.shard = s.shard AND b.team_id = s.team_id AND {IS_OURS}
+"""
+
+SAVE_PLAIN_LOTS = f"""
+    UPDATE lots_v0 l SET remaining = s.remaining
+    FROM unnest($1::smallint[], $2::text[], $3::bigint[], $4::bigint[]) AS s (shard, team_id, lot, remaining)
+    WHERE l.shard = s.shard AND l.team_id = s.team_id AND l.lot = s.lot AND {IS_OURS}
+"""
+
+SAVE_COLUMNS, LOT_COLUMNS, PLAIN_COLUMNS, PLAIN_LOT_COLUMNS = 24, 10, 9, 4
 
 PAID = f"SELECT paid FROM ({entries_between('$1', '$2', '$3', '$3')}) AS a WHERE kind = 'usage'"
 
@@ -80,14 +97,14 @@ LOAD_DAYS = """
 
 SAVE_DAYS = f"""
     INSERT INTO usage_v0 (shard, team_id, day, member_id, features)
-    SELECT shard, team_id, day, member_id, features
-    FROM unnest($1::smallint[], $2::text[], $3::date[], $4::text[], $5::jsonb[])
-        AS u (shard, team_id, day, member_id, features)
+    SELECT u.shard, u.team_id, u.day, m.key, m.value
+    FROM unnest($1::smallint[], $2::text[], $3::date[], $4::jsonb[]) AS u (shard, team_id, day, members)
+    CROSS JOIN LATERAL jsonb_each(u.members) AS m
     WHERE {IS_OURS}
     ON CONFLICT (shard, team_id, day, member_id) DO UPDATE SET features = excluded.features
 """
 
-MEMBER_DAY = ("shard", "team_id", "day", "member_id")
+MEMBER_DAY_COLUMNS, TEAM_DAY_COLUMNS = 4, 4
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(dict[str, FeatureUse]).decode
@@ -147,15 +164,30 @@ def saved(teams: Iterable[tuple[int, TeamBalance]], version: int) -> list[Part]:
     """What writes states and changed lots, in the statement that moves the checkpoint."""
     states = list(teams)
     rows = [
-        (
-            shard, *balance_row(team), team.plan_position, team.true_from, msgspec.json.encode(team.stretch).decode(),
-        )
+        (shard, *balance_row(team), team.plan_position, team.true_from, _encode(team.stretch).decode())
         for shard, team in states
-    ]  # fmt: skip
+    ]
     lots = [(shard, *lot_row(team, lot)) for shard, team in states for lot in team.changed.values()]
     return [
         Part(at_version(SAVE, version), columns(rows, SAVE_COLUMNS)),
         Part(at_version(SAVE_LOTS, version), columns(lots, LOT_COLUMNS)),
+    ]
+
+
+def saved_plainly(teams: Iterable[tuple[int, TeamBalance]], version: int) -> list[Part]:
+    """The same for teams that `use_plainly` alone has changed since they were loaded or saved."""
+    states = list(teams)
+    rows = [
+        (
+            shard, team.team_id, team.position, team.as_of, team.included, team.additional, team.alarm(), team.true_from,
+            _encode(team.stretch).decode(),
+        )
+        for shard, team in states
+    ]  # fmt: skip
+    lots = [(shard, team.team_id, lot.lot, lot.remaining) for shard, team in states for lot in team.changed.values()]
+    return [
+        Part(at_version(SAVE_PLAIN, version), columns(rows, PLAIN_COLUMNS)),
+        Part(at_version(SAVE_PLAIN_LOTS, version), columns(lots, PLAIN_LOT_COLUMNS)),
     ]
 
 
@@ -213,18 +245,23 @@ async def settled_lots(
     return {**{row["lot"]: replace(lot_of(row), remaining=0, ended=False) for row in rows}, **team.changed}
 
 
-async def load_days(connection: Connection, member_days: Collection[MemberDay], version: int) -> Cells:
-    """What is saved for these members and days; a day without usage has no row."""
+async def load_days(connection: Connection, days: Mapping[TeamDay, Collection[str]], version: int) -> Cells:
+    """What is saved of these members on these days; who used nothing that day has no row."""
+    wanted = [(*team_day, member_id) for team_day, members in days.items() for member_id in members]
     cells: Cells = {}
     for shard, team_id, day, member_id, features in await connection.fetch(
-        at_version(LOAD_DAYS, version), *columns(list(member_days), len(MEMBER_DAY))
+        at_version(LOAD_DAYS, version), *columns(wanted, MEMBER_DAY_COLUMNS)
     ):
-        cells[shard, team_id, day, member_id] = _decode(features)
+        cells.setdefault((shard, team_id, day), {})[member_id] = _decode(features)
     return cells
 
 
-def saved_days(cells: Cells, member_days: Collection[MemberDay], version: int) -> Part:
-    """What writes these days whole, in the statement that moves the checkpoint."""
-    ordered = sorted(member_days)  # the order of the primary key: two writers never wait for each other in a circle
-    features = [_encode(cells[member_day]).decode() for member_day in ordered]
-    return Part(at_version(SAVE_DAYS, version), [*columns(ordered, len(MEMBER_DAY)), features])
+def saved_days(cells: Cells, days: Mapping[TeamDay, Collection[str]], version: int) -> Part:
+    """What writes the days of these members whole, in the statement that moves the checkpoint."""
+    rows = []
+    for team_day in sorted(days):  # the order of the primary key: two writers never wait for each other in a circle
+        members, counted = cells[team_day], days[team_day]
+        if len(counted) < len(members):
+            members = {member_id: members[member_id] for member_id in counted}
+        rows.append((*team_day, _encode(members).decode()))
+    return Part(at_version(SAVE_DAYS, version), columns(rows, TEAM_DAY_COLUMNS))

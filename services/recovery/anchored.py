@@ -7,9 +7,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from services.audit.anchors import anchors_in, parse_anchor, read_anchor
 from services.audit.checkpoints import NoteInvalid, origin_of, parse_public_key, signer_of
-from services.audit.sign_log import Signed
+from services.audit.notes.checking import NEWEST
+from services.audit.sign_log import LOG, Signed
 from services.recovery.tail import Tail
 from services.runtime.settings import Settings
+from services.store.connect import Connection
 
 
 def proven_by(settings: Settings) -> list[Signed]:
@@ -29,6 +31,13 @@ def _read(file: Path, keys: list[Ed25519PublicKey]) -> Signed | None:
     except NoteInvalid:
         return None
     return anchor if signer_of(anchor.note, keys) is not None else None
+
+
+async def lost_notes(connection: Connection, anchors: Sequence[Signed]) -> tuple[int, int] | None:
+    """The first and the last note that the store lacks and that these anchors know of."""
+    origin, newest = origin_of(await connection.fetchval(LOG)), await connection.fetchval(NEWEST)
+    last = max((one.number for one in anchors if one.checkpoint.origin == origin), default=0)
+    return (newest + 1, last) if last > newest else None
 
 
 def proven(anchors: Sequence[Signed], log: str, tails: Mapping[int, Tail]) -> dict[int, int]:

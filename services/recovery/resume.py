@@ -14,7 +14,7 @@ from services.audit.sign_log import LOG, Signed
 from services.credits.rate_cards import load_rate_cards
 from services.money.stripe_client import Charges
 from services.publishing.beyond import Beyond, Compared, compare, keep_offsets, read_beyond
-from services.recovery.anchored import proven
+from services.recovery.anchored import lost_notes, proven
 from services.recovery.tables import make_tables
 from services.recovery.tail import Head, Tail, tails_of
 from services.recovery.witnesses import hear_witnesses
@@ -71,6 +71,7 @@ class Resumed:
         tails: what comes back, by shard.
         unknown: of that, what nobody but the topic knows of.
         in_the_way: why nothing can come back.
+        lost_notes: the first and the last signed note that the store lacks, as far as an anchor tells.
         done: the log goes on.
     """
 
@@ -80,6 +81,7 @@ class Resumed:
     tails: Mapping[int, Tail] = field(default_factory=dict)
     unknown: list[Stored] = field(default_factory=list)
     in_the_way: list[str] = field(default_factory=list)
+    lost_notes: tuple[int, int] | None = None
     done: bool = False
 
     @property
@@ -114,6 +116,7 @@ async def resume(
         return Resumed(stands, went_back=False)
     beyond = await read_beyond(settings, connection)
     report = await _find(connection, beyond, stands)
+    report.lost_notes = await lost_notes(connection, anchored)
     if report.tails:
         tails = list(report.tails.values())
         covered = proven(anchored, await connection.fetchval(LOG), report.tails)
@@ -184,7 +187,7 @@ async def _apply(connection: Connection, beyond: Beyond, report: Resumed, orders
     ends = heads | {shard: tail.head for shard, tail in tails.items()}
     await _say(connection, StoreResumed(
         life=life or 0, came_back=_shards(came_back, ends), given_up=_shards(given_up, ends),
-        accepted=0 if orders.as_it_is else len(report.unknown), resumed_by=orders.by,
+        accepted=0 if orders.as_it_is else len(report.unknown), resumed_by=orders.by, lost_notes=report.lost_notes,
         why="; ".join([report.standing.went_back or str(report.standing.life), *report.in_the_way])[:500],
     ))  # fmt: skip
     crashpoint("resume:said")

@@ -47,7 +47,7 @@ ATTEMPTS = """
     INSERT INTO top_up_attempts (
         shard, team_id, attempt_id, payment_intent_id, owner, leased_until, look_at, requested_at, ended_at
     )
-    VALUES ($1, $2, $3, $4, '', '-infinity', '-infinity', $6, CASE WHEN NOT $5 THEN $6 END)
+    VALUES ($1, $2, $3, $4, '', '-infinity', '-infinity', $6::timestamptz, CASE WHEN NOT $5 THEN $6::timestamptz END)
     ON CONFLICT (shard, team_id, attempt_id) DO UPDATE
     SET payment_intent_id = coalesce(top_up_attempts.payment_intent_id, excluded.payment_intent_id),
         ended_at = CASE WHEN NOT $5 THEN coalesce(top_up_attempts.ended_at, excluded.ended_at) END

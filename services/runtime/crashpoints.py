@@ -1,7 +1,8 @@
 """Named places where a fault test may end, or stop, the process.
 
 `CREDITWELL_CRASH_AT=recorder:copied:3` ends it with SIGKILL at the third passing; `CREDITWELL_STOP_AT` stops it with
-SIGSTOP instead. Unset, a crash point costs one dictionary look-up.
+SIGSTOP instead, and `CREDITWELL_TERM_AT` asks it to end, with SIGTERM. Unset, a crash point costs one look-up in a
+dictionary.
 """
 
 import os
@@ -15,7 +16,11 @@ def _armed(variable: str, how: signal.Signals) -> dict[str, tuple[int, Callable[
     return {name: (int(passing), partial(os.kill, os.getpid(), how))} if name else {}
 
 
-_ARMED = _armed("CREDITWELL_CRASH_AT", signal.SIGKILL) | _armed("CREDITWELL_STOP_AT", signal.SIGSTOP)
+_ARMED = (
+    _armed("CREDITWELL_CRASH_AT", signal.SIGKILL)
+    | _armed("CREDITWELL_STOP_AT", signal.SIGSTOP)
+    | _armed("CREDITWELL_TERM_AT", signal.SIGTERM)
+)
 
 
 def crashpoint(name: str) -> None:

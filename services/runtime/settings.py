@@ -309,6 +309,20 @@ class Settings(BaseSettings):
         description="How many days the bytes of refused usage are kept; afterwards its reason and SHA-256 are left.",
         examples=["30"],
     )
+    notice_days: int = Field(
+        30,
+        ge=1,
+        le=3_650,
+        description="How many days a notice is kept after it was delivered or given up.",
+        examples=["30"],
+    )
+    stripe_inbox_days: int = Field(
+        90,
+        ge=31,
+        le=3_650,
+        description="How many days an event of Stripe's is kept after it was done; Stripe itself keeps them for 30.",
+        examples=["90"],
+    )
     seal_grace_seconds: int = Field(
         3600,
         ge=0,

@@ -14,7 +14,7 @@ from services.runtime.settings import PREFIX, Settings, WrongSettings, advice, v
 
 USED_WRONGLY = 2  # exit code
 # Read elsewhere, before or beside the settings: crash points, and the folder of secrets.
-OTHERS = frozenset({"CREDITWELL_SECRETS_DIR", "CREDITWELL_CRASH_AT", "CREDITWELL_STOP_AT"})
+OTHERS = frozenset({"CREDITWELL_SECRETS_DIR", "CREDITWELL_CRASH_AT", "CREDITWELL_STOP_AT", "CREDITWELL_TERM_AT"})
 
 
 def load_settings(**overrides: object) -> Settings:

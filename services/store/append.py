@@ -8,11 +8,11 @@ first. So the case without duplicates, which is nearly always, pays nothing for 
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
-from itertools import groupby
+from itertools import chain, groupby
 from operator import itemgetter
 from struct import pack
 from typing import NamedTuple
@@ -75,6 +75,10 @@ class Beside(NamedTuple):
 
     sql: str
     arguments: Sequence[object]
+
+
+# What is written besides, once it is known where the facts, in the order given, will stand.
+WriteBeside = Callable[[Sequence[Place]], Sequence[Beside]]
 
 
 class Packed(NamedTuple):
@@ -150,7 +154,7 @@ async def _take_heads(connection: Connection, shards: list[int], teams: Mapping[
 
 
 async def append(
-    connection: Connection, facts: Iterable[NewFact], head: LockedHead | None = None, beside: Beside | None = None
+    connection: Connection, facts: Iterable[NewFact], head: LockedHead | None = None, beside: WriteBeside | None = None
 ) -> Appended:
     """Append facts within the caller's transaction, at most a few where something is written `beside`.
 
@@ -163,7 +167,7 @@ async def append(
 
 
 async def append_ready(
-    connection: Connection, facts: Sequence[Ready], head: LockedHead | None = None, beside: Beside | None = None
+    connection: Connection, facts: Sequence[Ready], head: LockedHead | None = None, beside: WriteBeside | None = None
 ) -> Appended:
     """As `append`, for facts that are packed already. The refills that are due go before them.
 
@@ -178,11 +182,12 @@ async def append_ready(
     crashpoint("append:heads_taken")
     due = await refills_due(connection, teams, recorded_at, known_zones=True) if heads[0].refills_due else []
     in_order = sorted([*map(make_ready, due), *facts], key=BY_SHARD)
-    await _write(connection, in_order, heads, beside)
+    positions = dict(zip(map(id, in_order), _places(in_order, heads), strict=True))
+    places = [positions[id(fact)] for fact in facts]
+    await _write(connection, in_order, heads, beside(places) if beside is not None else ())
     crashpoint("append:written")
     await move_cycles(connection, [fact.new for fact in in_order])
-    positions = dict(zip(map(id, in_order), _places(in_order, heads), strict=True))
-    return Appended([positions[id(fact)] for fact in facts], recorded_at)
+    return Appended(places, recorded_at)
 
 
 async def append_plain(connection: Connection, facts: Sequence[Ready]) -> datetime | None:
@@ -209,12 +214,12 @@ async def append_plain(connection: Connection, facts: Sequence[Ready]) -> dateti
 
 
 async def _write(
-    connection: Connection, in_order: Sequence[Ready], heads: Sequence[LockedHead], beside: Beside | None = None
+    connection: Connection, in_order: Sequence[Ready], heads: Sequence[LockedHead], beside: Sequence[Beside] = ()
 ) -> None:
     recorded_at = heads[0].recorded_at
     packed = _pack(in_order, {head.shard: head for head in heads}, recorded_at)
     try:
-        if len(in_order) < COPY_ROWS_MIN or heads[0].by_insert or beside is not None:
+        if len(in_order) < COPY_ROWS_MIN or heads[0].by_insert or beside:
             await _insert(connection, in_order, packed, recorded_at, beside)
         else:
             await _copy(connection, packed)
@@ -259,20 +264,25 @@ async def _copy(connection: Connection, packed: Packed) -> None:
 
 
 async def _insert(
-    connection: Connection, in_order: Sequence[Ready], packed: Packed, recorded_at: datetime, beside: Beside | None
+    connection: Connection, in_order: Sequence[Ready], packed: Packed, recorded_at: datetime, beside: Sequence[Beside]
 ) -> None:
     positions = [position for _, first, last, _, _ in packed.blocks for position in range(first, last + 1)]
     news = [fact.new for fact in in_order]
-    sql, arguments = beside or (None, ())
+    insert = _insert_facts(tuple((sql, len(arguments)) for sql, arguments in beside))
     await connection.execute(
-        _insert_facts(sql), *map(list, zip(*packed.blocks, strict=True)), recorded_at,
+        insert, *map(list, zip(*packed.blocks, strict=True)), recorded_at,
         [fact.shard for fact in in_order], positions, [new.occurred_at for new in news],
         [new.team_id for new in news], [new.source for new in news], [new.id for new in news],
-        [fact.type for fact in in_order], [fact.body for fact in in_order], packed.leaves, *arguments,
+        [fact.type for fact in in_order], [fact.body for fact in in_order], packed.leaves,
+        *chain.from_iterable(arguments for _, arguments in beside),
     )  # fmt: skip
 
 
 @cache
-def _insert_facts(beside: str | None) -> str:
-    parts = [FACTS] if beside is None else [FACTS, f"beside AS ({renumbered(beside, FACTS_PARAMETERS)})"]
+def _insert_facts(beside: tuple[tuple[str, int], ...]) -> str:
+    """With what is written beside, each given with how many parameters it has."""
+    parts, before = [FACTS], FACTS_PARAMETERS
+    for number, (sql, parameters) in enumerate(beside):
+        parts.append(f"beside_{number} AS ({renumbered(sql, before)})")
+        before += parameters
     return f"WITH {', '.join(parts)}, {CHAIN}"

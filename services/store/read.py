@@ -4,9 +4,8 @@ Positions are gapless and in commit order, so a reader that has seen n never mee
 too: a gap means that somebody removed a fact, and nothing may be read past it.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from itertools import groupby
-from operator import itemgetter
+from bisect import bisect_left
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import asyncpg
@@ -23,7 +22,6 @@ FACT_COLUMNS = ", ".join(Stored._fields)
 stored_of: Callable[[Iterable[Any]], Stored] = Stored._make
 
 RawFact = asyncpg.Record  # with RAW_COLUMNS
-BY_SHARD = itemgetter(0)
 
 READ_AFTER = f"""
     SELECT f.* FROM unnest($1::smallint[], $2::bigint[]) AS seen (shard, position)
@@ -33,9 +31,11 @@ READ_AFTER = f"""
     ) AS f
 """
 
-# What a fold needs of facts that come by the million: their times are left as PostgreSQL sends them, and go on so.
+# What a fold needs of facts that come by the million: their times are left as PostgreSQL sends them, and go on so. Who
+# reported a usage, and under which id, changes no balance.
 RAW_COLUMNS = """shard, position, team_id, type, body, timestamptz_send(recorded_at) AS recorded_at,
-           timestamptz_send(occurred_at) AS occurred_at, source, id"""
+           timestamptz_send(occurred_at) AS occurred_at, CASE WHEN type <> 'usage.recorded.v1' THEN source END AS source,
+           CASE WHEN type <> 'usage.recorded.v1' THEN id END AS id"""
 
 READ_RAW_AFTER = f"""
     SELECT f.* FROM unnest($1::smallint[], $2::bigint[]) AS seen (shard, position)
@@ -114,7 +114,7 @@ async def read_after(
 
 async def read_raw_after(
     connection: Connection, positions: Mapping[int, int], limit_per_shard: int
-) -> dict[int, list[RawFact]]:
+) -> dict[int, Sequence[RawFact]]:
     """As `read_after`, for a fold: see `RAW_COLUMNS`.
 
     Raises:
@@ -126,7 +126,7 @@ async def read_raw_after(
 
 async def read_raw_new(
     connection: Connection, positions: Mapping[int, int], most: int
-) -> tuple[dict[int, list[RawFact]], int]:
+) -> tuple[dict[int, Sequence[RawFact]], int]:
     """The next facts of the shards that have grown beyond the positions seen, some `most` in all, for a fold.
 
     And how many there are in all.
@@ -140,10 +140,10 @@ async def read_raw_new(
 
 
 def stored_of_raw(row: RawFact) -> Stored:
-    """The fact in such a row."""
+    """The fact in such a row, a usage without its source and its id."""
     return Stored(
-        row["shard"], row["position"], instant(row["recorded_at"]), instant(row["occurred_at"]), row["team_id"], row["source"],
-        row["id"], row["type"], row["body"],
+        row["shard"], row["position"], instant(row["recorded_at"]), instant(row["occurred_at"]), row["team_id"],
+        row["source"] or "", row["id"] or "", row["type"], row["body"],
     )  # fmt: skip
 
 
@@ -170,12 +170,16 @@ def _by_shard(stored_in_order: Iterable[Stored], positions: Mapping[int, int]) -
     return facts
 
 
-def _cut_by_shard(rows: Iterable[RawFact], positions: Mapping[int, int]) -> dict[int, list[RawFact]]:
+def _cut_by_shard(rows: Sequence[RawFact], positions: Mapping[int, int]) -> dict[int, Sequence[RawFact]]:
     """Rows of one shard stand together, in the order of their positions."""
-    facts = {shard: list(read) for shard, read in groupby(rows, key=BY_SHARD)}
-    for shard, read in facts.items():
+    facts, start = dict[int, Sequence[RawFact]](), 0
+    while start < len(rows):
+        shard = rows[start]["shard"]
+        stop = bisect_left(rows, True, start, key=lambda row: row[0] != shard)
+        read = facts[shard] = rows[start:stop]
         if read[-1]["position"] != positions[shard] + len(read):
             _check_gapless(positions[shard], list(map(stored_of_raw, read)))
+        start = stop
     return facts
 
 

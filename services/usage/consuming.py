@@ -18,8 +18,10 @@ from schemas.topics import RECORD_BYTES_MAX, USAGE
 from services.runtime import kafka
 from services.runtime.clock import Clock, system_clock, until_stopped
 from services.runtime.health import Health
+from services.runtime.kafka import topic_admin
 from services.runtime.kafka.assurance import Assurance
 from services.runtime.processes import PROCESSES
+from services.runtime.retry import keep_going
 from services.runtime.settings import Settings
 from services.runtime.settings_loading import catalog_of
 from services.store.connect import AWAY, Pool, connect_pool, connect_when_there
@@ -29,6 +31,7 @@ from services.usage.partitions import Partitions, Rebalances
 from services.usage.recorder import Recorder
 
 GROUP = "creditwell-recorder"
+KAFKA = "Kafka"
 LOOK_AROUND_SECONDS = 2
 WAIT_MS = 500  # for records; what comes ends it at once
 # The broker answers as soon as there is anything. A partition that was not asked for, because its records waited for a
@@ -96,6 +99,7 @@ async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: 
     pool = await connect_when_there(connect, stop, health)
     if pool is None:
         return
+    await keep_going(KAFKA, lambda: _is_there(settings, health), stop, health, away=(KafkaError, OSError))
     partitions = Partitions(USAGE, settings, pool, f"recorder-{uuid4()}", health)
     metrics = RecorderMetrics(health.registry)
     refusing = RefusedShare(metrics.refused_share)
@@ -107,11 +111,18 @@ async def serve(settings: Settings, stop: asyncio.Event, health: Health, clock: 
     )
     attach(broker, recorder, settings.kafka_session_timeout_ms, stop)
     try:
-        await _run(settings, broker, recorder, stop, Assurance(settings, health, USAGE))
+        if not stop.is_set():
+            await _run(settings, broker, recorder, stop, Assurance(settings, health, USAGE))
     finally:
         await broker.stop()
         await recorder.finish()
         await pool.close()
+
+
+async def _is_there(settings: Settings, health: Health) -> None:
+    """FastStream's broker starts once and gives up for good: so it is started when Kafka answers."""
+    async with topic_admin.administering(settings, client_id=f"{GROUP}-start"):
+        health.back(KAFKA)
 
 
 async def _run(

@@ -27,7 +27,7 @@ from schemas.topics import USAGE
 from schemas.usage import FastUsage
 from services.credits.hold_settlement import live_or_settled, settle_holds
 from services.credits.holds import HoldKey
-from services.credits.rate_cards import load_rate_cards
+from services.credits.rate_cards import load_rate_cards, newest_version
 from services.runtime.clock import Clock
 from services.runtime.crashpoints import crashpoint
 from services.runtime.errors import Fenced, Unavailable
@@ -204,7 +204,8 @@ class Recorder:
                 append_began = monotonic()
                 if outcome.facts:
                     await self._append(connection, outcome)
-                slow = monotonic() - append_began > HELD_MAX_SECONDS
+                # Of a batch that could not be smaller nobody asks: whoever waits would wait for one more answer.
+                slow = len(batch_items) > BATCH_MIN and monotonic() - append_began > HELD_MAX_SECONDS
                 waited = slow and bool(await connection.fetchval(SOMEBODY_WAITS))
                 crashpoint("recorder:before_commit")
                 written = monotonic()
@@ -272,7 +273,10 @@ class Recorder:
             return self.cards
         try:
             async with self.pool.acquire() as connection:
-                self.cards, self.cards_at = await load_rate_cards(connection, self.listed_attributes), monotonic()
+                # The same cards stay, with what they remember of prices.
+                if self.cards is None or await newest_version(connection) != self.cards.newest_version:
+                    self.cards = await load_rate_cards(connection, self.listed_attributes)
+                self.cards_at = monotonic()
         except AWAY:
             if self.cards is None or age > CARDS_STALE_TIMES * self.cards_reload_seconds:
                 raise

@@ -20,7 +20,7 @@ from deploy.local.stack import start_stack
 from deploy.local.world import LocalWorld, start_world
 from services.api.tokens import TokenRole
 from services.cli import app
-from tests.support.waiting import until_in_a_thread
+from tests.support.waiting import PATIENCE_SECONDS, until_in_a_thread
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -47,7 +47,7 @@ def test_one_event_is_sent_and_read_back_with_the_commands_of_the_readme(world: 
     def run(command: str) -> Any:
         done = subprocess.run(
             ["sh", "-euc", f". {environment}\n{command}"], env={**os.environ, "NO_PROXY": "127.0.0.1"},
-            capture_output=True, text=True, timeout=30,
+            capture_output=True, text=True, timeout=PATIENCE_SECONDS,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
@@ -78,7 +78,8 @@ def test_usage_is_reported_with_the_python_of_the_readme(world: LocalWorld, tmp_
     headers = {"Authorization": f"Bearer {world.token(team.id, team.members[1].member_id, TokenRole.MEMBER)}"}
     activity = f"{world.api}/v1/teams/{team.id}/activity?days=1"
     until_in_a_thread(
-        lambda: "ai_video.generate" in httpx2.get(activity, headers=headers).text, what="the usage is recorded"
+        lambda: "ai_video.generate" in httpx2.get(activity, headers=headers, timeout=PATIENCE_SECONDS).text,
+        what="the usage is recorded",
     )
 
 

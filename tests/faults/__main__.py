@@ -11,6 +11,9 @@
     python -m tests.faults --money --seed 39 --count 1    that run again
     python -m tests.faults --promoted                     20 standbys that were behind, promoted (tests/faults/promoted.py)
     python -m tests.faults --went-back                    20 stores that went back and were resumed (tests/faults/went_back.py)
+    python -m tests.faults --restored                     9 backups restored to a moment of the past (tests/faults/servers/restored.py)
+    python -m tests.faults --brokers                      three brokers, killed in turn (tests/faults/servers/brokers.py)
+    python -m tests.faults --grown                        topics that get more partitions (tests/faults/servers/grown.py)
     python -m tests.faults --upgrade                      to the next build and back under load (tests/faults/upgrade.py)
     python -m tests.faults --holds                        1,000 blocks of services that are killed (tests/faults/holds.py)
     python -m tests.faults --bounds                       times that are promised (tests/faults/bounds.py), alone
@@ -25,7 +28,7 @@ import asyncio
 import logging
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import structlog
@@ -39,6 +42,7 @@ from tests.faults.holds import kill_amid_holds
 from tests.faults.injections import INJECTIONS
 from tests.faults.promoted import promotions
 from tests.faults.rush import rush
+from tests.faults.servers import brokers, grown, restored
 from tests.faults.storm import Plan, read_outcomes, report, storm
 from tests.faults.upgrade import upgrade
 from tests.faults.went_back import resumptions
@@ -46,7 +50,7 @@ from tests.support.decoders import check_decoders
 from tests.support.top_up_simulator import simulate
 
 INJECTIONS_USUAL, MONEY_USUAL, TEAMS_USUAL, CROWD = 200, 2_000, 10_000, 1_000
-EVENTS_USUAL, PROMOTED_USUAL, BLOCKS_USUAL = 10_000, 20, 1_000
+EVENTS_USUAL, PROMOTED_USUAL, BLOCKS_USUAL, RESTORED_USUAL = 10_000, 20, 1_000, 9
 
 
 def arguments() -> argparse.Namespace:
@@ -64,6 +68,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--money", action="store_true", help="the money matrix alone")
     parser.add_argument("--promoted", action="store_true", help="standbys that were behind and are promoted, alone")
     parser.add_argument("--went-back", action="store_true", help="stores that went back and are resumed, alone")
+    parser.add_argument("--restored", action="store_true", help="backups restored to a moment of the past, alone")
+    parser.add_argument("--brokers", action="store_true", help="three brokers that are killed in turn, alone")
+    parser.add_argument("--grown", action="store_true", help="topics that get more partitions under load, alone")
     parser.add_argument("--upgrade", action="store_true", help="to the next build and back under load, alone")
     parser.add_argument("--holds", action="store_true", help="blocks of services that are killed, alone")
     parser.add_argument("--bounds", action="store_true", help="times that are promised, measured and judged, alone")
@@ -90,12 +97,18 @@ def main() -> int:
         return decoded(given.count or EVENTS_USUAL, console)
     if given.promoted:
         return promoted(range(seed, seed + (given.count or PROMOTED_USUAL)), console)
-    if given.went_back:
-        with start_stack(say=speaker(), name="faults", native=True) as stack:
-            return went_back(stack, range(seed, seed + (given.count or PROMOTED_USUAL)), console)
-    if given.holds:
-        with start_stack(say=speaker(), name="faults", native=True) as stack:
-            return holds(stack, seed, given.count or BLOCKS_USUAL, console)
+    if given.grown:
+        return growth(seed, console)
+    on_servers: dict[str, Callable[[Stack], int]] = {
+        "went_back": lambda stack: went_back(stack, range(seed, seed + (given.count or PROMOTED_USUAL)), console),
+        "restored": lambda stack: restores(stack, range(seed, seed + (given.count or RESTORED_USUAL)), console),
+        "brokers": lambda stack: brokers.brokers(stack, seed, console),
+        "holds": lambda stack: holds(stack, seed, given.count or BLOCKS_USUAL, console),
+    }
+    for name, run in on_servers.items():
+        if getattr(given, name):
+            with start_stack(say=speaker(), name="faults", native=True) as stack:
+                return run(stack)
     alone = given.money or given.bounds or given.upgrade or given.only or given.count is not None or given.storm
     code = 0 if alone else decoded(EVENTS_USUAL, console)
     with start_stack(say=speaker(), name="faults", native=True) as stack:
@@ -109,12 +122,14 @@ def main() -> int:
         if not alone:
             code |= promoted(range(seed, seed + PROMOTED_USUAL), console)
             code |= went_back(stack, range(seed, seed + PROMOTED_USUAL), console)
+            code |= restores(stack, range(seed, seed + RESTORED_USUAL), console)
             code |= holds(stack, seed, BLOCKS_USUAL, console)
+            code |= brokers.brokers(stack, seed, console)
         if given.upgrade or not alone:
             code |= bool(asyncio.run(upgrade(stack, seed, console)))
         if given.bounds or not alone:
             code |= bounds.report(asyncio.run(bounds.measure(stack)), console)
-    return code
+    return code if alone else code | growth(seed, console)
 
 
 def plan_of(given: argparse.Namespace, seed: int) -> Plan:
@@ -146,6 +161,18 @@ def went_back(stack: Stack, seeds: Sequence[int], console: Console) -> int:
     """The exit code."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     return resumptions(stack, seeds, console)
+
+
+def restores(stack: Stack, seeds: Sequence[int], console: Console) -> int:
+    """The exit code."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    return restored.restores(stack, seeds, console)
+
+
+def growth(seed: int, console: Console) -> int:
+    """The exit code; on a broker of its own, for topics do not shrink again."""
+    with start_stack(say=speaker(), name="faults", native=True, partitions=grown.BEFORE) as stack:
+        return grown.growth(stack, seed, console)
 
 
 def holds(stack: Stack, seed: int, blocks: int, console: Console) -> int:

@@ -10,26 +10,17 @@ from random import Random
 from typing import Literal
 
 from projections.versions import TABLES
-from services.read_models.projecting import COPY_ROWS_MIN
 from services.read_models.rebuild import begin, build, compare_shard, discard, switch
 from services.read_models.versions import live_versions
 from services.store.shards import SHARDS
-from tests.faults import database, hostile
+from tests.faults import database, hostile, stopping
+from tests.faults.crash_points import CRASH_POINTS, reached_at
 from tests.faults.scene import RECORDERS, Scene
 from tests.support.proxy import Cut
 from tests.support.usage import raw
 
 Injection = Callable[[Scene, Random], Awaitable[None]]
 
-CRASH_POINTS = {
-    "recorder": (
-        "recorder:fetched", "recorder:cursor_moved", "append:heads_taken", "append:written", "recorder:before_commit",
-        "recorder:committed",
-    ),
-    "projector": ("projector:folded", "projector:saved", "projector:committed", "low:appended"),
-    "relay": ("relay:read", "relay:sent", "relay:acked", "relay:moved"),
-    "topup": ("topup:requested", "topup:created", "topup:recorded", "topup:confirmed", "topup:credited"),
-}  # fmt: skip
 SINGLE = ("projector-1", "relay-1", "topup-1")
 
 
@@ -45,14 +36,6 @@ async def crash_at(scene: Scene, program: str, point: str, passing: int) -> None
     scene.say(f"{program}-1 dies at {point}:{passing}")
     await die_one_after_the_other(scene, program, [point], passing=passing)
     scene.fleet.start(f"{program}-1")
-
-
-async def reached_at(scene: Scene, point: str, passing: int) -> str:
-    """When a process that is about to start passes a point, as it is told; what it takes to get there is waited for."""
-    if point != "projector:saved":
-        return f"{point}:{passing}"
-    await scene.more_facts(2 * COPY_ROWS_MIN)  # while it is dead: fewer are saved by one statement, which has no middle
-    return f"{point}:1"
 
 
 async def die_one_after_the_other(scene: Scene, program: str, points: Sequence[str], *, passing: int = 1) -> None:
@@ -260,6 +243,8 @@ INJECTIONS: dict[str, tuple[Injection, int]] = {  # with how often they are draw
     "crash": (crash, 30),
     "kill": (kill, 12),
     "stop": (stop_politely, 4),
+    "stop_at": (stopping.stop_at, 8),
+    "stop_frozen": (stopping.stop_frozen, 3),
     "freeze": (freeze, 10),
     "freeze_at": (freeze_at, 10),
     "rebalances": (rebalances, 6),

@@ -17,6 +17,7 @@ payments             payments, charged and credited
 two_lives            a store that goes back in time, and what it charges then
 lives                what a store publishes, and a copy of it that is the store from then on
 promoted             a standby that was behind, and is promoted
+restored             a server that archives, and what is restored of it
 desk                 the stand-in for Stripe, and what both books must agree upon
 usage                usage as feature services write it, with none of our code
 calls                calls of a model, and a card that prices their tokens

@@ -31,7 +31,7 @@ from services.store.read import read_team
 from services.store.shards import shard_of
 from tests.support.facts import zone_at_midday
 from tests.support.serving import as_role, plan, store
-from tests.support.waiting import PATIENCE_SECONDS
+from tests.support.waiting import PATIENCE_SECONDS, until
 
 KEY = "sk_test_stand_in"
 AT_ONCE = 10_000  # requests a second: a test that is not about our pace does not wait for it
@@ -77,7 +77,8 @@ class Desk:
 async def a_desk(*, seed: int = 1, **told: Any) -> AsyncIterator[Desk]:
     """A stand-in of its own; `told` is how to talk to it."""
     app = create_app(secret_key=KEY, webhook_url=None, webhook_secret="", seed=seed)
-    headers, told = {"Authorization": f"Bearer {KEY}"}, {"per_second": AT_ONCE} | told
+    headers = {"Authorization": f"Bearer {KEY}"}
+    told = {"per_second": AT_ONCE, "timeout_seconds": PATIENCE_SECONDS} | told
     async with (
         running(app) as url,
         httpx2.AsyncClient(
@@ -98,10 +99,12 @@ def environment(stack: Stack, database: str, desk: Desk) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def working(stack: Stack, database: str, desk: Desk, *names: str) -> AsyncIterator[None]:
+async def working(
+    stack: Stack, database: str, desk: Desk, *names: str, catalog: str | None = None
+) -> AsyncIterator[None]:
     """Processes of ours in this event loop; all of the way from a fact to its charge when none is named."""
     modules = {"projector": projector, "relay": relay, "topup": topup, "refill": refill}
-    common = {"kafka": stack.kafka, "stripe_key": KEY, "stripe_api": desk.url, "insecure_dev": True}
+    common = {"kafka": stack.kafka, "stripe_key": KEY, "stripe_api": desk.url, "insecure_dev": True, "catalog": catalog}
     stop = asyncio.Event()
     async with AsyncExitStack() as tasks:
         group = await tasks.enter_async_context(asyncio.TaskGroup())
@@ -183,6 +186,15 @@ def folded_anew(team: str, log: list[Stored]) -> TopUps:
         if not stored.type.startswith(("usage.", "hold.")):
             state = evolve(state, stored, stored.fact())
     return state
+
+
+async def nobody_looks(connection: Connection, team: str) -> None:
+    """Nobody works on the team's attempt, nor will before somebody tells of it or the time of the next look is changed."""
+    put_off = """
+        UPDATE top_up_attempts SET look_at = clock_timestamp() + interval '1 hour'
+        WHERE team_id = $1 AND payment_intent_id IS NOT NULL AND leased_until = '-infinity' RETURNING true
+    """
+    await until(lambda: connection.fetchval(put_off, team), what="nobody works on the attempt")
 
 
 async def leases_over(connection: Connection) -> None:

@@ -13,7 +13,7 @@ from deploy.local.processes import PLAIN_HTTP, Process, Processes, service_comma
 from deploy.local.stack import Stack
 from services.runtime.processes import PROCESSES
 from tests.conftest import url_of
-from tests.support.waiting import until
+from tests.support.waiting import PATIENCE_SECONDS, until
 
 SESSION_TIMEOUT_MS = 3_000  # how long Kafka waits for a recorder that was killed
 
@@ -57,13 +57,13 @@ class Fleet:
 
     async def health(self, name: str) -> dict[str, Any]:
         """What a process says of itself."""
-        async with httpx2.AsyncClient(trust_env=False, verify=PLAIN_HTTP, timeout=5) as client:
+        async with httpx2.AsyncClient(trust_env=False, verify=PLAIN_HTTP, timeout=PATIENCE_SECONDS) as client:
             said: dict[str, Any] = (await client.get(f"http://127.0.0.1:{self.ports[name]}/healthz")).json()
         return said
 
     async def metric(self, name: str, metric: str) -> float:
         """A number that a process shows; 0 while it does not."""
-        async with httpx2.AsyncClient(trust_env=False, verify=PLAIN_HTTP, timeout=5) as client:
+        async with httpx2.AsyncClient(trust_env=False, verify=PLAIN_HTTP, timeout=PATIENCE_SECONDS) as client:
             text = (await client.get(f"http://127.0.0.1:{self.ports[name]}/metrics")).text
         return next((float(line.split()[-1]) for line in text.splitlines() if line.startswith(f"{metric} ")), 0.0)
 

@@ -30,8 +30,8 @@ from schemas.pricing import RateCards
 from schemas.usage import parse_usage
 from services.credits.approvals import Approval, WaitingRequest, approve_gift, give_or_ask, lock_request, reject
 from services.credits.grants import adjust, grant
-from services.credits.hold_settlement import live_or_settled, settle_holds
-from services.credits.holds import CapturedPart, HoldKey, capture, expire_holds, extend, release
+from services.credits.hold_settlement import expire_holds, live_or_settled, settle_holds
+from services.credits.holds import CapturedPart, HoldKey, capture, extend, release
 from services.credits.limits import set_limit
 from services.credits.plans import assign_plan
 from services.credits.rate_cards import seed_catalog

@@ -93,6 +93,10 @@ class Oracle:
         """These records lie in one batch that nobody has to unpack."""
         self.part_of_one |= {(partition, base + n) for n in range(1, count)}
 
+    def grow(self) -> None:
+        """The topic has got more partitions."""
+        self._topic().grow()
+
     async def ends(self) -> dict[int, int]:
         """Where the topic ends now."""
         return await self._topic().ends()

@@ -62,6 +62,20 @@ async def behind(primary: NativePostgres) -> NativePostgres:
     return standby
 
 
+async def synchronous(primary: NativePostgres) -> NativePostgres:
+    """A standby for which every commit of the primary waits from now on."""
+    standby = await asyncio.to_thread(primary.standby)
+    leader = await asyncpg.connect(primary.url)
+    try:
+        await leader.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
+        await leader.execute("SELECT pg_reload_conf()")
+        waits = "SELECT count(*) > 0 FROM pg_stat_replication WHERE sync_state = 'sync'"
+        await until(lambda: leader.fetchval(waits), what="commits wait for the standby")
+    finally:
+        await leader.close()
+    return standby
+
+
 async def promote(primary: NativePostgres, standby: NativePostgres) -> None:
     """The primary is gone from one moment to the next, and somebody forces the standby, which is behind, to be it."""
     await asyncio.to_thread(primary.stop, "immediate")

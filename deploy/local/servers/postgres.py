@@ -66,6 +66,11 @@ class NativePostgres:
         """The superuser's URL, for the database `creditwell`."""
         return f"postgresql://{OWNER}:{self._password}@127.0.0.1:{self._port}/{DATABASE}"
 
+    @property
+    def pid(self) -> int:
+        """The postmaster's."""
+        return self._running().pid
+
     def create(self) -> None:
         """A new cluster with an empty database, running."""
         began = time.monotonic()

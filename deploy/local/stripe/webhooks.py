@@ -22,7 +22,7 @@ from .errors import Json
 
 RETRY_SECONDS: Final = (5, 300, 1_800, 7_200, 18_000, 36_000, *(43_200,) * 5)  # then Stripe gives up, after three days
 ANSWER_SECONDS = 10.0
-SETTLED_SECONDS_MAX = 30
+SETTLED_SECONDS_MAX = 60
 HTTP_OK, HTTP_REDIRECT = 200, 300
 
 Twist = Literal["lose", "double", "delay", "hold"]

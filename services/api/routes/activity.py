@@ -20,13 +20,13 @@ from schemas.places import Place
 from schemas.pricing import RateCards
 from schemas.spreadsheets import csv_lines
 from services.api.access import SEES_PAYMENTS, AllowedRequest, TeamRequest, route
-from services.api.answers import answer
+from services.api.answers import Json, answer
 from services.api.models.reads import Activity, EntryAnswer, EntryProof
 from services.api.openapi.route_docs import link
 from services.api.problems import problem
 from services.api.tokens import TokenRole
 from services.api.wording.downloads import COLUMNS, download_line, file_name
-from services.api.wording.entries import explain, item
+from services.api.wording.entries import corrected_usage, explain, item
 from services.audit.prove import prove
 from services.credits.directory import read_directory
 from services.money.payment_details import ask_receipts, payment_without_receipt, with_receipts
@@ -35,6 +35,7 @@ from services.read_models.activity import (
     ActivityRow,
     Before,
     Filter,
+    own_entry_ids,
     read_activity,
     read_all,
     read_entries,
@@ -146,9 +147,9 @@ async def _lines(ask: TeamRequest, selection: Filter, cards: RateCards) -> Async
         download_line, cards=cards, catalog=ask.context.catalog, names=names,
         sees_receipts=ask.caller.role in SEES_PAYMENTS,
     )  # fmt: skip
-    async with aclosing(read_all(ask.quick_read(), ask.team_id, selection)) as pages:
+    async with aclosing(read_all(ask.patient_read(), ask.team_id, selection)) as pages:
         while True:
-            # One page at a time, whoever downloads: each keeps a session and the event loop from all who ask for less.
+            # One page at a time, whoever downloads, and none while somebody asks for less.
             async with ask.context.downloads.of(0):
                 rows = await anext(pages, None)
                 if rows is not None and ask.caller.role in SEES_PAYMENTS:
@@ -177,16 +178,19 @@ async def get_entry(
                 sees = ask.caller.role in SEES_PAYMENTS
                 shown = await _with_receipt(ask, row) if sees else row
                 explained = explain(shown, paid, cards, ask.context.catalog, sees_receipts=sees)
-                return answer({**explained, "taken_back_by": await _taken_back_by(ask, row)})
+                return answer(explained | await _corrections(ask, row))
     raise _unknown(entry_id)
 
 
-async def _taken_back_by(ask: TeamRequest, row: ActivityRow) -> str | None:
-    """The original of a correction stays, and points to what took it back."""
-    if row.entry.kind is not ActivityKind.USAGE:
-        return None
-    void = await read_void(ask.quick_read(), ask.team_id, row.entry.position)
-    return None if void is None else f"{void}:0"
+async def _corrections(ask: TeamRequest, row: ActivityRow) -> Json:
+    """What the entry corrects; the original of a correction stays, and points to what took it back."""
+    corrects, void = corrected_usage(row), None
+    if row.entry.kind is ActivityKind.USAGE:
+        void = await read_void(ask.quick_read(), ask.team_id, row.entry.position)
+    taken_back_by = void and void.position
+    positions = [position for position in (corrects, taken_back_by) if position is not None]
+    ids = await own_entry_ids(ask.quick_read(), ask.team_id, positions)
+    return {"corrects": corrects and ids[corrects], "taken_back_by": taken_back_by and ids[taken_back_by]}
 
 
 @route(

@@ -60,9 +60,10 @@ async def _now(ask: TeamRequest, now: datetime) -> ExactBalance:
 async def _as_of(ask: TeamRequest, at: datetime | None, known_at: datetime | None, now: datetime) -> ExactBalance:
     refuse_the_future(now, at, known_at)
     then = at or known_at or now
-    # One at a time: each folds thousands of facts, and keeps a session and the event loop from all who ask for now.
+    # One at a time, and after all who ask for now: each folds thousands of facts.
+    patient = ask.patient_read()
     async with ask.context.past.of(0):
-        exact = await balance_as_of(ask.quick_read(), ask.team_id, at=then, known_at=known_at or now)
+        exact = await balance_as_of(patient, ask.team_id, at=then, known_at=known_at or now)
     if exact is None:
         raise problem(404, "no_balance_then", f"by what was known, {ask.team_id!r} had no plan at {instant(then)}")
     return exact

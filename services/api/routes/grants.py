@@ -12,7 +12,6 @@ from starlette.responses import Response
 from projections.approvals import WAITS
 from schemas.credits import MicroCredits, format_credits
 from schemas.facts import AdjustmentRequested
-from schemas.places import Place
 from services.api.access import AllowedRequest, TeamRequest, route
 from services.api.idempotency import NAMED, CommandAnswer, RequiredKey, answer_once
 from services.api.models.operators import AdjustmentBody, GiftAnswer, GrantBody, RequestAnswer
@@ -21,10 +20,11 @@ from services.api.tokens import TokenRole
 from services.api.wording.amounts import micro
 from services.api.wording.approvals import request_answer
 from services.credits.approvals import RequestState, WaitingRequest, give_or_ask
+from services.read_models.activity import own_entry_id
 from services.runtime.errors import Refused
 from services.store.connect import Connection
 
-GIVES = (*NAMED, "invalid_credits")
+GIVES = (*NAMED, "invalid_credits", "catching_up")
 EXPLAINED = {"entry": link("get_entry", "What came of it, as an entry of the activity.", id="$response.body#/id")}
 # As a route's `responses`: what it answers where another person has to approve first.
 WAITING: dict[int | str, dict[str, Any]] = {
@@ -78,7 +78,9 @@ async def _give(ask: TeamRequest, key: str, request: AdjustmentRequested) -> Res
         done = await give_or_ask(connection, ask.team_id, command_id, request)
         if isinstance(done, WaitingRequest):
             return waiting_answer(done)
-        return _gift_answer(done, request.credits)
+        entry = await own_entry_id(connection, ask.team_id, done)
+        gift = {"id": entry, "credits": format_credits(request.credits), "position": str(done)}
+        return CommandAnswer(gift, 201)
 
     return await answer_once(ask, key, give)
 
@@ -93,7 +95,3 @@ def _positive(credits: MicroCredits) -> MicroCredits:
     if credits <= 0:
         raise Refused("invalid_credits", "a grant is more than 0 credits; to take credits away, adjust")
     return credits
-
-
-def _gift_answer(place: Place, credits: MicroCredits) -> CommandAnswer:
-    return CommandAnswer({"id": f"{place}:0", "credits": format_credits(credits), "position": str(place)}, 201)

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Path
 from prometheus_client import Counter
 from starlette.responses import Response
 
-from projections.entitlement import REASONS, Amount, PlannedWork
+from projections.entitlement import REASONS, Amount, Permission, PlannedWork
 from schemas.credits import ENTRY_MAX, format_credits
 from schemas.facts import Name
 from schemas.instants import instant
@@ -19,7 +19,7 @@ from schemas.places import Place
 from schemas.pricing import CompiledCard, KeptAttributes
 from services.api.access import AllowedRequest, TeamRequest, route
 from services.api.answers import Json, answer
-from services.api.idempotency import NAMED, CommandAnswer, RequiredKey, answer_once
+from services.api.idempotency import NAMED, CommandAnswer, RequiredKey, answer_once, kept
 from services.api.models.work import CaptureBody, Captured, ExtendBody, HoldAnswer, HoldBody, Item, Placed
 from services.api.openapi.codes import PRICED, STATUS
 from services.api.openapi.route_docs import link
@@ -58,16 +58,19 @@ async def post_hold(ask: AllowedRequest, body: HoldBody, key: RequiredKey) -> Re
     works = _requests_of(body, member_id)
     card = await _card(ask)
 
+    def placed(hold: holds.CurrentHold, permission: Permission, at: Place) -> CommandAnswer:
+        return CommandAnswer({**_hold_answer(hold, str(at)), "warning": permission.warning}, 201, is_kept=True)
+
     async def put(connection: Connection, hold_id: str) -> CommandAnswer:
         try:
-            hold, permission, at = await holds.place(
+            return placed(*await holds.place(
                 connection, ask.team_id, hold_id, works, lasts=timedelta(seconds=body.ttl_seconds),
                 member_id=member_id, card=card, catalog=ask.context.catalog,
-            )  # fmt: skip
+                keep=lambda *made: kept(ask, key, placed(*made)),
+            ))  # fmt: skip
         except holds.NotPermitted as no:
             verdicts = [verdict_body(verdict) for verdict in no.permission.verdicts]
             raise problem(STATUS[no.reason], no.reason, no.detail, items=verdicts) from no
-        return CommandAnswer({**_hold_answer(hold, str(at)), "warning": permission.warning}, 201)
 
     return await answer_once(ask, key, put)
 
@@ -95,8 +98,9 @@ async def post_extend(ask: AllowedRequest, hold_id: HoldId, body: ExtendBody, ke
 
     async def extend(connection: Connection, command_id: str) -> CommandAnswer:
         lasts = timedelta(seconds=body.ttl_seconds)
-        hold, at = await holds.extend(connection, ask.team_id, hold_id, command_id, lasts)
-        return CommandAnswer(_hold_answer(hold, str(at)))
+        return _moved(*await holds.extend(
+            connection, ask.team_id, hold_id, command_id, lasts, keep=lambda *made: kept(ask, key, _moved(*made))
+        ))  # fmt: skip
 
     return await answer_once(ask, key, extend)
 
@@ -112,11 +116,13 @@ async def post_capture(ask: AllowedRequest, hold_id: HoldId, body: CaptureBody, 
     """
     cards = await ask.context.cards.current()
     parts = _parts(body, cards.in_force(ask.context.clock()), cards.attributes, ask.context.dropped_attributes)
-    captured = sum(part.credits for part in parts)
+    credits = format_credits(sum(part.credits for part in parts))
 
     async def capture(connection: Connection, command_id: str) -> CommandAnswer:
-        hold, at = await holds.capture(connection, ask.team_id, hold_id, command_id, parts, final=body.final)
-        return CommandAnswer({**_hold_answer(hold, str(at)), "captured": format_credits(captured)})
+        return _moved(*await holds.capture(
+            connection, ask.team_id, hold_id, command_id, parts, final=body.final,
+            keep=lambda *made: kept(ask, key, _moved(*made, captured=credits)),
+        ), captured=credits)  # fmt: skip
 
     return await answer_once(ask, key, capture)
 
@@ -129,8 +135,9 @@ async def post_release(ask: AllowedRequest, hold_id: HoldId, key: RequiredKey) -
     """Give a hold up: a job that failed costs nothing."""
 
     async def release(connection: Connection, _: str) -> CommandAnswer:
-        hold, at = await holds.release(connection, ask.team_id, hold_id)
-        return CommandAnswer(_hold_answer(hold, str(at)))
+        return _moved(*await holds.release(
+            connection, ask.team_id, hold_id, keep=lambda *made: kept(ask, key, _moved(*made))
+        ))  # fmt: skip
 
     return await answer_once(ask, key, release)
 
@@ -179,6 +186,11 @@ def _priced(item: Item, card: CompiledCard, attributes: KeptAttributes, dropped:
     return holds.CapturedPart(
         credits, item.feature, item.quantity, kept or None, card.version, item.member_id, item.quantities
     )
+
+
+def _moved(hold: holds.CurrentHold, at: Place, **more: str) -> CommandAnswer:
+    """The answer of a command that moved a hold, which keeps it."""
+    return CommandAnswer({**_hold_answer(hold, str(at)), **more}, is_kept=True)
 
 
 def _hold_answer(hold: holds.CurrentHold, position: str) -> Json:

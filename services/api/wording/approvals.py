@@ -1,5 +1,7 @@
 """What waits for another person, and what came of it, as the API says it."""
 
+from collections.abc import Mapping
+
 from schemas.credits import format_credits
 from schemas.facts import AdjustmentRequested
 from schemas.instants import instant
@@ -8,21 +10,29 @@ from services.api.wording.values import Json, instant_or_none
 from services.credits.approvals import RequestRow, RequestState
 
 
-def request_answer(request_id: str, request: AdjustmentRequested, state: RequestState, place: Place) -> Json:
-    """A request that was just made or decided, by the fact at this place."""
+def request_answer(
+    request_id: str, request: AdjustmentRequested, state: RequestState, place: Place, entry: str | None = None
+) -> Json:
+    """A request that was just made or decided, by the fact at this place; `entry` is what came of it."""
     return {
         "id": request_id, "state": state.value, "kind": request.kind, "credits": format_credits(request.credits),
         "waits_until": instant(request.waits_until), "position": str(place),
-        "entry": f"{place}:0" if state is RequestState.APPROVED else None,
+        "entry": entry,
     }  # fmt: skip
 
 
-def request_item(row: RequestRow) -> Json:
-    """A request of the list: who asked for what and why, and who decided."""
+def entries_of(row: RequestRow) -> tuple[int | None, int | None]:
+    """The positions of what came of a request, and of the usage that it corrects."""
+    approved = row.ended if row.state is RequestState.APPROVED else None
+    return approved and approved.position, row.request.usage_position
+
+
+def request_item(row: RequestRow, ids: Mapping[int, str]) -> Json:
+    """A request of the list: who asked for what and why, and who decided. `ids` names the entries of positions."""
     request, place = row.request, row.ended or row.place
-    usage = None if request.usage_position is None else f"{Place(row.place.shard, request.usage_position)}:0"
+    entry, usage = (None if position is None else ids[position] for position in entries_of(row))
     return {
-        **request_answer(row.request_id, request, row.state, place),
+        **request_answer(row.request_id, request, row.state, place, entry),
         "reason": request.reason, "requested_by": request.requested_by, "requested_at": instant(row.requested_at),
         "refers_to": request.refers_to, "expires_at": instant_or_none(request.expires_at), "corrects": usage,
         "quantity": request.quantity, "quantities": request.quantities,

@@ -46,12 +46,11 @@ def download_line(
     row: ActivityRow, cards: RateCards, catalog: Catalog, names: Mapping[str, str], *, sees_receipts: bool
 ) -> list[str]:
     """The cells of an entry; receipts are for admins and finance alone."""
-    first = line(row, cards, catalog)
-    more = {
-        "recorded_at": instant(row.entry.recorded_at), "member": names.get(first["member_id"] or ""),
-        **_usage(row, cards), **_money(row, sees_receipts=sees_receipts),
-    }  # fmt: skip
-    return [_cell(column, (first | more).get(column)) for column in COLUMNS]
+    said = line(row, cards, catalog)
+    said["recorded_at"] = instant(row.entry.recorded_at)
+    said["member"] = names.get(said["member_id"] or "")
+    said |= _usage(row, cards) | _money(row, sees_receipts=sees_receipts)
+    return [_cell(column, said.get(column)) for column in COLUMNS]
 
 
 def _usage(row: ActivityRow, cards: RateCards) -> Json:
@@ -92,5 +91,6 @@ def _money(row: ActivityRow, *, sees_receipts: bool) -> Json:
 
 
 def _cell(column: str, value: object) -> str:
-    text = "" if value is None else str(value)
-    return as_text(text) if column in WRITTEN else text
+    if value is None:
+        return ""
+    return as_text(str(value)) if column in WRITTEN else str(value)

@@ -203,17 +203,16 @@ def explain(row: ActivityRow, paid: list[PaidLot], cards: RateCards, catalog: Ca
         "paid_by": [_paid_by(row.shard, lot, past_zero=past_zero) for lot in paid],
         "charge": charge(row.fact, sees_receipts=sees_receipts),
         "reason": detail(row.entry, row.fact, cards),
-        "corrects": _corrects(row),
     }
 
 
-def _corrects(row: ActivityRow) -> str | None:
-    """The entry of the usage that this one takes back, or replaces."""
+def corrected_usage(row: ActivityRow) -> int | None:
+    """The position of the usage that this entry takes back, or replaces."""
     match row.fact:
         case UsageVoided(usage_position=position) if row.entry.kind is ActivityKind.USAGE_VOIDED:
-            return f"{Place(row.shard, position)}:0"
+            return position
         case UsageRecorded(corrects=int(position)) if row.entry.kind is ActivityKind.USAGE:
-            return f"{Place(row.shard, position)}:0"
+            return position
         case _:
             return None
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from schemas.facts import RATE_CARD_TEAM
 from services.audit.anchors import note_of, parse_anchor, read_anchor
 from services.audit.checkpoints import Checkpoint, NoteInvalid, origin_of, parse, signer_of
 from services.audit.notes.chain_check import ChainCheck, Growth
@@ -19,6 +20,7 @@ from services.audit.verdict import LogProblem, Verified
 from services.runtime.errors import Refused
 from services.store.connect import Connection
 from services.store.read import heads
+from services.store.shards import shard_of
 
 NOTES_MAX = 500
 BLOCKS_MAX = 5_000
@@ -42,6 +44,12 @@ BLOCKS = """
 """
 ONE = "SELECT number, signed_at, unpublished, hashes, note FROM signed_checkpoints WHERE number = $1"
 SOME = "SELECT number, note FROM signed_checkpoints WHERE number = ANY($1)"
+RESUMED = """
+    SELECT (b.lost ->> 0)::bigint AS first, (b.lost ->> 1)::bigint AS last
+    FROM facts AS f CROSS JOIN LATERAL (SELECT convert_from(f.body, 'UTF8')::jsonb -> 'lost_notes' AS lost OFFSET 0) AS b
+    WHERE f.shard = $1 AND f.team_id = $2 AND f.type = 'store.resumed.v1' AND f.type NOT LIKE 'usage.%'
+      AND f.type NOT LIKE 'hold.%' AND jsonb_typeof(b.lost) = 'array'
+"""
 NEWEST = "SELECT coalesce(max(number), 0) FROM signed_checkpoints"
 
 
@@ -80,12 +88,16 @@ async def start_at(connection: Connection, number: int, keys: Sequence[Ed25519Pu
 
 @dataclass(slots=True)
 class NotesCheck:
-    """The check of all notes from a start on, and of anchors."""
+    """The check of all notes from a start on, and of anchors.
+
+    `lost` are the first and last numbers of notes that were lost when the store went back, as the log says.
+    """
 
     connection: Connection
     verified: Verified
     walk: NoteWalk
     chain: ChainCheck
+    lost: Sequence[tuple[int, int]] = ()
 
     @classmethod
     async def begin(
@@ -136,6 +148,8 @@ class NotesCheck:
     async def anchors(self, files: Sequence[Path]) -> None:
         """Every anchor: it is a note that is stored, or it is looked at for what it says."""
         newest = await self.connection.fetchval(NEWEST)
+        rows = await self.connection.fetch(RESUMED, shard_of(RATE_CARD_TEAM), RATE_CARD_TEAM)
+        self.lost = [(row["first"], row["last"]) for row in rows]
         last = max((file for file in files if file.stem.isdecimal()), default=None)
         for begin in range(0, len(files), NOTES_MAX):
             page = files[begin : begin + NOTES_MAX]
@@ -157,7 +171,8 @@ class NotesCheck:
         except NoteInvalid as invalid:
             self._problem(name, str(invalid))
             return
-        problem = self.walk.anchor(anchored.checkpoint, anchored.note, stored, newest)
+        is_lost = any(first <= anchored.number <= until for first, until in self.lost)
+        problem = self.walk.anchor(anchored.checkpoint, anchored.note, stored, newest, is_lost=is_lost)
         if problem is not None:
             self._problem(name, problem)
         if anchored.checkpoint.origin != self.walk.origin:

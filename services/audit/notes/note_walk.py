@@ -108,15 +108,20 @@ class NoteWalk:
             self._problem(self.newest.name, UNKNOWN_KEY)
         return signer
 
-    def anchor(self, checkpoint: Checkpoint, note: str, stored: str | None, newest: int) -> str | None:
+    def anchor(
+        self, checkpoint: Checkpoint, note: str, stored: str | None, newest: int, *, is_lost: bool = False
+    ) -> str | None:
         """What is wrong with a note from outside.
 
-        `stored` is the note of its number in the database, `newest` the number of the newest one.
+        `stored` is the note of its number in the database, `newest` the number of the newest one. `is_lost`: the log
+        says that the note was lost when the store went back, so another one may have its number.
         """
         if checkpoint.origin != self.origin:
             return f"it is of another log, {checkpoint.origin}"
         if self.keys and signer_of(note, self.keys) is None:
             return UNKNOWN_KEY
+        if is_lost:
+            return None
         if checkpoint.size > newest:
             return "the database has no checkpoint as new as this one: facts were taken away, or an old backup was restored"
         if stored is None or not _is_note(stored, checkpoint):

@@ -2,7 +2,7 @@
 
 import asyncio
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -27,6 +27,13 @@ AsItIs = Annotated[
         "--as-it-is", help="Go on with the log as it is: nothing comes back, and the log names what is given up."
     ),
 ]
+Watch = Annotated[
+    bool,
+    typer.Option(
+        "--watch",
+        help="Stay, and bring back by itself what needs neither --accept nor --as-it-is; a process like those of `serve`.",
+    ),
+]
 
 
 def resume(
@@ -35,6 +42,7 @@ def resume(
     apply: Apply = False,
     accept: Accept = False,
     as_it_is: AsItIs = False,
+    watch: Watch = False,
     as_json: AsJson = False,
 ) -> None:
     """Let a store that went back in time go on: what was published comes back at its positions, with its proofs.
@@ -48,6 +56,8 @@ def resume(
 
     from services.recovery.resume import Orders
 
+    if watch:
+        _watch(alone=not (by or apply or accept or as_it_is or as_json))
     if apply and not by:
         exit_used_wrongly("--apply: say --by WHO, too.")
     settings = load_settings()
@@ -62,6 +72,15 @@ def resume(
     else:
         _show(report)
     raise typer.Exit(FOUND_WRONG if report.waits else 0)
+
+
+def _watch(*, alone: bool) -> NoReturn:
+    from services.recovery.watching import watch
+    from services.runtime.running import run_process
+
+    if not alone:
+        exit_used_wrongly("--watch: it takes no other option.")
+    raise typer.Exit(run_process("resume", watch, load_settings()))
 
 
 async def _resume(connection: Connection, settings: Settings, orders: "Orders") -> "Resumed":
@@ -83,6 +102,7 @@ def _document(report: "Resumed") -> dict[str, Any]:
         "to": instant(max(stored.recorded_at for stored in facts)) if facts else None,
         "shards": {shard: [tail.facts[0].position, tail.head.last] for shard, tail in sorted(report.tails.items())},
         "unknown": [_named(stored) for stored in report.unknown], "in_the_way": report.in_the_way,
+        "lost_notes": report.lost_notes,
     }  # fmt: skip
 
 
@@ -110,6 +130,11 @@ def _show(report: "Resumed") -> None:
         rows = [tuple(_named(stored).values()) for stored in report.unknown[:SHOWN_MAX]]
         print_table("Nobody but the topic knows of these", ("place", "team", "type", "source", "id"), rows)
         print(f"{len(report.unknown):,} in all; --accept brings them back, too")
+    if report.lost_notes is not None:
+        first, last = report.lost_notes
+        print(
+            f"signed checkpoints {first} to {last} were lost with the store: the signer needs a new folder of anchors"
+        )
     if report.done:
         print("the log goes on; now run `creditwell reconcile`, `creditwell verify` and `creditwell replay`")
     elif report.waits:

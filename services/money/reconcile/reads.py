@@ -70,7 +70,7 @@ FINISH = """
     WHERE name = $1
 """
 # Stripe sends an event again for three days, and forgets it after thirty.
-FORGET_NEWS = "DELETE FROM stripe_inbox WHERE done_at < clock_timestamp() - interval '90 days'"
+FORGET_NEWS = "DELETE FROM stripe_inbox WHERE done_at < clock_timestamp() - $1::interval"
 LATER = "UPDATE reconciliations SET due_at = clock_timestamp() + $2::interval WHERE name = $1"
 READ_RESULTS = "SELECT name, breaks, ended_at FROM reconciliations ORDER BY name"
 
@@ -262,9 +262,9 @@ async def finish(
     await connection.execute(FINISH, name, every, payments, healed, json.dumps(dict(breaks)))
 
 
-async def forget_news(connection: Connection) -> None:
-    """Delete news of Stripe's that was done with long ago; what came of it stands in the log."""
-    await connection.execute(FORGET_NEWS)
+async def forget_news(connection: Connection, kept: timedelta) -> None:
+    """Delete news of Stripe's that was done with so long ago; what came of it stands in the log."""
+    await connection.execute(FORGET_NEWS, kept)
 
 
 async def later(connection: Connection, name: str, wait: timedelta) -> None:

@@ -33,8 +33,10 @@ AGAIN = timedelta(minutes=1)  # after Stripe did not answer
 LOOK_SECONDS = 15.0
 
 
-async def keep_reconciled(pool: Pool, charges: Charges, catalog: Catalog, stop: asyncio.Event, health: Health) -> None:
-    """Compare when it is due, until told to stop.
+async def keep_reconciled(
+    pool: Pool, charges: Charges, catalog: Catalog, stop: asyncio.Event, health: Health, *, news_kept: timedelta
+) -> None:
+    """Compare when it is due, until told to stop; once a day forget the news of Stripe's that were done so long ago.
 
     A comparison under way is given up then, and made by the next process.
     """
@@ -46,13 +48,15 @@ async def keep_reconciled(pool: Pool, charges: Charges, catalog: Catalog, stop: 
         halts = Halts("reconcile", health)
         async with pool.acquire() as connection:
             await halts.begin(connection)
-        while await until_stopped(_look(pool, charges, catalog, gauge, halts), stop):
+        while await until_stopped(_look(pool, charges, catalog, gauge, halts, news_kept), stop):
             await pause(stop, LOOK_SECONDS)
     finally:
         health.registry.unregister(gauge)
 
 
-async def _look(pool: Pool, charges: Charges, catalog: Catalog, gauge: Gauge, halts: Halts) -> None:
+async def _look(
+    pool: Pool, charges: Charges, catalog: Catalog, gauge: Gauge, halts: Halts, news_kept: timedelta
+) -> None:
     for name in RUNS:
         async with pool.acquire() as connection:
             began_at = await claim(connection, name)
@@ -60,7 +64,7 @@ async def _look(pool: Pool, charges: Charges, catalog: Catalog, gauge: Gauge, ha
             async with pool.acquire() as connection, halts.guard(connection, name):
                 await _run(pool, charges, catalog, name, began_at)
                 if name == "daily":
-                    await forget_news(connection)
+                    await forget_news(connection, news_kept)
     async with pool.acquire() as connection:
         last = await read_results(connection)
     for kind in BreakKind:

@@ -655,12 +655,17 @@ BEGIN
     IF erased.wholly THEN
         DELETE FROM member_limits AS l
         WHERE l.shard = of_shard AND l.team_id = erased.team_id AND l.member_id = erased.member_id AND l.position < of_position;
-        -- The row stays, so that the command is not carried out again; even the hash of its body may tell a name.
+        -- The row stays, so that the command is not carried out again; even the hash of its body may tell a name. An answer
+        -- names somebody where a field says their id: a member may be called `open` or `grant`, as other fields say of
+        -- others. Answers are JSON without blanks, and a quote within a text of it is never bare. So bytes are compared.
         UPDATE command_answers AS a SET answer = '', body_sha256 = ''
         WHERE a.shard = of_shard AND a.team_id = erased.team_id AND a.status <> 0 AND a.answered_at <= erased.recorded_at
           AND (
               a.sub = erased.member_id OR position('/members/' || erased.member_id || '/' IN a.route || '/') > 0
-              OR position(convert_to(to_json(erased.member_id)::text, 'UTF8') IN a.answer) > 0
+              OR EXISTS (
+                  SELECT FROM unnest(ARRAY['"id":', '"member_id":', '"by":', '_by":']) AS field
+                  WHERE position(convert_to(field || to_json(erased.member_id)::text, 'UTF8') IN a.answer) > 0
+              )
           );
     END IF;
 END $$;

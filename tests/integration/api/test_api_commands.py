@@ -437,6 +437,21 @@ async def test_a_member_is_erased_with_limits_and_answers_and_is_called_so_from_
     assert said(await api.operator.delete(person + ticket))["position"] != erased["position"]
 
 
+async def test_somebody_who_is_called_as_a_word_of_answers_takes_none_along_that_do_not_name_them(api: Api) -> None:
+    async def held(name: str, member: str) -> httpx2.Response:
+        body = {"credits": "1", "member_id": member}
+        return await api.service.post(f"{api.path}/holds", json=body, headers=key(name))
+
+    kept, named = said(await held("kept", "mem_3"), 201), said(await held("named", "open"), 201)
+    assert kept["state"] == named["state"] == "open"
+
+    said(await api.operator.delete(f"{api.path}/members/open?erase=true"))
+
+    assert said(await held("kept", "mem_3"), 201) == kept
+    late = await held("named", "open")
+    assert (late.status_code, late.json()["code"]) == (409, "already_done")
+
+
 async def test_whoever_the_directory_never_knew_is_erased_and_nobody_of_a_team_that_is_not_there(api: Api) -> None:
     known_by_facts = said(await api.operator.delete(f"{api.path}/members/mem_9?erase=true"))
     nowhere = await api.operator.delete("/v1/teams/team_nowhere/members/mem_9?erase=true")

@@ -14,7 +14,7 @@ import pytest
 from deploy.local.stack import Stack
 from tests.support.api import NO_LIMITS, Api, an_api
 from tests.support.tokens import AUDIENCE, EC, ISSUER, RSA, attacks, claims_at, encoded
-from tests.support.waiting import until
+from tests.support.waiting import PATIENCE_SECONDS, until
 
 TEAM = "team_42"
 
@@ -56,7 +56,7 @@ async def a_stranger() -> AsyncIterator[tuple[str, list[bytes]]]:
 
 async def ask(api: Api, token: str, team: str = TEAM) -> httpx2.Response:
     """A team's balance, with this token."""
-    async with httpx2.AsyncClient(base_url=api.url, trust_env=False) as client:
+    async with httpx2.AsyncClient(base_url=api.url, trust_env=False, timeout=PATIENCE_SECONDS) as client:
         return await client.get(f"/v1/teams/{team}/balance", headers={"authorization": f"Bearer {token}".strip()})
 
 

@@ -37,11 +37,15 @@ import os, signal, sys
 from deploy.client.creditwell_client import Client
 url, token, spool, team = sys.argv[1:]
 items = [{"feature": "ai_image.generate", "quantity": "4", "attributes": {"tier": "standard"}}]
-client = Client(url, token=token, source="/features/chat", spool=spool)
+
+def at_the_capture():
+    if client.captures.pending():
+        os.kill(os.getpid(), signal.SIGKILL)
+    return token
+
+client = Client(url, token=at_the_capture, source="/features/chat", spool=spool)
 with client.hold(team=team, member="mem_1", items=items) as hold:
     hold.used(3)
-    client.captures.keep(hold.settlement())
-    os.kill(os.getpid(), signal.SIGKILL)
 """
 
 

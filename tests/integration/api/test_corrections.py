@@ -1,5 +1,7 @@
 """An operator corrects usage or a capture: the credits go back to what paid, and what was used is recorded at its time."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,12 +11,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from schemas.credits import MICRO
 from schemas.cycles import cycle
-from schemas.facts import CreditsPurchased, PeriodSealed, UsageRecorded
+from schemas.facts import CreditsGranted, CreditsPurchased, PeriodSealed, UsageRecorded
 from services.audit.replay import ReplayScope, replay
 from services.audit.sign_log import sign_log
 from services.usage.voids import read_void
 from tests.support.api import Api, key
 from tests.support.facts import planned, store
+from tests.support.heads import it_is
 from tests.support.honest import project
 
 IMAGE = {"feature": "ai_image.generate", "attributes": {"tier": "standard"}}
@@ -178,3 +181,39 @@ async def test_a_sealed_statement_keeps_its_bytes_whatever_is_corrected(api: Api
     entry = (await finance.get(f"{path}/entries/{done.json()['entry']}")).json()
     assert (entry["late"], entry["at"][:10]) == (True, (first.starts_at + timedelta(days=2)).date().isoformat())
     assert await read_void(api.connection, team, spent[1].position) is not None
+
+
+@pytest.mark.parametrize("folded", [False, True], ids=["in the tail", "in rows"])
+async def test_an_answer_never_names_the_entry_of_what_expired_right_before(api: Api, folded: bool) -> None:
+    began, finance = datetime.now(UTC), api.client("finance", "*", member="fin_1")
+
+    @asynccontextmanager
+    async def another_gift_has_ended(hours: int) -> AsyncIterator[None]:
+        """Its end is the first entry of the fact that comes next."""
+        await api.tell(CreditsGranted(credits=MICRO, reason="x", expires_at=began + timedelta(hours=hours - 1)))
+        async with it_is(api.connection, began + timedelta(hours=hours), api.team_id):
+            yield
+        if folded:
+            await project(api.connection)
+
+    async with another_gift_has_ended(2):
+        original = f"{(await api.tell(used('15'))).places[0]}:1"
+    async with another_gift_has_ended(4):
+        small = (await correct(api, original, {"quantity": "12"})).json()
+    asked = (await correct(api, small["entry"], {"quantity": "300"}, "large")).json()
+    async with another_gift_has_ended(6):
+        approved = (await finance.post(f"{api.path}/adjustments/{asked['id']}/approve")).json()
+    async with another_gift_has_ended(8):
+        gift = (await api.operator.post(f"{api.path}/grants", json=REASON | {"credits": "7"}, headers=key())).json()
+
+    anew, large = await entry_of(api, small["entry"]), await entry_of(api, approved["entry"])
+    assert small["corrects"] == anew["corrects"] == original
+    assert (await entry_of(api, small["id"]))["corrects"] == original
+    assert (await entry_of(api, original))["taken_back_by"] == small["id"]
+    assert (anew["credits"], large["credits"], large["corrects"]) == ("-48", "-1200", small["entry"])
+    assert (await entry_of(api, anew["taken_back_by"]))["corrects"] == small["entry"]
+    assert (await entry_of(api, gift["id"]))["credits"] == "7"
+    (listed,) = (await finance.get(f"{api.path}/adjustments")).json()["items"]
+    assert (listed["entry"], listed["corrects"]) == (approved["entry"], small["entry"])
+    for own in (original, small["id"], anew["taken_back_by"], gift["id"]):
+        assert (await entry_of(api, own.removesuffix(":1") + ":0"))["type"] == "expiry"

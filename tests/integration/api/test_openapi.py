@@ -195,11 +195,11 @@ async def schemathesis(api: Api, folder: Path, *arguments: str) -> None:
     assert running.returncode == 0, said.decode()
 
 
-@pytest.mark.timeout(0 if MORE else 600)
+@pytest.mark.timeout(0 if MORE else 1_200)
 async def test_whatever_is_asked_the_answer_is_one_that_the_document_has(api: Api, tmp_path: Path) -> None:
     await schemathesis(api, tmp_path, "--phases", "examples,coverage,fuzzing")
 
 
-@pytest.mark.timeout(0 if MORE else 600)
+@pytest.mark.timeout(0 if MORE else 1_200)
 async def test_links_lead_on_and_along_them_every_answer_is_documented_too(api: Api, tmp_path: Path) -> None:
     await schemathesis(api, tmp_path, "--phases", "stateful")

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pydantic_core import to_json
 from typer.testing import CliRunner
 
 from projections.entitlement import Limit
@@ -100,7 +101,7 @@ async def told(world: ServiceWorld) -> ServiceWorld:
     async with connection.transaction():
         await put_member(connection, TEAM, DirectoryMember(MEMBER, NAME, "member"))
         await set_limit(connection, TEAM, MEMBER, Limit(5 * MICRO, None, hard=False), limited_by="ops")
-    await connection.execute(ANSWER, shard_of(TEAM), TEAM, json.dumps([{"id": MEMBER, "name": NAME}, None]))
+    await connection.execute(ANSWER, shard_of(TEAM), TEAM, to_json([{"id": MEMBER, "name": NAME}, None]).decode())
     async with world.recorder(), world.projector():
         await careless(world)
         await world.recorded()

@@ -100,12 +100,12 @@ async def void(connection: Connection, usage: Stored) -> None:
 
 async def add(connection: Connection, new: NewFact) -> None:
     async with connection.transaction():
-        head, beside = await take_head(connection, new.team_id), None
+        head, rows = await take_head(connection, new.team_id), list[Beside]()
         if isinstance(new.fact, HoldPlaced):
             hold, shard = new.fact, shard_of(new.team_id)
             row = (shard, new.team_id, hold.hold_id, None, hold.credits, head.recorded_at, hold.expires_at)
-            beside = Beside(PLACE, row)
-        appended = await append(connection, [new], head, beside)
+            rows.append(Beside(PLACE, row))
+        appended = await append(connection, [new], head, lambda _: rows)
         await note_voids(connection, [(new, appended.places[0])])
 
 

@@ -13,7 +13,7 @@ from schemas.credits import MICRO, format_credits
 from schemas.facts import TopUpConfigured
 from services.api.serving import CONNECTIONS
 from services.api.tokens import TokenRole, mint
-from services.credits.holds import expire_holds
+from services.credits.hold_settlement import expire_holds
 from services.read_models.balances import read_balance
 from services.runtime.settings_loading import load_settings
 from services.store.append import lock_shard

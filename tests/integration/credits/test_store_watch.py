@@ -69,3 +69,12 @@ async def test_what_waits_is_as_old_as_the_oldest_of_it_and_nothing_where_all_is
 
         await connection.execute("UPDATE kafka_cursors SET passed_at = '-infinity' WHERE partition = 1")
         assert (await look(worker))["usage"] == inf
+
+
+async def test_what_grows_is_told_by_table(database: str) -> None:
+    registry = CollectorRegistry()
+    async with connected(as_role(database, "worker")) as worker:
+        await StoreWatch(registry).look(worker)
+
+    for table in ("facts", "holds", "balance_v1", "refused_bytes"):
+        assert (registry.get_sample_value("creditwell_table_bytes", {"table": table}) or 0) > 0

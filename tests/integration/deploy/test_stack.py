@@ -393,7 +393,7 @@ async def test_a_process_is_ready_when_its_address_says_so(processes: Processes)
     await processes.wait_ready("web", f"http://127.0.0.1:{port}/")
 
     with pytest.raises(StackTrouble, match="404"):
-        await processes.wait_ready("web", f"http://127.0.0.1:{port}/nothing-here", timeout_seconds=1)
+        await processes.wait_ready("web", f"http://127.0.0.1:{port}/nothing-here", timeout_seconds=3)
 
 
 async def test_waiting_for_a_process_that_cannot_start_ends_with_its_last_words(processes: Processes) -> None:

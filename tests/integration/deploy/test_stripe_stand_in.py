@@ -43,6 +43,7 @@ from tests.support.desk import AT_ONCE, KEY
 SECRET = "whsec_stand_in"
 START = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
 PATIENCE_SECONDS = 1.0  # how long these tests wait for an answer that does not come
+ANSWER_SECONDS = 60.0  # and for one that does
 ATTEMPTS = UUID("0198c1f2-0000-7000-8000-000000000000")
 CREATE, CONFIRM = "POST /v1/payment_intents", "POST /v1/payment_intents/{id}/confirm"
 DAY = timedelta(days=1)
@@ -71,7 +72,7 @@ class Desk:
         return response.json()
 
     async def see(self, path: str) -> Any:
-        response = await self.http.get(f"/_control/{path}", timeout=30)
+        response = await self.http.get(f"/_control/{path}")
         assert response.status_code == httpx2.codes.OK, response.text
         return response.json()
 
@@ -177,10 +178,11 @@ def attempt(number: int) -> UUID:
 
 @asynccontextmanager
 async def desk_of(app: Starlette) -> AsyncIterator[Desk]:
+    headers = {"Authorization": f"Bearer {KEY}"}
     async with (
         running(app) as url,
-        Charges(KEY, api_base=url, per_second=AT_ONCE) as charges,
-        httpx2.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {KEY}"}, trust_env=False) as http,
+        Charges(KEY, api_base=url, per_second=AT_ONCE, timeout_seconds=ANSWER_SECONDS) as charges,
+        httpx2.AsyncClient(base_url=url, headers=headers, trust_env=False, timeout=ANSWER_SECONDS) as http,
     ):
         yield Desk(url, http, charges)
 
@@ -767,7 +769,7 @@ async def test_every_page_can_be_used_by_keyboard_and_screen_reader(desk: Desk) 
     ("headers", "words"), [({}, "did not provide"), ({"Authorization": "Bearer sk_test_x"}, "sk_")]
 )
 async def test_a_wrong_key_opens_nothing_and_our_client_stops(desk: Desk, headers: dict[str, str], words: str) -> None:
-    async with httpx2.AsyncClient(base_url=desk.url, headers=headers) as stranger:
+    async with httpx2.AsyncClient(base_url=desk.url, headers=headers, timeout=ANSWER_SECONDS) as stranger:
         response = await stranger.get("/v1/customers")
 
     assert response.status_code == httpx2.codes.UNAUTHORIZED
@@ -959,7 +961,7 @@ async def process(state: Path) -> AsyncIterator[tuple[asyncio.subprocess.Process
     child = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     assert child.stdout is not None
     try:
-        line = (await asyncio.wait_for(child.stdout.readline(), 30)).decode()
+        line = (await asyncio.wait_for(child.stdout.readline(), ANSWER_SECONDS)).decode()
         yield child, line.split()[-1]
     finally:
         if child.returncode is None:
@@ -971,7 +973,10 @@ async def test_a_stand_in_that_is_killed_remembers_its_books_and_its_keys(tmp_pa
     form, headers = {"amount": "500", "currency": "usd"}, {"Authorization": f"Bearer {KEY}", "Idempotency-Key": "key_1"}
     answers, books = [], []
     for _ in range(2):
-        async with process(tmp_path / "books.sqlite") as (child, url), httpx2.AsyncClient(base_url=url) as http:
+        async with (
+            process(tmp_path / "books.sqlite") as (child, url),
+            httpx2.AsyncClient(base_url=url, timeout=ANSWER_SECONDS) as http,
+        ):
             answers.append((await http.post("/v1/payment_intents", data=form, headers=headers)).json())
             await http.post("/_control/clock", json={"advance_seconds": 3_600})
             books.append((await http.get("/_control/books")).json())

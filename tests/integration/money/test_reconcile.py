@@ -416,10 +416,12 @@ async def test_it_runs_by_itself_when_it_is_due_heals_and_says_what_is_left(
     attempt = await paid_for_attempt(connection, desk)
     await seed(BreakKind.ORPHAN_INTENT, connection, desk)
     await connection.execute("UPDATE reconciliations SET due_at = clock_timestamp()")
-    await connection.executemany(NEWS, [["old", "91 days"], ["young", "89 days"], ["waits", None]])
+    await connection.executemany(NEWS, [["old", "61 days"], ["young", "59 days"], ["waits", None]])
     stop, health = asyncio.Event(), Health("topup")
     async with await connect_pool(as_role(database, "worker"), process="test", size=2) as pool:
-        keeping = asyncio.create_task(keep_reconciled(pool, desk.charges, load_catalog(), stop, health))
+        keeping = asyncio.create_task(
+            keep_reconciled(pool, desk.charges, load_catalog(), stop, health, news_kept=timedelta(days=60))
+        )
 
         async def is_told() -> bool:
             if keeping.done():

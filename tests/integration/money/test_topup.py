@@ -43,6 +43,7 @@ from tests.support.desk import (
     has,
     leases_over,
     new_team,
+    nobody_looks,
     of_type,
     settings,
     working,
@@ -490,6 +491,7 @@ async def test_a_bank_that_wants_its_owner_asked_ends_no_attempt_and_starts_no_o
         assert (await read_top_ups(connection, team)).open is not None
 
         # Nobody confirms for days: the intent is cancelled, and the attempt is over.
+        await nobody_looks(connection, team)
         await connection.execute(
             "UPDATE top_up_attempts SET asked_at = asked_at - interval '2 days', look_at = '-infinity'"
         )

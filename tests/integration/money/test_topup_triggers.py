@@ -53,7 +53,7 @@ async def _hold(connection: Connection, desk: Desk) -> str:
 async def _expiring_lot(connection: Connection, desk: Desk) -> str:
     soon = datetime.now(UTC) + timedelta(seconds=1)
     gift = CreditsGranted(credits=500 * MICRO, reason="welcome", expires_at=soon)
-    return await _team(connection, desk, plan(700), settings(), gift)
+    return await _team(connection, desk, plan(700), gift, settings())
 
 
 async def _switched_on_while_low(connection: Connection, desk: Desk) -> str:

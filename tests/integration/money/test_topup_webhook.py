@@ -14,7 +14,7 @@ from deploy.local.stack import Stack
 from deploy.local.stripe.webhooks import sign
 from schemas.facts import CreditsToppedUp
 from tests.support.api import Api, an_api
-from tests.support.desk import KEY, Desk, assert_books_agree, facts, has, new_team, working
+from tests.support.desk import KEY, Desk, assert_books_agree, facts, has, new_team, nobody_looks, working
 from tests.support.serving import connected, store, used
 from tests.support.waiting import PATIENCE_SECONDS, until
 
@@ -84,7 +84,7 @@ async def test_what_stripe_did_not_sign_just_now_for_us_is_refused_and_not_store
         (body, sign("whsec_wrong", body, now), "signature_wrong"),
         (altered, sign(SECRET, body, now), "signature_wrong"),
         (body, sign(SECRET, body, now - 301), "too_old"),
-        (body, sign(SECRET, body, now + 310), "from_the_future"),
+        (body, sign(SECRET, body, now + 3_600), "from_the_future"),
         (live, sign(SECRET, live, now), "wrong_mode"),
         (b"[]", sign(SECRET, b"[]", now), "unreadable"),
     ]:
@@ -144,9 +144,8 @@ async def test_a_late_success_is_credited_once_by_webhook_or_without(
             return next((intent["id"] for intent in intents if intent["status"] == "processing"), None)
 
         intent_id = await until(is_processing)
-        if twist != "lose":  # only a webhook can tell of it then, for the next ten minutes
-            await until(lambda: waits(connection, team))
-            await connection.execute("UPDATE top_up_attempts SET look_at = look_at + interval '10 minutes'")
+        if twist != "lose":  # only a webhook can tell of it then
+            await nobody_looks(connection, team)
         await desk.order(f"payment_intents/{intent_id}/settle", outcome="succeeded")
         if twist == "hold":
             await desk.order("webhooks/release", order="reversed")
@@ -155,11 +154,3 @@ async def test_a_late_success_is_credited_once_by_webhook_or_without(
         await assert_books_agree(connection, desk, team, charges=1)
         credited = [stored for stored in await facts(connection, team) if stored.type == "credits.topped_up.v1"]
         assert [(stored.source, stored.id) for stored in credited] == [("creditwell:stripe", intent_id)]
-
-
-async def waits(connection: Any, team: str) -> bool:
-    """Nobody works on the team's attempt at the moment."""
-    waiting = (
-        "SELECT leased_until = '-infinity' FROM top_up_attempts WHERE team_id = $1 AND payment_intent_id IS NOT NULL"
-    )
-    return bool(await connection.fetchval(waiting, team))

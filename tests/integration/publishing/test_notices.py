@@ -124,6 +124,13 @@ async def tried(connection: Connection, team: str, tries: int) -> None:
     )  # fmt: skip
 
 
+async def rest(connection: Connection) -> None:
+    """Whatever failed is tried again when the test says so: the first time it would be after five seconds."""
+    await connection.execute(
+        "UPDATE notices SET due_at = clock_timestamp() + interval '1 hour' WHERE state = 'waiting'"
+    )
+
+
 async def hurry(connection: Connection) -> None:
     """The time of the next try comes now."""
     await connection.execute("UPDATE notices SET due_at = clock_timestamp() WHERE state = 'waiting'")
@@ -194,8 +201,9 @@ async def test_what_fails_is_tried_again_with_the_same_id_and_the_same_bytes(
             async with telling(database, url) as health:
                 await happen(connection, team, LOW)
                 await tried(connection, team, 1)  # nobody listens
+                assert await connection.fetchval("SELECT due_at - noticed_at > interval '5 s' FROM notices")
+                await rest(connection)
             failed += failures(health)
-            assert await connection.fetchval("SELECT due_at - noticed_at > interval '5 s' FROM notices")
             async with host(port, around=hanging) as (receiver, _):
                 async with telling(database, url, timeout_seconds=3) as health:
                     await hurry(connection)
@@ -235,6 +243,7 @@ async def test_a_teams_notices_come_in_order_and_one_that_fails_holds_back_no_ot
         receiver.answers.append(500)
         await happen(connection, stuck, LOW)
         await tried(connection, stuck, 1)
+        await rest(connection)
         await happen(connection, stuck, OUT, RECOVERED, SUSPENDED)
         await happen(connection, other, LOW, RECOVERED)
 
@@ -349,6 +358,7 @@ async def test_what_is_given_up_is_listed_and_counted_and_can_be_sent_again(
         receiver.answers.extend([500, 500])
         await happen(connection, unlucky, LOW)
         await tried(connection, unlucky, 1)
+        await rest(connection)
         await connection.execute("UPDATE notices SET tries = 9 WHERE team_id = $1", unlucky)
         await hurry(connection)
         await until(lambda: given_up(unlucky))

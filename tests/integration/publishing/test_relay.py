@@ -272,6 +272,7 @@ async def test_a_relay_that_lost_its_shards_while_it_slept_moves_no_checkpoint(s
         taker = Claims("relay", "somebody else")
         await taker.take(connection, list(range(SHARDS)))
         held = dict(taker.positions)
+        await connection.execute("UPDATE checkpoints SET seen_at = 'infinity' WHERE owner = 'somebody else'")
 
         await some_teams(connection, facts=1)
         await asyncio.sleep(0.5)

@@ -2,12 +2,15 @@
 
 import asyncio
 import json
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from typer.testing import CliRunner
 
 from deploy.local.stack import Stack
@@ -19,24 +22,33 @@ from schemas.facts import (
     HoldPlaced,
     MemberErased,
     MemberLimited,
+    Stored,
     StoreResumed,
 )
+from services.audit.anchors import write_anchor
 from services.audit.replay import ReplayScope, replay
+from services.audit.sign_log import path_of_note, sign_log
 from services.audit.verify import verify
 from services.cli import app
+from services.publishing import others
 from services.publishing.batches import Origin
 from services.publishing.looking import StoreLook
+from services.read_models.low_balance import judge
 from services.recovery.resume import Orders, Resumed, resume
+from services.recovery.watching import BY as BY_ITSELF
+from services.recovery.watching import Watching
 from services.runtime.crashpoints import arm
 from services.runtime.errors import Refused, Unavailable
 from services.runtime.health import Health
 from services.store.connect import Connection
 from services.store.lives import LOG, Life, StoreUnchecked, fork, read_standing
 from services.store.shards import shard_of
+from tests.support.desk import Desk, assert_books_agree, settings
 from tests.support.facts import now
 from tests.support.lives import RESTARTED, begin_to_publish, gone_back, publish, put, record_usage, settings_of
 from tests.support.serving import connected, store, used
-from tests.support.two_lives import Died, die
+from tests.support.two_lives import Died, a_life, die
+from tests.support.waiting import until
 from tests.support.world import ServiceWorld
 
 TEAM = "team_1"
@@ -317,3 +329,111 @@ async def test_whom_the_lost_part_of_the_log_erased_is_erased_when_it_comes_back
             "mem_1"
         ]
         assert not (await replay(back.connection, ReplayScope(audit=True))).differences
+
+
+async def test_a_top_up_that_was_lost_comes_back_with_its_attempt_because_stripe_has_it(
+    world: ServiceWorld, desk: Desk
+) -> None:
+    async with lost(world, usages=(), publishes=False) as back:
+        low = settings(threshold_credits=10_000 * MICRO, cool_down_seconds=300)
+        await store(back.before, TEAM, [await desk.card(TEAM, "pm_card_visa"), low], source="creditwell:test")
+        await record_usage(world, TEAM, "u2")
+        async with a_life(world.database, desk) as first:
+            await judge(first.connection, TEAM)
+            await first.worker.look_at(TEAM)
+        await publish(back.stack, back.before)
+
+        done = await resume(
+            back.connection, settings_of(back.stack, back.url), BY._replace(accept=True), charges=desk.charges
+        )
+
+        assert {stored.type for stored in done.unknown} == {"payment_method.changed.v1", "top_up.configured.v1"}
+        assert (await replay(back.connection, ReplayScope(), lambda _: None)).differences == []
+        await assert_books_agree(back.connection, desk, TEAM, charges=1)
+
+
+async def test_whoever_watches_brings_back_what_needs_no_person_once_nobody_publishes(world: ServiceWorld) -> None:
+    async with lost(world) as back:
+        of_store = settings_of(back.stack, back.url)
+        watching = Watching(of_store, back.connection, health := Health("resume"), quiet_seconds=0)
+        await watching.round()
+        assert "the relay looks at what was published" in health.absent["the store"]
+        with pytest.raises(Unavailable):
+            await StoreLook(of_store, Health("relay")).until_sure(back.connection)
+
+        watching.quiet_seconds = math.inf
+        await watching.round()
+        assert "it goes on when nothing was published" in health.absent["the store"]
+        watching.quiet_seconds = 0
+        await watching.round()
+
+        assert health.absent == {}
+        assert await ids(back.connection) == ["u1", "u2", "u3"]
+        (named,) = [fact async for fact in resumed(back.connection)]
+        assert (named.resumed_by, named.accepted) == (BY_ITSELF, 0)
+
+
+async def test_whoever_watches_leaves_to_a_person_what_needs_one_and_says_so(world: ServiceWorld) -> None:
+    async with lost(world, CreditsGranted(credits=MICRO, reason="a gift", granted_by="me")) as back:
+        of_store = settings_of(back.stack, back.url)
+        with pytest.raises(Unavailable):
+            await StoreLook(of_store, Health("relay")).until_sure(back.connection)
+
+        await Watching(of_store, back.connection, health := Health("resume"), quiet_seconds=0).round()
+
+        assert "nobody but the topic knows of 1 facts" in health.absent["the store"]
+        assert await ids(back.connection) == ["u1"]
+
+
+async def test_where_another_life_still_publishes_as_this_log_nobody_goes_on(
+    world: ServiceWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(others, "LOOK_SECONDS", 0)
+    await world.team(TEAM)
+    await begin_to_publish(world)
+    (*_, newest) = await world.facts(TEAM)
+    async with world.relay() as relay:
+        await until(lambda: is_published(world.connection, newest), what="the relay is at the head")
+        # What an old primary has appended at the next place, or a clone of the disk.
+        theirs = newest._replace(position=newest.position + 1, id="theirs")
+        log = await world.connection.fetchval(LOG)
+        await put(world.stack, [theirs], Origin(log, 1, {SHARD: [(theirs.position, theirs.position)]}))
+
+        await store(world.connection, TEAM, [used(1)])
+
+        await until(lambda: says(relay.health, "somebody else publishes as this log"), what="the relay says so")
+        with pytest.raises(StoreUnchecked, match="store_went_back"):
+            await store(world.connection, TEAM, [used(1)])
+    stays = await resume(world.connection, settings_of(world.stack, world.database), Orders(""))
+    assert stays.waits
+    assert "holds something else at 1 places" in stays.in_the_way[0]
+
+
+async def is_published(connection: Connection, fact: Stored) -> bool:
+    reached = await connection.fetchval(
+        "SELECT position FROM checkpoints WHERE reader = 'relay' AND shard = $1", fact.shard
+    )
+    return reached is not None and reached >= fact.position
+
+
+async def says(health: Health, sentence: str) -> bool:
+    return sentence in health.absent.get("the store", "")
+
+
+async def test_notes_that_were_lost_with_the_store_are_named_and_their_anchors_still_hold(
+    world: ServiceWorld, tmp_path: Path
+) -> None:
+    key = Ed25519PrivateKey.generate()
+    async with lost(world) as back:
+        signed = await sign_log(back.before, key, now())
+        assert signed is not None
+        write_anchor(tmp_path, signed, await path_of_note(back.before, signed.number))
+
+        done = await resume(back.connection, settings_of(back.stack, "postgresql://nobody"), BY, anchored=[signed])
+
+        assert done.lost_notes == (1, 1)
+        (named,) = [fact async for fact in resumed(back.connection)]
+        assert named.lost_notes == (1, 1)
+        assert await sign_log(back.connection, key, now()) is not None  # another note of that number
+        verified = await verify(back.connection, anchors=tmp_path, keys=[key.public_key()])
+        assert (verified.problems, verified.anchored_at) == ([], signed.vector.signed_at)

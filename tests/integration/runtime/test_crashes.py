@@ -3,7 +3,8 @@
 import asyncio
 
 from deploy.local.stack import Stack
-from tests.faults.injections import CRASH_POINTS, die_one_after_the_other
+from tests.faults.crash_points import CRASH_POINTS
+from tests.faults.injections import die_one_after_the_other
 from tests.faults.scene import a_scene
 
 

@@ -65,7 +65,7 @@ def stranded(spool: Path) -> Iterator[Emitter]:
 def make_topic(kafka: str, name: str, *, config: Mapping[str, str] | None = None) -> str:
     admin = AdminClient({"bootstrap.servers": kafka})
     new = NewTopic(name, num_partitions=PARTITIONS, replication_factor=1, config=dict(config or {}))
-    admin.create_topics([new])[name].result(30)
+    admin.create_topics([new])[name].result(60)
     return name
 
 
@@ -76,7 +76,7 @@ def received(kafka: str, topic: str) -> list[Message]:
     consumer.assign([TopicPartition(topic, partition, 0) for partition in range(PARTITIONS)])
     ends = 0
     while ends < PARTITIONS:
-        message = consumer.poll(30)
+        message = consumer.poll(60)
         assert message is not None, f"{ends} of {PARTITIONS} partitions read"
         error = message.error()
         if error is None:
@@ -113,7 +113,7 @@ def test_a_report_is_the_event_that_the_contract_shows(stack: Stack, topic: str,
         at=at,
         id="job-1",
     )
-    assert emitter.flush(30)
+    assert emitter.flush(60)
     (message,) = received(stack.kafka, topic)
 
     assert receipt == Receipt("team_42", SOURCE, "job-1", at)
@@ -137,7 +137,7 @@ def test_a_report_is_the_event_that_the_contract_shows(stack: Stack, topic: str,
 
 def test_others_understand_a_report(stack: Stack, topic: str, emitter: Emitter) -> None:
     report(emitter, team="tëam")
-    assert emitter.flush(30)
+    assert emitter.flush(60)
     (message,) = received(stack.kafka, topic)
     key, value = message.key(), message.value() or b""
     headers: Any = message.headers()
@@ -153,7 +153,7 @@ def test_a_void_names_the_usage_of_its_own_source(stack: Stack, topic: str, emit
     usage = report(emitter)
     emitter.void(team="team_0", usage=usage, reason="the clip was unusable")
     emitter.void(team="team_0", usage="job-1", reason="the job was cancelled")
-    assert emitter.flush(30)
+    assert emitter.flush(60)
 
     voids = [parse_usage(message.value(), []) for message in received(stack.kafka, topic)][1:]
     assert all(isinstance(void, UsageVoidReported) for void in voids)
@@ -173,7 +173,7 @@ def test_a_teams_reports_are_in_order_in_the_partition_of_kafkas_default(
     stack: Stack, topic: str, emitter: Emitter
 ) -> None:
     sent = [report(emitter, number) for number in range(5_000)]
-    assert emitter.flush(30)
+    assert emitter.flush(60)
     messages = received(stack.kafka, topic)
 
     of_team: dict[str, list[str]] = {}
@@ -303,7 +303,7 @@ def test_what_one_process_could_not_send_the_next_one_does_with_the_same_ids(
 
     with Emitter(kafka=stack.kafka, source=SOURCE, spool=spool, topic=topic) as second:
         assert second.metrics().reported == 0
-        assert second.flush(30)
+        assert second.flush(60)
         assert second.metrics().delivered == 300
     assert sorted(ids(stack.kafka, topic)) == sorted(sent)
     assert list(spool.glob("*.spool")) == []
@@ -315,7 +315,7 @@ def test_a_broker_that_goes_away_and_comes_back_loses_nothing(
     assert stack.native_kafka is not None
     caplog.set_level(logging.INFO, "schemas.emitter.sender")
     sent = [report(emitter, number).id for number in range(1_000)]
-    assert emitter.flush(30)
+    assert emitter.flush(60)
 
     stack.native_kafka.stop(signal.SIGKILL)
     sent += [report(emitter, number).id for number in range(1_000, 4_000)]
@@ -438,7 +438,7 @@ def test_a_spool_without_room_says_so_and_takes_reports_again_when_kafka_has_som
     with Emitter(kafka=stack.kafka, source=SOURCE, spool=spool, topic=topic, spool_max_bytes=room) as emitter:
         assert emitter.flush(60)
         report(emitter)
-        assert emitter.flush(30)
+        assert emitter.flush(60)
     assert len(set(ids(stack.kafka, topic))) == taken + 1
 
 
@@ -458,7 +458,7 @@ def test_a_topic_that_is_not_there_yet_is_waited_for(stack: Stack, spool: Path) 
         sent = report(emitter).id
         until_in_a_thread(lambda: emitter.metrics().trouble is not None)
         make_topic(stack.kafka, name)
-        assert emitter.flush(30)
+        assert emitter.flush(60)
 
     assert set(ids(stack.kafka, name)) == {sent}
 
@@ -476,7 +476,7 @@ async def test_coroutines_report_flush_and_close_without_blocking_their_loop(sta
 
         ticking = asyncio.create_task(tick())
         report(emitter)
-        assert await emitter.flush_async(30)
+        assert await emitter.flush_async(60)
         ticking.cancel()
     assert ticks > 3
     assert not emitter.spool.open
@@ -496,7 +496,7 @@ def test_many_threads_share_an_emitter(stack: Stack, topic: str, emitter: Emitte
     for thread in threads:
         thread.join()
 
-    assert emitter.flush(30)
+    assert emitter.flush(60)
     assert len(set(sent)) == 6_000
     assert sorted(ids(stack.kafka, topic)) == sorted(sent)
 
@@ -511,7 +511,7 @@ def test_identities_are_version_7_and_sort_by_time() -> None:
     stamps = [one.int >> 64 for one in parsed]
     assert stamps == sorted(stamps)
     age_ms = time.time_ns() // 1_000_000 - (parsed[-1].int >> 80)
-    assert 0 <= age_ms < 5_000
+    assert 0 <= age_ms < 60_000
 
 
 WHEEL = """

@@ -18,6 +18,7 @@ from tests.support.serving import connected
 
 OF_THIS_BUILD = [*migrations(), *functions()]
 IN_FILES = (
+    "lock_hold(smallint,text,text)",
     "lock_team(smallint,text,bigint,integer)",
     "take_heads(smallint[],smallint[],text[])",
 )

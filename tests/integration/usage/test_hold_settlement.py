@@ -8,7 +8,8 @@ import pytest
 
 from projections.entitlement import Limit
 from schemas.credits import MICRO
-from services.credits.holds import CapturedPart, HoldState, capture, expire_holds, extend, release
+from services.credits.hold_settlement import expire_holds
+from services.credits.holds import CapturedPart, HoldState, capture, extend, release
 from services.credits.limits import set_limit
 from services.runtime.errors import Refused
 from services.store.append import append, lock_shard

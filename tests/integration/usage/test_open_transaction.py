@@ -29,8 +29,8 @@ async def test_usage_behind_an_open_transaction_is_lag_and_holds_sealing_up_and_
         work = f"usage-{partition}"
         inside = used("team_1", "inside")
         await producer.send_and_wait(USAGE, inside.value, key=inside.key, partition=partition)
-        began = datetime.now(UTC)
         await world.send(used("team_1", "behind"))
+        began = datetime.now(UTC)  # who passes this has looked at both
 
         await until_held(service, work)
         await until_passed(world.connection, began, but=partition)

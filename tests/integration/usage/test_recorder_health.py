@@ -100,3 +100,15 @@ async def test_a_recorder_that_waits_for_the_database_to_claim_its_partitions_st
         await holder.close()
 
     assert ended, "it waits for the database, and hears nothing else"
+
+
+async def test_a_recorder_that_starts_while_kafka_is_away_says_so_waits_and_stops_when_it_is_told(
+    world: ServiceWorld,
+) -> None:
+    async with world.recorder(kafka="127.0.0.1:9") as recorder:
+
+        async def said() -> bool:
+            return "Kafka" in recorder.health.absent
+
+        await until(said, what="the recorder says that Kafka is away")
+        assert not recorder.health.is_ready

@@ -59,7 +59,7 @@ async def send(
         producer.produce(
             "usage", message.value, key=message.key, headers=list(message.headers.items()), on_delivery=acknowledged
         )
-    assert await asyncio.to_thread(producer.flush, 20) == 0
+    assert await asyncio.to_thread(producer.flush, 60) == 0
     return count
 
 

@@ -90,6 +90,13 @@ def test_a_misspelt_variable_is_named_by_every_command(command: tuple[str, ...])
     assert "CREDITWELL_SIGNIN_KEY is not a setting; did you mean CREDITWELL_SIGNING_KEY?" in said
 
 
+@pytest.mark.parametrize("more", [("--apply", "--by", "me"), ("--as-it-is",), ("--accept",), ("--json",)])
+def test_whoever_watches_a_store_gives_no_order_for_it(more: tuple[str, ...]) -> None:
+    given = run("resume", "--watch", *more)
+
+    assert (given.exit_code, "--watch: it takes no other option" in given.stderr) == (2, True)
+
+
 @pytest.mark.parametrize("length", [4, 60, 300])
 def test_what_is_shown_is_at_most_80_columns_wide_and_breaks_no_id(
     capsys: pytest.CaptureFixture[str], length: int

@@ -14,8 +14,8 @@ SHOWN, NOT_SHOWN = (
     for part in PAGE.split("## Not shown")
 )
 OF_FAULTS = re.compile(r"`make faults`: ((?:`[\w-]+`(?:, )?)+)")
-FAULTS = 49
-VERBS = {"--promoted", "--money", "--went-back", "--upgrade", "--holds"}
+FAULTS = 50
+VERBS = {"--promoted", "--money", "--went-back", "--restored", "--brokers", "--grown", "--upgrade", "--holds"}
 
 
 def kinds_of(text: str) -> set[str]:

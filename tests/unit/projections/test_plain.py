@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from projections.balance.plain import PlainPayment, Usages, use_plainly
+from projections.balance.plain import PlainPayment, Usages, plain_at_first, use_plainly
 from projections.balance.snapshots import CADENCE, encode, note
 from projections.balance.state import TeamBalance
 from schemas.credits import MICRO
@@ -61,6 +61,18 @@ def test_the_fact_that_takes_a_snapshot_is_left_to_the_long_way() -> None:
 
     assert use_plainly(history.team, usages_of(usage(history))) is not None
     assert use_plainly(history.team, usages_of(usage(history))) is None
+
+
+@pytest.mark.parametrize(
+    ("credits_each", "facts_before", "at_first"), [(3, 0, 33), (2, 0, 40), (3, CADENCE.every - 5, 4), (200, 0, 0)],
+    ids=["the lot ends", "nothing ends", "the stretch ends", "the first is too much"],
+)  # fmt: skip
+def test_usages_are_cut_where_something_ends(credits_each: int, facts_before: int, at_first: int) -> None:
+    history = a_team()
+    history.team.stretch.facts = facts_before
+    usages = usages_of(usage(history))._replace(credits=[credits_each * MICRO] * 40)
+
+    assert plain_at_first(history.team, usages) == at_first
 
 
 def owes(history: History) -> Stored:

@@ -14,7 +14,7 @@ from services.api.models.operators import RejectBody, RequestAnswer, RequestList
 from services.api.openapi.route_docs import link
 from services.api.routes.activity import parse_cursor, write_cursor
 from services.api.tokens import TokenRole
-from services.api.wording.approvals import request_answer, request_item
+from services.api.wording.approvals import entries_of, request_answer, request_item
 from services.credits.approvals import (
     Approval,
     LockedRequest,
@@ -24,7 +24,7 @@ from services.credits.approvals import (
     read_requests,
     reject,
 )
-from services.read_models.activity import NEWEST
+from services.read_models.activity import NEWEST, own_entry_id, own_entry_ids
 from services.store.connect import Connection
 from services.usage.correcting import approve_correction
 
@@ -42,7 +42,7 @@ routes = APIRouter()
 
 @route(
     routes, "GET", "/v1/teams/{team}/adjustments", TokenRole.FINANCE, gives=RequestList, tags=["operators"],
-    fails=("invalid_cursor",), links=LISTED,
+    fails=("invalid_cursor", "catching_up"), links=LISTED,
 )  # fmt: skip
 async def get_adjustments(
     ask: AllowedRequest,
@@ -56,12 +56,14 @@ async def get_adjustments(
         ask.quick_read(), ask.team_id, state, before=before[0], limit=limit + 1, now=ask.context.clock()
     )
     following = write_cursor((rows[limit - 1].place.position, 0)) if len(rows) > limit else None
-    return answer({"items": [request_item(row) for row in rows[:limit]], "next_cursor": following})
+    positions = {position for row in rows[:limit] for position in entries_of(row) if position is not None}
+    ids = await own_entry_ids(ask.quick_read(), ask.team_id, sorted(positions))
+    return answer({"items": [request_item(row, ids) for row in rows[:limit]], "next_cursor": following})
 
 
 @route(
     routes, "POST", "/v1/teams/{team}/adjustments/{id}/approve", *DECIDERS, gives=RequestAnswer, tags=["operators"],
-    fails=("invalid_expiry", "already_taken_back", "no_rate_card", *ENDED),
+    fails=("invalid_expiry", "already_taken_back", "no_rate_card", "catching_up", *ENDED),
     links={"entry": link("get_entry", "What came of it, as an entry of the activity.", id="$response.body#/entry")},
 )  # fmt: skip
 async def post_approve(ask: AllowedRequest, request_id: RequestId, key: Key = None) -> Response:
@@ -71,7 +73,8 @@ async def post_approve(ask: AllowedRequest, request_id: RequestId, key: Key = No
     async def approve(connection: Connection, _: str) -> CommandAnswer:
         locked = await lock_request(connection, ask.team_id, request_id, ask.caller.sub)
         place = await _carry_out(connection, ask, locked, cards)
-        return CommandAnswer(request_answer(request_id, locked.request, RequestState.APPROVED, place))
+        entry = await own_entry_id(connection, ask.team_id, place)
+        return CommandAnswer(request_answer(request_id, locked.request, RequestState.APPROVED, place, entry))
 
     return await answer_once(ask, key, approve)
 

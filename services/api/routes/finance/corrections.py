@@ -7,7 +7,6 @@ from starlette.responses import Response
 
 from projections.balance.state import ActivityKind
 from schemas.credits import format_credits
-from schemas.places import Place
 from services.api.access import AllowedRequest, TeamRequest, route
 from services.api.answers import Json
 from services.api.idempotency import NAMED, CommandAnswer, RequiredKey, answer_once
@@ -19,7 +18,7 @@ from services.api.routes.activity import ENTRY_ID
 from services.api.routes.grants import WAITING, request_of, waiting_answer
 from services.api.tokens import TokenRole
 from services.credits.approvals import WaitingRequest
-from services.read_models.activity import read_entries
+from services.read_models.activity import own_entry_ids, read_entries
 from services.store.connect import Connection
 from services.store.shards import shard_of
 from services.usage.correcting import CorrectedUsage, correct_or_ask
@@ -59,7 +58,7 @@ async def post_correction(
         corrected = await correct_or_ask(connection, ask.team_id, command_id, request, cards)
         if isinstance(corrected, WaitingRequest):
             return waiting_answer(corrected)
-        return CommandAnswer(_answer(corrected, f"{Place(shard_of(ask.team_id), position)}:0"), 201)
+        return CommandAnswer(await _answer(connection, ask.team_id, corrected, position), 201)
 
     return await answer_once(ask, key, correct)
 
@@ -74,9 +73,11 @@ async def _usage_at(ask: TeamRequest, entry_id: str) -> int:
     raise problem(404, "unknown_entry", f"this team has no usage {entry_id!r}, and nothing else can be corrected so")
 
 
-def _answer(corrected: CorrectedUsage, corrects: str) -> Json:
-    newest = corrected.usage or corrected.void
+async def _answer(connection: Connection, team_id: str, corrected: CorrectedUsage, corrects: int) -> Json:
+    void, usage = corrected.void.position, corrected.usage and corrected.usage.position
+    ids = await own_entry_ids(connection, team_id, [corrects, void, *([usage] if usage else [])])
     return {
-        "id": f"{corrected.void}:0", "corrects": corrects, "entry": corrected.usage and f"{corrected.usage}:0",
-        "credits": format_credits(corrected.returned - corrected.used), "position": str(newest),
+        "id": ids[void], "corrects": ids[corrects], "entry": usage and ids[usage],
+        "credits": format_credits(corrected.returned - corrected.used),
+        "position": str(corrected.usage or corrected.void),
     }  # fmt: skip

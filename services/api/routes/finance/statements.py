@@ -75,8 +75,9 @@ async def get_statement(
         raise problem(STATUS[refused.reason], refused.reason, refused.detail) from refused
     cards = await ask.context.cards.current()
     # One at a time, as downloads: a statement folds everything that the team ever did.
+    patient = ask.patient_read()
     async with ask.context.downloads.of(0):
-        statement = await make_statement(ask.quick_read(), cycles, sealed, cards)
+        statement = await make_statement(patient, cycles, sealed, cards)
     headers = {"cache-control": "no-store"}
     if "text/html" in accept:
         return Response(await _page(ask, statement), headers=PAGE_HEADERS, media_type="text/html")

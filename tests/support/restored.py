@@ -1,0 +1,96 @@
+"""A server that archives its write-ahead log, its base backup, and what is restored of both to a moment of the past."""
+
+import asyncio
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import copy
+from datetime import datetime
+from pathlib import Path
+
+import asyncpg
+
+from deploy.local.children import Guard
+from deploy.local.folders import free_ports
+from deploy.local.servers.postgres import NativePostgres
+from deploy.local.servers.postgres_settings import environment
+from deploy.local.waiting import wait_for_end
+from tests.support.waiting import until
+
+
+class ArchivingPostgres(NativePostgres):
+    """As docs/backup.md asks for: base backups, and every segment of the write-ahead log."""
+
+    def _initdb(self) -> None:
+        super()._initdb()
+        self._folder("archive")
+        command = f"test ! -f {self._home}/archive/%f && cp %p {self._home}/archive/%f"
+        self._set(self._data, archive_mode="on", archive_command=command)
+
+    def backup(self) -> None:
+        """A base backup, as `pg_basebackup` makes it."""
+        self._folder("backup")
+        source = f"host=127.0.0.1 port={self._port} user=postgres password={self._password}"
+        made = self._guard.spawn(
+            [str(self._programs / "pg_basebackup"), "-D", str(self._home / "backup"), "-d", source,
+             "--checkpoint=fast", "--no-sync"],
+            log=self._log,
+            env=environment(),
+            cwd=self._home,
+            user=self._user,
+        )  # fmt: skip
+        code = wait_for_end(made, step="the base backup", log=self._log)
+        self._guard.forget(made)
+        assert code == 0, self._log.read_text()
+
+    async def archived(self) -> None:
+        """Wait until all that was written by now is in the archive."""
+        connection = await asyncpg.connect(self.url)
+        try:
+            segment = await connection.fetchval("SELECT pg_walfile_name(pg_switch_wal())")
+            await until(lambda: asyncio.to_thread((self._home / "archive" / segment).exists), what="it is archived")
+        finally:
+            await connection.close()
+
+    async def restored(self, at: datetime) -> NativePostgres:
+        """A server of its own with the backup and the archive up to a moment, which takes writes."""
+        other = copy(self)
+        (other._port,) = free_ports(1)
+        other._data, other._server = self._home / "backup", None
+        other._log = self._log.with_name(f"restored-{other._port}.log")
+        fetch = f"cp {self._home}/archive/%f %p"
+        until_then = {"recovery_target_time": at.isoformat(), "recovery_target_action": "promote"}
+        self._set(other._data, port=str(other._port), archive_mode="off", restore_command=fetch, **until_then)
+        signal = other._data / "recovery.signal"
+        signal.touch()
+        if self._user:
+            shutil.chown(signal, self._user)
+        await asyncio.to_thread(other.start)
+        connection = await asyncpg.connect(other.url)
+        try:
+            await until(lambda: connection.fetchval("SELECT NOT pg_is_in_recovery()"), what="it is restored")
+        finally:
+            await connection.close()
+        return other
+
+    def _folder(self, name: str) -> None:
+        (self._home / name).mkdir(mode=0o700)
+        if self._user:
+            shutil.chown(self._home / name, self._user)
+
+    def _set(self, data: Path, **values: str) -> None:
+        with (data / "postgresql.conf").open("a") as file:
+            file.writelines(f"{name} = '{value}'\n" for name, value in values.items())
+
+
+@contextmanager
+def an_archiving_primary(folder: Path) -> Iterator[ArchivingPostgres]:
+    """A server of its own; whatever is made of it ends with it."""
+    (folder / "logs").mkdir(parents=True)
+    guard = Guard(folder / "lock")
+    try:
+        server = ArchivingPostgres(guard, folder, say=print)
+        server.create()
+        yield server
+    finally:
+        guard.close()
