@@ -15,6 +15,7 @@ help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(READY) ## play a video product with several teams on a real Kafka and PostgreSQL, until Ctrl-C
+	@deploy/local/node.sh
 	@$(BIN)/creditwell demo $(ARGS)
 
 test: $(READY) ## run all tests, those in a browser too

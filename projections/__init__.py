@@ -5,6 +5,7 @@ No clock, no connection, no format of PostgreSQL's.
     balance       what a team has: lots, holds, debt; the one fold that everything derives from
     top_ups       what the log says about automatic top-ups, and what is decided from it
     usage         credits and uses per day, member and feature
+    usage_by_attribute  the same per value of the attributes that are counted
     activity      entries and runs of them, in SQL
     entitlement   may this work be done?
     books         what paid credits are worth, and where each cent of a payment is

@@ -62,13 +62,13 @@ def add_plainly(
 
     In `loaded` where the member's day is there already, else in `cells`; which members those are.
     """
-    known = loaded.get(team_day, {})
+    loaded_members = loaded.get(team_day, {})
     by_member: dict[str | None, dict[str, FeatureUse]] = {}
     for member_id, feature, used in usages:
         features = by_member.get(member_id)
         if features is None:
             member = member_id or ""
-            features = known.get(member)
+            features = loaded_members.get(member)
             if features is None:
                 features = cells.setdefault(team_day, {}).setdefault(member, {})
             by_member[member_id] = features
@@ -88,9 +88,9 @@ def rows(cells: Cells) -> Iterator[UsageRow]:
 def merge(cells: Cells, more: Cells) -> None:
     """Add `more` to what `cells` say about the same members and days."""
     for team_day, members in more.items():
-        known = cells.setdefault(team_day, {})
+        sums = cells.setdefault(team_day, {})
         for member_id, fresh in members.items():
-            features = known.setdefault(member_id, {})
+            features = sums.setdefault(member_id, {})
             for feature, (credits, uses) in fresh.items():
                 credits_before, uses_before = features.get(feature, NOTHING)
                 features[feature] = (credits_before + credits, uses_before + uses)

@@ -21,7 +21,7 @@ from projections.balance.fold import FOLD
 TABLES = {
     "balance": ("balance", "lots", "balance_snapshots"),
     "activity": ("activity_rows", "activity_runs"),
-    "usage": ("usage",),
+    "usage": ("usage", "usage_attributes", "usage_counted"),
 }
 VIEWS = {"activity": activity.VIEW, "usage": usage.VIEW}  # whose rows are not a table's
 

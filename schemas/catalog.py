@@ -22,6 +22,7 @@ from .problems import problems_of
 from .rates import Frozen, Label, RateCard, Slug
 
 LISTED_MAX = 100  # names of attributes
+COUNTED_MAX = 10  # of them, each of which the projector counts beside the rest
 UNIT_PRICE = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?", re.ASCII)
 
 
@@ -156,12 +157,14 @@ AttributeName = Annotated[str, StringConstraints(pattern=f"^{SHORT_CODE}$")]
 class UsageTerms(Frozen):
     """What the log keeps of usage, besides what it is priced by: the attributes of these names.
 
-    They are for analysts, and can't be erased: codes that a feature chooses from, and nothing that people write.
+    They are for analysts, and can't be erased: codes that a feature chooses from, and nothing that people write. Usage
+    is counted by those in `count_by`, as it is by feature and member.
     """
 
     attributes: Annotated[tuple[AttributeName, ...], Field(max_length=LISTED_MAX)] = (
         "model", "resolution", "scale", "tier", "voice",
     )  # fmt: skip
+    count_by: Annotated[tuple[AttributeName, ...], Field(max_length=COUNTED_MAX)] = ()
 
 
 class Catalog(Frozen):
@@ -176,7 +179,7 @@ class Catalog(Frozen):
 
     @model_validator(mode="after")
     def what_it_names_is_there(self) -> Self:
-        """Rates require plans that exist, and every pack has a price in the currency of top-ups."""
+        """Rates require plans that exist, packs have prices in the currency of top-ups, what is counted is kept."""
         currency, sold = self.top_up.currency, ", ".join(self.plans)
         for name, pack in self.packs.items():
             if currency not in pack.prices:
@@ -186,6 +189,11 @@ class Catalog(Frozen):
         for feature, plan in required_plans(self.rate_card):
             if plan not in self.plans:
                 raise ValueError(f"rate_card: {feature} requires plan {plan!r}, which is not sold: write one of {sold}")
+        kept = {*self.usage.attributes, *priced_attributes(self.rate_card)}
+        if lost := [name for name in self.usage.count_by if name not in kept]:
+            raise ValueError(
+                f"usage.count_by: the log does not keep {', '.join(lost)}: add them to usage.attributes, or take them out"
+            )
         return self
 
     def plan_includes(self, plan: str, needed: str | None) -> bool:
@@ -216,6 +224,12 @@ def required_plans(card: RateCard) -> Iterator[tuple[str, str]]:
         for requires in (feature.requires, *(rate.requires for rate in feature.rates)):
             if requires and requires.plan:
                 yield feature.feature, requires.plan
+
+
+def priced_attributes(card: RateCard) -> set[str]:
+    """The names of attributes that rates are told apart by."""
+    features = (feature for category in card.categories for feature in category.features)
+    return {name for feature in features for rate in feature.rates for name in rate.attributes}
 
 
 def load_catalog(path: Path | None = None) -> Catalog:

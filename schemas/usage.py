@@ -168,7 +168,7 @@ def _plainly_right(event: UsageReported) -> bool:
         and (data.feature in _names or _like_a_name(data.feature))
         and (
             (data.quantity is not None and data.quantities is None and _CANONICAL(data.quantity) is not None)
-            or (data.quantity is None and data.quantities is not None and _are_quantities(data.quantities))
+            or (data.quantity is None and data.quantities is not None and _put_in_order(data.quantities))
         )
         and (member is None or member in _ids or _like_an_id(member))
         and (hold is None or (0 < len(hold) <= NAME_MAX and hold.isprintable()))
@@ -177,16 +177,21 @@ def _plainly_right(event: UsageReported) -> bool:
     )
 
 
-def _are_quantities(quantities: Mapping[str, str]) -> bool:
-    """True for what is written as it is stored: every name as it should be, in order, and of each more than 0."""
+def _put_in_order(quantities: dict[str, str]) -> bool:
+    """Leave quantities as they are stored: by name, none of 0. False, changed or not, where a second look is due."""
     if not 0 < len(quantities) <= QUANTITIES_MAX:
         return False
-    before = ""
+    before, is_in_order = "", True
     for name, quantity in quantities.items():
-        if name <= before or not _LIKE_A_QUANTITY(name) or _CANONICAL(quantity) is None:
+        if not _LIKE_A_QUANTITY(name) or (quantity != "0" and _CANONICAL(quantity) is None):
             return False
+        is_in_order = is_in_order and before < name and quantity != "0"
         before = name
-    return True
+    if not is_in_order:
+        stored = sorted(pair for pair in quantities.items() if pair[1] != "0")
+        quantities.clear()
+        quantities.update(stored)
+    return bool(quantities)
 
 
 def _are_names(attributes: Mapping[str, str]) -> bool:

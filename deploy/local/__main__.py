@@ -1,7 +1,7 @@
 """`make up`, `make down`, `make clean`: the stack and every process in the background.
 
     .creditwell/up.json    who owns what runs, and what it tells other programs; gone when it is
-    .creditwell/up.env     the first team for a shell: API, TEAM, MEMBER_TOKEN, SERVICE_TOKEN; gone with it
+    .creditwell/up.env     for a shell: the API, the first team and its tokens, and our commands; gone with it
     .creditwell/up.log     what it said since
 
 `up` starts itself once more as that owner, in a session of its own, and passes on what it says until everything is
@@ -147,13 +147,17 @@ def world(stack: Stack, processes: Processes, say: Say) -> Iterator[Mapping[str,
 
 
 def shell_variables(addresses: Mapping[str, Any]) -> str:
-    """The API, the first team and two of its tokens, for a shell to read: what the README's commands use."""
+    """The API, the first team and its tokens, for a shell to read: what the README's commands use.
+
+    `creditwell` comes last on the path, so that nobody's own Python is another one.
+    """
     team = addresses["teams"][0]
     tokens = team["tokens"]
-    variables = {
-        "API": addresses["api"], "TEAM": team["id"], "MEMBER_TOKEN": tokens["member"], "SERVICE_TOKEN": tokens["service"],
-    }  # fmt: skip
-    return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in variables.items())
+    variables = {"API": addresses["api"], "TEAM": team["id"]} | {
+        f"{role.upper()}_TOKEN": tokens[role] for role in ("member", "service", "operator")
+    }
+    path = f'export PATH="$PATH":{shlex.quote(str(ROOT / ".venv/bin"))}\n'
+    return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in variables.items()) + path
 
 
 def addresses_by_owner() -> dict[str, Any] | None:

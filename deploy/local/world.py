@@ -175,11 +175,12 @@ def check_alive(processes: Processes) -> None:
 async def prepare_world(stack: Stack, processes: Processes) -> LocalWorld:
     """Tables and logins, with nothing running yet and no teams."""
     passwords = None if stack.source == "environment" else {role: secrets.token_urlsafe(18) for role in LOGINS}
+    catalog = load_catalog()
     async with connected(stack.database) as owner:
         await migrate(owner)
         async with owner.transaction():
-            await seed_catalog(owner, load_catalog())
-        await ensure_projections(owner)
+            await seed_catalog(owner, catalog)
+        await ensure_projections(owner, catalog.usage.count_by)
         if passwords is None:
             await begin_at_the_end(owner, stack.kafka)
         else:

@@ -115,6 +115,7 @@ DASHBOARDS: Mapping[str, Dashboard] = {
         Panel("Processor", "percentunit", {"{{job}}": 'rate(process_cpu_seconds_total{job=~"creditwell.*"}[$__rate_interval])'}),
         Panel("Memory", "bytes", {"{{job}}": 'process_resident_memory_bytes{job=~"creditwell.*"}'}),
         Panel("Descriptors", "short", {"{{job}}": 'process_open_fds{job=~"creditwell.*"}'}),
+        Panel("Room of the largest tables", "bytes", {"{{table}}": "topk(10, max by (table) (creditwell_table_bytes))"}),
         Panel("Build", "short", {"{{process}} {{version}} {{python}}": "creditwell_build_info"}),
     )),
 }  # fmt: skip

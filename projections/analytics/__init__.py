@@ -28,6 +28,7 @@ ROWS_OF = {
     "balance": "balance",
     "lots": "balance",
     "usage": "usage",
+    "usage_attributes": "usage",
 }  # and whose version it has
 VIEW = re.compile(r"^-- (.+)\n(CREATE VIEW analytics\.(\w+) AS\n(?:.*\n)*?.*);$", re.MULTILINE)
 COLUMN = re.compile(r"^    .*?(\w+),? -- (.+)$", re.MULTILINE)

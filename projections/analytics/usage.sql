@@ -81,6 +81,20 @@ SELECT
 FROM :usage u
 WHERE u.uses <> 0 OR u.credits <> 0;
 
+-- Uses by the value of an attribute, for each that the catalog's count_by lists; a use counts once for each of them that it names.
+CREATE VIEW analytics.usage_by_attribute AS
+SELECT
+    u.day, -- The day of the work in the team's zone.
+    u.team_id, -- Whose credits paid.
+    nullif(u.member_id, '') AS member_id, -- Who did the work; null where no member is named.
+    nullif(f.key, '') AS feature, -- What was used.
+    u.name AS attribute, -- The name of the attribute: choose one, or a use is there several times.
+    u.value, -- Its value. Uses that do not name the attribute are not here.
+    (f.value ->> 1)::bigint AS uses, -- How many uses, without those taken back.
+    (f.value ->> 0)::bigint * 0.000001 AS credits -- What they cost, without those taken back.
+FROM :usage_attributes u CROSS JOIN LATERAL jsonb_each(u.features) f
+WHERE (f.value ->> 1)::bigint <> 0 OR (f.value ->> 0)::bigint <> 0;
+
 -- One quantity of a use that has several, and its part of the price. The parts of a use, rounded once, are its credits.
 CREATE VIEW analytics.usage_components AS
 SELECT

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from projections.books.accounts import BookAccount, Booking, Cause
 from projections.books.ageing import AgeingRow, age
+from projections.books.cash import CashMove, cash_of
 from projections.books.fold import TeamBooks
 from schemas.cycles import instant_of, load_zone
 from schemas.money import format_money
@@ -116,6 +117,7 @@ class MonthBooks:
     month: Month
     balances: defaultdict[TeamCurrency, Balances] = field(default_factory=lambda: defaultdict(Balances))
     late: Counter[tuple[str, str]] = field(default_factory=Counter)  # currency, month of the work
+    cash: list[CashMove] = field(default_factory=list)  # of the month
     days: defaultdict[JournalKey, JournalDay] = field(default_factory=lambda: defaultdict(JournalDay))
     ageing: list[AgeingRow] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
@@ -133,6 +135,8 @@ class MonthBooks:
                 self._add_of_month(booking, self.balances[team_currency].flows)
 
     def _add_of_month(self, booking: Booking, flows: Counter[FlowKey]) -> None:
+        if (cash := cash_of(booking)) is not None:
+            self.cash.append(cash)
         worked_at = booking.worked_at
         for debit, credit, cents, feature in booking.moves:
             flows[debit, credit, feature] += cents

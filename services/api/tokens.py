@@ -66,6 +66,7 @@ class TokenRole(StrEnum):
 
 
 PEOPLE = frozenset({TokenRole.MEMBER, TokenRole.ADMIN})
+DECIDERS = (TokenRole.OPERATOR, TokenRole.FINANCE)  # on what another person asked for
 FOR_EVERY_TEAM = frozenset({TokenRole.SERVICE, TokenRole.FINANCE, TokenRole.OPERATOR})
 
 

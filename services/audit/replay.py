@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from projections import usage
+from projections import usage, usage_by_attribute
 from projections.activity import RUN_COLUMNS, RUN_ENTRIES, RUN_SPAN_MAX
 from projections.balance.amending import earlier_usage
 from projections.balance.fold import evolve
@@ -27,6 +27,7 @@ from services.audit.derived import AuditFinding, examine_shard, readable
 from services.audit.fence import PIN
 from services.credits.rate_cards import load_rate_cards
 from services.read_models.activity_rows import row_of
+from services.read_models.attributes import attributes_of
 from services.read_models.balances import PROJECTOR
 from services.read_models.states import balance_row, lot_row, paid_for
 from services.runtime.errors import Unavailable
@@ -70,6 +71,10 @@ LOTS = live("""
 USAGE = live("""
     SELECT team_id, day, feature, member_id, credits, uses
     FROM usage_v0 WHERE shard = $1 AND ($2::text IS NULL OR team_id = $2)
+""")
+USAGE_BY_ATTRIBUTE = live(f"""
+    SELECT team_id, day, member_id, name, value, feature, credits, uses
+    FROM ({usage_by_attribute.ROWS}) AS u WHERE shard = $1 AND ($2::text IS NULL OR team_id = $2)
 """)
 SNAPSHOTS = live("""
     SELECT team_id, position, recorded_at, true_from, after, late_before, late_positions, late_times, state::text, fold
@@ -163,8 +168,10 @@ class _Shard:
 
     shard: int
     voided: frozenset[tuple[str, int]]
+    names: Sequence[str]  # of attributes that the live projections count usage by
     teams: dict[str, TeamBalance] = field(default_factory=dict)
     cells: usage.Cells = field(default_factory=dict)
+    attributed: usage_by_attribute.AttributeCells = field(default_factory=dict)
     paid: dict[tuple[str, int], tuple[LotPayment, ...]] = field(default_factory=dict)
     rows: Counter[str] = field(default_factory=Counter)
     snapshots: dict[tuple[str, int], ProjectionRow] = field(default_factory=dict)
@@ -215,7 +222,7 @@ async def _replay_shard(
     voided = frozenset(
         (row["team_id"], row["usage_position"]) for row in await connection.fetch(VOIDED, shard, scope.team_id)
     )
-    fold = _Shard(shard, voided)
+    fold = _Shard(shard, voided, await connection.fetchval(live(usage_by_attribute.COUNTED)))
     async for facts in _facts(connection, shard, scope):
         entries = [entry for stored in facts for entry in await _take(connection, fold, stored, replayed)]
         expected = _in_window(fold, entries, scope, replayed)
@@ -231,6 +238,10 @@ async def _replay_shard(
         await _compare(connection, "lots", LOTS, 2, shard, scope.team_id, lots, replayed)
         used = (row[1:] for row in usage.rows(fold.cells))
         await _compare(connection, "usage", USAGE, 4, shard, scope.team_id, used, replayed)
+        attributed = (row[1:] for row in usage_by_attribute.rows(fold.attributed))
+        await _compare(
+            connection, "usage_attributes", USAGE_BY_ATTRIBUTE, 6, shard, scope.team_id, attributed, replayed
+        )
         await _compare_snapshots(connection, fold, scope, replayed)
 
 
@@ -292,12 +303,23 @@ async def _take(
     entries = evolve(team, stored, fact, paid, team.changed)  # every lot there ever was: nothing is saved in between
     if (snapshot := note(team, stored)) is not None:
         fold.snapshots[stored.team_id, stored.position] = snapshot[1:]
+    attributes = await attributes_of(connection, stored.shard, fact) if fold.names else None
     for entry in entries:
-        if entry.kind is ActivityKind.USAGE or entry.kind is ActivityKind.USAGE_VOIDED:
-            usage.add(fold.cells, fold.shard, stored.team_id, team.zone, entry, happened_at)
-            if (stored.team_id, entry.position) in fold.voided:
-                fold.paid[stored.team_id, entry.position] = entry.paid
+        if entry.kind in (ActivityKind.USAGE, ActivityKind.USAGE_VOIDED):
+            _count(fold, team, entry, happened_at, attributes)
     return [(stored.team_id, entry) for entry in entries]
+
+
+def _count(
+    fold: _Shard, team: TeamBalance, entry: BalanceEntry, happened_at: datetime, attributes: Mapping[str, str] | None
+) -> None:
+    """Add a usage, or what takes one back, to its day; what will be taken back is remembered with its payers."""
+    place = fold.shard, team.team_id
+    usage.add(fold.cells, *place, team.zone, entry, happened_at)
+    if fold.names:
+        usage_by_attribute.add(fold.attributed, fold.names, place, team.zone, entry, happened_at, attributes)
+    if (team.team_id, entry.position) in fold.voided:
+        fold.paid[team.team_id, entry.position] = entry.paid
 
 
 async def _paid(connection: Connection, fold: _Shard, stored: Stored, earlier: int) -> tuple[LotPayment, ...]:

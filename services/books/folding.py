@@ -24,7 +24,7 @@ SIZE = "SELECT coalesce(sum(next - 1), 0)::bigint FROM shard_heads"
 
 
 @dataclass(slots=True)
-class _ShardBooks:
+class ShardBooks:
     """The teams of a shard, and who paid the usages that are taken back at some time."""
 
     voided: frozenset[tuple[str, int]]
@@ -50,17 +50,17 @@ async def fold_month(
     for shard in range(SHARDS):
         async with connection.transaction(isolation="repeatable_read", readonly=True):
             rows = await connection.fetch(VOIDED, shard)
-            folded = _ShardBooks(frozenset((row["team_id"], row["usage_position"]) for row in rows))
-            async for facts in _until(connection, shard, month.ends_at):
+            folded = ShardBooks(frozenset((row["team_id"], row["usage_position"]) for row in rows))
+            async for facts in facts_before(connection, shard, month.ends_at):
                 for stored in facts:
-                    books.add(_take(folded, stored))
+                    books.add(take(folded, stored))
                 on_facts(len(facts))
         for _, team in sorted(folded.teams.items()):
             books.close(team)
     return books
 
 
-async def _until(connection: Connection, shard: int, ends_at: datetime) -> AsyncIterator[list[Stored]]:
+async def facts_before(connection: Connection, shard: int, ends_at: datetime) -> AsyncIterator[list[Stored]]:
     """A shard's facts that were recorded before an instant; their order is that of `recorded_at`."""
     async for page in follow(connection, shard):
         facts = [stored for stored in page if stored.recorded_at < ends_at]
@@ -70,7 +70,7 @@ async def _until(connection: Connection, shard: int, ends_at: datetime) -> Async
             return
 
 
-def _take(shard: _ShardBooks, stored: Stored) -> list[Booking]:
+def take(shard: ShardBooks, stored: Stored) -> list[Booking]:
     """Fold one fact. Raises LogChanged."""
     if stored.team_id == RATE_CARD_TEAM:
         return []

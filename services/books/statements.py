@@ -76,9 +76,14 @@ async def read_cycles(connection: Reads, team_id: str) -> TeamCycles | None:
         return None
     first, plan = plans[0]
     seals = {fact.cycle: (fact, stored) for stored in facts if isinstance(fact := stored.fact(), PeriodSealed)}
-    rows = await connection.fetch(COVER, shard, [stored.position for _, stored in seals.values()])
-    notes = {row["position"]: (row["number"], sha256(row["note"].encode()).hexdigest()) for row in rows}
+    notes = await covering_notes(connection, shard, [stored.position for _, stored in seals.values()])
     return TeamCycles(team_id, plan, cycle_at(plan.anchor, plan.zone, first.occurred_at), seals, notes)
+
+
+async def covering_notes(connection: Reads, shard: int, positions: Sequence[int]) -> dict[int, tuple[int, str]]:
+    """The first signed note that covers each of these positions of a shard: its number, and the SHA-256 of its text."""
+    rows = await connection.fetch(COVER, shard, positions)
+    return {row["position"]: (row["number"], sha256(row["note"].encode()).hexdigest()) for row in rows}
 
 
 def sealed_cycles(cycles: TeamCycles) -> Sequence[SealedCycle]:
@@ -108,7 +113,9 @@ def find_sealed(cycles: TeamCycles, number: int, grace: timedelta) -> SealedCycl
     raise Refused("not_sealed_yet", f"cycle {number} is not sealed yet; it will be from {instant(due)} on")
 
 
-async def make_statement(connection: Reads, cycles: TeamCycles, sealed: SealedCycle, cards: RateCards) -> Document:
+async def make_statement(
+    connection: Reads, cycles: TeamCycles, sealed: SealedCycle, cards: RateCards | None
+) -> Document:
     """The statement of a sealed cycle.
 
     Raises:
@@ -121,12 +128,12 @@ async def make_statement(connection: Reads, cycles: TeamCycles, sealed: SealedCy
         rows = await connection.fetch(READ_TEAM, shard, cycles.team_id, after, PAGE)
         for stored in map(stored_of, rows):
             if stored.position <= until:
-                _take(fold, stored)
+                take(fold, stored)
         after = rows[-1]["position"] if len(rows) == PAGE else until
         await asyncio.sleep(0)
     fold.close()
     log = await connection.fetchrow(LOG)
-    return document("" if log is None else log["value"], sealed, fold, _names(fold, cards, sealed.cycle.ends_at))
+    return document("" if log is None else log["value"], sealed, fold, feature_names(fold, cards, sealed.cycle.ends_at))
 
 
 async def receipts_of(connection: Reads, team_id: str, statement: Document) -> dict[str, str | None]:
@@ -142,7 +149,8 @@ async def receipts_of(connection: Reads, team_id: str, statement: Document) -> d
     return receipts
 
 
-def _take(fold: StatementFold, stored: Stored) -> None:
+def take(fold: StatementFold, stored: Stored) -> None:
+    """Tell a statement the team's next fact. Raises LogChanged."""
     try:
         fold.take(stored)
     except (UnknownFact, ValueError, KeyError) as error:
@@ -150,9 +158,11 @@ def _take(fold: StatementFold, stored: Stored) -> None:
         raise LogChanged(message) from error
 
 
-def _names(fold: StatementFold, cards: RateCards, at: datetime) -> FeatureNames:
+def feature_names(fold: StatementFold, cards: RateCards | None, at: datetime) -> FeatureNames:
     """Names and units by the card in force at the cycle's end; a feature that it has no more keeps its id."""
     names: dict[str, tuple[str, str]] = {}
+    if cards is None:
+        return names
     for feature in fold.lines.by_feature:
         try:
             named = cards.in_force(at - timedelta(microseconds=1)).find(feature).feature

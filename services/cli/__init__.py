@@ -20,8 +20,7 @@ process loads only what it runs.
     topics      Kafka's topics: created, checked, fixed
     trouble     teams for which some work is halted; a store that went back in time
     reconcile   Stripe against the log
-    revenue     a month of the books
-    statements  a team's sealed cycle
+    finance     a month of the books, tied out with Stripe; a team's sealed cycle; what waits for another person
     rate_cards  cards in files, made and checked
     simulate    what another rate card would have cost
     showing     what commands share
@@ -44,12 +43,11 @@ from services.cli import (
     rate_cards,
     reconcile,
     refused,
-    revenue,
     simulate,
-    statements,
     teams,
     topics,
 )
+from services.cli.finance import close, requests, revenue, statements
 from services.cli.trouble import halted, resume
 from services.runtime.settings import WrongSettings
 from services.runtime.settings_loading import exit_used_wrongly, say_used_wrongly, unknown_variables
@@ -102,6 +100,8 @@ app.command()(reconcile.reconcile)
 app.add_typer(exports.app, name="export")
 app.command()(revenue.revenue)
 app.command()(statements.statement)
+app.command()(close.close)
+app.add_typer(requests.app, name="requests")
 app.add_typer(plans.app, name="plans")
 app.add_typer(rate_cards.app, name="rate-card")
 app.add_typer(simulate.app, name="simulate")

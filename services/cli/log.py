@@ -22,7 +22,7 @@ from services.cli.showing import (
     with_database,
 )
 from services.runtime.errors import Refused
-from services.runtime.settings_loading import exit_used_wrongly, load_settings
+from services.runtime.settings_loading import catalog_of, exit_used_wrongly, load_settings
 from services.store.connect import Connection
 from services.store.shards import shard_of
 
@@ -180,6 +180,8 @@ def rebuild(
 ) -> None:
     """Build the next version of a projection beside the live one, compare, and switch.
 
+    `creditwell rebuild usage` also counts usage by the attributes that the catalog's `count_by` lists by now.
+
     Exit code 1 shows what differed.
 
     Example: creditwell rebuild activity
@@ -191,7 +193,8 @@ def rebuild(
     if name not in (*TABLES, "all"):
         exit_used_wrongly(f"there is no projection {name!r}: write one of {', '.join(TABLES)}, or all.")
     names = list(TABLES) if name == "all" else [name]
-    url = load_settings().needed("database")
+    settings = load_settings()
+    url, counted = settings.needed("database"), catalog_of(settings).usage.count_by
     folded = 0
 
     async def work(connection: Connection) -> "list[RowDifference]":
@@ -202,7 +205,7 @@ def rebuild(
                 tell(so_far - folded)
                 folded = so_far
 
-            return await rebuild_projections(url, names, shadow=shadow, on_facts=on_facts)
+            return await rebuild_projections(url, names, shadow=shadow, on_facts=on_facts, counted=counted)
 
     differences = with_database(work)
     _show_rebuilt(differences, folded, [] if shadow else names, as_json=as_json)

@@ -58,7 +58,7 @@ def migrate(*, as_json: AsJson = False) -> None:
 
     async def bring_up_to_date(connection: Connection) -> dict[str, object]:
         applied = await apply_missing(connection)
-        projections = await ensure_projections(connection)
+        projections = await ensure_projections(connection, catalog.usage.count_by)
         async with connection.transaction():
             seeded = await seed_catalog(connection, catalog)
         await show_to_people(connection)

@@ -76,8 +76,8 @@ def verify(
     Example: creditwell verify --anchors anchors --public-key kzBX6tFTqRfDaIED8mD3dpKVqbxsecQWtqYaHN76xdg=
     """
     settings = load_settings()
-    folder = _folder_of_anchors(anchors or settings.anchors)
-    keys = _public_keys(settings, public_key or [])
+    folder = folder_of_anchors(anchors or settings.anchors)
+    keys = public_keys(settings, public_key or [])
     folders = folders_of(files or [])
     if files and not folders:
         verify_files(files, keys, unsigned=unsigned, as_json=as_json)
@@ -86,7 +86,7 @@ def verify(
     began = monotonic()
     exports = check_folders(folders, keys, unsigned=unsigned) if folders else None
     check_database = partial(
-        _verify_database, anchors=folder, keys=keys, from_checkpoint=from_checkpoint,
+        verify_database, anchors=folder, keys=keys, from_checkpoint=from_checkpoint,
         after={} if exports is None else exports.ends, age=None if unsigned else age,
     )  # fmt: skip
     if exports is None:
@@ -104,7 +104,7 @@ def _end(verified: "Verified", seconds: float, *, as_json: bool) -> NoReturn:
     raise typer.Exit(FOUND_WRONG if verified.problems else 0)
 
 
-async def _verify_database(
+async def verify_database(
     connection: Connection,
     *,
     anchors: Path | None,
@@ -161,13 +161,15 @@ def _show(verified: "Verified", seconds: float) -> None:
     )
 
 
-def _folder_of_anchors(folder: Path | None) -> Path | None:
+def folder_of_anchors(folder: Path | None) -> Path | None:
+    """A folder that is there; ends the process for any other."""
     if folder is not None and not folder.is_dir():
         exit_used_wrongly(f"--anchors: {folder} is not a folder.")
     return folder
 
 
-def _public_keys(settings: Settings, arguments: list[str]) -> "list[Ed25519PublicKey]":
+def public_keys(settings: Settings, arguments: list[str]) -> "list[Ed25519PublicKey]":
+    """The keys that may have signed: those given, or those of the settings; ends the process for one that is none."""
     from services.audit.checkpoints import parse_public_key, parse_signing_key
 
     texts = arguments or [text.strip() for text in (settings.public_key or "").split(",") if text.strip()]

@@ -15,6 +15,7 @@ from schemas.facts import (
     RateCardPublished,
     StoreResumed,
     TopUpConfigured,
+    UsageVoided,
     decode,
 )
 from schemas.places import Place
@@ -28,7 +29,7 @@ CHANGES: tuple[type[AnyFact], ...] = (
 LOOKED_AT_MAX = 2_000
 
 AFTER = """
-    SELECT shard, team_id, position, recorded_at, type, body FROM changes_after($1::smallint, $2, $3, $4, $5)
+    SELECT shard, team_id, position, recorded_at, type, body, taken_back FROM changes_after($1::smallint, $2, $3, $4, $5)
 """
 
 
@@ -44,12 +45,16 @@ BEGINNING = ChangePlace(-1, "", 0)
 
 
 class Change(NamedTuple):
-    """What somebody decided, and where it stands."""
+    """What somebody decided, and where it stands.
+
+    `taken_back` is what stands before a usage that replaces another one, and says who corrected it.
+    """
 
     team_id: str
     place: Place
     recorded_at: datetime
     fact: AnyFact
+    taken_back: UsageVoided | None = None
 
 
 async def read_changes(
@@ -72,7 +77,9 @@ async def read_changes(
             last = changes[-1]
             return changes, ChangePlace(last.place.shard, last.team_id, last.place.position)
         place = Place(row["shard"], row["position"])
-        changes.append(Change(row["team_id"], place, row["recorded_at"], decode(row["type"], row["body"])))
+        before = None if row["taken_back"] is None else decode(UsageVoided.type, row["taken_back"])
+        fact, taken_back = decode(row["type"], row["body"]), before if isinstance(before, UsageVoided) else None
+        changes.append(Change(row["team_id"], place, row["recorded_at"], fact, taken_back))
     if len(rows) < LOOKED_AT_MAX:
         return changes, None
     return changes, ChangePlace(rows[-1]["shard"], rows[-1]["team_id"], rows[-1]["position"])

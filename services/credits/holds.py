@@ -261,10 +261,10 @@ async def _lock_open(connection: Connection, team_id: str, hold_id: str) -> tupl
     """The head of the team's shard, locked until COMMIT, and the hold, which is open."""
     row = await connection.fetchrow(LOCK, shard_of(team_id), team_id, hold_id)
     assert row is not None, "a function that answers with one row"
-    head, found = LockedHead(*row[:6]), row[6:]
-    if found[0] is None:
+    head, columns = LockedHead(*row[:6]), row[6:]
+    if columns[0] is None:
         raise unknown_hold(hold_id)
-    hold = _as_of(CurrentHold(*found), head.recorded_at)
+    hold = _as_of(CurrentHold(*columns), head.recorded_at)
     if hold.state is not HoldState.OPEN:
         raise Refused(f"hold_{hold.state}", f"hold {hold_id!r:.140} is {hold.state} already")
     return head, hold

@@ -132,8 +132,10 @@ async def _begin(connection: Connection, table: Table, request: ExportRequest, f
         note = await note_for(connection, spans, month_ended)
         if month_ended is not None and (note is None or note.vector.signed_at < month_ended or not covers(note, spans)):
             raise Refused("not_signed_yet", f"no checkpoint that was signed after {request.month} covers it yet")
+        # An archive has no time of its own, so whoever makes it again gets the same bytes.
+        made_at = now if month_ended is None or note is None else note.vector.signed_at
         manifest = Manifest(
-            FORMAT, origin_of(await connection.fetchval(LOG)), request, instant(now), spans,
+            FORMAT, origin_of(await connection.fetchval(LOG)), request, instant(made_at), spans,
             None if note is None else await anchor_text(connection, note),
         )  # fmt: skip
     unfinished = UnfinishedExport(manifest)

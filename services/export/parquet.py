@@ -122,7 +122,7 @@ def read_parquet(file: Path, columns: Sequence[ExportedColumn]) -> Iterator[list
         if not parquet.schema_arrow.equals(expected):
             message = "its columns are not those of this table"
             raise ValueError(message)
-        for batch in parquet.iter_batches(batch_size=PAGE):
+        for batch in parquet.iter_batches(batch_size=PAGE, use_threads=False):  # each would hold memory of its own
             yield list(
                 zip(*(_python_values(column, array) for column, array in zip(columns, batch, strict=True)), strict=True)
             )

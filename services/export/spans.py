@@ -145,6 +145,11 @@ async def note_for(
     if signed_since is not None:
         numbers.append(await connection.fetchval(SIGNED_SINCE, signed_since))
     number = None if not numbers or None in numbers else max(numbers)
+    return await note_numbered(connection, number)
+
+
+async def note_numbered(connection: Connection, number: int | None) -> Signed | None:
+    """A note by its number, the newest one for none; None where there is none. Raises LogChanged."""
     row = await connection.fetchrow(NOTE, number)
     if row is None:
         return None

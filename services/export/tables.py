@@ -21,6 +21,7 @@ from schemas.places import Place
 from services.export.columns import ColumnType, ExportedColumn, Row
 from services.export.files import FileFormat
 from services.export.manifest import ExportRequest, ShardSpan, Sums
+from services.read_models.balances import ExactBalance
 from services.read_models.history import balances_as_of
 from services.runtime.errors import LogChanged
 from services.store.connect import Connection
@@ -175,15 +176,20 @@ async def _balances(connection: Connection, span: ShardSpan, request: ExportRequ
     assert request.at is not None, "resolved when the export began"
     at, rows = datetime.fromisoformat(request.at), list[Row]()
     async for exact in balances_as_of(connection, span.shard, at=at, known_until=span.last, team_id=request.team):
-        team, held = exact.team, exact.team.held(at)
-        rows.append((
-            span.shard, team.team_id, exact.position, at, team.plan, team.total, team.included, team.additional, held,
-            team.total - held, team.debt,
-        ))  # fmt: skip
+        rows.append(balance_row(exact))
         if len(rows) == PAGE:
             yield rows
             rows = []
     yield rows
+
+
+def balance_row(exact: ExactBalance) -> Row:
+    """A balance as a row of the table `balances`."""
+    team, held = exact.team, exact.team.held(exact.at)
+    return (
+        exact.shard, team.team_id, exact.position, exact.at, team.plan, team.total, team.included, team.additional,
+        held, team.total - held, team.debt,
+    )  # fmt: skip
 
 
 SHARD = ExportedColumn("shard", INTEGER, "0 to 63")

@@ -547,12 +547,14 @@ declare namespace Api {
     step: string;
   }
 
-  /** What was used, added up. */
+  /** What was used, added up. `attributes` are those that may be asked for: the catalog's `count_by`. */
   interface Usage {
-    by: "feature" | "member" | "day";
+    by: "feature" | "member" | "day" | "attribute";
+    attribute: string | null;
+    attributes: string[];
     days: number;
     since: string;
-    items: UsedOfFeature[] | UsedByMember[] | UsedOnDay[];
+    items: UsedOfFeature[] | UsedByMember[] | UsedOnDay[] | UsedOfValue[];
     position: string;
   }
 
@@ -562,6 +564,7 @@ declare namespace Api {
     uses: number;
     features: Record<string, string>;
     members: Record<string, string>;
+    values: Record<string, string>;
     member_id: string | null;
   }
 
@@ -571,8 +574,19 @@ declare namespace Api {
     uses: number;
     features: Record<string, string>;
     members: Record<string, string>;
+    values: Record<string, string>;
     feature: string;
     name: string;
+  }
+
+  /** What was used with a value of the attribute; null is usage that does not name it. */
+  interface UsedOfValue {
+    credits: string;
+    uses: number;
+    features: Record<string, string>;
+    members: Record<string, string>;
+    values: Record<string, string>;
+    value: string | null;
   }
 
   /** What was used on a day of the team's own. */
@@ -581,6 +595,7 @@ declare namespace Api {
     uses: number;
     features: Record<string, string>;
     members: Record<string, string>;
+    values: Record<string, string>;
     day: string;
   }
 

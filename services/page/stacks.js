@@ -3,9 +3,12 @@
 const NAMED_MAX = 6; // series with a colour of their own; the others are one
 const REST = "\u0000rest";
 const NOBODY = { feature: "Work under a hold", member: "No member" }; // held credits may be captured without a feature
+const PARTS = /** @type {const} */ ({ feature: "features", member: "members", value: "values" });
 
 /**
- * @typedef {{ since: string, days: number, items: Api.UsedOnDay[], features: Map<string, string>, members: Map<string, string> }} Known
+ * @typedef {{ since: string, days: number, items: Api.UsedOnDay[], attribute: string | null, features: Map<string, string>,
+ *   members: Map<string, string> }} Known
+ * @typedef {"feature" | "member" | "value"} StackedBy  value: of the attribute that is known
  * @typedef {{ key: string, name: string, look: string }} Series  what has a colour of its own
  * @typedef {{ day: string, values: number[], sum: number }} Row  a day, with a value for each series
  * @typedef {{ series: Series[], days: Row[], total: number }} Stacks
@@ -29,15 +32,13 @@ export const rounded = (number) => String(Math.round(number * 100) / 100);
  * Days without gaps, each with its amounts by series; the largest series are named, the others are one.
  *
  * @param {Known} known
- * @param {"feature" | "member"} by
+ * @param {StackedBy} by
  */
 export function stacked(known, by) {
   const told = new Map(known.items.map((item) => [item.day, item]));
   const days = daysOf(known).map((day) => ({
     day,
-    amounts: new Map(
-      Object.entries(told.get(day)?.[/** @type {"features" | "members"} */ (`${by}s`)] ?? {}).map(([key, text]) => [key, Number(text)]),
-    ),
+    amounts: new Map(Object.entries(told.get(day)?.[PARTS[by]] ?? {}).map(([key, text]) => [key, Number(text)])),
   }));
   /** @type {Map<string, number>} */
   const sums = new Map();
@@ -47,8 +48,9 @@ export function stacked(known, by) {
     .sort(([, a], [, b]) => b - a)
     .map(([key]) => key);
   const named = ranked.length > NAMED_MAX + 1 ? ranked.slice(0, NAMED_MAX) : ranked;
-  const names = by === "feature" ? known.features : known.members;
-  const series = named.map((key, place) => ({ key, name: names.get(key) ?? (key || NOBODY[by]), look: `s${place + 1}` }));
+  const names = { feature: known.features, member: known.members, value: new Map() }[by];
+  const nobody = { ...NOBODY, value: `No ${known.attribute}` }[by];
+  const series = named.map((key, place) => ({ key, name: names.get(key) ?? (key || nobody), look: `s${place + 1}` }));
   if (named.length < ranked.length) series.push({ key: REST, name: `${ranked.length - named.length} others`, look: "s7" });
   for (const { amounts } of days) {
     const rest = ranked.slice(named.length).reduce((sum, key) => sum + (amounts.get(key) ?? 0), 0);

@@ -41,9 +41,9 @@ class Others:
     def acknowledged(self, batches: Mapping[int, tuple[int, int]]) -> None:
         """Kafka has put a batch of this relay into each of these partitions, from the first offset to the second."""
         for partition, (begin, end) in batches.items():
-            seen = self.ends.get(partition)
-            if seen is not None and begin > seen:
-                since, _ = self.between.get(partition, (seen, begin))
+            end_before = self.ends.get(partition)
+            if end_before is not None and begin > end_before:
+                since, _ = self.between.get(partition, (end_before, begin))
                 self.between[partition] = since, begin
             self.ends[partition] = end
 

@@ -5,6 +5,7 @@
     folding         such a batch in memory, and the short way of plain usage through it
     flow            credits and money that flow, counted for dashboards
     states          rows of `balance`, `lots` and `usage`
+    attributes      rows of `usage_attributes`, where usage is counted by some
     activity_rows   entries of the activity, a row to each
     activity_runs   runs of plain usage, many entries to a row
     snapshots       rows of `balance_snapshots`, by which balances of the past are found

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from itertools import groupby, takewhile
 
-from projections import usage
+from projections import usage, usage_by_attribute
 from projections.balance.plain import PlainPayment, Usages, plain_at_first, use_plainly
 from projections.balance.snapshots import CADENCE, Cadence, Snapshot, note
 from projections.balance.state import ActivityKind, BalanceEntry, LotPayment, TeamBalance
@@ -30,11 +30,12 @@ class ProjectedBatch:
     """What a batch of facts changed, and the positions it reached.
 
     Usage is counted in `loaded` for members' days that are in memory already, else in `cells`; `counted` names those.
-    `paid` says who paid for usage that is not in `runs`.
+    `paid` says who paid for usage that is not in `runs`. In `attributed` it is counted by the attributes in `names`.
     """
 
     loaded: usage.Cells = field(default_factory=dict)
     cadence: Cadence = CADENCE
+    names: Sequence[str] = ()
     reached: dict[int, int] = field(default_factory=dict)
     touched: dict[str, tuple[int, TeamBalance]] = field(default_factory=dict)
     evolved: set[str] = field(default_factory=set)  # of those, which had more than plain usage
@@ -42,12 +43,20 @@ class ProjectedBatch:
     runs: list[PlainRun] = field(default_factory=list)
     cells: usage.Cells = field(default_factory=dict)
     counted: dict[usage.TeamDay, set[str]] = field(default_factory=dict)
+    attributed: usage_by_attribute.AttributeCells = field(default_factory=dict)
     paid: dict[tuple[str, int], tuple[LotPayment, ...]] = field(default_factory=dict)
     snapshots: list[Snapshot] = field(default_factory=list)
     flow: Flow = field(default_factory=Flow)
 
-    def note(self, team: TeamBalance, stored: Stored, fact: AnyFact, entries: Sequence[BalanceEntry]) -> None:
-        """Keep what `evolve` made of a fact."""
+    def note(
+        self,
+        team: TeamBalance,
+        stored: Stored,
+        fact: AnyFact,
+        entries: Sequence[BalanceEntry],
+        attributes: usage_by_attribute.Attributes,
+    ) -> None:
+        """Keep what `evolve` made of a fact. `attributes` are those of the usage that it records or takes back."""
         self.evolved.add(team.team_id)
         snapshot = note(team, stored, self.cadence)
         if snapshot is not None:
@@ -56,10 +65,16 @@ class ProjectedBatch:
             self.flow.note(fact, entry)
             self.entries.append((stored.shard, stored.team_id, entry))
             if entry.kind is ActivityKind.USAGE:
-                usage.add(self.cells, stored.shard, stored.team_id, team.zone, entry, stored.occurred_at)
+                happened_at = stored.occurred_at
                 self.paid[stored.team_id, entry.position] = entry.paid
             elif isinstance(fact, UsageVoided) and entry.kind is ActivityKind.USAGE_VOIDED:
-                usage.add(self.cells, stored.shard, stored.team_id, team.zone, entry, fact.usage_occurred_at)
+                happened_at = fact.usage_occurred_at
+            else:
+                continue
+            place = stored.shard, stored.team_id
+            usage.add(self.cells, *place, team.zone, entry, happened_at)
+            if self.names:
+                usage_by_attribute.add(self.attributed, self.names, place, team.zone, entry, happened_at, attributes)
 
     def paid_for(self, team_id: str, position: int) -> tuple[LotPayment, ...] | None:
         """Who paid for a usage of the team that is folded now; None if it is not in this batch."""
@@ -76,7 +91,7 @@ def fold_plainly(batch: ProjectedBatch, shard: int, team: TeamBalance, rows: Seq
     What is not plain is given back: the caller folds it before it asks for the next.
     """
     try:
-        columns = _Columns.of(rows)
+        columns = _Columns.of(rows, with_attributes=bool(batch.names))
     except ValueError:  # whose it is, `evolve` will find out
         yield from rows
         return
@@ -111,16 +126,18 @@ class _Columns:
     members: list[str | None]
     features: list[str]
     credits: list[MicroCredits]
-    is_special: list[bool]  # names a hold, has several quantities, or corrects another
+    is_special: list[bool]  # names a hold, or corrects another
+    attributes: list[dict[str, str] | None]  # none where nobody counts by them
 
     @classmethod
-    def of(cls, rows: Sequence[RawFact]) -> "_Columns":
+    def of(cls, rows: Sequence[RawFact], *, with_attributes: bool) -> "_Columns":
         """Raises ValueError: a body is not what was written."""
         facts = list(map(_decode_usage, [row[4] for row in rows]))
         return cls(
             [row[1] for row in rows], [row[5] for row in rows], [row[6] for row in rows],
             [fact.member_id for fact in facts], [fact.feature for fact in facts], [fact.credits for fact in facts],
-            [fact.hold_id is not None or fact.quantity is None or fact.corrects is not None for fact in facts],
+            [fact.hold_id is not None or fact.corrects is not None for fact in facts],
+            [fact.attributes for fact in facts] if with_attributes else [],
         )  # fmt: skip
 
     def cut(self, start: int, stop: int) -> "_Columns":
@@ -130,6 +147,7 @@ class _Columns:
         return _Columns(
             self.positions[start:stop], self.recorded[start:stop], self.occurred[start:stop], self.members[start:stop],
             self.features[start:stop], self.credits[start:stop], self.is_special[start:stop],
+            self.attributes[start:stop],
         )  # fmt: skip
 
     def plain_usages(self) -> Usages | None:
@@ -166,6 +184,14 @@ def _note_plainly(
         used = zip(part.members[first:last], part.features[first:last], part.credits[first:last], strict=True)
         members = usage.add_plainly(batch.cells, batch.loaded, team_day, used)
         batch.counted.setdefault(team_day, set()).update(members)
+        if batch.names:
+            place = (
+                part.members[first:last],
+                part.features[first:last],
+                part.credits[first:last],
+                part.attributes[first:last],
+            )
+            usage_by_attribute.add_plainly(batch.attributed, batch.names, team_day, zip(*place, strict=True))
 
 
 def _days(zone: str, occurred: Sequence[bytes], usages: Usages) -> Iterator[tuple[date, int, int]]:

@@ -147,10 +147,20 @@ async def _at(connection: Reads, past: _Past) -> ExactBalance | None:
     team, shard, at = past.team, past.shard, past.at
     if not team.plan_position:
         return None
+    due = team.cycle_ends_at <= at
+    return bring_to(team, shard, at, past.plan or (await _plan(connection, past) if due else None))
+
+
+def bring_to(team: TeamBalance, shard: int, at: datetime, plan: tuple[str, PlanAssigned] | None) -> ExactBalance:
+    """A state with all facts that count at an instant, as it is then: refills that are due, ends of lots.
+
+    `plan` has the id and the fact of the newest plan; it is needed where the state's cycle has ended by then.
+    """
     if team.cycle_ends_at <= at:
-        plan_id, plan = past.plan or await _plan(connection, past)
-        first, last = (cycle_at(plan.anchor, plan.zone, instant) for instant in (team.cycle_ends_at, at))
-        fold_due(team, shard, [refill(plan, plan_id, team.team_id, k) for k in range(first, last + 1)], at)
+        assert plan is not None, "a team with a cycle has a plan"
+        plan_id, assigned = plan
+        first, last = (cycle_at(assigned.anchor, assigned.zone, instant) for instant in (team.cycle_ends_at, at))
+        fold_due(team, shard, [refill(assigned, plan_id, team.team_id, k) for k in range(first, last + 1)], at)
     end_lots(team, at, [])
     return ExactBalance(team, shard, team.position, at)
 

@@ -11,7 +11,7 @@ from operator import attrgetter, itemgetter
 
 import asyncpg
 
-from projections import usage
+from projections import usage, usage_by_attribute
 from projections.balance.amending import earlier_usage
 from projections.balance.fold import evolve
 from projections.balance.snapshots import CADENCE, Cadence
@@ -19,6 +19,7 @@ from projections.balance.state import Lot, LotPayment, TeamBalance
 from schemas.facts import RATE_CARD_TEAM, Stored, UsageRecorded
 from services.read_models.activity_rows import EntryOfTeam, pack_row, saved_entries
 from services.read_models.activity_runs import entries_of, pack_run, spans
+from services.read_models.attributes import attributes_of, counted_attributes, load_attributes, saved_attributes
 from services.read_models.folding import ProjectedBatch, fold_plainly
 from services.read_models.snapshots import saved_snapshots
 from services.read_models.states import load, load_days, paid_for, saved, saved_days, saved_plainly, settled_lots
@@ -56,12 +57,16 @@ class Projecting:
     cadence: Cadence = CADENCE
     states: dict[str, TeamBalance] = field(default_factory=dict)
     used: usage.Cells = field(default_factory=dict)
+    names: tuple[str, ...] | None = None  # of attributes that these versions count usage by, once they are read
+    attributed: usage_by_attribute.AttributeCells = field(default_factory=dict)
     alarmed: Bell = field(default_factory=Bell)  # rung when the log may have something to say about a balance
 
     def forget(self) -> None:
         """What is in memory may be wrong: load it anew when it is needed."""
         self.states.clear()
         self.used.clear()
+        self.attributed.clear()
+        self.names = None
 
     async def project(self, connection: Connection, facts: FactsByShard) -> ProjectedBatch:
         """Fold the next facts of each shard and save what changed together with the checkpoints.
@@ -94,6 +99,10 @@ class Projecting:
             self.states.clear()
         if sum(map(len, self.used.values())) > MEMBER_DAYS_MAX:
             self.used.clear()
+        if len(self.attributed) > MEMBER_DAYS_MAX:
+            self.attributed.clear()
+        if self.names is None:
+            self.names = await counted_attributes(connection, self.versions["usage"])
         states = self.states
         missing = [
             (shard, team_id) for shard, read in facts.items() for team_id in {*map(BY_TEAM, read)} - states.keys()
@@ -119,7 +128,7 @@ class Projecting:
                     raise Poisoned(stored_of_raw(row)) from error
 
     async def _fold(self, connection: Connection, facts: FactsByShard) -> ProjectedBatch:
-        batch = ProjectedBatch(self.used, self.cadence)
+        batch = ProjectedBatch(self.used, self.cadence, self.names or ())
         for shard, read in facts.items():
             by_team: dict[str, list[RawFact]] = {}
             for row in read:
@@ -163,7 +172,8 @@ class Projecting:
             entries = evolve(team, stored, fact)
         else:
             entries = evolve(team, stored, fact, *await self._paid(connection, batch, stored, earlier, team))
-        batch.note(team, stored, fact, entries)
+        attributes = await attributes_of(connection, stored.shard, fact) if batch.names else None
+        batch.note(team, stored, fact, entries, attributes)
 
     async def _paid(
         self, connection: Connection, batch: ProjectedBatch, stored: Stored, earlier: int, team: TeamBalance
@@ -204,6 +214,8 @@ class Projecting:
             saved_days(self.used, batch.counted, versions["usage"]),
             saved_entries(entries, versions["activity"]),
         ]
+        if batch.attributed:
+            parts.append(saved_attributes(await self._count_attributes(connection, batch), versions["usage"]))
         await self.claims.lock_and_move(connection, batch.reached, parts)
 
     async def _count_usage(self, connection: Connection, batch: ProjectedBatch) -> None:
@@ -216,6 +228,16 @@ class Projecting:
             for team_day, saved_members in (await load_days(connection, missing, self.versions["usage"])).items():
                 self.used.setdefault(team_day, {}).update(saved_members)
         usage.merge(self.used, batch.cells)
+
+    async def _count_attributes(
+        self, connection: Connection, batch: ProjectedBatch
+    ) -> usage_by_attribute.AttributeCells:
+        """The days of attributes that the batch has changed, whole."""
+        missing = {key: used for key, used in batch.attributed.items() if key not in self.attributed}
+        if missing:
+            self.attributed.update(await load_attributes(connection, missing, self.versions["usage"]))
+        usage_by_attribute.merge(self.attributed, batch.attributed)
+        return {key: self.attributed[key] for key in batch.attributed}
 
 
 def _by_type(rows: Sequence[RawFact]) -> Iterable[Sequence[RawFact]]:

@@ -21,6 +21,7 @@ from multiprocessing import get_context
 
 from projections.balance.snapshots import CADENCE, Cadence
 from projections.versions import SHAPE, TABLES
+from services.read_models.attributes import counted_attributes
 from services.read_models.balances import PROJECTOR
 from services.read_models.comparing import RowDifference, compare, compared
 from services.read_models.projecting import Projecting
@@ -36,6 +37,7 @@ from services.read_models.versions import (
     next_version,
     note,
     show,
+    shown_attributes,
 )
 from services.runtime.errors import Fenced, LogChanged, Refused
 from services.runtime.gc_tuning import stop_looking_for_garbage
@@ -56,11 +58,17 @@ FENCE_LIVE = "UPDATE checkpoints SET epoch = epoch + 1, owner = '' WHERE reader 
 
 
 async def rebuild(
-    database: str, names: Sequence[str], *, shadow: bool = False, on_facts: Callable[[int, int], None] = lambda *_: None
+    database: str,
+    names: Sequence[str],
+    *,
+    shadow: bool = False,
+    on_facts: Callable[[int, int], None] = lambda *_: None,
+    counted: Sequence[str] | None = None,
 ) -> list[RowDifference]:
     """Build the next version of all projections, compare it with the live one, and switch `names` to it.
 
-    With `shadow` the live versions stay as they are. `on_facts` hears now and then how many facts are folded, of how
+    The new tables count usage by the attributes in `counted`, or as the live ones do where it is not given. With
+    `shadow` the live versions stay as they are. `on_facts` hears now and then how many facts are folded, of how
     many. What comes back are the first rows that differ, by table: nothing, when the rebuilt ones say the same, or when
     nothing of this build was live.
 
@@ -69,13 +77,13 @@ async def rebuild(
     """
     connection = await connect(database, process="rebuild")
     try:
-        if not await ensure_projections(connection):
+        if not await ensure_projections(connection, counted):
             if shadow:
                 raise Refused("nothing_live", "there are no projections of this build yet to be compared with")
             while not await go_live_when_filled(connection):
                 await build_on_all_cores(connection, database, None, on_facts)
             return []
-        version = await begin(connection)
+        version = await begin(connection, counted)
         await build_on_all_cores(connection, database, version, on_facts)
         differences = [d for shard in range(SHARDS) for d in await compare_shard(connection, version, shard, "rebuild")]
         if not shadow:
@@ -129,13 +137,20 @@ def reader_of(version: int) -> str:
     return f"rebuild-{version}-{SHAPE[:12]}"
 
 
-async def begin(connection: Connection) -> int:
-    """Make the tables of the next version, or find those of a rebuild that was interrupted; its number."""
+async def begin(connection: Connection, counted: Sequence[str] | None = None) -> int:
+    """Make the tables of the next version, or find those of a rebuild that was interrupted; its number.
+
+    They count usage by these attributes; as the live ones do where none are named.
+    """
     async with connection.transaction():
         await alone(connection)
         version = await next_version(connection)
-        if not await connection.fetchval(BEGUN, reader_of(version)):
-            await make_anew(connection, version)
+        names = tuple(sorted(set(await shown_attributes(connection) if counted is None else counted)))
+        if (
+            not await connection.fetchval(BEGUN, reader_of(version))
+            or await counted_attributes(connection, version) != names
+        ):
+            await make_anew(connection, version, names)
         # Nowhere else: who came late would begin anew, in tables that were switched to meanwhile.
         await Claims(reader_of(version), "").make_rows(connection)
     return version

@@ -247,10 +247,10 @@ async def settled_lots(
 
 async def load_days(connection: Connection, days: Mapping[TeamDay, Collection[str]], version: int) -> Cells:
     """What is saved of these members on these days; who used nothing that day has no row."""
-    wanted = [(*team_day, member_id) for team_day, members in days.items() for member_id in members]
+    keys = [(*team_day, member_id) for team_day, members in days.items() for member_id in members]
     cells: Cells = {}
     for shard, team_id, day, member_id, features in await connection.fetch(
-        at_version(LOAD_DAYS, version), *columns(wanted, MEMBER_DAY_COLUMNS)
+        at_version(LOAD_DAYS, version), *columns(keys, MEMBER_DAY_COLUMNS)
     ):
         cells.setdefault((shard, team_id, day), {})[member_id] = _decode(features)
     return cells

@@ -13,9 +13,10 @@ that others wait for, and makes them again at its end, in its transaction: whoev
 ones. They belong to the projector, whose tables they read, and show analysts nothing but their columns.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from projections.analytics import View, view_sql, views
+from projections.usage_by_attribute import COUNTED
 from projections.versions import SHAPE, TABLES, VIEWS, at_version, live, of_build, tables
 from schemas.facts import RATE_CARD_TEAM
 from services.read_models.balances import PROJECTOR, TAIL_MAX
@@ -54,6 +55,8 @@ FORSAKEN = """
     HAVING (SELECT max(own.switched_at) FROM projections own WHERE own.sha256 = $1)
            BETWEEN coalesce(max(p.switched_at), '-infinity') AND clock_timestamp() - interval '1 day'
 """
+COUNT = "INSERT INTO usage_counted_v0 SELECT unnest($1::text[])"
+SHOWN_COUNTED = "SELECT to_regclass('usage_counted') IS NOT NULL"
 RELATIONS = """
     SELECT oid::regclass::text FROM pg_class
     WHERE relkind = $1 AND relnamespace = 'public'::regnamespace AND relowner = current_user::regrole AND relname ~ $2
@@ -87,8 +90,10 @@ async def next_version(connection: Connection) -> int:
     return newest + 1
 
 
-async def ensure_projections(connection: Connection) -> dict[str, int]:
+async def ensure_projections(connection: Connection, counted: Sequence[str] | None = None) -> dict[str, int]:
     """Make tables for this build where it has none; the versions that it reads.
+
+    They count usage by these attributes; by those of the build before where none are named.
 
     The very first tables of a store are read at once. Those of a build that comes later stand empty beside the live
     ones, until they are filled.
@@ -97,7 +102,7 @@ async def ensure_projections(connection: Connection) -> dict[str, int]:
         await alone(connection)
         if not await made_versions(connection):
             version = await next_version(connection)
-            await make_anew(connection, version)
+            await make_anew(connection, version, await shown_attributes(connection) if counted is None else counted)
             await note(connection, TABLES, version)
             if version == 1:
                 await show(connection, dict.fromkeys(TABLES, version))
@@ -134,8 +139,10 @@ async def show_to_people(connection: Connection) -> None:
             await make_analytics(connection, versions)
 
 
-async def make_anew(connection: Connection, version: int) -> None:
+async def make_anew(connection: Connection, version: int, counted: Sequence[str]) -> None:
     """Make the tables of a version that is not in `projections`. A rebuild that is at such tables finds itself fenced.
+
+    They count usage by these attributes for as long as they are there.
 
     Rows of one that was killed would stand beside ours.
     """
@@ -145,6 +152,15 @@ async def make_anew(connection: Connection, version: int) -> None:
         await connection.execute(tables(name, version))
         for table in TABLES[name]:
             await connection.execute(SHARED, f"{table}_v{version}")
+    await connection.execute(at_version(COUNT, version), sorted(set(counted)))
+
+
+async def shown_attributes(connection: Connection) -> Sequence[str]:
+    """By which attributes usage is counted in what went live last, whichever build that is; none in a new store."""
+    if not await connection.fetchval(SHOWN_COUNTED):
+        return ()
+    names: Sequence[str] = await connection.fetchval(COUNTED.replace("_v0", ""))
+    return names
 
 
 async def note(connection: Connection, names: Iterable[str], version: int) -> None:

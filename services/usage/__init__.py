@@ -11,6 +11,7 @@ cursors         where it goes on, moved in the transaction that appends
 refusals        what was refused, with its bytes and its reason
 taking_back     voids, and amendments: a usage is taken back and recorded anew
 correcting      usage and captures that an operator corrects, in the same way
+approving       what another person asked for is carried out
 voids           a usage is taken back once at most
 receipts        what became of a usage, for whoever reported it
 metrics         what is counted, and the alarm about refusals

@@ -14,6 +14,7 @@ others took is told, and what was measured beside more than 10 % of them is not 
         idle      what all processes and PostgreSQL take with nothing to do
         latency   from a report to the balance that shows it, at 1,000 events a second
         charging  from a balance that ran low to the credits that were charged for it
+        quantities  calls of a model made visible, each with three quantities or with one, by turns
         growth    a million facts more (ten, with `--growth 10000000`): the same backlog again, and bytes per event
         audit     of that log: `verify`, an export to Parquet and `verify` of it, all balances of one moment, a month of revenue;
                   whole runs of the commands, and the most memory that one took

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Sequence
+from statistics import median
 from time import monotonic
 
 import uvloop
@@ -156,6 +157,9 @@ class Run:
         """What needs a database for itself: latency on a small log, then a long one."""
         asked = self.wanted.only if ordered_ids else frozenset({"growth"})
         heard = self.ground.loudness.heard
+        if "quantities" in asked:
+            with heard("quantities"):
+                await self._quantities()
         async with fresh_world(self.ground) as world, connected(world.database) as owner:
             if "idle" in asked:
                 await self._idle(world)
@@ -191,6 +195,17 @@ class Run:
         percent = await idle.idle_percent(self.ground, world)
         self.figures.idle_percent = percent if self.ground.loudness.servers else None
         self.ground.say(f"Bench: with nothing to do {percent:.1f} % of a core")
+
+    async def _quantities(self) -> None:
+        count = self.wanted.events // 3
+        costs_us = await throughput.calls_by_turns(self.ground, self.teams, count, self.wanted.rounds)
+        if self.ground.loudness.servers:
+            self.figures.quantities_us = median(costs_us[True])
+            self.figures.quantities_vs_one = self.figures.quantities_us / median(costs_us[False])
+            self.ground.say(
+                f"Bench: an event with three quantities takes {self.figures.quantities_us:.1f} µs of processor time, "
+                f"{self.figures.quantities_vs_one:.2f} of one with one"
+            )
 
     async def _latency(self, world: LocalWorld) -> None:
         times = await latency.visible_latency(self.ground, world, self.teams, self.probes)

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from tests.bench.workload import TEAMS
 
 IN_ROUNDS = ("copy", "record", "visible", "relay", "replay")
-AFTERWARDS = ("idle", "latency", "charging", "growth", "audit", "questions", "balance", "holds", "large", "neighbour")
+AFTERWARDS = (
+    "idle", "latency", "charging", "quantities", "growth", "audit", "questions", "balance", "holds", "large", "neighbour",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

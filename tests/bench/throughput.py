@@ -13,15 +13,16 @@ import uvloop
 
 from deploy.local.servers.topic_ends import ends
 from deploy.local.world import LocalWorld, check_alive, connected
+from schemas.catalog import load_catalog
 from schemas.topics import PARTITIONS
 from services.read_models.balances import PROJECTOR
 from services.read_models.rebuild import begin, build, discard
 from services.runtime.gc_tuning import stop_looking_for_garbage
 from services.store.connect import Connection
 from services.store.read import heads
-from tests.bench.ground import LOOK_SECONDS, SETTLE, Ground, Span, span
+from tests.bench.ground import LOOK_SECONDS, SETTLE, Ground, Span, check_all_recorded, fresh_world, span
 from tests.bench.machine import started_seconds
-from tests.bench.workload import Event, lay_in_kafka
+from tests.bench.workload import BenchTeam, Event, lay_in_kafka, model_calls, price_model_calls
 
 RECORDERS = ("recorder-1", "recorder-2")
 
@@ -71,6 +72,25 @@ async def visible(ground: Ground, world: LocalWorld, events: Sequence[Event]) ->
         wal_bytes = (await owner.fetchval(WAL) - wal_before) / (await owner.fetchval(HEADS) - before)
         await ground.stop(*RECORDERS, "projector")
     return measured, wal_bytes
+
+
+async def calls_by_turns(
+    ground: Ground, teams: Sequence[BenchTeam], count: int, rounds: int
+) -> dict[bool, list[float]]:
+    """Processor time of a call of a model until it is visible, in microseconds: with three quantities (True), or with one.
+
+    By turns, so that both see the same weather.
+    """
+    costs_us: dict[bool, list[float]] = {True: [], False: []}
+    for number in range(rounds):
+        for several in (True, False) if number % 2 else (False, True):
+            events = model_calls(teams, count, number, several=several)
+            async with fresh_world(ground) as world, connected(world.database) as owner:
+                await price_model_calls(owner, load_catalog().rate_card)
+                measured, _ = await visible(ground, world, events)
+                await check_all_recorded(owner, count)
+            costs_us[several].append(measured.processor_us)
+    return costs_us
 
 
 async def lay_backlog(world: LocalWorld, owner: Connection, events: Sequence[Event]) -> int:

@@ -12,10 +12,14 @@ from aiokafka.partitioner import murmur2
 from confluent_kafka import Producer
 
 from schemas.credits import MICRO
-from schemas.facts import CreditsGranted
+from schemas.facts import RATE_CARD_TEAM, CreditsGranted, NewFact, RateCardPublished
+from schemas.rates import RateCard
 from schemas.topics import PARTITIONS
 from services.credits.grants import grant
+from services.credits.rate_cards import CARDS
+from services.store.append import append
 from services.store.connect import Connection
+from services.store.numbered import numbered
 
 TEAMS = 500
 MEMBERS_MAX = 6
@@ -40,6 +44,18 @@ FEATURES = (
 )
 
 
+TOKENS = ("input_token", "cached_input_token", "output_token")
+CALLS_OF_MODELS = {
+    "id": "bench", "name": "Calls of models", "features": [
+        {"feature": "bench.tokens", "name": "Tokens", "per": "token", "for_units": 1_000_000,
+         "rates": [{"attributes": {"model": "large"}, "credits": "125"}]},
+        {"feature": "bench.call", "name": "Call", "per": "token", "for_units": 1_000_000,
+         "rates": [{"attributes": {"model": "large"},
+                    "credits_by_quantity": {"input_token": "125", "cached_input_token": "12.5", "output_token": "1000"}}]},
+    ],
+}  # fmt: skip
+
+
 class Event(NamedTuple):
     """A record for the topic `usage`."""
 
@@ -57,6 +73,7 @@ class Use(NamedTuple):
     feature: str
     quantity: str
     attributes: dict[str, str] | None
+    quantities: dict[str, str] | None = None  # in place of the quantity
 
 
 @dataclass(frozen=True)
@@ -112,11 +129,42 @@ def usage_events(
     ]
 
 
+def model_calls(teams: Sequence[BenchTeam], count: int, seed: object, *, several: bool) -> list[Event]:
+    """So many calls of a model that happened just before now, each of its tokens a quantity, or all of them one."""
+    random, end = Random(str(seed)), datetime.now(UTC)
+    somebody = random.choices([(team, one) for team in teams for one in team.members], k=count)
+    events = []
+    for number, (team, member_id) in enumerate(somebody):
+        tokens = [quantity(random, 1, most, 0) for most in (20_000, 8_000, 4_000)]
+        feature, quantities = (
+            ("bench.call", dict(zip(TOKENS, tokens, strict=True))) if several else ("bench.tokens", None)
+        )
+        use = Use(team, member_id, "/features/chat", feature, tokens[0], {"model": "large"}, quantities)
+        at = end - timedelta(milliseconds=(count - number) / EVENTS_PER_MS)
+        events.append(usage_event(use, new_id(random, at), at))
+    return events
+
+
+async def price_model_calls(owner: Connection, first: RateCard) -> None:
+    """The second rate card, in force since long ago, prices tokens: of each kind, or all alike."""
+    since = first.effective_from + timedelta(days=1)
+    card = first.model_dump(mode="json") | {"version": 2, "effective_from": since.isoformat()}
+    card["categories"].append(CALLS_OF_MODELS)
+    fact = RateCardPublished(
+        version=2, effective_from=since, card=RateCard.model_validate(card).model_dump(mode="json")
+    )
+    async with owner.transaction():
+        await append(owner, [NewFact(RATE_CARD_TEAM, CARDS, numbered("card", 2), since, fact)])
+
+
 def usage_event(use: Use, event_id: str, at: datetime) -> Event:
     """A structured CloudEvent, as the emitter writes it."""
-    data = {"feature": use.feature, "quantity": use.quantity, "member_id": use.member_id}
+    data: dict[str, object] = {"feature": use.feature, "quantity": use.quantity, "member_id": use.member_id}
+    if use.quantities is not None:
+        data["quantities"] = use.quantities
+        del data["quantity"]
     if use.attributes is not None:
-        data["attributes"] = use.attributes  # type: ignore[assignment]
+        data["attributes"] = use.attributes
     value = (
         f'{{"specversion":"1.0","type":"usage.reported.v1","source":"{use.source}","id":"{event_id}",'
         f'"subject":"{use.team.id}","time":"{at.isoformat(timespec="microseconds")[:26]}Z",'

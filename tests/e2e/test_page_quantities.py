@@ -5,6 +5,7 @@ import io
 import re
 from collections.abc import AsyncIterator
 
+import msgspec
 import pytest
 from playwright.async_api import expect
 
@@ -24,10 +25,12 @@ CALL = UsageRecorded(
 
 @pytest.fixture(scope="module")
 async def running(stack: Stack, template: str) -> AsyncIterator[Api]:
-    """An API of its own, where a card prices the tokens of two models."""
+    """An API of its own, where a card prices the tokens of two models, and usage is counted by model."""
     async with a_database(stack, template) as database:
         async with connected(database) as connection:
             await publish_chat(connection)
+            counted = await connection.fetchval("SELECT format('usage_counted_v%s', max(version)) FROM projections")
+            await connection.execute(f"INSERT INTO {counted} VALUES ('model')")
         async with an_api(stack, database) as api:
             yield api
 
@@ -58,6 +61,22 @@ async def test_a_call_of_a_model_is_one_row_that_says_what_each_of_its_tokens_co
     await expect(card.get_by_role("status")).to_have_text(
         "1,000 input tokens, 1,000 cached input tokens, 2,000 output tokens = 2.1375 credits"
     )
+
+
+async def test_the_chart_adds_up_by_what_usage_is_counted_by(visit: Visit) -> None:
+    small = msgspec.structs.replace(CALL, attributes={"model": "small"}, credits=40_500, member_id="mem_2")
+    await visit.api.tell(CALL, small, msgspec.structs.replace(CALL, attributes=None, credits=1_000_000))
+    await visit.open()
+    legend, table = visit.chart.locator(".legend li"), visit.chart.get_by_role("table")
+    await expect(legend).to_have_text(["Chat answer"])
+
+    await visit.chart.get_by_text("By model", exact=True).click()
+
+    await expect(legend).to_have_text(["No model", "large", "small"])
+    await visit.chart.get_by_text("Table", exact=True).click()
+    await expect(table.locator("tfoot td")).to_have_text(["1", "0.51", "0.04", "1.55"])
+    await visit.chart.get_by_text("By member", exact=True).click()
+    await expect(table.locator("thead th")).to_have_text(["Day", "Ada", "Grace", "All"])
 
 
 async def test_quotes_holds_and_captures_take_the_same_quantities(running: Api) -> None:

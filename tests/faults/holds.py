@@ -45,10 +45,10 @@ url, token, spool, team, seed, first, blocks = sys.argv[1:]
 async def block(credits, number):
     item = {{"feature": "ai_image.generate", "quantity": str(number), "attributes": {{"tier": "standard"}}}}
     async with credits.hold(team=team, items=[item], ttl={TTL_SECONDS}) as hold:
-        print("placed", number, flush=True)
+        print(f"placed {{number}}\\n", end="", flush=True)  # at one go: it may be killed at any moment
         await asyncio.sleep(Random(f"{{seed}}:{{number}}").random() * {BLOCK_SECONDS})
         hold.used(number)
-    print("settled", number, flush=True)
+    print(f"settled {{number}}\\n", end="", flush=True)
 
 async def main():
     async with AsyncClient(url, token=token, source="{SOURCE}", spool=spool) as credits:
@@ -126,6 +126,8 @@ async def _one_life(api: Api, spool: Path, random: Random, seen: Blocks, first: 
 async def _listen(service: Process, seen: Blocks) -> None:
     assert service.stdout is not None
     async for line in service.stdout:
+        if not line.endswith(b"\n"):
+            return  # half said
         what, number = line.split()
         (seen.placed if what == b"placed" else seen.surely).add(int(number))
 

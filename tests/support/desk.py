@@ -74,9 +74,10 @@ class Desk:
 
 
 @asynccontextmanager
-async def a_desk(*, seed: int = 1, **told: Any) -> AsyncIterator[Desk]:
-    """A stand-in of its own; `told` is how to talk to it."""
-    app = create_app(secret_key=KEY, webhook_url=None, webhook_secret="", seed=seed)
+async def a_desk(*, seed: int = 1, frozen_at: datetime | None = None, **told: Any) -> AsyncIterator[Desk]:
+    """A stand-in of its own; `told` is how to talk to it. A clock that is frozen moves when it is told to."""
+    frozen = None if frozen_at is None else int(frozen_at.timestamp())
+    app = create_app(secret_key=KEY, webhook_url=None, webhook_secret="", seed=seed, frozen_at=frozen)
     headers = {"Authorization": f"Bearer {KEY}"}
     told = {"per_second": AT_ONCE, "timeout_seconds": PATIENCE_SECONDS} | told
     async with (

@@ -50,11 +50,12 @@ def usage(
     at: datetime | None = None,
     hold_id: str | None = None,
     member_id: str | None = "mem_1",
+    tier: str = "low",
 ) -> NewFact:
     """A usage of whole credits, as the recorder would store it."""
     fact = UsageRecorded(
         feature="ai_image.generate", quantity=str(credits), credits=credits * MICRO, rate_card=1, member_id=member_id,
-        attributes={"tier": "low"}, hold_id=hold_id,
+        attributes={"tier": tier}, hold_id=hold_id,
     )  # fmt: skip
     return new(team_id, id, fact, at=at)
 

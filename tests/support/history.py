@@ -73,7 +73,10 @@ class Histories:
         draw = self.random.random()
         if draw < 0.6:
             back = self.random.choice((0, 0, 0, 0.01, 3, 40, 90))
-            return usage(team_id, fact_id, self.random.randint(1, 9), at=now() - timedelta(days=back))
+            credits = self.random.randint(1, 9)
+            return usage(
+                team_id, fact_id, credits, at=now() - timedelta(days=back), tier="low" if credits < 5 else "high"
+            )
         if draw < 0.68 and self.usages:
             taken = self.usages.pop(self.random.randrange(len(self.usages)))
             return void(

@@ -264,10 +264,12 @@ class TopUpPrice(TypedDict):
 class Usage(TypedDict):
     """What was used, added up."""
 
-    by: Literal['feature', 'member', 'day']
+    by: Literal['feature', 'member', 'day', 'attribute']
+    attribute: str | None
+    attributes: list[str]
     days: int
     since: str
-    items: "list[UsedOfFeature] | list[UsedByMember] | list[UsedOnDay]"
+    items: "list[UsedOfFeature] | list[UsedByMember] | list[UsedOnDay] | list[UsedOfValue]"
     position: str
 
 
@@ -278,6 +280,7 @@ class UsedByMember(TypedDict):
     uses: int
     features: dict[str, str]
     members: dict[str, str]
+    values: dict[str, str]
     member_id: str | None
 
 
@@ -288,8 +291,20 @@ class UsedOfFeature(TypedDict):
     uses: int
     features: dict[str, str]
     members: dict[str, str]
+    values: dict[str, str]
     feature: str
     name: str
+
+
+class UsedOfValue(TypedDict):
+    """What was used with a value of the attribute."""
+
+    credits: str
+    uses: int
+    features: dict[str, str]
+    members: dict[str, str]
+    values: dict[str, str]
+    value: str | None
 
 
 class UsedOnDay(TypedDict):
@@ -299,4 +314,5 @@ class UsedOnDay(TypedDict):
     uses: int
     features: dict[str, str]
     members: dict[str, str]
+    values: dict[str, str]
     day: str

@@ -32,6 +32,7 @@ INSTRUCTIONS = (
     "Credits of one team at Creditwell. Credits are decimal texts: show them as they are, and do not add them up as floats. "
     "A balance may be below zero. Nothing here changes anything."
 )
+By = Literal["feature", "member", "day", "attribute"]
 Days = Annotated[Literal[1, 7, 30], Field(description="The last so many days.")]
 
 
@@ -81,9 +82,9 @@ def _add_tools(server: MCPServer, team: str, ask: Callable[[ApiCall[Any]], Await
         return await ask(requests.balance(team))
 
     @server.tool(annotations=READS)
-    async def usage(by: Literal["feature", "member", "day"] = "feature", days: Days = 30) -> dict[str, Any]:
-        """Credits and uses of the last days, added up by feature, member or day."""
-        return await ask(requests.usage(team, by, days))
+    async def usage(by: By = "feature", days: Days = 30, attribute: str | None = None) -> dict[str, Any]:
+        """Credits and uses of the last days, added up; `attributes` are those that usage is counted by."""
+        return await ask(requests.usage(team, by, days, attribute))
 
     @server.tool(annotations=READS)
     async def activity(days: Days = 30, cursor: str | None = None) -> dict[str, Any]:

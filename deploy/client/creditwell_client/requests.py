@@ -26,9 +26,10 @@ def entry(team: str, id: str) -> ApiCall[Entry]:
     return ApiCall("GET", team_path(team, "entries", id))
 
 
-def usage(team: str, by: str, days: int) -> ApiCall[Usage]:
-    """Credits and uses of the last days, added up."""
-    return ApiCall("GET", team_path(team, "usage"), {"by": by, "days": days})
+def usage(team: str, by: str, days: int, attribute: str | None = None) -> ApiCall[Usage]:
+    """Credits and uses of the last days, added up; by the values of an attribute, too, where one is named."""
+    about = {} if attribute is None else {"attribute": attribute}
+    return ApiCall("GET", team_path(team, "usage"), {"by": by, "days": days, **about})
 
 
 def receipt(team: str, source: str, id: str) -> ApiCall[Receipt]:

@@ -9,7 +9,7 @@
     checks     what must be true of the two
     watch      the log, followed while the demo plays
     screen     what the audience sees
-    host       the video product's own site
+    host       the video product's own site; images.mjs is its image service, in Node
 
 It ends with Ctrl-C or after `--seconds`, then lets everything arrive, says what happened, and checks it.
 """

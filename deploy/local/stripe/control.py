@@ -13,6 +13,7 @@
 | `POST /_control/payment_intents/{id}/settle` `{outcome}` | ends `processing` |
 | `POST /_control/disputes` `{charge, reason?, amount?}`, `…/{id}/close` `{won}` | the bank disputes; decides |
 | `POST /_control/disputes/{id}/appeal` `{reviewed}` | a dispute that was lost is taken up again |
+| `POST /_control/payouts` `{currency}` | what is on the balance goes to the bank |
 | `POST /_control/refunds/{id}/fail` | a refund that was made does not arrive |
 | `POST /_control/webhooks/address` `{url, secret}` | where events go |
 | `GET`, `POST`, `DELETE /_control/webhooks` | deliveries; a rule (`lose double delay hold`); forgets the rules |
@@ -30,6 +31,7 @@ from starlette.routing import Route
 from .books import Books, shown
 from .cards import BankDecline, ordered
 from .errors import Json, StripeError
+from .objects.balance import pay_out
 from .objects.bank import settle
 from .objects.checkout import session_of
 from .objects.events import tell
@@ -186,10 +188,14 @@ def _of_money_back(world: StripeStandIn) -> list[Route]:
         dispute = books.get("dispute", request.path_params["id"])
         return appeal_dispute(books, dispute, reviewed=bool(body["reviewed"]))
 
+    async def payout(_: Request, body: Json) -> Json:
+        return pay_out(books, str(body["currency"]))
+
     async def fail(request: Request, _: Json) -> Json:
         return fail_refund(books, books.get("refund", request.path_params["id"]))
 
     return [
+        _route(world, "POST", "payouts", payout),
         _route(world, "POST", "refunds/{id}/fail", fail),
         _route(world, "POST", "disputes", dispute),
         _route(world, "POST", "disputes/{id}/close", close),

@@ -111,10 +111,11 @@ PROOF: Example = {
     },
 }
 USED: Example = {
-    "by": "feature", "days": 30, "since": "2026-10-25", "position": POSITION,
+    "by": "feature", "attribute": "tier", "attributes": ["tier"], "days": 30, "since": "2026-10-25", "position": POSITION,
     "items": [{
         "feature": "ai_image.generate", "name": "AI image", "credits": "600", "uses": 10,
         "features": {"ai_image.generate": "600"}, "members": {"mem_7": "540", "mem_8": "60"},
+        "values": {"high": "600"},
     }],
 }  # fmt: skip
 

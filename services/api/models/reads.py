@@ -111,12 +111,16 @@ class Activity(BaseModel):
 
 
 class Used(BaseModel):
-    """What was used, and how it falls to features and to members; "" is nobody."""
+    """What was used, and how it falls to features, to members and to values of the attribute that was asked for.
+
+    "" is nobody, and usage that does not name the attribute. Where none was asked for, `values` is empty.
+    """
 
     credits: CreditsText
     uses: int
     features: dict[str, CreditsText]
     members: dict[str, CreditsText]
+    values: dict[str, CreditsText]
 
 
 class UsedOfFeature(Used):
@@ -138,15 +142,23 @@ class UsedOnDay(Used):
     day: Day
 
 
+class UsedOfValue(Used):
+    """What was used with a value of the attribute; null is usage that does not name it."""
+
+    value: str | None
+
+
 class Usage(BaseModel):
-    """What was used, added up."""
+    """What was used, added up. `attributes` are those that may be asked for: the catalog's `count_by`."""
 
     model_config = like(examples.USED)
 
-    by: Literal["feature", "member", "day"]
+    by: Literal["feature", "member", "day", "attribute"]
+    attribute: str | None
+    attributes: list[str]
     days: int
     since: Day
-    items: list[UsedOfFeature] | list[UsedByMember] | list[UsedOnDay]
+    items: list[UsedOfFeature] | list[UsedByMember] | list[UsedOnDay] | list[UsedOfValue]
     position: Position
 
 

@@ -76,6 +76,7 @@ MEANINGS: Mapping[int, Mapping[str, str]] = {
         "invalid_limit": "the limit is too low or too high",
         "invalid_ttl": "a hold lasts at most 24 hours",
         "unknown_checkpoint": "the log has no such signed checkpoint that covers the entry",
+        "not_counted": "usage is not counted by this attribute; `attributes` of any answer lists those that it is counted by",
         "invalid_cursor": "the cursor is not a `next_cursor` of this API",
         "invalid_return_url": "the address is not of an origin in CREDITWELL_CORS_ORIGINS",
         "invalid_rate_card": "`problems` has a sentence for each thing to change",

@@ -1,5 +1,6 @@
 """What people changed, in a few words."""
 
+from projections.approvals import moved
 from schemas.credits import format_credits
 from schemas.facts import (
     RATE_CARD_TEAM,
@@ -14,8 +15,11 @@ from schemas.facts import (
     RateCardPublished,
     StoreResumed,
     TopUpConfigured,
+    UsageRecorded,
+    UsageVoided,
 )
 from schemas.instants import instant
+from schemas.places import Place
 from services.api.wording.amounts import shown
 from services.api.wording.values import Json
 from services.credits.changes import Change
@@ -23,10 +27,10 @@ from services.credits.changes import Change
 
 def change_item(change: Change) -> Json:
     """A change as a row of the list."""
-    by, approved_by = _who(change.fact)
+    by, approved_by = _who(change)
     return {
         "at": instant(change.recorded_at), "team_id": None if change.team_id == RATE_CARD_TEAM else change.team_id,
-        "type": change.fact.type, "what": describe_change(change.fact), "by": by, "approved_by": approved_by,
+        "type": change.fact.type, "what": _corrected(change) or describe_change(change.fact), "by": by, "approved_by": approved_by,
         "position": str(change.place),
     }  # fmt: skip
 
@@ -60,9 +64,22 @@ def describe_change(fact: AnyFact) -> str:  # noqa: C901, PLR0911 - a case for e
             raise AssertionError(f"{fact.type} is no change that a person made")
 
 
-def _who(fact: AnyFact) -> tuple[str | None, str | None]:
+def _corrected(change: Change) -> str | None:
+    """What a correction came to; None for any other change."""
+    void = change.fact if change.taken_back is None else change.taken_back
+    if not isinstance(void, UsageVoided):
+        return None
+    used = change.fact.credits if isinstance(change.fact, UsageRecorded) else 0
+    usage, back = Place(change.place.shard, void.usage_position), format_credits(void.credits - used)
+    return f"Corrected the usage at {usage}: {back} credits back: {void.reason}"
+
+
+def _who(change: Change) -> tuple[str | None, str | None]:
     """Who decided, and who approved it."""
-    match fact:
+    match fact := change.fact:
+        case UsageVoided() | UsageRecorded():
+            correction = moved(fact, change.taken_back)
+            return (None, None) if correction is None else (correction.by, correction.approved_by)
         case PlanAssigned(assigned_by=by) | RateCardPublished(published_by=by) | MemberLimited(limited_by=by):
             return by, None
         case TopUpConfigured(configured_by=by) | AdjustmentRequested(requested_by=by):

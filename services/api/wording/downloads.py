@@ -46,11 +46,11 @@ def download_line(
     row: ActivityRow, cards: RateCards, catalog: Catalog, names: Mapping[str, str], *, sees_receipts: bool
 ) -> list[str]:
     """The cells of an entry; receipts are for admins and finance alone."""
-    said = line(row, cards, catalog)
-    said["recorded_at"] = instant(row.entry.recorded_at)
-    said["member"] = names.get(said["member_id"] or "")
-    said |= _usage(row, cards) | _money(row, sees_receipts=sees_receipts)
-    return [_cell(column, said.get(column)) for column in COLUMNS]
+    values = line(row, cards, catalog)
+    values["recorded_at"] = instant(row.entry.recorded_at)
+    values["member"] = names.get(values["member_id"] or "")
+    values |= _usage(row, cards) | _money(row, sees_receipts=sees_receipts)
+    return [_cell(column, values.get(column)) for column in COLUMNS]
 
 
 def _usage(row: ActivityRow, cards: RateCards) -> Json:

@@ -81,6 +81,23 @@ class Break(NamedTuple):
     next_step: str
 
 
+class LookedAt(NamedTuple):
+    """A payment on both sides, and where they differ. `by_hand`: a person has dealt with it, by an adjustment.
+
+    `elsewhere`: it is of another Creditwell at the same account.
+    """
+
+    payment: Payment
+    breaks: list[Break]
+    by_hand: bool
+    elsewhere: bool
+
+    @property
+    def open_breaks(self) -> list[Break]:
+        """The breaks that nobody has dealt with."""
+        return [] if self.elsewhere else [one for one in self.breaks if not (self.by_hand and one.type in BY_HAND)]
+
+
 def breaks_of(payment: Payment) -> list[Break]:
     """Every difference about a payment; none when both sides say the same."""
     breaks = _of_uncredited(payment) if not payment.credits else _of_credited(payment, payment.credits[0])

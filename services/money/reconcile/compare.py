@@ -22,7 +22,8 @@ from schemas.catalog import Catalog, load_catalog
 from services.money.adopting import Doubt, PaidIntent, adopt, believe
 from services.money.checkout import flow as pages
 from services.money.checkout import rows as checkouts
-from services.money.reconcile.breaks import BY_HAND, Break, BreakKind, Payment, breaks_of, is_quiet
+from services.money.reconcile.breaks import BY_HAND, Break, BreakKind, LookedAt, Payment, breaks_of, is_quiet
+from services.money.reconcile.listing import listed
 from services.money.reconcile.reads import (
     Credit,
     IntendedPayment,
@@ -44,7 +45,6 @@ from services.store.connect import Connection, Transaction
 CLOCKS_DIFFER = timedelta(hours=1)
 LOOKS_MAX = 10
 SETTLE_SECONDS = (0.5, 1.5)  # what is under way arrives meanwhile
-TRIES_MAX, TRY_SECONDS = 6, 0.5
 MAY_BE_UNDER_WAY = frozenset(
     {BreakKind.PAID_NOT_CREDITED, BreakKind.REFUND_NOT_CLAWED, BreakKind.DISPUTE_UNHANDLED, BreakKind.ORPHAN_INTENT}
 )
@@ -103,6 +103,32 @@ async def reconcile(
     return report
 
 
+async def look_at(
+    connection: Connection, charges: Charges, teams: Mapping[str, tuple[str, ...]], *, catalog: Catalog,
+    settle_seconds: Iterable[float] = SETTLE_SECONDS,
+) -> list[LookedAt]:  # fmt: skip
+    """Some payments on both sides, as `reconcile` looks at those that one look does not settle.
+
+    `teams` has the payments, each with the teams whose credits it brought by the log, where that is known. Not to be
+    called within a transaction. What was settled by hand is no break. Raises as `reconcile`.
+    """
+    sides = Sides(connection, charges, catalog, await read_stamps(connection))
+    payments = await _examine_settled(sides, teams, settle_seconds)
+    by_hand = await settled_by_hand(connection) if payments else set()
+    return [
+        LookedAt(
+            payment, breaks_of(payment), by_hand=name in by_hand,
+            elsewhere=payment.intent is not None and _is_elsewhere(sides, payment.intent),
+        )
+        for name, payment in payments.items()
+    ]  # fmt: skip
+
+
+def _is_elsewhere(sides: Sides, intent: Intent) -> bool:
+    """Another Creditwell's, at the same account."""
+    return intent.metadata.get("log", sides.stamps.log) != sides.stamps.log
+
+
 async def _suspects(sides: Sides, report: Report, on_payments: OnPayments) -> dict[str, tuple[str, ...]]:
     """The payments that one look does not settle, and the teams whose they may be; the others are counted."""
     connection, charges, period = sides.connection, sides.charges, report.period
@@ -111,9 +137,9 @@ async def _suspects(sides: Sides, report: Report, on_payments: OnPayments) -> di
         credits.setdefault(credit.payment_intent_id, []).append(credit)
     went_back = await reversed_by_log(connection, *period)
     suspects: dict[str, tuple[str, ...]] = {}
-    async for intent in _all_intents(charges, period):
-        if intent.metadata.get("log", sides.stamps.log) != sides.stamps.log:
-            continue  # another Creditwell's, at the same account
+    async for intent in listed(charges.list_intents, period):
+        if _is_elsewhere(sides, intent):
+            continue
         report.payments += 1
         on_payments(1)
         credited, stamped = tuple(credits.pop(intent.id, ())), sides.stamps.claimed(intent)
@@ -138,27 +164,6 @@ async def _suspects(sides: Sides, report: Report, on_payments: OnPayments) -> di
 
 def _team_of(intent: Intent | None) -> set[str]:
     return {intent.metadata["team_id"]} if intent is not None and "team_id" in intent.metadata else set()
-
-
-async def _all_intents(charges: Charges, period: Period) -> AsyncIterator[Intent]:
-    """Every intent made then, newest first; where Stripe stops answering, it goes on from there."""
-    _, before = period.bounds
-    intent_ids: set[str] = set()
-    failures = 0
-    while failures < TRIES_MAX:
-        try:
-            async for intent in charges.list_intents(created_after=period.since, created_before=before):
-                if intent.id not in intent_ids and period.holds(intent.created_at):
-                    intent_ids.add(intent.id)
-                    before, failures = intent.created_at + timedelta(seconds=1), 0
-                    yield intent
-        except Unavailable as away:
-            failures += 1
-            get_log().warning("Stripe's list stopped; going on from there", why=repr(away))
-            await asyncio.sleep(TRY_SECONDS * 2**failures)
-        else:
-            return
-    raise Unavailable("Stripe does not answer")
 
 
 def _payments_of(breaks: Iterable[Break]) -> Iterable[str]:

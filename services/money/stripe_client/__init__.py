@@ -26,10 +26,12 @@ Its modules:
     checkouts   Stripe's own pages
     customers   customers and their cards
     reversals   refunds and disputes
+    balance     what all of it did to our balance, with Stripe's fees
     webhooks    which news are believed
 """
 
 from services.money.stripe_client.answers import (
+    BalanceMove,
     Checkout,
     Decline,
     Dispute,
@@ -40,6 +42,7 @@ from services.money.stripe_client.answers import (
     WebhookEvent,
 )
 from services.money.stripe_client.asking import TIMEOUT_SECONDS
+from services.money.stripe_client.balance import StripeBalance
 from services.money.stripe_client.checkouts import Checkouts
 from services.money.stripe_client.customers import Customers
 from services.money.stripe_client.errors import Busy, Declined, Forged, Missing, Thin, Unknown, WrongRequest
@@ -50,13 +53,13 @@ from services.money.stripe_client.webhooks import WebhookSignature, read_signatu
 from services.runtime.settings import Settings
 
 __all__ = [
-    "TIMEOUT_SECONDS", "Busy", "Charges", "Checkout", "Decline", "Declined", "Dispute", "Forged", "Intent",
+    "TIMEOUT_SECONDS", "BalanceMove", "Busy", "Charges", "Checkout", "Decline", "Declined", "Dispute", "Forged", "Intent",
     "IntentState", "Missing", "Remedy", "StripeCard", "StripeMetrics", "Thin", "Unknown", "WebhookEvent", "WebhookSignature", "WrongRequest",
     "charges_of", "read_signature", "verify_webhook",
 ]  # fmt: skip
 
 
-class Charges(Intents, Reversals, Customers, Checkouts):
+class Charges(Intents, Reversals, Customers, Checkouts, StripeBalance):
     """Our account at Stripe. One per process; close it, or use it as `async with`."""
 
 

@@ -1,4 +1,7 @@
-"""What Stripe answers, in our words: an intent, a card, a decline, a Checkout, a dispute, an event. Frozen values."""
+"""What Stripe answers, in our words: an intent, a card, a decline, a Checkout, a dispute, an event, a balance move.
+
+Frozen values.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -135,6 +138,28 @@ class Dispute:
     def is_known(self) -> bool:
         """False for a status that Stripe has invented since."""
         return self.status in COURSES or self.status in TAKES_NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class BalanceMove:
+    """What one transaction did to our balance at Stripe: a charge, a refund, a dispute, a fee, a payout.
+
+    `gross_cents`, `fee_cents` and `net_cents` are minor units of `currency`, in which the account settles; `paid_cents`
+    is the gross in `paid_currency`, that of the payment. Negative where money leaves. `category` is Stripe's reporting
+    category. `payment_intent_id` is None for what is about no payment.
+    """
+
+    id: str
+    category: str
+    created_at: datetime
+    currency: str
+    gross_cents: int
+    fee_cents: int
+    net_cents: int
+    source_id: str | None
+    payment_intent_id: str | None
+    paid_currency: str
+    paid_cents: int
 
 
 @dataclass(frozen=True, slots=True)

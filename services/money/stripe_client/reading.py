@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from services.money.stripe_client.answers import Checkout, Decline, Dispute, Intent, StripeCard
+from services.money.stripe_client.answers import BalanceMove, Checkout, Decline, Dispute, Intent, StripeCard
 
 Json = dict[str, Any]
 
@@ -70,6 +70,30 @@ def dispute_of(body: Json) -> Dispute:
         status=body["status"],
         reason=body["reason"],
         created_at=moment_of(body["created"]),
+    )
+
+
+def move_of(body: Json, source: str | Json | None) -> BalanceMove:
+    """A balance transaction, with the charge, refund or dispute that it is about, where Stripe was asked to expand it.
+
+    Where the account settles in another currency than was paid, the gross in that of the payment is the source's.
+    """
+    about: Json = source if isinstance(source, dict) else {}
+    gross, currency = body["amount"], body["currency"]
+    paid_currency = str(about.get("currency") or currency)
+    paid_cents = gross if paid_currency == currency else about["amount"] * (-1 if gross < 0 else 1)
+    return BalanceMove(
+        id=body["id"],
+        category=body["reporting_category"],
+        created_at=moment_of(body["created"]),
+        currency=currency,
+        gross_cents=gross,
+        fee_cents=body["fee"],
+        net_cents=body["net"],
+        source_id=id_of(source),
+        payment_intent_id=id_of(about.get("payment_intent")),
+        paid_currency=paid_currency,
+        paid_cents=paid_cents,
     )
 
 

@@ -15,9 +15,10 @@ const TOP = 10;
 const DATED = 48; // about as wide as a date
 const RENEW_EVERY = 4_000; // milliseconds, while usage streams in
 const BY = { feature: "By feature", member: "By member" };
+const OF = "of "; // before the name of an attribute that usage is counted by
 const AS = { chart: "Chart", table: "Table" };
 
-/** @typedef {Known & { member: string, zone: string }} Looked */
+/** @typedef {Known & { member: string, zone: string, attributes: string[] }} Looked */
 
 const sheet = css`
   /* Other colours than those of kinds of credits: a feature is no kind. */
@@ -191,8 +192,10 @@ export class UsageChart extends CreditsElement {
   #load = loader((/** @type {Loading<Looked>} */ state) => this.#show(state), this);
   #filter = new Filter();
   #body = h("div", { part: "body" });
-  /** @type {keyof typeof BY} */
+  /** @type {string}  one of BY, or an attribute */
   #by = "feature";
+  #offered = "";
+  #bySet = this.#choicesOf([]);
   /** @type {keyof typeof AS} */
   #as = "chart";
   /** @type {Looked | null} */
@@ -208,9 +211,8 @@ export class UsageChart extends CreditsElement {
 
   constructor() {
     super(sheet);
-    const by = choices({ legend: "Add up", name: "by", options: BY, value: this.#by, onchange: (chosen) => this.#redraw({ by: chosen }) });
-    const as = choices({ legend: "Show as", name: "as", options: AS, value: this.#as, onchange: (chosen) => this.#redraw({ as: chosen }) });
-    const head = h("div", { class: "head" }, this.#title, h("div", { class: "tools" }, by, as, this.#days));
+    const as = choices({ legend: "Show as", name: "as", options: AS, value: this.#as, onchange: (chosen) => this.#showAs(chosen) });
+    const head = h("div", { class: "head" }, this.#title, h("div", { class: "tools" }, this.#bySet, as, this.#days));
     this.root.append(h("section", { class: "card", part: "card", "aria-label": "Credits used" }, head, this.#body, this.#zone));
     this.#resized.observe(this.#body);
   }
@@ -238,7 +240,7 @@ export class UsageChart extends CreditsElement {
     const { member } = this.#filter;
     this.#load(
       async () => {
-        const query = this.#filter.query(["days", "member"], { by: "day" });
+        const query = this.#filter.query(["days", "member"], { by: "day", attribute: this.#attribute() });
         const [used, card, team] = await Promise.all([
           this.session.get(`/usage?${query}`),
           this.session.share("v1/rate-card"),
@@ -263,6 +265,7 @@ export class UsageChart extends CreditsElement {
     this.#body.classList.toggle("stale", state.phase === "loading" && this.#known !== null);
     if (state.phase === "ready") {
       this.#known = state.value;
+      this.#offer(state.value.attributes);
       this.#draw();
     } else if (state.phase === "loading") {
       if (!this.#known) this.#body.replaceChildren(skeleton("The chart is loading", "tall"));
@@ -274,9 +277,40 @@ export class UsageChart extends CreditsElement {
     }
   }
 
-  /** @param {{ by?: keyof typeof BY, as?: keyof typeof AS }} chosen */
-  #redraw({ by = this.#by, as = this.#as }) {
+  /** The attribute that is added up by, if it is one. */
+  #attribute() {
+    return this.#by.startsWith(OF) ? this.#by.slice(OF.length) : null;
+  }
+
+  /** @param {readonly string[]} attributes */
+  #choicesOf(attributes) {
+    const more = attributes.map((name) => [OF + name, `By ${name.replaceAll("_", " ")}`]);
+    const options = { ...BY, ...Object.fromEntries(more) };
+    return choices({ legend: "Add up", name: "by", options, value: this.#by, onchange: (chosen) => this.#addUp(chosen) });
+  }
+
+  /**
+   * Choices for what usage is counted by; the same ones stay, with the focus.
+   *
+   * @param {readonly string[]} attributes
+   */
+  #offer(attributes) {
+    if (this.#offered === attributes.join()) return;
+    this.#offered = attributes.join();
+    const set = this.#choicesOf(attributes);
+    this.#bySet.replaceWith(set);
+    this.#bySet = set;
+  }
+
+  /** @param {string} by */
+  #addUp(by) {
     this.#by = by;
+    if (by.startsWith(OF) || !this.#known) this.#ask();
+    else this.#draw();
+  }
+
+  /** @param {keyof typeof AS} as */
+  #showAs(as) {
     this.#as = as;
     this.#draw();
   }
@@ -289,8 +323,10 @@ export class UsageChart extends CreditsElement {
   }
 
   #draw() {
-    if (!this.#known) return;
-    const data = stacked(this.#known, this.#by);
+    const attribute = this.#attribute();
+    if (!this.#known || (attribute ?? this.#known.attribute) !== this.#known.attribute) return; // it is being asked for
+    const by = attribute === null ? /** @type {keyof typeof BY} */ (this.#by) : "value";
+    const data = stacked(this.#known, by);
     const { days, zone } = this.#known;
     const what = titleOf(this.#known);
     this.#title.textContent = data.total ? `${what}: ${credits(rounded(data.total))}` : what;

@@ -53,6 +53,9 @@ WHERE type NOT LIKE 'usage.%' AND type NOT LIKE 'hold.%';
 -- Plans and refills, two a month for a team: who refills needs the newest of each.
 CREATE INDEX facts_of_cycles ON facts (shard, team_id, position)
 WHERE type IN ('plan.assigned.v1', 'credits.refilled.v1');
+-- Usage that an operator corrected, alone or after another person approved it: a few a year, among all that people decide.
+CREATE INDEX facts_of_corrections ON facts (shard, team_id, position)
+WHERE source IN ('creditwell:corrections', 'creditwell:requests') AND type LIKE 'usage.%';
 -- What payments brought and took, by its time: reconciliation looks each hour at what is new. The list is OF_MONEY in
 -- services/money/reconcile/reads.py.
 CREATE INDEX facts_of_money ON facts (recorded_at)
@@ -479,7 +482,10 @@ GRANT EXECUTE ON FUNCTION leaves_of_block TO creditwell_api, creditwell_reader;
 
 CREATE FUNCTION share_projection(projection regclass) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-    IF (SELECT relkind FROM pg_class WHERE oid = projection) = 'r' THEN
+    IF EXISTS (
+        SELECT FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
+        WHERE c.oid = projection AND c.relkind = 'r' AND a.attname = 'team_id'
+    ) THEN
         PERFORM keep_teams_apart(projection);
     END IF;
     EXECUTE format(
@@ -561,15 +567,32 @@ $$;
 REVOKE ALL ON FUNCTION teams_after FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION teams_after TO creditwell_api;
 
--- And what people decided: so many facts that are no work, with the bodies of those types alone.
+-- And what people decided: so many facts that are no work, with the bodies of those types alone, and so much usage that
+-- an operator corrected. Right before a usage that replaces another one stands who did it.
 CREATE FUNCTION changes_after(after_shard smallint, after_team text, after_position bigint, of_types text [], most integer)
-RETURNS TABLE (shard smallint, team_id text, "position" bigint, recorded_at timestamptz, type text, body bytea)
+RETURNS TABLE (
+    shard smallint, team_id text, "position" bigint, recorded_at timestamptz, type text, body bytea, taken_back bytea
+)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public AS $$
-    SELECT f.shard, f.team_id, f.position, f.recorded_at, f.type, CASE WHEN f.type = ANY(of_types) THEN f.body END
-    FROM facts AS f
-    WHERE current_setting('creditwell.team', true) = '*' AND f.type NOT LIKE 'usage.%' AND f.type NOT LIKE 'hold.%'
-      AND (f.shard, f.team_id, f.position) > (after_shard, after_team, after_position)
-    ORDER BY f.shard, f.team_id, f.position LIMIT most
+    SELECT c.* FROM (
+        (
+            SELECT f.shard, f.team_id, f.position, f.recorded_at, f.type,
+                CASE WHEN f.type = ANY(of_types) THEN f.body END, NULL::bytea
+            FROM facts AS f
+            WHERE current_setting('creditwell.team', true) = '*' AND f.type NOT LIKE 'usage.%' AND f.type NOT LIKE 'hold.%'
+              AND (f.shard, f.team_id, f.position) > (after_shard, after_team, after_position)
+            ORDER BY f.shard, f.team_id, f.position LIMIT most
+        ) UNION ALL (
+            SELECT f.shard, f.team_id, f.position, f.recorded_at, f.type, f.body, b.body
+            FROM facts AS f
+            LEFT JOIN facts AS b ON f.type = 'usage.recorded.v1' AND b.shard = f.shard AND b.position = f.position - 1
+            WHERE current_setting('creditwell.team', true) = '*'
+              AND f.source IN ('creditwell:corrections', 'creditwell:requests') AND f.type LIKE 'usage.%'
+              AND (f.shard, f.team_id, f.position) > (after_shard, after_team, after_position)
+            ORDER BY f.shard, f.team_id, f.position LIMIT most
+        )
+    ) AS c (shard, team_id, "position", recorded_at, type, body, taken_back)
+    ORDER BY c.shard, c.team_id, c.position LIMIT most
 $$;
 REVOKE ALL ON FUNCTION changes_after FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION changes_after TO creditwell_api;

@@ -361,6 +361,46 @@ async def test_usage_adds_up_by_feature_member_and_day_and_a_void_takes_it_back(
     ]
 
 
+async def test_usage_adds_up_by_the_values_of_an_attribute_that_is_counted(api: Api) -> None:
+    counted = await api.connection.fetchval("SELECT format('usage_counted_v%s', max(version)) FROM projections")
+    await api.connection.execute(f"INSERT INTO {counted} VALUES ('tier') ON CONFLICT DO NOTHING")
+    await api.tell(used(quantity="10"), used(quantity="2", tier="high", member="mem_2"), used("storage.base", "20"))
+    await projected(api)
+    await api.tell(used(quantity="3"), used(quantity="1", tier="high"))
+    last = (await api.tell(used(quantity="5", tier="high"))).places[0]
+    for _ in range(2):  # not folded yet, and folded
+        by_value = await get(api, "/usage", by="attribute", attribute="tier")
+        assert (by_value["attributes"], by_value["attribute"]) == (["tier"], "tier")
+        assert [(item["value"], item["credits"], item["uses"]) for item in by_value["items"]] == [
+            ("high", "120", 3), ("low", "13", 2), (None, "1", 1),
+        ]  # fmt: skip
+        await projected(api)
+    await api.tell(
+        UsageVoided(
+            usage_source="/features/test", usage_id="x", usage_position=last.position, usage_occurred_at=datetime.now(UTC),
+            credits=75 * MICRO, feature="ai_image.generate", reason="it failed", member_id="mem_1",
+        )
+    )  # fmt: skip
+    for _ in range(2):
+        (today,) = (await get(api, "/usage", by="day", attribute="tier"))["items"]
+        assert today["values"] == {"": "1", "high": "45", "low": "13"}
+        high = (await get(api, "/usage", by="member", attribute="tier", value="high"))["items"]
+        assert [(item["member_id"], item["credits"], item["uses"]) for item in high] == [
+            ("mem_2", "30", 1), ("mem_1", "15", 1),
+        ]  # fmt: skip
+        await projected(api)
+
+
+async def test_usage_is_told_by_no_attribute_that_is_not_counted(api: Api) -> None:
+    unknown = await api.member.get(f"{api.path}/usage", params={"attribute": "voice"})
+    unnamed = await api.member.get(f"{api.path}/usage", params={"by": "attribute"})
+    of_what = await api.member.get(f"{api.path}/usage", params={"value": "high"})
+
+    assert [(no.status_code, no.json()["code"]) for no in (unknown, unnamed, of_what)] == [
+        (422, "not_counted"), (422, "invalid_request"), (422, "invalid_request"),
+    ]  # fmt: skip
+
+
 async def test_a_decision_not_to_top_up_is_a_row_with_its_reason(api: Api) -> None:
     await api.tell(TopUpSkipped(ran_low_id="r", decision="crossing", reason="cooling_down"))
 

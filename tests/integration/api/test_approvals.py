@@ -1,19 +1,28 @@
 """Two people are needed for more credits than one may move in a day: by whichever route, token or moment they try."""
 
 import asyncio
+import json
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
+from typer.testing import CliRunner, Result
 
 from projections.approvals import WAITS
 from schemas.credits import MICRO
-from schemas.facts import AdjustmentRequested, CreditsAdjusted, CreditsGranted
+from schemas.facts import AdjustmentRequested, CreditsAdjusted, CreditsGranted, UsageRecorded
+from services.api.tokens import TokenRole, mint
+from services.cli import app
 from services.credits.approvals import REQUESTS, may_alone
 from tests.support.api import Api, key
 from tests.support.facts import new, now, store
 
+USED = UsageRecorded(
+    feature="ai_image.generate", quantity="600", credits=2_400 * MICRO, rate_card=1, member_id="mem_2",
+    attributes={"tier": "standard"},
+)  # fmt: skip
 MUCH: dict[str, Any] = {"credits": "5000", "reason": "a large customer"}
 
 
@@ -261,3 +270,62 @@ async def test_what_people_decided_is_listed_with_who_and_when(api: Api, finance
         await api.connection.execute("SET LOCAL ROLE creditwell_api")
         await api.connection.execute("SELECT set_config('creditwell.team', $1, true)", api.team_id)
         assert await api.connection.fetch("SELECT * FROM changes_after(-1::smallint, '', 0, '{}', 9)") == []
+
+
+async def requests(api: Api, folder: Path, *arguments: str, role: str = "finance", **token: str) -> Result:
+    """The command on the API's own database role, with a token in a file; by default of another person in finance."""
+    environment = {"CREDITWELL_DATABASE": api.settings.needed("database"), "CREDITWELL_INSECURE_DEV": "1"}
+    if arguments[0] != "list":
+        about: dict[str, Any] = {"team": "*", "member": "fin_1"} | token
+        (folder / "token").write_text(mint(api.settings, role=TokenRole(role), **about) + "\n", "ascii")
+        arguments = (*arguments, "--token", str(folder / "token"))
+    return await asyncio.to_thread(CliRunner().invoke, app, ["requests", *arguments, "--json"], env=environment)
+
+
+async def test_requests_are_listed_approved_and_rejected_on_the_command_line(api: Api, tmp_path: Path) -> None:
+    first, second = [(await give(api, credits)).json()["id"] for credits in ("5000", "7000")]
+
+    listed = await requests(api, tmp_path, "list", api.team_id)
+    approved = await requests(api, tmp_path, "approve", api.team_id, first)
+    rejected = await requests(api, tmp_path, "reject", api.team_id, second, "--reason", "the ticket says 7")
+    again = await requests(api, tmp_path, "approve", api.team_id, second)
+
+    assert [one["id"] for one in json.loads(listed.stdout)["items"]] == [second, first], listed.stderr
+    assert json.loads(approved.stdout)["state"] == "approved", approved.stderr
+    assert json.loads(rejected.stdout)["state"] == "rejected", rejected.stderr
+    assert (again.exit_code, "was rejected already" in again.stderr) == (1, True)
+    assert await total(api) == "8000"
+    ended = json.loads((await requests(api, tmp_path, "list", api.team_id, "--all")).stdout)["items"]
+    assert [(one["state"], one["ended_by"]) for one in ended] == [("rejected", "fin_1"), ("approved", "fin_1")]
+    assert json.loads((await requests(api, tmp_path, "list", api.team_id)).stdout) == {"items": []}
+
+
+async def test_one_person_is_not_enough_on_the_command_line_either(api: Api, tmp_path: Path) -> None:
+    entry = f"{(await api.tell(USED)).places[0]}:0"
+    body = {"void": True, "reason": "never made"}
+    correction = (await api.operator.post(f"{api.path}/entries/{entry}/correct", json=body, headers=key())).json()["id"]
+    grant = (await give(api, "5000")).json()["id"]
+
+    own = [
+        await requests(api, tmp_path, decision, api.team_id, waiting, member="mem_1", role=role)
+        for decision, waiting, role in (
+            ("approve", grant, "operator"), ("approve", correction, "finance"), ("reject", grant, "finance"),
+        )
+    ]  # fmt: skip
+    nobody = [
+        await requests(api, tmp_path, "approve", api.team_id, grant, **token)
+        for token in ({"role": "admin", "team": api.team_id}, {"team": "another_team"}, {"role": "service"})
+    ]
+    (tmp_path / "forged").write_text("e30.e30.e30")
+    forged = await asyncio.to_thread(
+        CliRunner().invoke, app, ["requests", "approve", api.team_id, grant, "--token", str(tmp_path / "forged")],
+        env={"CREDITWELL_DATABASE": api.settings.needed("database"), "CREDITWELL_INSECURE_DEV": "1"},
+    )  # fmt: skip
+
+    assert [(one.exit_code, "have somebody else do so" in one.stderr) for one in own] == [(1, True)] * 3
+    assert [(one.exit_code, "may not decide" in one.stderr) for one in nobody] == [(1, True)] * 3
+    assert (forged.exit_code, "the token was not accepted" in forged.stderr) == (1, True)
+    assert await facts(api, CreditsGranted.type) == 0
+    done = await requests(api, tmp_path, "approve", api.team_id, correction)
+    assert done.exit_code == 0, done.stderr
+    assert await total(api) == "3000", "what was corrected is as if it had never been"

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 
 from services.api.tokens import TokenRole, mint
@@ -17,7 +19,7 @@ from tests.support.calls import USED, publish_chat
 from tests.support.client_api import an_api
 from tests.support.node import NODE, PROGRAMS, need_node, run_node
 from tests.support.proxy import Cut, Plan, a_proxy
-from tests.support.waiting import until
+from tests.support.waiting import PATIENCE_SECONDS, until
 from tests.unit.deploy.test_client_captures import no
 
 SOURCE = "/features/chat"
@@ -188,9 +190,30 @@ async def test_a_call_of_a_model_is_held_and_captured_in_tokens(api: Api) -> Non
     assert await run(api, "tokens") == ["0.75", "0.51"]
 
 
+async def test_the_demos_image_service_costs_what_its_images_cost(api: Api) -> None:
+    program = PROGRAMS.parents[2] / "deploy/local/demo/images.mjs"
+    environment = {**os.environ, "CREDITWELL_TOKEN": service(api)}
+    command = [str(NODE), str(program), "0", api.url, api.team_id, SOURCE]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            address = (await asyncio.to_thread(process.stdout.readline)).strip()
+            async with httpx2.AsyncClient(trust_env=False, timeout=PATIENCE_SECONDS) as client:
+                made = await client.post(f"{address}/images", json={"member": "mem_1", "tier": "standard"})
+                refused = await client.post(f"{address}/images", json={"member": "mem_1", "tier": "high"})
+        finally:
+            process.kill()
+
+    assert (made.status_code, made.json()) == (200, {"credits": "4"})
+    assert refused.json()["code"] == "top_ups_required"
+    assert await left(api) == ("2996", "0")
+
+
 async def test_a_spool_is_one_living_clients_and_names_a_source(api: Api, tmp_path: Path) -> None:
     # Of a process that has ended; on Linux its pid belongs to another by now, and elsewhere to none.
-    (tmp_path / ("lock--1-1" if sys.platform == "linux" else "lock--99999999-1")).touch()
+    dead = tmp_path / ("lock---1-1" if sys.platform == "linux" else "lock---99999999-1")
+    dead.touch()
+    os.utime(dead, (0, 0))
 
     assert await run(api, "spools", source=SOURCE, spool=str(tmp_path)) == {
         "inUse": ["CaptureSpoolInUse", True],

@@ -183,6 +183,25 @@ async def test_a_sealed_statement_keeps_its_bytes_whatever_is_corrected(api: Api
     assert await read_void(api.connection, team, spent[1].position) is not None
 
 
+async def test_corrections_are_listed_among_what_people_decided(api: Api) -> None:
+    small, void, large = [f"{(await api.tell(used(quantity))).places[0]}:0" for quantity in ("15", "20", "600")]
+    await correct(api, small, {"quantity": "12"}, "small")
+    await correct(api, void, {"void": True}, "void")
+    waiting = (await correct(api, large, {"void": True}, "large")).json()
+    finance = api.client("finance", "*", member="fin_1")
+    await finance.post(f"{api.path}/adjustments/{waiting['id']}/approve")
+
+    items = (await finance.get("/v1/changes", params={"limit": "1000"})).json()["items"]
+
+    mine = [(one["what"], one["by"], one["approved_by"]) for one in items if one["team_id"] == api.team_id]
+    assert mine[-4:] == [
+        (f"Corrected the usage at {small[:-2]}: 12 credits back: one image was empty", "mem_1", None),
+        (f"Corrected the usage at {void[:-2]}: 80 credits back: one image was empty", "mem_1", None),
+        ("Asked for a correction of 2400 credits: one image was empty", "mem_1", None),
+        (f"Corrected the usage at {large[:-2]}: 2400 credits back: one image was empty", "mem_1", "fin_1"),
+    ]
+
+
 @pytest.mark.parametrize("folded", [False, True], ids=["in the tail", "in rows"])
 async def test_an_answer_never_names_the_entry_of_what_expired_right_before(api: Api, folded: bool) -> None:
     began, finance = datetime.now(UTC), api.client("finance", "*", member="fin_1")

@@ -999,3 +999,32 @@ async def test_the_stand_in_listens_on_the_loopback_only_and_ends_when_told(tmp_
 async def test_the_stand_in_takes_no_live_key() -> None:
     with pytest.raises(ValueError, match="test keys only"):
         create_app(secret_key="sk_live_1")
+
+
+async def test_the_balance_has_what_each_charge_refund_dispute_and_payout_did_to_it(desk: Desk) -> None:
+    first, second = [await desk.confirm(await desk.intent(number=number), number) for number in (1, 2)]
+    begin = first.created_at
+    refund_id = (await desk.http.post("/v1/refunds", data={"charge": first.charge_id, "amount": "500"})).json()["id"]
+    await desk.order(f"refunds/{refund_id}/fail")
+    dispute = await desk.order("disputes", charge=second.charge_id)
+    payout = await desk.order("payouts", currency="usd")
+    await desk.order(f"disputes/{dispute['id']}/close", won=True)
+
+    moves = [move async for move in desk.charges.list_moves(created_after=begin)]
+
+    assert [(move.category, move.gross_cents, move.fee_cents, move.payment_intent_id) for move in moves] == [
+        ("dispute_reversal", 2_000, 0, second.id), ("payout", -324, 0, None), ("dispute", -2_000, 1_500, second.id),
+        ("refund_failure", 500, 0, first.id), ("refund", -500, 0, first.id), ("charge", 2_000, 88, second.id),
+        ("charge", 2_000, 88, first.id),
+    ]  # fmt: skip
+    of_first, of_second = [await desk.charges.moves_of(paid.id) for paid in (first, second)]
+    assert sorted(of_first + of_second, key=lambda move: move.id) == sorted(
+        (move for move in moves if move.payment_intent_id), key=lambda move: move.id
+    )
+    paid_out = {"payout": payout["id"], "limit": "2"}
+    page = (await desk.http.get("/v1/balance_transactions", params=paid_out)).json()
+    rest = await desk.http.get(
+        "/v1/balance_transactions", params=paid_out | {"limit": "100", "starting_after": page["data"][-1]["id"]}
+    )
+    assert (len(page["data"]), page["has_more"], len(rest.json()["data"])) == (2, True, 4)
+    assert {one["status"] for one in page["data"]} == {"available", "pending"}

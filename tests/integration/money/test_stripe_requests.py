@@ -51,7 +51,7 @@ async def _list(charges: Charges, **bounds: Any) -> None:
         pass
 
 
-async def _list_reversals(listed: AsyncIterator[str]) -> None:
+async def _list_reversals(listed: AsyncIterator[object]) -> None:
     async for _ in listed:
         pass
 
@@ -116,6 +116,8 @@ QUESTIONS: dict[str, list[Question]] = {
     "find_intents": [lambda charges: charges.find_intents(ATTEMPT, customer_id="cus_1", created_after=SOON)],
     "disputes_of": [lambda charges: charges.disputes_of("pi_1")],
     "list_refunded": [lambda charges: _list_reversals(charges.list_refunded(created_after=SOON))],
+    "list_moves": [lambda charges: _list_reversals(charges.list_moves(created_after=SOON))],
+    "moves_of": [lambda charges: charges.moves_of("pi_1")],
     "list_disputed": [lambda charges: _list_reversals(charges.list_disputed(created_after=SOON))],
     "ensure_customer": [
         lambda charges: charges.ensure_customer("team_42"),
@@ -245,6 +247,7 @@ async def test_what_the_stand_in_answers_has_the_shape_that_stripe_publishes(spe
     ]
 
     assert kinds >= {
+        "balance_transaction",
         "charge",
         "checkout.session",
         "customer",
@@ -302,7 +305,7 @@ async def answers() -> list[Json]:
         found: list[Json] = []
         for path in ("charges", "checkout/sessions", "customers", "disputes", "events", "payment_intents"):
             found += (await http.get(f"/v1/{path}", params={"limit": 100})).json()["data"]
-        for path in ("refunds", "setup_intents"):
+        for path in ("balance_transactions", "refunds", "setup_intents"):
             found += (await http.get(f"/v1/{path}", params={"limit": 100})).json()["data"]
         for customer in [body for body in found if body["object"] == "customer"]:
             found += (await http.get(f"/v1/customers/{customer['id']}/payment_methods")).json()["data"]

@@ -47,6 +47,18 @@ async def test_facts_become_a_balance_activity_and_usage(world: ServiceWorld) ->
         assert service.health.registry.get_sample_value("creditwell_credits_total", labels) == credits
 
 
+async def test_a_batch_of_plain_usage_alone_is_saved_as_a_fold_of_the_whole_log_has_it(world: ServiceWorld) -> None:
+    async with world.projector():
+        for team_id, first in (("team_1", 1), ("team_2", 10)):  # then included credits pay, or those of the gift
+            await store(world.connection, *planned(team_id, credits=10), granted(team_id, "gift", 1_000))
+            await store(world.connection, usage(team_id, "a", first))
+        await world.projected()
+        await store(world.connection, *(usage(team, name, 2) for name in "bc" for team in ("team_1", "team_2")))
+        await world.projected()
+
+    assert await every_row(world.connection) == await folded_anew(world.connection)
+
+
 @pytest.mark.parametrize("seed", range(3))
 async def test_what_is_projected_live_is_what_a_fold_of_the_whole_log_gives(world: ServiceWorld, seed: int) -> None:
     histories = Histories(Random(seed), TEAMS)

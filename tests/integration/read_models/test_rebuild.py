@@ -174,6 +174,8 @@ async def test_a_version_that_was_switched_away_is_kept_for_a_day_and_dropped_af
             "balance_snapshots_v1",
             "lots_v1",
             "usage_v1",
+            "usage_attributes_v1",
+            "usage_counted_v1",
         }
 
         await switched_ago(world.connection, "24 hours 1 minute")
@@ -186,7 +188,10 @@ async def test_a_version_that_was_switched_away_is_kept_for_a_day_and_dropped_af
     assert await every_row(world.connection) == before == await folded_anew(world.connection)
 
 
-LIVE_TABLES = {"balance_v2", "balance_snapshots_v2", "lots_v2", "usage_v2", "activity_rows_v1", "activity_runs_v1"}
+LIVE_TABLES = {
+    "balance_v2", "balance_snapshots_v2", "lots_v2", "usage_v2", "usage_attributes_v2", "usage_counted_v2",
+    "activity_rows_v1", "activity_runs_v1",
+}  # fmt: skip
 
 
 async def switched_ago(connection: Connection, ago: str) -> None:

@@ -144,6 +144,7 @@ def test_the_example_of_a_command_comes_as_far_as_the_database(
     (tmp_path / "anchors").mkdir()
     (tmp_path / "models.json").write_bytes((HERE / "models.json").read_bytes())
     (tmp_path / "card.toml").write_bytes(CATALOG.read_bytes())
+    (tmp_path / "ana.jwt").write_text("e30.e30.e30")
     monkeypatch.chdir(tmp_path)
 
     ran = run(

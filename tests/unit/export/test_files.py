@@ -10,6 +10,7 @@ import pytest
 
 from services.export.columns import ColumnType, ExportedColumn
 from services.export.files import FileFormat, TableFile, read_rows
+from services.export.parquet import check_parquet
 from services.runtime.errors import Refused
 
 COLUMNS = [ExportedColumn(column_type.value, column_type, "") for column_type in ColumnType]
@@ -81,6 +82,13 @@ def test_without_pyarrow_a_sentence_says_what_to_install(tmp_path: Path, monkeyp
 
     with pytest.raises(Refused, match=r"install creditwell\[parquet\]"):
         TableFile(tmp_path, "a/b.parquet", COLUMNS, FileFormat.PARQUET)
+
+
+def test_who_only_shares_work_out_is_told_what_to_install_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+
+    with pytest.raises(Refused, match=r"install creditwell\[parquet\]"):
+        check_parquet()
 
 
 def test_a_decimal_of_more_places_is_rounded_in_parquet_and_whole_as_text(tmp_path: Path) -> None:

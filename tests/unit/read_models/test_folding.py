@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from projections import usage
+from projections import usage, usage_by_attribute
 from projections.balance.amending import earlier_usage
 from projections.balance.fold import evolve
 from projections.balance.snapshots import CADENCE, Cadence, encode
 from projections.balance.state import ActivityKind, LotPayment, TeamBalance
+from projections.usage_by_attribute import AttributeCells
 from schemas.credits import MICRO
 from schemas.facts import BalanceRanOut, HoldPlaced, Stored, UsageRecorded
 from services.read_models.activity_rows import row_of
@@ -22,6 +23,7 @@ from tests.unit.projections.history import MONTH, History, at
 from tests.unit.projections.random_history import STEPS, Step, tell
 
 MEMBERS: list[str | None] = [None, "mem_1", "mem_2"]
+COUNTED = ("tier",)
 
 
 class Folded:
@@ -33,6 +35,8 @@ class Folded:
         self.lots: dict[int, Any] = {}
         self.paid: dict[int, tuple[LotPayment, ...]] = {}
         self.used: usage.Cells = {}
+        self.attributes: dict[int, dict[str, str] | None] = {}
+        self.attributed: AttributeCells = {}
         self.entries: list[tuple[object, ...]] = []
         self.flow: list[object] = []
         self.snapshots: list[object] = []
@@ -40,10 +44,11 @@ class Folded:
 
     def fold(self, stored_facts: list[Stored], *, plainly: bool) -> None:
         """Take one batch, as `Projecting` does."""
-        batch = ProjectedBatch(self.used, self.cadence)
+        batch = ProjectedBatch(self.used, self.cadence, COUNTED)
         self.first = stored_facts[0].position
         for type_, group in groupby(stored_facts, key=lambda stored: stored.type):
             facts = list(group)
+            self.attributes.update((stored.position, attributes_in(stored)) for stored in facts)
             if plainly and type_ == UsageRecorded.type:
                 left = fold_plainly(batch, 7, self.team, [raw(stored) for stored in facts])
                 by_position = {stored.position: stored for stored in facts}
@@ -64,7 +69,8 @@ class Folded:
         entries = evolve(self.team, stored, fact, paid, self.lots)
         self.lots.update(self.team.changed)
         self.paid.update((entry.position, entry.paid) for entry in entries if entry.kind is ActivityKind.USAGE)
-        batch.note(self.team, stored, fact, entries)
+        about = stored.position if earlier is None or isinstance(fact, UsageRecorded) else earlier
+        batch.note(self.team, stored, fact, entries, self.attributes[about])
 
     def _take(self, batch: ProjectedBatch) -> None:
         alone = [entry for run in batch.runs for entry in entries_of(run, 0, len(run.positions))]
@@ -77,13 +83,21 @@ class Folded:
             team_day = (7, "team_42", usage.day_of(self.team.zone, entry.occurred_at))
             assert (entry.member_id or "") in batch.counted[team_day]
         usage.merge(self.used, batch.cells)
+        usage_by_attribute.merge(self.attributed, batch.attributed)
         self.flow.append((dict(batch.flow.came), dict(batch.flow.went)))
         self.snapshots += batch.snapshots
 
     def everything(self) -> tuple[object, ...]:
         """What is saved, and what the next batch goes on from."""
         changed = str(sorted(self.team.changed.items()))
-        return encode(self.team), self.team.stretch, changed, self.entries, self.used, self.flow, self.snapshots
+        counted = self.used, self.attributed
+        return encode(self.team), self.team.stretch, changed, self.entries, counted, self.flow, self.snapshots
+
+
+def attributes_in(stored: Stored) -> dict[str, str] | None:
+    """Those of usage."""
+    fact = stored.fact()
+    return fact.attributes if isinstance(fact, UsageRecorded) else None
 
 
 def raw(stored: Stored) -> Any:
@@ -137,13 +151,15 @@ def ran_out(stored: Stored) -> Stored:
 
 
 def of_a_member(stored: Stored) -> Stored:
-    """Usage of one member or another, of one feature or another."""
+    """Usage of one member or another, of one feature or another, of one quantity or several, some of a tier."""
     fact = stored.fact()
     if not isinstance(fact, UsageRecorded) or fact.hold_id is not None:
         return stored
+    several = {"input_token": "12", "output_token": "1"} if stored.position % 5 == 0 else None
     return stored._replace(body=UsageRecorded(
-        feature=f"feature_{stored.position % 2}", quantity="1", credits=fact.credits, rate_card=1,
-        member_id=MEMBERS[stored.position % 3],
+        feature=f"feature_{stored.position % 2}", quantity=None if several else "1", quantities=several, rate_card=1,
+        credits=fact.credits, member_id=MEMBERS[stored.position % 3],
+        attributes=None if stored.position % 4 == 0 else {"tier": f"tier_{stored.position % 7}"},
     ).body())  # fmt: skip
 
 
@@ -194,11 +210,17 @@ def test_work_of_before_2000_is_folded_the_long_way() -> None:
     assert list(fold_plainly(batch, 7, folded.team, [old])) == [old]
 
 
-@pytest.mark.parametrize("members", [{"quantities": {"tokens": "1"}}, {"quantity": "1", "corrects": 1}], ids=str)
-def test_usage_of_several_quantities_and_a_correction_are_folded_the_long_way(members: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    ("members", "is_plain"),
+    [({"quantities": {"tokens": "1"}}, True), ({"quantity": "1", "corrects": 1}, False)],
+    ids=["several quantities", "a correction"],
+)
+def test_usage_of_several_quantities_goes_the_short_way_and_a_correction_the_long_one(
+    members: dict[str, Any], is_plain: bool
+) -> None:
     grant, used = plain_usages(1)
     folded, batch = Folded(), ProjectedBatch()
     folded.fold([grant], plainly=True)
     row = raw(used._replace(body=UsageRecorded(feature="f", credits=3, rate_card=1, **members).body()))
 
-    assert list(fold_plainly(batch, 7, folded.team, [row])) == [row]
+    assert list(fold_plainly(batch, 7, folded.team, [row])) == ([] if is_plain else [row])

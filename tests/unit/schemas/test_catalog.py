@@ -269,6 +269,17 @@ def test_what_the_log_keeps_of_usage_is_a_list_of_names(names: str, tmp_path: Pa
         load_catalog(changed(tmp_path, listed, f"attributes = {names}"))
 
 
+def test_usage_is_counted_by_attributes_that_the_log_keeps(tmp_path: Path) -> None:
+    listed = '"tier", "voice"]'
+
+    counted = load_catalog(changed(tmp_path, listed, f'{listed}\ncount_by = ["tier"]')).usage.count_by
+
+    assert counted == ("tier",)
+    assert load_catalog().usage.count_by == ()
+    with pytest.raises(CatalogInvalid, match=r"the log does not keep agent: add them to usage\.attributes"):
+        load_catalog(changed(tmp_path, listed, f'{listed}\ncount_by = ["tier", "agent"]'))
+
+
 def test_a_catalog_that_lists_no_attributes_keeps_what_emitters_send(tmp_path: Path) -> None:
     listed = '[usage]\nattributes = ["model", "resolution", "scale", "tier", "voice"]\n'
 

@@ -259,3 +259,16 @@ def test_an_emitter_refuses_what_the_recorder_would(
         assert (emitter.metrics().reported, emitter.metrics().refused) == (1, 1)
     finally:
         emitter.close(0)
+
+
+def test_quantities_in_any_order_and_of_0_need_no_second_look() -> None:
+    in_order, as_a_provider_says_it = (
+        dict(sorted(USED.items())),
+        {**dict(sorted(USED.items(), reverse=True)), "audio_token": "0"},
+    )
+
+    plainly, slowly = parsed(event(quantities=in_order)), parsed(event(quantities={**in_order, "audio_token": "00"}))
+    said = parsed(event(quantities=as_a_provider_says_it))
+
+    assert type(said) is type(plainly) is not type(slowly)
+    assert list(said.data.quantities.items()) == list(slowly.data.quantities.items()) == list(in_order.items())

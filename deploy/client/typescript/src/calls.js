@@ -51,7 +51,7 @@ export class Api {
   async send(call, patienceSeconds, stop) {
     const began = performance.now();
     for (let wait = FIRST_WAIT_SECONDS; ; wait = Math.min(2 * wait, LONGEST_WAIT_SECONDS)) {
-      const { status, body, retryAfterSeconds, trouble } = await this.#answer(call, stop);
+      const { status, body, retryAfterSeconds, trouble } = await this.answer(call, stop);
       if (status && !AGAIN.has(status)) {
         if (status < 400) return /** @type {T} */ (body);
         throw errorOf(status, body);
@@ -66,11 +66,13 @@ export class Api {
   }
 
   /**
+   * Send a call once. Throws what `token` does.
+   *
    * @param {ApiCall<unknown>} call
    * @param {AbortSignal | undefined} stop
    * @returns {Promise<Answer>}
    */
-  async #answer(call, stop) {
+  async answer(call, stop) {
     const asked = new URLSearchParams(call.query).toString();
     const token = typeof this.#token === "string" ? this.#token : await this.#token();
     const timeout = AbortSignal.timeout(TIMEOUT_MS);

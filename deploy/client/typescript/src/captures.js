@@ -9,8 +9,8 @@ import { mkdirSync, readdirSync } from "node:fs";
 import { open, readFile, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 
-import { ApiError, NoAnswer, Unauthenticated } from "./errors.js";
-import { take } from "./lock.js";
+import { ApiError, CaptureSpoolInUse, NoAnswer, Unauthenticated } from "./errors.js";
+import { Lock } from "./lock.js";
 import { settle } from "./settling.js";
 
 /** @typedef {import("./settling.js").Settlement} Settlement */
@@ -29,7 +29,7 @@ export class Captures {
   #folder;
   #api;
   #log;
-  #release;
+  #lock;
   #running;
   #stop = new AbortController();
   /** @type {Set<string>}  holds of blocks that are settling at this moment */
@@ -51,7 +51,7 @@ export class Captures {
     this.#folder = folder;
     this.#api = api;
     this.#log = log;
-    this.#release = take(folder);
+    this.#lock = new Lock(folder, (why) => new CaptureSpoolInUse(why));
     this.#running = this.#run();
   }
 
@@ -107,7 +107,7 @@ export class Captures {
     this.#stop.abort();
     this.#again();
     await this.#running;
-    this.#release();
+    this.#lock.release();
   }
 
   /** @param {string} hold */

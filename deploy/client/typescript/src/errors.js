@@ -11,7 +11,16 @@ export class CreditwellError extends Error {
 }
 
 /** Another process has this spool. */
-export class CaptureSpoolInUse extends CreditwellError {}
+export class SpoolInUse extends CreditwellError {}
+
+/** Another process has this spool, of captures. */
+export class CaptureSpoolInUse extends SpoolInUse {}
+
+/** There is no room for another report until some have been sent. Nothing that was reported is lost. */
+export class SpoolFull extends CreditwellError {}
+
+/** The emitter was closed, or another process has taken its spool. */
+export class SpoolClosed extends CreditwellError {}
 
 /** No answer that counts within the patience of the client. The same again, later, is harmless. */
 export class NoAnswer extends CreditwellError {

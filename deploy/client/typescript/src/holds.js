@@ -2,10 +2,11 @@
 
 import { pause } from "./calls.js";
 import { ApiError, CreditwellError, NoAnswer } from "./errors.js";
+import { textOf, textsOf } from "./quantities.js";
 import * as requests from "./requests.js";
 import { settle } from "./settling.js";
 
-/** @typedef {string | number | bigint} Quantity  a number is a whole one: what has digits after the point is a text, "12.5" */
+/** @typedef {import("./quantities.js").Quantity} Quantity */
 
 /**
  * What a callback is about to do.
@@ -180,20 +181,4 @@ async function settled(client, work) {
     if (error instanceof NoAnswer) return null;
     throw error;
   }
-}
-
-/** @param {Record<string, Quantity>} quantities */
-function textsOf(quantities) {
-  return Object.fromEntries(Object.entries(quantities).map(([name, quantity]) => [name, textOf(name, quantity)]));
-}
-
-/**
- * A quantity as text, exact.
- *
- * @param {string} name
- * @param {unknown} quantity
- */
-function textOf(name, quantity) {
-  if (typeof quantity === "string" || typeof quantity === "bigint" || Number.isSafeInteger(quantity)) return String(quantity);
-  throw new TypeError(`${name}: ${quantity} is none: pass a text such as "12.5", a whole number or a bigint`);
 }

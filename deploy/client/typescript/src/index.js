@@ -18,7 +18,11 @@
  *     calls     how a call is sent, and when it is sent again
  *     settling  what finished work comes to
  *     captures  settlements on disk until the API has taken them (Node)
+ *     emitter   usage without a hold, from a spool of its own (Node)
+ *     spool     reports on disk until they have arrived (Node)
+ *     verdicts  what an answer of the API means for a batch of reports
  *     lock      one process for each spool (Node)
+ *     quantities  quantities as text
  *     errors    what can go wrong
  */
 

@@ -245,12 +245,14 @@ export interface TopUpPrice {
   step: string;
 }
 
-/** What was used, added up. */
+/** What was used, added up. `attributes` are those that may be asked for: the catalog's `count_by`. */
 export interface Usage {
-  by: "feature" | "member" | "day";
+  by: "feature" | "member" | "day" | "attribute";
+  attribute: string | null;
+  attributes: string[];
   days: number;
   since: string;
-  items: UsedOfFeature[] | UsedByMember[] | UsedOnDay[];
+  items: UsedOfFeature[] | UsedByMember[] | UsedOnDay[] | UsedOfValue[];
   position: string;
 }
 
@@ -260,6 +262,7 @@ export interface UsedByMember {
   uses: number;
   features: Record<string, string>;
   members: Record<string, string>;
+  values: Record<string, string>;
   member_id: string | null;
 }
 
@@ -269,8 +272,19 @@ export interface UsedOfFeature {
   uses: number;
   features: Record<string, string>;
   members: Record<string, string>;
+  values: Record<string, string>;
   feature: string;
   name: string;
+}
+
+/** What was used with a value of the attribute; null is usage that does not name it. */
+export interface UsedOfValue {
+  credits: string;
+  uses: number;
+  features: Record<string, string>;
+  members: Record<string, string>;
+  values: Record<string, string>;
+  value: string | null;
 }
 
 /** What was used on a day of the team's own. */
@@ -279,5 +293,6 @@ export interface UsedOnDay {
   uses: number;
   features: Record<string, string>;
   members: Record<string, string>;
+  values: Record<string, string>;
   day: string;
 }

@@ -39,6 +39,14 @@ export declare class Api {
      * @returns {Promise<T>}
      */
     send<T>(call: ApiCall<T>, patienceSeconds: number, stop?: AbortSignal): Promise<T>;
+    /**
+     * Send a call once. Throws what `token` does.
+     *
+     * @param {ApiCall<unknown>} call
+     * @param {AbortSignal | undefined} stop
+     * @returns {Promise<Answer>}
+     */
+    answer(call: ApiCall<unknown>, stop: AbortSignal | undefined): Promise<Answer>;
 }
 /**
  * Wait so long, or until told to stop.

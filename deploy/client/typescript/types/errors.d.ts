@@ -12,7 +12,16 @@ export declare class CreditwellError extends Error {
     get name(): string;
 }
 /** Another process has this spool. */
-export declare class CaptureSpoolInUse extends CreditwellError {
+export declare class SpoolInUse extends CreditwellError {
+}
+/** Another process has this spool, of captures. */
+export declare class CaptureSpoolInUse extends SpoolInUse {
+}
+/** There is no room for another report until some have been sent. Nothing that was reported is lost. */
+export declare class SpoolFull extends CreditwellError {
+}
+/** The emitter was closed, or another process has taken its spool. */
+export declare class SpoolClosed extends CreditwellError {
 }
 /** No answer that counts within the patience of the client. The same again, later, is harmless. */
 export declare class NoAnswer extends CreditwellError {

@@ -1,5 +1,5 @@
 /** Credits set aside while a callback runs. */
-export type Quantity = string | number | bigint;
+export type Quantity = import("./quantities.js").Quantity;
 export type Work = {
     team: string;
     /**
@@ -18,7 +18,7 @@ export type Client = {
     captures: import("./captures.js").Captures | null;
     log: import("./client.js").Log;
 };
-/** @typedef {string | number | bigint} Quantity  a number is a whole one: what has digits after the point is a text, "12.5" */
+/** @typedef {import("./quantities.js").Quantity} Quantity */
 /**
  * What a callback is about to do.
  *

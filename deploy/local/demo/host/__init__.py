@@ -3,15 +3,14 @@
 It embeds the elements of the Usage page, and asks for a price before it works.
 
 What a host product does, and nothing else. Its server knows who is signed in and hands out tokens that live for
-minutes. Its page puts `<credit-balance>` and `<credits-usage>` where it likes, in its own colours. Its image service
-reports what was used.
+minutes. Its page puts `<credit-balance>` and `<credits-usage>` where it likes, in its own colours. Wishes for images
+are passed on to its image service, which is in Node and uses `@creditwell/client` (`deploy/local/demo/images.mjs`).
 """
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from importlib.resources import files
 from mimetypes import guess_type
-from uuid import uuid4
 
 import httpx2
 from starlette.applications import Starlette
@@ -23,13 +22,12 @@ from services.api.tokens import TokenRole, mint
 from services.runtime.settings import Settings
 
 TOKEN_LASTS = timedelta(minutes=5)
-SOURCE = "/features/host-images"
 TIERS = ("low", "standard", "high")
 FILES = ("host.css", "host.js")
 
 
-def create_app(api: str, team: str, people: Mapping[str, TokenRole]) -> Starlette:
-    """The site. `people` may sign in by saying who they are, which only a demo allows."""
+def create_app(api: str, team: str, people: Mapping[str, TokenRole], images: str = "") -> Starlette:
+    """The site. `people` sign in by saying who they are, which only a demo allows. `images`: where they are made."""
     settings = Settings(insecure_dev=True, jwks=None)
 
     async def token(request: Request) -> Response:
@@ -46,7 +44,7 @@ def create_app(api: str, team: str, people: Mapping[str, TokenRole]) -> Starlett
 
     return Starlette(
         routes=[
-            Route("/token", token), Route("/healthz", healthz), *_image_service(settings, api, team, people),
+            Route("/token", token), Route("/healthz", healthz), _generating(images, people),
             *_pages(api),
         ]
     )  # fmt: skip
@@ -72,35 +70,21 @@ def _pages(api: str) -> list[Route]:
     return [Route("/", page), Route("/{name}", file)]
 
 
-def _image_service(settings: Settings, api: str, team: str, people: Mapping[str, TokenRole]) -> list[Route]:
-    """What makes images, and reports each with a token of its own."""
-    service = mint(
-        settings, team=team, member="host-images", role=TokenRole.SERVICE, sources=(SOURCE,), lasts=timedelta(days=1)
-    )
+def _generating(images: str, people: Mapping[str, TokenRole]) -> Route:
+    """Wishes for images, which the image service makes true, or says why not."""
 
     async def generate(request: Request) -> Response:
         body = await request.json()
         if body.get("as") not in people or body.get("tier") not in TIERS:
             return PlainTextResponse("an image needs somebody who asks for it, and a tier", 422)
+        if not images:
+            return PlainTextResponse("images are made by a service in Node, and deploy/local/node.sh found none", 503)
         async with httpx2.AsyncClient(trust_env=False, timeout=15) as client:
-            answer = await client.post(
-                f"{api}/v1/usage",
-                json=_usage(team, body["as"], body["tier"]),
-                headers={"authorization": f"Bearer {service}"},
-            )
+            answer = await client.post(f"{images}/images", json={"member": body["as"], "tier": body["tier"]})
         return JSONResponse(answer.json(), answer.status_code)
 
-    return [Route("/generate", generate, methods=["POST"])]
+    return Route("/generate", generate, methods=["POST"])
 
 
 def _read(name: str) -> bytes:
     return files(__package__).joinpath(name).read_bytes()
-
-
-def _usage(team: str, member: str, tier: str) -> dict[str, object]:
-    """One image, as a CloudEvent."""
-    return {
-        "specversion": "1.0", "type": "usage.reported.v1", "source": SOURCE, "id": str(uuid4()), "subject": team,
-        "time": datetime.now(UTC).isoformat(), "datacontenttype": "application/json",
-        "data": {"member_id": member, "feature": "ai_image.generate", "quantity": "1", "attributes": {"tier": tier}},
-    }  # fmt: skip

@@ -21,9 +21,13 @@ def main() -> None:
     parser.add_argument("--team", required=True)
     parser.add_argument("--admin", required=True)
     parser.add_argument("--member", required=True)
+    parser.add_argument("--images", default="", help="where images are made")
     arguments = parser.parse_args()
     app = create_app(
-        arguments.api, arguments.team, {arguments.member: TokenRole.MEMBER, arguments.admin: TokenRole.ADMIN}
+        arguments.api,
+        arguments.team,
+        {arguments.member: TokenRole.MEMBER, arguments.admin: TokenRole.ADMIN},
+        arguments.images,
     )
     uvicorn.run(app, host="127.0.0.1", port=arguments.port, log_level="warning")
 

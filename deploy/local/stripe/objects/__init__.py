@@ -8,5 +8,6 @@ setups           a card on file without money
 checkout         pages on which a person pays or saves a card
 charges          money that the bank gave, or refused to give
 reversals        refunds and disputes
+balance          what all of these did to the balance, with fees; payouts
 events           what is told about all of these
 """

@@ -4,6 +4,7 @@ from ..books import Books
 from ..call import CREATED, EXPAND, PAGE, Call, Endpoint, listing
 from ..cards import BankDecline
 from ..errors import Json
+from .balance import book_charge
 
 # What every charge begins with, as Stripe's API shows it.
 NEW_CHARGE: Json = {
@@ -32,6 +33,7 @@ def charge(books: Books, intent: Json, method: Json, *, base_url: str, decline: 
     """The bank's answer to one confirmed intent, as Stripe keeps it."""
     identity = books.new_id("ch")
     paid = decline is None
+    booked = book_charge(books, identity, amount=intent["amount"], currency=intent["currency"]) if paid else None
     return books.add(
         "charge",
         {
@@ -39,7 +41,7 @@ def charge(books: Books, intent: Json, method: Json, *, base_url: str, decline: 
             "id": identity,
             "amount": intent["amount"],
             "amount_captured": intent["amount"] if paid else 0,
-            "balance_transaction": books.new_id("txn") if paid else None,
+            "balance_transaction": None if booked is None else booked["id"],
             "billing_details": method["billing_details"],
             "captured": paid,
             "created": books.clock.now(),

@@ -6,6 +6,7 @@
 from ..books import Books
 from ..call import CREATED, EXPAND, METADATA, PAGE, Call, Endpoint, listing, matching
 from ..errors import Json, StripeError, invalid, missing_parameter, unexpected_state
+from .balance import DISPUTE_FEE, book
 from .events import tell
 
 EVIDENCE_SECONDS = 9 * 86_400
@@ -13,6 +14,19 @@ EVIDENCE_SECONDS = 9 * 86_400
 
 def refund(books: Books, paid: Json, *, amount: int | None, reason: str | None, metadata: dict[str, str]) -> Json:
     """Gives a charge back, wholly or in part; never more than is left of it, never while it is disputed."""
+    refund_amount = _refundable(books, paid, amount)
+    made = _new_refund(books, paid, amount=refund_amount, reason=reason, metadata=metadata)
+    before = paid["amount_refunded"]
+    paid["amount_refunded"] += refund_amount
+    paid["refunded"] = paid["amount_refunded"] == paid["amount"]
+    books.changed("charge", paid)
+    tell(books, "refund.created", made)
+    tell(books, "charge.refunded", paid, before={"amount_refunded": before})
+    return made
+
+
+def _refundable(books: Books, paid: Json, amount: int | None) -> int:
+    """How much of a charge is to be given back; raises StripeError where that can't be."""
     refundable = paid["amount"] - paid["amount_refunded"]
     refund_amount = refundable if amount is None else amount
     if paid["status"] != "succeeded":
@@ -24,16 +38,22 @@ def refund(books: Books, paid: Json, *, amount: int | None, reason: str | None, 
     if not 1 <= refund_amount <= refundable:
         message = f"Refund amount ({refund_amount}) is greater than unrefunded amount on charge ({refundable})"
         raise invalid("amount", message)
-    made = books.add(
+    return refund_amount
+
+
+def _new_refund(books: Books, paid: Json, *, amount: int, reason: str | None, metadata: dict[str, str]) -> Json:
+    identity, currency = books.new_id("re"), paid["currency"]
+    booked = book(books, identity, category="refund", amount=-amount, currency=currency)
+    return books.add(
         "refund",
         {
-            "id": books.new_id("re"),
+            "id": identity,
             "object": "refund",
-            "amount": refund_amount,
-            "balance_transaction": books.new_id("txn"),
+            "amount": amount,
+            "balance_transaction": booked["id"],
             "charge": paid["id"],
             "created": books.clock.now(),
-            "currency": paid["currency"],
+            "currency": currency,
             "destination_details": {"card": {"type": "refund", "reference_status": "pending"}, "type": "card"},
             "metadata": metadata,
             "payment_intent": paid["payment_intent"],
@@ -44,13 +64,6 @@ def refund(books: Books, paid: Json, *, amount: int | None, reason: str | None, 
             "transfer_reversal": None,
         },
     )
-    before = paid["amount_refunded"]
-    paid["amount_refunded"] += refund_amount
-    paid["refunded"] = paid["amount_refunded"] == paid["amount"]
-    books.changed("charge", paid)
-    tell(books, "refund.created", made)
-    tell(books, "charge.refunded", paid, before={"amount_refunded": before})
-    return made
 
 
 def fail_refund(books: Books, made: Json) -> Json:
@@ -58,7 +71,10 @@ def fail_refund(books: Books, made: Json) -> Json:
     if made["status"] != "succeeded":
         raise unexpected_state("refund_not_failable", f"Refund {made['id']} has {made['status']}.")
     made["status"], made["failure_reason"] = "failed", "expired_or_canceled_card"
-    made["failure_balance_transaction"] = books.new_id("txn")
+    booked = book(
+        books, made["id"], category="refund_failure", amount=made["amount"], currency=made["currency"]
+    )  # fmt: skip
+    made["failure_balance_transaction"] = booked["id"]
     paid = books.get("charge", made["charge"])
     paid["amount_refunded"] -= made["amount"]
     paid["refunded"] = False
@@ -79,6 +95,8 @@ def open_dispute(books: Books, paid: Json, *, reason: str, amount: int | None = 
     dispute = _new_dispute(books, paid, reason=reason, amount=paid["amount"] if amount is None else amount)
     paid["disputed"] = True
     books.changed("charge", paid)
+    if reason != "inquiry":
+        _book(books, dispute, category="dispute", amount=-dispute["amount"], fee=DISPUTE_FEE)
     tell(books, "charge.dispute.created", dispute)
     if reason != "inquiry":
         tell(books, "charge.dispute.funds_withdrawn", dispute)
@@ -130,6 +148,7 @@ def close_dispute(books: Books, dispute: Json, *, won: bool) -> Json:
     dispute["is_charge_refundable"] = False
     books.changed("dispute", dispute)
     if won and not inquiry:
+        _book(books, dispute, category="dispute_reversal", amount=dispute["amount"])
         tell(books, "charge.dispute.funds_reinstated", dispute)
     tell(books, "charge.dispute.closed", dispute)
     return dispute
@@ -143,6 +162,13 @@ def appeal_dispute(books: Books, dispute: Json, *, reviewed: bool) -> Json:
     books.changed("dispute", dispute)
     tell(books, "charge.dispute.updated", dispute)
     return dispute
+
+
+def _book(books: Books, dispute: Json, *, category: str, amount: int, fee: int = 0) -> None:
+    """The money goes or comes, and the dispute shows it."""
+    booked = book(books, dispute["id"], category=category, amount=amount, currency=dispute["currency"], fee=fee)
+    dispute["balance_transactions"].append(booked)
+    books.changed("dispute", dispute)
 
 
 def _is_lost_or_open(books: Books, paid: Json) -> bool:

@@ -5,31 +5,25 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 from starlette.responses import Response
 
-from schemas.places import Place
-from schemas.pricing import RateCards
-from services.api.access import AllowedRequest, TeamRequest, route
+from services.api.access import AllowedRequest, route
 from services.api.answers import answer
 from services.api.idempotency import KEYED, CommandAnswer, Key, answer_once
 from services.api.models.operators import RejectBody, RequestAnswer, RequestList
 from services.api.openapi.route_docs import link
 from services.api.routes.activity import parse_cursor, write_cursor
-from services.api.tokens import TokenRole
+from services.api.tokens import DECIDERS, TokenRole
 from services.api.wording.approvals import entries_of, request_answer, request_item
 from services.credits.approvals import (
-    Approval,
-    LockedRequest,
     RequestState,
-    approve_gift,
     lock_request,
     read_requests,
     reject,
 )
 from services.read_models.activity import NEWEST, own_entry_id, own_entry_ids
 from services.store.connect import Connection
-from services.usage.correcting import approve_correction
+from services.usage.approving import approve as approve_request
 
 PAGE_MAX = 200
-DECIDERS = (TokenRole.OPERATOR, TokenRole.FINANCE)
 ENDED = ("unknown_request", "own_approval", "request_approved", "request_rejected", "request_expired", *KEYED)
 LISTED = {
     "next": link("get_adjustments", "The next page, if there is one.", cursor="$response.body#/next_cursor"),
@@ -71,10 +65,9 @@ async def post_approve(ask: AllowedRequest, request_id: RequestId, key: Key = No
     cards = await ask.context.cards.current()
 
     async def approve(connection: Connection, _: str) -> CommandAnswer:
-        locked = await lock_request(connection, ask.team_id, request_id, ask.caller.sub)
-        place = await _carry_out(connection, ask, locked, cards)
-        entry = await own_entry_id(connection, ask.team_id, place)
-        return CommandAnswer(request_answer(request_id, locked.request, RequestState.APPROVED, place, entry))
+        approved = await approve_request(connection, ask.team_id, request_id, ask.caller.sub, cards)
+        entry = await own_entry_id(connection, ask.team_id, approved.place)
+        return CommandAnswer(request_answer(request_id, approved.request, RequestState.APPROVED, approved.place, entry))
 
     return await answer_once(ask, key, approve)
 
@@ -92,11 +85,3 @@ async def post_reject(ask: AllowedRequest, request_id: RequestId, body: RejectBo
         return CommandAnswer(request_answer(request_id, locked.request, RequestState.REJECTED, place))
 
     return await answer_once(ask, key, decline)
-
-
-async def _carry_out(connection: Connection, ask: TeamRequest, locked: LockedRequest, cards: RateCards) -> Place:
-    approval = Approval(locked.request_id, ask.caller.sub)
-    if locked.request.kind == "correction":
-        corrected = await approve_correction(connection, ask.team_id, locked, approval, cards)
-        return corrected.usage or corrected.void
-    return await approve_gift(connection, ask.team_id, locked, approval)

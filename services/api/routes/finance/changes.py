@@ -42,7 +42,7 @@ async def get_changes(
     limit: Annotated[int, Query(ge=1, le=PAGE_MAX)] = 100,
     cursor: Annotated[str | None, Query(max_length=800, description="`next_cursor` of the page before.")] = None,
 ) -> Response:
-    """Rate cards, plans, limits, settings, grants, adjustments and requests: what, by whom and when.
+    """Rate cards, plans, limits, settings, grants, adjustments, corrections and requests: what, by whom and when.
 
     They come team by team, each in its order. A page may be empty and yet have a next one.
     """

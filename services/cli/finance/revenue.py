@@ -3,11 +3,12 @@
 import sys
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from schemas.money import format_money
+from services.cli.finance import tie_out
 from services.cli.showing import FOUND_WRONG, fail, print_json, print_table, progress, with_database
 from services.runtime.clock import system_clock
 from services.runtime.settings_loading import exit_used_wrongly, load_settings
@@ -15,6 +16,7 @@ from services.store.connect import Connection
 
 if TYPE_CHECKING:
     from projections.books.month import Month, MonthBooks
+    from services.books.tie_out import TieOut
 
 
 class RevenueFormat(StrEnum):
@@ -43,34 +45,58 @@ def revenue(
     ageing: Annotated[
         bool, typer.Option("--ageing", help="Deferred money by age and by the time since the team's last use.")
     ] = False,
+    stripe: Annotated[
+        bool, typer.Option("--stripe", help="Also ask Stripe, and say where its balance of the month differs, and why.")
+    ] = False,
 ) -> None:
     """Where the cents of each payment are at the end of a month: earned, owed, refunded, disputed, or tax.
 
-    It asks the log alone, so a past month is the same for ever. Exit code 1: the accounts do not balance.
-    docs/revenue.md has the rules.
+    It asks the log alone, so a past month is the same for ever; with --stripe it asks Stripe, too. Exit code 1: the
+    accounts do not balance, or Stripe's do not tie with them. docs/revenue.md has the rules.
 
-    Example: creditwell revenue 2026-10 --format beancount
+    Example: creditwell revenue 2026-10 --stripe --format json
     """
-    from services.books.folding import fold_month, size_of_log
-
     now = system_clock()
-    chosen = _month_begun(month, now)
-    if ageing and (by is not None or format_ is RevenueFormat.BEANCOUNT):
-        exit_used_wrongly("--ageing goes with --format table, json or csv, and without --by.")
-
-    async def work(connection: Connection) -> "MonthBooks":
-        with progress("booking", await size_of_log(connection)) as tell:
-            return await fold_month(connection, chosen, tell)
-
-    books = with_database(work)
+    chosen = month_begun(month, now)
+    _check_options(format_, by, ageing=ageing, stripe=stripe)
+    books, tied = _ask(chosen, stripe=stripe)
     if ageing:
         _write_ageing(books, format_)
     else:
-        _write(books, format_, by, is_open=chosen.ends_at > now)
+        _write(books, tied, format_, by, is_open=chosen.ends_at > now)
     _end(books)
+    if tied is not None:
+        tie_out.end(tied)
 
 
-def _month_begun(month: str, now: datetime) -> "Month":
+def _ask(month: "Month", *, stripe: bool) -> "tuple[MonthBooks, TieOut | None]":
+    """The month by the log and, if asked for, by Stripe; ends the process where one of them does not answer."""
+    from services.books.folding import fold_month, size_of_log
+    from services.runtime.logs import configure_logs
+
+    settings = load_settings()
+    if stripe:
+        settings.require("database", "stripe_key")
+        configure_logs(settings, "revenue")
+
+    async def work(connection: Connection) -> "tuple[MonthBooks, TieOut | None]":
+        with progress("booking", await size_of_log(connection)) as tell:
+            books = await fold_month(connection, month, tell)
+        return books, await tie_out.ask_stripe(connection, settings, books) if stripe else None
+
+    return with_database(work)
+
+
+def _check_options(format_: RevenueFormat, by: By | None, *, ageing: bool, stripe: bool) -> None:
+    for name, is_given in (("--ageing", ageing), ("--stripe", stripe)):
+        if is_given and (by is not None or format_ is RevenueFormat.BEANCOUNT):
+            exit_used_wrongly(f"{name} goes with --format table, json or csv, and without --by.")
+    if ageing and stripe:
+        exit_used_wrongly("--ageing and --stripe are two questions: ask one after the other.")
+
+
+def month_begun(month: str, now: datetime) -> "Month":
+    """A month of the books that has begun; ends the process for any other."""
     from projections.books.month import month_of
 
     try:
@@ -82,13 +108,17 @@ def _month_begun(month: str, now: datetime) -> "Month":
     return chosen
 
 
-def _write(books: "MonthBooks", format_: RevenueFormat, by: By | None, *, is_open: bool) -> None:
+def _write(books: "MonthBooks", tied: "TieOut | None", format_: RevenueFormat, by: By | None, *, is_open: bool) -> None:
     from projections.books.journal import journal
-    from projections.books.tables import csv_of, document
+    from projections.books.tables import csv_of
 
     match format_:
         case RevenueFormat.JSON:
-            print_json(document(books, open_=is_open))
+            print_json(_document(books, tied, is_open=is_open))
+        case RevenueFormat.CSV if tied is not None:
+            from services.books import tie_out_tables
+
+            sys.stdout.write(tie_out_tables.csv_of(tied))
         case RevenueFormat.CSV:
             sys.stdout.write(csv_of(books, by))
         case RevenueFormat.BEANCOUNT:
@@ -96,6 +126,19 @@ def _write(books: "MonthBooks", format_: RevenueFormat, by: By | None, *, is_ope
         case RevenueFormat.TABLE:
             _show(books, by)
             print("The month is not over: these figures are those of now." if is_open else "", end="\n" * is_open)
+            if tied is not None:
+                tie_out.show(tied)
+
+
+def _document(books: "MonthBooks", tied: "TieOut | None", *, is_open: bool) -> dict[str, Any]:
+    from projections.books.tables import document
+
+    made = document(books, open_=is_open)
+    if tied is not None:
+        from services.books import tie_out_tables
+
+        made["stripe"] = tie_out_tables.document(tied)
+    return made
 
 
 def _show(books: "MonthBooks", by: By | None) -> None:

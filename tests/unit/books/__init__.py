@@ -1,0 +1,1 @@
+"""What finance closes a month with, told without a database."""
