@@ -7,9 +7,10 @@ Who looks for some entries among millions asks for them by the bounds of a run.
 RUN_LENGTH_MAX = 64  # entries; their arrays fit into a page
 RUN_SPAN_MAX = 10_000  # positions from the first to the last: nobody looks further back for the run of a position
 
-# What the view shows of a run `r`, entry by entry, and where it comes from.
+# What the view shows of a run `r`, entry by entry, and where it comes from. With a collation behind 'usage' PostgreSQL
+# would take the union for one that it can't look into, and unpack every run for whoever asks for refunds.
 RUN_COLUMNS = """
-    r.shard, r.team_id, e.position, 0::smallint AS part, 'usage' COLLATE "C" AS kind, e.recorded_at, e.occurred_at,
+    r.shard, r.team_id, e.position, 0::smallint AS part, 'usage'::text AS kind, e.recorded_at, e.occurred_at,
     r.members[e.member] AS member_id, r.features[e.feature] AS feature,
     CASE WHEN r.is_included THEN -e.credits ELSE 0 END AS included,
     CASE WHEN r.is_included THEN 0 ELSE -e.credits END AS additional,

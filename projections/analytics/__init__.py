@@ -5,9 +5,9 @@ column's: so the database, docs/analytics.md and dbt all say the same.
 
 In the SQL, `:activity`, `:balance`, `:lots` and `:usage` are the rows of the live version of a projection, and
 `:projector` is the reader that stands at them. `:activity_rows` and `:activity_runs` are the tables behind the first,
-`:run_span` is how far a run reaches. `:sales` are the payments that brought credits, `:minor_units` how many of them a
-unit of `currency` has. All of it is plain SQL after that. `OFFSET 0` has a body parsed once for a row, however many of
-its members are asked for, and not at all where none is.
+`:run_span` is how far a run reaches. `:sales` are the payments that brought credits, `:priced` the headings and units
+of features, `:minor_units` how many of them a unit of `currency` has. All of it is plain SQL after that. `OFFSET 0` has
+a body parsed once for a row, however many of its members are asked for, and not at all where none is.
 """
 
 import re
@@ -72,11 +72,21 @@ def view_sql(view: View, versions: Mapping[str, int], shard_of_rate_cards: int) 
         for name, of in ROWS_OF.items()
     }
     meanings = {
-        **rows, "sales": f"({_sql('sales').partition(chr(10))[2]})", "usage_table": f"usage_v{versions['usage']}",
+        **rows, "sales": f"({_no_view('sales')})", "usage_table": f"usage_v{versions['usage']}",
         "minor_units": _minor_units(), "projector": live("'projector_v0'"), "rate_card_shard": str(shard_of_rate_cards),
         "run_span": str(RUN_SPAN_MAX),
     }  # fmt: skip
-    return re.sub(r"(?<!:):([a-z_]+)\b", lambda name: meanings[name[1]], view.sql)
+    meanings["priced"] = _filled(_no_view("priced"), meanings)
+    return _filled(view.sql, meanings)
+
+
+def _filled(sql: str, meanings: Mapping[str, str]) -> str:
+    return re.sub(r"(?<!:):([a-z_]+)\b", lambda name: meanings[name[1]], sql)
+
+
+def _no_view(file: str) -> str:
+    """A query that views have in common, without the comment above it."""
+    return re.sub(r"^--.*\n", "", _sql(file), flags=re.MULTILINE)
 
 
 def _minor_units() -> str:

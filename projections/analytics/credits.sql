@@ -45,7 +45,7 @@ SELECT
 FROM :activity a
 CROSS JOIN LATERAL generate_series(1, coalesce(array_length(a.paid, 1), 0), 2) AS i (at)
 LEFT JOIN :lots l ON l.shard = a.shard AND l.team_id = a.team_id AND l.lot = a.paid[i.at]
-LEFT JOIN :sales s ON s.shard = a.shard AND s.position = l.lot;
+LEFT JOIN :sales s ON s.shard = a.shard AND s.position = a.paid[i.at];
 
 -- Credits that a team gained at once, and what became of them: gained = used + expired + went_back + remaining.
 CREATE VIEW analytics.lots AS
@@ -70,7 +70,7 @@ FROM :lots l
 LEFT JOIN :sales s ON s.shard = l.shard AND s.position = l.lot
 CROSS JOIN LATERAL (
     SELECT coalesce(sum(a.paid[i.at + 1]), 0) * 0.000001 AS went_back
-    FROM :activity a CROSS JOIN LATERAL generate_series(1, coalesce(array_length(a.paid, 1), 0), 2) AS i (at)
+    FROM :activity_rows a CROSS JOIN LATERAL generate_series(1, coalesce(array_length(a.paid, 1), 0), 2) AS i (at)
     WHERE l.kind IN ('purchased', 'topped_up', 'reinstated') AND a.shard = l.shard AND a.team_id = l.team_id
       AND a.kind <> 'usage' AND a.kind IN ('refund', 'dispute') AND a.paid[i.at] = l.lot
 ) back;

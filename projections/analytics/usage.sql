@@ -4,11 +4,11 @@ SELECT
     f.team_id, -- Whose credits paid.
     body.said ->> 'member_id' AS member_id, -- Who did the work; null where no member is named.
     body.said ->> 'feature' AS feature, -- What was used; null for a captured hold that named no feature.
-    p.category, -- The heading of the feature on the rate card that priced the use.
+    (:priced) -> (body.said ->> 'rate_card') -> (body.said ->> 'feature') ->> 0 AS category, -- The heading of the feature on the rate card that priced the use.
     body.said -> 'attributes' ->> 'tier' AS tier, -- The attribute tier, as the feature service reported it.
     body.said -> 'attributes' AS attributes, -- All reported attributes, as a JSON object of texts.
     (body.said ->> 'quantity')::numeric AS quantity, -- How much was used, in units.
-    p.unit, -- What the quantity counts.
+    (:priced) -> (body.said ->> 'rate_card') -> (body.said ->> 'feature') ->> 1 AS unit, -- What the quantity counts.
     (body.said ->> 'credits')::bigint * 0.000001 AS credits, -- What the use cost, in credits.
     (body.said ->> 'rate_card')::integer AS rate_card, -- The version of the rate card that priced it.
     f.occurred_at, -- When the work was done.
@@ -36,17 +36,6 @@ FROM facts f
 CROSS JOIN LATERAL (SELECT convert_from(f.body, 'UTF8')::jsonb AS said OFFSET 0) body
 LEFT JOIN voided_usages v ON v.shard = f.shard AND v.team_id = f.team_id AND v.usage_position = f.position
 LEFT JOIN facts w ON w.shard = v.shard AND w.position = v.void_position
-LEFT JOIN (
-    SELECT
-        (card.data ->> 'version')::integer AS version, feature ->> 'feature' AS feature, min(category ->> 'id') AS category,
-        min(coalesce(feature ->> 'unit', feature ->> 'per')) AS unit
-    FROM facts c
-    CROSS JOIN LATERAL (SELECT convert_from(c.body, 'UTF8')::jsonb -> 'card' AS data) card
-    CROSS JOIN LATERAL jsonb_array_elements(card.data -> 'categories') AS category
-    CROSS JOIN LATERAL jsonb_array_elements(category -> 'features') AS feature
-    WHERE c.shard = :rate_card_shard AND c.team_id = 'creditwell' AND c.type = 'rate_card.published.v1'
-    GROUP BY 1, 2
-) p ON p.version = (body.said ->> 'rate_card')::integer AND p.feature = body.said ->> 'feature'
 WHERE f.type IN ('usage.recorded.v1', 'hold.captured.v1');
 
 -- Uses by team, member, feature, tier and day. Every use is decoded for it: name a team or days where the log is long.
