@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.errors import UnknownTopicOrPartitionError
 
 from schemas.facts import Stored
 from schemas.places import POSITION_MAX
@@ -100,6 +101,8 @@ async def read_beyond(settings: Settings, connection: Connection) -> Beyond:
         starts, ends = await consumer.beginning_offsets(places), await consumer.end_offsets(places)
         beyond = Beyond(ends={place.partition: end for place, end in ends.items()})
         spans = {}
+        missing = sorted(offsets.keys() - {place.partition for place in places})
+        beyond.gone += [f"{EVENTS}-{number} is not there any more: it was made anew" for number in missing]
         for place in places:
             since = offsets.get(place.partition, starts[place])
             if ends[place] < since:
@@ -154,9 +157,17 @@ async def a_consumer(settings: Settings) -> AsyncIterator[AIOKafkaConsumer]:
 
 
 async def places_of(consumer: AIOKafkaConsumer, topic: str) -> list[TopicPartition]:
-    """The partitions of a topic. Raises KafkaError."""
+    """The partitions of a topic, at least one.
+
+    Raises:
+        KafkaError: nobody answers, or who does knows of no such topic: a broker that has just started, or to this login.
+            That says nothing of what was published.
+    """
     metadata = await consumer._client.fetch_all_metadata()  # noqa: SLF001 - it has no other way to ask now
-    return [TopicPartition(topic, number) for number in sorted(metadata.partitions_for_topic(topic) or ())]
+    numbers = metadata.partitions_for_topic(topic)
+    if not numbers:
+        raise UnknownTopicOrPartitionError(topic)
+    return [TopicPartition(topic, number) for number in sorted(numbers)]
 
 
 async def records_of(

@@ -119,6 +119,7 @@ async def _relay(facts: "Relaying", refused: Claims, keeping: RefusedBytes, idle
                 facts.health.back(AWAY_NAME)
                 facts.health.ready()
             busy = await facts.round()
+            await facts.others.look(facts.connection)  # also while nothing more comes
             if time.monotonic() - looked >= REFUSED_SECONDS:
                 looked = time.monotonic()
                 busy |= await relay_refused(facts.connection, facts.producer, refused, facts.stop, facts.health)
@@ -232,4 +233,3 @@ class Relaying:
         self.claims.moved(acknowledged.reached)
         self.health.beat("relay")
         crashpoint("relay:moved")
-        await self.others.look(self.connection)
