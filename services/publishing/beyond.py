@@ -160,7 +160,7 @@ async def places_of(consumer: AIOKafkaConsumer, topic: str) -> list[TopicPartiti
     """The partitions of a topic, at least one.
 
     Raises:
-        KafkaError: nobody answers, or who does knows of no such topic: a broker that has just started, or to this login.
+        KafkaError: nobody answers, or who does knows of no such topic: it just started, or tells this login of none.
             That says nothing of what was published.
     """
     metadata = await consumer._client.fetch_all_metadata()  # noqa: SLF001 - it has no other way to ask now
