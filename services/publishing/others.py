@@ -50,7 +50,7 @@ class Others:
             self.ends[partition] = end
 
     def sure(self, partitions: Iterable[int]) -> dict[int, int]:
-        """Of each of these partitions, the offset before which there is nothing that nobody has looked at."""
+        """Of each of these partitions, the offset before which everything has been looked at."""
         return {one: self.between[one][0] if one in self.between else self.ends[one] for one in partitions}
 
     async def look(self, connection: Connection) -> None:

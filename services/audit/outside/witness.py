@@ -31,7 +31,7 @@ class WitnessFailed(Exception):
 
 
 class Attestor(Protocol):
-    """Who gives words, as whoever checks them knows it."""
+    """Who gives words, as those know it who check them."""
 
     @property
     def name(self) -> str:
