@@ -136,9 +136,9 @@ async def read_spans(settings: Settings, log: str, spans: Spans, most: int) -> t
         KafkaError: it can't be read now.
     """
     published: list[Published] = []
-    left = dict(spans)
+    rest = dict(spans)
     if not spans:
-        return published, left
+        return published, rest
     async with a_consumer(settings) as consumer:
         places = {TopicPartition(EVENTS, partition): span for partition, span in spans.items()}
         starts, ends = await consumer.beginning_offsets(list(places)), await consumer.end_offsets(list(places))
@@ -146,12 +146,12 @@ async def read_spans(settings: Settings, log: str, spans: Spans, most: int) -> t
         there = {place: (since, end) for place, (since, end) in there.items() if since < end}
         async with aclosing(records_of(consumer, there)) as records:
             async for record in records:
-                left[record.partition] = record.offset + 1, spans[record.partition][1]
+                rest[record.partition] = record.offset + 1, spans[record.partition][1]
                 if (one := read_published(record, log)) is not None:
                     published.append(one)
                 most -= 1
                 if not most:
-                    return published, left
+                    return published, rest
     return published, {}
 
 

@@ -66,10 +66,10 @@ class Others:
         kept = await kept_offsets(connection)
         spans = {one: (max(since, kept.get(one, since)), end) for one, (since, end) in self.between.items()}
         spans = {one: (since, end) for one, (since, end) in spans.items() if since < end}
-        published, left = await read_spans(self.settings, self.log, spans, LOOK_RECORDS)
+        published, rest = await read_spans(self.settings, self.log, spans, LOOK_RECORDS)
         why = (await compare(connection, published)).why(())
         if why is not None:
             sentence = f"{SOMEBODY}: {why}"
             await note_look(connection, await read_standing(connection), sentence)
             raise Unavailable(f"store_went_back: {sentence}", code="store_went_back")
-        self.between, self.looked = dict(left), -math.inf if left else time.monotonic()
+        self.between, self.looked = dict(rest), -math.inf if rest else time.monotonic()
