@@ -119,7 +119,6 @@ async def _relay(facts: "Relaying", refused: Claims, keeping: RefusedBytes, idle
                 facts.health.back(AWAY_NAME)
                 facts.health.ready()
             busy = await facts.round()
-            await facts.others.look(facts.connection)  # also while nothing more comes
             if time.monotonic() - looked >= REFUSED_SECONDS:
                 looked = time.monotonic()
                 busy |= await relay_refused(facts.connection, facts.producer, refused, facts.stop, facts.health)
@@ -188,6 +187,7 @@ class Relaying:
         if before is not None:
             await self._move(before)
         self.sent = following
+        await self.others.look(self.connection)
         return before is not None or following is not None
 
     async def finish(self) -> None:

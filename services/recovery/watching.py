@@ -10,13 +10,14 @@ import asyncio
 import math
 import time
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from aiokafka.errors import KafkaError
 
 from services.money.stripe_client import Charges, charges_of
 from services.publishing.beyond import read_ends
 from services.publishing.looking import ELSEWHERE, STORE
+from services.publishing.others import SOMEBODY
 from services.recovery.anchored import proven_by
 from services.recovery.resume import Orders, resume
 from services.runtime.clock import pause
@@ -34,6 +35,7 @@ LOOK_SECONDS, QUIET_SECONDS = 2.0, 10.0
 AGAIN_SECONDS = 30.0  # to look at all of it reads the topic's tail and asks Stripe for each payment
 
 UNLOOKED = "store_unchecked: a new life of the server; the relay looks at what was published"
+END_ONE = "end one of them, then run `creditwell resume`"  # that nobody publishes now does not say that it has ended
 
 
 async def watch(settings: Settings, stop: asyncio.Event, health: Health) -> None:
@@ -64,7 +66,7 @@ class Watching:
     """What it keeps from one round to the next.
 
     Attributes:
-        ends: where each partition of `credits.events` ended when it was last seen to grow.
+        ends: where each partition of `credits.events` ended when it was last seen to grow; None before the first look.
         since: since when it has not grown.
         refused: when all of it was looked at last, and a person was needed.
         sentence: what was said last.
@@ -75,7 +77,7 @@ class Watching:
     health: Health
     charges: Charges | None = None
     quiet_seconds: float = QUIET_SECONDS
-    ends: dict[int, int] = field(default_factory=dict)
+    ends: dict[int, int] | None = None
     since: float = 0.0
     refused: float = -math.inf
     sentence: str = ""
@@ -88,12 +90,14 @@ class Watching:
         """
         stands = await read_standing(self.connection)
         if stands.life in (Life.SAME, Life.RESTARTED):
-            self.ends, self.sentence = {}, ""
+            self.ends, self.sentence = None, ""
             self.health.back(STORE)
         elif stands.life is Life.ELSEWHERE:
             self._wait(f"store_unchecked: {ELSEWHERE}")
         elif stands.life is Life.PROMOTED:
             self._wait(UNLOOKED)
+        elif stands.went_back is not None and stands.went_back.startswith(SOMEBODY):
+            self._wait(f"store_went_back: {stands.went_back}; {END_ONE}")
         elif await self._is_quiet():
             if time.monotonic() - self.refused >= AGAIN_SECONDS:
                 await self._resume()
