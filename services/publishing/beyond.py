@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.errors import UnknownTopicOrPartitionError
 
 from schemas.facts import Stored
 from schemas.places import POSITION_MAX
@@ -174,9 +175,17 @@ async def a_consumer(settings: Settings) -> AsyncIterator[AIOKafkaConsumer]:
 
 
 async def places_of(consumer: AIOKafkaConsumer, topic: str) -> list[TopicPartition]:
-    """The partitions of a topic. Raises KafkaError."""
+    """The partitions of a topic, at least one.
+
+    Raises:
+        KafkaError: nobody answers, or who does knows of no such topic: it just started, or tells this login of none.
+            That says nothing of what was published.
+    """
     metadata = await consumer._client.fetch_all_metadata()  # noqa: SLF001 - it has no other way to ask now
-    return [TopicPartition(topic, number) for number in sorted(metadata.partitions_for_topic(topic) or ())]
+    numbers = metadata.partitions_for_topic(topic)
+    if not numbers:
+        raise UnknownTopicOrPartitionError(topic)
+    return [TopicPartition(topic, number) for number in sorted(numbers)]
 
 
 async def records_of(

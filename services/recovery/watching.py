@@ -7,6 +7,7 @@ still runs would. Everything else it says, and leaves to a person.
 """
 
 import asyncio
+import math
 import time
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ from services.store.lives import Life, read_standing
 BY = "creditwell resume --watch"
 AWAY_NAME = "Kafka, Stripe or the database"
 LOOK_SECONDS, QUIET_SECONDS = 2.0, 10.0
+AGAIN_SECONDS = 30.0  # to look at all of it reads the topic's tail and asks Stripe for each payment
 
 UNLOOKED = "store_unchecked: a new life of the server; the relay looks at what was published"
 END_ONE = "end one of them, then run `creditwell resume`"  # that nobody publishes now does not say that it has ended
@@ -66,6 +68,7 @@ class Watching:
     Attributes:
         ends: where each partition of `credits.events` ended when it was last seen to grow; None before the first look.
         since: since when it has not grown.
+        refused: when all of it was looked at last, and a person was needed.
         sentence: what was said last.
     """
 
@@ -76,6 +79,7 @@ class Watching:
     quiet_seconds: float = QUIET_SECONDS
     ends: dict[int, int] | None = None
     since: float = 0.0
+    refused: float = -math.inf
     sentence: str = ""
 
     async def round(self) -> None:
@@ -95,14 +99,15 @@ class Watching:
         elif stands.went_back is not None and stands.went_back.startswith(SOMEBODY):
             self._wait(f"store_went_back: {stands.went_back}; {END_ONE}")
         elif await self._is_quiet():
-            await self._resume()
+            if time.monotonic() - self.refused >= AGAIN_SECONDS:
+                await self._resume()
         else:
             self._wait(f"store_went_back: it goes on when nothing was published for {self.quiet_seconds:.0f} s")
 
     async def _is_quiet(self) -> bool:
         ends, now = await read_ends(self.settings), time.monotonic()
         if ends != self.ends:
-            self.ends, self.since = ends, now
+            self.ends, self.since, self.refused = ends, now, -math.inf
         return now - self.since >= self.quiet_seconds
 
     async def _resume(self) -> None:
@@ -110,6 +115,7 @@ class Watching:
         try:
             done = await resume(self.connection, self.settings, orders, charges=self.charges, anchored=anchored)
         except Refused as person:
+            self.refused = time.monotonic()
             self._wait(str(person))
         else:
             self.health.back(STORE)

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from random import Random
 from time import monotonic
+from typing import Any
 
 from aiokafka.errors import KafkaError
 from rich.console import Console
@@ -28,7 +29,7 @@ from tests.faults.scene import Scene, a_scene
 from tests.support.waiting import until
 
 BROKERS = 3
-DEAD_SECONDS, FROZEN_SECONDS = 12.0, 6.0
+DEAD_SECONDS, FROZEN_SECONDS, TAKEN_OVER_SECONDS, ANSWER_SECONDS = 12.0, 6.0, 120.0, 5.0
 TOPICS = ("usage", "credits.events")
 PARTITIONS = 16
 
@@ -105,13 +106,13 @@ async def play(stack: Stack, seed: int, console: Console) -> list[str]:
     ours = replace(stack, kafka=servers_of(brokers))
     async with a_scene(ours, await empty_database(stack.database), seed=seed) as scene:
         await scene.more_facts(100)
-        steps: dict[str, Callable[[Scene, Broker], Awaitable[None]]] = {
+        steps: dict[str, Callable[[Scene, Broker, list[Broker]], Awaitable[None]]] = {
             "is dead": _dead, "was restarted": _restarted, "was frozen": _frozen,
         }  # fmt: skip
         problems: list[str] = []
         for what, step in steps.items():
             for broker in random.sample(brokers, BROKERS):
-                await step(scene, broker)
+                await step(scene, broker, [other for other in brokers if other is not broker])
                 began = monotonic()
                 await scene.more_facts(50)
                 console.print(
@@ -127,22 +128,29 @@ async def play(stack: Stack, seed: int, console: Console) -> list[str]:
     return problems
 
 
-async def _dead(scene: Scene, broker: Broker) -> None:
+async def _dead(scene: Scene, broker: Broker, others: list[Broker]) -> None:
     """Two are left, and that is enough to go on."""
-    del scene
+    del scene, others
     await asyncio.to_thread(broker.stop, signal.SIGKILL)
 
 
-async def _restarted(scene: Scene, broker: Broker) -> None:
-    del scene
+async def _restarted(scene: Scene, broker: Broker, others: list[Broker]) -> None:
+    del scene, others
     await asyncio.to_thread(broker.restart)
 
 
-async def _frozen(scene: Scene, broker: Broker) -> None:
+async def _frozen(scene: Scene, broker: Broker, others: list[Broker]) -> None:
     """It keeps its connections and answers nobody; the others take over what it led, and it wakes up behind them."""
     broker.freeze(signal.SIGSTOP)
-    await asyncio.sleep(FROZEN_SECONDS)
-    broker.freeze(signal.SIGCONT)
+    try:
+        await asyncio.sleep(FROZEN_SECONDS)
+        await until(
+            lambda: _lead_everything(others),
+            within=TAKEN_OVER_SECONDS,
+            what=f"what broker {broker.number} led is taken over",
+        )
+    finally:
+        broker.freeze(signal.SIGCONT)
     await scene.more_facts(20)
 
 
@@ -162,11 +170,26 @@ async def _two_dead(scene: Scene, dead: list[Broker], console: Console) -> list[
 
 
 async def _all_copies_are_there(kafka: str) -> bool:
-    with suppress(KafkaError, OSError):
-        async with topic_admin.administering(Settings(kafka=kafka), client_id="creditwell-faults") as admin:
+    found = await _partitions(kafka)
+    return bool(found) and all(len(one["isr"]) == BROKERS for one in found)
+
+
+async def _lead_everything(brokers: list[Broker]) -> bool:
+    found = await _partitions(servers_of(brokers))
+    return bool(found) and {one["leader"] for one in found} <= {broker.number for broker in brokers}
+
+
+async def _partitions(kafka: str) -> list[dict[str, Any]]:
+    """All of both topics, as these brokers know them; none where that is not answered now."""
+    with suppress(KafkaError, OSError, TimeoutError):
+        async with (
+            asyncio.timeout(ANSWER_SECONDS),
+            topic_admin.administering(Settings(kafka=kafka), client_id="creditwell-faults") as admin,
+        ):
             topics = await admin.describe_topics(list(TOPICS))
-        return all(len(part["isr"]) == BROKERS for topic in topics for part in topic["partitions"])
-    return False
+        found = [part for topic in topics for part in topic["partitions"]]
+        return found if len(found) == len(TOPICS) * PARTITIONS else []
+    return []
 
 
 def _lines_of_libraries(scene: Scene) -> int:

@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from aiokafka.errors import UnknownTopicOrPartitionError
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from typer.testing import CliRunner
 
@@ -32,9 +33,10 @@ from services.audit.verify import verify
 from services.cli import app
 from services.publishing import others
 from services.publishing.batches import Origin, route
-from services.publishing.beyond import keep_offsets, kept_offsets, read_ends
+from services.publishing.beyond import a_consumer, keep_offsets, kept_offsets, places_of, read_ends
 from services.publishing.looking import StoreLook
 from services.read_models.low_balance import judge
+from services.recovery import watching as watching_module
 from services.recovery.resume import Orders, Resumed, resume
 from services.recovery.watching import BY as BY_ITSELF
 from services.recovery.watching import Watching
@@ -229,6 +231,12 @@ async def test_a_gap_in_the_topic_brings_nothing_back_unless_a_person_gives_it_u
         await store(back.connection, TEAM, [used(1)])
 
 
+async def test_where_kafka_knows_no_such_topic_nobody_says_that_nothing_was_lost(stack: Stack) -> None:
+    async with a_consumer(settings_of(stack, "postgresql://nobody")) as consumer:
+        with pytest.raises(UnknownTopicOrPartitionError, match="nothing_of_this_name"):
+            await places_of(consumer, "nothing_of_this_name")
+
+
 async def test_the_command_says_what_it_would_do_and_does_it_when_somebody_says_so(
     world: ServiceWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -374,14 +382,23 @@ async def test_whoever_watches_brings_back_what_needs_no_person_once_nobody_publ
         assert (named.resumed_by, named.accepted) == (BY_ITSELF, 0)
 
 
-async def test_whoever_watches_leaves_to_a_person_what_needs_one_and_says_so(world: ServiceWorld) -> None:
+async def test_whoever_watches_leaves_to_a_person_what_needs_one_and_says_so(
+    world: ServiceWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching_module, "AGAIN_SECONDS", math.inf)
     async with lost(world, CreditsGranted(credits=MICRO, reason="a gift", granted_by="me")) as back:
         of_store = settings_of(back.stack, back.url)
         with pytest.raises(Unavailable):
             await StoreLook(of_store, Health("relay")).until_sure(back.connection)
 
-        await Watching(of_store, back.connection, health := Health("resume"), quiet_seconds=0).round()
+        watching = Watching(of_store, back.connection, health := Health("resume"), quiet_seconds=0)
+        await watching.round()
+        assert "nobody but the topic knows of 1 facts" in health.absent["the store"]
 
+        refused_at = watching.refused
+        await watching.round()
+
+        assert watching.refused == refused_at, "the topic and Stripe are not asked again at once"
         assert "nobody but the topic knows of 1 facts" in health.absent["the store"]
         assert await ids(back.connection) == ["u1"]
 
@@ -418,7 +435,7 @@ async def test_a_partition_that_is_gone_with_what_was_published_to_it_leaves_the
 async def test_where_another_life_still_publishes_as_this_log_nobody_goes_on(
     world: ServiceWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(others, "LOOK_SECONDS", 0)
+    monkeypatch.setattr(others, "LOOK_SECONDS", math.inf)
     await world.team(TEAM)
     await begin_to_publish(world)
     (*_, newest) = await world.facts(TEAM)
@@ -430,6 +447,10 @@ async def test_where_another_life_still_publishes_as_this_log_nobody_goes_on(
         await put(world.stack, [theirs], Origin(log, 1, {SHARD: [(theirs.position, theirs.position)]}))
 
         await store(world.connection, TEAM, [used(1)])
+        ours = newest._replace(position=newest.position + 1)
+        await until(lambda: is_published(world.connection, ours), what="the relay has published behind them")
+
+        monkeypatch.setattr(others, "LOOK_SECONDS", 0)  # nothing more comes, and it looks all the same
 
         await until(lambda: says(relay.health, "somebody else publishes as this log"), what="the relay says so")
         with pytest.raises(StoreUnchecked, match="store_went_back"):

@@ -33,6 +33,8 @@ def test_what_one_scene_takes_more_each_minute_is_a_slope_and_what_a_new_scene_g
     leaking = [played(minute, scene=minute // 30, memory_mb=100 + minute % 30) for minute in range(60)]
     assert round(growth(leaking, "memory_mb")["relay-1"], 6) == 60.0
     assert growth(leaking[:6], "memory_mb") == {}, "a few points say nothing"
+    warming_up = [played(minute, memory_mb=100 + minute) for minute in range(14)]
+    assert growth(warming_up, "memory_mb") == {}, "nor does a quarter of an hour"
 
 
 def test_a_leak_or_a_broken_injection_makes_the_exit_code_1() -> None:
