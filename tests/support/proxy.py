@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from urllib.parse import urlsplit, urlunsplit
 
+from tests.support.waiting import PATIENCE_SECONDS
+
 CHUNK = 64 * 1024
-ANSWER_SECONDS = 10
 STARTUP = (196608).to_bytes(4, "big")  # PostgreSQL's protocol 3.0
 
 
@@ -172,7 +173,7 @@ class Proxy:
         if plan.cut is not Cut.UNHEARD:
             to_server.write(said)
             await to_server.drain()
-            async with asyncio.timeout(ANSWER_SECONDS):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 await from_server.read(CHUNK)
         self.happened.set()
 
