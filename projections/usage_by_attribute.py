@@ -10,7 +10,7 @@ from datetime import date, datetime
 from typing import NamedTuple
 
 from projections.balance.state import ActivityKind, BalanceEntry
-from projections.usage import NOTHING, FeatureUse, day_of
+from projections.usage import NOTHING, FeatureUse, TeamDay, day_of
 from schemas.credits import MicroCredits
 
 COUNTED = "SELECT array(SELECT name FROM usage_counted_v0 ORDER BY name)"
@@ -45,35 +45,31 @@ class AttributeRow(NamedTuple):
 def add(
     cells: AttributeCells,
     counted: Sequence[str],
-    place: tuple[int, str],
+    team_key: tuple[int, str],
     zone: str,
     entry: BalanceEntry,
     happened_at: datetime,
     attributes: Attributes,
 ) -> None:
-    """Count a usage or its void; `attributes` are the usage's, also for a void of it. `place`: shard and team."""
+    """Count a usage or its void; `attributes` are the usage's, also for a void of it. `team_key`: shard and team."""
     uses = 1 if entry.kind is ActivityKind.USAGE else -1
     used = entry.member_id, entry.feature or "", -entry.included - entry.additional, attributes
-    _count(cells, counted, (*place, day_of(zone, happened_at)), used, uses)
+    _count(cells, counted, (*team_key, day_of(zone, happened_at)), used, uses)
 
 
-def add_plainly(
-    cells: AttributeCells, counted: Sequence[str], place: tuple[int, str, date], usages: Iterable[PlainUse]
-) -> None:
-    """Count usages of a team (with its shard) on one day."""
+def add_plainly(cells: AttributeCells, counted: Sequence[str], team_day: TeamDay, usages: Iterable[PlainUse]) -> None:
+    """Count usages of a team on one day."""
     for used in usages:
-        _count(cells, counted, place, used, 1)
+        _count(cells, counted, team_day, used, 1)
 
 
-def _count(
-    cells: AttributeCells, counted: Sequence[str], place: tuple[int, str, date], used: PlainUse, uses: int
-) -> None:
+def _count(cells: AttributeCells, counted: Sequence[str], team_day: TeamDay, used: PlainUse, uses: int) -> None:
     member_id, feature, credits, attributes = used
     if not attributes:
         return
     for name in counted:
         if value := attributes.get(name):
-            features = cells.setdefault((*place, member_id or "", name, value), {})
+            features = cells.setdefault((*team_day, member_id or "", name, value), {})
             credits_before, uses_before = features.get(feature, NOTHING)
             features[feature] = credits_before + credits, uses_before + uses
 

@@ -19,6 +19,11 @@ def instant(at: datetime) -> str:
     return at.astimezone(UTC).isoformat("T", "microseconds")[:26] + "Z"
 
 
+def instant_or_none(at: datetime | None) -> str | None:
+    """As `instant`, where there may be none."""
+    return None if at is None else instant(at)
+
+
 def is_meant(at: datetime) -> bool:
     """False for what no clock and no calendar has had or will have."""
     return YEARS[0] <= at.year <= YEARS[1]

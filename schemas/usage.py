@@ -178,7 +178,7 @@ def _plainly_right(event: UsageReported) -> bool:
 
 
 def _put_in_order(quantities: dict[str, str]) -> bool:
-    """Leave quantities as they are stored: by name, none of 0. False, changed or not, where a second look is due."""
+    """Put quantities in the form in which they are stored: by name, none of 0. False where a second look is due."""
     if not 0 < len(quantities) <= QUANTITIES_MAX:
         return False
     before, is_in_order = "", True

@@ -70,7 +70,7 @@ def use_plainly(team: TeamBalance, usages: Usages, cadence: Cadence = CADENCE) -
 def plain_at_first(team: TeamBalance, usages: Usages, cadence: Cadence = CADENCE) -> int:
     """How many of them, from the first on, can be plain at most: what the lot can pay, and before the next snapshot.
 
-    It is where to cut what `use_plainly` did not take. All of them: something else is in the way.
+    It is where to cut what `use_plainly` did not take. Where it is all of them, something else is in the way.
     """
     most = min(len(usages.credits), cadence.every - 1 - team.stretch.facts)
     lot = _payer(team, usages)

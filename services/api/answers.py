@@ -1,4 +1,4 @@
-"""What answers are made of: times that may be none, JSON bytes that nobody may keep, tags that name what was read."""
+"""What answers are made of: JSON bytes that nobody may keep, tags that name what was read."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from pydantic_core import to_json
 from starlette.responses import Response
 
-from services.api.wording.values import Json, instant_or_none
+from services.api.wording.values import Json
 
 JSON = "application/json"
-__all__ = ["JSON", "Json", "answer", "instant_or_none"]
+__all__ = ["JSON", "Json", "answer"]
 
 
 def answer(content: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

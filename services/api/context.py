@@ -21,8 +21,8 @@ from services.runtime.clock import Clock
 from services.runtime.health import Health
 from services.runtime.settings import Settings
 from services.store.connect import Connection, Pool
+from services.store.teams import SEE_TEAM
 
-SEE_ONE_TEAM = "SELECT set_config('creditwell.team', $1, true)"
 SEE_FOR_ONE_STATEMENT = """
     SELECT rows.* FROM set_config('creditwell.team', ${last}, true) AS seen (team)
     CROSS JOIN LATERAL (SELECT * FROM ({statement}) AS statement WHERE seen.team <> '' OFFSET 0) AS rows
@@ -64,7 +64,7 @@ async def as_team(
     Row-level security knows no other way in for the API's role.
     """
     async with pool.acquire() as connection, connection.transaction(isolation=isolation):
-        await connection.execute(SEE_ONE_TEAM, team_id)
+        await connection.execute(SEE_TEAM, team_id)
         yield connection
 
 

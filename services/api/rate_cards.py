@@ -8,9 +8,9 @@ from schemas.facts import RATE_CARD_TEAM
 from schemas.pricing import RateCards
 from services.credits.rate_cards import load_rate_cards, newest_version
 from services.store.connect import Connection, Pool
+from services.store.teams import SEE_TEAM
 
 LOOK_EVERY_SECONDS = 10
-SEE_THE_CARDS = "SELECT set_config('creditwell.team', $1, true)"
 
 
 class CurrentRateCards:
@@ -43,7 +43,7 @@ class CurrentRateCards:
 
     async def _look(self) -> RateCards:
         async with self._pool.acquire() as connection, connection.transaction():
-            await connection.execute(SEE_THE_CARDS, RATE_CARD_TEAM)
+            await connection.execute(SEE_TEAM, RATE_CARD_TEAM)
             return await self._newest(connection)
 
     async def _newest(self, connection: Connection) -> RateCards:

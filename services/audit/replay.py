@@ -314,10 +314,10 @@ def _count(
     fold: _Shard, team: TeamBalance, entry: BalanceEntry, happened_at: datetime, attributes: Mapping[str, str] | None
 ) -> None:
     """Add a usage, or what takes one back, to its day; what will be taken back is remembered with its payers."""
-    place = fold.shard, team.team_id
-    usage.add(fold.cells, *place, team.zone, entry, happened_at)
+    team_key = fold.shard, team.team_id
+    usage.add(fold.cells, *team_key, team.zone, entry, happened_at)
     if fold.names:
-        usage_by_attribute.add(fold.attributed, fold.names, place, team.zone, entry, happened_at, attributes)
+        usage_by_attribute.add(fold.attributed, fold.names, team_key, team.zone, entry, happened_at, attributes)
     if (team.team_id, entry.position) in fold.voided:
         fold.paid[team.team_id, entry.position] = entry.paid
 

@@ -79,7 +79,7 @@ async def verify(
     """Check the log, all of it or what is newer than a checkpoint that was verified before, and the fence around it.
 
     `attestors` are witnesses outside whose words on anchors are looked for. `after` says where each shard ends in
-    exports that were verified before: only facts after these are read. `on_facts` is told of more that were read.
+    exports that were verified before: only facts after these are read. `on_facts` is told how many more were read.
 
     Raises:
         Refused: that checkpoint is not there, or is not one to begin at.

@@ -16,7 +16,7 @@ from projections.books.cash import CATEGORIES, CashKey, CashKind, CashMove, cros
 from projections.books.month import Month, MonthBooks
 from projections.reversals import Account, evolve
 from schemas.catalog import Catalog
-from schemas.instants import instant
+from schemas.instants import instant_or_none
 from schemas.money import format_money
 from services.money.reconcile.breaks import Break, BreakKind, LookedAt, Payment
 from services.money.reconcile.compare import SETTLE_SECONDS, look_at
@@ -214,7 +214,7 @@ def _of_other_months(
         (Explained.EARLIER_MONTH, month.starts_at, -1), (Explained.LATER_MONTH, month.ends_at, 1),
     ):  # fmt: skip
         if (boundary := crossing(at, at_stripe, in_log)) is not None:
-            there, here = (None if at is None else instant(at) for at in (boundary.at_stripe, boundary.in_log))
+            there, here = (instant_or_none(at) for at in (boundary.at_stripe, boundary.in_log))
             what = f"{key.kind} at {there} at Stripe, at {here} in the log"
             lines.append(
                 TieOutLine(

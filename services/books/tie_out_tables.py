@@ -4,7 +4,7 @@ from typing import Any
 
 from projections.books.cash import CashKind
 from projections.books.tables import write_csv
-from schemas.instants import instant
+from schemas.instants import instant, instant_or_none
 from schemas.money import major_units
 from services.books.tie_out import TieOut, TieOutLine
 
@@ -59,7 +59,7 @@ def csv_of(result: TieOut) -> str:
 
 def _values(line: TieOutLine) -> tuple[object, ...]:
     payment, kind, currency = line.key
-    there, here = (None if at is None else instant(at) for at in (line.at_stripe, line.in_log))
+    there, here = (instant_or_none(at) for at in (line.at_stripe, line.in_log))
     return (
         line.type.value, line.is_break, payment, line.team_id, kind.value, currency, major_units(line.cents, currency),
         there, here, line.what, line.next_step,

@@ -137,8 +137,13 @@ def balances(
 def analytics(
     out: Out,
     view: Annotated[list[str] | None, typer.Option(help="Only this view; give it again for another one.")] = None,
-    since: Annotated[str | None, typer.Option("--from", help="Of what has recorded_at: from this instant on.")] = None,
-    until: Annotated[str | None, typer.Option(help="Of what has recorded_at: before this instant.")] = None,
+    since: Annotated[
+        str | None,
+        typer.Option("--from", help="Only what was recorded from this instant on, in views that have recorded_at."),
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(help="Only what was recorded before this instant, in the same views.")
+    ] = None,
     team: Team = None,
     file_format: Format = FileFormat.PARQUET,
     *,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from schemas.instants import instant_or_none
 from schemas.places import place_of
 from services.cli.exports import check_folders, folders_of
 from services.cli.showing import (
@@ -17,7 +18,6 @@ from services.cli.showing import (
     SHOWN_MAX,
     AsJson,
     WithDatabase,
-    instant_or_none,
     parse_duration,
     print_json,
     print_table,
@@ -47,13 +47,13 @@ PublicKeys = Annotated[list[str] | None, typer.Option(help="Who may have signed;
 TsaCa = Annotated[
     Path | None,
     typer.Option(
-        help="Whose timestamps must lie beside the anchors, certificates in PEM; CREDITWELL_TSA_CA if not given."
+        help="Certificates (PEM): their timestamps must lie beside the anchors; CREDITWELL_TSA_CA if not given."
     ),
 ]
 WitnessKeys = Annotated[
     list[str] | None,
     typer.Option(
-        help="Whose cosignatures must lie beside the anchors, name+id+key; CREDITWELL_WITNESS_KEY if not given."
+        help="name+id+key: its cosignatures must lie beside the anchors; CREDITWELL_WITNESS_KEY if not given."
     ),
 ]
 MaxUnsigned = Annotated[

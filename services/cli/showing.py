@@ -21,7 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.table import Table
 from rich.text import Text
 
-from schemas.instants import instant, is_meant
+from schemas.instants import is_meant
 from services.runtime.errors import Fenced, LogChanged, Refused, Unavailable
 from services.runtime.settings import WrongSettings
 from services.runtime.settings_loading import exit_used_wrongly, load_settings
@@ -154,11 +154,6 @@ def parse_instant(text: str | None, option: str) -> datetime | None:
     if not is_meant(parsed):
         exit_used_wrongly(f"{option}: the year of {text} can't be meant.")
     return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed
-
-
-def instant_or_none(at: datetime | None) -> str | None:
-    """An instant in a JSON document."""
-    return None if at is None else instant(at)
 
 
 def parse_duration(text: str | None, option: str) -> timedelta | None:

@@ -149,7 +149,7 @@ async def note_for(
 
 
 async def note_numbered(connection: Connection, number: int | None) -> Signed | None:
-    """A note by its number, the newest one for none; None where there is none. Raises LogChanged."""
+    """The note of a number, or the newest one; None where there is none. Raises LogChanged."""
     row = await connection.fetchrow(NOTE, number)
     if row is None:
         return None

@@ -6,8 +6,8 @@ for byte. What is missing says how far the store has gone back.
 """
 
 import json
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -27,6 +27,8 @@ from services.store.shards import SHARDS
 
 DATA = b',"data":'
 PLACES_MAX = 1_000
+
+Spans = Mapping[int, tuple[int, int]]  # of each partition, from which offset to which
 
 OFFSETS = "SELECT partition, next_offset FROM published_offsets"
 KEEP = """
@@ -112,6 +114,10 @@ async def read_beyond(settings: Settings, connection: Connection) -> Beyond:
                 )
             elif ends[place] > since:
                 spans[place] = (since, ends[place])
+        there = {place.partition for place in places}
+        for partition, since in sorted(offsets.items()):
+            if since and partition not in there:
+                beyond.gone.append(f"{EVENTS}-{partition} is not there, and was published to before {since}")
         async for record in records_of(consumer, spans):
             one = read_published(record, log)
             if one is None:
@@ -121,18 +127,32 @@ async def read_beyond(settings: Settings, connection: Connection) -> Beyond:
         return beyond
 
 
-async def read_spans(settings: Settings, log: str, spans: Mapping[int, tuple[int, int]]) -> list[Published]:
-    """Facts of this log between two offsets of each partition; what the topic has forgotten is left out.
+async def read_spans(settings: Settings, log: str, spans: Spans, most: int) -> tuple[list[Published], Spans]:
+    """Facts of this log between two offsets of each partition, by at most so many records; and what is left to read.
+
+    What the topic does not have any more is left out.
 
     Raises:
         KafkaError: it can't be read now.
     """
+    published: list[Published] = []
+    rest = dict(spans)
+    if not spans:
+        return published, rest
     async with a_consumer(settings) as consumer:
         places = {TopicPartition(EVENTS, partition): span for partition, span in spans.items()}
-        starts = await consumer.beginning_offsets(list(places))
-        there = {place: (max(since, starts[place]), end) for place, (since, end) in places.items()}
-        read = [read_published(record, log) async for record in records_of(consumer, there)]
-        return [one for one in read if one is not None]
+        starts, ends = await consumer.beginning_offsets(list(places)), await consumer.end_offsets(list(places))
+        there = {place: (max(since, starts[place]), min(end, ends[place])) for place, (since, end) in places.items()}
+        there = {place: (since, end) for place, (since, end) in there.items() if since < end}
+        async with aclosing(records_of(consumer, there)) as records:
+            async for record in records:
+                rest[record.partition] = record.offset + 1, spans[record.partition][1]
+                if (one := read_published(record, log)) is not None:
+                    published.append(one)
+                most -= 1
+                if not most:
+                    return published, rest
+    return published, {}
 
 
 async def read_ends(settings: Settings) -> dict[int, int]:
@@ -161,7 +181,7 @@ async def places_of(consumer: AIOKafkaConsumer, topic: str) -> list[TopicPartiti
 
 async def records_of(
     consumer: AIOKafkaConsumer, spans: Mapping[TopicPartition, tuple[int, int]]
-) -> AsyncIterator[ConsumerRecord]:
+) -> AsyncGenerator[ConsumerRecord]:
     """The records from the first offset of each partition to the second. Raises KafkaError."""
     if not spans:
         return

@@ -187,6 +187,7 @@ class Relaying:
         if before is not None:
             await self._move(before)
         self.sent = following
+        await self.others.look(self.connection)
         return before is not None or following is not None
 
     async def finish(self) -> None:
@@ -232,4 +233,3 @@ class Relaying:
         self.claims.moved(acknowledged.reached)
         self.health.beat("relay")
         crashpoint("relay:moved")
-        await self.others.look(self.connection)

@@ -19,6 +19,7 @@ from schemas.facts import AnyFact, decode
 from schemas.places import Place
 from services.read_models.activity_rows import paid_of
 from services.read_models.unfolded import Unfolded, read_unfolded
+from services.runtime.errors import Unavailable
 from services.store.protocols import Reads
 from services.store.shards import shard_of
 
@@ -253,8 +254,14 @@ async def own_entry_ids(connection: Reads, team_id: str, positions: Sequence[int
 
 
 async def own_entry_id(connection: Reads, team_id: str, place: Place) -> str:
-    """What names the entry of one fact, as `own_entry_ids`."""
-    return (await own_entry_ids(connection, team_id, [place.position]))[place.position]
+    """What names the entry of a fact that a command has appended just now, as `own_entry_ids`.
+
+    The command does not fail because nobody projects: where too much waits to be folded, it is the fact's first entry.
+    """
+    try:
+        return (await own_entry_ids(connection, team_id, [place.position]))[place.position]
+    except Unavailable:
+        return f"{place}:0"
 
 
 async def read_after(connection: Reads, team_id: str, position: int, limit: int) -> list[ActivityRow]:

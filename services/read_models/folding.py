@@ -71,10 +71,10 @@ class ProjectedBatch:
                 happened_at = fact.usage_occurred_at
             else:
                 continue
-            place = stored.shard, stored.team_id
-            usage.add(self.cells, *place, team.zone, entry, happened_at)
+            team_key = stored.shard, stored.team_id
+            usage.add(self.cells, *team_key, team.zone, entry, happened_at)
             if self.names:
-                usage_by_attribute.add(self.attributed, self.names, place, team.zone, entry, happened_at, attributes)
+                usage_by_attribute.add(self.attributed, self.names, team_key, team.zone, entry, happened_at, attributes)
 
     def paid_for(self, team_id: str, position: int) -> tuple[LotPayment, ...] | None:
         """Who paid for a usage of the team that is folded now; None if it is not in this batch."""
@@ -185,13 +185,13 @@ def _note_plainly(
         members = usage.add_plainly(batch.cells, batch.loaded, team_day, used)
         batch.counted.setdefault(team_day, set()).update(members)
         if batch.names:
-            place = (
+            with_attributes = (
                 part.members[first:last],
                 part.features[first:last],
                 part.credits[first:last],
                 part.attributes[first:last],
             )
-            usage_by_attribute.add_plainly(batch.attributed, batch.names, team_day, zip(*place, strict=True))
+            usage_by_attribute.add_plainly(batch.attributed, batch.names, team_day, zip(*with_attributes, strict=True))
 
 
 def _days(zone: str, occurred: Sequence[bytes], usages: Usages) -> Iterator[tuple[date, int, int]]:

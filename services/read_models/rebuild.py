@@ -140,7 +140,7 @@ def reader_of(version: int) -> str:
 async def begin(connection: Connection, counted: Sequence[str] | None = None) -> int:
     """Make the tables of the next version, or find those of a rebuild that was interrupted; its number.
 
-    They count usage by these attributes; as the live ones do where none are named.
+    They count usage by these attributes; as the live ones do where none is given.
     """
     async with connection.transaction():
         await alone(connection)

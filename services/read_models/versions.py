@@ -93,7 +93,7 @@ async def next_version(connection: Connection) -> int:
 async def ensure_projections(connection: Connection, counted: Sequence[str] | None = None) -> dict[str, int]:
     """Make tables for this build where it has none; the versions that it reads.
 
-    They count usage by these attributes; by those of the build before where none are named.
+    They count usage by these attributes; by those of the build before where none is given.
 
     The very first tables of a store are read at once. Those of a build that comes later stand empty beside the live
     ones, until they are filled.

@@ -15,9 +15,9 @@ from services.credits.rate_cards import load_rate_cards
 from services.money.stripe_client import Charges
 from services.publishing.beyond import Beyond, Compared, compare, keep_offsets, read_beyond
 from services.recovery.anchored import lost_notes, proven
+from services.recovery.evidence import gather_evidence
 from services.recovery.tables import make_tables
 from services.recovery.tail import Head, Tail, tails_of
-from services.recovery.witnesses import hear_witnesses
 from services.runtime.crashpoints import crashpoint
 from services.runtime.errors import Refused
 from services.runtime.settings import Settings
@@ -120,8 +120,8 @@ async def resume(
     if report.tails:
         tails = list(report.tails.values())
         covered = proven(anchored, await connection.fetchval(LOG), report.tails)
-        witnesses = await hear_witnesses(settings, connection, tails, charges, covered)
-        report.unknown = witnesses.unknown(tails)
+        evidence = await gather_evidence(settings, connection, tails, charges, covered)
+        report.unknown = evidence.unknown(tails)
     if orders.apply and report.waits:
         async with connection.transaction():
             await _apply(connection, beyond, report, orders)

@@ -9,13 +9,14 @@ still runs would. Everything else it says, and leaves to a person.
 import asyncio
 import time
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from aiokafka.errors import KafkaError
 
 from services.money.stripe_client import Charges, charges_of
 from services.publishing.beyond import read_ends
 from services.publishing.looking import ELSEWHERE, STORE
+from services.publishing.others import SOMEBODY
 from services.recovery.anchored import proven_by
 from services.recovery.resume import Orders, resume
 from services.runtime.clock import pause
@@ -32,6 +33,7 @@ AWAY_NAME = "Kafka, Stripe or the database"
 LOOK_SECONDS, QUIET_SECONDS = 2.0, 10.0
 
 UNLOOKED = "store_unchecked: a new life of the server; the relay looks at what was published"
+END_ONE = "end one of them, then run `creditwell resume`"  # that nobody publishes now does not say that it has ended
 
 
 async def watch(settings: Settings, stop: asyncio.Event, health: Health) -> None:
@@ -62,7 +64,7 @@ class Watching:
     """What it keeps from one round to the next.
 
     Attributes:
-        ends: where each partition of `credits.events` ended when it was last seen to grow.
+        ends: where each partition of `credits.events` ended when it was last seen to grow; None before the first look.
         since: since when it has not grown.
         sentence: what was said last.
     """
@@ -72,7 +74,7 @@ class Watching:
     health: Health
     charges: Charges | None = None
     quiet_seconds: float = QUIET_SECONDS
-    ends: dict[int, int] = field(default_factory=dict)
+    ends: dict[int, int] | None = None
     since: float = 0.0
     sentence: str = ""
 
@@ -84,12 +86,14 @@ class Watching:
         """
         stands = await read_standing(self.connection)
         if stands.life in (Life.SAME, Life.RESTARTED):
-            self.ends, self.sentence = {}, ""
+            self.ends, self.sentence = None, ""
             self.health.back(STORE)
         elif stands.life is Life.ELSEWHERE:
             self._wait(f"store_unchecked: {ELSEWHERE}")
         elif stands.life is Life.PROMOTED:
             self._wait(UNLOOKED)
+        elif stands.went_back is not None and stands.went_back.startswith(SOMEBODY):
+            self._wait(f"store_went_back: {stands.went_back}; {END_ONE}")
         elif await self._is_quiet():
             await self._resume()
         else:

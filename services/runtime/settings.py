@@ -129,18 +129,18 @@ class Settings(BaseSettings):
     tsa_url: str | None = Field(
         None,
         pattern=r"^https?://[^\s#@]+$",
-        description="A timestamp authority (RFC 3161) that the signer has stamp each anchor; its answer lies beside the anchor.",
+        description="A timestamp authority (RFC 3161) that stamps each anchor for the signer; its answer lies beside the anchor.",
         examples=["http://timestamp.example.com"],
     )
     tsa_ca: FilePath | None = Field(
         None,
-        description="The certificates that sign the timestamp authority's, in PEM; `creditwell verify` checks timestamps with them, too.",
+        description="The certificates (PEM) that signed the timestamp authority's own; `creditwell verify` checks timestamps with them, too.",
         examples=["/etc/creditwell/tsa-ca.pem"],
     )
     witness_url: str | None = Field(
         None,
         pattern=r"^https?://[^\s?#@]+$",
-        description="A witness (C2SP tlog-witness) that the signer has cosign the note of each anchor; its cosignature lies beside the anchor.",
+        description="A witness (C2SP tlog-witness) that cosigns the note of each anchor for the signer; its cosignature lies beside the anchor.",
         examples=["https://witness.example.com/log"],
     )
     witness_key: str | None = Field(

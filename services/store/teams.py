@@ -12,6 +12,8 @@ from services.store.connect import Connection
 from services.store.cycles import OpenCycle
 from services.store.shards import shard_of
 
+# From here on the transaction sees the rows of this team: row-level security knows no other way in.
+SEE_TEAM = "SELECT set_config('creditwell.team', $1, true)"
 EXISTS = "SELECT true FROM teams WHERE shard = $1 AND team_id = $2"
 TEAM = """
     SELECT plan, plan_assigned_id, anchor, zone, allowance_credits, cycle, cycle_ends_at FROM teams

@@ -15,15 +15,17 @@ import pytest
 from playwright.async_api import Browser, Page, expect
 
 from deploy.local.demo.host import create_app
+from deploy.local.demo.stage import IMAGES, IMAGES_SOURCE
 from deploy.local.stripe import running as serving
 from schemas.catalog import load_catalog
 from schemas.credits import MICRO
 from schemas.facts import CreditsPurchased, HoldPlaced, UsageRecorded
 from schemas.pricing import CompiledCard
-from services.api.tokens import TokenRole
+from services.api.tokens import TokenRole, mint
 from services.credits.directory import DirectoryMember, name_team, put_member
 from tests.support.api import Api
 from tests.support.desk import Desk
+from tests.support.node import need_node, serving_node
 from tests.support.page import DESKTOP, PHONE, Scheme, Visit, save_card, visiting
 from tests.support.waiting import until
 
@@ -120,9 +122,21 @@ async def take(page: Page, path: Path, *, high: int | None = None) -> None:
     await page.set_viewport_size(size)
 
 
+async def a_picture_of_the_product(visit: Visit, origin: str, folder: Path) -> None:
+    await visit.page.goto(origin)
+    for number, tier in enumerate(("Low", "Standard"), 1):
+        await visit.page.get_by_role("radio", name=tier).check()
+        await visit.page.get_by_role("button", name="Generate").click()
+        await expect(visit.page.locator("#gallery li")).to_have_count(number)
+    await visit.page.get_by_role("radio", name="High").check()
+    await expect(visit.page.locator("#quote")).to_have_text("15 credits")
+    await take(visit.page, folder / "usage-embedded.png", high=620)
+
+
 async def test_the_pictures_of_the_readme_can_be_taken_anew(
     running: Api, desk: Desk, browser: Browser, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
+    need_node()
     folder = DOCS if request.config.getoption("--screenshots", default=False) else tmp_path
     await a_month_of_work(running, desk)
 
@@ -149,16 +163,14 @@ async def test_the_pictures_of_the_readme_can_be_taken_anew(
         await take(visit.page, folder / "usage-phone.png", high=1_900)
 
     (origin,) = running.settings.cors_origins
-    product = create_app(running.url, running.team_id, {"mem_emil": TokenRole.MEMBER, "mem_dana": TokenRole.ADMIN})
-    async with serving(product, urlsplit(origin).port or 0), visiting(running, browser) as visit:
-        await visit.page.goto(origin)
-        for tier in ("Low", "Standard"):
-            await visit.page.get_by_role("radio", name=tier).check()
-            await visit.page.get_by_role("button", name="Generate").click()
-        await visit.page.get_by_role("radio", name="High").check()
-        await expect(visit.page.locator("#quote")).to_have_text("15 credits")
-        await expect(visit.page.locator("#gallery li")).to_have_count(2)
-        await take(visit.page, folder / "usage-embedded.png", high=620)
+    people = {"mem_emil": TokenRole.MEMBER, "mem_dana": TokenRole.ADMIN}
+    token = mint(
+        running.settings, team=running.team_id, member="host", role=TokenRole.SERVICE, sources=(IMAGES_SOURCE,)
+    )
+    with serving_node(IMAGES, "0", running.url, running.team_id, IMAGES_SOURCE, token=token) as images:
+        product = create_app(running.url, running.team_id, people, images)
+        async with serving(product, urlsplit(origin).port or 0), visiting(running, browser) as visit:
+            await a_picture_of_the_product(visit, origin, folder)
 
     pictures = sorted(folder.glob("usage*.png"))
     assert len(pictures) >= 6

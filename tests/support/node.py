@@ -1,7 +1,10 @@
 """Programs in Node, run with the locked one that `make test` installs (deploy/local/node.sh), whatever is on PATH."""
 
 import json
+import os
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,3 +31,15 @@ def run_node(program: str, told: object, folder: Path = PROGRAMS) -> Any:
     )
     assert done.returncode == 0, f"{program}: {done.stderr}"
     return json.loads(done.stdout)
+
+
+@contextmanager
+def serving_node(program: Path, *arguments: str, token: str) -> Iterator[str]:
+    """Where a program listens, until the block ends: its first line says so."""
+    environment = {**os.environ, "CREDITWELL_TOKEN": token}
+    with subprocess.Popen([NODE, program, *arguments], env=environment, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            yield process.stdout.readline().strip()
+        finally:
+            process.kill()

@@ -24,7 +24,7 @@ from services.read_models.activity import own_entry_id
 from services.runtime.errors import Refused
 from services.store.connect import Connection
 
-GIVES = (*NAMED, "invalid_credits", "catching_up")
+GIVES = (*NAMED, "invalid_credits")
 EXPLAINED = {"entry": link("get_entry", "What came of it, as an entry of the activity.", id="$response.body#/id")}
 # As a route's `responses`: what it answers where another person has to approve first.
 WAITING: dict[int | str, dict[str, Any]] = {

@@ -6,9 +6,9 @@ from uuid import UUID, uuid4
 from fastapi import APIRouter, Path
 from starlette.responses import Response
 
-from schemas.instants import instant
+from schemas.instants import instant, instant_or_none
 from services.api.access import SEES_PAYMENTS, AllowedRequest, TeamRequest, route
-from services.api.answers import Json, answer, instant_or_none
+from services.api.answers import Json, answer
 from services.api.idempotency import KEYED, Key, id_of_command
 from services.api.models.money import CardPage, CardPageBody, PaymentMethod
 from services.api.openapi.codes import AT_STRIPE

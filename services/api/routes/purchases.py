@@ -13,8 +13,9 @@ from starlette.responses import Response
 
 from schemas.catalog import Catalog
 from schemas.credits import MicroCredits, format_credits
+from schemas.instants import instant_or_none
 from services.api.access import SEES_PAYMENTS, AllowedRequest, TeamRequest, route
-from services.api.answers import Json, answer, instant_or_none
+from services.api.answers import Json, answer
 from services.api.idempotency import NAMED, RequiredKey, id_of_command
 from services.api.models.money import Purchase, PurchaseBody
 from services.api.openapi.codes import AT_STRIPE

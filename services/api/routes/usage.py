@@ -125,8 +125,8 @@ async def _attributed(
     for used in _usages(unfolded):
         stored, fact, entry = used
         attributes = await attributes_of(connection, stored.shard, fact)
-        place = stored.shard, stored.team_id
-        add_by_attribute(cells, (attribute,), place, zone, entry, _happened_at(used), attributes)
+        team_key = stored.shard, stored.team_id
+        add_by_attribute(cells, (attribute,), team_key, zone, entry, _happened_at(used), attributes)
     folded = await connection.fetch(OF_ATTRIBUTE, unfolded.shard, unfolded.team.team_id, since, attribute)
     return [*(AttributeRow(*row) for row in folded), *attribute_rows(cells)]
 

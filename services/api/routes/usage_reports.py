@@ -17,10 +17,11 @@ from starlette.responses import Response
 from schemas.cloudevents import BYTE_ORDER_MARK
 from schemas.credits import format_credits
 from schemas.facts import OURS, Name
+from schemas.instants import instant_or_none
 from schemas.problems import problems_of
 from schemas.usage import Source
 from services.api.access import AllowedRequest, route
-from services.api.answers import Json, answer, instant_or_none
+from services.api.answers import Json, answer
 from services.api.bodies import body_of, entries_of, media_type_of, parse_json, schema_of
 from services.api.models import examples
 from services.api.models.work import CloudEvent, ReceiptAnswer, Sent, SentInPart

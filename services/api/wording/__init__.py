@@ -11,5 +11,5 @@ reversals   money that went back
 statement_page   a statement as a page to print
 top_ups     settings of top-ups, and what is wrong with them
 usage_sums  what was used, added up
-values      JSON, and times that may be none
+values      JSON
 """

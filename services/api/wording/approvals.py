@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 from schemas.credits import format_credits
 from schemas.facts import AdjustmentRequested
-from schemas.instants import instant
+from schemas.instants import instant, instant_or_none
 from schemas.places import Place
-from services.api.wording.values import Json, instant_or_none
+from services.api.wording.values import Json
 from services.credits.approvals import RequestRow, RequestState
 
 

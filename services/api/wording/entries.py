@@ -22,13 +22,13 @@ from schemas.facts import (
     UsageRecorded,
     UsageVoided,
 )
-from schemas.instants import instant
+from schemas.instants import instant, instant_or_none
 from schemas.money import format_money
 from schemas.places import Place
 from schemas.pricing import NotPriced, Priced, RateCards, explain_price
 from services.api.wording.links import receipt_link
 from services.api.wording.reversals import describe_reversal, detail_of_reversal
-from services.api.wording.values import Json, instant_or_none
+from services.api.wording.values import Json
 from services.read_models.activity import ActivityRow, PaidLot
 
 MADE = {

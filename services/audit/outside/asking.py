@@ -1,7 +1,7 @@
 """Asking the witnesses outside for a word on the newest anchor, beside the signing.
 
-Signing waits for nobody. A witness that is late, refuses or lies is said so in the log and by metrics, and is asked
-again in the next round, for the anchor that is the newest by then.
+Signing waits for nobody. Where a witness is late, refuses or lies, the log and metrics say so, and it is asked again
+in the next round, for the anchor that is the newest by then.
 """
 
 import asyncio
@@ -49,7 +49,7 @@ class Witnessing:
     def __post_init__(self) -> None:
         self.witnessed_at = Gauge(
             "creditwell_witnessed_timestamp_seconds",
-            "When the newest anchor on which a witness outside gave its word was signed; until its first word, since when it is asked.",
+            "When the newest anchor that has the word of a witness outside was signed; before its first word, when it was first asked.",
             ["witness"], registry=self.health.registry,
         )  # fmt: skip
 

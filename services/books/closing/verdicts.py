@@ -14,6 +14,7 @@ from schemas.money import major_units
 from services.books.closing.month_folder import MonthFolder, write_text
 
 SHOWN_MAX = 100  # of what one check finds
+VERDICTS = {True: "ties", False: "does not tie", None: "not asked"}
 STYLE = """
 @page { size: auto; margin: 18mm 16mm; }
 body { font: 10pt/1.45 system-ui, sans-serif; color: #111; max-width: 178mm; margin: 2rem auto; padding: 0 1rem; }
@@ -62,9 +63,8 @@ def _page(written: MonthFolder, checks: Sequence[CloseCheck]) -> str:
 
 
 def _checks(checks: Sequence[CloseCheck]) -> str:
-    words = {True: "ties", False: "does not tie", None: "not asked"}
     rows = "\n".join(
-        f"<tr><td>{escape(check.name)}</td><td>{words[check.ties]}</td><td>"
+        f"<tr><td>{escape(check.name)}</td><td>{VERDICTS[check.ties]}</td><td>"
         + "<br>".join(map(escape, (check.what, *check.problems[:SHOWN_MAX])))
         + "</td></tr>"
         for check in checks

@@ -67,8 +67,8 @@ def close(
     """Close a month into a folder: proofs, fold, Stripe, books, balances, statements and archive, and what ties.
 
     Exit code 1: something does not tie; index.html says what. Made again, from the database or from archives and
-    anchors, the folder has the same files, but for what was asked of Stripe and what was checked. docs/closing.md says
-    what is in it.
+    anchors, the folder has the same files, except what Stripe said and what was checked. docs/closing.md says what is
+    in it.
 
     Example: creditwell close 2026-10 --out october --anchors anchors
     """
@@ -167,7 +167,7 @@ async def _write(order: CloseOrder, ledger: "Ledger", log: str) -> "MonthFolder"
 
 
 def _end(order: CloseOrder, written: "MonthFolder", checks: "list[CloseCheck]", *, as_json: bool) -> None:
-    from services.books.closing.verdicts import CloseCheck, all_tie, document_of, write_verdicts
+    from services.books.closing.verdicts import VERDICTS, CloseCheck, all_tie, document_of, write_verdicts
 
     if not order.asks_stripe:
         checks = [*checks, CloseCheck("stripe", None, "Stripe was not asked")]
@@ -175,8 +175,7 @@ def _end(order: CloseOrder, written: "MonthFolder", checks: "list[CloseCheck]", 
     if as_json:
         print_json({"ok": all_tie(checks), "folder": str(order.out), "checks": document_of(checks)})
     else:
-        words = {True: "ties", False: "does not tie", None: "not asked"}
-        rows = [(check.name, words[check.ties], "\n".join((check.what, *check.problems[:5]))) for check in checks]
+        rows = [(check.name, VERDICTS[check.ties], "\n".join((check.what, *check.problems[:5]))) for check in checks]
         columns = ("check", "", "what")
         print_table(f"{order.month.name}, in {order.out}", columns, rows, prose=columns[2:])
     if not all_tie(checks):

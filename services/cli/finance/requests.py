@@ -27,11 +27,11 @@ from services.credits.approvals import RequestState
 from services.runtime.clock import system_clock
 from services.runtime.settings_loading import catalog_of, exit_used_wrongly, load_settings
 from services.store.connect import Connection
+from services.store.teams import SEE_TEAM
 
 if TYPE_CHECKING:
     from services.api.tokens import Caller
 
-SEE_TEAM = "SELECT set_config('creditwell.team', $1, true)"
 LISTED_MAX = 200
 COLUMNS = ("id", "state", "kind", "credits", "asked by", "at", "waits until", "decided by", "why")
 KEYS = ("id", "state", "kind", "credits", "requested_by", "requested_at", "waits_until", "ended_by", "reason")
@@ -40,7 +40,9 @@ app = typer.Typer(
     help="Credits and corrections that wait for another person: list them, approve or reject one.", no_args_is_help=True
 )
 
-RequestArgument = Annotated[str, typer.Argument(metavar="ID", help="Of the request, as it was answered and is listed.")]
+RequestArgument = Annotated[
+    str, typer.Argument(metavar="ID", help="The id of the request, as the answer and the list have it.")
+]
 TokenFile = Annotated[
     Path, typer.Option("--token", help="A file with the token of whoever decides; - reads standard input.")
 ]
@@ -51,7 +53,7 @@ def list_(
     team: TeamArgument,
     *,
     state: Annotated[RequestState | None, typer.Option(help="Only those in this state.")] = RequestState.WAITING,
-    every: Annotated[bool, typer.Option("--all", help="In whatever state.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Those in every state.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """What waits for another person, newest first.
@@ -118,7 +120,7 @@ def reject(
     request_id: RequestArgument,
     *,
     token: TokenFile,
-    reason: Annotated[str | None, typer.Option(help="Why nothing shall come of it; the log keeps it.")] = None,
+    reason: Annotated[str | None, typer.Option(help="Why it is rejected; the log keeps it.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Reject what another person has asked for; nothing moves.
@@ -159,7 +161,7 @@ def _decide(
 
 
 async def _see(connection: Connection, team: str) -> None:
-    """From here on the transaction sees this team, also where its role is under row-level security."""
+    """Needed where the role is under row-level security, as that of the API is."""
     await connection.execute(SEE_TEAM, team)
 
 

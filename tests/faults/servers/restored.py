@@ -8,6 +8,7 @@ all usage that was reported is recorded once, and each published position is tru
 """
 
 import asyncio
+import sys
 import tempfile
 import traceback
 from collections import Counter
@@ -165,7 +166,8 @@ async def _judge(stack: Stack, url: str, desk: Desk, load: Load, begin: Mapping[
     settings = settings_of(stack, url)
     async with connected(url) as connection:
         log, ends = await connection.fetchval(LOG), await read_ends(settings)
-        published = await read_spans(settings, log, {one: (begin[one], end) for one, end in ends.items()})
+        spans = {one: (begin[one], end) for one, end in ends.items()}
+        published, _ = await read_spans(settings, log, spans, sys.maxsize)
         compared = await compare(connection, published)
         recorded = [tuple(row) for row in await connection.fetch(IDS)]
         verified, replayed = await verify(connection), await replay(connection, ReplayScope(), lambda _: None)

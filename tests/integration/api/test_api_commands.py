@@ -11,6 +11,7 @@ import pytest
 
 from schemas.credits import MICRO
 from schemas.facts import NO_ID, CreditsAdjusted, UsageRecorded
+from services.read_models import balances
 from services.store.shards import shard_of
 from tests.integration.store.test_halts import NOWHERE, move_to
 from tests.support.api import Api, in_a_while, key
@@ -151,6 +152,20 @@ async def test_a_grant_that_is_sent_again_is_given_once_and_answered_alike(api: 
     assert said(first, 201) == said(again, 201)
     assert again.headers["idempotency-replayed"] == "true"
     assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
+    assert await total(api) == "3012.5"
+
+
+@pytest.mark.parametrize("route", ["grants", "adjustments"])
+async def test_credits_are_given_also_where_nobody_projects(
+    api: Api, route: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as behind:
+        behind.setattr(balances, "TAIL_MAX", 0)
+        no_balance = await api.member.get(f"{api.path}/balance")
+        given = said(await api.operator.post(f"{api.path}/{route}", json=GRANT, headers=key("behind")), 201)
+
+    assert (no_balance.status_code, no_balance.json()["code"]) == (503, "catching_up")
+    assert given["id"] == f"{given['position']}:0"
     assert await total(api) == "3012.5"
 
 

@@ -13,11 +13,12 @@ from typing import Any
 import httpx2
 import pytest
 
+from deploy.local.demo.stage import IMAGES
 from services.api.tokens import TokenRole, mint
 from tests.support.api import Api, key
 from tests.support.calls import USED, publish_chat
 from tests.support.client_api import an_api
-from tests.support.node import NODE, PROGRAMS, need_node, run_node
+from tests.support.node import NODE, PROGRAMS, need_node, run_node, serving_node
 from tests.support.proxy import Cut, Plan, a_proxy
 from tests.support.waiting import PATIENCE_SECONDS, until
 from tests.unit.deploy.test_client_captures import no
@@ -191,18 +192,10 @@ async def test_a_call_of_a_model_is_held_and_captured_in_tokens(api: Api) -> Non
 
 
 async def test_the_demos_image_service_costs_what_its_images_cost(api: Api) -> None:
-    program = PROGRAMS.parents[2] / "deploy/local/demo/images.mjs"
-    environment = {**os.environ, "CREDITWELL_TOKEN": service(api)}
-    command = [str(NODE), str(program), "0", api.url, api.team_id, SOURCE]
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            address = (await asyncio.to_thread(process.stdout.readline)).strip()
-            async with httpx2.AsyncClient(trust_env=False, timeout=PATIENCE_SECONDS) as client:
-                made = await client.post(f"{address}/images", json={"member": "mem_1", "tier": "standard"})
-                refused = await client.post(f"{address}/images", json={"member": "mem_1", "tier": "high"})
-        finally:
-            process.kill()
+    with serving_node(IMAGES, "0", api.url, api.team_id, SOURCE, token=service(api)) as address:
+        async with httpx2.AsyncClient(trust_env=False, timeout=PATIENCE_SECONDS) as client:
+            made = await client.post(f"{address}/images", json={"member": "mem_1", "tier": "standard"})
+            refused = await client.post(f"{address}/images", json={"member": "mem_1", "tier": "high"})
 
     assert (made.status_code, made.json()) == (200, {"credits": "4"})
     assert refused.json()["code"] == "top_ups_required"

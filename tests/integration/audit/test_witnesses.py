@@ -12,6 +12,7 @@ import httpx2
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.x509.oid import ExtendedKeyUsageOID
+from rfc3161_client import HashAlgorithm, TimestampRequestBuilder
 from typer.testing import CliRunner
 
 from services.audit import signer
@@ -20,7 +21,7 @@ from services.audit.checkpoints import base64_of
 from services.audit.outside.asking import Witnessing
 from services.audit.outside.cosignatures import Cosigner, CosigningWitness
 from services.audit.outside.timestamps import TimestampAuthority, TimestampService, authorities_in
-from services.audit.outside.witness import Anchored, word_beside
+from services.audit.outside.witness import Anchored, WitnessFailed, word_beside
 from services.audit.sign_log import path_of_note, sign_log
 from services.audit.verify import verify
 from services.cli import app
@@ -88,6 +89,21 @@ async def ask(asking: Witnessing, witness: TimestampService | CosigningWitness) 
 
 def words(folder: Path, suffix: str) -> list[str]:
     return sorted(file.name for file in folder.glob(f"*{suffix}"))
+
+
+def test_a_timestamp_with_a_certificate_that_is_none_is_no_word(authority: TimestampStandIn) -> None:
+    asked = TimestampRequestBuilder().data(b"anchor").hash_algorithm(HashAlgorithm.SHA256)
+    query = asked.cert_request(cert_request=True).build().as_bytes()
+    word, stamping = authority.answer(query), TimestampAuthority(authorities_in(authority.ca))
+    third_version = b"\xa0\x03\x02\x01\x02"
+    first, second = word.index(third_version), word.rindex(third_version)
+    assert first < second, "the authority's own certificate, and that of who certified it"
+
+    for at in (first, second):
+        with pytest.raises(WitnessFailed):
+            stamping.check("anchor", word[:at] + b"\xa0\x03\x02\x01\x68" + word[at + len(third_version) :])
+
+    assert stamping.check("anchor", word) <= datetime.now(UTC)
 
 
 async def test_both_give_their_word_on_an_anchor_and_verify_says_so(

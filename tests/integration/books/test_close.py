@@ -53,7 +53,7 @@ class ClosedMonth:
     connection: Connection
     month: str
     archives: Path
-    pack: Path
+    folder: Path
     result: tuple[int, str]
 
 
@@ -75,14 +75,14 @@ async def closed(stack: Stack, template: str, tmp_path_factory: pytest.TempPathF
         months = [row["month"] for row in await connection.fetch(MONTHS)]
         for one in months[: months.index(month) + 1]:
             await archive(connection, one, root / "archives")
-        command = [sys.executable, "-m", "services.cli", "close", month, "--out", str(root / "pack")]
+        command = [sys.executable, "-m", "services.cli", "close", month, "--out", str(root / "folder")]
         process = await asyncio.create_subprocess_exec(
             *command, "--unsigned", "--without-stripe", stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
             env=environment(url),
         )  # fmt: skip
         output, _ = await process.communicate()
         result = (process.returncode or 0, output.decode())
-        yield ClosedMonth(url, connection, month, root / "archives", root / "pack", result)
+        yield ClosedMonth(url, connection, month, root / "archives", root / "folder", result)
 
 
 async def close(closed: ClosedMonth, out: Path, *arguments: str, **settings: str) -> Result:
@@ -106,11 +106,11 @@ async def test_two_processes_make_the_same_folder_from_the_database_and_from_arc
 ) -> None:
     from_database = await close(closed, tmp_path / "again", "--unsigned", "--without-stripe")
     from_archives = await close(
-        closed, tmp_path / "archived", "--archives", str(closed.archives), "--anchors", str(closed.pack / "notes"),
+        closed, tmp_path / "archived", "--archives", str(closed.archives), "--anchors", str(closed.folder / "notes"),
         CREDITWELL_DATABASE="postgresql://nobody@127.0.0.1:1/nowhere",
     )  # fmt: skip
 
-    first = of_the_log(closed.pack)
+    first = of_the_log(closed.folder)
     assert MANIFEST in first, closed.result
     assert [name for name, content in of_the_log(tmp_path / "again").items() if first.get(name) != content] == []
     assert of_the_log(tmp_path / "again").keys() == first.keys(), from_database.output
@@ -132,14 +132,14 @@ async def test_the_folder_has_what_each_command_says_of_the_month(closed: Closed
 
     shards = sorted((tmp_path / "balances").glob("*.csv"))
     exported = "".join(line for file in shards for line in file.read_text("utf-8").splitlines(keepends=True)[1:])
-    header, _, balances = (closed.pack / "balances.csv").read_text("utf-8").partition("\n")
+    header, _, balances = (closed.folder / "balances.csv").read_text("utf-8").partition("\n")
     assert (header[:14], balances) == ("shard,team_id,", exported)
-    books = json.loads((closed.pack / "revenue/revenue.json").read_text("utf-8"))
+    books = json.loads((closed.folder / "revenue/revenue.json").read_text("utf-8"))
     assert books == json.loads(json.dumps(document(await fold_month(connection, month), open_=False)))
-    listed = list(csv.DictReader((closed.pack / "statements.csv").read_text("utf-8").splitlines()))
+    listed = list(csv.DictReader((closed.folder / "statements.csv").read_text("utf-8").splitlines()))
     assert len(listed) == (await connection.fetch(SEALS))[0]["count"]
     for one in listed:
-        written = (closed.pack / one["file"]).read_text("utf-8")
+        written = (closed.folder / one["file"]).read_text("utf-8")
         place = place_of(one["position"])
         starts_at, ends_at = (datetime.fromisoformat(one[name]) for name in ("starts_at", "ends_at"))
         note = (await covering_notes(connection, place.shard, [place.position]))[place.position]
@@ -148,7 +148,7 @@ async def test_the_folder_has_what_each_command_says_of_the_month(closed: Closed
         cycles = await read_cycles(connection, one["team_id"])
         assert cycles is not None
         assert written == json_of(await make_statement(connection, cycles, sealed, None))
-        assert (closed.pack / "notes" / f"{sealed.checkpoint:020d}.anchor").is_file()
+        assert (closed.folder / "notes" / f"{sealed.checkpoint:020d}.anchor").is_file()
 
 
 async def test_what_does_not_tie_is_said_and_stripes_answers_are_kept(closed: ClosedMonth, tmp_path: Path) -> None:
@@ -160,17 +160,17 @@ async def test_what_does_not_tie_is_said_and_stripes_answers_are_kept(closed: Cl
         )
         asked = {"CREDITWELL_STRIPE_KEY": STRIPE_KEY, "CREDITWELL_STRIPE_API": desk.url}
 
-        result = await close(closed, tmp_path / "pack", "--unsigned", **asked)
+        result = await close(closed, tmp_path / "made", "--unsigned", **asked)
 
     checks = {one["name"]: one for one in json.loads(result.stdout)["checks"]}
     assert result.exit_code == 1, result.output
     assert (checks["verify"]["ties"], checks["revenue"]["ties"], checks["statements"]["ties"]) == (True, True, True)
     assert not checks["stripe"]["ties"]
     assert any(problem.startswith("orphan_intent") for problem in checks["reconcile"]["problems"])
-    kept = (tmp_path / "pack/stripe/balance_transactions.jsonl").read_text("utf-8").splitlines()
+    kept = (tmp_path / "made/stripe/balance_transactions.jsonl").read_text("utf-8").splitlines()
     assert [json.loads(line)["gross_cents"] for line in kept] == [700]
-    assert of_the_log(tmp_path / "pack") == of_the_log(closed.pack)
-    assert "does not tie" in (tmp_path / "pack/index.html").read_text("utf-8")
+    assert of_the_log(tmp_path / "made") == of_the_log(closed.folder)
+    assert "does not tie" in (tmp_path / "made/index.html").read_text("utf-8")
 
 
 async def test_a_month_that_is_not_over_or_a_folder_in_use_is_not_closed(closed: ClosedMonth, tmp_path: Path) -> None:

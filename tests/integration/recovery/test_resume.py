@@ -31,7 +31,8 @@ from services.audit.sign_log import path_of_note, sign_log
 from services.audit.verify import verify
 from services.cli import app
 from services.publishing import others
-from services.publishing.batches import Origin
+from services.publishing.batches import Origin, route
+from services.publishing.beyond import keep_offsets, kept_offsets, read_ends
 from services.publishing.looking import StoreLook
 from services.read_models.low_balance import judge
 from services.recovery.resume import Orders, Resumed, resume
@@ -41,7 +42,7 @@ from services.runtime.crashpoints import arm
 from services.runtime.errors import Refused, Unavailable
 from services.runtime.health import Health
 from services.store.connect import Connection
-from services.store.lives import LOG, Life, StoreUnchecked, fork, read_standing
+from services.store.lives import LOG, Life, StoreUnchecked, fork, note_look, read_standing
 from services.store.shards import shard_of
 from tests.support.desk import Desk, assert_books_agree, settings
 from tests.support.facts import now
@@ -385,6 +386,35 @@ async def test_whoever_watches_leaves_to_a_person_what_needs_one_and_says_so(wor
         assert await ids(back.connection) == ["u1"]
 
 
+async def test_whoever_watches_leaves_two_lives_of_one_log_to_a_person_also_when_neither_publishes(
+    world: ServiceWorld,
+) -> None:
+    async with lost(world) as back:
+        stands = await read_standing(back.connection)
+        await note_look(back.connection, stands, f"{others.SOMEBODY}: 2 facts of 1 shards")
+
+        watching = Watching(settings_of(back.stack, back.url), back.connection, Health("resume"), quiet_seconds=0)
+        await watching.round()
+
+        assert "end one of them" in watching.health.absent["the store"]
+        assert await ids(back.connection) == ["u1"]
+
+
+async def test_a_partition_that_is_gone_with_what_was_published_to_it_leaves_the_rest_to_a_person(
+    world: ServiceWorld,
+) -> None:
+    async with lost(world) as back:
+        await keep_offsets(back.connection, {999: 5})
+        of_store = settings_of(back.stack, back.url)
+        with pytest.raises(Unavailable, match="999 is not there, and was published to before 5"):
+            await StoreLook(of_store, Health("relay")).until_sure(back.connection)
+
+        await Watching(of_store, back.connection, health := Health("resume"), quiet_seconds=0).round()
+
+        assert "credits.events-999 is not there" in health.absent["the store"]
+        assert await ids(back.connection) == ["u1"]
+
+
 async def test_where_another_life_still_publishes_as_this_log_nobody_goes_on(
     world: ServiceWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -407,6 +437,36 @@ async def test_where_another_life_still_publishes_as_this_log_nobody_goes_on(
     stays = await resume(world.connection, settings_of(world.stack, world.database), Orders(""))
     assert stays.waits
     assert "holds something else at 1 places" in stays.in_the_way[0]
+
+
+async def test_what_lies_between_is_read_in_parts_and_no_further_than_the_topic_goes(
+    world: ServiceWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(others, "LOOK_SECONDS", 0)
+    monkeypatch.setattr(others, "LOOK_RECORDS", 2)
+    await world.team(TEAM)
+    of_store = settings_of(world.stack, world.database)
+    begin = await read_ends(of_store)
+    await record_usage(world, TEAM, "u1", "u2", "u3")
+    await publish(world.stack, world.connection)
+    ends = await read_ends(of_store)
+    _, partition = route(TEAM, len(ends))
+    since, end = begin[partition], ends[partition]
+    log = await world.connection.fetchval(LOG)
+
+    looking = others.Others(of_store, log, between={partition: (since, end)})
+    await looking.look(world.connection)
+    in_parts = dict(looking.between)
+    await keep_offsets(world.connection, {partition: end})  # by another relay of the store, which has looked
+    await looking.look(world.connection)
+    looked = dict(looking.between)
+    looking.between = {partition: (end + 1_000, end + 2_000)}  # of a topic that was made anew since
+    async with asyncio.timeout(60):
+        await looking.look(world.connection)
+
+    assert in_parts == {partition: (since + 2, end)}
+    assert (looked, looking.between) == ({}, {})
+    assert (await kept_offsets(world.connection))[partition] == end
 
 
 async def is_published(connection: Connection, fact: Stored) -> bool:

@@ -1,8 +1,10 @@
 """The words of witnesses, without a witness: cosignatures made by hand, and what is no answer of an authority."""
 
 import base64
+import gzip
 from datetime import UTC, datetime
 
+import httpx2
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
@@ -14,7 +16,7 @@ from services.audit.notes.tree import consistency, root_over
 from services.audit.notes.vectors import Vector
 from services.audit.outside.cosignatures import Cosigner
 from services.audit.outside.timestamps import TimestampAuthority, with_sorted_certificates
-from services.audit.outside.witness import WitnessFailed
+from services.audit.outside.witness import WitnessFailed, post
 from services.audit.sign_log import Signed
 from services.store.proofs import leaf_of
 from tests.support.cosigning import CosigningStandIn, continues
@@ -108,3 +110,17 @@ def test_the_stand_in_takes_the_proofs_of_certificate_transparency(new: int, dat
     assert not continues(old, bytes(32), new, roots[1], path)
     assert not continues(old, roots[0], new, bytes(32), path)
     assert not continues(old, roots[0], new, roots[1], [*path, bytes(32)])
+
+
+async def test_an_answer_that_is_compressed_is_never_unpacked() -> None:
+    packed, asked = gzip.compress(bytes(10_000_000)), list[httpx2.Request]()
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        asked.append(request)
+        return httpx2.Response(200, headers={"content-encoding": "gzip"}, stream=httpx2.ByteStream(packed))
+
+    async with httpx2.AsyncClient(transport=httpx2.MockTransport(answer)) as http:
+        answered = await post(http, "http://witness.example/", b"", "text/plain")
+
+    assert answered.body == packed
+    assert asked[0].headers["accept-encoding"] == "identity"

@@ -38,10 +38,10 @@ def test_each_attribute_that_is_counted_has_a_row_for_each_of_its_values() -> No
 
 def test_what_is_taken_back_is_taken_off_the_day_and_the_value_of_the_usage() -> None:
     cells: AttributeCells = {}
-    place, attributes = (3, "team_1"), {"tier": "high"}
+    team_key, attributes = (3, "team_1"), {"tier": "high"}
 
-    add(cells, COUNTED, place, "Europe/Berlin", entry(ActivityKind.USAGE, -40), AT, attributes)
-    add(cells, COUNTED, place, "Europe/Berlin", entry(ActivityKind.USAGE, -25), AT, attributes)
-    add(cells, COUNTED, place, "Europe/Berlin", entry(ActivityKind.USAGE_VOIDED, 40), AT, attributes)
+    add(cells, COUNTED, team_key, "Europe/Berlin", entry(ActivityKind.USAGE, -40), AT, attributes)
+    add(cells, COUNTED, team_key, "Europe/Berlin", entry(ActivityKind.USAGE, -25), AT, attributes)
+    add(cells, COUNTED, team_key, "Europe/Berlin", entry(ActivityKind.USAGE_VOIDED, 40), AT, attributes)
 
     assert list(rows(cells)) == [row("tier", "high", 25, 1, day=date(2026, 12, 1))]

@@ -33,3 +33,12 @@ def test_of_a_partition_that_nobody_has_published_to_before_nothing_is_known() -
     others.acknowledged({3: (7, 9)})
 
     assert (others.between, others.sure([3])) == ({}, {3: 9})
+
+
+def test_what_lay_between_is_gone_with_a_topic_that_was_made_anew() -> None:
+    others = relay({0: 1_000})
+    others.acknowledged({0: (1_200, 1_210)})
+
+    others.acknowledged({0: (3, 5)})
+
+    assert (others.between, others.sure([0])) == ({}, {0: 5})

@@ -57,7 +57,7 @@ async def get_adjustments(
 
 @route(
     routes, "POST", "/v1/teams/{team}/adjustments/{id}/approve", *DECIDERS, gives=RequestAnswer, tags=["operators"],
-    fails=("invalid_expiry", "already_taken_back", "no_rate_card", "catching_up", *ENDED),
+    fails=("invalid_expiry", "already_taken_back", "no_rate_card", *ENDED),
     links={"entry": link("get_entry", "What came of it, as an entry of the activity.", id="$response.body#/entry")},
 )  # fmt: skip
 async def post_approve(ask: AllowedRequest, request_id: RequestId, key: Key = None) -> Response:

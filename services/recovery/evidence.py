@@ -58,8 +58,8 @@ FOLLOWS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Witnesses:
-    """What others say.
+class Evidence:
+    """What others know of the facts that were lost.
 
     Attributes:
         reported: by identity, the usage that stands in the topic.
@@ -111,13 +111,13 @@ class Witnesses:
                 return isinstance(fact, FOLLOWS) and stored.source.startswith(OURS)
 
 
-async def hear_witnesses(
+async def gather_evidence(
     settings: Settings,
     connection: Connection,
     tails: Sequence[Tail],
     charges: Charges | None,
     proven: Mapping[int, int],
-) -> Witnesses:
+) -> Evidence:
     """Ask the topic and Stripe; without `charges` Stripe says nothing.
 
     Raises:
@@ -135,7 +135,7 @@ async def hear_witnesses(
     reported = await _reported(settings, connection, identities) if identities else {}
     paid = {} if charges is None else await _paid(charges, payments)
     priced_before = (await load_rate_cards(connection)).attributes.priced if reported else frozenset()
-    return Witnesses(reported, paid, proven, priced_before | priced_in(tails))
+    return Evidence(reported, paid, proven, priced_before | priced_in(tails))
 
 
 def priced_in(tails: Iterable[Tail]) -> frozenset[tuple[str, str]]:

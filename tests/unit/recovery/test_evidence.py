@@ -7,8 +7,8 @@ import pytest
 from schemas.catalog import load_catalog
 from schemas.facts import AMENDMENTS, RATE_CARD_TEAM, AnyFact, RateCardPublished, Stored, UsageRecorded, UsageVoided
 from schemas.usage import AmendedUsage, UsageAmendReported
+from services.recovery.evidence import Evidence, priced_in
 from services.recovery.tail import Tail
-from services.recovery.witnesses import Witnesses, priced_in
 from services.store.identities import Identity
 
 AT = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -30,8 +30,8 @@ def unknown(*facts: tuple[str, str, AnyFact]) -> list[str]:
         Stored(7, position, AT, AT, "team", source, id, fact.type, fact.body())
         for position, (source, id, fact) in enumerate(facts, 9)
     ]
-    witnesses = Witnesses({Identity("team", "/f", "u2"): [AMENDS]}, {}, {})
-    return [one.id for one in witnesses.unknown([Tail(stored, [], [])])]
+    evidence = Evidence({Identity("team", "/f", "u2"): [AMENDS]}, {}, {})
+    return [one.id for one in evidence.unknown([Tail(stored, [], [])])]
 
 
 def test_an_amendment_that_was_reported_is_known_whole() -> None:
