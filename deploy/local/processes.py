@@ -175,7 +175,7 @@ class Processes:
         answer = "nothing listens there"
         deadline = time.monotonic() + timeout_seconds
         async with httpx2.AsyncClient(timeout=5, trust_env=False, verify=PLAIN_HTTP) as client:
-            while time.monotonic() < deadline:
+            while True:
                 if process.ended.is_set():
                     raise StackTrouble(
                         name,
@@ -189,6 +189,8 @@ class Processes:
                     if response.status_code == httpx2.codes.OK:
                         return
                     answer = f"{response.status_code} {response.text[:500]}"
+                if time.monotonic() > deadline:  # a machine that stood still has been asked once all the same
+                    break
                 await asyncio.sleep(LOOK_SECONDS)
         raise StackTrouble(
             name,

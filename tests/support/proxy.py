@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from urllib.parse import urlsplit, urlunsplit
 
+from tests.support.waiting import PATIENCE_SECONDS
+
 CHUNK = 64 * 1024
-ANSWER_SECONDS = 10
 STARTUP = (196608).to_bytes(4, "big")  # PostgreSQL's protocol 3.0
 
 
@@ -166,15 +167,17 @@ class Proxy:
         self, plan: Plan, said: bytes, writer: StreamWriter, from_server: StreamReader, to_server: StreamWriter
     ) -> None:
         self.away_until = asyncio.get_running_loop().time() + plan.away_seconds
-        if plan.cut is Cut.HEARD_LATER:
-            writer.transport.abort()
-            await asyncio.sleep(plan.later_seconds)
-        if plan.cut is not Cut.UNHEARD:
-            to_server.write(said)
-            await to_server.drain()
-            async with asyncio.timeout(ANSWER_SECONDS):
-                await from_server.read(CHUNK)
-        self.happened.set()
+        try:
+            if plan.cut is Cut.HEARD_LATER:
+                writer.transport.abort()
+                await asyncio.sleep(plan.later_seconds)
+            if plan.cut is not Cut.UNHEARD:
+                to_server.write(said)
+                await to_server.drain()
+                async with asyncio.timeout(PATIENCE_SECONDS):
+                    await from_server.read(CHUNK)
+        finally:
+            self.happened.set()  # also where the server let go of the connection while this machine stood still
 
     def _keep(self, task: "asyncio.Task[None]") -> None:
         self.tasks.add(task)

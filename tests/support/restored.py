@@ -24,7 +24,9 @@ class ArchivingPostgres(NativePostgres):
     def _initdb(self) -> None:
         super()._initdb()
         self._folder("archive")
-        command = f"test ! -f {self._home}/archive/%f && cp %p {self._home}/archive/%f"
+        # A segment is there when all of it is: who restores must never meet one that is still being copied.
+        kept = f"{self._home}/archive/%f"
+        command = f"test ! -f {kept} && cp %p {kept}.part && mv {kept}.part {kept}"
         self._set(self._data, archive_mode="on", archive_command=command)
 
     def backup(self) -> None:

@@ -85,8 +85,11 @@ class Cosigner:
     def cosigned_at(self, text: str, line: str) -> datetime | None:
         """When a signature line was made, if it is a cosignature of this witness for that text."""
         parts = SIGNATURE.fullmatch(line)
-        data = bytes_or_nothing(parts[2]) if parts and parts[1] == self.witness else b""
+        written = parts[2] if parts and parts[1] == self.witness else ""
+        data = bytes_or_nothing(written)
         if len(data) != ID_BYTES + TIME_BYTES + SIGNATURE_BYTES or data[:ID_BYTES] != self.key_id:
+            return None
+        if base64_of(data) != written:  # the last bits of base64 are nobody's: there is one way to write it
             return None
         seconds = int.from_bytes(data[ID_BYTES : ID_BYTES + TIME_BYTES], "big")
         try:

@@ -83,7 +83,7 @@ def asking_of(pool: Pool, folder: Path, health: Health) -> Witnessing:
 
 
 async def ask(asking: Witnessing, witness: TimestampService | CosigningWitness) -> None:
-    async with httpx2.AsyncClient(timeout=300) as http:
+    async with httpx2.AsyncClient(timeout=300, trust_env=False) as http:
         await asking.round(witness, http)
 
 

@@ -125,10 +125,16 @@ async def tried(connection: Connection, team: str, tries: int) -> None:
 
 
 async def rest(connection: Connection) -> None:
-    """Whatever failed is tried again when the test says so: the first time it would be after five seconds."""
-    await connection.execute(
-        "UPDATE notices SET due_at = clock_timestamp() + interval '1 hour' WHERE state = 'waiting'"
-    )
+    """Whatever fails from now on is tried again when the test says so, or an hour later than it would be."""
+    await connection.execute("""
+        CREATE FUNCTION an_hour_later() RETURNS trigger LANGUAGE plpgsql AS $$
+            BEGIN NEW.due_at := NEW.due_at + interval '1 hour'; RETURN NEW; END
+        $$
+    """)
+    await connection.execute("""
+        CREATE TRIGGER rest BEFORE UPDATE ON notices FOR EACH ROW
+        WHEN (NEW.tries > OLD.tries) EXECUTE FUNCTION an_hour_later()
+    """)
 
 
 async def hurry(connection: Connection) -> None:
@@ -198,11 +204,11 @@ async def test_what_fails_is_tried_again_with_the_same_id_and_the_same_bytes(
     failed = 0.0
     with capture_logs() as lines:
         async with connected(database) as connection:
+            await rest(connection)
             async with telling(database, url) as health:
                 await happen(connection, team, LOW)
                 await tried(connection, team, 1)  # nobody listens
-                assert await connection.fetchval("SELECT due_at - noticed_at > interval '5 s' FROM notices")
-                await rest(connection)
+                assert await connection.fetchval("SELECT due_at - noticed_at > interval '1 hour 5 s' FROM notices")
             failed += failures(health)
             async with host(port, around=hanging) as (receiver, _):
                 async with telling(database, url, timeout_seconds=3) as health:
@@ -240,10 +246,10 @@ def failures(health: Health) -> float:
 async def test_a_teams_notices_come_in_order_and_one_that_fails_holds_back_no_other_team(database: str) -> None:
     stuck, other = new_team(), new_team()
     async with connected(database) as connection, host() as (receiver, url), telling(database, url):
+        await rest(connection)
         receiver.answers.append(500)
         await happen(connection, stuck, LOW)
         await tried(connection, stuck, 1)
-        await rest(connection)
         await happen(connection, stuck, OUT, RECOVERED, SUSPENDED)
         await happen(connection, other, LOW, RECOVERED)
 
@@ -352,13 +358,13 @@ async def test_what_is_given_up_is_listed_and_counted_and_can_be_sent_again(
         async def given_up(team: str) -> bool:
             return [state for _, state, _ in await states(connection, team)] == ["given_up"]
 
+        await rest(connection)
         receiver.answers.append(410)
         await happen(connection, gone, LOW)
         await until(lambda: given_up(gone))
         receiver.answers.extend([500, 500])
         await happen(connection, unlucky, LOW)
         await tried(connection, unlucky, 1)
-        await rest(connection)
         await connection.execute("UPDATE notices SET tries = 9 WHERE team_id = $1", unlucky)
         await hurry(connection)
         await until(lambda: given_up(unlucky))

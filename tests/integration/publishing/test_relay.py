@@ -270,9 +270,10 @@ async def test_a_relay_that_lost_its_shards_while_it_slept_moves_no_checkpoint(s
         await some_teams(connection, facts=1)
         await until(lambda: caught_up(connection))
         taker = Claims("relay", "somebody else")
-        await taker.take(connection, list(range(SHARDS)))
+        async with connection.transaction():  # at once, or the relay takes them back from whoever stands still
+            await taker.take(connection, list(range(SHARDS)))
+            await connection.execute("UPDATE checkpoints SET seen_at = 'infinity' WHERE owner = 'somebody else'")
         held = dict(taker.positions)
-        await connection.execute("UPDATE checkpoints SET seen_at = 'infinity' WHERE owner = 'somebody else'")
 
         await some_teams(connection, facts=1)
         await asyncio.sleep(0.5)

@@ -1,9 +1,9 @@
 """Each question of docs/analytics.md gets the right answer, asked as an analyst asks it, and over the export."""
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -43,31 +43,36 @@ REFUSED = """
 """
 
 
-def days_ago(days: int, hour: int) -> datetime:
+def days_ago(told: datetime, days: int, hour: int) -> datetime:
     """An hour of a day in UTC that no window of a question ends in."""
-    return (now() - timedelta(days=days)).replace(hour=hour, minute=0, second=0, microsecond=0)
+    return (told - timedelta(days=days)).replace(hour=hour, minute=0, second=0, microsecond=0)
+
+
+class Told(NamedTuple):
+    """When the facts were told, from which their days are counted, and when the last of them was recorded."""
+
+    at: datetime
+    recorded_at: datetime
 
 
 @pytest.fixture
-async def told(connection: Connection) -> datetime:
-    """Two teams with usage of two features, a purchase, a top-up, a debt, something taken back and something refused.
-
-    When the top-up was recorded.
-    """
+async def told(connection: Connection) -> Told:
+    """Two teams with usage of two features, a purchase, a top-up, a debt, something taken back and something refused."""
+    at = now()
     async with connection.transaction():
         await seed_catalog(connection, load_catalog())
-    began = now() - timedelta(days=20)
+    began = at - timedelta(days=20)
     await store(connection, *planned("team_a", anchor=began), *planned("team_b", credits=10, anchor=began))
     await store(connection, new("team_a", "bought", CreditsPurchased(
         credits=1000 * MICRO, pack="mini", payment_intent_id="pi_1", charge_cents=1200, tax_cents=200, currency="usd",
-    ), at=now() - timedelta(days=40)))  # fmt: skip
+    ), at=at - timedelta(days=40)))  # fmt: skip
     await store(
-        connection, usage("team_a", "use-1", 30, at=days_ago(5, 12)), usage("team_a", "use-2", 80, at=days_ago(5, 13)),
-        render("team_a", "use-3", at=days_ago(6, 9)), usage("team_b", "use-4", 15, at=days_ago(5, 12)),
+        connection, usage("team_a", "use-1", 30, at=days_ago(at, 5, 12)), usage("team_a", "use-2", 80, at=days_ago(at, 5, 13)),
+        render("team_a", "use-3", at=days_ago(at, 6, 9)), usage("team_b", "use-4", 15, at=days_ago(at, 5, 12)),
     )  # fmt: skip
-    taken = await store(connection, usage("team_a", "use-5", 7, at=days_ago(6, 9)))
+    taken = await store(connection, usage("team_a", "use-5", 7, at=days_ago(at, 6, 9)))
     of = taken.places[0].position
-    back = await store(connection, void("team_a", "void", of="use-5", position=of, at=days_ago(6, 9), credits=7))
+    back = await store(connection, void("team_a", "void", of="use-5", position=of, at=days_ago(at, 6, 9), credits=7))
     await connection.execute(VOIDED, shard_of("team_a"), "team_a", of, back.places[0].position)
     await store(connection, new("team_a", "decided", TopUpRequested(
         attempt_id="one", ran_low_id="low", attempt=1, credits=500 * MICRO, charge_cents=500, currency="usd",
@@ -78,7 +83,7 @@ async def told(connection: Connection) -> datetime:
     await connection.execute(REFUSED)
     await fold_all(connection)
     recorded: datetime = await connection.fetchval("SELECT recorded_at FROM facts WHERE id = 'charged'")
-    return recorded
+    return Told(at, recorded)
 
 
 def render(team_id: str, id: str, *, at: datetime) -> NewFact:
@@ -98,11 +103,11 @@ async def fold_all(connection: Connection) -> None:
         await projecting.project(connection, facts)
 
 
-def answers(told: datetime) -> dict[str, list[tuple[object, ...]]]:
+def answers(told: Told) -> dict[str, list[tuple[object, ...]]]:
     """What each question must be answered with."""
-    d5, d6 = days_ago(5, 12).date(), days_ago(6, 12).date()
-    month = date(told.astimezone(UTC).year, told.astimezone(UTC).month, 1)
-    bought = (now() - timedelta(days=40)).date().replace(day=1)
+    d5, d6 = days_ago(told.at, 5, 12).date(), days_ago(told.at, 6, 12).date()
+    month = told.recorded_at.astimezone(UTC).date().replace(day=1)
+    bought = (told.at - timedelta(days=40)).date().replace(day=1)
     image, video = "ai_image.generate", "video_export.render"
     return {
         "Usage by feature a day": [(d6, video, 1, 20), (d5, image, 3, 125)],
@@ -125,7 +130,7 @@ def answers(told: datetime) -> dict[str, list[tuple[object, ...]]]:
     }  # fmt: skip
 
 
-async def test_each_question_of_the_page_has_the_answer_that_the_facts_give(database: str, told: datetime) -> None:
+async def test_each_question_of_the_page_has_the_answer_that_the_facts_give(database: str, told: Told) -> None:
     expected = answers(told)
     assert list(questions()) == list(expected)
     async with connected(as_role(database, "analyst")) as analyst:
@@ -136,7 +141,7 @@ async def test_each_question_of_the_page_has_the_answer_that_the_facts_give(data
 
 
 async def test_duckdb_gives_the_same_answers_over_the_files_of_the_export(
-    database: str, told: datetime, tmp_path: Path
+    database: str, told: Told, tmp_path: Path
 ) -> None:
     today = tmp_path / "today"
     async with connected(as_role(database, "reader")) as reader:
@@ -152,12 +157,16 @@ async def test_duckdb_gives_the_same_answers_over_the_files_of_the_export(
 
 
 async def test_an_export_of_views_takes_what_is_asked_for_in_each_format(
-    database: str, told: datetime, tmp_path: Path
+    database: str, told: Told, tmp_path: Path
 ) -> None:
     async with connected(as_role(database, "reader")) as reader:
         for file_format in FileFormat:
             request = ExportRequest(
-                "analytics", file_format, until=instant(told), team="team_a", views=("payments", "usage", "freshness")
+                "analytics",
+                file_format,
+                until=instant(told.recorded_at),
+                team="team_a",
+                views=("payments", "usage", "freshness"),
             )
             manifest, there = await export_views(reader, request, tmp_path / file_format)
             again = await export_views(reader, request, tmp_path / file_format)

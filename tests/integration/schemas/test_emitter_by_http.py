@@ -44,13 +44,19 @@ def an_emitter(api: Api, source: str, spool: Path, **changed: Any) -> Emitter:
 
 
 async def arrived(stack: Stack, source: str) -> list[dict[str, Any]]:
-    """What is on the topic of this source, in its order; other tests have sent what nobody can read."""
+    """What is on the topic of this source, each event where it first came; other tests have sent what nobody can read.
+
+    Who waits too long for an answer, on a machine that stands still, sends the same again: at least once is the promise.
+    """
     reader = TopicReader(stack.kafka, "usage")
     try:
         values = [record.value or b"" for record in await reader.read_to_end()]
     finally:
         reader.close()
-    return [json.loads(value) for value in values if source.encode() in value]
+    events: dict[str, dict[str, Any]] = {}
+    for event in (json.loads(value) for value in values if source.encode() in value):
+        events.setdefault(event["id"], event)
+    return list(events.values())
 
 
 async def ids(stack: Stack, source: str) -> list[str]:

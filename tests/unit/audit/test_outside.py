@@ -65,6 +65,17 @@ def test_whatever_is_changed_in_a_cosignature_it_is_none(witness: CosigningStand
         Cosigner.parse(witness.verifier_key).check(anchor, (word[:changed] + other + word[changed + 1 :]).encode())
 
 
+def test_a_cosignature_is_written_in_one_way(witness: CosigningStandIn) -> None:
+    anchor = an_anchor()
+    word = cosigned(witness, anchor, int(AT.timestamp()))
+    assert word.endswith("==\n")  # so four bits of the last letter are nobody's
+    same_bytes = word[:-4] + chr(ord(word[-4]) + 1) + word[-3:]
+    assert base64.b64decode(same_bytes.split(" ")[-1]) == base64.b64decode(word.split(" ")[-1])
+
+    with pytest.raises(WitnessFailed):
+        Cosigner.parse(witness.verifier_key).check(anchor, same_bytes.encode())
+
+
 @pytest.mark.parametrize("seconds", [2**63 - 1, 2**64 - 1])
 def test_a_time_that_no_calendar_has_is_no_cosignature(witness: CosigningStandIn, seconds: int) -> None:
     anchor = an_anchor()
