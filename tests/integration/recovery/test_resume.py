@@ -8,9 +8,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
-from aiokafka.errors import UnknownTopicOrPartitionError
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from aiokafka.errors import OffsetOutOfRangeError, UnknownTopicOrPartitionError
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from typer.testing import CliRunner
 
@@ -33,7 +36,7 @@ from services.audit.verify import verify
 from services.cli import app
 from services.publishing import others
 from services.publishing.batches import Origin, route
-from services.publishing.beyond import a_consumer, keep_offsets, kept_offsets, places_of, read_ends
+from services.publishing.beyond import a_consumer, keep_offsets, kept_offsets, places_of, read_ends, records_of
 from services.publishing.looking import StoreLook
 from services.read_models.low_balance import judge
 from services.recovery import watching as watching_module
@@ -46,6 +49,7 @@ from services.runtime.health import Health
 from services.store.connect import Connection
 from services.store.lives import LOG, Life, StoreUnchecked, fork, note_look, read_standing
 from services.store.shards import shard_of
+from tests.integration.schemas.test_emitter import make_topic
 from tests.support.desk import Desk, assert_books_agree, settings
 from tests.support.facts import now
 from tests.support.lives import RESTARTED, begin_to_publish, gone_back, publish, put, record_usage, settings_of
@@ -235,6 +239,24 @@ async def test_where_kafka_knows_no_such_topic_nobody_says_that_nothing_was_lost
     async with a_consumer(settings_of(stack, "postgresql://nobody")) as consumer:
         with pytest.raises(UnknownTopicOrPartitionError, match="nothing_of_this_name"):
             await places_of(consumer, "nothing_of_this_name")
+
+
+async def test_what_retention_takes_while_it_is_read_is_an_error_and_not_nothing(stack: Stack) -> None:
+    place = TopicPartition(make_topic(stack.kafka, f"events.{uuid4().hex}"), 0)
+    async with AIOKafkaProducer(bootstrap_servers=stack.kafka) as producer:
+        for number in range(3):
+            await producer.send_and_wait(place.topic, b"%d" % number, partition=place.partition)
+    admin = AIOKafkaAdminClient(bootstrap_servers=stack.kafka)
+    await admin.start()
+    try:
+        await admin.delete_records({place: RecordsToDelete(before_offset=2)})
+    finally:
+        await admin.close()
+
+    async with a_consumer(settings_of(stack, "postgresql://nobody")) as consumer:
+        with pytest.raises(OffsetOutOfRangeError):
+            [record async for record in records_of(consumer, {place: (0, 3)})]
+        assert [record.value async for record in records_of(consumer, {place: (2, 3)})] == [b"2"]
 
 
 async def test_the_command_says_what_it_would_do_and_does_it_when_somebody_says_so(

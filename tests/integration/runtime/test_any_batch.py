@@ -22,9 +22,7 @@ async def test_a_consumer_passes_what_it_can_not_read_and_unpacks_nothing_withou
 
     read: list[bytes] = []
     settings = load_settings(kafka=stack.kafka)
-    async with kafka.consumer(
-        settings, client_id="test", enable_auto_commit=False, auto_offset_reset="earliest"
-    ) as consumer:
+    async with kafka.consumer(settings, client_id="test", enable_auto_commit=False) as consumer:
         consumer.assign([place])
         consumer.seek(place, 0)
         while await consumer.position(place) <= last.offset:
