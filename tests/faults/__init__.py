@@ -14,6 +14,7 @@ rush          many teams that run low at the same moment
 promoted      standbys that were behind, promoted by force
 went_back     stores that went back, and what was published comes back
 holds         services that are killed amid their blocks
+seeds         for those that play one after the other: told, counted, and none ends another
 upgrade       to the next build under load, and back
 bounds        times that are promised
 failover      how soon all is well after a failover: for `bounds`

@@ -20,6 +20,7 @@ from rich.console import Console
 from deploy.local.servers.postgres import NativePostgres
 from schemas.credits import MICRO
 from schemas.facts import CreditsToppedUp, HoldPlaced, HoldReleased, TopUpRequested
+from tests.faults.seeds import play_seeds
 from tests.support.desk import Desk, a_desk, leases_over, new_team
 from tests.support.facts import now
 from tests.support.promoted import a_primary, behind, let_go_on, make_tables, promote
@@ -92,16 +93,15 @@ def _against_the_books(books: dict[str, Any], teams: Sequence[str], credits: Seq
 
 def promotions(seeds: Sequence[int], console: Console) -> int:
     """Play each seed on servers of its own; the exit code."""
-    broken = 0
-    for number, seed in enumerate(seeds, 1):
+
+    def on_its_own(seed: int) -> list[str]:
         with tempfile.TemporaryDirectory() as folder, a_primary(Path(folder)) as primary:
-            wrong = asyncio.run(_play_seed(primary, seed))
-        broken += bool(wrong)
-        verdict = f"[red]BROKEN[/] {'; '.join(wrong)}" if wrong else "nobody charged twice, nobody for nothing"
-        console.print(f"{number:4}/{len(seeds)}  seed {seed}  a standby was promoted: {verdict}")
-    if broken:
-        console.print("again: make faults ARGS='--promoted --seed … --count 1'", markup=False)
-    return 1 if broken else 0
+            return asyncio.run(_play_seed(primary, seed))
+
+    return play_seeds(
+        seeds, on_its_own, console, option="--promoted", what=lambda _: "a standby was promoted",
+        well="nobody charged twice, nobody for nothing",
+    )  # fmt: skip
 
 
 async def _play_seed(primary: NativePostgres, seed: int) -> list[str]:

@@ -8,7 +8,6 @@ each fourth seed commits wait for the standby: then nothing is lost, and it goes
 
 import asyncio
 import tempfile
-import traceback
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -18,7 +17,6 @@ from random import Random
 from uuid import uuid4
 
 from rich.console import Console
-from rich.markup import escape
 
 from deploy.local.servers.postgres import NativePostgres
 from deploy.local.stack import Stack
@@ -34,6 +32,7 @@ from services.runtime.errors import Unavailable
 from services.runtime.health import Health
 from services.store.connect import Connection
 from services.store.lives import StoreUnchecked
+from tests.faults.seeds import play_seeds
 from tests.support.facts import now
 from tests.support.lives import begin_to_publish, settings_of
 from tests.support.promoted import a_primary, behind, make_tables, promote, synchronous
@@ -190,18 +189,12 @@ async def a_second_world(stack: Stack, database: str) -> AsyncIterator[ServiceWo
 
 def resumptions(stack: Stack, seeds: Sequence[int], console: Console) -> int:
     """Play each seed on servers of its own; the exit code."""
-    broken = 0
-    for number, seed in enumerate(seeds, 1):
+
+    def on_its_own(seed: int) -> list[str]:
         with tempfile.TemporaryDirectory() as folder, a_primary(Path(folder)) as primary:
-            try:
-                wrong = asyncio.run(play(stack, primary, seed))
-            except Exception as died:  # the next seeds are played all the same
-                wrong = ["".join(traceback.format_exception(died))[-4_000:]]
-        broken += bool(wrong)
-        verdict = (
-            f"[red]BROKEN[/] {escape('; '.join(wrong))}" if wrong else "what was published is back, and all usage once"
-        )
-        console.print(f"{number:4}/{len(seeds)}  seed {seed}  the store went back: {verdict}")
-    if broken:
-        console.print("again: make faults ARGS='--went-back --seed … --count 1'", markup=False)
-    return 1 if broken else 0
+            return asyncio.run(play(stack, primary, seed))
+
+    return play_seeds(
+        seeds, on_its_own, console, option="--went-back", what=lambda _: "the store went back",
+        well="what was published is back, and all usage once",
+    )  # fmt: skip

@@ -14,7 +14,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -31,6 +30,7 @@ from services.audit.notes.vectors import Vector
 from services.audit.outside.cosignatures import Cosigner, CosigningWitness
 from services.audit.outside.witness import Anchored, PathSince, WitnessFailed
 from services.audit.sign_log import Signed
+from tests.support.cosigning import cosigner_key
 from tests.support.waiting import until_in_a_thread
 
 NOTES, APART = 1_000, 5
@@ -103,7 +103,7 @@ def a_litewitness(programs: Path) -> Iterator[tuple[str, str]]:
         until_in_a_thread(lambda: _answers(url), what="litewitness listens")
         public = load_ssh_public_key(key.with_suffix(".pub").read_bytes())
         assert isinstance(public, Ed25519PublicKey)
-        yield url, _cosigner_key(b"\x04" + public.public_bytes_raw())
+        yield url, cosigner_key(NAME, public)
 
 
 async def cosign(url: str, key: str) -> list[datetime]:
@@ -128,10 +128,6 @@ def _paths(log: NoteLog, new: int) -> PathSince:
         return log.path(old, new)
 
     return path_since
-
-
-def _cosigner_key(public: bytes) -> str:
-    return f"{NAME}+{sha256(f'{NAME}{chr(10)}'.encode() + public).digest()[:4].hex()}+{b64encode(public).decode()}"
 
 
 def _answers(url: str) -> bool:

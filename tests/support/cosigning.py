@@ -65,8 +65,7 @@ class CosigningStandIn(ThreadingHTTPServer):
 
     @property
     def verifier_key(self) -> str:
-        public = b"\x04" + self.key.public_key().public_bytes_raw()
-        return f"{NAME}+{sha256(NAME_LINE + public).digest()[:4].hex()}+{b64encode(public).decode()}"
+        return cosigner_key(NAME, self.key.public_key())
 
     def add_checkpoint(self, body: str) -> Reply:
         """Status, content type and body of the answer."""
@@ -136,6 +135,12 @@ def a_cosigning_witness() -> Iterator[CosigningStandIn]:
         server.shutdown()
         serving.join()
         server.server_close()
+
+
+def cosigner_key(name: str, key: Ed25519PublicKey) -> str:
+    """A witness's verifier key, as C2SP signed-note writes it for cosignatures of version 1."""
+    public = b"\x04" + key.public_bytes_raw()
+    return f"{name}+{sha256(f'{name}{chr(10)}'.encode() + public).digest()[:4].hex()}+{b64encode(public).decode()}"
 
 
 def _node(left: bytes, right: bytes) -> bytes:

@@ -3,7 +3,9 @@
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import asyncpg
 import pytest
@@ -15,18 +17,23 @@ from services.store.lives import Life, StoreUnchecked, admit, read_standing
 from services.store.migrate import migrate
 from tests.support.waiting import until
 
+Server = TypeVar("Server", bound=NativePostgres)
+
 
 @contextmanager
-def a_primary(folder: Path) -> Iterator[NativePostgres]:
-    """A server of its own, durable, with a migrated database; whatever follows it ends with it."""
+def a_server(kind: type[Server], folder: Path) -> Iterator[Server]:
+    """A server of its own, durable; whatever is made of it ends with it."""
     (folder / "logs").mkdir(parents=True)
     guard = Guard(folder / "lock")
     try:
-        server = NativePostgres(guard, folder, say=print)
+        server = kind(guard, folder, say=print)
         server.create()
         yield server
     finally:
         guard.close()
+
+
+a_primary = partial(a_server, NativePostgres)
 
 
 async def make_tables(url: str) -> None:

@@ -2,19 +2,14 @@
 
 import asyncio
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from copy import copy
 from datetime import datetime
 from pathlib import Path
 
 import asyncpg
 
-from deploy.local.children import Guard
 from deploy.local.folders import free_ports
 from deploy.local.servers.postgres import NativePostgres
-from deploy.local.servers.postgres_settings import environment
-from deploy.local.waiting import wait_for_end
 from tests.support.waiting import until
 
 
@@ -31,19 +26,7 @@ class ArchivingPostgres(NativePostgres):
 
     def backup(self) -> None:
         """A base backup, as `pg_basebackup` makes it."""
-        self._folder("backup")
-        source = f"host=127.0.0.1 port={self._port} user=postgres password={self._password}"
-        made = self._guard.spawn(
-            [str(self._programs / "pg_basebackup"), "-D", str(self._home / "backup"), "-d", source,
-             "--checkpoint=fast", "--no-sync"],
-            log=self._log,
-            env=environment(),
-            cwd=self._home,
-            user=self._user,
-        )  # fmt: skip
-        code = wait_for_end(made, step="the base backup", log=self._log)
-        self._guard.forget(made)
-        assert code == 0, self._log.read_text()
+        self._copy(self._conninfo(), self._home / "backup")
 
     async def archived(self) -> None:
         """Wait until all that was written by now is in the archive."""
@@ -83,16 +66,3 @@ class ArchivingPostgres(NativePostgres):
     def _set(self, data: Path, **values: str) -> None:
         with (data / "postgresql.conf").open("a") as file:
             file.writelines(f"{name} = '{value}'\n" for name, value in values.items())
-
-
-@contextmanager
-def an_archiving_primary(folder: Path) -> Iterator[ArchivingPostgres]:
-    """A server of its own; whatever is made of it ends with it."""
-    (folder / "logs").mkdir(parents=True)
-    guard = Guard(folder / "lock")
-    try:
-        server = ArchivingPostgres(guard, folder, say=print)
-        server.create()
-        yield server
-    finally:
-        guard.close()

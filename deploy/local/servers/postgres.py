@@ -108,7 +108,7 @@ class NativePostgres:
     def standby(self) -> "NativePostgres":
         """A server that follows this one without being waited for: a copy with a port and data of its own, running."""
         other = copy(self)
-        other.follow(f"host=127.0.0.1 port={self._port} user={OWNER} password={self._password}")
+        other.follow(self._conninfo())
         return other
 
     def follow(self, primary: str) -> None:
@@ -116,26 +116,32 @@ class NativePostgres:
         (self._port,) = free_ports(1)
         self._data, self._server = self._home / f"standby-{self._port}", None
         self._log = self._log.with_name(f"standby-{self._port}.log")
-        self._data.mkdir(mode=0o700)
+        self._copy(primary, self._data, "--write-recovery-conf")
+        with (self._data / "postgresql.conf").open("a") as file:
+            file.write(f"port = '{self._port}'\n")
+        self.start()
+
+    def _conninfo(self) -> str:
+        return f"host=127.0.0.1 port={self._port} user={OWNER} password={self._password}"
+
+    def _copy(self, source: str, into: Path, *options: str) -> None:
+        """A base backup of a running server. Raises StackTrouble where it can't be made."""
+        into.mkdir(mode=0o700)
         if self._user:
-            shutil.chown(self._data, self._user)
+            shutil.chown(into, self._user)
         made = self._guard.spawn(
-            [str(self._programs / "pg_basebackup"), "-D", str(self._data), "-d", primary, "--write-recovery-conf",
-             "--checkpoint=fast", "--no-sync"],
+            [str(self._programs / "pg_basebackup"), "-D", str(into), "-d", source, "--checkpoint=fast", "--no-sync", *options],
             log=self._log,
             env=environment(),
             cwd=self._home,
             user=self._user,
         )  # fmt: skip
-        code = wait_for_end(made, step="PostgreSQL's standby", log=self._log)
+        code = wait_for_end(made, step="a copy of PostgreSQL", log=self._log)
         self._guard.forget(made)
         if code != 0:
             raise StackTrouble(
                 "PostgreSQL", f"pg_basebackup ended with code {code}; its last lines:\n{tail(self._log)}"
             )
-        with (self._data / "postgresql.conf").open("a") as file:
-            file.write(f"port = '{self._port}'\n")
-        self.start()
 
     def restart(self, mode: StopMode = "fast") -> None:
         self.stop(mode)

@@ -10,7 +10,6 @@ all usage that was reported is recorded once, and each published position is tru
 import asyncio
 import sys
 import tempfile
-import traceback
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -20,7 +19,6 @@ from random import Random
 from uuid import uuid4
 
 from rich.console import Console
-from rich.markup import escape
 
 from deploy.local.stack import Stack
 from schemas.facts import CreditsToppedUp
@@ -37,10 +35,11 @@ from services.runtime.settings_loading import load_settings
 from services.store.connect import Connection
 from services.store.lives import LOG
 from services.usage import consuming
+from tests.faults.seeds import play_seeds
 from tests.support.desk import KEY, Desk, a_desk, new_team, of_type
 from tests.support.lives import begin_to_publish, settings_of
-from tests.support.promoted import make_tables
-from tests.support.restored import ArchivingPostgres, an_archiving_primary
+from tests.support.promoted import a_server, make_tables
+from tests.support.restored import ArchivingPostgres
 from tests.support.serving import as_role, connected
 from tests.support.usage import reported, structured
 from tests.support.waiting import until
@@ -231,16 +230,12 @@ async def _books_agree(connection: Connection, desk: Desk, low: Sequence[str]) -
 
 def restores(stack: Stack, seeds: Sequence[int], console: Console) -> int:
     """Play each seed on servers of its own; the exit code."""
-    broken = 0
-    for number, seed in enumerate(seeds, 1):
-        with tempfile.TemporaryDirectory() as folder, an_archiving_primary(Path(folder)) as primary:
-            try:
-                wrong = asyncio.run(play(stack, primary, seed))
-            except Exception as died:  # the next seeds are played all the same
-                wrong = ["".join(traceback.format_exception(died))[-4_000:]]
-        broken += bool(wrong)
-        verdict = f"[red]BROKEN[/] {escape('; '.join(wrong))}" if wrong else "nobody charged twice, all usage once"
-        console.print(f"{number:4}/{len(seeds)}  seed {seed}  restored, {KINDS[seed % len(KINDS)]}: {verdict}")
-    if broken:
-        console.print("again: make faults ARGS='--restored --seed … --count 1'", markup=False)
-    return 1 if broken else 0
+
+    def on_its_own(seed: int) -> list[str]:
+        with tempfile.TemporaryDirectory() as folder, a_server(ArchivingPostgres, Path(folder)) as primary:
+            return asyncio.run(play(stack, primary, seed))
+
+    return play_seeds(
+        seeds, on_its_own, console, option="--restored", what=lambda seed: f"restored, {KINDS[seed % len(KINDS)]}",
+        well="nobody charged twice, all usage once",
+    )  # fmt: skip

@@ -1,11 +1,9 @@
 """The signer says what the log was, and refuses to say anything of a log that lost its past (invariant 5)."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import asyncpg
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -32,13 +30,6 @@ TEAM = "team_a"
 SHARD = shard_of(TEAM)
 NOW = datetime(2026, 11, 23, 10, tzinfo=UTC)
 KEY = Ed25519PrivateKey.generate()
-
-
-@pytest.fixture
-async def connection(database: str) -> AsyncIterator[Connection]:
-    connection = await asyncpg.connect(database)
-    yield connection
-    await connection.close()
 
 
 def new_use(number: int, team: str = TEAM) -> NewFact:

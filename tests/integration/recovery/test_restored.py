@@ -17,8 +17,8 @@ from services.runtime.errors import Unavailable
 from services.runtime.health import Health
 from services.store.lives import StoreUnchecked
 from tests.support.lives import begin_to_publish, publish, record_usage, settings_of
-from tests.support.promoted import make_tables
-from tests.support.restored import ArchivingPostgres, an_archiving_primary
+from tests.support.promoted import a_server, make_tables
+from tests.support.restored import ArchivingPostgres
 from tests.support.serving import connected, store, used
 from tests.support.world import a_world
 
@@ -28,7 +28,7 @@ IDS = "SELECT array_agg(id ORDER BY position) FROM facts WHERE type = 'usage.rec
 
 @pytest.fixture
 def primary(tmp_path: Path) -> Iterator[ArchivingPostgres]:
-    with an_archiving_primary(tmp_path) as server:
+    with a_server(ArchivingPostgres, tmp_path) as server:
         yield server
 
 
