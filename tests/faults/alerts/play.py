@@ -37,12 +37,14 @@ async def play_all(stack: Stack, names: Sequence[str], console: Console, *, heal
             problems += _told(console, "healthy", 0.0, await _healthy(stage))
         for name in names:
             began = time.monotonic()
+            broken = True
             try:
                 wrong = await _play(stage, FAULTS[name])
+                broken = False
             except Exception as error:  # a fault that can't be played, or a line of the runbook that does not work
                 wrong = [f"{type(error).__name__}: {error}; now {sorted(stage.prometheus.firing)} fire"]
             problems += [f"{name}: {one}" for one in _told(console, name, time.monotonic() - began, wrong)]
-            if wrong:
+            if broken:  # and stays so: who comes next would meet it
                 break
     return problems
 

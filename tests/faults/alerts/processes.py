@@ -74,9 +74,9 @@ async def stuck(stage: Stage) -> AsyncIterator[None]:
     await stage.restart("relay")
 
 
-@fires("Halted", "the holds of a team's balance row are damaged", "FactsNotProjected")
+@fires("Halted", "the holds of a team's balance row are damaged", "FactsNotProjected", "ApiErrors")
 async def halted(stage: Stage) -> AsyncIterator[None]:
-    """The team's next fact can't be folded; those of others are."""
+    """The team's next fact can't be folded, nor its balance read; those of others are."""
     team = stage.world.teams[0].id
     await stage.stop("projector")
     before = await stage.fetchval("SELECT holds::text FROM balance WHERE team_id = $1", team)
