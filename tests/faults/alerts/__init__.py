@@ -5,6 +5,6 @@ stage         a whole Creditwell with people, money and usage; the runbook's com
 table         which fault belongs to which alert
 processes     dead or slow processes, and the work that waits
 people        Stripe, the host product and feature services
-proof         signer, anchors, witness, and a store that went back
+proof         signer, anchors and witness
 play          one after the other
 """

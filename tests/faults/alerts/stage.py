@@ -6,10 +6,9 @@ import sys
 from base64 import b64decode
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 from uuid import uuid4
 
 import httpx2
@@ -22,7 +21,6 @@ from deploy.local.demo.stage import set_stage
 from deploy.local.folders import ROOT
 from deploy.local.forkserver import fork_server
 from deploy.local.processes import PLAIN_HTTP, Processes
-from deploy.local.servers.postgres import NativePostgres
 from deploy.local.stack import Stack
 from deploy.local.teams import TEAMS, TeamPlan
 from deploy.local.world import LocalWorld, connected, start_world
@@ -96,9 +94,8 @@ class Stage:
             yield connection
 
     async def execute(self, statement: str, *values: object) -> None:
-        """As a superuser, also what triggers refuse."""
-        async with self.owner() as connection, connection.transaction():
-            await connection.execute("SET LOCAL session_replication_role = replica")
+        """As a superuser."""
+        async with self.owner() as connection:
             await connection.execute(statement, *values)
 
     async def fetchval(self, question: str, *values: object) -> Any:
@@ -170,12 +167,6 @@ class Stage:
         self.stands(path)
         said: dict[str, Any] = (await self.http.get(f"{self.prometheus.targets[name]}{path}")).json()
         return said
-
-    def move(self, database: NativePostgres) -> None:
-        """From now on this server is the store: its address is another, its logins are the same."""
-        old, new = (urlsplit(url).netloc.rpartition("@")[2] for url in (self.world.database, database.url))
-        moved = {role: url.replace(old, new) for role, url in self.world.logins.items()}
-        self.world = replace(self.world, database=database.url, logins=moved)
 
     def log(self, name: str) -> str:
         """What a process has said."""

@@ -30,8 +30,9 @@ class AlertFault:
 # Alerts that none of our faults makes fire, with what is known.
 NOT_SHOWN = {
     "CreditwellStuck": "no fault of Kafka, the database or Stripe that was tried leaves a process there: each is noticed and said by "
-    "`CreditwellNotReady`, or is got over; what is left are mistakes of ours"
-}  # fmt: skip
+    "`CreditwellNotReady`, or is got over; what is left are mistakes of ours",
+    "CreditwellStoreWentBack": "`make faults ARGS=--went-back` promotes standbys and resumes the store, without Prometheus",
+}
 FAULTS: dict[str, AlertFault] = {}
 
 
