@@ -109,11 +109,8 @@ async def inbox(stage: Stage) -> AsyncIterator[None]:
     paid = next(
         one for one in books["charges"] if one["metadata"].get("team_id") == HARBOR and not one["amount_refunded"]
     )
-    await stage.stripe("POST", "/_control/webhooks", json={"do": "hold"})
     await stage.stripe("POST", "/v1/refunds", data={"payment_intent": paid["payment_intent"], "amount": "100"})
     await spoiled(stage, "*")
-    await stage.stripe("DELETE", "/_control/webhooks")
-    await stage.stripe("POST", "/_control/webhooks/release", json={})
     await stage.until_true("SELECT EXISTS (SELECT FROM stripe_inbox WHERE done_at IS NULL AND tries > 0)")
     await stage.execute("UPDATE stripe_inbox SET received_at = received_at - interval '1 hour' WHERE done_at IS NULL")
     yield

@@ -6,6 +6,7 @@ from services.read_models.balances import PROJECTOR
 from tests.faults.alerts.prometheus import TWO_MINUTES
 from tests.faults.alerts.stage import Stage, folder_of_anchors
 from tests.faults.alerts.table import fires
+from tests.support.waiting import until
 
 # The first fact of each shard that is not signed, once all others have read it.
 UNSIGNED = """
@@ -52,6 +53,12 @@ async def _move(stage: Stage, by: str, shards: list[int], positions: list[int]) 
 async def anchor_old(stage: Stage) -> AsyncIterator[None]:
     """No anchor can be written; a folder that is only missing would be made again."""
     folder = folder_of_anchors(stage)
+
+    async def has_one() -> bool:
+        text = (await stage.http.get(f"{stage.prometheus.targets['signer']}/metrics")).text
+        return "\ncreditwell_anchor_timestamp_seconds 0.0\n" not in text
+
+    await until(has_one, what="the signer has seen an anchor")
     elsewhere = folder.rename(folder.with_name("anchors-elsewhere"))
     folder.touch()
     yield
