@@ -91,23 +91,23 @@ def pass_over(team: TeamBalance, newer: Sequence[Stored]) -> bool:
     facts = [stored.fact() for stored in newer]
     if any(earlier_usage(fact) is not None for fact in facts):
         return False
-    for is_usage, told in groupby(zip(newer, facts, strict=True), key=_is_usage):
-        together = list(told)
+    for is_usage, group in groupby(zip(newer, facts, strict=True), key=_is_usage):
+        together = list(group)
         if not (is_usage and _use_at_once(team, together)):
             for stored, fact in together:
                 evolve(team, stored, fact)
     return True
 
 
-def _is_usage(told: tuple[Stored, AnyFact]) -> bool:
+def _is_usage(one: tuple[Stored, AnyFact]) -> bool:
     """Usage that settles no hold."""
-    return isinstance(told[1], UsageRecorded) and told[1].hold_id is None
+    return isinstance(one[1], UsageRecorded) and one[1].hold_id is None
 
 
-def _use_at_once(team: TeamBalance, told: Sequence[tuple[Stored, AnyFact]]) -> bool:
+def _use_at_once(team: TeamBalance, together: Sequence[tuple[Stored, AnyFact]]) -> bool:
     """True where all of them were plain."""
-    times, last = [stored.occurred_at for stored, _ in told], told[-1][0]
-    credits = [fact.credits for _, fact in told if isinstance(fact, UsageRecorded)]
+    times, last = [stored.occurred_at for stored, _ in together], together[-1][0]
+    credits = [fact.credits for _, fact in together if isinstance(fact, UsageRecorded)]
     usages = Usages(credits, min(times), max(times), last.position, last.recorded_at)
     return use_plainly(team, usages, NO_SNAPSHOTS) is not None
 
