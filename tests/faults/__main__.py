@@ -14,6 +14,7 @@
     python -m tests.faults --went-back                    20 stores that went back and were resumed (tests/faults/went_back.py)
     python -m tests.faults --restored                     9 backups restored to a moment of the past (tests/faults/servers/restored.py)
     python -m tests.faults --brokers                      three brokers, killed in turn (tests/faults/servers/brokers.py)
+    python -m tests.faults --full-disk                    a broker whose disk is full (tests/faults/servers/full_disk.py)
     python -m tests.faults --grown                        topics that get more partitions (tests/faults/servers/grown.py)
     python -m tests.faults --upgrade                      to the next build and back under load (tests/faults/upgrade.py)
     python -m tests.faults --holds                        1,000 blocks of services that are killed (tests/faults/holds.py)
@@ -44,7 +45,7 @@ from tests.faults.holds import kill_amid_holds
 from tests.faults.injections import INJECTIONS
 from tests.faults.promoted import promotions
 from tests.faults.rush import rush
-from tests.faults.servers import brokers, grown, restored
+from tests.faults.servers import brokers, full_disk, grown, restored
 from tests.faults.steps import matrix as steps
 from tests.faults.storm import Plan, read_outcomes, report, storm
 from tests.faults.upgrade import upgrade
@@ -75,6 +76,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--went-back", action="store_true", help="stores that went back and are resumed, alone")
     parser.add_argument("--restored", action="store_true", help="backups restored to a moment of the past, alone")
     parser.add_argument("--brokers", action="store_true", help="three brokers that are killed in turn, alone")
+    parser.add_argument("--full-disk", action="store_true", help="a broker whose disk is full, alone; takes root")
     parser.add_argument("--grown", action="store_true", help="topics that get more partitions under load, alone")
     parser.add_argument("--upgrade", action="store_true", help="to the next build and back under load, alone")
     parser.add_argument("--holds", action="store_true", help="blocks of services that are killed, alone")
@@ -102,6 +104,8 @@ def main() -> int:
         return decoded(given.count or EVENTS_USUAL, console)
     if given.promoted:
         return promoted(range(seed, seed + (given.count or PROMOTED_USUAL)), console)
+    if given.full_disk:
+        return full_disk.full_disk(console)
     if given.grown:
         return growth(seed, console)
     on_servers: dict[str, Callable[[Stack], int]] = {
@@ -136,7 +140,7 @@ def main() -> int:
             code |= bool(asyncio.run(upgrade(stack, seed, console)))
         if given.bounds or not alone:
             code |= bounds.report(asyncio.run(bounds.measure(stack)), console)
-    return code if alone else code | growth(seed, console)
+    return code if alone else code | growth(seed, console) | full_disk.full_disk(console)
 
 
 def plan_of(given: argparse.Namespace, seed: int) -> Plan:
