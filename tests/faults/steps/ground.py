@@ -18,7 +18,7 @@ from schemas.topics import EVENTS, USAGE
 from services.publishing.beyond import keep_offsets, read_ends
 from services.store.append import append
 from services.store.connect import Connection, Pool, connect_pool
-from tests.support.api import Api, an_api
+from tests.support.api import NO_LIMITS, Api, an_api
 from tests.support.lives import settings_of
 from tests.support.serving import as_role, connected, plan
 from tests.support.topics import TopicReader
@@ -100,7 +100,7 @@ async def a_ground(
         await open_.enter_async_context(recorders)
         signers = await connect_pool(as_role(database, "signer"), process="signer", size=1, projections=False)
         await open_.enter_async_context(signers)
-        api = await open_.enter_async_context(an_api(stack, database))
+        api = await open_.enter_async_context(an_api(stack, database, **NO_LIMITS))
         if folder is None:
             folder = Path(open_.enter_context(tempfile.TemporaryDirectory()))
         await keep_offsets(connection, await read_ends(settings_of(stack, database)))
