@@ -157,7 +157,9 @@ async def place_at_once(
 async def move_at_once(
     command: AtOnce[Answer], hold_id: str, decide: Decide, answered: Callable[[CurrentHold, Place], Answer]
 ) -> Answer | KeptAnswer | None:
-    """Move a hold by one fact, or say what the same command was answered; None where it is to be decided under the lock.
+    """Move a hold by one fact, or say what the same command was answered.
+
+    None where it is to be decided under the lock.
 
     Raises:
         As `move`.

@@ -218,9 +218,8 @@ async def test_whatever_else_came_since_the_read_is_decided_on_under_the_lock(de
 
 async def test_a_lot_that_ends_between_the_read_and_the_lock_pays_for_no_hold(desk: Desk) -> None:
     await store(desk.world.connection, *planned(TEAM, credits=1))
-    gift = granted(TEAM, "gift", 9, ends_after=timedelta(hours=1))
-    await store(desk.world.connection, gift)
-    end = gift.fact.expires_at  # type: ignore[union-attr]
+    await store(desk.world.connection, granted(TEAM, "gift", 9, ends_after=timedelta(hours=1)))
+    end = (await desk.world.balance()).next_end
 
     async with it_is(desk.world.connection, end - timedelta(milliseconds=300), TEAM):
         assert await desk.place("late", request_for(5), lambda: desk.moment(end)) is None
