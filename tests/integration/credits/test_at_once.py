@@ -252,6 +252,25 @@ async def test_of_two_requests_with_one_key_one_is_carried_out_and_the_other_fin
     assert len(await desk.world.facts(TEAM, type="hold.placed.v1")) == 1
 
 
+async def test_many_at_once_never_pass_the_balance_and_one_key_is_one_hold(desk: Desk) -> None:
+    """Without the API's lanes, as from several processes."""
+    await store(desk.world.connection, *planned(TEAM, credits=10))
+    pool = await connect_pool(desk.world.database, process="test", size=8, projections=False)
+    try:
+        many = Desk(desk.world, pool)
+        same = await asyncio.gather(*(many.place("same", request_for(1)) for _ in range(16)))
+        others = [many.place(f"h{number}", request_for(2)) for number in range(16)]
+        answers = await asyncio.gather(*others, return_exceptions=True)
+    finally:
+        await pool.close()
+
+    assert sum(isinstance(one, tuple) and not isinstance(one, KeptAnswer) for one in same) == 1
+    assert {type(one) for one in answers} <= {tuple, type(None), NotPermitted}
+    assert 1 <= sum(isinstance(one, tuple) for one in answers) <= 4
+    assert len(await desk.world.facts(TEAM, type="hold.placed.v1")) == len(await desk.answers())
+    assert (await desk.world.balance()).available(now()) >= CREDIT
+
+
 async def test_a_hold_that_the_log_has_is_left_to_the_definition_and_keeps_no_key(desk: Desk) -> None:
     await store(desk.world.connection, *planned(TEAM, credits=10))
     done(await desk.place("ours", request_for(1), key="one"))
