@@ -291,8 +291,8 @@ class Honest:
     async def _card(self, team: str) -> None:
         card = StripeCard(f"pm_{team}_{self.told}", "visa", "4242", f"fp_{team}_{self.told}", now())
         async with self.connection.transaction():
-            state, at = await lock_top_ups(self.connection, team)
-            await change_card(self.connection, state, f"cus_{team}", card, at, fact_id=f"card:{uuid4()}")
+            state, head = await lock_top_ups(self.connection, team)
+            await change_card(self.connection, state, f"cus_{team}", card, head.recorded_at, fact_id=f"card:{uuid4()}")
 
     async def _configure(self, team: str) -> None:
         threshold, most = self.random.choice((1_000, 4_000)), self.random.choice((2, 9))
