@@ -77,16 +77,14 @@ NEW_CONFIRM = """
     UPDATE top_up_attempts SET confirm_try = confirm_try + 1 WHERE shard = $1 AND team_id = $2 AND attempt_id = $3
     RETURNING confirm_try
 """
-NEW_CANCEL = (
-    "UPDATE top_up_attempts SET cancel_try = cancel_try + 1 WHERE shard = $1 AND team_id = $2 AND attempt_id = $3"
-)
+NEW_CANCEL = "UPDATE top_up_attempts SET cancel_try = cancel_try + 1 WHERE (shard, team_id, attempt_id) = ($1, $2, $3)"
 NOTE_REQUEST = (
-    "UPDATE top_up_attempts SET asked_at = clock_timestamp() WHERE shard = $1 AND team_id = $2 AND attempt_id = $3"
+    "UPDATE top_up_attempts SET asked_at = clock_timestamp() WHERE (shard, team_id, attempt_id) = ($1, $2, $3)"
 )
 # Written beside the facts that say so.
-CREATED = """
-    UPDATE top_up_attempts SET payment_intent_id = $4 FROM appended WHERE shard = $1 AND team_id = $2 AND attempt_id = $3
-"""
+CREATED = (
+    "UPDATE top_up_attempts SET payment_intent_id = $4 FROM appended WHERE (shard, team_id, attempt_id) = ($1, $2, $3)"
+)
 END = """
     UPDATE top_up_attempts SET ended_at = clock_timestamp() FROM appended
     WHERE shard = $1 AND team_id = $2 AND attempt_id = $3 AND ended_at IS NULL
