@@ -16,7 +16,15 @@ from schemas.facts import NewFact
 from schemas.places import Place
 from services.api.context import QuickRead
 from services.credits.deciding import lock_to_decide
-from services.credits.holds.at_once import AnswerParts, AtOnce, CommandKey, KeptAnswer, move_at_once, place_at_once
+from services.credits.holds.at_once import (
+    NEWER_MAX,
+    AnswerParts,
+    AtOnce,
+    CommandKey,
+    KeptAnswer,
+    move_at_once,
+    place_at_once,
+)
 from services.credits.holds.hold import (
     CapturedPart,
     CurrentHold,
@@ -195,7 +203,7 @@ async def a_gift(desk: Desk) -> None:
 
 
 async def much_work(desk: Desk) -> None:
-    await store(desk.world.connection, *(usage(TEAM, f"u{number}", 0) for number in range(101)))
+    await store(desk.world.connection, *(usage(TEAM, f"u{number}", 0) for number in range(NEWER_MAX + 1)))
 
 
 async def two_seconds(desk: Desk) -> None:
