@@ -255,12 +255,14 @@ class Worker:
 
     async def decide(self, connection: Connection, team_id: str) -> TopUps:
         """Append the decision that is due for a team, in the caller's transaction; its top-ups afterwards."""
-        state, now = await attempts.lock_top_ups(connection, team_id)
-        if await append_refills_due(connection, [team_id], now):
+        state, head = await attempts.lock_top_ups(connection, team_id)
+        now, unmoved = head.recorded_at, None if head.refills_due else head
+        if head.refills_due and await append_refills_due(connection, [team_id], now):
             state = await attempts.catch_up(connection, state)
         if (resumed := resumption_due(state)) is not None:
             name = f"resumed:{state.position}"
-            state = await attempts.append_top_up(connection, state, [NewFact(team_id, TOP_UPS, name, now, resumed)])
+            new = NewFact(team_id, TOP_UPS, name, now, resumed)
+            state, unmoved = await attempts.append_top_up(connection, state, [new], unmoved), None
         if state.episode is None or state.point is None or state.point.at > now:
             if state.position:
                 await attempts.save_top_ups(connection, state)
@@ -277,7 +279,9 @@ class Worker:
                 await attempts.begin_attempt(connection, team_id, decision, self.owner, now)
             case _:
                 name = f"skipped:{decision.ran_low_id}:{decision.decision}"
-        state = await attempts.append_top_up(connection, state, [NewFact(team_id, TOP_UPS, name, now, decision)])
+        state = await attempts.append_top_up(
+            connection, state, [NewFact(team_id, TOP_UPS, name, now, decision)], unmoved
+        )
         crashpoint("topup:decided")
         self.tell(state, decision)
         return state

@@ -135,10 +135,18 @@ async def read_exact(connection: Reads, team_id: str) -> Exact:
     Raises:
         Unavailable: more facts wait to be folded than a read may fold (`catching_up`).
     """
-    shard = shard_of(team_id)
-    row = await connection.fetchrow(EXACT, shard, team_id, TAIL_MAX + 1)
+    row = await connection.fetchrow(EXACT, shard_of(team_id), team_id, TAIL_MAX + 1)
     assert row is not None, "a statement whose first table is a row of its own"
-    newer = newer_facts(row, shard, team_id)
+    return exact_of(row, team_id)
+
+
+def exact_of(row: asyncpg.Record, team_id: str) -> Exact:
+    """What a row of `EXACT` says.
+
+    Raises:
+        Unavailable: as `read_exact`.
+    """
+    newer = newer_facts(row, shard_of(team_id), team_id)
     return Exact(_team_with_lots(row, team_id), row["folded"], newer, open_cycle(row), row["limited"])
 
 

@@ -25,8 +25,8 @@ from aiokafka import ConsumerRecord
 from schemas.pricing import RateCards
 from schemas.topics import USAGE
 from schemas.usage import FastUsage
-from services.credits.hold_settlement import live_or_settled, settle_holds
-from services.credits.holds import HoldKey
+from services.credits.holds.hold import HoldKey
+from services.credits.holds.settlement import live_or_settled, settle_holds
 from services.credits.rate_cards import load_rate_cards, newest_version
 from services.runtime.clock import Clock
 from services.runtime.crashpoints import crashpoint

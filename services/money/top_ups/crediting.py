@@ -18,7 +18,7 @@ from schemas.facts import CreditsToppedUp, NewFact, TopUpRequested
 from services.money.payment_details import keep_receipt
 from services.money.stamps import PaymentRequest, is_for
 from services.money.stripe_client import Intent
-from services.money.top_ups.attempts import STRIPE, TOP_UPS, append_top_up, end, lock_top_ups
+from services.money.top_ups.attempts import STRIPE, TOP_UPS, append_top_up, ended, lock_top_ups
 from services.store.connect import Connection
 from services.store.identities import Identity, find
 from services.store.read import FACT_COLUMNS, stored_of
@@ -50,7 +50,7 @@ async def credit_top_up(
         `credits`, the attempt had asked for something else.
     """
     assert intent.state == "succeeded", f"{intent.id} is {intent.state}: that is no money"
-    state, now = await lock_top_ups(connection, team_id)
+    state, head = await lock_top_ups(connection, team_id)
     payment = Identity(team_id, STRIPE, intent.id)
     if await find(connection, [payment]):
         return None
@@ -69,9 +69,9 @@ async def credit_top_up(
         paid_at=intent.paid_at,
         found_payment=None if credits is None or decided_here else True,
     )  # fmt: skip
-    await end(connection, team_id, attempt_id)
     await keep_receipt(connection, team_id, intent)
-    await append_top_up(connection, state, [NewFact(*payment, now, fact)])
+    new = NewFact(*payment, head.recorded_at, fact)
+    await append_top_up(connection, state, [new], head, [ended(team_id, attempt_id)])
     return fact
 
 

@@ -121,6 +121,19 @@ async def test_a_session_that_ends_just_behind_its_answer_is_handed_to_nobody(da
         assert ending.is_closed()
 
 
+async def test_a_session_that_ends_in_the_midst_of_a_statement_is_an_outage(database: str) -> None:
+    pool = Pool(Hosts(database), UTC, size=1, command_timeout=600, health=None)
+    async with pool:
+        with pytest.raises(ConnectionError):
+            async with pool.acquire() as proxy:
+                session: asyncpg.Connection[asyncpg.Record] = proxy._con
+                await session.fetchval("SELECT 1")
+                session.terminate()
+                await session._execute("SELECT 1", (), 0, None)  # type: ignore[attr-defined]  # behind the look whether it is open
+
+        assert await pool.fetchval("SELECT 1") == 1
+
+
 async def test_who_waits_for_a_server_that_froze_hears_of_it_and_goes_on_when_it_answers(
     database: str, proxy: Proxy
 ) -> None:

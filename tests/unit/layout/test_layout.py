@@ -23,7 +23,7 @@ FORBIDDEN = {
     "services/store/read.py": "stripe",
     "services/store/append.py": "services.audit.replay",
     "services/runtime/clock.py": "services.store.read",
-    "services/read_models/states.py": "services.credits.holds",
+    "services/read_models/states.py": "services.credits.holds.hold",
     "services/credits/plans.py": "services.usage.door",
     "services/usage/door.py": "services.money.topup",
     "services/money/topup.py": "services.audit.verify",
