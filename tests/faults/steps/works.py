@@ -6,6 +6,7 @@ A work is prepared once, and done three times: by who dies, by who comes after, 
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -21,6 +22,7 @@ from services.read_models.low_balance import judge
 from services.read_models.projecting import COPY_ROWS_MIN
 from services.runtime.clock import system_clock
 from services.runtime.health import Health
+from services.store.append import AlreadyStored
 from services.store.connect import Connection
 from services.store.read import read_team
 from services.store.shards import shard_of
@@ -38,6 +40,8 @@ from tests.support.usage import reported
 from tests.support.waiting import until
 
 APPEND = ("append:heads_taken", "append:written")
+AT_ONCE = ("hold:decided", "hold:written")  # what is decided before the lock, and written by one statement
+IMAGE = {"feature": "ai_image.generate", "quantity": "1", "attributes": {"tier": "low"}}
 SOON = timedelta(seconds=1)
 OVER = "SELECT clock_timestamp() > $1"
 PUBLISHED = """
@@ -96,6 +100,12 @@ def _command(role: str, path: str, body: Mapping[str, object]) -> Callable[[Grou
         return answer.json()
 
     return act
+
+
+async def _place_under_the_lock(ground: Ground, team: str) -> object:
+    with suppress(AlreadyStored):
+        await held(ground.connection, "render", 2, team_id=team)
+    return None
 
 
 def _work_of_the_worker(do: Callable[[Connection], Awaitable[object]]) -> Callable[[Ground, str], Awaitable[object]]:
@@ -234,15 +244,19 @@ def _works() -> dict[str, Work]:
         "grant": Work(APPEND, _exists, _command("operator", "grants", amount), {"CreditsGranted": 1}),
         "adjustment": Work(APPEND, _exists, _command("operator", "adjustments", amount), {"CreditsAdjusted": 1}),
         "hold": Work(
-            (*APPEND, "hold:placed"), _exists, _command("service", "holds", {"credits": "2", "ttl_seconds": 3_600}),
-            {"HoldPlaced": 1},
+            AT_ONCE, _exists, _command("service", "holds", {"credits": "2", "ttl_seconds": 3_600}), {"HoldPlaced": 1}
         ),
+        "hold under the lock": Work((*APPEND, "hold:placed"), _exists, _place_under_the_lock, {"HoldPlaced": 1}),
         "capture": Work(
-            (*APPEND, "hold:captured"), _holds, _command("service", "holds/render/capture", {"credits": "2"}),
+            AT_ONCE, _holds, _command("service", "holds/render/capture", {"credits": "2"}),
             {"HoldPlaced": 1, "HoldCaptured": 1},
         ),
+        "capture of two": Work(
+            (*APPEND, "hold:moved"), _holds, _command("service", "holds/render/capture", {"items": [IMAGE, IMAGE]}),
+            {"HoldPlaced": 1, "HoldCaptured": 2},
+        ),
         "release": Work(
-            APPEND, _holds, _command("service", "holds/render/release", {}), {"HoldPlaced": 1, "HoldReleased": 1}
+            AT_ONCE, _holds, _command("service", "holds/render/release", {}), {"HoldPlaced": 1, "HoldReleased": 1}
         ),
         "refill": Work(
             ("refill:refilled", "append:written"), _cycle_began, _work_of_the_worker(refill_due), {"CreditsRefilled": 1}
