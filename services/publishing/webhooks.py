@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import httpx2
 
+from schemas.cloudevents import TRACEPARENT
 from services.publishing.notice_rows import Due
 
 # After each failed try; with the first try ten in all, over 75 hours: the schedule of Standard Webhooks.
@@ -53,6 +54,8 @@ class NoticeHost:
             "content-type": "application/json", "user-agent": "creditwell",
             **signed(notice.notice_id, notice.now, body, self.keys),
         }  # fmt: skip
+        if notice.traceparent is not None:
+            headers[TRACEPARENT] = notice.traceparent
         try:
             async with asyncio.timeout(self.timeout_seconds):
                 async with self.client.stream("POST", self.url, content=body, headers=headers) as answer:

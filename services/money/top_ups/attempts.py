@@ -35,6 +35,17 @@ TAIL = f"""
     ORDER BY position
 """
 
+# Of the newest low episode: what made the balance low made its charges, too. The condition is the index's own.
+TRACE = """
+    SELECT traces.traceparent
+    FROM (
+        SELECT shard, position FROM facts
+        WHERE shard = $1 AND team_id = $2 AND type = 'balance.ran_low.v1'
+          AND type NOT LIKE 'usage.%' AND type NOT LIKE 'hold.%'
+        ORDER BY position DESC LIMIT 1
+    ) AS low JOIN traces USING (shard, position)
+"""
+
 SAVE = """
     INSERT INTO top_ups (shard, team_id, position, version, state, enabled, due_at, enough_at)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
@@ -151,6 +162,12 @@ async def catch_up(connection: Connection, state: TopUps) -> TopUps:
         stored = stored_of(row)
         state = evolve(state, stored, stored.fact())
     return state
+
+
+async def trace_of_episode(connection: Connection, team_id: str) -> str | None:
+    """The trace of what made a team's balance low the last time, where it is known."""
+    trace: str | None = await connection.fetchval(TRACE, shard_of(team_id), team_id)
+    return trace
 
 
 async def save_top_ups(connection: Connection, state: TopUps, *, enough_at: int = 0) -> None:

@@ -19,6 +19,8 @@ from services.money.payment_details import keep_receipt
 from services.money.stamps import PaymentRequest, is_for
 from services.money.stripe_client import Intent
 from services.money.top_ups.attempts import STRIPE, TOP_UPS, append_top_up, end, lock_top_ups
+from services.runtime.tracing.context import carrying, current_trace
+from services.store.beside.traces import trace_of_fact
 from services.store.connect import Connection
 from services.store.identities import Identity, find
 from services.store.read import FACT_COLUMNS, stored_of
@@ -71,7 +73,9 @@ async def credit_top_up(
     )  # fmt: skip
     await end(connection, team_id, attempt_id)
     await keep_receipt(connection, team_id, intent)
-    await append_top_up(connection, state, [NewFact(*payment, now, fact)])
+    asked = Identity(team_id, TOP_UPS, f"requested:{attempt_id}")
+    with carrying(current_trace() or await trace_of_fact(connection, asked)):
+        await append_top_up(connection, state, [NewFact(*payment, now, fact)])
     return fact
 
 
