@@ -40,6 +40,7 @@ from services.runtime.retry import keep_going
 from services.runtime.settings import Settings
 from services.runtime.settings_loading import catalog_of
 from services.runtime.tracing.context import carrying
+from services.runtime.tracing.spans import span
 from services.store.connect import RETRYABLE, Connection, Pool, connect_pool
 from services.store.halts import Halts
 from services.store.refills import append_refills_due
@@ -248,7 +249,7 @@ class Worker:
         """Decide what is due, then go on with the attempt that is open, if there is one."""
         async with self.pool.acquire() as connection:
             trace = await attempts.trace_of_episode(connection, team_id)
-        with carrying(trace):
+        with span("top-up", parent=trace) as opened, carrying(opened.traceparent or trace):
             async with self.pool.acquire() as connection, connection.transaction():
                 state = await self.decide(connection, team_id)
                 if state.open is None:

@@ -40,6 +40,7 @@ from services.runtime.logs import get_log
 from services.runtime.processes import PROCESSES
 from services.runtime.retry import keep_going
 from services.runtime.settings import Settings
+from services.runtime.tracing.spans import span
 from services.store.beside.traces import OldTraces, traces_of
 from services.store.claims import Claims
 from services.store.connect import AWAY, RETRYABLE, Connection, connect_pool
@@ -156,10 +157,14 @@ async def _producer(settings: Settings) -> AsyncIterator[AIOKafkaProducer]:
 
 @dataclass(slots=True)
 class Round:
-    """Facts on their way: the acknowledgements to wait for, and where each shard stands when all are there."""
+    """Facts on their way: the acknowledgements to wait for, and where each shard stands when all are there.
+
+    `traces` are those that are known of the facts.
+    """
 
     batches: "Batches"
     reached: dict[int, int] = field(default_factory=dict)
+    traces: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -181,7 +186,10 @@ class Relaying:
         following = await self._prepare()
         before, self.sent = self.sent, None
         if before is not None:
-            await before.batches.acknowledged(self.stop, self.health)
+            with span("publish facts", "producer") as opened:
+                opened.link(before.traces)
+                opened.note("creditwell.batches", len(before.batches.builders))
+                await before.batches.acknowledged(self.stop, self.health)
             crashpoint("relay:acked")
         if following is not None:
             await following.batches.send()
@@ -219,7 +227,7 @@ class Relaying:
         crashpoint("relay:read")
         batches = Batches(self.producer, EVENTS, len(await self.producer.partitions_for(EVENTS)))
         traces = await traces_of(self.connection, facts)
-        return Round(batches, fill(batches, facts, await self._origin(facts), traces))
+        return Round(batches, fill(batches, facts, await self._origin(facts), traces), list(traces.values()))
 
     async def _origin(self, facts: Mapping[int, Sequence[Stored]]) -> Origin:
         firsts, lasts = [read[0].position for read in facts.values()], [read[-1].position for read in facts.values()]

@@ -33,6 +33,7 @@ from services.runtime.crashpoints import crashpoint
 from services.runtime.errors import Fenced, Unavailable
 from services.runtime.health import Health
 from services.runtime.retry import Retry
+from services.runtime.tracing.spans import WorkSpan, span
 from services.store.append import AlreadyStored, append_plain, append_ready
 from services.store.beside.traces import keep_traces
 from services.store.connect import AWAY, Connection, Pool
@@ -174,7 +175,8 @@ class Recorder:
         while not any(run.owned.lost for run in batch_runs):
             async with retry:
                 try:
-                    await self._write(batch_items, cursor_steps)
+                    with span("record usage", "consumer") as opened:
+                        await self._write(batch_items, cursor_steps, opened)
                 except Fenced as fenced:
                     if not await self.partitions.settle({run.owned for run in batch_runs}, cursor_steps):
                         log.warning("a partition has another owner now; its records are dropped here", why=str(fenced))
@@ -189,7 +191,7 @@ class Recorder:
         self.health.back("the store")  # whoever owns the partition now waits for it
         return False
 
-    async def _write(self, batch_items: Sequence[ParsedRecord], steps: Sequence[CursorStep]) -> None:
+    async def _write(self, batch_items: Sequence[ParsedRecord], steps: Sequence[CursorStep], opened: WorkSpan) -> None:
         """Judge one transaction's worth, then cursors, refusals, repeats, facts: all or nothing."""
         cards = await self._cards()
         usages = [item for item in batch_items if isinstance(item, ParsedUsage)]
@@ -197,6 +199,7 @@ class Recorder:
             outcome = door.judge(usages, await self._context_of(connection, usages), cards, self.clock())
             outcome.refusals += [item for item in batch_items if isinstance(item, RefusedRecord)]
             traces = traces_of_usage(usages, outcome.facts)
+            opened.link(traces.kept.values())
             conflicts = [_conflict(repeat.usage) for repeat in outcome.repeats if not repeat.same]
             began = monotonic()
             async with connection.transaction():
