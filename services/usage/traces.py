@@ -26,8 +26,13 @@ def traces_of_usage(usages: Iterable[ParsedUsage], facts: Sequence[Ready]) -> Us
     malformed = 0
     for record, event, identity in usages:
         text: str | None = event.traceparent
-        if text is None and (not record.headers or (text := _header(record.headers)) is None):
-            continue
+        if text is None:
+            for name, value in record.headers:  # here and in no function: it is done for every record
+                if name == TRACEPARENT:
+                    text = (value or b"").decode("latin-1")
+                    break
+            else:
+                continue
         trace = trace_of(text)
         if trace:
             came.setdefault(identity, trace)
@@ -37,10 +42,3 @@ def traces_of_usage(usages: Iterable[ParsedUsage], facts: Sequence[Ready]) -> Us
         new = {(fact.new.team_id, fact.new.source, fact.new.id) for fact in facts}
         came = {identity: trace for identity, trace in came.items() if identity in new}
     return UsageTraces(came, malformed)
-
-
-def _header(headers: Sequence[tuple[str, bytes]]) -> str | None:
-    for name, text in headers:
-        if name == TRACEPARENT:
-            return (text or b"").decode("latin-1")
-    return None
