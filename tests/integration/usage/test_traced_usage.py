@@ -28,13 +28,8 @@ async def test_the_same_usage_with_another_trace_is_a_repetition_and_a_trace_cha
     plain = structured(reported("team_1", "plain", at=at))
 
     async with world.recorder(database=as_role(world.database, "recorder")) as recorder:
-        await world.send(
-            traced("a", ONE), traced("a", OTHER), structured(plain), traced("odd", "mem_7"), traced("odder", 7)
-        )
-        await world.recorded()
-        await world.send(
-            traced("a", ONE, at), traced("a", OTHER, at), plain, traced("odd", "mem_7", at), traced("odder", 7, at)
-        )
+        odd = traced("odd", "mem_7", at), traced("odder", 7, at)
+        await world.send(traced("a", ONE, at), traced("a", OTHER, at), plain, *odd)
         await world.recorded()
         await world.send(traced("a", OTHER, at), traced("plain", OTHER, at), traced("a", ONE, at, quantity="2"))
         await world.send(structured(voided("team_1", "v", of="odd") | {"traceparent": OTHER}))
